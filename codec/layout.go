@@ -1,0 +1,431 @@
+package codec
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"tickfeed/feed"
+)
+
+// A Message is a control message: *Hello, *Welcome and so on, all but packets and snapshot
+// parts, which have a fixed layout and functions of their own.
+type Message interface {
+	Type() Type
+	// layout passes the elements after the type to w, in the order of PROTOCOL.md. It is
+	// the one description of the message's wire form, for writing and for reading, and of
+	// its fields' bounds, which hold both ways.
+	layout(w wire)
+}
+
+// A wire is an encoder or a decoder: each call writes *v, which it leaves alone, or reads
+// into it. After the first error, calls do nothing.
+type wire interface {
+	reading() bool
+	uint(field string, v *uint64)
+	int(field string, v *int64)
+	bool(field string, v *bool)
+	text(field string, v *string, most int)
+	// wideUint and wideInt are uint and int that are always written with nine bytes.
+	wideUint(field string, v *uint64)
+	wideInt(field string, v *int64)
+	// open begins an array of n elements, at most most; when reading, it returns how many
+	// there are. Each open has its close.
+	open(field string, n, most int) int
+	close()
+	// invalid makes it fail with a FieldError.
+	invalid(field, format string, args ...any)
+}
+
+// A FieldError reports a field of a message that is out of its bounds. It wraps ErrMalformed
+// and reads: hello: heartbeat: 25h0m0s, want at most 24h0m0s
+type FieldError struct {
+	Message Type
+	Field   string // its name in PROTOCOL.md
+	Problem string // the value and the rule; never a secret
+}
+
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%v: %s: %s", e.Message, e.Field, e.Problem)
+}
+
+func (e *FieldError) Unwrap() error { return ErrMalformed }
+
+// newMessage is the zero message of type t; nil if t is not a control message.
+func newMessage(t Type) Message {
+	switch t {
+	case TypeHello:
+		return new(Hello)
+	case TypeWelcome:
+		return new(Welcome)
+	case TypeRefusal:
+		return new(Refusal)
+	case TypeGoodbye:
+		return new(Goodbye)
+	case TypeHeartbeat:
+		return new(Heartbeat)
+	case TypeSnapshotBegin:
+		return new(SnapshotBegin)
+	case TypeSnapshotEnd:
+		return new(SnapshotEnd)
+	case TypeSession:
+		return new(SessionChange)
+	case TypeSubscribe:
+		return new(Subscribe)
+	case TypeSubscribed:
+		return new(Subscribed)
+	case TypePulse:
+		return new(Pulse)
+	case TypeEnd:
+		return new(End)
+	case TypeFile:
+		return new(FileHeader)
+	case TypeIndex:
+		return new(Index)
+	case TypeTrailer:
+		return new(Trailer)
+	}
+	return nil
+}
+
+// Type is TypeHello.
+func (*Hello) Type() Type { return TypeHello }
+
+func (m *Hello) layout(w wire) {
+	w.uint("min version", &m.MinVersion)
+	w.uint("max version", &m.MaxVersion)
+	if m.MinVersion == 0 || m.MaxVersion < m.MinVersion {
+		w.invalid("min version", "versions %d to %d, want 1 or more", m.MinVersion, m.MaxVersion)
+	}
+	if w.reading() && (m.MinVersion > Version || m.MaxVersion < Version) {
+		return // what follows may mean something else
+	}
+	note(w, "client", &m.Client)
+	token(w, "token", &m.Token)
+	filter(w, "filter", &m.Filter)
+	enum(w, "start", &m.Start.Kind, StartTime)
+	w.uint("start value", &m.Start.Value)
+	switch v := m.Start.Value; {
+	case m.Start.Kind == StartSeq && (v == 0 || v > MaxSeq):
+		w.invalid("start value", "sequence number %d, want 1 to %d", v, MaxSeq)
+	case m.Start.Kind == StartTime && v > math.MaxInt64:
+		w.invalid("start value", "time %d, want at most %d", v, math.MaxInt64)
+	}
+	enum(w, "slow", &m.Slow, SlowDisconnect)
+	duration(w, "max lag", &m.MaxLag, 0)
+	duration(w, "heartbeat", &m.Heartbeat, 0)
+	w.bool("has state", &m.HasState)
+	lineage(w, "lineage", &m.Position.Lineage, maybeEmpty)
+	seq(w, "next", &m.Position.Next, min(1, len(m.Position.Lineage)))
+}
+
+// Type is TypeWelcome.
+func (*Welcome) Type() Type { return TypeWelcome }
+
+func (m *Welcome) layout(w wire) {
+	w.uint("version", &m.Version)
+	note(w, "server", &m.Server)
+	enum(w, "mode", &m.Mode, ModeReplay)
+	lineage(w, "lineage", &m.Lineage, notEmpty)
+	session(w, "origin", &m.Origin)
+	seq(w, "head", &m.Head, 1)
+	seq(w, "tail", &m.Tail, 1)
+	duration(w, "heartbeat", &m.Heartbeat, MinHeartbeat)
+	seed(w, "seed", &m.Seed)
+	seq(w, "start", &m.Start, 1)
+	enum(w, "reason", &m.Reason, StartedBySnapshot)
+	w.int("now", &m.Now)
+	if m.Tail > m.Head {
+		w.invalid("tail", "%d, want at most head %d", m.Tail, m.Head)
+	}
+}
+
+// Type is TypeRefusal.
+func (*Refusal) Type() Type { return TypeRefusal }
+
+func (m *Refusal) layout(w wire) { (*Farewell)(m).layout(w) }
+
+// Type is TypeGoodbye.
+func (*Goodbye) Type() Type { return TypeGoodbye }
+
+func (m *Goodbye) layout(w wire) { (*Farewell)(m).layout(w) }
+
+func (m *Farewell) layout(w wire) {
+	enum(w, "code", &m.Code, math.MaxUint8)
+	if m.Code == 0 {
+		w.invalid("code", "0, want 1 to %d", math.MaxUint8)
+	}
+	note(w, "text", &m.Text)
+	w.bool("retry", &m.Retry)
+	duration(w, "retry after", &m.RetryAfter, 0)
+}
+
+// Type is TypeHeartbeat.
+func (*Heartbeat) Type() Type { return TypeHeartbeat }
+
+func (m *Heartbeat) layout(w wire) {
+	seq(w, "covered", &m.Covered, 1)
+	seq(w, "head", &m.Head, 1)
+	w.int("now", &m.Now)
+}
+
+// Type is TypeSnapshotBegin.
+func (*SnapshotBegin) Type() Type { return TypeSnapshotBegin }
+
+func (m *SnapshotBegin) layout(w wire) {
+	seq(w, "seq", &m.Seq, 1)
+	enum(w, "scope", &m.Scope, ScopeAdded)
+	filter(w, "filter", &m.Filter)
+}
+
+// Type is TypeSnapshotEnd.
+func (*SnapshotEnd) Type() Type { return TypeSnapshotEnd }
+
+func (m *SnapshotEnd) layout(w wire) {
+	seq(w, "seq", &m.Seq, 1)
+	w.uint("parts", &m.Parts)
+}
+
+// Type is TypeSession.
+func (*SessionChange) Type() Type { return TypeSession }
+
+func (m *SessionChange) layout(w wire) {
+	enum(w, "mode", &m.Mode, ModeReplay)
+	lineage(w, "lineage", &m.Lineage, notEmpty)
+	session(w, "origin", &m.Origin)
+	seed(w, "seed", &m.Seed)
+	seq(w, "next", &m.Next, 1)
+}
+
+// Type is TypeSubscribe.
+func (*Subscribe) Type() Type { return TypeSubscribe }
+
+func (m *Subscribe) layout(w wire) {
+	w.uint("request", &m.Request)
+	filter(w, "filter", &m.Filter)
+}
+
+// Type is TypeSubscribed.
+func (*Subscribed) Type() Type { return TypeSubscribed }
+
+func (m *Subscribed) layout(w wire) {
+	w.uint("request", &m.Request)
+	seq(w, "from", &m.From, 1)
+	seed(w, "seed", &m.Seed)
+}
+
+// Type is TypePulse.
+func (*Pulse) Type() Type { return TypePulse }
+
+func (m *Pulse) layout(w wire) {
+	seq(w, "next", &m.Next, 0)
+	w.int("echo", &m.Echo)
+}
+
+// Type is TypeEnd.
+func (*End) Type() Type { return TypeEnd }
+
+func (m *End) layout(w wire) { seq(w, "final", &m.Final, 1) }
+
+// Type is TypeFile.
+func (*FileHeader) Type() Type { return TypeFile }
+
+func (m *FileHeader) layout(w wire) {
+	magic := FileMagic
+	w.text("magic", &magic, len(FileMagic))
+	if magic != FileMagic {
+		w.invalid("magic", "%q, want %q", magic, FileMagic)
+	}
+	w.uint("version", &m.Version)
+	if w.reading() && m.Version != Version {
+		return // what follows may mean something else
+	}
+	enum(w, "mode", &m.Mode, ModeReplay)
+	lineage(w, "lineage", &m.Lineage, notEmpty)
+	session(w, "origin", &m.Origin)
+	seed(w, "seed", &m.Seed)
+	note(w, "source", &m.Source)
+	filter(w, "filter", &m.Filter)
+	seq(w, "next", &m.Next, 1)
+	w.int("created", &m.Created)
+}
+
+// Type is TypeIndex.
+func (*Index) Type() Type { return TypeIndex }
+
+func (m *Index) layout(w wire) {
+	list(w, "marks", &m.Marks, MaxMarks, func(k *Mark) {
+		tuple(w, "mark", 3)
+		seq(w, "mark seq", &k.Seq, 1)
+		w.int("mark time", &k.Time)
+		offset(w, "mark offset", &k.Offset)
+		w.close()
+	})
+}
+
+// Type is TypeTrailer.
+func (*Trailer) Type() Type { return TypeTrailer }
+
+func (m *Trailer) layout(w wire) {
+	w.wideUint("index offset", &m.IndexOffset)
+	w.wideUint("next", &m.Next)
+	w.wideInt("last time", &m.LastTime)
+	if m.IndexOffset > math.MaxInt64 {
+		w.invalid("index offset", "%d is beyond any file", m.IndexOffset)
+	}
+	if m.Next == 0 || m.Next > MaxSeq {
+		w.invalid("next", "%d, want 1 to %d", m.Next, MaxSeq)
+	}
+}
+
+// The fields that more than one message has. They write through their pointers only what
+// was read, so that one message may be encoded by several goroutines.
+
+func set[T comparable](v *T, to T) {
+	if *v != to {
+		*v = to
+	}
+}
+
+func seq(w wire, field string, v *uint64, least int) {
+	w.uint(field, v)
+	if *v < uint64(least) || *v > MaxSeq {
+		w.invalid(field, "%d, want %d to %d", *v, least, MaxSeq)
+	}
+}
+
+func offset(w wire, field string, v *uint64) {
+	w.uint(field, v)
+	if *v > math.MaxInt64 {
+		w.invalid(field, "%d is beyond any file", *v)
+	}
+}
+
+func session(w wire, field string, v *feed.SessionID) {
+	n := uint64(*v)
+	w.uint(field, &n)
+	set(v, feed.SessionID(n))
+}
+
+func seed(w wire, field string, v *uint32) {
+	n := uint64(*v)
+	w.uint(field, &n)
+	if n > math.MaxUint32 {
+		w.invalid(field, "%d is beyond 32 bits", n)
+	}
+	set(v, uint32(n))
+}
+
+func enum[T ~uint8](w wire, field string, v *T, greatest T) {
+	n := uint64(*v)
+	w.uint(field, &n)
+	if n > uint64(greatest) {
+		w.invalid(field, "%d, want at most %d", n, uint8(greatest))
+	}
+	set(v, T(n))
+}
+
+// duration is 0 ns (unless least is positive) or least to MaxDuration.
+func duration(w wire, field string, v *time.Duration, least time.Duration) {
+	n := int64(*v)
+	w.int(field, &n)
+	if d := time.Duration(n); d < least || d > MaxDuration {
+		w.invalid(field, "%v, want %v to %v", d, least, MaxDuration)
+	}
+	set(v, time.Duration(n))
+}
+
+// note is text for a person. What a terminal would not print is replaced, both ways; what is
+// too long is cut when writing.
+func note(w wire, field string, v *string) {
+	s := *v
+	if !w.reading() {
+		s = printable(s)
+		for len(s) > MaxText {
+			_, size := utf8.DecodeLastRuneInString(s)
+			s = s[:len(s)-size]
+		}
+	}
+	w.text(field, &s, MaxText)
+	if w.reading() {
+		*v = printable(s)
+	}
+}
+
+// printable is s with each byte that is not UTF-8 and each rune that is not graphic replaced
+// by a question mark; it is never longer than s.
+func printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 || !unicode.IsGraphic(r) {
+			r = '?'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func token(w wire, field string, v *Token) {
+	s := string(*v)
+	w.text(field, &s, MaxToken)
+	if printable(s) != s {
+		w.invalid(field, "has characters that cannot be printed")
+	}
+	set(v, Token(s))
+}
+
+func filter(w wire, field string, v *Filter) {
+	list(w, field, v, MaxPatterns, func(p *string) { w.text(field, p, MaxPattern) })
+	if w.reading() { // canonical, as NewFilter makes it, but in place
+		slices.Sort(*v)
+		*v = slices.Compact(*v)
+	}
+	if err := v.Validate(); err != nil {
+		w.invalid(field, "%v", err)
+	}
+	if w.reading() && (len(*v) == 0 || slices.Contains(*v, "*")) {
+		*v = nil
+	}
+}
+
+const (
+	notEmpty   = false
+	maybeEmpty = true
+)
+
+func lineage(w wire, field string, v *feed.Lineage, empty bool) {
+	list(w, field, v, feed.MaxLineage, func(s *feed.Session) {
+		tuple(w, field, 2)
+		session(w, field, &s.ID)
+		seq(w, field, &s.First, 1)
+		w.close()
+	})
+	if empty && len(*v) == 0 {
+		return
+	}
+	if err := v.Validate(); err != nil {
+		w.invalid(field, "%v", err)
+	}
+}
+
+func list[S ~[]T, T any](w wire, field string, v *S, most int, each func(*T)) {
+	n := w.open(field, len(*v), most)
+	if n != len(*v) {
+		*v = make(S, n)
+	}
+	for i := range *v {
+		each(&(*v)[i])
+	}
+	w.close()
+}
+
+func tuple(w wire, field string, n int) {
+	if got := w.open(field, n, n); got != n {
+		w.invalid(field, "an array of %d elements, want %d", got, n)
+	}
+}

@@ -1,0 +1,185 @@
+package codec
+
+import "encoding/binary"
+
+// maxControl bounds a message that is not in a fixed layout, in bytes.
+const maxControl = 65536
+
+// Bound is the greatest length of a message of type t, in bytes.
+func Bound(t Type) int {
+	switch t {
+	case TypeHello:
+		return MaxHello
+	case TypePacket:
+		return PacketHeader + MaxBody
+	case TypeSnapshotPart:
+		return PartHeader + MaxBody
+	case TypeTrailer:
+		return TrailerSize
+	}
+	return maxControl
+}
+
+// A scanner finds the end of a message without decoding it, and refuses what no decoder
+// should see: a length or a count beyond what the message's bound leaves, arrays and maps
+// that promise more elements than bytes can follow, nesting beyond MaxDepth, ext. It may be
+// given a message bit by bit and never looks at a byte twice. The zero scanner is at the
+// start of a message.
+type scanner struct {
+	pos     int           // bytes passed; beyond the bytes at hand while inside a str or bin
+	typ     Type          // 0 until it has been passed
+	depth   int           // how many arrays and maps are open
+	left    [MaxDepth]int // elements that each of them still lacks
+	pending int           // sum of left: at least so many bytes are to come
+}
+
+// scan goes on in b, which holds the message from its first byte as far as it is there, and
+// more bytes than last time. It returns the message's size if all of it is in b, 0 if more
+// is needed. limit bounds the message in addition to its type. An error wraps ErrMalformed;
+// the scanner is of no use afterwards.
+func (s *scanner) scan(b []byte, limit int) (size int, err error) {
+	if s.pos == 0 {
+		if size := fixedSize(b); size > 0 && size <= limit {
+			s.pos = size
+			s.typ = Type(b[1])
+		}
+	}
+	for s.pos == 0 || s.depth > 0 {
+		if s.pos >= len(b) {
+			return 0, nil
+		}
+		whole, err := s.element(b[s.pos:], limit)
+		if !whole || err != nil {
+			return 0, err
+		}
+	}
+	if s.pos > len(b) {
+		return 0, nil
+	}
+	return s.pos, nil
+}
+
+// fixedSize is the size of the packet or snapshot part that b begins with, 0 if there is
+// none in the fixed layout.
+func fixedSize(b []byte) int {
+	if len(b) < PartHeader {
+		return 0
+	}
+	if b[1] == byte(TypePacket) {
+		return PacketSize(b)
+	}
+	return PartSize(b)
+}
+
+// element passes one element: a scalar, a whole str or bin, or the head of an array or map.
+// It reports false if its head is not all there.
+func (s *scanner) element(b []byte, limit int) (whole bool, err error) {
+	m := b[0]
+	if s.pos == 0 && m&0xf0 != 0x90 && m != 0xdc && m != 0xdd {
+		return false, malformed("a message begins with marker %#02x, want an array", m)
+	}
+	if s.depth > 0 && s.typ == 0 {
+		if m == 0 || m > byte(MaxType) {
+			return false, malformed("a message's first element has marker %#02x, want a type from 1 to %d", m, MaxType)
+		}
+		s.typ = Type(m)
+	}
+	head, payload, elements, nested := 1, 0, 0, false
+	switch {
+	case m < 0x80 || m >= 0xe0 || m == 0xc0 || m == 0xc2 || m == 0xc3: // fixint, nil, bool
+	case m&0xf0 == 0x80:
+		elements, nested = 2*int(m&0x0f), true
+	case m&0xf0 == 0x90:
+		elements, nested = int(m&0x0f), true
+	case m&0xe0 == 0xa0:
+		payload = int(m & 0x1f)
+	case m >= 0xca && m <= 0xd3: // float 32, 64; uint and int 8 to 64
+		payload = scalarWidth[m-0xca]
+	case m >= 0xc4 && m <= 0xc6, m >= 0xd9 && m <= 0xdf: // bin, str, array, map with a length
+		width := lengthWidth[m-0xc4]
+		head += width
+		if len(b) < head {
+			return false, s.checkBound(head, limit)
+		}
+		n := length(b[1:head])
+		switch {
+		case m <= 0xdb:
+			payload = n
+		case m <= 0xdd:
+			elements, nested = n, true
+		default:
+			elements, nested = 2*n, true
+		}
+	default:
+		return false, malformed("%s: marker %#02x at byte %d: ext is not used", s.name(), m, s.pos)
+	}
+
+	if s.depth > 0 {
+		s.left[s.depth-1]--
+		s.pending--
+	}
+	if nested {
+		if s.depth == MaxDepth {
+			return false, malformed("%s: nested deeper than %d at byte %d", s.name(), MaxDepth, s.pos)
+		}
+		if s.depth == 0 && elements == 0 {
+			return false, malformed("a message is empty, want a type first")
+		}
+		s.left[s.depth] = elements
+		s.depth++
+		s.pending += elements
+	}
+	if err := s.checkBound(head+payload, limit); err != nil {
+		return false, err
+	}
+	s.pos += head + payload
+	for s.depth > 0 && s.left[s.depth-1] == 0 {
+		s.depth--
+	}
+	return true, nil
+}
+
+// checkBound refuses n more bytes, and at least one for each element to come, that the
+// message's bound does not leave. (A count of 2³² elements does not overflow an int of 64
+// bits; where int has 32, length has cut it.)
+func (s *scanner) checkBound(n, limit int) error {
+	if s.typ != 0 {
+		limit = min(limit, Bound(s.typ))
+	}
+	if least := s.pos + n + s.pending; least > limit {
+		return malformed("%s: at least %d bytes long at byte %d, at most %d", s.name(), least, s.pos, limit)
+	}
+	return nil
+}
+
+func (s *scanner) name() string {
+	if s.typ == 0 {
+		return "message"
+	}
+	return s.typ.String()
+}
+
+// Format: bytes after the marker of 0xca to 0xd3, and bytes of the length after 0xc4 to 0xdf.
+var (
+	scalarWidth = [...]int{4, 8, 1, 2, 4, 8, 1, 2, 4, 8}
+	lengthWidth = [0xdf - 0xc4 + 1]int{
+		0xc4 - 0xc4: 1, 0xc5 - 0xc4: 2, 0xc6 - 0xc4: 4, // bin
+		0xd9 - 0xc4: 1, 0xda - 0xc4: 2, 0xdb - 0xc4: 4, // str
+		0xdc - 0xc4: 2, 0xdd - 0xc4: 4, // array
+		0xde - 0xc4: 2, 0xdf - 0xc4: 4, // map
+	}
+)
+
+// length reads a length of 1, 2 or 4 bytes, cut to what is beyond every bound.
+func length(b []byte) int {
+	n := uint32(0)
+	switch len(b) {
+	case 1:
+		n = uint32(b[0])
+	case 2:
+		n = uint32(binary.BigEndian.Uint16(b))
+	case 4:
+		n = binary.BigEndian.Uint32(b)
+	}
+	return int(min(n, 1<<24))
+}
