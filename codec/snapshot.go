@@ -1,0 +1,37 @@
+package codec
+
+import (
+	"fmt"
+	"iter"
+
+	"tickfeed/feed"
+)
+
+// AppendSnapshot appends a whole snapshot: its begin, parts that hold entries, and its end.
+// Entries are ticks and summaries, as feed.State tells them; seed is the line's.
+func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick], seed uint32) ([]byte, error) {
+	dst, err := Append(dst, begin)
+	if err != nil {
+		return dst, fmt.Errorf("snapshot as of %d: %w", begin.Seq, err)
+	}
+	part := SnapshotPart{Seq: begin.Seq}
+	at := -1 // where the open part begins in dst
+	for t := range entries {
+		if at >= 0 && len(dst)-at-PartHeader > MaxBody-MaxEntry {
+			SealPart(dst[at:], &part, seed)
+			part.Index++
+			at = -1
+		}
+		if at < 0 {
+			at = len(dst)
+			dst = append(dst, make([]byte, PartHeader)...)
+			part.Base = t.EventTime
+		}
+		dst = AppendTick(dst, &t, part.Base)
+	}
+	if at >= 0 {
+		SealPart(dst[at:], &part, seed)
+		part.Index++
+	}
+	return Append(dst, &SnapshotEnd{Seq: begin.Seq, Parts: part.Index})
+}

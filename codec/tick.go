@@ -1,0 +1,656 @@
+package codec
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"tickfeed/feed"
+)
+
+// The body of a packet or snapshot part is a run of entries. This file writes and reads
+// them; PROTOCOL.md, "Body entries", is the norm.
+//
+// Quotes and trades have two fixed-width patterns each. Their fields are at constant
+// places, so that an entry is written with four stores and recognised with three loads, a
+// mask and one branch; compact integers cost a branch per field, which mispredicts (about
+// six times slower on varied data). Everything else takes the general path, which reads
+// every valid msgpack width.
+
+// The fixed-width patterns, as big-endian words. kk is the code (kind<<1 | more).
+//
+//	quote, narrow  97 kk cd iiii d2 tttttttt ce bbbbbbbb cd ssss ce aaaaaaaa cd ssss
+//	trade, narrow  98 kk cd iiii d2 tttttttt ce pppppppp ce ssssssss dd ce nnnnnnnn a4 cccccccc
+//	quote, wide    97 kk ce i4 d3 t8 d3 b8 cf s8 d3 a8 cf s8
+//	trade, wide    98 kk ce i4 d3 t8 d3 p8 cf s8 dd cf n8 a8 c8
+const (
+	narrowQuote = 26
+	narrowTrade = 31
+	wideQuote   = 52
+	wideTrade   = 53
+
+	codeQuote = uint64(feed.KindQuote) << 1
+	codeTrade = uint64(feed.KindTrade) << 1
+
+	headMask = 0xff_fe_ff_0000_ff_0000 // of bytes 0 to 7; the low bit of kk is "more"
+	headNQ   = 0x97_00_cd_0000_d2_0000 | codeQuote<<48
+	headNT   = 0x98_00_cd_0000_d2_0000 | codeTrade<<48
+
+	pairMask = 0x0000_ff_00000000_ff // of bytes 8 to 15 and 16 to 23
+	pairNQ   = 0x0000_ce_00000000_cd
+	pairNT   = 0x0000_ce_00000000_ce
+
+	headWideMask = 0xff_fe_ff_00000000_ff
+	headWQ       = 0x97_00_ce_00000000_d3 | codeQuote<<48
+	headWT       = 0x98_00_ce_00000000_d3 | codeTrade<<48
+)
+
+// MaxEntry bounds one entry of a body, in bytes. AppendTick writes no more.
+const MaxEntry = 512
+
+const kindGone = 10 // an entry, not a tick
+
+// A GoneReason says why numbers cannot be had any more.
+type GoneReason uint8
+
+// The reasons.
+const (
+	GoneExpired GoneReason = 1 + iota // retention dropped them
+	GoneDamaged                       // the journal is damaged there
+)
+
+func (r GoneReason) String() string {
+	switch r {
+	case GoneExpired:
+		return "expired"
+	case GoneDamaged:
+		return "damaged"
+	}
+	return fmt.Sprintf("reason(%d)", uint8(r))
+}
+
+// AppendTick appends t as a body entry whose packet has the base event time base. It
+// allocates nothing if dst has MaxEntry bytes to spare. The tick must be valid: kinds known,
+// sizes not negative, texts within feed.MaxText; [ValidateTick] tells.
+func AppendTick(dst []byte, t *feed.Tick, base int64) []byte {
+	code := uint64(t.Kind)<<1 | uint64(t.Flags&feed.FlagMore)
+	offset := t.EventTime - base
+	v := &t.Values
+	switch t.Kind {
+	case feed.KindQuote:
+		if uint64(t.Instrument)>>16|uint64(v[0]|v[2])>>32|uint64(v[1]|v[3])>>16|uint64(offset+1<<31)>>32 == 0 {
+			dst, b := grow(dst, narrowQuote)
+			binary.BigEndian.PutUint64(b, headNQ|code<<48|uint64(t.Instrument)<<24|uint64(uint32(offset))>>16)
+			binary.BigEndian.PutUint64(b[8:], uint64(offset)<<48|pairNQ|uint64(v[0])<<8)
+			binary.BigEndian.PutUint64(b[16:], uint64(v[1])<<48|pairNQ|uint64(v[2])<<8)
+			binary.BigEndian.PutUint16(b[24:], uint16(v[3]))
+			return dst
+		}
+		if v[0] != feed.NoPrice && v[2] != feed.NoPrice {
+			dst, b := grow(dst, wideQuote)
+			binary.BigEndian.PutUint64(b, headWQ|code<<48|uint64(t.Instrument)<<8)
+			binary.BigEndian.PutUint64(b[8:], uint64(offset))
+			putMarked(b[16:], 0xd3, v[0])
+			putMarked(b[25:], 0xcf, v[1])
+			putMarked(b[34:], 0xd3, v[2])
+			putMarked(b[43:], 0xcf, v[3])
+			return dst
+		}
+	case feed.KindTrade:
+		if t.Extra != nil {
+			break
+		}
+		if uint64(t.Instrument)>>16|uint64(v[0]|v[1]|v[2])>>32|uint64(uint32(v[3]))|uint64(offset+1<<31)>>32 == 0 {
+			dst, b := grow(dst, narrowTrade)
+			binary.BigEndian.PutUint64(b, headNT|code<<48|uint64(t.Instrument)<<24|uint64(uint32(offset))>>16)
+			binary.BigEndian.PutUint64(b[8:], uint64(offset)<<48|pairNT|uint64(v[0])<<8)
+			binary.BigEndian.PutUint64(b[16:], uint64(v[1])<<32|uint64(t.Side)<<24|0xce<<16|uint64(v[2])>>16)
+			binary.BigEndian.PutUint64(b[23:], uint64(v[2])<<40|0xa4<<32|uint64(v[3])>>32)
+			return dst
+		}
+		if v[0] != feed.NoPrice {
+			dst, b := grow(dst, wideTrade)
+			binary.BigEndian.PutUint64(b, headWT|code<<48|uint64(t.Instrument)<<8)
+			binary.BigEndian.PutUint64(b[8:], uint64(offset))
+			putMarked(b[16:], 0xd3, v[0])
+			putMarked(b[25:], 0xcf, v[1])
+			b[34] = byte(t.Side)
+			putMarked(b[35:], 0xcf, v[2])
+			putMarked(b[44:], 0xa8, v[3])
+			return dst
+		}
+	}
+	return appendGeneral(dst, t, code, offset)
+}
+
+// grow lengthens dst by n bytes and returns it with the new part.
+func grow(dst []byte, n int) (whole, part []byte) {
+	l := len(dst)
+	if cap(dst)-l < n {
+		dst = append(dst, make([]byte, n)...)
+	}
+	dst = dst[: l+n : cap(dst)]
+	return dst, dst[l : l+n : l+n]
+}
+
+func putMarked(b []byte, marker byte, v int64) {
+	_ = b[8]
+	b[0] = marker
+	binary.BigEndian.PutUint64(b[1:], uint64(v))
+}
+
+// appendGeneral writes any kind, with compact integers.
+func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
+	head := func(elements int) {
+		if elements < 16 {
+			dst = append(dst, 0x90|byte(elements))
+		} else {
+			dst = append(dst, 0xdc, 0, byte(elements))
+		}
+		dst = appendUint(dst, code)
+		dst = appendUint(dst, uint64(t.Instrument))
+		dst = appendInt(dst, offset)
+	}
+	optional := 0
+	if t.TradeRef() != "" {
+		optional = 1
+	}
+	v := &t.Values
+	switch t.Kind {
+	case feed.KindDefinition:
+		d := t.Definition()
+		head(10)
+		dst = appendText(dst, d.Symbol)
+		dst = appendText(dst, d.Venue)
+		dst = appendInt(dst, int64(d.PriceExponent))
+		dst = appendInt(dst, int64(d.SizeExponent))
+		dst = appendText(dst, d.Currency)
+		dst = appendInt(dst, d.TickSize)
+		dst = appendInt(dst, d.Lot)
+	case feed.KindQuote:
+		head(7)
+		dst = appendPrice(dst, v[0])
+		dst = appendInt(dst, v[1])
+		dst = appendPrice(dst, v[2])
+		dst = appendInt(dst, v[3])
+	case feed.KindTrade:
+		head(8 + optional)
+		dst = appendPrice(dst, v[0])
+		dst = appendInt(dst, v[1])
+		dst = appendUint(dst, uint64(t.Side))
+		dst = appendUint(dst, uint64(v[2]))
+		dst = appendText(dst, feed.Conditions(v[3]).String())
+	case feed.KindCorrection:
+		c := t.Correction()
+		head(10 + optional)
+		dst = appendPrice(dst, v[0])
+		dst = appendInt(dst, v[1])
+		dst = appendUint(dst, uint64(t.Side))
+		dst = appendUint(dst, uint64(v[2]))
+		dst = appendText(dst, feed.Conditions(v[3]).String())
+		dst = appendPrice(dst, c.OldPrice)
+		dst = appendInt(dst, c.OldSize)
+	case feed.KindCancel:
+		head(6 + optional)
+		dst = appendPrice(dst, v[0])
+		dst = appendInt(dst, v[1])
+		dst = appendUint(dst, uint64(v[2]))
+	case feed.KindLevel:
+		head(6)
+		dst = appendUint(dst, uint64(t.Side))
+		dst = appendInt(dst, v[0])
+		dst = appendInt(dst, v[1])
+	case feed.KindClear:
+		head(4)
+		dst = appendUint(dst, uint64(t.Side))
+	case feed.KindStatus:
+		head(5)
+		dst = appendUint(dst, uint64(t.Status))
+		dst = appendInt(dst, v[0])
+	case feed.KindSummary:
+		s := t.Summary()
+		head(13)
+		dst = appendInt(dst, int64(s.TradingDay))
+		for _, p := range [...]int64{s.Open, s.High, s.Low, s.Last} {
+			dst = appendPrice(dst, p)
+		}
+		dst = appendInt(dst, s.LastSize)
+		dst = appendUint(dst, uint64(s.LastSide))
+		dst = appendInt(dst, s.LastTime-(t.EventTime-offset))
+		dst = appendInt(dst, s.Volume)
+		dst = appendInt(dst, s.Trades)
+	default: // a kind of a later version: its number counts, its values are not known here
+		head(3)
+	}
+	if optional == 1 {
+		dst = appendText(dst, t.TradeRef())
+	}
+	return dst
+}
+
+func appendUint(dst []byte, v uint64) []byte {
+	switch {
+	case v < 0x80:
+		return append(dst, byte(v))
+	case v <= math.MaxUint8:
+		return append(dst, 0xcc, byte(v))
+	case v <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(dst, 0xcd), uint16(v))
+	case v <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(dst, 0xce), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, 0xcf), v)
+}
+
+func appendInt(dst []byte, v int64) []byte {
+	switch {
+	case v >= 0:
+		return appendUint(dst, uint64(v))
+	case v >= -32:
+		return append(dst, byte(v))
+	case v >= math.MinInt8:
+		return append(dst, 0xd0, byte(v))
+	case v >= math.MinInt16:
+		return binary.BigEndian.AppendUint16(append(dst, 0xd1), uint16(v))
+	case v >= math.MinInt32:
+		return binary.BigEndian.AppendUint32(append(dst, 0xd2), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, 0xd3), uint64(v))
+}
+
+func appendPrice(dst []byte, v int64) []byte {
+	if v == feed.NoPrice {
+		return append(dst, 0xc0)
+	}
+	return appendInt(dst, v)
+}
+
+func appendText(dst []byte, s string) []byte {
+	if len(s) < 32 {
+		dst = append(dst, 0xa0|byte(len(s)))
+	} else {
+		dst = append(dst, 0xd9, byte(len(s)))
+	}
+	return append(dst, s...)
+}
+
+// ValidateTick reports why t cannot be published: an unknown kind, a value out of bounds, or
+// no definition where one belongs. It does not look at Seq.
+func ValidateTick(t *feed.Tick) error {
+	v := &t.Values
+	bad := func(field string, value any) error {
+		return fmt.Errorf("%v of instrument %d: %s %v is out of bounds", t.Kind, t.Instrument, field, value)
+	}
+	if t.Instrument >= feed.MaxInstruments {
+		return bad("instrument", t.Instrument)
+	}
+	if t.Side > feed.SideBoth {
+		return bad("side", t.Side)
+	}
+	switch t.Kind {
+	case feed.KindQuote:
+		if v[1]|v[3] < 0 {
+			return bad("size", min(v[1], v[3]))
+		}
+		return nil
+	case feed.KindTrade, feed.KindCancel, feed.KindCorrection:
+		if v[1] < 0 {
+			return bad("size", v[1])
+		}
+		if t.Side > feed.SideSell {
+			return bad("side", t.Side)
+		}
+		if v[3] != 0 && !feed.Conditions(v[3]).Valid() {
+			return bad("conditions", fmt.Sprintf("%x", v[3]))
+		}
+		if t.Extra == nil {
+			return nil
+		}
+		if t.Extra.OldSize < 0 {
+			return bad("old size", t.Extra.OldSize)
+		}
+		return feed.ValidateText(t.Extra.TradeRef)
+	case feed.KindDefinition:
+		d := t.Definition()
+		if d == nil {
+			return fmt.Errorf("definition of instrument %d: Extra.Definition is nil", t.Instrument)
+		}
+		return d.Validate()
+	case feed.KindLevel:
+		if v[0] == feed.NoPrice {
+			return bad("price", "none")
+		}
+		if v[1] < 0 {
+			return bad("size", v[1])
+		}
+		if t.Side != feed.SideBuy && t.Side != feed.SideSell {
+			return bad("side", t.Side)
+		}
+		return nil
+	case feed.KindClear:
+		if t.Side == feed.SideNone {
+			return bad("side", t.Side)
+		}
+		return nil
+	case feed.KindStatus:
+		if v[0] < 0 || v[0] > maxTradingDay {
+			return bad("trading day", v[0])
+		}
+		return nil
+	case feed.KindSummary:
+		s := t.Summary()
+		if s == nil {
+			return fmt.Errorf("summary of instrument %d: Extra.Summary is nil", t.Instrument)
+		}
+		if s.LastSize < 0 || s.Volume < 0 || s.Trades < 0 || s.TradingDay < 0 || s.TradingDay > maxTradingDay ||
+			s.LastSide > feed.SideSell {
+			return bad("summary", *s)
+		}
+		return nil
+	}
+	return fmt.Errorf("tick of unknown kind %d", t.Kind)
+}
+
+const maxTradingDay = 9999_12_31
+
+// ErrMalformed is wrapped by every error about bytes that are not what PROTOCOL.md says.
+var ErrMalformed = errors.New("malformed")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// A Body decodes the entries of a packet or snapshot part. The zero Body is empty. It keeps
+// the bytes it was given and nothing else; ticks it returns do not refer to them.
+type Body struct {
+	rest      []byte
+	base      int64
+	seq       uint64 // of the next entry; 0 throughout in a snapshot part
+	snapshot  bool
+	notAsked  uint64
+	unknown   uint64
+	withheld  uint64
+	gone      uint64
+	reason    GoneReason
+	first     uint64
+	remaining uint64 // numbers that the entries may still cover
+}
+
+// PacketBody reads the body of a packet whose header is h.
+func PacketBody(h *Packet, body []byte) Body {
+	return Body{rest: body, base: h.Base, seq: h.First, first: h.First, remaining: h.Count}
+}
+
+// PartBody reads the body of a snapshot part. Its ticks have FlagSnapshot and no Seq.
+func PartBody(p *SnapshotPart) Body {
+	return Body{rest: p.Body, base: p.Base, snapshot: true, remaining: math.MaxUint64}
+}
+
+// NotAsked is how many numbers were skipped so far because they were not asked for.
+func (b *Body) NotAsked() uint64 { return b.notAsked }
+
+// Unknown is how many ticks so far were of a kind that this package does not know.
+func (b *Body) Unknown() uint64 { return b.unknown }
+
+// Seq is the number of the entry that comes next; after the last, the end of the packet's range.
+func (b *Body) Seq() uint64 { return b.seq }
+
+// Withheld is how many numbers the packet withholds by the slow-consumer policy. If it is
+// not 0 the packet has no ticks. Valid once Decode has returned 0 ticks.
+func (b *Body) Withheld() uint64 { return b.withheld }
+
+// Gone is how many numbers the packet says cannot be had any more, and why. If it is not 0
+// the packet has no ticks. Valid once Decode has returned 0 ticks.
+func (b *Body) Gone() (uint64, GoneReason) { return b.gone, b.reason }
+
+// Decode decodes ticks into batch, overwriting whole ticks, and returns how many. It returns
+// 0 and nil at the end of the body, having checked that the entries covered what the header
+// said. An error wraps ErrMalformed and the ticks before it, which it returns too, are good.
+// Only rare ticks (those with Extra) allocate.
+func (b *Body) Decode(batch []feed.Tick) (int, error) {
+	rest, seq, base := b.rest, b.seq, b.base
+	n := 0
+	for n < len(batch) && len(rest) > 0 {
+		t := &batch[n]
+		size := decodeFixed(rest, t, base)
+		if size > 0 && b.remaining > 0 {
+			if b.snapshot {
+				t.Seq = 0
+				t.Flags |= feed.FlagSnapshot
+			} else {
+				t.Seq = seq
+				seq++
+				b.remaining--
+			}
+			rest = rest[size:]
+			n++
+			continue
+		}
+		b.rest, b.seq = rest, seq
+		size, isTick, err := b.decodeEntry(t)
+		if err != nil {
+			return n, err
+		}
+		rest, seq = rest[size:], b.seq
+		if isTick {
+			n++
+		}
+	}
+	b.rest, b.seq = rest, seq
+	if n == 0 && len(rest) == 0 && !b.snapshot && b.remaining > 0 {
+		return 0, malformed("packet: entries end at seq %d, %d numbers early", seq, b.remaining)
+	}
+	return n, nil
+}
+
+// decodeFixed decodes an entry in one of the fixed-width patterns and returns its size, or 0
+// if it is none. It sets all of t but Seq.
+func decodeFixed(p []byte, t *feed.Tick, base int64) int {
+	if len(p) < narrowQuote {
+		return 0
+	}
+	w0 := binary.BigEndian.Uint64(p)
+	w1 := binary.BigEndian.Uint64(p[8:])
+	w2 := binary.BigEndian.Uint64(p[16:])
+	if (w0^headNQ)&headMask|(w1^pairNQ)&pairMask|(w2^pairNQ)&pairMask == 0 {
+		t.EventTime = base + int64(int32(uint32(w0)<<16|uint32(w1>>48)))
+		t.Instrument = feed.InstrumentID(w0 >> 24 & 0xffff)
+		t.Kind, t.Flags, t.Side, t.Status = feed.KindQuote, feed.Flags(w0>>48&1), 0, 0
+		t.Values = [4]int64{
+			int64(uint32(w1 >> 8)), int64(w2 >> 48), int64(uint32(w2 >> 8)),
+			int64(binary.BigEndian.Uint16(p[24:])),
+		}
+		if t.Extra != nil {
+			t.Extra = nil
+		}
+		return narrowQuote
+	}
+	if len(p) < narrowTrade {
+		return 0
+	}
+	w3 := binary.BigEndian.Uint64(p[23:])
+	if (w0^headNT)&headMask|(w1^pairNT)&pairMask|(w2^0xce0000)&0xfcff0000|(w3^0xa4<<32)&(0xff<<32) == 0 {
+		side, cond := feed.Side(w2>>24&3), feed.Conditions(w3<<32)
+		if side > feed.SideSell || cond != 0 && !cond.Valid() {
+			return 0
+		}
+		t.EventTime = base + int64(int32(uint32(w0)<<16|uint32(w1>>48)))
+		t.Instrument = feed.InstrumentID(w0 >> 24 & 0xffff)
+		t.Kind, t.Flags, t.Side, t.Status = feed.KindTrade, feed.Flags(w0>>48&1), side, 0
+		t.Values = [4]int64{
+			int64(uint32(w1 >> 8)), int64(w2 >> 32), int64(w2&0xff00<<16 | w3>>40), int64(cond),
+		}
+		if t.Extra != nil {
+			t.Extra = nil
+		}
+		return narrowTrade
+	}
+	return decodeWide(p, t, base, w0)
+}
+
+func decodeWide(p []byte, t *feed.Tick, base int64, w0 uint64) int {
+	if len(p) < wideQuote {
+		return 0
+	}
+	v := [4]int64{int64(binary.BigEndian.Uint64(p[17:])), int64(binary.BigEndian.Uint64(p[26:]))}
+	switch {
+	case (w0^headWQ)&headWideMask == 0 && p[16] == 0xd3 && p[25] == 0xcf && p[34] == 0xd3 && p[43] == 0xcf:
+		v[2], v[3] = int64(binary.BigEndian.Uint64(p[35:])), int64(binary.BigEndian.Uint64(p[44:]))
+		if v[1]|v[3] < 0 || v[0] == feed.NoPrice || v[2] == feed.NoPrice {
+			return 0
+		}
+		t.Kind, t.Side = feed.KindQuote, 0
+		p = p[:wideQuote]
+	case len(p) >= wideTrade && (w0^headWT)&headWideMask == 0 &&
+		p[16] == 0xd3 && p[25] == 0xcf && p[34] <= byte(feed.SideSell) && p[35] == 0xcf && p[44] == 0xa8:
+		v[2], v[3] = int64(binary.BigEndian.Uint64(p[36:])), int64(binary.BigEndian.Uint64(p[45:]))
+		if v[1] < 0 || v[0] == feed.NoPrice || v[3] != 0 && !feed.Conditions(v[3]).Valid() {
+			return 0
+		}
+		t.Kind, t.Side = feed.KindTrade, feed.Side(p[34])
+		p = p[:wideTrade]
+	default:
+		return 0
+	}
+	id := w0 >> 8 & 0xffffffff
+	if id >= feed.MaxInstruments {
+		return 0
+	}
+	t.EventTime = base + int64(binary.BigEndian.Uint64(p[8:]))
+	t.Instrument = feed.InstrumentID(id)
+	t.Flags, t.Status, t.Values = feed.Flags(w0>>48&1), 0, v
+	if t.Extra != nil {
+		t.Extra = nil
+	}
+	return len(p)
+}
+
+// decodeEntry decodes any entry the general way and accounts for it.
+func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
+	c := cursor{p: b.rest}
+	if m := b.rest[0]; m&0xf0 != 0x90 && m != 0xdc && m != 0xdd {
+		n := c.int("skip")
+		switch {
+		case c.err != nil:
+			return 0, false, c.err
+		case b.snapshot || n == 0 || n == math.MinInt64:
+			return 0, false, malformed("skip of %d numbers", n)
+		case n > 0:
+			b.notAsked += uint64(n)
+			return c.at, false, b.cover(uint64(n))
+		}
+		b.withheld = uint64(-n)
+		return c.at, false, b.coverAll(b.withheld)
+	}
+	elements := c.entryLen()
+	code := c.uint("code")
+	if c.err == nil && code>>1 == kindGone {
+		n, reason := c.uint("gone: count"), c.uint("gone: reason")
+		c.skip(elements - 3)
+		switch {
+		case c.err != nil:
+			return 0, false, c.err
+		case b.snapshot || n == 0 || reason > math.MaxUint8:
+			return 0, false, malformed("gone: %d numbers, reason %d", n, reason)
+		}
+		b.gone, b.reason = n, GoneReason(reason)
+		return c.at, false, b.coverAll(n)
+	}
+	*t = feed.Tick{}
+	c.tick(t, elements, code, b.base)
+	if c.err != nil {
+		return 0, false, c.err
+	}
+	if b.snapshot {
+		t.Flags |= feed.FlagSnapshot
+		return c.at, true, nil
+	}
+	if t.Kind == feed.KindSummary {
+		return 0, false, malformed("summary of instrument %d outside a snapshot", t.Instrument)
+	}
+	if !t.Kind.Known() {
+		b.unknown++
+	}
+	t.Seq = b.seq
+	return c.at, true, b.cover(1)
+}
+
+// coverAll is cover for an entry that must be the packet's only one.
+func (b *Body) coverAll(n uint64) error {
+	if b.seq != b.first || n != b.remaining {
+		return malformed("packet: an entry for %d withheld or gone numbers is not the only one", n)
+	}
+	return b.cover(n)
+}
+
+func (b *Body) cover(n uint64) error {
+	if n > b.remaining {
+		return malformed("packet: entries cover more numbers than its count, at seq %d", b.seq)
+	}
+	b.seq += n
+	b.remaining -= n
+	return nil
+}
+
+// An Entry is what a filter needs to know of a body entry.
+type Entry struct {
+	Size       int               // of the entry in bytes
+	Covers     uint64            // how many numbers it covers
+	Tick       bool              // it is a tick, of Instrument
+	Kind       feed.Kind         // of a tick
+	Instrument feed.InstrumentID // of a tick
+}
+
+// EntryAt tells what entry p begins with, without decoding it. It is for bodies that this
+// program wrote or verified; an error wraps ErrMalformed.
+func EntryAt(p []byte) (Entry, error) {
+	if len(p) >= narrowQuote {
+		w0 := binary.BigEndian.Uint64(p)
+		e := Entry{Covers: 1, Tick: true, Kind: feed.Kind(w0 >> 49 & 0x7f)}
+		switch {
+		case (w0^headNQ)&headMask == 0 &&
+			(binary.BigEndian.Uint64(p[8:])^pairNQ)&pairMask|(binary.BigEndian.Uint64(p[16:])^pairNQ)&pairMask == 0:
+			e.Size, e.Instrument = narrowQuote, feed.InstrumentID(w0>>24&0xffff)
+			return e, nil
+		case (w0^headNT)&headMask == 0 && len(p) >= narrowTrade && p[10] == 0xce && p[15] == 0xce &&
+			p[20] < 0x80 && p[21] == 0xce && p[26] == 0xa4:
+			e.Size, e.Instrument = narrowTrade, feed.InstrumentID(w0>>24&0xffff)
+			return e, nil
+		}
+	}
+	if len(p) == 0 {
+		return Entry{}, malformed("entry: the body ends")
+	}
+	c := cursor{p: p}
+	if m := p[0]; m&0xf0 != 0x90 && m != 0xdc && m != 0xdd {
+		n := c.int("skip")
+		if n < 0 {
+			n = -n
+		}
+		return Entry{Size: c.at, Covers: uint64(n)}, c.err
+	}
+	elements := c.entryLen()
+	code := c.uint("code")
+	second := c.uint("instrument")
+	c.skip(elements - 2)
+	e := Entry{Size: c.at, Covers: 1, Tick: true, Kind: feed.Kind(code >> 1), Instrument: feed.InstrumentID(second)}
+	if code>>1 == kindGone {
+		e = Entry{Size: c.at, Covers: second}
+	}
+	return e, c.err
+}
+
+// AppendSkip appends an entry that skips n numbers that were not asked for.
+func AppendSkip(dst []byte, n uint64) []byte { return appendUint(dst, n) }
+
+// AppendWithheld appends an entry for n numbers that the slow-consumer policy withholds. It
+// must be the only one of its packet.
+func AppendWithheld(dst []byte, n uint64) []byte { return appendInt(dst, -int64(n)) }
+
+// AppendGone appends an entry for n numbers that cannot be had any more. It must be the
+// only one of its packet.
+func AppendGone(dst []byte, n uint64, reason GoneReason) []byte {
+	dst = appendUint(append(dst, 0x93), kindGone<<1)
+	return appendUint(appendUint(dst, n), uint64(reason))
+}

@@ -1,0 +1,80 @@
+package feed
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A Definition says what an instrument is. An instrument is one symbol at one venue; its
+// id stays the same when it is defined again.
+type Definition struct {
+	Symbol string // at most MaxText bytes, not empty
+	Venue  string // where it trades; empty if that does not matter
+	// A price p of this instrument means p × 10^PriceExponent units of Currency; a size s
+	// means s × 10^SizeExponent shares, contracts or coins.
+	PriceExponent int8
+	SizeExponent  int8
+	Currency      string // ISO 4217 where there is a code; may be empty
+	TickSize      int64  // least price step, in price units; 0 if not known
+	Lot           int64  // size of a round lot, in size units; 0 if not known
+}
+
+// MaxText bounds symbols, venues, currencies and textual trade ids, in bytes.
+const MaxText = 64
+
+// MinExponent and MaxExponent bound the exponents of a definition.
+const (
+	MinExponent = -18
+	MaxExponent = 18
+)
+
+// Validate names the first field that is out of bounds.
+func (d *Definition) Validate() error {
+	if d.Symbol == "" {
+		return fmt.Errorf("definition: Symbol is empty")
+	}
+	for _, f := range []struct{ name, text string }{
+		{"Symbol", d.Symbol}, {"Venue", d.Venue}, {"Currency", d.Currency},
+	} {
+		if err := ValidateText(f.text); err != nil {
+			return fmt.Errorf("definition of %.64q: %s: %w", d.Symbol, f.name, err)
+		}
+	}
+	if d.PriceExponent < MinExponent || d.PriceExponent > MaxExponent {
+		return fmt.Errorf("definition of %q: PriceExponent must be in [%d, %d], got %d",
+			d.Symbol, MinExponent, MaxExponent, d.PriceExponent)
+	}
+	if d.SizeExponent < MinExponent || d.SizeExponent > MaxExponent {
+		return fmt.Errorf("definition of %q: SizeExponent must be in [%d, %d], got %d",
+			d.Symbol, MinExponent, MaxExponent, d.SizeExponent)
+	}
+	if d.TickSize < 0 || d.Lot < 0 {
+		return fmt.Errorf("definition of %q: TickSize and Lot must not be negative", d.Symbol)
+	}
+	return nil
+}
+
+// ValidateText reports why s cannot be a symbol, venue, currency or trade id: longer than
+// MaxText, not UTF-8, or with control characters.
+func ValidateText(s string) error {
+	if len(s) > MaxText {
+		return fmt.Errorf("%.64q… is %d bytes, at most %d", s, len(s), MaxText)
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%q is not UTF-8", s)
+	}
+	if i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) }); i >= 0 {
+		return fmt.Errorf("%q has a control character at byte %d", s, i)
+	}
+	return nil
+}
+
+// Name is SYMBOL, or SYMBOL@VENUE where there is a venue.
+func (d *Definition) Name() string {
+	if d.Venue == "" {
+		return d.Symbol
+	}
+	return d.Symbol + "@" + d.Venue
+}

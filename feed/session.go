@@ -1,0 +1,129 @@
+package feed
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// A SessionID names one writer's unbroken numbering. Ids are random; 0 is no session.
+type SessionID uint64
+
+func (id SessionID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
+
+// MarshalText writes the id as String does.
+func (id SessionID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *SessionID) UnmarshalText(b []byte) error {
+	v, err := strconv.ParseUint(string(b), 16, 64)
+	if err != nil {
+		return fmt.Errorf("session id %.32q: want up to 16 hexadecimal digits", b)
+	}
+	*id = SessionID(v)
+	return nil
+}
+
+// A Session is one writer's numbering and the first number that was its own to give.
+type Session struct {
+	ID    SessionID `json:"session"`
+	First uint64    `json:"first"`
+}
+
+// A Lineage is the sessions that a numbering came through, oldest first, the current one
+// last. Each owns the numbers from its First up to the First of the next; an older session
+// may have given numbers beyond that, which belong to nobody. It is a value that is
+// replaced, never changed in place.
+type Lineage []Session
+
+// MaxLineage bounds a lineage; of a longer one, the oldest sessions are forgotten.
+const MaxLineage = 65
+
+// Validate reports a lineage that is empty, too long, names no session or one twice, or
+// whose firsts decrease or begin below 1.
+func (l Lineage) Validate() error {
+	if len(l) == 0 {
+		return fmt.Errorf("lineage is empty")
+	}
+	if len(l) > MaxLineage {
+		return fmt.Errorf("lineage has %d sessions, at most %d", len(l), MaxLineage)
+	}
+	first := uint64(1)
+	for i, s := range l {
+		if s.ID == 0 {
+			return fmt.Errorf("lineage: session %d has no id", i)
+		}
+		if s.First < first {
+			return fmt.Errorf("lineage: session %v begins at %d, want at least %d", s.ID, s.First, first)
+		}
+		for _, t := range l[:i] {
+			if t.ID == s.ID {
+				return fmt.Errorf("lineage: session %v stands twice", s.ID)
+			}
+		}
+		first = s.First
+	}
+	return nil
+}
+
+// Current is the session that gives new numbers; the zero Session if l is empty.
+func (l Lineage) Current() Session {
+	if len(l) == 0 {
+		return Session{}
+	}
+	return l[len(l)-1]
+}
+
+// Child is l continued by session id from first. It never shares memory with l.
+func (l Lineage) Child(id SessionID, first uint64) Lineage {
+	keep := l
+	if len(keep) >= MaxLineage {
+		keep = keep[len(keep)-MaxLineage+1:]
+	}
+	child := make(Lineage, 0, len(keep)+1)
+	return append(append(child, keep...), Session{ID: id, First: first})
+}
+
+// Owner is the session that owns seq, with the range it owns; the current session's range
+// has no end (To is the greatest number). ok is false if seq lies before all that l remembers.
+func (l Lineage) Owner(seq uint64) (s Session, owned Range, ok bool) {
+	to := ^uint64(0)
+	for i := len(l) - 1; i >= 0; i-- {
+		if seq >= l[i].First {
+			return l[i], Range{l[i].First, to}, true
+		}
+		to = l[i].First
+	}
+	return Session{}, Range{}, false
+}
+
+// Until is l as it was when session id was the current one; ok is false if id is not in l.
+func (l Lineage) Until(id SessionID) (Lineage, bool) {
+	for i, s := range l {
+		if s.ID == id {
+			return l[: i+1 : i+1], true
+		}
+	}
+	return nil, false
+}
+
+// Fork is where a reader that holds every number before next of lineage held can go on in
+// l: at next, or at the end of the last session that both have in common, whichever is
+// lower. ok is false if they have none in common.
+func (l Lineage) Fork(held Lineage, next uint64) (seq uint64, ok bool) {
+	for i := len(held) - 1; i >= 0; i-- {
+		for j := len(l) - 1; j >= 0; j-- {
+			if held[i].ID != l[j].ID {
+				continue
+			}
+			seq = next
+			if i+1 < len(held) {
+				seq = min(seq, held[i+1].First)
+			}
+			if j+1 < len(l) {
+				seq = min(seq, l[j+1].First)
+			}
+			return seq, true
+		}
+	}
+	return 0, false
+}

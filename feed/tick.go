@@ -1,0 +1,400 @@
+package feed
+
+import (
+	"fmt"
+	"math"
+)
+
+// A Tick is one market event of one instrument. It is 64 bytes and holds every kind of
+// tick, so that a batch of mixed kinds is one array and needs no allocation; the typed
+// views ([Tick.Quote], [Tick.Trade], …) give the values their names. Build one with
+// [Quote.Tick], [Trade.Tick] and so on.
+type Tick struct {
+	// Seq is the tick's place in its session, from 1. Zero if it has none: it was not
+	// published yet, or it comes from a snapshot.
+	Seq uint64
+	// EventTime is when the venue made the change. Zero if the venue did not say.
+	EventTime int64
+	// Instrument is the id of what is priced; ids are given by definitions.
+	Instrument InstrumentID
+	// Kind says which view is valid. Kinds that this package does not know pass through
+	// with Kind set and no values.
+	Kind Kind
+	// Flags holds the marks that any kind may carry.
+	Flags Flags
+	// Side is the aggressor of a trade, or the side of a book level or clear.
+	Side Side
+	// Status is the trading status that a status tick reports.
+	Status Status
+	// Values holds the numbers of the kind, in this order:
+	//
+	//	quote       bid, bid size, ask, ask size
+	//	trade       price, size, venue trade id, conditions
+	//	correction  price, size, venue trade id, conditions (what was, in Extra)
+	//	cancel      price, size, venue trade id (all of the trade that is void)
+	//	level       price, size
+	//	status      trading day
+	Values [4]int64
+	// Extra holds what does not fit in Values. Nil for quotes, levels, clears, status, and
+	// nearly all trades. It is shared, not copied, with the tick: never change it in place.
+	Extra *Extra
+}
+
+// An Extra holds the parts of rare ticks.
+type Extra struct {
+	Definition *Definition // of a definition tick
+	Summary    *Summary    // of a summary
+	// TradeRef is the venue's trade id where it is text; at most MaxText bytes.
+	TradeRef string
+	// OldPrice and OldSize are what a correction replaces.
+	OldPrice, OldSize int64
+}
+
+// An InstrumentID names an instrument within a lineage. Ids are dense: the first
+// definition of a lineage has id 0, the next new instrument id 1.
+type InstrumentID uint32
+
+// MaxInstruments bounds the ids of a lineage.
+const MaxInstruments = 1 << 20
+
+// A Kind says what a tick tells.
+type Kind uint8
+
+// The kinds of ticks. A summary stands in snapshots only and has no sequence number.
+const (
+	KindDefinition Kind = 1 + iota // what an instrument is, from here on
+	KindQuote                      // best bid and offer
+	KindTrade
+	KindCorrection // an earlier trade was wrong: what it was, what it is
+	KindCancel     // an earlier trade is void
+	KindLevel      // new size at one price of one side of the book
+	KindClear      // one side of the book, or both, is empty
+	KindStatus     // trading status, or a new trading day
+	KindSummary    // the trading day so far
+)
+
+// MaxKind bounds the kinds that later versions may add.
+const MaxKind Kind = 127
+
+var kindNames = [...]string{
+	"", "definition", "quote", "trade", "correction", "cancel", "level", "clear", "status", "summary",
+}
+
+// Known reports whether this package has a view for the kind.
+func (k Kind) Known() bool { return k >= KindDefinition && k <= KindSummary }
+
+func (k Kind) String() string {
+	if k.Known() {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Flags are marks on a tick.
+type Flags uint8
+
+const (
+	// FlagMore marks a tick that is not the last of its venue event: the next tick belongs
+	// to the same event.
+	FlagMore Flags = 1 << iota
+	// FlagSnapshot marks a tick that tells a state rather than a change; it has no Seq.
+	FlagSnapshot
+)
+
+// A Side is a side of the market.
+type Side uint8
+
+// The sides. SideBoth is for a clear of the whole book only.
+const (
+	SideNone Side = iota // not said
+	SideBuy              // the bid; a trade whose aggressor bought
+	SideSell             // the ask; a trade whose aggressor sold
+	SideBoth
+)
+
+var sideNames = [...]string{"", "buy", "sell", "both"}
+
+func (s Side) String() string {
+	if int(s) < len(sideNames) {
+		return sideNames[s]
+	}
+	return fmt.Sprintf("side(%d)", uint8(s))
+}
+
+// A Status is the trading status of an instrument.
+type Status uint8
+
+// The trading statuses.
+const (
+	StatusUnknown Status = iota
+	StatusPreOpen        // orders are taken, nothing trades
+	StatusTrading        // continuous trading
+	StatusHalted         // trading is stopped by the venue
+	StatusAuction        // a call auction is under way
+	StatusClosed         // the trading day is over
+)
+
+var statusNames = [...]string{"unknown", "pre-open", "trading", "halted", "auction", "closed"}
+
+func (s Status) String() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return fmt.Sprintf("status(%d)", uint8(s))
+}
+
+// NoPrice stands where there is no price: the empty side of a quote, the high of a day
+// without trades.
+const NoPrice = math.MinInt64
+
+// MaxSize bounds sizes, volumes and counts; they are never negative.
+const MaxSize = math.MaxInt64
+
+// A Quote is the best bid and offer of one instrument.
+type Quote struct {
+	// Bid and Ask are in price units of the instrument; NoPrice where the side is empty.
+	Bid     int64
+	BidSize int64 // in size units; 0 if the venue does not say
+	Ask     int64
+	AskSize int64
+}
+
+// Quote is the view of a quote tick.
+func (t *Tick) Quote() Quote {
+	return Quote{Bid: t.Values[0], BidSize: t.Values[1], Ask: t.Values[2], AskSize: t.Values[3]}
+}
+
+// Tick is q as a tick of instrument id at eventTime.
+func (q Quote) Tick(id InstrumentID, eventTime int64) Tick {
+	return Tick{
+		Kind: KindQuote, Instrument: id, EventTime: eventTime,
+		Values: [4]int64{q.Bid, q.BidSize, q.Ask, q.AskSize},
+	}
+}
+
+// A Trade is one execution.
+type Trade struct {
+	Price      int64
+	Size       int64
+	ID         uint64 // the venue's trade id; 0 if it gives none, or gives text (Extra.TradeRef)
+	Conditions Conditions
+	Side       Side // who was the aggressor
+}
+
+// Trade is the view of a trade tick.
+func (t *Tick) Trade() Trade {
+	return Trade{
+		Price: t.Values[0], Size: t.Values[1], ID: uint64(t.Values[2]),
+		Conditions: Conditions(t.Values[3]), Side: t.Side,
+	}
+}
+
+// Tick is tr as a tick of instrument id at eventTime.
+func (tr Trade) Tick(id InstrumentID, eventTime int64) Tick {
+	return Tick{
+		Kind: KindTrade, Instrument: id, EventTime: eventTime, Side: tr.Side,
+		Values: [4]int64{tr.Price, tr.Size, int64(tr.ID), int64(tr.Conditions)},
+	}
+}
+
+// TradeRef is the venue's trade id where it is text, of a trade, correction or cancel.
+func (t *Tick) TradeRef() string {
+	if t.Extra == nil {
+		return ""
+	}
+	return t.Extra.TradeRef
+}
+
+// A Correction replaces an earlier trade, named by its venue trade id.
+type Correction struct {
+	OldPrice, OldSize int64 // what the trade was
+	Trade             Trade // what it is now; its ID names it
+}
+
+// Correction is the view of a correction tick.
+func (t *Tick) Correction() Correction {
+	c := Correction{Trade: t.Trade()}
+	if t.Extra != nil {
+		c.OldPrice, c.OldSize = t.Extra.OldPrice, t.Extra.OldSize
+	}
+	return c
+}
+
+// Tick is c as a tick of instrument id at eventTime; ref is the trade's id where it is text.
+func (c Correction) Tick(id InstrumentID, eventTime int64, ref string) Tick {
+	t := c.Trade.Tick(id, eventTime)
+	t.Kind = KindCorrection
+	t.Extra = &Extra{TradeRef: ref, OldPrice: c.OldPrice, OldSize: c.OldSize}
+	return t
+}
+
+// A Cancel voids an earlier trade, named by its venue trade id.
+type Cancel struct {
+	Price, Size int64 // of the void trade
+	ID          uint64
+}
+
+// Cancel is the view of a cancel tick.
+func (t *Tick) Cancel() Cancel {
+	return Cancel{Price: t.Values[0], Size: t.Values[1], ID: uint64(t.Values[2])}
+}
+
+// Tick is c as a tick of instrument id at eventTime; ref is the trade's id where it is text.
+func (c Cancel) Tick(id InstrumentID, eventTime int64, ref string) Tick {
+	t := Tick{
+		Kind: KindCancel, Instrument: id, EventTime: eventTime,
+		Values: [4]int64{c.Price, c.Size, int64(c.ID)},
+	}
+	if ref != "" {
+		t.Extra = &Extra{TradeRef: ref}
+	}
+	return t
+}
+
+// A Level is the new size at one price of one side of the book.
+type Level struct {
+	Side  Side // SideBuy or SideSell
+	Price int64
+	Size  int64 // 0 removes the level
+}
+
+// Level is the view of a book level tick.
+func (t *Tick) Level() Level {
+	return Level{Side: t.Side, Price: t.Values[0], Size: t.Values[1]}
+}
+
+// Tick is l as a tick of instrument id at eventTime.
+func (l Level) Tick(id InstrumentID, eventTime int64) Tick {
+	return Tick{
+		Kind: KindLevel, Instrument: id, EventTime: eventTime, Side: l.Side,
+		Values: [4]int64{l.Price, l.Size},
+	}
+}
+
+// ClearTick empties one side of the book of instrument id, or both, at eventTime.
+func ClearTick(id InstrumentID, eventTime int64, side Side) Tick {
+	return Tick{Kind: KindClear, Instrument: id, EventTime: eventTime, Side: side}
+}
+
+// StatusTick reports the trading status of instrument id. day is not 0 where a new trading
+// day begins; see [Tick.TradingDay].
+func StatusTick(id InstrumentID, eventTime int64, s Status, day int32) Tick {
+	return Tick{
+		Kind: KindStatus, Instrument: id, EventTime: eventTime, Status: s,
+		Values: [4]int64{int64(day)},
+	}
+}
+
+// TradingDay is the date of the trading day that begins with a status tick, as the number
+// yyyymmdd; 0 if none begins.
+func (t *Tick) TradingDay() int32 { return int32(t.Values[0]) }
+
+// Definition is what a definition tick defines; nil for other kinds. Shared: do not change it.
+func (t *Tick) Definition() *Definition {
+	if t.Extra == nil {
+		return nil
+	}
+	return t.Extra.Definition
+}
+
+// Summary is the trading day so far that a summary tells; nil for other kinds. Shared: do
+// not change it.
+func (t *Tick) Summary() *Summary {
+	if t.Extra == nil {
+		return nil
+	}
+	return t.Extra.Summary
+}
+
+// Equal reports whether two ticks say the same, with what Extra points to compared by value.
+func (t *Tick) Equal(o *Tick) bool {
+	a, b := *t, *o
+	a.Extra, b.Extra = nil, nil
+	if a != b {
+		return false
+	}
+	x, y := t.Extra, o.Extra
+	if x == nil {
+		x = &Extra{}
+	}
+	if y == nil {
+		y = &Extra{}
+	}
+	return x.TradeRef == y.TradeRef && x.OldPrice == y.OldPrice && x.OldSize == y.OldSize &&
+		equalPointee(x.Definition, y.Definition) && equalPointee(x.Summary, y.Summary)
+}
+
+func equalPointee[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// A Summary is the trading day of one instrument so far. It stands in snapshots and is
+// never taken for a trade.
+type Summary struct {
+	TradingDay int32 // yyyymmdd; 0 if no status tick has named one
+	// Open, High, Low and Last are NoPrice while the day has no trade.
+	Open, High, Low, Last int64
+	LastSize              int64
+	LastSide              Side
+	LastTime              int64 // event time of the last trade
+	// LastID and LastRef are the venue's id of the last trade, as a number or as text (see
+	// Trade.ID); a correction finds by them whether it is the last trade that it corrects.
+	LastID  uint64
+	LastRef string
+	Volume  int64 // sizes of the day's trades, after corrections and cancels
+	Trades  int64 // number of the day's trades, after cancels
+}
+
+// Conditions are a trade's sale conditions as the venue's letters: up to eight printable
+// ASCII characters, the first in the most significant byte, the rest zero. A blank may
+// stand between letters, not at the end.
+type Conditions uint64
+
+// MaxConditions is how many characters Conditions hold.
+const MaxConditions = 8
+
+// ParseConditions packs s, with trailing blanks cut. It fails if s is longer than
+// MaxConditions or not printable ASCII.
+func ParseConditions(s string) (Conditions, error) {
+	for len(s) > 0 && s[len(s)-1] == ' ' {
+		s = s[:len(s)-1]
+	}
+	if len(s) > MaxConditions {
+		return 0, fmt.Errorf("trade conditions %q: at most %d characters", s, MaxConditions)
+	}
+	var c Conditions
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return 0, fmt.Errorf("trade conditions %q: only printable ASCII characters", s)
+		}
+		c |= Conditions(s[i]) << (56 - 8*i)
+	}
+	return c, nil
+}
+
+// Valid reports whether c is printable characters followed by zeros.
+func (c Conditions) Valid() bool {
+	for c != 0 {
+		if b := byte(c >> 56); b < ' ' || b > '~' {
+			return false
+		}
+		if c<<8 == 0 && c>>56 == ' ' {
+			return false
+		}
+		c <<= 8
+	}
+	return true
+}
+
+func (c Conditions) String() string {
+	var b [MaxConditions]byte
+	n := 0
+	for ; c != 0; c <<= 8 {
+		b[n] = byte(c >> 56)
+		n++
+	}
+	return string(b[:n])
+}
