@@ -1,0 +1,621 @@
+package feed
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// A State is what is known of every instrument after some ticks: definition, status, last
+// quote, trading day so far, book. It is a fold: the same ticks give the same state,
+// whether a publisher or a subscriber applies them. The memory it takes is proportional to
+// the instruments defined and the book levels held, whatever their ids.
+//
+// A State may be read by many goroutines at once as long as none applies, clones or
+// replaces. [State.Clone] gives a copy that goes its own way.
+type State struct {
+	// values is a slot per instrument, in order of definition.
+	values []values
+	// catalog says which instrument has which slot. It is shared with a clone until either
+	// of them defines something new.
+	catalog       catalog
+	catalogShared bool
+	// books and refs are by slot and grow when they are first needed; a slot beyond their
+	// end has no book, and no textual id of its last trade.
+	books []*book
+	refs  []string
+	// owner marks the books that are this state's alone; see book.owner.
+	owner   *byte
+	unknown uint64
+}
+
+// values are the numbers of one instrument: 128 bytes without pointers, so that copying ten
+// thousand is one copy of memory. What a quote writes is in the first half.
+type values struct {
+	quote      Quote
+	quoteTime  int64
+	statusTime int64
+	lastID     uint64
+	day        int32
+	lastSide   Side
+	status     Status
+	known      known
+
+	open, high, low, last int64 // NoPrice while trades is 0, unless a summary said otherwise
+	lastSize              int64
+	lastTime              int64
+	volume, trades        int64 // never negative
+}
+
+// known says which optional parts of values were told.
+type known uint8
+
+const (
+	knownQuote known = 1 << iota
+	knownStatus
+	knownRef // refs holds the textual id of the last trade
+)
+
+// NewState is a state without instruments.
+func NewState() *State { return &State{owner: new(byte)} }
+
+// An UndefinedError reports a tick of an instrument that no definition has named, or whose
+// id is out of bounds.
+type UndefinedError struct {
+	Instrument InstrumentID
+	Kind       Kind
+	Seq        uint64
+}
+
+func (e *UndefinedError) Error() string {
+	if e.Instrument >= MaxInstruments {
+		return fmt.Sprintf("tick %d: %v of instrument %d, ids are below %d", e.Seq, e.Kind, e.Instrument, MaxInstruments)
+	}
+	return fmt.Sprintf("tick %d: %v of instrument %d, which is not defined", e.Seq, e.Kind, e.Instrument)
+}
+
+// Apply folds one tick into the state. On an error the state is as before.
+//
+//   - A definition names an instrument, or tells it anew under the same id. With other
+//     exponents than before, quote, trading day and book are forgotten, because their
+//     numbers mean something else now.
+//   - A trade counts into the trading day and is its last trade.
+//   - A correction adds its size less the old size to the volume and stretches high and low
+//     to its price; it changes the last trade if that is the trade it names, by id or, where
+//     one of the two has no id, by old price and size. It cannot pull high and low back.
+//   - A cancel takes its size and one trade from the day, and leaves prices as they are.
+//   - Corrections and cancels of a day without trades are not that day's and change nothing;
+//     a day whose trades are all cancelled is a day without trades.
+//   - A status with a trading day begins that day: no prices, no volume. Quote and book stay.
+//   - A level with size 0 removes the level. A side holds at most MaxLevels: the level
+//     farthest from the touch goes, or does not come.
+//   - A summary replaces the trading day.
+//
+// Sums that leave [0, MaxSize] stay at the bound. Unknown kinds are counted and change
+// nothing.
+//
+// The error is an *UndefinedError, or says what is wrong with a definition, a level or a
+// clear. The definition that t points to becomes the state's.
+func (s *State) Apply(t *Tick) error {
+	slot, ok := s.catalog.slot(t.Instrument)
+	if !ok || t.Kind == KindDefinition {
+		return s.applyUnslotted(t)
+	}
+	v := &s.values[slot]
+	switch t.Kind {
+	case KindQuote:
+		v.quote = Quote{Bid: t.Values[0], BidSize: t.Values[1], Ask: t.Values[2], AskSize: t.Values[3]}
+		v.quoteTime = t.EventTime
+		v.known |= knownQuote
+	case KindTrade:
+		price, size := t.Values[0], t.Values[1]
+		if v.trades == 0 {
+			v.open, v.high, v.low = price, price, price
+		}
+		v.high, v.low = max(v.high, price), min(v.low, price)
+		v.last, v.lastSize, v.lastTime = price, size, t.EventTime
+		v.lastID, v.lastSide = uint64(t.Values[2]), t.Side
+		v.volume = addSize(v.volume, size)
+		v.trades = addSize(v.trades, 1)
+		if t.Extra != nil || v.known&knownRef != 0 {
+			s.setRef(slot, t.TradeRef())
+		}
+	case KindCorrection:
+		s.correct(slot, t)
+	case KindCancel:
+		v.cancel(t.Values[1])
+		if v.trades == 0 && v.known&knownRef != 0 {
+			s.setRef(slot, "")
+		}
+	case KindLevel:
+		return s.applyLevel(slot, t)
+	case KindClear:
+		return s.applyClear(slot, t)
+	case KindStatus:
+		v.status, v.statusTime = t.Status, t.EventTime
+		v.known |= knownStatus
+		if day := t.TradingDay(); day != 0 {
+			v.setSummary(&Summary{TradingDay: day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice})
+			s.setRef(slot, "")
+		}
+	case KindSummary:
+		sum := t.Summary()
+		if sum == nil {
+			return fmt.Errorf("tick %d: summary of instrument %d tells nothing", t.Seq, t.Instrument)
+		}
+		v.setSummary(sum)
+		s.setRef(slot, sum.LastRef)
+	default:
+		s.unknown++
+	}
+	return nil
+}
+
+// applyUnslotted is Apply for definitions and for ticks of undefined instruments.
+func (s *State) applyUnslotted(t *Tick) error {
+	switch {
+	case !t.Kind.Known():
+		s.unknown++
+		return nil
+	case t.Kind != KindDefinition || t.Instrument >= MaxInstruments:
+		return &UndefinedError{Instrument: t.Instrument, Kind: t.Kind, Seq: t.Seq}
+	}
+	d := t.Definition()
+	if d == nil {
+		return fmt.Errorf("tick %d: definition of instrument %d tells nothing", t.Seq, t.Instrument)
+	}
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("tick %d: %w", t.Seq, err)
+	}
+	return s.define(t.Instrument, t.Extra)
+}
+
+func (s *State) define(id InstrumentID, extra *Extra) error {
+	d := extra.Definition
+	if other, ok := s.catalog.names[nameOf(d)]; ok && other != id {
+		return fmt.Errorf("definition of %s as instrument %d: it is instrument %d", d.Name(), id, other)
+	}
+	slot, known := s.catalog.slot(id)
+	if known && *s.catalog.definitions[slot].Definition == *d {
+		return nil
+	}
+	if s.catalogShared {
+		s.catalog, s.catalogShared = s.catalog.clone(), false
+	}
+	if extra.TradeRef != "" || extra.Summary != nil {
+		extra = &Extra{Definition: d} // what is kept is handed out again
+	}
+	if !known {
+		s.catalog.add(id, extra)
+		s.values = append(s.values, newValues())
+		return nil
+	}
+	old := s.catalog.redefine(id, slot, extra)
+	if old.PriceExponent != d.PriceExponent || old.SizeExponent != d.SizeExponent {
+		v := &s.values[slot]
+		was := *v
+		*v = newValues()
+		v.day, v.status, v.statusTime, v.known = was.day, was.status, was.statusTime, was.known&knownStatus
+		s.setRef(slot, "")
+		if slot < len(s.books) {
+			s.books[slot] = nil
+		}
+	}
+	return nil
+}
+
+func (s *State) correct(slot int, t *Tick) {
+	v := &s.values[slot]
+	if v.trades == 0 {
+		return
+	}
+	c := t.Correction()
+	wasLast := v.last == c.OldPrice && v.lastSize == c.OldSize
+	id, ref, lastRef := c.Trade.ID, t.TradeRef(), s.ref(slot)
+	if (id != 0 || ref != "") && (v.lastID != 0 || lastRef != "") {
+		wasLast = id == v.lastID && ref == lastRef
+	}
+	v.volume = max(0, addSize(v.volume, c.Trade.Size)-c.OldSize)
+	v.high, v.low = max(v.high, c.Trade.Price), min(v.low, c.Trade.Price)
+	if !wasLast {
+		return
+	}
+	v.last, v.lastSize = c.Trade.Price, c.Trade.Size
+	if c.Trade.Side != SideNone {
+		v.lastSide = c.Trade.Side
+	}
+}
+
+func (v *values) cancel(size int64) {
+	if v.trades == 0 {
+		return
+	}
+	v.volume = max(0, v.volume-size)
+	v.trades--
+	if v.trades == 0 {
+		v.setSummary(&Summary{TradingDay: v.day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice})
+	}
+}
+
+func newValues() values {
+	return values{open: NoPrice, high: NoPrice, low: NoPrice, last: NoPrice}
+}
+
+// addSize is a + b, at most MaxSize; b is not negative.
+func addSize(a, b int64) int64 {
+	if sum := a + b; sum >= a {
+		return sum
+	}
+	return math.MaxInt64
+}
+
+func (v *values) setSummary(m *Summary) {
+	v.day = m.TradingDay
+	v.open, v.high, v.low, v.last = m.Open, m.High, m.Low, m.Last
+	v.lastSize, v.lastSide, v.lastTime, v.lastID = m.LastSize, m.LastSide, m.LastTime, m.LastID
+	v.volume, v.trades = m.Volume, m.Trades
+}
+
+func (s *State) summary(slot int) Summary {
+	v := &s.values[slot]
+	return Summary{
+		TradingDay: v.day, Open: v.open, High: v.high, Low: v.low, Last: v.last,
+		LastSize: v.lastSize, LastSide: v.lastSide, LastTime: v.lastTime, LastID: v.lastID, LastRef: s.ref(slot),
+		Volume: v.volume, Trades: v.trades,
+	}
+}
+
+func (s *State) ref(slot int) string {
+	if s.values[slot].known&knownRef == 0 {
+		return ""
+	}
+	return s.refs[slot]
+}
+
+func (s *State) setRef(slot int, ref string) {
+	v := &s.values[slot]
+	if ref == "" {
+		if v.known&knownRef != 0 {
+			v.known &^= knownRef
+			s.refs[slot] = ""
+		}
+		return
+	}
+	for len(s.refs) <= slot {
+		s.refs = append(s.refs, "")
+	}
+	s.refs[slot] = ref
+	v.known |= knownRef
+}
+
+// Len is one more than the greatest id that is defined: where ids are given densely, the
+// next new id.
+func (s *State) Len() int { return s.catalog.limit }
+
+// Unknown is how many ticks of unknown kinds were ignored.
+func (s *State) Unknown() uint64 { return s.unknown }
+
+// Definition is what instrument id is; ok is false if it is not defined. Shared: do not
+// change it.
+func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
+	slot, ok := s.catalog.slot(id)
+	if !ok {
+		return nil, false
+	}
+	return s.catalog.definitions[slot].Definition, true
+}
+
+// Lookup is the id of symbol at venue.
+func (s *State) Lookup(symbol, venue string) (id InstrumentID, ok bool) {
+	id, ok = s.catalog.names[name{symbol, venue}]
+	return id, ok
+}
+
+// An Instrument is what a state knows of one instrument.
+type Instrument struct {
+	Definition *Definition // shared: do not change it
+	Status     Status      // StatusUnknown until a status tick
+	StatusTime int64       // event time of the last status tick
+	Quote      Quote       // zero until a quote tick, see HasQuote
+	QuoteTime  int64       // event time of the last quote
+	HasQuote   bool
+	Summary    Summary // the trading day so far, with the last trade
+	// Bids and Asks are the book, the best price first. They belong to the state and hold
+	// until it changes.
+	Bids, Asks []BookLevel
+}
+
+// Instrument is what is known of instrument id; ok is false if it is not defined.
+func (s *State) Instrument(id InstrumentID) (in Instrument, ok bool) {
+	slot, ok := s.catalog.slot(id)
+	if !ok {
+		return Instrument{}, false
+	}
+	return s.instrument(slot), true
+}
+
+func (s *State) instrument(slot int) Instrument {
+	v := &s.values[slot]
+	in := Instrument{
+		Definition: s.catalog.definitions[slot].Definition,
+		Status:     v.status, StatusTime: v.statusTime,
+		Quote: v.quote, QuoteTime: v.quoteTime, HasQuote: v.known&knownQuote != 0,
+		Summary: s.summary(slot),
+	}
+	if b := s.book(slot); b != nil {
+		in.Bids, in.Asks = b.bids, b.asks
+	}
+	return in
+}
+
+// Clone is a copy that goes its own way. It copies the numbers of every instrument at once;
+// definitions and books stay shared until one of the two changes them.
+func (s *State) Clone() *State {
+	s.catalogShared = true
+	s.owner = new(byte) // from here on both have to copy a book before they change it
+	c := *s
+	c.owner = new(byte)
+	c.values = slices.Clone(s.values)
+	c.books = slices.Clone(s.books)
+	c.refs = slices.Clone(s.refs)
+	return &c
+}
+
+// Entries yields what is known of the wanted instruments (all, if want is nil) as ticks with
+// FlagSnapshot, Seq 0 and the event times of the ticks that told it. They come by
+// instrument in order of ids; of each, as far as known: definition, status with the trading
+// day, summary, quote, bids and asks, each best first. Applied to an empty state they give
+// an equal state.
+//
+// What Extra points to is never written again. The state must not change meanwhile.
+func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
+	return func(yield func(Tick) bool) {
+		var summaries []summaryExtra
+		for id, slot := range s.catalog.all() {
+			if want != nil && !want(id) {
+				continue
+			}
+			if !yield(s.definitionEntry(id, slot)) {
+				return
+			}
+			v := &s.values[slot]
+			told := Summary{Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice}
+			if v.known&knownStatus != 0 {
+				told.TradingDay = v.day
+				t := StatusTick(id, v.statusTime, v.status, v.day)
+				t.Flags = FlagSnapshot
+				if !yield(t) {
+					return
+				}
+			}
+			if sum := s.summary(slot); sum != told {
+				if len(summaries) == 0 {
+					summaries = make([]summaryExtra, 32) // one allocation for so many entries
+				}
+				x := &summaries[0]
+				summaries = summaries[1:]
+				x.summary = sum
+				x.extra.Summary = &x.summary
+				t := Tick{
+					Kind: KindSummary, Flags: FlagSnapshot, Instrument: id,
+					EventTime: sum.LastTime, Extra: &x.extra,
+				}
+				if !yield(t) {
+					return
+				}
+			}
+			if v.known&knownQuote != 0 {
+				t := v.quote.Tick(id, v.quoteTime)
+				t.Flags = FlagSnapshot
+				if !yield(t) {
+					return
+				}
+			}
+			if b := s.book(slot); b != nil && (!b.yield(id, SideBuy, yield) || !b.yield(id, SideSell, yield)) {
+				return
+			}
+		}
+	}
+}
+
+type summaryExtra struct {
+	extra   Extra
+	summary Summary
+}
+
+// Definitions yields the definitions among what Entries yields.
+func (s *State) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
+	return func(yield func(Tick) bool) {
+		for id, slot := range s.catalog.all() {
+			if want != nil && !want(id) {
+				continue
+			}
+			if !yield(s.definitionEntry(id, slot)) {
+				return
+			}
+		}
+	}
+}
+
+func (s *State) definitionEntry(id InstrumentID, slot int) Tick {
+	return Tick{Kind: KindDefinition, Flags: FlagSnapshot, Instrument: id, Extra: s.catalog.definitions[slot]}
+}
+
+// Replace makes the instruments in scope those of from, as at the end of a snapshot: those
+// in scope that from lacks are no longer defined, everything else stays. A nil scope is
+// all. The scope is asked with the definition that s has, and with the one that from has. An
+// instrument out of scope gives way to one of from that has its id or its name. From is as
+// before; s shares its definitions and books as a clone would.
+func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State) {
+	unknown := s.unknown
+	if scope == nil {
+		*s = *from.Clone()
+		s.unknown = unknown
+		return
+	}
+	from = from.Clone()
+	taken := func(id InstrumentID) bool {
+		slot, ok := from.catalog.slot(id)
+		return ok && scope(id, from.catalog.definitions[slot].Definition)
+	}
+	out := NewState()
+	out.unknown = unknown
+	for id, slot := range s.catalog.all() {
+		d := s.catalog.definitions[slot].Definition
+		if scope(id, d) || taken(id) {
+			continue
+		}
+		if other, ok := from.catalog.names[nameOf(d)]; ok && taken(other) {
+			continue
+		}
+		out.take(id, s, slot)
+	}
+	for id, slot := range from.catalog.all() {
+		if scope(id, from.catalog.definitions[slot].Definition) {
+			out.take(id, from, slot)
+		}
+	}
+	*s = *out
+}
+
+// take adds instrument id as it is in slot of from; neither the id nor the name may be
+// defined.
+func (s *State) take(id InstrumentID, from *State, slot int) {
+	s.catalog.add(id, from.catalog.definitions[slot])
+	s.values = append(s.values, from.values[slot])
+	to := len(s.values) - 1
+	if from.values[slot].known&knownRef != 0 {
+		s.setRef(to, from.refs[slot])
+	}
+	if b := from.book(slot); b != nil {
+		s.setBook(to, b) // owned by another: copied when it changes
+	}
+}
+
+// Equal reports whether both states know the same of the same instruments.
+func (s *State) Equal(o *State) bool { return s.Diff(o) == "" }
+
+// Diff says, a line per instrument and at most ten, in what s and o differ; "" if in
+// nothing.
+func (s *State) Diff(o *State) string {
+	var lines []string
+	add := func(format string, args ...any) bool {
+		lines = append(lines, fmt.Sprintf(format, args...))
+		return len(lines) < 10
+	}
+	for id, slot := range s.catalog.all() {
+		other, ok := o.catalog.slot(id)
+		if !ok {
+			if !add("instrument %d is %s, not defined in the other", id, s.catalog.definitions[slot].Definition.Name()) {
+				break
+			}
+			continue
+		}
+		if s.sameInstrument(slot, o, other) {
+			continue
+		}
+		if !add("instrument %d: %v, in the other %v", id, s.instrument(slot), o.instrument(other)) {
+			break
+		}
+	}
+	for id, slot := range o.catalog.all() {
+		if _, ok := s.catalog.slot(id); ok {
+			continue
+		}
+		if len(lines) >= 10 || !add("instrument %d is not defined, in the other %s", id, o.catalog.definitions[slot].Definition.Name()) {
+			break
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (s *State) sameInstrument(slot int, o *State, other int) bool {
+	return s.values[slot] == o.values[other] && s.ref(slot) == o.ref(other) &&
+		*s.catalog.definitions[slot].Definition == *o.catalog.definitions[other].Definition &&
+		s.book(slot).equal(o.book(other))
+}
+
+// A catalog says which ids are defined, as what, and in which slot of a state.
+type catalog struct {
+	limit int // one more than the greatest id
+	// pages finds slots: id → top[id/pageSize], from 1 → pages[…-1][id%pageSize], slot+1.
+	// Pages exist only where ids are defined, so that one great id costs little.
+	top   []uint16
+	pages [][pageSize]uint32
+	// definitions holds by slot the Extra of the definition tick; nothing else is in them.
+	definitions []*Extra
+	names       map[name]InstrumentID
+}
+
+const pageSize = 64
+
+type name struct{ symbol, venue string }
+
+func nameOf(d *Definition) name { return name{d.Symbol, d.Venue} }
+
+func (c *catalog) slot(id InstrumentID) (slot int, ok bool) {
+	i := uint(id / pageSize)
+	if i >= uint(len(c.top)) {
+		return 0, false
+	}
+	p := uint(c.top[i]) - 1
+	if p >= uint(len(c.pages)) {
+		return 0, false
+	}
+	n := c.pages[p][id%pageSize]
+	return int(n) - 1, n != 0
+}
+
+// add gives id, which is not defined, the next slot.
+func (c *catalog) add(id InstrumentID, extra *Extra) {
+	i := int(id / pageSize)
+	for len(c.top) <= i {
+		c.top = append(c.top, 0)
+	}
+	if c.top[i] == 0 {
+		c.pages = append(c.pages, [pageSize]uint32{})
+		c.top[i] = uint16(len(c.pages))
+	}
+	c.definitions = append(c.definitions, extra)
+	c.pages[c.top[i]-1][id%pageSize] = uint32(len(c.definitions))
+	if c.names == nil {
+		c.names = make(map[name]InstrumentID)
+	}
+	c.names[nameOf(extra.Definition)] = id
+	c.limit = max(c.limit, int(id)+1)
+}
+
+// redefine returns what id was before.
+func (c *catalog) redefine(id InstrumentID, slot int, extra *Extra) *Definition {
+	old := c.definitions[slot].Definition
+	delete(c.names, nameOf(old))
+	c.names[nameOf(extra.Definition)] = id
+	c.definitions[slot] = extra
+	return old
+}
+
+// all yields ids, in order, and their slots.
+func (c *catalog) all() iter.Seq2[InstrumentID, int] {
+	return func(yield func(InstrumentID, int) bool) {
+		for i, p := range c.top {
+			if p == 0 {
+				continue
+			}
+			for j, n := range c.pages[p-1] {
+				if n != 0 && !yield(InstrumentID(i*pageSize+j), int(n)-1) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (c *catalog) clone() catalog {
+	return catalog{
+		limit: c.limit, top: slices.Clone(c.top), pages: slices.Clone(c.pages),
+		definitions: slices.Clone(c.definitions), names: maps.Clone(c.names),
+	}
+}
