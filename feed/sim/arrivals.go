@@ -1,0 +1,129 @@
+package sim
+
+import (
+	"math/rand/v2"
+)
+
+// arrivals says when the next event comes and which instrument it is of.
+//
+// Events come in clusters: a self-exciting process (Hawkes, Biometrika 1971) with an
+// exponential kernel, drawn by thinning (Ogata, IEEE Trans. Inf. Theory 1981). A background
+// event falls on an instrument by its activity; an event caused by earlier ones is of the
+// same instrument as its cause. All of it is a constant amount of work per event.
+type arrivals struct {
+	rng *rand.Rand
+	// now is the time since the opening in units of 1/1024 ns, so that rates beyond one
+	// event per nanosecond keep their mean.
+	now int64
+	// background and excited are intensities in events per second; background is set by
+	// the caller, excited decays at the rate decay and rises with each event.
+	background, excited float64
+
+	byActivity []aliasSlot
+	// recent holds the instruments of the latest events; head is the place of the next.
+	recent [1 << 12]uint32
+	head   uint32
+}
+
+const (
+	branching = 0.65 // events that one event causes, on average
+	decay     = 25.0 // per second: most of what an event causes comes within 40 ms
+	kick      = branching * decay
+
+	unitsPerSecond = 1024e9
+)
+
+// next moves on to the next event before until and returns its instrument; false if there
+// is none, with now at until.
+func (a *arrivals) next(until int64) (uint32, bool) {
+	for {
+		intensity := a.background + a.excited
+		wait := a.rng.ExpFloat64() / intensity
+		if left := float64(until-a.now) / unitsPerSecond; wait >= left {
+			a.excited *= fade(decay * left)
+			a.now = until
+			return 0, false
+		}
+		a.now += int64(wait * unitsPerSecond)
+		a.excited *= fade(decay * wait)
+		var id uint32
+		switch at := a.rng.Float64() * intensity; {
+		case at < a.background:
+			id = a.pick()
+		case at < a.background+a.excited:
+			id = a.cause()
+		default:
+			continue // the intensity has fallen since the wait was drawn
+		}
+		a.excite(id)
+		return id, true
+	}
+}
+
+// excite makes further events of an instrument likelier.
+func (a *arrivals) excite(id uint32) {
+	a.excited += kick
+	a.recent[a.head%uint32(len(a.recent))] = id
+	a.head++
+}
+
+// cause is the instrument of an earlier event, by how much that still excites. The weight
+// of events fades with their age in time; at an even pace that is with their number, and
+// the sum of all weights is the mean of that number.
+func (a *arrivals) cause() uint32 {
+	weight := min(a.excited/kick, float64(len(a.recent)/4))
+	back := uint32(a.rng.ExpFloat64() * weight)
+	back = min(back, uint32(len(a.recent)-1), a.head-1)
+	return a.recent[(a.head-1-back)%uint32(len(a.recent))]
+}
+
+// An aliasSlot is one slot of Walker's alias table: of draws that fall here, those below
+// keep stay, the others go to alias.
+type aliasSlot struct{ keep, alias uint32 }
+
+// pick draws an instrument by its activity.
+func (a *arrivals) pick() uint32 {
+	r := a.rng.Uint64()
+	i := uint32((r >> 32) * uint64(len(a.byActivity)) >> 32)
+	if s := a.byActivity[i]; uint32(r) >= s.keep {
+		return s.alias
+	}
+	return i
+}
+
+// aliasTable is Vose's construction (IEEE Trans. Softw. Eng. 1991) for the weights that
+// activity gives to n instruments.
+func aliasTable(n int) []aliasSlot {
+	weights := make([]float64, n)
+	sum := 0.0
+	for i := range weights {
+		weights[i] = activity(i)
+		sum += weights[i]
+	}
+	table := make([]aliasSlot, n)
+	small, large := make([]uint32, 0, n), make([]uint32, 0, n)
+	for i := range weights {
+		weights[i] *= float64(n) / sum
+		table[i] = aliasSlot{keep: 1<<32 - 1, alias: uint32(i)}
+		if weights[i] < 1 {
+			small = append(small, uint32(i))
+		} else {
+			large = append(large, uint32(i))
+		}
+	}
+	for len(small) > 0 && len(large) > 0 {
+		s, l := small[len(small)-1], large[len(large)-1]
+		small = small[:len(small)-1]
+		table[s] = aliasSlot{keep: uint32(weights[s] * (1<<32 - 1)), alias: l}
+		weights[l] -= 1 - weights[s]
+		if weights[l] < 1 {
+			large = large[:len(large)-1]
+			small = append(small, l)
+		}
+	}
+	return table
+}
+
+// activity is the share of the events that falls on place i of the universe, up to a
+// common factor: Zipf's law with its top cut.
+func activity(i int) float64 { return 1 / float64(i+2) }

@@ -1,0 +1,126 @@
+package sim
+
+import (
+	"math"
+	"math/rand/v2"
+)
+
+// climate is what all instruments share: the shape of the day, how busy and how volatile
+// the market is, and the market's own moves. It changes in steps, once per epoch; within an
+// epoch everything is a straight line.
+//
+// Arithmetic here and in the other files keeps products apart from sums by conversions, and
+// uses its own exp: fused multiply-add and the library's assembly differ between machines,
+// and the ticks must not.
+type climate struct {
+	rng *rand.Rand
+	// mood is the logarithm of the market's business, less its mean: an Ornstein-Uhlenbeck
+	// process with standard deviation moodSwing that forgets within 1/moodsPerDay of a day.
+	mood float64
+
+	busy   float64 // how many times the day's mean the events should come now
+	spread float64 // how many times their usual spread quotes should have now
+
+	// Since from (in units since the opening): the market's return and the variance that
+	// the day has had, at the start of the epoch and their growth per unit. The variance of
+	// a whole day is 1 on average, and so is that of the return.
+	from                           int64
+	ret0, retSlope, var0, varSlope float64
+}
+
+const (
+	moodSwing   = 0.3
+	moodsPerDay = 40
+)
+
+// open begins a day.
+func (c *climate) open() {
+	c.from, c.ret0, c.retSlope, c.var0, c.varSlope = 0, 0, 0, 0, 0
+}
+
+// step moves on to the epoch that begins at now and is part of a day long units; dayUnits
+// is the length of the day.
+func (c *climate) step(now, epoch, dayUnits int64) {
+	c.ret0, c.var0 = c.at(now)
+	c.from = now
+	share := float64(epoch) / float64(dayUnits)
+	done := float64(now) / float64(dayUnits)
+
+	keep := exp(-share * moodsPerDay)
+	c.mood = float64(c.mood*keep) + float64(moodSwing*math.Sqrt(1-float64(keep*keep))*c.rng.NormFloat64())
+	shape := dayShape(done)
+	c.busy = shape * exp(c.mood-moodSwing*moodSwing/2)
+	variance := exp(float64(2*c.mood) - 2*moodSwing*moodSwing)
+	c.spread = math.Sqrt(variance) * (1 + float64(1.5*exp(-done/0.02)))
+
+	grown := shape * variance * share
+	c.varSlope = grown / float64(epoch)
+	c.retSlope = math.Sqrt(grown) * c.rng.NormFloat64() / float64(epoch)
+}
+
+// at is the market's return and variance since the opening.
+func (c *climate) at(now int64) (ret, variance float64) {
+	d := float64(now - c.from)
+	return c.ret0 + float64(c.retSlope*d), c.var0 + float64(c.varSlope*d)
+}
+
+// The shape of a day: a floor, and at either end a steep and a slow slope.
+var slopes = [...]struct{ height, width float64 }{{2.2, 0.04}, {0.9, 0.2}, {1.6, 0.05}, {0.7, 0.2}}
+
+const (
+	openSlopes = 2 // the first of slopes rise to the opening, the others to the close
+	shapeFloor = 0.35
+)
+
+// dayShape is how many times the day's mean the ticks come when the part s of a day is
+// over: U-shaped, highest at the opening, lowest past noon.
+func dayShape(s float64) float64 {
+	sum := shapeFloor
+	for i, e := range slopes {
+		if i < openSlopes {
+			sum += float64(e.height * exp(-s/e.width))
+		} else {
+			sum += float64(e.height * exp((s-1)/e.width))
+		}
+	}
+	return sum / shapeTotal
+}
+
+// dayDone is the integral of dayShape from 0 to s: 1 at the end of the day.
+func dayDone(s float64) float64 { return shapeSum(s) / shapeTotal }
+
+var shapeTotal = shapeSum(1)
+
+func shapeSum(s float64) float64 {
+	sum := float64(shapeFloor * s)
+	for i, e := range slopes {
+		if i < openSlopes {
+			sum += float64(e.height * e.width * (1 - exp(-s/e.width)))
+		} else {
+			sum += float64(e.height * e.width * (exp((s-1)/e.width) - exp(-1/e.width)))
+		}
+	}
+	return sum
+}
+
+// fade is exp(-x) for x ≥ 0, for small x by a fraction that is right to seven digits.
+func fade(x float64) float64 {
+	if x < 0.01 {
+		return (2 - x) / (2 + x)
+	}
+	return exp(-x)
+}
+
+// exp is e to the power x, rounded alike on every machine.
+func exp(x float64) float64 {
+	if x < -700 {
+		return 0
+	}
+	k := math.Floor(float64(x*math.Log2E) + 0.5)
+	r := x - float64(k*math.Ln2)
+	p := 1.0
+	for i := 14; i > 0; i-- {
+		p = 1 + float64(r*p)/float64(i)
+	}
+	return math.Ldexp(p, int(k))
+}

@@ -1,0 +1,90 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// A Config says which market to simulate. The zero Config is a market of 1000 instruments
+// and 10,000 ticks a second that goes on day after day.
+type Config struct {
+	// Seed chooses the course of the market. The instruments are the same for every seed.
+	Seed uint64
+	// Instruments is how many there are: the first n of a fixed list, the most active
+	// first. 0 means 1000; at most feed.MaxInstruments.
+	Instruments int
+	// Rate is the mean number of ticks per second of simulated time from the opening to
+	// the close. Definitions and the status ticks that begin and end a day come on top.
+	// 0 means 10,000; in [MinRate, MaxRate].
+	Rate float64
+	// Start is when trading opens on the first day, whatever the hour or weekday. The
+	// zero time means 2026-01-05 09:30 in New York. Later days open at the same hour of
+	// Start's own location: give it one with daylight saving and the market follows it.
+	// The year must lie in [1971, 2200].
+	Start time.Time
+	// DayLength is the time from the opening to the close. 0 means 6h30m; in
+	// [MinDayLength, MaxDayLength].
+	DayLength time.Duration
+	// Continuous leaves out nights and weekends: each day opens two seconds after the
+	// last one closed. The trading days are still dated one by one.
+	Continuous bool
+	// Days ends the source after so many trading days. 0 means for ever, which is until
+	// the year 2262, where times no longer fit.
+	Days int
+	// Depth is how many levels of each side of the book are published as level ticks.
+	// 0 means none; at most MaxDepth, and Instruments × Depth at most MaxLevels.
+	Depth int
+}
+
+// Bounds of a Config.
+const (
+	MinRate      = 0.001
+	MaxRate      = 1e9
+	MinDayLength = time.Minute
+	MaxDayLength = 24*time.Hour - 2*time.Second
+	MaxDepth     = 50
+	MaxLevels    = 1 << 22
+)
+
+// withDefaults is c with every zero replaced by what it means.
+func (c Config) withDefaults() Config {
+	if c.Instruments == 0 {
+		c.Instruments = 1000
+	}
+	if c.Rate == 0 {
+		c.Rate = 10_000
+	}
+	if c.Start.IsZero() {
+		// Standard time all year, so that no time zone data is needed to run.
+		c.Start = time.Date(2026, 1, 5, 9, 30, 0, 0, time.FixedZone("EST", -5*60*60))
+	}
+	if c.DayLength == 0 {
+		c.DayLength = 6*time.Hour + 30*time.Minute
+	}
+	return c
+}
+
+// validate names the first field that is out of bounds.
+func (c *Config) validate() error {
+	switch {
+	case c.Instruments < 1 || c.Instruments > feed.MaxInstruments:
+		return fmt.Errorf("sim: Instruments must be in [1, %d], got %d", feed.MaxInstruments, c.Instruments)
+	case math.IsNaN(c.Rate) || c.Rate < MinRate || c.Rate > MaxRate:
+		return fmt.Errorf("sim: Rate must be in [%v, %.0f] ticks per second, got %v", MinRate, MaxRate, c.Rate)
+	case c.Start.Year() < 1971 || c.Start.Year() > 2200:
+		return fmt.Errorf("sim: Start must be in the years [1971, 2200], got %v", c.Start)
+	case c.DayLength < MinDayLength || c.DayLength > MaxDayLength:
+		return fmt.Errorf("sim: DayLength must be in [%v, %v], got %v", MinDayLength, MaxDayLength, c.DayLength)
+	case c.Days < 0:
+		return fmt.Errorf("sim: Days must not be negative, got %d", c.Days)
+	case c.Depth < 0 || c.Depth > MaxDepth:
+		return fmt.Errorf("sim: Depth must be in [0, %d], got %d", MaxDepth, c.Depth)
+	case c.Instruments*c.Depth > MaxLevels:
+		return fmt.Errorf("sim: Instruments × Depth must be at most %d, got %d × %d",
+			MaxLevels, c.Instruments, c.Depth)
+	}
+	return nil
+}

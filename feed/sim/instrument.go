@@ -1,0 +1,189 @@
+package sim
+
+import (
+	"math"
+
+	"tickfeed/feed"
+)
+
+// An instrument is the moving part of one instrument. Prices are in its own ticks.
+type instrument struct {
+	// fair is where the price belongs; the quote follows it at the next event.
+	fair float64
+	// heat is the instrument's own variance as a multiple of the usual: a GARCH(1,1)
+	// process with mean 1, in event time.
+	heat float64
+	// marketScale and ownScale are the moves of one day, in ticks.
+	marketScale, ownScale float64
+	spread                float64 // usual spread, in ticks
+	ret, variance         float64 // the climate's when the price last moved
+
+	// The published quote; bid < ask once quoted.
+	bid, ask, bidSize, askSize int64
+
+	tickSize int64
+	lot      int64
+	dust     uint64 // mask of what is added to sizes that have decimals
+	tradeID  int64  // the last one given
+	lowest   int64  // least bid, in ticks
+	sizes    sizeClass
+	quoted   bool // there is a quote, and since it no halt and no night
+	halted   bool
+	lastSide int8 // +1 bought, -1 sold, 0 no trade yet
+}
+
+const (
+	heatGain   = 0.03
+	heatReturn = 0.003
+	maxHeat    = 25
+
+	tradeShare = 147 // of 1024 events
+	moreFills  = 45  // of 256 fills are followed by another in the same event
+	maxFills   = 4
+
+	reopeningRush = 24 // events' worth of excitement at the end of a halt
+)
+
+func newInstrument(l *listing) instrument {
+	in := instrument{
+		fair: l.price, heat: 1, spread: l.spread,
+		tickSize: l.definition.TickSize, lot: l.definition.Lot, lowest: 1, sizes: l.sizes,
+	}
+	if l.signed {
+		in.lowest = -1 << 60
+	}
+	if l.sizes == coins {
+		in.dust = 1<<17 - 1
+	}
+	return in
+}
+
+// startDay sets the scale of the day's moves.
+func (in *instrument) startDay(l *listing) {
+	in.ret, in.variance = 0, 0
+	in.halted = false
+	in.marketScale, in.ownScale = 0, l.own
+	if !l.signed {
+		in.marketScale, in.ownScale = marketMove*l.beta*in.fair, l.own*in.fair
+	}
+}
+
+// overnight moves the price by half a day's worth, and a little back to where it was once
+// listed, so that it stays a price of its kind however many days pass. market and own are
+// standard normal.
+func (in *instrument) overnight(l *listing, market, own float64) {
+	if l.signed {
+		in.fair += float64(0.5*l.own*own) - float64(0.1*(in.fair-l.price))
+		return
+	}
+	back := float64(0.03 * (l.price - in.fair) / max(l.price, in.fair))
+	in.fair *= exp(float64(0.5*(float64(marketMove*l.beta*market)+float64(l.own*own))) + back)
+	in.fair = max(in.fair, float64(in.lowest)+in.spread)
+}
+
+// reopen ends a halt, with a new price and in some excitement. normal is standard normal.
+func (in *instrument) reopen(normal float64) {
+	in.halted = false
+	in.fair = max(in.fair+float64(2*in.ownScale*normal), float64(in.lowest)+in.spread)
+	in.heat = max(in.heat, 8)
+}
+
+// move lets the fair price catch up with what has happened since its last event.
+func (in *instrument) move(ret, variance, normal float64) {
+	own := float64(in.ownScale*math.Sqrt(in.heat*max(variance-in.variance, 0))) * normal
+	in.fair += float64(in.marketScale*(ret-in.ret)) + float64(own)
+	in.ret, in.variance = ret, variance
+	in.heat += float64(heatReturn*(1-in.heat)) + float64(heatGain*in.heat*(float64(normal*normal)-1))
+	in.heat = min(in.heat, maxHeat)
+	in.fair = max(in.fair, float64(in.lowest)+in.spread)
+}
+
+// target is the quote that fits the fair price when spreads are wide times the usual.
+func (in *instrument) target(wide float64) (bid, ask int64) {
+	half := float64(in.spread * wide * (0.25 + float64(0.25*in.heat)))
+	bid = max(int64(math.Floor(in.fair-half+0.5)), in.lowest)
+	ask = max(int64(math.Floor(in.fair+half+0.5)), bid+1)
+	return bid, ask
+}
+
+// buys reports whether the next trade lifts the offer, for r uniform in [0, 1): likelier
+// when the fair price is nearer to the ask or beyond it, and after another purchase.
+func (in *instrument) buys(r float64) bool {
+	edge := (in.fair - float64(0.5*float64(in.bid+in.ask))) / float64(in.ask-in.bid)
+	return r < 0.5+float64(0.5*edge)+float64(0.15*float64(in.lastSide))
+}
+
+// displayed is a size to be shown in a quote, by the bits of r.
+func (in *instrument) displayed(r uint64) int64 {
+	return displayedLots[in.sizes][r&255]*in.lot + int64(r>>8&in.dust)
+}
+
+// another is a size to be shown in place of old; at the same price it is not the same.
+func (in *instrument) another(old int64, samePrice bool, r uint64) int64 {
+	size := in.displayed(r)
+	if samePrice && size == old {
+		size += in.lot
+	}
+	return size
+}
+
+// dealt is the size of a trade, by the bits of r.
+func (in *instrument) dealt(r uint64) int64 {
+	return dealtSizes[in.sizes][r&255] + int64(r>>8&in.dust)
+}
+
+// quote is the published quote as a tick.
+func (in *instrument) quote(id feed.InstrumentID, at int64) feed.Tick {
+	return feed.Quote{
+		Bid: in.bid * in.tickSize, BidSize: in.bidSize, Ask: in.ask * in.tickSize, AskSize: in.askSize,
+	}.Tick(id, at)
+}
+
+// conditions are those of a fill of an order that has others, or that is an odd lot.
+func conditions(sweep, odd bool) feed.Conditions {
+	switch {
+	case sweep && odd:
+		return 'F'<<56 | 'I'<<48
+	case sweep:
+		return 'F' << 56
+	case odd:
+		return 'I' << 56
+	}
+	return 0
+}
+
+// Sizes by class, to be drawn by eight random bits: quantiles of a log-normal distribution,
+// rounded to how such sizes look.
+var (
+	displayedLots = sizeTables([sizeClasses]lognormal{
+		shares: {median: 2.5, sigma: 0.9}, contracts: {median: 12, sigma: 0.9}, coins: {median: 6e7, sigma: 1.3},
+	}, wholeSize)
+	dealtSizes = sizeTables([sizeClasses]lognormal{
+		shares: {median: 70, sigma: 1.15}, contracts: {median: 1.8, sigma: 1.0}, coins: {median: 1.2e6, sigma: 1.6},
+	}, roundedSize)
+)
+
+// Half of the dealt share sizes of 50 and more are whole lots.
+func roundedSize(class sizeClass, i int, size float64) int64 {
+	if class == shares && size >= 50 && i%2 == 0 {
+		return max(100, int64(size/100+0.5)*100)
+	}
+	return wholeSize(class, i, size)
+}
+
+func wholeSize(_ sizeClass, _ int, size float64) int64 { return max(1, int64(size+0.5)) }
+
+type lognormal struct{ median, sigma float64 }
+
+type sizeTable [sizeClasses][256]int64
+
+func sizeTables(of [sizeClasses]lognormal, round func(sizeClass, int, float64) int64) *sizeTable {
+	var t sizeTable
+	for class, d := range of {
+		for i := range t[class] {
+			z := math.Sqrt2 * math.Erfinv((float64(i)+0.5)/128-1)
+			t[class][i] = round(sizeClass(class), i, d.median*exp(d.sigma*z))
+		}
+	}
+	return &t
+}

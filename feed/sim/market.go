@@ -1,0 +1,436 @@
+// Package sim is a simulated market as a [feed.Source]: believable ticks for demonstrations
+// and tests, the same for the same [Config] whatever the batches they are read in and
+// whatever the machine. It reads no clock and starts no goroutine; event times are those of
+// the simulated market, and whoever wants them at their pace waits by them.
+//
+// A few instruments are very active and many are quiet (Zipf's law). Events come in
+// clusters, each making others of its instrument likelier, many at the opening, few past
+// noon, many before the close. Prices follow the market in part and in part their own way;
+// both volatilities wander, and the spread widens with them. Trades hit the bid or lift the
+// offer at the quoted price, then the quote shows what they left. About one tick in seven
+// is a trade and the others are quotes; level ticks come on top if asked for.
+//
+// The source begins with the definition of every instrument. Each day begins one second
+// before the opening with a pre-open status that names the trading day, has a trading
+// status at the opening and a closed one at its end, for every instrument. Now and then
+// one is halted for some minutes and neither quotes nor trades. With levels, a clear
+// follows a pre-open and a halted status in the same event.
+package sim
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// A Market is a simulated market. Only one goroutine may use it.
+type Market struct {
+	config   Config
+	rng      *rand.Rand
+	listings []listing
+	extras   []feed.Extra // of the definition ticks
+
+	instruments []instrument
+	books       books
+	arrivals    arrivals
+	climate     climate
+
+	phase phase
+	index int // the next instrument, in phases that go through all of them
+	// scratch is for an event that may not fit into the caller's batch, pending the part
+	// of it that did not.
+	scratch, pending []feed.Tick
+
+	day      int       // how many days have begun
+	date     time.Time // the trading day, as midnight UTC
+	open     int64     // when it opens, nanoseconds since the Unix epoch
+	dayUnits int64     // its length in units of arrivals.now
+	until    int64     // end of the epoch, in those units
+	controls []control // the day's halts and resumptions, soonest first
+	control  int       // the next of them
+	dayTicks int64     // ticks since the opening
+	ticks    float64   // ticks and events of all days, for their ratio
+	events   float64
+}
+
+// A phase is a part of the source. All but trading go through the instruments once.
+type phase uint8
+
+const (
+	defining phase = iota
+	preOpening
+	opening
+	trading
+	closing
+	ended
+)
+
+// A control halts an instrument or lets it trade again.
+type control struct {
+	at   int64 // units since the opening
+	id   uint32
+	halt bool
+}
+
+const (
+	preOpen   = int64(time.Second) // from the pre-open status to the opening
+	unitShift = 10                 // units are 1/1024 ns
+
+	epochEvents = 256 // about so many events share one state of the climate
+	maxControls = 8
+)
+
+// New begins the market of config, or says which field of it is out of bounds. Memory is
+// about 500 bytes for an instrument and 32 for each level of depth.
+func New(config Config) (*Market, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	rng := rand.New(rand.NewPCG(config.Seed, 0x7469636b66656564))
+	m := &Market{
+		config:      config,
+		rng:         rng,
+		listings:    universe(config.Instruments),
+		extras:      make([]feed.Extra, config.Instruments),
+		instruments: make([]instrument, config.Instruments),
+		arrivals:    arrivals{rng: rng, byActivity: aliasTable(config.Instruments)},
+		climate:     climate{rng: rng},
+		scratch:     make([]feed.Tick, 2*maxControls+maxFills+1+maxLevelTicks(config.Depth)),
+		dayUnits:    int64(config.DayLength) << unitShift,
+		controls:    make([]control, 0, maxControls),
+	}
+	if config.Depth > 0 {
+		m.books = newBooks(config.Instruments, config.Depth)
+	}
+	// A first guess, until the ratio is known.
+	m.ticks, m.events = 1200, 1000
+	for i := range m.listings {
+		m.extras[i].Definition = &m.listings[i].definition
+		m.instruments[i] = newInstrument(&m.listings[i])
+	}
+	m.startDay()
+	return m, nil
+}
+
+// Next fills batch with the next ticks. It never waits, so ctx is not looked at; the error
+// is io.EOF after Config.Days days and never another.
+func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
+	n := copy(batch, m.pending)
+	m.pending = m.pending[n:]
+	for n < len(batch) {
+		if m.phase == ended {
+			return n, io.EOF
+		}
+		if len(batch)-n >= len(m.scratch) {
+			n += m.step(batch[n:])
+			continue
+		}
+		made := m.step(m.scratch)
+		taken := copy(batch[n:], m.scratch[:made])
+		m.pending = m.scratch[taken:made]
+		n += taken
+	}
+	return n, nil
+}
+
+// Close does nothing; a Market holds only memory.
+func (m *Market) Close() error { return nil }
+
+// step writes the ticks of one event to out, which is at least as long as m.scratch, and
+// returns their number. It may be 0.
+func (m *Market) step(out []feed.Tick) int {
+	if m.phase == trading {
+		n := m.event(out)
+		m.dayTicks += int64(n)
+		return n
+	}
+	id := feed.InstrumentID(m.index)
+	n := 1
+	switch m.phase {
+	case defining:
+		out[0] = feed.Tick{
+			Kind: feed.KindDefinition, Instrument: id, EventTime: m.open - preOpen, Extra: &m.extras[id],
+		}
+	case preOpening:
+		day := int32(m.date.Year()*10_000 + int(m.date.Month())*100 + m.date.Day())
+		n = m.silence(out, uint32(id), feed.StatusTick(id, m.open-preOpen, feed.StatusPreOpen, day))
+	case opening:
+		out[0] = feed.StatusTick(id, m.open, feed.StatusTrading, 0)
+	case closing:
+		out[0] = feed.StatusTick(id, m.open+int64(m.config.DayLength), feed.StatusClosed, 0)
+	}
+	if m.index++; m.index == len(m.instruments) {
+		m.index = 0
+		m.phase++
+		if m.phase == ended && m.day != m.config.Days {
+			m.startDay()
+		}
+	}
+	return n
+}
+
+// silence is a status from which on there is no quote, and with levels the clear of the
+// book that belongs to it.
+func (m *Market) silence(out []feed.Tick, id uint32, status feed.Tick) int {
+	m.instruments[id].quoted = false
+	out[0] = status
+	if m.config.Depth == 0 {
+		return 1
+	}
+	m.books.clear(id)
+	out[0].Flags = feed.FlagMore
+	out[1] = feed.ClearTick(status.Instrument, status.EventTime, feed.SideBoth)
+	return 2
+}
+
+// startDay prepares the next trading day, or ends the source where times end.
+func (m *Market) startDay() {
+	if m.day > 0 {
+		m.phase = preOpening
+	}
+	at := m.nextOpening()
+	if at.Year() >= 2262 {
+		m.phase = ended
+		return
+	}
+	date := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+	if !date.After(m.date) {
+		date = m.date.AddDate(0, 0, 1)
+	}
+	m.date = date
+	m.open = at.UnixNano()
+	if m.day > 0 {
+		m.overnight()
+	}
+	for i := range m.instruments {
+		m.instruments[i].startDay(&m.listings[i])
+	}
+	m.day++
+	m.dayTicks = 0
+	m.planHalts()
+	m.arrivals.now, m.arrivals.excited = 0, 0
+	m.climate.open()
+	m.startEpoch()
+}
+
+// nextOpening is when the day after the current one opens.
+func (m *Market) nextOpening() time.Time {
+	start := m.config.Start
+	if m.day == 0 {
+		return start
+	}
+	soonest := time.Unix(0, m.open).Add(m.config.DayLength + 2*time.Second).In(start.Location())
+	if m.config.Continuous {
+		return soonest
+	}
+	last := time.Unix(0, m.open).In(start.Location())
+	for days := 1; ; days++ {
+		at := time.Date(last.Year(), last.Month(), last.Day()+days, start.Hour(), start.Minute(),
+			start.Second(), start.Nanosecond(), start.Location())
+		if w := at.Weekday(); w == time.Saturday || w == time.Sunday {
+			continue
+		}
+		if at.Before(soonest) { // a short day in spring
+			return soonest
+		}
+		return at
+	}
+}
+
+// overnight moves all prices to where they open on the next day.
+func (m *Market) overnight() {
+	market := m.rng.NormFloat64()
+	for i := range m.instruments {
+		m.instruments[i].overnight(&m.listings[i], market, m.rng.NormFloat64())
+	}
+}
+
+// planHalts draws the halts of the day: in a market of many instruments two or three.
+func (m *Market) planHalts() {
+	m.controls, m.control = m.controls[:0], 0
+	count := len(m.instruments)
+	for range maxControls / 2 {
+		wanted := m.rng.Float64() < min(0.6, float64(count)/200)
+		id := uint32(min(m.rng.IntN(count), m.rng.IntN(count))) // rather an active one
+		from := int64((0.05 + float64(0.75*m.rng.Float64())) * float64(m.dayUnits))
+		span := int64((0.013 + float64(0.013*m.rng.Float64())) * float64(m.dayUnits)) // 5 to 10 min
+		if !wanted || slices.ContainsFunc(m.controls, func(c control) bool { return c.id == id }) {
+			continue
+		}
+		m.controls = append(m.controls, control{from, id, true}, control{from + span, id, false})
+	}
+	slices.SortStableFunc(m.controls, func(a, b control) int { return cmp.Compare(a.at, b.at) })
+}
+
+// event writes the ticks of the next event of the trading phase. There are none if time
+// only came to the end of an epoch.
+func (m *Market) event(out []feed.Tick) int {
+	id, ok := m.arrivals.next(m.until)
+	at := m.open + m.arrivals.now>>unitShift
+	if !ok {
+		return m.endEpoch(out, at)
+	}
+	in := &m.instruments[id]
+	if in.halted {
+		return 0
+	}
+	ret, variance := m.climate.at(m.arrivals.now)
+	in.move(ret, variance, m.rng.NormFloat64())
+	r := m.rng.Uint64()
+	n := 0
+	switch {
+	case !in.quoted:
+		n = m.quote(out, id, in, at, r)
+	case r&1023 < tradeShare:
+		n = m.trade(out, id, in, at, r)
+	case m.config.Depth > 1 && r>>10&3 == 0:
+		n = m.deepen(out, id, in, at, r)
+	default:
+		n = m.quote(out, id, in, at, r)
+	}
+	m.events++
+	m.ticks += float64(n)
+	return n
+}
+
+// quote is the event of a new quote: the one that fits the fair price, or if that is
+// published already, a new size of one side.
+func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
+	bid, ask := in.target(m.climate.spread)
+	newBid, newAsk := bid != in.bid || !in.quoted, ask != in.ask || !in.quoted
+	if !newBid && !newAsk {
+		newBid = r>>63 == 0
+		newAsk = !newBid
+	}
+	if newBid {
+		in.bidSize = in.another(in.bidSize, bid == in.bid, r>>12)
+	}
+	if newAsk {
+		in.askSize = in.another(in.askSize, ask == in.ask, r>>34)
+	}
+	in.bid, in.ask, in.quoted = bid, ask, true
+	return m.publish(out, 0, id, in, at)
+}
+
+// trade is the event of one order that meets the quote: its fills, all at the touch, and
+// the quote that it leaves.
+func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
+	buy := in.buys(float64(r>>11) * 0x1p-53)
+	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
+	left := &in.askSize
+	in.lastSide = 1
+	if !buy {
+		t.Side, t.Price = feed.SideSell, in.bid*in.tickSize
+		left = &in.bidSize
+		in.lastSide = -1
+	}
+	n := 0
+	for more := true; more; {
+		r = m.rng.Uint64()
+		t.Size = min(in.dealt(r), *left)
+		*left -= t.Size
+		more = n+1 < maxFills && *left > 0 && r>>56 < moreFills
+		in.tradeID++
+		t.ID = uint64(in.tradeID)
+		t.Conditions = conditions(n > 0 || more, t.Size < in.lot)
+		out[n] = t.Tick(feed.InstrumentID(id), at)
+		n++
+	}
+	if *left == 0 {
+		m.exhaust(id, in, buy, r>>36)
+	}
+	return m.publish(out, n, id, in, at)
+}
+
+// exhaust moves a side of the quote from which nothing is left to the next price.
+func (m *Market) exhaust(id uint32, in *instrument, ask bool, r uint64) {
+	var next level
+	var known bool
+	if m.config.Depth > 0 {
+		w := m.books.bids(id)
+		if ask {
+			w = m.books.asks(id)
+		}
+		next, known = w.second()
+	}
+	size := in.displayed(r)
+	switch {
+	case ask && known:
+		in.ask, in.askSize = next.price, next.size
+	case ask:
+		in.ask, in.askSize = in.ask+1, size
+	case known:
+		in.bid, in.bidSize = next.price, next.size
+	default:
+		in.bid, in.bidSize = max(in.bid-1, in.lowest), size
+	}
+}
+
+// publish appends the quote of an instrument to the n ticks of the event so far, then what
+// changes in its book, and marks all but the last of them.
+func (m *Market) publish(out []feed.Tick, n int, id uint32, in *instrument, at int64) int {
+	out[n] = in.quote(feed.InstrumentID(id), at)
+	n++
+	if m.config.Depth > 0 {
+		n = m.syncBook(out, n, id, in, at)
+	}
+	for i := range n - 1 {
+		out[i].Flags = feed.FlagMore
+	}
+	return n
+}
+
+// endEpoch applies the halts and resumptions that are due at the end of an epoch, and
+// begins the next one or ends the day.
+func (m *Market) endEpoch(out []feed.Tick, at int64) int {
+	n := 0
+	for m.control < len(m.controls) && m.controls[m.control].at <= m.arrivals.now {
+		c := m.controls[m.control]
+		m.control++
+		if c.halt {
+			m.instruments[c.id].halted = true
+			n += m.silence(out[n:], c.id, feed.StatusTick(feed.InstrumentID(c.id), at, feed.StatusHalted, 0))
+			continue
+		}
+		out[n] = feed.StatusTick(feed.InstrumentID(c.id), at, feed.StatusTrading, 0)
+		n++
+		m.instruments[c.id].reopen(m.rng.NormFloat64())
+		for range reopeningRush {
+			m.arrivals.excite(c.id)
+		}
+	}
+	if m.arrivals.now == m.dayUnits {
+		m.phase = closing
+		return n
+	}
+	m.startEpoch()
+	return n
+}
+
+// startEpoch sets climate and intensity for the next epoch: short enough for about
+// epochEvents events, at most a second and a thousandth of the day. The intensity is such
+// that what is missing from the day's ticks, or is too much, is made up for until the close.
+func (m *Market) startEpoch() {
+	now := m.arrivals.now
+	eventRate := m.config.Rate * m.events / m.ticks // mean of the day
+	epoch := min(float64(m.dayUnits)/1000, unitsPerSecond, epochEvents/(eventRate*max(m.climate.busy, 0.1))*unitsPerSecond)
+	m.until = min(now+max(int64(epoch), 1<<unitShift), m.dayUnits)
+	if m.control < len(m.controls) {
+		m.until = min(m.until, m.controls[m.control].at)
+	}
+	m.climate.step(now, m.until-now, m.dayUnits)
+
+	planned := m.config.Rate * m.config.DayLength.Seconds()
+	rest := planned * (1 - dayDone(float64(now)/float64(m.dayUnits)))
+	pace := 1.0
+	if rest > 0 {
+		pace = min(max((planned-float64(m.dayTicks))/rest, 0.25), 4)
+	}
+	m.arrivals.background = (1 - branching) * eventRate * m.climate.busy * pace
+}
