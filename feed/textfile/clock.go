@@ -1,0 +1,310 @@
+package textfile
+
+import (
+	"errors"
+	"math"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// A clock reads times. The zero clock knows no zone and tells units from magnitudes.
+type clock struct {
+	zone *time.Location // of local times; nil if not stated
+	unit string         // of numbers; empty if not stated
+
+	// The zone's offset in seconds, and the Unix times [from, to) for which it is known to
+	// hold; set by the last look into the zone.
+	offset, from, to int64
+}
+
+// ErrNoZone says that a time is local and that nothing states its zone.
+var ErrNoZone = errors.New("is a local time; state its zone, for example with --zone America/New_York")
+
+// Why a text is not a time.
+var (
+	errNotTime    = errors.New("is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch")
+	errNoDate     = errors.New("is a time of day without a date; name the date's column with --column date=NAME")
+	errNotDate    = errors.New("is not a date: want 2018-01-02 or 20180102")
+	errDateOnly   = errors.New("is a date without a time")
+	errPrecision  = errors.New("has decimals finer than a nanosecond")
+	errTimeRange  = errors.New("is out of range: want 1678 to 2261")
+	errNoSuchTime = errors.New("is a local time that does not exist: the clocks of the zone skip it")
+)
+
+// epochExponents tells a unit as a power of ten of the number's nanosecond.
+var epochExponents = map[string]int8{"s": -9, "ms": -6, "us": -3, "ns": 0}
+
+// parse reads b as nanoseconds since the Unix epoch; where b is only a time of day, day is
+// its date.
+func (c *clock) parse(b, day []byte) (int64, error) {
+	if date, n, ok := parseDate(b); ok && n == len(b) && c.unit == "" {
+		return 0, errDateOnly
+	} else if ok && n < len(b) && separator(b[n]) {
+		return c.at(date, b[n+1:])
+	}
+	if len(b) > 2 && (b[1] == ':' || b[2] == ':') {
+		if len(day) == 0 {
+			return 0, errNoDate
+		}
+		date, n, ok := parseDate(day)
+		if !ok || n != len(day) {
+			return 0, errNotDate
+		}
+		return c.at(date, b)
+	}
+	return c.epoch(b)
+}
+
+// at is the time of day b, with what follows it, on the day that begins at date (in seconds
+// since the epoch, as if it were UTC).
+func (c *clock) at(date int64, b []byte) (int64, error) {
+	seconds, nanos, rest, err := parseTimeOfDay(b)
+	if err != nil {
+		return 0, err
+	}
+	seconds += date
+	if len(rest) == 0 {
+		if c.zone == nil {
+			return 0, ErrNoZone
+		}
+		if seconds, err = c.utc(seconds); err != nil {
+			return 0, err
+		}
+	} else if offset, tail, ok := parseOffset(rest); ok && len(tail) == 0 {
+		seconds -= offset
+	} else {
+		return 0, errNotTime
+	}
+	const limit = int64(math.MaxInt64/1_000_000_000 - 1)
+	if seconds < -limit || seconds > limit {
+		return 0, errTimeRange
+	}
+	return seconds*1e9 + nanos, nil
+}
+
+// utc is the Unix time at which the zone's clocks show local, the first one if there are two.
+func (c *clock) utc(local int64) (int64, error) {
+	if t := local - c.offset; t >= c.from && t < c.to {
+		return t, nil
+	}
+	// Near a change the offset before it, or the one after it, can be the one that holds.
+	at := time.Unix(local, 0).In(c.zone)
+	start, end := at.ZoneBounds()
+	best, found := int64(math.MaxInt64), false
+	for _, x := range []time.Time{start.Add(-1), at, end} {
+		if x.IsZero() || x.Year() < 1 {
+			continue
+		}
+		_, offset := x.In(c.zone).Zone()
+		t := local - int64(offset)
+		if _, holds := time.Unix(t, 0).In(c.zone).Zone(); holds == offset && t < best {
+			best, found = t, true
+		}
+	}
+	if !found {
+		return 0, errNoSuchTime
+	}
+	// Until a day before the next change, the same offset is the answer.
+	t := time.Unix(best, 0).In(c.zone)
+	_, offset := t.Zone()
+	start, end = t.ZoneBounds()
+	const day = 86400
+	c.offset, c.from, c.to = int64(offset), math.MinInt64, math.MaxInt64
+	if !start.IsZero() {
+		c.from = start.Unix() + day
+	}
+	if !end.IsZero() {
+		c.to = end.Unix() - day
+	}
+	return best, nil
+}
+
+// epoch reads a number.
+func (c *clock) epoch(b []byte) (int64, error) {
+	unit := c.unit
+	if unit == "" {
+		digits := wholeDigits(b)
+		switch {
+		case digits <= 11:
+			unit = "s"
+		case digits <= 14:
+			unit = "ms"
+		case digits <= 17:
+			unit = "us"
+		default:
+			unit = "ns"
+		}
+	}
+	t, err := feed.ParseDecimal(b, epochExponents[unit])
+	switch err {
+	case nil:
+		return t, nil
+	case feed.ErrDecimalInexact:
+		return 0, errPrecision
+	case feed.ErrDecimalOverflow:
+		return 0, errTimeRange
+	}
+	return 0, errNotTime
+}
+
+// wholeDigits is how many digits the number b has before its point, without leading zeros.
+func wholeDigits(b []byte) int {
+	n := 0
+	for i, c := range b {
+		switch {
+		case c-'0' <= 9:
+			if n > 0 || c != '0' {
+				n++
+			}
+		case i == 0 && (c == '-' || c == '+'):
+		case c == '.' && !hasPower(b):
+			return n
+		default:
+			m, e, err := feed.ScanDecimal(b)
+			if err != nil {
+				return 0
+			}
+			for ; m != 0; m /= 10 {
+				e++
+			}
+			return e
+		}
+	}
+	return n
+}
+
+func hasPower(b []byte) bool {
+	for _, c := range b {
+		if c|0x20 == 'e' {
+			return true
+		}
+	}
+	return false
+}
+
+// parseDate reads yyyymmdd, or yyyy-mm-dd with any of - / . between, from the start of b. It
+// is the start of that day, in seconds since the epoch as if it were UTC, and how many bytes
+// it takes.
+func parseDate(b []byte) (seconds int64, n int, ok bool) {
+	if len(b) < 8 {
+		return 0, 0, false
+	}
+	year := two(b, 0)*100 + two(b, 2)
+	var month, day int64
+	if sep := b[4]; sep == '-' || sep == '/' || sep == '.' {
+		if len(b) < 10 || b[7] != sep {
+			return 0, 0, false
+		}
+		month, day, n = two(b, 5), two(b, 8), 10
+	} else {
+		month, day, n = two(b, 4), two(b, 6), 8
+	}
+	if year < 1 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
+		return 0, 0, false
+	}
+	return daysSinceEpoch(year, month, day) * 86400, n, true
+}
+
+func daysIn(year, month int64) int64 {
+	if month == 2 && year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+		return 29
+	}
+	return [...]int64{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[month]
+}
+
+// daysSinceEpoch counts years from March, so that the leap day is a year's last. The months
+// from March on begin after (153 m + 2) / 5 days.
+func daysSinceEpoch(year, month, day int64) int64 {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	return year*365 + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719468
+}
+
+func separator(c byte) bool {
+	return c == 'T' || c == ' ' || c == 't' || c == 'D' || c == '-' || c == '_'
+}
+
+// parseTimeOfDay reads h:mm, h:mm:ss or h:mm:ss.fraction; rest is what follows.
+func parseTimeOfDay(b []byte) (seconds, nanos int64, rest []byte, err error) {
+	hour := int64(-1)
+	if len(b) > 1 && b[1] == ':' {
+		hour, b = int64(b[0]-'0'), b[1:]
+	} else if len(b) > 2 && b[2] == ':' {
+		hour, b = two(b, 0), b[2:]
+	}
+	if hour < 0 || hour > 23 || len(b) < 3 {
+		return 0, 0, nil, errNotTime
+	}
+	minute := two(b, 1)
+	if minute < 0 || minute > 59 {
+		return 0, 0, nil, errNotTime
+	}
+	seconds, b = hour*3600+minute*60, b[3:]
+	if len(b) == 0 || b[0] != ':' {
+		return seconds, 0, b, nil
+	}
+	if len(b) < 3 {
+		return 0, 0, nil, errNotTime
+	}
+	second := two(b, 1)
+	if second < 0 || second > 59 {
+		return 0, 0, nil, errNotTime
+	}
+	seconds, b = seconds+second, b[3:]
+	if len(b) < 2 || b[0] != '.' && b[0] != ',' || b[1]-'0' > 9 {
+		return seconds, 0, b, nil
+	}
+	unit := int64(1e8)
+	for b = b[1:]; len(b) > 0 && b[0]-'0' <= 9; b = b[1:] {
+		if unit == 0 && b[0] != '0' {
+			return 0, 0, nil, errPrecision
+		}
+		nanos += int64(b[0]-'0') * unit
+		unit /= 10
+	}
+	return seconds, nanos, b, nil
+}
+
+// parseOffset reads Z, UTC, +hh, +hhmm or +hh:mm from the start of b, blanks before it
+// passed over, as seconds east of UTC.
+func parseOffset(b []byte) (offset int64, rest []byte, ok bool) {
+	for len(b) > 0 && b[0] == ' ' {
+		b = b[1:]
+	}
+	if len(b) > 0 && b[0]|0x20 == 'z' {
+		return 0, b[1:], true
+	}
+	if len(b) >= 3 && (string(b[:3]) == "UTC" || string(b[:3]) == "GMT") {
+		return 0, b[3:], true
+	}
+	if len(b) < 3 || b[0] != '+' && b[0] != '-' {
+		return 0, nil, false
+	}
+	sign := int64(44 - int64(b[0])) // '+' is 43, '-' is 45
+	hours, minutes := two(b, 1), int64(0)
+	b = b[3:]
+	if len(b) >= 3 && b[0] == ':' {
+		minutes, b = two(b, 1), b[3:]
+	} else if len(b) >= 2 {
+		minutes, b = two(b, 0), b[2:]
+	}
+	if hours < 0 || hours > 23 || minutes < 0 || minutes > 59 {
+		return 0, nil, false
+	}
+	return sign * (hours*3600 + minutes*60), b, true
+}
+
+// two is the number of two digits at b[i]; far below 0 if there are none.
+func two(b []byte, i int) int64 {
+	if i+2 > len(b) {
+		return -1e6
+	}
+	x, y := b[i]-'0', b[i+1]-'0'
+	if x > 9 || y > 9 {
+		return -1e6
+	}
+	return int64(x)*10 + int64(y)
+}

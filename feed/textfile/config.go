@@ -1,0 +1,293 @@
+package textfile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // zones on a machine that has none
+
+	"tickfeed/feed"
+)
+
+// Config says how files are to be read. The zero Config reads files whose columns have
+// known names and whose times state their zone.
+type Config struct {
+	// Format is "csv" or "ndjson"; empty tells it from each file's content.
+	Format string
+	// Columns maps a field of the package comment (time, symbol, bid_size, …) to the name of
+	// the column that holds it, exactly as in the file. A name that is empty means that the
+	// field is in no column. Fields that are not mapped are found by the known names.
+	Columns map[string]string
+	// Symbol and Venue are those of rows that name none.
+	Symbol, Venue string
+	// Zone is that of local times: an IANA name such as America/New_York, UTC, or an offset
+	// such as -05:00. Empty makes a local time a bad line.
+	Zone string
+	// EpochUnit is the unit of times that are numbers: "s", "ms", "us" or "ns"; empty tells
+	// it from the magnitude.
+	EpochUnit string
+	// PriceExponent and SizeExponent are those that instruments are first defined with, in
+	// [feed.MinExponent, 0]; finer ones are taken where rows need them. A PriceExponent of 0
+	// means -4.
+	PriceExponent, SizeExponent int8
+	// ZeroIsPrice keeps a bid or ask of 0 as a price; otherwise it is no quote on that side.
+	ZeroIsPrice bool
+	// SkipBad is how many bad lines are passed over, in all files together, before one ends
+	// the source. Not negative.
+	SkipBad int
+}
+
+const (
+	formatCSV    = "csv"
+	formatNDJSON = "ndjson"
+
+	defaultPriceExponent = -4
+)
+
+// validate fills defaults in and names the first field that is wrong.
+func (c *Config) validate() (columns, *time.Location, error) {
+	fail := func(format string, args ...any) (columns, *time.Location, error) {
+		return columns{}, nil, fmt.Errorf(format, args...)
+	}
+	if c.Format != "" && c.Format != formatCSV && c.Format != formatNDJSON {
+		return fail("Format must be csv or ndjson, got %q", c.Format)
+	}
+	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && !ok {
+		return fail("EpochUnit must be s, ms, us or ns, got %q", c.EpochUnit)
+	}
+	for _, f := range []struct{ name, text string }{{"Symbol", c.Symbol}, {"Venue", c.Venue}} {
+		if err := feed.ValidateText(f.text); err != nil {
+			return fail("%s: %w", f.name, err)
+		}
+	}
+	if c.PriceExponent == 0 {
+		c.PriceExponent = defaultPriceExponent
+	}
+	if c.PriceExponent < feed.MinExponent || c.PriceExponent > 0 {
+		return fail("PriceExponent must be in [%d, 0], got %d", feed.MinExponent, c.PriceExponent)
+	}
+	if c.SizeExponent < feed.MinExponent || c.SizeExponent > 0 {
+		return fail("SizeExponent must be in [%d, 0], got %d", feed.MinExponent, c.SizeExponent)
+	}
+	if c.SkipBad < 0 {
+		return fail("SkipBad must not be negative, got %d", c.SkipBad)
+	}
+	zone, err := parseZone(c.Zone)
+	if err != nil {
+		return fail("Zone: %w", err)
+	}
+	cols, err := newColumns(c.Columns)
+	if err != nil {
+		return fail("Columns: %w", err)
+	}
+	return cols, zone, nil
+}
+
+// parseZone is nil for an empty name.
+func parseZone(name string) (*time.Location, error) {
+	if name == "" {
+		return nil, nil
+	}
+	if name[0] == '+' || name[0] == '-' {
+		if offset, rest, ok := parseOffset([]byte(name)); ok && len(rest) == 0 {
+			return time.FixedZone(name, int(offset)), nil
+		}
+		return nil, fmt.Errorf("%q is not an offset like -05:00", name)
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither an IANA zone like America/New_York nor an offset like -05:00", name)
+	}
+	return zone, nil
+}
+
+// A field is something that a row can say.
+type field uint8
+
+const (
+	fieldTime field = iota
+	fieldDate
+	fieldSymbol
+	fieldVenue
+	fieldBid
+	fieldBidSize
+	fieldAsk
+	fieldAskSize
+	fieldPrice
+	fieldSize
+	fieldSide
+	fieldTradeID
+	fieldConditions
+	fieldCorrection
+	fieldType
+	fieldSnapshot
+	fieldPriceExponent
+	fieldSizeExponent
+	fieldCurrency
+	fieldTickSize
+	fieldLot
+	fieldOldPrice
+	fieldOldSize
+	fieldStatus
+	fieldTradingDay
+	numFields
+	noField = numFields
+)
+
+// fieldNames holds each field's name and the names of columns known for it, the best first;
+// see normal.
+var fieldNames = [numFields]struct{ name, known string }{
+	fieldTime: {"time", "tsevent eventtime exchangetime exchangetimestamp participanttimestamp " +
+		"time timestamp datetime dt ts timem tradetime transacttime tsrecv siptimestamp localtimestamp"},
+	fieldDate:          {"date", "date tradedate"},
+	fieldSymbol:        {"symbol", "symbol sym ticker instrument productid pair rawsymbol"},
+	fieldVenue:         {"venue", "venue exchange ex mic"},
+	fieldBid:           {"bid", "bid bidprice bidpx bestbid bestbidprice bestbidpx bidpx00"},
+	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00"},
+	fieldAsk:           {"ask", "ask ofr offer askprice askpx offerprice offerpx bestask bestaskprice bestaskpx bestoffer askpx00"},
+	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00"},
+	fieldPrice:         {"price", "price px tradeprice tradepx last lastprice lastpx"},
+	fieldSize:          {"size", "size qty quantity tradesize tradeqty sz volume vol shares lastsize lastqty amount"},
+	fieldSide:          {"side", "side aggressor aggressorside takerside"},
+	fieldTradeID:       {"trade_id", "tradeid tid execid matchid id"},
+	fieldConditions:    {"conditions", "conditions condition cond salecondition saleconditions trscond"},
+	fieldCorrection:    {"correction", "corr trcorr correctioncode correctionindicator correction"},
+	fieldType:          {"type", "type"},
+	fieldSnapshot:      {"snapshot", "snapshot"},
+	fieldPriceExponent: {"price_exponent", "priceexponent"},
+	fieldSizeExponent:  {"size_exponent", "sizeexponent"},
+	fieldCurrency:      {"currency", "currency"},
+	fieldTickSize:      {"tick_size", "ticksize"},
+	fieldLot:           {"lot", "lot"},
+	fieldOldPrice:      {"old_price", "oldprice"},
+	fieldOldSize:       {"old_size", "oldsize"},
+	fieldStatus:        {"status", "status"},
+	fieldTradingDay:    {"trading_day", "tradingday"},
+}
+
+func (f field) String() string { return fieldNames[f].name }
+
+// A place is the field that a column holds; of two columns with one field, the lower rank wins.
+type place struct {
+	field field
+	rank  int
+}
+
+var known = func() map[string]place {
+	m := make(map[string]place)
+	for f, names := range fieldNames {
+		for rank, name := range strings.Fields(names.known) {
+			m[name] = place{field(f), rank}
+		}
+	}
+	return m
+}()
+
+// normal is how a column's name is looked up: lower case, no blanks, '_', '-' or '.'.
+func normal(name string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("_-. ", r) {
+			return -1
+		}
+		return r
+	}, strings.ToLower(name))
+}
+
+// columns is Config.Columns, checked.
+type columns struct {
+	byName map[string]field
+	mapped [numFields]bool
+}
+
+func newColumns(mapping map[string]string) (columns, error) {
+	c := columns{byName: make(map[string]field)}
+	for _, name := range slices.Sorted(maps.Keys(mapping)) {
+		f := noField
+		for i := range fieldNames {
+			if fieldNames[i].name == name {
+				f = field(i)
+			}
+		}
+		if f == noField {
+			var names []string
+			for _, n := range fieldNames {
+				names = append(names, n.name)
+			}
+			return c, fmt.Errorf("there is no field %q, only %s", name, strings.Join(names, ", "))
+		}
+		column := mapping[name]
+		if other, ok := c.byName[column]; ok {
+			return c, fmt.Errorf("column %q is given for %v and for %v", column, other, f)
+		}
+		c.mapped[f] = true
+		if column != "" {
+			c.byName[column] = f
+		}
+	}
+	return c, nil
+}
+
+// place is what the column called name holds; its field is noField if that is nothing known.
+func (c *columns) place(name string) place {
+	if f, ok := c.byName[name]; ok {
+		return place{f, -1}
+	}
+	if p, ok := known[normal(name)]; ok && !c.mapped[p.field] {
+		return p
+	}
+	return place{noField, 0}
+}
+
+// A row is what one line says, as text.
+type row struct {
+	cells [numFields][]byte
+	names [numFields]string // of the columns; empty where the line has none
+}
+
+// has reports whether there is a number in f: neither nothing nor a word for nothing.
+func (r *row) has(f field) bool {
+	b := r.cells[f]
+	if len(b) == 0 {
+		return false
+	}
+	if b[0]|0x20 == 'n' && len(b) <= 4 {
+		switch string(b) {
+		case "null", "NULL", "NA", "N/A", "nan", "NaN", "NAN", "None":
+			return false
+		}
+	}
+	return true
+}
+
+// bad is the error of a value that cannot be what it should.
+func (r *row) bad(f field, reason string, err error) *LineError {
+	e := &LineError{Column: r.names[f], Value: clip(r.cells[f]), Reason: reason, Err: err}
+	if e.Column == "" {
+		e.Column = f.String()
+	}
+	e.Column = clip([]byte(e.Column))
+	return e
+}
+
+// absent is the error of a value that must be there.
+func (r *row) absent(f field, advice string) *LineError {
+	e := r.bad(f, "is empty", nil)
+	if r.names[f] == "" {
+		e.Reason = "is missing" + advice
+	}
+	e.Value = ""
+	return e
+}
+
+// integer reads f as a whole number in [low, high].
+func (r *row) integer(f field, low, high int64) (int64, *LineError) {
+	v, err := feed.ParseDecimal(r.cells[f], 0)
+	if err != nil || v < low || v > high {
+		return 0, r.bad(f, "is not a whole number from "+strconv.FormatInt(low, 10)+
+			" to "+strconv.FormatInt(high, 10), err)
+	}
+	return v, nil
+}

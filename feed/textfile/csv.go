@@ -1,0 +1,180 @@
+package textfile
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A header is the first line of a CSV file: what each column holds.
+type header struct {
+	line    []byte
+	delim   byte
+	dest    []field // by column; noField where its cells are not looked at
+	scratch []byte  // quoted cells of the line at hand, without their quotes
+}
+
+// maxColumns bounds the columns of a file.
+const maxColumns = 1024
+
+// parse reads line as a header, and gives r the names of the columns. symbol is that of rows
+// without one.
+func (h *header) parse(line []byte, c *columns, symbol string, r *row) *LineError {
+	h.line = bytes.Clone(line)
+	h.delim = delimiter(line)
+	h.scratch = h.scratch[:0]
+	h.dest = nil
+	var names []string
+	var ranks, column [numFields]int
+	for rest, more := h.line, true; more; {
+		cell, tail, another, bad := h.cell(rest)
+		if bad != nil {
+			return bad
+		}
+		if len(names) == maxColumns {
+			return &LineError{Reason: fmt.Sprintf("more than %d columns", maxColumns)}
+		}
+		rest, more = tail, another
+		name := string(trim(cell))
+		names = append(names, name)
+		h.dest = append(h.dest, noField)
+		p := c.place(name)
+		f := p.field
+		switch {
+		case f == noField:
+			continue
+		case r.names[f] != "" && p.rank == ranks[f]:
+			return &LineError{Column: clip([]byte(name)),
+				Reason: fmt.Sprintf("is there twice, or like %q; say which is the one with --column %v=NAME", r.names[f], f)}
+		case r.names[f] != "" && p.rank > ranks[f]:
+			continue
+		case r.names[f] != "":
+			h.dest[column[f]] = noField
+		}
+		h.dest[len(names)-1] = f
+		r.names[f], ranks[f], column[f] = name, p.rank, len(names)-1
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
+		if f := c.byName[name]; r.names[f] != name {
+			return &LineError{Column: clip([]byte(name)),
+				Reason: fmt.Sprintf("was to hold %v and is not in the header; %s", f, list(names))}
+		}
+	}
+	switch {
+	case r.names[fieldPrice] == "" && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
+		return &LineError{Reason: "the header names no column for a price, bid or ask; " + list(names) +
+			"; name them with --column price=NAME, or bid=NAME and ask=NAME"}
+	case r.names[fieldTime] == "" && r.names[fieldDate] == "":
+		return &LineError{Reason: "the header names no column for the time; " + list(names) +
+			"; name it with --column time=NAME"}
+	case r.names[fieldSymbol] == "" && symbol == "":
+		return &LineError{Reason: "the header names no column for the symbol; " + list(names) +
+			"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol"}
+	}
+	return nil
+}
+
+// list tells the columns that there are.
+func list(names []string) string {
+	const most = 20
+	more := ""
+	if len(names) > most {
+		names, more = names[:most], ", …"
+	}
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = fmt.Sprintf("%q", clip([]byte(n)))
+	}
+	return "its columns are " + strings.Join(quoted, ", ") + more
+}
+
+// delimiter is the character that delimits the columns of a header.
+func delimiter(line []byte) byte {
+	best, most := byte(','), 0
+	for _, d := range []byte(",;\t|") {
+		n, quoted := 0, false
+		for _, c := range line {
+			if c == '"' {
+				quoted = !quoted
+			} else if c == d && !quoted {
+				n++
+			}
+		}
+		if n > most {
+			best, most = d, n
+		}
+	}
+	return best
+}
+
+// split gives r the cells of line, valid until the next call. They share memory with line.
+func (h *header) split(line []byte, r *row) *LineError {
+	h.scratch = h.scratch[:0]
+	col, more := 0, true
+	for more {
+		var cell []byte
+		if len(line) > 0 && line[0] == '"' {
+			var bad *LineError
+			if cell, line, more, bad = h.cell(line); bad != nil {
+				return bad
+			}
+		} else if i := bytes.IndexByte(line, h.delim); i >= 0 {
+			cell, line = line[:i], line[i+1:]
+		} else {
+			cell, more = line, false
+		}
+		if col < len(h.dest) {
+			if f := h.dest[col]; f != noField {
+				if f != fieldConditions {
+					cell = trim(cell)
+				}
+				r.cells[f] = cell
+			}
+		}
+		col++
+	}
+	if col != len(h.dest) {
+		return &LineError{Reason: fmt.Sprintf("the line has %d columns, the header %d", col, len(h.dest))}
+	}
+	return nil
+}
+
+// cell cuts the first cell off line; more is false if it is the last.
+func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError) {
+	if len(line) == 0 || line[0] != '"' {
+		cell, rest, more = bytes.Cut(line, []byte{h.delim})
+		return cell, rest, more, nil
+	}
+	line = line[1:]
+	start := len(h.scratch)
+	for {
+		i := bytes.IndexByte(line, '"')
+		if i < 0 {
+			return nil, nil, false, &LineError{Value: clip(line), Reason: "is a quoted cell that does not end on its line"}
+		}
+		h.scratch = append(h.scratch, line[:i]...)
+		line = line[i+1:]
+		if len(line) == 0 || line[0] != '"' {
+			break
+		}
+		h.scratch = append(h.scratch, '"')
+		line = line[1:]
+	}
+	cell = h.scratch[start:len(h.scratch):len(h.scratch)]
+	if len(line) == 0 {
+		return cell, nil, false, nil
+	}
+	if line[0] != h.delim {
+		return nil, nil, false, &LineError{Value: clip(line), Reason: "follows a quoted cell where a delimiter is due"}
+	}
+	return cell, line[1:], true, nil
+}
+
+func trim(b []byte) []byte {
+	if len(b) > 0 && (b[0] <= ' ' || b[len(b)-1] <= ' ') {
+		return bytes.TrimSpace(b)
+	}
+	return b
+}

@@ -1,0 +1,513 @@
+package textfile
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"tickfeed/feed"
+)
+
+// A desk makes ticks of rows: it gives instruments their ids, and defines them again when a
+// row needs more decimals.
+type desk struct {
+	symbol, venue []byte // of rows that name none
+	exponents     feed.Definition
+	zeroIsPrice   bool
+	instruments   map[string]*instrument // by symbol, NUL, venue
+	key           []byte                 // of the row at hand
+	values        [numFields]int64       // of the row at hand, in the exponents of its instrument
+	out           [3]feed.Tick           // a definition, a quote, a trade
+}
+
+// An instrument is one symbol at one venue.
+type instrument struct {
+	id  feed.InstrumentID
+	def feed.Definition
+}
+
+func newDesk(c *Config) desk {
+	return desk{
+		symbol: []byte(c.Symbol), venue: []byte(c.Venue),
+		exponents:   feed.Definition{PriceExponent: c.PriceExponent, SizeExponent: c.SizeExponent},
+		zeroIsPrice: c.ZeroIsPrice,
+		instruments: make(map[string]*instrument),
+	}
+}
+
+// A shape is the numbers that a tick has: prices, and sizes.
+type shape struct{ prices, sizes []field }
+
+// shapeBoth is that of a row without a kind.
+const shapeBoth = feed.KindSummary + 1
+
+var shapes = [...]shape{
+	feed.KindDefinition: {[]field{fieldTickSize}, []field{fieldLot}},
+	feed.KindQuote:      {[]field{fieldBid, fieldAsk}, []field{fieldBidSize, fieldAskSize}},
+	feed.KindTrade:      {[]field{fieldPrice}, []field{fieldSize}},
+	feed.KindCorrection: {[]field{fieldPrice, fieldOldPrice}, []field{fieldSize, fieldOldSize}},
+	feed.KindCancel:     {[]field{fieldPrice}, []field{fieldSize}},
+	feed.KindLevel:      {[]field{fieldPrice}, []field{fieldSize}},
+	shapeBoth: {
+		[]field{fieldBid, fieldAsk, fieldPrice},
+		[]field{fieldBidSize, fieldAskSize, fieldSize},
+	},
+}
+
+// ticks is what r says, valid until the next call; nothing if r is not to be published. A
+// row that is bad changes nothing.
+func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
+	kind := kindOf(r.cells[fieldType])
+	if kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]) {
+		count.Snapshot++
+		return nil, nil
+	}
+	if kind == 0 {
+		switch quote, trade := r.has(fieldBid) || r.has(fieldAsk), r.has(fieldPrice); {
+		case quote && trade:
+			kind = shapeBoth
+		case quote:
+			kind = feed.KindQuote
+		case trade:
+			kind = feed.KindTrade
+		default:
+			return nil, &LineError{Reason: "the line has neither a price nor a bid or an ask"}
+		}
+	}
+	if len(r.cells[fieldCorrection]) > 0 && (kind == feed.KindTrade || kind == shapeBoth) {
+		switch void, bad := voided(r); {
+		case bad != nil:
+			return nil, bad
+		case void && kind == feed.KindTrade:
+			count.Voided++
+			return nil, nil
+		case void:
+			count.Voided++
+			kind = feed.KindQuote
+		}
+	}
+	inst, bad := d.instrument(r)
+	if bad != nil {
+		return nil, bad
+	}
+	at, bad := eventTime(r, c)
+	if bad != nil {
+		return nil, bad
+	}
+	id, def := feed.InstrumentID(len(d.instruments)), d.exponents
+	if inst != nil {
+		id, def = inst.id, inst.def
+	} else if def.Symbol, def.Venue, bad = d.names(r); bad != nil {
+		return nil, bad
+	}
+	if bad = d.numbers(r, kind, &def); bad != nil {
+		return nil, bad
+	}
+	n := 1
+	if kind == feed.KindQuote || kind == shapeBoth {
+		d.out[n] = d.quote(r).Tick(id, at)
+		n++
+	}
+	if kind != feed.KindQuote && kind != feed.KindDefinition {
+		if d.out[n], bad = d.other(r, kind, id, at); bad != nil {
+			return nil, bad
+		}
+		n++
+	}
+	first := 1
+	if kind == feed.KindDefinition || inst == nil || inst.def != def {
+		first = 0
+		d.out[0] = definitionTick(id, at, def)
+		if inst == nil {
+			inst = &instrument{id: id}
+			d.instruments[string(d.key)] = inst
+		}
+		inst.def = def
+	}
+	return d.out[first:n], nil
+}
+
+// definitionTick gives def memory of its own, because the reader of the tick may keep it.
+func definitionTick(id feed.InstrumentID, at int64, def feed.Definition) feed.Tick {
+	return feed.Tick{
+		Kind: feed.KindDefinition, Instrument: id, EventTime: at,
+		Extra: &feed.Extra{Definition: &def},
+	}
+}
+
+// instrument is the one that r names, or nil if it is new; key is its key then.
+func (d *desk) instrument(r *row) (*instrument, *LineError) {
+	symbol, venue := d.symbolVenue(r)
+	if len(symbol) == 0 {
+		return nil, r.absent(fieldSymbol, "; name the field that holds it with --column symbol=NAME, or give one with --symbol")
+	}
+	d.key = append(append(append(d.key[:0], symbol...), 0), venue...)
+	return d.instruments[string(d.key)], nil
+}
+
+func (d *desk) symbolVenue(r *row) (symbol, venue []byte) {
+	symbol, venue = r.cells[fieldSymbol], r.cells[fieldVenue]
+	if len(symbol) == 0 {
+		symbol = d.symbol
+	}
+	if len(venue) == 0 {
+		venue = d.venue
+	}
+	return symbol, venue
+}
+
+// names is the symbol and venue of a new instrument.
+func (d *desk) names(r *row) (symbol, venue string, bad *LineError) {
+	if len(d.instruments) == feed.MaxInstruments {
+		return "", "", r.bad(fieldSymbol, fmt.Sprintf("is one instrument too many, at most %d", feed.MaxInstruments), nil)
+	}
+	s, v := d.symbolVenue(r)
+	symbol, venue = string(s), string(v)
+	if err := feed.ValidateText(symbol); err != nil {
+		return "", "", r.bad(fieldSymbol, "cannot be a symbol: at most "+maxText+" bytes of text without control characters", err)
+	}
+	if err := feed.ValidateText(venue); err != nil {
+		return "", "", r.bad(fieldVenue, "cannot be a venue: at most "+maxText+" bytes of text without control characters", err)
+	}
+	return symbol, venue, nil
+}
+
+var maxText = strconv.Itoa(feed.MaxText)
+
+func eventTime(r *row, c *clock) (int64, *LineError) {
+	f := fieldTime
+	if len(r.cells[f]) == 0 && len(r.cells[fieldDate]) > 0 {
+		f = fieldDate
+	}
+	if len(r.cells[f]) == 0 {
+		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
+	}
+	t, err := c.parse(r.cells[f], r.cells[fieldDate])
+	if err == errNotDate {
+		f = fieldDate
+	}
+	if err != nil {
+		return 0, r.bad(f, err.Error(), err)
+	}
+	return t, nil
+}
+
+// numbers reads the prices and sizes of r exactly, and makes the exponents of def finer where
+// that takes more decimals.
+func (d *desk) numbers(r *row, kind feed.Kind, def *feed.Definition) *LineError {
+	before := *def
+	if kind == feed.KindDefinition {
+		if bad := describe(r, def); bad != nil {
+			return bad
+		}
+		before = *def
+	}
+	s := &shapes[kind]
+	var bad *LineError
+	if def.PriceExponent, bad = d.exact(r, s.prices, def.PriceExponent); bad != nil {
+		return bad
+	}
+	if def.SizeExponent, bad = d.exact(r, s.sizes, def.SizeExponent); bad != nil {
+		return bad
+	}
+	for _, f := range s.sizes {
+		if d.values[f] < 0 {
+			return r.bad(f, "is negative", nil)
+		}
+	}
+	if kind == feed.KindDefinition {
+		return d.steps(r, def)
+	}
+	if *def == before {
+		return nil
+	}
+	var ok, fits bool
+	def.TickSize, ok = finer(def.TickSize, before.PriceExponent, def.PriceExponent)
+	def.Lot, fits = finer(def.Lot, before.SizeExponent, def.SizeExponent)
+	if !ok || !fits {
+		return &LineError{Reason: "the line needs so many decimals that the tick size or lot of its instrument does not fit 64 bits"}
+	}
+	return nil
+}
+
+// finer is v of exponent from in units of the finer exponent to.
+func finer(v int64, from, to int8) (int64, bool) {
+	for ; from > to && v != 0; from-- {
+		if v > math.MaxInt64/10 {
+			return 0, false
+		}
+		v *= 10
+	}
+	return v, true
+}
+
+// exact reads fields as multiples of 10^exponent, or of something finer if one of them needs
+// it; the result is the exponent taken. Those that are empty are 0.
+func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
+	for {
+		next := exponent
+		for _, f := range fields {
+			d.values[f] = 0
+			if !r.has(f) {
+				continue
+			}
+			v, err := feed.ParseDecimal(r.cells[f], exponent)
+			if err == nil {
+				d.values[f] = v
+				continue
+			}
+			need, bad := decimals(r, f, exponent, err)
+			if bad != nil {
+				return 0, bad
+			}
+			next = min(next, need)
+		}
+		if next == exponent {
+			return exponent, nil
+		}
+		exponent = next
+	}
+}
+
+// decimals is the exponent that f needs where it cannot be read at exponent because of err.
+func decimals(r *row, f field, exponent int8, err error) (int8, *LineError) {
+	switch err {
+	case feed.ErrDecimalInexact:
+		if _, e, _ := feed.ScanDecimal(r.cells[f]); e >= feed.MinExponent {
+			return int8(e), nil
+		}
+		return 0, r.bad(f, fmt.Sprintf("needs more than %d decimals", -feed.MinExponent), err)
+	case feed.ErrDecimalOverflow:
+		return 0, r.bad(f, fmt.Sprintf("does not fit 64 bits in units of 10^%d, which its instrument has or the line needs", exponent), err)
+	}
+	return 0, r.bad(f, "is not a decimal number", err)
+}
+
+// quote is that of r, whose numbers are read.
+func (d *desk) quote(r *row) feed.Quote {
+	q := feed.Quote{
+		Bid: d.values[fieldBid], BidSize: d.values[fieldBidSize],
+		Ask: d.values[fieldAsk], AskSize: d.values[fieldAskSize],
+	}
+	if !r.has(fieldBid) || q.Bid == 0 && !d.zeroIsPrice {
+		q.Bid, q.BidSize = feed.NoPrice, 0
+	}
+	if !r.has(fieldAsk) || q.Ask == 0 && !d.zeroIsPrice {
+		q.Ask, q.AskSize = feed.NoPrice, 0
+	}
+	return q
+}
+
+// other is the tick of r that is neither a quote nor a definition.
+func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (feed.Tick, *LineError) {
+	side, bad := sideOf(r)
+	if bad != nil {
+		return feed.Tick{}, bad
+	}
+	switch kind {
+	case feed.KindClear:
+		if side == feed.SideNone {
+			return feed.Tick{}, r.absent(fieldSide, "")
+		}
+		return feed.ClearTick(id, at, side), nil
+	case feed.KindStatus:
+		return statusTick(r, id, at)
+	}
+	if side == feed.SideBoth || side == feed.SideNone && kind == feed.KindLevel {
+		return feed.Tick{}, r.bad(fieldSide, "is not a side: want buy or sell", nil)
+	}
+	if !r.has(fieldPrice) {
+		return feed.Tick{}, r.absent(fieldPrice, "")
+	}
+	if !r.has(fieldSize) && r.names[fieldSize] != "" {
+		return feed.Tick{}, r.absent(fieldSize, "")
+	}
+	tr := feed.Trade{Price: d.values[fieldPrice], Size: d.values[fieldSize], Side: side}
+	if kind == feed.KindLevel {
+		return feed.Level{Side: side, Price: tr.Price, Size: tr.Size}.Tick(id, at), nil
+	}
+	var ref string
+	if tr.ID, ref, bad = tradeID(r); bad != nil {
+		return feed.Tick{}, bad
+	}
+	if kind == feed.KindCancel {
+		return feed.Cancel{Price: tr.Price, Size: tr.Size, ID: tr.ID}.Tick(id, at, ref), nil
+	}
+	if tr.Conditions, bad = conditions(r); bad != nil {
+		return feed.Tick{}, bad
+	}
+	if kind == feed.KindCorrection {
+		c := feed.Correction{OldPrice: d.values[fieldOldPrice], OldSize: d.values[fieldOldSize], Trade: tr}
+		return c.Tick(id, at, ref), nil
+	}
+	t := tr.Tick(id, at)
+	if ref != "" {
+		t.Extra = &feed.Extra{TradeRef: ref}
+	}
+	return t, nil
+}
+
+func statusTick(r *row, id feed.InstrumentID, at int64) (feed.Tick, *LineError) {
+	for s := feed.StatusUnknown; s <= feed.StatusClosed; s++ {
+		if s.String() != string(r.cells[fieldStatus]) {
+			continue
+		}
+		day := int64(0)
+		if r.has(fieldTradingDay) {
+			var bad *LineError
+			if day, bad = r.integer(fieldTradingDay, 0, 99991231); bad != nil {
+				return feed.Tick{}, bad
+			}
+		}
+		return feed.StatusTick(id, at, s, int32(day)), nil
+	}
+	return feed.Tick{}, r.bad(fieldStatus, "is not a trading status", nil)
+}
+
+// describe takes over what r, a definition, says of an instrument, but for its steps.
+func describe(r *row, def *feed.Definition) *LineError {
+	for _, f := range []struct {
+		field    field
+		exponent *int8
+	}{{fieldPriceExponent, &def.PriceExponent}, {fieldSizeExponent, &def.SizeExponent}} {
+		if !r.has(f.field) {
+			continue
+		}
+		e, bad := r.integer(f.field, feed.MinExponent, feed.MaxExponent)
+		if bad != nil {
+			return bad
+		}
+		*f.exponent = int8(e)
+	}
+	if b := r.cells[fieldCurrency]; len(b) > 0 && string(b) != def.Currency {
+		def.Currency = string(b)
+		if err := feed.ValidateText(def.Currency); err != nil {
+			return r.bad(fieldCurrency, "cannot be a currency: at most "+maxText+" bytes of text without control characters", err)
+		}
+	}
+	return nil
+}
+
+// steps takes over the tick size and the lot of a definition, which are read.
+func (d *desk) steps(r *row, def *feed.Definition) *LineError {
+	if d.values[fieldTickSize] < 0 {
+		return r.bad(fieldTickSize, "is negative", nil)
+	}
+	def.TickSize, def.Lot = d.values[fieldTickSize], d.values[fieldLot]
+	return nil
+}
+
+// voided reports whether the correction code of r says that its trade does not count.
+func voided(r *row) (bool, *LineError) {
+	code, err := feed.ParseDecimal(r.cells[fieldCorrection], 0)
+	if err == nil && code >= 0 && code <= 2 {
+		return false, nil
+	}
+	if err == nil && slices.Contains([]int64{7, 8, 10, 11, 12}, code) {
+		return true, nil
+	}
+	return false, r.bad(fieldCorrection, "is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); "+
+		"to ignore the column use --column correction=", err)
+}
+
+// kindOf is the kind that b names, 0 if it names none.
+func kindOf(b []byte) feed.Kind {
+	var lower [12]byte
+	if len(b) == 0 || len(b) > len(lower) {
+		return 0
+	}
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		lower[i] = c
+	}
+	return kinds[string(lower[:len(b)])]
+}
+
+var kinds = func() map[string]feed.Kind {
+	m := make(map[string]feed.Kind)
+	for k := feed.KindDefinition; k.Known(); k++ {
+		m[k.String()] = k
+	}
+	return m
+}()
+
+func isTrue(b []byte) bool {
+	switch string(b) {
+	case "true", "True", "TRUE", "1":
+		return true
+	}
+	return false
+}
+
+func sideOf(r *row) (feed.Side, *LineError) {
+	b := r.cells[fieldSide]
+	if len(b) == 0 {
+		return feed.SideNone, nil
+	}
+	var lower [8]byte
+	if len(b) <= len(lower) {
+		for i, c := range b {
+			lower[i] = c | 0x20
+		}
+		switch string(lower[:len(b)]) {
+		case "b", "buy", "buyer", "bid":
+			return feed.SideBuy, nil
+		case "s", "sell", "seller", "a", "ask", "offer":
+			return feed.SideSell, nil
+		case "n", "none", "null", "na", "unknown":
+			return feed.SideNone, nil
+		case "both":
+			return feed.SideBoth, nil
+		}
+	}
+	return 0, r.bad(fieldSide, "is not a side: want buy or sell; to ignore the column use --column side=", nil)
+}
+
+// tradeID is a number where that says the same as the text: digits, not 0 first.
+func tradeID(r *row) (id uint64, ref string, bad *LineError) {
+	b := r.cells[fieldTradeID]
+	if len(b) == 0 || len(b) == 1 && b[0] == '0' {
+		return 0, "", nil
+	}
+	if b[0] != '0' {
+		const most = math.MaxUint64 / 10
+		for _, c := range b {
+			digit := uint64(c - '0')
+			if digit > 9 || id > most || id == most && digit > math.MaxUint64%10 {
+				id = 0
+				break
+			}
+			id = id*10 + digit
+		}
+	}
+	if id != 0 {
+		return id, "", nil
+	}
+	ref = string(b)
+	if err := feed.ValidateText(ref); err != nil {
+		return 0, "", r.bad(fieldTradeID, "cannot be a trade id: at most "+maxText+" bytes of text without control characters", err)
+	}
+	return 0, ref, nil
+}
+
+// conditions is feed.ParseConditions without an allocation.
+func conditions(r *row) (c feed.Conditions, bad *LineError) {
+	b := r.cells[fieldConditions]
+	for len(b) > 0 && b[len(b)-1] == ' ' {
+		b = b[:len(b)-1]
+	}
+	valid := len(b) <= feed.MaxConditions
+	for i := 0; valid && i < len(b); i++ {
+		valid = b[i] >= ' ' && b[i] <= '~'
+		c |= feed.Conditions(b[i]) << (56 - 8*i)
+	}
+	if !valid {
+		_, err := feed.ParseConditions(string(b))
+		return 0, r.bad(fieldConditions, fmt.Sprintf("cannot be trade conditions: at most %d printable ASCII characters; "+
+			"to leave them out use --column conditions=", feed.MaxConditions), err)
+	}
+	return c, nil
+}

@@ -1,0 +1,329 @@
+package textfile
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// MaxLine bounds a line, in bytes; a longer one is a bad line.
+const MaxLine = 1 << 20
+
+// Bounds of reading: the size of each of the read buffers, and zstd's window, which is what
+// its own command line tool unpacks by default.
+const (
+	readSize    = 256 << 10
+	readBuffers = 2
+	maxWindow   = 128 << 20
+)
+
+// lines cuts the chunks of an input into lines.
+type lines struct {
+	in     *input
+	file   int    // index of the file that the line is from
+	number int64  // of the line, from 1
+	rest   []byte // of the chunk at hand, not yet cut
+	buf    []byte // the chunk's buffer, owed to the input
+	tail   []byte // the beginning of a line that went on in the next chunk
+	long   bool   // the line is longer than MaxLine; the rest of it is passed over
+	ended  bool   // no more chunks of this file
+}
+
+// What lines.next says besides a line.
+var (
+	errNotYet    = errors.New("nothing to read yet")
+	errEndOfFile = errors.New("end of one file")
+	errLong      = errors.New("line too long")
+)
+
+// next is the next line without its newline, valid until the following call. The error is
+// errNotYet if wait is false and none is there, errLong in the place of a line that is too
+// long, errEndOfFile after each file, io.EOF after the last, and ctx.Err().
+func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
+	for {
+		if i := bytes.IndexByte(l.rest, '\n'); i >= 0 {
+			line := l.rest[:i]
+			l.rest = l.rest[i+1:]
+			return l.join(line)
+		}
+		l.keep()
+		if l.ended {
+			if len(l.tail) > 0 || l.long {
+				return l.join(nil) // the last line, without a newline
+			}
+			l.ended, l.number = false, 0
+			return nil, errEndOfFile
+		}
+		c, err := l.in.next(ctx, wait)
+		if err != nil {
+			return nil, err
+		}
+		l.file, l.rest, l.buf = c.file, c.data, c.data
+		if l.ended = c.err == io.EOF; !l.ended && c.err != nil {
+			return nil, c.err
+		}
+	}
+}
+
+// join is the line that ends with end.
+func (l *lines) join(end []byte) ([]byte, error) {
+	l.number++
+	long := l.long || len(l.tail)+len(end) > MaxLine
+	line := end
+	if len(l.tail) > 0 && !long {
+		l.tail = append(l.tail, end...)
+		line = l.tail
+	}
+	l.tail, l.long = l.tail[:0], false
+	if long {
+		return nil, errLong
+	}
+	return line, nil
+}
+
+// keep puts the rest of the chunk aside and gives its buffer back.
+func (l *lines) keep() {
+	if l.long = l.long || len(l.tail)+len(l.rest) > MaxLine; l.long {
+		l.tail = l.tail[:0]
+	} else {
+		l.tail = append(l.tail, l.rest...)
+	}
+	if l.buf != nil {
+		l.in.free <- l.buf[:cap(l.buf)]
+	}
+	l.rest, l.buf = nil, nil
+}
+
+// An input reads files one after the other in a goroutine of its own, a few buffers ahead.
+type input struct {
+	paths  []string
+	stdin  io.Reader
+	chunks chan chunk    // closed after the last file
+	free   chan []byte   // buffers to be filled; holds all there are
+	stop   chan struct{} // closed by close
+	done   chan struct{} // closed at the end of run
+	start  sync.Once
+
+	mu     sync.Mutex
+	closed bool
+	stuck  bool // in a call that nothing interrupts
+	file   *os.File
+}
+
+// A chunk is some bytes of a file. err is io.EOF if they are its last, or what ends the input.
+type chunk struct {
+	file int
+	data []byte
+	err  error
+}
+
+func newInput(paths []string, stdin io.Reader, size int) *input {
+	in := &input{
+		paths: paths, stdin: stdin,
+		chunks: make(chan chunk, readBuffers),
+		free:   make(chan []byte, readBuffers),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	for range readBuffers {
+		in.free <- make([]byte, size)
+	}
+	return in
+}
+
+func (in *input) name(file int) string {
+	if in.paths[file] == "-" {
+		return "stdin"
+	}
+	return in.paths[file]
+}
+
+// next is the next chunk, whose buffer goes back through free. The error is errNotYet if
+// wait is false and there is none, io.EOF after the last file, ctx.Err().
+func (in *input) next(ctx context.Context, wait bool) (chunk, error) {
+	in.start.Do(func() { go in.run() })
+	var c chunk
+	more := false
+	select {
+	case c, more = <-in.chunks:
+	default:
+		if !wait {
+			return chunk{}, errNotYet
+		}
+		select {
+		case c, more = <-in.chunks:
+		case <-ctx.Done():
+			return chunk{}, ctx.Err()
+		}
+	}
+	if !more {
+		return chunk{}, io.EOF
+	}
+	return c, nil
+}
+
+func (in *input) close() {
+	in.mu.Lock()
+	first := !in.closed
+	in.closed = true
+	stuck, file := in.stuck, in.file
+	in.mu.Unlock()
+	if first {
+		close(in.stop)
+	}
+	if file != nil {
+		file.Close() // ends a read of a pipe; of a file that is read only, nothing is lost
+	}
+	in.start.Do(func() { close(in.done) })
+	if !stuck {
+		<-in.done
+	}
+}
+
+func (in *input) run() {
+	defer close(in.done)
+	defer close(in.chunks)
+	for i := range in.paths {
+		err := in.read(i)
+		if err == nil {
+			err = io.EOF
+		}
+		if !in.send(chunk{file: i, err: err}) || err != io.EOF {
+			return
+		}
+	}
+}
+
+func (in *input) send(c chunk) bool {
+	select {
+	case in.chunks <- c:
+		return true
+	case <-in.stop:
+		return false
+	}
+}
+
+// read sends what file i holds, unpacked.
+func (in *input) read(i int) error {
+	packed, err := in.open(i)
+	if err != nil {
+		return err
+	}
+	defer in.release()
+	r, free, err := unpack(packed)
+	if err != nil {
+		return in.named(i, err)
+	}
+	defer free()
+	for {
+		var buf []byte
+		select {
+		case <-in.stop:
+			return nil
+		case buf = <-in.free:
+		}
+		if in.stopped() {
+			return nil
+		}
+		n, err := 0, error(nil)
+		for n == 0 && err == nil {
+			n, err = r.Read(buf)
+		}
+		if n == 0 {
+			in.free <- buf
+		} else if !in.send(chunk{file: i, data: buf[:n]}) {
+			return nil
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return in.named(i, err)
+		}
+	}
+}
+
+// named is err with the name of file i, unless it has one.
+func (in *input) named(i int, err error) error {
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", in.name(i), err)
+}
+
+func (in *input) stopped() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.closed
+}
+
+// open opens file i; while it does so, and as long as standard input is open, in is stuck.
+func (in *input) open(i int) (io.Reader, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return nil, errClosed
+	}
+	in.stuck = true
+	if in.paths[i] == "-" {
+		return in.stdin, nil
+	}
+	in.mu.Unlock()
+	f, err := os.Open(in.paths[i])
+	in.mu.Lock()
+	in.stuck = false
+	if err != nil {
+		return nil, err
+	}
+	if in.closed {
+		f.Close()
+		return nil, errClosed
+	}
+	in.file = f
+	return f, nil
+}
+
+// release ends what open began.
+func (in *input) release() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.file != nil {
+		in.file.Close()
+	}
+	in.file, in.stuck = nil, false
+}
+
+// unpack reads r as gzip or zstd if it begins like that.
+func unpack(r io.Reader) (io.Reader, func(), error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	magic, err := b.Peek(4)
+	if err != nil && err != io.EOF {
+		return nil, nil, err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, func() {}, nil
+	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
+		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}):
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	}
+	return b, func() {}, nil
+}

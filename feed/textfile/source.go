@@ -1,0 +1,378 @@
+// Package textfile reads quotes and trades from text, CSV with a header or NDJSON (one JSON
+// object a line), and gives them to a publisher as a [feed.Source].
+//
+//	src, err := textfile.Open([]string{"quotes.csv.gz"}, os.Stdin, textfile.Config{Zone: "America/New_York"})
+//
+// # Files
+//
+// Files are read one after the other in the order given; "-" is standard input. Each is
+// told from its content, whatever it is called: gzip and zstd are unpacked, an object in
+// the first line means NDJSON, anything else CSV, whose delimiter (comma, semicolon, tab or
+// bar) is the one that the header has most of. A quoted CSV field ends on its line. A line
+// is at most MaxLine bytes. A line that repeats the header is passed over, so that CSV files
+// can be joined with cat. Memory does not grow with the input, only with the number of
+// instruments: two read buffers, one line, and what unpacking needs (at most 128 MiB, with
+// zstd's longest window).
+//
+// # Columns
+//
+// Columns (fields, in NDJSON; unknown ones are ignored) are known by the names that feeds
+// and vendors use, in any case and with or without '_', '-', '.' and blanks; Config.Columns
+// names others. Where several names of one line are present, the leftmost is used.
+//
+//	time          ts_event event_time exchange_time time timestamp datetime dt ts ts_recv …
+//	date          date trade_date: joined with a time that is only a time of day
+//	symbol        symbol sym ticker instrument product_id pair raw_symbol
+//	venue         venue exchange ex mic
+//	bid           bid bid_price bid_px best_bid bid_px_00 …
+//	bid_size      bid_size bidsiz bid_sz bid_qty bid_quantity bid_volume bid_amount …
+//	ask           ask ofr offer ask_price ask_px best_ask ask_px_00 …
+//	ask_size      ask_size ofrsiz asksiz ask_sz ask_qty …
+//	price         price px trade_price last last_price …
+//	size          size qty quantity volume vol shares last_size amount …
+//	side          side aggressor taker_side: b buy bid, s sell a ask offer, n none or empty
+//	trade_id      trade_id tradeid tid exec_id match_id id
+//	conditions    conditions cond sale_condition tr_scond: up to 8 characters
+//	correction    corr tr_corr correction_code, see below
+//
+// Cells decide what a row is: with a price it is a trade, with a bid or an ask it is a
+// quote, with both it is a quote and then a trade. Empty cells, null, NA and NaN mean that
+// there is nothing. A bid or ask that is empty or 0 is no quote on that side
+// ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. Without a
+// column for it, a size is 0.
+//
+// A trade with a NYSE TAQ correction code (Daily TAQ Client Specification, trade
+// correction indicator) is a trade if the code says that the record is good: 0 regular, 1
+// with the corrected data, 2 symbol correction. 7, 8, 10, 11 and 12 are trades that were
+// cancelled or wrong and the records that say so: they are left out and counted in
+// [Stats].Voided. Any other code is a bad line.
+//
+// # Prices and sizes
+//
+// All are exact: the text of a number, with or without a power of ten, becomes an integer
+// in the instrument's exponents, never through a float. An instrument is one symbol at one
+// venue. It is defined before its first tick, with Config.PriceExponent and
+// Config.SizeExponent or as many more decimals as that row needs. When a later row needs
+// more decimals, the instrument is defined again under the same id, with the finer exponent,
+// before that row's ticks; exponents never get coarser. A number that needs more than 18
+// decimals, or does not fit 64 bits in the instrument's exponent, makes a bad line, and
+// such a line changes no definition.
+//
+// # Times
+//
+// A time is one of
+//
+//   - RFC 3339 or the like with Z, UTC or an offset at its end: 2018-01-02T15:04:05.999999999Z,
+//     2018-01-02 15:04:05.9+01;
+//   - a local date and time: 2018-01-02 15:04:05.999, 20180102 15:04:05, 2018/01/02 15:04,
+//     2018.01.02D15:04:05. Config.Zone must state the zone. The first of two equal local
+//     times is taken where clocks go back; a time that clocks skip is a bad line;
+//   - the time since the Unix epoch, with decimals or not: in Config.EpochUnit, or else in
+//     seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, and
+//     nanoseconds from there on (each unit then reaches from 1973 to beyond 2262).
+//
+// Nanoseconds are kept, more decimals than that are a bad line unless they are zeros. Ticks
+// come in the order of the file, whatever their times. The zones of the IANA database are
+// built in.
+//
+// # Output of tickfeed
+//
+// What "tickfeed subscribe --json" or --csv prints can be read back, all kinds of ticks:
+// the column type then says the kind, and further columns are those that the kind has:
+// price_exponent, size_exponent, currency, tick_size, lot (definition), old_price,
+// old_size (correction), status, trading_day (status). Where type holds anything else, cells
+// decide. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
+package textfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"tickfeed/feed"
+)
+
+// A Source yields the ticks of text files. Make one with [Open]; it implements [feed.Source].
+type Source struct {
+	cfg     Config
+	columns columns
+	clock   clock
+	lines   lines
+	format  string // of the file at hand; empty until its first line
+	header  header // of the CSV file at hand
+	object  object // of the NDJSON file at hand
+	row     row
+	desk    desk
+	pending []feed.Tick
+	err     error // once set, Next repeats it
+
+	count Stats // of the goroutine in Next
+	mu    sync.Mutex
+	stats Stats // what Stats returns
+}
+
+var _ feed.Source = (*Source)(nil)
+
+// Open prepares to read the files at paths one after the other; "-", at most once, is stdin.
+// It reads nothing yet, but a path that is not there, or a Config that is not valid, is an
+// error now. The Source never closes stdin.
+func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
+	columns, zone, err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no file to read; - is standard input")
+	}
+	std := false
+	for _, p := range paths {
+		if p != "-" {
+			if info, err := os.Stat(p); err != nil {
+				return nil, err
+			} else if info.IsDir() {
+				return nil, fmt.Errorf("%s is a directory; name its files", p)
+			}
+			continue
+		}
+		if std {
+			return nil, errors.New("standard input (-) can be read only once")
+		}
+		if stdin == nil {
+			return nil, errors.New("there is no standard input to read (-)")
+		}
+		std = true
+	}
+	return &Source{
+		cfg: cfg, columns: columns,
+		clock: clock{zone: zone, unit: cfg.EpochUnit},
+		lines: lines{in: newInput(paths, stdin, readSize)},
+		desk:  newDesk(&cfg),
+	}, nil
+}
+
+// Next implements [feed.Source]. It waits only while it has no tick to give: what came
+// down a pipe goes out at once.
+//
+// The input is read by a goroutine that the first Next starts, so that a Next that waits
+// returns ctx.Err() when ctx ends, even while a read of a silent standard input is under
+// way; it may be called again then and nothing is lost.
+//
+// The error is io.EOF after the last file, a [*LineError] where a line is bad and
+// Config.SkipBad is used up, and else names the file that cannot be read or unpacked.
+func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if err := ctx.Err(); err != nil || len(batch) == 0 {
+		return 0, err
+	}
+	n := 0
+	for {
+		k := copy(batch[n:], s.pending)
+		s.pending = s.pending[k:]
+		if n += k; n == len(batch) {
+			break
+		}
+		line, err := s.lines.next(ctx, n == 0)
+		if err == errNotYet {
+			break
+		}
+		if err == errEndOfFile {
+			s.format = ""
+			continue
+		}
+		if err != nil && err != errLong {
+			if err != ctx.Err() {
+				s.err = err
+			}
+			s.publishStats(n)
+			return n, err
+		}
+		if err := s.read(line, err); err != nil {
+			s.err = err
+			s.publishStats(n)
+			return n, err
+		}
+	}
+	s.publishStats(n)
+	return n, nil
+}
+
+func (s *Source) publishStats(n int) {
+	s.count.Ticks += int64(n)
+	s.mu.Lock()
+	s.stats = s.count
+	s.mu.Unlock()
+}
+
+// read takes one line; its ticks are pending then. The error ends the source.
+func (s *Source) read(line []byte, tooLong error) error {
+	if s.lines.number == 1 {
+		line = bytes.TrimPrefix(line, utf8BOM)
+	}
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	var bad *LineError
+	if tooLong != nil {
+		bad = &LineError{Reason: fmt.Sprintf("the line is longer than %d bytes", MaxLine)}
+		if s.format == "" {
+			return s.place(bad)
+		}
+	} else if blank(line) {
+		return nil
+	}
+	if s.format == "" {
+		fixed, err := s.begin(line)
+		if err != nil || fixed {
+			return s.place(err)
+		}
+	}
+	switch {
+	case bad != nil:
+	case s.format == formatNDJSON:
+		bad = s.object.scan(line, &s.row)
+	default:
+		bad = s.header.split(line, &s.row)
+	}
+	if bad == nil {
+		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
+	}
+	if bad == nil {
+		s.count.Rows++
+		return nil
+	}
+	if s.format == formatCSV && bytes.Equal(line, s.header.line) && len(line) > 0 {
+		return nil
+	}
+	s.count.Rows++
+	err := s.place(bad)
+	if s.count.FirstBad == nil {
+		s.count.FirstBad = bad
+	}
+	if s.count.Skipped >= int64(s.cfg.SkipBad) {
+		return err
+	}
+	s.count.Skipped++
+	return nil
+}
+
+// begin looks at the first line of a file. header is true if that line is used up.
+func (s *Source) begin(line []byte) (header bool, bad *LineError) {
+	if bytes.HasPrefix(line, []byte{0xff, 0xfe}) || bytes.HasPrefix(line, []byte{0xfe, 0xff}) {
+		return false, &LineError{Reason: "the file is UTF-16; convert it to UTF-8"}
+	}
+	if bytes.IndexByte(line, 0) >= 0 {
+		return false, &LineError{Reason: "the file is not text"}
+	}
+	format := s.cfg.Format
+	if format == "" {
+		switch bytes.TrimLeft(line, " \t")[0] {
+		case '{':
+			format = formatNDJSON
+		case '[':
+			return false, &LineError{Reason: "the file is a JSON array; write one object on each line (jq -c '.[]')"}
+		default:
+			format = formatCSV
+		}
+	}
+	s.row = row{}
+	if format == formatNDJSON {
+		s.object.reset(&s.columns)
+	} else if bad = s.header.parse(line, &s.columns, s.cfg.Symbol, &s.row); bad != nil {
+		return true, bad
+	}
+	s.format = format
+	return format == formatCSV, nil
+}
+
+// place completes bad with where it is. A nil *LineError is a nil error.
+func (s *Source) place(bad *LineError) error {
+	if bad == nil {
+		return nil
+	}
+	bad.File, bad.Line = s.lines.in.name(s.lines.file), s.lines.number
+	return bad
+}
+
+// Stats is what was read so far, as of the last return from Next. It may be called at any
+// time, from any goroutine.
+func (s *Source) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// Close ends the reading goroutine and closes the file at hand. It waits for the goroutine
+// unless a read of standard input, or the opening of a named pipe, is under way: nothing can
+// interrupt these, the goroutine then ends when they return. The error is always nil.
+func (s *Source) Close() error {
+	s.lines.in.close()
+	if s.err == nil {
+		s.err = errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("textfile: the source is closed")
+
+// Stats counts what a Source has read.
+type Stats struct {
+	Rows     int64 // lines with data, good or bad; no headers, no blank lines
+	Ticks    int64 // given out, definitions among them
+	Snapshot int64 // rows that told the state of a snapshot, skipped
+	Voided   int64 // trades left out for their correction code
+	Skipped  int64 // bad lines tolerated
+	FirstBad *LineError
+}
+
+// A LineError names what cannot be read. It reads, for example:
+// quotes.csv:17: column "BID": "12x.5" is not a decimal number
+type LineError struct {
+	File   string // as given to Open; "stdin" for standard input
+	Line   int64  // from 1, the header included
+	Column string // the column's or field's name in the file; empty if the line as a whole is bad
+	Value  string // what stands there, at most its first 64 bytes
+	Reason string // what is wrong and what to do
+	Err    error  // the cause where there is a sentinel, such as feed.ErrDecimalSyntax
+}
+
+func (e *LineError) Error() string {
+	where := fmt.Sprintf("%s:%d: ", e.File, e.Line)
+	switch {
+	case e.Column == "" && e.Value == "":
+		return where + e.Reason
+	case e.Column == "":
+		return where + fmt.Sprintf("%q %s", e.Value, e.Reason)
+	case e.Value == "":
+		return where + fmt.Sprintf("column %q %s", e.Column, e.Reason)
+	}
+	return where + fmt.Sprintf("column %q: %q %s", e.Column, e.Value, e.Reason)
+}
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+// maxValue bounds LineError.Value and LineError.Column, in bytes.
+const maxValue = 64
+
+func clip(b []byte) string {
+	if len(b) > maxValue {
+		return string(b[:maxValue])
+	}
+	return string(b)
+}
+
+func blank(line []byte) bool {
+	for _, c := range line {
+		if c != ' ' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+var utf8BOM = []byte{0xef, 0xbb, 0xbf}
