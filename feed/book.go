@@ -23,15 +23,15 @@ type book struct {
 	bids, asks []BookLevel
 }
 
-func (s *State) book(slot int) *book {
-	if slot >= len(s.books) {
+func (s *State) book(slot uint) *book {
+	if slot >= uint(len(s.books)) {
 		return nil
 	}
 	return s.books[slot]
 }
 
 // ownBook is the book of slot, made or copied so that it may be changed.
-func (s *State) ownBook(slot int) *book {
+func (s *State) ownBook(slot uint) *book {
 	b := s.book(slot)
 	if b != nil && b.owner == s.owner {
 		return b
@@ -44,14 +44,14 @@ func (s *State) ownBook(slot int) *book {
 	return own
 }
 
-func (s *State) setBook(slot int, b *book) {
-	for len(s.books) <= slot {
+func (s *State) setBook(slot uint, b *book) {
+	for uint(len(s.books)) <= slot {
 		s.books = append(s.books, nil)
 	}
 	s.books[slot] = b
 }
 
-func (s *State) applyLevel(slot int, t *Tick) error {
+func (s *State) applyLevel(slot uint, t *Tick) error {
 	l := t.Level()
 	if l.Side != SideBuy && l.Side != SideSell {
 		return fmt.Errorf("tick %d: level of instrument %d: side must be buy or sell, got %q", t.Seq, t.Instrument, l.Side)
@@ -82,7 +82,7 @@ func setLevel(side []BookLevel, l Level, eventTime int64, order func(BookLevel, 
 	return slices.Insert(side, i, level)
 }
 
-func (s *State) applyClear(slot int, t *Tick) error {
+func (s *State) applyClear(slot uint, t *Tick) error {
 	if t.Side != SideBuy && t.Side != SideSell && t.Side != SideBoth {
 		return fmt.Errorf("tick %d: clear of instrument %d: side must be buy, sell or both, got %q", t.Seq, t.Instrument, t.Side)
 	}

@@ -17,10 +17,10 @@ import (
 // A State may be read by many goroutines at once as long as none applies, clones or
 // replaces. [State.Clone] gives a copy that goes its own way.
 type State struct {
-	// values is a slot per instrument, in order of definition.
-	values []values
-	// catalog says which instrument has which slot. It is shared with a clone until either
-	// of them defines something new.
+	// chunks hold the values of slot n in chunks[n/chunkSize].values[n%chunkSize].
+	chunks []chunk
+	// catalog says which instrument has which slot, in order of definition. It is shared with
+	// a clone until either of them defines something new.
 	catalog       catalog
 	catalogShared bool
 	// books and refs are by slot and grow when they are first needed; a slot beyond their
@@ -32,8 +32,18 @@ type State struct {
 	unknown uint64
 }
 
-// values are the numbers of one instrument: 128 bytes without pointers, so that copying ten
-// thousand is one copy of memory. What a quote writes is in the first half.
+// A chunk is the values of some instruments. Those that are not its state's own are shared
+// with a clone, and copied before they change; so Clone itself copies next to nothing, and
+// what it costs later is proportional to what changes.
+type chunk struct {
+	values *[chunkSize]values
+	own    bool
+}
+
+const chunkSize = 32
+
+// values are the numbers of one instrument: 128 bytes without pointers. What a quote writes
+// is in the first half.
 type values struct {
 	quote      Quote
 	quoteTime  int64
@@ -100,34 +110,66 @@ func (e *UndefinedError) Error() string {
 // The error is an *UndefinedError, or says what is wrong with a definition, a level or a
 // clear. The definition that t points to becomes the state's.
 func (s *State) Apply(t *Tick) error {
-	slot, ok := s.catalog.slot(t.Instrument)
-	if !ok || t.Kind == KindDefinition {
-		return s.applyUnslotted(t)
+	// Quotes and plain trades of instruments with dense ids are done here; what else there may
+	// be is left to the calls, so that nothing has to be kept across one.
+	slot := uint(t.Instrument)
+	if slot >= s.catalog.dense {
+		var ok bool
+		if slot, ok = s.catalog.slot(t.Instrument); !ok {
+			return s.applyUndefined(t)
+		}
 	}
-	v := &s.values[slot]
-	switch t.Kind {
-	case KindQuote:
-		v.quote = Quote{Bid: t.Values[0], BidSize: t.Values[1], Ask: t.Values[2], AskSize: t.Values[3]}
+	c := &s.chunks[slot/chunkSize]
+	if !c.own {
+		return s.applyShared(c, t)
+	}
+	v := &c.values[slot%chunkSize]
+	switch {
+	case t.Kind == KindQuote:
+		v.quote.Bid, v.quote.BidSize = t.Values[0], t.Values[1]
+		v.quote.Ask, v.quote.AskSize = t.Values[2], t.Values[3]
 		v.quoteTime = t.EventTime
 		v.known |= knownQuote
+		return nil
+	case t.Kind == KindTrade && t.Extra == nil && v.known&knownRef == 0:
+		return v.trade(t)
+	}
+	return s.applyRare(slot, v, t)
+}
+
+// applyShared is Apply for a tick whose instrument's values are shared with a clone.
+func (s *State) applyShared(c *chunk, t *Tick) error {
+	c.copy()
+	return s.Apply(t)
+}
+
+// trade is Apply for a trade, except for its textual id.
+func (v *values) trade(t *Tick) error {
+	price, size := t.Values[0], t.Values[1]
+	if v.trades == 0 {
+		v.open, v.high, v.low = price, price, price
+	}
+	v.high, v.low = max(v.high, price), min(v.low, price)
+	v.last, v.lastSize, v.lastTime = price, size, t.EventTime
+	v.lastID, v.lastSide = uint64(t.Values[2]), t.Side
+	v.volume = addSize(v.volume, size)
+	v.trades = addSize(v.trades, 1)
+	return nil
+}
+
+// applyRare is Apply for what is defined and is neither a quote nor a trade without textual id.
+func (s *State) applyRare(slot uint, v *values, t *Tick) error {
+	switch t.Kind {
+	case KindDefinition:
+		return s.define(t)
 	case KindTrade:
-		price, size := t.Values[0], t.Values[1]
-		if v.trades == 0 {
-			v.open, v.high, v.low = price, price, price
-		}
-		v.high, v.low = max(v.high, price), min(v.low, price)
-		v.last, v.lastSize, v.lastTime = price, size, t.EventTime
-		v.lastID, v.lastSide = uint64(t.Values[2]), t.Side
-		v.volume = addSize(v.volume, size)
-		v.trades = addSize(v.trades, 1)
-		if t.Extra != nil || v.known&knownRef != 0 {
-			s.setRef(slot, t.TradeRef())
-		}
+		s.setRef(slot, t.TradeRef())
+		return v.trade(t)
 	case KindCorrection:
-		s.correct(slot, t)
+		v.correct(t, s.ref(slot))
 	case KindCancel:
 		v.cancel(t.Values[1])
-		if v.trades == 0 && v.known&knownRef != 0 {
+		if v.trades == 0 {
 			s.setRef(slot, "")
 		}
 	case KindLevel:
@@ -138,7 +180,7 @@ func (s *State) Apply(t *Tick) error {
 		v.status, v.statusTime = t.Status, t.EventTime
 		v.known |= knownStatus
 		if day := t.TradingDay(); day != 0 {
-			v.setSummary(&Summary{TradingDay: day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice})
+			v.setSummary(emptyDay(day))
 			s.setRef(slot, "")
 		}
 	case KindSummary:
@@ -146,7 +188,7 @@ func (s *State) Apply(t *Tick) error {
 		if sum == nil {
 			return fmt.Errorf("tick %d: summary of instrument %d tells nothing", t.Seq, t.Instrument)
 		}
-		v.setSummary(sum)
+		v.setSummary(*sum)
 		s.setRef(slot, sum.LastRef)
 	default:
 		s.unknown++
@@ -154,29 +196,28 @@ func (s *State) Apply(t *Tick) error {
 	return nil
 }
 
-// applyUnslotted is Apply for definitions and for ticks of undefined instruments.
-func (s *State) applyUnslotted(t *Tick) error {
+// applyUndefined is Apply for ticks of instruments that are not defined.
+func (s *State) applyUndefined(t *Tick) error {
 	switch {
+	case t.Kind == KindDefinition && t.Instrument < MaxInstruments:
+		return s.define(t)
 	case !t.Kind.Known():
 		s.unknown++
 		return nil
-	case t.Kind != KindDefinition || t.Instrument >= MaxInstruments:
-		return &UndefinedError{Instrument: t.Instrument, Kind: t.Kind, Seq: t.Seq}
 	}
-	d := t.Definition()
+	return &UndefinedError{Instrument: t.Instrument, Kind: t.Kind, Seq: t.Seq}
+}
+
+func (s *State) define(t *Tick) error {
+	id, extra, d := t.Instrument, t.Extra, t.Definition()
 	if d == nil {
-		return fmt.Errorf("tick %d: definition of instrument %d tells nothing", t.Seq, t.Instrument)
+		return fmt.Errorf("tick %d: definition of instrument %d tells nothing", t.Seq, id)
 	}
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("tick %d: %w", t.Seq, err)
 	}
-	return s.define(t.Instrument, t.Extra)
-}
-
-func (s *State) define(id InstrumentID, extra *Extra) error {
-	d := extra.Definition
 	if other, ok := s.catalog.names[nameOf(d)]; ok && other != id {
-		return fmt.Errorf("definition of %s as instrument %d: it is instrument %d", d.Name(), id, other)
+		return fmt.Errorf("tick %d: definition of %s as instrument %d: it is instrument %d", t.Seq, d.Name(), id, other)
 	}
 	slot, known := s.catalog.slot(id)
 	if known && *s.catalog.definitions[slot].Definition == *d {
@@ -190,32 +231,30 @@ func (s *State) define(id InstrumentID, extra *Extra) error {
 	}
 	if !known {
 		s.catalog.add(id, extra)
-		s.values = append(s.values, newValues())
+		*s.grow() = newValues()
 		return nil
 	}
 	old := s.catalog.redefine(id, slot, extra)
 	if old.PriceExponent != d.PriceExponent || old.SizeExponent != d.SizeExponent {
-		v := &s.values[slot]
-		was := *v
-		*v = newValues()
-		v.day, v.status, v.statusTime, v.known = was.day, was.status, was.statusTime, was.known&knownStatus
+		v := s.change(slot)
+		v.quote, v.quoteTime = Quote{}, 0
+		v.known &^= knownQuote
+		v.setSummary(emptyDay(v.day))
 		s.setRef(slot, "")
-		if slot < len(s.books) {
+		if slot < uint(len(s.books)) {
 			s.books[slot] = nil
 		}
 	}
 	return nil
 }
 
-func (s *State) correct(slot int, t *Tick) {
-	v := &s.values[slot]
+func (v *values) correct(t *Tick, lastRef string) {
 	if v.trades == 0 {
 		return
 	}
 	c := t.Correction()
 	wasLast := v.last == c.OldPrice && v.lastSize == c.OldSize
-	id, ref, lastRef := c.Trade.ID, t.TradeRef(), s.ref(slot)
-	if (id != 0 || ref != "") && (v.lastID != 0 || lastRef != "") {
+	if id, ref := c.Trade.ID, t.TradeRef(); (id != 0 || ref != "") && (v.lastID != 0 || lastRef != "") {
 		wasLast = id == v.lastID && ref == lastRef
 	}
 	v.volume = max(0, addSize(v.volume, c.Trade.Size)-c.OldSize)
@@ -236,12 +275,44 @@ func (v *values) cancel(size int64) {
 	v.volume = max(0, v.volume-size)
 	v.trades--
 	if v.trades == 0 {
-		v.setSummary(&Summary{TradingDay: v.day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice})
+		v.setSummary(emptyDay(v.day))
 	}
 }
 
+// at is the values of slot, to read.
+func (s *State) at(slot uint) *values { return &s.chunks[slot/chunkSize].values[slot%chunkSize] }
+
+// change is the values of slot, to change.
+func (s *State) change(slot uint) *values {
+	c := &s.chunks[slot/chunkSize]
+	if !c.own {
+		c.copy()
+	}
+	return &c.values[slot%chunkSize]
+}
+
+// grow is the values of the slot that the catalog gave last, to fill.
+func (s *State) grow() *values {
+	slot := uint(len(s.catalog.definitions) - 1)
+	if slot/chunkSize == uint(len(s.chunks)) {
+		s.chunks = append(s.chunks, chunk{values: new([chunkSize]values), own: true})
+	}
+	return s.change(slot)
+}
+
+func (c *chunk) copy() {
+	values := *c.values
+	c.values, c.own = &values, true
+}
+
 func newValues() values {
-	return values{open: NoPrice, high: NoPrice, low: NoPrice, last: NoPrice}
+	var v values
+	v.setSummary(emptyDay(0))
+	return v
+}
+
+func emptyDay(day int32) Summary {
+	return Summary{TradingDay: day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice}
 }
 
 // addSize is a + b, at most MaxSize; b is not negative.
@@ -252,15 +323,15 @@ func addSize(a, b int64) int64 {
 	return math.MaxInt64
 }
 
-func (v *values) setSummary(m *Summary) {
+func (v *values) setSummary(m Summary) {
 	v.day = m.TradingDay
 	v.open, v.high, v.low, v.last = m.Open, m.High, m.Low, m.Last
 	v.lastSize, v.lastSide, v.lastTime, v.lastID = m.LastSize, m.LastSide, m.LastTime, m.LastID
 	v.volume, v.trades = m.Volume, m.Trades
 }
 
-func (s *State) summary(slot int) Summary {
-	v := &s.values[slot]
+func (s *State) summary(slot uint) Summary {
+	v := s.at(slot)
 	return Summary{
 		TradingDay: v.day, Open: v.open, High: v.high, Low: v.low, Last: v.last,
 		LastSize: v.lastSize, LastSide: v.lastSide, LastTime: v.lastTime, LastID: v.lastID, LastRef: s.ref(slot),
@@ -268,15 +339,16 @@ func (s *State) summary(slot int) Summary {
 	}
 }
 
-func (s *State) ref(slot int) string {
-	if s.values[slot].known&knownRef == 0 {
+func (s *State) ref(slot uint) string {
+	if s.at(slot).known&knownRef == 0 {
 		return ""
 	}
 	return s.refs[slot]
 }
 
-func (s *State) setRef(slot int, ref string) {
-	v := &s.values[slot]
+// setRef is for slots whose values may be changed.
+func (s *State) setRef(slot uint, ref string) {
+	v := s.at(slot)
 	if ref == "" {
 		if v.known&knownRef != 0 {
 			v.known &^= knownRef
@@ -284,7 +356,7 @@ func (s *State) setRef(slot int, ref string) {
 		}
 		return
 	}
-	for len(s.refs) <= slot {
+	for uint(len(s.refs)) <= slot {
 		s.refs = append(s.refs, "")
 	}
 	s.refs[slot] = ref
@@ -337,8 +409,8 @@ func (s *State) Instrument(id InstrumentID) (in Instrument, ok bool) {
 	return s.instrument(slot), true
 }
 
-func (s *State) instrument(slot int) Instrument {
-	v := &s.values[slot]
+func (s *State) instrument(slot uint) Instrument {
+	v := s.at(slot)
 	in := Instrument{
 		Definition: s.catalog.definitions[slot].Definition,
 		Status:     v.status, StatusTime: v.statusTime,
@@ -351,14 +423,17 @@ func (s *State) instrument(slot int) Instrument {
 	return in
 }
 
-// Clone is a copy that goes its own way. It copies the numbers of every instrument at once;
-// definitions and books stay shared until one of the two changes them.
+// Clone is a copy that goes its own way, made in a few microseconds. What either of the two
+// changes later it copies first, a few instruments or a book at a time.
 func (s *State) Clone() *State {
+	for i := range s.chunks {
+		s.chunks[i].own = false
+	}
 	s.catalogShared = true
 	s.owner = new(byte) // from here on both have to copy a book before they change it
 	c := *s
 	c.owner = new(byte)
-	c.values = slices.Clone(s.values)
+	c.chunks = slices.Clone(s.chunks)
 	c.books = slices.Clone(s.books)
 	c.refs = slices.Clone(s.refs)
 	return &c
@@ -381,8 +456,8 @@ func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 			if !yield(s.definitionEntry(id, slot)) {
 				return
 			}
-			v := &s.values[slot]
-			told := Summary{Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice}
+			v := s.at(slot)
+			told := emptyDay(0)
 			if v.known&knownStatus != 0 {
 				told.TradingDay = v.day
 				t := StatusTick(id, v.statusTime, v.status, v.day)
@@ -440,7 +515,7 @@ func (s *State) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 	}
 }
 
-func (s *State) definitionEntry(id InstrumentID, slot int) Tick {
+func (s *State) definitionEntry(id InstrumentID, slot uint) Tick {
 	return Tick{Kind: KindDefinition, Flags: FlagSnapshot, Instrument: id, Extra: s.catalog.definitions[slot]}
 }
 
@@ -483,12 +558,13 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 
 // take adds instrument id as it is in slot of from; neither the id nor the name may be
 // defined.
-func (s *State) take(id InstrumentID, from *State, slot int) {
+func (s *State) take(id InstrumentID, from *State, slot uint) {
 	s.catalog.add(id, from.catalog.definitions[slot])
-	s.values = append(s.values, from.values[slot])
-	to := len(s.values) - 1
-	if from.values[slot].known&knownRef != 0 {
-		s.setRef(to, from.refs[slot])
+	v := s.grow()
+	*v = *from.at(slot)
+	to := uint(len(s.catalog.definitions) - 1)
+	if ref := from.ref(slot); ref != "" {
+		s.setRef(to, ref)
 	}
 	if b := from.book(slot); b != nil {
 		s.setBook(to, b) // owned by another: copied when it changes
@@ -532,8 +608,8 @@ func (s *State) Diff(o *State) string {
 	return strings.Join(lines, "\n")
 }
 
-func (s *State) sameInstrument(slot int, o *State, other int) bool {
-	return s.values[slot] == o.values[other] && s.ref(slot) == o.ref(other) &&
+func (s *State) sameInstrument(slot uint, o *State, other uint) bool {
+	return *s.at(slot) == *o.at(other) && s.ref(slot) == o.ref(other) &&
 		*s.catalog.definitions[slot].Definition == *o.catalog.definitions[other].Definition &&
 		s.book(slot).equal(o.book(other))
 }
@@ -541,6 +617,8 @@ func (s *State) sameInstrument(slot int, o *State, other int) bool {
 // A catalog says which ids are defined, as what, and in which slot of a state.
 type catalog struct {
 	limit int // one more than the greatest id
+	// dense ids from 0 are their own slots, as all are where ids were given in order.
+	dense uint
 	// pages finds slots: id → top[id/pageSize], from 1 → pages[…-1][id%pageSize], slot+1.
 	// Pages exist only where ids are defined, so that one great id costs little.
 	top   []uint16
@@ -556,7 +634,7 @@ type name struct{ symbol, venue string }
 
 func nameOf(d *Definition) name { return name{d.Symbol, d.Venue} }
 
-func (c *catalog) slot(id InstrumentID) (slot int, ok bool) {
+func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
 	i := uint(id / pageSize)
 	if i >= uint(len(c.top)) {
 		return 0, false
@@ -566,7 +644,7 @@ func (c *catalog) slot(id InstrumentID) (slot int, ok bool) {
 		return 0, false
 	}
 	n := c.pages[p][id%pageSize]
-	return int(n) - 1, n != 0
+	return uint(n) - 1, n != 0
 }
 
 // add gives id, which is not defined, the next slot.
@@ -586,10 +664,13 @@ func (c *catalog) add(id InstrumentID, extra *Extra) {
 	}
 	c.names[nameOf(extra.Definition)] = id
 	c.limit = max(c.limit, int(id)+1)
+	if n := uint(len(c.definitions)); uint(id)+1 == n && c.dense+1 == n {
+		c.dense = n
+	}
 }
 
 // redefine returns what id was before.
-func (c *catalog) redefine(id InstrumentID, slot int, extra *Extra) *Definition {
+func (c *catalog) redefine(id InstrumentID, slot uint, extra *Extra) *Definition {
 	old := c.definitions[slot].Definition
 	delete(c.names, nameOf(old))
 	c.names[nameOf(extra.Definition)] = id
@@ -598,14 +679,14 @@ func (c *catalog) redefine(id InstrumentID, slot int, extra *Extra) *Definition 
 }
 
 // all yields ids, in order, and their slots.
-func (c *catalog) all() iter.Seq2[InstrumentID, int] {
-	return func(yield func(InstrumentID, int) bool) {
+func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
+	return func(yield func(InstrumentID, uint) bool) {
 		for i, p := range c.top {
 			if p == 0 {
 				continue
 			}
 			for j, n := range c.pages[p-1] {
-				if n != 0 && !yield(InstrumentID(i*pageSize+j), int(n)-1) {
+				if n != 0 && !yield(InstrumentID(i*pageSize+j), uint(n)-1) {
 					return
 				}
 			}
@@ -615,7 +696,7 @@ func (c *catalog) all() iter.Seq2[InstrumentID, int] {
 
 func (c *catalog) clone() catalog {
 	return catalog{
-		limit: c.limit, top: slices.Clone(c.top), pages: slices.Clone(c.pages),
+		limit: c.limit, dense: c.dense, top: slices.Clone(c.top), pages: slices.Clone(c.pages),
 		definitions: slices.Clone(c.definitions), names: maps.Clone(c.names),
 	}
 }
