@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
 // arrivals says when the next event comes and which instrument it is of.
 //
@@ -11,7 +9,8 @@ import (
 // event falls on an instrument by its activity; an event caused by earlier ones is of the
 // same instrument as its cause. All of it is a constant amount of work per event.
 type arrivals struct {
-	rng *rand.Rand
+	rng  *rand.Rand
+	bits *rand.PCG // what rng draws from
 	// now is the time since the opening in units of 1/1024 ns, so that rates beyond one
 	// event per nanosecond keep their mean.
 	now int64
@@ -38,16 +37,16 @@ const (
 func (a *arrivals) next(until int64) (uint32, bool) {
 	for {
 		intensity := a.background + a.excited
-		wait := a.rng.ExpFloat64() / intensity
-		if left := float64(until-a.now) / unitsPerSecond; wait >= left {
-			a.excited *= fade(decay * left)
+		wait := a.rng.ExpFloat64() * unitsPerSecond / intensity
+		if left := float64(until - a.now); wait >= left {
+			a.excited *= fade(decay / unitsPerSecond * left)
 			a.now = until
 			return 0, false
 		}
-		a.now += int64(wait * unitsPerSecond)
-		a.excited *= fade(decay * wait)
+		a.now += int64(wait)
+		a.excited *= fade(decay / unitsPerSecond * wait)
 		var id uint32
-		switch at := a.rng.Float64() * intensity; {
+		switch at := uniform(a.bits.Uint64()) * intensity; {
 		case at < a.background:
 			id = a.pick()
 		case at < a.background+a.excited:
@@ -77,13 +76,16 @@ func (a *arrivals) cause() uint32 {
 	return a.recent[(a.head-1-back)%uint32(len(a.recent))]
 }
 
+// uniform is the value in [0, 1) that r stands for.
+func uniform(r uint64) float64 { return float64(r>>11) * 0x1p-53 }
+
 // An aliasSlot is one slot of Walker's alias table: of draws that fall here, those below
 // keep stay, the others go to alias.
 type aliasSlot struct{ keep, alias uint32 }
 
 // pick draws an instrument by its activity.
 func (a *arrivals) pick() uint32 {
-	r := a.rng.Uint64()
+	r := a.bits.Uint64()
 	i := uint32((r >> 32) * uint64(len(a.byActivity)) >> 32)
 	if s := a.byActivity[i]; uint32(r) >= s.keep {
 		return s.alias

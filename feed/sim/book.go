@@ -96,7 +96,7 @@ func (m *Market) setBest(out []feed.Tick, n int, w wing, l level, id uint32, at 
 func (m *Market) fill(out []feed.Tick, n int, w wing, id uint32, at int64) int {
 	in := &m.instruments[id]
 	for int(*w.count) < len(w.levels) {
-		r := m.rng.Uint64()
+		r := m.bits.Uint64()
 		gap := 1 + int64((r>>40&1023)*uint64(in.spread)>>10)
 		l := level{w.levels[*w.count-1].price + w.away*gap, in.displayed(r)}
 		if l.price < in.lowest {
@@ -123,7 +123,7 @@ func (m *Market) deepen(out []feed.Tick, id uint32, in *instrument, at int64, r 
 	if size := in.displayed(r >> 12); size != l.size {
 		l.size = size
 	} else {
-		l.size += in.lot
+		l.size += int64(in.lot)
 	}
 	return m.putLevel(out, 0, w.side, *l, id, at)
 }

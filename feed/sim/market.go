@@ -32,6 +32,7 @@ import (
 type Market struct {
 	config   Config
 	rng      *rand.Rand
+	bits     *rand.PCG // what rng draws from
 	listings []listing
 	extras   []feed.Extra // of the definition ticks
 
@@ -92,14 +93,16 @@ func New(config Config) (*Market, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	rng := rand.New(rand.NewPCG(config.Seed, 0x7469636b66656564))
+	bits := rand.NewPCG(config.Seed, 0x7469636b66656564)
+	rng := rand.New(bits)
 	m := &Market{
 		config:      config,
 		rng:         rng,
+		bits:        bits,
 		listings:    universe(config.Instruments),
 		extras:      make([]feed.Extra, config.Instruments),
 		instruments: make([]instrument, config.Instruments),
-		arrivals:    arrivals{rng: rng, byActivity: aliasTable(config.Instruments)},
+		arrivals:    arrivals{rng: rng, bits: bits, byActivity: aliasTable(config.Instruments)},
 		climate:     climate{rng: rng},
 		scratch:     make([]feed.Tick, 2*maxControls+maxFills+1+maxLevelTicks(config.Depth)),
 		dayUnits:    int64(config.DayLength) << unitShift,
@@ -282,7 +285,7 @@ func (m *Market) event(out []feed.Tick) int {
 	}
 	ret, variance := m.climate.at(m.arrivals.now)
 	in.move(ret, variance, m.rng.NormFloat64())
-	r := m.rng.Uint64()
+	r := m.bits.Uint64()
 	n := 0
 	switch {
 	case !in.quoted:
@@ -321,7 +324,7 @@ func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r u
 // trade is the event of one order that meets the quote: its fills, all at the touch, and
 // the quote that it leaves.
 func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
-	buy := in.buys(float64(r>>11) * 0x1p-53)
+	buy := in.buys(uniform(r))
 	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
 	left := &in.askSize
 	in.lastSide = 1
@@ -332,13 +335,13 @@ func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r u
 	}
 	n := 0
 	for more := true; more; {
-		r = m.rng.Uint64()
+		r = m.bits.Uint64()
 		t.Size = min(in.dealt(r), *left)
 		*left -= t.Size
 		more = n+1 < maxFills && *left > 0 && r>>56 < moreFills
 		in.tradeID++
 		t.ID = uint64(in.tradeID)
-		t.Conditions = conditions(n > 0 || more, t.Size < in.lot)
+		t.Conditions = conditions(n > 0 || more, t.Size < int64(in.lot))
 		out[n] = t.Tick(feed.InstrumentID(id), at)
 		n++
 	}
