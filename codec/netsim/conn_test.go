@@ -1,9 +1,16 @@
 package netsim_test
 
 import (
+	"io"
 	"net"
+	"os"
+	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/net/nettest"
@@ -57,4 +64,240 @@ func TestConnIsANetConn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Close is an end of file behind the last byte. The peer's writes fail once the close has had the time to get there.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Latency: time.Millisecond}})
+		client, server := connect(t, network)
+		server.Write([]byte("never read"))
+		client.Write([]byte("last words"))
+		require.NoError(t, client.Close())
+		assert.ErrorIs(t, client.Close(), net.ErrClosed)
+		_, err := client.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, net.ErrClosed)
+		_, err = client.Write([]byte("x"))
+		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.ErrorIs(t, client.SetDeadline(time.Time{}), net.ErrClosed)
+		assert.ErrorIs(t, client.CloseWrite(), net.ErrClosed)
+
+		_, err = server.Write([]byte("x"))
+		assert.NoError(t, err, "the close is still under way")
+		time.Sleep(time.Millisecond)
+		_, err = server.Write([]byte("x"))
+		assert.ErrorIs(t, err, syscall.EPIPE)
+		got, err := io.ReadAll(server)
+		assert.NoError(t, err)
+		assert.Equal(t, "last words", string(got))
+		assert.Len(t, network.Links(), 1)
+		server.Close()
+		assert.Empty(t, network.Links())
+	})
+}
+
+// Close ends the reads and writes that wait at this end, and the writes that wait at the other.
+func TestCloseWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
+		ln := listen(t, network, "pub:1")
+		client, server := connectTo(t, network, ln)
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, err := client.Read(make([]byte, 1))
+			assert.ErrorIs(t, err, net.ErrClosed)
+		})
+		for range 2 {
+			waiting.Go(func() {
+				_, err := client.Write(make([]byte, 1000))
+				assert.ErrorIs(t, err, net.ErrClosed)
+			})
+		}
+		synctest.Wait()
+		client.Close()
+		waiting.Wait()
+		server.Close()
+
+		client, server = connectTo(t, network, ln)
+		waiting.Go(func() {
+			n, err := client.Write(make([]byte, 1000))
+			assert.ErrorIs(t, err, syscall.EPIPE)
+			assert.Equal(t, 100, n)
+		})
+		synctest.Wait()
+		server.Close()
+		waiting.Wait()
+	})
+}
+
+// CloseWrite ends one direction and leaves the other.
+func TestCloseWrite(t *testing.T) {
+	network := netsim.New(1, netsim.Config{})
+	client, server := connect(t, network)
+	client.Write([]byte("question"))
+	require.NoError(t, client.CloseWrite())
+	require.NoError(t, client.CloseWrite())
+	_, err := client.Write([]byte("x"))
+	assert.ErrorIs(t, err, syscall.EPIPE)
+	got, err := io.ReadAll(server)
+	assert.NoError(t, err)
+	assert.Equal(t, "question", string(got))
+	server.Write([]byte("answer"))
+	server.Close()
+	got, err = io.ReadAll(client)
+	assert.NoError(t, err)
+	assert.Equal(t, "answer", string(got))
+}
+
+// A writer that is not read waits at the bound and goes on when there is room. Nothing beyond the bound is kept.
+func TestBackpressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := netsim.New(1, netsim.Config{})
+		client, server := connect(t, network)
+		stream, done := numbered(1<<20), make(chan time.Duration)
+		start := time.Now()
+		go func() {
+			n, err := client.Write(stream)
+			assert.NoError(t, err)
+			assert.Equal(t, len(stream), n)
+			done <- time.Since(start)
+		}()
+		time.Sleep(time.Hour)
+		assert.Equal(t, 256<<10, client.Link().Up.Buffered(), "the default bound")
+		got := make([]byte, len(stream))
+		_, err := io.ReadFull(server, got)
+		require.NoError(t, err)
+		assert.Equal(t, time.Hour, <-done)
+		assert.Equal(t, stream, got)
+		assert.Equal(t, uint64(1), network.Stats().Full)
+	})
+}
+
+// A waiting Write whose rest fits into what a small read frees goes on, also if nothing more is read.
+func TestSmallReadFreesSmallWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := connect(t, netsim.New(1, netsim.Config{}))
+		client.Write(make([]byte, 256<<10))
+		done := make(chan struct{})
+		go func() {
+			client.Write(make([]byte, 5))
+			close(done)
+		}()
+		synctest.Wait()
+		server.Read(make([]byte, 5))
+		<-done
+	})
+}
+
+// TryWrite takes what fits and never waits; a Write that waits is not overtaken.
+func TestTryWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
+		client, server := connect(t, network)
+		tryWrite := func(size, want int) {
+			t.Helper()
+			n, err := client.TryWrite(make([]byte, size))
+			assert.NoError(t, err)
+			assert.Equal(t, want, n)
+		}
+		tryWrite(0, 0)
+		tryWrite(60, 60)
+		tryWrite(60, 40)
+		tryWrite(60, 0)
+		assert.Equal(t, uint64(2), network.Stats().Full)
+		buf := make([]byte, 100)
+		server.Read(buf[:10])
+		tryWrite(60, 10)
+
+		done := make(chan struct{})
+		go func() {
+			client.Write(make([]byte, 60))
+			close(done)
+		}()
+		synctest.Wait()
+		server.Read(buf[:10]) // too little to wake the Write
+		tryWrite(10, 0)
+		server.Read(buf)
+		<-done
+
+		client.SetWriteDeadline(time.Now())
+		_, err := client.TryWrite(buf)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
+}
+
+// Deadlines fire in virtual time to the nanosecond, go by what is set while a call waits, and pass without harm.
+func TestDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := connect(t, netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}}))
+		start := time.Now()
+		client.SetReadDeadline(start.Add(8 * time.Hour))
+		_, err := client.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		var netError net.Error
+		require.ErrorAs(t, err, &netError)
+		assert.True(t, netError.Timeout())
+		assert.Equal(t, 8*time.Hour, time.Since(start))
+
+		start = time.Now()
+		client.SetWriteDeadline(start.Add(time.Second))
+		go func() {
+			time.Sleep(time.Second / 2)
+			client.SetWriteDeadline(start.Add(3 * time.Second)) // later
+			time.Sleep(time.Second)
+			client.SetWriteDeadline(start.Add(2 * time.Second)) // earlier
+		}()
+		n, err := client.Write(make([]byte, 1000))
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.Equal(t, 100, n)
+		assert.Equal(t, 2*time.Second, time.Since(start))
+
+		client.SetDeadline(time.Time{})
+		_, err = io.ReadFull(server, make([]byte, 100))
+		require.NoError(t, err)
+		exchange(t, client, server, "after")
+	})
+}
+
+// Eight hours in which nothing but a heartbeat a second comes take no time worth mentioning.
+func TestEightQuietHours(t *testing.T) {
+	began := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Latency: 7 * time.Millisecond}})
+		client, server := connect(t, network)
+		go func() {
+			for range 8 * 3600 {
+				time.Sleep(time.Second)
+				server.SetWriteDeadline(time.Now().Add(3 * time.Second))
+				server.Write([]byte("heartbeat"))
+			}
+			server.Close()
+		}()
+		start, beats := time.Now(), 0
+		for buf := make([]byte, 9); ; beats++ {
+			client.SetReadDeadline(time.Now().Add(1100 * time.Millisecond))
+			if _, err := io.ReadFull(client, buf); err != nil {
+				require.Equal(t, io.EOF, err)
+				break
+			}
+		}
+		assert.Equal(t, 8*3600, beats)
+		assert.Equal(t, 8*time.Hour+7*time.Millisecond, time.Since(start))
+	})
+	t.Logf("%v", time.Since(began))
+	assert.Less(t, time.Since(began), time.Minute)
+}
+
+// Frames cost no memory once the buffer has grown.
+func TestFramesDoNotAllocate(t *testing.T) {
+	client, server := connect(t, netsim.New(1, netsim.Config{}))
+	frame, buf := make([]byte, 2600), make([]byte, 4096)
+	allocs := testing.AllocsPerRun(1000, func() {
+		client.SetWriteDeadline(time.Now().Add(time.Second))
+		client.Write(frame)
+		client.TryWrite(frame[:100])
+		server.SetReadDeadline(time.Now().Add(time.Second))
+		server.Read(buf)
+	})
+	assert.Zero(t, allocs)
 }

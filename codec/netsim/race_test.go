@@ -1,0 +1,5 @@
+//go:build race
+
+package netsim_test
+
+func init() { raceEnabled = true }
