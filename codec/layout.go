@@ -386,7 +386,7 @@ func filter(w wire, field string, v *Filter) {
 		*v = slices.Compact(*v)
 	}
 	if err := v.Validate(); err != nil {
-		w.invalid(field, "%v", err)
+		w.invalid(field, "%s", strings.TrimPrefix(err.Error(), "filter: "))
 	}
 	if w.reading() && (len(*v) == 0 || slices.Contains(*v, "*")) {
 		*v = nil
@@ -409,7 +409,7 @@ func lineage(w wire, field string, v *feed.Lineage, empty bool) {
 		return
 	}
 	if err := v.Validate(); err != nil {
-		w.invalid(field, "%v", err)
+		w.invalid(field, "%s", strings.TrimPrefix(err.Error(), "lineage: "))
 	}
 }
 
