@@ -95,9 +95,8 @@ func (s *scanner) element(b []byte, limit int) (whole bool, err error) {
 		payload = int(m & 0x1f)
 	case m >= 0xca && m <= 0xd3: // float 32, 64; uint and int 8 to 64
 		payload = scalarWidth[m-0xca]
-	case m >= 0xc4 && m <= 0xc6, m >= 0xd9 && m <= 0xdf: // bin, str, array, map with a length
-		width := lengthWidth[m-0xc4]
-		head += width
+	case lengthWidth[m] > 0: // bin, str, array, map
+		head += lengthWidth[m]
 		if len(b) < head {
 			return false, s.checkBound(head, limit)
 		}
@@ -159,14 +158,14 @@ func (s *scanner) name() string {
 	return s.typ.String()
 }
 
-// Format: bytes after the marker of 0xca to 0xd3, and bytes of the length after 0xc4 to 0xdf.
+// Format: bytes after the marker of 0xca to 0xd3, and bytes of the length after each marker.
 var (
 	scalarWidth = [...]int{4, 8, 1, 2, 4, 8, 1, 2, 4, 8}
-	lengthWidth = [0xdf - 0xc4 + 1]int{
-		0xc4 - 0xc4: 1, 0xc5 - 0xc4: 2, 0xc6 - 0xc4: 4, // bin
-		0xd9 - 0xc4: 1, 0xda - 0xc4: 2, 0xdb - 0xc4: 4, // str
-		0xdc - 0xc4: 2, 0xdd - 0xc4: 4, // array
-		0xde - 0xc4: 2, 0xdf - 0xc4: 4, // map
+	lengthWidth = [256]int{
+		0xc4: 1, 0xc5: 2, 0xc6: 4, // bin
+		0xd9: 1, 0xda: 2, 0xdb: 4, // str
+		0xdc: 2, 0xdd: 4, // array
+		0xde: 2, 0xdf: 4, // map
 	}
 )
 

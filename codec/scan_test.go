@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/vmihailenco/msgpack/v5"
 )
 
 func TestScanFindsTheEndOfAMessage(t *testing.T) {
@@ -102,4 +103,44 @@ func TestScanHoldsEachBoundToTheByte(t *testing.T) {
 	var s scanner
 	_, err := s.scan([]byte{0x92, byte(TypeSubscribe), 0xda, 0x10, 0x00}, MaxHello)
 	assert.ErrorIs(t, err, ErrMalformed)
+}
+
+// Scanning allocates next to nothing, agrees with the library on where a message ends, and
+// comes to the same result however few bytes it is given at a time.
+func FuzzScan(f *testing.F) {
+	for _, g := range goldenControl {
+		raw, err := Append(nil, g.m)
+		require.NoError(f, err)
+		f.Add(raw, uint16(3))
+	}
+	f.Add(AppendPacket(nil, &Packet{First: 41, Count: 1}, []byte{1}, seedA), uint16(45))
+	f.Add([]byte{0x95, 0x0e, 0x81, 0xc0, 0xca, 0, 0, 0, 0, 0xc4, 1, 0, 0xdf, 0, 0, 0, 0}, uint16(1))
+	f.Fuzz(func(t *testing.T, raw []byte, step uint16) {
+		var size int
+		var err error
+		if got := allocated(4096, func() {
+			var s scanner
+			size, err = s.scan(raw, MaxMessage)
+		}); got > 4096 {
+			t.Fatalf("%d bytes allocated to scan %d", got, len(raw))
+		}
+		if size > len(raw) || size > MaxMessage || err != nil && size != 0 {
+			t.Fatalf("size %d of %d bytes, error %v", size, len(raw), err)
+		}
+		var s scanner
+		var size2 int
+		var err2 error
+		for n := 0; size2 == 0 && err2 == nil && n < len(raw); {
+			n = min(n+1+int(step), len(raw))
+			size2, err2 = s.scan(raw[:n], MaxMessage)
+		}
+		if size != size2 || (err == nil) != (err2 == nil) {
+			t.Fatalf("at once: %d, %v; in steps of %d: %d, %v", size, err, step+1, size2, err2)
+		}
+		if size > 0 {
+			r := bytes.NewReader(raw[:size])
+			require.NoError(t, msgpack.NewDecoder(r).Skip())
+			require.Zero(t, r.Len())
+		}
+	})
 }
