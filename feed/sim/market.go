@@ -15,6 +15,9 @@
 // status at the opening and a closed one at its end, for every instrument. Now and then
 // one is halted for some minutes and neither quotes nor trades. With levels, a clear
 // follows a pre-open and a halted status in the same event.
+//
+// Between days lies the night, a jump of event times by hours or a weekend, which a caller
+// that waits by event times would wait out: [Config].Continuous leaves it out.
 package sim
 
 import (

@@ -62,6 +62,16 @@ func TestAliasTableKeepsTheWeights(t *testing.T) {
 	}
 }
 
+func TestSpreadsOfAllInstrumentsWidenInAVolatileMood(t *testing.T) {
+	const day = 1000 * unitsPerSecond
+	spread := func(mood float64) float64 {
+		c := climate{rng: rand.New(rand.NewPCG(1, 1)), mood: mood}
+		c.step(day/2, 1, day)
+		return c.spread
+	}
+	assert.InEpsilon(t, math.E, spread(0.5)/spread(-0.5), 0.01)
+}
+
 // The branching ratio is the share of events that others have caused.
 func TestBranchingRatio(t *testing.T) {
 	bits := rand.NewPCG(3, 4)
