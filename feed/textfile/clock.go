@@ -28,7 +28,7 @@ var (
 	errNotDate    = errors.New("is not a date: want 2018-01-02 or 20180102")
 	errDateOnly   = errors.New("is a date without a time")
 	errPrecision  = errors.New("has decimals finer than a nanosecond")
-	errTimeRange  = errors.New("is out of range: want 1678 to 2261")
+	errTimeRange  = errors.New("is out of range: want 1678 to 2261, to the nanosecond")
 	errNoSuchTime = errors.New("is a local time that does not exist: the clocks of the zone skip it")
 )
 

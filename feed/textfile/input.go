@@ -108,7 +108,8 @@ type input struct {
 	paths  []string
 	stdin  io.Reader
 	chunks chan chunk    // closed after the last file
-	free   chan []byte   // buffers to be filled; holds all there are
+	size   int           // of a buffer
+	free   chan []byte   // buffers to be filled, nil until first used; holds all there are
 	stop   chan struct{} // closed by close
 	done   chan struct{} // closed at the end of run
 	start  sync.Once
@@ -128,14 +129,14 @@ type chunk struct {
 
 func newInput(paths []string, stdin io.Reader, size int) *input {
 	in := &input{
-		paths: paths, stdin: stdin,
+		paths: paths, stdin: stdin, size: size,
 		chunks: make(chan chunk, readBuffers),
 		free:   make(chan []byte, readBuffers),
 		stop:   make(chan struct{}),
 		done:   make(chan struct{}),
 	}
 	for range readBuffers {
-		in.free <- make([]byte, size)
+		in.free <- nil
 	}
 	return in
 }
@@ -233,6 +234,9 @@ func (in *input) read(i int) error {
 		}
 		if in.stopped() {
 			return nil
+		}
+		if buf == nil {
+			buf = make([]byte, in.size)
 		}
 		n, err := 0, error(nil)
 		for n == 0 && err == nil {

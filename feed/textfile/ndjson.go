@@ -10,6 +10,8 @@ import (
 type object struct {
 	columns *columns
 	keys    map[string]key
+	order   []key  // of the lines before: the same names mostly come at the same places
+	nth     int    // name of the line at hand
 	scratch []byte // strings of the line at hand, without their escapes
 	ranks   [numFields]int
 }
@@ -20,7 +22,8 @@ type key struct {
 	name string
 }
 
-// maxKeys bounds how many names are remembered; more are looked up each time.
+// maxKeys bounds how many names are remembered, of at most maxValue bytes; others are looked up
+// each time.
 const maxKeys = 1024
 
 func (o *object) reset(c *columns) {
@@ -32,7 +35,7 @@ func (o *object) reset(c *columns) {
 // one field the better name's counts, of two of one name the last.
 func (o *object) scan(line []byte, r *row) *LineError {
 	*r = row{}
-	o.scratch = o.scratch[:0]
+	o.scratch, o.nth = o.scratch[:0], 0
 	s := scanner{line, 0}
 	if !s.take('{') {
 		return s.bad("a JSON object is due")
@@ -65,14 +68,26 @@ func (o *object) scan(line []byte, r *row) *LineError {
 	}
 }
 
+// key is what is known about the next name of the line.
 func (o *object) key(name []byte) key {
-	if k, ok := o.keys[string(name)]; ok {
-		return k
+	nth := o.nth
+	o.nth++
+	if nth < len(o.order) && o.order[nth].name == string(name) {
+		return o.order[nth]
 	}
-	k := key{name: string(name)}
-	k.place = o.columns.place(k.name)
-	if len(o.keys) < maxKeys && len(name) <= maxValue {
+	k, ok := o.keys[string(name)]
+	if !ok {
+		k.name = string(name)
+		k.place = o.columns.place(k.name)
+		if len(o.keys) == maxKeys || len(name) > maxValue {
+			return k
+		}
 		o.keys[k.name] = k
+	}
+	if nth < len(o.order) {
+		o.order[nth] = k
+	} else if nth == len(o.order) && nth < maxKeys {
+		o.order = append(o.order, k)
 	}
 	return k
 }
