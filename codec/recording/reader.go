@@ -1,0 +1,570 @@
+package recording
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A Reader reads a recording from its beginning to its end, or from where [Reader.SeekSeq]
+// and [Reader.SeekTime] put it, and passes over what is damaged. Whatever the bytes are, it
+// ends, does not panic, and holds no more memory than a buffer of 256 KiB, a few messages and
+// a mark for each MiB of the file. Only one goroutine may use it.
+type Reader struct {
+	r    io.ReaderAt
+	size int64 // of the file, or of that part of it which may be read
+
+	buf []byte
+	at  int64 // where buf[0] stands in the file
+	n   int   // how many bytes of buf are read
+
+	pos    int64 // of what comes next
+	header *codec.FileHeader
+	seed   uint32
+	next   uint64       // number that comes next
+	last   int64        // publish time of the packet read last
+	begun  bool         // the header in force was told
+	lost   bool         // next is not known: the header that says it is damaged
+	orphan bool         // snapshot parts may stand at pos without their begin
+	closed bool         // a trailer was read
+	marks  []codec.Mark // nil until they are needed
+}
+
+// bufferSize is that of a Reader; no less than the greatest message.
+const bufferSize = 256 << 10
+
+// ErrNoHeader is returned for bytes without one intact header of a recording.
+var ErrNoHeader = errors.New("not a recording: no file header")
+
+// A VersionError reports a recording of another version of the format.
+type VersionError struct{ Version uint64 }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("recording of version %d, this program reads version %d", e.Version, codec.Version)
+}
+
+// NewReader returns a Reader of the first size bytes of r. The error is ErrNoHeader, a
+// *VersionError, or r's.
+func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
+	x := &Reader{r: r, size: size}
+	return x, x.rewind()
+}
+
+// rewind goes to the beginning.
+func (r *Reader) rewind() error {
+	r.pos, r.last, r.lost, r.orphan, r.closed = 0, minTime, false, false, false
+	p, err := r.window(0, codec.MaxMessage)
+	if err != nil {
+		return err
+	}
+	h, _ := header(p)
+	if h == nil {
+		found, err := r.search(0, nil)
+		if err != nil {
+			return err
+		}
+		if h = found.header; h == nil {
+			return ErrNoHeader
+		}
+		r.lost = true // what comes before it will be told as damage
+	}
+	r.enter(h)
+	if r.lost {
+		r.next = 1
+	}
+	return checkVersion(h)
+}
+
+func checkVersion(h *codec.FileHeader) error {
+	if h.Version != codec.Version {
+		return &VersionError{h.Version}
+	}
+	return nil
+}
+
+func (r *Reader) enter(h *codec.FileHeader) {
+	r.header, r.seed, r.next, r.begun = h, h.Seed, h.Next, false
+}
+
+// Header is the header in force: after NewReader the first one. It is not changed later;
+// another one takes its place.
+func (r *Reader) Header() *codec.FileHeader { return r.header }
+
+// NextSeq is the number that comes next, in the session of Header.
+func (r *Reader) NextSeq() uint64 { return r.next }
+
+// LastTime is the publish time of the last packet that was read; the least int64 before.
+func (r *Reader) LastTime() int64 { return r.last }
+
+// Offset is where in the file the next item begins.
+func (r *Reader) Offset() int64 { return r.pos }
+
+// Closed reports whether the recording was read to its end and closed in order.
+func (r *Reader) Closed() bool { return r.closed }
+
+// Grow tells that the file has size bytes now, no fewer than before.
+func (r *Reader) Grow(size int64) { r.size = size }
+
+// A Kind says what an Item is.
+type Kind uint8
+
+// The kinds of items.
+const (
+	KindHeader   Kind = 1 + iota // a session, or a line of it, begins; Header says which
+	KindSnapshot                 // the state as of Range.From; see Reader.State
+	KindPackets                  // a run of packets that cover Range without a gap
+	KindDamage                   // bytes that say nothing; the numbers Range are missing
+	KindTorn                     // as damage, and nothing valid follows: the end of the file
+)
+
+// An Item is what a Reader reads.
+type Item struct {
+	Kind         Kind
+	Offset, Size int64 // the bytes in the file; a damage may have none, where packets are absent
+	// Range is the numbers of packets, in the session of the header in force; or those that
+	// are missing, which may be none: where only a mark or the index is damaged, or where it
+	// is not known, as at a torn end.
+	Range  feed.Range
+	Header *codec.FileHeader
+	// Data is the packets, verbatim, with their checksums verified. It is valid until the
+	// next call of a method of the Reader.
+	Data []byte
+	// Whole, of a snapshot, says that nothing of it is missing.
+	Whole bool
+}
+
+// Packets yields the packets of a run: headers, and the bytes of each whole packet.
+func Packets(run []byte) iter.Seq2[codec.Packet, []byte] {
+	return func(yield func(codec.Packet, []byte) bool) {
+		for len(run) > 0 {
+			n := codec.PacketSize(run)
+			if n == 0 || n > len(run) || !yield(codec.PacketAt(run), run[:n:n]) {
+				return
+			}
+			run = run[n:]
+		}
+	}
+}
+
+// Next returns the next item. The error is io.EOF at the end, after which Next may be called
+// again when the file has grown, or the underlying reader's.
+func (r *Reader) Next() (Item, error) {
+	if !r.begun {
+		r.begun = true
+		return Item{Kind: KindHeader, Offset: r.pos, Header: r.header}, nil
+	}
+	for {
+		p, err := r.window(r.pos, codec.MaxMessage)
+		if err != nil {
+			return Item{}, err
+		}
+		if len(p) == 0 {
+			return Item{}, io.EOF
+		}
+		if run, to := r.run(p); run > 0 {
+			item := Item{
+				Kind: KindPackets, Offset: r.pos, Size: int64(run),
+				Range: feed.Range{From: r.next, To: to}, Data: p[:run:run],
+			}
+			r.pos += int64(run)
+			r.next, r.orphan = to, false
+			return item, nil
+		}
+		if h, n := header(p); h != nil && checkVersion(h) == nil {
+			if !r.sameLine(h) {
+				r.pos += int64(n)
+				r.enter(h)
+				r.begun, r.orphan = true, true
+				return Item{Kind: KindHeader, Offset: r.pos - int64(n), Size: int64(n), Header: h}, nil
+			}
+			if h.Next == r.next {
+				r.orphan = r.orphan || r.pos == 0
+				r.pos += int64(n)
+				continue
+			}
+		}
+		if item, ok, err := r.snapshot(p); ok || err != nil {
+			return item, err
+		}
+		if t := r.trailerOf(r.pos); t != nil {
+			return r.finish(t)
+		}
+		return r.damage()
+	}
+}
+
+// run is the size of the packets that p begins with and that join, and the number after them.
+func (r *Reader) run(p []byte) (size int, next uint64) {
+	next = r.next
+	for {
+		n := codec.PacketSize(p[size:])
+		if n == 0 || n > len(p)-size || !codec.VerifyPacket(p[size:size+n], r.seed) {
+			return size, next
+		}
+		h, _, err := codec.ParsePacket(p[size : size+n])
+		if err != nil || h.First != next {
+			return size, next
+		}
+		r.last = h.PublishTime
+		next += h.Count
+		size += n
+	}
+}
+
+// sameLine reports whether h continues the line of the header in force.
+func (r *Reader) sameLine(h *codec.FileHeader) bool {
+	return h.Seed == r.seed && h.Lineage.Current() == r.header.Lineage.Current()
+}
+
+// snapshot reads the snapshot at pos, where p is what stands there, as far as it is intact.
+func (r *Reader) snapshot(p []byte) (item Item, ok bool, err error) {
+	item = Item{Kind: KindSnapshot, Offset: r.pos, Range: feed.Range{From: r.next, To: r.next}}
+	at := r.pos
+	n := snapshotBegin(p, r.next)
+	if n == 0 && !(r.orphan && partSize(p, r.next, r.seed) > 0) {
+		return Item{}, false, nil
+	}
+	item.Whole = n > 0
+	at += int64(n)
+	for index := uint64(0); ; {
+		if p, err = r.window(at, codec.MaxMessage); err != nil {
+			return Item{}, false, err
+		}
+		if n = partSize(p, r.next, r.seed); n == 0 {
+			n = snapshotEnd(p, r.next, index)
+			item.Whole = item.Whole && n > 0
+			at += int64(n)
+			break
+		}
+		part, _ := codec.ParsePart(p[:n], r.seed)
+		item.Whole = item.Whole && part.Index == index
+		index = part.Index + 1
+		at += int64(n)
+	}
+	item.Size = at - r.pos
+	r.orphan = !item.Whole
+	r.pos = at
+	return item, true, nil
+}
+
+// snapshotBegin is the size of the snapshot begin at p; 0 if there is none as of seq.
+func snapshotBegin(p []byte, seq uint64) int {
+	if len(p) < 2 || p[1] != byte(codec.TypeSnapshotBegin) {
+		return 0
+	}
+	n, err := codec.MessageSize(p)
+	if err != nil || n == 0 {
+		return 0
+	}
+	m, err := codec.Decode(p[:n])
+	if err != nil {
+		return 0
+	}
+	begin := m.(*codec.SnapshotBegin)
+	if begin.Seq != seq || begin.Scope != codec.ScopeAll || !begin.Filter.All() {
+		return 0
+	}
+	return n
+}
+
+// snapshotEnd is the size of the snapshot end at p; 0 if there is none as of seq with so many
+// parts.
+func snapshotEnd(p []byte, seq, parts uint64) int {
+	if len(p) < 2 || p[1] != byte(codec.TypeSnapshotEnd) {
+		return 0
+	}
+	n, err := codec.MessageSize(p)
+	if err != nil || n == 0 {
+		return 0
+	}
+	m, err := codec.Decode(p[:n])
+	if err != nil {
+		return 0
+	}
+	if end := m.(*codec.SnapshotEnd); end.Seq != seq || end.Parts != parts {
+		return 0
+	}
+	return n
+}
+
+// partSize is the size of the snapshot part at p; 0 if there is none as of seq.
+func partSize(p []byte, seq uint64, seed uint32) int {
+	n := codec.PartSize(p)
+	if n == 0 || n > len(p) {
+		return 0
+	}
+	if part, err := codec.ParsePart(p[:n], seed); err != nil || part.Seq != seq {
+		return 0
+	}
+	return n
+}
+
+// State is the state that snapshot item tells: all of it, or where the item is not Whole,
+// what is left. It does not move the Reader.
+func (r *Reader) State(item Item) (*feed.State, error) {
+	s := feed.NewState()
+	err := r.SnapshotTicks(item, func(t *feed.Tick) { _ = s.Apply(t) }) // one that lacks its definition tells nothing
+	return s, err
+}
+
+// SnapshotTicks tells the ticks and summaries of snapshot item, as far as it is intact. It
+// does not move the Reader. What each is given is overwritten by the next.
+func (r *Reader) SnapshotTicks(item Item, each func(*feed.Tick)) error {
+	batch := make([]feed.Tick, 64)
+	for at, end := item.Offset, item.Offset+item.Size; at < end; {
+		p, err := r.window(at, codec.MaxMessage)
+		if err != nil {
+			return err
+		}
+		n := codec.PartSize(p)
+		if n == 0 || n > len(p) {
+			if n, err = codec.MessageSize(p); err != nil || n == 0 {
+				return nil
+			}
+			at += int64(n)
+			continue
+		}
+		part, err := codec.ParsePart(p[:n], r.seed)
+		if err != nil {
+			return nil
+		}
+		body := codec.PartBody(&part)
+		for {
+			k, err := body.Decode(batch)
+			for i := range batch[:k] {
+				each(&batch[i])
+			}
+			if err != nil || k == 0 {
+				break
+			}
+		}
+		at += int64(n)
+	}
+	return nil
+}
+
+// damage passes over what is neither at pos nor joins, up to what does.
+func (r *Reader) damage() (Item, error) {
+	found, err := r.search(r.pos, r.header)
+	if err != nil {
+		return Item{}, err
+	}
+	item := Item{Kind: KindDamage, Offset: r.pos, Size: found.at - r.pos, Range: feed.Range{From: r.next, To: max(r.next, found.next)}}
+	if r.lost {
+		item.Range.From = item.Range.To
+	}
+	if found.at == r.size {
+		item.Kind = KindTorn
+	} else {
+		r.lost = false
+	}
+	r.pos, r.next = found.at, item.Range.To
+	r.orphan = r.orphan || found.header != nil
+	return item, nil
+}
+
+// finish reads the index at pos, which ends with trailer t. What is wrong with it costs
+// nothing but a report.
+func (r *Reader) finish(t *codec.Trailer) (Item, error) {
+	item := Item{Kind: KindDamage, Offset: r.pos, Size: r.size - r.pos, Range: feed.Range{From: r.next, To: r.next}}
+	sound := t.Next == r.next && (r.last == minTime || t.LastTime == r.last)
+	end := r.size - codec.TrailerSize
+	for r.pos < end {
+		p, err := r.window(r.pos, codec.MaxMessage)
+		if err != nil {
+			return Item{}, err
+		}
+		n := sealedSize(p, codec.TypeIndex)
+		sound = sound && n > 0
+		if n == 0 {
+			break
+		}
+		r.pos += int64(n)
+	}
+	sound = sound && r.pos == end
+	r.pos, r.closed = r.size, true
+	if !sound {
+		return item, nil
+	}
+	return Item{}, io.EOF
+}
+
+// A place is where reading can go on.
+type place struct {
+	at     int64
+	next   uint64            // every number of the session before it is passed over
+	header *codec.FileHeader // it is a header
+}
+
+// search looks from pos on for a message that is valid and joins or follows. Without a
+// session, in == nil, only a header is one. If there is none it is at the end of the file,
+// where nothing is.
+func (r *Reader) search(pos int64, in *codec.FileHeader) (place, error) {
+	for pos < r.size {
+		p, err := r.window(pos, codec.MaxMessage)
+		if err != nil {
+			return place{}, err
+		}
+		atEnd := pos+int64(len(p)) == r.size
+		for i := range p {
+			if !atEnd && len(p)-i < codec.MaxMessage {
+				p = p[:i]
+				break
+			}
+			if p[i]&0xf0 != 0x90 || i+1 == len(p) {
+				continue
+			}
+			if found, ok := r.candidate(p[i:], pos+int64(i), in); ok {
+				return found, nil
+			}
+		}
+		pos += int64(len(p))
+	}
+	return place{at: r.size}, nil
+}
+
+// candidate reports whether reading can go on at p, which stands at pos.
+func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bool) {
+	found := place{at: pos}
+	switch codec.Type(p[1]) {
+	case codec.TypePacket:
+		n := codec.PacketSize(p)
+		if in == nil || n == 0 || n > len(p) {
+			return place{}, false
+		}
+		h, _, err := codec.ParsePacket(p[:n])
+		found.next = h.First
+		return found, err == nil && h.First >= r.next && codec.VerifyPacket(p[:n], r.seed)
+	case codec.TypeSnapshotPart:
+		if r.lost && codec.PartSize(p) > 0 {
+			part, err := codec.ParsePart(p[:min(codec.PartSize(p), len(p))], r.seed)
+			found.next = part.Seq
+			return found, err == nil && part.Seq > 0
+		}
+		return found, in != nil && r.orphan && partSize(p, r.next, r.seed) > 0
+	case codec.TypeFile:
+		found.header, _ = header(p)
+		if found.header == nil || in == nil {
+			return found, found.header != nil
+		}
+		if checkVersion(found.header) != nil {
+			return place{}, false
+		}
+		if r.sameLine(found.header) {
+			found.next = found.header.Next
+			return found, found.next >= r.next
+		}
+		_, isChild := found.header.Lineage.Until(in.Lineage.Current().ID)
+		if isChild {
+			found.next = found.header.Next
+		}
+		return found, true
+	case codec.TypeIndex:
+		if in == nil || sealedSize(p, codec.TypeIndex) == 0 {
+			return place{}, false
+		}
+		t := r.trailerOf(pos)
+		if t == nil || t.Next < r.next {
+			return place{}, false
+		}
+		found.next = t.Next
+		return found, true
+	}
+	return place{}, false
+}
+
+// header is the file header that p begins with, and its size; nil if there is none whose
+// checksum holds.
+func header(p []byte) (*codec.FileHeader, int) {
+	n := sealedSize(p, codec.TypeFile)
+	if n == 0 {
+		return nil, 0
+	}
+	m, err := codec.Decode(p[:n])
+	if err != nil {
+		return nil, 0
+	}
+	return m.(*codec.FileHeader), n
+}
+
+// trailerOf is the trailer at the end of the file, if the index that it names begins at pos.
+func (r *Reader) trailerOf(pos int64) *codec.Trailer {
+	t, err := r.readTrailer()
+	if err != nil || t == nil || int64(t.IndexOffset) != pos {
+		return nil
+	}
+	return t
+}
+
+// readTrailer reads the trailer at the end of the file and leaves the buffer alone.
+func (r *Reader) readTrailer() (*codec.Trailer, error) {
+	if r.size < codec.TrailerSize {
+		return nil, nil
+	}
+	var p [codec.TrailerSize]byte
+	if n, err := r.r.ReadAt(p[:], r.size-codec.TrailerSize); n < len(p) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	m, err := codec.Decode(p[:])
+	if err != nil {
+		return nil, nil
+	}
+	t, ok := m.(*codec.Trailer)
+	if !ok || int64(t.IndexOffset) > r.size-codec.TrailerSize {
+		return nil, nil
+	}
+	return t, nil
+}
+
+// window is what stands at pos: want bytes of it or all that there is, and whatever of the
+// buffer follows.
+func (r *Reader) window(pos int64, want int) ([]byte, error) {
+	if left := r.size - pos; left < int64(want) {
+		want = int(max(left, 0))
+	}
+	if pos >= r.at && pos+int64(want) <= r.at+int64(r.n) {
+		return r.buf[pos-r.at : r.n], nil
+	}
+	if len(r.buf) < want || len(r.buf) < bufferSize {
+		r.buf = make([]byte, max(want, int(min(bufferSize, r.size))))
+		r.n = 0
+	}
+	n := int(min(int64(len(r.buf)), r.size-pos))
+	return r.read(pos, n, want)
+}
+
+// read fills the buffer with n bytes at pos, of which want must be there.
+func (r *Reader) read(pos int64, n, want int) ([]byte, error) {
+	r.at, r.n = pos, 0
+	got, err := r.r.ReadAt(r.buf[:n], pos)
+	r.n = got
+	if got >= want && (err == nil || err == io.EOF) {
+		return r.buf[:got], nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return nil, fmt.Errorf("at byte %d: %w", pos, err)
+}
+
+// Trailer is the trailer of a recording that was closed in order; nil if it was not. What it
+// says was not yet compared with the packets.
+func (r *Reader) Trailer() *codec.Trailer {
+	t, err := r.readTrailer()
+	if err != nil {
+		return nil
+	}
+	return t
+}
+
+// Return moves the Reader back before a run that Next returned last.
+func (r *Reader) Return(item Item) {
+	r.pos, r.next = item.Offset, item.Range.From
+}

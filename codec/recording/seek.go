@@ -1,0 +1,239 @@
+package recording
+
+import (
+	"io"
+
+	"tickfeed/codec"
+)
+
+// Marks is the index of the recording: the one that it ends with, or where there is none or
+// it does not agree with the file, one that is made by walking the headers of its packets.
+// It belongs to the Reader. It moves the Reader to the end.
+func (r *Reader) Marks() ([]codec.Mark, error) {
+	if r.marks == nil {
+		if err := r.loadIndex(); err != nil {
+			return nil, err
+		}
+	}
+	if r.marks == nil {
+		if err := r.makeIndex(); err != nil {
+			return nil, err
+		}
+	}
+	return r.marks, nil
+}
+
+// SetMarks gives the Reader an index that its caller has.
+func (r *Reader) SetMarks(marks []codec.Mark) { r.marks = marks }
+
+// SeekSeq moves the Reader so that Next returns the first run whose first packet covers seq,
+// or where there is none, what comes instead: a damage, or what follows. In a recording that
+// was numbered back it is the first such place. The header in force is then told by Header
+// only.
+func (r *Reader) SeekSeq(seq uint64) error {
+	return r.seek(
+		func(m codec.Mark) bool { return m.Seq <= seq },
+		func(h codec.Packet) bool { return h.First+h.Count > seq },
+	)
+}
+
+// SeekTime moves the Reader to the first packet with a publish time of at least t, as
+// SeekSeq does.
+func (r *Reader) SeekTime(t int64) error {
+	return r.seek(
+		func(m codec.Mark) bool { return m.Time < t },
+		func(h codec.Packet) bool { return h.PublishTime >= t },
+	)
+}
+
+// seek goes to the last of the marks at the beginning for which before holds, and on from
+// there to the first packet that is wanted.
+func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bool) error {
+	marks, err := r.Marks()
+	if err != nil {
+		return err
+	}
+	i := 0
+	for i < len(marks) && before(marks[i]) {
+		i++
+	}
+	if i > 0 {
+		ok, err := r.enterMark(marks[i-1])
+		if err != nil {
+			return err
+		}
+		if !ok { // the index is wrong: do without
+			if err := r.makeIndex(); err != nil {
+				return err
+			}
+			return r.seek(before, wanted)
+		}
+	} else if err := r.rewind(); err != nil {
+		return err
+	}
+	r.begun = true
+	return r.walk(wanted, nil)
+}
+
+// enterMark goes to mark m, if there is a header that says what m says.
+func (r *Reader) enterMark(m codec.Mark) (bool, error) {
+	if m.Offset == 0 {
+		return true, r.rewind()
+	}
+	h, _, err := r.headerAt(int64(m.Offset))
+	if err != nil {
+		return false, err
+	}
+	if h == nil || checkVersion(h) != nil || h.Next != m.Seq {
+		return false, nil
+	}
+	r.enter(h)
+	r.pos, r.begun, r.closed, r.lost, r.orphan = int64(m.Offset), true, false, false, false
+	r.last = minTime
+	return true, nil
+}
+
+// headerAt is the header at pos, and its size; nil if there is none.
+func (r *Reader) headerAt(pos int64) (*codec.FileHeader, int, error) {
+	p, err := r.peek(pos, codec.PacketHeader)
+	if err != nil {
+		return nil, 0, err
+	}
+	h, n := header(p)
+	if h == nil && len(p) > 1 && p[1] == byte(codec.TypeFile) {
+		if p, err = r.window(pos, codec.MaxMessage); err != nil {
+			return nil, 0, err
+		}
+		h, n = header(p)
+	}
+	return h, n, nil
+}
+
+// walk passes from packet to packet by their headers alone, to the first that is wanted.
+// Where they do not join it reads in full, as Next does. It tells the marks that it passes to
+// each, if that is not nil.
+func (r *Reader) walk(wanted func(codec.Packet) bool, each func(codec.Mark)) error {
+	var mark codec.Mark // of which the next packet gives the time, if marked
+	marked := false
+	for {
+		p, err := r.peek(r.pos, codec.PacketHeader)
+		if err != nil || len(p) == 0 {
+			return err
+		}
+		if n := codec.PacketSize(p); n > 0 && r.pos+int64(n) <= r.size {
+			h := codec.PacketAt(p)
+			if h.First == r.next && h.Count > 0 && h.Count <= codec.MaxSpan && h.First+h.Count <= codec.MaxSeq {
+				if marked && each != nil {
+					mark.Time = h.PublishTime
+					each(mark)
+				}
+				marked = false
+				if wanted(h) {
+					return nil
+				}
+				r.pos += int64(n)
+				r.next += h.Count
+				r.last = h.PublishTime
+				continue
+			}
+		}
+		if len(p) > 1 && p[1] == byte(codec.TypeFile) {
+			h, n, err := r.headerAt(r.pos)
+			if err != nil {
+				return err
+			}
+			if h != nil && r.sameLine(h) && h.Next == r.next {
+				if !marked {
+					mark, marked = codec.Mark{Seq: h.Next, Offset: uint64(r.pos)}, true
+				}
+				r.pos += int64(n)
+				continue
+			}
+		}
+		pos, next, last := r.pos, r.next, r.last
+		item, err := r.Next()
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if item.Kind == KindPackets {
+			pos = item.Offset
+		}
+		for h, raw := range Packets(item.Data) {
+			if wanted(h) {
+				r.pos, r.next, r.last = pos, next, last
+				return nil
+			}
+			pos += int64(len(raw))
+			next, last = h.First+h.Count, h.PublishTime
+		}
+	}
+}
+
+// loadIndex reads the index at the end, if there is one and it can be right.
+func (r *Reader) loadIndex() error {
+	t, err := r.readTrailer()
+	if err != nil || t == nil {
+		return err
+	}
+	var marks []codec.Mark
+	for pos, end := int64(t.IndexOffset), r.size-codec.TrailerSize; pos < end; {
+		p, err := r.window(pos, codec.MaxMessage)
+		if err != nil {
+			return err
+		}
+		n := sealedSize(p, codec.TypeIndex)
+		if n == 0 {
+			return nil
+		}
+		m, err := codec.Decode(p[:n])
+		if err != nil {
+			return nil
+		}
+		for _, k := range m.(*codec.Index).Marks {
+			least := uint64(0)
+			if i := len(marks); i > 0 {
+				least = marks[i-1].Offset + MarkInterval
+			}
+			if k.Offset < least || k.Offset >= t.IndexOffset {
+				return nil
+			}
+			marks = append(marks, k)
+		}
+		pos += int64(n)
+	}
+	r.marks = marks
+	return nil
+}
+
+// makeIndex walks the whole file.
+func (r *Reader) makeIndex() error {
+	if err := r.rewind(); err != nil {
+		return err
+	}
+	r.begun = true
+	marks := []codec.Mark{}
+	err := r.walk(func(codec.Packet) bool { return false }, func(m codec.Mark) {
+		if i := len(marks); i == 0 || m.Offset >= marks[i-1].Offset+MarkInterval {
+			marks = append(marks, m)
+		}
+	})
+	r.marks = marks
+	return err
+}
+
+// peekSize is how much is read to see the header of a packet, in the hope that it shows more
+// than one.
+const peekSize = 4 << 10
+
+// peek is window, for a reader that will not read all that follows.
+func (r *Reader) peek(pos int64, want int) ([]byte, error) {
+	if left := r.size - pos; left < int64(want) {
+		want = int(max(left, 0))
+	}
+	if pos >= r.at && pos+int64(want) <= r.at+int64(r.n) {
+		return r.buf[pos-r.at : r.n], nil
+	}
+	return r.read(pos, int(min(peekSize, int64(len(r.buf)), r.size-pos)), want)
+}

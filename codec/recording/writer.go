@@ -1,0 +1,285 @@
+package recording
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A Writer appends to a recording. Only one goroutine may use it.
+type Writer struct {
+	f      File
+	header codec.FileHeader
+	size   int64 // bytes written, also of an append that is not complete
+	end    int64 // bytes of complete appends
+	next   uint64
+	last   int64        // publish time of the last packet
+	marks  []codec.Mark // only ever appended to
+	marked int64        // where the newest mark's header begins
+
+	// What an interrupted append has still to do.
+	pending []byte // of scratch: to be written before anything else
+	done    int    // bytes of p that are written
+	until   int    // bytes of p up to where the next mark belongs
+	scratch []byte
+}
+
+// A File is what a Writer needs of a file; *os.File is one.
+type File interface {
+	io.Writer
+	Sync() error
+	Close() error
+}
+
+// MarkInterval is about how many bytes lie between two marks, and at least.
+const MarkInterval = 1 << 20
+
+// NewWriter begins a recording in f, which is empty and belongs to the Writer: the header h
+// and, if h.Next is beyond 1, a snapshot of state, which is as of there. On an error f holds
+// no recording; it is not closed.
+func NewWriter(f File, h codec.FileHeader, state *feed.State) (*Writer, error) {
+	w := &Writer{f: f, last: minTime}
+	if err := w.prepare(h, state); err != nil {
+		return nil, err
+	}
+	if err := w.flush(); err != nil {
+		return nil, err
+	}
+	w.end = w.size
+	return w, nil
+}
+
+// Continue begins another session, or a line with another filter, in the same recording: h
+// and a snapshot of state, or none if state is nil. If it fails it may be called again with
+// the same arguments, and goes on where it stopped; nothing else may be called before.
+func (w *Writer) Continue(h codec.FileHeader, state *feed.State) error {
+	if len(w.pending) == 0 {
+		h.Created = w.header.Created
+		if err := w.prepare(h, state); err != nil {
+			return err
+		}
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	w.end = w.size
+	return nil
+}
+
+// prepare makes pending what begins a session: the header twice, so that one bad byte never
+// hides the session, and the snapshot.
+func (w *Writer) prepare(h codec.FileHeader, state *feed.State) error {
+	h.Version = codec.Version
+	out, err := appendSealed(w.scratch[:0], &h)
+	if err != nil {
+		return err
+	}
+	out = append(out, out...)
+	if state != nil && h.Next > 1 {
+		begin := codec.SnapshotBegin{Seq: h.Next, Scope: codec.ScopeAll}
+		if out, err = codec.AppendSnapshot(out, &begin, state.Entries(nil), h.Seed); err != nil {
+			return err
+		}
+	}
+	w.pending = out
+	if cap(w.scratch) == 0 || len(out) <= maxScratch {
+		w.scratch = out[:0]
+	}
+	w.header, w.next, w.marked = h, h.Next, w.size
+	return nil
+}
+
+const maxScratch = 64 << 10
+
+// Append writes p, whole sealed packets that join, the first of them at Next; next is the
+// number after them and lastTime the publish time of the last one. It is one Write, and one
+// more about every MiB. It allocates only for marks.
+//
+// If it fails, some bytes of p may be written. Then call it again with the same p: it goes on
+// at the byte where it stopped. The error is the file's, or io.ErrShortWrite.
+func (w *Writer) Append(p []byte, next uint64, lastTime int64) error {
+	for {
+		switch {
+		case len(w.pending) > 0:
+			if err := w.flush(); err != nil {
+				return err
+			}
+		case w.done < w.until:
+			n, err := w.write(p[w.done:w.until])
+			w.done += n
+			if err != nil {
+				return err
+			}
+		case w.done == len(p):
+			w.done, w.until = 0, 0
+			w.end, w.next, w.last = w.size, next, lastTime
+			return nil
+		case len(w.marks) == 0 || w.size-w.marked >= MarkInterval:
+			if err := w.mark(p[w.done:]); err != nil {
+				return err
+			}
+		default:
+			w.until += w.run(p[w.done:])
+		}
+	}
+}
+
+// mark notes the next packet in the index and lets its header stand before it.
+func (w *Writer) mark(p []byte) error {
+	first := packetAt(p)
+	if len(w.marks) == 0 { // the header that began the file
+		w.marks = append(w.marks, codec.Mark{Seq: first.First, Time: first.PublishTime})
+		return nil
+	}
+	h := w.header
+	h.Next = first.First
+	out, err := appendSealed(w.scratch[:0], &h)
+	if err != nil {
+		return err
+	}
+	w.marks = append(w.marks, codec.Mark{Seq: first.First, Time: first.PublishTime, Offset: uint64(w.size)})
+	w.pending, w.scratch, w.marked = out, out[:0], w.size
+	return nil
+}
+
+// run is how many bytes of p go before the next mark: all, or whole packets.
+func (w *Writer) run(p []byte) int {
+	room := w.marked + MarkInterval - w.size
+	if int64(len(p)) <= room {
+		return len(p)
+	}
+	n := 0
+	for n < len(p) && int64(n) < room {
+		packetAt(p[n:])
+		n += codec.PacketSize(p[n:])
+	}
+	return min(n, len(p))
+}
+
+func packetAt(p []byte) codec.Packet {
+	if codec.PacketSize(p) == 0 {
+		panic("recording: internal error: Append was given something else than whole packets")
+	}
+	return codec.PacketAt(p)
+}
+
+func (w *Writer) flush() error {
+	n, err := w.write(w.pending)
+	w.pending = w.pending[n:]
+	return err
+}
+
+func (w *Writer) write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	w.size += int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// Next is the number after the last one appended.
+func (w *Writer) Next() uint64 { return w.next }
+
+// LastTime is the publish time of the last packet appended; the least int64 if there is none.
+func (w *Writer) LastTime() int64 { return w.last }
+
+// Size is how many bytes of the file are complete appends.
+func (w *Writer) Size() int64 { return w.end }
+
+// Marks is the index so far. It belongs to the Writer, which only ever appends to it: a
+// reader on another goroutine that was handed it may go on reading what it has.
+func (w *Writer) Marks() []codec.Mark { return slices.Clip(w.marks) }
+
+// Header is the header in force.
+func (w *Writer) Header() *codec.FileHeader { return &w.header }
+
+// Sync makes what was written durable. After an error it is unknown what is durable, and
+// calling it again tells nothing.
+func (w *Writer) Sync() error { return w.f.Sync() }
+
+// Close writes the index and the trailer and closes the file, without Sync. The file is
+// closed, and what was appended stays readable, whatever the error. After an append that was
+// interrupted it writes neither.
+func (w *Writer) Close() error {
+	err := w.Finish()
+	if cerr := w.f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// CloseTorn closes the file as it is.
+func (w *Writer) CloseTorn() error { return w.f.Close() }
+
+// Finish writes the index and the trailer. Nothing but Sync and Close may be called after it,
+// whatever the error.
+func (w *Writer) Finish() error {
+	if w.size != w.end || w.until > 0 {
+		return nil
+	}
+	out := w.scratch[:0]
+	var err error
+	for marks := range slices.Chunk(w.marks, codec.MaxMarks) {
+		if out, err = appendSealed(out, &codec.Index{Marks: marks}); err != nil {
+			return err
+		}
+	}
+	if len(w.marks) == 0 {
+		if out, err = appendSealed(out, &codec.Index{}); err != nil {
+			return err
+		}
+	}
+	out, err = codec.Append(out, &codec.Trailer{IndexOffset: uint64(w.size), Next: w.next, LastTime: w.last})
+	if err != nil {
+		return err
+	}
+	w.until = 1 // nothing may follow
+	_, err = w.write(out)
+	return err
+}
+
+// minTime stands for the publish time of no packet.
+const minTime = -1 << 63
+
+// sealSize is the size of the checksum element.
+const sealSize = 5
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendSealed appends m with a checksum as one more element.
+func appendSealed(dst []byte, m codec.Message) ([]byte, error) {
+	at := len(dst)
+	out, err := codec.Append(dst, m)
+	if err != nil {
+		return dst, err
+	}
+	if size := len(out) - at + sealSize; size > codec.Bound(m.Type()) {
+		return dst, fmt.Errorf("%v: %d bytes, at most %d", m.Type(), size, codec.Bound(m.Type()))
+	}
+	out[at]++ // one element more; there are few enough
+	sum := crc32.Checksum(out[at:], castagnoli)
+	return binary.BigEndian.AppendUint32(append(out, 0xce), sum), nil
+}
+
+// sealedSize is the size of the sealed message of type t that p begins with; 0 if there is
+// none whose checksum holds.
+func sealedSize(p []byte, t codec.Type) int {
+	if len(p) < 2+sealSize || p[0]&0xf0 != 0x90 || p[1] != byte(t) {
+		return 0
+	}
+	n, err := codec.MessageSize(p)
+	if err != nil || n < 2+sealSize {
+		return 0
+	}
+	body := n - sealSize
+	if p[body] != 0xce || binary.BigEndian.Uint32(p[body+1:n]) != crc32.Checksum(p[:body], castagnoli) {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,205 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// A Cursor reads a journal from one number on, also while it is written. Only one goroutine
+// may use it.
+type Cursor struct {
+	j   *Journal
+	seq uint64 // every number before it was told
+
+	s *segment // that r reads; nil between files
+	r *recording.Reader
+	f ReadFile
+}
+
+// A Chunk is what a Cursor reads: packets, or that numbers are gone.
+type Chunk struct {
+	// Data is whole packets of one session that join, verbatim, their checksums verified. It
+	// is valid until the next call of Next or Close.
+	Data []byte
+	// Range is the numbers that Data covers, and Session theirs. The first packet that a
+	// cursor tells may begin before the number that was asked for.
+	Range   feed.Range
+	Session feed.Session
+	// Gone, if it is not empty, is numbers that cannot be had, and Reason why; there is no
+	// Data then.
+	Gone   feed.Range
+	Reason codec.GoneReason
+}
+
+// Cursor returns a cursor at number seq, from 1 to Next or beyond; the packet that covers seq
+// comes first. Close it.
+func (j *Journal) Cursor(seq uint64) *Cursor { return &Cursor{j: j, seq: max(seq, 1)} }
+
+// Next returns what comes next. It returns io.EOF where nothing more is appended, and may be
+// called again then. Numbers that retention took or that are damaged are told once, as gone.
+// Any other error is of the file system, about this cursor only.
+func (c *Cursor) Next() (Chunk, error) {
+	for {
+		if c.s == nil {
+			chunk, err := c.enter()
+			if err != nil || !chunk.Gone.Empty() {
+				return chunk, err
+			}
+		}
+		to, size, last, err := c.bounds()
+		if err != nil {
+			return Chunk{}, err
+		}
+		if c.seq >= to {
+			if last {
+				return Chunk{}, io.EOF
+			}
+			c.leave()
+			continue
+		}
+		c.r.Grow(size)
+		item, err := c.r.Next()
+		switch {
+		case err == io.EOF:
+			return c.gone(to, codec.GoneDamaged), nil
+		case err != nil:
+			return Chunk{}, fmt.Errorf("journal file %s: %w", c.s.name, err)
+		case item.Kind == recording.KindDamage && item.Range.To > c.seq:
+			return c.gone(min(to, item.Range.To), codec.GoneDamaged), nil
+		case item.Kind == recording.KindPackets:
+			data, r := within(item.Data, item.Range, feed.Range{From: c.seq, To: to})
+			if r.Empty() {
+				continue
+			}
+			if r.From > c.seq && item.Range.From > c.seq {
+				c.r.Return(item)
+				return c.gone(r.From, codec.GoneDamaged), nil
+			}
+			c.seq = r.To
+			return Chunk{Data: data, Range: r, Session: c.s.session()}, nil
+		}
+	}
+}
+
+// within is the packets of run, which covers r, that cover numbers of want, as far as they
+// end in it.
+func within(run []byte, r, want feed.Range) ([]byte, feed.Range) {
+	if r.To <= want.To && r.From >= want.From {
+		return run, r
+	}
+	for len(run) > 0 {
+		n := codec.PacketSize(run)
+		h := codec.PacketAt(run)
+		if h.First+h.Count > want.From {
+			break
+		}
+		run, r.From = run[n:], h.First+h.Count
+	}
+	if r.To <= want.To {
+		return run, r
+	}
+	size := 0
+	r.To = r.From
+	for size < len(run) {
+		h := codec.PacketAt(run[size:])
+		if h.First+h.Count > want.To {
+			break
+		}
+		r.To = h.First + h.Count
+		size += codec.PacketSize(run[size:])
+	}
+	return run[:size], r
+}
+
+func (c *Cursor) gone(to uint64, reason codec.GoneReason) Chunk {
+	r := feed.Range{From: c.seq, To: to}
+	c.seq = to
+	return Chunk{Gone: r, Reason: reason}
+}
+
+// enter opens the file that holds c.seq. Where there is none it tells what is gone, or io.EOF.
+func (c *Cursor) enter() (Chunk, error) {
+	j := c.j
+	for {
+		j.mu.Lock()
+		if j.closed {
+			j.mu.Unlock()
+			return Chunk{}, ErrClosed
+		}
+		tail, next := j.tailLocked(), j.next
+		i := j.indexLocked(c.seq)
+		var s *segment
+		if i >= 0 {
+			s = j.segments[i]
+		}
+		to := next
+		if i+1 < len(j.segments) {
+			to = j.segments[i+1].first
+		}
+		j.mu.Unlock()
+		switch {
+		case c.seq < tail:
+			return c.gone(tail, codec.GoneExpired), nil
+		case c.seq >= next:
+			return Chunk{}, io.EOF
+		}
+		r, f, err := j.open(s)
+		if errors.Is(err, os.ErrNotExist) {
+			if j.Tail() > c.seq {
+				continue // retention took it meanwhile
+			}
+			return c.gone(to, codec.GoneDamaged), nil
+		} else if errors.Is(err, recording.ErrNoHeader) {
+			return c.gone(to, codec.GoneDamaged), nil
+		} else if err != nil {
+			return Chunk{}, fmt.Errorf("journal %w", err)
+		}
+		if err := r.SeekSeq(c.seq); err != nil {
+			f.Close()
+			return Chunk{}, fmt.Errorf("journal file %s: %w", s.name, err)
+		}
+		c.s, c.r, c.f = s, r, f
+		return Chunk{}, nil
+	}
+}
+
+// bounds is up to which number the cursor's file owns what it holds, how many bytes of it may
+// be read, and whether it is the last one.
+func (c *Cursor) bounds() (to uint64, size int64, last bool, err error) {
+	j := c.j
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return 0, 0, false, ErrClosed
+	}
+	size = c.s.size
+	n := len(j.segments)
+	if n > 0 && j.segments[n-1] == c.s {
+		return j.next, size, true, nil
+	}
+	for _, s := range j.segments {
+		if s.first > c.s.first {
+			return s.first, size, false, nil
+		}
+	}
+	return j.next, size, false, nil
+}
+
+func (c *Cursor) leave() {
+	if c.f != nil {
+		c.f.Close()
+	}
+	c.s, c.r, c.f = nil, nil, nil
+}
+
+// Close closes the cursor's file. The cursor must not be used after it.
+func (c *Cursor) Close() error {
+	c.leave()
+	return nil
+}

@@ -1,0 +1,265 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// A fold makes the state from what a file tells.
+type fold struct {
+	state   *feed.State
+	whole   bool   // the state began with a whole snapshot
+	next    uint64 // every number before it is folded or missing
+	packets int    // runs folded
+	event   int64  // greatest event time seen
+	batch   [256]feed.Tick
+	until   uint64 // numbers from it on are not folded, if it is not 0
+}
+
+// add folds one item. Ticks that the state refuses, because their definition was lost, are
+// left out, as a subscriber leaves them out.
+func (x *fold) add(r *recording.Reader, item recording.Item) error {
+	switch item.Kind {
+	case recording.KindSnapshot:
+		x.whole = x.whole || item.Whole
+		return r.SnapshotTicks(item, func(t *feed.Tick) {
+			x.event = max(x.event, t.EventTime)
+			_ = x.state.Apply(t)
+		})
+	case recording.KindPackets:
+		x.packets++
+		for h, raw := range recording.Packets(item.Data) {
+			if x.until > 0 && h.First >= x.until {
+				return io.EOF
+			}
+			x.packet(&h, raw)
+		}
+		x.next = item.Range.To
+	case recording.KindDamage:
+		x.next = max(x.next, item.Range.To)
+	}
+	return nil
+}
+
+func (x *fold) packet(h *codec.Packet, raw []byte) {
+	b := codec.PacketBody(h, raw[codec.PacketHeader:])
+	for {
+		n, err := b.Decode(x.batch[:])
+		for i := range x.batch[:n] {
+			t := &x.batch[i]
+			if x.until > 0 && t.Seq >= x.until {
+				return
+			}
+			x.event = max(x.event, t.EventTime)
+			_ = x.state.Apply(t)
+		}
+		if n == 0 || err != nil {
+			return
+		}
+	}
+}
+
+// read opens segment s for as long as do takes.
+func (j *Journal) read(s *segment, do func(*recording.Reader) error) error {
+	r, f, err := j.open(s)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return do(r)
+}
+
+func (j *Journal) open(s *segment) (*recording.Reader, ReadFile, error) {
+	f, err := j.fs.Open(j.path(s.name))
+	if err != nil {
+		return nil, nil, err
+	}
+	j.mu.Lock()
+	size, marks := s.size, s.marks
+	j.mu.Unlock()
+	r, err := recording.NewReader(f, size)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	if marks == nil {
+		if marks, err = r.Marks(); err != nil {
+			f.Close()
+			return nil, nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		j.mu.Lock()
+		if s.marks == nil {
+			s.marks = marks
+		}
+		j.mu.Unlock()
+	}
+	r.SetMarks(marks)
+	return r, f, nil
+}
+
+// measure finds out where segment s ends, and when.
+func (j *Journal) measure(s *segment) error {
+	return j.read(s, func(r *recording.Reader) error {
+		if err := r.SeekSeq(math.MaxUint64); err != nil {
+			return err
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if s.next == 0 {
+			s.next, s.last = max(s.first, r.NextSeq()), r.LastTime()
+		}
+		return nil
+	})
+}
+
+// lastTime is the publish time of the last packet of segment s; the greatest time if s cannot
+// be read.
+func (j *Journal) lastTime(s *segment) int64 {
+	j.mu.Lock()
+	known, last := s.next != 0, s.last
+	j.mu.Unlock()
+	if known {
+		return last
+	}
+	if err := j.measure(s); err != nil {
+		return math.MaxInt64
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return s.last
+}
+
+// ErrGone is returned for numbers that the journal does not hold.
+var ErrGone = errors.New("not in the journal")
+
+// StateAt is the state as of seq, from Tail to Next: every number before it is folded. It
+// reads from the beginning of the file that holds seq; from the one before it where that one's
+// snapshot is damaged. Numbers that are missing are left out. It may be called from any
+// goroutine.
+func (j *Journal) StateAt(seq uint64) (*feed.State, error) {
+	j.mu.Lock()
+	i := j.indexLocked(seq)
+	ok := seq >= j.tailLocked() && seq <= j.next
+	j.mu.Unlock()
+	if !ok || i < 0 {
+		if ok && seq == 1 {
+			return feed.NewState(), nil
+		}
+		return nil, fmt.Errorf("state as of %d: %w", seq, ErrGone)
+	}
+	return j.stateAt(seq, i)
+}
+
+// indexLocked is the last segment that begins at seq or before; -1 if none does.
+func (j *Journal) indexLocked(seq uint64) int {
+	i := len(j.segments) - 1
+	for i >= 0 && j.segments[i].first > seq {
+		i--
+	}
+	return i
+}
+
+// stateAt is the state as of seq from segment i on, or an earlier one.
+func (j *Journal) stateAt(seq uint64, i int) (*feed.State, error) {
+	j.mu.Lock()
+	segments := append([]*segment(nil), j.segments...)
+	j.mu.Unlock()
+	if i >= len(segments) {
+		return nil, fmt.Errorf("state as of %d: %w", seq, ErrGone)
+	}
+	for start := i; ; start-- {
+		x := fold{state: feed.NewState(), until: seq}
+		for k := start; k < len(segments) && segments[k].first <= seq; k++ {
+			if k+1 < len(segments) {
+				x.until = min(seq, segments[k+1].first)
+			} else {
+				x.until = seq
+			}
+			if err := j.foldSegment(&x, segments[k], k == start); err != nil {
+				return nil, err
+			}
+			if k == start && !x.whole && segments[k].first > 1 && start > 0 {
+				break
+			}
+		}
+		if x.whole || segments[start].first == 1 || start == 0 {
+			return x.state, nil
+		}
+	}
+}
+
+func (j *Journal) foldSegment(x *fold, s *segment, snapshot bool) error {
+	return j.read(s, func(r *recording.Reader) error {
+		for {
+			item, err := r.Next()
+			if err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if item.Kind == recording.KindSnapshot && !snapshot {
+				continue
+			}
+			if err := x.add(r, item); err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// SeqAt is the first number of the first packet with a publish time of at least time; Next
+// if there is none. Where a file cannot be read it is the first number of that file. It may
+// be called from any goroutine.
+func (j *Journal) SeqAt(time int64) uint64 {
+	j.mu.Lock()
+	segments := append([]*segment(nil), j.segments...)
+	next := j.next
+	j.mu.Unlock()
+	for i, s := range segments {
+		to := next
+		if i+1 < len(segments) {
+			to = segments[i+1].first
+			if j.lastTime(s) < time {
+				continue
+			}
+		}
+		if seq := j.seqAt(s, time); seq < to {
+			return seq
+		}
+	}
+	return next
+}
+
+// seqAt is SeqAt in segment s; the greatest number if there is no such packet.
+func (j *Journal) seqAt(s *segment, time int64) uint64 {
+	seq := uint64(math.MaxUint64)
+	err := j.read(s, func(r *recording.Reader) error {
+		if err := r.SeekTime(time); err != nil {
+			return err
+		}
+		for {
+			item, err := r.Next()
+			if err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if item.Kind == recording.KindPackets {
+				seq = item.Range.From
+				return nil
+			}
+		}
+	})
+	if err != nil {
+		return s.first
+	}
+	return seq
+}

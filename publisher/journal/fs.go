@@ -1,0 +1,129 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"tickfeed/codec/recording"
+)
+
+// FS is what a journal needs of a file system. Names are paths as [filepath.Join] makes them.
+// Its methods may be called by many goroutines at once.
+type FS interface {
+	// MkdirAll makes a directory and its parents, where they do not exist.
+	MkdirAll(dir string) error
+	// Lock takes the lock of a file that it makes if need be, until the result is closed or
+	// the process ends. It does not wait: the error wraps ErrLocked if another holds it.
+	Lock(name string) (io.Closer, error)
+	// Names are the names of the files in a directory, without the directory.
+	Names(dir string) ([]string, error)
+	// Create makes a file, which must not exist, for writing from its beginning.
+	Create(name string) (recording.File, error)
+	// Open opens a file for reading; the error wraps os.ErrNotExist if there is none.
+	Open(name string) (ReadFile, error)
+	// Truncate cuts a file to size bytes, durably.
+	Truncate(name string, size int64) error
+	// Remove removes a file.
+	Remove(name string) error
+	// SyncDir makes durable which files are in a directory.
+	SyncDir(dir string) error
+}
+
+// A ReadFile is a file opened for reading. Many goroutines may read at once.
+type ReadFile interface {
+	io.ReaderAt
+	io.Closer
+	// Size is how long the file is now.
+	Size() (int64, error)
+}
+
+// OS is the file system of the operating system.
+type OS struct{}
+
+// MkdirAll implements FS.
+func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
+
+// Lock implements FS by an advisory lock, which ends with the process however that ends.
+func (OS) Lock(name string) (io.Closer, error) {
+	l := flock.New(name)
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("lock %s: %w", name, ErrLocked)
+	}
+	return l, nil
+}
+
+// Names implements FS.
+func (OS) Names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// Create implements FS.
+func (OS) Create(name string) (recording.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// Open implements FS.
+func (OS) Open(name string) (ReadFile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return osReadFile{f}, nil
+}
+
+// Truncate implements FS.
+func (OS) Truncate(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// Remove implements FS.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// SyncDir implements FS. Where a directory cannot be synced it does nothing.
+func (OS) SyncDir(dir string) error { return syncDir(filepath.Clean(dir)) }
+
+type osFile struct{ *os.File }
+
+// Sync makes the bytes of the file durable, and of its description what it takes to read them.
+func (f osFile) Sync() error { return datasync(f.File) }
+
+type osReadFile struct{ *os.File }
+
+func (f osReadFile) Size() (int64, error) {
+	s, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return s.Size(), nil
+}

@@ -1,0 +1,445 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// Recovered is what a journal held when it was opened.
+type Recovered struct {
+	Lineage   feed.Lineage // of the last session; nil if the journal is empty
+	Mode      codec.Mode   // of the last session
+	Next      uint64       // number after the last one held; 1 if the journal is empty
+	LastTime  int64        // publish time of the last packet; 0 if there is none
+	LastEvent int64        // greatest event time in the last file; 0 if there is none
+	// State is as of Next.
+	State *feed.State
+	// Definitions tells the definitions as of any number from Tail to Next. It knows of no
+	// definition that was taken back within one file other than the last.
+	Definitions *feed.Definitions
+	Torn        int64 // bytes cut from the end of the last file, and kept in a side file
+	// Damage is what is missing, as far as opening looks: all of the last file, and numbers
+	// between files. Cursors report what they meet.
+	Damage []Damage
+}
+
+// A Damage is a place in a file that says nothing.
+type Damage struct {
+	File         string
+	Offset, Size int64      // the bytes; 0 if whole packets are absent
+	Range        feed.Range // the numbers that are missing; empty if none are
+	Problem      string     // for a person
+}
+
+func (d Damage) String() string {
+	return fmt.Sprintf("%s: %d bytes at byte %d: %s: numbers %v", d.File, d.Size, d.Offset, d.Problem, d.Range)
+}
+
+// TornSuffix is appended to the name of a file to name the side file of what was cut from it.
+const TornSuffix = ".torn"
+
+// parseName reads what fileName wrote.
+func parseName(name string) (first uint64, id feed.SessionID, ok bool) {
+	digits, rest, ok1 := strings.Cut(name, "-")
+	hex, ok2 := strings.CutSuffix(rest, ".tick")
+	if !ok1 || !ok2 || len(digits) != 20 || len(hex) != 16 {
+		return 0, 0, false
+	}
+	first, err1 := strconv.ParseUint(digits, 10, 64)
+	session, err2 := strconv.ParseUint(hex, 16, 64)
+	if err1 != nil || err2 != nil || first == 0 || session == 0 || fileName(first, feed.SessionID(session)) != name {
+		return 0, 0, false
+	}
+	return first, feed.SessionID(session), true
+}
+
+// recover finds out what the directory holds and makes it fit to be continued: empty files
+// of sessions that never began are removed, a torn end is cut.
+func (j *Journal) recover() error {
+	j.recovered = &Recovered{Next: 1, State: feed.NewState(), Definitions: &feed.Definitions{}}
+	segments, err := j.scanDir()
+	if err != nil {
+		return err
+	}
+	j.segments = j.chain(segments)
+	for len(j.segments) > 0 {
+		again, err := j.recoverLast()
+		if err != nil {
+			return err
+		}
+		if !again {
+			break
+		}
+	}
+	j.reportGaps()
+	return j.define()
+}
+
+// scanDir opens the files of the directory that are a journal's and reads their headers.
+func (j *Journal) scanDir() ([]*segment, error) {
+	names, err := j.fs.Names(j.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var segments []*segment
+	for _, name := range names {
+		first, id, ok := parseName(name)
+		if !ok {
+			continue
+		}
+		s, err := j.scanFile(name, first, id)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			segments = append(segments, s)
+		}
+	}
+	return segments, nil
+}
+
+// scanFile reads the header of one file; nil if it holds none that is its own. An empty file,
+// of a crash just after it was made, is removed.
+func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segment, error) {
+	f, err := j.fs.Open(j.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size == 0 {
+		return nil, j.fs.Remove(j.path(name))
+	}
+	r, err := recording.NewReader(f, size)
+	var version *recording.VersionError
+	switch {
+	case errors.Is(err, recording.ErrNoHeader):
+		j.report(Damage{File: name, Size: size, Problem: "no header"})
+		return nil, nil
+	case errors.As(err, &version):
+		return nil, fmt.Errorf("%s: %w", name, err)
+	case err != nil:
+		return nil, err
+	}
+	h := r.Header()
+	// A header that stands at a later mark has another Next, not less than the name says.
+	if h.Lineage.Current().ID != id || h.Next < first || !h.Filter.All() {
+		j.report(Damage{File: name, Size: size, Problem: fmt.Sprintf("foreign: the header says session %v", h.Lineage.Current().ID)})
+		return nil, nil
+	}
+	s := &segment{name: name, first: first, lineage: h.Lineage, mode: h.Mode, size: size}
+	if t := r.Trailer(); t != nil && t.Next >= first {
+		s.next, s.last = t.Next, t.LastTime
+	}
+	return s, nil
+}
+
+func (j *Journal) report(d Damage) { j.recovered.Damage = append(j.recovered.Damage, d) }
+
+// chain is those segments that lead to the last one, oldest first: each belongs to the
+// lineage of the one after it, and begins where its session was still the current one.
+func (j *Journal) chain(all []*segment) []*segment {
+	slices.SortFunc(all, func(a, b *segment) int {
+		switch {
+		case a.first != b.first:
+			return compare(b.first, a.first)
+		case isAncestor(a, b):
+			return 1
+		case isAncestor(b, a):
+			return -1
+		}
+		return strings.Compare(b.name, a.name)
+	})
+	var chain []*segment
+	var lineage feed.Lineage
+	for _, s := range all {
+		if len(chain) > 0 {
+			i := slices.IndexFunc(lineage, func(o feed.Session) bool { return o.ID == s.session().ID })
+			switch {
+			case i < 0:
+				j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage"})
+				continue
+			case i+1 < len(lineage) && s.first >= lineage[i+1].First:
+				continue // what it held is nobody's
+			}
+			if i > 0 {
+				chain = append(chain, s)
+				continue
+			}
+		}
+		chain, lineage = append(chain, s), s.lineage
+	}
+	slices.Reverse(chain)
+	return chain
+}
+
+func compare(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func isAncestor(a, b *segment) bool {
+	_, ok := b.lineage.Until(a.session().ID)
+	return ok && a.session().ID != b.session().ID
+}
+
+// recoverLast reads the last segment to its end. It reports again if it turned out to hold
+// nothing that the one before it does not, and was removed.
+func (j *Journal) recoverLast() (again bool, err error) {
+	s := j.segments[len(j.segments)-1]
+	f, err := j.fs.Open(j.path(s.name))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	r, err := recording.NewReader(f, s.size)
+	if err != nil {
+		return false, err
+	}
+	x := fold{state: feed.NewState(), next: s.first}
+	var damage []Damage
+	torn := int64(-1)
+	for {
+		item, err := r.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return false, err
+		}
+		switch item.Kind {
+		case recording.KindDamage:
+			if item.Range.From == item.Range.To && x.packets == 0 {
+				item.Range.From = min(x.next, item.Range.To)
+			}
+			damage = append(damage, Damage{s.name, item.Offset, item.Size, item.Range, "damaged"})
+		case recording.KindTorn:
+			torn = item.Offset
+		}
+		if err := x.add(r, item); err != nil {
+			return false, err
+		}
+	}
+	x.next = max(x.next, r.NextSeq())
+	if x.packets == 0 && j.spare(s, x.next) {
+		if torn >= 0 {
+			if err := j.keep(s, f, 0); err != nil {
+				return false, err
+			}
+		}
+		if err := j.fs.Remove(j.path(s.name)); err != nil {
+			return false, err
+		}
+		j.segments = j.segments[:len(j.segments)-1]
+		return true, j.fs.SyncDir(j.cfg.Dir)
+	}
+	rec := j.recovered
+	if torn >= 0 {
+		if err := j.cut(s, f, torn); err != nil {
+			return false, err
+		}
+		rec.Torn += s.size - torn
+		s.size = torn
+	}
+	s.next, s.last = x.next, r.LastTime()
+	if x.packets == 0 {
+		s.last = 0
+		if i := len(j.segments) - 2; i >= 0 {
+			s.last = j.lastTime(j.segments[i])
+		}
+	}
+	rec.Lineage, rec.Mode, rec.Next, rec.LastTime, rec.LastEvent = s.lineage, s.mode, x.next, s.last, x.event
+	rec.Damage = append(rec.Damage, damage...)
+	rec.State = x.state
+	if s.first > 1 && !x.whole && len(j.segments) > 1 {
+		j.next = x.next
+		if state, err := j.stateAt(x.next, len(j.segments)-2); err == nil {
+			rec.State = state
+		}
+	}
+	return false, nil
+}
+
+// spare reports whether the last segment, which has no packets and ends at next, can go: what
+// it tells is told by what stays, or is nothing.
+func (j *Journal) spare(s *segment, next uint64) bool {
+	if next != s.first {
+		return false
+	}
+	if len(j.segments) == 1 {
+		return s.first == 1
+	}
+	before := j.segments[len(j.segments)-2]
+	end, err := j.end(before)
+	return err == nil && end >= s.first
+}
+
+// end is the number after those that segment s holds.
+func (j *Journal) end(s *segment) (uint64, error) {
+	if s.next == 0 {
+		if err := j.measure(s); err != nil {
+			return 0, err
+		}
+	}
+	return s.next, nil
+}
+
+// keep copies the bytes of segment s from offset on into its side file, durably.
+func (j *Journal) keep(s *segment, f io.ReaderAt, offset int64) error {
+	side := j.path(s.name + TornSuffix)
+	if err := j.fs.Remove(side); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	out, err := j.fs.Create(side)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, io.NewSectionReader(f, offset, s.size-offset))
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+// cut cuts segment s at offset, after keeping what follows.
+func (j *Journal) cut(s *segment, f io.ReaderAt, offset int64) error {
+	if err := j.keep(s, f, offset); err != nil {
+		return fmt.Errorf("keep the torn end of %s: %w", s.name, err)
+	}
+	if err := j.fs.SyncDir(j.cfg.Dir); err != nil {
+		return err
+	}
+	return j.fs.Truncate(j.path(s.name), offset)
+}
+
+// reportGaps reports numbers that are missing between files, as far as it is known where
+// each ends.
+func (j *Journal) reportGaps() {
+	for i, s := range j.segments[:max(len(j.segments)-1, 0)] {
+		if to := j.segments[i+1].first; s.next > 0 && s.next < to {
+			j.report(Damage{File: s.name, Offset: s.size, Range: feed.Range{From: s.next, To: to}, Problem: "the next file begins later"})
+		}
+	}
+}
+
+// define collects the history of definitions: from the snapshot that each file begins with,
+// and from the ticks of those files over which definitions changed.
+func (j *Journal) define() error {
+	history := j.recovered.Definitions
+	known := map[feed.InstrumentID]feed.Definition{}
+	learn := func(seq uint64, t *feed.Tick) {
+		if d := t.Definition(); d != nil && t.Kind == feed.KindDefinition && known[t.Instrument] != *d {
+			known[t.Instrument] = *d
+			history.Define(seq, t.Instrument, d)
+		}
+	}
+	for i, s := range j.segments {
+		err := j.read(s, func(r *recording.Reader) error {
+			if err := snapshotOf(r, s, func(t *feed.Tick) { learn(s.first-1, t) }); err != nil {
+				return err
+			}
+			missing, all := j.changes(i, known)
+			for all || len(missing) > 0 {
+				item, err := r.Next()
+				if err == io.EOF {
+					return nil
+				} else if err != nil {
+					return err
+				}
+				if item.Kind != recording.KindPackets {
+					continue
+				}
+				definitions(item.Data, func(t *feed.Tick) {
+					learn(t.Seq, t)
+					if d, ok := missing[t.Instrument]; ok && *t.Definition() == d {
+						delete(missing, t.Instrument)
+					}
+				})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changes is what the file after segment i tells that is not known before it; all if it
+// cannot tell.
+func (j *Journal) changes(i int, known map[feed.InstrumentID]feed.Definition) (missing map[feed.InstrumentID]feed.Definition, all bool) {
+	if i+1 == len(j.segments) {
+		return nil, true
+	}
+	missing = map[feed.InstrumentID]feed.Definition{}
+	err := j.read(j.segments[i+1], func(r *recording.Reader) error {
+		return snapshotOf(r, j.segments[i+1], func(t *feed.Tick) {
+			if d := t.Definition(); d != nil && t.Kind == feed.KindDefinition && known[t.Instrument] != *d {
+				missing[t.Instrument] = *d
+			}
+		})
+	})
+	return missing, err != nil
+}
+
+// snapshotOf tells the ticks of the snapshot that segment s begins with, as far as it is
+// intact, and leaves r before the first packets.
+func snapshotOf(r *recording.Reader, s *segment, each func(*feed.Tick)) error {
+	for r.NextSeq() <= s.first {
+		item, err := r.Next()
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		switch item.Kind {
+		case recording.KindSnapshot:
+			if err := r.SnapshotTicks(item, each); err != nil {
+				return err
+			}
+		case recording.KindPackets:
+			r.Return(item)
+			return nil
+		}
+	}
+	return nil
+}
+
+// definitions tells the definition ticks among the packets of a run.
+func definitions(run []byte, each func(*feed.Tick)) {
+	var one [1]feed.Tick
+	for h, raw := range recording.Packets(run) {
+		body := raw[codec.PacketHeader:]
+		seq := h.First
+		for len(body) > 0 {
+			e, err := codec.EntryAt(body)
+			if err != nil || e.Size == 0 {
+				break
+			}
+			if e.Tick && e.Kind == feed.KindDefinition {
+				b := codec.PacketBody(&codec.Packet{First: seq, Count: 1, Base: h.Base}, body[:e.Size])
+				if n, err := b.Decode(one[:]); n == 1 && err == nil {
+					each(&one[0])
+				}
+			}
+			seq += e.Covers
+			body = body[e.Size:]
+		}
+	}
+}
