@@ -132,6 +132,16 @@ func TestReaderBeforeLogin(t *testing.T) {
 	assert.Len(t, r.buf, MaxHello)
 }
 
+// A head that begins at the last byte of what is allowed is refused, not waited for: there
+// would be no room for it.
+func TestReaderRefusesAHeadBeyondTheLimit(t *testing.T) {
+	raw := append([]byte{0x93, byte(TypeEnd), 0xda, 0x0f, 0xfa}, make([]byte, 4090)...) // 4095 bytes
+	r := NewReader(bytes.NewReader(append(raw, 0xdb, 0, 0, 0, 1, 'x')), 0)
+	r.SetLimit(MaxHello)
+	_, _, err := r.Next()
+	assert.ErrorIs(t, err, ErrMalformed)
+}
+
 func TestReaderBuffered(t *testing.T) {
 	end := encodeAny(t, TypeEnd, 43)
 	skipped := encodeAny(t, 64, "new")

@@ -40,7 +40,8 @@ def follow(sock):
                     if entry[0] >> 1 == 1:  # definition
                         symbols[entry[1]] = entry[3]
                     if m[0] == 5 and at >= position:
-                        print(at, entry[0] >> 1, symbols[entry[1]], *entry[3:], flush=True)
+                        values = (str(v).rstrip("\0") for v in entry[3:])
+                        print(at, entry[0] >> 1, symbols[entry[1]], *values, flush=True)
                         left -= 1
                         if left == 0:
                             sys.exit()
