@@ -381,7 +381,7 @@ func (m *Market) exhaust(id uint32, in *instrument, ask bool, r uint64) {
 // publish appends the quote of an instrument to the n ticks of the event so far, then what
 // changes in its book, and marks all but the last of them.
 func (m *Market) publish(out []feed.Tick, n int, id uint32, in *instrument, at int64) int {
-	out[n] = in.quote(feed.InstrumentID(id), at)
+	in.putQuote(&out[n], feed.InstrumentID(id), at)
 	n++
 	if m.config.Depth > 0 {
 		n = m.syncBook(out, n, id, in, at)
