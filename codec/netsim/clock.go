@@ -17,7 +17,7 @@ type clock struct {
 	asked  uint64
 	timer  *time.Timer
 	armed  time.Duration // when timer fires; never if it does not
-	firing bool          // fire is at work and arms the timer when it is done
+	firing bool          // fire is at work: it arms the timer when it is done, so that alarms ring one at a time
 }
 
 // An alarm calls ring once, unless it is set again.

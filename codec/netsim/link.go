@@ -214,12 +214,15 @@ func (d *Direction) setCut(n int, ends bool) {
 // cutLocked does what ResetAfter or EndAfter asked for if the reader is there.
 func (d *Direction) cutLocked() {
 	l := d.link
-	if !d.cutSet || d.read < d.cutAt || l.isCut || d.cutEnded || l.overLocked() {
+	if !d.cutSet || d.read < d.cutAt || l.isCut || l.overLocked() {
 		return
 	}
 	d.cutSet = false
 	if !d.cutEnds {
 		l.resetLocked(d.name, "cut", func(s *Stats) { s.Cuts++ })
+		return
+	}
+	if d.cutEnded {
 		return
 	}
 	d.cutEnded = true
@@ -458,10 +461,7 @@ func (d *Direction) finishLocked() {
 		return
 	}
 	d.fin = true
-	d.finAt = max(d.latestAt, d.link.net.clock.now())
-	if d.conditions.Latency > 0 || d.conditions.Jitter > 0 {
-		d.finAt = max(d.finAt, max(d.sentAt, d.link.net.clock.now())+d.delayLocked())
-	}
+	d.finAt = max(d.latestAt, max(d.sentAt, d.link.net.clock.now())+d.delayLocked())
 	d.readable.wake()
 }
 

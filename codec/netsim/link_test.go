@@ -127,6 +127,27 @@ func TestCutInsideAMessage(t *testing.T) {
 	}
 }
 
+// A cut of a connection that is over, or of a direction that has ended, is none.
+func TestCutsCountOnce(t *testing.T) {
+	network := netsim.New(1, netsim.Config{})
+	client, server := connect(t, network)
+	client.Link().Up.EndAfter(0)
+	client.Link().Up.EndAfter(0)
+	client.Close()
+	server.Close()
+	client.Link().Down.ResetAfter(0)
+	client.Link().Down.EndAfter(0)
+	client.Link().Reset()
+	assert.Equal(t, netsim.Stats{Connections: 1, Truncated: 1}, network.Stats())
+
+	network = netsim.New(1, netsim.Config{})
+	client, _ = connect(t, network)
+	client.Link().Up.EndAfter(0)
+	client.Link().Up.ResetAfter(0)
+	client.Link().Up.ResetAfter(0)
+	assert.Equal(t, netsim.Stats{Connections: 1, Truncated: 1, Cuts: 1}, network.Stats(), "an end is no reset")
+}
+
 // A black hole swallows bytes and the close; the writer notices nothing and the reader waits for ever.
 func TestBlackHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -163,6 +184,17 @@ func TestBlackHole(t *testing.T) {
 	})
 }
 
+// Who writes into a black hole does not learn from its writes that the peer has closed, only from reading the end.
+func TestBlackHoleHidesClose(t *testing.T) {
+	client, server := connect(t, netsim.New(1, netsim.Config{}))
+	client.Link().Down.BlackHole()
+	client.Close()
+	_, err := server.Write([]byte("x"))
+	assert.NoError(t, err)
+	_, err = server.Read(make([]byte, 1))
+	assert.Equal(t, io.EOF, err)
+}
+
 // A writer that waits for room goes on when the direction becomes a black hole.
 func TestBlackHoleFreesWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -182,7 +214,8 @@ func TestBlackHoleFreesWriter(t *testing.T) {
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
-		client, server := connect(t, network)
+		ln := listen(t, network, "pub:1")
+		client, server := connectTo(t, network, ln)
 		start := time.Now()
 		client.Link().Stall(time.Second)
 		client.Write([]byte("one"))
@@ -203,6 +236,25 @@ func TestStall(t *testing.T) {
 		assert.Equal(t, "two", string(got))
 		assert.Equal(t, 4*time.Second, time.Since(start))
 		assert.Equal(t, uint64(1), network.Stats().Stalls)
+
+		client, server = connectTo(t, network, ln)
+		client.Link().Up.Stall(time.Second)
+		server.SetReadDeadline(time.Now().Add(time.Second / 2))
+		_, err = server.Read(buf)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.Equal(t, uint64(1), network.Stats().Stalls, "there was nothing to keep")
+		time.Sleep(time.Second)
+		server.SetReadDeadline(time.Time{})
+		for i := range uint64(2) {
+			client.Link().Up.Stall(time.Second)
+			client.Write([]byte("x"))
+			server.SetReadDeadline(time.Now().Add(time.Second / 2))
+			_, err = server.Read(buf)
+			assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			server.SetReadDeadline(time.Time{})
+			server.Read(buf)
+			assert.Equal(t, 2+i, network.Stats().Stalls, "each stall counts, once")
+		}
 	})
 }
 
@@ -256,22 +308,30 @@ func TestBandwidth(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Bandwidth: 14600}})
 		client, server := connect(t, network)
 		start := time.Now()
-		client.Write(numbered(146_000))
+		client.Write(numbered(14_600)[:14_000])
+		for _, b := range numbered(14_600)[14_000:] {
+			client.Write([]byte{b})
+		}
+		client.Write(numbered(146_000)[14_600:])
 		assert.Zero(t, time.Since(start), "the buffer took it")
 		client.Close()
 		buf := make([]byte, 1<<20)
 		var got []byte
-		for i := range 100 {
+		_, err := server.Write([]byte("x"))
+		assert.NoError(t, err, "the close is far behind")
+		for len(got) < 146_000 {
 			n, err := server.Read(buf)
 			require.NoError(t, err)
-			require.Equal(t, 1460, n)
-			require.InDelta(t, float64(i+1)*0.1, time.Since(start).Seconds(), 1e-6)
+			require.LessOrEqual(t, n, 1460)
 			got = append(got, buf[:n]...)
+			require.InDelta(t, float64(len(got))/14600, time.Since(start).Seconds(), 1e-5)
 		}
 		assert.Equal(t, numbered(146_000), got)
-		_, err := server.Read(buf)
+		_, err = server.Read(buf)
 		assert.Equal(t, io.EOF, err)
-		assert.Equal(t, uint64(1), network.Stats().Slowed)
+		_, err = server.Write([]byte("x"))
+		assert.ErrorIs(t, err, syscall.EPIPE)
+		assert.Equal(t, uint64(602), network.Stats().Slowed)
 	})
 }
 
