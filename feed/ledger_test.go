@@ -139,7 +139,7 @@ func accountOf(t *testing.T, l *feed.Ledger, session feed.SessionID) (classes [u
 // until something better comes; an array of outcomes does the same. Each call says how many
 // numbers came again, and the totals count every number once.
 func TestLedgerAgreesWithAnArray(t *testing.T) {
-	eachSeed(t, 300, func(t *testing.T, rng *rand.Rand) {
+	eachSeed(t, 200, func(t *testing.T, rng *rand.Rand) {
 		var l feed.Ledger
 		want := map[feed.SessionID]*[universe]int{}
 		for _, s := range []feed.SessionID{sessionA, sessionB} {
