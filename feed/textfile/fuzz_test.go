@@ -94,6 +94,23 @@ func fuzz(t *testing.T, data []byte, format string) {
 	}
 }
 
+// A line without an end takes no more memory than MaxLine, doubled by growing.
+func TestEndlessLine(t *testing.T) {
+	l := lines{in: newInput([]string{"-"}, io.LimitReader(endless{}, 16*MaxLine), 4096)}
+	defer l.in.close()
+	_, err := l.next(context.Background(), true)
+	if err != errLong {
+		t.Fatalf("got %v, want %v", err, errLong)
+	}
+	if cap(l.tail) > 2*MaxLine {
+		t.Fatalf("%d bytes are kept, want at most %d", cap(l.tail), 2*MaxLine)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
 func check(t *testing.T, tick *feed.Tick) {
 	switch tick.Kind {
 	case feed.KindQuote:

@@ -189,6 +189,7 @@ func TestCSVDialects(t *testing.T) {
 		"other names":                    strings.Replace(plain, "time,symbol,ex,cond,price,size", "Time Stamp,ticker,exchange,sale_condition,last.price,Volume", 1),
 		"further columns":                strings.ReplaceAll(strings.Replace(plain, "size\n", "size,open interest\n", 1), "187.25,100", "187.25,100,x") + ",",
 		"header repeated":                plain[:31] + plain,
+		"lesser name after a better one": strings.NewReplacer("time,", "ts_event,ts_recv,", "00,AAPL", "00,9,AAPL", "01,AAPL", "01,9,AAPL").Replace(plain),
 		"better name after a lesser one": strings.NewReplacer("time,", "ts_recv,ts_event,", "17724", "9,17724").Replace(plain),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -201,6 +202,13 @@ func TestCSVDialects(t *testing.T) {
 			assert.EqualValues(t, 2, stats.Rows)
 		})
 	}
+}
+
+// A quoted cell may hold delimiters, and quotes written twice.
+func TestQuotedCells(t *testing.T) {
+	got, _, err := read(t, "time,symbol,conditions,\"pri\"\"ce\",price\n1772461800,\"A,\"\"B\"\"\",\"\"\"\",,1\n", textfile.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, `0 trade A,"B" 1 x 0 id 0 "\""`, got[1])
 }
 
 // JSON may be written in any way JSON allows; unknown fields are ignored.
