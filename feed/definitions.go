@@ -41,8 +41,8 @@ func (h *Definitions) AsOf(seq uint64) iter.Seq2[InstrumentID, *Definition] {
 	}
 }
 
-// Prune forgets what no AsOf(seq) with seq ≥ before needs: of each instrument, all but the
-// last of the definitions before that number.
+// Prune forgets what AsOf of seq and of greater numbers does not need: of each instrument,
+// all but the last of the definitions before seq.
 func (h *Definitions) Prune(seq uint64) {
 	for id, ds := range h.byID {
 		if i := before(ds, seq) - 1; i > 0 {

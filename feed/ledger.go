@@ -10,8 +10,8 @@ import (
 
 // A Ledger accounts for every sequence number of a subscription, session by session. Each
 // number is delivered, not asked for, withheld by the subscription's own slow-consumer
-// policy, lost, or disowned (delivered or not, it belongs to nobody since a later session
-// forked off before it). The zero Ledger is empty and ready to use.
+// policy, lost, or disowned (it belongs to nobody any more, because a later session forked
+// off before it). The zero Ledger is empty and ready to use.
 //
 // A number that is accounted for again keeps the better outcome: delivered, then withheld,
 // not asked, lost, disowned. A number in a filtered span yields to delivered only.
@@ -25,7 +25,7 @@ type Ledger struct {
 type Account struct {
 	Session   SessionID `json:"session"`
 	Delivered RangeSet  `json:"delivered,omitzero"`
-	// Filtered holds what a filtered line covered, sorted; spans neither overlap nor touch.
+	// Filtered is what a filtered line covered, sorted; spans neither overlap nor touch.
 	Filtered []Span   `json:"filtered,omitempty"`
 	Withheld RangeSet `json:"withheld,omitzero"`
 	NotAsked RangeSet `json:"not_asked,omitzero"`

@@ -522,8 +522,9 @@ func TestStateReplace(t *testing.T) {
 		s := stateOf(t, g.ticks(rng.IntN(600))...)
 		s.Clone()
 		g2 := &script{rng: rng, instruments: 40, stride: g.stride}
-		from := stateOf(t, g2.ticks(rng.IntN(600))...)
-		was, source := s.Clone(), from.Clone()
+		ticks := g2.ticks(rng.IntN(600))
+		from, source := stateOf(t, ticks...), stateOf(t, ticks...)
+		was := s.Clone()
 		scope := func(id feed.InstrumentID, _ *feed.Definition) bool { return int(id)/g.stride%3 == 0 }
 		if rng.IntN(4) == 0 {
 			scope = nil
@@ -557,7 +558,7 @@ func TestStateReplace(t *testing.T) {
 		}
 		touch(from)
 		require.Empty(t, s.Diff(want))
-		from = source.Clone()
+		from = stateOf(t, ticks...)
 		s.Replace(scope, from)
 		touch(s)
 		require.Empty(t, from.Diff(source))
