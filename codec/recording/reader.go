@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ type Reader struct {
 
 	pos    int64 // of what comes next
 	header *codec.FileHeader
+	raw    []byte // the wire form of header
 	seed   uint32
 	next   uint64       // number that comes next
 	last   int64        // publish time of the packet read last
@@ -61,7 +63,7 @@ func (r *Reader) rewind() error {
 	if err != nil {
 		return err
 	}
-	h, _ := header(p)
+	h, n := r.headerOf(p)
 	if h == nil {
 		found, err := r.search(0, nil)
 		if err != nil {
@@ -72,7 +74,7 @@ func (r *Reader) rewind() error {
 		}
 		r.lost = true // what comes before it will be told as damage
 	}
-	r.enter(h)
+	r.enter(h, p[:n])
 	if r.lost {
 		r.next = 1
 	}
@@ -86,7 +88,9 @@ func checkVersion(h *codec.FileHeader) error {
 	return nil
 }
 
-func (r *Reader) enter(h *codec.FileHeader) {
+// enter puts h in force, of which raw is the wire form, or nil.
+func (r *Reader) enter(h *codec.FileHeader, raw []byte) {
+	r.raw = append(r.raw[:0], raw...)
 	r.header, r.seed, r.next, r.begun = h, h.Seed, h.Next, false
 }
 
@@ -174,14 +178,14 @@ func (r *Reader) Next() (Item, error) {
 			r.next, r.orphan = to, false
 			return item, nil
 		}
-		if h, n := header(p); h != nil && checkVersion(h) == nil {
-			if !r.sameLine(h) {
+		if h, n := r.headerOf(p); h != nil && checkVersion(h) == nil {
+			if !r.sameLine(h) && !(r.continuedBy(h) && h.Next > r.next) {
 				r.pos += int64(n)
-				r.enter(h)
+				r.enter(h, p[:n])
 				r.begun, r.orphan = true, true
 				return Item{Kind: KindHeader, Offset: r.pos - int64(n), Size: int64(n), Header: h}, nil
 			}
-			if h.Next == r.next {
+			if r.sameLine(h) && h.Next == r.next {
 				r.orphan = r.orphan || r.pos == 0
 				r.pos += int64(n)
 				continue
@@ -220,6 +224,12 @@ func (r *Reader) sameLine(h *codec.FileHeader) bool {
 	return h.Seed == r.seed && h.Lineage.Current() == r.header.Lineage.Current()
 }
 
+// continuedBy reports whether the session in force, or a child of it, is that of h.
+func (r *Reader) continuedBy(h *codec.FileHeader) bool {
+	_, ok := h.Lineage.Until(r.header.Lineage.Current().ID)
+	return ok
+}
+
 // snapshot reads the snapshot at pos, where p is what stands there, as far as it is intact.
 func (r *Reader) snapshot(p []byte) (item Item, ok bool, err error) {
 	item = Item{Kind: KindSnapshot, Offset: r.pos, Range: feed.Range{From: r.next, To: r.next}}
@@ -253,42 +263,26 @@ func (r *Reader) snapshot(p []byte) (item Item, ok bool, err error) {
 
 // snapshotBegin is the size of the snapshot begin at p; 0 if there is none as of seq.
 func snapshotBegin(p []byte, seq uint64) int {
-	if len(p) < 2 || p[1] != byte(codec.TypeSnapshotBegin) {
-		return 0
-	}
-	n, err := codec.MessageSize(p)
-	if err != nil || n == 0 {
-		return 0
-	}
-	m, err := codec.Decode(p[:n])
-	if err != nil {
-		return 0
-	}
-	begin := m.(*codec.SnapshotBegin)
-	if begin.Seq != seq || begin.Scope != codec.ScopeAll || !begin.Filter.All() {
-		return 0
-	}
-	return n
+	return exactly(p, &codec.SnapshotBegin{Seq: seq, Scope: codec.ScopeAll})
 }
 
 // snapshotEnd is the size of the snapshot end at p; 0 if there is none as of seq with so many
 // parts.
 func snapshotEnd(p []byte, seq, parts uint64) int {
-	if len(p) < 2 || p[1] != byte(codec.TypeSnapshotEnd) {
+	return exactly(p, &codec.SnapshotEnd{Seq: seq, Parts: parts})
+}
+
+// exactly is the size of message m if p begins with it, byte for byte; else 0. What has no
+// checksum is only good where it says nothing new.
+func exactly(p []byte, m codec.Message) int {
+	if len(p) < 2 || p[1] != byte(m.Type()) {
 		return 0
 	}
-	n, err := codec.MessageSize(p)
-	if err != nil || n == 0 {
+	want, err := codec.Append(nil, m)
+	if err != nil || !bytes.HasPrefix(p, want) {
 		return 0
 	}
-	m, err := codec.Decode(p[:n])
-	if err != nil {
-		return 0
-	}
-	if end := m.(*codec.SnapshotEnd); end.Seq != seq || end.Parts != parts {
-		return 0
-	}
-	return n
+	return len(want)
 }
 
 // partSize is the size of the snapshot part at p; 0 if there is none as of seq.
@@ -447,22 +441,17 @@ func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bo
 		}
 		return found, in != nil && r.orphan && partSize(p, r.next, r.seed) > 0
 	case codec.TypeFile:
-		found.header, _ = header(p)
+		found.header, _ = r.headerOf(p)
 		if found.header == nil || in == nil {
 			return found, found.header != nil
 		}
 		if checkVersion(found.header) != nil {
 			return place{}, false
 		}
-		if r.sameLine(found.header) {
-			found.next = found.header.Next
-			return found, found.next >= r.next
-		}
-		_, isChild := found.header.Lineage.Until(in.Lineage.Current().ID)
-		if isChild {
+		if r.continuedBy(found.header) {
 			found.next = found.header.Next
 		}
-		return found, true
+		return found, !r.sameLine(found.header) || found.next >= r.next
 	case codec.TypeIndex:
 		if in == nil || sealedSize(p, codec.TypeIndex) == 0 {
 			return place{}, false
@@ -477,12 +466,15 @@ func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bo
 	return place{}, false
 }
 
-// header is the file header that p begins with, and its size; nil if there is none whose
+// headerOf is the file header that p begins with, and its size; nil if there is none whose
 // checksum holds.
-func header(p []byte) (*codec.FileHeader, int) {
+func (r *Reader) headerOf(p []byte) (*codec.FileHeader, int) {
 	n := sealedSize(p, codec.TypeFile)
 	if n == 0 {
 		return nil, 0
+	}
+	if bytes.Equal(p[:n], r.raw) {
+		return r.header, n
 	}
 	m, err := codec.Decode(p[:n])
 	if err != nil {
@@ -532,8 +524,8 @@ func (r *Reader) window(pos int64, want int) ([]byte, error) {
 	if pos >= r.at && pos+int64(want) <= r.at+int64(r.n) {
 		return r.buf[pos-r.at : r.n], nil
 	}
-	if len(r.buf) < want || len(r.buf) < bufferSize {
-		r.buf = make([]byte, max(want, int(min(bufferSize, r.size))))
+	if need := int(min(bufferSize, r.size-pos)); len(r.buf) < need {
+		r.buf = make([]byte, min(bufferSize, max(need, 2*len(r.buf))))
 		r.n = 0
 	}
 	n := int(min(int64(len(r.buf)), r.size-pos))

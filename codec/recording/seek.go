@@ -87,7 +87,7 @@ func (r *Reader) enterMark(m codec.Mark) (bool, error) {
 	if h == nil || checkVersion(h) != nil || h.Next != m.Seq {
 		return false, nil
 	}
-	r.enter(h)
+	r.enter(h, nil)
 	r.pos, r.begun, r.closed, r.lost, r.orphan = int64(m.Offset), true, false, false, false
 	r.last = minTime
 	return true, nil
@@ -99,12 +99,12 @@ func (r *Reader) headerAt(pos int64) (*codec.FileHeader, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	h, n := header(p)
+	h, n := r.headerOf(p)
 	if h == nil && len(p) > 1 && p[1] == byte(codec.TypeFile) {
 		if p, err = r.window(pos, codec.MaxMessage); err != nil {
 			return nil, 0, err
 		}
-		h, n = header(p)
+		h, n = r.headerOf(p)
 	}
 	return h, n, nil
 }

@@ -263,8 +263,15 @@ func appendSealed(dst []byte, m codec.Message) ([]byte, error) {
 		return dst, fmt.Errorf("%v: %d bytes, at most %d", m.Type(), size, codec.Bound(m.Type()))
 	}
 	out[at]++ // one element more; there are few enough
-	sum := crc32.Checksum(out[at:], castagnoli)
-	return binary.BigEndian.AppendUint32(append(out, 0xce), sum), nil
+	out = append(out, 0xce, 0, 0, 0, 0)
+	seal(out[at:])
+	return out, nil
+}
+
+// seal fills in the checksum that message m ends with.
+func seal(m []byte) {
+	body := len(m) - sealSize
+	binary.BigEndian.PutUint32(m[body+1:], crc32.Checksum(m[:body], castagnoli))
 }
 
 // sealedSize is the size of the sealed message of type t that p begins with; 0 if there is
