@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
@@ -33,7 +34,13 @@ type Reader struct {
 	lost   bool         // next is not known: the header that says it is damaged
 	orphan bool         // snapshot parts may stand at pos without their begin
 	closed bool         // a trailer was read
-	marks  []codec.Mark // nil until they are needed
+	marks  []codec.Mark // the index; nil until it is needed
+
+	// What becomes the index if all of the file is read.
+	passed []codec.Mark
+	mark   codec.Mark // a header that was passed; its time is that of the next packet
+	marked bool
+	whole  bool // nothing was left out since the beginning
 }
 
 // bufferSize is that of a Reader; no less than the greatest message.
@@ -59,11 +66,11 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 // rewind goes to the beginning.
 func (r *Reader) rewind() error {
 	r.pos, r.last, r.lost, r.orphan, r.closed = 0, minTime, false, false, false
-	p, err := r.window(0, codec.MaxMessage)
+	r.passed, r.marked, r.whole = nil, false, r.marks == nil
+	h, raw, err := r.headerAt(0)
 	if err != nil {
 		return err
 	}
-	h, n := r.headerOf(p)
 	if h == nil {
 		found, err := r.search(0, nil)
 		if err != nil {
@@ -74,7 +81,7 @@ func (r *Reader) rewind() error {
 		}
 		r.lost = true // what comes before it will be told as damage
 	}
-	r.enter(h, p[:n])
+	r.enter(h, raw)
 	if r.lost {
 		r.next = 1
 	}
@@ -167,19 +174,21 @@ func (r *Reader) Next() (Item, error) {
 			return Item{}, err
 		}
 		if len(p) == 0 {
-			return Item{}, io.EOF
+			return Item{}, r.end()
 		}
 		if run, to := r.run(p); run > 0 {
 			item := Item{
 				Kind: KindPackets, Offset: r.pos, Size: int64(run),
 				Range: feed.Range{From: r.next, To: to}, Data: p[:run:run],
 			}
+			r.passPacket(codec.PacketAt(p))
 			r.pos += int64(run)
 			r.next, r.orphan = to, false
 			return item, nil
 		}
 		if h, n := r.headerOf(p); h != nil && checkVersion(h) == nil {
 			if !r.sameLine(h) && !(r.continuedBy(h) && h.Next > r.next) {
+				r.passHeader(h)
 				r.pos += int64(n)
 				r.enter(h, p[:n])
 				r.begun, r.orphan = true, true
@@ -187,6 +196,7 @@ func (r *Reader) Next() (Item, error) {
 			}
 			if r.sameLine(h) && h.Next == r.next {
 				r.orphan = r.orphan || r.pos == 0
+				r.passHeader(h)
 				r.pos += int64(n)
 				continue
 			}
@@ -199,6 +209,36 @@ func (r *Reader) Next() (Item, error) {
 		}
 		return r.damage()
 	}
+}
+
+// passHeader notes that header h stands at pos, where reading goes on.
+func (r *Reader) passHeader(h *codec.FileHeader) {
+	if r.whole && !r.marked {
+		r.mark, r.marked = codec.Mark{Seq: h.Next, Offset: uint64(r.pos)}, true
+	}
+}
+
+// passPacket notes the first packet after a header.
+func (r *Reader) passPacket(h codec.Packet) {
+	if !r.marked {
+		return
+	}
+	r.marked = false
+	if i := len(r.passed); i == 0 || r.mark.Offset >= r.passed[i-1].Offset+MarkInterval {
+		r.mark.Time = h.PublishTime
+		r.passed = append(r.passed, r.mark)
+	}
+}
+
+// end notes that the end of the file was reached, and returns io.EOF.
+func (r *Reader) end() error {
+	if r.whole && r.marks == nil {
+		r.marks = slices.Clip(r.passed)
+		if r.marks == nil {
+			r.marks = []codec.Mark{}
+		}
+	}
+	return io.EOF
 }
 
 // run is the size of the packets that p begins with and that join, and the number after them.
@@ -384,7 +424,7 @@ func (r *Reader) finish(t *codec.Trailer) (Item, error) {
 	if !sound {
 		return item, nil
 	}
-	return Item{}, io.EOF
+	return Item{}, r.end()
 }
 
 // A place is where reading can go on.
@@ -524,16 +564,15 @@ func (r *Reader) window(pos int64, want int) ([]byte, error) {
 	if pos >= r.at && pos+int64(want) <= r.at+int64(r.n) {
 		return r.buf[pos-r.at : r.n], nil
 	}
-	if need := int(min(bufferSize, r.size-pos)); len(r.buf) < need {
-		r.buf = make([]byte, min(bufferSize, max(need, 2*len(r.buf))))
-		r.n = 0
-	}
-	n := int(min(int64(len(r.buf)), r.size-pos))
-	return r.read(pos, n, want)
+	return r.read(pos, bufferSize, want)
 }
 
-// read fills the buffer with n bytes at pos, of which want must be there.
-func (r *Reader) read(pos int64, n, want int) ([]byte, error) {
+// read fills the buffer with most bytes at pos, or all that there are; want must be there.
+func (r *Reader) read(pos int64, most, want int) ([]byte, error) {
+	n := int(max(0, min(int64(most), r.size-pos)))
+	if len(r.buf) < n {
+		r.buf = make([]byte, min(bufferSize, max(n, 2*len(r.buf))))
+	}
 	r.at, r.n = pos, 0
 	got, err := r.r.ReadAt(r.buf[:n], pos)
 	r.n = got

@@ -57,22 +57,22 @@ func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bo
 	for i < len(marks) && before(marks[i]) {
 		i++
 	}
+	entered := false
 	if i > 0 {
-		ok, err := r.enterMark(marks[i-1])
-		if err != nil {
+		if entered, err = r.enterMark(marks[i-1]); err != nil {
 			return err
 		}
-		if !ok { // the index is wrong: do without
-			if err := r.makeIndex(); err != nil {
-				return err
-			}
-			return r.seek(before, wanted)
+	}
+	if !entered { // before the first mark; or the index is wrong, and of no use any more
+		if i > 0 {
+			r.marks = nil
 		}
-	} else if err := r.rewind(); err != nil {
-		return err
+		if err := r.rewind(); err != nil {
+			return err
+		}
 	}
 	r.begun = true
-	return r.walk(wanted, nil)
+	return r.walk(wanted)
 }
 
 // enterMark goes to mark m, if there is a header that says what m says.
@@ -80,57 +80,55 @@ func (r *Reader) enterMark(m codec.Mark) (bool, error) {
 	if m.Offset == 0 {
 		return true, r.rewind()
 	}
-	h, _, err := r.headerAt(int64(m.Offset))
+	h, raw, err := r.headerAt(int64(m.Offset))
 	if err != nil {
 		return false, err
 	}
 	if h == nil || checkVersion(h) != nil || h.Next != m.Seq {
 		return false, nil
 	}
-	r.enter(h, nil)
+	r.enter(h, raw)
+	r.whole, r.marked = false, false
 	r.pos, r.begun, r.closed, r.lost, r.orphan = int64(m.Offset), true, false, false, false
 	r.last = minTime
 	return true, nil
 }
 
-// headerAt is the header at pos, and its size; nil if there is none.
-func (r *Reader) headerAt(pos int64) (*codec.FileHeader, int, error) {
+// headerAt is the header at pos, and its wire form; nil if there is none.
+func (r *Reader) headerAt(pos int64) (*codec.FileHeader, []byte, error) {
 	p, err := r.peek(pos, codec.PacketHeader)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	h, n := r.headerOf(p)
 	if h == nil && len(p) > 1 && p[1] == byte(codec.TypeFile) {
 		if p, err = r.window(pos, codec.MaxMessage); err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		h, n = r.headerOf(p)
 	}
-	return h, n, nil
+	return h, p[:n], nil
 }
 
 // walk passes from packet to packet by their headers alone, to the first that is wanted.
-// Where they do not join it reads in full, as Next does. It tells the marks that it passes to
-// each, if that is not nil.
-func (r *Reader) walk(wanted func(codec.Packet) bool, each func(codec.Mark)) error {
-	var mark codec.Mark // of which the next packet gives the time, if marked
-	marked := false
+// Where they do not join it reads in full, as Next does.
+func (r *Reader) walk(wanted func(codec.Packet) bool) error {
 	for {
 		p, err := r.peek(r.pos, codec.PacketHeader)
-		if err != nil || len(p) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(p) == 0 {
+			r.end()
+			return nil
 		}
 		if n := codec.PacketSize(p); n > 0 && r.pos+int64(n) <= r.size {
 			h := codec.PacketAt(p)
 			if h.First == r.next && h.Count > 0 && h.Count <= codec.MaxSpan && h.First+h.Count <= codec.MaxSeq {
-				if marked && each != nil {
-					mark.Time = h.PublishTime
-					each(mark)
-				}
-				marked = false
 				if wanted(h) {
 					return nil
 				}
+				r.passPacket(h)
 				r.pos += int64(n)
 				r.next += h.Count
 				r.last = h.PublishTime
@@ -138,15 +136,14 @@ func (r *Reader) walk(wanted func(codec.Packet) bool, each func(codec.Mark)) err
 			}
 		}
 		if len(p) > 1 && p[1] == byte(codec.TypeFile) {
-			h, n, err := r.headerAt(r.pos)
+			h, raw, err := r.headerAt(r.pos)
 			if err != nil {
 				return err
 			}
 			if h != nil && r.sameLine(h) && h.Next == r.next {
-				if !marked {
-					mark, marked = codec.Mark{Seq: h.Next, Offset: uint64(r.pos)}, true
-				}
-				r.pos += int64(n)
+				r.orphan = r.orphan || r.pos == 0
+				r.passHeader(h)
+				r.pos += int64(len(raw))
 				continue
 			}
 		}
@@ -213,14 +210,7 @@ func (r *Reader) makeIndex() error {
 		return err
 	}
 	r.begun = true
-	marks := []codec.Mark{}
-	err := r.walk(func(codec.Packet) bool { return false }, func(m codec.Mark) {
-		if i := len(marks); i == 0 || m.Offset >= marks[i-1].Offset+MarkInterval {
-			marks = append(marks, m)
-		}
-	})
-	r.marks = marks
-	return err
+	return r.walk(func(codec.Packet) bool { return false })
 }
 
 // peekSize is how much is read to see the header of a packet, in the hope that it shows more
@@ -235,5 +225,5 @@ func (r *Reader) peek(pos int64, want int) ([]byte, error) {
 	if pos >= r.at && pos+int64(want) <= r.at+int64(r.n) {
 		return r.buf[pos-r.at : r.n], nil
 	}
-	return r.read(pos, int(min(peekSize, int64(len(r.buf)), r.size-pos)), want)
+	return r.read(pos, peekSize, want)
 }

@@ -139,8 +139,8 @@ func (c *Cursor) enter() (Chunk, error) {
 			s = j.segments[i]
 		}
 		to := next
-		if i+1 < len(j.segments) {
-			to = j.segments[i+1].first
+		if i >= 0 && s.to > 0 {
+			to = s.to
 		}
 		j.mu.Unlock()
 		switch {
@@ -164,6 +164,7 @@ func (c *Cursor) enter() (Chunk, error) {
 			f.Close()
 			return Chunk{}, fmt.Errorf("journal file %s: %w", s.name, err)
 		}
+		j.keepMarks(s, r)
 		c.s, c.r, c.f = s, r, f
 		return Chunk{}, nil
 	}
@@ -178,17 +179,10 @@ func (c *Cursor) bounds() (to uint64, size int64, last bool, err error) {
 	if j.closed {
 		return 0, 0, false, ErrClosed
 	}
-	size = c.s.size
-	n := len(j.segments)
-	if n > 0 && j.segments[n-1] == c.s {
-		return j.next, size, true, nil
+	if c.s.to > 0 {
+		return c.s.to, c.s.size, false, nil
 	}
-	for _, s := range j.segments {
-		if s.first > c.s.first {
-			return s.first, size, false, nil
-		}
-	}
-	return j.next, size, false, nil
+	return j.next, c.s.size, true, nil
 }
 
 func (c *Cursor) leave() {

@@ -17,7 +17,9 @@ type fold struct {
 	whole   bool   // the state began with a whole snapshot
 	next    uint64 // every number before it is folded or missing
 	packets int    // runs folded
-	event   int64  // greatest event time seen
+	// defined, if it is not nil, is told each definition tick.
+	defined func(*feed.Tick)
+	event   int64 // greatest event time seen
 	batch   [256]feed.Tick
 	until   uint64 // numbers from it on are not folded, if it is not 0
 }
@@ -57,6 +59,9 @@ func (x *fold) packet(h *codec.Packet, raw []byte) {
 				return
 			}
 			x.event = max(x.event, t.EventTime)
+			if t.Kind == feed.KindDefinition && x.defined != nil {
+				x.defined(t)
+			}
 			_ = x.state.Apply(t)
 		}
 		if n == 0 || err != nil {
@@ -88,19 +93,17 @@ func (j *Journal) open(s *segment) (*recording.Reader, ReadFile, error) {
 		f.Close()
 		return nil, nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	if marks == nil {
-		if marks, err = r.Marks(); err != nil {
-			f.Close()
-			return nil, nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		j.mu.Lock()
-		if s.marks == nil {
-			s.marks = marks
-		}
-		j.mu.Unlock()
-	}
 	r.SetMarks(marks)
 	return r, f, nil
+}
+
+// keepMarks remembers the index that r had to make, so that it is made once.
+func (j *Journal) keepMarks(s *segment, r *recording.Reader) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.marks == nil {
+		s.marks, _ = r.Marks()
+	}
 }
 
 // measure finds out where segment s ends, and when.
@@ -109,6 +112,7 @@ func (j *Journal) measure(s *segment) error {
 		if err := r.SeekSeq(math.MaxUint64); err != nil {
 			return err
 		}
+		j.keepMarks(s, r)
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		if s.next == 0 {
@@ -245,6 +249,7 @@ func (j *Journal) seqAt(s *segment, time int64) uint64 {
 		if err := r.SeekTime(time); err != nil {
 			return err
 		}
+		j.keepMarks(s, r)
 		for {
 			item, err := r.Next()
 			if err == io.EOF {

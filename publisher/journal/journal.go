@@ -54,6 +54,7 @@ type segment struct {
 	lineage feed.Lineage
 	mode    codec.Mode
 
+	to    uint64       // first of the next file: numbers from it on are not this one's; 0 if it is the last
 	size  int64        // bytes that may be read
 	next  uint64       // number after those that it holds; 0 if not known
 	last  int64        // publish time of its last packet; meaningless while next is 0
@@ -355,6 +356,9 @@ func (j *Journal) create(state *feed.State, durably bool) error {
 	seg.size = w.Size()
 	j.sealed = false
 	j.mu.Lock()
+	if i := len(j.segments) - 1; i >= 0 {
+		j.segments[i].to = seg.first
+	}
 	j.segments = append(j.segments, seg)
 	j.w, j.next, j.synced, j.failed = w, h.Next, h.Next, nil
 	j.mu.Unlock()

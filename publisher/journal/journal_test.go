@@ -1,119 +1,561 @@
-package journal
+package journal_test
 
 import (
-	"io"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+	"tickfeed/publisher/journal/memfs"
 )
 
-// A feeder makes packets that join, and folds what it made.
-type feeder struct {
-	lineage feed.Lineage
-	next    uint64
-	time    int64
-	state   *feed.State
-	states  map[uint64]*feed.State // as of each packet's end
-	times   map[uint64]int64       // by first number
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What was appended is read, over files and sessions, and a restart continues after it, with
+// the state and the definitions as they were.
+func TestAppendRestartRead(t *testing.T) {
+	cfg := journal.Config{Dir: filepath.Join(t.TempDir(), "a", "b"), SegmentSize: 8 << 10}
+	w := newWorld()
+	definitions := &feed.Definitions{}
+	for range 4 {
+		j := w.start(t, cfg)
+		rec := j.Recovered()
+		require.Empty(t, rec.Damage)
+		require.Equal(t, "", rec.State.Diff(w.state))
+		for range 60 {
+			w.append(t, j, 1+int(w.next%30))
+		}
+		for seq := uint64(1); seq < j.Next(); seq += 13 {
+			got, err := w.audit(j, seq)
+			require.NoError(t, err, "from %d", seq)
+			require.True(t, got.gone.Empty())
+		}
+		require.Equal(t, w.next, j.Next())
+		require.NoError(t, j.Close())
+		require.NoError(t, j.Close())
+	}
+	for seq := uint64(1); seq < w.next; seq++ {
+		if seq <= instruments || seq%97 == 0 {
+			id := feed.InstrumentID((seq - 1) % instruments)
+			definitions.Define(seq, id, &feed.Definition{Symbol: fmt.Sprintf("S%d", id), Lot: int64(seq)})
+		}
+	}
+	j, err := journal.Open(cfg)
+	require.NoError(t, err)
+	defer j.Close()
+	for seq := uint64(1); seq <= w.next; seq++ {
+		want := map[feed.InstrumentID]feed.Definition{}
+		for id, d := range definitions.AsOf(seq) {
+			want[id] = *d
+		}
+		got := map[feed.InstrumentID]feed.Definition{}
+		for id, d := range j.Recovered().Definitions.AsOf(seq) {
+			got[id] = *d
+		}
+		require.Equal(t, want, got, "as of %d", seq)
+	}
+	assert.Equal(t, w.time-10, j.Recovered().LastTime)
+	assert.Equal(t, w.time-10, j.Recovered().LastEvent)
 }
 
-func newFeeder(id feed.SessionID) *feeder {
-	return &feeder{
-		lineage: feed.Lineage{{ID: id, First: 1}}, next: 1, time: 1000, state: feed.NewState(),
-		states: map[uint64]*feed.State{1: feed.NewState()}, times: map[uint64]int64{},
+// A second publisher on one journal is refused by name, and takes over when the first is gone
+// (RELIABILITY 22).
+func TestSecondPublisherIsRefused(t *testing.T) {
+	cfg := journal.Config{Dir: t.TempDir()}
+	first, err := journal.Open(cfg)
+	require.NoError(t, err)
+	_, err = journal.Open(cfg)
+	require.ErrorIs(t, err, journal.ErrLocked)
+	require.EqualError(t, err, "journal "+cfg.Dir+" is in use by another publisher")
+	require.NoError(t, first.Close())
+	second, err := journal.Open(cfg)
+	require.NoError(t, err)
+	require.NoError(t, second.Close())
+}
+
+// Configurations out of bounds are refused by the field's name.
+func TestConfig(t *testing.T) {
+	for field, cfg := range map[string]journal.Config{
+		"Dir": {}, "SegmentSize": {Dir: "x", SegmentSize: 1}, "RetainBytes": {Dir: "x", RetainBytes: -1},
+		"RetainAge": {Dir: "x", RetainAge: -1}, "Sync": {Dir: "x", Sync: 9},
+	} {
+		_, err := journal.Open(cfg)
+		assert.ErrorContains(t, err, field)
 	}
 }
 
-// child continues after a restart.
-func (g *feeder) child(id feed.SessionID, next uint64) {
-	g.lineage = g.lineage.Child(id, next)
-	g.next = next
-	g.state = g.states[next].Clone()
+// A journal that cannot be made is an error that names it.
+func TestNotWritable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err := journal.Open(journal.Config{Dir: filepath.Join(file, "journal")})
+	require.ErrorContains(t, err, file)
 }
 
-// packet is the next packet of n ticks. The first of all ticks are definitions.
-func (g *feeder) packet(n int) []byte {
-	var body []byte
-	h := codec.Packet{First: g.next, Count: uint64(n), PublishTime: g.time, Base: g.time}
-	g.times[h.First] = g.time
-	for range n {
-		var t feed.Tick
-		switch {
-		case g.next <= 4:
-			t = feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(g.next - 1), Extra: &feed.Extra{
-				Definition: &feed.Definition{Symbol: string(rune('A' + g.next - 1)), PriceExponent: -2},
-			}}
-		case g.next%5 == 0:
-			t = feed.Trade{Price: int64(100 + g.next), Size: int64(g.next), ID: g.next}.Tick(feed.InstrumentID(g.next%4), g.time)
-		default:
-			t = feed.Quote{Bid: int64(g.next), Ask: int64(g.next + 1), BidSize: 1, AskSize: 2}.Tick(feed.InstrumentID(g.next%4), g.time)
-		}
-		t.Seq = g.next
-		if err := g.state.Apply(&t); err != nil {
-			panic(err)
-		}
-		body = codec.AppendTick(body, &t, h.Base)
-		g.next++
+// The state as of any number is what folding every tick before it gives; the first packet at
+// a time is that of a plain search.
+func TestStateAtSeqAt(t *testing.T) {
+	w := newWorld()
+	cfg := journal.Config{Dir: "j", FS: &memfs.FS{}, SegmentSize: 4 << 10}
+	type packet struct {
+		first uint64
+		time  int64
 	}
-	g.states[g.next] = g.state.Clone()
-	g.time += 10
-	return codec.AppendPacket(nil, &h, body, codec.LineSeed(g.lineage.Current().ID, nil))
+	var packets []packet
+	check := func(j *journal.Journal) {
+		for seq := uint64(1); seq <= w.next; seq += 1 + seq%3 {
+			want := feed.NewState()
+			for first := uint64(1); first < seq; {
+				owner, _, _ := w.lineage.Owner(first)
+				raw := w.made[place{owner.ID, first}]
+				h := codec.PacketAt(raw)
+				b := codec.PacketBody(&h, raw[codec.PacketHeader:])
+				var ticks [64]feed.Tick
+				n, err := b.Decode(ticks[:])
+				require.NoError(t, err)
+				for i := range ticks[:n] {
+					if ticks[i].Seq < seq {
+						require.NoError(t, want.Apply(&ticks[i]))
+					}
+				}
+				first += h.Count
+			}
+			got, err := j.StateAt(seq)
+			require.NoError(t, err)
+			require.Equal(t, "", got.Diff(want), "as of %d", seq)
+		}
+		_, err := j.StateAt(w.next + 1)
+		require.ErrorIs(t, err, journal.ErrGone)
+		for i, p := range packets {
+			require.Equal(t, p.first, j.SeqAt(p.time))
+			require.Equal(t, p.first, j.SeqAt(p.time-1), "packet %d", i)
+		}
+		require.Equal(t, w.next, j.SeqAt(w.time))
+		require.Equal(t, uint64(1), j.SeqAt(-1<<63))
+	}
+	for range 3 {
+		j := w.start(t, cfg)
+		for range 25 {
+			packets = append(packets, packet{w.next, w.time})
+			w.append(t, j, 1+int(w.next%20))
+		}
+		check(j)
+		require.NoError(t, j.Close())
+	}
+	j, err := journal.Open(cfg)
+	require.NoError(t, err)
+	check(j)
+	require.NoError(t, j.Close())
 }
 
-func (g *feeder) append(t *testing.T, j *Journal, n int) []byte {
-	t.Helper()
-	p := g.packet(n)
-	require.NoError(t, j.Append(p, g.next, g.time-10))
-	return p
+// Retention removes whole files, oldest first, by size and by age, never the current one; a
+// cursor that it overtakes is told so once.
+func TestRetain(t *testing.T) {
+	for name, c := range map[string]struct {
+		bytes int64
+		age   time.Duration
+		most  int64
+	}{
+		"nothing":  {0, 0, 1 << 40},
+		"by size":  {20 << 10, 0, 20 << 10},
+		"by age":   {0, 300, 20 << 10},
+		"all old":  {1, 0, 9 << 10},
+		"all aged": {0, 1, 9 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			fs := &memfs.FS{}
+			cfg := journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10, RetainBytes: c.bytes, RetainAge: c.age}
+			j := w.start(t, cfg)
+			slow := j.Cursor(1)
+			defer slow.Close()
+			for range 100 {
+				w.append(t, j, 20)
+			}
+			all := j.Bytes()
+			require.NoError(t, j.Retain(w.time))
+			require.LessOrEqual(t, j.Bytes(), c.most)
+			got, err := w.audit(j, 1)
+			require.NoError(t, err)
+			if c.most < all {
+				require.Greater(t, j.Tail(), uint64(1))
+				require.Equal(t, []feed.Range{{From: 1, To: j.Tail()}}, got.gone.Ranges())
+				chunk, err := slow.Next()
+				require.NoError(t, err)
+				require.Equal(t, feed.Range{From: 1, To: j.Tail()}, chunk.Gone)
+				require.Equal(t, codec.GoneExpired, chunk.Reason)
+				_, err = j.StateAt(j.Tail() - 1)
+				require.ErrorIs(t, err, journal.ErrGone)
+			} else {
+				require.Equal(t, uint64(1), j.Tail())
+				require.True(t, got.gone.Empty())
+			}
+			s, err := j.StateAt(j.Tail())
+			require.NoError(t, err)
+			require.Equal(t, "", s.Diff(w.states[place{w.ids, j.Tail()}]))
+			require.NoError(t, j.Close())
+
+			again, err := journal.Open(cfg)
+			require.NoError(t, err)
+			require.Equal(t, "", again.Recovered().State.Diff(w.state))
+			require.Equal(t, w.next, again.Next())
+			require.NoError(t, again.Close())
+		})
+	}
 }
 
-func drain(t *testing.T, c *Cursor) (data []byte, gone []feed.Range) {
-	t.Helper()
+// Cursors read while the journal is appended to, rotated and retained: each number once, in
+// order, nothing that was never wholly appended.
+func TestConcurrentCursors(t *testing.T) {
+	w := newWorld()
+	cfg := journal.Config{Dir: t.TempDir(), SegmentSize: 16 << 10, RetainBytes: 200 << 10, Sync: journal.SyncInterval}
+	j := w.start(t, cfg)
+	const packets = 1500
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	problems := make(chan error, 8)
+	var mu sync.Mutex // guards w.made, which the readers compare with
+	for reader := range 3 {
+		group.Go(func() {
+			next := uint64(1)
+			c := j.Cursor(next)
+			defer c.Close()
+			for last := false; ; {
+				chunk, err := c.Next()
+				switch {
+				case err != nil && err.Error() == "EOF":
+					if last {
+						return
+					}
+					select {
+					case <-done:
+						last = true
+					default:
+						runtime.Gosched()
+					}
+					continue
+				case err != nil:
+					problems <- err
+					return
+				case !chunk.Gone.Empty():
+					if chunk.Gone.From != next || chunk.Reason != codec.GoneExpired {
+						problems <- fmt.Errorf("gone %v (%v) at %d", chunk.Gone, chunk.Reason, next)
+						return
+					}
+					next = chunk.Gone.To
+				case chunk.Range.From != next:
+					problems <- fmt.Errorf("packets %v at %d", chunk.Range, next)
+					return
+				default:
+					mu.Lock()
+					raw := w.made[place{chunk.Session.ID, next}]
+					mu.Unlock()
+					if len(raw) > len(chunk.Data) || string(raw) != string(chunk.Data[:len(raw)]) {
+						problems <- fmt.Errorf("packet at %d differs", next)
+						return
+					}
+					next = chunk.Range.To
+				}
+				if reader == 0 && next%11 == 0 { // one that keeps opening
+					c.Close()
+					c = j.Cursor(next)
+				}
+			}
+		})
+	}
+	group.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				if err := j.Sync(); err != nil {
+					problems <- err
+					return
+				}
+				if err := j.Retain(0); err != nil {
+					problems <- err
+					return
+				}
+				j.SeqAt(int64(j.Tail()))
+				runtime.Gosched()
+			}
+		}
+	})
+	for range packets {
+		mu.Lock()
+		if j.Full() {
+			assert.NoError(t, j.Rotate(w.state))
+		}
+		p := w.packet(1 + int(w.next%50))
+		mu.Unlock()
+		assert.NoError(t, j.Append(p, w.next, w.time-10))
+	}
+	close(done)
+	group.Wait()
+	close(problems)
+	for p := range problems {
+		t.Error(p)
+	}
+	require.NoError(t, j.Close())
+}
+
+// Files that are missing, older, foreign, or of a session that is nobody's show as what they
+// are, and no number is told twice with other bytes (RELIABILITY 21).
+func TestMissingAndForeignFiles(t *testing.T) {
+	build := func() (*world, *memfs.FS, journal.Config, []string) {
+		w := newWorld()
+		fs := &memfs.FS{}
+		cfg := journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10}
+		for range 2 {
+			j := w.start(t, cfg)
+			for range 30 {
+				w.append(t, j, 20)
+			}
+			require.NoError(t, j.Close())
+		}
+		return w, fs, cfg, fs.All()
+	}
+	open := func(w *world, cfg journal.Config) (*journal.Journal, told) {
+		j, err := journal.Open(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { j.Close() })
+		got, err := w.audit(j, 1)
+		require.NoError(t, err)
+		return j, got
+	}
+	t.Run("a segment in the middle", func(t *testing.T) {
+		w, fs, cfg, names := build()
+		require.NoError(t, fs.Remove(names[2]))
+		j, got := open(w, cfg)
+		require.Len(t, got.gone.Ranges(), 1)
+		require.Len(t, j.Recovered().Damage, 1)
+		assert.Equal(t, got.gone.Ranges()[0], j.Recovered().Damage[0].Range)
+		assert.Equal(t, w.next, j.Next())
+		assert.Equal(t, "", j.Recovered().State.Diff(w.state))
+	})
+	t.Run("the first segment", func(t *testing.T) {
+		w, fs, cfg, names := build()
+		require.NoError(t, fs.Remove(names[0]))
+		j, got := open(w, cfg)
+		assert.Equal(t, []feed.Range{{From: 1, To: j.Tail()}}, got.gone.Ranges())
+		assert.Equal(t, "", j.Recovered().State.Diff(w.state))
+	})
+	t.Run("the last segments", func(t *testing.T) {
+		w, fs, cfg, names := build()
+		for _, n := range names[3:] {
+			require.NoError(t, fs.Remove(n))
+		}
+		j, got := open(w, cfg)
+		assert.True(t, got.gone.Empty())
+		assert.Less(t, j.Next(), w.next)
+		next := j.Next()
+		require.NoError(t, j.Close())
+		j = w.start(t, cfg)
+		w.append(t, j, 20)
+		got, err := w.audit(j, 1)
+		require.NoError(t, err)
+		assert.True(t, got.gone.Empty())
+		assert.Equal(t, feed.Session{ID: w.ids, First: next}, w.lineage.Current())
+		require.NoError(t, j.Close())
+	})
+	t.Run("a file of another journal", func(t *testing.T) {
+		w, fs, cfg, _ := build()
+		other, otherFS := newWorld(), &memfs.FS{}
+		other.ids = 0xbeef
+		j := other.start(t, journal.Config{Dir: "j", FS: otherFS})
+		other.append(t, j, 20)
+		require.NoError(t, j.Close())
+		name := otherFS.All()[0]
+		fs.Put(name, otherFS.Bytes(name))
+		fs.Put("j/notes.txt", []byte("hello"))
+		fs.Put("j/00000000000000000001-zz.tick", []byte("hello"))
+		j, got := open(w, cfg)
+		assert.True(t, got.gone.Empty())
+		assert.Equal(t, w.next, j.Next())
+		require.Len(t, j.Recovered().Damage, 1)
+		assert.Contains(t, j.Recovered().Damage[0].Problem, "foreign")
+		assert.NotNil(t, fs.Bytes("j/notes.txt"))
+		assert.NotNil(t, fs.Bytes(name))
+	})
+	t.Run("a recycled file", func(t *testing.T) {
+		w, fs, cfg, names := build()
+		last := names[len(names)-1]
+		older := fs.Bytes(names[1])
+		b := fs.Bytes(last)
+		fs.Put(last, append(append([]byte(nil), b[:len(b)-100]...), older[500:]...))
+		j, got := open(w, cfg)
+		assert.True(t, got.gone.Empty())
+		assert.Less(t, j.Next(), w.next)
+		assert.Positive(t, j.Recovered().Torn)
+	})
+}
+
+// Files of a crash between their creation and their first packet are gone at the next start,
+// and however often that happens, the lineage does not grow.
+func TestEmptyFiles(t *testing.T) {
+	w := newWorld()
+	fs := &memfs.FS{}
+	cfg := journal.Config{Dir: "j", FS: fs}
+	j := w.start(t, cfg)
+	w.append(t, j, 20)
+	require.NoError(t, j.Close())
+	for range 100 {
+		j, err := journal.Open(cfg)
+		require.NoError(t, err)
+		require.Equal(t, feed.Lineage{{ID: 1, First: 1}}, j.Recovered().Lineage)
+		require.Empty(t, j.Recovered().Damage)
+		require.NoError(t, w.restart(j.Recovered()))
+		require.NoError(t, j.Begin(w.lineage, codec.ModeLive, w.state))
+		fs = fs.Killed()
+		cfg.FS = fs
+	}
+	require.Len(t, fs.All(), 2)
+	for size := range len(fs.Bytes(fs.All()[1])) { // and torn within what begins it
+		part := fs.Killed()
+		part.Put(part.All()[1], part.Bytes(part.All()[1])[:size])
+		j, err := journal.Open(journal.Config{Dir: "j", FS: part})
+		require.NoError(t, err)
+		require.Equal(t, uint64(21), j.Next())
+		require.Equal(t, "", j.Recovered().State.Diff(w.state))
+		require.NoError(t, j.Close())
+	}
+}
+
+// A lineage stays bounded over any number of restarts.
+func TestManyRestarts(t *testing.T) {
+	w := newWorld()
+	cfg := journal.Config{Dir: "j", FS: &memfs.FS{}}
+	for range 100 {
+		j := w.start(t, cfg)
+		w.append(t, j, 5)
+		require.NoError(t, j.Close())
+	}
+	j, err := journal.Open(cfg)
+	require.NoError(t, err)
+	require.Len(t, j.Recovered().Lineage, feed.MaxLineage)
+	require.Empty(t, j.Recovered().Damage)
+	c := j.Cursor(1)
+	next := uint64(1)
 	for {
 		chunk, err := c.Next()
-		if err == io.EOF {
-			return data, gone
+		if err != nil {
+			break
 		}
-		require.NoError(t, err)
-		if !chunk.Gone.Empty() {
-			gone = append(gone, chunk.Gone)
+		require.Equal(t, next, chunk.Range.From)
+		next = chunk.Range.To
+	}
+	require.Equal(t, w.next, next)
+	require.NoError(t, j.Close())
+}
+
+// bench makes a journal of about size bytes in dir.
+func bench(b *testing.B, dir string, size int64) (*journal.Journal, uint64) {
+	b.Helper()
+	j, err := journal.Open(journal.Config{Dir: dir})
+	require.NoError(b, err)
+	id := feed.SessionID(7)
+	lineage := feed.Lineage{{ID: id, First: 1}}
+	require.NoError(b, j.Begin(lineage, codec.ModeLive, nil))
+	next := uint64(1)
+	for j.Bytes() < size {
+		if j.Full() {
+			require.NoError(b, j.Rotate(feed.NewState()))
 		}
-		data = append(data, chunk.Data...)
+		p, to := benchPackets(id, next)
+		require.NoError(b, j.Append(p, to, int64(to)))
+		next = to
+	}
+	return j, next
+}
+
+// benchPackets is about 64 KiB of packets of a hundred quotes.
+func benchPackets(id feed.SessionID, next uint64) ([]byte, uint64) {
+	var p []byte
+	for len(p) < 62<<10 {
+		var body []byte
+		for i := range uint64(100) {
+			t := feed.Quote{Bid: int64(next + i), Ask: int64(next+i) + 1}.Tick(feed.InstrumentID(i), 0)
+			body = codec.AppendTick(body, &t, 0)
+		}
+		h := codec.Packet{First: next, Count: 100, PublishTime: int64(next)}
+		p = codec.AppendPacket(p, &h, body, codec.LineSeed(id, nil))
+		next += 100
+	}
+	return p, next
+}
+
+func BenchmarkAppend(b *testing.B) {
+	j, err := journal.Open(journal.Config{Dir: b.TempDir(), RetainBytes: 512 << 20})
+	require.NoError(b, err)
+	defer j.Close()
+	lineage := feed.Lineage{{ID: 7, First: 1}}
+	require.NoError(b, j.Begin(lineage, codec.ModeLive, nil))
+	p, to := benchPackets(7, 1)
+	b.SetBytes(int64(len(p)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if j.Full() {
+			b.StopTimer()
+			require.NoError(b, j.Rotate(feed.NewState()))
+			require.NoError(b, j.Retain(0))
+			b.StartTimer()
+		}
+		to++
+		if err := j.Append(p, to, int64(to)); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
-// What was appended is read, over files and sessions, and a restart continues after it.
-func TestAppendRestartRead(t *testing.T) {
-	dir := t.TempDir()
-	g := newFeeder(0xa1)
-	var want []byte
-	for session := range 3 {
-		j, err := Open(Config{Dir: dir, SegmentSize: 8 << 10})
-		require.NoError(t, err)
-		rec := j.Recovered()
-		require.Equal(t, g.next, rec.Next)
-		require.Equal(t, "", rec.State.Diff(g.state))
-		if session > 0 {
-			require.Equal(t, g.lineage, rec.Lineage)
-			g.child(feed.SessionID(0xa1+session), rec.Next)
-		}
-		require.NoError(t, j.Begin(g.lineage, codec.ModeLive, g.state))
-		for range 40 {
-			if j.Full() {
-				require.NoError(t, j.Rotate(g.state))
-			}
-			want = append(want, g.append(t, j, 20)...)
-		}
+func BenchmarkCursor(b *testing.B) {
+	j, _ := bench(b, b.TempDir(), 512<<20)
+	defer j.Close()
+	b.SetBytes(j.Bytes())
+	b.ReportAllocs()
+	for b.Loop() {
 		c := j.Cursor(1)
-		got, gone := drain(t, c)
-		assert.Empty(t, gone)
-		require.Equal(t, len(want), len(got))
-		require.Equal(t, want, got)
-		require.NoError(t, c.Close())
-		require.NoError(t, j.Close())
+		for {
+			if _, err := c.Next(); err != nil {
+				break
+			}
+		}
+		c.Close()
+	}
+}
+
+func BenchmarkFind(b *testing.B) {
+	j, next := bench(b, b.TempDir(), 512<<20)
+	defer j.Close()
+	r := rand.New(rand.NewPCG(1, 2))
+	b.ReportAllocs()
+	for b.Loop() {
+		c := j.Cursor(1 + r.Uint64N(next-1))
+		if _, err := c.Next(); err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	j, _ := bench(b, dir, 512<<20)
+	require.NoError(b, j.Close())
+	for b.Loop() {
+		j, err := journal.Open(journal.Config{Dir: dir})
+		require.NoError(b, err)
+		require.NoError(b, j.Close())
 	}
 }

@@ -81,7 +81,7 @@ func (j *Journal) recover() error {
 		}
 	}
 	j.reportGaps()
-	return j.define()
+	return nil
 }
 
 // scanDir opens the files of the directory that are a journal's and reads their headers.
@@ -182,6 +182,9 @@ func (j *Journal) chain(all []*segment) []*segment {
 		chain, lineage = append(chain, s), s.lineage
 	}
 	slices.Reverse(chain)
+	for i, s := range chain[:max(len(chain)-1, 0)] {
+		s.to = chain[i+1].first
+	}
 	return chain
 }
 
@@ -214,6 +217,8 @@ func (j *Journal) recoverLast() (again bool, err error) {
 		return false, err
 	}
 	x := fold{state: feed.NewState(), next: s.first}
+	var defined []feed.Tick
+	x.defined = func(t *feed.Tick) { defined = append(defined, *t) }
 	var damage []Damage
 	torn := int64(-1)
 	for {
@@ -247,6 +252,9 @@ func (j *Journal) recoverLast() (again bool, err error) {
 			return false, err
 		}
 		j.segments = j.segments[:len(j.segments)-1]
+		if i := len(j.segments) - 1; i >= 0 {
+			j.segments[i].to = 0
+		}
 		return true, j.fs.SyncDir(j.cfg.Dir)
 	}
 	rec := j.recovered
@@ -258,6 +266,9 @@ func (j *Journal) recoverLast() (again bool, err error) {
 		s.size = torn
 	}
 	s.next, s.last = x.next, r.LastTime()
+	if s.marks, err = r.Marks(); err != nil {
+		return false, err
+	}
 	if x.packets == 0 {
 		s.last = 0
 		if i := len(j.segments) - 2; i >= 0 {
@@ -273,7 +284,7 @@ func (j *Journal) recoverLast() (again bool, err error) {
 			rec.State = state
 		}
 	}
-	return false, nil
+	return false, j.define(defined)
 }
 
 // spare reports whether the last segment, which has no packets and ends at next, can go: what
@@ -331,94 +342,99 @@ func (j *Journal) cut(s *segment, f io.ReaderAt, offset int64) error {
 // reportGaps reports numbers that are missing between files, as far as it is known where
 // each ends.
 func (j *Journal) reportGaps() {
-	for i, s := range j.segments[:max(len(j.segments)-1, 0)] {
-		if to := j.segments[i+1].first; s.next > 0 && s.next < to {
-			j.report(Damage{File: s.name, Offset: s.size, Range: feed.Range{From: s.next, To: to}, Problem: "the next file begins later"})
+	for _, s := range j.segments {
+		if s.next > 0 && s.next < s.to {
+			j.report(Damage{File: s.name, Offset: s.size, Range: feed.Range{From: s.next, To: s.to}, Problem: "the next file begins later"})
 		}
 	}
 }
 
 // define collects the history of definitions: from the snapshot that each file begins with,
-// and from the ticks of those files over which definitions changed.
-func (j *Journal) define() error {
+// from the ticks of those files over which definitions changed, and from those of the last
+// file.
+func (j *Journal) define(last []feed.Tick) error {
 	history := j.recovered.Definitions
 	known := map[feed.InstrumentID]feed.Definition{}
 	learn := func(seq uint64, t *feed.Tick) {
-		if d := t.Definition(); d != nil && t.Kind == feed.KindDefinition && known[t.Instrument] != *d {
+		if d := t.Definition(); known[t.Instrument] != *d {
 			known[t.Instrument] = *d
 			history.Define(seq, t.Instrument, d)
 		}
 	}
 	for i, s := range j.segments {
-		err := j.read(s, func(r *recording.Reader) error {
-			if err := snapshotOf(r, s, func(t *feed.Tick) { learn(s.first-1, t) }); err != nil {
-				return err
-			}
-			missing, all := j.changes(i, known)
-			for all || len(missing) > 0 {
-				item, err := r.Next()
-				if err == io.EOF {
-					return nil
-				} else if err != nil {
-					return err
-				}
-				if item.Kind != recording.KindPackets {
-					continue
-				}
-				definitions(item.Data, func(t *feed.Tick) {
-					learn(t.Seq, t)
-					if d, ok := missing[t.Instrument]; ok && *t.Definition() == d {
-						delete(missing, t.Instrument)
-					}
-				})
-			}
-			return nil
-		})
+		told, err := j.snapshotDefinitions(s)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// changes is what the file after segment i tells that is not known before it; all if it
-// cannot tell.
-func (j *Journal) changes(i int, known map[feed.InstrumentID]feed.Definition) (missing map[feed.InstrumentID]feed.Definition, all bool) {
-	if i+1 == len(j.segments) {
-		return nil, true
-	}
-	missing = map[feed.InstrumentID]feed.Definition{}
-	err := j.read(j.segments[i+1], func(r *recording.Reader) error {
-		return snapshotOf(r, j.segments[i+1], func(t *feed.Tick) {
-			if d := t.Definition(); d != nil && t.Kind == feed.KindDefinition && known[t.Instrument] != *d {
-				missing[t.Instrument] = *d
+		missing := map[feed.InstrumentID]*feed.Definition{}
+		for _, t := range told {
+			if d := t.Definition(); known[t.Instrument] != *d {
+				missing[t.Instrument] = d
 			}
-		})
-	})
-	return missing, err != nil
-}
-
-// snapshotOf tells the ticks of the snapshot that segment s begins with, as far as it is
-// intact, and leaves r before the first packets.
-func snapshotOf(r *recording.Reader, s *segment, each func(*feed.Tick)) error {
-	for r.NextSeq() <= s.first {
-		item, err := r.Next()
-		if err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
 		}
-		switch item.Kind {
-		case recording.KindSnapshot:
-			if err := r.SnapshotTicks(item, each); err != nil {
+		if i > 0 && len(missing) > 0 {
+			if err := j.findDefinitions(j.segments[i-1], missing, learn); err != nil {
 				return err
 			}
-		case recording.KindPackets:
-			r.Return(item)
-			return nil
+		}
+		for _, t := range told { // what was there before the first file, or is damaged
+			learn(s.first-1, &t)
 		}
 	}
+	for _, t := range last {
+		learn(t.Seq, &t)
+	}
 	return nil
+}
+
+// snapshotDefinitions is the definitions of the snapshot that segment s begins with, as far
+// as it is intact.
+func (j *Journal) snapshotDefinitions(s *segment) (told []feed.Tick, err error) {
+	err = j.read(s, func(r *recording.Reader) error {
+		for {
+			item, err := r.Next()
+			if err == io.EOF || err == nil && item.Kind == recording.KindPackets {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if item.Kind == recording.KindSnapshot {
+				err = r.SnapshotTicks(item, func(t *feed.Tick) {
+					if t.Kind == feed.KindDefinition {
+						told = append(told, *t)
+					}
+				})
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	return told, err
+}
+
+// findDefinitions tells the definition ticks of segment s up to the last of those missing.
+func (j *Journal) findDefinitions(s *segment, missing map[feed.InstrumentID]*feed.Definition, learn func(uint64, *feed.Tick)) error {
+	return j.read(s, func(r *recording.Reader) error {
+		for len(missing) > 0 {
+			item, err := r.Next()
+			if err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			definitions(item.Data, func(t *feed.Tick) {
+				if t.Seq >= s.to {
+					return
+				}
+				learn(t.Seq, t)
+				if d := missing[t.Instrument]; d != nil && *t.Definition() == *d {
+					delete(missing, t.Instrument)
+				}
+			})
+		}
+		return nil
+	})
 }
 
 // definitions tells the definition ticks among the packets of a run.
