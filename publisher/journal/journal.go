@@ -93,7 +93,7 @@ type Config struct {
 // Sizes of files, in bytes.
 const (
 	DefaultSegmentSize = 256 << 20
-	MinSegmentSize     = 4 << 10
+	MinSegmentSize     = 1 << 10
 )
 
 func (c *Config) validate() error {

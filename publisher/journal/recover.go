@@ -70,18 +70,24 @@ func (j *Journal) recover() error {
 	if err != nil {
 		return err
 	}
-	j.segments = j.chain(segments)
-	for len(j.segments) > 0 {
+	scanned := j.recovered.Damage
+	for {
+		j.recovered.Damage = slices.Clip(scanned)
+		j.segments = j.chain(segments)
+		if len(j.segments) == 0 {
+			return nil
+		}
+		last := j.segments[len(j.segments)-1]
 		again, err := j.recoverLast()
 		if err != nil {
 			return err
 		}
 		if !again {
-			break
+			j.reportGaps()
+			return nil
 		}
+		segments = slices.DeleteFunc(segments, func(s *segment) bool { return s == last })
 	}
-	j.reportGaps()
-	return nil
 }
 
 // scanDir opens the files of the directory that are a journal's and reads their headers.
@@ -182,8 +188,11 @@ func (j *Journal) chain(all []*segment) []*segment {
 		chain, lineage = append(chain, s), s.lineage
 	}
 	slices.Reverse(chain)
-	for i, s := range chain[:max(len(chain)-1, 0)] {
-		s.to = chain[i+1].first
+	for i, s := range chain {
+		s.to = 0
+		if i+1 < len(chain) {
+			s.to = chain[i+1].first
+		}
 	}
 	return chain
 }
@@ -250,10 +259,6 @@ func (j *Journal) recoverLast() (again bool, err error) {
 		}
 		if err := j.fs.Remove(j.path(s.name)); err != nil {
 			return false, err
-		}
-		j.segments = j.segments[:len(j.segments)-1]
-		if i := len(j.segments) - 1; i >= 0 {
-			j.segments[i].to = 0
 		}
 		return true, j.fs.SyncDir(j.cfg.Dir)
 	}

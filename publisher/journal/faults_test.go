@@ -1,0 +1,507 @@
+package journal_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+	"tickfeed/publisher/journal/memfs"
+)
+
+var (
+	crashStates = flag.Int("journal.crashes", 6000, "how many power cuts to try")
+	crashSeed   = flag.Uint64("journal.seed", 1, "where the random numbers of power cuts begin")
+)
+
+// judge opens what a crash left, twice, and reports what is wrong: with the recovery, with
+// what is read, or with the two not being the same. The journal must reach least; beyond that,
+// numbers may be gone only where gone allows it.
+func judge(w *world, fs *memfs.FS, least uint64, gone bool) error {
+	cfg := journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10}
+	var first *journal.Recovered
+	for range 2 {
+		j, err := journal.Open(cfg)
+		if err != nil {
+			return err
+		}
+		rec := j.Recovered()
+		got, err := w.audit(j, j.Tail())
+		if err == nil {
+			err = judgeRecovered(w, j, got)
+		}
+		if cerr := j.Close(); err == nil {
+			err = cerr
+		}
+		switch {
+		case err != nil:
+			return err
+		case rec.Next < least:
+			return fmt.Errorf("recovered up to %d, at least %d was safe", rec.Next, least)
+		}
+		for _, r := range got.gone.Ranges() {
+			if r.From < least || !gone {
+				return fmt.Errorf("gone %v, safe up to %d", r, least)
+			}
+		}
+		if first == nil {
+			first = rec
+			continue
+		}
+		if rec.Next != first.Next || !slices.Equal(rec.Lineage, first.Lineage) || rec.LastTime != first.LastTime ||
+			rec.State.Diff(first.State) != "" || rec.Torn != 0 {
+			return fmt.Errorf("recovered twice: %+v, then %+v", first, rec)
+		}
+	}
+	return nil
+}
+
+// judgeRecovered compares the state with that of the ticks, if none is missing.
+func judgeRecovered(w *world, j *journal.Journal, got told) error {
+	rec := j.Recovered()
+	if rec.Next == 1 || !got.gone.Empty() {
+		return nil
+	}
+	s := w.states[place{rec.Lineage.Current().ID, rec.Next}]
+	if s == nil {
+		return fmt.Errorf("recovered at %d of %v, where no packet ends", rec.Next, rec.Lineage.Current().ID)
+	}
+	if d := rec.State.Diff(s); d != "" {
+		return errors.New(d)
+	}
+	return nil
+}
+
+// life runs a publisher on fs until an operation fails for good: it opens the journal, appends,
+// syncs always, rotates, and waits where the disk is full, at most a few times. After
+// ErrFailed it goes on in a child session. It reports whether it lived to close the journal,
+// and any break of what an error promises.
+func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
+	j, err := journal.Open(journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10, Sync: journal.SyncAlways, RetainBytes: 30 << 10})
+	if err != nil {
+		return false, nil
+	}
+	if err := w.restart(j.Recovered()); err != nil {
+		return false, err
+	}
+	begun := false
+	do := func(f func() error) bool {
+		for tries := 0; ; tries++ {
+			err := f()
+			switch {
+			case err == nil:
+				return true
+			case errors.Is(err, journal.ErrFull) && tries < 3:
+				continue
+			case errors.Is(err, journal.ErrFailed) && tries < 3 && begun:
+				from := j.Synced()
+				if from > j.Next() {
+					problem = fmt.Errorf("synced up to %d of %d", from, j.Next())
+					return false
+				}
+				w.fork(from)
+				for again := 0; again < 3; again++ {
+					if err = j.Begin(w.lineage, codec.ModeLive, w.state); err == nil {
+						return false
+					}
+				}
+				return false
+			default:
+				return false
+			}
+		}
+	}
+	if !do(func() error { return j.Begin(w.lineage, codec.ModeLive, w.state) }) {
+		return false, problem
+	}
+	begun = true
+	for range packets {
+		if j.Full() && !do(func() error { return j.Rotate(w.state) }) {
+			if problem != nil || !j.Full() && j.Next() == w.next {
+				continue
+			}
+			return false, problem
+		}
+		_ = j.Retain(w.time)
+		p, to := w.packet(1+int(w.next%25)), w.next
+		ok := do(func() error {
+			if j.Next() < to {
+				if err := j.Append(p, to, w.time-10); err != nil {
+					return err
+				}
+				w.acked = to
+			}
+			return j.Sync()
+		})
+		switch {
+		case ok:
+			w.synced = to
+		case problem != nil || w.next == to: // not in a child session
+			return false, problem
+		}
+	}
+	return j.Close() == nil, nil
+}
+
+// Whatever operation fails, once or from then on, in whatever way: what was synced is there at
+// the next start, every number is told once, with the bytes it was given, and what is missing
+// is said to be (RELIABILITY 4, 5).
+func TestEveryOperationFails(t *testing.T) {
+	script := func(fs *memfs.FS, w *world) error {
+		for range 3 {
+			if _, err := life(w, fs, 40); err != nil {
+				return err
+			}
+			fault := fs.Fault
+			*fs = *fs.Killed()
+			fs.Fault = fault
+		}
+		return nil
+	}
+	all := &memfs.FS{}
+	require.NoError(t, script(all, newWorld()))
+	count := func() int { // operations of one script
+		n := 0
+		fs := &memfs.FS{Fault: func(memfs.Op) (int, error) { n++; return 0, nil }}
+		require.NoError(t, script(fs, newWorld()))
+		return n
+	}()
+	require.Greater(t, count, 300)
+	var mu sync.Mutex
+	happened := map[string]int{}
+	for _, kind := range []struct {
+		name  string
+		err   error
+		short bool
+		only  memfs.Kind
+	}{
+		{"EIO", syscall.EIO, false, ""},
+		{"ENOSPC", syscall.ENOSPC, false, ""},
+		{"short write", syscall.ENOSPC, true, memfs.Write},
+		{"short write and EIO", syscall.EIO, true, memfs.Write},
+		{"fsync EIO", syscall.EIO, false, memfs.Sync},
+		{"close EIO", syscall.EIO, false, memfs.Close},
+	} {
+		for _, forever := range []bool{false, true} {
+			parallel(t, nil, count, func(_ *memfs.FS, k int) error {
+				fs := &memfs.FS{}
+				n, hits := 0, 0
+				fs.Fault = func(op memfs.Op) (int, error) {
+					n++
+					if n-1 < k || n-1 > k && !forever || kind.only != "" && op.Kind != kind.only {
+						return 0, nil
+					}
+					hits++
+					if kind.short {
+						return op.Size * (k % 4) / 4, kind.err
+					}
+					return 0, kind.err
+				}
+				w := newWorld()
+				if err := script(fs, w); err != nil {
+					return fmt.Errorf("%s, forever %v: %w", kind.name, forever, err)
+				}
+				mu.Lock()
+				happened[kind.name] += hits
+				mu.Unlock()
+				fs.Fault = nil
+				if err := judge(w, fs.Killed(), w.acked, false); err != nil {
+					return fmt.Errorf("%s, forever %v: %w", kind.name, forever, err)
+				}
+				// What the kernel lost shows only without its cache.
+				if err := judge(w, fs.PowerCut(rand.New(rand.NewPCG(uint64(k), 1)), 0), w.synced, true); err != nil {
+					return fmt.Errorf("%s, forever %v, power cut: %w", kind.name, forever, err)
+				}
+				return nil
+			})
+		}
+	}
+	for name, n := range happened {
+		assert.Positive(t, n, name)
+	}
+	assert.Len(t, happened, 6)
+}
+
+// After a power cut at any operation, whatever the disk kept of what was not synced: what was
+// acknowledged after a sync is there, nothing is told twice or with other bytes, what is
+// missing is said to be, and recovering again changes nothing (RELIABILITY 3).
+func TestPowerCuts(t *testing.T) {
+	const packets = 30
+	count := func() int {
+		n := 0
+		fs := &memfs.FS{Fault: func(memfs.Op) (int, error) { n++; return 0, nil }}
+		w := newWorld()
+		for range 2 {
+			_, err := life(w, fs, packets)
+			require.NoError(t, err)
+		}
+		return n
+	}()
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var problems []string
+	workers := runtime.GOMAXPROCS(0)
+	for worker := range workers {
+		group.Go(func() {
+			for i := worker; i < *crashStates; i += workers {
+				seed := *crashSeed + uint64(i)
+				if err := powerCut(seed, i/18%count, packets); err != nil {
+					mu.Lock()
+					problems = append(problems, fmt.Sprintf("-journal.seed=%d -journal.crashes=1, operation %d: %v", seed, i/18%count, err))
+					mu.Unlock()
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	assert.Empty(t, problems)
+}
+
+// powerCut lets the power fail at operation k of two lives, then judges, lives on, and judges
+// again.
+func powerCut(seed uint64, k, packets int) error {
+	r := rand.New(rand.NewPCG(seed, 2))
+	keep := []float64{0, 0.5, 1}[seed%3]
+	n := 0
+	fs := &memfs.FS{}
+	fs.Fault = func(op memfs.Op) (int, error) {
+		n++
+		if n <= k {
+			return 0, nil
+		}
+		if n == k+1 && op.Kind == memfs.Write {
+			return r.IntN(op.Size + 1), memfs.ErrLostPower
+		}
+		return 0, memfs.ErrLostPower
+	}
+	w := newWorld()
+	for range 2 {
+		if _, err := life(w, fs, packets); err != nil {
+			return err
+		}
+	}
+	fs.Fault = nil
+	disk := fs.PowerCut(r, keep)
+	if err := judge(w, disk, w.synced, true); err != nil {
+		return err
+	}
+	if seed%5 == 0 {
+		if _, err := life(w, disk, 5); err != nil {
+			return err
+		}
+		return judge(w, disk, w.synced, true)
+	}
+	return nil
+}
+
+// The disk is full at any byte of a packet, of a mark or of a file's beginning; then there is
+// room again: appending goes on at the byte where it stopped, and the files are as if it had
+// never been full (RELIABILITY 6).
+func TestFullAtEveryByte(t *testing.T) {
+	run := func(room int64) (files string, full int) {
+		w := newWorld()
+		fs := &memfs.FS{}
+		j := w.start(t, journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10, Now: func() int64 { return 7 }})
+		defer j.Close()
+		for !j.Full() {
+			w.append(t, j, 20)
+		}
+		until := func(f func() error) {
+			for {
+				err := f()
+				if err == nil {
+					return
+				}
+				require.ErrorIs(t, err, journal.ErrFull)
+				require.ErrorIs(t, err, syscall.ENOSPC)
+				_, aerr := w.audit(j, 1) // still serving what is there
+				require.NoError(t, aerr)
+				full++
+				*fs.Room = room
+				if full > 3 {
+					fs.Room = nil
+				}
+			}
+		}
+		if room >= 0 {
+			fs.Room = &room
+			room := room
+			fs.Room = &room
+		}
+		until(func() error { return j.Rotate(w.state) })
+		for range 2 {
+			p := w.packet(10)
+			until(func() error { return j.Append(p, w.next, w.time-10) })
+		}
+		fs.Room = nil
+		_, err := w.audit(j, 1)
+		require.NoError(t, err)
+		require.NoError(t, j.Close())
+		var b bytes.Buffer
+		for _, name := range fs.All() {
+			fmt.Fprintf(&b, "%s\n", name)
+			if !strings.HasPrefix(name, "j/00000000000000000001-") { // whose index is not written where there is no room
+				b.Write(fs.Bytes(name))
+			}
+		}
+		return b.String(), full
+	}
+	want, _ := run(-1)
+	hit := 0
+	for room := int64(0); room < 2000; room++ {
+		got, full := run(room)
+		require.Equal(t, want, got, "room for %d bytes", room)
+		if full > 0 {
+			hit++
+		}
+	}
+	require.Greater(t, hit, 500)
+}
+
+// example is a journal of three files, closed in order or killed.
+func example(t *testing.T, closed bool) (*world, *memfs.FS) {
+	t.Helper()
+	w, fs := newWorld(), &memfs.FS{}
+	cfg := journal.Config{Dir: "j", FS: fs, SegmentSize: 2 << 10, Now: func() int64 { return 7 }}
+	j := w.start(t, cfg)
+	for range 8 {
+		w.append(t, j, 15)
+	}
+	require.NoError(t, j.Close())
+	j = w.start(t, cfg)
+	for range 2 {
+		w.append(t, j, 15)
+	}
+	require.Len(t, fs.All(), 3)
+	if closed {
+		require.NoError(t, j.Close())
+	}
+	return w, fs.Killed()
+}
+
+// parallel calls do for each i in [0, n), with a copy of fs, if that is not nil, for each
+// goroutine.
+func parallel(t *testing.T, fs *memfs.FS, n int, do func(fs *memfs.FS, i int) error) {
+	t.Helper()
+	var group sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	errs := make([]error, workers)
+	for worker := range workers {
+		var own *memfs.FS
+		if fs != nil {
+			own = fs.Killed()
+		}
+		group.Go(func() {
+			for i := worker * stride; i < n && errs[worker] == nil; i += workers * stride {
+				if err := do(own, i); err != nil {
+					errs[worker] = fmt.Errorf("%d: %w", i, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	require.NoError(t, errors.Join(errs...))
+}
+
+// One flipped bit of a journal costs at most the packet that it hits, the range is told, and
+// all that follows is read: every bit of three files (RELIABILITY 7).
+func TestEveryFlippedBit(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		w, fs := example(t, closed)
+		end := w.next
+		for _, name := range fs.All() {
+			parallel(t, fs, 8*len(fs.Bytes(name)), func(fs *memfs.FS, i int) error {
+				b := fs.Bytes(name)
+				flipped := slices.Clone(b)
+				flipped[i/8] ^= 1 << (i % 8)
+				fs.Put(name, flipped)
+				defer fs.Put(name, b)
+				j, err := journal.Open(journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10})
+				if err != nil {
+					return err
+				}
+				defer j.Close()
+				got, err := w.audit(j, 1)
+				if err != nil {
+					return err
+				}
+				if n := got.gone.Len(); n != 0 && n != 15 {
+					return fmt.Errorf("%s: gone %v", name, got.gone)
+				}
+				if j.Next() != end && (closed || j.Next() != end-15 || !got.gone.Empty() || j.Recovered().Torn == 0) {
+					return fmt.Errorf("%s: ends at %d, gone %v", name, j.Next(), got.gone)
+				}
+				for _, n := range fs.All() {
+					if strings.HasSuffix(n, journal.TornSuffix) {
+						if err := fs.Remove(n); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+		}
+	}
+}
+
+// A last file that was cut anywhere is recovered up to its last whole packet; what was cut off
+// is kept; and the publisher goes on there, again and again (RELIABILITY 7, 8).
+func TestEveryCut(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		w, fs := example(t, closed)
+		name := fs.All()[2]
+		whole := fs.Bytes(name)
+		parallel(t, fs, len(whole), func(fs *memfs.FS, i int) error {
+			disk := fs.Killed()
+			disk.Put(name, slices.Clone(whole[:i]))
+			w := w.clone()
+			w.synced = 1
+			if err := judge(w, disk.Killed(), 1, false); err != nil {
+				return err
+			}
+			j, err := journal.Open(journal.Config{Dir: "j", FS: disk, SegmentSize: 4 << 10})
+			if err != nil {
+				return err
+			}
+			torn := j.Recovered().Torn
+			if side := disk.Bytes(name + journal.TornSuffix); torn > 0 && int64(len(side)) != torn {
+				return fmt.Errorf("%d bytes cut, %d kept", torn, len(side))
+			}
+			if err := j.Close(); err != nil {
+				return err
+			}
+			if lived, err := life(w, disk, 3); !lived || err != nil {
+				return fmt.Errorf("lived %v: %v", lived, err)
+			}
+			return judge(w, disk, w.acked, false)
+		})
+	}
+}
+
+// clone is a world that goes on on its own; what was made so far is shared.
+func (w *world) clone() *world {
+	c := *w
+	c.made, c.states = map[place][]byte{}, map[place]*feed.State{}
+	for k, v := range w.made {
+		c.made[k] = v
+	}
+	for k, v := range w.states {
+		c.states[k] = v
+	}
+	c.ids += 1000
+	return &c
+}
