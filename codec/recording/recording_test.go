@@ -217,7 +217,7 @@ func TestSeek(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, len(marks), 1)
 	wrong := append([]codec.Mark(nil), marks...)
-	wrong[1].Seq++
+	wrong[1].Seq -= 5000
 	lying.SetMarks(wrong)
 
 	for name, r := range map[string]*Reader{
@@ -443,6 +443,42 @@ func TestEveryFlippedBit(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// A snapshot with a flipped bit is never taken for whole, and what is left of it is intact.
+func TestEveryFlippedBitOfASnapshot(t *testing.T) {
+	b, _ := example(t, 16<<10)
+	r := open(t, b)
+	_, err := r.Next()
+	require.NoError(t, err)
+	item, err := r.Next()
+	require.NoError(t, err)
+	require.Equal(t, KindSnapshot, item.Kind)
+	require.True(t, item.Whole)
+	want, err := r.State(item)
+	require.NoError(t, err)
+	require.Equal(t, instruments, want.Len())
+	for i := 8 * item.Offset; i < 8*(item.Offset+item.Size); i += stride {
+		b[i/8] ^= 1 << (i % 8)
+		r := open(t, b)
+		for range 4 {
+			got, err := r.Next()
+			require.NoError(t, err)
+			if got.Kind != KindSnapshot || got.Offset > item.Offset+item.Size {
+				continue
+			}
+			require.False(t, got.Whole, "bit %d", i)
+			s, err := r.State(got)
+			require.NoError(t, err)
+			for id := range feed.InstrumentID(s.Len()) {
+				have, ok := s.Instrument(id)
+				wanted, _ := want.Instrument(id)
+				require.True(t, ok)
+				require.Equal(t, wanted, have)
+			}
+		}
+		b[i/8] ^= 1 << (i % 8)
+	}
 }
 
 // A recording that was cut anywhere is read up to the last whole packet, and no further

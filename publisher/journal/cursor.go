@@ -70,14 +70,12 @@ func (c *Cursor) Next() (Chunk, error) {
 			return c.gone(to, codec.GoneDamaged), nil
 		case err != nil:
 			return Chunk{}, fmt.Errorf("journal file %s: %w", c.s.name, err)
-		case item.Kind == recording.KindDamage && item.Range.To > c.seq:
-			return c.gone(min(to, item.Range.To), codec.GoneDamaged), nil
 		case item.Kind == recording.KindPackets:
 			data, r := within(item.Data, item.Range, feed.Range{From: c.seq, To: to})
 			if r.Empty() {
 				continue
 			}
-			if r.From > c.seq && item.Range.From > c.seq {
+			if item.Range.From > c.seq {
 				c.r.Return(item)
 				return c.gone(r.From, codec.GoneDamaged), nil
 			}

@@ -439,6 +439,18 @@ func TestEveryFlippedBit(t *testing.T) {
 				if err != nil {
 					return err
 				}
+				if err := judgeRecovered(w, j, got); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+				if at := uint64(1 + 15*7); got.gone.Empty() {
+					s, err := j.StateAt(at)
+					if err != nil {
+						return err
+					}
+					if d := s.Diff(w.states[place{1, at}]); d != "" {
+						return fmt.Errorf("%s: as of %d: %s", name, at, d)
+					}
+				}
 				if n := got.gone.Len(); n != 0 && n != 15 {
 					return fmt.Errorf("%s: gone %v", name, got.gone)
 				}

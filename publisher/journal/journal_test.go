@@ -2,11 +2,13 @@ package journal_test
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -234,7 +236,7 @@ func TestConcurrentCursors(t *testing.T) {
 			for last := false; ; {
 				chunk, err := c.Next()
 				switch {
-				case err != nil && err.Error() == "EOF":
+				case err == io.EOF:
 					if last {
 						return
 					}
@@ -370,6 +372,20 @@ func TestMissingAndForeignFiles(t *testing.T) {
 		assert.Equal(t, feed.Session{ID: w.ids, First: next}, w.lineage.Current())
 		require.NoError(t, j.Close())
 	})
+	t.Run("the last segment, restored after a child began before it", func(t *testing.T) {
+		w, fs, cfg, names := build()
+		last := names[len(names)-1]
+		b := fs.Bytes(last)
+		require.NoError(t, fs.Remove(last))
+		j := w.start(t, cfg)
+		w.append(t, j, 20)
+		require.NoError(t, j.Close())
+		fs.Put(last, b)
+		j, got := open(w, cfg)
+		assert.True(t, got.gone.Empty())
+		assert.Equal(t, w.lineage, j.Recovered().Lineage)
+		assert.Equal(t, w.next, j.Next())
+	})
 	t.Run("a file of another journal", func(t *testing.T) {
 		w, fs, cfg, _ := build()
 		other, otherFS := newWorld(), &memfs.FS{}
@@ -430,6 +446,75 @@ func TestEmptyFiles(t *testing.T) {
 		require.Equal(t, uint64(21), j.Next())
 		require.Equal(t, "", j.Recovered().State.Diff(w.state))
 		require.NoError(t, j.Close())
+	}
+}
+
+// A sync that fails is final for its file: nothing more is appended to it, and what was not
+// synced is not told any more once a child session began before it (RELIABILITY 5).
+func TestFailedSync(t *testing.T) {
+	w := newWorld()
+	fs := &memfs.FS{}
+	cfg := journal.Config{Dir: "j", FS: fs, Sync: journal.SyncAlways}
+	j := w.start(t, cfg)
+	w.append(t, j, 20)
+	require.NoError(t, j.Sync())
+	require.Equal(t, uint64(21), j.Synced())
+	w.append(t, j, 20)
+	for _, fault := range []error{syscall.EIO, syscall.ENOSPC} {
+		next := j.Next()
+		fs.Fault = func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync {
+				return 0, fault
+			}
+			return 0, nil
+		}
+		err := j.Sync()
+		require.ErrorIs(t, err, journal.ErrFailed)
+		require.NotErrorIs(t, err, journal.ErrFull)
+		fs.Fault = nil
+		require.Equal(t, err, j.Sync())
+		require.Equal(t, err, j.Append(w.packet(5), w.next, w.time))
+		require.Equal(t, err, j.Rotate(w.state))
+		require.Less(t, j.Synced(), next)
+		require.Error(t, j.Begin(w.lineage.Child(99, next+1), codec.ModeLive, w.state))
+		require.Error(t, j.Begin(w.lineage.Child(99, j.Synced()-1), codec.ModeLive, w.state))
+
+		reader := j.Cursor(1)
+		w.fork(j.Synced())
+		require.NoError(t, j.Begin(w.lineage, codec.ModeLive, w.state))
+		w.append(t, j, 20)
+		data, gone := drain(t, reader)
+		require.Empty(t, gone)
+		require.NotEmpty(t, data)
+		require.NoError(t, reader.Close())
+		_, err = w.audit(j, 1)
+		require.NoError(t, err)
+		require.Equal(t, w.next, j.Next())
+	}
+	require.NoError(t, j.Close())
+	again, err := journal.Open(cfg)
+	require.NoError(t, err)
+	require.Equal(t, "", again.Recovered().State.Diff(w.state))
+	_, err = w.audit(again, 1)
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+	require.ErrorIs(t, again.Append(nil, 1, 1), journal.ErrClosed)
+	_, err = again.Cursor(1).Next()
+	require.ErrorIs(t, err, journal.ErrClosed)
+}
+
+func drain(t *testing.T, c *journal.Cursor) (data []byte, gone []feed.Range) {
+	t.Helper()
+	for {
+		chunk, err := c.Next()
+		if err == io.EOF {
+			return data, gone
+		}
+		require.NoError(t, err)
+		if !chunk.Gone.Empty() {
+			gone = append(gone, chunk.Gone)
+		}
+		data = append(data, chunk.Data...)
 	}
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -155,37 +156,42 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 func (j *Journal) report(d Damage) { j.recovered.Damage = append(j.recovered.Damage, d) }
 
 // chain is those segments that lead to the last one, oldest first: each belongs to the
-// lineage of the one after it, and begins where its session was still the current one.
+// lineage of the one after it, and begins where its session was still the current one. The
+// last one is of a session that none other descends from.
 func (j *Journal) chain(all []*segment) []*segment {
 	slices.SortFunc(all, func(a, b *segment) int {
 		switch {
 		case a.first != b.first:
-			return compare(b.first, a.first)
+			return cmp.Compare(b.first, a.first)
 		case isAncestor(a, b):
 			return 1
 		case isAncestor(b, a):
 			return -1
 		}
-		return strings.Compare(b.name, a.name)
+		return cmp.Compare(b.name, a.name)
 	})
-	var chain []*segment
-	var lineage feed.Lineage
+	last := slices.IndexFunc(all, func(s *segment) bool {
+		return !slices.ContainsFunc(all, func(o *segment) bool { return isAncestor(s, o) })
+	})
+	if last < 0 {
+		return nil
+	}
+	chain := []*segment{all[last]}
+	lineage := all[last].lineage
 	for _, s := range all {
-		if len(chain) > 0 {
-			i := slices.IndexFunc(lineage, func(o feed.Session) bool { return o.ID == s.session().ID })
-			switch {
-			case i < 0:
-				j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage"})
-				continue
-			case i+1 < len(lineage) && s.first >= lineage[i+1].First:
-				continue // what it held is nobody's
-			}
-			if i > 0 {
-				chain = append(chain, s)
-				continue
+		i := slices.IndexFunc(lineage, func(o feed.Session) bool { return o.ID == s.session().ID })
+		switch {
+		case s == all[last]:
+		case i < 0:
+			j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage"})
+		case i+1 < len(lineage) && s.first >= lineage[i+1].First || s.first >= all[last].first:
+			// What it held is nobody's.
+		default:
+			chain = append(chain, s)
+			if i == 0 { // an older file remembers more
+				lineage = s.lineage
 			}
 		}
-		chain, lineage = append(chain, s), s.lineage
 	}
 	slices.Reverse(chain)
 	for i, s := range chain {
@@ -195,16 +201,6 @@ func (j *Journal) chain(all []*segment) []*segment {
 		}
 	}
 	return chain
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func isAncestor(a, b *segment) bool {
