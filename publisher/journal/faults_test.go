@@ -256,7 +256,7 @@ func TestPowerCuts(t *testing.T) {
 	workers := runtime.GOMAXPROCS(0)
 	for worker := range workers {
 		group.Go(func() {
-			for i := worker; i < *crashStates; i += workers {
+			for i := worker; i < *crashStates; i += workers * stride {
 				seed := *crashSeed + uint64(i)
 				if err := powerCut(seed, i/18%count, packets); err != nil {
 					mu.Lock()
@@ -362,14 +362,14 @@ func TestFullAtEveryByte(t *testing.T) {
 	}
 	want, _ := run(-1)
 	hit := 0
-	for room := int64(0); room < 2000; room++ {
+	for room := int64(0); room < 2000; room += stride {
 		got, full := run(room)
 		require.Equal(t, want, got, "room for %d bytes", room)
 		if full > 0 {
 			hit++
 		}
 	}
-	require.Greater(t, hit, 500)
+	require.Greater(t, hit, 500/stride)
 }
 
 // example is a journal of three files, closed in order or killed.

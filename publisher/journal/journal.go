@@ -99,7 +99,7 @@ const (
 func (c *Config) validate() error {
 	switch {
 	case c.Dir == "":
-		return errors.New("Dir must not be empty")
+		return errors.New("the config's Dir must not be empty")
 	case c.SegmentSize != 0 && c.SegmentSize < MinSegmentSize:
 		return fmt.Errorf("SegmentSize must be 0 or at least %d, got %d", MinSegmentSize, c.SegmentSize)
 	case c.RetainBytes < 0:
@@ -195,7 +195,7 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 	j.header = codec.FileHeader{
 		Mode: mode, Lineage: lineage, Seed: codec.LineSeed(session.ID, nil), Source: j.cfg.Source, Next: session.First,
 	}
-	return j.create(state, true)
+	return j.create(state, SyncAlways)
 }
 
 // Append appends p, whole sealed packets of the current session that join, verbatim; next is
@@ -207,10 +207,13 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 // ErrFailed call Begin.
 func (j *Journal) Append(p []byte, next uint64, lastTime int64) error {
 	j.mu.Lock()
-	w, err := j.w, j.usableLocked()
+	w, first, err := j.w, j.next, j.usableLocked()
 	j.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if codec.PacketSize(p) == 0 || codec.PacketAt(p).First != first {
+		return fmt.Errorf("journal %s: internal error: what is appended does not begin at %d", j.cfg.Dir, first)
 	}
 	if j.sealed {
 		return fmt.Errorf("journal %s: the file is at its end: rotate before the next append", j.cfg.Dir)
@@ -281,7 +284,7 @@ func (j *Journal) Rotate(state *feed.State) error {
 		return err
 	}
 	j.header.Next = next
-	return j.create(state, j.cfg.Sync != SyncNone)
+	return j.create(state, j.cfg.Sync)
 }
 
 // seal ends the current file, if there is one: index, trailer, sync by policy, close.
@@ -315,13 +318,8 @@ func (j *Journal) abandon() {
 	j.sealed = true
 }
 
-const (
-	durable    = true
-	notDurable = false
-)
-
-// create makes the next file, as j.header says.
-func (j *Journal) create(state *feed.State, durably bool) error {
+// create makes the next file, as j.header says, durably unless sync is SyncNone.
+func (j *Journal) create(state *feed.State, sync Sync) error {
 	h := j.header
 	h.Created = j.cfg.Now()
 	seg := &segment{
@@ -340,7 +338,7 @@ func (j *Journal) create(state *feed.State, durably bool) error {
 		return j.failedTo("create", err)
 	}
 	w, err := recording.NewWriter(f, h, state)
-	if err == nil && durably {
+	if err == nil && sync != SyncNone {
 		if err = w.Sync(); err == nil {
 			err = j.fs.SyncDir(j.cfg.Dir)
 		}

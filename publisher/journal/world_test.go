@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,7 +55,7 @@ func (w *world) restart(rec *journal.Recovered) error {
 		if s == nil {
 			return fmt.Errorf("recovered at %d of %v, where no packet ends", rec.Next, rec.Lineage.Current().ID)
 		}
-		w.state = s.Clone()
+		w.state = cloneState(s)
 		w.lineage = rec.Lineage.Child(w.ids, rec.Next)
 	}
 	w.next = rec.Next
@@ -68,9 +69,18 @@ func (w *world) fork(seq uint64) {
 	from := w.states[place{w.lineage.Current().ID, seq}]
 	w.ids++
 	w.lineage = w.lineage.Child(w.ids, seq)
-	w.state = from.Clone()
+	w.state = cloneState(from)
 	w.next, w.acked = seq, seq
 	w.states[place{w.ids, seq}] = w.state.Clone()
+}
+
+// cloning is held while a state is cloned that worlds of several goroutines share.
+var cloning sync.Mutex
+
+func cloneState(s *feed.State) *feed.State {
+	cloning.Lock()
+	defer cloning.Unlock()
+	return s.Clone()
 }
 
 const instruments = 4
