@@ -300,18 +300,18 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 	case feed.KindTrade:
 		if need(8) {
 			c.trade(t)
-			c.ref(t, elements, &read)
+			c.tradeRef(t, elements, &read)
 		}
 	case feed.KindCorrection:
 		if need(10) {
 			c.trade(t)
 			t.Extra = &feed.Extra{OldPrice: c.price("old price"), OldSize: c.size("old size")}
-			c.ref(t, elements, &read)
+			c.tradeRef(t, elements, &read)
 		}
 	case feed.KindCancel:
 		if need(6) {
 			v[0], v[1], v[2] = c.price("price"), c.size("size"), int64(c.uint("trade id"))
-			c.ref(t, elements, &read)
+			c.tradeRef(t, elements, &read)
 		}
 	case feed.KindLevel:
 		if need(6) {
@@ -334,13 +334,14 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 			v[0] = int64(c.bounded("trading day", maxTradingDay))
 		}
 	case feed.KindSummary:
-		if need(13) {
+		if need(14) {
 			s := &feed.Summary{TradingDay: int32(c.bounded("trading day", maxTradingDay))}
 			s.Open, s.High, s.Low, s.Last = c.price("open"), c.price("high"), c.price("low"), c.price("last")
 			s.LastSize = c.size("last size")
 			s.LastSide = feed.Side(c.bounded("last side", uint64(feed.SideSell)))
 			s.LastTime = base + c.int("last time")
 			s.Volume, s.Trades = c.size("volume"), c.size("trades")
+			s.LastID, s.LastRef = c.uint("last id"), c.ref("last ref", elements, &read)
 			t.Extra = &feed.Extra{Summary: s}
 		}
 	}
@@ -354,18 +355,25 @@ func (c *cursor) trade(t *feed.Tick) {
 	t.Values[3] = int64(c.conditions())
 }
 
-// ref reads the textual trade id, where there is one.
-func (c *cursor) ref(t *feed.Tick, elements int, read *int) {
-	if elements <= *read {
+// tradeRef reads the textual trade id, where there is one.
+func (c *cursor) tradeRef(t *feed.Tick, elements int, read *int) {
+	s := c.ref("trade ref", elements, read)
+	if s == "" {
 		return
 	}
-	*read++
-	if s := c.text("trade ref"); s != "" {
-		if t.Extra == nil {
-			t.Extra = &feed.Extra{}
-		}
-		t.Extra.TradeRef = s
+	if t.Extra == nil {
+		t.Extra = &feed.Extra{}
 	}
+	t.Extra.TradeRef = s
+}
+
+// ref reads the text that may follow the elements read so far; "" if there is none.
+func (c *cursor) ref(what string, elements int, read *int) string {
+	if elements <= *read {
+		return ""
+	}
+	*read++
+	return c.text(what)
 }
 
 func (c *cursor) exponent(what string) int8 {

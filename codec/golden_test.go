@@ -209,7 +209,7 @@ func TestGoldenSnapshotPart(t *testing.T) {
 		feed.Quote{Bid: 18725, BidSize: 300, Ask: 18726, AskSize: 500}.Tick(0, opening),
 		{Kind: feed.KindSummary, EventTime: opening + 1000, Extra: &feed.Extra{Summary: &feed.Summary{
 			TradingDay: 20261122, Open: 18700, High: 18731, Low: 18699, Last: 18726,
-			LastSize: 100, LastSide: feed.SideBuy, LastTime: opening + 1000, Volume: 48200, Trades: 391,
+			LastSize: 100, LastSide: feed.SideBuy, LastTime: opening + 1000, Volume: 48200, Trades: 391, LastID: 9001,
 		}}},
 	}
 	part := SnapshotPart{Seq: 45, Index: 0, Base: opening}

@@ -152,10 +152,14 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		dst = appendUint(dst, uint64(t.Instrument))
 		dst = appendInt(dst, offset)
 	}
-	optional := 0
-	if t.TradeRef() != "" {
-		optional = 1
+	ref := "" // the last element of a kind that may have one
+	switch t.Kind {
+	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
+		ref = t.TradeRef()
+	case feed.KindSummary:
+		ref = t.Summary().LastRef
 	}
+	optional := min(len(ref), 1)
 	v := &t.Values
 	switch t.Kind {
 	case feed.KindDefinition:
@@ -210,7 +214,7 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		dst = appendInt(dst, v[0])
 	case feed.KindSummary:
 		s := t.Summary()
-		head(13)
+		head(14 + optional)
 		dst = appendInt(dst, int64(s.TradingDay))
 		for _, p := range [...]int64{s.Open, s.High, s.Low, s.Last} {
 			dst = appendPrice(dst, p)
@@ -220,11 +224,12 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		dst = appendInt(dst, s.LastTime-(t.EventTime-offset))
 		dst = appendInt(dst, s.Volume)
 		dst = appendInt(dst, s.Trades)
+		dst = appendUint(dst, s.LastID)
 	default: // a kind of a later version: its number counts, its values are not known here
 		head(3)
 	}
 	if optional == 1 {
-		dst = appendText(dst, t.TradeRef())
+		dst = appendText(dst, ref)
 	}
 	return dst
 }
@@ -347,7 +352,7 @@ func ValidateTick(t *feed.Tick) error {
 			s.LastSide > feed.SideSell {
 			return bad("summary", *s)
 		}
-		return nil
+		return feed.ValidateText(s.LastRef)
 	}
 	return fmt.Errorf("tick of unknown kind %d", t.Kind)
 }

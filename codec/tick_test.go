@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,6 +15,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 
 	"tickfeed/feed"
+	"tickfeed/feed/sim"
 )
 
 const noon = int64(1_767_700_800_000_000_000) // base event time of the examples
@@ -69,11 +72,32 @@ func exampleTicks() map[string]feed.Tick {
 	}
 }
 
-func exampleSummary() feed.Tick {
-	return feed.Tick{Kind: feed.KindSummary, Instrument: 7, EventTime: noon, Extra: &feed.Extra{Summary: &feed.Summary{
+func exampleSummaries() map[string]feed.Tick {
+	day := feed.Summary{
 		TradingDay: 20260106, Open: 10, High: feed.NoPrice, Low: -9, Last: 12, LastSize: 3,
 		LastSide: feed.SideBuy, LastTime: noon - 77, Volume: 1 << 50, Trades: 3,
-	}}}
+	}
+	summary := func(id uint64, ref string) feed.Tick {
+		m := day
+		m.LastID, m.LastRef = id, ref
+		return feed.Tick{Kind: feed.KindSummary, Instrument: 7, EventTime: noon, Extra: &feed.Extra{Summary: &m}}
+	}
+	return map[string]feed.Tick{
+		"summary":                             summary(0, ""),
+		"summary, last trade named by number": summary(math.MaxUint64, ""),
+		"summary, last trade named by text":   summary(0, "a-1"),
+		"summary, last trade named by both":   summary(42, "b-2 ü"),
+	}
+}
+
+// entryBody is body, which holds tick alone, to decode; tick becomes what is to come out.
+func entryBody(tick *feed.Tick, base int64, body []byte) Body {
+	if tick.Kind == feed.KindSummary {
+		tick.Seq, tick.Flags = 0, tick.Flags|feed.FlagSnapshot
+		return PartBody(&SnapshotPart{Base: base, Body: body})
+	}
+	tick.Seq = 41
+	return PacketBody(&Packet{First: 41, Count: 1, Base: base}, body)
 }
 
 // decodeOne decodes a body of one tick with the given number.
@@ -124,21 +148,193 @@ func TestFixedWidths(t *testing.T) {
 	}
 }
 
-// A summary stands in snapshots only.
+// A summary stands in snapshots only (PROTOCOL.md, "Body entries").
 func TestSummary(t *testing.T) {
-	tick := exampleSummary()
+	for name, tick := range exampleSummaries() {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, ValidateTick(&tick))
+			body := AppendTick(nil, &tick, noon)
+			e, err := EntryAt(body)
+			require.NoError(t, err)
+			assert.Equal(t, Entry{Size: len(body), Covers: 1, Tick: true, Kind: feed.KindSummary, Instrument: 7}, e)
+			var got [2]feed.Tick
+			p := PacketBody(&Packet{First: 1, Count: 1, Base: noon}, body)
+			_, err = p.Decode(got[:])
+			assert.ErrorIs(t, err, ErrMalformed)
+
+			b := entryBody(&tick, noon, body)
+			n, err := b.Decode(got[:])
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			assert.True(t, got[0].Equal(&tick), "%+v\n%+v", tick.Summary(), got[0].Summary())
+		})
+	}
+}
+
+// The last trade's id must be told, and its textual id is bounded and graphic, like every
+// trade ref; what a later version adds after it is ignored.
+func TestSummaryBounds(t *testing.T) {
+	for ref, want := range map[string]string{
+		strings.Repeat("x", feed.MaxText): "", strings.Repeat("x", feed.MaxText+1): "at most 64", "a\n": "control character", "\xff": "not UTF-8",
+	} {
+		tick := exampleSummaries()["summary"]
+		tick.Extra.Summary.LastRef = ref
+		err := ValidateTick(&tick)
+		b := PartBody(&SnapshotPart{Base: noon, Body: AppendTick(nil, &tick, noon)})
+		_, decoded := b.Decode(make([]feed.Tick, 1))
+		if want == "" {
+			assert.NoError(t, err)
+			assert.NoError(t, decoded)
+			continue
+		}
+		assert.ErrorContains(t, err, want)
+		assert.ErrorContains(t, decoded, want)
+		assert.ErrorIs(t, decoded, ErrMalformed)
+	}
+
+	tick := exampleSummaries()["summary, last trade named by text"]
 	body := AppendTick(nil, &tick, noon)
+	require.Equal(t, byte(0x9f), body[0])
+	later := append([]byte{0xdc, 0, 17}, body[1:]...)
+	b := entryBody(&tick, noon, append(later, 0xc0, 0x91, 1))
 	var got [1]feed.Tick
-	b := PartBody(&SnapshotPart{Base: noon, Body: body})
-	n, err := b.Decode(got[:])
+	_, err := b.Decode(got[:])
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
-	tick.Flags |= feed.FlagSnapshot
 	assert.True(t, got[0].Equal(&tick))
 
-	b = PacketBody(&Packet{First: 1, Count: 1, Base: noon}, body)
+	tick = exampleSummaries()["summary"]
+	body = AppendTick(nil, &tick, noon)
+	require.Equal(t, []byte{0x9e, 0}, []byte{body[0], body[len(body)-1]})
+	body[0]--
+	b = PartBody(&SnapshotPart{Base: noon, Body: body[:len(body)-1]})
 	_, err = b.Decode(got[:])
-	assert.ErrorIs(t, err, ErrMalformed)
+	assert.ErrorContains(t, err, "want at least 14")
+}
+
+// foldMarket folds n ticks of a simulated market into s: with books, textual trade ids, empty
+// sides, corrections, cancels, and instruments that are defined anew.
+func foldMarket(t *testing.T, s *feed.State, n int) {
+	t.Helper()
+	market, err := sim.New(sim.Config{Seed: 7, Instruments: 600, Depth: 20})
+	require.NoError(t, err)
+	r := rand.New(rand.NewPCG(7, 7))
+	batch := make([]feed.Tick, n)
+	n, err = market.Next(t.Context(), batch)
+	require.NoError(t, err)
+	require.Equal(t, len(batch), n)
+	fold := func(tick feed.Tick) {
+		if err := ValidateTick(&tick); err != nil {
+			require.NoError(t, err)
+		}
+		if err := s.Apply(&tick); err != nil {
+			require.NoError(t, err)
+		}
+	}
+	for i, tick := range batch {
+		id, after := tick.Instrument, tick.EventTime+1
+		switch tick.Kind {
+		case feed.KindQuote:
+			if r.IntN(8) == 0 {
+				tick.Values[0], tick.Values[1] = feed.NoPrice, 0
+			}
+			fold(tick)
+		case feed.KindTrade:
+			tr, ref := tick.Trade(), ""
+			switch r.IntN(3) {
+			case 0:
+				ref = fmt.Sprint("T-", i)
+				tr.ID = 0
+			case 1:
+				tr.ID = r.Uint64()
+			}
+			tick = tr.Tick(id, tick.EventTime)
+			if ref != "" {
+				tick.Extra = &feed.Extra{TradeRef: ref}
+			}
+			fold(tick)
+			switch r.IntN(8) {
+			case 0:
+				now := tr
+				now.Price, now.Size = -tr.Price, tr.Size+1
+				fold(feed.Correction{OldPrice: tr.Price, OldSize: tr.Size, Trade: now}.Tick(id, after, ref))
+			case 1:
+				fold(feed.Cancel{Price: tr.Price, Size: tr.Size, ID: tr.ID}.Tick(id, after, ref))
+			case 2:
+				d, _ := s.Definition(id)
+				anew := *d
+				anew.Lot++
+				fold(feed.Tick{Kind: feed.KindDefinition, Instrument: id, EventTime: after, Extra: &feed.Extra{Definition: &anew}})
+			}
+		default:
+			fold(tick)
+		}
+	}
+}
+
+// What a snapshot tells of a state is all of it: who starts from one and who was there all
+// along know the same, and take the next correction for the same trade's.
+func TestStateSurvivesItsSnapshot(t *testing.T) {
+	was := feed.NewState()
+	foldMarket(t, was, 60_000)
+	raw, err := AppendSnapshot(nil, &SnapshotBegin{Seq: 60_001}, was.Entries(nil), 99)
+	require.NoError(t, err)
+
+	is := feed.NewState()
+	batch := make([]feed.Tick, 100)
+	messages := map[Type]int{}
+	for r := NewReader(bytes.NewReader(raw), 0); ; {
+		typ, message, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		messages[typ]++
+		if typ != TypeSnapshotPart {
+			continue
+		}
+		part, err := ParsePart(message, 99)
+		require.NoError(t, err)
+		body := PartBody(&part)
+		for n := 1; n > 0; {
+			n, err = body.Decode(batch)
+			require.NoError(t, err)
+			for i := range batch[:n] {
+				require.NoError(t, is.Apply(&batch[i]))
+			}
+		}
+	}
+	require.Equal(t, []int{1, 1}, []int{messages[TypeSnapshotBegin], messages[TypeSnapshotEnd]})
+	require.Greater(t, messages[TypeSnapshotPart], 1)
+	require.Empty(t, was.Diff(is))
+
+	numbers, texts := 0, 0
+	for id := range feed.InstrumentID(was.Len()) {
+		in, ok := was.Instrument(id)
+		require.True(t, ok)
+		m := in.Summary
+		if m.Trades == 0 {
+			continue
+		}
+		numbers, texts = numbers+int(min(m.LastID, 1)), texts+min(len(m.LastRef), 1)
+		correction := feed.Correction{OldPrice: m.Last + 1, Trade: feed.Trade{Price: m.Last + 2, ID: m.LastID}}.Tick(id, 1, m.LastRef)
+		require.NoError(t, was.Apply(&correction))
+		require.NoError(t, is.Apply(&correction))
+	}
+	require.Empty(t, was.Diff(is))
+	assert.Greater(t, numbers, 20, "instruments whose last trade a number names")
+	assert.Greater(t, texts, 20, "instruments whose last trade a text names")
+}
+
+// A textual trade id left on a tick that has no place for it is not written.
+func TestStrayTradeRefIsNotWritten(t *testing.T) {
+	for name, tick := range exampleTicks() {
+		if tick.Extra != nil || tick.Kind == feed.KindTrade || tick.Kind == feed.KindCancel {
+			continue
+		}
+		bare := tick
+		tick.Extra = &feed.Extra{TradeRef: "stray"}
+		assert.Equal(t, AppendTick(nil, &bare, noon), AppendTick(nil, &tick, noon), name)
+	}
 }
 
 // Skips, withheld and gone numbers cover what they say (PROTOCOL.md, "Body entries").
@@ -276,6 +472,13 @@ func referenceTick(t *feed.Tick, base int64) []byte {
 		fields = append(fields, uint64(t.Side))
 	case feed.KindStatus:
 		fields = append(fields, uint64(t.Status), v[0])
+	case feed.KindSummary:
+		m := t.Summary()
+		fields = append(fields, int64(m.TradingDay), price(m.Open), price(m.High), price(m.Low), price(m.Last),
+			m.LastSize, uint64(m.LastSide), m.LastTime-base, m.Volume, m.Trades, m.LastID)
+		if m.LastRef != "" {
+			fields = append(fields, m.LastRef)
+		}
 	}
 	var b bytes.Buffer
 	enc := msgpack.NewEncoder(&b)
@@ -299,6 +502,9 @@ func TestTickAgainstLibrary(t *testing.T) {
 	for name, tick := range exampleTicks() {
 		t.Run(name, func(t *testing.T) { compareWithLibrary(t, tick, noon) })
 	}
+	for name, tick := range exampleSummaries() {
+		t.Run(name, func(t *testing.T) { compareWithLibrary(t, tick, noon) })
+	}
 }
 
 func compareWithLibrary(t *testing.T, tick feed.Tick, base int64) {
@@ -311,12 +517,11 @@ func compareWithLibrary(t *testing.T, tick feed.Tick, base int64) {
 	require.NoError(t, err)
 	require.Equal(t, normal(want), normal(got))
 
-	b := PacketBody(&Packet{First: 41, Count: 1, Base: base}, reference)
+	b := entryBody(&tick, base, reference)
 	var batch [1]feed.Tick
 	n, err := b.Decode(batch[:])
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	tick.Seq = 41
 	require.True(t, batch[0].Equal(&tick), "%+v\n%+v", tick, batch[0])
 }
 
@@ -337,6 +542,7 @@ func FuzzTick(f *testing.F) {
 	f.Add(uint8(2), uint8(0), uint32(7), noon, int64(0), int64(1), int64(2), int64(3), int64(4), uint8(1), "")
 	f.Add(uint8(3), uint8(1), uint32(7), int64(0), noon, int64(-1), int64(2), int64(3), int64(0x4142<<48), uint8(2), "a-1")
 	f.Add(uint8(3), uint8(1), uint32(1<<17), noon, noon, int64(feed.NoPrice), int64(1<<40), int64(-3), int64(0), uint8(0), "")
+	f.Add(uint8(9), uint8(0), uint32(7), noon, noon+1, int64(-3), int64(20260106), int64(1<<40), int64(5), uint8(1), "a-1")
 	f.Fuzz(func(t *testing.T, kind, flags uint8, id uint32, at, base, a, b, c, d int64, side uint8, ref string) {
 		tick := feed.Tick{
 			Kind: feed.Kind(kind), Flags: feed.Flags(flags) & feed.FlagMore, Instrument: feed.InstrumentID(id),
@@ -361,6 +567,12 @@ func FuzzTick(f *testing.F) {
 			tick.Values = [4]int64{}
 		case feed.KindStatus:
 			tick.Status, tick.Side, tick.Values = feed.Status(side), 0, [4]int64{a}
+		case feed.KindSummary:
+			tick.Side, tick.Values = 0, [4]int64{}
+			tick.Extra = &feed.Extra{Summary: &feed.Summary{
+				TradingDay: int32(b), Open: a, High: b, Low: c, Last: d, LastSize: b ^ c, LastSide: feed.Side(side),
+				LastTime: a ^ d, Volume: c, Trades: d, LastID: uint64(a ^ b), LastRef: ref,
+			}}
 		default:
 			return
 		}
@@ -369,10 +581,9 @@ func FuzzTick(f *testing.F) {
 		}
 		compareWithLibrary(t, tick, base)
 		body := AppendTick(nil, &tick, base)
-		p := PacketBody(&Packet{First: 41, Count: 1, Base: base}, body)
+		p := entryBody(&tick, base, body)
 		var batch [1]feed.Tick
 		n, err := p.Decode(batch[:])
-		tick.Seq = 41
 		if err != nil || n != 1 || !batch[0].Equal(&tick) {
 			t.Fatalf("%+v\n%+v\n% x: %v", tick, batch[0], body, err)
 		}
@@ -383,8 +594,10 @@ func FuzzTick(f *testing.F) {
 // takes as an array too, and our own encoding of it decodes to the same), and no more memory
 // than twenty times the bytes (RELIABILITY 18, 19).
 func FuzzBody(f *testing.F) {
-	for _, tick := range exampleTicks() {
-		f.Add(AppendTick(nil, &tick, noon))
+	for _, ticks := range []map[string]feed.Tick{exampleTicks(), exampleSummaries()} {
+		for _, tick := range ticks {
+			f.Add(AppendTick(nil, &tick, noon))
+		}
 	}
 	f.Add(AppendGone(nil, 1, GoneExpired))
 	f.Add(AppendSkip(nil, 5))
@@ -393,45 +606,52 @@ func FuzzBody(f *testing.F) {
 		if len(body) > MaxBody {
 			return
 		}
-		b := PacketBody(&Packet{First: 41, Count: 1 << 40, Base: noon}, body)
-		batch := make([]feed.Tick, 4)
-		for {
-			rest := b.rest
-			n, err := b.Decode(batch[:1])
-			if err != nil || n == 0 {
-				return
-			}
-			entry := rest[:len(rest)-len(b.rest)]
-			for len(entry) > 0 && entry[0]&0xf0 != 0x90 && entry[0] != 0xdc && entry[0] != 0xdd {
-				e, err := EntryAt(entry)
-				if err != nil {
-					t.Fatalf("skip % x: %v", entry, err)
-				}
-				entry = entry[e.Size:]
-			}
-			if e, err := EntryAt(entry); err != nil || e.Size != len(entry) {
-				t.Fatalf("EntryAt(% x) = %+v, %v", entry, e, err)
-			}
-			dec := msgpack.NewDecoder(bytes.NewReader(entry))
-			if err := dec.Skip(); err != nil {
-				t.Fatalf("laxer than the library: % x: %v", entry, err)
-			}
-			if _, err := dec.PeekCode(); err == nil {
-				t.Fatalf("longer than the library: % x", entry)
-			}
-			again := batch[0]
-			if !again.Kind.Known() {
-				continue
-			}
-			if err := ValidateTick(&again); err != nil {
-				t.Fatalf("decoded a tick that cannot be published: %+v: %v", again, err)
-			}
-			got := PacketBody(&Packet{First: again.Seq, Count: 1, Base: noon}, AppendTick(nil, &again, noon))
-			if n, err := got.Decode(batch[1:2]); n != 1 || err != nil || !batch[1].Equal(&again) {
-				t.Fatalf("%+v\n%+v: %v", again, batch[1], err)
-			}
-		}
+		fuzzBody(t, PacketBody(&Packet{First: 41, Count: 1 << 40, Base: noon}, body))
+		fuzzBody(t, PartBody(&SnapshotPart{Base: noon, Body: body}))
 	})
+}
+
+func fuzzBody(t *testing.T, b Body) {
+	batch := make([]feed.Tick, 4)
+	for {
+		rest := b.rest
+		n, err := b.Decode(batch[:1])
+		if err != nil || n == 0 {
+			return
+		}
+		entry := rest[:len(rest)-len(b.rest)]
+		for len(entry) > 0 && entry[0]&0xf0 != 0x90 && entry[0] != 0xdc && entry[0] != 0xdd {
+			e, err := EntryAt(entry)
+			if err != nil {
+				t.Fatalf("skip % x: %v", entry, err)
+			}
+			entry = entry[e.Size:]
+		}
+		if e, err := EntryAt(entry); err != nil || e.Size != len(entry) {
+			t.Fatalf("EntryAt(% x) = %+v, %v", entry, e, err)
+		}
+		dec := msgpack.NewDecoder(bytes.NewReader(entry))
+		if err := dec.Skip(); err != nil {
+			t.Fatalf("laxer than the library: % x: %v", entry, err)
+		}
+		if _, err := dec.PeekCode(); err == nil {
+			t.Fatalf("longer than the library: % x", entry)
+		}
+		again := batch[0]
+		if !again.Kind.Known() {
+			continue
+		}
+		if err := ValidateTick(&again); err != nil {
+			t.Fatalf("decoded a tick that cannot be published: %+v: %v", again, err)
+		}
+		got := PartBody(&SnapshotPart{Base: noon, Body: AppendTick(nil, &again, noon)})
+		if !b.snapshot {
+			got = PacketBody(&Packet{First: again.Seq, Count: 1, Base: noon}, AppendTick(nil, &again, noon))
+		}
+		if n, err := got.Decode(batch[1:2]); n != 1 || err != nil || !batch[1].Equal(&again) {
+			t.Fatalf("%+v\n%+v: %v", again, batch[1], err)
+		}
+	}
 }
 
 // variedTicks looks like a market: many instruments, sizes and prices of different lengths.
