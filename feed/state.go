@@ -90,8 +90,10 @@ func (e *UndefinedError) Error() string {
 // Apply folds one tick into the state. On an error the state is as before.
 //
 //   - A definition names an instrument, or tells it anew under the same id. With other
-//     exponents than before, quote, trading day and book are forgotten, because their
-//     numbers mean something else now.
+//     exponents than before, the prices and sizes of quote, trading day and book are
+//     multiplied or divided by the power of ten between them, and so mean what they meant.
+//     If that would not leave each of them an exact integer of 64 bits, all three are
+//     forgotten; the trading day keeps its date.
 //   - A trade counts into the trading day and is its last trade.
 //   - A correction adds its size less the old size to the volume and stretches high and low
 //     to its price; it changes the last trade if that is the trade it names, by id or, where
@@ -235,17 +237,74 @@ func (s *State) define(t *Tick) error {
 		return nil
 	}
 	old := s.catalog.redefine(id, slot, extra)
-	if old.PriceExponent != d.PriceExponent || old.SizeExponent != d.SizeExponent {
-		v := s.change(slot)
-		v.quote, v.quoteTime = Quote{}, 0
-		v.known &^= knownQuote
-		v.setSummary(emptyDay(v.day))
-		s.setRef(slot, "")
-		if slot < uint(len(s.books)) {
-			s.books[slot] = nil
-		}
+	price, size := int(old.PriceExponent)-int(d.PriceExponent), int(old.SizeExponent)-int(d.SizeExponent)
+	if (price != 0 || size != 0) && !s.rescale(slot, price, size) {
+		s.forget(slot)
 	}
 	return nil
+}
+
+// rescale multiplies the prices of slot by 10^price and its sizes by 10^size. It reports
+// false, and changes nothing, if that is not exact for all of them.
+func (s *State) rescale(slot uint, price, size int) bool {
+	v, exact := *s.at(slot), true
+	multiply := func(n int, numbers ...*int64) {
+		for _, p := range numbers {
+			var ok bool
+			*p, ok = timesPowerOfTen(*p, n)
+			exact = exact && ok
+		}
+	}
+	multiply(price, &v.quote.Bid, &v.quote.Ask, &v.open, &v.high, &v.low, &v.last)
+	multiply(size, &v.quote.BidSize, &v.quote.AskSize, &v.lastSize, &v.volume)
+	b := s.book(slot)
+	if b != nil {
+		b = &book{owner: s.owner, bids: slices.Clone(b.bids), asks: slices.Clone(b.asks)}
+		for _, side := range [][]BookLevel{b.bids, b.asks} {
+			for i := range side {
+				multiply(price, &side[i].Price)
+				multiply(size, &side[i].Size)
+			}
+		}
+	}
+	if !exact {
+		return false
+	}
+	*s.change(slot) = v
+	if b != nil {
+		s.books[slot] = b
+	}
+	return true
+}
+
+// timesPowerOfTen is v × 10^n, NoPrice being always itself; ok is false if that is no integer
+// of 64 bits.
+func timesPowerOfTen(v int64, n int) (product int64, ok bool) {
+	const greatest = 18 // of the powers that an int64 holds
+	switch {
+	case v == 0 || v == NoPrice || n == 0:
+		return v, true
+	case n > greatest || n < -greatest:
+		return 0, false
+	case n < 0:
+		p := int64(pow10[-n])
+		return v / p, v%p == 0
+	}
+	p := int64(pow10[n])
+	product = v * p
+	return product, product/p == v
+}
+
+// forget drops quote, trading day and book of slot.
+func (s *State) forget(slot uint) {
+	v := s.change(slot)
+	v.quote, v.quoteTime = Quote{}, 0
+	v.known &^= knownQuote
+	v.setSummary(emptyDay(v.day))
+	s.setRef(slot, "")
+	if slot < uint(len(s.books)) {
+		s.books[slot] = nil
+	}
 }
 
 func (v *values) correct(t *Tick, lastRef string) {
