@@ -1,0 +1,627 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A conn is one subscriber. Its writer alone writes to the connection and moves the line; its
+// reader hears pulses and requests. Both are bounded: the writer by a deadline that it
+// renews as long as the client gives signs of life, the reader by three intervals of silence.
+type conn struct {
+	p      *Publisher
+	nc     net.Conn
+	try    func([]byte) (int, error) // writes what fits without waiting; nil if the connection cannot
+	reader *codec.Reader
+	hello  *codec.Hello
+	chance *rand.Rand
+
+	interval time.Duration // of heartbeats and pulses
+	maxLag   time.Duration
+	line     line
+	first    []byte // welcome, and a snapshot after it: what is sent first
+	live     bool   // the line has had all there was at least once
+	endTold  bool
+
+	wakeup chan struct{} // 1 slot
+	parked bool          // protected by server.parking
+	buf    []byte        // for what is made for this connection; nil until it is needed
+
+	heard     atomic.Int64 // when the client last gave a sign of life, in ns since p.started
+	told      atomic.Uint64
+	confirmed atomic.Uint64
+	roundTrip atomic.Int64
+
+	mail     sync.Mutex
+	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
+	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
+	left     bool               // protected by mail: the client has left, there is nobody to say goodbye to
+}
+
+func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
+	c := &conn{
+		p: p, nc: nc, reader: r, hello: h, try: tryWriter(nc),
+		interval: p.cfg.Heartbeat, maxLag: p.cfg.MaxLag, wakeup: make(chan struct{}, 1),
+	}
+	if h.Heartbeat != 0 {
+		c.interval = min(max(h.Heartbeat, MinHeartbeat), MaxHeartbeat)
+	}
+	if h.MaxLag != 0 {
+		c.maxLag = h.MaxLag
+	}
+	c.line = line{p: p, filter: h.Filter}
+	return c
+}
+
+// choose decides where the line starts, and prepares what is sent first.
+func (c *conn) choose() *codec.Refusal {
+	p, h, l := c.p, c.hello, &c.line
+	head, _ := p.log.end()
+	var (
+		start  uint64
+		reason codec.StartReason
+		scope  = codec.ScopeAll
+		tell   bool // a snapshot stands at the start
+		j      *join
+	)
+	fork, common := uint64(0), false
+	if len(h.Position.Lineage) > 0 {
+		if fork, common = p.lineage.Fork(h.Position.Lineage, h.Position.Next); common {
+			_, _, common = p.lineage.Owner(fork)
+		}
+		if common && fork > head {
+			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
+				"position %d is beyond the head of session %v, which is %d", fork, p.session.ID, head)}
+		}
+	}
+	switch {
+	case common:
+		start, reason = fork, codec.StartedResumed
+		tell = !h.HasState
+		if fork != h.Position.Next {
+			reason, tell = codec.StartedRewound, true
+		}
+	case len(h.Position.Lineage) > 0 || h.Start.Kind == codec.StartSnapshot:
+		j = p.joinAt(0, joinAge)
+		start, tell = j.seq, true
+		if len(h.Position.Lineage) > 0 {
+			reason = codec.StartedBySnapshot
+		}
+	case h.Start.Kind == codec.StartLive:
+		j = p.joinAt(head, joinAge)
+		start, tell, scope = j.seq, true, codec.ScopeDefinitions
+	case h.Start.Kind == codec.StartBeginning:
+		start, tell = p.tail(), true
+	case h.Start.Kind == codec.StartTime:
+		start, tell = p.seqAt(int64(h.Start.Value)), true
+	default:
+		start, tell = h.Start.Value, true
+		if start > head {
+			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
+				"seq %d was not given yet: the head is %d", start, head)}
+		}
+	}
+	owner, _, ok := p.lineage.Owner(start)
+	if !ok {
+		owner = p.lineage[0] // older than what the lineage remembers
+	}
+	l.in(owner)
+	if !l.filter.All() {
+		if j == nil {
+			j = p.joinAt(start, joinAge)
+		}
+		l.wanted = newWanted(l.filter, j.state)
+	}
+	welcome, err := codec.Append(nil, &codec.Welcome{
+		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage,
+		Head: max(head, start), Tail: min(p.tail(), max(head, start)), Heartbeat: c.interval, Seed: l.seed, Start: start, Reason: reason, Now: p.cfg.Now(),
+	})
+	if err != nil {
+		panic("publisher: internal error: welcome: " + err.Error())
+	}
+	c.first = welcome
+	if tell && start > 1 && start >= p.tail() {
+		snapshot, err := c.snapshotAt(start, scope, j)
+		if err != nil {
+			return &codec.Refusal{Code: codec.CodeInternal, Retry: true, RetryAfter: time.Second,
+				Text: fmt.Sprintf("the state as of %d cannot be read", start)}
+		}
+		c.first = append(c.first, snapshot...)
+	}
+	l.begin(start)
+	c.told.Store(start)
+	return nil
+}
+
+// snapshotAt encodes a snapshot as of seq; j is a join that may be there.
+func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, j *join) ([]byte, error) {
+	if j != nil && j.seq == seq {
+		return j.snapshot(&c.line, scope)
+	}
+	c.p.serving.heavy <- struct{}{}
+	defer func() { <-c.p.serving.heavy }()
+	state, err := c.p.stateAt(seq)
+	if err != nil {
+		c.p.cfg.Logger.Error().Err(err).Uint64("seq", seq).Msg("cannot read a state")
+		return nil, err
+	}
+	return encodeSnapshot(state, seq, &c.line, scope, nil)
+}
+
+// Reasons for which a connection ends, beside those of the network.
+var (
+	errClientLeft = errors.New("the client said goodbye")
+	errSlow       = errors.New("slow consumer")
+	errSilent     = errors.New("nothing heard for three intervals")
+	errShutdown   = errors.New("shutdown")
+)
+
+// run serves the connection until it ends, and returns why.
+func (c *conn) run(ctx context.Context) error {
+	c.hear()
+	if err := c.nc.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Str("client", c.hello.Client).
+		Strs("filter", c.hello.Filter).Uint64("start", c.line.next).Msg("subscriber joined")
+	var reading sync.WaitGroup
+	reading.Go(c.read)
+	err := c.write(ctx)
+	c.line.stop()
+	if bye := c.goodbye(err); bye != nil {
+		farewellNow(c.nc, bye)
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the reader sees the client close, or gives up
+	if errors.Is(err, errClientLeft) || errors.Is(err, errSlow) || errors.Is(err, errSilent) {
+		c.nc.Close()
+	}
+	reading.Wait()
+	drain(c.nc)
+	return err
+}
+
+// farewellNow writes m if it can be written soon, and closes for writing.
+func farewellNow(nc net.Conn, m codec.Message) {
+	b, err := codec.Append(nil, m)
+	if err != nil {
+		return
+	}
+	_ = nc.SetWriteDeadline(time.Now().Add(refusalWait))
+	if _, err := nc.Write(b); err != nil {
+		return
+	}
+	if w, ok := nc.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+}
+
+// goodbye is what to say to the client when the connection ends for reason; nil for nothing.
+func (c *conn) goodbye(reason error) *codec.Goodbye {
+	switch {
+	case errors.Is(reason, errShutdown):
+		after := time.Duration(0)
+		if c.p.cfg.RetryAfter > 0 {
+			after = time.Duration(c.chance.Int64N(int64(c.p.cfg.RetryAfter)))
+		}
+		return &codec.Goodbye{Code: codec.CodeShutdown, Text: "the publisher stops", Retry: true, RetryAfter: after}
+	case errors.Is(reason, errSlow):
+		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
+	case errors.Is(reason, errSilent):
+		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	}
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	if c.left {
+		return nil
+	}
+	return c.leaving
+}
+
+func (c *conn) hear() { c.heard.Store(int64(time.Since(c.p.started))) }
+
+func (c *conn) silent() bool {
+	return time.Since(c.p.started)-time.Duration(c.heard.Load()) > silence*c.interval
+}
+
+func (c *conn) signal() {
+	select {
+	case c.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// read hears the client until it leaves, falls silent, or breaks the protocol.
+func (c *conn) read() {
+	for {
+		_ = c.nc.SetReadDeadline(time.Now().Add(silence * c.interval))
+		t, raw, err := c.reader.Next()
+		if err == nil {
+			c.hear()
+			err = c.handle(t, raw)
+		}
+		if err == nil {
+			continue
+		}
+		c.mail.Lock()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			c.leaving = &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+		case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage), errors.Is(err, errProtocol):
+			c.leaving = &codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}
+		default:
+			c.left = true
+		}
+		c.mail.Unlock()
+		c.signal()
+		return
+	}
+}
+
+var errProtocol = errors.New("protocol")
+
+// handle takes one message of the client.
+func (c *conn) handle(t codec.Type, raw []byte) error {
+	switch t {
+	case codec.TypePulse, codec.TypeSubscribe, codec.TypeGoodbye:
+	default:
+		return fmt.Errorf("%w: a client does not send a %v", errProtocol, t)
+	}
+	m, err := codec.Decode(raw)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *codec.Pulse:
+		if m.Next > c.told.Load() {
+			return fmt.Errorf("%w: a pulse for %d, told were numbers up to %d", errProtocol, m.Next, c.told.Load())
+		}
+		c.confirmed.Store(m.Next)
+		if m.Echo != 0 {
+			c.roundTrip.Store(max(0, c.p.cfg.Now()-m.Echo))
+		}
+		c.p.serving.pulsed()
+	case *codec.Subscribe:
+		c.mail.Lock()
+		defer c.mail.Unlock()
+		if len(c.requests) == maxSubscribe {
+			return fmt.Errorf("%w: more than %d changes of instruments under way", errProtocol, maxSubscribe)
+		}
+		c.requests = append(c.requests, m)
+		c.signal()
+	case *codec.Goodbye:
+		return errClientLeft
+	}
+	return nil
+}
+
+// post is what the reader left for the writer.
+func (c *conn) post() (request *codec.Subscribe, ending error) {
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	switch {
+	case c.left:
+		return nil, errClientLeft
+	case c.leaving != nil && c.leaving.Code == codec.CodeSilent:
+		return nil, errSilent
+	case c.leaving != nil:
+		return nil, errors.New(c.leaving.Text)
+	case len(c.requests) > 0:
+		request = c.requests[0]
+		c.requests = slices.Delete(c.requests, 0, 1)
+	}
+	return request, nil
+}
+
+// write sends the line to the client: what the log has, and heartbeats when it has nothing.
+func (c *conn) write(ctx context.Context) error {
+	if err := c.block(ctx, c.first, nil); err != nil {
+		return err
+	}
+	c.first = nil
+	idle := time.NewTimer(c.interval)
+	defer idle.Stop()
+	var grace <-chan time.Time
+	done := ctx.Done()
+	for {
+		request, err := c.post()
+		if err != nil {
+			return err
+		}
+		if request != nil {
+			if err := c.subscribe(ctx, request); err != nil {
+				return err
+			}
+			idle.Reset(c.interval)
+		}
+		sent, err := c.step(ctx)
+		if err != nil {
+			return err
+		}
+		if sent {
+			if grace != nil {
+				select {
+				case <-grace:
+					return errShutdown
+				default:
+				}
+			}
+			continue
+		}
+		if done == nil {
+			return errShutdown // and the client has all there is
+		}
+		if !c.p.serving.park(c, c.p.log) {
+			continue
+		}
+		idle.Reset(c.interval)
+	wait:
+		for {
+			select {
+			case <-c.wakeup:
+				break wait
+			case <-done:
+				done, grace = nil, time.After(drainTime)
+				break wait
+			case <-idle.C:
+				if err := c.heartbeat(ctx); err != nil {
+					return err
+				}
+				idle.Reset(c.interval)
+			}
+		}
+	}
+}
+
+// step sends the next chunk of the line; it is false if there is none.
+func (c *conn) step(ctx context.Context) (bool, error) {
+	l := &c.line
+	before := l.next
+	ch, err := l.advance(c.buf)
+	if err != nil {
+		c.p.cfg.Logger.Error().Err(err).Uint64("seq", l.read).Msg("cannot read the journal")
+		return false, err
+	}
+	if l.wanted != nil && cap(ch.data) > cap(c.buf) {
+		c.buf = ch.data[:0]
+	}
+	if len(ch.data) == 0 {
+		if next, _ := c.p.log.end(); l.read < next {
+			return true, nil // only what the filter leaves out
+		}
+		c.live = true
+		return c.end(ctx)
+	}
+	if c.live && ch.time != 0 && c.hello.Slow != codec.SlowAll {
+		if _, now := c.p.log.end(); now-ch.time > int64(c.maxLag) {
+			ch.mem.release()
+			l.next = before
+			return true, c.slow(ctx)
+		}
+	}
+	if ch.mem.seg != nil {
+		return true, c.sendView(ctx, &ch)
+	}
+	c.told.Store(ch.next)
+	if err := c.block(ctx, ch.data, c.stillFast(ch.time)); err != nil {
+		return false, err
+	}
+	if !ch.gone.Empty() {
+		return true, c.restart(ctx, ch.gone.To)
+	}
+	return true, nil
+}
+
+// sendView writes packets straight from the log's memory, as far as the connection takes them
+// without waiting. Where it does not take all, the packet that it stopped in is copied, so
+// that a client that does not read costs that and no more, and the line goes back to there.
+func (c *conn) sendView(ctx context.Context, ch *chunk) error {
+	c.told.Store(ch.next)
+	data, n := ch.data, 0
+	if c.try != nil {
+		var err error
+		if n, err = c.try(data); err != nil {
+			ch.mem.release()
+			return err
+		}
+		if n == len(data) {
+			ch.mem.release()
+			return nil
+		}
+	}
+	cut := 0
+	for cut <= n {
+		cut += codec.PacketSize(data[cut:])
+	}
+	if cut < len(data) {
+		c.line.at = place{ch.mem.at.segment, ch.mem.at.offset + cut}
+		c.line.next = codec.PacketAt(data[cut:]).First
+		c.line.read = c.line.next
+	}
+	c.buf = append(c.buf[:0], data[n:cut]...)
+	ch.mem.release()
+	return c.block(ctx, c.buf, c.stillFast(ch.time))
+}
+
+// stillFast is asked while a write waits: it fails if the client's policy is to be cut off
+// when it is more than the bound behind the packet of publish time at.
+func (c *conn) stillFast(at int64) func() error {
+	if c.hello.Slow != codec.SlowDisconnect || !c.live || at == 0 {
+		return nil
+	}
+	return func() error {
+		if _, now := c.p.log.end(); now-at > int64(c.maxLag) {
+			return errSlow
+		}
+		return nil
+	}
+}
+
+// block writes all of b, waiting for the client as long as it gives signs of life.
+func (c *conn) block(ctx context.Context, b []byte, check func() error) error {
+	var deadline time.Time // of the shutdown
+	for len(b) > 0 {
+		now := time.Now()
+		if ctx.Err() != nil && deadline.IsZero() {
+			deadline = now.Add(drainTime)
+		}
+		_ = c.nc.SetWriteDeadline(now.Add(min(c.interval, drainTime)))
+		n, err := c.nc.Write(b[:min(len(b), chunkTarget)])
+		b = b[n:]
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case c.silent():
+			return errSilent
+		case !deadline.IsZero() && time.Now().After(deadline):
+			return errShutdown
+		}
+		if check != nil {
+			if err := check(); err != nil {
+				return err
+			}
+		}
+		c.mail.Lock()
+		left := c.left
+		c.mail.Unlock()
+		if left {
+			return errClientLeft
+		}
+	}
+	return nil
+}
+
+// slow applies the client's policy for being too far behind.
+func (c *conn) slow(ctx context.Context) error {
+	if c.hello.Slow == codec.SlowDisconnect {
+		return errSlow
+	}
+	j := c.p.joinAt(c.line.next+1, 0)
+	l := &c.line
+	l.stop()
+	var b []byte
+	for { // what is withheld is told session by session
+		owner, owned, ok := c.p.lineage.Owner(l.next)
+		if !ok {
+			owned.To = j.seq
+		} else {
+			b = l.change(owner, b)
+		}
+		b = l.withhold(min(j.seq, owned.To), b)
+		if l.next == j.seq {
+			break
+		}
+	}
+	b = l.change(c.p.session, b)
+	if l.wanted != nil {
+		l.wanted = newWanted(l.filter, j.state)
+	}
+	snapshot, err := j.snapshot(l, codec.ScopeAll)
+	if err != nil {
+		return err
+	}
+	l.begin(j.seq)
+	c.told.Store(j.seq)
+	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
+	if err := c.block(ctx, b, nil); err != nil {
+		return err
+	}
+	return c.block(ctx, snapshot, nil)
+}
+
+// restart tells the state as of seq, after numbers before it were lost.
+func (c *conn) restart(ctx context.Context, seq uint64) error {
+	if c.line.wanted != nil {
+		c.line.wanted = newWanted(c.line.filter, c.p.joinAt(seq, joinAge).state)
+	}
+	snapshot, err := c.snapshotAt(seq, codec.ScopeAll, nil)
+	if err != nil {
+		return nil // it is gone already, which the line finds out next
+	}
+	return c.block(ctx, snapshot, nil)
+}
+
+// end tells, once, that the session is over, if it is and the client has everything. It is
+// false if there was nothing to tell.
+func (c *conn) end(ctx context.Context) (bool, error) {
+	final := c.p.serving.final.Load()
+	if final == 0 || c.endTold || c.line.read < final {
+		return false, nil
+	}
+	c.endTold = true
+	b := c.line.skip(c.line.read, nil)
+	b, err := codec.Append(b, &codec.End{Final: final})
+	if err != nil {
+		return false, err
+	}
+	c.told.Store(c.line.next)
+	return true, c.block(ctx, b, nil)
+}
+
+// heartbeat proves that the writer lives, after it had nothing to send for an interval.
+func (c *conn) heartbeat(ctx context.Context) error {
+	if c.silent() {
+		return errSilent
+	}
+	b := c.line.skip(c.line.read, nil)
+	head, _ := c.p.log.end()
+	b, err := codec.Append(b, &codec.Heartbeat{Covered: c.line.next, Head: head, Now: c.p.cfg.Now()})
+	if err != nil {
+		return err
+	}
+	c.told.Store(c.line.next)
+	return c.block(ctx, b, nil)
+}
+
+// subscribe changes the instruments from the line's next number on.
+func (c *conn) subscribe(ctx context.Context, r *codec.Subscribe) error {
+	l := &c.line
+	b := l.skip(l.read, nil)
+	l.stop()
+	j := c.p.joinAt(l.next, joinAge)
+	var added codec.Filter
+	for _, p := range r.Filter {
+		if !l.filter.All() && !slices.Contains(l.filter, p) {
+			added = append(added, p)
+		}
+	}
+	all := r.Filter.All() && !l.filter.All()
+	l.filter = r.Filter
+	l.in(l.session)
+	l.wanted = newWanted(l.filter, j.state)
+	l.begin(l.next)
+	b, err := codec.Append(b, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
+	if err != nil {
+		return err
+	}
+	if all || len(added) > 0 {
+		var state *feed.State
+		if state, err = c.p.stateAt(l.next); err != nil {
+			return err
+		}
+		scope := codec.ScopeAll
+		var w *wanted
+		if !all {
+			scope, w = codec.ScopeAdded, newWanted(added, j.state)
+		}
+		snapshot, err := encodeSnapshot(state, l.next, l, scope, w)
+		if err != nil {
+			return err
+		}
+		b = append(b, snapshot...)
+	}
+	c.told.Store(l.next)
+	return c.block(ctx, b, nil)
+}

@@ -1,0 +1,14 @@
+// Package publisher numbers ticks, keeps them in one append-only log, in memory and on disk,
+// and serves that log to subscribers over persistent connections.
+//
+//	Publish ──> sequencer ──> memory log ──> journal ──> commit ──> cursor ──> connection
+//	                             (1 MiB segments)                   one per subscriber
+//
+// A tick is encoded once, where it stays. A subscriber is a cursor: one that falls out of
+// memory reads the journal, and none can make the publisher or another subscriber wait or
+// grow. Nothing is sent before it is in the journal. Every start over a journal begins a
+// child session, which subscribers of the one before simply follow.
+//
+// Goroutines: one flusher and, with a journal, one housekeeper for each publisher, from New
+// to Close; a reader and a writer for each connection, within Serve.
+package publisher

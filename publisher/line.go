@@ -1,0 +1,197 @@
+package publisher
+
+import (
+	"errors"
+	"io"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+)
+
+// A line is the cursor of one subscription: where it stands in the log, and what of the log
+// it sees. Only its connection's writer uses it.
+type line struct {
+	p       *Publisher
+	session feed.Session // whose packets come next
+	seed    uint32
+	next    uint64 // number after the last one told to the client, or begun with
+	filter  codec.Filter
+	wanted  *wanted // nil: all
+
+	at     place
+	inMem  bool
+	cursor *journal.Cursor // reading the journal, if not nil
+	read   uint64          // number after the last packet read; beyond next where a skip is pending
+}
+
+// A chunk is what a line sends next: bytes, and where the line is after them.
+type chunk struct {
+	data []byte
+	next uint64
+	time int64 // publish time of the first packet; 0 for messages that have none
+	mem  view  // what data is part of, if it is the log's own memory
+	// gone, if not empty, is what cannot be had any more; data is the packet that says so, and
+	// a snapshot must follow.
+	gone feed.Range
+}
+
+// begin places the line at the packet that holds seq, which is at most the log's end.
+func (l *line) begin(seq uint64) {
+	l.stop()
+	l.next, l.read = seq, seq
+	if l.at, l.inMem = l.p.log.find(seq); !l.inMem {
+		l.openJournal()
+	}
+}
+
+func (l *line) openJournal() {
+	if l.p.journal != nil {
+		l.cursor = l.p.journal.Cursor(l.read)
+	}
+}
+
+// stop frees what the line holds.
+func (l *line) stop() {
+	if l.cursor != nil {
+		l.cursor.Close()
+		l.cursor = nil
+	}
+}
+
+// in makes session s the line's, and tells its seed.
+func (l *line) in(s feed.Session) {
+	l.session = s
+	l.seed = codec.LineSeed(s.ID, l.filter)
+}
+
+// advance returns the next chunk: none (no data) where the line has all there is. The buffer
+// is for what has to be made; the chunk belongs to the log or to it.
+func (l *line) advance(buf []byte) (chunk, error) {
+	if l.inMem {
+		v, ok := l.p.log.view(l.at)
+		if ok {
+			if len(v.data) == 0 {
+				return chunk{next: l.next}, nil
+			}
+			return l.pass(v.data, l.p.session, v, v.end, buf), nil
+		}
+		l.inMem = false
+		l.openJournal()
+	}
+	if at, ok := l.p.log.find(l.read); ok {
+		l.stop()
+		l.at, l.inMem = at, true
+		return l.advance(buf)
+	}
+	if l.cursor == nil {
+		return l.lost(feed.Range{From: l.read, To: l.p.log.tail()}, codec.GoneExpired, buf), nil
+	}
+	c, err := l.cursor.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		// What memory gave up is in the journal, so that what follows is in memory.
+		return chunk{next: l.next}, nil
+	case err != nil:
+		return chunk{}, err
+	case !c.Gone.Empty():
+		return l.lost(c.Gone, c.Reason, buf), nil
+	}
+	return l.pass(c.Data, c.Session, view{}, c.Range.To, buf), nil
+}
+
+// change returns the message that must come before packets of session s, if any.
+func (l *line) change(s feed.Session, buf []byte) []byte {
+	if s.ID == l.session.ID {
+		return buf
+	}
+	l.in(s)
+	lineage, _ := l.p.lineage.Until(s.ID)
+	buf, err := codec.Append(buf, &codec.SessionChange{
+		Mode: l.p.cfg.Mode, Lineage: lineage, Seed: l.seed, Next: l.next,
+	})
+	if err != nil {
+		panic("publisher: internal error: session change: " + err.Error())
+	}
+	return buf
+}
+
+// pass makes a chunk of whole packets of session s that end before number end.
+func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byte) chunk {
+	c := chunk{next: end, time: codec.PacketAt(data).PublishTime, mem: mem}
+	if s.ID != l.session.ID { // rare: told alone, and the packets with the next call
+		mem.release()
+		c.mem = view{}
+		if l.cursor != nil {
+			l.stop()
+			l.openJournalAt(l.read)
+		}
+		// What a filter has not told yet belongs to the session before.
+		buf = l.skip(l.read, buf[:0])
+		c.data, c.next, c.time = l.change(s, buf), l.next, 0
+		return c
+	}
+	if l.wanted == nil {
+		c.data = data
+		l.read = end
+		if l.inMem {
+			l.at = place{mem.at.segment, mem.at.offset + len(data)}
+		}
+		l.next = end
+		return c
+	}
+	used := 0
+	c.data, used, c.next = l.filterPackets(data, buf[:0])
+	if l.inMem {
+		l.at = place{mem.at.segment, mem.at.offset + used}
+	} else if used < len(data) {
+		l.stop()
+		l.openJournalAt(l.read)
+	}
+	mem.release()
+	c.mem = view{}
+	l.next = c.next
+	return c
+}
+
+func (l *line) openJournalAt(seq uint64) { l.cursor = l.p.journal.Cursor(seq) }
+
+// lost makes the chunk that says that r is gone. It covers the part of r in one session; the
+// rest comes with the next call.
+func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) chunk {
+	buf = l.skip(max(l.read, r.From), buf[:0])
+	r.From = l.next
+	if owner, owned, ok := l.p.lineage.Owner(r.From); ok {
+		buf = l.change(owner, buf)
+		r.To = min(r.To, owned.To)
+	}
+	buf = codec.AppendPacket(buf, &codec.Packet{First: r.From, Count: r.Len(), PublishTime: l.p.cfg.Now()},
+		codec.AppendGone(nil, r.Len(), reason), l.seed)
+	l.next, l.read = r.To, r.To
+	if l.cursor != nil {
+		l.stop()
+		l.openJournalAt(l.read)
+	}
+	return chunk{data: buf, next: l.next, gone: r}
+}
+
+// skip appends a packet that skips what the filter left out up to number to, if anything.
+func (l *line) skip(to uint64, buf []byte) []byte {
+	if l.wanted == nil || to <= l.next {
+		return buf
+	}
+	_, at := l.p.log.end()
+	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: at},
+		codec.AppendSkip(nil, to-l.next), l.seed)
+	l.next = to
+	return buf
+}
+
+// withhold appends a packet that withholds everything up to number to.
+func (l *line) withhold(to uint64, buf []byte) []byte {
+	_, at := l.p.log.end()
+	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: at},
+		codec.AppendWithheld(nil, to-l.next), l.seed)
+	l.next = to
+	return buf
+}

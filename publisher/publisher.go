@@ -1,0 +1,757 @@
+package publisher
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+)
+
+// A Publisher numbers ticks, appends them to the log, and serves the log to subscribers. All
+// its methods may be called by many goroutines at once, but for Close.
+type Publisher struct {
+	cfg     Config
+	journal *journal.Journal // nil: memory only
+	lineage feed.Lineage
+	session feed.Session
+	seed    uint32
+	log     *memlog
+
+	// The sequencer: the one place where numbers are given. Its lock is held while ticks are
+	// encoded, never while anything blocks.
+	mu       sync.Mutex
+	state    *feed.State // as of next
+	next     uint64      // number of the next tick
+	seg      *segment    // being filled
+	off      int         // where the next entry goes in seg.buf
+	open     int         // where the open packet begins; -1 if none is open
+	first    uint64      // number of the open packet's first tick
+	base     int64       // base event time of the open packet
+	lastTime int64       // publish time of the last sealed packet
+	event    int64       // event time of the last tick that had one
+	ended    bool
+	room     chan struct{} // closed and replaced when the flusher has made progress
+	pieces   []piece       // sealed, not yet journalled; in order
+	spare    []piece       // for the flusher to give back
+
+	appended atomic.Uint64 // next, for who does not hold mu
+	active   atomic.Bool   // somebody flushes and will look again
+	flushing sync.Mutex    // held by who flushes
+	lastDone atomic.Int64  // when the last flush ended, in monotonic ns since started
+	started  time.Time
+	kick     chan struct{} // 1 slot: wakes the flusher
+	fatal    atomic.Pointer[fatalError]
+
+	disk    atomic.Pointer[string] // why the disk does not take ticks; nil if it does
+	closing chan struct{}
+	done    sync.WaitGroup // goroutines of the publisher itself
+
+	serving server
+}
+
+type fatalError struct{ err error }
+
+// A piece is sealed packets of one segment.
+type piece struct {
+	seg      *segment
+	from, to int
+	next     uint64
+	time     int64
+	tried    bool // the journal may have some of it already: it must be offered again as it is
+}
+
+// A Config says how a publisher works. Zero values are the defaults.
+type Config struct {
+	// Journal is the directory of the log on disk; empty for none: then only what is in memory
+	// can be had again.
+	Journal     string
+	FS          journal.FS // nil for the operating system's
+	Sync        journal.Sync
+	SegmentSize int64         // of a journal file, in bytes; 0 for journal.DefaultSegmentSize
+	RetainBytes int64         // the journal's size, about; 0 for no bound
+	RetainAge   time.Duration // of what the journal keeps; 0 for no bound
+	Memory      int64         // of the log in memory, in bytes; 0 for DefaultMemory, at least MinMemory
+
+	Heartbeat        time.Duration // longest silence on a connection; 0 for DefaultHeartbeat
+	Mode             codec.Mode
+	MaxConnections   int           // 0 for DefaultConnections
+	MaxHandshakes    int           // connections that have not logged in; beyond, the oldest goes. 0 for DefaultHandshakes
+	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
+	MaxLag           time.Duration // bound of the slow-consumer policies where a client names none; 0 for DefaultMaxLag
+	RetryAfter       time.Duration // at shutdown clients are asked to wait up to this long, each another time
+	Token            codec.Token   // what clients must present; empty for nothing
+	Server           string        // name and version told to clients; empty for "tickfeed"
+	Source           string        // what is published, for a person
+
+	Now    func() int64 // wall clock in ns since the Unix epoch; nil for the system's
+	Seed   uint64       // of all chance but session ids; 0 for a random one
+	Logger zerolog.Logger
+}
+
+// Defaults and bounds of a Config, and the named bounds of everything that could grow.
+const (
+	DefaultMemory           = 64 << 20
+	MinMemory               = 1 << 20
+	DefaultHeartbeat        = time.Second
+	MinHeartbeat            = 10 * time.Millisecond
+	MaxHeartbeat            = time.Minute
+	DefaultConnections      = 20_000
+	DefaultHandshakes       = 1024
+	DefaultHandshakeTimeout = 5 * time.Second
+	DefaultMaxLag           = 5 * time.Second
+
+	segmentSize    = 1 << 20
+	minSegments    = 8
+	packetTarget   = 16 << 10 // a packet is sealed when its body is longer
+	handOver       = 50 * time.Microsecond
+	diskRetry      = 100 * time.Millisecond
+	retainInterval = time.Second
+)
+
+// ErrEnded is returned for ticks after End, ErrClosed by a publisher that was closed.
+var (
+	ErrEnded  = errors.New("publisher: the session has ended")
+	ErrClosed = errors.New("publisher: closed")
+)
+
+func (c *Config) fill() error {
+	for _, d := range []struct {
+		name     string
+		v        *time.Duration
+		def      time.Duration
+		min, max time.Duration
+	}{
+		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat, MinHeartbeat, MaxHeartbeat},
+		{"HandshakeTimeout", &c.HandshakeTimeout, DefaultHandshakeTimeout, time.Millisecond, time.Hour},
+		{"MaxLag", &c.MaxLag, DefaultMaxLag, time.Millisecond, codec.MaxDuration},
+		{"RetryAfter", &c.RetryAfter, 0, 0, time.Hour},
+	} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+		if *d.v < d.min || *d.v > d.max {
+			return fmt.Errorf("publisher: %s must be from %v to %v, got %v", d.name, d.min, d.max, *d.v)
+		}
+	}
+	if c.Memory == 0 {
+		c.Memory = DefaultMemory
+	}
+	if c.Memory < MinMemory {
+		return fmt.Errorf("publisher: Memory must be at least %d bytes, got %d", MinMemory, c.Memory)
+	}
+	for _, n := range []struct {
+		name string
+		v    *int
+		def  int
+	}{
+		{"MaxConnections", &c.MaxConnections, DefaultConnections},
+		{"MaxHandshakes", &c.MaxHandshakes, DefaultHandshakes},
+	} {
+		if *n.v == 0 {
+			*n.v = n.def
+		}
+		if *n.v < 1 {
+			return fmt.Errorf("publisher: %s must be positive, got %d", n.name, *n.v)
+		}
+	}
+	if len(c.Token) > codec.MaxToken {
+		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
+	}
+	if c.Server == "" {
+		c.Server = "tickfeed"
+	}
+	if c.Now == nil {
+		c.Now = func() int64 { return time.Now().UnixNano() }
+	}
+	if c.Seed == 0 {
+		c.Seed = randomID()
+	}
+	return nil
+}
+
+// New makes a publisher and begins its session: a child of what the journal holds, or a
+// root. The error wraps journal.ErrLocked if another publisher has the journal. Close it.
+func New(cfg Config) (*Publisher, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	p := &Publisher{
+		cfg:     cfg,
+		state:   feed.NewState(),
+		next:    1,
+		open:    -1,
+		room:    make(chan struct{}),
+		kick:    make(chan struct{}, 1),
+		closing: make(chan struct{}),
+		started: time.Now(),
+	}
+	id := feed.SessionID(randomID())
+	p.lineage = feed.Lineage{{ID: id, First: 1}}
+	if cfg.Journal != "" {
+		j, err := journal.Open(journal.Config{
+			Dir: cfg.Journal, FS: cfg.FS, SegmentSize: cfg.SegmentSize, Sync: cfg.Sync, Now: cfg.Now,
+			RetainBytes: cfg.RetainBytes, RetainAge: cfg.RetainAge, Source: cfg.Source,
+		})
+		if err != nil {
+			return nil, err
+		}
+		p.journal = j
+		if r := j.Recovered(); len(r.Lineage) > 0 {
+			p.lineage = r.Lineage.Child(id, r.Next)
+			p.next, p.lastTime, p.event = r.Next, r.LastTime, r.LastEvent
+			p.state = r.State
+		}
+		if err := j.Begin(p.lineage, cfg.Mode, p.state.Clone()); err != nil {
+			return nil, errors.Join(err, j.Close())
+		}
+	}
+	p.session = p.lineage.Current()
+	p.seed = codec.LineSeed(p.session.ID, nil)
+	size := int(min(segmentSize, cfg.Memory/minSegments))
+	p.log = newMemlog(size, int(cfg.Memory/int64(size)), p.next, p.lastTime, p.state.Clone())
+	p.seg = p.log.newest()
+	p.appended.Store(p.next)
+	p.serving.init(cfg)
+	p.done.Go(p.flusher)
+	if p.journal != nil {
+		p.done.Go(p.housekeeper)
+	}
+	return p, nil
+}
+
+func randomID() uint64 {
+	var b [8]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails
+		if v := binary.BigEndian.Uint64(b[:]); v != 0 {
+			return v
+		}
+	}
+}
+
+// Lineage is the session that this publisher writes, last, and those it came through.
+func (p *Publisher) Lineage() feed.Lineage { return p.lineage }
+
+// Recovered is what the journal held when the publisher started; nil without a journal.
+func (p *Publisher) Recovered() *journal.Recovered {
+	if p.journal == nil {
+		return nil
+	}
+	return p.journal.Recovered()
+}
+
+// Define makes known what an instrument is and returns its id: the one it has, or a new one.
+// A definition tick is published if the instrument is new or was something else before.
+// Errors are those of Publish.
+func (p *Publisher) Define(ctx context.Context, d feed.Definition) (feed.InstrumentID, error) {
+	return p.define(ctx, d, 0)
+}
+
+// define is Define with the event time of the definition, 0 for that of the last tick.
+func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (feed.InstrumentID, error) {
+	if err := d.Validate(); err != nil {
+		return 0, fmt.Errorf("publisher: %w", err)
+	}
+	p.mu.Lock()
+	id, known := p.state.Lookup(d.Symbol, d.Venue)
+	if known {
+		if old, _ := p.state.Definition(id); *old == d {
+			p.mu.Unlock()
+			return id, nil
+		}
+	} else if id = feed.InstrumentID(p.state.Len()); id >= feed.MaxInstruments {
+		p.mu.Unlock()
+		return 0, fmt.Errorf("publisher: %s would be instrument %d, at most %d", d.Name(), id, feed.MaxInstruments)
+	}
+	if eventTime == 0 {
+		eventTime = p.event
+	}
+	def := d
+	t := feed.Tick{Kind: feed.KindDefinition, Instrument: id, EventTime: eventTime, Extra: &feed.Extra{Definition: &def}}
+	err := p.appendLocked(ctx, []feed.Tick{t})
+	p.mu.Unlock()
+	p.appendedSome()
+	return id, err
+}
+
+// Publish numbers ticks and appends them to the log, in order and without a gap; Seq is
+// not looked at. The ticks stay the caller's, but for what Extra points to. Subscribers get
+// them as soon as they are in the journal.
+//
+// It waits where the log in memory is full of ticks that the journal did not take yet, as on
+// a full disk, until ctx ends. An error says how many ticks of the call were published; those
+// are good. It is ctx.Err(), ErrEnded, ErrClosed, an error about a tick that is not valid or
+// of an instrument that was not defined, or final: the journal failed.
+func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
+	p.mu.Lock()
+	err := p.appendLocked(ctx, ticks)
+	p.mu.Unlock()
+	p.appendedSome()
+	return err
+}
+
+// A PublishError reports that only the first Published ticks of a call were published.
+type PublishError struct {
+	Published int
+	Err       error
+}
+
+func (e *PublishError) Error() string {
+	return fmt.Sprintf("publish, after %d ticks of the call: %v", e.Published, e.Err)
+}
+
+func (e *PublishError) Unwrap() error { return e.Err }
+
+// appendLocked encodes ticks into the open packet, sealing packets and opening segments as
+// they fill. It gives p.mu up while it waits for room.
+func (p *Publisher) appendLocked(ctx context.Context, ticks []feed.Tick) error {
+	for i := range ticks {
+		t := &ticks[i]
+		if err := p.appendTickLocked(ctx, t); err != nil {
+			return &PublishError{Published: i, Err: err}
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) appendTickLocked(ctx context.Context, t *feed.Tick) error {
+	if p.ended {
+		return ErrEnded
+	}
+	if err := codec.ValidateTick(t); err != nil {
+		return err
+	}
+	if t.Kind == feed.KindSummary {
+		return fmt.Errorf("a summary cannot be published: it stands in snapshots only")
+	}
+	if p.open < 0 || p.off-p.open > codec.PacketHeader+packetTarget || p.off+codec.MaxEntry > len(p.seg.buf) ||
+		p.base == 0 && t.EventTime != 0 { // offsets from no time at all would all be wide
+		if err := p.openPacketLocked(ctx); err != nil {
+			return err
+		}
+		p.base = t.EventTime
+	}
+	if err := p.state.Apply(t); err != nil {
+		return err
+	}
+	p.off = len(codec.AppendTick(p.seg.buf[:p.off], t, p.base))
+	if t.EventTime > p.event {
+		p.event = t.EventTime
+	}
+	p.next++
+	return nil
+}
+
+// openPacketLocked seals the open packet and makes room for the next one.
+func (p *Publisher) openPacketLocked(ctx context.Context) error {
+	p.sealLocked()
+	for p.off+codec.PacketHeader+codec.MaxEntry > len(p.seg.buf) {
+		if err := p.usable(); err != nil {
+			return err
+		}
+		if s, ok := p.log.extend(p.next, p.state.Clone()); ok {
+			p.seg, p.off = s, 0
+			break
+		}
+		room := p.room
+		p.mu.Unlock()
+		p.kickFlusher()
+		select {
+		case <-room:
+		case <-p.closing:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if p.ended {
+			return ErrEnded
+		}
+		// Others may have opened a packet, or a segment, while the lock was free.
+		p.sealLocked()
+	}
+	if err := p.usable(); err != nil {
+		return err
+	}
+	p.open, p.first = p.off, p.next
+	p.off += codec.PacketHeader
+	return nil
+}
+
+// usable reports why nothing can be published any more.
+func (p *Publisher) usable() error {
+	if f := p.fatal.Load(); f != nil {
+		return f.err
+	}
+	select {
+	case <-p.closing:
+		return ErrClosed
+	default:
+		return nil
+	}
+}
+
+// sealLocked closes the open packet, if there is one with ticks, for the flusher to take.
+func (p *Publisher) sealLocked() {
+	if p.open < 0 {
+		return
+	}
+	if p.next == p.first { // the tick that opened it was refused
+		p.off, p.open = p.open, -1
+		return
+	}
+	p.lastTime = max(p.lastTime, p.cfg.Now())
+	codec.SealPacket(p.seg.buf[p.open:p.off], &codec.Packet{
+		First: p.first, Count: p.next - p.first, PublishTime: p.lastTime, Base: p.base,
+	}, p.seed)
+	if n := len(p.pieces); n > 0 && p.pieces[n-1].seg == p.seg && !p.pieces[n-1].tried {
+		l := &p.pieces[n-1]
+		l.to, l.next, l.time = p.off, p.next, p.lastTime
+	} else {
+		p.pieces = append(p.pieces, piece{seg: p.seg, from: p.open, to: p.off, next: p.next, time: p.lastTime})
+	}
+	p.open = -1
+}
+
+// appendedSome gets what was appended flushed: by this goroutine if the publisher was at
+// rest, which is quickest, else by the flusher, which then has more to send at once.
+func (p *Publisher) appendedSome() {
+	if p.active.Load() || !p.active.CompareAndSwap(false, true) {
+		return
+	}
+	if time.Since(p.started).Nanoseconds()-p.lastDone.Load() < int64(handOver) || !p.flushing.TryLock() {
+		p.kickFlusher()
+		return
+	}
+	err := p.flush()
+	p.flushing.Unlock()
+	if err != nil {
+		p.kickFlusher() // it waits for room, or says that the journal failed
+		return
+	}
+	p.rest()
+}
+
+// rest ends the activity of a flush, unless there is more to do.
+func (p *Publisher) rest() {
+	p.lastDone.Store(time.Since(p.started).Nanoseconds())
+	p.active.Store(false)
+	p.mu.Lock()
+	more := p.open >= 0 || len(p.pieces) > 0
+	p.mu.Unlock()
+	if more && p.active.CompareAndSwap(false, true) {
+		p.kickFlusher()
+	}
+}
+
+func (p *Publisher) kickFlusher() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// flusher flushes whenever it is kicked, and waits for room on a full disk.
+func (p *Publisher) flusher() {
+	retry := time.NewTimer(time.Hour)
+	retry.Stop()
+	for {
+		select {
+		case <-p.kick:
+		case <-retry.C:
+		case <-p.closing:
+			return
+		}
+		p.flushing.Lock()
+		err := p.flush()
+		p.flushing.Unlock()
+		switch {
+		case err == nil:
+			p.rest()
+		case errors.Is(err, journal.ErrFull):
+			retry.Reset(diskRetry)
+		default:
+			p.fail(err)
+			return
+		}
+	}
+}
+
+// flush journals and commits all that is appended. The caller holds p.flushing. On an error
+// what was not committed stays to be flushed again.
+func (p *Publisher) flush() error {
+	for {
+		p.mu.Lock()
+		p.sealLocked()
+		pieces := p.pieces
+		p.pieces = p.spare[:0]
+		p.mu.Unlock()
+		if len(pieces) == 0 {
+			p.mu.Lock()
+			p.spare = pieces
+			p.mu.Unlock()
+			return nil
+		}
+		for i := range pieces {
+			if err := p.flushPiece(&pieces[i]); err != nil {
+				pieces[i].tried = true
+				p.mu.Lock()
+				p.pieces = append(append([]piece(nil), pieces[i:]...), p.pieces...)
+				p.mergePiecesLocked()
+				p.mu.Unlock()
+				p.diskState(err)
+				return err
+			}
+		}
+		p.diskState(nil)
+		p.mu.Lock()
+		p.spare = pieces
+		if p.room != nil {
+			close(p.room)
+			p.room = make(chan struct{})
+		}
+		p.mu.Unlock()
+		p.serving.wake(p.log)
+	}
+}
+
+// mergePiecesLocked joins neighbours of one segment, so that they stay as few as segments.
+func (p *Publisher) mergePiecesLocked() {
+	out := p.pieces[:0]
+	for _, x := range p.pieces {
+		if n := len(out); n > 0 && out[n-1].seg == x.seg && !out[n-1].tried {
+			out[n-1].to, out[n-1].next, out[n-1].time = x.to, x.next, x.time
+			continue
+		}
+		out = append(out, x)
+	}
+	p.pieces = out
+}
+
+// flushPiece journals and commits one piece. A file of the journal ends where a segment of
+// the memory begins, because there the state is at hand that the next file begins with.
+func (p *Publisher) flushPiece(x *piece) error {
+	if p.journal != nil {
+		if x.from == 0 && p.journal.Full() {
+			x.seg.cloning.Lock()
+			state := x.seg.state.Clone()
+			x.seg.cloning.Unlock()
+			if err := p.journal.Rotate(state); err != nil {
+				return err
+			}
+		}
+		if err := p.journal.Append(x.seg.buf[x.from:x.to], x.next, x.time); err != nil {
+			return err
+		}
+		if p.cfg.Sync == journal.SyncAlways {
+			if err := p.journal.Sync(); err != nil {
+				return err
+			}
+		}
+	}
+	p.log.commit(x.seg, x.to, x.next, x.time)
+	return nil
+}
+
+// diskState says once when the disk stops taking ticks, and once when it takes them again.
+func (p *Publisher) diskState(err error) {
+	old := p.disk.Load()
+	switch {
+	case err == nil && old != nil:
+		p.disk.Store(nil)
+		p.cfg.Logger.Info().Msg("journal: the disk takes ticks again")
+	case errors.Is(err, journal.ErrFull) && old == nil:
+		s := err.Error()
+		p.disk.Store(&s)
+		p.cfg.Logger.Warn().Err(err).Msg("journal: disk full, publishing waits; subscribers are still served")
+	}
+}
+
+// fail is the end: the journal cannot be written. Nothing more is acknowledged.
+func (p *Publisher) fail(err error) {
+	if !p.fatal.CompareAndSwap(nil, &fatalError{fmt.Errorf("publisher: %w", err)}) {
+		return
+	}
+	p.cfg.Logger.Error().Err(err).Msg("journal failed: nothing more is published; start again for a child session")
+	p.mu.Lock()
+	close(p.room)
+	p.room = make(chan struct{})
+	p.mu.Unlock()
+}
+
+// Failed is the reason why the publisher cannot publish any more; nil if it can.
+func (p *Publisher) Failed() error {
+	if f := p.fatal.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// housekeeper syncs and retains, each once a second.
+func (p *Publisher) housekeeper() {
+	tick := time.NewTicker(retainInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-p.closing:
+			return
+		}
+		if p.cfg.Sync == journal.SyncInterval {
+			if err := p.journal.Sync(); err != nil {
+				p.fail(err)
+			}
+		}
+		if p.cfg.RetainBytes > 0 || p.cfg.RetainAge > 0 {
+			if err := p.journal.Retain(p.cfg.Now()); err != nil {
+				p.cfg.Logger.Warn().Err(err).Msg("journal: cannot remove old files")
+			}
+		}
+	}
+}
+
+// Flush waits until all that was published before the call is in the journal, as safely as
+// Sync says, and may be sent. It returns ctx.Err(), ErrClosed, or why the journal failed.
+func (p *Publisher) Flush(ctx context.Context) error {
+	for {
+		p.mu.Lock()
+		room, want := p.room, p.next
+		p.sealLocked()
+		p.mu.Unlock()
+		if next, _ := p.log.end(); next >= want {
+			return nil
+		}
+		if err := p.usable(); err != nil {
+			return err
+		}
+		p.active.Store(true)
+		p.kickFlusher()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.closing:
+			return ErrClosed
+		}
+	}
+}
+
+// End declares the session over: no tick can be published any more, and subscribers are told
+// so once they have all. The publisher goes on serving. Errors are those of Flush.
+func (p *Publisher) End(ctx context.Context) error {
+	p.mu.Lock()
+	p.ended = true
+	final := p.next
+	p.mu.Unlock()
+	if err := p.Flush(ctx); err != nil {
+		return err
+	}
+	p.serving.final.Store(final)
+	p.serving.wakeAll()
+	return nil
+}
+
+// Close flushes, closes the journal and frees everything. It is for after the last Serve has
+// returned; ctx bounds how long it waits for a full disk. The error says what may not be
+// safe; the publisher is closed all the same.
+func (p *Publisher) Close(ctx context.Context) error {
+	err := p.usable()
+	if err == nil {
+		err = p.Flush(ctx)
+	}
+	select {
+	case <-p.closing:
+		return ErrClosed
+	default:
+		close(p.closing)
+	}
+	p.done.Wait()
+	if p.journal != nil {
+		err = errors.Join(err, p.journal.Close())
+	}
+	return err
+}
+
+// stateNow seals the open packet and returns the state as of the number after it.
+func (p *Publisher) stateNow() (state *feed.State, seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sealLocked()
+	return p.state.Clone(), p.next
+}
+
+// stateAt is the state as of seq, which the log holds.
+func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
+	if s, ok := p.log.stateAt(seq); ok {
+		return s, nil
+	}
+	if p.journal == nil {
+		return nil, fmt.Errorf("the state as of %d is not in memory", seq)
+	}
+	return p.journal.StateAt(seq)
+}
+
+// tail is the oldest number that can be had.
+func (p *Publisher) tail() uint64 {
+	if p.journal != nil {
+		return min(p.journal.Tail(), p.log.tail())
+	}
+	return p.log.tail()
+}
+
+// seqAt is the number of the first packet with a publish time of at least time.
+func (p *Publisher) seqAt(time int64) uint64 {
+	seq, ok := p.log.seqAt(time)
+	if ok || p.journal == nil {
+		return seq
+	}
+	return min(seq, p.journal.SeqAt(time))
+}
+
+// Stats is how a publisher does.
+type Stats struct {
+	Session    feed.SessionID
+	Head       uint64 // next number
+	Committed  uint64 // next number that may be sent
+	Tail       uint64 // oldest number that can be had
+	LastEvent  int64  // greatest event time published
+	Journal    int64  // bytes on disk
+	Disk       string // why the disk does not take ticks; empty if it does
+	Ended      bool
+	Handshakes int // connections that have not logged in
+	Conns      []ConnStats
+}
+
+// Stats is a snapshot of how the publisher does.
+func (p *Publisher) Stats() Stats {
+	p.mu.Lock()
+	s := Stats{Session: p.session.ID, Head: p.next, LastEvent: p.event, Ended: p.ended}
+	p.mu.Unlock()
+	s.Committed, _ = p.log.end()
+	s.Tail = p.tail()
+	if p.journal != nil {
+		s.Journal = p.journal.Bytes()
+	}
+	if d := p.disk.Load(); d != nil {
+		s.Disk = *d
+	}
+	s.Conns, s.Handshakes = p.serving.stats()
+	return s
+}
+
+// chance is a random source of a connection's own, drawn from the seed.
+func (p *Publisher) chance(n uint64) *mathrand.Rand {
+	return mathrand.New(mathrand.NewPCG(p.cfg.Seed, n))
+}

@@ -1,0 +1,395 @@
+package publisher
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A server is the connections of a publisher.
+type server struct {
+	token [sha256.Size]byte
+	most  int // connections
+	first int // handshakes
+
+	mu         sync.Mutex
+	conns      map[*conn]struct{} // logged in
+	handshakes *list.List         // of net.Conn, oldest first: not logged in
+	opened     uint64             // connections so far
+
+	parking sync.Mutex
+	parked  []*conn // waiting for something to send
+	waking  []*conn // the other buffer of wake
+
+	final  atomic.Uint64 // number after the last of an ended session; 0 while it goes on
+	pulses chan struct{} // 1 slot: a client has confirmed something
+
+	joining sync.Mutex
+	join    *join
+	heavy   chan struct{} // slots for reading states from the journal
+}
+
+// Bounds of the server.
+const (
+	joinAge      = 100 * time.Millisecond // how old a join point may be that another client shares
+	heavyStates  = 4                      // states read from the journal at a time
+	refusalWait  = 250 * time.Millisecond // for a refusal or goodbye to be read before the connection is closed
+	acceptPause  = 50 * time.Millisecond  // after accept failed for want of file descriptors
+	drainTime    = time.Second            // at shutdown, to send what there still is
+	maxSubscribe = 16                     // changes of filter that may wait
+	silence      = 3                      // intervals without a sign of life
+)
+
+func (s *server) init(cfg Config) {
+	s.token = sha256.Sum256([]byte(cfg.Token))
+	s.most, s.first = cfg.MaxConnections, cfg.MaxHandshakes
+	s.conns = make(map[*conn]struct{})
+	s.handshakes = list.New()
+	s.pulses = make(chan struct{}, 1)
+	s.heavy = make(chan struct{}, heavyStates)
+}
+
+// Serve feeds the subscribers that connect on ln until ctx is cancelled or ln fails; several
+// may run at once. It owns ln and every goroutine it starts: once it returns, ln and its
+// connections are closed. When ctx ends each client is sent what there still is, for a
+// bounded time, and a goodbye that asks it to come again. The error is never nil; after
+// cancellation it is the cause of ctx.
+func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var conns sync.WaitGroup
+	defer conns.Wait() // second: nothing outlives Serve
+	defer cancel()     // first: ask every connection to end
+
+	stop := context.AfterFunc(ctx, func() { ln.Close() }) // unblocks Accept
+	defer func() {
+		if stop() {
+			ln.Close()
+		}
+	}()
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
+			p.cfg.Logger.Warn().Err(err).Msg("cannot accept a connection")
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		}
+		conns.Go(func() { p.serveConn(ctx, nc) })
+	}
+}
+
+// serveConn owns nc until it is closed.
+func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
+	defer nc.Close()
+	s := &p.serving
+	s.mu.Lock()
+	if s.handshakes.Len() >= s.first {
+		oldest := s.handshakes.Front()
+		s.handshakes.Remove(oldest)
+		oldest.Value.(net.Conn).Close()
+	}
+	waiting := s.handshakes.PushBack(nc)
+	s.opened++
+	number := s.opened
+	s.mu.Unlock()
+
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	c, refusal, err := p.handshake(nc)
+	stopped := stop()
+	s.mu.Lock()
+	s.handshakes.Remove(waiting)
+	if err == nil && refusal == nil {
+		if len(s.conns) >= s.most {
+			refusal = &codec.Refusal{
+				Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second,
+				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
+			}
+		} else {
+			s.conns[c] = struct{}{}
+		}
+	}
+	s.mu.Unlock()
+	log := p.cfg.Logger.With().Str("remote", nc.RemoteAddr().String()).Logger()
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			log.Info().Err(err).Msg("connection ended before login")
+		}
+		return
+	case refusal != nil:
+		log.Info().Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		farewell(nc, refusal)
+		return
+	case !stopped:
+		p.leave(c)
+		return
+	}
+	c.chance = p.chance(number)
+	reason := c.run(ctx)
+	p.leave(c)
+	log.Info().Str("client", c.hello.Client).Uint64("next", c.told.Load()).AnErr("reason", reason).Msg("subscriber left")
+}
+
+func (p *Publisher) leave(c *conn) {
+	s := &p.serving
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.parking.Lock()
+	for i, o := range s.parked {
+		if o == c {
+			s.parked[i] = s.parked[len(s.parked)-1]
+			s.parked = s.parked[:len(s.parked)-1]
+			break
+		}
+	}
+	s.parking.Unlock()
+	s.pulsed()
+}
+
+// farewell sends m and closes the connection for writing, then lets the peer read it.
+func farewell(nc net.Conn, m codec.Message) {
+	b, err := codec.Append(nil, m)
+	if err != nil {
+		return
+	}
+	_ = nc.SetDeadline(time.Now().Add(refusalWait))
+	if _, err := nc.Write(b); err != nil {
+		return
+	}
+	if w, ok := nc.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+	drain(nc)
+}
+
+// drain reads what the peer still sends, until it closes or the deadline passes, because
+// closing a socket with unread bytes takes back what was written to it.
+func drain(nc net.Conn) {
+	var b [512]byte
+	for {
+		if _, err := nc.Read(b[:]); err != nil {
+			return
+		}
+	}
+}
+
+// handshake reads the hello and decides on it. The connection is not written to.
+func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
+	if err := nc.SetDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
+		return nil, nil, err
+	}
+	r := codec.NewReader(nc, codec.MaxMessage)
+	r.SetLimit(codec.MaxHello)
+	t, raw, err := r.Next()
+	refuse := func(code codec.Code, format string, args ...any) (*conn, *codec.Refusal, error) {
+		return nil, &codec.Refusal{Code: code, Text: fmt.Sprintf(format, args...)}, nil
+	}
+	switch {
+	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
+		return refuse(codec.CodeProtocol, "this is a tickfeed publisher: %v", err)
+	case err != nil:
+		return nil, nil, err
+	case t != codec.TypeHello:
+		return refuse(codec.CodeProtocol, "the first message must be a hello, got %v", t)
+	}
+	m, err := codec.Decode(raw)
+	if err != nil {
+		return refuse(codec.CodeBadRequest, "%v", err)
+	}
+	h := m.(*codec.Hello)
+	if h.MinVersion > codec.Version || h.MaxVersion < codec.Version {
+		return refuse(codec.CodeVersion, "this publisher speaks version %d, the client %d to %d", codec.Version, h.MinVersion, h.MaxVersion)
+	}
+	given := sha256.Sum256([]byte(h.Token))
+	if p.cfg.Token != "" && subtle.ConstantTimeCompare(given[:], p.serving.token[:]) != 1 {
+		return refuse(codec.CodeUnauthorized, "the token is missing or wrong")
+	}
+	c := newConn(p, nc, r, h)
+	if refusal := c.choose(); refusal != nil {
+		return nil, refusal, nil
+	}
+	return c, nil, nil
+}
+
+// wake tells the connections that wait that the log has grown. Only who flushes calls it.
+func (s *server) wake(*memlog) {
+	s.parking.Lock()
+	s.parked, s.waking = s.waking[:0], s.parked
+	for _, c := range s.waking {
+		c.parked = false
+	}
+	s.parking.Unlock()
+	for i, c := range s.waking {
+		c.signal()
+		s.waking[i] = nil
+	}
+}
+
+// wakeAll signals every connection.
+func (s *server) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.signal()
+	}
+}
+
+// park arranges for c to be woken when the log grows beyond what it has read; it is false if
+// it has grown already.
+func (s *server) park(c *conn, log *memlog) bool {
+	s.parking.Lock()
+	defer s.parking.Unlock()
+	if c.parked {
+		return true
+	}
+	if next, _ := log.end(); next > c.line.read {
+		return false
+	}
+	c.parked = true
+	s.parked = append(s.parked, c)
+	return true
+}
+
+func (s *server) pulsed() {
+	select {
+	case s.pulses <- struct{}{}:
+	default:
+	}
+}
+
+// Drained waits, after End, until every connected subscriber has confirmed that it has
+// everything. Subscribers that come or go meanwhile count while they are there. Only one
+// goroutine may wait.
+func (p *Publisher) Drained(ctx context.Context) error {
+	s := &p.serving
+	for {
+		final := s.final.Load()
+		behind := final == 0
+		s.mu.Lock()
+		for c := range s.conns {
+			behind = behind || c.confirmed.Load() < final
+		}
+		s.mu.Unlock()
+		if !behind {
+			return nil
+		}
+		select {
+		case <-s.pulses:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.closing:
+			return ErrClosed
+		}
+	}
+}
+
+// A join is a place in the log at which clients come in, with the state as of there. Who
+// comes soon after another comes in at the same place, so that one encoding serves both.
+type join struct {
+	seq   uint64
+	state *feed.State
+	at    time.Time
+
+	mu      sync.Mutex
+	encoded map[string][]byte // snapshots by scope and filter
+}
+
+// maxEncoded bounds the snapshots that a join keeps.
+const maxEncoded = 64
+
+// joinAt is a join at or after seq: one that another client had, if it is not older than age.
+func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
+	s := &p.serving
+	s.joining.Lock()
+	defer s.joining.Unlock()
+	if j := s.join; j != nil && j.seq >= seq && time.Since(j.at) <= age {
+		if _, ok := p.log.find(j.seq); ok {
+			return j
+		}
+	}
+	for {
+		next, _ := p.log.end()
+		if s.join != nil && s.join.seq == next {
+			return s.join
+		}
+		if state, ok := p.log.stateAt(next); ok {
+			s.join = &join{seq: next, state: state, at: time.Now(), encoded: make(map[string][]byte)}
+			return s.join
+		}
+	}
+}
+
+// snapshot is the encoded snapshot of what a filter sees; it must not be changed.
+func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
+	key := fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if b, ok := j.encoded[key]; ok {
+		return b, nil
+	}
+	b, err := encodeSnapshot(j.state, j.seq, l, scope, nil)
+	if err == nil && len(j.encoded) < maxEncoded {
+		j.encoded[key] = b
+	}
+	return b, err
+}
+
+// encodeSnapshot encodes the state as of seq as line l sees it; added is the filter of
+// ScopeAdded.
+func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKind, added *wanted) ([]byte, error) {
+	want, begin := l.wanted, &codec.SnapshotBegin{Seq: seq, Scope: scope}
+	if scope == codec.ScopeAdded {
+		want, begin.Filter = added, added.filter
+	}
+	see := want.has
+	if want == nil {
+		see = nil
+	}
+	entries := state.Entries(see)
+	if scope == codec.ScopeDefinitions {
+		entries = state.Definitions(see)
+	}
+	return codec.AppendSnapshot(nil, begin, entries, l.seed)
+}
+
+// ConnStats is how one subscriber does.
+type ConnStats struct {
+	Remote    string
+	Client    string
+	Filter    []string
+	Told      uint64 // number after the last one sent
+	Confirmed uint64 // number after the last one that the client says it has applied
+	RoundTrip time.Duration
+}
+
+func (s *server) stats() ([]ConnStats, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]ConnStats, 0, len(s.conns))
+	for c := range s.conns {
+		out = append(out, ConnStats{
+			Remote: c.nc.RemoteAddr().String(), Client: c.hello.Client, Filter: c.hello.Filter,
+			Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
+		})
+	}
+	return out, s.handshakes.Len()
+}
