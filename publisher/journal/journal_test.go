@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -378,6 +379,7 @@ func TestMissingAndForeignFiles(t *testing.T) {
 		last := names[len(names)-1]
 		b := fs.Bytes(last)
 		require.NoError(t, fs.Remove(last))
+		require.NoError(t, fs.Remove(names[len(names)-2]))
 		j := w.start(t, cfg)
 		w.append(t, j, 20)
 		require.NoError(t, j.Close())
@@ -386,6 +388,21 @@ func TestMissingAndForeignFiles(t *testing.T) {
 		assert.True(t, got.gone.Empty())
 		assert.Equal(t, w.lineage, j.Recovered().Lineage)
 		assert.Equal(t, w.next, j.Next())
+	})
+	t.Run("the end of a segment, and the next one is empty", func(t *testing.T) {
+		w, fs, cfg, names := build()
+		before, last := names[len(names)-2], names[len(names)-1]
+		b := fs.Bytes(before)
+		fs.Put(before, b[:len(b)-1000])
+		b = fs.Bytes(last)
+		at := bytes.Index(b, []byte{0x97, byte(codec.TypePacket), 0xce})
+		next := codec.PacketAt(b[at:]).First
+		fs.Put(last, b[:at])
+		j, got := open(w, cfg)
+		assert.Equal(t, next, j.Next(), "the header says where the one before it ended")
+		require.Len(t, got.gone.Ranges(), 1)
+		assert.Equal(t, next, got.gone.Ranges()[0].To)
+		assert.Equal(t, "", j.Recovered().State.Diff(w.states[place{w.ids, next}]))
 	})
 	t.Run("a file of another journal", func(t *testing.T) {
 		w, fs, cfg, _ := build()
