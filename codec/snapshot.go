@@ -15,6 +15,12 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 		return dst, fmt.Errorf("snapshot as of %d: %w", begin.Seq, err)
 	}
 	part := SnapshotPart{Seq: begin.Seq}
+	for t := range entries {
+		if t.EventTime != 0 { // definitions have none; offsets from 0 would all be wide
+			part.Base = t.EventTime
+			break
+		}
+	}
 	at := -1 // where the open part begins in dst
 	for t := range entries {
 		if at >= 0 && len(dst)-at-PartHeader > MaxBody-MaxEntry {
@@ -25,7 +31,9 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 		if at < 0 {
 			at = len(dst)
 			dst = append(dst, make([]byte, PartHeader)...)
-			part.Base = t.EventTime
+			if t.EventTime != 0 {
+				part.Base = t.EventTime
+			}
 		}
 		dst = AppendTick(dst, &t, part.Base)
 	}

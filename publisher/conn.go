@@ -469,7 +469,8 @@ func (c *conn) stillFast(at int64) func() error {
 
 // block writes all of b, waiting for the client as long as it gives signs of life.
 func (c *conn) block(ctx context.Context, b []byte, check func() error) error {
-	var deadline time.Time // of the shutdown
+	defer c.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would fail c.try
+	var deadline time.Time                   // of the shutdown
 	for len(b) > 0 {
 		now := time.Now()
 		if ctx.Err() != nil && deadline.IsZero() {

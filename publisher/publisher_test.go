@@ -1,0 +1,714 @@
+package publisher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal"
+)
+
+const noon = int64(1_767_700_800_000_000_000)
+
+// A world is a publisher on a simulated network, in virtual time.
+type world struct {
+	t      *testing.T
+	net    *netsim.Network
+	pub    *publisher.Publisher
+	ids    []feed.InstrumentID
+	serve  chan error
+	cancel context.CancelFunc
+}
+
+// start makes a publisher with instruments A0, A1, B0 and serves it at pub:1.
+func start(t *testing.T, cfg publisher.Config) *world {
+	t.Helper()
+	w := &world{t: t, net: netsim.New(1, netsim.Config{})}
+	w.open(cfg)
+	t.Cleanup(w.stop)
+	return w
+}
+
+func (w *world) open(cfg publisher.Config) {
+	w.t.Helper()
+	pub, err := publisher.New(cfg)
+	require.NoError(w.t, err)
+	w.pub, w.ids = pub, nil
+	for _, s := range []string{"A0", "A1", "B0"} {
+		id, err := pub.Define(context.Background(), feed.Definition{Symbol: s, PriceExponent: -2})
+		require.NoError(w.t, err)
+		w.ids = append(w.ids, id)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel, w.serve = cancel, make(chan error, 1)
+	ln, err := w.net.Listen("pub:1")
+	require.NoError(w.t, err)
+	go func() { w.serve <- pub.Serve(ctx, ln) }()
+}
+
+func (w *world) stop() {
+	if w.pub == nil {
+		return
+	}
+	w.cancel()
+	<-w.serve
+	assert.NoError(w.t, w.pub.Close(context.Background()))
+	w.pub = nil
+}
+
+// quotes publishes n quotes, round robin over the instruments, and flushes.
+func (w *world) quotes(n int) {
+	w.t.Helper()
+	ticks := make([]feed.Tick, n)
+	for i := range ticks {
+		p := int64(100 + i)
+		ticks[i] = feed.Quote{Bid: p, BidSize: 1, Ask: p + 1, AskSize: 2}.Tick(w.ids[i%len(w.ids)], noon+int64(i))
+	}
+	require.NoError(w.t, w.pub.Publish(context.Background(), ticks))
+	require.NoError(w.t, w.pub.Flush(context.Background()))
+}
+
+// A client is a subscriber that checks the rules of PROTOCOL.md and folds what it gets.
+type client struct {
+	t       *testing.T
+	nc      net.Conn
+	r       *codec.Reader
+	welcome *codec.Welcome
+
+	next    uint64
+	seed    uint32
+	lineage feed.Lineage
+	state   *feed.State
+	ticks   []feed.Tick
+	events  []string // everything but packets of ticks and heartbeats
+	gone    feed.RangeSet
+	skipped uint64
+	part    *feed.State
+	begin   *codec.SnapshotBegin
+}
+
+func (w *world) dial(h codec.Hello) *client {
+	w.t.Helper()
+	nc, err := w.net.Dial(context.Background(), "pub:1")
+	require.NoError(w.t, err)
+	c := &client{t: w.t, nc: nc, r: codec.NewReader(nc, 0), state: feed.NewState()}
+	w.t.Cleanup(func() { nc.Close() })
+	if h.MaxVersion == 0 {
+		h.MinVersion, h.MaxVersion = 1, 1
+	}
+	c.send(&h)
+	return c
+}
+
+// join dials and takes the welcome.
+func (w *world) join(h codec.Hello) *client {
+	w.t.Helper()
+	c := w.dial(h)
+	m := c.message()
+	require.IsType(w.t, &codec.Welcome{}, m)
+	c.welcome = m.(*codec.Welcome)
+	c.next, c.seed, c.lineage = c.welcome.Start, c.welcome.Seed, c.welcome.Lineage
+	return c
+}
+
+func (c *client) send(m codec.Message) {
+	c.t.Helper()
+	b, err := codec.Append(nil, m)
+	require.NoError(c.t, err)
+	_, err = c.nc.Write(b)
+	require.NoError(c.t, err)
+}
+
+// message is the next message that is no packet or part.
+func (c *client) message() codec.Message {
+	c.t.Helper()
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
+	_, raw, err := c.r.Next()
+	require.NoError(c.t, err)
+	m, err := codec.Decode(raw)
+	require.NoError(c.t, err)
+	return m
+}
+
+// until reads and checks the stream until the line has come to number next, and no snapshot
+// is open; the client gives signs of life meanwhile.
+func (c *client) until(next uint64) {
+	c.t.Helper()
+	for c.next < next || c.begin != nil {
+		require.NoError(c.t, c.step())
+	}
+}
+
+// snapshot reads until a snapshot has ended.
+func (c *client) snapshot() {
+	c.t.Helper()
+	for n := len(c.events); len(c.events) == n || c.begin != nil; {
+		require.NoError(c.t, c.step())
+	}
+}
+
+// step takes one message.
+func (c *client) step() error {
+	c.t.Helper()
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
+	typ, raw, err := c.r.Next()
+	if err != nil {
+		return err
+	}
+	switch typ {
+	case codec.TypePacket:
+		c.packet(raw)
+		return nil
+	case codec.TypeSnapshotPart:
+		part, err := codec.ParsePart(raw, c.seed)
+		require.NoError(c.t, err)
+		require.Equal(c.t, c.begin.Seq, part.Seq)
+		body := codec.PartBody(&part)
+		c.each(&body, func(t feed.Tick) { require.NoError(c.t, c.part.Apply(&t)) })
+		return nil
+	}
+	m, err := codec.Decode(raw)
+	require.NoError(c.t, err)
+	switch m := m.(type) {
+	case *codec.Heartbeat:
+		require.Equal(c.t, c.next, m.Covered, "a heartbeat says where the line is")
+		c.send(&codec.Pulse{Next: c.next, Echo: m.Now})
+	case *codec.SnapshotBegin:
+		require.Equal(c.t, c.next, m.Seq, "a snapshot stands where it holds")
+		c.begin, c.part = m, feed.NewState()
+	case *codec.SnapshotEnd:
+		c.events = append(c.events, fmt.Sprintf("snapshot %d scope %d", m.Seq, c.begin.Scope))
+		var scope func(feed.InstrumentID, *feed.Definition) bool
+		if c.begin.Scope == codec.ScopeAdded {
+			f := c.begin.Filter
+			scope = func(_ feed.InstrumentID, d *feed.Definition) bool { return f.Match(d) }
+		}
+		c.state.Replace(scope, c.part)
+		c.begin = nil
+	case *codec.SessionChange:
+		require.Equal(c.t, c.next, m.Next)
+		c.seed = m.Seed
+		c.events = append(c.events, fmt.Sprintf("session %d", len(m.Lineage)))
+	case *codec.Subscribed:
+		require.Equal(c.t, c.next, m.From)
+		c.seed = m.Seed
+		c.events = append(c.events, fmt.Sprintf("subscribed %d", m.Request))
+	case *codec.End:
+		require.Equal(c.t, c.next, m.Final)
+		c.events = append(c.events, "end")
+	case *codec.Goodbye:
+		c.events = append(c.events, "goodbye "+m.Code.String())
+		return io.EOF
+	default:
+		c.t.Fatalf("unexpected %T", m)
+	}
+	return nil
+}
+
+func (c *client) packet(raw []byte) {
+	c.t.Helper()
+	require.True(c.t, codec.VerifyPacket(raw, c.seed), "checksum of %+v", codec.PacketAt(raw))
+	h, b, err := codec.ParsePacket(raw)
+	require.NoError(c.t, err)
+	require.LessOrEqual(c.t, h.First, c.next, "ranges join")
+	body := codec.PacketBody(&h, b)
+	c.each(&body, func(t feed.Tick) {
+		if t.Seq >= c.next {
+			require.NoError(c.t, c.state.Apply(&t))
+			c.ticks = append(c.ticks, t)
+		}
+	})
+	c.skipped += body.NotAsked()
+	if n := body.Withheld(); n > 0 {
+		c.events = append(c.events, fmt.Sprintf("withheld [%d, %d)", h.First, h.First+n))
+	}
+	if n, reason := body.Gone(); n > 0 {
+		c.gone.Add(h.Range())
+		c.events = append(c.events, fmt.Sprintf("gone [%d, %d) %v", h.First, h.First+n, reason))
+	}
+	c.next = h.First + h.Count
+}
+
+func (c *client) each(b *codec.Body, f func(feed.Tick)) {
+	c.t.Helper()
+	var batch [7]feed.Tick
+	for {
+		n, err := b.Decode(batch[:])
+		require.NoError(c.t, err)
+		if n == 0 {
+			return
+		}
+		for _, t := range batch[:n] {
+			f(t)
+		}
+	}
+}
+
+func (c *client) seqs() []uint64 {
+	var s []uint64
+	for _, t := range c.ticks {
+		s = append(s, t.Seq)
+	}
+	return s
+}
+
+// consecutive asserts that the client got every number of [from, to), once, in order.
+func (c *client) consecutive(from, to uint64) {
+	c.t.Helper()
+	require.Len(c.t, c.ticks, int(to-from))
+	for i, t := range c.ticks {
+		require.Equal(c.t, from+uint64(i), t.Seq)
+	}
+}
+
+func (w *world) position(c *client, next uint64) codec.Position {
+	return codec.Position{Lineage: c.lineage, Next: next}
+}
+
+// A subscriber starts where it asks to (PROTOCOL.md, "Where a line starts"); the state that
+// it folds is the one that a subscriber from the beginning has.
+func TestStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		w.quotes(3000) // numbers 4 to 3003, several packets
+		all := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		all.until(3004)
+		all.consecutive(1, 3004)
+		assert.Empty(t, all.events, "a line from number 1 needs no snapshot")
+
+		late := w.join(codec.Hello{})
+		late.snapshot()
+		assert.Equal(t, uint64(3004), late.next)
+		assert.Empty(t, all.state.Diff(late.state))
+
+		live := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartLive}})
+		live.snapshot()
+		assert.Equal(t, []string{"snapshot 3004 scope 1"}, live.events)
+
+		mid := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: 1500}})
+		mid.until(3004)
+		mid.consecutive(1500, 3004)
+		assert.Equal(t, []string{"snapshot 1500 scope 0"}, mid.events)
+		assert.Empty(t, all.state.Diff(mid.state))
+
+		time.Sleep(time.Second)
+		w.quotes(10)
+		after := all.welcome.Now + int64(time.Second)
+		timed := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(after)}})
+		timed.until(3014)
+		timed.consecutive(3004, 3014)
+		for _, c := range []*client{all, late, live, mid} {
+			c.until(3014)
+		}
+		assert.Empty(t, all.state.Diff(late.state))
+	})
+}
+
+// A subscriber goes on at its position, or where the lineages fork (PROTOCOL.md, "Lineage").
+func TestResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		w.quotes(100)
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(104)
+
+		again := w.join(codec.Hello{HasState: true, Position: w.position(c, 50)})
+		assert.Equal(t, codec.StartedResumed, again.welcome.Reason)
+		again.state = c.state
+		again.until(104)
+		again.consecutive(50, 104)
+		assert.Empty(t, again.events)
+
+		fresh := w.join(codec.Hello{Position: w.position(c, 50)})
+		fresh.until(104)
+		fresh.consecutive(50, 104)
+		assert.Equal(t, []string{"snapshot 50 scope 0"}, fresh.events)
+		assert.Empty(t, c.state.Diff(fresh.state))
+
+		lost := append(feed.Lineage{}, c.lineage...).Child(0xB, 60)
+		rewound := w.join(codec.Hello{HasState: true, Position: codec.Position{Lineage: lost, Next: 90}})
+		assert.Equal(t, codec.StartedRewound, rewound.welcome.Reason)
+		rewound.until(104)
+		rewound.consecutive(60, 104)
+		assert.Equal(t, []string{"snapshot 60 scope 0"}, rewound.events)
+
+		stranger := w.join(codec.Hello{HasState: true, Position: codec.Position{Lineage: feed.Lineage{{ID: 0xB, First: 1}}, Next: 90}})
+		assert.Equal(t, codec.StartedBySnapshot, stranger.welcome.Reason)
+		stranger.snapshot()
+		assert.Equal(t, uint64(104), stranger.next)
+		assert.Empty(t, c.state.Diff(stranger.state))
+	})
+}
+
+// A filtered line tells the ticks asked for and skips the rest; an idle one moves on with the
+// heartbeat; the filter can be changed on a living connection (PROTOCOL.md, "Filters").
+func TestFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		w.quotes(30)
+		c := w.join(codec.Hello{Filter: codec.Filter{"B*"}, Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(34)
+		assert.Equal(t, []uint64{3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33}, c.seqs())
+		assert.Equal(t, uint64(33-11), c.skipped)
+
+		require.NoError(t, w.pub.Publish(t.Context(), []feed.Tick{
+			feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon), feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon),
+		}))
+		c.until(36)
+		assert.Len(t, c.ticks, 11, "an idle line moves on, without ticks")
+
+		id, err := w.pub.Define(t.Context(), feed.Definition{Symbol: "B1"})
+		require.NoError(t, err)
+		require.NoError(t, w.pub.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
+		c.until(38)
+		assert.Equal(t, []uint64{36, 37}, c.seqs()[11:], "an instrument defined later")
+
+		c.send(&codec.Subscribe{Request: 7, Filter: codec.Filter{"A1", "B*"}})
+		for len(c.events) < 2 {
+			require.NoError(t, c.step())
+		}
+		assert.Equal(t, []string{"subscribed 7", "snapshot 38 scope 2"}, c.events)
+		in, ok := c.state.Instrument(w.ids[1])
+		require.True(t, ok)
+		assert.Equal(t, int64(128), in.Quote.Bid)
+		w.quotes(3)
+		c.until(41)
+		assert.Equal(t, []uint64{39, 40}, c.seqs()[13:])
+
+		c.send(&codec.Subscribe{Request: 8})
+		for len(c.events) < 4 {
+			require.NoError(t, c.step())
+		}
+		w.quotes(3)
+		c.until(44)
+		assert.Equal(t, []uint64{41, 42, 43}, c.seqs()[15:])
+	})
+}
+
+// Each start over a journal is a child session; who was away follows through all of them, and
+// a filter holds across them (PROTOCOL.md, "Sessions").
+func TestChildSessions(t *testing.T) {
+	for _, filter := range []codec.Filter{nil, {"A*", "B0"}} {
+		t.Run(fmt.Sprint(filter), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j")}
+				w := start(t, cfg)
+				w.quotes(100)
+				first := w.join(codec.Hello{Filter: filter, Start: codec.Start{Kind: codec.StartBeginning}})
+				first.until(50)
+				held := w.position(first, 50)
+				for range 3 {
+					w.stop()
+					w.open(cfg)
+					w.quotes(100)
+				}
+				c := w.join(codec.Hello{Filter: filter, HasState: true, Position: held})
+				assert.Equal(t, codec.StartedResumed, c.welcome.Reason)
+				c.state = feed.NewState()
+				for i, s := range []string{"A0", "A1", "B0"} {
+					def := feed.Definition{Symbol: s, PriceExponent: -2}
+					require.NoError(t, c.state.Apply(&feed.Tick{
+						Kind: feed.KindDefinition, Instrument: feed.InstrumentID(i), Extra: &feed.Extra{Definition: &def},
+					}))
+				}
+				c.until(404)
+				c.consecutive(50, 404)
+				assert.Equal(t, []string{"session 2", "session 3", "session 4"}, c.events)
+			})
+		})
+	}
+}
+
+// A position in a session that the journal lost is rewound to where it is safe.
+func TestMemoryOnlyPublisherForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory})
+		w.quotes(10)
+		early := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		early.until(14)
+		for range 20 {
+			w.quotes(5000)
+		}
+		tail := w.pub.Stats().Tail
+		require.Greater(t, tail, uint64(100))
+
+		c := w.join(codec.Hello{HasState: true, Position: w.position(early, 14)})
+		c.until(100_014)
+		assert.Equal(t, []string{fmt.Sprintf("gone [14, %d) expired", tail), fmt.Sprintf("snapshot %d scope 0", tail)}, c.events)
+		c.consecutive(tail, 100_014)
+		late := w.join(codec.Hello{})
+		late.snapshot()
+		assert.Empty(t, late.state.Diff(c.state))
+	})
+}
+
+// A subscriber that does not read costs the others nothing, and gets what its policy says.
+func TestSlowConsumers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j"), Memory: publisher.MinMemory})
+		all := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		latest := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}, Slow: codec.SlowLatest, MaxLag: time.Second})
+		cut := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}, Slow: codec.SlowDisconnect, MaxLag: time.Second})
+		healthy := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		for _, c := range []*client{all, latest, cut, healthy} {
+			c.until(4)
+		}
+		total := uint64(4)
+		for range 20 { // 20 × 130 kB, past the send buffers and past memory
+			w.quotes(5000)
+			total += 5000
+			healthy.until(total)
+			for _, c := range []*client{all, latest, healthy} {
+				c.send(&codec.Pulse{Next: c.next})
+			}
+			if b, err := codec.Append(nil, &codec.Pulse{Next: cut.next}); assert.NoError(t, err) {
+				_, _ = cut.nc.Write(b) // it is cut off at some time
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		require.Greater(t, w.pub.Stats().Tail+1, uint64(1))
+		all.until(total)
+		all.consecutive(1, total)
+		assert.Empty(t, all.events, "the journal has what memory forgot")
+
+		latest.until(total)
+		latest.snapshot()
+		require.Len(t, latest.events, 2)
+		assert.Contains(t, latest.events[0], "withheld")
+		assert.Empty(t, all.state.Diff(latest.state), "volumes stay right")
+		assert.Less(t, len(latest.ticks), len(all.ticks))
+
+		var err error
+		for err == nil {
+			err = cut.step()
+		}
+		assert.Less(t, cut.next, total)
+	})
+}
+
+// A client that breaks a rule before login is refused with a code and a reason.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		hello codec.Hello
+		raw   []byte
+		code  codec.Code
+	}{
+		"version":      {hello: codec.Hello{MinVersion: 2, MaxVersion: 9}, code: codec.CodeVersion},
+		"no token":     {hello: codec.Hello{}, code: codec.CodeUnauthorized},
+		"wrong token":  {hello: codec.Hello{Token: "guess"}, code: codec.CodeUnauthorized},
+		"future seq":   {hello: codec.Hello{Token: "open sesame", Start: codec.Start{Kind: codec.StartSeq, Value: 99}}, code: codec.CodeBadRequest},
+		"not msgpack":  {raw: []byte("GET / HTTP/1.1\r\n\r\n"), code: codec.CodeProtocol},
+		"a bomb":       {raw: []byte{0xdd, 0xff, 0xff, 0xff, 0xff}, code: codec.CodeProtocol},
+		"not a hello":  {raw: []byte{0x93, 13, 1, 0}, code: codec.CodeProtocol},
+		"odd position": {hello: codec.Hello{Token: "open sesame", Position: codec.Position{Next: 99}}, code: codec.CodeBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, publisher.Config{Seed: 1, Token: "open sesame"})
+				if c.hello.Position.Next > 0 {
+					c.hello.Position.Lineage = w.pub.Lineage()
+				}
+				var cl *client
+				if c.raw == nil {
+					cl = w.dial(c.hello)
+				} else {
+					nc, err := w.net.Dial(t.Context(), "pub:1")
+					require.NoError(t, err)
+					_, err = nc.Write(c.raw)
+					require.NoError(t, err)
+					cl = &client{t: t, nc: nc, r: codec.NewReader(nc, 0)}
+				}
+				m := cl.message()
+				require.IsType(t, &codec.Refusal{}, m)
+				assert.Equal(t, c.code, m.(*codec.Refusal).Code)
+				assert.NotEmpty(t, m.(*codec.Refusal).Text)
+				cl.nc.Close()
+			})
+		})
+	}
+}
+
+// Silent connections cost a bounded time; beyond the bound of their number the oldest goes
+// (RELIABILITY 17), and who says hello is served at once.
+func TestSilentConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 100})
+		for range 300 {
+			nc, err := w.net.Dial(t.Context(), "pub:1")
+			require.NoError(t, err)
+			defer nc.Close()
+			_, _ = nc.Write([]byte{0x9d})
+		}
+		synctest.Wait()
+		assert.Equal(t, 100, w.pub.Stats().Handshakes)
+		begun := time.Now()
+		c := w.join(codec.Hello{})
+		c.snapshot()
+		assert.Less(t, time.Since(begun), time.Second)
+		time.Sleep(publisher.DefaultHandshakeTimeout + time.Second)
+		assert.Zero(t, w.pub.Stats().Handshakes)
+	})
+}
+
+// A client that falls silent is given up after three intervals; one that pulses is not, and
+// hears heartbeats, for as long as the market is quiet (RELIABILITY 12, 13).
+func TestLiveness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		lively, mute := w.join(codec.Hello{}), w.join(codec.Hello{})
+		begun := time.Now()
+		for time.Since(begun) < 8*time.Hour {
+			require.NoError(t, lively.step())
+		}
+		assert.Len(t, w.pub.Stats().Conns, 1)
+		var err error
+		_ = mute.nc.SetReadDeadline(time.Time{})
+		for err == nil {
+			_, _, err = mute.r.Next()
+		}
+		assert.ErrorIs(t, err, io.EOF)
+	})
+}
+
+// An orderly stop sends what there is and says goodbye; an ended session is told as ended.
+func TestEndAndGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, RetryAfter: time.Second})
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		w.quotes(100)
+		require.NoError(t, w.pub.End(t.Context()))
+		assert.ErrorIs(t, w.pub.Publish(t.Context(), make([]feed.Tick, 1)), publisher.ErrEnded)
+		c.until(104)
+		for len(c.events) == 0 {
+			require.NoError(t, c.step())
+		}
+		drained := make(chan error)
+		go func() { drained <- w.pub.Drained(t.Context()) }()
+		synctest.Wait()
+		select {
+		case <-drained:
+			t.Error("drained before the client has confirmed")
+		default:
+		}
+		c.send(&codec.Pulse{Next: 104})
+		require.NoError(t, <-drained)
+		w.cancel()
+		for c.step() == nil {
+		}
+		assert.Equal(t, []string{"end", "goodbye " + codec.CodeShutdown.String()}, c.events)
+		c.nc.Close()
+	})
+}
+
+// Many goroutines publish at once: every tick gets a number of its own, and each goroutine's
+// stay in its order.
+func TestConcurrentPublishers(t *testing.T) {
+	w := start(t, publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j"), SegmentSize: 64 << 10})
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 2000 {
+				tick := feed.Trade{Price: int64(g), Size: 1, ID: uint64(i + 1)}.Tick(w.ids[0], noon)
+				assert.NoError(t, w.pub.Publish(context.Background(), []feed.Tick{tick}))
+			}
+		})
+	}
+	c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+	c.until(8004)
+	wg.Wait()
+	c.consecutive(1, 8004)
+	last := make([]uint64, 4)
+	for _, tick := range c.ticks[3:] {
+		g := tick.Trade().Price
+		require.Equal(t, last[g]+1, tick.Trade().ID)
+		last[g]++
+	}
+}
+
+// A tick that cannot be is refused, and does not take a number.
+func TestPublishRefuses(t *testing.T) {
+	w := start(t, publisher.Config{Seed: 1})
+	good := feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon)
+	for name, bad := range map[string]feed.Tick{
+		"a negative size":         feed.Trade{Price: 1, Size: -1}.Tick(w.ids[0], noon),
+		"no kind":                 {},
+		"an undefined instrument": feed.Trade{Price: 1, Size: 1}.Tick(77, noon),
+		"a summary":               {Kind: feed.KindSummary, Extra: &feed.Extra{Summary: &feed.Summary{}}},
+	} {
+		before := w.pub.Stats().Head
+		err := w.pub.Publish(context.Background(), []feed.Tick{good, bad, good})
+		var partial *publisher.PublishError
+		require.ErrorAs(t, err, &partial, name)
+		assert.Equal(t, 1, partial.Published, name)
+		assert.Equal(t, before+1, w.pub.Stats().Head, name)
+	}
+	require.NoError(t, w.pub.Flush(context.Background()))
+}
+
+// A second publisher on one journal is refused (RELIABILITY 22).
+func TestSecondPublisherIsRefused(t *testing.T) {
+	cfg := publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j")}
+	w := start(t, cfg)
+	_, err := publisher.New(cfg)
+	assert.ErrorIs(t, err, journal.ErrLocked)
+	w.quotes(1)
+}
+
+// errSource fails in the middle.
+type listSource struct {
+	ticks []feed.Tick
+	err   error
+}
+
+func (s *listSource) Next(_ context.Context, batch []feed.Tick) (int, error) {
+	n := copy(batch, s.ticks)
+	s.ticks = s.ticks[n:]
+	if len(s.ticks) == 0 {
+		return n, s.err
+	}
+	return n, nil
+}
+
+func (s *listSource) Close() error { return nil }
+
+// Feed gives a source's instruments their ids here, and keeps to its pace on an absolute
+// schedule.
+func TestFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		def := func(id int, symbol string) feed.Tick {
+			return feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(id), EventTime: noon,
+				Extra: &feed.Extra{Definition: &feed.Definition{Symbol: symbol, PriceExponent: -2}}}
+		}
+		src := &listSource{err: io.EOF, ticks: []feed.Tick{def(0, "B0"), def(1, "C0")}}
+		for i := range 1000 {
+			src.ticks = append(src.ticks, feed.Trade{Price: 1, Size: 1}.Tick(feed.InstrumentID(i%2), noon+int64(i)*int64(time.Second)))
+		}
+		begun := time.Now()
+		n, err := w.pub.Feed(t.Context(), src, publisher.Pace{Speed: 100})
+		require.NoError(t, err)
+		assert.Equal(t, uint64(1002), n)
+		assert.InDelta(t, 9.99, time.Since(begun).Seconds(), 0.001)
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(1005)
+		assert.Equal(t, []feed.InstrumentID{w.ids[2], 3, w.ids[2]}, []feed.InstrumentID{c.ticks[4].Instrument, c.ticks[5].Instrument, c.ticks[6].Instrument})
+
+		broken := errors.New("line 7 is odd")
+		_, err = w.pub.Feed(t.Context(), &listSource{err: broken, ticks: []feed.Tick{def(0, "B0")}}, publisher.Pace{Rate: 10})
+		assert.ErrorIs(t, err, broken)
+	})
+}
