@@ -130,7 +130,7 @@ func (c *Cursor) enter() (Chunk, error) {
 			j.mu.Unlock()
 			return Chunk{}, ErrClosed
 		}
-		tail, next := j.tailLocked(), j.next
+		tail, next := j.tailLocked(), j.shownLocked()
 		i := j.indexLocked(c.seq)
 		var s *segment
 		if i >= 0 {
@@ -178,9 +178,9 @@ func (c *Cursor) bounds() (to uint64, size int64, last bool, err error) {
 		return 0, 0, false, ErrClosed
 	}
 	if c.s.to > 0 {
-		return c.s.to, c.s.size, false, nil
+		return c.s.to, j.readableLocked(c.s), false, nil
 	}
-	return j.next, c.s.size, true, nil
+	return j.shownLocked(), j.readableLocked(c.s), true, nil
 }
 
 func (c *Cursor) leave() {

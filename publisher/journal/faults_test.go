@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	crashStates = flag.Int("journal.crashes", 6000, "how many power cuts to try")
+	crashStates = flag.Int("journal.crashes", 4000, "how many power cuts to try")
 	crashSeed   = flag.Uint64("journal.seed", 1, "where the random numbers of power cuts begin")
 )
 

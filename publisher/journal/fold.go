@@ -86,7 +86,7 @@ func (j *Journal) open(s *segment) (*recording.Reader, ReadFile, error) {
 		return nil, nil, err
 	}
 	j.mu.Lock()
-	size, marks := s.size, s.marks
+	size, marks := j.readableLocked(s), s.marks
 	j.mu.Unlock()
 	r, err := recording.NewReader(f, size)
 	if err != nil {
@@ -142,14 +142,14 @@ func (j *Journal) lastTime(s *segment) int64 {
 // ErrGone is returned for numbers that the journal does not hold.
 var ErrGone = errors.New("not in the journal")
 
-// StateAt is the state as of seq, from Tail to Next: every number before it is folded. It
+// StateAt is the state as of seq, from Tail to what cursors see: every number before it is folded. It
 // reads from the beginning of the file that holds seq; from the one before it where that one's
 // snapshot is damaged. Numbers that are missing are left out. It may be called from any
 // goroutine.
 func (j *Journal) StateAt(seq uint64) (*feed.State, error) {
 	j.mu.Lock()
 	i := j.indexLocked(seq)
-	ok := seq >= j.tailLocked() && seq <= j.next
+	ok := seq >= j.tailLocked() && seq <= j.shownLocked()
 	j.mu.Unlock()
 	if !ok || i < 0 {
 		if ok && seq == 1 {
@@ -225,7 +225,7 @@ func (j *Journal) foldSegment(x *fold, s *segment, snapshot bool) error {
 func (j *Journal) SeqAt(time int64) uint64 {
 	j.mu.Lock()
 	segments := append([]*segment(nil), j.segments...)
-	next := j.next
+	next := j.shownLocked()
 	j.mu.Unlock()
 	for i, s := range segments {
 		to := next

@@ -55,7 +55,8 @@ type segment struct {
 	mode    codec.Mode
 
 	to    uint64       // first of the next file: numbers from it on are not this one's; 0 if it is the last
-	size  int64        // bytes that may be read
+	size  int64        // bytes of whole appends
+	safe  int64        // of these, bytes that were synced or recovered
 	next  uint64       // number after those that it holds; 0 if not known
 	last  int64        // publish time of its last packet; meaningless while next is 0
 	marks []codec.Mark // nil if not known; only ever appended to
@@ -71,7 +72,7 @@ type Sync int
 const (
 	SyncNone     Sync = iota // files are synced when a session begins and at Close
 	SyncInterval             // the owner calls Sync from time to time
-	SyncAlways               // the owner calls Sync after Append and before it sends
+	SyncAlways               // the owner calls Sync after Append and before it sends; cursors see what is synced
 )
 
 // A Config says how a journal is kept.
@@ -200,7 +201,7 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 
 // Append appends p, whole sealed packets of the current session that join, verbatim; next is
 // the number after them and lastTime the publish time of the last. When it returns nil they
-// are with the operating system and cursors see them. It is one write, allocates nothing, and
+// are with the operating system and cursors see them (with SyncAlways: once Sync returned). It is one write, allocates nothing, and
 // waits for no cursor.
 //
 // On ErrFull, call it again with the same p: it goes on at the byte where it stopped. After
@@ -351,7 +352,7 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 		}
 		return j.failedTo("begin "+seg.name, err)
 	}
-	seg.size = w.Size()
+	seg.size, seg.safe = w.Size(), w.Size()
 	j.sealed = false
 	j.mu.Lock()
 	if i := len(j.segments) - 1; i >= 0 {
@@ -383,6 +384,8 @@ func (j *Journal) sync() error {
 	defer j.syncing.Unlock()
 	j.mu.Lock()
 	w, next, failed, done := j.w, j.next, j.failed, j.next == j.synced
+	s := j.segments[len(j.segments)-1]
+	size := s.size
 	j.mu.Unlock()
 	if failed != nil || done {
 		return failed
@@ -392,7 +395,7 @@ func (j *Journal) sync() error {
 	}
 	j.mu.Lock()
 	if j.w == w {
-		j.synced = next
+		j.synced, s.safe = next, size
 	}
 	j.mu.Unlock()
 	return nil
@@ -437,6 +440,22 @@ func (j *Journal) Bytes() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.bytesLocked()
+}
+
+// shownLocked is the end of what cursors may tell.
+func (j *Journal) shownLocked() uint64 {
+	if j.cfg.Sync == SyncAlways {
+		return j.synced
+	}
+	return j.next
+}
+
+// readableLocked is how many bytes of segment s may be told.
+func (j *Journal) readableLocked(s *segment) int64 {
+	if j.cfg.Sync == SyncAlways && s.to == 0 {
+		return s.safe
+	}
+	return s.size
 }
 
 func (j *Journal) bytesLocked() int64 {

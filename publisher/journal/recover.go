@@ -146,7 +146,7 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 		j.report(Damage{File: name, Size: size, Problem: fmt.Sprintf("foreign: the header says session %v", h.Lineage.Current().ID)})
 		return nil, nil
 	}
-	s := &segment{name: name, first: first, lineage: h.Lineage, mode: h.Mode, size: size}
+	s := &segment{name: name, first: first, lineage: h.Lineage, mode: h.Mode, size: size, safe: size}
 	if t := r.Trailer(); t != nil && t.Next >= first {
 		s.next, s.last = t.Next, t.LastTime
 	}
@@ -264,7 +264,7 @@ func (j *Journal) recoverLast() (again bool, err error) {
 			return false, err
 		}
 		rec.Torn += s.size - torn
-		s.size = torn
+		s.size, s.safe = torn, torn
 	}
 	s.next, s.last = x.next, r.LastTime()
 	if s.marks, err = r.Marks(); err != nil {
