@@ -1,0 +1,95 @@
+package subscriber
+
+import (
+	"fmt"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A Batch is what the application is handed: ticks, a part of a snapshot, or a change. It and all it points to are valid
+// until the handler returns. Exactly one of Ticks and Change is set.
+type Batch struct {
+	// Session is the one that gave the ticks their numbers; 0 before the first connection.
+	Session feed.SessionID
+	// PublishTime is when the publisher sealed the packet of the last tick; 0 for snapshots and changes.
+	PublishTime int64
+	// Ticks are in order, with Seq set unless they are a snapshot's. Numbers that lie between two of them were not asked for.
+	Ticks []feed.Tick
+	// Snapshot says that Ticks are a snapshot's entries (FlagSnapshot, no Seq). They are told after the state was replaced,
+	// have been counted before or never will be, and must not be taken for new ticks.
+	Snapshot bool
+	// State is the state after these ticks, to read.
+	State  *feed.State
+	Change *Change
+}
+
+// A Change is something that happened between ticks. Changes come in order with the ticks.
+type Change struct {
+	State ConnState // that of the connection after the change
+	Addr  string    // the publisher that this is about; empty if there is none
+	// Err is why the state is Disconnected or Closed.
+	Err error
+	// Report is set where a recovery is over.
+	Report *Report
+	// Withheld, Lost and Disowned are numbers that were accounted for so just now.
+	Withheld, Lost, Disowned []Numbers
+	// Reason is why Lost cannot be had any more, where the publisher said it.
+	Reason codec.GoneReason
+	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
+	Snapshot *codec.SnapshotBegin
+	// End says that the session is over: no number from Final on will ever be given.
+	End   bool
+	Final uint64
+}
+
+// Numbers are sequence numbers of one session.
+type Numbers struct {
+	Session feed.SessionID `json:"session"`
+	Range   feed.Range     `json:"range"`
+}
+
+func (n Numbers) String() string { return fmt.Sprintf("%v of session %v", n.Range, n.Session) }
+
+// spread tells which session of l owns which part of r. What lies before all that l remembers is left out.
+func spread(l feed.Lineage, r feed.Range) []Numbers {
+	var out []Numbers
+	for len(l) > 0 && !r.Empty() {
+		s, owned, ok := l.Owner(r.From)
+		if !ok {
+			r.From = l[0].First
+			continue
+		}
+		part := r.Intersect(owned)
+		out = append(out, Numbers{s.ID, part})
+		r.From = part.To
+	}
+	return out
+}
+
+// A ConnState is what the subscriber is doing.
+type ConnState uint8
+
+// The states.
+const (
+	Disconnected ConnState = iota // waiting before the next attempt
+	Connecting                    // dialling, or waiting for the welcome
+	Snapshotting                  // a snapshot is under way, or due
+	Replaying                     // receiving what was published before the connection was made
+	Live                          // everything that was there when the connection was made has been received
+	Stale                         // nothing heard for two heartbeat intervals
+	Ended                         // the session is over; the connection lives on
+	Closed                        // Run returns
+)
+
+var stateNames = [...]string{"disconnected", "connecting", "snapshot", "replaying", "live", "stale", "ended", "closed"}
+
+func (s ConnState) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// MarshalText writes the state as String does.
+func (s ConnState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -1,0 +1,771 @@
+package subscriber
+
+import (
+	"fmt"
+	"iter"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A line is what one subscription sees of its sessions, over all connections: the position, the state, the ledger, and what
+// the present connection may send next. Messages go in; ticks to hand over stand in batch, changes to tell in changes. It
+// does no I/O and reads no clock. An error of any method is a *ProtocolError or a *RefusedError and ends the connection; what
+// batch holds then is good and still to be handed over.
+//
+// The order of calls is that of a connection: connect, welcome, then for each packet open and fill (take after each batch
+// was handed over), for each other message control, and at the end lost.
+type line struct {
+	position codec.Position // of what was handed over; no lineage before the first welcome
+	state    *feed.State    // as of the end of batch, unless need says otherwise
+	need     need           // the snapshot without which state is no state
+	filter   codec.Filter   // that the line, and the state, are of
+	ledger   feed.Ledger
+	recovery *recovery // under way, or nil
+	unknown  uint64    // ticks of unknown kinds
+
+	c connected
+
+	batch   []feed.Tick // its first n ticks are to be handed over
+	n       int
+	upto    uint64 // the position once they are
+	publish int64  // time of the packet of the last of them
+	changes []Change
+	told    ConnState // the state of the last change
+}
+
+// A need is a snapshot that must come before the next tick.
+type need uint8
+
+const (
+	needNothing need = iota
+	needState        // of everything
+	needAdded        // of the instruments that were added
+)
+
+// connected is what is known of one connection.
+type connected struct {
+	addr     string
+	welcomed bool
+	flowed   bool // a packet or heartbeat has come
+	stale    bool // the loop has not heard from the publisher for two intervals
+	session  feed.SessionID
+	mode     codec.Mode
+	owned    feed.Range // what session owns
+	seed     uint32
+	at       uint64 // end of what the line has covered
+	head     uint64 // next number of the session, as far as known
+	target   uint64 // the line is live once the position is here
+	echo     int64  // the publisher's clock, as last told
+	ended    bool
+	filtered bool // numbers between ticks may be skipped
+
+	definitions bool // a snapshot of definitions only will do
+	snapshot    *collecting
+	request     codec.Subscribe // without an answer yet, if asked
+	asked       bool
+
+	body   codec.Body // of the packet being read
+	first  uint64     // of that packet
+	repeat bool       // it begins before the position
+	absent absent
+	reason codec.GoneReason
+}
+
+// absent says what the packet tells instead of ticks.
+type absent uint8
+
+const (
+	absentNone absent = iota
+	absentWithheld
+	absentGone
+)
+
+// collecting is a snapshot whose end has not come.
+type collecting struct {
+	begin *codec.SnapshotBegin
+	state *feed.State
+	parts uint64
+	size  int
+}
+
+// entries are what the snapshot told of its scope.
+func (s *collecting) entries() iter.Seq[feed.Tick] {
+	if s.begin.Scope != codec.ScopeAdded {
+		return s.state.Entries(nil)
+	}
+	return s.state.Entries(func(id feed.InstrumentID) bool {
+		d, _ := s.state.Definition(id)
+		return s.begin.Filter.Match(d)
+	})
+}
+
+// maxSnapshot bounds the parts of one snapshot, in bytes.
+const maxSnapshot = 512 << 20
+
+func newLine(held codec.Position, batch int) *line {
+	l := &line{position: held, state: feed.NewState(), batch: make([]feed.Tick, batch)}
+	if len(held.Lineage) > 0 {
+		l.need = needState
+	}
+	return l
+}
+
+// connect begins a connection to addr: nothing is known of it.
+func (l *line) connect(addr string) {
+	l.c = connected{addr: addr}
+	if l.recovery != nil {
+		l.recovery.report.Attempts++
+	}
+}
+
+// hasState reports whether a line of filter f can go on at the position without a snapshot.
+func (l *line) hasState(f codec.Filter) bool {
+	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.filter, f)
+}
+
+// welcome begins the line that h asked for.
+func (l *line) welcome(h *codec.Hello, w *codec.Welcome, now time.Time) error {
+	if l.c.welcomed {
+		return violation("a second welcome")
+	}
+	if w.Version != codec.Version {
+		return violation("welcome: version %d, the hello offered %d", w.Version, codec.Version)
+	}
+	owner, owned, ok := w.Lineage.Owner(w.Start)
+	if !ok || w.Start > w.Head {
+		return violation("welcome: start %d is not in [%d, %d]", w.Start, w.Lineage[0].First, w.Head)
+	}
+	p, err := place(h, w)
+	if err != nil {
+		return err
+	}
+	if p.position > w.Head {
+		return violation("welcome: head %d is below the position %d", w.Head, p.position)
+	}
+	if err := checkSeed(w.Seed, owner.ID, h.Filter); err != nil {
+		return err
+	}
+	if p.root {
+		if err := l.checkNew(w.Lineage, p.position); err != nil {
+			return err
+		}
+	}
+	l.c.welcomed = true
+	l.c.session, l.c.mode, l.c.owned, l.c.seed = owner.ID, w.Mode, owned, w.Seed
+	l.c.at, l.c.head, l.c.target, l.c.echo = w.Start, w.Head, w.Head, w.Now
+	l.c.filtered = !h.Filter.All()
+	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
+	if !h.HasState || w.Reason != codec.StartedResumed {
+		l.need = needState
+	}
+	l.filter = h.Filter
+
+	disowned := l.disown(p.disowned)
+	for _, n := range p.notAsked {
+		l.ledger.NotAsked(n.Session, n.Range)
+	}
+	lost := l.lose(p.lost)
+	l.goTo(codec.Position{Lineage: w.Lineage, Next: p.position})
+	if r := l.recovery; r != nil {
+		r.report.Down = now.Sub(r.since)
+		r.report.Addr, r.report.Session = l.c.addr, w.Lineage.Current().ID
+		switch w.Reason {
+		case codec.StartedRewound:
+			r.report.Resume = ResumeRewound
+		case codec.StartedBySnapshot:
+			r.report.Resume = ResumeSnapshot
+		default:
+			r.report.Resume = ResumeReplay
+		}
+	}
+	if len(disowned)+len(lost) > 0 {
+		l.tell(Change{Disowned: disowned, Lost: lost})
+	}
+	return nil
+}
+
+// A placed says where a line starts for its reader.
+type placed struct {
+	position                 uint64
+	notAsked, lost, disowned []Numbers
+	root                     bool // nothing in common with what was held
+}
+
+// place applies the rules of "Where a line starts" to an answered hello.
+func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
+	held := h.Position
+	resuming := len(held.Lineage) > 0
+	fork, common := uint64(0), false
+	if resuming {
+		fork, common = w.Lineage.Fork(held.Lineage, held.Next)
+	}
+	before := func(seq uint64) feed.Range { return feed.Range{From: 1, To: seq} }
+	switch w.Reason {
+	case codec.StartedAsAsked:
+		if resuming {
+			return placed{}, violation("welcome: starts as asked, although the hello has a position")
+		}
+		at, asked := w.Start, w.Start
+		if h.Start.Kind == codec.StartSeq {
+			asked = h.Start.Value
+			at = max(at, asked)
+		}
+		return placed{
+			position: at,
+			notAsked: spread(w.Lineage, before(asked)),
+			lost:     spread(w.Lineage, feed.Range{From: asked, To: at}),
+		}, nil
+	case codec.StartedResumed:
+		if !common || fork != held.Next || w.Start > fork {
+			return placed{}, violation("welcome: resumed at %d, the position is %d and the lineages part at %d", w.Start, held.Next, fork)
+		}
+		return placed{position: fork}, nil
+	case codec.StartedRewound:
+		if !common || fork >= held.Next || w.Start > fork {
+			return placed{}, violation("welcome: rewound to %d, the position is %d and the lineages part at %d", w.Start, held.Next, fork)
+		}
+		return placed{position: fork, disowned: spread(held.Lineage, feed.Range{From: fork, To: held.Next})}, nil
+	}
+	switch {
+	case !resuming:
+		return placed{position: w.Start, notAsked: spread(w.Lineage, before(w.Start))}, nil
+	case !common:
+		return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), root: true}, nil
+	case w.Start < fork:
+		return placed{}, violation("welcome: a snapshot as of %d, before the position %d", w.Start, held.Next)
+	}
+	return placed{
+		position: w.Start,
+		disowned: spread(held.Lineage, feed.Range{From: fork, To: held.Next}),
+		lost:     spread(w.Lineage, feed.Range{From: fork, To: w.Start}),
+	}, nil
+}
+
+// checkSeed refuses a seed that cannot be that of the full line; that of a filtered one is told.
+func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
+	if f.All() && seed != codec.LineSeed(id, nil) {
+		return violation("seed %08x is not that of session %v", seed, id)
+	}
+	return nil
+}
+
+// checkNew refuses sessions of l that were left without a word and now come back before what was delivered of them.
+func (l *line) checkNew(lineage feed.Lineage, from uint64) error {
+	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
+		a := l.ledger.Account(n.Session)
+		end := uint64(0)
+		if rs := a.Delivered.Ranges(); len(rs) > 0 {
+			end = rs[len(rs)-1].To
+		}
+		if len(a.Filtered) > 0 {
+			end = max(end, a.Filtered[len(a.Filtered)-1].To)
+		}
+		if end > n.Range.From {
+			return violation("session %v goes back to %d, %d was delivered", n.Session, n.Range.From, end-1)
+		}
+	}
+	return nil
+}
+
+// goTo sets the position. The state before number 1 is known: it is empty.
+func (l *line) goTo(p codec.Position) {
+	l.position = p
+	l.upto = p.Next
+	if p.Next == 1 {
+		l.state, l.need = feed.NewState(), needNothing
+	}
+}
+
+func (l *line) disown(ns []Numbers) []Numbers {
+	for _, n := range ns {
+		l.ledger.Disown(n.Session, n.Range)
+	}
+	if r := l.recovery; r != nil {
+		r.report.Disowned = append(r.report.Disowned, ns...)
+	}
+	return ns
+}
+
+// lose accounts for what of ns is not accounted for yet, and returns that.
+func (l *line) lose(ns []Numbers) []Numbers {
+	var lost []Numbers
+	for _, n := range ns {
+		for _, gap := range l.ledger.Gaps(n.Session, n.Range) {
+			l.ledger.Lose(n.Session, gap)
+			lost = append(lost, Numbers{n.Session, gap})
+		}
+	}
+	if r := l.recovery; r != nil {
+		r.report.Lost = append(r.report.Lost, lost...)
+	}
+	return lost
+}
+
+// open places a packet: it must join. Fill then decodes it.
+func (l *line) open(raw []byte) error {
+	switch c := &l.c; {
+	case !c.welcomed:
+		return violation("packet before the welcome")
+	case c.snapshot != nil:
+		return violation("packet inside a snapshot")
+	case c.ended:
+		return violation("packet after the end")
+	}
+	h, body, err := codec.ParsePacket(raw)
+	if err != nil {
+		return &ProtocolError{What: "packet", Err: err}
+	}
+	if h.First != l.c.at {
+		return l.gap(h.First, "packet begins")
+	}
+	end := h.First + h.Count
+	if end > l.c.owned.To {
+		return violation("packet %v goes beyond session %v, which ends at %d", h.Range(), l.c.session, l.c.owned.To)
+	}
+	if !codec.VerifyPacket(raw, l.c.seed) {
+		return violation("packet %v: wrong checksum for this line", h.Range())
+	}
+	l.c.at = end
+	l.c.head = max(l.c.head, end)
+	l.c.flowed, l.c.definitions = true, false
+	l.c.first, l.c.repeat = h.First, h.First < l.position.Next
+	l.c.body = codec.PacketBody(&h, body)
+	l.publish = h.PublishTime
+	return nil
+}
+
+func (l *line) gap(seq uint64, what string) *ProtocolError {
+	e := violation("%s at %d, want %d", what, seq, l.c.at)
+	if seq > l.c.at {
+		e.Missing = feed.Range{From: l.c.at, To: seq}
+	}
+	return e
+}
+
+// fill decodes the open packet into batch and folds it into the state. It reports more if batch became full: then it is to
+// be called again after batch was handed over.
+func (l *line) fill() (more bool, err error) {
+	b := &l.c.body
+	for l.n < len(l.batch) {
+		room := l.batch[l.n:]
+		k, err := b.Decode(room)
+		ticks := room[:k]
+		if l.c.repeat {
+			ticks = l.dropRepeats(ticks)
+		}
+		if len(ticks) > 0 && l.need != needNothing {
+			return false, violation("tick %d before the snapshot that was due", ticks[0].Seq)
+		}
+		for i := range ticks {
+			if err := l.state.Apply(&ticks[i]); err != nil {
+				l.n += i
+				l.upto = max(l.upto, ticks[i].Seq)
+				return false, &ProtocolError{What: "packet", Err: err}
+			}
+		}
+		l.n += len(ticks)
+		l.upto = max(l.upto, b.Seq())
+		switch {
+		case err != nil:
+			return false, &ProtocolError{What: "packet", Err: err}
+		case k == 0:
+			l.unknown += b.Unknown()
+			if b.Withheld() > 0 {
+				l.c.absent = absentWithheld
+			} else if n, reason := b.Gone(); n > 0 {
+				l.c.absent, l.c.reason = absentGone, reason
+			}
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// dropRepeats moves the ticks from the position on to the front.
+func (l *line) dropRepeats(ticks []feed.Tick) []feed.Tick {
+	k := 0
+	for k < len(ticks) && ticks[k].Seq < l.position.Next {
+		k++
+	}
+	if r := l.recovery; r != nil {
+		r.report.Duplicates += uint64(k)
+	}
+	return ticks[:copy(ticks, ticks[k:])]
+}
+
+// pending reports whether take has something to account for.
+func (l *line) pending() bool { return l.upto > l.position.Next || l.c.absent != absentNone }
+
+// take accounts for batch once it was handed over, and for what the packet told instead of ticks.
+func (l *line) take(now time.Time) {
+	r := feed.Range{From: l.position.Next, To: l.upto}
+	if l.c.absent != absentNone {
+		r.To = max(r.From, l.c.first)
+	}
+	n := uint64(l.n)
+	l.n = 0
+	if !r.Empty() {
+		l.c.filtered = l.c.filtered || n != r.Len()
+		if l.c.filtered {
+			l.ledger.DeliverFiltered(l.c.session, r, n)
+		} else {
+			l.ledger.Deliver(l.c.session, r)
+		}
+		l.position.Next = r.To
+	}
+	if rec := l.recovery; rec != nil && n > 0 {
+		rec.report.Replayed += n
+		if rec.report.FirstTick == 0 {
+			rec.report.FirstTick = max(1, now.Sub(rec.since))
+		}
+	}
+	if l.c.absent != absentNone {
+		l.skip(feed.Range{From: l.position.Next, To: l.upto})
+	}
+}
+
+// takeSome is take where only the first k ticks of batch were used, and the connection ends.
+func (l *line) takeSome(k int, now time.Time) {
+	if k < l.n {
+		l.upto, l.n = l.batch[k].Seq, k
+		l.c.absent = absentNone
+	}
+	l.need = needState
+	l.take(now)
+}
+
+// drop forgets batch: it was not used, and the connection ends.
+func (l *line) drop() {
+	l.n, l.upto, l.c.absent, l.need = 0, l.position.Next, absentNone, needState
+	l.changes = l.changes[:0]
+}
+
+// skip accounts for r, which the packet said is withheld or gone. A snapshot is due.
+func (l *line) skip(r feed.Range) {
+	withheld := l.c.absent == absentWithheld
+	l.c.absent = absentNone
+	if r.Empty() {
+		return // all of it came before
+	}
+	ns := []Numbers{{l.c.session, r}}
+	c := Change{}
+	if withheld {
+		l.ledger.Withhold(l.c.session, r)
+		c.Withheld = ns
+	} else {
+		c.Lost, c.Reason = l.lose(ns), l.c.reason
+		if rec := l.recovery; rec != nil {
+			rec.report.Resume = ResumeSnapshot
+		}
+	}
+	l.position.Next = r.To
+	l.need = needState
+	l.tell(c)
+}
+
+// control is for every message but the packet and the welcome. Batch must have been handed over. If a snapshot ended with
+// it, its entries are returned, to be told.
+func (l *line) control(t codec.Type, raw []byte) (told *collecting, err error) {
+	if t == codec.TypeSnapshotPart {
+		return nil, l.part(raw)
+	}
+	if !l.c.welcomed && t != codec.TypeRefusal && t != codec.TypeGoodbye {
+		return nil, violation("%v before the welcome", t)
+	}
+	m, err := codec.Decode(raw)
+	if err != nil {
+		return nil, &ProtocolError{What: t.String(), Err: err}
+	}
+	if l.c.snapshot != nil {
+		switch t {
+		case codec.TypeHeartbeat, codec.TypeSnapshotEnd, codec.TypeGoodbye:
+		default:
+			return nil, violation("%v inside a snapshot", t)
+		}
+	}
+	switch m := m.(type) {
+	case *codec.Heartbeat:
+		return nil, l.heartbeat(m)
+	case *codec.SnapshotBegin:
+		return nil, l.begin(m)
+	case *codec.SnapshotEnd:
+		return l.end(m)
+	case *codec.SessionChange:
+		return nil, l.session(m)
+	case *codec.Subscribed:
+		return nil, l.subscribed(m)
+	case *codec.End:
+		return nil, l.sessionEnd(m)
+	case *codec.Goodbye:
+		return nil, l.farewell(codec.Farewell(*m))
+	case *codec.Refusal:
+		if !l.c.welcomed {
+			return nil, l.farewell(codec.Farewell(*m))
+		}
+	case *codec.Welcome:
+		return nil, violation("a second welcome")
+	}
+	return nil, violation("%v from a publisher", t)
+}
+
+func (l *line) farewell(f codec.Farewell) error {
+	return &RefusedError{
+		Addr: l.c.addr, Code: f.Code, Text: f.Text, Retry: f.Retry, RetryAfter: f.RetryAfter, Goodbye: l.c.welcomed,
+	}
+}
+
+func (l *line) heartbeat(m *codec.Heartbeat) error {
+	switch {
+	case m.Covered != l.c.at:
+		return l.gap(m.Covered, "heartbeat covers up to")
+	case m.Head < m.Covered:
+		return violation("heartbeat: head %d is below covered %d", m.Head, m.Covered)
+	case l.c.ended && m.Head != l.c.at:
+		return violation("heartbeat: head %d after the end at %d", m.Head, l.c.at)
+	}
+	l.c.head, l.c.echo, l.c.flowed = m.Head, m.Now, true
+	return nil
+}
+
+func (l *line) begin(m *codec.SnapshotBegin) error {
+	switch {
+	case m.Seq != l.position.Next:
+		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
+	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
+		return violation("snapshot of scope %d where the whole state is due", m.Scope)
+	}
+	l.c.snapshot = &collecting{begin: m, state: feed.NewState()}
+	return nil
+}
+
+func (l *line) part(raw []byte) error {
+	s := l.c.snapshot
+	if s == nil {
+		return violation("snapshot part outside a snapshot")
+	}
+	p, err := codec.ParsePart(raw, l.c.seed)
+	if err != nil {
+		return &ProtocolError{What: "snapshot", Err: err}
+	}
+	if p.Seq != s.begin.Seq || p.Index != s.parts {
+		return violation("snapshot part %d as of %d, want part %d as of %d", p.Index, p.Seq, s.parts, s.begin.Seq)
+	}
+	s.parts++
+	if s.size += len(raw); s.size > maxSnapshot {
+		return violation("snapshot of more than %d MiB", maxSnapshot>>20)
+	}
+	body := codec.PartBody(&p)
+	for {
+		// Batch is empty here and serves as room.
+		n, err := body.Decode(l.batch)
+		for i := range l.batch[:n] {
+			if err := s.state.Apply(&l.batch[i]); err != nil {
+				return &ProtocolError{What: "snapshot", Err: err}
+			}
+		}
+		if err != nil {
+			return &ProtocolError{What: "snapshot", Err: err}
+		}
+		if n == 0 {
+			return nil
+		}
+	}
+}
+
+func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
+	s := l.c.snapshot
+	if s == nil {
+		return nil, violation("snapshot end outside a snapshot")
+	}
+	if m.Seq != s.begin.Seq || m.Parts != s.parts {
+		return nil, violation("snapshot end as of %d after %d parts, want as of %d after %d", m.Seq, m.Parts, s.begin.Seq, s.parts)
+	}
+	l.c.snapshot = nil
+	l.c.definitions = false
+	l.need = needNothing
+	if s.begin.Scope == codec.ScopeAdded {
+		l.state.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return s.begin.Filter.Match(d) }, s.state)
+		l.tell(Change{Snapshot: s.begin})
+		return s, nil
+	}
+	l.state = s.state
+	l.change(Change{State: Snapshotting, Snapshot: s.begin}) // until its entries were told, and settle is called
+	return s, nil
+}
+
+// session continues the line in another session.
+func (l *line) session(m *codec.SessionChange) error {
+	owner, owned, ok := m.Lineage.Owner(m.Next)
+	if current := m.Lineage.Current(); !ok || owner != current {
+		return violation("session %v: the line goes on at %d, which it does not own", current.ID, m.Next)
+	}
+	if err := checkSeed(m.Seed, owner.ID, l.filter); err != nil {
+		return err
+	}
+	position, target := l.position.Next, l.c.target
+	var disowned []Numbers
+	fork, common := m.Lineage.Fork(l.position.Lineage, position)
+	switch {
+	case !common:
+		if err := l.checkNew(m.Lineage, m.Next); err != nil {
+			return err
+		}
+		position, target = m.Next, m.Next
+		l.need = needState
+	case fork == position && m.Next != l.c.at:
+		return l.gap(m.Next, "session goes on")
+	case fork < position && m.Next > fork:
+		return l.gap(m.Next, fmt.Sprintf("session forks off at %d and goes on", fork))
+	case fork < position:
+		disowned = l.disown(spread(l.position.Lineage, feed.Range{From: fork, To: position}))
+		position, target = fork, fork
+		l.need = needState
+	}
+	c := &l.c
+	c.session, c.mode, c.owned, c.seed = owner.ID, m.Mode, owned, m.Seed
+	c.at, c.head, c.target, c.ended = m.Next, max(m.Next, target), target, false
+	l.goTo(codec.Position{Lineage: m.Lineage, Next: position})
+	if len(disowned) > 0 {
+		l.tell(Change{Disowned: disowned})
+	}
+	return nil
+}
+
+// subscribe asks for filter f, if the line is where its answer can be placed and no other request is open.
+func (l *line) subscribe(f codec.Filter) (m *codec.Subscribe, ok bool) {
+	if !l.c.welcomed || l.c.asked || l.need != needNothing || l.c.snapshot != nil || l.c.at < l.position.Next || sameFilter(f, l.filter) {
+		return nil, false
+	}
+	l.c.asked = true
+	l.c.request = codec.Subscribe{Request: l.c.request.Request + 1, Filter: f}
+	m = &codec.Subscribe{Request: l.c.request.Request, Filter: f}
+	return m, true
+}
+
+func (l *line) subscribed(m *codec.Subscribed) error {
+	switch {
+	case !l.c.asked || m.Request != l.c.request.Request:
+		return violation("subscribed to request %d, which was not made", m.Request)
+	case m.From != l.c.at:
+		return l.gap(m.From, "subscribed from")
+	}
+	f := l.c.request.Filter
+	if err := checkSeed(m.Seed, l.c.session, f); err != nil {
+		return err
+	}
+	if adds(l.filter, f) && l.need == needNothing {
+		l.need = needAdded
+	}
+	l.c.asked = false
+	l.c.seed = m.Seed
+	l.c.filtered = !f.All()
+	l.filter = f
+	return nil
+}
+
+func sameFilter(a, b codec.Filter) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// adds reports whether to has a pattern that from lacks. Both are canonical.
+func adds(from, to codec.Filter) bool {
+	if from.All() || to.All() {
+		return to.All() && !from.All()
+	}
+	for _, p := range to {
+		found := false
+		for _, q := range from {
+			found = found || p == q
+		}
+		if !found {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *line) sessionEnd(m *codec.End) error {
+	switch {
+	case l.c.ended:
+		return violation("a second end")
+	case m.Final != l.c.at:
+		return l.gap(m.Final, "the session ends")
+	case m.Final < l.position.Next:
+		return violation("the session ends at %d, below the position %d", m.Final, l.position.Next)
+	}
+	l.c.ended, l.c.head, l.c.flowed = true, m.Final, true
+	l.c.owned.To = m.Final
+	l.tell(Change{End: true, Final: m.Final})
+	return nil
+}
+
+// phase is the state that the line is in, as far as messages tell.
+func (l *line) phase() ConnState {
+	switch c := &l.c; {
+	case !c.welcomed:
+		return Connecting
+	case c.stale:
+		return Stale
+	case l.need == needState || c.snapshot != nil && c.snapshot.begin.Scope != codec.ScopeAdded:
+		return Snapshotting
+	case c.ended:
+		return Ended
+	case l.position.Next < c.target:
+		return Replaying
+	}
+	return Live
+}
+
+// settle tells what state the line has come to. Where that ends a recovery, its report is told too.
+func (l *line) settle(now time.Time) {
+	p := l.phase()
+	over := l.recovery != nil && (p == Live || p == Ended)
+	if p == l.told && !over {
+		return
+	}
+	c := Change{State: p}
+	if over {
+		r := l.recovery.report
+		r.Live = max(1, now.Sub(l.recovery.since))
+		c.Report = &r
+		l.recovery = nil
+	}
+	l.change(c)
+}
+
+// tell adds a change that is not one of state.
+func (l *line) tell(c Change) {
+	c.State = l.phase()
+	l.change(c)
+}
+
+// change adds c; its State is set.
+func (l *line) change(c Change) {
+	if c.Addr == "" {
+		c.Addr = l.c.addr
+	}
+	l.told = c.State
+	l.changes = append(l.changes, c)
+}
+
+// lost notes that the connection, or the attempt to make one, ended.
+func (l *line) lost(err error, now time.Time) {
+	if l.c.welcomed && l.recovery == nil {
+		l.recovery = &recovery{since: now, report: Report{Cause: causeOf(err), Detail: err.Error()}}
+	}
+	l.c.welcomed, l.c.snapshot, l.c.asked, l.c.absent = false, nil, false, absentNone
+	if l.need == needAdded {
+		l.need = needState
+	}
+	l.change(Change{State: Disconnected, Err: err})
+}

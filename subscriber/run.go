@@ -1,0 +1,491 @@
+package subscriber
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tickfeed/codec"
+)
+
+// A runner is one Run.
+type runner struct {
+	*Subscriber
+	handle  func(*Batch) error
+	log     zerolog.Logger
+	wire    *wire
+	reader  *codec.Reader
+	writer  *writer
+	settled *codec.Filter // the filter that the line was last found to be of
+	saveErr bool          // the last save failed, and that was logged
+}
+
+func (r *runner) run(ctx context.Context) error {
+	l := r.line
+	l.recovery, l.changes, l.told = nil, nil, Disconnected
+	failed := 0
+	for {
+		when, addr := r.retry.next(time.Now())
+		if err := sleep(ctx, time.Until(when)); err != nil {
+			return r.closed(context.Cause(ctx))
+		}
+		began := time.Now()
+		err := r.connection(ctx, addr)
+		var handler *handlerError
+		if errors.As(err, &handler) {
+			l.lost(err, time.Now())
+			return handler.err
+		}
+		now := time.Now()
+		flowed := l.c.flowed
+		l.lost(err, now)
+		if ctx.Err() != nil {
+			l.changes = l.changes[:0]
+			return r.closed(context.Cause(ctx))
+		}
+		r.retry.ended(began, now, flowed, err)
+		if err := r.tellChanges(); err != nil {
+			return err.(*handlerError).err
+		}
+		var refused *RefusedError
+		if errors.As(err, &refused) && refused.terminal() {
+			return r.closed(err)
+		}
+		if failed++; flowed {
+			failed = 0
+		}
+		if r.cfg.MaxAttempts > 0 && failed >= r.cfg.MaxAttempts {
+			return r.closed(&GiveUpError{Attempts: failed, Last: err})
+		}
+	}
+}
+
+// closed tells the last change.
+func (r *runner) closed(err error) error {
+	r.line.c = connected{}
+	r.line.change(Change{State: Closed, Err: err})
+	if handlerErr := r.tellChanges(); handlerErr != nil && !errors.As(handlerErr, new(stopped)) {
+		r.log.Warn().Err(handlerErr).Msg("handler failed on the last change")
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if ctx.Err() != nil || d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// past is a deadline that wakes a reader.
+var past = time.Unix(1, 0)
+
+// connection is one connection from dial to close.
+func (r *runner) connection(ctx context.Context, addr string) (err error) {
+	l := r.line
+	l.connect(addr)
+	l.change(Change{State: Connecting})
+	if err := r.tellChanges(); err != nil {
+		return err
+	}
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
+	conn, err := r.cfg.Dial(dialing, addr)
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := r.handshake(ctx, conn, addr); err != nil {
+		return err
+	}
+	defer func() {
+		r.mu.Lock()
+		r.conn = nil
+		r.mu.Unlock()
+		r.writer.close(goodbye(ctx, err))
+	}()
+	return r.follow(ctx)
+}
+
+// goodbye is what is said at the end of a connection; nil if there is nobody to hear it.
+func goodbye(ctx context.Context, err error) *codec.Goodbye {
+	var protocol *ProtocolError
+	switch {
+	case ctx.Err() != nil, errors.As(err, new(*handlerError)):
+		return &codec.Goodbye{Code: codec.CodeDone}
+	case errors.Is(err, ErrSilent):
+		return &codec.Goodbye{Code: codec.CodeSilent, Text: err.Error(), Retry: true}
+	case errors.As(err, &protocol):
+		return &codec.Goodbye{Code: codec.CodeProtocol, Text: protocol.Error(), Retry: true}
+	}
+	return nil
+}
+
+// handshake says hello, takes the welcome, and starts the writer.
+func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) error {
+	l := r.line
+	r.woken.Store(false)
+	wanted := r.wanted.Load()
+	hello := r.cfg.hello(*wanted, l.position, l.hasState(*wanted))
+	raw, err := codec.Append(nil, hello)
+	for err != nil && len(hello.Position.Lineage) > leastLineage {
+		hello.Position.Lineage = hello.Position.Lineage[1:] // the oldest are the least likely to be needed
+		raw, err = codec.Append(nil, hello)
+	}
+	if err != nil {
+		return &handlerError{fmt.Errorf("subscriber: internal error: %w", err)}
+	}
+
+	began := time.Now()
+	conn.SetDeadline(began.Add(handshakeTimeout))
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(past) })
+	defer stop()
+	if _, err := conn.Write(raw); err != nil {
+		return err
+	}
+	r.wire = &wire{conn: conn, ctx: ctx, woken: &r.woken, until: began.Add(handshakeTimeout)}
+	r.reader = codec.NewReader(r.wire, 0)
+	r.reader.SetLimit(codec.MaxHello)
+	t, raw, err := r.reader.Next()
+	for r.woken.Load() && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil && time.Now().Before(r.wire.until) {
+		r.woken.Store(false)
+		t, raw, err = r.reader.Next()
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%s: no welcome within %v", addr, handshakeTimeout)
+	case err != nil:
+		return r.readError(addr, err)
+	case t != codec.TypeWelcome:
+		_, err := l.control(t, raw)
+		return err
+	}
+	m, err := codec.Decode(raw)
+	if err != nil {
+		return &ProtocolError{What: "welcome", Err: err}
+	}
+	w := m.(*codec.Welcome)
+	now := time.Now()
+	r.mu.Lock()
+	err = l.welcome(hello, w, now)
+	if err == nil {
+		r.noteLocked()
+		r.conn = conn
+		r.status.Addr, r.status.RoundTrip = addr, now.Sub(began)
+		if r.status.welcomes++; r.status.welcomes > 1 {
+			r.status.Reconnects++
+		}
+	}
+	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	r.settled = wanted
+	r.reader.SetLimit(codec.MaxMessage)
+	r.wire.until = time.Time{}
+	r.wire.alive.interval = w.Heartbeat
+	r.writer = startWriter(conn, w.Heartbeat, r.pulse)
+	r.log.Info().Str("addr", addr).Str("server", w.Server).Stringer("session", w.Lineage.Current().ID).
+		Uint64("start", w.Start).Uint64("head", w.Head).Uint8("reason", uint8(w.Reason)).Msg("welcome")
+	return nil
+}
+
+// pulse is the sign of life as of now; the writer calls it.
+func (r *runner) pulse() *codec.Pulse {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &codec.Pulse{Next: r.held.Next, Echo: r.status.echo}
+}
+
+// follow reads until the connection ends. What came before the error has been handed over.
+func (r *runner) follow(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { r.wire.conn.SetReadDeadline(past) })
+	defer stop()
+	l := r.line
+	for {
+		if !r.reader.Buffered() {
+			if err := r.beforeWait(); err != nil {
+				return err
+			}
+		}
+		t, raw, err := r.next()
+		if err != nil {
+			return r.last(err)
+		}
+		if t == codec.TypePacket {
+			err = l.open(raw)
+			for more := err == nil; more && err == nil; {
+				if more, err = l.fill(); more || l.c.absent != absentNone {
+					if flushErr := r.flush(); flushErr != nil {
+						err = flushErr
+					}
+				}
+			}
+		} else {
+			err = r.message(t, raw)
+		}
+		if err != nil {
+			return r.last(err)
+		}
+	}
+}
+
+// last hands over what came before err, which ends the connection.
+func (r *runner) last(err error) error {
+	if errors.As(err, new(*handlerError)) {
+		return err
+	}
+	if flushErr := r.flush(); flushErr != nil {
+		return flushErr
+	}
+	return err
+}
+
+// beforeWait does what is better not left undone while nothing comes.
+func (r *runner) beforeWait() error {
+	l := r.line
+	if err := r.flush(); err != nil {
+		return err
+	}
+	l.settle(time.Now())
+	if err := r.tellChanges(); err != nil {
+		return err
+	}
+	r.save(time.Now())
+	r.wire.saveBy = r.position.due(l.position)
+	r.woken.Store(false)
+	wanted := r.wanted.Load()
+	if wanted == r.settled {
+		return nil
+	}
+	if m, ok := l.subscribe(*wanted); ok {
+		r.writer.send <- m // has room: one request is open at a time
+	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
+		r.settled = wanted
+	}
+	return nil
+}
+
+// next is the next message. While it waits it notices silence, and saves the position.
+func (r *runner) next() (codec.Type, []byte, error) {
+	l := r.line
+	for {
+		t, raw, err := r.reader.Next()
+		if err == nil {
+			l.c.stale = false
+			return t, raw, nil
+		}
+		if r.wire.ctx.Err() != nil {
+			return 0, nil, r.wire.ctx.Err()
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, nil, r.readError(l.c.addr, err)
+		}
+		now := time.Now()
+		if r.wire.alive.dead(now) {
+			return 0, nil, ErrSilent
+		}
+		l.c.stale = r.wire.alive.stale(now)
+		if err := r.beforeWait(); err != nil {
+			return 0, nil, err
+		}
+		r.wire.alive.pause(time.Since(now)) // what the handler took is not silence
+	}
+}
+
+func (r *runner) readError(addr string, err error) error {
+	switch {
+	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
+		what := "stream"
+		if !r.line.c.welcomed {
+			what = addr + " does not speak tickfeed" + r.wire.hint()
+		}
+		return &ProtocolError{What: what, Err: err}
+	case errors.Is(err, io.EOF):
+		if !r.line.c.welcomed {
+			return fmt.Errorf("%s closed the connection without a welcome", addr)
+		}
+		return fmt.Errorf("%s closed the connection: %w", addr, err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s closed the connection inside a message: %w", addr, err)
+	}
+	return err
+}
+
+// message is for all but packets.
+func (r *runner) message(t codec.Type, raw []byte) error {
+	if err := r.flush(); err != nil {
+		return err
+	}
+	l := r.line
+	r.mu.Lock()
+	snapshot, err := l.control(t, raw)
+	r.noteLocked()
+	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if t == codec.TypeEnd {
+		r.writer.pulseNow() // whoever waits for us to have everything need not wait for an interval
+	}
+	if err := r.tellChanges(); err != nil {
+		return err
+	}
+	if snapshot != nil {
+		if err := r.tellSnapshot(snapshot); err != nil {
+			return err
+		}
+	}
+	l.settle(time.Now())
+	return r.tellChanges()
+}
+
+// flush hands over the batch, accounts for it, and tells what changed by it.
+func (r *runner) flush() error {
+	l := r.line
+	if l.n > 0 {
+		r.out = Batch{Session: l.c.session, PublishTime: l.publish, Ticks: l.batch[:l.n], State: l.state}
+		if err := r.handle(&r.out); err != nil {
+			return r.stop(err)
+		}
+	}
+	if !l.pending() {
+		return nil
+	}
+	now := time.Now()
+	r.mu.Lock()
+	l.take(now)
+	r.noteLocked()
+	r.mu.Unlock()
+	r.save(now)
+	l.settle(now)
+	return r.tellChanges()
+}
+
+// stop notes that the handler failed, or used only a part of the batch.
+func (r *runner) stop(err error) error {
+	l := r.line
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, ok := err.(stopped); ok && l.n > 0 {
+		l.takeSome(s.taken, time.Now())
+	}
+	l.drop()
+	r.noteLocked()
+	return &handlerError{err}
+}
+
+func (r *runner) tellSnapshot(s *collecting) error {
+	l := r.line
+	n := 0
+	hand := func() error {
+		r.out = Batch{Session: l.c.session, Ticks: l.batch[:n], Snapshot: true, State: l.state}
+		n = 0
+		if err := r.handle(&r.out); err != nil {
+			return r.stop(err)
+		}
+		return nil
+	}
+	for t := range s.entries() {
+		l.batch[n] = t
+		if n++; n == len(l.batch) {
+			if err := hand(); err != nil {
+				return err
+			}
+		}
+	}
+	if n > 0 {
+		return hand()
+	}
+	return nil
+}
+
+// tellChanges hands over the changes so far, and logs them.
+func (r *runner) tellChanges() error {
+	l := r.line
+	if len(l.changes) == 0 {
+		return nil
+	}
+	changes := l.changes
+	l.changes = nil
+	for i := range changes {
+		c := &changes[i]
+		r.mu.Lock()
+		r.status.State = c.State
+		r.mu.Unlock()
+		r.logChange(c)
+		r.out = Batch{Session: l.c.session, State: l.state, Change: c}
+		if err := r.handle(&r.out); err != nil {
+			return r.stop(err)
+		}
+	}
+	return nil
+}
+
+func (r *runner) logChange(c *Change) {
+	e := r.log.Info()
+	if c.Err != nil || len(c.Lost)+len(c.Disowned) > 0 {
+		e = r.log.Warn()
+	}
+	e = e.Stringer("state", c.State).Str("addr", c.Addr).Uint64("next", r.line.position.Next)
+	if c.Err != nil {
+		e = e.AnErr("error", c.Err)
+	}
+	for _, ns := range []struct {
+		key     string
+		numbers []Numbers
+	}{{"withheld", c.Withheld}, {"lost", c.Lost}, {"disowned", c.Disowned}} {
+		if len(ns.numbers) > 0 {
+			e = e.Interface(ns.key, ns.numbers)
+		}
+	}
+	if c.Report != nil {
+		e = e.Object("report", c.Report)
+	}
+	if c.End {
+		e = e.Uint64("final", c.Final)
+	}
+	e.Msg("subscription")
+}
+
+// save writes the position file if that is due. A failure is logged once and tried again.
+func (r *runner) save(now time.Time) {
+	p := r.position
+	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
+		return
+	}
+	err := p.save(r.line.position)
+	p.savedAt = now
+	if err != nil && !r.saveErr {
+		r.log.Error().Err(err).Msg("position not saved")
+	}
+	r.saveErr = err != nil
+}
+
+// dial is Config.Dial where there is none.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	var d net.Dialer
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return d.DialContext(ctx, "unix", path)
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		addr = net.JoinHostPort(strings.Trim(addr, "[]"), defaultPort)
+	}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+const defaultPort = "8425"

@@ -1,0 +1,139 @@
+package subscriber
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/codec"
+)
+
+// A wire is the reading side of a connection: each read has a deadline, from liveness, or from the handshake.
+type wire struct {
+	conn   net.Conn
+	ctx    context.Context
+	woken  *atomic.Bool
+	alive  liveness
+	until  time.Time // if not zero, the handshake's deadline; alive is not asked
+	saveBy time.Time // if not zero, a read is over by then
+	first  [8]byte   // what the peer sent first
+	total  int64
+}
+
+// Read returns os.ErrDeadlineExceeded where the caller has to look what is to be done; nothing is lost.
+func (w *wire) Read(p []byte) (int, error) {
+	deadline := w.until
+	if deadline.IsZero() {
+		deadline = w.alive.listen(time.Now())
+		if !w.saveBy.IsZero() && w.saveBy.Before(deadline) {
+			deadline = w.saveBy
+		}
+	}
+	w.conn.SetReadDeadline(deadline)
+	// Whoever ends ctx or sets woken sets a deadline after that; so either we see it here, or that deadline stands.
+	if w.ctx.Err() != nil || w.woken.Load() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n, err := w.conn.Read(p)
+	if n > 0 {
+		w.alive.heard()
+		if w.total < int64(len(w.first)) {
+			copy(w.first[w.total:], p[:n])
+		}
+		w.total += int64(n)
+	}
+	return n, err
+}
+
+// hint guesses what the peer is.
+func (w *wire) hint() string {
+	switch {
+	case bytes.HasPrefix(w.first[:], []byte("HTTP/")):
+		return " (it is an HTTP server)"
+	case bytes.HasPrefix(w.first[:], []byte{0x15, 0x03}):
+		return " (it is a TLS server)"
+	case bytes.HasPrefix(w.first[:], []byte("SSH-")):
+		return " (it is an SSH server)"
+	}
+	return ""
+}
+
+// A writer owns the writes of a connection, so that pulses go out however long the handler takes.
+type writer struct {
+	conn     net.Conn
+	interval time.Duration
+	pulse    func() *codec.Pulse
+	send     chan *codec.Subscribe // room for the one request that may be open
+	poke     chan struct{}
+	bye      chan *codec.Goodbye
+	done     chan struct{}
+}
+
+func startWriter(conn net.Conn, interval time.Duration, pulse func() *codec.Pulse) *writer {
+	w := &writer{
+		conn: conn, interval: interval, pulse: pulse, send: make(chan *codec.Subscribe, 1),
+		poke: make(chan struct{}, 1), bye: make(chan *codec.Goodbye, 1), done: make(chan struct{}),
+	}
+	go w.run()
+	return w
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	ticker := time.NewTicker(w.interval)
+	defer ticker.Stop()
+	for {
+		var err error
+		select {
+		case <-ticker.C:
+			err = w.write(w.pulse(), deadAfter*w.interval)
+		case <-w.poke:
+			err = w.write(w.pulse(), deadAfter*w.interval)
+		case m := <-w.send:
+			err = w.write(m, deadAfter*w.interval)
+		case m := <-w.bye:
+			if m != nil {
+				_ = w.write(m, goodbyeTimeout) // best effort: the connection ends either way
+			}
+			return
+		}
+		if err != nil {
+			// The reader finds out by itself, after it has read what the peer said before.
+			<-w.bye
+			return
+		}
+	}
+}
+
+func (w *writer) write(m codec.Message, timeout time.Duration) error {
+	raw, err := codec.Append(nil, m)
+	if err != nil {
+		return err
+	}
+	w.conn.SetWriteDeadline(time.Now().Add(timeout))
+	_, err = w.conn.Write(raw)
+	return err
+}
+
+func (w *writer) pulseNow() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// close says goodbye if m is not nil, and closes the connection.
+func (w *writer) close(m *codec.Goodbye) {
+	w.bye <- m
+	t := time.NewTimer(goodbyeTimeout)
+	defer t.Stop()
+	select {
+	case <-w.done:
+	case <-t.C:
+	}
+	w.conn.Close()
+	<-w.done
+}
