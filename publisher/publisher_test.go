@@ -20,6 +20,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
+	"tickfeed/publisher/journal/memfs"
 )
 
 const noon = int64(1_767_700_800_000_000_000)
@@ -710,5 +711,82 @@ func TestFeed(t *testing.T) {
 		broken := errors.New("line 7 is odd")
 		_, err = w.pub.Feed(t.Context(), &listSource{err: broken, ticks: []feed.Tick{def(0, "B0")}}, publisher.Pace{Rate: 10})
 		assert.ErrorIs(t, err, broken)
+	})
+}
+
+// On a full disk publishing waits, within its context, while subscribers are served and hear
+// heartbeats; when there is room everything goes on, with nothing lost and nothing twice
+// (RELIABILITY 6).
+func TestDiskFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := int64(1 << 20)
+		fs := &memfs.FS{Room: &room}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory})
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(4)
+
+		published := make(chan error)
+		ticks := make([]feed.Tick, 200_000) // 5 MB
+		for i := range ticks {
+			ticks[i] = feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 2}.Tick(w.ids[0], noon+int64(i))
+		}
+		go func() { published <- w.pub.Publish(t.Context(), ticks) }()
+		c.until(30_000)
+		for range 10 {
+			require.NoError(t, c.step()) // what there is, and heartbeats
+		}
+		assert.NotEmpty(t, w.pub.Stats().Disk)
+		late := w.join(codec.Hello{})
+		late.snapshot()
+		assert.LessOrEqual(t, late.next, w.pub.Stats().Committed)
+		late.nc.Close()
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.ErrorIs(t, w.pub.Publish(ctx, ticks[:100_000]), context.DeadlineExceeded)
+		synctest.Wait()
+		room = 100 << 20
+		begun := time.Now()
+		require.NoError(t, <-published)
+		assert.LessOrEqual(t, time.Since(begun), time.Second)
+		require.NoError(t, w.pub.Flush(t.Context()))
+		assert.Empty(t, w.pub.Stats().Disk)
+		head := w.pub.Stats().Head
+		c.until(head)
+		c.consecutive(1, head)
+		c.nc.Close()
+	})
+}
+
+// When the journal fails for good nothing more is acknowledged, and the next start is a child
+// session at what is safe (RELIABILITY 5).
+func TestJournalFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := &memfs.FS{}
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncAlways}
+		w := start(t, cfg)
+		w.quotes(10)
+		synctest.Wait()
+		fs.Fault = func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync {
+				return 0, errors.New("the disk is broken")
+			}
+			return 0, nil
+		}
+		tick := feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon)
+		_ = w.pub.Publish(t.Context(), []feed.Tick{tick})
+		assert.ErrorIs(t, w.pub.Flush(t.Context()), journal.ErrFailed)
+		assert.ErrorIs(t, w.pub.Publish(t.Context(), []feed.Tick{tick}), journal.ErrFailed)
+		assert.ErrorIs(t, w.pub.Failed(), journal.ErrFailed)
+		assert.Equal(t, uint64(14), w.pub.Stats().Committed)
+		w.cancel()
+		<-w.serve
+		assert.ErrorIs(t, w.pub.Close(t.Context()), journal.ErrFailed)
+		w.pub = nil
+
+		cfg.FS = fs.Killed()
+		w.open(cfg)
+		assert.Len(t, w.pub.Lineage(), 2)
+		w.quotes(1)
 	})
 }
