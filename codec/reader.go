@@ -32,7 +32,8 @@ type Reader struct {
 }
 
 // NewReader returns a Reader of r with a buffer of size bytes: DefaultBuffer if size is 0,
-// never less than the greatest message.
+// never less than the greatest message. With MaxMessage, the least, the buffer has MaxHello
+// bytes until a longer message comes.
 func NewReader(r io.Reader, size int) *Reader {
 	if size == 0 {
 		size = DefaultBuffer
@@ -124,9 +125,11 @@ func (r *Reader) advance(size int) {
 // makeRoom makes buf[end:] long enough for the rest of the message at start: at first, and
 // after the limit was raised, by a new buffer, else by moving what is left to the front. As
 // a message is at most a fraction of the buffer, little is moved for much that is read.
+// A Reader of the least size is for a peer that says little: its buffer grows only for a
+// message that is longer than MaxHello.
 func (r *Reader) makeRoom() {
 	size := r.size
-	if r.limit <= MaxHello {
+	if r.limit <= MaxHello || size == MaxMessage && r.end-r.start < MaxHello {
 		size = MaxHello
 	}
 	switch {
@@ -136,7 +139,7 @@ func (r *Reader) makeRoom() {
 		r.buf, r.start = buf, 0
 	case r.start == r.end:
 		r.start, r.end = 0, 0
-	case len(r.buf)-r.start < min(r.limit, MaxMessage):
+	case len(r.buf)-r.start < min(r.limit, len(r.buf)):
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
 	}

@@ -243,6 +243,7 @@ func (c *conn) signal() {
 
 // read hears the client until it leaves, falls silent, or breaks the protocol.
 func (c *conn) read() {
+	c.reader.SetLimit(codec.MaxMessage)
 	for {
 		_ = c.nc.SetReadDeadline(time.Now().Add(silence * c.interval))
 		t, raw, err := c.reader.Next()

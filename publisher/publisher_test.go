@@ -390,6 +390,15 @@ func TestFilter(t *testing.T) {
 		c.until(41)
 		assert.Equal(t, []uint64{39, 40}, c.seqs()[13:])
 
+		many := codec.Filter{"B*"}
+		for i := range 1000 {
+			many = append(many, fmt.Sprintf("NONE-OF-THESE-IS-THERE-%d", i)) // far longer than a hello may be
+		}
+		c.send(&codec.Subscribe{Request: 9, Filter: many})
+		for len(c.events) < 4 {
+			require.NoError(t, c.step())
+		}
+		c.events = c.events[:2]
 		c.send(&codec.Subscribe{Request: 8})
 		for len(c.events) < 4 {
 			require.NoError(t, c.step())
