@@ -99,7 +99,7 @@ func (w *world) packet(n int) []byte {
 				Definition: &feed.Definition{Symbol: fmt.Sprintf("S%d", id), Lot: int64(w.next)},
 			}}
 		case w.next%5 == 0:
-			t = feed.Trade{Price: int64(100 + w.next), Size: int64(w.next)}.Tick(id, w.time)
+			t = feed.Trade{Price: int64(100 + w.next), Size: int64(w.next), ID: w.next}.Tick(id, w.time)
 		}
 		if err := w.state.Apply(&t); err != nil {
 			panic(err)
