@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -336,5 +335,3 @@ func count(events []string, event string) int {
 	}
 	return n
 }
-
-var _ = slices.Contains[[]string]

@@ -580,7 +580,7 @@ func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
 		return nil, violation("snapshot end outside a snapshot")
 	}
 	if m.Seq != s.begin.Seq || m.Parts != s.parts {
-		return nil, violation("snapshot end as of %d after %d parts, want as of %d after %d", m.Seq, m.Parts, s.begin.Seq, s.parts)
+		return nil, violation("snapshot end as of %d with %d parts, %d parts as of %d have come", m.Seq, m.Parts, s.parts, s.begin.Seq)
 	}
 	l.c.snapshot = nil
 	l.c.definitions = false

@@ -216,6 +216,10 @@ func (r *runner) follow(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { r.wire.conn.SetReadDeadline(past) })
 	defer stop()
 	l := r.line
+	l.settle(time.Now())
+	if err := r.tellChanges(); err != nil {
+		return err
+	}
 	for {
 		if !r.reader.Buffered() {
 			if err := r.beforeWait(); err != nil {

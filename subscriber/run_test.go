@@ -2,6 +2,12 @@ package subscriber
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,4 +45,529 @@ func TestFirstConnection(t *testing.T) {
 		assert.Equal(t, feed.Totals{NotAsked: 40, Delivered: 3}, s.Ledger().Totals())
 		require.NoError(t, s.Ledger().Check())
 	})
+}
+
+// beginning is a publisher whose line starts at 1 with a definition and quotes up to next, and then lives on.
+func beginning(next uint64) func(*peer) {
+	return func(p *peer) {
+		p.send(message(welcomeA(1, next, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, next))
+		p.beat(next, time.Hour)
+	}
+}
+
+// resuming serves a client that resumes: what it lacks up to next, and then lives on.
+func resuming(next uint64) func(*peer) {
+	return func(p *peer) {
+		from := p.hello.Position.Next
+		p.send(message(welcomeA(from, next, codec.StartedResumed)))
+		if from < next {
+			p.send(ticksA(from, next))
+		}
+		p.beat(next, time.Hour)
+	}
+}
+
+// After a cut the first retry comes at once, and the subscriber goes on where it was. The recovery yields one report
+// (DESIGN.md, "Recovery").
+func TestResumesAfterCut(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var hello *codec.Hello
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 5, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 5))
+			time.Sleep(10 * time.Millisecond)
+		}, func(p *peer) {
+			hello = p.hello
+			time.Sleep(5 * time.Millisecond)
+			resuming(9)(p)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, []string{
+			"connecting", "replaying", "ticks 1 to 4", "live", "disconnected",
+			"connecting", "replaying", "ticks 5 to 8", "live, recovered from cut by replay", "closed",
+		}, a.events)
+		assert.True(t, hello.HasState)
+		assert.Equal(t, codec.Position{Lineage: lineageA, Next: 5}, hello.Position)
+		assert.Equal(t, []Report{{
+			Cause: CauseCut, Detail: "pub:1 closed the connection: EOF", Down: 5 * time.Millisecond,
+			FirstTick: 5 * time.Millisecond, Live: 5 * time.Millisecond,
+			Attempts: 1, Resume: ResumeReplay, Replayed: 4, Addr: "pub:1", Session: sessionA,
+		}}, a.reports)
+		assert.Equal(t, feed.Totals{Delivered: 8}, s.Ledger().Totals())
+		assert.Equal(t, 1, s.Status().Reconnects)
+	})
+}
+
+// A connection that is cut inside a message has delivered what was whole.
+func TestCutInsidePacket(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		whole := len(message(welcomeA(1, 5, codec.StartedAsAsked))) + len(packet(seedA(), 1, definition(0))) + len(ticksA(2, 4))
+		network.OnConnect(func(l *netsim.Link) {
+			if l.Number() == 1 {
+				l.Down.ResetAfter(whole + 70)
+			}
+		})
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 5, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 4), ticksA(4, 9))
+			<-p.gone
+		}, resuming(9))
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, uint64(1), network.Stats().Cuts)
+		assert.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, seqs(a.ticks))
+		require.Len(t, a.reports, 1)
+		assert.Equal(t, uint64(5), a.reports[0].Replayed)
+	})
+}
+
+// A line may begin before the position; what is told again is dropped, inside packets too.
+func TestDuplicatesAreDropped(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 5, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 5))
+		}, func(p *peer) {
+			p.send(message(welcomeA(2, 9, codec.StartedResumed)), ticksA(2, 3), ticksA(3, 9))
+			p.beat(9, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, seqs(a.ticks))
+		require.Len(t, a.reports, 1)
+		assert.Equal(t, uint64(3), a.reports[0].Duplicates)
+	})
+}
+
+// A publisher that says nothing for two intervals is stale, for three dead, whatever TCP says (RELIABILITY 12, 13).
+func TestSilence(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var bye *codec.Goodbye
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 5, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 5))
+			<-p.gone
+			bye = p.goodbye()
+		}, resuming(9))
+		s, a := mustNew(t, cfg), &app{}
+		began := time.Now()
+		at := map[ConnState]time.Duration{}
+		a.on = func(b *Batch) error {
+			if b.Change != nil && at[b.Change.State] == 0 {
+				at[b.Change.State] = time.Since(began)
+			}
+			return nil
+		}
+		require.ErrorIs(t, runFor(4*interval, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, 2*interval, at[Stale])
+		assert.Equal(t, 3*interval, at[Disconnected])
+		assert.Equal(t, codec.CodeSilent, bye.Code)
+		require.Len(t, a.reports, 1)
+		assert.Equal(t, CauseSilent, a.reports[0].Cause)
+		assert.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, seqs(a.ticks))
+	})
+}
+
+// A quiet market is no outage: eight hours of heartbeats, some of them late, and nothing happens (RELIABILITY 13).
+func TestQuietMarket(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var pulses int
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 2, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)))
+			for i := 0; ; i++ {
+				select {
+				case <-p.gone:
+					_, pulses = p.lastPulse()
+					return
+				case <-time.After(interval + time.Duration(i%2)*999*time.Millisecond): // within two intervals
+					p.send(heartbeat(2, 2))
+				}
+			}
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(8*time.Hour, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, []string{"connecting", "replaying", "ticks 1 to 1", "live", "closed"}, a.events)
+		assert.InDelta(t, 8*3600, pulses, 2)
+	})
+}
+
+// A refusal or goodbye that is terminal is an error and is not retried; others are, and not before the publisher said.
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		farewell codec.Message
+		terminal bool
+		matches  error
+	}{
+		{"unauthorized", &codec.Refusal{Code: codec.CodeUnauthorized, Text: "no token"}, true, ErrUnauthorized},
+		{"version", &codec.Refusal{Code: codec.CodeVersion, Text: "3 only"}, true, ErrVersion},
+		{"unauthorized, with retry", &codec.Refusal{Code: codec.CodeUnauthorized, Retry: true}, true, ErrUnauthorized},
+		{"bad request", &codec.Refusal{Code: codec.CodeBadRequest}, true, nil},
+		{"a code of a later version, without retry", &codec.Refusal{Code: 77}, true, nil},
+		{"goodbye without retry", &codec.Goodbye{Code: codec.CodeSlow}, true, nil},
+		{"busy", &codec.Refusal{Code: codec.CodeBusy, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"shutdown", &codec.Goodbye{Code: codec.CodeShutdown, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+				var again time.Duration
+				began := time.Now()
+				stop := publish(network, "pub:1", func(p *peer) {
+					p.send(message(test.farewell))
+				}, func(p *peer) {
+					again = time.Since(began)
+					beginning(3)(p)
+				})
+				a := &app{}
+				err := runFor(10*time.Second, mustNew(t, cfg), a)
+				stop()
+				var refused *RefusedError
+				if !test.terminal {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.Equal(t, 7*time.Second, again)
+					assert.Equal(t, []uint64{1, 2}, seqs(a.ticks))
+					return
+				}
+				require.ErrorAs(t, err, &refused)
+				assert.Zero(t, again, "it must not connect again")
+				assert.Equal(t, "closed", a.events[len(a.events)-1])
+				if test.matches != nil {
+					require.ErrorIs(t, err, test.matches)
+				}
+			})
+		})
+	}
+}
+
+// After MaxAttempts failures in a row Run says so; addresses are tried in turn. Data sets the count back.
+func TestGivesUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var dialled []string
+		dial := cfg.Dial
+		cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			dialled = append(dialled, addr)
+			return dial(ctx, addr)
+		}
+		stop := publish(network, "c", func(p *peer) {
+			p.send([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+		})
+		cfg.Addrs, cfg.MaxAttempts = []string{"a", "b", "c"}, 6
+		err := mustNew(t, cfg).Run(t.Context(), (&app{}).handle)
+		stop()
+		var gaveUp *GiveUpError
+		require.ErrorAs(t, err, &gaveUp)
+		assert.Equal(t, 6, gaveUp.Attempts)
+		assert.Equal(t, []string{"a", "b", "c", "a", "b", "c"}, dialled)
+		assert.Contains(t, err.Error(), "gave up after 6 attempts: protocol: c does not speak tickfeed (it is an HTTP server)")
+	})
+}
+
+// A publisher that takes the connection and says nothing is given up after the handshake's time.
+func TestNoWelcome(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		stop := publish(network, "pub:1", func(p *peer) { <-p.gone })
+		cfg.MaxAttempts = 1
+		began := time.Now()
+		err := mustNew(t, cfg).Run(t.Context(), (&app{}).handle)
+		stop()
+		require.ErrorContains(t, err, "no welcome within 5s")
+		assert.Equal(t, handshakeTimeout, time.Since(began))
+	})
+}
+
+// A fork below the position: what followed is disowned, before the snapshot and before any tick of the child.
+func TestRewound(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		seedB := codec.LineSeed(sessionB, nil)
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 9, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 9))
+		}, func(p *peer) {
+			w := welcomeA(6, 8, codec.StartedRewound)
+			w.Lineage, w.Seed = lineageOf("AB6"), seedB
+			p.send(message(w), snapshot(seedB, 6, codec.ScopeAll), ticksOf(seedB, 6, 8))
+			p.beat(8, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, []string{
+			"connecting", "replaying", "ticks 1 to 8", "live", "disconnected", "connecting",
+			"snapshot, disowned [6, 9)", "snapshot, snapshot as of 6", "snapshot of 3 entries", "replaying", "ticks 6 to 7",
+			"live, recovered from cut by rewound", "closed",
+		}, a.events)
+		assert.Equal(t, []Numbers{{sessionA, feed.Range{From: 6, To: 9}}}, a.reports[0].Disowned)
+		assert.Equal(t, feed.Totals{Delivered: 7, Disowned: 3}, s.Ledger().Totals())
+		require.NoError(t, s.Ledger().Check())
+	})
+}
+
+// SetFilter on a living connection: packets after the answer are of the new filter and seed, added instruments are told by
+// a snapshot, and the ledger goes on. A connection made later asks for the new filter.
+func TestSetFilter(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = []string{"S0"}
+		var asked *codec.Subscribe
+		var hello *codec.Hello
+		seed0, seed1 := codec.LineSeed(sessionA, codec.Filter{"S0"}), uint32(77)
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(1, 3, codec.StartedAsAsked)
+			w.Seed = seed0
+			p.send(message(w), packet(seed0, 1, definition(0), 1))
+			asked = <-p.subs
+			added := feed.NewState()
+			for _, t := range []feed.Tick{definition(1), quote(1, 5)} {
+				if err := added.Apply(&t); err != nil {
+					panic(err)
+				}
+			}
+			snapshot, err := codec.AppendSnapshot(nil, &codec.SnapshotBegin{Seq: 4, Scope: codec.ScopeAdded, Filter: codec.Filter{"S1"}}, added.Entries(nil), seed1)
+			if err != nil {
+				panic(err)
+			}
+			p.send(packet(seed0, 3, quote(0, 1)), message(&codec.Subscribed{Request: asked.Request, From: 4, Seed: seed1}),
+				snapshot, packet(seed1, 4, 3, quote(1, 6)))
+			time.Sleep(interval)
+		}, func(p *peer) {
+			hello = p.hello
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.State == Live && asked == nil {
+				time.AfterFunc(interval/2, func() { _ = s.SetFilter([]string{"S1", "S0"}) }) // while it waits for a message
+			}
+			if b.Snapshot {
+				in, ok := b.State.Instrument(1)
+				if !ok || in.Quote.Bid != 5 {
+					return errors.New("the state lacks what was added")
+				}
+			}
+			return nil
+		}
+		require.ErrorIs(t, runFor(2*interval, s, a), context.DeadlineExceeded)
+		stop()
+		require.NotNil(t, asked)
+		assert.Equal(t, codec.Filter{"S0", "S1"}, asked.Filter)
+		assert.Equal(t, []uint64{1, 3, 7}, seqs(a.ticks))
+		assert.Contains(t, a.events, "live, snapshot as of 4")
+		assert.Equal(t, codec.Filter{"S0", "S1"}, hello.Filter)
+		assert.True(t, hello.HasState)
+		account := s.Ledger().Account(sessionA)
+		assert.Equal(t, []feed.Span{{Range: feed.Range{From: 1, To: 8}, Delivered: 3}}, account.Filtered)
+	})
+}
+
+// A filter that was changed while there was no connection cannot go on from the old state.
+func TestSetFilterWhileAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var hello *codec.Hello
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 3))
+		}, func(p *peer) {
+			hello = p.hello
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.State == Disconnected {
+				return s.SetFilter([]string{"S1"})
+			}
+			return nil
+		}
+		require.ErrorIs(t, runFor(interval, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, codec.Filter{"S1"}, hello.Filter)
+		assert.False(t, hello.HasState)
+		require.Error(t, s.SetFilter(make([]string, 1)), "an empty pattern")
+	})
+}
+
+// A position kept in a file is saved after the application has had the ticks: a process that starts again resumes there, and
+// asks for the state. A damaged file says what to do.
+func TestPositionFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "position.json")
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.PositionFile = path
+		var hello *codec.Hello
+		var saved []byte
+		stop := publish(network, "pub:1", beginning(5), func(p *peer) {
+			hello = p.hello
+			p.send(message(welcomeA(5, 6, codec.StartedResumed)), snapshot(seedA(), 5, codec.ScopeAll), ticksA(5, 6))
+			p.beat(6, time.Hour)
+		})
+		first, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, first, &app{on: func(b *Batch) error {
+			time.AfterFunc(saveEvery+time.Millisecond, func() { saved, _ = os.ReadFile(path) })
+			return a.handle(b)
+		}}), context.DeadlineExceeded)
+		assert.JSONEq(t, `{"lineage":[{"session":"000000020261122a","first":1}],"next":5}`, string(saved), "while it runs")
+		second, b := mustNew(t, cfg), &app{}
+		assert.Equal(t, uint64(5), second.Position().Next)
+		require.ErrorIs(t, runFor(interval/2, second, b), context.DeadlineExceeded)
+		stop()
+		assert.False(t, hello.HasState)
+		assert.Equal(t, codec.Position{Lineage: lineageA, Next: 5}, hello.Position)
+		assert.Equal(t, []uint64{1, 2, 3, 4}, seqs(a.ticks))
+		assert.Equal(t, []uint64{5}, seqs(b.ticks))
+		assert.Equal(t, feed.Totals{Delivered: 1}, second.Ledger().Totals())
+	})
+	for name, damaged := range map[string]string{
+		"torn": `{"lineage":[{"session":"0000`, "empty": "", "no lineage": `{"next":5}`,
+		"no next": `{"lineage":[{"session":"000000020261122a","first":1}]}`, "too long": strings.Repeat(" ", maxPositionFile+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, os.WriteFile(path, []byte(damaged), 0o600))
+			_, err := New(Config{Addrs: []string{"pub:1"}, PositionFile: path})
+			require.ErrorContains(t, err, path+" is damaged")
+			require.ErrorContains(t, err, "delete it to begin anew")
+		})
+	}
+}
+
+// The handler's error ends Run as it is; its batch counts as not received, and a further Run is given it again.
+func TestHandlerError(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.BatchSize = 2
+		var hello *codec.Hello
+		stop := publish(network, "pub:1", beginning(9), func(p *peer) {
+			hello = p.hello
+			p.send(message(welcomeA(5, 9, codec.StartedResumed)), snapshot(seedA(), 5, codec.ScopeAll), ticksA(5, 9))
+			p.beat(9, time.Hour)
+		})
+		s := mustNew(t, cfg)
+		a := &app{onTick: func(seq uint64) error {
+			if seq == 6 {
+				return errEnough
+			}
+			return nil
+		}}
+		require.Equal(t, errEnough, s.Run(t.Context(), a.handle))
+		assert.Equal(t, uint64(5), s.Position().Next)
+		assert.Equal(t, feed.Totals{Delivered: 4}, s.Ledger().Totals())
+		a.onTick = nil
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.False(t, hello.HasState, "the state had the ticks that the application did not take")
+		assert.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, seqs(a.ticks))
+		assert.Equal(t, feed.Totals{Delivered: 8}, s.Ledger().Totals())
+	})
+}
+
+// A handler that takes its time looks like no dead client, and what it did not hear meanwhile is no silence.
+func TestSlowHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		during := 0
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 3))
+			go func() {
+				time.Sleep(19 * interval)
+				_, during = p.lastPulse()
+			}()
+			p.beat(3, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{onTick: func(uint64) error { time.Sleep(20 * interval); return nil }}
+		require.ErrorIs(t, runFor(30*interval, s, a), context.DeadlineExceeded)
+		stop()
+		assert.InDelta(t, 19, during, 1)
+		assert.Equal(t, []string{"connecting", "replaying", "ticks 1 to 2", "live", "closed"}, a.events)
+	})
+}
+
+// Pulses say how far the application is, with the clock of the last heartbeat; at the end of the session one comes at once.
+func TestPulses(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		var atEnd, later codec.Pulse
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 3), message(&codec.End{Final: 3}))
+			time.Sleep(time.Millisecond)
+			atEnd, _ = p.lastPulse()
+			p.send(heartbeat(3, 3))
+			time.Sleep(interval)
+			later, _ = p.lastPulse()
+			p.beat(3, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(3*interval, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, codec.Pulse{Next: 3, Echo: 1000}, atEnd)
+		assert.Equal(t, codec.Pulse{Next: 3, Echo: 2000}, later)
+		assert.Contains(t, a.events, "ended, end at 3")
+	})
+}
+
+// Ticks gives ticks only. A loop that is left ends the connection; the next goes on behind what was used, in the middle of a
+// batch. The error is the last element.
+func TestTicks(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		stop := publish(network, "pub:1", beginning(6), func(p *peer) {
+			p.send(message(welcomeA(2, 6, codec.StartedResumed)), snapshot(seedA(), p.hello.Position.Next, codec.ScopeAll), ticksA(2, 6))
+			p.beat(6, time.Hour)
+		})
+		s := mustNew(t, cfg)
+		var got []uint64
+		for tick, err := range s.Ticks(t.Context()) {
+			require.NoError(t, err)
+			if got = append(got, tick.Seq); tick.Seq == 3 {
+				break
+			}
+		}
+		assert.Equal(t, uint64(4), s.Position().Next)
+		ctx, cancel := context.WithTimeout(t.Context(), interval)
+		defer cancel()
+		var last error
+		for tick, err := range s.Ticks(ctx) {
+			if last = err; err == nil {
+				got = append(got, tick.Seq)
+			}
+		}
+		stop()
+		require.ErrorIs(t, last, context.DeadlineExceeded)
+		assert.Equal(t, []uint64{1, 2, 3, 4, 5}, got)
+		assert.Equal(t, feed.Totals{Delivered: 5}, s.Ledger().Totals())
+	})
+}
+
+// The cause of the context comes back, also while a dial hangs or between attempts.
+func TestCancel(t *testing.T) {
+	for name, mode := range map[string]netsim.DialMode{"while dialling": netsim.Hang, "between attempts": netsim.Refuse} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+				network.Dials(netsim.Any, mode)
+				ctx, cancel := context.WithCancelCause(t.Context())
+				time.AfterFunc(3*interval, func() { cancel(errEnough) })
+				began := time.Now()
+				require.Equal(t, errEnough, mustNew(t, cfg).Run(ctx, (&app{}).handle))
+				assert.Equal(t, 3*interval, time.Since(began))
+			})
+		})
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, test := range []struct {
+		cfg  Config
+		want string
+	}{
+		{Config{}, "Addrs is empty"},
+		{Config{Addrs: []string{""}}, "empty address"},
+		{Config{Addrs: []string{"a"}, MaxLag: -1}, "MaxLag must be in [0, 24h0m0s], got -1ns"},
+		{Config{Addrs: []string{"a"}, Heartbeat: 25 * time.Hour}, "Heartbeat must be in"},
+		{Config{Addrs: []string{"a"}, MaxAttempts: -1}, "MaxAttempts must not be negative"},
+		{Config{Addrs: []string{"a"}, BatchSize: maxBatch + 1}, "BatchSize must be in"},
+		{Config{Addrs: []string{"a"}, Filter: []string{"a\n"}}, "control character"},
+		{Config{Addrs: []string{"a"}, Filter: manyPatterns(1000)}, "1000 patterns do not fit"},
+	} {
+		_, err := New(test.cfg)
+		require.ErrorContains(t, err, test.want)
+	}
+}
+
+func manyPatterns(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("SYM%04d", i)
+	}
+	return out
 }

@@ -1,0 +1,146 @@
+package subscriber
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A tape is a connection that serves a welcome and then the same block of packets again and again, numbered on.
+type tape struct {
+	net.Conn  // nil
+	head      []byte
+	block     []byte
+	packets   int // in block, all of the same count
+	count     uint64
+	at        int
+	seed      uint32
+	remaining int // blocks
+}
+
+func (c *tape) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
+	if c.remaining == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.block[c.at:])
+	if c.at += n; c.at == len(c.block) {
+		c.at = 0
+		c.remaining--
+		c.renumber()
+	}
+	return n, nil
+}
+
+// renumber moves the block's packets on by the numbers that it covers.
+func (c *tape) renumber() {
+	for p := c.block; len(p) > 0; {
+		n := codec.PacketSize(p)
+		h := codec.PacketAt(p)
+		h.First += c.count * uint64(c.packets)
+		codec.SealPacket(p[:n], &h, c.seed)
+		p = p[n:]
+	}
+}
+
+func (c *tape) Write(p []byte) (int, error)      { return len(p), nil }
+func (c *tape) Close() error                     { return nil }
+func (c *tape) SetDeadline(time.Time) error      { return nil }
+func (c *tape) SetReadDeadline(time.Time) error  { return nil }
+func (c *tape) SetWriteDeadline(time.Time) error { return nil }
+
+// newTape serves about n ticks of a thousand instruments, size to a packet, one trade in eight.
+func newTape(n, size int) *tape {
+	const instruments = 1000
+	seed := codec.LineSeed(sessionA, nil)
+	rng := rand.New(rand.NewPCG(1, 2))
+	c := &tape{seed: seed, count: uint64(size)}
+	c.packets = 512 << 10 / (27 * size)
+	w := welcomeA(1, 1, codec.StartedAsAsked)
+	c.head = message(w)
+	var body []byte
+	for id := range feed.InstrumentID(instruments) {
+		d := definition(id)
+		if body = codec.AppendTick(body, &d, 0); len(body) > 32<<10 || id == instruments-1 {
+			first := uint64(1)
+			if n := len(c.head); n > len(message(w)) {
+				h := codec.PacketAt(c.head[len(message(w)):])
+				first = h.First + h.Count
+			}
+			c.head = codec.AppendPacket(c.head, &codec.Packet{First: first, Count: uint64(id) + 2 - first}, body, seed)
+			body = nil
+		}
+	}
+	next := uint64(instruments + 1)
+	base := int64(1_795_357_800_000_000_000)
+	for range c.packets {
+		body = body[:0]
+		for i := range size {
+			id, price := feed.InstrumentID(rng.IntN(instruments)), 10000+rng.Int64N(10000)
+			t := feed.Quote{Bid: price, BidSize: 100, Ask: price + 1, AskSize: 200}.Tick(id, base+int64(i)*1000)
+			if rng.IntN(8) == 0 {
+				t = feed.Trade{Price: price, Size: 100, ID: uint64(i), Side: feed.SideBuy}.Tick(id, base+int64(i)*1000)
+			}
+			body = codec.AppendTick(body, &t, base)
+		}
+		c.block = codec.AppendPacket(c.block, &codec.Packet{First: next, Count: uint64(size), PublishTime: base, Base: base}, body, seed)
+		next += uint64(size)
+	}
+	c.remaining = max(1, n/(size*c.packets))
+	return c
+}
+
+// BenchmarkReceive is one tick received: checked, decoded, folded, accounted for, handed over. The connection costs the
+// renumbering of its packets, which "tape alone" measures.
+func BenchmarkReceive(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		size int
+	}{{"1 a packet", 1}, {"10 a packet", 10}, {"100 a packet", 100}, {"1000 a packet", 1000}} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			c := newTape(b.N, bench.size)
+			s, err := New(Config{Addrs: []string{"tape"}, MaxAttempts: 1, Dial: func(context.Context, string) (net.Conn, error) { return c, nil }})
+			require.NoError(b, err)
+			want := uint64(1000 + c.remaining*c.packets*bench.size)
+			total := c.remaining * c.packets * bench.size
+			b.ResetTimer()
+			ticks := 0
+			err = s.Run(b.Context(), func(batch *Batch) error {
+				ticks += len(batch.Ticks)
+				if batch.Change != nil && batch.Change.State == Disconnected {
+					return errEnough
+				}
+				return nil
+			})
+			b.StopTimer()
+			require.Equal(b, errEnough, err)
+			require.Equal(b, want, uint64(ticks))
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
+		})
+	}
+	b.Run("tape alone", func(b *testing.B) {
+		c := newTape(b.N, 100)
+		total := c.remaining * c.packets * 100
+		buf := make([]byte, 256<<10)
+		b.ResetTimer()
+		for {
+			if _, err := c.Read(buf); err != nil {
+				break
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
+	})
+}

@@ -1,0 +1,461 @@
+package subscriber
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// Scripts of the line: each line is a message of the publisher, or "connect" and "lost", and after the arrow what the
+// application is told. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE" and "session NEXT
+// LINEAGE" name them as A, AB45 (B from 45 on), and so on.
+func TestLine(t *testing.T) {
+	for _, test := range []struct {
+		name, script, ledger string
+	}{
+		{"a gap is known from the next packet", `
+connect                      -> connecting
+welcome 41 41 asked A        -> snapshot
+snapshot 41 all              -> snapshot as of 41; live
+packet 41 1                  -> ticks 41 to 41
+packet 43 1                  -> protocol: packet begins at 43, want 42; missing [42, 43)
+lost                         -> disconnected
+connect 42 state             -> connecting
+welcome 42 44 resumed A      -> replaying
+packet 42 2                  -> ticks 42 to 43; live, gap by replay, 2 replayed`,
+			"A: delivered [41, 44) not asked [1, 41)"},
+
+		{"a gap is known from a heartbeat", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+heartbeat 5 5                -> protocol: heartbeat covers up to at 5, want 4; missing [4, 5)`,
+			"A: delivered [1, 4)"},
+
+		{"the line begins at the packet that holds the position, repeats are dropped", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+lost                         -> disconnected
+connect 4 state              -> connecting
+welcome 2 8 resumed A        -> replaying
+packet 2 1                   ->
+packet 3 5                   -> ticks 4 to 7; live, cut by replay, 4 replayed, 2 repeated`,
+			"A: delivered [1, 8)"},
+
+		{"a seq asked for inside a packet", `
+ask 43
+connect                      -> connecting
+welcome 41 45 asked A        -> snapshot
+snapshot 43 all              -> snapshot as of 43; replaying
+packet 41 4                  -> ticks 43 to 44; live`,
+			"A: delivered [43, 45) not asked [1, 43)"},
+
+		{"a seq asked for that the publisher no longer has", `
+ask 20
+connect                      -> connecting
+welcome 41 45 asked A        -> snapshot, lost [20, 41)
+snapshot 41 definitions      -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live`,
+			"A: delivered [41, 45) not asked [1, 20) lost [20, 41)"},
+
+		{"on a filtered line skips are not asked for", `
+filter S0
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define skip:5 1     -> ticks 1 to 7
+packet 8 skip:100            ->
+heartbeat 108 108            ->`,
+			"A: filtered [1, 108) 2 of 107"},
+
+		{"retention overtakes the cursor", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define              -> ticks 1 to 1
+packet 2 1                   -> ticks 2 to 2
+packet 3 gone:40             -> snapshot, lost [3, 43)
+snapshot 43 all              -> snapshot as of 43; live
+packet 43 1                  -> ticks 43 to 43`,
+			"A: delivered [1, 3) [43, 44) lost [3, 43)"},
+
+		{"retention overtook the position while away", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define              -> ticks 1 to 1
+lost                         -> disconnected
+connect 2 state              -> connecting
+welcome 2 50 resumed A       -> replaying
+packet 2 gone:40             -> snapshot, lost [2, 42)
+snapshot 42 all              -> snapshot as of 42; replaying
+packet 42 8                  -> ticks 42 to 49; live, cut by snapshot, 8 replayed, lost [2, 42)`,
+			"A: delivered [1, 2) [42, 50) lost [2, 42)"},
+
+		{"the slow-consumer policy withholds", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define              -> ticks 1 to 1
+packet 2 withheld:40         -> snapshot, withheld [2, 42)
+snapshot 42 all              -> snapshot as of 42; live
+packet 42 1                  -> ticks 42 to 42`,
+			"A: delivered [1, 2) [42, 43) withheld [2, 42)"},
+
+		{"a child at the head just continues", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+session 4 AB4                ->
+packet 4 2 of B              -> ticks 4 to 5`,
+			"A: delivered [1, 4) B: delivered [4, 6)"},
+
+		{"history is read across a restart", `
+connect                      -> connecting
+welcome 1 6 asked AB4        -> replaying
+packet 1 define 2            -> ticks 1 to 3
+session 4 AB4                ->
+packet 4 2 of B              -> ticks 4 to 5; live`,
+			"A: delivered [1, 4) B: delivered [4, 6)"},
+
+		{"a fork below the position while away disowns what followed", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 9            -> ticks 1 to 10
+lost                         -> disconnected
+connect 11 state             -> connecting
+welcome 6 8 rewound AB6      -> snapshot, disowned [6, 11)
+snapshot 6 all of B          -> snapshot as of 6; replaying
+packet 6 2 of B              -> ticks 6 to 7; live, cut by rewound, 2 replayed, disowned [6, 11)`,
+			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
+
+		{"a fork in the line disowns what followed", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 9            -> ticks 1 to 10
+session 6 AB6                -> snapshot, disowned [6, 11)
+snapshot 6 all of B          -> snapshot as of 6; live
+packet 6 2 of B              -> ticks 6 to 7`,
+			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
+
+		{"no common session: what the new one had is lost to a client that resumed", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 9            -> ticks 1 to 10
+lost                         -> disconnected
+connect 11 state             -> connecting
+welcome 5 6 snapshot C       -> snapshot, lost [1, 5)
+snapshot 5 all of C          -> snapshot as of 5; replaying
+packet 5 1 of C              -> ticks 5 to 5; live, cut by snapshot, 1 replayed, lost [1, 5)`,
+			"A: delivered [1, 11) C: delivered [5, 6) lost [1, 5)"},
+
+		{"a replay goes on in a sibling: what was passed over is in nobody's account", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 9            -> ticks 1 to 10
+session 100 C                -> snapshot
+snapshot 100 all of C        -> snapshot as of 100; live
+packet 100 1 of C            -> ticks 100 to 100`,
+			"A: delivered [1, 11) C: delivered [100, 101)"},
+
+		{"a snapshot without its end changes nothing", `
+connect                      -> connecting
+welcome 41 41 asked A        -> snapshot
+begin 41                     ->
+lost                         -> disconnected
+connect 41                   -> connecting
+welcome 41 41 resumed A      -> snapshot
+snapshot 41 all              -> snapshot as of 41; live, cut by replay`,
+			"A: not asked [1, 41)"},
+
+		{"a recovery that is cut again is one recovery", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define              -> ticks 1 to 1
+lost                         -> disconnected
+connect 2 state              -> connecting
+welcome 2 9 resumed A        -> replaying
+packet 2 2                   -> ticks 2 to 3
+lost                         -> disconnected
+connect 4 state              -> connecting
+welcome 4 9 resumed A        -> replaying
+packet 4 5                   -> ticks 4 to 8; live, cut by replay, 7 replayed, 2 attempts`,
+			"A: delivered [1, 9)"},
+
+		{"the session ends, and goes on in a child", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define              -> ticks 1 to 1
+end 2                        -> ended, end at 2
+heartbeat 2 2                ->
+session 2 AB2                -> live
+packet 2 1 of B              -> ticks 2 to 2`,
+			"A: delivered [1, 2) B: delivered [2, 3)"},
+
+		{"nothing is taken from a packet of another session", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define of B         -> protocol: packet [1, 2): wrong checksum for this line`,
+			""},
+
+		{"what stands before a broken entry was delivered", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2 undefined 1 -> ticks 1 to 3; protocol: packet: tick 4: quote of instrument 9, which is not defined`,
+			"A: delivered [1, 4)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &lineScript{line: newLine(codec.Position{}, 256), cfg: Config{}}
+			var got strings.Builder
+			for text := range strings.Lines(strings.TrimSpace(test.script)) {
+				command, _, arrow := strings.Cut(strings.TrimRight(text, "\n"), "->")
+				out := s.do(strings.Fields(command))
+				if arrow {
+					got.WriteString(strings.TrimRight(command+"-> "+out, " ") + "\n")
+				} else {
+					got.WriteString(text)
+				}
+			}
+			assert.Equal(t, strings.TrimSpace(test.script), strings.TrimSpace(got.String()))
+			assert.Equal(t, test.ledger, ledgerText(&s.line.ledger))
+			require.NoError(t, s.line.ledger.Check())
+		})
+	}
+}
+
+// A lineScript plays publisher, loop and application to a line.
+type lineScript struct {
+	line  *line
+	cfg   Config
+	f     codec.Filter
+	hello *codec.Hello
+	now   time.Time
+	out   []string
+	broke error // what the last message was found to be
+}
+
+var scriptSessions = map[byte]feed.SessionID{'A': sessionA, 'B': sessionB, 'C': sessionC}
+
+// lineageOf reads A, C or AB45.
+func lineageOf(text string) feed.Lineage {
+	l := feed.Lineage{{ID: scriptSessions[text[0]], First: 1}}
+	if len(text) > 1 {
+		first, err := strconv.ParseUint(text[2:], 10, 64)
+		if err != nil {
+			panic(err)
+		}
+		l = append(l, feed.Session{ID: scriptSessions[text[1]], First: first})
+	}
+	return l
+}
+
+func number(text string) uint64 {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func (s *lineScript) do(words []string) string {
+	s.out = nil
+	s.now = s.now.Add(time.Millisecond)
+	seed := codec.LineSeed(sessionA, s.f)
+	if n := len(words); n > 2 && words[n-2] == "of" {
+		seed = codec.LineSeed(scriptSessions[words[n-1][0]], s.f)
+		words = words[:n-2]
+	}
+	l := s.line
+	var err error
+	switch words[0] {
+	case "ask":
+		s.cfg.Start = codec.Start{Kind: codec.StartSeq, Value: number(words[1])}
+	case "filter":
+		s.f = codec.Filter(words[1:])
+	case "connect":
+		l.connect("pub:1")
+		l.change(Change{State: Connecting})
+		s.hello = s.cfg.hello(s.f, l.position, l.hasState(s.f))
+		want := strings.Join(words, " ")
+		got := "connect"
+		if s.hello.Position.Next > 0 {
+			got += fmt.Sprintf(" %d", s.hello.Position.Next)
+		}
+		if s.hello.HasState {
+			got += " state"
+		}
+		if got != want {
+			s.out = append(s.out, "the hello says: "+got)
+		}
+	case "lost":
+		if s.broke == nil {
+			s.broke = io.ErrUnexpectedEOF
+		}
+		l.lost(s.broke, s.now)
+		s.broke = nil
+	case "welcome":
+		reason := map[string]codec.StartReason{"asked": 0, "resumed": 1, "rewound": 2, "snapshot": 3}[words[3]]
+		w := &codec.Welcome{
+			Version: 1, Lineage: lineageOf(words[4]), Start: number(words[1]), Head: number(words[2]), Tail: 1, Heartbeat: interval, Reason: reason,
+		}
+		owner, _, _ := w.Lineage.Owner(w.Start)
+		w.Seed = codec.LineSeed(owner.ID, s.f)
+		if err = l.welcome(s.hello, w, s.now); err == nil {
+			l.settle(s.now)
+		}
+	case "packet":
+		var entries []any
+		next := number(words[1])
+		for _, w := range words[2:] {
+			word, n, _ := strings.Cut(w, ":")
+			switch word {
+			case "define":
+				entries = append(entries, definition(0))
+				next++
+			case "undefined":
+				entries = append(entries, quote(9, 1))
+				next++
+			case "skip":
+				entries = append(entries, int(number(n)))
+				next += number(n)
+			case "withheld":
+				entries = append(entries, -int(number(n)))
+			case "gone":
+				entries = append(entries, gone{number(n), codec.GoneExpired})
+			default:
+				for range number(word) {
+					entries = append(entries, quote(0, int64(next)))
+					next++
+				}
+			}
+		}
+		err = l.open(packet(seed, number(words[1]), entries...))
+		for more := err == nil; more; {
+			more, err = l.fill()
+			s.flush()
+		}
+	case "session":
+		lineage := lineageOf(words[2])
+		err = s.control(&codec.SessionChange{Lineage: lineage, Next: number(words[1]), Seed: codec.LineSeed(lineage.Current().ID, s.f)})
+	case "heartbeat":
+		err = s.control(&codec.Heartbeat{Covered: number(words[1]), Head: number(words[2])})
+	case "end":
+		err = s.control(&codec.End{Final: number(words[1])})
+	case "begin":
+		err = s.control(&codec.SnapshotBegin{Seq: number(words[1])})
+	case "snapshot":
+		scope := map[string]codec.ScopeKind{"all": codec.ScopeAll, "definitions": codec.ScopeDefinitions}[words[2]]
+		for raw := snapshot(seed, number(words[1]), scope); len(raw) > 0 && err == nil; {
+			n, _ := codec.MessageSize(raw)
+			_, err = l.control(codec.Type(raw[1]), raw[:n])
+			raw = raw[n:]
+		}
+		if err == nil {
+			l.settle(s.now)
+		}
+	default:
+		panic(words[0])
+	}
+	s.flush()
+	if err != nil {
+		s.broke = err
+		text := err.Error()
+		if p := err.(*ProtocolError); !p.Missing.Empty() {
+			text += fmt.Sprintf("; missing %v", p.Missing)
+		}
+		s.out = append(s.out, text)
+	}
+	return strings.Join(s.out, "; ")
+}
+
+func (s *lineScript) control(m codec.Message) error {
+	_, err := s.line.control(m.Type(), message(m))
+	if err == nil {
+		s.line.settle(s.now)
+	}
+	return err
+}
+
+func (s *lineScript) flush() {
+	l := s.line
+	if l.n > 0 {
+		s.out = append(s.out, fmt.Sprintf("ticks %d to %d", l.batch[0].Seq, l.batch[l.n-1].Seq))
+	}
+	if l.pending() {
+		l.take(s.now)
+		l.settle(s.now)
+	}
+	for _, c := range l.changes {
+		s.out = append(s.out, changeText(&c))
+	}
+	l.changes = nil
+}
+
+func changeText(c *Change) string {
+	if c.Snapshot != nil {
+		return fmt.Sprintf("snapshot as of %d", c.Snapshot.Seq)
+	}
+	text := c.State.String()
+	list := func(word string, numbers []Numbers) {
+		for _, n := range numbers {
+			text += fmt.Sprintf(", %s %v", word, n.Range)
+		}
+	}
+	list("withheld", c.Withheld)
+	list("lost", c.Lost)
+	list("disowned", c.Disowned)
+	if c.End {
+		text += fmt.Sprintf(", end at %d", c.Final)
+	}
+	if r := c.Report; r != nil {
+		text += fmt.Sprintf(", %s by %s", r.Cause, r.Resume)
+		if r.Replayed > 0 {
+			text += fmt.Sprintf(", %d replayed", r.Replayed)
+		}
+		if r.Duplicates > 0 {
+			text += fmt.Sprintf(", %d repeated", r.Duplicates)
+		}
+		if r.Attempts > 1 {
+			text += fmt.Sprintf(", %d attempts", r.Attempts)
+		}
+		list("lost", r.Lost)
+		list("disowned", r.Disowned)
+	}
+	return text
+}
+
+func ledgerText(l *feed.Ledger) string {
+	var parts []string
+	for _, id := range l.Sessions() {
+		a := l.Account(id)
+		for name, known := range scriptSessions {
+			if known == id {
+				parts = append(parts, string(name)+":")
+			}
+		}
+		if len(a.Filtered) > 0 {
+			parts = append(parts, "filtered")
+			for _, s := range a.Filtered {
+				parts = append(parts, s.String())
+			}
+		}
+		for _, class := range []struct {
+			name string
+			set  feed.RangeSet
+		}{{"delivered", a.Delivered}, {"not asked", a.NotAsked}, {"withheld", a.Withheld}, {"lost", a.Lost}, {"disowned", a.Disowned}} {
+			if !class.set.Empty() {
+				parts = append(parts, class.name)
+				for _, r := range class.set.Ranges() {
+					parts = append(parts, r.String())
+				}
+			}
+		}
+	}
+	return strings.Join(parts, " ")
+}
