@@ -30,8 +30,8 @@ type conn struct {
 	interval time.Duration // of heartbeats and pulses
 	maxLag   time.Duration
 	line     line
-	first    []byte // welcome, and a snapshot after it: what is sent first
-	live     bool   // the line has had all there was at least once
+	first    [2][]byte // what is sent first: the welcome, and a snapshot, which others may share
+	live     bool      // the line has had all there was at least once
 	endTold  bool
 
 	wakeup chan struct{} // 1 slot
@@ -130,14 +130,14 @@ func (c *conn) choose() *codec.Refusal {
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
 	}
-	c.first = welcome
+	c.first[0] = welcome
 	if tell && start > 1 && start >= p.tail() {
 		snapshot, err := c.snapshotAt(start, scope, j)
 		if err != nil {
 			return &codec.Refusal{Code: codec.CodeInternal, Retry: true, RetryAfter: time.Second,
 				Text: fmt.Sprintf("the state as of %d cannot be read", start)}
 		}
-		c.first = append(c.first, snapshot...)
+		c.first[1] = snapshot
 	}
 	l.begin(start)
 	c.told.Store(start)
@@ -326,10 +326,12 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 
 // write sends the line to the client: what the log has, and heartbeats when it has nothing.
 func (c *conn) write(ctx context.Context) error {
-	if err := c.block(ctx, c.first, nil); err != nil {
-		return err
+	for i, b := range c.first {
+		if err := c.block(ctx, b, nil); err != nil {
+			return err
+		}
+		c.first[i] = nil
 	}
-	c.first = nil
 	idle := time.NewTimer(c.interval)
 	defer idle.Stop()
 	var grace <-chan time.Time

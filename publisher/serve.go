@@ -113,6 +113,9 @@ func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
+	if c != nil {
+		defer c.line.stop()
+	}
 	stopped := stop()
 	s.mu.Lock()
 	s.handshakes.Remove(waiting)
