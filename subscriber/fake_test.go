@@ -287,16 +287,6 @@ func (a *app) handle(b *Batch) error {
 
 var errEnough = errors.New("enough")
 
-// until stops the run once tick seq was handed over.
-func until(seq uint64) func(*Batch) error {
-	return func(b *Batch) error {
-		if n := len(b.Ticks); n > 0 && b.Ticks[n-1].Seq >= seq {
-			return errEnough
-		}
-		return nil
-	}
-}
-
 func seqs(ticks []feed.Tick) []uint64 {
 	var out []uint64
 	for _, t := range ticks {
@@ -324,14 +314,4 @@ func runFor(d time.Duration, s *Subscriber, a *app) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	return s.Run(ctx, a.handle)
-}
-
-func count(events []string, event string) int {
-	n := 0
-	for _, e := range events {
-		if e == event {
-			n++
-		}
-	}
-	return n
 }

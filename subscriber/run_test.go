@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -391,7 +392,7 @@ func TestPositionFile(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.PositionFile = path
 		var hello *codec.Hello
-		var saved []byte
+		var saved atomic.Value
 		stop := publish(network, "pub:1", beginning(5), func(p *peer) {
 			hello = p.hello
 			p.send(message(welcomeA(5, 6, codec.StartedResumed)), snapshot(seedA(), 5, codec.ScopeAll), ticksA(5, 6))
@@ -399,10 +400,13 @@ func TestPositionFile(t *testing.T) {
 		})
 		first, a := mustNew(t, cfg), &app{}
 		require.ErrorIs(t, runFor(interval/2, first, &app{on: func(b *Batch) error {
-			time.AfterFunc(saveEvery+time.Millisecond, func() { saved, _ = os.ReadFile(path) })
+			time.AfterFunc(saveEvery+time.Millisecond, func() {
+				data, _ := os.ReadFile(path)
+				saved.Store(string(data))
+			})
 			return a.handle(b)
 		}}), context.DeadlineExceeded)
-		assert.JSONEq(t, `{"lineage":[{"session":"000000020261122a","first":1}],"next":5}`, string(saved), "while it runs")
+		assert.JSONEq(t, `{"lineage":[{"session":"000000020261122a","first":1}],"next":5}`, saved.Load().(string), "while it runs")
 		second, b := mustNew(t, cfg), &app{}
 		assert.Equal(t, uint64(5), second.Position().Next)
 		require.ErrorIs(t, runFor(interval/2, second, b), context.DeadlineExceeded)
@@ -550,8 +554,8 @@ func TestConfig(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		{Config{}, "Addrs is empty"},
-		{Config{Addrs: []string{""}}, "empty address"},
+		{Config{}, "no address in Addrs"},
+		{Config{Addrs: []string{""}}, "an empty address in Addrs"},
 		{Config{Addrs: []string{"a"}, MaxLag: -1}, "MaxLag must be in [0, 24h0m0s], got -1ns"},
 		{Config{Addrs: []string{"a"}, Heartbeat: 25 * time.Hour}, "Heartbeat must be in"},
 		{Config{Addrs: []string{"a"}, MaxAttempts: -1}, "MaxAttempts must not be negative"},

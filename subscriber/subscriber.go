@@ -109,11 +109,11 @@ func New(cfg Config) (*Subscriber, error) {
 // validate names the first field that is out of bounds, and fills in defaults.
 func (c *Config) validate() (codec.Filter, error) {
 	if len(c.Addrs) == 0 {
-		return nil, errors.New("Addrs is empty, want at least one address")
+		return nil, errors.New("no address in Addrs, want at least one")
 	}
 	for _, a := range c.Addrs {
 		if a == "" {
-			return nil, errors.New("Addrs has an empty address")
+			return nil, errors.New("an empty address in Addrs")
 		}
 	}
 	for _, d := range []struct {
