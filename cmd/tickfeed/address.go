@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	defaultAddress = "localhost:8425"
+	unixPrefix     = "unix:"
+	// dialOld bounds the look whether a process still listens on a unix socket.
+	dialOld = time.Second
+)
+
+// checkAddress reports what is wrong with an address as people write it.
+func checkAddress(flag, addr string) error {
+	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
+		if path == "" {
+			return usage("%s %q names no path; write unix:/run/tickfeed.sock", flag, addr)
+		}
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		if _, err = strconv.ParseUint(port, 10, 16); err != nil {
+			err = fmt.Errorf("the port %q is not a number from 0 to 65535", port)
+		}
+	} else if a := (*net.AddrError)(nil); errors.As(err, &a) {
+		err = errors.New(a.Err)
+	}
+	if err != nil {
+		return usage("%s %q: %w; write HOST:PORT such as %s or [::1]:8425, or unix:PATH", flag, addr, err, defaultAddress)
+	}
+	return nil
+}
+
+// listen opens addr. A unix socket that a dead process left behind is replaced.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	path, isUnix := strings.CutPrefix(addr, unixPrefix)
+	if !isUnix {
+		ln, err := lc.Listen(ctx, "tcp", addr)
+		return ln, listenError(addr, err)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path with --listen", addr)
+		}
+		if conn, err := net.DialTimeout("unix", path, dialOld); err == nil {
+			conn.Close()
+			return nil, inUse(addr)
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("listen on %s: remove the socket that a dead process left: %w", addr, err)
+		}
+	}
+	ln, err := lc.Listen(ctx, "unix", path)
+	return ln, listenError(addr, err)
+}
+
+func inUse(addr string) error {
+	return fmt.Errorf("listen on %s: address in use; stop the other publisher or choose another with --listen", addr)
+}
+
+func listenError(addr string, err error) error {
+	var dns *net.DNSError
+	switch {
+	case err == nil:
+		return nil
+	case isInUse(err):
+		return inUse(addr)
+	case isNotHere(err):
+		return fmt.Errorf("listen on %s: no interface of this machine has that address; choose another with --listen", addr)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("listen on %s: permission denied; choose a port from 1024 on, or a directory that you may write", addr)
+	case errors.As(err, &dns):
+		return fmt.Errorf("listen on %s: %s: no such host; choose another with --listen", addr, dns.Name)
+	}
+	return fmt.Errorf("listen on %s: %w", addr, cause(err))
+}
+
+// cause is err without the operation and addresses that package net puts before it.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		err = sys.Err
+	}
+	return err
+}
+
+// listenName is the address of ln as a subscriber writes it.
+func listenName(ln net.Listener) string {
+	if ln.Addr().Network() == "unix" {
+		return unixPrefix + ln.Addr().String()
+	}
+	return ln.Addr().String()
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+)
+
+const envPrefix = "TICKFEED_"
+
+// envName is the environment variable of a flag.
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// notSet are flags that only the command line has.
+var notSet = []string{"help", "version"}
+
+// settle gives every flag of cmd that the command line left out its value from the
+// environment, else from the YAML file at path, if that is not empty. In the file, what is
+// not a flag is an error, wherever it stands. Other variables that begin with TICKFEED_ are
+// nobody's error: container platforms invent such (TICKFEED_PORT).
+func settle(cmd *cobra.Command, path string, environ []string) error {
+	k := koanf.New("\n") // a delimiter that no key has
+	if path == "" {
+		path = lookup(environ, envName("config"))
+	}
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return usage("--config: %w", err)
+		}
+		if err := k.Load(provided(b), yaml.Parser()); err != nil {
+			return usage("--config %s: %w", path, err)
+		}
+		if err := checkKeys(cmd.Root(), k.Raw()); err != nil {
+			return usage("--config %s: %w", path, err)
+		}
+	}
+	section := cmd.Name()
+	keys := make(map[string]string) // by environment variable
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { keys[envName(f.Name)] = key(cmd, section, f.Name) })
+	if err := k.Load(env.Provider("\n", env.Opt{
+		Prefix:        envPrefix,
+		TransformFunc: func(name, value string) (string, any) { return keys[name], value },
+		EnvironFunc:   func() []string { return environ },
+	}), nil); err != nil {
+		return usage("environment: %w", err)
+	}
+	var failed error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		name := key(cmd, section, f.Name)
+		if f.Changed || slices.Contains(notSet, f.Name) || !k.Exists(name) || failed != nil {
+			return
+		}
+		if err := setFlag(f, k.Get(name)); err != nil {
+			where := path + ": " + strings.ReplaceAll(name, "\n", ".")
+			if lookup(environ, envName(f.Name)) != "" {
+				where = envName(f.Name)
+			}
+			failed = usage("%s: %w", where, err)
+		}
+	})
+	return failed
+}
+
+// key is where the value of a flag stands: flags of all commands at the top, others in the
+// section of their command.
+func key(cmd *cobra.Command, section, flag string) string {
+	if cmd.InheritedFlags().Lookup(flag) != nil {
+		return flag
+	}
+	return section + "\n" + flag
+}
+
+// checkKeys reports a key that is no flag.
+func checkKeys(root *cobra.Command, raw map[string]any) error {
+	for name, value := range raw {
+		cmd, _, err := root.Find([]string{name})
+		if err != nil || cmd == root {
+			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
+				return fmt.Errorf("there is no setting %q at the top; settings of a command stand in its section, such as publish", name)
+			}
+			continue
+		}
+		section, ok := value.(map[string]any)
+		if !ok && value != nil {
+			return fmt.Errorf("section %q must hold settings, got %v", name, value)
+		}
+		for flag := range section {
+			if cmd.Flags().Lookup(flag) == nil || slices.Contains(notSet, flag) {
+				return fmt.Errorf("there is no setting %q in section %q", flag, name)
+			}
+		}
+	}
+	return nil
+}
+
+// setFlag takes a value of the environment or of the file; lists are text with commas, or
+// YAML lists.
+func setFlag(f *pflag.Flag, value any) error {
+	list, isSlice := f.Value.(pflag.SliceValue)
+	switch v := value.(type) {
+	case []any:
+		texts := make([]string, len(v))
+		for i := range v {
+			texts[i] = fmt.Sprint(v[i])
+		}
+		if isSlice {
+			return list.Replace(texts)
+		}
+		return f.Value.Set(strings.Join(texts, ","))
+	case map[string]any, nil:
+		return errors.New("want a value or a list")
+	default:
+		text := fmt.Sprint(v)
+		if isSlice {
+			return list.Replace(strings.Split(text, ","))
+		}
+		if err := f.Value.Set(text); err != nil {
+			return fmt.Errorf("%q: %w", text, err)
+		}
+		return nil
+	}
+}
+
+// provided is a configuration file's content as a koanf provider.
+type provided []byte
+
+func (p provided) ReadBytes() ([]byte, error) { return p, nil }
+
+func (provided) Read() (map[string]any, error) { return nil, errors.New("text only") }
+
+func lookup(environ []string, name string) string {
+	value := ""
+	for _, e := range environ {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+// token reads credentials: from the file at path, else from TICKFEED_TOKEN. There is no flag
+// for the value itself, because a command line can be read by everybody on the machine.
+func token(path string) (codec.Token, error) {
+	text := os.Getenv(envPrefix + "TOKEN")
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", usage("--token-file: %w", err)
+		}
+		if text = strings.TrimRight(string(b), "\r\n"); text == "" {
+			return "", usage("--token-file %s: the file is empty", path)
+		}
+	}
+	if len(text) > codec.MaxToken {
+		return "", usage("the token is %d bytes long, at most %d", len(text), codec.MaxToken)
+	}
+	return codec.Token(text), nil
+}
+
+// groupAnnotation is the heading under which a flag stands in the help.
+const groupAnnotation = "group"
+
+// group puts the flags that define adds to cmd under a heading.
+func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
+	set := pflag.NewFlagSet(heading, pflag.ContinueOnError)
+	set.SortFlags = false
+	define(set)
+	set.VisitAll(func(f *pflag.Flag) {
+		f.Annotations = map[string][]string{groupAnnotation: {heading}}
+	})
+	cmd.Flags().SortFlags = false
+	cmd.Flags().AddFlagSet(set)
+}
+
+// writeUsage is the usage of cmd, with its flags in groups.
+func writeUsage(cmd *cobra.Command) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]")+" [flags]")
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.Trim(cmd.Example, "\n"))
+	}
+	if cmd.HasAvailableSubCommands() {
+		b.WriteString("\nCommands:\n")
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() || c.Name() == "help" {
+				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
+			}
+		}
+	}
+	var headings []string
+	sets := make(map[string]*pflag.FlagSet)
+	add := func(heading string, f *pflag.Flag) {
+		if sets[heading] == nil {
+			sets[heading] = pflag.NewFlagSet(heading, pflag.ContinueOnError)
+			sets[heading].SortFlags = false
+			headings = append(headings, heading)
+		}
+		sets[heading].AddFlag(f)
+	}
+	cmd.LocalFlags() // joins the flags of all commands to cmd.Flags
+	const common = "Common"
+	for _, grouped := range []bool{true, false} {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			g := f.Annotations[groupAnnotation]
+			switch {
+			case grouped && len(g) > 0:
+				add(g[0], f)
+			case !grouped && len(g) == 0:
+				add(common, f)
+			}
+		})
+	}
+	for _, h := range headings {
+		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(100))
+	}
+	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
+	return err
+}

@@ -1,0 +1,241 @@
+// Command tickfeed publishes, receives and demonstrates a feed of price ticks in which every
+// tick is accounted for.
+//
+// Data goes to standard output and everything else to standard error. The exit code is 0
+// when the work is done, 1 for a failure, 2 for wrong usage or configuration, 3 if the data is
+// wrong, 4 if the peer refused (credentials, version), and 130 after Ctrl-C or SIGTERM.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"tickfeed/feed/textfile"
+	"tickfeed/subscriber"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitData        = 3
+	exitRefused     = 4
+	exitInterrupted = 130
+)
+
+// An exitError is an error with the exit code that it leads to.
+type exitError struct {
+	code int
+	err  error // nil if it was reported already
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage is an error of the command line or the configuration.
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// wrong is an error of the data.
+func wrong(format string, args ...any) error {
+	return &exitError{exitData, fmt.Errorf(format, args...)}
+}
+
+var (
+	errInterrupted = errors.New("interrupted")
+	// errOutputClosed: nobody reads standard output any more, as after "| head".
+	errOutputClosed = errors.New("standard output is closed")
+)
+
+// run does what args say and returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of the write
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := p.command()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return p.exit(cmd, err)
+}
+
+// A program is one run of the command line.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	configFile, logLevel, logFormat string
+	running                         bool // the command line and the configuration are understood
+}
+
+func (p *program) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tickfeed",
+		Short: "A feed of price ticks in which every tick is accounted for",
+		Long: `tickfeed distributes price ticks: a publisher numbers, journals and streams them over TCP,
+subscribers detect gaps, reconnect, replay what they missed, and account for every tick.
+
+Start with "tickfeed demo".
+
+Every flag can also be set by an environment variable (--max-lag by TICKFEED_MAX_LAG) or in
+a YAML file named by --config, with a section for each command:
+
+  log-level: debug
+  publish:
+    listen: ["localhost:8425", "unix:/run/tickfeed.sock"]
+    journal: /var/lib/tickfeed
+
+A flag wins over the environment, the environment over the file.
+
+Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
+(credentials, version); 130 interrupted.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := settle(cmd, p.configFile, os.Environ()); err != nil {
+				return err
+			}
+			if err := p.checkLogFlags(); err != nil {
+				return err
+			}
+			p.running = true
+			return nil
+		},
+	}
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.SetUsageFunc(writeUsage)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	flags := root.PersistentFlags()
+	flags.StringVar(&p.configFile, "config", "", "read settings from the YAML `FILE`")
+	flags.StringVar(&p.logLevel, "log-level", "", "log events of at least this `LEVEL`: trace, debug, info, warn, error, off")
+	flags.StringVar(&p.logFormat, "log-format", "auto", "log as console or json; auto is console on a terminal, else json")
+	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.versionCommand())
+	return root
+}
+
+// exit reports err and is the code that it leads to.
+func (p *program) exit(cmd *cobra.Command, err error) int {
+	var coded *exitError
+	var line *textfile.LineError
+	var refused *subscriber.RefusedError
+	code := exitFailure
+	switch {
+	case err == nil, errors.Is(err, errOutputClosed):
+		return exitDone
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
+	case errors.As(err, &coded) && coded.err == nil:
+		return coded.code
+	case errors.As(err, &coded):
+		code = coded.code
+	case !p.running:
+		code = exitUsage
+	case errors.As(err, &line):
+		code = exitData
+	case errors.As(err, &refused):
+		code = exitRefused
+	}
+	p.notef("tickfeed: %v", err)
+	if code == exitUsage && cmd != nil {
+		p.notef(`Run "%s --help" for usage.`, cmd.CommandPath())
+	}
+	return code
+}
+
+// notef writes lines for people on standard error. What peers and files say may be among
+// args: no control character of it reaches the terminal.
+func (p *program) notef(format string, args ...any) {
+	fmt.Fprintln(p.stderr, printable(fmt.Sprintf(format, args...)))
+}
+
+// printable replaces what is not printable in s, newlines excepted.
+func printable(s string) string {
+	bad := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	if strings.IndexFunc(s, bad) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if bad(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func (p *program) checkLogFlags() error {
+	switch p.logFormat {
+	case "auto", "console", "json":
+	default:
+		return usage("--log-format must be auto, console or json, got %q", p.logFormat)
+	}
+	if _, err := parseLevel(p.logLevel); err != nil {
+		return err
+	}
+	return nil
+}
+
+func parseLevel(s string) (zerolog.Level, error) {
+	switch s {
+	case "trace", "debug", "info", "warn", "error":
+		return zerolog.ParseLevel(s)
+	case "off":
+		return zerolog.Disabled, nil
+	case "":
+		return zerolog.NoLevel, nil
+	}
+	return 0, usage("--log-level must be trace, debug, info, warn, error or off, got %q", s)
+}
+
+// logger writes to standard error; level holds unless --log-level says otherwise.
+func (p *program) logger(level zerolog.Level) zerolog.Logger {
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	if l, err := parseLevel(p.logLevel); err == nil && l != zerolog.NoLevel {
+		level = l
+	}
+	out := p.stderr
+	if p.consoleLog() {
+		out = zerolog.ConsoleWriter{
+			Out: p.stderr, TimeFormat: "15:04:05.000",
+			NoColor: os.Getenv("NO_COLOR") != "" || !isTerminal(p.stderr),
+		}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// consoleLog reports whether the log is for people.
+func (p *program) consoleLog() bool {
+	return p.logFormat == "console" || p.logFormat == "auto" && isTerminal(p.stderr)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"tickfeed/feed"
+)
+
+// A printer writes ticks as lines of text. Each batch is written before batch returns, so
+// that what a handler was given is with the operating system by then. It knows each
+// instrument by the definition that went before, so that prices are right where a later tick
+// of the same batch defines the instrument again.
+type printer struct {
+	out    io.Writer
+	format format
+	buf    []byte
+	listed []listing // by instrument id
+	stamp  stamp
+}
+
+// A format is how a tick becomes a line.
+type format interface {
+	// header is the first line; empty for none.
+	header() string
+	// names is what a line says of an instrument.
+	names(d *feed.Definition) []byte
+	// line appends t to dst.
+	line(dst []byte, s *stamp, in *listing, t *feed.Tick) []byte
+}
+
+// A listing is what a line needs to know of an instrument.
+type listing struct {
+	names                       []byte // nil if it is not defined
+	priceExponent, sizeExponent int8
+}
+
+// A stamp is what the ticks of a batch have in common, as text.
+type stamp struct {
+	session, publish     []byte
+	sessionID            feed.SessionID
+	publishTime, started int64 // started: the second since the epoch that clock is about
+	clock                []byte
+}
+
+func newPrinter(out io.Writer, f format) *printer {
+	return &printer{out: out, format: f, buf: []byte(f.header())}
+}
+
+// writeSize is about how many bytes one write takes at most.
+const writeSize = 64 << 10
+
+// batch writes ticks, which are of one session and were published together, publish ns since
+// the Unix epoch. The state is asked for instruments whose definition was in no batch. The
+// error is errOutputClosed, or of the write.
+func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
+	p.stamp.set(session, publish)
+	for i := range ticks {
+		t := &ticks[i]
+		p.buf = p.format.line(p.buf, &p.stamp, p.listing(t, state), t)
+		if len(p.buf) >= writeSize {
+			if err := p.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return p.flush()
+}
+
+func (p *printer) flush() error {
+	if len(p.buf) == 0 {
+		return nil
+	}
+	_, err := p.out.Write(p.buf)
+	p.buf = p.buf[:0]
+	return output(err)
+}
+
+// output is the error of a write to standard output.
+func output(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isClosedPipe(err):
+		return errOutputClosed
+	}
+	return fmt.Errorf("write standard output: %w", err)
+}
+
+func (p *printer) listing(t *feed.Tick, state *feed.State) *listing {
+	for int(t.Instrument) >= len(p.listed) {
+		p.listed = append(p.listed, listing{})
+	}
+	in := &p.listed[t.Instrument]
+	def := t.Definition()
+	if def == nil && in.names == nil && state != nil {
+		def, _ = state.Definition(t.Instrument)
+	}
+	switch {
+	case def != nil:
+		*in = listing{p.format.names(def), def.PriceExponent, def.SizeExponent}
+	case in.names == nil:
+		*in = listing{names: p.format.names(&feed.Definition{})}
+	}
+	return in
+}
+
+func (s *stamp) set(session feed.SessionID, publish int64) {
+	if session != s.sessionID || s.session == nil {
+		s.sessionID, s.session = session, []byte(session.String())
+	}
+	if publish != s.publishTime || s.publish == nil {
+		s.publishTime = publish
+		s.publish = strconv.AppendInt(s.publish[:0], publish, 10)
+	}
+}
+
+func (in *listing) price(dst []byte, v int64) []byte {
+	return feed.AppendDecimal(dst, v, in.priceExponent)
+}
+
+func (in *listing) size(dst []byte, v int64) []byte {
+	return feed.AppendDecimal(dst, v, in.sizeExponent)
+}

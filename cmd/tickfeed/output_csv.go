@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"tickfeed/feed"
+)
+
+// csvFormat is CSV with a header and always the same columns; what a tick does not have is
+// empty, and so is the number of one that comes from a snapshot. Package textfile reads it back.
+type csvFormat struct{}
+
+// csvColumns are the columns, in order.
+const csvColumns = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish," +
+	"bid,bid_size,ask,ask_size," +
+	"price,size,side,trade_id,conditions,old_price,old_size," +
+	"status,trading_day," +
+	"price_exponent,size_exponent,currency,tick_size,lot," +
+	"open,high,low,last,last_size,volume,trades,more"
+
+func (csvFormat) header() string { return csvColumns + "\n" }
+
+func (csvFormat) names(d *feed.Definition) []byte {
+	b := append(csvText(nil, d.Symbol), ',')
+	return append(csvText(b, d.Venue), ',')
+}
+
+// csvText appends a cell, in quotes where it needs them (RFC 4180).
+func csvText(b []byte, s string) []byte {
+	if !strings.ContainsAny(s, "\",\r\n") && strings.TrimSpace(s) == s {
+		return append(b, s...)
+	}
+	return append(append(append(b, '"'), strings.ReplaceAll(s, `"`, `""`)...), '"')
+}
+
+// The groups of columns of which a tick fills one or more.
+const (
+	csvQuote      = 4
+	csvTrade      = 7
+	csvStatus     = 2
+	csvDefinition = 5
+	csvSummary    = 7
+)
+
+func (csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+	b = append(append(b, s.session...), ',')
+	if t.Flags&feed.FlagSnapshot != 0 {
+		b = append(b, ",true,"...)
+	} else {
+		b = append(strconv.AppendUint(b, t.Seq, 10), ",,"...)
+	}
+	b = append(append(append(b, t.Kind.String()...), ','), in.names...)
+	b = append(strconv.AppendInt(b, t.EventTime, 10), ',')
+	if s.publishTime != 0 {
+		b = append(b, s.publish...)
+	}
+	b = append(b, ',')
+	switch t.Kind {
+	case feed.KindQuote:
+		q := t.Quote()
+		b = append(csvPrice(b, in, q.Bid), ',')
+		b = append(in.size(b, q.BidSize), ',')
+		b = append(csvPrice(b, in, q.Ask), ',')
+		b = append(in.size(b, q.AskSize), ',')
+		b = blankCells(b, csvTrade+csvStatus+csvDefinition+csvSummary)
+	case feed.KindTrade, feed.KindCorrection, feed.KindCancel, feed.KindLevel, feed.KindClear:
+		b = blankCells(b, csvQuote)
+		b = csvTradeCells(b, in, t)
+		b = blankCells(b, csvStatus+csvDefinition+csvSummary)
+	case feed.KindStatus:
+		b = blankCells(b, csvQuote+csvTrade)
+		b = append(append(b, t.Status.String()...), ',')
+		b = csvDay(b, t.TradingDay())
+		b = blankCells(b, csvDefinition+csvSummary)
+	case feed.KindDefinition:
+		b = blankCells(b, csvQuote+csvTrade+csvStatus)
+		b = csvDefinitionCells(b, in, t.Definition())
+		b = blankCells(b, csvSummary)
+	case feed.KindSummary:
+		b = csvSummaryCells(b, in, t.Summary())
+	default:
+		b = blankCells(b, csvQuote+csvTrade+csvStatus+csvDefinition+csvSummary)
+	}
+	if t.Flags&feed.FlagMore != 0 {
+		b = append(b, "true"...)
+	}
+	return append(b, '\n')
+}
+
+var commas = bytes.Repeat([]byte{','}, csvQuote+csvTrade+csvStatus+csvDefinition+csvSummary)
+
+func blankCells(b []byte, n int) []byte { return append(b, commas[:n]...) }
+
+func csvPrice(b []byte, in *listing, v int64) []byte {
+	if v == feed.NoPrice {
+		return b
+	}
+	return in.price(b, v)
+}
+
+func csvDay(b []byte, day int32) []byte {
+	if day != 0 {
+		b = strconv.AppendInt(b, int64(day), 10)
+	}
+	return append(b, ',')
+}
+
+func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
+	tr := t.Trade()
+	if t.Kind == feed.KindClear {
+		b = append(b, ",,"...)
+	} else {
+		b = append(in.price(b, tr.Price), ',')
+		b = append(in.size(b, tr.Size), ',')
+	}
+	b = append(append(b, t.Side.String()...), ',')
+	if t.Kind == feed.KindLevel || t.Kind == feed.KindClear {
+		return blankCells(b, csvTrade-3)
+	}
+	if ref := t.TradeRef(); ref != "" {
+		b = csvText(b, ref)
+	} else if tr.ID != 0 {
+		b = strconv.AppendUint(b, tr.ID, 10)
+	}
+	b = append(b, ',')
+	if t.Kind != feed.KindCancel && tr.Conditions != 0 {
+		b = append(appendConditions(append(b, '"'), tr.Conditions, '"', '"'), '"')
+	}
+	b = append(b, ',')
+	if t.Kind != feed.KindCorrection {
+		return blankCells(b, 2)
+	}
+	c := t.Correction()
+	b = append(in.price(b, c.OldPrice), ',')
+	return append(in.size(b, c.OldSize), ',')
+}
+
+func csvDefinitionCells(b []byte, in *listing, d *feed.Definition) []byte {
+	if d == nil {
+		return blankCells(b, csvDefinition)
+	}
+	b = append(strconv.AppendInt(b, int64(d.PriceExponent), 10), ',')
+	b = append(strconv.AppendInt(b, int64(d.SizeExponent), 10), ',')
+	b = append(csvText(b, d.Currency), ',')
+	if d.TickSize != 0 {
+		b = in.price(b, d.TickSize)
+	}
+	b = append(b, ',')
+	if d.Lot != 0 {
+		b = in.size(b, d.Lot)
+	}
+	return append(b, ',')
+}
+
+// csvSummaryCells fills a whole line, because a summary names its trading day.
+func csvSummaryCells(b []byte, in *listing, m *feed.Summary) []byte {
+	if m == nil {
+		m = &feed.Summary{Open: feed.NoPrice, High: feed.NoPrice, Low: feed.NoPrice, Last: feed.NoPrice}
+	}
+	b = blankCells(b, csvQuote+csvTrade+1)
+	b = csvDay(b, m.TradingDay)
+	b = blankCells(b, csvDefinition)
+	for _, v := range [...]int64{m.Open, m.High, m.Low, m.Last} {
+		b = append(csvPrice(b, in, v), ',')
+	}
+	b = append(in.size(b, m.LastSize), ',')
+	b = append(in.size(b, m.Volume), ',')
+	return append(strconv.AppendInt(b, m.Trades, 10), ',')
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// textFormat is for people: event time of day in UTC, instrument, kind, values.
+type textFormat struct{}
+
+func (textFormat) header() string { return "" }
+
+const (
+	nameWidth  = 16
+	kindWidth  = 11
+	priceWidth = 10
+	sizeWidth  = 8
+)
+
+func (textFormat) names(d *feed.Definition) []byte {
+	return append(padRight([]byte(d.Name()), 0, nameWidth), ' ')
+}
+
+func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+	b = append(s.timeOfDay(b, t.EventTime), ' ', ' ')
+	b = append(b, in.names...)
+	start := len(b)
+	b = append(b, t.Kind.String()...)
+	b = append(padRight(b, start, kindWidth), ' ')
+	switch t.Kind {
+	case feed.KindQuote:
+		q := t.Quote()
+		b = textSide(b, in, q.Bid, q.BidSize)
+		b = append(b, "  |"...)
+		b = textSide(b, in, q.Ask, q.AskSize)
+	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
+		b = textTrade(b, in, t)
+	case feed.KindLevel:
+		l := t.Level()
+		b = textSide(b, in, l.Price, l.Size)
+		b = append(append(b, ' '), l.Side.String()...)
+	case feed.KindClear:
+		b = append(b, t.Side.String()...)
+	case feed.KindStatus:
+		b = append(b, t.Status.String()...)
+		b = textNumber(b, "  trading day ", int64(t.TradingDay()))
+	case feed.KindDefinition:
+		b = textDefinition(b, in, t.Definition())
+	case feed.KindSummary:
+		b = textSummary(b, in, t.Summary())
+	}
+	if t.Flags&feed.FlagSnapshot != 0 {
+		b = append(b, "  (snapshot)"...)
+	}
+	for b[len(b)-1] == ' ' {
+		b = b[:len(b)-1]
+	}
+	return append(b, '\n')
+}
+
+// timeOfDay appends the time of day of ns since the Unix epoch, in UTC, with milliseconds.
+func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
+	second, rest := ns/int64(time.Second), ns%int64(time.Second)
+	if rest < 0 {
+		second--
+		rest += int64(time.Second)
+	}
+	if second != s.started || s.clock == nil {
+		s.started = second
+		s.clock = time.Unix(second, 0).UTC().AppendFormat(s.clock[:0], "15:04:05.")
+	}
+	b = append(b, s.clock...)
+	ms := rest / int64(time.Millisecond)
+	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+}
+
+// textSide is a price and a size, aligned: "    187.25 x 300     ".
+func textSide(b []byte, in *listing, price, size int64) []byte {
+	start := len(b)
+	if price == feed.NoPrice {
+		b = padLeft(append(b, '-'), start, priceWidth)
+		return padRight(b, start, priceWidth+3+sizeWidth)
+	}
+	b = padLeft(in.price(b, price), start, priceWidth)
+	b = in.size(append(b, " x "...), size)
+	return padRight(b, start, priceWidth+3+sizeWidth)
+}
+
+func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
+	tr := t.Trade()
+	b = textSide(b, in, tr.Price, tr.Size)
+	b = append(append(b, ' '), t.Side.String()...)
+	if ref := t.TradeRef(); ref != "" {
+		b = append(append(b, "  #"...), ref...)
+	} else if tr.ID != 0 {
+		b = strconv.AppendUint(append(b, "  #"...), tr.ID, 10)
+	}
+	if t.Kind != feed.KindCancel && tr.Conditions != 0 {
+		b = append(append(b, "  ["...), tr.Conditions.String()...)
+		b = append(b, ']')
+	}
+	if t.Kind == feed.KindCorrection {
+		c := t.Correction()
+		b = in.price(append(b, "  was "...), c.OldPrice)
+		b = in.size(append(b, " x "...), c.OldSize)
+	}
+	return b
+}
+
+func textDefinition(b []byte, in *listing, d *feed.Definition) []byte {
+	if d == nil {
+		return b
+	}
+	b = strconv.AppendInt(append(b, "price 10^"...), int64(d.PriceExponent), 10)
+	b = strconv.AppendInt(append(b, "  size 10^"...), int64(d.SizeExponent), 10)
+	if d.Currency != "" {
+		b = append(append(b, "  "...), d.Currency...)
+	}
+	if d.TickSize != 0 {
+		b = in.price(append(b, "  tick "...), d.TickSize)
+	}
+	if d.Lot != 0 {
+		b = in.size(append(b, "  lot "...), d.Lot)
+	}
+	return b
+}
+
+func textSummary(b []byte, in *listing, m *feed.Summary) []byte {
+	if m == nil {
+		return b
+	}
+	for _, v := range [...]struct {
+		name  string
+		price int64
+	}{{"open ", m.Open}, {"  high ", m.High}, {"  low ", m.Low}, {"  last ", m.Last}} {
+		b = append(b, v.name...)
+		if v.price == feed.NoPrice {
+			b = append(b, '-')
+		} else {
+			b = in.price(b, v.price)
+		}
+	}
+	return in.size(append(b, "  volume "...), m.Volume)
+}
+
+func textNumber(b []byte, name string, v int64) []byte {
+	if v == 0 {
+		return b
+	}
+	return strconv.AppendInt(append(b, name...), v, 10)
+}
+
+// padRight fills b from start with blanks to at least width bytes.
+func padRight(b []byte, start, width int) []byte {
+	for len(b)-start < width {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+// padLeft puts blanks before what b holds from start, to at least width bytes.
+func padLeft(b []byte, start, width int) []byte {
+	missing := width - (len(b) - start)
+	if missing <= 0 {
+		return b
+	}
+	for range missing {
+		b = append(b, ' ')
+	}
+	copy(b[start+missing:], b[start:len(b)-missing])
+	for i := range missing {
+		b[start+i] = ' '
+	}
+	return b
+}

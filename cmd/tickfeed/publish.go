@@ -1,0 +1,698 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/feed/sim"
+	"tickfeed/feed/textfile"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal"
+)
+
+// publishOptions are the flags of publish.
+type publishOptions struct {
+	market  sim.Config
+	start   string
+	speed   float64
+	rate    rate
+	steady  bool
+	files   textfile.Config
+	columns []string
+
+	listen         []string
+	heartbeat      time.Duration
+	maxConnections int
+	maxLag         time.Duration
+	retryAfter     time.Duration
+	tokenFile      string
+
+	journal   string
+	sync      string
+	retain    retention
+	memory    byteSize
+	appending bool
+
+	exitAtEnd   bool
+	waitFor     int
+	status      time.Duration
+	stdinOrders bool
+}
+
+// defaultRate is of the simulated market, in ticks a second.
+const defaultRate = 10_000
+
+func (p *program) publishCommand() *cobra.Command {
+	o := publishOptions{rate: 0}
+	cmd := &cobra.Command{
+		Use:   "publish [FILE...|-]",
+		Short: "Publish a simulated market, files, or standard input",
+		Long: `Number ticks, journal them, and stream them to everybody who subscribes.
+
+Without arguments the ticks are a simulated market that goes on until Ctrl-C. Else they are read
+from CSV (with a header) or NDJSON files, compressed or not, one after the other; - is standard
+input. Files go as fast as --rate allows (default: no limit). At their end the subscribers are
+told so, and late joiners are served until Ctrl-C, or with --exit-at-end until all have everything.
+
+With --journal every tick is on disk before it is sent: a publisher that is killed and started again
+over the same directory goes on where it was, and its subscribers just continue. The simulated market
+then opens on a later day. Without it, what is in memory (--memory) can be replayed.`,
+		Example: `  tickfeed publish
+  tickfeed publish --journal j --rate 100k --instruments 5000
+  tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
+  tickfeed publish quotes.csv.gz --zone America/New_York --column bid=BEST_BID
+  producer | tickfeed publish - --listen unix:/run/tickfeed.sock`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
+	}
+	group(cmd, groupMarket, func(f *pflag.FlagSet) {
+		f.IntVar(&o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
+		f.Uint64Var(&o.market.Seed, "seed", 1, "`NUMBER` that chooses the course of the market: the same seed and flags give the same ticks")
+		f.IntVar(&o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
+		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
+		f.Float64Var(&o.speed, "speed", 1, "`SECONDS` of the market that pass in one second")
+		f.IntVar(&o.market.Days, "days", 0, "end after `N` trading days (default: never)")
+		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
+	})
+	group(cmd, "Pace", func(f *pflag.FlagSet) {
+		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market the mean over the day (default: 10k for the simulated market, else no limit)")
+	})
+	group(cmd, groupFiles, func(f *pflag.FlagSet) {
+		f.StringVar(&o.files.Format, "format", "", "`FORMAT` csv or ndjson (default: told from the content)")
+		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
+		f.StringVar(&o.files.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
+		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` of rows that name none")
+		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
+		f.StringVar(&o.files.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us or ns (default: told from the magnitude)")
+		f.Int8Var(&o.files.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
+		f.Int8Var(&o.files.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
+		f.BoolVar(&o.files.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
+		f.IntVar(&o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines instead of stopping at the first")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
+		f.IntVar(&o.waitFor, "wait-for", -1, "with --exit-at-end, do not leave before `N` subscribers have connected (default: 1, with a journal 0)")
+		f.Lookup("wait-for").DefValue = "0"
+	})
+	group(cmd, "Log", func(f *pflag.FlagSet) {
+		f.StringVar(&o.journal, "journal", "", "keep every tick in the directory `DIR`, made if need be")
+		f.StringVar(&o.sync, "sync", "1s", "when the journal is made durable against a power cut: `WHEN` none, 1s (each second) or always (before sending)")
+		f.Var(&o.retain, "retain", "how much journal to keep: `LIMITS` such as 10GB, 24h or 10GB,24h (default: all)")
+		f.Var(&o.memory, "memory", "`SIZE` of the log in memory (default: 67.1 MB)")
+		f.BoolVar(&o.appending, "append", false, "let files go on after the ticks that the journal holds")
+	})
+	group(cmd, "Service", func(f *pflag.FlagSet) {
+		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
+		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
+		f.IntVar(&o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
+		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
+		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
+		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
+		f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line; 0 for never")
+	})
+	// For a parent process: read orders from standard input (see obey).
+	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
+	_ = cmd.Flags().MarkHidden("stdin-orders")
+	return cmd
+}
+
+// Headings whose flags have a meaning for one kind of source only.
+const (
+	groupMarket = "Simulated market"
+	groupFiles  = "Files"
+)
+
+// check reports the first flag that is wrong, before anything is opened.
+func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
+	foreign, kind := groupFiles, "files"
+	if len(paths) > 0 {
+		foreign, kind = groupMarket, "the simulated market"
+	}
+	var wrongFlag string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if g := f.Annotations[groupAnnotation]; len(g) > 0 && g[0] == foreign && f.Name != "exit-at-end" && f.Name != "wait-for" {
+			wrongFlag = f.Name
+		}
+	})
+	switch {
+	case wrongFlag != "":
+		return usage("--%s is about %s, and that is not what is published here", wrongFlag, kind)
+	case !(o.speed > 0) || math.IsInf(o.speed, 1):
+		return usage("--speed must be greater than 0, got %v", o.speed)
+	case o.steady && math.IsInf(float64(o.rate), 1):
+		return usage("--steady needs a --rate other than max")
+	case o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat:
+		return usage("--heartbeat must be from %v to %v, got %v", publisher.MinHeartbeat, publisher.MaxHeartbeat, o.heartbeat)
+	case o.maxConnections < 1:
+		return usage("--max-connections must be at least 1, got %d", o.maxConnections)
+	case o.maxLag < time.Millisecond || o.maxLag > codec.MaxDuration:
+		return usage("--max-lag must be from 1ms to %v, got %v", codec.MaxDuration, o.maxLag)
+	case o.retryAfter < 0 || o.retryAfter > time.Hour:
+		return usage("--retry-after must be from 0 to 1h, got %v", o.retryAfter)
+	case o.memory != 0 && o.memory < publisher.MinMemory:
+		return usage("--memory must be at least %s, got %s", formatBytes(publisher.MinMemory), o.memory.String())
+	case o.journal == "" && (o.retain != retention{} || o.appending):
+		return usage("--retain and --append are about a journal; name its directory with --journal")
+	case o.status < 0:
+		return usage("--status must not be negative, got %v", o.status)
+	case len(o.listen) == 0:
+		return usage("--listen names no address")
+	}
+	for _, addr := range o.listen {
+		if err := checkAddress("--listen", addr); err != nil {
+			return err
+		}
+	}
+	if _, err := parseSync(o.sync); err != nil {
+		return err
+	}
+	return nil
+}
+
+func parseSync(s string) (journal.Sync, error) {
+	switch s {
+	case "none":
+		return journal.SyncNone, nil
+	case "1s":
+		return journal.SyncInterval, nil
+	case "always":
+		return journal.SyncAlways, nil
+	}
+	return 0, usage("--sync must be none, 1s or always, got %q", s)
+}
+
+func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string) error {
+	if err := o.check(cmd, paths); err != nil {
+		return err
+	}
+	if o.stdinOrders {
+		signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
+	}
+	credentials, err := token(o.tokenFile)
+	if err != nil {
+		return err
+	}
+	input := input{o: o, paths: paths}
+	if err := input.open(p.stdin); err != nil {
+		return err
+	}
+	defer input.close()
+	if err := o.checkJournal(paths); err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	listeners, err := listenAll(ctx, o.listen)
+	if err != nil {
+		return err
+	}
+	log := p.logger(zerolog.InfoLevel)
+	policy, _ := parseSync(o.sync)
+	pub, err := publisher.New(publisher.Config{
+		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
+		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
+		MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter,
+		Token: credentials, Server: software(), Source: input.String(), Logger: log,
+	})
+	if err != nil {
+		for _, ln := range listeners {
+			ln.Close()
+		}
+		return journalError(o.journal, err)
+	}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, log: log}
+	err = s.run(ctx)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	err = errors.Join(err, journalError(o.journal, pub.Close(closing)))
+	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(s.ticks), pub.Stats().Head),
+		"ticks", s.ticks, "head", pub.Stats().Head)
+	if err == nil && ctx.Err() != nil && !o.stdinOrders {
+		return errInterrupted
+	}
+	return err
+}
+
+// closeTime bounds how long a full disk holds up the end.
+const closeTime = 5 * time.Second
+
+// checkJournal refuses to mix files into a journal that holds ticks, unless that is wanted.
+func (o *publishOptions) checkJournal(paths []string) error {
+	if len(paths) == 0 || o.journal == "" || o.appending {
+		return nil
+	}
+	if names, err := filepath.Glob(filepath.Join(o.journal, "*.tick")); err != nil || len(names) == 0 {
+		return nil
+	}
+	j, err := journal.Open(journal.Config{Dir: o.journal})
+	if err != nil {
+		return journalError(o.journal, err)
+	}
+	next := j.Recovered().Next
+	if err := j.Close(); err != nil {
+		return journalError(o.journal, err)
+	}
+	if next > 1 {
+		return usage("journal %s holds %s ticks already; give --append to publish the files after them, or name another directory",
+			o.journal, formatThousands(next-1))
+	}
+	return nil
+}
+
+// journalError says what to do about err.
+func journalError(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, journal.ErrLocked):
+		return fmt.Errorf("journal %s is in use by another publisher; stop that one, or name another directory with --journal", dir)
+	case errors.Is(err, journal.ErrFull):
+		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w; name a directory that you may write with --journal", err)
+	}
+	return err
+}
+
+func listenAll(ctx context.Context, addrs []string) ([]net.Listener, error) {
+	var open []net.Listener
+	for _, addr := range addrs {
+		ln, err := listen(ctx, addr)
+		if err != nil {
+			for _, ln := range open {
+				ln.Close()
+			}
+			return nil, err
+		}
+		open = append(open, ln)
+	}
+	return open, nil
+}
+
+// An input is what is published.
+type input struct {
+	o     *publishOptions
+	paths []string // none: the simulated market
+	files *textfile.Source
+	sim   *sim.Market
+}
+
+// String says what is published, for a person.
+func (in *input) String() string {
+	if len(in.paths) == 0 {
+		return fmt.Sprintf("simulated market, seed %d", in.o.market.Seed)
+	}
+	return strings.Join(in.paths, " ")
+}
+
+func (in *input) mode() codec.Mode {
+	if len(in.paths) == 0 {
+		return codec.ModeSimulation
+	}
+	return codec.ModeLive
+}
+
+// open checks all that can be checked before there is a publisher.
+func (in *input) open(stdin io.Reader) error {
+	if len(in.paths) == 0 {
+		cfg, err := in.o.marketConfig()
+		if err != nil {
+			return err
+		}
+		if _, err = sim.New(cfg); err != nil {
+			return usage("%w", err)
+		}
+		return nil
+	}
+	cfg := in.o.files
+	cfg.Columns = make(map[string]string)
+	for _, c := range in.o.columns {
+		field, name, ok := strings.Cut(c, "=")
+		if !ok {
+			return usage("--column %q: want FIELD=NAME, such as bid=BEST_BID", c)
+		}
+		cfg.Columns[field] = name
+	}
+	if in.o.stdinOrders {
+		stdin = nil
+	}
+	src, err := textfile.Open(in.paths, stdin, cfg)
+	if err != nil {
+		return usage("%w", err)
+	}
+	in.files = src
+	return nil
+}
+
+func (in *input) close() {
+	if in.files != nil {
+		in.files.Close()
+	}
+}
+
+// marketConfig is the simulated market that the flags describe.
+func (o *publishOptions) marketConfig() (sim.Config, error) {
+	cfg := o.market
+	start, err := parseTime(o.start, time.Now())
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Start = start
+	switch {
+	case o.rate == 0:
+		cfg.Rate = defaultRate / o.speed
+	case !math.IsInf(float64(o.rate), 1):
+		cfg.Rate = float64(o.rate) / o.speed
+	}
+	cfg.Continuous = o.paced() // nobody wants to wait out the nights
+	if cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
+		return cfg, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
+			o.rate.String(), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
+	}
+	return cfg, nil
+}
+
+// paced reports whether the simulated market goes by its event times.
+func (o *publishOptions) paced() bool { return !o.steady && !math.IsInf(float64(o.rate), 1) }
+
+// parseTime reads --start; the zero time if s is empty.
+func parseTime(s string, now time.Time) (time.Time, error) {
+	switch s {
+	case "":
+		return time.Time{}, nil
+	case "now":
+		return now, nil
+	}
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		return time.Time{}, err
+	}
+	if at, err := time.ParseInLocation(time.DateOnly, s, zone); err == nil {
+		return at.Add(9*time.Hour + 30*time.Minute), nil
+	}
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateTime, time.RFC3339} {
+		if at, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, usage("--start must be a time such as 2026-01-05, 2026-01-05T09:30 or 2026-01-05T14:30:00Z, or now; got %q", s)
+}
+
+// source is what to publish after what the journal held: the simulated market goes on on a
+// later day, and on another course.
+func (in *input) source(rec *journal.Recovered) (feed.Source, publisher.Pace, error) {
+	var pace publisher.Pace
+	if in.files != nil {
+		if r := float64(in.o.rate); r > 0 && !math.IsInf(r, 1) {
+			pace.Rate = r
+		}
+		return in.files, pace, nil
+	}
+	cfg, err := in.o.marketConfig()
+	if err != nil {
+		return nil, pace, err
+	}
+	if rec != nil && rec.Next > 1 {
+		cfg.Seed += uint64(len(rec.Lineage))
+		cfg.Start = laterDay(cfg.Start, rec.LastEvent)
+	}
+	switch {
+	case in.o.paced():
+		pace.Speed = in.o.speed
+	case in.o.steady:
+		pace.Rate = float64(in.o.rate)
+		if pace.Rate == 0 {
+			pace.Rate = defaultRate
+		}
+	}
+	in.sim, err = sim.New(cfg)
+	if err != nil {
+		return nil, pace, usage("%w", err)
+	}
+	return in.sim, pace, nil
+}
+
+// laterDay is start, or the first weekday after it whose opening is later than last, in ns
+// since the Unix epoch.
+func laterDay(start time.Time, last int64) time.Time {
+	if start.IsZero() {
+		start = time.Date(2026, 1, 5, 9, 30, 0, 0, time.FixedZone("EST", -5*60*60)) // as sim.Config says
+	}
+	opens := start.Add(-time.Second) // the first ticks come before the opening
+	if opens.UnixNano() > last {
+		return start
+	}
+	days := int(time.Unix(0, last).Sub(opens).Hours()/24) + 1
+	for {
+		at := start.AddDate(0, 0, days)
+		if w := at.Weekday(); w != time.Saturday && w != time.Sunday && at.Add(-time.Second).UnixNano() > last {
+			return at
+		}
+		days++
+	}
+}
+
+// A service is a publisher at work.
+type service struct {
+	p         *program
+	o         *publishOptions
+	pub       *publisher.Publisher
+	input     *input
+	listeners []net.Listener
+	log       zerolog.Logger
+	ticks     uint64
+	accepted  atomic.Int64 // connections
+}
+
+// errOver ends a service that is done.
+var errOver = errors.New("over")
+
+// run publishes and serves until the end, or until ctx ends. Connections are served until
+// all else is done, so that they hear a goodbye.
+func (s *service) run(ctx context.Context) error {
+	s.sayStart()
+	group, serving := errgroup.WithContext(ctx)
+	for _, ln := range s.listeners {
+		group.Go(func() error { return s.pub.Serve(serving, counted{ln, &s.accepted}) })
+	}
+	if s.o.status > 0 {
+		group.Go(func() error { return s.sayStatus(serving) })
+	}
+	feeding, endFeed := context.WithCancel(serving)
+	defer endFeed()
+	if s.o.stdinOrders {
+		orders := bufio.NewScanner(s.p.stdin)
+		group.Go(func() error { return s.obey(serving, orders, endFeed) })
+	}
+	group.Go(func() error { return s.feed(serving, feeding) })
+	err := group.Wait()
+	if errors.Is(err, errOver) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
+
+// feed publishes the source until it or feeding ends, and says that it has ended.
+func (s *service) feed(ctx, feeding context.Context) error {
+	src, pace, err := s.input.source(s.pub.Recovered())
+	if err != nil {
+		return err
+	}
+	s.ticks, err = s.pub.Feed(feeding, stoppable{src}, pace)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil && feeding.Err() == nil {
+		return s.feedError(err)
+	}
+	if err := s.pub.End(ctx); err != nil {
+		return err
+	}
+	what := "end of the source: %s ticks published; serving late joiners until Ctrl-C"
+	if s.o.exitAtEnd {
+		what = "end of the source: %s ticks published; leaving when all subscribers have them"
+	}
+	s.say("end of the source", fmt.Sprintf(what, formatThousands(s.ticks)), append(s.inputStats(), "ticks", s.ticks)...)
+	if !s.o.exitAtEnd {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	if err := s.drained(ctx); err != nil {
+		return err
+	}
+	return errOver
+}
+
+// stoppable is a source that ends with ctx even if it never waits, as the simulated market.
+type stoppable struct{ feed.Source }
+
+func (s stoppable) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Source.Next(ctx, batch)
+}
+
+// feedError says what to do about a bad line.
+func (s *service) feedError(err error) error {
+	var line *textfile.LineError
+	if errors.As(err, &line) {
+		return wrong("%w (--skip-bad N passes over N bad lines)", err)
+	}
+	return journalError(s.o.journal, err)
+}
+
+// inputStats are fields about the files that were read.
+func (s *service) inputStats() []any {
+	if s.input.files == nil {
+		return nil
+	}
+	st := s.input.files.Stats()
+	return []any{"rows", st.Rows, "skipped", st.Skipped, "voided", st.Voided, "snapshot_rows", st.Snapshot}
+}
+
+// pollTime is how often is looked whether subscribers have come.
+const pollTime = 20 * time.Millisecond
+
+// A counted listener counts the connections that it accepts.
+type counted struct {
+	net.Listener
+	accepted *atomic.Int64
+}
+
+func (c counted) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.accepted.Add(1)
+	}
+	return conn, err
+}
+
+// drained waits until as many connections were made as are waited for, and all subscribers
+// that are connected have everything.
+func (s *service) drained(ctx context.Context) error {
+	want := s.o.waitFor
+	if want < 0 {
+		want = 1
+		if s.o.journal != "" {
+			want = 0
+		}
+	}
+	poll := time.NewTicker(pollTime)
+	defer poll.Stop()
+	for {
+		if s.accepted.Load() >= int64(want) && s.pub.Stats().Handshakes == 0 {
+			break
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return s.pub.Drained(ctx)
+}
+
+// obey follows the orders of a parent process, one a line: "end" ends the source. The end of
+// standard input, which comes also if the parent dies, ends the service.
+func (s *service) obey(ctx context.Context, orders *bufio.Scanner, endFeed func()) error {
+	lines := make(chan string)
+	go func() { // a read of standard input cannot be interrupted; it ends with the process
+		defer close(lines)
+		for orders.Scan() {
+			select {
+			case lines <- orders.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case order, more := <-lines:
+			switch {
+			case !more:
+				return errOver
+			case order == "end":
+				endFeed()
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// say tells one event: a line for people on a console, else the fields.
+func (s *service) say(event, text string, fields ...any) {
+	if s.p.consoleLog() {
+		s.log.Info().Msg(printable(text))
+		return
+	}
+	s.log.Info().Fields(fields).Msg(event)
+}
+
+func (s *service) sayStart() {
+	session := s.pub.Lineage().Current()
+	head := s.pub.Stats().Head
+	if rec := s.pub.Recovered(); rec != nil && len(rec.Lineage) > 0 {
+		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; going on at seq %d",
+			s.o.journal, formatThousands(rec.Next-1), plural(len(rec.Lineage), "session"), rec.Next),
+			"journal", s.o.journal, "next", rec.Next, "sessions", len(rec.Lineage), "torn_bytes", rec.Torn)
+		if rec.Torn > 0 {
+			s.log.Warn().Int64("bytes", rec.Torn).Msg("a torn end of the journal was cut and kept beside it")
+		}
+		for _, d := range rec.Damage {
+			s.log.Warn().Stringer("damage", d).Msg("the journal is damaged; subscribers are told what is missing")
+		}
+	}
+	s.say("session", fmt.Sprintf("session %v from seq %d: %s", session.ID, head, s.input),
+		"session", session.ID.String(), "first", head, "source", s.input.String())
+	for _, ln := range s.listeners {
+		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
+	}
+}
+
+// sayStatus prints a status line now and then.
+func (s *service) sayStatus(ctx context.Context) error {
+	ticker := time.NewTicker(s.o.status)
+	defer ticker.Stop()
+	before, at := s.pub.Stats().Head, time.Now()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		st := s.pub.Stats()
+		now := time.Now()
+		perSecond := float64(st.Head-before) / now.Sub(at).Seconds()
+		before, at = st.Head, now
+		text := fmt.Sprintf("%s ticks/s, head %s, %s", formatCount(math.Round(perSecond)),
+			formatCount(float64(st.Head-1)), plural(len(st.Conns), "subscriber"))
+		if s.o.journal != "" {
+			text += ", journal " + formatBytes(st.Journal)
+		}
+		if st.LastEvent != 0 {
+			text += ", event time " + time.Unix(0, st.LastEvent).UTC().Format("2006-01-02 15:04:05Z")
+		}
+		if st.Disk != "" {
+			text += ", DISK FULL, publishing waits: " + st.Disk
+		}
+		s.say("status", text, "rate", math.Round(perSecond), "head", st.Head, "subscribers", len(st.Conns),
+			"journal_bytes", st.Journal, "event_time", st.LastEvent, "disk", st.Disk)
+	}
+}

@@ -1,0 +1,432 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2/maybe"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// subscribeOptions are the flags of subscribe.
+type subscribeOptions struct {
+	symbols     []string
+	from        string
+	count       uint64
+	untilEnd    bool
+	slow        string
+	maxLag      time.Duration
+	state       string
+	heartbeat   time.Duration
+	maxAttempts int
+	tokenFile   string
+
+	json, csv, quiet bool
+	ledger, reports  string
+	force            bool
+}
+
+func (p *program) subscribeCommand() *cobra.Command {
+	var o subscribeOptions
+	cmd := &cobra.Command{
+		Use:   "subscribe [ADDR...]",
+		Short: "Receive ticks, survive disconnections, account for every tick",
+		Long: `Receive the ticks of a publisher at ADDR (HOST:PORT or unix:PATH, default ` + defaultAddress + `; several
+are tried in turn) and print them. When the connection breaks, subscribe reconnects by itself and
+replays what was missed; what happened is told on standard error, and its last line is the account:
+
+  account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
+
+What a snapshot tells is marked as such, has no number and is not counted. Times in text are UTC.
+
+Exit codes: 0 --count or --until-end reached, or the output closed; 3 with --until-end if ticks were
+lost; 4 refused by the publisher; 130 Ctrl-C.`,
+		Example: `  tickfeed subscribe
+  tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
+  tickfeed subscribe --from beginning --until-end --csv > ticks.csv
+  tickfeed subscribe --state position.json --json >> ticks.ndjson
+  tickfeed subscribe --quiet --ledger ledger.json --reports reports.ndjson`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.subscribe(cmd.Context(), &o, args) },
+	}
+	group(cmd, "What to receive", func(f *pflag.FlagSet) {
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
+		f.Uint64Var(&o.count, "count", 0, "end after `N` ticks")
+		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash some ticks may repeat, none is missing")
+	})
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
+		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
+		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
+		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
+		f.BoolVar(&o.force, "force", false, "replace the --ledger file if it exists")
+		f.StringVar(&o.reports, "reports", "", "append a JSON line for each recovery to `FILE` when it happens; - is standard output")
+	})
+	group(cmd, "Connection", func(f *pflag.FlagSet) {
+		f.StringVar(&o.slow, "slow", "all", "when this subscriber is too slow: `POLICY` all (lose nothing), latest (skip to a snapshot) or disconnect")
+		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
+		f.DurationVar(&o.heartbeat, "heartbeat", 0, "longest silence on the connection (default: the publisher's)")
+		f.IntVar(&o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
+		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
+	})
+	return cmd
+}
+
+func (o *subscribeOptions) config(addrs []string) (subscriber.Config, error) {
+	if len(addrs) == 0 {
+		addrs = []string{defaultAddress}
+	}
+	cfg := subscriber.Config{
+		Addrs: addrs, MaxLag: o.maxLag, Heartbeat: o.heartbeat,
+		PositionFile: o.state, MaxAttempts: o.maxAttempts, Client: software(),
+	}
+	for _, a := range addrs {
+		if err := checkAddress("address", a); err != nil {
+			return cfg, err
+		}
+	}
+	filter, err := codec.NewFilter(o.symbols)
+	if err != nil {
+		return cfg, usage("--symbols: %w", err)
+	}
+	cfg.Filter = filter
+	if cfg.Start, err = parseStart(o.from); err != nil {
+		return cfg, err
+	}
+	switch o.slow {
+	case "all":
+		cfg.Slow = codec.SlowAll
+	case "latest":
+		cfg.Slow = codec.SlowLatest
+	case "disconnect":
+		cfg.Slow = codec.SlowDisconnect
+	default:
+		return cfg, usage("--slow must be all, latest or disconnect, got %q", o.slow)
+	}
+	if o.json && o.csv {
+		return cfg, usage("--json and --csv are two formats; choose one")
+	}
+	for _, d := range []struct {
+		flag     string
+		v        time.Duration
+		min, max time.Duration
+	}{
+		{"--max-lag", o.maxLag, time.Millisecond, codec.MaxDuration},
+		{"--heartbeat", o.heartbeat, codec.MinHeartbeat, codec.MaxDuration},
+	} {
+		if d.v != 0 && (d.v < d.min || d.v > d.max) {
+			return cfg, usage("%s must be from %v to %v, got %v", d.flag, d.min, d.max, d.v)
+		}
+	}
+	if o.maxAttempts < 0 {
+		return cfg, usage("--max-attempts must not be negative, got %d", o.maxAttempts)
+	}
+	if o.count > 0 {
+		cfg.BatchSize = 1 // so that the account ends where the output does
+	}
+	cfg.Token, err = token(o.tokenFile)
+	return cfg, err
+}
+
+// parseStart reads --from.
+func parseStart(s string) (codec.Start, error) {
+	kind, value, hasValue := strings.Cut(s, ":")
+	switch {
+	case s == "snapshot":
+		return codec.Start{Kind: codec.StartSnapshot}, nil
+	case s == "live":
+		return codec.Start{Kind: codec.StartLive}, nil
+	case s == "beginning":
+		return codec.Start{Kind: codec.StartBeginning}, nil
+	case kind == "seq" && hasValue:
+		seq, err := strconv.ParseUint(value, 10, 64)
+		if err != nil || seq == 0 || seq > codec.MaxSeq {
+			return codec.Start{}, usage("--from %s: want a sequence number, from 1", s)
+		}
+		return codec.Start{Kind: codec.StartSeq, Value: seq}, nil
+	case kind == "time" && hasValue:
+		if ns, err := strconv.ParseInt(value, 10, 64); err == nil && ns >= 0 {
+			return codec.Start{Kind: codec.StartTime, Value: uint64(ns)}, nil
+		}
+		at, err := time.Parse(time.RFC3339Nano, value)
+		if err != nil || at.UnixNano() < 0 {
+			return codec.Start{}, usage("--from %s: want a time such as 2026-01-05T09:30:00Z, or nanoseconds since the Unix epoch", s)
+		}
+		return codec.Start{Kind: codec.StartTime, Value: uint64(at.UnixNano())}, nil
+	}
+	return codec.Start{}, usage("--from must be snapshot, live, beginning, seq:N or time:T, got %q", s)
+}
+
+func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []string) error {
+	cfg, err := o.config(addrs)
+	if err != nil {
+		return err
+	}
+	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
+	cfg.Dial = (&dialer{say: p.notef, forever: o.maxAttempts == 0}).dial
+	if o.ledger != "" && o.ledger != "-" && !o.force {
+		if _, err := os.Lstat(o.ledger); err == nil {
+			return usage("--ledger %s: the file exists; choose another, or replace it with --force", o.ledger)
+		}
+	}
+	r := receiver{say: p.notef, count: o.count, untilEnd: o.untilEnd}
+	if o.reports == "-" {
+		r.reports = p.stdout
+	} else if o.reports != "" {
+		f, err := os.OpenFile(o.reports, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			return usage("--reports: %w", err)
+		}
+		defer f.Close()
+		r.reports = f
+	}
+	switch {
+	case o.quiet:
+	case o.json:
+		r.printer = newPrinter(p.stdout, jsonFormat{})
+	case o.csv:
+		r.printer = newPrinter(p.stdout, csvFormat{})
+	default:
+		r.printer = newPrinter(p.stdout, textFormat{})
+	}
+	s, err := subscriber.New(cfg)
+	if err != nil {
+		return usage("%w", err)
+	}
+	err = s.Run(ctx, r.handle)
+	ledger := s.Ledger()
+	lost := ledger.Totals().Lost
+	switch {
+	case errors.Is(err, errEnough):
+		err = nil
+	case ctx.Err() != nil:
+		err = errInterrupted
+	}
+	if err == nil && o.untilEnd && lost > 0 {
+		err = wrong("%d ticks were lost: the publisher no longer had them", lost)
+	}
+	if o.ledger != "" {
+		err = errors.Join(err, p.writeLedger(o.ledger, ledger))
+	}
+	code := p.exit(nil, err)
+	p.notef("%s", r.account(ledger, s.Position().Next))
+	if code != exitDone {
+		return &exitError{code: code} // reported
+	}
+	return nil
+}
+
+func (p *program) writeLedger(path string, l *feed.Ledger) error {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("--ledger: %w", err)
+	}
+	b = append(b, '\n')
+	if path == "-" {
+		_, err := p.stdout.Write(b)
+		return output(err)
+	}
+	if err := maybe.WriteFile(path, b, 0o644); err != nil {
+		return fmt.Errorf("--ledger: %w", err)
+	}
+	return nil
+}
+
+// errEnough: the subscription has what it was asked for.
+var errEnough = errors.New("enough")
+
+// A receiver is what subscribe does with what comes.
+type receiver struct {
+	say      func(format string, args ...any)
+	printer  *printer  // nil: print nothing
+	reports  io.Writer // nil: none
+	count    uint64    // ticks to end after; 0 for no bound
+	untilEnd bool
+
+	state      subscriber.ConnState // the last one told
+	ticks      uint64
+	recoveries uint64
+	order      order
+}
+
+// handle is for subscriber.Run.
+func (r *receiver) handle(b *subscriber.Batch) error {
+	if b.Change != nil {
+		return r.change(b.Change)
+	}
+	ticks, enough := b.Ticks, false
+	if !b.Snapshot {
+		if left := r.count - r.ticks; r.count > 0 && uint64(len(ticks)) >= left {
+			ticks, enough = ticks[:left], true
+		}
+		r.order.check(b.Session, ticks)
+		r.ticks += uint64(len(ticks))
+	}
+	if r.printer != nil {
+		if err := r.printer.batch(b.Session, b.PublishTime, ticks, b.State); err != nil {
+			return err
+		}
+	}
+	if enough {
+		return errEnough
+	}
+	return nil
+}
+
+func (r *receiver) change(c *subscriber.Change) error {
+	for _, text := range describe(c, r.state) {
+		r.say("%s", text)
+	}
+	r.state = c.State
+	if c.Report != nil {
+		r.recoveries++
+		if r.reports != nil {
+			b, err := json.Marshal(c.Report)
+			if err == nil {
+				_, err = r.reports.Write(append(b, '\n'))
+			}
+			if err != nil {
+				return fmt.Errorf("--reports: %w", err)
+			}
+		}
+	}
+	if c.End && r.untilEnd {
+		return errEnough
+	}
+	return nil
+}
+
+// account is the last line of standard error.
+func (r *receiver) account(l *feed.Ledger, next uint64) string {
+	t := l.Totals()
+	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost, %d disowned, %d duplicated; next seq %d",
+		r.ticks, r.recoveries, t.Withheld, t.Lost, t.Disowned, r.order.repeated, next)
+}
+
+// An order checks on its own that no number of a session comes twice, or after a greater one.
+type order struct {
+	session  feed.SessionID
+	last     uint64 // the greatest number of session
+	before   map[feed.SessionID]uint64
+	repeated uint64 // numbers that were not greater than the last of their session
+}
+
+func (o *order) check(session feed.SessionID, ticks []feed.Tick) {
+	if session != o.session {
+		if o.before == nil {
+			o.before = make(map[feed.SessionID]uint64)
+		}
+		o.before[o.session] = o.last
+		o.session, o.last = session, o.before[session]
+	}
+	for i := range ticks {
+		seq := ticks[i].Seq
+		if seq <= o.last {
+			o.repeated++
+			continue
+		}
+		o.last = seq
+	}
+}
+
+// describe is c for people; before is the state that the last change told.
+func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string) {
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if c.State != before {
+		switch c.State {
+		case subscriber.Live:
+			if c.Report == nil {
+				add("live: receiving from %s", c.Addr)
+			}
+		case subscriber.Replaying:
+			add("connected to %s: replaying", c.Addr)
+		case subscriber.Stale:
+			add("stale: nothing heard from %s for two heartbeat intervals", c.Addr)
+		case subscriber.Disconnected:
+			if before != subscriber.Connecting && c.Err != nil {
+				add("disconnected from %s: %v", c.Addr, c.Err)
+			}
+		}
+	}
+	if r := c.Report; r != nil {
+		add("recovered in %s by %s: cause %s, down %s, %d attempts, %d ticks replayed, %d duplicates dropped",
+			formatDuration(r.Live), r.Resume, r.Cause, formatDuration(r.Down), r.Attempts, r.Replayed, r.Duplicates)
+	}
+	for _, n := range c.Withheld {
+		add("withheld %v: %d ticks skipped because this subscriber was too slow", n, n.Range.Len())
+	}
+	for _, n := range c.Lost {
+		add("lost %v: the publisher no longer has these %d", n, n.Range.Len())
+	}
+	for _, n := range c.Disowned {
+		add("disowned %v: %d numbers that belong to nobody any more", n, n.Range.Len())
+	}
+	if c.End {
+		add("end of the source: the last number is %d", c.Final-1)
+	}
+	return lines
+}
+
+// A dialer connects as the subscriber would by itself, and says so when that fails: the first
+// time, and then now and again.
+type dialer struct {
+	say     func(format string, args ...any)
+	forever bool
+
+	failed time.Time // when a failure was last told
+}
+
+// Bounds of dialling.
+const (
+	dialTimeout = 5 * time.Second
+	sayAgain    = 10 * time.Second
+)
+
+func (d *dialer) dial(ctx context.Context, addr string) (net.Conn, error) {
+	network, host := "tcp", addr
+	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
+		network, host = "unix", path
+	}
+	nd := net.Dialer{Timeout: dialTimeout}
+	conn, err := nd.DialContext(ctx, network, host)
+	if err == nil {
+		d.failed = time.Time{}
+		return conn, nil
+	}
+	if ctx.Err() == nil && time.Since(d.failed) > sayAgain {
+		d.failed = time.Now()
+		advice := "trying again; is the publisher running?"
+		if d.forever {
+			advice = "trying again until it answers (--max-attempts N would give up)"
+		}
+		d.say("cannot connect to %s: %v; %s", addr, dialCause(addr, err), advice)
+	}
+	return nil, err
+}
+
+func dialCause(addr string, err error) error {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return fmt.Errorf("%s: no such host", dns.Name)
+	}
+	if strings.HasPrefix(addr, unixPrefix) && errors.Is(err, fs.ErrNotExist) {
+		return errors.New("there is no such socket")
+	}
+	return cause(err)
+}

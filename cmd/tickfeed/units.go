@@ -1,0 +1,216 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// rate is a flag: so many a second, with k, M or G; max is +Inf.
+type rate float64
+
+func (r *rate) Type() string { return "rate" }
+
+func (r *rate) String() string {
+	switch v := float64(*r); {
+	case math.IsInf(v, 1):
+		return "max"
+	case v == 0:
+		return ""
+	default:
+		return formatCount(v)
+	}
+}
+
+func (r *rate) Set(s string) error {
+	if s == "max" {
+		*r = rate(math.Inf(1))
+		return nil
+	}
+	v, err := parseCount(s)
+	if err != nil || v <= 0 {
+		return fmt.Errorf("want a number greater than 0 such as 500, 10k or 2.5M, or max")
+	}
+	*r = rate(v)
+	return nil
+}
+
+// byteSize is a flag: a size such as 64MB. Units are powers of 1000, or of 1024 as KiB, MiB, …
+type byteSize int64
+
+func (b *byteSize) Type() string { return "size" }
+
+func (b *byteSize) String() string {
+	if *b == 0 {
+		return ""
+	}
+	return formatBytes(int64(*b))
+}
+
+func (b *byteSize) Set(s string) error {
+	v, err := parseBytes(s)
+	*b = byteSize(v)
+	return err
+}
+
+// retention is a flag: a size, a duration, or both with a comma between.
+type retention struct {
+	bytes int64
+	age   time.Duration
+}
+
+func (r *retention) Type() string { return "size,duration" }
+
+func (r *retention) String() string {
+	var parts []string
+	if r.bytes > 0 {
+		parts = append(parts, formatBytes(r.bytes))
+	}
+	if r.age > 0 {
+		parts = append(parts, r.age.String())
+	}
+	return strings.Join(parts, ",")
+}
+
+func (r *retention) Set(s string) error {
+	*r = retention{}
+	for part := range strings.SplitSeq(s, ",") {
+		age, err := time.ParseDuration(part)
+		size, sizeErr := parseBytes(part)
+		switch {
+		case err == nil && age > 0 && r.age == 0:
+			r.age = age
+		case sizeErr == nil && size > 0 && r.bytes == 0:
+			r.bytes = size
+		default:
+			return fmt.Errorf("want a size, a duration or both, such as 10GB,24h")
+		}
+	}
+	return nil
+}
+
+// parseCount reads a number that is not negative, with k, M or G for thousands.
+func parseCount(s string) (float64, error) {
+	factor := 1.0
+	number := s
+	if n := len(s); n > 0 {
+		switch s[n-1] {
+		case 'k', 'K':
+			factor = 1e3
+		case 'm', 'M':
+			factor = 1e6
+		case 'g', 'G':
+			factor = 1e9
+		}
+		if factor > 1 {
+			number = s[:n-1]
+		}
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || v < 0 || math.IsInf(v*factor, 0) || math.IsNaN(v) {
+		return 0, fmt.Errorf("%q is not a number such as 500, 10k or 2.5M", s)
+	}
+	return v * factor, nil
+}
+
+var sizeUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
+}
+
+// parseBytes reads a size such as 64MB, 1.5GiB or 4096.
+func parseBytes(s string) (int64, error) {
+	number, factor := s, 1.0
+	for _, u := range sizeUnits {
+		if head, ok := cutSuffixFold(s, u.suffix); ok {
+			number, factor = strings.TrimSpace(head), u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(v >= 0) || v*factor >= math.MaxInt64 {
+		return 0, fmt.Errorf("want a size such as 64MB, 1.5GiB or 4096")
+	}
+	return int64(v * factor), nil
+}
+
+func cutSuffixFold(s, suffix string) (string, bool) {
+	n := len(s) - len(suffix)
+	if n < 0 || !strings.EqualFold(s[n:], suffix) {
+		return s, false
+	}
+	return s[:n], true
+}
+
+// formatCount is v for people, with three digits or more: 999, 12.3k, 4.56M.
+func formatCount(v float64) string { return scaled(v, []string{"", "k", "M", "G", "T"}) }
+
+// formatBytes is a size for people: 999 B, 12.3 KB, 4.56 MB.
+func formatBytes(n int64) string {
+	return scaled(float64(n), []string{" B", " KB", " MB", " GB", " TB"})
+}
+
+func scaled(v float64, units []string) string {
+	unit := 0
+	for math.Abs(v) >= 999.5 && unit < len(units)-1 {
+		v /= 1000
+		unit++
+	}
+	decimals := 0
+	if unit > 0 || v != math.Trunc(v) {
+		switch {
+		case math.Abs(v) < 9.995:
+			decimals = 2
+		case math.Abs(v) < 99.95:
+			decimals = 1
+		}
+	}
+	text := strconv.FormatFloat(v, 'f', decimals, 64)
+	if decimals > 0 {
+		text = strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+	}
+	return text + units[unit]
+}
+
+// formatDuration is d for people, with about three digits: 850ms, 12.3s, 4m10s.
+func formatDuration(d time.Duration) string {
+	switch abs := d.Abs(); {
+	case abs >= time.Minute:
+		return d.Round(time.Second).String()
+	case abs >= 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case abs >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case abs >= 10*time.Millisecond:
+		return d.Round(time.Millisecond).String()
+	case abs >= time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
+}
+
+// formatThousands is n with commas: 1,234,567.
+func formatThousands(n uint64) string {
+	digits := strconv.FormatUint(n, 10)
+	var b strings.Builder
+	for i, c := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// plural is n and what it counts: 1 session, 2 sessions.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
