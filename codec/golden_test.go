@@ -2,9 +2,11 @@ package codec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -83,12 +85,59 @@ func TestGoldenControlMessages(t *testing.T) {
 		t.Run(g.name, func(t *testing.T) {
 			raw, err := Append(nil, g.m)
 			require.NoError(t, err)
+			if g.m.Type() == TypeFile || g.m.Type() == TypeIndex {
+				raw = sealed(raw)
+			}
 			assertGolden(t, g.name, raw)
 			m, err := Decode(raw)
 			require.NoError(t, err)
 			assert.Equal(t, g.m, m)
 		})
 	}
+}
+
+// sealed is message m with its checksum as one more element, as it stands in files.
+// PROTOCOL.md, "Recordings".
+func sealed(m []byte) []byte {
+	m = bytes.Clone(m)
+	m[0]++
+	return append(append(m, 0xce), binary.BigEndian.AppendUint32(nil, crc32.Checksum(m, crc32.MakeTable(crc32.Castagnoli)))...)
+}
+
+// In a file each header and index ends with the checksum of what stands before it in the
+// message, also when it has grown by an element that this version does not know, and also in a
+// whole file. PROTOCOL.md, "Recordings".
+func TestHeadersInFilesEndWithTheirChecksum(t *testing.T) {
+	grown, err := Append(nil, &FileHeader{Version: 1, Lineage: lineageA, Seed: seedA, Next: 1, Created: opening})
+	require.NoError(t, err)
+	want, err := Decode(grown)
+	require.NoError(t, err)
+	grown[0]++
+	grown = sealed(append(grown, 0x2a))
+	got, err := Decode(grown)
+	require.NoError(t, err)
+	assert.Equal(t, want, got, "a header that has grown")
+
+	file, err := os.ReadFile("recording/testdata/example.tick")
+	require.NoError(t, err)
+	seen := map[Type]int{}
+	for r := NewReader(bytes.NewReader(file), 0); ; {
+		typ, raw, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		seen[typ]++
+		if typ == TypeFile || typ == TypeIndex {
+			plain := bytes.Clone(raw[:len(raw)-5])
+			plain[0]--
+			assert.Equal(t, sealed(plain), raw, "checksum of %v %d", typ, seen[typ])
+		}
+	}
+	assert.GreaterOrEqual(t, seen[TypeFile], 2, "the header with which a file begins stands twice")
+	assert.Equal(t, 1, seen[TypeIndex])
+	assert.Equal(t, 1, seen[TypeTrailer])
+	assert.Zero(t, seen[TypeSession], "a file says by a header that a session changes")
 }
 
 var appleDefinition = feed.Definition{
