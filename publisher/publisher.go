@@ -45,7 +45,6 @@ type Publisher struct {
 	pieces   []piece       // sealed, not yet journalled; in order
 	spare    []piece       // for the flusher to give back
 
-	appended atomic.Uint64 // next, for who does not hold mu
 	active   atomic.Bool   // somebody flushes and will look again
 	flushing sync.Mutex    // held by who flushes
 	lastDone atomic.Int64  // when the last flush ended, in monotonic ns since started
@@ -221,7 +220,6 @@ func New(cfg Config) (*Publisher, error) {
 	size := int(min(segmentSize, cfg.Memory/minSegments))
 	p.log = newMemlog(size, int(cfg.Memory/int64(size)), p.next, p.lastTime, p.state.Clone())
 	p.seg = p.log.newest()
-	p.appended.Store(p.next)
 	p.serving.init(cfg)
 	p.done.Go(p.flusher)
 	if p.journal != nil {
@@ -670,6 +668,13 @@ func (p *Publisher) Close(ctx context.Context) error {
 	err := p.usable()
 	if err == nil {
 		err = p.Flush(ctx)
+		if next, _ := p.log.end(); err != nil && next < p.appended() {
+			why := ""
+			if d := p.disk.Load(); d != nil {
+				why = ": " + *d
+			}
+			err = fmt.Errorf("publisher: the last %d ticks did not get into the journal, and nobody was sent them%s: %w", p.appended()-next, why, err)
+		}
 	}
 	select {
 	case <-p.closing:
@@ -684,12 +689,11 @@ func (p *Publisher) Close(ctx context.Context) error {
 	return err
 }
 
-// stateNow seals the open packet and returns the state as of the number after it.
-func (p *Publisher) stateNow() (state *feed.State, seq uint64) {
+// appended is the number of the next tick.
+func (p *Publisher) appended() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sealLocked()
-	return p.state.Clone(), p.next
+	return p.next
 }
 
 // stateAt is the state as of seq, which the log holds.

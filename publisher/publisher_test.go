@@ -18,6 +18,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
+	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 	"tickfeed/publisher/journal/memfs"
@@ -678,7 +679,22 @@ func TestSecondPublisherIsRefused(t *testing.T) {
 	w.quotes(1)
 }
 
-// errSource fails in the middle.
+// Feed stops when its context ends, whatever the source does.
+func TestFeedStops(t *testing.T) {
+	w := start(t, publisher.Config{Seed: 1})
+	market, err := sim.New(sim.Config{Instruments: 10})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := w.pub.Feed(ctx, market, publisher.Pace{})
+		done <- err
+	}()
+	cancel()
+	assert.ErrorIs(t, <-done, context.Canceled)
+}
+
+// A listSource yields ticks, then err.
 type listSource struct {
 	ticks []feed.Tick
 	err   error

@@ -34,6 +34,9 @@ func (p *Publisher) Feed(ctx context.Context, src feed.Source, pace Pace) (ticks
 	f := feeder{p: p, pace: pace}
 	batch := make([]feed.Tick, feedBatch)
 	for {
+		if err := ctx.Err(); err != nil {
+			return f.ticks, err
+		}
 		n, err := src.Next(ctx, batch)
 		if ferr := f.feed(ctx, batch[:n]); ferr != nil {
 			return f.ticks, ferr
