@@ -45,9 +45,9 @@ type Publisher struct {
 	pieces   []piece       // sealed, not yet journalled; in order
 	spare    []piece       // for the flusher to give back
 
-	active   atomic.Bool   // somebody flushes and will look again
-	flushing sync.Mutex    // held by who flushes
-	lastDone atomic.Int64  // when the last flush ended, in monotonic ns since started
+	active   atomic.Bool  // somebody flushes and will look again
+	flushing sync.Mutex   // held by who flushes
+	lastDone atomic.Int64 // when the last flush ended, in monotonic ns since started
 	started  time.Time
 	kick     chan struct{} // 1 slot: wakes the flusher
 	fatal    atomic.Pointer[fatalError]
