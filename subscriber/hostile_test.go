@@ -218,7 +218,7 @@ func TestSnapshotIsBounded(t *testing.T) {
 	l := newLine(codec.Position{}, 256)
 	hello := (&Config{}).hello(nil, codec.Position{}, false)
 	l.connect("pub:1")
-	require.NoError(t, l.welcome(hello, welcomeA(5, 9, codec.StartedAsAsked), time.Time{}))
+	require.NoError(t, l.welcome(hello, welcomeA(5, 9, codec.StartedAsAsked), nil, time.Time{}))
 	_, err := l.control(codec.TypeSnapshotBegin, begin(5, codec.ScopeAll))
 	require.NoError(t, err)
 	var ticks []feed.Tick

@@ -63,6 +63,7 @@ type connected struct {
 
 	definitions bool // a snapshot of definitions only will do
 	snapshot    *collecting
+	narrow      *narrow         // the line is of more than is wanted
 	request     codec.Subscribe // without an answer yet, if asked
 	asked       bool
 
@@ -90,15 +91,37 @@ type collecting struct {
 	size  int
 }
 
-// entries are what the snapshot told of its scope.
-func (s *collecting) entries() iter.Seq[feed.Tick] {
-	if s.begin.Scope != codec.ScopeAdded {
-		return s.state.Entries(nil)
-	}
+// entries are what the snapshot told of its scope, and of what is wanted.
+func (s *collecting) entries(n *narrow) iter.Seq[feed.Tick] {
 	return s.state.Entries(func(id feed.InstrumentID) bool {
 		d, _ := s.state.Definition(id)
-		return s.begin.Filter.Match(d)
+		return (s.begin.Scope != codec.ScopeAdded || s.begin.Filter.Match(d)) && (n == nil || n.filter.Match(d))
 	})
+}
+
+// A narrow drops what is not wanted of a line that is of everything: one whose filter was too long for the hello, until the
+// publisher has answered the subscribe that tells it.
+type narrow struct {
+	filter codec.Filter
+	wanted map[feed.InstrumentID]bool
+}
+
+// keep moves the wanted of ticks to the front. The state has had them all.
+func (n *narrow) keep(state *feed.State, ticks []feed.Tick) []feed.Tick {
+	kept := ticks[:0]
+	for i := range ticks {
+		id := ticks[i].Instrument
+		want, known := n.wanted[id]
+		if !known || ticks[i].Kind == feed.KindDefinition {
+			d, defined := state.Definition(id)
+			want = defined && n.filter.Match(d)
+			n.wanted[id] = want
+		}
+		if want {
+			kept = append(kept, ticks[i])
+		}
+	}
+	return kept
 }
 
 // maxSnapshot bounds the parts of one snapshot, in bytes.
@@ -125,8 +148,8 @@ func (l *line) hasState(f codec.Filter) bool {
 	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.filter, f)
 }
 
-// welcome begins the line that h asked for.
-func (l *line) welcome(h *codec.Hello, w *codec.Welcome, now time.Time) error {
+// welcome begins the line that h asked for. What is wanted is the filter of h, or a part of it.
+func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, now time.Time) error {
 	if l.c.welcomed {
 		return violation("a second welcome")
 	}
@@ -161,6 +184,9 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, now time.Time) error {
 		l.need = needState
 	}
 	l.filter = h.Filter
+	if !sameFilter(wanted, h.Filter) {
+		l.c.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
+	}
 
 	disowned := l.disown(p.disowned)
 	for _, n := range p.notAsked {
@@ -358,15 +384,19 @@ func (l *line) fill() (more bool, err error) {
 		if len(ticks) > 0 && l.need != needNothing {
 			return false, violation("tick %d before the snapshot that was due", ticks[0].Seq)
 		}
+		upto := b.Seq()
 		for i := range ticks {
-			if err := l.state.Apply(&ticks[i]); err != nil {
-				l.n += i
-				l.upto = max(l.upto, ticks[i].Seq)
-				return false, &ProtocolError{What: "packet", Err: err}
+			if applyErr := l.state.Apply(&ticks[i]); applyErr != nil {
+				upto, err = ticks[i].Seq, applyErr
+				ticks = ticks[:i]
+				break
 			}
 		}
+		if l.c.narrow != nil {
+			ticks = l.c.narrow.keep(l.state, ticks)
+		}
 		l.n += len(ticks)
-		l.upto = max(l.upto, b.Seq())
+		l.upto = max(l.upto, upto)
 		switch {
 		case err != nil:
 			return false, &ProtocolError{What: "packet", Err: err}
@@ -658,7 +688,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	if adds(l.filter, f) && l.need == needNothing {
 		l.need = needAdded
 	}
-	l.c.asked = false
+	l.c.asked, l.c.narrow = false, nil
 	l.c.seed = m.Seed
 	l.c.filtered = !f.All()
 	l.filter = f

@@ -306,7 +306,7 @@ func (s *lineScript) do(words []string) string {
 		}
 		owner, _, _ := w.Lineage.Owner(w.Start)
 		w.Seed = codec.LineSeed(owner.ID, s.f)
-		if err = l.welcome(s.hello, w, s.now); err == nil {
+		if err = l.welcome(s.hello, w, s.f, s.now); err == nil {
 			l.settle(s.now)
 		}
 	case "packet":

@@ -140,12 +140,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	l := r.line
 	r.woken.Store(false)
 	wanted := r.wanted.Load()
-	hello := r.cfg.hello(*wanted, l.position, l.hasState(*wanted))
-	raw, err := codec.Append(nil, hello)
-	for err != nil && len(hello.Position.Lineage) > leastLineage {
-		hello.Position.Lineage = hello.Position.Lineage[1:] // the oldest are the least likely to be needed
-		raw, err = codec.Append(nil, hello)
-	}
+	hello, raw, err := r.cfg.appendHello(*wanted, l.position, l.hasState)
 	if err != nil {
 		return &handlerError{fmt.Errorf("subscriber: internal error: %w", err)}
 	}
@@ -181,7 +176,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	w := m.(*codec.Welcome)
 	now := time.Now()
 	r.mu.Lock()
-	err = l.welcome(hello, w, now)
+	err = l.welcome(hello, w, *wanted, now)
 	if err == nil {
 		r.noteLocked()
 		r.conn = conn
@@ -194,7 +189,9 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	if err != nil {
 		return err
 	}
-	r.settled = wanted
+	if r.settled = wanted; l.c.narrow != nil {
+		r.settled = nil // to be told by subscribe
+	}
 	r.reader.SetLimit(codec.MaxMessage)
 	r.wire.until = time.Time{}
 	r.wire.alive.interval = w.Heartbeat
@@ -279,7 +276,7 @@ func (r *runner) beforeWait() error {
 	if m, ok := l.subscribe(*wanted); ok {
 		r.writer.send <- m // has room: one request is open at a time
 	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
-		r.settled = wanted
+		r.settled, l.c.narrow = wanted, nil
 	}
 	return nil
 }
@@ -404,7 +401,7 @@ func (r *runner) tellSnapshot(s *collecting) error {
 		}
 		return nil
 	}
-	for t := range s.entries() {
+	for t := range s.entries(l.c.narrow) {
 		l.batch[n] = t
 		if n++; n == len(l.batch) {
 			if err := hand(); err != nil {

@@ -561,7 +561,9 @@ func TestConfig(t *testing.T) {
 		{Config{Addrs: []string{"a"}, MaxAttempts: -1}, "MaxAttempts must not be negative"},
 		{Config{Addrs: []string{"a"}, BatchSize: maxBatch + 1}, "BatchSize must be in"},
 		{Config{Addrs: []string{"a"}, Filter: []string{"a\n"}}, "control character"},
-		{Config{Addrs: []string{"a"}, Filter: manyPatterns(1000)}, "1000 patterns do not fit"},
+		{Config{Addrs: []string{"a"}, Filter: manyPatterns(9000)}, "filter has 9000 patterns, at most 4096"},
+		{Config{Addrs: []string{"a"}, Filter: longPatterns(1000)}, "1000 patterns do not fit"},
+		{Config{Addrs: []string{"a"}, Token: codec.Token(strings.Repeat("x", 2000))}, "token"},
 	} {
 		_, err := New(test.cfg)
 		require.ErrorContains(t, err, test.want)
@@ -574,4 +576,38 @@ func manyPatterns(n int) []string {
 		out[i] = fmt.Sprintf("SYM%04d", i)
 	}
 	return out
+}
+
+func longPatterns(n int) []string {
+	out := manyPatterns(n)
+	for i := range out {
+		out[i] += strings.Repeat("X", 50) + "@" + strings.Repeat("Y", 50)
+	}
+	return out
+}
+
+// A filter too long for the hello is told by subscribe; what comes before the answer is asked for in full, and what is not
+// wanted of it is not handed over.
+func TestLongFilter(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = append(manyPatterns(1000), "S1")
+		var hello *codec.Hello
+		var asked *codec.Subscribe
+		stop := publish(network, "pub:1", func(p *peer) {
+			hello = p.hello
+			p.send(message(welcomeA(3, 5, codec.StartedAsAsked)), snapshot(seedA(), 3, codec.ScopeAll),
+				packet(seedA(), 3, quote(0, 1), quote(1, 2), quote(0, 3)))
+			asked = <-p.subs
+			p.send(message(&codec.Subscribed{Request: asked.Request, From: 6, Seed: 7}), packet(7, 6, 4, quote(1, 3)))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Empty(t, hello.Filter)
+		assert.Len(t, asked.Filter, 1001)
+		assert.Equal(t, []uint64{4, 10}, seqs(a.ticks))
+		assert.Contains(t, a.events, "snapshot of 1 entries")
+		assert.Equal(t, feed.Totals{NotAsked: 2 + 2 + 4, Delivered: 2}, s.Ledger().Totals())
+	})
 }

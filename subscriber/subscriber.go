@@ -145,27 +145,41 @@ func (c *Config) validate() (codec.Filter, error) {
 	if c.Now == nil {
 		c.Now = func() int64 { return time.Now().UnixNano() }
 	}
+	if _, err := codec.Append(nil, c.hello(nil, codec.Position{}, false)); err != nil {
+		return nil, err
+	}
 	return c.checkFilter(c.Filter)
 }
 
-// checkFilter is the canonical filter, which must fit in a hello with a long lineage.
+// checkFilter is the canonical filter, which must fit in a subscribe.
 func (c *Config) checkFilter(patterns []string) (codec.Filter, error) {
 	f, err := codec.NewFilter(patterns)
 	if err != nil {
 		return nil, err
 	}
-	var longest feed.Lineage
-	for i := range leastLineage {
-		longest = append(longest, feed.Session{ID: feed.SessionID(i) | 1<<63, First: codec.MaxSeq})
-	}
-	h := c.hello(f, codec.Position{Lineage: longest, Next: codec.MaxSeq}, false)
-	if _, err := codec.Append(nil, h); err != nil {
+	if _, err := codec.Append(nil, &codec.Subscribe{Request: 1, Filter: f}); err != nil {
 		return nil, fmt.Errorf("%d patterns do not fit: %w; use fewer, or wildcards", len(f), err)
 	}
 	return f, nil
 }
 
-// leastLineage is how many sessions of a long lineage a hello names at least.
+// appendHello makes a hello that fits its bound. Of a long lineage the oldest sessions are left out, as the least likely to be
+// needed; where the filter is too long all instruments are asked for.
+func (c *Config) appendHello(f codec.Filter, held codec.Position, hasState func(codec.Filter) bool) (*codec.Hello, []byte, error) {
+	h := c.hello(f, held, hasState(f))
+	raw, err := codec.Append(nil, h)
+	for err != nil && len(h.Position.Lineage) > leastLineage {
+		h.Position.Lineage = h.Position.Lineage[1:]
+		raw, err = codec.Append(nil, h)
+	}
+	if err != nil {
+		h = c.hello(nil, h.Position, hasState(nil))
+		raw, err = codec.Append(nil, h)
+	}
+	return h, raw, err
+}
+
+// leastLineage is how many sessions of a long lineage a hello names rather than a filter.
 const leastLineage = 8
 
 func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *codec.Hello {
@@ -234,7 +248,8 @@ func (s *Subscriber) Position() codec.Position {
 }
 
 // SetFilter replaces the filter, on the living connection and for those to come. It does not wait for the publisher's
-// answer: instruments that were added are told by a snapshot some time later. A filter must fit in a hello, of 4096 bytes.
+// answer: instruments that were added are told by a snapshot some time later. The
+// patterns must fit in 64 KiB.
 func (s *Subscriber) SetFilter(patterns []string) error {
 	f, err := s.cfg.checkFilter(patterns)
 	if err != nil {

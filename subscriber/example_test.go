@@ -1,0 +1,78 @@
+package subscriber_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// A subscriber takes each tick from an iterator. Here the publisher sends one definition and two quotes, and cuts the
+// connection between them; the loop does not notice.
+func ExampleSubscriber_Ticks() {
+	network := netsim.New(1, netsim.Config{})
+	ln, err := network.Listen("pub:8425")
+	if err != nil {
+		panic(err)
+	}
+	go publish(ln)
+
+	s, err := subscriber.New(subscriber.Config{Addrs: []string{"pub:8425"}, Dial: network.Dial})
+	if err != nil {
+		panic(err)
+	}
+	for tick, err := range s.Ticks(context.Background()) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(tick.Seq, tick.Kind)
+		if tick.Seq == 3 {
+			break
+		}
+	}
+	ln.Close()
+	fmt.Print(s.Ledger())
+	// Output:
+	// 1 definition
+	// 2 quote
+	// 3 quote
+	// session 000000020261122a
+	//   delivered         3  [1, 4)
+}
+
+// publish stands for a real publisher.
+func publish(ln net.Listener) {
+	lineage := feed.Lineage{{ID: 0x20261122a, First: 1}}
+	seed := codec.LineSeed(lineage[0].ID, nil)
+	ticks := []feed.Tick{
+		{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "AAPL", PriceExponent: -2}}},
+		feed.Quote{Bid: 18725, BidSize: 300, Ask: 18726, AskSize: 500}.Tick(0, 0),
+		feed.Quote{Bid: 18724, BidSize: 100, Ask: 18726, AskSize: 500}.Tick(0, 0),
+	}
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		_, raw, _ := codec.NewReader(conn, 0).Next()
+		hello, _ := codec.Decode(raw)
+		w := &codec.Welcome{Version: 1, Lineage: lineage, Head: 4, Tail: 1, Heartbeat: 1e9, Seed: seed, Start: 1}
+		if next := hello.(*codec.Hello).Position.Next; next > 0 {
+			w.Start, w.Reason = next, codec.StartedResumed
+		}
+		out, _ := codec.Append(nil, w)
+		for seq := w.Start; seq < 4; seq++ {
+			body := codec.AppendTick(nil, &ticks[seq-1], 0)
+			out = codec.AppendPacket(out, &codec.Packet{First: seq, Count: 1}, body, seed)
+			if seq == 2 {
+				break
+			}
+		}
+		conn.Write(out)
+		conn.Close()
+	}
+}
