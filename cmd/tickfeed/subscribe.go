@@ -209,7 +209,10 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return usage("%w", err)
 	}
-	err = s.Run(ctx, r.handle)
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.stop = stop
+	err = s.Run(running, r.handle)
 	ledger := s.Ledger()
 	lost := ledger.Totals().Lost
 	switch {
@@ -256,7 +259,8 @@ type receiver struct {
 	say      func(format string, args ...any)
 	printer  *printer  // nil: print nothing
 	reports  io.Writer // nil: none
-	count    uint64    // ticks to end after; 0 for no bound
+	count    uint64    // ticks to end after, given one by one; 0 for no bound
+	stop     func(error)
 	untilEnd bool
 
 	state      subscriber.ConnState // the last one told
@@ -270,21 +274,20 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if b.Change != nil {
 		return r.change(b.Change)
 	}
-	ticks, enough := b.Ticks, false
 	if !b.Snapshot {
-		if left := r.count - r.ticks; r.count > 0 && uint64(len(ticks)) >= left {
-			ticks, enough = ticks[:left], true
+		if r.count > 0 && r.ticks >= r.count {
+			return errEnough
 		}
-		r.order.check(b.Session, ticks)
-		r.ticks += uint64(len(ticks))
+		r.order.check(b.Session, b.Ticks)
+		r.ticks += uint64(len(b.Ticks))
 	}
 	if r.printer != nil {
-		if err := r.printer.batch(b.Session, b.PublishTime, ticks, b.State); err != nil {
+		if err := r.printer.batch(b.Session, b.PublishTime, b.Ticks, b.State); err != nil {
 			return err
 		}
 	}
-	if enough {
-		return errEnough
+	if r.count > 0 && r.ticks >= r.count {
+		r.stop(errEnough) // not an error of this batch, which counts
 	}
 	return nil
 }

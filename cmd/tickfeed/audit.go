@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"hash/fnv"
+	"sync"
+
+	"tickfeed/feed"
+)
+
+// An auditor keeps its own books of what several subscribers of one feed were given, number
+// by number, and shares no code with what it judges. Every number must have one and the same
+// tick for everybody, and for each subscriber exactly one outcome.
+type auditor struct {
+	mu       sync.Mutex
+	pages    map[pageKey]*page
+	problems []string
+	more     int // problems beyond maxProblems
+}
+
+// An outcome is what became of a number for one subscriber.
+type outcome uint8
+
+const (
+	unaccounted outcome = iota // by the end: not asked for
+	delivered
+	withheld
+	lost
+	disowned
+	outcomes
+)
+
+var outcomeNames = [outcomes]string{"unaccounted", "delivered", "withheld", "lost", "disowned"}
+
+const (
+	pageSize    = 4096
+	audience    = 3 // subscribers at most
+	maxProblems = 20
+)
+
+type pageKey struct {
+	session feed.SessionID
+	index   uint64
+}
+
+// A page is the books about pageSize numbers of a session.
+type page struct {
+	hash     [pageSize]uint64
+	wanted   [pageSize]bool // by the filtered subscriber, says the symbol that the full one saw
+	outcomes [audience][pageSize]outcome
+}
+
+func newAuditor() *auditor { return &auditor{pages: make(map[pageKey]*page)} }
+
+func (a *auditor) problem(format string, args ...any) {
+	if len(a.problems) == maxProblems {
+		a.more++
+		return
+	}
+	a.problems = append(a.problems, fmt.Sprintf(format, args...))
+}
+
+func (a *auditor) page(session feed.SessionID, seq uint64) (*page, uint64) {
+	k := pageKey{session, seq / pageSize}
+	p := a.pages[k]
+	if p == nil {
+		p = new(page)
+		a.pages[k] = p
+	}
+	return p, seq % pageSize
+}
+
+// ticks books ticks that subscriber who was given; wanted says of each whether the filter
+// wants it, and is nil if that is not known.
+func (a *auditor) ticks(who int, name string, session feed.SessionID, ticks []feed.Tick, wanted []bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range ticks {
+		t := &ticks[i]
+		p, n := a.page(session, t.Seq)
+		if h := hashOf(t); p.hash[n] == 0 {
+			p.hash[n] = h
+		} else if p.hash[n] != h {
+			a.problem("%s: number %d of session %v is another tick than somebody was given before", name, t.Seq, session)
+		}
+		if o := p.outcomes[who][n]; o != unaccounted {
+			a.problem("%s: number %d of session %v was delivered, and was %s before", name, t.Seq, session, outcomeNames[o])
+		}
+		p.outcomes[who][n] = delivered
+		if wanted != nil {
+			p.wanted[n] = wanted[i]
+		}
+	}
+}
+
+// told books an outcome that subscriber who was told of r.
+func (a *auditor) told(who int, name string, session feed.SessionID, r feed.Range, o outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := r.From; seq < r.To; seq++ {
+		p, n := a.page(session, seq)
+		if before := p.outcomes[who][n]; before != unaccounted && o != disowned {
+			a.problem("%s: number %d of session %v was %s, and was %s before", name, seq, session, outcomeNames[o], outcomeNames[before])
+		}
+		p.outcomes[who][n] = o
+	}
+}
+
+// tally counts the outcomes of a subscriber over all sessions.
+func (a *auditor) tally(who int) (counts [outcomes]uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pages {
+		for _, o := range p.outcomes[who] {
+			counts[o]++
+		}
+	}
+	return counts
+}
+
+// Rules of close: what a subscriber must have.
+type rule uint8
+
+const (
+	everything rule = iota // each number delivered
+	skipping               // each number delivered or withheld
+	filtered               // each wanted number delivered, no other
+)
+
+// close checks the books of subscriber who over all numbers of l before final.
+func (a *auditor) close(who int, name string, l feed.Lineage, final uint64, must rule) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := uint64(1); seq < final; seq++ {
+		owner, _, ok := l.Owner(seq)
+		if !ok {
+			a.problem("%s: number %d belongs to no session of the lineage", name, seq)
+			return
+		}
+		p, n := a.page(owner.ID, seq)
+		o := p.outcomes[who][n]
+		good := o == delivered
+		switch must {
+		case skipping:
+			good = good || o == withheld
+		case filtered:
+			good = good == p.wanted[n] && (good || o == unaccounted)
+		}
+		if !good {
+			a.problem("%s: number %d of session %v is %s", name, seq, owner.ID, outcomeNames[o])
+		}
+	}
+}
+
+// compare checks what a subscriber's own ledger says.
+func (a *auditor) compare(who int, name string, l *feed.Ledger) {
+	mine, theirs := a.tally(who), l.Totals()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := l.Check(); err != nil {
+		a.problem("%s: ledger: %v", name, err)
+	}
+	for _, c := range []struct {
+		outcome outcome
+		ledger  uint64
+	}{{delivered, theirs.Delivered}, {withheld, theirs.Withheld}, {lost, theirs.Lost}, {disowned, theirs.Disowned}} {
+		if mine[c.outcome] != c.ledger {
+			a.problem("%s: the ledger has %d numbers %s, the auditor counted %d", name, c.ledger, outcomeNames[c.outcome], mine[c.outcome])
+		}
+	}
+}
+
+// hashOf is never 0.
+func hashOf(t *feed.Tick) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, t.EventTime, t.Instrument, uint8(t.Kind), uint8(t.Flags), uint8(t.Side), uint8(t.Status), t.Values)
+	if x := t.Extra; x != nil {
+		fmt.Fprint(h, x.TradeRef, x.OldPrice, x.OldSize)
+		if x.Definition != nil {
+			fmt.Fprintf(h, "%+v", *x.Definition)
+		}
+	}
+	return h.Sum64() | 1
+}

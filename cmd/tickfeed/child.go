@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A child is a publisher in a process of its own, made of this same binary. It ends when its
+// standard input does, so that it never outlives this process.
+type child struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	ready chan struct{} // closed when it listens
+	done  chan struct{} // closed when the process has ended
+
+	mu     sync.Mutex
+	addr   string
+	status childStatus
+	last   string // what it said last that was not a log line
+}
+
+// A childStatus is the status that a child logged last.
+type childStatus struct {
+	Message   string `json:"message"`
+	Listen    string `json:"listen"`
+	EventTime int64  `json:"event_time"`
+}
+
+// startTime bounds how long a child may take until it listens, stopTime until it has ended.
+const (
+	startTime = 10 * time.Second
+	stopTime  = 10 * time.Second
+)
+
+// startChild starts "tickfeed publish" with args and waits until it listens.
+func startChild(ctx context.Context, args ...string) (*child, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := &child{ready: make(chan struct{}), done: make(chan struct{})}
+	c.cmd = exec.Command(exe)
+	c.cmd.Args = append([]string{"tickfeed", "publish", "--stdin-orders", "--log-format", "json", "--log-level", "info"}, args...)
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, envPrefix) {
+			c.cmd.Env = append(c.cmd.Env, e)
+		}
+	}
+	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	stderr, err := c.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go c.watch(stderr)
+	timeout := time.NewTimer(startTime)
+	defer timeout.Stop()
+	select {
+	case <-c.ready:
+		return c, nil
+	case <-c.done:
+		err = fmt.Errorf("the publisher did not start: %s", c.said())
+	case <-timeout.C:
+		err = fmt.Errorf("the publisher did not listen within %v: %s", startTime, c.said())
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	c.kill()
+	return nil, err
+}
+
+// watch reads the child's log until it ends.
+func (c *child) watch(stderr io.Reader) {
+	defer close(c.done)
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		var s childStatus
+		err := json.Unmarshal(lines.Bytes(), &s)
+		c.mu.Lock()
+		switch {
+		case err != nil:
+			c.last = lines.Text()
+		case s.Message == "listening":
+			c.addr = s.Listen
+			close(c.ready)
+		case s.Message == "status":
+			c.status = s
+		}
+		c.mu.Unlock()
+	}
+	_ = c.cmd.Wait() // it may have been killed
+}
+
+func (c *child) said() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+func (c *child) listens() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addr
+}
+
+func (c *child) now() childStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+// kill ends the child as a crash would, and waits for it.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	c.stdin.Close()
+	<-c.done
+}
+
+// end orders the child to end its source.
+func (c *child) end() error {
+	_, err := io.WriteString(c.stdin, "end\n")
+	return err
+}
+
+// stop lets the child end in order, and waits for it.
+func (c *child) stop() error {
+	c.stdin.Close()
+	select {
+	case <-c.done:
+		return nil
+	case <-time.After(stopTime):
+		c.kill()
+		return errors.New("the publisher did not stop by itself")
+	}
+}

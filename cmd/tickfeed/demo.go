@@ -1,0 +1,561 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// demoOptions are the flags of demo.
+type demoOptions struct {
+	duration, every time.Duration
+	seed            uint64
+	rate            rate
+	instruments     int
+	symbols         []string
+	json            bool
+}
+
+func (p *program) demoCommand() *cobra.Command {
+	o := demoOptions{rate: 20_000}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See it work: a market, a publisher, three subscribers, and things going wrong",
+		Long: `Run a simulated market, a publisher with a journal in a temporary directory, and three subscribers:
+one of everything, one of a few symbols, and one that is deliberately slow. Every few seconds something
+breaks: connections are cut or stall, the publisher is killed and started again. At the end a table
+accounts for every tick, checked by an auditor that shares no code with the subscribers.
+
+Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
+		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), &o) },
+	}
+	group(cmd, "Demo", func(f *pflag.FlagSet) {
+		f.DurationVar(&o.duration, "duration", 20*time.Second, "how long it goes on; the market's day is over in that time")
+		f.DurationVar(&o.every, "every", 3*time.Second, "how often something breaks")
+		f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that chooses what the market does and what breaks")
+		f.Var(&o.rate, "rate", "ticks a second, the mean over the day: `N` such as 20k")
+		f.IntVar(&o.instruments, "instruments", 1000, "`N` instruments")
+		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
+		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")
+	})
+	return cmd
+}
+
+func (o *demoOptions) check() error {
+	switch {
+	case o.duration < time.Second || o.duration > 24*time.Hour:
+		return usage("--duration must be from 1s to 24h, got %v", o.duration)
+	case o.every < 100*time.Millisecond:
+		return usage("--every must be at least 100ms, got %v", o.every)
+	case math.IsInf(float64(o.rate), 1):
+		return usage("--rate max leaves nothing to see; give a number")
+	case len(o.symbols) == 0:
+		return usage("--symbols names no pattern")
+	}
+	if _, err := codec.NewFilter(o.symbols); err != nil {
+		return usage("--symbols: %w", err)
+	}
+	return nil
+}
+
+// The day of the simulated market, and what is set so that a demo of seconds shows it all.
+const (
+	marketDay      = 6*time.Hour + 30*time.Minute
+	demoHeartbeat  = 400 * time.Millisecond // dead after three: 1.2 s
+	demoMaxLag     = time.Second
+	stallTime      = 1700 * time.Millisecond
+	downTime       = 300 * time.Millisecond // between a kill and the next start
+	slowness       = 3                      // the slow subscriber reads so many times slower than the mean
+	finishTime     = 20 * time.Second
+	demoMaxBackoff = 500 * time.Millisecond
+)
+
+// A demo is one run.
+type demo struct {
+	o     *demoOptions
+	out   io.Writer
+	began time.Time
+	dir   string
+
+	outMu     sync.Mutex
+	publisher atomic.Pointer[child]
+	books     *auditor
+	parties   []*party
+	group     sync.WaitGroup
+	crashed   chan error // 1 slot
+	hurry     atomic.Bool
+	faults    map[string]int
+	head      uint64 // at the last status line
+	headAt    time.Time
+}
+
+// A party is one subscriber of the demo.
+type party struct {
+	name  string
+	who   int
+	rule  rule
+	delay time.Duration // per tick
+	relay *relay
+	sub   *subscriber.Subscriber
+	order order
+	names []bool // by instrument: the filter of the demo wants it
+
+	mu      sync.Mutex
+	reports []subscriber.Report
+	ended   chan struct{} // closed at the end of the source
+	final   uint64
+}
+
+func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
+	if err := o.check(); err != nil {
+		return err
+	}
+	d := &demo{o: o, out: p.stdout, began: time.Now(), books: newAuditor(), crashed: make(chan error, 1), faults: make(map[string]int)}
+	if o.json {
+		d.out = p.stderr
+	}
+	if d.dir, err = os.MkdirTemp("", "tickfeed-demo-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(d.dir)
+	d.print(`A simulated market of %d instruments is published over TCP, %s ticks/s, a trading day in %v.
+Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but
+too slowly: it skips ahead. Every %v something breaks. Nothing may be lost, nothing may come twice.
+`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
+
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer d.group.Wait()
+	defer func() {
+		if c := d.publisher.Load(); c != nil {
+			err = errors.Join(err, c.stop())
+		}
+	}()
+	defer stop()
+	if err := d.start(working); err != nil {
+		return err
+	}
+	d.head, d.headAt = 1, time.Now()
+	if err := d.watch(ctx); err != nil {
+		return err
+	}
+	if err := d.finish(); err != nil {
+		return err
+	}
+	r := d.result()
+	if err := d.show(p.stdout, r); err != nil {
+		return output(err)
+	}
+	switch {
+	case !r.Agree:
+		return wrong("the accounts do not agree:\n  %s", strings.Join(r.Problems, "\n  "))
+	case ctx.Err() != nil:
+		return errInterrupted
+	}
+	return nil
+}
+
+// start starts the publisher and the subscribers, which run until ctx ends.
+func (d *demo) start(ctx context.Context) error {
+	if err := d.startPublisher(ctx); err != nil {
+		return err
+	}
+	for i, x := range []*party{
+		{name: "full", rule: everything},
+		{name: "filtered", rule: filtered},
+		{name: "slow", rule: skipping, delay: time.Duration(float64(time.Second) * slowness / float64(d.o.rate))},
+	} {
+		x.who, x.ended = i, make(chan struct{})
+		if err := d.startParty(ctx, x); err != nil {
+			return err
+		}
+		d.parties = append(d.parties, x)
+	}
+	return nil
+}
+
+func (d *demo) startPublisher(ctx context.Context) error {
+	c, err := startChild(ctx,
+		"--listen", "127.0.0.1:0", "--journal", filepath.Join(d.dir, "journal"), "--sync", "none", "--status", "1s",
+		"--seed", strconv.FormatUint(d.o.seed, 10), "--instruments", strconv.Itoa(d.o.instruments),
+		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
+		"--speed", strconv.FormatFloat(marketDay.Seconds()/d.o.duration.Seconds(), 'f', -1, 64),
+		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String())
+	if err != nil {
+		return err
+	}
+	d.publisher.Store(c)
+	return nil
+}
+
+func (d *demo) startParty(ctx context.Context, x *party) (err error) {
+	if x.relay, err = newRelay(func() string { return d.publisher.Load().listens() }); err != nil {
+		return err
+	}
+	d.group.Go(func() { x.relay.run(ctx) })
+	cfg := subscriber.Config{
+		Addrs: []string{x.relay.addr()}, Start: codec.Start{Kind: codec.StartBeginning}, Client: "demo " + x.name,
+		MaxBackoff: demoMaxBackoff, Seed: d.o.seed + uint64(x.who) + 1, Logger: zerolog.Nop(),
+	}
+	switch x.rule {
+	case filtered:
+		cfg.Filter = d.o.symbols
+	case skipping:
+		cfg.Slow = codec.SlowLatest
+		cfg.Dial = dialNarrow
+	}
+	if x.sub, err = subscriber.New(cfg); err != nil {
+		return err
+	}
+	d.group.Go(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				d.crash(fmt.Errorf("%s: panic: %v\n%s", x.name, v, debug.Stack()))
+			}
+		}()
+		if err := x.sub.Run(ctx, func(b *subscriber.Batch) error { return d.receive(ctx, x, b) }); ctx.Err() == nil {
+			d.crash(fmt.Errorf("%s: %w", x.name, err))
+		}
+	})
+	return nil
+}
+
+// dialNarrow connects with little room for what is not read yet, so that the publisher soon
+// feels a slow reader.
+func dialNarrow(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.(*net.TCPConn).SetReadBuffer(relayBuffer)
+	return conn, nil
+}
+
+func (d *demo) crash(err error) {
+	select {
+	case d.crashed <- err:
+	default:
+	}
+}
+
+// receive is the application of subscriber x: it gives what comes to the auditor.
+func (d *demo) receive(ctx context.Context, x *party, b *subscriber.Batch) error {
+	if b.Change != nil {
+		d.change(x, b.Change)
+		return nil
+	}
+	wanted := x.know(b.Ticks, d.o.symbols)
+	if b.Snapshot {
+		return nil
+	}
+	x.order.check(b.Session, b.Ticks)
+	d.books.ticks(x.who, x.name, b.Session, b.Ticks, wanted)
+	if x.delay > 0 && !d.hurry.Load() {
+		wait := time.NewTimer(x.delay * time.Duration(len(b.Ticks)))
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// know says of each tick whether the demo's filter wants it; the full subscriber, which sees
+// every definition, is the one that is asked.
+func (x *party) know(ticks []feed.Tick, patterns []string) []bool {
+	if x.rule != everything {
+		return nil
+	}
+	wanted := make([]bool, len(ticks))
+	for i := range ticks {
+		t := &ticks[i]
+		for int(t.Instrument) >= len(x.names) {
+			x.names = append(x.names, false)
+		}
+		if def := t.Definition(); def != nil {
+			x.names[t.Instrument] = codec.Filter(patterns).Match(def)
+		}
+		wanted[i] = x.names[t.Instrument]
+	}
+	return wanted
+}
+
+func (d *demo) change(x *party, c *subscriber.Change) {
+	for _, told := range []struct {
+		numbers []subscriber.Numbers
+		outcome outcome
+	}{{c.Withheld, withheld}, {c.Lost, lost}, {c.Disowned, disowned}} {
+		for _, n := range told.numbers {
+			d.books.told(x.who, x.name, n.Session, n.Range, told.outcome)
+			d.say("  %s: %s ticks %s", x.name, formatThousands(n.Range.Len()), outcomeNames[told.outcome])
+		}
+	}
+	if r := c.Report; r != nil {
+		x.mu.Lock()
+		x.reports = append(x.reports, *r)
+		x.mu.Unlock()
+		d.say("  %s recovered in %s by %s: %s ticks replayed, %s, cause %s", x.name,
+			formatDuration(r.Live), r.Resume, formatThousands(r.Replayed), plural(r.Attempts, "attempt"), r.Cause)
+	}
+	if c.End {
+		x.mu.Lock()
+		if x.final == 0 {
+			close(x.ended)
+		}
+		x.final = c.Final
+		x.mu.Unlock()
+	}
+}
+
+// watch breaks things and says how it goes, until the time is over or ctx ends.
+func (d *demo) watch(ctx context.Context) error {
+	chance := rand.New(rand.NewPCG(d.o.seed, 0x64656d6f))
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	end := time.NewTimer(d.o.duration)
+	defer end.Stop()
+	next := time.NewTimer(d.o.every)
+	defer next.Stop()
+	var deck []fault
+	for {
+		select {
+		case <-second.C:
+			d.status()
+		case <-next.C:
+			if len(deck) == 0 {
+				deck = slices.Clone(faults)
+				chance.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+			}
+			if err := deck[0].do(d, ctx, chance); err != nil && ctx.Err() == nil {
+				return err
+			}
+			d.faults[deck[0].name]++
+			deck = deck[1:]
+			// The last one leaves time to see the recovery.
+			if time.Since(d.began)+d.o.every+d.o.every/2 < d.o.duration {
+				next.Reset(d.o.every)
+			}
+		case err := <-d.crashed:
+			return err
+		case <-end.C:
+			return nil
+		case <-ctx.Done():
+			d.print("\nInterrupted: finishing early.\n")
+			return nil
+		}
+	}
+}
+
+// A fault is something that goes wrong.
+type fault struct {
+	name string
+	do   func(d *demo, ctx context.Context, chance *rand.Rand) error
+}
+
+var faults = []fault{
+	{"cut one", func(d *demo, _ context.Context, chance *rand.Rand) error {
+		x := d.parties[chance.IntN(len(d.parties))]
+		d.say("FAULT: the connection of %s is cut", x.name)
+		x.relay.cut()
+		return nil
+	}},
+	{"kill", func(d *demo, ctx context.Context, _ *rand.Rand) error {
+		d.say("FAULT: the publisher is killed (kill -9), and started again over its journal")
+		d.publisher.Load().kill()
+		select {
+		case <-time.After(downTime):
+		case <-ctx.Done():
+		}
+		return d.startPublisher(context.WithoutCancel(ctx))
+	}},
+	{"stall", func(d *demo, _ context.Context, chance *rand.Rand) error {
+		x := d.parties[chance.IntN(len(d.parties)-1)] // the slow one would hardly notice
+		d.say("FAULT: the network of %s goes dead for %v, connections stay open", x.name, stallTime)
+		x.relay.stall(stallTime)
+		return nil
+	}},
+	{"cut all", func(d *demo, _ context.Context, _ *rand.Rand) error {
+		d.say("FAULT: all connections are cut at once")
+		for _, x := range d.parties {
+			x.relay.cut()
+		}
+		return nil
+	}},
+}
+
+// finish ends the source and waits until every subscriber has everything.
+func (d *demo) finish() error {
+	d.hurry.Store(true)
+	if err := d.publisher.Load().end(); err != nil {
+		return fmt.Errorf("the publisher is gone: %w: %s", err, d.publisher.Load().said())
+	}
+	timeout := time.NewTimer(finishTime)
+	defer timeout.Stop()
+	for _, x := range d.parties {
+		select {
+		case <-x.ended:
+		case err := <-d.crashed:
+			return err
+		case <-timeout.C:
+			return wrong("%s did not receive everything within %v: it is %v, at number %d of %d", x.name, finishTime,
+				x.sub.Status().State, x.sub.Status().Next, x.sub.Status().Head)
+		}
+	}
+	return nil
+}
+
+// status prints the line of this second.
+func (d *demo) status() {
+	now, head := time.Now(), d.head
+	for _, x := range d.parties {
+		head = max(head, x.sub.Status().Head)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%6s ticks/s  head %-6s", formatCount(math.Round(float64(head-d.head)/now.Sub(d.headAt).Seconds())),
+		formatCount(float64(max(head, 1)-1)))
+	d.head, d.headAt = head, now
+	for _, x := range d.parties {
+		s := x.sub.Status()
+		lag := formatDuration(s.LagTime.Round(time.Millisecond))
+		if s.LagTime < time.Millisecond {
+			lag = "0"
+		}
+		fmt.Fprintf(&b, " | %s %s, lag %s", x.name, s.State, lag)
+	}
+	if st := d.publisher.Load().now(); st.EventTime != 0 {
+		est := time.FixedZone("EST", -5*60*60)
+		fmt.Fprintf(&b, " | market %s", time.Unix(0, st.EventTime).In(est).Format("Jan 2 15:04"))
+	}
+	d.say("%s", b.String())
+}
+
+func (d *demo) say(format string, args ...any) {
+	d.print("%5.1fs %s\n", time.Since(d.began).Seconds(), printable(fmt.Sprintf(format, args...)))
+}
+
+func (d *demo) print(format string, args ...any) {
+	d.outMu.Lock()
+	defer d.outMu.Unlock()
+	fmt.Fprintf(d.out, format, args...)
+}
+
+// A demoResult is the final account.
+type demoResult struct {
+	Agree     bool           `json:"agree"`
+	Problems  []string       `json:"problems,omitempty"`
+	Seed      uint64         `json:"seed"`
+	Published uint64         `json:"published"`
+	Sessions  int            `json:"sessions"`
+	Faults    map[string]int `json:"faults"`
+	Parties   []partyResult  `json:"subscribers"`
+	P50       time.Duration  `json:"recover_p50_ns"`
+	Max       time.Duration  `json:"recover_max_ns"`
+}
+
+// A partyResult is the account of one subscriber; what the auditor counted, but for what only
+// reports tell.
+type partyResult struct {
+	Name       string `json:"name"`
+	Delivered  uint64 `json:"delivered"`
+	NotAsked   uint64 `json:"not_asked"`
+	Withheld   uint64 `json:"withheld"`
+	Lost       uint64 `json:"lost"`
+	Disowned   uint64 `json:"disowned"`
+	Duplicated uint64 `json:"duplicated"`
+	ByReplay   int    `json:"recoveries_by_replay"`
+	BySnapshot int    `json:"recoveries_by_snapshot"`
+	Replayed   uint64 `json:"replayed"`
+}
+
+// result closes the books.
+func (d *demo) result() demoResult {
+	lineage := d.parties[0].sub.Position().Lineage
+	final := d.parties[0].final
+	r := demoResult{Seed: d.o.seed, Published: final - 1, Sessions: len(lineage), Faults: d.faults}
+	var times []time.Duration
+	for _, x := range d.parties {
+		if x.final != final {
+			d.books.problem("%s was told that the last number is %d, full that it is %d", x.name, x.final-1, final-1)
+		}
+		d.books.close(x.who, x.name, lineage, final, x.rule)
+		d.books.compare(x.who, x.name, x.sub.Ledger())
+		c := d.books.tally(x.who)
+		pr := partyResult{
+			Name: x.name, Delivered: c[delivered], Withheld: c[withheld], Lost: c[lost], Disowned: c[disowned],
+			NotAsked: x.sub.Ledger().Totals().NotAsked, Duplicated: x.order.repeated,
+		}
+		x.mu.Lock()
+		for i := range x.reports {
+			times = append(times, x.reports[i].Live)
+			pr.Replayed += x.reports[i].Replayed
+			if x.reports[i].Resume == subscriber.ResumeReplay {
+				pr.ByReplay++
+			} else {
+				pr.BySnapshot++
+			}
+		}
+		x.mu.Unlock()
+		if pr.Duplicated > 0 {
+			d.books.problem("%s: %d ticks came twice or out of order", x.name, pr.Duplicated)
+		}
+		r.Parties = append(r.Parties, pr)
+	}
+	if n := len(times); n > 0 {
+		slices.Sort(times)
+		r.P50, r.Max = times[n/2], times[n-1]
+	}
+	r.Problems = d.books.problems
+	if d.books.more > 0 {
+		r.Problems = append(r.Problems, fmt.Sprintf("and %d more", d.books.more))
+	}
+	r.Agree = len(r.Problems) == 0
+	return r
+}
+
+// show prints the table, and with --json the object.
+func (d *demo) show(stdout io.Writer, r demoResult) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s ticks published in %s\n\n", formatThousands(r.Published), plural(r.Sessions, "session"))
+	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "\tdelivered\tnot asked\twithheld\tlost\tdisowned\tduplicated\trecovered by replay\tby snapshot\tticks replayed\t\n")
+	for _, x := range r.Parties {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n", x.Name, formatThousands(x.Delivered),
+			formatThousands(x.NotAsked), formatThousands(x.Withheld), x.Lost, x.Disowned, x.Duplicated,
+			x.ByReplay, x.BySnapshot, formatThousands(x.Replayed))
+	}
+	w.Flush()
+	fmt.Fprintf(&b, "\nTime to recover: p50 %s, max %s.\n", formatDuration(r.P50), formatDuration(r.Max))
+	if r.Agree {
+		b.WriteString("Every number is accounted for exactly once: the auditor and all ledgers agree.\n")
+	}
+	d.print("%s", b.String())
+	if d.o.json {
+		return json.NewEncoder(stdout).Encode(r)
+	}
+	return nil
+}
