@@ -1,0 +1,110 @@
+// Package rawfile is what the importers of venue and vendor files share: opening files that
+// may be compressed, reading them in bounded memory, saying where they are damaged, and
+// giving what they hold to a publisher as a [feed.Source].
+package rawfile
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// A File is an open file, unpacked while it is read. Only one goroutine may use it.
+type File struct {
+	// Path is as given to Open.
+	Path string
+	// Size is that of the file as it lies on disk, in bytes.
+	Size int64
+
+	r     io.Reader
+	file  *os.File
+	close func() // of the decompressor
+}
+
+// maxWindow is zstd's greatest window, what its own command line tool unpacks by default.
+const maxWindow = 128 << 20
+
+// Open opens the file at path. It is told from its first bytes, whatever it is called,
+// whether it is gzip or zstd; it is unpacked then. Unpacking takes at most 128 MiB, with
+// zstd's longest window. A directory is an error.
+func Open(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory; name its files", path)
+	}
+	file := &File{Path: path, file: f, close: func() {}}
+	if err == nil {
+		file.Size = info.Size()
+		err = file.unpack(bufio.NewReaderSize(f, 64<<10))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func (f *File) unpack(b *bufio.Reader) error {
+	f.r = b
+	magic, err := b.Peek(4)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		f.r = z
+	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
+		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}):
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		f.r, f.close = z, z.Close
+	}
+	return nil
+}
+
+// Read implements [io.Reader].
+func (f *File) Read(p []byte) (int, error) { return f.r.Read(p) }
+
+// Close frees what the file holds. It may be called more than once; the error is always nil.
+func (f *File) Close() error {
+	f.close()
+	f.close = func() {}
+	f.file.Close() // it was only read: nothing is lost
+	return nil
+}
+
+// Head is the first n bytes of the file at path, unpacked, fewer if it holds fewer: what
+// the importers' Recognise functions tell a format by. n = [HeadSize] is enough for all.
+func Head(path string, n int) ([]byte, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	head := make([]byte, n)
+	k, err := io.ReadFull(f, head)
+	if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF || k > 0 {
+		err = nil
+	}
+	return head[:k], err
+}
+
+// HeadSize is how many bytes of a file are enough for any Recognise function.
+const HeadSize = 16 << 10
