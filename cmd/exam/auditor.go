@@ -1,0 +1,385 @@
+package exam
+
+import (
+	"fmt"
+	"sync"
+
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// An Auditor knows one hash for each number of each session, over all publishers, all their lives, and all subscribers. It
+// shares no code with what it judges. The zero Auditor is ready to use, by many goroutines at once.
+type Auditor struct {
+	// Complete says that Publish is told every tick before any subscriber can have it, so that a tick that was not told is
+	// one that nobody published.
+	Complete bool
+
+	mu    sync.Mutex
+	pages map[page]*[pageSize]uint64
+	err   error
+}
+
+// A page is the hashes of pageSize consecutive numbers; 0 stands for a number that was not seen.
+type page struct {
+	session feed.SessionID
+	index   uint64
+}
+
+const pageSize = 512
+
+// Publish tells the auditor that ticks are the numbers of session from first on. State knows the instruments that they are
+// of, or they define them. It fails if one of the numbers was another tick before.
+func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tick, state *feed.State) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range ticks {
+		if err := a.see(session, first+uint64(i), hash(&ticks[i], state), "published"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Forget takes back that numbers r of session were published: Publish failed before them.
+func (a *Auditor) Forget(session feed.SessionID, r feed.Range) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := r.From; seq < r.To; seq++ {
+		if p := a.pages[page{session, seq / pageSize}]; p != nil {
+			p[seq%pageSize] = 0
+		}
+	}
+}
+
+// Err is the first contradiction that was found.
+func (a *Auditor) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// Received tells the auditor that who was given ticks, numbered and of one session, state being as of their end.
+func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick, state *feed.State) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range ticks {
+		if err := a.see(session, ticks[i].Seq, hash(&ticks[i], state), who); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// see notes one number. The lock is held.
+func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
+	k := page{session, seq / pageSize}
+	p := a.pages[k]
+	if p == nil {
+		if a.pages == nil {
+			a.pages = make(map[page]*[pageSize]uint64)
+		}
+		p = new([pageSize]uint64)
+		a.pages[k] = p
+	}
+	known := &p[seq%pageSize]
+	var err error
+	switch {
+	case *known == h:
+	case *known != 0:
+		err = fmt.Errorf("%s: number %d of session %v is another tick than before", who, seq, session)
+	case a.Complete && who != "published":
+		err = fmt.Errorf("%s: number %d of session %v was never published", who, seq, session)
+	default:
+		*known = h
+	}
+	if err != nil && a.err == nil {
+		a.err = err
+	}
+	return err
+}
+
+// hash is never 0. It covers all that a tick says, with its instrument by name: ids may change hands between sessions.
+func hash(t *feed.Tick, state *feed.State) uint64 {
+	h := hasher(0xcbf29ce484222325)
+	d := t.Definition()
+	if d == nil {
+		d, _ = state.Definition(t.Instrument)
+	}
+	if d != nil {
+		h.text(d.Symbol)
+		h.text(d.Venue)
+	}
+	if t.Kind == feed.KindDefinition && d != nil {
+		h.word(uint64(uint8(d.PriceExponent))<<8 | uint64(uint8(d.SizeExponent)))
+		h.text(d.Currency)
+		h.word(uint64(d.TickSize))
+		h.word(uint64(d.Lot))
+	}
+	h.word(uint64(t.Instrument)<<32 | uint64(t.Kind)<<24 | uint64(t.Flags)<<16 | uint64(t.Side)<<8 | uint64(t.Status))
+	h.word(uint64(t.EventTime))
+	for _, v := range t.Values {
+		h.word(uint64(v))
+	}
+	if x := t.Extra; x != nil {
+		h.text(x.TradeRef)
+		h.word(uint64(x.OldPrice))
+		h.word(uint64(x.OldSize))
+	} else {
+		h.text("")
+		h.word(0)
+		h.word(0)
+	}
+	return max(1, uint64(h))
+}
+
+// A hasher is FNV-1a over words of 64 bits, with a shift that lets high bits reach low ones.
+type hasher uint64
+
+func (h *hasher) word(v uint64) {
+	x := (uint64(*h) ^ v) * 0x100000001b3
+	*h = hasher(x ^ x>>29)
+}
+
+func (h *hasher) text(s string) {
+	h.word(uint64(len(s)))
+	for i := range len(s) {
+		h.word(uint64(s[i]))
+	}
+}
+
+// A Witness hears all that one subscriber tells its application, from New to the end, and judges its ledger by it. Its methods
+// are for the goroutine of the handler, but for Judge, which is for after the end.
+type Witness struct {
+	auditor *Auditor
+	name    string
+	excused map[feed.SessionID]feed.Range // what a subscriber before this one had, by the position it left
+	stories map[feed.SessionID]*story
+	order   []feed.SessionID // of stories, by first appearance
+	err     error
+
+	Delivered uint64 // ticks so far
+	Snapshots uint64 // snapshots so far
+}
+
+// A story is what a witness knows of one session.
+type story struct {
+	owned                    feed.Range // what the line has, or should have, been through; by the lineages told
+	delivered                []feed.Range
+	withheld, lost, disowned []feed.Range
+	publish                  int64 // time of the last packet
+}
+
+// Witness makes a witness of subscriber s, which has not run yet.
+func (a *Auditor) Witness(name string, s *subscriber.Subscriber) *Witness {
+	w := &Witness{
+		auditor: a, name: name,
+		excused: make(map[feed.SessionID]feed.Range), stories: make(map[feed.SessionID]*story),
+	}
+	held := s.Position()
+	for i, session := range held.Lineage {
+		to := held.Next
+		if i+1 < len(held.Lineage) {
+			to = min(to, held.Lineage[i+1].First)
+		}
+		w.excused[session.ID] = feed.Range{From: session.First, To: max(session.First, to)}
+	}
+	return w
+}
+
+// Take hears one batch of s. An error is a broken promise; it repeats.
+func (w *Witness) Take(s *subscriber.Subscriber, b *subscriber.Batch) error {
+	if w.err == nil {
+		w.err = w.take(s, b)
+	}
+	return w.err
+}
+
+func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
+	switch {
+	case (b.Ticks == nil) == (b.Change == nil):
+		return w.broken("a batch with both or neither of ticks and change")
+	case b.Change != nil:
+		return w.change(s, b.Change)
+	case b.Snapshot:
+		for i := range b.Ticks {
+			if t := &b.Ticks[i]; t.Seq != 0 || t.Flags&feed.FlagSnapshot == 0 {
+				return w.broken("a tick of a snapshot with number %d and flags %b", t.Seq, t.Flags)
+			}
+		}
+		return nil
+	}
+	held := s.Position()
+	st := w.story(b.Session)
+	if b.PublishTime < st.publish {
+		return w.broken("session %v: publish time %d after %d", b.Session, b.PublishTime, st.publish)
+	}
+	st.publish = b.PublishTime
+	// All numbers of a batch are of one session: the one that owns them in the lineage of the position.
+	owned, ok := owns(held.Lineage, b.Session)
+	for i := range b.Ticks {
+		seq := b.Ticks[i].Seq
+		switch {
+		case seq == 0:
+			return w.broken("session %v: a tick without a number", b.Session)
+		case len(st.delivered) > 0 && seq < st.delivered[len(st.delivered)-1].To:
+			return w.broken("session %v: number %d after %d: again, or out of order", b.Session, seq, st.delivered[len(st.delivered)-1].To-1)
+		case !ok || !owned.Contains(seq):
+			return w.broken("session %v: number %d is not its own, by lineage %v", b.Session, seq, held.Lineage)
+		case within(st.withheld, seq) || within(st.lost, seq) || within(st.disowned, seq):
+			return w.broken("session %v: number %d was told withheld, lost or disowned before", b.Session, seq)
+		}
+		st.delivered = extend(st.delivered, feed.Range{From: seq, To: seq + 1})
+	}
+	w.Delivered += uint64(len(b.Ticks))
+	return w.auditor.Received(w.name, b.Session, b.Ticks, b.State)
+}
+
+func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
+	if c.Snapshot != nil {
+		w.Snapshots++
+	}
+	for _, n := range c.Withheld {
+		st := w.story(n.Session)
+		st.withheld = union(st.withheld, []feed.Range{n.Range})
+	}
+	for _, n := range c.Lost {
+		st := w.story(n.Session)
+		st.lost = union(st.lost, []feed.Range{n.Range})
+	}
+	for _, n := range c.Disowned {
+		st := w.story(n.Session)
+		st.disowned = union(st.disowned, []feed.Range{n.Range})
+	}
+	w.through(s)
+	return nil
+}
+
+// through notes what the lineage of the position says that the line has been through.
+func (w *Witness) through(s *subscriber.Subscriber) {
+	held := s.Position()
+	for i, session := range held.Lineage {
+		to := held.Next
+		if i+1 < len(held.Lineage) {
+			to = min(to, held.Lineage[i+1].First)
+		}
+		if to <= session.First {
+			continue
+		}
+		st := w.story(session.ID)
+		if st.owned.Empty() {
+			st.owned.From = session.First
+		}
+		st.owned.To = max(st.owned.To, to)
+	}
+}
+
+func (w *Witness) story(id feed.SessionID) *story {
+	st := w.stories[id]
+	if st == nil {
+		st = &story{}
+		w.stories[id] = st
+		w.order = append(w.order, id)
+	}
+	return st
+}
+
+func (w *Witness) broken(format string, args ...any) error {
+	return fmt.Errorf("%s: "+format, append([]any{w.name}, args...)...)
+}
+
+// Judge compares the ledger of s, which has run for the last time, with what was witnessed: every number that the line has
+// been through is in exactly one account, and the right one.
+func (w *Witness) Judge(s *subscriber.Subscriber) error {
+	if w.err != nil {
+		return w.err
+	}
+	w.through(s)
+	ledger := s.Ledger()
+	for _, id := range ledger.Sessions() {
+		w.story(id)
+	}
+	for _, id := range w.order {
+		a := ledger.Account(id)
+		if err := w.judge(w.stories[id], &a); err != nil {
+			return fmt.Errorf("%s: session %v: %w\n%v", w.name, id, err, ledger)
+		}
+	}
+	return nil
+}
+
+func (w *Witness) judge(st *story, a *feed.Account) error {
+	classes := []struct {
+		name   string
+		ranges []feed.Range
+	}{
+		{"delivered", a.Delivered.Ranges()},
+		{"filtered", nil},
+		{"withheld", a.Withheld.Ranges()},
+		{"not asked", a.NotAsked.Ranges()},
+		{"lost", a.Lost.Ranges()},
+		{"disowned", a.Disowned.Ranges()},
+	}
+	for _, s := range a.Filtered {
+		classes[1].ranges = append(classes[1].ranges, s.Range)
+	}
+	var all []feed.Range
+	for _, c := range classes {
+		for _, r := range c.ranges {
+			if both := intersect(all, []feed.Range{r}); len(both) > 0 {
+				return fmt.Errorf("%v is %s and something else", both[0], c.name)
+			}
+			all = union(all, []feed.Range{r})
+		}
+	}
+	required := minus([]feed.Range{st.owned}, []feed.Range{w.excused[a.Session]})
+	if missing := minus(required, all); len(missing) > 0 {
+		return fmt.Errorf("%v is in no account", missing[0])
+	}
+	delivered, filtered, disowned := classes[0].ranges, classes[1].ranges, classes[5].ranges
+	if wrong := minus(delivered, st.delivered); len(wrong) > 0 {
+		return fmt.Errorf("%v is accounted for as delivered, and was not", wrong[0])
+	}
+	if wrong := minus(minus(minus(st.delivered, delivered), filtered), disowned); len(wrong) > 0 {
+		return fmt.Errorf("%v was delivered, and is accounted for otherwise", wrong[0])
+	}
+	for _, s := range a.Filtered {
+		got := length(intersect(st.delivered, []feed.Range{s.Range}))
+		// Where a span was cut by a fork, the ledger knows shares only.
+		if got != s.Delivered && len(disowned) == 0 {
+			return fmt.Errorf("%d numbers were delivered of the span %v", got, s)
+		}
+	}
+	for _, c := range []struct {
+		name             string
+		told, in, mayTwo []feed.Range
+	}{
+		{"withheld", st.withheld, classes[2].ranges, disowned},
+		{"lost", st.lost, classes[4].ranges, disowned},
+		{"disowned", st.disowned, disowned, nil},
+	} {
+		if wrong := minus(c.in, c.told); len(wrong) > 0 {
+			return fmt.Errorf("%v is accounted for as %s, which was not told", wrong[0], c.name)
+		}
+		// What a subscriber before this one had may be disowned without being in this account.
+		if wrong := minus(minus(minus(c.told, c.in), c.mayTwo), []feed.Range{w.excused[a.Session]}); len(wrong) > 0 {
+			return fmt.Errorf("%v was told to be %s, and is accounted for otherwise", wrong[0], c.name)
+		}
+	}
+	return nil
+}
+
+// owns is what session id owns by lineage l.
+func owns(l feed.Lineage, id feed.SessionID) (feed.Range, bool) {
+	for i := range l {
+		if l[i].ID != id {
+			continue
+		}
+		r := feed.Range{From: l[i].First, To: ^uint64(0)}
+		if i+1 < len(l) {
+			r.To = l[i+1].First
+		}
+		return r, true
+	}
+	return feed.Range{}, false
+}

@@ -1,0 +1,419 @@
+package processes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// An auditor holds what every number of every session stood for, whoever was given it. It
+// shares nothing with the code that it judges but the form of a tick.
+type auditor struct {
+	mu     sync.Mutex
+	seen   map[block]*[blockSize]uint64 // hashes; 0: not seen
+	ticks  uint64                       // numbers seen
+	wrongs []string
+}
+
+const blockSize = 1024
+
+// A block is numbers n*blockSize to (n+1)*blockSize of a session.
+type block struct {
+	session feed.SessionID
+	n       uint64
+}
+
+func newAuditor() *auditor { return &auditor{seen: make(map[block]*[blockSize]uint64)} }
+
+// see notes that ticks of session were given to who.
+func (a *auditor) see(who string, session feed.SessionID, ticks []feed.Tick) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range ticks {
+		t := &ticks[i]
+		key := block{session, t.Seq / blockSize}
+		b := a.seen[key]
+		if b == nil {
+			b = new([blockSize]uint64)
+			a.seen[key] = b
+		}
+		h := &b[t.Seq%blockSize]
+		switch v := hash(t); *h {
+		case 0:
+			*h = v
+			a.ticks++
+		case v:
+		default:
+			a.wrongLocked("%s: number %d of session %v is another tick than before: %+v", who, t.Seq, session, *t)
+		}
+	}
+}
+
+func (a *auditor) wrong(format string, args ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wrongLocked(format, args...)
+}
+
+// maxWrongs bounds what is told of a failure.
+const maxWrongs = 10
+
+func (a *auditor) wrongLocked(format string, args ...any) {
+	if len(a.wrongs) < maxWrongs {
+		a.wrongs = append(a.wrongs, fmt.Sprintf(format, args...))
+	}
+}
+
+// total is how many numbers were seen.
+func (a *auditor) total() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ticks
+}
+
+// judge fails the test if anything was wrong.
+func (a *auditor) judge(t *testing.T) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.wrongs {
+		assert.Fail(t, w)
+	}
+}
+
+// hash covers all of a tick but its number; it is never 0.
+func hash(t *feed.Tick) uint64 {
+	h := uint64(14695981039346656037)
+	mix := func(v uint64) {
+		h ^= v
+		h *= 0x9e3779b97f4a7c15
+		h ^= h >> 29
+	}
+	mix(uint64(t.EventTime))
+	mix(uint64(t.Instrument)<<32 | uint64(t.Kind)<<24 | uint64(t.Flags)<<16 | uint64(t.Side)<<8 | uint64(t.Status))
+	for _, v := range t.Values {
+		mix(uint64(v))
+	}
+	if e := t.Extra; e != nil {
+		text := fmt.Sprintf("%q %d %d", e.TradeRef, e.OldPrice, e.OldSize)
+		if e.Definition != nil {
+			text += fmt.Sprintf("%+v", *e.Definition)
+		}
+		if e.Summary != nil {
+			text += fmt.Sprintf("%+v", *e.Summary)
+		}
+		for _, c := range []byte(text) {
+			mix(uint64(c))
+		}
+	}
+	return h | 1
+}
+
+// What became of a number.
+const (
+	delivered byte = 1 + iota
+	disowned
+	lost
+	withheld
+)
+
+// A follower is a subscriber in this process that takes everything, and keeps an account of
+// its own of what it was given and told.
+type follower struct {
+	name  string
+	audit *auditor
+	sub   *subscriber.Subscriber
+	stop  context.CancelFunc
+	done  chan error
+
+	moved chan struct{} // 1 slot: something has come
+
+	mu       sync.Mutex
+	session  feed.SessionID
+	next     uint64 // number that must come next; 0 if any may
+	got      uint64 // ticks
+	fates    map[block]*[blockSize]byte
+	disowned []subscriber.Numbers
+	lost     []subscriber.Numbers
+	reports  []subscriber.Report
+	roots    int  // sessions that began anew
+	rootsOK  bool // they may
+	final    uint64
+	each     func(feed.SessionID, *feed.Tick, *feed.State)
+}
+
+// follow starts a follower; addr names the publisher of the moment.
+func follow(t *testing.T, name string, a *auditor, addr *address, change func(*subscriber.Config, *follower)) *follower {
+	t.Helper()
+	f := &follower{
+		name: name, audit: a, done: make(chan error, 1), moved: make(chan struct{}, 1),
+		fates: make(map[block]*[blockSize]byte),
+	}
+	cfg := subscriber.Config{
+		Addrs: []string{"the publisher"}, Client: name, Start: codec.Start{Kind: codec.StartBeginning},
+		MaxBackoff: 10 * time.Millisecond, Dial: addr.dial,
+	}
+	if change != nil {
+		change(&cfg, f)
+	}
+	var err error
+	f.sub, err = subscriber.New(cfg)
+	require.NoError(t, err)
+	var ctx context.Context
+	ctx, f.stop = context.WithCancel(context.Background())
+	go func() { f.done <- f.sub.Run(ctx, f.handle) }()
+	t.Cleanup(func() { f.leave() })
+	return f
+}
+
+// leave ends the follower and waits for it.
+func (f *follower) leave() {
+	f.stop()
+	if err := <-f.done; err != nil && !errors.Is(err, context.Canceled) {
+		f.audit.wrong("%s: %v", f.name, err)
+	}
+	f.done <- nil
+}
+
+func (f *follower) handle(b *subscriber.Batch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer func() {
+		select {
+		case f.moved <- struct{}{}:
+		default:
+		}
+	}()
+	switch {
+	case b.Change != nil:
+		f.change(b.Change)
+	case !b.Snapshot:
+		f.take(b)
+	}
+	return nil
+}
+
+// take notes ticks: each is the one after the last, or where the follower was told to go.
+func (f *follower) take(b *subscriber.Batch) {
+	if b.Session != f.session {
+		if f.session != 0 && b.Ticks[0].Seq != f.next {
+			if f.roots++; !f.rootsOK {
+				f.audit.wrong("%s: session %v goes on at %d in session %v, want %d", f.name, f.session, b.Ticks[0].Seq, b.Session, f.next)
+			}
+			f.next = 0
+		}
+		f.session = b.Session
+	}
+	for i := range b.Ticks {
+		t := &b.Ticks[i]
+		if f.next != 0 && t.Seq != f.next || t.Seq == 0 {
+			f.audit.wrong("%s: number %d of session %v comes, want %d", f.name, t.Seq, b.Session, f.next)
+		}
+		f.next = t.Seq + 1
+		f.fate(b.Session, t.Seq, 0, delivered)
+		if f.each != nil {
+			f.each(b.Session, t, b.State)
+		}
+	}
+	f.got += uint64(len(b.Ticks))
+	f.audit.see(f.name, b.Session, b.Ticks)
+}
+
+func (f *follower) change(c *subscriber.Change) {
+	for _, n := range c.Disowned {
+		f.disowned = append(f.disowned, n)
+		for seq := n.Range.From; seq < n.Range.To; seq++ {
+			f.fate(n.Session, seq, delivered, disowned)
+		}
+		f.next = min(f.next, n.Range.From)
+	}
+	for _, n := range c.Lost {
+		f.lost = append(f.lost, n)
+		for seq := n.Range.From; seq < n.Range.To; seq++ {
+			f.fate(n.Session, seq, 0, lost)
+		}
+		f.next = max(f.next, n.Range.To)
+	}
+	for _, n := range c.Withheld {
+		for seq := n.Range.From; seq < n.Range.To; seq++ {
+			f.fate(n.Session, seq, 0, withheld)
+		}
+		f.next = max(f.next, n.Range.To)
+	}
+	if c.Report != nil {
+		f.reports = append(f.reports, *c.Report)
+	}
+	if c.End {
+		f.final = c.Final
+	}
+}
+
+// fate notes what became of a number, of which before was known.
+func (f *follower) fate(session feed.SessionID, seq uint64, before, after byte) {
+	key := block{session, seq / blockSize}
+	b := f.fates[key]
+	if b == nil {
+		b = new([blockSize]byte)
+		f.fates[key] = b
+	}
+	at := &b[seq%blockSize]
+	if *at != before {
+		f.audit.wrong("%s: number %d of session %v becomes %d, it was %d and not %d", f.name, seq, session, after, *at, before)
+	}
+	*at = after
+}
+
+// wait waits until what holds of the follower, whose lock is held then.
+func (f *follower) wait(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	require.True(t, f.within(patience, holds), "%s: not in time: %s; it stands at %d of session %v",
+		f.name, what, f.sub.Position().Next, f.sub.Position().Lineage.Current().ID)
+}
+
+// within is wait for as long as limit, and false if that was not enough.
+func (f *follower) within(limit time.Duration, holds func() bool) bool {
+	timeout := time.After(limit)
+	for {
+		f.mu.Lock()
+		ok := holds()
+		f.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-f.moved:
+		case <-timeout:
+			return false
+		}
+	}
+}
+
+// reconcile compares the follower's account with the subscriber's ledger: every number has
+// the same fate in both, and only one.
+func (f *follower) reconcile() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ledger := f.sub.Ledger()
+	if err := ledger.Check(); err != nil {
+		f.audit.wrong("%s: %v", f.name, err)
+	}
+	left := make(map[byte]uint64)
+	for _, b := range f.fates {
+		for _, fate := range b {
+			if fate != 0 {
+				left[fate]++
+			}
+		}
+	}
+	for _, session := range ledger.Sessions() {
+		account := ledger.Account(session)
+		for fate, set := range map[byte]feed.RangeSet{
+			delivered: account.Delivered, disowned: account.Disowned, lost: account.Lost, withheld: account.Withheld,
+		} {
+			for _, r := range set.Ranges() {
+				for seq := r.From; seq < r.To; seq++ {
+					if b := f.fates[block{session, seq / blockSize}]; b == nil || b[seq%blockSize] != fate {
+						f.audit.wrong("%s: the ledger says %d of number %d of session %v", f.name, fate, seq, session)
+						return
+					}
+					left[fate]--
+				}
+			}
+		}
+	}
+	for fate, n := range left {
+		if n != 0 {
+			f.audit.wrong("%s: the ledger lacks %d numbers that became %d", f.name, n, fate)
+		}
+	}
+}
+
+// An address is where the publisher of the moment listens; dialling waits until there is one.
+type address struct {
+	mu    sync.Mutex
+	addr  string
+	known chan struct{} // closed when addr is set
+}
+
+func newAddress() *address { return &address{known: make(chan struct{})} }
+
+// is names the publisher; empty for none now.
+func (a *address) is(addr string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.addr == "" && addr != "" {
+		close(a.known)
+	} else if a.addr != "" && addr == "" {
+		a.known = make(chan struct{})
+	}
+	a.addr = addr
+}
+
+func (a *address) dial(ctx context.Context, _ string) (net.Conn, error) {
+	for {
+		a.mu.Lock()
+		addr, known := a.addr, a.known
+		a.mu.Unlock()
+		if addr != "" {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// The auditor finds what it is there to find.
+func TestAuditor(t *testing.T) {
+	quote := func(seq uint64, bid int64) feed.Tick {
+		tick := feed.Quote{Bid: bid, BidSize: 100, Ask: bid + 1, AskSize: 100}.Tick(0, 1)
+		tick.Seq = seq
+		return tick
+	}
+	batch := func(session feed.SessionID, ticks ...feed.Tick) *subscriber.Batch {
+		return &subscriber.Batch{Session: session, Ticks: ticks}
+	}
+	gone := func(session feed.SessionID, from, to uint64) *subscriber.Batch {
+		return &subscriber.Batch{Change: &subscriber.Change{
+			Disowned: []subscriber.Numbers{{Session: session, Range: feed.Range{From: from, To: to}}},
+		}}
+	}
+	const a, b = feed.SessionID(0xa), feed.SessionID(0xb)
+	for _, c := range []struct {
+		name    string
+		batches []*subscriber.Batch
+		wrongs  int
+	}{
+		{"in order", []*subscriber.Batch{batch(a, quote(1, 5), quote(2, 6)), batch(a, quote(3, 5))}, 0},
+		{"a tick twice", []*subscriber.Batch{batch(a, quote(1, 5), quote(2, 6)), batch(a, quote(2, 6))}, 2},
+		{"a tick missing", []*subscriber.Batch{batch(a, quote(1, 5)), batch(a, quote(3, 5))}, 1},
+		{"other bytes", []*subscriber.Batch{batch(a, quote(1, 5)), gone(a, 1, 2), batch(a, quote(1, 6))}, 2},
+		{"a child after a fork", []*subscriber.Batch{batch(a, quote(1, 5), quote(2, 6)), gone(a, 2, 3), batch(b, quote(2, 7))}, 0},
+		{"a child beyond the fork", []*subscriber.Batch{batch(a, quote(1, 5), quote(2, 6)), gone(a, 2, 3), batch(b, quote(3, 7))}, 1},
+		{"disowned what was not delivered", []*subscriber.Batch{batch(a, quote(1, 5)), gone(a, 1, 3)}, 1},
+		{"a session out of nowhere", []*subscriber.Batch{batch(a, quote(1, 5)), batch(b, quote(7, 5))}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			audit := newAuditor()
+			f := &follower{name: "f", audit: audit, fates: make(map[block]*[blockSize]byte)}
+			for _, batch := range c.batches {
+				require.NoError(t, f.handle(batch))
+			}
+			assert.Len(t, audit.wrongs, c.wrongs, "%q", audit.wrongs)
+		})
+	}
+}

@@ -1,0 +1,277 @@
+package processes
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+)
+
+var (
+	kills  = flag.Int("processes.kills", less(200, 80), "how often the publisher is killed")
+	rounds = flag.Int("processes.rounds", 50, "how often the journal is tampered with")
+	seed   = flag.Uint64("processes.seed", 0, "of all choices; 0 for a random one")
+)
+
+// patience bounds every wait for something that must happen soon.
+const patience = 30 * time.Second
+
+// binary is the program under examination, built once.
+var binary struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary.dir != "" {
+		_ = os.RemoveAll(binary.dir)
+	}
+	os.Exit(code)
+}
+
+// tickfeed is the path of the binary; the test is skipped with -short.
+func tickfeed(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: this test starts processes")
+	}
+	binary.once.Do(func() {
+		if binary.dir, binary.err = os.MkdirTemp("", "tickfeed-exam-"); binary.err != nil {
+			return
+		}
+		binary.path = filepath.Join(binary.dir, "tickfeed.exe")
+		out, err := exec.Command("go", "build", "-o", binary.path, "tickfeed/cmd/tickfeed").CombinedOutput()
+		if err != nil {
+			binary.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	require.NoError(t, binary.err)
+	return binary.path
+}
+
+// chance is the random source of a test; the log tells how to repeat it.
+func chance(t *testing.T) *rand.Rand {
+	s := *seed
+	if s == 0 {
+		s = rand.Uint64()
+	}
+	t.Logf("repeat with -run '^%s$' -processes.seed %d", t.Name(), s)
+	return rand.New(rand.NewPCG(s, 0))
+}
+
+// A process is a tickfeed at work, or another program. It ends with the test at the latest.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stdout bytes.Buffer  // to be read once exited is closed, unless the process was given another output
+	exited chan struct{} // closed when it has ended and all that it said is in lines
+	killed bool          // by the test
+
+	mu    sync.Mutex
+	lines []string      // of standard error
+	more  chan struct{} // closed and replaced when there is another line
+}
+
+// start starts cmd. Its standard output is kept unless cmd names one.
+func start(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, exited: make(chan struct{}), more: make(chan struct{})}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "TICKFEED_") {
+			cmd.Env = append(cmd.Env, e)
+		}
+	}
+	if cmd.Stdout == nil {
+		cmd.Stdout = &p.stdout
+	}
+	var err error
+	p.stdin, err = cmd.StdinPipe()
+	require.NoError(t, err)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	go p.listen(stderr)
+	t.Cleanup(func() {
+		killed := p.killed
+		p.kill()
+		if t.Failed() && !killed {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			t.Logf("%s said last:\n%s", strings.Join(cmd.Args, " "), strings.Join(p.lines[max(0, len(p.lines)-20):], "\n"))
+		}
+	})
+	return p
+}
+
+func (p *process) listen(stderr io.Reader) {
+	defer close(p.exited)
+	lines := bufio.NewScanner(stderr)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, lines.Text())
+		close(p.more)
+		p.more = make(chan struct{})
+		p.mu.Unlock()
+	}
+	_ = p.cmd.Wait() // how it ended is in ProcessState
+}
+
+// kill ends the process as a crash would, and waits for it.
+func (p *process) kill() {
+	p.killed = true
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// wait waits until the process has ended by itself, and returns its exit code.
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		require.FailNow(p.t, "still running", "%s", strings.Join(p.cmd.Args, " "))
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// said is everything on standard error so far.
+func (p *process) said() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lines[:len(p.lines):len(p.lines)]
+}
+
+// line waits for a line of standard error, from number from on, that is wanted. It is false
+// if the process ended without one.
+func (p *process) line(from int, want func(string) bool) (string, bool) {
+	p.t.Helper()
+	timeout := time.After(patience)
+	for {
+		p.mu.Lock()
+		lines, more := p.lines, p.more
+		p.mu.Unlock()
+		for ; from < len(lines); from++ {
+			if want(lines[from]) {
+				return lines[from], true
+			}
+		}
+		select {
+		case <-more:
+		case <-p.exited:
+			if from == len(p.said()) {
+				return "", false
+			}
+		case <-timeout:
+			require.FailNow(p.t, "not said in time", "%s", strings.Join(p.cmd.Args, " "))
+		}
+	}
+}
+
+// An event is a line of a publisher's log, as far as the tests look at it.
+type event struct {
+	Message  string         `json:"message"`
+	Listen   string         `json:"listen"`
+	Session  feed.SessionID `json:"session"`
+	First    uint64         `json:"first"`
+	Remote   string         `json:"remote"`
+	Torn     int64          `json:"torn_bytes"`
+	Sessions int            `json:"sessions"`
+	Head     uint64         `json:"head"`
+}
+
+func parse(line string) (e event, ok bool) {
+	err := json.Unmarshal([]byte(line), &e)
+	return e, err == nil
+}
+
+// event waits for a line of the log, from number from on, with that message.
+func (p *process) event(from int, message string) (event, bool) {
+	p.t.Helper()
+	line, ok := p.line(from, func(s string) bool {
+		e, ok := parse(s)
+		return ok && e.Message == message
+	})
+	e, _ := parse(line)
+	return e, ok
+}
+
+// A publisher is a process of "tickfeed publish" that listens.
+type publisher struct {
+	*process
+	addr    string
+	session feed.SessionID
+	first   uint64 // of the session
+	torn    int64  // bytes that recovery cut from the journal
+}
+
+// publish starts a publisher with args, which listens on a port of its own choice unless args
+// name one, and waits until it listens.
+func publish(t *testing.T, args ...string) *publisher {
+	t.Helper()
+	p := startPublisher(t, args...)
+	listening, ok := p.event(0, "listening")
+	require.True(t, ok, "the publisher ended: %v", p.said())
+	session, _ := p.event(0, "session")
+	p.addr, p.session, p.first = listening.Listen, session.Session, session.First
+	for _, line := range p.said() {
+		if e, ok := parse(line); ok && e.Message == "recovered" {
+			p.torn = e.Torn
+		}
+	}
+	return p
+}
+
+// startPublisher is publish without waiting.
+func startPublisher(t *testing.T, args ...string) *publisher {
+	t.Helper()
+	all := []string{"publish", "--log-format", "json", "--status", "0", "--stdin-orders"}
+	listens := false
+	for _, a := range args {
+		listens = listens || a == "--listen"
+	}
+	if !listens {
+		all = append(all, "--listen", "127.0.0.1:0")
+	}
+	return &publisher{process: start(t, exec.Command(tickfeed(t), append(all, args...)...))}
+}
+
+// end orders the publisher to end its source.
+func (p *publisher) end() {
+	p.t.Helper()
+	_, err := io.WriteString(p.stdin, "end\n")
+	require.NoError(p.t, err)
+}
+
+// stop lets the publisher end in order, and returns the number after the last one.
+func (p *publisher) stop() (head uint64) {
+	p.t.Helper()
+	require.NoError(p.t, p.stdin.Close())
+	require.Equal(p.t, 0, p.wait(), "exit code of a publisher that was stopped")
+	e, ok := p.event(0, "stopped")
+	require.True(p.t, ok)
+	return e.Head
+}
+
+// lively are flags of a small market that is under load from its first moment.
+func lively(rate string, more ...string) []string {
+	return append([]string{"--instruments", "20", "--steady", "--rate", rate, "--sync", "none", "--heartbeat", "500ms", "--memory", "8MiB"}, more...)
+}

@@ -1,0 +1,584 @@
+package exam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal"
+	"tickfeed/publisher/journal/memfs"
+)
+
+// A Plan says what to simulate. The same Plan gives the same course of things, as far as the runtime's scheduler allows it
+// (see package netsim).
+type Plan struct {
+	Seed    uint64
+	Steps   int           // things that go wrong; 0 for 400
+	Clients int           // 0 for 7, one of each kind
+	Quiet   time.Duration // time without a tick, somewhere on the way; 0 for 20 minutes
+	Dir     string        // for position files; empty for none
+	Log     func(string)  // is told what happens; nil for nobody
+}
+
+// An Outcome is what came of a simulation.
+type Outcome struct {
+	Faults     Faults
+	Virtual    time.Duration
+	Published  uint64
+	Delivered  uint64 // to all clients
+	Reconnects uint64 // of all clients
+	// Trace is a hash of everything that the network did, and when.
+	Trace uint64
+}
+
+// Simulate runs a publisher, over a journal on a simulated disk or from memory, and its subscribers through p.Steps faults.
+// Then the faults stop, and within two minutes every subscriber must be live, have everything that the publisher has, and
+// its state; and the auditor must agree with every ledger. It belongs into a testing/synctest bubble. When it returns
+// everything that it started has ended.
+func Simulate(p Plan) (*Outcome, error) {
+	if p.Steps == 0 {
+		p.Steps = 400
+	}
+	if p.Clients == 0 {
+		p.Clients = 7
+	}
+	if p.Quiet == 0 {
+		p.Quiet = 20 * time.Minute
+	}
+	w := newWorld(p)
+	err := w.run()
+	return w.outcome(), err
+}
+
+// A world is one simulation. The driver is the goroutine of Simulate: it alone breaks things, starts and ends publishers and
+// clients. The market's goroutine alone publishes.
+type world struct {
+	plan  Plan
+	audit Auditor
+	net   *netsim.Network
+	rand  *rand.Rand // the driver's
+	began time.Time
+	trace hasher // by the network, one event at a time
+
+	// Traits of this world.
+	memory    bool // no journal
+	retain    bool
+	gentle    bool // nothing happens to the journal that would lose a number
+	sync      journal.Sync
+	heartbeat time.Duration
+	addrs     []string
+
+	clients []*client
+	market  market
+	closed  chan struct{}  // when the market has ended
+	busy    sync.WaitGroup // the market, and publishers that were abandoned
+	ending  atomic.Bool    // the market ends
+	paused  atomic.Bool    // the market rests
+	burst   atomic.Int64   // ticks to publish at once, next
+
+	node   atomic.Pointer[node] // nil while the publisher is down
+	lives  uint64
+	upAt   time.Time // when the publisher comes back
+	fs     *memfs.FS // what it comes back to
+	copied *memfs.FS // an old copy
+	died   Fault     // of what it went down
+	safe   uint64    // what it must come back with
+	seen   map[feed.SessionID]bool
+
+	disk      atomic.Int32 // what the disk does
+	offset    atomic.Int64 // of the wall clock, ns
+	stepped   atomic.Bool  // and it was not read since
+	unruly    atomic.Int64 // share of messages that middleboxes meddle with, in millionths
+	finishing atomic.Bool
+	mayLose   atomic.Bool // something happened for which numbers may be lost
+	mayDisown atomic.Bool // or disowned
+
+	mu        sync.Mutex // guards what follows
+	faults    Faults
+	err       error
+	published uint64
+}
+
+// What the disk does.
+const (
+	diskWell int32 = iota
+	diskFull
+	diskFails // the next write
+)
+
+func newWorld(p Plan) *world {
+	w := &world{plan: p, began: time.Now(), closed: make(chan struct{}), seen: make(map[feed.SessionID]bool), trace: 1}
+	w.audit.Complete = true
+	w.rand = w.chance(1)
+	r := w.rand
+	w.market = market{rand: w.chance(2), time: w.began.UnixNano()}
+	w.memory = r.IntN(6) == 0
+	w.gentle = r.IntN(3) == 0
+	w.retain = !w.memory && !w.gentle && r.IntN(3) == 0
+	w.sync = journal.Sync(r.IntN(3))
+	w.heartbeat = []time.Duration{250 * time.Millisecond, time.Second, time.Second, 5 * time.Second}[r.IntN(4)]
+	w.addrs = []string{"pub:1"}
+	if r.IntN(3) == 0 {
+		w.addrs = append(w.addrs, "pub:2")
+	}
+	conditions := []netsim.Conditions{
+		{}, {Buffer: 16 << 10}, {Latency: time.Millisecond, Jitter: time.Millisecond, Buffer: 32 << 10},
+		{Latency: 30*time.Millisecond + 11, Jitter: 20 * time.Millisecond, Buffer: 64 << 10},
+	}[r.IntN(4)]
+	w.net = netsim.New(p.Seed, netsim.Config{Conditions: conditions, Trace: w.event})
+	w.net.OnConnect(w.meddle)
+	w.fs = w.newFS(&memfs.FS{})
+	w.mayLose.Store(w.memory || w.retain)
+	for i := range p.Clients {
+		w.clients = append(w.clients, w.newClient(i))
+	}
+	return w
+}
+
+// chance is the random source of one actor.
+func (w *world) chance(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(w.plan.Seed, actor)) }
+
+func (w *world) run() error {
+	w.start()
+	for _, c := range w.clients {
+		if err := c.start(); err != nil {
+			w.fail(err)
+		}
+	}
+	w.busy.Go(w.publish)
+	quiet := w.rand.IntN(w.plan.Steps)
+	for i := 0; i < w.plan.Steps && w.failure() == nil; i++ {
+		w.rest(i == quiet)
+		w.tend()
+		w.step()
+	}
+	w.finish()
+	for _, c := range w.clients {
+		if err := c.stop(); err != nil {
+			w.fail(err)
+		}
+	}
+	if n := w.node.Load(); n != nil {
+		w.abandon(n)
+	}
+	w.busy.Wait()
+	if err := w.failure(); err != nil {
+		return err
+	}
+	if err := w.audit.Err(); err != nil {
+		return err
+	}
+	return w.judge()
+}
+
+// rest lets time pass between two faults.
+func (w *world) rest(quiet bool) {
+	d := time.Duration(float64(time.Millisecond) * math.Exp(w.rand.Float64()*math.Log(2000)))
+	if quiet {
+		w.log("quiet for %v", w.plan.Quiet)
+		w.paused.Store(true)
+		time.Sleep(w.plan.Quiet)
+		w.paused.Store(false)
+		w.happen(Quiet)
+	}
+	time.Sleep(d + time.Duration(w.rand.IntN(1000)))
+}
+
+// tend starts the publisher again if it is time, and notices if it cannot go on.
+func (w *world) tend() {
+	n := w.node.Load()
+	if n == nil && !time.Now().Before(w.upAt) {
+		w.start()
+	} else if n != nil && n.pub.Failed() != nil {
+		w.crash(DiskError, func(fs *memfs.FS) *memfs.FS { return fs.Killed() })
+	}
+}
+
+// finish makes the network whole, ends the session, and waits until all is well.
+func (w *world) finish() {
+	if w.failure() == nil {
+		w.log("no more faults")
+	}
+	w.unruly.Store(0)
+	w.net.OnConnect(nil)
+	w.net.Heal(netsim.Any, netsim.Any)
+	w.net.Dials(netsim.Any, netsim.Answer)
+	w.disk.Store(diskWell)
+	for _, c := range w.clients {
+		c.nap.Store(0)
+	}
+	for _, l := range w.net.Links() {
+		l.Down.SetConditions(netsim.Conditions{})
+		l.Up.SetConditions(netsim.Conditions{})
+	}
+	w.ending.Store(true)
+	if w.failure() != nil {
+		return
+	}
+	const bound = 2 * time.Minute
+	deadline := time.Now().Add(bound)
+	for w.node.Load() == nil || w.node.Load().pub.Failed() != nil {
+		w.upAt = time.Now()
+		w.tend()
+		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(deadline) {
+			w.fail(fmt.Errorf("the publisher does not come back"))
+			return
+		}
+	}
+	n := w.node.Load()
+	<-w.closed
+	w.finishing.Store(true)
+	if n.truth.Len() < opening {
+		w.send(n, w.market.definitions(n.truth, opening-n.truth.Len()))
+	}
+	w.send(n, w.market.closing(n.truth))
+	if err := n.pub.End(n.ctx); err != nil {
+		w.fail(fmt.Errorf("end: %w", err))
+		return
+	}
+	for {
+		var ill error
+		for _, c := range w.clients {
+			if err := c.well(n.head); err != nil && ill == nil {
+				ill = err
+			} else if f := c.ended.Load(); ill == nil && f != n.head {
+				ill = fmt.Errorf("%s: was told the end %d, want %d", c.name, f, n.head)
+			}
+		}
+		if ill == nil || w.failure() != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			w.fail(fmt.Errorf("%v after the last fault: %w", bound, ill))
+			return
+		}
+		time.Sleep(50*time.Millisecond + 7)
+	}
+	drained, cancel := context.WithTimeout(n.ctx, time.Minute)
+	defer cancel()
+	if err := n.pub.Drained(drained); err != nil && w.failure() == nil {
+		w.fail(fmt.Errorf("all have everything, but Drained: %w", err))
+	}
+}
+
+// judge compares what the clients have at the end with what the publisher has.
+func (w *world) judge() error {
+	truth := w.node.Load().truth
+	for _, c := range w.clients {
+		state := c.state.Load()
+		switch {
+		case state == nil:
+			return fmt.Errorf("%s: got nothing at the end", c.name)
+		case c.cfg.Start.Kind == codec.StartLive && c.witness.Snapshots < 2:
+			// It knows definitions, and what came since.
+		default:
+			want, got := feed.NewState(), feed.NewState()
+			asked := func(_ feed.InstrumentID, d *feed.Definition) bool { return matches(c.cfg.Filter, d.Symbol) }
+			want.Replace(asked, truth)
+			got.Replace(asked, state) // what it asked for earlier it may still know
+			if diff := got.Diff(want); diff != "" {
+				return fmt.Errorf("%s: its state (first) is not the publisher's:\n%s", c.name, diff)
+			}
+		}
+		t := c.sub.Ledger().Totals()
+		switch {
+		case t.Lost > 0 && !w.mayLose.Load():
+			return fmt.Errorf("%s: %d numbers lost for no reason\n%v", c.name, t.Lost, c.sub.Ledger())
+		case t.Disowned > 0 && !w.mayDisown.Load():
+			return fmt.Errorf("%s: %d numbers disowned for no reason\n%v", c.name, t.Disowned, c.sub.Ledger())
+		case t.Withheld > 0 && c.cfg.Slow != codec.SlowLatest:
+			return fmt.Errorf("%s: %d numbers withheld for no reason\n%v", c.name, t.Withheld, c.sub.Ledger())
+		case len(c.cfg.Filter) == 0 && !c.changes && c.cfg.Start.Kind >= codec.StartBeginning && !w.mayLose.Load() && !w.mayDisown.Load() && t.NotAsked > 0:
+			return fmt.Errorf("%s: asked for everything, %d numbers count as not asked\n%v", c.name, t.NotAsked, c.sub.Ledger())
+		}
+	}
+	return nil
+}
+
+// matches is what filters mean, for those that clients have.
+func matches(patterns []string, symbol string) bool {
+	for _, p := range patterns {
+		if ok, _ := filepath.Match(p, symbol); ok {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
+
+func (w *world) outcome() *Outcome {
+	o := &Outcome{Virtual: time.Since(w.began), Trace: uint64(w.trace)}
+	for _, c := range w.clients {
+		o.Delivered += c.delivered
+		o.Reconnects += c.reconnects
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o.Published, o.Faults = w.published, w.faults
+	s := w.net.Stats()
+	for f, n := range map[Fault]uint64{
+		Reset: s.Resets, Cut: s.Cuts, Truncation: s.Truncated, BlackHole: s.BlackHoles, Stall: s.Stalls, Slowness: s.Slowed,
+		FullBuffer: s.Full, RefusedDial: s.RefusedDials, HungDial: s.HungDials, Partition: s.Partitions,
+	} {
+		o.Faults[f] += n
+	}
+	return o
+}
+
+// A node is one life of the publisher.
+type node struct {
+	pub    *publisher.Publisher
+	fs     *memfs.FS
+	ctx    context.Context // ends with this life
+	cancel context.CancelFunc
+	serve  []chan error
+	lns    []interface{ Close() error }
+
+	// Of the market's goroutine, and the driver's after that.
+	session feed.SessionID
+	head    uint64      // next number
+	truth   *feed.State // as of head
+}
+
+// start begins a life of the publisher. If the disk does not allow that, it is tried again later.
+func (w *world) start() {
+	w.lives++
+	cfg := publisher.Config{
+		Memory: publisher.MinMemory, Heartbeat: w.heartbeat, Now: w.now, Seed: w.plan.Seed<<16 + w.lives, Sync: w.sync,
+		RetryAfter: time.Second,
+	}
+	if !w.memory {
+		cfg.Journal, cfg.FS, cfg.SegmentSize = "journal", w.fs, 64<<10
+	}
+	if w.retain {
+		cfg.SegmentSize, cfg.RetainBytes = 16<<10, 48<<10
+	}
+	pub, err := publisher.New(cfg)
+	if err != nil {
+		w.log("the publisher cannot start: %v", err)
+		if w.disk.Load() == diskWell {
+			w.fail(fmt.Errorf("start: %w", err))
+		}
+		w.upAt = time.Now().Add(time.Second)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &node{pub: pub, fs: w.fs, ctx: ctx, cancel: cancel, truth: feed.NewState()}
+	n.session, n.head = pub.Lineage().Current().ID, pub.Stats().Head
+	if r := pub.Recovered(); r != nil {
+		if r.State != nil {
+			n.truth = r.State.Clone()
+		}
+		if len(r.Damage) > 0 {
+			w.log("damage: %v", r.Damage)
+		}
+	}
+	w.log("publisher %d: lineage %v, next %d", w.lives, pub.Lineage(), n.head)
+	w.born(n)
+	for _, addr := range w.addrs {
+		ln, err := w.net.Listen(addr)
+		if err != nil {
+			w.fail(err)
+			continue
+		}
+		served := make(chan error, 1)
+		n.lns, n.serve = append(n.lns, ln), append(n.serve, served)
+		go func() { served <- pub.Serve(ctx, ln) }()
+	}
+	w.node.Store(n)
+}
+
+// born checks what a new life begins with, by how the last one ended.
+func (w *world) born(n *node) {
+	if w.seen[n.session] {
+		w.fail(fmt.Errorf("session %v was there before", n.session))
+	}
+	w.seen[n.session] = true
+	if w.lives == 1 {
+		return
+	}
+	w.happen(w.died)
+	switch lost := n.head < w.safe; {
+	case !lost || w.memory:
+	case w.died == Kill, w.died == Stop, w.died == DiskError, w.died == PowerCut && w.sync == journal.SyncAlways:
+		w.fail(fmt.Errorf("after a %v the publisher goes on at %d, it had sent or acknowledged numbers up to %d", w.died, n.head, w.safe))
+	default:
+		w.mayDisown.Store(true)
+	}
+}
+
+// crash ends a life without a word. What it leaves on disk is what leave makes of it.
+func (w *world) crash(how Fault, leave func(*memfs.FS) *memfs.FS) {
+	n := w.node.Load()
+	for _, ln := range n.lns {
+		ln.Close()
+	}
+	for _, l := range w.net.Links() {
+		l.Reset()
+	}
+	w.safe = n.pub.Stats().Committed
+	w.fs = w.newFS(leave(n.fs))
+	w.down(how, n)
+	w.busy.Go(func() { w.abandon(n) })
+}
+
+// down notes that the publisher is down.
+func (w *world) down(how Fault, n *node) {
+	w.node.Store(nil)
+	w.died = how
+	w.upAt = time.Now().Add(time.Duration(w.rand.Int64N(int64(2 * time.Second))))
+	if w.rand.IntN(2) == 0 {
+		w.upAt = time.Now()
+	}
+	w.log("publisher down at %d: %v", w.safe, how)
+}
+
+// abandon frees what a life holds that has ended.
+func (w *world) abandon(n *node) {
+	n.cancel()
+	for _, served := range n.serve {
+		<-served
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = n.pub.Close(ctx) // its disk is dead, or it was ended in order by stop
+}
+
+// newFS makes fs obey what the disk is told to do.
+func (w *world) newFS(fs *memfs.FS) *memfs.FS {
+	fs.Fault = func(op memfs.Op) (int, error) {
+		if op.Kind != memfs.Write {
+			return 0, nil
+		}
+		switch w.disk.Load() {
+		case diskFull:
+			w.happen(DiskFull)
+			return op.Size / 3, syscall.ENOSPC
+		case diskFails:
+			w.disk.Store(diskWell)
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	}
+	return fs
+}
+
+// publish is the market.
+func (w *world) publish() {
+	defer close(w.closed)
+	r := w.market.rand
+	for !w.ending.Load() {
+		time.Sleep(time.Duration(float64(20*time.Microsecond)*math.Exp(r.Float64()*math.Log(40_000))) + time.Duration(r.IntN(1000)))
+		n := w.node.Load()
+		if n == nil || w.paused.Load() {
+			continue
+		}
+		switch {
+		case n.truth.Len() < opening:
+			w.send(n, w.market.definitions(n.truth, opening-n.truth.Len()))
+		case r.IntN(200) == 0:
+			w.send(n, w.market.definitions(n.truth, 1))
+		default:
+			k := 1 + r.IntN(8)
+			if r.IntN(10) == 0 {
+				k = r.IntN(200)
+			}
+			if b := w.burst.Swap(0); b > 0 {
+				k = int(b)
+			}
+			w.send(n, w.market.ticks(n.truth, k))
+		}
+	}
+}
+
+// send publishes ticks, all definitions or none, after it has told the auditor.
+func (w *world) send(n *node, ticks []feed.Tick) {
+	if err := w.audit.Publish(n.session, n.head, ticks, n.truth); err != nil {
+		w.fail(err)
+	}
+	err := n.pub.Publish(n.ctx, ticks)
+	var partly *publisher.PublishError
+	k := len(ticks)
+	if errors.As(err, &partly) {
+		k = partly.Published
+		w.audit.Forget(n.session, feed.Range{From: n.head + uint64(k), To: n.head + uint64(len(ticks))})
+		if n.ctx.Err() == nil && n.pub.Failed() == nil {
+			w.fail(fmt.Errorf("publish: %w", err))
+		}
+	}
+	for i := range ticks[:k] {
+		if err := n.truth.Apply(&ticks[i]); err != nil {
+			w.fail(fmt.Errorf("the market made a tick that does not apply: %w", err))
+		}
+	}
+	n.head += uint64(k)
+	w.mu.Lock()
+	w.published += uint64(k)
+	w.mu.Unlock()
+}
+
+// now is the wall clock, which jumps.
+func (w *world) now() int64 {
+	if w.stepped.CompareAndSwap(true, false) {
+		w.happen(ClockStep)
+	}
+	return time.Now().UnixNano() + w.offset.Load()
+}
+
+// meddle puts a middlebox into some new connections.
+func (w *world) meddle(l *netsim.Link) {
+	r := l.Down.Rand()
+	if r.IntN(4) == 0 && w.unruly.Load() > 0 {
+		l.Down.SetMiddlebox(&middlebox{
+			rand: r, happen: w.happen, chance: func() float64 { return float64(w.unruly.Load()) / 1e6 },
+		})
+	}
+}
+
+func (w *world) event(e netsim.Event) {
+	w.trace.word(uint64(e.At))
+	w.trace.word(e.Conn)
+	w.trace.text(e.Dir)
+	w.trace.text(e.What)
+	w.trace.word(uint64(e.Bytes))
+}
+
+func (w *world) happen(f Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults[f]++
+}
+
+// fail notes the first failure.
+func (w *world) fail(err error) {
+	w.log("FAILED: %v", err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+func (w *world) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *world) log(format string, args ...any) {
+	if w.plan.Log != nil {
+		w.plan.Log(fmt.Sprintf("%12v ", time.Since(w.began)) + strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+}

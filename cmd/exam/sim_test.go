@@ -1,0 +1,87 @@
+package exam_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/cmd/exam"
+)
+
+var (
+	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds; 0 for 200, or 10 with -short or -race")
+	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and tell what happens")
+	examTime = flag.Duration("exam.for", 0, "simulate seed after seed for this long")
+)
+
+// simulate runs one seed in a bubble of its own.
+func simulate(t *testing.T, p exam.Plan) (o *exam.Outcome, err error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, p.Seed)
+		o, err = exam.Simulate(p)
+	})
+	return o, err
+}
+
+// alone makes the scheduler's choices repeatable, as far as they can be.
+func alone(t *testing.T) {
+	before := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
+
+// scratch is a directory for position files, in memory where there is such a place.
+func scratch(t *testing.T) string {
+	t.Helper()
+	if dir, err := os.MkdirTemp("/dev/shm", "exam"); err == nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return dir
+	}
+	return t.TempDir()
+}
+
+// No tick comes twice, none out of order, and every number is accounted for, over any sequence of faults (RELIABILITY.md,
+// 9, 23 and 29).
+func TestSimulation(t *testing.T) {
+	alone(t)
+	first, n := uint64(1), uint64(200)
+	if testing.Short() || raceEnabled {
+		n = 10
+	}
+	if *seeds != 0 {
+		n = *seeds
+	}
+	plan := exam.Plan{Dir: scratch(t)}
+	if *oneSeed != 0 {
+		first, n = *oneSeed, 1
+		plan.Log = func(s string) { fmt.Println(s) }
+	}
+	var total exam.Outcome
+	began := time.Now()
+	done := uint64(0)
+	for plan.Seed = first; done < n || time.Since(began) < *examTime; plan.Seed++ {
+		o, err := simulate(t, plan)
+		require.NoError(t, err, "seed %d; replay with: go test ./cmd/exam -run TestSimulation -exam.seed %d", plan.Seed, plan.Seed)
+		total.Faults.Add(&o.Faults)
+		total.Virtual += o.Virtual
+		total.Published += o.Published
+		total.Delivered += o.Delivered
+		total.Reconnects += o.Reconnects
+		done++
+	}
+	t.Logf("%d seeds in %v: %v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v",
+		done, time.Since(began).Round(time.Millisecond), total.Virtual.Round(time.Minute), total.Published, total.Delivered, total.Reconnects, &total.Faults)
+	if done >= 50 {
+		assert.Empty(t, total.Faults.Absent(), "faults that never happened")
+		assert.GreaterOrEqual(t, total.Reconnects, 500*done)
+		assert.GreaterOrEqual(t, total.Virtual, time.Duration(done)*30*time.Minute)
+	}
+}

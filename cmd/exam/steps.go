@@ -1,0 +1,298 @@
+package exam
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"tickfeed/codec/netsim"
+	"tickfeed/publisher/journal"
+	"tickfeed/publisher/journal/memfs"
+)
+
+// A step is one thing that the driver does to the world, and how often it does so in comparison with the others.
+type step struct {
+	weight int
+	name   string
+	do     func(*world)
+}
+
+// steps are all that the driver can do. Where a step makes no sense in this world, or now, it does nothing.
+var steps = []step{
+	{40, "reset all", func(w *world) {
+		for _, l := range w.net.Links() {
+			l.Reset()
+		}
+	}},
+	{30, "reset", func(w *world) { w.link(func(l *netsim.Link) { l.Reset() }) }},
+	{8, "cut", func(w *world) { w.half(func(d *netsim.Direction) { d.ResetAfter(w.rand.IntN(3000)) }) }},
+	{6, "truncate", func(w *world) { w.half(func(d *netsim.Direction) { d.EndAfter(w.rand.IntN(3000)) }) }},
+	{4, "half-open", func(w *world) {
+		w.link(func(l *netsim.Link) {
+			switch w.rand.IntN(3) {
+			case 0:
+				l.BlackHole()
+			case 1:
+				l.Up.BlackHole()
+			default:
+				l.Down.BlackHole()
+			}
+		})
+	}},
+	{5, "stall", func(w *world) {
+		w.link(func(l *netsim.Link) {
+			d := time.Duration(w.rand.Int64N(int64(5 * w.heartbeat)))
+			if w.rand.IntN(2) == 0 {
+				l.Stall(d)
+			} else {
+				l.Down.Stall(d)
+			}
+		})
+	}},
+	{5, "slow", func(w *world) {
+		w.link(func(l *netsim.Link) {
+			l.Down.SetConditions(netsim.Conditions{Bandwidth: 500 + w.rand.Int64N(20_000), Buffer: 8 << 10})
+			w.burst.Store(500 + w.rand.Int64N(1500))
+		})
+	}},
+	{6, "middleboxes", func(w *world) { w.unruly.Store(w.rand.Int64N(100_000)) }},
+	{3, "no middleboxes", func(w *world) { w.unruly.Store(0) }},
+	{3, "refuse dials", func(w *world) { w.dials(netsim.Refuse, time.Second) }},
+	{2, "hang dials", func(w *world) { w.dials(netsim.Hang, 8*time.Second) }},
+	{4, "partition", (*world).partition},
+	{6, "kill", func(w *world) {
+		w.end(Kill, func(fs *memfs.FS) *memfs.FS { return fs.Killed() })
+	}},
+	{2, "stop", (*world).stop},
+	{3, "power cut", func(w *world) {
+		if w.memory || w.gentle && w.sync != journal.SyncAlways {
+			return
+		}
+		w.harm(w.sync != journal.SyncAlways)
+		w.end(PowerCut, func(fs *memfs.FS) *memfs.FS { return fs.PowerCut(w.rand, w.rand.Float64()) })
+	}},
+	{1, "lose the journal", func(w *world) {
+		if w.harmed() {
+			w.end(JournalLost, func(*memfs.FS) *memfs.FS { return &memfs.FS{} })
+		}
+	}},
+	{2, "go back to an old copy", func(w *world) {
+		n := w.node.Load()
+		if w.memory || w.gentle || n == nil {
+			return
+		}
+		if copied := w.copied; copied != nil && w.harmed() {
+			w.copied = nil
+			w.end(OldCopy, func(*memfs.FS) *memfs.FS { return copied })
+			return
+		}
+		w.copied = n.fs.Killed()
+	}},
+	{1, "lose the last file of the journal", func(w *world) {
+		if w.harmed() {
+			w.end(SegmentLost, withoutLastFile)
+		}
+	}},
+	{1, "lose the tail of the journal", func(w *world) {
+		if w.harmed() {
+			w.end(TailLost, func(fs *memfs.FS) *memfs.FS { return withoutTail(fs, w.rand.IntN(5000)) })
+		}
+	}},
+	{2, "fill the disk", func(w *world) { w.diskFor(diskFull, 3*time.Second) }},
+	{1, "fail the disk", func(w *world) { w.diskFor(diskFails, 3*time.Second) }},
+	{5, "kill a client", func(w *world) {
+		c := w.client()
+		if c.cfg.PositionFile == "" {
+			c = w.clients[min(4, len(w.clients)-1)]
+		}
+		if c.cfg.PositionFile != "" {
+			if err := c.kill(); err != nil {
+				w.fail(err)
+			}
+		}
+	}},
+	{4, "let an application take its time", func(w *world) {
+		c := w.client()
+		c.nap.Store(1 + w.rand.Int64N(int64(20*time.Millisecond)))
+		w.net.After(time.Duration(w.rand.Int64N(int64(5*time.Second))), func() { c.nap.Store(0) })
+	}},
+	{4, "step the wall clock", func(w *world) {
+		w.offset.Add(w.rand.Int64N(int64(4*time.Hour)) - int64(2*time.Hour))
+		w.stepped.Store(true)
+	}},
+	{4, "change a filter", func(w *world) {
+		for _, c := range w.clients {
+			if c.changes {
+				w.refilter(c)
+			}
+		}
+	}},
+	{3, "burst", func(w *world) { w.burst.Store(w.rand.Int64N(3000)) }},
+}
+
+var weights = func() (sum int) {
+	for _, s := range steps {
+		sum += s.weight
+	}
+	return sum
+}()
+
+// step does one thing, chosen by weight.
+func (w *world) step() {
+	at := w.rand.IntN(weights)
+	for _, s := range steps {
+		if at -= s.weight; at < 0 {
+			w.log("step: %s", s.name)
+			s.do(w)
+			return
+		}
+	}
+}
+
+// link does f to one of the connections, if there are any.
+func (w *world) link(f func(*netsim.Link)) {
+	if links := w.net.Links(); len(links) > 0 {
+		f(links[w.rand.IntN(len(links))])
+	}
+}
+
+// half does f to one direction of one connection: mostly that from the publisher, where more flows.
+func (w *world) half(f func(*netsim.Direction)) {
+	w.link(func(l *netsim.Link) {
+		if w.rand.IntN(4) == 0 {
+			f(l.Up)
+		} else {
+			f(l.Down)
+		}
+	})
+}
+
+func (w *world) client() *client { return w.clients[w.rand.IntN(len(w.clients))] }
+
+func (w *world) dials(mode netsim.DialMode, most time.Duration) {
+	w.net.Dials(netsim.Any, mode)
+	for _, l := range w.net.Links() {
+		if w.rand.IntN(2) == 0 {
+			l.Reset()
+		}
+	}
+	w.net.After(time.Duration(w.rand.Int64N(int64(most))), func() { w.net.Dials(netsim.Any, netsim.Answer) })
+}
+
+// partition cuts a client, or all, off from the publisher for a while, both ways or one way.
+func (w *world) partition() {
+	a, b := w.client().name, w.addrs[w.rand.IntN(len(w.addrs))]
+	if w.rand.IntN(4) == 0 {
+		a = netsim.Any
+	}
+	switch w.rand.IntN(3) {
+	case 0:
+		w.net.Partition(a, b)
+	case 1:
+		w.net.Block(a, b)
+	default:
+		w.net.Block(b, a)
+	}
+	w.net.After(time.Duration(w.rand.Int64N(int64(5*w.heartbeat))), func() { w.net.Heal(a, b) })
+}
+
+// harmed reports whether the journal may be harmed in this world, and notes that it is.
+func (w *world) harmed() bool {
+	if w.memory || w.gentle || w.node.Load() == nil {
+		return false
+	}
+	w.harm(true)
+	return true
+}
+
+// harm notes that numbers may be lost, or belong to nobody, from here on.
+func (w *world) harm(really bool) {
+	if really && w.node.Load() != nil {
+		w.mayLose.Store(true)
+		w.mayDisown.Store(true)
+	}
+}
+
+// end is crash, if the publisher is up. Without a journal nothing is left.
+func (w *world) end(how Fault, leave func(*memfs.FS) *memfs.FS) {
+	if w.node.Load() != nil {
+		w.crash(how, leave)
+	}
+}
+
+// stop ends a life in order.
+func (w *world) stop() {
+	n := w.node.Load()
+	if n == nil {
+		return
+	}
+	full := w.disk.Load() != diskWell
+	n.cancel()
+	for _, served := range n.serve {
+		<-served
+	}
+	w.safe = n.pub.Stats().Committed
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := n.pub.Close(ctx); err != nil && !full && n.pub.Failed() == nil {
+		w.log("close: %v", err)
+	}
+	w.fs = w.newFS(n.fs.Killed())
+	w.down(Stop, n)
+}
+
+// diskFor has the disk do what for a while.
+func (w *world) diskFor(what int32, most time.Duration) {
+	if w.memory {
+		return
+	}
+	w.disk.Store(what)
+	w.net.After(time.Duration(w.rand.Int64N(int64(most))), func() { w.disk.Store(diskWell) })
+}
+
+// refilter changes what c asks for.
+func (w *world) refilter(c *client) {
+	all := []string{"A*", "B*", "C0?", "A00", "B01", "*2"}
+	var patterns []string
+	for _, p := range all {
+		if w.rand.IntN(3) == 0 {
+			patterns = append(patterns, p)
+		}
+	}
+	if err := c.sub.SetFilter(patterns); err != nil {
+		w.fail(err)
+	}
+	c.cfg.Filter = patterns
+	w.happen(FilterChange)
+}
+
+// withoutLastFile is what a disk holds after the last file of the journal was removed.
+func withoutLastFile(fs *memfs.FS) *memfs.FS {
+	left := fs.Killed()
+	if names := journalFiles(left); len(names) > 0 {
+		_ = left.Remove(names[len(names)-1])
+	}
+	return left.Killed()
+}
+
+// withoutTail is what a disk holds after n bytes were cut off the journal's end.
+func withoutTail(fs *memfs.FS, n int) *memfs.FS {
+	left := fs.Killed()
+	if names := journalFiles(left); len(names) > 0 {
+		last := names[len(names)-1]
+		data := left.Bytes(last)
+		left.Put(last, data[:max(0, len(data)-n)])
+	}
+	return left
+}
+
+// journalFiles are the recordings of a journal, oldest first.
+func journalFiles(fs *memfs.FS) []string {
+	var names []string
+	for _, name := range fs.All() {
+		if strings.HasSuffix(name, ".tick") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
