@@ -106,16 +106,13 @@ func (c *conn) choose() *codec.Refusal {
 	case h.Start.Kind == codec.StartTime:
 		start, tell = p.seqAt(int64(h.Start.Value)), true
 	default:
-		start, tell = h.Start.Value, true
+		start, tell = max(h.Start.Value, p.lineage[0].First), true
 		if start > head {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
 				"seq %d was not given yet: the head is %d", start, head)}
 		}
 	}
-	owner, _, ok := p.lineage.Owner(start)
-	if !ok {
-		owner = p.lineage[0] // older than what the lineage remembers
-	}
+	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
 	l.in(owner)
 	if !l.filter.All() {
 		if j == nil {

@@ -707,12 +707,14 @@ func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
 	return p.journal.StateAt(seq)
 }
 
-// tail is the oldest number that can be had.
+// tail is the oldest number that can be had. Of a journal of more sessions than a lineage
+// names, the oldest cannot be told to anybody.
 func (p *Publisher) tail() uint64 {
+	tail := p.log.tail()
 	if p.journal != nil {
-		return min(p.journal.Tail(), p.log.tail())
+		tail = min(tail, p.journal.Tail())
 	}
-	return p.log.tail()
+	return max(tail, p.lineage[0].First)
 }
 
 // seqAt is the number of the first packet with a publish time of at least time.
@@ -721,7 +723,7 @@ func (p *Publisher) seqAt(time int64) uint64 {
 	if ok || p.journal == nil {
 		return seq
 	}
-	return min(seq, p.journal.SeqAt(time))
+	return max(min(seq, p.journal.SeqAt(time)), p.lineage[0].First)
 }
 
 // Stats is how a publisher does.

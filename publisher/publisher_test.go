@@ -444,6 +444,31 @@ func TestChildSessions(t *testing.T) {
 	}
 }
 
+// A journal of more sessions than a lineage names is told from the oldest session that it does
+// name; the numbers before it cannot be had.
+func TestMoreSessionsThanALineageNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Memory: publisher.MinMemory}
+		w := start(t, cfg)
+		w.quotes(100)
+		for range feed.MaxLineage + 5 {
+			w.stop()
+			w.open(cfg)
+			w.quotes(10)
+		}
+		head := uint64(1 + 3 + 100 + 10*(feed.MaxLineage+5))
+		oldest := w.pub.Lineage()[0].First
+		require.Greater(t, oldest, uint64(104))
+		assert.Equal(t, oldest, w.pub.Stats().Tail)
+		for _, from := range []codec.Start{{Kind: codec.StartBeginning}, {Kind: codec.StartSeq, Value: 5}, {Kind: codec.StartTime}} {
+			c := w.join(codec.Hello{Start: from})
+			assert.Equal(t, oldest, c.welcome.Start)
+			c.until(head)
+			c.consecutive(oldest, head)
+		}
+	})
+}
+
 // A position in a session that the journal lost is rewound to where it is safe.
 func TestMemoryOnlyPublisherForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
