@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -82,3 +83,19 @@ func (l *Lines) Number() int64 { return l.number }
 
 // Offset is where the line at hand begins, in bytes.
 func (l *Lines) Offset() int64 { return l.offset }
+
+// A LineError names the line of a text file that cannot be read. It reads, for example:
+// AMZN_message_1.csv:17: byte 812: price "22x" is not a whole number
+type LineError struct {
+	File   string // as given to Open
+	Line   int64  // from 1
+	Offset int64  // where the line begins, in bytes of the unpacked file
+	Reason string // what is wrong and, where it helps, what to do
+	Err    error  // the cause where there is one
+}
+
+func (e *LineError) Error() string {
+	return fmt.Sprintf("%s:%d: byte %d: %s", e.File, e.Line, e.Offset, e.Reason)
+}
+
+func (e *LineError) Unwrap() error { return e.Err }

@@ -1,0 +1,331 @@
+// Package lobster reads LOBSTER files (order book data of Nasdaq, one message file and one
+// order book file per instrument and day; lobsterdata.com, "Data Structure") and gives them
+// to a publisher as a [feed.Source].
+//
+// # Files
+//
+// Both files of a pair are told by the standard name,
+// SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv and …_orderbook_LEVELS.csv; naming one of
+// them is enough if the other lies beside it. What follows LEVELS must be the same in both.
+// The date stands only in the name. Files may be packed with gzip or zstd. Several pairs,
+// of many instruments or days, are merged by time; pairs that do not overlap are not open
+// at once, and memory does not grow with the files.
+//
+// # Ticks
+//
+// A message row and the book row with the same number are one event; FlagMore marks all its
+// ticks but the last. Each instrument is defined with prices in units of 10^-4 dollars, as
+// in the files. The first event of a pair begins a trading day, with a status tick; an
+// earlier day's book is cleared.
+//
+//	type 4  execution of a visible order: a trade; the aggressor is the other side than that
+//	        of the resting order, which is what the row states
+//	type 5  execution of a hidden order: the same, with the condition H
+//	type 6  cross, such as an auction: a trade without aggressor, with the condition X
+//	type 7  halted, or with the price 0 quoting again, or 1 trading again: a status
+//
+// Messages 1, 2 and 3 (new, partly cancelled, deleted) show in the book only. LOBSTER has
+// no trade ids. The changes from one book row to the next come as level ticks, and where the
+// best bid or offer changed also as a quote. A price that has left the rows for the levels
+// that they hold is removed, and told again when it returns: the book of a state is at all
+// times the book row. The dummy prices ±9999999999 are empty levels.
+//
+// # Times
+//
+// Seconds after midnight in New York, with up to nine decimals whose trailing zeros are cut;
+// the zone is built in.
+package lobster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"tickfeed/feed"
+	"tickfeed/feed/internal/merge"
+	"tickfeed/feed/rawfile"
+)
+
+// A Source yields the ticks of LOBSTER files. Make one with [Open]; it implements [feed.Source].
+type Source struct {
+	cfg         Config
+	queue       *merge.Queue[*pair]
+	instruments map[string]*instrument // by symbol
+	pending     []feed.Tick
+	buf         []feed.Tick // what pending is cut from
+	err         error       // once set, Next repeats it
+
+	count Stats
+	mu    sync.Mutex
+	stats Stats // what Stats returns
+}
+
+var _ feed.Source = (*Source)(nil)
+
+// Config says how LOBSTER files are to be read. The zero Config gives everything.
+type Config struct {
+	// Venue is that of the definitions; empty means NASDAQ.
+	Venue string
+	// TradesOnly reads no order book files: the ticks are trades and statuses.
+	TradesOnly bool
+	// NoLevels gives no level ticks, only quotes, trades and statuses.
+	NoLevels bool
+	// SkipBad is how many bad rows are passed over, in all files together, before one ends
+	// the source. A bad row costs the row of the other file too. Not negative.
+	SkipBad int
+}
+
+// Stats counts what a Source has read.
+type Stats struct {
+	Messages int64 // message rows, good or bad
+	Ticks    int64 // given out, definitions among them
+	Trades   int64 // executions of visible and of hidden orders, and crosses
+	Hidden   int64 // trades among them with hidden orders
+	Halts    int64 // messages of type 7
+	Backward int64 // rows whose time is before that of the row before
+	Skipped  int64 // bad rows tolerated
+	FirstBad *rawfile.LineError
+}
+
+// An instrument is what was told of one symbol.
+type instrument struct {
+	id   feed.InstrumentID
+	pair *pair // whose rows are being told
+	asks []level
+	bids []level
+}
+
+type level struct{ price, size int64 }
+
+// Open prepares to read the pairs that paths name, in any order; it reads nothing yet. A
+// path that is not there, without its counterpart, or without a LOBSTER name is an error now.
+func Open(paths []string, cfg Config) (*Source, error) {
+	if cfg.SkipBad < 0 {
+		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
+	}
+	if cfg.Venue == "" {
+		cfg.Venue = "NASDAQ"
+	}
+	if err := feed.ValidateText(cfg.Venue); err != nil {
+		return nil, fmt.Errorf("Venue: %w", err)
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no file to read")
+	}
+	s := &Source{cfg: cfg, instruments: make(map[string]*instrument)}
+	var pairs []*pair
+	seen := make(map[string]bool)
+	for _, path := range paths {
+		p, err := newPair(path, s)
+		if err != nil {
+			return nil, err
+		}
+		if seen[p.message.path] {
+			continue
+		}
+		seen[p.message.path] = true
+		for _, f := range []*file{&p.message, &p.book} {
+			if f == &p.book && cfg.TradesOnly {
+				continue
+			}
+			info, err := os.Stat(f.path)
+			if err != nil && f.path != path {
+				return nil, fmt.Errorf("%s: its other half is missing: %w", path, err)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if info.IsDir() {
+				return nil, fmt.Errorf("%s is a directory; name its files", f.path)
+			}
+		}
+		pairs = append(pairs, p)
+	}
+	s.queue = merge.New(pairs)
+	return s, nil
+}
+
+// Next implements [feed.Source]. The error is io.EOF after the last file, a
+// [*rawfile.LineError] where a row is bad and Config.SkipBad is used up, and else names the
+// file that cannot be read or unpacked.
+func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if err := ctx.Err(); err != nil || len(batch) == 0 {
+		return 0, err
+	}
+	n := 0
+	for {
+		k := copy(batch[n:], s.pending)
+		s.pending = s.pending[k:]
+		if n += k; n == len(batch) {
+			break
+		}
+		p, err := s.queue.Next()
+		if err != nil {
+			s.err = err
+			break
+		}
+		s.tell(p)
+	}
+	s.count.Ticks += int64(n)
+	s.mu.Lock()
+	s.stats = s.count
+	s.mu.Unlock()
+	if s.err != nil && n == 0 {
+		return 0, s.err
+	}
+	return n, nil
+}
+
+// tell makes the event at hand of p pending.
+func (s *Source) tell(p *pair) {
+	s.buf = s.buf[:0]
+	in := s.instruments[p.symbol]
+	if in == nil {
+		in = &instrument{id: feed.InstrumentID(len(s.instruments))}
+		s.instruments[p.symbol] = in
+		s.buf = append(s.buf, feed.Tick{
+			Kind: feed.KindDefinition, Instrument: in.id, EventTime: p.time,
+			Extra: &feed.Extra{Definition: &feed.Definition{
+				Symbol: p.symbol, Venue: s.cfg.Venue, PriceExponent: -4, Currency: "USD",
+			}},
+		})
+	}
+	if in.pair != p {
+		s.begin(in, p)
+	}
+	if p.kind == typeHalt {
+		s.count.Halts++
+		s.buf = append(s.buf, feed.StatusTick(in.id, p.time, p.status(), 0))
+	} else if tr, ok := p.trade(); ok {
+		s.count.Trades++
+		if p.kind == typeHidden {
+			s.count.Hidden++
+		}
+		s.buf = append(s.buf, tr.Tick(in.id, p.time))
+	}
+	if !s.cfg.TradesOnly {
+		s.tellBook(in, p)
+	}
+	for i := range s.buf[:max(0, len(s.buf)-1)] {
+		s.buf[i].Flags |= feed.FlagMore
+	}
+	s.pending = s.buf
+}
+
+// begin starts the trading day of p.
+func (s *Source) begin(in *instrument, p *pair) {
+	if in.pair != nil && len(in.asks)+len(in.bids) > 0 {
+		s.buf = append(s.buf, feed.ClearTick(in.id, p.time, feed.SideBoth))
+	}
+	in.pair, in.asks, in.bids = p, in.asks[:0], in.bids[:0]
+	status := feed.StatusUnknown
+	if p.kind != typeHalt && p.from >= openOfTrading {
+		status = feed.StatusTrading // a message says where it is not
+	}
+	s.buf = append(s.buf, feed.StatusTick(in.id, p.time, status, p.day))
+}
+
+// tellBook tells how the book at hand of p differs from the one before.
+func (s *Source) tellBook(in *instrument, p *pair) {
+	first := len(in.asks)+len(in.bids) == 0
+	quoted := touch(in.asks) != touch(p.asks) || touch(in.bids) != touch(p.bids)
+	if !s.cfg.NoLevels {
+		s.tellSide(in.id, p.time, feed.SideSell, in.asks, p.asks)
+		s.tellSide(in.id, p.time, feed.SideBuy, in.bids, p.bids)
+	}
+	if quoted || first && len(p.asks)+len(p.bids) > 0 {
+		q := feed.Quote{Bid: feed.NoPrice, Ask: feed.NoPrice}
+		if len(p.bids) > 0 {
+			q.Bid, q.BidSize = p.bids[0].price, p.bids[0].size
+		}
+		if len(p.asks) > 0 {
+			q.Ask, q.AskSize = p.asks[0].price, p.asks[0].size
+		}
+		s.buf = append(s.buf, q.Tick(in.id, p.time))
+	}
+	in.asks = append(in.asks[:0], p.asks...)
+	in.bids = append(in.bids[:0], p.bids...)
+}
+
+func touch(side []level) level {
+	if len(side) == 0 {
+		return level{}
+	}
+	return side[0]
+}
+
+// tellSide tells what turns the side old into now; both are sorted, the best price first.
+func (s *Source) tellSide(id feed.InstrumentID, at int64, side feed.Side, old, now []level) {
+	for len(old) > 0 || len(now) > 0 {
+		switch {
+		case len(old) > 0 && len(now) > 0 && old[0].price == now[0].price:
+			if old[0].size != now[0].size {
+				s.buf = append(s.buf, feed.Level{Side: side, Price: now[0].price, Size: now[0].size}.Tick(id, at))
+			}
+			old, now = old[1:], now[1:]
+		case len(now) == 0 || len(old) > 0 && better(side, old[0].price, now[0].price):
+			s.buf = append(s.buf, feed.Level{Side: side, Price: old[0].price}.Tick(id, at))
+			old = old[1:]
+		default:
+			s.buf = append(s.buf, feed.Level{Side: side, Price: now[0].price, Size: now[0].size}.Tick(id, at))
+			now = now[1:]
+		}
+	}
+}
+
+func better(side feed.Side, a, b int64) bool {
+	if side == feed.SideBuy {
+		return a > b
+	}
+	return a < b
+}
+
+// bad takes a bad row; the error is nil if it is tolerated.
+func (s *Source) bad(e *rawfile.LineError) error {
+	if s.count.FirstBad == nil {
+		s.count.FirstBad = e
+	}
+	if s.count.Skipped >= int64(s.cfg.SkipBad) {
+		return e
+	}
+	s.count.Skipped++
+	return nil
+}
+
+// Stats is what was read so far, as of the last return from Next. It may be called at any
+// time, from any goroutine.
+func (s *Source) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// Close closes the files at hand. The error is always nil.
+func (s *Source) Close() error {
+	s.queue.Close()
+	if s.err == nil {
+		s.err = errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("lobster: the source is closed")
+
+// Recognise reports whether a file that begins with head is a LOBSTER message or order book
+// file. head should hold at least the first line.
+func Recognise(head []byte) bool {
+	line, ok := firstLine(head)
+	if !ok {
+		return false
+	}
+	p := pair{levels: maxLevels}
+	if p.parseMessage(line) == "" {
+		return true
+	}
+	return p.parseBook(line) == "" && len(p.asks) > 0 && len(p.bids) > 0 && p.asks[0].price > p.bids[0].price
+}
