@@ -1,0 +1,165 @@
+// Package book keeps order books: the size at each price of both sides of one instrument,
+// and the single orders that make it up where a venue tells them. What changes is told as
+// level ticks and as quotes of the best bid and offer.
+package book
+
+import (
+	"slices"
+
+	"tickfeed/feed"
+)
+
+// A Book is both sides of one instrument. The zero Book is empty and has told nothing. It is
+// not safe for concurrent use.
+type Book struct {
+	ID   feed.InstrumentID
+	bids []level // the best price last, where most changes are
+	asks []level // likewise
+	told feed.Quote
+	has  bool // told holds the last quote
+}
+
+type level struct{ price, size int64 }
+
+// find is where price stands, or belongs, in levels of a side.
+func find(levels []level, side feed.Side, price int64) (int, bool) {
+	// Most changes are near the best price.
+	i := len(levels)
+	for near := 0; i > 0 && near < 8; near++ {
+		p := levels[i-1].price
+		if p == price {
+			return i - 1, true
+		}
+		if (p < price) == (side == feed.SideBuy) {
+			return i, false
+		}
+		i--
+	}
+	lo, hi := 0, i
+	for lo < hi {
+		m := int(uint(lo+hi) / 2)
+		p := levels[m].price
+		if p == price {
+			return m, true
+		}
+		if (p < price) == (side == feed.SideBuy) {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	return lo, false
+}
+
+func (b *Book) side(side feed.Side) *[]level {
+	if side == feed.SideBuy {
+		return &b.bids
+	}
+	return &b.asks
+}
+
+// Set makes size the size at price on side, SideBuy or SideSell; 0 or less removes the level.
+func (b *Book) Set(side feed.Side, price, size int64) {
+	levels := b.side(side)
+	i, found := find(*levels, side, price)
+	switch {
+	case found && size > 0:
+		(*levels)[i].size = size
+	case found:
+		*levels = slices.Delete(*levels, i, i+1)
+	case size > 0:
+		*levels = slices.Insert(*levels, i, level{price, size})
+	}
+}
+
+// Add adds delta, which may be negative, to the size at price on side, SideBuy or SideSell,
+// and returns the new size; it never falls below 0.
+func (b *Book) Add(side feed.Side, price, delta int64) (size int64) {
+	levels := b.side(side)
+	i, found := find(*levels, side, price)
+	if !found {
+		if delta > 0 {
+			*levels = slices.Insert(*levels, i, level{price, delta})
+		}
+		return max(delta, 0)
+	}
+	l := &(*levels)[i]
+	if l.size += delta; l.size > 0 {
+		return l.size
+	}
+	*levels = slices.Delete(*levels, i, i+1)
+	return 0
+}
+
+// Size is the size at price on side; 0 if there is none.
+func (b *Book) Size(side feed.Side, price int64) int64 {
+	levels := *b.side(side)
+	if i, found := find(levels, side, price); found {
+		return levels[i].size
+	}
+	return 0
+}
+
+// Clear empties a side, or both with SideBoth. It reports whether anything was there.
+func (b *Book) Clear(side feed.Side) (any bool) {
+	if side != feed.SideSell {
+		any = len(b.bids) > 0
+		b.bids = b.bids[:0]
+	}
+	if side != feed.SideBuy {
+		any = any || len(b.asks) > 0
+		b.asks = b.asks[:0]
+	}
+	return any
+}
+
+// Levels yields the levels of a side, the best price first.
+func (b *Book) Levels(side feed.Side) func(yield func(price, size int64) bool) {
+	return func(yield func(price, size int64) bool) {
+		levels := *b.side(side)
+		for i := len(levels) - 1; i >= 0; i-- {
+			if !yield(levels[i].price, levels[i].size) {
+				return
+			}
+		}
+	}
+}
+
+// Best is the best bid and offer.
+func (b *Book) Best() feed.Quote {
+	q := feed.Quote{Bid: feed.NoPrice, Ask: feed.NoPrice}
+	if n := len(b.bids); n > 0 {
+		q.Bid, q.BidSize = b.bids[n-1].price, b.bids[n-1].size
+	}
+	if n := len(b.asks); n > 0 {
+		q.Ask, q.AskSize = b.asks[n-1].price, b.asks[n-1].size
+	}
+	return q
+}
+
+// Change adds delta to the size at price on side and appends a level tick with the new size.
+func (b *Book) Change(out []feed.Tick, eventTime int64, side feed.Side, price, delta int64) []feed.Tick {
+	size := b.Add(side, price, delta)
+	return append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(b.ID, eventTime))
+}
+
+// Quote appends the best bid and offer as a quote if it is not what the last one told; an
+// empty book that has told nothing has nothing to tell.
+func (b *Book) Quote(out []feed.Tick, eventTime int64) []feed.Tick {
+	q := b.Best()
+	if b.has && q == b.told {
+		return out
+	}
+	if !b.has && q.Bid == feed.NoPrice && q.Ask == feed.NoPrice {
+		return out
+	}
+	b.told, b.has = q, true
+	return append(out, q.Tick(b.ID, eventTime))
+}
+
+// More marks all but the last of ticks as not the last of their event.
+func More(ticks []feed.Tick) {
+	for i := 0; i < len(ticks)-1; i++ {
+		ticks[i].Flags |= feed.FlagMore
+	}
+}

@@ -1,0 +1,147 @@
+package book
+
+import (
+	"errors"
+	"math/bits"
+
+	"tickfeed/feed"
+)
+
+// MaxOrders bounds the orders that are live at one time.
+const MaxOrders = 1 << 23
+
+// ErrTooManyOrders is the error of an order beyond MaxOrders.
+var ErrTooManyOrders = errors.New("more than 8388608 live orders")
+
+// An Order is one live order. It holds no pointer, so that millions of them cost the garbage
+// collector nothing.
+type Order struct {
+	Price int64
+	Size  uint32
+	Book  uint32 // the caller's number of the book that holds it
+	Side  feed.Side
+}
+
+// Orders are live orders by the venue's reference. The zero Orders is empty and ready to use.
+//
+// Slots are kept in one table with linear probing, at most 3/4 full; reference 0 has a place
+// of its own.
+type Orders struct {
+	slots []slot // a power of two, or none
+	n     int    // used slots
+	shift uint
+	zero  Order
+	has0  bool
+}
+
+type slot struct {
+	ref   uint64 // 0: free
+	order Order
+}
+
+// Len is how many orders are live.
+func (o *Orders) Len() int {
+	if o.has0 {
+		return o.n + 1
+	}
+	return o.n
+}
+
+func (o *Orders) home(ref uint64) uint { return uint(ref * 0x9e3779b97f4a7c15 >> o.shift) }
+
+// Get is the order ref; nil if there is none. It may be changed until the next Add or Delete.
+func (o *Orders) Get(ref uint64) *Order {
+	if ref == 0 {
+		if o.has0 {
+			return &o.zero
+		}
+		return nil
+	}
+	if o.n == 0 {
+		return nil
+	}
+	mask := uint(len(o.slots) - 1)
+	for i := o.home(ref); ; i = (i + 1) & mask {
+		s := &o.slots[i]
+		if s.ref == ref {
+			return &s.order
+		}
+		if s.ref == 0 {
+			return nil
+		}
+	}
+}
+
+// Add adds the order ref, which is not live; ErrTooManyOrders if there is no room.
+func (o *Orders) Add(ref uint64, order Order) error {
+	if ref == 0 {
+		o.zero, o.has0 = order, true
+		return nil
+	}
+	if o.n >= MaxOrders {
+		return ErrTooManyOrders
+	}
+	if 4*(o.n+1) > 3*len(o.slots) {
+		o.grow()
+	}
+	o.put(ref, order)
+	o.n++
+	return nil
+}
+
+func (o *Orders) put(ref uint64, order Order) {
+	mask := uint(len(o.slots) - 1)
+	i := o.home(ref)
+	for o.slots[i].ref != 0 {
+		i = (i + 1) & mask
+	}
+	o.slots[i] = slot{ref, order}
+}
+
+func (o *Orders) grow() {
+	old := o.slots
+	o.slots = make([]slot, max(64, 2*len(old)))
+	o.shift = uint(65 - bits.Len(uint(len(o.slots))))
+	for i := range old {
+		if old[i].ref != 0 {
+			o.put(old[i].ref, old[i].order)
+		}
+	}
+}
+
+// Delete forgets the order ref, if it is live. The orders behind it in its run move up.
+func (o *Orders) Delete(ref uint64) {
+	if ref == 0 {
+		o.has0 = false
+		return
+	}
+	if o.n == 0 {
+		return
+	}
+	mask := uint(len(o.slots) - 1)
+	i := o.home(ref)
+	for ; o.slots[i].ref != ref; i = (i + 1) & mask {
+		if o.slots[i].ref == 0 {
+			return
+		}
+	}
+	o.n--
+	for j := (i + 1) & mask; ; j = (j + 1) & mask {
+		s := &o.slots[j]
+		if s.ref == 0 {
+			break
+		}
+		// s may move to the hole at i if its home is not behind i on the way to j.
+		if (j-o.home(s.ref))&mask >= (j-i)&mask {
+			o.slots[i] = *s
+			i = j
+		}
+	}
+	o.slots[i] = slot{}
+}
+
+// Clear forgets all orders.
+func (o *Orders) Clear() {
+	clear(o.slots)
+	o.n, o.has0 = 0, false
+}

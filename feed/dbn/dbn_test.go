@@ -1,0 +1,501 @@
+package dbn_test
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+	"tickfeed/feed/dbn"
+	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/rawfile"
+)
+
+// expectation is what an independent decoder found in a file.
+type expectation struct {
+	Schema      string           `json:"schema"`
+	Records     int64            `json:"records"`
+	ByType      map[string]int64 `json:"by_rtype_len"`
+	Actions     map[string]int64 `json:"actions"`
+	Instruments int              `json:"instruments"`
+	Trades      int64            `json:"trades_total"`
+	Volume      int64            `json:"volume_total"`
+	PerID       map[string]struct {
+		Trades   int64 `json:"trades"`
+		Volume   int64 `json:"volume"`
+		MinPrice int64 `json:"min_price"`
+		MaxPrice int64 `json:"max_price"`
+	} `json:"trades_per_instrument"`
+	First, Last record
+	RawSymbols  []string `json:"raw_symbols"`
+	Symbols     []string `json:"symbols"`
+}
+
+type record struct {
+	Type    int    `json:"rtype"`
+	TsEvent uint64 `json:"ts_event"`
+	TsRecv  uint64 `json:"ts_recv"`
+	Price   int64  `json:"price"`
+	Size    int64  `json:"size"`
+	Action  string `json:"action"`
+	BidPx   int64  `json:"bid_px"`
+	AskPx   int64  `json:"ask_px"`
+	BidSz   int64  `json:"bid_sz"`
+	AskSz   int64  `json:"ask_sz"`
+}
+
+func read(t *testing.T, cfg dbn.Config, paths ...string) ([]feed.Tick, *feed.State, rawfile.Stats) {
+	t.Helper()
+	src, err := dbn.Open(paths, cfg)
+	require.NoError(t, err)
+	ticks, state := recorded.ReadAll(t, src)
+	stats := src.Stats()
+	assert.EqualValues(t, len(ticks), stats.Ticks)
+	return ticks, state, stats
+}
+
+// Every recorded file agrees with an independent decoder in records, trades, volume, price
+// range, first and last trade and quote; files of bars and statistics are refused by name.
+func TestRecordedFiles(t *testing.T) {
+	dir := recorded.Dir(t)
+	files := 0
+	for file := range recorded.All(t, dir) {
+		if !strings.HasPrefix(file, "dbn/") {
+			continue
+		}
+		files++
+		t.Run(strings.TrimPrefix(file, "dbn/"), func(t *testing.T) {
+			path := filepath.Join(dir, file)
+			e := recorded.Expected[expectation](t, dir, file)
+			head, err := rawfile.Head(path, rawfile.HeadSize)
+			require.NoError(t, err)
+			assert.True(t, dbn.Recognise(head))
+			if strings.HasPrefix(e.Schema, "ohlcv") || e.Schema == "statistics" {
+				src, err := dbn.Open([]string{path}, dbn.Config{})
+				require.NoError(t, err)
+				ticks, _, err := recorded.Read(t, src)
+				var format *rawfile.FormatError
+				require.ErrorAs(t, err, &format)
+				assert.Contains(t, err.Error(), e.Schema)
+				assert.Empty(t, ticks)
+				return
+			}
+			ticks, _, stats := read(t, dbn.Config{}, path)
+			agree(t, e, ticks, stats)
+		})
+	}
+	assert.Greater(t, files, 70)
+}
+
+func agree(t *testing.T, e expectation, ticks []feed.Tick, stats rawfile.Stats) {
+	assert.Equal(t, e.Records, stats.Messages)
+	byType := make(map[byte]int64)
+	for k, n := range e.ByType { // 0x01/80B
+		byType[hexByte(k[2])<<4|hexByte(k[3])] += n
+	}
+	for rtype, n := range stats.Types {
+		assert.Equal(t, byType[byte(rtype)], n, "records of type 0x%02x", rtype)
+	}
+	trades, volume := int64(0), int64(0)
+	var low, high int64
+	for _, tick := range recorded.Only(ticks, feed.KindTrade) {
+		tr := tick.Trade()
+		if trades++; trades == 1 {
+			low, high = tr.Price, tr.Price
+		}
+		low, high, volume = min(low, tr.Price), max(high, tr.Price), volume+tr.Size
+	}
+	assert.Equal(t, e.Trades, trades)
+	assert.Equal(t, e.Volume, volume)
+	if len(e.PerID) == 1 {
+		for _, p := range e.PerID {
+			assert.Equal(t, p.MinPrice, low)
+			assert.Equal(t, p.MaxPrice, high)
+		}
+	}
+	defs := recorded.Only(ticks, feed.KindDefinition)
+	if e.Records > 0 {
+		assert.Len(t, defs, len(distinct(defs)), "each instrument is defined once")
+		switch {
+		case e.Schema == "definition" && len(distinct(defs)) < e.Instruments:
+			// MSFT has another id on the second day; it stays one instrument.
+			assert.Len(t, distinct(defs), 1)
+		case defs[0].Definition().Currency == "" && strings.HasPrefix(defs[0].Definition().Symbol, "AAPL  "):
+			// An option that trades at several venues is an instrument at each.
+			assert.GreaterOrEqual(t, len(defs), e.Instruments)
+		default:
+			assert.Len(t, defs, e.Instruments)
+		}
+	}
+	for i, symbol := range e.RawSymbols {
+		if e.Schema == "definition" {
+			assert.Equal(t, symbol, defs[min(i, len(defs)-1)].Definition().Symbol)
+		}
+	}
+	if len(e.Symbols) == 1 && e.Instruments == 1 {
+		assert.Equal(t, e.Symbols[0], defs[0].Definition().Symbol)
+	}
+	agreeRow(t, e.First, ticks, false)
+	agreeRow(t, e.Last, ticks, true)
+}
+
+// agreeRow compares the first or last record with the first or last tick of its kind.
+func agreeRow(t *testing.T, r record, ticks []feed.Tick, last bool) {
+	pick := func(kind feed.Kind) feed.Tick {
+		only := recorded.Only(ticks, kind)
+		require.NotEmpty(t, only)
+		if last {
+			return only[len(only)-1]
+		}
+		return only[0]
+	}
+	px := func(p int64) int64 {
+		if p == 1<<63-1 {
+			return feed.NoPrice
+		}
+		return p
+	}
+	quoted := r.Type == 0x01 || r.Type == 0xb1 || r.Type >= 0xc0 && r.Type <= 0xc4
+	if quoted && !(r.Action == "T" && last) {
+		q := pick(feed.KindQuote)
+		assert.Equal(t, feed.Quote{Bid: px(r.BidPx), BidSize: r.BidSz, Ask: px(r.AskPx), AskSize: r.AskSz}, q.Quote())
+		if r.Action == "" {
+			assert.EqualValues(t, r.TsRecv, q.EventTime)
+		} else {
+			assert.EqualValues(t, r.TsEvent, q.EventTime)
+		}
+	}
+	if r.Action == "T" {
+		tr := pick(feed.KindTrade)
+		assert.Equal(t, r.Price, tr.Trade().Price)
+		assert.Equal(t, r.Size, tr.Trade().Size)
+		assert.EqualValues(t, r.TsEvent, tr.EventTime)
+	}
+}
+
+func hexByte(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+func distinct(defs []feed.Tick) map[string]bool {
+	names := make(map[string]bool)
+	for _, d := range defs {
+		names[d.Definition().Name()] = true
+	}
+	return names
+}
+
+// The same records give the same ticks, whatever version of DBN carries them.
+func TestVersionsGiveTheSameTicks(t *testing.T) {
+	dir := filepath.Join(recorded.Dir(t), "dbn", "versions")
+	for _, schema := range []string{"trades", "mbp-1", "mbp-10", "tbbo", "mbo", "definition"} {
+		v3, _, _ := read(t, dbn.Config{}, filepath.Join(dir, "test_data."+schema+".v3.dbn.zst"))
+		for _, version := range []string{".v1.dbn.zst", ".v2.dbn.zst", ".dbn"} {
+			ticks, _, _ := read(t, dbn.Config{}, filepath.Join(dir, "test_data."+schema+version))
+			require.Len(t, ticks, len(v3), schema+version)
+			for i := range ticks {
+				assert.True(t, ticks[i].Equal(&v3[i]), "%s%s: tick %d: %+v, not %+v", schema, version, i, ticks[i], v3[i])
+			}
+		}
+	}
+}
+
+// A T record of mbp-1 shows the book before its trade and does not change it: the trades of
+// the mbp-1 file are those of the trades file, and every other record is one quote.
+func TestTradeRecordsDoNotChangeTheBook(t *testing.T) {
+	dir := filepath.Join(recorded.Dir(t), "dbn", "sessions")
+	mbp, _, _ := read(t, dbn.Config{}, filepath.Join(dir, "futures_mbp-1_2024-07-01T23-58_2024-07-02T00-02.dbn.zst"))
+	trades, _, _ := read(t, dbn.Config{}, filepath.Join(dir, "futures_trades_2024-07-01T23-58_2024-07-02T00-02.dbn.zst"))
+	a, b := recorded.Only(mbp, feed.KindTrade), recorded.Only(trades, feed.KindTrade)
+	require.Len(t, a, 120)
+	for i := range a {
+		a[i].Flags = 0
+		assert.Equal(t, b[i], a[i])
+	}
+	// 2,168 records that are no trades, and a quote before the trade that begins the file.
+	assert.Len(t, recorded.Only(mbp, feed.KindQuote), 2168+1)
+}
+
+// In tbbo each trade comes after the quote it met, unless that was told already.
+func TestQuoteComesBeforeItsTrade(t *testing.T) {
+	dir := filepath.Join(recorded.Dir(t), "dbn", "versions")
+	ticks, _, _ := read(t, dbn.Config{}, filepath.Join(dir, "test_data.tbbo.dbn"))
+	var kinds []string
+	for _, tick := range ticks {
+		kinds = append(kinds, tick.Kind.String())
+	}
+	assert.Equal(t, []string{"definition", "quote", "trade", "quote", "trade"}, kinds)
+	assert.Equal(t, feed.FlagMore, ticks[1].Flags)
+	assert.Zero(t, ticks[2].Flags)
+}
+
+// Records of an mbo snapshot carry the times at which orders were entered, days before; they
+// are told at the time of the snapshot, and one quote when it is complete. The book is then
+// never crossed, and orders executed are known.
+func TestMBOSnapshotThenIncrements(t *testing.T) {
+	path := filepath.Join(recorded.Dir(t), "dbn/sessions/orderbooks_mbo_2024-05-08T00-00-00_2024-05-08T00-00-02.dbn.zst")
+	ticks, state, stats := read(t, dbn.Config{}, path)
+	const midnight = 1715126400000000000
+	assert.Equal(t, feed.KindClear, ticks[1].Kind)
+	for i := range ticks {
+		if ticks[i].Kind != feed.KindDefinition {
+			require.GreaterOrEqual(t, ticks[i].EventTime, int64(midnight))
+		}
+	}
+	quotes := recorded.Only(ticks, feed.KindQuote)
+	assert.EqualValues(t, midnight, quotes[0].EventTime)
+	assert.Greater(t, quotes[1].EventTime, int64(midnight))
+	for _, q := range quotes {
+		require.Less(t, q.Quote().Bid, q.Quote().Ask)
+	}
+	assert.Zero(t, stats.Unknown)
+	in, ok := state.Instrument(0)
+	require.True(t, ok)
+	last := quotes[len(quotes)-1].Quote()
+	assert.Equal(t, last.Bid, in.Bids[0].Price)
+	assert.Equal(t, last.BidSize, in.Bids[0].Size)
+	assert.Equal(t, last.Ask, in.Asks[0].Price)
+	assert.Equal(t, last.AskSize, in.Asks[0].Size)
+
+	only, _, _ := read(t, dbn.Config{QuotesOnly: true}, path)
+	assert.Empty(t, recorded.Only(only, feed.KindLevel))
+	assert.Equal(t, quotes[len(quotes)-1].Quote(), only[len(only)-1].Quote())
+}
+
+// Symbols come from definition records, metadata and symbol mapping records, venues from
+// publishers.
+func TestSymbolsAndVenues(t *testing.T) {
+	dir := filepath.Join(recorded.Dir(t), "dbn")
+	for _, c := range []struct{ file, name string }{
+		{"live/live.dbn.zst", "ESZ4@GLBX"},
+		{"datasets/EQUS.MINI.trades.dbn.zst", "QQQ@EQUS"},
+		{"datasets/IFEU.IMPACT.definition.dbn.zst", "BRN FMJ0024!@IFEU"},
+		{"sessions/futures_definition.dbn.zst", "ESU4@GLBX"},
+		{"versions/test_data.definition.dbn", "MSFT@XNAS"},
+	} {
+		ticks, _, _ := read(t, dbn.Config{}, filepath.Join(dir, c.file))
+		assert.Equal(t, c.name, ticks[0].Definition().Name(), c.file)
+	}
+	ticks, _, _ := read(t, dbn.Config{},
+		filepath.Join(dir, "sessions/futures_definition.dbn.zst"),
+		filepath.Join(dir, "sessions/futures_trades_2024-07-01T23-58_2024-07-02T00-02.dbn.zst"))
+	assert.Equal(t, &feed.Definition{Symbol: "ESU4", Venue: "GLBX", PriceExponent: -9, Currency: "USD", TickSize: 250000000}, ticks[0].Definition())
+	for _, tick := range recorded.Only(ticks, feed.KindTrade) {
+		assert.Equal(t, ticks[0].Instrument, tick.Instrument)
+	}
+}
+
+// builder writes small DBN files.
+type builder []byte
+
+func (b *builder) record(rtype byte, size int, id uint32, ts uint64, fill func(r []byte)) *builder {
+	r := make([]byte, size)
+	r[0], r[1] = byte(size/4), rtype
+	binary.LittleEndian.PutUint16(r[2:], 1)
+	binary.LittleEndian.PutUint32(r[4:], id)
+	binary.LittleEndian.PutUint64(r[8:], ts)
+	if fill != nil {
+		fill(r)
+	}
+	*b = append(*b, r...)
+	return b
+}
+
+const noon = 1700000000000000000
+
+func (b *builder) order(ts uint64, action, side, flags byte, ref uint64, price int64, size uint32) *builder {
+	return b.record(0xa0, 56, 7, ts, func(r []byte) {
+		binary.LittleEndian.PutUint64(r[16:], ref)
+		binary.LittleEndian.PutUint64(r[24:], uint64(price))
+		binary.LittleEndian.PutUint32(r[32:], size)
+		r[36], r[38], r[39] = flags, action, side
+		binary.LittleEndian.PutUint64(r[40:], ts)
+	})
+}
+
+func (b *builder) trade(ts uint64, price int64, size uint32) *builder {
+	return b.record(0, 48, 7, ts, func(r []byte) {
+		binary.LittleEndian.PutUint64(r[16:], uint64(price))
+		binary.LittleEndian.PutUint32(r[24:], size)
+		r[28], r[29] = 'T', 'B'
+		binary.LittleEndian.PutUint64(r[32:], ts)
+	})
+}
+
+func (b *builder) file(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), "data.dbn")
+	require.NoError(t, os.WriteFile(path, *b, 0o600))
+	return path
+}
+
+// Orders make levels and, at the end of each event, quotes: add, modify, partial cancel, a
+// trade that takes an order away, a clear.
+func TestBookOfOrders(t *testing.T) {
+	const last = 128
+	var b builder
+	b.order(noon, 'A', 'B', last, 1, 100, 5)
+	b.order(noon+1, 'A', 'A', last, 2, 102, 3)
+	b.order(noon+2, 'A', 'B', last, 3, 100, 2)
+	b.order(noon+3, 'C', 'B', last, 1, 100, 4) // partial: 1 of 5 left
+	b.order(noon+4, 'M', 'A', last, 2, 101, 9)
+	b.order(noon+5, 'T', 'B', 0, 0, 101, 9) // the book changes with the cancel only
+	b.order(noon+5, 'F', 'A', 0, 2, 101, 9)
+	b.order(noon+5, 'C', 'A', last, 2, 101, 9)
+	b.order(noon+6, 'C', 'A', last, 77, 101, 9) // unknown
+	b.order(noon+7, 'R', 'N', last, 0, 0, 0)
+	ticks, _, stats := read(t, dbn.Config{}, b.file(t))
+	assert.EqualValues(t, 1, stats.Unknown)
+	var got []string
+	for _, tick := range ticks[1:] {
+		switch q := tick.Quote(); tick.Kind {
+		case feed.KindQuote:
+			got = append(got, strings.Join([]string{"quote", num(q.Bid), num(q.BidSize), num(q.Ask), num(q.AskSize)}, " "))
+		case feed.KindClear:
+			got = append(got, "clear "+tick.Side.String())
+		default:
+			got = append(got, strings.Join([]string{tick.Kind.String(), tick.Side.String(), num(q.Bid), num(q.BidSize)}, " "))
+		}
+	}
+	assert.Equal(t, []string{
+		"level buy 100 5", "quote 100 5 - 0",
+		"level sell 102 3", "quote 100 5 102 3",
+		"level buy 100 7", "quote 100 7 102 3",
+		"level buy 100 3", "quote 100 3 102 3",
+		"level sell 102 0", "level sell 101 9", "quote 100 3 101 9",
+		"trade buy 101 9",
+		"level sell 101 0", "quote 100 3 - 0",
+		"clear both", "quote - 0 - 0",
+	}, got)
+}
+
+func num(v int64) string {
+	if v == feed.NoPrice {
+		return "-"
+	}
+	return strings.TrimLeft(string(feed.AppendDecimal(nil, v, 0)), "+")
+}
+
+// Damage is an error with its offset; with SkipBad, a damaged record is passed over by its
+// length, and a torn tail is the end.
+func TestDamage(t *testing.T) {
+	var good builder
+	good.trade(noon, 5, 1).record(0x77, 32, 7, noon, nil).trade(noon+1, 6, 2)
+	torn := append(builder{}, good...)
+	torn.trade(noon+2, 7, 3)
+	torn = torn[:len(torn)-12]
+	zero := append(append(builder{}, good[:48]...), make([]byte, 48)...)
+	for _, c := range []struct {
+		name   string
+		file   builder
+		skip   int
+		trades int
+		offset int64
+		fails  bool
+	}{
+		{"unknown type", good, 0, 1, 48, true},
+		{"unknown type passed over", good, 1, 2, 48, false},
+		{"torn tail", torn, 1, 2, 48 + 32 + 48, true},
+		{"torn tail passed over", torn, 2, 2, 48, false},
+		{"record without a length", zero, 100, 1, 48, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, err := dbn.Open([]string{c.file.file(t)}, dbn.Config{SkipBad: c.skip})
+			require.NoError(t, err)
+			ticks, _, err := recorded.Read(t, src)
+			assert.Len(t, recorded.Only(ticks, feed.KindTrade), c.trades)
+			var damage *rawfile.DamageError
+			if c.fails {
+				require.ErrorAs(t, err, &damage)
+				assert.Equal(t, c.offset, damage.Offset, err)
+			} else {
+				require.NoError(t, err)
+				assert.Equal(t, c.offset, src.Stats().FirstBad.Offset)
+			}
+		})
+	}
+}
+
+// Metadata is never trusted further than the bytes that are there.
+func TestHostileMetadata(t *testing.T) {
+	path := filepath.Join(recorded.Dir(t), "dbn/versions/test_data.trades.dbn")
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	length := 8 + int(binary.LittleEndian.Uint32(whole[4:]))
+	for i := 4; i < length; i++ {
+		for _, v := range []byte{0xff, whole[i] ^ 0x40} {
+			b := append(builder{}, whole...)
+			b[i] = v
+			src, err := dbn.Open([]string{b.file(t)}, dbn.Config{SkipBad: 10})
+			require.NoError(t, err)
+			recorded.Read(t, src) // ends, with an error or not
+		}
+	}
+	for _, c := range []struct {
+		name string
+		b    builder
+	}{
+		{"a later version", append(builder("DBN\x04"), whole[4:]...)},
+		{"an empty file", builder{}},
+		{"text", builder("date,price\n2024-01-01,5\n")},
+	} {
+		src, err := dbn.Open([]string{c.b.file(t)}, dbn.Config{SkipBad: 10})
+		require.NoError(t, err)
+		_, _, err = recorded.Read(t, src)
+		var format *rawfile.FormatError
+		assert.ErrorAs(t, err, &format, c.name)
+	}
+}
+
+func FuzzSource(f *testing.F) {
+	var b builder
+	f.Add([]byte(*b.trade(noon, 5, 1).order(noon, 'A', 'B', 128, 1, 100, 5).order(noon, 'C', 'B', 0, 1, 100, 5).
+		record(0x0a, 368, 7, noon, nil).record(0x13, 360, 7, noon, nil).record(0x16, 176, 7, noon, nil).
+		record(0x12, 40, 7, noon, nil).record(0xc3, 80, 7, noon, nil).record(1, 80, 7, noon, nil)))
+	f.Add(append([]byte("DBN\x03\x78\x00\x00\x00"), make([]byte, 200)...))
+	path := filepath.Join(f.TempDir(), "fuzz.dbn")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+		src, err := dbn.Open([]string{path}, dbn.Config{SkipBad: 100})
+		require.NoError(t, err)
+		recorded.Read(t, src)
+	})
+}
+
+// BenchmarkSource reads records that lie uncompressed in the page cache.
+func BenchmarkSource(b *testing.B) {
+	for _, c := range []struct{ name, file string }{
+		{"mbp-1", "futures_mbp-1_2024-07-01T23-58_2024-07-02T00-02.dbn.zst"},
+		{"mbo", "orderbooks_mbo_2024-05-08T00-00-00_2024-05-08T00-00-02.dbn.zst"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			path := filepath.Join(recorded.Dir(b), "dbn", "sessions", c.file)
+			whole, err := rawfile.Head(path, 64<<20)
+			require.NoError(b, err)
+			length := 8 + int(binary.LittleEndian.Uint32(whole[4:]))
+			big := append([]byte{}, whole...)
+			for len(big) < 40<<20 {
+				big = append(big, whole[length:]...)
+			}
+			name := filepath.Join(b.TempDir(), "big.dbn")
+			require.NoError(b, os.WriteFile(name, big, 0o600))
+			b.ReportAllocs()
+			records := int64(0)
+			for b.Loop() {
+				src, err := dbn.Open([]string{name}, dbn.Config{})
+				require.NoError(b, err)
+				_, err = recorded.Drain(src)
+				require.NoError(b, err)
+				records += src.Stats().Messages
+			}
+			b.ReportMetric(float64(records)/b.Elapsed().Seconds()/1e6, "M/s")
+		})
+	}
+}

@@ -1,0 +1,486 @@
+// Package dbn reads Databento Binary Encoding, versions 1 to 3, and gives its ticks to a
+// publisher as a [feed.Source]. The format is that of https://github.com/databento/dbn.
+//
+//	src, err := dbn.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, dbn.Config{})
+//
+// # Files
+//
+// Files are read one after the other; gzip and zstd are unpacked, told from the content. A
+// fragment (records without the metadata in front) is told from its first record. Memory
+// grows with the number of instruments and of live orders, not with the file.
+//
+// # Records
+//
+//	trades                  trades
+//	mbp-1, tbbo, cmbp-1,    quotes, and the trades that stand between them
+//	tcbbo
+//	bbo-1s, bbo-1m, cbbo-…  quotes, at the end of their interval (ts_recv): their ts_event is
+//	                        that of the last trade, if any; their price and size are not told
+//	mbp-10                  levels, as the difference to the ten levels told before; a quote
+//	                        where the best changes; trades
+//	mbo                     a book is built: levels, clears, trades; a quote where the best
+//	                        has changed at the end of an event (F_LAST)
+//	definition              definitions
+//	status                  statuses
+//	symbol mapping          the symbols of instruments (live data)
+//
+// A record of action T shows the book before its trade took effect. It never changes the
+// book here; if its best bid and offer is not what was told last (so in tbbo), a quote
+// tells it before the trade. Fills (action F) repeat what T and C records say.
+//
+// System and error messages are passed over; bars, statistics and imbalances are passed over
+// in files of mixed records, and a file of nothing else is refused by a [*rawfile.FormatError].
+//
+// # Values
+//
+// Prices are exact, in units of 10^-9 (PriceExponent -9), and [feed.NoPrice] where
+// undefined. Event times are ts_event; ts_recv where that is undefined, and for mbo
+// snapshots, whose records carry the time at which each order was entered, days before. DBN
+// has no trade ids. A tick is marked [feed.FlagMore] if more ticks of the same record follow.
+//
+// An instrument is one instrument id at one publisher. Its venue is the publisher's, by
+// Databento's code. Its symbol is that of its definition record, else of the mappings of the
+// metadata for the day of the record (ts_recv, UTC) or of a symbol mapping record, else the
+// id in digits. Where a symbol goes over to another id (a continuous contract that rolls),
+// the instrument stays and its book is cleared.
+//
+// # Stats
+//
+// Messages are records, Types counts them by rtype, Gaps those that begin a doubtful book
+// (F_MAYBE_BAD_BOOK), Unknown mbo records about orders that were never added. DBN's sequence
+// is the venue's packet number and has gaps by nature.
+package dbn
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"tickfeed/feed"
+	"tickfeed/feed/book"
+	"tickfeed/feed/rawfile"
+)
+
+// Config says how files are to be read. The zero Config is ready to use.
+type Config struct {
+	// QuotesOnly leaves levels and clears of mbo and mbp-10 out: only the best bid and offer
+	// of the books is told.
+	QuotesOnly bool
+	// SkipBad is how many damaged records are passed over, in all files together, before one
+	// ends the source. Not negative.
+	SkipBad int
+}
+
+// A Source yields the ticks of DBN files; see [rawfile.Source] for its methods and errors.
+type Source = rawfile.Source
+
+// Open prepares to read the files at paths one after the other. It reads nothing yet, but a
+// path that is not there is an error now.
+func Open(paths []string, cfg Config) (*Source, error) {
+	d := &decoder{
+		cfg: cfg, instruments: make(map[uint64]*instrument), mappings: make(map[uint32][]mapping),
+	}
+	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
+}
+
+// The types of records.
+const (
+	rtypeTrade         = 0x00
+	rtypeMBP1          = 0x01
+	rtypeMBP10         = 0x0a
+	rtypeOHLCVOld      = 0x11
+	rtypeStatus        = 0x12
+	rtypeDefinition    = 0x13
+	rtypeImbalance     = 0x14
+	rtypeError         = 0x15
+	rtypeSymbolMapping = 0x16
+	rtypeSystem        = 0x17
+	rtypeStatistics    = 0x18
+	rtypeOHLCV1s       = 0x20
+	rtypeOHLCVLast     = 0x24
+	rtypeMBO           = 0xa0
+	rtypeCMBP1         = 0xb1
+	rtypeCBBO1s        = 0xc0
+	rtypeCBBO1m        = 0xc1
+	rtypeTCBBO         = 0xc2
+	rtypeBBO1s         = 0xc3
+	rtypeBBO1m         = 0xc4
+)
+
+// Bits of a record's flags.
+const (
+	flagMaybeBadBook = 1 << 2
+	flagSnapshot     = 1 << 5
+	flagTOB          = 1 << 6
+	flagLast         = 1 << 7
+)
+
+const (
+	undefPrice = math.MaxInt64
+	undefTime  = math.MaxUint64
+	headerSize = 16
+	forever    = math.MaxInt64
+)
+
+// least is the least length of a record by type; 0 for types that are not known. Records
+// may be longer: ts_out adds 8 bytes, later versions may add more.
+var least = [256]uint16{
+	rtypeTrade: 48, rtypeMBP1: 80, rtypeMBP10: 368, rtypeMBO: 56, rtypeCMBP1: 80, rtypeTCBBO: 80,
+	rtypeCBBO1s: 80, rtypeCBBO1m: 80, rtypeBBO1s: 80, rtypeBBO1m: 80,
+	rtypeStatus: 40, rtypeDefinition: 360, rtypeSymbolMapping: 80,
+	rtypeImbalance: 16, rtypeError: 16, rtypeSystem: 16, rtypeStatistics: 16,
+	rtypeOHLCVOld: 16, 0x20: 16, 0x21: 16, 0x22: 16, 0x23: 16, 0x24: 16,
+}
+
+// tickless names the types of records that hold no ticks but are data.
+func tickless(rtype byte) string {
+	switch {
+	case rtype == rtypeOHLCVOld || rtype >= rtypeOHLCV1s && rtype <= rtypeOHLCVLast:
+		return "ohlcv"
+	case rtype == rtypeStatistics:
+		return "statistics"
+	case rtype == rtypeImbalance:
+		return "imbalance"
+	}
+	return ""
+}
+
+// A decoder implements rawfile.Decoder.
+type decoder struct {
+	cfg         Config
+	count       rawfile.Stats
+	meta        metadata
+	names       rawfile.Instruments
+	instruments map[uint64]*instrument // by publisher << 32 | instrument id
+	last        *instrument            // of the last record
+	owners      []*instrument          // by feed.InstrumentID: whose data the instrument's is now
+	mappings    map[uint32][]mapping   // of the file at hand, by instrument id
+	mapped      int                    // entries of mappings
+	dirty       []*instrument          // books whose best may have changed since they told it
+}
+
+// An instrument is what a publisher calls by one instrument id.
+type instrument struct {
+	key      uint64
+	id       feed.InstrumentID
+	symbol   string
+	from, to int64 // the symbol is right for records in [from, to)
+	defined  bool  // by a definition record
+	doubtful bool  // the last record was marked flagMaybeBadBook
+
+	quote  feed.Quote // the last of mbp-1 and the like
+	quoted bool
+
+	book   book.Book // of mbo and mbp-10
+	orders book.Orders
+	dirty  bool
+	since  int64 // event time of the change that made it dirty
+}
+
+func (d *decoder) Begin(r *rawfile.Reader) error {
+	for _, in := range d.instruments {
+		if !in.defined {
+			in.from, in.to = 0, 0 // asks the mappings of this file
+		}
+	}
+	clear(d.mappings)
+	d.mapped = 0
+	head, err := r.Peek(headerSize)
+	if damage := (*rawfile.DamageError)(nil); errors.As(err, &damage) {
+		return err
+	}
+	if len(head) < 4 {
+		if err == io.EOF {
+			return &rawfile.FormatError{File: r.Path(), Reason: "the file is empty"}
+		}
+		return &rawfile.FormatError{File: r.Path(), Reason: "not a DBN file"}
+	}
+	if string(head[:3]) == "DBN" {
+		return d.readMetadata(r)
+	}
+	d.meta = metadata{}
+	if !recogniseRecord(head) {
+		return &rawfile.FormatError{File: r.Path(), Reason: "not a DBN file: neither metadata nor a record at its start"}
+	}
+	if what := tickless(head[1]); what != "" {
+		return &rawfile.FormatError{File: r.Path(), Reason: fmt.Sprintf("records of schema %s hold no ticks", what)}
+	}
+	return nil
+}
+
+// Recognise reports whether head, the first bytes of an unpacked file, are those of a DBN
+// file of any version, or of a fragment. 16 bytes are enough.
+func Recognise(head []byte) bool {
+	return len(head) >= 4 && string(head[:3]) == "DBN" && head[3] < 32 || recogniseRecord(head)
+}
+
+// recogniseRecord reports whether head looks like a record's header: a type that is known,
+// a length that is possible for it, a publisher, and a time that is undefined or in
+// [1990, 2100).
+func recogniseRecord(head []byte) bool {
+	if len(head) < headerSize {
+		return false
+	}
+	n, rtype := 4*int(head[0]), head[1]
+	if least[rtype] == 0 || n < int(least[rtype]) || n > int(least[rtype])+8 && least[rtype] > headerSize && rtype != rtypeDefinition && rtype != rtypeSymbolMapping {
+		return false
+	}
+	if binary.LittleEndian.Uint16(head[2:]) > 4096 {
+		return false
+	}
+	ts := binary.LittleEndian.Uint64(head[8:])
+	return ts == undefTime || ts == 0 || ts >= 631152000e9 && ts < 4102444800e9
+}
+
+func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
+	b, err := r.Peek(4)
+	if err != nil {
+		return out, r.Torn("a record", err)
+	}
+	n := 4 * int(b[0])
+	if n < headerSize {
+		return out, r.Damage(r.Offset(), "a record of %d bytes; its header alone has %d", n, headerSize)
+	}
+	if string(b[:3]) == "DBN" {
+		return out, d.readMetadata(r) // files joined with cat
+	}
+	if b, err = r.Peek(n); err != nil {
+		return out, r.Torn("a record", err)
+	}
+	r.Skip(n)
+	rtype := b[1]
+	need := int(least[rtype])
+	switch {
+	case need == 0:
+		return out, r.Bad(r.Offset()-int64(n), "a record of unknown type 0x%02x", rtype)
+	case n < need:
+		return out, r.Bad(r.Offset()-int64(n), "a record of type 0x%02x with %d bytes, at least %d", rtype, n, need)
+	}
+	d.count.Messages++
+	d.count.Types[rtype]++
+	switch rtype {
+	case rtypeTrade, rtypeMBP1, rtypeMBP10, rtypeMBO, rtypeCMBP1, rtypeTCBBO,
+		rtypeCBBO1s, rtypeCBBO1m, rtypeBBO1s, rtypeBBO1m, rtypeStatus:
+		out, err = d.market(out, rtype, b)
+	case rtypeDefinition:
+		out, err = d.definition(out, b)
+	case rtypeSymbolMapping:
+		err = d.symbolMapping(b)
+	default:
+		d.count.Ignored++
+	}
+	if err != nil {
+		return out, r.Bad(r.Offset()-int64(n), "%v", err)
+	}
+	return out, nil
+}
+
+func (d *decoder) End(out []feed.Tick) []feed.Tick {
+	for _, in := range d.dirty {
+		if in.dirty {
+			out = d.flush(out, in)
+		}
+	}
+	d.dirty = d.dirty[:0]
+	return out
+}
+
+// market reads records about the market of one instrument.
+func (d *decoder) market(out []feed.Tick, rtype byte, b []byte) ([]feed.Tick, error) {
+	le := binary.LittleEndian
+	recvAt := 32
+	switch rtype {
+	case rtypeMBO:
+		recvAt = 40
+	case rtypeStatus:
+		recvAt = 16
+	}
+	event, recv := le.Uint64(b[8:]), le.Uint64(b[recvAt:])
+	if recv > forever {
+		recv = event
+	}
+	if event > forever {
+		event = recv
+	}
+	if event > forever {
+		event, recv = 0, 0
+	}
+	in, out, err := d.instrument(out, le.Uint16(b[2:]), le.Uint32(b[4:]), int64(recv), int64(event))
+	if err != nil {
+		return out, err
+	}
+	t := int64(event)
+	switch rtype {
+	case rtypeTrade:
+		return d.trade(out, in, t, b), nil
+	case rtypeMBP1, rtypeCMBP1, rtypeTCBBO:
+		return d.top(out, in, t, b), nil
+	case rtypeMBP10:
+		return d.depth(out, in, t, b), nil
+	case rtypeMBO:
+		return d.order(out, in, t, int64(recv), b)
+	case rtypeStatus:
+		return d.status(out, in, t, b), nil
+	default:
+		return d.quote(out, in, int64(recv), b), nil
+	}
+}
+
+// price is a price of DBN as one of feed.
+func price(b []byte) int64 {
+	if p := int64(binary.LittleEndian.Uint64(b)); p != undefPrice {
+		return p // the least int64 is no price there either
+	}
+	return feed.NoPrice
+}
+
+func side(b byte) feed.Side {
+	switch b {
+	case 'B':
+		return feed.SideBuy
+	case 'A':
+		return feed.SideSell
+	}
+	return feed.SideNone
+}
+
+// trade tells the trade whose price stands at 16 of b: all but mbo have that layout.
+func (d *decoder) trade(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
+	return d.tellTrade(out, in, t, price(b[16:]), binary.LittleEndian.Uint32(b[24:]), b[29])
+}
+
+func (d *decoder) tellTrade(out []feed.Tick, in *instrument, t, price int64, size uint32, aggressor byte) []feed.Tick {
+	if price == feed.NoPrice {
+		d.count.Ignored++
+		d.count.Note("a trade of %s at %d without a price", in.symbol, t)
+		return out
+	}
+	return append(out, feed.Trade{Price: price, Size: int64(size), Side: side(aggressor)}.Tick(in.id, t))
+}
+
+// bbo is the first pair of levels of a record.
+func bbo(b []byte) feed.Quote {
+	le := binary.LittleEndian
+	q := feed.Quote{Bid: price(b[48:]), Ask: price(b[56:])}
+	if q.Bid != feed.NoPrice {
+		q.BidSize = int64(le.Uint32(b[64:]))
+	}
+	if q.Ask != feed.NoPrice {
+		q.AskSize = int64(le.Uint32(b[68:]))
+	}
+	return q
+}
+
+func (d *decoder) top(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
+	d.doubt(in, b[30], t)
+	q := bbo(b)
+	if b[28] != 'T' {
+		in.quote, in.quoted = q, true
+		return append(out, q.Tick(in.id, t))
+	}
+	start := len(out)
+	if !in.quoted || q != in.quote {
+		in.quote, in.quoted = q, true
+		out = append(out, q.Tick(in.id, t))
+	}
+	out = d.trade(out, in, t, b)
+	book.More(out[start:])
+	return out
+}
+
+func (d *decoder) quote(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
+	d.doubt(in, b[30], t)
+	in.quote, in.quoted = bbo(b), true
+	return append(out, in.quote.Tick(in.id, t))
+}
+
+// depth tells how the ten levels differ from those told before.
+func (d *decoder) depth(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
+	d.doubt(in, b[30], t)
+	start := len(out)
+	out = d.compare(out, in, t, feed.SideBuy, b[48:], 0, 16)
+	out = d.compare(out, in, t, feed.SideSell, b[48:], 8, 20)
+	out = in.book.Quote(out, t)
+	if b[28] == 'T' {
+		out = d.trade(out, in, t, b)
+	}
+	book.More(out[start:])
+	return out
+}
+
+const depthLevels = 10
+
+// compare makes one side of the book what pairs of 32 bytes say, and tells the changes.
+func (d *decoder) compare(out []feed.Tick, in *instrument, t int64, side feed.Side, pairs []byte, priceAt, sizeAt int) []feed.Tick {
+	var prices, sizes [depthLevels]int64
+	n := 0
+	for i := range depthLevels {
+		p := pairs[32*i:]
+		if px, size := price(p[priceAt:]), int64(binary.LittleEndian.Uint32(p[sizeAt:])); px != feed.NoPrice && size > 0 {
+			prices[n], sizes[n] = px, size
+			n++
+		}
+	}
+	var gone [depthLevels]int64
+	k := 0
+old:
+	for p := range in.book.Levels(side) {
+		for _, q := range prices[:n] {
+			if p == q {
+				continue old
+			}
+		}
+		gone[k] = p
+		k++
+	}
+	for _, p := range gone[:k] {
+		in.book.Set(side, p, 0)
+		out = d.level(out, in, t, side, p, 0)
+	}
+	for i, p := range prices[:n] {
+		if in.book.Size(side, p) != sizes[i] {
+			in.book.Set(side, p, sizes[i])
+			out = d.level(out, in, t, side, p, sizes[i])
+		}
+	}
+	return out
+}
+
+func (d *decoder) level(out []feed.Tick, in *instrument, t int64, side feed.Side, price, size int64) []feed.Tick {
+	if d.cfg.QuotesOnly {
+		return out
+	}
+	return append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(in.id, t))
+}
+
+func (d *decoder) status(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
+	s := feed.StatusUnknown
+	switch binary.LittleEndian.Uint16(b[24:]) { // enum StatusAction of the dbn crate
+	case 1, 3, 6, 11: // pre-open, quoting, new price indication, pre-close
+		s = feed.StatusPreOpen
+	case 2, 4, 5: // pre-cross, cross, rotation
+		s = feed.StatusAuction
+	case 7:
+		s = feed.StatusTrading
+	case 8, 9, 10: // halt, pause, suspend
+		s = feed.StatusHalted
+	case 12, 13, 15: // close, post-close, not available
+		s = feed.StatusClosed
+	default: // none, short sale restriction
+		d.count.Ignored++
+		return out
+	}
+	return append(out, feed.StatusTick(in.id, t, s, 0))
+}
+
+// doubt counts where the books of an instrument begin to be doubtful.
+func (d *decoder) doubt(in *instrument, flags byte, t int64) {
+	doubtful := flags&flagMaybeBadBook != 0
+	if doubtful && !in.doubtful {
+		d.count.Gaps++
+		d.count.Note("the book of %s may be wrong from %d on (F_MAYBE_BAD_BOOK)", in.symbol, t)
+	}
+	in.doubtful = doubtful
+}

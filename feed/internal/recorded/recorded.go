@@ -1,0 +1,117 @@
+// Package recorded finds recorded market data for tests, and runs sources over it.
+package recorded
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+)
+
+// Dir is the directory of recorded market data: TICKFEED_DATA, or shared/data beside the
+// checkout. The test is skipped where it is absent.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("TICKFEED_DATA")
+	if dir == "" {
+		root, err := os.Getwd()
+		require.NoError(t, err)
+		for {
+			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+				break
+			}
+			up := filepath.Dir(root)
+			require.NotEqual(t, root, up, "no go.mod above the test's directory")
+			root = up
+		}
+		dir = filepath.Join(root, "..", "shared", "data")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "expected.json")); err != nil {
+		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
+	}
+	return dir
+}
+
+// All is what an independent decoder found in each file of dir, by its path in there.
+func All(t testing.TB, dir string) map[string]json.RawMessage {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
+	require.NoError(t, err)
+	var all map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(b, &all))
+	return all
+}
+
+// Expected is what an independent decoder found in file.
+func Expected[E any](t testing.TB, dir, file string) E {
+	t.Helper()
+	all := All(t, dir)
+	require.Contains(t, all, file)
+	var e E
+	require.NoError(t, json.Unmarshal(all[file], &e))
+	return e
+}
+
+// ReadAll reads src to its end, closes it, and checks that every tick can be applied to a
+// state: what is used was defined before.
+func ReadAll(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State) {
+	t.Helper()
+	ticks, state, err := Read(t, src)
+	require.NoError(t, err)
+	return ticks, state
+}
+
+// Read is ReadAll for a source that may fail; io.EOF is no error.
+func Read(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State, err error) {
+	t.Helper()
+	defer src.Close()
+	state = feed.NewState()
+	batch := make([]feed.Tick, 100)
+	for {
+		n, err := src.Next(context.Background(), batch)
+		for i := range batch[:n] {
+			require.NoError(t, state.Apply(&batch[i]))
+		}
+		ticks = append(ticks, batch[:n]...)
+		if err == io.EOF {
+			return ticks, state, nil
+		}
+		if err != nil {
+			return ticks, state, err
+		}
+		require.NotZero(t, n, "Next gave nothing and no error")
+	}
+}
+
+// Drain reads src to its end and checks nothing; it is for benchmarks and fuzzing.
+func Drain(src feed.Source) (ticks int, err error) {
+	defer src.Close()
+	batch := make([]feed.Tick, 1024)
+	for {
+		n, err := src.Next(context.Background(), batch)
+		ticks += n
+		if err == io.EOF {
+			return ticks, nil
+		}
+		if err != nil {
+			return ticks, err
+		}
+	}
+}
+
+// Only are the ticks of one kind.
+func Only(ticks []feed.Tick, kind feed.Kind) []feed.Tick {
+	var only []feed.Tick
+	for _, t := range ticks {
+		if t.Kind == kind {
+			only = append(only, t)
+		}
+	}
+	return only
+}

@@ -1,0 +1,156 @@
+package rawfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// MaxPeek bounds what Reader.Peek gives at once, in bytes.
+const MaxPeek = 256 << 10
+
+// A Reader hands out the bytes of a file, unpacked, and knows where it is. Only one
+// goroutine may use it.
+type Reader struct {
+	file   *File
+	path   string
+	buf    []byte
+	r, w   int   // buf[r:w] is not yet skipped
+	offset int64 // of buf[r] in the unpacked file
+	err    error // of the last read
+}
+
+// reset makes r read f from its start.
+func (r *Reader) reset(f *File) {
+	if r.buf == nil {
+		r.buf = make([]byte, MaxPeek)
+	}
+	*r = Reader{file: f, path: f.Path, buf: r.buf}
+}
+
+// NewReader reads f from where it stands, which is offset 0.
+func NewReader(f *File) *Reader {
+	r := &Reader{}
+	r.reset(f)
+	return r
+}
+
+// Path names the file, for messages.
+func (r *Reader) Path() string { return r.path }
+
+// Offset is the place in the unpacked file of the next byte that Peek gives.
+func (r *Reader) Offset() int64 { return r.offset }
+
+// Peek gives the next n bytes without skipping them; they are valid until the next Peek.
+// n is at most MaxPeek. Where the file ends before, it gives what is left and io.EOF if that
+// is nothing, io.ErrUnexpectedEOF if it is something. Any other error is a [*DamageError]:
+// the file cannot be read or unpacked.
+func (r *Reader) Peek(n int) ([]byte, error) {
+	if r.w-r.r >= n {
+		return r.buf[r.r : r.r+n], nil
+	}
+	return r.fill(n)
+}
+
+func (r *Reader) fill(n int) ([]byte, error) {
+	if n > len(r.buf) {
+		panic(fmt.Sprintf("rawfile: internal error: peek of %d bytes", n))
+	}
+	r.w = copy(r.buf, r.buf[r.r:r.w])
+	r.r = 0
+	for empty := 0; r.w < n && r.err == nil; {
+		var k int
+		k, r.err = r.file.Read(r.buf[r.w:])
+		r.w += k
+		if empty++; k > 0 {
+			empty = 0
+		} else if empty > 100 && r.err == nil {
+			r.err = io.ErrNoProgress
+		}
+	}
+	switch {
+	case r.w >= n:
+		return r.buf[:n], nil
+	case r.err != io.EOF:
+		reason := "cannot be read on: " + r.err.Error()
+		if errors.Is(r.err, io.ErrUnexpectedEOF) {
+			reason = "the compressed file is cut off"
+		}
+		return r.buf[:r.w], &DamageError{File: r.path, Offset: r.offset + int64(r.w), Reason: reason, Err: r.err}
+	case r.w == 0:
+		return nil, io.EOF
+	}
+	return r.buf[:r.w], io.ErrUnexpectedEOF
+}
+
+// Skip passes over n bytes, at most those that the last Peek gave.
+func (r *Reader) Skip(n int) {
+	if n > r.w-r.r {
+		panic("rawfile: internal error: skip of bytes that were not peeked")
+	}
+	r.r += n
+	r.offset += int64(n)
+}
+
+// Discard passes over n bytes of any number. The error is that of Peek.
+func (r *Reader) Discard(n int64) error {
+	for n > 0 {
+		b, err := r.Peek(int(min(n, MaxPeek)))
+		r.Skip(len(b))
+		n -= int64(len(b))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Bad is the error for a part of the file at offset that cannot be read but that the caller
+// has passed over already: decoding may go on behind it, see NewSource.
+func (r *Reader) Bad(offset int64, format string, args ...any) error {
+	return &DamageError{File: r.path, Offset: offset, Reason: fmt.Sprintf(format, args...), passed: true}
+}
+
+// Damage is the error for what cannot be read at offset where nobody knows how to go on.
+func (r *Reader) Damage(offset int64, format string, args ...any) error {
+	return &DamageError{File: r.path, Offset: offset, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Torn is the error for a file that ends inside of what begins at the present offset, given
+// err of the Peek that found so; any other err it returns as it is. The rest of the file is
+// passed over.
+func (r *Reader) Torn(what string, err error) error {
+	if err != io.ErrUnexpectedEOF {
+		return err
+	}
+	offset := r.offset
+	left := r.w - r.r
+	r.Skip(left)
+	return r.Bad(offset, "the file ends %d bytes into %s", left, what)
+}
+
+// A DamageError names a file that cannot be read at some place. It reads, for example:
+// es.dbn.zst: offset 183246: the file ends 12 bytes into a record
+type DamageError struct {
+	File   string // as given to Open
+	Offset int64  // in the unpacked file, in bytes
+	Reason string // what is wrong
+	Err    error  // the cause where there is one
+
+	passed bool // decoding may go on
+}
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("%s: offset %d: %s", e.File, e.Offset, e.Reason)
+}
+
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// A FormatError says that a file is not in a format that holds ticks, or in none that is
+// known. It reads, for example: bars.dbn: schema ohlcv-1s holds no ticks
+type FormatError struct {
+	File   string
+	Reason string
+}
+
+func (e *FormatError) Error() string { return e.File + ": " + e.Reason }
