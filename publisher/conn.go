@@ -34,6 +34,13 @@ type conn struct {
 	live     bool      // the line has had all there was at least once
 	endTold  bool
 
+	// turn is held by who moves the line and writes to the connection: its writer, which lets
+	// it go while it waits, and for a moment who flushes, see inline.
+	turn     sync.Mutex
+	rest     []byte    // protected by turn: what inline could not write; the writer has to
+	failed   error     // protected by turn: why inline could not write
+	lastSent time.Time // protected by turn
+
 	wakeup chan struct{} // 1 slot
 	parked bool          // protected by server.parking
 	buf    []byte        // for what is made for this connection; nil until it is needed
@@ -120,9 +127,10 @@ func (c *conn) choose() *codec.Refusal {
 		}
 		l.wanted = newWanted(l.filter, j.state)
 	}
+	first := l.packetOf(start)
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage,
-		Head: max(head, start), Tail: min(p.tail(), max(head, start)), Heartbeat: c.interval, Seed: l.seed, Start: start, Reason: reason, Now: p.cfg.Now(),
+		Head: max(head, start), Tail: min(p.tail(), max(head, start)), Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
 	})
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
@@ -136,7 +144,7 @@ func (c *conn) choose() *codec.Refusal {
 		}
 		c.first[1] = snapshot
 	}
-	l.begin(start)
+	l.begin(first)
 	c.told.Store(start)
 	return nil
 }
@@ -323,6 +331,8 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 
 // write sends the line to the client: what the log has, and heartbeats when it has nothing.
 func (c *conn) write(ctx context.Context) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	for i, b := range c.first {
 		if err := c.block(ctx, b, nil); err != nil {
 			return err
@@ -334,6 +344,9 @@ func (c *conn) write(ctx context.Context) error {
 	var grace <-chan time.Time
 	done := ctx.Done()
 	for {
+		if err := c.finish(ctx); err != nil {
+			return err
+		}
 		request, err := c.post()
 		if err != nil {
 			return err
@@ -364,23 +377,85 @@ func (c *conn) write(ctx context.Context) error {
 		if !c.p.serving.park(c, c.p.log) {
 			continue
 		}
+		c.lastSent = time.Now()
 		idle.Reset(c.interval)
 	wait:
 		for {
+			c.turn.Unlock()
 			select {
 			case <-c.wakeup:
+				c.turn.Lock()
 				break wait
 			case <-done:
+				c.turn.Lock()
 				done, grace = nil, time.After(drainTime)
 				break wait
 			case <-idle.C:
+				c.turn.Lock()
+				if left := c.interval - time.Since(c.lastSent); left > 0 {
+					idle.Reset(left)
+					continue
+				}
+				if c.rest != nil || c.failed != nil {
+					break wait
+				}
 				if err := c.heartbeat(ctx); err != nil {
 					return err
 				}
+				c.lastSent = time.Now()
 				idle.Reset(c.interval)
 			}
 		}
 	}
+}
+
+// finish writes what inline could not.
+func (c *conn) finish(ctx context.Context) error {
+	if c.failed != nil {
+		return c.failed
+	}
+	if c.rest == nil {
+		return nil
+	}
+	rest := c.rest
+	c.rest = nil
+	return c.block(ctx, rest, nil)
+}
+
+// inline sends what the log has now, for a writer that waits, without a hand-over to it: one
+// wake-up less between a tick and its subscriber. It never waits: what the connection does
+// not take is left for the writer. It is false if the writer has to be woken.
+func (c *conn) inline() bool {
+	if c.try == nil || !c.turn.TryLock() {
+		return false
+	}
+	defer c.turn.Unlock()
+	l := &c.line
+	if c.rest != nil || c.failed != nil || !l.inMem {
+		return false
+	}
+	v, ok := c.p.log.view(l.at)
+	if !ok || len(v.data) == 0 {
+		return false
+	}
+	ch := l.pass(v.data, c.p.session, v, v.end, c.buf)
+	c.told.Store(ch.next)
+	if len(ch.data) > 0 {
+		n, err := c.try(ch.data)
+		switch {
+		case err != nil:
+			c.failed = err
+		case n < len(ch.data) && ch.mem.seg != nil:
+			c.rest = c.copyRest(&ch, n)
+		case n < len(ch.data):
+			c.rest = ch.data[n:]
+		default:
+			c.lastSent = time.Now()
+		}
+	}
+	ch.mem.release()
+	end, _ := c.p.log.end() // beyond the view, where the log has gone on in another segment
+	return c.rest == nil && c.failed == nil && l.read == end
 }
 
 // step sends the next chunk of the line; it is false if there is none.
@@ -439,18 +514,25 @@ func (c *conn) sendView(ctx context.Context, ch *chunk) error {
 			return nil
 		}
 	}
+	rest := c.copyRest(ch, n)
+	ch.mem.release()
+	return c.block(ctx, rest, c.stillFast(ch.time))
+}
+
+// copyRest copies what is left of the packet in which a write of ch stopped after n bytes, and
+// takes the line back to the packet after it.
+func (c *conn) copyRest(ch *chunk, n int) []byte {
 	cut := 0
 	for cut <= n {
-		cut += codec.PacketSize(data[cut:])
+		cut += codec.PacketSize(ch.data[cut:])
 	}
-	if cut < len(data) {
+	if cut < len(ch.data) {
 		c.line.at = place{ch.mem.at.segment, ch.mem.at.offset + cut}
-		c.line.next = codec.PacketAt(data[cut:]).First
+		c.line.next = codec.PacketAt(ch.data[cut:]).First
 		c.line.read = c.line.next
 	}
-	c.buf = append(c.buf[:0], data[n:cut]...)
-	ch.mem.release()
-	return c.block(ctx, c.buf, c.stillFast(ch.time))
+	c.buf = append(c.buf[:0], ch.data[n:cut]...)
+	return c.buf
 }
 
 // stillFast is asked while a write waits: it fails if the client's policy is to be cut off

@@ -45,6 +45,28 @@ func (l *line) begin(seq uint64) {
 	}
 }
 
+// packetOf is the first number of the packet that holds seq, where a line for seq begins; seq
+// itself if there is no such packet.
+func (l *line) packetOf(seq uint64) uint64 {
+	if at, ok := l.p.log.find(seq); ok {
+		v, ok := l.p.log.view(at)
+		if ok && len(v.data) > 0 {
+			defer v.release()
+			return min(seq, codec.PacketAt(v.data).First)
+		}
+		return seq
+	}
+	if l.p.journal == nil {
+		return seq
+	}
+	cursor := l.p.journal.Cursor(seq)
+	defer cursor.Close()
+	if c, err := cursor.Next(); err == nil && c.Gone.Empty() {
+		return min(seq, c.Range.From)
+	}
+	return seq
+}
+
 func (l *line) openJournal() {
 	if l.p.journal != nil {
 		l.cursor = l.p.journal.Cursor(l.read)

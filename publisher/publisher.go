@@ -521,7 +521,7 @@ func (p *Publisher) flush() error {
 			p.room = make(chan struct{})
 		}
 		p.mu.Unlock()
-		p.serving.wake(p.log)
+		p.serving.wake()
 	}
 }
 

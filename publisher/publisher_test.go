@@ -91,7 +91,8 @@ type client struct {
 	r       *codec.Reader
 	welcome *codec.Welcome
 
-	next    uint64
+	at      uint64 // end of what the line has covered
+	next    uint64 // the position
 	seed    uint32
 	lineage feed.Lineage
 	state   *feed.State
@@ -123,7 +124,15 @@ func (w *world) join(h codec.Hello) *client {
 	m := c.message()
 	require.IsType(w.t, &codec.Welcome{}, m)
 	c.welcome = m.(*codec.Welcome)
-	c.next, c.seed, c.lineage = c.welcome.Start, c.welcome.Seed, c.welcome.Lineage
+	c.at, c.seed, c.lineage = c.welcome.Start, c.welcome.Seed, c.welcome.Lineage
+	c.next = c.at
+	switch {
+	case len(h.Position.Lineage) > 0 && c.welcome.Reason != codec.StartedBySnapshot:
+		c.next, _ = c.lineage.Fork(h.Position.Lineage, h.Position.Next)
+	case len(h.Position.Lineage) == 0 && h.Start.Kind == codec.StartSeq:
+		c.next = max(c.at, h.Start.Value)
+	}
+	require.LessOrEqual(w.t, c.at, c.next, "a line starts at its position or before")
 	return c
 }
 
@@ -187,7 +196,7 @@ func (c *client) step() error {
 	require.NoError(c.t, err)
 	switch m := m.(type) {
 	case *codec.Heartbeat:
-		require.Equal(c.t, c.next, m.Covered, "a heartbeat says where the line is")
+		require.Equal(c.t, c.at, m.Covered, "a heartbeat says where the line is")
 		c.send(&codec.Pulse{Next: c.next, Echo: m.Now})
 	case *codec.SnapshotBegin:
 		require.Equal(c.t, c.next, m.Seq, "a snapshot stands where it holds")
@@ -202,15 +211,15 @@ func (c *client) step() error {
 		c.state.Replace(scope, c.part)
 		c.begin = nil
 	case *codec.SessionChange:
-		require.Equal(c.t, c.next, m.Next)
+		require.Equal(c.t, c.at, m.Next)
 		c.seed = m.Seed
 		c.events = append(c.events, fmt.Sprintf("session %d", len(m.Lineage)))
 	case *codec.Subscribed:
-		require.Equal(c.t, c.next, m.From)
+		require.Equal(c.t, c.at, m.From)
 		c.seed = m.Seed
 		c.events = append(c.events, fmt.Sprintf("subscribed %d", m.Request))
 	case *codec.End:
-		require.Equal(c.t, c.next, m.Final)
+		require.Equal(c.t, c.at, m.Final)
 		c.events = append(c.events, "end")
 	case *codec.Goodbye:
 		c.events = append(c.events, "goodbye "+m.Code.String())
@@ -226,7 +235,7 @@ func (c *client) packet(raw []byte) {
 	require.True(c.t, codec.VerifyPacket(raw, c.seed), "checksum of %+v", codec.PacketAt(raw))
 	h, b, err := codec.ParsePacket(raw)
 	require.NoError(c.t, err)
-	require.LessOrEqual(c.t, h.First, c.next, "ranges join")
+	require.Equal(c.t, c.at, h.First, "ranges join")
 	body := codec.PacketBody(&h, b)
 	c.each(&body, func(t feed.Tick) {
 		if t.Seq >= c.next {
@@ -242,7 +251,8 @@ func (c *client) packet(raw []byte) {
 		c.gone.Add(h.Range())
 		c.events = append(c.events, fmt.Sprintf("gone [%d, %d) %v", h.First, h.First+n, reason))
 	}
-	c.next = h.First + h.Count
+	c.at = h.First + h.Count
+	c.next = max(c.next, c.at)
 }
 
 func (c *client) each(b *codec.Body, f func(feed.Tick)) {

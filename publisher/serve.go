@@ -49,6 +49,7 @@ const (
 	drainTime    = time.Second            // at shutdown, to send what there still is
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
+	maxInline    = 4                      // connections that are served by who flushes
 )
 
 func (s *server) init(cfg Config) {
@@ -233,17 +234,26 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	return c, nil, nil
 }
 
-// wake tells the connections that wait that the log has grown. Only who flushes calls it.
-func (s *server) wake(*memlog) {
+// wake tells the connections that wait that the log has grown. Only who flushes calls it. A
+// few it serves itself, which is quickest; many it wakes.
+func (s *server) wake() {
 	s.parking.Lock()
 	s.parked, s.waking = s.waking[:0], s.parked
 	for _, c := range s.waking {
 		c.parked = false
 	}
 	s.parking.Unlock()
+	few := len(s.waking) <= maxInline
 	for i, c := range s.waking {
-		c.signal()
 		s.waking[i] = nil
+		if few && c.inline() {
+			s.parking.Lock()
+			c.parked = true
+			s.parked = append(s.parked, c)
+			s.parking.Unlock()
+			continue
+		}
+		c.signal()
 	}
 }
 
