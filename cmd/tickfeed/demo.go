@@ -316,11 +316,15 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 		}
 	}
 	if r := c.Report; r != nil {
+		cause := string(r.Cause)
+		if r.Cause != subscriber.CauseCut && r.Cause != subscriber.CauseSilent {
+			cause += ": " + r.Detail
+		}
 		x.mu.Lock()
 		x.reports = append(x.reports, *r)
 		x.mu.Unlock()
 		d.say("  %s recovered in %s by %s: %s ticks replayed, %s, cause %s", x.name,
-			formatDuration(r.Live), r.Resume, formatThousands(r.Replayed), plural(r.Attempts, "attempt"), r.Cause)
+			formatDuration(r.Live), r.Resume, formatThousands(r.Replayed), plural(r.Attempts, "attempt"), cause)
 	}
 	if c.End {
 		x.mu.Lock()

@@ -51,9 +51,14 @@ func settle(cmd *cobra.Command, path string, environ []string) error {
 	keys := make(map[string]string) // by environment variable
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { keys[envName(f.Name)] = key(cmd, section, f.Name) })
 	if err := k.Load(env.Provider("\n", env.Opt{
-		Prefix:        envPrefix,
-		TransformFunc: func(name, value string) (string, any) { return keys[name], value },
-		EnvironFunc:   func() []string { return environ },
+		Prefix: envPrefix,
+		TransformFunc: func(name, value string) (string, any) {
+			if value == "" {
+				return "", nil // as if it were not set
+			}
+			return keys[name], value
+		},
+		EnvironFunc: func() []string { return environ },
 	}), nil); err != nil {
 		return usage("environment: %w", err)
 	}

@@ -274,17 +274,17 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if b.Change != nil {
 		return r.change(b.Change)
 	}
-	if !b.Snapshot {
-		if r.count > 0 && r.ticks >= r.count {
-			return errEnough
-		}
-		r.order.check(b.Session, b.Ticks)
-		r.ticks += uint64(len(b.Ticks))
+	if r.count > 0 && r.ticks >= r.count {
+		return errEnough
 	}
 	if r.printer != nil {
 		if err := r.printer.batch(b.Session, b.PublishTime, b.Ticks, b.State); err != nil {
 			return err
 		}
+	}
+	if !b.Snapshot {
+		r.order.check(b.Session, b.Ticks)
+		r.ticks += uint64(len(b.Ticks))
 	}
 	if r.count > 0 && r.ticks >= r.count {
 		r.stop(errEnough) // not an error of this batch, which counts

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// publishFlags is the publish command with args parsed and the rest settled.
+func publishFlags(t *testing.T, config string, environ []string, args ...string) (*cobra.Command, error) {
+	t.Helper()
+	root := (&program{stdout: io.Discard, stderr: io.Discard}).command()
+	cmd, rest, err := root.Find(append([]string{"publish"}, args...))
+	require.NoError(t, err)
+	require.NoError(t, cmd.ParseFlags(rest))
+	path := ""
+	if config != "" {
+		path = filepath.Join(t.TempDir(), "c.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
+	}
+	return cmd, settle(cmd, path, environ)
+}
+
+// A flag wins over the environment, the environment over the file.
+func TestPrecedence(t *testing.T) {
+	const config = "log-level: debug\npublish:\n  rate: 1k\n  depth: 3\n  seed: 7\n  listen: [\"a:1\", \"unix:b\"]\n  heartbeat: 2s\n"
+	cmd, err := publishFlags(t, config, []string{"TICKFEED_RATE=2k", "TICKFEED_DEPTH=4", "TICKFEED_SYNC=", "TICKFEED_PORT=tcp://x"}, "--rate", "3k")
+	require.NoError(t, err)
+	for flag, want := range map[string]string{
+		"rate": "3k", "depth": "4", "seed": "7", "listen": "[a:1,unix:b]", "heartbeat": "2s", "sync": "1s", "log-level": "debug",
+	} {
+		assert.Equal(t, want, cmd.Flag(flag).Value.String(), flag)
+	}
+
+	cmd, err = publishFlags(t, "", []string{"TICKFEED_LISTEN=a:1,b:2", "TICKFEED_EXIT_AT_END=true"})
+	require.NoError(t, err)
+	assert.Equal(t, "[a:1,b:2]", cmd.Flag("listen").Value.String())
+	assert.Equal(t, "true", cmd.Flag("exit-at-end").Value.String())
+}
+
+func TestConfigIsStrict(t *testing.T) {
+	for config, want := range map[string]string{
+		"publish: {rat: 1}":       `no setting "rat" in section "publish"`,
+		"subscribe: {rate: 1}":    `no setting "rate" in section "subscribe"`,
+		"rate: 1":                 `no setting "rate" at the top`,
+		"config: x":               `no setting "config" at the top`,
+		"publish: 5":              `must hold settings`,
+		"publish: {rate: {a: 1}}": `want a value or a list`,
+		"publish: {depth: x}":     `publish.depth`,
+		"publish: [":              `c.yaml`,
+	} {
+		_, err := publishFlags(t, config, nil)
+		require.Error(t, err, config)
+		assert.Contains(t, err.Error(), want, config)
+		var coded *exitError
+		require.ErrorAs(t, err, &coded)
+		assert.Equal(t, exitUsage, coded.code)
+	}
+	_, err := publishFlags(t, "subscribe: {from: live}", nil)
+	assert.NoError(t, err, "another command's section")
+}
+
+func TestToken(t *testing.T) {
+	t.Setenv("TICKFEED_TOKEN", "from-env")
+	got, err := token("")
+	require.NoError(t, err)
+	assert.Equal(t, "from-env", string(got))
+	path := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(path, []byte("from-file\n"), 0o600))
+	got, err = token(path)
+	require.NoError(t, err)
+	assert.Equal(t, "from-file", string(got))
+	require.NoError(t, os.WriteFile(path, []byte("\n"), 0o600))
+	_, err = token(path)
+	assert.ErrorContains(t, err, "is empty")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("x", 1025)), 0o600))
+	_, err = token(path)
+	assert.ErrorContains(t, err, "at most 1024")
+	assert.NotContains(t, err.Error(), "xxx")
+}

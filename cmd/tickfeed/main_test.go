@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tickfeed": main})
+}
+
+// Commands behave as the scripts in testdata/script say, each a process of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			for _, kv := range os.Environ() {
+				if strings.HasPrefix(kv, "GOCOVERDIR=") {
+					e.Vars = append(e.Vars, kv)
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":    await,
+			"exitcode": exitcode,
+			"sequence": sequence,
+		},
+	})
+}
+
+// await FILE: waits until the file is there and not empty.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
+			return
+		}
+	}
+	ts.Fatalf("%s did not appear", args[0])
+}
+
+// exitcode CODE ARGS...: runs tickfeed with ARGS and checks its exit code.
+func exitcode(ts *testscript.TestScript, _ bool, args []string) {
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec("tickfeed", args[1:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// sequence FILE: from 1 on, each line has the next number, with no hole and none twice.
+func sequence(ts *testscript.TestScript, _ bool, args []string) {
+	next := uint64(1)
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var tick struct {
+			Seq      uint64 `json:"seq"`
+			Snapshot bool   `json:"snapshot"`
+		}
+		ts.Check(json.Unmarshal([]byte(line), &tick))
+		if tick.Snapshot {
+			continue
+		}
+		if tick.Seq != next {
+			ts.Fatalf("%s: number %d where %d is due", args[0], tick.Seq, next)
+		}
+		next++
+	}
+	if next == 1 {
+		ts.Fatalf("%s holds no tick", args[0])
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	assert.Equal(t, "héllo\nyou", printable("héllo\nyou"))
+	assert.Equal(t, `a\u001b[31mb\u0007`, printable("a\x1b[31mb\a"))
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+	"tickfeed/feed/textfile"
+)
+
+const noon = 1_772_461_800_000_000_000
+
+// everyKind is one tick of each kind, numbered from 1, and the same instrument defined again
+// with a finer exponent in the middle.
+func everyKind() []feed.Tick {
+	def := feed.Definition{Symbol: `A"B,C`, Venue: "XNAS", PriceExponent: -2, Currency: "USD", TickSize: 1, Lot: 100}
+	finer := def
+	finer.PriceExponent, finer.TickSize = -3, 10
+	conditions, _ := feed.ParseConditions(`F,"\`)
+	defined := func(d feed.Definition) feed.Tick {
+		return feed.Tick{Kind: feed.KindDefinition, EventTime: noon, Extra: &feed.Extra{Definition: &d}}
+	}
+	trade := feed.Trade{Price: 12345, Size: 7, ID: math.MaxUint64, Conditions: conditions, Side: feed.SideBuy}
+	ticks := []feed.Tick{
+		defined(def),
+		feed.Quote{Bid: 12345, BidSize: 10, Ask: feed.NoPrice}.Tick(0, noon),
+		trade.Tick(0, noon),
+		defined(finer),
+		feed.Quote{Bid: -5, BidSize: 1, Ask: 123456, AskSize: 2}.Tick(0, noon),
+		feed.Correction{OldPrice: 1, OldSize: 2, Trade: feed.Trade{Price: 3, Size: 4}}.Tick(0, noon, "A-17"),
+		feed.Cancel{Price: 3, Size: 4}.Tick(0, noon, `B"`),
+		feed.Level{Side: feed.SideSell, Price: 123000, Size: 40}.Tick(0, noon),
+		feed.ClearTick(0, noon, feed.SideBoth),
+		feed.StatusTick(0, noon, feed.StatusPreOpen, 20260302),
+	}
+	for i := range ticks {
+		ticks[i].Seq = uint64(i + 1)
+	}
+	return ticks
+}
+
+func printed(t *testing.T, f format, ticks []feed.Tick) string {
+	t.Helper()
+	var b strings.Builder
+	require.NoError(t, newPrinter(&b, f).batch(0xdeadbeef, noon+5, ticks, nil))
+	return b.String()
+}
+
+// What is printed is read back to the same ticks, whatever their kind.
+func TestReadBack(t *testing.T) {
+	want := everyKind()
+	for name, f := range map[string]format{"json": jsonFormat{}, "csv": csvFormat{}} {
+		path := filepath.Join(t.TempDir(), "ticks")
+		require.NoError(t, os.WriteFile(path, []byte(printed(t, f, want)), 0o600))
+		src, err := textfile.Open([]string{path}, nil, textfile.Config{})
+		require.NoError(t, err)
+		defer src.Close()
+		var got []feed.Tick
+		for err == nil {
+			batch := make([]feed.Tick, 4)
+			var n int
+			n, err = src.Next(context.Background(), batch)
+			got = append(got, batch[:n]...)
+		}
+		require.ErrorIs(t, err, io.EOF, name)
+		require.Len(t, got, len(want), name)
+		for i := range want {
+			w := want[i]
+			w.Seq = 0
+			assert.True(t, w.Equal(&got[i]), "%s: tick %d: want %+v, got %+v", name, i, w, got[i])
+		}
+	}
+}
+
+func TestJSONLines(t *testing.T) {
+	ticks := everyKind()
+	lines := strings.Split(strings.TrimSpace(printed(t, jsonFormat{}, ticks)), "\n")
+	require.Len(t, lines, len(ticks))
+	for _, l := range lines {
+		assert.True(t, json.Valid([]byte(l)), l)
+	}
+	assert.Equal(t, `{"session":"00000000deadbeef","seq":2,"type":"quote","symbol":"A\"B,C","venue":"XNAS","ts_event":1772461800000000000,`+
+		`"ts_publish":1772461800000000005,"bid":123.45,"bid_size":10,"ask":null,"ask_size":0}`, lines[1])
+	assert.Contains(t, lines[2], `"price":123.45,"size":7,"side":"buy","trade_id":18446744073709551615,"conditions":"F,\"\\"}`)
+	assert.Contains(t, lines[4], `"bid":-0.005,"bid_size":1,"ask":123.456,"ask_size":2}`, "the finer exponent, from its definition on")
+
+	snapshot := ticks[1]
+	snapshot.Seq, snapshot.Flags = 0, feed.FlagSnapshot
+	var b strings.Builder
+	p := newPrinter(&b, jsonFormat{})
+	require.NoError(t, p.batch(1, 0, ticks[:1], nil))
+	b.Reset()
+	summary := feed.Tick{Kind: feed.KindSummary, Flags: feed.FlagSnapshot, Extra: &feed.Extra{Summary: &feed.Summary{
+		TradingDay: 20260302, Open: 1, High: 2, Low: feed.NoPrice, Last: 3, LastSize: 4, Volume: 5, Trades: 6}}}
+	unknown := feed.Tick{Kind: 99, Seq: 5, Instrument: 3}
+	require.NoError(t, p.batch(1, 0, []feed.Tick{snapshot, summary, unknown}, nil))
+	lines = strings.Split(strings.TrimSpace(b.String()), "\n")
+	assert.True(t, strings.HasPrefix(lines[0], `{"session":"0000000000000001","snapshot":true,"type":"quote","symbol"`), lines[0])
+	assert.NotContains(t, lines[0], "ts_publish")
+	assert.Contains(t, lines[1], `"trading_day":20260302,"open":0.01,"high":0.02,"low":null,"last":0.03,"last_size":4,"volume":5,"trades":6}`)
+	assert.Contains(t, lines[2], `"type":"kind(99)","symbol":""`)
+}
+
+// Each CSV line has as many cells as the header.
+func TestCSVColumns(t *testing.T) {
+	ticks := everyKind()
+	ticks = append(ticks, feed.Tick{Kind: feed.KindSummary, Flags: feed.FlagSnapshot, Extra: &feed.Extra{Summary: &feed.Summary{}}}, feed.Tick{Kind: 99})
+	lines := strings.Split(strings.TrimSpace(printed(t, csvFormat{}, ticks)), "\n")
+	require.Len(t, lines, len(ticks)+1)
+	want := strings.Count(lines[0], ",")
+	for _, l := range lines[1:] {
+		quoted := strings.NewReplacer(`"A""B,C"`, "", `"F,""\"`, "").Replace(l)
+		assert.Equal(t, want, strings.Count(quoted, ","), l)
+	}
+}
+
+func TestTextLines(t *testing.T) {
+	lines := strings.Split(strings.TrimSpace(printed(t, textFormat{}, everyKind())), "\n")
+	assert.Equal(t, `14:30:00.000  A"B,C@XNAS       quote           123.45 x 10        |         -`, lines[1])
+	assert.Equal(t, `14:30:00.000  A"B,C@XNAS       trade           123.45 x 7        buy  #18446744073709551615  [F,"\]`, lines[2])
+	for _, l := range lines {
+		assert.Equal(t, strings.TrimRight(l, " "), l)
+	}
+	var s stamp
+	assert.Equal(t, "23:59:59.999", string(s.timeOfDay(nil, -1)))
+}
+
+type broken struct{ err error }
+
+func (b broken) Write([]byte) (int, error) { return 0, b.err }
+
+// A closed pipe is told from a failure.
+func TestClosedOutput(t *testing.T) {
+	err := newPrinter(broken{&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}}, jsonFormat{}).batch(1, 1, everyKind(), nil)
+	assert.ErrorIs(t, err, errOutputClosed)
+	failed := errors.New("no space left on device")
+	err = newPrinter(broken{failed}, jsonFormat{}).batch(1, 1, everyKind(), nil)
+	assert.ErrorIs(t, err, failed)
+	assert.NotErrorIs(t, err, errOutputClosed)
+}
+
+func BenchmarkPrint(b *testing.B) {
+	ticks := make([]feed.Tick, 256)
+	for i := range ticks {
+		ticks[i] = feed.Quote{Bid: 1872500 + int64(i), BidSize: 300, Ask: 1872700, AskSize: 100}.Tick(0, noon+int64(i)*1000)
+		ticks[i].Seq = uint64(i + 2)
+	}
+	def := feed.Tick{Kind: feed.KindDefinition, Seq: 1, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "AAPL", Venue: "XNAS", PriceExponent: -4}}}
+	for name, f := range map[string]format{"json": jsonFormat{}, "csv": csvFormat{}, "text": textFormat{}} {
+		b.Run(name, func(b *testing.B) {
+			p := newPrinter(io.Discard, f)
+			require.NoError(b, p.batch(1, noon, []feed.Tick{def}, nil))
+			b.ReportAllocs()
+			for n := 0; n < b.N; n += len(ticks) {
+				_ = p.batch(1, noon, ticks, nil)
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRate(t *testing.T) {
+	for text, want := range map[string]float64{"1": 1, "0.5": 0.5, "10k": 1e4, "2.5M": 2.5e6, "1e6": 1e6, "max": math.Inf(1)} {
+		var r rate
+		require.NoError(t, r.Set(text), text)
+		assert.Equal(t, want, float64(r), text)
+	}
+	for _, text := range []string{"", "0", "-1", "k", "1kk", "NaN", "Inf", "10 k", "fast"} {
+		assert.Error(t, new(rate).Set(text), text)
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "4096": 4096, "64MB": 64e6, "64mb": 64e6, "1.5KiB": 1536, "10 GB": 10e9, "7B": 7} {
+		got, err := parseBytes(text)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"", "MB", "-1", "NaN", "1e30", "64Mb/s"} {
+		_, err := parseBytes(text)
+		assert.Error(t, err, text)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	for text, want := range map[string]retention{
+		"10GB": {bytes: 10e9}, "24h": {age: 24 * time.Hour}, "24h,10GB": {10e9, 24 * time.Hour},
+	} {
+		var r retention
+		require.NoError(t, r.Set(text), text)
+		assert.Equal(t, want, r, text)
+	}
+	for _, text := range []string{"", "0", "10GB,10GB", "1h,2h", "-1h", "forever"} {
+		assert.Error(t, new(retention).Set(text), text)
+	}
+}
+
+func TestForPeople(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 999: "999", 1000: "1k", 1234: "1.23k", 99_960: "100k", 12_345_678: "12.3M"} {
+		assert.Equal(t, want, formatCount(v))
+	}
+	assert.Equal(t, "4.1 KB", formatBytes(4096))
+	assert.Equal(t, "1,234,567", formatThousands(1234567))
+	assert.Equal(t, "999", formatThousands(999))
+	for d, want := range map[time.Duration]string{
+		1234 * time.Microsecond: "1.2ms", 12345 * time.Millisecond: "12.3s", 250 * time.Second: "4m10s", 900: "1µs",
+	} {
+		assert.Equal(t, want, formatDuration(d))
+	}
+}
+
+func TestStartOfMarket(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
+	for text, want := range map[string]string{
+		"2026-01-05": "2026-01-05T14:30:00Z", "2026-07-06": "2026-07-06T13:30:00Z", "2026-01-05T10:00": "2026-01-05T15:00:00Z",
+		"2026-01-05T10:00:00Z": "2026-01-05T10:00:00Z", "now": "2026-03-04T05:06:07Z",
+	} {
+		at, err := parseTime(text, now)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, at.UTC().Format(time.RFC3339), text)
+	}
+	_, err := parseTime("yesterday", now)
+	assert.Error(t, err)
+}
+
+// Over a journal the simulated market opens on a later weekday, at the same hour.
+func TestLaterDay(t *testing.T) {
+	friday := time.Date(2026, 1, 9, 14, 30, 0, 0, time.UTC)
+	assert.Equal(t, friday, laterDay(friday, friday.Add(-time.Hour).UnixNano()))
+	assert.Equal(t, friday.AddDate(0, 0, 3), laterDay(friday, friday.UnixNano()))
+	assert.Equal(t, friday.AddDate(0, 0, 3), laterDay(friday, friday.Add(30*time.Hour).UnixNano()))
+	assert.Equal(t, friday.AddDate(0, 0, 4), laterDay(friday, friday.AddDate(0, 0, 3).Add(-time.Second).UnixNano()))
+}
