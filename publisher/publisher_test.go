@@ -8,6 +8,8 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -779,8 +781,19 @@ func TestFeed(t *testing.T) {
 // (RELIABILITY 6).
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		room := int64(1 << 20)
-		fs := &memfs.FS{Room: &room}
+		var room atomic.Int64
+		room.Store(1 << 20)
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind != memfs.Write {
+				return 0, nil
+			}
+			if left := room.Add(-int64(op.Size)); left < 0 {
+				fits := max(0, int64(op.Size)+left)
+				room.Add(int64(op.Size) - fits)
+				return int(fits), syscall.ENOSPC
+			}
+			return 0, nil
+		}}
 		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory})
 		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
 		c.until(4)
@@ -805,7 +818,7 @@ func TestDiskFull(t *testing.T) {
 		defer cancel()
 		assert.ErrorIs(t, w.pub.Publish(ctx, ticks[:100_000]), context.DeadlineExceeded)
 		synctest.Wait()
-		room = 100 << 20
+		room.Store(100 << 20)
 		begun := time.Now()
 		require.NoError(t, <-published)
 		assert.LessOrEqual(t, time.Since(begun), time.Second)
@@ -822,17 +835,17 @@ func TestDiskFull(t *testing.T) {
 // session at what is safe (RELIABILITY 5).
 func TestJournalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs := &memfs.FS{}
-		cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncAlways}
-		w := start(t, cfg)
-		w.quotes(10)
-		synctest.Wait()
-		fs.Fault = func(op memfs.Op) (int, error) {
-			if op.Kind == memfs.Sync {
+		var broken atomic.Bool
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync && broken.Load() {
 				return 0, errors.New("the disk is broken")
 			}
 			return 0, nil
-		}
+		}}
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncAlways}
+		w := start(t, cfg)
+		w.quotes(10)
+		broken.Store(true)
 		tick := feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon)
 		_ = w.pub.Publish(t.Context(), []feed.Tick{tick})
 		assert.ErrorIs(t, w.pub.Flush(t.Context()), journal.ErrFailed)
