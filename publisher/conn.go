@@ -32,6 +32,7 @@ type conn struct {
 	line     line
 	first    [2][]byte // what is sent first: the welcome, and a snapshot, which others may share
 	live     bool      // the line has had all there was at least once
+	begun    time.Time // when it began: a bound on its lag holds once it was live, or had the bound's time to become so
 	endTold  bool
 
 	// turn is held by who moves the line and writes to the connection: its writer, which lets
@@ -333,6 +334,7 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 func (c *conn) write(ctx context.Context) error {
 	c.turn.Lock()
 	defer c.turn.Unlock()
+	c.begun = time.Now()
 	for i, b := range c.first {
 		if err := c.block(ctx, b, nil); err != nil {
 			return err
@@ -477,7 +479,7 @@ func (c *conn) step(ctx context.Context) (bool, error) {
 		c.live = true
 		return c.end(ctx)
 	}
-	if c.live && ch.time != 0 && c.hello.Slow != codec.SlowAll {
+	if ch.time != 0 && c.hello.Slow != codec.SlowAll && (c.live || time.Since(c.begun) > c.maxLag) {
 		if _, now := c.p.log.end(); now-ch.time > int64(c.maxLag) {
 			ch.mem.release()
 			l.next = before

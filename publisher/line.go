@@ -48,23 +48,48 @@ func (l *line) begin(seq uint64) {
 // packetOf is the first number of the packet that holds seq, where a line for seq begins; seq
 // itself if there is no such packet.
 func (l *line) packetOf(seq uint64) uint64 {
+	if h, ok := l.packetFrom(seq); ok {
+		return min(seq, h.First)
+	}
+	return seq
+}
+
+// packetFrom is the packet that holds seq, or the next one that can be had.
+func (l *line) packetFrom(seq uint64) (codec.Packet, bool) {
 	if at, ok := l.p.log.find(seq); ok {
 		v, ok := l.p.log.view(at)
-		if ok && len(v.data) > 0 {
-			defer v.release()
-			return min(seq, codec.PacketAt(v.data).First)
+		if !ok || len(v.data) == 0 {
+			return codec.Packet{}, false
 		}
-		return seq
+		defer v.release()
+		return codec.PacketAt(v.data), true
 	}
 	if l.p.journal == nil {
-		return seq
+		return codec.Packet{}, false
 	}
 	cursor := l.p.journal.Cursor(seq)
 	defer cursor.Close()
-	if c, err := cursor.Next(); err == nil && c.Gone.Empty() {
-		return min(seq, c.Range.From)
+	for {
+		c, err := cursor.Next()
+		if err != nil {
+			return codec.Packet{}, false
+		}
+		if c.Gone.Empty() {
+			return codec.PacketAt(c.Data), true
+		}
 	}
-	return seq
+}
+
+// timeAt is the publish time for a packet that ends at seq and stands for what is not sent: that
+// of the packet which follows, so that the times of a line never decrease.
+func (l *line) timeAt(seq uint64) int64 {
+	next, last := l.p.log.end()
+	if seq < next {
+		if h, ok := l.packetFrom(seq); ok {
+			return h.PublishTime
+		}
+	}
+	return last
 }
 
 func (l *line) openJournal() {
@@ -187,7 +212,7 @@ func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) chunk {
 		buf = l.change(owner, buf)
 		r.To = min(r.To, owned.To)
 	}
-	buf = codec.AppendPacket(buf, &codec.Packet{First: r.From, Count: r.Len(), PublishTime: l.p.cfg.Now()},
+	buf = codec.AppendPacket(buf, &codec.Packet{First: r.From, Count: r.Len(), PublishTime: l.timeAt(r.To)},
 		codec.AppendGone(nil, r.Len(), reason), l.seed)
 	l.next, l.read = r.To, r.To
 	if l.cursor != nil {
@@ -202,8 +227,7 @@ func (l *line) skip(to uint64, buf []byte) []byte {
 	if l.wanted == nil || to <= l.next {
 		return buf
 	}
-	_, at := l.p.log.end()
-	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: at},
+	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: l.timeAt(to)},
 		codec.AppendSkip(nil, to-l.next), l.seed)
 	l.next = to
 	return buf
@@ -211,8 +235,7 @@ func (l *line) skip(to uint64, buf []byte) []byte {
 
 // withhold appends a packet that withholds everything up to number to.
 func (l *line) withhold(to uint64, buf []byte) []byte {
-	_, at := l.p.log.end()
-	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: at},
+	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: l.timeAt(to)},
 		codec.AppendWithheld(nil, to-l.next), l.seed)
 	l.next = to
 	return buf

@@ -548,6 +548,39 @@ func TestSlowConsumers(t *testing.T) {
 	})
 }
 
+// A client with a bound on its lag that resumes has the bound's time to replay what it missed;
+// if it cannot, its policy holds although it was never live.
+func TestSlowConsumerResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		quick := w.join(codec.Hello{Slow: codec.SlowLatest, MaxLag: time.Second})
+		quick.snapshot()
+		held := w.position(quick, quick.next)
+		quick.nc.Close()
+		for range 10 {
+			w.quotes(5000)
+			time.Sleep(time.Second)
+		}
+		quick = w.join(codec.Hello{HasState: true, Position: held, Slow: codec.SlowLatest, MaxLag: time.Second})
+		quick.state = feed.NewState()
+		slow := w.join(codec.Hello{Position: held, Slow: codec.SlowLatest, MaxLag: time.Second})
+		slow.snapshot()
+		quick.state = slow.state.Clone()
+		quick.until(50_004)
+		assert.Empty(t, quick.events, "all was replayed, however old")
+		for range 5 {
+			slow.send(&codec.Pulse{Next: slow.next})
+			time.Sleep(time.Second)
+		}
+		slow.until(50_004)
+		slow.snapshot()
+		require.Len(t, slow.events, 3)
+		assert.Contains(t, slow.events[1], "withheld")
+		quick.nc.Close()
+		slow.nc.Close()
+	})
+}
+
 // A client that breaks a rule before login is refused with a code and a reason.
 func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
