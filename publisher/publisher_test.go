@@ -101,6 +101,7 @@ type client struct {
 	ticks   []feed.Tick
 	events  []string // everything but packets of ticks and heartbeats
 	gone    feed.RangeSet
+	publish int64 // publish time of the last packet
 	skipped uint64
 	part    *feed.State
 	begin   *codec.SnapshotBegin
@@ -238,6 +239,8 @@ func (c *client) packet(raw []byte) {
 	h, b, err := codec.ParsePacket(raw)
 	require.NoError(c.t, err)
 	require.Equal(c.t, c.at, h.First, "ranges join")
+	require.LessOrEqual(c.t, c.publish, h.PublishTime, "publish times never decrease along a line")
+	c.publish = h.PublishTime
 	body := codec.PacketBody(&h, b)
 	c.each(&body, func(t feed.Tick) {
 		if t.Seq >= c.next {
@@ -494,6 +497,7 @@ func TestMemoryOnlyPublisherForgets(t *testing.T) {
 		tail := w.pub.Stats().Tail
 		require.Greater(t, tail, uint64(100))
 
+		time.Sleep(time.Second) // what is gone was published before what is not
 		c := w.join(codec.Hello{HasState: true, Position: w.position(early, 14)})
 		c.until(100_014)
 		assert.Equal(t, []string{fmt.Sprintf("gone [14, %d) expired", tail), fmt.Sprintf("snapshot %d scope 0", tail)}, c.events)
