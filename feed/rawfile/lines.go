@@ -84,6 +84,11 @@ func (l *Lines) Number() int64 { return l.number }
 // Offset is where the line at hand begins, in bytes.
 func (l *Lines) Offset() int64 { return l.offset }
 
+// Bad is the error of the line at hand, of a file called name. err may be nil.
+func (l *Lines) Bad(name, reason string, err error) *LineError {
+	return &LineError{File: name, Line: max(1, l.number), Offset: l.offset, Reason: reason, Err: err}
+}
+
 // A LineError names the line of a text file that cannot be read. It reads, for example:
 // AMZN_message_1.csv:17: byte 812: price "22x" is not a whole number
 type LineError struct {

@@ -12,7 +12,7 @@ const MaxPeek = 256 << 10
 // A Reader hands out the bytes of a file, unpacked, and knows where it is. Only one
 // goroutine may use it.
 type Reader struct {
-	file   *File
+	file   io.Reader
 	path   string
 	buf    []byte
 	r, w   int   // buf[r:w] is not yet skipped
@@ -21,17 +21,18 @@ type Reader struct {
 }
 
 // reset makes r read f from its start.
-func (r *Reader) reset(f *File) {
+func (r *Reader) reset(path string, f io.Reader) {
 	if r.buf == nil {
 		r.buf = make([]byte, MaxPeek)
 	}
-	*r = Reader{file: f, path: f.Path, buf: r.buf}
+	*r = Reader{file: f, path: path, buf: r.buf}
 }
 
-// NewReader reads f from where it stands, which is offset 0.
-func NewReader(f *File) *Reader {
+// NewReader reads f, which is not compressed, from where it stands; that is offset 0. The
+// path is for messages.
+func NewReader(path string, f io.Reader) *Reader {
 	r := &Reader{}
-	r.reset(f)
+	r.reset(path, f)
 	return r
 }
 
@@ -116,6 +117,12 @@ func (r *Reader) Damage(offset int64, format string, args ...any) error {
 	return &DamageError{File: r.path, Offset: offset, Reason: fmt.Sprintf(format, args...)}
 }
 
+// AtEnd reports whether err, of a Decoder, is the end of the file, torn or not.
+func AtEnd(err error) bool {
+	var damage *DamageError
+	return err == io.EOF || errors.As(err, &damage) && damage.torn
+}
+
 // Torn is the error for a file that ends inside of what begins at the present offset, given
 // err of the Peek that found so; any other err it returns as it is. The rest of the file is
 // passed over.
@@ -126,7 +133,10 @@ func (r *Reader) Torn(what string, err error) error {
 	offset := r.offset
 	left := r.w - r.r
 	r.Skip(left)
-	return r.Bad(offset, "the file ends %d bytes into %s", left, what)
+	return &DamageError{
+		File: r.path, Offset: offset, passed: true, torn: true,
+		Reason: fmt.Sprintf("the file ends %d bytes into %s", left, what),
+	}
 }
 
 // A DamageError names a file that cannot be read at some place. It reads, for example:
@@ -138,6 +148,7 @@ type DamageError struct {
 	Err    error  // the cause where there is one
 
 	passed bool // decoding may go on
+	torn   bool // by the end of the file
 }
 
 func (e *DamageError) Error() string {

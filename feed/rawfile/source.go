@@ -135,7 +135,7 @@ func (s *Source) open() error {
 	s.next++
 	s.file = f
 	s.count.Files++
-	s.reader.reset(f)
+	s.reader.reset(f.Path, f)
 	return s.decoder.Begin(&s.reader)
 }
 

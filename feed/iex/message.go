@@ -1,0 +1,202 @@
+package iex
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"tickfeed/feed"
+	"tickfeed/feed/book"
+)
+
+// stream is that of a channel; a new session of it is noted, and clears all books.
+func (d *decoder) stream(out []feed.Tick, protocol uint16, channel, session uint32, sent int64) (*stream, []feed.Tick, error) {
+	key := uint64(protocol)<<32 | uint64(channel)
+	s := d.streams[key]
+	switch {
+	case s == nil && len(d.streams) >= maxStreams:
+		return nil, out, errors.New("too many channels")
+	case s == nil:
+		s = &stream{session: session}
+		d.streams[key] = s
+	case s.session != session:
+		d.count.Resets++
+		d.count.Note("session %d follows session %d", session, s.session)
+		*s = stream{session: session}
+		out = d.clear(out, sent)
+	}
+	return s, out, nil
+}
+
+// clear empties all books.
+func (d *decoder) clear(out []feed.Tick, t int64) []feed.Tick {
+	for _, in := range d.order {
+		if in.book.Clear(feed.SideBoth) {
+			out = append(out, feed.ClearTick(in.id, t, feed.SideBoth))
+			out[len(out)-1].Flags |= feed.FlagMore
+			out = in.book.Quote(out, t)
+		}
+	}
+	return out
+}
+
+// least is the least length of a message by type; 0 for types that are not known.
+var least = [256]byte{
+	'S': 10, 'D': 31, 'H': 22, 'O': 18, 'P': 19, 'Q': 42, 'T': 38, 'B': 38, 'X': 26, 'A': 80,
+	'8': 30, '5': 30, 'E': 18, 'I': 18,
+}
+
+func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
+	if len(m) == 0 {
+		return out, errors.New("it is empty")
+	}
+	kind := m[0]
+	if need := int(least[kind]); len(m) < need {
+		return out, fmt.Errorf("type %q has %d bytes, at least %d", kind, len(m), need)
+	}
+	d.count.Messages++
+	d.count.Types[kind]++
+	if least[kind] == 0 && d.count.Types[kind] == 1 {
+		d.count.Note("messages of type %q are not known", kind)
+	}
+	switch kind {
+	case 'Q', 'T', 'B', 'H', 'O', 'D', '8', '5':
+	case 'S':
+		if m[1] == 'O' {
+			d.day = d.date(int64(binary.LittleEndian.Uint64(m[2:])))
+		}
+		fallthrough
+	default:
+		d.count.Ignored++
+		return out, nil
+	}
+	le := binary.LittleEndian
+	t := int64(le.Uint64(m[2:]))
+	in, out, err := d.instrument(out, m, t)
+	if err != nil {
+		return out, err
+	}
+	switch kind {
+	case 'Q':
+		q := feed.Quote{
+			BidSize: int64(le.Uint32(m[18:])), Bid: int64(le.Uint64(m[22:])),
+			Ask: int64(le.Uint64(m[30:])), AskSize: int64(le.Uint32(m[38:])),
+		}
+		if q.Bid == 0 && q.BidSize == 0 {
+			q.Bid = feed.NoPrice
+		}
+		if q.Ask == 0 && q.AskSize == 0 {
+			q.Ask = feed.NoPrice
+		}
+		out = append(out, q.Tick(in.id, t))
+	case 'T':
+		out = append(out, feed.Trade{
+			Price: int64(le.Uint64(m[22:])), Size: int64(le.Uint32(m[18:])), ID: le.Uint64(m[30:]),
+			Conditions: conditions(m[1]),
+		}.Tick(in.id, t))
+	case 'B':
+		out = append(out, feed.Cancel{
+			Price: int64(le.Uint64(m[22:])), Size: int64(le.Uint32(m[18:])), ID: le.Uint64(m[30:]),
+		}.Tick(in.id, t, ""))
+	case '8', '5':
+		side := feed.SideBuy
+		if kind == '5' {
+			side = feed.SideSell
+		}
+		price, size := int64(le.Uint64(m[22:])), int64(le.Uint32(m[18:]))
+		if price == math.MinInt64 {
+			return out, errors.New("a level without a price")
+		}
+		start := len(out)
+		in.book.Set(side, price, size)
+		out = append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(in.id, t))
+		if m[1]&1 != 0 { // the event is complete
+			out = in.book.Quote(out, t)
+		}
+		book.More(out[start:])
+	case 'H':
+		switch m[1] {
+		case 'T':
+			in.status = feed.StatusTrading
+		case 'H':
+			in.status = feed.StatusHalted
+		case 'O', 'P': // order acceptance period; paused, with orders accepted
+			in.status = feed.StatusPreOpen
+		default:
+			in.status = feed.StatusUnknown
+		}
+		out = d.tellStatus(out, in, t)
+	case 'O':
+		if halted := m[1] == 'O'; halted != in.halted {
+			in.halted = halted
+			out = d.tellStatus(out, in, t)
+		} else {
+			d.count.Ignored++
+		}
+	}
+	return out, nil
+}
+
+// tellStatus tells the status, and the trading day with the first one of that day.
+func (d *decoder) tellStatus(out []feed.Tick, in *instrument, t int64) []feed.Tick {
+	s := in.status
+	if in.halted {
+		s = feed.StatusHalted
+	}
+	day := int32(0)
+	if in.day != d.day {
+		day, in.day = d.day, d.day
+	}
+	return append(out, feed.StatusTick(in.id, t, s, day))
+}
+
+// date is the date of t in New York, yyyymmdd.
+func (d *decoder) date(t int64) int32 {
+	y, m, day := time.Unix(0, t).In(d.zone).Date()
+	if y < 1970 || y > 2262 {
+		return 0
+	}
+	return int32(y*10000 + int(m)*100 + day)
+}
+
+// instrument is the one that message m names; a definition is appended to out if it is new,
+// or if m is one that says something else.
+func (d *decoder) instrument(out []feed.Tick, m []byte, t int64) (*instrument, []feed.Tick, error) {
+	key := [8]byte(m[10:18])
+	in := d.symbols[key]
+	if in != nil && m[0] != 'D' {
+		return in, out, nil
+	}
+	def := feed.Definition{
+		Symbol: string(bytes.TrimRight(key[:], " ")), Venue: Venue, PriceExponent: dollars, Currency: "USD",
+	}
+	if m[0] == 'D' {
+		def.Lot = int64(binary.LittleEndian.Uint32(m[18:]))
+	}
+	id, out, err := d.names.Define(out, def, t)
+	if err != nil {
+		return nil, out, err
+	}
+	if in == nil {
+		in = &instrument{id: id, book: book.Book{ID: id}}
+		d.symbols[key] = in
+		d.order = append(d.order, in)
+	}
+	return in, out, nil
+}
+
+// conditions are the letters of sale condition flags.
+func conditions(flags byte) feed.Conditions {
+	var c feed.Conditions
+	shift := 56
+	for i, letter := range [...]byte{'F', 'T', 'I', 'E', 'X'} {
+		if flags&(0x80>>i) != 0 {
+			c |= feed.Conditions(letter) << shift
+			shift -= 8
+		}
+	}
+	return c
+}
