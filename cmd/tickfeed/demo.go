@@ -166,6 +166,8 @@ too slowly: it skips ahead. Every %v something breaks. Nothing may be lost, noth
 	if err := d.finish(); err != nil {
 		return err
 	}
+	stop() // the books are closed when nobody receives any more
+	d.group.Wait()
 	r := d.result()
 	if err := d.show(p.stdout, r); err != nil {
 		return output(err)

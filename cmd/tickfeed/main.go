@@ -26,7 +26,10 @@ import (
 	"tickfeed/subscriber"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // The exit codes.
 const (
@@ -216,7 +219,6 @@ func parseLevel(s string) (zerolog.Level, error) {
 
 // logger writes to standard error; level holds unless --log-level says otherwise.
 func (p *program) logger(level zerolog.Level) zerolog.Logger {
-	zerolog.TimeFieldFormat = time.RFC3339Nano
 	if l, err := parseLevel(p.logLevel); err == nil && l != zerolog.NoLevel {
 		level = l
 	}
