@@ -23,6 +23,7 @@ type auditor struct {
 	mu     sync.Mutex
 	seen   map[block]*[blockSize]uint64 // hashes; 0: not seen
 	ticks  uint64                       // numbers seen
+	roots  map[feed.SessionID]bool      // sessions that are nobody's child
 	wrongs []string
 }
 
@@ -34,7 +35,22 @@ type block struct {
 	n       uint64
 }
 
-func newAuditor() *auditor { return &auditor{seen: make(map[block]*[blockSize]uint64)} }
+func newAuditor() *auditor {
+	return &auditor{seen: make(map[block]*[blockSize]uint64), roots: make(map[feed.SessionID]bool)}
+}
+
+// root notes that session begins anew: subscribers of others may jump to it.
+func (a *auditor) root(session feed.SessionID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.roots[session] = true
+}
+
+func (a *auditor) isRoot(session feed.SessionID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.roots[session]
+}
 
 // see notes that ticks of session were given to who.
 func (a *auditor) see(who string, session feed.SessionID, ticks []feed.Tick) {
@@ -142,15 +158,19 @@ type follower struct {
 	mu       sync.Mutex
 	session  feed.SessionID
 	next     uint64 // number that must come next; 0 if any may
+	begun    uint64 // number of the first tick
 	got      uint64 // ticks
 	fates    map[block]*[blockSize]byte
 	disowned []subscriber.Numbers
 	lost     []subscriber.Numbers
 	reports  []subscriber.Report
-	roots    int  // sessions that began anew
-	rootsOK  bool // they may
+	down     bool // the connection was lost
 	final    uint64
 	each     func(feed.SessionID, *feed.Tick, *feed.State)
+
+	// For tests that look at one recovery.
+	held           uint64 // next, before it
+	disownedBefore int
 }
 
 // follow starts a follower; addr names the publisher of the moment.
@@ -206,9 +226,12 @@ func (f *follower) handle(b *subscriber.Batch) error {
 
 // take notes ticks: each is the one after the last, or where the follower was told to go.
 func (f *follower) take(b *subscriber.Batch) {
+	if f.got == 0 {
+		f.begun = b.Ticks[0].Seq
+	}
 	if b.Session != f.session {
 		if f.session != 0 && b.Ticks[0].Seq != f.next {
-			if f.roots++; !f.rootsOK {
+			if !f.audit.isRoot(b.Session) {
 				f.audit.wrong("%s: session %v goes on at %d in session %v, want %d", f.name, f.session, b.Ticks[0].Seq, b.Session, f.next)
 			}
 			f.next = 0
@@ -231,6 +254,7 @@ func (f *follower) take(b *subscriber.Batch) {
 }
 
 func (f *follower) change(c *subscriber.Change) {
+	f.down = c.State == subscriber.Disconnected || c.State == subscriber.Connecting
 	for _, n := range c.Disowned {
 		f.disowned = append(f.disowned, n)
 		for seq := n.Range.From; seq < n.Range.To; seq++ {

@@ -196,6 +196,8 @@ type event struct {
 	Torn     int64          `json:"torn_bytes"`
 	Sessions int            `json:"sessions"`
 	Head     uint64         `json:"head"`
+	Client   string         `json:"client"`
+	Next     uint64         `json:"next"`
 }
 
 func parse(line string) (e event, ok bool) {
@@ -271,7 +273,11 @@ func (p *publisher) stop() (head uint64) {
 	return e.Head
 }
 
-// lively are flags of a small market that is under load from its first moment.
+// lively are flags of a small market that is under load from its first moment; rate may be max.
 func lively(rate string, more ...string) []string {
-	return append([]string{"--instruments", "20", "--steady", "--rate", rate, "--sync", "none", "--heartbeat", "500ms", "--memory", "8MiB"}, more...)
+	args := []string{"--instruments", "20", "--rate", rate, "--sync", "none", "--heartbeat", "500ms", "--memory", "8MiB"}
+	if rate != "max" {
+		args = append(args, "--steady")
+	}
+	return append(args, more...)
 }

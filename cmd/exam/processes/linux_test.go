@@ -1,0 +1,402 @@
+package processes
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/subscriber"
+)
+
+// rss is the memory of a process, in bytes: VmRSS of /proc/PID/status.
+func rss(t *testing.T, p *process) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			require.NoError(t, err)
+			return kb << 10
+		}
+	}
+	require.FailNow(t, "no VmRSS")
+	return 0
+}
+
+// peak is the most memory that the process has in a while, looked at now and then until done
+// is closed.
+func peak(t *testing.T, p *process, done <-chan struct{}) int64 {
+	t.Helper()
+	most := rss(t, p)
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			most = max(most, rss(t, p))
+		case <-done:
+			return max(most, rss(t, p))
+		}
+	}
+}
+
+func after(d time.Duration) <-chan struct{} {
+	done := make(chan struct{})
+	time.AfterFunc(d, func() { close(done) })
+	return done
+}
+
+// warm is how long a publisher's memory is watched before the load: about one collection and more.
+const warm = 1500 * time.Millisecond
+
+const mebibyte = 1 << 20
+
+// A thousand connections that do whatever a hostile or broken peer may do cost a publisher at most
+// 16 MiB in all, a few lines in its log, and neither its subscribers nor those who log in meanwhile.
+func TestHostileConnections(t *testing.T) {
+	t.Parallel()
+	random := chance(t)
+	audit, addr := newAuditor(), newAddress()
+	p := publish(t, lively("20k", "--memory", "1MiB")...) // which is full soon
+	addr.is(p.addr)
+	honest := follow(t, "honest", audit, addr, nil)
+	honest.wait(t, "ticks", func() bool { return honest.got > 0 })
+	before := peak(t, p.process, after(warm))
+	position := honest.sub.Position().Next
+
+	const connections = 1000
+	var (
+		all     sync.WaitGroup
+		mu      sync.Mutex
+		loginOK = map[string]bool{} // by remote address: the hello is good
+		ended   atomic.Int64
+	)
+	done := make(chan struct{})
+	st := time.Now()
+	for i := range connections {
+		nc, err := net.Dial("tcp", p.addr)
+		require.NoError(t, err)
+		defer nc.Close()
+		h := hostiles[i%len(hostiles)]
+		mu.Lock()
+		loginOK[nc.LocalAddr().String()] = h.login
+		mu.Unlock()
+		seed := random.Uint64()
+		all.Go(func() {
+			h.act(nc, rand.New(rand.NewPCG(seed, uint64(i))), done)
+			if h.login {
+				return
+			}
+			_ = nc.SetReadDeadline(time.Now().Add(patience))
+			if _, err := io.Copy(io.Discard, nc); !os.IsTimeout(err) {
+				ended.Add(1)
+			}
+		})
+	}
+
+	t.Log("dialled", time.Since(st))
+	logins := make(chan []time.Duration)
+	go func() {
+		var took []time.Duration
+		next := time.NewTicker(20 * time.Millisecond)
+		defer next.Stop()
+		for {
+			select {
+			case <-done:
+				logins <- took
+				return
+			case <-next.C:
+				took = append(took, login(p.addr))
+			}
+		}
+	}()
+	most := peak(t, p.process, after(7*time.Second)) // hellos have 5 s
+	t.Log(time.Since(st))
+	close(done)
+	all.Wait()
+	t.Log(time.Since(st))
+	took := <-logins
+	slices.Sort(took)
+	require.NotEmpty(t, took)
+
+	silent := 0
+	for _, h := range hostiles {
+		if h.login {
+			silent++
+		}
+	}
+	want := int64(connections - silent*connections/len(hostiles))
+	assert.InDelta(t, want, ended.Load(), float64(len(hostiles)), "connections that the publisher ended")
+	assert.LessOrEqual(t, most-before, int64(16*mebibyte), "memory for %d hostile connections", connections)
+	assert.LessOrEqual(t, took[len(took)/2], time.Second, "median time of an honest login")
+	assert.Less(t, took[len(took)-1], loginPatience, "an honest login failed")
+
+	lines := map[string]int{}
+	for _, line := range p.said() {
+		if e, ok := parse(line); ok && e.Remote != "" {
+			lines[e.Remote]++
+		}
+	}
+	for remote, login := range loginOK {
+		most := 1
+		if login {
+			most = 2 // joined, left
+		}
+		assert.LessOrEqual(t, lines[remote], most, "lines of the log about %s", remote)
+	}
+	now := honest.sub.Position().Next
+	honest.wait(t, "the feed goes on", func() bool { return honest.next > now+1000 })
+	honest.leave()
+	assert.Empty(t, honest.reports, "the honest subscriber lost its connection")
+	assert.Greater(t, now, position+20_000, "the feed went on meanwhile")
+	t.Logf("%d connections: memory %.1f MiB, %.1f MiB more; %d honest logins: p50 %v, max %v",
+		connections, float64(before)/mebibyte, float64(most-before)/mebibyte, len(took), took[len(took)/2], took[len(took)-1])
+	audit.judge(t)
+}
+
+const loginPatience = 10 * time.Second
+
+// login is how long a hello waits for its welcome; loginPatience if there is none.
+func login(addr string) time.Duration {
+	began := time.Now()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // its ports are not those of the hostile
+	nc, err := d.Dial("tcp", addr)
+	if err != nil {
+		return loginPatience
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(began.Add(loginPatience))
+	if _, err := nc.Write(hello(codec.StartLive)); err != nil {
+		return loginPatience
+	}
+	if typ, _, err := codec.NewReader(nc, 0).Next(); err != nil || typ != codec.TypeWelcome {
+		return loginPatience
+	}
+	return time.Since(began)
+}
+
+func hello(start codec.StartKind) []byte {
+	b, err := codec.Append(nil, &codec.Hello{
+		MinVersion: codec.Version, MaxVersion: codec.Version, Client: "exam", Start: codec.Start{Kind: start},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// hostiles are what a peer may do to a publisher. Act returns when it has done it, or when done is closed.
+var hostiles = []struct {
+	name  string
+	login bool // it says a good hello
+	act   func(nc net.Conn, random *rand.Rand, done <-chan struct{})
+}{
+	{"silent", false, func(net.Conn, *rand.Rand, <-chan struct{}) {}},
+	{"a byte a second", false, func(nc net.Conn, _ *rand.Rand, done <-chan struct{}) {
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for _, b := range hello(codec.StartLive) {
+			if _, err := nc.Write([]byte{b}); err != nil {
+				return
+			}
+			select {
+			case <-second.C:
+			case <-done:
+				return
+			}
+		}
+	}},
+	{"declared lengths", false, func(nc net.Conn, random *rand.Rand, _ <-chan struct{}) {
+		bombs := []string{
+			"\xdd\xff\xff\xff\xff", "\xdc\xff\xff", "\x9e\x01\x01\x01\xdb\xff\xff\xff\xff", "\x9e\x01\x01\x01\xa0\xa0\xdd\x7f\xff\xff\xff",
+			"\x97\x05\xce\x00\x00\x00\x00\xc6\xff\xff\xff\xff", strings.Repeat("\x91", 4096), strings.Repeat("\xdd\x00\x00\x10\x00", 800),
+			"\x9e\x01\xc9\xff\xff\xff\xff\x01", "\xdf\xff\xff\xff\xff",
+		}
+		_, _ = io.WriteString(nc, bombs[random.IntN(len(bombs))])
+	}},
+	{"endless hello", false, func(nc net.Conn, _ *rand.Rand, done <-chan struct{}) {
+		_, err := io.WriteString(nc, "\x9e\x01\x01\x01\xa1x\xa0\xdd\x00\x0f\xff\xff") // a filter of a million patterns
+		for err == nil {
+			select {
+			case <-done:
+				return
+			default:
+				_, err = io.WriteString(nc, strings.Repeat("\xa4AAPL", 100))
+			}
+		}
+	}},
+	{"garbage", false, func(nc net.Conn, random *rand.Rand, _ <-chan struct{}) {
+		b := make([]byte, 1+random.IntN(4096))
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+		_, _ = nc.Write(b)
+	}},
+	{"never reading after a hello", true, func(nc net.Conn, _ *rand.Rand, done <-chan struct{}) {
+		_, _ = nc.Write(hello(codec.StartBeginning))
+		<-done
+	}},
+}
+
+// Subscribers that read nothing, but say that they live, delay nobody and cost the publisher
+// a bound: at full rate the others get everything.
+func TestStalledSubscribers(t *testing.T) {
+	t.Parallel()
+	const stalled = 20
+	healthy := less(20, 5)
+	audit, addr := newAuditor(), newAddress()
+	p := publish(t, lively("max", "--journal", filepath.Join(t.TempDir(), "journal"), "--heartbeat", "1s")...)
+	addr.is(p.addr)
+	first := follow(t, "healthy 0", audit, addr, nil)
+	first.wait(t, "ticks", func() bool { return first.got > 1000 })
+	before := peak(t, p.process, after(100*time.Millisecond))
+
+	done := make(chan struct{})
+	var pulses sync.WaitGroup
+	for range stalled {
+		nc, err := net.Dial("tcp", p.addr)
+		require.NoError(t, err)
+		defer nc.Close()
+		_ = nc.(*net.TCPConn).SetReadBuffer(4096)
+		_, err = nc.Write(hello(codec.StartBeginning))
+		require.NoError(t, err)
+		pulse, err := codec.Append(nil, &codec.Pulse{Next: 1})
+		require.NoError(t, err)
+		pulses.Go(func() {
+			again := time.NewTicker(time.Second)
+			defer again.Stop()
+			for {
+				select {
+				case <-again.C:
+					_, _ = nc.Write(pulse)
+				case <-done:
+					return
+				}
+			}
+		})
+	}
+	followers := []*follower{first}
+	for i := 1; i < healthy; i++ {
+		followers = append(followers, follow(t, fmt.Sprintf("healthy %d", i), audit, addr, nil))
+	}
+	first.wait(t, "more than what fits into the buffers of those who do not read", func() bool { return first.got > 500_000 })
+	p.end()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for _, f := range followers {
+			f.within(patience, func() bool { return f.final > 0 })
+		}
+	}()
+	most := peak(t, p.process, over)
+	var total uint64
+	for _, f := range followers {
+		f.wait(t, "the end", func() bool { return f.final > 0 })
+		assert.Equal(t, f.final-f.begun, f.got, "%s: ticks", f.name)
+		total += f.got
+		f.leave()
+		assert.Empty(t, f.reports, "%s lost its connection", f.name)
+	}
+	for _, line := range p.said() {
+		e, ok := parse(line)
+		assert.False(t, ok && e.Message == "subscriber left" && e.Client == "exam", "one that reads nothing is gone: %s", line)
+	}
+	close(done)
+	pulses.Wait()
+	final := p.stop()
+	assert.Equal(t, final-1, first.got)
+	behind := 0
+	for _, line := range p.said() {
+		if e, ok := parse(line); ok && e.Message == "subscriber left" && e.Client == "exam" && e.Next < final {
+			behind++
+		}
+	}
+	assert.Equal(t, stalled, behind, "subscribers that read nothing and were served to the end")
+	// The memory log, the collector's share of it, and what is bounded for each subscriber.
+	assert.LessOrEqual(t, most-before, int64(32*mebibyte+(stalled+healthy)*256<<10), "memory")
+	t.Logf("%d ticks published, %d delivered to %d healthy subscribers beside %d that read nothing; memory %.1f MiB, %.1f MiB more",
+		final-1, total, healthy, stalled, float64(before)/mebibyte, float64(most-before)/mebibyte)
+	audit.judge(t)
+}
+
+// limitFiles sets how long a file the process may write, in bytes: RLIMIT_FSIZE, the part that can be raised again.
+func limitFiles(t *testing.T, p *process, size uint64) {
+	t.Helper()
+	const unlimited = ^uint64(0)
+	limit := syscall.Rlimit{Cur: size, Max: unlimited}
+	const fileSize = 1 // RLIMIT_FSIZE
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.cmd.Process.Pid), fileSize,
+		uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	require.Zero(t, errno, "prlimit: %v", errno)
+}
+
+// A publisher whose disk is full, here one whose file may not grow, is not killed by that: it
+// says so, goes on serving, and goes on publishing by itself within a second of there being
+// room, without a loss or a repetition.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	random := chance(t)
+	dir := filepath.Join(t.TempDir(), "journal")
+	audit, addr := newAuditor(), newAddress()
+	p := publish(t, lively("100k", "--journal", dir)...)
+	addr.is(p.addr)
+	f := follow(t, "follower", audit, addr, nil)
+	var resumed []time.Duration
+	for range 10 {
+		at := f.sub.Position().Next
+		f.wait(t, "ticks", func() bool { return f.next > at+100 })
+		files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		info, err := os.Stat(files[0])
+		require.NoError(t, err)
+		before := len(p.said())
+		limitFiles(t, p.process, uint64(info.Size())+random.Uint64N(10_000))
+		_, ok := p.event(before, "journal: disk full, publishing waits; subscribers are still served")
+		require.True(t, ok, "the publisher ended: %v", p.said())
+
+		late := follow(t, "late", audit, addr, nil) // it is served
+		reached := uint64(0)
+		late.wait(t, "everything so far", func() bool {
+			st := late.sub.Status()
+			reached = st.Next
+			return st.State == subscriber.Live && st.Next == st.Head
+		})
+		late.leave()
+		f.wait(t, "everything so far", func() bool { return f.next >= reached })
+		assert.Equal(t, reached, f.sub.Position().Next, "nothing is sent that is not in the journal")
+
+		limitFiles(t, p.process, ^uint64(0))
+		began := time.Now()
+		f.wait(t, "ticks again", func() bool { return f.next > reached })
+		resumed = append(resumed, time.Since(began))
+	}
+	p.end()
+	f.wait(t, "the end", func() bool { return f.final > 0 })
+	f.leave()
+	f.reconcile()
+	final := p.stop()
+	assert.Equal(t, final-1, f.got, "ticks")
+	assert.Empty(t, f.reports, "the subscriber lost its connection")
+	slices.Sort(resumed)
+	assert.Less(t, resumed[len(resumed)/2], time.Second, "from room to ticks")
+	t.Logf("%d times full: resumed p50 %v, max %v; %d ticks", len(resumed), resumed[len(resumed)/2], resumed[len(resumed)-1], final-1)
+	audit.judge(t)
+}
