@@ -89,7 +89,6 @@ func TestHostileConnections(t *testing.T) {
 		ended   atomic.Int64
 	)
 	done := make(chan struct{})
-	st := time.Now()
 	for i := range connections {
 		nc, err := net.Dial("tcp", p.addr)
 		require.NoError(t, err)
@@ -111,7 +110,6 @@ func TestHostileConnections(t *testing.T) {
 		})
 	}
 
-	t.Log("dialled", time.Since(st))
 	logins := make(chan []time.Duration)
 	go func() {
 		var took []time.Duration
@@ -127,11 +125,9 @@ func TestHostileConnections(t *testing.T) {
 			}
 		}
 	}()
-	most := peak(t, p.process, after(7*time.Second)) // hellos have 5 s
-	t.Log(time.Since(st))
+	most := peak(t, p.process, after(6*time.Second)) // hellos have 5 s
 	close(done)
 	all.Wait()
-	t.Log(time.Since(st))
 	took := <-logins
 	slices.Sort(took)
 	require.NotEmpty(t, took)
