@@ -508,6 +508,20 @@ func TestMemoryOnlyPublisherForgets(t *testing.T) {
 	})
 }
 
+// A subscriber of a session that ended before its first tick misses nothing of the next one.
+func TestSessionWithoutTicks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		w.quotes(10)
+		held := codec.Position{Lineage: feed.Lineage{{ID: 99, First: 1}}, Next: 1}
+		c := w.join(codec.Hello{HasState: true, Position: held})
+		assert.Equal(t, codec.StartedBySnapshot, c.welcome.Reason)
+		c.until(14)
+		c.consecutive(1, 14)
+		assert.Empty(t, c.events)
+	})
+}
+
 // A subscriber that does not read costs the others nothing, and gets what its policy says.
 func TestSlowConsumers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
