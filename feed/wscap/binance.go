@@ -1,0 +1,356 @@
+package wscap
+
+import (
+	"bytes"
+	"fmt"
+
+	"tickfeed/feed"
+)
+
+const (
+	venueSpot = "BINANCE"
+	venueUSDM = "BINANCE_USDM"
+)
+
+// A binanceMessage is the members that any message of interest has, as they are in the line.
+// The names are the exchange's; one letter means different things in different messages.
+type binanceMessage struct {
+	e, E, T, s, t, p, q, m, X, M, U, u, pu []byte
+	b, B, a, A                             []byte
+	lastUpdateID, bids, asks               []byte
+}
+
+func (m *binanceMessage) parse(b []byte) string {
+	w := walk(b, '{')
+	for {
+		key, v, ok := w.member()
+		if !ok {
+			break
+		}
+		switch string(key) {
+		case "e":
+			m.e = v
+		case "E":
+			m.E = v
+		case "T":
+			m.T = v
+		case "s":
+			m.s = v
+		case "t":
+			m.t = v
+		case "p":
+			m.p = v
+		case "q":
+			m.q = v
+		case "m":
+			m.m = v
+		case "X":
+			m.X = v
+		case "M":
+			m.M = v
+		case "U":
+			m.U = v
+		case "u":
+			m.u = v
+		case "pu":
+			m.pu = v
+		case "b":
+			m.b = v
+		case "B":
+			m.B = v
+		case "a":
+			m.a = v
+		case "A":
+			m.A = v
+		case "lastUpdateId":
+			m.lastUpdateID = v
+		case "bids":
+			m.bids = v
+		case "asks":
+			m.asks = v
+		}
+	}
+	if w.bad || len(bytes.TrimSpace(w.b)) > 0 {
+		return "the message is not a JSON object, or is cut short"
+	}
+	return ""
+}
+
+// time is T, or else E, or else the time of arrival.
+func (m *binanceMessage) time(s *Source) (at int64, reason string) {
+	millis, ok := integer(m.T)
+	if ok && millis == 0 {
+		millis, ok = integer(m.E)
+	}
+	if ok {
+		at, ok = s.venueTime(millis)
+	}
+	if !ok {
+		return 0, reasonNoTime
+	}
+	return at, ""
+}
+
+// binance takes a message of Binance; stream is empty if it came without.
+func (s *Source) binance(stream, b []byte) string {
+	_, channel, _ := bytes.Cut(stream, []byte{'@'})
+	var m binanceMessage
+	if reason := m.parse(b); reason != "" {
+		return reason
+	}
+	switch e := text(m.e); {
+	case string(e) == "trade":
+		return s.binanceTrade(&m, streamTrade, m.t)
+	case string(e) == "aggTrade":
+		return s.binanceTrade(&m, streamAggregate, m.a)
+	case string(e) == "bookTicker", len(e) == 0 && m.u != nil && m.b != nil && m.a != nil && m.s != nil:
+		return s.binanceQuote(&m)
+	case len(channel) > 5 && bytes.HasPrefix(channel, []byte("depth")) && channel[5] != '@':
+		return s.other(channel) // only the best levels, again and again
+	case string(e) == "depthUpdate":
+		return s.binanceUpdate(&m, b)
+	case m.lastUpdateID != nil && m.bids != nil && m.asks != nil && len(stream) == 0:
+		return s.binanceSnapshot(&m)
+	case len(e) > 0:
+		return s.other(e)
+	case len(channel) > 0:
+		return s.other(channel)
+	}
+	return s.other([]byte("confirmation"))
+}
+
+func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string {
+	venue := venueUSDM
+	if m.M != nil {
+		venue = venueSpot // only there
+	}
+	in, reason := s.instrument(venue, text(m.s))
+	if reason != "" {
+		return reason
+	}
+	at, reason := m.time(s)
+	if reason != "" {
+		return reason
+	}
+	n, ok := integer(id)
+	if !ok {
+		return fmt.Sprintf("trade id %.40q is not a whole number", id)
+	}
+	t := trade{price: m.p, size: m.q, id: n, count: n}
+	switch string(m.m) {
+	case "true":
+		t.side = feed.SideSell
+	case "false":
+		t.side = feed.SideBuy
+	}
+	if x := text(m.X); len(x) > 0 && string(x) != "MARKET" {
+		if string(x) == "NA" {
+			return s.other([]byte("trade of type NA"))
+		}
+		t.condition = x
+	}
+	if in.trades != streamNone && in.trades != from {
+		s.count.Repeated++
+		return ""
+	}
+	reason = s.trade(in, at, t)
+	if reason == "" {
+		in.trades = from
+	}
+	return reason
+}
+
+func (s *Source) binanceQuote(m *binanceMessage) string {
+	venue := venueSpot
+	if m.e != nil || m.T != nil {
+		venue = venueUSDM
+	}
+	in, reason := s.instrument(venue, text(m.s))
+	if reason != "" {
+		return reason
+	}
+	at, reason := m.time(s)
+	if reason != "" {
+		return reason
+	}
+	if text(m.b) == nil || text(m.a) == nil {
+		return "the best bid or offer is missing"
+	}
+	return s.quote(in, at, m.b, m.B, m.a, m.A)
+}
+
+// binanceUpdate takes a change of a book; b is the message that m is from.
+func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
+	venue := venueSpot
+	if m.pu != nil {
+		venue = venueUSDM
+	}
+	in, reason := s.instrument(venue, text(m.s))
+	if reason != "" {
+		return reason
+	}
+	at, reason := m.time(s)
+	if reason != "" {
+		return reason
+	}
+	h := held{arrival: s.arrival, message: b}
+	for _, v := range []struct {
+		to   *uint64
+		from []byte
+	}{{&h.first, m.U}, {&h.last, m.u}, {&h.before, m.pu}} {
+		var ok bool
+		if *v.to, ok = integer(v.from); !ok {
+			return fmt.Sprintf("update id %.40q is not a whole number", v.from)
+		}
+	}
+	if h.first == 0 || h.last < h.first {
+		return fmt.Sprintf("the update ids go from %d to %d", h.first, h.last)
+	}
+	// What is held, and what is told, must be readable alike.
+	s.begin()
+	if reason := s.pairs(feed.SideBuy, m.b); reason != "" {
+		return reason
+	}
+	if reason := s.pairs(feed.SideSell, m.a); reason != "" {
+		return reason
+	}
+	bk := &in.book
+	if bk.last != 0 {
+		old, joins := bk.place(&h, m.pu != nil)
+		if old {
+			s.count.Repeated++
+			return ""
+		}
+		if !joins {
+			s.breakBook(in, at, "updates after %d are missing, the next is %d", bk.last, h.first)
+		}
+	}
+	s.useful = true
+	bk.last, bk.fresh = h.last, false
+	if !bk.live {
+		s.hold(in, h)
+		if !s.cfg.PartialBooks {
+			return ""
+		}
+	}
+	if reason := s.tellLevels(in, at, false); reason != "" {
+		return reason
+	}
+	if bk.live {
+		s.count.Updates++
+	}
+	return ""
+}
+
+// place reports whether the update h is in the book already, and if not whether it is the
+// next one.
+func (b *book) place(h *held, futures bool) (old, joins bool) {
+	switch {
+	case b.fresh && futures:
+		return h.last < b.last, h.before <= b.last
+	case b.fresh:
+		return h.last <= b.last, h.first <= b.last+1
+	case h.last <= b.last:
+		return true, false
+	case futures:
+		return false, h.before == b.last
+	}
+	return false, h.first == b.last+1
+}
+
+// binanceSnapshot takes a whole book, which does not say of which instrument.
+func (s *Source) binanceSnapshot(m *binanceMessage) string {
+	last, ok := integer(m.lastUpdateID)
+	if !ok || last == 0 {
+		return fmt.Sprintf("lastUpdateId %.40q is not a whole number", m.lastUpdateID)
+	}
+	at, reason := m.time(s)
+	if reason != "" {
+		return reason
+	}
+	s.begin()
+	if reason := s.pairs(feed.SideBuy, m.bids); reason != "" {
+		return reason
+	}
+	if reason := s.pairs(feed.SideSell, m.asks); reason != "" {
+		return reason
+	}
+	venue := venueSpot
+	if m.T != nil || m.E != nil {
+		venue = venueUSDM
+	}
+	in := s.owner(venue, last)
+	if in == nil {
+		s.count.Unplaced++
+		s.report("the snapshot with lastUpdateId %d fits none, or more than one, of the instruments of %s", last, venue)
+		return ""
+	}
+	if in.book.live && last <= in.book.last {
+		s.count.Repeated++ // the book is ahead of it
+		return ""
+	}
+	if reason := s.tellLevels(in, at, true); reason != "" {
+		return reason
+	}
+	s.count.Snapshots++
+	waiting := in.book.held
+	in.book = book{live: true, fresh: true, last: last}
+	return s.release(in, waiting)
+}
+
+// release takes the updates that waited for a snapshot.
+func (s *Source) release(in *instrument, waiting []held) (reason string) {
+	arrival := s.arrival
+	for i := range waiting {
+		h := &waiting[i]
+		s.held -= len(h.message)
+		s.count.Unanchored--
+		s.arrival = h.arrival
+		var m binanceMessage
+		bad := m.parse(h.message)
+		if bad == "" {
+			bad = s.binanceUpdate(&m, h.message)
+		}
+		if reason == "" && bad != "" {
+			reason = "an update that waited for this snapshot: " + bad
+		}
+	}
+	s.arrival = arrival
+	return reason
+}
+
+// maxOwners bounds how many instruments are asked whether a snapshot is theirs.
+const maxOwners = 1024
+
+// owner is the instrument of venue that a snapshot as of last can be of: the only one there
+// is, or the only one that waits with updates that it joins.
+func (s *Source) owner(venue string, last uint64) *instrument {
+	var only, fits *instrument
+	all, fitting := 0, 0
+	for _, in := range s.order {
+		if in.def.Venue != venue {
+			continue
+		}
+		only = in
+		all++
+		b := book{fresh: true, last: last}
+		for i := range in.book.held {
+			old, joins := b.place(&in.book.held[i], venue == venueUSDM)
+			if old {
+				continue
+			}
+			if joins {
+				fits = in
+				fitting++
+			}
+			break
+		}
+	}
+	switch {
+	case all == 1 && len(s.order) < maxOwners:
+		return only
+	case fitting == 1 && len(s.order) < maxOwners:
+		return fits
+	}
+	return nil
+}

@@ -1,0 +1,324 @@
+package wscap
+
+import (
+	"bytes"
+	"fmt"
+
+	"tickfeed/feed"
+)
+
+// An instrument is one symbol at one venue.
+type instrument struct {
+	id      feed.InstrumentID
+	def     feed.Definition
+	defined bool
+	trades  stream // that its trades are from
+	tradeID uint64 // of the last trade, as the exchange counts them
+	book    book
+}
+
+// A stream is where the trades of a Binance instrument come from.
+type stream uint8
+
+const (
+	streamNone stream = iota
+	streamTrade
+	streamAggregate
+)
+
+// A book is how far the book of an instrument was told.
+type book struct {
+	live  bool   // a snapshot was told, and no update is missing since then
+	fresh bool   // the next update is the first after the snapshot
+	last  uint64 // id of the last update, or of the snapshot; 0 before the first
+	held  []held
+}
+
+// A held update waits for its book's snapshot.
+type held struct {
+	first, last uint64 // U and u
+	before      uint64 // pu, where there is one
+	arrival     int64
+	message     []byte
+}
+
+// instrument finds or makes the instrument that a message names. It is defined by its first
+// tick.
+func (s *Source) instrument(venue string, symbol []byte) (*instrument, string) {
+	s.key = append(append(append(s.key[:0], venue...), 0), symbol...)
+	if in := s.instruments[string(s.key)]; in != nil {
+		return in, ""
+	}
+	if len(symbol) == 0 {
+		return nil, "the message names no instrument"
+	}
+	if err := feed.ValidateText(string(symbol)); err != nil {
+		return nil, "symbol: " + err.Error()
+	}
+	if len(s.instruments) == feed.MaxInstruments {
+		return nil, fmt.Sprintf("%q is one instrument too many, at most %d", symbol, feed.MaxInstruments)
+	}
+	in := &instrument{def: feed.Definition{Symbol: string(symbol), Venue: venue}}
+	s.instruments[string(s.key)] = in
+	if len(s.order) < maxOwners {
+		s.order = append(s.order, in)
+	}
+	return in, ""
+}
+
+// A number is a price or size of the message at hand.
+type number struct {
+	text  []byte
+	size  bool
+	value int64
+}
+
+func (s *Source) price(v []byte) { s.numbers = append(s.numbers, number{text: text(v)}) }
+func (s *Source) size(v []byte)  { s.numbers = append(s.numbers, number{text: text(v), size: true}) }
+
+// resolve reads the numbers exactly, and defines in, or defines it anew where a number needs
+// more decimals. A bad number changes nothing.
+func (s *Source) resolve(in *instrument, at int64) string {
+	def := in.def
+	for again := true; again; {
+		again = false
+		price, size := def.PriceExponent, def.SizeExponent
+		for i := range s.numbers {
+			n := &s.numbers[i]
+			e := &def.PriceExponent
+			exponent := price
+			if n.size {
+				e, exponent = &def.SizeExponent, size
+			}
+			var err error
+			n.value, err = feed.ParseDecimal(cutZeros(n.text), exponent)
+			if err == feed.ErrDecimalInexact {
+				if _, need, _ := feed.ScanDecimal(n.text); need >= feed.MinExponent {
+					*e, again = min(*e, int8(need)), true
+					continue
+				}
+			}
+			if err != nil {
+				return fmt.Sprintf("%.40q: %v (in units of 10^%d)", n.text, err, exponent)
+			}
+			if n.size && n.value < 0 {
+				return fmt.Sprintf("size %.40q is negative", n.text)
+			}
+		}
+	}
+	if in.defined && def == in.def {
+		return ""
+	}
+	if !in.defined {
+		in.id = feed.InstrumentID(s.defined)
+		s.defined++
+	}
+	in.def, in.defined = def, true
+	s.buf = append(s.buf, feed.Tick{
+		Kind: feed.KindDefinition, Instrument: in.id, EventTime: at, Extra: &feed.Extra{Definition: &def},
+	})
+	return ""
+}
+
+// cutZeros cuts zeros after the point, which exchanges print up to a fixed length.
+func cutZeros(b []byte) []byte {
+	n := len(b)
+	if n == 0 || b[n-1] != '0' || bytes.IndexByte(b, '.') < 0 || bytes.IndexByte(b, 'e') >= 0 || bytes.IndexByte(b, 'E') >= 0 {
+		return b
+	}
+	for b[n-1] == '0' {
+		n--
+	}
+	if b[n-1] == '.' && n > 1 {
+		n--
+	}
+	return b[:n]
+}
+
+// A trade is what all exchanges tell of one.
+type trade struct {
+	price, size []byte
+	side        feed.Side
+	id          uint64 // the exchange's, 0 if it is text
+	ref         []byte // the exchange's id where it is text
+	count       uint64 // of the instrument's trades, without holes
+	condition   []byte
+}
+
+// trade tells t, a trade of in.
+func (s *Source) trade(in *instrument, at int64, t trade) string {
+	if err := feed.ValidateText(string(t.ref)); err != nil {
+		return "trade id: " + err.Error()
+	}
+	var conditions feed.Conditions
+	if len(t.condition) > 0 {
+		upper := bytes.ToUpper(t.condition)
+		var err error
+		if conditions, err = feed.ParseConditions(string(upper[:min(len(upper), feed.MaxConditions)])); err != nil {
+			return err.Error()
+		}
+	}
+	if t.side == feed.SideNone {
+		return "the trade has no side"
+	}
+	s.numbers = s.numbers[:0]
+	s.price(t.price)
+	s.size(t.size)
+	if reason := s.resolve(in, at); reason != "" {
+		return reason
+	}
+	s.useful = true
+	if !s.joins(in, t.count) {
+		return ""
+	}
+	tick := feed.Trade{
+		Price: s.numbers[0].value, Size: s.numbers[1].value, Side: t.side, ID: t.id, Conditions: conditions,
+	}.Tick(in.id, at)
+	if len(t.ref) > 0 {
+		tick.Extra = &feed.Extra{TradeRef: string(t.ref)}
+	}
+	s.buf = append(s.buf, tick)
+	s.count.Trades++
+	return ""
+}
+
+// joins reports whether the trade that the exchange counts as n is another than the one
+// before, and notes where it does not follow it.
+func (s *Source) joins(in *instrument, n uint64) bool {
+	last := in.tradeID
+	switch {
+	case last == 0 || n == 0 || n == last+1:
+	case n == last:
+		s.count.Repeated++
+		return false
+	case n > last:
+		s.count.Gaps++
+		s.report("%s: trades %d to %d are missing", in.def.Name(), last+1, n-1)
+	default:
+		s.count.Resets++
+		s.report("%s: trade %d after %d", in.def.Name(), n, last)
+	}
+	in.tradeID = n
+	return true
+}
+
+// quote tells the best bid and offer of in; empty sizes are not known.
+func (s *Source) quote(in *instrument, at int64, bid, bidSize, ask, askSize []byte) string {
+	s.numbers = s.numbers[:0]
+	for _, v := range [...][]byte{bid, ask} {
+		if v = text(v); len(v) == 0 {
+			v = zero
+		}
+		s.price(v)
+	}
+	for _, v := range [...][]byte{bidSize, askSize} {
+		if v = text(v); len(v) == 0 {
+			v = zero
+		}
+		s.size(v)
+	}
+	if reason := s.resolve(in, at); reason != "" {
+		return reason
+	}
+	q := feed.Quote{
+		Bid: s.numbers[0].value, BidSize: s.numbers[2].value,
+		Ask: s.numbers[1].value, AskSize: s.numbers[3].value,
+	}
+	if q.Bid == 0 {
+		q.Bid, q.BidSize = feed.NoPrice, 0
+	}
+	if q.Ask == 0 {
+		q.Ask, q.AskSize = feed.NoPrice, 0
+	}
+	s.buf = append(s.buf, q.Tick(in.id, at))
+	s.count.Quotes++
+	s.useful = true
+	return ""
+}
+
+var zero = []byte("0")
+
+// begin starts a message with levels.
+func (s *Source) begin() { s.numbers, s.sides = s.numbers[:0], s.sides[:0] }
+
+// level adds a level to the message at hand.
+func (s *Source) level(side feed.Side, price, size []byte) {
+	s.sides = append(s.sides, side)
+	s.price(price)
+	s.size(size)
+}
+
+// pairs adds the levels of an array of [price, size].
+func (s *Source) pairs(side feed.Side, array []byte) string {
+	w := walk(array, '[')
+	for {
+		v, ok := w.next()
+		if !ok {
+			break
+		}
+		l := walk(v, '[')
+		price, ok := l.next()
+		size, also := l.next()
+		if !ok || !also {
+			return fmt.Sprintf("%.40q is not a level: want [price, size]", v)
+		}
+		s.level(side, price, size)
+	}
+	if w.bad {
+		return fmt.Sprintf("%.40q is not an array of levels", array)
+	}
+	return ""
+}
+
+// tellLevels tells the levels of the message at hand as one event. A whole book replaces
+// what was told before; its empty levels are left out.
+func (s *Source) tellLevels(in *instrument, at int64, whole bool) string {
+	start := len(s.buf)
+	if reason := s.resolve(in, at); reason != "" {
+		return reason
+	}
+	s.useful = true
+	if whole {
+		s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
+	}
+	for i, side := range s.sides {
+		price, size := s.numbers[2*i].value, s.numbers[2*i+1].value
+		if whole && size == 0 {
+			continue
+		}
+		s.buf = append(s.buf, feed.Level{Side: side, Price: price, Size: size}.Tick(in.id, at))
+	}
+	for i := start; i < len(s.buf)-1; i++ {
+		s.buf[i].Flags |= feed.FlagMore
+	}
+	return ""
+}
+
+// breakBook ends the book of in, because updates are missing: what was told of it is cleared,
+// and what is held can join no snapshot that comes now.
+func (s *Source) breakBook(in *instrument, at int64, format string, args ...any) {
+	s.count.Gaps++
+	s.report("%s: %s", in.def.Name(), fmt.Sprintf(format, args...))
+	if in.defined && (in.book.live || s.cfg.PartialBooks) {
+		s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
+	}
+	for _, h := range in.book.held {
+		s.held -= len(h.message)
+	}
+	in.book = book{last: in.book.last}
+}
+
+// hold keeps an update of in until its snapshot comes.
+func (s *Source) hold(in *instrument, h held) {
+	s.count.Unanchored++
+	for s.held+len(h.message) > maxHeld && len(in.book.held) > 0 {
+		s.held -= len(in.book.held[0].message)
+		in.book.held = in.book.held[1:]
+	}
+	if s.held+len(h.message) > maxHeld {
+		return
+	}
+	h.message = bytes.Clone(h.message)
+	s.held += len(h.message)
+	in.book.held = append(in.book.held, h)
+}

@@ -1,0 +1,181 @@
+package wscap
+
+import (
+	"bytes"
+	"fmt"
+
+	"tickfeed/feed"
+)
+
+const venueKraken = "KRAKEN_FUTURES"
+
+// A krakenMessage is the members that any message of interest has, as they are in the line.
+type krakenMessage struct {
+	feed, event, product, uid, side, kind, seq, time, timestamp []byte
+	price, qty, bid, bidSize, ask, askSize, bids, asks          []byte
+}
+
+func (m *krakenMessage) parse(b []byte) string {
+	w := walk(b, '{')
+	for {
+		key, v, ok := w.member()
+		if !ok {
+			break
+		}
+		switch string(key) {
+		case "feed":
+			m.feed = v
+		case "event":
+			m.event = v
+		case "product_id":
+			m.product = v
+		case "uid":
+			m.uid = v
+		case "side":
+			m.side = v
+		case "type":
+			m.kind = v
+		case "seq":
+			m.seq = v
+		case "time":
+			m.time = v
+		case "timestamp":
+			m.timestamp = v
+		case "price":
+			m.price = v
+		case "qty":
+			m.qty = v
+		case "bid":
+			m.bid = v
+		case "bid_size":
+			m.bidSize = v
+		case "ask":
+			m.ask = v
+		case "ask_size":
+			m.askSize = v
+		case "bids":
+			m.bids = v
+		case "asks":
+			m.asks = v
+		}
+	}
+	if w.bad || len(bytes.TrimSpace(w.b)) > 0 {
+		return "the message is not a JSON object, or is cut short"
+	}
+	return ""
+}
+
+// kraken takes a message of Kraken Futures.
+func (s *Source) kraken(b []byte) string {
+	var m krakenMessage
+	if reason := m.parse(b); reason != "" {
+		return reason
+	}
+	if m.event != nil {
+		return s.other(text(m.event))
+	}
+	name := text(m.feed)
+	switch string(name) {
+	case "trade_snapshot":
+		s.count.Repeated++
+		return ""
+	case "trade", "ticker", "ticker_lite", "book", "book_snapshot":
+	default:
+		return s.other(name)
+	}
+	in, reason := s.instrument(venueKraken, text(m.product))
+	if reason != "" {
+		return reason
+	}
+	stamp := m.time
+	if stamp == nil {
+		stamp = m.timestamp
+	}
+	millis, ok := integer(stamp)
+	var at int64
+	if ok {
+		at, ok = s.venueTime(millis)
+	}
+	if !ok {
+		return reasonNoTime
+	}
+	seq, ok := integer(m.seq)
+	if !ok {
+		return fmt.Sprintf("seq %.40q is not a whole number", m.seq)
+	}
+	switch string(name) {
+	case "trade":
+		t := trade{price: m.price, size: m.qty, ref: text(m.uid), count: seq, side: sideOf(m.side)}
+		if kind := text(m.kind); string(kind) != "fill" {
+			t.condition = kind
+		}
+		return s.trade(in, at, t)
+	case "book_snapshot":
+		return s.krakenSnapshot(in, at, seq, &m)
+	case "book":
+		return s.krakenUpdate(in, at, seq, &m)
+	}
+	return s.quote(in, at, m.bid, m.bidSize, m.ask, m.askSize)
+}
+
+func (s *Source) krakenSnapshot(in *instrument, at int64, seq uint64, m *krakenMessage) string {
+	s.begin()
+	for _, side := range []struct {
+		side  feed.Side
+		array []byte
+	}{{feed.SideBuy, m.bids}, {feed.SideSell, m.asks}} {
+		w := walk(side.array, '[')
+		for {
+			v, ok := w.next()
+			if !ok {
+				break
+			}
+			var level krakenMessage
+			if reason := level.parse(v); reason != "" {
+				return reason
+			}
+			s.level(side.side, level.price, level.qty)
+		}
+		if w.bad {
+			return fmt.Sprintf("%.40q is not an array of levels", side.array)
+		}
+	}
+	reason := s.tellLevels(in, at, true)
+	if reason == "" {
+		s.count.Snapshots++
+		in.book = book{live: true, last: seq}
+	}
+	return reason
+}
+
+func (s *Source) krakenUpdate(in *instrument, at int64, seq uint64, m *krakenMessage) string {
+	side := sideOf(m.side)
+	if side == feed.SideNone {
+		return fmt.Sprintf("%.40q is not a side", m.side)
+	}
+	s.begin()
+	s.level(side, m.price, m.qty)
+	bk := &in.book
+	if bk.last != 0 {
+		if seq <= bk.last {
+			s.count.Repeated++
+			return ""
+		}
+		if seq != bk.last+1 {
+			s.breakBook(in, at, "updates %d to %d are missing", bk.last+1, seq-1)
+		}
+	}
+	bk.last = seq
+	s.useful = true
+	if !bk.live {
+		s.count.Unanchored++
+		if !s.cfg.PartialBooks {
+			return ""
+		}
+	}
+	reason := s.tellLevels(in, at, false)
+	if reason == "" && bk.live {
+		s.count.Updates++
+	}
+	return reason
+}

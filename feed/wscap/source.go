@@ -1,0 +1,445 @@
+// Package wscap reads captures of the websocket feeds of crypto exchanges and gives them to
+// a publisher as a [feed.Source]: Binance spot and USD-M futures, Coinbase Exchange, and
+// Kraken Futures.
+//
+// # Files
+//
+// A line is one message: the local time of its arrival (since the Unix epoch; seconds with
+// decimals, ms, µs or ns, told by the magnitude), a blank or a colon and a blank, and the
+// JSON. So hftbacktest's and cryptofeed's recorders write. Lines of the recorder (connect,
+// subscribe), which begin with wss:// or ws://, and blank lines are passed over. Files are
+// read one after the other and are one session: a book goes on in the next file. They may
+// be packed with gzip or zstd. Memory does not grow with the files; a line is at most
+// MaxLine bytes.
+//
+// # Instruments and numbers
+//
+// Symbols are the exchange's, venues BINANCE, BINANCE_USDM, COINBASE and KRAKEN_FUTURES; so
+// BTCUSDT spot and future are two instruments. All numbers are exact, never through a float:
+// an instrument is defined with the decimals that its first message needs, and defined again
+// with a finer exponent when a later one needs more.
+//
+// # Times
+//
+// EventTime is the exchange's: of the trade or change (T, time, timestamp), else of the
+// message (E). Messages in which the exchange states none carry the local time of arrival:
+// Binance spot bookTicker and REST snapshots, Coinbase snapshots, Kraken ticker_lite. The
+// two clocks may differ by seconds, in either direction ([Stats].Skew tells); with
+// Config.Clock = [ClockArrival] all ticks have the local time. Ticks come in the order of
+// the file either way.
+//
+// # Messages
+//
+//	Binance   trade, aggTrade   a trade; m (the buyer is the maker) means that the aggressor sold.
+//	                            Where both streams of an instrument are there, the one that came
+//	                            first counts, the other is Repeated. X other than MARKET is told as
+//	                            the trade's condition; X NA with price 0 is no trade.
+//	          bookTicker        a quote
+//	          depthUpdate       levels; see below
+//	          REST snapshot     the whole book; it has no symbol: see below
+//	Coinbase  match             a trade; side is the maker's, the aggressor is the other
+//	          last_match        a trade from before the subscription: Repeated
+//	          ticker            a quote, without sizes unless it has them
+//	          snapshot          the whole book
+//	          l2update          levels
+//	Kraken    trade             a trade; uid is its TradeRef; a type other than fill is its condition
+//	          trade_snapshot    trades from before the subscription: Repeated
+//	          ticker_lite       a quote without sizes; ticker: with sizes
+//	          book_snapshot     the whole book
+//	          book              a level
+//
+// A message with several levels is one event. Messages of other kinds (candles, mark prices,
+// confirmations) are counted in Stats.Other; a file that holds nothing else is refused.
+//
+// # Books
+//
+// A book is told from its snapshot on: it is cleared, the snapshot's levels follow, then the
+// updates. A Binance snapshot comes from another connection, after updates that it does not
+// hold; so updates are held until then, those that the snapshot holds are dropped, and the
+// first of the others must join it (Binance API documentation, "How to manage a local order
+// book correctly": U ≤ lastUpdateId+1 ≤ u; for futures pu ≤ lastUpdateId ≤ u). From there on
+// each update must join the one before (U = u+1; for futures pu = u; Kraken seq+1). Where one
+// does not, updates are missing: the book is cleared, the gap is reported in Stats, and the
+// book waits for its next snapshot. At most 16 MiB of updates are held. Updates that no
+// snapshot came for are counted in Stats.Unanchored; with Config.PartialBooks they are told
+// as they come, and the book then holds what has changed since the start of the file only.
+package wscap
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"sync"
+
+	"tickfeed/feed"
+	"tickfeed/feed/rawfile"
+)
+
+// A Source yields the ticks of captures. Make one with [Open]; it implements [feed.Source].
+type Source struct {
+	cfg   Config
+	paths []string
+	next  int           // path to open next
+	raw   *rawfile.File // nil between files
+	lines *rawfile.Lines
+
+	instruments map[string]*instrument // by venue, NUL, symbol
+	order       []*instrument          // those that may have a snapshot without a symbol
+	defined     int
+	key         []byte
+	held        int // bytes of held updates
+	useful      bool
+	otherName   string // first kind of message of the file at hand that has no ticks
+
+	arrival int64 // of the line at hand; math.MinInt64 if it states none
+	numbers []number
+	sides   []feed.Side // of the levels at hand; two numbers each
+	buf     []feed.Tick
+	pending []feed.Tick
+	err     error // once set, Next repeats it
+
+	count Stats
+	mu    sync.Mutex
+	stats Stats // what Stats returns
+}
+
+var _ feed.Source = (*Source)(nil)
+
+// Config says how captures are to be read. The zero Config is right for most.
+type Config struct {
+	// Clock says whose time EventTime is.
+	Clock Clock
+	// PartialBooks tells updates of books that no snapshot came for.
+	PartialBooks bool
+	// SkipBad is how many bad lines are passed over, in all files together, before one ends
+	// the source. Not negative.
+	SkipBad int
+}
+
+// A Clock is one of the two that a capture has.
+type Clock uint8
+
+const (
+	// ClockVenue is the exchange's where the message states a time.
+	ClockVenue Clock = iota
+	// ClockArrival is the recorder's: it gives replay the pace at which messages came.
+	ClockArrival
+)
+
+// MaxLine bounds a line, in bytes; a longer one is a bad line. It holds the whole book of any
+// instrument.
+const MaxLine = 8 << 20
+
+// maxHeld bounds the updates held for snapshots, in bytes.
+const maxHeld = 16 << 20
+
+// Stats counts what a Source has read.
+type Stats struct {
+	Lines     int64 // with something in them, good or bad
+	Control   int64 // of them the recorder's own
+	Ticks     int64 // given out, definitions among them
+	Trades    int64
+	Quotes    int64
+	Updates   int64 // messages that change a book
+	Snapshots int64 // messages that tell a whole book
+	Other     int64 // messages without ticks
+	// Repeated are messages that tell again what was told: trades from before a
+	// subscription, a trade twice, a snapshot or update that is older than the book.
+	Repeated   int64
+	Unanchored int64 // updates of books that no snapshot came for; told with PartialBooks only
+	Unplaced   int64 // snapshots without symbol that fit none, or more than one, of the instruments
+	Gaps       int64 // places where updates or trades of the exchange are missing
+	Resets     int64 // ids of the exchange that went back, and connections after the first of a file
+	// Reports tells the first few gaps, resets and unplaced snapshots in words.
+	Reports []string
+	// SkewMin and SkewMax bound the exchange's time of a message less the local time of its
+	// arrival, in nanoseconds; both 0 without such messages.
+	SkewMin, SkewMax int64
+	Skipped          int64 // bad lines tolerated
+	FirstBad         *rawfile.LineError
+}
+
+const maxReports = 16
+
+// Open prepares to read the files at paths one after the other. It reads nothing yet, but a
+// path that is not there is an error now.
+func Open(paths []string, cfg Config) (*Source, error) {
+	if cfg.SkipBad < 0 {
+		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
+	}
+	if cfg.Clock > ClockArrival {
+		return nil, fmt.Errorf("Clock must be ClockVenue or ClockArrival, got %d", cfg.Clock)
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no file to read")
+	}
+	for _, p := range paths {
+		if info, err := os.Stat(p); err != nil {
+			return nil, err
+		} else if info.IsDir() {
+			return nil, fmt.Errorf("%s is a directory; name its files", p)
+		}
+	}
+	return &Source{
+		cfg: cfg, paths: slices.Clone(paths), instruments: make(map[string]*instrument),
+		count: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64},
+	}, nil
+}
+
+// Next implements [feed.Source]. The error is io.EOF after the last file, a
+// [*rawfile.LineError] where a line is bad and Config.SkipBad is used up, or where a file
+// cannot be unpacked or holds no ticks, and else names the file that cannot be opened.
+func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if err := ctx.Err(); err != nil || len(batch) == 0 {
+		return 0, err
+	}
+	n := 0
+	for {
+		k := copy(batch[n:], s.pending)
+		s.pending = s.pending[k:]
+		if n += k; n == len(batch) {
+			break
+		}
+		if s.err = s.fill(); s.err != nil {
+			break
+		}
+	}
+	s.count.Ticks += int64(n)
+	s.mu.Lock()
+	s.stats = s.count
+	s.mu.Unlock()
+	if n == 0 {
+		return 0, s.err
+	}
+	return n, nil
+}
+
+// fill reads a line; its ticks are pending then.
+func (s *Source) fill() error {
+	if s.raw == nil {
+		if s.next == len(s.paths) {
+			return io.EOF
+		}
+		raw, err := rawfile.Open(s.paths[s.next])
+		if err != nil {
+			return err
+		}
+		s.next++
+		s.raw, s.lines = raw, rawfile.NewLines(raw, MaxLine)
+		s.useful, s.otherName = false, ""
+	}
+	line, err := s.lines.Next()
+	reason := ""
+	switch err {
+	case nil:
+		if len(line) == 0 {
+			return nil
+		}
+		s.buf = s.buf[:0]
+		reason = s.read(line)
+		s.pending = s.buf
+	case rawfile.ErrLongLine:
+		reason = err.Error()
+	case io.EOF:
+		path := s.raw.Path
+		s.raw.Close()
+		s.raw = nil
+		switch {
+		case s.useful:
+			return nil
+		case s.otherName != "":
+			return fmt.Errorf("%s holds no trades, quotes or books, only messages such as %q", path, s.otherName)
+		}
+		return fmt.Errorf("%s holds no messages of an exchange", path)
+	default:
+		return s.lines.Bad(s.raw.Path, "cannot be unpacked further: "+err.Error(), err)
+	}
+	s.count.Lines++
+	if reason == "" {
+		return nil
+	}
+	bad := s.lines.Bad(s.raw.Path, reason, nil)
+	if s.count.FirstBad == nil {
+		s.count.FirstBad = bad
+	}
+	if s.count.Skipped >= int64(s.cfg.SkipBad) {
+		return bad
+	}
+	s.count.Skipped++
+	return nil
+}
+
+// read takes one line. The result says what is wrong with it.
+func (s *Source) read(line []byte) string {
+	if control(line) {
+		s.count.Control++
+		if bytes.Contains(line, []byte(" <-> ")) && s.useful {
+			s.count.Resets++
+			s.report("a new connection: %.100q", line)
+		}
+		return ""
+	}
+	message, arrival, ok := splitLine(line)
+	if !ok {
+		return fmt.Sprintf("the line begins with %.40q: want the time of arrival and a JSON object", line)
+	}
+	s.arrival = arrival
+	return s.message(message)
+}
+
+func control(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("wss://")) || bytes.HasPrefix(line, []byte("ws://"))
+}
+
+// splitLine cuts the time of arrival off; it is math.MinInt64 if there is none.
+func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
+	if line[0] == '{' {
+		return line, math.MinInt64, true
+	}
+	i := bytes.IndexByte(line, ' ')
+	if i <= 0 || i > 32 || i+1 >= len(line) || line[i+1] != '{' {
+		return nil, 0, false
+	}
+	stamp := line[:i]
+	if stamp[i-1] == ':' {
+		stamp = stamp[:i-1]
+	}
+	whole := len(stamp)
+	if point := bytes.IndexByte(stamp, '.'); point >= 0 {
+		whole = point
+	}
+	exponent := int8(0)
+	switch {
+	case whole <= 11:
+		exponent = -9
+	case whole <= 14:
+		exponent = -6
+	case whole <= 17:
+		exponent = -3
+	}
+	t, err := feed.ParseDecimal(stamp, exponent)
+	return line[i+1:], t, err == nil && t > 0
+}
+
+// message hands a message to its exchange.
+func (s *Source) message(b []byte) string {
+	w := walk(b, '{')
+	key, value, ok := w.member()
+	if !ok {
+		return "the message is not a JSON object"
+	}
+	switch string(key) {
+	case "stream":
+		stream := text(value)
+		if key, value, ok = w.member(); !ok || string(key) != "data" {
+			return "the message names a stream and has no data"
+		}
+		return s.binance(stream, value)
+	case "e", "u", "lastUpdateId", "result", "id", "code":
+		return s.binance(nil, b)
+	case "type":
+		return s.coinbase(b)
+	case "feed", "event":
+		return s.kraken(b)
+	}
+	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known: Binance, Coinbase, Kraken Futures", key)
+}
+
+// other counts a message without ticks.
+func (s *Source) other(name []byte) string {
+	s.count.Other++
+	if s.otherName == "" {
+		s.otherName = fmt.Sprintf("%.40s", name)
+	}
+	return ""
+}
+
+func (s *Source) report(format string, args ...any) {
+	if len(s.count.Reports) < maxReports {
+		s.count.Reports = append(s.count.Reports, s.raw.Path+": "+fmt.Sprintf(format, args...))
+	}
+}
+
+// venueTime is the exchange's time in milliseconds as an event time; 0 means that it stated
+// none. ok is false if there is no time at all.
+func (s *Source) venueTime(millis uint64) (at int64, ok bool) {
+	if millis == 0 || millis > math.MaxInt64/1_000_000 {
+		return s.arrival, s.arrival != math.MinInt64 && millis == 0
+	}
+	return s.eventTime(int64(millis) * 1e6), true
+}
+
+// eventTime is at, the exchange's time, or that of arrival.
+func (s *Source) eventTime(at int64) int64 {
+	if s.arrival == math.MinInt64 {
+		return at
+	}
+	skew := at - s.arrival
+	s.count.SkewMin, s.count.SkewMax = min(s.count.SkewMin, skew), max(s.count.SkewMax, skew)
+	if s.cfg.Clock == ClockArrival {
+		return s.arrival
+	}
+	return at
+}
+
+const reasonNoTime = "the message has no time that can be read, and the line none of arrival"
+
+// Stats is what was read so far, as of the last return from Next. It may be called at any
+// time, from any goroutine.
+func (s *Source) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	if st.SkewMin > st.SkewMax {
+		st.SkewMin, st.SkewMax = 0, 0
+	}
+	st.Reports = slices.Clone(st.Reports)
+	return st
+}
+
+// Close closes the file at hand. The error is always nil.
+func (s *Source) Close() error {
+	if s.raw != nil {
+		s.raw.Close()
+		s.raw = nil
+	}
+	if s.err == nil {
+		s.err = errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("wscap: the source is closed")
+
+// Recognise reports whether a file that begins with head is a capture of one of the
+// exchanges. head should hold a few lines.
+func Recognise(head []byte) bool {
+	for len(head) > 0 {
+		line, rest, _ := bytes.Cut(head, []byte{'\n'})
+		head = rest
+		line = bytes.TrimSuffix(line, []byte{'\r'})
+		if len(line) == 0 || control(line) {
+			continue
+		}
+		message, arrival, ok := splitLine(line)
+		if !ok || arrival == math.MinInt64 {
+			return false
+		}
+		w := walk(message, '{')
+		key, _, _ := w.member()
+		switch string(key) {
+		case "stream", "e", "u", "lastUpdateId", "result", "type", "feed", "event":
+			return true
+		}
+		return false
+	}
+	return false
+}
