@@ -49,6 +49,7 @@ const (
 	drainTime    = time.Second            // at shutdown, to send what there still is
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
+	sendBuffer   = 256 << 10              // of the kernel, for a connection
 	maxInline    = 4                      // connections that are served by who flushes
 )
 
@@ -100,6 +101,9 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 // serveConn owns nc until it is closed.
 func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
+	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = b.SetWriteBuffer(sendBuffer) // else the kernel grows it to megabytes for who does not read
+	}
 	s := &p.serving
 	s.mu.Lock()
 	if s.handshakes.Len() >= s.first {
