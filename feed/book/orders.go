@@ -145,3 +145,16 @@ func (o *Orders) Clear() {
 	clear(o.slots)
 	o.n, o.has0 = 0, false
 }
+
+// Sizes is the sum of the sizes of all live orders.
+func (o *Orders) Sizes() (sum int64) {
+	for i := range o.slots {
+		if o.slots[i].ref != 0 {
+			sum += int64(o.slots[i].order.Size)
+		}
+	}
+	if o.has0 {
+		sum += int64(o.zero.Size)
+	}
+	return sum
+}

@@ -1,0 +1,319 @@
+// Package itch reads Nasdaq TotalView-ITCH 5.0, as BinaryFILE (the exchange's sample days)
+// or as MoldUDP64 in captures (pcap, pcapng), and gives its ticks to a publisher as a
+// [feed.Source]. Formats: Nasdaq TotalView-ITCH 5.0, BinaryFILE 1.00, MoldUDP64 1.00.
+//
+//	src, err := itch.Open([]string{"01302020.NASDAQ_ITCH50.gz"}, itch.Config{})
+//
+// # Messages
+//
+//	R            a definition: symbol, round lot
+//	H h          a status: trading action, operational halt
+//	A F X D U    orders: levels, and a quote where the best bid and offer has changed
+//	E C          executions: a trade, then the level and the quote; a C that is not printable
+//	             (its volume comes with a cross) is no trade
+//	P            a trade with an order that was never shown
+//	Q            a cross: a trade; none of 0 shares
+//	B            a cancel, with price and size of the trade if that is among the last 262,144
+//	             (a table by match number); else with size 0
+//	S            at the start of messages (O) all orders are forgotten and books cleared
+//
+// All others (positions of market participants, imbalances, price collars, …) hold no ticks;
+// they are counted as ignored. Of types that are not known at all, the first is noted too.
+// The ticks of one message are one event: all but the last are marked [feed.FlagMore].
+//
+// A message about an order that nothing told of, as at the beginning of a capture that
+// starts during the day, is counted in Stats.Unknown. It changes nothing, but a printable C
+// is a trade: it says the price.
+//
+// # Values
+//
+// Prices are exact, in units of 10^-4 dollars. The aggressor of an execution is the side
+// that the order is not on; of P and Q it is not said. A trade's id is the match number; a
+// cross has its type as condition: O opening, C closing, H after a halt or IPO, I intraday.
+//
+// Messages carry nanoseconds after midnight in New York and no date: it is Config.Date, else
+// that of the capture, else the one in the file's name (01302020, 20200130, 2020-01-30,
+// S013020). The first status of an instrument on a date names it as the trading day.
+//
+// # Numbering
+//
+// Each session of MoldUDP64 has numbers. A gap is counted and noted and reading goes on; what
+// comes again, as from the second of two lines, is left out and counted; a change of session
+// is counted as a reset. Packets with number 0, as in anonymised captures, are not numbered.
+package itch
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+	_ "time/tzdata" // New York on a machine that has no zones
+
+	"tickfeed/feed"
+	"tickfeed/feed/pcap"
+	"tickfeed/feed/rawfile"
+)
+
+// Config says how files are to be read. The zero Config reads captures, and files with a
+// date in their name.
+type Config struct {
+	// Date is that of all messages, as yyyymmdd; 0 takes the capture's or the file name's.
+	Date int
+	// Venue is that of all instruments; empty means XNAS. Nasdaq BX (XBOS) and PSX (XPSX)
+	// use the same format, and nothing in it tells which it is.
+	Venue string
+	// QuotesOnly leaves levels and clears out: only the best bid and offer of the books is
+	// told.
+	QuotesOnly bool
+	// SkipBad is how many damaged messages or packets are passed over, in all files
+	// together, before one ends the source. Not negative.
+	SkipBad int
+}
+
+// A Source yields the ticks of ITCH files; see [rawfile.Source] for its methods and errors.
+type Source = rawfile.Source
+
+// Open prepares to read the files at paths one after the other. It reads nothing yet, but a
+// path that is not there, or a Config that is not valid, is an error now.
+func Open(paths []string, cfg Config) (*Source, error) {
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Venue == "" {
+		cfg.Venue = "XNAS"
+	}
+	if err := feed.ValidateText(cfg.Venue); err != nil {
+		return nil, fmt.Errorf("Venue: %w", err)
+	}
+	if cfg.Date != 0 && !validDate(cfg.Date) {
+		return nil, fmt.Errorf("Date must be yyyymmdd, got %d", cfg.Date)
+	}
+	d := newDecoder(cfg, zone)
+	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
+}
+
+func newDecoder(cfg Config, zone *time.Location) *decoder {
+	return &decoder{
+		market: market{cfg: cfg, symbols: make(map[uint64]*instrument)},
+		zone:   zone, streams: make(map[[10]byte]uint64),
+	}
+}
+
+const (
+	moldHeader  = 20
+	moldEnd     = 0xffff // count of the packet that ends a session
+	maxStreams  = 1024
+	leastLength = 11 // of any message: type, locate, tracking number, time
+)
+
+// lengths of messages by type; 0 for types that are not known.
+var lengths = [256]byte{
+	'S': 12, 'R': 39, 'H': 25, 'Y': 20, 'L': 26, 'V': 35, 'W': 12, 'K': 28, 'J': 35, 'h': 21, 'A': 36, 'F': 40,
+	'E': 31, 'C': 36, 'X': 23, 'D': 19, 'U': 35, 'P': 44, 'Q': 40, 'B': 19, 'I': 50, 'N': 20, 'O': 48,
+}
+
+// Recognise reports whether head, the first bytes of an unpacked file, are those of a
+// BinaryFILE of ITCH 5.0, or of a capture with a MoldUDP64 packet of it among its first.
+func Recognise(head []byte) bool {
+	return recogniseFile(head, 16) || pcap.Contains(head, mold)
+}
+
+// recogniseFile reports whether the messages in head, at least one and at most so many, have
+// the lengths of their types.
+func recogniseFile(head []byte, most int) bool {
+	for n := range most {
+		if len(head) < 3 {
+			return n > 0
+		}
+		k := int(binary.BigEndian.Uint16(head))
+		if k == 0 && n > 0 {
+			return true
+		}
+		if k == 0 || k != int(lengths[head[2]]) {
+			return false
+		}
+		if len(head) < 2+k {
+			return n > 0
+		}
+		head = head[2+k:]
+	}
+	return true
+}
+
+// mold reports whether payload is a MoldUDP64 packet of ITCH 5.0 messages.
+func mold(payload []byte) bool {
+	if len(payload) < moldHeader {
+		return false
+	}
+	count := binary.BigEndian.Uint16(payload[18:])
+	if count == 0 || count == moldEnd {
+		return len(payload) == moldHeader
+	}
+	b := payload[moldHeader:]
+	return len(b) >= 3 && int(binary.BigEndian.Uint16(b)) == int(lengths[b[2]])
+}
+
+// A decoder implements rawfile.Decoder.
+type decoder struct {
+	market
+	zone    *time.Location
+	capture pcap.Reader
+	packets int64               // of the format, in the file at hand
+	isFile  bool                // BinaryFILE, not a capture
+	streams map[[10]byte]uint64 // number of the next message of each session
+	session [10]byte            // of the last numbered packet
+}
+
+func (d *decoder) Begin(r *rawfile.Reader) error {
+	d.packets, d.isFile = 0, false
+	head, err := r.Peek(rawfile.HeadSize)
+	if damage := (*rawfile.DamageError)(nil); errors.As(err, &damage) && len(head) == 0 {
+		return err
+	}
+	if pcap.Recognise(head) {
+		d.midnight = 0
+		return d.capture.Begin(r)
+	}
+	d.isFile = true
+	if !recogniseFile(head, 1) {
+		return &rawfile.FormatError{File: r.Path(), Reason: "neither a BinaryFILE of ITCH 5.0 nor a capture"}
+	}
+	date := d.cfg.Date
+	if date == 0 {
+		date = dateIn(r.Path())
+	}
+	if date == 0 {
+		return &rawfile.FormatError{File: r.Path(), Reason: "ITCH messages carry no date, and the file's name has none: Date must be set"}
+	}
+	d.setDate(date)
+	return nil
+}
+
+// setDate makes date, yyyymmdd, that of the messages.
+func (d *decoder) setDate(date int) {
+	d.date = int32(date)
+	d.midnight = time.Date(date/10000, time.Month(date/100%100), date%100, 0, 0, 0, 0, d.zone).UnixNano()
+}
+
+func (d *decoder) End(out []feed.Tick) []feed.Tick { return out }
+
+func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
+	if !d.isFile {
+		return d.packet(r, out)
+	}
+	b, err := r.Peek(2)
+	if err != nil {
+		return out, r.Torn("a message", err)
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if b, err = r.Peek(2 + n); err != nil {
+		return out, r.Torn("a message", err)
+	}
+	start := r.Offset()
+	r.Skip(2 + n)
+	if n == 0 {
+		return out, nil // the end of a session; files may be joined
+	}
+	if out, err = d.message(out, b[2:]); err != nil {
+		return out, r.Bad(start, "%v", err)
+	}
+	return out, nil
+}
+
+// packet reads the next packet of a capture.
+func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
+	p, err := d.capture.Next(r)
+	if err != nil {
+		if rawfile.AtEnd(err) && d.packets == 0 {
+			return out, &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0"}
+		}
+		return out, err
+	}
+	payload, whole, ok := p.UDP()
+	if ok && whole && !mold(payload) {
+		ok = false
+		if len(payload) >= moldHeader { // a known session may begin a packet with a type that is not
+			_, ok = d.streams[[10]byte(payload[:10])]
+		}
+	}
+	if !ok {
+		d.count.Foreign++
+		return out, nil
+	}
+	if !whole {
+		return out, r.Bad(p.Offset, "the capture has not all of the packet")
+	}
+	d.packets++
+	d.count.Packets++
+	be := binary.BigEndian
+	session := [10]byte(payload[:10])
+	first, count := be.Uint64(payload[10:]), int(be.Uint16(payload[18:]))
+	if count == moldEnd {
+		count = 0
+	}
+	if err := d.dateOf(p.Time); err != nil && count > 0 {
+		return out, r.Bad(p.Offset, "%v", err)
+	}
+	next := uint64(0)
+	if first != 0 {
+		if session != d.session && d.session != [10]byte{} {
+			if _, known := d.streams[session]; !known {
+				d.count.Resets++
+				d.count.Note("session %q follows session %q", session[:], d.session[:])
+			}
+		}
+		d.session = session
+		if _, known := d.streams[session]; !known && len(d.streams) >= maxStreams {
+			return out, r.Bad(p.Offset, "too many sessions")
+		}
+		if next = d.streams[session]; next == 0 {
+			next = first
+		}
+		if first > next {
+			d.count.Gaps++
+			d.count.Missing += int64(min(first-next, 1<<62))
+			d.count.Note("gap: messages %d to %d of session %q are missing", next, first-1, session[:])
+		}
+		d.streams[session] = max(next, first+uint64(count))
+	}
+	body := payload[moldHeader:]
+	for i := range count {
+		if len(body) < 2 || len(body)-2 < int(be.Uint16(body)) {
+			return out, r.Bad(p.Offset, "message %d of %d is longer than its packet", i+1, count)
+		}
+		n := int(be.Uint16(body))
+		m := body[2 : 2+n]
+		body = body[2+n:]
+		if first+uint64(i) < next {
+			d.count.Duplicates++
+			continue
+		}
+		if out, err = d.message(out, m); err != nil {
+			return out, r.Bad(p.Offset, "message %d of %d: %v", i+1, count, err)
+		}
+	}
+	return out, nil
+}
+
+// dateOf sets the date of messages that were captured at t.
+func (d *decoder) dateOf(t int64) error {
+	const twentyHours = 20 * int64(time.Hour)
+	switch {
+	case d.cfg.Date != 0:
+		if d.midnight == 0 {
+			d.setDate(d.cfg.Date)
+		}
+	case d.midnight != 0 && t >= d.midnight && t < d.midnight+twentyHours:
+	case t <= 0:
+		return errors.New("ITCH messages carry no date, and the capture has no time: Date must be set")
+	default:
+		y, m, day := time.Unix(0, t).In(d.zone).Date()
+		if date := y*10000 + int(m)*100 + day; validDate(date) {
+			d.setDate(date)
+			return nil
+		}
+		return errors.New("the time of the capture is no date")
+	}
+	return nil
+}
