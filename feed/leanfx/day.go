@@ -1,0 +1,246 @@
+package leanfx
+
+import (
+	"archive/zip"
+	"bytes"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"tickfeed/feed"
+	"tickfeed/feed/rawfile"
+)
+
+// A day is one zip, and the row at hand.
+type day struct {
+	source   *Source
+	path     string
+	midnight int64
+	end      int64 // midnight of the next day, which is 23 hours later where clocks go forward
+	date     int32
+	pair     *pair
+	zip      *zip.ReadCloser
+	member   io.ReadCloser
+	lines    *rawfile.Lines
+
+	time     int64
+	bid, ask int64
+	exponent int8  // of both
+	before   int64 // time of the row before
+}
+
+const (
+	maxLine     = 1 << 10
+	nanosOfDay  = 86_400_000_000_000
+	maxExponent = -5 // what most pairs are quoted in; coarser prices fit
+)
+
+// memberName is how LEAN names the file in a zip.
+var memberName = regexp.MustCompile(`^(\d{8})_([A-Za-z0-9]+)_(tick|second|minute|hour|daily)_(quote|trade)\.csv$`)
+
+// zones are those in which the markets' days begin.
+var zones = map[string]*time.Location{
+	"FXCM":  time.FixedZone("UTC-5", -5*60*60),
+	"OANDA": time.UTC,
+}
+
+// newDay looks into the zip at path.
+func newDay(path string, s *Source) (*day, error) {
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		return nil, &rawfile.LineError{File: path, Line: 1, Reason: "it is not a zip, or is cut short: " + err.Error(), Err: err}
+	}
+	defer z.Close()
+	f, err := theMember(path, &z.Reader)
+	if err != nil {
+		return nil, err
+	}
+	m := memberName.FindStringSubmatch(filepath.Base(f.Name))
+	if m[3] != "tick" || m[4] != "quote" {
+		return nil, fmt.Errorf("%s holds %s of schema %s %s, which has no ticks of quotes", path, f.Name, m[3], m[4])
+	}
+	date, err := time.Parse("20060102", m[1])
+	if err != nil || date.Year() < 1970 || date.Year() > 2261 {
+		return nil, fmt.Errorf("%s holds %s: %s is not a date", path, f.Name, m[1])
+	}
+	market := s.cfg.Market
+	if market == "" {
+		market = marketOf(path)
+	}
+	zone := s.zone
+	if zone == nil {
+		if zone = zones[market]; zone == nil {
+			return nil, fmt.Errorf("%s: the market %q is not known to begin its days in any zone: "+
+				"rename the zip to fxcm_… or oanda_…, or state market and zone", path, market)
+		}
+	}
+	symbol := strings.ToUpper(m[2])
+	if err := feed.ValidateText(symbol); err != nil {
+		return nil, fmt.Errorf("%s: symbol: %w", path, err)
+	}
+	key := market + "\x00" + symbol
+	p := s.pairs[key]
+	if p == nil {
+		p = &pair{def: feed.Definition{Symbol: symbol, Venue: market, PriceExponent: maxExponent}}
+		if len(symbol) == 6 {
+			p.def.Currency = symbol[3:]
+		}
+		s.pairs[key] = p
+	}
+	year, month, dayOfMonth := date.Date()
+	return &day{
+		source: s, path: path, pair: p,
+		midnight: time.Date(year, month, dayOfMonth, 0, 0, 0, 0, zone).UnixNano(),
+		end:      time.Date(year, month, dayOfMonth+1, 0, 0, 0, 0, zone).UnixNano(),
+		date:     int32(year*10000 + int(month)*100 + dayOfMonth),
+	}, nil
+}
+
+// theMember is the one file of the zip at path.
+func theMember(path string, z *zip.Reader) (*zip.File, error) {
+	var member *zip.File
+	for _, f := range z.File {
+		if f.FileInfo().IsDir() {
+			continue
+		}
+		if member != nil {
+			return nil, fmt.Errorf("%s holds more than one file; LEAN's tick zips hold one", path)
+		}
+		member = f
+	}
+	if member == nil {
+		return nil, fmt.Errorf("%s holds no file", path)
+	}
+	if !memberName.MatchString(filepath.Base(member.Name)) {
+		return nil, fmt.Errorf("%s holds %.100q; want YYYYMMDD_PAIR_tick_quote.csv", path, member.Name)
+	}
+	return member, nil
+}
+
+// marketOf is the market that path names, in capitals; empty if it names none.
+func marketOf(path string) string {
+	if market, _, ok := strings.Cut(filepath.Base(path), "_"); ok && zones[strings.ToUpper(market)] != nil {
+		return strings.ToUpper(market)
+	}
+	folders := strings.Split(filepath.ToSlash(filepath.Dir(path)), "/")
+	for i := len(folders) - 1; i > 0; i-- {
+		if folders[i] == "tick" {
+			return strings.ToUpper(folders[i-1])
+		}
+	}
+	return ""
+}
+
+// Start implements merge.Stream. Days of one pair never overlap, so that all rows of one are
+// told before the next is read in the exponent that they left.
+func (d *day) Start() int64 { return d.midnight }
+
+// Advance implements merge.Stream.
+func (d *day) Advance() (int64, error) {
+	if d.lines == nil {
+		if err := d.open(); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		line, err := d.lines.Next()
+		reason := ""
+		switch err {
+		case nil:
+			if len(line) == 0 {
+				continue
+			}
+			reason = d.parse(line)
+		case rawfile.ErrLongLine:
+			reason = err.Error()
+		case io.EOF:
+			return 0, err
+		default:
+			return 0, d.lines.Bad(d.path, "cannot be unpacked further: "+err.Error(), err)
+		}
+		d.source.count.Rows++
+		if reason == "" {
+			if d.time < d.before {
+				d.source.count.Backward++
+			}
+			d.before = d.time
+			return d.time, nil
+		}
+		if err := d.source.bad(d.lines.Bad(d.path, reason, nil)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (d *day) open() error {
+	z, err := zip.OpenReader(d.path)
+	if err != nil {
+		return err
+	}
+	d.zip = z
+	f, err := theMember(d.path, &z.Reader)
+	if err != nil {
+		return err
+	}
+	if d.member, err = f.Open(); err != nil {
+		return fmt.Errorf("%s: %s: %w", d.path, f.Name, err)
+	}
+	d.lines = rawfile.NewLines(d.member, maxLine)
+	return nil
+}
+
+// Close implements merge.Stream.
+func (d *day) Close() {
+	if d.member != nil {
+		d.member.Close()
+	}
+	if d.zip != nil {
+		d.zip.Close()
+	}
+}
+
+// parse reads a row: milliseconds, bid, ask. The result says what is wrong with it.
+func (d *day) parse(line []byte) string {
+	var cells [3][]byte
+	for i := range cells {
+		n := bytes.IndexByte(line, ',')
+		if (n < 0) != (i == len(cells)-1) {
+			return "the row does not have 3 columns: milliseconds, bid, ask"
+		}
+		if n < 0 {
+			n = len(line)
+		}
+		cells[i] = line[:n]
+		line = line[min(n+1, len(line)):]
+	}
+	at, err := feed.ParseDecimal(cells[0], -6)
+	if err != nil || at < 0 || at >= nanosOfDay || d.midnight+at >= d.end {
+		return fmt.Sprintf("%.40q is not a time: want milliseconds after midnight", cells[0])
+	}
+	exponent := d.pair.def.PriceExponent
+	for {
+		need := exponent
+		for i, to := range [...]*int64{&d.bid, &d.ask} {
+			var err error
+			*to, err = feed.ParseDecimal(cells[i+1], exponent)
+			if err == feed.ErrDecimalInexact {
+				if _, e, _ := feed.ScanDecimal(cells[i+1]); e >= feed.MinExponent {
+					need = min(need, int8(e))
+					continue
+				}
+			}
+			if err != nil {
+				return fmt.Sprintf("price %.40q: %v (in units of 10^%d)", cells[i+1], err, exponent)
+			}
+		}
+		if need == exponent {
+			break
+		}
+		exponent = need
+	}
+	d.time, d.exponent = d.midnight+at, exponent
+	return ""
+}

@@ -1,0 +1,249 @@
+// Package leanfx reads the tick quotes of currency pairs in the format of the LEAN engine
+// (QuantConnect/Lean, Data/forex/readme.md) and gives them to a publisher as a [feed.Source].
+//
+// # Files
+//
+// Each zip holds one CSV file without header for one pair and day; its name,
+// YYYYMMDD_PAIR_tick_quote.csv, states both. A row is the time in milliseconds after midnight
+// (decimals are kept to the nanosecond), the bid, and the ask; there are no sizes and no
+// trades. Zips of bars (second, minute, hour, daily) are refused by name. Several zips, of
+// many pairs and days, are merged by time; those that do not overlap are not open at once.
+// Memory does not grow with the files.
+//
+// # Market and zone
+//
+// The market is the venue, and says in which zone midnight is: FXCM's days are in UTC-5, the
+// whole year, OANDA's in UTC. It is the folder above tick in LEAN's layout
+// (forex/MARKET/tick/PAIR/YYYYMMDD_quote.zip), or the beginning of the zip's name up to the
+// first underscore (MARKET_…zip), or what Config states.
+//
+// # Ticks
+//
+// Rows are quotes, locked and crossed ones too. A price of 0 is no quote on that side.
+// Prices are exact; a pair is defined with five decimals, and again with more where a row
+// has more. The first row of a zip begins a trading day, whose date is that of the name.
+package leanfx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	_ "time/tzdata" // zones on a machine that has none
+
+	"tickfeed/feed"
+	"tickfeed/feed/internal/merge"
+	"tickfeed/feed/rawfile"
+)
+
+// A Source yields the quotes of zips. Make one with [Open]; it implements [feed.Source].
+type Source struct {
+	cfg     Config
+	zone    *time.Location // nil if the market decides
+	queue   *merge.Queue[*day]
+	pairs   map[string]*pair // by market, NUL, symbol
+	defined int              // pairs that were told
+	buf     [3]feed.Tick
+	pending []feed.Tick
+	err     error // once set, Next repeats it
+
+	count Stats
+	mu    sync.Mutex
+	stats Stats // what Stats returns
+}
+
+var _ feed.Source = (*Source)(nil)
+
+// Config says how zips are to be read. The zero Config is right for FXCM and OANDA.
+type Config struct {
+	// Market is that of all zips; empty takes it from their paths.
+	Market string
+	// Zone is that of the files' midnight: an IANA name such as America/New_York or UTC.
+	// Empty takes it from the market, which must be FXCM or OANDA then.
+	Zone string
+	// SkipBad is how many bad rows are passed over, in all files together, before one ends
+	// the source. Not negative.
+	SkipBad int
+}
+
+// Stats counts what a Source has read.
+type Stats struct {
+	Rows     int64 // good or bad
+	Ticks    int64 // given out, definitions among them
+	Locked   int64 // quotes whose bid is the ask
+	Crossed  int64 // quotes whose bid is above the ask
+	Backward int64 // rows whose time is before that of the row before
+	Skipped  int64 // bad rows tolerated
+	FirstBad *rawfile.LineError
+}
+
+// A pair is what was told of one currency pair at one market.
+type pair struct {
+	id      feed.InstrumentID
+	def     feed.Definition
+	defined bool
+	day     *day // whose rows are being told
+}
+
+// Open prepares to read the zips at paths, in any order. It reads their directories only. A
+// path that is not there, that is no zip, or whose content is not tick quotes is an error now.
+func Open(paths []string, cfg Config) (*Source, error) {
+	if cfg.SkipBad < 0 {
+		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
+	}
+	if err := feed.ValidateText(cfg.Market); err != nil {
+		return nil, fmt.Errorf("Market: %w", err)
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no file to read")
+	}
+	s := &Source{cfg: cfg, pairs: make(map[string]*pair)}
+	if cfg.Zone != "" {
+		zone, err := time.LoadLocation(cfg.Zone)
+		if err != nil {
+			return nil, fmt.Errorf("Zone: %q is not an IANA zone such as America/New_York or UTC", cfg.Zone)
+		}
+		s.zone = zone
+	}
+	var days []*day
+	seen := make(map[string]string) // pair and date → path
+	for _, path := range paths {
+		if info, err := os.Stat(path); err != nil {
+			return nil, err
+		} else if info.IsDir() {
+			return nil, fmt.Errorf("%s is a directory; name its files", path)
+		}
+		d, err := newDay(path, s)
+		if err != nil {
+			return nil, err
+		}
+		key := fmt.Sprint(d.pair.def.Name(), d.date)
+		if other, ok := seen[key]; ok {
+			return nil, fmt.Errorf("%s and %s are both of %s on %d", other, path, d.pair.def.Name(), d.date)
+		}
+		seen[key] = path
+		days = append(days, d)
+	}
+	s.queue = merge.New(days)
+	return s, nil
+}
+
+// Next implements [feed.Source]. The error is io.EOF after the last file, a
+// [*rawfile.LineError] where a row is bad and Config.SkipBad is used up, or where a zip
+// cannot be unpacked.
+func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if err := ctx.Err(); err != nil || len(batch) == 0 {
+		return 0, err
+	}
+	n := 0
+	for {
+		k := copy(batch[n:], s.pending)
+		s.pending = s.pending[k:]
+		if n += k; n == len(batch) {
+			break
+		}
+		d, err := s.queue.Next()
+		if err != nil {
+			s.err = err
+			break
+		}
+		s.tell(d)
+	}
+	s.count.Ticks += int64(n)
+	s.mu.Lock()
+	s.stats = s.count
+	s.mu.Unlock()
+	if n == 0 {
+		return 0, s.err
+	}
+	return n, nil
+}
+
+// tell makes the row at hand of d pending.
+func (s *Source) tell(d *day) {
+	out := s.buf[:0]
+	p := d.pair
+	if !p.defined || p.def.PriceExponent != d.exponent {
+		if !p.defined {
+			p.id = feed.InstrumentID(s.defined)
+			s.defined++
+			p.defined = true
+		}
+		p.def.PriceExponent = d.exponent
+		def := p.def
+		out = append(out, feed.Tick{
+			Kind: feed.KindDefinition, Instrument: p.id, EventTime: d.time, Extra: &feed.Extra{Definition: &def},
+		})
+	}
+	if p.day != d {
+		p.day = d
+		out = append(out, feed.StatusTick(p.id, d.time, feed.StatusUnknown, d.date))
+	}
+	q := feed.Quote{Bid: d.bid, Ask: d.ask}
+	switch {
+	case q.Bid == 0 || q.Ask == 0:
+	case q.Bid == q.Ask:
+		s.count.Locked++
+	case q.Bid > q.Ask:
+		s.count.Crossed++
+	}
+	if q.Bid == 0 {
+		q.Bid = feed.NoPrice
+	}
+	if q.Ask == 0 {
+		q.Ask = feed.NoPrice
+	}
+	s.pending = append(out, q.Tick(p.id, d.time))
+}
+
+// bad takes a bad row; the error is nil if it is tolerated.
+func (s *Source) bad(e *rawfile.LineError) error {
+	if s.count.FirstBad == nil {
+		s.count.FirstBad = e
+	}
+	if s.count.Skipped >= int64(s.cfg.SkipBad) {
+		return e
+	}
+	s.count.Skipped++
+	return nil
+}
+
+// Stats is what was read so far, as of the last return from Next. It may be called at any
+// time, from any goroutine.
+func (s *Source) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// Close closes the files at hand. The error is always nil.
+func (s *Source) Close() error {
+	s.queue.Close()
+	if s.err == nil {
+		s.err = errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("leanfx: the source is closed")
+
+// Recognise reports whether a file that begins with head is a zip whose first file is named
+// as LEAN names files of quotes or trades; those that are no ticks are then refused by Open.
+func Recognise(head []byte) bool {
+	const header = 30 // of a local file, before its name
+	if len(head) < header || string(head[:4]) != "PK\x03\x04" {
+		return false
+	}
+	n := int(head[26]) | int(head[27])<<8
+	if len(head) < header+n {
+		return false
+	}
+	name := string(head[header : header+n])
+	return memberName.MatchString(name[strings.LastIndexByte(name, '/')+1:])
+}
