@@ -9,6 +9,9 @@ import (
 	"tickfeed/feed"
 )
 
+// MaxLevels bounds the levels on each side of a book. Beyond it the worst price is forgotten.
+const MaxLevels = 1 << 16
+
 // A Book is both sides of one instrument. The zero Book is empty and has told nothing. It is
 // not safe for concurrent use.
 type Book struct {
@@ -68,8 +71,20 @@ func (b *Book) Set(side feed.Side, price, size int64) {
 	case found:
 		*levels = slices.Delete(*levels, i, i+1)
 	case size > 0:
-		*levels = slices.Insert(*levels, i, level{price, size})
+		insert(levels, i, level{price, size})
 	}
+}
+
+func insert(levels *[]level, i int, l level) {
+	if len(*levels) >= MaxLevels {
+		if i == 0 {
+			return
+		}
+		copy(*levels, (*levels)[1:i])
+		(*levels)[i-1] = l
+		return
+	}
+	*levels = slices.Insert(*levels, i, l)
 }
 
 // Add adds delta, which may be negative, to the size at price on side, SideBuy or SideSell,
@@ -79,7 +94,7 @@ func (b *Book) Add(side feed.Side, price, delta int64) (size int64) {
 	i, found := find(*levels, side, price)
 	if !found {
 		if delta > 0 {
-			*levels = slices.Insert(*levels, i, level{price, delta})
+			insert(levels, i, level{price, delta})
 		}
 		return max(delta, 0)
 	}

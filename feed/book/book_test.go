@@ -51,6 +51,25 @@ func TestBookAgreesWithAMap(t *testing.T) {
 	}
 }
 
+// Beyond MaxLevels the worst price is forgotten, and the order of the others is kept.
+func TestMostLevels(t *testing.T) {
+	var b book.Book
+	for p := range int64(book.MaxLevels) {
+		b.Set(feed.SideBuy, 2*p, 1)
+	}
+	b.Set(feed.SideBuy, -1, 1) // worse than all
+	b.Set(feed.SideBuy, 101, 1)
+	assert.Zero(t, b.Size(feed.SideBuy, -1))
+	assert.Zero(t, b.Size(feed.SideBuy, 0))
+	assert.EqualValues(t, 1, b.Size(feed.SideBuy, 101))
+	n, last := 0, int64(1<<62)
+	for p := range b.Levels(feed.SideBuy) {
+		require.Less(t, p, last)
+		n, last = n+1, p
+	}
+	assert.Equal(t, book.MaxLevels, n)
+}
+
 // A quote is told when the best has changed, and only then; an empty book tells none first.
 func TestQuoteOnlyWhenTheBestChanges(t *testing.T) {
 	b := book.Book{ID: 3}

@@ -3,6 +3,7 @@ package book
 import (
 	"errors"
 	"math/bits"
+	"math/rand/v2"
 
 	"tickfeed/feed"
 )
@@ -32,6 +33,8 @@ type Orders struct {
 	shift uint
 	zero  Order
 	has0  bool
+
+	factor uint64 // random, odd
 }
 
 type slot struct {
@@ -47,7 +50,10 @@ func (o *Orders) Len() int {
 	return o.n
 }
 
-func (o *Orders) home(ref uint64) uint { return uint(ref * 0x9e3779b97f4a7c15 >> o.shift) }
+// home is where ref is looked for first. References that follow each other share a block of
+// 8 slots, because orders that came together go together; blocks are scattered by a random
+// factor, so that nobody can write a file whose references all meet.
+func (o *Orders) home(ref uint64) uint { return uint(ref>>3*o.factor>>o.shift)<<3 | uint(ref&7) }
 
 // Get is the order ref; nil if there is none. It may be changed until the next Add or Delete.
 func (o *Orders) Get(ref uint64) *Order {
@@ -101,7 +107,10 @@ func (o *Orders) put(ref uint64, order Order) {
 func (o *Orders) grow() {
 	old := o.slots
 	o.slots = make([]slot, max(64, 2*len(old)))
-	o.shift = uint(65 - bits.Len(uint(len(o.slots))))
+	o.shift = uint(68 - bits.Len(uint(len(o.slots)))) // blocks: an eighth of the slots
+	if o.factor == 0 {
+		o.factor = rand.Uint64() | 1
+	}
 	for i := range old {
 		if old[i].ref != 0 {
 			o.put(old[i].ref, old[i].order)
