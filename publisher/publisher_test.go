@@ -57,6 +57,7 @@ func (w *world) open(cfg publisher.Config) {
 		require.NoError(w.t, err)
 		w.ids = append(w.ids, id)
 	}
+	require.NoError(w.t, pub.Flush(context.Background())) // so that whoever joins finds them
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, w.serve = cancel, make(chan error, 1)
 	ln, err := w.net.Listen("pub:1")
