@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -159,7 +160,7 @@ type Witness struct {
 	err     error
 
 	Delivered uint64 // ticks so far
-	Snapshots uint64 // snapshots so far
+	Snapshots uint64 // snapshots of everything so far
 }
 
 // A story is what a witness knows of one session.
@@ -236,7 +237,7 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 }
 
 func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
-	if c.Snapshot != nil {
+	if c.Snapshot != nil && c.Snapshot.Scope == codec.ScopeAll {
 		w.Snapshots++
 	}
 	for _, n := range c.Withheld {
