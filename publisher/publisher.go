@@ -736,7 +736,8 @@ type Stats struct {
 	Journal    int64  // bytes on disk
 	Disk       string // why the disk does not take ticks; empty if it does
 	Ended      bool
-	Handshakes int // connections that have not logged in
+	Joined     uint64 // subscribers that have logged in since the publisher began
+	Handshakes int    // connections that have not logged in
 	Conns      []ConnStats
 }
 
@@ -753,7 +754,7 @@ func (p *Publisher) Stats() Stats {
 	if d := p.disk.Load(); d != nil {
 		s.Disk = *d
 	}
-	s.Conns, s.Handshakes = p.serving.stats()
+	s.Conns, s.Handshakes, s.Joined = p.serving.stats()
 	return s
 }
 

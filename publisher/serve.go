@@ -27,6 +27,7 @@ type server struct {
 	conns      map[*conn]struct{} // logged in
 	handshakes *list.List         // of net.Conn, oldest first: not logged in
 	opened     uint64             // connections so far
+	joined     uint64             // of them, those that logged in
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
@@ -132,6 +133,7 @@ func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 			}
 		} else {
 			s.conns[c] = struct{}{}
+			s.joined++
 		}
 	}
 	s.mu.Unlock()
@@ -398,7 +400,7 @@ type ConnStats struct {
 	RoundTrip time.Duration
 }
 
-func (s *server) stats() ([]ConnStats, int) {
+func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]ConnStats, 0, len(s.conns))
@@ -408,5 +410,5 @@ func (s *server) stats() ([]ConnStats, int) {
 			Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
 		})
 	}
-	return out, s.handshakes.Len()
+	return out, s.handshakes.Len(), s.joined
 }

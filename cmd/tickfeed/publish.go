@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -475,7 +474,6 @@ type service struct {
 	listeners []net.Listener
 	log       zerolog.Logger
 	ticks     uint64
-	accepted  atomic.Int64 // connections
 }
 
 // errOver ends a service that is done.
@@ -487,7 +485,7 @@ func (s *service) run(ctx context.Context) error {
 	s.sayStart()
 	group, serving := errgroup.WithContext(ctx)
 	for _, ln := range s.listeners {
-		group.Go(func() error { return s.pub.Serve(serving, counted{ln, &s.accepted}) })
+		group.Go(func() error { return s.pub.Serve(serving, ln) })
 	}
 	if s.o.status > 0 {
 		group.Go(func() error { return s.sayStatus(serving) })
@@ -568,22 +566,8 @@ func (s *service) inputStats() []any {
 // pollTime is how often is looked whether subscribers have come.
 const pollTime = 20 * time.Millisecond
 
-// A counted listener counts the connections that it accepts.
-type counted struct {
-	net.Listener
-	accepted *atomic.Int64
-}
-
-func (c counted) Accept() (net.Conn, error) {
-	conn, err := c.Listener.Accept()
-	if err == nil {
-		c.accepted.Add(1)
-	}
-	return conn, err
-}
-
-// drained waits until as many connections were made as are waited for, and all subscribers
-// that are connected have everything.
+// drained waits until as many subscribers have come as are waited for, and all that are
+// connected have everything.
 func (s *service) drained(ctx context.Context) error {
 	want := s.o.waitFor
 	if want < 0 {
@@ -595,7 +579,7 @@ func (s *service) drained(ctx context.Context) error {
 	poll := time.NewTicker(pollTime)
 	defer poll.Stop()
 	for {
-		if s.accepted.Load() >= int64(want) && s.pub.Stats().Handshakes == 0 {
+		if s.pub.Stats().Joined >= uint64(want) {
 			break
 		}
 		select {
