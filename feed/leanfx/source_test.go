@@ -175,6 +175,14 @@ func price(v int64) string {
 // write makes a zip with one file and is its path.
 func write(t testing.TB, path, member, text string) string {
 	t.Helper()
+	path = filepath.Join(t.TempDir(), path)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, pack(t, member, text), 0o600))
+	return path
+}
+
+func pack(t testing.TB, member, text string) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	if member != "" {
@@ -184,10 +192,7 @@ func write(t testing.TB, path, member, text string) string {
 		require.NoError(t, err)
 	}
 	require.NoError(t, z.Close())
-	path = filepath.Join(t.TempDir(), path)
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	return path
+	return b.Bytes()
 }
 
 // The market is also told by LEAN's folders; a price with more decimals defines its pair anew.
@@ -266,13 +271,12 @@ func FuzzSource(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(b, true)
 	f.Add([]byte("1014,1.39248,1.39250\r\n1.5,0,1e-7"), false)
+	path := filepath.Join(f.TempDir(), "fxcm_a.zip")
 	f.Fuzz(func(t *testing.T, data []byte, packed bool) {
-		path := filepath.Join(t.TempDir(), "fxcm_a.zip")
-		if packed {
-			require.NoError(t, os.WriteFile(path, data, 0o600))
-		} else {
-			path = write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", string(data))
+		if !packed {
+			data = pack(t, "20240102_eurusd_tick_quote.csv", string(data))
 		}
+		require.NoError(t, os.WriteFile(path, data, 0o600))
 		leanfx.Recognise(data)
 		src, err := leanfx.Open([]string{path}, leanfx.Config{SkipBad: 3})
 		if err != nil {

@@ -232,7 +232,9 @@ func (f *file) next() ([]byte, error) {
 	for {
 		line, err := f.lines.Next()
 		if err != nil && err != io.EOF && err != rawfile.ErrLongLine {
-			return nil, fmt.Errorf("%s: byte %d: %w", f.path, f.lines.Offset(), err)
+			bad := f.bad("cannot be unpacked further: " + err.Error())
+			bad.Err = err
+			return nil, bad
 		}
 		if err != nil || len(line) > 0 {
 			return line, err
@@ -241,7 +243,7 @@ func (f *file) next() ([]byte, error) {
 }
 
 func (f *file) bad(reason string) *rawfile.LineError {
-	return &rawfile.LineError{File: f.path, Line: f.lines.Number(), Offset: f.lines.Offset(), Reason: reason}
+	return f.lines.Bad(f.path, reason, nil)
 }
 
 // trade is the execution at hand; ok is false if the message is none.

@@ -1,6 +1,7 @@
 package lobster_test
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,6 +170,11 @@ func TestBadRows(t *testing.T) {
 			assert.ErrorContains(t, err, c.want)
 		})
 	}
+	cut := write(t, "XYZ_2024-11-04_34200000_57600000_*_1.csv", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x32", row)
+	_, _, err := ticksOf(t, lobster.Config{SkipBad: 5}, cut)
+	var bad *rawfile.LineError
+	require.ErrorAs(t, err, &bad)
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	path := write(t, "XYZ_2024-11-04_34200000_57600000_*_1.csv",
 		"34200.1,1,1,5,100,1\nx\n34200.3,4,1,5,100,1\n34200.4,4,1,5,100,1\n", row+row+"x\n"+row)
 	_, stats, err := ticksOf(t, lobster.Config{SkipBad: 2}, path)
@@ -209,8 +215,11 @@ func TestOpenRefuses(t *testing.T) {
 func FuzzSource(f *testing.F) {
 	f.Add([]byte("34200.5,1,11,100,1000000,1\n34200.6,5,0,7,1000100,-1\n"), []byte(noAsk+",1000000,100\n1000200,50,1000000,60\n"))
 	f.Add([]byte("34200.8,7,0,0,-1,-1\r\n\r\n"), []byte("9,1,8,1,10,1,7,1"))
+	stem := filepath.Join(f.TempDir(), "XYZ_2024-11-04_34200000_57600000_")
 	f.Fuzz(func(t *testing.T, message, book []byte) {
-		path := write(t, "XYZ_2024-11-04_34200000_57600000_*_2.csv", string(message), string(book))
+		path := stem + "message_2.csv"
+		require.NoError(t, os.WriteFile(path, message, 0o600))
+		require.NoError(t, os.WriteFile(stem+"orderbook_2.csv", book, 0o600))
 		lobster.Recognise(message)
 		lobster.Recognise(book)
 		ticks, stats, err := ticksOf(t, lobster.Config{SkipBad: 5}, path)

@@ -277,8 +277,8 @@ func FuzzSource(f *testing.F) {
 		`1.5: {"type":"l2update","product_id":"A-B","changes":[["buy","1","0.0"]],"time":"2021-04-17T16:43:37.1Z"}`), true)
 	f.Add([]byte(`100.5: {"feed":"book_snapshot","product_id":"PI_X","timestamp":5,"seq":7,"bids":[{"price":1.5,"qty":2.0}],"asks":[]}`+"\n"+
 		`100.5: {"feed":"ticker_lite","product_id":"PI_X","bid":1,"ask":2}`), true)
+	path := filepath.Join(f.TempDir(), "capture")
 	f.Fuzz(func(t *testing.T, data []byte, partial bool) {
-		path := filepath.Join(t.TempDir(), "capture")
 		require.NoError(t, os.WriteFile(path, data, 0o600))
 		wscap.Recognise(data)
 		src, err := wscap.Open([]string{path}, wscap.Config{SkipBad: 1 << 30, PartialBooks: partial})
