@@ -84,14 +84,17 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		cfg.Venue = "XNAS"
 	}
 	if err := feed.ValidateText(cfg.Venue); err != nil {
-		return nil, fmt.Errorf("Venue: %w", err)
+		return nil, configError("Venue: %w", err)
 	}
 	if cfg.Date != 0 && !validDate(cfg.Date) {
-		return nil, fmt.Errorf("Date must be yyyymmdd, got %d", cfg.Date)
+		return nil, configError("Date must be yyyymmdd, got %d", cfg.Date)
 	}
 	d := newDecoder(cfg, zone)
 	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
 }
+
+// configError names a field of Config and what is wrong with it.
+func configError(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 func newDecoder(cfg Config, zone *time.Location) *decoder {
 	return &decoder{
