@@ -87,7 +87,15 @@ type tally struct {
 	low, high            int64
 	minBid, maxAsk       int64
 	firstID, lastID      uint64
-	first, last          feed.Tick // trades
+	first, last          row // trades
+	firstQuote           row
+	lastQuote            row
+}
+
+// A row is a tick with the definition that was in force.
+type row struct {
+	feed.Tick
+	def *feed.Definition
 }
 
 // eight is v, in units of 10^exponent, in units of 10^-8.
@@ -115,16 +123,19 @@ func tallies(t testing.TB, src *wscap.Source) (map[string]*tally, *feed.State) {
 		}
 		if tick.Kind == feed.KindQuote {
 			q := tick.Quote()
-			a.quotes++
+			if a.quotes++; a.quotes == 1 {
+				a.firstQuote = row{*tick, d}
+			}
+			a.lastQuote = row{*tick, d}
 			a.minBid, a.maxAsk = min(a.minBid, eight(q.Bid, d.PriceExponent)), max(a.maxAsk, eight(q.Ask, d.PriceExponent))
 			return
 		}
 		tr := tick.Trade()
 		price, size := eight(tr.Price, d.PriceExponent), eight(tr.Size, d.SizeExponent)
 		if a.trades++; a.trades == 1 {
-			a.first, a.firstID = *tick, tr.ID
+			a.first, a.firstID = row{*tick, d}, tr.ID
 		}
-		a.last, a.lastID = *tick, tr.ID
+		a.last, a.lastID = row{*tick, d}, tr.ID
 		if tr.Side == feed.SideSell {
 			a.sold++
 		}
@@ -191,8 +202,9 @@ type binanceExpectation struct {
 	LastTicker  binanceTicker `json:"last_book_ticker"`
 }
 
-func (w *binanceTrade) check(t *testing.T, got *feed.Tick, d *feed.Definition) {
+func (w *binanceTrade) check(t *testing.T, got *row) {
 	t.Helper()
+	d := got.def
 	tr := got.Trade()
 	assert.Equal(t, w.ID, tr.ID)
 	assert.Equal(t, w.T*1e6, got.EventTime, "the exchange's time of the trade")
@@ -201,8 +213,9 @@ func (w *binanceTrade) check(t *testing.T, got *feed.Tick, d *feed.Definition) {
 	equal(t, w.Size, eight(tr.Size, d.SizeExponent), "size")
 }
 
-func (w *binanceTicker) check(t *testing.T, got *feed.Tick, d *feed.Definition) {
+func (w *binanceTicker) check(t *testing.T, got *row) {
 	t.Helper()
+	d := got.def
 	q := got.Quote()
 	if d.Venue == "BINANCE" {
 		assert.Equal(t, w.Local, got.EventTime, "spot bookTicker has no time of the exchange")
@@ -271,27 +284,10 @@ func TestBinance(t *testing.T) {
 			} else {
 				assert.Empty(t, in.Bids)
 			}
-			// First and last rows, in the exponents that were in force: prices do not depend on them.
-			src, err = wscap.Open([]string{filepath.Join(dir, "binance", c.file)}, wscap.Config{})
-			require.NoError(t, err)
-			trades, quotes := int64(0), int64(0)
-			require.NoError(t, drain(t, src, func(tick *feed.Tick, state *feed.State) {
-				d, _ := state.Definition(tick.Instrument)
-				switch tick.Kind {
-				case feed.KindTrade:
-					if trades++; trades == 1 {
-						want.FirstTrade.check(t, tick, d)
-					} else if trades == wt.Trades {
-						want.LastTrade.check(t, tick, d)
-					}
-				case feed.KindQuote:
-					if quotes++; quotes == 1 {
-						want.FirstTicker.check(t, tick, d)
-					} else if quotes == wq.Updates {
-						want.LastTicker.check(t, tick, d)
-					}
-				}
-			}))
+			want.FirstTrade.check(t, &got.first)
+			want.LastTrade.check(t, &got.last)
+			want.FirstTicker.check(t, &got.firstQuote)
+			want.LastTicker.check(t, &got.lastQuote)
 		})
 	}
 }
