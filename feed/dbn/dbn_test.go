@@ -347,6 +347,7 @@ func TestBookOfOrders(t *testing.T) {
 	b.order(noon+2, 'A', 'B', last, 3, 100, 2)
 	b.order(noon+3, 'C', 'B', last, 1, 100, 4) // partial: 1 of 5 left
 	b.order(noon+4, 'M', 'A', last, 2, 101, 9)
+	b.order(noon+4, 'M', 'A', last, 2, 101, 8)
 	b.order(noon+5, 'T', 'B', 0, 0, 101, 9) // the book changes with the cancel only
 	b.order(noon+5, 'F', 'A', 0, 2, 101, 9)
 	b.order(noon+5, 'C', 'A', last, 2, 101, 9)
@@ -371,6 +372,7 @@ func TestBookOfOrders(t *testing.T) {
 		"level buy 100 7", "quote 100 7 102 3",
 		"level buy 100 3", "quote 100 3 102 3",
 		"level sell 102 0", "level sell 101 9", "quote 100 3 101 9",
+		"level sell 101 8", "quote 100 3 101 8",
 		"trade buy 101 9",
 		"level sell 101 0", "quote 100 3 - 0",
 		"clear both", "quote - 0 - 0",

@@ -48,6 +48,13 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 			break
 		}
 		old := in.orders.Get(ref)
+		if old != nil && size > 0 && px == old.Price && (s == old.Side || s == feed.SideNone) { // one level changes, once
+			delta := int64(size) - int64(old.Size)
+			old.Size = size
+			out = d.change(out, in, t, old.Side, px, delta)
+			d.touch(in, t)
+			break
+		}
 		if old != nil {
 			out = d.change(out, in, t, old.Side, old.Price, -int64(old.Size))
 			if action == 'M' && s == feed.SideNone {
@@ -89,8 +96,7 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 	return out, nil
 }
 
-// change adds delta to a level of the book and tells it. A modification that keeps price
-// and side tells the level twice, first without the order: it loses its place.
+// change adds delta to a level of the book and tells it.
 func (d *decoder) change(out []feed.Tick, in *instrument, t int64, side feed.Side, price, delta int64) []feed.Tick {
 	size := in.book.Add(side, price, delta)
 	return d.level(out, in, t, side, price, size)

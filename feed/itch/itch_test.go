@@ -285,6 +285,7 @@ func TestOrdersMakeABook(t *testing.T) {
 	w.order('E', 4, 10, 31, 40, 901)
 	w.order('X', 5, 12, 23, 100)
 	w.order('U', 6, 11, 35, 13, 70, 51)
+	w.order('U', 6, 12, 35, 14, 150, 50) // the same price
 	w.order('C', 7, 13, 36, 20, 902, 'Y', 49)
 	w.order('C', 8, 13, 36, 20, 903, 'N', 49) // comes with a cross again
 	w.order('D', 9, 10, 19)
@@ -300,9 +301,10 @@ func TestOrdersMakeABook(t *testing.T) {
 		"trade sell 50 40 #901 +", "level buy 50 360 +", "quote 50 360 52 200",
 		"level buy 50 260 +", "quote 50 260 52 200",
 		"level sell 52 0 +", "level sell 51 70 +", "quote 50 260 51 70",
-		"trade buy 49 20 #902 +", "level sell 51 50 +", "quote 50 260 51 50",
-		"level sell 51 30 +", "quote 50 260 51 30",
-		"level buy 50 200 +", "quote 50 200 51 30",
+		"level buy 50 210 +", "quote 50 210 51 70",
+		"trade buy 49 20 #902 +", "level sell 51 50 +", "quote 50 210 51 50",
+		"level sell 51 30 +", "quote 50 210 51 30",
+		"level buy 50 150 +", "quote 50 150 51 30",
 		"cancel  50 40 #901",
 		"cancel  - 0 #555",
 		"clear both +", "quote - 0 - 0",

@@ -208,10 +208,16 @@ func (k *market) replace(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error
 		k.count.Unknown++
 		return out, nil
 	}
-	in, side := k.all[o.Book], o.Side
-	out = k.change(out, t, in, side, o.Price, -int64(o.Size))
+	in, side, was, price := k.all[o.Book], o.Side, int64(o.Size), o.Price
 	k.orders.Delete(ref)
-	return k.enter(out, t, in, be.Uint64(m[19:]), side, be.Uint32(m[27:]), int64(be.Uint32(m[31:])))
+	newRef, size, newPrice := be.Uint64(m[19:]), be.Uint32(m[27:]), int64(be.Uint32(m[31:]))
+	if price == newPrice && size > 0 && k.orders.Get(newRef) == nil { // one level changes, once
+		out = k.change(out, t, in, side, price, int64(size)-was)
+		err := k.orders.Add(newRef, book.Order{Price: price, Size: size, Book: in.number, Side: side})
+		return in.book.Quote(out, t), err
+	}
+	out = k.change(out, t, in, side, price, -was)
+	return k.enter(out, t, in, newRef, side, size, newPrice)
 }
 
 func (k *market) execute(out []feed.Tick, t int64, m []byte) []feed.Tick {
