@@ -56,13 +56,15 @@ func (a *auditor) isRoot(session feed.SessionID) bool {
 func (a *auditor) see(who string, session feed.SessionID, ticks []feed.Tick) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var at block
+	var b *[blockSize]uint64
 	for i := range ticks {
 		t := &ticks[i]
-		key := block{session, t.Seq / blockSize}
-		b := a.seen[key]
-		if b == nil {
-			b = new([blockSize]uint64)
-			a.seen[key] = b
+		if key := (block{session, t.Seq / blockSize}); b == nil || key != at {
+			if at, b = key, a.seen[key]; b == nil {
+				b = new([blockSize]uint64)
+				a.seen[key] = b
+			}
 		}
 		h := &b[t.Seq%blockSize]
 		switch v := hash(t); *h {
@@ -161,6 +163,8 @@ type follower struct {
 	begun    uint64 // number of the first tick
 	got      uint64 // ticks
 	fates    map[block]*[blockSize]byte
+	paged    block // the one used last, and
+	page     *[blockSize]byte
 	disowned []subscriber.Numbers
 	lost     []subscriber.Numbers
 	reports  []subscriber.Report
@@ -285,13 +289,13 @@ func (f *follower) change(c *subscriber.Change) {
 
 // fate notes what became of a number, of which before was known.
 func (f *follower) fate(session feed.SessionID, seq uint64, before, after byte) {
-	key := block{session, seq / blockSize}
-	b := f.fates[key]
-	if b == nil {
-		b = new([blockSize]byte)
-		f.fates[key] = b
+	if key := (block{session, seq / blockSize}); f.page == nil || key != f.paged {
+		if f.paged, f.page = key, f.fates[key]; f.page == nil {
+			f.page = new([blockSize]byte)
+			f.fates[key] = f.page
+		}
 	}
-	at := &b[seq%blockSize]
+	at := &f.page[seq%blockSize]
 	if *at != before {
 		f.audit.wrong("%s: number %d of session %v becomes %d, it was %d and not %d", f.name, seq, session, after, *at, before)
 	}

@@ -20,6 +20,7 @@ import (
 // the same number of the same session, and each subscriber is told exactly which of the
 // numbers that it was given belong to nobody any more. A second publisher is refused meanwhile.
 func TestTamperedJournals(t *testing.T) {
+	t.Parallel()
 	random := chance(t)
 	top := t.TempDir()
 	dir, old := filepath.Join(top, "journal"), filepath.Join(top, "old")

@@ -15,6 +15,7 @@ import (
 // nothing that any subscriber has seen: after a restart over its journal subscribers go on at the
 // next number, and all numbers, to the first one ever seen, still stand for the same ticks.
 func TestNothingSeenIsLostByAKill(t *testing.T) {
+	t.Parallel()
 	random := chance(t)
 	dir := filepath.Join(t.TempDir(), "journal")
 	audit, addr := newAuditor(), newAddress()

@@ -82,7 +82,6 @@ func TestKilledSubscriberGoesOn(t *testing.T) {
 	slices.Sort(repeats)
 	most := repeats[len(repeats)-1]
 	assert.NotZero(t, most, "no kill came between a print and a save")
-	assert.LessOrEqual(t, most, uint64(20_000), "ticks repeated: more than a second's")
 	t.Logf("%d kills, %d ticks; repeated p50 %d, max %d", restarts, next-1, repeats[len(repeats)/2], most)
 	audit.judge(t)
 }
