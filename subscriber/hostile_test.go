@@ -114,7 +114,6 @@ func TestHostilePublisher(t *testing.T) {
 		{"skips whose sum overflows", after(rawPacket(3, 5, codec.AppendSkip(codec.AppendSkip(nil, 4), 1<<63-1))), "more numbers than its count", 7},
 		{"withheld and a tick in one packet", after(packet(seedA(), 3, quote(0, 3), -4)), "is not the only one", 4},
 		{"gone and a tick in one packet", after(packet(seedA(), 3, gone{4, codec.GoneExpired}, quote(0, 3))), "is not the only one", 3},
-		{"a tick of an undefined instrument", after(packet(seedA(), 3, quote(0, 3), quote(5, 4))), "instrument 5, which is not defined", 4},
 		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 1048576", 3},
 		{"a definition under another's name", after(packet(seedA(), 3, func() feed.Tick { d := definition(0); d.Instrument = 1; return d }())), "it is instrument 0", 3},
 		{"a summary outside a snapshot", after(packet(seedA(), 3, feed.Tick{Kind: feed.KindSummary, Extra: &feed.Extra{Summary: &feed.Summary{}}})), "outside a snapshot", 3},

@@ -17,13 +17,14 @@ import (
 // The order of calls is that of a connection: connect, welcome, then for each packet open and fill (take after each batch
 // was handed over), for each other message control, and at the end lost.
 type line struct {
-	position codec.Position // of what was handed over; no lineage before the first welcome
-	state    *feed.State    // as of the end of batch, unless need says otherwise
-	need     need           // the snapshot without which state is no state
-	filter   codec.Filter   // that the line, and the state, are of
-	ledger   feed.Ledger
-	recovery *recovery // under way, or nil
-	unknown  uint64    // ticks of unknown kinds
+	position  codec.Position // of what was handed over; no lineage before the first welcome
+	state     *feed.State    // as of the end of batch, unless need says otherwise
+	need      need           // the snapshot without which state is no state
+	filter    codec.Filter   // that the line, and the state, are of
+	ledger    feed.Ledger
+	recovery  *recovery // under way, or nil
+	unknown   uint64    // ticks of unknown kinds
+	undefined uint64    // ticks of instruments without a definition
 
 	c connected
 
@@ -386,11 +387,17 @@ func (l *line) fill() (more bool, err error) {
 		}
 		upto := b.Seq()
 		for i := range ticks {
-			if applyErr := l.state.Apply(&ticks[i]); applyErr != nil {
-				upto, err = ticks[i].Seq, applyErr
-				ticks = ticks[:i]
-				break
+			applyErr := l.state.Apply(&ticks[i])
+			if applyErr == nil {
+				continue
 			}
+			if _, undefined := applyErr.(*feed.UndefinedError); undefined {
+				l.undefined++ // its definition was lost with a damaged part of the journal
+				continue
+			}
+			upto, err = ticks[i].Seq, applyErr
+			ticks = ticks[:i]
+			break
 		}
 		if l.c.narrow != nil {
 			ticks = l.c.narrow.keep(l.state, ticks)

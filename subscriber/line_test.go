@@ -204,11 +204,11 @@ welcome 1 1 asked A          -> live
 packet 1 define of B         -> protocol: packet [1, 2): wrong checksum for this line`,
 			""},
 
-		{"what stands before a broken entry was delivered", `
+		{"a tick whose definition was lost is handed over all the same", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
-packet 1 define 2 undefined 1 -> ticks 1 to 3; protocol: packet: tick 4: quote of instrument 9, which is not defined`,
-			"A: delivered [1, 4)"},
+packet 1 define 2 undefined 1 -> ticks 1 to 5`,
+			"A: delivered [1, 6)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &lineScript{line: newLine(codec.Position{}, 256), cfg: Config{}}

@@ -281,6 +281,9 @@ type Status struct {
 	// Reconnects counts welcomes after the first.
 	Reconnects int    `json:"reconnects"`
 	Unknown    uint64 `json:"unknown"` // ticks of kinds that this version does not know
+	// Undefined is ticks of instruments that nothing defines, because the definition is gone with a
+	// damaged part of the publisher's journal. They are handed over, and are not in the state.
+	Undefined uint64 `json:"undefined"`
 
 	welcomes      int
 	publish, echo int64
@@ -306,6 +309,6 @@ func (s *Subscriber) noteLocked() {
 	s.held = l.position
 	s.status.Next, s.status.Head = l.position.Next, max(l.c.head, l.position.Next)
 	s.status.Session, s.status.Mode = l.c.session, l.c.mode
-	s.status.Unknown, s.status.publish = l.unknown, l.publish
+	s.status.Unknown, s.status.Undefined, s.status.publish = l.unknown, l.undefined, l.publish
 	s.status.echo = l.c.echo
 }
