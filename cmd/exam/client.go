@@ -33,9 +33,9 @@ type client struct {
 	state      atomic.Pointer[feed.State]
 	told       atomic.Int64 // the last subscriber.ConnState
 	ended      atomic.Uint64
-	delivered  uint64 // by subscribers that were killed, as are the next two
+	undefined  atomic.Bool // a tick came of an instrument whose definition is in the damaged part of the journal
+	delivered  uint64      // by subscribers that were killed, as are the next two
 	reconnects uint64
-	disowned   bool
 }
 
 // clients are the ways to subscribe, one of each and then again.
@@ -115,12 +115,12 @@ func (c *client) change(b *subscriber.Change) {
 	if len(b.Withheld) > 0 {
 		c.w.happen(Withheld)
 	}
-	if len(b.Disowned) > 0 {
-		c.disowned = true
-	}
 	var refused *subscriber.RefusedError
 	if errors.As(b.Err, &refused) && refused.Code == codec.CodeSlow {
 		c.w.happen(TooSlow)
+	}
+	if errors.As(b.Err, new(*feed.UndefinedError)) {
+		c.undefined.Store(true)
 	}
 	if b.End {
 		c.ended.Store(b.Final)
@@ -178,8 +178,8 @@ func (c *client) kill() error {
 	if err := c.start(); err != nil {
 		return err
 	}
-	if next := c.sub.Position().Next; next > was.Next && !c.disowned {
-		return fmt.Errorf("%s: started again at %d, the application had numbers up to %d", c.name, next, was.Next)
+	if held := c.sub.Position(); held.Lineage.Current() == was.Lineage.Current() && held.Next > was.Next {
+		return fmt.Errorf("%s: started again at %d, the application had numbers up to %d", c.name, held.Next, was.Next)
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ type world struct {
 	copied *memfs.FS // an old copy
 	died   Fault     // of what it went down
 	safe   uint64    // what it must come back with
+	damage bool      // the journal lacks numbers in its midst, which a subscriber may have
 	seen   map[feed.SessionID]bool
 
 	disk      atomic.Int32 // what the disk does
@@ -252,6 +253,9 @@ func (w *world) finish() {
 	for {
 		var ill error
 		for _, c := range w.clients {
+			if w.damage && c.undefined.Load() {
+				continue // it cannot understand what is left
+			}
 			if err := c.well(n.head); err != nil && ill == nil {
 				ill = err
 			} else if f := c.ended.Load(); ill == nil && f != n.head {
@@ -269,7 +273,7 @@ func (w *world) finish() {
 	}
 	drained, cancel := context.WithTimeout(n.ctx, time.Minute)
 	defer cancel()
-	if err := n.pub.Drained(drained); err != nil && w.failure() == nil {
+	if err := n.pub.Drained(drained); err != nil && w.failure() == nil && !w.damage {
 		w.fail(fmt.Errorf("all have everything, but Drained: %w", err))
 	}
 }
@@ -278,12 +282,17 @@ func (w *world) finish() {
 func (w *world) judge() error {
 	truth := w.node.Load().truth
 	for _, c := range w.clients {
+		if w.damage && c.undefined.Load() {
+			continue
+		}
 		state := c.state.Load()
 		switch {
 		case state == nil:
 			return fmt.Errorf("%s: got nothing at the end", c.name)
 		case c.cfg.Start.Kind == codec.StartLive && c.witness.Snapshots == 0:
 			// It knows definitions, and what came since.
+		case w.damage:
+			// It may know more than the publisher does.
 		default:
 			want, got := feed.NewState(), feed.NewState()
 			asked := func(_ feed.InstrumentID, d *feed.Definition) bool { return matches(c.cfg.Filter, d.Symbol) }
@@ -383,6 +392,7 @@ func (w *world) start() {
 			n.truth = r.State.Clone()
 		}
 		if len(r.Damage) > 0 {
+			w.damage = true
 			w.log("damage: %v", r.Damage)
 		}
 	}
