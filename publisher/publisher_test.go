@@ -642,6 +642,24 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A peer that goes on sending after it was refused does not keep the publisher busy.
+func TestFloodAfterRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		nc, err := w.net.Dial(context.Background(), "pub:1")
+		require.NoError(t, err)
+		defer nc.Close()
+		sent, chunk := 0, make([]byte, 4096)
+		chunk[0] = 0xc1 // no msgpack
+		for err == nil && sent < 16<<20 {
+			var n int
+			n, err = nc.Write(chunk)
+			sent += n
+		}
+		assert.Error(t, err, "%d bytes were taken of a connection that was refused", sent)
+	})
+}
+
 // Silent connections cost a bounded time; beyond the bound of their number the oldest goes
 // (RELIABILITY 17), and who says hello is served at once.
 func TestSilentConnections(t *testing.T) {

@@ -50,6 +50,7 @@ const (
 	drainTime    = time.Second            // at shutdown, to send what there still is
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
+	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
 	sendBuffer   = 256 << 10              // of the kernel, for a connection
 	maxInline    = 4                      // connections that are served by who flushes
 )
@@ -191,14 +192,17 @@ func farewell(nc net.Conn, m codec.Message) {
 	drain(nc)
 }
 
-// drain reads what the peer still sends, until it closes or the deadline passes, because
-// closing a socket with unread bytes takes back what was written to it.
+// drain reads what the peer still sends, until it closes, the deadline passes, or it was more
+// than a peer has to say, because closing a socket with unread bytes takes back what was
+// written to it.
 func drain(nc net.Conn) {
 	var b [512]byte
-	for {
-		if _, err := nc.Read(b[:]); err != nil {
+	for left := maxDrain; left > 0; {
+		n, err := nc.Read(b[:])
+		if err != nil {
 			return
 		}
+		left -= n
 	}
 }
 
