@@ -111,6 +111,19 @@ func TestSnapshotTooOld(t *testing.T) {
 	assert.Equal(t, int64(1), st.Gaps)
 }
 
+// An update that ends with the snapshot is in it, and the one after it joins; an empty level
+// of a snapshot is not told.
+func TestSnapshotEdge(t *testing.T) {
+	snapshot := strings.Replace(snapshot20, `["2.0","6"]`, `["2.0","0"]`, 1)
+	ticks, st, state, err := ticksOf(t, wscap.Config{}, spot("16", "20", `["9","9"]`, ""), snapshot, spot("21", "22", `["1","4"]`, ""))
+	require.NoError(t, err)
+	in, _ := state.Instrument(0)
+	assert.Equal(t, []int64{1, 4, 3, 7}, levels(in))
+	assert.Equal(t, int64(1), st.Repeated)
+	assert.Zero(t, st.Gaps)
+	assert.Len(t, ticks, 1+1+2+1, "definition, clear, two levels, the update")
+}
+
 // Futures: an update joins by pu; ids between the updates of one instrument are others'.
 func TestFuturesBook(t *testing.T) {
 	update := func(u, last, pu, bids string) string {
@@ -131,6 +144,11 @@ func TestFuturesBook(t *testing.T) {
 	assert.Equal(t, int64(1723161255207000000), ticks[len(ticks)-1].EventTime, "T before E")
 	_, st, _, err = ticksOf(t, wscap.Config{}, append(lines, update("40", "41", "36", ""))...)
 	require.NoError(t, err)
+	assert.Equal(t, int64(1), st.Gaps)
+	_, st, state, err = ticksOf(t, wscap.Config{}, update("31", "35", "25", `["1.5","1"]`), lines[2])
+	require.NoError(t, err)
+	in, _ = state.Instrument(0)
+	assert.Empty(t, levels(in), "updates between the snapshot and the first one held are missing")
 	assert.Equal(t, int64(1), st.Gaps)
 }
 
