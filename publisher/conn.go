@@ -100,8 +100,9 @@ func (c *conn) choose() *codec.Refusal {
 		if fork != h.Position.Next {
 			reason, tell = codec.StartedRewound, true
 		}
-	case len(h.Position.Lineage) > 0 && h.Position.Next == 1 && p.tail() == 1:
-		start, reason = 1, codec.StartedBySnapshot // it has had nothing: the session that it knew ended before its first tick
+	case h.Position.Next == 1 && len(p.lineage) == 1 && p.tail() == 1:
+		// The session that it knew ended before its first tick, and this one it cannot know.
+		start, reason = 1, codec.StartedBySnapshot
 	case len(h.Position.Lineage) > 0 || h.Start.Kind == codec.StartSnapshot:
 		j = p.joinAt(0, joinAge)
 		start, tell = j.seq, true
