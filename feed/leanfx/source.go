@@ -95,7 +95,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
 	}
 	if err := feed.ValidateText(cfg.Market); err != nil {
-		return nil, fmt.Errorf("Market: %w", err)
+		return nil, fmt.Errorf("config: Market: %w", err)
 	}
 	if len(paths) == 0 {
 		return nil, errors.New("no file to read")
@@ -104,7 +104,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.Zone != "" {
 		zone, err := time.LoadLocation(cfg.Zone)
 		if err != nil {
-			return nil, fmt.Errorf("Zone: %q is not an IANA zone such as America/New_York or UTC", cfg.Zone)
+			return nil, fmt.Errorf("config: Zone: %q is not an IANA zone such as America/New_York or UTC", cfg.Zone)
 		}
 		s.zone = zone
 	}

@@ -109,7 +109,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		cfg.Venue = "NASDAQ"
 	}
 	if err := feed.ValidateText(cfg.Venue); err != nil {
-		return nil, fmt.Errorf("Venue: %w", err)
+		return nil, fmt.Errorf("config: Venue: %w", err)
 	}
 	if len(paths) == 0 {
 		return nil, errors.New("no file to read")
