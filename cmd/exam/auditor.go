@@ -35,7 +35,7 @@ func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tic
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range ticks {
-		if err := a.see(session, first+uint64(i), hash(&ticks[i], state), "published"); err != nil {
+		if err := a.see(session, first+uint64(i), hash(&ticks[i]), "published"); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,7 @@ func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range ticks {
-		if err := a.see(session, ticks[i].Seq, hash(&ticks[i], state), who); err != nil {
+		if err := a.see(session, ticks[i].Seq, hash(&ticks[i]), who); err != nil {
 			return err
 		}
 	}
@@ -100,18 +100,12 @@ func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
 	return err
 }
 
-// hash is never 0. It covers all that a tick says, with its instrument by name: ids may change hands between sessions.
-func hash(t *feed.Tick, state *feed.State) uint64 {
+// hash is never 0. It covers all that a tick says.
+func hash(t *feed.Tick) uint64 {
 	h := hasher(0xcbf29ce484222325)
-	d := t.Definition()
-	if d == nil {
-		d, _ = state.Definition(t.Instrument)
-	}
-	if d != nil {
+	if d := t.Definition(); d != nil {
 		h.text(d.Symbol)
 		h.text(d.Venue)
-	}
-	if t.Kind == feed.KindDefinition && d != nil {
 		h.word(uint64(uint8(d.PriceExponent))<<8 | uint64(uint8(d.SizeExponent)))
 		h.text(d.Currency)
 		h.word(uint64(d.TickSize))
