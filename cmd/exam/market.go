@@ -48,18 +48,28 @@ func (m *market) definition(id feed.InstrumentID, d *feed.Definition) feed.Tick 
 
 // ticks are n ticks of the instruments that state knows.
 func (m *market) ticks(state *feed.State, n int) []feed.Tick {
+	ids := defined(state)
 	ticks := make([]feed.Tick, n)
 	for i := range ticks {
-		ticks[i] = m.tick(feed.InstrumentID(m.rand.IntN(state.Len())))
+		ticks[i] = m.tick(ids[m.rand.IntN(len(ids))])
 	}
 	return ticks
 }
 
+// defined are the ids of the instruments that state knows. A damaged journal may have lost some.
+func defined(state *feed.State) []feed.InstrumentID {
+	var ids []feed.InstrumentID
+	for t := range state.Definitions(nil) {
+		ids = append(ids, t.Instrument)
+	}
+	return ids
+}
+
 // closing is one quote of each instrument.
 func (m *market) closing(state *feed.State) []feed.Tick {
-	ticks := make([]feed.Tick, state.Len())
-	for i := range ticks {
-		ticks[i] = m.quote(feed.InstrumentID(i))
+	var ticks []feed.Tick
+	for _, id := range defined(state) {
+		ticks = append(ticks, m.quote(id))
 	}
 	return ticks
 }
