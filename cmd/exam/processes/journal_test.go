@@ -25,7 +25,7 @@ func TestTamperedJournals(t *testing.T) {
 	top := t.TempDir()
 	dir, old := filepath.Join(top, "journal"), filepath.Join(top, "old")
 	audit, addr := newAuditor(), newAddress()
-	args := lively("100k", "--journal", dir)
+	args := lively(less("100k", "20k"), "--journal", dir)
 	var followers []*follower
 	for i := range 3 {
 		followers = append(followers, follow(t, fmt.Sprintf("follower %d", i), audit, addr, nil))

@@ -123,7 +123,7 @@ func TestRecordedDays(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(dir, "taq", "*.csv.gz"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	for _, file := range files {
+	for _, file := range files[:less(len(files), 1)] {
 		name := "taq/" + filepath.Base(file)
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			require.Contains(t, all, name)
