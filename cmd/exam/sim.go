@@ -25,9 +25,9 @@ import (
 // (see package netsim).
 type Plan struct {
 	Seed    uint64
-	Steps   int           // things that go wrong; 0 for 400
+	Steps   int           // things that go wrong; 0 for 440
 	Clients int           // 0 for 7, one of each kind
-	Quiet   time.Duration // time without a tick, somewhere on the way; 0 for 20 minutes
+	Quiet   time.Duration // time without a tick, somewhere on the way; 0 for 30 minutes
 	Dir     string        // for position files; empty for none
 	Log     func(string)  // is told what happens; nil for nobody
 }
@@ -49,13 +49,13 @@ type Outcome struct {
 // everything that it started has ended.
 func Simulate(p Plan) (*Outcome, error) {
 	if p.Steps == 0 {
-		p.Steps = 400
+		p.Steps = 440
 	}
 	if p.Clients == 0 {
 		p.Clients = 7
 	}
 	if p.Quiet == 0 {
-		p.Quiet = 20 * time.Minute
+		p.Quiet = 30 * time.Minute
 	}
 	w := newWorld(p)
 	err := w.run()
@@ -129,7 +129,7 @@ func newWorld(p Plan) *world {
 	w.gentle = r.IntN(3) == 0
 	w.retain = !w.memory && !w.gentle && r.IntN(3) == 0
 	w.sync = journal.Sync(r.IntN(3))
-	w.heartbeat = []time.Duration{250 * time.Millisecond, time.Second, time.Second, 5 * time.Second}[r.IntN(4)]
+	w.heartbeat = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second}[r.IntN(4)]
 	w.addrs = []string{"pub:1"}
 	if r.IntN(3) == 0 {
 		w.addrs = append(w.addrs, "pub:2")
@@ -186,7 +186,7 @@ func (w *world) run() error {
 
 // rest lets time pass between two faults.
 func (w *world) rest(quiet bool) {
-	d := time.Duration(float64(time.Millisecond) * math.Exp(w.rand.Float64()*math.Log(2000)))
+	d := time.Duration(float64(time.Millisecond) * math.Exp(w.rand.Float64()*math.Log(1500)))
 	if quiet {
 		w.log("quiet for %v", w.plan.Quiet)
 		w.paused.Store(true)

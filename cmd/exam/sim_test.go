@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -52,6 +53,7 @@ func scratch(t *testing.T) string {
 // 9, 23 and 29).
 func TestSimulation(t *testing.T) {
 	alone(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // what is alive is small, and made anew each second
 	first, n := uint64(1), uint64(200)
 	if testing.Short() || raceEnabled {
 		n = 10
@@ -83,5 +85,22 @@ func TestSimulation(t *testing.T) {
 		assert.Empty(t, total.Faults.Absent(), "faults that never happened")
 		assert.GreaterOrEqual(t, total.Reconnects, 500*done)
 		assert.GreaterOrEqual(t, total.Virtual, time.Duration(done)*30*time.Minute)
+	}
+}
+
+// The same seed has the same trace: everything that the network did, and when. The race detector shuffles the scheduler.
+func TestSameSeedSameTrace(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector shuffles the scheduler")
+	}
+	alone(t)
+	for seed := uint64(1001); seed < 1006; seed++ {
+		plan := exam.Plan{Seed: seed, Steps: 200, Quiet: time.Minute, Dir: scratch(t)}
+		one, err := simulate(t, plan)
+		require.NoError(t, err, "seed %d", seed)
+		plan.Dir = scratch(t)
+		two, err := simulate(t, plan)
+		require.NoError(t, err, "seed %d", seed)
+		assert.Equal(t, one, two, "seed %d", seed)
 	}
 }

@@ -19,7 +19,7 @@ type step struct {
 
 // steps are all that the driver can do. Where a step makes no sense in this world, or now, it does nothing.
 var steps = []step{
-	{40, "reset all", func(w *world) {
+	{70, "reset all", func(w *world) {
 		for _, l := range w.net.Links() {
 			l.Reset()
 		}
