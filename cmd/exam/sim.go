@@ -25,11 +25,12 @@ import (
 // (see package netsim).
 type Plan struct {
 	Seed    uint64
-	Steps   int           // things that go wrong; 0 for 440
-	Clients int           // 0 for 7, one of each kind
-	Quiet   time.Duration // time without a tick, somewhere on the way; 0 for 30 minutes
-	Dir     string        // for position files; empty for none
-	Log     func(string)  // is told what happens; nil for nobody
+	Steps   int                // things that go wrong; 0 for 440
+	Clients int                // 0 for 7, one of each kind
+	Quiet   time.Duration      // time without a tick, somewhere on the way; 0 for 30 minutes
+	Dir     string             // for position files; empty for none
+	Log     func(string)       // is told what happens; nil for nobody
+	Trace   func(netsim.Event) // is told what the network does; nil for nobody
 }
 
 // An Outcome is what came of a simulation.
@@ -39,7 +40,7 @@ type Outcome struct {
 	Published  uint64
 	Delivered  uint64 // to all clients
 	Reconnects uint64 // of all clients
-	// Trace is a hash of everything that the network did, and when.
+	// Trace is a hash of everything that the network did, and when. What it did at one instant counts in no order.
 	Trace uint64
 }
 
@@ -70,7 +71,10 @@ type world struct {
 	net   *netsim.Network
 	rand  *rand.Rand // the driver's
 	began time.Time
-	trace hasher // by the network, one event at a time
+
+	trace   hasher // of the network's events before instant; by the network, one event at a time
+	instant time.Duration
+	at      uint64 // sum of the hashes of those at instant
 
 	// Traits of this world.
 	memory    bool // no journal
@@ -135,7 +139,8 @@ func newWorld(p Plan) *world {
 		w.addrs = append(w.addrs, "pub:2")
 	}
 	conditions := []netsim.Conditions{
-		{}, {Buffer: 16 << 10}, {Latency: time.Millisecond, Jitter: time.Millisecond, Buffer: 32 << 10},
+		// Never none at all: both sides of a connection would have their timers ring at the same instant.
+		{Latency: 13_007}, {Latency: 7_919, Buffer: 16 << 10}, {Latency: time.Millisecond, Jitter: time.Millisecond, Buffer: 32 << 10},
 		{Latency: 30*time.Millisecond + 11, Jitter: 20 * time.Millisecond, Buffer: 64 << 10},
 	}[r.IntN(4)]
 	w.net = netsim.New(p.Seed, netsim.Config{Conditions: conditions, Trace: w.event})
@@ -328,6 +333,7 @@ func matches(patterns []string, symbol string) bool {
 }
 
 func (w *world) outcome() *Outcome {
+	w.trace.word(w.at)
 	o := &Outcome{Virtual: time.Since(w.began), Trace: uint64(w.trace)}
 	for _, c := range w.clients {
 		o.Delivered += c.delivered
@@ -561,12 +567,22 @@ func (w *world) meddle(l *netsim.Link) {
 	}
 }
 
+// event adds to the trace. The events of one instant count in no order: context cancels its children by ranging over a map.
 func (w *world) event(e netsim.Event) {
-	w.trace.word(uint64(e.At))
-	w.trace.word(e.Conn)
-	w.trace.text(e.Dir)
-	w.trace.text(e.What)
-	w.trace.word(uint64(e.Bytes))
+	if e.At != w.instant {
+		w.trace.word(w.at)
+		w.instant, w.at = e.At, 0
+	}
+	h := hasher(1)
+	h.word(uint64(e.At))
+	h.word(e.Conn)
+	h.text(e.Dir)
+	h.text(e.What)
+	h.word(uint64(e.Bytes))
+	w.at += uint64(h)
+	if w.plan.Trace != nil {
+		w.plan.Trace(e)
+	}
 }
 
 func (w *world) happen(f Fault) {
