@@ -250,8 +250,12 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 		st, r := w.story(n.Session), []feed.Range{n.Range}
 		st.disowned = union(st.disowned, r)
 		st.forked = true
-		st.publish = 0 // what comes of it now, if anything, is older
 		st.delivered, st.withheld, st.lost = minus(st.delivered, r), minus(st.withheld, r), minus(st.lost, r)
+	}
+	if len(c.Disowned) > 0 {
+		for _, st := range w.stories {
+			st.publish = 0 // the line goes back, and on along another one, whose packets may be older
+		}
 	}
 	w.through(s)
 	return nil

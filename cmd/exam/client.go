@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -182,17 +181,6 @@ func (c *client) kill() error {
 		return fmt.Errorf("%s: started again at %d, the application had numbers up to %d", c.name, held.Next, was.Next)
 	}
 	return nil
-}
-
-// links are the client's present connections.
-func (c *client) links() []*netsim.Link {
-	var mine []*netsim.Link
-	for _, l := range c.w.net.Links() {
-		if from, _ := l.Names(); from == c.name {
-			mine = append(mine, l)
-		}
-	}
-	return mine
 }
 
 // well reports what is not as it should be at the end: the client has everything up to head, and knows it.

@@ -32,7 +32,6 @@ type stage struct {
 	audit  exam.Auditor
 	end    func()
 	subs   []*subscriber.Subscriber
-	heard  []*exam.Witness
 	broken atomic.Pointer[error]
 	n      int64
 }

@@ -399,6 +399,12 @@ func (w *world) start() {
 		}
 		if len(r.Damage) > 0 {
 			w.damage = true
+			for _, d := range r.Damage {
+				if !w.mayLose.Load() && !d.Range.Empty() && d.Range.From < w.safe {
+					w.fail(fmt.Errorf("after a %v %v is damaged, numbers up to %d had been sent or acknowledged", w.died, d.Range, w.safe))
+				}
+			}
+			w.mayLose.Store(true) // what was being written when the power went
 			w.log("damage: %v", r.Damage)
 		}
 	}

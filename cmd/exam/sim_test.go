@@ -24,6 +24,7 @@ import (
 var (
 	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds; 0 for 200, or 10 with -short or -race")
 	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and tell what happens")
+	from     = flag.Uint64("exam.from", 1, "simulate seeds from this one on")
 	examTime = flag.Duration("exam.for", 0, "simulate seed after seed for this long")
 )
 
@@ -58,7 +59,7 @@ func scratch(t *testing.T) string {
 func TestSimulation(t *testing.T) {
 	alone(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // what is alive is small, and made anew each second
-	first, n := uint64(1), uint64(200)
+	first, n := *from, uint64(200)
 	if testing.Short() || raceEnabled {
 		n = 10
 	}
@@ -66,6 +67,9 @@ func TestSimulation(t *testing.T) {
 		n = *seeds
 	}
 	plan := exam.Plan{Dir: scratch(t)}
+	if *examTime > 0 {
+		n = 0
+	}
 	if *oneSeed != 0 {
 		first, n = *oneSeed, 1
 		plan.Log = func(s string) { fmt.Println(s) }
