@@ -1,4 +1,4 @@
-// Package recording is the file form of the stream (PROTOCOL.md, "Files"): what a publisher
+// Package recording is the file form of the stream (PROTOCOL.md, "Recordings"): what a publisher
 // keeps as its journal, and what a recorder writes.
 //
 //	header header [snapshot] packets … header packets … [header header [snapshot] packets …] [index … trailer]
