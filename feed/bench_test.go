@@ -69,10 +69,8 @@ func applyAll(b *testing.B, s *feed.State, ticks []feed.Tick) {
 	n := 0
 	for i := 0; b.Loop(); i += 256 {
 		batch := ticks[i%len(ticks):][:256]
-		for j := range batch {
-			if err := s.Apply(&batch[j]); err != nil {
-				b.Fatal(err)
-			}
+		if _, err := s.ApplyAll(batch); err != nil {
+			b.Fatal(err)
 		}
 		n += len(batch)
 	}

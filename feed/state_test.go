@@ -534,6 +534,35 @@ func eachSeed(t *testing.T, n int, f func(t *testing.T, rng *rand.Rand)) {
 	}
 }
 
+// ApplyAll is Apply for each tick, and stops where Apply would.
+func TestStateApplyAll(t *testing.T) {
+	eachSeed(t, 100, func(t *testing.T, rng *rand.Rand) {
+		g := &script{rng: rng, instruments: 1 + rng.IntN(100), stride: 1 + rng.IntN(2)}
+		all, each := feed.NewState(), feed.NewState()
+		for range 20 {
+			ticks := g.ticks(rng.IntN(100))
+			bad := len(ticks)
+			if rng.IntN(3) == 0 {
+				bad = rng.IntN(len(ticks) + 1)
+				ticks = slices.Insert(ticks, bad, feed.Quote{Bid: 1, Ask: 2}.Tick(999_999, 1))
+			}
+			before := all.Clone() // after which nothing is all's own
+			n, err := all.ApplyAll(ticks)
+			require.Equal(t, bad, n)
+			apply(t, each, ticks[:bad]...)
+			require.Empty(t, all.Diff(each))
+			_, again := before.ApplyAll(ticks)
+			require.Equal(t, again, err)
+			require.Empty(t, before.Diff(each))
+			if bad < len(ticks) {
+				require.ErrorAs(t, err, new(*feed.UndefinedError))
+				apply(t, all, ticks[bad+1:]...)
+				apply(t, each, ticks[bad+1:]...)
+			}
+		}
+	})
+}
+
 // The entries of a state, applied to an empty one, give an equal state, which then stays
 // equal under whatever follows: a late joiner is as well off as who was there all along.
 func TestStateEntriesRebuildIt(t *testing.T) {

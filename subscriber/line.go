@@ -386,18 +386,18 @@ func (l *line) fill() (more bool, err error) {
 			return false, violation("tick %d before the snapshot that was due", ticks[0].Seq)
 		}
 		upto := b.Seq()
-		for i := range ticks {
-			applyErr := l.state.Apply(&ticks[i])
-			if applyErr == nil {
-				continue
+		for done := 0; done < len(ticks); {
+			k, applyErr := l.state.ApplyAll(ticks[done:])
+			if done += k; applyErr == nil {
+				break
 			}
 			if _, undefined := applyErr.(*feed.UndefinedError); undefined {
 				l.undefined++ // its definition was lost with a damaged part of the journal
+				done++
 				continue
 			}
-			upto, err = ticks[i].Seq, applyErr
-			ticks = ticks[:i]
-			break
+			upto, err = ticks[done].Seq, applyErr
+			ticks = ticks[:done]
 		}
 		if l.c.narrow != nil {
 			ticks = l.c.narrow.keep(l.state, ticks)
