@@ -549,6 +549,7 @@ func TestStateApplyAll(t *testing.T) {
 			before := all.Clone() // after which nothing is all's own
 			n, err := all.ApplyAll(ticks)
 			require.Equal(t, bad, n)
+			require.Empty(t, before.Diff(each), "the clone was changed")
 			apply(t, each, ticks[:bad]...)
 			require.Empty(t, all.Diff(each))
 			_, again := before.ApplyAll(ticks)
