@@ -685,6 +685,18 @@ func BenchmarkAppendTick(b *testing.B) {
 	}
 }
 
+func BenchmarkAppendNarrow(b *testing.B) {
+	ticks := variedTicks(100)
+	dst := make([]byte, 0, MaxBody)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, n := AppendNarrow(dst, ticks, noon); n != len(ticks) {
+			b.Fatal(n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/tick")
+}
+
 func BenchmarkDecodeTicks(b *testing.B) {
 	ticks := variedTicks(100)
 	var body []byte
@@ -709,4 +721,56 @@ func BenchmarkReferenceTick(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		referenceTick(&ticks[i%100], noon)
 	}
+}
+
+// AppendNarrow writes what AppendTick writes, of ticks that ValidateTick passes, and stops at the first other.
+func TestAppendNarrow(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	pick := func(vs ...int64) int64 { return vs[r.IntN(len(vs))] }
+	stopped := 0
+	for range 20_000 {
+		ticks := variedTicks(1 + r.IntN(8))
+		odd := r.IntN(len(ticks))
+		o := &ticks[odd]
+		switch r.IntN(8) {
+		case 0:
+			o.Values[r.IntN(4)] = pick(-1, 0, 1<<16-1, 1<<16, 1<<32-1, 1<<32, math.MinInt64, math.MaxInt64)
+		case 1:
+			o.EventTime = noon + pick(-1<<31, -1<<31-1, 1<<31-1, 1<<31, math.MinInt64, math.MaxInt64)
+		case 2:
+			o.Instrument = feed.InstrumentID(pick(0, 1<<16-1, 1<<16, feed.MaxInstruments-1, feed.MaxInstruments))
+		case 3:
+			o.Side = feed.Side(r.IntN(6))
+		case 4:
+			o.Kind = feed.Kind(r.IntN(14))
+		case 5:
+			o.Extra = &feed.Extra{TradeRef: "T"}
+		case 6:
+			o.Flags = feed.Flags(r.IntN(256))
+		case 7:
+			o.Kind, o.Values[3] = feed.KindTrade, int64(r.Uint64())&^0xffffffff
+		}
+		dst := make([]byte, 5, 5+8*MaxEntry)
+		got, n := AppendNarrow(dst, ticks, noon)
+		want := dst
+		for i := range ticks[:n] {
+			require.NoError(t, ValidateTick(&ticks[i]), "%+v", ticks[i])
+			want = AppendTick(want, &ticks[i], noon)
+		}
+		require.Equal(t, want, got)
+		if n == len(ticks) {
+			continue
+		}
+		stopped++
+		require.Equal(t, odd, n, "a common tick is not what it stops at")
+		if ValidateTick(o) == nil && (o.Kind != feed.KindQuote || o.Side == 0) {
+			size := len(AppendTick(nil, o, noon))
+			require.False(t, o.Kind == feed.KindQuote && size == narrowQuote || o.Kind == feed.KindTrade && o.Extra == nil && size == narrowTrade, "%+v", *o)
+		}
+	}
+	require.Greater(t, stopped, 5000)
+
+	full := make([]byte, 0, MaxEntry+narrowTrade)
+	_, n := AppendNarrow(full, variedTicks(100), noon)
+	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
 }
