@@ -368,9 +368,13 @@ func newChecker(packets [][]byte) *checker {
 // read reads b and returns how many packets are lost, whether anything was reported, and what
 // is wrong: a packet that never was, twice or out of order, or a loss that is not reported.
 func (c *checker) read(b []byte) (lost int, reported bool, problem string) {
+	return c.readFrom(bytes.NewReader(b), int64(len(b)))
+}
+
+func (c *checker) readFrom(file io.ReaderAt, size int64) (lost int, reported bool, problem string) {
 	r := &c.reader
 	buf := r.buf
-	*r = Reader{r: bytes.NewReader(b), size: int64(len(b)), buf: buf, n: 0}
+	*r = Reader{r: file, size: size, buf: buf, n: 0}
 	if err := r.rewind(); err != nil {
 		return len(c.packets), true, ""
 	}
