@@ -118,11 +118,11 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		p.notef("stopped after %s; %s was not written", summary.read(), o.output)
 		return err
 	case err == nil && i.builder.Stats().Ticks == 0:
-		what := "hold no ticks"
+		what := "no ticks"
 		if !filter.All() {
-			what = "hold no ticks of " + strings.Join(o.symbols, ", ")
+			what = "no ticks of " + strings.Join(o.symbols, ", ")
 		}
-		return wrong("%s %s; %s was not written", i.name, what, o.output)
+		return wrong("%s: %s; %s was not written", i.name, what, o.output)
 	}
 	if commitErr := out.Commit(); commitErr != nil {
 		return errors.Join(err, commitErr)
