@@ -53,6 +53,8 @@ type connected struct {
 	stale    bool // the loop has not heard from the publisher for two intervals
 	session  feed.SessionID
 	mode     codec.Mode
+	origin   feed.SessionID
+	recorded bool       // the recorder was told of the line as it is now
 	owned    feed.Range // what session owns
 	seed     uint32
 	at       uint64 // end of what the line has covered
@@ -177,7 +179,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		}
 	}
 	l.c.welcomed = true
-	l.c.session, l.c.mode, l.c.owned, l.c.seed = owner.ID, w.Mode, owned, w.Seed
+	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
 	l.c.at, l.c.head, l.c.target, l.c.echo = w.Start, w.Head, w.Head, w.Now
 	l.c.filtered = !h.Filter.All()
 	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
@@ -620,7 +622,7 @@ func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
 		return nil, violation("snapshot end as of %d with %d parts, %d parts as of %d have come", m.Seq, m.Parts, s.parts, s.begin.Seq)
 	}
 	l.c.snapshot = nil
-	l.c.definitions = false
+	l.c.definitions, l.c.recorded = false, false
 	l.need = needNothing
 	if s.begin.Scope == codec.ScopeAdded {
 		l.state.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return s.begin.Filter.Match(d) }, s.state)
@@ -661,7 +663,8 @@ func (l *line) session(m *codec.SessionChange) error {
 		l.need = needState
 	}
 	c := &l.c
-	c.session, c.mode, c.owned, c.seed = owner.ID, m.Mode, owned, m.Seed
+	c.session, c.mode, c.origin, c.owned, c.seed = owner.ID, m.Mode, m.Origin, owned, m.Seed
+	c.recorded = false
 	c.at, c.head, c.target, c.ended = m.Next, max(m.Next, target), target, false
 	l.goTo(codec.Position{Lineage: m.Lineage, Next: position})
 	if len(disowned) > 0 {
@@ -696,7 +699,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 		l.need = needAdded
 	}
 	l.c.asked, l.c.narrow = false, nil
-	l.c.seed = m.Seed
+	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered = !f.All()
 	l.filter = f
 	return nil

@@ -228,9 +228,14 @@ func (r *runner) follow(ctx context.Context) error {
 			return r.last(err)
 		}
 		if t == codec.TypePacket {
-			err = l.open(raw)
+			if err = l.open(raw); err == nil {
+				err = r.before(raw)
+			}
 			for more := err == nil; more && err == nil; {
-				if more, err = l.fill(); more || l.c.absent != absentNone {
+				if more, err = l.fill(); !more && err == nil {
+					err = r.record(raw)
+				}
+				if more || l.c.absent != absentNone {
 					if flushErr := r.flush(); flushErr != nil {
 						err = flushErr
 					}
@@ -265,6 +270,11 @@ func (r *runner) beforeWait() error {
 	l.settle(time.Now())
 	if err := r.tellChanges(); err != nil {
 		return err
+	}
+	if l.need == needNothing && l.c.snapshot == nil { // so that a recording begins, though no packet may come
+		if err := r.begin(); err != nil {
+			return err
+		}
 	}
 	r.save(time.Now())
 	r.wire.saveBy = r.position.due(l.position)

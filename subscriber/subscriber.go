@@ -69,7 +69,9 @@ type Config struct {
 	Seed uint64
 	// BatchSize is the most ticks that the handler is given at once, 1 to 65536; 0 means 256.
 	BatchSize int
-	Logger    zerolog.Logger // one event per change of state
+	// Recorder keeps the bytes; nil for none. With one, BatchSize must be 0: a batch is a packet.
+	Recorder Recorder
+	Logger   zerolog.Logger // one event per change of state
 }
 
 // Bounds of a connection.
@@ -129,6 +131,9 @@ func (c *Config) validate() (codec.Filter, error) {
 	}
 	if c.BatchSize < 0 || c.BatchSize > maxBatch {
 		return nil, fmt.Errorf("BatchSize must be in [0, %d], got %d", maxBatch, c.BatchSize)
+	}
+	if err := c.checkRecorded(); err != nil {
+		return nil, err
 	}
 	if c.BatchSize == 0 {
 		c.BatchSize = defaultBatch

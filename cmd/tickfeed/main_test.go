@@ -32,9 +32,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await":    await,
-			"exitcode": exitcode,
-			"sequence": sequence,
+			"await":      await,
+			"exitcode":   exitcode,
+			"packets":    packets,
+			"startswith": startswith,
+			"sequence":   sequence,
 		},
 	})
 }

@@ -78,6 +78,12 @@ lost; 4 refused by the publisher; 130 Ctrl-C.`,
 		f.BoolVar(&o.force, "force", false, "replace the --ledger file if it exists")
 		f.StringVar(&o.reports, "reports", "", "append a JSON line for each recovery to `FILE` when it happens; - is standard output")
 	})
+	o.connectionFlags(cmd)
+	return cmd
+}
+
+// connectionFlags are those that record has too.
+func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	group(cmd, "Connection", func(f *pflag.FlagSet) {
 		f.StringVar(&o.slow, "slow", "all", "when this subscriber is too slow: `POLICY` all (lose nothing), latest (skip to a snapshot) or disconnect")
 		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
@@ -85,7 +91,6 @@ lost; 4 refused by the publisher; 130 Ctrl-C.`,
 		f.IntVar(&o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
 	})
-	return cmd
 }
 
 func (o *subscribeOptions) config(addrs []string) (subscriber.Config, error) {

@@ -13,8 +13,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-
-	"tickfeed/feed/rawfile"
 )
 
 // MaxLine bounds a line, in bytes; a longer one is a bad line.
@@ -109,9 +107,8 @@ func (l *lines) keep() {
 type input struct {
 	paths  []string
 	stdin  io.Reader
-	chunks chan chunk // closed after the last file
-	size   int        // of a buffer
-	meter  *rawfile.Meter
+	chunks chan chunk    // closed after the last file
+	size   int           // of a buffer
 	free   chan []byte   // buffers to be filled, nil until first used; holds all there are
 	stop   chan struct{} // closed by close
 	done   chan struct{} // closed at the end of run
@@ -223,7 +220,7 @@ func (in *input) read(i int) error {
 		return err
 	}
 	defer in.release()
-	r, free, err := unpack(in.meter.Reader(packed))
+	r, free, err := unpack(packed)
 	if err != nil {
 		return in.named(i, err)
 	}

@@ -244,7 +244,7 @@ func (j *Journal) usableLocked() error {
 
 // failedTo sorts an error of the current file: full for now, or final.
 func (j *Journal) failedTo(what string, err error) error {
-	if isFull(err) {
+	if recording.IsFull(err) {
 		return fmt.Errorf("journal %s: %s: %w: %w", j.cfg.Dir, what, ErrFull, err)
 	}
 	err = fmt.Errorf("journal %s: %s: %w: %w", j.cfg.Dir, what, ErrFailed, err)

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// recordOptions are the flags of record.
+type recordOptions struct {
+	subscribeOptions
+	output     string
+	duration   time.Duration
+	rotateSize byteSize
+	rotateTime time.Duration
+}
+
+func (p *program) recordCommand() *cobra.Command {
+	var o recordOptions
+	cmd := &cobra.Command{
+		Use:   "record [ADDR...] -o FILE",
+		Short: "Keep what a publisher sends, byte for byte, in a recording",
+		Long: `Receive the packets of a publisher at ADDR (HOST:PORT or unix:PATH, default ` + defaultAddress + `; several
+are tried in turn) and write them to FILE as they are (.tick, compressed as .tick.zst). When the
+connection breaks or the publisher is started again, record goes on by itself, in the same file.
+What it could not have, because the publisher no longer had it, is told in the file and at the end:
+
+  account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
+  recorded: 345 packets, 1.2 MB in 1 file
+
+On Ctrl-C the file is closed and verified. After a crash it can be read as it is, up to the last
+packet (compressed: the last MiB or so is missing). If the disk is full, record waits for room and
+goes on by itself; meanwhile the publisher keeps the ticks.
+
+With --rotate-size or --rotate-time the files are numbered, FILE-0001.tick and so on, after those
+that are there; each can be read alone.
+
+Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 with
+--until-end if ticks were lost; 4 refused by the publisher; 130 Ctrl-C.`,
+		Example: `  tickfeed record -o session.tick
+  tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425
+  tickfeed record --symbols 'AAPL,MSFT' --duration 10m -o two.tick
+  tickfeed record --rotate-size 1GB --rotate-time 1h -o archive/feed.tick`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.record(cmd.Context(), &o, args) },
+	}
+	group(cmd, "What to record", func(f *pflag.FlagSet) {
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot (now), beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
+		f.Uint64Var(&o.count, "count", 0, "end with the packet that brings the `N`th tick")
+		f.DurationVar(&o.duration, "duration", 0, "end after so long")
+		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+	})
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, NAME.tick or NAME.tick.zst (required)")
+		f.BoolVar(&o.force, "force", false, "replace FILE if it exists")
+		f.Var(&o.rotateSize, "rotate-size", "begin another file when one has so many bytes (before compression), such as 1GB")
+		f.DurationVar(&o.rotateTime, "rotate-time", 0, "begin another file when one spans so much publish time, such as 1h")
+	})
+	o.connectionFlags(cmd)
+	return cmd
+}
+
+// check refuses what cannot be, beyond what subscribe does.
+func (o *recordOptions) check() error {
+	switch {
+	case o.output == "":
+		return usage("-o FILE is missing: where to record to, such as -o session.tick")
+	case o.output == "-":
+		return usage("-o -: a recording is written to a file, not to standard output")
+	case !strings.HasSuffix(o.output, recordingSuffix) && !strings.HasSuffix(o.output, recordingSuffix+zstdSuffix):
+		return usage("-o %s: want a name that ends in %s or %s%s; other formats are made by export", o.output, recordingSuffix, recordingSuffix, zstdSuffix)
+	case o.from == "live":
+		return usage("--from live: a recording begins with a snapshot; leave the flag out")
+	case o.duration < 0:
+		return usage("--duration must be positive, got %v", o.duration)
+	case o.rotateTime < 0:
+		return usage("--rotate-time must be positive, got %v", o.rotateTime)
+	case o.rotateSize != 0 && o.rotateSize < recording.MarkInterval:
+		return usage("--rotate-size must be at least %d bytes", recording.MarkInterval)
+	}
+	if info, err := os.Stat(filepath.Dir(o.output)); err != nil || !info.IsDir() {
+		return usage("-o %s: there is no directory %s", o.output, filepath.Dir(o.output))
+	}
+	if !o.rotates() && !o.force {
+		if _, err := os.Lstat(o.output); err == nil {
+			return usage("-o %s: the file exists; choose another, or replace it with --force", o.output)
+		}
+	}
+	return nil
+}
+
+func (o *recordOptions) rotates() bool { return o.rotateSize > 0 || o.rotateTime > 0 }
+
+const (
+	recordingSuffix = ".tick"
+	zstdSuffix      = ".zst"
+)
+
+func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	cfg, err := o.config(addrs)
+	if err != nil {
+		return err
+	}
+	names, err := o.names()
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if o.duration > 0 {
+		timer := time.AfterFunc(o.duration, func() { stop(errEnough) })
+		defer timer.Stop()
+	}
+	keep := &recorder{
+		recv:  receiver{say: p.notef, count: o.count, untilEnd: o.untilEnd, stop: stop},
+		names: names,
+		ctx:   running,
+		o:     o,
+	}
+	keep.Recorder = recording.NewRecorder(recording.RecorderConfig{
+		Create: keep.create, Closed: keep.closed,
+		RotateSize: int64(o.rotateSize), RotateTime: o.rotateTime,
+		Source: "recorded from " + strings.Join(cfg.Addrs, ", "), Now: func() int64 { return time.Now().UnixNano() },
+	})
+	cfg.Recorder, cfg.BatchSize = keep, 0
+	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
+	cfg.Dial = (&dialer{say: p.notef, forever: o.maxAttempts == 0}).dial
+	s, err := subscriber.New(cfg)
+	if err != nil {
+		return usage("%w", err)
+	}
+	err = s.Run(running, keep.recv.handle)
+	switch {
+	case errors.Is(err, errEnough):
+		err = nil
+	case ctx.Err() != nil:
+		err = errInterrupted
+	}
+	ledger := s.Ledger()
+	if lost := ledger.Totals().Lost; err == nil && o.untilEnd && lost > 0 {
+		err = wrong("%d ticks were lost: the publisher no longer had them", lost)
+	}
+	if closeErr := keep.Close(); closeErr != nil {
+		err = errors.Join(closeErr, err)
+	}
+	code := p.exit(nil, err)
+	stats := keep.Stats()
+	p.notef("%s", keep.recv.account(ledger, s.Position().Next))
+	p.notef("recorded: %d packets, %s in %s", stats.Packets, formatBytes(stats.Bytes), plural(stats.Files, "file"))
+	if code != exitDone {
+		return &exitError{code: code} // reported
+	}
+	return nil
+}
+
+// names makes the names of files: the one that was given, or numbered ones after those that are there.
+func (o *recordOptions) names() (func(n int) string, error) {
+	if !o.rotates() {
+		return func(int) string { return o.output }, nil
+	}
+	suffix := recordingSuffix
+	if strings.HasSuffix(o.output, zstdSuffix) {
+		suffix += zstdSuffix
+	}
+	stem := strings.TrimSuffix(o.output, suffix)
+	entries, err := os.ReadDir(filepath.Dir(o.output))
+	if err != nil {
+		return nil, fmt.Errorf("-o %s: %w", o.output, err)
+	}
+	last := 0
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), filepath.Base(stem)+"-")
+		digits, _ = strings.CutSuffix(digits, zstdSuffix)
+		digits, ok2 := strings.CutSuffix(digits, recordingSuffix)
+		if n, err := strconv.Atoi(digits); ok && ok2 && err == nil {
+			last = max(last, n)
+		}
+	}
+	return func(n int) string { return fmt.Sprintf("%s-%04d%s", stem, last+n, suffix) }, nil
+}
+
+// A recorder is what record does with what comes: the packets go to the Recorder, the account to the receiver.
+type recorder struct {
+	*recording.Recorder
+	recv  receiver
+	names func(n int) string
+	ctx   context.Context
+	o     *recordOptions
+}
+
+// Begin is for subscriber.Recorder. When the wanted ticks are there, nothing is begun any more.
+func (r *recorder) Begin(h codec.FileHeader, state *feed.State) error {
+	if r.enough() {
+		return errEnough
+	}
+	return r.Recorder.Begin(h, state)
+}
+
+// Packet is for subscriber.Recorder.
+func (r *recorder) Packet(raw []byte) error {
+	if r.enough() {
+		return errEnough
+	}
+	return r.Recorder.Packet(raw)
+}
+
+func (r *recorder) enough() bool { return r.recv.count > 0 && r.recv.ticks >= r.recv.count }
+
+func (r *recorder) create(n int) (recording.File, error) {
+	path := r.names(n)
+	if r.o.force && !r.o.rotates() {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	patient := &patientFile{File: f, ctx: r.ctx, say: r.recv.say}
+	if strings.HasSuffix(path, zstdSuffix) {
+		return recording.Compress(patient)
+	}
+	return patient, nil
+}
+
+// closed verifies a file that was closed.
+func (r *recorder) closed(n int) error {
+	path := r.names(n)
+	if err := verifyRecording(path); err != nil {
+		return wrong("%s was written, but what can be read of it is wrong: %w", path, err)
+	}
+	return nil
+}
+
+// verifyRecording reads a recording to its end: all checksums hold, nothing is missing between packets, it was closed.
+func verifyRecording(path string) error {
+	f, err := recording.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := f.Reader()
+	if err != nil {
+		return err
+	}
+	for {
+		item, err := r.Next()
+		switch {
+		case err == io.EOF && !r.Closed():
+			return errors.New("it has no end")
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case item.Kind == recording.KindDamage, item.Kind == recording.KindTorn:
+			return fmt.Errorf("damage of %d bytes at byte %d", item.Size, item.Offset)
+		}
+	}
+}
+
+// A patientFile waits where the disk is full, until ctx ends.
+type patientFile struct {
+	*os.File
+	ctx context.Context
+	say func(format string, args ...any)
+}
+
+// roomInterval is how often a full disk is tried again.
+const roomInterval = 500 * time.Millisecond
+
+func (f *patientFile) Write(p []byte) (n int, err error) {
+	for waits := 0; ; waits++ {
+		k, err := f.File.Write(p[n:])
+		n += k
+		switch {
+		case err == nil:
+			if waits > 0 {
+				f.say("there is room again: recording goes on")
+			}
+			return n, nil
+		case !recording.IsFull(err) || f.ctx.Err() != nil:
+			return n, err
+		case waits == 0:
+			f.say("%v: waiting for room; the publisher keeps the ticks meanwhile, as far as its retention allows", err)
+		}
+		select {
+		case <-f.ctx.Done():
+			return n, err
+		case <-time.After(roomInterval):
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/recording"
+)
+
+// packets OUT PATTERN...: writes the packets of recordings, byte for byte, one file after the other, to OUT. Numbers must
+// join, and nothing may be damaged but a torn end.
+func packets(ts *testscript.TestScript, _ bool, args []string) {
+	var out []byte
+	next := uint64(0)
+	for _, pattern := range args[1:] {
+		names, err := filepath.Glob(ts.MkAbs(pattern))
+		ts.Check(err)
+		if len(names) == 0 {
+			ts.Fatalf("no file matches %s", pattern)
+		}
+		for _, name := range names {
+			f, err := recording.Open(name)
+			ts.Check(err)
+			defer f.Close()
+			r, err := f.Reader()
+			ts.Check(err)
+			for {
+				item, err := r.Next()
+				if err == io.EOF {
+					break
+				}
+				ts.Check(err)
+				switch item.Kind {
+				case recording.KindDamage:
+					ts.Fatalf("%s: damage at byte %d", name, item.Offset)
+				case recording.KindPackets:
+					if next != 0 && item.Range.From != next {
+						ts.Fatalf("%s: %v where %d is due", name, item.Range, next)
+					}
+					next = item.Range.To
+					out = append(out, item.Data...)
+				}
+			}
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), out, 0o600))
+}
+
+// A full disk is waited for, unless the work is to end.
+func TestPatientFile(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full here")
+	}
+	defer full.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	var said []string
+	f := &patientFile{File: full, ctx: ctx, say: func(format string, _ ...any) {
+		said = append(said, format)
+		cancel()
+	}}
+	n, err := f.Write([]byte("x"))
+	assert.Zero(t, n)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.Len(t, said, 1)
+	assert.Contains(t, said[0], "waiting for room")
+}
+
+// startswith FILE PART: the file begins with the part, which is not empty.
+func startswith(ts *testscript.TestScript, _ bool, args []string) {
+	if part := ts.ReadFile(args[1]); part == "" || !strings.HasPrefix(ts.ReadFile(args[0]), part) {
+		ts.Fatalf("%s does not begin with the %d bytes of %s", args[0], len(part), args[1])
+	}
+}
