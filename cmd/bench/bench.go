@@ -1,0 +1,424 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tickfeed/publisher/journal"
+)
+
+// A Config says what to measure and how. Only Command and, for some scenarios, Relay have no
+// default.
+type Config struct {
+	Scenarios []string      // by name; none for all
+	Duration  time.Duration // of one measurement; 0 for DefaultDuration
+	Runs      int           // of each measurement; 0 for DefaultRuns
+	// Smoke makes everything small and short, and judges nothing: does it work?
+	Smoke bool
+	// Ticks is where the ticks come from: "sim", the default, or a file that Child can open.
+	Ticks string
+	// Profile is a directory for CPU profiles of the publisher's and the subscribers' process of each scenario; empty
+	// for none. It is made if need be.
+	Profile string
+	Dir     string       // where journals are kept while it lasts; empty for the system's temporary directory
+	Sync    journal.Sync // of the journals
+
+	// Parameters of single scenarios; 0 for what the scenario says.
+	Subscribers, Symbols, Instruments, Cuts, Count int
+	Rate                                           float64 // ticks per second
+
+	// Command is a process that runs Child with role; its standard input, output and error are not set.
+	Command func(role string) *exec.Cmd
+	// Relay starts a relay to the publisher at target, which lives until ctx ends. Cut breaks all its connections.
+	Relay func(ctx context.Context, target string) (addr string, cut func(), err error)
+
+	// Machine, Figure and Progress, if not nil, are told what is found when it is found; Progress gets what is under way.
+	Machine  func(*Machine)
+	Figure   func(*Figure)
+	Progress func(string)
+}
+
+// Defaults of a Config.
+const (
+	DefaultDuration = 2 * time.Second
+	DefaultRuns     = 5
+)
+
+// A Scenario is something to measure.
+type Scenario struct {
+	Name  string
+	About string   // one line
+	Uses  []string // names of the Config's parameters that it looks at, as flags: subscribers, rate, …
+	run   func(b *bench, ctx context.Context) error
+}
+
+// Scenarios are all of them, in the order in which they are run.
+func Scenarios() []Scenario {
+	return []Scenario{
+		{"throughput", "ticks/s from 1 publisher to 1 subscriber, 100 ticks and 1 tick for each call of Publish", nil, (*bench).throughput},
+		{"journal", "the same with the journal and without", nil, (*bench).journal},
+		{"fanout", "ticks/s delivered to many subscribers", []string{"subscribers"}, (*bench).fanOut},
+		{"latency", "from when a tick is due to the application, at a steady rate", []string{"subscribers", "rate"}, (*bench).latency},
+		{"catchup", "a late joiner reads stored ticks from the journal", []string{"count"}, (*bench).catchUp},
+		{"reconnect", "from a cut connection to the first new tick, and to live", []string{"cuts", "rate"}, (*bench).reconnect},
+	}
+}
+
+// A Machine is where the figures were measured, and on what.
+type Machine struct {
+	Processors int     `json:"processors"`
+	Platform   string  `json:"platform"`
+	Go         string  `json:"go"`
+	Ticks      string  `json:"ticks"` // sim, or the file
+	Held       int     `json:"ticks_held"`
+	TickSize   float64 `json:"bytes_per_tick"`
+	// FixedWidth is the share of the quotes and trades that are written in a pattern of fixed width, in [0, 1].
+	FixedWidth float64 `json:"fixed_width_share"`
+}
+
+// Validate reports the first thing that is wrong with c.
+func (c *Config) Validate() error {
+	var names []string
+	for _, s := range Scenarios() {
+		names = append(names, s.Name)
+	}
+	for _, n := range c.Scenarios {
+		if !slices.Contains(names, n) {
+			return fmt.Errorf("there is no scenario %q; there are %s", n, strings.Join(names, ", "))
+		}
+	}
+	switch {
+	case c.Duration < 0 || c.Duration > time.Hour || c.Duration > 0 && c.Duration < 10*time.Millisecond:
+		return fmt.Errorf("the duration must be from 10ms to 1h, got %v", c.Duration)
+	case c.Runs < 0 || c.Runs > 1000:
+		return fmt.Errorf("the runs must be from 1 to 1000, got %d", c.Runs)
+	case c.Subscribers < 0 || c.Subscribers > 20_000:
+		return fmt.Errorf("the subscribers must be from 1 to 20000, got %d", c.Subscribers)
+	case c.Symbols < 0 || c.Symbols > 4096:
+		return fmt.Errorf("the symbols must be from 1 to 4096, got %d", c.Symbols)
+	case c.Instruments < 0 || c.Instruments > 1_000_000:
+		return fmt.Errorf("the instruments must be from 1 to 1000000, got %d", c.Instruments)
+	case c.Cuts < 0 || c.Cuts > 100_000:
+		return fmt.Errorf("the cuts must be from 1 to 100000, got %d", c.Cuts)
+	case c.Count < 0 || c.Count > 1_000_000_000:
+		return fmt.Errorf("the ticks to store must be from 1 to 1G, got %d", c.Count)
+	case c.Rate != 0 && !(c.Rate >= 0.1 && c.Rate <= 1e7):
+		return fmt.Errorf("the rate must be from 0.1 to 10M, got %v", c.Rate)
+	}
+	return nil
+}
+
+// Run measures. It returns context.Cause(ctx) if ctx ends first; an error that wraps
+// ErrAccount if ticks were missing. No process and no file of it is left.
+func Run(ctx context.Context, cfg Config) (err error) {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	b := &bench{Config: cfg}
+	b.settle()
+	if b.Profile != "" {
+		if err := os.MkdirAll(b.Profile, 0o777); err != nil {
+			return err
+		}
+	}
+	if b.dir, err = os.MkdirTemp(b.Dir, "tickfeed-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	defer b.killAll()
+	if err := b.startRaw(ctx); err != nil {
+		return err
+	}
+	for _, s := range Scenarios() {
+		if len(b.Scenarios) > 0 && !slices.Contains(b.Scenarios, s.Name) {
+			continue
+		}
+		b.scenario = s.Name
+		if err := s.run(b, ctx); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// A bench is one Run.
+type bench struct {
+	Config
+	dir      string
+	peers    []*peer
+	scenario string
+	told     bool // Machine was
+
+	sender, receiver *peer
+	rawAddr          string
+}
+
+func (b *bench) settle() {
+	if b.Duration == 0 {
+		b.Duration = DefaultDuration
+		if b.Smoke {
+			b.Duration = smokeDuration
+		}
+	}
+	if b.Runs == 0 {
+		b.Runs = DefaultRuns
+		if b.Smoke {
+			b.Runs = 1
+		}
+	}
+	if b.Ticks == "" {
+		b.Ticks = simulated
+	}
+	if b.Machine == nil {
+		b.Machine = func(*Machine) {}
+	}
+	if b.Figure == nil {
+		b.Figure = func(*Figure) {}
+	}
+	if b.Progress == nil {
+		b.Progress = func(string) {}
+	}
+}
+
+const (
+	smokeDuration = 50 * time.Millisecond
+	setSize       = 1 << 20 // ticks held
+	smokeSetSize  = 20_000
+	retained      = 1 << 30 // bytes of journal, so that a flood does not fill the disk
+)
+
+// or is the parameter v if it is set, else its default, in a smoke run the smaller one.
+func (b *bench) or(v, normal, smoke int) int {
+	switch {
+	case v != 0:
+		return v
+	case b.Smoke:
+		return smoke
+	}
+	return normal
+}
+
+// start starts a child.
+func (b *bench) start(role string) (*peer, error) {
+	p, err := startPeer(role, b.Command(role))
+	if err != nil {
+		return nil, err
+	}
+	b.peers = append(b.peers, p)
+	return p, nil
+}
+
+func (b *bench) killAll() {
+	for _, p := range b.peers {
+		p.kill()
+	}
+}
+
+func (b *bench) startRaw(ctx context.Context) (err error) {
+	if b.sender, err = b.start(roleSender); err != nil {
+		return err
+	}
+	if b.receiver, err = b.start(roleReceiver); err != nil {
+		return err
+	}
+	b.rawAddr, err = call[string](ctx, b.sender, "listen", nothing{})
+	return err
+}
+
+// A pair is a publisher and its subscribers.
+type pair struct {
+	b         *bench
+	pub, subs *peer
+	info      setInfo
+	openResult
+	dir string // the journal; empty if there is none
+}
+
+type pairArgs struct {
+	instruments int
+	size        int // ticks held; 0 for the default
+	noJournal   bool
+	retain      int64 // 0 for retained, -1 for all
+	memory      int64
+	heartbeat   time.Duration
+}
+
+// pair starts a publisher, and a process for subscribers.
+func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
+	p := &pair{b: b}
+	var err error
+	if p.pub, err = b.start(rolePublisher); err != nil {
+		return nil, err
+	}
+	if p.subs, err = b.start(roleSubscriber); err != nil {
+		return nil, err
+	}
+	if a.instruments == 0 {
+		a.instruments = 1000
+	}
+	if a.size == 0 {
+		a.size = b.or(0, setSize, smokeSetSize)
+	}
+	b.Progress(b.scenario + ": making ticks")
+	p.info, err = call[setInfo](ctx, p.pub, "load", loadArgs{Ticks: b.Ticks, Instruments: a.instruments, Size: a.size})
+	if err != nil {
+		return nil, err
+	}
+	b.tellMachine(p.info)
+	open := openArgs{Sync: b.Sync, Memory: a.memory, Heartbeat: a.heartbeat}
+	if !a.noJournal {
+		if p.dir, err = os.MkdirTemp(b.dir, "journal-"); err != nil {
+			return nil, err
+		}
+		open.Journal = p.dir
+		if open.Retain = a.retain; a.retain == 0 {
+			open.Retain = retained
+		} else if a.retain < 0 {
+			open.Retain = 0
+		}
+	}
+	p.openResult, err = call[openResult](ctx, p.pub, "open", open)
+	return p, err
+}
+
+// close ends the pair; the error says what is wrong with the subscribers' accounts.
+func (p *pair) close(ctx context.Context) error {
+	_, err := call[nothing](ctx, p.subs, "unsubscribe", nothing{})
+	_, closeErr := call[nothing](ctx, p.pub, "close", nothing{})
+	for _, c := range []*peer{p.subs, p.pub} {
+		if p.b.Profile != "" {
+			_, profileErr := call[nothing](ctx, c, "profile", "")
+			err = errors.Join(err, profileErr)
+		}
+		c.stop()
+	}
+	if p.dir != "" {
+		err = errors.Join(err, os.RemoveAll(p.dir))
+	}
+	return errors.Join(err, closeErr)
+}
+
+// profile begins the profiles of both processes; name tells what is measured.
+func (p *pair) profile(ctx context.Context, name string) error {
+	if p.b.Profile == "" {
+		return nil
+	}
+	name = strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(p.b.scenario + "-" + name)
+	for _, c := range []*peer{p.pub, p.subs} {
+		path, err := filepath.Abs(filepath.Join(p.b.Profile, name+"."+c.role+".pprof"))
+		if err != nil {
+			return err
+		}
+		if _, err := call[nothing](ctx, c, "profile", path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pair) subscribe(ctx context.Context, a subscribeArgs) error {
+	if a.Addr == "" {
+		a.Addr = p.Addr
+	}
+	_, err := call[nothing](ctx, p.subs, "subscribe", a)
+	return err
+}
+
+// A flooded is one flood seen from both sides.
+type flooded struct {
+	floodResult
+	subscribers time.Duration // of processor time
+}
+
+// perSecond is deliveries per second.
+func (f *flooded) perSecond() float64 { return float64(f.Deliveries) / f.Elapsed.Seconds() }
+
+func (p *pair) flood(ctx context.Context, a floodArgs) (f flooded, err error) {
+	if _, err = call[nothing](ctx, p.subs, "begin", nothing{}); err != nil {
+		return f, err
+	}
+	if f.floodResult, err = call[floodResult](ctx, p.pub, "flood", a); err != nil {
+		return f, err
+	}
+	c, err := call[collectResult](ctx, p.subs, "collect", nothing{})
+	f.subscribers = c.CPU
+	return f, err
+}
+
+// window is how many deliveries may be outstanding with n subscribers: enough that nobody
+// waits, and few enough that it is not the time to drain them that is measured.
+func window(n int) uint64 {
+	return uint64(n * min(max(8<<20/max(n, 1), 8<<10), 512<<10))
+}
+
+// raw sends plain bytes over so many sockets, and returns the ticks per second that they would
+// be.
+func (b *bench) raw(ctx context.Context, sockets int, tickSize float64) (float64, error) {
+	var sent sendResult
+	var got receiveResult
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		sent, err = call[sendResult](ctx, b.sender, "send", sendArgs{Sockets: sockets, Duration: b.Duration})
+		return err
+	})
+	both.Go(func() (err error) {
+		got, err = call[receiveResult](ctx, b.receiver, "receive", receiveArgs{Addr: b.rawAddr, Sockets: sockets})
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return 0, err
+	}
+	if sent.Bytes != got.Bytes {
+		return 0, fmt.Errorf("raw: %d bytes sent, %d received", sent.Bytes, got.Bytes)
+	}
+	return float64(sent.Bytes) / sent.Elapsed.Seconds() / tickSize, nil
+}
+
+// ping measures plain pings at a pace.
+func (b *bench) ping(ctx context.Context, a pacedArgs) (sent pacedResult, got pongResult, err error) {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		sent, err = call[pacedResult](ctx, b.sender, "ping", a)
+		return err
+	})
+	both.Go(func() (err error) {
+		got, err = call[pongResult](ctx, b.receiver, "pong", b.rawAddr)
+		return err
+	})
+	return sent, got, both.Wait()
+}
+
+// each does f as often as there are runs.
+func (b *bench) each(what string, f func() error) error {
+	for i := range b.Runs {
+		b.Progress(fmt.Sprintf("%s: %s, run %d of %d", b.scenario, what, i+1, b.Runs))
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell completes a figure and hands it over.
+func (b *bench) tell(f *Figure) {
+	f.Scenario = b.scenario
+	if f.Ratio == nil && f.Limit != nil {
+		f.Ratio = NewSpread(ratios(f.Measured.Runs, f.Limit.Runs))
+	}
+	if !b.Smoke {
+		f.judge()
+	}
+	b.Figure(f)
+}

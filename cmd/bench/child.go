@@ -1,0 +1,40 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"tickfeed/feed"
+)
+
+// ErrAccount: ticks are missing, or came twice. No figure makes up for that.
+var ErrAccount = errors.New("the account of the ticks is wrong")
+
+// The children, by what they do.
+const (
+	rolePublisher  = "publisher"
+	roleSubscriber = "subscriber"
+	roleSender     = "sender"
+	roleReceiver   = "receiver"
+)
+
+// Child is the life of a child process of Run: it does what in orders and answers on out, until
+// in ends. Role is what Run passed to Config.Command. Open reads files of ticks.
+func Child(ctx context.Context, role string, in io.Reader, out io.Writer, open func(ctx context.Context, path string) (feed.Source, error)) error {
+	var ops map[string]op
+	switch role {
+	case rolePublisher:
+		ops = (&source{open: open}).ops()
+	case roleSubscriber:
+		ops = new(sink).ops()
+	case roleSender:
+		ops = new(sender).ops()
+	case roleReceiver:
+		ops = new(receiver).ops()
+	default:
+		return fmt.Errorf("there is no role %q", role)
+	}
+	return serve(ctx, in, out, ops)
+}

@@ -1,0 +1,198 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A Unit says what a figure counts.
+type Unit string
+
+// The units.
+const (
+	TicksPerSecond Unit = "ticks/s"
+	Seconds        Unit = "s"
+	Bytes          Unit = "B"
+	Cores          Unit = "cores"
+	CPUSeconds     Unit = "CPU s" // per tick
+)
+
+// A Figure is one measured number with what it is compared to.
+type Figure struct {
+	Scenario string  `json:"scenario"`
+	Name     string  `json:"name"` // what was measured, with its parameters
+	Unit     Unit    `json:"unit"`
+	Measured *Spread `json:"measured"`
+	// Limit is what the machine itself did in the same runs, or what else Against says; Ratio is Measured divided by it,
+	// run by run. Nil if there is nothing to compare with.
+	Limit   *Spread `json:"limit,omitempty"`
+	Against string  `json:"against,omitempty"`
+	Ratio   *Spread `json:"ratio,omitempty"`
+	Target  *Target `json:"target,omitempty"`
+	// Reached says whether the target is; nil without a target, and in a smoke run.
+	Reached *bool `json:"reached,omitempty"`
+	// PublisherCPU and SubscriberCPU are processor seconds of all subscribers together for each tick delivered.
+	PublisherCPU  *Spread `json:"publisher_cpu_s_per_tick,omitempty"`
+	SubscriberCPU *Spread `json:"subscriber_cpu_s_per_tick,omitempty"`
+	// Detail is further numbers, in the unit that each one's name ends with.
+	Detail map[string]float64 `json:"detail,omitempty"`
+}
+
+// A Target is a bound that a figure should keep.
+type Target struct {
+	Ratio   bool    `json:"ratio"` // of the ratio, else of the measured value in the figure's unit
+	AtLeast bool    `json:"at_least"`
+	Value   float64 `json:"value"`
+}
+
+func atLeastRatio(v float64) *Target     { return &Target{Ratio: true, AtLeast: true, Value: v} }
+func atMostRatio(v float64) *Target      { return &Target{Ratio: true, Value: v} }
+func atMost(v float64) *Target           { return &Target{Value: v} }
+func atLeast(v float64) *Target          { return &Target{AtLeast: true, Value: v} }
+func atMostTime(d time.Duration) *Target { return &Target{Value: d.Seconds()} }
+func (t *Target) holds(v float64) bool   { return t.AtLeast == (v > t.Value) || v == t.Value }
+func (f *Figure) judge() {
+	if f.Target == nil {
+		return
+	}
+	s := f.Measured
+	if f.Target.Ratio {
+		s = f.Ratio
+	}
+	if s == nil {
+		return
+	}
+	ok := f.Target.holds(s.Median)
+	f.Reached = &ok
+}
+
+// columns of the table, and their widths.
+var columns = []struct {
+	title string
+	width int
+}{
+	{"", -46}, {"measured (range)", 28}, {"limit of the same run", 26}, {"ratio (range)", 20}, {"target", 16}, {"CPU/tick pub + sub", 20},
+}
+
+func writeRow(w io.Writer, cells []string) error {
+	var b strings.Builder
+	for i, c := range columns {
+		pad := max(0, abs(c.width)-utf8.RuneCountInString(cells[i]))
+		if c.width < 0 {
+			b.WriteString(cells[i] + strings.Repeat(" ", pad))
+		} else {
+			b.WriteString("  " + strings.Repeat(" ", pad) + cells[i])
+		}
+	}
+	_, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	return err
+}
+
+func abs(n int) int { return max(n, -n) }
+
+// WriteHeader writes the titles of the table's columns.
+func WriteHeader(w io.Writer) error {
+	cells := make([]string, len(columns))
+	for i, c := range columns {
+		cells[i] = c.title
+	}
+	return writeRow(w, cells)
+}
+
+// WriteText writes f as a line of the table.
+func (f *Figure) WriteText(w io.Writer) error {
+	cells := []string{f.Scenario + ": " + f.Name, f.spread(f.Measured), "", "", "", ""}
+	if f.Limit != nil {
+		cells[2] = f.Against + " " + f.value(f.Limit.Median)
+	}
+	if f.Ratio != nil {
+		cells[3] = spreadText(f.Ratio, ratioText)
+	}
+	if t := f.Target; t != nil {
+		sign, value := "≤", f.value(t.Value)
+		if t.AtLeast {
+			sign = "≥"
+		}
+		if t.Ratio {
+			value = ratioText(t.Value) + " ×"
+		}
+		cells[4] = sign + " " + value
+		if f.Reached != nil && *f.Reached {
+			cells[4] += " yes"
+		} else if f.Reached != nil {
+			cells[4] += " NO "
+		}
+	}
+	if f.PublisherCPU != nil && f.SubscriberCPU != nil {
+		cells[5] = nanosText(f.PublisherCPU.Median) + " + " + nanosText(f.SubscriberCPU.Median) + " ns"
+	}
+	return writeRow(w, cells)
+}
+
+func (f *Figure) spread(s *Spread) string {
+	if s == nil {
+		return ""
+	}
+	return spreadText(s, f.value)
+}
+
+func spreadText(s *Spread, text func(float64) string) string {
+	if len(s.Runs) < 2 {
+		return text(s.Median)
+	}
+	return fmt.Sprintf("%s (%s–%s)", text(s.Median), text(s.Min), text(s.Max))
+}
+
+func ratioText(v float64) string {
+	if v >= 10 {
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+func nanosText(seconds float64) string {
+	ns := seconds * 1e9
+	if ns < 99.5 {
+		return strconv.FormatFloat(ns, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(ns, 'f', 0, 64)
+}
+
+// value is v for people, in three digits or so.
+func (f *Figure) value(v float64) string {
+	switch f.Unit {
+	case TicksPerSecond:
+		return scaled(v, 1000, "", "k", "M", "G") + "/s"
+	case Seconds:
+		return scaled(v*1e9, 1000, " ns", " µs", " ms", " s")
+	case CPUSeconds:
+		return nanosText(v) + " ns"
+	case Bytes:
+		return scaled(v, 1024, " B", " KiB", " MiB", " GiB")
+	case Cores:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+func scaled(v, step float64, units ...string) string {
+	u := 0
+	for math.Abs(v) >= step && u < len(units)-1 {
+		v /= step
+		u++
+	}
+	decimals := 0
+	switch {
+	case v == math.Trunc(v) && u == 0:
+	case math.Abs(v) < 10:
+		decimals = 2
+	case math.Abs(v) < 100:
+		decimals = 1
+	}
+	return strconv.FormatFloat(v, 'f', decimals, 64) + units[u]
+}

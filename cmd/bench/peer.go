@@ -1,0 +1,211 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+)
+
+// A peer is a child process that does what it is told: a request is a line of JSON on its
+// standard input, an answer one on its standard output. It ends when its standard input does,
+// so that it never outlives this process.
+type peer struct {
+	role  string
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	said  tail          // what it wrote to standard error
+	done  chan struct{} // closed when it has ended
+
+	mu      sync.Mutex
+	last    int
+	waiting map[int]chan answer
+}
+
+type request struct {
+	ID   int             `json:"id"`
+	Op   string          `json:"op"`
+	Args json.RawMessage `json:"args"`
+}
+
+type answer struct {
+	ID     int             `json:"id"`
+	Error  string          `json:"error,omitempty"`
+	Wrong  bool            `json:"wrong,omitempty"` // the error is an ErrAccount
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+// startPeer starts cmd, which runs Child.
+func startPeer(role string, cmd *exec.Cmd) (*peer, error) {
+	p := &peer{role: role, cmd: cmd, done: make(chan struct{}), waiting: make(map[int]chan answer)}
+	cmd.Stderr = &p.said
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the %s: %w", role, err)
+	}
+	p.stdin = stdin
+	go p.listen(stdout)
+	return p, nil
+}
+
+// listen hands out answers until the child ends.
+func (p *peer) listen(stdout io.Reader) {
+	defer close(p.done)
+	answers := json.NewDecoder(stdout)
+	for {
+		var a answer
+		if answers.Decode(&a) != nil {
+			break
+		}
+		p.mu.Lock()
+		if c := p.waiting[a.ID]; c != nil {
+			c <- a
+			delete(p.waiting, a.ID)
+		}
+		p.mu.Unlock()
+	}
+	_, _ = io.Copy(io.Discard, stdout)
+	_ = p.cmd.Wait() // how it ended is told by what it said
+}
+
+// call lets the child do op, and waits for the result. Several calls may be under way.
+func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err error) {
+	raw, err := json.Marshal(args)
+	if err != nil {
+		return r, err
+	}
+	c := make(chan answer, 1)
+	p.mu.Lock()
+	p.last++
+	id := p.last
+	p.waiting[id] = c
+	line, _ := json.Marshal(request{ID: id, Op: op, Args: raw})
+	_, err = p.stdin.Write(append(line, '\n'))
+	p.mu.Unlock()
+	if err != nil {
+		return r, p.gone(op)
+	}
+	select {
+	case a := <-c:
+		switch {
+		case a.Wrong:
+			return r, fmt.Errorf("%s, %s: %w: %s", p.role, op, ErrAccount, a.Error)
+		case a.Error != "":
+			return r, fmt.Errorf("%s, %s: %s", p.role, op, a.Error)
+		}
+		return r, json.Unmarshal(a.Result, &r)
+	case <-p.done:
+		return r, p.gone(op)
+	case <-ctx.Done():
+		return r, context.Cause(ctx)
+	}
+}
+
+func (p *peer) gone(op string) error {
+	return fmt.Errorf("the %s ended during %q: %s", p.role, op, p.said.String())
+}
+
+// stop ends the child and waits for it.
+func (p *peer) stop() {
+	p.stdin.Close()
+	<-p.done
+}
+
+// kill ends the child at once and waits for it.
+func (p *peer) kill() {
+	_ = p.cmd.Process.Kill()
+	p.stop()
+}
+
+// A tail keeps the end of what was written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if n := len(t.buf) - tailSize; n > 0 {
+		t.buf = append(t.buf[:0], t.buf[n:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.TrimSpace(t.buf))
+}
+
+// An op is one thing that a child can do.
+type op func(ctx context.Context, args json.RawMessage) (any, error)
+
+// handle is f as an op.
+func handle[A, R any](f func(context.Context, A) (R, error)) op {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var args A
+		if err := json.Unmarshal(raw, &args); err != nil {
+			return nil, err
+		}
+		return f(ctx, args)
+	}
+}
+
+// nothing is the arguments or the result of an op that has none.
+type nothing struct{}
+
+// maxRequest bounds a request, in bytes: ten thousand filters fit.
+const maxRequest = 64 << 20
+
+// serve does what the requests in say, each in a goroutine of its own, until in ends; then it
+// cancels the context of those under way and waits for them.
+func serve(ctx context.Context, in io.Reader, out io.Writer, ops map[string]op) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var under sync.WaitGroup
+	defer under.Wait()
+	defer cancel()
+	var mu sync.Mutex
+	answers := json.NewEncoder(out)
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxRequest)
+	for lines.Scan() {
+		var r request
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return fmt.Errorf("request: %w", err)
+		}
+		do := ops[r.Op]
+		if do == nil {
+			return fmt.Errorf("request: there is no %q", r.Op)
+		}
+		under.Go(func() {
+			a := answer{ID: r.ID}
+			result, err := do(ctx, r.Args)
+			if err == nil {
+				a.Result, err = json.Marshal(result)
+			}
+			if err != nil {
+				a.Error, a.Wrong = err.Error(), errors.Is(err, ErrAccount)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			_ = answers.Encode(a) // nobody to tell if it fails
+		})
+	}
+	return lines.Err()
+}

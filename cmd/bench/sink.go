@@ -1,0 +1,436 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"tickfeed/codec"
+	"tickfeed/subscriber"
+)
+
+// A sink is the child process that subscribes, as often as it is told. Each subscriber decodes,
+// checks and folds every tick, and keeps its ledger: subscriber.Run does no less.
+type sink struct {
+	profiler
+
+	ctx     context.Context // of the subscribers
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	subs    []*reader
+	failed  chan error // the first subscriber that ended by itself
+	cpu     time.Duration
+	release chan struct{} // closed when those that stall go on
+}
+
+// A reader is one subscriber and what it has measured.
+type reader struct {
+	sub       *subscriber.Subscriber
+	delivered atomic.Uint64
+	live      chan struct{} // closed when it is live for the first time
+	isLive    bool
+
+	mu        sync.Mutex
+	latencies *hdrhistogram.Histogram // nil if they are not asked for
+	recovered []recovery
+	heard     recovery // of the recovery under way
+	awaiting  bool     // the first tick after a connection was lost is due
+	_         [64]byte // keep the counters of two subscribers apart
+}
+
+func (s *sink) ops() map[string]op {
+	return map[string]op{
+		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "begin": handle(s.begin),
+		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery),
+		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "profile": handle(s.profile), "resident": handle(s.resident),
+	}
+}
+
+type subscribeArgs struct {
+	Addr    string
+	Acks    string // where to say how many ticks there are; empty for nowhere
+	N       int
+	Filters [][]string // of each subscriber; nil for everything
+	Latency bool       // record how long after its event time each tick comes
+	Stalled bool       // the application of each takes one batch of ticks and never comes back
+}
+
+// joinTime bounds how long it may take until all subscribers are live.
+const joinTime = 60 * time.Second
+
+// subscribe adds subscribers, and waits until all of them are live.
+func (s *sink) subscribe(ctx context.Context, a subscribeArgs) (nothing, error) {
+	if s.ctx == nil {
+		s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+		s.failed = make(chan error, 1)
+		s.release = make(chan struct{})
+	}
+	var added []*reader
+	for i := range a.N {
+		cfg := subscriber.Config{Addrs: []string{a.Addr}, Client: "tickfeed bench"}
+		if a.Filters != nil {
+			cfg.Filter = a.Filters[i]
+		}
+		if a.Stalled {
+			cfg.Dial = dialNarrow
+		}
+		sub, err := subscriber.New(cfg)
+		if err != nil {
+			return nothing{}, err
+		}
+		r := &reader{sub: sub, live: make(chan struct{})}
+		if a.Latency {
+			r.latencies = newHistogram()
+		}
+		handle := r.handle
+		if a.Stalled {
+			handle = s.stall(r)
+		}
+		s.running.Go(func() {
+			if err := sub.Run(s.ctx, handle); s.ctx.Err() == nil {
+				select {
+				case s.failed <- err:
+				default:
+				}
+			}
+		})
+		added = append(added, r)
+	}
+	timeout := time.NewTimer(joinTime)
+	defer timeout.Stop()
+	for i, r := range added {
+		select {
+		case <-r.live:
+		case err := <-s.failed:
+			return nothing{}, err
+		case <-timeout.C:
+			return nothing{}, fmt.Errorf("%d of %d subscribers are not live within %v", a.N-i, a.N, joinTime)
+		case <-ctx.Done():
+			return nothing{}, context.Cause(ctx)
+		}
+	}
+	s.subs = append(s.subs, added...)
+	if a.Acks == "" {
+		return nothing{}, nil
+	}
+	conn, err := net.Dial("tcp", a.Acks)
+	if err != nil {
+		return nothing{}, err
+	}
+	s.running.Go(func() { s.acknowledge(conn, added) })
+	return nothing{}, nil
+}
+
+// narrow is the receive buffer of a subscriber that stalls, in bytes: the publisher soon feels it.
+const narrow = 4 << 10
+
+func dialNarrow(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.(*net.TCPConn).SetReadBuffer(narrow)
+	return conn, nil
+}
+
+// handle is the application of a subscriber.
+func (r *reader) handle(b *subscriber.Batch) error {
+	switch {
+	case b.Change != nil:
+		r.change(b.Change)
+	case b.Snapshot:
+	default:
+		r.delivered.Add(uint64(len(b.Ticks)))
+		if r.latencies != nil || r.awaiting {
+			r.look(b)
+		}
+	}
+	return nil
+}
+
+// look measures ticks, which came all at once.
+func (r *reader) look(b *subscriber.Batch) {
+	now := time.Now()
+	if r.latencies != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for i := range b.Ticks {
+			record(r.latencies, time.Duration(now.UnixNano()-b.Ticks[i].EventTime))
+		}
+	}
+	if r.awaiting {
+		r.awaiting, r.heard.First = false, now.UnixNano()
+	}
+}
+
+func (r *reader) change(c *subscriber.Change) {
+	if c.State == subscriber.Live && !r.isLive {
+		r.isLive = true
+		close(r.live)
+	}
+	if c.Err != nil && c.State == subscriber.Disconnected {
+		r.awaiting = true
+	}
+	if c.Report != nil {
+		r.heard.Live, r.heard.Report = time.Now().UnixNano(), *c.Report
+		r.mu.Lock()
+		r.recovered = append(r.recovered, r.heard)
+		r.mu.Unlock()
+		r.heard, r.awaiting = recovery{}, false
+	}
+}
+
+// stall is the application of r if it never comes back from its first batch of ticks.
+func (s *sink) stall(r *reader) func(*subscriber.Batch) error {
+	return func(b *subscriber.Batch) error {
+		if b.Change == nil && !b.Snapshot {
+			select {
+			case <-s.release:
+			case <-s.ctx.Done():
+			}
+		}
+		return r.handle(b)
+	}
+}
+
+// ackInterval is how often the subscribers' progress is told.
+const ackInterval = time.Millisecond
+
+// acknowledge tells how many ticks subs have been handed, all together, until the subscribers end.
+func (s *sink) acknowledge(conn net.Conn, subs []*reader) {
+	defer conn.Close()
+	ticker := time.NewTicker(ackInterval)
+	defer ticker.Stop()
+	told := uint64(0)
+	for {
+		select {
+		case <-ticker.C:
+		case <-s.ctx.Done():
+			return
+		}
+		if n := total(subs); n != told {
+			told = n
+			var b [8]byte
+			binary.LittleEndian.PutUint64(b[:], n)
+			if _, err := conn.Write(b[:]); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func total(subs []*reader) (n uint64) {
+	for _, r := range subs {
+		n += r.delivered.Load()
+	}
+	return n
+}
+
+// unsubscribe ends all subscribers, and reports what is wrong with their accounts.
+func (s *sink) unsubscribe(context.Context, nothing) (nothing, error) {
+	if s.ctx == nil {
+		return nothing{}, nil
+	}
+	var early error
+	select {
+	case early = <-s.failed:
+	default:
+	}
+	s.stop()
+	s.running.Wait()
+	var wrong error
+	for i, r := range s.subs {
+		t := r.sub.Ledger().Totals()
+		if t.Lost+t.Withheld+t.Disowned > 0 || t.Delivered != r.delivered.Load() {
+			wrong = fmt.Errorf("%w: subscriber %d: %d delivered and %d in its ledger, %d withheld, %d lost, %d disowned",
+				ErrAccount, i, r.delivered.Load(), t.Delivered, t.Withheld, t.Lost, t.Disowned)
+		}
+	}
+	s.subs, s.ctx = nil, nil
+	return nothing{}, errors.Join(early, wrong)
+}
+
+// begin begins a measurement.
+func (s *sink) begin(context.Context, nothing) (nothing, error) {
+	for _, r := range s.subs {
+		if r.latencies != nil {
+			r.mu.Lock()
+			r.latencies.Reset()
+			r.mu.Unlock()
+		}
+	}
+	s.cpu = cpuTime()
+	return nothing{}, nil
+}
+
+type collectResult struct {
+	Delivered uint64        // ever, by all
+	CPU       time.Duration // since begin
+	Latency   latency       // since begin, of all
+}
+
+// collect ends a measurement.
+func (s *sink) collect(context.Context, nothing) (r collectResult, err error) {
+	r.CPU = cpuTime() - s.cpu
+	r.Delivered = total(s.subs)
+	all := newHistogram()
+	for _, x := range s.subs {
+		if x.latencies != nil {
+			x.mu.Lock()
+			all.Merge(x.latencies)
+			x.mu.Unlock()
+		}
+	}
+	r.Latency = latencyOf(all)
+	return r, nil
+}
+
+// await waits until the subscribers have been handed so many ticks, all together and ever.
+func (s *sink) await(ctx context.Context, delivered uint64) (nothing, error) {
+	poll := time.NewTicker(ackInterval)
+	defer poll.Stop()
+	last, at := uint64(0), time.Now()
+	for {
+		n := total(s.subs)
+		if n >= delivered {
+			return nothing{}, nil
+		}
+		if n != last {
+			last, at = n, time.Now()
+		}
+		if time.Since(at) > ackTimeout {
+			return nothing{}, fmt.Errorf("%w: %d of %d ticks are missing and nothing has come for %v", ErrAccount, delivered-n, delivered, ackTimeout)
+		}
+		select {
+		case <-poll.C:
+		case err := <-s.failed:
+			return nothing{}, err
+		case <-ctx.Done():
+			return nothing{}, context.Cause(ctx)
+		}
+	}
+}
+
+// A recovery is one recovery of a subscriber, with times by the wall clock, in ns since the
+// Unix epoch.
+type recovery struct {
+	First  int64 // when the first tick after it came
+	Live   int64
+	Report subscriber.Report
+}
+
+// recovery waits until the first subscriber has recovered n times and returns the n-th.
+func (s *sink) recovery(ctx context.Context, n int) (recovery, error) {
+	poll := time.NewTicker(ackInterval)
+	defer poll.Stop()
+	timeout := time.NewTimer(ackTimeout)
+	defer timeout.Stop()
+	x := s.subs[0]
+	for {
+		x.mu.Lock()
+		var r recovery
+		ok := len(x.recovered) >= n
+		if ok {
+			r = x.recovered[n-1]
+		}
+		x.mu.Unlock()
+		if ok {
+			return r, nil
+		}
+		select {
+		case <-poll.C:
+		case err := <-s.failed:
+			return r, err
+		case <-timeout.C:
+			return r, fmt.Errorf("no recovery within %v", ackTimeout)
+		case <-ctx.Done():
+			return r, context.Cause(ctx)
+		}
+	}
+}
+
+type catchUpArgs struct {
+	Addr  string
+	Count uint64 // ticks there are, from number From on
+	From  uint64
+}
+
+type catchUpResult struct {
+	Elapsed time.Duration // from before the dial until the application had all of them
+	CPU     time.Duration
+}
+
+// errEnough ends a subscriber that has what it wanted.
+var errEnough = errors.New("enough")
+
+// catchUp is a subscriber that comes late and wants everything.
+func (s *sink) catchUp(ctx context.Context, a catchUpArgs) (r catchUpResult, err error) {
+	sub, err := subscriber.New(subscriber.Config{
+		Addrs: []string{a.Addr}, Client: "tickfeed bench", Start: codec.Start{Kind: codec.StartSeq, Value: a.From},
+	})
+	if err != nil {
+		return r, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout+time.Duration(a.Count)*time.Microsecond)
+	defer cancel()
+	had := uint64(0)
+	cpu, began := cpuTime(), time.Now()
+	err = sub.Run(ctx, func(b *subscriber.Batch) error {
+		if b.Change == nil && !b.Snapshot {
+			if had += uint64(len(b.Ticks)); had >= a.Count {
+				return errEnough
+			}
+		}
+		return nil
+	})
+	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
+	if !errors.Is(err, errEnough) {
+		return r, err
+	}
+	if had != a.Count {
+		return r, fmt.Errorf("%w: %d ticks came, %d were due", ErrAccount, had, a.Count)
+	}
+	return r, nil
+}
+
+type snapshotArgs struct {
+	Addr        string
+	Instruments int
+}
+
+// snapshot is a subscriber that comes late and wants to know how things stand: the time from
+// before the dial until the state was complete.
+func (s *sink) snapshot(ctx context.Context, a snapshotArgs) (d time.Duration, err error) {
+	sub, err := subscriber.New(subscriber.Config{Addrs: []string{a.Addr}, Client: "tickfeed bench"})
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	began := time.Now()
+	known := 0
+	err = sub.Run(ctx, func(b *subscriber.Batch) error {
+		if b.State != nil && b.Snapshot {
+			d = time.Since(began) // the state was replaced before its first entry is told
+			known = b.State.Len()
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) {
+		return 0, err
+	}
+	if known != a.Instruments {
+		return 0, fmt.Errorf("%w: the snapshot told %d instruments, there are %d", ErrAccount, known, a.Instruments)
+	}
+	return d, nil
+}
+
+func (s *sink) resident(context.Context, nothing) (int64, error) { return resident() }

@@ -1,0 +1,53 @@
+package bench
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// A Spread is what several runs measured: their median and the range around it.
+type Spread struct {
+	Median float64   `json:"median"`
+	Min    float64   `json:"min"`
+	Max    float64   `json:"max"`
+	Runs   []float64 `json:"runs"` // in the order they were made
+}
+
+// NewSpread is the spread of runs, which it keeps. The median of an even number of runs is the
+// mean of the two in the middle. Nil if there are none.
+func NewSpread(runs []float64) *Spread {
+	if len(runs) == 0 {
+		return nil
+	}
+	sorted := slices.Clone(runs)
+	slices.Sort(sorted)
+	n := len(sorted)
+	return &Spread{
+		Median: (sorted[(n-1)/2] + sorted[n/2]) / 2,
+		Min:    sorted[0], Max: sorted[n-1], Runs: runs,
+	}
+}
+
+// ratios divides each run of a by the one of b beside it.
+func ratios(a, b []float64) []float64 {
+	r := make([]float64, 0, len(a))
+	for i := range min(len(a), len(b)) {
+		if b[i] != 0 && !math.IsInf(b[i], 0) && !math.IsNaN(b[i]) {
+			r = append(r, a[i]/b[i])
+		}
+	}
+	return r
+}
+
+// quantile is the smallest of values that at least the part q of them, in (0, 1], does not
+// exceed. It sorts values. 0 if there are none.
+func quantile[T cmp.Ordered](values []T, q float64) T {
+	var zero T
+	if len(values) == 0 {
+		return zero
+	}
+	slices.Sort(values)
+	i := int(math.Ceil(q*float64(len(values)))) - 1
+	return values[min(max(i, 0), len(values)-1)]
+}

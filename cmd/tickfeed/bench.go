@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/cmd/bench"
+	"tickfeed/feed"
+	"tickfeed/feed/textfile"
+)
+
+// benchOptions are the flags of bench.
+type benchOptions struct {
+	duration             time.Duration
+	runs                 int
+	ticks                []string
+	smoke, json          bool
+	profile, dir, sync   string
+	subscribers, symbols int
+	instruments, cuts    int
+	rate                 rate
+}
+
+// benchChild is the hidden command that is a child of bench.
+const benchChild = "bench-child"
+
+func (p *program) benchCommand() *cobra.Command {
+	var o benchOptions
+	var list strings.Builder
+	var names []string
+	for _, s := range bench.Scenarios() {
+		fmt.Fprintf(&list, "  %-12s%s\n", s.Name, s.About)
+		names = append(names, s.Name)
+	}
+	cmd := &cobra.Command{
+		Use:   "bench [SCENARIO...|all]",
+		Short: "Measure how fast it is on this machine",
+		Long: `Measure tickfeed as it is used: a publisher and its subscribers in processes of their own, connected
+over loopback, with journal, checksums, heartbeats and ledgers on, every tick decoded, checked and folded
+into the state. Beside each figure stands what the machine itself does in the same run, alternating with
+it (plain TCP with writes of 256 KiB over as many sockets, a plain ping, sendfile), and the ratio of the
+two, which says more than the figure: machines differ, and are noisy. Latency counts from when a tick was
+due, so that a stall is counted. Each measurement is made --runs times; the median is shown, and the range.
+
+Scenarios, all of them by default:
+
+` + list.String(),
+		Example: `  tickfeed bench throughput
+  tickfeed bench fanout --subscribers 100 --runs 3
+  tickfeed bench latency --rate 100k --subscribers 50
+  tickfeed bench catchup --ticks 50M
+  tickfeed bench throughput --ticks quotes.csv.gz --profile profiles
+  tickfeed bench --json > bench.json`,
+		ValidArgs: append(names, "all"),
+		RunE:      func(cmd *cobra.Command, args []string) error { return p.bench(cmd, &o, args) },
+	}
+	group(cmd, "Bench", func(f *pflag.FlagSet) {
+		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "how long one measurement lasts")
+		f.IntVar(&o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
+		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim or a file; a number such as 10M is how many catchup stores")
+		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
+		f.StringVar(&o.dir, "dir", "", "keep journals under `DIR` while it lasts (default: the system's directory for temporary files)")
+		f.StringVar(&o.sync, "sync", "1s", "as that of publish: `WHEN` none, 1s or always")
+		f.BoolVar(&o.smoke, "smoke", false, "everything small and short, to see that it works; no target is judged")
+		f.BoolVar(&o.json, "json", false, "print one JSON object per figure")
+	})
+	group(cmd, "Parameters of scenarios", func(f *pflag.FlagSet) {
+		f.IntVar(&o.subscribers, "subscribers", 0, "`N` subscribers")
+		f.Var(&o.rate, "rate", "`N` ticks a second")
+		f.IntVar(&o.symbols, "symbols", 0, "each subscriber wants `K` symbols")
+		f.IntVar(&o.instruments, "instruments", 0, "`N` instruments")
+		f.IntVar(&o.cuts, "cuts", 0, "cut the connection `N` times")
+	})
+	return cmd
+}
+
+// benchParameters are the flags that only some scenarios look at.
+var benchParameters = []string{"subscribers", "rate", "symbols", "instruments", "cuts", "count"}
+
+// config is what the flags say.
+func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, error) {
+	cfg := bench.Config{
+		Duration: o.duration, Runs: o.runs, Smoke: o.smoke, Profile: o.profile, Dir: o.dir,
+		Subscribers: o.subscribers, Symbols: o.symbols, Instruments: o.instruments, Cuts: o.cuts, Rate: float64(o.rate),
+	}
+	if !cmd.Flags().Changed("duration") {
+		cfg.Duration = 0
+	}
+	if !cmd.Flags().Changed("runs") {
+		cfg.Runs = 0
+	}
+	if !slices.Contains(args, "all") {
+		cfg.Scenarios = args
+	}
+	var err error
+	if cfg.Sync, err = parseSync(o.sync); err != nil {
+		return cfg, err
+	}
+	for _, t := range o.ticks {
+		n, err := parseCount(t)
+		switch _, statErr := os.Stat(t); {
+		case err != nil || statErr == nil:
+			cfg.Ticks = t
+		case n < 1 || n > math.MaxInt32:
+			return cfg, usage("--ticks %s: catchup stores from 1 to 1G ticks", t)
+		default:
+			cfg.Count = int(n)
+		}
+	}
+	for _, name := range []string{"subscribers", "runs", "symbols", "instruments", "cuts"} {
+		if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "0" {
+			return cfg, usage("--%s must be at least 1", name)
+		}
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, usage("%w", err)
+	}
+	for _, name := range benchParameters {
+		given := name == "count" && cfg.Count != 0 || name != "count" && cmd.Flags().Changed(name)
+		if given && !slices.ContainsFunc(bench.Scenarios(), func(s bench.Scenario) bool {
+			return (len(cfg.Scenarios) == 0 || slices.Contains(cfg.Scenarios, s.Name)) && slices.Contains(s.Uses, name)
+		}) {
+			if name == "count" {
+				name = "ticks with a number"
+			}
+			return cfg, usage("--%s means nothing to %s", name, strings.Join(cfg.Scenarios, ", "))
+		}
+	}
+	return cfg, nil
+}
+
+func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) error {
+	cfg, err := o.config(cmd, args)
+	if err != nil {
+		return err
+	}
+	if cfg.Ticks != "sim" {
+		if _, err := os.Stat(cfg.Ticks); cfg.Ticks != "" && err != nil {
+			return usage("--ticks: %w", err)
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cfg.Command = func(role string) *exec.Cmd {
+		c := exec.Command(exe)
+		c.Args = []string{"tickfeed", benchChild, role}
+		for _, e := range os.Environ() {
+			if !strings.HasPrefix(e, envPrefix) {
+				c.Env = append(c.Env, e)
+			}
+		}
+		return c
+	}
+	cfg.Relay = benchRelay
+	var failed error // of a write
+	say := func(err error) {
+		if failed == nil {
+			failed = err
+		}
+	}
+	progress := progressLine{out: p.stderr, on: isTerminal(p.stderr)}
+	cfg.Progress = progress.show
+	if o.json {
+		lines := json.NewEncoder(p.stdout)
+		cfg.Machine = func(m *bench.Machine) {
+			say(lines.Encode(struct {
+				Machine *bench.Machine `json:"machine"`
+			}{m}))
+		}
+		cfg.Figure = func(f *bench.Figure) { say(lines.Encode(f)) }
+	} else {
+		cfg.Machine = func(m *bench.Machine) {
+			progress.clear()
+			_, err := fmt.Fprintf(p.stdout, "%d processors, %s, %s; ticks of %s: %s held, %.1f bytes each, %.1f %% of quotes and trades in a fixed-width pattern\n\n",
+				m.Processors, m.Platform, m.Go, printable(m.Ticks), formatCount(float64(m.Held)), m.TickSize, m.FixedWidth*100)
+			say(err)
+			say(bench.WriteHeader(p.stdout))
+		}
+		cfg.Figure = func(f *bench.Figure) {
+			progress.clear()
+			say(f.WriteText(p.stdout))
+		}
+	}
+	err = bench.Run(cmd.Context(), cfg)
+	progress.clear()
+	switch {
+	case failed != nil:
+		return output(failed)
+	case cmd.Context().Err() != nil:
+		p.notef("interrupted; the figures above are complete")
+		return errInterrupted
+	case errors.Is(err, bench.ErrAccount):
+		return wrong("%w", err)
+	}
+	return err
+}
+
+// benchRelay is a relay to target for as long as ctx lasts.
+func benchRelay(ctx context.Context, target string) (addr string, cut func(), err error) {
+	r, err := newRelay(func() string { return target })
+	if err != nil {
+		return "", nil, err
+	}
+	go r.run(ctx)
+	return r.addr(), func() { r.cut() }, nil
+}
+
+// benchChildCommand is one of the processes that bench starts.
+func (p *program) benchChildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: benchChild, Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
+			return bench.Child(cmd.Context(), args[0], p.stdin, p.stdout, func(_ context.Context, path string) (feed.Source, error) {
+				return textfile.Open([]string{path}, nil, textfile.Config{})
+			})
+		},
+	}
+}
+
+// A progressLine is a line on a terminal that is written over and over.
+type progressLine struct {
+	out interface{ Write([]byte) (int, error) }
+	on  bool
+
+	mu    sync.Mutex
+	shown time.Time
+}
+
+func (l *progressLine) show(text string) {
+	if !l.on {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.shown) < 50*time.Millisecond {
+		return // enough for the eye
+	}
+	l.shown = time.Now()
+	fmt.Fprintf(l.out, "\r\x1b[K%s", printable(text))
+}
+
+func (l *progressLine) clear() {
+	if l.on {
+		fmt.Fprint(l.out, "\r\x1b[K")
+	}
+}
