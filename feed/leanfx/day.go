@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,7 +23,7 @@ type day struct {
 	end      int64 // midnight of the next day, which is 23 hours later where clocks go forward
 	date     int32
 	pair     *pair
-	zip      *zip.ReadCloser
+	file     *os.File
 	member   io.ReadCloser
 	lines    *rawfile.Lines
 
@@ -60,7 +61,7 @@ func newDay(path string, s *Source) (*day, error) {
 	}
 	m := memberName.FindStringSubmatch(filepath.Base(f.Name))
 	if m[3] != "tick" || m[4] != "quote" {
-		return nil, fmt.Errorf("%s holds %s of schema %s %s, which has no ticks of quotes", path, f.Name, m[3], m[4])
+		return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf("holds %s of schema %s %s, which has no ticks of quotes", f.Name, m[3], m[4])}
 	}
 	date, err := time.Parse("20060102", m[1])
 	if err != nil || date.Year() < 1970 || date.Year() > 2261 {
@@ -176,12 +177,19 @@ func (d *day) Advance() (int64, error) {
 }
 
 func (d *day) open() error {
-	z, err := zip.OpenReader(d.path)
+	var err error
+	if d.file, err = os.Open(d.path); err != nil {
+		return err
+	}
+	info, err := d.file.Stat()
 	if err != nil {
 		return err
 	}
-	d.zip = z
-	f, err := theMember(d.path, &z.Reader)
+	z, err := zip.NewReader(d.source.meter.ReaderAt(d.file), info.Size())
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	f, err := theMember(d.path, z)
 	if err != nil {
 		return err
 	}
@@ -197,8 +205,8 @@ func (d *day) Close() {
 	if d.member != nil {
 		d.member.Close()
 	}
-	if d.zip != nil {
-		d.zip.Close()
+	if d.file != nil {
+		d.file.Close()
 	}
 }
 

@@ -43,6 +43,7 @@ import (
 type Source struct {
 	cfg     Config
 	zone    *time.Location // nil if the market decides
+	meter   *rawfile.Meter
 	queue   *merge.Queue[*day]
 	pairs   map[string]*pair // by market, NUL, symbol
 	defined int              // pairs that were told
@@ -130,6 +131,9 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	s.queue = merge.New(days)
 	return s, nil
 }
+
+// Meter makes m count what is read of the zips. It is called before the first Next.
+func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 
 // Next implements [feed.Source]. The error is io.EOF after the last file, a
 // [*rawfile.LineError] where a row is bad and Config.SkipBad is used up, or where a zip

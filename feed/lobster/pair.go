@@ -188,10 +188,10 @@ func (p *pair) Advance() (int64, error) {
 }
 
 func (p *pair) open() error {
-	if err := p.message.open(); err != nil || p.source.cfg.TradesOnly {
+	if err := p.message.open(p.source.meter); err != nil || p.source.cfg.TradesOnly {
 		return err
 	}
-	return p.book.open()
+	return p.book.open(p.source.meter)
 }
 
 // end checks that the book file has no more rows than the message file, which has ended.
@@ -212,8 +212,8 @@ func (p *pair) Close() {
 	p.book.close()
 }
 
-func (f *file) open() error {
-	raw, err := rawfile.Open(f.path)
+func (f *file) open(m *rawfile.Meter) error {
+	raw, err := rawfile.OpenMetered(f.path, m)
 	if err != nil {
 		return err
 	}

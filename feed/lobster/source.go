@@ -51,6 +51,7 @@ import (
 // A Source yields the ticks of LOBSTER files. Make one with [Open]; it implements [feed.Source].
 type Source struct {
 	cfg         Config
+	meter       *rawfile.Meter
 	queue       *merge.Queue[*pair]
 	instruments map[string]*instrument // by symbol
 	pending     []feed.Tick
@@ -146,6 +147,9 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	s.queue = merge.New(pairs)
 	return s, nil
 }
+
+// Meter makes m count what is read of the files. It is called before the first Next.
+func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 
 // Next implements [feed.Source]. The error is io.EOF after the last file, a
 // [*rawfile.LineError] where a row is bad and Config.SkipBad is used up, and else names the

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -27,13 +28,66 @@ type File struct {
 	close func() // of the decompressor
 }
 
+// A Meter counts the bytes that are read of files as they lie on disk, packed or not. Any
+// goroutine may read it; a nil Meter counts nothing.
+type Meter struct{ n atomic.Int64 }
+
+// Bytes is how many bytes were read.
+func (m *Meter) Bytes() int64 {
+	if m == nil {
+		return 0
+	}
+	return m.n.Load()
+}
+
+// Reader is r with what is read of it counted.
+func (m *Meter) Reader(r io.Reader) io.Reader {
+	if m == nil {
+		return r
+	}
+	return &metered{r: r, m: m}
+}
+
+// ReaderAt is r with what is read of it counted.
+func (m *Meter) ReaderAt(r io.ReaderAt) io.ReaderAt {
+	if m == nil {
+		return r
+	}
+	return &meteredAt{r: r, m: m}
+}
+
+type meteredAt struct {
+	r io.ReaderAt
+	m *Meter
+}
+
+func (r *meteredAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.r.ReadAt(p, off)
+	r.m.n.Add(int64(n))
+	return n, err
+}
+
+type metered struct {
+	r io.Reader
+	m *Meter
+}
+
+func (r *metered) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.m.n.Add(int64(n))
+	return n, err
+}
+
 // maxWindow is zstd's greatest window, what its own command line tool unpacks by default.
 const maxWindow = 128 << 20
 
 // Open opens the file at path. It is told from its first bytes, whatever it is called,
 // whether it is gzip or zstd; it is unpacked then. Unpacking takes at most 128 MiB, with
 // zstd's longest window. A directory is an error.
-func Open(path string) (*File, error) {
+func Open(path string) (*File, error) { return OpenMetered(path, nil) }
+
+// OpenMetered is Open with what is read of the file counted by m.
+func OpenMetered(path string, m *Meter) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -45,7 +99,7 @@ func Open(path string) (*File, error) {
 	file := &File{Path: path, file: f, close: func() {}}
 	if err == nil {
 		file.Size = info.Size()
-		err = file.unpack(bufio.NewReaderSize(f, 64<<10))
+		err = file.unpack(bufio.NewReaderSize(m.Reader(f), 64<<10))
 	}
 	if err != nil {
 		f.Close()

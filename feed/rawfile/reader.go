@@ -155,6 +155,9 @@ func (e *DamageError) Error() string {
 	return fmt.Sprintf("%s: offset %d: %s", e.File, e.Offset, e.Reason)
 }
 
+// Passed reports whether decoding can go on behind the damage, if SkipBad allows.
+func (e *DamageError) Passed() bool { return e.passed }
+
 func (e *DamageError) Unwrap() error { return e.Err }
 
 // A FormatError says that a file is not in a format that holds ticks, or in none that is

@@ -29,6 +29,7 @@ type Decoder interface {
 type Source struct {
 	paths   []string
 	skipBad int64
+	meter   *Meter
 	decoder Decoder
 	file    *File // nil between files
 	next    int   // index of the file to open next
@@ -63,6 +64,9 @@ func NewSource(paths []string, skipBad int, d Decoder, count *Stats) (*Source, e
 	}
 	return &Source{paths: slices.Clone(paths), skipBad: int64(skipBad), decoder: d, count: count}, nil
 }
+
+// Meter makes m count what is read of the files. It is called before the first Next.
+func (s *Source) Meter(m *Meter) { s.meter = m }
 
 // Next implements [feed.Source]. The error is io.EOF after the last file, a [*DamageError]
 // where a file is damaged and SkipBad is used up or nothing can be read behind the damage, a
@@ -128,7 +132,7 @@ func (s *Source) open() error {
 	if s.next == len(s.paths) {
 		return io.EOF
 	}
-	f, err := Open(s.paths[s.next])
+	f, err := OpenMetered(s.paths[s.next], s.meter)
 	if err != nil {
 		return err
 	}

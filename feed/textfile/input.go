@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"tickfeed/feed/rawfile"
 )
 
 // MaxLine bounds a line, in bytes; a longer one is a bad line.
@@ -107,8 +109,9 @@ func (l *lines) keep() {
 type input struct {
 	paths  []string
 	stdin  io.Reader
-	chunks chan chunk    // closed after the last file
-	size   int           // of a buffer
+	chunks chan chunk // closed after the last file
+	size   int        // of a buffer
+	meter  *rawfile.Meter
 	free   chan []byte   // buffers to be filled, nil until first used; holds all there are
 	stop   chan struct{} // closed by close
 	done   chan struct{} // closed at the end of run
@@ -220,7 +223,7 @@ func (in *input) read(i int) error {
 		return err
 	}
 	defer in.release()
-	r, free, err := unpack(packed)
+	r, free, err := unpack(in.meter.Reader(packed))
 	if err != nil {
 		return in.named(i, err)
 	}

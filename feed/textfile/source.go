@@ -94,6 +94,7 @@ import (
 	"sync"
 
 	"tickfeed/feed"
+	"tickfeed/feed/rawfile"
 )
 
 // A Source yields the ticks of text files. Make one with [Open]; it implements [feed.Source].
@@ -153,6 +154,9 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		desk:  newDesk(&cfg),
 	}, nil
 }
+
+// Meter makes m count what is read of the files. It is called before the first Next.
+func (s *Source) Meter(m *rawfile.Meter) { s.lines.in.meter = m }
 
 // Next implements [feed.Source]. It waits only while it has no tick to give: what came
 // down a pipe goes out at once.

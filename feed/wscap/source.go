@@ -87,6 +87,7 @@ type Source struct {
 	next  int           // path to open next
 	raw   *rawfile.File // nil between files
 	lines *rawfile.Lines
+	meter *rawfile.Meter
 
 	instruments map[string]*instrument // by venue, NUL, symbol
 	order       []*instrument          // those that may have a snapshot without a symbol
@@ -191,6 +192,9 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	}, nil
 }
 
+// Meter makes m count what is read of the files. It is called before the first Next.
+func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
+
 // Next implements [feed.Source]. The error is io.EOF after the last file, a
 // [*rawfile.LineError] where a line is bad and Config.SkipBad is used up, or where a file
 // cannot be unpacked or holds no ticks, and else names the file that cannot be opened.
@@ -228,7 +232,7 @@ func (s *Source) fill() error {
 		if s.next == len(s.paths) {
 			return io.EOF
 		}
-		raw, err := rawfile.Open(s.paths[s.next])
+		raw, err := rawfile.OpenMetered(s.paths[s.next], s.meter)
 		if err != nil {
 			return err
 		}
@@ -256,9 +260,9 @@ func (s *Source) fill() error {
 		case s.useful:
 			return nil
 		case s.otherName != "":
-			return fmt.Errorf("%s holds no trades, quotes or books, only messages such as %q", path, s.otherName)
+			return &rawfile.FormatError{File: path, Reason: fmt.Sprintf("holds no trades, quotes or books, only messages such as %q", s.otherName)}
 		}
-		return fmt.Errorf("%s holds no messages of an exchange", path)
+		return &rawfile.FormatError{File: path, Reason: "holds no messages of an exchange"}
 	default:
 		return s.lines.Bad(s.raw.Path, "cannot be unpacked further: "+err.Error(), err)
 	}

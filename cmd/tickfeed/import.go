@@ -1,0 +1,290 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/feed/files"
+)
+
+// importCommandOptions are the flags of import.
+type importCommandOptions struct {
+	importOptions
+	output  string
+	force   bool
+	json    bool
+	partial bool
+	symbols []string
+}
+
+func (p *program) importCommand() *cobra.Command {
+	var o importCommandOptions
+	cmd := &cobra.Command{
+		Use:   "import FILE...|- -o OUT.tick",
+		Short: "Make a recording of files in the formats of exchanges and vendors",
+		Long: `Read market data files and write their ticks as a recording, with their original times, exact
+prices and trade ids. The format is told from the content; gzip and zstd are unpacked:
+
+  csv, ndjson   quotes and trades, with a header or an object a line; - is standard input
+  dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
+  itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
+  iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
+  lobster       LOBSTER messages and order books (one of the two files is enough)
+  websocket     captures of Binance, Coinbase and Kraken
+  lean          LEAN's zips of currency quotes
+
+Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
+merged by time, others are read one after the other. A bad line, record or packet stops the import
+and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole.
+
+At the end stands on standard error what was read: ticks by kind, times, what the source itself was
+missing. The exit code is 3 where the data is wrong.`,
+		Example: `  tickfeed import AMZN_2012-06-21_34200000_57600000_message_1.csv -o amzn.tick
+  tickfeed import es.definition.dbn.zst es.mbp-1.dbn.zst -o es.tick.zst
+  tickfeed import 01302020.NASDAQ_ITCH50.gz --symbols 'AAPL,MSFT' -o itch.tick
+  tickfeed import trades.csv.gz --preset taq -o taq.tick
+  zcat quotes.csv.gz | tickfeed import - --zone America/New_York --column bid=BEST_BID -o quotes.tick`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runImport(cmd, &o, args) },
+	}
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
+		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+		f.BoolVar(&o.json, "json", false, "print what was read as one JSON object")
+		f.BoolVar(&o.partial, "partial", false, "where the files cannot be read to the end, keep what came before; the exit code stays")
+	})
+	group(cmd, "What to import", func(f *pflag.FlagSet) {
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+	})
+	importFlags(cmd, &o.importOptions)
+	return cmd
+}
+
+func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths []string) error {
+	if o.output == "" {
+		return usage("name the recording to write with -o, such as -o out.tick")
+	}
+	if o.output == "-" && o.json {
+		return usage("--json prints to standard output, where -o - writes the recording")
+	}
+	filter, err := codec.NewFilter(o.symbols)
+	if err != nil {
+		return usage("--symbols: %w", err)
+	}
+	for _, path := range paths {
+		if recorded, err := isRecording(path); err == nil && recorded {
+			return usage("%s is a recording already; cut and merge make others of it", path)
+		}
+	}
+	src, err := o.openSource(paths, p.stdin)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if err := o.checkFormats([]files.Format{src.Format()}); err != nil {
+		return err
+	}
+	out, err := p.createRecording(o.output, o.force)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	i, err := newImporting(out, src, paths)
+	if err != nil {
+		return err
+	}
+	ticks := feed.Source(src)
+	if !filter.All() {
+		ticks = files.Select(src, filter.Match)
+	}
+	err = i.run(cmd.Context(), p, ticks)
+	summary := i.summary(o.output)
+	switch {
+	case errors.Is(err, errInterrupted):
+		p.notef("interrupted after %s; %s was not written", summary.read(), o.output)
+		return err
+	case err != nil && !o.partial:
+		p.notef("stopped after %s; %s was not written", summary.read(), o.output)
+		return err
+	case err == nil && i.builder.Stats().Ticks == 0:
+		what := "no ticks"
+		if !filter.All() {
+			what = "no ticks of " + strings.Join(o.symbols, ", ")
+		}
+		return wrong("%s: %s; %s was not written", i.name, what, o.output)
+	}
+	if commitErr := out.Commit(); commitErr != nil {
+		return errors.Join(err, commitErr)
+	}
+	if o.json {
+		b, jsonErr := json.Marshal(summary)
+		if jsonErr != nil {
+			return errors.Join(err, jsonErr)
+		}
+		if _, writeErr := p.stdout.Write(append(b, '\n')); writeErr != nil {
+			return errors.Join(err, output(writeErr))
+		}
+		return err
+	}
+	for _, line := range summary.lines() {
+		p.notef("%s", line)
+	}
+	return err
+}
+
+// createRecording begins the file path; - is standard output. The error has its exit code.
+func (p *program) createRecording(path string, force bool) (recordingOutput, error) {
+	if path == "-" {
+		return &standardOutput{p.stdout}, nil
+	}
+	out, err := recording.Create(path, force)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, usage("%s exists; choose another name, or replace it with --force", path)
+	}
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return out, nil
+}
+
+// A recordingOutput is a recording that is being written: see recording.Output.
+type recordingOutput interface {
+	recording.File
+	Commit() error
+	Discard()
+}
+
+// standardOutput is standard output as a recordingOutput.
+type standardOutput struct{ io.Writer }
+
+func (s *standardOutput) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	return n, output(err)
+}
+
+func (*standardOutput) Sync() error   { return nil }
+func (*standardOutput) Close() error  { return nil }
+func (*standardOutput) Commit() error { return nil }
+func (*standardOutput) Discard()      {}
+
+// An importSummary is what was read and written. Times are nanoseconds since the Unix epoch.
+type importSummary struct {
+	Output      string            `json:"output"`
+	OutputBytes int64             `json:"output_bytes"` // before compression
+	Files       string            `json:"input"`
+	Format      files.Format      `json:"format"`
+	InputBytes  int64             `json:"input_bytes"` // as they lie on disk
+	Messages    int64             `json:"messages"`    // rows, lines, records or messages
+	Noun        string            `json:"messages_are"`
+	Session     feed.SessionID    `json:"session"`
+	Ticks       uint64            `json:"ticks"`
+	Kinds       map[string]uint64 `json:"kinds"`
+	Instruments uint64            `json:"instruments"`
+	First       int64             `json:"first_ts_event"`
+	Last        int64             `json:"last_ts_event"`
+	Backward    uint64            `json:"backward"`
+	Back        int64             `json:"backward_max_ns"`
+	Skipped     int64             `json:"skipped"`
+	FirstBad    string            `json:"first_bad,omitempty"`
+	Counts      map[string]int64  `json:"counts"`
+	Notes       []string          `json:"notes"`
+	Seconds     float64           `json:"seconds"`
+
+	counts []files.Count
+	kinds  []string
+}
+
+func (i *importing) summary(output string) *importSummary {
+	st, built := i.files.Stats(), i.builder.Stats()
+	s := &importSummary{
+		Output: output, OutputBytes: i.builder.Size(), Files: i.name, Format: i.files.Format(), InputBytes: i.files.Read(),
+		Messages: st.Messages, Noun: i.files.Noun(), Session: i.builder.Header().Lineage.Current().ID,
+		Ticks: built.Ticks, Kinds: make(map[string]uint64), Instruments: built.Instruments,
+		First: built.First, Last: built.Last, Backward: built.Backward, Back: built.Back,
+		Skipped: st.Skipped, Counts: make(map[string]int64), Notes: append([]string{}, st.Notes...),
+		Seconds: time.Since(i.started).Seconds(), counts: st.Counts,
+	}
+	if st.FirstBad != nil {
+		s.FirstBad = st.FirstBad.Error()
+	}
+	for kind, n := range built.Kinds {
+		if n > 0 {
+			name := feed.Kind(kind).String()
+			s.Kinds[name] = n
+			s.kinds = append(s.kinds, countOf(n, name))
+		}
+	}
+	for _, c := range st.Counts {
+		s.Counts[strings.ReplaceAll(c.Name, " ", "_")] = c.N
+	}
+	return s
+}
+
+// read is how much was read, for a person.
+func (s *importSummary) read() string {
+	text := countOf(uint64(s.Messages), s.Noun)
+	if s.Last != 0 {
+		text += ", up to " + eventTime(s.Last)
+	}
+	return text
+}
+
+// lines are the summary for a person.
+func (s *importSummary) lines() []string {
+	took := time.Duration(s.Seconds * float64(time.Second))
+	all := []string{
+		fmt.Sprintf("%s: %s of %s in %s (%s/s)", s.Files, countOf(uint64(s.Messages), s.Noun), s.Format,
+			formatDuration(took), formatCount(float64(s.Messages)/max(s.Seconds, 1e-9))),
+		fmt.Sprintf("  ticks        %s: %s", formatThousands(s.Ticks), strings.Join(s.kinds, ", ")),
+		fmt.Sprintf("  instruments  %s", formatThousands(s.Instruments)),
+	}
+	if s.Last != 0 {
+		all = append(all, fmt.Sprintf("  time         %s to %s", eventTime(s.First), eventTime(s.Last)))
+	}
+	if s.Backward > 0 {
+		all = append(all, fmt.Sprintf("  back in time %s, by up to %s: they are published when the ticks before them are",
+			countOf(s.Backward, "tick"), formatDuration(time.Duration(s.Back))))
+	}
+	var source []string
+	for _, c := range s.counts {
+		source = append(source, c.Name+" "+formatThousands(uint64(c.N)))
+	}
+	if len(source) > 0 {
+		all = append(all, "  source       "+strings.Join(source, ", "))
+	}
+	for _, n := range s.Notes {
+		all = append(all, "  note         "+n)
+	}
+	if s.Skipped > 0 {
+		all = append(all, fmt.Sprintf("  skipped      %s, the first: %s", countOf(uint64(s.Skipped), "bad "+s.Noun), s.FirstBad))
+	}
+	return append(all, fmt.Sprintf("  written      %s, %s", s.Output, formatBytes(s.OutputBytes)))
+}
+
+// countOf is n with commas and what it counts, in the singular: 1 status, 12,000 statuses.
+func countOf(n uint64, noun string) string {
+	text := formatThousands(n) + " " + noun
+	switch {
+	case n == 1:
+		return text
+	case strings.HasSuffix(noun, "s"):
+		return text + "es"
+	}
+	return text + "s"
+}
+
+// eventTime is ns since the Unix epoch for a person.
+func eventTime(ns int64) string {
+	return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.999999999Z")
+}

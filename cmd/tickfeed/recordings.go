@@ -1,0 +1,409 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/feed/files"
+	"tickfeed/feed/rawfile"
+	"tickfeed/feed/textfile"
+)
+
+// importOptions are the flags that say how files that are not recordings are read.
+type importOptions struct {
+	flags   *pflag.FlagSet
+	files   files.Config
+	format  string
+	preset  string
+	columns []string
+	date    string
+}
+
+// groupImport is the heading of the flags of importFlags.
+const groupImport = "Files that are not recordings"
+
+// importFlags adds to cmd the flags that say how files that are not recordings are read.
+func importFlags(cmd *cobra.Command, o *importOptions) {
+	o.flags = cmd.Flags()
+	var names []string
+	for _, f := range files.Formats() {
+		names = append(names, string(f))
+	}
+	group(cmd, groupImport, func(f *pflag.FlagSet) {
+		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: told from the content)")
+		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
+		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
+		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
+		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
+		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
+		f.StringVar(&o.date, "date", "", "`DATE` of times without one (ITCH), such as 2026-03-02 (default: the capture's or the file name's)")
+		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us or ns (default: told from the magnitude)")
+		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
+		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
+		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
+		f.BoolVar(&o.files.NoBooks, "no-books", false, "of books, tell only the best bid and offer")
+		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "tell also the changes of books that no snapshot came for")
+		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "take the recorder's times, not the exchange's")
+		f.IntVar(&o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines, records or packets instead of stopping at the first")
+	})
+}
+
+// flagFormats are the formats that flags of importFlags are about; others are about all.
+var flagFormats = map[string][]files.Format{
+	"preset":         {files.CSV, files.NDJSON},
+	"column":         {files.CSV, files.NDJSON},
+	"symbol":         {files.CSV, files.NDJSON},
+	"epoch-unit":     {files.CSV, files.NDJSON},
+	"price-exponent": {files.CSV, files.NDJSON},
+	"size-exponent":  {files.CSV, files.NDJSON},
+	"zero-is-price":  {files.CSV, files.NDJSON},
+	"venue":          {files.CSV, files.NDJSON, files.ITCH, files.LOBSTER, files.LEAN},
+	"zone":           {files.CSV, files.NDJSON, files.LEAN},
+	"date":           {files.ITCH},
+	"no-books":       {files.DBN, files.ITCH, files.LOBSTER},
+	"partial-books":  {files.Websocket},
+	"arrival-times":  {files.Websocket},
+}
+
+// config is what the flags say. The error is a usage error.
+func (o *importOptions) config() (files.Config, error) {
+	cfg := o.files
+	cfg.Format = files.Format(o.format)
+	if cfg.Format != "" && !slices.Contains(files.Formats(), cfg.Format) {
+		return cfg, usage("--format must be one of %v, got %q", files.Formats(), o.format)
+	}
+	if o.preset != "" {
+		preset, err := textfile.Preset(o.preset)
+		if err != nil {
+			return cfg, usage("--preset: %w", err)
+		}
+		cfg.Text.Columns = preset.Columns
+		if cfg.Zone == "" {
+			cfg.Zone = preset.Zone
+		}
+		if cfg.Venue == "" {
+			cfg.Venue = preset.Venue
+		}
+		if cfg.Text.EpochUnit == "" {
+			cfg.Text.EpochUnit = preset.EpochUnit
+		}
+	}
+	if cfg.Text.Columns == nil {
+		cfg.Text.Columns = make(map[string]string)
+	}
+	for _, c := range o.columns {
+		field, name, ok := strings.Cut(c, "=")
+		if !ok {
+			return cfg, usage("--column %q: want FIELD=NAME, such as bid=BEST_BID", c)
+		}
+		cfg.Text.Columns[field] = name
+	}
+	if o.date != "" {
+		at, err := time.Parse(time.DateOnly, o.date)
+		if err != nil {
+			if at, err = time.Parse("20060102", o.date); err != nil {
+				return cfg, usage("--date must be a date such as 2026-03-02, got %q", o.date)
+			}
+		}
+		year, month, day := at.Date()
+		cfg.Date = year*10000 + int(month)*100 + day
+	}
+	return cfg, nil
+}
+
+// checkFormats reports a flag that was given although it is about none of the formats that are
+// read.
+func (o *importOptions) checkFormats(formats []files.Format) error {
+	var err error
+	o.flags.Visit(func(f *pflag.Flag) {
+		about := flagFormats[f.Name]
+		if about == nil || err != nil {
+			return
+		}
+		for _, format := range formats {
+			if slices.Contains(about, format) {
+				return
+			}
+		}
+		if len(formats) == 0 {
+			err = usage("--%s is about files that are not recordings, and here are only recordings", f.Name)
+			return
+		}
+		err = usage("--%s is about files of %v, and what is read here is %v", f.Name, about, formats)
+	})
+	return err
+}
+
+// openSource opens files that are not recordings. Errors have their exit codes.
+func (o *importOptions) openSource(paths []string, stdin io.Reader) (*files.Source, error) {
+	cfg, err := o.config()
+	if err != nil {
+		return nil, err
+	}
+	src, err := files.Open(paths, stdin, cfg)
+	if err != nil {
+		return nil, fileError(err, true)
+	}
+	return src, nil
+}
+
+// fileError is err, of reading files that are not recordings, with its exit code and what to do
+// about it. What is wrong with the data is exit code 3; while opening, all else is wrong usage.
+func fileError(err error, opening bool) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return errInterrupted
+	case files.Skippable(err):
+		return wrong("%w (--skip-bad N passes over N bad lines, records or packets)", err)
+	case strings.Contains(err.Error(), "Date must be set"):
+		return usage("%w with --date", err)
+	case files.Damaged(err):
+		return wrong("%w", err)
+	case opening:
+		return usage("%w", err)
+	}
+	return err
+}
+
+// An openRecording is a recording that is open for reading: a file as it is, or what was made
+// of files in other formats.
+type openRecording struct {
+	*recording.Input
+	name     string // the file, or the files, as given
+	imported bool
+	// temporary is a file to be removed in the end; empty where there is none.
+	temporary string
+}
+
+// Close closes the recording and removes what was made for it.
+func (r *openRecording) Close() error {
+	err := r.Input.Close()
+	if r.temporary != "" {
+		err = errors.Join(err, os.Remove(r.temporary))
+	}
+	return err
+}
+
+// closeAll closes recordings.
+func closeAll(all []*openRecording) {
+	for _, r := range all {
+		_ = r.Close() // they were only read
+	}
+}
+
+// openRecordings opens the files at paths, in their order. What is no recording is imported
+// into a temporary one, with a progress line: CSV and NDJSON files each into one of its own,
+// files of another format all into one, which stands where the first of them stood. The error
+// has its exit code.
+func (p *program) openRecordings(ctx context.Context, paths []string, o *importOptions) (all []*openRecording, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(all)
+			all = nil
+		}
+	}()
+	cfg, err := o.config()
+	if err != nil {
+		return nil, err
+	}
+	var formats []files.Format
+	var groups [][]string // of paths; a recording is a group without a format
+	var kinds []files.Format
+	for _, path := range paths {
+		format, err := kindOf(path, cfg.Format)
+		if err != nil {
+			return nil, fileError(err, true)
+		}
+		if format != "" && !slices.Contains(formats, format) {
+			formats = append(formats, format)
+		}
+		if i := slices.Index(kinds, format); format != "" && !format.Text() && i >= 0 {
+			groups[i] = append(groups[i], path)
+			continue
+		}
+		groups, kinds = append(groups, []string{path}), append(kinds, format)
+	}
+	if err := o.checkFormats(formats); err != nil {
+		return nil, err
+	}
+	for i, group := range groups {
+		var r *openRecording
+		var err error
+		if kinds[i] == "" {
+			r, err = openFile(group[0])
+		} else {
+			r, err = p.importTemporary(ctx, group, o)
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// kindOf is the format of the file at path; empty for a recording.
+func kindOf(path string, stated files.Format) (files.Format, error) {
+	if path == "-" || stated != "" {
+		return stated, nil
+	}
+	recorded, err := isRecording(path)
+	if recorded || err != nil {
+		return "", err
+	}
+	return files.Recognise(path)
+}
+
+// isRecording reports whether the file at path is a recording, intact or not.
+func isRecording(path string) (bool, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return false, err
+	case info.IsDir():
+		return false, fmt.Errorf("%s is a directory; name its files", path)
+	case !info.Mode().IsRegular():
+		return false, nil
+	}
+	name := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".zst")
+	if strings.HasSuffix(name, ".tick") {
+		return true, nil
+	}
+	head, err := rawfile.Head(path, rawfile.HeadSize)
+	return err == nil && recording.Recognise(head), nil
+}
+
+// openFile opens a recording as it is.
+func openFile(path string) (*openRecording, error) {
+	in, err := recording.Open(path)
+	if errors.As(err, new(*fs.PathError)) {
+		return nil, usage("%w", err)
+	} else if err != nil {
+		return nil, wrong("%w", err)
+	}
+	r := &openRecording{Input: in, name: path}
+	if _, err := in.Reader(); err != nil {
+		_ = r.Close() // it was only read
+		if in.FileSize() == 0 {
+			err = errors.New("the file is empty")
+		}
+		return nil, wrong("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// importTemporary makes a temporary recording of files that are none.
+func (p *program) importTemporary(ctx context.Context, paths []string, o *importOptions) (r *openRecording, err error) {
+	src, err := o.openSource(paths, p.stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	f, err := os.CreateTemp("", "tickfeed-*.tick")
+	if err != nil {
+		return nil, fmt.Errorf("import into a temporary recording: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close() // a second time does nothing
+			os.Remove(f.Name())
+		}
+	}()
+	i, err := newImporting(f, src, paths)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.run(ctx, p, src); err != nil {
+		return nil, err
+	}
+	if st := src.Stats(); st.Skipped > 0 {
+		p.notef("%s: skipped %s, the first is: %v", i.name, plural(int(st.Skipped), "bad part"), st.FirstBad)
+	}
+	in, err := recording.Open(f.Name())
+	if err != nil {
+		return nil, err
+	}
+	r = &openRecording{Input: in, name: i.name, imported: true, temporary: f.Name()}
+	if os.Remove(f.Name()) == nil { // it stays open, and leaves nothing behind whatever happens
+		r.temporary = ""
+	}
+	return r, nil
+}
+
+// An importing is files on their way into a recording.
+type importing struct {
+	name    string // of the files, for people
+	files   *files.Source
+	builder *recording.Builder
+	ticks   atomic.Int64
+	started time.Time
+}
+
+// newImporting begins the recording of src, the ticks of the files at paths, in f.
+func newImporting(f recording.File, src *files.Source, paths []string) (*importing, error) {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	i := &importing{name: strings.Join(paths, " "), files: src, started: time.Now()}
+	var err error
+	i.builder, err = recording.NewBuilder(f, codec.FileHeader{
+		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},
+		Source:  "imported from " + i.name, Next: 1, Created: i.started.UnixNano(),
+	}, nil)
+	return i, err
+}
+
+// run imports ticks, which are those of the files, all or some, and closes the recording. The
+// error has its exit code.
+func (i *importing) run(ctx context.Context, p *program, ticks feed.Source) error {
+	stop := p.progress(i.progress)
+	defer stop()
+	err := fileError(i.builder.Feed(ctx, counted{ticks, &i.ticks}), false)
+	closeErr := i.builder.Close()
+	stop()
+	if err != nil {
+		return err
+	}
+	return closeErr
+}
+
+// counted is a source whose ticks are counted where another goroutine may look.
+type counted struct {
+	feed.Source
+	n *atomic.Int64
+}
+
+func (c counted) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	n, err := c.Source.Next(ctx, batch)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// progress is the line that tells how far it is.
+func (i *importing) progress() string {
+	took := time.Since(i.started)
+	ticks, read := i.ticks.Load(), i.files.Read()
+	text := fmt.Sprintf("importing %s: %s read", i.name, formatBytes(read))
+	if size := i.files.Size(); size > 0 {
+		text = fmt.Sprintf("importing %s: %.0f %% of %s", i.name, 100*float64(read)/float64(size), formatBytes(size))
+	}
+	return fmt.Sprintf("%s, %s ticks, %s ticks/s", text, formatCount(float64(ticks)), formatCount(float64(ticks)/took.Seconds()))
+}

@@ -1,0 +1,345 @@
+// Package files opens files of market data, whatever their format, as one [feed.Source]. The
+// format is told from what a file holds, not from its name; gzip and zstd are unpacked.
+//
+//	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
+//
+// # Formats
+//
+//	csv        quotes and trades with a header        feed/textfile
+//	ndjson     quotes and trades, an object a line    feed/textfile
+//	dbn        Databento Binary Encoding, v1 to v3    feed/dbn
+//	itch       Nasdaq TotalView-ITCH 5.0              feed/itch
+//	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/iex
+//	lobster    LOBSTER messages and order books       feed/lobster
+//	websocket  Binance, Coinbase, Kraken, captured    feed/wscap
+//	lean       tick quotes of currency pairs, LEAN    feed/leanfx
+//
+// The package of each format says what it reads and what becomes of it.
+package files
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"tickfeed/feed"
+	"tickfeed/feed/dbn"
+	"tickfeed/feed/iex"
+	"tickfeed/feed/itch"
+	"tickfeed/feed/leanfx"
+	"tickfeed/feed/lobster"
+	"tickfeed/feed/pcap"
+	"tickfeed/feed/rawfile"
+	"tickfeed/feed/textfile"
+	"tickfeed/feed/wscap"
+)
+
+// A Format is one of the package comment, by its name there.
+type Format string
+
+// The formats.
+const (
+	CSV       Format = "csv"
+	NDJSON    Format = "ndjson"
+	DBN       Format = "dbn"
+	ITCH      Format = "itch"
+	IEX       Format = "iex"
+	LOBSTER   Format = "lobster"
+	Websocket Format = "websocket"
+	LEAN      Format = "lean"
+)
+
+// Formats are all there are.
+func Formats() []Format {
+	return []Format{CSV, NDJSON, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
+}
+
+// Text reports whether f is CSV or NDJSON, which package textfile reads.
+func (f Format) Text() bool { return f == CSV || f == NDJSON }
+
+// Config says how files are to be read. The zero Config tells the format from the content.
+// What is of no meaning in a format is not looked at.
+type Config struct {
+	// Format is that of all files; empty tells it from each file's content.
+	Format Format
+	// Text is about CSV and NDJSON; its Format, Venue, Zone and SkipBad are taken from here
+	// where they are set here.
+	Text textfile.Config
+	// Venue is that of CSV and NDJSON rows that name none, of all ITCH and LOBSTER
+	// instruments, and the market of LEAN's zips.
+	Venue string
+	// Zone is that of local times in CSV and NDJSON, and of midnight in LEAN's zips.
+	Zone string
+	// Date is that of ITCH messages, as yyyymmdd; 0 takes the capture's or the file name's.
+	Date int
+	// NoBooks leaves the levels of books out of DBN, ITCH and LOBSTER: only quotes of the best
+	// bid and offer, trades and statuses.
+	NoBooks bool
+	// PartialBooks tells, of websocket captures, also updates of books that no snapshot came
+	// for; ArrivalTimes takes the recorder's times instead of the exchange's.
+	PartialBooks, ArrivalTimes bool
+	// SkipBad is how many damaged parts (lines, records, packets) are passed over, in all files
+	// together, before one ends the source. Not negative.
+	SkipBad int
+}
+
+// A Source yields the ticks of files. Make one with [Open]; it implements [feed.Source].
+type Source struct {
+	importer
+	format Format
+	noun   string
+	stats  func() Stats
+	meter  rawfile.Meter
+	size   int64
+}
+
+// An importer is what the Source of each format can do.
+type importer interface {
+	feed.Source
+	Meter(*rawfile.Meter)
+}
+
+// Open prepares to read the files at paths, which are all of one format (LOBSTER and LEAN
+// files are merged by time, others are read one after the other). "-", at most once, is
+// stdin; it and named pipes are read as CSV or NDJSON. It reads no more than the beginning of
+// each file.
+//
+// The error names the file that is not there or is a directory, is a [*rawfile.FormatError]
+// where a file is of no known format or of another one than the first, or says what in cfg is
+// wrong. Later errors are those of the format's Source: see [Damaged].
+func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
+	s := &Source{format: cfg.Format}
+	if cfg.Format != "" && !slices.Contains(Formats(), cfg.Format) {
+		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
+	}
+	for _, p := range paths {
+		if p == "-" {
+			continue
+		}
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, err
+		}
+		if info.IsDir() {
+			return nil, fmt.Errorf("%s is a directory; name its files", p)
+		}
+		s.size += info.Size()
+	}
+	for i, p := range paths {
+		f, err := recognise(p, cfg.Format)
+		if err != nil {
+			return nil, err
+		}
+		if s.format == "" {
+			s.format = f
+		} else if f != s.format && !(f.Text() && s.format.Text()) {
+			return nil, &rawfile.FormatError{File: p, Reason: fmt.Sprintf(
+				"is %s, but %s is %s; files that are read together must be of one format", f, paths[max(0, i-1)], s.format)}
+		}
+	}
+	if err := s.open(paths, stdin, &cfg); err != nil {
+		return nil, err
+	}
+	s.importer.Meter(&s.meter)
+	return s, nil
+}
+
+func names() string {
+	var all []string
+	for _, f := range Formats() {
+		all = append(all, string(f))
+	}
+	return strings.Join(all, ", ")
+}
+
+func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) {
+	switch s.format {
+	case DBN:
+		src, e := dbn.Open(paths, dbn.Config{QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
+		s.raw(src, "record")
+		err = e
+	case ITCH:
+		src, e := itch.Open(paths, itch.Config{Date: cfg.Date, Venue: cfg.Venue, QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
+		s.raw(src, "message")
+		err = e
+	case IEX:
+		src, e := iex.Open(paths, iex.Config{SkipBad: cfg.SkipBad})
+		s.raw(src, "message")
+		err = e
+	case LOBSTER:
+		src, e := lobster.Open(paths, lobster.Config{Venue: cfg.Venue, NoLevels: cfg.NoBooks, SkipBad: cfg.SkipBad})
+		s.importer, s.noun, err = src, "row", e
+		s.stats = func() Stats { return lobsterStats(src.Stats()) }
+	case LEAN:
+		src, e := leanfx.Open(paths, leanfx.Config{Market: strings.ToUpper(cfg.Venue), Zone: cfg.Zone, SkipBad: cfg.SkipBad})
+		s.importer, s.noun, err = src, "row", e
+		s.stats = func() Stats { return leanStats(src.Stats()) }
+	case Websocket:
+		w := wscap.Config{PartialBooks: cfg.PartialBooks, SkipBad: cfg.SkipBad}
+		if cfg.ArrivalTimes {
+			w.Clock = wscap.ClockArrival
+		}
+		src, e := wscap.Open(paths, w)
+		s.importer, s.noun, err = src, "line", e
+		s.stats = func() Stats { return websocketStats(src.Stats()) }
+	default:
+		t := cfg.Text
+		if cfg.Format != "" {
+			t.Format = string(cfg.Format)
+		}
+		if cfg.Venue != "" {
+			t.Venue = cfg.Venue
+		}
+		if cfg.Zone != "" {
+			t.Zone = cfg.Zone
+		}
+		if cfg.SkipBad != 0 {
+			t.SkipBad = cfg.SkipBad
+		}
+		src, e := textfile.Open(paths, stdin, t)
+		s.importer, s.noun, err = src, "row", e
+		s.stats = func() Stats { return textStats(src.Stats()) }
+	}
+	return err
+}
+
+func (s *Source) raw(src *rawfile.Source, noun string) {
+	s.importer, s.noun = src, noun
+	s.stats = func() Stats { return rawStats(src.Stats()) }
+}
+
+// Format is that of the files; CSV where it is CSV or NDJSON and not yet known which.
+func (s *Source) Format() Format { return s.format }
+
+// Noun is what Stats.Messages counts, in the singular: row, line, record or message.
+func (s *Source) Noun() string { return s.noun }
+
+// Size is that of all files as they lie on disk, in bytes; without standard input.
+func (s *Source) Size() int64 { return s.size }
+
+// Read is how many bytes of the files were read so far. Any goroutine may ask.
+func (s *Source) Read() int64 { return s.meter.Bytes() }
+
+// Stats is what was read so far, as of the last return from Next. Any goroutine may ask.
+func (s *Source) Stats() Stats { return s.stats() }
+
+// Recognise is the format of the file at path. The error is a [*rawfile.FormatError] that says
+// what the file is where it is of none, or is about opening the file.
+func Recognise(path string) (Format, error) { return recognise(path, "") }
+
+// recognise is Recognise for a file that is stated to be of a format, or not.
+func recognise(path string, stated Format) (Format, error) {
+	if path == "-" {
+		if stated == "" {
+			return CSV, nil
+		}
+		if !stated.Text() {
+			return "", fmt.Errorf("standard input is read as CSV or NDJSON, not as %s; put it into a file", stated)
+		}
+		return stated, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.IsDir() {
+		return "", fmt.Errorf("%s is a directory; name its files", path)
+	}
+	switch {
+	case !info.Mode().IsRegular(): // a pipe: what is read of it is gone
+		if stated == "" {
+			return CSV, nil
+		}
+		return stated, nil
+	case info.Size() == 0:
+		return "", &rawfile.FormatError{File: path, Reason: "is empty"}
+	}
+	if stated != "" {
+		return stated, nil
+	}
+	head, err := rawfile.Head(path, rawfile.HeadSize)
+	if err != nil {
+		return "", &rawfile.FormatError{File: path, Reason: "cannot be unpacked: " + err.Error()}
+	}
+	if len(head) == 0 {
+		return "", &rawfile.FormatError{File: path, Reason: "is empty once it is unpacked"}
+	}
+	f, reason := RecogniseHead(head)
+	if f == "" {
+		return "", &rawfile.FormatError{File: path, Reason: reason}
+	}
+	return f, nil
+}
+
+// RecogniseHead is the format of an unpacked file that begins with head, of which
+// rawfile.HeadSize bytes are enough; or empty, and what the file seems to be, in words that
+// may follow its name.
+func RecogniseHead(head []byte) (f Format, reason string) {
+	switch {
+	case dbn.Recognise(head):
+		return DBN, ""
+	case itch.Recognise(head):
+		return ITCH, ""
+	case iex.Recognise(head):
+		return IEX, ""
+	case leanfx.Recognise(head):
+		return LEAN, ""
+	case pcap.Recognise(head):
+		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
+			" (if those come later, state the format: itch or iex)"
+	case !isText(head):
+		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
+	case wscap.Recognise(head):
+		return Websocket, ""
+	case lobster.Recognise(head):
+		return LOBSTER, ""
+	case bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n")[0] == '{':
+		return NDJSON, ""
+	}
+	return CSV, ""
+}
+
+// isText reports whether head may be the beginning of a text file of this package.
+func isText(head []byte) bool {
+	return bytes.IndexByte(head, 0) < 0 && len(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n")) > 0
+}
+
+// magics tell files that people mistake for market data.
+var magics = []struct{ magic, name string }{
+	{"PK\x03\x04", "a zip, but not one of LEAN's (YYYYMMDD_PAIR_tick_quote.csv in it); unzip it"},
+	{"PAR1", "Parquet; convert it to CSV"},
+	{"ARROW1", "an Arrow file; convert it to CSV"},
+	{"\x89HDF", "HDF5; convert it to CSV"},
+	{"BZh", "packed with bzip2; unpack it"},
+	{"\xfd7zXZ", "packed with xz; unpack it"},
+	{"\x04\x22\x4d\x18", "packed with lz4; unpack it"},
+	{"7z\xbc\xaf", "a 7-Zip archive; unpack it"},
+	{"\x1f\x8b", "packed with gzip twice; unpack it once"},
+	{"\x28\xb5\x2f\xfd", "packed with zstd twice; unpack it once"},
+	{"\xff\xfe", "UTF-16 text; convert it to UTF-8"},
+	{"\xfe\xff", "UTF-16 text; convert it to UTF-8"},
+	{"SQLite format 3", "an SQLite database; export its tables as CSV"},
+}
+
+func whatIs(head []byte) string {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, []byte(m.magic)) {
+			return m.name
+		}
+	}
+	if len(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n")) == 0 {
+		return "blank"
+	}
+	return "binary, and nothing that is known"
+}
+
+var _ feed.Source = (*Source)(nil)
+
+// Next implements [feed.Source].
+func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
+	return s.importer.Next(ctx, batch)
+}

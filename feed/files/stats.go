@@ -1,0 +1,128 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"tickfeed/feed/leanfx"
+	"tickfeed/feed/lobster"
+	"tickfeed/feed/rawfile"
+	"tickfeed/feed/textfile"
+	"tickfeed/feed/wscap"
+)
+
+// Stats is what a Source has read, in the same terms for all formats.
+type Stats struct {
+	Messages int64 // rows, lines, records or messages: see Source.Noun
+	Ticks    int64 // given out, definitions among them
+	Skipped  int64 // damaged parts passed over
+	FirstBad error // the first damaged part; nil if there is none
+	// Counts are further counts that are not 0, each with its name: gaps, duplicates, ….
+	Counts []Count
+	Notes  []string // gaps, resets and the like in words, the first of them
+}
+
+// A Count is how many there were of something.
+type Count struct {
+	Name string // in the plural, in lower case: "voided trades"
+	N    int64
+}
+
+// counts are those of all that are not 0.
+func counts(all ...Count) []Count {
+	var some []Count
+	for _, c := range all {
+		if c.N != 0 {
+			some = append(some, c)
+		}
+	}
+	return some
+}
+
+func rawStats(st rawfile.Stats) Stats {
+	s := Stats{Messages: st.Messages, Ticks: st.Ticks, Skipped: st.Skipped, Notes: st.Notes}
+	if st.FirstBad != nil {
+		s.FirstBad = st.FirstBad
+	}
+	s.Counts = counts(
+		Count{"packets", st.Packets}, Count{"foreign packets", st.Foreign},
+		Count{"messages without ticks", st.Ignored},
+		Count{"gaps", st.Gaps}, Count{"missing messages", st.Missing},
+		Count{"duplicates", st.Duplicates}, Count{"resets", st.Resets},
+		Count{"unknown orders or trades", st.Unknown},
+	)
+	return s
+}
+
+func textStats(st textfile.Stats) Stats {
+	s := Stats{Messages: st.Rows, Ticks: st.Ticks, Skipped: st.Skipped}
+	if st.FirstBad != nil {
+		s.FirstBad = st.FirstBad
+	}
+	s.Counts = counts(Count{"voided trades", st.Voided}, Count{"rows of snapshots", st.Snapshot})
+	return s
+}
+
+func lobsterStats(st lobster.Stats) Stats {
+	s := Stats{Messages: st.Messages, Ticks: st.Ticks, Skipped: st.Skipped}
+	if st.FirstBad != nil {
+		s.FirstBad = st.FirstBad
+	}
+	s.Counts = counts(
+		Count{"hidden trades", st.Hidden}, Count{"halts", st.Halts}, Count{"rows back in time", st.Backward},
+	)
+	return s
+}
+
+func leanStats(st leanfx.Stats) Stats {
+	s := Stats{Messages: st.Rows, Ticks: st.Ticks, Skipped: st.Skipped}
+	if st.FirstBad != nil {
+		s.FirstBad = st.FirstBad
+	}
+	s.Counts = counts(
+		Count{"locked quotes", st.Locked}, Count{"crossed quotes", st.Crossed}, Count{"rows back in time", st.Backward},
+	)
+	return s
+}
+
+func websocketStats(st wscap.Stats) Stats {
+	s := Stats{Messages: st.Lines, Ticks: st.Ticks, Skipped: st.Skipped, Notes: st.Reports}
+	if st.FirstBad != nil {
+		s.FirstBad = st.FirstBad
+	}
+	s.Counts = counts(
+		Count{"lines of the recorder", st.Control}, Count{"messages without ticks", st.Other},
+		Count{"repeated messages", st.Repeated},
+		Count{"updates of books without a snapshot", st.Unanchored}, Count{"snapshots that fit no instrument", st.Unplaced},
+		Count{"gaps", st.Gaps}, Count{"resets", st.Resets},
+	)
+	if st.SkewMin <= st.SkewMax && (st.SkewMin != 0 || st.SkewMax != 0) {
+		s.Notes = append(s.Notes[:len(s.Notes):len(s.Notes)], fmt.Sprintf("the exchange's times are %v to %v after the recorder's",
+			time.Duration(st.SkewMin).Round(time.Millisecond), time.Duration(st.SkewMax).Round(time.Millisecond)))
+	}
+	return s
+}
+
+// Damaged reports whether err, of Open or of a Source, is about what a file holds rather than
+// about reaching it.
+func Damaged(err error) bool {
+	var damage *rawfile.DamageError
+	var format *rawfile.FormatError
+	var line *rawfile.LineError
+	var row *textfile.LineError
+	return errors.As(err, &damage) || errors.As(err, &format) || errors.As(err, &line) || errors.As(err, &row)
+}
+
+// Skippable reports whether err may be passed over by a greater Config.SkipBad.
+func Skippable(err error) bool {
+	var format *rawfile.FormatError
+	var damage *rawfile.DamageError
+	switch {
+	case errors.As(err, &format), errors.Is(err, textfile.ErrNoZone):
+		return false
+	case errors.As(err, &damage):
+		return damage.Passed()
+	}
+	return Damaged(err)
+}
