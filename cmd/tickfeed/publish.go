@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +21,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/files"
 	"tickfeed/feed/sim"
-	"tickfeed/feed/textfile"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -34,8 +36,7 @@ type publishOptions struct {
 	speed   float64
 	rate    rate
 	steady  bool
-	files   textfile.Config
-	columns []string
+	imports importOptions
 
 	listen         []string
 	heartbeat      time.Duration
@@ -67,9 +68,11 @@ func (p *program) publishCommand() *cobra.Command {
 		Long: `Number ticks, journal them, and stream them to everybody who subscribes.
 
 Without arguments the ticks are a simulated market that goes on until Ctrl-C. Else they are read
-from CSV (with a header) or NDJSON files, compressed or not, one after the other; - is standard
-input. Files go as fast as --rate allows (default: no limit). At their end the subscribers are
-told so, and late joiners are served until Ctrl-C, or with --exit-at-end until all have everything.
+from files: CSV (with a header) or NDJSON, one after the other, - for standard input; the formats of
+exchanges and vendors that "tickfeed import --help" names; or recordings, whose ticks get new numbers
+(replay keeps the recorded ones, and their pace). Files go as fast as --rate allows (default: no limit).
+At their end the subscribers are told so, and late joiners are served until Ctrl-C, or with
+--exit-at-end until all have everything.
 
 With --journal every tick is on disk before it is sent: a publisher that is killed and started again
 over the same directory goes on where it was, and its subscribers just continue. The simulated market
@@ -94,20 +97,11 @@ then opens on a later day. Without it, what is in memory (--memory) can be repla
 		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market the mean over the day (default: 10k for the simulated market, else no limit)")
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
-		f.StringVar(&o.files.Format, "format", "", "`FORMAT` csv or ndjson (default: told from the content)")
-		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
-		f.StringVar(&o.files.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
-		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` of rows that name none")
-		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
-		f.StringVar(&o.files.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us or ns (default: told from the magnitude)")
-		f.Int8Var(&o.files.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
-		f.Int8Var(&o.files.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
-		f.BoolVar(&o.files.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
-		f.IntVar(&o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines instead of stopping at the first")
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
 		f.IntVar(&o.waitFor, "wait-for", -1, "with --exit-at-end, do not leave before `N` subscribers have connected (default: 1, with a journal 0)")
 		f.Lookup("wait-for").DefValue = "0"
 	})
+	importFlags(cmd, &o.imports)
 	group(cmd, "Log", func(f *pflag.FlagSet) {
 		f.StringVar(&o.journal, "journal", "", "keep every tick in the directory `DIR`, made if need be")
 		f.StringVar(&o.sync, "sync", "1s", "when the journal is made durable against a power cut: `WHEN` none, 1s (each second) or always (before sending)")
@@ -138,13 +132,13 @@ const (
 
 // check reports the first flag that is wrong, before anything is opened.
 func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
-	foreign, kind := groupFiles, "files"
+	foreign, kind := []string{groupFiles, groupImport}, "files"
 	if len(paths) > 0 {
-		foreign, kind = groupMarket, "the simulated market"
+		foreign, kind = []string{groupMarket}, "the simulated market"
 	}
 	var wrongFlag string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if g := f.Annotations[groupAnnotation]; len(g) > 0 && g[0] == foreign && f.Name != "exit-at-end" && f.Name != "wait-for" {
+		if g := f.Annotations[groupAnnotation]; len(g) > 0 && slices.Contains(foreign, g[0]) && f.Name != "exit-at-end" && f.Name != "wait-for" {
 			wrongFlag = f.Name
 		}
 	})
@@ -306,8 +300,12 @@ func listenAll(ctx context.Context, addrs []string) ([]net.Listener, error) {
 type input struct {
 	o     *publishOptions
 	paths []string // none: the simulated market
-	files *textfile.Source
 	sim   *sim.Market
+
+	source     feed.Source       // of paths
+	files      *files.Source     // it, where paths are no recordings
+	recorded   *recording.Source // it, where they are
+	recordings []*openRecording
 }
 
 // String says what is published, for a person.
@@ -337,30 +335,70 @@ func (in *input) open(stdin io.Reader) error {
 		}
 		return nil
 	}
-	cfg := in.o.files
-	cfg.Columns = make(map[string]string)
-	for _, c := range in.o.columns {
-		field, name, ok := strings.Cut(c, "=")
-		if !ok {
-			return usage("--column %q: want FIELD=NAME, such as bid=BEST_BID", c)
-		}
-		cfg.Columns[field] = name
-	}
-	if in.o.stdinOrders {
+	recorded, err := allRecordings(in.paths)
+	switch {
+	case err != nil:
+		return err
+	case recorded:
+		return in.openRecordings()
+	case in.o.stdinOrders:
 		stdin = nil
 	}
-	src, err := textfile.Open(in.paths, stdin, cfg)
-	if err != nil {
-		return usage("%w", err)
+	if in.files, err = in.o.imports.openSource(in.paths, stdin); err != nil {
+		return err
 	}
-	in.files = src
+	in.source = in.files
+	return in.o.imports.checkFormats([]files.Format{in.files.Format()})
+}
+
+// allRecordings reports whether paths are recordings, all or none.
+func allRecordings(paths []string) (bool, error) {
+	count := 0
+	for _, path := range paths {
+		if path == "-" {
+			continue
+		}
+		recorded, err := isRecording(path)
+		if err != nil {
+			return false, usage("%w", err)
+		}
+		if recorded {
+			count++
+		}
+	}
+	if count > 0 && count < len(paths) {
+		return false, usage("some of the files are recordings and some are not; import those that are not")
+	}
+	return count > 0, nil
+}
+
+func (in *input) openRecordings() error {
+	if err := in.o.imports.checkFormats(nil); err != nil {
+		return err
+	}
+	var readers []*recording.Reader
+	for _, path := range in.paths {
+		r, err := openFile(path)
+		if err != nil {
+			return err
+		}
+		in.recordings = append(in.recordings, r)
+		reader, err := r.Reader()
+		if err != nil {
+			return wrong("%s: %w", path, err)
+		}
+		readers = append(readers, reader)
+	}
+	in.recorded = recording.NewSource(readers...)
+	in.source = in.recorded
 	return nil
 }
 
 func (in *input) close() {
-	if in.files != nil {
-		in.files.Close()
+	if in.source != nil {
+		in.source.Close()
 	}
+	closeAll(in.recordings)
 }
 
 // marketConfig is the simulated market that the flags describe.
@@ -411,15 +449,15 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, usage("--start must be a time such as 2026-01-05, 2026-01-05T09:30 or 2026-01-05T14:30:00Z, or now; got %q", s)
 }
 
-// source is what to publish after what the journal held: the simulated market goes on on a
+// ticks are what to publish after what the journal held: the simulated market goes on on a
 // later day, and on another course.
-func (in *input) source(rec *journal.Recovered) (feed.Source, publisher.Pace, error) {
+func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, error) {
 	var pace publisher.Pace
-	if in.files != nil {
+	if in.source != nil {
 		if r := float64(in.o.rate); r > 0 && !math.IsInf(r, 1) {
 			pace.Rate = r
 		}
-		return in.files, pace, nil
+		return in.source, pace, nil
 	}
 	cfg, err := in.o.marketConfig()
 	if err != nil {
@@ -506,7 +544,7 @@ func (s *service) run(ctx context.Context) error {
 
 // feed publishes the source until it or feeding ends, and says that it has ended.
 func (s *service) feed(ctx, feeding context.Context) error {
-	src, pace, err := s.input.source(s.pub.Recovered())
+	src, pace, err := s.input.ticks(s.pub.Recovered())
 	if err != nil {
 		return err
 	}
@@ -520,6 +558,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	if err := s.pub.End(ctx); err != nil {
 		return err
 	}
+	s.warnOfInput()
 	what := "end of the source: %s ticks published; serving late joiners until Ctrl-C"
 	if s.o.exitAtEnd {
 		what = "end of the source: %s ticks published; leaving when all subscribers have them"
@@ -547,20 +586,42 @@ func (s stoppable) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 
 // feedError says what to do about a bad line.
 func (s *service) feedError(err error) error {
-	var line *textfile.LineError
-	if errors.As(err, &line) {
-		return wrong("%w (--skip-bad N passes over N bad lines)", err)
+	if files.Damaged(err) {
+		return fileError(err, false)
 	}
 	return journalError(s.o.journal, err)
 }
 
 // inputStats are fields about the files that were read.
 func (s *service) inputStats() []any {
-	if s.input.files == nil {
-		return nil
+	switch {
+	case s.input.files != nil:
+		st := s.input.files.Stats()
+		fields := []any{s.input.files.Noun() + "s", st.Messages, "skipped", st.Skipped}
+		for _, c := range st.Counts {
+			fields = append(fields, strings.ReplaceAll(c.Name, " ", "_"), c.N)
+		}
+		return fields
+	case s.input.recorded != nil:
+		st := s.input.recorded.Stats()
+		return []any{"damages", st.Damages, "lost", st.Lost, "left_out", st.Untold, "dropped", st.Dropped}
 	}
-	st := s.input.files.Stats()
-	return []any{"rows", st.Rows, "skipped", st.Skipped, "voided", st.Voided, "snapshot_rows", st.Snapshot}
+	return nil
+}
+
+// warnOfInput says what of the input was not published.
+func (s *service) warnOfInput() {
+	if s.input.files != nil {
+		if st := s.input.files.Stats(); st.Skipped > 0 {
+			s.log.Warn().Int64("skipped", st.Skipped).AnErr("first", st.FirstBad).Msg("bad parts of the files were passed over")
+		}
+	}
+	if s.input.recorded != nil {
+		if st := s.input.recorded.Stats(); st.Lost > 0 || st.Damages > 0 || st.Dropped > 0 {
+			s.log.Warn().Uint64("lost", st.Lost).Uint64("damages", st.Damages).Uint64("dropped", st.Dropped).
+				Msg("the recordings do not hold everything")
+		}
+	}
 }
 
 // pollTime is how often is looked whether subscribers have come.

@@ -172,8 +172,10 @@ func fileError(err error, opening bool) error {
 		return nil
 	case errors.Is(err, context.Canceled):
 		return errInterrupted
+	case files.Skippable(err) && errors.As(err, new(*rawfile.DamageError)):
+		return wrong("%w (--skip-bad N passes over N bad records or packets)", err)
 	case files.Skippable(err):
-		return wrong("%w (--skip-bad N passes over N bad lines, records or packets)", err)
+		return wrong("%w (--skip-bad N passes over N bad lines)", err)
 	case strings.Contains(err.Error(), "Date must be set"):
 		return usage("%w with --date", err)
 	case files.Damaged(err):
