@@ -122,7 +122,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		if !filter.All() {
 			what = "no ticks of " + strings.Join(o.symbols, ", ")
 		}
-		return wrong("%s: %s; %s was not written", i.name, what, o.output)
+		return wrong("%s: %s in %s; %s was not written", i.name, what, summary.all(), o.output)
 	}
 	if commitErr := out.Commit(); commitErr != nil {
 		return errors.Join(err, commitErr)
@@ -240,6 +240,20 @@ func (s *importSummary) read() string {
 	return text
 }
 
+// all is how much was read and what of it was special, for a person.
+func (s *importSummary) all() string {
+	return strings.TrimSuffix(countOf(uint64(s.Messages), s.Noun)+" ("+s.source()+")", " ()")
+}
+
+// source is what was counted of the files themselves.
+func (s *importSummary) source() string {
+	var all []string
+	for _, c := range s.counts {
+		all = append(all, c.Name+" "+formatThousands(uint64(c.N)))
+	}
+	return strings.Join(all, ", ")
+}
+
 // lines are the summary for a person.
 func (s *importSummary) lines() []string {
 	took := time.Duration(s.Seconds * float64(time.Second))
@@ -256,12 +270,8 @@ func (s *importSummary) lines() []string {
 		all = append(all, fmt.Sprintf("  back in time %s, by up to %s: they are published when the ticks before them are",
 			countOf(s.Backward, "tick"), formatDuration(time.Duration(s.Back))))
 	}
-	var source []string
-	for _, c := range s.counts {
-		source = append(source, c.Name+" "+formatThousands(uint64(c.N)))
-	}
-	if len(source) > 0 {
-		all = append(all, "  source       "+strings.Join(source, ", "))
+	if source := s.source(); source != "" {
+		all = append(all, "  source       "+source)
 	}
 	for _, n := range s.Notes {
 		all = append(all, "  note         "+n)

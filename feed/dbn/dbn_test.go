@@ -247,9 +247,7 @@ func TestMBOSnapshotThenIncrements(t *testing.T) {
 	const midnight = 1715126400000000000
 	assert.Equal(t, feed.KindClear, ticks[1].Kind)
 	for i := range ticks {
-		if ticks[i].Kind != feed.KindDefinition {
-			require.GreaterOrEqual(t, ticks[i].EventTime, int64(midnight))
-		}
+		require.GreaterOrEqual(t, ticks[i].EventTime, int64(midnight))
 	}
 	quotes := recorded.Only(ticks, feed.KindQuote)
 	assert.EqualValues(t, midnight, quotes[0].EventTime)

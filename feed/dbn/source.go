@@ -307,11 +307,19 @@ func (d *decoder) market(out []feed.Tick, rtype byte, b []byte) ([]feed.Tick, er
 	if event > forever {
 		event, recv = 0, 0
 	}
-	in, out, err := d.instrument(out, le.Uint16(b[2:]), le.Uint32(b[4:]), int64(recv), int64(event))
+	t, defined := int64(event), int64(event)
+	switch rtype {
+	case rtypeMBO:
+		if b[36]&flagSnapshot != 0 {
+			defined = int64(recv)
+		}
+	case rtypeCBBO1s, rtypeCBBO1m, rtypeBBO1s, rtypeBBO1m:
+		defined = int64(recv)
+	}
+	in, out, err := d.instrument(out, le.Uint16(b[2:]), le.Uint32(b[4:]), int64(recv), defined)
 	if err != nil {
 		return out, err
 	}
-	t := int64(event)
 	switch rtype {
 	case rtypeTrade:
 		return d.trade(out, in, t, b), nil
