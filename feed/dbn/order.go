@@ -108,15 +108,9 @@ func (d *decoder) touch(in *instrument, t int64) {
 		return
 	}
 	in.dirty, in.since = true, t
-	d.dirty = append(d.dirty, in)
-	if len(d.dirty) > 1024 { // most have been told since: keep the others
-		kept := d.dirty[:0]
-		for _, x := range d.dirty {
-			if x.dirty {
-				kept = append(kept, x)
-			}
-		}
-		d.dirty = kept
+	if !in.listed {
+		in.listed = true
+		d.dirty = append(d.dirty, in)
 	}
 }
 

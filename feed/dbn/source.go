@@ -158,7 +158,7 @@ type decoder struct {
 	owners      []*instrument          // by feed.InstrumentID: whose data the instrument's is now
 	mappings    map[uint32][]mapping   // of the file at hand, by instrument id
 	mapped      int                    // entries of mappings
-	dirty       []*instrument          // books whose best may have changed since they told it
+	dirty       []*instrument          // all that were dirty in the file at hand, each once
 }
 
 // An instrument is what a publisher calls by one instrument id.
@@ -176,6 +176,7 @@ type instrument struct {
 	book   book.Book // of mbo and mbp-10
 	orders book.Orders
 	dirty  bool
+	listed bool  // in decoder.dirty
 	since  int64 // event time of the change that made it dirty
 }
 
@@ -279,7 +280,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 
 func (d *decoder) End(out []feed.Tick) []feed.Tick {
 	for _, in := range d.dirty {
-		if in.dirty {
+		if in.listed = false; in.dirty {
 			out = d.flush(out, in)
 		}
 	}
