@@ -24,8 +24,8 @@ type Config struct {
 	Runs      int           // of each measurement; 0 for DefaultRuns
 	// Smoke makes everything small and short, and judges nothing: does it work?
 	Smoke bool
-	// Ticks is where the ticks come from: "sim", the default, or a file that Child can open.
-	Ticks string
+	// Ticks are the files that the ticks come from, which Child can open; none for the simulated market.
+	Ticks []string
 	// Profile is a directory for CPU profiles of the publisher's and the subscribers' process of each scenario; empty
 	// for none. It is made if need be.
 	Profile string
@@ -70,6 +70,14 @@ func Scenarios() []Scenario {
 		{"latency", "from when a tick is due to the application, at a steady rate", []string{"subscribers", "rate"}, (*bench).latency},
 		{"catchup", "a late joiner reads stored ticks from the journal", []string{"count"}, (*bench).catchUp},
 		{"reconnect", "from a cut connection to the first new tick, and to live", []string{"cuts", "rate"}, (*bench).reconnect},
+		{"snapshot", "a late joiner: from connecting to the complete state", []string{"instruments"}, (*bench).snapshot},
+		{"filter", "what a published tick costs where each subscriber wants other symbols", []string{"subscribers", "symbols"}, (*bench).filter},
+		{"memory", "the publisher's resident memory, for each idle and each stalled subscriber", []string{"subscribers"}, (*bench).memory},
+		{"idle", "cores used by a quiet feed: ticks one at a time to 1 subscriber", []string{"rate"}, (*bench).idle},
+		{"slow", "latency of healthy subscribers while as many others have stalled", []string{"subscribers", "rate"}, (*bench).slow},
+		{"connections", "cores used by very many connections", []string{"subscribers", "rate"}, (*bench).connections},
+		{"sim", "ticks/s of the simulated market on one core, nothing published", []string{"instruments"}, (*bench).sim},
+		{"scale", "throughput against the number of instruments, and of subscribers", nil, (*bench).scale},
 	}
 }
 
@@ -78,7 +86,7 @@ type Machine struct {
 	Processors int     `json:"processors"`
 	Platform   string  `json:"platform"`
 	Go         string  `json:"go"`
-	Ticks      string  `json:"ticks"` // sim, or the file
+	Ticks      string  `json:"ticks"` // sim, or the files
 	Held       int     `json:"ticks_held"`
 	TickSize   float64 `json:"bytes_per_tick"`
 	// FixedWidth is the share of the quotes and trades that are written in a pattern of fixed width, in [0, 1].
@@ -118,7 +126,8 @@ func (c *Config) Validate() error {
 }
 
 // Run measures. It returns context.Cause(ctx) if ctx ends first; an error that wraps
-// ErrAccount if ticks were missing. No process and no file of it is left.
+// ErrAccount if ticks were missing, or ErrTicks if there is something wrong with Ticks. No process and no
+// file of it is left.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -177,9 +186,6 @@ func (b *bench) settle() {
 		if b.Smoke {
 			b.Runs = 1
 		}
-	}
-	if b.Ticks == "" {
-		b.Ticks = simulated
 	}
 	if b.Machine == nil {
 		b.Machine = func(*Machine) {}

@@ -184,14 +184,14 @@ func TestPeer(t *testing.T) {
 	pub, err := startPeer(rolePublisher, command(rolePublisher))
 	require.NoError(t, err)
 	defer pub.kill()
-	_, err = call[setInfo](t.Context(), pub, "load", loadArgs{Ticks: simulated, Instruments: -1, Size: 1})
+	_, err = call[setInfo](t.Context(), pub, "load", loadArgs{Instruments: -1, Size: 1})
 	assert.ErrorContains(t, err, "publisher, load: ")
-	info, err := call[setInfo](t.Context(), pub, "load", loadArgs{Ticks: simulated, Instruments: 7, Size: 1000})
+	info, err := call[setInfo](t.Context(), pub, "load", loadArgs{Instruments: 7, Size: 1000})
 	require.NoError(t, err)
 	assert.Equal(t, 7, info.Instruments)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = call[setInfo](ctx, pub, "load", loadArgs{Ticks: simulated, Instruments: 7, Size: 1000})
+	_, err = call[setInfo](ctx, pub, "load", loadArgs{Instruments: 7, Size: 1000})
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -213,5 +213,7 @@ func TestMissingTicksAreNoFigure(t *testing.T) {
 	go func() { _ = serve(context.Background(), requests, in, ops); in.Close() }()
 	answers, err := io.ReadAll(out)
 	require.NoError(t, err)
-	assert.Contains(t, string(answers), `"wrong":true`)
+	assert.Contains(t, string(answers), `"is":1`)
+	assert.ErrorIs(t, error(&childError{answer: answer{Error: "x", Is: 1}}), ErrAccount)
+	assert.NotErrorIs(t, error(&childError{answer: answer{Error: "x", Is: 99}}), ErrAccount)
 }

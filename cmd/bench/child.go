@@ -9,8 +9,16 @@ import (
 	"tickfeed/feed"
 )
 
-// ErrAccount: ticks are missing, or came twice. No figure makes up for that.
-var ErrAccount = errors.New("the account of the ticks is wrong")
+// What may be wrong with the data.
+var (
+	// ErrAccount: ticks are missing, or came twice. No figure makes up for that.
+	ErrAccount = errors.New("the account of the ticks is wrong")
+	// ErrTicks: the ticks to publish cannot be read.
+	ErrTicks = errors.New("the ticks cannot be read")
+)
+
+// sentinels are the errors that reach Run from a child, by their number in an answer.
+var sentinels = []error{nil, ErrAccount, ErrTicks}
 
 // The children, by what they do.
 const (
@@ -21,8 +29,8 @@ const (
 )
 
 // Child is the life of a child process of Run: it does what in orders and answers on out, until
-// in ends. Role is what Run passed to Config.Command. Open reads files of ticks.
-func Child(ctx context.Context, role string, in io.Reader, out io.Writer, open func(ctx context.Context, path string) (feed.Source, error)) error {
+// in ends. Role is what Run passed to Config.Command. Open reads the files of Config.Ticks.
+func Child(ctx context.Context, role string, in io.Reader, out io.Writer, open func(paths []string) (feed.Source, error)) error {
 	var ops map[string]op
 	switch role {
 	case rolePublisher:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"sync"
 )
 
@@ -36,7 +37,7 @@ type request struct {
 type answer struct {
 	ID     int             `json:"id"`
 	Error  string          `json:"error,omitempty"`
-	Wrong  bool            `json:"wrong,omitempty"` // the error is an ErrAccount
+	Is     int             `json:"is,omitempty"` // the error is the one of sentinels with this number
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
@@ -99,11 +100,8 @@ func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err er
 	}
 	select {
 	case a := <-c:
-		switch {
-		case a.Wrong:
-			return r, fmt.Errorf("%s, %s: %w: %s", p.role, op, ErrAccount, a.Error)
-		case a.Error != "":
-			return r, fmt.Errorf("%s, %s: %s", p.role, op, a.Error)
+		if a.Error != "" {
+			return r, &childError{p.role, op, a}
 		}
 		return r, json.Unmarshal(a.Result, &r)
 	case <-p.done:
@@ -111,6 +109,22 @@ func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err er
 	case <-ctx.Done():
 		return r, context.Cause(ctx)
 	}
+}
+
+// A childError is what went wrong in a child.
+type childError struct {
+	role, op string
+	answer   answer
+}
+
+func (e *childError) Error() string { return fmt.Sprintf("%s, %s: %s", e.role, e.op, e.answer.Error) }
+
+// Unwrap is one of sentinels, or nil.
+func (e *childError) Unwrap() error {
+	if e.answer.Is < 0 || e.answer.Is >= len(sentinels) {
+		return nil
+	}
+	return sentinels[e.answer.Is]
 }
 
 func (p *peer) gone(op string) error {
@@ -200,7 +214,8 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, ops map[string]op) 
 				a.Result, err = json.Marshal(result)
 			}
 			if err != nil {
-				a.Error, a.Wrong = err.Error(), errors.Is(err, ErrAccount)
+				a.Error = err.Error()
+				a.Is = slices.IndexFunc(sentinels, func(s error) bool { return s != nil && errors.Is(err, s) })
 			}
 			mu.Lock()
 			defer mu.Unlock()

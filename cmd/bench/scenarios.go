@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,9 +17,13 @@ func (b *bench) tellMachine(in setInfo) {
 		return
 	}
 	b.told = true
+	ticks := "sim"
+	if len(b.Ticks) > 0 {
+		ticks = strings.Join(b.Ticks, " ")
+	}
 	b.Machine(&Machine{
 		Processors: runtime.NumCPU(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
-		Ticks: b.Ticks, Held: in.Ticks, TickSize: in.Size, FixedWidth: in.Fixed,
+		Ticks: ticks, Held: in.Ticks, TickSize: in.Size, FixedWidth: in.Fixed,
 	})
 }
 
@@ -105,11 +110,14 @@ func (b *bench) counts(asked int, normal []int, smoke int) []int {
 	return normal
 }
 
-func subscribers(n int) string {
+func subscribers(n int) string { return plural(n, "subscriber") }
+
+// plural is n and what it counts: 1 subscriber, 2 subscribers.
+func plural(n int, noun string) string {
 	if n == 1 {
-		return "1 subscriber"
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d subscribers", n)
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // journal compares a publisher that has a journal with one that has none.

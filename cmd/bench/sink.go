@@ -49,7 +49,7 @@ func (s *sink) ops() map[string]op {
 	return map[string]op{
 		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "begin": handle(s.begin),
 		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery),
-		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "profile": handle(s.profile), "resident": handle(s.resident),
+		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "snapshotsize": handle(s.snapshotSize), "profile": handle(s.profile),
 	}
 }
 
@@ -433,4 +433,42 @@ func (s *sink) snapshot(ctx context.Context, a snapshotArgs) (d time.Duration, e
 	return d, nil
 }
 
-func (s *sink) resident(context.Context, nothing) (int64, error) { return resident() }
+// snapshotSize is how many bytes come from the publisher until the state is complete.
+func (s *sink) snapshotSize(ctx context.Context, addr string) (n int64, err error) {
+	var conn *counted
+	sub, err := subscriber.New(subscriber.Config{
+		Addrs: []string{addr}, Client: "tickfeed bench",
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+			conn = &counted{Conn: c}
+			return conn, err
+		},
+	})
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	err = sub.Run(ctx, func(b *subscriber.Batch) error {
+		if b.Snapshot {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) {
+		return 0, err
+	}
+	return conn.read, nil
+}
+
+// A counted connection counts what is read from it.
+type counted struct {
+	net.Conn
+	read int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read += int64(n)
+	return n, err
+}

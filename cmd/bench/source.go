@@ -24,7 +24,7 @@ import (
 
 // A source is the child process that publishes.
 type source struct {
-	open func(ctx context.Context, path string) (feed.Source, error)
+	open func(paths []string) (feed.Source, error)
 	profiler
 
 	set     *tickSet
@@ -38,33 +38,30 @@ func (s *source) ops() map[string]op {
 	return map[string]op{
 		"load": handle(s.load), "open": handle(s.openPublisher), "close": handle(s.closePublisher),
 		"flood": handle(s.flood), "paced": handle(s.paced), "resident": handle(s.resident), "simulate": handle(s.simulate),
-		"profile": handle(s.profile), "segments": handle(s.segments), "joined": handle(s.joined),
+		"profile": handle(s.profile), "segments": handle(s.segments),
 	}
 }
 
-// simulated is the name of the simulated market among files.
-const simulated = "sim"
-
 type loadArgs struct {
-	Ticks       string // simulated, or a file
-	Instruments int    // of the simulated market
-	Size        int    // ticks to hold
+	Ticks       []string // files; none for the simulated market
+	Instruments int      // of the simulated market
+	Size        int      // ticks to hold
 }
 
 func (s *source) load(ctx context.Context, a loadArgs) (setInfo, error) {
 	var src feed.Source
 	var err error
-	if a.Ticks == simulated {
+	if len(a.Ticks) == 0 {
 		src, err = sim.New(sim.Config{Seed: 1, Instruments: a.Instruments, Continuous: true})
 	} else {
-		src, err = s.open(ctx, a.Ticks)
+		src, err = s.open(a.Ticks)
+	}
+	if err == nil {
+		defer src.Close()
+		s.set, err = loadTicks(ctx, src, a.Size)
 	}
 	if err != nil {
-		return setInfo{}, err
-	}
-	defer src.Close()
-	if s.set, err = loadTicks(ctx, src, a.Size); err != nil {
-		return setInfo{}, fmt.Errorf("%s: %w", a.Ticks, err)
+		return setInfo{}, fmt.Errorf("%w: %w", ErrTicks, err)
 	}
 	return s.set.info(), nil
 }
@@ -315,9 +312,6 @@ type segments struct {
 	Paths []string
 	Size  int64
 }
-
-// joined is how many subscribers have logged in.
-func (s *source) joined(context.Context, nothing) (uint64, error) { return s.pub.Stats().Joined, nil }
 
 // An acks is where the subscribers' process says how many ticks its subscribers have been
 // handed, all together: eight bytes, as often as it likes. It stands in for the closed loop of

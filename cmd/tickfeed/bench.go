@@ -11,15 +11,15 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/bench"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
-	"tickfeed/feed/textfile"
 )
 
 // benchOptions are the flags of bench.
@@ -32,6 +32,7 @@ type benchOptions struct {
 	subscribers, symbols int
 	instruments, cuts    int
 	rate                 rate
+	files                importOptions
 }
 
 // benchChild is the hidden command that is a child of bench.
@@ -70,7 +71,7 @@ Scenarios, all of them by default:
 	group(cmd, "Bench", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "how long one measurement lasts")
 		f.IntVar(&o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
-		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim or a file; a number such as 10M is how many catchup stores")
+		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores")
 		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
 		f.StringVar(&o.dir, "dir", "", "keep journals under `DIR` while it lasts (default: the system's directory for temporary files)")
 		f.StringVar(&o.sync, "sync", "1s", "as that of publish: `WHEN` none, 1s or always")
@@ -84,6 +85,7 @@ Scenarios, all of them by default:
 		f.IntVar(&o.instruments, "instruments", 0, "`N` instruments")
 		f.IntVar(&o.cuts, "cuts", 0, "cut the connection `N` times")
 	})
+	importFlags(cmd, &o.files)
 	return cmd
 }
 
@@ -112,8 +114,9 @@ func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, 
 	for _, t := range o.ticks {
 		n, err := parseCount(t)
 		switch _, statErr := os.Stat(t); {
+		case t == "sim":
 		case err != nil || statErr == nil:
-			cfg.Ticks = t
+			cfg.Ticks = append(cfg.Ticks, t)
 		case n < 1 || n > math.MaxInt32:
 			return cfg, usage("--ticks %s: catchup stores from 1 to 1G ticks", t)
 		default:
@@ -147,10 +150,30 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	if cfg.Ticks != "sim" {
-		if _, err := os.Stat(cfg.Ticks); cfg.Ticks != "" && err != nil {
-			return usage("--ticks: %w", err)
+	if len(cfg.Ticks) > 0 { // what cannot be read is told before anything is measured
+		src, err := openTicks(cfg.Ticks, &o.files)
+		if err != nil {
+			return err
 		}
+		if err := src.Close(); err != nil {
+			return err
+		}
+	}
+	var reading []string // the flags that say how files are read
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if g := f.Annotations[groupAnnotation]; len(g) == 0 || g[0] != groupImport {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, v := range values {
+			reading = append(reading, "--"+f.Name+"="+v)
+		}
+	})
+	if len(cfg.Ticks) == 0 && len(reading) > 0 {
+		return usage("%s is about files, and here are none; name them with --ticks", reading[0])
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -158,7 +181,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	}
 	cfg.Command = func(role string) *exec.Cmd {
 		c := exec.Command(exe)
-		c.Args = []string{"tickfeed", benchChild, role}
+		c.Args = append([]string{"tickfeed", benchChild, role}, reading...)
 		for _, e := range os.Environ() {
 			if !strings.HasPrefix(e, envPrefix) {
 				c.Env = append(c.Env, e)
@@ -168,43 +191,43 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	}
 	cfg.Relay = benchRelay
 	var failed error // of a write
-	say := func(err error) {
+	var doing atomic.Value
+	doing.Store("")
+	cfg.Progress = func(what string) { doing.Store(what) }
+	stop := func() {}
+	print := func(write func() error) { // without the progress line
+		stop()
 		if failed == nil {
-			failed = err
+			failed = write()
 		}
+		stop = p.progress(func() string { return doing.Load().(string) })
 	}
-	progress := progressLine{out: p.stderr, on: isTerminal(p.stderr)}
-	cfg.Progress = progress.show
+	print(func() error { return nil })
 	if o.json {
 		lines := json.NewEncoder(p.stdout)
 		cfg.Machine = func(m *bench.Machine) {
-			say(lines.Encode(struct {
-				Machine *bench.Machine `json:"machine"`
-			}{m}))
+			print(func() error { return lines.Encode(map[string]*bench.Machine{"machine": m}) })
 		}
-		cfg.Figure = func(f *bench.Figure) { say(lines.Encode(f)) }
+		cfg.Figure = func(f *bench.Figure) { print(func() error { return lines.Encode(f) }) }
 	} else {
 		cfg.Machine = func(m *bench.Machine) {
-			progress.clear()
-			_, err := fmt.Fprintf(p.stdout, "%d processors, %s, %s; ticks of %s: %s held, %.1f bytes each, %.1f %% of quotes and trades in a fixed-width pattern\n\n",
-				m.Processors, m.Platform, m.Go, printable(m.Ticks), formatCount(float64(m.Held)), m.TickSize, m.FixedWidth*100)
-			say(err)
-			say(bench.WriteHeader(p.stdout))
+			print(func() error {
+				_, err := fmt.Fprintf(p.stdout, "%d processors, %s, %s; ticks of %s: %s held, %.1f bytes each, %.1f %% of quotes and trades in a fixed-width pattern\n\n",
+					m.Processors, m.Platform, m.Go, printable(m.Ticks), formatCount(float64(m.Held)), m.TickSize, m.FixedWidth*100)
+				return errors.Join(err, bench.WriteHeader(p.stdout))
+			})
 		}
-		cfg.Figure = func(f *bench.Figure) {
-			progress.clear()
-			say(f.WriteText(p.stdout))
-		}
+		cfg.Figure = func(f *bench.Figure) { print(func() error { return f.WriteText(p.stdout) }) }
 	}
 	err = bench.Run(cmd.Context(), cfg)
-	progress.clear()
+	stop()
 	switch {
 	case failed != nil:
 		return output(failed)
 	case cmd.Context().Err() != nil:
 		p.notef("interrupted; the figures above are complete")
 		return errInterrupted
-	case errors.Is(err, bench.ErrAccount):
+	case errors.Is(err, bench.ErrAccount), errors.Is(err, bench.ErrTicks):
 		return wrong("%w", err)
 	}
 	return err
@@ -222,41 +245,65 @@ func benchRelay(ctx context.Context, target string) (addr string, cut func(), er
 
 // benchChildCommand is one of the processes that bench starts.
 func (p *program) benchChildCommand() *cobra.Command {
-	return &cobra.Command{
+	var o importOptions
+	cmd := &cobra.Command{
 		Use: benchChild, Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
-			return bench.Child(cmd.Context(), args[0], p.stdin, p.stdout, func(_ context.Context, path string) (feed.Source, error) {
-				return textfile.Open([]string{path}, nil, textfile.Config{})
+			return bench.Child(cmd.Context(), args[0], p.stdin, p.stdout, func(paths []string) (feed.Source, error) {
+				return openTicks(paths, &o)
 			})
 		},
 	}
+	importFlags(cmd, &o)
+	return cmd
 }
 
-// A progressLine is a line on a terminal that is written over and over.
-type progressLine struct {
-	out interface{ Write([]byte) (int, error) }
-	on  bool
-
-	mu    sync.Mutex
-	shown time.Time
+// openTicks reads recordings, or other files, as ticks.
+func openTicks(paths []string, o *importOptions) (feed.Source, error) {
+	recorded, err := isRecording(paths[0])
+	if err != nil {
+		return nil, usage("--ticks: %w", err)
+	}
+	for _, path := range paths[1:] {
+		if r, err := isRecording(path); err != nil {
+			return nil, usage("--ticks: %w", err)
+		} else if r != recorded {
+			return nil, usage("--ticks: %s and %s: recordings and other files cannot be mixed", paths[0], path)
+		}
+	}
+	if !recorded {
+		return o.openSource(paths, nil)
+	}
+	s := &recordedTicks{}
+	var readers []*recording.Reader
+	for _, path := range paths {
+		r, err := openFile(path)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.files = append(s.files, r)
+		reader, err := r.Reader()
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		readers = append(readers, reader)
+	}
+	s.Source = recording.NewSource(readers...)
+	return s, nil
 }
 
-func (l *progressLine) show(text string) {
-	if !l.on {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.shown) < 50*time.Millisecond {
-		return // enough for the eye
-	}
-	l.shown = time.Now()
-	fmt.Fprintf(l.out, "\r\x1b[K%s", printable(text))
+// recordedTicks are the ticks of recordings.
+type recordedTicks struct {
+	feed.Source // nil if there is none yet
+	files       []*openRecording
 }
 
-func (l *progressLine) clear() {
-	if l.on {
-		fmt.Fprint(l.out, "\r\x1b[K")
+func (s *recordedTicks) Close() error {
+	closeAll(s.files)
+	s.files = nil
+	if s.Source == nil {
+		return nil
 	}
+	return s.Source.Close()
 }

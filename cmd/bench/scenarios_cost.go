@@ -1,0 +1,410 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// logMemory is the log in memory of publishers whose resident memory is measured: as publish
+// has it.
+const logMemory = 64 << 20
+
+// snapshot measures a late joiner that wants to know how things stand.
+func (b *bench) snapshot(ctx context.Context) error {
+	n := b.or(b.Instruments, 10_000, 100)
+	if len(b.Ticks) > 0 {
+		n = 0 // those of the files
+	}
+	p, err := b.pair(ctx, pairArgs{instruments: n})
+	if err != nil {
+		return err
+	}
+	// Every instrument has a definition; publishing the set once gives most of them a quote, too.
+	if _, err := call[floodResult](ctx, p.pub, "flood", floodArgs{Count: uint64(p.info.Ticks), Batch: 100}); err != nil {
+		return err
+	}
+	size, err := call[int64](ctx, p.subs, "snapshotsize", p.Addr)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s, %s", plural(p.info.Instruments, "instrument"), (&Figure{Unit: Bytes}).value(float64(size)))
+	if err := p.profile(ctx, "joins"); err != nil {
+		return err
+	}
+	var ours, plain, p99 []float64
+	joins := b.or(0, 50, 3)
+	err = b.each(name, func() error {
+		var times, raw []time.Duration
+		for range joins {
+			d, err := b.ask(ctx, size)
+			if err != nil {
+				return err
+			}
+			raw = append(raw, d)
+			if d, err = call[time.Duration](ctx, p.subs, "snapshot", snapshotArgs{Addr: p.Addr, Instruments: p.info.Instruments}); err != nil {
+				return err
+			}
+			times = append(times, d)
+		}
+		ours, plain = append(ours, quantile(times, 0.5).Seconds()), append(plain, quantile(raw, 0.5).Seconds())
+		p99 = append(p99, quantile(times, 0.99).Seconds())
+		return nil
+	})
+	if err := errors.Join(err, p.close(ctx)); err != nil {
+		return err
+	}
+	b.tell(&Figure{
+		Name: name + ", p50", Unit: Seconds, Measured: NewSpread(ours), Limit: NewSpread(plain), Against: "same bytes",
+		Target: atMostTime(3 * time.Millisecond), Detail: map[string]float64{"p99_s": NewSpread(p99).Median},
+	})
+	return nil
+}
+
+// ask measures a connection over which so many bytes are asked for.
+func (b *bench) ask(ctx context.Context, size int64) (d time.Duration, err error) {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		_, err := call[nothing](ctx, b.sender, "answer", size)
+		return err
+	})
+	both.Go(func() (err error) {
+		d, err = call[time.Duration](ctx, b.receiver, "ask", askArgs{Addr: b.rawAddr, Size: size})
+		return err
+	})
+	err = both.Wait()
+	return d, err
+}
+
+// filter measures what a published tick costs the publisher where every subscriber wants other
+// symbols, beyond what it costs without subscribers.
+func (b *bench) filter(ctx context.Context) error {
+	n, symbols := b.or(b.Subscribers, 100, 4), b.or(b.Symbols, 10, 2)
+	alone, err := b.pair(ctx, pairArgs{})
+	if err != nil {
+		return err
+	}
+	p, err := b.pair(ctx, pairArgs{})
+	if err != nil {
+		return err
+	}
+	wanted := make([]int, p.info.Instruments)
+	filters := make([][]string, n)
+	for i := range filters {
+		for j := range min(symbols, len(wanted)) {
+			in := (i*symbols + j) % len(wanted)
+			filters[i] = append(filters[i], p.info.Symbols[in])
+			wanted[in]++
+		}
+	}
+	if err := p.subscribe(ctx, subscribeArgs{N: n, Acks: p.Acks, Filters: filters}); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%d subscribers × %d of %d symbols", n, symbols, p.info.Instruments)
+	flood := floodArgs{Duration: b.Duration, Batch: 100, Wanted: wanted, Window: window(1)}
+	plain := floodArgs{Duration: b.Duration, Batch: 100}
+	for i, x := range []*pair{p, alone} { // warm
+		a := []floodArgs{flood, plain}[i]
+		a.Duration /= 4
+		if _, err := x.flood(ctx, a); err != nil {
+			return err
+		}
+	}
+	if err := p.profile(ctx, "filtered"); err != nil {
+		return err
+	}
+	var extra, with, without, rate []float64
+	err = b.each(name, func() error {
+		bare, err := alone.flood(ctx, plain)
+		if err != nil {
+			return err
+		}
+		f, err := p.flood(ctx, flood)
+		if err != nil {
+			return err
+		}
+		a, c := f.CPU.Seconds()/float64(f.Ticks), bare.CPU.Seconds()/float64(bare.Ticks)
+		with, without, extra = append(with, a), append(without, c), append(extra, a-c)
+		rate = append(rate, float64(f.Ticks)/f.Elapsed.Seconds())
+		return nil
+	})
+	if err := errors.Join(err, p.close(ctx), alone.close(ctx)); err != nil {
+		return err
+	}
+	b.tell(&Figure{
+		Name: name, Unit: CPUSeconds, Measured: NewSpread(extra), Target: atMost(30e-9),
+		Detail: map[string]float64{
+			"with_subscribers_s": NewSpread(with).Median, "without_subscribers_s": NewSpread(without).Median,
+			"published_ticks_per_s": NewSpread(rate).Median,
+		},
+	})
+	return nil
+}
+
+// memory measures what the publisher holds: alone with a full log, and for each subscriber.
+func (b *bench) memory(ctx context.Context) error {
+	idle, stalled := b.or(b.Subscribers, 1000, 5), b.or(b.Subscribers, 100, 5)
+	var fixed, perIdle, perStalled []float64
+	err := b.each("subscribers", func() error {
+		p, err := b.pair(ctx, pairArgs{size: smokeSetSize, memory: logMemory})
+		if err != nil {
+			return err
+		}
+		// More than the log in memory, so that all of it is in use.
+		fill := floodArgs{Count: uint64(b.or(0, 4_000_000, 20_000)), Batch: 100}
+		if _, err := call[floodResult](ctx, p.pub, "flood", fill); err != nil {
+			return err
+		}
+		bare, err := call[int64](ctx, p.pub, "resident", nothing{})
+		if err != nil {
+			return err
+		}
+		if err := p.subscribe(ctx, subscribeArgs{N: idle}); err != nil {
+			return err
+		}
+		if _, err := call[pacedResult](ctx, p.pub, "paced", pacedArgs{Rate: 1000, Duration: b.Duration / 4}); err != nil {
+			return err
+		}
+		withIdle, err := call[int64](ctx, p.pub, "resident", nothing{})
+		if err != nil {
+			return err
+		}
+		if err := p.close(ctx); err != nil {
+			return err
+		}
+		fixed = append(fixed, float64(bare-logMemory))
+		perIdle = append(perIdle, float64(withIdle-bare)/float64(idle))
+
+		p, err = b.pair(ctx, pairArgs{size: smokeSetSize, memory: logMemory})
+		if err != nil {
+			return err
+		}
+		if _, err := call[floodResult](ctx, p.pub, "flood", fill); err != nil {
+			return err
+		}
+		if bare, err = call[int64](ctx, p.pub, "resident", nothing{}); err != nil {
+			return err
+		}
+		if err := p.subscribe(ctx, subscribeArgs{N: stalled, Stalled: true}); err != nil {
+			return err
+		}
+		// Far beyond what the sockets take, and beyond the log in memory: they would have to read the journal.
+		if _, err := call[floodResult](ctx, p.pub, "flood", fill); err != nil {
+			return err
+		}
+		withStalled, err := call[int64](ctx, p.pub, "resident", nothing{})
+		if err != nil {
+			return err
+		}
+		perStalled = append(perStalled, float64(withStalled-bare)/float64(stalled))
+		return p.close(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	b.tell(&Figure{Name: "publisher, beside its log in memory", Unit: Bytes, Measured: NewSpread(fixed), Target: atMost(64 << 20)})
+	b.tell(&Figure{Name: fmt.Sprintf("each of %d caught up", idle), Unit: Bytes, Measured: NewSpread(perIdle), Target: atMost(4 << 10)})
+	b.tell(&Figure{Name: fmt.Sprintf("each of %d stalled", stalled), Unit: Bytes, Measured: NewSpread(perStalled), Target: atMost(256 << 10)})
+	return nil
+}
+
+// idle measures the cores that a quiet feed takes.
+func (b *bench) idle(ctx context.Context) error {
+	rate := b.Rate
+	if rate == 0 {
+		rate = 10_000
+	}
+	p, err := b.pair(ctx, pairArgs{})
+	if err != nil {
+		return err
+	}
+	if err := p.subscribe(ctx, subscribeArgs{N: 1}); err != nil {
+		return err
+	}
+	if err := p.profile(ctx, rateText(rate)); err != nil {
+		return err
+	}
+	pace := pacedArgs{Rate: rate, Duration: b.Duration}
+	var pub, sub, send, receive []float64
+	due := uint64(0)
+	err = b.each(rateText(rate), func() error {
+		ping, pong, err := b.ping(ctx, pace)
+		if err != nil {
+			return err
+		}
+		sent, got, err := p.paced(ctx, pace, 1, &due)
+		if err != nil {
+			return err
+		}
+		seconds := sent.Elapsed.Seconds()
+		pub, sub = append(pub, sent.CPU.Seconds()/seconds), append(sub, got.CPU.Seconds()/seconds)
+		send, receive = append(send, ping.CPU.Seconds()/ping.Elapsed.Seconds()), append(receive, pong.CPU.Seconds()/ping.Elapsed.Seconds())
+		return nil
+	})
+	if err := errors.Join(err, p.close(ctx)); err != nil {
+		return err
+	}
+	b.tell(&Figure{Name: rateText(rate) + ", publisher", Unit: Cores, Measured: NewSpread(pub), Limit: NewSpread(send), Against: "ping", Target: atMost(0.5)})
+	b.tell(&Figure{Name: rateText(rate) + ", subscriber", Unit: Cores, Measured: NewSpread(sub), Limit: NewSpread(receive), Against: "pong", Target: atMost(0.35)})
+	return nil
+}
+
+// slow compares the latency of healthy subscribers with and without others that have stalled.
+func (b *bench) slow(ctx context.Context) error {
+	n := b.or(b.Subscribers, 100, 3)
+	rate := b.Rate
+	if rate == 0 {
+		rate = float64(b.or(0, 1000, 1000))
+	}
+	var pairs [2]*pair
+	for i := range pairs {
+		p, err := b.pair(ctx, pairArgs{})
+		if err != nil {
+			return err
+		}
+		if err := p.subscribe(ctx, subscribeArgs{N: n, Latency: true}); err != nil {
+			return err
+		}
+		pairs[i] = p
+	}
+	// The stalled ones are a process of their own, and so far behind that they would have to read the journal.
+	stalled := &pair{b: b, openResult: pairs[0].openResult}
+	var err error
+	if stalled.subs, err = b.start(roleSubscriber); err != nil {
+		return err
+	}
+	if err := stalled.subscribe(ctx, subscribeArgs{N: n, Stalled: true}); err != nil {
+		return err
+	}
+	due := [2]uint64{}
+	fill := floodArgs{Count: uint64(b.or(0, 4_000_000, 20_000)), Batch: 100}
+	for i, p := range pairs {
+		filled, err := call[floodResult](ctx, p.pub, "flood", fill)
+		if err != nil {
+			return err
+		}
+		due[i] = filled.Ticks * uint64(n)
+		if _, err := call[nothing](ctx, p.subs, "await", due[i]); err != nil {
+			return err
+		}
+	}
+	if err := pairs[0].profile(ctx, "with-stalled"); err != nil {
+		return err
+	}
+	var of [2]latencies
+	name := fmt.Sprintf("%d healthy and %d stalled, %s", n, n, rateText(rate))
+	err = b.each(name, func() error {
+		for _, i := range []int{1, 0} {
+			_, got, err := pairs[i].paced(ctx, pacedArgs{Rate: rate, Duration: b.Duration}, n, &due[i])
+			if err != nil {
+				return err
+			}
+			of[i].add(got.Latency)
+		}
+		return nil
+	})
+	stalled.subs.kill()
+	if err := errors.Join(err, pairs[0].close(ctx), pairs[1].close(ctx)); err != nil {
+		return err
+	}
+	b.tell(&Figure{Name: name + ", p50", Unit: Seconds, Measured: NewSpread(of[0].p50), Limit: NewSpread(of[1].p50), Against: "none stalled"})
+	b.tell(&Figure{Name: name + ", p99", Unit: Seconds, Measured: NewSpread(of[0].p99), Limit: NewSpread(of[1].p99), Against: "none stalled", Target: atMostRatio(1.1)})
+	return nil
+}
+
+// connections measures the cores that very many connections take.
+func (b *bench) connections(ctx context.Context) error {
+	n := b.or(b.Subscribers, 10_000, 20)
+	rate := b.Rate
+	if rate == 0 {
+		rate = float64(b.or(0, 1, 20))
+	}
+	p, err := b.pair(ctx, pairArgs{instruments: 10, size: smokeSetSize})
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s, %s", subscribers(n), rateText(rate))
+	b.Progress("connections: connecting")
+	const atOnce = 500
+	for had := 0; had < n; had += atOnce {
+		if err := p.subscribe(ctx, subscribeArgs{N: min(atOnce, n-had)}); err != nil {
+			return err
+		}
+		b.Progress(fmt.Sprintf("connections: %d of %d", min(had+atOnce, n), n))
+	}
+	if err := p.profile(ctx, name); err != nil {
+		return err
+	}
+	var pub, sub []float64
+	due := uint64(0)
+	// A few ticks at least.
+	pace := pacedArgs{Rate: rate, Duration: max(b.Duration, time.Duration(3/rate*float64(time.Second)))}
+	err = b.each(name, func() error {
+		sent, got, err := p.paced(ctx, pace, n, &due)
+		if err != nil {
+			return err
+		}
+		seconds := pace.Duration.Seconds()
+		pub, sub = append(pub, sent.CPU.Seconds()/seconds), append(sub, got.CPU.Seconds()/seconds)
+		return nil
+	})
+	held, residentErr := call[int64](ctx, p.pub, "resident", nothing{})
+	if err := errors.Join(err, p.close(ctx)); err != nil {
+		return err
+	}
+	f := &Figure{
+		Name: name + ", publisher", Unit: Cores, Measured: NewSpread(pub), Target: atMost(0.3),
+		Detail: map[string]float64{"subscribers_cores": NewSpread(sub).Median},
+	}
+	if residentErr == nil {
+		f.Detail["publisher_resident_bytes"] = float64(held)
+	}
+	b.tell(f)
+	return nil
+}
+
+// sim measures the simulated market alone.
+func (b *bench) sim(ctx context.Context) error {
+	n := b.or(b.Instruments, 1000, 100)
+	p, err := b.start(rolePublisher)
+	if err != nil {
+		return err
+	}
+	var rate []float64
+	name := plural(n, "instrument")
+	err = b.each(name, func() error {
+		r, err := call[simulateResult](ctx, p, "simulate", simulateArgs{Duration: b.Duration, Instruments: n})
+		rate = append(rate, float64(r.Ticks)/r.Elapsed.Seconds())
+		return err
+	})
+	p.stop()
+	if err != nil {
+		return err
+	}
+	b.tell(&Figure{Name: name, Unit: TicksPerSecond, Measured: NewSpread(rate), Target: atLeast(10e6)})
+	return nil
+}
+
+// scale shows that cost grows with the work and nothing else.
+func (b *bench) scale(ctx context.Context) error {
+	instruments, readers := []int{1, 10, 100, 1000, 10_000}, []int{1, 10, 100, 1000}
+	if b.Smoke {
+		instruments, readers = []int{1, 10}, []int{1, 2}
+	}
+	if len(b.Ticks) == 0 {
+		for _, n := range instruments {
+			if err := b.floods(ctx, plural(n, "instrument"), pairArgs{instruments: n}, 1, 100, nil); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range readers {
+		if err := b.floods(ctx, subscribers(n), pairArgs{}, n, 100, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
