@@ -223,19 +223,7 @@ func (w *Writer) Finish() error {
 	if w.size != w.end || w.until > 0 {
 		return nil
 	}
-	out := w.scratch[:0]
-	var err error
-	for marks := range slices.Chunk(w.marks, codec.MaxMarks) {
-		if out, err = appendSealed(out, &codec.Index{Marks: marks}); err != nil {
-			return err
-		}
-	}
-	if len(w.marks) == 0 {
-		if out, err = appendSealed(out, &codec.Index{}); err != nil {
-			return err
-		}
-	}
-	out, err = codec.Append(out, &codec.Trailer{IndexOffset: uint64(w.size), Next: w.next, LastTime: w.last})
+	out, err := AppendEnd(w.scratch[:0], w.marks, w.size, w.next, w.last)
 	if err != nil {
 		return err
 	}
@@ -244,7 +232,34 @@ func (w *Writer) Finish() error {
 	return err
 }
 
-// minTime stands for the publish time of no packet.
+// AppendHeader appends the bytes of h in a file. They do not depend on h.Version.
+func AppendHeader(dst []byte, h *codec.FileHeader) ([]byte, error) {
+	header := *h
+	header.Version = codec.Version
+	return appendSealed(dst, &header)
+}
+
+// AppendEnd appends what ends a recording that is closed in order, at byte at: an index of
+// marks, and the trailer. next is the number after the last packet and last its publish time,
+// or NoTime.
+func AppendEnd(dst []byte, marks []codec.Mark, at int64, next uint64, last int64) (out []byte, err error) {
+	out = dst
+	for marks := range slices.Chunk(marks, codec.MaxMarks) {
+		if out, err = appendSealed(out, &codec.Index{Marks: marks}); err != nil {
+			return dst, err
+		}
+	}
+	if len(marks) == 0 {
+		if out, err = appendSealed(out, &codec.Index{}); err != nil {
+			return dst, err
+		}
+	}
+	return codec.Append(out, &codec.Trailer{IndexOffset: uint64(at), Next: next, LastTime: last})
+}
+
+// NoTime stands for the publish time of no packet.
+const NoTime = minTime
+
 const minTime = -1 << 63
 
 // sealSize is the size of the checksum element.

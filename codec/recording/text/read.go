@@ -1,0 +1,896 @@
+package text
+
+import (
+	"bufio"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// maxLine bounds a line, in bytes.
+const maxLine = 1 << 20
+
+// A LineError says what is wrong with a line of the text.
+type LineError struct {
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+// Unwrap is what is wrong.
+func (e *LineError) Unwrap() error { return e.Err }
+
+// Read reads text from r and writes the recording that it says to w, as it goes. The error is
+// a *LineError, r's or w's; then w was given a part. Beside the definitions and 24 bytes
+// for each mark it holds one line and one packet.
+func Read(w io.Writer, r io.Reader) error {
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, 64<<10), maxLine)
+	x := &reader{out: bufio.NewWriterSize(w, 64<<10), end: newEnding()}
+	line := 0
+	for in.Scan() {
+		line++
+		if err := x.read(in.Bytes()); err != nil {
+			return &LineError{line, err}
+		}
+		if x.failed != nil {
+			return x.failed
+		}
+	}
+	if errors.Is(in.Err(), bufio.ErrTooLong) {
+		return &LineError{line + 1, fmt.Errorf("longer than %d bytes", maxLine)}
+	} else if in.Err() != nil {
+		return in.Err()
+	}
+	if err := x.seal(); err != nil {
+		return &LineError{line, err}
+	}
+	if !x.titled || x.end.at == 0 {
+		return &LineError{max(line, 1), errors.New("the text ends before a session line")}
+	}
+	if x.failed != nil {
+		return x.failed
+	}
+	return x.out.Flush()
+}
+
+type reader struct {
+	out    *bufio.Writer
+	failed error // of out
+	titled bool
+	closed bool
+	place  place
+	end    ending
+	words  words
+
+	// The packet or part whose entries are being read.
+	open   opened
+	buf    []byte // room for its header, and its body
+	packet codec.Packet
+	sized  bool // the line states the count
+	covers uint64
+	alone  bool // its entry must be the only one
+	of     codec.SnapshotPart
+}
+
+type opened uint8
+
+const (
+	nothing opened = iota
+	aPacket
+	aPart
+)
+
+var errUnknown = errors.New("unknown line")
+
+// read takes in one line.
+func (r *reader) read(line []byte) error {
+	text := strings.TrimSpace(string(line))
+	if !r.titled {
+		if text != magic {
+			return fmt.Errorf("want %q: this is not the text form of a recording, or of another version", magic)
+		}
+		r.titled = true
+		return nil
+	}
+	if text == "" || text[0] == '#' {
+		return nil
+	}
+	if err := r.words.split(text); err != nil {
+		return err
+	}
+	kind, _ := r.words.next()
+	if r.open != nothing {
+		err := r.entry(kind)
+		if err == nil {
+			return r.words.end()
+		} else if err != errUnknown {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	if r.closed && kind != "bytes" {
+		return fmt.Errorf("%s: nothing but bytes can follow closed", kind)
+	}
+	if err := r.seal(); err != nil {
+		return err
+	}
+	err := r.message(kind)
+	if err == errUnknown {
+		return fmt.Errorf("%q is not the beginning of a line here", kind)
+	} else if err != nil {
+		return fmt.Errorf("%s: %w", kind, err)
+	}
+	return r.words.end()
+}
+
+func (r *reader) write(p []byte) {
+	if _, err := r.out.Write(p); err != nil && r.failed == nil {
+		r.failed = err
+	}
+	r.end.at += int64(len(p))
+}
+
+// message takes in a line that is not an entry.
+func (r *reader) message(kind string) error {
+	switch kind {
+	case "session":
+		return r.header(2)
+	case "header":
+		return r.header(1)
+	case "bytes":
+		return r.bytes()
+	case "mark", "snapshot", "part", "end", "packet", "closed":
+		if !r.place.begun {
+			return errors.New("a session line must come first")
+		}
+	}
+	switch kind {
+	case "mark":
+		return r.mark()
+	case "snapshot":
+		r.place.snapshot()
+		r.write(snapshotBegin(r.place.next))
+		return nil
+	case "end":
+		parts, ok, err := r.words.uint("parts", 0, math.MaxInt64)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			parts = r.place.part
+		}
+		r.write(snapshotEnd(r.place.next, parts))
+		return nil
+	case "part":
+		return r.part()
+	case "packet":
+		return r.begin()
+	case "closed":
+		r.closed = true
+		b, err := r.end.bytes(r.place.next)
+		if err != nil {
+			return err
+		}
+		r.write(b)
+		return nil
+	}
+	return errUnknown
+}
+
+func (r *reader) header(times int) error {
+	h := codec.FileHeader{Version: codec.Version, Next: 1}
+	var seed, raw []byte
+	for {
+		key, value, ok, err := r.words.pair()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch key {
+		case "lineage":
+			h.Lineage, err = parseLineage(value)
+		case "mode":
+			var m int
+			m, err = oneOf(modes, value)
+			h.Mode = codec.Mode(m)
+		case "origin":
+			err = h.Origin.UnmarshalText([]byte(value))
+		case "seed":
+			if seed, err = hex.DecodeString(value); err == nil && len(seed) != 4 {
+				err = errors.New("want 8 hexadecimal digits")
+			}
+		case "filter":
+			h.Filter = append(h.Filter, value)
+		case "source":
+			h.Source = value
+		case "next":
+			h.Next, err = strconv.ParseUint(value, 10, 64)
+		case "created":
+			h.Created, err = parseTime(value)
+		case "raw":
+			raw, err = hex.DecodeString(value)
+		default:
+			return fmt.Errorf("%s= does not belong here", key)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+	if len(h.Lineage) == 0 {
+		return errors.New("lineage=ID:FIRST is missing")
+	}
+	filter, err := codec.NewFilter(h.Filter)
+	if err != nil {
+		return err
+	}
+	h.Filter = filter
+	h.Seed = codec.LineSeed(h.Lineage.Current().ID, h.Filter)
+	if seed != nil {
+		h.Seed = uint32(seed[0])<<24 | uint32(seed[1])<<16 | uint32(seed[2])<<8 | uint32(seed[3])
+	}
+	want, err := recording.AppendHeader(nil, &h)
+	if err != nil {
+		return err
+	}
+	if raw == nil {
+		raw = want
+	}
+	r.end.header(false)
+	for range times {
+		r.write(raw)
+	}
+	r.place.enter(&h)
+	return nil
+}
+
+func (r *reader) mark() error {
+	next, ok, err := r.words.uint("next", 1, codec.MaxSeq)
+	if err != nil {
+		return err
+	}
+	if ok {
+		r.place.next = next
+	}
+	h := r.place.mark()
+	b, err := recording.AppendHeader(nil, &h)
+	if err != nil {
+		return err
+	}
+	r.end.header(true)
+	r.write(b)
+	return nil
+}
+
+func (r *reader) bytes() error {
+	text, ok := r.words.next()
+	b, err := hex.DecodeString(text)
+	if err != nil || !ok {
+		return errors.New("want pairs of hexadecimal digits")
+	}
+	r.write(b)
+	return nil
+}
+
+func (r *reader) time() (int64, error) {
+	text, ok := r.words.next()
+	if !ok {
+		return 0, errors.New("a time is missing, such as 2026-01-05T14:30:00Z")
+	}
+	return parseTime(text)
+}
+
+// room makes buf the room for a header, and nothing more.
+func (r *reader) room(n int) {
+	if r.buf == nil {
+		r.buf = make([]byte, 0, codec.PacketHeader+codec.MaxBody+codec.MaxEntry)
+	}
+	r.buf = r.buf[:n]
+	clear(r.buf)
+	r.covers, r.alone = 0, false
+}
+
+func (r *reader) begin() (err error) {
+	h := codec.Packet{First: r.place.next}
+	if h.PublishTime, err = r.time(); err != nil {
+		return err
+	}
+	h.Base = h.PublishTime
+	if text, ok := r.words.value("base"); ok {
+		if h.Base, err = parseTime(text); err != nil {
+			return err
+		}
+	}
+	if seq, ok, err := r.words.uint("seq", 1, codec.MaxSeq-1); err != nil {
+		return err
+	} else if ok {
+		h.First = seq
+	}
+	if h.Count, r.sized, err = r.words.uint("count", 1, codec.MaxSpan); err != nil {
+		return err
+	}
+	r.open, r.packet = aPacket, h
+	r.room(codec.PacketHeader)
+	return nil
+}
+
+func (r *reader) part() (err error) {
+	s := codec.SnapshotPart{Seq: r.place.next, Index: r.place.part}
+	if s.Base, err = r.time(); err != nil {
+		return err
+	}
+	if index, ok, err := r.words.uint("index", 0, math.MaxInt64); err != nil {
+		return err
+	} else if ok {
+		s.Index = index
+	}
+	r.place.part = s.Index + 1
+	r.open, r.of = aPart, s
+	r.room(codec.PartHeader)
+	return nil
+}
+
+// seal writes the packet or part that is open.
+func (r *reader) seal() error {
+	open := r.open
+	r.open = nothing
+	switch open {
+	case aPart:
+		codec.SealPart(r.buf, &r.of, r.place.header.Seed)
+	case aPacket:
+		if !r.sized {
+			r.packet.Count = r.covers
+		}
+		h := &r.packet
+		if h.Count == 0 || h.Count > codec.MaxSpan || h.First+h.Count > codec.MaxSeq {
+			return fmt.Errorf("the packet before this line covers %d numbers from %d, want 1 or more, up to %d", h.Count, h.First, uint64(codec.MaxSeq))
+		}
+		codec.SealPacket(r.buf, h, r.place.header.Seed)
+		r.end.packet(h)
+		r.place.next = h.First + h.Count
+	default:
+		return nil
+	}
+	r.write(r.buf)
+	return nil
+}
+
+// entry takes in a line of the body that is open.
+func (r *reader) entry(kind string) error {
+	head, base, packet := codec.PacketHeader, r.packet.Base, true
+	if r.open == aPart {
+		head, base, packet = codec.PartHeader, r.of.Base, false
+	}
+	before := len(r.buf)
+	covers := uint64(1)
+	var err error
+	switch i := slices.Index(kindWords[:], kind); {
+	case i > 0:
+		var t feed.Tick
+		t.Kind = feed.Kind(i)
+		if packet && t.Kind == feed.KindSummary {
+			return errors.New("stands in snapshots only")
+		}
+		if err = r.tick(&t, base); err == nil {
+			r.buf = codec.AppendTick(r.buf, &t, base)
+		}
+		if err == nil && t.Kind == feed.KindDefinition {
+			r.place.names.define(t.Instrument, t.Definition())
+		}
+	case kind == "raw":
+		covers, err = r.raw()
+	case (kind == "skip" || kind == "withheld" || kind == "gone") && packet:
+		covers, err = r.absent(kind)
+	default:
+		return errUnknown
+	}
+	if err != nil {
+		r.buf = r.buf[:before]
+		return err
+	}
+	if len(r.buf)-head > codec.MaxBody {
+		return fmt.Errorf("the body has more than %d bytes: begin another packet", codec.MaxBody)
+	}
+	if r.alone || (kind == "withheld" || kind == "gone") && before > head {
+		return errors.New("numbers that are withheld or gone must be all of their packet")
+	}
+	r.alone = kind == "withheld" || kind == "gone"
+	if covers > codec.MaxSpan || r.covers+covers > codec.MaxSpan {
+		return fmt.Errorf("the packet covers more than %d numbers", uint64(codec.MaxSpan))
+	}
+	r.covers += covers
+	return nil
+}
+
+// absent takes in an entry that is no tick.
+func (r *reader) absent(kind string) (n uint64, err error) {
+	text, ok := r.words.next()
+	if n, err = strconv.ParseUint(text, 10, 64); !ok || err != nil || n == 0 || n > codec.MaxSpan {
+		return 0, fmt.Errorf("want how many numbers, from 1 to %d, got %q", uint64(codec.MaxSpan), text)
+	}
+	switch kind {
+	case "skip":
+		r.buf = codec.AppendSkip(r.buf, n)
+	case "withheld":
+		r.buf = codec.AppendWithheld(r.buf, n)
+	case "gone":
+		text, _ := r.words.next()
+		reason, err := oneOrNumber(reasons, text)
+		if err != nil {
+			return 0, err
+		}
+		r.buf = codec.AppendGone(r.buf, n, codec.GoneReason(reason))
+	}
+	return n, nil
+}
+
+func (r *reader) raw() (uint64, error) {
+	text, _ := r.words.next()
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("want how many numbers the bytes cover, got %q", text)
+	}
+	text, ok := r.words.next()
+	b, err := hex.DecodeString(text)
+	if err != nil || !ok {
+		return 0, errors.New("want pairs of hexadecimal digits")
+	}
+	r.buf = append(r.buf, b...)
+	return n, nil
+}
+
+// tick reads a tick's words.
+func (r *reader) tick(t *feed.Tick, base int64) (err error) {
+	w := &r.words
+	t.EventTime = base
+	if text, ok := w.nextIf(signed); ok {
+		offset, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return fmt.Errorf("want the event time less the base in ns, such as +1000, got %q", text)
+		}
+		t.EventTime = base + offset
+	}
+	name, ok := w.next()
+	if !ok {
+		return errors.New("the instrument is missing")
+	}
+	in, err := r.instrument(t, name)
+	if err != nil {
+		return err
+	}
+	if err := r.values(t, in, base); err != nil {
+		return err
+	}
+	if text, ok := w.next(); ok && text == "more" {
+		t.Flags = feed.FlagMore
+	} else if ok {
+		return fmt.Errorf("%q is too much, or not where it belongs", text)
+	}
+	if err := w.end(); err != nil {
+		return err
+	}
+	return codec.ValidateTick(t)
+}
+
+// signed reports whether a word is an offset.
+func signed(text string) bool { return text[0] == '+' || text[0] == '-' }
+
+func (r *reader) instrument(t *feed.Tick, name string) (*listing, error) {
+	n := &r.place.names
+	if digits, ok := strings.CutPrefix(name, "#"); ok {
+		id, err := strconv.ParseUint(digits, 10, 32)
+		if err != nil || id >= feed.MaxInstruments {
+			return nil, fmt.Errorf("%s is not an instrument: want # and a number below %d", name, feed.MaxInstruments)
+		}
+		t.Instrument = feed.InstrumentID(id)
+		return n.listing(t.Instrument), nil
+	}
+	if t.Kind == feed.KindDefinition {
+		return nil, fmt.Errorf("want # and the instrument's number, got %q", name)
+	}
+	id, many, ok := n.lookup(name)
+	switch {
+	case many:
+		return nil, fmt.Errorf("several instruments are called %s here: name one by # and its number, or SYMBOL@VENUE", name)
+	case !ok:
+		return nil, fmt.Errorf("no instrument is called %s here: define it first, or name it by # and its number", name)
+	}
+	t.Instrument = id
+	return n.listing(id), nil
+}
+
+func (r *reader) values(t *feed.Tick, in *listing, base int64) (err error) {
+	w := &r.words
+	v := &t.Values
+	read := func(steps ...func() error) error {
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	price := func(p *int64) func() error {
+		return func() error { return w.price(p, in.price) }
+	}
+	size := func(n *int64) func() error {
+		return func() error { return w.decimal(n, in.size) }
+	}
+	switch t.Kind {
+	case feed.KindDefinition:
+		return r.definition(t)
+	case feed.KindQuote:
+		return read(price(&v[0]), size(&v[1]), price(&v[2]), size(&v[3]))
+	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
+		if err := read(price(&v[0]), size(&v[1])); err != nil {
+			return err
+		}
+		return r.trade(t, in)
+	case feed.KindLevel:
+		return read(func() error { return w.side(t, 2) }, price(&v[0]), size(&v[1]))
+	case feed.KindClear:
+		return w.side(t, 3)
+	case feed.KindStatus:
+		text, _ := w.next()
+		status, err := oneOrNumber(statuses, text)
+		if err != nil {
+			return err
+		}
+		t.Status = feed.Status(status)
+		day, _, err := w.uint("day", 0, 9999_12_31)
+		v[0] = int64(day)
+		return err
+	}
+	return r.summary(t, in, base)
+}
+
+func (r *reader) definition(t *feed.Tick) error {
+	d := &feed.Definition{}
+	tick, lot := "0", "0"
+	for {
+		key, value, ok, err := r.words.pair()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch key {
+		case "symbol":
+			d.Symbol = value
+		case "venue":
+			d.Venue = value
+		case "currency":
+			d.Currency = value
+		case "price":
+			d.PriceExponent, err = parseExponent(value)
+		case "size":
+			d.SizeExponent, err = parseExponent(value)
+		case "tick":
+			tick = value
+		case "lot":
+			lot = value
+		default:
+			return fmt.Errorf("%s= does not belong here", key)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+	var err error
+	if d.TickSize, err = feed.ParseDecimal(tick, d.PriceExponent); err != nil {
+		return fmt.Errorf("tick=%s: %w", tick, err)
+	}
+	if d.Lot, err = feed.ParseDecimal(lot, d.SizeExponent); err != nil {
+		return fmt.Errorf("lot=%s: %w", lot, err)
+	}
+	t.Extra = &feed.Extra{Definition: d}
+	return nil
+}
+
+// trade reads what follows the size of a trade, correction or cancel.
+func (r *reader) trade(t *feed.Tick, in *listing) error {
+	if text, ok := r.words.nextIf(func(s string) bool { return s == "buy" || s == "sell" }); ok && t.Kind != feed.KindCancel {
+		t.Side = feed.Side(slices.Index(tradeSides, text))
+	} else if ok {
+		return errors.New("a cancel has no side")
+	}
+	extra := feed.Extra{}
+	if t.Kind == feed.KindCorrection {
+		extra.OldPrice = feed.NoPrice
+	}
+	for {
+		key, value, ok, err := r.words.pair()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch {
+		case key == "id":
+			var id uint64
+			id, err = strconv.ParseUint(value, 10, 64)
+			t.Values[2] = int64(id)
+		case key == "ref":
+			extra.TradeRef = value
+		case key == "cond" && t.Kind != feed.KindCancel:
+			t.Values[3], err = parseConditions(value)
+		case key == "old" && t.Kind == feed.KindCorrection:
+			extra.OldPrice, err = parsePrice(value, in.price)
+		case key == "oldsize" && t.Kind == feed.KindCorrection:
+			extra.OldSize, err = feed.ParseDecimal(value, in.size)
+		default:
+			return fmt.Errorf("%s= does not belong here", key)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+	if extra.TradeRef != "" || t.Kind == feed.KindCorrection {
+		t.Extra = &extra
+	}
+	return nil
+}
+
+func (r *reader) summary(t *feed.Tick, in *listing, base int64) error {
+	s := &feed.Summary{Open: feed.NoPrice, High: feed.NoPrice, Low: feed.NoPrice, Last: feed.NoPrice, LastTime: base}
+	t.Extra = &feed.Extra{Summary: s}
+	for {
+		key, value, ok, err := r.words.pair()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil
+		}
+		switch key {
+		case "day":
+			var day uint64
+			day, err = strconv.ParseUint(value, 10, 31)
+			s.TradingDay = int32(day)
+		case "open":
+			s.Open, err = parsePrice(value, in.price)
+		case "high":
+			s.High, err = parsePrice(value, in.price)
+		case "low":
+			s.Low, err = parsePrice(value, in.price)
+		case "last":
+			s.Last, err = parsePrice(value, in.price)
+		case "lastsize":
+			s.LastSize, err = feed.ParseDecimal(value, in.size)
+		case "lastside":
+			var side int
+			side, err = oneOf(tradeSides, value)
+			s.LastSide = feed.Side(side)
+		case "lasttime":
+			var offset int64
+			offset, err = strconv.ParseInt(value, 10, 64)
+			s.LastTime = base + offset
+		case "volume":
+			s.Volume, err = feed.ParseDecimal(value, in.size)
+		case "trades":
+			s.Trades, err = strconv.ParseInt(value, 10, 64)
+		case "id":
+			s.LastID, err = strconv.ParseUint(value, 10, 64)
+		case "ref":
+			s.LastRef = value
+		default:
+			return fmt.Errorf("%s= does not belong here", key)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+}
+
+func parseLineage(s string) (l feed.Lineage, err error) {
+	for part := range strings.SplitSeq(s, ",") {
+		id, first, _ := strings.Cut(part, ":")
+		var session feed.Session
+		if err := session.ID.UnmarshalText([]byte(id)); err != nil {
+			return nil, err
+		}
+		if session.First, err = strconv.ParseUint(first, 10, 64); err != nil {
+			return nil, fmt.Errorf("%q: want ID:FIRST", part)
+		}
+		l = append(l, session)
+	}
+	return l, nil
+}
+
+// parseTime reads RFC 3339 or nanoseconds since the Unix epoch.
+func parseTime(s string) (int64, error) {
+	if ns, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return ns, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a time such as 2026-01-05T14:30:00.5Z, or nanoseconds since the Unix epoch", s)
+	}
+	if ns := t.UnixNano(); time.Unix(0, ns).Equal(t) {
+		return ns, nil
+	}
+	return 0, fmt.Errorf("%q is beyond what 64 bits of nanoseconds hold", s)
+}
+
+func parsePrice(s string, exponent int8) (int64, error) {
+	if s == "-" {
+		return feed.NoPrice, nil
+	}
+	return feed.ParseDecimal(s, exponent)
+}
+
+func parseExponent(s string) (int8, error) {
+	v, err := strconv.ParseInt(s, 10, 8)
+	return int8(v), err
+}
+
+func parseConditions(s string) (int64, error) {
+	if len(s) > feed.MaxConditions {
+		return 0, fmt.Errorf("at most %d characters", feed.MaxConditions)
+	}
+	var v feed.Conditions
+	for i := range len(s) {
+		v |= feed.Conditions(s[i]) << (56 - 8*i)
+	}
+	if v.String() != s {
+		return 0, errors.New("not printable characters")
+	}
+	return int64(v), nil
+}
+
+// oneOf is the place of s in names.
+func oneOf(names []string, s string) (int, error) {
+	if i := slices.Index(names, s); i >= 0 && s != "" {
+		return i, nil
+	}
+	return 0, fmt.Errorf("want one of %s, got %q", strings.TrimSpace(strings.Join(names, " ")), s)
+}
+
+// oneOrNumber is oneOf, or a number of one byte that has no name.
+func oneOrNumber(names []string, s string) (int, error) {
+	if v, err := strconv.ParseUint(s, 10, 8); err == nil {
+		return int(v), nil
+	}
+	return oneOf(names, s)
+}
+
+// words are the words of a line.
+type words struct {
+	list []string // as they stand
+	at   int
+}
+
+var errQuote = errors.New("a quote does not end")
+
+// split cuts a line into words.
+func (w *words) split(line string) error {
+	w.list, w.at = w.list[:0], 0
+	for i := 0; i < len(line); {
+		if line[i] == ' ' || line[i] == '\t' {
+			i++
+			continue
+		}
+		start, quoted := i, false
+		for i < len(line) && (quoted || line[i] != ' ' && line[i] != '\t') {
+			switch {
+			case line[i] == '"':
+				quoted = !quoted
+			case line[i] == '\\' && quoted && i+1 < len(line):
+				i++
+			}
+			i++
+		}
+		if quoted {
+			return errQuote
+		}
+		w.list = append(w.list, line[start:i])
+	}
+	return nil
+}
+
+func (w *words) next() (string, bool) {
+	if w.at == len(w.list) {
+		return "", false
+	}
+	w.at++
+	return w.list[w.at-1], true
+}
+
+func (w *words) nextIf(wanted func(string) bool) (string, bool) {
+	if w.at == len(w.list) || !wanted(w.list[w.at]) {
+		return "", false
+	}
+	return w.next()
+}
+
+// pair is the next word if it is key=value; not ok if it is not.
+func (w *words) pair() (key, value string, ok bool, err error) {
+	if w.at == len(w.list) {
+		return "", "", false, nil
+	}
+	key, value, ok = strings.Cut(w.list[w.at], "=")
+	if !ok {
+		return "", "", false, nil
+	}
+	w.at++
+	if strings.HasPrefix(value, `"`) {
+		quoted := value
+		if value, err = strconv.Unquote(quoted); err != nil {
+			return "", "", false, fmt.Errorf("%s=%s: %w", key, quoted, errQuote)
+		}
+	}
+	return key, value, true, nil
+}
+
+// value is that of the next word if its key is key.
+func (w *words) value(key string) (string, bool) {
+	text, ok := w.nextIf(func(s string) bool { return strings.HasPrefix(s, key+"=") })
+	return strings.TrimPrefix(text, key+"="), ok
+}
+
+// uint is the value of the next word if its key is key; ok is false if it is not.
+func (w *words) uint(key string, least, most uint64) (v uint64, ok bool, err error) {
+	text, ok := w.value(key)
+	if !ok {
+		return 0, false, nil
+	}
+	v, err = strconv.ParseUint(text, 10, 64)
+	if err != nil || v < least || v > most {
+		return 0, false, fmt.Errorf("%s=%s: want a number from %d to %d", key, text, least, most)
+	}
+	return v, true, nil
+}
+
+func (w *words) price(v *int64, exponent int8) error {
+	text, ok := w.next()
+	if !ok {
+		return errors.New("a price is missing")
+	}
+	var err error
+	if *v, err = parsePrice(text, exponent); err != nil {
+		return fmt.Errorf("price %q with exponent %d: %w", text, exponent, err)
+	}
+	return nil
+}
+
+func (w *words) decimal(v *int64, exponent int8) error {
+	text, ok := w.next()
+	if !ok {
+		return errors.New("a size is missing")
+	}
+	var err error
+	if *v, err = feed.ParseDecimal(text, exponent); err != nil {
+		return fmt.Errorf("size %q with exponent %d: %w", text, exponent, err)
+	}
+	return nil
+}
+
+// side reads the side of a book, the first so many.
+func (w *words) side(t *feed.Tick, most int) error {
+	text, _ := w.next()
+	i, err := oneOf(bookSides[:most+1], text)
+	t.Side = feed.Side(i)
+	return err
+}
+
+// end reports words that are left over.
+func (w *words) end() error {
+	if text, ok := w.next(); ok {
+		return fmt.Errorf("%q is too much, or not where it belongs", text)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package text
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// magic is the first line.
+const magic = "tickfeed-text 1"
+
+// Recognise reports whether head, the first bytes of a file, is the beginning of the text form
+// of a recording, of any version.
+func Recognise(head []byte) bool { return bytes.HasPrefix(head, []byte("tickfeed-text ")) }
+
+// A place is what both directions know of what stands before a line. It changes with lines
+// alone, so that it is the same in both.
+type place struct {
+	header codec.FileHeader
+	begun  bool   // header is one
+	next   uint64 // number that comes next
+	part   uint64 // index of the next part of the snapshot
+	names  names
+}
+
+// enter puts h in force.
+func (p *place) enter(h *codec.FileHeader) {
+	p.header, p.begun, p.next = *h, true, h.Next
+	if h.Next == 1 {
+		p.names = names{}
+	}
+}
+
+// mark is the header that stands at a mark here.
+func (p *place) mark() codec.FileHeader {
+	h := p.header
+	h.Next = p.next
+	return h
+}
+
+// snapshot begins one.
+func (p *place) snapshot() {
+	p.part = 0
+	p.names = names{}
+}
+
+// names knows instruments by their definitions.
+type names struct {
+	listed map[feed.InstrumentID]*listing
+	ids    map[string][]feed.InstrumentID
+	change int // how often a definition came
+}
+
+// A listing is an instrument.
+type listing struct {
+	definition  *feed.Definition // nil if there is none
+	price, size int8             // exponents
+	token       string           // how it is called, as of change
+	change      int
+}
+
+// define takes in a definition.
+func (n *names) define(id feed.InstrumentID, d *feed.Definition) {
+	if n.ids == nil {
+		n.ids, n.listed = make(map[string][]feed.InstrumentID), make(map[feed.InstrumentID]*listing)
+	}
+	if old := n.listed[id]; old != nil {
+		for _, name := range calls(old.definition) {
+			n.ids[name] = slices.DeleteFunc(n.ids[name], func(i feed.InstrumentID) bool { return i == id })
+		}
+	}
+	for _, name := range calls(d) {
+		n.ids[name] = append(n.ids[name], id)
+	}
+	n.change++
+	n.listed[id] = &listing{definition: d, price: d.PriceExponent, size: d.SizeExponent}
+}
+
+// calls is what an instrument may be called.
+func calls(d *feed.Definition) []string {
+	if d.Venue == "" {
+		return []string{d.Symbol}
+	}
+	return []string{d.Symbol, d.Name()}
+}
+
+// lookup is the id of the one instrument that is called name.
+func (n *names) lookup(name string) (id feed.InstrumentID, many bool, ok bool) {
+	ids := n.ids[name]
+	if len(ids) != 1 {
+		return 0, len(ids) > 1, false
+	}
+	return ids[0], false, true
+}
+
+// listing is what is known of instrument id.
+func (n *names) listing(id feed.InstrumentID) *listing {
+	if in := n.listed[id]; in != nil {
+		return in
+	}
+	return &unlisted
+}
+
+var unlisted listing
+
+// callable reports whether name can stand for an instrument.
+func callable(name string) bool {
+	if name == "" || !alphanumeric(name[0]) {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`",\=`, r)
+	})
+}
+
+func alphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// kindWords begin the lines of ticks.
+var kindWords = [...]string{
+	feed.KindDefinition: "define", feed.KindQuote: "quote", feed.KindTrade: "trade",
+	feed.KindCorrection: "correction", feed.KindCancel: "cancel", feed.KindLevel: "level",
+	feed.KindClear: "clear", feed.KindStatus: "status", feed.KindSummary: "summary",
+}
+
+var modes = []string{"live", "simulation", "replay"}
+
+var statuses = []string{"unknown", "pre-open", "trading", "halted", "auction", "closed"}
+
+var tradeSides = []string{"", "buy", "sell"}
+
+var bookSides = []string{"", "bid", "ask", "both"}
+
+var reasons = []string{"", "expired", "damaged"}
+
+// An ending collects the index.
+type ending struct {
+	marks  []codec.Mark
+	mark   codec.Mark // of a header; it counts if a packet follows
+	marked bool
+	last   int64
+	at     int64 // bytes so far
+}
+
+func newEnding() ending { return ending{last: recording.NoTime} }
+
+// header notes that h stands here; every header does, at a mark or not.
+func (e *ending) header(isMark bool) {
+	if isMark || len(e.marks) == 0 && !e.marked {
+		e.mark, e.marked = codec.Mark{Offset: uint64(e.at)}, true
+	}
+}
+
+// packet notes a packet.
+func (e *ending) packet(h *codec.Packet) {
+	if e.marked {
+		e.marked = false
+		e.mark.Seq, e.mark.Time = h.First, h.PublishTime
+		e.marks = append(e.marks, e.mark)
+	}
+	e.last = h.PublishTime
+}
+
+// bytes is what ends a file that was closed in order, here.
+func (e *ending) bytes(next uint64) ([]byte, error) {
+	return recording.AppendEnd(nil, e.marks, e.at, next, e.last)
+}
