@@ -120,6 +120,7 @@ func BenchmarkServe(b *testing.B) {
 			ready.Wait()
 			b.ReportAllocs()
 			b.ResetTimer()
+			cpu := cpuTime()
 			n := 0
 			for i := 0; i < b.N; {
 				batch := min(100, b.N-i)
@@ -131,6 +132,7 @@ func BenchmarkServe(b *testing.B) {
 			}
 			readers.Wait()
 			b.StopTimer()
+			b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N)/float64(clients), "cpu-ns/tick")
 			b.ReportMetric(float64(b.N)*float64(clients)/b.Elapsed().Seconds()/1e6, "Mticks/s")
 			cancel()
 			all.Wait()
@@ -168,6 +170,7 @@ func benchRaw(b *testing.B, clients int) {
 		})
 	}
 	b.ResetTimer()
+	cpu := cpuTime()
 	chunk := make([]byte, 256<<10)
 	for left := b.N * rawTick; left > 0; left -= len(chunk) {
 		for _, c := range conns {
@@ -180,5 +183,6 @@ func benchRaw(b *testing.B, clients int) {
 		c.Close()
 	}
 	all.Wait()
+	b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N)/float64(clients), "cpu-ns/tick")
 	b.ReportMetric(float64(b.N)*float64(clients)/b.Elapsed().Seconds()/1e6, "Mticks/s")
 }

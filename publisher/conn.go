@@ -40,6 +40,7 @@ type conn struct {
 	turn     sync.Mutex
 	rest     []byte    // protected by turn: what inline could not write; the writer has to
 	failed   error     // protected by turn: why inline could not write
+	over     bool      // protected by turn: nothing is written any more but a goodbye
 	lastSent time.Time // protected by turn
 
 	wakeup chan struct{} // 1 slot
@@ -336,7 +337,10 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 // write sends the line to the client: what the log has, and heartbeats when it has nothing.
 func (c *conn) write(ctx context.Context) error {
 	c.turn.Lock()
-	defer c.turn.Unlock()
+	defer func() {
+		c.over = true
+		c.turn.Unlock()
+	}()
 	c.begun = time.Now()
 	for i, b := range c.first {
 		if err := c.block(ctx, b, nil); err != nil {
@@ -427,40 +431,68 @@ func (c *conn) finish(ctx context.Context) error {
 	return c.block(ctx, rest, nil)
 }
 
+// What inline made of a connection.
+type served uint8
+
+const (
+	parkedAgain served = iota // it has all there is, and waits
+	stillBehind               // there is more, and the connection took all so far
+	needsWriter               // its writer has to go on: it has to wait for the client, or read the journal
+)
+
 // inline sends what the log has now, for a writer that waits, without a hand-over to it: one
 // wake-up less between a tick and its subscriber. It never waits: what the connection does
-// not take is left for the writer. It is false if the writer has to be woken.
-func (c *conn) inline() bool {
+// not take is left for the writer.
+func (c *conn) inline() served {
 	if c.try == nil || !c.turn.TryLock() {
-		return false
+		return needsWriter
 	}
 	defer c.turn.Unlock()
 	l := &c.line
-	if c.rest != nil || c.failed != nil || !l.inMem {
-		return false
+	if c.over || c.rest != nil || c.failed != nil || !l.inMem {
+		return needsWriter
 	}
 	v, ok := c.p.log.view(l.at)
-	if !ok || len(v.data) == 0 {
-		return false
+	if !ok {
+		return needsWriter
 	}
-	ch := l.pass(v.data, c.p.session, v, v.end, c.buf)
-	c.told.Store(ch.next)
-	if len(ch.data) > 0 {
-		n, err := c.try(ch.data)
-		switch {
-		case err != nil:
-			c.failed = err
-		case n < len(ch.data) && ch.mem.seg != nil:
-			c.rest = c.copyRest(&ch, n)
-		case n < len(ch.data):
-			c.rest = ch.data[n:]
-		default:
-			c.lastSent = time.Now()
+	if len(v.data) > 0 {
+		if c.hello.Slow != codec.SlowAll {
+			if _, now := c.p.log.end(); now-codec.PacketAt(v.data).PublishTime > int64(c.maxLag) {
+				v.release()
+				return needsWriter
+			}
+		}
+		if l.wanted == nil {
+			v.limit(maxTurn)
+		}
+		ch := l.pass(v.data, c.p.session, v, v.end, c.buf)
+		c.told.Store(ch.next)
+		if l.wanted != nil && cap(ch.data) > cap(c.buf) {
+			c.buf = ch.data[:0]
+		}
+		if len(ch.data) > 0 {
+			n, err := c.try(ch.data)
+			switch {
+			case err != nil:
+				c.failed = err
+			case n < len(ch.data) && ch.mem.seg != nil:
+				c.rest = c.copyRest(&ch, n)
+			case n < len(ch.data):
+				c.rest = ch.data[n:]
+			default:
+				c.lastSent = time.Now()
+			}
+		}
+		ch.mem.release()
+		if c.rest != nil || c.failed != nil {
+			return needsWriter
 		}
 	}
-	ch.mem.release()
-	end, _ := c.p.log.end() // beyond the view, where the log has gone on in another segment
-	return c.rest == nil && c.failed == nil && l.read == end
+	if c.p.serving.park(c, c.p.log) {
+		return parkedAgain
+	}
+	return stillBehind
 }
 
 // step sends the next chunk of the line; it is false if there is none.

@@ -9,6 +9,6 @@
 // grow. Nothing is sent before it is in the journal. Every start over a journal begins a
 // child session, which subscribers of the one before simply follow.
 //
-// Goroutines: one flusher and, with a journal, one housekeeper for each publisher, from New
+// Goroutines: one flusher, a pump for each core and, with a journal, one housekeeper for each publisher, from New
 // to Close; a reader and a writer for each connection, within Serve.
 package publisher

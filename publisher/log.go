@@ -122,6 +122,18 @@ func (v *view) release() {
 	}
 }
 
+// limit shortens v to the packets that begin in its first n bytes.
+func (v *view) limit(n int) {
+	size := 0
+	for size < n && size < len(v.data) {
+		size += codec.PacketSize(v.data[size:])
+	}
+	if size < len(v.data) {
+		v.end = codec.PacketAt(v.data[size:]).First
+		v.data = v.data[:size:size]
+	}
+}
+
 // view returns what is committed at p, all of it that is in one segment; no data where there
 // is none yet. It is false where p is no longer in memory.
 func (l *memlog) view(p place) (view, bool) {

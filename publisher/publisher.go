@@ -222,6 +222,9 @@ func New(cfg Config) (*Publisher, error) {
 	p.seg = p.log.newest()
 	p.serving.init(cfg)
 	p.done.Go(p.flusher)
+	for i := range p.serving.pumps {
+		p.done.Go(func() { p.serving.pumps[i].run(p.closing) })
+	}
 	if p.journal != nil {
 		p.done.Go(p.housekeeper)
 	}

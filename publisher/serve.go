@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,6 +33,7 @@ type server struct {
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
 	waking  []*conn // the other buffer of wake
+	pumps   []pump
 
 	final  atomic.Uint64 // number after the last of an ended session; 0 while it goes on
 	pulses chan struct{} // 1 slot: a client has confirmed something
@@ -53,6 +55,8 @@ const (
 	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
 	sendBuffer   = 256 << 10              // of the kernel, for a connection
 	maxInline    = 4                      // connections that are served by who flushes
+	maxPumps     = 8                      // goroutines that serve more than that
+	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
 )
 
 func (s *server) init(cfg Config) {
@@ -62,6 +66,10 @@ func (s *server) init(cfg Config) {
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
 	s.heavy = make(chan struct{}, heavyStates)
+	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
+	for i := range s.pumps {
+		s.pumps[i].kick = make(chan struct{}, 1)
+	}
 }
 
 // Serve feeds the subscribers that connect on ln until ctx is cancelled or ln fails; several
@@ -244,8 +252,8 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	return c, nil, nil
 }
 
-// wake tells the connections that wait that the log has grown. Only who flushes calls it. A
-// few it serves itself, which is quickest; many it wakes.
+// wake serves the connections that wait, after the log has grown. Only who flushes calls it: a
+// few it serves itself, which is quickest; many are the pumps'.
 func (s *server) wake() {
 	s.parking.Lock()
 	s.parked, s.waking = s.waking[:0], s.parked
@@ -253,17 +261,70 @@ func (s *server) wake() {
 		c.parked = false
 	}
 	s.parking.Unlock()
-	few := len(s.waking) <= maxInline
-	for i, c := range s.waking {
-		s.waking[i] = nil
-		if few && c.inline() {
-			s.parking.Lock()
-			c.parked = true
-			s.parked = append(s.parked, c)
-			s.parking.Unlock()
-			continue
+	if len(s.waking) > maxInline {
+		share := (len(s.waking) + len(s.pumps) - 1) / len(s.pumps)
+		for i := range s.pumps {
+			s.pumps[i].add(s.waking[min(i*share, len(s.waking)):min((i+1)*share, len(s.waking))])
 		}
-		c.signal()
+	} else {
+		for _, c := range s.waking {
+			if c.inline() != parkedAgain {
+				c.signal()
+			}
+		}
+	}
+	clear(s.waking)
+}
+
+// A pump serves connections in turn, each as far as it takes bytes without waiting. A few pumps
+// cost less than waking a goroutine for each connection: at a thousand of them, a third.
+type pump struct {
+	mu    sync.Mutex
+	queue []*conn
+	kick  chan struct{} // 1 slot
+}
+
+func (w *pump) add(conns []*conn) {
+	if len(conns) == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.queue = append(w.queue, conns...)
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run serves what is added until closing is closed.
+func (w *pump) run(closing <-chan struct{}) {
+	var round []*conn
+	for {
+		w.mu.Lock()
+		round = append(round, w.queue...)
+		clear(w.queue)
+		w.queue = w.queue[:0]
+		w.mu.Unlock()
+		if len(round) == 0 {
+			select {
+			case <-w.kick:
+				continue
+			case <-closing:
+				return
+			}
+		}
+		behind := round[:0]
+		for _, c := range round {
+			switch c.inline() {
+			case stillBehind:
+				behind = append(behind, c)
+			case needsWriter:
+				c.signal()
+			}
+		}
+		clear(round[len(behind):])
+		round = behind
 	}
 }
 

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package publisher_test
+
+import "time"
+
+func cpuTime() time.Duration { return 0 } // cannot be had here
