@@ -278,7 +278,7 @@ func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 	s := &recordedTicks{}
 	var readers []*recording.Reader
 	for _, path := range paths {
-		r, err := openFile(path)
+		r, err := openFile(context.Background(), path)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}

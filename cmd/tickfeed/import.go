@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ prices and trade ids. The format is told from the content; gzip and zstd are unp
   websocket     captures of Binance, Coinbase and Kraken
   lean          LEAN's zips of currency quotes
 
+and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
 Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
 merged by time, others are read one after the other. A bad line, record or packet stops the import
 and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole.
@@ -83,8 +85,15 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		return usage("--symbols: %w", err)
 	}
 	for _, path := range paths {
-		if recorded, err := isRecording(path); err == nil && recorded {
+		recorded, err := isRecording(path)
+		switch {
+		case err != nil || !recorded:
+		case !isText(path):
 			return usage("%s is a recording already; cut and merge make others of it", path)
+		case len(paths) > 1 || !filter.All() || o.json:
+			return usage("%s is the text form of a recording; it is imported alone and as it is", path)
+		default:
+			return p.importText(cmd.Context(), o, path)
 		}
 	}
 	src, err := o.openSource(paths, p.stdin)
@@ -115,7 +124,9 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		p.notef("interrupted after %s; %s was not written", summary.read(), o.output)
 		return err
 	case err != nil && !o.partial:
-		p.notef("stopped after %s; %s was not written", summary.read(), o.output)
+		if summary.Messages > 0 {
+			p.notef("stopped after %s; %s was not written", summary.read(), o.output)
+		}
 		return err
 	case err == nil && i.builder.Stats().Ticks == 0:
 		what := "no ticks"
@@ -141,6 +152,26 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		p.notef("%s", line)
 	}
 	return err
+}
+
+// importText makes a recording of its text form.
+func (p *program) importText(ctx context.Context, o *importCommandOptions, path string) error {
+	if err := o.checkFormats(nil); err != nil {
+		return err
+	}
+	out, err := p.createRecording(o.output, o.force)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if err := readText(ctx, out, path); err != nil {
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	p.notef("%s: the text form of a recording\n  written      %s", path, o.output)
+	return nil
 }
 
 // createRecording begins the file path; - is standard output. The error has its exit code.
@@ -201,8 +232,9 @@ type importSummary struct {
 	Notes       []string          `json:"notes"`
 	Seconds     float64           `json:"seconds"`
 
-	counts []files.Count
-	kinds  []string
+	counts  []files.Count
+	kinds   []string
+	several bool // files
 }
 
 func (i *importing) summary(output string) *importSummary {
@@ -213,7 +245,7 @@ func (i *importing) summary(output string) *importSummary {
 		Ticks: built.Ticks, Kinds: make(map[string]uint64), Instruments: built.Instruments,
 		First: built.First, Last: built.Last, Backward: built.Backward, Back: built.Back,
 		Skipped: st.Skipped, Counts: make(map[string]int64), Notes: append([]string{}, st.Notes...),
-		Seconds: time.Since(i.started).Seconds(), counts: st.Counts,
+		Seconds: time.Since(i.started).Seconds(), counts: st.Counts, several: i.several,
 	}
 	if st.FirstBad != nil {
 		s.FirstBad = st.FirstBad.Error()
@@ -269,6 +301,9 @@ func (s *importSummary) lines() []string {
 	if s.Backward > 0 {
 		all = append(all, fmt.Sprintf("  back in time %s, by up to %s: they are published when the ticks before them are",
 			countOf(s.Backward, "tick"), formatDuration(time.Duration(s.Back))))
+		if s.several {
+			all = append(all, "               where files overlap in time, tickfeed merge joins them by time")
+		}
 	}
 	if source := s.source(); source != "" {
 		all = append(all, "  source       "+source)

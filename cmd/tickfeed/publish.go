@@ -201,7 +201,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		return err
 	}
 	input := input{o: o, paths: paths}
-	if err := input.open(p.stdin); err != nil {
+	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err
 	}
 	defer input.close()
@@ -324,7 +324,7 @@ func (in *input) mode() codec.Mode {
 }
 
 // open checks all that can be checked before there is a publisher.
-func (in *input) open(stdin io.Reader) error {
+func (in *input) open(ctx context.Context, stdin io.Reader) error {
 	if len(in.paths) == 0 {
 		cfg, err := in.o.marketConfig()
 		if err != nil {
@@ -340,7 +340,7 @@ func (in *input) open(stdin io.Reader) error {
 	case err != nil:
 		return err
 	case recorded:
-		return in.openRecordings()
+		return in.openRecordings(ctx)
 	case in.o.stdinOrders:
 		stdin = nil
 	}
@@ -372,13 +372,13 @@ func allRecordings(paths []string) (bool, error) {
 	return count > 0, nil
 }
 
-func (in *input) openRecordings() error {
+func (in *input) openRecordings(ctx context.Context) error {
 	if err := in.o.imports.checkFormats(nil); err != nil {
 		return err
 	}
 	var readers []*recording.Reader
 	for _, path := range in.paths {
-		r, err := openFile(path)
+		r, err := openFile(ctx, path)
 		if err != nil {
 			return err
 		}

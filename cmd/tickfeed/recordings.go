@@ -20,6 +20,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/rawfile"
@@ -251,7 +252,7 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 		var r *openRecording
 		var err error
 		if kinds[i] == "" {
-			r, err = openFile(group[0])
+			r, err = openFile(ctx, group[0])
 		} else {
 			r, err = p.importTemporary(ctx, group, o)
 		}
@@ -265,17 +266,22 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 
 // kindOf is the format of the file at path; empty for a recording.
 func kindOf(path string, stated files.Format) (files.Format, error) {
-	if path == "-" || stated != "" {
-		return stated, nil
+	if path != "-" {
+		if recorded, err := isRecording(path); recorded || err != nil {
+			return "", err
+		}
 	}
-	recorded, err := isRecording(path)
-	if recorded || err != nil {
-		return "", err
+	switch {
+	case stated != "":
+		return stated, nil
+	case path == "-":
+		return files.CSV, nil
 	}
 	return files.Recognise(path)
 }
 
-// isRecording reports whether the file at path is a recording, intact or not.
+// isRecording reports whether the file at path is a recording, intact or not, or the text form
+// of one.
 func isRecording(path string) (bool, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -291,11 +297,56 @@ func isRecording(path string) (bool, error) {
 		return true, nil
 	}
 	head, err := rawfile.Head(path, rawfile.HeadSize)
-	return err == nil && recording.Recognise(head), nil
+	return err == nil && (recording.Recognise(head) || text.Recognise(head)), nil
 }
 
-// openFile opens a recording as it is.
-func openFile(path string) (*openRecording, error) {
+// isText reports whether the file at path is the text form of a recording.
+func isText(path string) bool {
+	head, err := rawfile.Head(path, rawfile.HeadSize)
+	return err == nil && text.Recognise(head)
+}
+
+// readText writes the recording whose text form is the file at path to w. The error has its
+// exit code.
+func readText(ctx context.Context, w io.Writer, path string) error {
+	f, err := rawfile.Open(path)
+	if err != nil {
+		return usage("%w", err)
+	}
+	defer f.Close()
+	err = text.Read(w, cancelled{ctx, f})
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errInterrupted
+	case errors.As(err, new(*text.LineError)):
+		return wrong("%s: %w", path, err)
+	}
+	return err
+}
+
+// cancelled is a reader that ends with ctx.
+type cancelled struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c cancelled) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// openFile opens a recording as it is, or makes a temporary one of its text form.
+func openFile(ctx context.Context, path string) (*openRecording, error) {
+	if isText(path) {
+		return openTemporary(path, func(f *os.File) error {
+			if err := readText(ctx, f, path); err != nil {
+				return err
+			}
+			return f.Close()
+		})
+	}
 	in, err := recording.Open(path)
 	if errors.As(err, new(*fs.PathError)) {
 		return nil, usage("%w", err)
@@ -313,40 +364,50 @@ func openFile(path string) (*openRecording, error) {
 	return r, nil
 }
 
+// openTemporary opens a temporary recording that fill writes and closes; it is of the files that
+// name says.
+func openTemporary(name string, fill func(*os.File) error) (*openRecording, error) {
+	f, err := os.CreateTemp("", "tickfeed-*.tick")
+	if err != nil {
+		return nil, fmt.Errorf("import into a temporary recording: %w", err)
+	}
+	remove := func() { os.Remove(f.Name()) }
+	if err := fill(f); err != nil {
+		f.Close() // more than once does nothing
+		remove()
+		return nil, err
+	}
+	in, err := recording.Open(f.Name())
+	if err != nil {
+		remove()
+		return nil, err
+	}
+	r := &openRecording{Input: in, name: name, imported: true, temporary: f.Name()}
+	if os.Remove(f.Name()) == nil { // it stays open, and leaves nothing behind whatever happens
+		r.temporary = ""
+	}
+	return r, nil
+}
+
 // importTemporary makes a temporary recording of files that are none.
-func (p *program) importTemporary(ctx context.Context, paths []string, o *importOptions) (r *openRecording, err error) {
+func (p *program) importTemporary(ctx context.Context, paths []string, o *importOptions) (*openRecording, error) {
 	src, err := o.openSource(paths, p.stdin)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	f, err := os.CreateTemp("", "tickfeed-*.tick")
-	if err != nil {
-		return nil, fmt.Errorf("import into a temporary recording: %w", err)
-	}
-	defer func() {
+	r, err := openTemporary(strings.Join(paths, " "), func(f *os.File) error {
+		i, err := newImporting(f, src, paths)
 		if err != nil {
-			f.Close() // a second time does nothing
-			os.Remove(f.Name())
+			return err
 		}
-	}()
-	i, err := newImporting(f, src, paths)
+		return i.run(ctx, p, src)
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := i.run(ctx, p, src); err != nil {
 		return nil, err
 	}
 	if st := src.Stats(); st.Skipped > 0 {
-		p.notef("%s: skipped %s, the first is: %v", i.name, plural(int(st.Skipped), "bad part"), st.FirstBad)
-	}
-	in, err := recording.Open(f.Name())
-	if err != nil {
-		return nil, err
-	}
-	r = &openRecording{Input: in, name: i.name, imported: true, temporary: f.Name()}
-	if os.Remove(f.Name()) == nil { // it stays open, and leaves nothing behind whatever happens
-		r.temporary = ""
+		p.notef("%s: skipped %s, the first: %v", r.name, countOf(uint64(st.Skipped), "bad "+src.Noun()), st.FirstBad)
 	}
 	return r, nil
 }
@@ -354,6 +415,7 @@ func (p *program) importTemporary(ctx context.Context, paths []string, o *import
 // An importing is files on their way into a recording.
 type importing struct {
 	name    string // of the files, for people
+	several bool   // files
 	files   *files.Source
 	builder *recording.Builder
 	ticks   atomic.Int64
@@ -364,7 +426,7 @@ type importing struct {
 func newImporting(f recording.File, src *files.Source, paths []string) (*importing, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	i := &importing{name: strings.Join(paths, " "), files: src, started: time.Now()}
+	i := &importing{name: strings.Join(paths, " "), several: len(paths) > 1, files: src, started: time.Now()}
 	var err error
 	i.builder, err = recording.NewBuilder(f, codec.FileHeader{
 		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},

@@ -291,21 +291,16 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)"
-	case !isText(head):
+	case whatIs(head) != "":
 		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
 	case wscap.Recognise(head):
 		return Websocket, ""
 	case lobster.Recognise(head):
 		return LOBSTER, ""
-	case bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n")[0] == '{':
+	case bytes.TrimLeft(head, blank)[0] == '{':
 		return NDJSON, ""
 	}
 	return CSV, ""
-}
-
-// isText reports whether head may be the beginning of a text file of this package.
-func isText(head []byte) bool {
-	return bytes.IndexByte(head, 0) < 0 && len(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n")) > 0
 }
 
 // magics tell files that people mistake for market data.
@@ -325,17 +320,27 @@ var magics = []struct{ magic, name string }{
 	{"SQLite format 3", "an SQLite database; export its tables as CSV"},
 }
 
+// whatIs is what a file seems to be that begins with head and cannot be read; empty for text.
 func whatIs(head []byte) string {
+	text := bytes.IndexByte(head, 0) < 0
 	for _, m := range magics {
-		if bytes.HasPrefix(head, []byte(m.magic)) {
+		if bytes.HasPrefix(head, []byte(m.magic)) && (!text || strings.ContainsFunc(m.magic, notPrintable)) {
 			return m.name
 		}
 	}
-	if len(bytes.TrimLeft(head, "\xef\xbb\xbf \t\r\n")) == 0 {
+	switch {
+	case !text:
+		return "binary, and nothing that is known"
+	case len(bytes.TrimLeft(head, blank)) == 0:
 		return "blank"
 	}
-	return "binary, and nothing that is known"
+	return ""
 }
+
+func notPrintable(r rune) bool { return r < ' ' || r > '~' }
+
+// blank is what may stand before the first line.
+const blank = "\ufeff \t\r\n"
 
 var _ feed.Source = (*Source)(nil)
 

@@ -118,8 +118,9 @@ func Damaged(err error) bool {
 func Skippable(err error) bool {
 	var format *rawfile.FormatError
 	var damage *rawfile.DamageError
+	var row *textfile.LineError
 	switch {
-	case errors.As(err, &format), errors.Is(err, textfile.ErrNoZone):
+	case errors.As(err, &format), errors.Is(err, textfile.ErrNoZone), errors.As(err, &row) && row.Line <= 1: // the header
 		return false
 	case errors.As(err, &damage):
 		return damage.Passed()

@@ -225,9 +225,11 @@ func (in *input) read(i int) error {
 	defer in.release()
 	r, free, err := unpack(in.meter.Reader(packed))
 	if err != nil {
-		return in.named(i, err)
+		return in.damaged(i, 0, err)
 	}
 	defer free()
+	_, plain := r.(*bufio.Reader)
+	offset := int64(0)
 	for {
 		var buf []byte
 		select {
@@ -245,6 +247,7 @@ func (in *input) read(i int) error {
 		for n == 0 && err == nil {
 			n, err = r.Read(buf)
 		}
+		offset += int64(n)
 		if n == 0 {
 			in.free <- buf
 		} else if !in.send(chunk{file: i, data: buf[:n]}) {
@@ -253,10 +256,26 @@ func (in *input) read(i int) error {
 		if err == io.EOF {
 			return nil
 		}
-		if err != nil {
+		if err != nil && plain {
 			return in.named(i, err)
 		}
+		if err != nil {
+			return in.damaged(i, offset, err)
+		}
 	}
+}
+
+// damaged is the error of file i, which cannot be unpacked on from offset, unless err is of
+// reading it.
+func (in *input) damaged(i int, offset int64, err error) error {
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return err
+	}
+	reason := "cannot be unpacked further: " + err.Error()
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		reason = "the compressed file is cut off"
+	}
+	return &rawfile.DamageError{File: in.name(i), Offset: offset, Reason: reason, Err: err}
 }
 
 // named is err with the name of file i, unless it has one.

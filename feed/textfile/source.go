@@ -166,7 +166,8 @@ func (s *Source) Meter(m *rawfile.Meter) { s.lines.in.meter = m }
 // way; it may be called again then and nothing is lost.
 //
 // The error is io.EOF after the last file, a [*LineError] where a line is bad and
-// Config.SkipBad is used up, and else names the file that cannot be read or unpacked.
+// Config.SkipBad is used up, a [*rawfile.DamageError] where a file cannot be unpacked, and
+// else names the file that cannot be read.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if s.err != nil {
 		return 0, s.err

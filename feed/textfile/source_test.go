@@ -492,7 +492,7 @@ func TestDamagedGzip(t *testing.T) {
 	require.NoError(t, err)
 	n := 0
 	err = drain(t, src, func(*feed.Tick, *feed.Definition) { n++ })
-	assert.EqualError(t, err, path+": unexpected EOF")
+	assert.EqualError(t, err, path+": offset 17023: the compressed file is cut off")
 	assert.Greater(t, n, 900)
 	_, again := src.Next(context.Background(), make([]feed.Tick, 1))
 	assert.Equal(t, err, again, "the error repeats")
