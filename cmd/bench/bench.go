@@ -301,15 +301,12 @@ func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 
 // close ends the pair; the error says what is wrong with the subscribers' accounts.
 func (p *pair) close(ctx context.Context) error {
-	_, err := call[nothing](ctx, p.subs, "unsubscribe", nothing{})
-	_, closeErr := call[nothing](ctx, p.pub, "close", nothing{})
-	for _, c := range []*peer{p.subs, p.pub} {
-		if p.b.Profile != "" {
-			_, profileErr := call[nothing](ctx, c, "profile", "")
-			err = errors.Join(err, profileErr)
-		}
-		c.stop()
+	missing, err := call[uint64](ctx, p.subs, "unsubscribe", nothing{})
+	if missing > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d ticks were lost or withheld", ErrAccount, missing))
 	}
+	_, closeErr := call[nothing](ctx, p.pub, "close", nothing{})
+	err = errors.Join(err, p.b.end(ctx, p.subs), p.b.end(ctx, p.pub))
 	if p.dir != "" {
 		err = errors.Join(err, os.RemoveAll(p.dir))
 	}
@@ -318,20 +315,30 @@ func (p *pair) close(ctx context.Context) error {
 
 // profile begins the profiles of both processes; name tells what is measured.
 func (p *pair) profile(ctx context.Context, name string) error {
-	if p.b.Profile == "" {
+	return errors.Join(p.b.profile(ctx, p.pub, name), p.b.profile(ctx, p.subs, name))
+}
+
+// profile begins the profile of a child.
+func (b *bench) profile(ctx context.Context, c *peer, name string) error {
+	if b.Profile == "" {
 		return nil
 	}
-	name = strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(p.b.scenario + "-" + name)
-	for _, c := range []*peer{p.pub, p.subs} {
-		path, err := filepath.Abs(filepath.Join(p.b.Profile, name+"."+c.role+".pprof"))
-		if err != nil {
-			return err
-		}
-		if _, err := call[nothing](ctx, c, "profile", path); err != nil {
-			return err
-		}
+	name = strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(b.scenario + "-" + name)
+	path, err := filepath.Abs(filepath.Join(b.Profile, name+"."+c.role+".pprof"))
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = call[nothing](ctx, c, "profile", path)
+	return err
+}
+
+// end ends a child and its profile.
+func (b *bench) end(ctx context.Context, c *peer) (err error) {
+	if b.Profile != "" {
+		_, err = call[nothing](ctx, c, "profile", "")
+	}
+	c.stop()
+	return err
 }
 
 func (p *pair) subscribe(ctx context.Context, a subscribeArgs) error {

@@ -96,8 +96,12 @@ func TestTickSetGoesRound(t *testing.T) {
 	pub, err := publisher.New(publisher.Config{})
 	require.NoError(t, err)
 	defer pub.Close(context.Background())
+	_, err = pub.Define(t.Context(), feed.Definition{Symbol: "FIRST"}) // so that ids differ from the source's
+	require.NoError(t, err)
+	first := s.ticks[0].Instrument
 	require.NoError(t, s.define(t.Context(), pub))
 	require.NoError(t, s.define(t.Context(), pub), "again")
+	require.Equal(t, first+1, s.ticks[0].Instrument)
 	require.Len(t, s.ticks, 250)
 	var all []feed.Tick
 	for len(all) < 500 {
@@ -113,7 +117,7 @@ func TestTickSetGoesRound(t *testing.T) {
 		assert.Equal(t, a.Instrument, b.Instrument)
 	}
 	assert.Greater(t, all[250].EventTime, all[249].EventTime)
-	assert.Equal(t, uint64(3+500+1), pub.Stats().Head)
+	assert.Equal(t, uint64(1+3+500+1), pub.Stats().Head)
 }
 
 // The share of fixed-width patterns counts quotes and trades, narrow and wide, and nothing else.

@@ -16,6 +16,7 @@ type Unit string
 // The units.
 const (
 	TicksPerSecond Unit = "ticks/s"
+	Ticks          Unit = "ticks"
 	Seconds        Unit = "s"
 	Bytes          Unit = "B"
 	Cores          Unit = "cores"
@@ -166,6 +167,8 @@ func nanosText(seconds float64) string {
 // value is v for people, in three digits or so.
 func (f *Figure) value(v float64) string {
 	switch f.Unit {
+	case Ticks:
+		return strconv.FormatFloat(v, 'f', 0, 64)
 	case TicksPerSecond:
 		return scaled(v, 1000, "", "k", "M", "G") + "/s"
 	case Seconds:

@@ -373,7 +373,7 @@ func (b *bench) reconnect(ctx context.Context) error {
 	due := uint64(0)
 	publishing.Go(func() error {
 		for {
-			sent, err := call[pacedResult](ctx, p.pub, "paced", pacedArgs{Rate: rate, Duration: time.Second})
+			sent, err := call[pacedResult](ctx, p.pub, "paced", pacedArgs{Rate: rate, Duration: min(b.Duration, time.Second)})
 			due += sent.Ticks
 			if err != nil {
 				return err
@@ -407,10 +407,14 @@ func (b *bench) reconnect(ctx context.Context) error {
 	err = cutAll()
 	close(ending)
 	err = errors.Join(err, publishing.Wait())
+	var lost uint64
 	if err == nil {
-		_, err = call[nothing](ctx, p.subs, "await", due)
+		lost, err = call[uint64](ctx, p.subs, "lost", due)
 	}
-	if err := errors.Join(err, p.close(ctx)); err != nil { // close fails if a tick was lost
+	if err == nil { // before close, which takes a loss for an error
+		_, err = call[uint64](ctx, p.subs, "unsubscribe", nothing{})
+	}
+	if err := errors.Join(err, p.close(ctx)); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%d cuts at %s", cuts, rateText(rate))
@@ -422,10 +426,11 @@ func (b *bench) reconnect(ctx context.Context) error {
 		{"first tick", first, atMostTime(time.Millisecond), atMostTime(5 * time.Millisecond)},
 		{"live", live, nil, nil},
 	} {
-		detail := map[string]float64{"lost_ticks": 0, "max_s": quantile(f.times, 1).Seconds()}
+		detail := map[string]float64{"max_s": quantile(f.times, 1).Seconds()}
 		b.tell(&Figure{Name: name + ", " + f.what + ", p50", Unit: Seconds, Measured: one(quantile(f.times, 0.50)), Target: f.p50, Detail: detail})
 		b.tell(&Figure{Name: name + ", " + f.what + ", p99", Unit: Seconds, Measured: one(quantile(f.times, 0.99)), Target: f.p99, Detail: detail})
 	}
+	b.tell(&Figure{Name: name + ", ticks lost", Unit: Ticks, Measured: NewSpread([]float64{float64(lost)}), Target: atMost(0)})
 	return nil
 }
 

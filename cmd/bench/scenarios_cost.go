@@ -7,11 +7,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-)
 
-// logMemory is the log in memory of publishers whose resident memory is measured: as publish
-// has it.
-const logMemory = 64 << 20
+	"tickfeed/publisher"
+)
 
 // snapshot measures a late joiner that wants to know how things stand.
 func (b *bench) snapshot(ctx context.Context) error {
@@ -147,6 +145,7 @@ func (b *bench) filter(ctx context.Context) error {
 // memory measures what the publisher holds: alone with a full log, and for each subscriber.
 func (b *bench) memory(ctx context.Context) error {
 	idle, stalled := b.or(b.Subscribers, 1000, 5), b.or(b.Subscribers, 100, 5)
+	logMemory := int64(b.or(0, publisher.DefaultMemory, publisher.MinMemory))
 	var fixed, perIdle, perStalled []float64
 	err := b.each("subscribers", func() error {
 		p, err := b.pair(ctx, pairArgs{size: smokeSetSize, memory: logMemory})
@@ -154,7 +153,7 @@ func (b *bench) memory(ctx context.Context) error {
 			return err
 		}
 		// More than the log in memory, so that all of it is in use.
-		fill := floodArgs{Count: uint64(b.or(0, 4_000_000, 20_000)), Batch: 100}
+		fill := floodArgs{Count: uint64(b.or(0, 4_000_000, 100_000)), Batch: 100}
 		if _, err := call[floodResult](ctx, p.pub, "flood", fill); err != nil {
 			return err
 		}
@@ -375,13 +374,15 @@ func (b *bench) sim(ctx context.Context) error {
 	}
 	var rate []float64
 	name := plural(n, "instrument")
+	if err := b.profile(ctx, p, name); err != nil {
+		return err
+	}
 	err = b.each(name, func() error {
 		r, err := call[simulateResult](ctx, p, "simulate", simulateArgs{Duration: b.Duration, Instruments: n})
 		rate = append(rate, float64(r.Ticks)/r.Elapsed.Seconds())
 		return err
 	})
-	p.stop()
-	if err != nil {
+	if err := errors.Join(err, b.end(ctx, p)); err != nil {
 		return err
 	}
 	b.tell(&Figure{Name: name, Unit: TicksPerSecond, Measured: NewSpread(rate), Target: atLeast(10e6)})

@@ -48,7 +48,7 @@ type reader struct {
 func (s *sink) ops() map[string]op {
 	return map[string]op{
 		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "begin": handle(s.begin),
-		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery),
+		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery), "lost": handle(s.lost),
 		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "snapshotsize": handle(s.snapshotSize), "profile": handle(s.profile),
 	}
 }
@@ -233,28 +233,29 @@ func total(subs []*reader) (n uint64) {
 	return n
 }
 
-// unsubscribe ends all subscribers, and reports what is wrong with their accounts.
-func (s *sink) unsubscribe(context.Context, nothing) (nothing, error) {
+// unsubscribe ends all subscribers, and returns how many ticks they have been told are lost,
+// withheld or disowned. The error is about subscribers that ended by themselves, or whose
+// ledger does not say what their application saw.
+func (s *sink) unsubscribe(context.Context, nothing) (missing uint64, err error) {
 	if s.ctx == nil {
-		return nothing{}, nil
+		return 0, nil
 	}
-	var early error
 	select {
-	case early = <-s.failed:
+	case err = <-s.failed:
 	default:
 	}
 	s.stop()
 	s.running.Wait()
-	var wrong error
 	for i, r := range s.subs {
 		t := r.sub.Ledger().Totals()
-		if t.Lost+t.Withheld+t.Disowned > 0 || t.Delivered != r.delivered.Load() {
-			wrong = fmt.Errorf("%w: subscriber %d: %d delivered and %d in its ledger, %d withheld, %d lost, %d disowned",
-				ErrAccount, i, r.delivered.Load(), t.Delivered, t.Withheld, t.Lost, t.Disowned)
+		missing += t.Lost + t.Withheld + t.Disowned
+		if had := r.delivered.Load(); t.Delivered != had {
+			err = errors.Join(err, fmt.Errorf("%w: subscriber %d was handed %d ticks, its ledger says %d", ErrAccount, i, had, t.Delivered))
+			break
 		}
 	}
 	s.subs, s.ctx = nil, nil
-	return nothing{}, errors.Join(early, wrong)
+	return missing, err
 }
 
 // begin begins a measurement.
@@ -352,6 +353,31 @@ func (s *sink) recovery(ctx context.Context, n int) (recovery, error) {
 			return r, fmt.Errorf("no recovery within %v", ackTimeout)
 		case <-ctx.Done():
 			return r, context.Cause(ctx)
+		}
+	}
+}
+
+// lost waits until the first subscriber has accounted for so many ticks, and returns how many of
+// them are not there: lost, or withheld, or disowned.
+func (s *sink) lost(ctx context.Context, ticks uint64) (uint64, error) {
+	poll := time.NewTicker(ackInterval)
+	defer poll.Stop()
+	timeout := time.NewTimer(ackTimeout)
+	defer timeout.Stop()
+	for {
+		t := s.subs[0].sub.Ledger().Totals()
+		missing := t.Lost + t.Withheld + t.Disowned
+		if t.Delivered+missing >= ticks {
+			return missing, nil
+		}
+		select {
+		case <-poll.C:
+		case err := <-s.failed:
+			return 0, err
+		case <-timeout.C:
+			return 0, fmt.Errorf("%w: of %d ticks %d were delivered and %d are told to be lost", ErrAccount, ticks, t.Delivered, missing)
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
 		}
 	}
 }

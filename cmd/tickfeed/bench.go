@@ -73,10 +73,10 @@ Scenarios, all of them by default:
 		f.IntVar(&o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
 		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores")
 		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
-		f.StringVar(&o.dir, "dir", "", "keep journals under `DIR` while it lasts (default: the system's directory for temporary files)")
+		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while it lasts (default: the system's directory for temporary files)")
 		f.StringVar(&o.sync, "sync", "1s", "as that of publish: `WHEN` none, 1s or always")
 		f.BoolVar(&o.smoke, "smoke", false, "everything small and short, to see that it works; no target is judged")
-		f.BoolVar(&o.json, "json", false, "print one JSON object per figure")
+		f.BoolVar(&o.json, "json", false, "print JSON lines: one that tells the machine, then one per figure")
 	})
 	group(cmd, "Parameters of scenarios", func(f *pflag.FlagSet) {
 		f.IntVar(&o.subscribers, "subscribers", 0, "`N` subscribers")
