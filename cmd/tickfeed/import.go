@@ -41,11 +41,12 @@ prices and trade ids. The format is told from the content; gzip and zstd are unp
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
-  lobster       LOBSTER messages and order books (one of the two files is enough)
+  lobster       LOBSTER messages and order books; naming one file of a pair is enough
   websocket     captures of Binance, Coinbase and Kraken
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
+
 Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
 merged by time, others are read one after the other. A bad line, record or packet stops the import
 and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole.

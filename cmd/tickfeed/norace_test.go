@@ -1,0 +1,6 @@
+//go:build !race
+
+package main
+
+// most bounds the files of recorded data that are imported, in bytes.
+const most = 1 << 40
