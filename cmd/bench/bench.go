@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -297,6 +298,22 @@ func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 	}
 	p.openResult, err = call[openResult](ctx, p.pub, "open", open)
 	return p, err
+}
+
+// tellMachine tells about the first set of ticks that is loaded.
+func (b *bench) tellMachine(in setInfo) {
+	if b.told {
+		return
+	}
+	b.told = true
+	ticks := "sim"
+	if len(b.Ticks) > 0 {
+		ticks = strings.Join(b.Ticks, " ")
+	}
+	b.Machine(&Machine{
+		Processors: runtime.NumCPU(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
+		Ticks: ticks, Held: in.Ticks, TickSize: in.Size, FixedWidth: in.Fixed,
+	})
 }
 
 // close ends the pair; the error says what is wrong with the subscribers' accounts.

@@ -5,27 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
-
-func (b *bench) tellMachine(in setInfo) {
-	if b.told {
-		return
-	}
-	b.told = true
-	ticks := "sim"
-	if len(b.Ticks) > 0 {
-		ticks = strings.Join(b.Ticks, " ")
-	}
-	b.Machine(&Machine{
-		Processors: runtime.NumCPU(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
-		Ticks: ticks, Held: in.Ticks, TickSize: in.Size, FixedWidth: in.Fixed,
-	})
-}
 
 // costs are what a tick costs both sides.
 type costs struct{ publisher, subscriber []float64 }

@@ -372,6 +372,11 @@ func (b *bench) sim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	info, err := call[setInfo](ctx, p, "load", loadArgs{Instruments: n, Size: b.or(0, setSize, smokeSetSize)})
+	if err != nil {
+		return err
+	}
+	b.tellMachine(info)
 	var rate []float64
 	name := plural(n, "instrument")
 	if err := b.profile(ctx, p, name); err != nil {

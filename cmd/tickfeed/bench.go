@@ -190,6 +190,8 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		return c
 	}
 	cfg.Relay = benchRelay
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
 	var failed error // of a write
 	var doing atomic.Value
 	doing.Store("")
@@ -198,7 +200,9 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	print := func(write func() error) { // without the progress line
 		stop()
 		if failed == nil {
-			failed = write()
+			if failed = write(); failed != nil {
+				cancel() // nobody would see what is still to come
+			}
 		}
 		stop = p.progress(func() string { return doing.Load().(string) })
 	}
@@ -219,7 +223,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		}
 		cfg.Figure = func(f *bench.Figure) { print(func() error { return f.WriteText(p.stdout) }) }
 	}
-	err = bench.Run(cmd.Context(), cfg)
+	err = bench.Run(ctx, cfg)
 	stop()
 	switch {
 	case failed != nil:
