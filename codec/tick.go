@@ -664,6 +664,31 @@ func (b *Body) cover(n uint64) error {
 	return nil
 }
 
+// CanRebase reports whether AppendRebased can move the time of a body entry by delta ns.
+func CanRebase(entry []byte, delta int64) bool {
+	if delta == 0 {
+		return true
+	}
+	// An array, a code below 128, a uint16 instrument and an int32 time, as in the narrow patterns.
+	if len(entry) < 10 || entry[0]&0xf0 != 0x90 || entry[1] >= 0x80 || entry[2] != 0xcd || entry[5] != 0xd2 {
+		return false
+	}
+	offset := int64(int32(binary.BigEndian.Uint32(entry[6:])))
+	return uint64(delta+1<<32)>>33 == 0 && uint64(offset+delta+1<<31)>>32 == 0
+}
+
+// AppendRebased appends a tick of a body for a packet whose base event time is delta ns earlier
+// than that of the packet it is from. CanRebase must allow it.
+func AppendRebased(dst, entry []byte, delta int64) []byte {
+	at := len(dst)
+	dst = append(dst, entry...)
+	if delta != 0 {
+		offset := int64(int32(binary.BigEndian.Uint32(entry[6:]))) + delta
+		binary.BigEndian.PutUint32(dst[at+6:], uint32(offset))
+	}
+	return dst
+}
+
 // An Entry is what a filter needs to know of a body entry.
 type Entry struct {
 	Size       int               // of the entry in bytes

@@ -43,9 +43,10 @@ type conn struct {
 	over     bool      // protected by turn: nothing is written any more but a goodbye
 	lastSent time.Time // protected by turn
 
-	wakeup chan struct{} // 1 slot
-	parked bool          // protected by server.parking
-	buf    []byte        // for what is made for this connection; nil until it is needed
+	filtered bool          // counted in server.filters
+	wakeup   chan struct{} // 1 slot
+	parked   bool          // protected by server.parking
+	buf      []byte        // for what is made for this connection; nil until it is needed
 
 	heard     atomic.Int64 // when the client last gave a sign of life, in ns since p.started
 	told      atomic.Uint64
@@ -177,6 +178,17 @@ var (
 	errShutdown   = errors.New("shutdown")
 )
 
+// countFilter keeps server.filters right when the line's filter has changed.
+func (c *conn) countFilter() {
+	switch filtered := c.line.wanted != nil; {
+	case filtered && !c.filtered:
+		c.p.serving.filters.Add(1)
+	case !filtered && c.filtered:
+		c.p.serving.filters.Add(-1)
+	}
+	c.filtered = c.line.wanted != nil
+}
+
 // run serves the connection until it ends, and returns why.
 func (c *conn) run(ctx context.Context) error {
 	c.hear()
@@ -187,8 +199,11 @@ func (c *conn) run(ctx context.Context) error {
 		Strs("filter", c.hello.Filter).Uint64("start", c.line.next).Msg("subscriber joined")
 	var reading sync.WaitGroup
 	reading.Go(c.read)
+	c.countFilter()
 	err := c.write(ctx)
 	c.line.stop()
+	c.line.wanted = nil
+	c.countFilter()
 	if bye := c.goodbye(err); bye != nil {
 		farewellNow(c.nc, bye)
 	}
@@ -721,6 +736,7 @@ func (c *conn) subscribe(ctx context.Context, r *codec.Subscribe) error {
 	l.filter = r.Filter
 	l.in(l.session)
 	l.wanted = newWanted(l.filter, j.state)
+	c.countFilter()
 	l.begin(l.next)
 	b, err := codec.Append(b, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
 	if err != nil {

@@ -1,6 +1,8 @@
 package publisher
 
 import (
+	"time"
+
 	"tickfeed/codec"
 	"tickfeed/feed"
 )
@@ -9,7 +11,8 @@ import (
 // together for good, so that it only ever grows, by definitions.
 type wanted struct {
 	filter codec.Filter
-	bits   []uint64 // by instrument id
+	bits   []uint64            // by instrument id
+	ids    []feed.InstrumentID // the same, in no order
 }
 
 // newWanted is the set for filter among the instruments that state knows; nil for all.
@@ -25,9 +28,10 @@ func newWanted(filter codec.Filter, state *feed.State) *wanted {
 }
 
 func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
-	if !w.filter.Match(d) {
+	if !w.filter.Match(d) || w.has(id) {
 		return
 	}
+	w.ids = append(w.ids, id)
 	for int(id/64) >= len(w.bits) {
 		w.bits = append(w.bits, 0)
 	}
@@ -42,77 +46,100 @@ func (w *wanted) has(id feed.InstrumentID) bool {
 // chunkTarget is about how much a chunk holds that had to be made, in bytes.
 const chunkTarget = 128 << 10
 
-// filterPackets appends to dst what the filter lets through of packets, until dst is about
-// full. It returns how many bytes of packets it used and the number after what dst tells:
-// numbers that were left out at the end stay pending until there is something to tell, or
-// until skip.
-func (l *line) filterPackets(packets, dst []byte) (out []byte, used int, next uint64) {
-	next = l.next
-	for used < len(packets) && len(dst) < chunkTarget {
-		size := codec.PacketSize(packets[used:])
-		h := codec.PacketAt(packets[used:])
-		body := packets[used+codec.PacketHeader : used+size]
-		used += size
-		end := h.First + h.Count
-		l.read = end
-		if !l.anyWanted(body) {
-			continue
-		}
-		at := len(dst)
-		dst = append(dst, make([]byte, codec.PacketHeader)...)
-		first := h.First
-		var skip uint64
-		if next > 0 && next < h.First {
-			skip, first = h.First-next, next
-		}
-		dst = l.filterBody(dst, body, skip)
-		h.First, h.Count = first, end-first
-		codec.SealPacket(dst[at:], &h, l.seed)
-		next = end
-	}
-	return dst, used, next
+// A filtered is packets in the making, of the ticks that a filter wants. Ticks of packets that
+// were published at about the same time are told in one.
+type filtered struct {
+	dst  []byte
+	seed uint32
+	next uint64 // number after what the whole packets in dst tell, or where they begin
+
+	open  bool
+	at    int          // of the open packet in dst
+	h     codec.Packet // its header, but for Count
+	told  uint64       // number after its last tick
+	until uint64       // number after the packet of the log that its last tick is of
+	since int64        // publish time of the first packet of the log in it
 }
 
-// anyWanted reports whether a body has a tick that the filter wants; it learns definitions.
-func (l *line) anyWanted(body []byte) bool {
-	for len(body) > 0 {
-		e := l.entry(body)
-		if e.Tick && l.wanted.has(e.Instrument) {
-			return true
+// mergeTime is how far apart packets may be published whose ticks a filter puts into one.
+const mergeTime = time.Millisecond
+
+// add adds a tick, numbered seq, of a packet of the log whose header is h.
+func (f *filtered) add(h *codec.Packet, entry []byte, seq uint64) {
+	if f.open && (h.PublishTime-f.since > int64(mergeTime) || len(f.dst)-f.at > codec.PacketHeader+packetTarget ||
+		!codec.CanRebase(entry, h.Base-f.h.Base)) {
+		f.until = min(f.until, seq) // in the midst of a packet of the log
+		f.seal()
+	}
+	if !f.open {
+		if f.next == 0 {
+			f.next = h.First
 		}
+		f.open, f.at, f.told, f.since = true, len(f.dst), f.next, h.PublishTime
+		f.h = codec.Packet{First: f.next, Base: h.Base}
+		f.dst = append(f.dst, make([]byte, codec.PacketHeader)...)
+	}
+	if seq > f.told {
+		f.dst = codec.AppendSkip(f.dst, seq-f.told)
+	}
+	f.dst = codec.AppendRebased(f.dst, entry, h.Base-f.h.Base)
+	f.told, f.until, f.h.PublishTime = seq+1, h.First+h.Count, h.PublishTime
+}
+
+// seal ends the open packet, if there is one, with the packet of the log that its last tick is of.
+func (f *filtered) seal() {
+	if !f.open {
+		return
+	}
+	if f.until > f.told {
+		f.dst = codec.AppendSkip(f.dst, f.until-f.told)
+	}
+	f.h.Count = f.until - f.h.First
+	codec.SealPacket(f.dst[f.at:], &f.h, f.seed)
+	f.open, f.next = false, f.until
+}
+
+// filter appends to dst what the filter lets through of packets, until dst is about full. It
+// returns how many bytes of packets it used and the number after what dst tells: numbers that
+// were left out at the end stay pending until there is something to tell, or until skip. If the
+// packets are in memory, v is their view.
+func (l *line) filterPackets(packets []byte, v *view, dst []byte) (out []byte, used int, next uint64) {
+	f := filtered{dst: dst, seed: l.seed, next: l.next}
+	ok := false
+	if v.seg != nil && l.p.serving.filters.Load() >= indexFrom {
+		used, ok = l.filterIndexed(v, &f)
+	}
+	for !ok && used < len(packets) && len(f.dst) < chunkTarget {
+		used += l.filterPacket(packets[used:], &f)
+	}
+	f.seal()
+	return f.dst, used, f.next
+}
+
+// filterPacket filters the first of packets by looking at each of its ticks, and returns its size.
+func (l *line) filterPacket(packets []byte, f *filtered) (size int) {
+	size = codec.PacketSize(packets)
+	h := codec.PacketAt(packets)
+	seq := h.First
+	for body := packets[codec.PacketHeader:size]; len(body) > 0; {
+		e := entryAt(body)
+		if e.Tick && e.Kind == feed.KindDefinition && !l.wanted.has(e.Instrument) {
+			l.learn(body[:e.Size])
+		}
+		if e.Tick && l.wanted.has(e.Instrument) {
+			f.add(&h, body[:e.Size], seq)
+		}
+		seq += e.Covers
 		body = body[e.Size:]
 	}
-	return false
+	l.read = h.First + h.Count
+	return size
 }
 
-// filterBody appends the wanted entries of body, after a skip, with skips between them.
-func (l *line) filterBody(dst, body []byte, skip uint64) []byte {
-	for len(body) > 0 {
-		e := l.entry(body)
-		if e.Tick && l.wanted.has(e.Instrument) {
-			if skip > 0 {
-				dst = codec.AppendSkip(dst, skip)
-				skip = 0
-			}
-			dst = append(dst, body[:e.Size]...)
-		} else {
-			skip += e.Covers
-		}
-		body = body[e.Size:]
-	}
-	if skip > 0 {
-		dst = codec.AppendSkip(dst, skip)
-	}
-	return dst
-}
-
-func (l *line) entry(body []byte) codec.Entry {
+func entryAt(body []byte) codec.Entry {
 	e, err := codec.EntryAt(body)
 	if err != nil {
 		panic("publisher: internal error: the log holds a malformed entry: " + err.Error())
-	}
-	if e.Kind == feed.KindDefinition && e.Tick && !l.wanted.has(e.Instrument) {
-		l.learn(body[:e.Size])
 	}
 	return e
 }

@@ -33,6 +33,7 @@ type segment struct {
 	pins      atomic.Int32
 	cloning   sync.Mutex
 	state     *feed.State // as of first
+	index     index
 }
 
 // A place is where a cursor stands in the log: a segment, and an offset into it at which a
@@ -73,8 +74,10 @@ func (l *memlog) extend(first uint64, state *feed.State) (*segment, bool) {
 		}
 	}
 	s := &segment{first: first, state: state}
-	if l.spare != nil {
-		s.buf, l.spare = l.spare.buf, nil
+	if old := l.spare; old != nil {
+		s.buf, l.spare = old.buf, nil
+		s.index.packets, s.index.ticks, s.index.last, s.index.defined = old.index.packets, old.index.ticks, old.index.last, old.index.defined
+		s.index.reset()
 	} else {
 		s.buf = make([]byte, l.size)
 	}

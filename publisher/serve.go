@@ -30,6 +30,8 @@ type server struct {
 	opened     uint64             // connections so far
 	joined     uint64             // of them, those that logged in
 
+	filters atomic.Int64 // connections whose line is filtered
+
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
 	waking  []*conn // the other buffer of wake

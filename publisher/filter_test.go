@@ -1,0 +1,207 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// What a filter lets through is right, whether each tick is looked at or the index is asked: the
+// ticks wanted, all of them, in packets that join, not more than mergeTime apart.
+func TestFilter(t *testing.T) {
+	indexed := 0
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			now := int64(1_795_357_800_000_000_000)
+			p, err := New(Config{Memory: 4 * MinMemory, Seed: 1, Now: func() int64 { return now }})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, p.Close(context.Background())) }()
+
+			var (
+				truth     []feed.Tick // by seq - 1; definitions have no values
+				published []int64     // when
+				names     []string
+				event     = now
+			)
+			publish := func(ticks ...feed.Tick) {
+				require.NoError(t, p.Publish(context.Background(), ticks))
+				truth = append(truth, ticks...)
+			}
+			define := func() {
+				symbol := fmt.Sprintf("%c%d", 'A'+rune(rng.IntN(5)), len(names))
+				id, err := p.Define(context.Background(), feed.Definition{Symbol: symbol})
+				require.NoError(t, err)
+				names = append(names, symbol)
+				truth = append(truth, feed.Tick{Kind: feed.KindDefinition, Instrument: id})
+			}
+			lines := make([]*line, 6)
+			told := make([][]feed.Tick, len(lines))
+			at := make([]uint64, len(lines))
+			var buf []byte
+			read := func(i int) {
+				l := lines[i]
+				p.serving.filters.Store(int64(i%2) * indexFrom)
+				for {
+					before := l.next
+					ch, err := l.advance(buf)
+					require.NoError(t, err)
+					if len(ch.data) == 0 {
+						require.Equal(t, before, l.next)
+						if end, _ := p.log.end(); l.read == end {
+							return
+						}
+						continue
+					}
+					for data := ch.data; len(data) > 0; data = data[codec.PacketSize(data):] {
+						h := codec.PacketAt(data)
+						require.True(t, codec.VerifyPacket(data[:codec.PacketSize(data)], l.seed))
+						require.Equal(t, at[i], h.First)
+						at[i] = h.First + h.Count
+						body := codec.PacketBody(&h, data[codec.PacketHeader:codec.PacketSize(data)])
+						batch := make([]feed.Tick, 64)
+						for {
+							n, err := body.Decode(batch)
+							require.NoError(t, err)
+							if n == 0 {
+								break
+							}
+							for _, tick := range batch[:n] {
+								late := h.PublishTime - published[tick.Seq-1]
+								require.True(t, late >= 0 && late <= int64(mergeTime), "tick %d is told as published %v late", tick.Seq, time.Duration(late))
+							}
+							told[i] = append(told[i], batch[:n]...)
+						}
+					}
+					require.Equal(t, at[i], ch.next)
+				}
+			}
+			for range 20 {
+				define()
+			}
+			require.NoError(t, p.Flush(context.Background()))
+			published = append(published, make([]int64, len(truth))...)
+			from := uint64(len(truth) + 1)
+			for i := range lines {
+				filter := codec.Filter{fmt.Sprintf("%c*", 'A'+rune(i/2)), names[rng.IntN(len(names))]}
+				if i/2 == 2 {
+					filter = codec.Filter{names[3], names[7]}
+				}
+				if i%2 == 1 {
+					filter = lines[i-1].filter
+				}
+				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, p.state)}
+				lines[i].in(p.session)
+				lines[i].begin(from)
+				at[i] = from
+			}
+			for range 150 {
+				switch rng.IntN(8) {
+				case 0:
+					define()
+				case 1:
+					event += rng.Int64N(5e9) - 1e9
+				case 2:
+					now += rng.Int64N(3e6)
+				}
+				for range rng.IntN(200) {
+					event += rng.Int64N(1000)
+					id := feed.InstrumentID(rng.IntN(len(names)))
+					tick := feed.Quote{Bid: rng.Int64N(1000), BidSize: 1, Ask: 2000, AskSize: rng.Int64N(70_000)}.Tick(id, event)
+					if rng.IntN(10) == 0 {
+						tick = feed.Level{Side: feed.SideBuy, Price: -rng.Int64N(10), Size: 3}.Tick(id, event)
+					}
+					publish(tick)
+				}
+				require.NoError(t, p.Flush(context.Background()))
+				for len(published) < len(truth) {
+					published = append(published, now)
+				}
+				if i := rng.IntN(2 * len(lines)); i < len(lines) {
+					read(i)
+				}
+			}
+			for i, l := range lines {
+				read(i)
+				var want []feed.Tick
+				for j, tick := range truth[from-1:] {
+					if l.wanted.filter.Match(&feed.Definition{Symbol: names[tick.Instrument]}) {
+						tick.Seq = from + uint64(j)
+						want = append(want, tick)
+					}
+				}
+				require.Len(t, told[i], len(want))
+				for j, got := range told[i] {
+					if got.Kind == feed.KindDefinition {
+						got.Extra, got.EventTime = nil, 0
+					}
+					require.Equal(t, want[j], got)
+				}
+				require.Equal(t, told[i&^1], told[i], "by the index as by looking at each")
+			}
+			for _, s := range p.log.segments {
+				indexed += len(s.index.ticks)
+			}
+		})
+	}
+	require.Positive(t, indexed)
+}
+
+// BenchmarkFilter is what all lines of 100 subscribers that want 10 of 1000 instruments each cost for a tick that is
+// published, without the connections.
+func BenchmarkFilter(b *testing.B) {
+	for _, every := range []int{100, 10_000} {
+		b.Run(fmt.Sprintf("every=%d", every), func(b *testing.B) {
+			const instruments, subscribers, symbols = 1000, 100, 10
+			p, err := New(Config{Seed: 1})
+			require.NoError(b, err)
+			defer func() { _ = p.Close(context.Background()) }()
+			for i := range instruments {
+				_, err := p.Define(context.Background(), feed.Definition{Symbol: fmt.Sprint("S", i)})
+				require.NoError(b, err)
+			}
+			require.NoError(b, p.Flush(context.Background()))
+			rng := rand.New(rand.NewPCG(1, 2))
+			var lines []*line
+			for range subscribers {
+				var filter codec.Filter
+				for range symbols {
+					filter = append(filter, fmt.Sprint("S", rng.IntN(instruments)))
+				}
+				l := &line{p: p, filter: filter, wanted: newWanted(filter, p.state)}
+				l.in(p.session)
+				l.begin(p.next)
+				lines = append(lines, l)
+			}
+			ticks := make([]feed.Tick, every)
+			for i := range ticks {
+				ticks[i] = feed.Quote{Bid: rng.Int64N(1000), BidSize: 1, Ask: 2000, AskSize: 3}.Tick(feed.InstrumentID(rng.IntN(instruments)), int64(1+i))
+			}
+			p.serving.filters.Store(subscribers)
+			buf := make([]byte, 0, 2*chunkTarget)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.StopTimer()
+			for n := 0; n < b.N; n += every {
+				require.NoError(b, p.Publish(context.Background(), ticks))
+				require.NoError(b, p.Flush(context.Background()))
+				b.StartTimer()
+				for _, l := range lines {
+					for end, _ := p.log.end(); l.read < end; {
+						if _, err := l.advance(buf); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				b.StopTimer()
+			}
+		})
+	}
+}
