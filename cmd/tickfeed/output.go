@@ -18,6 +18,9 @@ type printer struct {
 	buf    []byte
 	listed []listing // by instrument id
 	stamp  stamp
+	file   bool // out is not standard output
+	// definition, if set, is asked for the definition of each tick's instrument, rather than state and what went before.
+	definition func(feed.InstrumentID) *feed.Definition
 }
 
 // A format is how a tick becomes a line.
@@ -34,6 +37,7 @@ type format interface {
 type listing struct {
 	names                       []byte // nil if it is not defined
 	priceExponent, sizeExponent int8
+	definition                  *feed.Definition // that the printer's definition told
 }
 
 // A stamp is what the ticks of a batch have in common, as text.
@@ -55,6 +59,14 @@ const writeSize = 64 << 10
 // the Unix epoch. The state is asked for instruments whose definition was in no batch. The
 // error is errOutputClosed, or of the write.
 func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
+	if err := p.append(session, publish, ticks, state); err != nil {
+		return err
+	}
+	return p.flush()
+}
+
+// append is batch, but what is little is kept until flush.
+func (p *printer) append(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
 	p.stamp.set(session, publish)
 	for i := range ticks {
 		t := &ticks[i]
@@ -65,7 +77,7 @@ func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick
 			}
 		}
 	}
-	return p.flush()
+	return nil
 }
 
 func (p *printer) flush() error {
@@ -74,6 +86,9 @@ func (p *printer) flush() error {
 	}
 	_, err := p.out.Write(p.buf)
 	p.buf = p.buf[:0]
+	if p.file {
+		return err
+	}
 	return output(err)
 }
 
@@ -93,13 +108,23 @@ func (p *printer) listing(t *feed.Tick, state *feed.State) *listing {
 		p.listed = append(p.listed, listing{})
 	}
 	in := &p.listed[t.Instrument]
+	if p.definition != nil {
+		if def := p.definition(t.Instrument); def != in.definition || in.names == nil {
+			in.definition = def
+			if def == nil {
+				def = &feed.Definition{}
+			}
+			in.names, in.priceExponent, in.sizeExponent = p.format.names(def), def.PriceExponent, def.SizeExponent
+		}
+		return in
+	}
 	def := t.Definition()
 	if def == nil && in.names == nil && state != nil {
 		def, _ = state.Definition(t.Instrument)
 	}
 	switch {
 	case def != nil:
-		*in = listing{p.format.names(def), def.PriceExponent, def.SizeExponent}
+		*in = listing{names: p.format.names(def), priceExponent: def.PriceExponent, sizeExponent: def.SizeExponent}
 	case in.names == nil:
 		*in = listing{names: p.format.names(&feed.Definition{})}
 	}

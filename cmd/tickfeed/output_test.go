@@ -60,6 +60,11 @@ func printed(t *testing.T, f format, ticks []feed.Tick) string {
 // What is printed is read back to the same ticks, whatever their kind.
 func TestReadBack(t *testing.T) {
 	want := everyKind()
+	for i := range want {
+		if i%3 != 1 {
+			want[i].Flags |= feed.FlagMore
+		}
+	}
 	for name, f := range map[string]format{"json": jsonFormat{}, "csv": csvFormat{}} {
 		path := filepath.Join(t.TempDir(), "ticks")
 		require.NoError(t, os.WriteFile(path, []byte(printed(t, f, want)), 0o600))

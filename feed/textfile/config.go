@@ -133,6 +133,7 @@ const (
 	fieldOldSize
 	fieldStatus
 	fieldTradingDay
+	fieldMore
 	numFields
 	noField = numFields
 )
@@ -166,6 +167,7 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldOldSize:       {"old_size", "oldsize"},
 	fieldStatus:        {"status", "status"},
 	fieldTradingDay:    {"trading_day", "tradingday"},
+	fieldMore:          {"more", "more"},
 }
 
 func (f field) String() string { return fieldNames[f].name }

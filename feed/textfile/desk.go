@@ -125,6 +125,9 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		}
 		inst.def = def
 	}
+	if isTrue(r.cells[fieldMore]) && len(r.cells[fieldType]) > 0 {
+		d.out[n-1].Flags |= feed.FlagMore
+	}
 	return d.out[first:n], nil
 }
 

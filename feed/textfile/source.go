@@ -80,7 +80,8 @@
 // What "tickfeed subscribe --json" or --csv prints can be read back, all kinds of ticks:
 // the column type then says the kind, and further columns are those that the kind has:
 // price_exponent, size_exponent, currency, tick_size, lot (definition), old_price,
-// old_size (correction), status, trading_day (status). Where type holds anything else, cells
+// old_size (correction), status, trading_day (status), and of all kinds more, which is true where the next row belongs to the
+// same venue event. Where type holds anything else, cells
 // decide. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
 package textfile
 

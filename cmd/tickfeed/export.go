@@ -1,0 +1,574 @@
+package main
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text"
+	"tickfeed/feed"
+	"tickfeed/feed/parquetfile"
+)
+
+// exportOptions are the flags of export.
+type exportOptions struct {
+	importOptions
+	output, as string
+	force      bool
+	json       bool
+	symbols    []string
+	kinds      []string
+	from, to   string
+}
+
+func (p *program) exportCommand() *cobra.Command {
+	var o exportOptions
+	cmd := &cobra.Command{
+		Use:   "export FILE... -o OUT.parquet|.csv|.ndjson|.txt",
+		Short: "Write the ticks of recordings as Parquet, CSV, NDJSON or text",
+		Long: `Write the ticks of recordings, or of any file that "tickfeed import" reads, as a table: a row for each
+tick, the files one after the other. The format follows the name:
+
+  .parquet            for pandas, polars, DuckDB, …: exact decimals, times in ns (UTC)
+  .csv  .ndjson       the columns of "subscribe --csv" and "--json"; import reads them back
+  .csv.zst  .csv.gz   the same, compressed
+  .txt                one whole recording, a line for each packet and tick, to review and edit; import makes
+                      the same bytes of it
+
+Parquet has quotes and trades unless --kinds says otherwise, CSV and NDJSON have every kind of tick.
+What snapshots tell is not exported: those ticks were counted before.
+
+--from and --to are about the venue's time (ts_event; ts_publish where the venue did not say), or about
+numbers. A time of day is of the day on which the recording begins, in UTC.
+
+The output gets its name when it is whole. The exit code is 3 where a recording is damaged; then what is
+left of it is exported.`,
+		Example: `  tickfeed export session.tick -o session.parquet
+  duckdb -c "select symbol, avg(ask - bid) from 'session.parquet' where type = 'quote' group by 1"
+  tickfeed export session.tick --symbols 'AAPL,MSFT' --from 09:45 --to 10:00 -o quarter.csv.gz
+  tickfeed export es.dbn.zst --kinds trade -o trades.parquet
+  tickfeed export session.tick -o - --as ndjson | jq -c 'select(.type == "trade")'`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd.Context(), &o, args) },
+	}
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`; - is standard output, in the format of --as (required)")
+		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
+		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
+	})
+	group(cmd, "What to export", func(f *pflag.FlagSet) {
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; or all")
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, or seq:N")
+		f.StringVar(&o.to, "to", "", "end before `PLACE`")
+	})
+	importFlags(cmd, &o.importOptions)
+	return cmd
+}
+
+// The formats of export.
+const (
+	formatParquet = "parquet"
+	formatCSV     = "csv"
+	formatNDJSON  = "ndjson"
+	formatText    = "text"
+)
+
+var exportExtensions = map[string]string{
+	".parquet": formatParquet, ".pq": formatParquet,
+	".csv":    formatCSV,
+	".ndjson": formatNDJSON, ".jsonl": formatNDJSON, ".json": formatNDJSON,
+	".txt": formatText,
+}
+
+// chooseFormat is the format of the output, and whether it is to be packed with gzip; zstd is the file's own business.
+func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
+	if o.output == "" {
+		return "", false, usage("name the file to write with -o, such as -o out.parquet")
+	}
+	name, zst := strings.CutSuffix(strings.ToLower(o.output), zstdSuffix)
+	name, gz = strings.CutSuffix(name, ".gz")
+	format = exportExtensions[filepath.Ext(name)]
+	switch o.as {
+	case formatParquet, formatCSV, formatNDJSON, formatText:
+		format = o.as
+	case "":
+	default:
+		return "", false, usage("--as must be parquet, csv, ndjson or text, got %q", o.as)
+	}
+	switch {
+	case o.output == "-" && format == "":
+		return "", false, usage("-o - needs a format: --as csv, ndjson, parquet or text")
+	case strings.HasSuffix(name, recordingSuffix):
+		return "", false, usage("-o %s: a recording is made by import, cut or merge; export writes .parquet, .csv, .ndjson and .txt", o.output)
+	case format == "":
+		return "", false, usage("-o %s: the name says no format: want .parquet, .csv, .ndjson or .txt (or .csv.zst, .csv.gz, …), or --as FORMAT", o.output)
+	case format == formatParquet && (gz || zst):
+		return "", false, usage("-o %s: Parquet is compressed by itself; leave the last extension out", o.output)
+	case o.json && o.output == "-":
+		return "", false, usage("--json prints to standard output, where -o - writes the ticks")
+	}
+	return format, gz, nil
+}
+
+// chooseKinds are the kinds of ticks to export.
+func (o *exportOptions) chooseKinds(format string) ([]feed.Kind, error) {
+	all := parquetfile.Kinds()
+	if len(o.kinds) == 0 {
+		if format == formatParquet {
+			return []feed.Kind{feed.KindQuote, feed.KindTrade}, nil
+		}
+		return all, nil
+	}
+	var kinds []feed.Kind
+	for _, name := range o.kinds {
+		if name == "all" {
+			return all, nil
+		}
+		i := slices.IndexFunc(all, func(k feed.Kind) bool {
+			return k.String() == strings.TrimSuffix(strings.ToLower(name), "s") || k.String() == name
+		})
+		if i < 0 {
+			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, or all", name)
+		}
+		kinds = append(kinds, all[i])
+	}
+	return kinds, nil
+}
+
+func (p *program) export(ctx context.Context, o *exportOptions, paths []string) error {
+	e := exporting{p: p, ctx: ctx, output: o.output, started: time.Now()}
+	var gz bool
+	var err error
+	if e.format, gz, err = o.chooseFormat(); err != nil {
+		return err
+	}
+	if e.kinds, err = o.chooseKinds(e.format); err != nil {
+		return err
+	}
+	for _, k := range e.kinds {
+		e.wanted[k] = true
+	}
+	filter, err := codec.NewFilter(o.symbols)
+	if err != nil {
+		return usage("--symbols: %w", err)
+	}
+	if !filter.All() {
+		e.match = filter.Match
+	}
+	if e.format == formatText && (len(paths) > 1 || len(o.kinds)+len(o.symbols) > 0 || o.from != "" || o.to != "") {
+		return usage("the text form is of one whole recording; cut makes a recording of a part, merge of several")
+	}
+	for _, b := range []struct {
+		flag, text string
+		place      *recording.Place
+	}{{"--from", o.from, &e.from}, {"--to", o.to, &e.to}} {
+		if b.text != "" {
+			if *b.place, err = recording.ParsePlace(b.text); err != nil {
+				return usage("%s: %w", b.flag, err)
+			}
+		}
+	}
+	out, err := p.createRecording(o.output, o.force)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if e.all, err = p.openRecordings(ctx, paths, &o.importOptions); err != nil {
+		return err
+	}
+	defer closeAll(e.all)
+	err = e.write(out, gz)
+	switch {
+	case errors.Is(err, errInterrupted):
+		p.notef("interrupted after %s ticks; %s was not written", formatThousands(e.sum.Ticks), o.output)
+		return err
+	case err != nil:
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	return e.report(o.json)
+}
+
+// An exporting is an export under way.
+type exporting struct {
+	p        *program
+	ctx      context.Context
+	all      []*openRecording
+	output   string
+	format   string
+	kinds    []feed.Kind
+	wanted   [feed.MaxKind + 1]bool
+	match    func(*feed.Definition) bool
+	from, to recording.Place
+	resolved bool // both have their dates
+
+	started     time.Time
+	read, size  atomic.Int64 // bytes
+	rows        atomic.Int64
+	instruments map[string]struct{}
+	sum         exportSummary
+}
+
+// An exportSummary is what was written, and what the recordings do not hold. Times are nanoseconds since the Unix epoch.
+type exportSummary struct {
+	Output      string            `json:"output"`
+	Format      string            `json:"format"`
+	Bytes       int64             `json:"output_bytes"` // before the compression of text
+	Ticks       uint64            `json:"ticks"`
+	Kinds       map[string]uint64 `json:"kinds"`
+	Instruments int               `json:"instruments"`
+	First       int64             `json:"first_ts_event"`
+	Last        int64             `json:"last_ts_event"`
+	LeftOut     map[string]uint64 `json:"left_out"` // ticks of kinds that were not wanted
+	NotAsked    uint64            `json:"not_asked"`
+	Withheld    uint64            `json:"withheld"`
+	Gone        uint64            `json:"gone"`
+	Damaged     uint64            `json:"damaged"`
+	Damages     int               `json:"damages"`
+	Torn        int64             `json:"torn_bytes"`
+	Undefined   uint64            `json:"undefined"`
+
+	kinds, leftOut [feed.MaxKind + 1]uint64
+}
+
+// A tickWriter is an output format.
+type tickWriter interface {
+	write(part *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error
+	close() error
+}
+
+// write writes everything to out.
+func (e *exporting) write(out io.Writer, gz bool) (err error) {
+	defer e.p.progress(e.progress)()
+	passes := int64(1)
+	if e.format == formatParquet {
+		passes = 2
+	}
+	for _, r := range e.all {
+		e.size.Add(passes * r.Size())
+	}
+	counting := &countingWriter{w: out}
+	buffered := bufio.NewWriterSize(counting, 256<<10)
+	var sink io.Writer = buffered
+	var zipped *gzip.Writer
+	if gz {
+		zipped = gzip.NewWriter(buffered)
+		sink = zipped
+	}
+	var w tickWriter
+	switch e.format {
+	case formatCSV:
+		w = newTextRows(sink, csvFormat{})
+	case formatNDJSON:
+		w = newTextRows(sink, jsonFormat{})
+	case formatText:
+		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
+		if e.ctx.Err() != nil {
+			return errInterrupted
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.all[0].name, err)
+		}
+	default:
+		survey := &surveyRows{}
+		if err := e.pass(survey); err != nil {
+			return err
+		}
+		file, err := parquetfile.New(sink, e.kinds, &survey.Survey)
+		if err != nil {
+			return wrong("%w", err)
+		}
+		w = &parquetRows{file}
+		e.sum = exportSummary{}
+		e.rows.Store(0)
+	}
+	if e.format != formatText {
+		if err := e.pass(w); err != nil {
+			return err
+		}
+		err = w.close()
+	}
+	if zipped != nil {
+		err = errors.Join(err, zipped.Close())
+	}
+	err = errors.Join(err, buffered.Flush())
+	e.sum.Bytes = counting.n
+	return err
+}
+
+// An interruptible writer fails once ctx has ended.
+type interruptible struct {
+	io.Writer
+	ctx context.Context
+}
+
+func (w interruptible) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.Writer.Write(p)
+}
+
+// A countingWriter counts bytes.
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// pass hands everything that is wanted to w.
+func (e *exporting) pass(w tickWriter) error {
+	e.instruments = make(map[string]struct{})
+	before := int64(0)
+	for _, open := range e.all {
+		r, err := open.Reader()
+		if err != nil {
+			return wrong("%s: %w", open.name, err)
+		}
+		ts := recording.NewTicks(r, e.match)
+		seen := make(map[feed.InstrumentID]*feed.Definition)
+		start := e.read.Load()
+		for {
+			part, err := ts.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", open.name, err)
+			}
+			if offset := r.Offset(); offset != before {
+				before = offset
+				e.read.Store(start + offset)
+				if e.ctx.Err() != nil {
+					return errInterrupted
+				}
+			}
+			ticks := e.choose(part)
+			if len(ticks) == 0 {
+				continue
+			}
+			for i := range ticks {
+				id := ticks[i].Instrument
+				if d := ts.Definition(id); d != nil && seen[id] != d {
+					seen[id] = d
+					e.instruments[d.Name()] = struct{}{}
+				}
+			}
+			e.rows.Add(int64(len(ticks)))
+			if err := w.write(part, ticks, ts); err != nil {
+				return err
+			}
+		}
+		e.read.Store(start + open.Size())
+		st := ts.Stats()
+		e.sum.NotAsked += st.NotAsked
+		e.sum.Withheld += st.Withheld
+		e.sum.Gone += st.Gone
+		e.sum.Damaged += st.Damaged
+		e.sum.Damages += st.Damages
+		e.sum.Torn += st.Torn
+		e.sum.Undefined += st.Undefined
+	}
+	return nil
+}
+
+// choose takes the wanted ticks of a part, in its memory, and counts.
+func (e *exporting) choose(part *recording.Part) []feed.Tick {
+	if !e.resolved {
+		e.resolved = true
+		e.from, e.to = recording.ResolvePlaces(e.from, e.to, tickTime(&part.Ticks[0], part))
+	}
+	bounded := !e.from.IsZero() || !e.to.IsZero()
+	kept := part.Ticks[:0]
+	for i := range part.Ticks {
+		t := &part.Ticks[i]
+		if bounded {
+			at := tickTime(t, part)
+			if !e.from.IsZero() && !e.from.Reached(t.Seq, at) || e.to.Reached(t.Seq, at) {
+				continue
+			}
+		}
+		if !e.wanted[t.Kind] {
+			e.sum.leftOut[t.Kind]++
+			continue
+		}
+		e.sum.kinds[t.Kind]++
+		if at := t.EventTime; at != 0 {
+			if e.sum.First == 0 || at < e.sum.First {
+				e.sum.First = at
+			}
+			e.sum.Last = max(e.sum.Last, at)
+		}
+		if len(kept) == i {
+			kept = part.Ticks[:i+1]
+		} else {
+			kept = append(kept, *t)
+		}
+	}
+	e.sum.Ticks += uint64(len(kept))
+	return kept
+}
+
+// tickTime is when a tick happened, as far as known.
+func tickTime(t *feed.Tick, part *recording.Part) int64 {
+	if t.EventTime != 0 {
+		return t.EventTime
+	}
+	return part.PublishTime
+}
+
+// textRows writes lines of text.
+type textRows struct{ printer *printer }
+
+func newTextRows(out io.Writer, f format) *textRows {
+	w := &textRows{newPrinter(out, f)}
+	w.printer.file = true
+	return w
+}
+
+func (w *textRows) write(part *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error {
+	w.printer.definition = ts.Definition
+	return w.printer.append(part.Session, part.PublishTime, ticks, nil)
+}
+
+func (w *textRows) close() error { return w.printer.flush() }
+
+// surveyRows looks at what types the columns of a Parquet file must have.
+type surveyRows struct{ parquetfile.Survey }
+
+func (w *surveyRows) write(_ *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error {
+	for i := range ticks {
+		w.Add(&ticks[i], ts.Definition(ticks[i].Instrument))
+	}
+	return nil
+}
+
+func (*surveyRows) close() error { return nil }
+
+// parquetRows writes rows of a Parquet file.
+type parquetRows struct{ file *parquetfile.Writer }
+
+func (w *parquetRows) write(part *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error {
+	for i := range ticks {
+		if err := w.file.Write(part.Session, part.PublishTime, &ticks[i], ts.Definition(ticks[i].Instrument)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *parquetRows) close() error { return w.file.Close() }
+
+// progress is the line that tells how far it is.
+func (e *exporting) progress() string {
+	read, size, rows := e.read.Load(), e.size.Load(), e.rows.Load()
+	return fmt.Sprintf("exporting to %s: %.0f %% of %s, %s ticks, %s ticks/s", e.output,
+		100*float64(read)/float64(max(size, 1)), formatBytes(size), formatCount(float64(rows)), formatCount(float64(rows)/time.Since(e.started).Seconds()))
+}
+
+// report tells what was written. The error says that a recording is damaged.
+func (e *exporting) report(asJSON bool) error {
+	s := &e.sum
+	s.Output, s.Format, s.Instruments = e.output, e.format, len(e.instruments)
+	s.Kinds, s.LeftOut = countsByKind(s.kinds[:]), countsByKind(s.leftOut[:])
+	if asJSON {
+		b, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		if _, err := e.p.stdout.Write(append(b, '\n')); err != nil {
+			return output(err)
+		}
+	} else {
+		for _, line := range s.lines(time.Since(e.started)) {
+			e.p.notef("%s", line)
+		}
+	}
+	if s.Damages > 0 && s.Format == formatText {
+		return wrong("%s: bytes that say nothing are kept as they are", plural(s.Damages, "damaged place"))
+	}
+	if s.Damages > 0 {
+		return wrong("%s: %d numbers are missing from what was exported", plural(s.Damages, "damaged place"), s.Damaged)
+	}
+	return nil
+}
+
+func countsByKind(counts []uint64) map[string]uint64 {
+	m := make(map[string]uint64)
+	for k, n := range counts {
+		if n > 0 {
+			m[feed.Kind(k).String()] = n
+		}
+	}
+	return m
+}
+
+// lines is the summary for people.
+func (s *exportSummary) lines(took time.Duration) (lines []string) {
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if s.Format == formatText {
+		add("%s: %s in %s", s.Output, formatBytes(s.Bytes), formatDuration(took))
+		return lines
+	}
+	list := kindList(s.kinds[:])
+	if list != "" {
+		list = " (" + list + ")"
+	}
+	add("%s: %s%s of %s, %s in %s", s.Output, countOf(s.Ticks, "tick"), list, plural(s.Instruments, "instrument"), formatBytes(s.Bytes), formatDuration(took))
+	if s.First != 0 {
+		add("  time         %s to %s", eventTime(s.First), eventTime(s.Last))
+	}
+	if list := kindList(s.leftOut[:]); list != "" {
+		add("  left out     %s (--kinds all takes every kind)", list)
+	}
+	for _, c := range []struct {
+		name string
+		n    uint64
+		why  string
+	}{
+		{"not asked", s.NotAsked, "numbers at most that the recorded line left out"},
+		{"withheld", s.Withheld, "numbers that the recorder was too slow for"},
+		{"gone", s.Gone, "numbers that the publisher did not have any more"},
+		{"undefined", s.Undefined, "ticks whose definition is missing"},
+		{"torn", uint64(s.Torn), "bytes at the end, of what was being written"},
+	} {
+		if c.n > 0 {
+			add("  %-12s %s %s", c.name, formatThousands(c.n), c.why)
+		}
+	}
+	return lines
+}
+
+// kindList names the kinds that there are: "5 quotes, 1 trade".
+func kindList(counts []uint64) string {
+	var parts []string
+	for k, n := range counts {
+		if n > 0 {
+			parts = append(parts, countOf(n, feed.Kind(k).String()))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
