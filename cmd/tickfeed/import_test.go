@@ -167,6 +167,19 @@ func checkTrades(t *testing.T, name, path string, want foundInFile, got *importS
 	assert.Equal(t, recording.SourceStats{Ticks: got.Ticks}, st, name)
 }
 
+// A date that nothing tells is asked for.
+func TestImportAsksForTheDate(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("day.itch", manyOrders(rand.New(rand.NewPCG(1, 2)), 200), 0o600))
+	var stderr strings.Builder
+	assert.Equal(t, exitUsage, run([]string{"import", "day.itch", "-o", "x.tick"}, nil, io.Discard, &stderr))
+	assert.Contains(t, stderr.String(), "the file's name has none; state it with --date, such as --date 2026-03-02")
+	stderr.Reset()
+	assert.Equal(t, exitDone, run([]string{"import", "day.itch", "-o", "x.tick", "--date", "2026-03-02"}, nil, io.Discard, &stderr))
+	assert.Contains(t, stderr.String(), "  instruments  100\n")
+	assert.Contains(t, stderr.String(), "  time         2026-03-02 14:30:00")
+}
+
 // drain is all that src yields.
 func drain(t *testing.T, src feed.Source) []feed.Tick {
 	t.Helper()

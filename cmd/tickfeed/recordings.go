@@ -23,6 +23,7 @@ import (
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
+	"tickfeed/feed/itch"
 	"tickfeed/feed/rawfile"
 	"tickfeed/feed/textfile"
 )
@@ -177,8 +178,8 @@ func fileError(err error, opening bool) error {
 		return wrong("%w (--skip-bad N passes over N bad records or packets)", err)
 	case files.Skippable(err):
 		return wrong("%w (--skip-bad N passes over N bad lines)", err)
-	case strings.Contains(err.Error(), "Date must be set"):
-		return usage("%w with --date", err)
+	case errors.Is(err, itch.ErrNoDate):
+		return usage("%w; state it with --date, such as --date 2026-03-02", err)
 	case files.Damaged(err):
 		return wrong("%w", err)
 	case opening:
@@ -396,7 +397,7 @@ func (p *program) importTemporary(ctx context.Context, paths []string, o *import
 		return nil, err
 	}
 	defer src.Close()
-	r, err := openTemporary(strings.Join(paths, " "), func(f *os.File) error {
+	r, err := openTemporary(namesOf(paths), func(f *os.File) error {
 		i, err := newImporting(f, src, paths)
 		if err != nil {
 			return err
@@ -422,11 +423,20 @@ type importing struct {
 	started time.Time
 }
 
+// namesOf is paths for people; of many, the first.
+func namesOf(paths []string) string {
+	const most = 3
+	if len(paths) <= most {
+		return strings.Join(paths, " ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(paths[:most-1], " "), len(paths)-most+1)
+}
+
 // newImporting begins the recording of src, the ticks of the files at paths, in f.
 func newImporting(f recording.File, src *files.Source, paths []string) (*importing, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	i := &importing{name: strings.Join(paths, " "), several: len(paths) > 1, files: src, started: time.Now()}
+	i := &importing{name: namesOf(paths), several: len(paths) > 1, files: src, started: time.Now()}
 	var err error
 	i.builder, err = recording.NewBuilder(f, codec.FileHeader{
 		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},

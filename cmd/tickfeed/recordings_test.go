@@ -179,3 +179,9 @@ func (f *fixed) Next(_ context.Context, batch []feed.Tick) (int, error) {
 }
 
 func (f *fixed) Close() error { return nil }
+
+func TestNamesOf(t *testing.T) {
+	assert.Equal(t, "a", namesOf([]string{"a"}))
+	assert.Equal(t, "a b c", namesOf([]string{"a", "b", "c"}))
+	assert.Equal(t, "a b and 2 more", namesOf([]string{"a", "b", "c", "d"}))
+}

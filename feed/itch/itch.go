@@ -73,6 +73,9 @@ type Config struct {
 // A Source yields the ticks of ITCH files; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
+// ErrNoDate says that nothing tells on which day messages were sent: Config.Date must.
+var ErrNoDate = errors.New("ITCH messages carry no date, and the file's name has none")
+
 // Open prepares to read the files at paths one after the other. It reads nothing yet, but a
 // path that is not there, or a Config that is not valid, is an error now.
 func Open(paths []string, cfg Config) (*Source, error) {
@@ -187,7 +190,7 @@ func (d *decoder) Begin(r *rawfile.Reader) error {
 		date = dateIn(r.Path())
 	}
 	if date == 0 {
-		return &rawfile.FormatError{File: r.Path(), Reason: "ITCH messages carry no date, and the file's name has none: Date must be set"}
+		return &rawfile.FormatError{File: r.Path(), Reason: ErrNoDate.Error(), Err: ErrNoDate}
 	}
 	d.setDate(date)
 	return nil

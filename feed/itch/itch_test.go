@@ -334,7 +334,7 @@ func TestDates(t *testing.T) {
 	src, err := itch.Open([]string{w.file(t, "NASDAQ_ITCH50")}, itch.Config{})
 	require.NoError(t, err)
 	_, _, err = recorded.Read(t, src)
-	assert.ErrorContains(t, err, "Date must be set")
+	assert.ErrorIs(t, err, itch.ErrNoDate)
 	_, err = itch.Open([]string{w.file(t, "x")}, itch.Config{Date: 20200230})
 	assert.ErrorContains(t, err, "Date must be yyyymmdd")
 }

@@ -165,6 +165,9 @@ func (e *DamageError) Unwrap() error { return e.Err }
 type FormatError struct {
 	File   string
 	Reason string
+	Err    error // the cause where there is a sentinel
 }
 
 func (e *FormatError) Error() string { return e.File + ": " + e.Reason }
+
+func (e *FormatError) Unwrap() error { return e.Err }
