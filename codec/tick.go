@@ -737,6 +737,26 @@ func EntryAt(p []byte) (Entry, error) {
 	return e, c.err
 }
 
+// FixedSize is the size of the entry that p begins with if it has one of the fixed-width patterns of
+// quotes and trades; else 0. It looks at the marks of the pattern, not at the values.
+func FixedSize(p []byte) int {
+	if len(p) < narrowQuote {
+		return 0
+	}
+	w0, w1, w2 := binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])
+	switch {
+	case (w0^headNQ)&headMask|(w1^pairNQ)&pairMask|(w2^pairNQ)&pairMask == 0:
+		return narrowQuote
+	case len(p) >= narrowTrade && (w0^headNT)&headMask|(w1^pairNT)&pairMask|(w2^0xce0000)&0x80ff0000 == 0 && p[26] == 0xa4:
+		return narrowTrade
+	case len(p) >= wideQuote && (w0^headWQ)&headWideMask == 0 && p[16] == 0xd3 && p[25] == 0xcf && p[34] == 0xd3 && p[43] == 0xcf:
+		return wideQuote
+	case len(p) >= wideTrade && (w0^headWT)&headWideMask == 0 && p[16] == 0xd3 && p[25] == 0xcf && p[34] < 0x80 && p[35] == 0xcf && p[44] == 0xa8:
+		return wideTrade
+	}
+	return 0
+}
+
 // AppendSkip appends an entry that skips n numbers that were not asked for.
 func AppendSkip(dst []byte, n uint64) []byte { return appendUint(dst, n) }
 

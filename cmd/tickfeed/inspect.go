@@ -1,0 +1,628 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// inspectOptions are the flags of inspect.
+type inspectOptions struct {
+	importOptions
+	verify, packets, ticks bool
+	at                     string
+	symbols                []string
+	json, csv              bool
+
+	filter codec.Filter
+	place  recording.Place
+	begun  bool // something was printed: CSV has its header
+}
+
+func (p *program) inspectCommand() *cobra.Command {
+	var o inspectOptions
+	cmd := &cobra.Command{
+		Use:   "inspect FILE...",
+		Short: "Show what is in a recording",
+		Long: `Show what is in recordings: the sessions they are of, instruments, ticks by kind, times, the rate
+over time, what is missing and why, and what is damaged. Other files are imported first.
+
+A file that grows is read up to the size that it has. Times are UTC; published is when the publisher sent
+a packet, events is when the venue made the changes.
+
+Exit codes: 0 done; 3 the file is no recording, or with --verify damaged; 130 Ctrl-C.`,
+		Example: `  tickfeed inspect session.tick
+  tickfeed inspect --verify archive/*.tick
+  tickfeed inspect --ticks --symbols AAPL --json session.tick.zst
+  tickfeed inspect --at 14:30:00.5 --symbols 'AAPL,MSFT' session.tick
+  tickfeed inspect --packets session.tick | tail -n 3`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
+	}
+	group(cmd, "What to show", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.verify, "verify", false, "check every checksum and that all numbers are there, and nothing else; exit code 3 if one is not")
+		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
+		f.BoolVar(&o.ticks, "ticks", false, "print every tick, those of snapshots too")
+		f.StringVar(&o.at, "at", "", "print the state as of `PLACE`: last trades, quotes and books, as of a time of day such as 14:30, a date and time, or seq:N")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "of --ticks and --at only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+	})
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
+		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
+	})
+	importFlags(cmd, &o.importOptions)
+	return cmd
+}
+
+// check refuses what cannot be.
+func (o *inspectOptions) check() (err error) {
+	chosen := 0
+	for _, set := range []bool{o.verify, o.packets, o.ticks, o.at != ""} {
+		if set {
+			chosen++
+		}
+	}
+	switch {
+	case chosen > 1:
+		return usage("--verify, --packets, --ticks and --at show different things; choose one")
+	case o.json && o.csv:
+		return usage("--json and --csv are two formats; choose one")
+	case o.csv && !o.ticks && o.at == "":
+		return usage("--csv is for --ticks and --at")
+	case len(o.symbols) > 0 && !o.ticks && o.at == "":
+		return usage("--symbols is for --ticks and --at")
+	}
+	if o.at != "" {
+		if o.place, err = recording.ParsePlace(o.at); err != nil {
+			return usage("--at: %w", err)
+		}
+	}
+	if o.filter, err = codec.NewFilter(o.symbols); err != nil {
+		return usage("--symbols: %w", err)
+	}
+	return nil
+}
+
+func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	all, err := p.openRecordings(ctx, paths, &o.importOptions)
+	if err != nil {
+		return err
+	}
+	defer closeAll(all)
+	damaged := 0
+	lines := newLines(p.stdout)
+	for i, f := range all {
+		if i > 0 && !o.json && !o.verify && !o.ticks {
+			lines.printf("\n")
+		}
+		show := p.showSurvey
+		switch {
+		case o.verify:
+			show = p.showVerified
+		case o.packets:
+			show = p.showPackets
+		case o.ticks:
+			show = p.showTicks
+		case o.at != "":
+			show = p.showState
+		}
+		var read atomic.Int64
+		started := time.Now()
+		stop := p.progress(func() string {
+			n, took := read.Load(), time.Since(started).Seconds()
+			return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.name, 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
+		})
+		sound, err := show(ctx, o, f, lines, &read)
+		stop()
+		if err == nil {
+			err = lines.flush()
+		}
+		switch {
+		case errors.Is(err, context.Canceled):
+			p.notef("interrupted at byte %d of %s", read.Load(), f.name)
+			return errInterrupted
+		case errors.Is(err, errOutputClosed):
+			return err
+		case err != nil:
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		if !sound {
+			damaged++
+		}
+	}
+	switch {
+	case !o.verify || damaged == 0:
+		return nil
+	case len(all) == 1:
+		return &exitError{code: exitData} // it was said
+	}
+	return wrong("%d of %s are damaged", damaged, plural(len(all), "recording"))
+}
+
+// lines are written to standard output, many at a time.
+type lines struct {
+	out io.Writer
+	buf []byte
+	err error
+}
+
+func newLines(out io.Writer) *lines { return &lines{out: out} }
+
+// printf appends text in which nothing but newlines controls a terminal.
+func (l *lines) printf(format string, args ...any) {
+	l.buf = append(l.buf, printable(fmt.Sprintf(format, args...))...)
+	if len(l.buf) >= writeSize {
+		_ = l.flush() // the error stays
+	}
+}
+
+// json appends v as a line.
+func (l *lines) json(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("tickfeed: internal error: " + err.Error()) // what is printed can be marshalled
+	}
+	l.buf = append(append(l.buf, b...), '\n')
+	if len(l.buf) >= writeSize {
+		_ = l.flush() // the error stays
+	}
+}
+
+func (l *lines) flush() error {
+	if l.err == nil && len(l.buf) > 0 {
+		_, err := l.out.Write(l.buf)
+		l.err = output(err)
+	}
+	l.buf = l.buf[:0]
+	return l.err
+}
+
+// showVerified reads all of f, which verifies every checksum, and says whether all is well.
+func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
+	r, err := f.Reader()
+	if err != nil {
+		return false, err
+	}
+	started := time.Now()
+	v := verified{File: f.name, Bytes: f.Size(), Damages: []jsonDamage{}}
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		item, err := r.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return false, err
+		}
+		read.Store(r.Offset())
+		switch {
+		case item.Kind == recording.KindPackets:
+			v.Numbers += item.Range.Len()
+		case item.Kind == recording.KindSnapshot && !item.Whole:
+			v.damage(recording.Damage{Offset: item.Offset, Size: item.Size})
+		case item.Kind == recording.KindDamage, item.Kind == recording.KindTorn:
+			v.damage(recording.Damage{Offset: item.Offset, Size: item.Size, Missing: item.Range, Torn: item.Kind == recording.KindTorn})
+		}
+	}
+	v.Seconds = time.Since(started).Seconds()
+	v.Closed = r.Closed()
+	v.Sound = len(v.Damages) == 0
+	if o.json {
+		out.json(v)
+		return v.Sound, nil
+	}
+	closed := "closed in order"
+	if !v.Closed {
+		closed = "not closed, its end may be missing"
+	}
+	if v.Sound {
+		out.printf("%s: sound, %s; %s numbers in %s, all checksums hold (%s/s)\n", f.name, closed,
+			formatThousands(v.Numbers), formatBytes(v.Bytes), formatBytes(int64(float64(v.Bytes)/max(v.Seconds, 1e-9))))
+		return true, nil
+	}
+	out.printf("%s: damaged in %s, %s numbers are missing; %s\n", f.name, plural(len(v.Damages)+v.More, "place"), formatThousands(v.Missing), closed)
+	for _, d := range v.Damages {
+		out.printf("  %s\n", d)
+	}
+	if v.More > 0 {
+		out.printf("  and %s more\n", plural(v.More, "place"))
+	}
+	return false, nil
+}
+
+// verified is what --verify found.
+type verified struct {
+	File    string       `json:"file"`
+	Sound   bool         `json:"sound"`
+	Closed  bool         `json:"closed"`
+	Bytes   int64        `json:"bytes"`
+	Numbers uint64       `json:"numbers"`
+	Missing uint64       `json:"missing"`
+	Damages []jsonDamage `json:"damages"`
+	More    int          `json:"more_damages,omitempty"`
+	Seconds float64      `json:"seconds"`
+}
+
+func (v *verified) damage(d recording.Damage) {
+	v.Missing += d.Missing.Len()
+	if len(v.Damages) == recording.MaxDamages {
+		v.More++
+		return
+	}
+	v.Damages = append(v.Damages, damageOf(d))
+}
+
+// jsonDamage is a damage as it is printed.
+type jsonDamage struct {
+	Offset  int64       `json:"offset"`
+	Bytes   int64       `json:"bytes"`
+	Missing *feed.Range `json:"missing,omitempty"`
+	Torn    bool        `json:"torn,omitempty"`
+}
+
+func damageOf(d recording.Damage) jsonDamage {
+	out := jsonDamage{Offset: d.Offset, Bytes: d.Size, Torn: d.Torn}
+	if !d.Missing.Empty() {
+		out.Missing = &d.Missing
+	}
+	return out
+}
+
+func (d jsonDamage) String() string {
+	text := fmt.Sprintf("%s at byte %d", formatCounted(d.Bytes, "byte"), d.Offset)
+	if d.Bytes == 0 {
+		text = fmt.Sprintf("packets are absent at byte %d", d.Offset)
+	}
+	if d.Torn {
+		text += ", a torn end"
+	}
+	if d.Missing != nil {
+		text += fmt.Sprintf(": numbers %v are missing", *d.Missing)
+	}
+	return text
+}
+
+// formatCounted is n with commas and what it counts.
+func formatCounted(n int64, noun string) string { return countOf(uint64(n), noun) }
+
+// showPackets prints a line for all that the Reader tells.
+func (p *program) showPackets(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
+	r, err := f.Reader()
+	if err != nil {
+		return false, err
+	}
+	if !o.json {
+		out.printf("%12s  %7s  %-30s  %s\n", "byte", "size", "published", "what")
+	}
+	batch := make([]feed.Tick, 256)
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if out.err != nil {
+			return false, out.err
+		}
+		item, err := r.Next()
+		if err == io.EOF {
+			return true, nil
+		} else if err != nil {
+			return false, err
+		}
+		read.Store(r.Offset())
+		line := packetLine{Offset: item.Offset, Bytes: item.Size}
+		switch item.Kind {
+		case recording.KindHeader:
+			line.What, line.From, line.To = "header", item.Header.Next, item.Header.Next
+			line.Session = item.Header.Lineage.Current().ID.String()
+		case recording.KindSnapshot:
+			line.What, line.From, line.To = "snapshot", item.Range.From, item.Range.From
+		case recording.KindDamage, recording.KindTorn:
+			line.What, line.From, line.To = "damage", item.Range.From, item.Range.To
+			if item.Kind == recording.KindTorn {
+				line.What = "torn"
+			}
+		case recording.KindPackets:
+			at := item.Offset
+			for h, raw := range recording.Packets(item.Data) {
+				line := packetLine{Offset: at, Bytes: int64(len(raw)), What: "packet", From: h.First, To: h.First + h.Count, Published: &h.PublishTime}
+				line.count(&h, raw, batch)
+				line.print(o.json, out)
+				at += int64(len(raw))
+			}
+			continue
+		}
+		line.print(o.json, out)
+	}
+}
+
+// packetLine is a packet, or what else stands in a file. Numbers are [from, to).
+type packetLine struct {
+	What      string `json:"what"`
+	Offset    int64  `json:"offset"`
+	Bytes     int64  `json:"bytes"`
+	From      uint64 `json:"from"`
+	To        uint64 `json:"to"`
+	Published *int64 `json:"ts_publish,omitempty"`
+	Session   string `json:"session,omitempty"`
+	Ticks     uint64 `json:"ticks"`
+	NotAsked  uint64 `json:"not_asked,omitempty"`
+	Withheld  uint64 `json:"withheld,omitempty"`
+	Gone      uint64 `json:"gone,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Malformed string `json:"malformed,omitempty"`
+}
+
+// count fills in what the entries of a packet say.
+func (l *packetLine) count(h *codec.Packet, raw []byte, batch []feed.Tick) {
+	body := codec.PacketBody(h, raw[codec.PacketHeader:])
+	for {
+		n, err := body.Decode(batch)
+		l.Ticks += uint64(n)
+		if err != nil {
+			l.Malformed = err.Error()
+		}
+		if err != nil || n == 0 {
+			break
+		}
+	}
+	l.NotAsked, l.Withheld = body.NotAsked(), body.Withheld()
+	if n, reason := body.Gone(); n > 0 {
+		l.Gone, l.Reason = n, reason.String()
+	}
+}
+
+func (l *packetLine) print(asJSON bool, out *lines) {
+	if asJSON {
+		out.json(l)
+		return
+	}
+	published := ""
+	if l.Published != nil {
+		published = eventTime(*l.Published)
+	}
+	text := l.What
+	if l.From < l.To {
+		text += " " + feed.Range{From: l.From, To: l.To}.String()
+	} else if l.From > 0 {
+		text += " as of " + strconv.FormatUint(l.From, 10)
+	}
+	if l.Session != "" {
+		text += ", session " + l.Session
+	}
+	if l.What == "packet" {
+		text += ": " + countOf(l.Ticks, "tick")
+	}
+	for _, x := range []struct {
+		n    uint64
+		what string
+	}{{l.NotAsked, "not asked"}, {l.Withheld, "withheld"}, {l.Gone, "gone, " + l.Reason}} {
+		if x.n > 0 {
+			text += fmt.Sprintf(", %s %s", formatThousands(x.n), x.what)
+		}
+	}
+	if l.Malformed != "" {
+		text += ", " + l.Malformed
+	}
+	out.printf("%12d  %7d  %-30s  %s\n", l.Offset, l.Bytes, published, text)
+}
+
+// printer prints ticks of one file.
+func (o *inspectOptions) printer(out io.Writer) *printer {
+	var f format = textFormat{}
+	switch {
+	case o.json:
+		f = jsonFormat{}
+	case o.csv:
+		f = csvFormat{}
+	}
+	to := newPrinter(out, f)
+	if o.begun {
+		to.buf = to.buf[:0] // the header stands at the top
+	}
+	o.begun = true
+	return to
+}
+
+// A chooser keeps the ticks of instruments that a filter wants. It keeps all definitions in mind.
+type chooser struct {
+	filter codec.Filter
+	wanted []bool // by id
+}
+
+// choose moves the wanted ticks to the front and returns how many they are.
+func (c *chooser) choose(ticks []feed.Tick) int {
+	if c.filter.All() {
+		return len(ticks)
+	}
+	n := 0
+	for i := range ticks {
+		t := &ticks[i]
+		if d := t.Definition(); d != nil {
+			for int(t.Instrument) >= len(c.wanted) {
+				c.wanted = append(c.wanted, false)
+			}
+			c.wanted[t.Instrument] = c.filter.Match(d)
+		}
+		if int(t.Instrument) < len(c.wanted) && c.wanted[t.Instrument] {
+			ticks[n] = *t
+			n++
+		}
+	}
+	return n
+}
+
+// showTicks prints all ticks.
+func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
+	r, err := f.Reader()
+	if err != nil {
+		return false, err
+	}
+	to := o.printer(p.stdout)
+	choose := chooser{filter: o.filter}
+	batch := make([]feed.Tick, 256)
+	print := func(session feed.SessionID, publish int64, ticks []feed.Tick) error {
+		if n := choose.choose(ticks); n > 0 {
+			return to.append(session, publish, ticks[:n], nil)
+		}
+		return nil
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, errors.Join(err, to.flush())
+		}
+		item, err := r.Next()
+		if err == io.EOF {
+			return true, to.flush()
+		} else if err != nil {
+			return false, errors.Join(err, to.flush())
+		}
+		read.Store(r.Offset())
+		session := r.Header().Lineage.Current().ID
+		switch item.Kind {
+		case recording.KindSnapshot:
+			var failed error
+			err := r.SnapshotTicks(item, func(t *feed.Tick) {
+				if failed == nil {
+					batch[0] = *t
+					failed = print(session, 0, batch[:1])
+				}
+			})
+			if err = errors.Join(failed, err); err != nil {
+				return false, err
+			}
+		case recording.KindPackets:
+			for h, raw := range recording.Packets(item.Data) {
+				body := codec.PacketBody(&h, raw[codec.PacketHeader:])
+				for {
+					n, err := body.Decode(batch)
+					if failed := print(session, h.PublishTime, batch[:n]); failed != nil {
+						return false, failed
+					}
+					if err != nil || n == 0 {
+						break
+					}
+				}
+			}
+		case recording.KindDamage, recording.KindTorn:
+			d := damageOf(recording.Damage{Offset: item.Offset, Size: item.Size, Missing: item.Range, Torn: item.Kind == recording.KindTorn})
+			if err := to.flush(); err != nil {
+				return false, err
+			}
+			p.notef("%s: damage: %s", f.name, d)
+		}
+	}
+}
+
+// showState prints what is known as of a place.
+func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
+	r, err := f.Reader()
+	if err != nil {
+		return false, err
+	}
+	at, err := recording.StateAt(ctx, r, o.place, read)
+	if err != nil {
+		return false, err
+	}
+	want := func(id feed.InstrumentID) bool {
+		d, ok := at.State.Definition(id)
+		return ok && o.filter.Match(d)
+	}
+	session := at.Header.Lineage.Current().ID
+	if o.json || o.csv {
+		to := o.printer(p.stdout)
+		for t := range at.State.Entries(want) {
+			if err := to.append(session, 0, []feed.Tick{t}, at.State); err != nil {
+				return false, err
+			}
+		}
+		return true, to.flush()
+	}
+	when := "before anything was published"
+	if at.Time != recording.NoTime {
+		when = "published up to " + eventTime(at.Time)
+	}
+	out.printf("%s: state as of %d, %s\n", f.name, at.Next, when)
+	known := 0
+	for id := range feed.InstrumentID(at.State.Len()) {
+		if want(id) {
+			known++
+			showInstrument(out, at.State, id)
+		}
+	}
+	if known == 0 {
+		out.printf("  no instrument%s is defined there\n", map[bool]string{true: "", false: " of " + strings.Join(o.symbols, ", ")}[len(o.symbols) == 0])
+	}
+	return true, nil
+}
+
+// bookLevels is how many levels of a book are shown.
+const bookLevels = 10
+
+// showInstrument prints what is known of an instrument.
+func showInstrument(out *lines, state *feed.State, id feed.InstrumentID) {
+	in, ok := state.Instrument(id)
+	if !ok {
+		return
+	}
+	d := in.Definition
+	price := func(v int64) string {
+		if v == feed.NoPrice {
+			return "-"
+		}
+		return string(feed.AppendDecimal(nil, v, d.PriceExponent))
+	}
+	size := func(v int64) string { return string(feed.AppendDecimal(nil, v, d.SizeExponent)) }
+	out.printf("\n%s\n", d.Name())
+	if in.StatusTime != 0 || in.Status != feed.StatusUnknown {
+		out.printf("  status    %s, since %s\n", in.Status, eventTime(in.StatusTime))
+	}
+	if in.HasQuote {
+		q := in.Quote
+		out.printf("  quote     %s x %s | %s x %s, of %s\n", price(q.Bid), size(q.BidSize), price(q.Ask), size(q.AskSize), eventTime(in.QuoteTime))
+	}
+	if s := in.Summary; s.Trades > 0 || s.TradingDay != 0 {
+		if s.TradingDay != 0 {
+			out.printf("  day       %d\n", s.TradingDay)
+		}
+		if s.Trades > 0 {
+			side := ""
+			if s.LastSide != feed.SideNone {
+				side = " " + s.LastSide.String()
+			}
+			out.printf("  trade     %s x %s%s, of %s\n", price(s.Last), size(s.LastSize), side, eventTime(s.LastTime))
+			out.printf("  range     open %s, high %s, low %s; volume %s in %s\n", price(s.Open), price(s.High), price(s.Low), size(s.Volume), countOf(uint64(s.Trades), "trade"))
+		}
+	}
+	bids, asks := in.Bids, in.Asks
+	if len(bids)+len(asks) == 0 {
+		return
+	}
+	out.printf("  book      %s, %s\n", countOf(uint64(len(bids)), "bid"), countOf(uint64(len(asks)), "ask"))
+	for i := range min(bookLevels, max(len(bids), len(asks))) {
+		left, right := "", ""
+		if i < len(bids) {
+			left = size(bids[i].Size) + " x " + price(bids[i].Price)
+		}
+		if i < len(asks) {
+			right = price(asks[i].Price) + " x " + size(asks[i].Size)
+		}
+		out.printf("  %26s | %s\n", left, right)
+	}
+}

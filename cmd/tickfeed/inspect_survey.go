@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+var modeNames = map[codec.Mode]string{codec.ModeLive: "live", codec.ModeSimulation: "simulation", codec.ModeReplay: "replay"}
+
+// showSurvey prints what is in f, on one screen.
+func (p *program) showSurvey(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
+	r, err := f.Reader()
+	if err != nil {
+		return false, err
+	}
+	s, err := recording.TakeSurvey(ctx, r, read)
+	if err != nil {
+		return false, err
+	}
+	if o.json {
+		out.json(surveyJSON(f, s))
+	} else {
+		surveyText(out, f, s)
+	}
+	return s.Sound(), nil
+}
+
+// Bounds of what is printed for people.
+const (
+	busiest     = 8
+	linesShown  = 6
+	shownDamage = 8
+	chartWidth  = 60
+)
+
+// surveyText prints the survey of f for people.
+func surveyText(out *lines, f *openRecording, s *recording.Survey) {
+	row := func(name, format string, args ...any) {
+		out.printf("  %-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	size := formatBytes(s.Size)
+	if f.Compressed() {
+		size = fmt.Sprintf("%s compressed to %s", size, formatBytes(f.FileSize()))
+	}
+	if f.imported {
+		size = "imported, " + size
+	}
+	closed := "closed in order, with an index"
+	if !s.Closed {
+		closed = "not closed: no index, and its end may be missing"
+	}
+	out.printf("%s: %s, %s\n", f.name, size, closed)
+	sessionRows(row, s)
+	told := s.Withheld + s.Expired + s.Damaged
+	numbers := fmt.Sprintf("%s without a tick", formatThousands(s.NotAsked+told+s.Missing))
+	if s.NotAsked+told+s.Missing == 0 {
+		numbers = "each has its tick"
+	}
+	row("numbers", "%s", numbers)
+	for _, x := range []struct {
+		n    uint64
+		what string
+	}{
+		{s.NotAsked, "not asked for: the filter leaves them out"},
+		{s.Withheld, "withheld: whoever recorded was too slow"},
+		{s.Expired, "gone: the publisher did not have them any more"},
+		{s.Damaged, "gone: they were damaged before they were recorded"},
+		{s.Missing, "missing: the file is damaged"},
+		{s.Disowned, "disowned: a later session begins before them"},
+	} {
+		if x.n > 0 {
+			row("", "%s %s", formatThousands(x.n), x.what)
+		}
+	}
+	row("ticks", "%s", kinds(s))
+	row("instruments", "%d", named(s))
+	if text := busiestText(s); text != "" {
+		row("busiest", "%s", text)
+	}
+	if s.Packets > 0 {
+		row("published", "%s", span(s.FirstTime, s.LastTime))
+	}
+	if s.FirstEvent != 0 || s.LastEvent != 0 {
+		row("events", "%s", span(s.FirstEvent, s.LastEvent))
+	}
+	rateRows(row, s)
+	if s.Ticks > 0 {
+		text := fmt.Sprintf("%.1f bytes a tick, in %s of %s on average", float64(s.Bytes)/float64(s.Ticks), countOf(s.Packets, "packet"), formatBytes(s.Bytes/int64(s.Packets)))
+		if priced := s.Kinds[feed.KindQuote] + s.Kinds[feed.KindTrade]; priced > 0 {
+			text += fmt.Sprintf("; %.1f %% of quotes and trades in a fixed-width pattern", 100*float64(s.Fixed)/float64(priced))
+		}
+		row("size", "%s", text)
+	}
+	damageRows(row, s)
+}
+
+// sessionRows tell the sessions.
+func sessionRows(row func(string, string, ...any), s *recording.Survey) {
+	for i, l := range s.Lines {
+		if i == linesShown && len(s.Lines)+s.MoreLines > linesShown+1 {
+			row("", "and %d more sessions", len(s.Lines)+s.MoreLines-linesShown)
+			break
+		}
+		h := l.Header
+		text := fmt.Sprintf("%v, %s", h.Lineage.Current().ID, modeNames[h.Mode])
+		if h.Origin != 0 {
+			text += fmt.Sprintf(" of %v", h.Origin)
+		}
+		row("session", "%s: numbers %v", text, l.Range)
+		var before codec.FileHeader
+		if i > 0 {
+			before = *s.Lines[i-1].Header
+		}
+		if h.Source != before.Source {
+			row("source", "%s", h.Source)
+		}
+		if !h.Filter.All() && !slices.Equal(h.Filter, before.Filter) {
+			text := strings.Join(h.Filter[:min(len(h.Filter), 12)], ", ")
+			if more := len(h.Filter) - 12; more > 0 {
+				text += fmt.Sprintf(" and %d more", more)
+			}
+			row("filter", "only %s", text)
+		}
+	}
+	lineage := s.Lines[len(s.Lines)-1].Header.Lineage
+	if n := len(lineage); n > 1 {
+		var chain []string
+		for _, session := range lineage[max(0, n-4):] {
+			chain = append(chain, fmt.Sprintf("%v from %d", session.ID, session.First))
+		}
+		if n > 4 {
+			chain = append([]string{fmt.Sprintf("%d before", n-4)}, chain...)
+		}
+		row("lineage", "%s", strings.Join(chain, ", "))
+	}
+}
+
+func kinds(s *recording.Survey) string {
+	var parts []string
+	for k, n := range s.Kinds {
+		if n > 0 && feed.Kind(k).Known() {
+			parts = append(parts, countOf(n, feed.Kind(k).String()))
+		}
+	}
+	if s.Unknown > 0 {
+		parts = append(parts, formatThousands(s.Unknown)+" of kinds that this version does not know")
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return formatThousands(s.Ticks) + ": " + strings.Join(parts, ", ")
+}
+
+// named is how many instruments are defined.
+func named(s *recording.Survey) int {
+	n := len(s.Instruments)
+	for _, c := range s.Instruments {
+		if c.Symbol == "" {
+			n--
+		}
+	}
+	return n
+}
+
+func busiestText(s *recording.Survey) string {
+	var parts []string
+	for _, c := range s.Instruments {
+		if len(parts) == busiest || c.Ticks == 0 {
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s %s", countName(c), formatThousands(c.Ticks)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func countName(c recording.Count) string {
+	if c.Symbol == "" {
+		return "(not defined)"
+	}
+	return (&feed.Definition{Symbol: c.Symbol, Venue: c.Venue}).Name()
+}
+
+// span is two times and how far they are apart.
+func span(from, to int64) string {
+	first, last := eventTime(from), eventTime(to)
+	if strings.HasPrefix(last, first[:11]) {
+		last = last[11:]
+	}
+	return fmt.Sprintf("%s to %s (%s)", first, last, formatDuration(time.Duration(to-from)))
+}
+
+// rateRows tell the rate over time.
+func rateRows(row func(string, string, ...any), s *recording.Survey) {
+	if s.Ticks == 0 || s.LastTime <= s.FirstTime {
+		return
+	}
+	seconds := time.Duration(s.LastTime - s.FirstTime).Seconds()
+	average := ""
+	if seconds >= 1 {
+		average = formatCount(float64(s.Ticks)/seconds) + " ticks/s on average, "
+	}
+	row("rate", "%sat most %s in a second", average, formatCount(float64(s.Peak)))
+	width := min(chartWidth, len(s.Rate.Ticks))
+	if width > 1 {
+		each := time.Duration(float64(s.Rate.Width) * float64(len(s.Rate.Ticks)) / float64(width))
+		row("", "%s  %s each", chart(s.Rate.Over(width)), formatDuration(each))
+	}
+}
+
+// bars are the heights of a chart, of something that is there.
+var bars = []rune("▁▂▃▄▅▆▇█")
+
+// chart is values as bars; 0 is a blank.
+func chart(values []float64) string {
+	most := 0.0
+	for _, v := range values {
+		most = max(most, v)
+	}
+	var b strings.Builder
+	for _, v := range values {
+		if v <= 0 || most == 0 {
+			b.WriteByte(' ')
+			continue
+		}
+		b.WriteRune(bars[min(len(bars)-1, int(math.Ceil(v/most*float64(len(bars))))-1)])
+	}
+	return b.String()
+}
+
+func damageRows(row func(string, string, ...any), s *recording.Survey) {
+	if s.Sound() {
+		row("damage", "none, all checksums hold")
+		return
+	}
+	if s.Malformed > 0 {
+		row("damage", "%s whose checksum holds, but not what they say", countOf(s.Malformed, "packet"))
+	}
+	for i, d := range s.Damages {
+		if i == shownDamage && len(s.Damages)+s.MoreDamages > shownDamage+1 {
+			row("", "and %d more places", len(s.Damages)+s.MoreDamages-shownDamage)
+			break
+		}
+		name := "damage"
+		if i > 0 {
+			name = ""
+		}
+		row(name, "%s", damageOf(d))
+	}
+}
+
+// jsonSurvey is a survey as JSON. Times are ns since the Unix epoch, ranges [from, to).
+type jsonSurvey struct {
+	File       string `json:"file"`
+	FileBytes  int64  `json:"file_bytes"`
+	Bytes      int64  `json:"bytes"`
+	Compressed bool   `json:"compressed"`
+	Imported   bool   `json:"imported"`
+	Closed     bool   `json:"closed"`
+	Index      string `json:"index"` // present, or rebuilt where it must be made anew
+	Sound      bool   `json:"sound"`
+
+	Sessions     []jsonLine        `json:"sessions"`
+	MoreSessions int               `json:"more_sessions,omitempty"`
+	Ticks        uint64            `json:"ticks"`
+	Kinds        map[string]uint64 `json:"kinds"`
+	Unknown      uint64            `json:"unknown"`
+	NotAsked     uint64            `json:"not_asked"`
+	Withheld     uint64            `json:"withheld"`
+	Expired      uint64            `json:"expired"`
+	Damaged      uint64            `json:"damaged"`
+	Missing      uint64            `json:"missing"`
+	Disowned     uint64            `json:"disowned"`
+
+	Packets    uint64  `json:"packets"`
+	Snapshots  int     `json:"snapshots"`
+	TickBytes  float64 `json:"bytes_per_tick"`
+	FixedWidth float64 `json:"fixed_width"` // share of quotes and trades
+
+	FirstPublish int64 `json:"first_ts_publish"`
+	LastPublish  int64 `json:"last_ts_publish"`
+	FirstEvent   int64 `json:"first_ts_event"`
+	LastEvent    int64 `json:"last_ts_event"`
+
+	Rate        jsonRate         `json:"rate"`
+	Instruments []jsonInstrument `json:"instruments"`
+	Damages     []jsonDamage     `json:"damages"`
+	MoreDamages int              `json:"more_damages,omitempty"`
+	Malformed   uint64           `json:"malformed_packets"`
+}
+
+type jsonLine struct {
+	Session feed.SessionID `json:"session"`
+	Mode    string         `json:"mode"`
+	Lineage feed.Lineage   `json:"lineage"`
+	Origin  string         `json:"origin,omitempty"`
+	Source  string         `json:"source"`
+	Filter  []string       `json:"filter"`
+	Range   feed.Range     `json:"range"`
+	Ticks   uint64         `json:"ticks"`
+	Created int64          `json:"created"`
+}
+
+type jsonRate struct {
+	PerSecond  float64  `json:"per_second"`
+	Peak       uint64   `json:"peak_per_second"`
+	Start      int64    `json:"start"`
+	IntervalNS int64    `json:"interval_ns"`
+	Ticks      []uint64 `json:"ticks"`
+}
+
+type jsonInstrument struct {
+	Symbol string `json:"symbol"`
+	Venue  string `json:"venue"`
+	Ticks  uint64 `json:"ticks"`
+}
+
+// jsonIntervals bounds the intervals of the rate in JSON.
+const jsonIntervals = 240
+
+func surveyJSON(f *openRecording, s *recording.Survey) *jsonSurvey {
+	j := &jsonSurvey{
+		File: f.name, FileBytes: f.FileSize(), Bytes: s.Size, Compressed: f.Compressed(), Imported: f.imported,
+		Closed: s.Closed, Index: "present", Sound: s.Sound(), Sessions: []jsonLine{}, MoreSessions: s.MoreLines,
+		Ticks: s.Ticks, Kinds: make(map[string]uint64), Unknown: s.Unknown,
+		NotAsked: s.NotAsked, Withheld: s.Withheld, Expired: s.Expired, Damaged: s.Damaged, Missing: s.Missing, Disowned: s.Disowned,
+		Packets: s.Packets, Snapshots: s.Snapshots, FirstPublish: s.FirstTime, LastPublish: s.LastTime,
+		FirstEvent: s.FirstEvent, LastEvent: s.LastEvent,
+		Instruments: []jsonInstrument{}, Damages: []jsonDamage{}, MoreDamages: s.MoreDamages, Malformed: s.Malformed,
+	}
+	if !s.Closed {
+		j.Index = "rebuilt"
+	}
+	for _, l := range s.Lines {
+		h := l.Header
+		line := jsonLine{
+			Session: h.Lineage.Current().ID, Mode: modeNames[h.Mode], Lineage: h.Lineage, Source: h.Source,
+			Filter: append([]string{}, h.Filter...), Range: l.Range, Ticks: l.Ticks, Created: h.Created,
+		}
+		if h.Origin != 0 {
+			line.Origin = h.Origin.String()
+		}
+		j.Sessions = append(j.Sessions, line)
+	}
+	for k, n := range s.Kinds {
+		if n > 0 && feed.Kind(k).Known() {
+			j.Kinds[feed.Kind(k).String()] = n
+		}
+	}
+	if s.Ticks > 0 {
+		j.TickBytes = float64(s.Bytes) / float64(s.Ticks)
+	}
+	if priced := s.Kinds[feed.KindQuote] + s.Kinds[feed.KindTrade]; priced > 0 {
+		j.FixedWidth = float64(s.Fixed) / float64(priced)
+	}
+	j.Rate = jsonRate{Peak: s.Peak, Start: s.Rate.Start, Ticks: []uint64{}}
+	if s.LastTime > s.FirstTime {
+		j.Rate.PerSecond = float64(s.Ticks) / time.Duration(s.LastTime-s.FirstTime).Seconds()
+	}
+	if n := len(s.Rate.Ticks); n > 0 {
+		per := (n + jsonIntervals - 1) / jsonIntervals
+		j.Rate.IntervalNS = int64(s.Rate.Width) * int64(per)
+		for i := 0; i < n; i += per {
+			sum := uint64(0)
+			for _, ticks := range s.Rate.Ticks[i:min(n, i+per)] {
+				sum += ticks
+			}
+			j.Rate.Ticks = append(j.Rate.Ticks, sum)
+		}
+	}
+	for _, c := range s.Instruments {
+		j.Instruments = append(j.Instruments, jsonInstrument{c.Symbol, c.Venue, c.Ticks})
+	}
+	for _, d := range s.Damages {
+		j.Damages = append(j.Damages, damageOf(d))
+	}
+	return j
+}

@@ -1,0 +1,118 @@
+package recording
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A Moment is a recording as of a number.
+type Moment struct {
+	Header *codec.FileHeader // in force
+	State  *feed.State       // every number of the lineage before Next is in, as far as it is recorded
+	Next   uint64
+	Time   int64 // publish time of the last packet before; NoTime if there is none
+}
+
+// StateAt reads r, which is at its beginning, up to place at: the first number or the first packet
+// that reaches it, or where none does or at is no bound, the end. Times are publish times. Read,
+// if it is not nil, is how many bytes were read so far. The error is ctx's, or what reading gave.
+func StateAt(ctx context.Context, r *Reader, at Place, read *atomic.Int64) (*Moment, error) {
+	f := newFold(r)
+	started := false
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		item, err := r.Next()
+		if err == io.EOF {
+			return f.moment(), nil
+		} else if err != nil {
+			return nil, err
+		}
+		if read != nil {
+			read.Store(r.Offset())
+		}
+		if err := f.enter(&item); err != nil {
+			return nil, err
+		}
+		for h, raw := range Packets(item.Data) {
+			if !started {
+				started = true
+				at, _ = ResolvePlaces(at, Place{}, h.PublishTime)
+			}
+			if at.Reached(h.First, h.PublishTime) {
+				return f.moment(), nil
+			}
+			f.packet(&h, raw, at)
+			if at.seq > 0 && f.next >= at.seq {
+				return f.moment(), nil
+			}
+		}
+	}
+}
+
+// A fold is the state of a recording that is read.
+type fold struct {
+	r      *Reader
+	header *codec.FileHeader
+	state  *feed.State
+	next   uint64
+	time   int64
+	batch  []feed.Tick
+}
+
+func newFold(r *Reader) *fold {
+	return &fold{r: r, state: feed.NewState(), time: minTime, batch: make([]feed.Tick, 256)}
+}
+
+func (f *fold) moment() *Moment { return &Moment{f.header, f.state, f.next, f.time} }
+
+// enter takes in an item that is no packets.
+func (f *fold) enter(item *Item) error {
+	switch item.Kind {
+	case KindHeader:
+		if f.header != nil {
+			if _, ok := item.Header.Lineage.Fork(f.header.Lineage, f.next); !ok || item.Header.Next < f.next {
+				f.state = feed.NewState() // a snapshot follows, unless it is the beginning
+			}
+		}
+		f.header, f.next = item.Header, item.Header.Next
+	case KindSnapshot:
+		state, err := f.r.State(*item)
+		if err != nil {
+			return err
+		}
+		f.state = state
+	case KindDamage, KindTorn:
+		f.next = max(f.next, item.Range.To)
+	}
+	return nil
+}
+
+// packet takes in the ticks of a packet that are before until.
+func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
+	body := codec.PacketBody(h, raw[codec.PacketHeader:])
+	f.time = h.PublishTime
+	for {
+		n, err := body.Decode(f.batch)
+		for i := range f.batch[:n] {
+			t := &f.batch[i]
+			if until.seq > 0 && t.Seq >= until.seq {
+				f.next = until.seq
+				return
+			}
+			_ = f.state.Apply(t) // one that lacks its definition tells nothing
+		}
+		if err != nil || n == 0 {
+			break
+		}
+	}
+	f.next = h.First + h.Count
+	if until.seq > 0 {
+		f.next = min(f.next, until.seq)
+	}
+}

@@ -1,0 +1,218 @@
+package recording_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text"
+	"tickfeed/feed"
+)
+
+// fromText is the recording of a text without its first line.
+func fromText(t testing.TB, lines string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, text.Read(&b, strings.NewReader("tickfeed-text 1\n"+lines)))
+	return b.Bytes()
+}
+
+func reader(t testing.TB, file []byte) *recording.Reader {
+	t.Helper()
+	r, err := recording.NewReader(bytes.NewReader(file), int64(len(file)))
+	require.NoError(t, err)
+	return r
+}
+
+// a is a recording with all that a survey counts.
+const a = `session lineage=a1:1 source="a test"
+packet 2026-03-02T14:30:00Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  define #1 symbol=MSFT price=-2
+  quote +5 AAPL 187.25 300 187.26 500
+  trade AAPL 187.26 100 buy
+  quote AAPL - 0 187.26 500
+packet 2026-03-02T14:30:01Z
+  skip 10
+  quote MSFT 400 1 401 1
+packet 2026-03-02T14:30:01.5Z
+  withheld 100
+packet 2026-03-02T14:30:01.5Z
+  gone 50 expired
+session lineage=a1:1,a2:170 filter=A* next=170
+snapshot
+part 2026-03-02T14:30:00Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  quote AAPL 187 1 188 1
+end
+packet 2026-03-02T14:30:09Z
+  quote AAPL 187.25 300 187.26 500
+  quote AAPL 187.25 300 187.26 500
+  quote #9 187 300 188 500
+`
+
+// A survey counts what there is, and what is not, and why.
+func TestSurvey(t *testing.T) {
+	file := fromText(t, a+"closed\n")
+	var read atomic.Int64
+	s, err := recording.TakeSurvey(context.Background(), reader(t, file), &read)
+	require.NoError(t, err)
+	assert.Equal(t, int64(len(file)), s.Size)
+	assert.Equal(t, int64(len(file)), read.Load())
+	assert.True(t, s.Closed)
+	assert.False(t, s.Sound(), "the numbers of the second session do not join") // they begin at 167
+	assert.Equal(t, uint64(3), s.Missing)
+	assert.Equal(t, uint64(9), s.Ticks)
+	assert.Equal(t, uint64(2), s.Kinds[feed.KindDefinition])
+	assert.Equal(t, uint64(6), s.Kinds[feed.KindQuote])
+	assert.Equal(t, uint64(1), s.Kinds[feed.KindTrade])
+	assert.Equal(t, uint64(6), s.Fixed, "all but the quote with an empty side")
+	assert.Equal(t, []uint64{10, 100, 50, 0, 0}, []uint64{s.NotAsked, s.Withheld, s.Expired, s.Damaged, s.Disowned})
+	assert.Equal(t, 1, s.Snapshots)
+	assert.Equal(t, uint64(5), s.Packets)
+	require.Len(t, s.Lines, 2)
+	assert.Equal(t, "a test", s.Lines[0].Header.Source)
+	assert.Equal(t, feed.Range{From: 1, To: 170}, s.Lines[0].Range)
+	assert.Equal(t, feed.Range{From: 170, To: 173}, s.Lines[1].Range)
+	assert.Equal(t, uint64(3), s.Lines[1].Ticks)
+	assert.Equal(t, []recording.Count{{Symbol: "AAPL", Venue: "XNAS", Ticks: 6}, {Symbol: "MSFT", Ticks: 2}, {Ticks: 1}}, s.Instruments)
+	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC).UnixNano()
+	assert.Equal(t, []int64{at, at + 9e9}, []int64{s.FirstTime, s.LastTime})
+	assert.Equal(t, []int64{at, at + 9e9}, []int64{s.FirstEvent, s.LastEvent})
+	assert.Equal(t, uint64(5), s.Peak)
+	assert.Equal(t, []float64{6, 0, 3}, s.Rate.Over(3))
+}
+
+// Damage is told with its place and range; a session that begins before numbers that were told
+// disowns them; what was not closed is not.
+func TestSurveyOfDamage(t *testing.T) {
+	file := fromText(t, `session lineage=a1:1
+packet 5
+  define #0 symbol=A
+  quote A 1 1 2 1
+bytes 00112233
+packet 6 seq=10
+  quote A 1 1 2 1
+packet 7
+  raw 1 c1
+session lineage=a1:1,a2:8 next=8
+packet 8
+  quote A 1 1 2 1
+bytes 97
+`)
+	s, err := recording.TakeSurvey(context.Background(), reader(t, file), nil)
+	require.NoError(t, err)
+	assert.False(t, s.Closed)
+	assert.False(t, s.Sound())
+	require.Len(t, s.Damages, 2)
+	assert.Equal(t, feed.Range{From: 3, To: 10}, s.Damages[0].Missing)
+	assert.Equal(t, int64(4), s.Damages[0].Size)
+	assert.False(t, s.Damages[0].Torn)
+	assert.True(t, s.Damages[1].Torn)
+	assert.Equal(t, uint64(1), s.Malformed)
+	assert.Equal(t, uint64(8), s.Missing)
+	assert.Equal(t, uint64(4), s.Disowned)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = recording.TakeSurvey(ctx, reader(t, file), nil)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// A rate holds any length of time in a bounded number of intervals, and loses no tick.
+func TestRate(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("session lineage=a1:1\n")
+	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC)
+	step := time.Millisecond
+	n := 0
+	for ; n < 3000; n++ {
+		b.WriteString("packet " + at.Format(time.RFC3339Nano) + "\n  define #0 symbol=A\n")
+		at = at.Add(step)
+		if n%300 == 299 {
+			step *= 5
+		}
+	}
+	s, err := recording.TakeSurvey(context.Background(), reader(t, fromText(t, b.String())), nil)
+	require.NoError(t, err)
+	assert.LessOrEqual(t, len(s.Rate.Ticks), 4096)
+	assert.Greater(t, len(s.Rate.Ticks), 1000)
+	sum := uint64(0)
+	for _, ticks := range s.Rate.Ticks {
+		sum += ticks
+	}
+	assert.Equal(t, uint64(n), sum)
+	total := 0.0
+	for _, v := range s.Rate.Over(60) {
+		total += v
+	}
+	assert.InDelta(t, n, total, 1e-6)
+}
+
+// The state as of a number has every number before it and none from there on, within packets too;
+// as of a time, every packet before.
+func TestStateAt(t *testing.T) {
+	file := fromText(t, a)
+	for place, want := range map[string]struct {
+		next uint64
+		bid  int64
+		ok   bool
+	}{
+		"seq:1":                   {1, 0, false},
+		"seq:3":                   {3, 0, false},
+		"seq:4":                   {4, 18725, true},
+		"seq:6":                   {6, feed.NoPrice, true},
+		"seq:10":                  {10, feed.NoPrice, true},
+		"14:30:00":                {1, 0, false},
+		"14:30:00.5":              {6, feed.NoPrice, true},
+		"2026-03-02T14:30:01Z":    {6, feed.NoPrice, true},
+		"14:30:05":                {170, 18700, true},
+		"seq:170":                 {170, 18700, true},
+		"seq:171":                 {171, 18725, true},
+		"2026-03-03":              {173, 18725, true},
+		"seq:9223372036854775808": {173, 18725, true},
+	} {
+		at, err := recording.ParsePlace(place)
+		require.NoError(t, err)
+		m, err := recording.StateAt(context.Background(), reader(t, file), at, nil)
+		require.NoError(t, err)
+		assert.Equal(t, want.next, m.Next, place)
+		in, ok := m.State.Instrument(0)
+		assert.Equal(t, want.ok, ok && in.HasQuote, place)
+		assert.Equal(t, want.bid, in.Quote.Bid, place)
+		assert.NotNil(t, m.Header)
+	}
+}
+
+// A compressed recording has the same survey.
+func TestSurveyCompressed(t *testing.T) {
+	file := fromText(t, a+"closed\n")
+	var packed memory
+	c, err := recording.Compress(&packed)
+	require.NoError(t, err)
+	_, err = c.Write(file)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	in, err := recording.NewInput(bytes.NewReader(packed.Bytes()), int64(packed.Len()))
+	require.NoError(t, err)
+	defer in.Close()
+	r, err := in.Reader()
+	require.NoError(t, err)
+	got, err := recording.TakeSurvey(context.Background(), r, nil)
+	require.NoError(t, err)
+	want, err := recording.TakeSurvey(context.Background(), reader(t, file), nil)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
+type memory struct{ bytes.Buffer }
+
+func (*memory) Sync() error  { return nil }
+func (*memory) Close() error { return nil }
