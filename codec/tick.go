@@ -693,6 +693,7 @@ func AppendRebased(dst, entry []byte, delta int64) []byte {
 type Entry struct {
 	Size       int               // of the entry in bytes
 	Covers     uint64            // how many numbers it covers
+	Hole       bool              // it withholds numbers or says that they are gone
 	Tick       bool              // it is a tick, of Instrument
 	Kind       feed.Kind         // of a tick
 	Instrument feed.InstrumentID // of a tick
@@ -721,10 +722,11 @@ func EntryAt(p []byte) (Entry, error) {
 	c := cursor{p: p}
 	if m := p[0]; m&0xf0 != 0x90 && m != 0xdc && m != 0xdd {
 		n := c.int("skip")
-		if n < 0 {
-			n = -n
+		e := Entry{Size: c.at, Covers: uint64(n), Hole: n < 0}
+		if e.Hole {
+			e.Covers = uint64(-n)
 		}
-		return Entry{Size: c.at, Covers: uint64(n)}, c.err
+		return e, c.err
 	}
 	elements := c.entryLen()
 	code := c.uint("code")
@@ -732,7 +734,7 @@ func EntryAt(p []byte) (Entry, error) {
 	c.skip(elements - 2)
 	e := Entry{Size: c.at, Covers: 1, Tick: true, Kind: feed.Kind(code >> 1), Instrument: feed.InstrumentID(second)}
 	if code>>1 == kindGone {
-		e = Entry{Size: c.at, Covers: second}
+		e = Entry{Size: c.at, Covers: second, Hole: true}
 	}
 	return e, c.err
 }

@@ -105,6 +105,9 @@ func (c *conn) choose() *codec.Refusal {
 	case h.Position.Next == 1 && len(p.lineage) == 1 && p.tail() == 1:
 		// The session that it knew ended before its first tick, and this one it cannot know.
 		start, reason = 1, codec.StartedBySnapshot
+	case len(h.Position.Lineage) > 0 && p.cfg.Mode == codec.ModeReplay && p.tail() == p.lineage[0].First:
+		// It followed a session that this one takes over from, and misses nothing of this one.
+		start, reason, tell = p.tail(), codec.StartedBySnapshot, true
 	case len(h.Position.Lineage) > 0 || h.Start.Kind == codec.StartSnapshot:
 		j = p.joinAt(0, joinAge)
 		start, tell = j.seq, true
@@ -135,7 +138,7 @@ func (c *conn) choose() *codec.Refusal {
 	}
 	first := l.packetOf(start)
 	welcome, err := codec.Append(nil, &codec.Welcome{
-		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage,
+		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
 		Head: max(head, start), Tail: min(p.tail(), max(head, start)), Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
 	})
 	if err != nil {
@@ -204,7 +207,7 @@ func (c *conn) run(ctx context.Context) error {
 	c.line.stop()
 	c.line.wanted = nil
 	c.countFilter()
-	if bye := c.goodbye(err); bye != nil {
+	if bye := c.goodbye(ctx, err); bye != nil {
 		farewellNow(c.nc, bye)
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the reader sees the client close, or gives up
@@ -232,8 +235,10 @@ func farewellNow(nc net.Conn, m codec.Message) {
 }
 
 // goodbye is what to say to the client when the connection ends for reason; nil for nothing.
-func (c *conn) goodbye(reason error) *codec.Goodbye {
+func (c *conn) goodbye(ctx context.Context, reason error) *codec.Goodbye {
 	switch {
+	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(ctx), ErrMoved):
+		return &codec.Goodbye{Code: codec.CodeShutdown, Text: ErrMoved.Error(), Retry: true}
 	case errors.Is(reason, errShutdown):
 		after := time.Duration(0)
 		if c.p.cfg.RetryAfter > 0 {
@@ -363,6 +368,13 @@ func (c *conn) write(ctx context.Context) error {
 		}
 		c.first[i] = nil
 	}
+	if c.p.cfg.Mode == codec.ModeReplay {
+		// A paused replay that is wound again and again must not look like a publisher that fails:
+		// only after a packet or a heartbeat does a client try again at once.
+		if err := c.heartbeat(ctx); err != nil {
+			return err
+		}
+	}
 	idle := time.NewTimer(c.interval)
 	defer idle.Stop()
 	var grace <-chan time.Time
@@ -464,7 +476,7 @@ func (c *conn) inline() served {
 	}
 	defer c.turn.Unlock()
 	l := &c.line
-	if c.over || c.rest != nil || c.failed != nil || !l.inMem {
+	if c.over || c.rest != nil || c.failed != nil || !l.inMem || c.p.holed.Load() {
 		return needsWriter
 	}
 	v, ok := c.p.log.view(l.at)

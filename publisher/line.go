@@ -155,7 +155,7 @@ func (l *line) change(s feed.Session, buf []byte) []byte {
 	l.in(s)
 	lineage, _ := l.p.lineage.Until(s.ID)
 	buf, err := codec.Append(buf, &codec.SessionChange{
-		Mode: l.p.cfg.Mode, Lineage: lineage, Seed: l.seed, Next: l.next,
+		Mode: l.p.cfg.Mode, Lineage: lineage, Origin: l.p.cfg.Origin, Seed: l.seed, Next: l.next,
 	})
 	if err != nil {
 		panic("publisher: internal error: session change: " + err.Error())
@@ -178,11 +178,28 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 		c.data, c.next, c.time = l.change(s, buf), l.next, 0
 		return c
 	}
+	cut := false
+	if l.p.holed.Load() {
+		n := untilHole(data)
+		if n == 0 {
+			return l.passHole(data, mem, buf)
+		}
+		if cut = n < len(data); cut {
+			end = codec.PacketAt(data[n:]).First
+			data, c.next = data[:n], end
+			if l.inMem {
+				mem.data, c.mem.data = data, data
+			}
+		}
+	}
 	if l.wanted == nil {
 		c.data = data
 		l.read = end
 		if l.inMem {
 			l.at = place{mem.at.segment, mem.at.offset + len(data)}
+		} else if cut {
+			l.stop()
+			l.openJournalAt(l.read)
 		}
 		l.next = end
 		return c
@@ -191,7 +208,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 	c.data, used, c.next = l.filterPackets(data, &mem, buf[:0])
 	if l.inMem {
 		l.at = place{mem.at.segment, mem.at.offset + used}
-	} else if used < len(data) {
+	} else if used < len(data) || cut {
 		l.stop()
 		l.openJournalAt(l.read)
 	}
@@ -199,6 +216,37 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 	c.mem = view{}
 	l.next = c.next
 	return c
+}
+
+// untilHole is how many bytes of packets stand before the first that is a hole.
+func untilHole(packets []byte) int {
+	n := 0
+	for n < len(packets) {
+		size := codec.PacketSize(packets[n:])
+		if e, err := codec.EntryAt(packets[n+codec.PacketHeader : n+size]); err == nil && e.Hole {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// passHole makes the chunk of the packet that data begins with, which is a hole: every line is
+// told it, and then the state.
+func (l *line) passHole(data []byte, mem view, buf []byte) chunk {
+	size := codec.PacketSize(data)
+	h := codec.PacketAt(data)
+	buf = l.skip(h.First, buf[:0])
+	buf = codec.AppendPacket(buf, &h, data[codec.PacketHeader:size], l.seed)
+	mem.release()
+	l.next, l.read = h.First+h.Count, h.First+h.Count
+	if l.inMem {
+		l.at = place{mem.at.segment, mem.at.offset + size}
+	} else {
+		l.stop()
+		l.openJournalAt(l.read)
+	}
+	return chunk{data: buf, next: l.next, gone: h.Range()}
 }
 
 func (l *line) openJournalAt(seq uint64) { l.cursor = l.p.journal.Cursor(seq) }

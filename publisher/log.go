@@ -34,6 +34,7 @@ type segment struct {
 	cloning   sync.Mutex
 	state     *feed.State // as of first
 	index     index
+	restated  bool // state is not what the ticks before it make
 }
 
 // A place is where a cursor stands in the log: a segment, and an offset into it at which a
@@ -83,6 +84,13 @@ func (l *memlog) extend(first uint64, state *feed.State) (*segment, bool) {
 	}
 	l.segments = append(l.segments, s)
 	return s, true
+}
+
+// canExtend reports whether extend has room.
+func (l *memlog) canExtend() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.segments) < l.most || l.next >= l.segments[1].first
 }
 
 // commit lets readers see s up to end; next is the number after it.
@@ -259,7 +267,7 @@ func fold(state *feed.State, packets []byte, seq uint64) {
 				if batch[i].Seq >= seq {
 					return
 				}
-				if err := state.Apply(&batch[i]); err != nil {
+				if err := applyRecorded(state, &batch[i]); err != nil {
 					panic("publisher: internal error: the log holds a tick that does not apply: " + err.Error())
 				}
 			}

@@ -41,6 +41,7 @@ type Publisher struct {
 	lastTime int64       // publish time of the last sealed packet
 	event    int64       // event time of the last tick that had one
 	ended    bool
+	recorded bool          // Republish was called
 	room     chan struct{} // closed and replaced when the flusher has made progress
 	pieces   []piece       // sealed, not yet journalled; in order
 	spare    []piece       // for the flusher to give back
@@ -51,6 +52,7 @@ type Publisher struct {
 	started  time.Time
 	kick     chan struct{} // 1 slot: wakes the flusher
 	fatal    atomic.Pointer[fatalError]
+	holed    atomic.Bool // the log has packets that withhold numbers, or say that they are gone
 
 	disk    atomic.Pointer[string] // why the disk does not take ticks; nil if it does
 	closing chan struct{}
@@ -92,6 +94,13 @@ type Config struct {
 	Token            codec.Token   // what clients must present; empty for nothing
 	Server           string        // name and version told to clients; empty for "tickfeed"
 	Source           string        // what is published, for a person
+
+	// A replay keeps the numbers of what was recorded. Origin is the session that was recorded,
+	// First the number that the session begins with (0 for 1), and State that as of there, which
+	// becomes the publisher's (nil for an empty one). A journal must be empty if First is not 0.
+	Origin feed.SessionID
+	First  uint64
+	State  *feed.State
 
 	Now    func() int64 // wall clock in ns since the Unix epoch; nil for the system's
 	Seed   uint64       // of all chance but session ids; 0 for a random one
@@ -167,6 +176,9 @@ func (c *Config) fill() error {
 	if len(c.Token) > codec.MaxToken {
 		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
 	}
+	if c.First > codec.MaxSeq {
+		return fmt.Errorf("publisher: First must be at most %d, got %d", uint64(codec.MaxSeq), c.First)
+	}
 	if c.Server == "" {
 		c.Server = "tickfeed"
 	}
@@ -196,17 +208,28 @@ func New(cfg Config) (*Publisher, error) {
 		started: time.Now(),
 	}
 	id := feed.SessionID(randomID())
-	p.lineage = feed.Lineage{{ID: id, First: 1}}
+	if cfg.First > 0 {
+		p.next = cfg.First
+	}
+	if cfg.State != nil {
+		p.state = cfg.State
+		p.cfg.State = nil
+	}
+	p.lineage = feed.Lineage{{ID: id, First: p.next}}
 	if cfg.Journal != "" {
 		j, err := journal.Open(journal.Config{
 			Dir: cfg.Journal, FS: cfg.FS, SegmentSize: cfg.SegmentSize, Sync: cfg.Sync, Now: cfg.Now,
 			RetainBytes: cfg.RetainBytes, RetainAge: cfg.RetainAge, Source: cfg.Source,
+			Origin: cfg.Origin,
 		})
 		if err != nil {
 			return nil, err
 		}
 		p.journal = j
 		if r := j.Recovered(); len(r.Lineage) > 0 {
+			if cfg.First > 0 {
+				return nil, errors.Join(fmt.Errorf("publisher: a session cannot begin at %d in journal %s, which is not empty", cfg.First, cfg.Journal), j.Close())
+			}
 			p.lineage = r.Lineage.Child(id, r.Next)
 			p.next, p.lastTime, p.event = r.Next, r.LastTime, r.LastEvent
 			p.state = r.State
@@ -372,7 +395,7 @@ func (p *Publisher) appendTickLocked(ctx context.Context, t *feed.Tick) error {
 		}
 		p.base = t.EventTime
 	}
-	if err := p.state.Apply(t); err != nil {
+	if err := p.state.Apply(t); err != nil && !(p.recorded && isUndefined(err)) {
 		return err
 	}
 	p.off = len(codec.AppendTick(p.seg.buf[:p.off], t, p.base))
@@ -394,29 +417,37 @@ func (p *Publisher) openPacketLocked(ctx context.Context) error {
 			p.seg, p.off = s, 0
 			break
 		}
-		room := p.room
-		p.mu.Unlock()
-		p.kickFlusher()
-		select {
-		case <-room:
-		case <-p.closing:
-		case <-ctx.Done():
+		if err := p.waitForRoomLocked(ctx); err != nil {
+			return err
 		}
-		p.mu.Lock()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if p.ended {
-			return ErrEnded
-		}
-		// Others may have opened a packet, or a segment, while the lock was free.
-		p.sealLocked()
 	}
 	if err := p.usable(); err != nil {
 		return err
 	}
 	p.open, p.first = p.off, p.next
 	p.off += codec.PacketHeader
+	return nil
+}
+
+// waitForRoomLocked waits, without the lock, until the flusher has made progress. Others may
+// have opened a segment meanwhile; the packet that they opened is sealed.
+func (p *Publisher) waitForRoomLocked(ctx context.Context) error {
+	room := p.room
+	p.mu.Unlock()
+	p.kickFlusher()
+	select {
+	case <-room:
+	case <-p.closing:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if p.ended {
+		return ErrEnded
+	}
+	p.sealLocked()
 	return nil
 }
 
@@ -574,7 +605,7 @@ func (p *Publisher) mergePiecesLocked() {
 // the memory begins, because there the state is at hand that the next file begins with.
 func (p *Publisher) flushPiece(x *piece) error {
 	if p.journal != nil {
-		if x.from == 0 && p.journal.Full() {
+		if x.from == 0 && (x.seg.restated || p.journal.Full()) {
 			x.seg.cloning.Lock()
 			state := x.seg.state.Clone()
 			x.seg.cloning.Unlock()

@@ -77,8 +77,8 @@ func (s *server) init(cfg Config) {
 // Serve feeds the subscribers that connect on ln until ctx is cancelled or ln fails; several
 // may run at once. It owns ln and every goroutine it starts: once it returns, ln and its
 // connections are closed. When ctx ends each client is sent what there still is, for a
-// bounded time, and a goodbye that asks it to come again. The error is never nil; after
-// cancellation it is the cause of ctx.
+// bounded time, and a goodbye that asks it to come again: at once, if the cause of ctx is
+// ErrMoved. The error is never nil; after cancellation it is the cause of ctx.
 func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var conns sync.WaitGroup

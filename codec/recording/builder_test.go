@@ -198,21 +198,6 @@ func TestBuilderStatedTimes(t *testing.T) {
 	assert.Equal(t, [][2]int64{{6, 50}, {2, 60}, {2, 70}}, told)
 }
 
-// Ticks without a time do not share a packet with those after them, whose offsets from no time
-// would all be wide.
-func TestBuilderTimeless(t *testing.T) {
-	var f memory
-	b, err := NewBuilder(&f, rootHeader(1), nil)
-	require.NoError(t, err)
-	require.NoError(t, b.AppendAt(noon, []feed.Tick{quote(0, 0), quote(0, noon), quote(0, 0)}))
-	require.NoError(t, b.Close())
-	got := readBuilt(t, f.Bytes())
-	require.Len(t, got.packets, 2)
-	assert.Zero(t, got.packets[0].Base)
-	assert.EqualValues(t, noon, got.packets[1].Base)
-	assert.Zero(t, got.ticks[2].EventTime)
-}
-
 // Numbers without ticks are told, each kind in its form (PROTOCOL.md, "Body entries").
 func TestBuilderSkips(t *testing.T) {
 	state := feed.NewState()

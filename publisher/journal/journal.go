@@ -87,8 +87,9 @@ type Config struct {
 	RetainBytes int64
 	RetainAge   time.Duration
 	Sync        Sync
-	Source      string       // what is recorded, for a person
-	Now         func() int64 // wall clock in ns since the Unix epoch; nil for the system's
+	Source      string         // what is recorded, for a person
+	Origin      feed.SessionID // of a replay: the session that was recorded; else 0
+	Now         func() int64   // wall clock in ns since the Unix epoch; nil for the system's
 }
 
 // Sizes of files, in bytes.
@@ -168,8 +169,8 @@ func (j *Journal) path(name string) string { return filepath.Join(j.cfg.Dir, nam
 func (j *Journal) Recovered() *Recovered { return j.recovered }
 
 // Begin makes the first file of a session, durably: lineage's current one, a child of what
-// the journal holds from its Next on, or a root where it holds nothing. State is as of
-// there. After ErrFailed the session may begin at any number from Synced to Next at which a
+// the journal holds from its Next on, or a root, from any number, where it holds nothing. State
+// is as of there. After ErrFailed the session may begin at any number from Synced to Next at which a
 // packet begins; from there on what was appended is then nobody's. The lineage is kept. On
 // ErrFull Begin may be called again with the same arguments.
 func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State) error {
@@ -179,11 +180,12 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 	session := lineage.Current()
 	j.mu.Lock()
 	next, synced, failed, closed := j.next, j.synced, j.failed, j.closed
+	empty := len(j.segments) == 0 && next == 1
 	j.mu.Unlock()
 	switch {
 	case closed:
 		return ErrClosed
-	case session.First > next || session.First < next && (failed == nil || session.First < synced):
+	case session.First > next && !empty || session.First < next && (failed == nil || session.First < synced):
 		return fmt.Errorf("journal %s: session %v begins at %d, the journal ends at %d", j.cfg.Dir, session.ID, session.First, next)
 	}
 	if failed == nil {
@@ -194,7 +196,8 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 		j.abandon()
 	}
 	j.header = codec.FileHeader{
-		Mode: mode, Lineage: lineage, Seed: codec.LineSeed(session.ID, nil), Source: j.cfg.Source, Next: session.First,
+		Mode: mode, Lineage: lineage, Origin: j.cfg.Origin, Seed: codec.LineSeed(session.ID, nil),
+		Source: j.cfg.Source, Next: session.First,
 	}
 	return j.create(state, SyncAlways)
 }

@@ -1,0 +1,149 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// A publisher of recorded ticks keeps their numbers (Config.First), and what the recording does
+// not hold: what was not asked for stays a skip, what was withheld or is gone stays so and is
+// followed by the state, as PROTOCOL.md, "Body entries", wants it.
+
+// ErrMoved, as the cause of the context of Serve, says that the replay goes on in a sibling
+// session at the same address.
+var ErrMoved = errors.New("the replay goes on elsewhere in the recording")
+
+// Republish is Publish for ticks that have numbers: each Seq is the next number or a greater
+// one, and what lies between, and after the last up to end, was not asked for. A tick of an
+// instrument that is not defined, because its definition was lost, is published as it is.
+// Errors are those of Publish, or say that a number was given already.
+func (p *Publisher) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
+	p.mu.Lock()
+	p.recorded = true
+	err := p.appendNumberedLocked(ctx, ticks, end)
+	p.mu.Unlock()
+	p.appendedSome()
+	return err
+}
+
+func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick, end uint64) error {
+	for i := range ticks {
+		t := &ticks[i]
+		err := p.skipLocked(ctx, t.Seq, t.EventTime)
+		if err == nil {
+			err = p.appendTickLocked(ctx, t)
+		}
+		if err != nil {
+			return &PublishError{Published: i, Err: err}
+		}
+	}
+	if end <= p.next {
+		return nil
+	}
+	return p.skipLocked(ctx, end, p.event)
+}
+
+// skipLocked appends a skip up to number to; base is the event time of what follows.
+func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error {
+	switch {
+	case to == p.next:
+		return nil
+	case p.ended:
+		return ErrEnded
+	case to < p.next || to > codec.MaxSeq || to-p.next > codec.MaxSpan:
+		return fmt.Errorf("publisher: number %d after %d", to, p.next-1)
+	}
+	if p.open < 0 || p.off+codec.MaxEntry > len(p.seg.buf) || to-p.first > codec.MaxSpan {
+		if err := p.openPacketLocked(ctx); err != nil {
+			return err
+		}
+		p.base = base
+	}
+	p.off = len(codec.AppendSkip(p.seg.buf[:p.off], to-p.next))
+	p.next = to
+	return nil
+}
+
+// Skip covers the next n numbers, 1 to codec.MaxSpan, without ticks, and says why. Where they are
+// not just not asked for, every subscriber is told so and given the state as of their end: state,
+// which becomes the publisher's, or if that is nil what the ticks so far make. Errors are those
+// of Publish; nothing was covered then.
+func (p *Publisher) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
+	p.mu.Lock()
+	var err error
+	if why == recording.SkipNotAsked {
+		err = p.skipLocked(ctx, p.next+n, p.event)
+	} else {
+		err = p.holeLocked(ctx, n, why, state)
+	}
+	p.mu.Unlock()
+	p.appendedSome()
+	return err
+}
+
+// holeLocked appends a packet that says why n numbers have no ticks. A state that is not what the
+// ticks make begins a segment, and with it a file of the journal; both become visible at once.
+func (p *Publisher) holeLocked(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
+	switch {
+	case p.ended:
+		return ErrEnded
+	case n == 0 || n > codec.MaxSpan || p.next+n > codec.MaxSeq:
+		return fmt.Errorf("publisher: %d numbers from %d", n, p.next)
+	}
+	p.holed.Store(true)
+	for {
+		if err := p.openPacketLocked(ctx); err != nil {
+			return err
+		}
+		if state == nil || p.log.canExtend() {
+			break
+		}
+		p.sealLocked()
+		if err := p.waitForRoomLocked(ctx); err != nil {
+			return err
+		}
+	}
+	at := p.seg.buf[:p.off]
+	switch why {
+	case recording.SkipWithheld:
+		at = codec.AppendWithheld(at, n)
+	case recording.SkipExpired:
+		at = codec.AppendGone(at, n, codec.GoneExpired)
+	default:
+		at = codec.AppendGone(at, n, codec.GoneDamaged)
+	}
+	p.off, p.base = len(at), 0
+	p.next += n
+	p.sealLocked()
+	if state != nil {
+		p.state = state
+		p.seg, _ = p.log.extend(p.next, state.Clone())
+		p.seg.restated, p.off = true, 0
+	}
+	return nil
+}
+
+// State is the state as of the next number, a copy, and that number.
+func (p *Publisher) State() (*feed.State, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.Clone(), p.next
+}
+
+// applyRecorded folds t into state. A tick whose definition was lost changes nothing.
+func applyRecorded(state *feed.State, t *feed.Tick) error {
+	if err := state.Apply(t); err != nil && !isUndefined(err) {
+		return err
+	}
+	return nil
+}
+
+func isUndefined(err error) bool {
+	_, undefined := err.(*feed.UndefinedError)
+	return undefined
+}
