@@ -1,0 +1,163 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ControlHeader is the header with which a program says that a request is not a web page's; any
+// value but the empty one will do. A JSON content type does as well.
+const ControlHeader = "X-Tickfeed"
+
+// maxControl bounds the body of a request, in bytes.
+const maxControl = 4096
+
+// A ControlRequest is the body of POST /step, /speed and /seek; other fields are empty.
+type ControlRequest struct {
+	N     uint64 `json:"n,omitempty"`     // of step: how many ticks; 0 for 1
+	Speed *Speed `json:"speed,omitempty"` // of speed
+	To    string `json:"to,omitempty"`    // of seek: as ParseTarget reads it
+}
+
+// A ControlError is the body of an answer that is not 200.
+type ControlError struct {
+	Error string `json:"error"`
+}
+
+// Handler answers GET /status, and POST /pause, /resume, /step, /speed and /seek, each with the
+// status as JSON. Info is added to it under the names of its JSON form; times of day are in zone.
+//
+// It is for loopback: it answers requests for names of this machine only (else 421), so that no
+// web page reaches it by a name of its own, and takes effect only by POST from the same
+// origin with a ControlHeader or a JSON content type, which a form of another site cannot send.
+func (p *Player) Handler(info func() any, zone *time.Location) http.Handler {
+	c := &control{p: p, info: info, zone: zone}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { c.status(w) })
+	for path, do := range map[string]func(context.Context, *ControlRequest) error{
+		"/pause":  func(ctx context.Context, _ *ControlRequest) error { return p.Pause(ctx) },
+		"/resume": func(ctx context.Context, _ *ControlRequest) error { return p.Resume(ctx) },
+		"/step":   func(ctx context.Context, r *ControlRequest) error { return p.Step(ctx, max(1, r.N)) },
+		"/speed": func(ctx context.Context, r *ControlRequest) error {
+			if r.Speed == nil {
+				return &badRequest{`the body must say the speed, such as {"speed": "10x"}`}
+			}
+			return p.SetSpeed(ctx, float64(*r.Speed))
+		},
+		"/seek": func(ctx context.Context, r *ControlRequest) error {
+			t, err := ParseTarget(r.To, zone)
+			if err != nil {
+				return &badRequest{err.Error()}
+			}
+			return p.Seek(ctx, t)
+		},
+	} {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, do) })
+	}
+	return localOnly(http.NewCrossOriginProtection().Handler(mux))
+}
+
+type badRequest struct{ text string }
+
+func (e *badRequest) Error() string { return e.text }
+
+type control struct {
+	p    *Player
+	info func() any
+	zone *time.Location
+}
+
+func (c *control) serve(w http.ResponseWriter, r *http.Request, do func(context.Context, *ControlRequest) error) {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if r.Header.Get(ControlHeader) == "" && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+		fail(w, http.StatusForbidden, "a request with an effect needs the header "+ControlHeader+", or a JSON content type")
+		return
+	}
+	var q ControlRequest
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControl))
+	if err != nil {
+		fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes, or was cut", maxControl))
+		return
+	}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &q); err != nil {
+			fail(w, http.StatusBadRequest, "the body: "+err.Error())
+			return
+		}
+	}
+	var bad *badRequest
+	switch err := do(r.Context(), &q); {
+	case errors.As(err, &bad):
+		fail(w, http.StatusBadRequest, bad.text)
+	case errors.Is(err, ErrStopped):
+		fail(w, http.StatusServiceUnavailable, err.Error())
+	case err != nil:
+		fail(w, http.StatusInternalServerError, err.Error())
+	default:
+		c.status(w)
+	}
+}
+
+// status answers with the status and what info adds.
+func (c *control) status(w http.ResponseWriter) {
+	b, err := json.Marshal(c.p.Status())
+	if err == nil && c.info != nil {
+		var more []byte
+		if more, err = json.Marshal(c.info()); err == nil && len(more) > 2 {
+			b = append(append(b[:len(b)-1], ','), more[1:]...)
+		}
+	}
+	if err != nil {
+		fail(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	header(w)
+	_, _ = w.Write(append(b, '\n'))
+}
+
+func header(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+func fail(w http.ResponseWriter, status int, text string) {
+	header(w)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(ControlError{text})
+}
+
+// localOnly answers requests for names of this machine.
+func localOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, port, err := net.SplitHostPort(host); err == nil {
+			if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+				host = name
+			}
+		}
+		host = strings.Trim(host, "[]")
+		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
+			fail(w, http.StatusMisdirectedRequest, "this is the control of a replay on this machine; ask for localhost")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// ControlServer is a server for h with bounds on what a request may take.
+func ControlServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 5 * time.Minute,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+}

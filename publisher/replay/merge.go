@@ -1,0 +1,314 @@
+package replay
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A merge is several tapes as one reel, by time. Its numbers are new, from 1; from 2 where the
+// recordings begin with a state. An instrument is one symbol at one venue, in whichever recording;
+// where two of them define it in different ways it is defined anew as often as needed. What a
+// recording does not have is one number in a merge.
+type merge struct {
+	tapes []*mergeTape
+	names map[[2]string]feed.InstrumentID
+	now   []feed.Definition // by id here: the definition in force
+	next  uint64
+	due   int64
+	begun bool
+}
+
+// A mergeTape is a tape of a merge.
+type mergeTape struct {
+	*tape
+	u    unit
+	i    int // next tick of u
+	full bool
+	over bool
+	defs []*feed.Definition // by the recording's own ids; nil where it defines nothing
+}
+
+// A mergePlace is where a merge can go on.
+type mergePlace struct {
+	next  uint64
+	due   int64
+	tapes []mergeTapePlace
+}
+
+type mergeTapePlace struct {
+	place
+	over bool
+	defs []*feed.Definition
+}
+
+func openMerge(recordings []Recording, filter codec.Filter, tl *tally, log zerolog.Logger) (*merge, error) {
+	m := &merge{}
+	for _, r := range recordings {
+		t, err := openTape(r, filter, tl, log)
+		if err != nil {
+			return nil, err
+		}
+		m.tapes = append(m.tapes, &mergeTape{tape: t})
+	}
+	return m, m.rewind()
+}
+
+func (m *merge) rewind() error {
+	m.names, m.now, m.next, m.due, m.begun = make(map[[2]string]feed.InstrumentID), nil, 1, math.MinInt64, false
+	for _, t := range m.tapes {
+		if err := t.tape.rewind(); err != nil {
+			return err
+		}
+		t.full, t.over, t.defs = false, false, nil
+	}
+	return nil
+}
+
+// begin makes u the line that the merge begins with.
+func (m *merge) begin(u *unit) error {
+	m.begun = true
+	state := feed.NewState()
+	for _, t := range m.tapes {
+		err := t.read(&t.u)
+		if err == io.EOF {
+			t.over = true
+			continue
+		} else if err != nil {
+			return err
+		}
+		if t.full, t.i = t.u.kind != unitLine, 0; t.full {
+			continue
+		}
+		for x := range t.u.state.Entries(nil) {
+			if d := x.Definition(); d != nil {
+				t.define(x.Instrument, d)
+			}
+			id, ok := m.id(t, x.Instrument)
+			if !ok {
+				return m.tooMany()
+			}
+			x.Instrument = id
+			_ = state.Apply(&x) // it applied to the state of the recording
+		}
+	}
+	for d := range state.Definitions(nil) {
+		m.now[d.Instrument] = *d.Definition()
+		m.next = 2
+	}
+	u.kind, u.first, u.end, u.due, u.state = unitLine, m.next, m.next, m.due, state
+	return nil
+}
+
+func (m *merge) tooMany() error {
+	return fmt.Errorf("together the recordings have more than %d instruments", feed.MaxInstruments)
+}
+
+// id is the id here of instrument id of tape t, a new one if need be. It is false if there are
+// too many, or t did not define it.
+func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool) {
+	if int(id) >= len(t.defs) || t.defs[id] == nil {
+		return 0, false
+	}
+	name := [2]string{t.defs[id].Symbol, t.defs[id].Venue}
+	here, known := m.names[name]
+	if !known {
+		if len(m.now) == feed.MaxInstruments {
+			return 0, false
+		}
+		here = feed.InstrumentID(len(m.now))
+		m.names[name] = here
+		m.now = append(m.now, feed.Definition{})
+	}
+	return here, true
+}
+
+// define notes what the recording says of its instrument id.
+func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
+	for int(id) >= len(t.defs) {
+		t.defs = append(t.defs, nil)
+	}
+	t.defs[id] = d
+}
+
+// ready reads on where t has played what it had. A line that begins tells only definitions.
+func (t *mergeTape) ready() error {
+	for !t.over && !t.full {
+		err := t.read(&t.u)
+		if err == io.EOF {
+			t.over = true
+			return nil
+		} else if err != nil {
+			return err
+		}
+		t.i = 0
+		t.full = t.u.kind == unitHole || len(t.u.ticks) > 0
+		if s := t.u.state; s != nil {
+			for x := range s.Definitions(nil) {
+				t.define(x.Instrument, x.Definition())
+			}
+		}
+	}
+	return nil
+}
+
+// head is when t goes on.
+func (t *mergeTape) head() int64 {
+	if t.u.kind == unitHole {
+		return t.u.due
+	}
+	return t.u.dues[t.i]
+}
+
+// read implements reel.
+func (m *merge) read(u *unit) error {
+	u.reset()
+	if !m.begun {
+		return m.begin(u)
+	}
+	u.first, u.end = m.next, m.next
+	for len(u.ticks) < unitSize {
+		var t *mergeTape
+		until := int64(math.MaxInt64) // of the others
+		for _, o := range m.tapes {
+			if err := o.ready(); err != nil {
+				return err
+			}
+			switch {
+			case o.over:
+			case t == nil:
+				t = o
+			case o.head() < t.head():
+				t, until = o, t.head()
+			default:
+				until = min(until, o.head())
+			}
+		}
+		if t == nil {
+			break
+		}
+		if t.u.kind == unitHole {
+			if len(u.ticks) > 0 {
+				break
+			}
+			t.full = false
+			m.next++
+			m.due = max(m.due, t.u.due)
+			u.kind, u.end, u.due, u.why = unitHole, m.next, m.due, t.u.why
+			return nil
+		}
+		if err := m.take(u, t, until); err != nil {
+			return err
+		}
+	}
+	if len(u.ticks) == 0 {
+		return io.EOF
+	}
+	u.end, u.due = m.next, m.due
+	return nil
+}
+
+// take moves ticks of t to u, at least one, and those that are due up to until.
+func (m *merge) take(u *unit, t *mergeTape, until int64) error {
+	for first := true; t.i < len(t.u.ticks) && (first || t.u.dues[t.i] <= until && len(u.ticks) < unitSize); first = false {
+		x := t.u.ticks[t.i]
+		m.due = max(m.due, t.u.dues[t.i])
+		t.i++
+		if d := x.Definition(); d != nil {
+			t.define(x.Instrument, d)
+		}
+		id, ok := m.id(t, x.Instrument)
+		if !ok {
+			if int(x.Instrument) < len(t.defs) && t.defs[x.Instrument] != nil {
+				return m.tooMany()
+			}
+			continue // its definition was lost; what it is, nobody knows
+		}
+		if d := t.defs[x.Instrument]; m.now[id] != *d {
+			m.now[id] = *d
+			m.add(u, feed.Tick{Kind: feed.KindDefinition, EventTime: x.EventTime, Extra: &feed.Extra{Definition: d}}, id)
+		}
+		if x.Kind != feed.KindDefinition {
+			m.add(u, x, id)
+		}
+	}
+	t.full = t.i < len(t.u.ticks)
+	return nil
+}
+
+func (m *merge) add(u *unit, x feed.Tick, id feed.InstrumentID) {
+	x.Instrument, x.Seq = id, m.next
+	m.next++
+	u.ticks, u.dues = append(u.ticks, x), append(u.dues, m.due)
+}
+
+// place implements reel.
+func (m *merge) place() any {
+	p := mergePlace{next: m.next, due: m.due}
+	for _, t := range m.tapes {
+		here, ok := t.here()
+		if !ok {
+			return nil
+		}
+		x := mergeTapePlace{place: here, over: t.over, defs: slices.Clone(t.defs)}
+		switch {
+		case !t.full:
+		case t.u.kind == unitHole:
+			x.next = t.u.first
+		default:
+			x.next = t.u.ticks[t.i].Seq
+			x.due = m.due
+		}
+		p.tapes = append(p.tapes, x)
+	}
+	return p
+}
+
+// goTo implements reel.
+func (m *merge) goTo(at any, state *feed.State) error {
+	p := at.(mergePlace)
+	m.next, m.due, m.begun = p.next, p.due, true
+	clear(m.names)
+	m.now = m.now[:0]
+	for x := range state.Definitions(nil) { // ids are dense, and in order
+		d := x.Definition()
+		m.names[[2]string{d.Symbol, d.Venue}] = x.Instrument
+		m.now = append(m.now, *d)
+	}
+	for i, t := range m.tapes {
+		x := p.tapes[i]
+		t.full, t.over, t.defs = false, x.over, slices.Clone(x.defs)
+		if err := t.tape.goTo(x.place, t.definitions()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *mergeTape) definitions() iter.Seq2[feed.InstrumentID, *feed.Definition] {
+	return func(yield func(feed.InstrumentID, *feed.Definition) bool) {
+		for id, d := range t.defs {
+			if d != nil && !yield(feed.InstrumentID(id), d) {
+				return
+			}
+		}
+	}
+}
+
+// definitionsOf are the definitions that a state has.
+func definitionsOf(s *feed.State) iter.Seq2[feed.InstrumentID, *feed.Definition] {
+	return func(yield func(feed.InstrumentID, *feed.Definition) bool) {
+		for x := range s.Definitions(nil) {
+			if !yield(x.Instrument, x.Definition()) {
+				return
+			}
+		}
+	}
+}

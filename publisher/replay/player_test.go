@@ -1,0 +1,604 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// open is 2026-01-05 14:30 UTC, when the recordings of these tests begin.
+const open = int64(1_767_623_400_000_000_000)
+
+const second = int64(time.Second)
+
+// A tapeFile is a recording in memory.
+type tapeFile struct{ bytes.Buffer }
+
+func (*tapeFile) Sync() error  { return nil }
+func (*tapeFile) Close() error { return nil }
+
+// record is a recording of what write appends: of session id, from first on.
+func record(t *testing.T, id feed.SessionID, first uint64, state *feed.State, write func(b *recording.Builder)) Recording {
+	t.Helper()
+	f := &tapeFile{}
+	b, err := recording.NewBuilder(f, codec.FileHeader{Lineage: feed.Lineage{{ID: id, First: first}}, Next: first, Created: open}, state)
+	require.NoError(t, err)
+	write(b)
+	require.NoError(t, b.Close())
+	return Recording{Name: "test.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
+}
+
+func define(symbol string, id feed.InstrumentID, at int64) feed.Tick {
+	return feed.Tick{Kind: feed.KindDefinition, Instrument: id, EventTime: at, Extra: &feed.Extra{
+		Definition: &feed.Definition{Symbol: symbol, PriceExponent: -2}}}
+}
+
+func quote(id feed.InstrumentID, price, at int64) feed.Tick {
+	return feed.Quote{Bid: price, BidSize: 1, Ask: price + 1, AskSize: 1}.Tick(id, at)
+}
+
+// imported is a recording of n quotes of A (even prices) and B (odd ones), each with its number as
+// its price, at times that next tells; published when they happened.
+func imported(t *testing.T, n int, next func(i int) int64) Recording {
+	t.Helper()
+	return record(t, 0xa, 1, nil, func(b *recording.Builder) {
+		require.NoError(t, b.Append([]feed.Tick{define("A", 0, open), define("B", 1, open)}))
+		for i := range n {
+			require.NoError(t, b.Append([]feed.Tick{quote(feed.InstrumentID((i+3)%2), int64(i+3), next(i))}))
+		}
+	})
+}
+
+// pass lets a time pass, and all that happens in it happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// A score is an Output that notes what it is given.
+type score struct {
+	t        *testing.T
+	mu       sync.Mutex
+	sessions []scoreSession
+	ended    chan struct{}
+}
+
+type scoreSession struct {
+	first uint64
+	begun *feed.State
+	state *feed.State
+	next  uint64
+	notes []note
+	ended bool
+}
+
+// A note is a tick, or a hole.
+type note struct {
+	at   time.Time
+	tick feed.Tick
+	hole uint64
+	why  recording.SkipKind
+}
+
+func newScore(t *testing.T) *score { return &score{t: t, ended: make(chan struct{}, 100)} }
+
+func (s *score) now() *scoreSession { return &s.sessions[len(s.sessions)-1] }
+
+// all is what was played so far, by sessions; it does not change.
+func (s *score) all() []scoreSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := slices.Clone(s.sessions)
+	for i := range out {
+		out[i].notes = slices.Clone(out[i].notes)
+		out[i].state = out[i].state.Clone()
+	}
+	return out
+}
+
+// played is what was played of the last session.
+func (s *score) played() *scoreSession {
+	all := s.all()
+	return &all[len(all)-1]
+}
+
+func (s *score) count() int { return len(s.all()) }
+
+func (s *score) Begin(_ context.Context, first uint64, state *feed.State) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sessions = append(s.sessions, scoreSession{first: first, next: first, begun: state.Clone(), state: state})
+	return nil
+}
+
+func (s *score) Republish(_ context.Context, ticks []feed.Tick, end uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.now()
+	for i := range ticks {
+		if ticks[i].Seq < x.next {
+			return errors.New("a number twice")
+		}
+		if err := x.state.Apply(&ticks[i]); err != nil {
+			return err
+		}
+		x.notes = append(x.notes, note{at: time.Now(), tick: ticks[i]})
+		x.next = ticks[i].Seq + 1
+	}
+	x.next = max(x.next, end)
+	return nil
+}
+
+func (s *score) Skip(_ context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.now()
+	x.notes = append(x.notes, note{at: time.Now(), hole: n, why: why})
+	x.next += n
+	if state != nil {
+		x.state = state
+	}
+	return nil
+}
+
+func (s *score) State() (*feed.State, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now().state.Clone(), s.now().next
+}
+
+func (s *score) Drain(context.Context) error { return nil }
+
+func (s *score) End(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now().ended = true
+	s.ended <- struct{}{}
+	return nil
+}
+
+// seqs are the numbers of the ticks of a session.
+func (x *scoreSession) seqs() []uint64 {
+	var out []uint64
+	for _, n := range x.notes {
+		if n.hole == 0 {
+			out = append(out, n.tick.Seq)
+		}
+	}
+	return out
+}
+
+// play starts a player in virtual time.
+func play(t *testing.T, cfg Config, prepare ...func(*Player)) (p *Player, s *score) {
+	t.Helper()
+	cfg.Sleep = time.Sleep
+	s = newScore(t)
+	p, err := New(cfg, s)
+	require.NoError(t, err)
+	for _, do := range prepare {
+		do(p)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			assert.ErrorIs(t, err, context.Canceled)
+		}
+	})
+	return p, s
+}
+
+// Ticks are never early, and an hour later as exact as at first, at any speed: bursts, pauses
+// of the market, and ticks whose event times go back.
+func TestPaceOfEvents(t *testing.T) {
+	for _, speed := range []float64{1, 10, 0.37} {
+		synctest.Test(t, func(t *testing.T) {
+			chance := rand.New(rand.NewPCG(1, 2))
+			at, most := open, open
+			rec := imported(t, 20_000, func(i int) int64 {
+				switch chance.IntN(10) {
+				case 0:
+					at += chance.Int64N(4 * second)
+				case 1:
+					return at - second // late news
+				case 2:
+					at += chance.Int64N(1000)
+				}
+				at += chance.Int64N(second / 20)
+				most = max(most, at)
+				return at
+			})
+			require.Greater(t, most-open, 3600*second, "an hour")
+			begun := time.Now()
+			_, s := play(t, Config{Recordings: []Recording{rec}, Speed: speed})
+			<-s.ended
+			require.Len(t, s.played().notes, 20_002)
+			due := int64(0)
+			for _, n := range s.played().notes {
+				due = max(due, n.tick.EventTime-open)
+				want := time.Duration(math.Ceil(float64(due) / speed))
+				late := n.at.Sub(begun) - want
+				if late < 0 || late > 10*time.Microsecond {
+					require.Fail(t, "early or late", "tick %d at speed %g: %v", n.tick.Seq, speed, late)
+				}
+			}
+		})
+	}
+}
+
+// What was recorded live is due when it was published, whatever its event times say.
+func TestPaceOfPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
+			require.NoError(t, b.AppendAt(open, []feed.Tick{define("A", 0, 7)}))
+			require.NoError(t, b.AppendAt(open+2*second, []feed.Tick{quote(0, 2, open-9*second), quote(0, 3, open+second)}))
+			require.NoError(t, b.AppendAt(open+5*second, []feed.Tick{quote(0, 4, open+2*second)}))
+		})
+		begun := time.Now()
+		_, s := play(t, Config{Recordings: []Recording{rec}})
+		<-s.ended
+		var got []time.Duration
+		for _, n := range s.played().notes {
+			got = append(got, n.at.Sub(begun))
+		}
+		assert.Equal(t, []time.Duration{0, 2 * time.Second, 2 * time.Second, 5 * time.Second}, got)
+	})
+}
+
+// every is one quote each second.
+func every(i int) int64 { return open + int64(i+1)*second }
+
+// A pause stops the recorded time, a speed changes it from there on, steps play so many ticks, and
+// after all that the schedule is as exact as before.
+func TestControls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 100, every)}})
+		pass(2500 * time.Millisecond)
+		assert.Equal(t, []uint64{1, 2, 3, 4}, s.played().seqs(), "at 2.5 s")
+		require.NoError(t, p.Pause(ctx))
+		pass(time.Hour)
+		st := p.Status()
+		assert.Equal(t, Paused, st.State)
+		assert.Equal(t, open+5*second/2, st.Recorded)
+		require.NoError(t, p.Resume(ctx))
+		pass(499 * time.Millisecond)
+		assert.Len(t, s.played().notes, 4, "before 3 s")
+		pass(2 * time.Millisecond)
+		assert.Len(t, s.played().notes, 5)
+
+		pass(499 * time.Millisecond) // 3.5 s
+		require.NoError(t, p.SetSpeed(ctx, 0.5))
+		pass(999 * time.Millisecond)
+		assert.Len(t, s.played().notes, 5, "before 4 s")
+		pass(2 * time.Millisecond)
+		assert.Len(t, s.played().notes, 6)
+
+		require.NoError(t, p.Step(ctx, 3))
+		pass(0)
+		assert.Equal(t, uint64(9), s.played().notes[8].tick.Seq, "three steps")
+		assert.Len(t, s.played().notes, 9)
+		assert.Equal(t, Paused, p.Status().State)
+		assert.Equal(t, open+7*second, p.Status().Recorded)
+		require.NoError(t, p.SetSpeed(ctx, 1))
+		require.NoError(t, p.Resume(ctx))
+		pass(999 * time.Millisecond)
+		assert.Len(t, s.played().notes, 9)
+		pass(time.Millisecond)
+		assert.Len(t, s.played().notes, 10, "one second after the step")
+		require.NoError(t, p.SetSpeed(ctx, Max))
+		<-s.ended
+		assert.Len(t, s.played().notes, 102)
+		assert.Equal(t, Ended, p.Status().State)
+		assert.Error(t, p.SetSpeed(ctx, -1))
+	})
+}
+
+// A seek, backwards too, is a new session with the state as of there; the time goes on from there.
+func TestSeek(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 5000, every)}, Speed: 1000}, oftenKept)
+		pass(2 * time.Second)
+		require.Greater(t, len(p.kept), 2)
+		require.NoError(t, p.SetSpeed(ctx, 1))
+		for _, c := range []struct {
+			to   Target
+			next uint64
+		}{
+			{ToTime(open + 1000*second), 1002}, {ToSeq(17), 17}, {ToSeq(1), 1}, {ToTime(open + 1000*second + 1), 1003},
+			{Target{}, 1}, {ToSeq(4000), 4000}, {ToTime(0), 1}, {ToOffset(10 * time.Second), 12}, {ToOffset(-4 * time.Second), 1},
+		} {
+			require.NoError(t, p.Seek(ctx, c.to))
+			begun := time.Now()
+			require.Equal(t, c.next, s.played().first)
+			want := feed.NewState()
+			for i := uint64(1); i < c.next; i++ {
+				x := quote(feed.InstrumentID(i%2), int64(i), every(int(i)-3))
+				if i <= 2 {
+					x = define(string(rune('A'+i-1)), feed.InstrumentID(i-1), open)
+				}
+				require.NoError(t, want.Apply(&x))
+			}
+			assert.Equal(t, dump(want), dump(s.played().begun), "as of %d", c.next)
+			pass(3 * time.Second)
+			got := s.played().notes
+			require.NotEmpty(t, got)
+			assert.Equal(t, c.next, got[0].tick.Seq)
+			last := got[len(got)-1]
+			assert.Less(t, begun.Add(2*time.Second), last.at.Add(time.Second+1), "one each second")
+			// Back to where the case began, for the jumps.
+			require.NoError(t, p.Seek(ctx, ToTime(open)))
+		}
+		sessions := s.count()
+		require.NoError(t, p.Seek(ctx, ToSeq(1_000_000)))
+		<-s.ended
+		assert.Equal(t, sessions+1, s.count(), "beyond the end is the end")
+		assert.Equal(t, uint64(5003), s.played().first)
+		require.NoError(t, p.Seek(ctx, ToSeq(5000)))
+		<-s.ended
+		assert.Equal(t, []uint64{5000, 5001, 5002}, s.played().seqs(), "a replay that has ended can be wound back")
+	})
+}
+
+// oftenKept has a player keep states to go back to.
+func oftenKept(p *Player) { p.interval = 100 }
+
+// dump is a state as its entries.
+func dump(s *feed.State) []feed.Tick {
+	var out []feed.Tick
+	for t := range s.Entries(nil) {
+		if t.Extra != nil && t.Extra.Summary != nil {
+			continue
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// From and to bound what is played; places are numbers, times, and times of day of the recording.
+func TestFromTo(t *testing.T) {
+	parse := func(text string) Target {
+		to, err := ParseTarget(text, time.UTC)
+		require.NoError(t, err)
+		return to
+	}
+	for name, c := range map[string]struct {
+		from, to    string
+		first, last uint64
+	}{
+		"numbers":       {"seq:10", "seq:13", 10, 12},
+		"times of day":  {"14:30:07", "14:30:09", 9, 10},
+		"date and time": {"2026-01-05T14:30:07", "2026-01-05T14:30:09Z", 9, 10},
+		"between ticks": {"14:30:06.500", "14:30:08.001", 9, 10},
+		"jumps":         {"+7s", "+2s", 9, 10},
+		"all":           {"start", "start", 1, 102},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rec := imported(t, 100, every)
+				_, s := play(t, Config{Recordings: []Recording{rec}, From: parse(c.from), To: parse(c.to), Speed: Max})
+				<-s.ended
+				got := s.played().seqs()
+				require.NotEmpty(t, got)
+				assert.Equal(t, c.first, got[0])
+				assert.Equal(t, c.last, got[len(got)-1])
+				assert.Equal(t, c.last+1, s.played().next)
+				assert.Equal(t, c.first, s.played().first)
+			})
+		})
+	}
+}
+
+// What the filter leaves out, and what the recording does not hold, stays so under its numbers.
+func TestAbsences(t *testing.T) {
+	after := feed.NewState()
+	for _, x := range []feed.Tick{define("A", 0, open), define("C", 2, open), quote(2, 77, open)} {
+		require.NoError(t, after.Apply(&x))
+	}
+	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
+		must := func(err error) { require.NoError(t, err) }
+		must(b.AppendAt(open, []feed.Tick{define("A", 0, open), define("B", 1, open), quote(0, 3, open)}))
+		must(b.Skip(5, recording.SkipNotAsked)) // 4 to 8
+		must(b.AppendAt(open+second, []feed.Tick{quote(1, 9, open), quote(0, 10, open)}))
+		must(b.Skip(10, recording.SkipWithheld)) // 11 to 20
+		must(b.Restate(after))
+		must(b.AppendAt(open+2*second, []feed.Tick{quote(2, 21, open), quote(0, 22, open)}))
+		must(b.Skip(3, recording.SkipDamaged)) // 23 to 25
+		must(b.AppendAt(open+3*second, []feed.Tick{quote(0, 26, open)}))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		_, s := play(t, Config{Recordings: []Recording{rec}})
+		<-s.ended
+		x := s.played()
+		assert.Equal(t, []uint64{1, 2, 3, 9, 10, 21, 22, 26}, x.seqs())
+		require.Len(t, x.notes, 10)
+		assert.Equal(t, note{at: x.notes[4].at, hole: 10, why: recording.SkipWithheld}, x.notes[5])
+		assert.Equal(t, note{at: x.notes[7].at, hole: 3, why: recording.SkipDamaged}, x.notes[8])
+		assert.Equal(t, uint64(27), x.next)
+		_, b := x.state.Definition(1)
+		assert.False(t, b, "the state after what was withheld is what the recording tells")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{rec}, Filter: codec.Filter{"A"}, Speed: Max})
+		<-s.ended
+		assert.Equal(t, []uint64{1, 3, 10, 22, 26}, s.played().seqs())
+		assert.Equal(t, uint64(27), s.played().next)
+		require.NoError(t, p.Seek(context.Background(), ToSeq(12)))
+		<-s.ended
+		assert.Equal(t, uint64(11), s.played().first, "a hole is told whole")
+		_, c := s.played().state.Definition(2)
+		assert.False(t, c)
+	})
+}
+
+// Damage costs the numbers that it hits, which are told as gone.
+func TestDamage(t *testing.T) {
+	rec := imported(t, 10_000, every)
+	b := make([]byte, rec.Size)
+	_, err := rec.R.ReadAt(b, 0)
+	require.NoError(t, err)
+	b[len(b)/2] ^= 0xff
+	rec.R = bytes.NewReader(b)
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{rec}, Speed: Max})
+		<-s.ended
+		var gone, ticks uint64
+		for _, n := range s.played().notes {
+			gone += n.hole
+			if n.hole == 0 {
+				ticks++
+			}
+		}
+		assert.Positive(t, gone)
+		assert.Equal(t, uint64(10_002), gone+ticks)
+		assert.Equal(t, gone, p.Status().Damaged)
+		require.NoError(t, p.Seek(context.Background(), Target{}))
+		<-s.ended
+		assert.Equal(t, gone, p.Status().Damaged, "read twice, told once")
+	})
+}
+
+// Dead time beyond the limit is left out; what is within it keeps its shape.
+func TestGapLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		times := []int64{1, 2, 30_000, 30_001, 30_006, 30_012}
+		rec := imported(t, len(times), func(i int) int64 { return open + times[i]*second })
+		begun := time.Now()
+		_, s := play(t, Config{Recordings: []Recording{rec}, GapLimit: 5 * time.Second})
+		<-s.ended
+		var got []time.Duration
+		for _, n := range s.played().notes[2:] {
+			got = append(got, n.at.Sub(begun)/time.Second)
+		}
+		assert.Equal(t, []time.Duration{1, 2, 7, 8, 13, 18}, got)
+	})
+}
+
+// Event times can be moved to now, each session anew, and nothing else about them changes.
+func TestShift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 20, every)}, ShiftToNow: true, Loop: true, From: ToSeq(5)})
+		pass(40 * time.Second)
+		require.NoError(t, p.Pause(context.Background()))
+		require.Len(t, s.all(), 3)
+		for _, x := range s.all() {
+			require.NotEmpty(t, x.notes)
+			for _, n := range x.notes {
+				assert.Equal(t, n.at.UnixNano(), n.tick.EventTime)
+			}
+			q, ok := x.begun.Instrument(0)
+			require.True(t, ok)
+			assert.Equal(t, x.notes[0].tick.EventTime-second, q.QuoteTime, "the state is as old as it was")
+		}
+	})
+}
+
+// A loop begins again, each time in a session of its own, and at the greatest speed not before
+// all have everything.
+func TestLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true})
+		pass(35 * time.Second)
+		require.NoError(t, p.Pause(context.Background()))
+		require.Len(t, s.all(), 4)
+		for _, x := range s.all()[:3] {
+			assert.Len(t, x.notes, 12)
+			assert.False(t, x.ended)
+		}
+		assert.Equal(t, 10*time.Second, s.all()[1].notes[0].at.Sub(s.all()[0].notes[0].at))
+	})
+	s := newScore(t)
+	p, err := New(Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true, From: ToSeq(100)}, s)
+	require.NoError(t, err)
+	assert.ErrorIs(t, p.Run(context.Background()), ErrEmpty)
+}
+
+// A replay can wait for a time of the clock.
+func TestStartAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Now().Add(time.Minute)
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, StartAt: at})
+		pass(time.Second)
+		assert.Equal(t, Waiting, p.Status().State)
+		<-s.ended
+		assert.Equal(t, at, s.played().notes[0].at)
+		assert.Equal(t, at.Add(10*time.Second), s.played().notes[11].at)
+	})
+}
+
+// Several recordings are merged by time under new numbers; an instrument is the same in all of them.
+func TestMerge(t *testing.T) {
+	one := record(t, 0xa, 1, nil, func(b *recording.Builder) {
+		require.NoError(t, b.Append([]feed.Tick{define("A", 0, open), define("B", 1, open)}))
+		for i := range int64(2000) {
+			require.NoError(t, b.Append([]feed.Tick{quote(feed.InstrumentID(i%2), 2*i, open+2*i*second)}))
+		}
+	})
+	two := record(t, 0xb, 1, nil, func(b *recording.Builder) {
+		c := define("C", 0, open)
+		a := define("A", 1, open)
+		a.Extra.Definition.PriceExponent = -4 // here in other units
+		require.NoError(t, b.Append([]feed.Tick{c, a}))
+		for i := range int64(2000) {
+			require.NoError(t, b.Append([]feed.Tick{quote(feed.InstrumentID(i%2), 2*i+1, open+(2*i+1)*second)}))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{one, two}, Speed: Max}, oftenKept)
+		<-s.ended
+		whole := s.played()
+		state, due, quotes := feed.NewState(), int64(0), int64(0)
+		for i, n := range whole.notes {
+			require.Equal(t, uint64(i+1), n.tick.Seq)
+			x := n.tick
+			require.NoError(t, state.Apply(&x))
+			require.GreaterOrEqual(t, x.EventTime, due)
+			due = x.EventTime
+			if x.Kind != feed.KindQuote {
+				continue
+			}
+			d, _ := state.Definition(x.Instrument)
+			want, exponent := []string{"A", "C", "B", "A"}[quotes%4], int8(-2)
+			if want == "A" && quotes%4 == 3 {
+				exponent = -4
+			}
+			require.Equal(t, want, d.Symbol, "quote %d", quotes)
+			require.Equal(t, exponent, d.PriceExponent)
+			require.Equal(t, quotes, x.Quote().Bid)
+			quotes++
+		}
+		assert.EqualValues(t, 4000, quotes)
+
+		// From any place, by way of what was kept, the same numbers are the same ticks.
+		require.Greater(t, len(p.kept), 3)
+		for _, seq := range []uint64{1, 2, 900, 3333, uint64(len(whole.notes))} {
+			require.NoError(t, p.Seek(context.Background(), ToSeq(seq)))
+			<-s.ended
+			x := s.played()
+			require.Equal(t, seq, x.first)
+			require.Len(t, x.notes, len(whole.notes)-int(seq)+1)
+			for i := range x.notes {
+				if !x.notes[i].tick.Equal(&whole.notes[int(seq)-1+i].tick) {
+					require.Fail(t, "another tick", "number %d", x.notes[i].tick.Seq)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,347 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal"
+)
+
+// A Stage is where a player publishes for subscribers: one publisher after the other, a new one
+// for each seek and loop, behind the same listeners. Each keeps its log in a directory of its
+// own, which is removed after it, so that a subscriber that is slow loses nothing.
+type Stage struct {
+	cfg     publisher.Config
+	dir     string
+	doors   []*door
+	retired sync.WaitGroup
+	slots   chan struct{} // of publishers whose subscribers are still taking leave
+
+	mu      sync.Mutex
+	current *act
+	acts    int
+	joined  uint64 // subscribers of those before
+	failed  error  // why serving the present one ended
+}
+
+// An act is one publisher.
+type act struct {
+	pub    *publisher.Publisher
+	dir    string
+	cancel context.CancelCauseFunc
+	done   sync.WaitGroup
+}
+
+// maxLeaving bounds the publishers that are kept for subscribers that take leave.
+const maxLeaving = 16
+
+// stagePoll is how often Drain looks.
+const stagePoll = 5 * time.Millisecond
+
+// NewStage returns a stage on listeners, which it owns from now on. Cfg is that of all its
+// publishers, but for what belongs to a session; Mode is always that of a replay. Logs are kept in
+// a new directory within dir, the system's for temporary files if that is empty, until Close.
+func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stage, error) {
+	cfg.Mode = codec.ModeReplay
+	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
+	s := &Stage{cfg: cfg, slots: make(chan struct{}, maxLeaving)}
+	for _, ln := range listeners {
+		s.doors = append(s.doors, newDoor(ln))
+	}
+	var err error
+	if s.dir, err = os.MkdirTemp(dir, "tickfeed-replay-"); err != nil {
+		for _, d := range s.doors {
+			d.ln.Close()
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// Begin implements Output: subscribers of the session before are sent a goodbye and come back to
+// this one.
+func (s *Stage) Begin(_ context.Context, first uint64, state *feed.State) error {
+	s.mu.Lock()
+	s.acts++
+	a := &act{dir: filepath.Join(s.dir, strconv.Itoa(s.acts))}
+	s.mu.Unlock()
+	cfg := s.cfg
+	cfg.Journal, cfg.First, cfg.State = a.dir, first, state
+	var err error
+	if a.pub, err = publisher.New(cfg); err != nil {
+		return err
+	}
+	serving, cancel := context.WithCancelCause(context.Background())
+	a.cancel = cancel
+	for _, d := range s.doors {
+		ln := d.open()
+		a.done.Go(func() {
+			if err := a.pub.Serve(serving, ln); serving.Err() == nil {
+				s.mu.Lock()
+				s.failed = errors.Join(s.failed, err)
+				s.mu.Unlock()
+			}
+		})
+	}
+	s.mu.Lock()
+	old := s.current
+	if old != nil {
+		s.joined += old.pub.Stats().Joined
+	}
+	s.current = a
+	err = s.failed
+	s.mu.Unlock()
+	if old != nil {
+		s.slots <- struct{}{}
+		s.retired.Go(func() {
+			old.leave(publisher.ErrMoved)
+			<-s.slots
+		})
+	}
+	return err
+}
+
+// leave lets the subscribers go, and removes what there is on disk.
+func (a *act) leave(why error) error {
+	a.cancel(why)
+	a.done.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // nobody wants what is not in the journal yet
+	err := a.pub.Close(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(a.dir))
+}
+
+// Publisher is the present publisher; nil before the first session.
+func (s *Stage) Publisher() *publisher.Publisher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return nil
+	}
+	return s.current.pub
+}
+
+// Joined is how many subscribers have logged in so far, in all sessions; who follows a seek
+// counts again.
+func (s *Stage) Joined() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.joined
+	if s.current != nil {
+		n += s.current.pub.Stats().Joined
+	}
+	return n
+}
+
+// serving is the present publisher, or why there is none that serves.
+func (s *Stage) serving() (*publisher.Publisher, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.pub, s.failed
+}
+
+// Republish implements Output.
+func (s *Stage) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
+	p, err := s.serving()
+	if err != nil {
+		return err
+	}
+	return p.Republish(ctx, ticks, end)
+}
+
+// Skip implements Output.
+func (s *Stage) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
+	return s.Publisher().Skip(ctx, n, why, state)
+}
+
+// State implements Output.
+func (s *Stage) State() (*feed.State, uint64) { return s.Publisher().State() }
+
+// End implements Output.
+func (s *Stage) End(ctx context.Context) error { return s.Publisher().End(ctx) }
+
+// Drain implements Output: all that are connected have confirmed everything.
+func (s *Stage) Drain(ctx context.Context) error {
+	p := s.Publisher()
+	if err := p.Flush(ctx); err != nil {
+		return err
+	}
+	poll := time.NewTicker(stagePoll)
+	defer poll.Stop()
+	for {
+		st := p.Stats()
+		behind := false
+		for _, c := range st.Conns {
+			behind = behind || c.Confirmed < st.Head
+		}
+		if !behind {
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Run accepts connections until ctx ends, whose cause it returns, or until a listener fails. The
+// present publisher then takes leave of its subscribers.
+func (s *Stage) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var accepting sync.WaitGroup
+	for _, d := range s.doors {
+		accepting.Go(func() { cancel(d.accept(ctx)) })
+	}
+	<-ctx.Done()
+	accepting.Wait()
+	return context.Cause(ctx)
+}
+
+// Close ends everything: subscribers are sent what there still is, for a bounded time, and a
+// goodbye. It is for after Run and the player have returned.
+func (s *Stage) Close() error {
+	var err error
+	s.mu.Lock()
+	current := s.current
+	s.current = nil
+	s.mu.Unlock()
+	if current != nil {
+		err = current.leave(errOver)
+	}
+	for _, d := range s.doors {
+		d.ln.Close()
+	}
+	s.retired.Wait()
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
+var errOver = errors.New("the replay is over")
+
+// A door is a listener that serves one publisher after the other.
+type door struct {
+	ln    net.Listener
+	mu    sync.Mutex
+	stage *stageListener // who gets the connections; nil before the first
+	begun chan struct{}  // closed when there is one
+}
+
+func newDoor(ln net.Listener) *door { return &door{ln: ln, begun: make(chan struct{})} }
+
+// open returns a listener that gets the connections from now on.
+func (d *door) open() net.Listener {
+	l := &stageListener{addr: d.ln.Addr(), conns: make(chan result), closed: make(chan struct{})}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stage == nil {
+		close(d.begun)
+	}
+	d.stage = l
+	return l
+}
+
+// accept accepts until ctx ends or the listener fails for good. What fails for a while, the
+// publisher knows how to wait for.
+func (d *door) accept(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { d.ln.Close() })
+	defer stop()
+	select {
+	case <-d.begun:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for {
+		nc, err := d.ln.Accept()
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for delivered := false; !delivered; {
+			d.mu.Lock()
+			l := d.stage
+			d.mu.Unlock()
+			select {
+			case l.conns <- result{nc, err}:
+				delivered = true
+			case <-l.closed:
+				d.mu.Lock()
+				over := d.stage == l
+				d.mu.Unlock()
+				if over {
+					if nc != nil {
+						nc.Close()
+					}
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
+					return fmt.Errorf("accept on %s: %w", d.ln.Addr(), errors.Join(err, net.ErrClosed))
+				}
+			}
+		}
+	}
+}
+
+type result struct {
+	nc  net.Conn
+	err error
+}
+
+// A stageListener is a door while one publisher has it.
+type stageListener struct {
+	addr   net.Addr
+	conns  chan result
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Accept implements net.Listener.
+func (l *stageListener) Accept() (net.Conn, error) {
+	select {
+	case r := <-l.conns:
+		return r.nc, r.err
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener; the door stays open.
+func (l *stageListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (l *stageListener) Addr() net.Addr { return l.addr }
+
+// scratch is a file system for journals that need not outlive the process: nothing is synced.
+type scratch struct{ journal.OS }
+
+// Create implements journal.FS.
+func (f scratch) Create(name string) (recording.File, error) {
+	file, err := f.OS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return unsynced{file}, nil
+}
+
+// SyncDir implements journal.FS.
+func (scratch) SyncDir(string) error { return nil }
+
+type unsynced struct{ recording.File }
+
+func (unsynced) Sync() error { return nil }

@@ -1,0 +1,384 @@
+package replay_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/feed/sim"
+	"tickfeed/publisher"
+	"tickfeed/publisher/replay"
+	"tickfeed/subscriber"
+)
+
+type memoryFile struct{ bytes.Buffer }
+
+func (*memoryFile) Sync() error  { return nil }
+func (*memoryFile) Close() error { return nil }
+
+// market is a recording of so many ticks of a simulated market, with what the recording does not
+// hold at some places, and the ticks.
+func market(t *testing.T, n int, holes bool) (replay.Recording, []feed.Tick) {
+	t.Helper()
+	m, err := sim.New(sim.Config{Instruments: 50, Seed: 3, Depth: 2})
+	require.NoError(t, err)
+	f := &memoryFile{}
+	b, err := recording.NewBuilder(f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xabc, First: 1}}, Next: 1}, nil)
+	require.NoError(t, err)
+	var ticks []feed.Tick
+	state, batch := feed.NewState(), make([]feed.Tick, 500)
+	for round := 0; len(ticks) < n; round++ {
+		k, err := m.Next(context.Background(), batch)
+		require.NoError(t, err)
+		first := b.Next()
+		require.NoError(t, b.Append(batch[:k]))
+		for i := range batch[:k] {
+			batch[i].Seq = first + uint64(i)
+			require.NoError(t, state.Apply(&batch[i]))
+		}
+		ticks = append(ticks, batch[:k]...)
+		if holes && round%5 == 4 {
+			switch round % 3 {
+			case 0:
+				require.NoError(t, b.Skip(7, recording.SkipNotAsked))
+			case 1:
+				require.NoError(t, b.Skip(9, recording.SkipWithheld))
+				require.NoError(t, b.Restate(state.Clone()))
+			case 2:
+				require.NoError(t, b.Skip(11, recording.SkipDamaged))
+			}
+		}
+	}
+	require.NoError(t, b.Close())
+	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks
+}
+
+// A show is a replay on a socket.
+type show struct {
+	t      *testing.T
+	addr   string
+	stage  *replay.Stage
+	player *replay.Player
+}
+
+func perform(t *testing.T, cfg replay.Config, memory int64) *show {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	stage, err := replay.NewStage(publisher.Config{Origin: 0xabc, Memory: memory, Heartbeat: 100 * time.Millisecond}, dir, []net.Listener{ln})
+	require.NoError(t, err)
+	player, err := replay.New(cfg, stage)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { assert.ErrorIs(t, stage.Run(ctx), context.Canceled) })
+	running.Go(func() {
+		if err := player.Run(ctx); err != nil {
+			assert.ErrorIs(t, err, context.Canceled)
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		assert.NoError(t, stage.Close())
+		left, err := os.ReadDir(dir)
+		assert.NoError(t, err)
+		assert.Empty(t, left, "the logs are removed")
+	})
+	return &show{t: t, addr: ln.Addr().String(), stage: stage, player: player}
+}
+
+// An audience is a subscriber and what it was given.
+type audience struct {
+	sub *subscriber.Subscriber
+
+	mu       sync.Mutex
+	ticks    map[feed.SessionID][]feed.Tick
+	sessions []feed.SessionID
+	state    *feed.State // of the last batch
+	next     uint64
+	ended    chan struct{}
+}
+
+func (s *show) attend(cfg subscriber.Config) *audience {
+	s.t.Helper()
+	a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
+	cfg.Addrs = []string{s.addr}
+	var err error
+	a.sub, err = subscriber.New(cfg)
+	require.NoError(s.t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.sub.Run(ctx, a.take) }()
+	s.t.Cleanup(func() {
+		stop()
+		assert.ErrorIs(s.t, <-done, context.Canceled)
+	})
+	return a
+}
+
+func (a *audience) take(b *subscriber.Batch) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b.Change != nil {
+		if b.Change.End {
+			a.state, a.next = b.State.Clone(), b.Change.Final
+			a.ended <- struct{}{}
+		}
+		return nil
+	}
+	if b.Snapshot {
+		return nil
+	}
+	if n := len(a.sessions); n == 0 || a.sessions[n-1] != b.Session {
+		a.sessions = append(a.sessions, b.Session)
+	}
+	a.ticks[b.Session] = append(a.ticks[b.Session], b.Ticks...)
+	return nil
+}
+
+// has waits until the audience has been given something for which ok holds.
+func (a *audience) has(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		a.mu.Lock()
+		holds := ok()
+		a.mu.Unlock()
+		if holds {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "it did not come")
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A recording that is played at the greatest speed arrives whole, tick for tick, under its
+// numbers, with what it does not hold, at subscribers that read much more slowly than it is
+// published as well; a recording of that says the same.
+func TestRoundTrip(t *testing.T) {
+	for name, holes := range map[string]bool{"whole": false, "with holes": true} {
+		t.Run(name, func(t *testing.T) {
+			rec, ticks := market(t, 45_000, holes)
+			s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
+			all := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}})
+			few := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Filter: codec.Filter{"A*"}})
+			s.subscribers(2)
+			require.NoError(t, s.player.Resume(context.Background()))
+			<-all.ended
+			<-few.ended
+			late := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}}) // reads the log's files
+			<-late.ended
+
+			a, l := only(t, all), only(t, late)
+			require.Equal(t, len(ticks), len(a))
+			for i := range ticks {
+				if !ticks[i].Equal(&a[i]) || !ticks[i].Equal(&l[i]) {
+					require.Fail(t, "another tick", "number %d: %+v and %+v, want %+v", ticks[i].Seq, a[i], l[i], ticks[i])
+				}
+			}
+			session := all.sessions[0]
+			books := all.sub.Ledger()
+			account := books.Account(session)
+			require.NoError(t, books.Check())
+			sum := account.Totals()
+			assert.EqualValues(t, len(ticks), sum.Delivered)
+			if holes {
+				assert.Positive(t, sum.NotAsked)
+				assert.Positive(t, sum.Withheld)
+				assert.Positive(t, sum.Lost)
+			}
+			assert.Equal(t, all.next-1, sum.Delivered+sum.NotAsked+sum.Withheld+sum.Lost)
+			want := feed.NewState()
+			for i := range ticks {
+				require.NoError(t, want.Apply(&ticks[i]))
+			}
+			assert.Equal(t, entries(want, nil), entries(all.state, nil))
+			assert.Equal(t, entries(want, nil), entries(late.state, nil))
+
+			wanted := func(id feed.InstrumentID) bool {
+				d, _ := want.Definition(id)
+				return codec.Filter{"A*"}.Match(d)
+			}
+			assert.Equal(t, entries(want, wanted), entries(few.state, nil))
+			got, i := only(t, few), 0
+			for k := range ticks {
+				if wanted(ticks[k].Instrument) {
+					require.Less(t, i, len(got))
+					if !ticks[k].Equal(&got[i]) {
+						require.Fail(t, "another tick", "number %d", ticks[k].Seq)
+					}
+					i++
+				}
+			}
+			assert.Equal(t, len(got), i)
+			f := few.sub.Ledger()
+			account = f.Account(session)
+			totals := account.Totals()
+			assert.Equal(t, sum.Withheld, totals.Withheld)
+			assert.Equal(t, sum.Lost, totals.Lost)
+		})
+	}
+}
+
+func (s *show) subscribers(n int) {
+	s.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if p := s.stage.Publisher(); p != nil && len(p.Stats().Conns) == n {
+			return
+		}
+		require.True(s.t, time.Now().Before(deadline), "the subscribers did not come")
+	}
+}
+
+func only(t *testing.T, a *audience) []feed.Tick {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	require.Len(t, a.sessions, 1)
+	return a.ticks[a.sessions[0]]
+}
+
+func entries(s *feed.State, wanted func(feed.InstrumentID) bool) []feed.Tick {
+	var out []feed.Tick
+	for x := range s.Entries(wanted) {
+		x.Seq, x.Flags = 0, 0
+		out = append(out, x)
+	}
+	return out
+}
+
+// Who follows a replay that is wound follows by itself, to the state as of there, and is given
+// every tick from there on; nothing of what was passed over is in anybody's account.
+func TestSeekIsFollowed(t *testing.T) {
+	rec, ticks := market(t, 30_000, false)
+	ctx := context.Background()
+	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Paused: true}, 0)
+	all := s.attend(subscriber.Config{})
+	few := s.attend(subscriber.Config{Filter: codec.Filter{"B*"}})
+	s.subscribers(2)
+	require.NoError(t, s.player.Step(ctx, 1000))
+	all.has(t, func() bool { return len(all.sessions) == 1 && len(all.ticks[all.sessions[0]]) == 1000 })
+
+	for i, to := range []uint64{20_000, 500, 25_000, 7} {
+		if i == 1 { // many times in a pause, quickly
+			for range 12 {
+				require.NoError(t, s.player.Seek(ctx, replay.ToSeq(to)))
+			}
+		}
+		require.NoError(t, s.player.Seek(ctx, replay.ToSeq(to)))
+		s.subscribers(2)
+		session := s.stage.Publisher().Lineage().Current()
+		require.Equal(t, to, session.First)
+		require.NoError(t, s.player.Step(ctx, 300))
+		all.has(t, func() bool { return len(all.ticks[session.ID]) == 300 })
+		all.mu.Lock()
+		for k := range uint64(300) {
+			require.True(t, ticks[to-1+k].Equal(&all.ticks[session.ID][k]))
+		}
+		all.mu.Unlock()
+	}
+	require.NoError(t, s.player.SetSpeed(ctx, replay.Max))
+	require.NoError(t, s.player.Resume(ctx))
+	<-all.ended
+	<-few.ended
+	for _, a := range []*audience{all, few} {
+		sum := a.sub.Ledger().Totals()
+		assert.Zero(t, sum.Lost)
+		assert.Zero(t, sum.Disowned)
+		assert.Zero(t, sum.Withheld)
+	}
+	want := feed.NewState()
+	for i := range ticks {
+		require.NoError(t, want.Apply(&ticks[i]))
+	}
+	assert.Equal(t, entries(want, nil), entries(all.state, nil))
+}
+
+// The control takes effect for programs of this machine, not for web pages.
+func TestControlRefusesTheWeb(t *testing.T) {
+	rec, _ := market(t, 1000, false)
+	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Paused: true}, 0)
+	h := s.player.Handler(func() any { return map[string]int{"subscribers": 3} }, time.UTC)
+	ask := func(method, path, host, body string, header ...string) (int, map[string]any) {
+		r := httptest.NewRequest(method, "http://"+host+path, strings.NewReader(body))
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		var answer map[string]any
+		_ = json.Unmarshal(w.Body.Bytes(), &answer)
+		return w.Code, answer
+	}
+	json := []string{"Content-Type", "application/json"}
+	for name, c := range map[string]struct {
+		method, path, host, body string
+		header                   []string
+		code                     int
+	}{
+		"status":                    {"GET", "/status", "localhost:8426", "", nil, 200},
+		"status by address":         {"GET", "/status", "127.0.0.1", "", nil, 200},
+		"status by IPv6":            {"GET", "/status", "[::1]:8426", "", nil, 200},
+		"a name that was rebound":   {"GET", "/status", "evil.example:8426", "", nil, http.StatusMisdirectedRequest},
+		"an address of the network": {"POST", "/pause", "192.168.1.1:8426", "", json, http.StatusMisdirectedRequest},
+		"an effect by GET":          {"GET", "/pause", "localhost", "", json, http.StatusMethodNotAllowed},
+		"a form of another site":    {"POST", "/pause", "localhost", "a=b", []string{"Content-Type", "application/x-www-form-urlencoded"}, http.StatusForbidden},
+		"a plain text form":         {"POST", "/pause", "localhost", "{}", []string{"Content-Type", "text/plain"}, http.StatusForbidden},
+		"a script of another site":  {"POST", "/pause", "localhost", "{}", append(json, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
+		"another origin":            {"POST", "/pause", "localhost", "{}", append(json, "Origin", "https://evil.example"), http.StatusForbidden},
+		"a program":                 {"POST", "/pause", "localhost", "", []string{replay.ControlHeader, "1"}, 200},
+		"JSON":                      {"POST", "/speed", "localhost", `{"speed":"2x"}`, json, 200},
+		"a speed as a number":       {"POST", "/speed", "localhost", `{"speed":2.5}`, json, 200},
+		"no speed":                  {"POST", "/speed", "localhost", `{}`, json, 400},
+		"a speed that is none":      {"POST", "/speed", "localhost", `{"speed":"-1x"}`, json, 400},
+		"a place that is none":      {"POST", "/seek", "localhost", `{"to":"yesterday"}`, json, 400},
+		"a seek":                    {"POST", "/seek", "localhost", `{"to":"seq:77"}`, json, 200},
+		"a step":                    {"POST", "/step", "localhost", `{"n":2}`, json, 200},
+		"no JSON":                   {"POST", "/step", "localhost", `{`, json, 400},
+		"a long body":               {"POST", "/step", "localhost", strings.Repeat(" ", 5000), json, http.StatusRequestEntityTooLarge},
+		"another path":              {"GET", "/", "localhost", "", nil, 404},
+	} {
+		code, answer := ask(c.method, c.path, c.host, c.body, c.header...)
+		assert.Equal(t, c.code, code, name)
+		if code == 200 {
+			assert.Contains(t, answer, "recorded_time", name)
+			assert.EqualValues(t, 3, answer["subscribers"], name)
+		}
+	}
+	_, answer := ask("GET", "/status", "localhost", "")
+	assert.Equal(t, "paused", answer["state"])
+}
+
+// A stage whose listener fails ends, and leaves nothing behind.
+func TestStageEndsWithItsListener(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	stage, err := replay.NewStage(publisher.Config{}, dir, []net.Listener{ln})
+	require.NoError(t, err)
+	require.NoError(t, stage.Begin(context.Background(), 1, nil))
+	done := make(chan error, 1)
+	go func() { done <- stage.Run(context.Background()) }()
+	ln.Close()
+	assert.ErrorIs(t, <-done, net.ErrClosed)
+	require.NoError(t, stage.Close())
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}

@@ -1,0 +1,411 @@
+package replay
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// A Recording is an open recording. It stays its owner's to close.
+type Recording struct {
+	Name string // for messages
+	R    io.ReaderAt
+	Size int64 // in bytes
+}
+
+// A unit is what a player plays next.
+type unit struct {
+	kind  unitKind
+	first uint64      // number it begins at
+	end   uint64      // number after it
+	ticks []feed.Tick // with Seq; what lies between was not asked for
+	dues  []int64     // when each is due, in recorded time; they do not decrease
+	due   int64       // when the end of the unit is due
+	why   recording.SkipKind
+	state *feed.State // of a line: as of first; of a hole: as of end, nil if the recording does not tell
+}
+
+type unitKind uint8
+
+const (
+	unitTicks unitKind = iota
+	unitHole           // numbers that were withheld, or are gone
+	unitLine           // another line begins, which does not join
+)
+
+// unitSize is about how many ticks a unit has.
+const unitSize = 512
+
+func (u *unit) reset() {
+	u.kind, u.first, u.end, u.state = unitTicks, 0, 0, nil
+	u.ticks, u.dues = u.ticks[:0], u.dues[:0]
+}
+
+// A place is where a tape can go on.
+type place struct {
+	part int    // how many lines began before
+	next uint64 // number of that line
+	due  int64  // recorded time of what comes before
+}
+
+// A tape reads one recording as units. Only one goroutine may use it.
+type tape struct {
+	rec    Recording
+	filter codec.Filter
+	log    zerolog.Logger
+	tally  *tally
+
+	r      *recording.Reader
+	marks  []codec.Mark      // the index, once it was needed
+	line   *codec.FileHeader // in force; nil before the first
+	at     place
+	from   uint64   // ticks before it are left out
+	seen   int64    // what is wrong before this byte of the file was told
+	wanted []uint64 // bits by instrument id; unused without a filter
+
+	item recording.Item // not used yet, if have
+	have bool
+	rest []byte            // packets that were not told yet
+	hole unit              // to be told before anything else, if its end is not 0
+	next *codec.FileHeader // a line that begins, to be told after the hole
+	with *feed.State       // its state
+}
+
+// A tally is what was found wrong with recordings.
+type tally struct {
+	damaged uint64 // numbers
+	unknown uint64 // ticks of kinds that this version does not know
+}
+
+func openTape(rec Recording, filter codec.Filter, tl *tally, log zerolog.Logger) (*tape, error) {
+	t := &tape{rec: rec, filter: filter, tally: tl, log: log}
+	return t, t.rewind()
+}
+
+// rewind goes to the beginning: a line.
+func (t *tape) rewind() error {
+	r, err := recording.NewReader(t.rec.R, t.rec.Size)
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.rec.Name, err)
+	}
+	r.SetMarks(t.marks)
+	t.r = r
+	t.line, t.at, t.wanted = nil, place{part: -1, due: math.MinInt64}, nil
+	t.forget()
+	return nil
+}
+
+// here is where the tape can go on; false where that cannot be told by numbers.
+func (t *tape) here() (place, bool) {
+	p := t.at
+	if t.hole.end != 0 {
+		p.next = t.hole.first
+	}
+	return p, t.next == nil
+}
+
+func (t *tape) forget() {
+	t.from, t.have, t.rest, t.hole.end, t.next, t.with = 0, false, nil, 0, nil, nil
+}
+
+// goTo goes to p, where the instruments that are wanted have definitions.
+func (t *tape) goTo(p place, definitions iter.Seq2[feed.InstrumentID, *feed.Definition]) error {
+	if p.part > 0 { // numbers say nothing about where in the file that is
+		if err := t.rewind(); err != nil {
+			return err
+		}
+		var u unit
+		for t.at.part < p.part {
+			if err := t.read(&u); err != nil {
+				return err
+			}
+		}
+	} else {
+		t.forget()
+		marks, err := t.r.Marks()
+		if err == nil {
+			t.marks = marks
+			err = t.r.SeekSeq(p.next)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.rec.Name, err)
+		}
+		t.line = t.r.Header()
+	}
+	t.at, t.from = p, p.next
+	if !t.filter.All() {
+		t.wanted = t.wanted[:0]
+		for id, d := range definitions {
+			t.learn(id, d)
+		}
+	}
+	return nil
+}
+
+// read fills u with what comes next. The error is io.EOF at the end, or the file's.
+func (t *tape) read(u *unit) error {
+	u.reset()
+	for {
+		if len(t.rest) > 0 {
+			if t.fill(u) {
+				return nil
+			}
+			if t.hole.end != 0 && len(t.rest) > 0 { // no state follows
+				t.begin(u)
+				return nil
+			}
+			continue
+		}
+		if !t.have {
+			item, err := t.r.Next()
+			if err == io.EOF {
+				if t.begin(u) {
+					return nil
+				}
+				return io.EOF
+			} else if err != nil {
+				return fmt.Errorf("%s: %w", t.rec.Name, err)
+			}
+			t.item, t.have = item, true
+		}
+		joins := t.item.Kind == recording.KindSnapshot || t.item.Kind == recording.KindHeader && t.joins(t.item.Header)
+		if !joins && t.begin(u) {
+			return nil
+		}
+		t.have = false
+		if err := t.take(&t.item); err != nil {
+			return fmt.Errorf("%s: %w", t.rec.Name, err)
+		}
+	}
+}
+
+// begin makes u what must be told before anything else, if there is something.
+func (t *tape) begin(u *unit) bool {
+	switch {
+	case t.hole.end != 0:
+		u.kind, u.first, u.end, u.due, u.why, u.state = unitHole, t.hole.first, t.hole.end, t.hole.due, t.hole.why, t.hole.state
+		t.hole.end, t.hole.state = 0, nil
+	case t.next != nil:
+		t.line = t.next
+		t.at.part++
+		t.at.next = t.next.Next
+		u.kind, u.first, u.end, u.due, u.state = unitLine, t.next.Next, t.next.Next, t.at.due, t.with
+		if u.state == nil {
+			u.state = feed.NewState()
+		}
+		t.next, t.with = nil, nil
+	default:
+		return false
+	}
+	return true
+}
+
+// joins reports whether h only continues the line in force.
+func (t *tape) joins(h *codec.FileHeader) bool {
+	if t.line == nil || t.next != nil || h.Next != t.at.next || !slices.Equal(h.Filter, t.line.Filter) {
+		return false
+	}
+	_, ok := h.Lineage.Until(t.line.Lineage.Current().ID)
+	return ok
+}
+
+// take notes what an item says.
+func (t *tape) take(item *recording.Item) error {
+	switch item.Kind {
+	case recording.KindHeader:
+		if t.joins(item.Header) {
+			t.line = item.Header
+			return nil
+		}
+		t.next, t.wanted = item.Header, t.wanted[:0]
+	case recording.KindSnapshot:
+		ofHole := t.hole.end != 0 && t.next == nil && item.Range.From == t.hole.end
+		if t.next == nil && !ofHole {
+			return nil // what the ticks make
+		}
+		if !item.Whole {
+			t.damage(item, "the snapshot is not whole")
+		}
+		state := feed.NewState()
+		err := t.r.SnapshotTicks(*item, func(x *feed.Tick) {
+			if t.wants(x) {
+				_ = state.Apply(x) // one that lacks its definition tells nothing
+			}
+		})
+		if ofHole {
+			t.hole.state = state
+		} else {
+			t.with = state
+		}
+		return err
+	case recording.KindPackets:
+		t.rest = item.Data
+	case recording.KindDamage, recording.KindTorn:
+		if t.damage(item, "damaged") {
+			t.tally.damaged += item.Range.Len()
+		}
+		if !item.Range.Empty() {
+			t.tell(item.Range, recording.SkipDamaged, t.at.due)
+		}
+	}
+	return nil
+}
+
+// tell notes a hole.
+func (t *tape) tell(r feed.Range, why recording.SkipKind, due int64) {
+	r.From = max(r.From, t.from)
+	t.at.next = r.To
+	if !r.Empty() {
+		t.hole.first, t.hole.end, t.hole.why, t.hole.due = r.From, r.To, why, due
+	}
+}
+
+// damage says what is wrong with the file, the first time that it is read.
+func (t *tape) damage(item *recording.Item, problem string) bool {
+	if item.Offset < t.seen {
+		return false
+	}
+	t.seen = item.Offset + 1
+	t.log.Warn().Str("file", t.rec.Name).Int64("offset", item.Offset).Int64("bytes", item.Size).
+		Stringer("missing", item.Range).Msg("recording: " + problem)
+	return true
+}
+
+// fill decodes packets of rest into u. It is false if there is nothing to tell of them, or a
+// hole was noted.
+func (t *tape) fill(u *unit) bool {
+	for len(t.rest) > 0 && len(u.ticks) < unitSize && t.hole.end == 0 {
+		size := codec.PacketSize(t.rest)
+		h, body := codec.PacketAt(t.rest), t.rest[codec.PacketHeader:size]
+		if e, err := codec.EntryAt(body); err == nil && e.Hole && u.end != 0 {
+			return true
+		}
+		t.rest = t.rest[size:]
+		t.packet(u, &h, body)
+	}
+	return u.end != 0
+}
+
+// packet decodes one packet.
+func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
+	end, from := h.First+h.Count, len(u.ticks)
+	b := codec.PacketBody(h, body)
+	greatest := int64(math.MinInt64)
+	var broken error
+	for {
+		if cap(u.ticks)-len(u.ticks) < 64 {
+			u.ticks = slices.Grow(u.ticks, unitSize)
+		}
+		room := u.ticks[len(u.ticks):cap(u.ticks)]
+		n, err := b.Decode(room)
+		for i := range room[:n] {
+			greatest = max(greatest, room[i].EventTime)
+		}
+		u.ticks = u.ticks[:len(u.ticks)+n]
+		if err != nil {
+			broken = err
+		}
+		if err != nil || n == 0 {
+			break
+		}
+	}
+	upto := end
+	if broken != nil {
+		upto = min(b.Seq(), end)
+	}
+	gone, reason := b.Gone()
+	withheld := b.Withheld()
+	switch {
+	case broken != nil:
+	case withheld > 0:
+		t.at.due = max(t.at.due, h.PublishTime)
+		t.tell(feed.Range{From: h.First, To: end}, recording.SkipWithheld, t.at.due)
+		return
+	case gone > 0:
+		why := recording.SkipDamaged
+		if reason == codec.GoneExpired {
+			why = recording.SkipExpired
+		}
+		t.at.due = max(t.at.due, h.PublishTime)
+		t.tell(feed.Range{From: h.First, To: end}, why, t.at.due)
+		return
+	}
+	if upto > max(h.First, t.from) {
+		if u.end == 0 {
+			u.first = max(h.First, t.from)
+		}
+		u.end = upto
+		t.keep(u, from, h.PublishTime, greatest == h.PublishTime)
+		t.at.next = upto
+		u.due = t.at.due
+	} else {
+		u.ticks = u.ticks[:from]
+	}
+	if broken != nil {
+		r := feed.Range{From: upto, To: end}
+		if t.damage(&recording.Item{Offset: t.item.Offset + int64(len(t.item.Data)-len(t.rest)), Range: r}, "a packet is malformed: "+broken.Error()) {
+			t.tally.damaged += r.Len()
+		}
+		t.tell(r, recording.SkipDamaged, t.at.due)
+	}
+}
+
+// keep drops what is not wanted of the ticks of a packet, which begin at from, and says when the
+// others are due: when they were published, or by their event times.
+func (t *tape) keep(u *unit, from int, published int64, byEvent bool) {
+	due := t.at.due
+	kept := u.ticks[:from]
+	for i := from; i < len(u.ticks); i++ {
+		x := &u.ticks[i]
+		d := published
+		if byEvent {
+			d = x.EventTime
+		}
+		due = max(due, d)
+		if x.Seq < t.from || !t.filter.All() && !t.wants(x) {
+			continue
+		}
+		if !x.Kind.Known() {
+			t.tally.unknown++
+			continue
+		}
+		if len(kept) < i {
+			kept = append(kept, *x)
+		} else {
+			kept = kept[:i+1]
+		}
+		u.dues = append(u.dues, due)
+	}
+	u.ticks = kept
+	t.at.due = max(due, published)
+}
+
+// wants reports whether the filter wants x; it learns definitions.
+func (t *tape) wants(x *feed.Tick) bool {
+	if t.filter.All() {
+		return true
+	}
+	if d := x.Definition(); d != nil {
+		t.learn(x.Instrument, d)
+	}
+	w := int(x.Instrument / 64)
+	return w < len(t.wanted) && t.wanted[w]>>(x.Instrument%64)&1 != 0
+}
+
+func (t *tape) learn(id feed.InstrumentID, d *feed.Definition) {
+	if !t.filter.Match(d) {
+		return
+	}
+	for int(id/64) >= len(t.wanted) {
+		t.wanted = append(t.wanted, 0)
+	}
+	t.wanted[id/64] |= 1 << (id % 64)
+}
