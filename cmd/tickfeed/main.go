@@ -80,7 +80,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := p.command()
-	root.SetArgs(args)
+	root.SetArgs(jumps(args))
 	cmd, err := root.ExecuteContextC(ctx)
 	return p.exit(cmd, err)
 }
@@ -139,6 +139,7 @@ Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 
 	flags.StringVar(&p.logFormat, "log-format", "auto", "log as console or json; auto is console on a terminal, else json")
 	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
 	root.AddCommand(p.inspectCommand())
+	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
 	return root
 }
@@ -240,6 +241,9 @@ func (p *program) consoleLog() bool {
 }
 
 func isTerminal(w io.Writer) bool {
+	if _, ok := w.(*console); ok {
+		return true
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -1,0 +1,599 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/replay"
+)
+
+// replayOptions are the flags of replay.
+type replayOptions struct {
+	importOptions
+
+	speed     replaySpeed
+	from, to  string
+	symbols   []string
+	loop      bool
+	shift     string
+	gapLimit  time.Duration
+	zone      string
+	paused    bool
+	waitFor   int
+	startAt   string
+	exitAtEnd bool
+
+	listen         []string
+	control        string
+	heartbeat      time.Duration
+	maxConnections int
+	maxLag         time.Duration
+	retryAfter     time.Duration
+	tokenFile      string
+	memory         byteSize
+	status         time.Duration
+}
+
+// replaySpeed is a flag: 1x, 10x, 0.5x or max.
+type replaySpeed float64
+
+func (s *replaySpeed) Type() string { return "speed" }
+
+func (s *replaySpeed) String() string { return replay.Speed(*s).String() }
+
+func (s *replaySpeed) Set(text string) error {
+	v, err := replay.ParseSpeed(text)
+	*s = replaySpeed(v)
+	return err
+}
+
+// defaultControl is where a replay is controlled.
+const defaultControl = "localhost:8426"
+
+func (p *program) replayCommand() *cobra.Command {
+	o := replayOptions{speed: 1}
+	cmd := &cobra.Command{
+		Use:   "replay FILE...",
+		Short: "Publish a recording again, as it happened or at another pace",
+		Long: `Publish what was recorded, for any number of subscribers, who share one clock. FILE is a recording, or
+any file that "tickfeed import" reads, which is imported first. The ticks keep their numbers; what the
+recording does not hold stays not asked, withheld or gone. Several files are merged by time, under
+new numbers. A tick is published when it was then, never earlier; nothing is dropped at any speed.
+
+While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
+
+  space  pause, resume        + -      twice, half the speed
+  s      one tick             ← → , .  seek 10 seconds
+  q      quit
+
+A seek, and a loop, goes on in a new session, which begins with the state as of there; subscribers
+follow by themselves. At the end late joiners are served, and a seek goes back, until Ctrl-C.
+
+Places in a recording are a time of day (09:45, 14:30:00.250, in --tz), a date and time
+(2026-01-05T09:45), a number as seq:N, or for seeks a jump such as +10s or -1m.
+
+Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ctrl-C.`,
+		Example: `  tickfeed replay day.tick
+  tickfeed replay day.tick.zst --speed 10x --from 09:45 --to 10:00 --tz America/New_York --symbols 'AAPL,MSFT'
+  tickfeed replay AMZN_2012-06-21_34200000_57600000_message_1.csv --loop --shift now
+  tickfeed replay night.tick --gap-limit 5s --wait-subscribers 2 --exit-at-end
+  tickfeed replay a.tick b.tick --speed max --listen unix:/run/replay.sock --control ''`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd, &o, args) },
+	}
+	group(cmd, "What to play", func(f *pflag.FlagSet) {
+		f.StringVar(&o.from, "from", "", "begin at this `PLACE` (default: the first tick)")
+		f.StringVar(&o.to, "to", "", "end before this `PLACE` (default: after the last tick)")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.BoolVar(&o.loop, "loop", false, "begin again after the end")
+		f.StringVar(&o.zone, "tz", "UTC", "time `ZONE` of places and of the status line, such as America/New_York")
+	})
+	group(cmd, "Pace", func(f *pflag.FlagSet) {
+		f.Var(&o.speed, "speed", "how fast: 1x, 10x, 0.5x, or max for as fast as it goes")
+		f.DurationVar(&o.gapLimit, "gap-limit", 0, "leave out of quiet times, like a night, what is longer than this, in recorded time")
+		f.StringVar(&o.shift, "shift", "", "`now`: move event times by a constant, so that they begin now")
+		f.BoolVar(&o.paused, "paused", false, "begin in a pause")
+		f.IntVar(&o.waitFor, "wait-subscribers", 0, "begin when `N` subscribers are there")
+		f.StringVar(&o.startAt, "start-at", "", "begin at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if that is over) or RFC 3339")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all that are connected have everything")
+	})
+	group(cmd, "Service", func(f *pflag.FlagSet) {
+		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
+		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost:PORT or unix:PATH; empty for none")
+		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
+		f.IntVar(&o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
+		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
+		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
+		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
+		f.Var(&o.memory, "memory", "`SIZE` of the log in memory (default: 67.1 MB); slower subscribers read a temporary file")
+		f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line, where standard error is no terminal; 0 for never")
+	})
+	importFlags(cmd, &o.importOptions)
+	return cmd
+}
+
+// config is what the flags say of the player, without recordings.
+func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Location, err error) {
+	if zone, err = time.LoadLocation(o.zone); err != nil || o.zone == "" {
+		return cfg, nil, usage("--tz must be a time zone such as UTC or America/New_York, got %q", o.zone)
+	}
+	for _, x := range []struct {
+		flag, text string
+		to         *replay.Target
+	}{{"--from", o.from, &cfg.From}, {"--to", o.to, &cfg.To}} {
+		if x.text == "" {
+			continue
+		}
+		if *x.to, err = replay.ParseTarget(x.text, zone); err != nil {
+			return cfg, nil, usage("%s: %w", x.flag, err)
+		}
+	}
+	if cfg.Filter, err = codec.NewFilter(o.symbols); err != nil {
+		return cfg, nil, usage("--symbols: %w", err)
+	}
+	switch {
+	case o.gapLimit < 0:
+		return cfg, nil, usage("--gap-limit must not be negative, got %v", o.gapLimit)
+	case o.shift != "" && o.shift != "now":
+		return cfg, nil, usage("--shift must be now, got %q", o.shift)
+	case o.waitFor < 0:
+		return cfg, nil, usage("--wait-subscribers must not be negative, got %d", o.waitFor)
+	case o.status < 0:
+		return cfg, nil, usage("--status must not be negative, got %v", o.status)
+	case o.loop && o.exitAtEnd:
+		return cfg, nil, usage("--loop has no end for --exit-at-end")
+	case len(o.listen) == 0:
+		return cfg, nil, usage("--listen names no address")
+	}
+	for _, addr := range o.listen {
+		if err := checkAddress("--listen", addr); err != nil {
+			return cfg, nil, err
+		}
+	}
+	if err := checkControl("--control", o.control); err != nil {
+		return cfg, nil, err
+	}
+	if cfg.StartAt, err = parseStartAt(o.startAt, now); err != nil {
+		return cfg, nil, err
+	}
+	cfg.Speed, cfg.Loop, cfg.GapLimit, cfg.ShiftToNow, cfg.ExitAtEnd = float64(o.speed), o.loop, o.gapLimit, o.shift != "", o.exitAtEnd
+	cfg.Paused = o.paused || o.waitFor > 0
+	return cfg, zone, nil
+}
+
+// checkControl refuses addresses that others than this machine can reach: who reaches the
+// control needs no credentials.
+func checkControl(flag, addr string) error {
+	if addr == "" || strings.HasPrefix(addr, unixPrefix) {
+		return nil
+	}
+	if err := checkAddress(flag, addr); err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
+	}
+	return nil
+}
+
+// parseStartAt reads --start-at; the zero time if s is empty.
+func parseStartAt(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			at := time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
+			if at.Before(now) {
+				at = at.AddDate(0, 0, 1)
+			}
+			return at, nil
+		}
+	}
+	at, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}, usage("--start-at must be a time such as 14:30:00 or 2026-01-05T14:30:00Z, got %q", s)
+	}
+	if at.Before(now) {
+		return time.Time{}, usage("--start-at %s is over", s)
+	}
+	return at, nil
+}
+
+func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) error {
+	cfg, zone, err := o.config(time.Now())
+	if err != nil {
+		return err
+	}
+	credentials, err := token(o.tokenFile)
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
+	if err != nil {
+		return err
+	}
+	defer closeAll(recordings)
+	s := replaying{p: p, o: o, zone: zone}
+	for _, r := range recordings {
+		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
+		s.names = append(s.names, r.name)
+	}
+	header, err := recordings[0].Reader()
+	if err != nil {
+		return wrong("%s: %w", s.names[0], err)
+	}
+	if len(recordings) == 1 {
+		s.origin = header.Header().Lineage.Current().ID
+	}
+	restore, keys := p.openConsole()
+	defer restore()
+	context.AfterFunc(ctx, restore) // a second signal ends the process at once
+	s.log = p.logger(zerolog.InfoLevel)
+	cfg.Logger = s.log
+	source := "replay of " + strings.Join(s.names, " ")
+	if s.listeners, err = listenAll(ctx, o.listen); err != nil {
+		return err
+	}
+	s.stage, err = replay.NewStage(publisher.Config{
+		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter,
+		Token: credentials, Server: software(), Source: source, Origin: s.origin, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
+	}, "", s.listeners)
+	if err != nil {
+		return err
+	}
+	if s.player, err = replay.New(cfg, announced{s.stage, &s}); err == nil {
+		err = s.run(ctx, keys)
+	}
+	restore()
+	err = errors.Join(err, s.stage.Close())
+	return s.result(ctx, err)
+}
+
+// A replaying is a replay at work.
+type replaying struct {
+	p         *program
+	o         *replayOptions
+	zone      *time.Location
+	names     []string
+	origin    feed.SessionID
+	listeners []net.Listener
+	stage     *replay.Stage
+	player    *replay.Player
+	log       zerolog.Logger
+
+	controlled string // where the control listens
+	begun      bool   // the first session was said; the player's goroutine alone uses it
+}
+
+// result says what has to be said at the end, and is the error with its exit code.
+func (s *replaying) result(ctx context.Context, err error) error {
+	if s.player == nil {
+		if errors.Is(err, replay.ErrEmpty) {
+			return wrong("%s: %w%s", strings.Join(s.names, " "), err, s.forSymbols())
+		}
+		return err
+	}
+	st := s.player.Status()
+	s.say("stopped", fmt.Sprintf("stopped at %s: %s ticks played, next seq %d%s", s.clock(st.Recorded), formatThousands(st.Ticks), st.Seq, s.pacing(st)),
+		"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", st.LateP50, "late_p99_ns", st.LateP99)
+	var bad *replay.DataError
+	switch {
+	case errors.As(err, &bad), errors.Is(err, replay.ErrEmpty):
+		return wrong("%s: %w", strings.Join(s.names, " "), err)
+	case err == nil && ctx.Err() != nil:
+		return errInterrupted
+	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
+		return wrong("%s: damaged: %s ticks are missing, and subscribers were told so", strings.Join(s.names, " "), formatThousands(st.Damaged))
+	}
+	return err
+}
+
+func (s *replaying) forSymbols() string {
+	if len(s.o.symbols) == 0 {
+		return ""
+	}
+	return " of " + strings.Join(s.o.symbols, ",")
+}
+
+// pacing says how late ticks were, if the replay was paced.
+func (s *replaying) pacing(st replay.Status) string {
+	if st.LateP99 == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", pacing error p50 %s, p99 %s", formatDuration(st.LateP50), formatDuration(st.LateP99))
+}
+
+// run plays and serves until the end, or until ctx ends.
+func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.stage.Run(running) })
+	if s.o.control != "" {
+		ln, err := listen(ctx, s.o.control)
+		if err != nil {
+			return errors.Join(controlListenError(err), stopGroup(group))
+		}
+		s.controlled = listenName(ln)
+		group.Go(func() error { return s.serveControl(running, ln) })
+	}
+	group.Go(func() error {
+		if err := s.player.Run(running); err != nil {
+			return err
+		}
+		return s.leave(running)
+	})
+	group.Go(func() error { return s.tell(running) })
+	group.Go(func() error { return s.barrier(running) })
+	if keys != nil {
+		group.Go(func() error { return s.obey(running, keys) })
+	}
+	err := group.Wait()
+	if errors.Is(err, errOver) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
+
+// stopGroup ends a group that could not be started as a whole.
+func stopGroup(group *errgroup.Group) error {
+	group.Go(func() error { return errOver })
+	_ = group.Wait()
+	return nil
+}
+
+func controlListenError(err error) error {
+	text := strings.ReplaceAll(err.Error(), "stop the other publisher or choose another with --listen",
+		"stop the other replay, or choose another with --control (empty for none)")
+	return errors.New(strings.ReplaceAll(text, "--listen", "--control"))
+}
+
+// leave waits until subscribers have come and have everything.
+func (s *replaying) leave(ctx context.Context) error {
+	s.say("end of the recording", "end of the recording; leaving when all subscribers have everything")
+	want := uint64(max(1, s.o.waitFor))
+	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
+		return err
+	}
+	if err := s.stage.Publisher().Drained(ctx); err != nil {
+		return err
+	}
+	return errOver
+}
+
+// await looks now and then whether something holds.
+func (s *replaying) await(ctx context.Context, holds func() bool) error {
+	poll := time.NewTicker(pollTime)
+	defer poll.Stop()
+	for !holds() {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// barrier lets the replay begin once there are as many subscribers as are waited for.
+func (s *replaying) barrier(ctx context.Context) error {
+	if s.o.waitFor == 0 || s.o.paused {
+		return nil
+	}
+	if err := s.await(ctx, func() bool {
+		pub := s.stage.Publisher()
+		return pub != nil && len(pub.Stats().Conns) >= s.o.waitFor
+	}); err != nil {
+		return err
+	}
+	return s.player.Resume(ctx)
+}
+
+// serveControl serves HTTP on ln until ctx ends.
+func (s *replaying) serveControl(ctx context.Context, ln net.Listener) error {
+	server := replay.ControlServer(s.player.Handler(func() any { return s.info() }, s.zone))
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// A replayInfo is what the command adds to the status of the player.
+type replayInfo struct {
+	Session     feed.SessionID `json:"session"`
+	Origin      feed.SessionID `json:"origin"`
+	Files       []string       `json:"files"`
+	Subscribers int            `json:"subscribers"`
+}
+
+func (s *replaying) info() replayInfo {
+	i := replayInfo{Origin: s.origin, Files: s.names}
+	if pub := s.stage.Publisher(); pub != nil {
+		st := pub.Stats()
+		i.Session, i.Subscribers = st.Session, len(st.Conns)
+	}
+	return i
+}
+
+// say tells one event: a line for people on a console, else the fields.
+func (s *replaying) say(event, text string, fields ...any) {
+	if s.p.consoleLog() {
+		s.log.Info().Msg(printable(text))
+		return
+	}
+	s.log.Info().Fields(fields).Msg(event)
+}
+
+// clock is a recorded time for people.
+func (s *replaying) clock(t int64) string {
+	if t == 0 || t == math.MinInt64 {
+		return "the beginning"
+	}
+	at := time.Unix(0, t).In(s.zone)
+	return at.Format("2006-01-02 15:04:05.000 MST")
+}
+
+// tell says how it goes.
+func (s *replaying) tell(ctx context.Context) error {
+	screen, terminal := s.p.stderr.(*console)
+	every := s.o.status
+	if terminal {
+		every = screenEvery
+	}
+	if every == 0 {
+		return nil
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		switch st := s.player.Status(); {
+		case st.Sessions == 0:
+		case terminal:
+			screen.status(s.line(st))
+		default:
+			s.sayStatus(st)
+		}
+	}
+}
+
+// announced is a stage whose sessions are said.
+type announced struct {
+	*replay.Stage
+	s *replaying
+}
+
+// Begin implements replay.Output.
+func (a announced) Begin(ctx context.Context, first uint64, state *feed.State) error {
+	if err := a.Stage.Begin(ctx, first, state); err != nil {
+		return err
+	}
+	session := a.Publisher().Lineage().Current()
+	if a.s.begun {
+		a.s.say("session", fmt.Sprintf("session %v from seq %d", session.ID, first), "session", session.ID.String(), "first", first)
+		return nil
+	}
+	a.s.begun = true
+	a.s.sayStart(session)
+	return nil
+}
+
+// screenEvery is how often the status line of a terminal changes.
+const screenEvery = 200 * time.Millisecond
+
+func (s *replaying) sayStart(session feed.Session) {
+	of := ""
+	if s.origin != 0 {
+		of = fmt.Sprintf(" of %v", s.origin)
+	}
+	s.say("session", fmt.Sprintf("session %v, a replay%s, from seq %d: %s", session.ID, of, session.First, strings.Join(s.names, " ")),
+		"session", session.ID.String(), "origin", s.origin.String(), "first", session.First, "files", s.names)
+	st := s.player.Status()
+	text := fmt.Sprintf("recorded from %s, speed %v", s.clock(st.First), st.Speed)
+	switch {
+	case s.o.waitFor > 0:
+		text += ", waiting for " + plural(s.o.waitFor, "subscriber")
+	case s.o.paused:
+		text += ", paused"
+	case st.State == replay.Waiting:
+		text += ", waiting for the time to start"
+	}
+	s.say("recording", text, "recording_start", st.First, "speed", st.Speed.String(), "state", string(st.State))
+	for _, ln := range s.listeners {
+		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
+	}
+	if s.controlled != "" {
+		s.say("control", "control on "+s.controlled, "control", s.controlled)
+	}
+}
+
+// line is the status for people.
+func (s *replaying) line(st replay.Status) string {
+	i := s.info()
+	text := fmt.Sprintf("%s, recorded %s, now %s, %v, seq %d, %s ticks, %s", st.State, s.clock(st.Recorded),
+		time.Unix(0, st.Wall).In(s.zone).Format("15:04:05.000"), st.Speed, st.Seq, formatCount(float64(st.Ticks)), plural(i.Subscribers, "subscriber"))
+	if st.Behind >= behindTold {
+		text += ", behind by " + formatDuration(st.Behind)
+	}
+	return text
+}
+
+// behindTold is the least delay that is worth a word.
+const behindTold = 10 * time.Millisecond
+
+func (s *replaying) sayStatus(st replay.Status) {
+	i := s.info()
+	s.say("status", s.line(st), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
+		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", st.Behind)
+}
+
+// obey follows the keys.
+func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
+	for {
+		select {
+		case k := <-keys:
+			if err := s.press(ctx, k); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// keySeek is how far the arrows go, in recorded time.
+const keySeek = 10 * time.Second
+
+func (s *replaying) press(ctx context.Context, k keyPress) error {
+	st := s.player.Status()
+	switch k {
+	case keyPause:
+		if st.State == replay.Paused {
+			return s.player.Resume(ctx)
+		}
+		return s.player.Pause(ctx)
+	case keyStep:
+		return s.player.Step(ctx, 1)
+	case keyFaster, keySlower:
+		speed := float64(st.Speed)
+		switch {
+		case speed == replay.Max:
+			speed = 1
+		case k == keyFaster:
+			speed = min(2*speed, replay.MaxSpeed)
+		default:
+			speed = max(speed/2, replay.MinSpeed)
+		}
+		return s.player.SetSpeed(ctx, speed)
+	case keyBack:
+		return s.player.Seek(ctx, replay.ToOffset(-keySeek))
+	case keyForward:
+		return s.player.Seek(ctx, replay.ToOffset(keySeek))
+	case keyQuit:
+		return errOver
+	case keyInterrupt:
+		return errInterrupted
+	}
+	return nil
+}
