@@ -12,6 +12,9 @@ const (
 	progressEvery = 200 * time.Millisecond
 )
 
+// clearLine empties the line of a terminal.
+const clearLine = "\r\x1b[K"
+
 // progress shows what say says on a line of its own while work goes on, if standard error is a
 // terminal and the work takes more than a second. say is called on another goroutine. The
 // line is gone when stop returns; stop may be called more than once.
@@ -28,12 +31,12 @@ func (p *program) progress(say func() string) (stop func()) {
 		for {
 			select {
 			case <-wait.C:
-				fmt.Fprintf(p.stderr, "\r\x1b[K%s", printable(say()))
+				fmt.Fprintf(p.stderr, clearLine+"%s", printable(say()))
 				shown = true
 				wait.Reset(progressEvery)
 			case <-end:
 				if shown {
-					fmt.Fprint(p.stderr, "\r\x1b[K")
+					fmt.Fprint(p.stderr, clearLine)
 				}
 				return
 			}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -130,8 +131,15 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		timer := time.AfterFunc(o.duration, func() { stop(errEnough) })
 		defer timer.Stop()
 	}
+	say := p.notef
+	if isTerminal(p.stderr) {
+		say = func(format string, args ...any) {
+			fmt.Fprint(p.stderr, clearLine)
+			p.notef(format, args...)
+		}
+	}
 	keep := &recorder{
-		recv:  receiver{say: p.notef, count: o.count, untilEnd: o.untilEnd, stop: stop},
+		recv:  receiver{say: say, count: o.count, untilEnd: o.untilEnd, stop: stop},
 		names: names,
 		ctx:   running,
 		o:     o,
@@ -143,12 +151,19 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	})
 	cfg.Recorder, cfg.BatchSize = keep, 0
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
-	cfg.Dial = (&dialer{say: p.notef, forever: o.maxAttempts == 0}).dial
+	cfg.Dial = (&dialer{say: say, forever: o.maxAttempts == 0}).dial
 	s, err := subscriber.New(cfg)
 	if err != nil {
 		return usage("%w", err)
 	}
-	err = s.Run(running, keep.recv.handle)
+	began := time.Now()
+	done := p.progress(func() string {
+		st, ticks := s.Status(), keep.ticks.Load()
+		return fmt.Sprintf("recording: %s, %s ticks, %s ticks/s, %s ticks behind, %v", formatBytes(keep.bytes.Load()), formatCount(float64(ticks)),
+			formatCount(float64(ticks)/time.Since(began).Seconds()), formatCount(float64(st.LagTicks)), st.State)
+	})
+	err = s.Run(running, keep.handle)
+	done()
 	switch {
 	case errors.Is(err, errEnough):
 		err = nil
@@ -160,7 +175,10 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		err = wrong("%d ticks were lost: the publisher no longer had them", lost)
 	}
 	if closeErr := keep.Close(); closeErr != nil {
-		err = errors.Join(closeErr, err)
+		if errors.Is(err, errInterrupted) {
+			err = nil // what counts is that the file is not whole
+		}
+		err = errors.Join(err, closeErr)
 	}
 	code := p.exit(nil, err)
 	stats := keep.Stats()
@@ -205,6 +223,17 @@ type recorder struct {
 	names func(n int) string
 	ctx   context.Context
 	o     *recordOptions
+
+	ticks, bytes atomic.Int64 // for the progress line
+}
+
+// handle is for subscriber.Run.
+func (r *recorder) handle(b *subscriber.Batch) error {
+	if err := r.recv.handle(b); err != nil {
+		return err
+	}
+	r.ticks.Store(int64(r.recv.ticks))
+	return nil
 }
 
 // Begin is for subscriber.Recorder. When the wanted ticks are there, nothing is begun any more.
@@ -220,6 +249,7 @@ func (r *recorder) Packet(raw []byte) error {
 	if r.enough() {
 		return errEnough
 	}
+	r.bytes.Add(int64(len(raw)))
 	return r.Recorder.Packet(raw)
 }
 
@@ -246,11 +276,16 @@ func (r *recorder) create(n int) (recording.File, error) {
 // closed verifies a file that was closed.
 func (r *recorder) closed(n int) error {
 	path := r.names(n)
-	if err := verifyRecording(path); err != nil {
+	switch err := verifyRecording(path); {
+	case errors.Is(err, errNoEnd):
+		return fmt.Errorf("%s has no index, because the last write failed; it can be read up to its last whole packet", path)
+	case err != nil:
 		return wrong("%s was written, but what can be read of it is wrong: %w", path, err)
 	}
 	return nil
 }
+
+var errNoEnd = errors.New("it has no end")
 
 // verifyRecording reads a recording to its end: all checksums hold, nothing is missing between packets, it was closed.
 func verifyRecording(path string) error {
@@ -267,7 +302,7 @@ func verifyRecording(path string) error {
 		item, err := r.Next()
 		switch {
 		case err == io.EOF && !r.Closed():
-			return errors.New("it has no end")
+			return errNoEnd
 		case err == io.EOF:
 			return nil
 		case err != nil:

@@ -1,0 +1,87 @@
+package processes
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/recording"
+)
+
+// A recorder whose disk is full, here one whose file may not grow, says so, waits, and goes on by itself; nothing is missing.
+func TestRecorderWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	journal, path := filepath.Join(dir, "journal"), filepath.Join(dir, "a.tick")
+	p := publish(t, lively(less("50k", "10k"), "--journal", journal)...)
+	r := record(t, p.addr, path, "--from", "beginning", "--until-end")
+	for range 3 {
+		before := len(r.said())
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		limitFiles(t, r, uint64(info.Size())+20_000)
+		_, ok := r.line(before, func(s string) bool { return strings.Contains(s, "waiting for room") })
+		require.True(t, ok, "the recorder ended: %v", r.said())
+		limitFiles(t, r, ^uint64(0))
+		_, ok = r.line(before, func(s string) bool { return strings.Contains(s, "recording goes on") })
+		require.True(t, ok, "the recorder ended: %v", r.said())
+	}
+	p.end()
+	require.Equal(t, 0, r.wait(), "%v", r.said())
+	final := p.stop()
+	files, err := filepath.Glob(filepath.Join(journal, "*.tick"))
+	require.NoError(t, err)
+	assert.Equal(t, readRecording(t, files...).packets, readRecording(t, path).packets)
+	assert.Equal(t, final, readRecording(t, path).next)
+}
+
+// What a recorder was too late for, because the publisher does not keep it, is told in the recording as gone, with the state after
+// it, and by the exit code.
+func TestRecorderTellsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.tick")
+	p := publish(t, "--instruments", "20", "--rate", "50k", "--heartbeat", "100ms", "--memory", "1MiB", "--status", "50ms")
+	r := record(t, p.addr, path, "--until-end")
+	waitForBytes(t, path, 50_000)
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))
+	at := readRecording(t, path).next
+	_, ok := p.line(0, func(s string) bool { // 1 MiB is less than a third of that
+		e, _ := parse(s)
+		return e.Message == "status" && e.Head > at+200_000
+	})
+	require.True(t, ok, "the publisher ended: %v", p.said())
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
+	_, ok = r.line(0, func(s string) bool { return strings.HasPrefix(s, "lost [") })
+	require.True(t, ok, "%v", r.said())
+	p.end()
+	require.Equal(t, 3, r.wait(), "%v", r.said())
+	final := p.stop()
+	assert.Equal(t, final, readRecording(t, path).next)
+
+	f, err := recording.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	x, err := f.Reader()
+	require.NoError(t, err)
+	ts := recording.NewTicks(x, nil)
+	for err == nil {
+		_, err = ts.Next()
+	}
+	assert.Greater(t, ts.Stats().Gone, uint64(10_000))
+	x, err = f.Reader()
+	require.NoError(t, err)
+	snapshots := 0
+	for err == nil {
+		var item recording.Item
+		if item, err = x.Next(); err == nil && item.Kind == recording.KindSnapshot && item.Whole {
+			snapshots++
+		}
+	}
+	assert.GreaterOrEqual(t, snapshots, 2, "one at the beginning, one after what is gone")
+}
