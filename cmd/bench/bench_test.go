@@ -80,9 +80,9 @@ func TestText(t *testing.T) {
 	assert.Equal(t, []string{"throughput:", "100", "ticks", "a", "call", "55.0M/s", "(50.0M/s–60.0M/s)", "raw", "TCP", "110M/s", "0.50", "(0.50–0.50)", "≥", "0.40", "×", "yes"},
 		strings.Fields(b.String()))
 	for want, f := range map[string]Figure{
-		"12.3 µs": {Unit: Seconds}, "999 ns": {Unit: Seconds}, "1.50 s": {Unit: Seconds}, "4.00 KiB": {Unit: Bytes}, "0.35": {Unit: Cores}, "10.0k/s": {Unit: TicksPerSecond}, "17.0 ns": {Unit: CPUSeconds},
+		"12.3 µs": {Unit: Seconds}, "10.0 s": {Unit: Seconds}, "999 ns": {Unit: Seconds}, "1.50 s": {Unit: Seconds}, "4.00 KiB": {Unit: Bytes}, "0.35": {Unit: Cores}, "10.0k/s": {Unit: TicksPerSecond}, "17.0 ns": {Unit: CPUSeconds},
 	} {
-		v := map[string]float64{"12.3 µs": 12.3e-6, "999 ns": 999e-9, "1.50 s": 1.5, "4.00 KiB": 4096, "0.35": 0.35, "10.0k/s": 1e4, "17.0 ns": 17e-9}[want]
+		v := map[string]float64{"12.3 µs": 12.3e-6, "10.0 s": 9.999, "999 ns": 999e-9, "1.50 s": 1.5, "4.00 KiB": 4096, "0.35": 0.35, "10.0k/s": 1e4, "17.0 ns": 17e-9}[want]
 		assert.Equal(t, want, f.value(v))
 	}
 }

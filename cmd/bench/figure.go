@@ -192,9 +192,9 @@ func scaled(v, step float64, units ...string) string {
 	decimals := 0
 	switch {
 	case v == math.Trunc(v) && u == 0:
-	case math.Abs(v) < 10:
+	case math.Abs(v) < 9.995:
 		decimals = 2
-	case math.Abs(v) < 100:
+	case math.Abs(v) < 99.95:
 		decimals = 1
 	}
 	return strconv.FormatFloat(v, 'f', decimals, 64) + units[u]
