@@ -31,9 +31,12 @@ type Reader struct {
 	err        error // final
 }
 
+// smallBuffer is enough for what a client says after its hello. Thousands of clients say it.
+const smallBuffer = 512
+
 // NewReader returns a Reader of r with a buffer of size bytes: DefaultBuffer if size is 0,
-// never less than the greatest message. With MaxMessage, the least, the buffer has MaxHello
-// bytes until a longer message comes.
+// never less than the greatest message. With MaxMessage, the least, the buffer is small until
+// a longer message comes.
 func NewReader(r io.Reader, size int) *Reader {
 	if size == 0 {
 		size = DefaultBuffer
@@ -42,8 +45,8 @@ func NewReader(r io.Reader, size int) *Reader {
 }
 
 // SetLimit bounds every message from the next one on to n bytes, in addition to the bound of
-// its type; at first n is MaxMessage. With n of at most MaxHello the buffer has MaxHello
-// bytes, and grows when a greater limit is set. For a peer that has not logged in.
+// its type; at first n is MaxMessage. With n of at most MaxHello the buffer is no longer than
+// that, and grows when a greater limit is set. For a peer that has not logged in.
 func (r *Reader) SetLimit(n int) { r.limit = min(n, MaxMessage) }
 
 // Next returns the next message, whole, with its type. It belongs to the Reader's buffer and
@@ -129,7 +132,11 @@ func (r *Reader) advance(size int) {
 // message that is longer than MaxHello.
 func (r *Reader) makeRoom() {
 	size := r.size
-	if r.limit <= MaxHello || size == MaxMessage && r.end-r.start < MaxHello {
+	switch held := r.end - r.start; {
+	case r.limit > MaxHello && size > MaxMessage:
+	case held < smallBuffer:
+		size = smallBuffer
+	case r.limit <= MaxHello || held < MaxHello:
 		size = MaxHello
 	}
 	switch {

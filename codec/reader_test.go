@@ -104,7 +104,8 @@ func TestReaderAndUnknownMessages(t *testing.T) {
 	}
 }
 
-// Before login a connection costs a buffer of 4 KiB, and no message may be longer.
+// Before login a connection costs a buffer of 512 bytes, or of 4 KiB where the hello is longer; no
+// message may be longer than that.
 // RELIABILITY, row 17; PROTOCOL.md, "Limits".
 func TestReaderBeforeLogin(t *testing.T) {
 	hello, err := Append(nil, goldenControl[0].m)
@@ -116,7 +117,7 @@ func TestReaderBeforeLogin(t *testing.T) {
 	typ, _, err := r.Next()
 	require.NoError(t, err)
 	assert.Equal(t, TypeHello, typ)
-	assert.Len(t, r.buf, MaxHello)
+	assert.Len(t, r.buf, smallBuffer)
 
 	r.SetLimit(MaxMessage)
 	typ, raw, err := r.Next()
@@ -129,6 +130,15 @@ func TestReaderBeforeLogin(t *testing.T) {
 	r.SetLimit(MaxHello)
 	_, _, err = r.Next()
 	assert.ErrorIs(t, err, ErrMalformed)
+	assert.Len(t, r.buf, smallBuffer)
+
+	const text = MaxHello - 5
+	raw = append([]byte{0x92, byte(MaxCritical) + 1 /* of a later version */, 0xda, text >> 8, text & 0xff}, make([]byte, text)...)
+	r = NewReader(iotest.OneByteReader(bytes.NewReader(append(raw, hello...))), 0)
+	r.SetLimit(MaxHello)
+	typ, _, err = r.Next()
+	require.NoError(t, err)
+	assert.Equal(t, TypeHello, typ, "after a message as long as may be")
 	assert.Len(t, r.buf, MaxHello)
 }
 

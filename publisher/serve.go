@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tickfeed/codec"
 	"tickfeed/feed"
 )
@@ -148,15 +150,16 @@ func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 		}
 	}
 	s.mu.Unlock()
-	log := p.cfg.Logger.With().Str("remote", nc.RemoteAddr().String()).Logger()
+	remote := func(e *zerolog.Event) *zerolog.Event { return e.Str("remote", nc.RemoteAddr().String()) }
+	log := &p.cfg.Logger
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			log.Info().Err(err).Msg("connection ended before login")
+			remote(log.Info()).Err(err).Msg("connection ended before login")
 		}
 		return
 	case refusal != nil:
-		log.Info().Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		remote(log.Info()).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		farewell(nc, refusal)
 		return
 	case !stopped:
@@ -166,7 +169,7 @@ func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 	c.chance = p.chance(number)
 	reason := c.run(ctx)
 	p.leave(c)
-	log.Info().Str("client", c.hello.Client).Uint64("next", c.told.Load()).AnErr("reason", reason).Msg("subscriber left")
+	remote(log.Info()).Str("client", c.hello.Client).Uint64("next", c.told.Load()).AnErr("reason", reason).Msg("subscriber left")
 }
 
 func (p *Publisher) leave(c *conn) {
