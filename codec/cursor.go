@@ -10,9 +10,10 @@ import (
 // A cursor reads msgpack values of body entries, of any valid width. After the first error
 // it stays where it is and every value is zero. It allocates for texts only.
 type cursor struct {
-	p   []byte
-	at  int
-	err error
+	p    []byte
+	at   int
+	err  error
+	like *feed.Definition // the last definition, whose texts may come again
 }
 
 func (c *cursor) fail(what, want string) {
@@ -155,6 +156,22 @@ func (c *cursor) text(what string) string {
 	return s
 }
 
+// textAs is text that is often the same as in the definition like, if there is one, and then shares its memory.
+func (c *cursor) textAs(what string, like *feed.Definition) string {
+	if like == nil {
+		return c.text(what)
+	}
+	at := c.at
+	switch b := c.bytes(what, feed.MaxText); {
+	case string(b) == like.Venue:
+		return like.Venue
+	case string(b) == like.Currency:
+		return like.Currency
+	}
+	c.at = at
+	return c.text(what)
+}
+
 // conditions reads a str of at most eight characters; NULs at its end are padding.
 func (c *cursor) conditions() feed.Conditions {
 	var v feed.Conditions
@@ -279,10 +296,15 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 	switch t.Kind {
 	case feed.KindDefinition:
 		if need(10) {
-			d := &feed.Definition{Symbol: c.text("symbol"), Venue: c.text("venue")}
+			x := &struct {
+				extra      feed.Extra
+				definition feed.Definition
+			}{} // one allocation: a late joiner is told thousands
+			d := &x.definition
+			d.Symbol, d.Venue = c.text("symbol"), c.textAs("venue", c.like)
 			d.PriceExponent = c.exponent("price exponent")
 			d.SizeExponent = c.exponent("size exponent")
-			d.Currency = c.text("currency")
+			d.Currency = c.textAs("currency", c.like)
 			d.TickSize = c.size("tick size")
 			d.Lot = c.size("lot")
 			if c.err == nil {
@@ -290,7 +312,8 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 					c.err = malformed("%v", err)
 				}
 			}
-			t.Extra = &feed.Extra{Definition: d}
+			x.extra.Definition = d
+			t.Extra, c.like = &x.extra, d
 		}
 	case feed.KindQuote:
 		if need(7) {

@@ -428,7 +428,8 @@ type Body struct {
 	gone      uint64
 	reason    GoneReason
 	first     uint64
-	remaining uint64 // numbers that the entries may still cover
+	remaining uint64           // numbers that the entries may still cover
+	like      *feed.Definition // the last one
 }
 
 // PacketBody reads the body of a packet whose header is h.
@@ -629,7 +630,9 @@ func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 		return c.at, false, b.coverAll(n)
 	}
 	*t = feed.Tick{}
+	c.like = b.like
 	c.tick(t, elements, code, b.base)
+	b.like = c.like
 	if c.err != nil {
 		return 0, false, c.err
 	}

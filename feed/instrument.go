@@ -62,6 +62,13 @@ func ValidateText(s string) error {
 	if len(s) > MaxText {
 		return fmt.Errorf("%.64q… is %d bytes, at most %d", s, len(s), MaxText)
 	}
+	plain := true // printable ASCII
+	for i := range len(s) {
+		plain = plain && s[i] >= ' ' && s[i] <= '~'
+	}
+	if plain {
+		return nil
+	}
 	if !utf8.ValidString(s) {
 		return fmt.Errorf("%q is not UTF-8", s)
 	}
