@@ -292,7 +292,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	}
 	st := s.player.Status()
 	s.say("stopped", fmt.Sprintf("stopped at %s: %s ticks played, next seq %d%s", s.clock(st.Recorded), formatThousands(st.Ticks), st.Seq, s.pacing(st)),
-		"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", st.LateP50, "late_p99_ns", st.LateP99)
+		"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", int64(st.LateP50), "late_p99_ns", int64(st.LateP99))
 	var bad *replay.DataError
 	switch {
 	case errors.As(err, &bad), errors.Is(err, replay.ErrEmpty):
@@ -545,7 +545,7 @@ const behindTold = 10 * time.Millisecond
 func (s *replaying) sayStatus(st replay.Status) {
 	i := s.info()
 	s.say("status", s.line(st), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
-		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", st.Behind)
+		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 
 // obey follows the keys.
