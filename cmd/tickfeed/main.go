@@ -138,7 +138,7 @@ Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 
 	flags.StringVar(&p.logLevel, "log-level", "", "log events of at least this `LEVEL`: trace, debug, info, warn, error, off")
 	flags.StringVar(&p.logFormat, "log-format", "auto", "log as console or json; auto is console on a terminal, else json")
 	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
-	root.AddCommand(p.inspectCommand())
+	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
 	return root

@@ -24,11 +24,19 @@ type Source struct {
 	pending []feed.Tick
 	err     error // once set, Next repeats it
 
-	ids   []int64 // by the recording's id: the id here, or notDefined
-	names map[name]feed.InstrumentID
-	defs  []*feed.Definition // by id here, as told last
+	ids []int64 // by the recording's id: the id here, or notDefined
+	*directory
+	time  int64 // publish time of what was told last; minTime before
 	stats SourceStats
 }
+
+// A directory gives instruments their ids here.
+type directory struct {
+	names map[name]feed.InstrumentID
+	defs  []*feed.Definition // by id here, as told last
+}
+
+func newDirectory() *directory { return &directory{names: make(map[name]feed.InstrumentID)} }
 
 type name struct{ symbol, venue string }
 
@@ -41,12 +49,13 @@ type SourceStats struct {
 	Damages   uint64 // damaged places
 	Dropped   uint64 // ticks of instruments whose definition was lost, or of kinds not known
 	Untold    uint64 // numbers that the recording leaves out: not asked for, or withheld
+	Withheld  uint64 // those of them that were withheld
 	Snapshots uint64 // snapshots that were told as ticks
 }
 
 // NewSource yields what readers read, from where they are.
 func NewSource(readers ...*Reader) *Source {
-	return &Source{readers: readers, names: make(map[name]feed.InstrumentID)}
+	return &Source{readers: readers, directory: newDirectory(), time: minTime}
 }
 
 var _ feed.Source = (*Source)(nil)
@@ -120,6 +129,7 @@ func (s *Source) packet() {
 	s.run = s.run[n:]
 	if err == nil {
 		s.body, s.inBody, s.end = codec.PacketBody(&h, body), true, h.First+h.Count
+		s.time = h.PublishTime
 	}
 }
 
@@ -143,6 +153,7 @@ func (s *Source) decode(batch []feed.Tick) int {
 			gone, _ := s.body.Gone()
 			s.stats.Lost += gone
 			s.stats.Untold += s.body.NotAsked() + s.body.Withheld()
+			s.stats.Withheld += s.body.Withheld()
 		}
 		if kept > 0 || !s.inBody {
 			return kept

@@ -29,6 +29,7 @@
 //	            filter=PATTERN      any number
 //	            source=TEXT, next=SEQ (else 1), created=TIME
 //	mark      the header again, with the number that comes next; next=SEQ states another
+//	restate   the same twice: the line begins anew, so that a snapshot can follow
 //	snapshot  begin of the snapshot as of the number that comes next
 //	part TIME a part of it: ticks and summaries follow; TIME is the base of their times
 //	            index=N             else one more than that of the part before

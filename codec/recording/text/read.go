@@ -150,14 +150,16 @@ func (r *reader) message(kind string) error {
 		return r.header(1)
 	case "bytes":
 		return r.bytes()
-	case "mark", "snapshot", "part", "end", "packet", "closed":
+	case "mark", "restate", "snapshot", "part", "end", "packet", "closed":
 		if !r.place.begun {
 			return errors.New("a session line must come first")
 		}
 	}
 	switch kind {
 	case "mark":
-		return r.mark()
+		return r.mark(1)
+	case "restate":
+		return r.mark(2)
 	case "snapshot":
 		r.place.snapshot()
 		r.write(snapshotBegin(r.place.next))
@@ -256,7 +258,7 @@ func (r *reader) header(times int) error {
 	return nil
 }
 
-func (r *reader) mark() error {
+func (r *reader) mark(times int) error {
 	next, ok, err := r.words.uint("next", 1, codec.MaxSeq)
 	if err != nil {
 		return err
@@ -269,8 +271,10 @@ func (r *reader) mark() error {
 	if err != nil {
 		return err
 	}
-	r.end.header(true)
-	r.write(b)
+	r.end.header(times == 1)
+	for range times {
+		r.write(b)
+	}
 	return nil
 }
 

@@ -127,19 +127,12 @@ func (w *writer) between(to int64) error {
 
 // header writes header h of the bytes raw, or keeps it if it may be the first of two.
 func (w *writer) header(h *codec.FileHeader, raw []byte) error {
-	if bytes.Equal(w.pending, raw) {
+	if len(w.pending) > 0 && bytes.Equal(w.pending, raw) {
 		w.pending = w.pending[:0]
-		return w.headerLine("session", h, raw, 2)
+		return w.headers(h, raw, 2)
 	}
 	if err := w.flush(); err != nil {
 		return err
-	}
-	if w.place.begun {
-		mark := w.place.mark()
-		mark.Next = h.Next
-		if want, err := recording.AppendHeader(nil, &mark); err == nil && bytes.Equal(want, raw) {
-			return w.markLine(h, raw)
-		}
 	}
 	w.pending = append(w.pending[:0], raw...)
 	w.end.at += int64(len(raw))
@@ -157,23 +150,32 @@ func (w *writer) flush() error {
 	}
 	raw := w.pending
 	w.pending = nil
-	return w.headerLine("header", m.(*codec.FileHeader), raw, 1)
+	return w.headers(m.(*codec.FileHeader), raw, 1)
 }
 
-func (w *writer) markLine(h *codec.FileHeader, raw []byte) error {
-	w.line = append(w.line[:0], "mark"...)
-	if h.Next != w.place.next {
-		w.uint("next", h.Next)
-		w.place.next = h.Next
+// headers writes the line of header h, which stood times in a row; the first of them is counted
+// in end.at.
+func (w *writer) headers(h *codec.FileHeader, raw []byte, times int) error {
+	w.end.at -= int64(len(raw))
+	defer func() { w.end.at += int64(times * len(raw)) }()
+	if w.place.begun {
+		mark := w.place.mark()
+		mark.Next = h.Next
+		if want, err := recording.AppendHeader(nil, &mark); err == nil && bytes.Equal(want, raw) {
+			w.line = append(w.line[:0], []string{1: "mark", 2: "restate"}[times]...)
+			if h.Next != w.place.next {
+				w.uint("next", h.Next)
+				w.place.next = h.Next
+			}
+			w.end.header(times == 1)
+			return w.write()
+		}
 	}
-	w.end.header(true)
-	w.end.at += int64(len(raw))
-	return w.write()
+	return w.headerLine([]string{1: "header", 2: "session"}[times], h, raw)
 }
 
-// headerLine writes the line of header h, which stood times in a row; the first of them is
-// counted in end.at.
-func (w *writer) headerLine(name string, h *codec.FileHeader, raw []byte, times int) error {
+// headerLine writes all that header h says.
+func (w *writer) headerLine(name string, h *codec.FileHeader, raw []byte) error {
 	w.line = append(append(w.line[:0], name...), " lineage="...)
 	for i, s := range h.Lineage {
 		if i > 0 {
@@ -202,9 +204,7 @@ func (w *writer) headerLine(name string, h *codec.FileHeader, raw []byte, times 
 	if want, err := recording.AppendHeader(nil, h); err != nil || !bytes.Equal(want, raw) {
 		w.line = hex.AppendEncode(append(w.line, " raw="...), raw)
 	}
-	w.end.at -= int64(len(raw))
 	w.end.header(false)
-	w.end.at += int64(times * len(raw))
 	w.place.enter(h)
 	return w.write()
 }

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+)
+
+// cutOptions are the flags of cut.
+type cutOptions struct {
+	importOptions
+	output   string
+	force    bool
+	json     bool
+	from, to string
+	symbols  []string
+}
+
+func (p *program) cutCommand() *cobra.Command {
+	var o cutOptions
+	cmd := &cobra.Command{
+		Use:   "cut FILE -o OUT.tick",
+		Short: "Make a recording of a part of another one",
+		Long: `Write a part of a recording as a recording of its own, with the same sessions, numbers, times and
+bytes. It begins with a snapshot, so that it can be read and replayed alone. A file of another
+format is imported first.
+
+With --symbols the numbers of other instruments are skipped, as not asked for, and the recording says
+so. What of the part is damaged is gone in the new recording, and told at the end.`,
+		Example: `  tickfeed cut day.tick --from 14:30 --to 14:45 -o open.tick
+  tickfeed cut day.tick.zst --symbols 'AAPL,MSFT' -o two.tick.zst
+  tickfeed cut day.tick --from seq:1000000 --to seq:1001000 -o some.tick`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.cut(cmd.Context(), &o, args[0]) },
+	}
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
+		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+		f.BoolVar(&o.json, "json", false, "print what was cut as one JSON object")
+	})
+	group(cmd, "Which part", func(f *pflag.FlagSet) {
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45 (UTC), a date and time such as 2026-01-05T09:45, or seq:N; times are publish times")
+		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+	})
+	importFlags(cmd, &o.importOptions)
+	return cmd
+}
+
+func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err error) {
+	var read atomic.Int64
+	cfg := recording.CutConfig{Read: &read}
+	for _, x := range []struct {
+		flag, text string
+		place      *recording.Place
+	}{{"--from", o.from, &cfg.From}, {"--to", o.to, &cfg.To}} {
+		if x.text == "" {
+			continue
+		}
+		if *x.place, err = recording.ParsePlace(x.text); err != nil {
+			return usage("%s: %w", x.flag, err)
+		}
+	}
+	if cfg.Filter, err = codec.NewFilter(o.symbols); err != nil {
+		return usage("--symbols: %w", err)
+	}
+	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, []string{path}, "cutting", &read,
+		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
+			r, err := all[0].Reader()
+			if err != nil {
+				return nil, err
+			}
+			st, err := recording.Cut(ctx, out, r, cfg)
+			if errors.Is(err, recording.ErrEmpty) {
+				return nil, wrong("%s: there is nothing in that part; inspect shows what there is", path)
+			} else if errors.As(err, new(*recording.FilterError)) {
+				return nil, usage("%w", err)
+			}
+			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
+			m.note("numbers      %v of %s", st.Range, path)
+			if st.Damages > 0 {
+				m.note("damage       in %s: %s numbers are gone", plural(st.Damages, "place"), formatThousands(st.Missing))
+			}
+			return m, err
+		})
+}
+
+// remade is what cut and merge made.
+type remade struct {
+	Output  string   `json:"output"`
+	Files   []string `json:"input"`
+	Joined  bool     `json:"joined,omitempty"`
+	From    uint64   `json:"from,omitempty"`
+	To      uint64   `json:"to,omitempty"`
+	Ticks   uint64   `json:"ticks,omitempty"`
+	Packets uint64   `json:"packets,omitempty"`
+	Agreed  uint64   `json:"agreed,omitempty"`
+	Left    uint64   `json:"disowned,omitempty"`
+	Holes   []hole   `json:"holes,omitempty"`
+	Damages int      `json:"damages"`
+	Missing uint64   `json:"missing"`
+
+	notes []string
+}
+
+type hole struct {
+	Range feed.Range `json:"range"`
+	Why   string     `json:"why"`
+}
+
+func (m *remade) note(format string, args ...any) {
+	m.notes = append(m.notes, fmt.Sprintf("  "+format, args...))
+}
+
+// remake makes a recording of others.
+func (p *program) remake(ctx context.Context, in *importOptions, output string, force, asJSON bool, paths []string, doing string, read *atomic.Int64,
+	do func(context.Context, recording.File, []*openRecording) (*remade, error)) error {
+	if output == "" {
+		return usage("name the recording to write with -o, such as -o out.tick")
+	}
+	if output == "-" && asJSON {
+		return usage("--json prints to standard output, where -o - writes the recording")
+	}
+	out, err := p.createRecording(output, force)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	all, err := p.openRecordings(ctx, paths, in)
+	if err != nil {
+		return err
+	}
+	defer closeAll(all)
+	size := int64(0)
+	for _, r := range all {
+		size += r.Size()
+	}
+	name := all[0].name
+	if len(all) > 1 {
+		name = plural(len(all), "recording")
+	}
+	stop := p.progress(func() string {
+		return fmt.Sprintf("%s %s: %.0f %% of %s", doing, name, 100*float64(read.Load())/float64(max(size, 1)), formatBytes(size))
+	})
+	m, err := do(ctx, out, all)
+	stop()
+	switch {
+	case errors.Is(err, context.Canceled):
+		p.notef("interrupted after %s of %s; %s was not written", formatBytes(read.Load()), formatBytes(size), output)
+		return errInterrupted
+	case err != nil:
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	m.Output, m.Files = output, paths
+	if asJSON {
+		b, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		_, err = p.stdout.Write(append(b, '\n'))
+		return stdoutError(err)
+	}
+	p.notef("%s:", output)
+	for _, n := range m.notes {
+		p.notef("%s", n)
+	}
+	return nil
+}
+
+// stdoutError is the error of a write to standard output.
+func stdoutError(err error) error { return output(err) }
+
+// mergeOptions are the flags of merge.
+type mergeOptions struct {
+	importOptions
+	output string
+	force  bool
+	json   bool
+	byTime bool
+}
+
+func (p *program) mergeCommand() *cobra.Command {
+	var o mergeOptions
+	cmd := &cobra.Command{
+		Use:   "merge FILE... -o OUT.tick",
+		Short: "Make one recording of several",
+		Long: `Write several recordings as one. Files of other formats are imported first.
+
+Recordings of one session and its successors, such as the files of a journal or of record --rotate-size,
+are joined: each number stays what it is. Where they overlap they must have the same ticks, and what
+one of them lost another can supply. Numbers that none of them has are gone, and told at the end.
+
+Recordings that have nothing to do with each other are merged by publish time into a session of its
+own, with new numbers. An instrument of several of them is one.`,
+		Example: `  tickfeed merge archive/feed-*.tick -o whole.tick
+  tickfeed merge nasdaq.tick binance.tick.zst -o both.tick.zst
+  tickfeed merge trades.csv quotes.csv -o day.tick`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.merge(cmd.Context(), &o, args) },
+	}
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
+		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+		f.BoolVar(&o.json, "json", false, "print what was made as one JSON object")
+		f.BoolVar(&o.byTime, "by-time", false, "merge by time with new numbers, also what could be joined")
+	})
+	importFlags(cmd, &o.importOptions)
+	return cmd
+}
+
+func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) error {
+	var read atomic.Int64
+	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, paths, "merging", &read,
+		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
+			var lineage feed.Lineage
+			err := recording.ErrUnrelated
+			if !o.byTime {
+				var open []func() (*recording.Reader, error)
+				for _, r := range all {
+					open = append(open, r.Reader)
+				}
+				lineage, err = recording.Lineage(ctx, open)
+			}
+			var readers []*recording.Reader
+			for _, r := range all {
+				reader, err := r.Reader()
+				if err != nil {
+					return nil, err
+				}
+				readers = append(readers, reader)
+			}
+			switch {
+			case err == nil:
+				return join(ctx, out, lineage, readers, all, &read)
+			case errors.As(err, new(*recording.FiltersError)):
+				return nil, wrong("%s: %w; --by-time merges them with new numbers", names(all), err)
+			case !errors.Is(err, recording.ErrUnrelated):
+				return nil, err
+			}
+			return mergeByTime(ctx, out, readers, all, &read)
+		})
+}
+
+func names(all []*openRecording) string {
+	var n []string
+	for _, r := range all {
+		n = append(n, r.name)
+	}
+	return strings.Join(n, ", ")
+}
+
+func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {
+	st, err := recording.Join(ctx, out, lineage, readers, read)
+	if errors.As(err, new(*recording.DisagreeError)) {
+		return nil, wrong("%s: %w", names(all), err)
+	} else if errors.Is(err, recording.ErrEmpty) {
+		return nil, wrong("%s: there are no ticks", names(all))
+	}
+	m := &remade{Joined: true, From: st.Range.From, To: st.Range.To, Packets: st.Packets, Agreed: st.Agreed, Left: st.Left, Damages: st.Damages}
+	m.note("joined       numbers %v of session %v", st.Range, lineage.Current().ID)
+	if st.Agreed > 0 {
+		m.note("agreed       %s numbers that several have", formatThousands(st.Agreed))
+	}
+	if st.Left > 0 {
+		m.note("disowned     %s numbers that belong to nobody any more were left out", formatThousands(st.Left))
+	}
+	for i, h := range st.Holes {
+		m.Holes = append(m.Holes, hole{h.Range, h.Why.String()})
+		m.Missing += h.Len()
+		if i < shownDamage {
+			m.note("missing      %v: %s, none of them has these", h.Range, h.Why)
+		}
+	}
+	if more := len(st.Holes) + st.More - shownDamage; more > 0 {
+		m.note("             and %d more ranges", more)
+	}
+	if st.Damages > 0 {
+		m.note("damage       in %s of the recordings", plural(st.Damages, "place"))
+	}
+	return m, err
+}
+
+func mergeByTime(ctx context.Context, out recording.File, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	h := codec.FileHeader{
+		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},
+		Next:    1, Created: time.Now().UnixNano(),
+	}
+	var sources []string
+	filtered := 0
+	for i, r := range readers {
+		text := filepath.Base(all[i].name)
+		if f := r.Header().Filter; !f.All() {
+			filtered++
+			text += " (only " + strings.Join(f, " ") + ")"
+			h.Filter = append(h.Filter, f...)
+		}
+		sources = append(sources, text)
+		switch r.Header().Mode {
+		case codec.ModeSimulation:
+			h.Mode = codec.ModeSimulation
+		case codec.ModeReplay:
+			if h.Mode == codec.ModeLive {
+				h.Mode, h.Origin = codec.ModeReplay, r.Header().Origin
+			}
+		}
+	}
+	if h.Mode != codec.ModeReplay {
+		h.Origin = 0
+	}
+	h.Source = "merged from " + strings.Join(sources, ", ")
+	if filtered < len(readers) {
+		h.Filter = nil // of one of them it has everything
+	} else if filter, err := codec.NewFilter(h.Filter); err == nil {
+		h.Filter = filter
+	}
+	st, err := recording.Merge(ctx, out, h, readers, read)
+	if errors.Is(err, recording.ErrEmpty) {
+		return nil, wrong("%s: there are no ticks", names(all))
+	}
+	m := &remade{Ticks: st.Ticks}
+	m.note("merged       %s of %s by publish time, in session %v with new numbers", countOf(st.Ticks, "tick"), countOf(uint64(st.Instruments), "instrument"), h.Lineage[0].ID)
+	for i, s := range st.Sources {
+		m.Damages += int(s.Damages)
+		m.Missing += s.Lost
+		text := countOf(s.Ticks, "tick")
+		for _, x := range []struct {
+			n    uint64
+			what string
+		}{{s.Withheld, "withheld"}, {s.Lost, "gone"}, {s.Dropped, "dropped, of instruments whose definition is lost"}} {
+			if x.n > 0 {
+				text += fmt.Sprintf(", %s %s", formatThousands(x.n), x.what)
+			}
+		}
+		m.note("             %s: %s", all[i].name, text)
+	}
+	return m, err
+}

@@ -1,0 +1,417 @@
+package recording
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A CutConfig says which part of a recording is wanted. Times are publish times.
+type CutConfig struct {
+	From, To Place        // from the first, and up to the other, which is left out; zero for all
+	Filter   codec.Filter // instruments; empty for all that the recording has
+	// Read, if it is not nil, is how many bytes were read so far.
+	Read *atomic.Int64
+}
+
+// CutStats is what was cut.
+type CutStats struct {
+	Range   feed.Range // from the first session's first number; of several lineages, of the last one
+	Packets uint64
+	Damages int    // damaged places in the part
+	Missing uint64 // numbers that they took; the new recording says that they are gone
+}
+
+// ErrEmpty: nothing of a recording is in the part that is wanted.
+var ErrEmpty = errors.New("recording: there is nothing in that part")
+
+// Cut writes a part of the recording r, which is at its beginning, to dst, and closes that. The
+// part begins with a snapshot as of its first number, unless that is 1. Numbers, sessions, times
+// and the bytes of ticks stay; packets are made anew only where the part begins or ends inside of
+// one, and with a filter. What the filter leaves out is skipped as not asked for, and the header
+// says the filter. Numbers that damage took are gone, as damaged, and the state as far as it is
+// known follows.
+//
+// The error is ErrEmpty, a *FilterError, ctx's, dst's, or what reading gave.
+func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, error) {
+	c := &cutter{fold: newFold(r), cfg: cfg, dst: dst}
+	for !c.over {
+		if err := ctx.Err(); err != nil {
+			return c.stats, err
+		}
+		item, err := r.Next()
+		if cfg.Read != nil {
+			cfg.Read.Store(r.Offset())
+		}
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return c.stats, err
+		}
+		if err := c.item(&item); err != nil {
+			return c.stats, err
+		}
+	}
+	if c.w == nil {
+		return c.stats, ErrEmpty
+	}
+	if err := c.flush(); err != nil {
+		return c.stats, err
+	}
+	c.stats.Range.To = c.w.Next()
+	return c.stats, c.w.Close()
+}
+
+type cutter struct {
+	*fold // of all that was read
+	cfg   CutConfig
+	dst   File
+	w     *Writer // nil before the part
+	stats CutStats
+	over  bool
+
+	begun  bool // a packet was read: From and To have their dates
+	line   bool // a header was read whose session is not written yet
+	filter codec.Filter
+	wanted map[feed.InstrumentID]bool
+	seed   uint32
+
+	buf     []byte
+	skipped codec.Packet // numbers that nobody asked for, still to be written
+}
+
+func (c *cutter) item(item *Item) error {
+	switch item.Kind {
+	case KindHeader:
+		if err := c.flush(); err != nil {
+			return err
+		}
+		if err := c.enter(item); err != nil {
+			return err
+		}
+		c.line = true
+	case KindSnapshot:
+		if err := c.enter(item); err != nil || c.w == nil {
+			return err
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+		return c.begin(c.state)
+	case KindPackets:
+		for h, raw := range Packets(item.Data) {
+			if err := c.packet(&h, raw); err != nil || c.over {
+				return err
+			}
+		}
+	case KindDamage, KindTorn:
+		if c.w != nil {
+			c.stats.Damages++
+			c.stats.Missing += item.Range.Len()
+			if err := c.gone(item.Range); err != nil {
+				return err
+			}
+		}
+		return c.enter(item)
+	}
+	return nil
+}
+
+// begin begins a line of the new recording, where the fold is.
+func (c *cutter) begin(state *feed.State) error {
+	c.line = false
+	filter, err := intersect(c.header.Filter, c.cfg.Filter)
+	if err != nil {
+		return err
+	}
+	h := *c.header
+	h.Next = c.next
+	h.Filter = filter
+	if len(c.cfg.Filter) > 0 {
+		h.Seed = codec.LineSeed(h.Lineage.Current().ID, filter)
+	}
+	c.filter, c.seed, c.wanted = filter, h.Seed, nil
+	if state != nil && len(c.cfg.Filter) > 0 {
+		some := feed.NewState()
+		some.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return c.cfg.Filter.Match(d) }, state)
+		state = some
+	}
+	if c.w != nil {
+		return c.w.Continue(h, state)
+	}
+	c.stats.Range.From = h.Next
+	c.w, err = NewWriter(c.dst, h, state)
+	return err
+}
+
+// wants reports whether instrument id is wanted.
+func (c *cutter) wants(id feed.InstrumentID) bool {
+	want, known := c.wanted[id]
+	if !known {
+		d, ok := c.state.Definition(id)
+		want = ok && c.cfg.Filter.Match(d)
+		if c.wanted == nil {
+			c.wanted = make(map[feed.InstrumentID]bool)
+		}
+		c.wanted[id] = want
+	}
+	return want
+}
+
+func (c *cutter) packet(h *codec.Packet, raw []byte) error {
+	if !c.begun {
+		c.begun = true
+		c.cfg.From, c.cfg.To = ResolvePlaces(c.cfg.From, c.cfg.To, h.PublishTime)
+	}
+	if c.cfg.To.Reached(h.First, h.PublishTime) {
+		c.over = true
+		return nil
+	}
+	from, to := h.First, h.First+h.Count
+	if c.w == nil && !c.cfg.From.IsZero() && !c.cfg.From.Reached(h.First, h.PublishTime) {
+		if !c.cfg.From.Reached(to-1, h.PublishTime) {
+			c.fold.packet(h, raw, Place{})
+			return nil
+		}
+		from = c.cfg.From.seq
+		c.fold.packet(h, raw, c.cfg.From)
+	}
+	if seq := c.cfg.To.seq; seq > 0 && seq < to {
+		to, c.over = seq, true
+	}
+	if from >= to {
+		return nil
+	}
+	if c.w == nil || c.line {
+		state := c.state
+		if c.w != nil {
+			state = nil // the session goes on where the one before it ended, or begins at 1
+		}
+		if err := c.begin(state); err != nil {
+			return err
+		}
+	}
+	c.stats.Packets++
+	if err := c.write(h, raw, from, to); err != nil {
+		return err
+	}
+	c.fold.packet(h, raw, Place{})
+	return nil
+}
+
+// write writes what packet h, the bytes raw, says of [from, to).
+func (c *cutter) write(h *codec.Packet, raw []byte, from, to uint64) error {
+	whole := from == h.First && to == h.First+h.Count
+	if whole && len(c.cfg.Filter) == 0 {
+		return c.append(raw, to, h.PublishTime)
+	}
+	var want func(*codec.Entry, []byte) bool
+	if len(c.cfg.Filter) > 0 {
+		want = func(e *codec.Entry, entry []byte) bool {
+			if e.Kind == feed.KindDefinition {
+				if d := definitionIn(entry); d != nil {
+					if c.wanted == nil {
+						c.wanted = make(map[feed.InstrumentID]bool)
+					}
+					c.wanted[e.Instrument] = c.cfg.Filter.Match(d)
+				}
+			}
+			return c.wants(e.Instrument)
+		}
+	}
+	out, skips, err := appendPart(c.buf[:0], h, raw, from, to, want, c.seed)
+	if err != nil { // its checksum holds, but it is no sound packet
+		c.stats.Damages++
+		c.stats.Missing += to - from
+		return c.gone(feed.Range{From: from, To: to})
+	}
+	c.buf = out[:0]
+	if !skips {
+		return c.append(out, to, h.PublishTime)
+	}
+	if c.skipped.Count > 0 && c.skipped.Count+to-from > codec.MaxSpan {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	if c.skipped.Count == 0 {
+		c.skipped.First = from
+	}
+	c.skipped.Count += to - from
+	c.skipped.PublishTime = h.PublishTime
+	return nil
+}
+
+// append writes whole packets.
+func (c *cutter) append(p []byte, next uint64, last int64) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.w.Append(p, next, last)
+}
+
+// flush writes the skips that were put off.
+func (c *cutter) flush() error {
+	h := c.skipped
+	c.skipped = codec.Packet{}
+	if h.Count == 0 {
+		return nil
+	}
+	p := codec.AppendPacket(nil, &h, codec.AppendSkip(nil, h.Count), c.seed)
+	return c.w.Append(p, h.First+h.Count, h.PublishTime)
+}
+
+// gone writes that the numbers r are gone, and the state as it is known.
+func (c *cutter) gone(r feed.Range) error {
+	if r.Empty() || r.From < c.w.Next() && c.skipped.Count == 0 {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	last := max(c.w.LastTime(), c.time)
+	if last == minTime {
+		last = 0
+	}
+	for r.From < r.To {
+		n := min(r.Len(), codec.MaxSpan)
+		h := codec.Packet{First: r.From, Count: n, PublishTime: last}
+		r.From += n
+		if err := c.w.Append(codec.AppendPacket(nil, &h, codec.AppendGone(nil, n, codec.GoneDamaged), c.seed), r.From, last); err != nil {
+			return err
+		}
+	}
+	c.next = r.To
+	if c.line {
+		return nil // the line that begins tells the state
+	}
+	return c.begin(c.state)
+}
+
+// definitionIn is the definition that an entry holds; nil if it is malformed.
+func definitionIn(entry []byte) *feed.Definition {
+	var t [1]feed.Tick
+	body := codec.PacketBody(&codec.Packet{First: 1, Count: 1}, entry)
+	if n, err := body.Decode(t[:]); n != 1 || err != nil {
+		return nil
+	}
+	return t[0].Definition()
+}
+
+// appendPart appends a packet that says what packet h, the bytes raw, says of [from, to), which is in
+// it: of ticks only those for which want is true; nil wants all. Skips reports that it says only
+// that numbers were not asked for. An error wraps codec.ErrMalformed.
+func appendPart(dst []byte, h *codec.Packet, raw []byte, from, to uint64, want func(*codec.Entry, []byte) bool, seed uint32) (out []byte, skips bool, err error) {
+	body := raw[codec.PacketHeader:]
+	part := codec.Packet{First: from, Count: to - from, PublishTime: h.PublishTime, Base: h.Base}
+	whole := codec.PacketBody(h, body)
+	var none [1]feed.Tick
+	if n, err := whole.Decode(none[:]); n == 0 && err == nil && whole.NotAsked() == 0 { // withheld or gone, alone
+		entry := codec.AppendWithheld(nil, part.Count)
+		if _, reason := whole.Gone(); reason > 0 {
+			entry = codec.AppendGone(nil, part.Count, reason)
+		}
+		return codec.AppendPacket(dst, &part, entry, seed), false, nil
+	}
+	at := len(dst)
+	dst = append(dst, make([]byte, codec.PacketHeader)...)
+	skip, skips := uint64(0), true
+	for seq := h.First; seq < to; {
+		e, err := codec.EntryAt(body)
+		if err == nil && (e.Covers == 0 || e.Covers > codec.MaxSpan) {
+			err = fmt.Errorf("%w: an entry covers %d numbers", codec.ErrMalformed, e.Covers)
+		}
+		if err != nil {
+			return dst[:at], false, err
+		}
+		entry := body[:e.Size]
+		body = body[e.Size:]
+		first, end := max(seq, from), min(seq+e.Covers, to)
+		seq += e.Covers
+		switch {
+		case e.Tick && want != nil && !want(&e, entry): // also before from: it may be a definition
+			if first < end {
+				skip++
+			}
+		case first >= end:
+		case e.Tick:
+			if skip > 0 {
+				dst = codec.AppendSkip(dst, skip)
+			}
+			dst, skip, skips = append(dst, entry...), 0, false
+		default:
+			skip += end - first
+		}
+	}
+	if skip > 0 {
+		dst = codec.AppendSkip(dst, skip)
+	}
+	if len(dst)-at-codec.PacketHeader > codec.MaxBody {
+		return dst[:at], false, fmt.Errorf("%w: the packet grows beyond its bound", codec.ErrMalformed)
+	}
+	codec.SealPacket(dst[at:], &part, seed)
+	return dst, skips, nil
+}
+
+// A FilterError reports that what two filters both want cannot be said by patterns.
+type FilterError struct{ Have, Want string }
+
+func (e *FilterError) Error() string {
+	return fmt.Sprintf("the recording has only %s, and what %s wants of that cannot be told: name the symbols", e.Have, e.Want)
+}
+
+// intersect is what both filters want, as far as patterns can say it.
+func intersect(have, want codec.Filter) (codec.Filter, error) {
+	switch {
+	case have.All():
+		return want, nil
+	case want.All():
+		return have, nil
+	}
+	var both []string
+	for _, a := range have {
+		for _, b := range want {
+			symbolA, venueA, _ := strings.Cut(a, "@")
+			symbolB, venueB, _ := strings.Cut(b, "@")
+			symbol, some, ok := common(symbolA, symbolB)
+			venue, someVenue, okVenue := common(venueA, venueB)
+			switch {
+			case ok && !some || okVenue && !someVenue: // nothing
+			case !ok || !okVenue:
+				return nil, &FilterError{a, b}
+			case venue == "":
+				both = append(both, symbol)
+			default:
+				both = append(both, symbol+"@"+venue)
+			}
+		}
+	}
+	if len(both) == 0 {
+		return nil, ErrEmpty
+	}
+	return codec.NewFilter(both)
+}
+
+// common is what two patterns of a symbol or venue both match, if that is some pattern; ok is false
+// if it is not known. An empty pattern matches all.
+func common(a, b string) (p string, some, ok bool) {
+	literal := func(s string) bool { return !strings.ContainsAny(s, "*?") }
+	matches := func(p, s string) bool { return codec.Filter{p}.Match(&feed.Definition{Symbol: s}) }
+	switch {
+	case a == b || b == "" || b == "*":
+		return a, true, true
+	case a == "" || a == "*":
+		return b, true, true
+	case literal(a):
+		return a, matches(b, a), true
+	case literal(b):
+		return b, matches(a, b), true
+	}
+	return "", false, false
+}

@@ -1,0 +1,375 @@
+package recording_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text"
+	"tickfeed/feed"
+)
+
+// toText is the text of a recording, without its first line.
+func toText(t testing.TB, file []byte) string {
+	t.Helper()
+	var b strings.Builder
+	_, err := text.Write(&b, bytes.NewReader(file), int64(len(file)))
+	require.NoError(t, err)
+	_, lines, _ := strings.Cut(b.String(), "\n")
+	return lines
+}
+
+// cut cuts a text.
+func cut(t testing.TB, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
+	t.Helper()
+	cfg := recording.CutConfig{}
+	var err error
+	if from != "" {
+		cfg.From, err = recording.ParsePlace(from)
+		require.NoError(t, err)
+	}
+	if to != "" {
+		cfg.To, err = recording.ParsePlace(to)
+		require.NoError(t, err)
+	}
+	cfg.Filter, err = codec.NewFilter(symbols)
+	require.NoError(t, err)
+	var out memory
+	st, err := recording.Cut(context.Background(), &out, reader(t, fromText(t, lines)), cfg)
+	if err != nil {
+		return "", st, err
+	}
+	return toText(t, out.Bytes()), st, nil
+}
+
+// day is a recording of two sessions, of which every packet can be told from the others.
+const day = `session lineage=00000000000000a1:1 mode=live source=day
+packet 2026-03-02T14:30:00Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  define #1 symbol=MSFT price=-2
+  quote AAPL 187 1 188 1
+packet 2026-03-02T14:30:01Z
+  quote MSFT 400 1 401 1
+  trade AAPL 187.5 1
+  quote MSFT 400 2 401 2
+packet 2026-03-02T14:30:02Z
+  quote AAPL 187.01 1 188 1
+session lineage=00000000000000a1:1,00000000000000a2:8 mode=live source=day next=8
+packet 2026-03-02T14:30:03Z
+  quote MSFT 402 1 403 1
+packet 2026-03-02T14:30:04Z
+  quote AAPL 187.02 1 188 1
+closed
+`
+
+// All of a recording is the recording.
+func TestCutNothing(t *testing.T) {
+	got, st, err := cut(t, day, "", "")
+	require.NoError(t, err)
+	assert.Equal(t, day, got)
+	assert.Equal(t, recording.CutStats{Range: feed.Range{From: 1, To: 10}, Packets: 5}, st)
+}
+
+// A part begins with the state as of its first number, keeps numbers, sessions and times, and is cut
+// at the number that was asked for also inside of a packet.
+func TestCutFromTo(t *testing.T) {
+	got, st, err := cut(t, day, "seq:5", "seq:9")
+	require.NoError(t, err)
+	assert.Equal(t, `session lineage=00000000000000a1:1 mode=live source=day next=5
+snapshot
+part 2026-03-02T14:30:00Z
+  define -1772461800000000000 #0 symbol=AAPL venue=XNAS price=-2
+  quote AAPL 187 1 188 1
+  define -1772461800000000000 #1 symbol=MSFT price=-2
+  quote +1000000000 MSFT 400 1 401 1
+end
+packet 2026-03-02T14:30:01Z
+  trade AAPL 187.5 1
+  quote MSFT 400 2 401 2
+packet 2026-03-02T14:30:02Z
+  quote AAPL 187.01 1 188 1
+session lineage=00000000000000a1:1,00000000000000a2:8 mode=live source=day next=8
+packet 2026-03-02T14:30:03Z
+  quote MSFT 402 1 403 1
+closed
+`, got)
+	assert.Equal(t, recording.CutStats{Range: feed.Range{From: 5, To: 9}, Packets: 3}, st)
+
+	got, _, err = cut(t, day, "14:30:03", "")
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(got, "session lineage=00000000000000a1:1,00000000000000a2:8 mode=live source=day next=8\nsnapshot\n"), got)
+	assert.Contains(t, got, "summary AAPL open=187.5")
+	got, _, err = cut(t, day, "", "2026-03-02T14:30:01Z")
+	require.NoError(t, err)
+	assert.Contains(t, got, "quote AAPL 187 1 188 1\nclosed")
+	for _, from := range []string{"seq:10", "15:00"} {
+		_, _, err = cut(t, day, from, "")
+		assert.ErrorIs(t, err, recording.ErrEmpty, from)
+	}
+	_, _, err = cut(t, day, "", "seq:1")
+	assert.ErrorIs(t, err, recording.ErrEmpty)
+}
+
+// With a filter the numbers of other instruments are not asked for; the header says so, and the snapshot
+// knows no other. Packets that say nothing else are one.
+func TestCutSymbols(t *testing.T) {
+	got, _, err := cut(t, day, "", "", "MSFT")
+	require.NoError(t, err)
+	assert.Equal(t, `session lineage=00000000000000a1:1 mode=live filter=MSFT source=day
+packet 2026-03-02T14:30:00Z
+  skip 1
+  define #1 symbol=MSFT price=-2
+  skip 1
+packet 2026-03-02T14:30:01Z
+  quote MSFT 400 1 401 1
+  skip 1
+  quote MSFT 400 2 401 2
+packet 2026-03-02T14:30:02Z base=0
+  skip 1
+session lineage=00000000000000a1:1,00000000000000a2:8 mode=live filter=MSFT source=day next=8
+packet 2026-03-02T14:30:03Z
+  quote MSFT 402 1 403 1
+packet 2026-03-02T14:30:04Z base=0
+  skip 1
+closed
+`, got)
+	again, _, err := cut(t, got, "seq:5", "", "M*")
+	require.NoError(t, err)
+	assert.Contains(t, again, "filter=MSFT")
+	assert.NotContains(t, again, "AAPL")
+	_, _, err = cut(t, got, "", "", "AAPL")
+	assert.ErrorIs(t, err, recording.ErrEmpty, "it was not recorded")
+	wild, _, err := cut(t, day, "", "", "M*")
+	require.NoError(t, err)
+	_, _, err = cut(t, wild, "", "", "*T")
+	var filters *recording.FilterError
+	assert.ErrorAs(t, err, &filters)
+}
+
+// What is damaged, withheld or gone in the part is so in the new recording, and the state follows.
+func TestCutDamage(t *testing.T) {
+	damaged := strings.Replace(day, "packet 2026-03-02T14:30:01Z\n  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n",
+		"bytes 0011\n", 1)
+	damaged = strings.Replace(damaged, "packet 2026-03-02T14:30:02Z\n", "packet 2026-03-02T14:30:02Z seq=7\n", 1)
+	damaged = strings.Replace(damaged, "packet 2026-03-02T14:30:03Z\n  quote MSFT 402 1 403 1\n", "packet 2026-03-02T14:30:03Z\n  withheld 50\n", 1)
+	got, st, err := cut(t, damaged, "", "seq:30")
+	require.NoError(t, err)
+	assert.Contains(t, got, "packet 2026-03-02T14:30:00Z base=0\n  gone 3 damaged\nrestate\nsnapshot\n")
+	assert.Contains(t, got, "packet 2026-03-02T14:30:03Z\n  withheld 22\nclosed")
+	assert.Equal(t, 1, st.Damages)
+	assert.Equal(t, uint64(3), st.Missing)
+}
+
+func join(t testing.TB, parts ...string) (string, recording.JoinStats, error) {
+	t.Helper()
+	var open []func() (*recording.Reader, error)
+	var readers []*recording.Reader
+	for _, p := range parts {
+		file := fromText(t, p)
+		open = append(open, func() (*recording.Reader, error) { return recording.NewReader(bytes.NewReader(file), int64(len(file))) })
+		readers = append(readers, reader(t, file))
+	}
+	lineage, err := recording.Lineage(context.Background(), open)
+	if err != nil {
+		return "", recording.JoinStats{}, err
+	}
+	var out memory
+	st, err := recording.Join(context.Background(), &out, lineage, readers, nil)
+	if err != nil {
+		return "", st, err
+	}
+	return toText(t, out.Bytes()), st, nil
+}
+
+func part(t testing.TB, from, to string) string {
+	t.Helper()
+	p, _, err := cut(t, day, from, to)
+	require.NoError(t, err)
+	return p
+}
+
+// Parts that touch or overlap, in any order, are the whole again: at packets and inside of them.
+func TestJoin(t *testing.T) {
+	for _, cuts := range [][2]string{{"seq:4", "seq:4"}, {"seq:5", "seq:5"}, {"seq:8", "seq:8"}, {"seq:3", "seq:7"}, {"seq:5", "seq:6"}, {"seq:2", "seq:9"}} {
+		a, b := part(t, "", cuts[1]), part(t, cuts[0], "")
+		for _, parts := range [][]string{{a, b}, {b, a}, {a, b, a}} {
+			got, st, err := join(t, parts...)
+			require.NoError(t, err)
+			if cuts[0] == "seq:4" || cuts[0] == "seq:8" || cuts[0] == "seq:3" || cuts[0] == "seq:2" {
+				assert.Equal(t, withoutSplits(day), withoutSplits(got), "%v", cuts)
+			}
+			assert.Equal(t, feed.Range{From: 1, To: 10}, st.Range)
+			assert.Empty(t, st.Holes)
+			assert.Equal(t, ticksOf(t, day), ticksOf(t, got), "%v", cuts)
+		}
+	}
+	_, st, err := join(t, day, day)
+	require.NoError(t, err)
+	assert.Equal(t, uint64(9), st.Agreed)
+}
+
+// withoutSplits is a text without the lines of packets: where a packet was cut there are two.
+func withoutSplits(s string) string {
+	var kept []string
+	for _, l := range strings.Split(s, "\n") {
+		if !strings.HasPrefix(l, "packet") {
+			kept = append(kept, l)
+		}
+	}
+	return strings.Join(kept, "\n")
+}
+
+// ticksOf are the ticks of a text, with their numbers.
+func ticksOf(t testing.TB, lines string) (ticks []feed.Tick) {
+	r := reader(t, fromText(t, lines))
+	for {
+		item, err := r.Next()
+		if err == io.EOF {
+			return ticks
+		}
+		require.NoError(t, err)
+		for h, raw := range recording.Packets(item.Data) {
+			body := codec.PacketBody(&h, raw[codec.PacketHeader:])
+			batch := make([]feed.Tick, 100)
+			n, err := body.Decode(batch)
+			require.NoError(t, err)
+			ticks = append(ticks, batch[:n]...)
+		}
+	}
+}
+
+// What none of the parts has is gone, the state of the next part follows; what one lost another supplies;
+// what a recording withheld is withheld if nobody has it.
+func TestJoinHoles(t *testing.T) {
+	got, st, err := join(t, part(t, "", "seq:4"), part(t, "seq:7", ""))
+	require.NoError(t, err)
+	assert.Contains(t, got, "packet 2026-03-02T14:30:00Z base=0\n  gone 3 damaged\nrestate\nsnapshot\n")
+	assert.Contains(t, got, "  quote MSFT 400 2 401 2\nend\npacket 2026-03-02T14:30:02Z\n")
+	assert.Equal(t, []recording.Hole{{Range: feed.Range{From: 4, To: 7}, Why: recording.SkipDamaged}}, st.Holes)
+
+	withheld := strings.Replace(day, "  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n", "  withheld 3\n", 1)
+	got, st, err = join(t, withheld, part(t, "seq:4", "seq:6"))
+	require.NoError(t, err)
+	assert.Equal(t, []recording.Hole{{Range: feed.Range{From: 6, To: 7}, Why: recording.SkipWithheld}}, st.Holes)
+	assert.Contains(t, got, "  trade AAPL 187.5 1\n")
+	assert.Contains(t, got, "  withheld 1\n")
+}
+
+// Numbers of a session that a later one begins before are left out.
+func TestJoinDisowned(t *testing.T) {
+	fork := `session lineage=00000000000000a1:1 mode=live source=day
+packet 2026-03-02T14:30:00Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  define #1 symbol=MSFT price=-2
+  quote AAPL 187 1 188 1
+packet 2026-03-02T14:30:01Z
+  quote MSFT 400 1 401 1
+  trade AAPL 187.5 1
+  quote MSFT 400 2 401 2
+packet 2026-03-02T14:30:02Z
+  quote AAPL 187.01 1 188 1
+  quote AAPL 555 1 556 1
+packet 2026-03-02T14:30:03Z
+  quote AAPL 666 1 667 1
+`
+	got, st, err := join(t, fork, part(t, "seq:8", ""))
+	require.NoError(t, err)
+	assert.Equal(t, uint64(2), st.Left)
+	assert.Equal(t, ticksOf(t, day), ticksOf(t, got))
+}
+
+// Recordings that disagree, that are of other lineages, or of other instruments, are not joined.
+func TestJoinRefuses(t *testing.T) {
+	_, _, err := join(t, day, strings.Replace(day, "trade AAPL 187.5 1", "trade AAPL 187.5 2", 1))
+	var disagree *recording.DisagreeError
+	require.ErrorAs(t, err, &disagree)
+	assert.Equal(t, recording.DisagreeError{A: 0, B: 1, Range: feed.Range{From: 4, To: 7}}, *disagree)
+	_, _, err = join(t, day, strings.ReplaceAll(day, "a1:1", "b1:1"))
+	assert.ErrorIs(t, err, recording.ErrUnrelated)
+	_, _, err = join(t, day, strings.ReplaceAll(day, "a2:8", "a3:8"))
+	assert.ErrorIs(t, err, recording.ErrUnrelated, "a fork")
+	only, _, err := cut(t, day, "", "", "AAPL")
+	require.NoError(t, err)
+	_, _, err = join(t, day, only)
+	var filters *recording.FiltersError
+	assert.ErrorAs(t, err, &filters)
+}
+
+func merge(t testing.TB, parts ...string) (string, recording.MergeStats, error) {
+	t.Helper()
+	var readers []*recording.Reader
+	for _, p := range parts {
+		readers = append(readers, reader(t, fromText(t, p)))
+	}
+	var out memory
+	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
+	st, err := recording.Merge(context.Background(), &out, h, readers, nil)
+	return toText(t, out.Bytes()), st, err
+}
+
+// Recordings of other lineages are merged by publish time with new numbers; an instrument of both is
+// one, also where they write its prices otherwise; holes stay holes.
+func TestMerge(t *testing.T) {
+	a := `session lineage=a1:1
+packet 2026-03-02T14:30:00Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  quote AAPL 187 1 188 1
+packet 2026-03-02T14:30:02Z
+  quote AAPL 187.02 1 188 1
+packet 2026-03-02T14:30:04Z
+  withheld 10
+packet 2026-03-02T14:30:05Z
+  quote AAPL 187.05 1 188 1
+`
+	b := `session lineage=c1:1,c2:9 next=9
+snapshot
+part 2026-03-02T14:30:00.5Z
+  define #0 symbol=MSFT price=-2
+  quote MSFT 400 1 401 1
+  define #1 symbol=AAPL venue=XNAS price=-4
+end
+packet 2026-03-02T14:30:01Z
+  quote AAPL 187.0101 1 188 1
+packet 2026-03-02T14:30:03Z
+  quote MSFT 403 1 404 1
+`
+	got, st, err := merge(t, a, b)
+	require.NoError(t, err)
+	assert.Equal(t, `session lineage=00000000000000b1:1 mode=live
+packet 2026-03-02T14:30:00Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  quote AAPL 187 1 188 1
+packet 2026-03-02T14:30:00.5Z base=0
+  define #1 symbol=MSFT price=-2
+packet 2026-03-02T14:30:00.5Z
+  quote MSFT 400 1 401 1
+  define -1772461800500000000 #0 symbol=AAPL venue=XNAS price=-4
+  clear -1772461800500000000 AAPL both
+packet 2026-03-02T14:30:01Z
+  quote AAPL 187.0101 1 188 1
+packet 2026-03-02T14:30:02Z
+  define #0 symbol=AAPL venue=XNAS price=-2
+  quote AAPL 187.02 1 188 1
+packet 2026-03-02T14:30:03Z
+  quote MSFT 403 1 404 1
+`, strings.Split(got, "packet 2026-03-02T14:30:05Z")[0])
+	assert.Contains(t, got, "packet 2026-03-02T14:30:05Z base=0\n  withheld 10\nrestate\nsnapshot\n")
+	assert.Contains(t, got, "end\npacket 2026-03-02T14:30:05Z\n  quote AAPL 187.05 1 188 1\nclosed\n")
+	assert.Equal(t, 2, st.Instruments)
+	assert.Equal(t, uint64(10), st.Sources[0].Withheld)
+
+	_, _, err = merge(t, "session lineage=a1:1\n")
+	assert.ErrorIs(t, err, recording.ErrEmpty)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = recording.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, nil)
+	assert.True(t, errors.Is(err, context.Canceled))
+}

@@ -1,0 +1,399 @@
+package recording
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"sync/atomic"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// JoinStats is what was joined.
+type JoinStats struct {
+	Range   feed.Range
+	Packets uint64
+	Agreed  uint64 // numbers that more than one recording has, with the same bytes
+	Damages int    // damaged places in the recordings
+	Holes   []Hole // numbers that none of them has, in order; at most MaxDamages
+	More    int    // holes beyond those
+	Left    uint64 // numbers that belong to nobody, because a later session begins before them
+}
+
+// A Hole is numbers without ticks, and why.
+type Hole struct {
+	feed.Range
+	Why SkipKind
+}
+
+// A DisagreeError reports two recordings that have other ticks under the same numbers.
+type DisagreeError struct {
+	A, B  int // which, by their order
+	Range feed.Range
+}
+
+func (e *DisagreeError) Error() string {
+	return fmt.Sprintf("recordings %d and %d disagree about the numbers %v of one session", e.A+1, e.B+1, e.Range)
+}
+
+// ErrUnrelated: recordings are not all of one lineage.
+var ErrUnrelated = errors.New("recording: the recordings are not of one lineage")
+
+// A FiltersError reports recordings of one lineage that hold other instruments.
+type FiltersError struct{ A, B int } // which, by their order
+
+func (e *FiltersError) Error() string {
+	return fmt.Sprintf("recordings %d and %d are of one session, but of other instruments: they can be joined only if both have the same filter", e.A+1, e.B+1)
+}
+
+// Lineage is that of the last session in recordings, if all of them are of one: every session in
+// them is one of it. It reads them to their ends. The error is ErrUnrelated where they are not of
+// one, a *FiltersError, ctx's, or what reading gave.
+func Lineage(ctx context.Context, open []func() (*Reader, error)) (feed.Lineage, error) {
+	var headers []*codec.FileHeader
+	var of []int
+	for i, open := range open {
+		r, err := open()
+		if err != nil {
+			return nil, err
+		}
+		for {
+			item, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return nil, err
+			}
+			if item.Kind != KindHeader {
+				continue
+			}
+			if len(headers) == 0 || of[len(of)-1] != i || headers[len(headers)-1].Lineage.Current() != item.Header.Lineage.Current() {
+				headers, of = append(headers, item.Header), append(of, i)
+			}
+			if len(headers) > maxHeaders {
+				return nil, fmt.Errorf("more than %d sessions", maxHeaders)
+			}
+		}
+	}
+	whole := headers[0].Lineage
+	for _, h := range headers {
+		if _, ok := h.Lineage.Until(whole.Current().ID); ok {
+			whole = h.Lineage
+		}
+	}
+	for i, h := range headers {
+		part, ok := whole.Until(h.Lineage.Current().ID)
+		if !ok || part.Current() != h.Lineage.Current() {
+			return nil, ErrUnrelated
+		}
+		if !slices.Equal(h.Filter, headers[0].Filter) {
+			return nil, &FiltersError{of[0], of[i]}
+		}
+	}
+	return whole, nil
+}
+
+const maxHeaders = 1 << 16
+
+// Join joins recordings of one lineage, which are at their beginnings, into dst, and closes that:
+// each number with the bytes that it has, whichever recording has it. Where several have a number
+// they must agree. What a recording was not given, or lost, is taken from another; what none has
+// becomes gone, or withheld if that is what a recording says. Numbers of a session beyond the first
+// of the next one are left out. Read, if it is not nil, is how many bytes were read so far.
+//
+// The error is a *DisagreeError, ErrEmpty, ctx's, dst's, or what reading gave.
+func Join(ctx context.Context, dst File, lineage feed.Lineage, readers []*Reader, read *atomic.Int64) (JoinStats, error) {
+	j := &joiner{dst: dst, lineage: lineage, next: math.MaxUint64}
+	for i, r := range readers {
+		t := &track{index: i, fold: newFold(r), joiner: j}
+		j.tracks = append(j.tracks, t)
+		if err := t.advance(); err != nil {
+			return j.stats, err
+		}
+		if t.raw != nil {
+			j.next = min(j.next, t.h.First)
+		}
+	}
+	if j.next == math.MaxUint64 {
+		return j.stats, ErrEmpty
+	}
+	j.stats.Range.From = j.next
+	for {
+		if err := ctx.Err(); err != nil {
+			return j.stats, err
+		}
+		if read != nil {
+			n := int64(0)
+			for _, t := range j.tracks {
+				n += t.r.Offset()
+			}
+			read.Store(n)
+		}
+		more, err := j.step()
+		if err != nil {
+			return j.stats, err
+		}
+		if !more {
+			break
+		}
+	}
+	if j.w == nil {
+		return j.stats, ErrEmpty
+	}
+	j.stats.Range.To = j.next
+	return j.stats, j.w.Close()
+}
+
+type joiner struct {
+	dst     File
+	lineage feed.Lineage
+	tracks  []*track
+	w       *Writer
+	session feed.SessionID // that is written
+	seed    uint32
+	next    uint64
+	broken  bool // a hole ends at next: the state must be told
+	stats   JoinStats
+	buf     []byte
+}
+
+// A track is one of the recordings.
+type track struct {
+	*fold // of the packets before the one at hand
+	*joiner
+	index int
+	run   []byte // packets after the one at hand
+	h     codec.Packet
+	raw   []byte // the packet at hand; nil at the end
+	hole  SkipKind
+	ticks bool // it has ticks, or says what was not asked: it is no hole
+}
+
+// advance goes on to the next packet that says something of the lineage from next on.
+func (t *track) advance() error {
+	if t.raw != nil {
+		t.fold.packet(&t.h, t.raw, Place{})
+	}
+	for {
+		for len(t.run) == 0 {
+			item, err := t.r.Next()
+			if err == io.EOF {
+				t.raw = nil
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if item.Kind == KindDamage || item.Kind == KindTorn && !item.Range.Empty() {
+				t.stats.Damages++
+			}
+			if err := t.enter(&item); err != nil {
+				return err
+			}
+			t.run = item.Data
+		}
+		n := codec.PacketSize(t.run)
+		t.raw, t.run = t.run[:n:n], t.run[n:]
+		t.h = codec.PacketAt(t.raw)
+		owner, owned, ok := t.lineage.Owner(t.h.First)
+		if !ok || owner.ID != t.fold.header.Lineage.Current().ID {
+			t.stats.Left += t.h.Count
+			t.fold.packet(&t.h, t.raw, Place{})
+			continue
+		}
+		if end := t.h.First + t.h.Count; end > owned.To {
+			t.stats.Left += end - owned.To
+		}
+		body := codec.PacketBody(&t.h, t.raw[codec.PacketHeader:])
+		var tick [1]feed.Tick
+		k, err := body.Decode(tick[:])
+		t.ticks = k > 0 || err != nil || body.NotAsked() > 0
+		if !t.ticks {
+			t.hole = SkipWithheld
+			switch _, reason := body.Gone(); reason {
+			case 0:
+			case codec.GoneDamaged:
+				t.hole = SkipDamaged
+			default:
+				t.hole = SkipExpired
+			}
+		}
+		return nil
+	}
+}
+
+// end is the number after the packet at hand, of its session.
+func (t *track) end() uint64 {
+	_, owned, _ := t.lineage.Owner(t.h.First)
+	return min(t.h.First+t.h.Count, owned.To)
+}
+
+// step writes what comes next; it reports false if nothing does.
+func (j *joiner) step() (bool, error) {
+	for _, t := range j.tracks {
+		for t.raw != nil && t.end() <= j.next {
+			if err := t.advance(); err != nil {
+				return false, err
+			}
+		}
+	}
+	var from *track
+	least, left := uint64(math.MaxUint64), false
+	for _, t := range j.tracks {
+		switch {
+		case t.raw == nil:
+			continue
+		case t.h.First <= j.next && t.ticks && from == nil:
+			from = t
+		case t.h.First > j.next:
+			least = min(least, t.h.First)
+		}
+		left = true
+	}
+	if !left {
+		return false, nil
+	}
+	if from != nil {
+		return true, j.packet(from)
+	}
+	hole := Hole{feed.Range{From: j.next, To: least}, SkipDamaged}
+	for _, t := range j.tracks {
+		if t.raw != nil && t.h.First <= j.next { // it says why
+			hole.Why, hole.To = t.hole, min(hole.To, t.end())
+			break
+		}
+	}
+	if _, owned, _ := j.lineage.Owner(j.next); hole.To > owned.To {
+		hole.To = owned.To
+	}
+	return true, j.gone(hole)
+}
+
+// enter begins the session of track t, if it is not the one that is written, or tells the state.
+func (j *joiner) line(t *track, state bool) error {
+	owner, _, _ := j.lineage.Owner(j.next)
+	if j.w != nil && owner.ID == j.session && !(j.broken && state) {
+		return nil
+	}
+	h := *t.fold.header
+	h.Lineage, _ = j.lineage.Until(owner.ID)
+	h.Next = j.next
+	h.Seed = codec.LineSeed(owner.ID, h.Filter)
+	j.seed, j.session = h.Seed, owner.ID
+	var known *feed.State
+	if state && t.fold.next == j.next {
+		known = t.state
+	} else if state && t.fold.next < j.next { // the packet at hand began before
+		known = t.state.Clone()
+		part := &fold{r: t.r, header: t.fold.header, state: known, next: t.fold.next, time: t.fold.time, batch: t.batch}
+		part.packet(&t.h, t.raw, Place{seq: j.next})
+	}
+	if j.w == nil {
+		var err error
+		j.w, err = NewWriter(j.dst, h, known)
+		return err
+	}
+	if !j.broken {
+		known = nil // the session goes on where the one before it ended
+	}
+	j.broken = j.broken && !state
+	return j.w.Continue(h, known)
+}
+
+// packet writes the packet at hand of track t, from next on.
+func (j *joiner) packet(t *track) error {
+	end := t.end()
+	if err := j.line(t, true); err != nil {
+		return err
+	}
+	for _, o := range j.tracks {
+		if o == t || o.raw == nil || !o.ticks || o.h.First >= end {
+			continue
+		}
+		both := feed.Range{From: max(j.next, o.h.First), To: min(end, o.end())}
+		if both.Empty() {
+			continue
+		}
+		same, err := agree(t, o, both)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return &DisagreeError{min(t.index, o.index), max(t.index, o.index), both}
+		}
+		j.stats.Agreed += both.Len()
+	}
+	j.stats.Packets++
+	p := t.raw
+	if t.h.First != j.next || t.h.First+t.h.Count != end || t.fold.header.Seed != j.seed {
+		out, _, err := appendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
+		if err != nil {
+			return j.gone(Hole{feed.Range{From: j.next, To: end}, SkipDamaged}) // no sound packet
+		}
+		p, j.buf = out, out[:0]
+	}
+	j.next = end
+	return j.w.Append(p, end, max(t.h.PublishTime, j.w.LastTime()))
+}
+
+// agree reports whether two packets say the same of numbers that both have.
+func agree(a, b *track, r feed.Range) (bool, error) {
+	if a.h == b.h {
+		return bytes.Equal(a.raw[codec.PacketHeader:], b.raw[codec.PacketHeader:]), nil
+	}
+	// Cut to what both have; offsets are from one base, unless one was made anew.
+	x, _, errX := appendPart(nil, &a.h, a.raw, r.From, r.To, nil, 0)
+	y, _, errY := appendPart(nil, &b.h, b.raw, r.From, r.To, nil, 0)
+	if errX != nil || errY != nil {
+		return errX != nil && errY != nil, nil
+	}
+	return bytes.Equal(x, y), nil
+}
+
+// gone writes a hole.
+func (j *joiner) gone(h Hole) error {
+	for _, t := range j.tracks { // any track can begin a session that nothing is had of
+		if t.fold.header != nil {
+			if err := j.line(t, false); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	last := j.w.LastTime()
+	if last == minTime {
+		last = 0
+	}
+	for h.From < h.To {
+		n := min(h.Len(), codec.MaxSpan)
+		entry := codec.AppendWithheld(nil, n)
+		switch h.Why {
+		case SkipExpired:
+			entry = codec.AppendGone(nil, n, codec.GoneExpired)
+		case SkipDamaged:
+			entry = codec.AppendGone(nil, n, codec.GoneDamaged)
+		}
+		p := codec.Packet{First: h.From, Count: n, PublishTime: last}
+		if err := j.w.Append(codec.AppendPacket(nil, &p, entry, j.seed), h.From+n, last); err != nil {
+			return err
+		}
+		if k := len(j.stats.Holes); k > 0 && j.stats.More == 0 && j.stats.Holes[k-1].To == h.From && j.stats.Holes[k-1].Why == h.Why {
+			j.stats.Holes[k-1].To += n
+		} else if k < MaxDamages {
+			j.stats.Holes = append(j.stats.Holes, Hole{feed.Range{From: h.From, To: h.From + n}, h.Why})
+		} else {
+			j.stats.More++
+		}
+		h.From += n
+	}
+	j.next, j.broken = h.To, true
+	return nil
+}
