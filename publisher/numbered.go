@@ -32,15 +32,20 @@ func (p *Publisher) Republish(ctx context.Context, ticks []feed.Tick, end uint64
 }
 
 func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick, end uint64) error {
-	for i := range ticks {
-		t := &ticks[i]
-		err := p.skipLocked(ctx, t.Seq, t.EventTime)
-		if err == nil {
-			err = p.appendTickLocked(ctx, t)
-		}
-		if err != nil {
+	for i := 0; i < len(ticks); {
+		if err := p.skipLocked(ctx, ticks[i].Seq, ticks[i].EventTime); err != nil {
 			return &PublishError{Published: i, Err: err}
 		}
+		n := 1
+		for i+n < len(ticks) && ticks[i+n].Seq == ticks[i].Seq+uint64(n) {
+			n++
+		}
+		if err := p.appendLocked(ctx, ticks[i:i+n]); err != nil {
+			partial := err.(*PublishError)
+			partial.Published += i
+			return partial
+		}
+		i += n
 	}
 	if end <= p.next {
 		return nil

@@ -107,6 +107,8 @@ func (m *merge) begin(u *unit) error {
 	return nil
 }
 
+func (m *merge) stop() {}
+
 func (m *merge) tooMany() error {
 	return fmt.Errorf("together the recordings have more than %d instruments", feed.MaxInstruments)
 }

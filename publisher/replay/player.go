@@ -107,6 +107,7 @@ type reel interface {
 	// place is where it goes on with what comes next, nil if that cannot be told.
 	place() any
 	goTo(p any, state *feed.State) error
+	stop() // frees what it holds
 }
 
 // A keepsake is a state to seek from.
@@ -187,7 +188,7 @@ func New(cfg Config, out Output) (*Player, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.reel = single{t}
+		p.reel = &ahead{t: t}
 	default:
 		m, err := openMerge(cfg.Recordings, cfg.Filter, &p.tally, cfg.Logger)
 		if err != nil {
@@ -202,22 +203,9 @@ func New(cfg Config, out Output) (*Player, error) {
 	return p, nil
 }
 
-// single is a reel of one tape.
-type single struct{ *tape }
-
-func (s single) place() any {
-	if p, ok := s.here(); ok {
-		return p
-	}
-	return nil
-}
-
-func (s single) goTo(p any, state *feed.State) error {
-	return s.tape.goTo(p.(place), definitionsOf(state))
-}
-
 // lookAhead finds out when the recording begins, and resolves what is relative to that.
 func (p *Player) lookAhead() error {
+	defer p.reel.stop()
 	for {
 		err := p.reel.read(&p.u)
 		if err == io.EOF {
@@ -251,6 +239,7 @@ func (p *Player) lookAhead() error {
 // output's. It may be called once.
 func (p *Player) Run(ctx context.Context) error {
 	defer close(p.done)
+	defer p.reel.stop()
 	if err := p.seek(ctx, p.cfg.From); err != nil {
 		return err
 	}
@@ -557,7 +546,7 @@ func (p *Player) note() {
 		s.State = Playing
 	}
 	s.Speed = Speed(p.clock.speed)
-	s.Damaged = p.tally.damaged
+	s.Damaged = p.tally.damaged.Load()
 	s.Seq = p.seq
 	p.anchor = p.clock
 	s.Recorded = p.due

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"math"
+	"sort"
 
 	"tickfeed/feed"
 )
@@ -66,11 +67,16 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 			p.cut()
 			return first, state, nil
 		}
-		i := 0
-		for i < len(u.ticks) && !t.reached(u.ticks[i].Seq, u.dues[i]) {
-			_ = state.Apply(&u.ticks[i]) // one that lost its definition tells nothing
-			p.due = u.dues[i]
-			i++
+		i := sort.Search(len(u.ticks), func(i int) bool { return t.reached(u.ticks[i].Seq, u.dues[i]) })
+		for before := u.ticks[:i]; len(before) > 0; {
+			n, err := state.ApplyAll(before)
+			if err != nil {
+				n++ // a tick that lost its definition tells nothing
+			}
+			before = before[n:]
+		}
+		if i > 0 {
+			p.due = u.dues[i-1]
 		}
 		p.since += uint64(i)
 		if i == len(u.ticks) && (t.kind == toTime || t.kind == toSeq && u.end <= t.seq) {

@@ -33,7 +33,7 @@ func (*memoryFile) Close() error { return nil }
 
 // market is a recording of so many ticks of a simulated market, with what the recording does not
 // hold at some places, and the ticks.
-func market(t *testing.T, n int, holes bool) (replay.Recording, []feed.Tick) {
+func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick) {
 	t.Helper()
 	m, err := sim.New(sim.Config{Instruments: 50, Seed: 3, Depth: 2})
 	require.NoError(t, err)

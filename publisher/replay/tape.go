@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -31,6 +32,11 @@ type unit struct {
 	due   int64       // when the end of the unit is due
 	why   recording.SkipKind
 	state *feed.State // of a line: as of first; of a hole: as of end, nil if the recording does not tell
+
+	// What an ahead has to say of it.
+	err   error
+	after place
+	told  bool
 }
 
 type unitKind uint8
@@ -81,8 +87,8 @@ type tape struct {
 
 // A tally is what was found wrong with recordings.
 type tally struct {
-	damaged uint64 // numbers
-	unknown uint64 // ticks of kinds that this version does not know
+	damaged atomic.Uint64 // numbers
+	unknown atomic.Uint64 // ticks of kinds that this version does not know
 }
 
 func openTape(rec Recording, filter codec.Filter, tl *tally, log zerolog.Logger) (*tape, error) {
@@ -250,7 +256,7 @@ func (t *tape) take(item *recording.Item) error {
 		t.rest = item.Data
 	case recording.KindDamage, recording.KindTorn:
 		if t.damage(item, "damaged") {
-			t.tally.damaged += item.Range.Len()
+			t.tally.damaged.Add(item.Range.Len())
 		}
 		if !item.Range.Empty() {
 			t.tell(item.Range, recording.SkipDamaged, t.at.due)
@@ -352,7 +358,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	if broken != nil {
 		r := feed.Range{From: upto, To: end}
 		if t.damage(&recording.Item{Offset: t.item.Offset + int64(len(t.item.Data)-len(t.rest)), Range: r}, "a packet is malformed: "+broken.Error()) {
-			t.tally.damaged += r.Len()
+			t.tally.damaged.Add(r.Len())
 		}
 		t.tell(r, recording.SkipDamaged, t.at.due)
 	}
@@ -374,7 +380,7 @@ func (t *tape) keep(u *unit, from int, published int64, byEvent bool) {
 			continue
 		}
 		if !x.Kind.Known() {
-			t.tally.unknown++
+			t.tally.unknown.Add(1)
 			continue
 		}
 		if len(kept) < i {
