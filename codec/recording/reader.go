@@ -34,6 +34,7 @@ type Reader struct {
 	lost   bool         // next is not known: the header that says it is damaged
 	orphan bool         // snapshot parts may stand at pos without their begin
 	closed bool         // a trailer was read
+	dense  bool         // packets are small: see peek
 	marks  []codec.Mark // the index; nil until it is needed
 
 	// What becomes the index if all of the file is read.
