@@ -86,9 +86,9 @@ func TestCutFromTo(t *testing.T) {
 	assert.Equal(t, `session lineage=00000000000000a1:1 mode=live source=day next=5
 snapshot
 part 2026-03-02T14:30:00Z
-  define -1772461800000000000 #0 symbol=AAPL venue=XNAS price=-2
+  define @0 #0 symbol=AAPL venue=XNAS price=-2
   quote AAPL 187 1 188 1
-  define -1772461800000000000 #1 symbol=MSFT price=-2
+  define @0 #1 symbol=MSFT price=-2
   quote +1000000000 MSFT 400 1 401 1
 end
 packet 2026-03-02T14:30:01Z
@@ -351,8 +351,8 @@ packet 2026-03-02T14:30:00.5Z base=0
   define #1 symbol=MSFT price=-2
 packet 2026-03-02T14:30:00.5Z
   quote MSFT 400 1 401 1
-  define -1772461800500000000 #0 symbol=AAPL venue=XNAS price=-4
-  clear -1772461800500000000 AAPL both
+  define @0 #0 symbol=AAPL venue=XNAS price=-4
+  clear @0 AAPL both
 packet 2026-03-02T14:30:01Z
   quote AAPL 187.0101 1 188 1
 packet 2026-03-02T14:30:02Z

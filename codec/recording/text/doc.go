@@ -63,7 +63,8 @@
 //	raw N HEX  bytes of the body that cover N numbers, where no other line says just these
 //
 // Between a tick's kind and its instrument may stand +NS or -NS, its event time less the base, in
-// nanoseconds; and "more" at its end says that the next tick belongs to the same venue event.
+// nanoseconds, or @0 if it has none; and "more" at its end says that the next tick belongs to the
+// same venue event.
 //
 // INSTRUMENT is the symbol, or SYMBOL@VENUE, if the definitions above it leave one that is meant;
 // else #ID, as always where the symbol does not begin with a letter or digit or holds a blank, a

@@ -459,7 +459,9 @@ func (r *reader) raw() (uint64, error) {
 func (r *reader) tick(t *feed.Tick, base int64) (err error) {
 	w := &r.words
 	t.EventTime = base
-	if text, ok := w.nextIf(signed); ok {
+	if _, ok := w.nextIf(func(s string) bool { return s == noTime }); ok {
+		t.EventTime = 0
+	} else if text, ok := w.nextIf(signed); ok {
 		offset, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			return fmt.Errorf("want the event time less the base in ns, such as +1000, got %q", text)

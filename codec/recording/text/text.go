@@ -13,6 +13,9 @@ import (
 // magic is the first line.
 const magic = "tickfeed-text 1"
 
+// noTime stands for the event time 0, where it is not the base.
+const noTime = "@0"
+
 // Recognise reports whether head, the first bytes of a file, is the beginning of the text form
 // of a recording, of any version.
 func Recognise(head []byte) bool { return bytes.HasPrefix(head, []byte("tickfeed-text ")) }

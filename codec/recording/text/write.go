@@ -396,7 +396,11 @@ func (w *writer) tick(entry []byte, base int64, snapshot bool) bool {
 		return false
 	}
 	w.line = append(w.line, kindWords[t.Kind]...)
-	if t.EventTime != base {
+	switch t.EventTime {
+	case base:
+	case 0:
+		w.line = append(append(w.line, ' '), noTime...)
+	default:
 		w.line = appendOffset(append(w.line, ' '), t.EventTime-base)
 	}
 	w.line = append(w.line, ' ')
