@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -176,6 +177,10 @@ func askControl(ctx context.Context, addr, what string, body *replay.ControlRequ
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, errInterrupted
+		}
+		var at *url.Error
+		if errors.As(err, &at) {
+			err = at.Err
 		}
 		return nil, fmt.Errorf("cannot reach the control of a replay at %s: %w; is one running on this machine, with this --control?", addr, cause(err))
 	}

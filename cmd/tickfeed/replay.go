@@ -81,7 +81,8 @@ While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultCon
   q      quit
 
 A seek, and a loop, goes on in a new session, which begins with the state as of there; subscribers
-follow by themselves. At the end late joiners are served, and a seek goes back, until Ctrl-C.
+follow by themselves. At the end late joiners are served, and a seek goes back, until Ctrl-C. What
+subscribers may still want to read is kept in the directory for temporary files (TMPDIR) meanwhile.
 
 Places in a recording are a time of day (09:45, 14:30:00.250, in --tz), a date and time
 (2026-01-05T09:45), a number as seq:N, or for seeks a jump such as +10s or -1m.
@@ -230,7 +231,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	defer closeAll(recordings)
-	s := replaying{p: p, o: o, zone: zone}
+	s := replaying{p: p, o: o, zone: zone, startAt: cfg.StartAt}
 	for _, r := range recordings {
 		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
 		s.names = append(s.names, r.name)
@@ -278,6 +279,7 @@ type replaying struct {
 	player    *replay.Player
 	log       zerolog.Logger
 
+	startAt    time.Time
 	controlled string // where the control listens
 	begun      bool   // the first session was said; the player's goroutine alone uses it
 }
@@ -291,8 +293,10 @@ func (s *replaying) result(ctx context.Context, err error) error {
 		return err
 	}
 	st := s.player.Status()
-	s.say("stopped", fmt.Sprintf("stopped at %s: %s ticks played, next seq %d%s", s.clock(st.Recorded), formatThousands(st.Ticks), st.Seq, s.pacing(st)),
-		"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", int64(st.LateP50), "late_p99_ns", int64(st.LateP99))
+	if st.Sessions > 0 {
+		s.say("stopped", fmt.Sprintf("stopped at %s: %s ticks played, next seq %d%s", s.clock(st.Recorded), formatThousands(st.Ticks), st.Seq, s.pacing(st)),
+			"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", int64(st.LateP50), "late_p99_ns", int64(st.LateP99))
+	}
 	var bad *replay.DataError
 	switch {
 	case errors.As(err, &bad), errors.Is(err, replay.ErrEmpty):
@@ -516,8 +520,8 @@ func (s *replaying) sayStart(session feed.Session) {
 		text += ", waiting for " + plural(s.o.waitFor, "subscriber")
 	case s.o.paused:
 		text += ", paused"
-	case st.State == replay.Waiting:
-		text += ", waiting for the time to start"
+	case s.o.startAt != "":
+		text += ", waiting for " + s.startAt.Format("2006-01-02 15:04:05.999 MST")
 	}
 	s.say("recording", text, "recording_start", st.First, "speed", st.Speed.String(), "state", string(st.State))
 	for _, ln := range s.listeners {

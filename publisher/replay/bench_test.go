@@ -13,7 +13,7 @@ import (
 // BenchmarkMax is what a tick costs to play at the greatest speed, journal included, without
 // subscribers.
 func BenchmarkMax(b *testing.B) {
-	rec, ticks := market(b, 1_000_000, false)
+	rec, ticks, _, _ := market(b, 1_000_000, false)
 	b.ReportAllocs()
 	for b.Loop() {
 		stage, err := replay.NewStage(publisher.Config{}, b.TempDir(), nil)
@@ -34,7 +34,7 @@ func BenchmarkMax(b *testing.B) {
 // BenchmarkFirstSeek is what a tick costs that a seek passes for the first time, where there is no
 // state to go on from.
 func BenchmarkFirstSeek(b *testing.B) {
-	rec, ticks := market(b, 1_000_000, false)
+	rec, ticks, _, _ := market(b, 1_000_000, false)
 	b.ReportAllocs()
 	for b.Loop() {
 		p, err := replay.New(replay.Config{

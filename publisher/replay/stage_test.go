@@ -32,8 +32,8 @@ func (*memoryFile) Sync() error  { return nil }
 func (*memoryFile) Close() error { return nil }
 
 // market is a recording of so many ticks of a simulated market, with what the recording does not
-// hold at some places, and the ticks.
-func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick) {
+// hold at some places, the ticks, the state after them, and the volume of the day wherever something is withheld or gone.
+func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick, *feed.State, []int64) {
 	t.Helper()
 	m, err := sim.New(sim.Config{Instruments: 50, Seed: 3, Depth: 2})
 	require.NoError(t, err)
@@ -41,6 +41,7 @@ func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick) {
 	b, err := recording.NewBuilder(f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xabc, First: 1}}, Next: 1}, nil)
 	require.NoError(t, err)
 	var ticks []feed.Tick
+	var volumes []int64
 	state, batch := feed.NewState(), make([]feed.Tick, 500)
 	for round := 0; len(ticks) < n; round++ {
 		k, err := m.Next(context.Background(), batch)
@@ -57,15 +58,33 @@ func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick) {
 			case 0:
 				require.NoError(t, b.Skip(7, recording.SkipNotAsked))
 			case 1:
-				require.NoError(t, b.Skip(9, recording.SkipWithheld))
+				k, err := m.Next(context.Background(), batch)
+				require.NoError(t, err)
+				for i := range batch[:k] { // the state knows of them, the recording does not tell them
+					require.NoError(t, state.Apply(&batch[i]))
+				}
+				require.NoError(t, b.Skip(uint64(k), recording.SkipWithheld))
 				require.NoError(t, b.Restate(state.Clone()))
 			case 2:
 				require.NoError(t, b.Skip(11, recording.SkipDamaged))
 			}
+			if round%3 != 0 {
+				volumes = append(volumes, volume(state))
+			}
 		}
 	}
 	require.NoError(t, b.Close())
-	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks
+	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks, state, volumes
+}
+
+// volume is that of all instruments.
+func volume(s *feed.State) (sum int64) {
+	for id := range feed.InstrumentID(s.Len()) {
+		if x, ok := s.Instrument(id); ok {
+			sum += x.Summary.Volume
+		}
+	}
+	return sum
 }
 
 // A show is a replay on a socket.
@@ -111,6 +130,7 @@ type audience struct {
 	mu       sync.Mutex
 	ticks    map[feed.SessionID][]feed.Tick
 	sessions []feed.SessionID
+	volumes  []int64     // wherever a snapshot came
 	state    *feed.State // of the last batch
 	next     uint64
 	ended    chan struct{}
@@ -140,6 +160,9 @@ func (a *audience) take(b *subscriber.Batch) error {
 		if b.Change.End {
 			a.state, a.next = b.State.Clone(), b.Change.Final
 			a.ended <- struct{}{}
+		}
+		if b.Change.Snapshot != nil {
+			a.volumes = append(a.volumes, volume(b.State))
 		}
 		return nil
 	}
@@ -174,7 +197,7 @@ func (a *audience) has(t *testing.T, ok func() bool) {
 func TestRoundTrip(t *testing.T) {
 	for name, holes := range map[string]bool{"whole": false, "with holes": true} {
 		t.Run(name, func(t *testing.T) {
-			rec, ticks := market(t, 45_000, holes)
+			rec, ticks, want, volumes := market(t, 45_000, holes)
 			s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
 			all := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}})
 			few := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Filter: codec.Filter{"A*"}})
@@ -204,10 +227,6 @@ func TestRoundTrip(t *testing.T) {
 				assert.Positive(t, sum.Lost)
 			}
 			assert.Equal(t, all.next-1, sum.Delivered+sum.NotAsked+sum.Withheld+sum.Lost)
-			want := feed.NewState()
-			for i := range ticks {
-				require.NoError(t, want.Apply(&ticks[i]))
-			}
 			assert.Equal(t, entries(want, nil), entries(all.state, nil))
 			assert.Equal(t, entries(want, nil), entries(late.state, nil))
 
@@ -232,6 +251,11 @@ func TestRoundTrip(t *testing.T) {
 			totals := account.Totals()
 			assert.Equal(t, sum.Withheld, totals.Withheld)
 			assert.Equal(t, sum.Lost, totals.Lost)
+			assert.Equal(t, volumes, all.volumes)
+			assert.Equal(t, volumes, late.volumes)
+			for _, a := range []*audience{all, few, late} {
+				assert.Zero(t, a.sub.Status().Reconnects)
+			}
 		})
 	}
 }
@@ -266,7 +290,7 @@ func entries(s *feed.State, wanted func(feed.InstrumentID) bool) []feed.Tick {
 // Who follows a replay that is wound follows by itself, to the state as of there, and is given
 // every tick from there on; nothing of what was passed over is in anybody's account.
 func TestSeekIsFollowed(t *testing.T) {
-	rec, ticks := market(t, 30_000, false)
+	rec, ticks, want, _ := market(t, 30_000, false)
 	ctx := context.Background()
 	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Paused: true}, 0)
 	all := s.attend(subscriber.Config{})
@@ -279,6 +303,7 @@ func TestSeekIsFollowed(t *testing.T) {
 		if i == 1 { // many times in a pause, quickly
 			for range 12 {
 				require.NoError(t, s.player.Seek(ctx, replay.ToSeq(to)))
+				s.subscribers(2)
 			}
 		}
 		require.NoError(t, s.player.Seek(ctx, replay.ToSeq(to)))
@@ -293,8 +318,18 @@ func TestSeekIsFollowed(t *testing.T) {
 		}
 		all.mu.Unlock()
 	}
-	require.NoError(t, s.player.SetSpeed(ctx, replay.Max))
+	// While it goes on, what is played before they are back is not missed.
+	require.NoError(t, s.player.SetSpeed(ctx, 1e5))
 	require.NoError(t, s.player.Resume(ctx))
+	for _, to := range []uint64{100, 2000, 300} {
+		require.NoError(t, s.player.Seek(ctx, replay.ToSeq(to)))
+		session := s.stage.Publisher().Lineage().Current()
+		all.has(t, func() bool { return len(all.ticks[session.ID]) > 500 })
+		all.mu.Lock()
+		assert.Equal(t, to, all.ticks[session.ID][0].Seq)
+		all.mu.Unlock()
+	}
+	require.NoError(t, s.player.SetSpeed(ctx, replay.Max))
 	<-all.ended
 	<-few.ended
 	for _, a := range []*audience{all, few} {
@@ -303,16 +338,12 @@ func TestSeekIsFollowed(t *testing.T) {
 		assert.Zero(t, sum.Disowned)
 		assert.Zero(t, sum.Withheld)
 	}
-	want := feed.NewState()
-	for i := range ticks {
-		require.NoError(t, want.Apply(&ticks[i]))
-	}
 	assert.Equal(t, entries(want, nil), entries(all.state, nil))
 }
 
 // The control takes effect for programs of this machine, not for web pages.
 func TestControlRefusesTheWeb(t *testing.T) {
-	rec, _ := market(t, 1000, false)
+	rec, _, _, _ := market(t, 1000, false)
 	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Paused: true}, 0)
 	h := s.player.Handler(func() any { return map[string]int{"subscribers": 3} }, time.UTC)
 	ask := func(method, path, host, body string, header ...string) (int, map[string]any) {
@@ -381,4 +412,28 @@ func TestStageEndsWithItsListener(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// Ticks whose definition is damaged are played all the same, and stop nobody.
+func TestDamagedDefinition(t *testing.T) {
+	rec, ticks, _, _ := market(t, 5000, false)
+	b := make([]byte, rec.Size)
+	_, err := rec.R.ReadAt(b, 0)
+	require.NoError(t, err)
+	at := bytes.Index(b, []byte{0x97, 0x05, 0xce}) + codec.PacketHeader + 10
+	b[at] ^= 0xff // in the first packet, which holds definitions
+	rec.R = bytes.NewReader(b)
+	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
+	all := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}})
+	few := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Filter: codec.Filter{"A*"}})
+	s.subscribers(2)
+	require.NoError(t, s.player.Resume(context.Background()))
+	<-all.ended
+	<-few.ended
+	late := s.attend(subscriber.Config{})
+	late.has(t, func() bool { return late.next > 0 })
+	sum := all.sub.Ledger().Totals()
+	assert.Positive(t, sum.Lost)
+	assert.EqualValues(t, len(ticks), sum.Lost+sum.Delivered)
+	assert.Equal(t, sum.Lost, s.player.Status().Damaged)
 }

@@ -280,8 +280,11 @@ func (t *tape) damage(item *recording.Item, problem string) bool {
 		return false
 	}
 	t.seen = item.Offset + 1
-	t.log.Warn().Str("file", t.rec.Name).Int64("offset", item.Offset).Int64("bytes", item.Size).
-		Stringer("missing", item.Range).Msg("recording: " + problem)
+	e := t.log.Warn().Str("file", t.rec.Name).Int64("offset", item.Offset).Int64("bytes", item.Size)
+	if !item.Range.Empty() {
+		e = e.Stringer("missing", item.Range)
+	}
+	e.Msg("recording: " + problem)
 	return true
 }
 
