@@ -18,6 +18,6 @@
 // absolute: a tick is never early, and a late one does not delay the next. It begins anew where
 // the speed changes or a pause ends, and where the player is more than a second behind.
 //
-// The last two milliseconds before a tick are slept in the kernel on Linux, because Go's timers
-// count in milliseconds there; nothing spins.
+// On Linux the last milliseconds before a tick are slept in the kernel, because Go's timers count
+// in milliseconds there, and where ticks are at least a millisecond apart the last 100 µs are spun.
 package replay

@@ -314,7 +314,7 @@ func TestControls(t *testing.T) {
 func TestSeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
-		p, s := play(t, Config{Recordings: []Recording{imported(t, 5000, every)}, Speed: 1000}, oftenKept)
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 20_000, every)}, Speed: 8000}, oftenKept)
 		pass(2 * time.Second)
 		require.Greater(t, len(p.kept), 2)
 		require.NoError(t, p.SetSpeed(ctx, 1))
@@ -350,10 +350,10 @@ func TestSeek(t *testing.T) {
 		require.NoError(t, p.Seek(ctx, ToSeq(1_000_000)))
 		<-s.ended
 		assert.Equal(t, sessions+1, s.count(), "beyond the end is the end")
-		assert.Equal(t, uint64(5003), s.played().first)
-		require.NoError(t, p.Seek(ctx, ToSeq(5000)))
+		assert.Equal(t, uint64(20_003), s.played().first)
+		require.NoError(t, p.Seek(ctx, ToSeq(20_000)))
 		<-s.ended
-		assert.Equal(t, []uint64{5000, 5001, 5002}, s.played().seqs(), "a replay that has ended can be wound back")
+		assert.Equal(t, []uint64{20_000, 20_001, 20_002}, s.played().seqs(), "a replay that has ended can be wound back")
 	})
 }
 
@@ -547,7 +547,7 @@ func TestStartAt(t *testing.T) {
 func TestMerge(t *testing.T) {
 	one := record(t, 0xa, 1, nil, func(b *recording.Builder) {
 		require.NoError(t, b.Append([]feed.Tick{define("A", 0, open), define("B", 1, open)}))
-		for i := range int64(2000) {
+		for i := range int64(6000) {
 			require.NoError(t, b.Append([]feed.Tick{quote(feed.InstrumentID(i%2), 2*i, open+2*i*second)}))
 		}
 	})
@@ -556,7 +556,7 @@ func TestMerge(t *testing.T) {
 		a := define("A", 1, open)
 		a.Extra.Definition.PriceExponent = -4 // here in other units
 		require.NoError(t, b.Append([]feed.Tick{c, a}))
-		for i := range int64(2000) {
+		for i := range int64(6000) {
 			require.NoError(t, b.Append([]feed.Tick{quote(feed.InstrumentID(i%2), 2*i+1, open+(2*i+1)*second)}))
 		}
 	})
@@ -584,11 +584,11 @@ func TestMerge(t *testing.T) {
 			require.Equal(t, quotes, x.Quote().Bid)
 			quotes++
 		}
-		assert.EqualValues(t, 4000, quotes)
+		assert.EqualValues(t, 12_000, quotes)
 
 		// From any place, by way of what was kept, the same numbers are the same ticks.
 		require.Greater(t, len(p.kept), 3)
-		for _, seq := range []uint64{1, 2, 900, 3333, uint64(len(whole.notes))} {
+		for _, seq := range []uint64{1, 2, 900, 9999, uint64(len(whole.notes))} {
 			require.NoError(t, p.Seek(context.Background(), ToSeq(seq)))
 			<-s.ended
 			x := s.played()

@@ -48,7 +48,7 @@ const (
 )
 
 // unitSize is about how many ticks a unit has.
-const unitSize = 512
+const unitSize = 2048
 
 func (u *unit) reset() {
 	u.kind, u.first, u.end, u.state = unitTicks, 0, 0, nil
@@ -311,7 +311,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	var broken error
 	for {
 		if cap(u.ticks)-len(u.ticks) < 64 {
-			u.ticks = slices.Grow(u.ticks, unitSize)
+			u.ticks = slices.Grow(u.ticks, 512)
 		}
 		room := u.ticks[len(u.ticks):cap(u.ticks)]
 		n, err := b.Decode(room)
