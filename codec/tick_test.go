@@ -685,12 +685,12 @@ func BenchmarkAppendTick(b *testing.B) {
 	}
 }
 
-func BenchmarkAppendNarrow(b *testing.B) {
+func BenchmarkAppendFixed(b *testing.B) {
 	ticks := variedTicks(100)
 	dst := make([]byte, 0, MaxBody)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, n := AppendNarrow(dst, ticks, noon); n != len(ticks) {
+		if _, n, _ := AppendFixed(dst, ticks, noon, 0); n != len(ticks) {
 			b.Fatal(n)
 		}
 	}
@@ -723,8 +723,8 @@ func BenchmarkReferenceTick(b *testing.B) {
 	}
 }
 
-// AppendNarrow writes what AppendTick writes, of ticks that ValidateTick passes, and stops at the first other.
-func TestAppendNarrow(t *testing.T) {
+// AppendFixed writes what AppendTick writes, of ticks that ValidateTick passes, and stops at the first other.
+func TestAppendFixed(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	pick := func(vs ...int64) int64 { return vs[r.IntN(len(vs))] }
 	stopped := 0
@@ -751,13 +751,15 @@ func TestAppendNarrow(t *testing.T) {
 			o.Kind, o.Values[3] = feed.KindTrade, int64(r.Uint64())&^0xffffffff
 		}
 		dst := make([]byte, 5, 5+8*MaxEntry)
-		got, n := AppendNarrow(dst, ticks, noon)
-		want := dst
+		got, n, latest := AppendFixed(dst, ticks, noon, noon+5)
+		want, late := dst, noon+5
 		for i := range ticks[:n] {
 			require.NoError(t, ValidateTick(&ticks[i]), "%+v", ticks[i])
 			want = AppendTick(want, &ticks[i], noon)
+			late = max(late, ticks[i].EventTime)
 		}
 		require.Equal(t, want, got)
+		require.Equal(t, late, latest)
 		if n == len(ticks) {
 			continue
 		}
@@ -765,12 +767,12 @@ func TestAppendNarrow(t *testing.T) {
 		require.Equal(t, odd, n, "a common tick is not what it stops at")
 		if ValidateTick(o) == nil && (o.Kind != feed.KindQuote || o.Side == 0) {
 			size := len(AppendTick(nil, o, noon))
-			require.False(t, o.Kind == feed.KindQuote && size == narrowQuote || o.Kind == feed.KindTrade && o.Extra == nil && size == narrowTrade, "%+v", *o)
+			require.False(t, o.Kind == feed.KindQuote && (size == narrowQuote || size == wideQuote) || o.Kind == feed.KindTrade && o.Extra == nil && (size == narrowTrade || size == wideTrade), "%+v", *o)
 		}
 	}
 	require.Greater(t, stopped, 5000)
 
 	full := make([]byte, 0, MaxEntry+narrowTrade)
-	_, n := AppendNarrow(full, variedTicks(100), noon)
+	_, n, _ := AppendFixed(full, variedTicks(100), noon, 0)
 	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
 }

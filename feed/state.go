@@ -131,7 +131,8 @@ func (s *State) Apply(t *Tick) error {
 		v.setQuote(t)
 		return nil
 	case t.Kind == KindTrade && t.Extra == nil && v.known&knownRef == 0:
-		return v.trade(t)
+		v.trade(t)
+		return nil
 	}
 	return s.applyRare(slot, v, t)
 }
@@ -142,10 +143,17 @@ func (s *State) ApplyAll(ticks []Tick) (n int, err error) {
 	chunks, dense := s.chunks, s.catalog.dense
 	for i := range ticks {
 		t := &ticks[i]
-		if slot := uint(t.Instrument); slot < dense && t.Kind == KindQuote {
+		if slot := uint(t.Instrument); slot < dense {
 			if c := &chunks[slot/chunkSize]; c.own {
-				c.values[slot%chunkSize].setQuote(t)
-				continue
+				v := &c.values[slot%chunkSize]
+				if t.Kind == KindQuote {
+					v.setQuote(t)
+					continue
+				}
+				if t.Kind == KindTrade && t.Extra == nil && v.known&knownRef == 0 {
+					v.trade(t)
+					continue
+				}
 			}
 		}
 		if err := s.Apply(t); err != nil {
@@ -170,7 +178,7 @@ func (s *State) applyShared(c *chunk, t *Tick) error {
 }
 
 // trade is Apply for a trade, except for its textual id.
-func (v *values) trade(t *Tick) error {
+func (v *values) trade(t *Tick) {
 	price, size := t.Values[0], t.Values[1]
 	if v.trades == 0 {
 		v.open, v.high, v.low = price, price, price
@@ -180,7 +188,6 @@ func (v *values) trade(t *Tick) error {
 	v.lastID, v.lastSide = uint64(t.Values[2]), t.Side
 	v.volume = addSize(v.volume, size)
 	v.trades = addSize(v.trades, 1)
-	return nil
 }
 
 // applyRare is Apply for what is defined and is neither a quote nor a trade without textual id.
@@ -190,7 +197,7 @@ func (s *State) applyRare(slot uint, v *values, t *Tick) error {
 		return s.define(t)
 	case KindTrade:
 		s.setRef(slot, t.TradeRef())
-		return v.trade(t)
+		v.trade(t)
 	case KindCorrection:
 		v.correct(t, s.ref(slot))
 	case KindCancel:

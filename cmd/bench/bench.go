@@ -201,7 +201,7 @@ func (b *bench) settle() {
 
 const (
 	smokeDuration = 50 * time.Millisecond
-	setSize       = 1 << 20 // ticks held
+	setSize       = 1 << 16 // ticks held: few enough to stay in a cache, as ticks do that have just been made
 	smokeSetSize  = 20_000
 	retained      = 1 << 30 // bytes of journal, so that a flood does not fill the disk
 )

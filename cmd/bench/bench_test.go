@@ -91,7 +91,7 @@ func TestText(t *testing.T) {
 func TestTickSetGoesRound(t *testing.T) {
 	m, err := sim.New(sim.Config{Seed: 1, Instruments: 3})
 	require.NoError(t, err)
-	s, err := loadTicks(t.Context(), m, 250)
+	s, err := loadTicks(t.Context(), m, 0, 250)
 	require.NoError(t, err)
 	pub, err := publisher.New(publisher.Config{})
 	require.NoError(t, err)

@@ -51,14 +51,16 @@ type loadArgs struct {
 func (s *source) load(ctx context.Context, a loadArgs) (setInfo, error) {
 	var src feed.Source
 	var err error
+	skip := 0
 	if len(a.Ticks) == 0 {
+		skip = 8 * a.Size // its opening, when each instrument has a status or two
 		src, err = sim.New(sim.Config{Seed: 1, Instruments: a.Instruments, Continuous: true})
 	} else {
 		src, err = s.open(a.Ticks)
 	}
 	if err == nil {
 		defer src.Close()
-		s.set, err = loadTicks(ctx, src, a.Size)
+		s.set, err = loadTicks(ctx, src, skip, a.Size)
 	}
 	if err != nil {
 		return setInfo{}, fmt.Errorf("%w: %w", ErrTicks, err)

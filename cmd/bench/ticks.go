@@ -27,14 +27,17 @@ type tickSet struct {
 // seam is the event time between the last tick of the set and the first one.
 const seam = int64(time.Millisecond)
 
-// loadTicks takes up to size ticks from src. A source that holds fewer is published more often.
-func loadTicks(ctx context.Context, src feed.Source, size int) (*tickSet, error) {
+// loadTicks takes up to size ticks from src, after skip others. A source that holds fewer is
+// published more often.
+func loadTicks(ctx context.Context, src feed.Source, skip, size int) (*tickSet, error) {
 	s := &tickSet{ticks: make([]feed.Tick, 0, size)}
 	batch := make([]feed.Tick, 256)
 	for len(s.ticks) < size {
 		n, err := src.Next(ctx, batch)
 		for _, t := range batch[:n] {
 			switch {
+			case t.Kind != feed.KindDefinition && skip > 0:
+				skip--
 			case t.Kind != feed.KindDefinition && len(s.ticks) < size:
 				s.ticks = append(s.ticks, t)
 			case t.Kind == feed.KindDefinition && int(t.Instrument) == len(s.source):
