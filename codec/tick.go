@@ -726,6 +726,31 @@ type Entry struct {
 	Instrument feed.InstrumentID // of a tick
 }
 
+// ScanFixed looks at the ticks that a body begins with and that have one of the fixed-width
+// patterns: their instruments, and how long each is, in bytes. It ends at the first other entry, or
+// where ids is full, and returns how many there were. Sizes is at least as long as ids. It is for
+// bodies that this package wrote: it looks at no more than tells the patterns apart.
+func ScanFixed(body []byte, ids []feed.InstrumentID, sizes []uint8) (n int) {
+	sizes = sizes[:len(ids)]
+	for n < len(ids) && len(body) >= narrowQuote {
+		w0 := binary.BigEndian.Uint64(body)
+		size := 0
+		switch {
+		case (w0^headNQ)&headMask == 0 && (binary.BigEndian.Uint64(body[8:])^pairNQ)&pairMask|(binary.BigEndian.Uint64(body[16:])^pairNQ)&pairMask == 0:
+			size = narrowQuote
+		case (w0^headNT)&headMask == 0 && len(body) >= narrowTrade && body[10] == 0xce && body[15] == 0xce &&
+			body[20] < 0x80 && body[21] == 0xce && body[26] == 0xa4:
+			size = narrowTrade
+		default:
+			return n
+		}
+		ids[n], sizes[n] = feed.InstrumentID(w0>>24&0xffff), uint8(size)
+		body = body[size:]
+		n++
+	}
+	return n
+}
+
 // EntryAt tells what entry p begins with, without decoding it. It is for bodies that this
 // program wrote or verified; an error wraps ErrMalformed.
 func EntryAt(p []byte) (Entry, error) {

@@ -43,7 +43,7 @@ type conn struct {
 	over     bool      // protected by turn: nothing is written any more but a goodbye
 	lastSent time.Time // protected by turn
 
-	filtered bool          // counted in server.filters
+	filtered atomic.Bool   // the line has a filter
 	wakeup   chan struct{} // 1 slot
 	parked   bool          // protected by server.parking
 	buf      []byte        // for what is made for this connection; nil until it is needed
@@ -181,17 +181,6 @@ var (
 	errShutdown   = errors.New("shutdown")
 )
 
-// countFilter keeps server.filters right when the line's filter has changed.
-func (c *conn) countFilter() {
-	switch filtered := c.line.wanted != nil; {
-	case filtered && !c.filtered:
-		c.p.serving.filters.Add(1)
-	case !filtered && c.filtered:
-		c.p.serving.filters.Add(-1)
-	}
-	c.filtered = c.line.wanted != nil
-}
-
 // run serves the connection until it ends, and returns why.
 func (c *conn) run(ctx context.Context) error {
 	c.hear()
@@ -202,11 +191,8 @@ func (c *conn) run(ctx context.Context) error {
 		Strs("filter", c.hello.Filter).Uint64("start", c.line.next).Msg("subscriber joined")
 	var reading sync.WaitGroup
 	reading.Go(c.read)
-	c.countFilter()
 	err := c.write(ctx)
 	c.line.stop()
-	c.line.wanted = nil
-	c.countFilter()
 	if bye := c.goodbye(ctx, err); bye != nil {
 		farewellNow(c.nc, bye)
 	}
@@ -362,6 +348,7 @@ func (c *conn) write(ctx context.Context) error {
 		c.turn.Unlock()
 	}()
 	c.begun = time.Now()
+	c.filtered.Store(c.line.wanted != nil)
 	for i, b := range c.first {
 		if err := c.block(ctx, b, nil); err != nil {
 			return err
@@ -471,24 +458,19 @@ const (
 // wake-up less between a tick and its subscriber. It never waits: what the connection does
 // not take is left for the writer.
 func (c *conn) inline() served {
-	if c.try == nil || !c.turn.TryLock() {
+	if !c.take() {
 		return needsWriter
 	}
 	defer c.turn.Unlock()
 	l := &c.line
-	if c.over || c.rest != nil || c.failed != nil || !l.inMem || c.p.holed.Load() {
-		return needsWriter
-	}
 	v, ok := c.p.log.view(l.at)
 	if !ok {
 		return needsWriter
 	}
 	if len(v.data) > 0 {
-		if c.hello.Slow != codec.SlowAll {
-			if _, now := c.p.log.end(); now-codec.PacketAt(v.data).PublishTime > int64(c.maxLag) {
-				v.release()
-				return needsWriter
-			}
+		if c.late(&v) {
+			v.release()
+			return needsWriter
 		}
 		if l.wanted == nil {
 			v.limit(maxTurn)
@@ -498,25 +480,66 @@ func (c *conn) inline() served {
 		if l.wanted != nil && cap(ch.data) > cap(c.buf) {
 			c.buf = ch.data[:0]
 		}
-		if len(ch.data) > 0 {
-			n, err := c.try(ch.data)
-			switch {
-			case err != nil:
-				c.failed = err
-			case n < len(ch.data) && ch.mem.seg != nil:
-				c.rest = c.copyRest(&ch, n)
-			case n < len(ch.data):
-				c.rest = ch.data[n:]
-			default:
-				c.lastSent = time.Now()
-			}
+		if n := c.put(ch.data); n < len(ch.data) && ch.mem.seg != nil {
+			c.rest = c.copyRest(&ch, n)
+		} else if n < len(ch.data) {
+			c.keep(ch.data[n:])
 		}
 		ch.mem.release()
-		if c.rest != nil || c.failed != nil {
-			return needsWriter
-		}
 	}
-	if c.p.serving.park(c, c.p.log) {
+	return c.stay()
+}
+
+// take takes the turn, if the writer waits and all that the line needs is in memory.
+func (c *conn) take() bool {
+	if c.try == nil || !c.turn.TryLock() {
+		return false
+	}
+	if c.over || c.rest != nil || c.failed != nil || !c.line.inMem || c.p.holed.Load() {
+		c.turn.Unlock()
+		return false
+	}
+	return true
+}
+
+// late reports whether the client is so far behind v that its policy has to be looked at.
+func (c *conn) late(v *view) bool {
+	if c.hello.Slow == codec.SlowAll {
+		return false
+	}
+	_, now := c.p.log.end()
+	return now-codec.PacketAt(v.data).PublishTime > int64(c.maxLag)
+}
+
+// put writes what the connection takes of b without waiting, and returns how much that was: all of
+// it if the connection failed.
+func (c *conn) put(b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	n, err := c.try(b)
+	if err != nil {
+		c.failed = err
+		return len(b)
+	}
+	if n == len(b) {
+		c.lastSent = time.Now()
+	}
+	return n
+}
+
+// keep copies what the connection did not take, for the writer.
+func (c *conn) keep(rest []byte) {
+	c.buf = append(c.buf[:0], rest...)
+	c.rest = c.buf
+}
+
+// stay parks the connection, if it has taken all there is.
+func (c *conn) stay() served {
+	switch {
+	case c.rest != nil || c.failed != nil:
+		return needsWriter
+	case c.p.serving.park(c, c.p.log):
 		return parkedAgain
 	}
 	return stillBehind
@@ -748,7 +771,7 @@ func (c *conn) subscribe(ctx context.Context, r *codec.Subscribe) error {
 	l.filter = r.Filter
 	l.in(l.session)
 	l.wanted = newWanted(l.filter, j.state)
-	c.countFilter()
+	c.filtered.Store(l.wanted != nil)
 	l.begin(l.next)
 	b, err := codec.Append(b, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
 	if err != nil {

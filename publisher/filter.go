@@ -1,6 +1,8 @@
 package publisher
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"tickfeed/codec"
@@ -49,9 +51,10 @@ const chunkTarget = 128 << 10
 // A filtered is packets in the making, of the ticks that a filter wants. Ticks of packets that
 // were published at about the same time are told in one.
 type filtered struct {
-	dst  []byte
-	seed uint32
-	next uint64 // number after what the whole packets in dst tell, or where they begin
+	lines []*line // of the same filter and position: more than one where they share it
+	dst   []byte
+	seed  uint32
+	next  uint64 // number after what the whole packets in dst tell, or where they begin
 
 	open  bool
 	at    int          // of the open packet in dst
@@ -99,41 +102,194 @@ func (f *filtered) seal() {
 	f.open, f.next = false, f.until
 }
 
-// filter appends to dst what the filter lets through of packets, until dst is about full. It
-// returns how many bytes of packets it used and the number after what dst tells: numbers that
-// were left out at the end stay pending until there is something to tell, or until skip. If the
-// packets are in memory, v is their view.
-func (l *line) filterPackets(packets []byte, v *view, dst []byte) (out []byte, used int, next uint64) {
-	f := filtered{dst: dst, seed: l.seed, next: l.next}
-	ok := false
-	if v.seg != nil && l.p.serving.filters.Load() >= indexFrom {
-		used, ok = l.filterIndexed(v, &f)
-	}
-	for !ok && used < len(packets) && len(f.dst) < chunkTarget {
-		used += l.filterPacket(packets[used:], &f)
-	}
-	f.seal()
-	return f.dst, used, f.next
+// A filtering is one pass over packets of the log for lines that stand where they begin: what a
+// tick costs does not grow with the lines that do not want it.
+type filtering struct {
+	outs    []filtered
+	equal   map[uint32]int      // number of an out by its seed
+	wanting [][]uint16          // by instrument: the numbers of the outs that want it
+	listed  []feed.InstrumentID // those that are wanted by somebody
+	broad   []uint16            // outs that want more instruments than are worth listing
+	read    uint64              // number after the packets that were passed
+
+	ids   [256]feed.InstrumentID // of the ticks that are passed
+	sizes [256]uint8             // and how long each is, in bytes
 }
 
-// filterPacket filters the first of packets by looking at each of its ticks, and returns its size.
-func (l *line) filterPacket(packets []byte, f *filtered) (size int) {
+// aboutTick is how long a tick is, about, in bytes.
+const aboutTick = 26
+
+// maxOuts is how many filters a pass is for. With chunkTarget it bounds the memory of a pass.
+const maxOuts = 128
+
+// filterings holds the memory of passes.
+var filterings = sync.Pool{New: func() any { return &filtering{equal: make(map[uint32]int)} }}
+
+// add adds l, whose out is the number returned; about so many ticks are to be passed. It is false
+// where the pass has as many outs as it may.
+func (f *filtering) add(l *line, ticks int) (out int, ok bool) {
+	if i, shared := f.equal[l.seed]; shared {
+		if o := &f.outs[i]; o.next == l.next && slices.Equal(o.lines[0].filter, l.filter) {
+			o.lines = append(o.lines, l)
+			return i, true
+		}
+	}
+	i := len(f.outs)
+	switch {
+	case i == maxOuts:
+		return 0, false
+	case i < cap(f.outs): // keep the memory that it had
+		f.outs = f.outs[:i+1]
+	default:
+		f.outs = append(f.outs, filtered{})
+	}
+	o := &f.outs[i]
+	*o = filtered{lines: append(o.lines[:0], l), dst: o.dst[:0], seed: l.seed, next: l.next}
+	f.equal[l.seed] = i
+	if len(l.wanted.ids) > ticks {
+		f.broad = append(f.broad, uint16(i))
+		return i, true
+	}
+	for _, id := range l.wanted.ids {
+		f.list(id, i)
+	}
+	return i, true
+}
+
+func (f *filtering) list(id feed.InstrumentID, out int) {
+	for int(id) >= len(f.wanting) {
+		f.wanting = append(f.wanting, nil)
+	}
+	if len(f.wanting[id]) == 0 {
+		f.listed = append(f.listed, id)
+	}
+	f.wanting[id] = append(f.wanting[id], uint16(out))
+}
+
+// end empties f for another pass.
+func (f *filtering) end() {
+	for _, id := range f.listed {
+		f.wanting[id] = f.wanting[id][:0]
+	}
+	for i := range f.outs {
+		clear(f.outs[i].lines)
+	}
+	clear(f.equal)
+	f.outs, f.listed, f.broad = f.outs[:0], f.listed[:0], f.broad[:0]
+}
+
+// packet passes the first of packets and returns its size.
+func (f *filtering) packet(packets []byte) (size int) {
 	size = codec.PacketSize(packets)
 	h := codec.PacketAt(packets)
 	seq := h.First
 	for body := packets[codec.PacketHeader:size]; len(body) > 0; {
-		e := entryAt(body)
-		if e.Tick && e.Kind == feed.KindDefinition && !l.wanted.has(e.Instrument) {
-			l.learn(body[:e.Size])
+		n := codec.ScanFixed(body, f.ids[:], f.sizes[:])
+		for i, id := range f.ids[:n] {
+			f.tick(&h, body[:f.sizes[i]], seq, id)
+			seq++
+			body = body[f.sizes[i]:]
 		}
-		if e.Tick && l.wanted.has(e.Instrument) {
-			f.add(&h, body[:e.Size], seq)
+		if len(body) == 0 {
+			break
+		}
+		e := entryAt(body)
+		if e.Tick {
+			if e.Kind == feed.KindDefinition {
+				f.learn(body[:e.Size])
+			}
+			f.tick(&h, body[:e.Size], seq, e.Instrument)
 		}
 		seq += e.Covers
 		body = body[e.Size:]
 	}
-	l.read = h.First + h.Count
+	f.read = h.First + h.Count
 	return size
+}
+
+// tick gives the tick numbered seq to the outs that want it.
+func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
+	if int(id) < len(f.wanting) {
+		for _, i := range f.wanting[id] {
+			f.outs[i].add(h, entry, seq)
+		}
+	}
+	for _, i := range f.broad {
+		if o := &f.outs[i]; o.lines[0].wanted.has(id) {
+			o.add(h, entry, seq)
+		}
+	}
+}
+
+// learn adds the instrument that a definition entry defines to the sets of the lines whose filter
+// matches it.
+func (f *filtering) learn(entry []byte) {
+	var t [1]feed.Tick
+	b := codec.PacketBody(&codec.Packet{First: 1, Count: 1}, entry)
+	if _, err := b.Decode(t[:]); err != nil {
+		panic("publisher: internal error: the log holds a malformed definition: " + err.Error())
+	}
+	id, d := t[0].Instrument, t[0].Definition()
+	for i := range f.outs {
+		o := &f.outs[i]
+		had := o.lines[0].wanted.has(id)
+		for _, l := range o.lines {
+			l.wanted.define(id, d)
+		}
+		if !had && o.lines[0].wanted.has(id) && !slices.Contains(f.broad, uint16(i)) {
+			f.list(id, i)
+		}
+	}
+}
+
+// pass passes v, at whose beginning all lines stand, until an out is about full, and takes the lines
+// with it.
+func (f *filtering) pass(v *view) {
+	used := 0
+	for looked, full := 0, false; used < len(v.data) && !full; {
+		used += f.packet(v.data[used:])
+		if used-looked > packetTarget {
+			full = f.full()
+			looked = used
+		}
+	}
+	for i := range f.outs {
+		o := &f.outs[i]
+		o.seal()
+		for _, l := range o.lines {
+			l.at = place{v.at.segment, v.at.offset + used}
+			l.read, l.next = f.read, o.next
+		}
+	}
+}
+
+func (f *filtering) full() bool {
+	for i := range f.outs {
+		if len(f.outs[i].dst) >= chunkTarget {
+			return true
+		}
+	}
+	return false
+}
+
+// filterPackets appends to dst what the filter lets through of packets, until dst is about full. It
+// returns how many bytes of packets it used and the number after what dst tells: numbers that
+// were left out at the end stay pending until there is something to tell, or until skip.
+func (l *line) filterPackets(packets, dst []byte) (out []byte, used int, next uint64) {
+	f := filterings.Get().(*filtering)
+	defer filterings.Put(f)
+	defer f.end()
+	f.add(l, 0)
+	o := &f.outs[0]
+	kept := o.dst
+	o.dst = dst
+	for used < len(packets) && len(o.dst) < chunkTarget {
+		used += f.packet(packets[used:])
+	}
+	o.seal()
+	l.read = f.read
+	out, o.dst = o.dst, kept
+	return out, used, o.next
 }
 
 func entryAt(body []byte) codec.Entry {
@@ -142,14 +298,4 @@ func entryAt(body []byte) codec.Entry {
 		panic("publisher: internal error: the log holds a malformed entry: " + err.Error())
 	}
 	return e
-}
-
-// learn adds the instrument that a definition entry defines, if the filter matches it.
-func (l *line) learn(entry []byte) {
-	var t [1]feed.Tick
-	b := codec.PacketBody(&codec.Packet{First: 1, Count: 1}, entry)
-	if _, err := b.Decode(t[:]); err != nil {
-		panic("publisher: internal error: the log holds a malformed definition: " + err.Error())
-	}
-	l.wanted.define(t[0].Instrument, t[0].Definition())
 }

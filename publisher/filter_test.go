@@ -13,10 +13,10 @@ import (
 	"tickfeed/feed"
 )
 
-// What a filter lets through is right, whether each tick is looked at or the index is asked: the
-// ticks wanted, all of them, in packets that join, not more than mergeTime apart.
+// What a filter lets through is right, whether a line is filtered alone or with others that stand at
+// the same place: the ticks wanted, all of them, in packets that join, not more than mergeTime apart.
 func TestFilter(t *testing.T) {
-	indexed := 0
+	together, shared := 0, 0
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
@@ -42,47 +42,84 @@ func TestFilter(t *testing.T) {
 				names = append(names, symbol)
 				truth = append(truth, feed.Tick{Kind: feed.KindDefinition, Instrument: id})
 			}
-			lines := make([]*line, 6)
+			lines := make([]*line, 8)
 			told := make([][]feed.Tick, len(lines))
 			at := make([]uint64, len(lines))
 			var buf []byte
-			read := func(i int) {
+			hear := func(i int, data []byte) {
 				l := lines[i]
-				p.serving.filters.Store(int64(i%2) * indexFrom)
-				for {
-					before := l.next
+				for ; len(data) > 0; data = data[codec.PacketSize(data):] {
+					h := codec.PacketAt(data)
+					require.True(t, codec.VerifyPacket(data[:codec.PacketSize(data)], l.seed))
+					require.Equal(t, at[i], h.First)
+					at[i] = h.First + h.Count
+					body := codec.PacketBody(&h, data[codec.PacketHeader:codec.PacketSize(data)])
+					batch := make([]feed.Tick, 64)
+					for {
+						n, err := body.Decode(batch)
+						require.NoError(t, err)
+						if n == 0 {
+							break
+						}
+						for _, tick := range batch[:n] {
+							late := h.PublishTime - published[tick.Seq-1]
+							require.True(t, late >= 0 && late <= int64(mergeTime), "tick %d is told as published %v late", tick.Seq, time.Duration(late))
+						}
+						told[i] = append(told[i], batch[:n]...)
+					}
+				}
+				require.Equal(t, at[i], l.next)
+			}
+			alone := func(i int) {
+				l := lines[i]
+				for end, _ := p.log.end(); l.read < end; {
 					ch, err := l.advance(buf)
 					require.NoError(t, err)
-					if len(ch.data) == 0 {
-						require.Equal(t, before, l.next)
-						if end, _ := p.log.end(); l.read == end {
-							return
-						}
-						continue
-					}
-					for data := ch.data; len(data) > 0; data = data[codec.PacketSize(data):] {
-						h := codec.PacketAt(data)
-						require.True(t, codec.VerifyPacket(data[:codec.PacketSize(data)], l.seed))
-						require.Equal(t, at[i], h.First)
-						at[i] = h.First + h.Count
-						body := codec.PacketBody(&h, data[codec.PacketHeader:codec.PacketSize(data)])
-						batch := make([]feed.Tick, 64)
-						for {
-							n, err := body.Decode(batch)
-							require.NoError(t, err)
-							if n == 0 {
-								break
-							}
-							for _, tick := range batch[:n] {
-								late := h.PublishTime - published[tick.Seq-1]
-								require.True(t, late >= 0 && late <= int64(mergeTime), "tick %d is told as published %v late", tick.Seq, time.Duration(late))
-							}
-							told[i] = append(told[i], batch[:n]...)
-						}
-					}
-					require.Equal(t, at[i], ch.next)
+					hear(i, ch.data)
 				}
 			}
+			// joined reads some of the odd lines; where that is a part of them, the others stand elsewhere.
+			joined := func(some func(i int) bool) {
+				for end, _ := p.log.end(); ; {
+					var (
+						f       = &filtering{equal: map[uint32]int{}}
+						v       view
+						members []int
+						outs    []int
+					)
+					for i := 1; i < len(lines); i += 2 {
+						l := lines[i]
+						if !some(i) || l.read == end || v.seg != nil && l.at != lines[members[0]].at {
+							continue
+						}
+						if v.seg == nil {
+							var ok bool
+							v, ok = p.log.view(l.at)
+							require.True(t, ok)
+							v.limit(1 + rng.IntN(maxTurn))
+						}
+						out, ok := f.add(l, len(v.data)/aboutTick)
+						require.True(t, ok)
+						if out < len(outs) {
+							shared++
+						}
+						members, outs = append(members, i), append(outs, out)
+					}
+					if v.seg == nil {
+						return
+					}
+					f.pass(&v)
+					for j, i := range members {
+						hear(i, f.outs[outs[j]].dst)
+					}
+					f.end()
+					v.release()
+					if len(members) > 1 {
+						together++
+					}
+				}
+			}
+			everybody := func(int) bool { return true }
 			for range 20 {
 				define()
 			}
@@ -91,8 +128,11 @@ func TestFilter(t *testing.T) {
 			from := uint64(len(truth) + 1)
 			for i := range lines {
 				filter := codec.Filter{fmt.Sprintf("%c*", 'A'+rune(i/2)), names[rng.IntN(len(names))]}
-				if i/2 == 2 {
+				switch i / 2 {
+				case 2:
 					filter = codec.Filter{names[3], names[7]}
+				case 3:
+					filter = lines[2].filter
 				}
 				if i%2 == 1 {
 					filter = lines[i-1].filter
@@ -124,12 +164,18 @@ func TestFilter(t *testing.T) {
 				for len(published) < len(truth) {
 					published = append(published, now)
 				}
-				if i := rng.IntN(2 * len(lines)); i < len(lines) {
-					read(i)
+				switch i := rng.IntN(2 * len(lines)); {
+				case i < len(lines) && i%2 == 0:
+					alone(i)
+				case i < len(lines):
+					joined(func(j int) bool { return i == 1 || i == j })
 				}
 			}
+			joined(everybody)
 			for i, l := range lines {
-				read(i)
+				if i%2 == 0 {
+					alone(i)
+				}
 				var want []feed.Tick
 				for j, tick := range truth[from-1:] {
 					if l.wanted.filter.Match(&feed.Definition{Symbol: names[tick.Instrument]}) {
@@ -144,14 +190,12 @@ func TestFilter(t *testing.T) {
 					}
 					require.Equal(t, want[j], got)
 				}
-				require.Equal(t, told[i&^1], told[i], "by the index as by looking at each")
-			}
-			for _, s := range p.log.segments {
-				indexed += len(s.index.ticks)
+				require.Equal(t, told[i&^1], told[i], "together as alone")
 			}
 		})
 	}
-	require.Positive(t, indexed)
+	require.Positive(t, together)
+	require.Positive(t, shared)
 }
 
 // BenchmarkFilter is what all lines of 100 subscribers that want 10 of 1000 instruments each cost for a tick that is
@@ -184,8 +228,7 @@ func BenchmarkFilter(b *testing.B) {
 			for i := range ticks {
 				ticks[i] = feed.Quote{Bid: rng.Int64N(1000), BidSize: 1, Ask: 2000, AskSize: 3}.Tick(feed.InstrumentID(rng.IntN(instruments)), int64(1+i))
 			}
-			p.serving.filters.Store(subscribers)
-			buf := make([]byte, 0, 2*chunkTarget)
+			f := &filtering{equal: make(map[uint32]int)}
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.StopTimer()
@@ -193,12 +236,18 @@ func BenchmarkFilter(b *testing.B) {
 				require.NoError(b, p.Publish(context.Background(), ticks))
 				require.NoError(b, p.Flush(context.Background()))
 				b.StartTimer()
-				for _, l := range lines {
-					for end, _ := p.log.end(); l.read < end; {
-						if _, err := l.advance(buf); err != nil {
-							b.Fatal(err)
-						}
+				for end, _ := p.log.end(); lines[0].read < end; {
+					v, ok := p.log.view(lines[0].at)
+					if !ok {
+						b.Fatal("not in memory")
 					}
+					v.limit(maxTurn)
+					for _, l := range lines {
+						f.add(l, len(v.data)/aboutTick)
+					}
+					f.pass(&v)
+					f.end()
+					v.release()
 				}
 				b.StopTimer()
 			}

@@ -205,7 +205,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 		return c
 	}
 	used := 0
-	c.data, used, c.next = l.filterPackets(data, &mem, buf[:0])
+	c.data, used, c.next = l.filterPackets(data, buf[:0])
 	if l.inMem {
 		l.at = place{mem.at.segment, mem.at.offset + used}
 	} else if used < len(data) || cut {

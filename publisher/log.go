@@ -33,8 +33,7 @@ type segment struct {
 	pins      atomic.Int32
 	cloning   sync.Mutex
 	state     *feed.State // as of first
-	index     index
-	restated  bool // state is not what the ticks before it make
+	restated  bool        // state is not what the ticks before it make
 }
 
 // A place is where a cursor stands in the log: a segment, and an offset into it at which a
@@ -77,8 +76,6 @@ func (l *memlog) extend(first uint64, state *feed.State) (*segment, bool) {
 	s := &segment{first: first, state: state}
 	if old := l.spare; old != nil {
 		s.buf, l.spare = old.buf, nil
-		s.index.packets, s.index.ticks, s.index.last, s.index.defined = old.index.packets, old.index.ticks, old.index.last, old.index.defined
-		s.index.reset()
 	} else {
 		s.buf = make([]byte, l.size)
 	}

@@ -426,6 +426,74 @@ func TestFilter(t *testing.T) {
 	})
 }
 
+// Many filtered lines are served together, and those of equal filters from the same bytes: each gets its own ticks, all of
+// them, also where it joins late, reads late, changes its filter, or an instrument is defined meanwhile.
+func TestFilteredTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		filters := []codec.Filter{{"A0"}, {"A1", "B*"}, {"A*"}, {"C*"}, {"*0"}, {"A0"}, {"A1", "B*"}, {"NONE"}}
+		var (
+			clients []*client
+			asks    []codec.Filter
+			symbols = map[feed.InstrumentID]string{}
+			told    []string // by seq, the symbol
+		)
+		for i, s := range []string{"A0", "A1", "B0"} {
+			symbols[w.ids[i]] = s
+			told = append(told, s)
+		}
+		join := func(i int) {
+			f := filters[i%len(filters)]
+			clients = append(clients, w.join(codec.Hello{
+				Filter: f, Start: codec.Start{Kind: codec.StartBeginning}, Heartbeat: 30 * time.Second,
+			}))
+			asks = append(asks, f)
+		}
+		for i := range 20 {
+			join(i)
+		}
+		for round := range 60 {
+			n := 1 + round*371%5000
+			for i := range n {
+				told = append(told, symbols[w.ids[i%len(w.ids)]])
+			}
+			w.quotes(n)
+			if round%20 == 10 {
+				symbol := fmt.Sprintf("C%d", round%30)
+				id, err := w.pub.Define(t.Context(), feed.Definition{Symbol: symbol})
+				require.NoError(t, err)
+				symbols[id], w.ids, told = symbol, append(w.ids, id), append(told, symbol)
+			}
+			if round == 30 {
+				join(0)
+			}
+			for i, c := range clients {
+				if i%5 == 4 && round%25 != 0 {
+					continue // it reads late
+				}
+				last := len(told)
+				for last > 0 && !asks[i].Match(&feed.Definition{Symbol: told[last-1]}) {
+					last--
+				}
+				c.until(uint64(last + 1))
+			}
+			synctest.Wait()
+		}
+		require.NoError(t, w.pub.Flush(t.Context()))
+		for i, c := range clients {
+			c.until(uint64(len(told) + 1))
+			var want []uint64
+			for seq, symbol := range told {
+				if asks[i].Match(&feed.Definition{Symbol: symbol}) {
+					want = append(want, uint64(seq+1))
+				}
+			}
+			assert.Equal(t, want, c.seqs(), "client %d, which wants %v", i, asks[i])
+			assert.Equal(t, uint64(len(told)), uint64(len(want))+c.skipped, "client %d accounts for every number", i)
+		}
+	})
+}
+
 // Each start over a journal is a child session; who was away follows through all of them, and
 // a filter holds across them (PROTOCOL.md, "Sessions").
 func TestChildSessions(t *testing.T) {

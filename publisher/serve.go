@@ -32,8 +32,6 @@ type server struct {
 	opened     uint64             // connections so far
 	joined     uint64             // of them, those that logged in
 
-	filters atomic.Int64 // connections whose line is filtered
-
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
 	waking  []*conn // the other buffer of wake
@@ -279,58 +277,6 @@ func (s *server) wake() {
 		}
 	}
 	clear(s.waking)
-}
-
-// A pump serves connections in turn, each as far as it takes bytes without waiting. A few pumps
-// cost less than waking a goroutine for each connection: at a thousand of them, a third.
-type pump struct {
-	mu    sync.Mutex
-	queue []*conn
-	kick  chan struct{} // 1 slot
-}
-
-func (w *pump) add(conns []*conn) {
-	if len(conns) == 0 {
-		return
-	}
-	w.mu.Lock()
-	w.queue = append(w.queue, conns...)
-	w.mu.Unlock()
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
-}
-
-// run serves what is added until closing is closed.
-func (w *pump) run(closing <-chan struct{}) {
-	var round []*conn
-	for {
-		w.mu.Lock()
-		round = append(round, w.queue...)
-		clear(w.queue)
-		w.queue = w.queue[:0]
-		w.mu.Unlock()
-		if len(round) == 0 {
-			select {
-			case <-w.kick:
-				continue
-			case <-closing:
-				return
-			}
-		}
-		behind := round[:0]
-		for _, c := range round {
-			switch c.inline() {
-			case stillBehind:
-				behind = append(behind, c)
-			case needsWriter:
-				c.signal()
-			}
-		}
-		clear(round[len(behind):])
-		round = behind
-	}
 }
 
 // wakeAll signals every connection.

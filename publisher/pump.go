@@ -1,0 +1,168 @@
+package publisher
+
+import (
+	"sync"
+	"time"
+)
+
+// A pump serves connections in turn, each as far as it takes bytes without waiting. A few pumps
+// cost less than waking a goroutine for each connection: at a thousand of them, a third.
+type pump struct {
+	mu    sync.Mutex
+	queue []*conn
+	kick  chan struct{} // 1 slot
+
+	// The pump's goroutine alone uses what follows.
+	writes   int     // of the round
+	behind   []*conn // to be served again
+	filtered []*conn // to be served together
+	members  []*conn // who is served together
+	outs     []int   // of the members
+}
+
+func (w *pump) add(conns []*conn) {
+	if len(conns) == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.queue = append(w.queue, conns...)
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// writeTime is about what a write costs both sides, as long as it is short: most of it to wake the
+// subscriber. Where many connections are served, the next round begins no sooner than the writes
+// of the last one take, so that it finds more to send; else the machine is busy with writes of one
+// tick. With 50 subscribers and 10,000 ticks/s on two cores: 28 % less work, p99 1.5 ms instead of
+// 3.7, p50 0.57 ms instead of 0.66.
+const (
+	writeTime = 20 * time.Microsecond
+	maxPause  = 2 * time.Millisecond
+)
+
+// run serves what is added until closing is closed.
+func (w *pump) run(closing <-chan struct{}) {
+	var round []*conn
+	var began time.Time // the last round
+	for {
+		if d := min(time.Duration(w.writes)*writeTime, maxPause) - time.Since(began); d > 0 {
+			pause(d)
+		}
+		w.mu.Lock()
+		round = append(round, w.queue...)
+		clear(w.queue)
+		w.queue = w.queue[:0]
+		w.mu.Unlock()
+		if len(round) == 0 {
+			select {
+			case <-w.kick:
+				continue
+			case <-closing:
+				return
+			}
+		}
+		began, w.writes = time.Now(), 0
+		for _, c := range round {
+			if c.filtered.Load() {
+				w.filtered = append(w.filtered, c)
+			} else {
+				w.writes++
+				w.served(c, c.inline())
+			}
+		}
+		for left := w.filtered; len(left) > 0; {
+			left = w.together(left)
+		}
+		clear(w.filtered)
+		clear(round)
+		round, w.behind, w.filtered = w.behind, round[:0], w.filtered[:0]
+	}
+}
+
+func (w *pump) served(c *conn, how served) {
+	switch how {
+	case stillBehind:
+		w.behind = append(w.behind, c)
+	case needsWriter:
+		c.signal()
+	}
+}
+
+// together is inline for those of conns whose lines have filters and stand at the same place as the
+// first: what the log has now is filtered once for all of them, and once for those whose filters
+// are equal. It returns those that stand elsewhere, or are too many, in the memory of conns.
+func (w *pump) together(conns []*conn) (others []*conn) {
+	f := filterings.Get().(*filtering)
+	defer filterings.Put(f)
+	defer f.end()
+	var (
+		v  view
+		at place // of v
+	)
+	others = conns[:0]
+	for _, c := range conns {
+		if !c.take() {
+			c.signal()
+			continue
+		}
+		l := &c.line
+		if l.wanted == nil || l.session.ID != c.p.session.ID { // its writer will come to that
+			c.turn.Unlock()
+			c.signal()
+			continue
+		}
+		if v.seg == nil {
+			var ok bool
+			at = l.at
+			v, ok = c.p.log.view(at)
+			if !ok || len(v.data) == 0 {
+				how := needsWriter
+				if ok {
+					how = c.stay()
+				}
+				c.turn.Unlock()
+				w.served(c, how)
+				continue
+			}
+		}
+		here := l.at == at
+		if here && c.late(&v) {
+			c.turn.Unlock()
+			c.signal()
+			continue
+		}
+		out, ok := 0, false
+		if here {
+			out, ok = f.add(l, len(v.data)/aboutTick)
+		}
+		if !ok {
+			c.turn.Unlock()
+			others = append(others, c)
+			continue
+		}
+		w.members, w.outs = append(w.members, c), append(w.outs, out)
+	}
+	defer v.release()
+	if len(w.members) > 0 {
+		f.pass(&v)
+	}
+	for i, c := range w.members {
+		data := f.outs[w.outs[i]].dst
+		c.told.Store(c.line.next)
+		if len(data) > 0 {
+			w.writes++
+		}
+		if n := c.put(data); n < len(data) {
+			c.keep(data[n:])
+		}
+		how := c.stay()
+		c.turn.Unlock()
+		w.served(c, how)
+	}
+	clear(w.members)
+	w.members, w.outs = w.members[:0], w.outs[:0]
+	return others
+}
