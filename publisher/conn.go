@@ -16,10 +16,13 @@ import (
 	"tickfeed/feed"
 )
 
-// A conn is one subscriber. Its writer alone writes to the connection and moves the line; its
-// reader hears pulses and requests. Both are bounded: the writer by a deadline that it
-// renews as long as the client gives signs of life, the reader by three intervals of silence.
+// A conn is one subscriber. Its reader, a goroutine that lives as long as it, hears pulses and
+// requests. Its writer writes to the connection and moves the line; it is a goroutine only while
+// there is something that may have to wait: a caught-up connection is served by who flushes, or by
+// a pump, see inline. Both are bounded: the writer by a deadline that it renews as long as
+// the client gives signs of life, the reader by three intervals of silence.
 type conn struct {
+	ctx    context.Context // of Serve
 	p      *Publisher
 	nc     net.Conn
 	try    func([]byte) (int, error) // writes what fits without waiting; nil if the connection cannot
@@ -35,16 +38,18 @@ type conn struct {
 	begun    time.Time // when it began: a bound on its lag holds once it was live, or had the bound's time to become so
 	endTold  bool
 
-	// turn is held by who moves the line and writes to the connection: its writer, which lets
-	// it go while it waits, and for a moment who flushes, see inline.
+	// turn is held by who moves the line and writes to the connection: its writer, and for a
+	// moment whoever calls inline. It protects what follows.
 	turn     sync.Mutex
-	rest     []byte    // protected by turn: what inline could not write; the writer has to
-	failed   error     // protected by turn: why inline could not write
-	over     bool      // protected by turn: nothing is written any more but a goodbye
-	lastSent time.Time // protected by turn
+	rest     []byte      // what inline could not write; the writer has to
+	failed   error       // why inline could not write
+	over     bool        // nothing is written any more
+	reason   error       // why it is over
+	lastSent time.Time   // when something was sent last, about
+	beat     *time.Timer // wakes the writer when a heartbeat may be due
+	stopping time.Time   // when the writer first saw that the publisher stops
 
 	filtered atomic.Bool   // the line has a filter
-	wakeup   chan struct{} // 1 slot
 	parked   bool          // protected by server.parking
 	buf      []byte        // for what is made for this connection; nil until it is needed
 
@@ -53,7 +58,12 @@ type conn struct {
 	confirmed atomic.Uint64
 	roundTrip atomic.Int64
 
+	ending  atomic.Bool // the writer has ended, or is about to
+	writers sync.WaitGroup
+
 	mail     sync.Mutex
+	writing  bool               // protected by mail: there is a writer
+	again    bool               // protected by mail: it has to look again before it goes
 	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
 	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
 	left     bool               // protected by mail: the client has left, there is nobody to say goodbye to
@@ -62,7 +72,7 @@ type conn struct {
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	c := &conn{
 		p: p, nc: nc, reader: r, hello: h, try: tryWriter(nc),
-		interval: p.cfg.Heartbeat, maxLag: p.cfg.MaxLag, wakeup: make(chan struct{}, 1),
+		interval: p.cfg.Heartbeat, maxLag: p.cfg.MaxLag,
 	}
 	if h.Heartbeat != 0 {
 		c.interval = min(max(h.Heartbeat, MinHeartbeat), MaxHeartbeat)
@@ -181,28 +191,32 @@ var (
 	errShutdown   = errors.New("shutdown")
 )
 
-// run serves the connection until it ends, and returns why.
-func (c *conn) run(ctx context.Context) error {
-	c.hear()
-	if err := c.nc.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
+// run serves the connection until it ends.
+func (c *conn) run() {
 	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Str("client", c.hello.Client).
 		Strs("filter", c.hello.Filter).Uint64("start", c.line.next).Msg("subscriber joined")
-	var reading sync.WaitGroup
-	reading.Go(c.read)
-	err := c.write(ctx)
+	c.signal()
+	c.read()
+	c.signal() // it finds why the reader has ended, if it has not ended itself
+	c.writers.Wait()
+	drain(c.nc)
+}
+
+// end says goodbye for reason, and gets the reader to end. The caller has the turn.
+func (c *conn) end(reason error) {
+	c.over, c.reason = true, reason
+	if c.beat != nil {
+		c.beat.Stop()
+	}
 	c.line.stop()
-	if bye := c.goodbye(ctx, err); bye != nil {
+	if bye := c.goodbye(reason); bye != nil {
 		farewellNow(c.nc, bye)
 	}
+	c.ending.Store(true)
 	_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the reader sees the client close, or gives up
-	if errors.Is(err, errClientLeft) || errors.Is(err, errSlow) || errors.Is(err, errSilent) {
+	if errors.Is(reason, errClientLeft) || errors.Is(reason, errSlow) || errors.Is(reason, errSilent) {
 		c.nc.Close()
 	}
-	reading.Wait()
-	drain(c.nc)
-	return err
 }
 
 // farewellNow writes m if it can be written soon, and closes for writing.
@@ -221,9 +235,9 @@ func farewellNow(nc net.Conn, m codec.Message) {
 }
 
 // goodbye is what to say to the client when the connection ends for reason; nil for nothing.
-func (c *conn) goodbye(ctx context.Context, reason error) *codec.Goodbye {
+func (c *conn) goodbye(reason error) *codec.Goodbye {
 	switch {
-	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(ctx), ErrMoved):
+	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), ErrMoved):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: ErrMoved.Error(), Retry: true}
 	case errors.Is(reason, errShutdown):
 		after := time.Duration(0)
@@ -250,11 +264,16 @@ func (c *conn) silent() bool {
 	return time.Since(c.p.started)-time.Duration(c.heard.Load()) > silence*c.interval
 }
 
+// signal gets the writer to look at the connection: the one there is, or a new one.
 func (c *conn) signal() {
-	select {
-	case c.wakeup <- struct{}{}:
-	default:
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	c.again = true
+	if c.writing || c.ending.Load() {
+		return
 	}
+	c.writing = true
+	c.writers.Go(c.write)
 }
 
 // read hears the client until it leaves, falls silent, or breaks the protocol.
@@ -262,6 +281,9 @@ func (c *conn) read() {
 	c.reader.SetLimit(codec.MaxMessage)
 	for {
 		_ = c.nc.SetReadDeadline(time.Now().Add(silence * c.interval))
+		if c.ending.Load() {
+			_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait))
+		}
 		t, raw, err := c.reader.Next()
 		if err == nil {
 			c.hear()
@@ -280,7 +302,6 @@ func (c *conn) read() {
 			c.left = true
 		}
 		c.mail.Unlock()
-		c.signal()
 		return
 	}
 }
@@ -310,11 +331,14 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 		c.p.serving.pulsed()
 	case *codec.Subscribe:
 		c.mail.Lock()
-		defer c.mail.Unlock()
-		if len(c.requests) == maxSubscribe {
+		room := len(c.requests) < maxSubscribe
+		if room {
+			c.requests = append(c.requests, m)
+		}
+		c.mail.Unlock()
+		if !room {
 			return fmt.Errorf("%w: more than %d changes of instruments under way", errProtocol, maxSubscribe)
 		}
-		c.requests = append(c.requests, m)
 		c.signal()
 	case *codec.Goodbye:
 		return errClientLeft
@@ -340,34 +364,36 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 	return request, nil
 }
 
-// write sends the line to the client: what the log has, and heartbeats when it has nothing.
-func (c *conn) write(ctx context.Context) error {
+// write is the writer: it sends the line to the client until the client has all there is, or the
+// connection ends.
+func (c *conn) write() {
 	c.turn.Lock()
-	defer func() {
-		c.over = true
-		c.turn.Unlock()
-	}()
-	c.begun = time.Now()
-	c.filtered.Store(c.line.wanted != nil)
-	for i, b := range c.first {
-		if err := c.block(ctx, b, nil); err != nil {
-			return err
+	defer c.turn.Unlock()
+	for !c.over {
+		c.mail.Lock()
+		if !c.again {
+			c.writing = false
+			c.mail.Unlock()
+			return
 		}
-		c.first[i] = nil
-	}
-	if c.p.cfg.Mode == codec.ModeReplay {
-		// A paused replay that is wound again and again must not look like a publisher that fails:
-		// only after a packet or a heartbeat does a client try again at once.
-		if err := c.heartbeat(ctx); err != nil {
-			return err
+		c.again = false
+		c.mail.Unlock()
+		if err := c.send(); err != nil {
+			c.end(err)
 		}
 	}
-	idle := time.NewTimer(c.interval)
-	defer idle.Stop()
-	var grace <-chan time.Time
-	done := ctx.Done()
+}
+
+// send sends what there is, and a heartbeat if nothing was sent for an interval. Once the client
+// has all there is the connection is parked.
+func (c *conn) send() error {
+	if c.begun.IsZero() {
+		if err := c.begin(); err != nil {
+			return err
+		}
+	}
 	for {
-		if err := c.finish(ctx); err != nil {
+		if err := c.finish(); err != nil {
 			return err
 		}
 		request, err := c.post()
@@ -375,65 +401,65 @@ func (c *conn) write(ctx context.Context) error {
 			return err
 		}
 		if request != nil {
-			if err := c.subscribe(ctx, request); err != nil {
+			if err := c.subscribe(request); err != nil {
 				return err
 			}
-			idle.Reset(c.interval)
+			continue
 		}
-		sent, err := c.step(ctx)
+		more, err := c.step()
 		if err != nil {
 			return err
 		}
-		if sent {
-			if grace != nil {
-				select {
-				case <-grace:
-					return errShutdown
-				default:
-				}
+		if c.ctx.Err() != nil {
+			if c.stopping.IsZero() {
+				c.stopping = time.Now()
 			}
-			continue
-		}
-		if done == nil {
-			return errShutdown // and the client has all there is
-		}
-		if !c.p.serving.park(c, c.p.log) {
-			continue
-		}
-		c.lastSent = time.Now()
-		idle.Reset(c.interval)
-	wait:
-		for {
-			c.turn.Unlock()
-			select {
-			case <-c.wakeup:
-				c.turn.Lock()
-				break wait
-			case <-done:
-				c.turn.Lock()
-				done, grace = nil, time.After(drainTime)
-				break wait
-			case <-idle.C:
-				c.turn.Lock()
-				if left := c.interval - time.Since(c.lastSent); left > 0 {
-					idle.Reset(left)
-					continue
-				}
-				if c.rest != nil || c.failed != nil {
-					break wait
-				}
-				if err := c.heartbeat(ctx); err != nil {
-					return err
-				}
-				c.lastSent = time.Now()
-				idle.Reset(c.interval)
+			if !more || time.Since(c.stopping) > drainTime {
+				return errShutdown
 			}
+		}
+		if !more && c.p.serving.park(c, c.p.log) {
+			break
 		}
 	}
+	left := c.interval - time.Since(c.lastSent)
+	if left <= 0 {
+		if err := c.heartbeat(); err != nil {
+			return err
+		}
+		left = c.interval
+	}
+	if c.beat == nil {
+		c.beat = time.AfterFunc(left, c.signal)
+	} else {
+		c.beat.Reset(left)
+	}
+	return nil
+}
+
+// begin sends what comes first.
+func (c *conn) begin() error {
+	c.begun = time.Now()
+	c.lastSent = c.begun
+	c.filtered.Store(c.line.wanted != nil)
+	for i, b := range c.first {
+		if err := c.block(b, nil); err != nil {
+			return err
+		}
+		c.first[i] = nil
+	}
+	if c.p.cfg.Mode == codec.ModeReplay {
+		// A paused replay that is wound again and again must not look like a publisher that fails:
+		// only after a packet or a heartbeat does a client try again at once.
+		if err := c.heartbeat(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish writes what inline could not.
-func (c *conn) finish(ctx context.Context) error {
+func (c *conn) finish() error {
 	if c.failed != nil {
 		return c.failed
 	}
@@ -442,7 +468,7 @@ func (c *conn) finish(ctx context.Context) error {
 	}
 	rest := c.rest
 	c.rest = nil
-	return c.block(ctx, rest, nil)
+	return c.block(rest, nil)
 }
 
 // What inline made of a connection.
@@ -546,7 +572,7 @@ func (c *conn) stay() served {
 }
 
 // step sends the next chunk of the line; it is false if there is none.
-func (c *conn) step(ctx context.Context) (bool, error) {
+func (c *conn) step() (bool, error) {
 	l := &c.line
 	before := l.next
 	ch, err := l.advance(c.buf)
@@ -562,24 +588,24 @@ func (c *conn) step(ctx context.Context) (bool, error) {
 			return true, nil // only what the filter leaves out
 		}
 		c.live = true
-		return c.end(ctx)
+		return c.sessionEnd()
 	}
 	if ch.time != 0 && c.hello.Slow != codec.SlowAll && (c.live || time.Since(c.begun) > c.maxLag) {
 		if _, now := c.p.log.end(); now-ch.time > int64(c.maxLag) {
 			ch.mem.release()
 			l.next = before
-			return true, c.slow(ctx)
+			return true, c.slow()
 		}
 	}
 	if ch.mem.seg != nil {
-		return true, c.sendView(ctx, &ch)
+		return true, c.sendView(&ch)
 	}
 	c.told.Store(ch.next)
-	if err := c.block(ctx, ch.data, c.stillFast(ch.time)); err != nil {
+	if err := c.block(ch.data, c.stillFast(ch.time)); err != nil {
 		return false, err
 	}
 	if !ch.gone.Empty() {
-		return true, c.restart(ctx, ch.gone.To)
+		return true, c.restart(ch.gone.To)
 	}
 	return true, nil
 }
@@ -587,7 +613,7 @@ func (c *conn) step(ctx context.Context) (bool, error) {
 // sendView writes packets straight from the log's memory, as far as the connection takes them
 // without waiting. Where it does not take all, the packet that it stopped in is copied, so
 // that a client that does not read costs that and no more, and the line goes back to there.
-func (c *conn) sendView(ctx context.Context, ch *chunk) error {
+func (c *conn) sendView(ch *chunk) error {
 	c.told.Store(ch.next)
 	data, n := ch.data, 0
 	if c.try != nil {
@@ -598,12 +624,13 @@ func (c *conn) sendView(ctx context.Context, ch *chunk) error {
 		}
 		if n == len(data) {
 			ch.mem.release()
+			c.lastSent = time.Now()
 			return nil
 		}
 	}
 	rest := c.copyRest(ch, n)
 	ch.mem.release()
-	return c.block(ctx, rest, c.stillFast(ch.time))
+	return c.block(rest, c.stillFast(ch.time))
 }
 
 // copyRest copies what is left of the packet in which a write of ch stopped after n bytes, and
@@ -637,12 +664,12 @@ func (c *conn) stillFast(at int64) func() error {
 }
 
 // block writes all of b, waiting for the client as long as it gives signs of life.
-func (c *conn) block(ctx context.Context, b []byte, check func() error) error {
+func (c *conn) block(b []byte, check func() error) error {
 	defer c.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would fail c.try
 	var deadline time.Time                   // of the shutdown
 	for len(b) > 0 {
 		now := time.Now()
-		if ctx.Err() != nil && deadline.IsZero() {
+		if c.ctx.Err() != nil && deadline.IsZero() {
 			deadline = now.Add(drainTime)
 		}
 		_ = c.nc.SetWriteDeadline(now.Add(min(c.interval, drainTime)))
@@ -650,6 +677,7 @@ func (c *conn) block(ctx context.Context, b []byte, check func() error) error {
 		b = b[n:]
 		switch {
 		case err == nil:
+			c.lastSent = now
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
@@ -674,7 +702,7 @@ func (c *conn) block(ctx context.Context, b []byte, check func() error) error {
 }
 
 // slow applies the client's policy for being too far behind.
-func (c *conn) slow(ctx context.Context) error {
+func (c *conn) slow() error {
 	if c.hello.Slow == codec.SlowDisconnect {
 		return errSlow
 	}
@@ -705,14 +733,14 @@ func (c *conn) slow(ctx context.Context) error {
 	l.begin(j.seq)
 	c.told.Store(j.seq)
 	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
-	if err := c.block(ctx, b, nil); err != nil {
+	if err := c.block(b, nil); err != nil {
 		return err
 	}
-	return c.block(ctx, snapshot, nil)
+	return c.block(snapshot, nil)
 }
 
 // restart tells the state as of seq, after numbers before it were lost.
-func (c *conn) restart(ctx context.Context, seq uint64) error {
+func (c *conn) restart(seq uint64) error {
 	if c.line.wanted != nil {
 		c.line.wanted = newWanted(c.line.filter, c.p.joinAt(seq, joinAge).state)
 	}
@@ -720,12 +748,12 @@ func (c *conn) restart(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return nil // it is gone already, which the line finds out next
 	}
-	return c.block(ctx, snapshot, nil)
+	return c.block(snapshot, nil)
 }
 
-// end tells, once, that the session is over, if it is and the client has everything. It is
+// sessionEnd tells, once, that the session is over, if it is and the client has everything. It is
 // false if there was nothing to tell.
-func (c *conn) end(ctx context.Context) (bool, error) {
+func (c *conn) sessionEnd() (bool, error) {
 	final := c.p.serving.final.Load()
 	if final == 0 || c.endTold || c.line.read < final {
 		return false, nil
@@ -737,11 +765,11 @@ func (c *conn) end(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	c.told.Store(c.line.next)
-	return true, c.block(ctx, b, nil)
+	return true, c.block(b, nil)
 }
 
 // heartbeat proves that the writer lives, after it had nothing to send for an interval.
-func (c *conn) heartbeat(ctx context.Context) error {
+func (c *conn) heartbeat() error {
 	if c.silent() {
 		return errSilent
 	}
@@ -752,11 +780,11 @@ func (c *conn) heartbeat(ctx context.Context) error {
 		return err
 	}
 	c.told.Store(c.line.next)
-	return c.block(ctx, b, nil)
+	return c.block(b, nil)
 }
 
 // subscribe changes the instruments from the line's next number on.
-func (c *conn) subscribe(ctx context.Context, r *codec.Subscribe) error {
+func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
 	b := l.skip(l.read, nil)
 	l.stop()
@@ -794,5 +822,5 @@ func (c *conn) subscribe(ctx context.Context, r *codec.Subscribe) error {
 		b = append(b, snapshot...)
 	}
 	c.told.Store(l.next)
-	return c.block(ctx, b, nil)
+	return c.block(b, nil)
 }

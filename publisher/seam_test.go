@@ -63,7 +63,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	}
 	s.step('a')
 	s.step('f')
-	s.conn = &conn{p: p, wakeup: make(chan struct{}, 1), line: line{p: p, filter: filter}}
+	s.conn = &conn{p: p, writing: true, line: line{p: p, filter: filter}}
 	l := &s.conn.line
 	l.in(p.session)
 	l.wanted = newWanted(filter, p.state)
@@ -103,11 +103,10 @@ func (s *seam) step(what byte) {
 		}
 		s.note(p.flush())
 		if parked {
-			select {
-			case <-s.conn.wakeup:
-			default:
+			if !s.conn.again {
 				s.note(fmt.Errorf("parked at %d, not woken although the log has numbers up to %d", s.conn.line.read, before))
 			}
+			s.conn.again = false
 		}
 	case 'e':
 		p.sealLocked()

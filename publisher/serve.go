@@ -85,7 +85,10 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	defer conns.Wait() // second: nothing outlives Serve
 	defer cancel()     // first: ask every connection to end
 
-	stop := context.AfterFunc(ctx, func() { ln.Close() }) // unblocks Accept
+	stop := context.AfterFunc(ctx, func() {
+		ln.Close() // unblocks Accept
+		p.serving.wakeAll()
+	})
 	defer func() {
 		if stop() {
 			ln.Close()
@@ -106,13 +109,22 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		case err != nil:
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
-		conns.Go(func() { p.serveConn(ctx, nc) })
+		conns.Go(func() {
+			if c := p.admit(ctx, nc); c != nil {
+				conns.Go(func() { p.serve(c) }) // its stack is smaller than one that a handshake was on
+			}
+		})
 	}
 }
 
-// serveConn owns nc until it is closed.
-func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
-	defer nc.Close()
+// admit hears and answers the hello of a client. It returns the connection to serve; nil if there
+// is none, and nc is closed.
+func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
+	defer func() {
+		if admitted == nil {
+			nc.Close()
+		}
+	}()
 	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
 		_ = b.SetWriteBuffer(sendBuffer) // else the kernel grows it to megabytes for who does not read
 	}
@@ -131,12 +143,19 @@ func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
 	if c != nil {
-		defer c.line.stop()
+		c.ctx, c.chance = ctx, p.chance(number)
+		c.hear()
+		_ = nc.SetDeadline(time.Time{})
+		defer func() {
+			if admitted == nil {
+				c.line.stop()
+			}
+		}()
 	}
 	stopped := stop()
 	s.mu.Lock()
 	s.handshakes.Remove(waiting)
-	if err == nil && refusal == nil {
+	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
 				Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second,
@@ -148,26 +167,33 @@ func (p *Publisher) serveConn(ctx context.Context, nc net.Conn) {
 		}
 	}
 	s.mu.Unlock()
-	remote := func(e *zerolog.Event) *zerolog.Event { return e.Str("remote", nc.RemoteAddr().String()) }
 	log := &p.cfg.Logger
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			remote(log.Info()).Err(err).Msg("connection ended before login")
+			remote(log.Info(), nc).Err(err).Msg("connection ended before login")
 		}
-		return
+		return nil
 	case refusal != nil:
-		remote(log.Info()).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		remote(log.Info(), nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		farewell(nc, refusal)
-		return
+		return nil
 	case !stopped:
-		p.leave(c)
-		return
+		return nil
 	}
-	c.chance = p.chance(number)
-	reason := c.run(ctx)
+	return c
+}
+
+func remote(e *zerolog.Event, nc net.Conn) *zerolog.Event {
+	return e.Str("remote", nc.RemoteAddr().String())
+}
+
+// serve serves c until it ends, and closes it.
+func (p *Publisher) serve(c *conn) {
+	defer c.nc.Close()
+	c.run()
 	p.leave(c)
-	remote(log.Info()).Str("client", c.hello.Client).Uint64("next", c.told.Load()).AnErr("reason", reason).Msg("subscriber left")
+	remote(p.cfg.Logger.Info(), c.nc).Str("client", c.hello.Client).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
 }
 
 func (p *Publisher) leave(c *conn) {
