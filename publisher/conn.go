@@ -49,9 +49,9 @@ type conn struct {
 	beat     *time.Timer // wakes the writer when a heartbeat may be due
 	stopping time.Time   // when the writer first saw that the publisher stops
 
-	filtered atomic.Bool   // the line has a filter
-	parked   bool          // protected by server.parking
-	buf      []byte        // for what is made for this connection; nil until it is needed
+	filtered atomic.Bool // the line has a filter
+	parked   bool        // protected by server.parking
+	buf      []byte      // for what is made for this connection; nil until it is needed
 
 	heard     atomic.Int64 // when the client last gave a sign of life, in ns since p.started
 	told      atomic.Uint64

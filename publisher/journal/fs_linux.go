@@ -25,6 +25,18 @@ func datasync(f *os.File) error {
 	return err
 }
 
+// reserve gets n bytes of the disk for f from offset on, and leaves its size as it is.
+func reserve(f *os.File, offset, n int64) bool {
+	const keepSize = 1 // FALLOC_FL_KEEP_SIZE
+	c, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	done := false
+	err = c.Control(func(fd uintptr) { done = syscall.Fallocate(int(fd), keepSize, offset, n) == nil })
+	return err == nil && done
+}
+
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -10,6 +10,9 @@ import (
 
 func datasync(f *os.File) error { return f.Sync() }
 
+// reserve cannot be done here.
+func reserve(*os.File, int64, int64) bool { return false }
+
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil // a directory cannot be synced there, and need not be
