@@ -1,6 +1,7 @@
 package subscriber
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/sim"
 )
 
 // A tape is a connection that serves a welcome and then the same block of packets again and again, numbered on.
@@ -142,5 +144,55 @@ func BenchmarkReceive(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
+	})
+}
+
+// BenchmarkSnapshot is a snapshot of 10,000 instruments received: cut into messages, checked, decoded, folded, and the line
+// moved to it. Its entries are told beside.
+func BenchmarkSnapshot(b *testing.B) {
+	const instruments = 10_000
+	market, err := sim.New(sim.Config{Seed: 1, Instruments: instruments, Continuous: true})
+	require.NoError(b, err)
+	state, batch := feed.NewState(), make([]feed.Tick, 4096)
+	for range 30*instruments/len(batch) + 1 {
+		n, err := market.Next(b.Context(), batch)
+		require.NoError(b, err)
+		_, err = state.ApplyAll(batch[:n])
+		require.NoError(b, err)
+	}
+	raw, err := codec.AppendSnapshot(nil, &codec.SnapshotBegin{Seq: 5}, state.Entries(nil), seedA())
+	require.NoError(b, err)
+	hello := (&Config{}).hello(nil, codec.Position{}, false)
+	receive := func(b *testing.B) *collecting {
+		l := newLine(codec.Position{}, defaultBatch)
+		l.connect("pub:1")
+		require.NoError(b, l.welcome(hello, welcomeA(5, 9, codec.StartedAsAsked), nil, time.Time{}))
+		for r := codec.NewReader(bytes.NewReader(raw), 0); ; {
+			t, message, err := r.Next()
+			require.NoError(b, err)
+			told, err := l.control(t, message)
+			require.NoError(b, err)
+			if told != nil {
+				return told
+			}
+		}
+	}
+	b.Run("receive", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(raw)))
+		for b.Loop() {
+			receive(b)
+		}
+	})
+	b.Run("tell", func(b *testing.B) {
+		told := receive(b)
+		require.Empty(b, state.Diff(told.state))
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			for t := range told.entries(nil) {
+				n += int(t.Kind)
+			}
+		}
 	})
 }
