@@ -116,3 +116,25 @@ func BenchmarkLedgerDeliver(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkStateSnapshot is the entries of a snapshot of 10,000 instruments folded into a new state.
+func BenchmarkStateSnapshot(b *testing.B) {
+	var entries []feed.Tick
+	for id := range feed.InstrumentID(10_000) {
+		entries = append(entries,
+			defineAs(id, feed.Definition{Symbol: fmt.Sprintf("S%d", id), Venue: "XNAS", PriceExponent: -2, Currency: "USD", TickSize: 1, Lot: 100}),
+			feed.StatusTick(id, 1, feed.StatusTrading, 20261122),
+			feed.Tick{Kind: feed.KindSummary, Instrument: id, Extra: &feed.Extra{Summary: &feed.Summary{
+				TradingDay: 20261122, Open: 100, High: 102, Low: 99, Last: 101, LastSize: 5, Volume: 105, Trades: 3,
+			}}},
+			feed.Quote{Bid: 100, BidSize: 1, Ask: 101, AskSize: 1}.Tick(id, 1))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s := feed.NewState()
+		if _, err := s.ApplyAll(entries); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(entries)), "ns/entry")
+}

@@ -35,11 +35,13 @@ func (d *Definition) Validate() error {
 	if d.Symbol == "" {
 		return fmt.Errorf("definition: Symbol is empty")
 	}
-	for _, f := range []struct{ name, text string }{
-		{"Symbol", d.Symbol}, {"Venue", d.Venue}, {"Currency", d.Currency},
-	} {
-		if err := ValidateText(f.text); err != nil {
-			return fmt.Errorf("definition of %.64q: %s: %w", d.Symbol, f.name, err)
+	if !plain(d.Symbol) || !plain(d.Venue) || !plain(d.Currency) {
+		for _, f := range []struct{ name, text string }{
+			{"Symbol", d.Symbol}, {"Venue", d.Venue}, {"Currency", d.Currency},
+		} {
+			if err := ValidateText(f.text); err != nil {
+				return fmt.Errorf("definition of %.64q: %s: %w", d.Symbol, f.name, err)
+			}
 		}
 	}
 	if d.PriceExponent < MinExponent || d.PriceExponent > MaxExponent {
@@ -62,11 +64,7 @@ func ValidateText(s string) error {
 	if len(s) > MaxText {
 		return fmt.Errorf("%.64q… is %d bytes, at most %d", s, len(s), MaxText)
 	}
-	plain := true // printable ASCII
-	for i := range len(s) {
-		plain = plain && s[i] >= ' ' && s[i] <= '~'
-	}
-	if plain {
+	if plain(s) {
 		return nil
 	}
 	if !utf8.ValidString(s) {
@@ -76,6 +74,15 @@ func ValidateText(s string) error {
 		return fmt.Errorf("%q has a control character at byte %d", s, i)
 	}
 	return nil
+}
+
+// plain reports whether s is at most MaxText bytes of printable ASCII, as nearly every text is.
+func plain(s string) bool {
+	odd := len(s) > MaxText
+	for i := range len(s) {
+		odd = odd || s[i]-' ' > '~'-' '
+	}
+	return !odd
 }
 
 // Name is SYMBOL, or SYMBOL@VENUE where there is a venue.

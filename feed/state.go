@@ -3,7 +3,6 @@ package feed
 import (
 	"fmt"
 	"iter"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -249,7 +248,8 @@ func (s *State) define(t *Tick) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("tick %d: %w", t.Seq, err)
 	}
-	if other, ok := s.catalog.names[nameOf(d)]; ok && other != id {
+	hash := nameOf(d).hash()
+	if other, ok := s.catalog.find(nameOf(d), hash); ok && other != id {
 		return fmt.Errorf("tick %d: definition of %s as instrument %d: it is instrument %d", t.Seq, d.Name(), id, other)
 	}
 	slot, known := s.catalog.slot(id)
@@ -263,11 +263,11 @@ func (s *State) define(t *Tick) error {
 		extra = &Extra{Definition: d} // what is kept is handed out again
 	}
 	if !known {
-		s.catalog.add(id, extra)
-		*s.grow() = newValues()
+		s.catalog.add(id, extra, hash)
+		s.grow().setSummary(emptyDay(0))
 		return nil
 	}
-	old := s.catalog.redefine(id, slot, extra)
+	old := s.catalog.redefine(id, slot, extra, hash)
 	price, size := int(old.PriceExponent)-int(d.PriceExponent), int(old.SizeExponent)-int(d.SizeExponent)
 	if (price != 0 || size != 0) && !s.rescale(slot, price, size) {
 		s.forget(slot)
@@ -395,12 +395,6 @@ func (c *chunk) copy() {
 	c.values, c.own = &values, true
 }
 
-func newValues() values {
-	var v values
-	v.setSummary(emptyDay(0))
-	return v
-}
-
 func emptyDay(day int32) Summary {
 	return Summary{TradingDay: day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice}
 }
@@ -472,8 +466,8 @@ func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
 
 // Lookup is the id of symbol at venue.
 func (s *State) Lookup(symbol, venue string) (id InstrumentID, ok bool) {
-	id, ok = s.catalog.names[name{symbol, venue}]
-	return id, ok
+	n := name{symbol, venue}
+	return s.catalog.find(n, n.hash())
 }
 
 // An Instrument is what a state knows of one instrument.
@@ -633,7 +627,7 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 		if scope(id, d) || taken(id) {
 			continue
 		}
-		if other, ok := from.catalog.names[nameOf(d)]; ok && taken(other) {
+		if other, ok := from.Lookup(d.Symbol, d.Venue); ok && taken(other) {
 			continue
 		}
 		out.take(id, s, slot)
@@ -649,7 +643,8 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 // take adds instrument id as it is in slot of from; neither the id nor the name may be
 // defined.
 func (s *State) take(id InstrumentID, from *State, slot uint) {
-	s.catalog.add(id, from.catalog.definitions[slot])
+	extra := from.catalog.definitions[slot]
+	s.catalog.add(id, extra, nameOf(extra.Definition).hash())
 	v := s.grow()
 	*v = *from.at(slot)
 	to := uint(len(s.catalog.definitions) - 1)
@@ -715,14 +710,10 @@ type catalog struct {
 	pages [][pageSize]uint32
 	// definitions holds by slot the Extra of the definition tick; nothing else is in them.
 	definitions []*Extra
-	names       map[name]InstrumentID
+	names       names
 }
 
 const pageSize = 64
-
-type name struct{ symbol, venue string }
-
-func nameOf(d *Definition) name { return name{d.Symbol, d.Venue} }
 
 func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
 	i := uint(id / pageSize)
@@ -737,8 +728,18 @@ func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
 	return uint(n) - 1, n != 0
 }
 
-// add gives id, which is not defined, the next slot.
-func (c *catalog) add(id InstrumentID, extra *Extra) {
+// find is the id of the instrument named n, whose hash is hash.
+func (c *catalog) find(n name, hash uint32) (id InstrumentID, ok bool) {
+	for other := range c.names.with(hash) {
+		if slot, _ := c.slot(other); nameOf(c.definitions[slot].Definition) == n {
+			return other, true
+		}
+	}
+	return 0, false
+}
+
+// add gives id, which is not defined, the next slot; hash is that of its name.
+func (c *catalog) add(id InstrumentID, extra *Extra, hash uint32) {
 	i := int(id / pageSize)
 	for len(c.top) <= i {
 		c.top = append(c.top, 0)
@@ -749,21 +750,20 @@ func (c *catalog) add(id InstrumentID, extra *Extra) {
 	}
 	c.definitions = append(c.definitions, extra)
 	c.pages[c.top[i]-1][id%pageSize] = uint32(len(c.definitions))
-	if c.names == nil {
-		c.names = make(map[name]InstrumentID)
-	}
-	c.names[nameOf(extra.Definition)] = id
+	c.names.add(hash, id)
 	c.limit = max(c.limit, int(id)+1)
 	if n := uint(len(c.definitions)); uint(id)+1 == n && c.dense+1 == n {
 		c.dense = n
 	}
 }
 
-// redefine returns what id was before.
-func (c *catalog) redefine(id InstrumentID, slot uint, extra *Extra) *Definition {
+// redefine returns what id was before; hash is that of its new name.
+func (c *catalog) redefine(id InstrumentID, slot uint, extra *Extra, hash uint32) *Definition {
 	old := c.definitions[slot].Definition
-	delete(c.names, nameOf(old))
-	c.names[nameOf(extra.Definition)] = id
+	if was := nameOf(old); was != nameOf(extra.Definition) {
+		c.names.remove(was.hash(), id)
+		c.names.add(hash, id)
+	}
 	c.definitions[slot] = extra
 	return old
 }
@@ -787,6 +787,6 @@ func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
 func (c *catalog) clone() catalog {
 	return catalog{
 		limit: c.limit, dense: c.dense, top: slices.Clone(c.top), pages: slices.Clone(c.pages),
-		definitions: slices.Clone(c.definitions), names: maps.Clone(c.names),
+		definitions: slices.Clone(c.definitions), names: names{slices.Clone(c.names.slots), c.names.used},
 	}
 }
