@@ -62,7 +62,7 @@ func TestCatalogWithCollidingNames(t *testing.T) {
 	var c catalog
 	all := []name{{"A", "X"}, {"A", "Y"}, {"B", "X"}, {"AX", ""}, {"", "AX"}}
 	for id, n := range all {
-		c.add(InstrumentID(id), &Extra{Definition: &Definition{Symbol: n.symbol, Venue: n.venue}}, 5)
+		c.add(InstrumentID(id), &Definition{Symbol: n.symbol, Venue: n.venue}, 5)
 	}
 	for id, n := range all {
 		found, ok := c.find(n, 5)

@@ -109,7 +109,7 @@ func (e *UndefinedError) Error() string {
 // nothing.
 //
 // The error is an *UndefinedError, or says what is wrong with a definition, a level or a
-// clear. The definition that t points to becomes the state's.
+// clear. What t points to is copied, but for texts.
 func (s *State) Apply(t *Tick) error {
 	// Quotes and plain trades of instruments with dense ids are done here; what else there may
 	// be is left to the calls, so that nothing has to be kept across one.
@@ -241,7 +241,7 @@ func (s *State) applyUndefined(t *Tick) error {
 }
 
 func (s *State) define(t *Tick) error {
-	id, extra, d := t.Instrument, t.Extra, t.Definition()
+	id, d := t.Instrument, t.Definition()
 	if d == nil {
 		return fmt.Errorf("tick %d: definition of instrument %d tells nothing", t.Seq, id)
 	}
@@ -253,21 +253,18 @@ func (s *State) define(t *Tick) error {
 		return fmt.Errorf("tick %d: definition of %s as instrument %d: it is instrument %d", t.Seq, d.Name(), id, other)
 	}
 	slot, known := s.catalog.slot(id)
-	if known && *s.catalog.definitions[slot].Definition == *d {
+	if known && *s.catalog.definition(slot) == *d {
 		return nil
 	}
 	if s.catalogShared {
 		s.catalog, s.catalogShared = s.catalog.clone(), false
 	}
-	if extra.TradeRef != "" || extra.Summary != nil {
-		extra = &Extra{Definition: d} // what is kept is handed out again
-	}
 	if !known {
-		s.catalog.add(id, extra, hash)
+		s.catalog.add(id, d, hash)
 		s.grow().setSummary(emptyDay(0))
 		return nil
 	}
-	old := s.catalog.redefine(id, slot, extra, hash)
+	old := s.catalog.redefine(id, slot, d, hash)
 	price, size := int(old.PriceExponent)-int(d.PriceExponent), int(old.SizeExponent)-int(d.SizeExponent)
 	if (price != 0 || size != 0) && !s.rescale(slot, price, size) {
 		s.forget(slot)
@@ -383,7 +380,7 @@ func (s *State) change(slot uint) *values {
 
 // grow is the values of the slot that the catalog gave last, to fill.
 func (s *State) grow() *values {
-	slot := uint(len(s.catalog.definitions) - 1)
+	slot := s.catalog.defined - 1
 	if slot/chunkSize == uint(len(s.chunks)) {
 		s.chunks = append(s.chunks, chunk{values: new([chunkSize]values), own: true})
 	}
@@ -461,7 +458,7 @@ func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	return s.catalog.definitions[slot].Definition, true
+	return s.catalog.definition(slot), true
 }
 
 // Lookup is the id of symbol at venue.
@@ -496,7 +493,7 @@ func (s *State) Instrument(id InstrumentID) (in Instrument, ok bool) {
 func (s *State) instrument(slot uint) Instrument {
 	v := s.at(slot)
 	in := Instrument{
-		Definition: s.catalog.definitions[slot].Definition,
+		Definition: s.catalog.definition(slot),
 		Status:     v.status, StatusTime: v.statusTime,
 		Quote: v.quote, QuoteTime: v.quoteTime, HasQuote: v.known&knownQuote != 0,
 		Summary: s.summary(slot),
@@ -532,12 +529,13 @@ func (s *State) Clone() *State {
 // What Extra points to is never written again. The state must not change meanwhile.
 func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return func(yield func(Tick) bool) {
+		var definitions []Extra
 		var summaries []summaryExtra
 		for id, slot := range s.catalog.all() {
 			if want != nil && !want(id) {
 				continue
 			}
-			if !yield(s.definitionEntry(id, slot)) {
+			if !yield(s.definitionEntry(id, slot, &definitions)) {
 				return
 			}
 			v := s.at(slot)
@@ -552,7 +550,7 @@ func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 			}
 			if sum := s.summary(slot); sum != told {
 				if len(summaries) == 0 {
-					summaries = make([]summaryExtra, 32) // one allocation for so many entries
+					summaries = make([]summaryExtra, entriesAtOnce)
 				}
 				x := &summaries[0]
 				summaries = summaries[1:]
@@ -580,6 +578,9 @@ func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 	}
 }
 
+// entriesAtOnce is for how many entries what their Extra points to is allocated together.
+const entriesAtOnce = 32
+
 type summaryExtra struct {
 	extra   Extra
 	summary Summary
@@ -588,19 +589,27 @@ type summaryExtra struct {
 // Definitions yields the definitions among what Entries yields.
 func (s *State) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return func(yield func(Tick) bool) {
+		var definitions []Extra
 		for id, slot := range s.catalog.all() {
 			if want != nil && !want(id) {
 				continue
 			}
-			if !yield(s.definitionEntry(id, slot)) {
+			if !yield(s.definitionEntry(id, slot, &definitions)) {
 				return
 			}
 		}
 	}
 }
 
-func (s *State) definitionEntry(id InstrumentID, slot uint) Tick {
-	return Tick{Kind: KindDefinition, Flags: FlagSnapshot, Instrument: id, Extra: s.catalog.definitions[slot]}
+// definitionEntry takes its Extra from room, which it fills where there is none.
+func (s *State) definitionEntry(id InstrumentID, slot uint, room *[]Extra) Tick {
+	if len(*room) == 0 {
+		*room = make([]Extra, entriesAtOnce)
+	}
+	extra := &(*room)[0]
+	*room = (*room)[1:]
+	extra.Definition = s.catalog.definition(slot)
+	return Tick{Kind: KindDefinition, Flags: FlagSnapshot, Instrument: id, Extra: extra}
 }
 
 // Replace makes the instruments in scope those of from, as at the end of a snapshot: those
@@ -618,12 +627,12 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 	from = from.Clone()
 	taken := func(id InstrumentID) bool {
 		slot, ok := from.catalog.slot(id)
-		return ok && scope(id, from.catalog.definitions[slot].Definition)
+		return ok && scope(id, from.catalog.definition(slot))
 	}
 	out := NewState()
 	out.unknown = unknown
 	for id, slot := range s.catalog.all() {
-		d := s.catalog.definitions[slot].Definition
+		d := s.catalog.definition(slot)
 		if scope(id, d) || taken(id) {
 			continue
 		}
@@ -633,7 +642,7 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 		out.take(id, s, slot)
 	}
 	for id, slot := range from.catalog.all() {
-		if scope(id, from.catalog.definitions[slot].Definition) {
+		if scope(id, from.catalog.definition(slot)) {
 			out.take(id, from, slot)
 		}
 	}
@@ -643,11 +652,11 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 // take adds instrument id as it is in slot of from; neither the id nor the name may be
 // defined.
 func (s *State) take(id InstrumentID, from *State, slot uint) {
-	extra := from.catalog.definitions[slot]
-	s.catalog.add(id, extra, nameOf(extra.Definition).hash())
+	d := from.catalog.definition(slot)
+	s.catalog.add(id, d, nameOf(d).hash())
 	v := s.grow()
 	*v = *from.at(slot)
-	to := uint(len(s.catalog.definitions) - 1)
+	to := s.catalog.defined - 1
 	if ref := from.ref(slot); ref != "" {
 		s.setRef(to, ref)
 	}
@@ -670,7 +679,7 @@ func (s *State) Diff(o *State) string {
 	for id, slot := range s.catalog.all() {
 		other, ok := o.catalog.slot(id)
 		if !ok {
-			if !add("instrument %d is %s, not defined in the other", id, s.catalog.definitions[slot].Definition.Name()) {
+			if !add("instrument %d is %s, not defined in the other", id, s.catalog.definition(slot).Name()) {
 				break
 			}
 			continue
@@ -686,7 +695,7 @@ func (s *State) Diff(o *State) string {
 		if _, ok := s.catalog.slot(id); ok {
 			continue
 		}
-		if len(lines) >= 10 || !add("instrument %d is not defined, in the other %s", id, o.catalog.definitions[slot].Definition.Name()) {
+		if len(lines) >= 10 || !add("instrument %d is not defined, in the other %s", id, o.catalog.definition(slot).Name()) {
 			break
 		}
 	}
@@ -695,27 +704,32 @@ func (s *State) Diff(o *State) string {
 
 func (s *State) sameInstrument(slot uint, o *State, other uint) bool {
 	return *s.at(slot) == *o.at(other) && s.ref(slot) == o.ref(other) &&
-		*s.catalog.definitions[slot].Definition == *o.catalog.definitions[other].Definition &&
+		*s.catalog.definition(slot) == *o.catalog.definition(other) &&
 		s.book(slot).equal(o.book(other))
 }
 
 // A catalog says which ids are defined, as what, and in which slot of a state.
 type catalog struct {
-	limit int // one more than the greatest id
+	limit   int  // one more than the greatest id
+	defined uint // how many there are; slots are given in order
+	// definitions hold that of slot n in definitions[n/chunkSize][n%chunkSize]. Those that are
+	// told never change: pointers to them are handed out, and clones share them.
+	definitions []*[chunkSize]Definition
 	// dense ids from 0 are their own slots, as all are where ids were given in order.
 	dense uint
-	// pages finds slots: id → top[id/pageSize], from 1 → pages[…-1][id%pageSize], slot+1.
-	// Pages exist only where ids are defined, so that one great id costs little.
+	// pages find the slots of others: id → top[id/pageSize], from 1 → pages[…-1][id%pageSize],
+	// slot+1. Pages exist only where ids are defined, so that one great id costs little.
 	top   []uint16
 	pages [][pageSize]uint32
-	// definitions holds by slot the Extra of the definition tick; nothing else is in them.
-	definitions []*Extra
-	names       names
+	names names
 }
 
 const pageSize = 64
 
 func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
+	if uint(id) < c.dense {
+		return uint(id), true
+	}
 	i := uint(id / pageSize)
 	if i >= uint(len(c.top)) {
 		return 0, false
@@ -728,10 +742,14 @@ func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
 	return uint(n) - 1, n != 0
 }
 
+func (c *catalog) definition(slot uint) *Definition {
+	return &c.definitions[slot/chunkSize][slot%chunkSize]
+}
+
 // find is the id of the instrument named n, whose hash is hash.
 func (c *catalog) find(n name, hash uint32) (id InstrumentID, ok bool) {
 	for other := range c.names.with(hash) {
-		if slot, _ := c.slot(other); nameOf(c.definitions[slot].Definition) == n {
+		if slot, _ := c.slot(other); nameOf(c.definition(slot)) == n {
 			return other, true
 		}
 	}
@@ -739,38 +757,51 @@ func (c *catalog) find(n name, hash uint32) (id InstrumentID, ok bool) {
 }
 
 // add gives id, which is not defined, the next slot; hash is that of its name.
-func (c *catalog) add(id InstrumentID, extra *Extra, hash uint32) {
+func (c *catalog) add(id InstrumentID, d *Definition, hash uint32) {
+	slot := c.defined
+	if slot/chunkSize == uint(len(c.definitions)) {
+		c.definitions = append(c.definitions, new([chunkSize]Definition))
+	}
+	*c.definition(slot) = *d
+	c.defined++
+	c.names.add(hash, id)
+	c.limit = max(c.limit, int(id)+1)
+	if uint(id) == slot && slot == c.dense {
+		c.dense++
+		return
+	}
 	i := int(id / pageSize)
-	for len(c.top) <= i {
-		c.top = append(c.top, 0)
+	if len(c.top) <= i {
+		c.top = append(c.top, make([]uint16, i+1-len(c.top))...)
 	}
 	if c.top[i] == 0 {
 		c.pages = append(c.pages, [pageSize]uint32{})
 		c.top[i] = uint16(len(c.pages))
 	}
-	c.definitions = append(c.definitions, extra)
-	c.pages[c.top[i]-1][id%pageSize] = uint32(len(c.definitions))
-	c.names.add(hash, id)
-	c.limit = max(c.limit, int(id)+1)
-	if n := uint(len(c.definitions)); uint(id)+1 == n && c.dense+1 == n {
-		c.dense = n
-	}
+	c.pages[c.top[i]-1][id%pageSize] = uint32(slot + 1)
 }
 
 // redefine returns what id was before; hash is that of its new name.
-func (c *catalog) redefine(id InstrumentID, slot uint, extra *Extra, hash uint32) *Definition {
-	old := c.definitions[slot].Definition
-	if was := nameOf(old); was != nameOf(extra.Definition) {
+func (c *catalog) redefine(id InstrumentID, slot uint, d *Definition, hash uint32) *Definition {
+	old := c.definition(slot)
+	if was := nameOf(old); was != nameOf(d) {
 		c.names.remove(was.hash(), id)
 		c.names.add(hash, id)
 	}
-	c.definitions[slot] = extra
+	chunk := *c.definitions[slot/chunkSize]
+	chunk[slot%chunkSize] = *d
+	c.definitions[slot/chunkSize] = &chunk
 	return old
 }
 
 // all yields ids, in order, and their slots.
 func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
 	return func(yield func(InstrumentID, uint) bool) {
+		for slot := range c.dense { // all others are greater
+			if !yield(InstrumentID(slot), slot) {
+				return
+			}
+		}
 		for i, p := range c.top {
 			if p == 0 {
 				continue
@@ -784,9 +815,14 @@ func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
 	}
 }
 
+// clone is a copy to which other definitions may be added.
 func (c *catalog) clone() catalog {
-	return catalog{
-		limit: c.limit, dense: c.dense, top: slices.Clone(c.top), pages: slices.Clone(c.pages),
-		definitions: slices.Clone(c.definitions), names: names{slices.Clone(c.names.slots), c.names.used},
+	out := *c
+	out.definitions, out.top, out.pages = slices.Clone(c.definitions), slices.Clone(c.top), slices.Clone(c.pages)
+	out.names.slots = slices.Clone(c.names.slots)
+	if c.defined%chunkSize != 0 {
+		last := *out.definitions[c.defined/chunkSize]
+		out.definitions[c.defined/chunkSize] = &last
 	}
+	return out
 }

@@ -798,3 +798,46 @@ func TestStateVolumeAgreesWithAList(t *testing.T) {
 		}
 	})
 }
+
+// A definition that was handed out never changes: not when its instrument is defined anew, and
+// not by what a clone, or the state that was cloned, defines behind it.
+func TestStateDefinitionsStay(t *testing.T) {
+	names := func(s *feed.State) (out []string) {
+		for tick := range s.Definitions(nil) {
+			out = append(out, tick.Definition().Symbol)
+		}
+		return out
+	}
+	s := stateOf(t, define(0, "A"), define(1, "B"))
+	was, _ := s.Definition(1)
+	clone := s.Clone()
+	apply(t, s, define(2, "C"))
+	apply(t, clone, define(2, "D"))
+	assert.Equal(t, []string{"A", "B", "C"}, names(s))
+	apply(t, s, define(1, "B2"))
+	apply(t, clone, define(0, "A2"), define(3, "E"))
+	assert.Equal(t, "B", was.Symbol)
+	assert.Equal(t, []string{"A", "B2", "C"}, names(s))
+	assert.Equal(t, []string{"A2", "B", "D", "E"}, names(clone))
+
+	for id := range feed.InstrumentID(70) { // beyond a chunk, in both
+		if id > 3 {
+			apply(t, s, define(id, fmt.Sprint("s", id)))
+			apply(t, clone, define(id, fmt.Sprint("c", id)))
+		}
+	}
+	for id := range feed.InstrumentID(70) {
+		d, _ := s.Definition(id)
+		e, _ := clone.Definition(id)
+		if id > 3 {
+			assert.Equal(t, []string{fmt.Sprint("s", id), fmt.Sprint("c", id)}, []string{d.Symbol, e.Symbol})
+		}
+	}
+
+	extra := define(9, "X").Extra
+	tick := feed.Tick{Kind: feed.KindDefinition, Instrument: 99, Extra: extra}
+	apply(t, s, tick)
+	extra.Definition.Symbol = "Y" // the tick is its owner's again
+	d, _ := s.Definition(99)
+	assert.Equal(t, "X", d.Symbol)
+}
