@@ -13,7 +13,7 @@ type cursor struct {
 	p    []byte
 	at   int
 	err  error
-	like *feed.Definition // the last definition, whose texts may come again
+	kept *kept // of ticks; nil until there is something to keep
 }
 
 func (c *cursor) fail(what, want string) {
@@ -156,17 +156,21 @@ func (c *cursor) text(what string) string {
 	return s
 }
 
-// textAs is text that is often the same as in the definition like, if there is one, and then shares its memory.
-func (c *cursor) textAs(what string, like *feed.Definition) string {
-	if like == nil {
-		return c.text(what)
+func (c *cursor) keep() *kept {
+	if c.kept == nil {
+		c.kept = new(kept)
 	}
-	at := c.at
+	return c.kept
+}
+
+// textAgain is text that is often the same as in the last definition, and then shares its memory.
+func (c *cursor) textAgain(what string) string {
+	at, k := c.at, c.keep()
 	switch b := c.bytes(what, feed.MaxText); {
-	case string(b) == like.Venue:
-		return like.Venue
-	case string(b) == like.Currency:
-		return like.Currency
+	case string(b) == k.venue:
+		return k.venue
+	case string(b) == k.currency:
+		return k.currency
 	}
 	c.at = at
 	return c.text(what)
@@ -296,15 +300,13 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 	switch t.Kind {
 	case feed.KindDefinition:
 		if need(10) {
-			x := &struct {
-				extra      feed.Extra
-				definition feed.Definition
-			}{} // one allocation: a late joiner is told thousands
-			d := &x.definition
-			d.Symbol, d.Venue = c.text("symbol"), c.textAs("venue", c.like)
+			k := c.keep()
+			t.Extra = k.definition()
+			d := t.Extra.Definition
+			d.Symbol, d.Venue = c.text("symbol"), c.textAgain("venue")
 			d.PriceExponent = c.exponent("price exponent")
 			d.SizeExponent = c.exponent("size exponent")
-			d.Currency = c.textAs("currency", c.like)
+			d.Currency = c.textAgain("currency")
 			d.TickSize = c.size("tick size")
 			d.Lot = c.size("lot")
 			if c.err == nil {
@@ -312,8 +314,7 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 					c.err = malformed("%v", err)
 				}
 			}
-			x.extra.Definition = d
-			t.Extra, c.like = &x.extra, d
+			k.venue, k.currency = d.Venue, d.Currency
 		}
 	case feed.KindQuote:
 		if need(7) {
@@ -358,14 +359,15 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 		}
 	case feed.KindSummary:
 		if need(14) {
-			s := &feed.Summary{TradingDay: int32(c.bounded("trading day", maxTradingDay))}
+			t.Extra = c.keep().summary()
+			s := t.Extra.Summary
+			s.TradingDay = int32(c.bounded("trading day", maxTradingDay))
 			s.Open, s.High, s.Low, s.Last = c.price("open"), c.price("high"), c.price("low"), c.price("last")
 			s.LastSize = c.size("last size")
 			s.LastSide = feed.Side(c.bounded("last side", uint64(feed.SideSell)))
 			s.LastTime = base + c.int("last time")
 			s.Volume, s.Trades = c.size("volume"), c.size("trades")
 			s.LastID, s.LastRef = c.uint("last id"), c.ref("last ref", elements, &read)
-			t.Extra = &feed.Extra{Summary: s}
 		}
 	}
 	c.skip(elements - read)

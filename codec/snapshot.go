@@ -43,3 +43,25 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 	}
 	return Append(dst, &SnapshotEnd{Seq: begin.Seq, Parts: part.Index})
 }
+
+// FoldPart folds the entries of part p into s, as [Body.Decode] and [feed.State.Apply] would, and
+// returns the first error of either. It costs less: what only the ticks point to is used again.
+func FoldPart(s *feed.State, p *SnapshotPart) error {
+	b := PartBody(p)
+	b.kept = new(kept)
+	var room [foldRoom]feed.Tick
+	definitions, summaries := make([]keptDefinition, len(room)), make([]keptSummary, len(room))
+	for {
+		b.kept.definitions, b.kept.summaries = definitions, summaries // a state has copied what they were
+		n, err := b.Decode(room[:])
+		if _, err := s.ApplyAll(room[:n]); err != nil {
+			return err
+		}
+		if n == 0 || err != nil {
+			return err
+		}
+	}
+}
+
+// foldRoom is how many entries are decoded before they are folded.
+const foldRoom = 16

@@ -33,6 +33,9 @@ const (
 	codeQuote = uint64(feed.KindQuote) << 1
 	codeTrade = uint64(feed.KindTrade) << 1
 
+	headQuote = 0x97 // an array of seven
+	headTrade = 0x98
+
 	headMask = 0xff_fe_ff_0000_ff_0000 // of bytes 0 to 7; the low bit of kk is "more"
 	headNQ   = 0x97_00_cd_0000_d2_0000 | codeQuote<<48
 	headNT   = 0x98_00_cd_0000_d2_0000 | codeTrade<<48
@@ -452,8 +455,8 @@ type Body struct {
 	gone      uint64
 	reason    GoneReason
 	first     uint64
-	remaining uint64           // numbers that the entries may still cover
-	like      *feed.Definition // the last one
+	remaining uint64 // numbers that the entries may still cover
+	kept      *kept  // nil until there is something to keep
 }
 
 // PacketBody reads the body of a packet whose header is h.
@@ -495,7 +498,10 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 		if uint64(len(room)) > b.remaining {
 			room = room[:b.remaining]
 		}
-		k, size := decodeFixed(rest, room, base, seq)
+		k, size := 0, 0
+		if m := rest[0]; m == headQuote || m == headTrade {
+			k, size = decodeFixed(rest, room, base, seq)
+		}
 		if b.snapshot {
 			for i := range room[:k] {
 				room[i].Seq = 0
@@ -622,9 +628,12 @@ func decodeWide(p []byte, t *feed.Tick, base int64, w0 uint64) int {
 	return len(p)
 }
 
-// decodeEntry decodes any entry the general way and accounts for it.
+// decodeEntry decodes any entry and accounts for it.
 func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
-	c := cursor{p: b.rest}
+	if size := b.decodeCompact(t); size > 0 {
+		return size, true, b.number(t)
+	}
+	c := cursor{p: b.rest, kept: b.kept}
 	if m := b.rest[0]; m&0xf0 != 0x90 && m != 0xdc && m != 0xdd {
 		n := c.int("skip")
 		switch {
@@ -654,24 +663,29 @@ func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 		return c.at, false, b.coverAll(n)
 	}
 	*t = feed.Tick{}
-	c.like = b.like
 	c.tick(t, elements, code, b.base)
-	b.like = c.like
-	if c.err != nil {
+	b.kept = c.kept
+	switch {
+	case c.err != nil:
 		return 0, false, c.err
-	}
-	if b.snapshot {
-		t.Flags |= feed.FlagSnapshot
-		return c.at, true, nil
-	}
-	if t.Kind == feed.KindSummary {
+	case b.snapshot:
+	case t.Kind == feed.KindSummary:
 		return 0, false, malformed("summary of instrument %d outside a snapshot", t.Instrument)
-	}
-	if !t.Kind.Known() {
+	case !t.Kind.Known():
 		b.unknown++
 	}
+	return c.at, true, b.number(t)
+}
+
+// number gives t the next number, or marks it as a snapshot's, which have none.
+func (b *Body) number(t *feed.Tick) error {
+	if b.snapshot {
+		t.Seq = 0
+		t.Flags |= feed.FlagSnapshot
+		return nil
+	}
 	t.Seq = b.seq
-	return c.at, true, b.cover(1)
+	return b.cover(1)
 }
 
 // coverAll is cover for an entry that must be the packet's only one.

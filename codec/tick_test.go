@@ -606,15 +606,36 @@ func FuzzBody(f *testing.F) {
 		if len(body) > MaxBody {
 			return
 		}
-		fuzzBody(t, PacketBody(&Packet{First: 41, Count: 1 << 40, Base: noon}, body))
-		fuzzBody(t, PartBody(&SnapshotPart{Base: noon, Body: body}))
+		for _, b := range []Body{
+			PacketBody(&Packet{First: 41, Count: 1 << 40, Base: noon}, body), PartBody(&SnapshotPart{Base: noon, Body: body}),
+		} {
+			bound := maxAllocation(len(body))
+			if got := allocated(bound, func() { decodeAll(b) }); got > bound {
+				t.Fatalf("%d bytes allocated to decode %d", got, len(body))
+			}
+			fuzzBody(t, b)
+		}
 	})
+}
+
+// decodeAll decodes b as far as it can be.
+func decodeAll(b Body) {
+	var batch [16]feed.Tick
+	for n := 1; n > 0; {
+		var err error
+		if n, err = b.Decode(batch[:]); err != nil {
+			return
+		}
+	}
 }
 
 func fuzzBody(t *testing.T, b Body) {
 	batch := make([]feed.Tick, 4)
 	for {
 		rest := b.rest
+		if len(rest) > 0 {
+			compareCompact(t, b.snapshot, rest)
+		}
 		n, err := b.Decode(batch[:1])
 		if err != nil || n == 0 {
 			return
