@@ -595,22 +595,10 @@ func (l *line) part(raw []byte) error {
 	if s.size += len(raw); s.size > maxSnapshot {
 		return violation("snapshot of more than %d MiB", maxSnapshot>>20)
 	}
-	body := codec.PartBody(&p)
-	for {
-		// Batch is empty here and serves as room.
-		n, err := body.Decode(l.batch)
-		for i := range l.batch[:n] {
-			if err := s.state.Apply(&l.batch[i]); err != nil {
-				return &ProtocolError{What: "snapshot", Err: err}
-			}
-		}
-		if err != nil {
-			return &ProtocolError{What: "snapshot", Err: err}
-		}
-		if n == 0 {
-			return nil
-		}
+	if err := codec.FoldPart(s.state, &p); err != nil {
+		return &ProtocolError{What: "snapshot", Err: err}
 	}
+	return nil
 }
 
 func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
