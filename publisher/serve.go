@@ -40,9 +40,10 @@ type server struct {
 	final  atomic.Uint64 // number after the last of an ended session; 0 while it goes on
 	pulses chan struct{} // 1 slot: a client has confirmed something
 
-	joining sync.Mutex
-	join    *join
-	heavy   chan struct{} // slots for reading states from the journal
+	joining  sync.Mutex
+	join     *join
+	snapshot atomic.Int64  // bytes of the last snapshot of everything
+	heavy    chan struct{} // slots for reading states from the journal
 }
 
 // Bounds of the server.
@@ -429,7 +430,16 @@ func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKin
 	if scope == codec.ScopeDefinitions {
 		entries = state.Definitions(see)
 	}
-	return codec.AppendSnapshot(nil, begin, entries, l.seed)
+	if want != nil || scope != codec.ScopeAll {
+		return codec.AppendSnapshot(nil, begin, entries, l.seed)
+	}
+	// Grown as it is written it would be copied many times; it is about as long as the last one.
+	last := &l.p.serving.snapshot
+	b, err := codec.AppendSnapshot(make([]byte, 0, last.Load()*17/16), begin, entries, l.seed)
+	if err == nil {
+		last.Store(int64(len(b)))
+	}
+	return b, err
 }
 
 // ConnStats is how one subscriber does.

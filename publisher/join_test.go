@@ -1,0 +1,90 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/feed/sim"
+)
+
+// A snapshot of everything is written into memory for one like the last, so that it is not copied as it grows, and keeps
+// little more than it needs; one of a few instruments takes no notice.
+func TestSnapshotIsWrittenInPlace(t *testing.T) {
+	p, err := New(Config{Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.Close(context.Background()) })
+	define := func(from, to int) {
+		for i := from; i < to; i++ {
+			_, err := p.Define(t.Context(), feed.Definition{Symbol: fmt.Sprint("S", i)})
+			require.NoError(t, err)
+		}
+		require.NoError(t, p.Flush(t.Context()))
+	}
+	snapshot := func(filter codec.Filter) []byte {
+		next, _ := p.log.end()
+		j, l := p.joinAt(next, 0), &line{p: p, filter: filter}
+		l.in(p.session)
+		l.wanted = newWanted(filter, j.state)
+		b, err := j.snapshot(l, codec.ScopeAll)
+		require.NoError(t, err)
+		return b
+	}
+	define(0, 2000)
+	first := snapshot(nil)
+	define(2000, 2010)
+	second := snapshot(nil)
+	require.Greater(t, len(second), len(first))
+	require.Equal(t, len(first)*17/16, cap(second))
+	require.Less(t, cap(snapshot(codec.Filter{"S1"})), 1024)
+	define(2010, 4000)
+	require.Greater(t, len(snapshot(nil)), cap(second), "one that is longer is as long as it has to be")
+}
+
+// BenchmarkJoin is what a late joiner waits for at a publisher of 10,000 instruments that publishes: the state as of now, and
+// that encoded. "At rest" nothing was published since the last one.
+func BenchmarkJoin(b *testing.B) {
+	p, err := New(Config{Seed: 1})
+	require.NoError(b, err)
+	b.Cleanup(func() { _ = p.Close(context.Background()) })
+	market, err := sim.New(sim.Config{Seed: 1, Instruments: 10_000, Continuous: true})
+	require.NoError(b, err)
+	batch := make([]feed.Tick, 1000)
+	publish := func(n int) {
+		for n > 0 {
+			k, err := market.Next(b.Context(), batch[:min(n, len(batch))])
+			require.NoError(b, err)
+			require.NoError(b, p.Publish(b.Context(), batch[:k]))
+			n -= k
+		}
+		require.NoError(b, p.Flush(b.Context()))
+	}
+	publish(310_000)
+	l := line{p: p}
+	l.in(p.session)
+	for _, bench := range []struct {
+		name  string
+		ticks int
+	}{{"at rest", 0}, {"1000 ticks later", 1000}} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			size := 0
+			for range b.N {
+				b.StopTimer()
+				publish(bench.ticks)
+				b.StartTimer()
+				next, _ := p.log.end()
+				snapshot, err := p.joinAt(next, 0).snapshot(&l, codec.ScopeAll)
+				if err != nil {
+					b.Fatal(err)
+				}
+				size = len(snapshot)
+			}
+			b.SetBytes(int64(size))
+		})
+	}
+}
