@@ -194,7 +194,7 @@ var (
 // run serves the connection until it ends.
 func (c *conn) run() {
 	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Str("client", c.hello.Client).
-		Strs("filter", c.hello.Filter).Uint64("start", c.line.next).Msg("subscriber joined")
+		Strs("filter", c.hello.Filter).Uint64("start", c.told.Load()).Msg("subscriber joined")
 	c.signal()
 	c.read()
 	c.signal() // it finds why the reader has ended, if it has not ended itself
