@@ -748,17 +748,21 @@ func ScanFixed(body []byte, ids []feed.InstrumentID, sizes []uint8) (n int) {
 	sizes = sizes[:len(ids)]
 	for n < len(ids) && len(body) >= narrowQuote {
 		w0 := binary.BigEndian.Uint64(body)
-		size := 0
+		size, id := 0, feed.InstrumentID(w0>>24&0xffff)
 		switch {
 		case (w0^headNQ)&headMask == 0 && (binary.BigEndian.Uint64(body[8:])^pairNQ)&pairMask|(binary.BigEndian.Uint64(body[16:])^pairNQ)&pairMask == 0:
 			size = narrowQuote
 		case (w0^headNT)&headMask == 0 && len(body) >= narrowTrade && body[10] == 0xce && body[15] == 0xce &&
 			body[20] < 0x80 && body[21] == 0xce && body[26] == 0xa4:
 			size = narrowTrade
+		case (w0^headWQ)&headWideMask == 0 && len(body) >= wideQuote && body[16] == 0xd3 && body[25] == 0xcf && body[34] == 0xd3 && body[43] == 0xcf:
+			size, id = wideQuote, feed.InstrumentID(w0>>8)
+		case (w0^headWT)&headWideMask == 0 && len(body) >= wideTrade && body[16] == 0xd3 && body[25] == 0xcf && body[34] < 0x80 && body[35] == 0xcf && body[44] == 0xa8:
+			size, id = wideTrade, feed.InstrumentID(w0>>8)
 		default:
 			return n
 		}
-		ids[n], sizes[n] = feed.InstrumentID(w0>>24&0xffff), uint8(size)
+		ids[n], sizes[n] = id, uint8(size)
 		body = body[size:]
 		n++
 	}

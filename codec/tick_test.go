@@ -797,3 +797,49 @@ func TestAppendFixed(t *testing.T) {
 	_, n, _ := AppendFixed(full, variedTicks(100), noon, 0)
 	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
 }
+
+// ScanFixed tells of each tick in a fixed-width pattern what EntryAt tells, and ends at the first other entry.
+func TestScanFixed(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var (
+		ids   [7]feed.InstrumentID
+		sizes [7]uint8
+	)
+	fixed, other := 0, 0
+	for range 500 {
+		var body []byte
+		for _, tick := range variedTicks(1 + r.IntN(20)) {
+			switch r.IntN(12) {
+			case 0:
+				tick.Values[1] = 1 << 40
+			case 1:
+				tick.Instrument = 1<<20 - 1
+			case 2:
+				tick = feed.Level{Side: feed.SideBuy, Price: -5, Size: 3}.Tick(tick.Instrument, noon)
+			case 3:
+				body = AppendSkip(body, 1+r.Uint64N(1000))
+			}
+			body = AppendTick(body, &tick, noon)
+		}
+		for len(body) > 0 {
+			n := ScanFixed(body, ids[:], sizes[:])
+			fixed += n
+			for i := range n {
+				e, err := EntryAt(body)
+				require.NoError(t, err)
+				require.Equal(t, Entry{Size: int(sizes[i]), Covers: 1, Tick: true, Kind: e.Kind, Instrument: ids[i]}, e)
+				body = body[e.Size:]
+			}
+			if n == len(ids) || len(body) == 0 {
+				continue
+			}
+			e, err := EntryAt(body)
+			require.NoError(t, err)
+			require.NotContains(t, []int{narrowQuote, narrowTrade, wideQuote, wideTrade}, e.Size, "%x", body[:e.Size])
+			body = body[e.Size:]
+			other++
+		}
+	}
+	require.Greater(t, fixed, 1000)
+	require.Greater(t, other, 100)
+}

@@ -30,6 +30,7 @@ type conn struct {
 	hello  *codec.Hello
 	chance *rand.Rand
 
+	pump     *pump
 	interval time.Duration // of heartbeats and pulses
 	maxLag   time.Duration
 	line     line
@@ -406,6 +407,10 @@ func (c *conn) send() error {
 			}
 			continue
 		}
+		if c.ctx.Err() == nil && c.joins() {
+			c.pump.add([]*conn{c})
+			break
+		}
 		more, err := c.step()
 		if err != nil {
 			return err
@@ -435,6 +440,18 @@ func (c *conn) send() error {
 		c.beat.Reset(left)
 	}
 	return nil
+}
+
+// joins reports whether what comes next is better sent by a pump: a line that is filtered alone
+// costs as much as all that are filtered together, and would go on alone as long as the log grows.
+func (c *conn) joins() bool {
+	l := &c.line
+	if l.wanted == nil || c.try == nil || !l.inMem || l.session.ID != c.p.session.ID || c.p.holed.Load() {
+		return false
+	}
+	v, ok := c.p.log.view(l.at)
+	defer v.release()
+	return ok && len(v.data) > 0 && !c.late(&v)
 }
 
 // begin sends what comes first.

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -107,7 +108,8 @@ func (f *filtered) seal() {
 type filtering struct {
 	outs    []filtered
 	equal   map[uint32]int      // number of an out by its seed
-	wanting [][]uint16          // by instrument: the numbers of the outs that want it
+	wanting []uint16            // by instrument: 1 + the number of the out that wants it, 0 for none, or several
+	several [][]uint16          // by instrument: the outs, where several want it
 	listed  []feed.InstrumentID // those that are wanted by somebody
 	broad   []uint16            // outs that want more instruments than are worth listing
 	read    uint64              // number after the packets that were passed
@@ -156,20 +158,28 @@ func (f *filtering) add(l *line, ticks int) (out int, ok bool) {
 	return i, true
 }
 
+// several stands in wanting for more than one out.
+const several = math.MaxUint16
+
+// list notes that an out wants instrument id.
 func (f *filtering) list(id feed.InstrumentID, out int) {
-	for int(id) >= len(f.wanting) {
-		f.wanting = append(f.wanting, nil)
+	if more := int(id) + 1 - len(f.wanting); more > 0 {
+		f.wanting, f.several = append(f.wanting, make([]uint16, more)...), append(f.several, make([][]uint16, more)...)
 	}
-	if len(f.wanting[id]) == 0 {
-		f.listed = append(f.listed, id)
+	switch first := f.wanting[id]; first {
+	case 0:
+		f.wanting[id], f.listed = uint16(out)+1, append(f.listed, id)
+	case several:
+		f.several[id] = append(f.several[id], uint16(out))
+	default:
+		f.wanting[id], f.several[id] = several, append(f.several[id], first-1, uint16(out))
 	}
-	f.wanting[id] = append(f.wanting[id], uint16(out))
 }
 
 // end empties f for another pass.
 func (f *filtering) end() {
 	for _, id := range f.listed {
-		f.wanting[id] = f.wanting[id][:0]
+		f.wanting[id], f.several[id] = 0, f.several[id][:0]
 	}
 	for i := range f.outs {
 		clear(f.outs[i].lines)
@@ -210,8 +220,14 @@ func (f *filtering) packet(packets []byte) (size int) {
 // tick gives the tick numbered seq to the outs that want it.
 func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
 	if int(id) < len(f.wanting) {
-		for _, i := range f.wanting[id] {
-			f.outs[i].add(h, entry, seq)
+		switch out := f.wanting[id]; out {
+		case 0:
+		case several:
+			for _, i := range f.several[id] {
+				f.outs[i].add(h, entry, seq)
+			}
+		default:
+			f.outs[out-1].add(h, entry, seq)
 		}
 	}
 	for _, i := range f.broad {
@@ -242,11 +258,12 @@ func (f *filtering) learn(entry []byte) {
 	}
 }
 
-// pass passes v, at whose beginning all lines stand, until an out is about full, and takes the lines
-// with it.
-func (f *filtering) pass(v *view) {
+// pass passes v, at whose beginning all lines stand, up to number end or until an out is about full,
+// and takes the lines with it.
+func (f *filtering) pass(v *view, end uint64) {
 	used := 0
-	for looked, full := 0, false; used < len(v.data) && !full; {
+	f.read = 0
+	for looked, full := 0, false; used < len(v.data) && f.read < end && !full; {
 		used += f.packet(v.data[used:])
 		if used-looked > packetTarget {
 			full = f.full()

@@ -108,7 +108,7 @@ func TestFilter(t *testing.T) {
 					if v.seg == nil {
 						return
 					}
-					f.pass(&v)
+					f.pass(&v, end)
 					for j, i := range members {
 						hear(i, f.outs[outs[j]].dst)
 					}
@@ -245,7 +245,7 @@ func BenchmarkFilter(b *testing.B) {
 					for _, l := range lines {
 						f.add(l, len(v.data)/aboutTick)
 					}
-					f.pass(&v)
+					f.pass(&v, end)
 					f.end()
 					v.release()
 				}

@@ -102,8 +102,9 @@ type Config struct {
 	First  uint64
 	State  *feed.State
 
-	Now    func() int64 // wall clock in ns since the Unix epoch; nil for the system's
-	Seed   uint64       // of all chance but session ids; 0 for a random one
+	Now    func() int64        // wall clock in ns since the Unix epoch; nil for the system's
+	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system's, which virtual time knows nothing of
+	Seed   uint64              // of all chance but session ids; 0 for a random one
 	Logger zerolog.Logger
 }
 
@@ -185,6 +186,9 @@ func (c *Config) fill() error {
 	if c.Now == nil {
 		c.Now = func() int64 { return time.Now().UnixNano() }
 	}
+	if c.Sleep == nil {
+		c.Sleep = sleep
+	}
 	if c.Seed == 0 {
 		c.Seed = randomID()
 	}
@@ -246,7 +250,7 @@ func New(cfg Config) (*Publisher, error) {
 	p.serving.init(cfg)
 	p.done.Go(p.flusher)
 	for i := range p.serving.pumps {
-		p.done.Go(func() { p.serving.pumps[i].run(p.closing) })
+		p.done.Go(func() { p.serving.pumps[i].run(p.closing, p.cfg.Sleep) })
 	}
 	if p.journal != nil {
 		p.done.Go(p.housekeeper)

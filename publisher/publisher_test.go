@@ -49,6 +49,7 @@ func start(t *testing.T, cfg publisher.Config) *world {
 
 func (w *world) open(cfg publisher.Config) {
 	w.t.Helper()
+	cfg.Sleep = time.Sleep
 	pub, err := publisher.New(cfg)
 	require.NoError(w.t, err)
 	w.pub, w.ids = pub, nil

@@ -20,13 +20,21 @@ type pump struct {
 	outs     []int   // of the members
 }
 
+// add adds those of conns that are this pump's: each stays with one, so that those whose lines are
+// filtered come to stand at the same place.
 func (w *pump) add(conns []*conn) {
-	if len(conns) == 0 {
+	w.mu.Lock()
+	before := len(w.queue)
+	for _, c := range conns {
+		if c.pump == w {
+			w.queue = append(w.queue, c)
+		}
+	}
+	some := len(w.queue) > before
+	w.mu.Unlock()
+	if !some {
 		return
 	}
-	w.mu.Lock()
-	w.queue = append(w.queue, conns...)
-	w.mu.Unlock()
 	select {
 	case w.kick <- struct{}{}:
 	default:
@@ -44,12 +52,12 @@ const (
 )
 
 // run serves what is added until closing is closed.
-func (w *pump) run(closing <-chan struct{}) {
+func (w *pump) run(closing <-chan struct{}, sleep func(time.Duration)) {
 	var round []*conn
 	var began time.Time // the last round
 	for {
 		if d := min(time.Duration(w.writes)*writeTime, maxPause) - time.Since(began); d > 0 {
-			pause(d)
+			sleep(d)
 		}
 		w.mu.Lock()
 		round = append(round, w.queue...)
@@ -73,8 +81,11 @@ func (w *pump) run(closing <-chan struct{}) {
 				w.served(c, c.inline())
 			}
 		}
-		for left := w.filtered; len(left) > 0; {
-			left = w.together(left)
+		if left := w.filtered; len(left) > 0 {
+			end, _ := left[0].p.log.end()
+			for len(left) > 0 {
+				left = w.together(left, end)
+			}
 		}
 		clear(w.filtered)
 		clear(round)
@@ -93,8 +104,9 @@ func (w *pump) served(c *conn, how served) {
 
 // together is inline for those of conns whose lines have filters and stand at the same place as the
 // first: what the log has now is filtered once for all of them, and once for those whose filters
-// are equal. It returns those that stand elsewhere, or are too many, in the memory of conns.
-func (w *pump) together(conns []*conn) (others []*conn) {
+// are equal. It goes no further than number end, so that all stand at the same place after a round.
+// It returns those that stand elsewhere, or are too many, in the memory of conns.
+func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	f := filterings.Get().(*filtering)
 	defer filterings.Put(f)
 	defer f.end()
@@ -112,6 +124,12 @@ func (w *pump) together(conns []*conn) (others []*conn) {
 		if l.wanted == nil || l.session.ID != c.p.session.ID { // its writer will come to that
 			c.turn.Unlock()
 			c.signal()
+			continue
+		}
+		if l.read >= end {
+			how := c.stay()
+			c.turn.Unlock()
+			w.served(c, how)
 			continue
 		}
 		if v.seg == nil {
@@ -147,7 +165,7 @@ func (w *pump) together(conns []*conn) (others []*conn) {
 	}
 	defer v.release()
 	if len(w.members) > 0 {
-		f.pass(&v)
+		f.pass(&v, end)
 	}
 	for i, c := range w.members {
 		data := f.outs[w.outs[i]].dst

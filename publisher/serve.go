@@ -144,7 +144,7 @@ func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
 	if c != nil {
-		c.ctx, c.chance = ctx, p.chance(number)
+		c.ctx, c.chance, c.pump = ctx, p.chance(number), &s.pumps[number%uint64(len(s.pumps))]
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
@@ -292,9 +292,8 @@ func (s *server) wake() {
 	}
 	s.parking.Unlock()
 	if len(s.waking) > maxInline {
-		share := (len(s.waking) + len(s.pumps) - 1) / len(s.pumps)
 		for i := range s.pumps {
-			s.pumps[i].add(s.waking[min(i*share, len(s.waking)):min((i+1)*share, len(s.waking))])
+			s.pumps[i].add(s.waking)
 		}
 	} else {
 		for _, c := range s.waking {

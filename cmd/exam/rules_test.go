@@ -38,6 +38,7 @@ type stage struct {
 
 func newStage(t *testing.T, cfg publisher.Config) *stage {
 	s := &stage{t: t, net: netsim.New(1, netsim.Config{})}
+	cfg.Sleep = time.Sleep
 	pub, err := publisher.New(cfg)
 	require.NoError(t, err)
 	s.pub = pub

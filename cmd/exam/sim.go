@@ -371,7 +371,7 @@ type node struct {
 func (w *world) start() {
 	w.lives++
 	cfg := publisher.Config{
-		Memory: publisher.MinMemory, Heartbeat: w.heartbeat, Now: w.now, Seed: w.plan.Seed<<16 + w.lives, Sync: w.sync,
+		Memory: publisher.MinMemory, Heartbeat: w.heartbeat, Now: w.now, Sleep: time.Sleep, Seed: w.plan.Seed<<16 + w.lives, Sync: w.sync,
 		RetryAfter: time.Second,
 	}
 	if !w.memory {

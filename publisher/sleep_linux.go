@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// pause sleeps for about d. Go's timers round up to a millisecond where all else sleeps too.
-func pause(d time.Duration) {
+// sleep sleeps for about d. Go's timers round up to a millisecond where all else sleeps too.
+func sleep(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
 	_ = syscall.Nanosleep(&t, nil) // may be cut short by a signal
 }
