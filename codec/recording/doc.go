@@ -2,7 +2,7 @@
 // keeps as its journal, and what a recorder writes.
 //
 //	header header [snapshot] packets … header packets … [header header [snapshot] packets …] [index … trailer]
-//	└ a session begins ────┘           └ a mark, each MiB ┘  └ another session ─────┘        └ closed in order
+//	└ a session begins ────┘           └ a mark now and then  └ another session ─────┘        └ closed in order
 //
 // A [Writer] appends; it never goes back. A [Reader] reads any bytes at all: it verifies
 // every checksum, reports what is missing or damaged with its range of sequence numbers, and

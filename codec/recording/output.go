@@ -98,14 +98,14 @@ func (o *Output) Discard() {
 }
 
 // frameSize is about how many bytes a frame of a compressed recording holds.
-const frameSize = MarkInterval
+const frameSize = 1 << 20
 
 // Compress returns a File that keeps what is written to it in f as seekable zstd: frames of
 // about 1 MiB, then a seek table, which Close writes before it closes f. Any zstd program
 // reads it too.
 //
-// A frame is written when it is full, at the first mark after half of that; so most begin
-// with a header, and what a damaged one costs ends at the next. Where a session begins, its
+// A frame is written at the first mark after that many, and without one at twice as many; so most
+// begin with a header, and what a damaged one costs ends at the next. Where a session begins, its
 // first header is a frame of its own, so that none hides both. Sync ends the frame under
 // way: what was written before it can be read, whatever happens then. Each costs a few per
 // cent of the compression, if it comes for every 100 KB.
@@ -140,7 +140,7 @@ func (c *compressor) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	first := twice(p)
-	if first > 0 || len(c.buf) >= c.size/2 && isHeader(p) {
+	if first > 0 || len(c.buf) >= c.size && isHeader(p) {
 		if err := c.end(); err != nil {
 			return 0, err
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"sync"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
@@ -15,14 +16,15 @@ import (
 // A Reader reads a recording from its beginning to its end, or from where [Reader.SeekSeq]
 // and [Reader.SeekTime] put it, and passes over what is damaged. Whatever the bytes are, it
 // ends, does not panic, and holds no more memory than a buffer of 256 KiB, a few messages and
-// a mark for each MiB of the file. Only one goroutine may use it.
+// a mark for each 256 KiB of the file. Only one goroutine may use it.
 type Reader struct {
 	r    io.ReaderAt
 	size int64 // of the file, or of that part of it which may be read
 
-	buf []byte
-	at  int64 // where buf[0] stands in the file
-	n   int   // how many bytes of buf are read
+	buf   *[bufferSize]byte // nil until it is needed
+	at    int64             // where buf[0] stands in the file
+	n     int               // how many bytes of buf are read
+	ahead int               // how many a window reads at least: more as long as it is read on
 
 	pos    int64 // of what comes next
 	header *codec.FileHeader
@@ -46,6 +48,8 @@ type Reader struct {
 
 // bufferSize is that of a Reader; no less than the greatest message.
 const bufferSize = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // ErrNoHeader is returned for bytes without one intact header of a recording.
 var ErrNoHeader = errors.New("not a recording: no file header")
@@ -170,14 +174,19 @@ func (r *Reader) Next() (Item, error) {
 		return Item{Kind: KindHeader, Offset: r.pos, Header: r.header}, nil
 	}
 	for {
-		p, err := r.window(r.pos, codec.MaxMessage)
-		if err != nil {
-			return Item{}, err
+		p := r.held(r.pos) // as after a walk to a place
+		run, to := r.run(p)
+		if run == 0 {
+			var err error
+			if p, err = r.window(r.pos, codec.MaxMessage); err != nil {
+				return Item{}, err
+			}
+			run, to = r.run(p)
 		}
 		if len(p) == 0 {
 			return Item{}, r.end()
 		}
-		if run, to := r.run(p); run > 0 {
+		if run > 0 {
 			item := Item{
 				Kind: KindPackets, Offset: r.pos, Size: int64(run),
 				Range: feed.Range{From: r.next, To: to}, Data: p[:run:run],
@@ -562,17 +571,26 @@ func (r *Reader) window(pos int64, want int) ([]byte, error) {
 	if left := r.size - pos; left < int64(want) {
 		want = int(max(left, 0))
 	}
-	if pos >= r.at && pos+int64(want) <= r.at+int64(r.n) {
-		return r.buf[pos-r.at : r.n], nil
+	if p := r.held(pos); len(p) >= want {
+		return p, nil
 	}
-	return r.read(pos, bufferSize, want)
+	r.ahead = min(max(2*r.ahead, codec.MaxMessage), bufferSize)
+	return r.read(pos, r.ahead, want)
+}
+
+// held is what the buffer holds of what stands at pos.
+func (r *Reader) held(pos int64) []byte {
+	if r.buf == nil || pos < r.at || pos >= r.at+int64(r.n) {
+		return nil
+	}
+	return r.buf[pos-r.at : r.n]
 }
 
 // read fills the buffer with most bytes at pos, or all that there are; want must be there.
 func (r *Reader) read(pos int64, most, want int) ([]byte, error) {
 	n := int(max(0, min(int64(most), r.size-pos)))
-	if len(r.buf) < n {
-		r.buf = make([]byte, min(bufferSize, max(n, 2*len(r.buf))))
+	if r.buf == nil {
+		r.buf = buffers.Get().(*[bufferSize]byte)
 	}
 	r.at, r.n = pos, 0
 	got, err := r.r.ReadAt(r.buf[:n], pos)
@@ -594,6 +612,15 @@ func (r *Reader) Trailer() *codec.Trailer {
 		return nil
 	}
 	return t
+}
+
+// Release gives the Reader's buffer to others. It may be read on after it, but what Next
+// returned before is not valid any more.
+func (r *Reader) Release() {
+	if r.buf != nil {
+		buffers.Put(r.buf)
+		r.buf, r.n = nil, 0
+	}
 }
 
 // Return moves the Reader back before a run that Next returned last.

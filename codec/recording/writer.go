@@ -36,8 +36,9 @@ type File interface {
 	Close() error
 }
 
-// MarkInterval is about how many bytes lie between two marks, and at least.
-const MarkInterval = 1 << 20
+// MarkInterval is about how many bytes lie between two marks, and at least. A place between two
+// is found by walking, 128 KiB on average; each costs a write, and a header of about 100 bytes.
+const MarkInterval = 256 << 10
 
 // NewWriter begins a recording in f, which is empty and belongs to the Writer: the header h
 // and, if h.Next is beyond 1, a snapshot of state, which is as of there. On an error f holds
@@ -98,7 +99,7 @@ const maxScratch = 64 << 10
 
 // Append writes p, whole sealed packets that join, the first of them at Next; next is the
 // number after them and lastTime the publish time of the last one. It is one Write, and one
-// more about every MiB. It allocates only for marks.
+// more about every 256 KiB. It allocates only for marks.
 //
 // If it fails, some bytes of p may be written. Then call it again with the same p: it goes on
 // at the byte where it stopped. The error is the file's, or io.ErrShortWrite.

@@ -185,6 +185,7 @@ func (c *Cursor) bounds() (to uint64, size int64, last bool, err error) {
 
 func (c *Cursor) leave() {
 	if c.f != nil {
+		c.r.Release()
 		c.f.Close()
 	}
 	c.s, c.r, c.f = nil, nil, nil

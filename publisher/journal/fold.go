@@ -77,6 +77,7 @@ func (j *Journal) read(s *segment, do func(*recording.Reader) error) error {
 		return err
 	}
 	defer f.Close()
+	defer r.Release()
 	return do(r)
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -665,14 +666,21 @@ func BenchmarkFind(b *testing.B) {
 	j, next := bench(b, b.TempDir(), 512<<20)
 	defer j.Close()
 	r := rand.New(rand.NewPCG(1, 2))
+	var took []time.Duration
 	b.ReportAllocs()
 	for b.Loop() {
+		start := time.Now()
 		c := j.Cursor(1 + r.Uint64N(next-1))
 		if _, err := c.Next(); err != nil {
 			b.Fatal(err)
 		}
 		c.Close()
+		took = append(took, time.Since(start))
 	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+	b.ReportMetric(float64(took[len(took)*90/100].Nanoseconds()), "p90-ns")
 }
 
 func BenchmarkOpen(b *testing.B) {
