@@ -21,10 +21,10 @@ type Reader struct {
 	r    io.ReaderAt
 	size int64 // of the file, or of that part of it which may be read
 
-	buf   *[bufferSize]byte // nil until it is needed
-	at    int64             // where buf[0] stands in the file
-	n     int               // how many bytes of buf are read
-	ahead int               // how many a window reads at least: more as long as it is read on
+	buf   []byte // nil until it is needed, short until more than a header is
+	at    int64  // where buf[0] stands in the file
+	n     int    // how many bytes of buf are read
+	ahead int    // how many a window reads at least: more as long as it is read on
 
 	pos    int64 // of what comes next
 	header *codec.FileHeader
@@ -580,7 +580,7 @@ func (r *Reader) window(pos int64, want int) ([]byte, error) {
 
 // held is what the buffer holds of what stands at pos.
 func (r *Reader) held(pos int64) []byte {
-	if r.buf == nil || pos < r.at || pos >= r.at+int64(r.n) {
+	if pos < r.at || pos >= r.at+int64(r.n) {
 		return nil
 	}
 	return r.buf[pos-r.at : r.n]
@@ -589,8 +589,12 @@ func (r *Reader) held(pos int64) []byte {
 // read fills the buffer with most bytes at pos, or all that there are; want must be there.
 func (r *Reader) read(pos int64, most, want int) ([]byte, error) {
 	n := int(max(0, min(int64(most), r.size-pos)))
-	if r.buf == nil {
-		r.buf = buffers.Get().(*[bufferSize]byte)
+	switch {
+	case len(r.buf) >= n:
+	case n <= peekSize:
+		r.buf = make([]byte, peekSize)
+	default:
+		r.buf = buffers.Get().(*[bufferSize]byte)[:]
 	}
 	r.at, r.n = pos, 0
 	got, err := r.r.ReadAt(r.buf[:n], pos)
@@ -617,10 +621,10 @@ func (r *Reader) Trailer() *codec.Trailer {
 // Release gives the Reader's buffer to others. It may be read on after it, but what Next
 // returned before is not valid any more.
 func (r *Reader) Release() {
-	if r.buf != nil {
-		buffers.Put(r.buf)
-		r.buf, r.n = nil, 0
+	if len(r.buf) == bufferSize {
+		buffers.Put((*[bufferSize]byte)(r.buf))
 	}
+	r.buf, r.n = nil, 0
 }
 
 // Return moves the Reader back before a run that Next returned last.

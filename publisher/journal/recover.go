@@ -221,6 +221,7 @@ func (j *Journal) recoverLast() (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	defer r.Release()
 	x := fold{state: feed.NewState(), next: s.first}
 	var defined []feed.Tick
 	x.defined = func(t *feed.Tick) { defined = append(defined, *t) }
