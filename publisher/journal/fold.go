@@ -20,7 +20,7 @@ type fold struct {
 	// defined, if it is not nil, is told each definition tick.
 	defined func(*feed.Tick)
 	event   int64 // greatest event time seen
-	batch   [256]feed.Tick
+	batch   [64]feed.Tick
 	until   uint64 // numbers from it on are not folded, if it is not 0
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -25,7 +26,10 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800) // a million journals of a few KiB: half of the time went to collecting them
+	goleak.VerifyTestMain(m)
+}
 
 // What was appended is read, over files and sessions, and a restart continues after it, with
 // the state and the definitions as they were.

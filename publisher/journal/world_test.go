@@ -28,9 +28,11 @@ type world struct {
 	// made holds every packet that any session ever made, also those that were refused.
 	made map[place][]byte
 	// states holds the state as of every packet's end, by session.
-	states map[place]*feed.State
+	states    map[place]*feed.State
+	syncEvery int // packets; 0 as 1
 	// acked is up to where appending succeeded, synced up to where syncing did after it.
 	acked, synced uint64
+	hole          feed.Range // below synced, where a power cut may have cost something
 }
 
 type place struct {

@@ -5,6 +5,7 @@ package memfs
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -299,6 +300,22 @@ func (m *FS) All() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Sorted(maps.Keys(m.files))
+}
+
+var hashSeed = maphash.MakeSeed()
+
+// Hash tells apart, within a process, what files there are and what they hold.
+func (m *FS) Hash() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var h maphash.Hash
+	h.SetSeed(hashSeed)
+	for _, name := range slices.Sorted(maps.Keys(m.files)) {
+		h.WriteString(name)
+		fmt.Fprint(&h, len(m.files[name].data), ":")
+		h.Write(m.files[name].data)
+	}
+	return h.Sum64()
 }
 
 // Killed is what a process that was killed leaves: all that it wrote, and no lock.
