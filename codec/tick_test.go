@@ -798,6 +798,46 @@ func TestAppendFixed(t *testing.T) {
 	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
 }
 
+// A tick that is told with another base event time, after a skip, is the same tick. Where its time cannot be told so
+// nothing is appended.
+func TestAppendRebased(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	ticks := variedTicks(2000)
+	for _, tick := range exampleTicks() {
+		ticks = append(ticks, tick)
+	}
+	refused := 0
+	for i := range ticks {
+		tick := &ticks[i]
+		if i%10 == 0 && (tick.Kind == feed.KindQuote || tick.Kind == feed.KindTrade) {
+			tick.Values[0] = 1 << 40 // a wide pattern
+		}
+		delta := []int64{0, 1, -1, 1000, -1 << 20, 1<<31 - 1, -1 << 31, 1 << 33, -1 << 40}[r.IntN(9)]
+		skip := []uint64{0, 1, 0xff, 0xffff, 0x10000, 1 << 40}[r.IntN(6)]
+		dst := make([]byte, 5, 5+r.IntN(2*MaxEntry))
+		entry := AppendTick(nil, tick, noon)
+		got, ok := AppendRebased(dst, skip, entry, delta)
+		if !ok {
+			refused++
+			require.Equal(t, dst, got)
+			require.Less(t, len(entry), wideQuote, "only the narrow patterns have too few bits")
+			require.NotEqual(t, int64(int32(tick.EventTime-noon+delta)), tick.EventTime-noon+delta)
+			continue
+		}
+		require.Equal(t, dst, got[:5])
+		body := PacketBody(&Packet{First: 41, Count: skip + 1, Base: noon - delta}, got[5:])
+		var batch [2]feed.Tick
+		n, err := body.Decode(batch[:])
+		require.NoError(t, err, "%+v after a skip of %d, by %d: %x", *tick, skip, delta, got[5:])
+		require.Equal(t, 1, n)
+		want := *tick
+		want.Seq = 41 + skip
+		require.Equal(t, want, batch[0])
+		require.Equal(t, skip, body.NotAsked())
+	}
+	require.Greater(t, refused, 100)
+}
+
 // ScanFixed tells of each tick in a fixed-width pattern what EntryAt tells, and ends at the first other entry.
 func TestScanFixed(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))

@@ -61,8 +61,11 @@ type filtered struct {
 	at    int          // of the open packet in dst
 	h     codec.Packet // its header, but for Count
 	told  uint64       // number after its last tick
-	until uint64       // number after the packet of the log that its last tick is of
 	since int64        // publish time of the first packet of the log in it
+
+	// Of the packet of the log that the last tick is of.
+	from, until uint64 // its numbers
+	delta       int64  // how much later its base event time is
 }
 
 // mergeTime is how far apart packets may be published whose ticks a filter puts into one.
@@ -70,9 +73,26 @@ const mergeTime = time.Millisecond
 
 // add adds a tick, numbered seq, of a packet of the log whose header is h.
 func (f *filtered) add(h *codec.Packet, entry []byte, seq uint64) {
-	if f.open && (h.PublishTime-f.since > int64(mergeTime) || len(f.dst)-f.at > codec.PacketHeader+packetTarget ||
-		!codec.CanRebase(entry, h.Base-f.h.Base)) {
-		f.until = min(f.until, seq) // in the midst of a packet of the log
+	if !f.open || f.from != h.First {
+		f.enter(h)
+	}
+	if len(f.dst)-f.at <= codec.PacketHeader+packetTarget {
+		var ok bool
+		if f.dst, ok = codec.AppendRebased(f.dst, seq-f.told, entry, f.delta); ok {
+			f.told = seq + 1
+			return
+		}
+	}
+	f.until = seq // in the midst of a packet of the log
+	f.seal()
+	f.enter(h)
+	f.dst, _ = codec.AppendRebased(f.dst, seq-f.told, entry, 0)
+	f.told = seq + 1
+}
+
+// enter makes h the packet of the log that the next tick is of, and opens one for it if need be.
+func (f *filtered) enter(h *codec.Packet) {
+	if f.open && h.PublishTime-f.since > int64(mergeTime) {
 		f.seal()
 	}
 	if !f.open {
@@ -81,14 +101,16 @@ func (f *filtered) add(h *codec.Packet, entry []byte, seq uint64) {
 		}
 		f.open, f.at, f.told, f.since = true, len(f.dst), f.next, h.PublishTime
 		f.h = codec.Packet{First: f.next, Base: h.Base}
-		f.dst = append(f.dst, make([]byte, codec.PacketHeader)...)
+		f.dst = append(slices.Grow(f.dst, aboutPacket), emptyHeader[:]...)
 	}
-	if seq > f.told {
-		f.dst = codec.AppendSkip(f.dst, seq-f.told)
-	}
-	f.dst = codec.AppendRebased(f.dst, entry, h.Base-f.h.Base)
-	f.told, f.until, f.h.PublishTime = seq+1, h.First+h.Count, h.PublishTime
+	f.from, f.until, f.delta = h.First, h.First+h.Count, h.Base-f.h.Base
+	f.h.PublishTime = h.PublishTime
 }
+
+var emptyHeader [codec.PacketHeader]byte
+
+// aboutPacket is room for a few ticks in a packet.
+const aboutPacket = 1 << 10
 
 // seal ends the open packet, if there is one, with the packet of the log that its last tick is of.
 func (f *filtered) seal() {
@@ -118,9 +140,6 @@ type filtering struct {
 	sizes [256]uint8             // and how long each is, in bytes
 }
 
-// aboutTick is how long a tick is, about, in bytes.
-const aboutTick = 26
-
 // maxOuts is how many filters a pass is for. With chunkTarget it bounds the memory of a pass.
 const maxOuts = 128
 
@@ -129,7 +148,7 @@ var filterings = sync.Pool{New: func() any { return &filtering{equal: make(map[u
 
 // add adds l, whose out is the number returned; about so many ticks are to be passed. It is false
 // where the pass has as many outs as it may.
-func (f *filtering) add(l *line, ticks int) (out int, ok bool) {
+func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 	if i, shared := f.equal[l.seed]; shared {
 		if o := &f.outs[i]; o.next == l.next && slices.Equal(o.lines[0].filter, l.filter) {
 			o.lines = append(o.lines, l)
@@ -148,7 +167,7 @@ func (f *filtering) add(l *line, ticks int) (out int, ok bool) {
 	o := &f.outs[i]
 	*o = filtered{lines: append(o.lines[:0], l), dst: o.dst[:0], seed: l.seed, next: l.next}
 	f.equal[l.seed] = i
-	if len(l.wanted.ids) > ticks {
+	if uint64(len(l.wanted.ids)) > ticks {
 		f.broad = append(f.broad, uint16(i))
 		return i, true
 	}
@@ -196,9 +215,10 @@ func (f *filtering) packet(packets []byte) (size int) {
 	for body := packets[codec.PacketHeader:size]; len(body) > 0; {
 		n := codec.ScanFixed(body, f.ids[:], f.sizes[:])
 		for i, id := range f.ids[:n] {
-			f.tick(&h, body[:f.sizes[i]], seq, id)
+			entry := body[:f.sizes[i]]
+			f.tick(&h, entry, seq, id)
+			body = body[len(entry):]
 			seq++
-			body = body[f.sizes[i]:]
 		}
 		if len(body) == 0 {
 			break
@@ -258,23 +278,32 @@ func (f *filtering) learn(entry []byte) {
 	}
 }
 
-// pass passes v, at whose beginning all lines stand, up to number end or until an out is about full,
-// and takes the lines with it.
-func (f *filtering) pass(v *view, end uint64) {
-	used := 0
+// pass passes what log has from at, where all lines stand, up to number end or until an out is about
+// full, and takes the lines with it.
+func (f *filtering) pass(log *memlog, at place, end uint64) {
 	f.read = 0
-	for looked, full := 0, false; used < len(v.data) && f.read < end && !full; {
-		used += f.packet(v.data[used:])
-		if used-looked > packetTarget {
-			full = f.full()
-			looked = used
+	for full := false; f.read < end && !full; {
+		v, ok := log.view(at)
+		if !ok || len(v.data) == 0 {
+			v.release()
+			break
 		}
+		used := 0
+		for looked := 0; used < len(v.data) && f.read < end && !full; {
+			used += f.packet(v.data[used:])
+			if used-looked > packetTarget {
+				full = f.full()
+				looked = used
+			}
+		}
+		at = place{v.at.segment, v.at.offset + used}
+		v.release()
 	}
 	for i := range f.outs {
 		o := &f.outs[i]
 		o.seal()
 		for _, l := range o.lines {
-			l.at = place{v.at.segment, v.at.offset + used}
+			l.at = at
 			l.read, l.next = f.read, o.next
 		}
 	}

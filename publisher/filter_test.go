@@ -83,37 +83,33 @@ func TestFilter(t *testing.T) {
 				for end, _ := p.log.end(); ; {
 					var (
 						f       = &filtering{equal: map[uint32]int{}}
-						v       view
+						to      = end
 						members []int
 						outs    []int
 					)
 					for i := 1; i < len(lines); i += 2 {
 						l := lines[i]
-						if !some(i) || l.read == end || v.seg != nil && l.at != lines[members[0]].at {
+						if !some(i) || l.read == end || len(members) > 0 && l.at != lines[members[0]].at {
 							continue
 						}
-						if v.seg == nil {
-							var ok bool
-							v, ok = p.log.view(l.at)
-							require.True(t, ok)
-							v.limit(1 + rng.IntN(maxTurn))
+						if len(members) == 0 && rng.IntN(2) == 0 {
+							to = l.read + 1 + rng.Uint64N(end-l.read)
 						}
-						out, ok := f.add(l, len(v.data)/aboutTick)
+						out, ok := f.add(l, to-l.read)
 						require.True(t, ok)
 						if out < len(outs) {
 							shared++
 						}
 						members, outs = append(members, i), append(outs, out)
 					}
-					if v.seg == nil {
+					if len(members) == 0 {
 						return
 					}
-					f.pass(&v, end)
+					f.pass(p.log, lines[members[0]].at, to)
 					for j, i := range members {
 						hear(i, f.outs[outs[j]].dst)
 					}
 					f.end()
-					v.release()
 					if len(members) > 1 {
 						together++
 					}
@@ -214,10 +210,10 @@ func BenchmarkFilter(b *testing.B) {
 			require.NoError(b, p.Flush(context.Background()))
 			rng := rand.New(rand.NewPCG(1, 2))
 			var lines []*line
-			for range subscribers {
+			for i := range subscribers {
 				var filter codec.Filter
-				for range symbols {
-					filter = append(filter, fmt.Sprint("S", rng.IntN(instruments)))
+				for j := range symbols {
+					filter = append(filter, fmt.Sprint("S", (i*symbols+j)%instruments))
 				}
 				l := &line{p: p, filter: filter, wanted: newWanted(filter, p.state)}
 				l.in(p.session)
@@ -237,17 +233,11 @@ func BenchmarkFilter(b *testing.B) {
 				require.NoError(b, p.Flush(context.Background()))
 				b.StartTimer()
 				for end, _ := p.log.end(); lines[0].read < end; {
-					v, ok := p.log.view(lines[0].at)
-					if !ok {
-						b.Fatal("not in memory")
-					}
-					v.limit(maxTurn)
 					for _, l := range lines {
-						f.add(l, len(v.data)/aboutTick)
+						f.add(l, end-l.read)
 					}
-					f.pass(&v, end)
+					f.pass(p.log, lines[0].at, end)
 					f.end()
-					v.release()
 				}
 				b.StopTimer()
 			}

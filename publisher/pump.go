@@ -154,7 +154,7 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 		}
 		out, ok := 0, false
 		if here {
-			out, ok = f.add(l, len(v.data)/aboutTick)
+			out, ok = f.add(l, end-l.read)
 		}
 		if !ok {
 			c.turn.Unlock()
@@ -165,7 +165,7 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	}
 	defer v.release()
 	if len(w.members) > 0 {
-		f.pass(&v, end)
+		f.pass(w.members[0].p.log, at, end)
 	}
 	for i, c := range w.members {
 		data := f.outs[w.outs[i]].dst
