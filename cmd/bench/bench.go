@@ -54,6 +54,9 @@ const (
 	DefaultRuns     = 5
 )
 
+// MaxCount is the greatest Count.
+const MaxCount = 10_000_000_000
+
 // A Scenario is something to measure.
 type Scenario struct {
 	Name  string
@@ -79,6 +82,7 @@ func Scenarios() []Scenario {
 		{"connections", "cores used by very many connections", []string{"subscribers", "rate"}, (*bench).connections},
 		{"sim", "ticks/s of the simulated market on one core, nothing published", []string{"instruments"}, (*bench).sim},
 		{"scale", "throughput against the number of instruments, and of subscribers", nil, (*bench).scale},
+		{"age", "throughput and memory after many ticks were published against before", []string{"count"}, (*bench).age},
 	}
 }
 
@@ -118,8 +122,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("the instruments must be from 1 to 1000000, got %d", c.Instruments)
 	case c.Cuts < 0 || c.Cuts > 100_000:
 		return fmt.Errorf("the cuts must be from 1 to 100000, got %d", c.Cuts)
-	case c.Count < 0 || c.Count > 1_000_000_000:
-		return fmt.Errorf("the ticks to store must be from 1 to 1G, got %d", c.Count)
+	case c.Count < 0 || c.Count > MaxCount:
+		return fmt.Errorf("the ticks must be from 1 to 10G, got %d", c.Count)
 	case c.Rate != 0 && !(c.Rate >= 0.1 && c.Rate <= 1e7):
 		return fmt.Errorf("the rate must be from 0.1 to 10M, got %v", c.Rate)
 	}

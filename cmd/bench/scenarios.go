@@ -259,6 +259,9 @@ func rateText(perSecond float64) string {
 	return (&Figure{Unit: TicksPerSecond}).value(perSecond)
 }
 
+// countText is 10.0M ticks.
+func countText(n int) string { return scaled(float64(n), 1000, "", "k", "M", "G") + " ticks" }
+
 // catchUp measures a late joiner that reads everything from the journal.
 func (b *bench) catchUp(ctx context.Context) error {
 	count := uint64(b.or(b.Count, 10_000_000, 50_000))
@@ -277,7 +280,7 @@ func (b *bench) catchUp(ctx context.Context) error {
 		return err
 	}
 	args := catchUpArgs{Addr: p.Addr, From: uint64(p.info.Instruments) + 1, Count: filled.Ticks}
-	name := fmt.Sprintf("%s ticks", scaled(float64(count), 1000, "", "k", "M", "G"))
+	name := countText(int(count))
 	if _, err := call[catchUpResult](ctx, p.subs, "catchup", args); err != nil { // warm
 		return err
 	}

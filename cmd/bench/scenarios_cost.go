@@ -414,3 +414,60 @@ func (b *bench) scale(ctx context.Context) error {
 	}
 	return nil
 }
+
+// age shows that what was published before costs nothing: neither time nor memory.
+func (b *bench) age(ctx context.Context) error {
+	count := b.or(b.Count, 350_000_000, 100_000)
+	p, err := b.pair(ctx, pairArgs{})
+	if err != nil {
+		return err
+	}
+	if err := p.subscribe(ctx, subscribeArgs{N: 1, Acks: p.Acks}); err != nil {
+		return err
+	}
+	flood := floodArgs{Duration: b.Duration, Batch: 100, Owed: 1, Window: window(1)}
+	if _, err := p.flood(ctx, flood); err != nil { // warm
+		return err
+	}
+	var rate, memory [2][]float64
+	var cost costs
+	measure := func(when int, what string) error {
+		return b.each(what, func() error {
+			f, err := p.flood(ctx, flood)
+			if err != nil {
+				return err
+			}
+			rate[when] = append(rate[when], f.perSecond())
+			if when == 1 {
+				cost.add(&f)
+			}
+			if resident, err := call[int64](ctx, p.pub, "resident", nothing{}); err == nil { // else not on this system
+				memory[when] = append(memory[when], float64(resident))
+			}
+			return nil
+		})
+	}
+	name := "after " + countText(count)
+	err = measure(0, "fresh")
+	if err == nil {
+		b.Progress(b.scenario + ": publishing " + countText(count))
+		_, err = p.flood(ctx, floodArgs{Count: uint64(count), Batch: 100, Owed: 1, Window: window(1)})
+	}
+	if err == nil {
+		err = measure(1, name)
+	}
+	if err := errors.Join(err, p.close(ctx)); err != nil {
+		return err
+	}
+	b.tell(&Figure{
+		Name: name, Unit: TicksPerSecond, Measured: NewSpread(rate[1]), Limit: NewSpread(rate[0]), Against: "fresh",
+		PublisherCPU: NewSpread(cost.publisher), SubscriberCPU: NewSpread(cost.subscriber),
+		Detail: map[string]float64{"published_before_bytes": p.info.Size * float64(count)},
+	})
+	if len(memory[1]) > 0 {
+		b.tell(&Figure{
+			Name: name + ", publisher", Unit: Bytes, Measured: NewSpread(memory[1]), Limit: NewSpread(memory[0]), Against: "fresh",
+		})
+	}
+	return nil
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -71,7 +70,7 @@ Scenarios, all of them by default:
 	group(cmd, "Bench", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "how long one measurement lasts")
 		f.IntVar(&o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
-		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores")
+		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores, and age publishes")
 		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
 		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while it lasts (default: the system's directory for temporary files)")
 		f.StringVar(&o.sync, "sync", "1s", "as that of publish: `WHEN` none, 1s or always")
@@ -117,8 +116,8 @@ func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, 
 		case t == "sim":
 		case err != nil || statErr == nil:
 			cfg.Ticks = append(cfg.Ticks, t)
-		case n < 1 || n > math.MaxInt32:
-			return cfg, usage("--ticks %s: catchup stores from 1 to 1G ticks", t)
+		case n < 1 || n > bench.MaxCount:
+			return cfg, usage("--ticks %s: a number is from 1 to 10G ticks", t)
 		default:
 			cfg.Count = int(n)
 		}

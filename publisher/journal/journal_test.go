@@ -3,6 +3,7 @@ package journal_test
 import (
 	"bytes"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -25,6 +26,8 @@ import (
 	"tickfeed/publisher/journal"
 	"tickfeed/publisher/journal/memfs"
 )
+
+var findBytes = flag.Int64("journal.find", 512<<20, "bytes of the journal of BenchmarkFind")
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(800) // a million journals of a few KiB: half of the time went to collecting them
@@ -667,7 +670,7 @@ func BenchmarkCursor(b *testing.B) {
 }
 
 func BenchmarkFind(b *testing.B) {
-	j, next := bench(b, b.TempDir(), 512<<20)
+	j, next := bench(b, b.TempDir(), *findBytes)
 	defer j.Close()
 	r := rand.New(rand.NewPCG(1, 2))
 	var took []time.Duration
