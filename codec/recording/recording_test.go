@@ -280,6 +280,43 @@ func TestSeek(t *testing.T) {
 	}
 }
 
+// A number is found where it stands first, also between two marks where the numbering went back, and not in a packet that only
+// looks like one of the line.
+func TestSeekWhereNumberingWentBack(t *testing.T) {
+	s := newSession(0xa1)
+	var f memory
+	w, err := NewWriter(&f, s.header, nil)
+	require.NoError(t, err)
+	first := make(map[uint64]int64) // where the packet stands that begins with a number
+	add := func(packets int) {
+		for range packets {
+			from, at := s.next, w.Size()
+			require.NoError(t, w.Append(s.packet(20), s.next, s.time-1000))
+			if _, ok := first[from]; !ok {
+				first[from] = at
+			}
+		}
+	}
+	for i := range 6 {
+		add(700)
+		s.next -= 400 // a power cut took what came last
+		require.NoError(t, w.Continue(s.child(feed.SessionID(0xb1+i)), nil))
+	}
+	add(700)
+	require.NoError(t, w.Close())
+	r := open(t, f.Bytes())
+	marks, err := r.Marks()
+	require.NoError(t, err)
+	require.Greater(t, len(marks), 3)
+	for seq := uint64(1); seq < s.next; seq += 20 {
+		require.NoError(t, r.SeekSeq(seq+7))
+		item, err := r.Next()
+		require.NoError(t, err)
+		require.Equal(t, seq, item.Range.From)
+		require.InDelta(t, first[seq], item.Offset, 2000, "seq %d", seq) // a mark's header may stand between
+	}
+}
+
 // An append that fails goes on at the byte where it stopped: at every byte of a packet, of a
 // mark and of what follows (RELIABILITY 6).
 func TestAppendResumes(t *testing.T) {

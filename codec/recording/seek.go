@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"bytes"
 	"io"
 
 	"tickfeed/codec"
@@ -34,6 +35,7 @@ func (r *Reader) SeekSeq(seq uint64) error {
 	return r.seek(
 		func(m codec.Mark) bool { return m.Seq <= seq },
 		func(h codec.Packet) bool { return h.First+h.Count > seq },
+		seq,
 	)
 }
 
@@ -43,12 +45,13 @@ func (r *Reader) SeekTime(t int64) error {
 	return r.seek(
 		func(m codec.Mark) bool { return m.Time < t },
 		func(h codec.Packet) bool { return h.PublishTime >= t },
+		0,
 	)
 }
 
 // seek goes to the last of the marks at the beginning for which before holds, and on from
-// there to the first packet that is wanted.
-func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bool) error {
+// there to the first packet that is wanted, which is that of seq if that is not 0.
+func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bool, seq uint64) error {
 	marks, err := r.Marks()
 	if err != nil {
 		return err
@@ -72,7 +75,64 @@ func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bo
 		}
 	}
 	r.begun, r.ahead = true, 0
+	if entered && seq > 0 && i < len(marks) {
+		if err := r.leap(seq, marks[i-1], marks[i]); err != nil {
+			return err
+		}
+	}
 	return r.walk(wanted)
+}
+
+// leapSize is how much a leap reads: a few packets of a hundred ticks. Of greater ones there are few to be
+// walked over. It looks in leaps places at most.
+const (
+	leapSize = 16 << 10
+	leaps    = 4
+)
+
+var packetBegins = []byte{0x97, byte(codec.TypePacket), 0xce}
+
+// leap goes ahead from mark a towards seq, which lies between it and b: numbers lie about evenly
+// there, so that the packet before seq is found by looking where it should be. One whose checksum
+// holds is of the line in force. Where there is none, or nothing to be gained, the Reader stays. A
+// number in a journal of packets of 100 ticks is found in half of the time that walking takes.
+func (r *Reader) leap(seq uint64, a, b codec.Mark) error {
+	for range leaps {
+		if b.Seq <= a.Seq || b.Offset <= a.Offset {
+			return nil
+		}
+		share := float64(seq-a.Seq) / float64(b.Seq-a.Seq)
+		at := int64(a.Offset) + int64(share*float64(b.Offset-a.Offset)) - leapSize/2
+		if at < int64(a.Offset)+leapSize/2 {
+			return nil
+		}
+		p, err := r.read(at, leapSize, 0)
+		if err != nil {
+			return err
+		}
+		i := 0
+		for {
+			next := bytes.Index(p[i:], packetBegins)
+			if next < 0 {
+				return nil
+			}
+			i += next
+			if n := codec.PacketSize(p[i:]); n > 0 && n <= len(p)-i && codec.VerifyPacket(p[i:i+n], r.seed) {
+				break
+			}
+			i++
+		}
+		h := codec.PacketAt(p[i:])
+		if h.First <= a.Seq || h.First >= b.Seq { // numbered back in between
+			return nil
+		}
+		if h.First <= seq {
+			r.pos, r.next, r.whole, r.marked, r.orphan = at+int64(i), h.First, false, false, false
+			return nil
+		}
+		b = codec.Mark{Seq: h.First, Offset: uint64(at) + uint64(i)}
+	}
+	return nil
 }
 
 // enterMark goes to mark m, if there is a header that says what m says.
