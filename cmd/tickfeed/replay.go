@@ -84,8 +84,8 @@ A seek, and a loop, goes on in a new session, which begins with the state as of 
 follow by themselves. At the end late joiners are served, and a seek goes back, until Ctrl-C. What
 subscribers may still want to read is kept in the directory for temporary files (TMPDIR) meanwhile.
 
-Places in a recording are a time of day (09:45, 14:30:00.250, in --tz), a date and time
-(2026-01-05T09:45), a number as seq:N, or for seeks a jump such as +10s or -1m.
+Places in a recording are a time of day (09:45, 14:30:00.250, in --tz) or a date and time
+(2026-01-05T09:45), those of publishing, a number as seq:N, or for seeks a jump such as +10s or -1m.
 
 Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ctrl-C.`,
 		Example: `  tickfeed replay day.tick

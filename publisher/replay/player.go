@@ -133,6 +133,7 @@ type Player struct {
 	// What follows is Run's.
 	clock   clock
 	started bool // the clock was set in this session, or a tick was published
+	whole   bool // the session began at Config.From
 	paused  bool
 	steps   uint64 // ticks to play in the pause
 	over    bool
@@ -240,7 +241,7 @@ func (p *Player) lookAhead() error {
 func (p *Player) Run(ctx context.Context) error {
 	defer close(p.done)
 	defer p.reel.stop()
-	if err := p.seek(ctx, p.cfg.From); err != nil {
+	if err := p.round(ctx); err != nil {
 		return err
 	}
 	for {
@@ -471,21 +472,32 @@ func (p *Player) leave(ctx context.Context) error {
 	return p.out.Republish(ctx, nil, p.u.end)
 }
 
-// end is the end of what there is to play.
+// end is the end of what there is to play. A seek may go to where nothing is; that nothing is
+// where the configuration says is an error.
 func (p *Player) end(ctx context.Context) error {
+	if p.played == 0 && p.whole {
+		return fmt.Errorf("%w in that part; by its publish times the recording begins at %s", ErrEmpty,
+			time.Unix(0, p.status.First).UTC().Format(time.RFC3339Nano))
+	}
 	if !p.cfg.Loop {
 		p.over = true
 		return p.out.End(ctx)
-	}
-	if p.played == 0 {
-		return fmt.Errorf("%w from the place to the end; a loop would go round for nothing", ErrEmpty)
 	}
 	if p.clock.speed == Max {
 		if err := p.out.Drain(ctx); err != nil {
 			return err
 		}
 	}
-	return p.seek(ctx, p.cfg.From)
+	return p.round(ctx)
+}
+
+// round begins at the beginning of what there is to play.
+func (p *Player) round(ctx context.Context) error {
+	if err := p.seek(ctx, p.cfg.From); err != nil {
+		return err
+	}
+	p.whole = true
+	return nil
 }
 
 // begin begins a session. State is unshifted.
@@ -498,7 +510,7 @@ func (p *Player) begin(ctx context.Context, first uint64, state *feed.State, at 
 	p.part++
 	p.seq = first
 	p.clock.anchor(wall, at)
-	p.due, p.started, p.played, p.shift = at, false, 0, 0
+	p.due, p.started, p.played, p.shift, p.whole = at, false, 0, 0, false
 	if p.cfg.ShiftToNow {
 		p.shift = wall.UnixNano() - at
 		state = restamp(state, p.shift)

@@ -524,10 +524,45 @@ func TestLoop(t *testing.T) {
 		}
 		assert.Equal(t, 10*time.Second, s.all()[1].notes[0].at.Sub(s.all()[0].notes[0].at))
 	})
-	s := newScore(t)
-	p, err := New(Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true, From: ToSeq(100)}, s)
-	require.NoError(t, err)
-	assert.ErrorIs(t, p.Run(context.Background()), ErrEmpty)
+	// A seek beyond the end is no end of the loop.
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true, From: ToSeq(5)})
+		pass(time.Second)
+		require.NoError(t, p.Seek(context.Background(), ToTime(open+second*3600)))
+		pass(time.Second)
+		require.NoError(t, p.Pause(context.Background()))
+		require.Len(t, s.all(), 3)
+		assert.Empty(t, s.all()[1].notes)
+		assert.EqualValues(t, 5, s.played().notes[0].tick.Seq)
+	})
+}
+
+// That nothing is where From says is an error, and not an end; that nothing is where a seek goes is an end.
+func TestNothingToPlay(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"from beyond the end":          {From: ToSeq(100)},
+		"from beyond the end, looping": {From: ToSeq(100), Loop: true},
+		"to the beginning":             {From: ToSeq(5), To: ToSeq(5)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Recordings = []Recording{imported(t, 10, every)}
+			p, err := New(cfg, newScore(t))
+			require.NoError(t, err)
+			err = p.Run(context.Background())
+			require.ErrorIs(t, err, ErrEmpty)
+			assert.ErrorContains(t, err, "begins at 2026-01-05T14:30:00Z")
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, From: ToSeq(5)})
+		pass(time.Second)
+		require.NoError(t, p.Seek(context.Background(), ToSeq(100)))
+		<-s.ended
+		assert.Empty(t, s.played().notes)
+		require.NoError(t, p.Seek(context.Background(), ToSeq(5)))
+		<-s.ended
+		assert.EqualValues(t, 5, s.played().notes[0].tick.Seq)
+	})
 }
 
 // A replay can wait for a time of the clock.
