@@ -405,7 +405,15 @@ func (s *replaying) barrier(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	return s.player.Resume(ctx)
+	return unlessStopped(s.player.Resume(ctx))
+}
+
+// unlessStopped is the error of a command to the player, which may have played everything before.
+func unlessStopped(err error) error {
+	if errors.Is(err, replay.ErrStopped) {
+		return nil
+	}
+	return err
 }
 
 // serveControl serves HTTP on ln until ctx ends.
@@ -557,7 +565,7 @@ func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	for {
 		select {
 		case k := <-keys:
-			if err := s.press(ctx, k); err != nil {
+			if err := unlessStopped(s.press(ctx, k)); err != nil {
 				return err
 			}
 		case <-ctx.Done():

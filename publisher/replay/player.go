@@ -606,10 +606,8 @@ func (p *Player) call(ctx context.Context, do func(context.Context) error) error
 		return context.Cause(ctx)
 	}
 	select {
-	case err := <-result:
+	case err := <-result: // it comes: Run does what it takes, also where it ends with that
 		return err
-	case <-p.done:
-		return ErrStopped
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

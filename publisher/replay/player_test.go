@@ -565,6 +565,19 @@ func TestNothingToPlay(t *testing.T) {
 	})
 }
 
+// What is asked of a player was done, also where the player ends with it.
+func TestLastCommand(t *testing.T) {
+	for range 200 {
+		p, err := New(Config{Recordings: []Recording{imported(t, 10, every)}, Speed: Max, Paused: true, ExitAtEnd: true}, newScore(t))
+		require.NoError(t, err)
+		resumed := make(chan error, 1)
+		go func() { resumed <- p.Resume(context.Background()) }()
+		require.NoError(t, p.Run(context.Background()))
+		require.NoError(t, <-resumed)
+		require.ErrorIs(t, p.Resume(context.Background()), ErrStopped)
+	}
+}
+
 // A replay can wait for a time of the clock.
 func TestStartAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
