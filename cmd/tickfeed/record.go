@@ -224,6 +224,8 @@ type recorder struct {
 	ctx   context.Context
 	o     *recordOptions
 
+	created int // files
+
 	ticks, bytes atomic.Int64 // for the progress line
 }
 
@@ -241,7 +243,20 @@ func (r *recorder) Begin(h codec.FileHeader, state *feed.State) error {
 	if r.enough() {
 		return errEnough
 	}
-	return r.Recorder.Begin(h, state)
+	return r.begun(r.Recorder.Begin(h, state))
+}
+
+// Before is for subscriber.Recorder.
+func (r *recorder) Before(p codec.Packet, state *feed.State) error {
+	return r.begun(r.Recorder.Before(p, state))
+}
+
+// begun removes the file that could not be begun, if err is for that: there is nothing in it.
+func (r *recorder) begun(err error) error {
+	if err != nil && r.created > r.Stats().Files {
+		err = errors.Join(err, os.Remove(r.names(r.created)))
+	}
+	return err
 }
 
 // Packet is for subscriber.Recorder.
@@ -266,6 +281,7 @@ func (r *recorder) create(n int) (recording.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.created = n
 	patient := &patientFile{File: f, ctx: r.ctx, say: r.recv.say}
 	if strings.HasSuffix(path, zstdSuffix) {
 		return recording.Compress(patient)
@@ -307,7 +323,9 @@ func verifyRecording(path string) error {
 			return nil
 		case err != nil:
 			return err
-		case item.Kind == recording.KindDamage, item.Kind == recording.KindTorn:
+		case item.Kind == recording.KindTorn:
+			return errNoEnd
+		case item.Kind == recording.KindDamage:
 			return fmt.Errorf("damage of %d bytes at byte %d", item.Size, item.Offset)
 		}
 	}

@@ -2,6 +2,7 @@ package processes
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -38,6 +39,38 @@ func TestRecorderWaitsForRoom(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, readRecording(t, files...).packets, readRecording(t, path).packets)
 	assert.Equal(t, final, readRecording(t, path).next)
+}
+
+// A recorder that is interrupted where the disk is full says that the file has no index, and leaves none that has nothing.
+func TestRecorderInterruptedWithoutRoom(t *testing.T) {
+	t.Parallel()
+	for name, room := range map[string]uint64{"in the file": 200_000, "before its first packet": 1000} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			addr, path := "unix:"+filepath.Join(dir, "p.sock"), filepath.Join(dir, "a.tick")
+			r := start(t, exec.Command(tickfeed(t), "record", addr, "-o", path))
+			_, ok := r.line(0, func(s string) bool { return strings.Contains(s, "cannot connect") })
+			require.True(t, ok, "%v", r.said())
+			limitFiles(t, r, room)
+			p := publish(t, lively("50k", "--listen", addr)...)
+			_, ok = r.line(0, func(s string) bool { return strings.Contains(s, "waiting for room") })
+			require.True(t, ok, "%v", r.said())
+			require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+			code := r.wait()
+			p.stop()
+			if room == 1000 {
+				assert.Equal(t, 130, code, "%v", r.said())
+				assert.NoFileExists(t, path)
+				return
+			}
+			assert.Equal(t, 1, code, "%v", r.said())
+			_, ok = r.line(0, func(s string) bool { return strings.Contains(s, "has no index, because the last write failed") })
+			assert.True(t, ok, "%v", r.said())
+			k := readRecording(t, path)
+			assert.NotEmpty(t, k.packets)
+			assert.False(t, k.closed)
+		})
+	}
 }
 
 // What a recorder was too late for, because the publisher does not keep it, is told in the recording as gone, with the state after
