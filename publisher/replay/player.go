@@ -45,7 +45,7 @@ type Config struct {
 	Paused     bool         // begin in a pause
 	StartAt    time.Time    // not before; zero for at once
 	GapLimit   time.Duration
-	ShiftToNow bool // move event times by a constant, so that a session begins now
+	ShiftToNow bool // move event times by a constant, so that a session begins now; how late ticks were published stays
 	ExitAtEnd  bool // Run returns at the end
 
 	Logger zerolog.Logger
@@ -98,6 +98,7 @@ const (
 	keptSum       = 1 << 20     // instruments in them, about
 	stateInterval = 1 << 17     // ticks between two of them, at first
 	maxLate       = 100 * time.Second
+	sameClock     = time.Minute // event times that are farther from when they were published are of another clock
 )
 
 // A reel is recordings as units: one tape, or several that are merged.
@@ -146,6 +147,7 @@ type Player struct {
 	due     int64  // recorded time of what was played last
 	part    int
 	shift   int64
+	skew    int64  // of event times, where their clock is not that of publishing
 	played  uint64 // ticks since the session began
 	seq     uint64 // next number of the session
 	broken  error  // ends Run
@@ -382,7 +384,27 @@ func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
 func (p *Player) start(now time.Time, first int64) {
 	p.started = true
 	if p.cfg.ShiftToNow {
-		p.shift = now.UnixNano() - first
+		p.look()
+		p.shift = now.UnixNano() - first - p.skew
+	}
+}
+
+// look finds out by the next event how far event times are from when they were published, as those of a simulated
+// market, or of an old file that was published at a pace of its own, are by days and years.
+func (p *Player) look() {
+	if !p.full || p.u.kind != unitTicks {
+		return
+	}
+	for i := p.at; i < len(p.u.ticks); i++ {
+		x := &p.u.ticks[i]
+		if x.EventTime == 0 || x.Kind == feed.KindDefinition || x.Kind == feed.KindStatus {
+			continue
+		}
+		p.skew = x.EventTime - p.u.dues[i]
+		if time.Duration(p.skew).Abs() < sameClock {
+			p.skew = 0
+		}
+		return
 	}
 }
 
@@ -512,7 +534,8 @@ func (p *Player) begin(ctx context.Context, first uint64, state *feed.State, at 
 	p.clock.anchor(wall, at)
 	p.due, p.started, p.played, p.shift, p.whole = at, false, 0, 0, false
 	if p.cfg.ShiftToNow {
-		p.shift = wall.UnixNano() - at
+		p.look()
+		p.shift = wall.UnixNano() - at - p.skew
 		state = restamp(state, p.shift)
 	}
 	p.mu.Lock()

@@ -510,6 +510,39 @@ func TestShift(t *testing.T) {
 	})
 }
 
+// Event times that are of another clock than those of publishing, as those of a simulated market, are moved to now, too.
+func TestShiftOfAnotherClock(t *testing.T) {
+	const years = 7 * 365 * 24 * 3600 * second
+	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
+		require.NoError(t, b.AppendAt(open, []feed.Tick{define("A", 0, open-years-3600*second)}))
+		for i := range int64(20) { // seven seconds of that market in one
+			require.NoError(t, b.AppendAt(open+i*second, []feed.Tick{quote(0, 1000+i, open-years+7*i*second)}))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p, s := play(t, Config{Recordings: []Recording{rec}, ShiftToNow: true})
+		pass(3500 * time.Millisecond)
+		require.NoError(t, p.Seek(context.Background(), ToSeq(12)))
+		pass(3500 * time.Millisecond)
+		require.NoError(t, p.Pause(context.Background()))
+		all := s.all()
+		require.Len(t, all, 2)
+		for _, x := range all {
+			quotes := x.notes
+			if quotes[0].tick.Kind == feed.KindDefinition {
+				quotes = quotes[1:]
+			}
+			require.Len(t, quotes, 4)
+			for i := range quotes {
+				assert.Equal(t, quotes[0].at.UnixNano()+7*int64(i)*second, quotes[i].tick.EventTime)
+			}
+		}
+		q, ok := all[1].begun.Instrument(0)
+		require.True(t, ok)
+		assert.Equal(t, all[1].notes[0].tick.EventTime-7*second, q.QuoteTime, "the state is as old as it was")
+	})
+}
+
 // A loop begins again, each time in a session of its own, and at the greatest speed not before
 // all have everything.
 func TestLoop(t *testing.T) {
