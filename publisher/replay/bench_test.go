@@ -1,13 +1,22 @@
 package replay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net"
+	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
+	"tickfeed/subscriber"
 )
 
 // BenchmarkMax is what a tick costs to play at the greatest speed, journal included, without
@@ -29,6 +38,141 @@ func BenchmarkMax(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ticks)), "ns/tick")
+}
+
+// BenchmarkServe is what reaches one subscriber over TCP of quotes and trades that are replayed at the greatest speed, and
+// beside it of the same ticks when they are published, a hundred a call; journals included.
+func BenchmarkServe(b *testing.B) {
+	rec, ticks := quotesAndTrades(b, 4_000_000)
+	b.Run("replayed", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			ln := localListener(b)
+			stage, err := replay.NewStage(publisher.Config{}, b.TempDir(), []net.Listener{ln})
+			if err != nil {
+				b.Fatal(err)
+			}
+			p, err := replay.New(replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, stage)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			running.Go(func() { _ = stage.Run(ctx) })
+			running.Go(func() { _ = p.Run(ctx) })
+			joined, arrived := receive(b, ctx, ln.Addr().String(), uint64(len(ticks)))
+			<-joined
+			b.StartTimer()
+			err = p.Resume(ctx)
+			<-arrived
+			b.StopTimer()
+			stop()
+			running.Wait()
+			if err := errors.Join(err, stage.Close()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.N)*float64(len(ticks))/b.Elapsed().Seconds()/1e6, "Mticks/s")
+	})
+	b.Run("published", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			ln := localListener(b)
+			pub, err := publisher.New(publisher.Config{Journal: filepath.Join(b.TempDir(), "j")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			running.Go(func() { _ = pub.Serve(ctx, ln) })
+			joined, arrived := receive(b, ctx, ln.Addr().String(), uint64(len(ticks)))
+			<-joined
+			b.StartTimer()
+			for i := 0; i < len(ticks); i += 100 {
+				if err := pub.Publish(ctx, ticks[i:min(i+100, len(ticks))]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			<-arrived
+			b.StopTimer()
+			stop()
+			running.Wait()
+			if err := pub.Close(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.N)*float64(len(ticks))/b.Elapsed().Seconds()/1e6, "Mticks/s")
+	})
+}
+
+// quotesAndTrades is a recording of n ticks of a simulated market without books, and the ticks.
+func quotesAndTrades(b *testing.B, n int) (replay.Recording, []feed.Tick) {
+	m, err := sim.New(sim.Config{Seed: 3})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ticks := make([]feed.Tick, n)
+	for at := 0; at < n; {
+		k, err := m.Next(context.Background(), ticks[at:min(at+500, n)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		at += k
+	}
+	f := &memoryFile{}
+	w, err := recording.NewBuilder(f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xabc, First: 1}}, Next: 1}, nil)
+	if err == nil {
+		err = errors.Join(w.Append(ticks), w.Close())
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks
+}
+
+func localListener(b *testing.B) net.Listener {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return ln
+}
+
+// receive subscribes to what is at addr; the channels are closed when it is connected, and when number last is there.
+func receive(b *testing.B, ctx context.Context, addr string, last uint64) (joined, arrived <-chan struct{}) {
+	sub, err := subscriber.New(subscriber.Config{
+		Addrs: []string{addr}, Start: codec.Start{Kind: codec.StartBeginning}, Heartbeat: publisher.MaxHeartbeat,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	in, end := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(end)
+		done := errors.New("all there")
+		err := sub.Run(ctx, func(batch *subscriber.Batch) error {
+			if n := len(batch.Ticks); n > 0 && batch.Ticks[n-1].Seq >= last {
+				return done
+			}
+			return nil
+		})
+		if !errors.Is(err, done) {
+			b.Error(err)
+		}
+	}()
+	go func() {
+		defer close(in)
+		for sub.Status().State != subscriber.Live {
+			select {
+			case <-end:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	return in, end
 }
 
 // BenchmarkFirstSeek is what a tick costs that a seek passes for the first time, where there is no

@@ -358,6 +358,9 @@ func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
 		p.start(now, first)
 	}
 	n := p.at + 1
+	if p.clock.speed == Max && p.cfg.GapLimit == 0 {
+		n = to
+	}
 	for n < to && u.dues[n] <= limit && p.gap(u.dues[n-1], u.dues[n]) == 0 {
 		n++
 	}

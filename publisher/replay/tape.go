@@ -308,6 +308,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	end, from := h.First+h.Count, len(u.ticks)
 	b := codec.PacketBody(h, body)
 	greatest := int64(math.MinInt64)
+	all := t.filter.All() && h.First >= t.from // are wanted
 	var broken error
 	for {
 		if cap(u.ticks)-len(u.ticks) < 64 {
@@ -317,6 +318,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 		n, err := b.Decode(room)
 		for i := range room[:n] {
 			greatest = max(greatest, room[i].EventTime)
+			all = all && room[i].Kind.Known()
 		}
 		u.ticks = u.ticks[:len(u.ticks)+n]
 		if err != nil {
@@ -352,7 +354,11 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 			u.first = max(h.First, t.from)
 		}
 		u.end = upto
-		t.keep(u, from, h.PublishTime, greatest == h.PublishTime)
+		if byEvent := greatest == h.PublishTime; all {
+			t.keepAll(u, from, h.PublishTime, byEvent)
+		} else {
+			t.keep(u, from, h.PublishTime, byEvent)
+		}
 		t.at.next = upto
 		u.due = t.at.due
 	} else {
@@ -394,6 +400,23 @@ func (t *tape) keep(u *unit, from int, published int64, byEvent bool) {
 		u.dues = append(u.dues, due)
 	}
 	u.ticks = kept
+	t.at.due = max(due, published)
+}
+
+// keepAll is keep where all are wanted and of known kinds, as they are in most replays.
+func (t *tape) keepAll(u *unit, from int, published int64, byEvent bool) {
+	due := t.at.due
+	if !byEvent {
+		due = max(due, published)
+	}
+	u.dues = slices.Grow(u.dues, len(u.ticks)-from)[:len(u.ticks)]
+	dues, ticks := u.dues[from:], u.ticks[from:]
+	for i := range dues {
+		if byEvent {
+			due = max(due, ticks[i].EventTime)
+		}
+		dues[i] = due
+	}
 	t.at.due = max(due, published)
 }
 
