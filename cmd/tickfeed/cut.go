@@ -86,7 +86,11 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			}
 			st, err := recording.Cut(ctx, out, r, cfg)
 			if errors.Is(err, recording.ErrEmpty) {
-				return nil, wrong("%s: there is nothing in that part; inspect shows what there is", path)
+				of := ""
+				if len(o.symbols) > 0 {
+					of = " of " + strings.Join(o.symbols, ", ")
+				}
+				return nil, wrong("%s: there is nothing%s in that part; inspect shows what there is", path, of)
 			} else if errors.As(err, new(*recording.FilterError)) {
 				return nil, usage("%w", err)
 			}

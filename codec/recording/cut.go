@@ -28,7 +28,7 @@ type CutStats struct {
 	Missing uint64 // numbers that they took; the new recording says that they are gone
 }
 
-// ErrEmpty: nothing of a recording is in the part that is wanted.
+// ErrEmpty: nothing of a recording is in the part that is wanted, or no instrument of those that are.
 var ErrEmpty = errors.New("recording: there is nothing in that part")
 
 // Cut writes a part of the recording r, which is at its beginning, to dst, and closes that. The
@@ -58,7 +58,7 @@ func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, err
 			return c.stats, err
 		}
 	}
-	if c.w == nil {
+	if c.w == nil || !c.known() {
 		return c.stats, ErrEmpty
 	}
 	if err := c.flush(); err != nil {
@@ -148,6 +148,19 @@ func (c *cutter) begin(state *feed.State) error {
 	c.stats.Range.From = h.Next
 	c.w, err = NewWriter(c.dst, h, state)
 	return err
+}
+
+// known reports whether any instrument that the filter wants was defined up to the end of the part.
+func (c *cutter) known() bool {
+	if len(c.cfg.Filter) == 0 {
+		return true
+	}
+	for t := range c.state.Definitions(nil) {
+		if c.cfg.Filter.Match(t.Definition()) {
+			return true
+		}
+	}
+	return false
 }
 
 // wants reports whether instrument id is wanted.

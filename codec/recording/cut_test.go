@@ -147,6 +147,8 @@ closed
 	assert.NotContains(t, again, "AAPL")
 	_, _, err = cut(t, got, "", "", "AAPL")
 	assert.ErrorIs(t, err, recording.ErrEmpty, "it was not recorded")
+	_, _, err = cut(t, day, "", "", "NONE")
+	assert.ErrorIs(t, err, recording.ErrEmpty, "there is no such instrument")
 	wild, _, err := cut(t, day, "", "", "M*")
 	require.NoError(t, err)
 	_, _, err = cut(t, wild, "", "", "*T")
