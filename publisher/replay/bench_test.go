@@ -43,7 +43,7 @@ func BenchmarkMax(b *testing.B) {
 // BenchmarkServe is what reaches one subscriber over TCP of quotes and trades that are replayed at the greatest speed, and
 // beside it of the same ticks when they are published, a hundred a call; journals included.
 func BenchmarkServe(b *testing.B) {
-	rec, ticks := quotesAndTrades(b, 4_000_000)
+	rec, ticks := quotesAndTrades(b, 2_000_000)
 	b.Run("replayed", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
