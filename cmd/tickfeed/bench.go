@@ -69,7 +69,7 @@ Scenarios, all of them by default:
 	}
 	group(cmd, "Bench", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "how long one measurement lasts")
-		f.IntVar(&o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
+		countVar(f, &o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
 		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores, and age publishes")
 		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
 		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while it lasts (default: the system's directory for temporary files)")
@@ -78,11 +78,11 @@ Scenarios, all of them by default:
 		f.BoolVar(&o.json, "json", false, "print JSON lines: one that tells the machine, then one per figure")
 	})
 	group(cmd, "Parameters of scenarios", func(f *pflag.FlagSet) {
-		f.IntVar(&o.subscribers, "subscribers", 0, "`N` subscribers")
+		countVar(f, &o.subscribers, "subscribers", 0, "`N` subscribers")
 		f.Var(&o.rate, "rate", "`N` ticks a second")
-		f.IntVar(&o.symbols, "symbols", 0, "each subscriber wants `K` symbols")
-		f.IntVar(&o.instruments, "instruments", 0, "`N` instruments")
-		f.IntVar(&o.cuts, "cuts", 0, "cut the connection `N` times")
+		countVar(f, &o.symbols, "symbols", 0, "each subscriber wants `K` symbols")
+		countVar(f, &o.instruments, "instruments", 0, "`N` instruments")
+		countVar(f, &o.cuts, "cuts", 0, "cut the connection `N` times")
 	})
 	importFlags(cmd, &o.files)
 	return cmd

@@ -59,7 +59,7 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		f.DurationVar(&o.every, "every", 3*time.Second, "how often something breaks")
 		f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that chooses what the market does and what breaks")
 		f.Var(&o.rate, "rate", "ticks a second, the mean over the day: `N` such as 20k")
-		f.IntVar(&o.instruments, "instruments", 1000, "`N` instruments")
+		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
 		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")
 	})

@@ -200,6 +200,8 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 		return err
 	case err != nil:
 		return err
+	case e.match != nil && e.sum.Ticks == 0:
+		return wrong("%s: there is nothing of %s in that part; inspect shows what there is", namesOf(paths), strings.Join(o.symbols, ", "))
 	}
 	if err := out.Commit(); err != nil {
 		return err

@@ -90,6 +90,11 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		switch {
 		case err != nil || !recorded:
 		case !isText(path):
+			r, err := openFile(cmd.Context(), path)
+			if err != nil {
+				return err // by its name it would be one
+			}
+			_ = r.Close() // it was only looked at
 			return usage("%s is a recording already; cut and merge make others of it", path)
 		case len(paths) > 1 || !filter.All() || o.json:
 			return usage("%s is the text form of a recording; it is imported alone and as it is", path)

@@ -85,12 +85,12 @@ then opens on a later day. Without it, what is in memory (--memory) can be repla
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
 	}
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
-		f.IntVar(&o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
+		countVar(f, &o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
 		f.Uint64Var(&o.market.Seed, "seed", 1, "`NUMBER` that chooses the course of the market: the same seed and flags give the same ticks")
-		f.IntVar(&o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
+		countVar(f, &o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
 		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
 		f.Float64Var(&o.speed, "speed", 1, "`SECONDS` of the market that pass in one second")
-		f.IntVar(&o.market.Days, "days", 0, "end after `N` trading days (default: never)")
+		countVar(f, &o.market.Days, "days", 0, "end after `N` trading days (default: never)")
 		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
@@ -112,7 +112,7 @@ then opens on a later day. Without it, what is in memory (--memory) can be repla
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
 		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
-		f.IntVar(&o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
+		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
 		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
 		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
 		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")

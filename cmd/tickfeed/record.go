@@ -63,7 +63,7 @@ Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not b
 	group(cmd, "What to record", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot (now), beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
-		f.Uint64Var(&o.count, "count", 0, "end with the packet that brings the `N`th tick")
+		countVar(f, &o.count, "count", 0, "end with the packet that brings the `N`th tick")
 		f.DurationVar(&o.duration, "duration", 0, "end after so long")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
 	})

@@ -63,7 +63,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.BoolVar(&o.files.NoBooks, "no-books", false, "of books, tell only the best bid and offer (dbn, itch, lobster)")
 		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "tell also the changes of books that no snapshot came for (websocket)")
 		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "take the recorder's times, not the exchange's (websocket)")
-		f.IntVar(&o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines, records or packets instead of stopping at the first")
+		countVar(f, &o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines, records or packets instead of stopping at the first")
 	})
 }
 

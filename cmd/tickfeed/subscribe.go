@@ -66,7 +66,7 @@ lost; 4 refused by the publisher; 130 Ctrl-C.`,
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
-		f.Uint64Var(&o.count, "count", 0, "end after `N` ticks")
+		countVar(f, &o.count, "count", 0, "end after `N` ticks")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
 		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash some ticks may repeat, none is missing")
 	})
@@ -88,7 +88,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.StringVar(&o.slow, "slow", "all", "when this subscriber is too slow: `POLICY` all (lose nothing), latest (skip to a snapshot) or disconnect")
 		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "longest silence on the connection (default: the publisher's)")
-		f.IntVar(&o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
+		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // rate is a flag: so many a second, with k, M or G; max is +Inf.
@@ -34,6 +36,37 @@ func (r *rate) Set(s string) error {
 		return fmt.Errorf("want a number greater than 0 such as 500, 10k or 2.5M, or max")
 	}
 	*r = rate(v)
+	return nil
+}
+
+// count is a flag: a whole number such as 1000 or 10k.
+type count[T int | uint64] struct{ v *T }
+
+// countVar defines a flag that is a count; its value is where it starts.
+func countVar[T int | uint64](f *pflag.FlagSet, v *T, name string, value T, usage string) {
+	*v = value
+	f.Var(count[T]{v}, name, usage)
+}
+
+func (c count[T]) Type() string { return "count" }
+
+func (c count[T]) String() string {
+	if c.v == nil {
+		return "0"
+	}
+	return fmt.Sprint(*c.v)
+}
+
+func (c count[T]) Set(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 63); err == nil { // all digits of great ones
+		*c.v = T(n)
+		return nil
+	}
+	v, err := parseCount(s)
+	if err != nil || v != math.Trunc(v) || v >= 1<<63 {
+		return fmt.Errorf("want a whole number such as 500, 10k or 2.5M")
+	}
+	*c.v = T(v)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -17,6 +18,18 @@ func TestRate(t *testing.T) {
 	}
 	for _, text := range []string{"", "0", "-1", "k", "1kk", "NaN", "Inf", "10 k", "fast"} {
 		assert.Error(t, new(rate).Set(text), text)
+	}
+}
+
+func TestCount(t *testing.T) {
+	for text, want := range map[string]uint64{"0": 0, "12": 12, "10k": 1e4, "2.5M": 2.5e6, "1e3": 1000, "9223372036854775807": 1<<63 - 1} {
+		var n uint64
+		require.NoError(t, count[uint64]{&n}.Set(text), text)
+		assert.Equal(t, want, n, text)
+		assert.Equal(t, fmt.Sprint(want), count[uint64]{&n}.String())
+	}
+	for _, text := range []string{"", "-1", "2.5", "k", "NaN", "10 k", "10G G", "9223372036854775808", "many"} {
+		assert.Error(t, count[int]{new(int)}.Set(text), text)
 	}
 }
 
