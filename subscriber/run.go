@@ -152,7 +152,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	if _, err := conn.Write(raw); err != nil {
 		return err
 	}
-	r.wire = &wire{conn: conn, ctx: ctx, woken: &r.woken, until: began.Add(handshakeTimeout)}
+	r.wire = &wire{conn: conn, read: readerOf(conn), ctx: ctx, woken: &r.woken, until: began.Add(handshakeTimeout)}
 	r.reader = codec.NewReader(r.wire, 0)
 	r.reader.SetLimit(codec.MaxHello)
 	t, raw, err := r.reader.Next()

@@ -14,6 +14,7 @@ import (
 // A wire is the reading side of a connection: each read has a deadline, from liveness, or from the handshake.
 type wire struct {
 	conn   net.Conn
+	read   func([]byte) (int, error) // from conn
 	ctx    context.Context
 	woken  *atomic.Bool
 	alive  liveness
@@ -37,7 +38,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	if w.ctx.Err() != nil || w.woken.Load() {
 		return 0, os.ErrDeadlineExceeded
 	}
-	n, err := w.conn.Read(p)
+	n, err := w.read(p)
 	if n > 0 {
 		w.alive.heard()
 		if w.total < int64(len(w.first)) {
