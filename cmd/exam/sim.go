@@ -63,6 +63,9 @@ func Simulate(p Plan) (*Outcome, error) {
 	return w.outcome(), err
 }
 
+// leaving is how long a connection that was closed may be on its way to the other side.
+const leaving = time.Second
+
 // A world is one simulation. The driver is the goroutine of Simulate: it alone breaks things, starts and ends publishers and
 // clients. The market's goroutine alone publishes.
 type world struct {
@@ -175,6 +178,7 @@ func (w *world) run() error {
 		if err := c.stop(); err != nil {
 			w.fail(err)
 		}
+		time.Sleep(leaving) // else whether the publisher hears of it before its own end is a race
 	}
 	if n := w.node.Load(); n != nil {
 		w.abandon(n)

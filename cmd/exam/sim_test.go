@@ -97,31 +97,38 @@ func TestSimulation(t *testing.T) {
 }
 
 // The same seed has the same trace: everything that the network did, and when. The race detector shuffles the scheduler, and
-// a machine that is busy may take the processor away from a goroutine in its midst, so that a run in four may differ: two runs
-// of at most six must be the same.
+// a machine that is busy may take the processor away from a goroutine in its midst, after which a run is like no other: more
+// than half of the runs so far must be the same, at some point of at most forty.
 func TestSameSeedSameTrace(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector shuffles the scheduler")
 	}
 	alone(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector takes its turns by the real clock
+	const most = 40
+	total := 0
 	for seed := uint64(1001); seed < 1016; seed++ {
 		var first []netsim.Event
-		outcomes := make(map[exam.Outcome]bool)
-		for same := false; !same; {
+		outcomes := make(map[exam.Outcome]int)
+		runs, same := 0, 0
+		for runs < 2 || same*2 <= runs {
 			var trace []netsim.Event
 			o, err := simulate(t, exam.Plan{Seed: seed, Steps: 200, Quiet: time.Minute, Trace: func(e netsim.Event) { trace = append(trace, e) }})
 			require.NoError(t, err, "seed %d", seed)
-			if same = outcomes[*o]; !same && len(outcomes) == 5 {
-				require.Fail(t, "six runs, and no two of them the same", "seed %d: %s", seed, firstDifference(first, trace))
-			}
-			outcomes[*o] = true
+			runs++
+			outcomes[*o]++
+			same = max(same, outcomes[*o])
 			if first == nil {
 				first = trace
 			}
+			if runs == most {
+				require.Greater(t, same*2, runs, "runs that are the same, seed %d: %s", seed, firstDifference(first, trace))
+			}
 			runtime.GC()
 		}
+		total += runs
 	}
+	t.Logf("15 seeds took %d runs", total)
 }
 
 // firstDifference tells in what two traces differ first; those of one instant are in no order.
