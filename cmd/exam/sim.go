@@ -465,9 +465,6 @@ func (w *world) crash(how Fault, leave func(*memfs.FS) *memfs.FS) {
 func (w *world) down(how Fault, n *node) {
 	w.node.Store(nil)
 	w.died = how
-	if w.safe == 1 {
-		w.mayLose.Store(true) // nothing was journalled: the next session is another root
-	}
 	w.upAt = time.Now().Add(time.Duration(w.rand.Int64N(int64(2 * time.Second))))
 	if w.rand.IntN(2) == 0 {
 		w.upAt = time.Now()

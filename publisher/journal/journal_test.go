@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -473,6 +474,33 @@ func TestEmptyFiles(t *testing.T) {
 		require.Equal(t, "", j.Recovered().State.Diff(w.state))
 		require.NoError(t, j.Close())
 	}
+}
+
+// A session of which the power left nothing but the beginning is still an ancestor, so that a
+// subscriber that was sent more is told that it belongs to nobody; and however often that happens,
+// the lineage does not grow.
+func TestNothingButTheBeginning(t *testing.T) {
+	w := newWorld()
+	fs := &memfs.FS{}
+	cfg := journal.Config{Dir: "j", FS: fs, Sync: journal.SyncInterval}
+	for i := range 3 {
+		j := w.start(t, cfg)
+		require.Empty(t, j.Recovered().Damage)
+		want := feed.Lineage{{ID: 1, First: 1}}
+		if i > 0 {
+			want = want.Child(feed.SessionID(1+i), 1)
+		}
+		require.Equal(t, want, w.lineage)
+		w.append(t, j, 20)
+		fs = fs.PowerCut(rand.New(rand.NewPCG(1, 1)), 0)
+		cfg.FS = fs
+	}
+	j, err := journal.Open(cfg)
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), j.Next())
+	require.NoError(t, j.Close())
+	files := slices.DeleteFunc(fs.All(), func(name string) bool { return !strings.HasSuffix(name, ".tick") })
+	require.Equal(t, []string{"j/00000000000000000001-0000000000000001.tick"}, files)
 }
 
 // A sync that fails is final for its file: nothing more is appended to it, and what was not

@@ -79,7 +79,7 @@ func (j *Journal) recover() error {
 			return nil
 		}
 		last := j.segments[len(j.segments)-1]
-		again, err := j.recoverLast()
+		again, err := j.recoverLast(segments)
 		if err != nil {
 			return err
 		}
@@ -208,9 +208,9 @@ func isAncestor(a, b *segment) bool {
 	return ok && a.session().ID != b.session().ID
 }
 
-// recoverLast reads the last segment to its end. It reports again if it turned out to hold
+// recoverLast reads the last segment of all to its end. It reports again if it turned out to hold
 // nothing that the one before it does not, and was removed.
-func (j *Journal) recoverLast() (again bool, err error) {
+func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 	s := j.segments[len(j.segments)-1]
 	f, err := j.fs.Open(j.path(s.name))
 	if err != nil {
@@ -248,7 +248,7 @@ func (j *Journal) recoverLast() (again bool, err error) {
 		}
 	}
 	x.next = max(x.next, r.NextSeq())
-	if x.packets == 0 && j.spare(s, x.next) {
+	if x.packets == 0 && j.spare(s, x.next, all) {
 		if torn >= 0 {
 			if err := j.keep(s, f, 0); err != nil {
 				return false, err
@@ -289,14 +289,15 @@ func (j *Journal) recoverLast() (again bool, err error) {
 	return false, j.define(defined)
 }
 
-// spare reports whether the last segment, which has no packets and ends at next, can go: what
-// it tells is told by what stays, or is nothing.
-func (j *Journal) spare(s *segment, next uint64) bool {
+// spare reports whether the last segment of all, which has no packets and ends at next, can go:
+// what it tells is told by what stays. A root stays: ticks of it may have been sent that are not on
+// disk, and who has them is told by its child.
+func (j *Journal) spare(s *segment, next uint64, all []*segment) bool {
 	if next != s.first {
 		return false
 	}
 	if len(j.segments) == 1 {
-		return s.first == 1
+		return slices.ContainsFunc(all, func(o *segment) bool { return isAncestor(o, s) })
 	}
 	before := j.segments[len(j.segments)-2]
 	end, err := j.end(before)

@@ -51,15 +51,14 @@ func (w *world) restart(rec *journal.Recovered) error {
 	w.ids++
 	if rec.Next == 1 {
 		w.state = feed.NewState()
-		w.lineage = feed.Lineage{{ID: w.ids, First: 1}}
 	} else {
 		s := w.states[place{rec.Lineage.Current().ID, rec.Next}]
 		if s == nil {
 			return fmt.Errorf("recovered at %d of %v, where no packet ends", rec.Next, rec.Lineage.Current().ID)
 		}
 		w.state = cloneState(s)
-		w.lineage = rec.Lineage.Child(w.ids, rec.Next)
 	}
+	w.lineage = rec.Lineage.Child(w.ids, rec.Next)
 	w.next = rec.Next
 	w.acked, w.synced = rec.Next, min(w.synced, rec.Next)
 	w.states[place{w.ids, w.next}] = w.state.Clone()

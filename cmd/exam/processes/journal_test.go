@@ -35,14 +35,14 @@ func TestTamperedJournals(t *testing.T) {
 	var disownings, told uint64
 	for round := range *rounds {
 		p := publish(t, args...)
-		if p.first == 1 {
+		if p.root {
 			audit.root(p.session)
 		}
 		addr.is(p.addr)
 		for _, f := range followers {
 			f.wait(t, "ticks of the new session", func() bool { return f.session == p.session })
 			f.mu.Lock()
-			told += f.expectFork(p.first)
+			told += f.expectFork(p)
 			f.mu.Unlock()
 		}
 		if round%10 == 0 {
@@ -78,14 +78,15 @@ func TestTamperedJournals(t *testing.T) {
 	audit.judge(t)
 }
 
-// expectFork judges what the follower was told when a session began at first: everything from
+// expectFork judges what the follower was told when the session of p began: everything from
 // there on that it had been given is disowned, or nothing is. It is 1 if something is.
-func (f *follower) expectFork(first uint64) uint64 {
+func (f *follower) expectFork(p *publisher) uint64 {
+	first := p.first
 	var now []feed.Range
 	for _, n := range f.disowned[f.disownedBefore:] {
 		now = append(now, n.Range)
 	}
-	if first == 1 || f.held <= first { // nothing in common, or nothing lost
+	if p.root || f.held <= first { // nothing in common, or nothing lost
 		if len(now) > 0 {
 			f.audit.wrong("%s: %v disowned, it was at %d and the session begins at %d", f.name, now, f.held, first)
 		}

@@ -222,6 +222,7 @@ type publisher struct {
 	addr    string
 	session feed.SessionID
 	first   uint64 // of the session
+	root    bool   // the journal knew of no session before it
 	torn    int64  // bytes that recovery cut from the journal
 }
 
@@ -233,10 +234,10 @@ func publish(t *testing.T, args ...string) *publisher {
 	listening, ok := p.event(0, "listening")
 	require.True(t, ok, "the publisher ended: %v", p.said())
 	session, _ := p.event(0, "session")
-	p.addr, p.session, p.first = listening.Listen, session.Session, session.First
+	p.addr, p.session, p.first, p.root = listening.Listen, session.Session, session.First, true
 	for _, line := range p.said() {
 		if e, ok := parse(line); ok && e.Message == "recovered" {
-			p.torn = e.Torn
+			p.root, p.torn = false, e.Torn
 		}
 	}
 	return p
