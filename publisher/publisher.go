@@ -748,7 +748,9 @@ func (p *Publisher) Close(ctx context.Context) error {
 	}
 	p.done.Wait()
 	if p.journal != nil {
-		err = errors.Join(err, p.journal.Close())
+		if closeErr := p.journal.Close(); err == nil || p.Failed() == nil { // else err says the same
+			err = errors.Join(err, closeErr)
+		}
 	}
 	return err
 }

@@ -231,7 +231,9 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	err = s.run(ctx)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
-	err = errors.Join(err, journalError(o.journal, pub.Close(closing)))
+	if closeErr := pub.Close(closing); err == nil || pub.Failed() == nil { // else err says the same
+		err = errors.Join(err, journalError(o.journal, closeErr))
+	}
 	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(s.ticks), pub.Stats().Head),
 		"ticks", s.ticks, "head", pub.Stats().Head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
@@ -277,6 +279,8 @@ func journalError(dir string, err error) error {
 		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w; name a directory that you may write with --journal", err)
+	case errors.Is(err, journal.ErrFailed):
+		return fmt.Errorf("%w; see to the disk and start again, a new session goes on after what is on it", err)
 	}
 	return err
 }
