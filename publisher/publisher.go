@@ -79,7 +79,7 @@ type Config struct {
 	Journal     string
 	FS          journal.FS // nil for the operating system's
 	Sync        journal.Sync
-	SegmentSize int64         // of a journal file, in bytes; 0 for journal.DefaultSegmentSize
+	SegmentSize int64         // of a journal file, in bytes; 0 for what journal.Config says
 	RetainBytes int64         // the journal's size, about; 0 for no bound
 	RetainAge   time.Duration // of what the journal keeps; 0 for no bound
 	Memory      int64         // of the log in memory, in bytes; 0 for DefaultMemory, at least MinMemory

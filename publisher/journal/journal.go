@@ -53,6 +53,7 @@ type segment struct {
 	first   uint64
 	lineage feed.Lineage
 	mode    codec.Mode
+	created int64 // ns by the wall clock; 0 if not by this publisher
 
 	to    uint64       // first of the next file: numbers from it on are not this one's; 0 if it is the last
 	size  int64        // bytes of whole appends
@@ -79,11 +80,12 @@ const (
 type Config struct {
 	Dir string // made if it does not exist
 	FS  FS     // nil for the operating system's
-	// SegmentSize is about how long a file becomes, in bytes: 0 for DefaultSegmentSize, at
-	// least MinSegmentSize.
+	// SegmentSize is about how long a file becomes, in bytes, at least MinSegmentSize: 0 for
+	// DefaultSegmentSize, or an eighth of RetainBytes if that is less.
 	SegmentSize int64
 	// RetainBytes and RetainAge bound what Retain keeps, in bytes of whole files and in publish
-	// time of a file's last packet; 0 for no bound.
+	// time of a file's last packet; 0 for no bound. No file is filled for longer than an eighth
+	// of RetainAge.
 	RetainBytes int64
 	RetainAge   time.Duration
 	Sync        Sync
@@ -97,6 +99,9 @@ const (
 	DefaultSegmentSize = 256 << 20
 	MinSegmentSize     = 1 << 10
 )
+
+// retained is of how many files, at least, what retention keeps is made.
+const retained = 8
 
 func (c *Config) validate() error {
 	switch {
@@ -139,6 +144,9 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	if cfg.SegmentSize == 0 {
 		cfg.SegmentSize = DefaultSegmentSize
+		if cfg.RetainBytes > 0 {
+			cfg.SegmentSize = max(MinSegmentSize, min(cfg.SegmentSize, cfg.RetainBytes/retained))
+		}
 	}
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
@@ -259,15 +267,19 @@ func (j *Journal) failedTo(what string, err error) error {
 	return err
 }
 
-// Full reports whether the current file has reached its size, and Rotate is due. For the
-// writer's goroutine.
+// Full reports whether the current file has reached its size or age, and Rotate is due. For
+// the writer's goroutine.
 func (j *Journal) Full() bool {
 	if j.sealed {
 		return true
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.w != nil && j.segments[len(j.segments)-1].size >= j.cfg.SegmentSize
+	if j.w == nil {
+		return false
+	}
+	s := j.segments[len(j.segments)-1]
+	return s.size >= j.cfg.SegmentSize || j.cfg.RetainAge > 0 && j.cfg.Now()-s.created >= int64(j.cfg.RetainAge)/retained
 }
 
 // Rotate ends the current file and begins the next one of the session; state is as of Next.
@@ -328,7 +340,7 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 	h.Created = j.cfg.Now()
 	seg := &segment{
 		name:  fileName(h.Next, h.Lineage.Current().ID),
-		first: h.Next, next: h.Next, lineage: h.Lineage, mode: h.Mode, last: h.Created,
+		first: h.Next, next: h.Next, lineage: h.Lineage, mode: h.Mode, last: h.Created, created: h.Created,
 	}
 	path := j.path(seg.name)
 	if j.leftover != "" {

@@ -176,20 +176,25 @@ func TestStateAtSeqAt(t *testing.T) {
 // cursor that it overtakes is told so once.
 func TestRetain(t *testing.T) {
 	for name, c := range map[string]struct {
-		bytes int64
-		age   time.Duration
-		most  int64
+		segment, bytes int64
+		age            time.Duration
+		most           int64
 	}{
-		"nothing":  {0, 0, 1 << 40},
-		"by size":  {20 << 10, 0, 20 << 10},
-		"by age":   {0, 300, 20 << 10},
-		"all old":  {1, 0, 9 << 10},
-		"all aged": {0, 1, 9 << 10},
+		"nothing":                    {4 << 10, 0, 0, 1 << 40},
+		"by size":                    {4 << 10, 20 << 10, 0, 20 << 10},
+		"by age":                     {4 << 10, 0, 300, 24 << 10},
+		"by size, files as they are": {0, 20 << 10, 0, 20 << 10},
+		"by age, files as they are":  {0, 0, 300, 24 << 10},
+		"all old":                    {4 << 10, 1, 0, 9 << 10},
+		"all aged":                   {4 << 10, 0, 1, 9 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
 			fs := &memfs.FS{}
-			cfg := journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10, RetainBytes: c.bytes, RetainAge: c.age}
+			cfg := journal.Config{
+				Dir: "j", FS: fs, SegmentSize: c.segment, RetainBytes: c.bytes, RetainAge: c.age,
+				Now: func() int64 { return w.time },
+			}
 			j := w.start(t, cfg)
 			slow := j.Cursor(1)
 			defer slow.Close()
