@@ -41,11 +41,12 @@ func TestTAQ(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(all[file], &want))
 
-	t.Chdir(t.TempDir()) // a short path for the socket
-	published := make(chan int, 1)
+	t.Chdir(t.TempDir())           // a short path for the socket
+	published := make(chan int, 1) // who is silent for three heartbeats, on a busy machine, is not waited for
 	go func() {
 		published <- run([]string{"publish", filepath.Join(dir, file), "--zone", "America/New_York",
-			"--listen", "unix:p.sock", "--journal", "j", "--wait-for", "1", "--exit-at-end"}, strings.NewReader(""), io.Discard, io.Discard)
+			"--listen", "unix:p.sock", "--journal", "j", "--wait-for", "1", "--exit-at-end",
+			"--heartbeat", "10s"}, strings.NewReader(""), io.Discard, io.Discard)
 	}()
 	r, w := io.Pipe()
 	received := make(chan int, 1)
