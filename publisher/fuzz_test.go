@@ -1,0 +1,83 @@
+package publisher
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A canned connection says what it was given, then that it is at its end, and swallows what it is told.
+type canned struct {
+	net.Conn
+	say io.Reader
+}
+
+func (c canned) Read(p []byte) (int, error)       { return c.say.Read(p) }
+func (c canned) Write(p []byte) (int, error)      { return len(p), nil }
+func (c canned) Close() error                     { return nil }
+func (c canned) RemoteAddr() net.Addr             { return &net.UnixAddr{Name: "canned", Net: "unix"} }
+func (c canned) SetDeadline(time.Time) error      { return nil }
+func (c canned) SetReadDeadline(time.Time) error  { return nil }
+func (c canned) SetWriteDeadline(time.Time) error { return nil }
+
+// Whatever a client sends, from its first byte on, costs a bounded multiple of its length, and when its connection is
+// over nothing of it is left (RELIABILITY 17, 18).
+func FuzzClient(f *testing.F) {
+	p, err := New(Config{Memory: MinMemory, Seed: 1, Token: "s3cret"})
+	require.NoError(f, err)
+	f.Cleanup(func() { _ = p.Close(context.Background()) })
+	for _, symbol := range []string{"A", "B", "ESH6"} {
+		id, err := p.Define(f.Context(), feed.Definition{Symbol: symbol})
+		require.NoError(f, err)
+		require.NoError(f, p.Publish(f.Context(), []feed.Tick{feed.Quote{Bid: 1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(id, 100)}))
+	}
+	require.NoError(f, p.Flush(f.Context()))
+	add := func(messages ...codec.Message) {
+		var stream []byte
+		for _, m := range messages {
+			stream, err = codec.Append(stream, m)
+			require.NoError(f, err)
+		}
+		f.Add(stream)
+	}
+	hello := func(h codec.Hello) *codec.Hello {
+		h.MinVersion, h.MaxVersion, h.Token = codec.Version, codec.Version, "s3cret"
+		return &h
+	}
+	add(hello(codec.Hello{}), &codec.Pulse{Next: 7})
+	add(hello(codec.Hello{Filter: codec.Filter{"A"}}), &codec.Subscribe{Request: 1, Filter: codec.Filter{"B", "ES*"}}, &codec.Goodbye{Code: codec.CodeDone})
+	add(hello(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: 3}, Slow: codec.SlowLatest, MaxLag: time.Second}))
+	add(hello(codec.Hello{Position: codec.Position{Lineage: p.Lineage(), Next: 4}, HasState: true}), &codec.Pulse{Next: 5})
+	add(&codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version})
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		const constant = 192 << 10 // the buffers of a connection
+		bound := constant + 20*uint64(len(stream))
+		least := uint64(math.MaxUint64)
+		for range 5 { // what else is allocated meanwhile counts too
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if c := p.admit(t.Context(), canned{say: bytes.NewReader(stream)}); c != nil {
+				p.serve(c)
+			}
+			runtime.ReadMemStats(&after)
+			least = min(least, after.TotalAlloc-before.TotalAlloc)
+			if s := p.Stats(); s.Handshakes+len(s.Conns) != 0 {
+				t.Fatalf("%d handshakes and %d connections are left", s.Handshakes, len(s.Conns))
+			}
+			if least <= bound {
+				return
+			}
+		}
+		t.Fatalf("%d bytes allocated for a stream of %d", least, len(stream))
+	})
+}
