@@ -67,7 +67,7 @@ type conn struct {
 	again    bool               // protected by mail: it has to look again before it goes
 	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
 	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
-	left     bool               // protected by mail: the client has left, there is nobody to say goodbye to
+	left     error              // protected by mail: the client has left, and how; there is nobody to say goodbye to
 }
 
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
@@ -187,6 +187,7 @@ func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, j *join) ([]byte, e
 // Reasons for which a connection ends, beside those of the network.
 var (
 	errClientLeft = errors.New("the client said goodbye")
+	errLost       = errors.New("the connection was lost")
 	errSlow       = errors.New("slow consumer")
 	errSilent     = errors.New("nothing heard for three intervals")
 	errShutdown   = errors.New("shutdown")
@@ -215,7 +216,7 @@ func (c *conn) end(reason error) {
 	}
 	c.ending.Store(true)
 	_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the reader sees the client close, or gives up
-	if errors.Is(reason, errClientLeft) || errors.Is(reason, errSlow) || errors.Is(reason, errSilent) {
+	if errors.Is(reason, errClientLeft) || errors.Is(reason, errLost) || errors.Is(reason, errSlow) || errors.Is(reason, errSilent) {
 		c.nc.Close()
 	}
 }
@@ -253,7 +254,7 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	}
 	c.mail.Lock()
 	defer c.mail.Unlock()
-	if c.left {
+	if c.left != nil {
 		return nil
 	}
 	return c.leaving
@@ -299,8 +300,10 @@ func (c *conn) read() {
 			c.leaving = &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
 		case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage), errors.Is(err, errProtocol):
 			c.leaving = &codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}
+		case errors.Is(err, errClientLeft):
+			c.left = err
 		default:
-			c.left = true
+			c.left = fmt.Errorf("%w: %w", errLost, err)
 		}
 		c.mail.Unlock()
 		return
@@ -352,8 +355,8 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 	c.mail.Lock()
 	defer c.mail.Unlock()
 	switch {
-	case c.left:
-		return nil, errClientLeft
+	case c.left != nil:
+		return nil, c.left
 	case c.leaving != nil && c.leaving.Code == codec.CodeSilent:
 		return nil, errSilent
 	case c.leaving != nil:
@@ -711,8 +714,8 @@ func (c *conn) block(b []byte, check func() error) error {
 		c.mail.Lock()
 		left := c.left
 		c.mail.Unlock()
-		if left {
-			return errClientLeft
+		if left != nil {
+			return left
 		}
 	}
 	return nil

@@ -771,6 +771,45 @@ func TestLiveness(t *testing.T) {
 	})
 }
 
+// A subscriber whose connection is lost before it has everything is waited for, as long as it may
+// take to notice; one that says goodbye is not.
+func TestDrainedWaitsForWhoWasCutOff(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		then   func(w *world, c *client)
+		waited time.Duration
+	}{
+		{"it comes back", func(w *world, c *client) {
+			w.net.Links()[0].Reset()
+			time.Sleep(time.Second)
+			again := w.join(codec.Hello{Position: codec.Position{Lineage: c.lineage, Next: 50}})
+			time.Sleep(time.Second)
+			again.until(104)
+			again.send(&codec.Pulse{Next: 104})
+		}, 2 * time.Second},
+		{"it does not", func(w *world, c *client) { w.net.Links()[0].Reset() }, 3 * time.Second},
+		{"it says goodbye", func(w *world, c *client) { c.send(&codec.Goodbye{Code: codec.CodeDone}) }, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, publisher.Config{Seed: 1})
+				c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+				w.quotes(100)
+				require.NoError(t, w.pub.End(t.Context()))
+				c.until(104)
+				began := time.Now()
+				drained := make(chan time.Duration)
+				go func() {
+					assert.NoError(t, w.pub.Drained(t.Context()))
+					drained <- time.Since(began)
+				}()
+				test.then(w, c)
+				assert.Equal(t, test.waited, <-drained)
+			})
+		})
+	}
+}
+
 // An orderly stop sends what there is and says goodbye; an ended session is told as ended.
 func TestEndAndGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -31,6 +31,8 @@ type server struct {
 	handshakes *list.List         // of net.Conn, oldest first: not logged in
 	opened     uint64             // connections so far
 	joined     uint64             // of them, those that logged in
+	missing    int                // clients whose connection ended before they had everything, and that did not resume
+	missed     time.Time          // when the last of them went
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
@@ -165,6 +167,9 @@ func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
 		} else {
 			s.conns[c] = struct{}{}
 			s.joined++
+			if len(c.hello.Position.Lineage) > 0 {
+				s.missing = max(0, s.missing-1)
+			}
 		}
 	}
 	s.mu.Unlock()
@@ -199,8 +204,13 @@ func (p *Publisher) serve(c *conn) {
 
 func (p *Publisher) leave(c *conn) {
 	s := &p.serving
+	next, _ := p.log.end()
 	s.mu.Lock()
 	delete(s.conns, c)
+	if !errors.Is(c.reason, errClientLeft) && c.confirmed.Load() < next {
+		s.missing++
+		s.missed = time.Now()
+	}
 	s.mu.Unlock()
 	s.parking.Lock()
 	for i, o := range s.parked {
@@ -338,16 +348,21 @@ func (s *server) pulsed() {
 }
 
 // Drained waits, after End, until every connected subscriber has confirmed that it has
-// everything. Subscribers that come or go meanwhile count while they are there. Only one
-// goroutine may wait.
+// everything. Subscribers that come or go meanwhile count while they are there; one whose
+// connection was lost before it had everything is given as long to come back as it may take
+// to notice. Only one goroutine may wait.
 func (p *Publisher) Drained(ctx context.Context) error {
 	s := &p.serving
 	for {
 		final := s.final.Load()
 		behind := final == 0
+		var back <-chan time.Time
 		s.mu.Lock()
 		for c := range s.conns {
 			behind = behind || c.confirmed.Load() < final
+		}
+		if wait := time.Until(s.missed.Add(silence * p.cfg.Heartbeat)); s.missing > 0 && wait > 0 {
+			behind, back = true, time.After(wait)
 		}
 		s.mu.Unlock()
 		if !behind {
@@ -355,6 +370,7 @@ func (p *Publisher) Drained(ctx context.Context) error {
 		}
 		select {
 		case <-s.pulses:
+		case <-back:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-p.closing:

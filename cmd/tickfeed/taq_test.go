@@ -42,7 +42,7 @@ func TestTAQ(t *testing.T) {
 	require.NoError(t, json.Unmarshal(all[file], &want))
 
 	t.Chdir(t.TempDir())           // a short path for the socket
-	published := make(chan int, 1) // who is silent for three heartbeats, on a busy machine, is not waited for
+	published := make(chan int, 1) // heartbeats are few: a busy machine may give the test no time for seconds
 	go func() {
 		published <- run([]string{"publish", filepath.Join(dir, file), "--zone", "America/New_York",
 			"--listen", "unix:p.sock", "--journal", "j", "--wait-for", "1", "--exit-at-end",
