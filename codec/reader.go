@@ -87,6 +87,16 @@ func (r *Reader) Next() (Type, []byte, error) {
 	}
 }
 
+// Release gives up the buffer until Next is called. It is false, and nothing changes, if there
+// are bytes in it. For a peer that says little, whose buffer is small.
+func (r *Reader) Release() bool {
+	if r.start < r.end {
+		return false
+	}
+	r.buf, r.start, r.end = nil, 0, 0
+	return true
+}
+
 // Buffered reports whether Next will return without reading.
 func (r *Reader) Buffered() bool {
 	size, err := r.next()

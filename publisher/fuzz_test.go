@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,9 +67,12 @@ func FuzzClient(f *testing.F) {
 		for range 5 { // what else is allocated meanwhile counts too
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
+			var conns sync.WaitGroup
 			if c := p.admit(t.Context(), canned{say: bytes.NewReader(stream)}); c != nil {
-				p.serve(c)
+				c.conns = &conns
+				c.run()
 			}
+			conns.Wait()
 			runtime.ReadMemStats(&after)
 			least = min(least, after.TotalAlloc-before.TotalAlloc)
 			if s := p.Stats(); s.Handshakes+len(s.Conns) != 0 {

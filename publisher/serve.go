@@ -114,7 +114,8 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		conns.Go(func() {
 			if c := p.admit(ctx, nc); c != nil {
-				conns.Go(func() { p.serve(c) }) // its stack is smaller than one that a handshake was on
+				c.conns = &conns
+				c.run()
 			}
 		})
 	}
@@ -146,7 +147,7 @@ func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
 	if c != nil {
-		c.ctx, c.chance, c.pump = ctx, p.chance(number), &s.pumps[number%uint64(len(s.pumps))]
+		c.ctx, c.number, c.pump = ctx, number, &s.pumps[number%uint64(len(s.pumps))]
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
@@ -167,7 +168,7 @@ func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
 		} else {
 			s.conns[c] = struct{}{}
 			s.joined++
-			if len(c.hello.Position.Lineage) > 0 {
+			if c.back {
 				s.missing = max(0, s.missing-1)
 			}
 		}
@@ -194,14 +195,7 @@ func remote(e *zerolog.Event, nc net.Conn) *zerolog.Event {
 	return e.Str("remote", nc.RemoteAddr().String())
 }
 
-// serve serves c until it ends, and closes it.
-func (p *Publisher) serve(c *conn) {
-	defer c.nc.Close()
-	c.run()
-	p.leave(c)
-	remote(p.cfg.Logger.Info(), c.nc).Str("client", c.hello.Client).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
-}
-
+// leave takes c, which has ended, from the server.
 func (p *Publisher) leave(c *conn) {
 	s := &p.serving
 	next, _ := p.log.end()
@@ -222,6 +216,7 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.parking.Unlock()
 	s.pulsed()
+	remote(p.cfg.Logger.Info(), c.nc).Str("client", c.client).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
 }
 
 // farewell sends m and closes the connection for writing, then lets the peer read it.
@@ -286,7 +281,7 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 		return refuse(codec.CodeUnauthorized, "the token is missing or wrong")
 	}
 	c := newConn(p, nc, r, h)
-	if refusal := c.choose(); refusal != nil {
+	if refusal := c.choose(h); refusal != nil {
 		return nil, refusal, nil
 	}
 	return c, nil, nil
@@ -473,7 +468,7 @@ func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
 	out := make([]ConnStats, 0, len(s.conns))
 	for c := range s.conns {
 		out = append(out, ConnStats{
-			Remote: c.nc.RemoteAddr().String(), Client: c.hello.Client, Filter: c.hello.Filter,
+			Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
 			Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
 		})
 	}

@@ -4,45 +4,62 @@ package publisher
 
 import (
 	"errors"
-	"net"
+	"sync"
 	"syscall"
 )
 
 // rawTryWriter writes to the socket itself, past the runtime's poller, which would wait.
-func rawTryWriter(nc net.Conn) func([]byte) (int, error) {
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return nil
+func rawTryWriter(raw syscall.RawConn) func([]byte) (int, error) {
+	return func(p []byte) (int, error) {
+		w := rawWrites.Get().(*rawWrite)
+		defer rawWrites.Put(w)
+		w.b = p
+		err := raw.Write(w.once)
+		w.b = nil
+		switch {
+		case err != nil:
+			return 0, err
+		case errors.Is(w.err, syscall.EAGAIN):
+			return 0, nil
+		case w.err != nil:
+			return max(w.n, 0), w.err
+		}
+		return w.n, nil
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var (
-		b    []byte
-		n    int
-		werr error
-	)
-	write := func(fd uintptr) bool { // made once: a closure per write would be garbage
+}
+
+// A rawWrite is one write. They are used again: one for each write would be garbage, one for each
+// connection 120 bytes.
+type rawWrite struct {
+	once func(fd uintptr) bool
+	b    []byte
+	n    int
+	err  error
+}
+
+var rawWrites = sync.Pool{New: func() any {
+	w := new(rawWrite)
+	w.once = func(fd uintptr) bool {
 		for {
-			n, werr = syscall.Write(int(fd), b)
-			if !errors.Is(werr, syscall.EINTR) {
+			w.n, w.err = syscall.Write(int(fd), w.b)
+			if !errors.Is(w.err, syscall.EINTR) {
 				return true
 			}
 		}
 	}
-	return func(p []byte) (int, error) {
-		b = p
-		err := raw.Write(write)
-		b = nil
-		switch {
-		case err != nil:
-			return 0, err
-		case errors.Is(werr, syscall.EAGAIN):
-			return 0, nil
-		case werr != nil:
-			return max(n, 0), werr
+	return w
+}}
+
+// awaitBytes waits until a read has something to say, be it an error. It needs no buffer, and
+// little of the stack.
+func awaitBytes(raw syscall.RawConn) error { return raw.Read(readable) }
+
+func readable(fd uintptr) bool {
+	var b [1]byte
+	for {
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		if err != syscall.EINTR {
+			return err != syscall.EAGAIN
 		}
-		return n, nil
 	}
 }
