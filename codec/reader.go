@@ -87,15 +87,11 @@ func (r *Reader) Next() (Type, []byte, error) {
 	}
 }
 
-// Release gives up the buffer until Next is called. It is false, and nothing changes, if there
-// are bytes in it. For a peer that says little, whose buffer is small.
-func (r *Reader) Release() bool {
-	if r.start < r.end {
-		return false
-	}
-	r.buf, r.start, r.end = nil, 0, 0
-	return true
-}
+// SetOffset says that r reads on where another Reader stopped that had consumed so much.
+func (r *Reader) SetOffset(n int64) { r.offset = n }
+
+// Held is how many bytes were read that Next has not returned.
+func (r *Reader) Held() int { return r.end - r.start }
 
 // Buffered reports whether Next will return without reading.
 func (r *Reader) Buffered() bool {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -67,12 +66,11 @@ func FuzzClient(f *testing.F) {
 		for range 5 { // what else is allocated meanwhile counts too
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			var conns sync.WaitGroup
-			if c := p.admit(t.Context(), canned{say: bytes.NewReader(stream)}); c != nil {
-				c.conns = &conns
+			d := &door{ctx: t.Context()}
+			if c := p.admit(d, canned{say: bytes.NewReader(stream)}); c != nil {
 				c.run()
 			}
-			conns.Wait()
+			d.conns.Wait()
 			runtime.ReadMemStats(&after)
 			least = min(least, after.TotalAlloc-before.TotalAlloc)
 			if s := p.Stats(); s.Handshakes+len(s.Conns) != 0 {

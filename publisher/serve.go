@@ -77,6 +77,12 @@ func (s *server) init(cfg Config) {
 	}
 }
 
+// A door is one call of Serve.
+type door struct {
+	ctx   context.Context // of the connections
+	conns sync.WaitGroup
+}
+
 // Serve feeds the subscribers that connect on ln until ctx is cancelled or ln fails; several
 // may run at once. It owns ln and every goroutine it starts: once it returns, ln and its
 // connections are closed. When ctx ends each client is sent what there still is, for a
@@ -84,9 +90,9 @@ func (s *server) init(cfg Config) {
 // ErrMoved. The error is never nil; after cancellation it is the cause of ctx.
 func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var conns sync.WaitGroup
-	defer conns.Wait() // second: nothing outlives Serve
-	defer cancel()     // first: ask every connection to end
+	d := &door{ctx: ctx}
+	defer d.conns.Wait() // second: nothing outlives Serve
+	defer cancel()       // first: ask every connection to end
 
 	stop := context.AfterFunc(ctx, func() {
 		ln.Close() // unblocks Accept
@@ -112,9 +118,8 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		case err != nil:
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
-		conns.Go(func() {
-			if c := p.admit(ctx, nc); c != nil {
-				c.conns = &conns
+		d.conns.Go(func() {
+			if c := p.admit(d, nc); c != nil {
 				c.run()
 			}
 		})
@@ -123,7 +128,7 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 
 // admit hears and answers the hello of a client. It returns the connection to serve; nil if there
 // is none, and nc is closed.
-func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
+func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 	defer func() {
 		if admitted == nil {
 			nc.Close()
@@ -144,10 +149,10 @@ func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
 	number := s.opened
 	s.mu.Unlock()
 
-	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	stop := context.AfterFunc(d.ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
 	if c != nil {
-		c.ctx, c.number, c.pump = ctx, number, &s.pumps[number%uint64(len(s.pumps))]
+		c.door, c.number, c.pump = d, number, &s.pumps[number%uint64(len(s.pumps))]
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
@@ -177,7 +182,7 @@ func (p *Publisher) admit(ctx context.Context, nc net.Conn) (admitted *conn) {
 	log := &p.cfg.Logger
 	switch {
 	case err != nil:
-		if ctx.Err() == nil {
+		if d.ctx.Err() == nil {
 			remote(log.Info(), nc).Err(err).Msg("connection ended before login")
 		}
 		return nil
