@@ -30,11 +30,23 @@ type segment struct {
 	first     uint64 // number of its first packet
 	firstTime int64  // publish time of its first committed packet; protected by memlog.mu
 	committed int    // bytes that readers may see; protected by memlog.mu
+	marks     []mark // in order, about markEvery bytes apart; protected by memlog.mu
 	pins      atomic.Int32
 	cloning   sync.Mutex
 	state     *feed.State // as of first
 	restated  bool        // state is not what the ticks before it make
 }
+
+// A mark says where in its segment a packet begins, or will begin.
+type mark struct {
+	first  uint64 // number of the packet
+	offset int
+}
+
+// markEvery is so little that find walks over a few hundred packets at most, unless they were
+// committed at once. From the beginning of a segment of single ticks it was 20,000, and 150 µs of
+// a reconnect.
+const markEvery = 16 << 10
 
 // A place is where a cursor stands in the log: a segment, and an offset into it at which a
 // packet begins or will begin.
@@ -95,6 +107,13 @@ func (l *memlog) commit(s *segment, end int, next uint64, time int64) {
 	l.mu.Lock()
 	if s.committed == 0 {
 		s.firstTime = codec.PacketAt(s.buf).PublishTime
+	}
+	marked := 0
+	if n := len(s.marks); n > 0 {
+		marked = s.marks[n-1].offset
+	}
+	if end-marked >= markEvery {
+		s.marks = append(s.marks, mark{first: next, offset: end})
 	}
 	s.committed = end
 	l.next, l.time = next, time
@@ -187,7 +206,8 @@ func (l *memlog) find(seq uint64) (place, bool) {
 	return p, true
 }
 
-// pinFor pins the segment that holds seq and returns its place, with how much of it may be read.
+// pinFor pins the segment that holds seq and returns a place in it that is not far before seq, with
+// how much of it may be read.
 func (l *memlog) pinFor(seq uint64) (p place, s *segment, committed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -197,7 +217,11 @@ func (l *memlog) pinFor(seq uint64) (p place, s *segment, committed int, ok bool
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > seq }) - 1
 	s = l.segments[i]
 	s.pins.Add(1)
-	return place{segment: l.base + uint64(i)}, s, s.committed, true
+	p.segment = l.base + uint64(i)
+	if m := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].first > seq }); m > 0 {
+		p.offset = s.marks[m-1].offset
+	}
+	return p, s, s.committed, true
 }
 
 // seqAt is the number of the first packet in memory with a publish time of at least time; the

@@ -1,0 +1,69 @@
+package publisher
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// filledLog holds packets of one tick each, committed alone but for every tenth, which comes with the one before; and where
+// each of them begins.
+func filledLog(tb testing.TB, segments int) (*memlog, []place) {
+	const size = 1 << 20
+	l := newMemlog(size, segments, 1, 0, feed.NewState())
+	var places []place
+	t := feed.Quote{Bid: 100, BidSize: 1, Ask: 101, AskSize: 1}.Tick(1, 0)
+	body := codec.AppendTick(nil, &t, 0)
+	seq, s := uint64(1), l.newest()
+	for at := 0; ; {
+		packet := codec.AppendPacket(s.buf[at:at], &codec.Packet{First: seq, Count: 1}, body, 7)
+		places = append(places, place{uint64(len(l.segments) - 1), at})
+		at += len(packet)
+		seq++
+		full := at+len(packet) > size
+		if seq%10 != 0 || full {
+			l.commit(s, at, seq, 0)
+		}
+		if full && len(l.segments) == segments {
+			return l, places
+		}
+		if full {
+			var ok bool
+			s, ok = l.extend(seq, nil)
+			require.True(tb, ok)
+			at = 0
+		}
+	}
+}
+
+// A number is found where its packet begins, the next one where that will begin, and none beyond.
+func TestFind(t *testing.T) {
+	l, places := filledLog(t, 2)
+	for i, want := range places {
+		at, ok := l.find(uint64(i + 1))
+		if !ok || at != want {
+			require.Equal(t, want, at, "seq %d", i+1)
+			require.True(t, ok)
+		}
+	}
+	next, _ := l.end()
+	require.EqualValues(t, len(places)+1, next)
+	at, ok := l.find(next)
+	require.True(t, ok)
+	require.Equal(t, place{1, l.newest().committed}, at)
+	_, ok = l.find(next + 1)
+	require.False(t, ok)
+}
+
+// BenchmarkFind is what it costs to find the place of a client that resumes, in a log of single ticks.
+func BenchmarkFind(b *testing.B) {
+	l, places := filledLog(b, 2)
+	for i := range b.N {
+		if _, ok := l.find(uint64(i*7919%len(places) + 1)); !ok {
+			b.Fatal("not found")
+		}
+	}
+}
