@@ -17,7 +17,7 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A Config says what to measure and how. Only Command and, for some scenarios, Relay have no
+// A Config says what to measure and how. Only Command has no
 // default.
 type Config struct {
 	Scenarios []string      // by name; none for all
@@ -39,8 +39,6 @@ type Config struct {
 
 	// Command is a process that runs Child with role; its standard input, output and error are not set.
 	Command func(role string) *exec.Cmd
-	// Relay starts a relay to the publisher at target, which lives until ctx ends. Cut breaks all its connections.
-	Relay func(ctx context.Context, target string) (addr string, cut func(), err error)
 
 	// Machine, Figure and Progress, if not nil, are told what is found when it is found; Progress gets what is under way.
 	Machine  func(*Machine)
@@ -363,9 +361,7 @@ func (b *bench) end(ctx context.Context, c *peer) (err error) {
 }
 
 func (p *pair) subscribe(ctx context.Context, a subscribeArgs) error {
-	if a.Addr == "" {
-		a.Addr = p.Addr
-	}
+	a.Addr = p.Addr
 	_, err := call[nothing](ctx, p.subs, "subscribe", a)
 	return err
 }

@@ -341,13 +341,7 @@ func (b *bench) reconnect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	relaying, stop := context.WithCancel(ctx)
-	defer stop()
-	addr, cut, err := b.Relay(relaying, p.Addr)
-	if err != nil {
-		return err
-	}
-	if err := p.subscribe(ctx, subscribeArgs{N: 1, Addr: addr}); err != nil {
+	if err := p.subscribe(ctx, subscribeArgs{N: 1}); err != nil {
 		return err
 	}
 	if err := p.profile(ctx, "cuts"); err != nil {
@@ -380,8 +374,10 @@ func (b *bench) reconnect(ctx context.Context) error {
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			at := time.Now().UnixNano()
-			cut()
+			at, err := call[int64](ctx, p.pub, "cut", nothing{})
+			if err != nil {
+				return err
+			}
 			r, err := call[recovery](ctx, p.subs, "recovery", i+1)
 			if err != nil {
 				return err

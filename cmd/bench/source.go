@@ -32,13 +32,14 @@ type source struct {
 	serving sync.WaitGroup
 	stop    context.CancelFunc
 	acks    *acks
+	newest  atomic.Pointer[net.TCPConn] // of the connections of subscribers
 }
 
 func (s *source) ops() map[string]op {
 	return map[string]op{
 		"load": handle(s.load), "open": handle(s.openPublisher), "close": handle(s.closePublisher),
 		"flood": handle(s.flood), "paced": handle(s.paced), "resident": handle(s.resident), "simulate": handle(s.simulate),
-		"profile": handle(s.profile), "segments": handle(s.segments),
+		"profile": handle(s.profile), "segments": handle(s.segments), "cut": handle(s.cut),
 	}
 }
 
@@ -106,7 +107,7 @@ func (s *source) openPublisher(ctx context.Context, a openArgs) (r openResult, e
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.serving.Go(func() { _ = pub.Serve(serving, ln) })
+	s.serving.Go(func() { _ = pub.Serve(serving, noting{ln, &s.newest}) })
 	s.serving.Go(func() { s.acks.serve(serving) })
 	return openResult{Addr: ln.Addr().String(), Acks: s.acks.ln.Addr().String()}, pub.Flush(ctx)
 }
@@ -122,6 +123,32 @@ func (s *source) closePublisher(ctx context.Context, _ nothing) (nothing, error)
 	err := s.pub.Close(ctx)
 	s.pub = nil
 	return nothing{}, err
+}
+
+// A noting listener notes the connection that it accepted last.
+type noting struct {
+	net.Listener
+	newest *atomic.Pointer[net.TCPConn]
+}
+
+func (l noting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		l.newest.Store(tcp)
+	}
+	return c, err
+}
+
+// cut breaks the newest connection of a subscriber without a word, and returns when, by the wall
+// clock. The subscriber finds it reset; nothing stands between the two that would have to be dialled
+// as well.
+func (s *source) cut(context.Context, nothing) (at int64, err error) {
+	c := s.newest.Load()
+	if err := c.SetLinger(0); err != nil {
+		return 0, err
+	}
+	at = time.Now().UnixNano()
+	return at, c.Close()
 }
 
 type floodArgs struct {

@@ -188,7 +188,6 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		}
 		return c
 	}
-	cfg.Relay = benchRelay
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	var failed error // of a write
@@ -234,16 +233,6 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		return wrong("%w", err)
 	}
 	return err
-}
-
-// benchRelay is a relay to target for as long as ctx lasts.
-func benchRelay(ctx context.Context, target string) (addr string, cut func(), err error) {
-	r, err := newRelay(func() string { return target })
-	if err != nil {
-		return "", nil, err
-	}
-	go r.run(ctx)
-	return r.addr(), func() { r.cut() }, nil
 }
 
 // benchChildCommand is one of the processes that bench starts.
