@@ -45,7 +45,7 @@ func NewReader(r io.Reader, size int) *Reader {
 }
 
 // SetLimit bounds every message from the next one on to n bytes, in addition to the bound of
-// its type; at first n is MaxMessage. With n of at most MaxHello the buffer is no longer than
+// its type; at first n is MaxMessage. With n of at most MaxHello a new buffer is no longer than
 // that, and grows when a greater limit is set. For a peer that has not logged in.
 func (r *Reader) SetLimit(n int) { r.limit = min(n, MaxMessage) }
 
@@ -87,8 +87,11 @@ func (r *Reader) Next() (Type, []byte, error) {
 	}
 }
 
-// SetOffset says that r reads on where another Reader stopped that had consumed so much.
-func (r *Reader) SetOffset(n int64) { r.offset = n }
+// Reset makes r a Reader of another stream, from its byte offset on. It is as a new one, but keeps
+// its buffer.
+func (r *Reader) Reset(from io.Reader, offset int64) {
+	*r = Reader{r: from, buf: r.buf, size: r.size, limit: MaxMessage, offset: offset}
+}
 
 // Held is how many bytes were read that Next has not returned.
 func (r *Reader) Held() int { return r.end - r.start }

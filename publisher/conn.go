@@ -339,7 +339,7 @@ func (c *conn) await() error {
 func (c *conn) message() error {
 	if c.reader == nil {
 		c.reader = codec.NewReader(c.nc, codec.MaxMessage)
-		c.reader.SetOffset(c.read)
+		c.reader.Reset(c.nc, c.read)
 	}
 	t, raw, err := c.reader.Next()
 	if err != nil {

@@ -21,7 +21,7 @@ type runner struct {
 	handle  func(*Batch) error
 	log     zerolog.Logger
 	wire    *wire
-	reader  *codec.Reader
+	reader  *codec.Reader // of the present connection
 	writer  *writer
 	settled *codec.Filter // the filter that the line was last found to be of
 	saveErr bool          // the last save failed, and that was logged
@@ -153,7 +153,10 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 		return err
 	}
 	r.wire = &wire{conn: conn, read: readerOf(conn), ctx: ctx, woken: &r.woken, until: began.Add(handshakeTimeout)}
-	r.reader = codec.NewReader(r.wire, 0)
+	if r.reader == nil {
+		r.reader = codec.NewReader(nil, 0)
+	}
+	r.reader.Reset(r.wire, 0) // a fresh buffer would be 256 KiB to clear, between a cut and the first tick
 	r.reader.SetLimit(codec.MaxHello)
 	t, raw, err := r.reader.Next()
 	for r.woken.Load() && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil && time.Now().Before(r.wire.until) {
