@@ -49,6 +49,7 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 func FoldPart(s *feed.State, p *SnapshotPart) error {
 	b := PartBody(p)
 	b.kept = new(kept)
+	b.kept.texts.Grow(len(b.rest) / 8) // about what symbols are of it; a state keeps nearly all of them
 	var room [foldRoom]feed.Tick
 	definitions, summaries := make([]keptDefinition, len(room)), make([]keptSummary, len(room))
 	for {

@@ -382,10 +382,17 @@ func (s *State) change(slot uint) *values {
 func (s *State) grow() *values {
 	slot := s.catalog.defined - 1
 	if slot/chunkSize == uint(len(s.chunks)) {
-		s.chunks = append(s.chunks, chunk{values: new([chunkSize]values), own: true})
+		room := make([][chunkSize]values, chunksAtOnce(len(s.chunks)))
+		for i := range room {
+			s.chunks = append(s.chunks, chunk{values: &room[i], own: true})
+		}
 	}
 	return s.change(slot)
 }
+
+// chunksAtOnce is how many chunks are allocated together for a state that has so many: a late joiner
+// is told thousands of instruments, and to allocate each chunk alone was 8 % of the time of that.
+func chunksAtOnce(have int) int { return min(max(have, 1), 8) }
 
 func (c *chunk) copy() {
 	values := *c.values
@@ -713,7 +720,8 @@ type catalog struct {
 	limit   int  // one more than the greatest id
 	defined uint // how many there are; slots are given in order
 	// definitions hold that of slot n in definitions[n/chunkSize][n%chunkSize]. Those that are
-	// told never change: pointers to them are handed out, and clones share them.
+	// told never change: pointers to them are handed out, and clones share them. The last
+	// ones may be room for more.
 	definitions []*[chunkSize]Definition
 	// dense ids from 0 are their own slots, as all are where ids were given in order.
 	dense uint
@@ -760,7 +768,10 @@ func (c *catalog) find(n name, hash uint32) (id InstrumentID, ok bool) {
 func (c *catalog) add(id InstrumentID, d *Definition, hash uint32) {
 	slot := c.defined
 	if slot/chunkSize == uint(len(c.definitions)) {
-		c.definitions = append(c.definitions, new([chunkSize]Definition))
+		room := make([][chunkSize]Definition, chunksAtOnce(len(c.definitions)))
+		for i := range room {
+			c.definitions = append(c.definitions, &room[i])
+		}
 	}
 	*c.definition(slot) = *d
 	c.defined++
@@ -818,7 +829,8 @@ func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
 // clone is a copy to which other definitions may be added.
 func (c *catalog) clone() catalog {
 	out := *c
-	out.definitions, out.top, out.pages = slices.Clone(c.definitions), slices.Clone(c.top), slices.Clone(c.pages)
+	used := (c.defined + chunkSize - 1) / chunkSize // room is whose it was
+	out.definitions, out.top, out.pages = slices.Clone(c.definitions[:used]), slices.Clone(c.top), slices.Clone(c.pages)
 	out.names.slots = slices.Clone(c.names.slots)
 	if c.defined%chunkSize != 0 {
 		last := *out.definitions[c.defined/chunkSize]
