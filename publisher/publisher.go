@@ -51,6 +51,7 @@ type Publisher struct {
 	lastDone atomic.Int64 // when the last flush ended, in monotonic ns since started
 	started  time.Time
 	kick     chan struct{} // 1 slot: wakes the flusher
+	syncNow  chan struct{} // 1 slot: wakes the housekeeper
 	fatal    atomic.Pointer[fatalError]
 	holed    atomic.Bool // the log has packets that withhold numbers, or say that they are gone
 
@@ -126,6 +127,7 @@ const (
 	handOver       = 50 * time.Microsecond
 	diskRetry      = 100 * time.Millisecond
 	retainInterval = time.Second
+	maxUnsynced    = 16 << 20 // bytes after which a journal is synced before a second is over
 )
 
 // ErrEnded is returned for ticks after End, ErrClosed by a publisher that was closed.
@@ -208,6 +210,7 @@ func New(cfg Config) (*Publisher, error) {
 		open:    -1,
 		room:    make(chan struct{}),
 		kick:    make(chan struct{}, 1),
+		syncNow: make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		started: time.Now(),
 	}
@@ -617,9 +620,17 @@ func (p *Publisher) flushPiece(x *piece) error {
 		if err := p.journal.Append(x.seg.buf[x.from:x.to], x.next, x.time); err != nil {
 			return err
 		}
-		if p.cfg.Sync == journal.SyncAlways {
+		switch p.cfg.Sync {
+		case journal.SyncAlways:
 			if err := p.journal.Sync(); err != nil {
 				return err
+			}
+		case journal.SyncInterval:
+			if p.journal.Unsynced() > maxUnsynced {
+				select {
+				case p.syncNow <- struct{}{}:
+				default:
+				}
 			}
 		}
 	}
@@ -661,13 +672,20 @@ func (p *Publisher) Failed() error {
 	return nil
 }
 
-// housekeeper syncs and retains, each once a second.
+// housekeeper syncs and retains, each once a second, and syncs when much is appended: the end of a
+// file waits for what is not synced of it, and nothing is sent meanwhile.
 func (p *Publisher) housekeeper() {
 	tick := time.NewTicker(retainInterval)
 	defer tick.Stop()
 	for {
+		retain := false
 		select {
 		case <-tick.C:
+			retain = true
+		case <-p.syncNow:
+			if p.journal.Unsynced() <= maxUnsynced {
+				continue
+			}
 		case <-p.closing:
 			return
 		}
@@ -675,6 +693,9 @@ func (p *Publisher) housekeeper() {
 			if err := p.journal.Sync(); err != nil {
 				p.fail(err)
 			}
+		}
+		if !retain {
+			continue
 		}
 		if p.cfg.RetainBytes > 0 || p.cfg.RetainAge > 0 {
 			if err := p.journal.Retain(p.cfg.Now()); err != nil {

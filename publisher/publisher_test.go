@@ -1009,6 +1009,39 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
+// With SyncInterval the journal is synced within a second, and at once when much was appended, so that the end of a file has
+// little to wait for.
+func TestMuchIsSyncedSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var synced atomic.Int64
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync {
+				synced.Add(1)
+			}
+			return 0, nil
+		}}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncInterval})
+		ticks := make([]feed.Tick, 10_000)
+		for i := range ticks {
+			ticks[i] = feed.Quote{Bid: int64(i), BidSize: 1, Ask: int64(i) + 1, AskSize: 1}.Tick(w.ids[0], noon)
+		}
+		publish := func(n int) { // of 260 kB each, in no time
+			for range n {
+				require.NoError(t, w.pub.Publish(t.Context(), ticks))
+				require.NoError(t, w.pub.Flush(t.Context()))
+				synctest.Wait()
+			}
+		}
+		before := synced.Load()
+		publish(60)
+		assert.Equal(t, before, synced.Load(), "syncs of 15.6 MB within a second")
+		publish(60)
+		assert.Equal(t, before+1, synced.Load(), "syncs of twice as much")
+		time.Sleep(time.Second + time.Millisecond)
+		assert.Equal(t, before+2, synced.Load(), "syncs once a second is over")
+	})
+}
+
 // When the journal fails for good nothing more is acknowledged, and the next start is a child
 // session at what is safe (RELIABILITY 5).
 func TestJournalFails(t *testing.T) {

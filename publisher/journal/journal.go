@@ -422,6 +422,17 @@ type finalError struct{ err error }
 
 func (e finalError) Error() string { return e.err.Error() }
 
+// Unsynced is how many bytes of the current file were appended and not synced.
+func (j *Journal) Unsynced() int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.segments) == 0 {
+		return 0
+	}
+	s := j.segments[len(j.segments)-1]
+	return s.size - s.safe
+}
+
 // Next is the number after the last one appended, or recovered.
 func (j *Journal) Next() uint64 {
 	j.mu.Lock()
