@@ -59,7 +59,11 @@ type GiveUpError struct {
 }
 
 func (e *GiveUpError) Error() string {
-	return fmt.Sprintf("gave up after %d attempts: %v", e.Attempts, e.Last)
+	attempts := "1 attempt"
+	if e.Attempts != 1 {
+		attempts = fmt.Sprintf("%d attempts", e.Attempts)
+	}
+	return fmt.Sprintf("gave up after %s: %v", attempts, e.Last)
 }
 
 func (e *GiveUpError) Unwrap() error { return e.Last }
