@@ -87,3 +87,24 @@ func BenchmarkDecodeMarket(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
 }
+
+// BenchmarkAppendMarket encodes such ticks.
+func BenchmarkAppendMarket(b *testing.B) {
+	market, err := sim.New(sim.Config{Seed: 1})
+	require.NoError(b, err)
+	ticks := make([]feed.Tick, 1<<15)
+	_, err = market.Next(b.Context(), ticks[:4096])
+	require.NoError(b, err)
+	for n := 0; n < len(ticks); {
+		k, err := market.Next(b.Context(), ticks[n:])
+		require.NoError(b, err)
+		n += k
+	}
+	dst, total := make([]byte, 0, 100*wideTrade+MaxEntry), 0
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n = (n + 100) % (len(ticks) - 100) {
+		_, k, _ := AppendFixed(dst, ticks[n:n+100], ticks[n].EventTime, 0)
+		total += max(k, 1)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
+}
