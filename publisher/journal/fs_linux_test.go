@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
 )
 
 // A file that grows reserves the disk ahead of its end, and is no longer for that; a small one, and
@@ -40,4 +43,41 @@ func TestReserve(t *testing.T) {
 	size, blocks = onDisk()
 	require.Equal(t, int64(1000+2*reserveFrom+2*reserveStep), size)
 	require.Less(t, blocks, size+slack)
+}
+
+// What a process that was killed had reserved is given back at the next start.
+func TestReservedByAKilledProcess(t *testing.T) {
+	dir, next := t.TempDir(), t.TempDir()
+	j, err := Open(Config{Dir: dir})
+	require.NoError(t, err)
+	defer j.Close()
+	lineage := feed.Lineage{{ID: 7, First: 1}}
+	require.NoError(t, j.Begin(lineage, codec.ModeLive, nil))
+	var body []byte
+	for range 1000 {
+		tick := feed.Quote{Bid: 1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(0, 5)
+		body = codec.AppendTick(body, &tick, 5)
+	}
+	for seq := uint64(1); j.Bytes() < 2*reserveFrom; seq += 1000 {
+		p := codec.AppendPacket(nil, &codec.Packet{First: seq, Count: 1000, Base: 5}, body, codec.LineSeed(7, nil))
+		require.NoError(t, j.Append(p, seq+1000, 5))
+	}
+	name := fileName(1, 7)
+	require.NoError(t, os.Link(filepath.Join(dir, name), filepath.Join(next, name))) // the very file, as the kill leaves it
+	onDisk := func() (size, blocks int64) {
+		info, err := os.Stat(filepath.Join(next, name))
+		require.NoError(t, err)
+		return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512
+	}
+	size, blocks := onDisk()
+	if blocks < reserveStep {
+		t.Skip("this file system does not reserve")
+	}
+	again, err := Open(Config{Dir: next})
+	require.NoError(t, err)
+	require.Zero(t, again.Recovered().Torn)
+	require.NoError(t, again.Close())
+	left, blocks := onDisk()
+	require.Equal(t, size, left)
+	require.Less(t, blocks, size+1<<17)
 }

@@ -266,6 +266,12 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 		}
 		rec.Torn += s.size - torn
 		s.size, s.safe = torn, torn
+	} else if !r.Closed() {
+		// Of a process that was killed. What was reserved beyond the end is given back, and what it wrote is
+		// made durable before another session goes on after it.
+		if err := j.fs.Truncate(j.path(s.name), s.size); err != nil {
+			return false, err
+		}
 	}
 	s.next, s.last = x.next, r.LastTime()
 	if s.marks, err = r.Marks(); err != nil {
