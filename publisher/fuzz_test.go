@@ -3,9 +3,7 @@ package publisher
 import (
 	"bytes"
 	"context"
-	"io"
 	"math"
-	"net"
 	"runtime"
 	"testing"
 	"time"
@@ -13,22 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 )
-
-// A canned connection says what it was given, then that it is at its end, and swallows what it is told.
-type canned struct {
-	net.Conn
-	say io.Reader
-}
-
-func (c canned) Read(p []byte) (int, error)       { return c.say.Read(p) }
-func (c canned) Write(p []byte) (int, error)      { return len(p), nil }
-func (c canned) Close() error                     { return nil }
-func (c canned) RemoteAddr() net.Addr             { return &net.UnixAddr{Name: "canned", Net: "unix"} }
-func (c canned) SetDeadline(time.Time) error      { return nil }
-func (c canned) SetReadDeadline(time.Time) error  { return nil }
-func (c canned) SetWriteDeadline(time.Time) error { return nil }
 
 // Whatever a client sends, from its first byte on, costs a bounded multiple of its length, and when its connection is
 // over nothing of it is left (RELIABILITY 17, 18).
@@ -67,7 +52,7 @@ func FuzzClient(f *testing.F) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			d := &door{ctx: t.Context()}
-			if c := p.admit(d, canned{say: bytes.NewReader(stream)}); c != nil {
+			if c := p.admit(d, netsim.Canned(bytes.NewReader(stream))); c != nil {
 				c.run()
 			}
 			d.conns.Wait()

@@ -5,31 +5,17 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"math"
 	"net"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 )
-
-// A canned connection says what it was given, then that it is at its end, and hears nothing.
-type canned struct {
-	net.Conn
-	say io.Reader
-}
-
-func (c canned) Read(p []byte) (int, error)       { return c.say.Read(p) }
-func (c canned) Write(p []byte) (int, error)      { return len(p), nil }
-func (c canned) Close() error                     { return nil }
-func (c canned) SetDeadline(time.Time) error      { return nil }
-func (c canned) SetReadDeadline(time.Time) error  { return nil }
-func (c canned) SetWriteDeadline(time.Time) error { return nil }
 
 // sealed is stream with the checksums of its packets and of the parts of its snapshots as they should be, so
 // that a fuzzer gets behind them.
@@ -91,7 +77,7 @@ func hear(t *testing.T, stream []byte) {
 			if dials++; dials > 1 {
 				return nil, errors.New("no more")
 			}
-			return canned{say: bytes.NewReader(stream)}, nil
+			return netsim.Canned(bytes.NewReader(stream)), nil
 		},
 	})
 	require.NoError(t, err)

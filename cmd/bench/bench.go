@@ -17,8 +17,7 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A Config says what to measure and how. Only Command has no
-// default.
+// A Config says what to measure and how. Only Command has no default.
 type Config struct {
 	Scenarios []string      // by name; none for all
 	Duration  time.Duration // of one measurement; 0 for DefaultDuration
