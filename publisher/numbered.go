@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
@@ -51,6 +52,82 @@ func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick,
 		return nil
 	}
 	return p.skipLocked(ctx, end, p.event)
+}
+
+// Relay is Republish for whole packets of a recording, as they are but for their headers. It returns how many
+// bytes of them were published, and how many ticks are in those: fewer than all without an error where a
+// packet is not for Relay, because it does not join, cannot be decoded, or holds what is neither a tick nor
+// numbers that were not asked for. Packets that define something are not for Relay either, since that can be
+// refused. Errors are those of Publish, but for those about ticks.
+func (p *Publisher) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
+	p.mu.Lock()
+	p.recorded = true
+	for n < len(packets) {
+		size := codec.PacketSize(packets[n:])
+		k := 0
+		if k, err = p.relayLocked(ctx, packets[n:n+size]); k == 0 {
+			break
+		}
+		n, ticks = n+size, ticks+k
+	}
+	p.mu.Unlock()
+	p.appendedSome()
+	return n, ticks, err
+}
+
+// relayLocked appends packet, unless it is not for Relay: then there are no ticks, and no error.
+func (p *Publisher) relayLocked(ctx context.Context, packet []byte) (ticks int, err error) {
+	if err := p.roomLocked(ctx, len(packet)); err != nil {
+		return 0, err
+	}
+	h := codec.PacketAt(packet)
+	if p.ended {
+		return 0, ErrEnded
+	} else if h.First != p.next || h.Count > codec.MaxSpan || h.First+h.Count > codec.MaxSeq {
+		return 0, nil
+	}
+	all, ok := p.decodeLocked(&h, packet[codec.PacketHeader:])
+	if !ok {
+		return 0, nil
+	}
+	for left := all; len(left) > 0; {
+		n, err := p.state.ApplyAll(left)
+		if err != nil {
+			n++ // its definition was lost: nothing else is refused but definitions
+		}
+		left = left[n:]
+	}
+	for i := range all {
+		p.event = max(p.event, all[i].EventTime)
+	}
+	p.open, p.first, p.base, p.next = p.off, h.First, h.Base, h.First+h.Count
+	p.off += copy(p.seg.buf[p.off:], packet)
+	p.sealLocked()
+	return len(all), nil
+}
+
+// decodeLocked is the ticks of a packet, until the next call; false if it is not for Relay.
+func (p *Publisher) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, bool) {
+	body := codec.PacketBody(h, packet)
+	all := p.relayed[:0]
+	for {
+		all = slices.Grow(all, 64)
+		n, err := body.Decode(all[len(all):cap(all)])
+		if err != nil {
+			return nil, false
+		}
+		if n == 0 {
+			break
+		}
+		all = all[:len(all)+n]
+	}
+	p.relayed = all
+	for i := range all {
+		if k := all[i].Kind; !k.Known() || k == feed.KindDefinition || k == feed.KindSummary {
+			return nil, false
+		}
+	}
+	return all, len(all) > 0 // what only says that numbers are withheld or gone has no ticks
 }
 
 // skipLocked appends a skip up to number to; base is the event time of what follows.

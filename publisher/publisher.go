@@ -41,7 +41,8 @@ type Publisher struct {
 	lastTime int64       // publish time of the last sealed packet
 	event    int64       // event time of the last tick that had one
 	ended    bool
-	recorded bool          // Republish was called
+	recorded bool          // Republish or Relay was called
+	relayed  []feed.Tick   // of Relay, to be used again
 	room     chan struct{} // closed and replaced when the flusher has made progress
 	pieces   []piece       // sealed, not yet journalled; in order
 	spare    []piece       // for the flusher to give back
@@ -410,10 +411,20 @@ func (p *Publisher) appendTickLocked(ctx context.Context, t *feed.Tick) error {
 	return nil
 }
 
-// openPacketLocked seals the open packet and makes room for the next one.
+// openPacketLocked seals the open packet and opens the next one.
 func (p *Publisher) openPacketLocked(ctx context.Context) error {
+	if err := p.roomLocked(ctx, codec.PacketHeader+codec.MaxEntry); err != nil {
+		return err
+	}
+	p.open, p.first = p.off, p.next
+	p.off += codec.PacketHeader
+	return nil
+}
+
+// roomLocked seals the open packet and makes room for size bytes of the next one.
+func (p *Publisher) roomLocked(ctx context.Context, size int) error {
 	p.sealLocked()
-	for p.off+codec.PacketHeader+codec.MaxEntry > len(p.seg.buf) {
+	for p.off+size > len(p.seg.buf) {
 		if err := p.usable(); err != nil {
 			return err
 		}
@@ -425,12 +436,7 @@ func (p *Publisher) openPacketLocked(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.usable(); err != nil {
-		return err
-	}
-	p.open, p.first = p.off, p.next
-	p.off += codec.PacketHeader
-	return nil
+	return p.usable()
 }
 
 // waitForRoomLocked waits, without the lock, until the flusher has made progress. Others may

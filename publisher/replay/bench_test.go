@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -40,11 +41,12 @@ func BenchmarkMax(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ticks)), "ns/tick")
 }
 
-// BenchmarkServe is what reaches one subscriber over TCP of quotes and trades that are replayed at the greatest speed, and
-// beside it of the same ticks when they are published, a hundred a call; journals included.
+// BenchmarkServe is what reaches one subscriber over TCP of quotes and trades that are replayed at the greatest speed, from
+// the journal of a feed and from an imported file with its packets of a millisecond, and beside it of the same ticks when
+// they are published, a hundred a call; journals included.
 func BenchmarkServe(b *testing.B) {
-	rec, ticks := quotesAndTrades(b, 2_000_000)
-	b.Run("replayed", func(b *testing.B) {
+	imported, ticks := quotesAndTrades(b, 2_000_000)
+	replayed := func(b *testing.B, rec replay.Recording) {
 		for b.Loop() {
 			b.StopTimer()
 			ln := localListener(b)
@@ -74,7 +76,9 @@ func BenchmarkServe(b *testing.B) {
 			b.StartTimer()
 		}
 		b.ReportMetric(float64(b.N)*float64(len(ticks))/b.Elapsed().Seconds()/1e6, "Mticks/s")
-	})
+	}
+	b.Run("replayed", func(b *testing.B) { replayed(b, journalOf(b, ticks)) })
+	b.Run("imported", func(b *testing.B) { replayed(b, imported) })
 	b.Run("published", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
@@ -130,6 +134,35 @@ func quotesAndTrades(b *testing.B, n int) (replay.Recording, []feed.Tick) {
 		b.Fatal(err)
 	}
 	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks
+}
+
+// journalOf is the journal of a feed of ticks, which is a recording.
+func journalOf(b *testing.B, ticks []feed.Tick) replay.Recording {
+	dir := b.TempDir()
+	pub, err := publisher.New(publisher.Config{Journal: dir})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; i < len(ticks) && err == nil; i += 100 {
+		err = pub.Publish(context.Background(), ticks[i:min(i+100, len(ticks))])
+	}
+	if err := errors.Join(err, pub.Close(context.Background())); err != nil {
+		b.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
+	if err != nil || len(files) != 1 {
+		b.Fatal(files, err)
+	}
+	f, err := os.Open(files[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { f.Close() })
+	info, err := f.Stat()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return replay.Recording{Name: "journal.tick", R: f, Size: info.Size()}
 }
 
 func localListener(b *testing.B) net.Listener {
@@ -199,4 +232,7 @@ type nowhere struct{ replay.Output }
 
 func (nowhere) Begin(context.Context, uint64, *feed.State) error     { return nil }
 func (nowhere) Republish(context.Context, []feed.Tick, uint64) error { return nil }
-func (nowhere) End(context.Context) error                            { return nil }
+func (nowhere) Relay(_ context.Context, packets []byte) (n, ticks int, err error) {
+	return len(packets), 0, nil
+}
+func (nowhere) End(context.Context) error { return nil }

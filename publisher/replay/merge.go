@@ -77,7 +77,7 @@ func (m *merge) begin(u *unit) error {
 	m.begun = true
 	state := feed.NewState()
 	for _, t := range m.tapes {
-		err := t.read(&t.u)
+		err := t.read(&t.u, false)
 		if err == io.EOF {
 			t.over = true
 			continue
@@ -143,7 +143,7 @@ func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
 // ready reads on where t has played what it had. A line that begins tells only definitions.
 func (t *mergeTape) ready() error {
 	for !t.over && !t.full {
-		err := t.read(&t.u)
+		err := t.read(&t.u, false)
 		if err == io.EOF {
 			t.over = true
 			return nil
@@ -170,7 +170,7 @@ func (t *mergeTape) head() int64 {
 }
 
 // read implements reel.
-func (m *merge) read(u *unit) error {
+func (m *merge) read(u *unit, _ bool) error {
 	u.reset()
 	if !m.begun {
 		return m.begin(u)

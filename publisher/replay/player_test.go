@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,6 +76,8 @@ type score struct {
 	mu       sync.Mutex
 	sessions []scoreSession
 	ended    chan struct{}
+	refuse   func(first uint64) bool // packets that Relay does not take
+	relayed  atomic.Int64            // packets that it took
 }
 
 type scoreSession struct {
@@ -141,6 +144,28 @@ func (s *score) Republish(_ context.Context, ticks []feed.Tick, end uint64) erro
 	}
 	x.next = max(x.next, end)
 	return nil
+}
+
+// Relay takes packets but those that refuse names.
+func (s *score) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
+	for n < len(packets) {
+		size, h := codec.PacketSize(packets[n:]), codec.PacketAt(packets[n:])
+		if s.refuse != nil && s.refuse(h.First) {
+			break
+		}
+		body := codec.PacketBody(&h, packets[n+codec.PacketHeader:n+size])
+		all := make([]feed.Tick, h.Count)
+		k, err := body.Decode(all)
+		if err != nil || k == 0 {
+			break
+		}
+		if err := s.Republish(ctx, all[:k], h.First+h.Count); err != nil {
+			return n, ticks, err
+		}
+		s.relayed.Add(1)
+		n, ticks = n+size, ticks+k
+	}
+	return n, ticks, nil
 }
 
 func (s *score) Skip(_ context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
@@ -445,6 +470,121 @@ func TestAbsences(t *testing.T) {
 		assert.Equal(t, uint64(11), s.played().first, "a hole is told whole")
 		_, c := s.played().state.Definition(2)
 		assert.False(t, c)
+	})
+}
+
+// Packets that are passed on as they are, as many as the output takes, tell what their ticks would, whatever is
+// between them and whatever is commanded meanwhile.
+func TestWholePackets(t *testing.T) {
+	const packets, size = 300, 100
+	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
+		at, price := open, int64(0)
+		quotes := func(n int) (out []feed.Tick) {
+			for range n {
+				price++
+				out = append(out, quote(feed.InstrumentID(price%2), price, at))
+			}
+			return out
+		}
+		require.NoError(t, b.AppendAt(at, []feed.Tick{define("A", 0, at), define("B", 1, at)}))
+		for i := range packets {
+			at += second
+			require.NoError(t, b.AppendAt(at, quotes(size)))
+			switch i % 50 {
+			case 10:
+				require.NoError(t, b.AppendAt(at, quotes(3))) // too few to be worth it
+			case 20:
+				require.NoError(t, b.Skip(5, recording.SkipNotAsked))
+			case 30:
+				require.NoError(t, b.Skip(7, recording.SkipDamaged))
+			case 40:
+				require.NoError(t, b.AppendAt(at, append([]feed.Tick{define("B", 1, at+1)}, quotes(size)...)))
+			}
+		}
+	})
+	type result struct {
+		notes   []note
+		state   *feed.State
+		next    uint64
+		relayed int64
+	}
+	run := func(t *testing.T, cfg Config, refuse func(uint64) bool, meanwhile func(*Player)) (r result) {
+		synctest.Test(t, func(t *testing.T) {
+			cfg.Recordings = []Recording{rec}
+			cfg.Paused = meanwhile != nil
+			var out *score
+			p, s := play(t, cfg, oftenKept, func(p *Player) {
+				out = p.out.(*score)
+				out.refuse = refuse
+			})
+			if meanwhile != nil {
+				meanwhile(p)
+			}
+			<-s.ended
+			x := s.played()
+			r = result{notes: x.notes, state: x.state, next: x.next, relayed: s.relayed.Load()}
+			for i := range r.notes {
+				r.notes[i].at = time.Time{}
+			}
+			st := p.Status()
+			assert.Equal(t, x.next, st.Seq)
+			assert.Equal(t, open+packets*second, st.Recorded)
+		})
+		return r
+	}
+	want := run(t, Config{Speed: MaxSpeed}, nil, nil)
+	require.Zero(t, want.relayed)
+	same := func(t *testing.T, got result) {
+		t.Helper()
+		assert.Equal(t, want.notes, got.notes)
+		assert.Equal(t, want.next, got.next)
+		assert.Equal(t, slices.Collect(want.state.Entries(nil)), slices.Collect(got.state.Entries(nil)))
+	}
+
+	all := run(t, Config{Speed: Max}, nil, nil)
+	same(t, all)
+	assert.Greater(t, all.relayed, int64(packets*3/4))
+
+	some := run(t, Config{Speed: Max}, func(first uint64) bool { return first%3 == 0 }, nil)
+	same(t, some)
+	assert.Positive(t, some.relayed)
+	none := run(t, Config{Speed: Max}, func(uint64) bool { return true }, nil)
+	same(t, none)
+	assert.Zero(t, none.relayed)
+
+	ctx := context.Background()
+	commanded := run(t, Config{Speed: Max}, nil, func(p *Player) {
+		require.NoError(t, p.Step(ctx, 3*size+17))
+		pass(0)
+		require.NoError(t, p.SetSpeed(ctx, 1))
+		require.NoError(t, p.Resume(ctx))
+		pass(20*time.Second + 1)
+		require.NoError(t, p.SetSpeed(ctx, Max))
+	})
+	same(t, commanded)
+	assert.Positive(t, commanded.relayed)
+
+	synctest.Test(t, func(t *testing.T) { // a seek back finds what was passed on
+		p, s := play(t, Config{Recordings: []Recording{rec}, Speed: Max}, oftenKept, func(p *Player) {
+			p.out.(*score).refuse = func(first uint64) bool { return first%3 == 0 }
+		})
+		<-s.ended
+		require.Greater(t, len(p.kept), 5)
+		for _, k := range slices.Clone(p.kept) {
+			seq := k.seq + 50
+			require.NoError(t, p.Seek(ctx, ToSeq(seq)))
+			<-s.ended
+			x := s.played()
+			assert.LessOrEqual(t, x.first, seq, "a hole is told whole")
+			var rest []uint64
+			for _, n := range want.notes {
+				if n.hole == 0 && n.tick.Seq >= x.first {
+					rest = append(rest, n.tick.Seq)
+				}
+			}
+			assert.Equal(t, rest, x.seqs())
+			assert.Equal(t, slices.Collect(want.state.Entries(nil)), slices.Collect(x.state.Entries(nil)))
+		}
 	})
 }
 

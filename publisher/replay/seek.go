@@ -32,6 +32,7 @@ func (p *Player) seek(ctx context.Context, t Target) error {
 // there and the state as of it.
 func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *feed.State, err error) {
 	p.full, p.last, p.over, p.steps, p.at = false, false, false, 0, 0
+	p.u.packets = nil
 	first, state = 1, feed.NewState()
 	if k := p.nearest(t); k != nil {
 		first, p.part, p.due, p.since = k.seq, k.part, k.due, 0
@@ -47,7 +48,7 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 		}
 		p.keepState(first, state, 0)
 		u := &p.u
-		if err = p.reel.read(u); err != nil {
+		if err = p.reel.read(u, false); err != nil {
 			break
 		}
 		switch u.kind {

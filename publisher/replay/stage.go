@@ -163,6 +163,15 @@ func (s *Stage) Republish(ctx context.Context, ticks []feed.Tick, end uint64) er
 	return p.Republish(ctx, ticks, end)
 }
 
+// Relay implements Output.
+func (s *Stage) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
+	p, err := s.serving()
+	if err != nil {
+		return 0, 0, err
+	}
+	return p.Relay(ctx, packets)
+}
+
 // Skip implements Output.
 func (s *Stage) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
 	return s.Publisher().Skip(ctx, n, why, state)

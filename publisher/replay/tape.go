@@ -33,6 +33,11 @@ type unit struct {
 	why   recording.SkipKind
 	state *feed.State // of a line: as of first; of a hole: as of end, nil if the recording does not tell
 
+	// Packets as they are, the tape's until it reads again, and where the first of them begins.
+	packets []byte
+	before  place
+	offset  int64 // in the file
+
 	// What an ahead has to say of it.
 	err   error
 	after place
@@ -45,14 +50,22 @@ const (
 	unitTicks unitKind = iota
 	unitHole           // numbers that were withheld, or are gone
 	unitLine           // another line begins, which does not join
+	unitPackets
 )
 
-// unitSize is about how many ticks a unit has.
-const unitSize = 2048
+// unitSize is about how many ticks a unit has, and unitBytes how many bytes of packets.
+const (
+	unitSize  = 2048
+	unitBytes = 64 << 10
+)
+
+// wholeSize is the size in bytes from which on packets are passed on as they are. With smaller ones nothing is gained
+// (BenchmarkServe/imported), and their headers would all be sent.
+const wholeSize = 1 << 10
 
 func (u *unit) reset() {
 	u.kind, u.first, u.end, u.state = unitTicks, 0, 0, nil
-	u.ticks, u.dues = u.ticks[:0], u.dues[:0]
+	u.ticks, u.dues, u.packets = u.ticks[:0], u.dues[:0], nil
 }
 
 // A place is where a tape can go on.
@@ -69,7 +82,7 @@ type tape struct {
 	log    zerolog.Logger
 	tally  *tally
 
-	r      *recording.Reader
+	r      *recording.Reader // nil for packets that are no longer the file's: see enter
 	marks  []codec.Mark      // the index, once it was needed
 	line   *codec.FileHeader // in force; nil before the first
 	at     place
@@ -130,7 +143,7 @@ func (t *tape) goTo(p place, definitions iter.Seq2[feed.InstrumentID, *feed.Defi
 		}
 		var u unit
 		for t.at.part < p.part {
-			if err := t.read(&u); err != nil {
+			if err := t.read(&u, false); err != nil {
 				return err
 			}
 		}
@@ -156,12 +169,21 @@ func (t *tape) goTo(p place, definitions iter.Seq2[feed.InstrumentID, *feed.Defi
 	return nil
 }
 
-// read fills u with what comes next. The error is io.EOF at the end, or the file's.
-func (t *tape) read(u *unit) error {
+// enter goes to what u has of packets.
+func (t *tape) enter(u *unit) {
+	t.forget()
+	t.rest = u.packets
+	t.item = recording.Item{Kind: recording.KindPackets, Offset: u.offset, Data: t.rest}
+	t.at = u.before
+}
+
+// read fills u with what comes next, packets as they are where raw allows it and they can be. The error is
+// io.EOF at the end, or the file's.
+func (t *tape) read(u *unit, raw bool) error {
 	u.reset()
 	for {
 		if len(t.rest) > 0 {
-			if t.fill(u) {
+			if raw && t.whole(u) || t.fill(u) {
 				return nil
 			}
 			if t.hole.end != 0 && len(t.rest) > 0 { // no state follows
@@ -171,7 +193,7 @@ func (t *tape) read(u *unit) error {
 			continue
 		}
 		if !t.have {
-			item, err := t.r.Next()
+			item, err := t.nextItem()
 			if err == io.EOF {
 				if t.begin(u) {
 					return nil
@@ -191,6 +213,13 @@ func (t *tape) read(u *unit) error {
 			return fmt.Errorf("%s: %w", t.rec.Name, err)
 		}
 	}
+}
+
+func (t *tape) nextItem() (recording.Item, error) {
+	if t.r == nil {
+		return recording.Item{}, io.EOF
+	}
+	return t.r.Next()
 }
 
 // begin makes u what must be told before anything else, if there is something.
@@ -285,6 +314,35 @@ func (t *tape) damage(item *recording.Item, problem string) bool {
 		e = e.Stringer("missing", item.Range)
 	}
 	e.Msg("recording: " + problem)
+	return true
+}
+
+// whole makes u those packets that rest begins with, as they are, which are large, all wanted, and join. It is
+// false if there are none. Whether they can be decoded is not known.
+func (t *tape) whole(u *unit) bool {
+	if !t.filter.All() || t.hole.end != 0 {
+		return false
+	}
+	at, n := t.at, 0
+	for n < len(t.rest) && n < unitBytes {
+		p := t.rest[n:]
+		size, h := codec.PacketSize(p), codec.PacketAt(p)
+		if size < wholeSize || h.First != at.next || h.First < t.from {
+			break
+		}
+		if e, err := codec.EntryAt(p[codec.PacketHeader:size]); err != nil || e.Hole {
+			break
+		}
+		at.next, at.due = h.First+h.Count, max(at.due, h.PublishTime)
+		n += size
+	}
+	if n == 0 {
+		return false
+	}
+	u.kind, u.first, u.end, u.due = unitPackets, t.at.next, at.next, at.due
+	u.packets = t.rest[:n]
+	u.before, u.offset = t.at, t.item.Offset+int64(len(t.item.Data)-len(t.rest))
+	t.at, t.rest = at, t.rest[n:]
 	return true
 }
 
