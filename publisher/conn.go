@@ -478,7 +478,7 @@ func (c *conn) send() error {
 			continue
 		}
 		if c.ctx.Err() == nil && c.joins() {
-			c.pump.add([]*conn{c})
+			c.pumpOf().add([]*conn{c})
 			break
 		}
 		more, err := c.step()
@@ -635,10 +635,48 @@ func (c *conn) put(b []byte) int {
 	return n
 }
 
-// keep copies what the connection did not take, for the writer.
+// keep copies what the connection did not take, for the writer, or for the next round of its pump.
 func (c *conn) keep(rest []byte) {
-	c.buf = append(c.buf[:0], rest...)
+	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
 	c.rest = c.buf
+}
+
+// takeTogether is take for a connection that may have kept something in the last round; it is false too if that is still
+// not taken.
+func (c *conn) takeTogether() bool {
+	if c.rest == nil {
+		return c.take()
+	}
+	if !c.turn.TryLock() {
+		return false
+	}
+	c.drain()
+	c.turn.Unlock()
+	return c.take()
+}
+
+// drain writes what was kept, as far as the connection takes it now; it is false if something is left.
+func (c *conn) drain() bool {
+	if c.rest == nil {
+		return true
+	}
+	if c.failed == nil {
+		c.rest = c.rest[c.put(c.rest):]
+	}
+	if len(c.rest) > 0 {
+		return false
+	}
+	c.rest = nil
+	return true
+}
+
+// pumpOf is the pump that serves the connection: one for all whose lines are filtered, so that what they are told is
+// made in one pass over the log.
+func (c *conn) pumpOf() *pump {
+	if c.filtered.Load() {
+		return &c.p.serving.pumps[0]
+	}
+	return c.pump
 }
 
 // stay parks the connection, if it has taken all there is.

@@ -9,8 +9,8 @@
 // grow. Nothing is sent before it is in the journal. Every start over a journal begins a
 // child session, which subscribers of the one before simply follow.
 //
-// Many connections are served by a few pumps, which write without blocking; what is filtered is
-// filtered once for all lines that stand at the same place, and once for those with equal filters.
+// Many connections are served by a few pumps, which write without blocking. One of them has all whose lines are
+// filtered: one pass over the log makes what all that stand at the same place are told, once for equal filters.
 //
 // Goroutines: one flusher, a pump for each core and, with a journal, one housekeeper for each
 // publisher, from New to Close; a reader for each connection, and a writer for each that is

@@ -46,8 +46,12 @@ func (w *wanted) has(id feed.InstrumentID) bool {
 	return w == nil || int(id/64) < len(w.bits) && w.bits[id/64]>>(id%64)&1 != 0
 }
 
-// chunkTarget is about how much a chunk holds that had to be made, in bytes.
-const chunkTarget = 128 << 10
+// chunkTarget is about how much a chunk holds that had to be made, and spillAt how much one of many
+// that are made together, in bytes.
+const (
+	chunkTarget = 128 << 10
+	spillAt     = 64 << 10
+)
 
 // A filtered is packets in the making, of the ticks that a filter wants. Ticks of packets that
 // were published at about the same time are told in one.
@@ -140,7 +144,7 @@ type filtering struct {
 	sizes [256]uint8             // and how long each is, in bytes
 }
 
-// maxOuts is how many filters a pass is for. With chunkTarget it bounds the memory of a pass.
+// maxOuts is how many filters a pass is for. With spillAt it bounds the memory of a pass.
 const maxOuts = 128
 
 // filterings holds the memory of passes.
@@ -278,44 +282,45 @@ func (f *filtering) learn(entry []byte) {
 	}
 }
 
-// pass passes what log has from at, where all lines stand, up to number end or until an out is about
-// full, and takes the lines with it.
-func (f *filtering) pass(log *memlog, at place, end uint64) {
+// pass passes what log has from at, where all lines stand, up to number end, and takes the lines with
+// it. On the way it hands outs that hold most bytes to spill, and ends where that is false.
+func (f *filtering) pass(log *memlog, at place, end uint64, most int, spill func(out int) bool) {
 	f.read = 0
-	for full := false; f.read < end && !full; {
+	for going := true; f.read < end && going; {
 		v, ok := log.view(at)
 		if !ok || len(v.data) == 0 {
 			v.release()
 			break
 		}
 		used := 0
-		for looked := 0; used < len(v.data) && f.read < end && !full; {
+		for looked := 0; used < len(v.data) && f.read < end && going; {
 			used += f.packet(v.data[used:])
+			at = place{v.at.segment, v.at.offset + used}
 			if used-looked > packetTarget {
-				full = f.full()
 				looked = used
+				for i := range f.outs {
+					if o := &f.outs[i]; len(o.dst) >= most {
+						f.settle(o, at)
+						going = spill(i) && going
+						o.dst = o.dst[:0]
+					}
+				}
 			}
 		}
-		at = place{v.at.segment, v.at.offset + used}
 		v.release()
 	}
 	for i := range f.outs {
-		o := &f.outs[i]
-		o.seal()
-		for _, l := range o.lines {
-			l.at = at
-			l.read, l.next = f.read, o.next
-		}
+		f.settle(&f.outs[i], at)
 	}
 }
 
-func (f *filtering) full() bool {
-	for i := range f.outs {
-		if len(f.outs[i].dst) >= chunkTarget {
-			return true
-		}
+// settle ends what o holds, and takes its lines to at.
+func (f *filtering) settle(o *filtered, at place) {
+	o.seal()
+	for _, l := range o.lines {
+		l.at = at
+		l.read, l.next = f.read, o.next
 	}
-	return false
 }
 
 // filterPackets appends to dst what the filter lets through of packets, until dst is about full. It

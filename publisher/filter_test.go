@@ -16,7 +16,7 @@ import (
 // What a filter lets through is right, whether a line is filtered alone or with others that stand at
 // the same place: the ticks wanted, all of them, in packets that join, not more than mergeTime apart.
 func TestFilter(t *testing.T) {
-	together, shared := 0, 0
+	together, shared, spilled := 0, 0, 0
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
@@ -105,7 +105,15 @@ func TestFilter(t *testing.T) {
 					if len(members) == 0 {
 						return
 					}
-					f.pass(p.log, lines[members[0]].at, to)
+					f.pass(p.log, lines[members[0]].at, to, 1000, func(out int) bool {
+						for j, i := range members {
+							if outs[j] == out {
+								hear(i, f.outs[out].dst)
+							}
+						}
+						spilled++
+						return rng.IntN(4) > 0
+					})
 					for j, i := range members {
 						hear(i, f.outs[outs[j]].dst)
 					}
@@ -192,6 +200,7 @@ func TestFilter(t *testing.T) {
 	}
 	require.Positive(t, together)
 	require.Positive(t, shared)
+	require.Positive(t, spilled)
 }
 
 // BenchmarkFilter is what all lines of 100 subscribers that want 10 of 1000 instruments each cost for a tick that is
@@ -236,7 +245,7 @@ func BenchmarkFilter(b *testing.B) {
 					for _, l := range lines {
 						f.add(l, end-l.read)
 					}
-					f.pass(p.log, lines[0].at, end)
+					f.pass(p.log, lines[0].at, end, spillAt, func(int) bool { return true })
 					f.end()
 				}
 				b.StopTimer()

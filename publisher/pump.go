@@ -20,13 +20,12 @@ type pump struct {
 	outs     []int   // of the members
 }
 
-// add adds those of conns that are this pump's: each stays with one, so that those whose lines are
-// filtered come to stand at the same place.
+// add adds those of conns that are this pump's.
 func (w *pump) add(conns []*conn) {
 	w.mu.Lock()
 	before := len(w.queue)
 	for _, c := range conns {
-		if c.pump == w {
+		if c.pumpOf() == w {
 			w.queue = append(w.queue, c)
 		}
 	}
@@ -116,7 +115,7 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	)
 	others = conns[:0]
 	for _, c := range conns {
-		if !c.take() {
+		if !c.takeTogether() {
 			c.signal()
 			continue
 		}
@@ -165,22 +164,50 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	}
 	defer v.release()
 	if len(w.members) > 0 {
-		f.pass(w.members[0].p.log, at, end)
+		f.pass(w.members[0].p.log, at, end, spillAt, func(out int) bool { return w.spill(out, f.outs[out].dst) })
 	}
 	for i, c := range w.members {
-		data := f.outs[w.outs[i]].dst
-		c.told.Store(c.line.next)
-		if len(data) > 0 {
-			w.writes++
-		}
-		if n := c.put(data); n < len(data) {
-			c.keep(data[n:])
-		}
+		w.send(c, f.outs[w.outs[i]].dst)
 		how := c.stay()
+		if c.failed == nil && c.rest != nil && len(c.rest) <= maxRest {
+			how = stillBehind // it has until the next round
+		}
 		c.turn.Unlock()
 		w.served(c, how)
 	}
 	clear(w.members)
 	w.members, w.outs = w.members[:0], w.outs[:0]
 	return others
+}
+
+// spill sends data to those members whose out it is. It is false where one of them takes too little: then it is time
+// for the others to get theirs. If it has not taken all by the next round, they go on without it.
+func (w *pump) spill(out int, data []byte) bool {
+	ok := true
+	for i, c := range w.members {
+		if w.outs[i] == out {
+			ok = w.send(c, data) && ok
+		}
+	}
+	return ok
+}
+
+// maxRest is how much of what it did not take a connection may have, in bytes, and go on in a pass.
+const maxRest = 128 << 10
+
+// send writes data, to where the line of c has come, and keeps what c does not take. It is false where that is too
+// much, or the connection failed.
+func (w *pump) send(c *conn, data []byte) bool {
+	c.told.Store(c.line.next)
+	if len(data) > 0 {
+		w.writes++
+	}
+	n := 0
+	if c.drain() {
+		n = c.put(data)
+	}
+	if n < len(data) {
+		c.keep(data[n:])
+	}
+	return len(c.rest) <= maxRest && c.failed == nil
 }
