@@ -30,6 +30,7 @@ type Reader struct {
 	header *codec.FileHeader
 	raw    []byte // the wire form of header
 	seed   uint32
+	first  uint32       // seed of the header that the file begins with
 	next   uint64       // number that comes next
 	last   int64        // publish time of the packet read last
 	begun  bool         // the header in force was told
@@ -68,6 +69,14 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 	return x, x.rewind()
 }
 
+// Again returns a Reader of the first size bytes of the same file, at its beginning, where r must be: what r read there
+// is not read again.
+func (r *Reader) Again(size int64) *Reader {
+	x := *r
+	x.size, x.buf, x.n, x.raw = size, nil, 0, slices.Clone(r.raw)
+	return &x
+}
+
 // rewind goes to the beginning.
 func (r *Reader) rewind() error {
 	r.pos, r.last, r.lost, r.orphan, r.closed = 0, minTime, false, false, false
@@ -87,6 +96,7 @@ func (r *Reader) rewind() error {
 		r.lost = true // what comes before it will be told as damage
 	}
 	r.enter(h, raw)
+	r.first = r.seed
 	if r.lost {
 		r.next = 1
 	}

@@ -60,7 +60,16 @@ func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bo
 	for i < len(marks) && before(marks[i]) {
 		i++
 	}
-	entered := false
+	between := seq > 0 && i > 0 && i < len(marks)
+	if between && r.seed == r.first { // what stands in the first line stands nowhere before
+		found, err := r.leap(seq, marks[i-1], marks[i])
+		if err != nil {
+			return err
+		} else if found {
+			return r.walk(wanted)
+		}
+	}
+	entered, seed := false, r.seed
 	if i > 0 {
 		if entered, err = r.enterMark(marks[i-1]); err != nil {
 			return err
@@ -75,8 +84,8 @@ func (r *Reader) seek(before func(codec.Mark) bool, wanted func(codec.Packet) bo
 		}
 	}
 	r.begun, r.ahead = true, 0
-	if entered && seq > 0 && i < len(marks) {
-		if err := r.leap(seq, marks[i-1], marks[i]); err != nil {
+	if entered && between && r.seed != seed {
+		if _, err := r.leap(seq, marks[i-1], marks[i]); err != nil {
 			return err
 		}
 	}
@@ -92,29 +101,30 @@ const (
 
 var packetBegins = []byte{0x97, byte(codec.TypePacket), 0xce}
 
-// leap goes ahead from mark a towards seq, which lies between it and b: numbers lie about evenly
+// leap goes from mark a towards seq, which lies between it and b: numbers lie about evenly
 // there, so that the packet before seq is found by looking where it should be. One whose checksum
-// holds is of the line in force. Where there is none, or nothing to be gained, the Reader stays. A
-// number in a journal of packets of 100 ticks is found in half of the time that walking takes.
-func (r *Reader) leap(seq uint64, a, b codec.Mark) error {
+// holds is of the line in force, so that the header at a need not be read. Where there is none, or nothing to be
+// gained, it is false and the Reader stays. A number in a journal of packets of 100 ticks is found in half of the time
+// that walking takes.
+func (r *Reader) leap(seq uint64, a, b codec.Mark) (found bool, err error) {
 	for range leaps {
 		if b.Seq <= a.Seq || b.Offset <= a.Offset {
-			return nil
+			return false, nil
 		}
 		share := float64(seq-a.Seq) / float64(b.Seq-a.Seq)
 		at := int64(a.Offset) + int64(share*float64(b.Offset-a.Offset)) - leapSize/2
 		if at < int64(a.Offset)+leapSize/2 {
-			return nil
+			return false, nil
 		}
 		p, err := r.read(at, leapSize, 0)
 		if err != nil {
-			return err
+			return false, err
 		}
 		i := 0
 		for {
 			next := bytes.Index(p[i:], packetBegins)
 			if next < 0 {
-				return nil
+				return false, nil
 			}
 			i += next
 			if n := codec.PacketSize(p[i:]); n > 0 && n <= len(p)-i && codec.VerifyPacket(p[i:i+n], r.seed) {
@@ -124,15 +134,16 @@ func (r *Reader) leap(seq uint64, a, b codec.Mark) error {
 		}
 		h := codec.PacketAt(p[i:])
 		if h.First <= a.Seq || h.First >= b.Seq { // numbered back in between
-			return nil
+			return false, nil
 		}
 		if h.First <= seq {
-			r.pos, r.next, r.whole, r.marked, r.orphan = at+int64(i), h.First, false, false, false
-			return nil
+			r.pos, r.next, r.last, r.begun, r.ahead = at+int64(i), h.First, minTime, true, 0
+			r.whole, r.marked, r.orphan, r.lost, r.closed = false, false, false, false, false
+			return true, nil
 		}
 		b = codec.Mark{Seq: h.First, Offset: uint64(at) + uint64(i)}
 	}
-	return nil
+	return false, nil
 }
 
 // enterMark goes to mark m, if there is a header that says what m says.

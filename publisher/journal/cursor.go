@@ -19,7 +19,7 @@ type Cursor struct {
 
 	s *segment // that r reads; nil between files
 	r *recording.Reader
-	f ReadFile
+	f *openFile
 }
 
 // A Chunk is what a Cursor reads: packets, or that numbers are gone.
@@ -159,7 +159,8 @@ func (c *Cursor) enter() (Chunk, error) {
 			return Chunk{}, fmt.Errorf("journal %w", err)
 		}
 		if err := r.SeekSeq(c.seq); err != nil {
-			f.Close()
+			r.Release()
+			j.done(f)
 			return Chunk{}, fmt.Errorf("journal file %s: %w", s.name, err)
 		}
 		j.keepMarks(s, r)
@@ -186,7 +187,7 @@ func (c *Cursor) bounds() (to uint64, size int64, last bool, err error) {
 func (c *Cursor) leave() {
 	if c.f != nil {
 		c.r.Release()
-		c.f.Close()
+		c.j.done(c.f)
 	}
 	c.s, c.r, c.f = nil, nil, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
@@ -76,26 +77,108 @@ func (j *Journal) read(s *segment, do func(*recording.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer j.done(f)
 	defer r.Release()
 	return do(r)
 }
 
-func (j *Journal) open(s *segment) (*recording.Reader, ReadFile, error) {
-	f, err := j.fs.Open(j.path(s.name))
+// An openFile is a file that is open for reading, for as many as read it.
+type openFile struct {
+	s *segment
+	f ReadFile
+	r *recording.Reader // at the beginning
+
+	// Protected by Journal.mu.
+	readers int
+	left    bool // nobody else will be given it: who reads it last closes it
+}
+
+// maxOpen is how many files stay open for the next one who reads them. To open a file and to close it was half of what
+// a find takes.
+const maxOpen = 64
+
+// open returns a Reader at the beginning of s, and the file, for done.
+func (j *Journal) open(s *segment) (*recording.Reader, *openFile, error) {
+	j.mu.Lock()
+	size, marks, i := j.readableLocked(s), s.marks, j.openLocked(s)
+	if i >= 0 {
+		f := j.files[i]
+		j.files = append(slices.Delete(j.files, i, i+1), f)
+		f.readers++
+		j.mu.Unlock()
+		r := f.r.Again(size)
+		r.SetMarks(marks)
+		return r, f, nil
+	}
+	j.mu.Unlock()
+	file, err := j.fs.Open(j.path(s.name))
 	if err != nil {
 		return nil, nil, err
 	}
-	j.mu.Lock()
-	size, marks := j.readableLocked(s), s.marks
-	j.mu.Unlock()
-	r, err := recording.NewReader(f, size)
+	first, err := recording.NewReader(file, size)
 	if err != nil {
-		f.Close()
+		file.Close()
 		return nil, nil, fmt.Errorf("%s: %w", s.name, err)
 	}
+	f := &openFile{s: s, f: file, r: first, readers: 1}
+	r := first.Again(size)
 	r.SetMarks(marks)
+	first.Release()
+	j.mu.Lock()
+	var oldest *openFile
+	if f.left = j.closed || j.openLocked(s) >= 0 || s.gone; !f.left {
+		if j.files = append(j.files, f); len(j.files) > maxOpen {
+			oldest = j.leaveLocked(0)
+		}
+	}
+	j.mu.Unlock()
+	oldest.close()
 	return r, f, nil
+}
+
+// openLocked is the place of s in j.files; negative if it is not there.
+func (j *Journal) openLocked(s *segment) int {
+	return slices.IndexFunc(j.files, func(f *openFile) bool { return f.s == s })
+}
+
+// leaveLocked takes a file from j.files; it returns it if it is to be closed.
+func (j *Journal) leaveLocked(i int) *openFile {
+	f := j.files[i]
+	j.files = slices.Delete(j.files, i, i+1)
+	if f.left = true; f.readers > 0 {
+		return nil
+	}
+	return f
+}
+
+// done ends what open began.
+func (j *Journal) done(f *openFile) {
+	j.mu.Lock()
+	f.readers--
+	over := f.left && f.readers == 0
+	j.mu.Unlock()
+	if over {
+		f.close()
+	}
+}
+
+// closeFiles closes all that nobody reads; the others are closed by who reads them last.
+func (j *Journal) closeFiles() {
+	j.mu.Lock()
+	var unread []*openFile
+	for len(j.files) > 0 {
+		unread = append(unread, j.leaveLocked(0))
+	}
+	j.mu.Unlock()
+	for _, f := range unread {
+		f.close()
+	}
+}
+
+func (f *openFile) close() {
+	if f != nil {
+		f.f.Close()
+	}
 }
 
 // keepMarks remembers the index that r had to make, so that it is made once.

@@ -40,7 +40,8 @@ type Journal struct {
 
 	mu       sync.Mutex // held for a few instructions only
 	w        *recording.Writer
-	segments []*segment // oldest first; the last is written by w, if that is not nil
+	segments []*segment  // oldest first; the last is written by w, if that is not nil
+	files    []*openFile // the one that was asked for last comes last
 	next     uint64
 	synced   uint64
 	failed   error // final for the current file
@@ -61,6 +62,7 @@ type segment struct {
 	next  uint64       // number after those that it holds; 0 if not known
 	last  int64        // publish time of its last packet; meaningless while next is 0
 	marks []codec.Mark // nil if not known; only ever appended to
+	gone  bool         // removed by retention
 }
 
 func (s *segment) session() feed.Session { return s.lineage.Current() }
@@ -163,6 +165,7 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	j.lock = lock
 	if err := j.recover(); err != nil {
+		j.closeFiles()
 		lock.Close()
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}
@@ -519,10 +522,17 @@ func (j *Journal) Retain(now int64) error {
 		}
 		j.mu.Lock()
 		j.segments = j.segments[1:]
+		oldest.gone = true
+		var unread *openFile
+		if i := j.openLocked(oldest); i >= 0 {
+			unread = j.leaveLocked(i)
+		}
 		j.mu.Unlock()
+		unread.close()
 		if err := j.fs.Remove(j.path(oldest.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			j.mu.Lock()
 			j.segments = append([]*segment{oldest}, j.segments...)
+			oldest.gone = false
 			j.mu.Unlock()
 			return fmt.Errorf("journal %s: retention: %w", j.cfg.Dir, err)
 		}
@@ -562,5 +572,6 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()
+	j.closeFiles()
 	return errors.Join(err, j.lock.Close())
 }

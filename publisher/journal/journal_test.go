@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -702,9 +703,95 @@ func BenchmarkCursor(b *testing.B) {
 	}
 }
 
+// counting notes which files are open for reading.
+type counting struct {
+	journal.FS
+	opened atomic.Int64 // ever
+	open   atomic.Int64
+}
+
+type counted struct {
+	journal.ReadFile
+	fs *counting
+}
+
+func (c *counting) Open(name string) (journal.ReadFile, error) {
+	f, err := c.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	c.opened.Add(1)
+	c.open.Add(1)
+	return counted{f, c}, nil
+}
+
+func (f counted) Close() error {
+	f.fs.open.Add(-1)
+	return f.ReadFile.Close()
+}
+
+// Files stay open for the next who reads them: so many, until they are removed or the journal is closed, and as long as
+// somebody reads them.
+func TestOpenFiles(t *testing.T) {
+	fs := &counting{FS: &memfs.FS{}}
+	w := newWorld()
+	j := w.start(t, journal.Config{Dir: "j", FS: fs, SegmentSize: journal.MinSegmentSize, RetainBytes: 1})
+	for len(files(t, fs)) < 100 {
+		w.append(t, j, 20)
+	}
+	recovered := fs.opened.Load()
+	look := func(seq uint64) *journal.Cursor {
+		c := j.Cursor(seq)
+		chunk, err := c.Next()
+		require.NoError(t, err)
+		require.True(t, chunk.Range.Contains(seq), "%v at %d", chunk.Range, seq)
+		return c
+	}
+	for range 3 {
+		look(30).Close()
+	}
+	assert.Equal(t, int64(1), fs.opened.Load()-recovered)
+	for seq := uint64(1); seq < w.next; seq += 10 {
+		look(seq).Close()
+	}
+	most := fs.open.Load()
+	assert.Less(t, most, int64(len(files(t, fs))), "not all")
+	assert.Greater(t, most, int64(10))
+
+	reading := look(2)
+	require.NoError(t, j.Retain(0))
+	require.Len(t, files(t, fs), 1)
+	assert.LessOrEqual(t, fs.open.Load(), int64(2), "the one that is read, and that which is written")
+	last := look(w.next - 1)
+	require.NoError(t, j.Close())
+	assert.Equal(t, int64(2), fs.open.Load())
+	reading.Close()
+	last.Close()
+	assert.Zero(t, fs.open.Load())
+}
+
+func files(t *testing.T, fs journal.FS) []string {
+	names, err := fs.Names("j")
+	require.NoError(t, err)
+	return slices.DeleteFunc(names, func(s string) bool { return filepath.Ext(s) != ".tick" })
+}
+
+// BenchmarkFind is what it takes to find a number in a journal that is in memory, and to read what follows. Of 10 GB
+// that were just written some pages are on the disk only, where a find in a hundred would wait for it.
 func BenchmarkFind(b *testing.B) {
-	j, next := bench(b, b.TempDir(), *findBytes)
+	dir := b.TempDir()
+	j, next := bench(b, dir, *findBytes)
 	defer j.Close()
+	files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
+	require.NoError(b, err)
+	for _, name := range files {
+		f, err := os.Open(name)
+		require.NoError(b, err)
+		require.NoError(b, f.Sync()) // else writing it back goes on meanwhile
+		_, err = io.Copy(struct{ io.Writer }{io.Discard}, f)
+		require.NoError(b, err)
+		f.Close()
+	}
 	r := rand.New(rand.NewPCG(1, 2))
 	var took []time.Duration
 	b.ReportAllocs()
