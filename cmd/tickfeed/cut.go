@@ -117,6 +117,7 @@ type remade struct {
 	Holes   []hole   `json:"holes,omitempty"`
 	Damages int      `json:"damages"`
 	Missing uint64   `json:"missing"`
+	Torn    int64    `json:"torn_bytes,omitempty"`
 
 	notes []string
 }
@@ -297,6 +298,10 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	}
 	if st.Damages > 0 {
 		m.note("damage       in %s of the recordings", plural(st.Damages, "place"))
+	}
+	if st.Torn > 0 {
+		m.Torn = st.Torn
+		m.note("torn         %s at the ends of the recordings were left out: what was being written when they ended", formatBytes(st.Torn))
 	}
 	return m, err
 }

@@ -265,6 +265,32 @@ func TestJoinHoles(t *testing.T) {
 	assert.Contains(t, got, "  withheld 1\n")
 }
 
+// What was being written when a recording ended is no damage, but told.
+func TestJoinTorn(t *testing.T) {
+	whole := fromText(t, day)
+	for cut := len(whole) - 1; cut > len(whole)*3/4; cut -= 7 {
+		torn := whole[:cut]
+		r := reader(t, torn)
+		lineage := r.Header().Lineage
+		var end int64
+		for {
+			item, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			if item.Kind == recording.KindTorn {
+				end = item.Size
+			}
+		}
+		var out memory
+		st, err := recording.Join(context.Background(), &out, lineage, []*recording.Reader{reader(t, torn), reader(t, torn)}, nil)
+		require.NoError(t, err)
+		assert.Equal(t, 2*end, st.Torn, "of %d bytes %d", len(whole), cut)
+		assert.Zero(t, st.Damages)
+	}
+}
+
 // Numbers of a session that a later one begins before are left out.
 func TestJoinDisowned(t *testing.T) {
 	fork := `session lineage=00000000000000a1:1 mode=live source=day

@@ -20,6 +20,7 @@ type JoinStats struct {
 	Packets uint64
 	Agreed  uint64 // numbers that more than one recording has, with the same bytes
 	Damages int    // damaged places in the recordings
+	Torn    int64  // bytes at their ends that say nothing, as what was being written when they ended
 	Holes   []Hole // numbers that none of them has, in order; at most MaxDamages
 	More    int    // holes beyond those
 	Left    uint64 // numbers that belong to nobody, because a later session begins before them
@@ -192,8 +193,11 @@ func (t *track) advance() error {
 			} else if err != nil {
 				return err
 			}
-			if item.Kind == KindDamage || item.Kind == KindTorn && !item.Range.Empty() {
+			switch {
+			case item.Kind == KindDamage || item.Kind == KindTorn && !item.Range.Empty():
 				t.stats.Damages++
+			case item.Kind == KindTorn:
+				t.stats.Torn += item.Size
 			}
 			if err := t.enter(&item); err != nil {
 				return err
