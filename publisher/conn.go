@@ -597,12 +597,13 @@ func (c *conn) inline() served {
 	return c.stay()
 }
 
-// take takes the turn, if the writer waits and all that the line needs is in memory.
+// take takes the turn, if the writer waits, the client has taken all that was written, and all that the line needs is in
+// memory.
 func (c *conn) take() bool {
 	if c.try == nil || !c.turn.TryLock() {
 		return false
 	}
-	if c.over || c.rest != nil || c.failed != nil || !c.line.inMem || c.p.holed.Load() {
+	if c.over || !c.drain() || c.failed != nil || !c.line.inMem || c.p.holed.Load() {
 		c.turn.Unlock()
 		return false
 	}
@@ -639,20 +640,6 @@ func (c *conn) put(b []byte) int {
 func (c *conn) keep(rest []byte) {
 	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
 	c.rest = c.buf
-}
-
-// takeTogether is take for a connection that may have kept something in the last round; it is false too if that is still
-// not taken.
-func (c *conn) takeTogether() bool {
-	if c.rest == nil {
-		return c.take()
-	}
-	if !c.turn.TryLock() {
-		return false
-	}
-	c.drain()
-	c.turn.Unlock()
-	return c.take()
 }
 
 // drain writes what was kept, as far as the connection takes it now; it is false if something is left.

@@ -115,7 +115,7 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	)
 	others = conns[:0]
 	for _, c := range conns {
-		if !c.takeTogether() {
+		if !c.take() {
 			c.signal()
 			continue
 		}
