@@ -703,6 +703,30 @@ func BenchmarkCursor(b *testing.B) {
 	}
 }
 
+// Where retention has left the file that was begun last alone, and it has no packets yet, the next session goes on after
+// it, though the file of a root without packets lies there still.
+func TestRestartOfAnEmptySessionAfterRetention(t *testing.T) {
+	w := newWorld()
+	cfg := journal.Config{Dir: "j", FS: &memfs.FS{}, SegmentSize: journal.MinSegmentSize, RetainBytes: 1}
+	j := w.start(t, cfg) // a root, which publishes nothing
+	require.NoError(t, j.Close())
+	j = w.start(t, cfg)
+	for range 50 {
+		w.append(t, j, 20)
+	}
+	require.NoError(t, j.Close())
+	j = w.start(t, cfg)
+	require.NoError(t, j.Retain(w.time))
+	require.NoError(t, j.Close())
+	for range 3 {
+		j = w.start(t, cfg)
+		require.Equal(t, uint64(1001), j.Recovered().Next)
+		require.Equal(t, "", j.Recovered().State.Diff(w.state))
+		require.NoError(t, j.Retain(w.time))
+		require.NoError(t, j.Close())
+	}
+}
+
 // counting notes which files are open for reading.
 type counting struct {
 	journal.FS

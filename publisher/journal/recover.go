@@ -302,12 +302,17 @@ func (j *Journal) spare(s *segment, next uint64, all []*segment) bool {
 	if next != s.first {
 		return false
 	}
-	if len(j.segments) == 1 {
-		return slices.ContainsFunc(all, func(o *segment) bool { return isAncestor(o, s) })
+	before := all
+	if n := len(j.segments); n > 1 {
+		before = j.segments[n-2 : n-1]
 	}
-	before := j.segments[len(j.segments)-2]
-	end, err := j.end(before)
-	return err == nil && end >= s.first
+	return slices.ContainsFunc(before, func(o *segment) bool {
+		if o == s || !isAncestor(o, s) && o.session().ID != s.session().ID {
+			return false
+		}
+		end, err := j.end(o)
+		return err == nil && end >= s.first
+	})
 }
 
 // end is the number after those that segment s holds.
