@@ -111,6 +111,23 @@ func BenchmarkServe(b *testing.B) {
 	})
 }
 
+// BenchmarkMerge is what a tick costs to play at the greatest speed of two recordings that are merged by time, before it is
+// published.
+func BenchmarkMerge(b *testing.B) {
+	one, ticks := quotesAndTrades(b, 1_000_000)
+	two, _ := quotesAndTrades(b, 1_000_000)
+	for b.Loop() {
+		p, err := replay.New(replay.Config{Recordings: []replay.Recording{one, two}, Speed: replay.Max, ExitAtEnd: true}, nowhere{})
+		if err == nil {
+			err = p.Run(context.Background())
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(2*len(ticks)), "ns/tick")
+}
+
 // quotesAndTrades is a recording of n ticks of a simulated market without books, and the ticks.
 func quotesAndTrades(b *testing.B, n int) (replay.Recording, []feed.Tick) {
 	m, err := sim.New(sim.Config{Seed: 3})
@@ -235,4 +252,5 @@ func (nowhere) Republish(context.Context, []feed.Tick, uint64) error { return ni
 func (nowhere) Relay(_ context.Context, packets []byte) (n, ticks int, err error) {
 	return len(packets), 0, nil
 }
-func (nowhere) End(context.Context) error { return nil }
+func (nowhere) State() (*feed.State, uint64) { return feed.NewState(), 1 }
+func (nowhere) End(context.Context) error    { return nil }

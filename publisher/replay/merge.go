@@ -20,7 +20,8 @@ import (
 type merge struct {
 	tapes []*mergeTape
 	names map[[2]string]feed.InstrumentID
-	now   []feed.Definition // by id here: the definition in force
+	now   []feed.Definition  // by id here: the definition in force
+	same  []*feed.Definition // by id here: one that was found to be equal to that; nil for none
 	next  uint64
 	due   int64
 	begun bool
@@ -29,11 +30,12 @@ type merge struct {
 // A mergeTape is a tape of a merge.
 type mergeTape struct {
 	*tape
-	u    unit
-	i    int // next tick of u
-	full bool
-	over bool
-	defs []*feed.Definition // by the recording's own ids; nil where it defines nothing
+	u     unit
+	i     int // next tick of u
+	full  bool
+	over  bool
+	defs  []*feed.Definition // by the recording's own ids; nil where it defines nothing
+	known []uint32           // by the recording's own ids: 1 + the id here; 0 where it was not asked for
 }
 
 // A mergePlace is where a merge can go on.
@@ -62,12 +64,13 @@ func openMerge(recordings []Recording, filter codec.Filter, tl *tally, log zerol
 }
 
 func (m *merge) rewind() error {
-	m.names, m.now, m.next, m.due, m.begun = make(map[[2]string]feed.InstrumentID), nil, 1, math.MinInt64, false
+	m.names, m.now, m.same = make(map[[2]string]feed.InstrumentID), nil, nil
+	m.next, m.due, m.begun = 1, math.MinInt64, false
 	for _, t := range m.tapes {
 		if err := t.tape.rewind(); err != nil {
 			return err
 		}
-		t.full, t.over, t.defs = false, false, nil
+		t.full, t.over, t.defs, t.known = false, false, nil, nil
 	}
 	return nil
 }
@@ -119,6 +122,9 @@ func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool)
 	if int(id) >= len(t.defs) || t.defs[id] == nil {
 		return 0, false
 	}
+	if here := t.known[id]; here > 0 {
+		return feed.InstrumentID(here - 1), true
+	}
 	name := [2]string{t.defs[id].Symbol, t.defs[id].Venue}
 	here, known := m.names[name]
 	if !known {
@@ -127,17 +133,18 @@ func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool)
 		}
 		here = feed.InstrumentID(len(m.now))
 		m.names[name] = here
-		m.now = append(m.now, feed.Definition{})
+		m.now, m.same = append(m.now, feed.Definition{}), append(m.same, nil)
 	}
+	t.known[id] = uint32(here) + 1
 	return here, true
 }
 
 // define notes what the recording says of its instrument id.
 func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
 	for int(id) >= len(t.defs) {
-		t.defs = append(t.defs, nil)
+		t.defs, t.known = append(t.defs, nil), append(t.known, 0)
 	}
-	t.defs[id] = d
+	t.defs[id], t.known[id] = d, 0
 }
 
 // ready reads on where t has played what it had. A line that begins tells only definitions.
@@ -220,7 +227,7 @@ func (m *merge) read(u *unit, _ bool) error {
 // take moves ticks of t to u, at least one, and those that are due up to until.
 func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 	for first := true; t.i < len(t.u.ticks) && (first || t.u.dues[t.i] <= until && len(u.ticks) < unitSize); first = false {
-		x := t.u.ticks[t.i]
+		x := &t.u.ticks[t.i]
 		m.due = max(m.due, t.u.dues[t.i])
 		t.i++
 		if d := x.Definition(); d != nil {
@@ -233,9 +240,12 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 			}
 			continue // its definition was lost; what it is, nobody knows
 		}
-		if d := t.defs[x.Instrument]; m.now[id] != *d {
-			m.now[id] = *d
-			m.add(u, feed.Tick{Kind: feed.KindDefinition, EventTime: x.EventTime, Extra: &feed.Extra{Definition: d}}, id)
+		if d := t.defs[x.Instrument]; m.same[id] != d {
+			if m.now[id] != *d {
+				m.now[id] = *d
+				m.add(u, &feed.Tick{Kind: feed.KindDefinition, EventTime: x.EventTime, Extra: &feed.Extra{Definition: d}}, id)
+			}
+			m.same[id] = d
 		}
 		if x.Kind != feed.KindDefinition {
 			m.add(u, x, id)
@@ -245,10 +255,11 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 	return nil
 }
 
-func (m *merge) add(u *unit, x feed.Tick, id feed.InstrumentID) {
-	x.Instrument, x.Seq = id, m.next
+func (m *merge) add(u *unit, x *feed.Tick, id feed.InstrumentID) {
+	u.ticks, u.dues = append(u.ticks, *x), append(u.dues, m.due)
+	y := &u.ticks[len(u.ticks)-1]
+	y.Instrument, y.Seq = id, m.next
 	m.next++
-	u.ticks, u.dues = append(u.ticks, x), append(u.dues, m.due)
 }
 
 // place implements reel.
@@ -278,15 +289,15 @@ func (m *merge) goTo(at any, state *feed.State) error {
 	p := at.(mergePlace)
 	m.next, m.due, m.begun = p.next, p.due, true
 	clear(m.names)
-	m.now = m.now[:0]
+	m.now, m.same = m.now[:0], m.same[:0]
 	for x := range state.Definitions(nil) { // ids are dense, and in order
 		d := x.Definition()
 		m.names[[2]string{d.Symbol, d.Venue}] = x.Instrument
-		m.now = append(m.now, *d)
+		m.now, m.same = append(m.now, *d), append(m.same, nil)
 	}
 	for i, t := range m.tapes {
 		x := p.tapes[i]
-		t.full, t.over, t.defs = false, x.over, slices.Clone(x.defs)
+		t.full, t.over, t.defs, t.known = false, x.over, slices.Clone(x.defs), make([]uint32, len(x.defs))
 		if err := t.tape.goTo(x.place, t.definitions()); err != nil {
 			return err
 		}
