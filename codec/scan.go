@@ -98,6 +98,9 @@ func (s *scanner) element(b []byte, limit int) (whole bool, err error) {
 	case lengthWidth[m] > 0: // bin, str, array, map
 		head += lengthWidth[m]
 		if len(b) < head {
+			if s.depth > 0 {
+				head-- // pending counts a byte of this element
+			}
 			return false, s.checkBound(head, limit)
 		}
 		n := length(b[1:head])

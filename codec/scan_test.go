@@ -115,6 +115,7 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Add(AppendPacket(nil, &Packet{First: 41, Count: 1}, []byte{1}, seedA), uint16(45))
 	f.Add([]byte{0x95, 0x0e, 0x81, 0xc0, 0xca, 0, 0, 0, 0, 0xc4, 1, 0, 0xdf, 0, 0, 0, 0}, uint16(1))
+	f.Add([]byte("\x94\x11\x96\x85\xa4\x11\x11\x11\x11\xdd\x00\x00\x00\x00"), uint16(0)) // as long as a trailer may be, if all that it promises comes
 	f.Fuzz(func(t *testing.T, raw []byte, step uint16) {
 		var size int
 		var err error
