@@ -103,7 +103,8 @@ func (w *pump) served(c *conn, how served) {
 
 // together is inline for those of conns whose lines have filters and stand at the same place as the
 // first: what the log has now is filtered once for all of them, and once for those whose filters
-// are equal. It goes no further than number end, so that all stand at the same place after a round.
+// are equal. It goes no further than number end, so that all stand at the same place after a round, but where a
+// connection that takes too little has ended a pass.
 // It returns those that stand elsewhere, or are too many, in the memory of conns.
 func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	f := filterings.Get().(*filtering)

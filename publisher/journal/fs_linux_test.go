@@ -18,11 +18,7 @@ func TestReserve(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
 	f, err := OS{}.Create(name)
 	require.NoError(t, err)
-	onDisk := func() (size, blocks int64) {
-		info, err := os.Stat(name)
-		require.NoError(t, err)
-		return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512
-	}
+	onDisk := func() (size, blocks int64) { return sizeOnDisk(t, name) }
 	write := func(n int) {
 		_, err := f.Write(make([]byte, n))
 		require.NoError(t, err)
@@ -64,12 +60,7 @@ func TestReservedByAKilledProcess(t *testing.T) {
 	}
 	name := fileName(1, 7)
 	require.NoError(t, os.Link(filepath.Join(dir, name), filepath.Join(next, name))) // the very file, as the kill leaves it
-	onDisk := func() (size, blocks int64) {
-		info, err := os.Stat(filepath.Join(next, name))
-		require.NoError(t, err)
-		return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512
-	}
-	size, blocks := onDisk()
+	size, blocks := sizeOnDisk(t, filepath.Join(next, name))
 	if blocks < reserveStep {
 		t.Skip("this file system does not reserve")
 	}
@@ -77,7 +68,14 @@ func TestReservedByAKilledProcess(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, again.Recovered().Torn)
 	require.NoError(t, again.Close())
-	left, blocks := onDisk()
+	left, blocks := sizeOnDisk(t, filepath.Join(next, name))
 	require.Equal(t, size, left)
 	require.Less(t, blocks, size+1<<17)
+}
+
+// sizeOnDisk is how long a file is, and how many bytes of the disk it has.
+func sizeOnDisk(t *testing.T, name string) (size, blocks int64) {
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	return info.Size(), info.Sys().(*syscall.Stat_t).Blocks * 512
 }

@@ -20,8 +20,7 @@ import (
 type merge struct {
 	tapes []*mergeTape
 	names map[[2]string]feed.InstrumentID
-	now   []feed.Definition  // by id here: the definition in force
-	same  []*feed.Definition // by id here: one that was found to be equal to that; nil for none
+	now   []*feed.Definition // by id here: the definition in force, or one that is equal to it; nil for none
 	next  uint64
 	due   int64
 	begun bool
@@ -64,8 +63,7 @@ func openMerge(recordings []Recording, filter codec.Filter, tl *tally, log zerol
 }
 
 func (m *merge) rewind() error {
-	m.names, m.now, m.same = make(map[[2]string]feed.InstrumentID), nil, nil
-	m.next, m.due, m.begun = 1, math.MinInt64, false
+	m.names, m.now, m.next, m.due, m.begun = make(map[[2]string]feed.InstrumentID), nil, 1, math.MinInt64, false
 	for _, t := range m.tapes {
 		if err := t.tape.rewind(); err != nil {
 			return err
@@ -103,7 +101,7 @@ func (m *merge) begin(u *unit) error {
 		}
 	}
 	for d := range state.Definitions(nil) {
-		m.now[d.Instrument] = *d.Definition()
+		m.now[d.Instrument] = d.Definition()
 		m.next = 2
 	}
 	u.kind, u.first, u.end, u.due, u.state = unitLine, m.next, m.next, m.due, state
@@ -133,7 +131,7 @@ func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool)
 		}
 		here = feed.InstrumentID(len(m.now))
 		m.names[name] = here
-		m.now, m.same = append(m.now, feed.Definition{}), append(m.same, nil)
+		m.now = append(m.now, nil)
 	}
 	t.known[id] = uint32(here) + 1
 	return here, true
@@ -240,12 +238,11 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 			}
 			continue // its definition was lost; what it is, nobody knows
 		}
-		if d := t.defs[x.Instrument]; m.same[id] != d {
-			if m.now[id] != *d {
-				m.now[id] = *d
+		if d, now := t.defs[x.Instrument], m.now[id]; now != d {
+			m.now[id] = d
+			if now == nil || *now != *d {
 				m.add(u, &feed.Tick{Kind: feed.KindDefinition, EventTime: x.EventTime, Extra: &feed.Extra{Definition: d}}, id)
 			}
-			m.same[id] = d
 		}
 		if x.Kind != feed.KindDefinition {
 			m.add(u, x, id)
@@ -289,11 +286,11 @@ func (m *merge) goTo(at any, state *feed.State) error {
 	p := at.(mergePlace)
 	m.next, m.due, m.begun = p.next, p.due, true
 	clear(m.names)
-	m.now, m.same = m.now[:0], m.same[:0]
+	m.now = m.now[:0]
 	for x := range state.Definitions(nil) { // ids are dense, and in order
 		d := x.Definition()
 		m.names[[2]string{d.Symbol, d.Venue}] = x.Instrument
-		m.now, m.same = append(m.now, *d), append(m.same, nil)
+		m.now = append(m.now, d)
 	}
 	for i, t := range m.tapes {
 		x := p.tapes[i]

@@ -477,10 +477,10 @@ func (p *Player) load(ctx context.Context) error {
 	if p.last {
 		return p.end(ctx)
 	}
-	if len(p.u.packets) == 0 {
+	if len(p.u.packets) == 0 { // else the reel stands after what is left of them
 		p.keep()
 	}
-	err := p.reel.read(&p.u, p.asIs() && len(p.u.packets) == 0)
+	err := p.reel.read(&p.u, p.asIs())
 	if err == io.EOF {
 		return p.end(ctx)
 	} else if err != nil {

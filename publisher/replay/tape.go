@@ -82,7 +82,7 @@ type tape struct {
 	log    zerolog.Logger
 	tally  *tally
 
-	r      *recording.Reader // nil for packets that are no longer the file's: see enter
+	r      *recording.Reader // nil where it reads the packets of a unit: see enter
 	marks  []codec.Mark      // the index, once it was needed
 	line   *codec.FileHeader // in force; nil before the first
 	at     place
