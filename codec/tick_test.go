@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -581,6 +582,9 @@ func FuzzTick(f *testing.F) {
 		}
 		compareWithLibrary(t, tick, base)
 		body := AppendTick(nil, &tick, base)
+		if fixed, n, _ := AppendFixed(make([]byte, 0, MaxEntry), []feed.Tick{tick}, base, 0); n > 0 && !bytes.Equal(body, fixed) {
+			t.Fatalf("% x, and fixed % x", body, fixed)
+		}
 		p := entryBody(&tick, base, body)
 		var batch [1]feed.Tick
 		n, err := p.Decode(batch[:])
@@ -635,6 +639,7 @@ func fuzzBody(t *testing.T, b Body) {
 		rest := b.rest
 		if len(rest) > 0 {
 			compareCompact(t, b.snapshot, rest)
+			compareVectors(t, rest)
 		}
 		n, err := b.Decode(batch[:1])
 		if err != nil || n == 0 {
@@ -672,6 +677,15 @@ func fuzzBody(t *testing.T, b Body) {
 		if n, err := got.Decode(batch[1:2]); n != 1 || err != nil || !batch[1].Equal(&again) {
 			t.Fatalf("%+v\n%+v: %v", again, batch[1], err)
 		}
+	}
+}
+
+// compareVectors compares vectors with what does without them.
+func compareVectors(t *testing.T, p []byte) {
+	var want, got [40]feed.Tick
+	n, size := decodeScalar(p, want[:], noon, 1)
+	if k, s := decodeFixed(p, got[:], noon, 1); k != n || s != size || !slices.Equal(want[:n], got[:n]) {
+		t.Fatalf("% x: %d ticks in %d bytes, want %d in %d\n%+v\n%+v", p, k, s, n, size, got[:k], want[:n])
 	}
 }
 

@@ -1,0 +1,220 @@
+//go:build !purego
+
+#include "textflag.h"
+#include "go_asm.h"
+
+// Both loops take a tick at a time: choose the pattern by its kind, check all bytes at once, move them to their
+// places, and store more than there are. What comes next depends on conditional moves, not on branches, but
+// for whether a pattern is wide, which is seldom or nearly always so.
+
+// CHECK goes on if each byte of X is in the bounds of the pattern at R10: byte - low <= span. The bytes of
+// the conditions may be 0 instead. Then R13 are the characters of the conditions, as bits, BX the zeros, R12 is
+// not 0 if another byte is out of its bounds, and AX are all spaces. X and TMP are registers of one width, of
+// which SPACES is full of spaces.
+#define CHECK(X, TMP, SPACES) \
+	VPSUBB   vectorPattern_low(R10), X, TMP; \
+	VPCMPUB  $6, vectorPattern_span(R10), TMP, K1; \
+	VPTESTMB X, X, K2; \
+	VPCMPEQB X, SPACES, K3; \
+	KMOVQ    K1, R12; \
+	KMOVQ    K2, R13; \
+	KMOVQ    K3, AX; \
+	MOVQ     vectorPattern_text(R10), BX; \
+	ANDQ     BX, R13; \
+	XORQ     R13, BX; \
+	ANDNQ    R12, BX, R12
+
+// FIRSTLOW goes to FAIL if CHECK found something, or if the conditions, whose first character is the lowest
+// byte, have a character after a zero, or end in a space.
+#define FIRSTLOW(FAIL) \
+	MOVQ vectorPattern_textEnd(R10), BX; \
+	ADDQ R13, BX; /* what follows the characters, if they are together */ \
+	ANDQ BX, R13; \
+	ORQ  R13, R12; \
+	SHRQ $1, BX; \
+	ANDQ AX, BX; \
+	ORQ  BX, R12; \
+	JNE  FAIL
+
+// FIRSTHIGH is FIRSTLOW where the first character is the highest byte.
+#define FIRSTHIGH(FAIL) \
+	MOVQ vectorPattern_textEnd(R10), R13; \
+	ADDQ BX, R13; /* the last character, if the zeros are together */ \
+	ANDQ R13, BX; \
+	ORQ  BX, R12; \
+	ANDQ AX, R13; \
+	ORQ  R13, R12; \
+	JNE  FAIL
+
+// func decodeVector(p []byte, batch []feed.Tick, base int64, seq uint64, by *[4]vectorPattern) (n, size int)
+TEXT ·decodeVector(SB), NOSPLIT, $0-88
+	MOVQ  p_base+0(FP), SI
+	MOVQ  p_len+8(FP), R9
+	ADDQ  SI, R9 // the end
+	MOVQ  batch_base+24(FP), DI
+	MOVQ  batch_len+32(FP), CX
+	MOVQ  by+64(FP), R8
+	TESTQ CX, CX
+	JZ    decoded
+
+	MOVQ         base+48(FP), AX
+	MOVL         $0x80000000, BX // of a narrow pattern, the time becomes unsigned by it
+	SUBQ         BX, AX
+	VMOVQ        seq+56(FP), X6
+	VPINSRQ      $1, AX, X6, X6 // Z6 is to add: the number, and the base time
+	VPXORQ       X5, X5, X5
+	VPINSRQ      $1, BX, X5, X5 // Z5 is to add beside it where the pattern is wide
+	MOVL         $1, AX
+	VMOVQ        AX, X7 // Z7 is 1, for the number
+	MOVL         $0x20, AX
+	VPBROADCASTB AX, Z8
+	MOVQ         $(1<<53-1), AX // as long as an entry is
+	KMOVQ        AX, K4
+
+decode:
+	LEAQ 64(SI), AX
+	CMPQ AX, R9
+	JHI  end
+
+within:
+	LEAQ    26(SI), R11
+	LEAQ    31(SI), R12
+	CMPB    2(SI), $0xcd
+	JNE     wide
+	MOVBLZX (SI), R10
+	ANDL    $8, R10 // 0 of 0x97, a quote; 8 of 0x98, a trade
+	CMOVQNE R12, R11
+	CMPQ    R11, R9
+	JHI     decoded
+	SHLL    $6, R10
+	ADDQ    R8, R10
+	VMOVDQU (SI), Y0
+	CHECK(Y0, Y1, Y8)
+	FIRSTLOW(decoded)
+	VMOVDQU64 vectorPattern_from(R10), Z2
+	VPERMB    Z0, Z2, Z2
+	VPXORQ    vectorPattern_flip(R10), Z2, Z2
+
+decodedOne:
+	CMPQ      56(DI), $0 // to clear a pointer takes more than a store
+	JNE       decoded
+	VPADDQ    Z6, Z2, Z2
+	VPADDQ    Z7, Z6, Z6
+	VMOVDQU64 Z2, (DI)
+	ADDQ      $64, DI
+	MOVQ      R11, SI
+	DECQ      CX
+	JNE       decode
+
+decoded:
+	SUBQ batch_base+24(FP), DI
+	SHRQ $6, DI
+	MOVQ DI, n+72(FP)
+	SUBQ p_base+0(FP), SI
+	MOVQ SI, size+80(FP)
+	VZEROUPPER
+	RET
+
+wide:
+	LEAQ      52(SI), R11
+	LEAQ      53(SI), R12
+	MOVBLZX   (SI), R10
+	ANDL      $8, R10
+	CMOVQNE   R12, R11
+	CMPQ      R11, R9
+	JHI       decoded
+	SHLL      $6, R10
+	LEAQ      1024(R8)(R10*1), R10
+	VMOVDQU8.Z (SI), K4, Z0
+	CHECK(Z0, Z1, Z8)
+	FIRSTLOW(decoded)
+	VMOVDQU64 vectorPattern_from(R10), Z2
+	VPERMB    Z0, Z2, Z2
+	VPXORQ    vectorPattern_flip(R10), Z2, Z2
+	VPADDQ    Z5, Z2, Z2
+	JMP       decodedOne
+
+end: // what is read beyond it is on the same page, and has no effect
+	CMPQ SI, R9
+	JCC  decoded
+	MOVL SI, AX
+	ANDL $4095, AX
+	CMPL AX, $(4096-64)
+	JLS  within
+	JMP  decoded
+
+// func encodeVector(dst []byte, ticks []feed.Tick, base, since int64, by *[4]vectorPattern) (n, size int, latest int64)
+TEXT ·encodeVector(SB), NOSPLIT, $0-96
+	MOVQ    dst_base+0(FP), DI
+	MOVQ    dst_len+8(FP), DX
+	MOVQ    ticks_base+24(FP), SI
+	MOVQ    ticks_len+32(FP), CX
+	MOVQ    since+56(FP), AX
+	MOVQ    by+64(FP), R8
+	VPXORQ  X9, X9, X9
+	VPINSRQ $1, AX, X9, X9 // Z9 is the latest time
+	SUBQ    $64, DX
+	JLT     encoded
+	ADDQ    DI, DX // the last place to write to
+	TESTQ   CX, CX
+	JZ      encoded
+
+	MOVL         $0x80000000, AX
+	VPXORQ       X5, X5, X5
+	VPINSRQ      $1, AX, X5, X5 // Z5 is not to add where the pattern is wide
+	SUBQ         base+48(FP), AX
+	VPXORQ       X6, X6, X6
+	VPINSRQ      $1, AX, X6, X6 // Z6 is to add, so that the time is the offset, and unsigned
+	MOVL         $0x20, AX
+	VPBROADCASTB AX, Z8
+
+encode:
+	CMPQ      DI, DX
+	JHI       encoded
+	MOVBLZX   20(SI), R10
+	LEAQ      14(DI)(R10*4), R11
+	LEAQ      2(R11)(R10*1), R11 // 26 of a quote, whose kind is 2; 31 of a trade, 3
+	SUBL      $2, R10
+	CMPL      R10, $1
+	JHI       encoded
+	SHLL      $9, R10
+	ADDQ      R8, R10
+	VMOVDQU64 (SI), Z0
+	VPADDQ    Z6, Z0, Z1
+	CHECK(Z1, Z2, Z8)
+	FIRSTHIGH(wider)
+	VMOVDQU64 vectorPattern_from(R10), Z2
+	VPERMB    Z1, Z2, Z2
+	VPXORQ    vectorPattern_flip(R10), Y2, Y2
+	VMOVDQU   Y2, (DI)
+
+encodedOne:
+	VPMAXSQ Z0, Z9, Z9
+	ADDQ    $64, SI
+	MOVQ    R11, DI
+	DECQ    CX
+	JNE     encode
+
+encoded:
+	VPEXTRQ $1, X9, AX
+	MOVQ    AX, latest+88(FP)
+	SUBQ    ticks_base+24(FP), SI
+	SHRQ    $6, SI
+	MOVQ    SI, n+72(FP)
+	SUBQ    dst_base+0(FP), DI
+	MOVQ    DI, size+80(FP)
+	VZEROUPPER
+	RET
+
+wider:
+	MOVBLZX   20(SI), AX
+	LEAQ      50(DI)(AX*1), R11 // 52 of a quote, 53 of a trade
+	ADDQ      $1024, R10
+	VPSUBQ    Z5, Z1, Z1
+	CHECK(Z1, Z2, Z8)
+	FIRSTHIGH(encoded)
+	VMOVDQU64 vectorPattern_from(R10), Z2
+	VPERMB    Z1, Z2, Z2
+	VPXORQ    vectorPattern_flip(R10), Z2, Z2
+	VMOVDQU64 Z2, (DI)
+	JMP       encodedOne

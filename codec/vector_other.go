@@ -1,0 +1,20 @@
+//go:build !amd64 || purego
+
+package codec
+
+import "tickfeed/feed"
+
+// Other processors do without vectors: see vector_amd64.go.
+var hasVector = false
+
+type vectorPattern struct{}
+
+var vectorDecoding, vectorEncoding *[4]vectorPattern
+
+func decodeVector([]byte, []feed.Tick, int64, uint64, *[4]vectorPattern) (n, size int) {
+	panic("codec: internal error: no vectors")
+}
+
+func encodeVector([]byte, []feed.Tick, int64, int64, *[4]vectorPattern) (n, size int, latest int64) {
+	panic("codec: internal error: no vectors")
+}
