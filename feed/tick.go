@@ -161,8 +161,10 @@ type Quote struct {
 
 // Quote is the view of a quote tick.
 func (t *Tick) Quote() Quote {
-	return Quote{Bid: t.Values[0], BidSize: t.Values[1], Ask: t.Values[2], AskSize: t.Values[3]}
+	return quoteOf(t.Values)
 }
+
+func quoteOf(v [4]int64) Quote { return Quote{Bid: v[0], BidSize: v[1], Ask: v[2], AskSize: v[3]} }
 
 // Tick is q as a tick of instrument id at eventTime.
 func (q Quote) Tick(id InstrumentID, eventTime int64) Tick {
