@@ -41,7 +41,7 @@ var rawWrites = sync.Pool{New: func() any {
 	w := new(rawWrite)
 	w.once = func(fd uintptr) bool {
 		for {
-			w.n, w.err = syscall.Write(int(fd), w.b)
+			w.n, w.err = writeNow(fd, w.b)
 			if !errors.Is(w.err, syscall.EINTR) {
 				return true
 			}
