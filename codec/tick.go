@@ -468,6 +468,7 @@ type Body struct {
 	base      int64
 	seq       uint64 // of the next entry; 0 throughout in a snapshot part
 	snapshot  bool
+	scattered bool // entries of fixed width have others between them
 	notAsked  uint64
 	unknown   uint64
 	withheld  uint64
@@ -520,7 +521,13 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 		k, size := 0, 0
 		switch m := rest[0]; m {
 		case headQuote, headTrade:
-			k, size = decodeFixed(rest, room, base, seq)
+			if b.scattered {
+				k, size = decodeScalar(rest, room[:min(fixedRun, len(room))], base, seq)
+				b.scattered = k < fixedRun
+			} else {
+				k, size = decodeFixed(rest, room, base, seq)
+				b.scattered = k < fixedRun
+			}
 		case 0xcd: // a skip as AppendSkip writes it; what is wrong with it decodeEntry says
 			if len(rest) >= 3 && !b.snapshot {
 				if skip := uint64(binary.BigEndian.Uint16(rest[1:])); skip != 0 && skip <= b.remaining {
@@ -561,6 +568,10 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 	}
 	return n, nil
 }
+
+// fixedRun is how many entries of fixed width stand together where they are not scattered. What decodeFixed does to be
+// fast with many costs more than it saves where they are: on filtered lines, and in snapshots.
+const fixedRun = 4
 
 // quoteMarks are kind, flags, side and status of a quote in one word, by its low bit of "more": one store
 // instead of four.
