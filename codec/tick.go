@@ -118,7 +118,7 @@ func AppendTick(dst []byte, t *feed.Tick, base int64) []byte {
 func AppendFixed(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n int, latest int64) {
 	for latest = since; n < len(ticks); {
 		some := ticks[n:]
-		if at := len(dst); hasVector && cap(dst)-at >= MaxEntry {
+		if at := len(dst); hasVector && len(some) >= fixedRun && cap(dst)-at >= MaxEntry {
 			var k, size int
 			k, size, latest = encodeVector(dst[at:cap(dst)-(MaxEntry-vectorRoom)], some, base, latest, vectorEncoding)
 			dst, n, some = dst[:at+size], n+k, some[k:min(k+scalarRun, len(some))]
