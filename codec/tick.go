@@ -132,6 +132,22 @@ func AppendFixed(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n 
 	return dst, n, latest
 }
 
+// MaxFixed bounds an entry that AppendFixed writes, in bytes.
+const MaxFixed = wideTrade
+
+// IsFixed reports whether t is valid and has a fixed-width pattern, so that AppendFixed takes it.
+func IsFixed(t *feed.Tick) bool {
+	v := &t.Values
+	switch t.Kind {
+	case feed.KindQuote:
+		return t.Side <= feed.SideBoth && v[0] != feed.NoPrice && v[2] != feed.NoPrice && v[1]|v[3] >= 0 && t.Instrument < feed.MaxInstruments
+	case feed.KindTrade:
+		return t.Side <= feed.SideSell && t.Extra == nil && (v[3] == 0 || feed.Conditions(v[3]).Valid()) &&
+			v[0] != feed.NoPrice && v[1] >= 0 && t.Instrument < feed.MaxInstruments
+	}
+	return false
+}
+
 // appendScalar is AppendFixed without vectors.
 func appendScalar(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n int, latest int64) {
 	at := len(dst)

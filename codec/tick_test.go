@@ -795,6 +795,7 @@ func TestAppendFixed(t *testing.T) {
 		}
 		require.Equal(t, want, got)
 		require.Equal(t, late, latest)
+		require.Equal(t, n == len(ticks), IsFixed(o), "%+v", *o)
 		if n == len(ticks) {
 			continue
 		}

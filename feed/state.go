@@ -498,6 +498,15 @@ func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
 	return s.catalog.definition(slot), true
 }
 
+// Defined reports whether instrument id is defined.
+func (s *State) Defined(id InstrumentID) bool {
+	if uint(id) < s.catalog.dense {
+		return true
+	}
+	_, ok := s.catalog.slot(id)
+	return ok
+}
+
 // Lookup is the id of symbol at venue.
 func (s *State) Lookup(symbol, venue string) (id InstrumentID, ok bool) {
 	n := name{symbol, venue}

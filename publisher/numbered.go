@@ -24,7 +24,7 @@ var ErrMoved = errors.New("the replay goes on elsewhere in the recording")
 // instrument that is not defined, because its definition was lost, is published as it is.
 // Errors are those of Publish, or say that a number was given already.
 func (p *Publisher) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
-	p.mu.Lock()
+	p.lock()
 	p.recorded = true
 	err := p.appendNumberedLocked(ctx, ticks, end)
 	p.mu.Unlock()
@@ -60,7 +60,7 @@ func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick,
 // numbers that were not asked for. Packets that define something are not for Relay either, since that can be
 // refused. Errors are those of Publish, but for those about ticks.
 func (p *Publisher) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
-	p.mu.Lock()
+	p.lock()
 	p.recorded = true
 	for n < len(packets) {
 		size := codec.PacketSize(packets[n:])
@@ -156,7 +156,7 @@ func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error
 // which becomes the publisher's, or if that is nil what the ticks so far make. Errors are those
 // of Publish; nothing was covered then.
 func (p *Publisher) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
-	p.mu.Lock()
+	p.lock()
 	var err error
 	if why == recording.SkipNotAsked {
 		err = p.skipLocked(ctx, p.next+n, p.event)
@@ -212,7 +212,7 @@ func (p *Publisher) holeLocked(ctx context.Context, n uint64, why recording.Skip
 
 // State is the state as of the next number, a copy, and that number.
 func (p *Publisher) State() (*feed.State, uint64) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	return p.state.Clone(), p.next
 }

@@ -29,8 +29,9 @@ type Publisher struct {
 	log     *memlog
 
 	// The sequencer: the one place where numbers are given. Its lock is held while ticks are
-	// encoded, never while anything blocks.
+	// encoded, never while anything blocks. Who looks at what is below takes it by lock.
 	mu       sync.Mutex
+	held     []feed.Tick // published, in order, and not yet appended to the open packet: see hold
 	state    *feed.State // as of next
 	next     uint64      // number of the next tick
 	seg      *segment    // being filled
@@ -295,7 +296,7 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 	if err := d.Validate(); err != nil {
 		return 0, fmt.Errorf("publisher: %w", err)
 	}
-	p.mu.Lock()
+	p.lock()
 	id, known := p.state.Lookup(d.Symbol, d.Venue)
 	if known {
 		if old, _ := p.state.Definition(id); *old == d {
@@ -327,10 +328,64 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 // of an instrument that was not defined, or final: the journal failed.
 func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 	p.mu.Lock()
-	err := p.appendLocked(ctx, ticks)
+	n := 0
+	if len(ticks) < heldAtOnce {
+		n = p.hold(ticks)
+	}
+	var err error
+	if n < len(ticks) {
+		p.settle()
+		err = p.appendLocked(ctx, ticks[n:])
+	}
 	p.mu.Unlock()
 	p.appendedSome()
+	if partial, ok := err.(*PublishError); ok {
+		partial.Published += n
+	}
 	return err
+}
+
+// lock takes p.mu, and appends what was held.
+func (p *Publisher) lock() {
+	p.mu.Lock()
+	p.settle()
+}
+
+// Of the ticks that are held.
+const (
+	mostHeld   = 64
+	heldAtOnce = 8 // of calls of Publish with more ticks, none are
+)
+
+// hold takes the first of ticks to be appended later, with others: those that are sure to be accepted, and to
+// fit into the open packet. To append many ticks at once costs a third for each of what one alone costs, and the
+// most natural call of Publish has one. They have no numbers until settle gives them. The caller holds p.mu.
+func (p *Publisher) hold(ticks []feed.Tick) (n int) {
+	if p.ended || p.open < 0 || p.base == 0 {
+		return 0
+	}
+	for n = range ticks {
+		t := &ticks[n]
+		if len(p.held) == mostHeld {
+			p.settle()
+		}
+		if p.off+len(p.held)*codec.MaxFixed+codec.MaxEntry > p.full() || !codec.IsFixed(t) || !p.state.Defined(t.Instrument) {
+			return n
+		}
+		p.held = append(p.held, *t)
+	}
+	return len(ticks)
+}
+
+// settle appends the ticks that are held. The caller holds p.mu.
+func (p *Publisher) settle() {
+	if len(p.held) == 0 {
+		return
+	}
+	if n := p.appendFixedLocked(p.held); n < len(p.held) {
+		panic(fmt.Sprintf("publisher: internal error: of %d ticks that were held, %d were appended", len(p.held), n))
+	}
+	p.held = p.held[:0]
 }
 
 // A PublishError reports that only the first Published ticks of a call were published.
@@ -368,7 +423,7 @@ func (p *Publisher) appendFixedLocked(ticks []feed.Tick) int {
 	if p.ended || p.open < 0 || p.base == 0 {
 		return 0
 	}
-	full := min(p.open+codec.PacketHeader+packetTarget+codec.MaxEntry, len(p.seg.buf))
+	full := p.full()
 	if p.off >= full {
 		return 0
 	}
@@ -381,6 +436,11 @@ func (p *Publisher) appendFixedLocked(ticks []feed.Tick) int {
 	p.off, p.event = len(body), latest
 	p.next += uint64(applied)
 	return applied
+}
+
+// full is where the buffer of the open packet ends.
+func (p *Publisher) full() int {
+	return min(p.open+codec.PacketHeader+packetTarget+codec.MaxEntry, len(p.seg.buf))
 }
 
 func (p *Publisher) appendTickLocked(ctx context.Context, t *feed.Tick) error {
@@ -450,7 +510,7 @@ func (p *Publisher) waitForRoomLocked(ctx context.Context) error {
 	case <-p.closing:
 	case <-ctx.Done():
 	}
-	p.mu.Lock()
+	p.lock()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -476,6 +536,7 @@ func (p *Publisher) usable() error {
 
 // sealLocked closes the open packet, if there is one with ticks, for the flusher to take.
 func (p *Publisher) sealLocked() {
+	p.settle()
 	if p.open < 0 {
 		return
 	}
@@ -564,7 +625,7 @@ func (p *Publisher) flusher() {
 // what was not committed stays to be flushed again.
 func (p *Publisher) flush() error {
 	for {
-		p.mu.Lock()
+		p.lock()
 		p.sealLocked()
 		pieces := p.pieces
 		p.pieces = p.spare[:0]
@@ -715,7 +776,7 @@ func (p *Publisher) housekeeper() {
 // Sync says, and may be sent. It returns ctx.Err(), ErrClosed, or why the journal failed.
 func (p *Publisher) Flush(ctx context.Context) error {
 	for {
-		p.mu.Lock()
+		p.lock()
 		room, want := p.room, p.next
 		p.sealLocked()
 		p.mu.Unlock()
@@ -740,7 +801,7 @@ func (p *Publisher) Flush(ctx context.Context) error {
 // End declares the session over: no tick can be published any more, and subscribers are told
 // so once they have all. The publisher goes on serving. Errors are those of Flush.
 func (p *Publisher) End(ctx context.Context) error {
-	p.mu.Lock()
+	p.lock()
 	p.ended = true
 	final := p.next
 	p.mu.Unlock()
@@ -784,7 +845,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 
 // appended is the number of the next tick.
 func (p *Publisher) appended() uint64 {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	return p.next
 }
@@ -836,7 +897,7 @@ type Stats struct {
 
 // Stats is a snapshot of how the publisher does.
 func (p *Publisher) Stats() Stats {
-	p.mu.Lock()
+	p.lock()
 	s := Stats{Session: p.session.ID, Head: p.next, LastEvent: p.event, Ended: p.ended}
 	p.mu.Unlock()
 	s.Committed, _ = p.log.end()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/netsim"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
@@ -883,6 +885,94 @@ func TestPublishRefuses(t *testing.T) {
 		assert.Equal(t, before+1, w.pub.Stats().Head, name)
 	}
 	require.NoError(t, w.pub.Flush(context.Background()))
+}
+
+// Ticks that are published a few at a time come out as they went in, whatever else is done between them, and what is
+// refused takes no number.
+func TestFewAtATime(t *testing.T) {
+	w := start(t, publisher.Config{Seed: 1})
+	ctx := t.Context()
+	r := rand.New(rand.NewPCG(1, 2))
+	next := uint64(4)
+	var want []feed.Tick
+	one := func() feed.Tick {
+		id, at := w.ids[r.IntN(len(w.ids))], noon+r.Int64N(1e9)
+		switch r.IntN(40) {
+		case 0:
+			return feed.Level{Side: feed.SideBuy, Price: 3, Size: 4}.Tick(id, at)
+		case 1:
+			return feed.Quote{Bid: feed.NoPrice, Ask: 1 << 40}.Tick(id, at)
+		case 2:
+			return feed.Quote{Bid: 1 << 40, Ask: 1<<40 + 1}.Tick(id, noon-1<<50)
+		case 3, 4, 5:
+			return feed.Trade{Price: 7, Size: 8, ID: uint64(len(want)), Side: feed.SideSell}.Tick(id, at)
+		}
+		return feed.Quote{Bid: r.Int64N(1000), BidSize: 1, Ask: 2000, AskSize: 2}.Tick(id, at)
+	}
+	for len(want) < 30_000 {
+		ticks := make([]feed.Tick, 1+r.IntN(12)*r.IntN(2))
+		for i := range ticks {
+			ticks[i] = one()
+		}
+		good := len(ticks)
+		if r.IntN(20) == 0 {
+			good = r.IntN(len(ticks))
+			ticks[good] = []feed.Tick{
+				feed.Quote{Bid: 1, BidSize: -1, Ask: 2}.Tick(w.ids[0], noon), feed.Quote{Bid: 1, Ask: 2}.Tick(1000, noon), {},
+			}[r.IntN(3)]
+		}
+		err := w.pub.Publish(ctx, ticks)
+		if good < len(ticks) {
+			var partial *publisher.PublishError
+			require.ErrorAs(t, err, &partial)
+			require.Equal(t, good, partial.Published)
+		} else {
+			require.NoError(t, err)
+		}
+		for i := range ticks[:good] {
+			ticks[i].Seq = next
+			next++
+		}
+		want = append(want, ticks[:good]...)
+		switch r.IntN(200) {
+		case 0:
+			require.Equal(t, next, w.pub.Stats().Head)
+		case 1:
+			_, seq := w.pub.State()
+			require.Equal(t, next, seq)
+		case 2:
+			require.NoError(t, w.pub.Flush(ctx))
+		case 3:
+			require.NoError(t, w.pub.Skip(ctx, 5, recording.SkipNotAsked, nil))
+			next += 5
+		case 4:
+			d := feed.Definition{Symbol: fmt.Sprint("S", next)}
+			id, err := w.pub.Define(ctx, d)
+			require.NoError(t, err)
+			w.ids = append(w.ids, id)
+			want = append(want, feed.Tick{Seq: next, Kind: feed.KindDefinition, Instrument: id, Extra: &feed.Extra{Definition: &d}})
+			next++
+		}
+	}
+	for range 100 {
+		tick := one()
+		require.NoError(t, w.pub.Publish(ctx, []feed.Tick{tick}))
+		tick.Seq = next
+		want = append(want, tick)
+		next++
+	}
+	require.NoError(t, w.pub.End(ctx))
+	require.ErrorIs(t, w.pub.Publish(ctx, []feed.Tick{one()}), publisher.ErrEnded)
+	c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+	c.until(next)
+	require.Len(t, c.ticks, 3+len(want))
+	for i, got := range c.ticks[3:] {
+		if got.Kind == feed.KindDefinition {
+			got.EventTime = 0 // that of the tick before it
+		}
+		require.True(t, got.Equal(&want[i]), "%+v\n%+v", got, want[i])
+		require.Equal(t, want[i].Seq, got.Seq)
+	}
 }
 
 // A second publisher on one journal is refused (RELIABILITY 22).
