@@ -50,7 +50,7 @@ func LineSeed(id feed.SessionID, f Filter) uint32 {
 }
 
 func checksum(seed uint32, t Type, rest []byte) uint32 {
-	return crc32.Update(typeSeed(seed, t), castagnoli, rest)
+	return updateChecksum(typeSeed(seed, t), rest)
 }
 
 // typeSeed is crc32.Update(seed, castagnoli, []byte{t}), without the detour by memory.
