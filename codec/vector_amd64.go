@@ -14,7 +14,7 @@ import (
 
 // hasVector says that the processor has what vector_amd64.s needs: AVX-512 with permutation of bytes,
 // as AMD has since Zen 4, and Intel's servers since Ice Lake.
-var hasVector = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VBMI && cpu.X86.HasBMI1
+var hasVector = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VBMI && cpu.X86.HasBMI1
 
 // decodeVector is decodeFixed for as many entries as it can: it stops at any without one of the fixed-width
 // patterns (and at a few with one, whose values are odd), and at a tick of batch that has Extra. It reads
