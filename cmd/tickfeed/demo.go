@@ -325,8 +325,8 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 		x.mu.Lock()
 		x.reports = append(x.reports, *r)
 		x.mu.Unlock()
-		d.say("  %s recovered in %s by %s: %s ticks replayed, %s, cause %s", x.name,
-			formatDuration(r.Live), r.Resume, formatThousands(r.Replayed), plural(r.Attempts, "attempt"), cause)
+		d.say("  %s recovered in %s by %s: %s replayed, %s, cause %s", x.name,
+			formatDuration(r.Live), r.Resume, countOf(r.Replayed, "tick"), plural(r.Attempts, "attempt"), cause)
 	}
 	if c.End {
 		x.mu.Lock()

@@ -373,8 +373,8 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 		}
 	}
 	if r := c.Report; r != nil {
-		add("recovered in %s by %s: cause %s, down %s, %d attempts, %d ticks replayed, %d duplicates dropped",
-			formatDuration(r.Live), r.Resume, r.Cause, formatDuration(r.Down), r.Attempts, r.Replayed, r.Duplicates)
+		add("recovered in %s by %s: cause %s, down %s, %s, %s replayed, %s dropped", formatDuration(r.Live), r.Resume, r.Cause,
+			formatDuration(r.Down), plural(r.Attempts, "attempt"), countOf(r.Replayed, "tick"), countOf(r.Duplicates, "duplicate"))
 	}
 	for _, n := range c.Withheld {
 		add("withheld %v: %d ticks skipped because this subscriber was too slow", n, n.Range.Len())
