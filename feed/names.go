@@ -18,7 +18,7 @@ func (n name) hash() uint32 { return uint32(maphash.Comparable(nameSeed, n)) }
 // names is a hash table of ids by the hashes of their names; the names themselves are in the
 // definitions. It has a word for each id and no pointers: it is copied and grown as an array.
 type names struct {
-	// slots are a power of two or none, at most half of them in use. One in use is the
+	// slots are a power of two or none, at most three quarters of them in use. One in use is the
 	// hash in the upper half and the id + 1 in the lower, at the slot that the hash says or the
 	// next one that was free; the first follows the last. A free one is 0.
 	slots []uint64

@@ -8,15 +8,14 @@ import (
 	"tickfeed/feed"
 )
 
-// An ahead is a reel of one tape. Ticks are decoded by a goroutine of its own, a few units ahead, which runs from
+// An ahead reads a reel a few units ahead. Ticks are decoded, and merged, by a goroutine of its own, which runs from
 // read to the end, an error, rewind, goTo or stop, or until packets are wanted as they are: these stay where the
 // reader has them.
 type ahead struct {
-	t      *tape
-	after  place // where the tape can go on after the unit that read returned last
-	told   bool  // that is known
+	r      reel
+	after  any // place of r after the unit that read returned last
 	raw    atomic.Bool
-	opened *tape // packets of a unit, to be read as ticks
+	opened *tape // packets of a unit, to be read as ticks; nil where the reel has none
 	inside bool  // there are some
 
 	full, free chan *unit // aheadUnits slots each
@@ -29,10 +28,24 @@ type ahead struct {
 const aheadUnits = 3
 
 func newAhead(t *tape) *ahead {
-	return &ahead{t: t, opened: &tape{rec: t.rec, filter: t.filter, log: t.log, tally: t.tally}}
+	return &ahead{r: tapeReel{t}, opened: &tape{rec: t.rec, filter: t.filter, log: t.log, tally: t.tally}}
 }
 
-// read implements reel.
+// A tapeReel is one tape as a reel.
+type tapeReel struct{ *tape }
+
+func (t tapeReel) place() any {
+	if at, ok := t.here(); ok {
+		return at
+	}
+	return nil
+}
+
+func (t tapeReel) goTo(p any, state *feed.State) error {
+	return t.tape.goTo(p.(place), definitionsOf(state))
+}
+
+// read fills u with what comes next: what it still has of packets, and else what follows.
 func (a *ahead) read(u *unit, raw bool) error {
 	if len(u.packets) > 0 {
 		a.opened.enter(u)
@@ -44,6 +57,7 @@ func (a *ahead) read(u *unit, raw bool) error {
 		}
 		a.inside = false
 	}
+	raw = raw && a.opened != nil
 	a.raw.Store(raw)
 	if !raw && !a.on {
 		a.start()
@@ -57,16 +71,16 @@ func (a *ahead) read(u *unit, raw bool) error {
 			a.stop()
 		}
 		if u.err != errHere {
-			a.after, a.told = u.after, u.told
+			a.after = u.after
 			return u.err
 		}
 	}
-	err := a.t.read(u, raw)
-	a.after, a.told = a.t.here()
+	err := a.r.read(u, raw)
+	a.after = a.r.place()
 	return err
 }
 
-// errHere is that the goroutine has left the tape to the caller of read.
+// errHere is that the goroutine has left the reel to the caller of read.
 var errHere = errors.New("packets are wanted")
 
 func (a *ahead) start() {
@@ -83,9 +97,9 @@ func (a *ahead) start() {
 			case u := <-a.free:
 				u.err = errHere
 				if !a.raw.Load() {
-					u.err = a.t.read(u, false)
+					u.err = a.r.read(u, false)
 				}
-				u.after, u.told = a.t.here()
+				u.after = a.r.place()
 				over := u.err != nil
 				a.full <- u // has room
 				if over {
@@ -106,26 +120,21 @@ func (a *ahead) stop() {
 	a.inside = false
 }
 
-// rewind implements reel.
 func (a *ahead) rewind() error {
 	a.stop()
-	return a.t.rewind()
+	return a.r.rewind()
 }
 
-// goTo implements reel.
 func (a *ahead) goTo(p any, state *feed.State) error {
 	a.stop()
-	return a.t.goTo(p.(place), definitionsOf(state))
+	return a.r.goTo(p, state)
 }
 
-// place implements reel.
+// place is where the reel goes on after what read returned last, nil if that cannot be told.
 func (a *ahead) place() any {
 	if a.inside {
 		at, _ := a.opened.here()
 		return at
 	}
-	if a.told {
-		return a.after
-	}
-	return nil
+	return a.after
 }

@@ -24,6 +24,7 @@ type merge struct {
 	next  uint64
 	due   int64
 	begun bool
+	told  uint64 // next as of the place that was told last
 }
 
 // A mergeTape is a tape of a merge.
@@ -63,7 +64,7 @@ func openMerge(recordings []Recording, filter codec.Filter, tl *tally, log zerol
 }
 
 func (m *merge) rewind() error {
-	m.names, m.now, m.next, m.due, m.begun = make(map[[2]string]feed.InstrumentID), nil, 1, math.MinInt64, false
+	m.names, m.now, m.next, m.due, m.begun, m.told = make(map[[2]string]feed.InstrumentID), nil, 1, math.MinInt64, false, 0
 	for _, t := range m.tapes {
 		if err := t.tape.rewind(); err != nil {
 			return err
@@ -107,8 +108,6 @@ func (m *merge) begin(u *unit) error {
 	u.kind, u.first, u.end, u.due, u.state = unitLine, m.next, m.next, m.due, state
 	return nil
 }
-
-func (m *merge) stop() {}
 
 func (m *merge) tooMany() error {
 	return fmt.Errorf("together the recordings have more than %d instruments", feed.MaxInstruments)
@@ -259,8 +258,16 @@ func (m *merge) add(u *unit, x *feed.Tick, id feed.InstrumentID) {
 	m.next++
 }
 
-// place implements reel.
+// place implements reel. It takes time for each instrument, and so is told again after as many ticks only.
 func (m *merge) place() any {
+	instruments := 0
+	for _, t := range m.tapes {
+		instruments += len(t.defs)
+	}
+	if m.next-m.told < uint64(instruments) {
+		return nil
+	}
+	m.told = m.next
 	p := mergePlace{next: m.next, due: m.due}
 	for _, t := range m.tapes {
 		here, ok := t.here()
@@ -284,7 +291,7 @@ func (m *merge) place() any {
 // goTo implements reel.
 func (m *merge) goTo(at any, state *feed.State) error {
 	p := at.(mergePlace)
-	m.next, m.due, m.begun = p.next, p.due, true
+	m.next, m.due, m.begun, m.told = p.next, p.due, true, p.next
 	clear(m.names)
 	m.now = m.now[:0]
 	for x := range state.Definitions(nil) { // ids are dense, and in order

@@ -104,14 +104,13 @@ const (
 
 // A reel is recordings as units: one tape, or several that are merged.
 type reel interface {
-	// read fills u with what comes next: what it still has of packets, and else what follows. Only
-	// where raw is set there may be packets, and then what cannot be told by them comes as ticks.
+	// read fills u with what comes next. Only where raw is set there may be packets, and then what cannot be
+	// told by them comes as ticks.
 	read(u *unit, raw bool) error
 	rewind() error
-	// place is where it goes on with what comes next, nil if that cannot be told.
+	// place is where it goes on with what comes next, nil if that cannot be told. It is asked for each unit.
 	place() any
 	goTo(p any, state *feed.State) error
-	stop() // frees what it holds
 }
 
 // A keepsake is a state to seek from.
@@ -129,7 +128,7 @@ type keepsake struct {
 type Player struct {
 	cfg      Config
 	out      Output
-	reel     reel
+	reel     *ahead
 	tally    tally
 	commands chan func(context.Context)
 	done     chan struct{} // closed when Run returns
@@ -200,7 +199,7 @@ func New(cfg Config, out Output) (*Player, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.reel = m
+		p.reel = &ahead{r: m}
 	}
 	p.status = Status{State: Waiting, Speed: Speed(cfg.Speed)}
 	if err := p.lookAhead(); err != nil {

@@ -40,8 +40,7 @@ type unit struct {
 
 	// What an ahead has to say of it.
 	err   error
-	after place
-	told  bool
+	after any // place of the reel
 }
 
 type unitKind uint8
