@@ -1,6 +1,10 @@
 package publisher
 
 import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,4 +70,53 @@ func BenchmarkFind(b *testing.B) {
 			b.Fatal("not found")
 		}
 	}
+}
+
+// The state as of any number can be had, from memory and from the journal, also where segments have none of their own: a
+// market of many instruments has one for several. What is in memory begins with one that has.
+func TestStates(t *testing.T) {
+	const instruments, size = 8000, 1 << 20
+	p, err := New(Config{Seed: 1, Memory: 32 * size, Journal: filepath.Join(t.TempDir(), "j"), SegmentSize: size})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close(context.Background())) }()
+	for i := range instruments {
+		_, err := p.Define(t.Context(), feed.Definition{Symbol: fmt.Sprint("S", i)})
+		require.NoError(t, err)
+	}
+	want := map[uint64]*feed.State{}
+	ticks := make([]feed.Tick, 997)
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := 0; p.log.base < 13; n++ {
+		for i := range ticks {
+			ticks[i] = feed.Quote{Bid: r.Int64N(1000), BidSize: 1, Ask: 2000, AskSize: 2}.Tick(feed.InstrumentID(r.IntN(instruments)), int64(n))
+		}
+		require.NoError(t, p.Publish(t.Context(), ticks))
+		if n%50 == 0 {
+			state, next := p.State()
+			want[next] = state
+		}
+	}
+	require.NoError(t, p.Flush(t.Context()))
+
+	stated, longest, since := 0, 0, 0
+	for i, s := range p.log.segments {
+		if since++; s.state != nil {
+			stated, since = stated+1, 0
+		}
+		require.True(t, i > 0 || s.state != nil)
+		longest = max(longest, since)
+	}
+	require.GreaterOrEqual(t, stated, 7)
+	require.Equal(t, 3, longest, "an eighth of the log at most")
+	tail, inMemory := p.log.tail(), 0
+	for seq, state := range want {
+		got, err := p.stateAt(seq)
+		require.NoError(t, err)
+		require.Empty(t, got.Diff(state), "as of %d, memory begins at %d", seq, tail)
+		if seq >= tail {
+			inMemory++
+		}
+	}
+	require.Greater(t, inMemory, 10)
+	require.Greater(t, len(want)-inMemory, 5)
 }

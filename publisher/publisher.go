@@ -488,7 +488,11 @@ func (p *Publisher) roomLocked(ctx context.Context, size int) error {
 		if err := p.usable(); err != nil {
 			return err
 		}
-		if s, ok := p.log.extend(p.next, p.state.Clone()); ok {
+		var state *feed.State
+		if p.log.stateDue(p.next, p.state.Len()) {
+			state = p.state.Clone()
+		}
+		if s, ok := p.log.extend(p.next, state); ok {
 			p.seg, p.off = s, 0
 			break
 		}
@@ -673,13 +677,14 @@ func (p *Publisher) mergePiecesLocked() {
 }
 
 // flushPiece journals and commits one piece. A file of the journal ends where a segment of
-// the memory begins, because there the state is at hand that the next file begins with.
+// the memory begins, because there the state is at hand that the next file begins with, or nearly.
 func (p *Publisher) flushPiece(x *piece) error {
 	if p.journal != nil {
 		if x.from == 0 && (x.seg.restated || p.journal.Full()) {
-			x.seg.cloning.Lock()
-			state := x.seg.state.Clone()
-			x.seg.cloning.Unlock()
+			state, ok := p.log.stateAt(x.seg.first)
+			if !ok {
+				panic(fmt.Sprintf("publisher: internal error: the state as of %d is to be written, and is not in memory", x.seg.first))
+			}
 			if err := p.journal.Rotate(state); err != nil {
 				return err
 			}
