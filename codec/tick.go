@@ -135,7 +135,8 @@ func AppendFixed(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n 
 // MaxFixed bounds an entry that AppendFixed writes, in bytes.
 const MaxFixed = wideTrade
 
-// IsFixed reports whether t is valid and has a fixed-width pattern, so that AppendFixed takes it.
+// IsFixed reports whether t is valid and has a fixed-width pattern, so that AppendFixed takes it. (AppendFixed does not
+// ask it: to look at what is narrow first takes a third less, without vectors.)
 func IsFixed(t *feed.Tick) bool {
 	v := &t.Values
 	switch t.Kind {
@@ -539,11 +540,10 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 		case headQuote, headTrade:
 			if b.scattered {
 				k, size = decodeScalar(rest, room[:min(fixedRun, len(room))], base, seq)
-				b.scattered = k < fixedRun
 			} else {
 				k, size = decodeFixed(rest, room, base, seq)
-				b.scattered = k < fixedRun
 			}
+			b.scattered = k < fixedRun
 		case 0xcd: // a skip as AppendSkip writes it; what is wrong with it decodeEntry says
 			if len(rest) >= 3 && !b.snapshot {
 				if skip := uint64(binary.BigEndian.Uint16(rest[1:])); skip != 0 && skip <= b.remaining {

@@ -46,6 +46,24 @@
 	ORQ  R13, R12; \
 	JNE  FAIL
 
+// SIZED takes the sizes of an entry if it is a quote and if it is a trade: R11 is where the next one begins, R10
+// 0 or 512. It goes to decoded if not all of the entry is there.
+#define SIZED(QUOTE, TRADE) \
+	LEAQ    QUOTE(SI), R11; \
+	LEAQ    TRADE(SI), R12; \
+	MOVBLZX (SI), R10; \
+	ANDL    $8, R10; /* 0 of 0x97, a quote; 8 of 0x98, a trade */ \
+	CMOVQNE R12, R11; \
+	CMPQ    R11, R9; \
+	JHI     decoded; \
+	SHLL    $6, R10
+
+// PLACE puts the bytes of X where they belong, in Z2. OUT is as much of Z2 as counts.
+#define PLACE(X, OUT) \
+	VMOVDQU64 vectorPattern_from(R10), Z2; \
+	VPERMB    X, Z2, Z2; \
+	VPXORQ    vectorPattern_flip(R10), OUT, OUT
+
 // func decodeVector(p []byte, batch []feed.Tick, base int64, seq uint64, by *[4]vectorPattern) (n, size int)
 TEXT ·decodeVector(SB), NOSPLIT, $0-88
 	MOVQ  p_base+0(FP), SI
@@ -77,23 +95,14 @@ decode:
 	JHI  end
 
 within:
-	LEAQ    26(SI), R11
-	LEAQ    31(SI), R12
 	CMPB    2(SI), $0xcd
 	JNE     wide
-	MOVBLZX (SI), R10
-	ANDL    $8, R10 // 0 of 0x97, a quote; 8 of 0x98, a trade
-	CMOVQNE R12, R11
-	CMPQ    R11, R9
-	JHI     decoded
-	SHLL    $6, R10
+	SIZED(26, 31)
 	ADDQ    R8, R10
 	VMOVDQU (SI), Y0
 	CHECK(Y0, Y1, Y8)
 	FIRSTLOW(decoded)
-	VMOVDQU64 vectorPattern_from(R10), Z2
-	VPERMB    Z0, Z2, Z2
-	VPXORQ    vectorPattern_flip(R10), Z2, Z2
+	PLACE(Z0, Z2)
 
 decodedOne:
 	CMPQ      56(DI), $0 // to clear a pointer takes more than a store
@@ -116,21 +125,12 @@ decoded:
 	RET
 
 wide:
-	LEAQ      52(SI), R11
-	LEAQ      53(SI), R12
-	MOVBLZX   (SI), R10
-	ANDL      $8, R10
-	CMOVQNE   R12, R11
-	CMPQ      R11, R9
-	JHI       decoded
-	SHLL      $6, R10
-	LEAQ      1024(R8)(R10*1), R10
+	SIZED(52, 53)
+	LEAQ       1024(R8)(R10*1), R10
 	VMOVDQU8.Z (SI), K4, Z0
 	CHECK(Z0, Z1, Z8)
 	FIRSTLOW(decoded)
-	VMOVDQU64 vectorPattern_from(R10), Z2
-	VPERMB    Z0, Z2, Z2
-	VPXORQ    vectorPattern_flip(R10), Z2, Z2
+	PLACE(Z0, Z2)
 	VPADDQ    Z5, Z2, Z2
 	JMP       decodedOne
 
@@ -183,9 +183,7 @@ encode:
 	VPADDQ    Z6, Z0, Z1
 	CHECK(Z1, Z2, Z8)
 	FIRSTHIGH(wider)
-	VMOVDQU64 vectorPattern_from(R10), Z2
-	VPERMB    Z1, Z2, Z2
-	VPXORQ    vectorPattern_flip(R10), Y2, Y2
+	PLACE(Z1, Y2)
 	VMOVDQU   Y2, (DI)
 
 encodedOne:
@@ -213,8 +211,6 @@ wider:
 	VPSUBQ    Z5, Z1, Z1
 	CHECK(Z1, Z2, Z8)
 	FIRSTHIGH(encoded)
-	VMOVDQU64 vectorPattern_from(R10), Z2
-	VPERMB    Z1, Z2, Z2
-	VPXORQ    vectorPattern_flip(R10), Z2, Z2
+	PLACE(Z1, Z2)
 	VMOVDQU64 Z2, (DI)
 	JMP       encodedOne

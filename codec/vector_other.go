@@ -5,7 +5,7 @@ package codec
 import "tickfeed/feed"
 
 // Other processors do without vectors: see vector_amd64.go.
-var hasVector = false
+const hasVector = false
 
 type vectorPattern struct{}
 

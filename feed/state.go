@@ -41,8 +41,8 @@ type chunk struct {
 
 const (
 	chunkSize = 32
-	// chunkRoom is one more than is used. Otherwise a chunk were a page, the values of many instruments would be at
-	// the same place in their pages, and to fold a tick would take a tenth longer.
+	// chunkRoom is one more than is used. Otherwise a chunk would be a page, the values of many instruments would be
+	// at the same place in their pages, and to fold a tick would take a tenth longer.
 	chunkRoom = chunkSize + 1
 )
 
@@ -496,15 +496,6 @@ func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
 		return nil, false
 	}
 	return s.catalog.definition(slot), true
-}
-
-// Defined reports whether instrument id is defined.
-func (s *State) Defined(id InstrumentID) bool {
-	if uint(id) < s.catalog.dense {
-		return true
-	}
-	_, ok := s.catalog.slot(id)
-	return ok
 }
 
 // Lookup is the id of symbol at venue.

@@ -42,7 +42,7 @@ type segment struct {
 
 // stateEvery is how many ticks there are for each instrument between two states that the log keeps, and at most an
 // eighth of the log. A state takes time and memory for each instrument that changes after it: with one for each
-// segment, 10,000 instruments made a tick a third dearer, and took 80 MB.
+// segment, a publisher of 10,000 instruments took 364 MB instead of 204.
 const stateEvery = 16
 
 // A mark says where in its segment a packet begins, or will begin.
@@ -241,10 +241,10 @@ func (l *memlog) find(seq uint64) (place, bool) {
 func (l *memlog) pinFor(seq uint64) (p place, s *segment, committed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if seq < l.segments[0].first || seq > l.next {
+	i, ok := l.segmentLocked(seq)
+	if !ok {
 		return place{}, nil, 0, false
 	}
-	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > seq }) - 1
 	s = l.segments[i]
 	s.pins.Add(1)
 	p.segment = l.base + uint64(i)
@@ -252,6 +252,15 @@ func (l *memlog) pinFor(seq uint64) (p place, s *segment, committed int, ok bool
 		p.offset = s.marks[m-1].offset
 	}
 	return p, s, s.committed, true
+}
+
+// segmentLocked is the index of the segment that holds seq, or will hold it if it is the number after the last one
+// committed. It is false where seq is not in memory.
+func (l *memlog) segmentLocked(seq uint64) (i int, ok bool) {
+	if seq < l.segments[0].first || seq > l.next {
+		return 0, false
+	}
+	return sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > seq }) - 1, true
 }
 
 // seqAt is the number of the first packet in memory with a publish time of at least time; the
@@ -285,29 +294,27 @@ func (l *memlog) seqAt(time int64) (uint64, bool) {
 // stateAt is the state as of seq. It is false where seq is not in memory.
 func (l *memlog) stateAt(seq uint64) (*feed.State, bool) {
 	l.mu.Lock()
-	if seq < l.segments[0].first || seq > l.next {
+	to, ok := l.segmentLocked(seq)
+	if !ok {
 		l.mu.Unlock()
 		return nil, false
 	}
-	to := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > seq })
-	from := to - 1
+	from := to
 	for l.segments[from].state == nil {
 		from--
 	}
-	segments, last := slices.Clone(l.segments[from:to]), l.segments[to-1].committed
-	for _, s := range segments {
+	segments := slices.Clone(l.segments[from : to+1])
+	packets := make([][]byte, len(segments))
+	for i, s := range segments {
 		s.pins.Add(1)
+		packets[i] = s.buf[:s.committed]
 	}
 	l.mu.Unlock()
 	segments[0].cloning.Lock()
 	state := segments[0].state.Clone()
 	segments[0].cloning.Unlock()
 	for i, s := range segments {
-		committed := last
-		if i < len(segments)-1 {
-			committed = s.committed // it does not change any more
-		}
-		fold(state, s.buf[:committed], seq)
+		fold(state, packets[i], seq)
 		s.pins.Add(-1)
 	}
 	return state, true

@@ -31,7 +31,7 @@ type Publisher struct {
 	// The sequencer: the one place where numbers are given. Its lock is held while ticks are
 	// encoded, never while anything blocks. Who looks at what is below takes it by lock.
 	mu       sync.Mutex
-	held     []feed.Tick // published, in order, and not yet appended to the open packet: see hold
+	held     []feed.Tick // published, in order, and not yet appended to the open packet: see holdLocked
 	state    *feed.State // as of next
 	next     uint64      // number of the next tick
 	seg      *segment    // being filled
@@ -330,11 +330,11 @@ func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 	p.mu.Lock()
 	n := 0
 	if len(ticks) < heldAtOnce {
-		n = p.hold(ticks)
+		n = p.holdLocked(ticks)
 	}
 	var err error
 	if n < len(ticks) {
-		p.settle()
+		p.settleLocked()
 		err = p.appendLocked(ctx, ticks[n:])
 	}
 	p.mu.Unlock()
@@ -348,7 +348,7 @@ func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 // lock takes p.mu, and appends what was held.
 func (p *Publisher) lock() {
 	p.mu.Lock()
-	p.settle()
+	p.settleLocked()
 }
 
 // Of the ticks that are held.
@@ -357,19 +357,20 @@ const (
 	heldAtOnce = 8 // of calls of Publish with more ticks, none are
 )
 
-// hold takes the first of ticks to be appended later, with others: those that are sure to be accepted, and to
+// holdLocked takes the first of ticks to be appended later, with others: those that are sure to be accepted, and to
 // fit into the open packet. To append many ticks at once costs a third for each of what one alone costs, and the
-// most natural call of Publish has one. They have no numbers until settle gives them. The caller holds p.mu.
-func (p *Publisher) hold(ticks []feed.Tick) (n int) {
+// most natural call of Publish has one. They have no numbers until settleLocked gives them.
+func (p *Publisher) holdLocked(ticks []feed.Tick) (n int) {
 	if p.ended || p.open < 0 || p.base == 0 {
 		return 0
 	}
 	for n = range ticks {
 		t := &ticks[n]
 		if len(p.held) == mostHeld {
-			p.settle()
+			p.settleLocked()
 		}
-		if p.off+len(p.held)*codec.MaxFixed+codec.MaxEntry > p.full() || !codec.IsFixed(t) || !p.state.Defined(t.Instrument) {
+		_, defined := p.state.Definition(t.Instrument)
+		if !defined || !codec.IsFixed(t) || p.off+len(p.held)*codec.MaxFixed+codec.MaxEntry > p.fullLocked() {
 			return n
 		}
 		p.held = append(p.held, *t)
@@ -377,8 +378,8 @@ func (p *Publisher) hold(ticks []feed.Tick) (n int) {
 	return len(ticks)
 }
 
-// settle appends the ticks that are held. The caller holds p.mu.
-func (p *Publisher) settle() {
+// settleLocked appends the ticks that are held.
+func (p *Publisher) settleLocked() {
 	if len(p.held) == 0 {
 		return
 	}
@@ -423,7 +424,7 @@ func (p *Publisher) appendFixedLocked(ticks []feed.Tick) int {
 	if p.ended || p.open < 0 || p.base == 0 {
 		return 0
 	}
-	full := p.full()
+	full := p.fullLocked()
 	if p.off >= full {
 		return 0
 	}
@@ -438,8 +439,8 @@ func (p *Publisher) appendFixedLocked(ticks []feed.Tick) int {
 	return applied
 }
 
-// full is where the buffer of the open packet ends.
-func (p *Publisher) full() int {
+// fullLocked is where the buffer of the open packet ends.
+func (p *Publisher) fullLocked() int {
 	return min(p.open+codec.PacketHeader+packetTarget+codec.MaxEntry, len(p.seg.buf))
 }
 
@@ -540,7 +541,6 @@ func (p *Publisher) usable() error {
 
 // sealLocked closes the open packet, if there is one with ticks, for the flusher to take.
 func (p *Publisher) sealLocked() {
-	p.settle()
 	if p.open < 0 {
 		return
 	}
