@@ -12,6 +12,10 @@
 // exactly one way (delivered, not asked, withheld, lost, disowned); each recovery yields one report; and it never just goes
 // quiet: it retries for as long as the Config says and then returns an error.
 //
+// Ticks cost no memory, snapshots do: 3 MB for 10,000 instruments. A program that holds little else collects its garbage in
+// the midst of that, and has its state sooner if it is told not to: with GOGC=400 in 2.3 ms instead of 3.5, as
+// command tickfeed has by other means (10,000 instruments, on two cores).
+//
 // How it is built: a line decides what each message means (line.go), liveness when a peer is dead, and retry when to try
 // again; none of them does I/O or reads a clock. Subscriber.Run owns the socket and the file of the position.
 package subscriber
