@@ -488,6 +488,12 @@ func (s *State) Len() int { return s.catalog.limit }
 // Unknown is how many ticks of unknown kinds were ignored.
 func (s *State) Unknown() uint64 { return s.unknown }
 
+// Defined reports whether instrument id is defined. It costs less than to ask as what.
+func (s *State) Defined(id InstrumentID) bool {
+	_, ok := s.catalog.slot(id)
+	return ok
+}
+
 // Definition is what instrument id is; ok is false if it is not defined. Shared: do not
 // change it.
 func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {

@@ -421,6 +421,7 @@ func TestStateSparseIDs(t *testing.T) {
 		d, ok := s.Definition(id)
 		require.True(t, ok)
 		assert.Equal(t, symbol, d.Symbol)
+		assert.True(t, s.Defined(id))
 		got, ok := s.Lookup(symbol, "")
 		assert.True(t, ok)
 		assert.Equal(t, id, got)
@@ -429,6 +430,7 @@ func TestStateSparseIDs(t *testing.T) {
 	for _, id := range []feed.InstrumentID{1, 62, 64, 699, 701, feed.MaxInstruments - 2, feed.MaxInstruments, math.MaxUint32} {
 		_, ok := s.Definition(id)
 		assert.False(t, ok, id)
+		assert.False(t, s.Defined(id), id)
 		_, ok = s.Instrument(id)
 		assert.False(t, ok, id)
 	}

@@ -212,6 +212,7 @@ func New(cfg Config) (*Publisher, error) {
 		open:    -1,
 		room:    make(chan struct{}),
 		kick:    make(chan struct{}, 1),
+		held:    make([]feed.Tick, 0, mostHeld),
 		syncNow: make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		started: time.Now(),
@@ -369,11 +370,12 @@ func (p *Publisher) holdLocked(ticks []feed.Tick) (n int) {
 		if len(p.held) == mostHeld {
 			p.settleLocked()
 		}
-		_, defined := p.state.Definition(t.Instrument)
-		if !defined || !codec.IsFixed(t) || p.off+len(p.held)*codec.MaxFixed+codec.MaxEntry > p.fullLocked() {
+		at := len(p.held)
+		if !p.state.Defined(t.Instrument) || !codec.IsFixed(t) || p.off+at*codec.MaxFixed+codec.MaxEntry > p.fullLocked() {
 			return n
 		}
-		p.held = append(p.held, *t)
+		p.held = p.held[:at+1]
+		p.held[at] = *t
 	}
 	return len(ticks)
 }
