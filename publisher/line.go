@@ -198,6 +198,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 		if l.inMem {
 			l.at = place{mem.at.segment, mem.at.offset + len(data)}
 		} else if cut {
+			c.data = append(buf[:0], data...) // the cursor's memory goes with it
 			l.stop()
 			l.openJournalAt(l.read)
 		}
