@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -636,6 +637,45 @@ func TestSlowConsumers(t *testing.T) {
 		}
 		assert.Less(t, cut.next, total)
 	})
+}
+
+// A subscriber that does not read what it is sent of the journal soon costs what is left of a packet; one with a filter what was
+// made for it (RELIABILITY 14).
+func TestStalledReadersOfTheJournal(t *testing.T) {
+	for name, c := range map[string]struct {
+		filter codec.Filter
+		most   uint64 // bytes for each
+	}{
+		"all":      {nil, 64 << 10},
+		"filtered": {codec.Filter{"A*"}, 192 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{t: t, net: netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 16 << 10}})}
+				w.open(publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j"), Memory: publisher.MinMemory})
+				t.Cleanup(w.stop)
+				for range 20 {
+					w.quotes(5000)
+				}
+				heap := func() uint64 {
+					runtime.GC()
+					runtime.GC() // pools keep for one round what nobody has
+					var m runtime.MemStats
+					runtime.ReadMemStats(&m)
+					return m.HeapAlloc
+				}
+				const clients = 40
+				before := heap()
+				for range clients {
+					w.dial(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}, Filter: c.filter})
+				}
+				time.Sleep(500 * time.Millisecond)
+				synctest.Wait()
+				require.Len(t, w.pub.Stats().Conns, clients)
+				assert.Less(t, heap(), before+clients*c.most)
+			})
+		})
+	}
 }
 
 // A client with a bound on its lag that resumes has the bound's time to replay what it missed;
