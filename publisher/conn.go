@@ -768,8 +768,7 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 		rest = c.buf
 	}
 	if !l.inMem {
-		l.stop()
-		l.openJournalAt(l.read)
+		l.reopen()
 	}
 	return rest
 }

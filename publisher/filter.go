@@ -278,14 +278,7 @@ func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int)
 		size += int(sizes[i])
 	}
 	for _, hit := range f.hits[:hits] {
-		entry, seq := body[hit.at:][:hit.size], seq+uint64(hit.n)
-		if hit.out != several {
-			f.outs[hit.out-1].add(h, entry, seq)
-			continue
-		}
-		for _, out := range f.several[ids[hit.n]] {
-			f.outs[out].add(h, entry, seq)
-		}
+		f.give(hit.out, h, body[hit.at:][:hit.size], seq+uint64(hit.n), ids[hit.n])
 	}
 	return size
 }
@@ -293,20 +286,25 @@ func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int)
 // tick gives the tick numbered seq to the outs that want it.
 func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
 	if int(id) < len(f.wanting) {
-		switch out := f.wanting[id]; out {
-		case 0:
-		case several:
-			for _, i := range f.several[id] {
-				f.outs[i].add(h, entry, seq)
-			}
-		default:
-			f.outs[out-1].add(h, entry, seq)
-		}
+		f.give(f.wanting[id], h, entry, seq, id)
 	}
 	for _, i := range f.broad {
 		if o := &f.outs[i]; o.lines[0].wanted.has(id) {
 			o.add(h, entry, seq)
 		}
+	}
+}
+
+// give gives a tick to out, which stands in wanting for its instrument.
+func (f *filtering) give(out uint16, h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
+	switch out {
+	case 0:
+	case several:
+		for _, i := range f.several[id] {
+			f.outs[i].add(h, entry, seq)
+		}
+	default:
+		f.outs[out-1].add(h, entry, seq)
 	}
 }
 

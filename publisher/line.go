@@ -106,6 +106,12 @@ func (l *line) stop() {
 	}
 }
 
+// reopen makes l go on in the journal at read. What advance returned of the journal is not valid after it.
+func (l *line) reopen() {
+	l.stop()
+	l.openJournal()
+}
+
 // in makes session s the line's, and tells its seed.
 func (l *line) in(s feed.Session) {
 	l.session = s
@@ -170,8 +176,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 		mem.release()
 		c.mem = view{}
 		if l.cursor != nil {
-			l.stop()
-			l.openJournalAt(l.read)
+			l.reopen()
 		}
 		// What a filter has not told yet belongs to the session before.
 		buf = l.skip(l.read, buf[:0])
@@ -199,8 +204,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 			l.at = place{mem.at.segment, mem.at.offset + len(data)}
 		} else if cut {
 			c.data = append(buf[:0], data...) // the cursor's memory goes with it
-			l.stop()
-			l.openJournalAt(l.read)
+			l.reopen()
 		}
 		l.next = end
 		return c
@@ -210,8 +214,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 	if l.inMem {
 		l.at = place{mem.at.segment, mem.at.offset + used}
 	} else if used < len(data) || cut {
-		l.stop()
-		l.openJournalAt(l.read)
+		l.reopen()
 	}
 	mem.release()
 	c.mem = view{}
@@ -244,13 +247,10 @@ func (l *line) passHole(data []byte, mem view, buf []byte) chunk {
 	if l.inMem {
 		l.at = place{mem.at.segment, mem.at.offset + size}
 	} else {
-		l.stop()
-		l.openJournalAt(l.read)
+		l.reopen()
 	}
 	return chunk{data: buf, next: l.next, gone: h.Range()}
 }
-
-func (l *line) openJournalAt(seq uint64) { l.cursor = l.p.journal.Cursor(seq) }
 
 // lost makes the chunk that says that r is gone. It covers the part of r in one session; the
 // rest comes with the next call.
@@ -265,8 +265,7 @@ func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) chunk {
 		codec.AppendGone(nil, r.Len(), reason), l.seed)
 	l.next, l.read = r.To, r.To
 	if l.cursor != nil {
-		l.stop()
-		l.openJournalAt(l.read)
+		l.reopen()
 	}
 	return chunk{data: buf, next: l.next, gone: r}
 }
