@@ -94,6 +94,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 // choose decides where the line starts, and prepares what is sent first.
 func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
+	tail := p.tail() // before the head, which it must not exceed
 	head, _ := p.log.end()
 	var (
 		start  uint64
@@ -112,6 +113,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 				"position %d is beyond the head of session %v, which is %d", fork, p.session.ID, head)}
 		}
 	}
+	held := len(h.Position.Lineage) > 0
 	switch {
 	case common:
 		start, reason = fork, codec.StartedResumed
@@ -119,30 +121,20 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		if fork != h.Position.Next {
 			reason, tell = codec.StartedRewound, true
 		}
-	case h.Position.Next == 1 && len(p.lineage) == 1 && p.tail() == 1:
-		// The session that it knew ended before its first tick, and this one it cannot know.
-		start, reason = 1, codec.StartedBySnapshot
-	case len(h.Position.Lineage) > 0 && p.cfg.Mode == codec.ModeReplay && p.tail() == p.lineage[0].First:
-		// It followed a session that this one takes over from, and misses nothing of this one.
-		start, reason, tell = p.tail(), codec.StartedBySnapshot, true
-	case len(h.Position.Lineage) > 0 || h.Start.Kind == codec.StartSnapshot:
-		j = p.joinAt(0, joinAge)
-		start, tell = j.seq, true
-		if len(h.Position.Lineage) > 0 {
-			reason = codec.StartedBySnapshot
-		}
-	case h.Start.Kind == codec.StartLive:
-		j = p.joinAt(head, joinAge)
-		start, tell, scope = j.seq, true, codec.ScopeDefinitions
-	case h.Start.Kind == codec.StartBeginning:
-		start, tell = p.tail(), true
-	case h.Start.Kind == codec.StartTime:
-		start, tell = p.seqAt(int64(h.Start.Value)), true
+	case held && p.hasFirst(h.Position.Next):
+		// The client followed a session that this one takes over from, and misses nothing of this one.
+		start, reason, tell = p.lineage[0].First, codec.StartedBySnapshot, true
 	default:
-		start, tell = max(h.Start.Value, p.lineage[0].First), true
-		if start > head {
+		var ok bool
+		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
 				"seq %d was not given yet: the head is %d", start, head)}
+		} else if !ok {
+			start, scope, j, _ = c.asAsked(codec.Start{}, head, tail)
+		}
+		if tell = true; held {
+			reason, scope = codec.StartedBySnapshot, codec.ScopeAll
+			start = l.packetOf(start) // which is the position
 		}
 	}
 	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
@@ -156,7 +148,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	first := l.packetOf(start)
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
-		Head: max(head, start), Tail: min(p.tail(), max(head, start)), Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
+		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
 	})
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
@@ -173,6 +165,43 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	l.begin(first)
 	c.told.Store(start)
 	return nil
+}
+
+// asAsked returns where a line begins that asks for start: its number, the scope of its first snapshot, and the join
+// that it was given, if any. It returns false if start is a number beyond head.
+//
+// The beginning is what the publisher was meant to keep: of a journal everything, so that a line for the beginning
+// first hears what retention removed; of memory alone what it still holds.
+func (c *conn) asAsked(start codec.Start, head, tail uint64) (seq uint64, scope codec.ScopeKind, j *join, ok bool) {
+	p := c.p
+	oldest := tail
+	if p.journal != nil {
+		oldest = p.lineage[0].First
+	}
+	switch start.Kind {
+	case codec.StartSnapshot:
+		j = p.joinAt(0, joinAge)
+		return j.seq, codec.ScopeAll, j, true
+	case codec.StartLive:
+		j = p.joinAt(head, joinAge)
+		return j.seq, codec.ScopeDefinitions, j, true
+	case codec.StartBeginning:
+		return oldest, codec.ScopeAll, nil, true
+	case codec.StartTime:
+		if seq = p.seqAt(int64(start.Value)); seq == tail { // what was removed may be as late
+			seq = oldest
+		}
+		return seq, codec.ScopeAll, nil, true
+	}
+	seq = max(start.Value, p.lineage[0].First)
+	return seq, codec.ScopeAll, nil, seq <= head
+}
+
+// hasFirst reports whether a client that held next in another session is best served from the publisher's first number:
+// memory holds it, or the client has had nothing yet, or the publisher replays a recording from there.
+func (p *Publisher) hasFirst(next uint64) bool {
+	first := p.lineage[0].First
+	return p.log.tail() == first || p.tail() == first && (next == first || p.cfg.Mode == codec.ModeReplay)
 }
 
 // snapshotAt encodes a snapshot as of seq; j is a join that may be there.
@@ -763,6 +792,7 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 			l.at = place{ch.mem.at.segment, ch.mem.at.offset + cut}
 			l.next = codec.PacketAt(ch.data[cut:]).First
 			l.read = l.next
+			c.told.Store(l.next)
 		}
 		c.buf = append(c.buf[:0], ch.data[n:cut]...)
 		rest = c.buf

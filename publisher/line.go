@@ -77,6 +77,9 @@ func (l *line) packetFrom(seq uint64) (codec.Packet, bool) {
 		if c.Gone.Empty() {
 			return codec.PacketAt(c.Data), true
 		}
+		if tail := l.p.log.tail(); tail > seq && tail < c.Gone.To {
+			return l.packetFrom(tail) // memory holds more than the journal
+		}
 	}
 }
 
@@ -148,6 +151,9 @@ func (l *line) advance(buf []byte) (chunk, error) {
 	case err != nil:
 		return chunk{}, err
 	case !c.Gone.Empty():
+		if tail := l.p.log.tail(); tail > c.Gone.From { // memory may hold some of what the journal no longer does
+			c.Gone.To = min(c.Gone.To, tail)
+		}
 		return l.lost(c.Gone, c.Reason, buf), nil
 	}
 	return l.pass(c.Data, c.Session, view{}, c.Range.To, buf), nil

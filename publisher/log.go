@@ -132,6 +132,23 @@ func (l *memlog) canExtend() bool {
 	return len(l.segments) < l.most || l.next >= l.segments[l.oldestLocked()].first
 }
 
+// mayDrop reports whether extend would drop segments because memory is full, and if so whether nobody reads them and sent
+// accepts that memory begins at number next then. It calls sent while no reader can come to those segments.
+func (l *memlog) mayDrop(sent func(next uint64) bool) (full, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) < l.most {
+		return false, false
+	}
+	n := l.oldestLocked()
+	for _, s := range l.segments[:n] {
+		if s.pins.Load() > 0 {
+			return true, false
+		}
+	}
+	return true, sent(l.segments[n].first)
+}
+
 // commit lets readers see s up to end; next is the number after it.
 func (l *memlog) commit(s *segment, end int, next uint64, time int64) {
 	l.mu.Lock()

@@ -92,11 +92,15 @@ type Config struct {
 	MaxConnections   int           // 0 for DefaultConnections
 	MaxHandshakes    int           // connections that have not logged in; beyond, the oldest goes. 0 for DefaultHandshakes
 	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
-	MaxLag           time.Duration // bound of the slow-consumer policies where a client names none; 0 for DefaultMaxLag
-	RetryAfter       time.Duration // at shutdown clients are asked to wait up to this long, each another time
-	Token            codec.Token   // what clients must present; empty for nothing
-	Server           string        // name and version told to clients; empty for "tickfeed"
-	Source           string        // what is published, for a person
+	// WaitFor is how many subscribers publishing waits for, without a journal, before it drops numbers from a full memory.
+	// Once that many have come, it waits until WaitFor of those that are connected, or all of them if they are fewer, were
+	// sent what it is about to drop. 0 for none.
+	WaitFor    int
+	MaxLag     time.Duration // bound of the slow-consumer policies where a client names none; 0 for DefaultMaxLag
+	RetryAfter time.Duration // at shutdown clients are asked to wait up to this long, each another time
+	Token      codec.Token   // what clients must present; empty for nothing
+	Server     string        // name and version told to clients; empty for "tickfeed"
+	Source     string        // what is published, for a person
 
 	// A replay keeps the numbers of what was recorded. Origin is the session that was recorded,
 	// First the number that the session begins with (0 for 1), and State that as of there, which
@@ -129,7 +133,9 @@ const (
 	handOver       = 50 * time.Microsecond
 	diskRetry      = 100 * time.Millisecond
 	retainInterval = time.Second
-	maxUnsynced    = 16 << 20 // bytes after which a journal is synced before a second is over
+	waitPoll       = 20 * time.Millisecond // how often publishing that waits for subscribers looks for them
+	waitSay        = 10 * time.Second      // how often it says that it waits
+	maxUnsynced    = 16 << 20              // bytes after which a journal is synced before a second is over
 )
 
 // ErrEnded is returned for ticks after End, ErrClosed by a publisher that was closed.
@@ -177,6 +183,9 @@ func (c *Config) fill() error {
 		if *n.v < 1 {
 			return fmt.Errorf("publisher: %s must be positive, got %d", n.name, *n.v)
 		}
+	}
+	if c.WaitFor < 0 {
+		return fmt.Errorf("publisher: WaitFor must not be negative, got %d", c.WaitFor)
 	}
 	if len(c.Token) > codec.MaxToken {
 		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
@@ -492,6 +501,12 @@ func (p *Publisher) roomLocked(ctx context.Context, size int) error {
 			return err
 		}
 		var state *feed.State
+		if p.awaitsSubscribers() {
+			if err := p.waitForSubscribersLocked(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if p.log.stateDue(p.next, p.state.Len()) {
 			state = p.state.Clone()
 		}
@@ -525,6 +540,43 @@ func (p *Publisher) waitForRoomLocked(ctx context.Context) error {
 		return ErrEnded
 	}
 	p.sealLocked()
+	return nil
+}
+
+// awaitsSubscribers reports whether memory is full of numbers that Config.WaitFor wants to be sent first.
+func (p *Publisher) awaitsSubscribers() bool {
+	if p.cfg.WaitFor == 0 || p.journal != nil {
+		return false
+	}
+	full, ok := p.log.mayDrop(func(next uint64) bool {
+		sent, connected, joined := p.serving.sentTo(next)
+		return joined >= uint64(p.cfg.WaitFor) && sent >= min(p.cfg.WaitFor, connected)
+	})
+	return full && !ok
+}
+
+// waitForSubscribersLocked waits, without the lock, until the subscribers have come that Config.WaitFor wants.
+func (p *Publisher) waitForSubscribersLocked(ctx context.Context) error {
+	p.mu.Unlock()
+	defer p.lock()
+	p.kickFlusher()
+	poll := time.NewTicker(waitPoll)
+	defer poll.Stop()
+	said := time.Now().Add(-waitSay)
+	for p.awaitsSubscribers() {
+		if _, _, joined := p.serving.sentTo(0); joined < uint64(p.cfg.WaitFor) && time.Since(said) >= waitSay {
+			said = time.Now()
+			p.cfg.Logger.Warn().Int("wait_for", p.cfg.WaitFor).Uint64("connected", joined).
+				Msg("memory is full: publishing waits for subscribers before it drops the first number")
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.closing:
+			return ErrClosed
+		}
+	}
 	return nil
 }
 

@@ -340,6 +340,19 @@ func (s *server) park(c *conn, log *memlog) bool {
 	return true
 }
 
+// sentTo returns how many subscribers are connected, how many of them were sent everything before number next, and how many
+// have connected so far. While a write from memory is under way, and its segment is pinned, sent may count a subscriber too early.
+func (s *server) sentTo(next uint64) (sent, connected int, joined uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.told.Load() >= next {
+			sent++
+		}
+	}
+	return sent, len(s.conns), s.joined
+}
+
 func (s *server) pulsed() {
 	select {
 	case s.pulses <- struct{}{}:
