@@ -44,6 +44,7 @@ type conn struct {
 	// moment whoever calls inline. It protects what follows.
 	turn     sync.Mutex
 	rest     []byte        // what inline could not write; the writer has to
+	restTime int64         // publish time of the packets that rest began with
 	failed   error         // why inline could not write
 	reason   error         // why it is over
 	stopping time.Duration // when the writer first saw that the publisher stops, as heard
@@ -549,7 +550,7 @@ func (c *conn) finish() error {
 	}
 	rest := c.rest
 	c.rest = nil
-	return c.block(rest, nil)
+	return c.block(rest, c.stillFast(c.restTime))
 }
 
 // What inline made of a connection.
@@ -588,9 +589,9 @@ func (c *conn) inline() served {
 			c.buf = ch.data[:0]
 		}
 		if n := c.put(ch.data); n < len(ch.data) && ch.mem.seg != nil {
-			c.rest = c.copyRest(&ch, n)
+			c.rest, c.restTime = c.copyRest(&ch, n), ch.time
 		} else if n < len(ch.data) {
-			c.keep(ch.data[n:])
+			c.keep(ch.data[n:], ch.time)
 		}
 		ch.mem.release()
 	}
@@ -637,7 +638,11 @@ func (c *conn) put(b []byte) int {
 }
 
 // keep copies what the connection did not take, for the writer, or for the next round of its pump.
-func (c *conn) keep(rest []byte) {
+// time is the publish time of the packets that rest is of.
+func (c *conn) keep(rest []byte, time int64) {
+	if c.rest == nil {
+		c.restTime = time
+	}
 	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
 	c.rest = c.buf
 }
