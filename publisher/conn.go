@@ -353,10 +353,13 @@ func (c *conn) message() error {
 // gone ends the connection for err: the client has left, has fallen silent, or has broken the
 // protocol.
 func (c *conn) gone(err error) {
+	var field *codec.FieldError
 	c.mail.Lock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.leaving = &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	case errors.As(err, &field) && field.Message == codec.TypeSubscribe:
+		c.leaving = &codec.Goodbye{Code: codec.CodeBadRequest, Text: err.Error()}
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage), errors.Is(err, errProtocol):
 		c.leaving = &codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}
 	default:
