@@ -942,12 +942,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 		if state, err = c.p.stateAt(l.next); err != nil {
 			return err
 		}
-		scope := codec.ScopeAll
-		var w *wanted
-		if !all {
-			scope, w = codec.ScopeAdded, newWanted(added, j.state)
-		}
-		snapshot, err := encodeSnapshot(state, l.next, l, scope, w)
+		snapshot, err := encodeSnapshot(state, l.next, l, codec.ScopeAdded, newWanted(added, j.state))
 		if err != nil {
 			return err
 		}
