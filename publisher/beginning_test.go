@@ -17,8 +17,6 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-var fromBeginning = codec.Start{Kind: codec.StartBeginning}
-
 // retained starts a publisher whose retention has removed the oldest files of its journal, and returns how many numbers it has.
 // Memory holds so little, or so much, that the journal, or memory, has the oldest number.
 func retained(t *testing.T, memory, retain int64) (w *world, head uint64) {

@@ -44,6 +44,7 @@ type conn struct {
 	// moment whoever calls inline. It protects what follows.
 	turn     sync.Mutex
 	rest     []byte        // what inline could not write; the writer has to
+	restTime int64         // publish time of the packets that rest began with
 	failed   error         // why inline could not write
 	reason   error         // why it is over
 	stopping time.Duration // when the writer first saw that the publisher stops, as heard
@@ -381,10 +382,13 @@ func (c *conn) message() error {
 // gone ends the connection for err: the client has left, has fallen silent, or has broken the
 // protocol.
 func (c *conn) gone(err error) {
+	var field *codec.FieldError
 	c.mail.Lock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.leaving = &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	case errors.As(err, &field) && field.Message == codec.TypeSubscribe:
+		c.leaving = &codec.Goodbye{Code: codec.CodeBadRequest, Text: err.Error()}
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage), errors.Is(err, errProtocol):
 		c.leaving = &codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}
 	default:
@@ -578,7 +582,7 @@ func (c *conn) finish() error {
 	}
 	rest := c.rest
 	c.rest = nil
-	return c.block(rest, nil)
+	return c.block(rest, c.stillFast(c.restTime))
 }
 
 // What inline made of a connection.
@@ -617,9 +621,9 @@ func (c *conn) inline() served {
 			c.buf = ch.data[:0]
 		}
 		if n := c.put(ch.data); n < len(ch.data) && ch.mem.seg != nil {
-			c.rest = c.copyRest(&ch, n)
+			c.rest, c.restTime = c.copyRest(&ch, n), ch.time
 		} else if n < len(ch.data) {
-			c.keep(ch.data[n:])
+			c.keep(ch.data[n:], ch.time)
 		}
 		ch.mem.release()
 	}
@@ -666,7 +670,11 @@ func (c *conn) put(b []byte) int {
 }
 
 // keep copies what the connection did not take, for the writer, or for the next round of its pump.
-func (c *conn) keep(rest []byte) {
+// time is the publish time of the packets that rest is of.
+func (c *conn) keep(rest []byte, time int64) {
+	if c.rest == nil {
+		c.restTime = time
+	}
 	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
 	c.rest = c.buf
 }
@@ -964,12 +972,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 		if state, err = c.p.stateAt(l.next); err != nil {
 			return err
 		}
-		scope := codec.ScopeAll
-		var w *wanted
-		if !all {
-			scope, w = codec.ScopeAdded, newWanted(added, j.state)
-		}
-		snapshot, err := encodeSnapshot(state, l.next, l, scope, w)
+		snapshot, err := encodeSnapshot(state, l.next, l, codec.ScopeAdded, newWanted(added, j.state))
 		if err != nil {
 			return err
 		}

@@ -443,12 +443,14 @@ func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
 	return b, err
 }
 
-// encodeSnapshot encodes the state as of seq as line l sees it; added is the filter of
-// ScopeAdded.
+// encodeSnapshot encodes the state as of seq as line l sees it; added is what ScopeAdded adds,
+// nil for all instruments.
 func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKind, added *wanted) ([]byte, error) {
 	want, begin := l.wanted, &codec.SnapshotBegin{Seq: seq, Scope: scope}
 	if scope == codec.ScopeAdded {
-		want, begin.Filter = added, added.filter
+		if want = added; added != nil {
+			begin.Filter = added.filter
+		}
 	}
 	see := want.has
 	if want == nil {
