@@ -72,6 +72,8 @@ type conn struct {
 	left     bool               // protected by mail: the client has left, there is nobody to say goodbye to
 	said     bool               // protected by mail: it said goodbye before it left
 	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
+	changes  time.Duration      // protected by mail: when, as heard, what changes of the filter cost is paid off; see mayChangeLocked
+	waits    bool               // protected by mail: a timer signals when a change is due
 	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
 }
 
@@ -139,12 +141,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	}
 	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
 	l.in(owner)
-	if !l.filter.All() {
-		if j == nil {
-			j = p.joinAt(start, joinAge)
-		}
-		l.wanted = newWanted(l.filter, j.state)
-	}
+	l.wanted = newWanted(l.filter, p.catalog())
 	first := l.packetOf(start)
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
@@ -449,11 +446,40 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 		return nil, errSilent
 	case c.leaving != nil:
 		return nil, errors.New(c.leaving.Text)
-	case len(c.requests) > 0:
+	case len(c.requests) > 0 && c.mayChangeLocked():
 		request = c.requests[0]
 		c.requests = slices.Delete(c.requests, 0, 1)
 	}
 	return request, nil
+}
+
+// Bounds of how often a client may change its filter. What is above them waits, and the line goes on meanwhile.
+const (
+	changePause = 100 * time.Millisecond // for each change, on average
+	changeBurst = maxSubscribe           // changes that need not wait
+	changeShare = 10                     // the pause is at least so many times as long as the change took
+	stepTime    = time.Nanosecond        // for a step of a filter, about
+)
+
+// mayChangeLocked reports whether a change of the filter is due; if not, the writer is woken when it is.
+func (c *conn) mayChangeLocked() bool {
+	wait := c.changes - changeBurst*changePause - c.now()
+	if wait < 0 {
+		return true
+	}
+	if !c.waits {
+		c.waits = true
+		time.AfterFunc(wait+1, c.signal)
+	}
+	return false
+}
+
+// changed notes a change of the filter, for which that many steps were taken.
+func (c *conn) changed(steps int) {
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	c.waits = false
+	c.changes = max(c.changes, c.now()) + max(changePause, changeShare*time.Duration(steps)*stepTime)
 }
 
 // departureLocked is how a client that has left did so.
@@ -877,9 +903,7 @@ func (c *conn) jump() error {
 		}
 	}
 	b = l.change(c.p.session, b)
-	if l.wanted != nil {
-		l.wanted = newWanted(l.filter, j.state)
-	}
+	l.wanted = newWanted(l.filter, j.state)
 	snapshot, err := j.snapshot(l, codec.ScopeAll)
 	if err != nil {
 		return err
@@ -895,9 +919,7 @@ func (c *conn) jump() error {
 
 // restart tells the state as of seq, after numbers before it were lost.
 func (c *conn) restart(seq uint64) error {
-	if c.line.wanted != nil {
-		c.line.wanted = newWanted(c.line.filter, c.p.joinAt(seq, joinAge).state)
-	}
+	c.line.wanted = newWanted(c.line.filter, c.p.catalog())
 	snapshot, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {
 		return nil // it is gone already, which the line finds out next
@@ -942,17 +964,19 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
 	b := l.skip(l.read, nil)
 	l.stop()
-	j := c.p.joinAt(l.next, joinAge)
+	known := c.p.catalog()
 	var added codec.Filter
 	for _, p := range r.Filter {
-		if !l.filter.All() && !slices.Contains(l.filter, p) {
+		if _, had := slices.BinarySearch(l.filter, p); !l.filter.All() && !had {
 			added = append(added, p)
 		}
 	}
 	all := r.Filter.All() && !l.filter.All()
 	l.filter = r.Filter
 	l.in(l.session)
-	l.wanted = newWanted(l.filter, j.state)
+	l.wanted = newWanted(l.filter, known)
+	more := newWanted(added, known)
+	c.changed(l.wanted.cost() + more.cost())
 	c.filtered.Store(l.wanted != nil)
 	l.begin(l.next)
 	b, err := codec.Append(b, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
@@ -965,11 +989,10 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 			return err
 		}
 		scope := codec.ScopeAll
-		var w *wanted
 		if !all {
-			scope, w = codec.ScopeAdded, newWanted(added, j.state)
+			scope = codec.ScopeAdded
 		}
-		snapshot, err := encodeSnapshot(state, l.next, l, scope, w)
+		snapshot, err := encodeSnapshot(state, l.next, l, scope, more)
 		if err != nil {
 			return err
 		}

@@ -920,6 +920,13 @@ func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
 	return p.journal.StateAt(seq)
 }
 
+// catalog returns all instruments that were ever defined: more than those of any number that was given before.
+func (p *Publisher) catalog() feed.Catalog {
+	p.lock()
+	defer p.mu.Unlock()
+	return p.state.Catalog()
+}
+
 // tail is the oldest number that can be had. Of a journal of more sessions than a lineage
 // names, the oldest cannot be told to anybody.
 func (p *Publisher) tail() uint64 {
