@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/feed"
 )
 
 // A conn is one subscriber. Its reader, one goroutine after the other, hears pulses and requests.
@@ -37,7 +36,8 @@ type conn struct {
 	interval time.Duration // of heartbeats and pulses
 	maxLag   time.Duration
 	line     line
-	first    [][]byte      // what is sent first: the welcome, and a snapshot, which others may share
+	welcome  []byte        // which is sent first; nil after that
+	due      *dueSnapshot  // which comes after it; nil for none
 	begun    time.Duration // when that began, as heard: a bound on the lag holds once the line was live, or had the bound's time to become so
 
 	// turn is held by who moves the line and writes to the connection: its writer, and for a
@@ -75,6 +75,7 @@ type conn struct {
 	changes  time.Duration      // protected by mail: when, as heard, what changes of the filter cost is paid off; see mayChangeLocked
 	waits    bool               // protected by mail: a timer signals when a change is due
 	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
+	departed chan struct{}      // protected by mail: closed when the reader has ended, if the writer waits for a state
 }
 
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
@@ -150,14 +151,9 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
 	}
-	c.first = [][]byte{welcome}
+	c.welcome = welcome
 	if tell && start > 1 && start >= p.tail() {
-		snapshot, err := c.snapshotAt(start, scope, j)
-		if err != nil {
-			return &codec.Refusal{Code: codec.CodeInternal, Retry: true, RetryAfter: time.Second,
-				Text: fmt.Sprintf("the state as of %d cannot be read", start)}
-		}
-		c.first = append(c.first, snapshot)
+		c.due = &dueSnapshot{seq: start, scope: scope, join: j}
 	}
 	l.begin(first)
 	c.told.Store(start)
@@ -201,20 +197,67 @@ func (p *Publisher) hasFirst(next uint64) bool {
 	return p.log.tail() == first || p.tail() == first && (next == first || p.cfg.Mode == codec.ModeReplay)
 }
 
-// snapshotAt encodes a snapshot as of seq; j is a join that may be there.
-func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, j *join) ([]byte, error) {
-	if j != nil && j.seq == seq {
-		return j.snapshot(&c.line, scope)
-	}
-	c.p.serving.heavy <- struct{}{}
-	defer func() { <-c.p.serving.heavy }()
-	state, err := c.p.stateAt(seq)
-	if err != nil {
-		c.p.cfg.Logger.Error().Err(err).Uint64("seq", seq).Msg("cannot read a state")
+// A dueSnapshot is the snapshot that stands where a line begins.
+type dueSnapshot struct {
+	seq   uint64
+	scope codec.ScopeKind
+	join  *join // at seq, if not nil
+}
+
+// snapshotAt waits for the snapshot as of seq, with heartbeats meanwhile; added is the filter of ScopeAdded. It returns nil if
+// the publisher no longer has what follows seq: the line finds that out next.
+func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) ([]byte, error) {
+	departed := make(chan struct{})
+	c.mail.Lock()
+	ended := c.left || c.leaving != nil
+	c.departed = departed
+	c.mail.Unlock()
+	if ended {
+		_, err := c.post()
 		return nil, err
 	}
-	return encodeSnapshot(state, seq, &c.line, scope, nil)
+	defer func() {
+		c.mail.Lock()
+		c.departed = nil
+		c.mail.Unlock()
+	}()
+	states := &c.p.serving.states
+	r := states.request(seq, &c.line, scope, added)
+	defer states.drop(r)
+	beat := time.NewTimer(c.beat() - c.now())
+	defer beat.Stop()
+	for {
+		select {
+		case <-r.served:
+			if r.err != nil && seq < c.p.tail() {
+				return nil, nil
+			} else if r.err != nil {
+				return nil, &unreadableError{seq}
+			}
+			return r.snapshot, nil
+		case <-beat.C:
+			if err := c.heartbeat(); err != nil {
+				return nil, err
+			}
+			beat.Reset(c.interval)
+		case <-departed:
+			_, err := c.post()
+			return nil, err
+		case <-c.ctx.Done():
+			return nil, errShutdown
+		}
+	}
 }
+
+// An unreadableError ends a connection whose client needs a state that cannot be read.
+type unreadableError struct{ seq uint64 }
+
+func (e *unreadableError) Error() string {
+	return fmt.Sprintf("the state as of %d cannot be read", e.seq)
+}
+
+// unreadableWait is when a client may try again that needs a state that cannot be read.
+const unreadableWait = time.Second
 
 // Reasons for which a connection ends, beside those of the network.
 var (
@@ -279,6 +322,9 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
 	case errors.Is(reason, errSilent):
 		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	}
+	if unreadable := (*unreadableError)(nil); errors.As(reason, &unreadable) {
+		return &codec.Goodbye{Code: codec.CodeInternal, Text: reason.Error(), Retry: true, RetryAfter: unreadableWait}
 	}
 	c.mail.Lock()
 	defer c.mail.Unlock()
@@ -386,6 +432,10 @@ func (c *conn) gone(err error) {
 		c.leaving = &codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}
 	default:
 		c.left, c.said = true, errors.Is(err, errClientLeft)
+	}
+	if c.departed != nil {
+		close(c.departed)
+		c.departed = nil // which the writer does once more
 	}
 	c.mail.Unlock()
 	c.signal() // it finds why the reader has ended, if it has not ended itself
@@ -513,7 +563,7 @@ func (c *conn) write() {
 // send sends what there is, and a heartbeat if nothing was sent for an interval. Once the client
 // has all there is the connection is parked.
 func (c *conn) send() error {
-	if c.first != nil {
+	if c.welcome != nil {
 		if err := c.begin(); err != nil {
 			return err
 		}
@@ -573,17 +623,31 @@ func (c *conn) joins() bool {
 	return ok && len(v.data) > 0 && !c.late(&v)
 }
 
-// begin sends what comes first.
+// begin sends what comes first: the welcome, and then the snapshot, which may have to be read.
 func (c *conn) begin() error {
-	c.begun = c.now()
 	c.speak()
 	c.filtered.Store(c.line.wanted != nil)
-	for _, b := range c.first {
-		if err := c.block(b, nil); err != nil {
-			return err
-		}
+	err := c.block(c.welcome, nil)
+	c.welcome = nil
+	if err != nil {
+		return err
 	}
-	c.first = nil
+	var snapshot []byte
+	switch due := c.due; {
+	case due == nil:
+	case due.join != nil && due.join.seq == due.seq:
+		snapshot, err = due.join.snapshot(&c.line, due.scope)
+	default:
+		snapshot, err = c.snapshotAt(due.seq, due.scope, nil)
+	}
+	c.due = nil
+	if err != nil {
+		return err
+	}
+	c.begun = c.now()
+	if err := c.block(snapshot, nil); err != nil {
+		return err
+	}
 	if c.p.cfg.Mode == codec.ModeReplay {
 		// A paused replay that is wound again and again must not look like a publisher that fails:
 		// only after a packet or a heartbeat does a client try again at once.
@@ -922,7 +986,7 @@ func (c *conn) restart(seq uint64) error {
 	c.line.wanted = newWanted(c.line.filter, c.p.catalog())
 	snapshot, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {
-		return nil // it is gone already, which the line finds out next
+		return err
 	}
 	return c.block(snapshot, nil)
 }
@@ -962,7 +1026,13 @@ func (c *conn) heartbeat() error {
 // subscribe changes the instruments from the line's next number on.
 func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
-	b := l.skip(l.read, nil)
+	if l.read > l.next { // what the filter so far has left out
+		b := l.skip(l.read, nil)
+		c.told.Store(l.next)
+		if err := c.block(b, nil); err != nil {
+			return err
+		}
+	}
 	l.stop()
 	known := c.p.catalog()
 	var added codec.Filter
@@ -979,25 +1049,22 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 	c.changed(l.wanted.cost() + more.cost())
 	c.filtered.Store(l.wanted != nil)
 	l.begin(l.next)
-	b, err := codec.Append(b, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
-	if err != nil {
-		return err
-	}
+	var snapshot []byte
 	if all || len(added) > 0 {
-		var state *feed.State
-		if state, err = c.p.stateAt(l.next); err != nil {
-			return err
-		}
 		scope := codec.ScopeAll
 		if !all {
 			scope = codec.ScopeAdded
 		}
-		snapshot, err := encodeSnapshot(state, l.next, l, scope, more)
-		if err != nil {
+		var err error
+		if snapshot, err = c.snapshotAt(l.next, scope, more); err != nil {
 			return err
+		} else if snapshot == nil { // retention was quicker; a client that resumes is told so
+			return &unreadableError{l.next}
 		}
-		b = append(b, snapshot...)
 	}
-	c.told.Store(l.next)
-	return c.block(b, nil)
+	b, err := codec.Append(nil, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
+	if err != nil {
+		return err
+	}
+	return c.block(append(b, snapshot...), nil)
 }
