@@ -44,6 +44,8 @@ type conn struct {
 	// moment whoever calls inline. It protects what follows.
 	turn     sync.Mutex
 	rest     []byte        // what inline could not write; the writer has to
+	restAt   int64         // publish time, about, of what rest begins with
+	unsent   []byte        // what is left of a message that was begun when the writer gave up
 	failed   error         // why inline could not write
 	reason   error         // why it is over
 	stopping time.Duration // when the writer first saw that the publisher stops, as heard
@@ -278,33 +280,72 @@ func (c *conn) run() {
 	c.conns.Go(c.attend)
 }
 
+// partingTime bounds how long a client that is too slow is given to read what was sent before, and the goodbye. It is fed nothing
+// more, so that it costs no more memory than before.
+const partingTime = 30 * time.Second
+
 // end says goodbye for reason, and gets the reader to end. The caller has the turn.
 func (c *conn) end(reason error) {
 	c.over, c.reason = true, reason
 	c.line.stop()
+	wait := refusalWait
+	if errors.Is(reason, errSlow) {
+		wait = partingTime
+	}
+	until := time.Now().Add(wait)
+	said := false
 	if bye := c.goodbye(reason); bye != nil {
-		farewellNow(c.nc, bye)
+		said = c.part(bye, until)
 	}
 	c.ending.Store(true)
-	_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the reader sees the client close, or gives up
-	if errors.Is(reason, errClientLeft) || errors.Is(reason, errLost) || errors.Is(reason, errSlow) || errors.Is(reason, errSilent) {
+	if c.ctx.Err() != nil {
+		until = soonest(until, time.Now().Add(refusalWait))
+	}
+	_ = c.nc.SetReadDeadline(until) // the reader sees the client close, or gives up
+	slow := errors.Is(reason, errSlow)
+	if errors.Is(reason, errClientLeft) || errors.Is(reason, errLost) || errors.Is(reason, errSilent) || slow && !said {
 		c.nc.Close()
 	}
 }
 
-// farewellNow writes m if it can be written soon, and closes for writing.
-func farewellNow(nc net.Conn, m codec.Message) {
+// part writes what is left of a message that has begun, and then m, as soon as the client takes it, and closes for writing. It returns
+// false if the client has not taken it at until, has left, or is silent. What was not read of a client would reset the
+// connection when it is closed, and take m back: the reader goes on until the client closes.
+func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 	b, err := codec.Append(nil, m)
 	if err != nil {
-		return
+		return false
 	}
-	_ = nc.SetWriteDeadline(time.Now().Add(refusalWait))
-	if _, err := nc.Write(b); err != nil {
-		return
+	unsent := c.unsent
+	c.unsent = nil
+	for _, b := range [][]byte{unsent, b} {
+		for len(b) > 0 {
+			_ = c.nc.SetWriteDeadline(soonest(until, time.Now().Add(min(c.interval, refusalWait))))
+			n, err := c.nc.Write(b)
+			b = b[n:]
+			c.mail.Lock()
+			left := c.left
+			c.mail.Unlock()
+			switch {
+			case err == nil:
+			case !errors.Is(err, os.ErrDeadlineExceeded), left, !time.Now().Before(until), c.silent():
+				return false
+			case c.ctx.Err() != nil: // the publisher does not wait longer than it waits for others
+				until = soonest(until, time.Now().Add(refusalWait))
+			}
+		}
 	}
-	if w, ok := nc.(interface{ CloseWrite() error }); ok {
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
 	}
+	return true
+}
+
+func soonest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // goodbye is what to say to the client when the connection ends for reason; nil for nothing.
@@ -356,6 +397,9 @@ func (c *conn) signal() {
 	c.mail.Lock()
 	defer c.mail.Unlock()
 	c.again = true
+	if c.ending.Load() && c.ctx.Err() != nil {
+		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the client has no longer than that to read the goodbye
+	}
 	if c.writing || c.ending.Load() {
 		return
 	}
@@ -668,7 +712,7 @@ func (c *conn) finish() error {
 	}
 	rest := c.rest
 	c.rest = nil
-	return c.block(rest, nil)
+	return c.block(rest, c.stillFast(c.restAt))
 }
 
 // What inline made of a connection.
@@ -707,7 +751,7 @@ func (c *conn) inline() served {
 			c.buf = ch.data[:0]
 		}
 		if n := c.put(ch.data); n < len(ch.data) && ch.mem.seg != nil {
-			c.rest = c.copyRest(&ch, n)
+			c.rest, c.restAt = c.copyRest(&ch, n), ch.time
 		} else if n < len(ch.data) {
 			c.keep(ch.data[n:])
 		}
@@ -757,6 +801,9 @@ func (c *conn) put(b []byte) int {
 
 // keep copies what the connection did not take, for the writer, or for the next round of its pump.
 func (c *conn) keep(rest []byte) {
+	if len(c.rest) == 0 {
+		_, c.restAt = c.p.log.end()
+	}
 	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
 	c.rest = c.buf
 }
@@ -826,7 +873,10 @@ func (c *conn) step() (bool, error) {
 		return true, c.sendPackets(&ch)
 	}
 	c.told.Store(ch.next)
-	if err := c.block(ch.data, c.stillFast(ch.time)); err != nil {
+	if err := c.block(ch.data, c.stillFast(ch.time)); errors.Is(err, errSlow) {
+		c.unsent = c.unsent[:untilMessageEnds(ch.data, len(ch.data)-len(c.unsent))]
+		return false, err
+	} else if err != nil {
 		return false, err
 	}
 	if !ch.gone.Empty() {
@@ -863,6 +913,15 @@ func (c *conn) sendPackets(ch *chunk) error {
 	rest := c.copyRest(ch, n)
 	ch.mem.release()
 	return c.block(rest, c.stillFast(ch.time))
+}
+
+// untilMessageEnds returns how many bytes of packets stand between offset n and the end of the packet that n is in; 0 if one begins there.
+func untilMessageEnds(packets []byte, n int) int {
+	end := 0
+	for end < n {
+		end += codec.PacketSize(packets[end:])
+	}
+	return end - n
 }
 
 // stallTime is how long a client may take to have what was read of the journal for it, at most 256 KiB; then the memory of that
@@ -907,7 +966,8 @@ func (c *conn) stillFast(at int64) func() error {
 	}
 }
 
-// block writes all of b, waiting for the client as long as it gives signs of life.
+// block writes all of b, waiting for the client as long as it gives signs of life. If it gives up, what it has not written is
+// unsent.
 func (c *conn) block(b []byte, check func() error) error {
 	defer c.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would fail c.try
 	var deadline time.Time                   // of the shutdown
@@ -925,22 +985,33 @@ func (c *conn) block(b []byte, check func() error) error {
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
-		case c.silent():
-			return errSilent
-		case !deadline.IsZero() && time.Now().After(deadline):
-			return errShutdown
 		}
-		if check != nil {
-			if err := check(); err != nil {
-				return err
-			}
-		}
-		c.mail.Lock()
-		left, err := c.left, c.departureLocked()
-		c.mail.Unlock()
-		if left {
+		if err := c.stillWaits(deadline, check); err != nil {
+			c.unsent = b
 			return err
 		}
+	}
+	return nil
+}
+
+// stillWaits returns why the writer waits no longer for the client to take something; nil if it does. The deadline is that of the
+// shutdown, if there is one; check is the policy.
+func (c *conn) stillWaits(deadline time.Time, check func() error) error {
+	switch {
+	case c.silent():
+		return errSilent
+	case !deadline.IsZero() && time.Now().After(deadline):
+		return errShutdown
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	if c.left {
+		return c.departureLocked()
 	}
 	return nil
 }
