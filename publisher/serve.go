@@ -57,7 +57,7 @@ const (
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
 	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
-	sendBuffer   = 256 << 10              // of the kernel, for a connection
+	sendBuffer   = 96 << 10               // of the kernel, for a connection
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
