@@ -263,6 +263,7 @@ func New(cfg Config) (*Publisher, error) {
 	p.log = newMemlog(size, int(cfg.Memory/int64(size)), p.next, p.lastTime, p.state.Clone())
 	p.seg = p.log.newest()
 	p.serving.init(cfg)
+	p.serving.states.p = p
 	p.done.Go(p.flusher)
 	for i := range p.serving.pumps {
 		p.done.Go(func() { p.serving.pumps[i].run(p.closing, p.cfg.Sleep) })
@@ -909,15 +910,11 @@ func (p *Publisher) appended() uint64 {
 	return p.next
 }
 
-// stateAt is the state as of seq, which the log holds.
-func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
-	if s, ok := p.log.stateAt(seq); ok {
-		return s, nil
-	}
-	if p.journal == nil {
-		return nil, fmt.Errorf("the state as of %d is not in memory", seq)
-	}
-	return p.journal.StateAt(seq)
+// catalog returns all instruments that were ever defined: more than those of any number that was given before.
+func (p *Publisher) catalog() feed.Catalog {
+	p.lock()
+	defer p.mu.Unlock()
+	return p.state.Catalog()
 }
 
 // tail is the oldest number that can be had. Of a journal of more sessions than a lineage

@@ -44,21 +44,20 @@ type server struct {
 
 	joining  sync.Mutex
 	join     *join
-	snapshot atomic.Int64  // bytes of the last snapshot of everything
-	heavy    chan struct{} // slots for reading states from the journal
+	snapshot atomic.Int64 // bytes of the last snapshot of everything
+	states   states
 }
 
 // Bounds of the server.
 const (
 	joinAge      = 100 * time.Millisecond // how old a join point may be that another client shares
-	heavyStates  = 4                      // states read from the journal at a time
 	refusalWait  = 250 * time.Millisecond // for a refusal or goodbye to be read before the connection is closed
 	acceptPause  = 50 * time.Millisecond  // after accept failed for want of file descriptors
 	drainTime    = time.Second            // at shutdown, to send what there still is
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
 	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
-	sendBuffer   = 256 << 10              // of the kernel, for a connection
+	sendBuffer   = 96 << 10               // of the kernel, for a connection
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
@@ -70,7 +69,6 @@ func (s *server) init(cfg Config) {
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
-	s.heavy = make(chan struct{}, heavyStates)
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
@@ -430,7 +428,7 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 
 // snapshot is the encoded snapshot of what a filter sees; it must not be changed.
 func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
-	key := fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
+	key := snapshotKey(scope, l)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if b, ok := j.encoded[key]; ok {
@@ -441,6 +439,11 @@ func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
 		j.encoded[key] = b
 	}
 	return b, err
+}
+
+// snapshotKey is equal for lines that are told the same in a snapshot of a scope.
+func snapshotKey(scope codec.ScopeKind, l *line) string {
+	return fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
 }
 
 // encodeSnapshot encodes the state as of seq as line l sees it; added is what ScopeAdded adds,
