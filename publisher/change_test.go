@@ -47,7 +47,7 @@ func TestStepsOfAFilter(t *testing.T) {
 // A change that costs much is paid for with a longer pause: a client takes at most a tenth of a processor, beyond what it has saved.
 func TestCostlyChangesWaitLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conn{p: &Publisher{started: time.Now()}}
+		c := &conn{p: &Publisher{started: time.Now()}, door: &door{ctx: t.Context()}}
 		c.ending.Store(true) // so that the timer wakes nobody
 		may := func() bool {
 			c.mail.Lock()

@@ -272,8 +272,12 @@ var (
 
 // run serves the connection; leave is called when it has ended.
 func (c *conn) run() {
-	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Str("client", c.client).
-		Strs("filter", c.asked).Uint64("start", c.told.Load()).Msg("subscriber joined")
+	filter, more := cut(c.asked)
+	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client)).Strs("filter", filter)
+	if more > 0 {
+		e = e.Int("more_patterns", more)
+	}
+	e.Uint64("start", c.told.Load()).Msg("subscriber joined")
 	c.reader.SetLimit(codec.MaxMessage)
 	c.listen(time.Duration(c.heard.Load()) + silence*c.interval)
 	c.signal()
@@ -1049,7 +1053,7 @@ func (c *conn) jump() error {
 	}
 	l.begin(j.seq)
 	c.told.Store(j.seq)
-	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
+	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
 	if err := c.block(b, nil); err != nil {
 		return err
 	}

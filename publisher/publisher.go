@@ -264,6 +264,7 @@ func New(cfg Config) (*Publisher, error) {
 	p.seg = p.log.newest()
 	p.serving.init(cfg)
 	p.serving.states.p = p
+	p.serving.tallies.init(&p.cfg.Logger)
 	p.done.Go(p.flusher)
 	for i := range p.serving.pumps {
 		p.done.Go(func() { p.serving.pumps[i].run(p.closing, p.cfg.Sleep) })
@@ -895,6 +896,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 		close(p.closing)
 	}
 	p.done.Wait()
+	p.serving.tallies.end()
 	if p.journal != nil {
 		if closeErr := p.journal.Close(); err == nil || p.Failed() == nil { // else err says the same
 			err = errors.Join(err, closeErr)

@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"tickfeed/codec"
 	"tickfeed/feed"
 )
@@ -46,6 +44,9 @@ type server struct {
 	join     *join
 	snapshot atomic.Int64 // bytes of the last snapshot of everything
 	states   states
+
+	guesses guesses
+	tallies tallies
 }
 
 // Bounds of the server.
@@ -69,6 +70,7 @@ func (s *server) init(cfg Config) {
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
+	s.guesses.init()
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
@@ -177,25 +179,23 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 		}
 	}
 	s.mu.Unlock()
-	log := &p.cfg.Logger
 	switch {
 	case err != nil:
 		if d.ctx.Err() == nil {
-			remote(log.Info(), nc).Err(err).Msg("connection ended before login")
+			s.tallies.ended.line(nc).Err(err).Msg("connection ended before login")
 		}
 		return nil
 	case refusal != nil:
-		remote(log.Info(), nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		if refusal.Code == codec.CodeUnauthorized {
+			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()))
+		}
 		farewell(nc, refusal)
 		return nil
 	case !stopped:
 		return nil
 	}
 	return c
-}
-
-func remote(e *zerolog.Event, nc net.Conn) *zerolog.Event {
-	return e.Str("remote", nc.RemoteAddr().String())
 }
 
 // leave takes c, which has ended, from the server.
@@ -219,7 +219,7 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.parking.Unlock()
 	s.pulsed()
-	remote(p.cfg.Logger.Info(), c.nc).Str("client", c.client).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
+	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
 }
 
 // farewell sends m and closes the connection for writing, then lets the peer read it.
@@ -278,6 +278,11 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	h := m.(*codec.Hello)
 	if h.MinVersion > codec.Version || h.MaxVersion < codec.Version {
 		return refuse(codec.CodeVersion, "this publisher speaks version %d, the client %d to %d", codec.Version, h.MinVersion, h.MaxVersion)
+	}
+	if p.cfg.Token != "" && !p.serving.guesses.may(addressOf(nc.RemoteAddr())) {
+		return nil, &codec.Refusal{
+			Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second, Text: "too many wrong tokens came from this address",
+		}, nil
 	}
 	given := sha256.Sum256([]byte(h.Token))
 	if p.cfg.Token != "" && subtle.ConstantTimeCompare(given[:], p.serving.token[:]) != 1 {
