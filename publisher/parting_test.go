@@ -167,7 +167,7 @@ func TestSlowClientGetsItsGoodbyeOverTCP(t *testing.T) {
 	require.NoError(t, err)
 	defer nc.Close()
 	require.NoError(t, nc.(*net.TCPConn).SetReadBuffer(8<<10))
-	hello, err := codec.Append(nil, &codec.Hello{MinVersion: 1, MaxVersion: 1, Start: codec.Start{Kind: codec.StartBeginning}, Slow: codec.SlowDisconnect, MaxLag: 50 * time.Millisecond, Heartbeat: 500 * time.Millisecond})
+	hello, err := codec.Append(nil, &codec.Hello{MinVersion: 1, MaxVersion: 1, Start: codec.Start{Kind: codec.StartBeginning}, Slow: codec.SlowDisconnect, MaxLag: 50 * time.Millisecond, Heartbeat: 10 * time.Second})
 	require.NoError(t, err)
 	_, err = nc.Write(hello)
 	require.NoError(t, err)

@@ -375,7 +375,13 @@ func TestPolicyWhileAWriteWaits(t *testing.T) {
 			pulses(c, time.Second)
 			w.quotes(1)
 			pulses(c, time.Second)
-			assert.Empty(t, w.pub.Stats().Conns, "beyond its bound")
+			// It is fed nothing more: what it was sent is followed by the goodbye.
+			var err error
+			for err == nil {
+				err = c.step()
+			}
+			assert.Equal(t, "goodbye slow", c.events[len(c.events)-1], "beyond its bound")
+			assert.Less(t, c.next, uint64(5000))
 		})
 	})
 }
@@ -383,8 +389,8 @@ func TestPolicyWhileAWriteWaits(t *testing.T) {
 // A refusal is followed by the end of the stream, at once, and by no reset: the client can read it, whatever it still sends.
 func TestRefusalCanBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, publisher.Config{Seed: 1, Token: "open sesame"})
-		c := w.dial(codec.Hello{})
+		w := start(t, publisher.Config{Seed: 1})
+		c := w.dial(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: 1000}})
 		c.send(&codec.Pulse{}) // it does not wait for the answer
 		began := time.Now()
 		require.IsType(t, &codec.Refusal{}, c.message())
