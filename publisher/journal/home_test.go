@@ -1,6 +1,8 @@
 package journal_test
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -585,4 +588,175 @@ func TestOnlyFileHasATornHeader(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, w.next, j.Next())
 	require.NoError(t, j.Close())
+}
+
+// Retention keeps what is young enough and what fits: it removes a file only if with it there would be too much, or if
+// it ended too long ago, and it leaves no file that must go. Each bound is tested from both sides.
+func TestRetentionKeeps(t *testing.T) {
+	type file struct {
+		first uint64
+		size  int64
+		last  int64 // publish time of its last packet
+	}
+	for _, c := range []struct {
+		bytes int64
+		age   time.Duration
+	}{{20 << 10, 0}, {50 << 10, 0}, {1 << 30, 0}, {0, 300}, {0, 500}, {0, 1 << 40}, {20 << 10, 300}, {1 << 30, 300}, {20 << 10, 1 << 40}} {
+		for _, restarted := range []bool{false, true} {
+			w, fs := newWorld(), &memfs.FS{}
+			cfg := journal.Config{
+				Dir: "j", FS: fs, SegmentSize: 2 << 10, RetainBytes: c.bytes, RetainAge: c.age, Now: func() int64 { return w.time },
+			}
+			j := w.start(t, cfg)
+			var all []file
+			for range 100 {
+				if j.Full() {
+					all = append(all, file{last: w.time - 10})
+				}
+				w.append(t, j, 20)
+			}
+			if restarted {
+				all = append(all, file{last: w.time - 10})
+				require.NoError(t, j.Close())
+				j = w.start(t, cfg)
+			}
+			names := files(t, fs)
+			require.Len(t, names, len(all)+1)
+			all = append(all, file{})
+			for i, name := range names {
+				_, err := fmt.Sscanf(name, "%d-", &all[i].first)
+				require.NoError(t, err)
+				all[i].size = int64(len(fs.Bytes("j/" + name)))
+			}
+			require.NoError(t, j.Retain(w.time))
+			kept := len(all) - len(files(t, fs))
+			require.Equal(t, all[kept].first, j.Tail())
+			left := j.Bytes()
+			tooMuch := func(bytes int64) bool { return c.bytes > 0 && bytes > c.bytes }
+			tooOld := func(f file) bool { return c.age > 0 && f.last < w.time-int64(c.age) }
+			what := fmt.Sprintf("%v, restarted %v: %d of %d files go", c, restarted, kept, len(all))
+			if kept < len(all)-1 {
+				assert.False(t, tooMuch(left), "%s: there is still too much", what)
+				assert.False(t, tooOld(all[kept]), "%s: the oldest that stays is too old", what)
+			}
+			if kept > 0 {
+				assert.True(t, tooMuch(left+all[kept-1].size) || tooOld(all[kept-1]), "%s: the last that went could have stayed", what)
+			}
+			if c.bytes <= 20<<10 && c.age <= 500 {
+				assert.Positive(t, kept, what)
+				assert.Less(t, kept, len(all)-1, what)
+			}
+			require.NoError(t, j.Close())
+		}
+	}
+}
+
+// A file that could be neither begun nor removed is in nobody's way when its beginning is tried again.
+func TestLeftoverOfAFailedBeginning(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, syscall.EMFILE} {
+		w, fs := newWorld(), &memfs.FS{}
+		j := w.start(t, journal.Config{Dir: "j", FS: fs, SegmentSize: journal.MinSegmentSize, Sync: journal.SyncAlways})
+		for !j.Full() {
+			w.append(t, j, 20)
+		}
+		removed := 0
+		fs.Fault = func(op memfs.Op) (int, error) {
+			switch {
+			case op.Kind == memfs.Write && fault == syscall.ENOSPC, op.Kind == memfs.SyncDir && fault == syscall.EMFILE:
+				return op.Size / 2, fault
+			case op.Kind == memfs.Remove:
+				removed++
+				return 0, syscall.EACCES
+			}
+			return 0, nil
+		}
+		require.ErrorIs(t, j.Rotate(w.state), journal.ErrFull)
+		require.ErrorIs(t, j.Rotate(w.state), journal.ErrFull, "as long as it cannot be removed")
+		require.Positive(t, removed)
+		fs.Fault = nil
+		require.NoError(t, j.Rotate(w.state))
+		w.append(t, j, 20)
+		require.NoError(t, j.Sync())
+		require.NoError(t, judge(w, fs.Killed(), w.next, false))
+		require.NoError(t, j.Close())
+	}
+}
+
+// Where a session was forked at the very number at which one of its files begins, that file is nobody's: it is not part of
+// what the journal holds.
+func TestForkWhereAFileBegins(t *testing.T) {
+	w, fs := newWorld(), &memfs.FS{}
+	cfg := journal.Config{Dir: "j", FS: fs, Sync: journal.SyncAlways}
+	j := w.start(t, cfg)
+	w.append(t, j, 20)
+	require.NoError(t, j.Rotate(w.state))
+	fork := w.next
+	w.append(t, j, 20)
+	fs.Fault = func(op memfs.Op) (int, error) {
+		if op.Kind == memfs.Sync {
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	}
+	require.ErrorIs(t, j.Sync(), journal.ErrFailed)
+	fs.Fault = nil
+	w.fork(fork)
+	require.NoError(t, j.Begin(w.lineage, codec.ModeLive, w.state))
+	for range 3 {
+		w.append(t, j, 20)
+		require.NoError(t, j.Rotate(w.state))
+	}
+	w.append(t, j, 20)
+	require.NoError(t, j.Close())
+	j, err := journal.Open(cfg)
+	require.NoError(t, err)
+	defer j.Close()
+	total := int64(0)
+	for _, name := range files(t, fs) {
+		if name != fmt.Sprintf("%020d-%016x.tick", fork, 1) {
+			total += int64(len(fs.Bytes("j/" + name)))
+		}
+	}
+	assert.Equal(t, total, j.Bytes())
+	got, err := w.audit(j, 1)
+	require.NoError(t, err)
+	assert.True(t, got.gone.Empty())
+	assert.Equal(t, "", j.Recovered().State.Diff(w.state))
+}
+
+// A file of which nothing is intact but a header in its midst, or at its end, still says how far its numbers went: none below is
+// given again.
+func TestNothingButALaterHeader(t *testing.T) {
+	w, fs := newWorld(), &memfs.FS{}
+	cfg := journal.Config{Dir: "j", FS: fs}
+	j := w.start(t, cfg)
+	for j.Bytes() < recording.MarkInterval+10_000 {
+		w.append(t, j, 25)
+	}
+	fs = fs.Killed()
+	name := fs.All()[0]
+	data := fs.Bytes(name)
+	at, size, next := 0, 0, uint64(0)
+	r, err := recording.NewReader(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	marks, err := r.Marks()
+	require.NoError(t, err)
+	require.Len(t, marks, 2)
+	at, next = int(marks[1].Offset), marks[1].Seq
+	size = bytes.Index(data[at:], []byte{0x97, byte(codec.TypePacket), 0xce})
+	require.Positive(t, size)
+	for _, end := range []int{at + size, len(data)} {
+		spoilt := append(make([]byte, at), data[at:end]...)
+		disk := &memfs.FS{}
+		disk.Put(name, spoilt)
+		j, err := journal.Open(journal.Config{Dir: "j", FS: disk})
+		require.NoError(t, err)
+		want := next
+		if end == len(data) {
+			want = w.next
+		}
+		assert.Equal(t, want, j.Next())
+		assert.Equal(t, feed.SessionID(1), j.Recovered().Lineage.Current().ID)
+		require.NoError(t, j.Close())
+	}
 }
