@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/publisher/journal"
 )
 
 // A conn is one subscriber. Its reader, one goroutine after the other, hears pulses and requests.
@@ -638,6 +639,10 @@ func (c *conn) send() error {
 			break
 		}
 		more, err := c.step()
+		if errors.Is(err, journal.ErrFull) { // no file descriptor, for now
+			time.AfterFunc(diskRetry, c.signal)
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -857,8 +862,15 @@ func (c *conn) step() (bool, error) {
 	before := l.next
 	ch, err := l.advance(c.buf)
 	if err != nil {
-		c.p.cfg.Logger.Error().Err(err).Uint64("seq", l.read).Msg("cannot read the journal")
+		if !errors.Is(err, journal.ErrFull) {
+			c.p.cfg.Logger.Error().Err(err).Uint64("seq", l.read).Msg("cannot read the journal")
+		} else if c.p.starved.CompareAndSwap(false, true) {
+			c.p.cfg.Logger.Warn().Err(err).Msg("journal: no file descriptors left to read it, subscribers that need it wait")
+		}
 		return false, err
+	}
+	if l.cursor != nil && c.p.starved.CompareAndSwap(true, false) {
+		c.p.cfg.Logger.Info().Msg("journal: it can be read again")
 	}
 	if l.wanted != nil && cap(ch.data) > cap(c.buf) {
 		c.buf = ch.data[:0]

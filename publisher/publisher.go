@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/publisher/journal"
 )
@@ -48,9 +49,9 @@ type Publisher struct {
 	pieces   []piece       // sealed, not yet journalled; in order
 	spare    []piece       // for the flusher to give back
 
-	active   atomic.Bool  // somebody flushes and will look again
-	flushing sync.Mutex   // held by who flushes
-	lastDone atomic.Int64 // when the last flush ended, in monotonic ns since started
+	active   atomic.Bool   // somebody flushes and will look again
+	flushing chan struct{} // 1 slot, taken by the goroutine that flushes
+	lastDone atomic.Int64  // when the last flush ended, in monotonic ns since started
 	started  time.Time
 	kick     chan struct{} // 1 slot: wakes the flusher
 	syncNow  chan struct{} // 1 slot: wakes the housekeeper
@@ -58,6 +59,7 @@ type Publisher struct {
 	holed    atomic.Bool // the log has packets that withhold numbers, or say that they are gone
 
 	disk    atomic.Pointer[string] // why the disk does not take ticks; nil if it does
+	starved atomic.Bool            // a subscriber waits for a file descriptor to read the journal with
 	closing chan struct{}
 	done    sync.WaitGroup // goroutines of the publisher itself
 
@@ -89,7 +91,7 @@ type Config struct {
 
 	Heartbeat        time.Duration // longest silence on a connection; 0 for DefaultHeartbeat
 	Mode             codec.Mode
-	MaxConnections   int           // 0 for DefaultConnections
+	MaxConnections   int           // 0 for DefaultConnections; fewer, which is logged, if the process may not have as many file descriptors
 	MaxHandshakes    int           // connections that have not logged in; beyond, the oldest goes. 0 for DefaultHandshakes
 	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
 	// WaitFor is how many subscribers publishing waits for, without a journal, before it drops numbers from a full memory.
@@ -127,15 +129,15 @@ const (
 	DefaultHandshakeTimeout = 5 * time.Second
 	DefaultMaxLag           = 5 * time.Second
 
-	segmentSize    = 1 << 20
-	minSegments    = 8
-	packetTarget   = 16 << 10 // a packet is sealed when its body is longer
-	handOver       = 50 * time.Microsecond
-	diskRetry      = 100 * time.Millisecond
-	retainInterval = time.Second
-	waitPoll       = 20 * time.Millisecond // how often publishing that waits for subscribers looks for them
-	waitSay        = 10 * time.Second      // how often it says that it waits
-	maxUnsynced    = 16 << 20              // bytes after which a journal is synced before a second is over
+	segmentSize   = 1 << 20
+	minSegments   = 8
+	packetTarget  = 16 << 10 // a packet is sealed when its body is longer
+	handOver      = 50 * time.Microsecond
+	diskRetry     = 100 * time.Millisecond
+	houseInterval = time.Second
+	waitPoll      = 20 * time.Millisecond // how often publishing that waits for subscribers looks for them
+	waitSay       = 10 * time.Second      // how often it says that it waits
+	maxUnsynced   = 16 << 20              // bytes after which a journal is synced before a second is over
 )
 
 // ErrEnded is returned for ticks after End, ErrClosed by a publisher that was closed.
@@ -205,7 +207,7 @@ func (c *Config) fill() error {
 	if c.Seed == 0 {
 		c.Seed = randomID()
 	}
-	return nil
+	return c.boundSockets()
 }
 
 // New makes a publisher and begins its session: a child of what the journal holds, or a
@@ -215,16 +217,17 @@ func New(cfg Config) (*Publisher, error) {
 		return nil, err
 	}
 	p := &Publisher{
-		cfg:     cfg,
-		state:   feed.NewState(),
-		next:    1,
-		open:    -1,
-		room:    make(chan struct{}),
-		kick:    make(chan struct{}, 1),
-		held:    make([]feed.Tick, 0, mostHeld),
-		syncNow: make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		started: time.Now(),
+		cfg:      cfg,
+		state:    feed.NewState(),
+		next:     1,
+		open:     -1,
+		room:     make(chan struct{}),
+		kick:     make(chan struct{}, 1),
+		held:     make([]feed.Tick, 0, mostHeld),
+		syncNow:  make(chan struct{}, 1),
+		flushing: make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		started:  time.Now(),
 	}
 	id := feed.SessionID(randomID())
 	if cfg.First > 0 {
@@ -623,12 +626,18 @@ func (p *Publisher) appendedSome() {
 	if p.active.Load() || !p.active.CompareAndSwap(false, true) {
 		return
 	}
-	if time.Since(p.started).Nanoseconds()-p.lastDone.Load() < int64(handOver) || !p.flushing.TryLock() {
+	if time.Since(p.started).Nanoseconds()-p.lastDone.Load() < int64(handOver) {
+		p.kickFlusher()
+		return
+	}
+	select {
+	case p.flushing <- struct{}{}:
+	default:
 		p.kickFlusher()
 		return
 	}
 	err := p.flush()
-	p.flushing.Unlock()
+	<-p.flushing
 	if err != nil {
 		p.kickFlusher() // it waits for room, or says that the journal failed
 		return
@@ -666,9 +675,9 @@ func (p *Publisher) flusher() {
 		case <-p.closing:
 			return
 		}
-		p.flushing.Lock()
+		p.flushing <- struct{}{}
 		err := p.flush()
-		p.flushing.Unlock()
+		<-p.flushing
 		switch {
 		case err == nil:
 			p.rest()
@@ -681,10 +690,14 @@ func (p *Publisher) flusher() {
 	}
 }
 
-// flush journals and commits all that is appended. The caller holds p.flushing. On an error
+// flush journals and commits all that is appended. The caller has the slot of p.flushing. On an error
 // what was not committed stays to be flushed again.
 func (p *Publisher) flush() error {
 	for {
+		if err := p.goHome(); err != nil {
+			p.diskState(err)
+			return err
+		}
 		p.lock()
 		p.sealLocked()
 		pieces := p.pieces
@@ -694,6 +707,7 @@ func (p *Publisher) flush() error {
 			p.mu.Lock()
 			p.spare = pieces
 			p.mu.Unlock()
+			p.diskState(nil)
 			return nil
 		}
 		for i := range pieces {
@@ -717,6 +731,25 @@ func (p *Publisher) flush() error {
 		p.mu.Unlock()
 		p.serving.wake()
 	}
+}
+
+// goHome lets the journal go on in a new file if the one that is written was removed, or is not where the
+// journal's path says any more: the numbers go on, and are nobody else's.
+func (p *Publisher) goHome() error {
+	if p.journal == nil || !p.journal.Missing() {
+		return nil
+	}
+	next, _ := p.log.end()
+	state, ok := p.log.stateAt(next)
+	if !ok {
+		panic(fmt.Sprintf("publisher: internal error: the state as of %d, the end of the log, is not in memory", next))
+	}
+	if err := p.journal.Rotate(state); err != nil {
+		return err
+	}
+	p.cfg.Logger.Warn().Str("journal", p.cfg.Journal).Uint64("next", next).
+		Msg("journal: goes on in a new file; what the missing files held can be had from memory only, and not at all after a restart")
+	return nil
 }
 
 // mergePiecesLocked joins neighbours of one segment, so that they stay as few as segments.
@@ -776,7 +809,14 @@ func (p *Publisher) diskState(err error) {
 	case errors.Is(err, journal.ErrFull) && old == nil:
 		s := err.Error()
 		p.disk.Store(&s)
-		p.cfg.Logger.Warn().Err(err).Msg("journal: disk full, publishing waits; subscribers are still served")
+		what := "no file can be made or written"
+		switch {
+		case recording.IsFull(err):
+			what = "disk full"
+		case journal.OutOfDescriptors(err):
+			what = "no file descriptors left"
+		}
+		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served", what)
 	}
 }
 
@@ -800,11 +840,12 @@ func (p *Publisher) Failed() error {
 	return nil
 }
 
-// housekeeper syncs and retains, each once a second, and syncs when much is appended: the end of a
+// housekeeper syncs, checks that the files are still there, and retains, each once a second, and syncs when much is appended: the end of a
 // file waits for what is not synced of it, and nothing is sent meanwhile.
 func (p *Publisher) housekeeper() {
-	tick := time.NewTicker(retainInterval)
+	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
+	var unwell condition // of the directory
 	for {
 		retain := false
 		select {
@@ -825,12 +866,38 @@ func (p *Publisher) housekeeper() {
 		if !retain {
 			continue
 		}
+		err := p.journal.Check()
+		switch {
+		case unwell.begins(err != nil):
+			p.cfg.Logger.Warn().Err(err).Msg("journal: the directory is not as it was left")
+		case unwell.ends(err == nil):
+			p.cfg.Logger.Info().Msg("journal: the directory is well again")
+		}
+		if p.journal.Missing() {
+			p.active.Store(true)
+			p.kickFlusher()
+		}
 		if p.cfg.RetainBytes > 0 || p.cfg.RetainAge > 0 {
 			if err := p.journal.Retain(p.cfg.Now()); err != nil {
 				p.cfg.Logger.Warn().Err(err).Msg("journal: cannot remove old files")
 			}
 		}
 	}
+}
+
+// A condition is a state that is reported when it begins and when it ends. Its zero value has not begun.
+type condition struct{ on bool }
+
+func (c *condition) begins(now bool) bool {
+	begins := now && !c.on
+	c.on = c.on || now
+	return begins
+}
+
+func (c *condition) ends(now bool) bool {
+	ends := now && c.on
+	c.on = c.on && !now
+	return ends
 }
 
 // Flush waits until all that was published before the call is in the journal, as safely as

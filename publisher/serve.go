@@ -14,8 +14,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/publisher/journal"
 )
 
 // A server is the connections of a publisher.
@@ -53,7 +56,7 @@ type server struct {
 const (
 	joinAge      = 100 * time.Millisecond // how old a join point may be that another client shares
 	refusalWait  = 250 * time.Millisecond // for a refusal or goodbye to be read before the connection is closed
-	acceptPause  = 50 * time.Millisecond  // after accept failed for want of file descriptors
+	acceptPause  = 50 * time.Millisecond  // after accept failed for a reason that passes
 	drainTime    = time.Second            // at shutdown, to send what there still is
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
@@ -75,6 +78,41 @@ func (s *server) init(cfg Config) {
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
 	}
+}
+
+// Shares of the file descriptors that a process may have.
+const (
+	otherFiles     = 8 // for what the publisher knows nothing of
+	handshakeShare = 8 // of connections, one in so many has not logged in, at most
+	fewSockets     = 8
+)
+
+// boundSockets lowers the bounds on connections so that all of them, and the journal's files, find file descriptors.
+func (c *Config) boundSockets() error {
+	limit, open := journal.FileLimit()
+	if limit == 0 {
+		return nil
+	}
+	sockets := limit - open - otherFiles
+	if c.Journal != "" {
+		sockets -= journal.OpenFiles()
+	}
+	if sockets < fewSockets {
+		return fmt.Errorf("publisher: of %d file descriptors that the process may have %d are left for connections, at least %d are needed: raise the limit (ulimit -n)",
+			limit, max(0, sockets), fewSockets)
+	}
+	handshakes := max(1, min(c.MaxHandshakes, sockets/handshakeShare))
+	connections := min(c.MaxConnections, sockets-handshakes)
+	if connections < c.MaxConnections {
+		level := zerolog.WarnLevel
+		if c.MaxConnections == DefaultConnections {
+			level = zerolog.InfoLevel
+		}
+		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", c.MaxConnections).Int("limit", limit).
+			Msg("fewer connections than wanted: the process may not have more file descriptors; raise the limit (ulimit -n)")
+	}
+	c.MaxConnections, c.MaxHandshakes = connections, handshakes
+	return nil
 }
 
 // A door is one call of Serve.
@@ -103,19 +141,27 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 			ln.Close()
 		}
 	}()
+	var refusing condition // of the system
 	for {
 		nc, err := ln.Accept()
+		passes := acceptPasses(err)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
-			p.cfg.Logger.Warn().Err(err).Msg("cannot accept a connection")
+		case errors.Is(err, syscall.ECONNABORTED): // that client has left
+			continue
+		case refusing.begins(passes):
+			p.cfg.Logger.Warn().Err(err).Msg("cannot accept connections for now; those that there are go on")
+		case refusing.ends(err == nil):
+			p.cfg.Logger.Info().Msg("accepting connections again")
+		}
+		if passes {
 			select {
 			case <-time.After(acceptPause):
 			case <-ctx.Done():
 			}
 			continue
-		case err != nil:
+		} else if err != nil {
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
 		d.conns.Go(func() {
@@ -124,6 +170,20 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 			}
 		})
 	}
+}
+
+// acceptPasses reports whether err, of Accept, is about one connection or a want that passes, and not about the
+// listener: see accept(2).
+func acceptPasses(err error) bool {
+	for _, passing := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EPROTO, syscall.ENETDOWN,
+		syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENOPROTOOPT, syscall.EOPNOTSUPP,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 // admit hears and answers the hello of a client. It returns the connection to serve; nil if there
@@ -162,8 +222,12 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 		}()
 	}
 	stopped := stop()
+	defer func() { // one that is refused counts until it is closed
+		s.mu.Lock()
+		s.handshakes.Remove(waiting)
+		s.mu.Unlock()
+	}()
 	s.mu.Lock()
-	s.handshakes.Remove(waiting)
 	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
@@ -171,6 +235,7 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
 			}
 		} else {
+			s.handshakes.Remove(waiting)
 			s.conns[c] = struct{}{}
 			s.joined++
 			if c.back {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/renameio/v2/maybe"
 
 	"tickfeed/codec"
+	"tickfeed/codec/filemode"
 )
 
 // A positionFile keeps a position on disk, replaced as a whole each time. Without a path it does nothing.
@@ -86,7 +87,7 @@ func (p *positionFile) save(held codec.Position) error {
 	if err != nil {
 		return fmt.Errorf("position file: %w", err)
 	}
-	if err := maybe.WriteFile(p.path, append(data, '\n'), 0o644); err != nil {
+	if err := maybe.WriteFile(p.path, append(data, '\n'), filemode.File()); err != nil {
 		return fmt.Errorf("position file: %w", err)
 	}
 	p.saved = held

@@ -33,6 +33,11 @@ const (
 	TailLost                     // it came back without the last bytes of the journal
 	DiskFull                     // a write found no room
 	DiskError                    // a write failed for good, and the publisher had to start again
+	DiskHang                     // an operation on the disk took up to two seconds
+	ReadError                    // an operation that reads the disk failed
+	NoDescriptors                // an operation found no file descriptor left
+	JournalRemoved               // the file that was written, and the lock, were removed under the publisher
+	RotatedCut                   // the power went after a file of the journal had ended, under sync 1s
 	ClientKill                   // a subscriber was killed, and came back with its position file
 	ClientNap                    // an application took its time
 	ClockStep                    // the wall clock was read after a jump
@@ -48,7 +53,7 @@ const (
 var faultNames = [faults]string{
 	"reset", "cut", "truncation", "black hole", "stall", "slowness", "full buffer", "bit flip", "refused dial", "hung dial",
 	"partition", "dropped message", "repeated message", "swapped messages", "kill", "stop", "power cut", "journal lost",
-	"old copy", "segment lost", "tail lost", "disk full", "disk error", "client kill", "client nap", "clock step",
+	"old copy", "segment lost", "tail lost", "disk full", "disk error", "disk hang", "read error", "no descriptors", "journal removed", "rotated cut", "client kill", "client nap", "clock step",
 	"filter change", "expired", "withheld", "too slow", "quiet",
 }
 

@@ -97,15 +97,21 @@ type world struct {
 
 	node   atomic.Pointer[node] // nil while the publisher is down
 	lives  uint64
-	upAt   time.Time // when the publisher comes back
-	fs     *memfs.FS // what it comes back to
-	copied *memfs.FS // an old copy
-	died   Fault     // of what it went down
-	safe   uint64    // what it must come back with
-	damage bool      // the journal lacks numbers in its midst, which a subscriber may have
+	upAt   time.Time     // when the publisher comes back
+	fs     *memfs.FS     // what it comes back to
+	copied *memfs.FS     // an old copy
+	died   Fault         // of what it went down
+	safe   uint64        // what it must come back with
+	damage bool          // the journal lacks numbers in its midst, which a subscriber may have
+	taken  bool          // files of the journal were removed in this life
+	past   []moment      // of this life, oldest first
+	least  uint64        // after a power cut under sync 1s, what was a second old
+	holes  feed.RangeSet // and what the journal lacked before
 	seen   map[feed.SessionID]bool
 
 	disk      atomic.Int32 // what the disk does
+	hung      atomic.Int64 // when a disk that hangs goes on, ns since began
+	ill       atomic.Int64 // when the disk was not well last, ns since began
 	offset    atomic.Int64 // of the wall clock, ns
 	stepped   atomic.Bool  // and it was not read since
 	unruly    atomic.Int64 // share of messages that middleboxes meddle with, in millionths
@@ -123,7 +129,10 @@ type world struct {
 const (
 	diskWell int32 = iota
 	diskFull
-	diskFails // the next write
+	diskFails   // the next write
+	diskHangs   // until world.hung
+	diskUnread  // every other operation that only reads fails
+	diskCrowded // there are no file descriptors left
 )
 
 func newWorld(p Plan) *world {
@@ -209,6 +218,9 @@ func (w *world) rest(quiet bool) {
 // tend starts the publisher again if it is time, and notices if it cannot go on.
 func (w *world) tend() {
 	n := w.node.Load()
+	if n != nil {
+		w.remember(n)
+	}
 	if n == nil && !time.Now().Before(w.upAt) {
 		w.start()
 	} else if n != nil && n.pub.Failed() != nil {
@@ -387,7 +399,7 @@ func (w *world) start() {
 	pub, err := publisher.New(cfg)
 	if err != nil {
 		w.log("the publisher cannot start: %v", err)
-		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO) && !errors.Is(err, journal.ErrFull) {
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO) && !errors.Is(err, journal.ErrFull) && !journal.OutOfDescriptors(err) {
 			w.fail(fmt.Errorf("start: %w", err))
 		}
 		w.fs = w.newFS(w.fs.Killed())
@@ -424,6 +436,8 @@ func (w *world) start() {
 		n.lns, n.serve = append(n.lns, ln), append(n.serve, served)
 		go func() { served <- pub.Serve(ctx, ln) }()
 	}
+	w.survived(n)
+	w.taken, w.past = false, nil
 	w.node.Store(n)
 }
 
@@ -439,6 +453,8 @@ func (w *world) born(n *node) {
 	w.happen(w.died)
 	switch lost := n.head < w.safe; {
 	case !lost || w.memory:
+	case w.taken:
+		w.mayDisown.Store(true)
 	case w.died == Kill, w.died == Stop, w.died == DiskError, w.died == PowerCut && w.sync == journal.SyncAlways:
 		w.fail(fmt.Errorf("after a %v the publisher goes on at %d, it had sent or acknowledged numbers up to %d", w.died, n.head, w.safe))
 	default:
@@ -486,20 +502,120 @@ func (w *world) abandon(n *node) {
 // newFS makes fs obey what the disk is told to do.
 func (w *world) newFS(fs *memfs.FS) *memfs.FS {
 	fs.Fault = func(op memfs.Op) (int, error) {
-		if op.Kind != memfs.Write {
-			return 0, nil
+		does := w.disk.Load()
+		if does != diskWell {
+			w.ill.Store(int64(time.Since(w.began)))
 		}
-		switch w.disk.Load() {
-		case diskFull:
+		switch {
+		case does == diskFull && op.Kind == memfs.Write:
 			w.happen(DiskFull)
 			return op.Size / 3, syscall.ENOSPC
-		case diskFails:
+		case does == diskFails && op.Kind == memfs.Write:
 			w.disk.Store(diskWell)
 			return 0, syscall.EIO
+		case does == diskUnread && !op.Kind.Changes() && op.Index%2 == 0:
+			w.happen(ReadError)
+			return 0, syscall.EIO
+		case does == diskCrowded && takesDescriptor(op.Kind):
+			w.happen(NoDescriptors)
+			return 0, syscall.EMFILE
 		}
 		return 0, nil
 	}
+	fs.Delay = func(memfs.Op) time.Duration {
+		if w.disk.Load() != diskHangs {
+			return 0
+		}
+		w.happen(DiskHang)
+		w.ill.Store(w.hung.Load())
+		return time.Duration(w.hung.Load()) - time.Since(w.began)
+	}
 	return fs
+}
+
+func takesDescriptor(k memfs.Kind) bool {
+	switch k {
+	case memfs.Create, memfs.Open, memfs.Lock, memfs.Truncate, memfs.SyncDir, memfs.Reserve:
+		return true
+	}
+	return false
+}
+
+// A moment is what had been sent or acknowledged at some time.
+type moment struct {
+	at        time.Duration
+	committed uint64
+	files     int // of the journal
+}
+
+// remember notes the present moment.
+func (w *world) remember(n *node) {
+	w.past = append(w.past, moment{time.Since(w.began), n.pub.Stats().Committed, len(journalFiles(n.fs))})
+}
+
+// syncedWithin is how old, at most, what is not durable is under sync 1s: a second, and until the housekeeper looks.
+const syncedWithin = 1100 * time.Millisecond
+
+// cutting notes, before the power is cut, what must survive it under sync 1s: all that was there a second ago, unless the disk
+// was ill meanwhile.
+func (w *world) cutting(n *node) {
+	w.least, w.holes = 0, feed.RangeSet{}
+	if w.memory || w.sync != journal.SyncInterval {
+		return
+	}
+	now := time.Since(w.began)
+	for _, m := range w.past {
+		if now-m.at >= syncedWithin && time.Duration(w.ill.Load()) < m.at-syncedWithin {
+			w.least = m.committed
+		}
+	}
+	if len(w.past) > 0 && w.least > 0 {
+		w.holes = w.lacking(n.fs)
+		if len(journalFiles(n.fs)) > w.past[0].files {
+			w.happen(RotatedCut)
+		}
+	}
+}
+
+// lacking is what a journal on fs lacks in its midst.
+func (w *world) lacking(fs *memfs.FS) (holes feed.RangeSet) {
+	j, err := journal.Open(journal.Config{Dir: "journal", FS: fs.Killed()})
+	if err != nil {
+		w.fail(err)
+		return holes
+	}
+	defer j.Close()
+	c := j.Cursor(1)
+	defer c.Close()
+	for {
+		chunk, err := c.Next()
+		if err != nil {
+			return holes
+		}
+		if chunk.Reason == codec.GoneDamaged && !chunk.Gone.Empty() {
+			holes.Add(chunk.Gone)
+		}
+	}
+}
+
+// survived checks, after a power cut under sync 1s, that all is there that must be.
+func (w *world) survived(n *node) {
+	if w.least == 0 {
+		return
+	}
+	if n.head < w.least {
+		w.fail(fmt.Errorf("after a power cut under sync 1s the publisher goes on at %d, numbers up to %d were older than %v", n.head, w.least, syncedWithin))
+	}
+	after := w.lacking(n.fs)
+	for _, r := range after.Ranges() {
+		for seq := r.From; seq < min(r.To, w.least); seq++ {
+			if !w.holes.Contains(seq) {
+				w.fail(fmt.Errorf("after a power cut under sync 1s %d is missing, numbers up to %d were older than %v", seq, w.least, syncedWithin))
+				return
+			}
+		}
+	}
+	w.least = 0
 }
 
 // publish is the market.

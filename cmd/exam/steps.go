@@ -64,12 +64,17 @@ var steps = []step{
 		w.end(Kill, func(fs *memfs.FS) *memfs.FS { return fs.Killed() })
 	}},
 	{2, "stop", (*world).stop},
-	{3, "power cut", func(w *world) {
-		if w.memory || w.gentle && w.sync != journal.SyncAlways {
+	{3, "power cut", (*world).powerCut},
+	{1, "power cut after a file has ended", func(w *world) {
+		if w.memory || w.gentle || w.sync != journal.SyncInterval || w.node.Load() == nil {
 			return
 		}
-		w.harm(w.sync != journal.SyncAlways)
-		w.end(PowerCut, func(fs *memfs.FS) *memfs.FS { return fs.PowerCut(w.rand, w.rand.Float64()) })
+		w.burst.Store(6000) // more than a segment of the memory, and so of a file
+		for range 4 + w.rand.IntN(8) {
+			time.Sleep(300 * time.Millisecond)
+			w.tend()
+		}
+		w.powerCut()
 	}},
 	{1, "lose the journal", func(w *world) {
 		if w.harmed() {
@@ -100,6 +105,24 @@ var steps = []step{
 	}},
 	{2, "fill the disk", func(w *world) { w.diskFor(diskFull, 3*time.Second) }},
 	{1, "fail the disk", func(w *world) { w.diskFor(diskFails, 3*time.Second) }},
+	{2, "hang the disk", func(w *world) {
+		d := time.Duration(w.rand.Int64N(int64(2 * time.Second)))
+		w.hung.Store(int64(time.Since(w.began) + d))
+		w.diskFor(diskHangs, 2*time.Second)
+	}},
+	{2, "leave the disk unread", func(w *world) { w.diskFor(diskUnread, time.Second) }},
+	{2, "take all descriptors", func(w *world) { w.diskFor(diskCrowded, 3*time.Second) }},
+	{1, "remove the journal", func(w *world) {
+		if w.harmed() {
+			w.taken, w.damage = true, true
+			fs := w.node.Load().fs
+			if names := journalFiles(fs); len(names) > 0 {
+				fs.Unlink(names[len(names)-1])
+				fs.Unlink("journal/LOCK")
+				w.happen(JournalRemoved)
+			}
+		}
+	}},
 	{5, "kill a client", func(w *world) {
 		c := w.client()
 		if c.cfg.PositionFile == "" {
@@ -218,6 +241,17 @@ func (w *world) end(how Fault, leave func(*memfs.FS) *memfs.FS) {
 	if w.node.Load() != nil {
 		w.crash(how, leave)
 	}
+}
+
+// powerCut ends a life, and what was not synced is lost in part.
+func (w *world) powerCut() {
+	n := w.node.Load()
+	if w.memory || w.gentle && w.sync != journal.SyncAlways || n == nil {
+		return
+	}
+	w.harm(w.sync != journal.SyncAlways)
+	w.cutting(n)
+	w.end(PowerCut, func(fs *memfs.FS) *memfs.FS { return fs.PowerCut(w.rand, w.rand.Float64()) })
 }
 
 // stop ends a life in order.

@@ -154,6 +154,7 @@ Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
+	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
 }
 

@@ -114,7 +114,7 @@ they would fill more than the memory; --wait-for says for how many.`,
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
 		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
-		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
+		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers, and no more than there are file descriptors for")
 		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
 		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
 		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
@@ -280,10 +280,12 @@ func journalError(dir string, err error) error {
 		return nil
 	case errors.Is(err, journal.ErrLocked):
 		return fmt.Errorf("journal %s is in use by another publisher; stop that one, or name another directory with --journal", dir)
-	case errors.Is(err, journal.ErrFull):
-		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w; name a directory that you may write with --journal", err)
+	case journal.OutOfDescriptors(err):
+		return fmt.Errorf("%w; let the process have more file descriptors (ulimit -n)", err)
+	case errors.Is(err, journal.ErrFull):
+		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
 	case errors.Is(err, journal.ErrFailed):
 		return fmt.Errorf("%w; see to the disk and start again, a new session goes on after what is on it", err)
 	}
@@ -710,10 +712,13 @@ func (s *service) say(event, text string, fields ...any) {
 func (s *service) sayStart() {
 	session := s.pub.Lineage().Current()
 	head := s.pub.Stats().Head
-	if rec := s.pub.Recovered(); rec != nil && len(rec.Lineage) > 0 {
+	rec := s.pub.Recovered()
+	if rec != nil && len(rec.Lineage) > 0 {
 		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; going on at seq %d",
 			s.o.journal, formatThousands(rec.Next-1), plural(len(rec.Lineage), "session"), rec.Next),
 			"journal", s.o.journal, "next", rec.Next, "sessions", len(rec.Lineage), "torn_bytes", rec.Torn)
+	}
+	if rec != nil {
 		if rec.Torn > 0 {
 			s.log.Warn().Int64("bytes", rec.Torn).Msg("a torn end of the journal was cut and kept beside it")
 		}
@@ -752,7 +757,7 @@ func (s *service) sayStatus(ctx context.Context) error {
 			text += ", event time " + time.Unix(0, st.LastEvent).UTC().Format("2006-01-02 15:04:05Z")
 		}
 		if st.Disk != "" {
-			text += ", DISK FULL, publishing waits: " + st.Disk
+			text += ", PUBLISHING WAITS: " + st.Disk
 		}
 		s.say("status", text, "rate", math.Round(perSecond), "head", st.Head, "subscribers", len(st.Conns),
 			"journal_bytes", st.Journal, "event_time", st.LastEvent, "disk", st.Disk)

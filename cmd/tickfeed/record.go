@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec"
+	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
@@ -277,7 +278,7 @@ func (r *recorder) create(n int) (recording.File, error) {
 			return nil, err
 		}
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File())
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec"
+	"tickfeed/codec/filemode"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -198,7 +199,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if o.reports == "-" {
 		r.reports = p.stdout
 	} else if o.reports != "" {
-		f, err := os.OpenFile(o.reports, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		f, err := os.OpenFile(o.reports, os.O_WRONLY|os.O_CREATE|os.O_APPEND, filemode.File())
 		if err != nil {
 			return usage("--reports: %w", err)
 		}
@@ -263,7 +264,7 @@ func (p *program) writeLedger(path string, l *feed.Ledger) error {
 		_, err := p.stdout.Write(b)
 		return output(err)
 	}
-	if err := maybe.WriteFile(path, b, 0o644); err != nil {
+	if err := maybe.WriteFile(path, b, filemode.File()); err != nil {
 		return fmt.Errorf("--ledger: %w", err)
 	}
 	return nil

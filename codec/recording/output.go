@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"tickfeed/codec"
+	"tickfeed/codec/filemode"
 )
 
 // An Output is a new file that gets its name when it is whole: until [Output.Commit] it is
@@ -42,7 +43,7 @@ func Create(path string, replace bool) (*Output, error) {
 		return nil, o.exists()
 	default:
 		o.temporary = filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%08x.tmp", filepath.Base(path), rand.Uint32()))
-		o.file, err = os.OpenFile(o.temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		o.file, err = os.OpenFile(o.temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File())
 	}
 	if err != nil {
 		return nil, err

@@ -43,7 +43,8 @@ func (j *Journal) Cursor(seq uint64) *Cursor { return &Cursor{j: j, seq: max(seq
 
 // Next returns what comes next. It returns io.EOF where nothing more is appended, and may be
 // called again then. Numbers that retention took or that are damaged are told once, as gone.
-// Any other error is of the file system, about this cursor only.
+// Any other error is of the file system, about this cursor only; one that wraps ErrFull passes, and
+// Next may be called again.
 func (c *Cursor) Next() (Chunk, error) {
 	for {
 		if c.s == nil {
@@ -68,8 +69,12 @@ func (c *Cursor) Next() (Chunk, error) {
 		switch {
 		case err == io.EOF:
 			return c.gone(to, codec.GoneDamaged), nil
+		case errors.Is(err, os.ErrNotExist):
+			return c.absent(to), nil
 		case err != nil:
-			return Chunk{}, fmt.Errorf("journal file %s: %w", c.s.name, err)
+			err = fmt.Errorf("journal file %s: %w", c.s.name, err)
+			c.leave() // the next call begins anew at seq
+			return Chunk{}, err
 		case item.Kind == recording.KindPackets:
 			data, r := within(item.Data, item.Range, feed.Range{From: c.seq, To: to})
 			if r.Empty() {
@@ -124,49 +129,56 @@ func (c *Cursor) gone(to uint64, reason codec.GoneReason) Chunk {
 // enter opens the file that holds c.seq. Where there is none it tells what is gone, or io.EOF.
 func (c *Cursor) enter() (Chunk, error) {
 	j := c.j
-	for {
-		j.mu.Lock()
-		if j.closed {
-			j.mu.Unlock()
-			return Chunk{}, ErrClosed
-		}
-		tail, next := j.tailLocked(), j.shownLocked()
-		i := j.indexLocked(c.seq)
-		var s *segment
-		if i >= 0 {
-			s = j.segments[i]
-		}
-		to := next
-		if i >= 0 && s.to > 0 {
-			to = s.to
-		}
+	j.mu.Lock()
+	if j.closed {
 		j.mu.Unlock()
-		switch {
-		case c.seq < tail:
-			return c.gone(tail, codec.GoneExpired), nil
-		case c.seq >= next:
-			return Chunk{}, io.EOF
-		}
-		r, f, err := j.open(s)
-		if errors.Is(err, os.ErrNotExist) {
-			if j.Tail() > c.seq {
-				continue // retention took it meanwhile
-			}
-			return c.gone(to, codec.GoneDamaged), nil
-		} else if errors.Is(err, recording.ErrNoHeader) {
-			return c.gone(to, codec.GoneDamaged), nil
-		} else if err != nil {
-			return Chunk{}, fmt.Errorf("journal %w", err)
-		}
-		if err := r.SeekSeq(c.seq); err != nil {
+		return Chunk{}, ErrClosed
+	}
+	tail, next := j.tailLocked(), j.shownLocked()
+	i := j.indexLocked(c.seq)
+	var s *segment
+	if i >= 0 {
+		s = j.segments[i]
+	}
+	to := next
+	if i >= 0 && s.to > 0 {
+		to = s.to
+	}
+	j.mu.Unlock()
+	switch {
+	case c.seq < tail:
+		return c.gone(tail, codec.GoneExpired), nil
+	case c.seq >= next:
+		return Chunk{}, io.EOF
+	}
+	r, f, err := j.open(s)
+	if err == nil {
+		if err = r.SeekSeq(c.seq); err != nil {
 			r.Release()
 			j.done(f)
-			return Chunk{}, fmt.Errorf("journal file %s: %w", s.name, err)
+			err = fmt.Errorf("file %s: %w", s.name, err)
 		}
-		j.keepMarks(s, r)
-		c.s, c.r, c.f = s, r, f
-		return Chunk{}, nil
 	}
+	if errors.Is(err, os.ErrNotExist) {
+		return c.absent(to), nil
+	} else if errors.Is(err, recording.ErrNoHeader) {
+		return c.gone(to, codec.GoneDamaged), nil
+	} else if err != nil {
+		return Chunk{}, fmt.Errorf("journal %w", err)
+	}
+	j.keepMarks(s, r)
+	c.s, c.r, c.f = s, r, f
+	return Chunk{}, nil
+}
+
+// absent tells that the file that holds c.seq, and owns the numbers up to to, is not there: retention has
+// taken it meanwhile, or somebody else has.
+func (c *Cursor) absent(to uint64) Chunk {
+	c.leave()
+	if tail := c.j.Tail(); tail > c.seq {
+		return c.gone(tail, codec.GoneExpired)
+	}
+	return c.gone(to, codec.GoneDamaged)
 }
 
 // bounds is up to which number the cursor's file owns what it holds, how many bytes of it may

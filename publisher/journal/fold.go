@@ -113,20 +113,137 @@ func (j *Journal) read(s *segment, do func(*recording.Reader) error) error {
 	return do(r)
 }
 
-// An openFile is a file that is open for reading, for as many as read it.
+// An openFile is a file that is read, by any number of readers. Its descriptor is open while one of them
+// reads, and as long after that as no other file needs it.
 type openFile struct {
+	j *Journal
 	s *segment
-	f ReadFile
 	r *recording.Reader // at the beginning
 
 	// Protected by Journal.mu.
+	file    ReadFile // nil if it is not open
+	busy    int      // reads under way
 	readers int
 	left    bool // nobody else will be given it: who reads it last closes it
 }
 
 // maxOpen is how many files stay open for the next one who reads them. To open a file and to close it was half of what
-// a find takes.
-const maxOpen = 64
+// a find takes. Where descriptors are few they have an eighth of them, and at least minOpen.
+const (
+	maxOpen = 64
+	minOpen = 2
+)
+
+// OpenFiles is how many file descriptors a journal may have at a time: those of the files that are
+// read, of the lock, of the files that end and begin, of a directory, and the reserve.
+func OpenFiles() int { return readFiles() + reservedFiles + 4 }
+
+func readFiles() int {
+	if limit, _ := FileLimit(); limit > 0 {
+		return max(minOpen, min(maxOpen, limit/8))
+	}
+	return maxOpen
+}
+
+// ReadAt implements io.ReaderAt, for r. It opens the file if that is not open.
+func (f *openFile) ReadAt(p []byte, at int64) (int, error) {
+	j := f.j
+	j.reading <- struct{}{}
+	defer func() { <-j.reading }()
+	file, err := f.hold()
+	if err != nil {
+		return 0, err
+	}
+	defer f.drop()
+	return file.ReadAt(p, at)
+}
+
+// hold returns the descriptor, which is not closed before drop.
+func (f *openFile) hold() (ReadFile, error) {
+	j := f.j
+	j.mu.Lock()
+	if f.file == nil {
+		j.opening++
+		idle := j.idleLocked(cap(j.reading) - j.opening)
+		j.mu.Unlock()
+		closeAll(idle)
+		var file ReadFile
+		err := j.withDescriptors(func() (err error) {
+			file, err = j.fs.Open(j.path(f.s.name))
+			return err
+		})
+		if OutOfDescriptors(err) {
+			err = fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		j.mu.Lock()
+		j.opening--
+		if err != nil {
+			j.mu.Unlock()
+			return nil, err
+		}
+		if f.file == nil {
+			f.file = file
+		} else {
+			defer file.Close() // another reader was quicker
+		}
+	}
+	f.busy++
+	if i := slices.Index(j.opened, f); i >= 0 {
+		j.opened = slices.Delete(j.opened, i, i+1)
+	}
+	j.opened = append(j.opened, f)
+	file := f.file
+	j.mu.Unlock()
+	return file, nil
+}
+
+func (f *openFile) drop() {
+	f.j.mu.Lock()
+	f.busy--
+	file := f.unusedLocked()
+	f.j.mu.Unlock()
+	closeAll(file)
+}
+
+// unusedLocked takes the descriptor from f, to be closed, if nobody will read f any more.
+func (f *openFile) unusedLocked() []ReadFile {
+	if !f.left || f.readers > 0 {
+		return nil
+	}
+	return f.takeLocked()
+}
+
+// takeLocked takes the descriptor from f, to be closed, if there is one and no read is under way.
+func (f *openFile) takeLocked() []ReadFile {
+	if f.file == nil || f.busy > 0 {
+		return nil
+	}
+	file := f.file
+	f.file = nil
+	f.j.opened = slices.DeleteFunc(f.j.opened, func(o *openFile) bool { return o == f })
+	return []ReadFile{file}
+}
+
+// idleLocked takes the descriptors, to be closed, of the files that were read longest ago, until no more
+// than most are open: first of those that can be opened again.
+func (j *Journal) idleLocked(most int) (idle []ReadFile) {
+	for _, gone := range []bool{false, true} {
+		for i := 0; i < len(j.opened) && len(j.opened) > most; {
+			if f := j.opened[i]; f.s.gone == gone && f.busy == 0 {
+				idle = append(idle, f.takeLocked()...)
+			} else {
+				i++
+			}
+		}
+	}
+	return idle
+}
+
+func closeAll(files []ReadFile) {
+	for _, f := range files {
+		f.Close()
+	}
+}
 
 // open returns a Reader at the beginning of s, and the file, for done.
 func (j *Journal) open(s *segment) (*recording.Reader, *openFile, error) {
@@ -142,28 +259,26 @@ func (j *Journal) open(s *segment) (*recording.Reader, *openFile, error) {
 		return r, f, nil
 	}
 	j.mu.Unlock()
-	file, err := j.fs.Open(j.path(s.name))
+	f := &openFile{j: j, s: s, readers: 1}
+	first, err := recording.NewReader(f, size)
 	if err != nil {
-		return nil, nil, err
-	}
-	first, err := recording.NewReader(file, size)
-	if err != nil {
-		file.Close()
+		f.left = true
+		j.done(f)
 		return nil, nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	f := &openFile{s: s, f: file, r: first, readers: 1}
+	f.r = first
 	r := first.Again(size)
 	r.SetMarks(marks)
 	first.Release()
 	j.mu.Lock()
-	var oldest *openFile
+	var oldest []ReadFile
 	if f.left = j.closed || j.openLocked(s) >= 0 || s.gone; !f.left {
 		if j.files = append(j.files, f); len(j.files) > maxOpen {
 			oldest = j.leaveLocked(0)
 		}
 	}
 	j.mu.Unlock()
-	oldest.close()
+	closeAll(oldest)
 	return r, f, nil
 }
 
@@ -172,44 +287,32 @@ func (j *Journal) openLocked(s *segment) int {
 	return slices.IndexFunc(j.files, func(f *openFile) bool { return f.s == s })
 }
 
-// leaveLocked takes a file from j.files; it returns it if it is to be closed.
-func (j *Journal) leaveLocked(i int) *openFile {
+// leaveLocked takes a file from j.files; it returns what is to be closed.
+func (j *Journal) leaveLocked(i int) []ReadFile {
 	f := j.files[i]
 	j.files = slices.Delete(j.files, i, i+1)
-	if f.left = true; f.readers > 0 {
-		return nil
-	}
-	return f
+	f.left = true
+	return f.unusedLocked()
 }
 
 // done ends what open began.
 func (j *Journal) done(f *openFile) {
 	j.mu.Lock()
 	f.readers--
-	over := f.left && f.readers == 0
+	unused := f.unusedLocked()
 	j.mu.Unlock()
-	if over {
-		f.close()
-	}
+	closeAll(unused)
 }
 
 // closeFiles closes all that nobody reads; the others are closed by who reads them last.
 func (j *Journal) closeFiles() {
 	j.mu.Lock()
-	var unread []*openFile
+	var unread []ReadFile
 	for len(j.files) > 0 {
-		unread = append(unread, j.leaveLocked(0))
+		unread = append(unread, j.leaveLocked(0)...)
 	}
 	j.mu.Unlock()
-	for _, f := range unread {
-		f.close()
-	}
-}
-
-func (f *openFile) close() {
-	if f != nil {
-		f.f.Close()
-	}
+	closeAll(unread)
 }
 
 // keepMarks remembers the index that r had to make, so that it is made once.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
 )
 
@@ -32,6 +33,13 @@ type FS interface {
 	Remove(name string) error
 	// SyncDir makes durable which files are in a directory.
 	SyncDir(dir string) error
+	// Check returns nil if name still names f, which Create or Lock returned, and more files can be
+	// made beside it, as far as that can be found out without making one. The error wraps
+	// os.ErrNotExist if name does not name f any more: the file, or a directory above it, was
+	// removed, moved or replaced.
+	Check(name string, f io.Closer) error
+	// Reserve takes a file descriptor, which is of no use until the result is closed.
+	Reserve() (io.Closer, error)
 }
 
 // A ReadFile is a file opened for reading. Many goroutines may read at once.
@@ -46,11 +54,11 @@ type ReadFile interface {
 type OS struct{}
 
 // MkdirAll implements FS.
-func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o755) }
+func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, filemode.Dir()) }
 
 // Lock implements FS by an advisory lock, which ends with the process however that ends.
 func (OS) Lock(name string) (io.Closer, error) {
-	l := flock.New(name)
+	l := flock.New(name, flock.SetPermissions(filemode.File()))
 	ok, err := l.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", name, err)
@@ -78,7 +86,7 @@ func (OS) Names(dir string) ([]string, error) {
 
 // Create implements FS.
 func (OS) Create(name string) (recording.File, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filemode.File())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +110,7 @@ func (OS) Truncate(name string, size int64) error {
 	}
 	err = f.Truncate(size)
 	if err == nil {
-		err = f.Sync()
+		err = fsync(f)
 	}
 	return errors.Join(err, f.Close())
 }
@@ -112,6 +120,30 @@ func (OS) Remove(name string) error { return os.Remove(name) }
 
 // SyncDir implements FS. Where a directory cannot be synced it does nothing.
 func (OS) SyncDir(dir string) error { return syncDir(filepath.Clean(dir)) }
+
+// Check implements FS.
+func (OS) Check(name string, f io.Closer) error {
+	there, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if s, ok := f.(interface{ Stat() (os.FileInfo, error) }); ok {
+		held, err := s.Stat()
+		if err != nil {
+			return err
+		}
+		if !os.SameFile(there, held) {
+			return &os.PathError{Op: "check", Path: name, Err: errReplaced}
+		}
+	}
+	return writable(filepath.Dir(name))
+}
+
+// errReplaced reports that another file has the name.
+var errReplaced = fmt.Errorf("another file has this name: %w", os.ErrNotExist)
+
+// Reserve implements FS.
+func (OS) Reserve() (io.Closer, error) { return os.Open(os.DevNull) }
 
 // An osFile is a file that is written from its beginning. What it will need is reserved ahead,
 // beyond its end, which takes a quarter off what a write costs where pages are new.
@@ -148,7 +180,13 @@ func (f *osFile) Close() error {
 }
 
 // Sync makes the bytes of the file durable, and of its description what it takes to read them.
-func (f *osFile) Sync() error { return datasync(f.File) }
+func (f *osFile) Sync() error { return fdatasync(f.File) }
+
+// What makes files durable, for tests to watch: without a power cut nothing else shows that it was done.
+var (
+	fsync     = (*os.File).Sync
+	fdatasync = datasync
+)
 
 type osReadFile struct{ *os.File }
 

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"tickfeed/codec"
@@ -27,21 +28,28 @@ import (
 type Journal struct {
 	cfg       Config
 	fs        FS
-	lock      io.Closer
 	recovered *Recovered
 
 	// The writer's goroutine alone uses what follows.
 	header   codec.FileHeader
 	sealed   bool   // the current file has its end; the next one is to be made
+	begun    int    // bytes of the append that was interrupted by ErrFull; 0 if none was
 	leftover string // a file that a failed attempt could not remove
 
-	retaining sync.Mutex // held by Retain
-	syncing   sync.Mutex // held while the current file is synced or closed; taken before mu
+	retaining sync.Mutex    // held by Retain
+	syncing   chan struct{} // 1 slot, taken while the current file is synced, closed or checked; before mu
+	reading   chan struct{} // a slot for each descriptor that may be open for reading
 
 	mu       sync.Mutex // held for a few instructions only
+	lock     io.Closer
+	file     recording.File // of w; nil once it is closed
+	missing  bool           // the directory does not name file, or lock, any more
+	reserve  []io.Closer    // descriptors that are held so that they can be given up
 	w        *recording.Writer
 	segments []*segment  // oldest first; the last is written by w, if that is not nil
 	files    []*openFile // the one that was asked for last comes last
+	opened   []*openFile // those that are open; the one that was read last comes last
+	opening  int         // those that are about to be
 	next     uint64
 	synced   uint64
 	failed   error // final for the current file
@@ -125,7 +133,8 @@ func (c *Config) validate() error {
 var (
 	// ErrLocked: another publisher has the journal.
 	ErrLocked = errors.New("in use by another publisher")
-	// ErrFull: there is no room now; the same call may be made again later.
+	// ErrFull: the file system takes nothing now, for want of room, of file descriptors or of
+	// permission; the same call may be made again later.
 	ErrFull = errors.New("no room")
 	// ErrFailed: nothing more can be appended to the current file. What was appended can be
 	// read, but it is not known what of it is durable beyond Synced. Begin goes on, in a
@@ -153,19 +162,24 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	j := &Journal{cfg: cfg, fs: cfg.FS}
+	j := &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles())}
 	if err := j.fs.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}
-	lock, err := j.fs.Lock(j.path("LOCK"))
+	lock, err := j.fs.Lock(j.path(lockName))
 	if errors.Is(err, ErrLocked) {
 		return nil, fmt.Errorf("journal %s is %w", cfg.Dir, ErrLocked)
 	} else if err != nil {
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}
 	j.lock = lock
-	if err := j.recover(); err != nil {
+	err = j.fillReserve()
+	if err == nil {
+		err = j.recover()
+	}
+	if err != nil {
 		j.closeFiles()
+		j.emptyReserve()
 		lock.Close()
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}
@@ -233,9 +247,14 @@ func (j *Journal) Append(p []byte, next uint64, lastTime int64) error {
 	if j.sealed {
 		return fmt.Errorf("journal %s: the file is at its end: rotate before the next append", j.cfg.Dir)
 	}
+	if j.begun != 0 && j.begun != len(p) {
+		return fmt.Errorf("journal %s: internal error: an append of %d bytes goes on with %d", j.cfg.Dir, j.begun, len(p))
+	}
 	if err := w.Append(p, next, lastTime); err != nil {
+		j.begun = len(p)
 		return j.failedTo("append", err)
 	}
+	j.begun = 0
 	j.mu.Lock()
 	s := j.segments[len(j.segments)-1]
 	s.size, s.next, s.last, s.marks = w.Size(), next, lastTime, w.Marks()
@@ -256,9 +275,15 @@ func (j *Journal) usableLocked() error {
 	return nil
 }
 
+// passes reports whether err, of a file that is made or written, is of a state that can end by itself.
+func passes(err error) bool {
+	return recording.IsFull(err) || OutOfDescriptors(err) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) ||
+		errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, os.ErrExist)
+}
+
 // failedTo sorts an error of the current file: full for now, or final.
 func (j *Journal) failedTo(what string, err error) error {
-	if recording.IsFull(err) {
+	if passes(err) {
 		return fmt.Errorf("journal %s: %s: %w: %w", j.cfg.Dir, what, ErrFull, err)
 	}
 	err = fmt.Errorf("journal %s: %s: %w: %w", j.cfg.Dir, what, ErrFailed, err)
@@ -278,6 +303,9 @@ func (j *Journal) Full() bool {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.missing {
+		return true
+	}
 	if j.w == nil {
 		return false
 	}
@@ -286,11 +314,12 @@ func (j *Journal) Full() bool {
 }
 
 // Rotate ends the current file and begins the next one of the session; state is as of Next.
-// On ErrFull call it again, with the same state. A file without packets is not rotated.
+// On ErrFull call it again, with the same state. A file without packets is not rotated, unless Check
+// found that it is missing.
 func (j *Journal) Rotate(state *feed.State) error {
 	j.mu.Lock()
 	err := j.usableLocked()
-	if err == nil && j.segments[len(j.segments)-1].first == j.next {
+	if err == nil && j.segments[len(j.segments)-1].first == j.next && !j.sealed && !j.missing {
 		j.mu.Unlock()
 		return nil
 	}
@@ -317,22 +346,27 @@ func (j *Journal) seal() error {
 			return err
 		}
 	}
-	j.syncing.Lock()
-	err := j.w.Close()
-	j.syncing.Unlock()
-	if err != nil {
-		return j.failedTo("close", err)
+	if err := j.closeFile(j.w.Close); err != nil {
+		return j.failedTo("close", finalError{err})
 	}
 	j.sealed = true
 	return nil
 }
 
+// closeFile closes the current file, which end does.
+func (j *Journal) closeFile(end func() error) error {
+	j.syncing <- struct{}{}
+	defer func() { <-j.syncing }()
+	j.mu.Lock()
+	j.file = nil
+	j.mu.Unlock()
+	return end()
+}
+
 // abandon closes a file that failed.
 func (j *Journal) abandon() {
 	if j.w != nil && !j.sealed {
-		j.syncing.Lock()
-		j.w.CloseTorn()
-		j.syncing.Unlock()
+		_ = j.closeFile(j.w.CloseTorn)
 	}
 	j.sealed = true
 }
@@ -346,20 +380,30 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 		first: h.Next, next: h.Next, lineage: h.Lineage, mode: h.Mode, last: h.Created, created: h.Created,
 	}
 	path := j.path(seg.name)
+	if err := j.returnHome(); err != nil {
+		return j.failedTo("go back to "+j.cfg.Dir, err)
+	}
 	if j.leftover != "" {
 		if err := j.fs.Remove(j.leftover); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return j.failedTo("remove", err)
 		}
 		j.leftover = ""
 	}
-	f, err := j.fs.Create(path)
+	var f recording.File
+	err := j.withDescriptors(func() (err error) {
+		f, err = j.fs.Create(path)
+		return err
+	})
 	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			j.miss() // the directory is not there
+		}
 		return j.failedTo("create", err)
 	}
 	w, err := recording.NewWriter(f, h, state)
 	if err == nil && sync != SyncNone {
 		if err = w.Sync(); err == nil {
-			err = j.fs.SyncDir(j.cfg.Dir)
+			err = j.withDescriptors(func() error { return j.fs.SyncDir(j.cfg.Dir) })
 		}
 	}
 	if err != nil {
@@ -371,12 +415,13 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 		return j.failedTo("begin "+seg.name, err)
 	}
 	seg.size, seg.safe = w.Size(), w.Size()
-	j.sealed = false
+	j.sealed, j.begun = false, 0
 	j.mu.Lock()
 	if i := len(j.segments) - 1; i >= 0 {
 		j.segments[i].to = seg.first
 	}
 	j.segments = append(j.segments, seg)
+	j.file, j.missing = f, false
 	j.w, j.next, j.synced, j.failed = w, h.Next, h.Next, nil
 	j.mu.Unlock()
 	return nil
@@ -398,8 +443,8 @@ func (j *Journal) Sync() error {
 }
 
 func (j *Journal) sync() error {
-	j.syncing.Lock()
-	defer j.syncing.Unlock()
+	j.syncing <- struct{}{}
+	defer func() { <-j.syncing }()
 	j.mu.Lock()
 	w, next, failed, done := j.w, j.next, j.failed, j.next == j.synced
 	s := j.segments[len(j.segments)-1]
@@ -523,12 +568,12 @@ func (j *Journal) Retain(now int64) error {
 		j.mu.Lock()
 		j.segments = j.segments[1:]
 		oldest.gone = true
-		var unread *openFile
+		var unread []ReadFile
 		if i := j.openLocked(oldest); i >= 0 {
 			unread = j.leaveLocked(i)
 		}
 		j.mu.Unlock()
-		unread.close()
+		closeAll(unread)
 		if err := j.fs.Remove(j.path(oldest.name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			j.mu.Lock()
 			j.segments = append([]*segment{oldest}, j.segments...)
@@ -539,7 +584,7 @@ func (j *Journal) Retain(now int64) error {
 		removed = true
 	}
 	if removed {
-		return j.fs.SyncDir(j.cfg.Dir)
+		return j.withDescriptors(func() error { return j.fs.SyncDir(j.cfg.Dir) })
 	}
 	return nil
 }
@@ -561,17 +606,19 @@ func (j *Journal) Close() error {
 			err = failed
 		} else {
 			_ = w.Finish()
-			j.syncing.Lock()
-			if err = w.Sync(); err != nil {
-				err = fmt.Errorf("journal %s: sync: %w: %w", j.cfg.Dir, ErrFailed, err)
-			}
-			err = errors.Join(err, w.Close())
-			j.syncing.Unlock()
+			err = j.closeFile(func() error {
+				err := w.Sync()
+				if err != nil {
+					err = fmt.Errorf("journal %s: sync: %w: %w", j.cfg.Dir, ErrFailed, err)
+				}
+				return errors.Join(err, w.Close())
+			})
 		}
 	}
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()
 	j.closeFiles()
+	j.emptyReserve()
 	return errors.Join(err, j.lock.Close())
 }

@@ -794,8 +794,8 @@ func TestOpenFiles(t *testing.T) {
 	assert.Zero(t, fs.open.Load())
 }
 
-func files(t *testing.T, fs journal.FS) []string {
-	names, err := fs.Names("j")
+func files(t *testing.T, fs journal.FS, dir ...string) []string {
+	names, err := fs.Names(append(dir, "j")[0])
 	require.NoError(t, err)
 	return slices.DeleteFunc(names, func(s string) bool { return filepath.Ext(s) != ".tick" })
 }

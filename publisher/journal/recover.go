@@ -133,7 +133,7 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 	var version *recording.VersionError
 	switch {
 	case errors.Is(err, recording.ErrNoHeader):
-		j.report(Damage{File: name, Size: size, Problem: "no header"})
+		j.report(Damage{File: name, Size: size, Problem: "no header: the file is left as it is"})
 		return nil, nil
 	case errors.As(err, &version):
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -46,8 +47,12 @@ type act struct {
 // maxLeaving bounds the publishers that are kept for subscribers that take leave.
 const maxLeaving = 16
 
-// stagePoll is how often Drain looks.
-const stagePoll = 5 * time.Millisecond
+// stagePoll is how often Drain looks, stageRetry how often a full disk, or a process without file
+// descriptors, is tried again.
+const (
+	stagePoll  = 5 * time.Millisecond
+	stageRetry = 100 * time.Millisecond
+)
 
 // NewStage returns a stage on listeners, which it owns from now on. Cfg is that of all its
 // publishers, but for what belongs to a session; Mode is always that of a replay. Logs are kept in
@@ -71,7 +76,7 @@ func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stag
 
 // Begin implements Output: subscribers of the session before are sent a goodbye and come back to
 // this one.
-func (s *Stage) Begin(_ context.Context, first uint64, state *feed.State) error {
+func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) error {
 	s.mu.Lock()
 	s.acts++
 	a := &act{dir: filepath.Join(s.dir, strconv.Itoa(s.acts))}
@@ -79,8 +84,18 @@ func (s *Stage) Begin(_ context.Context, first uint64, state *feed.State) error 
 	cfg := s.cfg
 	cfg.Journal, cfg.First, cfg.State = a.dir, first, state
 	var err error
-	if a.pub, err = publisher.New(cfg); err != nil {
-		return err
+	for {
+		if a.pub, err = publisher.New(cfg); err == nil {
+			break
+		}
+		if !errors.Is(err, journal.ErrFull) && !journal.OutOfDescriptors(err) {
+			return err
+		}
+		select { // subscribers of the session before are served meanwhile
+		case <-time.After(stageRetry):
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
 	}
 	serving, cancel := context.WithCancelCause(context.Background())
 	a.cancel = cancel
@@ -346,6 +361,14 @@ func (f scratch) Create(name string) (recording.File, error) {
 		return nil, err
 	}
 	return unsynced{file}, nil
+}
+
+// Check implements journal.FS.
+func (f scratch) Check(name string, file io.Closer) error {
+	if u, ok := file.(unsynced); ok {
+		file = u.File
+	}
+	return f.OS.Check(name, file)
 }
 
 // SyncDir implements journal.FS.

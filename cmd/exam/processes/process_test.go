@@ -247,6 +247,12 @@ func publish(t *testing.T, args ...string) *publisher {
 // startPublisher is publish without waiting.
 func startPublisher(t *testing.T, args ...string) *publisher {
 	t.Helper()
+	return startPublisherBy(t, nil, args...)
+}
+
+// startPublisherBy is startPublisher by way of another command, which is to start the one that follows.
+func startPublisherBy(t *testing.T, by []string, args ...string) *publisher {
+	t.Helper()
 	all := []string{"publish", "--log-format", "json", "--status", "0", "--stdin-orders"}
 	listens := false
 	for _, a := range args {
@@ -255,7 +261,8 @@ func startPublisher(t *testing.T, args ...string) *publisher {
 	if !listens {
 		all = append(all, "--listen", "127.0.0.1:0")
 	}
-	return &publisher{process: start(t, exec.Command(tickfeed(t), append(all, args...)...))}
+	all = append(append(append(by, tickfeed(t)), all...), args...)
+	return &publisher{process: start(t, exec.Command(all[0], all[1:]...))}
 }
 
 // end orders the publisher to end its source.

@@ -14,27 +14,34 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"tickfeed/codec/recording"
 	"tickfeed/publisher/journal"
 )
 
 // An FS holds files by their names. Its zero value is empty, works, and has room. Change
-// Fault and Room only while nothing else uses it.
+// Fault, Delay and Room only while nothing else uses it.
 type FS struct {
 	// Fault, if it is not nil, is asked before each operation and makes it fail by returning an
 	// error. A write that fails has written the first n bytes; a sync that fails makes durable
-	// nothing, and what it was to make durable never becomes so.
+	// nothing, and what it was to make durable never becomes so. Fault must not use the FS.
 	Fault func(op Op) (n int, err error)
+	// Delay, if it is not nil, is asked before each operation how long the disk takes for it.
+	// Others go on meanwhile. Delay must not use the FS.
+	Delay func(op Op) time.Duration
 	// Room, if it is not nil, is how many more bytes fit.
 	Room *int64
 
-	mu    sync.Mutex
-	ops   int
-	files map[string]*file
+	mu     sync.Mutex
+	ops    int
+	limit  int // descriptors that may be open; 0 for no bound
+	open   int // descriptors that are open
+	opened int // the most that ever were
+	files  map[string]*file
 	// entries is what the directories hold durably.
 	entries map[string]*file
-	locked  map[string]bool
+	locked  map[string]*lock
 }
 
 // An Op is one operation on the file system.
@@ -48,16 +55,34 @@ type Op struct {
 // A Kind is what an operation does.
 type Kind string
 
-// The kinds of operations that change something or wait for the disk. Others are not counted.
+// The kinds of operations.
 const (
 	Create   Kind = "create"
 	Write    Kind = "write"
 	Sync     Kind = "sync"
-	Close    Kind = "close"
+	Close    Kind = "close" // of a file that is written
 	Truncate Kind = "truncate"
 	Remove   Kind = "remove"
 	SyncDir  Kind = "sync directory"
+
+	MkdirAll Kind = "make directory"
+	Lock     Kind = "lock"
+	Names    Kind = "list directory"
+	Open     Kind = "open"
+	ReadAt   Kind = "read"
+	Size     Kind = "size"
+	Check    Kind = "check"
+	Reserve  Kind = "reserve"
 )
+
+// Changes reports whether the operation changes what the files hold, or makes that durable.
+func (k Kind) Changes() bool {
+	switch k {
+	case Create, Write, Sync, Close, Truncate, Remove, SyncDir:
+		return true
+	}
+	return false
+}
 
 // A file only ever grows, or is cut.
 type file struct {
@@ -79,12 +104,21 @@ func (m *FS) Ops() int {
 	return m.ops
 }
 
-// op counts an operation and asks Fault. The lock is held.
-func (m *FS) op(kind Kind, name string, size int) (int, error) {
+// begin counts an operation, takes the time that Delay says, and asks Fault. It returns with
+// the lock held.
+func (m *FS) begin(kind Kind, name string, size int) (int, error) {
+	m.mu.Lock()
 	op := Op{Index: m.ops, Kind: kind, Name: name, Size: size}
 	m.ops++
+	if m.Delay != nil {
+		if d := m.Delay(op); d > 0 {
+			m.mu.Unlock()
+			time.Sleep(d)
+			m.mu.Lock()
+		}
+	}
 	if m.files == nil {
-		m.files, m.entries = map[string]*file{}, map[string]*file{}
+		m.files, m.entries, m.locked = map[string]*file{}, map[string]*file{}, map[string]*lock{}
 	}
 	if m.Fault == nil {
 		return 0, nil
@@ -96,39 +130,141 @@ func (m *FS) op(kind Kind, name string, size int) (int, error) {
 	return min(n, size), err
 }
 
+// Limit sets how many descriptors may be open at a time, as RLIMIT_NOFILE does; 0 for no bound.
+// Beyond, operations that take one fail with EMFILE.
+func (m *FS) Limit(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limit = n
+}
+
+// Descriptors is how many descriptors are open, and the most that ever were.
+func (m *FS) Descriptors() (now, most int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.open, m.opened
+}
+
+// takeLocked takes a descriptor.
+func (m *FS) takeLocked(kind Kind, name string) error {
+	if m.limit > 0 && m.open >= m.limit {
+		return &os.PathError{Op: string(kind), Path: name, Err: syscall.EMFILE}
+	}
+	m.open++
+	m.opened = max(m.opened, m.open)
+	return nil
+}
+
+// A descriptor is what is to be closed. More than once that is an error, as of *os.File.
+type descriptor struct {
+	m      *FS
+	closed bool
+}
+
+func (d *descriptor) closeLocked() error {
+	if d.closed {
+		return os.ErrClosed
+	}
+	d.closed = true
+	d.m.open--
+	return nil
+}
+
+// Reserve implements journal.FS.
+func (m *FS) Reserve() (io.Closer, error) {
+	_, err := m.begin(Reserve, "", 0)
+	defer m.mu.Unlock()
+	if err == nil {
+		err = m.takeLocked(Reserve, "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &reserved{descriptor{m: m}}, nil
+}
+
+type reserved struct{ descriptor }
+
+func (r *reserved) Close() error {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	return r.closeLocked()
+}
+
 // MkdirAll implements journal.FS.
-func (m *FS) MkdirAll(string) error { return nil }
+func (m *FS) MkdirAll(dir string) error {
+	_, err := m.begin(MkdirAll, dir, 0)
+	defer m.mu.Unlock()
+	return err
+}
 
 // Lock implements journal.FS.
 func (m *FS) Lock(name string) (io.Closer, error) {
-	m.mu.Lock()
+	_, err := m.begin(Lock, name, 0)
 	defer m.mu.Unlock()
-	if m.locked[name] {
-		return nil, fmt.Errorf("lock %s: %w", name, journal.ErrLocked)
+	if err == nil && m.locked[name] != nil {
+		err = fmt.Errorf("lock %s: %w", name, journal.ErrLocked)
 	}
-	if m.locked == nil {
-		m.locked = map[string]bool{}
+	if err == nil {
+		err = m.takeLocked(Lock, name)
 	}
-	m.locked[name] = true
-	return &unlock{m, name}, nil
+	if err != nil {
+		return nil, err
+	}
+	l := &lock{descriptor{m: m}, name}
+	m.locked[name] = l
+	return l, nil
 }
 
-type unlock struct {
-	m    *FS
+type lock struct {
+	descriptor
 	name string
 }
 
-func (u *unlock) Close() error {
-	u.m.mu.Lock()
-	defer u.m.mu.Unlock()
-	delete(u.m.locked, u.name)
+func (l *lock) Close() error {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	if l.m.locked[l.name] == l {
+		delete(l.m.locked, l.name)
+	}
+	return l.closeLocked()
+}
+
+// Unlink removes what name names, a lock included, as rm does: those that have it open go on with it.
+func (m *FS) Unlink(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.files, name)
+	delete(m.locked, name)
+}
+
+// Check implements journal.FS.
+func (m *FS) Check(name string, f io.Closer) error {
+	_, err := m.begin(Check, name, 0)
+	defer m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	there := false
+	switch f := f.(type) {
+	case *writer:
+		there = m.files[name] == f.f
+	case *lock:
+		there = m.locked[name] == f
+	}
+	if !there {
+		return &os.PathError{Op: "check", Path: name, Err: os.ErrNotExist}
+	}
 	return nil
 }
 
 // Names implements journal.FS.
 func (m *FS) Names(dir string) ([]string, error) {
-	m.mu.Lock()
+	_, err := m.begin(Names, dir, 0)
 	defer m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for name := range m.files {
 		if filepath.Dir(name) == filepath.Clean(dir) {
@@ -141,29 +277,31 @@ func (m *FS) Names(dir string) ([]string, error) {
 
 // Create implements journal.FS.
 func (m *FS) Create(name string) (recording.File, error) {
-	m.mu.Lock()
+	_, err := m.begin(Create, name, 0)
 	defer m.mu.Unlock()
-	if _, err := m.op(Create, name, 0); err != nil {
-		return nil, err
+	if err == nil && m.files[name] != nil {
+		err = &os.PathError{Op: "create", Path: name, Err: os.ErrExist}
 	}
-	if m.files[name] != nil {
-		return nil, &os.PathError{Op: "create", Path: name, Err: os.ErrExist}
+	if err == nil {
+		err = m.takeLocked(Create, name)
+	}
+	if err != nil {
+		return nil, err
 	}
 	f := &file{}
 	m.files[name] = f
-	return &writer{m, f, name}, nil
+	return &writer{descriptor{m: m}, f, name}, nil
 }
 
 type writer struct {
-	m    *FS
+	descriptor
 	f    *file
 	name string
 }
 
 func (w *writer) Write(p []byte) (int, error) {
-	w.m.mu.Lock()
+	n, err := w.m.begin(Write, w.name, len(p))
 	defer w.m.mu.Unlock()
-	n, err := w.m.op(Write, w.name, len(p))
 	if err == nil {
 		n = len(p)
 		if room := w.m.Room; room != nil && int64(n) > *room {
@@ -179,9 +317,8 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 func (w *writer) Sync() error {
-	w.m.mu.Lock()
+	_, err := w.m.begin(Sync, w.name, 0)
 	defer w.m.mu.Unlock()
-	_, err := w.m.op(Sync, w.name, 0)
 	if err != nil && w.f.durable < len(w.f.data) {
 		w.f.lost = append(w.f.lost, [2]int{w.f.durable, len(w.f.data)})
 	}
@@ -190,32 +327,43 @@ func (w *writer) Sync() error {
 }
 
 func (w *writer) Close() error {
-	w.m.mu.Lock()
+	_, err := w.m.begin(Close, w.name, 0)
 	defer w.m.mu.Unlock()
-	_, err := w.m.op(Close, w.name, 0)
-	return err
+	return errors.Join(err, w.closeLocked())
 }
 
 // Open implements journal.FS.
 func (m *FS) Open(name string) (journal.ReadFile, error) {
-	m.mu.Lock()
+	_, err := m.begin(Open, name, 0)
 	defer m.mu.Unlock()
 	f := m.files[name]
-	if f == nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: os.ErrNotExist}
+	if err == nil && f == nil {
+		err = &os.PathError{Op: "open", Path: name, Err: os.ErrNotExist}
 	}
-	return &reader{m, f}, nil
+	if err == nil {
+		err = m.takeLocked(Open, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &reader{descriptor{m: m}, f, name}, nil
 }
 
 type reader struct {
-	m *FS
-	f *file
+	descriptor
+	f    *file
+	name string
 }
 
 func (r *reader) ReadAt(p []byte, at int64) (int, error) {
-	r.m.mu.Lock()
+	_, err := r.m.begin(ReadAt, r.name, len(p))
 	defer r.m.mu.Unlock()
-	if at >= int64(len(r.f.data)) {
+	switch {
+	case err != nil:
+		return 0, err
+	case r.closed:
+		return 0, os.ErrClosed
+	case at >= int64(len(r.f.data)):
 		return 0, io.EOF
 	}
 	n := copy(p, r.f.data[at:])
@@ -226,20 +374,28 @@ func (r *reader) ReadAt(p []byte, at int64) (int, error) {
 }
 
 func (r *reader) Size() (int64, error) {
-	r.m.mu.Lock()
+	_, err := r.m.begin(Size, r.name, 0)
 	defer r.m.mu.Unlock()
-	return int64(len(r.f.data)), nil
+	return int64(len(r.f.data)), err
 }
 
-func (r *reader) Close() error { return nil }
+func (r *reader) Close() error {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	return r.closeLocked()
+}
 
 // Truncate implements journal.FS.
 func (m *FS) Truncate(name string, size int64) error {
-	m.mu.Lock()
+	_, err := m.begin(Truncate, name, 0)
 	defer m.mu.Unlock()
-	if _, err := m.op(Truncate, name, 0); err != nil {
+	if err == nil {
+		err = m.takeLocked(Truncate, name)
+	}
+	if err != nil {
 		return err
 	}
+	m.open--
 	f := m.files[name]
 	if f == nil {
 		return &os.PathError{Op: "truncate", Path: name, Err: os.ErrNotExist}
@@ -251,9 +407,9 @@ func (m *FS) Truncate(name string, size int64) error {
 
 // Remove implements journal.FS.
 func (m *FS) Remove(name string) error {
-	m.mu.Lock()
+	_, err := m.begin(Remove, name, 0)
 	defer m.mu.Unlock()
-	if _, err := m.op(Remove, name, 0); err != nil {
+	if err != nil {
 		return err
 	}
 	if m.files[name] == nil {
@@ -265,11 +421,15 @@ func (m *FS) Remove(name string) error {
 
 // SyncDir implements journal.FS.
 func (m *FS) SyncDir(dir string) error {
-	m.mu.Lock()
+	_, err := m.begin(SyncDir, dir, 0)
 	defer m.mu.Unlock()
-	if _, err := m.op(SyncDir, dir, 0); err != nil {
+	if err == nil {
+		err = m.takeLocked(SyncDir, dir)
+	}
+	if err != nil {
 		return err
 	}
+	m.open--
 	m.entries = maps.Clone(m.files)
 	return nil
 }
@@ -289,7 +449,7 @@ func (m *FS) Put(name string, data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.files == nil {
-		m.files, m.entries = map[string]*file{}, map[string]*file{}
+		m.files, m.entries, m.locked = map[string]*file{}, map[string]*file{}, map[string]*lock{}
 	}
 	m.files[name] = &file{data: data, durable: len(data)}
 	m.entries[name] = m.files[name]

@@ -1,0 +1,377 @@
+package publisher_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal"
+	"tickfeed/publisher/journal/memfs"
+)
+
+// A logbook keeps what a publisher logs.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// lines are the lines so far that contain text.
+func (l *logbook) lines(text string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.b.String()) {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// trades makes n trades of the first instrument.
+func (w *world) trades(n int) []feed.Tick {
+	ticks := make([]feed.Tick, n)
+	for i := range ticks {
+		ticks[i] = feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon+int64(i))
+	}
+	return ticks
+}
+
+// A process without file descriptors is a state, as a full disk is: when the next file of the journal is due, publishing
+// waits, within its context, subscribers are served from memory and hear heartbeats, one line says so when that begins
+// and one when it ends, and everything goes on by itself (RELIABILITY 32).
+func TestNoDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs, log := &memfs.FS{}, &logbook{}
+		w := start(t, publisher.Config{
+			Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory, SegmentSize: journal.MinSegmentSize, Logger: zerolog.New(log),
+		})
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(4)
+		fs.Limit(1) // fewer than there are: those that the journal gives up are not enough
+		published := make(chan error)
+		ticks := w.trades(200_000)
+		go func() { published <- w.pub.Publish(t.Context(), ticks) }()
+		for begun := time.Now(); time.Since(begun) < 10*time.Second; {
+			at := time.Now()
+			require.NoError(t, c.step())
+			require.LessOrEqual(t, time.Since(at), publisher.DefaultHeartbeat)
+		}
+		assert.Contains(t, w.pub.Stats().Disk, "too many open files")
+		assert.Len(t, log.lines("no file descriptors left, publishing waits"), 1)
+		assert.Empty(t, log.lines("takes ticks again"))
+		late := w.join(codec.Hello{})
+		late.snapshot()
+		late.nc.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.ErrorIs(t, w.pub.Publish(ctx, ticks), context.DeadlineExceeded)
+		fs.Limit(0)
+		begun := time.Now()
+		require.NoError(t, <-published)
+		assert.LessOrEqual(t, time.Since(begun), time.Second)
+		require.NoError(t, w.pub.Flush(t.Context()))
+		assert.Empty(t, w.pub.Stats().Disk)
+		assert.Len(t, log.lines("publishing waits"), 1)
+		assert.Len(t, log.lines("takes ticks again"), 1)
+		head := w.pub.Stats().Head
+		c.until(head)
+		c.consecutive(1, head)
+		c.nc.Close()
+	})
+}
+
+// A subscriber whose numbers are in the journal only waits, and hears heartbeats, where there is no descriptor to read it
+// with; it is not cut off, and goes on when there is one.
+func TestNoDescriptorToRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out atomic.Bool
+		fs, log := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Open && out.Load() {
+				return 0, syscall.EMFILE
+			}
+			return 0, nil
+		}}, &logbook{}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory, Logger: zerolog.New(log)})
+		require.NoError(t, w.pub.Publish(t.Context(), w.trades(200_000)))
+		require.NoError(t, w.pub.Flush(t.Context()))
+		out.Store(true)
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: 1}})
+		for range 10 {
+			begun := time.Now()
+			require.NoError(t, c.step())
+			require.LessOrEqual(t, time.Since(begun), publisher.DefaultHeartbeat)
+		}
+		assert.LessOrEqual(t, c.next, uint64(4), "nothing but heartbeats")
+		assert.Len(t, log.lines("subscribers that need it wait"), 1)
+		out.Store(false)
+		c.until(w.pub.Stats().Head)
+		c.consecutive(1, w.pub.Stats().Head)
+		assert.Len(t, log.lines("it can be read again"), 1)
+		assert.Empty(t, c.gone.Ranges())
+		c.nc.Close()
+	})
+}
+
+// A disk that hangs for two seconds, in any of its operations: nothing is sent that is not in the journal, readers of memory
+// are served, heartbeats come, and nobody is cut off as dead (RELIABILITY 31).
+func TestDiskHangs(t *testing.T) {
+	const hang = 2 * time.Second
+	for _, sync := range []journal.Sync{journal.SyncNone, journal.SyncInterval, journal.SyncAlways} {
+		for _, kind := range []memfs.Kind{memfs.Write, memfs.Sync, memfs.Check, memfs.ReadAt, ""} {
+			t.Run(fmt.Sprintf("sync %d, %s", sync, kind), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var hangs atomic.Bool
+					var hung atomic.Int64
+					fs, log := &memfs.FS{Delay: func(op memfs.Op) time.Duration {
+						if !hangs.Load() || kind != "" && op.Kind != kind {
+							return 0
+						}
+						hung.Add(1)
+						return hang
+					}}, &logbook{}
+					w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: sync, RetainBytes: 1 << 30, Logger: zerolog.New(log)})
+					w.quotes(10)
+					c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+					c.until(14)
+					hangs.Store(true)
+					published := make(chan error)
+					go func() {
+						var err error
+						for range 4 {
+							err = errors.Join(err, w.pub.Publish(t.Context(), w.trades(10)), w.pub.Flush(t.Context()))
+						}
+						published <- err
+					}()
+					for begun := time.Now(); time.Since(begun) < 3*hang; {
+						at := time.Now()
+						require.NoError(t, c.step())
+						require.LessOrEqual(t, time.Since(at), publisher.DefaultHeartbeat, "silence")
+						left, err := journal.Open(journal.Config{Dir: "j", FS: fs.Killed()})
+						require.NoError(t, err)
+						require.LessOrEqual(t, c.next, left.Next(), "sent, and not in the journal")
+						require.NoError(t, left.Close())
+					}
+					at := time.Now()
+					late := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+					late.until(14)
+					assert.Less(t, time.Since(at), 100*time.Millisecond, "a reader of memory")
+					late.nc.Close()
+					hangs.Store(false)
+					c.until(54)
+					require.NoError(t, <-published)
+					c.consecutive(1, 54)
+					if kind != memfs.ReadAt && !(kind == memfs.Sync && sync == journal.SyncNone) {
+						assert.Positive(t, hung.Load(), "operations that hung")
+					}
+					assert.Empty(t, log.lines(`"level":"error"`))
+					assert.Empty(t, log.lines("nothing heard"))
+					c.nc.Close()
+				})
+			})
+		}
+	}
+}
+
+// A journal whose files are removed under the publisher is noticed within a second and a bit, and said; publishing goes on in
+// new files, in the same session, no number of which is given twice; and a restart goes on after it.
+func TestJournalIsRemoved(t *testing.T) {
+	for _, idle := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			fs, log := &memfs.FS{}, &logbook{}
+			cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncInterval, Logger: zerolog.New(log)}
+			w := start(t, cfg)
+			w.quotes(10)
+			c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+			c.until(14)
+			session := w.pub.Lineage().Current()
+			for _, name := range append(fs.All(), "j/LOCK") {
+				fs.Unlink(name)
+			}
+			if !idle {
+				w.quotes(10)
+			}
+			time.Sleep(time.Second + 10*time.Millisecond)
+			synctest.Wait()
+			assert.Len(t, log.lines("the directory is not as it was left"), 1)
+			assert.Len(t, log.lines("goes on in a new file"), 1)
+			head := w.pub.Stats().Head
+			left, err := journal.Open(journal.Config{Dir: "j", FS: fs.Killed()})
+			require.NoError(t, err)
+			assert.Equal(t, head, left.Next(), "a kill after that gives no number twice")
+			require.NoError(t, left.Close())
+			_, err = journal.Open(journal.Config{Dir: "j", FS: fs})
+			require.ErrorIs(t, err, journal.ErrLocked)
+			w.quotes(10)
+			time.Sleep(time.Second)
+			assert.Len(t, log.lines("the directory is well again"), 1)
+			late := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+			late.until(w.pub.Stats().Head)
+			late.consecutive(1, w.pub.Stats().Head)
+			c.until(w.pub.Stats().Head)
+			c.consecutive(1, w.pub.Stats().Head)
+			assert.Empty(t, c.events, "no other session, no snapshot")
+			next := w.pub.Stats().Head
+			position := w.position(c, next)
+			late.nc.Close()
+			c.nc.Close()
+			w.stop()
+			cfg.FS = fs.Killed()
+			w.open(cfg)
+			assert.Equal(t, session.ID, w.pub.Lineage()[0].ID)
+			assert.Equal(t, next, w.pub.Lineage().Current().First)
+			again := w.join(codec.Hello{Position: position})
+			assert.Equal(t, codec.StartedResumed, again.welcome.Reason)
+			again.nc.Close()
+		})
+	}
+}
+
+// On a real disk, with a directory that is removed, and one that cannot be made again for a while: a state, which passes.
+func TestJournalDirectoryIsRemoved(t *testing.T) {
+	dir, log := filepath.Join(t.TempDir(), "journal"), &logbook{}
+	p, err := publisher.New(publisher.Config{Journal: dir, Logger: zerolog.New(log)})
+	require.NoError(t, err)
+	id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
+	require.NoError(t, err)
+	require.NoError(t, p.Flush(t.Context()))
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, os.WriteFile(dir, nil, 0o600))
+	require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
+	require.Equal(t, uint64(2), p.Stats().Committed, "sent is what is in the journal")
+	require.NoError(t, os.Remove(dir))
+	require.NoError(t, p.Flush(t.Context()))
+	assert.Len(t, log.lines("no file can be made or written, publishing waits"), 1)
+	assert.Len(t, log.lines("takes ticks again"), 1)
+	require.NoError(t, p.Close(t.Context()))
+	j, err := journal.Open(journal.Config{Dir: dir})
+	require.NoError(t, err)
+	assert.Equal(t, uint64(3), j.Next())
+	require.NoError(t, j.Close())
+}
+
+// A failed sync is the end within a second, also if nobody publishes anything.
+func TestFailedSyncIsAnnouncedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		fs, log := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync && broken.Load() {
+				return 0, syscall.EIO
+			}
+			return 0, nil
+		}}, &logbook{}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncInterval, Logger: zerolog.New(log)})
+		broken.Store(true)
+		w.quotes(10)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.ErrorIs(t, w.pub.Failed(), journal.ErrFailed)
+		assert.Len(t, log.lines("journal failed"), 1)
+		w.cancel()
+		<-w.serve
+		assert.ErrorIs(t, w.pub.Close(t.Context()), journal.ErrFailed)
+		w.pub = nil
+	})
+}
+
+// Publish times never decrease, whatever the clock does: neither along a session nor over a restart.
+func TestPublishTimesNeverDecrease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now atomic.Int64
+		now.Store(noon)
+		fs := &memfs.FS{}
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Now: now.Load}
+		w := start(t, cfg)
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		for _, step := range []time.Duration{time.Second, -time.Hour, time.Minute, -time.Nanosecond, 2 * time.Hour} {
+			now.Add(int64(step))
+			w.quotes(1)
+			c.until(w.pub.Stats().Head)
+		}
+		last := c.publish
+		assert.Equal(t, now.Load(), last)
+		c.nc.Close()
+		w.stop()
+		now.Add(-int64(time.Hour))
+		cfg.FS = fs.Killed()
+		w.open(cfg)
+		w.quotes(1)
+		again := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		again.until(w.pub.Stats().Head) // it checks that they never decrease
+		assert.Equal(t, last, again.publish)
+		again.nc.Close()
+	})
+}
+
+// A flaky listener fails before it accepts.
+type flaky struct {
+	net.Listener
+	errs chan error
+}
+
+func (f *flaky) Accept() (net.Conn, error) {
+	select {
+	case err := <-f.errs:
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
+	default:
+		return f.Listener.Accept()
+	}
+}
+
+// What Accept reports of one connection, or of a want that passes, ends nothing: it is said once when it begins and once when
+// it ends. What it reports of the listener ends Serve.
+func TestAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &logbook{}
+		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
+		inner, err := w.net.Listen("pub:2")
+		require.NoError(t, err)
+		ln := &flaky{inner, make(chan error, 100)}
+		for _, err := range []error{syscall.EMFILE, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPERM} {
+			ln.errs <- err
+		}
+		served := make(chan error)
+		go func() { served <- w.pub.Serve(t.Context(), ln) }()
+		nc, err := w.net.Dial(t.Context(), "pub:2")
+		require.NoError(t, err)
+		_, err = nc.Write([]byte("hello?"))
+		require.NoError(t, err)
+		_, err = nc.Read(make([]byte, 1))
+		require.NoError(t, err, "an answer")
+		nc.Close()
+		assert.Len(t, log.lines("cannot accept connections for now"), 1)
+		assert.Len(t, log.lines("accepting connections again"), 1)
+		ln.errs <- syscall.EBADF
+		nc, err = w.net.Dial(t.Context(), "pub:2") // Accept returns once more
+		require.NoError(t, err)
+		defer nc.Close()
+		require.ErrorIs(t, <-served, syscall.EBADF)
+	})
+}

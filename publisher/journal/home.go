@@ -1,0 +1,151 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+)
+
+// reservedFiles is how many file descriptors a journal holds for nothing. When the process has no more, it gives
+// them up one by one, so that the next file can be made and files can be read although others have
+// taken what the last file has just given back.
+const reservedFiles = 4
+
+// OutOfDescriptors reports whether err says that the process, or the system, has no file descriptor left.
+func OutOfDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+// withDescriptors does open, which takes one file descriptor. If there is none left it closes what the
+// journal can do without, and tries again: first files that nobody reads at the moment, then the reserve.
+func (j *Journal) withDescriptors(open func() error) error {
+	for {
+		err := open()
+		if !OutOfDescriptors(err) {
+			return err
+		}
+		j.mu.Lock()
+		idle := j.idleLocked(len(j.opened) - 1)
+		var spare io.Closer
+		if n := len(j.reserve); n > 0 && len(idle) == 0 {
+			spare, j.reserve = j.reserve[n-1], j.reserve[:n-1]
+		}
+		j.mu.Unlock()
+		closeAll(idle)
+		switch {
+		case spare != nil:
+			spare.Close()
+		case len(idle) == 0:
+			return err
+		}
+	}
+}
+
+// fillReserve takes the descriptors that are missing from the reserve.
+func (j *Journal) fillReserve() error {
+	for {
+		j.mu.Lock()
+		full := len(j.reserve) >= reservedFiles || j.closed
+		j.mu.Unlock()
+		if full {
+			return nil
+		}
+		f, err := j.fs.Reserve()
+		if err != nil {
+			return fmt.Errorf("reserve of file descriptors: %w", err)
+		}
+		j.mu.Lock()
+		j.reserve = append(j.reserve, f)
+		j.mu.Unlock()
+	}
+}
+
+func (j *Journal) emptyReserve() {
+	j.mu.Lock()
+	reserve := j.reserve
+	j.reserve = nil
+	j.mu.Unlock()
+	for _, f := range reserve {
+		f.Close()
+	}
+}
+
+// Check finds out whether the directory still has the current file and the lock, and takes more
+// files, and fills the reserve of file descriptors again. It returns nil if so, and what is wrong
+// if not. If the file or the lock is not there any more, Missing is true from then on.
+// It may be called from any goroutine.
+func (j *Journal) Check() error {
+	if err := j.fillReserve(); err != nil && !OutOfDescriptors(err) {
+		return err
+	}
+	// While the slot is taken nobody closes the file.
+	j.syncing <- struct{}{}
+	defer func() { <-j.syncing }()
+	j.mu.Lock()
+	file, lock, name := j.file, j.lock, ""
+	if n := len(j.segments); n > 0 {
+		name = j.segments[n-1].name
+	}
+	usable := !j.closed && j.failed == nil
+	j.mu.Unlock()
+	if !usable || file == nil {
+		return nil // there is no current file
+	}
+	err := j.fs.Check(j.path(name), file)
+	if err == nil {
+		err = j.fs.Check(j.path(lockName), lock)
+	}
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		j.miss()
+	}
+	if err != nil {
+		return fmt.Errorf("journal %s: %w", j.cfg.Dir, err)
+	}
+	return nil
+}
+
+func (j *Journal) miss() {
+	j.mu.Lock()
+	j.missing = true
+	j.mu.Unlock()
+}
+
+// Missing reports whether the current file, or the lock, is not in the directory any more, as far as
+// Check has looked. Rotate goes on in a new file there.
+func (j *Journal) Missing() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.missing
+}
+
+// returnHome makes the directory, and takes the lock in it, if they are missing. Another publisher may
+// have begun there meanwhile: the error wraps ErrLocked then.
+func (j *Journal) returnHome() error {
+	if !j.Missing() {
+		return nil
+	}
+	if err := j.fs.MkdirAll(j.cfg.Dir); err != nil {
+		return err
+	}
+	path := j.path(lockName)
+	err := j.fs.Check(path, j.lock)
+	if errors.Is(err, os.ErrNotExist) {
+		var lock io.Closer
+		err = j.withDescriptors(func() (err error) {
+			lock, err = j.fs.Lock(path)
+			return err
+		})
+		if err == nil {
+			j.mu.Lock()
+			lock, j.lock = j.lock, lock
+			j.mu.Unlock()
+			lock.Close()
+		}
+	}
+	return err
+}
+
+// lockName is the name of the file that is locked.
+const lockName = "LOCK"
