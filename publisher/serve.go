@@ -73,7 +73,7 @@ func (s *server) init(cfg Config) {
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
-	s.guesses.init()
+	s.guesses.init(min(guessAnswers, cfg.MaxHandshakes))
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
@@ -102,7 +102,11 @@ func (c *Config) boundSockets() error {
 			limit, max(0, sockets), fewSockets)
 	}
 	handshakes := max(1, min(c.MaxHandshakes, sockets/handshakeShare))
-	connections := min(c.MaxConnections, sockets-handshakes)
+	connections := sockets - handshakes
+	if c.Token != "" {
+		connections -= min(guessAnswers, handshakes)
+	}
+	connections = min(c.MaxConnections, connections)
 	if connections < c.MaxConnections {
 		level := zerolog.WarnLevel
 		if c.MaxConnections == DefaultConnections {
@@ -222,11 +226,12 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 		}()
 	}
 	stopped := stop()
-	defer func() { // one that is refused counts until it is closed
+	leave := func() {
 		s.mu.Lock()
 		s.handshakes.Remove(waiting)
 		s.mu.Unlock()
-	}()
+	}
+	defer leave() // a connection that is refused counts until it is closed
 	s.mu.Lock()
 	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
@@ -253,7 +258,9 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 	case refusal != nil:
 		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
-			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()))
+			leave() // it counts among the answers that wait
+			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { farewell(nc, refusal) })
+			return nil
 		}
 		farewell(nc, refusal)
 		return nil
