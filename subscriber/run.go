@@ -372,7 +372,10 @@ func (r *runner) message(t codec.Type, raw []byte) error {
 func (r *runner) flush() error {
 	l := r.line
 	if l.n > 0 {
-		r.out = Batch{Session: l.c.session, PublishTime: l.publish, Ticks: l.batch[:l.n], State: l.state}
+		if l.recovery != nil {
+			l.handing(time.Now())
+		}
+		r.out = Batch{Session: l.c.session, Ticks: l.batch[:l.n], Published: l.published, State: l.state}
 		if err := r.handle(&r.out); err != nil {
 			return r.stop(err)
 		}
@@ -382,7 +385,7 @@ func (r *runner) flush() error {
 	}
 	now := time.Now()
 	r.mu.Lock()
-	l.take(now)
+	l.take()
 	r.noteLocked()
 	r.mu.Unlock()
 	r.save(now)
@@ -396,7 +399,7 @@ func (r *runner) stop(err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s, ok := err.(stopped); ok && l.n > 0 {
-		l.takeSome(s.taken, time.Now())
+		l.takeSome(s.taken)
 	}
 	l.drop()
 	r.noteLocked()

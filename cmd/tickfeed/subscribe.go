@@ -283,7 +283,12 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 		return errEnough
 	}
 	if r.printer != nil {
-		if err := r.printer.batch(b.Session, b.PublishTime, b.Ticks, b.State); err != nil {
+		for publish, ticks := range b.ByPublishTime() {
+			if err := r.printer.append(b.Session, publish, ticks, b.State); err != nil {
+				return err
+			}
+		}
+		if err := r.printer.flush(); err != nil {
 			return err
 		}
 	}
