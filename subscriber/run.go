@@ -279,7 +279,9 @@ func (r *runner) beforeWait() error {
 			return err
 		}
 	}
-	r.save(time.Now())
+	if err := r.save(time.Now()); err != nil {
+		return err
+	}
 	r.wire.saveBy = r.position.due(l.position)
 	r.woken.Store(false)
 	wanted := r.wanted.Load()
@@ -388,7 +390,9 @@ func (r *runner) flush() error {
 	l.take()
 	r.noteLocked()
 	r.mu.Unlock()
-	r.save(now)
+	if err := r.save(now); err != nil {
+		return err
+	}
 	l.settle(now)
 	return r.tellChanges()
 }
@@ -479,18 +483,23 @@ func (r *runner) logChange(c *Change) {
 	e.Msg("subscription")
 }
 
-// save writes the position file if that is due. A failure is logged once and tried again.
-func (r *runner) save(now time.Time) {
+// save writes the position file if that is due. If the application's output cannot be made durable, Run ends; another failure
+// is logged once, and save tries again.
+func (r *runner) save(now time.Time) error {
 	p := r.position
 	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
-		return
+		return nil
 	}
 	err := p.save(r.line.position)
-	p.savedAt = now
+	p.savedAt = time.Now() // a slow disk must not take all the time
+	if output, ok := err.(*outputError); ok {
+		return &handlerError{output.err}
+	}
 	if err != nil && !r.saveErr {
 		r.log.Error().Err(err).Msg("position not saved")
 	}
 	r.saveErr = err != nil
+	return nil
 }
 
 // dial is Config.Dial where there is none.
