@@ -56,11 +56,23 @@ type command struct {
 	done     chan struct{}
 }
 
-// startCommand starts tickfeed with args. The process is killed at the end of the test at the latest.
-func startCommand(t *testing.T, dir string, args ...string) *command {
-	t.Helper()
+func newCommand(dir string, args ...string) *command {
 	c := &command{Cmd: exec.Command("tickfeed", args...), done: make(chan struct{})}
 	c.Dir, c.Stdout, c.Stderr = dir, &c.out, &c.err
+	return c
+}
+
+// startCommand starts tickfeed with args.
+func startCommand(t *testing.T, dir string, args ...string) *command {
+	t.Helper()
+	c := newCommand(dir, args...)
+	c.start(t)
+	return c
+}
+
+// start starts the process, which is killed at the end of the test at the latest.
+func (c *command) start(t *testing.T) {
+	t.Helper()
 	require.NoError(t, c.Start())
 	go func() {
 		defer close(c.done)
@@ -70,7 +82,6 @@ func startCommand(t *testing.T, dir string, args ...string) *command {
 		_ = c.Process.Kill()
 		<-c.done
 	})
-	return c
 }
 
 // patience is how long a test waits for a process to do what is due.

@@ -131,7 +131,7 @@ Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := settle(cmd, p.configFile, os.Environ()); err != nil {
+			if err := settle(cmd.Context(), cmd, p.configFile, os.Environ()); err != nil {
 				return err
 			}
 			if err := p.checkLogFlags(); err != nil {

@@ -117,7 +117,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	if err := o.check(); err != nil {
 		return err
 	}
-	cfg, err := o.config(addrs)
+	cfg, err := o.config(ctx, addrs)
 	if err != nil {
 		return err
 	}
