@@ -217,6 +217,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r.stop = stop
+	defer p.owe(func() string { return o.unsaved(s.Position().Next) })()
 	err = s.Run(running, r.handle)
 	if errors.Is(err, subscriber.ErrPositionLocked) {
 		return usage("--state: %w", err)
@@ -241,6 +242,22 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return &exitError{code: code} // reported
 	}
 	return nil
+}
+
+// unsaved says what is lost if the process ends now, where next is the position.
+func (o *subscribeOptions) unsaved(next uint64) string {
+	var parts []string
+	if !o.quiet {
+		parts = append(parts, "the end of what is printed on standard output")
+	}
+	if o.state != "" {
+		parts = append(parts, fmt.Sprintf("the position, if --state %s does not say %d yet: the ticks from there on come again", o.state, next))
+	}
+	if o.ledger != "" {
+		parts = append(parts, "the account, --ledger "+o.ledger)
+	}
+	parts = append(parts, fmt.Sprintf("next seq %d", next))
+	return strings.Join(parts, "; ")
 }
 
 // checkFiles refuses files that exist, or that are two things at once.
