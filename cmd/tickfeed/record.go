@@ -239,11 +239,11 @@ func (r *recorder) handle(b *subscriber.Batch) error {
 }
 
 // Begin is for subscriber.Recorder. When the wanted ticks are there, nothing is begun any more.
-func (r *recorder) Begin(h codec.FileHeader, state *feed.State) error {
+func (r *recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error {
 	if r.enough() {
 		return errEnough
 	}
-	return r.begun(r.Recorder.Begin(h, state))
+	return r.begun(r.Recorder.Begin(h, state, lost))
 }
 
 // Before is for subscriber.Recorder.
