@@ -243,6 +243,7 @@ type exportSummary struct {
 	NotAsked    uint64            `json:"not_asked"`
 	Withheld    uint64            `json:"withheld"`
 	Gone        uint64            `json:"gone"`
+	GoneDamaged uint64            `json:"gone_damaged"` // those of Gone that were damaged before they were recorded
 	Damaged     uint64            `json:"damaged"`
 	Damages     int               `json:"damages"`
 	Torn        int64             `json:"torn_bytes"`
@@ -389,6 +390,7 @@ func (e *exporting) pass(w tickWriter) error {
 		e.sum.NotAsked += st.NotAsked
 		e.sum.Withheld += st.Withheld
 		e.sum.Gone += st.Gone
+		e.sum.GoneDamaged += st.GoneDamaged
 		e.sum.Damaged += st.Damaged
 		e.sum.Damages += st.Damages
 		e.sum.Torn += st.Torn
@@ -553,7 +555,8 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	}{
 		{"not asked", s.NotAsked, "numbers at most that the recorded line left out"},
 		{"withheld", s.Withheld, "numbers that the recorder was too slow for"},
-		{"gone", s.Gone, "numbers that the publisher did not have any more"},
+		{"gone", s.Gone - s.GoneDamaged, "numbers: " + goneReason(codec.GoneExpired.String())},
+		{"gone", s.GoneDamaged, "numbers: " + goneReason(codec.GoneDamaged.String())},
 		{"undefined", s.Undefined, "ticks whose definition is missing"},
 		{"torn", uint64(s.Torn), "bytes at the end, of what was being written"},
 	} {

@@ -72,8 +72,8 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	}{
 		{s.NotAsked, "not asked for: the filter leaves them out"},
 		{s.Withheld, "withheld: whoever recorded was too slow"},
-		{s.Expired, "gone: the publisher did not have them any more"},
-		{s.Damaged, "gone: they were damaged before they were recorded"},
+		{s.Expired, "gone: " + goneReason(codec.GoneExpired.String())},
+		{s.Damaged, "gone: " + goneReason(codec.GoneDamaged.String())},
 		{s.Missing, "missing: the file is damaged"},
 		{s.Disowned, "disowned: a later session begins before them"},
 	} {
