@@ -80,9 +80,12 @@ While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultCon
   s      one tick             ← → , .  seek 10 seconds
   q      quit
 
-A seek, and a loop, goes on in a new session, which begins with the state as of there; subscribers
-follow by themselves. At the end late joiners are served, and a seek goes back, until Ctrl-C. What
-subscribers may still want to read is kept in the directory for temporary files (TMPDIR) meanwhile.
+A seek, a loop, and another session in the recording go on in a new session, which begins with the state
+as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
+subscribers are given the rest of the session before it: the replay waits for each as long as it confirms
+something more within 10 s, and 10 s for one whose connection was lost. A seek does not wait. At the end
+late joiners are served, and a seek goes back, until Ctrl-C. What subscribers may still want to read is
+kept in the directory for temporary files (TMPDIR) meanwhile.
 
 Places in a recording are a time of day (09:45, 14:30:00.250, in --tz) or a date and time
 (2026-01-05T09:45), those of publishing, a number as seq:N, or for seeks a jump such as +10s or -1m.
@@ -110,7 +113,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.BoolVar(&o.paused, "paused", false, "begin in a pause")
 		countVar(f, &o.waitFor, "wait-subscribers", 0, "begin when `N` subscribers are there")
 		f.StringVar(&o.startAt, "start-at", "", "begin at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if that is over) or RFC 3339")
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all that are connected have everything")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
@@ -374,7 +377,7 @@ func (s *replaying) leave(ctx context.Context) error {
 	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
 		return err
 	}
-	if err := s.stage.Publisher().Drained(ctx); err != nil {
+	if err := s.stage.Drained(ctx); err != nil {
 		return err
 	}
 	return errOver

@@ -30,7 +30,7 @@ type Output interface {
 	Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error
 	// State is the state of the session so far, a copy, and the next number.
 	State() (*feed.State, uint64)
-	// Drain waits until all that are connected have everything.
+	// Drain waits, for a bounded time, until all subscribers have received what was published in this session.
 	Drain(ctx context.Context) error
 	// End says that no tick will follow in this session.
 	End(ctx context.Context) error
@@ -308,6 +308,9 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	switch u := &p.u; {
 	case u.kind == unitLine:
 		p.full = false
+		if err := p.out.Drain(ctx); err != nil {
+			return time.Time{}, err
+		}
 		return time.Time{}, p.begin(ctx, u.first, u.state, u.due)
 	case u.kind == unitPackets:
 		return time.Time{}, p.relay(ctx)
@@ -541,10 +544,8 @@ func (p *Player) end(ctx context.Context) error {
 		p.over = true
 		return p.out.End(ctx)
 	}
-	if p.clock.speed == Max {
-		if err := p.out.Drain(ctx); err != nil {
-			return err
-		}
+	if err := p.out.Drain(ctx); err != nil {
+		return err
 	}
 	return p.round(ctx)
 }
