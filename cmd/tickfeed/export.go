@@ -50,7 +50,9 @@ tick, the files one after the other. The format follows the name:
                       the same bytes of it
 
 Parquet has quotes and trades unless --kinds says otherwise, CSV and NDJSON have every kind of tick.
-What snapshots tell is not exported: those ticks were counted before.
+What snapshots tell is not exported: those ticks were counted before. A price that is not known is null, in
+CSV an empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return has an apostrophe
+before it, so that no spreadsheet takes it for a formula; import takes the apostrophe away again.
 
 --from and --to are about the venue's time (ts_event; ts_publish where the venue did not say), or about
 numbers. A time of day is of the day on which the recording begins, in UTC.

@@ -76,16 +76,23 @@ func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
-// textSide is a price and a size, aligned: "    187.25 x 300     ".
+// textSide is a price and a size, aligned: "    187.25 x 300     ". A side that has neither is "-".
 func textSide(b []byte, in *listing, price, size int64) []byte {
 	start := len(b)
-	if price == feed.NoPrice {
-		b = padLeft(append(b, '-'), start, priceWidth)
+	b = padLeft(textPrice(b, in, price), start, priceWidth)
+	if price == feed.NoPrice && size == 0 {
 		return padRight(b, start, priceWidth+3+sizeWidth)
 	}
-	b = padLeft(in.price(b, price), start, priceWidth)
 	b = in.size(append(b, " x "...), size)
 	return padRight(b, start, priceWidth+3+sizeWidth)
+}
+
+// textPrice is a price, "-" if there is none.
+func textPrice(b []byte, in *listing, price int64) []byte {
+	if price == feed.NoPrice {
+		return append(b, '-')
+	}
+	return in.price(b, price)
 }
 
 func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
@@ -103,7 +110,7 @@ func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	}
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
-		b = in.price(append(b, "  was "...), c.OldPrice)
+		b = textPrice(append(b, "  was "...), in, c.OldPrice)
 		b = in.size(append(b, " x "...), c.OldSize)
 	}
 	return b
@@ -135,12 +142,7 @@ func textSummary(b []byte, in *listing, m *feed.Summary) []byte {
 		name  string
 		price int64
 	}{{"open ", m.Open}, {"  high ", m.High}, {"  low ", m.Low}, {"  last ", m.Last}} {
-		b = append(b, v.name...)
-		if v.price == feed.NoPrice {
-			b = append(b, '-')
-		} else {
-			b = in.price(b, v.price)
-		}
+		b = textPrice(append(b, v.name...), in, v.price)
 	}
 	return in.size(append(b, "  volume "...), m.Volume)
 }
