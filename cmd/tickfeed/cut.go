@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -269,6 +270,49 @@ func names(all []*openRecording) string {
 		n = append(n, r.name)
 	}
 	return strings.Join(n, ", ")
+}
+
+// joinRelated returns all, or if they are several recordings of one lineage that merge would join, the one recording that
+// they make together, in a temporary file. It closes what it does not return, all of them on an error, which has its exit
+// code.
+func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(all)
+		}
+	}()
+	if len(all) < 2 {
+		return all, nil
+	}
+	var open []func() (*recording.Reader, error)
+	for _, r := range all {
+		open = append(open, r.Reader)
+	}
+	lineage, err := recording.Lineage(ctx, open)
+	switch {
+	case errors.Is(err, recording.ErrUnrelated), errors.As(err, new(*recording.FiltersError)):
+		return all, nil
+	case err != nil:
+		return nil, err
+	}
+	joined, err := openTemporary(names(all), func(f *os.File) error {
+		var readers []*recording.Reader
+		for _, r := range all {
+			reader, err := r.Reader()
+			if err != nil {
+				return err
+			}
+			readers = append(readers, reader)
+		}
+		var read atomic.Int64
+		_, err := join(ctx, f, lineage, readers, all, &read)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	closeAll(all)
+	return []*openRecording{joined}, nil
 }
 
 func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {

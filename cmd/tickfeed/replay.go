@@ -71,8 +71,9 @@ func (p *program) replayCommand() *cobra.Command {
 		Short: "Publish a recording again, as it happened or at another pace",
 		Long: `Publish what was recorded, for any number of subscribers, who share one clock. FILE is a recording, or
 any file that "tickfeed import" reads, which is imported first. The ticks keep their numbers; what the
-recording does not hold stays not asked, withheld or gone. Several files are merged by time, under
-new numbers. A tick is published when it was then, never earlier; nothing is dropped at any speed.
+recording does not hold stays not asked, withheld or gone. Several files are put together as "tickfeed
+merge" does: recordings of one session and its successors are joined, and keep their numbers; others are
+merged by time under new numbers, and what a recording begins with is told when it begins. A tick is published when it was then, never earlier; nothing is dropped at any speed.
 
 While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
@@ -233,11 +234,16 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
-	defer closeAll(recordings)
 	s := replaying{p: p, o: o, zone: zone, startAt: cfg.StartAt}
 	for _, r := range recordings {
-		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
 		s.names = append(s.names, r.name)
+	}
+	if recordings, err = joinRelated(ctx, recordings); err != nil {
+		return err
+	}
+	defer closeAll(recordings)
+	for _, r := range recordings {
+		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
 	}
 	header, err := recordings[0].Reader()
 	if err != nil {
