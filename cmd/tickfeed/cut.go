@@ -155,7 +155,7 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 	for _, r := range all {
 		size += r.Size()
 	}
-	name := all[0].name
+	name := all[0].title()
 	if len(all) > 1 {
 		name = plural(len(all), "recording")
 	}
@@ -180,7 +180,7 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 		if err != nil {
 			return err
 		}
-		_, err = p.stdout.Write(append(b, '\n'))
+		_, err = p.stdout.Write(append(printableJSON(b), '\n'))
 		return stdoutError(err)
 	}
 	p.notef("%s:", output)
@@ -267,7 +267,7 @@ func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) er
 func names(all []*openRecording) string {
 	var n []string
 	for _, r := range all {
-		n = append(n, r.name)
+		n = append(n, r.title())
 	}
 	return strings.Join(n, ", ")
 }
@@ -403,7 +403,7 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 				text += fmt.Sprintf(", %s %s", formatThousands(x.n), x.what)
 			}
 		}
-		m.note("             %s: %s", all[i].name, text)
+		m.note("             %s: %s", all[i].title(), text)
 	}
 	return m, err
 }

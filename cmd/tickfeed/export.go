@@ -505,7 +505,7 @@ func (e *exporting) report(asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		if _, err := e.p.stdout.Write(append(b, '\n')); err != nil {
+		if _, err := e.p.stdout.Write(append(printableJSON(b), '\n')); err != nil {
 			return output(err)
 		}
 	} else {

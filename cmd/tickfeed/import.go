@@ -149,7 +149,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		if jsonErr != nil {
 			return errors.Join(err, jsonErr)
 		}
-		if _, writeErr := p.stdout.Write(append(b, '\n')); writeErr != nil {
+		if _, writeErr := p.stdout.Write(append(printableJSON(b), '\n')); writeErr != nil {
 			return errors.Join(err, output(writeErr))
 		}
 		return err

@@ -131,7 +131,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		started := time.Now()
 		stop := p.progress(func() string {
 			n, took := read.Load(), time.Since(started).Seconds()
-			return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.name, 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
+			return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.title(), 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
 		})
 		sound, err := show(ctx, o, f, lines, &read)
 		stop()
@@ -140,12 +140,12 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		}
 		switch {
 		case errors.Is(err, context.Canceled):
-			p.notef("interrupted at byte %d of %s", read.Load(), f.name)
+			p.notef("interrupted at byte %d of %s", read.Load(), f.title())
 			return errInterrupted
 		case errors.Is(err, errOutputClosed):
 			return err
 		case err != nil:
-			return fmt.Errorf("%s: %w", f.name, err)
+			return fmt.Errorf("%s: %w", f.title(), err)
 		}
 		if !sound {
 			damaged++
@@ -183,7 +183,7 @@ func (l *lines) json(v any) {
 	if err != nil {
 		panic("tickfeed: internal error: " + err.Error()) // what is printed can be marshalled
 	}
-	l.buf = append(append(l.buf, b...), '\n')
+	l.buf = append(append(l.buf, printableJSON(b)...), '\n')
 	if len(l.buf) >= writeSize {
 		_ = l.flush() // the error stays
 	}
@@ -330,16 +330,16 @@ func (v *verified) print(out *lines) {
 	rest := fmt.Sprintf("%s in %s, all checksums hold (%s/s)", numbers, formatBytes(v.Bytes), formatBytes(int64(float64(v.Bytes)/max(v.Seconds, 1e-9))))
 	switch {
 	case v.Complete:
-		out.printf("%s: sound, %s; %s\n", v.File, closed, rest)
+		out.printf("%s: sound, %s; %s\n", oneLine(v.File), closed, rest)
 		return
 	case v.Sound:
-		out.printf("%s: not whole, %s; %s; %s\n", v.File, numbersAre(v.GoneNumbers, "gone"), closed, rest)
+		out.printf("%s: not whole, %s; %s; %s\n", oneLine(v.File), numbersAre(v.GoneNumbers, "gone"), closed, rest)
 	default:
 		gone := ""
 		if v.GoneNumbers > 0 {
 			gone = ", " + numbersAre(v.GoneNumbers, "gone")
 		}
-		out.printf("%s: damaged in %s, %s%s; %s\n", v.File, plural(len(v.Damages)+v.More, "place"), numbersAre(v.Missing, "missing"), gone, closed)
+		out.printf("%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), numbersAre(v.Missing, "missing"), gone, closed)
 	}
 	for _, d := range v.Damages {
 		out.printf("  %s\n", d)
@@ -631,7 +631,7 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 			if err := to.flush(); err != nil {
 				return false, err
 			}
-			p.notef("%s: damage: %s", f.name, d)
+			p.notef("%s: damage: %s", f.title(), d)
 		}
 	}
 }
@@ -664,7 +664,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	if at.Time != recording.NoTime {
 		when = "published up to " + eventTime(at.Time)
 	}
-	out.printf("%s: state as of %d, %s\n", f.name, at.Next, when)
+	out.printf("%s: state as of %d, %s\n", f.title(), at.Next, when)
 	known := 0
 	for id := range feed.InstrumentID(at.State.Len()) {
 		if want(id) {

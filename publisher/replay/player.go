@@ -721,11 +721,29 @@ func (p *Player) Resume(ctx context.Context) error {
 	})
 }
 
-// Step pauses, and plays n more ticks.
+// MaxStep is how many ticks one step may have, together with those of steps before that are still to be played.
+const MaxStep = 1_000_000
+
+// A StepError reports a step of more ticks than MaxStep.
+type StepError struct {
+	N, Pending uint64 // ticks that were asked for; ticks of steps before
+}
+
+func (e *StepError) Error() string {
+	if e.Pending > 0 {
+		return fmt.Sprintf("a step has at most %d ticks, together with the %d of steps before that are not played yet; got %d", MaxStep, e.Pending, e.N)
+	}
+	return fmt.Sprintf("a step has at most %d ticks, got %d; to play on, resume", MaxStep, e.N)
+}
+
+// Step pauses, and plays n more ticks. The error may also be a *StepError; then nothing happens.
 func (p *Player) Step(ctx context.Context, n uint64) error {
 	return p.call(ctx, func(context.Context) error {
+		if n > MaxStep || p.steps+n > MaxStep {
+			return &StepError{n, p.steps}
+		}
 		p.pause()
-		p.steps = min(p.steps+n, math.MaxInt32)
+		p.steps += n
 		return nil
 	})
 }

@@ -591,6 +591,8 @@ func TestControlRefusesTheWeb(t *testing.T) {
 		"a place that is none":      {"POST", "/seek", "localhost", `{"to":"yesterday"}`, json, 400},
 		"a seek":                    {"POST", "/seek", "localhost", `{"to":"seq:77"}`, json, 200},
 		"a step":                    {"POST", "/step", "localhost", `{"n":2}`, json, 200},
+		"a step of too many ticks":  {"POST", "/step", "localhost", `{"n":1000001}`, json, 400},
+		"the greatest step":         {"POST", "/step", "localhost", `{"n":18446744073709551615}`, json, 400},
 		"no JSON":                   {"POST", "/step", "localhost", `{`, json, 400},
 		"a long body":               {"POST", "/step", "localhost", strings.Repeat(" ", 5000), json, http.StatusRequestEntityTooLarge},
 		"another path":              {"GET", "/", "localhost", "", nil, 404},
@@ -602,7 +604,9 @@ func TestControlRefusesTheWeb(t *testing.T) {
 			assert.EqualValues(t, 3, answer["subscribers"], name)
 		}
 	}
-	_, answer := ask("GET", "/status", "localhost", "")
+	_, answer := ask("POST", "/step", "localhost", `{"n":1000001}`, json...)
+	assert.Equal(t, "a step has at most 1000000 ticks, got 1000001; to play on, resume", answer["error"])
+	_, answer = ask("GET", "/status", "localhost", "")
 	assert.Equal(t, "paused", answer["state"])
 }
 
