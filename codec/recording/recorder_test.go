@@ -61,6 +61,7 @@ func told(t *testing.T, f *memory) string {
 			assert.True(t, item.Whole)
 			out = append(out, fmt.Sprintf("snapshot %d", item.Range.From))
 		case KindPackets:
+			requireTiled(t, &item)
 			for h, raw := range Packets(item.Data) {
 				text := h.Range().String()
 				b := codec.PacketBody(&h, raw[codec.PacketHeader:])
@@ -386,4 +387,69 @@ func TestRecorderFails(t *testing.T) {
 	require.ErrorIs(t, err, errNoRoom)
 	require.NoError(t, r.Close())
 	assert.Regexp(t, `^session a1 next 1; \[1, 51\); .*; damage \[(\d+), (\d+)\); not closed$`, told(t, f))
+}
+
+// Behind a part of a packet no index and no trailer are written, though there may be room again: they would make the file
+// look closed in order.
+func TestNoEndBehindAPartOfAPacket(t *testing.T) {
+	s := newSession(0xa1)
+	packets := [][]byte{s.packet(50), s.packet(50), s.packet(50)}
+	for _, room := range []int{1, 20, codec.PacketHeader, len(packets[2]) - 1} {
+		f := &memory{}
+		w, err := NewWriter(f, s.header, nil)
+		require.NoError(t, err)
+		require.NoError(t, w.Append(packets[0], 51, noon))
+		require.NoError(t, w.Append(packets[1], 101, noon))
+		f.limit, f.left = true, room
+		require.ErrorIs(t, w.Append(packets[2], 151, noon), errNoRoom)
+		f.limit = false
+		size := f.Len()
+		require.NoError(t, w.Finish())
+		require.NoError(t, w.CloseTorn())
+		assert.Equal(t, size, f.Len(), "%d bytes of a packet", room)
+		assert.Equal(t, fmt.Sprintf("session a1 next 1; [1, 51); [51, 101); damage %v; not closed", feed.Range{From: 101, To: 101}), told(t, f))
+	}
+	f := &memory{}
+	w, err := NewWriter(f, s.header, nil)
+	require.NoError(t, err)
+	require.NoError(t, w.Append(packets[0], 51, noon))
+	require.NoError(t, w.Finish())
+	size := f.Len()
+	require.NoError(t, w.Finish(), "a second end is not written")
+	assert.Equal(t, size, f.Len())
+}
+
+// The same behind a part of a header: of another session, and of a mark.
+func TestNoEndBehindAPartOfAHeader(t *testing.T) {
+	for name, interrupt := range map[string]func(w *Writer, s *session, f *memory) error{
+		"of a session": func(w *Writer, s *session, f *memory) error {
+			f.limit, f.left = true, 10
+			return w.Continue(s.child(0xa2), s.state)
+		},
+		"of a mark": func(w *Writer, s *session, f *memory) error {
+			for w.Size() < MarkInterval+1000 {
+				p := s.packet(50)
+				if err := w.Append(p, s.next, noon); err != nil {
+					return err
+				}
+			}
+			f.limit, f.left = true, 10
+			p := s.packet(50)
+			return w.Append(p, s.next, noon)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f := newSession(0xa1), &memory{}
+			w, err := NewWriter(f, s.header, nil)
+			require.NoError(t, err)
+			p := s.packet(50)
+			require.NoError(t, w.Append(p, s.next, noon))
+			require.ErrorIs(t, interrupt(w, s, f), errNoRoom)
+			f.limit = false
+			size := f.Len()
+			require.NoError(t, w.Finish())
+			require.NoError(t, w.CloseTorn())
+			assert.Equal(t, size, f.Len())
+		})
+	}
 }
