@@ -1018,6 +1018,10 @@ type Stats struct {
 	Joined     uint64 // subscribers that have logged in since the publisher began
 	Handshakes int    // connections that have not logged in
 	Conns      []ConnStats
+	// Missing is how many connections were lost before their clients had everything, if those have not come back; the last
+	// of them was lost at Missed.
+	Missing int
+	Missed  time.Time
 }
 
 // Stats is a snapshot of how the publisher does.
@@ -1034,6 +1038,7 @@ func (p *Publisher) Stats() Stats {
 		s.Disk = *d
 	}
 	s.Conns, s.Handshakes, s.Joined = p.serving.stats()
+	s.Missing, s.Missed = p.serving.lost()
 	return s
 }
 

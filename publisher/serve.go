@@ -554,6 +554,7 @@ func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKin
 
 // ConnStats is how one subscriber does.
 type ConnStats struct {
+	Number    uint64 // of the connection: no other one of the publisher has it
 	Remote    string
 	Client    string
 	Filter    []string
@@ -568,9 +569,16 @@ func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
 	out := make([]ConnStats, 0, len(s.conns))
 	for c := range s.conns {
 		out = append(out, ConnStats{
-			Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
+			Number: c.number, Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
 			Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
 		})
 	}
 	return out, s.handshakes.Len(), s.joined
+}
+
+// lost is how many clients were cut before they had everything and have not come back, and when the last of them was cut.
+func (s *server) lost() (missing int, missed time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.missing, s.missed
 }

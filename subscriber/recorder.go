@@ -15,9 +15,10 @@ import (
 type Recorder interface {
 	// Begin says that the packets from now on are of the session and the line that h tells, from number h.Next on; Version,
 	// Source and Created are not set. The state is as of h.Next; nil where it is not known, because withheld or lost
-	// numbers come first. It comes after each welcome, session message, change of the filter, and snapshot. H is the
-	// Recorder's to keep, the state is not.
-	Begin(h codec.FileHeader, state *feed.State) error
+	// numbers come first. Lost is the numbers directly before h.Next, of h.Lineage, that were asked for and cannot be had;
+	// it is empty if the number before h.Next is accounted for in another way. Begin is called after each welcome, session
+	// message, change of the filter, and snapshot. H is the Recorder's to keep, the state is not.
+	Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error
 	// Before announces a packet; the state is as of its beginning, or nil as above.
 	Before(p codec.Packet, state *feed.State) error
 	// Packet is that packet, verbatim, once its checksum and all its entries have proved good. It may begin before the
@@ -36,6 +37,19 @@ func (l *line) header() codec.FileHeader {
 	}
 }
 
+// lostBefore is the numbers directly before h.Next, of h.Lineage, that the ledger counts as lost.
+func (l *line) lostBefore(h *codec.FileHeader) feed.Range {
+	var lost feed.RangeSet
+	for _, n := range spread(h.Lineage, feed.Range{From: 1, To: h.Next}) {
+		a := l.ledger.Account(n.Session)
+		lost = lost.Union(a.Lost.Intersect(feed.NewRangeSet(n.Range)))
+	}
+	if ranges := lost.Ranges(); len(ranges) > 0 && ranges[len(ranges)-1].To == h.Next {
+		return ranges[len(ranges)-1]
+	}
+	return feed.Range{}
+}
+
 // knownState is the state, if it is known.
 func (l *line) knownState() *feed.State {
 	if l.need != needNothing {
@@ -51,7 +65,8 @@ func (r *runner) begin() error {
 		return nil
 	}
 	l.c.recorded = true
-	return r.recorder(r.cfg.Recorder.Begin(l.header(), l.knownState()))
+	h := l.header()
+	return r.recorder(r.cfg.Recorder.Begin(h, l.knownState(), l.lostBefore(&h)))
 }
 
 // before announces the packet raw, which was opened.

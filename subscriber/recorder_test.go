@@ -3,6 +3,7 @@ package subscriber
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,8 +29,12 @@ func known(s *feed.State) string {
 	return fmt.Sprintf("%d instruments", s.Len())
 }
 
-func (k *keeper) Begin(h codec.FileHeader, s *feed.State) error {
-	k.events = append(k.events, fmt.Sprintf("begin %x at %d, %s", uint64(h.Lineage.Current().ID), h.Next, known(s)))
+func (k *keeper) Begin(h codec.FileHeader, s *feed.State, lost feed.Range) error {
+	event := fmt.Sprintf("begin %x at %d, %s", uint64(h.Lineage.Current().ID), h.Next, known(s))
+	if !lost.Empty() {
+		event += fmt.Sprintf(", lost %v", lost)
+	}
+	k.events = append(k.events, event)
 	return nil
 }
 
@@ -75,7 +80,7 @@ func TestRecorder(t *testing.T) {
 			"before 2, 1 instruments", "packet [2, 5)", "ticks 2 to 4",
 			"before 5, 1 instruments", "packet [5, 10)", "snapshot, lost [5, 10)",
 			"snapshot, snapshot as of 10", "snapshot of 3 entries", "replaying",
-			"begin 20261122a at 10, 2 instruments", "before 10, 2 instruments", "packet [10, 12)", "ticks 10 to 11", "live",
+			"begin 20261122a at 10, 2 instruments, lost [5, 10)", "before 10, 2 instruments", "packet [10, 12)", "ticks 10 to 11", "live",
 			"disconnected", "connecting", "replaying",
 			"begin 20261122a at 12, 2 instruments", "before 10, 2 instruments", "packet [10, 14)", "ticks 12 to 13",
 			"begin 20261122b at 14, 2 instruments", "before 14, 2 instruments", "packet [14, 16)", "ticks 14 to 15",
@@ -111,6 +116,49 @@ func TestRecorderIsNotGivenWhatIsWrong(t *testing.T) {
 	})
 	_, err := New(Config{Addrs: []string{"a"}, BatchSize: 1, Recorder: &keeper{}})
 	require.ErrorContains(t, err, "BatchSize must be 0 with a Recorder, got 1")
+}
+
+// A recorder is told which numbers a line begins without, though they were asked for: those of a session that has nothing in
+// common with the one before, and those before the number that a start asked for. Numbers that were not asked for are none
+// of them.
+func TestRecorderIsToldWhatIsLost(t *testing.T) {
+	other := feed.Lineage{{ID: sessionB, First: 1}, {ID: sessionB + 1, First: 31}}
+	for name, c := range map[string]struct {
+		start codec.Start
+		want  []string
+	}{
+		"all that came before": {codec.Start{Kind: codec.StartSeq, Value: 1}, []string{
+			"begin 20261122a at 4, 2 instruments, lost [1, 4)", "begin 20261122c at 41, 2 instruments, lost [1, 41)"}},
+		"some of what came before": {codec.Start{Kind: codec.StartSeq, Value: 3}, []string{
+			"begin 20261122a at 4, 2 instruments, lost [3, 4)", "begin 20261122c at 41, 2 instruments, lost [1, 41)"}},
+		"only what comes": {codec.Start{Kind: codec.StartSnapshot}, []string{
+			"begin 20261122a at 4, 2 instruments", "begin 20261122c at 41, 2 instruments, lost [1, 41)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+				stop := publish(network, "pub:1", func(p *peer) {
+					p.send(message(welcomeA(4, 9, codec.StartedAsAsked)), snapshot(seedA(), 4, codec.ScopeAll), ticksA(4, 9))
+					time.Sleep(10 * time.Millisecond)
+				}, func(p *peer) {
+					w := welcomeA(41, 41, codec.StartedBySnapshot)
+					w.Lineage, w.Seed = other, codec.LineSeed(sessionB+1, nil)
+					p.send(message(w), snapshot(w.Seed, 41, codec.ScopeAll))
+					p.beat(41, time.Hour)
+				})
+				k := &keeper{app: &app{}}
+				cfg.Recorder, cfg.Start = k, c.start
+				require.Error(t, runFor(interval*3/2, mustNew(t, cfg), k.app))
+				stop()
+				var begins []string
+				for _, e := range k.events {
+					if strings.HasPrefix(e, "begin ") {
+						begins = append(begins, e)
+					}
+				}
+				assert.Equal(t, c.want, begins)
+			})
+		})
+	}
 }
 
 // A recording begins although nothing is published: the state is in it.

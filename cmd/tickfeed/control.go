@@ -73,10 +73,10 @@ func controlBody(args []string) (*replay.ControlRequest, error) {
 	case "step":
 		n, err := uint64(1), error(nil)
 		if value != "" {
-			n, err = strconv.ParseUint(value, 10, 31)
+			n, err = strconv.ParseUint(value, 10, 64)
 		}
-		if err != nil || n == 0 {
-			return nil, usage("control step: want a number of ticks from 1, got %q", value)
+		if err != nil || n == 0 || n > replay.MaxStep {
+			return nil, usage("control step: want a number of ticks from 1 to %d, got %q", replay.MaxStep, value)
 		}
 		return &replay.ControlRequest{N: n}, nil
 	case "speed":
@@ -130,7 +130,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 		return errors.New(st.Error)
 	}
 	if o.json {
-		_, err := fmt.Fprintf(p.stdout, "%s\n", bytes.TrimSpace(answer))
+		_, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(bytes.TrimSpace(answer)))
 		return output(err)
 	}
 	_, err = fmt.Fprintln(p.stdout, printable(st.text()))

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -154,7 +155,7 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 	for _, r := range all {
 		size += r.Size()
 	}
-	name := all[0].name
+	name := all[0].title()
 	if len(all) > 1 {
 		name = plural(len(all), "recording")
 	}
@@ -179,7 +180,7 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 		if err != nil {
 			return err
 		}
-		_, err = p.stdout.Write(append(b, '\n'))
+		_, err = p.stdout.Write(append(printableJSON(b), '\n'))
 		return stdoutError(err)
 	}
 	p.notef("%s:", output)
@@ -266,9 +267,52 @@ func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) er
 func names(all []*openRecording) string {
 	var n []string
 	for _, r := range all {
-		n = append(n, r.name)
+		n = append(n, r.title())
 	}
 	return strings.Join(n, ", ")
+}
+
+// joinRelated returns all, or if they are several recordings of one lineage that merge would join, the one recording that
+// they make together, in a temporary file. It closes what it does not return, all of them on an error, which has its exit
+// code.
+func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(all)
+		}
+	}()
+	if len(all) < 2 {
+		return all, nil
+	}
+	var open []func() (*recording.Reader, error)
+	for _, r := range all {
+		open = append(open, r.Reader)
+	}
+	lineage, err := recording.Lineage(ctx, open)
+	switch {
+	case errors.Is(err, recording.ErrUnrelated), errors.As(err, new(*recording.FiltersError)):
+		return all, nil
+	case err != nil:
+		return nil, err
+	}
+	joined, err := openTemporary(names(all), func(f *os.File) error {
+		var readers []*recording.Reader
+		for _, r := range all {
+			reader, err := r.Reader()
+			if err != nil {
+				return err
+			}
+			readers = append(readers, reader)
+		}
+		var read atomic.Int64
+		_, err := join(ctx, f, lineage, readers, all, &read)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	closeAll(all)
+	return []*openRecording{joined}, nil
 }
 
 func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {
@@ -359,7 +403,7 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 				text += fmt.Sprintf(", %s %s", formatThousands(x.n), x.what)
 			}
 		}
-		m.note("             %s: %s", all[i].name, text)
+		m.note("             %s: %s", all[i].title(), text)
 	}
 	return m, err
 }

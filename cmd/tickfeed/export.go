@@ -50,7 +50,9 @@ tick, the files one after the other. The format follows the name:
                       the same bytes of it
 
 Parquet has quotes and trades unless --kinds says otherwise, CSV and NDJSON have every kind of tick.
-What snapshots tell is not exported: those ticks were counted before.
+What snapshots tell is not exported: those ticks were counted before. A price that is not known is null, in
+CSV an empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return has an apostrophe
+before it, so that no spreadsheet takes it for a formula; import takes the apostrophe away again.
 
 --from and --to are about the venue's time (ts_event; ts_publish where the venue did not say), or about
 numbers. A time of day is of the day on which the recording begins, in UTC.
@@ -243,6 +245,7 @@ type exportSummary struct {
 	NotAsked    uint64            `json:"not_asked"`
 	Withheld    uint64            `json:"withheld"`
 	Gone        uint64            `json:"gone"`
+	GoneDamaged uint64            `json:"gone_damaged"` // those of Gone that were damaged before they were recorded
 	Damaged     uint64            `json:"damaged"`
 	Damages     int               `json:"damages"`
 	Torn        int64             `json:"torn_bytes"`
@@ -389,6 +392,7 @@ func (e *exporting) pass(w tickWriter) error {
 		e.sum.NotAsked += st.NotAsked
 		e.sum.Withheld += st.Withheld
 		e.sum.Gone += st.Gone
+		e.sum.GoneDamaged += st.GoneDamaged
 		e.sum.Damaged += st.Damaged
 		e.sum.Damages += st.Damages
 		e.sum.Torn += st.Torn
@@ -501,7 +505,7 @@ func (e *exporting) report(asJSON bool) error {
 		if err != nil {
 			return err
 		}
-		if _, err := e.p.stdout.Write(append(b, '\n')); err != nil {
+		if _, err := e.p.stdout.Write(append(printableJSON(b), '\n')); err != nil {
 			return output(err)
 		}
 	} else {
@@ -553,7 +557,8 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	}{
 		{"not asked", s.NotAsked, "numbers at most that the recorded line left out"},
 		{"withheld", s.Withheld, "numbers that the recorder was too slow for"},
-		{"gone", s.Gone, "numbers that the publisher did not have any more"},
+		{"gone", s.Gone - s.GoneDamaged, "numbers: " + goneReason(codec.GoneExpired.String())},
+		{"gone", s.GoneDamaged, "numbers: " + goneReason(codec.GoneDamaged.String())},
 		{"undefined", s.Undefined, "ticks whose definition is missing"},
 		{"torn", uint64(s.Torn), "bytes at the end, of what was being written"},
 	} {

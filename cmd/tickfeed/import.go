@@ -49,7 +49,7 @@ and the text form of a recording (tickfeed export -o out.txt), which becomes tha
 
 Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
 merged by time, others are read one after the other. A bad line, record or packet stops the import
-and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole.
+and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole, and on disk.
 
 At the end stands on standard error what was read: ticks by kind, times, what the source itself was
 missing. The exit code is 3 where the data is wrong.`,
@@ -149,7 +149,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		if jsonErr != nil {
 			return errors.Join(err, jsonErr)
 		}
-		if _, writeErr := p.stdout.Write(append(b, '\n')); writeErr != nil {
+		if _, writeErr := p.stdout.Write(append(printableJSON(b), '\n')); writeErr != nil {
 			return errors.Join(err, output(writeErr))
 		}
 		return err

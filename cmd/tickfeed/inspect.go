@@ -43,7 +43,12 @@ over time, what is missing and why, and what is damaged. Other files are importe
 A file that grows is read up to the size that it has. Times are UTC; published is when the publisher sent
 a packet, events is when the venue made the changes.
 
-Exit codes: 0 done; 3 the file is no recording, or with --verify damaged; 130 Ctrl-C.`,
+With --verify a recording is whole if every checksum holds, every packet can be decoded, and every number
+that it covers is there: none is damaged, and none is listed as gone, whatever the reason (the publisher
+had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
+that the recorder's own slow-consumer policy withheld, are no fault; their counts are printed.
+
+Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is not whole; 130 Ctrl-C.`,
 		Example: `  tickfeed inspect session.tick
   tickfeed inspect --verify archive/*.tick
   tickfeed inspect --ticks --symbols AAPL --json session.tick.zst
@@ -53,7 +58,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify damaged; 130 Ct
 		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to show", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.verify, "verify", false, "check every checksum and that all numbers are there, and nothing else; exit code 3 if one is not")
+		f.BoolVar(&o.verify, "verify", false, "check every checksum, and that all numbers are there, and nothing else; exit code 3 if a number is damaged or gone")
 		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
 		f.BoolVar(&o.ticks, "ticks", false, "print every tick, those of snapshots too")
 		f.StringVar(&o.at, "at", "", "print the state as of `PLACE`: last trades, quotes and books, as of a time of day such as 14:30, a date and time, or seq:N")
@@ -126,7 +131,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		started := time.Now()
 		stop := p.progress(func() string {
 			n, took := read.Load(), time.Since(started).Seconds()
-			return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.name, 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
+			return fmt.Sprintf("reading %s: %.0f %% of %s, %s/s", f.title(), 100*float64(n)/float64(max(f.Size(), 1)), formatBytes(f.Size()), formatBytes(int64(float64(n)/took)))
 		})
 		sound, err := show(ctx, o, f, lines, &read)
 		stop()
@@ -135,12 +140,12 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		}
 		switch {
 		case errors.Is(err, context.Canceled):
-			p.notef("interrupted at byte %d of %s", read.Load(), f.name)
+			p.notef("interrupted at byte %d of %s", read.Load(), f.title())
 			return errInterrupted
 		case errors.Is(err, errOutputClosed):
 			return err
 		case err != nil:
-			return fmt.Errorf("%s: %w", f.name, err)
+			return fmt.Errorf("%s: %w", f.title(), err)
 		}
 		if !sound {
 			damaged++
@@ -152,7 +157,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	case len(all) == 1:
 		return &exitError{code: exitData} // it was said
 	}
-	return wrong("%d of %s are damaged", damaged, plural(len(all), "recording"))
+	return wrong("%d of %s are not whole", damaged, plural(len(all), "recording"))
 }
 
 // lines are written to standard output, many at a time.
@@ -178,7 +183,7 @@ func (l *lines) json(v any) {
 	if err != nil {
 		panic("tickfeed: internal error: " + err.Error()) // what is printed can be marshalled
 	}
-	l.buf = append(append(l.buf, b...), '\n')
+	l.buf = append(append(l.buf, printableJSON(b)...), '\n')
 	if len(l.buf) >= writeSize {
 		_ = l.flush() // the error stays
 	}
@@ -193,14 +198,15 @@ func (l *lines) flush() error {
 	return l.err
 }
 
-// showVerified reads all of f, which verifies every checksum, and says whether all is well.
+// showVerified reads all of f, which verifies every checksum and decodes every packet, and reports whether f is whole.
 func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
 	if err != nil {
 		return false, err
 	}
 	started := time.Now()
-	v := verified{File: f.name, Bytes: f.Size(), Damages: []jsonDamage{}}
+	v := verified{File: f.name, Bytes: f.Size(), Damages: []jsonDamage{}, Gone: []goneRange{}}
+	batch := make([]feed.Tick, 256)
 	for {
 		if err := ctx.Err(); err != nil {
 			return false, err
@@ -215,6 +221,11 @@ func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRe
 		switch {
 		case item.Kind == recording.KindPackets:
 			v.Numbers += item.Range.Len()
+			at := item.Offset
+			for h, raw := range recording.Packets(item.Data) {
+				v.packet(at, &h, raw, batch)
+				at += int64(len(raw))
+			}
 		case item.Kind == recording.KindSnapshot && !item.Whole:
 			v.damage(recording.Damage{Offset: item.Offset, Size: item.Size})
 		case item.Kind == recording.KindDamage, item.Kind == recording.KindTorn:
@@ -224,40 +235,69 @@ func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRe
 	v.Seconds = time.Since(started).Seconds()
 	v.Closed = r.Closed()
 	v.Sound = len(v.Damages) == 0
+	v.Complete = v.Sound && v.GoneNumbers == 0
 	if o.json {
 		out.json(v)
-		return v.Sound, nil
+	} else {
+		v.print(out)
 	}
-	closed := "closed in order"
-	if !v.Closed {
-		closed = "not closed, its end may be missing"
-	}
-	if v.Sound {
-		out.printf("%s: sound, %s; %s numbers in %s, all checksums hold (%s/s)\n", f.name, closed,
-			formatThousands(v.Numbers), formatBytes(v.Bytes), formatBytes(int64(float64(v.Bytes)/max(v.Seconds, 1e-9))))
-		return true, nil
-	}
-	out.printf("%s: damaged in %s, %s numbers are missing; %s\n", f.name, plural(len(v.Damages)+v.More, "place"), formatThousands(v.Missing), closed)
-	for _, d := range v.Damages {
-		out.printf("  %s\n", d)
-	}
-	if v.More > 0 {
-		out.printf("  and %s more\n", plural(v.More, "place"))
-	}
-	return false, nil
+	return v.Complete, nil
 }
 
 // verified is what --verify found.
 type verified struct {
-	File    string       `json:"file"`
-	Sound   bool         `json:"sound"`
-	Closed  bool         `json:"closed"`
-	Bytes   int64        `json:"bytes"`
-	Numbers uint64       `json:"numbers"`
-	Missing uint64       `json:"missing"`
-	Damages []jsonDamage `json:"damages"`
-	More    int          `json:"more_damages,omitempty"`
-	Seconds float64      `json:"seconds"`
+	File     string       `json:"file"`
+	Sound    bool         `json:"sound"`    // no byte of the file is damaged
+	Complete bool         `json:"complete"` // sound, and no number is gone
+	Closed   bool         `json:"closed"`
+	Bytes    int64        `json:"bytes"`
+	Numbers  uint64       `json:"numbers"`
+	Missing  uint64       `json:"missing"` // numbers that damage took
+	Damages  []jsonDamage `json:"damages"`
+	More     int          `json:"more_damages,omitempty"`
+
+	GoneNumbers uint64      `json:"gone"`
+	Gone        []goneRange `json:"gone_ranges"`
+	MoreGone    int         `json:"more_gone_ranges,omitempty"`
+	NotAsked    uint64      `json:"not_asked"`
+	Withheld    uint64      `json:"withheld"`
+	Seconds     float64     `json:"seconds"`
+}
+
+// A goneRange is numbers that the recording lists as gone, and the reason.
+type goneRange struct {
+	feed.Range
+	Reason string
+}
+
+// MarshalJSON writes [from, to, "reason"].
+func (g goneRange) MarshalJSON() ([]byte, error) { return json.Marshal([]any{g.From, g.To, g.Reason}) }
+
+// packet notes what the packet h, the bytes raw at byte at of the file, says instead of ticks.
+func (v *verified) packet(at int64, h *codec.Packet, raw []byte, batch []feed.Tick) {
+	var l packetLine
+	l.count(h, raw, batch)
+	v.NotAsked += l.NotAsked
+	v.Withheld += l.Withheld
+	if l.Malformed != "" {
+		d := recording.Damage{Offset: at, Size: int64(len(raw)), Missing: feed.Range{From: l.malformed, To: h.First + h.Count}}
+		v.damage(d)
+		v.Numbers -= d.Missing.Len()
+		return
+	}
+	if l.Gone == 0 {
+		return
+	}
+	v.GoneNumbers += l.Gone
+	if k := len(v.Gone); k > 0 && v.MoreGone == 0 && v.Gone[k-1].To == h.First && v.Gone[k-1].Reason == l.Reason {
+		v.Gone[k-1].To = h.First + h.Count
+		return
+	}
+	if len(v.Gone) == recording.MaxDamages {
+		v.MoreGone++
+		return
+	}
+	v.Gone = append(v.Gone, goneRange{h.Range(), l.Reason})
 }
 
 func (v *verified) damage(d recording.Damage) {
@@ -267,6 +307,71 @@ func (v *verified) damage(d recording.Damage) {
 		return
 	}
 	v.Damages = append(v.Damages, damageOf(d))
+}
+
+// print prints the result for people.
+func (v *verified) print(out *lines) {
+	closed := "closed in order"
+	if !v.Closed {
+		closed = "not closed, its end may be missing"
+	}
+	numbers, without := formatThousands(v.Numbers)+" numbers", []string(nil)
+	for _, x := range []struct {
+		n    uint64
+		what string
+	}{{v.NotAsked, "not asked for"}, {v.Withheld, "withheld by the recorder's own policy"}} {
+		if x.n > 0 {
+			without = append(without, formatThousands(x.n)+" of them "+x.what)
+		}
+	}
+	if len(without) > 0 {
+		numbers += " (" + strings.Join(without, ", ") + ")"
+	}
+	rest := fmt.Sprintf("%s in %s, all checksums hold (%s/s)", numbers, formatBytes(v.Bytes), formatBytes(int64(float64(v.Bytes)/max(v.Seconds, 1e-9))))
+	switch {
+	case v.Complete:
+		out.printf("%s: sound, %s; %s\n", oneLine(v.File), closed, rest)
+		return
+	case v.Sound:
+		out.printf("%s: not whole, %s; %s; %s\n", oneLine(v.File), numbersAre(v.GoneNumbers, "gone"), closed, rest)
+	default:
+		gone := ""
+		if v.GoneNumbers > 0 {
+			gone = ", " + numbersAre(v.GoneNumbers, "gone")
+		}
+		out.printf("%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), numbersAre(v.Missing, "missing"), gone, closed)
+	}
+	for _, d := range v.Damages {
+		out.printf("  %s\n", d)
+	}
+	if v.More > 0 {
+		out.printf("  and %s more\n", plural(v.More, "place"))
+	}
+	for _, g := range v.Gone {
+		out.printf("  numbers %v are gone: %s\n", g.Range, goneReason(g.Reason))
+	}
+	if v.MoreGone > 0 {
+		out.printf("  and %s more\n", plural(v.MoreGone, "range"))
+	}
+}
+
+// numbersAre is n numbers and what is said of them: 1 number is gone, 2 numbers are gone.
+func numbersAre(n uint64, what string) string {
+	if n == 1 {
+		return "1 number is " + what
+	}
+	return formatThousands(n) + " numbers are " + what
+}
+
+// goneReason explains why numbers are gone, by the name of the reason in a recording.
+func goneReason(name string) string {
+	switch name {
+	case codec.GoneExpired.String():
+		return "the publisher did not have them any more"
+	case codec.GoneDamaged.String():
+		return "they were damaged before they were recorded"
+	}
+	return name
 }
 
 // jsonDamage is a damage as it is printed.
@@ -367,6 +472,7 @@ type packetLine struct {
 	Gone      uint64 `json:"gone,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	Malformed string `json:"malformed,omitempty"`
+	malformed uint64 // the first number that could not be decoded
 }
 
 // count fills in what the entries of a packet say.
@@ -376,7 +482,7 @@ func (l *packetLine) count(h *codec.Packet, raw []byte, batch []feed.Tick) {
 		n, err := body.Decode(batch)
 		l.Ticks += uint64(n)
 		if err != nil {
-			l.Malformed = err.Error()
+			l.Malformed, l.malformed = err.Error(), body.Seq()
 		}
 		if err != nil || n == 0 {
 			break
@@ -525,7 +631,7 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 			if err := to.flush(); err != nil {
 				return false, err
 			}
-			p.notef("%s: damage: %s", f.name, d)
+			p.notef("%s: damage: %s", f.title(), d)
 		}
 	}
 }
@@ -558,7 +664,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	if at.Time != recording.NoTime {
 		when = "published up to " + eventTime(at.Time)
 	}
-	out.printf("%s: state as of %d, %s\n", f.name, at.Next, when)
+	out.printf("%s: state as of %d, %s\n", f.title(), at.Next, when)
 	known := 0
 	for id := range feed.InstrumentID(at.State.Len()) {
 		if want(id) {

@@ -45,7 +45,7 @@ const (
 // surveyText prints the survey of f for people.
 func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	row := func(name, format string, args ...any) {
-		out.printf("  %-12s %s\n", name, fmt.Sprintf(format, args...))
+		out.printf("  %-12s %s\n", name, oneLine(fmt.Sprintf(format, args...)))
 	}
 	size := formatBytes(s.Size)
 	if f.Compressed() {
@@ -58,7 +58,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	if !s.Closed {
 		closed = "not closed: no index, and its end may be missing"
 	}
-	out.printf("%s: %s, %s\n", f.name, size, closed)
+	out.printf("%s: %s, %s\n", f.title(), size, closed)
 	sessionRows(row, s)
 	told := s.Withheld + s.Expired + s.Damaged
 	numbers := fmt.Sprintf("%s without a tick", formatThousands(s.NotAsked+told+s.Missing))
@@ -72,8 +72,8 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	}{
 		{s.NotAsked, "not asked for: the filter leaves them out"},
 		{s.Withheld, "withheld: whoever recorded was too slow"},
-		{s.Expired, "gone: the publisher did not have them any more"},
-		{s.Damaged, "gone: they were damaged before they were recorded"},
+		{s.Expired, "gone: " + goneReason(codec.GoneExpired.String())},
+		{s.Damaged, "gone: " + goneReason(codec.GoneDamaged.String())},
 		{s.Missing, "missing: the file is damaged"},
 		{s.Disowned, "disowned: a later session begins before them"},
 	} {

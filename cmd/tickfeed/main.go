@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -267,21 +269,52 @@ func (p *program) notef(format string, args ...any) {
 	fmt.Fprintln(p.stderr, printable(fmt.Sprintf(format, args...)))
 }
 
-// printable replaces what is not printable in s, newlines excepted.
+// printable escapes what is not printable in s, newlines excepted: control characters, those of C1 and of other alphabets
+// too, and bytes that are no UTF-8, which a terminal may take for them.
 func printable(s string) string {
-	bad := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
-	if strings.IndexFunc(s, bad) < 0 {
+	if harmless(s) {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if bad(r) {
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r != '\n' && !unicode.IsPrint(r):
 			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
+		default:
 			b.WriteRune(r)
 		}
 	}
 	return b.String()
+}
+
+// harmless reports whether all of s is printable, newlines excepted.
+func harmless(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) < 0
+}
+
+// oneLine is s without newlines: a name, or what a file says of itself, cannot look like another line of ours.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", `\n`) }
+
+// printableJSON is the JSON text b, in which escapes stand for what is not printable. It means the same.
+func printableJSON(b []byte) []byte {
+	if harmless(string(b)) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+16)
+	for _, r := range string(b) {
+		switch {
+		case unicode.IsPrint(r) || r < ' ': // a control character of ASCII stands between values only
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 func (p *program) checkLogFlags() error {

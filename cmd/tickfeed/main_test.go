@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestMain(m *testing.M) {
@@ -90,4 +92,23 @@ func sequence(ts *testscript.TestScript, _ bool, args []string) {
 func TestPrintable(t *testing.T) {
 	assert.Equal(t, "héllo\nyou", printable("héllo\nyou"))
 	assert.Equal(t, `a\u001b[31mb\u0007`, printable("a\x1b[31mb\a"))
+	assert.Equal(t, `a\x9b31mb\u009b31mc`, printable("a\x9b31mb\u009b31mc"), "C1, as bytes and as UTF-8")
+	assert.Equal(t, "a\uFFFDb", printable("a\uFFFDb"))
+	assert.Equal(t, `x\u202ey\u007f`, printable("x\u202ey\x7f"))
+}
+
+// In JSON nothing controls a terminal, and it says the same.
+func TestPrintableJSON(t *testing.T) {
+	for _, name := range []string{"plain", "a\x1b[31m", "C1 \u009b31m", "del \x7f", "bidi \u202e", "tag \U000e0041", "line\nfeed", "\x9b no UTF-8"} {
+		b, err := json.Marshal(map[string]string{"file": name})
+		require.NoError(t, err)
+		var want, got map[string]string
+		require.NoError(t, json.Unmarshal(b, &want))
+		text := printableJSON(b)
+		require.NoError(t, json.Unmarshal(text, &got), "%s", text)
+		assert.Equal(t, want, got)
+		for _, r := range string(text) {
+			assert.True(t, unicode.IsPrint(r), "%s", text)
+		}
+	}
 }

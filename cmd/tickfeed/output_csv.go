@@ -6,10 +6,12 @@ import (
 	"strings"
 
 	"tickfeed/feed"
+	"tickfeed/feed/textfile"
 )
 
 // csvFormat is CSV with a header and always the same columns; what a tick does not have is
-// empty, and so is the number of one that comes from a snapshot. Package textfile reads it back.
+// empty, and so is the number of one that comes from a snapshot. Text that a spreadsheet would take for a formula is
+// preceded by an apostrophe: see [textfile.Defuse]. Package textfile reads all of it back.
 type csvFormat struct{}
 
 // csvColumns are the columns, in order.
@@ -27,8 +29,11 @@ func (csvFormat) names(d *feed.Definition) []byte {
 	return append(csvText(b, d.Venue), ',')
 }
 
-// csvText appends a cell, in quotes where it needs them (RFC 4180).
+// csvText appends a cell of text, in quotes where it needs them (RFC 4180), that no spreadsheet takes for a formula.
 func csvText(b []byte, s string) []byte {
+	if textfile.Defuse(s) {
+		s = "'" + s
+	}
 	if !strings.ContainsAny(s, "\",\r\n") && strings.TrimSpace(s) == s {
 		return append(b, s...)
 	}
@@ -126,7 +131,11 @@ func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
 	}
 	b = append(b, ',')
 	if t.Kind != feed.KindCancel && tr.Conditions != 0 {
-		b = append(appendConditions(append(b, '"'), tr.Conditions, '"', '"'), '"')
+		b = append(b, '"')
+		if textfile.Defuse(tr.Conditions.String()) {
+			b = append(b, '\'')
+		}
+		b = append(appendConditions(b, tr.Conditions, '"', '"'), '"')
 	}
 	b = append(b, ',')
 	if t.Kind != feed.KindCorrection {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"io"
@@ -57,9 +58,79 @@ func printed(t *testing.T, f format, ticks []feed.Tick) string {
 	return b.String()
 }
 
+// unknownPrices are ticks of each kind that may have no price, as a broken trade whose price the venue does not tell.
+func unknownPrices() []feed.Tick {
+	ticks := everyKind()[:1]
+	return append(ticks,
+		feed.Quote{Bid: feed.NoPrice, Ask: feed.NoPrice}.Tick(0, noon),
+		feed.Trade{Price: feed.NoPrice, Size: 7, ID: 1}.Tick(0, noon),
+		feed.Correction{OldPrice: feed.NoPrice, OldSize: 2, Trade: feed.Trade{Price: 3, Size: 4}}.Tick(0, noon, "A-17"),
+		feed.Correction{OldPrice: 5, OldSize: 2, Trade: feed.Trade{Price: feed.NoPrice, Size: 4}}.Tick(0, noon, "A-17"),
+		feed.Cancel{Price: feed.NoPrice}.Tick(0, noon, "A-17"),
+	)
+}
+
+// formulas are ticks whose text a spreadsheet would take for formulas, and such as look like what they are written as.
+func formulas() []feed.Tick {
+	var ticks []feed.Tick
+	for i, text := range []string{"=1+2", "+1", "-2", "@SUM(A1)", "'=1", "''@", "'quoted", "plain", "'", "=A,B\"C"} {
+		d := feed.Definition{Symbol: text, Venue: text, Currency: text, PriceExponent: -2}
+		id := feed.InstrumentID(i)
+		conditions, _ := feed.ParseConditions(text[:min(len(text), feed.MaxConditions)])
+		ticks = append(ticks,
+			feed.Tick{Kind: feed.KindDefinition, Instrument: id, EventTime: noon, Extra: &feed.Extra{Definition: &d}},
+			feed.Trade{Price: -12345, Size: 7, Conditions: conditions}.Tick(id, noon),
+			feed.Cancel{Price: -5, Size: 4}.Tick(id, noon, text))
+	}
+	return ticks
+}
+
+// A price that is not known is null in JSON, an empty cell in CSV, and - for people; never the number that stands for it.
+func TestUnknownPrices(t *testing.T) {
+	for name, f := range map[string]format{"json": jsonFormat{}, "csv": csvFormat{}, "text": textFormat{}} {
+		text := printed(t, f, unknownPrices())
+		assert.NotContains(t, text, "9223372036854775808"[:9], name)
+	}
+	lines := strings.Split(printed(t, jsonFormat{}, unknownPrices()), "\n")
+	assert.Contains(t, lines[2], `"price":null,"size":7`)
+	assert.Contains(t, lines[3], `"old_price":null,"old_size":2,"price":0.03`)
+	assert.Contains(t, lines[4], `"old_price":0.05,"old_size":2,"price":null`)
+	assert.Contains(t, lines[5], `"price":null,"size":0,"trade_id":"A-17"`)
+	lines = strings.Split(printed(t, textFormat{}, unknownPrices()), "\n")
+	assert.Regexp(t, `trade +- x 7 +#1$`, lines[2])
+	assert.Regexp(t, `was - x 0.02|was - x 2$`, lines[3])
+	assert.Regexp(t, `cancel +- +#A-17$`, lines[5])
+}
+
+// A cell of text in CSV never begins as a formula does; numbers are as they are.
+func TestFormulasAreDefused(t *testing.T) {
+	rows, err := csv.NewReader(strings.NewReader(printed(t, csvFormat{}, formulas()))).ReadAll()
+	require.NoError(t, err)
+	column := make(map[string]int)
+	for i, name := range rows[0] {
+		column[name] = i
+	}
+	for _, row := range rows[1:] {
+		for _, name := range []string{"symbol", "venue", "currency", "trade_id", "conditions"} {
+			assert.NotRegexp(t, "^[=+@\t\r-]", row[column[name]], name)
+		}
+		if row[column["type"]] == "trade" {
+			assert.Equal(t, "-123.45", row[column["price"]])
+		}
+	}
+	assert.Equal(t, "'=1+2", rows[1][column["symbol"]])
+	assert.Equal(t, "''=1", rows[13][column["symbol"]])
+	assert.Equal(t, "'quoted", rows[19][column["symbol"]])
+}
+
 // What is printed is read back to the same ticks, whatever their kind.
 func TestReadBack(t *testing.T) {
-	want := everyKind()
+	for name, ticks := range map[string][]feed.Tick{"every kind": everyKind(), "unknown prices": unknownPrices(), "formulas": formulas()} {
+		t.Run(name, func(t *testing.T) { readBack(t, ticks) })
+	}
+}
+
+func readBack(t *testing.T, want []feed.Tick) {
 	for i := range want {
 		if i%3 != 1 {
 			want[i].Flags |= feed.FlagMore

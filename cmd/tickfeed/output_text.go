@@ -76,19 +76,22 @@ func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
-// textSide is a price of at least width bytes and a size, aligned: "    187.25 x 300     ".
+// textSide is a price of at least width bytes and a size, aligned: "    187.25 x 300     ". A side that has neither is "-".
 func textSide(b []byte, in *listing, width int, price, size int64) []byte {
 	start := len(b)
-	if price == feed.NoPrice {
-		b = append(b, '-')
-	} else {
-		b = in.price(b, price)
-	}
-	b = padLeft(b, start, width)
+	b = padLeft(textPrice(b, in, price), start, width)
 	if price != feed.NoPrice || size != 0 {
 		b = in.size(append(b, " x "...), size)
 	}
 	return padRight(b, start, width+3+sizeWidth)
+}
+
+// textPrice is a price, "-" if there is none.
+func textPrice(b []byte, in *listing, price int64) []byte {
+	if price == feed.NoPrice {
+		return append(b, '-')
+	}
+	return in.price(b, price)
 }
 
 func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
@@ -106,12 +109,7 @@ func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	}
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
-		b = append(b, "  was "...)
-		if c.OldPrice == feed.NoPrice {
-			b = append(b, '-')
-		} else {
-			b = in.price(b, c.OldPrice)
-		}
+		b = textPrice(append(b, "  was "...), in, c.OldPrice)
 		b = in.size(append(b, " x "...), c.OldSize)
 	}
 	return b
@@ -143,12 +141,7 @@ func textSummary(b []byte, in *listing, m *feed.Summary) []byte {
 		name  string
 		price int64
 	}{{"open ", m.Open}, {"  high ", m.High}, {"  low ", m.Low}, {"  last ", m.Last}} {
-		b = append(b, v.name...)
-		if v.price == feed.NoPrice {
-			b = append(b, '-')
-		} else {
-			b = in.price(b, v.price)
-		}
+		b = textPrice(append(b, v.name...), in, v.price)
 	}
 	return in.size(append(b, "  volume "...), m.Volume)
 }

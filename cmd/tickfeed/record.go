@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec"
-	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
@@ -46,7 +45,7 @@ What it could not have, because the publisher no longer had it, is told in the f
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
   recorded: 345 packets, 1.2 MB in 1 file
 
-On Ctrl-C the file is closed and verified. After a crash it can be read as it is, up to the last
+On Ctrl-C the file is closed, synced and verified. After a crash it can be read as it is, up to the last
 packet (compressed: the last MiB or so is missing). If the disk is full, record waits for room and
 goes on by itself; meanwhile the publisher keeps the ticks.
 
@@ -241,11 +240,11 @@ func (r *recorder) handle(b *subscriber.Batch) error {
 }
 
 // Begin is for subscriber.Recorder. When the wanted ticks are there, nothing is begun any more.
-func (r *recorder) Begin(h codec.FileHeader, state *feed.State) error {
+func (r *recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error {
 	if r.enough() {
 		return errEnough
 	}
-	return r.begun(r.Recorder.Begin(h, state))
+	return r.begun(r.Recorder.Begin(h, state, lost))
 }
 
 // Before is for subscriber.Recorder.
@@ -279,7 +278,7 @@ func (r *recorder) create(n int) (recording.File, error) {
 			return nil, err
 		}
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File())
+	f, err := recording.CreateNew(path)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +334,7 @@ func verifyRecording(path string) error {
 
 // A patientFile waits where the disk is full, until ctx ends.
 type patientFile struct {
-	*os.File
+	recording.File
 	ctx context.Context
 	say func(format string, args ...any)
 }

@@ -198,6 +198,9 @@ type openRecording struct {
 	temporary string
 }
 
+// title is the name for people, on one line.
+func (r *openRecording) title() string { return oneLine(r.name) }
+
 // Close closes the recording and removes what was made for it.
 func (r *openRecording) Close() error {
 	err := r.Input.Close()
@@ -427,9 +430,9 @@ type importing struct {
 func namesOf(paths []string) string {
 	const most = 3
 	if len(paths) <= most {
-		return strings.Join(paths, " ")
+		return oneLine(strings.Join(paths, " "))
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(paths[:most-1], " "), len(paths)-most+1)
+	return fmt.Sprintf("%s and %d more", oneLine(strings.Join(paths[:most-1], " ")), len(paths)-most+1)
 }
 
 // newImporting begins the recording of src, the ticks of the files at paths, in f.

@@ -71,8 +71,9 @@ func (p *program) replayCommand() *cobra.Command {
 		Short: "Publish a recording again, as it happened or at another pace",
 		Long: `Publish what was recorded, for any number of subscribers, who share one clock. FILE is a recording, or
 any file that "tickfeed import" reads, which is imported first. The ticks keep their numbers; what the
-recording does not hold stays not asked, withheld or gone. Several files are merged by time, under
-new numbers. A tick is published when it was then, never earlier; nothing is dropped at any speed.
+recording does not hold stays not asked, withheld or gone. Several files are put together as "tickfeed
+merge" does: recordings of one session and its successors are joined, and keep their numbers; others are
+merged by time under new numbers, and what a recording begins with is told when it begins. A tick is published when it was then, never earlier; nothing is dropped at any speed.
 
 While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
@@ -80,9 +81,12 @@ While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultCon
   s      one tick             ← → , .  seek 10 seconds
   q      quit
 
-A seek, and a loop, goes on in a new session, which begins with the state as of there; subscribers
-follow by themselves. At the end late joiners are served, and a seek goes back, until Ctrl-C. What
-subscribers may still want to read is kept in the directory for temporary files (TMPDIR) meanwhile.
+A seek, a loop, and another session in the recording go on in a new session, which begins with the state
+as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
+subscribers are given the rest of the session before it: the replay waits for each as long as it confirms
+something more within 10 s, and 10 s for one whose connection was lost. A seek does not wait. At the end
+late joiners are served, and a seek goes back, until Ctrl-C. What subscribers may still want to read is
+kept in the directory for temporary files (TMPDIR) meanwhile.
 
 Places in a recording are a time of day (09:45, 14:30:00.250, in --tz) or a date and time
 (2026-01-05T09:45), those of publishing, a number as seq:N, or for seeks a jump such as +10s or -1m.
@@ -110,7 +114,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.BoolVar(&o.paused, "paused", false, "begin in a pause")
 		countVar(f, &o.waitFor, "wait-subscribers", 0, "begin when `N` subscribers are there")
 		f.StringVar(&o.startAt, "start-at", "", "begin at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if that is over) or RFC 3339")
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all that are connected have everything")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
@@ -230,11 +234,16 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
-	defer closeAll(recordings)
 	s := replaying{p: p, o: o, zone: zone, startAt: cfg.StartAt}
 	for _, r := range recordings {
-		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
 		s.names = append(s.names, r.name)
+	}
+	if recordings, err = joinRelated(ctx, recordings); err != nil {
+		return err
+	}
+	defer closeAll(recordings)
+	for _, r := range recordings {
+		cfg.Recordings = append(cfg.Recordings, replay.Recording{Name: r.name, R: r.Input, Size: r.Size()})
 	}
 	header, err := recordings[0].Reader()
 	if err != nil {
@@ -374,7 +383,7 @@ func (s *replaying) leave(ctx context.Context) error {
 	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
 		return err
 	}
-	if err := s.stage.Publisher().Drained(ctx); err != nil {
+	if err := s.stage.Drained(ctx); err != nil {
 		return err
 	}
 	return errOver

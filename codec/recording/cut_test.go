@@ -375,9 +375,9 @@ packet 2026-03-02T14:30:03Z
 packet 2026-03-02T14:30:00Z
   define #0 symbol=AAPL venue=XNAS price=-2
   quote AAPL 187 1 188 1
-packet 2026-03-02T14:30:00.5Z base=0
+packet 2026-03-02T14:30:01Z base=0
   define #1 symbol=MSFT price=-2
-packet 2026-03-02T14:30:00.5Z
+packet 2026-03-02T14:30:01Z base=2026-03-02T14:30:00.5Z
   quote MSFT 400 1 401 1
   define @0 #0 symbol=AAPL venue=XNAS price=-4
   clear @0 AAPL both
@@ -400,4 +400,32 @@ packet 2026-03-02T14:30:03Z
 	cancel()
 	_, err = recording.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, nil)
 	assert.True(t, errors.Is(err, context.Canceled))
+}
+
+// What was published at the same time comes from the first recording first.
+func TestMergeTies(t *testing.T) {
+	one := `session lineage=a1:1
+packet 2026-03-02T14:30:00Z
+  define #0 symbol=A price=-2
+packet 2026-03-02T14:30:01Z
+  quote A 1 1 2 1
+packet 2026-03-02T14:30:02Z
+  quote A 2 1 3 1
+`
+	two := strings.NewReplacer("a1", "b1", "A", "B").Replace(one)
+	for _, order := range [][]string{{one, two}, {two, one}} {
+		got, _, err := merge(t, order...)
+		require.NoError(t, err)
+		var symbols []string
+		for _, line := range strings.Split(got, "\n") {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "quote" {
+				symbols = append(symbols, f[1])
+			}
+		}
+		first, second := "A", "B"
+		if order[0] == two {
+			first, second = "B", "A"
+		}
+		assert.Equal(t, []string{first, second, first, second}, symbols)
+	}
 }

@@ -20,7 +20,7 @@ type MergeStats struct {
 // Merge writes the ticks of recordings of any lineages, which are at their beginnings, by publish
 // time into a new recording of a session of its own, with new numbers, and closes that. H is its
 // header, a root. Instruments of one symbol and venue are one. Where a recording begins with a
-// snapshot, the state is told by ticks, as [Source] does. Numbers that one of them had withheld or
+// snapshot, the state is told by ticks when its first packet was published, as [Source] does. Numbers that one of them had withheld or
 // gone, or lost by damage, are so in the new one, and the state as it is known follows; those that
 // were not asked for are left out. Read, if it is not nil, is how many bytes were read so far.
 //
@@ -107,7 +107,7 @@ func (f *merged) fill(ctx context.Context) error {
 	f.n = n
 	if f.time != minTime {
 		f.at = max(f.at, f.time)
-	} else { // a snapshot at the beginning
+	} else { // a state that no packet follows
 		for i := range f.batch[:n] {
 			f.at = max(f.at, f.batch[i].EventTime)
 		}
@@ -125,7 +125,7 @@ func (f *merged) fill(ctx context.Context) error {
 // holes is what is missing since it was told.
 func (f *merged) holes() SourceStats {
 	s := f.Stats()
-	return SourceStats{Lost: s.Lost - f.seen.Lost, Withheld: s.Withheld - f.seen.Withheld}
+	return SourceStats{Lost: s.Lost - f.seen.Lost, Expired: s.Expired - f.seen.Expired, Withheld: s.Withheld - f.seen.Withheld}
 }
 
 // write writes the holes and the ticks of f at hand.
@@ -138,12 +138,19 @@ func (m *merger) write(f *merged) error {
 		if err := m.b.Skip(holes.Withheld, SkipWithheld); err != nil {
 			return err
 		}
-		if err := m.b.Skip(holes.Lost, SkipDamaged); err != nil {
+		if err := m.b.Skip(holes.Expired, SkipExpired); err != nil {
+			return err
+		}
+		if err := m.b.Skip(holes.Lost-holes.Expired, SkipDamaged); err != nil {
 			return err
 		}
 		if err := m.b.Restate(m.state); err != nil {
 			return err
 		}
+	}
+	if f.stating { // packets of their own: their time is not that of the events in them, as that of others may be
+		m.b.seal()
+		defer m.b.seal()
 	}
 	from := 0
 	for i := range f.batch[:f.n] {

@@ -16,7 +16,7 @@ import (
 	"tickfeed/codec/filemode"
 )
 
-// An Output is a new file that gets its name when it is whole: until [Output.Commit] it is
+// An Output is a new file that gets its name when it is whole and durable: until [Output.Commit] it is
 // a file with a name of its own in the same directory. It is a [File]; one whose name ends in
 // .zst is compressed by [Compress].
 type Output struct {
@@ -49,8 +49,11 @@ func Create(path string, replace bool) (*Output, error) {
 		return nil, err
 	}
 	o.File = o.file
+	if !o.done { // else it is a device, say
+		o.File = durableFile{o.file}
+	}
 	if strings.HasSuffix(path, ".zst") {
-		if o.File, err = Compress(o.file); err != nil {
+		if o.File, err = Compress(o.File); err != nil {
 			o.Discard()
 			return nil, err
 		}
@@ -62,7 +65,7 @@ func (o *Output) exists() error {
 	return &fs.PathError{Op: "create", Path: o.path, Err: fs.ErrExist}
 }
 
-// Close closes the file, which keeps its temporary name. More than once it does nothing.
+// Close makes the file durable and closes it; it keeps its temporary name. More than once it does nothing.
 func (o *Output) Close() error {
 	if o.closed {
 		return nil
@@ -71,7 +74,8 @@ func (o *Output) Close() error {
 	return o.File.Close()
 }
 
-// Commit closes the file, if that is still to be done, and gives it its name.
+// Commit closes the file, if that is still to be done, gives it its name, and makes that durable. After an error the file has
+// no name, except if it says that the name may be lost.
 func (o *Output) Commit() error {
 	err := o.Close()
 	if err != nil || o.done {
@@ -80,10 +84,11 @@ func (o *Output) Commit() error {
 	if _, err := os.Lstat(o.path); err == nil && !o.replace {
 		return o.exists()
 	}
-	if err = os.Rename(o.temporary, o.path); err == nil {
-		o.done = true
+	if err := system.Rename(o.temporary, o.path); err != nil {
+		return err
 	}
-	return err
+	o.done = true
+	return syncName(o.path)
 }
 
 // Discard closes and removes the file, unless it was committed. So it can be deferred.

@@ -13,18 +13,20 @@ import (
 // A Recorder writes what a subscriber is sent into recordings: the packets as they came, with what a reader needs to know of
 // each line. Its methods Begin, Before and Packet are those of subscriber.Recorder. Only one goroutine may use it.
 //
-// Where a line goes on behind the last number recorded, what is missing goes in as gone (expired), in the sessions that own
-// it; so the recording says what it does not hold. Where a packet repeats numbers that were recorded, only the rest of it
-// goes in.
+// Numbers that a line leaves out although they were asked for go in as gone (expired), in the sessions that own them: those
+// between the last number recorded and the line, and of a session that has nothing in common with the last one, those that
+// the subscriber lost. So the recording lists what it does not hold. Where a packet repeats numbers that were recorded, only
+// the rest of it goes in.
 type Recorder struct {
 	cfg  RecorderConfig
 	w    *Writer
 	line codec.FileHeader // the last one begun
 	// unknown says that the state at Next was not told: withheld or gone numbers came last.
 	unknown bool
-	empty   bool  // the file holds no packet
-	since   int64 // publish time of the file's first packet
-	last    int64 // publish time of the last packet of all files
+	waiting *beginning // a file that begins with numbers that are gone, and with the next packet
+	empty   bool       // the file holds no packet
+	since   int64      // publish time of the file's first packet
+	last    int64      // publish time of the last packet of all files
 	buf     []byte
 	stats   RecorderStats
 }
@@ -63,21 +65,41 @@ func (r *Recorder) Stats() RecorderStats {
 	return s
 }
 
-// Begin begins a line, at h.Next; nil is a state that is not known. Where it is the line that is being recorded, and what
-// comes joins, nothing is written. The error is the file's, or of a header or state that cannot be written.
-func (r *Recorder) Begin(h codec.FileHeader, state *feed.State) error {
+// A beginning is the first line of a file whose publish time is not known yet: the arguments of Begin.
+type beginning struct {
+	h     codec.FileHeader
+	state *feed.State
+	lost  feed.Range
+}
+
+// Begin begins a line, at h.Next; nil is a state that is not known. Lost is the numbers directly before h.Next that were
+// asked for and cannot be had, of h.Lineage; it may be empty. Where it is the line that is being recorded, and what comes
+// joins, nothing is written. The error is the file's, or of a header or state that cannot be written.
+func (r *Recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error {
 	h.Source, h.Created = r.cfg.Source, r.cfg.Now()
-	if r.w == nil {
+	if err := r.start(h.Created); err != nil { // no packet came since
+		return err
+	}
+	switch {
+	case r.w != nil:
+	case lost.Empty():
 		return r.open(h, state)
+	default:
+		if state != nil {
+			state = state.Clone()
+		}
+		r.waiting = &beginning{h, state, lost}
+		return nil
 	}
 	r.line = h
 	if r.sameLine(h) && h.Next < r.w.Next() {
 		return nil // what is repeated is left out
 	}
-	if fork, related := h.Lineage.Fork(r.w.Header().Lineage, r.w.Next()); related && fork < h.Next {
-		if err := r.gone(h, feed.Range{From: fork, To: h.Next}); err != nil {
-			return err
-		}
+	if fork, related := h.Lineage.Fork(r.w.Header().Lineage, r.w.Next()); related {
+		lost = feed.Range{From: fork, To: h.Next}
+	}
+	if err := r.gone(h, lost); err != nil {
+		return err
 	}
 	if r.sameLine(h) && (!r.unknown || state == nil) {
 		return nil
@@ -92,6 +114,41 @@ func (r *Recorder) sameLine(h codec.FileHeader) bool {
 	return h.Seed == w.Seed && h.Lineage.Current() == w.Lineage.Current() && slices.Equal(h.Filter, w.Filter)
 }
 
+// start begins the file that waits for its first packet, which was published at time, if there is one.
+func (r *Recorder) start(time int64) error {
+	b := r.waiting
+	if b == nil {
+		return nil
+	}
+	r.waiting = nil
+	first := r.owner(b.h, b.lost.From)
+	if err := r.open(first, nil); err != nil {
+		return err
+	}
+	r.last = max(r.last, time)
+	r.line = b.h
+	if err := r.gone(b.h, b.lost); err != nil {
+		return err
+	}
+	r.unknown = b.state == nil
+	return r.w.Continue(b.h, b.state)
+}
+
+// owner is the header of the session of line h that owns number seq, from seq on.
+func (r *Recorder) owner(h codec.FileHeader, seq uint64) codec.FileHeader {
+	owner, _, ok := h.Lineage.Owner(seq)
+	if !ok {
+		return h
+	}
+	between := h
+	between.Lineage, _ = h.Lineage.Until(owner.ID)
+	between.Next = seq
+	if owner.ID != h.Lineage.Current().ID {
+		between.Seed = codec.LineSeed(owner.ID, h.Filter)
+	}
+	return between
+}
+
 // gone writes that missing numbers before those of line h are missing, session by session as its lineage has them.
 func (r *Recorder) gone(h codec.FileHeader, missing feed.Range) error {
 	for ; !missing.Empty(); missing.From = r.w.Next() {
@@ -100,13 +157,7 @@ func (r *Recorder) gone(h codec.FileHeader, missing feed.Range) error {
 			return fmt.Errorf("recording: nobody owns %v", missing)
 		}
 		if owner.ID != r.w.Header().Lineage.Current().ID {
-			between := h
-			between.Lineage, _ = h.Lineage.Until(owner.ID)
-			between.Next, between.Seed = missing.From, codec.LineSeed(owner.ID, h.Filter)
-			if owner.ID == h.Lineage.Current().ID {
-				between.Seed = h.Seed
-			}
-			if err := r.w.Continue(between, nil); err != nil {
+			if err := r.w.Continue(r.owner(h, missing.From), nil); err != nil {
 				return err
 			}
 		}
@@ -125,6 +176,9 @@ func (r *Recorder) gone(h codec.FileHeader, missing feed.Range) error {
 
 // Before begins another file, if packet p has no place in the present one; the state is as of p, nil if it is not known.
 func (r *Recorder) Before(p codec.Packet, state *feed.State) error {
+	if err := r.start(p.PublishTime); err != nil {
+		return err
+	}
 	if r.w == nil {
 		return errNoLine
 	}
@@ -208,10 +262,11 @@ func (r *Recorder) open(h codec.FileHeader, state *feed.State) error {
 // Close finishes the file: index and trailer, made durable, closed. The file is closed whatever the error. Begin may begin
 // another one.
 func (r *Recorder) Close() error {
+	err := r.start(r.cfg.Now())
 	if r.w == nil {
-		return nil
+		return err
 	}
-	return r.close()
+	return errors.Join(err, r.close())
 }
 
 func (r *Recorder) close() error {

@@ -108,6 +108,7 @@ func readAll(t testing.TB, r *Reader) (data []byte, missing feed.RangeSet, damag
 		require.NoError(t, err)
 		switch item.Kind {
 		case KindPackets:
+			requireTiled(t, &item)
 			data = append(data, item.Data...)
 			if next > 0 && item.Range.From > next {
 				missing.Add(feed.Range{From: next, To: item.Range.From})
@@ -119,6 +120,18 @@ func readAll(t testing.TB, r *Reader) (data []byte, missing feed.RangeSet, damag
 			next = max(next, item.Range.To)
 		}
 	}
+}
+
+// requireTiled checks that the packets of a run cover its range, each number once and in order.
+func requireTiled(t testing.TB, item *Item) {
+	t.Helper()
+	next, size := item.Range.From, 0
+	for h, raw := range Packets(item.Data) {
+		require.Equal(t, next, h.First, "a run of packets has a gap")
+		next, size = h.First+h.Count, size+len(raw)
+	}
+	require.Equal(t, item.Range.To, next)
+	require.Equal(t, len(item.Data), size)
 }
 
 func open(t testing.TB, b []byte) *Reader {
@@ -647,6 +660,36 @@ func TestAbsentPackets(t *testing.T) {
 		assert.Equal(t, 1, lost)
 		assert.True(t, reported)
 	}
+}
+
+// A packet that is absent is reported by its range, at the byte where it should stand, and no run of packets passes over it.
+func TestAbsentPacketIsNamed(t *testing.T) {
+	b, packets := example(t, 16<<10)
+	_, gaps, _ := readAll(t, open(t, b)) // numbers that a later session left behind
+	for i, p := range packets[:len(packets)-1] {
+		at, absent := bytes.Index(b, p), codec.PacketAt(p)
+		d := append(bytes.Clone(b[:at]), b[at+len(p):]...)
+		r := open(t, d)
+		var damaged []feed.Range
+		for {
+			item, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err)
+			switch item.Kind {
+			case KindPackets:
+				requireTiled(t, &item)
+			case KindDamage, KindTorn:
+				if !item.Range.Empty() {
+					damaged = append(damaged, item.Range)
+					assert.Equal(t, int64(at), item.Offset, "packet %d", i)
+				}
+			}
+		}
+		assert.Equal(t, []feed.Range{absent.Range()}, damaged, "packet %d", i)
+	}
+	assert.True(t, gaps.Empty())
 }
 
 // Bytes of another file, or of an older use of this one, are not read as its own: the

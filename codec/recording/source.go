@@ -13,6 +13,7 @@ import (
 // implements [feed.Source]. An instrument of several recordings is one. Where a recording
 // does not begin at 1, and after numbers that are missing, the state is told by ticks:
 // definitions, statuses, quotes and books, but not the trading day, whose trades are not there.
+// They come when the packet after the state was published.
 //
 // Make one with NewSource. Only one goroutine may use it, but for Stats after its end.
 type Source struct {
@@ -22,7 +23,9 @@ type Source struct {
 	inBody  bool
 	end     uint64 // number after the packet at hand
 	pending []feed.Tick
-	err     error // once set, Next repeats it
+	waiting []feed.Tick // that tell a state: pending when the next packet is there
+	stating bool        // the ticks that Next returned last tell a state
+	err     error       // once set, Next repeats it
 
 	ids []int64 // by the recording's id: the id here, or notDefined
 	*directory
@@ -46,6 +49,7 @@ const notDefined = -1
 type SourceStats struct {
 	Ticks     uint64 // given out
 	Lost      uint64 // numbers that damage took, or that are gone
+	Expired   uint64 // those of them that are gone because the publisher did not have them any more
 	Damages   uint64 // damaged places
 	Dropped   uint64 // ticks of instruments whose definition was lost, or of kinds not known
 	Untold    uint64 // numbers that the recording leaves out: not asked for, or withheld
@@ -67,7 +71,8 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		return 0, err
 	}
 	for {
-		if n := copy(batch, s.pending); n > 0 {
+		n := copy(batch, s.pending)
+		if s.stating = n > 0; s.stating {
 			s.pending = s.pending[n:]
 			s.stats.Ticks += uint64(n)
 			return n, nil
@@ -101,6 +106,7 @@ func (s *Source) item() error {
 	item, err := r.Next()
 	if err == io.EOF {
 		s.readers, s.ids = s.readers[1:], s.ids[:0]
+		s.pending, s.waiting = s.waiting, nil
 		return nil
 	}
 	if err != nil {
@@ -109,6 +115,10 @@ func (s *Source) item() error {
 	switch item.Kind {
 	case KindPackets:
 		s.run = item.Data
+		if len(s.waiting) > 0 {
+			s.pending, s.waiting = s.waiting, nil
+			s.time = codec.PacketAt(s.run).PublishTime
+		}
 	case KindDamage, KindTorn:
 		s.stats.Damages++
 		s.stats.Lost += item.Range.Len()
@@ -150,8 +160,11 @@ func (s *Source) decode(batch []feed.Tick) int {
 		}
 		if err != nil || n == 0 {
 			s.inBody = false
-			gone, _ := s.body.Gone()
+			gone, reason := s.body.Gone()
 			s.stats.Lost += gone
+			if reason == codec.GoneExpired {
+				s.stats.Expired += gone
+			}
 			s.stats.Untold += s.body.NotAsked() + s.body.Withheld()
 			s.stats.Withheld += s.body.Withheld()
 		}
@@ -198,10 +211,11 @@ func (s *Source) define(recorded feed.InstrumentID, d *feed.Definition) (feed.In
 	return id, true
 }
 
-// tell makes the ticks pending that lead to state.
+// tell makes the ticks that lead to state wait for the next packet. A state that waits already is older, and its
+// definitions are known.
 func (s *Source) tell(state *feed.State) {
 	s.stats.Snapshots++
-	var out []feed.Tick
+	out := s.waiting
 	for t := range state.Entries(nil) {
 		t.Flags &^= feed.FlagSnapshot
 		switch t.Kind {
@@ -226,7 +240,7 @@ func (s *Source) tell(state *feed.State) {
 			out = append(out, t)
 		}
 	}
-	s.pending = out
+	s.waiting = out
 }
 
 // Stats is what was come across so far.
@@ -237,7 +251,7 @@ func (s *Source) Close() error {
 	if s.err == nil {
 		s.err = errSourceClosed
 	}
-	s.pending, s.run, s.inBody = nil, nil, false
+	s.pending, s.waiting, s.run, s.inBody = nil, nil, nil, false
 	return nil
 }
 

@@ -117,7 +117,7 @@ func TestSourceTellsState(t *testing.T) {
 	src := NewSource(open(t, file))
 	_, got := sourced(t, src, 2)
 	st := src.Stats()
-	assert.Equal(t, SourceStats{Ticks: st.Ticks, Lost: 50, Dropped: 1, Untold: 11, Withheld: 6, Snapshots: 2}, st)
+	assert.Equal(t, SourceStats{Ticks: st.Ticks, Lost: 50, Expired: 50, Dropped: 1, Untold: 11, Withheld: 6, Snapshots: 2}, st)
 	a, _ := got.Instrument(0)
 	want, _ := later.Instrument(3)
 	assert.Equal(t, want.Bids, a.Bids)

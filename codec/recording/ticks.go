@@ -36,11 +36,14 @@ type Part struct {
 type TicksStats struct {
 	NotAsked uint64 // numbers that the recorded line left out; of a filtered one an upper bound
 	Withheld uint64 // numbers that its slow-consumer policy left out
-	Gone     uint64 // numbers that the publisher did not have any more
-	Damaged  uint64 // numbers that damage took
-	Damages  int    // damaged places, the torn end of a recording that was not closed not among them
-	Torn     int64  // bytes at the end that are a part of something
-	Unknown  uint64 // ticks of kinds that this program does not know; not told
+	Gone     uint64 // numbers that the recording lists as gone
+	// GoneDamaged is those of Gone that were damaged before they were recorded; the publisher did not have the others any
+	// more.
+	GoneDamaged uint64
+	Damaged     uint64 // numbers that damage took
+	Damages     int    // damaged places, the torn end of a recording that was not closed not among them
+	Torn        int64  // bytes at the end that are a part of something
+	Unknown     uint64 // ticks of kinds that this program does not know; not told
 	// Undefined is ticks of instruments whose definition the recording lacks, which are told only if all are wanted.
 	Undefined uint64
 }
@@ -133,8 +136,11 @@ func (t *Ticks) decode() {
 		t.stats.Damages++
 		t.stats.Damaged += t.end - t.body.Seq()
 	}
-	gone, _ := t.body.Gone()
+	gone, reason := t.body.Gone()
 	t.stats.Gone += gone
+	if reason == codec.GoneDamaged {
+		t.stats.GoneDamaged += gone
+	}
 	t.stats.NotAsked += t.body.NotAsked()
 	t.stats.Withheld += t.body.Withheld()
 	t.stats.Unknown += t.body.Unknown()

@@ -72,7 +72,7 @@ func TestTicks(t *testing.T) {
 	story := func(r *recorded) {
 		s := newSession(0xa1)
 		seed := s.header.Seed
-		require.NoError(t, r.Begin(s.header, s.state))
+		require.NoError(t, r.Begin(s.header, s.state, feed.Range{}))
 		r.feed(t, nil, packet(seed, 1, define(0, "A"), quote(0), quote(0), define(1, "B"), quote(1), quote(5), define(0, "C"), quote(0), 3, quote(1)),
 			packet(seed, 13, "gone"), packet(seed, 20, "withheld"))
 		state := feed.NewState()
@@ -81,10 +81,10 @@ func TestTicks(t *testing.T) {
 		}
 		h := s.header
 		h.Next = 28
-		require.NoError(t, r.Begin(h, state))
+		require.NoError(t, r.Begin(h, state, feed.Range{}))
 		r.feed(t, state, packet(seed, 28, quote(1)))
 		other := newSession(0xb1).header
-		require.NoError(t, r.Begin(other, feed.NewState()))
+		require.NoError(t, r.Begin(other, feed.NewState(), feed.Range{}))
 		r.feed(t, feed.NewState(), packet(other.Seed, 1, define(0, "E"), quote(0)), packet(other.Seed, 3, quote(1)))
 		require.NoError(t, r.Close())
 	}

@@ -13,6 +13,7 @@ type header struct {
 	line    []byte
 	delim   byte
 	dest    []field // by column; noField where its cells are not looked at
+	own     bool    // the file is one of our own: text in it may be defused
 	scratch []byte  // quoted cells of the line at hand, without their quotes
 }
 
@@ -56,6 +57,7 @@ func (h *header) parse(line []byte, c *columns, symbol string, r *row) *LineErro
 		h.dest[len(names)-1] = f
 		r.names[f], ranks[f], column[f] = name, p.rank, len(names)-1
 	}
+	h.own = isOwn(names)
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
 		if f := c.byName[name]; r.names[f] != name {
 			return &LineError{Column: clip([]byte(name)),
@@ -129,6 +131,9 @@ func (h *header) split(line []byte, r *row) *LineError {
 			if f := h.dest[col]; f != noField {
 				if f != fieldConditions {
 					cell = trim(cell)
+				}
+				if h.own && isText(f) {
+					cell = fused(cell)
 				}
 				r.cells[f] = cell
 			}

@@ -320,13 +320,14 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	if side == feed.SideBoth || side == feed.SideNone && kind == feed.KindLevel {
 		return feed.Tick{}, r.bad(fieldSide, "is not a side: want buy or sell", nil)
 	}
-	if !r.has(fieldPrice) {
-		return feed.Tick{}, r.absent(fieldPrice, "")
+	price, bad := d.price(r, kind)
+	if bad != nil {
+		return feed.Tick{}, bad
 	}
 	if !r.has(fieldSize) && r.names[fieldSize] != "" {
 		return feed.Tick{}, r.absent(fieldSize, "")
 	}
-	tr := feed.Trade{Price: d.values[fieldPrice], Size: d.values[fieldSize], Side: side}
+	tr := feed.Trade{Price: price, Size: d.values[fieldSize], Side: side}
 	if kind == feed.KindLevel {
 		return feed.Level{Side: side, Price: tr.Price, Size: tr.Size}.Tick(id, at), nil
 	}
@@ -342,6 +343,9 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	}
 	if kind == feed.KindCorrection {
 		c := feed.Correction{OldPrice: d.values[fieldOldPrice], OldSize: d.values[fieldOldSize], Trade: tr}
+		if !r.has(fieldOldPrice) && r.names[fieldOldPrice] != "" {
+			c.OldPrice = feed.NoPrice
+		}
 		return c.Tick(id, at, ref), nil
 	}
 	t := tr.Tick(id, at)
@@ -349,6 +353,18 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 		t.Extra = &feed.Extra{TradeRef: ref}
 	}
 	return t, nil
+}
+
+// price is the price of r, which is no quote. A row that names its kind may say that the price is not known: its cell is
+// empty, or null. A level has a price always.
+func (d *desk) price(r *row, kind feed.Kind) (int64, *LineError) {
+	switch {
+	case r.has(fieldPrice):
+		return d.values[fieldPrice], nil
+	case kind == feed.KindLevel || len(r.cells[fieldType]) == 0 || r.names[fieldPrice] == "":
+		return 0, r.absent(fieldPrice, "")
+	}
+	return feed.NoPrice, nil
 }
 
 func statusTick(r *row, id feed.InstrumentID, at int64) (feed.Tick, *LineError) {

@@ -119,10 +119,10 @@ func check(t *testing.T, tick *feed.Tick) {
 		}
 	case feed.KindTrade, feed.KindCorrection, feed.KindCancel, feed.KindLevel:
 		tr := tick.Trade()
-		if tr.Size < 0 || tr.Price == feed.NoPrice || !tr.Conditions.Valid() || feed.ValidateText(tick.TradeRef()) != nil {
+		if tr.Size < 0 || tr.Price == feed.NoPrice && tick.Kind == feed.KindLevel || !tr.Conditions.Valid() || feed.ValidateText(tick.TradeRef()) != nil {
 			t.Fatalf("%v %+v", tick.Kind, tr)
 		}
-		if o := tick.Correction(); o.OldSize < 0 || o.OldPrice == feed.NoPrice {
+		if o := tick.Correction(); o.OldSize < 0 {
 			t.Fatalf("%+v", o)
 		}
 	case feed.KindDefinition, feed.KindClear, feed.KindStatus:

@@ -39,7 +39,9 @@
 // quote, with both it is a quote and then a trade. Empty cells, null, NA and NaN mean that
 // there is nothing. A bid or ask that is empty or 0 is no quote on that side
 // ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. Without a
-// column for it, a size is 0.
+// column for it, a size is 0. A trade, correction or cancel that names its type may have an
+// empty price, or null: the price is not known (feed.NoPrice). In CSV files of our own, text
+// that a spreadsheet would take for a formula is preceded by an apostrophe (see [Defuse]).
 //
 // A trade with a NYSE TAQ correction code (Daily TAQ Client Specification, trade
 // correction indicator) is a trade if the code says that the record is good: 0 regular, 1

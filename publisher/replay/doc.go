@@ -8,7 +8,9 @@
 // A replay is a session of its own that names its origin and keeps the recorded numbers. What
 // the recording does not hold stays not asked, withheld or gone. A seek or a loop goes on in a
 // sibling session behind the same listeners: subscribers are sent a goodbye, come back by
-// themselves, and are given the state as of there. Recordings that are played together are
+// themselves, and are given the state as of there. A loop, and the next session of a recording,
+// begin only when all subscribers have received what came before, or do not receive it in bounded
+// time (followTime, stallTime); a seek does not wait. Recordings that are played together are
 // merged by time into a new session with numbers of its own.
 //
 // # Pace

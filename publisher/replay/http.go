@@ -22,7 +22,7 @@ const maxControl = 4096
 
 // A ControlRequest is the body of POST /step, /speed and /seek; other fields are empty.
 type ControlRequest struct {
-	N     uint64 `json:"n,omitempty"`     // of step: how many ticks; 0 for 1
+	N     uint64 `json:"n,omitempty"`     // of step: how many ticks, at most MaxStep; 0 for 1
 	Speed *Speed `json:"speed,omitempty"` // of speed
 	To    string `json:"to,omitempty"`    // of seek: as ParseTarget reads it
 }
@@ -93,10 +93,9 @@ func (c *control) serve(w http.ResponseWriter, r *http.Request, do func(context.
 			return
 		}
 	}
-	var bad *badRequest
 	switch err := do(r.Context(), &q); {
-	case errors.As(err, &bad):
-		fail(w, http.StatusBadRequest, bad.text)
+	case errors.As(err, new(*badRequest)), errors.As(err, new(*StepError)):
+		fail(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, ErrStopped):
 		fail(w, http.StatusServiceUnavailable, err.Error())
 	case err != nil:

@@ -17,6 +17,10 @@ import (
 // recordings begin with a state. An instrument is one symbol at one venue, in whichever recording;
 // where two of them define it in different ways it is defined anew as often as needed. What a
 // recording does not have is one number in a merge.
+//
+// The merge begins with the state of the recordings that begin first. A state that comes later,
+// where another recording begins or after numbers that one does not have, is told by ticks at its
+// own time, as [recording.Source] does: nothing is known before it was.
 type merge struct {
 	tapes []*mergeTape
 	names map[[2]string]feed.InstrumentID
@@ -31,7 +35,11 @@ type merge struct {
 type mergeTape struct {
 	*tape
 	u     unit
-	i     int // next tick of u
+	i     int         // next tick of u
+	told  int         // ticks of u, at its front, that tell a state
+	fresh bool        // the instrument whose state is being told was not known before
+	state *feed.State // to be told before the next tick; nil for none
+	began *feed.State // that the first told ticks of u tell
 	full  bool
 	over  bool
 	defs  []*feed.Definition // by the recording's own ids; nil where it defines nothing
@@ -69,7 +77,7 @@ func (m *merge) rewind() error {
 		if err := t.tape.rewind(); err != nil {
 			return err
 		}
-		t.full, t.over, t.defs, t.known = false, false, nil, nil
+		t.full, t.over, t.defs, t.known, t.state = false, false, nil, nil, nil
 	}
 	return nil
 }
@@ -77,22 +85,21 @@ func (m *merge) rewind() error {
 // begin makes u the line that the merge begins with.
 func (m *merge) begin(u *unit) error {
 	m.begun = true
-	state := feed.NewState()
+	first := int64(math.MaxInt64)
 	for _, t := range m.tapes {
-		err := t.read(&t.u, false)
-		if err == io.EOF {
-			t.over = true
-			continue
-		} else if err != nil {
+		if err := t.ready(); err != nil {
 			return err
 		}
-		if t.full, t.i = t.u.kind != unitLine, 0; t.full {
+		if !t.over {
+			first = min(first, t.head())
+		}
+	}
+	state := feed.NewState()
+	for _, t := range m.tapes {
+		if t.over || t.told == 0 || t.head() > first {
 			continue
 		}
-		for x := range t.u.state.Entries(nil) {
-			if d := x.Definition(); d != nil {
-				t.define(x.Instrument, d)
-			}
+		for x := range t.began.Entries(nil) {
 			id, ok := m.id(t, x.Instrument)
 			if !ok {
 				return m.tooMany()
@@ -100,6 +107,7 @@ func (m *merge) begin(u *unit) error {
 			x.Instrument = id
 			_ = state.Apply(&x) // it applied to the state of the recording
 		}
+		t.i = t.told
 	}
 	for d := range state.Definitions(nil) {
 		m.now[d.Instrument] = d.Definition()
@@ -144,7 +152,7 @@ func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
 	t.defs[id], t.known[id] = d, 0
 }
 
-// ready reads on where t has played what it had. A line that begins tells only definitions.
+// ready reads on where t has played what it had.
 func (t *mergeTape) ready() error {
 	for !t.over && !t.full {
 		err := t.read(&t.u, false)
@@ -154,15 +162,41 @@ func (t *mergeTape) ready() error {
 		} else if err != nil {
 			return err
 		}
-		t.i = 0
+		t.i, t.told, t.began = 0, 0, nil
 		t.full = t.u.kind == unitHole || len(t.u.ticks) > 0
 		if s := t.u.state; s != nil {
 			for x := range s.Definitions(nil) {
 				t.define(x.Instrument, x.Definition())
 			}
+			t.state = s
+		}
+		if t.full && t.u.kind == unitTicks && t.state != nil {
+			t.tell()
 		}
 	}
 	return nil
+}
+
+// tell puts the ticks that lead to the state that is to be told before the first tick of u, and makes them due with it.
+func (t *mergeTape) tell() {
+	var ticks []feed.Tick
+	for x := range t.state.Entries(nil) {
+		x.Flags &^= feed.FlagSnapshot
+		x.Seq = t.u.ticks[0].Seq
+		switch x.Kind {
+		case feed.KindSummary:
+			continue // the trades of the day are not there
+		case feed.KindDefinition:
+			in, _ := t.state.Instrument(x.Instrument)
+			ticks = append(ticks, x, feed.ClearTick(x.Instrument, max(in.QuoteTime, in.StatusTime), feed.SideBoth))
+			ticks[len(ticks)-1].Seq = x.Seq
+		default:
+			ticks = append(ticks, x)
+		}
+	}
+	t.told, t.began, t.state = len(ticks), t.state, nil
+	t.u.dues = append(slices.Repeat([]int64{t.u.dues[0]}, len(ticks)), t.u.dues...)
+	t.u.ticks = append(ticks, t.u.ticks...)
 }
 
 // head is when t goes on.
@@ -192,7 +226,7 @@ func (m *merge) read(u *unit, _ bool) error {
 			case t == nil:
 				t = o
 			case o.head() < t.head():
-				t, until = o, t.head()
+				t, until = o, t.head()-1 // what is due at the same time comes from the first recording first
 			default:
 				until = min(until, o.head())
 			}
@@ -226,6 +260,7 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 	for first := true; t.i < len(t.u.ticks) && (first || t.u.dues[t.i] <= until && len(u.ticks) < unitSize); first = false {
 		x := &t.u.ticks[t.i]
 		m.due = max(m.due, t.u.dues[t.i])
+		telling := t.i < t.told
 		t.i++
 		if d := x.Definition(); d != nil {
 			t.define(x.Instrument, d)
@@ -236,6 +271,11 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 				return m.tooMany()
 			}
 			continue // its definition was lost; what it is, nobody knows
+		}
+		if telling && x.Kind == feed.KindDefinition {
+			t.fresh = m.now[id] == nil
+		} else if telling && x.Kind == feed.KindClear && t.fresh {
+			continue // there is nothing to clear
 		}
 		if d, now := t.defs[x.Instrument], m.now[id]; now != d {
 			m.now[id] = d
@@ -279,6 +319,8 @@ func (m *merge) place() any {
 		case !t.full:
 		case t.u.kind == unitHole:
 			x.next = t.u.first
+		case t.i < t.told:
+			return nil // a state is being told, which no number stands for
 		default:
 			x.next = t.u.ticks[t.i].Seq
 			x.due = m.due
@@ -301,6 +343,7 @@ func (m *merge) goTo(at any, state *feed.State) error {
 	}
 	for i, t := range m.tapes {
 		x := p.tapes[i]
+		t.state = nil
 		t.full, t.over, t.defs, t.known = false, x.over, slices.Clone(x.defs), make([]uint32, len(x.defs))
 		if err := t.tape.goTo(x.place, t.definitions()); err != nil {
 			return err

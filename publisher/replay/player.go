@@ -30,7 +30,7 @@ type Output interface {
 	Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error
 	// State is the state of the session so far, a copy, and the next number.
 	State() (*feed.State, uint64)
-	// Drain waits until all that are connected have everything.
+	// Drain waits, for a bounded time, until all subscribers have received what was published in this session.
 	Drain(ctx context.Context) error
 	// End says that no tick will follow in this session.
 	End(ctx context.Context) error
@@ -308,6 +308,9 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	switch u := &p.u; {
 	case u.kind == unitLine:
 		p.full = false
+		if err := p.out.Drain(ctx); err != nil {
+			return time.Time{}, err
+		}
 		return time.Time{}, p.begin(ctx, u.first, u.state, u.due)
 	case u.kind == unitPackets:
 		return time.Time{}, p.relay(ctx)
@@ -541,10 +544,8 @@ func (p *Player) end(ctx context.Context) error {
 		p.over = true
 		return p.out.End(ctx)
 	}
-	if p.clock.speed == Max {
-		if err := p.out.Drain(ctx); err != nil {
-			return err
-		}
+	if err := p.out.Drain(ctx); err != nil {
+		return err
 	}
 	return p.round(ctx)
 }
@@ -720,11 +721,29 @@ func (p *Player) Resume(ctx context.Context) error {
 	})
 }
 
-// Step pauses, and plays n more ticks.
+// MaxStep is how many ticks one step may have, together with those of steps before that are still to be played.
+const MaxStep = 1_000_000
+
+// A StepError reports a step of more ticks than MaxStep.
+type StepError struct {
+	N, Pending uint64 // ticks that were asked for; ticks of steps before
+}
+
+func (e *StepError) Error() string {
+	if e.Pending > 0 {
+		return fmt.Sprintf("a step has at most %d ticks, together with the %d of steps before that are not played yet; got %d", MaxStep, e.Pending, e.N)
+	}
+	return fmt.Sprintf("a step has at most %d ticks, got %d; to play on, resume", MaxStep, e.N)
+}
+
+// Step pauses, and plays n more ticks. The error may also be a *StepError; then nothing happens.
 func (p *Player) Step(ctx context.Context, n uint64) error {
 	return p.call(ctx, func(context.Context) error {
+		if n > MaxStep || p.steps+n > MaxStep {
+			return &StepError{n, p.steps}
+		}
 		p.pause()
-		p.steps = min(p.steps+n, math.MaxInt32)
+		p.steps += n
 		return nil
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -821,5 +822,99 @@ func TestMerge(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// since is a recording of trades of one symbol, one each second from at on, of which the first before are only in the state
+// that the recording begins with.
+func since(t *testing.T, id feed.SessionID, symbol string, at int64, before, n int64) Recording {
+	state := feed.NewState()
+	d := define(symbol, 0, at)
+	require.NoError(t, state.Apply(&d))
+	q := quote(0, 7, at-second)
+	require.NoError(t, state.Apply(&q))
+	for i := range before {
+		x := feed.Trade{Price: i, Size: 1}.Tick(0, at-second)
+		require.NoError(t, state.Apply(&x))
+	}
+	return record(t, id, uint64(before)+3, state, func(b *recording.Builder) {
+		for i := range n {
+			require.NoError(t, b.AppendAt(at+i*second, []feed.Tick{feed.Trade{Price: before + i, Size: 1}.Tick(0, at+i*second)}))
+		}
+	})
+}
+
+// Of recordings that are merged, the state that one begins with is told when it begins: what is played before knows nothing
+// of it. Merged into one recording they give the same ticks.
+func TestMergeTellsAStateAtItsTime(t *testing.T) {
+	early := since(t, 0xa, "A", open, 5, 20)
+	late := since(t, 0xb, "B", open+10*second, 3, 5)
+	again := since(t, 0xc, "A", open+15*second, 40, 3) // the instrument of the first, as another recorder saw it
+	recordings := []Recording{early, late, again}
+	f := &tapeFile{}
+	var readers []*recording.Reader
+	for _, r := range recordings {
+		x, err := recording.NewReader(r.R, r.Size)
+		require.NoError(t, err)
+		readers = append(readers, x)
+	}
+	_, err := recording.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xd, First: 1}}, Next: 1}, readers, nil)
+	require.NoError(t, err)
+	merged := Recording{Name: "merged.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
+	synctest.Test(t, func(t *testing.T) {
+		story := func(rs ...Recording) (told []string, whole scoreSession) {
+			_, s := play(t, Config{Recordings: rs, GapLimit: time.Minute})
+			<-s.ended
+			x := s.played()
+			state := x.begun.Clone()
+			for _, n := range x.notes {
+				y := n.tick
+				require.NoError(t, state.Apply(&y))
+				d, _ := state.Definition(y.Instrument)
+				told = append(told, fmt.Sprintf("%s %v %v at %v", d.Symbol, y.Kind, y.Values[0], n.at.Sub(x.notes[0].at)))
+			}
+			return told, *x
+		}
+		told, whole := story(recordings...)
+		assert.Equal(t, 1, whole.begun.Len(), "only the recording that begins first has a state before the first tick")
+		a, _ := whole.begun.Instrument(0)
+		assert.EqualValues(t, 5, a.Summary.Volume)
+		assert.Equal(t, []string{
+			"A trade 15 at 10s", "B definition 0 at 10s", "B quote 7 at 10s", "B trade 3 at 10s", "A trade 16 at 11s",
+		}, told[10:15])
+		assert.Equal(t, []string{"A trade 20 at 15s", "A clear 0 at 15s", "A quote 7 at 15s", "A trade 40 at 15s"}, told[22:26])
+		for id, volume := range []int64{5 + 20 + 3, 5} { // what the others had before is in nobody's trades
+			in, _ := whole.state.Instrument(feed.InstrumentID(id))
+			assert.Equal(t, volume, in.Summary.Volume)
+		}
+		one, _ := story(merged)
+		assert.Equal(t, []string{"A definition 0 at 0s", "A quote 7 at 0s"}, one[:2])
+		assert.Equal(t, told, one[2:])
+	})
+}
+
+// What is due at the same time comes from the first recording first.
+func TestMergeOfTies(t *testing.T) {
+	at := func(id feed.SessionID, symbol string, times ...int64) Recording {
+		return record(t, id, 1, nil, func(b *recording.Builder) {
+			require.NoError(t, b.AppendAt(open, []feed.Tick{define(symbol, 0, open)}))
+			for _, s := range times {
+				require.NoError(t, b.AppendAt(open+s*second, []feed.Tick{quote(0, s, open+s*second)}))
+			}
+		})
+	}
+	one, two := at(0xa, "A", 2, 3, 5, 7), at(0xb, "B", 1, 2, 3, 4, 5, 7)
+	synctest.Test(t, func(t *testing.T) {
+		_, s := play(t, Config{Recordings: []Recording{one, two}, Speed: Max})
+		<-s.ended
+		var order []string
+		state := feed.NewState()
+		for _, n := range s.played().notes {
+			x := n.tick
+			require.NoError(t, state.Apply(&x))
+			d, _ := state.Definition(x.Instrument)
+			order = append(order, fmt.Sprintf("%s%d", d.Symbol, (x.EventTime-open)/second))
+		}
+		assert.Equal(t, []string{"A0", "B0", "B1", "A2", "B2", "A3", "B3", "B4", "A5", "B5", "A7", "B7"}, order)
 	})
 }

@@ -26,14 +26,18 @@ type Stage struct {
 	cfg     publisher.Config
 	dir     string
 	doors   []*door
+	follow  time.Duration // followTime, except in a test
+	stall   time.Duration // stallTime, except in a test
 	retired sync.WaitGroup
 	slots   chan struct{} // of publishers whose subscribers are still taking leave
 
 	mu      sync.Mutex
 	current *act
 	acts    int
-	joined  uint64 // subscribers of those before
-	failed  error  // why serving the present one ended
+	joined  uint64    // subscribers of those before
+	sent    uint64    // subscribers of those before that were sent on to the present one, or may be on their way to it
+	moved   time.Time // when they were
+	failed  error     // why serving the present one ended
 }
 
 // An act is one publisher.
@@ -54,13 +58,22 @@ const (
 	stageRetry = 100 * time.Millisecond
 )
 
+// Bounds of what a stage waits for. At each of them it goes on without the subscriber.
+const (
+	// followTime is how long a subscriber may take to come back: from a session that it was sent on from, or after its
+	// connection was lost.
+	followTime = 10 * time.Second
+	// stallTime is how long a connected subscriber may take to confirm that it has received something more.
+	stallTime = 10 * time.Second
+)
+
 // NewStage returns a stage on listeners, which it owns from now on. Cfg is that of all its
 // publishers, but for what belongs to a session; Mode is always that of a replay. Logs are kept in
 // a new directory within dir, the system's for temporary files if that is empty, until Close.
 func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stage, error) {
 	cfg.Mode = codec.ModeReplay
 	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
-	s := &Stage{cfg: cfg, slots: make(chan struct{}, maxLeaving)}
+	s := &Stage{cfg: cfg, follow: followTime, stall: stallTime, slots: make(chan struct{}, maxLeaving)}
 	for _, ln := range listeners {
 		s.doors = append(s.doors, newDoor(ln))
 	}
@@ -112,7 +125,9 @@ func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) erro
 	s.mu.Lock()
 	old := s.current
 	if old != nil {
-		s.joined += old.pub.Stats().Joined
+		st := old.pub.Stats()
+		s.joined += st.Joined
+		s.sent, s.moved = uint64(len(st.Conns))+s.away(st), time.Now()
 	}
 	s.current = a
 	err = s.failed
@@ -198,29 +213,77 @@ func (s *Stage) State() (*feed.State, uint64) { return s.Publisher().State() }
 // End implements Output.
 func (s *Stage) End(ctx context.Context) error { return s.Publisher().End(ctx) }
 
-// Drain implements Output: all that are connected have confirmed everything.
+// away is how many subscribers of the present session, which has statistics st, are likely to come yet: they were sent on
+// to it, or their connection was lost. The caller holds mu.
+func (s *Stage) away(st publisher.Stats) (n uint64) {
+	if s.sent > st.Joined && time.Since(s.moved) < s.follow {
+		n = s.sent - st.Joined
+	}
+	if st.Missing > 0 && time.Since(st.Missed) < s.follow {
+		n += uint64(st.Missing)
+	}
+	return n
+}
+
+// Drain implements Output. A subscriber that is away is given followTime to come back, and one that confirms nothing more
+// for stallTime is not waited for any longer.
 func (s *Stage) Drain(ctx context.Context) error {
 	p := s.Publisher()
 	if err := p.Flush(ctx); err != nil {
 		return err
 	}
+	type progress struct {
+		confirmed uint64
+		at        time.Time
+	}
+	seen := make(map[uint64]progress) // by the connection's number
+	return s.await(ctx, func() bool {
+		now, st := time.Now(), p.Stats()
+		waiting := false
+		for _, c := range st.Conns {
+			if c.Confirmed >= st.Head {
+				continue
+			}
+			last, known := seen[c.Number]
+			if !known || c.Confirmed > last.confirmed {
+				last = progress{c.Confirmed, now}
+				seen[c.Number] = last
+			}
+			waiting = waiting || now.Sub(last.at) < s.stall
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return !waiting && s.away(st) == 0
+	})
+}
+
+// Drained waits, after End, until every subscriber has confirmed that it has everything: see [publisher.Publisher.Drained].
+// Before that it gives subscribers that were sent on to the present session followTime to come.
+func (s *Stage) Drained(ctx context.Context) error {
+	p := s.Publisher()
+	if err := s.await(ctx, func() bool {
+		st := p.Stats()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.away(st) == 0
+	}); err != nil {
+		return err
+	}
+	return p.Drained(ctx)
+}
+
+// await polls until holds returns true, or ctx ends.
+func (s *Stage) await(ctx context.Context, holds func() bool) error {
 	poll := time.NewTicker(stagePoll)
 	defer poll.Stop()
-	for {
-		st := p.Stats()
-		behind := false
-		for _, c := range st.Conns {
-			behind = behind || c.Confirmed < st.Head
-		}
-		if !behind {
-			return nil
-		}
+	for !holds() {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
 // Run accepts connections until ctx ends, whose cause it returns, or until a listener fails. The

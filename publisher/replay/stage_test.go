@@ -100,7 +100,7 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	stage, err := replay.NewStage(publisher.Config{Origin: 0xabc, Memory: memory, Heartbeat: 100 * time.Millisecond}, dir, []net.Listener{ln})
+	stage, err := replay.NewStage(publisher.Config{Origin: 0xabc, Memory: memory, Heartbeat: 300 * time.Millisecond}, dir, []net.Listener{ln})
 	require.NoError(t, err)
 	player, err := replay.New(cfg, stage)
 	require.NoError(t, err)
@@ -139,18 +139,24 @@ type audience struct {
 func (s *show) attend(cfg subscriber.Config) *audience {
 	s.t.Helper()
 	a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
+	s.follow(a, cfg, a.take)
+	return a
+}
+
+// follow runs the subscriber of a, whose batches handle takes.
+func (s *show) follow(a *audience, cfg subscriber.Config, handle func(*subscriber.Batch) error) {
+	s.t.Helper()
 	cfg.Addrs = []string{s.addr}
 	var err error
 	a.sub, err = subscriber.New(cfg)
 	require.NoError(s.t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.sub.Run(ctx, a.take) }()
+	go func() { done <- a.sub.Run(ctx, handle) }()
 	s.t.Cleanup(func() {
 		stop()
 		assert.ErrorIs(s.t, <-done, context.Canceled)
 	})
-	return a
 }
 
 func (a *audience) take(b *subscriber.Batch) error {
@@ -341,6 +347,210 @@ func TestSeekIsFollowed(t *testing.T) {
 	assert.Equal(t, entries(want, nil), entries(all.state, nil))
 }
 
+// sessions is a recording of several sessions that have nothing in common, of n ticks each.
+func sessions(t *testing.T, ids []feed.SessionID, n int) replay.Recording {
+	t.Helper()
+	f := &memoryFile{}
+	var b *recording.Builder
+	for i, id := range ids {
+		h := codec.FileHeader{Lineage: feed.Lineage{{ID: id, First: 1}}, Next: 1}
+		var err error
+		if i == 0 {
+			b, err = recording.NewBuilder(f, h, nil)
+		} else {
+			err = b.Continue(h, nil)
+		}
+		require.NoError(t, err)
+		d := feed.Definition{Symbol: "S", PriceExponent: -2}
+		ticks := []feed.Tick{{Kind: feed.KindDefinition, EventTime: noon, Extra: &feed.Extra{Definition: &d}}}
+		for k := range n - 1 {
+			ticks = append(ticks, feed.Trade{Price: int64(k), Size: 1}.Tick(0, noon))
+		}
+		require.NoError(t, b.Append(ticks))
+	}
+	require.NoError(t, b.Close())
+	return replay.Recording{Name: "sessions.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
+}
+
+const noon = 1_772_461_800_000_000_000
+
+// A gate is a Dial that lets the first connection pass, and each other one only once it is open.
+type gate struct {
+	dialled int
+	open    chan struct{}
+}
+
+func (g *gate) dial(ctx context.Context, addr string) (net.Conn, error) {
+	g.dialled++
+	if g.dialled > 1 {
+		select {
+		case <-g.open:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", addr)
+}
+
+// A replay that is over does not leave before the subscribers that it sent on to another session have come and have
+// everything; and does not wait for them for ever.
+func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
+	rec := sessions(t, []feed.SessionID{1, 2}, 100)
+	start := func(follow time.Duration) (*show, *gate, *audience) {
+		s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
+		s.stage.SetPatience(follow, follow)
+		g := &gate{open: make(chan struct{})}
+		a := s.attend(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Dial: g.dial})
+		s.subscribers(1)
+		require.NoError(t, s.player.Resume(t.Context()))
+		s.ended()
+		return s, g, a
+	}
+	s, g, a := start(time.Minute)
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, s.stage.Drained(soon), context.DeadlineExceeded, "the subscriber is on its way")
+	close(g.open)
+	patient, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, s.stage.Drained(patient))
+	<-a.ended
+	a.mu.Lock()
+	assert.Len(t, a.sessions, 2)
+	for _, id := range a.sessions {
+		assert.Len(t, a.ticks[id], 100)
+	}
+	a.mu.Unlock()
+
+	s, g, _ = start(50 * time.Millisecond)
+	require.NoError(t, s.stage.Drained(patient), "a subscriber that does not come is not waited for")
+	close(g.open)
+}
+
+// ended waits until everything was played.
+func (s *show) ended() {
+	s.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.player.Status().State != replay.Ended; time.Sleep(time.Millisecond) {
+		require.True(s.t, time.Now().Before(deadline), "it does not end")
+	}
+}
+
+// A loop, at any speed, and the next session of a recording begin only when all subscribers have received the one before it:
+// one that is slow, and one whose connection was lost. One that receives nothing more for too long is left behind.
+func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
+	one, two := sessions(t, []feed.SessionID{1}, 1000), sessions(t, []feed.SessionID{1, 2}, 1000)
+	for name, c := range map[string]struct {
+		rec   replay.Recording
+		speed float64
+		loop  bool
+		cut   bool
+	}{
+		"a loop at its own pace":           {one, 1, true, false},
+		"a loop as fast as it goes":        {one, replay.Max, true, false},
+		"two sessions":                     {two, 1, false, false},
+		"a loop, a connection that breaks": {one, 1, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := perform(t, replay.Config{Recordings: []replay.Recording{c.rec}, Speed: c.speed, Loop: c.loop, Paused: true}, publisher.MinMemory)
+			s.stage.SetPatience(time.Minute, time.Minute)
+			g := &gate{open: make(chan struct{})}
+			if !c.cut {
+				close(g.open)
+			}
+			var first net.Conn
+			dial := func(ctx context.Context, addr string) (net.Conn, error) {
+				conn, err := g.dial(ctx, addr)
+				if first == nil {
+					first = conn
+				}
+				return conn, err
+			}
+			a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
+			held, stalled := make(chan struct{}), make(chan struct{}, 1)
+			s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Dial: dial}, func(b *subscriber.Batch) error {
+				if b.Change == nil && !b.Snapshot {
+					select {
+					case stalled <- struct{}{}:
+						if c.cut {
+							first.Close()
+						}
+					default:
+					}
+					if !c.cut {
+						<-held
+					}
+				}
+				return a.take(b)
+			})
+			release := sync.OnceFunc(func() { close(held) })
+			t.Cleanup(release) // before the subscriber is waited for
+			s.subscribers(1)
+			require.NoError(t, s.player.Resume(t.Context()))
+			<-stalled
+			for deadline := time.Now().Add(20 * time.Second); s.player.Status().Ticks < 1000; time.Sleep(time.Millisecond) {
+				require.True(t, time.Now().Before(deadline))
+			}
+			for range 100 {
+				require.Equal(t, 1, s.player.Status().Sessions, "the next session has to wait")
+				time.Sleep(time.Millisecond)
+			}
+			release()
+			if c.cut {
+				close(g.open)
+			}
+			a.has(t, func() bool { return len(a.sessions) > 1 && len(a.ticks[a.sessions[1]]) == 1000 })
+			a.mu.Lock()
+			assert.Len(t, a.ticks[a.sessions[0]], 1000)
+			a.mu.Unlock()
+		})
+	}
+	t.Run("the bound", func(t *testing.T) {
+		s := perform(t, replay.Config{Recordings: []replay.Recording{one}, Loop: true, Paused: true}, publisher.MinMemory)
+		s.stage.SetPatience(50*time.Millisecond, 50*time.Millisecond)
+		held := make(chan struct{})
+		a := &audience{ticks: make(map[feed.SessionID][]feed.Tick)}
+		s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}}, func(b *subscriber.Batch) error {
+			if b.Change == nil {
+				<-held
+			}
+			return nil
+		})
+		t.Cleanup(func() { close(held) })
+		s.subscribers(1)
+		require.NoError(t, s.player.Resume(t.Context()))
+		for deadline := time.Now().Add(20 * time.Second); s.player.Status().Sessions < 3; time.Sleep(time.Millisecond) {
+			require.True(t, time.Now().Before(deadline), "a subscriber that is stalled holds the replay up for ever")
+		}
+	})
+}
+
+// A subscriber that is left behind, because it received nothing more for too long, knows the head of the session that it was
+// in, and lists what it did not receive of it as lost.
+func TestLeftBehindIsLost(t *testing.T) {
+	t.Skip("PROTOCOL.md says that these numbers are in nobody's account; the subscriber accounts for them once it says otherwise (issue 11, 1.2)")
+	rec := sessions(t, []feed.SessionID{1, 2}, 100_000)
+	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
+	s.stage.SetPatience(50*time.Millisecond, 50*time.Millisecond)
+	held := make(chan struct{})
+	a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
+	s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}}, func(b *subscriber.Batch) error {
+		if b.Change == nil {
+			<-held
+		}
+		return a.take(b)
+	})
+	s.subscribers(1)
+	require.NoError(t, s.player.Resume(t.Context()))
+	s.ended()
+	close(held)
+	<-a.ended
+	books := a.sub.Ledger()
+	first := books.Account(a.sessions[0])
+	totals := first.Totals()
+	assert.EqualValues(t, 100_000, totals.Delivered+totals.Lost)
+	assert.Positive(t, totals.Lost)
+}
+
 // The control takes effect for programs of this machine, not for web pages.
 func TestControlRefusesTheWeb(t *testing.T) {
 	rec, _, _, _ := market(t, 1000, false)
@@ -381,6 +591,8 @@ func TestControlRefusesTheWeb(t *testing.T) {
 		"a place that is none":      {"POST", "/seek", "localhost", `{"to":"yesterday"}`, json, 400},
 		"a seek":                    {"POST", "/seek", "localhost", `{"to":"seq:77"}`, json, 200},
 		"a step":                    {"POST", "/step", "localhost", `{"n":2}`, json, 200},
+		"a step of too many ticks":  {"POST", "/step", "localhost", `{"n":1000001}`, json, 400},
+		"the greatest step":         {"POST", "/step", "localhost", `{"n":18446744073709551615}`, json, 400},
 		"no JSON":                   {"POST", "/step", "localhost", `{`, json, 400},
 		"a long body":               {"POST", "/step", "localhost", strings.Repeat(" ", 5000), json, http.StatusRequestEntityTooLarge},
 		"another path":              {"GET", "/", "localhost", "", nil, 404},
@@ -392,7 +604,9 @@ func TestControlRefusesTheWeb(t *testing.T) {
 			assert.EqualValues(t, 3, answer["subscribers"], name)
 		}
 	}
-	_, answer := ask("GET", "/status", "localhost", "")
+	_, answer := ask("POST", "/step", "localhost", `{"n":1000001}`, json...)
+	assert.Equal(t, "a step has at most 1000000 ticks, got 1000001; to play on, resume", answer["error"])
+	_, answer = ask("GET", "/status", "localhost", "")
 	assert.Equal(t, "paused", answer["state"])
 }
 
