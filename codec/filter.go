@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -51,7 +52,7 @@ func (f Filter) Validate() error {
 // All reports whether f wants every instrument.
 func (f Filter) All() bool { return len(f) == 0 }
 
-// Match reports whether f wants instrument d.
+// Match reports whether f wants instrument d. To ask a filter of others about many instruments, use a Matcher.
 func (f Filter) Match(d *feed.Definition) bool {
 	if f.All() {
 		return true
@@ -90,4 +91,192 @@ func glob(pattern, s string) bool {
 		p++
 	}
 	return p == len(pattern)
+}
+
+// A Matcher answers what Filter.Match answers, for many instruments, in a time that is bounded for each of them: a pattern
+// without * and ? costs nothing beyond a binary search, and the others take at most one step for each of their bytes, and one
+// for each pattern. It keeps little more than the filter itself, and may be used by several goroutines at once.
+type Matcher struct {
+	all   bool
+	exact []string // patterns without * and ?, in order
+	wild  []string // the others, in order, as simplify makes them
+	// shared is, for each of wild, how many of its first bytes it has in common with the one before it. What was
+	// found out about those is not found out again.
+	shared []uint8
+}
+
+// NewMatcher returns a Matcher for f.
+func NewMatcher(f Filter) *Matcher {
+	m := &Matcher{all: f.All()}
+	for _, p := range f {
+		if strings.ContainsAny(p, "*?") {
+			m.wild = append(m.wild, simplify(p))
+		} else {
+			m.exact = append(m.exact, p)
+		}
+	}
+	slices.Sort(m.exact)
+	slices.Sort(m.wild)
+	m.wild = slices.Compact(m.wild)
+	m.shared = make([]uint8, len(m.wild))
+	for i := 1; i < len(m.wild); i++ {
+		m.shared[i] = uint8(commonPrefix(m.wild[i-1], m.wild[i]))
+	}
+	return m
+}
+
+// simplify returns pattern with each run of * and ? in one form: all of its ?, then at most one *.
+func simplify(pattern string) string {
+	simple := make([]byte, 0, maxPattern)
+	for i := 0; i < len(pattern); {
+		star := false
+		for ; i < len(pattern) && (pattern[i] == '*' || pattern[i] == '?'); i++ {
+			if pattern[i] == '?' {
+				simple = append(simple, '?')
+			}
+			star = star || pattern[i] == '*'
+		}
+		if star {
+			simple = append(simple, '*')
+		}
+		if i < len(pattern) {
+			simple = append(simple, pattern[i])
+			i++
+		}
+	}
+	if string(simple) == pattern {
+		return pattern // which others may share
+	}
+	return string(simple)
+}
+
+// maxPattern is the length of the longest pattern, in bytes.
+const maxPattern = feed.MaxText + 1 + feed.MaxText
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// Match reports whether the filter wants instrument d.
+func (m *Matcher) Match(d *feed.Definition) bool {
+	wanted, _ := m.Count(d)
+	return wanted
+}
+
+// Count is Match, and returns how many steps it took: each looks at a byte of a pattern, or passes over a pattern.
+func (m *Matcher) Count(d *feed.Definition) (wanted bool, steps int) {
+	if m.all || m.matchExact(d) {
+		return true, 0
+	}
+	if len(m.wild) == 0 {
+		return false, 0
+	}
+	return m.matchWild(d)
+}
+
+func (m *Matcher) matchExact(d *feed.Definition) bool {
+	if len(m.exact) == 0 || strings.Contains(d.Symbol, "@") { // the first @ of a pattern begins the venue
+		return false
+	}
+	if _, found := slices.BinarySearch(m.exact, d.Symbol); found {
+		return true
+	}
+	var room [maxPattern]byte
+	name := append(append(append(room[:0], d.Symbol...), '@'), d.Venue...)
+	_, found := slices.BinarySearchFunc(m.exact, name, func(p string, name []byte) int { return strings.Compare(p, string(name)) })
+	return found
+}
+
+// A reach says which first parts of a text the first bytes of a pattern match: bit i of parts stands for the first i
+// bytes of the text, all of it excepted, and whole for all of it.
+type reach struct {
+	parts uint64
+	whole bool
+}
+
+// places says where in a text each byte stands: bit i for byte i. A text has at most 64 bytes.
+type places [256]uint64
+
+func (p *places) of(text string) {
+	for i := range len(text) {
+		p[text[i]] |= 1 << i
+	}
+}
+
+// start is the reach of an empty pattern.
+func start(text string) reach { return reach{parts: min(uint64(len(text)), 1), whole: text == ""} }
+
+// byte is the reach of one more byte of text, which stands at places; length is that of the text.
+func (r reach) byte(places uint64, length int) reach {
+	if length == 0 {
+		return reach{}
+	}
+	hit := r.parts & places
+	return reach{parts: hit << 1 & (1<<length - 1), whole: hit>>(length-1)&1 != 0}
+}
+
+// star is the reach of any run of bytes more.
+func (r reach) star(length int) reach {
+	if r.parts == 0 {
+		return r
+	}
+	return reach{parts: -(r.parts & -r.parts) & (1<<length - 1), whole: true}
+}
+
+// matchWild goes through the patterns with * or ?. Each of them goes on from the last byte that it shares with the one
+// before it; one that shares a byte at which that one could match no more cannot match either.
+func (m *Matcher) matchWild(d *feed.Definition) (wanted bool, steps int) {
+	var symbol, venue places
+	symbol.of(d.Symbol)
+	venue.of(d.Venue)
+	var (
+		after [maxPattern + 1]reach // the first n bytes of the pattern
+		valid = 0                   // after is of the present pattern up to here, and what lies there can match
+		at    = maxPattern          // the first @ of the present pattern, if after knows it
+	)
+	after[0] = start(d.Symbol)
+	for i, p := range m.wild {
+		steps++
+		shared := int(m.shared[i])
+		if i > 0 && shared > valid {
+			continue // it shares a byte that cannot match
+		}
+		if at >= shared {
+			at = maxPattern
+		}
+		text, length := &symbol, len(d.Symbol)
+		if at < shared {
+			text, length = &venue, len(d.Venue)
+		}
+		n := shared
+		for ; n < len(p); n++ {
+			steps++
+			r := after[n]
+			switch {
+			case p[n] == '@' && at == maxPattern:
+				at, text, length = n, &venue, len(d.Venue)
+				if r = (reach{}); after[n].whole {
+					r = start(d.Venue)
+				}
+			case p[n] == '*':
+				r = r.star(length)
+			case p[n] == '?':
+				r = r.byte(math.MaxUint64, length)
+			default:
+				r = r.byte(text[p[n]], length)
+			}
+			if r == (reach{}) {
+				break
+			}
+			after[n+1] = r
+		}
+		if valid = n; n == len(p) && after[n].whole {
+			return true, steps
+		}
+	}
+	return false, steps
 }

@@ -1,6 +1,8 @@
 package codec
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -119,4 +121,145 @@ func FuzzGlob(f *testing.F) {
 		require.True(t, glob(strings.Repeat("?", len(s)), s))
 		require.False(t, glob(strings.Repeat("?", len(s)+1)+"*", s))
 	})
+}
+
+// A Matcher answers what the plain comparison of each pattern answers, and takes at most one step for each pattern and
+// each of its bytes.
+func TestMatcherIsTheFilter(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 1))
+	text := func(most int, letters string) string {
+		b := make([]byte, rng.IntN(most+1))
+		for i := range b {
+			b[i] = letters[rng.IntN(len(letters))]
+		}
+		return string(b)
+	}
+	matched, checked := 0, 0
+	for round := range 3000 {
+		letters, most := "AB@", 6
+		if round%10 == 0 {
+			most = feed.MaxText
+		}
+		var patterns []string
+		for range 1 + rng.IntN(30) {
+			p := text(most, letters[:2]+"*?")
+			if rng.IntN(2) == 0 {
+				p += "@" + text(most, letters+"*?")
+			}
+			if p == "" || p[0] == '@' {
+				continue
+			}
+			patterns = append(patterns, p)
+		}
+		f, err := NewFilter(patterns)
+		require.NoError(t, err)
+		m := NewMatcher(f)
+		for range 20 {
+			d := feed.Definition{Symbol: text(most, letters), Venue: text(most, letters)}
+			got, steps := m.Count(&d)
+			require.Equal(t, f.Match(&d), got, "%q of %q at %q", f, d.Symbol, d.Venue)
+			require.LessOrEqual(t, steps, stepsAtMost(f))
+			checked++
+			if got {
+				matched++
+			}
+		}
+	}
+	assert.Greater(t, matched, checked/10)
+	assert.Less(t, matched, checked*9/10)
+}
+
+// stepsAtMost is the bound that Count states.
+func stepsAtMost(f Filter) int {
+	n := len(f)
+	for _, p := range f {
+		n += len(p)
+	}
+	return n
+}
+
+// One step for each byte is the bound; what patterns share is looked at once, and a pattern that cannot match is passed over. So the
+// filters that cost most, 57 KB of * and ?, cost an instrument some thousand steps and not the product of the lengths.
+func TestMatcherSteps(t *testing.T) {
+	d := feed.Definition{Symbol: "S01234", Venue: "XNAS"}
+	many := func(pattern func(i int) string) Filter {
+		var all []string
+		for i := range MaxPatterns {
+			all = append(all, pattern(i))
+		}
+		f, err := NewFilter(all)
+		require.NoError(t, err)
+		require.Len(t, f, MaxPatterns)
+		return f
+	}
+	letter := func(i int) string {
+		return string(rune('a'+i/26/26%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i%26))
+	}
+	for _, c := range []struct {
+		name  string
+		most  int
+		steps func(i int) string
+	}{
+		{"exact patterns", 0, func(i int) string { return "T" + letter(i) }},
+		{"prefixes", MaxPatterns + 10, func(i int) string { return "T" + letter(i) + "*" }},
+		{"suffixes", MaxPatterns + 30, func(i int) string { return "*" + letter(i) }},
+		{"stars and letters", 4 * MaxPatterns, func(i int) string { return "*0*?*" + letter(i) + "*?*" }},
+		{"venues", 2*MaxPatterns + 10, func(i int) string { return "S*@*" + letter(i) }},
+	} {
+		wanted, steps := NewMatcher(many(c.steps)).Count(&d)
+		assert.False(t, wanted, c.name)
+		assert.LessOrEqual(t, steps, c.most, c.name)
+	}
+	runs, err := NewFilter([]string{"*?*?X", "?*?X", "??*X", "**??X"})
+	require.NoError(t, err)
+	assert.Len(t, NewMatcher(runs).wild, 1, "runs of * and ? that say the same are one pattern")
+}
+
+func FuzzMatcher(f *testing.F) {
+	f.Add("A*@X?S\nB", "AAPL", "XNAS")
+	f.Add("?*?@\n*@*@*", "A@", "@")
+	f.Fuzz(func(t *testing.T, patterns, symbol, venue string) {
+		if len(symbol) > feed.MaxText || len(venue) > feed.MaxText {
+			return
+		}
+		filter, err := NewFilter(strings.Split(patterns, "\n"))
+		if err != nil {
+			return
+		}
+		d := feed.Definition{Symbol: symbol, Venue: venue}
+		got, steps := NewMatcher(filter).Count(&d)
+		require.Equal(t, filter.Match(&d), got)
+		require.LessOrEqual(t, steps, stepsAtMost(filter))
+	})
+}
+
+// BenchmarkMatcher is one subscribe of 4,096 patterns at a publisher of 10,000 instruments.
+func BenchmarkMatcher(b *testing.B) {
+	for _, c := range []struct{ name, format string }{{"exact", "T%d"}, {"prefixes", "T%d*"}, {"stars", "*?S*%d*?*"}} {
+		var patterns []string
+		for i := range MaxPatterns {
+			patterns = append(patterns, fmt.Sprintf(c.format, i))
+		}
+		f, err := NewFilter(patterns)
+		require.NoError(b, err)
+		ds := make([]feed.Definition, 10_000)
+		for i := range ds {
+			ds[i] = feed.Definition{Symbol: fmt.Sprintf("S%05d", i), Venue: "XNAS"}
+		}
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				m := NewMatcher(f)
+				for i := range ds {
+					m.Match(&ds[i])
+				}
+			}
+		})
+		b.Run(c.name+" one by one", func(b *testing.B) {
+			for range b.N {
+				for i := range ds {
+					f.Match(&ds[i])
+				}
+			}
+		})
+	}
 }

@@ -21,7 +21,7 @@ type Ledger struct {
 }
 
 // An Account is the part of a ledger that is about one session. As long as Check agrees, no
-// number is in two of its fields.
+// number is in two of its fields, except that every number of Expired is in Lost too.
 type Account struct {
 	Session   SessionID `json:"session"`
 	Delivered RangeSet  `json:"delivered,omitzero"`
@@ -30,6 +30,9 @@ type Account struct {
 	Withheld RangeSet `json:"withheld,omitzero"`
 	NotAsked RangeSet `json:"not_asked,omitzero"`
 	Lost     RangeSet `json:"lost,omitzero"`
+	// Expired is the part of Lost that the publisher's retention had removed before the
+	// subscription began at the oldest number: nobody promised to keep it.
+	Expired  RangeSet `json:"expired,omitzero"`
 	Disowned RangeSet `json:"disowned,omitzero"`
 }
 
@@ -42,8 +45,8 @@ type Span struct {
 	Delivered uint64 // at most Len; the others were not asked for
 }
 
-// Totals are counts of numbers.
-type Totals struct{ Delivered, NotAsked, Withheld, Lost, Disowned uint64 }
+// Totals are counts of numbers. Those of Expired are counted in Lost too.
+type Totals struct{ Delivered, NotAsked, Withheld, Lost, Expired, Disowned uint64 }
 
 // Deliver accounts for r as delivered, every number of it. It returns how many numbers of r
 // were accounted for already, in any way: not 0 means that something came twice.
@@ -92,6 +95,17 @@ func (l *Ledger) Lose(session SessionID, r Range) (again uint64) {
 	return l.record(session, r, func(a *Account) *RangeSet { return &a.Lost })
 }
 
+// Expire accounts for r as lost because retention removed it before the subscription began,
+// see Account.Expired. The result is that of Deliver.
+func (l *Ledger) Expire(session SessionID, r Range) (again uint64) {
+	again = l.Lose(session, r)
+	if !r.Empty() {
+		a := l.account(session)
+		a.Expired = a.Expired.Union(NewRangeSet(r)).Intersect(a.Lost)
+	}
+	return again
+}
+
 // record adds r to the class that choose picks.
 func (l *Ledger) record(session SessionID, r Range, choose func(*Account) *RangeSet) (again uint64) {
 	if r.Empty() {
@@ -125,6 +139,7 @@ func (l *Ledger) Disown(session SessionID, r Range) (moved uint64) {
 	a.Withheld = a.Withheld.Minus(only)
 	a.NotAsked = a.NotAsked.Minus(only)
 	a.Lost = a.Lost.Minus(only)
+	a.Expired = a.Expired.Minus(only)
 	a.Disowned = a.Disowned.Union(gone)
 	return gone.Len()
 }
@@ -156,6 +171,7 @@ func (l *Ledger) Totals() Totals {
 		t.NotAsked += a.NotAsked
 		t.Withheld += a.Withheld
 		t.Lost += a.Lost
+		t.Expired += a.Expired
 		t.Disowned += a.Disowned
 	}
 	return t
@@ -165,7 +181,7 @@ func (l *Ledger) Totals() Totals {
 func (a *Account) Totals() Totals {
 	t := Totals{
 		Delivered: a.Delivered.Len(), NotAsked: a.NotAsked.Len(), Withheld: a.Withheld.Len(),
-		Lost: a.Lost.Len(), Disowned: a.Disowned.Len(),
+		Lost: a.Lost.Len(), Expired: a.Expired.Len(), Disowned: a.Disowned.Len(),
 	}
 	for _, s := range a.Filtered {
 		t.Delivered += s.Delivered
@@ -247,6 +263,7 @@ func (l *Ledger) String() string {
 		line(&b, "not asked", a.NotAsked.Len(), a.NotAsked.ranges)
 		line(&b, "withheld", a.Withheld.Len(), a.Withheld.ranges)
 		line(&b, "lost", a.Lost.Len(), a.Lost.ranges)
+		line(&b, "expired", a.Expired.Len(), a.Expired.ranges)
 		line(&b, "disowned", a.Disowned.Len(), a.Disowned.ranges)
 	}
 	return b.String()
@@ -306,6 +323,9 @@ func (a *Account) Check() error {
 				return fmt.Errorf("session %v: %v is both %s and %s", a.Session, both.ranges[0], d.name, c.name)
 			}
 		}
+	}
+	if other := a.Expired.Minus(a.Lost); !other.Empty() {
+		return fmt.Errorf("session %v: %v is expired, but not lost", a.Session, other.ranges[0])
 	}
 	return nil
 }
@@ -390,13 +410,14 @@ func (a *Account) overlap(r Range) uint64 { return a.all().Intersect(NewRangeSet
 func (a *Account) clone() Account {
 	return Account{
 		Session: a.Session, Delivered: a.Delivered.Clone(), Filtered: slices.Clone(a.Filtered),
-		Withheld: a.Withheld.Clone(), NotAsked: a.NotAsked.Clone(), Lost: a.Lost.Clone(), Disowned: a.Disowned.Clone(),
+		Withheld: a.Withheld.Clone(), NotAsked: a.NotAsked.Clone(), Lost: a.Lost.Clone(),
+		Expired: a.Expired.Clone(), Disowned: a.Disowned.Clone(),
 	}
 }
 
 func (a *Account) equal(o *Account) bool {
 	return a.Session == o.Session && a.Delivered.Equal(o.Delivered) && slices.Equal(a.Filtered, o.Filtered) &&
-		a.Withheld.Equal(o.Withheld) && a.NotAsked.Equal(o.NotAsked) && a.Lost.Equal(o.Lost) && a.Disowned.Equal(o.Disowned)
+		a.Withheld.Equal(o.Withheld) && a.NotAsked.Equal(o.NotAsked) && a.Lost.Equal(o.Lost) && a.Expired.Equal(o.Expired) && a.Disowned.Equal(o.Disowned)
 }
 
 // mergeAccounts is a and b together, each number with the better of its outcomes. It shares
@@ -414,6 +435,7 @@ func mergeAccounts(a, b *Account) Account {
 	m.Withheld = join(a.Withheld, b.Withheld)
 	m.NotAsked = join(a.NotAsked, b.NotAsked)
 	m.Lost = join(a.Lost, b.Lost)
+	m.Expired = a.Expired.Union(b.Expired).Intersect(m.Lost)
 	m.Disowned = join(a.Disowned, b.Disowned)
 	return m
 }

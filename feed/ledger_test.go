@@ -88,6 +88,7 @@ func TestLedgerJSONRefuses(t *testing.T) {
 		{"more delivered than there were", `{"sessions":[{"session":"a","filtered":[[1,9,9]]}]}`, "filtered span [1, 9) 9 of 8 "},
 		{"spans that touch", `{"sessions":[{"session":"a","filtered":[[1,9,3],[9,10,1]]}]}`, "filtered span [9, 10) 1 of 1 "},
 		{"a span of two numbers", `{"sessions":[{"session":"a","filtered":[[1,9]]}]}`, "filtered span [1,9]: want [from,to,delivered]"},
+		{"expired, but not lost", `{"sessions":[{"session":"a","lost":[[1,5]],"expired":[[3,7]]}]}`, "ledger: session 000000000000000a: [5, 7) is expired, but not lost"},
 		{"no ledger", `[]`, "ledger: json: cannot unmarshal array"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -148,6 +149,7 @@ func TestLedgerAgreesWithAnArray(t *testing.T) {
 				want[s][seq] = unaccounted
 			}
 		}
+		var expired [2]bitmap
 		for range 40 {
 			s, r := sessionA+feed.SessionID(rng.IntN(2)), randomRange(rng)
 			class := rng.IntN(unaccounted)
@@ -175,12 +177,23 @@ func TestLedgerAgreesWithAnArray(t *testing.T) {
 			case notAsked:
 				got = l.NotAsked(s, r)
 			case lost:
-				got = l.Lose(s, r)
+				if rng.IntN(2) == 0 {
+					got = l.Lose(s, r)
+					break
+				}
+				got = l.Expire(s, r)
+				for seq := r.From; seq < r.To; seq++ {
+					expired[s-sessionA][seq] = true
+				}
 			case disowned:
 				got = l.Disown(s, r)
 			}
 			require.Equal(t, again, got, "class %d, %v", class, r)
 			require.Equal(t, *want[s], accountOf(t, &l, s))
+			for seq, class := range want[s] { // only what is lost can be lost because it expired
+				expired[s-sessionA][seq] = expired[s-sessionA][seq] && class == lost
+			}
+			requireSet(t, &expired[s-sessionA], l.Account(s).Expired)
 			var gaps bitmap
 			for seq, class := range want[s] {
 				gaps[seq] = class == unaccounted
@@ -221,12 +234,42 @@ func randomLedger(rng *rand.Rand) *feed.Ledger {
 		case notAsked:
 			l.NotAsked(s, r)
 		case lost:
-			l.Lose(s, r)
+			if rng.IntN(2) == 0 {
+				l.Lose(s, r)
+			} else {
+				l.Expire(s, r)
+			}
 		case disowned:
 			l.Disown(s, r)
 		}
 	}
 	return &l
+}
+
+// Numbers that expired are lost, and say why; they are counted once.
+func TestLedgerExpired(t *testing.T) {
+	var l feed.Ledger
+	assert.Zero(t, l.Expire(sessionA, span(1, 41)))
+	l.Lose(sessionA, span(41, 43))
+	assert.Equal(t, uint64(2), l.Deliver(sessionA, span(39, 41)))
+	assert.Equal(t, feed.Totals{Delivered: 2, Lost: 40, Expired: 38}, l.Totals())
+	assert.Equal(t, `session 000000000000000a
+  delivered         2  [39, 41)
+  lost             40  [1, 39) [41, 43)
+  expired          38  [1, 39)
+`, l.String())
+	b, err := json.Marshal(&l)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"sessions":[{"session":"000000000000000a","delivered":[[39,41]],"lost":[[1,39],[41,43]],"expired":[[1,39]]}]}`, string(b))
+	assert.False(t, l.Equal(func() *feed.Ledger {
+		var o feed.Ledger
+		o.Deliver(sessionA, span(39, 41))
+		o.Lose(sessionA, span(1, 39))
+		o.Lose(sessionA, span(41, 43))
+		return &o
+	}()))
+	assert.Equal(t, uint64(38), l.Disown(sessionA, span(1, 39)))
+	assert.True(t, l.Account(sessionA).Expired.Empty())
 }
 
 // Merging keeps the better outcome of every number, in either order; merging with oneself

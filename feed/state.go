@@ -578,7 +578,7 @@ func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 			if want != nil && !want(id) {
 				continue
 			}
-			if !yield(s.definitionEntry(id, slot, &definitions)) {
+			if !yield(s.catalog.definitionEntry(id, slot, &definitions)) {
 				return
 			}
 			v := s.at(slot)
@@ -631,13 +631,27 @@ type summaryExtra struct {
 
 // Definitions yields the definitions among what Entries yields.
 func (s *State) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
+	return Catalog{s.catalog}.Definitions(want)
+}
+
+// A Catalog is the definitions of a state. It stays as it is when the state changes, and costs next to nothing.
+type Catalog struct{ c catalog }
+
+// Catalog returns the definitions that s has now.
+func (s *State) Catalog() Catalog {
+	s.catalogShared = true
+	return Catalog{s.catalog}
+}
+
+// Definitions yields what State.Definitions yields.
+func (c Catalog) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return func(yield func(Tick) bool) {
 		var definitions []Extra
-		for id, slot := range s.catalog.all() {
+		for id, slot := range c.c.all() {
 			if want != nil && !want(id) {
 				continue
 			}
-			if !yield(s.definitionEntry(id, slot, &definitions)) {
+			if !yield(c.c.definitionEntry(id, slot, &definitions)) {
 				return
 			}
 		}
@@ -645,13 +659,13 @@ func (s *State) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 }
 
 // definitionEntry takes its Extra from room, which it fills where there is none.
-func (s *State) definitionEntry(id InstrumentID, slot uint, room *[]Extra) Tick {
+func (c *catalog) definitionEntry(id InstrumentID, slot uint, room *[]Extra) Tick {
 	if len(*room) == 0 {
 		*room = make([]Extra, entriesAtOnce)
 	}
 	extra := &(*room)[0]
 	*room = (*room)[1:]
-	extra.Definition = s.catalog.definition(slot)
+	extra.Definition = c.definition(slot)
 	return Tick{Kind: KindDefinition, Flags: FlagSnapshot, Instrument: id, Extra: extra}
 }
 

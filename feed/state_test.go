@@ -843,3 +843,24 @@ func TestStateDefinitionsStay(t *testing.T) {
 	d, _ := s.Definition(99)
 	assert.Equal(t, "X", d.Symbol)
 }
+
+// A catalog is the definitions of a state as they were when it was taken, whatever is defined later.
+func TestCatalogStaysAsItIs(t *testing.T) {
+	s := feed.NewState()
+	apply := func(tick feed.Tick) { require.NoError(t, s.Apply(&tick)) }
+	names := func(c feed.Catalog) (all []string) {
+		for tick := range c.Definitions(nil) {
+			all = append(all, fmt.Sprint(tick.Instrument, " ", tick.Definition().Symbol))
+		}
+		return all
+	}
+	empty := s.Catalog()
+	apply(define(0, "A"))
+	apply(define(1, "B"))
+	two := s.Catalog()
+	apply(define(1, "C"))
+	apply(define(70, "D"))
+	assert.Empty(t, names(empty))
+	assert.Equal(t, []string{"0 A", "1 B"}, names(two))
+	assert.Equal(t, []string{"0 A", "1 C", "70 D"}, names(s.Catalog()))
+}

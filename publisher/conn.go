@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/feed"
 	"tickfeed/publisher/journal"
 )
 
@@ -38,13 +37,16 @@ type conn struct {
 	interval time.Duration // of heartbeats and pulses
 	maxLag   time.Duration
 	line     line
-	first    [][]byte      // what is sent first: the welcome, and a snapshot, which others may share
+	welcome  []byte        // which is sent first; nil after that
+	due      *dueSnapshot  // which comes after it; nil for none
 	begun    time.Duration // when that began, as heard: a bound on the lag holds once the line was live, or had the bound's time to become so
 
 	// turn is held by who moves the line and writes to the connection: its writer, and for a
 	// moment whoever calls inline. It protects what follows.
 	turn     sync.Mutex
 	rest     []byte        // what inline could not write; the writer has to
+	restTime int64         // publish time of the packets that rest began with
+	unsent   []byte        // what is left of a message that was begun when the writer gave up
 	failed   error         // why inline could not write
 	reason   error         // why it is over
 	stopping time.Duration // when the writer first saw that the publisher stops, as heard
@@ -73,7 +75,10 @@ type conn struct {
 	left     bool               // protected by mail: the client has left, there is nobody to say goodbye to
 	said     bool               // protected by mail: it said goodbye before it left
 	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
+	changes  time.Duration      // protected by mail: when, as heard, what changes of the filter cost is paid off; see mayChangeLocked
+	waits    bool               // protected by mail: a timer signals when a change is due
 	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
+	departed chan struct{}      // protected by mail: closed when the reader has ended, if the writer waits for a state
 }
 
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
@@ -95,6 +100,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 // choose decides where the line starts, and prepares what is sent first.
 func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
+	tail := p.tail() // before the head, which it must not exceed
 	head, _ := p.log.end()
 	var (
 		start  uint64
@@ -113,6 +119,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 				"position %d is beyond the head of session %v, which is %d", fork, p.session.ID, head)}
 		}
 	}
+	held := len(h.Position.Lineage) > 0
 	switch {
 	case common:
 		start, reason = fork, codec.StartedResumed
@@ -120,76 +127,140 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		if fork != h.Position.Next {
 			reason, tell = codec.StartedRewound, true
 		}
-	case h.Position.Next == 1 && len(p.lineage) == 1 && p.tail() == 1:
-		// The session that it knew ended before its first tick, and this one it cannot know.
-		start, reason = 1, codec.StartedBySnapshot
-	case len(h.Position.Lineage) > 0 && p.cfg.Mode == codec.ModeReplay && p.tail() == p.lineage[0].First:
-		// It followed a session that this one takes over from, and misses nothing of this one.
-		start, reason, tell = p.tail(), codec.StartedBySnapshot, true
-	case len(h.Position.Lineage) > 0 || h.Start.Kind == codec.StartSnapshot:
-		j = p.joinAt(0, joinAge)
-		start, tell = j.seq, true
-		if len(h.Position.Lineage) > 0 {
-			reason = codec.StartedBySnapshot
-		}
-	case h.Start.Kind == codec.StartLive:
-		j = p.joinAt(head, joinAge)
-		start, tell, scope = j.seq, true, codec.ScopeDefinitions
-	case h.Start.Kind == codec.StartBeginning:
-		start, tell = p.tail(), true
-	case h.Start.Kind == codec.StartTime:
-		start, tell = p.seqAt(int64(h.Start.Value)), true
+	case held && p.hasFirst(h.Position.Next):
+		// The client followed a session that this one takes over from, and misses nothing of this one.
+		start, reason, tell = p.lineage[0].First, codec.StartedBySnapshot, true
 	default:
-		start, tell = max(h.Start.Value, p.lineage[0].First), true
-		if start > head {
+		var ok bool
+		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
 				"seq %d was not given yet: the head is %d", start, head)}
+		} else if !ok {
+			start, scope, j, _ = c.asAsked(codec.Start{}, head, tail)
+		}
+		if tell = true; held {
+			reason, scope = codec.StartedBySnapshot, codec.ScopeAll
+			start = l.packetOf(start) // which is the position
 		}
 	}
 	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
 	l.in(owner)
-	if !l.filter.All() {
-		if j == nil {
-			j = p.joinAt(start, joinAge)
-		}
-		l.wanted = newWanted(l.filter, j.state)
-	}
+	l.wanted = newWanted(l.filter, p.catalog())
 	first := l.packetOf(start)
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
-		Head: max(head, start), Tail: min(p.tail(), max(head, start)), Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
+		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
 	})
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
 	}
-	c.first = [][]byte{welcome}
+	c.welcome = welcome
 	if tell && start > 1 && start >= p.tail() {
-		snapshot, err := c.snapshotAt(start, scope, j)
-		if err != nil {
-			return &codec.Refusal{Code: codec.CodeInternal, Retry: true, RetryAfter: time.Second,
-				Text: fmt.Sprintf("the state as of %d cannot be read", start)}
-		}
-		c.first = append(c.first, snapshot)
+		c.due = &dueSnapshot{seq: start, scope: scope, join: j}
 	}
 	l.begin(first)
 	c.told.Store(start)
 	return nil
 }
 
-// snapshotAt encodes a snapshot as of seq; j is a join that may be there.
-func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, j *join) ([]byte, error) {
-	if j != nil && j.seq == seq {
-		return j.snapshot(&c.line, scope)
+// asAsked returns where a line begins that asks for start: its number, the scope of its first snapshot, and the join
+// that it was given, if any. It returns false if start is a number beyond head.
+//
+// The beginning is what the publisher was meant to keep: of a journal everything, so that a line for the beginning
+// first hears what retention removed; of memory alone what it still holds.
+func (c *conn) asAsked(start codec.Start, head, tail uint64) (seq uint64, scope codec.ScopeKind, j *join, ok bool) {
+	p := c.p
+	oldest := tail
+	if p.journal != nil {
+		oldest = p.lineage[0].First
 	}
-	c.p.serving.heavy <- struct{}{}
-	defer func() { <-c.p.serving.heavy }()
-	state, err := c.p.stateAt(seq)
-	if err != nil {
-		c.p.cfg.Logger.Error().Err(err).Uint64("seq", seq).Msg("cannot read a state")
+	switch start.Kind {
+	case codec.StartSnapshot:
+		j = p.joinAt(0, joinAge)
+		return j.seq, codec.ScopeAll, j, true
+	case codec.StartLive:
+		j = p.joinAt(head, joinAge)
+		return j.seq, codec.ScopeDefinitions, j, true
+	case codec.StartBeginning:
+		return oldest, codec.ScopeAll, nil, true
+	case codec.StartTime:
+		if seq = p.seqAt(int64(start.Value)); seq == tail { // what was removed may be as late
+			seq = oldest
+		}
+		return seq, codec.ScopeAll, nil, true
+	}
+	seq = max(start.Value, p.lineage[0].First)
+	return seq, codec.ScopeAll, nil, seq <= head
+}
+
+// hasFirst reports whether a client that held next in another session is best served from the publisher's first number:
+// memory holds it, or the client has had nothing yet, or the publisher replays a recording from there.
+func (p *Publisher) hasFirst(next uint64) bool {
+	first := p.lineage[0].First
+	return p.log.tail() == first || p.tail() == first && (next == first || p.cfg.Mode == codec.ModeReplay)
+}
+
+// A dueSnapshot is the snapshot that stands where a line begins.
+type dueSnapshot struct {
+	seq   uint64
+	scope codec.ScopeKind
+	join  *join // at seq, if not nil
+}
+
+// snapshotAt waits for the snapshot as of seq, with heartbeats meanwhile; added is the filter of ScopeAdded. It returns nil if
+// the publisher no longer has what follows seq: the line finds that out next.
+func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) ([]byte, error) {
+	departed := make(chan struct{})
+	c.mail.Lock()
+	ended := c.left || c.leaving != nil
+	c.departed = departed
+	c.mail.Unlock()
+	if ended {
+		_, err := c.post()
 		return nil, err
 	}
-	return encodeSnapshot(state, seq, &c.line, scope, nil)
+	defer func() {
+		c.mail.Lock()
+		c.departed = nil
+		c.mail.Unlock()
+	}()
+	states := &c.p.serving.states
+	r := states.request(seq, &c.line, scope, added)
+	defer states.drop(r)
+	beat := time.NewTimer(c.beat() - c.now())
+	defer beat.Stop()
+	for {
+		select {
+		case <-r.served:
+			if r.err != nil && seq < c.p.tail() {
+				return nil, nil
+			} else if r.err != nil {
+				return nil, &unreadableError{seq}
+			}
+			return r.snapshot, nil
+		case <-beat.C:
+			if err := c.heartbeat(); err != nil {
+				return nil, err
+			}
+			beat.Reset(c.interval)
+		case <-departed:
+			_, err := c.post()
+			return nil, err
+		case <-c.ctx.Done():
+			return nil, errShutdown
+		}
+	}
 }
+
+// An unreadableError ends a connection whose client needs a state that cannot be read.
+type unreadableError struct{ seq uint64 }
+
+func (e *unreadableError) Error() string {
+	return fmt.Sprintf("the state as of %d cannot be read", e.seq)
+}
+
+// unreadableWait is when a client may try again that needs a state that cannot be read.
+const unreadableWait = time.Second
 
 // Reasons for which a connection ends, beside those of the network.
 var (
@@ -202,41 +273,84 @@ var (
 
 // run serves the connection; leave is called when it has ended.
 func (c *conn) run() {
-	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Str("client", c.client).
-		Strs("filter", c.asked).Uint64("start", c.told.Load()).Msg("subscriber joined")
+	filter, more := cut(c.asked)
+	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client)).Strs("filter", filter)
+	if more > 0 {
+		e = e.Int("more_patterns", more)
+	}
+	e.Uint64("start", c.told.Load()).Msg("subscriber joined")
 	c.reader.SetLimit(codec.MaxMessage)
 	c.listen(time.Duration(c.heard.Load()) + silence*c.interval)
 	c.signal()
 	c.conns.Go(c.attend)
 }
 
+// partingTime bounds how long a client that is too slow is given to read what was sent before, and the goodbye. It is fed nothing
+// more, so that it costs no more memory than before.
+const partingTime = 30 * time.Second
+
 // end says goodbye for reason, and gets the reader to end. The caller has the turn.
 func (c *conn) end(reason error) {
 	c.over, c.reason = true, reason
 	c.line.stop()
+	wait := refusalWait
+	if errors.Is(reason, errSlow) {
+		wait = partingTime
+	}
+	until := time.Now().Add(wait)
+	said := false
 	if bye := c.goodbye(reason); bye != nil {
-		farewellNow(c.nc, bye)
+		said = c.part(bye, until)
 	}
 	c.ending.Store(true)
-	_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the reader sees the client close, or gives up
-	if errors.Is(reason, errClientLeft) || errors.Is(reason, errLost) || errors.Is(reason, errSlow) || errors.Is(reason, errSilent) {
+	if c.ctx.Err() != nil {
+		until = soonest(until, time.Now().Add(refusalWait))
+	}
+	_ = c.nc.SetReadDeadline(until) // the reader sees the client close, or gives up
+	slow := errors.Is(reason, errSlow)
+	if errors.Is(reason, errClientLeft) || errors.Is(reason, errLost) || errors.Is(reason, errSilent) || slow && !said {
 		c.nc.Close()
 	}
 }
 
-// farewellNow writes m if it can be written soon, and closes for writing.
-func farewellNow(nc net.Conn, m codec.Message) {
+// part writes what is left of a message that has begun, and then m, as soon as the client takes it, and closes for writing. It returns
+// false if the client has not taken it at until, has left, or is silent. What was not read of a client would reset the
+// connection when it is closed, and take m back: the reader goes on until the client closes.
+func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 	b, err := codec.Append(nil, m)
 	if err != nil {
-		return
+		return false
 	}
-	_ = nc.SetWriteDeadline(time.Now().Add(refusalWait))
-	if _, err := nc.Write(b); err != nil {
-		return
+	unsent := c.unsent
+	c.unsent = nil
+	for _, b := range [][]byte{unsent, b} {
+		for len(b) > 0 {
+			_ = c.nc.SetWriteDeadline(soonest(until, time.Now().Add(min(c.interval, refusalWait))))
+			n, err := c.nc.Write(b)
+			b = b[n:]
+			c.mail.Lock()
+			left := c.left
+			c.mail.Unlock()
+			switch {
+			case err == nil:
+			case !errors.Is(err, os.ErrDeadlineExceeded), left, !time.Now().Before(until), c.silent():
+				return false
+			case c.ctx.Err() != nil: // the publisher does not wait longer than it waits for others
+				until = soonest(until, time.Now().Add(refusalWait))
+			}
+		}
 	}
-	if w, ok := nc.(interface{ CloseWrite() error }); ok {
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
 	}
+	return true
+}
+
+func soonest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // goodbye is what to say to the client when the connection ends for reason; nil for nothing.
@@ -254,6 +368,9 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
 	case errors.Is(reason, errSilent):
 		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	}
+	if unreadable := (*unreadableError)(nil); errors.As(reason, &unreadable) {
+		return &codec.Goodbye{Code: codec.CodeInternal, Text: reason.Error(), Retry: true, RetryAfter: unreadableWait}
 	}
 	c.mail.Lock()
 	defer c.mail.Unlock()
@@ -285,6 +402,9 @@ func (c *conn) signal() {
 	c.mail.Lock()
 	defer c.mail.Unlock()
 	c.again = true
+	if c.ending.Load() && c.ctx.Err() != nil {
+		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the client has no longer than that to read the goodbye
+	}
 	if c.writing || c.ending.Load() {
 		return
 	}
@@ -353,14 +473,21 @@ func (c *conn) message() error {
 // gone ends the connection for err: the client has left, has fallen silent, or has broken the
 // protocol.
 func (c *conn) gone(err error) {
+	var field *codec.FieldError
 	c.mail.Lock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.leaving = &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	case errors.As(err, &field) && field.Message == codec.TypeSubscribe:
+		c.leaving = &codec.Goodbye{Code: codec.CodeBadRequest, Text: err.Error()}
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage), errors.Is(err, errProtocol):
 		c.leaving = &codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}
 	default:
 		c.left, c.said = true, errors.Is(err, errClientLeft)
+	}
+	if c.departed != nil {
+		close(c.departed)
+		c.departed = nil // which the writer does once more
 	}
 	c.mail.Unlock()
 	c.signal() // it finds why the reader has ended, if it has not ended itself
@@ -421,11 +548,40 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 		return nil, errSilent
 	case c.leaving != nil:
 		return nil, errors.New(c.leaving.Text)
-	case len(c.requests) > 0:
+	case len(c.requests) > 0 && c.mayChangeLocked():
 		request = c.requests[0]
 		c.requests = slices.Delete(c.requests, 0, 1)
 	}
 	return request, nil
+}
+
+// Bounds of how often a client may change its filter. What is above them waits, and the line goes on meanwhile.
+const (
+	changePause = 100 * time.Millisecond // for each change, on average
+	changeBurst = maxSubscribe           // changes that need not wait
+	changeShare = 10                     // the pause is at least so many times as long as the change took
+	stepTime    = time.Nanosecond        // for a step of a filter, about
+)
+
+// mayChangeLocked reports whether a change of the filter is due; if not, the writer is woken when it is.
+func (c *conn) mayChangeLocked() bool {
+	wait := c.changes - changeBurst*changePause - c.now()
+	if wait < 0 {
+		return true
+	}
+	if !c.waits {
+		c.waits = true
+		time.AfterFunc(wait+1, c.signal)
+	}
+	return false
+}
+
+// changed notes a change of the filter, for which that many steps were taken.
+func (c *conn) changed(steps int) {
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	c.waits = false
+	c.changes = max(c.changes, c.now()) + max(changePause, changeShare*time.Duration(steps)*stepTime)
 }
 
 // departureLocked is how a client that has left did so.
@@ -459,7 +615,7 @@ func (c *conn) write() {
 // send sends what there is, and a heartbeat if nothing was sent for an interval. Once the client
 // has all there is the connection is parked.
 func (c *conn) send() error {
-	if c.first != nil {
+	if c.welcome != nil {
 		if err := c.begin(); err != nil {
 			return err
 		}
@@ -523,17 +679,31 @@ func (c *conn) joins() bool {
 	return ok && len(v.data) > 0 && !c.late(&v)
 }
 
-// begin sends what comes first.
+// begin sends what comes first: the welcome, and then the snapshot, which may have to be read.
 func (c *conn) begin() error {
-	c.begun = c.now()
 	c.speak()
 	c.filtered.Store(c.line.wanted != nil)
-	for _, b := range c.first {
-		if err := c.block(b, nil); err != nil {
-			return err
-		}
+	err := c.block(c.welcome, nil)
+	c.welcome = nil
+	if err != nil {
+		return err
 	}
-	c.first = nil
+	var snapshot []byte
+	switch due := c.due; {
+	case due == nil:
+	case due.join != nil && due.join.seq == due.seq:
+		snapshot, err = due.join.snapshot(&c.line, due.scope)
+	default:
+		snapshot, err = c.snapshotAt(due.seq, due.scope, nil)
+	}
+	c.due = nil
+	if err != nil {
+		return err
+	}
+	c.begun = c.now()
+	if err := c.block(snapshot, nil); err != nil {
+		return err
+	}
 	if c.p.cfg.Mode == codec.ModeReplay {
 		// A paused replay that is wound again and again must not look like a publisher that fails:
 		// only after a packet or a heartbeat does a client try again at once.
@@ -554,7 +724,7 @@ func (c *conn) finish() error {
 	}
 	rest := c.rest
 	c.rest = nil
-	return c.block(rest, nil)
+	return c.block(rest, c.stillFast(c.restTime))
 }
 
 // What inline made of a connection.
@@ -593,9 +763,9 @@ func (c *conn) inline() served {
 			c.buf = ch.data[:0]
 		}
 		if n := c.put(ch.data); n < len(ch.data) && ch.mem.seg != nil {
-			c.rest = c.copyRest(&ch, n)
+			c.rest, c.restTime = c.copyRest(&ch, n), ch.time
 		} else if n < len(ch.data) {
-			c.keep(ch.data[n:])
+			c.keep(ch.data[n:], ch.time)
 		}
 		ch.mem.release()
 	}
@@ -642,7 +812,11 @@ func (c *conn) put(b []byte) int {
 }
 
 // keep copies what the connection did not take, for the writer, or for the next round of its pump.
-func (c *conn) keep(rest []byte) {
+// time is the publish time of the packets that rest is of.
+func (c *conn) keep(rest []byte, time int64) {
+	if c.rest == nil {
+		c.restTime = time
+	}
 	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
 	c.rest = c.buf
 }
@@ -688,15 +862,13 @@ func (c *conn) step() (bool, error) {
 	before := l.next
 	ch, err := l.advance(c.buf)
 	if err != nil {
-		if !errors.Is(err, journal.ErrFull) {
+		if !c.p.starves(err) {
 			c.p.cfg.Logger.Error().Err(err).Uint64("seq", l.read).Msg("cannot read the journal")
-		} else if c.p.starved.CompareAndSwap(false, true) {
-			c.p.cfg.Logger.Warn().Err(err).Msg("journal: no file descriptors left to read it, subscribers that need it wait")
 		}
 		return false, err
 	}
-	if l.cursor != nil && c.p.starved.CompareAndSwap(true, false) {
-		c.p.cfg.Logger.Info().Msg("journal: it can be read again")
+	if l.cursor != nil {
+		c.p.starves(nil)
 	}
 	if l.wanted != nil && cap(ch.data) > cap(c.buf) {
 		c.buf = ch.data[:0]
@@ -719,7 +891,10 @@ func (c *conn) step() (bool, error) {
 		return true, c.sendPackets(&ch)
 	}
 	c.told.Store(ch.next)
-	if err := c.block(ch.data, c.stillFast(ch.time)); err != nil {
+	if err := c.block(ch.data, c.stillFast(ch.time)); errors.Is(err, errSlow) {
+		c.unsent = c.unsent[:untilMessageEnds(ch.data, len(ch.data)-len(c.unsent))]
+		return false, err
+	} else if err != nil {
 		return false, err
 	}
 	if !ch.gone.Empty() {
@@ -758,6 +933,15 @@ func (c *conn) sendPackets(ch *chunk) error {
 	return c.block(rest, c.stillFast(ch.time))
 }
 
+// untilMessageEnds returns how many bytes of packets stand between offset n and the end of the packet that n is in; 0 if one begins there.
+func untilMessageEnds(packets []byte, n int) int {
+	end := 0
+	for end < n {
+		end += codec.PacketSize(packets[end:])
+	}
+	return end - n
+}
+
 // stallTime is how long a client may take to have what was read of the journal for it, at most 256 KiB; then the memory of that
 // is others'. For one that takes less than 5 MB/s some of it is read again.
 const stallTime = 50 * time.Millisecond
@@ -775,6 +959,7 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 			l.at = place{ch.mem.at.segment, ch.mem.at.offset + cut}
 			l.next = codec.PacketAt(ch.data[cut:]).First
 			l.read = l.next
+			c.told.Store(l.next)
 		}
 		c.buf = append(c.buf[:0], ch.data[n:cut]...)
 		rest = c.buf
@@ -799,7 +984,8 @@ func (c *conn) stillFast(at int64) func() error {
 	}
 }
 
-// block writes all of b, waiting for the client as long as it gives signs of life.
+// block writes all of b, waiting for the client as long as it gives signs of life. If it gives up, what it has not written is
+// unsent.
 func (c *conn) block(b []byte, check func() error) error {
 	defer c.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would fail c.try
 	var deadline time.Time                   // of the shutdown
@@ -817,22 +1003,33 @@ func (c *conn) block(b []byte, check func() error) error {
 			continue
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
-		case c.silent():
-			return errSilent
-		case !deadline.IsZero() && time.Now().After(deadline):
-			return errShutdown
 		}
-		if check != nil {
-			if err := check(); err != nil {
-				return err
-			}
-		}
-		c.mail.Lock()
-		left, err := c.left, c.departureLocked()
-		c.mail.Unlock()
-		if left {
+		if err := c.stillWaits(deadline, check); err != nil {
+			c.unsent = b
 			return err
 		}
+	}
+	return nil
+}
+
+// stillWaits returns why the writer waits no longer for the client to take something; nil if it does. The deadline is that of the
+// shutdown, if there is one; check is the policy.
+func (c *conn) stillWaits(deadline time.Time, check func() error) error {
+	switch {
+	case c.silent():
+		return errSilent
+	case !deadline.IsZero() && time.Now().After(deadline):
+		return errShutdown
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	c.mail.Lock()
+	defer c.mail.Unlock()
+	if c.left {
+		return c.departureLocked()
 	}
 	return nil
 }
@@ -859,16 +1056,14 @@ func (c *conn) jump() error {
 		}
 	}
 	b = l.change(c.p.session, b)
-	if l.wanted != nil {
-		l.wanted = newWanted(l.filter, j.state)
-	}
+	l.wanted = newWanted(l.filter, j.state)
 	snapshot, err := j.snapshot(l, codec.ScopeAll)
 	if err != nil {
 		return err
 	}
 	l.begin(j.seq)
 	c.told.Store(j.seq)
-	c.p.cfg.Logger.Info().Str("remote", c.nc.RemoteAddr().String()).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
+	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
 	if err := c.block(b, nil); err != nil {
 		return err
 	}
@@ -877,14 +1072,10 @@ func (c *conn) jump() error {
 
 // restart tells the state as of seq, after numbers before it were lost.
 func (c *conn) restart(seq uint64) error {
-	if c.line.wanted != nil {
-		c.line.wanted = newWanted(c.line.filter, c.p.joinAt(seq, joinAge).state)
-	}
+	c.line.wanted = newWanted(c.line.filter, c.p.catalog())
 	snapshot, err := c.snapshotAt(seq, codec.ScopeAll, nil)
-	if errors.Is(err, journal.ErrGone) {
-		return nil // which the line finds out next
-	} else if err != nil {
-		return fmt.Errorf("the state as of %d cannot be read: %v", seq, err) // nothing may be sent before it, and so no error passes
+	if err != nil {
+		return err
 	}
 	return c.block(snapshot, nil)
 }
@@ -924,41 +1115,41 @@ func (c *conn) heartbeat() error {
 // subscribe changes the instruments from the line's next number on.
 func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
-	b := l.skip(l.read, nil)
+	if l.read > l.next { // what the filter so far has left out
+		b := l.skip(l.read, nil)
+		c.told.Store(l.next)
+		if err := c.block(b, nil); err != nil {
+			return err
+		}
+	}
 	l.stop()
-	j := c.p.joinAt(l.next, joinAge)
+	known := c.p.catalog()
 	var added codec.Filter
 	for _, p := range r.Filter {
-		if !l.filter.All() && !slices.Contains(l.filter, p) {
+		if _, had := slices.BinarySearch(l.filter, p); !l.filter.All() && !had {
 			added = append(added, p)
 		}
 	}
 	all := r.Filter.All() && !l.filter.All()
 	l.filter = r.Filter
 	l.in(l.session)
-	l.wanted = newWanted(l.filter, j.state)
+	l.wanted = newWanted(l.filter, known)
+	more := newWanted(added, known)
+	c.changed(l.wanted.cost() + more.cost())
 	c.filtered.Store(l.wanted != nil)
 	l.begin(l.next)
-	b, err := codec.Append(b, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
+	var snapshot []byte
+	if all || len(added) > 0 {
+		var err error
+		if snapshot, err = c.snapshotAt(l.next, codec.ScopeAdded, more); err != nil {
+			return err
+		} else if snapshot == nil { // retention was quicker; a client that resumes is told so
+			return &unreadableError{l.next}
+		}
+	}
+	b, err := codec.Append(nil, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
 	if err != nil {
 		return err
 	}
-	if all || len(added) > 0 {
-		var state *feed.State
-		if state, err = c.p.stateAt(l.next); err != nil {
-			return err
-		}
-		scope := codec.ScopeAll
-		var w *wanted
-		if !all {
-			scope, w = codec.ScopeAdded, newWanted(added, j.state)
-		}
-		snapshot, err := encodeSnapshot(state, l.next, l, scope, w)
-		if err != nil {
-			return err
-		}
-		b = append(b, snapshot...)
-	}
-	c.told.Store(l.next)
-	return c.block(b, nil)
+	return c.block(append(b, snapshot...), nil)
 }

@@ -376,30 +376,29 @@ func TestAcceptFails(t *testing.T) {
 	})
 }
 
-// As many subscribers are taken as MaxConnections says, and not one more, which is refused with a code that asks it to try
-// again; when one leaves, another is taken.
-func TestMaxConnections(t *testing.T) {
+// Ticks that are published while a write waits for room do not become part of that write: the journal is offered it again
+// as it was.
+func TestPublishWhileTheDiskIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const most = 3
-		w := start(t, publisher.Config{Seed: 1, MaxConnections: most})
-		var all []*client
-		for range most {
-			all = append(all, w.join(codec.Hello{}))
+		var full atomic.Bool
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Write && full.Load() {
+				return min(op.Size/2, 10), syscall.ENOSPC
+			}
+			return 0, nil
+		}}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs})
+		full.Store(true)
+		for range 5 {
+			require.NoError(t, w.pub.Publish(t.Context(), w.trades(10)))
+			time.Sleep(70 * time.Millisecond)
+			require.NoError(t, w.pub.Failed())
 		}
-		refused := w.dial(codec.Hello{})
-		m := refused.message()
-		require.IsType(t, &codec.Refusal{}, m)
-		assert.Equal(t, codec.CodeBusy, m.(*codec.Refusal).Code)
-		assert.True(t, m.(*codec.Refusal).Retry)
-		for _, c := range all {
-			c.snapshot()
-		}
-		all[0].nc.Close()
-		synctest.Wait()
-		all[0] = w.join(codec.Hello{})
-		assert.IsType(t, &codec.Refusal{}, w.dial(codec.Hello{}).message())
-		for _, c := range all {
-			c.nc.Close()
-		}
+		full.Store(false)
+		require.NoError(t, w.pub.Flush(t.Context()))
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(54)
+		c.consecutive(1, 54)
+		c.nc.Close()
 	})
 }

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"sync"
@@ -13,25 +14,36 @@ import (
 // wanted is the set of instruments that a filter matches. Ids and names of a lineage belong
 // together for good, so that it only ever grows, by definitions.
 type wanted struct {
-	filter codec.Filter
-	bits   []uint64            // by instrument id
-	ids    []feed.InstrumentID // the same, in no order
+	filter  codec.Filter
+	matcher *codec.Matcher
+	steps   int                 // that the matcher took to make the set
+	bits    []uint64            // by instrument id
+	ids     []feed.InstrumentID // the same, in no order
 }
 
-// newWanted is the set for filter among the instruments that state knows; nil for all.
-func newWanted(filter codec.Filter, state *feed.State) *wanted {
+// definitions is where the instruments of a session can be looked up: its state, or the catalog of that.
+type definitions interface {
+	Definitions(want func(feed.InstrumentID) bool) iter.Seq[feed.Tick]
+}
+
+// newWanted returns the set for filter among the instruments of known; nil for all.
+func newWanted(filter codec.Filter, known definitions) *wanted {
 	if filter.All() {
 		return nil
 	}
-	w := &wanted{filter: filter}
-	for t := range state.Definitions(nil) {
+	w := &wanted{filter: filter, matcher: codec.NewMatcher(filter)}
+	for t := range known.Definitions(nil) {
 		w.define(t.Instrument, t.Definition())
 	}
 	return w
 }
 
 func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
-	if !w.filter.Match(d) || w.has(id) {
+	if w.has(id) {
+		return
+	}
+	match, steps := w.matcher.Count(d)
+	if w.steps += steps; !match {
 		return
 	}
 	w.ids = append(w.ids, id)
@@ -39,6 +51,14 @@ func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
 		w.bits = append(w.bits, 0)
 	}
 	w.bits[id/64] |= 1 << (id % 64)
+}
+
+// cost is how many steps it took to make w.
+func (w *wanted) cost() int {
+	if w == nil {
+		return 0
+	}
+	return w.steps
 }
 
 // has reports whether the filter wants instrument id. A nil set has all.

@@ -77,6 +77,9 @@ func (l *line) packetFrom(seq uint64) (codec.Packet, bool) {
 		if c.Gone.Empty() {
 			return codec.PacketAt(c.Data), true
 		}
+		if tail := l.p.log.tail(); seq < tail && tail < c.Gone.To { // memory holds what the journal no longer has
+			return l.packetFrom(tail)
+		}
 	}
 }
 
@@ -148,6 +151,9 @@ func (l *line) advance(buf []byte) (chunk, error) {
 	case err != nil:
 		return chunk{}, err
 	case !c.Gone.Empty():
+		if tail := l.p.log.tail(); tail > max(l.read, c.Gone.From) {
+			c.Gone.To = min(c.Gone.To, tail) // what is not on disk any more may still be in memory
+		}
 		return l.lost(c.Gone, c.Reason, buf), nil
 	}
 	return l.pass(c.Data, c.Session, view{}, c.Range.To, buf), nil

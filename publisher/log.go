@@ -132,6 +132,23 @@ func (l *memlog) canExtend() bool {
 	return len(l.segments) < l.most || l.next >= l.segments[l.oldestLocked()].first
 }
 
+// mayDrop reports whether extend would drop segments because memory is full, and if so whether nobody reads them and sent
+// accepts that memory begins at number next then. It calls sent while no reader can come to those segments.
+func (l *memlog) mayDrop(sent func(next uint64) bool) (full, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) < l.most {
+		return false, false
+	}
+	n := l.oldestLocked()
+	for _, s := range l.segments[:n] {
+		if s.pins.Load() > 0 {
+			return true, false
+		}
+	}
+	return true, sent(l.segments[n].first)
+}
+
 // commit lets readers see s up to end; next is the number after it.
 func (l *memlog) commit(s *segment, end int, next uint64, time int64) {
 	l.mu.Lock()
@@ -292,61 +309,107 @@ func (l *memlog) seqAt(time int64) (uint64, bool) {
 }
 
 // stateAt is the state as of seq. It is false where seq is not in memory.
-func (l *memlog) stateAt(seq uint64) (*feed.State, bool) {
-	l.mu.Lock()
-	to, ok := l.segmentLocked(seq)
+func (l *memlog) stateAt(seq uint64) (state *feed.State, ok bool) {
+	t, ok := l.stretch(seq)
 	if !ok {
-		l.mu.Unlock()
 		return nil, false
 	}
-	from := to
-	for l.segments[from].state == nil {
-		from--
-	}
-	segments := slices.Clone(l.segments[from : to+1])
-	packets := make([][]byte, len(segments))
-	for i, s := range segments {
-		s.pins.Add(1)
-		packets[i] = s.buf[:s.committed]
-	}
-	l.mu.Unlock()
-	segments[0].cloning.Lock()
-	state := segments[0].state.Clone()
-	segments[0].cloning.Unlock()
-	for i, s := range segments {
-		fold(state, packets[i], seq)
-		s.pins.Add(-1)
-	}
+	t.fold(func(s *feed.State, from, to uint64) (next uint64) {
+		if seq > to {
+			return seq
+		}
+		state = s
+		return 0
+	})
 	return state, true
 }
 
-// fold applies the ticks before seq in packets, which this program wrote.
-func fold(state *feed.State, packets []byte, seq uint64) {
+// A stretch is a part of the log in memory that begins with a state. It is pinned until it is folded.
+type stretch struct {
+	first, last uint64 // it comes to the states of these numbers and those between
+	segments    []*segment
+	packets     [][]byte // of the segments
+}
+
+// stretch returns the stretch that comes to the state as of seq. It is false where seq is not in memory.
+func (l *memlog) stretch(seq uint64) (*stretch, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i, ok := l.segmentLocked(seq)
+	if !ok {
+		return nil, false
+	}
+	from, to := i, i+1
+	for l.segments[from].state == nil {
+		from--
+	}
+	for to < len(l.segments) && l.segments[to].state == nil {
+		to++
+	}
+	t := &stretch{first: l.segments[from].first, last: l.next, segments: slices.Clone(l.segments[from:to])}
+	if to < len(l.segments) {
+		t.last = min(t.last, l.segments[to].first-1)
+	}
+	for _, s := range t.segments {
+		s.pins.Add(1)
+		t.packets = append(t.packets, s.buf[:s.committed])
+	}
+	return t, true
+}
+
+// fold calls visit with the state as of first, and then before each packet, at the latest at the number that visit
+// returned. It ends where that is not above to, or beyond last. The state is visit's to keep if it ends there.
+func (t *stretch) fold(visit func(state *feed.State, from, to uint64) (next uint64)) error {
+	defer func() {
+		for _, s := range t.segments {
+			s.pins.Add(-1)
+		}
+	}()
+	t.segments[0].cloning.Lock()
+	state := t.segments[0].state.Clone()
+	t.segments[0].cloning.Unlock()
 	batch := make([]feed.Tick, 64)
-	for len(packets) > 0 {
-		n := codec.PacketSize(packets)
-		h := codec.PacketAt(packets)
-		if h.First >= seq {
+	at := t.first
+	next := visit(state, at, at)
+	for _, packets := range t.packets {
+		for len(packets) > 0 {
+			size := codec.PacketSize(packets)
+			h := codec.PacketAt(packets)
+			for end := h.First + h.Count; at < end; next = visit(state, at, at) {
+				if next <= at || next > t.last {
+					return nil
+				}
+				to := min(next, end)
+				fold(state, batch, &h, packets[codec.PacketHeader:size], feed.Range{From: at, To: to})
+				at = to
+			}
+			packets = packets[size:]
+		}
+	}
+	return nil
+}
+
+// fold applies the ticks of r in a packet, which this program wrote.
+func fold(state *feed.State, batch []feed.Tick, h *codec.Packet, packet []byte, r feed.Range) {
+	body := codec.PacketBody(h, packet)
+	for {
+		k, err := body.Decode(batch)
+		if err != nil {
+			panic("publisher: internal error: the log holds a malformed packet: " + err.Error())
+		}
+		if k == 0 {
 			return
 		}
-		body := codec.PacketBody(&h, packets[codec.PacketHeader:n])
-		for {
-			k, err := body.Decode(batch)
-			if err != nil {
-				panic("publisher: internal error: the log holds a malformed packet: " + err.Error())
+		for i := range batch[:k] {
+			switch seq := batch[i].Seq; {
+			case seq < r.From:
+				continue
+			case seq >= r.To:
+				return
 			}
-			if k == 0 {
-				break
-			}
-			for i := range batch[:k] {
-				if batch[i].Seq >= seq {
-					return
-				}
-				if err := applyRecorded(state, &batch[i]); err != nil {
-					panic("publisher: internal error: the log holds a tick that does not apply: " + err.Error())
-				}
+			if err := applyRecorded(state, &batch[i]); err != nil {
+				panic("publisher: internal error: the log holds a tick that does not apply: " + err.Error())
 			}
 		}
-		packets = packets[n:]
 	}
 }

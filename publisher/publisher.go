@@ -94,11 +94,15 @@ type Config struct {
 	MaxConnections   int           // 0 for DefaultConnections; fewer, which is logged, if the process may not have as many file descriptors
 	MaxHandshakes    int           // connections that have not logged in; beyond, the oldest goes. 0 for DefaultHandshakes
 	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
-	MaxLag           time.Duration // bound of the slow-consumer policies where a client names none; 0 for DefaultMaxLag
-	RetryAfter       time.Duration // at shutdown clients are asked to wait up to this long, each another time
-	Token            codec.Token   // what clients must present; empty for nothing
-	Server           string        // name and version told to clients; empty for "tickfeed"
-	Source           string        // what is published, for a person
+	// WaitFor is how many subscribers publishing waits for, without a journal, before it drops numbers from a full memory.
+	// Once that many have come, it waits until WaitFor of those that are connected, or all of them if they are fewer, were
+	// sent what it is about to drop. 0 for none.
+	WaitFor    int
+	MaxLag     time.Duration // bound of the slow-consumer policies where a client names none; 0 for DefaultMaxLag
+	RetryAfter time.Duration // at shutdown clients are asked to wait up to this long, each another time
+	Token      codec.Token   // what clients must present; empty for nothing
+	Server     string        // name and version told to clients; empty for "tickfeed"
+	Source     string        // what is published, for a person
 
 	// A replay keeps the numbers of what was recorded. Origin is the session that was recorded,
 	// First the number that the session begins with (0 for 1), and State that as of there, which
@@ -111,6 +115,8 @@ type Config struct {
 	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system's, which virtual time knows nothing of
 	Seed   uint64              // of all chance but session ids; 0 for a random one
 	Logger zerolog.Logger
+
+	partings int // connections that may be about to be closed, refused
 }
 
 // Defaults and bounds of a Config, and the named bounds of everything that could grow.
@@ -131,7 +137,9 @@ const (
 	handOver      = 50 * time.Microsecond
 	diskRetry     = 100 * time.Millisecond
 	houseInterval = time.Second
-	maxUnsynced   = 16 << 20 // bytes after which a journal is synced before a second is over
+	waitPoll      = 20 * time.Millisecond // how often publishing that waits for subscribers looks for them
+	waitSay       = 10 * time.Second      // how often it says that it waits
+	maxUnsynced   = 16 << 20              // bytes after which a journal is synced before a second is over
 )
 
 // ErrEnded is returned for ticks after End, ErrClosed by a publisher that was closed.
@@ -179,6 +187,9 @@ func (c *Config) fill() error {
 		if *n.v < 1 {
 			return fmt.Errorf("publisher: %s must be positive, got %d", n.name, *n.v)
 		}
+	}
+	if c.WaitFor < 0 {
+		return fmt.Errorf("publisher: WaitFor must not be negative, got %d", c.WaitFor)
 	}
 	if len(c.Token) > codec.MaxToken {
 		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
@@ -257,6 +268,8 @@ func New(cfg Config) (*Publisher, error) {
 	p.log = newMemlog(size, int(cfg.Memory/int64(size)), p.next, p.lastTime, p.state.Clone())
 	p.seg = p.log.newest()
 	p.serving.init(cfg)
+	p.serving.states.p = p
+	p.serving.tallies.init(&p.cfg.Logger)
 	p.done.Go(p.flusher)
 	for i := range p.serving.pumps {
 		p.done.Go(func() { p.serving.pumps[i].run(p.closing, p.cfg.Sleep) })
@@ -495,6 +508,12 @@ func (p *Publisher) roomLocked(ctx context.Context, size int) error {
 			return err
 		}
 		var state *feed.State
+		if p.awaitsSubscribers() {
+			if err := p.waitForSubscribersLocked(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if p.log.stateDue(p.next, p.state.Len()) {
 			state = p.state.Clone()
 		}
@@ -528,6 +547,43 @@ func (p *Publisher) waitForRoomLocked(ctx context.Context) error {
 		return ErrEnded
 	}
 	p.sealLocked()
+	return nil
+}
+
+// awaitsSubscribers reports whether memory is full of numbers that Config.WaitFor wants to be sent first.
+func (p *Publisher) awaitsSubscribers() bool {
+	if p.cfg.WaitFor == 0 || p.journal != nil {
+		return false
+	}
+	full, ok := p.log.mayDrop(func(next uint64) bool {
+		sent, connected, joined := p.serving.sentTo(next)
+		return joined >= uint64(p.cfg.WaitFor) && sent >= min(p.cfg.WaitFor, connected)
+	})
+	return full && !ok
+}
+
+// waitForSubscribersLocked waits, without the lock, until the subscribers have come that Config.WaitFor wants.
+func (p *Publisher) waitForSubscribersLocked(ctx context.Context) error {
+	p.mu.Unlock()
+	defer p.lock()
+	p.kickFlusher()
+	poll := time.NewTicker(waitPoll)
+	defer poll.Stop()
+	said := time.Now().Add(-waitSay)
+	for p.awaitsSubscribers() {
+		if _, _, joined := p.serving.sentTo(0); joined < uint64(p.cfg.WaitFor) && time.Since(said) >= waitSay {
+			said = time.Now()
+			p.cfg.Logger.Warn().Int("wait_for", p.cfg.WaitFor).Uint64("connected", joined).
+				Msg("memory is full: publishing waits for subscribers before it drops the first number")
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.closing:
+			return ErrClosed
+		}
+	}
 	return nil
 }
 
@@ -766,6 +822,21 @@ func (p *Publisher) diskState(err error) {
 	}
 }
 
+// starves reports whether err says that there is no file descriptor to read the journal with, for now. It says so once
+// when that begins, and once when the journal could be read again.
+func (p *Publisher) starves(err error) bool {
+	switch {
+	case errors.Is(err, journal.ErrFull):
+		if p.starved.CompareAndSwap(false, true) {
+			p.cfg.Logger.Warn().Err(err).Msg("journal: no file descriptors left to read it, subscribers that need it wait")
+		}
+		return true
+	case err == nil && p.starved.CompareAndSwap(true, false):
+		p.cfg.Logger.Info().Msg("journal: it can be read again")
+	}
+	return false
+}
+
 // fail is the end: the journal cannot be written. Nothing more is acknowledged.
 func (p *Publisher) fail(err error) {
 	if !p.fatal.CompareAndSwap(nil, &fatalError{fmt.Errorf("publisher: %w", err)}) {
@@ -909,6 +980,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 		close(p.closing)
 	}
 	p.done.Wait()
+	p.serving.tallies.end()
 	if p.journal != nil {
 		if closeErr := p.journal.Close(); err == nil || p.Failed() == nil { // else err says the same
 			err = errors.Join(err, closeErr)
@@ -924,15 +996,11 @@ func (p *Publisher) appended() uint64 {
 	return p.next
 }
 
-// stateAt is the state as of seq, which the log holds.
-func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
-	if s, ok := p.log.stateAt(seq); ok {
-		return s, nil
-	}
-	if p.journal == nil {
-		return nil, fmt.Errorf("the state as of %d is not in memory: %w", seq, journal.ErrGone)
-	}
-	return p.journal.StateAt(seq)
+// catalog returns all instruments that were ever defined: more than those of any number that was given before.
+func (p *Publisher) catalog() feed.Catalog {
+	p.lock()
+	defer p.mu.Unlock()
+	return p.state.Catalog()
 }
 
 // tail is the oldest number that can be had. Of a journal of more sessions than a lineage

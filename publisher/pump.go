@@ -3,6 +3,8 @@ package publisher
 import (
 	"sync"
 	"time"
+
+	"tickfeed/codec"
 )
 
 // A pump serves connections in turn, each as far as it takes bytes without waiting. A few pumps
@@ -208,7 +210,7 @@ func (w *pump) send(c *conn, data []byte) bool {
 		n = c.put(data)
 	}
 	if n < len(data) {
-		c.keep(data[n:])
+		c.keep(data[n:], codec.PacketAt(data).PublishTime)
 	}
 	return len(c.rest) <= maxRest && c.failed == nil
 }

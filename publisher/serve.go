@@ -30,6 +30,8 @@ type server struct {
 	mu         sync.Mutex
 	conns      map[*conn]struct{} // logged in
 	handshakes *list.List         // of net.Conn, oldest first: not logged in
+	partings   int                // bound of refused
+	refused    int                // connections that are refused and not closed yet
 	opened     uint64             // connections so far
 	joined     uint64             // of them, those that logged in
 	missing    int                // clients whose connection ended before they had everything, and that did not resume
@@ -45,21 +47,23 @@ type server struct {
 
 	joining  sync.Mutex
 	join     *join
-	snapshot atomic.Int64  // bytes of the last snapshot of everything
-	heavy    chan struct{} // slots for reading states from the journal
+	snapshot atomic.Int64 // bytes of the last snapshot of everything
+	states   states
+
+	guesses guesses
+	tallies tallies
 }
 
 // Bounds of the server.
 const (
 	joinAge      = 100 * time.Millisecond // how old a join point may be that another client shares
-	heavyStates  = 4                      // states read from the journal at a time
 	refusalWait  = 250 * time.Millisecond // for a refusal or goodbye to be read before the connection is closed
 	acceptPause  = 50 * time.Millisecond  // after accept failed for a reason that passes
 	drainTime    = time.Second            // at shutdown, to send what there still is
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
 	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
-	sendBuffer   = 256 << 10              // of the kernel, for a connection
+	sendBuffer   = 96 << 10               // of the kernel, for a connection
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
@@ -67,11 +71,11 @@ const (
 
 func (s *server) init(cfg Config) {
 	s.token = sha256.Sum256([]byte(cfg.Token))
-	s.most, s.first = cfg.MaxConnections, cfg.MaxHandshakes
+	s.most, s.first, s.partings = cfg.MaxConnections, cfg.MaxHandshakes, cfg.partings
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
-	s.heavy = make(chan struct{}, heavyStates)
+	s.guesses.init()
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
@@ -81,12 +85,14 @@ func (s *server) init(cfg Config) {
 // Shares of the file descriptors that a process may have.
 const (
 	otherFiles     = 8 // for what the publisher knows nothing of
-	handshakeShare = 8 // of connections, one in so many has not logged in, at most
-	fewSockets     = 8
+	handshakeShare = 8 // of connections, one in so many has not logged in, at most, and one in so many is refused
+	fewSockets     = handshakeShare
+	maxPartings    = 1024 // connections that are refused, and kept until the client has read why
 )
 
 // boundSockets lowers the bounds on connections so that all of them, and the journal's files, find file descriptors.
 func (c *Config) boundSockets() error {
+	c.partings = maxPartings
 	limit, open := journal.FileLimit()
 	if limit == 0 {
 		return nil
@@ -99,8 +105,10 @@ func (c *Config) boundSockets() error {
 		return fmt.Errorf("publisher: of %d file descriptors that the process may have %d are left for connections, at least %d are needed: raise the limit (ulimit -n)",
 			limit, max(0, sockets), fewSockets)
 	}
-	handshakes := max(1, min(c.MaxHandshakes, sockets/handshakeShare))
-	connections := min(c.MaxConnections, sockets-handshakes)
+	share := sockets / handshakeShare
+	handshakes := min(c.MaxHandshakes, share)
+	c.partings = min(c.partings, share)
+	connections := min(c.MaxConnections, sockets-handshakes-c.partings)
 	if connections < c.MaxConnections {
 		level := zerolog.WarnLevel
 		if c.MaxConnections == DefaultConnections {
@@ -220,12 +228,8 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 		}()
 	}
 	stopped := stop()
-	defer func() { // one that is refused counts until it is closed
-		s.mu.Lock()
-		s.handshakes.Remove(waiting)
-		s.mu.Unlock()
-	}()
 	s.mu.Lock()
+	s.handshakes.Remove(waiting)
 	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
@@ -233,7 +237,6 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
 			}
 		} else {
-			s.handshakes.Remove(waiting)
 			s.conns[c] = struct{}{}
 			s.joined++
 			if c.back {
@@ -241,26 +244,35 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 			}
 		}
 	}
+	silently := refusal != nil && s.refused >= s.partings // there are too many already that are to read why
+	if refusal != nil && !silently {
+		s.refused++
+		defer func() {
+			s.mu.Lock()
+			s.refused--
+			s.mu.Unlock()
+		}()
+	}
 	s.mu.Unlock()
-	log := &p.cfg.Logger
 	switch {
 	case err != nil:
 		if d.ctx.Err() == nil {
-			remote(log.Info(), nc).Err(err).Msg("connection ended before login")
+			s.tallies.ended.line(nc).Err(err).Msg("connection ended before login")
 		}
 		return nil
+	case silently:
+		return nil
 	case refusal != nil:
-		remote(log.Info(), nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		if refusal.Code == codec.CodeUnauthorized {
+			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()))
+		}
 		farewell(nc, refusal)
 		return nil
 	case !stopped:
 		return nil
 	}
 	return c
-}
-
-func remote(e *zerolog.Event, nc net.Conn) *zerolog.Event {
-	return e.Str("remote", nc.RemoteAddr().String())
 }
 
 // leave takes c, which has ended, from the server.
@@ -284,7 +296,7 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.parking.Unlock()
 	s.pulsed()
-	remote(p.cfg.Logger.Info(), c.nc).Str("client", c.client).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
+	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
 }
 
 // farewell sends m and closes the connection for writing, then lets the peer read it.
@@ -344,6 +356,11 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if h.MinVersion > codec.Version || h.MaxVersion < codec.Version {
 		return refuse(codec.CodeVersion, "this publisher speaks version %d, the client %d to %d", codec.Version, h.MinVersion, h.MaxVersion)
 	}
+	if p.cfg.Token != "" && !p.serving.guesses.may(addressOf(nc.RemoteAddr())) {
+		return nil, &codec.Refusal{
+			Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second, Text: "too many wrong tokens came from this address",
+		}, nil
+	}
 	given := sha256.Sum256([]byte(h.Token))
 	if p.cfg.Token != "" && subtle.ConstantTimeCompare(given[:], p.serving.token[:]) != 1 {
 		return refuse(codec.CodeUnauthorized, "the token is missing or wrong")
@@ -401,6 +418,19 @@ func (s *server) park(c *conn, log *memlog) bool {
 	c.parked = true
 	s.parked = append(s.parked, c)
 	return true
+}
+
+// sentTo returns how many subscribers are connected, how many of them were sent everything before number next, and how many
+// have connected so far. While a write from memory is under way, and its segment is pinned, sent may count a subscriber too early.
+func (s *server) sentTo(next uint64) (sent, connected int, joined uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.told.Load() >= next {
+			sent++
+		}
+	}
+	return sent, len(s.conns), s.joined
 }
 
 func (s *server) pulsed() {
@@ -480,7 +510,7 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 
 // snapshot is the encoded snapshot of what a filter sees; it must not be changed.
 func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
-	key := fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
+	key := snapshotKey(scope, l)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if b, ok := j.encoded[key]; ok {
@@ -493,12 +523,19 @@ func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
 	return b, err
 }
 
-// encodeSnapshot encodes the state as of seq as line l sees it; added is the filter of
-// ScopeAdded.
+// snapshotKey is equal for lines that are told the same in a snapshot of a scope.
+func snapshotKey(scope codec.ScopeKind, l *line) string {
+	return fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
+}
+
+// encodeSnapshot encodes the state as of seq as line l sees it; added is what ScopeAdded adds,
+// nil for all instruments.
 func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKind, added *wanted) ([]byte, error) {
 	want, begin := l.wanted, &codec.SnapshotBegin{Seq: seq, Scope: scope}
 	if scope == codec.ScopeAdded {
-		want, begin.Filter = added, added.filter
+		if want = added; added != nil {
+			begin.Filter = added.filter
+		}
 	}
 	see := want.has
 	if want == nil {

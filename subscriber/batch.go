@@ -34,8 +34,11 @@ type Change struct {
 	Report *Report
 	// Withheld, Lost and Disowned are numbers that were accounted for so just now.
 	Withheld, Lost, Disowned []Numbers
-	// Reason is why Lost cannot be had any more, where the publisher said it.
+	// Reason is why Lost cannot be had any more, if the publisher gave a reason.
 	Reason codec.GoneReason
+	// Unrelated says that the publisher has no session in common with the position that was held. Lost is then what the
+	// subscriber knew of the session it left, and what came in the new sessions before the line starts.
+	Unrelated bool
 	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
 	Snapshot *codec.SnapshotBegin
 	// End says that the session is over: no number from Final on will ever be given.

@@ -22,6 +22,8 @@ type line struct {
 	need      need           // the snapshot without which state is no state
 	filter    codec.Filter   // that the line, and the state, are of
 	ledger    feed.Ledger
+	head      uint64    // next number of the position's last session, as far as known
+	opening   bool      // the line began at the oldest number or at a time, and nothing but gone has come
 	recovery  *recovery // under way, or nil
 	unknown   uint64    // ticks of unknown kinds
 	undefined uint64    // ticks of instruments without a definition
@@ -58,7 +60,6 @@ type connected struct {
 	owned    feed.Range // what session owns
 	seed     uint32
 	at       uint64 // end of what the line has covered
-	head     uint64 // next number of the session, as far as known
 	target   uint64 // the line is live once the position is here
 	echo     int64  // the publisher's clock, as last told
 	ended    bool
@@ -173,14 +174,14 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if err := checkSeed(w.Seed, owner.ID, h.Filter); err != nil {
 		return err
 	}
-	if p.root {
+	if p.unrelated {
 		if err := l.checkNew(w.Lineage, p.position); err != nil {
 			return err
 		}
 	}
 	l.c.welcomed = true
 	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
-	l.c.at, l.c.head, l.c.target, l.c.echo = w.Start, w.Head, w.Head, w.Now
+	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
 	l.c.filtered = !h.Filter.All()
 	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
 	if !h.HasState || w.Reason != codec.StartedResumed {
@@ -195,22 +196,31 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	for _, n := range p.notAsked {
 		l.ledger.NotAsked(n.Session, n.Range)
 	}
-	lost := l.lose(p.lost)
+	if p.unrelated {
+		p.lost = append(l.behind(), p.lost...)
+	}
+	lost := l.lose(p.lost, false)
+	l.head = w.Head
+	if w.Reason == codec.StartedAsAsked {
+		l.opening = h.Start.Kind == codec.StartBeginning || h.Start.Kind == codec.StartTime
+	}
 	l.goTo(codec.Position{Lineage: w.Lineage, Next: p.position})
 	if r := l.recovery; r != nil {
 		r.report.Down = now.Sub(r.since)
 		r.report.Addr, r.report.Session = l.c.addr, w.Lineage.Current().ID
-		switch w.Reason {
-		case codec.StartedRewound:
+		switch {
+		case p.unrelated:
+			r.report.Resume = ResumeNewSession
+		case w.Reason == codec.StartedRewound:
 			r.report.Resume = ResumeRewound
-		case codec.StartedBySnapshot:
+		case w.Reason == codec.StartedBySnapshot:
 			r.report.Resume = ResumeSnapshot
 		default:
 			r.report.Resume = ResumeReplay
 		}
 	}
 	if len(disowned)+len(lost) > 0 {
-		l.tell(Change{Disowned: disowned, Lost: lost})
+		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
 	return nil
 }
@@ -219,7 +229,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 type placed struct {
 	position                 uint64
 	notAsked, lost, disowned []Numbers
-	root                     bool // nothing in common with what was held
+	unrelated                bool // the publisher's sessions have none in common with the position
 }
 
 // place applies the rules of "Where a line starts" to an answered hello.
@@ -236,11 +246,8 @@ func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 		if resuming {
 			return placed{}, violation("welcome: starts as asked, although the hello has a position")
 		}
-		at, asked := w.Start, w.Start
-		if h.Start.Kind == codec.StartSeq {
-			asked = h.Start.Value
-			at = max(at, asked)
-		}
+		asked := askedFrom(h.Start, w)
+		at := max(w.Start, asked)
 		return placed{
 			position: at,
 			notAsked: spread(w.Lineage, before(asked)),
@@ -261,7 +268,7 @@ func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 	case !resuming:
 		return placed{position: w.Start, notAsked: spread(w.Lineage, before(w.Start))}, nil
 	case !common:
-		return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), root: true}, nil
+		return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
 	case w.Start < fork:
 		return placed{}, violation("welcome: a snapshot as of %d, before the position %d", w.Start, held.Next)
 	}
@@ -270,6 +277,20 @@ func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 		disowned: spread(held.Lineage, feed.Range{From: fork, To: held.Next}),
 		lost:     spread(w.Lineage, feed.Range{From: fork, To: w.Start}),
 	}, nil
+}
+
+// askedFrom is the first number that a line was asked for which began as asked. The publisher may
+// no longer have it; then the line starts later, and the numbers between are lost.
+func askedFrom(start codec.Start, w *codec.Welcome) uint64 {
+	switch {
+	case start.Kind == codec.StartSeq:
+		return start.Value
+	case start.Kind == codec.StartBeginning,
+		// The publisher does not know the times of what it no longer has: any of it may be as late as T.
+		start.Kind == codec.StartTime && w.Start == w.Tail:
+		return w.Lineage[0].First
+	}
+	return w.Start
 }
 
 // checkSeed refuses a seed that cannot be that of the full line; that of a filtered one is told.
@@ -317,12 +338,21 @@ func (l *line) disown(ns []Numbers) []Numbers {
 	return ns
 }
 
-// lose accounts for what of ns is not accounted for yet, and returns that.
-func (l *line) lose(ns []Numbers) []Numbers {
+// behind lists the numbers from the position on that the line knows of and has not had.
+func (l *line) behind() []Numbers {
+	return spread(l.position.Lineage, feed.Range{From: l.position.Next, To: max(l.position.Next, l.head)})
+}
+
+// lose accounts for the numbers of ns that are not accounted for yet, as expired or only as lost, and returns them.
+func (l *line) lose(ns []Numbers, expired bool) []Numbers {
 	var lost []Numbers
 	for _, n := range ns {
 		for _, gap := range l.ledger.Gaps(n.Session, n.Range) {
-			l.ledger.Lose(n.Session, gap)
+			if expired {
+				l.ledger.Expire(n.Session, gap)
+			} else {
+				l.ledger.Lose(n.Session, gap)
+			}
 			lost = append(lost, Numbers{n.Session, gap})
 		}
 	}
@@ -357,7 +387,7 @@ func (l *line) open(raw []byte) error {
 		return violation("packet %v: wrong checksum for this line", h.Range())
 	}
 	l.c.at = end
-	l.c.head = max(l.c.head, end)
+	l.head = max(l.head, end)
 	l.c.flowed, l.c.definitions = true, false
 	l.c.first, l.c.repeat = h.First, h.First < l.position.Next
 	l.c.body = codec.PacketBody(&h, body)
@@ -415,7 +445,9 @@ func (l *line) fill() (more bool, err error) {
 				l.c.absent = absentWithheld
 			} else if n, reason := b.Gone(); n > 0 {
 				l.c.absent, l.c.reason = absentGone, reason
+				return false, nil
 			}
+			l.opening = false
 			return false, nil
 		}
 	}
@@ -494,7 +526,7 @@ func (l *line) skip(r feed.Range) {
 		l.ledger.Withhold(l.c.session, r)
 		c.Withheld = ns
 	} else {
-		c.Lost, c.Reason = l.lose(ns), l.c.reason
+		c.Lost, c.Reason = l.lose(ns, l.opening && l.c.reason == codec.GoneExpired), l.c.reason
 		if rec := l.recovery; rec != nil {
 			rec.report.Resume = ResumeSnapshot
 		}
@@ -564,7 +596,7 @@ func (l *line) heartbeat(m *codec.Heartbeat) error {
 	case l.c.ended && m.Head != l.c.at:
 		return violation("heartbeat: head %d after the end at %d", m.Head, l.c.at)
 	}
-	l.c.head, l.c.echo, l.c.flowed = m.Head, m.Now, true
+	l.head, l.c.echo, l.c.flowed = m.Head, m.Now, true
 	return nil
 }
 
@@ -632,13 +664,14 @@ func (l *line) session(m *codec.SessionChange) error {
 		return err
 	}
 	position, target := l.position.Next, l.c.target
-	var disowned []Numbers
+	var disowned, lost []Numbers
 	fork, common := m.Lineage.Fork(l.position.Lineage, position)
 	switch {
 	case !common:
 		if err := l.checkNew(m.Lineage, m.Next); err != nil {
 			return err
 		}
+		lost = l.lose(l.behind(), false)
 		position, target = m.Next, m.Next
 		l.need = needState
 	case fork == position && m.Next != l.c.at:
@@ -653,10 +686,11 @@ func (l *line) session(m *codec.SessionChange) error {
 	c := &l.c
 	c.session, c.mode, c.origin, c.owned, c.seed = owner.ID, m.Mode, m.Origin, owned, m.Seed
 	c.recorded = false
-	c.at, c.head, c.target, c.ended = m.Next, max(m.Next, target), target, false
+	l.head = max(m.Next, target)
+	c.at, c.target, c.ended = m.Next, target, false
 	l.goTo(codec.Position{Lineage: m.Lineage, Next: position})
-	if len(disowned) > 0 {
-		l.tell(Change{Disowned: disowned})
+	if len(disowned)+len(lost) > 0 {
+		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: !common})
 	}
 	return nil
 }
@@ -731,7 +765,7 @@ func (l *line) sessionEnd(m *codec.End) error {
 	case m.Final < l.position.Next:
 		return violation("the session ends at %d, below the position %d", m.Final, l.position.Next)
 	}
-	l.c.ended, l.c.head, l.c.flowed = true, m.Final, true
+	l.c.ended, l.head, l.c.flowed = true, m.Final, true
 	l.c.owned.To = m.Final
 	l.tell(Change{End: true, Final: m.Final})
 	return nil

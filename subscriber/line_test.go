@@ -16,7 +16,7 @@ import (
 )
 
 // Scripts of the line: each line is a message of the publisher, or "connect" and "lost", and after the arrow what the
-// application is told. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE" and "session NEXT
+// application is told. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE [tail:SEQ]" and "session NEXT
 // LINEAGE" name them as A, AB45 (B from 45 on), and so on.
 func TestLine(t *testing.T) {
 	for _, test := range []struct {
@@ -67,6 +67,81 @@ welcome 41 45 asked A        -> snapshot, lost [20, 41)
 snapshot 41 definitions      -> snapshot as of 41; replaying
 packet 41 4                  -> ticks 41 to 44; live`,
 			"A: delivered [41, 45) not asked [1, 20) lost [20, 41)"},
+
+		{"the beginning asked for where memory dropped it", `
+ask beginning
+connect                      -> connecting
+welcome 41 45 asked A tail:41 -> snapshot, lost [1, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live`,
+			"A: delivered [41, 45) lost [1, 41)"},
+
+		{"the beginning asked for where memory dropped it, across a restart", `
+ask beginning
+connect                      -> connecting
+welcome 41 45 asked AB30 tail:41 -> snapshot, lost [1, 30), lost [30, 41)
+snapshot 41 all of B         -> snapshot as of 41; replaying
+packet 41 4 of B             -> ticks 41 to 44; live`,
+			"A: lost [1, 30) B: delivered [41, 45) lost [30, 41)"},
+
+		{"the beginning asked for where retention removed it", `
+ask beginning
+connect                      -> connecting
+welcome 1 45 asked A tail:41 -> replaying
+packet 1 gone:30             -> snapshot, lost [1, 31)
+snapshot 31 all              -> snapshot as of 31; replaying
+packet 31 gone:10            -> snapshot, lost [31, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 2                  -> ticks 41 to 42
+packet 43 gone:2             -> snapshot, lost [43, 45)
+snapshot 45 all              -> snapshot as of 45; live`,
+			"A: delivered [41, 43) lost [1, 41) [43, 45) expired [1, 41)"},
+
+		{"the beginning asked for where retention removed it, with a cut in between", `
+ask beginning
+connect                      -> connecting
+welcome 1 45 asked A tail:41 -> replaying
+lost                         -> disconnected
+connect 1 state              -> connecting
+welcome 1 45 resumed A tail:41 -> replaying
+packet 1 gone:40             -> snapshot, lost [1, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live, cut by snapshot, 4 replayed, lost [1, 41)`,
+			"A: delivered [41, 45) lost [1, 41) expired [1, 41)"},
+
+		{"the beginning asked for where a part of it is damaged", `
+ask beginning
+connect                      -> connecting
+welcome 1 45 asked A         -> replaying
+packet 1 damaged:40          -> snapshot, lost [1, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live`,
+			"A: delivered [41, 45) lost [1, 41)"},
+
+		{"a seq asked for that retention removed", `
+ask 20
+connect                      -> connecting
+welcome 20 45 asked A tail:41 -> snapshot
+packet 20 gone:21            -> snapshot, lost [20, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live`,
+			"A: delivered [41, 45) not asked [1, 20) lost [20, 41)"},
+
+		{"a time asked for that the publisher has", `
+ask time 5
+connect                      -> connecting
+welcome 42 45 asked A tail:41 -> snapshot
+snapshot 42 all              -> snapshot as of 42; replaying
+packet 42 3                  -> ticks 42 to 44; live`,
+			"A: delivered [42, 45) not asked [1, 42)"},
+
+		{"a time asked for that may be older than memory", `
+ask time 5
+connect                      -> connecting
+welcome 41 45 asked A tail:41 -> snapshot, lost [1, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live`,
+			"A: delivered [41, 45) lost [1, 41)"},
 
 		{"on a filtered line skips are not asked for", `
 filter S0
@@ -152,8 +227,30 @@ lost                         -> disconnected
 connect 11 state             -> connecting
 welcome 5 6 snapshot C       -> snapshot, lost [1, 5)
 snapshot 5 all of C          -> snapshot as of 5; replaying
-packet 5 1 of C              -> ticks 5 to 5; live, cut by snapshot, 1 replayed, lost [1, 5)`,
+packet 5 1 of C              -> ticks 5 to 5; live, cut by new session, 1 replayed, lost [1, 5)`,
 			"A: delivered [1, 11) C: delivered [5, 6) lost [1, 5)"},
+
+		{"no common session: what was known of the old one is lost too", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+heartbeat 4 9                ->
+lost                         -> disconnected
+connect 4 state              -> connecting
+lost                         -> disconnected
+connect 4 state              -> connecting
+welcome 1 3 snapshot C       -> replaying, lost [4, 9)
+packet 1 define 1 of C       -> ticks 1 to 2; live, cut by new session, 2 replayed, 2 attempts, lost [4, 9)`,
+			"A: delivered [1, 4) lost [4, 9) C: delivered [1, 3)"},
+
+		{"a replay goes on in a sibling before this subscriber had the session", `
+connect                      -> connecting
+welcome 1 20 asked A         -> replaying
+packet 1 define 9            -> ticks 1 to 10
+session 100 C                -> snapshot, lost [11, 20)
+snapshot 100 all of C        -> snapshot as of 100; live
+packet 100 1 of C            -> ticks 100 to 100`,
+			"A: delivered [1, 11) lost [11, 20) C: delivered [100, 101)"},
 
 		{"a replay goes on in a sibling: what was passed over is in nobody's account", `
 connect                      -> connecting
@@ -275,7 +372,14 @@ func (s *lineScript) do(words []string) string {
 	var err error
 	switch words[0] {
 	case "ask":
-		s.cfg.Start = codec.Start{Kind: codec.StartSeq, Value: number(words[1])}
+		switch words[1] {
+		case "beginning":
+			s.cfg.Start = codec.Start{Kind: codec.StartBeginning}
+		case "time":
+			s.cfg.Start = codec.Start{Kind: codec.StartTime, Value: number(words[2])}
+		default:
+			s.cfg.Start = codec.Start{Kind: codec.StartSeq, Value: number(words[1])}
+		}
 	case "filter":
 		s.f = codec.Filter(words[1:])
 	case "connect":
@@ -304,6 +408,9 @@ func (s *lineScript) do(words []string) string {
 		w := &codec.Welcome{
 			Version: 1, Lineage: lineageOf(words[4]), Start: number(words[1]), Head: number(words[2]), Tail: 1, Heartbeat: interval, Reason: reason,
 		}
+		if len(words) > 5 {
+			w.Tail = number(strings.TrimPrefix(words[5], "tail:"))
+		}
 		owner, _, _ := w.Lineage.Owner(w.Start)
 		w.Seed = codec.LineSeed(owner.ID, s.f)
 		if err = l.welcome(s.hello, w, s.f, s.now); err == nil {
@@ -328,6 +435,8 @@ func (s *lineScript) do(words []string) string {
 				entries = append(entries, -int(number(n)))
 			case "gone":
 				entries = append(entries, gone{number(n), codec.GoneExpired})
+			case "damaged":
+				entries = append(entries, gone{number(n), codec.GoneDamaged})
 			default:
 				for range number(word) {
 					entries = append(entries, quote(0, int64(next)))
@@ -448,7 +557,7 @@ func ledgerText(l *feed.Ledger) string {
 		for _, class := range []struct {
 			name string
 			set  feed.RangeSet
-		}{{"delivered", a.Delivered}, {"not asked", a.NotAsked}, {"withheld", a.Withheld}, {"lost", a.Lost}, {"disowned", a.Disowned}} {
+		}{{"delivered", a.Delivered}, {"not asked", a.NotAsked}, {"withheld", a.Withheld}, {"lost", a.Lost}, {"expired", a.Expired}, {"disowned", a.Disowned}} {
 			if !class.set.Empty() {
 				parts = append(parts, class.name)
 				for _, r := range class.set.Ranges() {

@@ -65,6 +65,8 @@ const (
 	ResumeReplay   Resume = "replay"   // at the position; nothing is missing
 	ResumeSnapshot Resume = "snapshot" // by a snapshot: the publisher no longer had what followed the position
 	ResumeRewound  Resume = "rewound"  // before the position: what followed is disowned
+	// ResumeNewSession is a start in sessions that have none in common with the position.
+	ResumeNewSession Resume = "new session"
 )
 
 func causeOf(err error) Cause {

@@ -312,7 +312,7 @@ func (s *Subscriber) Status() Status {
 func (s *Subscriber) noteLocked() {
 	l := s.line
 	s.held = l.position
-	s.status.Next, s.status.Head = l.position.Next, max(l.c.head, l.position.Next)
+	s.status.Next, s.status.Head = l.position.Next, max(l.head, l.position.Next)
 	s.status.Session, s.status.Mode = l.c.session, l.c.mode
 	s.status.Unknown, s.status.Undefined, s.status.publish = l.unknown, l.undefined, l.publish
 	s.status.echo = l.c.echo

@@ -5,8 +5,12 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // resident is the memory of this process that is in use, in bytes, after what is garbage was
@@ -22,6 +26,34 @@ func resident() (int64, error) {
 		return 0, fmt.Errorf("/proc/self/statm: %w", err)
 	}
 	return pages * int64(os.Getpagesize()), nil
+}
+
+// kernelMemory is what the kernel holds for the sockets of this process, in bytes: what was sent and not yet acknowledged, what was
+// received and not yet read, and what was set aside for more.
+func kernelMemory() (int64, error) {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for _, f := range files {
+		fd, err := strconv.Atoi(f.Name())
+		if err != nil {
+			continue
+		}
+		var info [9]uint32
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, uintptr(fd), syscall.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if errno != 0 {
+			continue // no socket, or closed meanwhile
+		}
+		const received, setAside, queued, options, backlog = 0, 4, 5, 6, 7 // SK_MEMINFO_ of linux/sock_diag.h
+		for _, i := range []int{received, setAside, queued, options, backlog} {
+			sum += int64(info[i])
+		}
+	}
+	return sum, nil
 }
 
 const (

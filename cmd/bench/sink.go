@@ -47,7 +47,7 @@ type reader struct {
 
 func (s *sink) ops() map[string]op {
 	return map[string]op{
-		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "begin": handle(s.begin),
+		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "kernel": handle(kernel), "begin": handle(s.begin),
 		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery), "lost": handle(s.lost),
 		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "snapshotsize": handle(s.snapshotSize), "profile": handle(s.profile),
 	}

@@ -38,7 +38,7 @@ type source struct {
 func (s *source) ops() map[string]op {
 	return map[string]op{
 		"load": handle(s.load), "open": handle(s.openPublisher), "close": handle(s.closePublisher),
-		"flood": handle(s.flood), "paced": handle(s.paced), "resident": handle(s.resident), "simulate": handle(s.simulate),
+		"flood": handle(s.flood), "paced": handle(s.paced), "resident": handle(s.resident), "kernel": handle(kernel), "simulate": handle(s.simulate),
 		"profile": handle(s.profile), "segments": handle(s.segments), "cut": handle(s.cut),
 	}
 }
@@ -284,6 +284,8 @@ func paced(ctx context.Context, a pacedArgs, f func(due time.Time) error) (late 
 }
 
 func (s *source) resident(context.Context, nothing) (int64, error) { return resident() }
+
+func kernel(context.Context, nothing) (int64, error) { return kernelMemory() }
 
 type simulateArgs struct {
 	Duration    time.Duration

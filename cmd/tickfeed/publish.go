@@ -76,7 +76,9 @@ At their end the subscribers are told so, and late joiners are served until Ctrl
 
 With --journal every tick is on disk before it is sent: a publisher that is killed and started again
 over the same directory goes on where it was, and its subscribers just continue. The simulated market
-then opens on a later day. Without it, what is in memory (--memory) can be replayed.`,
+then opens on a later day. Without it, what is in memory (--memory) can be replayed: a subscriber
+that asks for more is told what is lost. Files without a journal wait for the first subscriber before
+they would fill more than the memory; --wait-for says for how many.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
@@ -98,7 +100,7 @@ then opens on a later day. Without it, what is in memory (--memory) can be repla
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
-		f.IntVar(&o.waitFor, "wait-for", -1, "with --exit-at-end, do not leave before `N` subscribers have connected (default: 1, with a journal 0)")
+		f.IntVar(&o.waitFor, "wait-for", -1, "wait for `N` subscribers: without a journal before a full memory drops what they were not sent, and with --exit-at-end before leaving; 0 never waits (default: 1, with a journal 0)")
 		f.Lookup("wait-for").DefValue = "0"
 	})
 	importFlags(cmd, &o.imports)
@@ -161,6 +163,8 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 		return usage("--memory must be at least %s, got %s", formatBytes(publisher.MinMemory), o.memory.String())
 	case o.journal == "" && (o.retain != retention{} || o.appending):
 		return usage("--retain and --append are about a journal; name its directory with --journal")
+	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
+		return usage("--wait-for must not be negative, got %d", o.waitFor)
 	case o.status < 0:
 		return usage("--status must not be negative, got %v", o.status)
 	case len(o.listen) == 0:
@@ -215,10 +219,11 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	log := p.logger(zerolog.InfoLevel)
 	policy, _ := parseSync(o.sync)
+	full, _ := o.awaited(paths)
 	pub, err := publisher.New(publisher.Config{
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
-		MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter,
+		MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
 		Token: credentials, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
@@ -630,19 +635,27 @@ func (s *service) warnOfInput() {
 	}
 }
 
+// awaited returns how many subscribers publishing waits for before a full memory drops anything, and how many --exit-at-end
+// waits for before it leaves.
+func (o *publishOptions) awaited(paths []string) (full, end int) {
+	switch {
+	case o.waitFor >= 0:
+		return o.waitFor, o.waitFor
+	case o.journal != "":
+		return 0, 0
+	case len(paths) == 0: // the market does not wait
+		return 0, 1
+	}
+	return 1, 1
+}
+
 // pollTime is how often is looked whether subscribers have come.
 const pollTime = 20 * time.Millisecond
 
 // drained waits until as many subscribers have come as are waited for, and all that are
 // connected have everything.
 func (s *service) drained(ctx context.Context) error {
-	want := s.o.waitFor
-	if want < 0 {
-		want = 1
-		if s.o.journal != "" {
-			want = 0
-		}
-	}
+	_, want := s.o.awaited(s.input.paths)
 	poll := time.NewTicker(pollTime)
 	defer poll.Stop()
 	for {

@@ -172,8 +172,8 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		err = errInterrupted
 	}
 	ledger := s.Ledger()
-	if lost := ledger.Totals().Lost; err == nil && o.untilEnd && lost > 0 {
-		err = wrong("%d ticks were lost: the publisher no longer had them", lost)
+	if err == nil {
+		err = lostError(ledger)
 	}
 	if closeErr := keep.Close(); closeErr != nil {
 		if errors.Is(err, errInterrupted) {

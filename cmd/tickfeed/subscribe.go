@@ -53,10 +53,14 @@ replays what was missed; what happened is told on standard error, and its last l
 
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
-What a snapshot tells is marked as such, has no number and is not counted. Times in text are UTC.
+Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
-Exit codes: 0 --count or --until-end reached, or the output closed; 3 with --until-end if ticks were
-lost; 4 refused by the publisher; 130 Ctrl-C.`,
+Every number that was asked for and cannot be had is lost: with --from beginning also those that the
+publisher no longer holds. Those that its retention (--retain) removed are lost because they expired,
+which is no error.
+
+Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
+that had not expired; 4 refused by the publisher; 130 Ctrl-C.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -220,15 +224,14 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	r.stop = stop
 	err = s.Run(running, r.handle)
 	ledger := s.Ledger()
-	lost := ledger.Totals().Lost
 	switch {
 	case errors.Is(err, errEnough):
 		err = nil
 	case ctx.Err() != nil:
 		err = errInterrupted
 	}
-	if err == nil && o.untilEnd && lost > 0 {
-		err = wrong("%d ticks were lost: the publisher no longer had them", lost)
+	if err == nil {
+		err = lostError(ledger)
 	}
 	if o.ledger != "" {
 		err = errors.Join(err, p.writeLedger(o.ledger, ledger))
@@ -237,6 +240,16 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	p.notef("%s", r.account(ledger, s.Position().Next))
 	if code != exitDone {
 		return &exitError{code: code} // reported
+	}
+	return nil
+}
+
+// lostError reports the numbers that were asked for and are lost. What retention removed before the subscription began is no
+// error: nobody promised it.
+func lostError(l *feed.Ledger) error {
+	t := l.Totals()
+	if lost := t.Lost - t.Expired; lost > 0 {
+		return wrong("%d ticks were lost; the reasons stand above", lost)
 	}
 	return nil
 }
@@ -324,8 +337,12 @@ func (r *receiver) change(c *subscriber.Change) error {
 // account is the last line of standard error.
 func (r *receiver) account(l *feed.Ledger, next uint64) string {
 	t := l.Totals()
-	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost, %d disowned, %d duplicated; next seq %d",
-		r.ticks, r.recoveries, t.Withheld, t.Lost, t.Disowned, r.order.repeated, next)
+	expired := ""
+	if t.Expired > 0 {
+		expired = fmt.Sprintf(" (%d expired)", t.Expired)
+	}
+	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost%s, %d disowned, %d duplicated; next seq %d",
+		r.ticks, r.recoveries, t.Withheld, t.Lost, expired, t.Disowned, r.order.repeated, next)
 }
 
 // An order checks on its own that no number of a session comes twice, or after a greater one.
@@ -381,7 +398,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 		add("withheld %v: %d ticks skipped because this subscriber was too slow", n, n.Range.Len())
 	}
 	for _, n := range c.Lost {
-		add("lost %v: the publisher no longer has these %d", n, n.Range.Len())
+		add("lost %v: %s", n, lostReason(c, n.Range.Len()))
 	}
 	for _, n := range c.Disowned {
 		add("disowned %v: %d numbers that belong to nobody any more", n, n.Range.Len())
@@ -390,6 +407,20 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 		add("end of the source: the last number is %d", c.Final-1)
 	}
 	return lines
+}
+
+// lostReason says in words why count numbers of c are lost.
+func lostReason(c *subscriber.Change, count uint64) string {
+	these := formatThousands(count)
+	switch {
+	case c.Unrelated:
+		return fmt.Sprintf("these %s were not received: the publisher has no session in common with the position", these)
+	case c.Reason == codec.GoneExpired:
+		return fmt.Sprintf("these %s have expired, the publisher no longer keeps them", these)
+	case c.Reason == codec.GoneDamaged:
+		return fmt.Sprintf("these %s are damaged where the publisher reads them", these)
+	}
+	return fmt.Sprintf("the publisher no longer has these %s", these)
 }
 
 // A dialer connects as the subscriber would by itself, and says so when that fails: the first

@@ -23,6 +23,12 @@ type fold struct {
 	event   int64 // greatest event time seen
 	batch   [64]feed.Tick
 	until   uint64 // numbers from it on are not folded, if it is not 0
+
+	// Of a fold that stops on its way.
+	visit func(state *feed.State, from, to uint64) (next uint64) // as Fold says; nil for none
+	stood uint64                                                 // end of the last packet that was folded, or where the file begins
+	short bool                                                   // the state is not whole: nothing is visited
+	done  bool                                                   // nothing more is asked for
 }
 
 // add folds one item. Ticks that the state refuses, because their definition was lost, are
@@ -31,6 +37,7 @@ func (x *fold) add(r *recording.Reader, item recording.Item) error {
 	switch item.Kind {
 	case recording.KindSnapshot:
 		x.whole = x.whole || item.Whole
+		x.short = x.short && !x.whole
 		return r.SnapshotTicks(item, func(t *feed.Tick) {
 			x.event = max(x.event, t.EventTime)
 			_ = x.state.Apply(t)
@@ -41,7 +48,11 @@ func (x *fold) add(r *recording.Reader, item recording.Item) error {
 			if x.until > 0 && h.First >= x.until {
 				return io.EOF
 			}
-			x.packet(&h, raw)
+			if x.visit == nil {
+				x.packet(&h, raw, feed.Range{To: math.MaxUint64})
+			} else if x.stop(&h, raw); x.short || x.done {
+				return io.EOF
+			}
 		}
 		x.next = item.Range.To
 	case recording.KindDamage:
@@ -50,13 +61,33 @@ func (x *fold) add(r *recording.Reader, item recording.Item) error {
 	return nil
 }
 
-func (x *fold) packet(h *codec.Packet, raw []byte) {
+// stop folds a packet, and visits the state before it and at each number in it that is asked for.
+func (x *fold) stop(h *codec.Packet, raw []byte) {
+	end := h.First + h.Count
+	if x.until > 0 {
+		end = min(end, x.until)
+	}
+	for at := h.First; at < end && !x.short; x.stood = at {
+		next := x.visit(x.state, min(x.stood, at), at)
+		if x.done = next <= at; x.done {
+			return
+		}
+		r := feed.Range{From: at, To: min(next, end)}
+		x.packet(h, raw, r)
+		at = r.To
+	}
+}
+
+// packet folds the ticks of r in a packet.
+func (x *fold) packet(h *codec.Packet, raw []byte, r feed.Range) {
 	b := codec.PacketBody(h, raw[codec.PacketHeader:])
 	for {
 		n, err := b.Decode(x.batch[:])
 		for i := range x.batch[:n] {
 			t := &x.batch[i]
-			if x.until > 0 && t.Seq >= x.until {
+			if t.Seq < r.From {
+				continue
+			} else if t.Seq >= r.To {
 				return
 			}
 			x.event = max(x.event, t.EventTime)
@@ -333,18 +364,56 @@ var ErrGone = errors.New("not in the journal")
 // reads from the beginning of the file that holds seq; from the one before it where that one's
 // snapshot is damaged. Numbers that are missing are left out. It may be called from any
 // goroutine.
-func (j *Journal) StateAt(seq uint64) (*feed.State, error) {
-	j.mu.Lock()
-	i := j.indexLocked(seq)
-	ok := seq >= j.tailLocked() && seq <= j.shownLocked()
-	j.mu.Unlock()
-	if !ok || i < 0 {
-		if ok && seq == 1 {
-			return feed.NewState(), nil
+func (j *Journal) StateAt(seq uint64) (state *feed.State, err error) {
+	err = j.Fold(seq, func(s *feed.State, from, to uint64) (next uint64) {
+		if seq > to {
+			return seq
 		}
-		return nil, fmt.Errorf("state as of %d: %w", seq, ErrGone)
+		state = s
+		return 0
+	})
+	return state, err
+}
+
+// Stretch returns the first and the last of the numbers whose states Fold comes to if it is called for seq. It returns false if
+// seq cannot be folded.
+func (j *Journal) Stretch(seq uint64) (from, last uint64, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.stretchLocked(seq)
+}
+
+func (j *Journal) stretchLocked(seq uint64) (from, last uint64, ok bool) {
+	last = j.shownLocked()
+	i := j.indexLocked(seq)
+	if seq < j.tailLocked() || seq > last || i < 0 && seq > 1 {
+		return 0, 0, false
 	}
-	return j.stateAt(seq, i)
+	if i < 0 {
+		return 1, 1, true
+	}
+	if i+1 < len(j.segments) {
+		last = min(last, j.segments[i+1].first-1)
+	}
+	return max(j.segments[i].first, j.tailLocked()), last, true
+}
+
+// Fold reads the file that holds seq once, and calls visit on the way: before each packet, at the latest at the number that
+// visit returned, and at the end. The state is as of each number of [from, to]; it is visit's to keep if the
+// fold ends there, which it does if the number returned is not above to. Otherwise Fold is as StateAt says.
+func (j *Journal) Fold(seq uint64, visit func(state *feed.State, from, to uint64) (next uint64)) error {
+	j.mu.Lock()
+	_, last, ok := j.stretchLocked(seq)
+	i, segments := j.indexLocked(seq), slices.Clone(j.segments)
+	j.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("state as of %d: %w", seq, ErrGone)
+	}
+	if i < 0 {
+		visit(feed.NewState(), 1, 1)
+		return nil
+	}
+	return j.fold(segments, i, last, visit)
 }
 
 // indexLocked is the last segment that begins at seq or before; -1 if none does.
@@ -357,30 +426,44 @@ func (j *Journal) indexLocked(seq uint64) int {
 }
 
 // stateAt is the state as of seq from segment i on, or an earlier one.
-func (j *Journal) stateAt(seq uint64, i int) (*feed.State, error) {
+func (j *Journal) stateAt(seq uint64, i int) (state *feed.State, err error) {
 	j.mu.Lock()
-	segments := append([]*segment(nil), j.segments...)
+	segments := slices.Clone(j.segments)
 	j.mu.Unlock()
-	if i >= len(segments) {
-		return nil, fmt.Errorf("state as of %d: %w", seq, ErrGone)
-	}
+	err = j.fold(segments, i, seq, func(s *feed.State, from, to uint64) (next uint64) {
+		if seq > to {
+			return seq
+		}
+		state = s
+		return 0
+	})
+	return state, err
+}
+
+// fold is Fold from segment i on, or an earlier one, up to number last.
+func (j *Journal) fold(segments []*segment, i int, last uint64, visit func(state *feed.State, from, to uint64) (next uint64)) error {
 	for start := i; ; start-- {
-		x := fold{state: feed.NewState(), until: seq}
-		for k := start; k < len(segments) && segments[k].first <= seq; k++ {
+		x := fold{state: feed.NewState(), visit: visit, stood: segments[start].first}
+		for k := start; k < len(segments) && segments[k].first <= last && !x.done; k++ {
+			x.until = last + 1
 			if k+1 < len(segments) {
-				x.until = min(seq, segments[k+1].first)
-			} else {
-				x.until = seq
+				x.until = min(x.until, segments[k+1].first)
 			}
+			x.short = k == start && segments[k].first > 1 && start > 0 && !x.whole
 			if err := j.foldSegment(&x, segments[k], k == start); err != nil {
-				return nil, err
+				return err
 			}
-			if k == start && !x.whole && segments[k].first > 1 && start > 0 {
+			if x.short {
 				break
 			}
 		}
-		if x.whole || segments[start].first == 1 || start == 0 {
-			return x.state, nil
+		switch {
+		case x.short:
+		case !x.done:
+			x.visit(x.state, x.stood, max(last, x.stood))
+			fallthrough
+		default:
+			return nil
 		}
 	}
 }

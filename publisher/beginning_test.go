@@ -1,0 +1,231 @@
+package publisher_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal/memfs"
+)
+
+// retained starts a publisher whose retention has removed the oldest files of its journal, and returns how many numbers it has.
+// Memory holds so little, or so much, that the journal, or memory, has the oldest number.
+func retained(t *testing.T, memory, retain int64) (w *world, head uint64) {
+	t.Helper()
+	w = start(t, publisher.Config{
+		Seed: 1, Journal: "j", FS: &memfs.FS{}, Memory: memory, SegmentSize: 64 << 10, RetainBytes: retain,
+	})
+	for range 20 {
+		w.quotes(5000)
+	}
+	time.Sleep(2 * time.Second) // retention is looked at each second
+	synctest.Wait()
+	require.Greater(t, w.pub.Stats().Tail, uint64(1000), "retention has removed nothing")
+	return w, 100_004
+}
+
+// A line for the beginning first says what retention removed, then has what memory or the journal still holds, whichever holds
+// more: of a journal the beginning is what the publisher was meant to keep.
+func TestBeginningAfterRetention(t *testing.T) {
+	for name, c := range map[string]struct{ memory, retain int64 }{
+		"the journal has the oldest number": {publisher.MinMemory, 2 << 20},
+		"memory has the oldest number":      {2 << 20, 400 << 10},
+	} {
+		for _, from := range []codec.Start{fromBeginning, {Kind: codec.StartTime, Value: 1}, {Kind: codec.StartSeq, Value: 1}} {
+			for _, filter := range []codec.Filter{nil, {"A*"}} {
+				t.Run(fmt.Sprintf("%s, start %d, filter %v", name, from.Kind, filter), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w, head := retained(t, c.memory, c.retain)
+						tail := w.pub.Stats().Tail
+						s := w.join(codec.Hello{Start: from, Filter: filter})
+						assert.Equal(t, uint64(1), s.welcome.Start)
+						assert.Equal(t, tail, s.welcome.Tail)
+						s.until(head)
+						assert.Equal(t, []string{fmt.Sprintf("gone [1, %d) expired", tail), fmt.Sprintf("snapshot %d scope 0", tail)}, s.events)
+						if filter == nil {
+							s.consecutive(tail, head)
+						} else {
+							assert.Equal(t, head-tail, uint64(len(s.ticks))+s.skipped)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// Whatever number below the oldest one a line begins at, exactly the numbers that neither the journal nor memory has are gone.
+func TestGoneEndsWhereMemoryBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, head := retained(t, 2<<20, 400<<10)
+		tail := w.pub.Stats().Tail
+		for _, from := range []uint64{1, tail - 2, tail - 1, tail, tail + 1} {
+			s := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: from}})
+			s.until(head)
+			s.consecutive(max(from, tail), head)
+			gone := s.gone.Len()
+			assert.Equal(t, max(from, tail)-from, gone, "from %d", from)
+		}
+	})
+}
+
+// A line for the beginning of what memory alone holds begins there; a subscriber sees from the welcome what it does not get.
+func TestBeginningOfMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory})
+		for range 20 {
+			w.quotes(5000)
+		}
+		tail := w.pub.Stats().Tail
+		require.Greater(t, tail, uint64(1))
+		for _, from := range []codec.Start{fromBeginning, {Kind: codec.StartTime, Value: 1}} {
+			s := w.join(codec.Hello{Start: from})
+			assert.Equal(t, tail, s.welcome.Start)
+			assert.Equal(t, tail, s.welcome.Tail)
+			s.until(100_004)
+			s.consecutive(tail, 100_004)
+		}
+	})
+}
+
+// A position in a session that this publisher knows nothing of does not cost the numbers that it holds: if memory has the first
+// one the line begins there, else where the hello asks for (PROTOCOL.md, "Where a line starts", reason 3).
+func TestNoCommonSession(t *testing.T) {
+	held := codec.Position{Lineage: feed.Lineage{{ID: 99, First: 1}}, Next: 52}
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory})
+		w.quotes(48)
+		for _, from := range []codec.Start{{}, fromBeginning, {Kind: codec.StartLive}, {Kind: codec.StartSeq, Value: 40}, {Kind: codec.StartSeq, Value: 4000}} {
+			s := w.join(codec.Hello{Start: from, HasState: true, Position: held})
+			assert.Equal(t, codec.StartedBySnapshot, s.welcome.Reason)
+			s.until(52)
+			s.consecutive(1, 52)
+			assert.Empty(t, s.events)
+		}
+		for range 20 {
+			w.quotes(5000)
+		}
+		head := uint64(100_052)
+		tail := w.pub.Stats().Tail
+		for _, c := range []struct {
+			from codec.Start
+			want uint64
+		}{
+			{codec.Start{}, head}, {fromBeginning, tail}, {codec.Start{Kind: codec.StartLive}, head},
+			{codec.Start{Kind: codec.StartSeq, Value: 100_000_000}, head},
+		} {
+			s := w.join(codec.Hello{Start: c.from, HasState: true, Position: held})
+			assert.Equal(t, codec.StartedBySnapshot, s.welcome.Reason)
+			assert.Equal(t, c.want, s.welcome.Start, "start %+v", c.from)
+			s.snapshot()
+			assert.Equal(t, []string{fmt.Sprintf("snapshot %d scope 0", c.want)}, s.events)
+			s.until(head)
+			s.consecutive(c.want, head)
+		}
+		// A number in the midst of a packet: the position is the start of that packet.
+		s := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: head - 77}, HasState: true, Position: held})
+		assert.LessOrEqual(t, s.welcome.Start, head-77)
+		s.until(head)
+		s.consecutive(s.welcome.Start, head)
+	})
+}
+
+// publishInBackground publishes 100,000 quotes, more than the memory of w holds.
+func publishInBackground(w *world) (published chan struct{}) {
+	published = make(chan struct{})
+	go func() {
+		defer close(published)
+		for range 20 {
+			w.quotes(5000)
+		}
+	}()
+	return published
+}
+
+// Without a journal publishing waits, before it drops the first number, for as many subscribers as Config.WaitFor says. It
+// goes on when they leave.
+func TestPublishingWaitsForSubscribers(t *testing.T) {
+	for _, want := range []int{1, 2} {
+		t.Run(fmt.Sprint(want), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory, WaitFor: want})
+				published := publishInBackground(w)
+				time.Sleep(time.Hour)
+				stopped := w.pub.Stats()
+				assert.Equal(t, uint64(1), stopped.Tail)
+				assert.Less(t, stopped.Head, uint64(100_004))
+				for i := range want {
+					require.Equal(t, stopped.Head, w.pub.Stats().Head, "%d of %d subscribers", i, want)
+					s := w.join(codec.Hello{Start: fromBeginning})
+					s.until(10_000)
+					s.consecutive(1, s.next)
+					s.send(&codec.Goodbye{Code: codec.CodeDone})
+				}
+				<-published
+				assert.Greater(t, w.pub.Stats().Tail, uint64(1))
+			})
+		})
+	}
+}
+
+// A subscriber that is slower than the source loses nothing while publishing waits for it.
+func TestPublishingWaitsForASlowSubscriber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, net: netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 16 << 10}})}
+		w.open(publisher.Config{Seed: 1, Memory: publisher.MinMemory, WaitFor: 1})
+		t.Cleanup(w.stop)
+		published := publishInBackground(w)
+		time.Sleep(time.Second)
+		s := w.join(codec.Hello{Start: fromBeginning})
+		time.Sleep(2 * time.Second) // it has connected, and reads nothing
+		assert.Equal(t, uint64(1), w.pub.Stats().Tail)
+		for next := uint64(5000); next <= 100_000; next += 5000 {
+			s.until(next)
+			s.send(&codec.Pulse{Next: s.next})
+			time.Sleep(100 * time.Millisecond)
+		}
+		s.until(100_004)
+		s.consecutive(1, 100_004)
+		assert.Empty(t, s.events)
+		<-published
+		assert.Greater(t, w.pub.Stats().Tail, uint64(1))
+	})
+}
+
+// Publishing that waits for subscribers ends with its context, and with the publisher.
+func TestPublishingStopsWaitingForSubscribers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pub, err := publisher.New(publisher.Config{Seed: 1, Memory: publisher.MinMemory, WaitFor: 1})
+		require.NoError(t, err)
+		id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})
+		require.NoError(t, err)
+		fill := func(ctx context.Context) error {
+			ticks := make([]feed.Tick, 1000)
+			for i := range ticks {
+				ticks[i] = feed.Quote{Bid: 1, Ask: 2}.Tick(id, int64(i+1))
+			}
+			for {
+				if err := pub.Publish(ctx, ticks); err != nil {
+					return err
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, fill(ctx), context.DeadlineExceeded)
+		done := make(chan error)
+		go func() { done <- fill(t.Context()) }()
+		synctest.Wait()
+		require.NoError(t, pub.Close(t.Context()))
+		require.ErrorIs(t, <-done, publisher.ErrClosed)
+	})
+}

@@ -1,0 +1,71 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// What one subscribe of the greatest filter costs is bounded: by one step for each byte of the filter and each instrument, and in truth
+// by far less. The same holds for each instrument that is defined later.
+func TestStepsOfAFilter(t *testing.T) {
+	const instruments = 1000
+	p, err := New(Config{Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.Close(context.Background()) })
+	for i := range instruments {
+		_, err := p.Define(t.Context(), feed.Definition{Symbol: fmt.Sprintf("S%05d", i), Venue: "XNAS"})
+		require.NoError(t, err)
+	}
+	var patterns []string
+	size := 0
+	for i := range codec.MaxPatterns {
+		patterns = append(patterns, fmt.Sprintf("*?*%d*?*@*X%d*", i, i%7))
+		size += len(patterns[i])
+	}
+	filter, err := codec.NewFilter(patterns)
+	require.NoError(t, err)
+	require.Len(t, filter, codec.MaxPatterns)
+	require.Greater(t, size, 57_000)
+
+	w := newWanted(filter, p.catalog())
+	assert.Empty(t, w.ids)
+	assert.Less(t, w.steps, instruments*3*codec.MaxPatterns, "%d for each pattern and instrument", w.steps/instruments/codec.MaxPatterns)
+	before := w.steps
+	w.define(instruments, &feed.Definition{Symbol: "S99999", Venue: "XNAS"})
+	assert.Less(t, w.steps-before, 3*codec.MaxPatterns)
+}
+
+// A change that costs much is paid for with a longer pause: a client takes at most a tenth of a processor, beyond what it has saved.
+func TestCostlyChangesWaitLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &conn{p: &Publisher{started: time.Now()}, door: &door{ctx: t.Context()}}
+		c.ending.Store(true) // so that the timer wakes nobody
+		may := func() bool {
+			c.mail.Lock()
+			defer c.mail.Unlock()
+			return c.mayChangeLocked()
+		}
+		steps := int(time.Second / stepTime) // a second of work
+		c.changed(steps)
+		began := time.Now()
+		for !may() {
+			time.Sleep(time.Millisecond)
+		}
+		assert.InDelta(t, (changeShare*time.Second - changeBurst*changePause).Seconds(), time.Since(began).Seconds(), 0.01)
+		time.Sleep(time.Hour)
+		for range changeBurst {
+			assert.True(t, may(), "what was saved in an hour")
+			c.changed(0)
+		}
+		assert.False(t, may(), "is not more than what a client begins with")
+	})
+}

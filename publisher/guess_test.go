@@ -1,0 +1,191 @@
+package publisher_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/publisher"
+)
+
+// login dials from a host with a token, and returns the answer and how long it took.
+func (w *world) login(from, token string) (codec.Message, time.Duration) {
+	nc, err := w.net.From(from).Dial(context.Background(), "pub:1")
+	if !assert.NoError(w.t, err) {
+		return nil, 0
+	}
+	defer nc.Close()
+	began := time.Now()
+	b, err := codec.Append(nil, &codec.Hello{MinVersion: 1, MaxVersion: 1, Token: codec.Token(token)})
+	assert.NoError(w.t, err)
+	_, _ = nc.Write(b)
+	_ = nc.SetReadDeadline(began.Add(time.Minute))
+	_, raw, err := codec.NewReader(nc, 0).Next()
+	if err != nil {
+		return nil, time.Since(began)
+	}
+	m, err := codec.Decode(raw)
+	assert.NoError(w.t, err)
+	return m, time.Since(began)
+}
+
+func isRefused(m codec.Message, code codec.Code) bool {
+	r, ok := m.(*codec.Refusal)
+	return ok && r.Code == code
+}
+
+// Tokens cannot be guessed quickly: the answer to a wrong one waits, longer with each. Logins with the right token do not wait,
+// neither from other addresses nor from the same one, and the guesses take none of the places for handshakes.
+func TestGuessesAreSlowedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Token: "s3cret", MaxHandshakes: 2})
+		began, tried := time.Now(), 0
+		var first []time.Duration
+		for time.Since(began) < time.Minute {
+			m, took := w.login("guesser", fmt.Sprint("guess", tried))
+			require.True(t, isRefused(m, codec.CodeUnauthorized), "%+v", m)
+			if tried++; tried <= 6 {
+				first = append(first, took.Round(10*time.Millisecond))
+			}
+			for _, from := range []string{"guesser", "honest"} {
+				m, took := w.login(from, "s3cret")
+				require.IsType(t, &codec.Welcome{}, m)
+				require.Less(t, took, 10*time.Millisecond)
+			}
+		}
+		assert.Equal(t, []time.Duration{250e6, 500e6, 1e9, 2e9, 4e9, 4e9}, first)
+		assert.Less(t, tried, 20, "guesses in a minute")
+		time.Sleep(2 * time.Minute)
+		_, took := w.login("guesser", "typo")
+		assert.Less(t, took, 300*time.Millisecond, "an address is forgotten in time")
+
+		// Side by side it takes no less: of what comes above a bound no token is looked at.
+		unauthorized, busy := 0, 0
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		began = time.Now()
+		for i := range 200 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				m, took := w.login("guesser", fmt.Sprint("guess", i))
+				mu.Lock()
+				defer mu.Unlock()
+				if isRefused(m, codec.CodeUnauthorized) {
+					unauthorized++
+				} else if assert.True(t, isRefused(m, codec.CodeBusy), "%+v", m) {
+					assert.True(t, m.(*codec.Refusal).Retry)
+					assert.Less(t, took, 10*time.Millisecond)
+					busy++
+				}
+			})
+		}
+		time.Sleep(220 * time.Millisecond)
+		m, took := w.login("honest", "s3cret")
+		require.IsType(t, &codec.Welcome{}, m)
+		assert.Less(t, took, 10*time.Millisecond, "others do not wait")
+		assert.Zero(t, w.pub.Stats().Handshakes, "places of handshakes that wait for an answer")
+		all.Wait()
+		assert.LessOrEqual(t, unauthorized, 17)
+		assert.GreaterOrEqual(t, busy, 183)
+		m, took = w.login("guesser", "s3cret")
+		require.IsType(t, &codec.Welcome{}, m)
+		assert.Less(t, took, 10*time.Millisecond)
+	})
+}
+
+// A publisher that stops does not wait for answers to guesses.
+func TestStopWhileGuessesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Token: "s3cret"})
+		for range 5 {
+			w.login("guesser", "guess")
+		}
+		go w.login("guesser", "guess")
+		time.Sleep(time.Second)
+		began := time.Now()
+		w.stop()
+		assert.Less(t, time.Since(began), time.Second)
+	})
+}
+
+// A lockedBuffer may be written to by several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// take returns the lines so far that say message.
+func (b *lockedBuffer) take(message string) (lines []map[string]any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for line := range strings.Lines(b.b.String()) {
+		var m map[string]any
+		if json.Unmarshal([]byte(line), &m) == nil && m["message"] == message {
+			lines = append(lines, m)
+		}
+	}
+	return lines
+}
+
+// Log lines of one kind are counted when there are many, and what was counted is said when the period is over, or the publisher closes. The
+// filter of a client is cut.
+func TestLogLinesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(lockedBuffer)
+		w := &world{t: t, net: netsim.New(1, netsim.Config{})}
+		w.open(publisher.Config{Seed: 1, Token: "s3cret", Logger: zerolog.New(log)})
+		refuse := func(n int) {
+			for range n {
+				c := w.dial(codec.Hello{MinVersion: 7, MaxVersion: 9})
+				c.message()
+				c.nc.Close()
+			}
+		}
+		const counted = "lines of one kind were counted, not written"
+		refuse(500)
+		assert.Len(t, log.take("refused"), 20)
+		assert.Empty(t, log.take(counted))
+		time.Sleep(11 * time.Second)
+		lines := log.take(counted)
+		require.Len(t, lines, 1)
+		assert.Equal(t, "refused", lines[0]["of"])
+		assert.EqualValues(t, 480, lines[0]["more"])
+		refuse(30)
+		assert.Len(t, log.take("refused"), 40)
+
+		var filter codec.Filter
+		for i := range 300 {
+			filter = append(filter, fmt.Sprintf("S%03d", i))
+		}
+		c := w.join(codec.Hello{Token: "s3cret", Client: strings.Repeat("é", 1000/2), Filter: filter})
+		synctest.Wait()
+		joined := log.take("subscriber joined")
+		require.Len(t, joined, 1)
+		assert.Len(t, joined[0]["filter"], 50)
+		assert.EqualValues(t, 250, joined[0]["more_patterns"])
+		assert.Equal(t, strings.Repeat("é", 200)+"…", joined[0]["client"])
+		c.nc.Close()
+		w.stop()
+		lines = log.take(counted)
+		require.Len(t, lines, 2)
+		assert.EqualValues(t, 10, lines[1]["more"], "what was counted when the publisher closed")
+	})
+}

@@ -1,0 +1,68 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// Addresses that one guesser may have are slowed down as one.
+func TestAddressOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.1:5000":             "192.0.2.1",
+		"[::ffff:192.0.2.1]:5000":    "192.0.2.1",
+		"[2001:db8:1:2:3:4:5:6]:5":   "2001:db8:1:2::/64",
+		"[2001:db8:1:2:ffff::1%3]:5": "2001:db8:1:2::/64",
+		"[2001:db8:1:3::1]:5":        "2001:db8:1:3::/64",
+		"somewhere:5":                "somewhere",
+		"@":                          "test",
+	} {
+		assert.Equal(t, want, addressOf(named(address)), address)
+	}
+}
+
+type named string
+
+func (n named) Network() string { return "test" }
+func (n named) String() string  { return string(n) }
+
+var _ net.Addr = named("")
+
+// What is remembered of guesses is bounded: the addresses, and the answers that wait.
+func TestGuessesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g guesses
+		g.init()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		answered := 0
+		done := make(chan struct{}, 2*guessers)
+		for i := range guessers + 100 {
+			go func() {
+				g.wrong(ctx, fmt.Sprint("address ", i))
+				done <- struct{}{}
+			}()
+			synctest.Wait()
+		}
+		for range len(done) {
+			<-done
+			answered++
+		}
+		assert.Equal(t, guessers+100-guessAnswers, answered, "the oldest are answered at once")
+		assert.Len(t, g.by, guessers)
+		assert.Equal(t, guessers, g.recent.Len())
+		assert.NotContains(t, g.by, "address 99")
+		assert.Contains(t, g.by, "address 100")
+		assert.Equal(t, guessAnswers, g.waiting.Len())
+		time.Sleep(time.Second)
+		assert.Zero(t, g.waiting.Len())
+		time.Sleep(guessMemory)
+		g.wrong(ctx, "the last")
+		assert.Len(t, g.by, 1, "addresses that are remembered after a minute")
+	})
+}

@@ -1,0 +1,115 @@
+package publisher_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+)
+
+// What the kernel holds for a subscriber that does not read is bounded as well: 208 KiB, so that with the 48 KiB that the
+// process may hold it is at most 256 KiB (RELIABILITY 14). The kernel doubles what it is asked for.
+func TestStalledSubscriberInTheKernel(t *testing.T) {
+	const most = 208 << 10
+	pub, err := publisher.New(publisher.Config{Seed: 1})
+	require.NoError(t, err)
+	id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})
+	require.NoError(t, err)
+	w := &world{t: t, pub: pub, ids: []feed.InstrumentID{id}, serve: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	w.cancel = cancel
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	noted := &notingListener{Listener: ln}
+	go func() { w.serve <- pub.Serve(ctx, noted) }()
+	t.Cleanup(w.stop)
+
+	const stalled = 5
+	for i := range stalled {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { nc.Close() })
+		hello := codec.Hello{MinVersion: 1, MaxVersion: 1, Start: codec.Start{Kind: codec.StartBeginning}, Heartbeat: time.Minute}
+		if i%2 == 1 {
+			hello.Filter = codec.Filter{"A*"}
+		}
+		b, err := codec.Append(nil, &hello)
+		require.NoError(t, err)
+		_, err = nc.Write(b)
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return len(pub.Stats().Conns) == stalled }, 30*time.Second, time.Millisecond)
+	for range 100 {
+		w.quotes(5000) // 13 MB
+	}
+	held := func() (least, greatest int) {
+		least = 1 << 30
+		for _, nc := range noted.all() {
+			n := kernelMemory(t, nc)
+			least, greatest = min(least, n), max(greatest, n)
+		}
+		return least, greatest
+	}
+	require.Eventually(t, func() bool {
+		least, greatest := held()
+		require.LessOrEqual(t, greatest, most)
+		return least > 64<<10
+	}, 30*time.Second, 10*time.Millisecond, "the sockets fill")
+	for range 20 {
+		w.quotes(5000)
+		_, greatest := held()
+		assert.LessOrEqual(t, greatest, most)
+	}
+}
+
+// A notingListener notes the connections that it accepted.
+type notingListener struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (l *notingListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.conns = append(l.conns, nc)
+	}
+	return nc, err
+}
+
+func (l *notingListener) all() []net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]net.Conn(nil), l.conns...)
+}
+
+// kernelMemory is what the kernel holds for a socket: received, set aside, queued to be sent, options, backlog.
+func kernelMemory(t *testing.T, nc net.Conn) (sum int) {
+	t.Helper()
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		var info [9]uint32
+		size := uint32(unsafe.Sizeof(info))
+		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		require.Zero(t, errno)
+		for _, i := range []int{0, 4, 5, 6, 7} {
+			sum += int(info[i])
+		}
+	}))
+	return sum
+}

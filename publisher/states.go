@@ -1,0 +1,215 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+)
+
+// states makes snapshots as of numbers that lie behind: each has to be folded, out of memory or out of the journal. A
+// pass folds one stretch of the log, a file of the journal or a part of the memory, and serves every request
+// for a number of the stretch that it has not come to yet, also those that are made meanwhile. Nothing is
+// read for requests that were dropped. Passes run in goroutines of the publisher, at most maxPasses.
+type states struct {
+	p *Publisher
+
+	mu       sync.Mutex
+	requests []*stateRequest // not served yet, in no order
+	passes   []*pass
+	begun    int           // passes so far
+	changes  atomic.Uint64 // of requests
+}
+
+// maxPasses is how many stretches of the log are folded at a time.
+const maxPasses = 4
+
+// A stateRequest asks for a snapshot.
+type stateRequest struct {
+	seq    uint64
+	key    string // requests of equal seq and key get the same bytes
+	encode func(*feed.State) ([]byte, error)
+
+	served   chan struct{} // closed when what follows holds
+	snapshot []byte
+	err      error
+}
+
+// A pass is one fold of a stretch. The fields are protected by states.mu.
+type pass struct {
+	from uint64 // least number that it still comes to
+	last uint64 // greatest one
+}
+
+func (w *pass) covers(seq uint64) bool { return w.from <= seq && seq <= w.last }
+
+// request asks for a snapshot of the state as of seq as a line sees it; added is the filter of ScopeAdded.
+func (s *states) request(seq uint64, l *line, scope codec.ScopeKind, added *wanted) *stateRequest {
+	as := &line{p: l.p, seed: l.seed, filter: l.filter, wanted: l.wanted} // l may move on if the request is dropped
+	r := &stateRequest{seq: seq, served: make(chan struct{}), key: snapshotKey(scope, as)}
+	if added != nil {
+		r.key += fmt.Sprintf(" %q", added.filter)
+	}
+	r.encode = func(state *feed.State) ([]byte, error) { return encodeSnapshot(state, seq, as, scope, added) }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, r)
+	s.changes.Add(1)
+	if !s.coveredLocked(seq) && len(s.passes) < maxPasses {
+		w := &pass{from: seq, last: seq}
+		s.passes = append(s.passes, w)
+		s.p.done.Go(func() { s.run(w) })
+	}
+	return r
+}
+
+// drop takes a request back, if it was not served yet.
+func (s *states) drop(r *stateRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.requests, r); i >= 0 {
+		s.requests = slices.Delete(s.requests, i, i+1)
+		s.changes.Add(1)
+	}
+}
+
+func (s *states) coveredLocked(seq uint64) bool {
+	return slices.ContainsFunc(s.passes, func(w *pass) bool { return w.covers(seq) })
+}
+
+// run makes passes until every request is served or covered by another pass; w, which is registered, stands for them.
+func (s *states) run(w *pass) {
+	for {
+		s.mu.Lock()
+		w.from, w.last = 1, 0 // nothing
+		i := slices.IndexFunc(s.requests, func(r *stateRequest) bool { return !s.coveredLocked(r.seq) })
+		if i < 0 {
+			s.passes = slices.DeleteFunc(s.passes, func(o *pass) bool { return o == w })
+			s.mu.Unlock()
+			return
+		}
+		s.begun++
+		asked := s.requests[i]
+		seq := asked.seq
+		part, ok := s.p.log.stretch(seq)
+		if ok {
+			w.from, w.last = part.first, part.last
+		} else if w.from, w.last, ok = s.p.stretch(seq); !ok {
+			w.from, w.last = seq, seq
+		}
+		s.mu.Unlock()
+
+		v := visitor{s: s, w: w}
+		err := fmt.Errorf("the state as of %d is neither in memory nor in the journal: %w", seq, journal.ErrGone)
+		switch {
+		case part != nil:
+			err = part.fold(v.visit)
+		case ok:
+			err = s.p.journal.Fold(seq, v.visit)
+			if s.p.starves(err) {
+				select {
+				case <-time.After(diskRetry):
+					continue
+				case <-s.p.closing:
+				}
+			}
+		}
+		s.fail(w, asked, err)
+	}
+}
+
+// stretch returns the numbers whose states one fold of the journal comes to, seq among them.
+func (p *Publisher) stretch(seq uint64) (from, last uint64, ok bool) {
+	if p.journal == nil {
+		return 0, 0, false
+	}
+	return p.journal.Stretch(seq)
+}
+
+// fail gives err, which ended pass w, to the requests that it was to serve; asked is the one that it was made for.
+func (s *states) fail(w *pass, asked *stateRequest, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := slices.Contains(s.requests, asked)
+	if left {
+		w.from, w.last = min(max(w.from, 1), asked.seq), max(w.last, asked.seq)
+	}
+	switch {
+	case err == nil && !left:
+		return
+	case err == nil:
+		err = fmt.Errorf("the state as of %d was passed over", asked.seq)
+	}
+	if errors.Is(err, journal.ErrGone) {
+		w.from, w.last = asked.seq, asked.seq // the others may be luckier
+	} else {
+		s.p.cfg.Logger.Error().Err(err).Uint64("seq", asked.seq).Msg("cannot read a state")
+	}
+	for _, r := range s.takeLocked(w, w.last) {
+		r.err = err
+		close(r.served)
+	}
+}
+
+// takeLocked removes the requests for numbers up to to that w serves, and returns them.
+func (s *states) takeLocked(w *pass, to uint64) (taken []*stateRequest) {
+	s.requests = slices.DeleteFunc(s.requests, func(r *stateRequest) bool {
+		if !w.covers(r.seq) || r.seq > to {
+			return false
+		}
+		taken = append(taken, r)
+		return true
+	})
+	return taken
+}
+
+// A visitor serves requests on the way of a pass.
+type visitor struct {
+	s       *states
+	w       *pass
+	changes uint64 // of the requests, when next was found
+	next    uint64 // the next number that is asked for; 0 if it is not known
+}
+
+// visit serves the requests for numbers in [from, to], all of which state is as of, and returns the next
+// number whose state is asked for; 0 if there is none.
+func (v *visitor) visit(state *feed.State, from, to uint64) (next uint64) {
+	if v.next > to && v.s.changes.Load() == v.changes {
+		return v.next
+	}
+	v.s.mu.Lock()
+	v.w.from = max(v.w.from, from) // what was asked for meanwhile and lies before is for another pass
+	asked := v.s.takeLocked(v.w, to)
+	v.s.mu.Unlock()
+	made := make(map[string]*stateRequest)
+	for _, r := range asked {
+		key := fmt.Sprint(r.seq, " ", r.key)
+		if same, ok := made[key]; ok {
+			r.snapshot, r.err = same.snapshot, same.err
+		} else {
+			r.snapshot, r.err = r.encode(state)
+			made[key] = r
+		}
+		close(r.served)
+	}
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	v.w.from = max(v.w.from, to+1)
+	v.next, v.changes = math.MaxUint64, v.s.changes.Load()
+	for _, r := range v.s.requests {
+		if v.w.covers(r.seq) {
+			v.next = min(v.next, r.seq)
+		}
+	}
+	if v.next == math.MaxUint64 {
+		v.next, v.w.last = 0, 0 // whoever asks from here on is for another pass
+	}
+	return v.next
+}
