@@ -18,6 +18,7 @@ type guesses struct {
 	by      map[string]*list.Element // of recent, by address
 	recent  *list.List               // of *guesser, the one that guessed last at the end
 	waiting *list.List               // of chan struct{}, oldest first: to be closed if the answer must not wait any longer
+	most    int                      // answers that wait
 }
 
 // A guesser is an address from which wrong tokens came.
@@ -34,11 +35,12 @@ const (
 	maxGuess     = 4 * time.Second        // delay
 	guessMemory  = time.Minute            // after which an address without wrong tokens is forgotten
 	guessers     = 4096                   // addresses that are remembered; beyond, the one that guessed least recently is forgotten
-	sideBySide   = 16                     // answers that wait for one address; beyond, no token from there is looked at
-	guessAnswers = 256                    // answers that wait in all; beyond, the oldest is given at once
+	sideBySide   = 16                     // answers that wait for one address, at most MaxHandshakes; beyond, no token from there is looked at
+	guessAnswers = 256                    // answers that wait in all, at most MaxHandshakes; beyond, the oldest is given at once
 )
 
-func (g *guesses) init() {
+func (g *guesses) init(most int) {
+	g.most = most
 	g.by, g.recent, g.waiting = make(map[string]*list.Element), list.New(), list.New()
 }
 
@@ -65,11 +67,11 @@ func (g *guesses) may(address string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	e, ok := g.by[address]
-	return !ok || e.Value.(*guesser).waiting < sideBySide
+	return !ok || e.Value.(*guesser).waiting < min(sideBySide, g.most)
 }
 
-// wrong waits as long as the answer to a wrong token from an address has to, or until ctx ends.
-func (g *guesses) wrong(ctx context.Context, address string) {
+// wrong calls answer once the answer to a wrong token from an address has waited as long as it has to, or ctx ends.
+func (g *guesses) wrong(ctx context.Context, address string, answer func()) {
 	guess, delay, early := g.note(address)
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -78,6 +80,7 @@ func (g *guesses) wrong(ctx context.Context, address string) {
 	case <-early.Value.(chan struct{}):
 	case <-ctx.Done():
 	}
+	answer()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	guess.waiting--
@@ -110,7 +113,7 @@ func (g *guesses) note(address string) (guess *guesser, delay time.Duration, ear
 	if shift := guess.wrong - 1; shift < 10 {
 		delay = min(delay, guessDelay<<shift)
 	}
-	if g.waiting.Len() >= guessAnswers {
+	if g.waiting.Len() >= g.most {
 		oldest := g.waiting.Front()
 		close(oldest.Value.(chan struct{}))
 		g.waiting.Remove(oldest)

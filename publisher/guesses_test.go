@@ -37,14 +37,14 @@ var _ net.Addr = named("")
 func TestGuessesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g guesses
-		g.init()
+		g.init(guessAnswers)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		answered := 0
 		done := make(chan struct{}, 2*guessers)
 		for i := range guessers + 100 {
 			go func() {
-				g.wrong(ctx, fmt.Sprint("address ", i))
+				g.wrong(ctx, fmt.Sprint("address ", i), func() {})
 				done <- struct{}{}
 			}()
 			synctest.Wait()
@@ -62,7 +62,7 @@ func TestGuessesAreBounded(t *testing.T) {
 		time.Sleep(time.Second)
 		assert.Zero(t, g.waiting.Len())
 		time.Sleep(guessMemory)
-		g.wrong(ctx, "the last")
+		g.wrong(ctx, "the last", func() {})
 		assert.Len(t, g.by, 1, "addresses that are remembered after a minute")
 	})
 }

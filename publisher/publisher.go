@@ -115,8 +115,6 @@ type Config struct {
 	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system's, which virtual time knows nothing of
 	Seed   uint64              // of all chance but session ids; 0 for a random one
 	Logger zerolog.Logger
-
-	partings int // connections that may be about to be closed, refused
 }
 
 // Defaults and bounds of a Config, and the named bounds of everything that could grow.

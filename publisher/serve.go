@@ -30,8 +30,6 @@ type server struct {
 	mu         sync.Mutex
 	conns      map[*conn]struct{} // logged in
 	handshakes *list.List         // of net.Conn, oldest first: not logged in
-	partings   int                // bound of refused
-	refused    int                // connections that are refused and not closed yet
 	opened     uint64             // connections so far
 	joined     uint64             // of them, those that logged in
 	missing    int                // clients whose connection ended before they had everything, and that did not resume
@@ -71,11 +69,11 @@ const (
 
 func (s *server) init(cfg Config) {
 	s.token = sha256.Sum256([]byte(cfg.Token))
-	s.most, s.first, s.partings = cfg.MaxConnections, cfg.MaxHandshakes, cfg.partings
+	s.most, s.first = cfg.MaxConnections, cfg.MaxHandshakes
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
-	s.guesses.init()
+	s.guesses.init(min(guessAnswers, cfg.MaxHandshakes))
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
@@ -85,14 +83,12 @@ func (s *server) init(cfg Config) {
 // Shares of the file descriptors that a process may have.
 const (
 	otherFiles     = 8 // for what the publisher knows nothing of
-	handshakeShare = 8 // of connections, one in so many has not logged in, at most, and one in so many is refused
-	fewSockets     = handshakeShare
-	maxPartings    = 1024 // connections that are refused, and kept until the client has read why
+	handshakeShare = 8 // of connections, one in so many has not logged in, at most
+	fewSockets     = 8
 )
 
 // boundSockets lowers the bounds on connections so that all of them, and the journal's files, find file descriptors.
 func (c *Config) boundSockets() error {
-	c.partings = maxPartings
 	limit, open := journal.FileLimit()
 	if limit == 0 {
 		return nil
@@ -105,10 +101,12 @@ func (c *Config) boundSockets() error {
 		return fmt.Errorf("publisher: of %d file descriptors that the process may have %d are left for connections, at least %d are needed: raise the limit (ulimit -n)",
 			limit, max(0, sockets), fewSockets)
 	}
-	share := sockets / handshakeShare
-	handshakes := min(c.MaxHandshakes, share)
-	c.partings = min(c.partings, share)
-	connections := min(c.MaxConnections, sockets-handshakes-c.partings)
+	handshakes := max(1, min(c.MaxHandshakes, sockets/handshakeShare))
+	connections := sockets - handshakes
+	if c.Token != "" {
+		connections -= min(guessAnswers, handshakes)
+	}
+	connections = min(c.MaxConnections, connections)
 	if connections < c.MaxConnections {
 		level := zerolog.WarnLevel
 		if c.MaxConnections == DefaultConnections {
@@ -228,8 +226,13 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 		}()
 	}
 	stopped := stop()
+	leave := func() {
+		s.mu.Lock()
+		s.handshakes.Remove(waiting)
+		s.mu.Unlock()
+	}
+	defer leave() // a connection that is refused counts until it is closed
 	s.mu.Lock()
-	s.handshakes.Remove(waiting)
 	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
@@ -237,21 +240,13 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
 			}
 		} else {
+			s.handshakes.Remove(waiting)
 			s.conns[c] = struct{}{}
 			s.joined++
 			if c.back {
 				s.missing = max(0, s.missing-1)
 			}
 		}
-	}
-	silently := refusal != nil && s.refused >= s.partings // there are too many already that are to read why
-	if refusal != nil && !silently {
-		s.refused++
-		defer func() {
-			s.mu.Lock()
-			s.refused--
-			s.mu.Unlock()
-		}()
 	}
 	s.mu.Unlock()
 	switch {
@@ -260,12 +255,12 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 			s.tallies.ended.line(nc).Err(err).Msg("connection ended before login")
 		}
 		return nil
-	case silently:
-		return nil
 	case refusal != nil:
 		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
-			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()))
+			leave() // it counts among the answers that wait
+			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { farewell(nc, refusal) })
+			return nil
 		}
 		farewell(nc, refusal)
 		return nil

@@ -2,6 +2,8 @@ package subscriber
 
 import (
 	"fmt"
+	"iter"
+	"sort"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
@@ -12,16 +14,56 @@ import (
 type Batch struct {
 	// Session is the one that gave the ticks their numbers; 0 before the first connection.
 	Session feed.SessionID
-	// PublishTime is when the publisher sealed the packet of the last tick; 0 for snapshots and changes.
-	PublishTime int64
 	// Ticks are in order, with Seq set unless they are a snapshot's. Numbers that lie between two of them were not asked for.
 	Ticks []feed.Tick
+	// Published holds the publish times of Ticks, in order; it is empty for snapshots and changes. A batch may hold the ticks
+	// of many packets, and each packet has its own publish time.
+	Published []Published
 	// Snapshot says that Ticks are a snapshot's entries (FlagSnapshot, no Seq). They are told after the state was replaced,
 	// have been counted before or never will be, and must not be taken for new ticks.
 	Snapshot bool
 	// State is the state after these ticks, to read.
 	State  *feed.State
 	Change *Change
+}
+
+// Published is the publish time of some consecutive ticks of a batch: the ticks of one packet, or of several packets with the
+// same publish time.
+type Published struct {
+	// End is the index after the last of these ticks in Batch.Ticks. They begin at the End of the Published before, the first at 0.
+	End int
+	// Time is when the publisher sealed the packet, in nanoseconds since the Unix epoch, UTC. On a filtered line the publisher
+	// joins packets that it sealed within 1 ms, and Time is that of the last of them.
+	Time int64
+}
+
+// PublishTime returns the publish time of Ticks[i]; 0 for a snapshot's entries. A loop over all ticks should use
+// ByPublishTime, which does not search.
+func (b *Batch) PublishTime(i int) int64 { return publishTime(b.Published, i) }
+
+func publishTime(published []Published, i int) int64 {
+	n := sort.Search(len(published), func(n int) bool { return published[n].End > i })
+	if n == len(published) {
+		return 0
+	}
+	return published[n].Time
+}
+
+// ByPublishTime iterates over Ticks in runs with the same publish time, which comes first. A snapshot's entries are one run
+// with publish time 0.
+func (b *Batch) ByPublishTime() iter.Seq2[int64, []feed.Tick] {
+	return func(yield func(int64, []feed.Tick) bool) {
+		from := 0
+		for _, p := range b.Published {
+			if !yield(p.Time, b.Ticks[from:p.End]) {
+				return
+			}
+			from = p.End
+		}
+		if from < len(b.Ticks) {
+			yield(0, b.Ticks[from:])
+		}
+	}
 }
 
 // A Change is something that happened between ticks. Changes come in order with the ticks.

@@ -46,12 +46,13 @@ func (c *tape) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// renumber moves the block's packets on by the numbers that it covers.
+// renumber moves the block's packets on by the numbers and publish times that it covers.
 func (c *tape) renumber() {
 	for p := c.block; len(p) > 0; {
 		n := codec.PacketSize(p)
 		h := codec.PacketAt(p)
 		h.First += c.count * uint64(c.packets)
+		h.PublishTime += int64(c.packets)
 		codec.SealPacket(p[:n], &h, c.seed)
 		p = p[n:]
 	}
@@ -87,6 +88,7 @@ func newTape(n, size int) *tape {
 	}
 	next := uint64(instruments + 1)
 	base := int64(1_795_357_800_000_000_000)
+	published := base // each packet has its own
 	for range c.packets {
 		body = body[:0]
 		for i := range size {
@@ -97,8 +99,9 @@ func newTape(n, size int) *tape {
 			}
 			body = codec.AppendTick(body, &t, base)
 		}
-		c.block = codec.AppendPacket(c.block, &codec.Packet{First: next, Count: uint64(size), PublishTime: base, Base: base}, body, seed)
+		c.block = codec.AppendPacket(c.block, &codec.Packet{First: next, Count: uint64(size), PublishTime: published, Base: base}, body, seed)
 		next += uint64(size)
+		published++
 	}
 	c.remaining = max(1, n/(size*c.packets))
 	return c

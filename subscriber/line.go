@@ -3,6 +3,7 @@ package subscriber
 import (
 	"fmt"
 	"iter"
+	"sort"
 	"time"
 
 	"tickfeed/codec"
@@ -30,12 +31,13 @@ type line struct {
 
 	c connected
 
-	batch   []feed.Tick // its first n ticks are to be handed over
-	n       int
-	upto    uint64 // the position once they are
-	publish int64  // time of the packet of the last of them
-	changes []Change
-	told    ConnState // the state of the last change
+	batch     []feed.Tick // its first n ticks are to be handed over
+	n         int
+	published []Published // the publish times of those n ticks
+	upto      uint64      // the position once they are handed over
+	publish   int64       // publish time of the last tick that was handed over; 0 before the first
+	changes   []Change
+	told      ConnState // the state of the last change
 }
 
 // A need is a snapshot that must come before the next tick.
@@ -73,6 +75,7 @@ type connected struct {
 
 	body   codec.Body // of the packet being read
 	first  uint64     // of that packet
+	sealed int64      // publish time of that packet
 	repeat bool       // it begins before the position
 	absent absent
 	reason codec.GoneReason
@@ -391,7 +394,7 @@ func (l *line) open(raw []byte) error {
 	l.c.flowed, l.c.definitions = true, false
 	l.c.first, l.c.repeat = h.First, h.First < l.position.Next
 	l.c.body = codec.PacketBody(&h, body)
-	l.publish = h.PublishTime
+	l.c.sealed = h.PublishTime
 	return nil
 }
 
@@ -434,7 +437,10 @@ func (l *line) fill() (more bool, err error) {
 		if l.c.narrow != nil {
 			ticks = l.c.narrow.keep(l.state, ticks)
 		}
-		l.n += len(ticks)
+		if len(ticks) > 0 {
+			l.n += len(ticks)
+			l.stamp()
+		}
 		l.upto = max(l.upto, upto)
 		switch {
 		case err != nil:
@@ -454,6 +460,15 @@ func (l *line) fill() (more bool, err error) {
 	return true, nil
 }
 
+// stamp notes that the batch now ends with ticks of the open packet.
+func (l *line) stamp() {
+	if k := len(l.published); k > 0 && l.published[k-1].Time == l.c.sealed {
+		l.published[k-1].End = l.n
+		return
+	}
+	l.published = append(l.published, Published{End: l.n, Time: l.c.sealed})
+}
+
 // dropRepeats moves the ticks from the position on to the front.
 func (l *line) dropRepeats(ticks []feed.Tick) []feed.Tick {
 	k := 0
@@ -469,14 +484,27 @@ func (l *line) dropRepeats(ticks []feed.Tick) []feed.Tick {
 // pending reports whether take has something to account for.
 func (l *line) pending() bool { return l.upto > l.position.Next || l.c.absent != absentNone }
 
+// handing notes that batch is about to be handed over.
+func (l *line) handing(now time.Time) {
+	if rec := l.recovery; rec != nil && rec.report.FirstTick == 0 {
+		rec.report.FirstTick = max(1, now.Sub(rec.since))
+	}
+}
+
 // take accounts for batch once it was handed over, and for what the packet told instead of ticks.
-func (l *line) take(now time.Time) {
+func (l *line) take() {
 	r := feed.Range{From: l.position.Next, To: l.upto}
 	if l.c.absent != absentNone {
 		r.To = max(r.From, l.c.first)
 	}
 	n := uint64(l.n)
-	l.n = 0
+	if n > 0 {
+		l.publish = publishTime(l.published, l.n-1)
+	}
+	if rec := l.recovery; rec != nil {
+		rec.report.Replayed += uint64(sort.Search(l.n, func(i int) bool { return l.batch[i].Seq >= l.c.target }))
+	}
+	l.n, l.published = 0, l.published[:0]
 	if !r.Empty() {
 		l.c.filtered = l.c.filtered || n != r.Len()
 		if l.c.filtered {
@@ -486,30 +514,25 @@ func (l *line) take(now time.Time) {
 		}
 		l.position.Next = r.To
 	}
-	if rec := l.recovery; rec != nil && n > 0 {
-		rec.report.Replayed += n
-		if rec.report.FirstTick == 0 {
-			rec.report.FirstTick = max(1, now.Sub(rec.since))
-		}
-	}
 	if l.c.absent != absentNone {
 		l.skip(feed.Range{From: l.position.Next, To: l.upto})
 	}
 }
 
 // takeSome is take where only the first k ticks of batch were used, and the connection ends.
-func (l *line) takeSome(k int, now time.Time) {
+func (l *line) takeSome(k int) {
 	if k < l.n {
 		l.upto, l.n = l.batch[k].Seq, k
 		l.c.absent = absentNone
 	}
 	l.need = needState
-	l.take(now)
+	l.take()
 }
 
 // drop forgets batch: it was not used, and the connection ends.
 func (l *line) drop() {
-	l.n, l.upto, l.c.absent, l.need = 0, l.position.Next, absentNone, needState
+	l.n, l.published = 0, l.published[:0]
+	l.upto, l.c.absent, l.need = l.position.Next, absentNone, needState
 	l.changes = l.changes[:0]
 }
 

@@ -497,7 +497,7 @@ func (s *lineScript) flush() {
 		s.out = append(s.out, fmt.Sprintf("ticks %d to %d", l.batch[0].Seq, l.batch[l.n-1].Seq))
 	}
 	if l.pending() {
-		l.take(s.now)
+		l.take()
 		l.settle(s.now)
 	}
 	for _, c := range l.changes {

@@ -7,9 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"time"
 
-	"github.com/google/renameio/v2/maybe"
+	"github.com/gofrs/flock"
 
 	"tickfeed/codec"
 	"tickfeed/codec/filemode"
@@ -18,19 +21,77 @@ import (
 // A positionFile keeps a position on disk, replaced as a whole each time. Without a path it does nothing.
 type positionFile struct {
 	path    string
-	saved   codec.Position
-	savedAt time.Time
+	output  func() error // makes durable what the application did with the ticks; nil if there is nothing to do
+	disk    disk
+	saved   codec.Position // what the file says
+	savedAt time.Time      // when the last save ended
+	failed  error          // of output; nothing is saved any more
+}
+
+// A disk is what it takes to replace a file durably. Tests record the order of its operations.
+type disk interface {
+	// Create makes a file, which must not exist, for writing.
+	Create(name string) (diskFile, error)
+	Rename(from, to string) error
+	Remove(name string) error
+	// SyncDir makes durable which files are in a directory.
+	SyncDir(dir string) error
+}
+
+type diskFile interface {
+	io.WriteCloser
+	Sync() error
 }
 
 const (
 	saveEvery       = 100 * time.Millisecond
-	maxPositionFile = 64 << 10
+	maxPositionFile = 64 << 10 // holds a position with feed.MaxLineage sessions
+	lockSuffix      = ".lock"
 )
 
-func (p *positionFile) read() (held codec.Position, err error) {
-	if p.path == "" {
-		return held, nil
+// ErrPositionLocked ends Run at its start if another subscriber that runs has the same position file.
+var ErrPositionLocked = errors.New("in use by another subscriber")
+
+// open finds and reads the file at path. A file that is not a regular one would block the reader, or be replaced.
+func (p *positionFile) open(path string) error {
+	if path == "" {
+		return nil
 	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // so that a save replaces the file, and not the link
+	}
+	p.path = path
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		dir := filepath.Dir(path)
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return fmt.Errorf("position file %s: there is no directory %s", path, dir)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("position file: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("position file %s is a %s: name a regular file, or one that does not exist yet", path, kindOf(info.Mode()))
+	}
+	p.saved, err = p.read()
+	return err
+}
+
+func kindOf(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	}
+	return "device"
+}
+
+// read returns the position in the file, or the zero position if there is no file.
+func (p *positionFile) read() (held codec.Position, err error) {
 	f, err := os.Open(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return held, nil
@@ -46,7 +107,6 @@ func (p *positionFile) read() (held codec.Position, err error) {
 	if err := parsePosition(data, &held); err != nil {
 		return codec.Position{}, fmt.Errorf("position file %s is damaged (%w): restore it, or delete it to begin anew", p.path, err)
 	}
-	p.saved = held
 	return held, nil
 }
 
@@ -66,6 +126,31 @@ func parsePosition(data []byte, held *codec.Position) error {
 	return nil
 }
 
+// lock takes the file for one Run. The lock is a file of its own beside it, because a save replaces the file; the operating
+// system releases it when the process ends, however that ends.
+func (p *positionFile) lock() (unlock func(), err error) {
+	if p.path == "" {
+		return func() {}, nil
+	}
+	name := p.path + lockSuffix
+	l := flock.New(name, flock.SetPermissions(filemode.File()))
+	switch ok, err := l.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("position file %s: lock %s: %w", p.path, name, err)
+	case !ok:
+		return nil, fmt.Errorf("position file %s is %w (which holds %s): stop it, or give each subscriber a file of its own", p.path, ErrPositionLocked, name)
+	}
+	now, err := p.read()
+	if err == nil && (now.Next != p.saved.Next || !slices.Equal(now.Lineage, p.saved.Lineage)) {
+		err = fmt.Errorf("position file %s has changed since this subscriber read it (next was %d and is %d): start again", p.path, p.saved.Next, now.Next)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	_ = os.Remove(p.temporary()) // of a process that was killed
+	return func() { _ = l.Close() }, nil
+}
+
 // due is when held has to be saved; zero if it need not.
 func (p *positionFile) due(held codec.Position) time.Time {
 	if p.path == "" || !p.changed(held) {
@@ -78,18 +163,79 @@ func (p *positionFile) changed(held codec.Position) bool {
 	return len(held.Lineage) > 0 && (held.Next != p.saved.Next || held.Lineage.Current() != p.saved.Lineage.Current() || len(held.Lineage) != len(p.saved.Lineage))
 }
 
-// save writes held, if it has changed, through a temporary file that is synced and renamed.
+// save writes held, if it has changed, once the application's output is durable. An *outputError repeats: what a failed sync
+// left behind is not known, and a second one that succeeds says nothing about it.
 func (p *positionFile) save(held codec.Position) error {
+	if p.failed != nil {
+		return p.failed
+	}
 	if p.path == "" || !p.changed(held) {
 		return nil
+	}
+	if p.output != nil {
+		if err := p.output(); err != nil {
+			p.failed = &outputError{err}
+			return p.failed
+		}
 	}
 	data, err := json.Marshal(held)
 	if err != nil {
 		return fmt.Errorf("position file: %w", err)
 	}
-	if err := maybe.WriteFile(p.path, append(data, '\n'), filemode.File()); err != nil {
+	if err := p.replace(append(data, '\n')); err != nil {
 		return fmt.Errorf("position file: %w", err)
 	}
 	p.saved = held
 	return nil
+}
+
+// temporary is the name of the next content of the file until it is durable.
+func (p *positionFile) temporary() string {
+	return filepath.Join(filepath.Dir(p.path), "."+filepath.Base(p.path)+".tmp")
+}
+
+// replace gives the file the content data: after a power cut it has the content from before or all of data.
+func (p *positionFile) replace(data []byte) error {
+	temporary := p.temporary()
+	f, err := p.disk.Create(temporary)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = p.disk.Rename(temporary, p.path)
+	}
+	if err != nil {
+		return errors.Join(err, p.disk.Remove(temporary))
+	}
+	return p.disk.SyncDir(filepath.Dir(p.path))
+}
+
+// An outputError says that the application's output could not be made durable. It ends Run as err.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return e.err.Error() }
+
+// osDisk is the operating system's.
+type osDisk struct{}
+
+func (osDisk) Create(name string) (diskFile, error) {
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filemode.File())
+}
+
+func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
+
+func (osDisk) Remove(name string) error { return os.Remove(name) }
+
+func (osDisk) SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // a directory cannot be synced there
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -14,14 +14,15 @@ import (
 type Report struct {
 	Cause  Cause  `json:"cause"`  // why the connection was lost
 	Detail string `json:"detail"` // the same in words, possibly the publisher's
-	// Down is from the loss to the welcome, FirstTick to the first tick (0 if none had come), Live to the end.
+	// Down is from the loss to the welcome, FirstTick to when the first tick was handed over (0 if none had come), Live to the
+	// end.
 	Down      time.Duration `json:"down_ns"`
 	FirstTick time.Duration `json:"first_tick_ns"`
 	Live      time.Duration `json:"live_ns"`
 	Attempts  int           `json:"attempts"` // to connect
 	Resume    Resume        `json:"resume"`
-	// Replayed is how many ticks were delivered until live, Duplicates how many were dropped because they had been
-	// delivered before.
+	// Replayed counts the ticks delivered that were published before the new connection was made, Duplicates the ticks that
+	// were dropped because they had been delivered before.
 	Replayed   uint64         `json:"replayed"`
 	Duplicates uint64         `json:"duplicates"`
 	Lost       []Numbers      `json:"lost,omitempty"`

@@ -279,7 +279,9 @@ func (r *runner) beforeWait() error {
 			return err
 		}
 	}
-	r.save(time.Now())
+	if err := r.save(time.Now()); err != nil {
+		return err
+	}
 	r.wire.saveBy = r.position.due(l.position)
 	r.woken.Store(false)
 	wanted := r.wanted.Load()
@@ -372,7 +374,10 @@ func (r *runner) message(t codec.Type, raw []byte) error {
 func (r *runner) flush() error {
 	l := r.line
 	if l.n > 0 {
-		r.out = Batch{Session: l.c.session, PublishTime: l.publish, Ticks: l.batch[:l.n], State: l.state}
+		if l.recovery != nil {
+			l.handing(time.Now())
+		}
+		r.out = Batch{Session: l.c.session, Ticks: l.batch[:l.n], Published: l.published, State: l.state}
 		if err := r.handle(&r.out); err != nil {
 			return r.stop(err)
 		}
@@ -382,10 +387,12 @@ func (r *runner) flush() error {
 	}
 	now := time.Now()
 	r.mu.Lock()
-	l.take(now)
+	l.take()
 	r.noteLocked()
 	r.mu.Unlock()
-	r.save(now)
+	if err := r.save(now); err != nil {
+		return err
+	}
 	l.settle(now)
 	return r.tellChanges()
 }
@@ -396,7 +403,7 @@ func (r *runner) stop(err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s, ok := err.(stopped); ok && l.n > 0 {
-		l.takeSome(s.taken, time.Now())
+		l.takeSome(s.taken)
 	}
 	l.drop()
 	r.noteLocked()
@@ -476,18 +483,23 @@ func (r *runner) logChange(c *Change) {
 	e.Msg("subscription")
 }
 
-// save writes the position file if that is due. A failure is logged once and tried again.
-func (r *runner) save(now time.Time) {
+// save writes the position file if that is due. If the application's output cannot be made durable, Run ends; another failure
+// is logged once, and save tries again.
+func (r *runner) save(now time.Time) error {
 	p := r.position
 	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
-		return
+		return nil
 	}
 	err := p.save(r.line.position)
-	p.savedAt = now
+	p.savedAt = time.Now() // a slow disk must not take all the time
+	if output, ok := err.(*outputError); ok {
+		return &handlerError{output.err}
+	}
 	if err != nil && !r.saveErr {
 		r.log.Error().Err(err).Msg("position not saved")
 	}
 	r.saveErr = err != nil
+	return nil
 }
 
 // dial is Config.Dial where there is none.

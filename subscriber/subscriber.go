@@ -54,9 +54,14 @@ type Config struct {
 	Heartbeat time.Duration
 	Token     codec.Token // credentials; never logged
 	Client    string      // name and version of the application, for the publisher's log
-	// PositionFile keeps the position across processes: read by New, written after the handler had the ticks, at most every
-	// 100 ms, and when Run returns. Empty for none.
+	// PositionFile keeps the position across processes: New reads it, and Run writes it after the handler had the ticks, at
+	// most every 100 ms, and when it returns. It is replaced as a whole, durably. While Run is under way no other subscriber
+	// can use the file: a lock beside it, PositionFile.lock, is held. Empty for none.
 	PositionFile string
+	// SyncOutput makes durable what the handler did with the ticks. Run calls it before it writes PositionFile, so that a
+	// position never survives a power cut that its ticks did not survive. An error ends Run as one of the handler does, and
+	// the position is not written any more. Nil if the handler leaves nothing to be done.
+	SyncOutput func() error
 	// MaxAttempts is how many attempts in a row may fail before Run returns a *GiveUpError; 0 for no bound.
 	MaxAttempts int
 	// MaxBackoff bounds the wait between attempts; 0 means 30 s.
@@ -91,12 +96,12 @@ func New(cfg Config) (*Subscriber, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscriber: %w", err)
 	}
-	s := &Subscriber{cfg: cfg, position: &positionFile{path: cfg.PositionFile}}
+	s := &Subscriber{cfg: cfg, position: &positionFile{output: cfg.SyncOutput, disk: osDisk{}}}
 	s.wanted.Store(&filter)
-	held, err := s.position.read()
-	if err != nil {
+	if err := s.position.open(cfg.PositionFile); err != nil {
 		return nil, fmt.Errorf("subscriber: %w", err)
 	}
+	held := s.position.saved
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
 	s.ledger = &s.line.ledger
@@ -201,16 +206,28 @@ func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *code
 // Ticks are handed over at most once and in order. If handle returns an error its batch counts as not received: the position
 // stays before it. Handle may take its time: the publisher hears from us meanwhile.
 //
-// The error is that of handle as it is, context.Cause(ctx), a *RefusedError, a *GiveUpError, or ErrRunning; joined with
-// the position file's, if it could not be written at the end.
+// The error is that of handle or Config.SyncOutput as it is, context.Cause(ctx), a *RefusedError, a *GiveUpError, ErrRunning,
+// or wraps ErrPositionLocked; joined with the position file's, if it could not be written at the end.
 func (s *Subscriber) Run(ctx context.Context, handle func(*Batch) error) error {
 	if !s.running.CompareAndSwap(false, true) {
 		return ErrRunning
 	}
 	defer s.running.Store(false)
+	unlock, err := s.position.lock()
+	if err != nil {
+		return fmt.Errorf("subscriber: %w", err)
+	}
+	defer unlock()
 	r := &runner{Subscriber: s, handle: handle, log: s.cfg.Logger}
-	err := r.run(ctx)
-	if saveErr := s.position.save(s.line.position); saveErr != nil {
+	err = r.run(ctx)
+	saveErr := s.position.save(s.line.position)
+	if output, ok := saveErr.(*outputError); ok {
+		saveErr = output.err
+		if errors.Is(err, saveErr) {
+			return err // it ended Run
+		}
+	}
+	if saveErr != nil {
 		err = errors.Join(err, saveErr)
 	}
 	return err

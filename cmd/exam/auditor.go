@@ -207,10 +207,12 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 	}
 	held := s.Position()
 	st := w.story(b.Session)
-	if b.PublishTime < st.publish {
-		return w.broken("session %v: publish time %d after %d", b.Session, b.PublishTime, st.publish)
+	for publish := range b.ByPublishTime() {
+		if publish < st.publish {
+			return w.broken("session %v: publish time %d after %d", b.Session, publish, st.publish)
+		}
+		st.publish = publish
 	}
-	st.publish = b.PublishTime
 	// All numbers of a batch are of one session: the one that owns them in the lineage of the position.
 	owned, ok := owns(held.Lineage, b.Session)
 	for i := range b.Ticks {

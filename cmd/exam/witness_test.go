@@ -39,7 +39,7 @@ func TestWitnessHearsOrder(t *testing.T) {
 	entries := ticks(sessionA, 0, 1)
 	entries.Snapshot = true
 	late := ticks(sessionA, 42, 2)
-	late.PublishTime = -1
+	late.Published = []subscriber.Published{{End: len(late.Ticks), Time: -1}}
 	for _, c := range []struct {
 		name    string
 		batches []*subscriber.Batch

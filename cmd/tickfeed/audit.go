@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"sync"
+	"time"
 
 	"tickfeed/feed"
 )
@@ -45,9 +46,12 @@ type pageKey struct {
 
 // A page is the books about pageSize numbers of a session.
 type page struct {
-	hash     [pageSize]uint64
-	wanted   [pageSize]bool // by the filtered subscriber, says the symbol that the full one saw
-	outcomes [audience][pageSize]outcome
+	hash [pageSize]uint64
+	// published is the publish time of each number. While only the filtered subscriber has it, it is negative, and the
+	// time of the publisher's own packet may be up to mergeTime before it.
+	published [pageSize]int64
+	wanted    [pageSize]bool // by the filtered subscriber, says the symbol that the full one saw
+	outcomes  [audience][pageSize]outcome
 }
 
 func newAuditor() *auditor { return &auditor{pages: make(map[pageKey]*page)} }
@@ -70,9 +74,34 @@ func (a *auditor) page(session feed.SessionID, seq uint64) (*page, uint64) {
 	return p, seq % pageSize
 }
 
-// ticks books ticks that subscriber who was given; wanted says of each whether the filter
-// wants it, and is nil if that is not known.
-func (a *auditor) ticks(who int, name string, session feed.SessionID, ticks []feed.Tick, wanted []bool) {
+// mergeTime is the most by which a tick of a filtered line appears to be published later than it was: the publisher joins
+// packets that are published so close together.
+const mergeTime = int64(time.Millisecond)
+
+// bookTime compares the publish time of number n with what somebody else was given. narrow is true for a filtered line.
+func (p *page) bookTime(n uint64, published int64, narrow bool) bool {
+	known := p.published[n]
+	switch {
+	case known == 0 && narrow:
+		p.published[n] = -published
+		return true
+	case known == 0:
+		p.published[n] = published
+		return true
+	case known < 0 && narrow:
+		return published == -known
+	case known < 0:
+		p.published[n] = published
+		return published <= -known && -known-published <= mergeTime
+	case narrow:
+		return known <= published && published-known <= mergeTime
+	}
+	return known == published
+}
+
+// ticks books ticks that subscriber who was given, which were published together; wanted says of each whether the filter
+// wants it, and is nil if that is not known. narrow says that the line of who is filtered.
+func (a *auditor) ticks(who int, name string, session feed.SessionID, published int64, narrow bool, ticks []feed.Tick, wanted []bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range ticks {
@@ -82,6 +111,9 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, ticks []fe
 			p.hash[n] = h
 		} else if p.hash[n] != h {
 			a.problem("%s: number %d of session %v is another tick than somebody was given before", name, t.Seq, session)
+		}
+		if !p.bookTime(n, published, narrow) {
+			a.problem("%s: number %d of session %v has publish time %d, which is not what somebody was given before", name, t.Seq, session, published)
 		}
 		if o := p.outcomes[who][n]; o != unaccounted {
 			a.problem("%s: number %d of session %v was delivered, and was %s before", name, t.Seq, session, outcomeNames[o])

@@ -20,7 +20,7 @@ func TestAuditor(t *testing.T) {
 	}
 	deliver := func(x *auditor, who int, session feed.SessionID, seqs ...uint64) {
 		for _, s := range seqs {
-			x.ticks(who, "reader", session, []feed.Tick{tick(s)}, []bool{s%2 == 0})
+			x.ticks(who, "reader", session, noon+int64(s), false, []feed.Tick{tick(s)}, []bool{s%2 == 0})
 		}
 	}
 	for _, c := range []struct {
@@ -38,7 +38,7 @@ func TestAuditor(t *testing.T) {
 			deliver(x, 0, b, 3, 4)
 			other := feed.Quote{Bid: 9}.Tick(0, 1)
 			other.Seq = 4
-			x.ticks(1, "reader", b, []feed.Tick{other}, nil)
+			x.ticks(1, "reader", b, noon+4, false, []feed.Tick{other}, nil)
 		}, everything, "number 4 of session 000000000000000b is another tick"},
 		{"withheld where nothing may be", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
@@ -53,6 +53,27 @@ func TestAuditor(t *testing.T) {
 			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, withheld)
 			deliver(x, 0, b, 4)
 		}, skipping, "was delivered, and was withheld before"},
+		{"another publish time", func(x *auditor) {
+			deliver(x, 0, a, 1, 2)
+			deliver(x, 0, b, 3, 4)
+			x.ticks(1, "reader", b, noon+5, false, []feed.Tick{tick(4)}, nil)
+		}, everything, "number 4 of session 000000000000000b has publish time 1772461800000000005"},
+		{"a filtered line's publish time may be 1 ms late", func(x *auditor) {
+			x.ticks(1, "some", a, noon+1+mergeTime, true, []feed.Tick{tick(1)}, nil)
+			deliver(x, 0, a, 1, 2)
+			deliver(x, 0, b, 3, 4)
+			x.ticks(1, "some", b, noon+4+mergeTime, true, []feed.Tick{tick(4)}, nil)
+		}, everything, ""},
+		{"a filtered line's publish time is later than that", func(x *auditor) {
+			deliver(x, 0, a, 1, 2)
+			x.ticks(1, "some", a, noon+2+mergeTime+1, true, []feed.Tick{tick(2)}, nil)
+			deliver(x, 0, b, 3, 4)
+		}, everything, "has publish time"},
+		{"a filtered line's publish time is before it", func(x *auditor) {
+			x.ticks(1, "some", a, noon+1, true, []feed.Tick{tick(2)}, nil)
+			deliver(x, 0, a, 1, 2)
+			deliver(x, 0, b, 3, 4)
+		}, everything, "has publish time"},
 		{"lost", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
 			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, lost)
@@ -75,12 +96,12 @@ func TestAuditor(t *testing.T) {
 		x := newAuditor()
 		deliver(x, 0, a, 1, 2)
 		deliver(x, 0, b, 3, 4)
-		x.ticks(1, "some", a, []feed.Tick{tick(2)}, nil)
+		x.ticks(1, "some", a, noon+2, true, []feed.Tick{tick(2)}, nil)
 		x.close(1, "some", lineage, 5, filtered)
 		require.Len(t, x.problems, 1)
 		assert.Contains(t, x.problems[0], "number 4 of session 000000000000000b is unaccounted")
 		x.problems = nil
-		x.ticks(1, "some", b, []feed.Tick{tick(4), tick(3)}, nil)
+		x.ticks(1, "some", b, noon+4, true, []feed.Tick{tick(4), tick(3)}, nil)
 		x.close(1, "some", lineage, 5, filtered)
 		require.Len(t, x.problems, 1, "3 is not wanted")
 		assert.Contains(t, x.problems[0], "number 3 of session 000000000000000b is delivered")

@@ -111,7 +111,9 @@ func (p *program) openConsole() (restore func(), keys <-chan keyPress) {
 		return func() {}, nil
 	}
 	c := &console{out: p.stderr}
+	p.mu.Lock()
 	p.stderr = c
+	p.mu.Unlock()
 	pressed := make(chan keyPress)
 	go func() { // a read of standard input cannot be interrupted; it ends with the process
 		var r keyReader

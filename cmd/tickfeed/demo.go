@@ -275,7 +275,15 @@ func (d *demo) receive(ctx context.Context, x *party, b *subscriber.Batch) error
 		return nil
 	}
 	x.order.check(b.Session, b.Ticks)
-	d.books.ticks(x.who, x.name, b.Session, b.Ticks, wanted)
+	done := 0
+	for published, ticks := range b.ByPublishTime() {
+		var wants []bool
+		if wanted != nil {
+			wants = wanted[done : done+len(ticks)]
+		}
+		d.books.ticks(x.who, x.name, b.Session, published, x.rule == filtered, ticks, wants)
+		done += len(ticks)
+	}
 	if x.delay > 0 && !d.hurry.Load() {
 		wait := time.NewTimer(x.delay * time.Duration(len(b.Ticks)))
 		defer wait.Stop()

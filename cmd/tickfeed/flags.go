@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -30,13 +32,13 @@ var notSet = []string{"help", "version"}
 // environment, else from the YAML file at path, if that is not empty. In the file, what is
 // not a flag is an error, wherever it stands. Other variables that begin with TICKFEED_ are
 // nobody's error: container platforms invent such (TICKFEED_PORT).
-func settle(cmd *cobra.Command, path string, environ []string) error {
+func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
 	k := koanf.New("\n") // a delimiter that no key has
 	if path == "" {
 		path = lookup(environ, envName("config"))
 	}
 	if path != "" {
-		b, err := os.ReadFile(path)
+		b, err := readSmall(ctx, path, maxConfigFile)
 		if err != nil {
 			return usage("--config: %w", err)
 		}
@@ -156,12 +158,56 @@ func lookup(environ []string, name string) string {
 	return value
 }
 
+// Bounds of the files that are read as a whole, in bytes.
+const (
+	maxConfigFile = 1 << 20
+	maxTokenFile  = 4 << 10 // a token of codec.MaxToken bytes, and line ends
+)
+
+// readSmall reads the file at path as a whole, which must not be longer than most bytes. The file may be a device without an
+// end, or a pipe that nobody writes to: ctx ends the wait.
+func readSmall(ctx context.Context, path string, most int64) ([]byte, error) {
+	return waitFor(ctx, func() ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		b, err := io.ReadAll(io.LimitReader(f, most+1))
+		if err == nil && int64(len(b)) > most {
+			err = fmt.Errorf("%s is longer than %d bytes, the most that is read: is it the right file?", path, most)
+		}
+		return b, err
+	})
+}
+
+// waitFor returns what do returns, unless ctx ends first: then the error is errInterrupted, and do goes on until the process
+// ends.
+func waitFor[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := do()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var zero T
+		return zero, errInterrupted
+	}
+}
+
 // token reads credentials: from the file at path, else from TICKFEED_TOKEN. There is no flag
 // for the value itself, because a command line can be read by everybody on the machine.
-func token(path string) (codec.Token, error) {
+func token(ctx context.Context, path string) (codec.Token, error) {
 	text := os.Getenv(envPrefix + "TOKEN")
 	if path != "" {
-		b, err := os.ReadFile(path)
+		b, err := readSmall(ctx, path, maxTokenFile)
 		if err != nil {
 			return "", usage("--token-file: %w", err)
 		}

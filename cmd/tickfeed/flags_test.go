@@ -24,7 +24,7 @@ func publishFlags(t *testing.T, config string, environ []string, args ...string)
 		path = filepath.Join(t.TempDir(), "c.yaml")
 		require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
 	}
-	return cmd, settle(cmd, path, environ)
+	return cmd, settle(t.Context(), cmd, path, environ)
 }
 
 // A flag wins over the environment, the environment over the file.
@@ -68,19 +68,19 @@ func TestConfigIsStrict(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	t.Setenv("TICKFEED_TOKEN", "from-env")
-	got, err := token("")
+	got, err := token(t.Context(), "")
 	require.NoError(t, err)
 	assert.Equal(t, "from-env", string(got))
 	path := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(path, []byte("from-file\n"), 0o600))
-	got, err = token(path)
+	got, err = token(t.Context(), path)
 	require.NoError(t, err)
 	assert.Equal(t, "from-file", string(got))
 	require.NoError(t, os.WriteFile(path, []byte("\n"), 0o600))
-	_, err = token(path)
+	_, err = token(t.Context(), path)
 	assert.ErrorContains(t, err, "is empty")
 	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("x", 1025)), 0o600))
-	_, err = token(path)
+	_, err = token(t.Context(), path)
 	assert.ErrorContains(t, err, "at most 1024")
 	assert.NotContains(t, err.Error(), "xxx")
 }

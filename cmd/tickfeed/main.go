@@ -4,6 +4,9 @@
 // Data goes to standard output and everything else to standard error. The exit code is 0
 // when the work is done, 1 for a failure, 2 for wrong usage or configuration, 3 if the data is
 // wrong, 4 if the peer refused (credentials, version), and 130 after Ctrl-C or SIGTERM.
+//
+// The first Ctrl-C or SIGTERM ends the work in order. Another one ends the process at once if it
+// comes at least a second later; then standard error lists what was not saved.
 package main
 
 import (
@@ -14,7 +17,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -87,11 +92,15 @@ var (
 // run does what args say and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of the write
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer close(signals) // after Stop
+	defer signal.Stop(signals)
 
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	go p.interrupts(signals, cancel, os.Exit)
 	root := p.command()
 	root.SetArgs(jumps(args))
 	cmd, err := root.ExecuteContextC(ctx)
@@ -105,6 +114,70 @@ type program struct {
 
 	configFile, logLevel, logFormat string
 	running                         bool // the command line and the configuration are understood
+
+	mu      sync.Mutex // guards what follows
+	unsaved []*unsaved
+}
+
+// sameInterrupt is how long after the first signal another one counts as the same: a terminal, a shell and a wrapper such as
+// timeout may each pass on one Ctrl-C.
+const sameInterrupt = time.Second
+
+// abandonTime bounds the report of what was not saved: standard error may be a pipe that nobody reads.
+const abandonTime = 500 * time.Millisecond
+
+// interrupts calls cancel at the first signal, so that the work ends in order. At one that comes later than sameInterrupt it
+// reports what was not saved and calls exit. It returns when signals is closed.
+func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(code int)) {
+	if _, ok := <-signals; !ok {
+		return
+	}
+	first := time.Now()
+	cancel()
+	for range signals {
+		if time.Since(first) < sameInterrupt {
+			continue
+		}
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			p.abandon()
+		}()
+		select {
+		case <-said:
+		case <-time.After(abandonTime):
+		}
+		exit(exitInterrupted)
+		return
+	}
+}
+
+// An unsaved says what would be lost, or left behind, if the process ended now.
+type unsaved struct{ say func() string }
+
+// owe notes that say describes what is not saved, for a process that is ended at once, until paid is called. say is called on
+// another goroutine.
+func (p *program) owe(say func() string) (paid func()) {
+	u := &unsaved{say}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unsaved = append(p.unsaved, u)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.unsaved = slices.DeleteFunc(p.unsaved, func(o *unsaved) bool { return o == u })
+	}
+}
+
+// abandon reports what is not saved.
+func (p *program) abandon() {
+	p.mu.Lock()
+	owed := slices.Clone(p.unsaved)
+	p.mu.Unlock()
+	p.notef("tickfeed: interrupted again: ended at once; what was being written is not whole")
+	for _, u := range owed {
+		p.notef("not saved: %s", u.say())
+	}
 }
 
 func (p *program) command() *cobra.Command {
@@ -127,11 +200,12 @@ a YAML file named by --config, with a section for each command:
 A flag wins over the environment, the environment over the file.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
-(credentials, version); 130 interrupted.`,
+(credentials, version); 130 interrupted. The first Ctrl-C or SIGTERM ends the work in order; another
+one, at least a second later, ends the process at once, which then lists what it did not save.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := settle(cmd, p.configFile, os.Environ()); err != nil {
+			if err := settle(cmd.Context(), cmd, p.configFile, os.Environ()); err != nil {
 				return err
 			}
 			if err := p.checkLogFlags(); err != nil {

@@ -112,7 +112,7 @@ func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
 	if t.Kind == feed.KindClear {
 		b = append(b, ",,"...)
 	} else {
-		b = append(in.price(b, tr.Price), ',')
+		b = append(csvPrice(b, in, tr.Price), ',')
 		b = append(in.size(b, tr.Size), ',')
 	}
 	b = append(append(b, t.Side.String()...), ',')
@@ -133,7 +133,7 @@ func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
 		return blankCells(b, 2)
 	}
 	c := t.Correction()
-	b = append(in.price(b, c.OldPrice), ',')
+	b = append(csvPrice(b, in, c.OldPrice), ',')
 	return append(in.size(b, c.OldSize), ',')
 }
 

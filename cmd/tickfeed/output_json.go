@@ -54,7 +54,7 @@ func (jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	case feed.KindLevel:
 		l := t.Level()
 		b = jsonSide(b, l.Side)
-		b = in.price(append(b, `,"price":`...), l.Price)
+		b = jsonPrice(b, `,"price":`, in, l.Price)
 		b = in.size(append(b, `,"size":`...), l.Size)
 	case feed.KindClear:
 		b = jsonSide(b, t.Side)
@@ -78,11 +78,11 @@ func (jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 func jsonTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
-		b = in.price(append(b, `,"old_price":`...), c.OldPrice)
+		b = jsonPrice(b, `,"old_price":`, in, c.OldPrice)
 		b = in.size(append(b, `,"old_size":`...), c.OldSize)
 	}
 	tr := t.Trade()
-	b = in.price(append(b, `,"price":`...), tr.Price)
+	b = jsonPrice(b, `,"price":`, in, tr.Price)
 	b = in.size(append(b, `,"size":`...), tr.Size)
 	b = jsonSide(b, tr.Side)
 	if ref := t.TradeRef(); ref != "" {

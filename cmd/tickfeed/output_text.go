@@ -32,14 +32,14 @@ func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	switch t.Kind {
 	case feed.KindQuote:
 		q := t.Quote()
-		b = textSide(b, in, q.Bid, q.BidSize)
-		b = append(b, "  |"...)
-		b = textSide(b, in, q.Ask, q.AskSize)
+		b = textSide(b, in, priceWidth, q.Bid, q.BidSize)
+		b = append(b, "  | "...)
+		b = textSide(b, in, priceWidth-1, q.Ask, q.AskSize)
 	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
 		b = textTrade(b, in, t)
 	case feed.KindLevel:
 		l := t.Level()
-		b = textSide(b, in, l.Price, l.Size)
+		b = textSide(b, in, priceWidth, l.Price, l.Size)
 		b = append(append(b, ' '), l.Side.String()...)
 	case feed.KindClear:
 		b = append(b, t.Side.String()...)
@@ -76,21 +76,24 @@ func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
-// textSide is a price and a size, aligned: "    187.25 x 300     ".
-func textSide(b []byte, in *listing, price, size int64) []byte {
+// textSide is a price of at least width bytes and a size, aligned: "    187.25 x 300     ".
+func textSide(b []byte, in *listing, width int, price, size int64) []byte {
 	start := len(b)
 	if price == feed.NoPrice {
-		b = padLeft(append(b, '-'), start, priceWidth)
-		return padRight(b, start, priceWidth+3+sizeWidth)
+		b = append(b, '-')
+	} else {
+		b = in.price(b, price)
 	}
-	b = padLeft(in.price(b, price), start, priceWidth)
-	b = in.size(append(b, " x "...), size)
-	return padRight(b, start, priceWidth+3+sizeWidth)
+	b = padLeft(b, start, width)
+	if price != feed.NoPrice || size != 0 {
+		b = in.size(append(b, " x "...), size)
+	}
+	return padRight(b, start, width+3+sizeWidth)
 }
 
 func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	tr := t.Trade()
-	b = textSide(b, in, tr.Price, tr.Size)
+	b = textSide(b, in, priceWidth, tr.Price, tr.Size)
 	b = append(append(b, ' '), t.Side.String()...)
 	if ref := t.TradeRef(); ref != "" {
 		b = append(append(b, "  #"...), ref...)
@@ -103,7 +106,12 @@ func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	}
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
-		b = in.price(append(b, "  was "...), c.OldPrice)
+		b = append(b, "  was "...)
+		if c.OldPrice == feed.NoPrice {
+			b = append(b, '-')
+		} else {
+			b = in.price(b, c.OldPrice)
+		}
 		b = in.size(append(b, " x "...), c.OldSize)
 	}
 	return b

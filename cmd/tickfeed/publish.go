@@ -200,7 +200,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
 	}
-	credentials, err := token(o.tokenFile)
+	credentials, err := token(cmd.Context(), o.tokenFile)
 	if err != nil {
 		return err
 	}

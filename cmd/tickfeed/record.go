@@ -118,7 +118,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	if err := o.check(); err != nil {
 		return err
 	}
-	cfg, err := o.config(addrs)
+	cfg, err := o.config(ctx, addrs)
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		return fmt.Sprintf("recording: %s, %s ticks, %s ticks/s, %s ticks behind, %v", formatBytes(keep.bytes.Load()), formatCount(float64(ticks)),
 			formatCount(float64(ticks)/time.Since(began).Seconds()), formatCount(float64(st.LagTicks)), st.State)
 	})
+	defer p.owe(func() string { return "the end of -o " + o.output + ", which can be read up to its last whole packet" })()
 	err = s.Run(running, keep.handle)
 	done()
 	switch {

@@ -221,7 +221,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
-	credentials, err := token(o.tokenFile)
+	credentials, err := token(cmd.Context(), o.tokenFile)
 	if err != nil {
 		return err
 	}

@@ -9,17 +9,18 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2/maybe"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec"
 	"tickfeed/codec/filemode"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -73,7 +74,7 @@ that had not expired; 4 refused by the publisher; 130 Ctrl-C.`,
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
-		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash some ticks may repeat, none is missing")
+		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
@@ -98,7 +99,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	})
 }
 
-func (o *subscribeOptions) config(addrs []string) (subscriber.Config, error) {
+func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscriber.Config, error) {
 	if len(addrs) == 0 {
 		addrs = []string{defaultAddress}
 	}
@@ -150,7 +151,7 @@ func (o *subscribeOptions) config(addrs []string) (subscriber.Config, error) {
 	if o.count > 0 {
 		cfg.BatchSize = 1 // so that the account ends where the output does
 	}
-	cfg.Token, err = token(o.tokenFile)
+	cfg.Token, err = token(ctx, o.tokenFile)
 	return cfg, err
 }
 
@@ -184,24 +185,27 @@ func parseStart(s string) (codec.Start, error) {
 }
 
 func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []string) error {
-	cfg, err := o.config(addrs)
+	cfg, err := o.config(ctx, addrs)
 	if err != nil {
 		return err
 	}
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
 	cfg.Dial = (&dialer{say: p.notef, forever: o.maxAttempts == 0}).dial
-	if o.ledger != "" && o.ledger != "-" && !o.force {
-		if _, err := os.Lstat(o.ledger); err == nil {
-			return usage("--ledger %s: the file exists; choose another, or replace it with --force", o.ledger)
-		}
+	if err := o.checkFiles(); err != nil {
+		return err
 	}
 	r := receiver{say: p.notef, count: o.count, untilEnd: o.untilEnd}
+	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
+	s, err := subscriber.New(cfg)
+	if err != nil {
+		return usage("%w", err)
+	}
 	if o.reports == "-" {
 		r.reports = p.stdout
 	} else if o.reports != "" {
-		f, err := os.OpenFile(o.reports, os.O_WRONLY|os.O_CREATE|os.O_APPEND, filemode.File())
+		f, err := openReports(ctx, o.reports)
 		if err != nil {
-			return usage("--reports: %w", err)
+			return err
 		}
 		defer f.Close()
 		r.reports = f
@@ -215,14 +219,14 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	default:
 		r.printer = newPrinter(p.stdout, textFormat{})
 	}
-	s, err := subscriber.New(cfg)
-	if err != nil {
-		return usage("%w", err)
-	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r.stop = stop
+	defer p.owe(func() string { return o.unsaved(s.Position().Next) })()
 	err = s.Run(running, r.handle)
+	if errors.Is(err, subscriber.ErrPositionLocked) {
+		return usage("--state: %w", err)
+	}
 	ledger := s.Ledger()
 	switch {
 	case errors.Is(err, errEnough):
@@ -234,7 +238,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		err = lostError(ledger)
 	}
 	if o.ledger != "" {
-		err = errors.Join(err, p.writeLedger(o.ledger, ledger))
+		err = errors.Join(err, p.writeLedger(o.ledger, o.force, ledger))
 	}
 	code := p.exit(nil, err)
 	p.notef("%s", r.account(ledger, s.Position().Next))
@@ -254,7 +258,83 @@ func lostError(l *feed.Ledger) error {
 	return nil
 }
 
-func (p *program) writeLedger(path string, l *feed.Ledger) error {
+// unsaved says what is lost if the process ends now, where next is the position.
+func (o *subscribeOptions) unsaved(next uint64) string {
+	var parts []string
+	if !o.quiet {
+		parts = append(parts, "the end of what is printed on standard output")
+	}
+	if o.state != "" {
+		parts = append(parts, fmt.Sprintf("the position, if --state %s does not say %d yet: the ticks from there on come again", o.state, next))
+	}
+	if o.ledger != "" {
+		parts = append(parts, "the account, --ledger "+o.ledger)
+	}
+	parts = append(parts, fmt.Sprintf("next seq %d", next))
+	return strings.Join(parts, "; ")
+}
+
+// checkFiles refuses files that exist, or that are two things at once.
+func (o *subscribeOptions) checkFiles() error {
+	if o.ledger != "" && o.ledger != "-" && !o.force {
+		if _, err := os.Lstat(o.ledger); err == nil {
+			return usage("--ledger %s: the file exists; choose another, or replace it with --force", o.ledger)
+		}
+	}
+	files := []struct{ flag, path string }{{"--state", o.state}, {"--ledger", o.ledger}, {"--reports", o.reports}}
+	for i, a := range files {
+		for _, b := range files[i+1:] {
+			if a.path != "" && a.path != "-" && b.path != "" && samePath(a.path, b.path) {
+				return usage("%s and %s are both %s: give each a file of its own", a.flag, b.flag, a.path)
+			}
+		}
+	}
+	return nil
+}
+
+func samePath(a, b string) bool {
+	if filepath.Clean(a) == filepath.Clean(b) {
+		return true
+	}
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && x.Mode().IsRegular() && os.SameFile(x, y)
+}
+
+// openReports opens the file of --reports. A named pipe has no end until somebody reads it: ctx ends the wait.
+func openReports(ctx context.Context, path string) (*os.File, error) {
+	f, err := waitFor(ctx, func() (*os.File, error) {
+		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, filemode.File())
+	})
+	if err != nil && !errors.Is(err, errInterrupted) {
+		err = usage("--reports: %w", err)
+	}
+	return f, err
+}
+
+// syncOutput makes durable what was written to outs: regular files are synced; what was written to a pipe or a terminal is
+// with its reader.
+func syncOutput(outs ...io.Writer) error {
+	for _, out := range outs {
+		f, ok := out.(interface {
+			Name() string
+			Stat() (fs.FileInfo, error)
+			Sync() error
+		})
+		if !ok {
+			continue
+		}
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w; the position in --state is not saved any more", f.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (p *program) writeLedger(path string, replace bool, l *feed.Ledger) error {
 	b, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("--ledger: %w", err)
@@ -264,7 +344,15 @@ func (p *program) writeLedger(path string, l *feed.Ledger) error {
 		_, err := p.stdout.Write(b)
 		return output(err)
 	}
-	if err := maybe.WriteFile(path, b, filemode.File()); err != nil {
+	out, err := recording.Create(path, replace)
+	if err != nil {
+		return fmt.Errorf("--ledger: %w", err)
+	}
+	defer out.Discard()
+	if _, err = out.Write(b); err == nil {
+		err = out.Commit()
+	}
+	if err != nil {
 		return fmt.Errorf("--ledger: %w", err)
 	}
 	return nil
@@ -297,7 +385,12 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 		return errEnough
 	}
 	if r.printer != nil {
-		if err := r.printer.batch(b.Session, b.PublishTime, b.Ticks, b.State); err != nil {
+		for publish, ticks := range b.ByPublishTime() {
+			if err := r.printer.append(b.Session, publish, ticks, b.State); err != nil {
+				return err
+			}
+		}
+		if err := r.printer.flush(); err != nil {
 			return err
 		}
 	}

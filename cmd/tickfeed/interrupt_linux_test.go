@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"tickfeed/feed"
+	"tickfeed/publisher"
+)
+
+// The first signal cancels. What comes within a second of it is the same Ctrl-C; what comes later ends the process, which
+// says what was not saved and has not been paid since.
+func TestInterrupts(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		after []time.Duration // of each signal, after the one before
+		exit  bool
+	}{
+		{"one", []time.Duration{0}, false},
+		{"two at once", []time.Duration{0, 0}, false},
+		{"five within the second", []time.Duration{0, 1, time.Millisecond, 500 * time.Millisecond, 498 * time.Millisecond}, false},
+		{"a second later", []time.Duration{0, time.Second}, true},
+		{"at once, and later", []time.Duration{0, 0, 2 * time.Second}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var stderr bytes.Buffer
+				p := &program{stderr: &stderr}
+				p.owe(func() string { return "paid" })()
+				p.owe(func() string { return "the ledger" })
+				signals := make(chan os.Signal, 4)
+				cancelled, code := 0, -1
+				go p.interrupts(signals, func() { cancelled++ }, func(c int) { code = c })
+				synctest.Wait()
+				require.Zero(t, cancelled)
+				for _, d := range test.after {
+					time.Sleep(d)
+					signals <- os.Interrupt
+					synctest.Wait()
+					require.Equal(t, 1, cancelled)
+				}
+				if test.exit {
+					assert.Equal(t, exitInterrupted, code)
+					assert.Equal(t, "tickfeed: interrupted again: ended at once; what was being written is not whole\nnot saved: the ledger\n", stderr.String())
+				} else {
+					assert.Equal(t, -1, code)
+					assert.Empty(t, stderr.String())
+				}
+				close(signals)
+			})
+		})
+	}
+}
+
+// Standard error that nobody reads does not keep the process.
+func TestInterruptedWithoutAReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blocked := make(chan struct{})
+		p := &program{stderr: blocking(blocked)}
+		signals := make(chan os.Signal, 4)
+		exited := make(chan int, 1)
+		go p.interrupts(signals, func() {}, func(c int) { exited <- c })
+		signals <- os.Interrupt
+		time.Sleep(sameInterrupt)
+		signals <- syscall.SIGTERM
+		assert.Equal(t, exitInterrupted, <-exited)
+		close(blocked)
+	})
+}
+
+type blocking chan struct{}
+
+func (b blocking) Write(p []byte) (int, error) {
+	<-b
+	return len(p), nil
+}
+
+// servedQuotes serves a publisher with n quotes.
+func servedQuotes(t *testing.T, n int) *served {
+	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
+	id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A", Venue: "with a long name, so that a line is long"})
+	require.NoError(t, err)
+	ticks := make([]feed.Tick, n)
+	for i := range ticks {
+		ticks[i] = feed.Quote{Bid: int64(i), BidSize: 1, Ask: int64(i) + 1, AskSize: 1}.Tick(id, noon)
+	}
+	require.NoError(t, pub.Publish(t.Context(), ticks))
+	require.NoError(t, pub.Flush(t.Context()))
+	return pub
+}
+
+// Two signals at once, as when timeout and its command both get a Ctrl-C, end the subscription in order: the position, the
+// ledger and the account are there.
+func TestTwoInterruptsAtOnce(t *testing.T) {
+	pub := servedQuotes(t, 1000)
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		dir := t.TempDir()
+		c := startCommand(t, dir, "subscribe", pub.addr, "--from", "beginning", "--state", "position", "--ledger", "ledger", "--json")
+		c.says(t, "live: |connected to")
+		require.NoError(t, c.Process.Signal(signal))
+		_ = c.Process.Signal(signal)
+		_ = c.Process.Signal(os.Interrupt)
+		require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+		assert.Regexp(t, `account: \d+ ticks, 0 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq \d+\n$`, c.err.String())
+		assert.NotContains(t, c.err.String(), "not saved")
+		b, err := os.ReadFile(filepath.Join(dir, "ledger"))
+		require.NoError(t, err)
+		var ledger feed.Ledger
+		require.NoError(t, json.Unmarshal(b, &ledger))
+		lines := bytes.Count([]byte(c.out.String()), []byte("\n"))
+		assert.Equal(t, uint64(lines), ledger.Totals().Delivered)
+		if lines > 0 {
+			assert.Equal(t, uint64(lines)+1, position(t, filepath.Join(dir, "position")).Next)
+		}
+	}
+}
+
+// A subscription that hangs on output which nobody reads is ended at once by a signal that comes a second after the first,
+// and says what it did not save.
+func TestSecondInterrupt(t *testing.T) {
+	pub := servedQuotes(t, 10_000)
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	c := newCommand(dir, "subscribe", pub.addr, "--from", "beginning", "--state", "position", "--ledger", "ledger", "--json")
+	c.Stdout = w
+	c.start(t)
+	w.Close()
+	c.says(t, "connected to")
+	require.Eventually(t, func() bool {
+		n, err := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ)
+		return err == nil && n > 60_000
+	}, patience, time.Millisecond, "the pipe is full")
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	begun := time.Now()
+	for time.Since(begun) < 2*sameInterrupt {
+		select {
+		case <-c.done:
+			t.Fatalf("one signal ended it, though its output is not written:\n%s", c.err.String())
+		case <-time.After(sameInterrupt / 4):
+		}
+	}
+	require.NoError(t, c.Process.Signal(syscall.SIGTERM))
+	require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+	assert.Contains(t, c.err.String(), "interrupted again: ended at once")
+	assert.Regexp(t, `not saved: the end of what is printed on standard output; the position, if --state position does not say \d+ yet: `+
+		`the ticks from there on come again; the account, --ledger ledger; next seq \d+\n`, c.err.String())
+	_, err = os.Lstat(filepath.Join(dir, "ledger"))
+	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Two signals at once end every command in order, with the exit code that one signal leads to.
+func TestTwoInterruptsOfOtherCommands(t *testing.T) {
+	pub := servedQuotes(t, 10)
+	for name, args := range map[string][]string{
+		"record":  {"record", pub.addr, "--from", "beginning", "-o", "r.tick"},
+		"publish": {"publish", "--listen", "127.0.0.1:0", "--rate", "1k", "--instruments", "5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c := startCommand(t, dir, args...)
+			c.says(t, map[string]string{"record": "live: |connected to", "publish": "127.0.0.1"}[name])
+			require.NoError(t, c.Process.Signal(os.Interrupt))
+			_ = c.Process.Signal(syscall.SIGTERM)
+			require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+			assert.NotContains(t, c.err.String(), "interrupted again")
+			assert.Contains(t, c.err.String(), map[string]string{"record": "recorded: ", "publish": `"message":"stopped"`}[name])
+			if name == "record" {
+				assert.NoError(t, verifyRecording(filepath.Join(dir, "r.tick")))
+			}
+		})
+	}
+}
+
+// A file that never ends, or never begins, is given up at the first signal.
+func TestInterruptEndsTheReadingOfFiles(t *testing.T) {
+	for _, flag := range []string{"--config", "--token-file"} {
+		for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+			dir := t.TempDir()
+			fifo := filepath.Join(dir, "fifo")
+			require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+			c := startCommand(t, dir, "subscribe", "127.0.0.1:1", flag, "fifo")
+			var w *os.File
+			require.Eventually(t, func() (opened bool) { // once somebody reads it
+				var err error
+				w, err = os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+				return err == nil
+			}, patience, time.Millisecond)
+			defer w.Close()
+			require.NoError(t, c.Process.Signal(signal))
+			assert.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+		}
+	}
+}
+
+// A named pipe of --reports that nobody reads is waited for until a signal comes.
+func TestInterruptEndsTheWaitForAReader(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := openReports(ctx, fifo)
+	assert.ErrorIs(t, err, errInterrupted)
+	r, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0) // the open goes on: let it end
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+}
