@@ -862,15 +862,13 @@ func (c *conn) step() (bool, error) {
 	before := l.next
 	ch, err := l.advance(c.buf)
 	if err != nil {
-		if !errors.Is(err, journal.ErrFull) {
+		if !c.p.starves(err) {
 			c.p.cfg.Logger.Error().Err(err).Uint64("seq", l.read).Msg("cannot read the journal")
-		} else if c.p.starved.CompareAndSwap(false, true) {
-			c.p.cfg.Logger.Warn().Err(err).Msg("journal: no file descriptors left to read it, subscribers that need it wait")
 		}
 		return false, err
 	}
-	if l.cursor != nil && c.p.starved.CompareAndSwap(true, false) {
-		c.p.cfg.Logger.Info().Msg("journal: it can be read again")
+	if l.cursor != nil {
+		c.p.starves(nil)
 	}
 	if l.wanted != nil && cap(ch.data) > cap(c.buf) {
 		c.buf = ch.data[:0]

@@ -128,7 +128,9 @@ func TestNoDescriptorToRead(t *testing.T) {
 		assert.LessOrEqual(t, c.next, uint64(4), "nothing but heartbeats")
 		assert.Len(t, log.lines("subscribers that need it wait"), 1)
 		out.Store(false)
+		at := time.Now()
 		c.until(w.pub.Stats().Head)
+		assert.Less(t, time.Since(at), 500*time.Millisecond, "not with the next heartbeat only")
 		c.consecutive(1, w.pub.Stats().Head)
 		assert.Len(t, log.lines("it can be read again"), 1)
 		assert.Empty(t, c.gone.Ranges())
@@ -373,5 +375,32 @@ func TestAcceptFails(t *testing.T) {
 		require.NoError(t, err)
 		defer nc.Close()
 		require.ErrorIs(t, <-served, syscall.EBADF)
+	})
+}
+
+// Ticks that are published while a write waits for room do not become part of that write: the journal is offered it again
+// as it was.
+func TestPublishWhileTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var full atomic.Bool
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Write && full.Load() {
+				return min(op.Size/2, 10), syscall.ENOSPC
+			}
+			return 0, nil
+		}}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs})
+		full.Store(true)
+		for range 5 {
+			require.NoError(t, w.pub.Publish(t.Context(), w.trades(10)))
+			time.Sleep(70 * time.Millisecond)
+			require.NoError(t, w.pub.Failed())
+		}
+		full.Store(false)
+		require.NoError(t, w.pub.Flush(t.Context()))
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(54)
+		c.consecutive(1, 54)
+		c.nc.Close()
 	})
 }

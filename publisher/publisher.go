@@ -820,6 +820,21 @@ func (p *Publisher) diskState(err error) {
 	}
 }
 
+// starves reports whether err says that there is no file descriptor to read the journal with, for now. It says so once
+// when that begins, and once when the journal could be read again.
+func (p *Publisher) starves(err error) bool {
+	switch {
+	case errors.Is(err, journal.ErrFull):
+		if p.starved.CompareAndSwap(false, true) {
+			p.cfg.Logger.Warn().Err(err).Msg("journal: no file descriptors left to read it, subscribers that need it wait")
+		}
+		return true
+	case err == nil && p.starved.CompareAndSwap(true, false):
+		p.cfg.Logger.Info().Msg("journal: it can be read again")
+	}
+	return false
+}
+
 // fail is the end: the journal cannot be written. Nothing more is acknowledged.
 func (p *Publisher) fail(err error) {
 	if !p.fatal.CompareAndSwap(nil, &fatalError{fmt.Errorf("publisher: %w", err)}) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
@@ -112,6 +113,13 @@ func (s *states) run(w *pass) {
 			err = part.fold(v.visit)
 		case ok:
 			err = s.p.journal.Fold(seq, v.visit)
+			if s.p.starves(err) {
+				select {
+				case <-time.After(diskRetry):
+					continue
+				case <-s.p.closing:
+				}
+			}
 		}
 		s.fail(w, asked, err)
 	}

@@ -745,6 +745,15 @@ func TestNothingButALaterHeader(t *testing.T) {
 	at, next = int(marks[1].Offset), marks[1].Seq
 	size = bytes.Index(data[at:], []byte{0x97, byte(codec.TypePacket), 0xce})
 	require.Positive(t, size)
+	// Packets are absent just before the header that the file ends with.
+	short := bytes.LastIndex(data[:at-1], []byte{0x97, byte(codec.TypePacket), 0xce})
+	require.Positive(t, short)
+	disk := &memfs.FS{}
+	disk.Put(name, append(append([]byte(nil), data[:short]...), data[at:at+size]...))
+	late, err := journal.Open(journal.Config{Dir: "j", FS: disk})
+	require.NoError(t, err)
+	assert.Equal(t, next, late.Next())
+	require.NoError(t, late.Close())
 	for _, end := range []int{at + size, len(data)} {
 		spoilt := append(make([]byte, at), data[at:end]...)
 		disk := &memfs.FS{}

@@ -5,6 +5,18 @@
 // the same time; they see what was wholly appended and never make the writer wait. Syncing
 // and retention may be done by other goroutines.
 //
+// What can end by itself is a state, not a failure: for want of room, of file descriptors or of permission
+// a call returns ErrFull and may be made again. A journal holds a few descriptors in reserve, so that the
+// next file can be made when the process has no more, and has a bounded number of files open for reading.
+//
+// Somebody may remove, move or replace the current file, the lock, or the directory. Check finds that out.
+// The session then goes on in a new file, in a directory and with a lock that are made again if need be: its
+// header says with which number, so that no number is ever given to other bytes, also after a restart. What
+// the missing files held is reported as missing to the readers that need it. Until Check is called, which
+// publishers do each second, what is appended to a removed file is lost by a kill; the next start is a
+// child session at the last number that is there, and subscribers beyond it are told so. If another
+// publisher has the new lock, the journal fails.
+//
 //	Open → Recovered → Begin → Append … Rotate → Append … → Close
 //	                        └→ Cursor → Next … (from memory's fallback, for any subscriber)
 package journal
