@@ -336,3 +336,45 @@ func TestNothingIsFoldedForAClientThatHasItsState(t *testing.T) {
 		assert.Equal(t, begins, a.fs.begins.Load(), "beginnings of files that were read")
 	})
 }
+
+// The index of a file that was not closed in order, and is not the last, is made once for all who look for their positions in it.
+func TestIndexIsMadeOnce(t *testing.T) {
+	disk := &memfs.FS{}
+	var head uint64
+	for i := range 2 { // two publishers that are killed
+		p, err := New(Config{Journal: "j", FS: disk, Memory: MinMemory, SegmentSize: 64 << 20, Seed: 1, Sync: journal.SyncNone})
+		require.NoError(t, err)
+		id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
+		require.NoError(t, err)
+		for range 100 - 99*i {
+			ticks := make([]feed.Tick, 1000)
+			for i := range ticks {
+				ticks[i] = feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 2}.Tick(id, 1_795_357_800_000_000_000)
+			}
+			require.NoError(t, p.Publish(t.Context(), ticks))
+			require.NoError(t, p.Flush(t.Context()))
+		}
+		head = p.next
+		require.NoError(t, p.Flush(t.Context()))
+		disk = disk.Killed()
+		t.Cleanup(func() { _ = p.Close(context.Background()) })
+	}
+	fs := &gatedFS{FS: disk}
+	p, err := New(Config{Journal: "j", FS: fs, Memory: MinMemory, Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close(context.Background())) })
+	before := fs.read.Load()
+	var all sync.WaitGroup
+	for i := range uint64(40) {
+		all.Go(func() {
+			seq := head/2 + i*100
+			l := &line{p: p}
+			h, ok := l.packetFrom(seq)
+			assert.True(t, ok)
+			assert.LessOrEqual(t, h.First, seq)
+			assert.Less(t, seq, h.First+h.Count)
+		})
+	}
+	all.Wait()
+	assert.Less(t, fs.read.Load()-before, int64(10<<20), "bytes that were read, of a file of 2.8 MB")
+}
