@@ -378,3 +378,36 @@ func TestIndexIsMadeOnce(t *testing.T) {
 	all.Wait()
 	assert.Less(t, fs.read.Load()-before, int64(10<<20), "bytes that were read, of a file of 2.8 MB")
 }
+
+// A request that comes when a pass is already beyond its number is for another pass: it must not be given a later state.
+func TestALateRequestIsForAnotherPass(t *testing.T) {
+	w := &pass{from: 1, last: 100}
+	s := &states{passes: []*pass{w}}
+	ask := func(seq uint64) *stateRequest {
+		r := &stateRequest{seq: seq, served: make(chan struct{}), encode: func(*feed.State) ([]byte, error) { return []byte{byte(seq)}, nil }}
+		s.requests = append(s.requests, r)
+		s.changes.Add(1)
+		return r
+	}
+	served := func(r *stateRequest) bool {
+		select {
+		case <-r.served:
+			return true
+		default:
+			return false
+		}
+	}
+	v := visitor{s: s, w: w}
+	first := ask(60)
+	require.EqualValues(t, 60, v.visit(nil, 50, 50))
+	late, in, ahead := ask(55), ask(58), ask(70)
+	require.False(t, s.coveredLocked(50))
+	require.EqualValues(t, 70, v.visit(nil, 58, 60), "nothing stands in [58, 60)")
+	assert.False(t, served(late), "55 is passed")
+	assert.True(t, served(in))
+	assert.True(t, served(first))
+	assert.Zero(t, v.visit(nil, 70, 70), "nothing more is asked for")
+	assert.True(t, served(ahead))
+	assert.False(t, s.coveredLocked(80), "the pass is over")
+	assert.Len(t, s.requests, 1)
+}
