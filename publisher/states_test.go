@@ -400,14 +400,15 @@ func TestALateRequestIsForAnotherPass(t *testing.T) {
 	v := visitor{s: s, w: w}
 	first := ask(60)
 	require.EqualValues(t, 60, v.visit(nil, 50, 50))
-	late, in, ahead := ask(55), ask(58), ask(70)
+	late, in, ahead, equal := ask(55), ask(58), ask(70), ask(70)
 	require.False(t, s.coveredLocked(50))
 	require.EqualValues(t, 70, v.visit(nil, 58, 60), "nothing stands in [58, 60)")
 	assert.False(t, served(late), "55 is passed")
 	assert.True(t, served(in))
 	assert.True(t, served(first))
 	assert.Zero(t, v.visit(nil, 70, 70), "nothing more is asked for")
-	assert.True(t, served(ahead))
+	assert.True(t, served(ahead) && served(equal))
+	assert.Same(t, &ahead.snapshot[0], &equal.snapshot[0], "equal requests share the bytes")
 	assert.False(t, s.coveredLocked(80), "the pass is over")
 	assert.Len(t, s.requests, 1)
 }
