@@ -48,11 +48,11 @@ func TestChangesOfFilterWait(t *testing.T) {
 	})
 }
 
-// A change waits while the line goes on, and a client that leaves meanwhile is not waited for.
+// A line goes on while a change waits, and the change comes when it is due, also if nothing else happens on the line.
 func TestALineGoesOnWhileAChangeWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
-		c := w.join(codec.Hello{Filter: codec.Filter{"A0"}, Start: codec.Start{Kind: codec.StartBeginning}})
+		c := w.join(codec.Hello{Filter: codec.Filter{"A0"}, Heartbeat: time.Minute, Start: codec.Start{Kind: codec.StartBeginning}})
 		c.until(4)
 		for n := range uint64(16) {
 			c.send(&codec.Subscribe{Request: n + 1, Filter: codec.Filter{"A0"}})
@@ -64,6 +64,11 @@ func TestALineGoesOnWhileAChangeWaits(t *testing.T) {
 		c.until(5)
 		assert.NotContains(t, c.events, "subscribed 17")
 		assert.Equal(t, []uint64{1, 4}, c.seqs())
-		c.nc.Close()
+		began := time.Now()
+		for c.events[len(c.events)-1] != "snapshot 7 scope 2" {
+			require.NoError(t, c.step())
+		}
+		assert.Contains(t, c.events, "subscribed 17")
+		assert.Less(t, time.Since(began), 200*time.Millisecond, "nothing else wakes the line")
 	})
 }

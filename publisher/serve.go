@@ -61,7 +61,7 @@ const (
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
 	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
-	sendBuffer   = 96 << 10               // of the kernel, for a connection
+	sendBuffer   = 72 << 10               // of the kernel, for a connection: Linux holds twice as much, and a segment of 64 KiB
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
@@ -199,7 +199,7 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 		}
 	}()
 	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
-		_ = b.SetWriteBuffer(sendBuffer) // else the kernel grows it to megabytes for who does not read
+		_ = b.SetWriteBuffer(sendBuffer) // else the kernel grows it to megabytes for a client that does not read
 	}
 	s := &p.serving
 	s.mu.Lock()

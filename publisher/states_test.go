@@ -336,3 +336,79 @@ func TestNothingIsFoldedForAClientThatHasItsState(t *testing.T) {
 		assert.Equal(t, begins, a.fs.begins.Load(), "beginnings of files that were read")
 	})
 }
+
+// The index of a file that was not closed in order, and is not the last, is made once for all who look for their positions in it.
+func TestIndexIsMadeOnce(t *testing.T) {
+	disk := &memfs.FS{}
+	var head uint64
+	for i := range 2 { // two publishers that are killed
+		p, err := New(Config{Journal: "j", FS: disk, Memory: MinMemory, SegmentSize: 64 << 20, Seed: 1, Sync: journal.SyncNone})
+		require.NoError(t, err)
+		id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
+		require.NoError(t, err)
+		for range 100 - 99*i {
+			ticks := make([]feed.Tick, 1000)
+			for i := range ticks {
+				ticks[i] = feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 2}.Tick(id, 1_795_357_800_000_000_000)
+			}
+			require.NoError(t, p.Publish(t.Context(), ticks))
+			require.NoError(t, p.Flush(t.Context()))
+		}
+		head = p.next
+		require.NoError(t, p.Flush(t.Context()))
+		disk = disk.Killed()
+		t.Cleanup(func() { _ = p.Close(context.Background()) })
+	}
+	fs := &gatedFS{FS: disk}
+	p, err := New(Config{Journal: "j", FS: fs, Memory: MinMemory, Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close(context.Background())) })
+	before := fs.read.Load()
+	var all sync.WaitGroup
+	for i := range uint64(40) {
+		all.Go(func() {
+			seq := head/2 + i*100
+			l := &line{p: p}
+			h, ok := l.packetFrom(seq)
+			assert.True(t, ok)
+			assert.LessOrEqual(t, h.First, seq)
+			assert.Less(t, seq, h.First+h.Count)
+		})
+	}
+	all.Wait()
+	assert.Less(t, fs.read.Load()-before, int64(10<<20), "bytes that were read, of a file of 2.8 MB")
+}
+
+// A request that comes when a pass is already beyond its number is for another pass: it must not be given a later state.
+func TestALateRequestIsForAnotherPass(t *testing.T) {
+	w := &pass{from: 1, last: 100}
+	s := &states{passes: []*pass{w}}
+	ask := func(seq uint64) *stateRequest {
+		r := &stateRequest{seq: seq, served: make(chan struct{}), encode: func(*feed.State) ([]byte, error) { return []byte{byte(seq)}, nil }}
+		s.requests = append(s.requests, r)
+		s.changes.Add(1)
+		return r
+	}
+	served := func(r *stateRequest) bool {
+		select {
+		case <-r.served:
+			return true
+		default:
+			return false
+		}
+	}
+	v := visitor{s: s, w: w}
+	first := ask(60)
+	require.EqualValues(t, 60, v.visit(nil, 50, 50))
+	late, in, ahead, equal := ask(55), ask(58), ask(70), ask(70)
+	require.False(t, s.coveredLocked(50))
+	require.EqualValues(t, 70, v.visit(nil, 58, 60), "nothing stands in [58, 60)")
+	assert.False(t, served(late), "55 is passed")
+	assert.True(t, served(in))
+	assert.True(t, served(first))
+	assert.Zero(t, v.visit(nil, 70, 70), "nothing more is asked for")
+	assert.True(t, served(ahead) && served(equal))
+	assert.Same(t, &ahead.snapshot[0], &equal.snapshot[0], "equal requests share the bytes")
+	assert.False(t, s.coveredLocked(80), "the pass is over")
+	assert.Len(t, s.requests, 1)
+}

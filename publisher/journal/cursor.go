@@ -153,7 +153,7 @@ func (c *Cursor) enter() (Chunk, error) {
 	}
 	r, f, err := j.open(s)
 	if err == nil {
-		if err = r.SeekSeq(c.seq); err != nil {
+		if err = j.seek(s, r, c.seq); err != nil {
 			r.Release()
 			j.done(f)
 			err = fmt.Errorf("file %s: %w", s.name, err)
@@ -166,9 +166,27 @@ func (c *Cursor) enter() (Chunk, error) {
 	} else if err != nil {
 		return Chunk{}, fmt.Errorf("journal %w", err)
 	}
-	j.keepMarks(s, r)
 	c.s, c.r, c.f = s, r, f
 	return Chunk{}, nil
+}
+
+// seek moves r, which reads segment s, to number seq. An index that is not in the file is made once, for all who want it.
+func (j *Journal) seek(s *segment, r *recording.Reader, seq uint64) error {
+	s.indexing.Lock()
+	j.mu.Lock()
+	marks := s.marks
+	j.mu.Unlock()
+	if marks != nil {
+		s.indexing.Unlock()
+		r.SetMarks(marks)
+		return r.SeekSeq(seq)
+	}
+	defer s.indexing.Unlock()
+	if err := r.SeekSeq(seq); err != nil {
+		return err
+	}
+	j.keepMarks(s, r)
+	return nil
 }
 
 // absent tells that the file that holds c.seq, and owns the numbers up to to, is not there: retention has

@@ -83,6 +83,8 @@ type segment struct {
 	last  int64        // publish time of its last packet; meaningless while next is 0
 	marks []codec.Mark // nil if not known; only ever appended to
 	gone  bool         // removed by retention
+
+	indexing sync.Mutex // held while marks that are in no file are made
 }
 
 func (s *segment) session() feed.Session { return s.lineage.Current() }
