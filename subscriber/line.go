@@ -333,6 +333,9 @@ func (l *line) goTo(p codec.Position) {
 
 func (l *line) disown(ns []Numbers) []Numbers {
 	for _, n := range ns {
+		for _, gap := range l.ledger.Gaps(n.Session, n.Range) {
+			l.ledger.Deliver(n.Session, gap) // to an earlier process, as the position says
+		}
 		l.ledger.Disown(n.Session, n.Range)
 	}
 	if r := l.recovery; r != nil {

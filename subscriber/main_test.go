@@ -25,11 +25,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // The report is one record: the callback's value, the log line, and JSON.
 func TestReportForms(t *testing.T) {
 	r := Report{
-		Cause: CauseCut, Detail: "EOF", Down: time.Second, Live: 2 * time.Second, Attempts: 3, Resume: ResumeReplay, Replayed: 4,
+		Cause: CauseCut, Detail: "EOF", Down: time.Second, FirstTick: 1500 * time.Millisecond, Live: 2 * time.Second,
+		Attempts: 3, Resume: ResumeReplay, Replayed: 4, Duplicates: 5, Disowned: []Numbers{{sessionB, feed.Range{From: 1, To: 2}}},
 		Addr: "pub:1", Session: sessionA, Lost: []Numbers{{sessionA, feed.Range{From: 41, To: 44}}},
 	}
-	want := `{"cause":"cut","detail":"EOF","down_ns":1000000000,"first_tick_ns":0,"live_ns":2000000000,"attempts":3,"resume":"replay",
-		"replayed":4,"duplicates":0,"lost":[{"session":"000000020261122a","range":[41,44]}],"addr":"pub:1","session":"000000020261122a"}`
+	want := `{"cause":"cut","detail":"EOF","down_ns":1000000000,"first_tick_ns":1500000000,"live_ns":2000000000,"attempts":3,"resume":"replay",
+		"replayed":4,"duplicates":5,"disowned":[{"session":"000000020261122b","range":[1,2]}],"lost":[{"session":"000000020261122a","range":[41,44]}],"addr":"pub:1","session":"000000020261122a"}`
 	raw, err := json.Marshal(&r)
 	require.NoError(t, err)
 	assert.JSONEq(t, want, string(raw))
@@ -40,7 +41,9 @@ func TestReportForms(t *testing.T) {
 	var log bytes.Buffer
 	logger := zerolog.New(&log)
 	logger.Info().Object("report", &r).Send()
-	assert.Contains(t, log.String(), `"lost":[{"session":"000000020261122a","range":[41,44]}]`)
+	assert.JSONEq(t, `{"level":"info","report":{"cause":"cut","detail":"EOF","down":1000,"first_tick":1500,"live":2000,"attempts":3,
+		"resume":"replay","replayed":4,"duplicates":5,"lost":[{"session":"000000020261122a","range":[41,44]}],
+		"disowned":[{"session":"000000020261122b","range":[1,2]}],"addr":"pub:1","session":"000000020261122a"}}`, log.String())
 }
 
 // One event per change of state; what the publisher says is a value, never a message or a key. The token is nowhere.

@@ -279,6 +279,28 @@ func TestPositionFileKinds(t *testing.T) {
 	})
 }
 
+// What an earlier process was delivered, and a fork takes back, is disowned in the account of this one too: the account says
+// what the changes and the reports say.
+func TestDisownedOfAnEarlierProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.PositionFile = filepath.Join(t.TempDir(), "position")
+		require.NoError(t, os.WriteFile(cfg.PositionFile, []byte(`{"lineage":[{"session":"000000020261122a","first":1}],"next":9}`), 0o600))
+		seedB := codec.LineSeed(sessionB, nil)
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(6, 8, codec.StartedRewound)
+			w.Lineage, w.Seed = lineageOf("AB6"), seedB
+			p.send(message(w), snapshot(seedB, 6, codec.ScopeAll), ticksOf(seedB, 6, 8))
+			p.beat(8, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Contains(t, a.events, "snapshot, disowned [6, 9)")
+		assert.Equal(t, feed.Totals{Delivered: 2, Disowned: 3}, s.Ledger().Totals())
+		require.NoError(t, s.Ledger().Check())
+	})
+}
+
 // The longest position that there can be is read back.
 func TestLongestPosition(t *testing.T) {
 	held := codec.Position{Next: codec.MaxSeq}

@@ -84,3 +84,18 @@ func TestToken(t *testing.T) {
 	assert.ErrorContains(t, err, "at most 1024")
 	assert.NotContains(t, err.Error(), "xxx")
 }
+
+// A file that is read as a whole may be as long as its bound, and no longer.
+func TestReadSmall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for n, want := range map[int]string{0: "", 3: "", 4: "", 5: path + " is longer than 4 bytes", 100: "is longer than 4 bytes"} {
+		require.NoError(t, os.WriteFile(path, make([]byte, n), 0o600))
+		b, err := readSmall(t.Context(), path, 4)
+		if want != "" {
+			assert.ErrorContains(t, err, want, "%d bytes", n)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Len(t, b, n)
+	}
+}
