@@ -601,7 +601,9 @@ func testFork(t *testing.T) {
 			c.nc.Close()
 		}
 		beyond := w.dial(codec.Hello{Position: codec.Position{Lineage: l, Next: 25}})
-		require.IsType(t, &codec.Refusal{}, beyond.message())
+		m := beyond.message()
+		require.IsType(t, &codec.Refusal{}, m)
+		assert.Equal(t, codec.CodeBadRequest, m.(*codec.Refusal).Code)
 	})(t)
 }
 
