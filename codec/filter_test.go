@@ -261,6 +261,8 @@ func BenchmarkMatcher(b *testing.B) {
 				}
 			}
 		})
+	}
+}
 
 // PROTOCOL.md, "Filters": without @ the venue does not matter; with it, an instrument without a venue is matched only by a pattern
 // that matches no bytes.
