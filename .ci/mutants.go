@@ -295,7 +295,7 @@ var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal e
 // run runs the tests of m with its file replaced by broken, or as it is if that is nil.
 func (m *mutant) run(dir string, broken []byte) (v verdict, err error) {
 	binary, overlay := filepath.Join(dir, "test"), filepath.Join(dir, "overlay.json")
-	args := []string{"test", "-c", "-o", binary}
+	args := []string{"test", "-c", "-vet=off", "-o", binary}
 	if broken != nil {
 		file, err := filepath.Abs(m.file)
 		if err != nil {

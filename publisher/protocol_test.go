@@ -659,7 +659,7 @@ func testWelcomeOfAnOlderSession(t *testing.T) {
 }
 
 func testSessionMessages(t *testing.T) {
-	for _, filter := range []codec.Filter{nil, {"A1"}} {
+	for _, filter := range []codec.Filter{nil, {"A1"}, {"NONE"}} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Origin: 0}
 			w := start(t, cfg)
