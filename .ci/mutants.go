@@ -26,7 +26,7 @@ const (
 	list      = ".ci/mutants.txt"
 	timeLimit = 60 * time.Second // of the tests of one mutant
 	killAfter = 5 * time.Second  // beyond timeLimit, for a test binary that does not end by itself
-	inCI      = 4                // how many mutants are marked ci
+	inCI      = 10               // how many mutants are marked ci
 )
 
 // A mutant is one break: in file, the text from becomes to.
@@ -47,6 +47,7 @@ type mutant struct {
 
 func main() {
 	ci := flag.Bool("ci", false, "run the mutants that are marked ci")
+	skipBase := flag.Bool("skip-base", false, "do not check first that the tests pass without a break: they just did")
 	show := flag.Bool("list", false, "check the list and print the names")
 	flag.Parse()
 	mutants, err := readList()
@@ -68,7 +69,7 @@ func main() {
 		fail("%v", err)
 	}
 	begun := time.Now()
-	survivors, err := runAll(dir, wanted, !*ci)
+	survivors, faulty, err := runAll(dir, wanted, !*ci && !*skipBase)
 	os.RemoveAll(dir)
 	if err != nil {
 		fail("%v", err)
@@ -80,7 +81,10 @@ func main() {
 		}
 	}
 	fmt.Printf("%d of %d mutants killed in %v; %d listed change only the speed and do not count\n",
-		len(wanted)-len(survivors), len(wanted), time.Since(begun).Round(time.Second), speed)
+		len(wanted)-len(survivors)-len(faulty), len(wanted), time.Since(begun).Round(time.Second), speed)
+	if len(faulty) > 0 {
+		fail("the list is wrong, these do not compile: %s", strings.Join(faulty, ", "))
+	}
 	if len(survivors) > 0 {
 		fail("no test notices: %s", strings.Join(survivors, ", "))
 	}
@@ -223,29 +227,33 @@ func choose(mutants []*mutant, ci bool, names []string) ([]*mutant, error) {
 	return chosen, nil
 }
 
-// runAll returns the names of the mutants that no test noticed. If sound is true, it first checks that the same tests pass
+// runAll returns the names of the mutants that no test noticed, and of those that do not compile. If sound is true, it first checks that the same tests pass
 // without the break; .ci/run has done that already.
-func runAll(dir string, mutants []*mutant, sound bool) (survivors []string, err error) {
+func runAll(dir string, mutants []*mutant, sound bool) (survivors, faulty []string, err error) {
 	passed := map[string]bool{}
 	for _, m := range mutants {
 		tests := strings.Join(append([]string{m.pkg}, m.args...), " ")
 		if sound && !passed[tests] {
 			v, err := m.run(dir, nil)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if v.failed || v.late {
-				return nil, fmt.Errorf("the tests of %s fail, or take longer than %v, without a break:\n%s", tests, timeLimit, v.output)
+				return nil, nil, fmt.Errorf("the tests of %s fail, or take longer than %v, without a break:\n%s", tests, timeLimit, v.output)
 			}
 			passed[tests] = true
 		}
 		broken, err := m.source()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		v, err := m.run(dir, broken)
-		if err != nil {
-			return nil, err
+		if wrong := (*compileError)(nil); errors.As(err, &wrong) {
+			faulty = append(faulty, m.name)
+			fmt.Println(err)
+			continue
+		} else if err != nil {
+			return nil, nil, err
 		}
 		said := "killed by " + v.by
 		switch {
@@ -261,7 +269,17 @@ func runAll(dir string, mutants []*mutant, sound bool) (survivors []string, err 
 		}
 		fmt.Printf("%-28s %5.1fs  %s\n", m.name, v.took.Seconds(), said)
 	}
-	return survivors, nil
+	return survivors, faulty, nil
+}
+
+// A compileError reports a mutant that does not compile: what it changes, no test can notice.
+type compileError struct {
+	m      *mutant
+	output []byte
+}
+
+func (e *compileError) Error() string {
+	return fmt.Sprintf("%s:%d: %s does not compile:\n%s", list, e.m.line, e.m.name, e.output)
 }
 
 type verdict struct {
@@ -277,7 +295,7 @@ var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal e
 // run runs the tests of m with its file replaced by broken, or as it is if that is nil.
 func (m *mutant) run(dir string, broken []byte) (v verdict, err error) {
 	binary, overlay := filepath.Join(dir, "test"), filepath.Join(dir, "overlay.json")
-	args := []string{"test", "-c", "-o", binary}
+	args := []string{"test", "-c", "-vet=off", "-o", binary}
 	if broken != nil {
 		file, err := filepath.Abs(m.file)
 		if err != nil {
@@ -294,7 +312,7 @@ func (m *mutant) run(dir string, broken []byte) (v verdict, err error) {
 		args = append(args, "-overlay", overlay)
 	}
 	if out, err := exec.Command("go", append(args, m.pkg)...).CombinedOutput(); err != nil {
-		return v, fmt.Errorf("%s:%d: %s does not compile:\n%s", list, m.line, m.name, out)
+		return v, &compileError{m, out}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeLimit+killAfter)
 	defer cancel()

@@ -263,3 +263,20 @@ func BenchmarkMatcher(b *testing.B) {
 		})
 	}
 }
+
+// PROTOCOL.md, "Filters": without @ the venue does not matter; with it, an instrument without a venue is matched only by a pattern
+// that matches no bytes.
+func TestPatternsWithAVenue(t *testing.T) {
+	at, nowhere := &feed.Definition{Symbol: "A", Venue: "XNAS"}, &feed.Definition{Symbol: "A"}
+	for _, test := range []struct {
+		pattern     string
+		at, nowhere bool
+	}{
+		{"A", true, true}, {"A@*", true, true}, {"A@XNAS", true, false}, {"A@X*", true, false}, {"A@????", true, false},
+		{"A@", false, true}, {"A@xnas", false, false}, {"a", false, false},
+	} {
+		f := Filter{test.pattern}
+		assert.Equal(t, test.at, f.Match(at), test.pattern)
+		assert.Equal(t, test.nowhere, f.Match(nowhere), "%s, without a venue", test.pattern)
+	}
+}

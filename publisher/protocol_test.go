@@ -601,7 +601,9 @@ func testFork(t *testing.T) {
 			c.nc.Close()
 		}
 		beyond := w.dial(codec.Hello{Position: codec.Position{Lineage: l, Next: 25}})
-		require.IsType(t, &codec.Refusal{}, beyond.message())
+		m := beyond.message()
+		require.IsType(t, &codec.Refusal{}, m)
+		assert.Equal(t, codec.CodeBadRequest, m.(*codec.Refusal).Code)
 	})(t)
 }
 
@@ -657,7 +659,7 @@ func testWelcomeOfAnOlderSession(t *testing.T) {
 }
 
 func testSessionMessages(t *testing.T) {
-	for _, filter := range []codec.Filter{nil, {"A1"}} {
+	for _, filter := range []codec.Filter{nil, {"A1"}, {"NONE"}} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Origin: 0}
 			w := start(t, cfg)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
@@ -167,7 +168,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m) // RELIABILITY.md, 29
 }
 
 func command(role string) *exec.Cmd {

@@ -344,3 +344,14 @@ func BenchmarkSource(b *testing.B) {
 	}
 	b.ReportMetric(float64(messages)/b.Elapsed().Seconds()/1e6, "M/s")
 }
+
+// A quote comes once the event of its levels is complete (flag 1), not before.
+func TestQuoteAtTheEndOfAnEvent(t *testing.T) {
+	open, complete := levelMessage(100, 1), levelMessage(101, 2)
+	open[1] = 0
+	ticks, _, _ := read(t, file(t, packet(1, 1, open, complete)))
+	assert.Len(t, recorded.Only(ticks, feed.KindLevel), 2)
+	quotes := recorded.Only(ticks, feed.KindQuote)
+	require.Len(t, quotes, 1)
+	assert.Equal(t, feed.Quote{Bid: 101, BidSize: 2, Ask: feed.NoPrice}, quotes[0].Quote())
+}

@@ -304,3 +304,12 @@ func BenchmarkRecorded(b *testing.B) {
 	}
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
 }
+
+// A row whose time is before that of the row before it is counted; one of the same time is not.
+func TestRowsThatGoBack(t *testing.T) {
+	path := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,1\n3,1,1\n3,1,1\n2,1,1\n4,1,1\n")
+	src, err := leanfx.Open([]string{path}, leanfx.Config{})
+	require.NoError(t, err)
+	require.NoError(t, drain(t, src, func(*feed.Tick, *feed.State) {}))
+	assert.Equal(t, int64(1), src.Stats().Backward)
+}

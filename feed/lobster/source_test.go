@@ -240,3 +240,20 @@ func FuzzSource(f *testing.F) {
 		}
 	})
 }
+
+// A row whose time is before that of the row before it is counted; one of the same time is not.
+func TestRowsThatGoBack(t *testing.T) {
+	row := ",1,1,5,100,1\n"
+	book := noAsk + ",100,5," + noAsk + "," + noBid + "\n"
+	path := write(t, twoLevels, "34200.1"+row+"34200.3"+row+"34200.3"+row+"34200.2"+row, strings.Repeat(book, 4))
+	_, stats, err := ticksOf(t, lobster.Config{}, path)
+	require.NoError(t, err)
+	assert.Equal(t, int64(1), stats.Backward)
+}
+
+// Two levels of one side with the same price are no book.
+func TestLevelsOfOnePrice(t *testing.T) {
+	path := write(t, twoLevels, "34200.1,1,1,5,100,1\n", noAsk+",100,5,"+noAsk+",100,7\n")
+	_, _, err := ticksOf(t, lobster.Config{}, path)
+	require.Error(t, err)
+}
