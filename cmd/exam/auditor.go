@@ -3,25 +3,28 @@ package exam
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
 
-// An Auditor knows one hash for each number of each session, over all publishers, all their lives, and all subscribers. It
-// shares no code with what it judges. The zero Auditor is ready to use, by many goroutines at once.
+// An Auditor knows one tick and one publish time for each number of each session, over all publishers, all their lives, and
+// all subscribers. It shares no code with what it judges. The zero Auditor is ready to use, by many goroutines at once.
 type Auditor struct {
 	// Complete says that Publish is told every tick before any subscriber can have it, so that a tick that was not told is
 	// one that nobody published.
 	Complete bool
 
-	mu    sync.Mutex
-	pages map[page]*[pageSize]uint64
-	err   error
+	mu      sync.Mutex
+	pages   map[page]*[pageSize]number
+	symbols []string          // 0 is for none
+	numbers map[string]uint16 // of symbols
+	err     error
 }
 
-// A page is the hashes of pageSize consecutive numbers; 0 stands for a number that was not seen.
+// A page is pageSize consecutive numbers of a session.
 type page struct {
 	session feed.SessionID
 	index   uint64
@@ -29,17 +32,109 @@ type page struct {
 
 const pageSize = 512
 
+// A number is what the auditor knows of one.
+type number struct {
+	hash    uint64 // of its tick; 0 for a number that was not seen
+	publish int64  // when its packet was sealed; 0 if nobody has said
+	since   int64  // Publish was called then, at the earliest; 0 if that is not known
+	subject uint16 // the number of its instrument's symbol; 0 if that is not known
+}
+
 // Publish tells the auditor that ticks are the numbers of session from first on. State knows the instruments that they are
 // of, or they define them. It fails if one of the numbers was another tick before.
 func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tick, state *feed.State) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range ticks {
-		if err := a.see(session, first+uint64(i), hash(&ticks[i]), "published"); err != nil {
+		seq := first + uint64(i)
+		if err := a.see(session, seq, hash(&ticks[i]), "published"); err != nil {
+			return err
+		}
+		d := ticks[i].Definition()
+		if d == nil && state != nil {
+			d, _ = state.Definition(ticks[i].Instrument)
+		}
+		if d != nil {
+			a.at(session, seq).subject = a.symbol(d.Symbol)
+		}
+	}
+	return nil
+}
+
+// symbol is the number of a symbol. The lock is held.
+func (a *Auditor) symbol(s string) uint16 {
+	n, known := a.numbers[s]
+	if !known {
+		if a.numbers == nil {
+			a.numbers, a.symbols = make(map[string]uint16), []string{""}
+		}
+		n = uint16(len(a.symbols))
+		a.numbers[s], a.symbols = n, append(a.symbols, s)
+	}
+	return n
+}
+
+// Subject is the symbol that number seq of session was published for, as far as Publish was told.
+func (a *Auditor) Subject(session feed.SessionID, seq uint64) (symbol string, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pages[page{session, seq / pageSize}]
+	if p == nil || p[seq%pageSize].subject == 0 {
+		return "", false
+	}
+	return a.symbols[p[seq%pageSize].subject], true
+}
+
+// Since tells the auditor that Publish is called now, by the publisher's clock, which does not go back, with numbers r of
+// session.
+func (a *Auditor) Since(session feed.SessionID, r feed.Range, now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := r.From; seq < r.To; seq++ {
+		a.at(session, seq).since = now
+	}
+}
+
+// Sealed tells the auditor that who was told publish as the publish time of numbers r of session. That is one time for each
+// number, whoever is told and whenever: over connections, restarts and files. A line that is filtered may be told of packets
+// that were sealed within a short while as of one; then within is that while, and the time that of the last of them.
+func (a *Auditor) Sealed(who string, session feed.SessionID, r feed.Range, publish int64, within time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := r.From; seq < r.To; seq++ {
+		n := a.at(session, seq)
+		var err error
+		switch {
+		case publish < n.since:
+			err = fmt.Errorf("%s: number %d of session %v was sealed at %d, before it was published at %d", who, seq, session, publish, n.since)
+		case n.publish == 0 && within == 0:
+			n.publish = publish
+		case n.publish == 0, publish >= n.publish && publish-n.publish <= int64(within):
+		default:
+			err = fmt.Errorf("%s: number %d of session %v was sealed at %d, and at %d before", who, seq, session, publish, n.publish)
+		}
+		if err != nil {
+			if a.err == nil {
+				a.err = err
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// at is what is known of a number, to be changed. The lock is held.
+func (a *Auditor) at(session feed.SessionID, seq uint64) *number {
+	k := page{session, seq / pageSize}
+	p := a.pages[k]
+	if p == nil {
+		if a.pages == nil {
+			a.pages = make(map[page]*[pageSize]number)
+		}
+		p = new([pageSize]number)
+		a.pages[k] = p
+	}
+	return &p[seq%pageSize]
 }
 
 // Forget takes back that numbers r of session were published: Publish failed before them.
@@ -48,7 +143,7 @@ func (a *Auditor) Forget(session feed.SessionID, r feed.Range) {
 	defer a.mu.Unlock()
 	for seq := r.From; seq < r.To; seq++ {
 		if p := a.pages[page{session, seq / pageSize}]; p != nil {
-			p[seq%pageSize] = 0
+			p[seq%pageSize] = number{}
 		}
 	}
 }
@@ -74,16 +169,7 @@ func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick
 
 // see notes one number. The lock is held.
 func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
-	k := page{session, seq / pageSize}
-	p := a.pages[k]
-	if p == nil {
-		if a.pages == nil {
-			a.pages = make(map[page]*[pageSize]uint64)
-		}
-		p = new([pageSize]uint64)
-		a.pages[k] = p
-	}
-	known := &p[seq%pageSize]
+	known := &a.at(session, seq).hash
 	var err error
 	switch {
 	case *known == h:
