@@ -223,7 +223,9 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		case w.Reason == codec.StartedBySnapshot:
 			r.report.Resume = ResumeSnapshot
 		default:
-			r.report.Resume = ResumeReplay
+			if r.report.Resume == "" { // else an earlier connection of this recovery left numbers behind
+				r.report.Resume = ResumeReplay
+			}
 		}
 	}
 	if len(disowned)+len(lost) > 0 {
