@@ -1,7 +1,9 @@
 package exam
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -238,9 +240,24 @@ type Witness struct {
 	stories map[feed.SessionID]*story
 	order   []feed.SessionID // of stories, by first appearance
 	err     error
+	joined  bool      // a publisher was heard on the present connection
+	down    *recovery // under way; nil for none
+
+	// Wants reports whether ticks of a symbol are wanted, from the first to the last; nil where that changes, or nothing is known
+	// of it.
+	Wants func(symbol string) bool
 
 	Delivered uint64 // ticks so far
 	Snapshots uint64 // snapshots of everything so far
+}
+
+// A recovery is what a witness heard since a connection was lost.
+type recovery struct {
+	since          time.Time
+	cause          subscriber.Cause
+	attempts       int
+	ticks          uint64
+	lost, disowned []subscriber.Numbers
 }
 
 // A story is what a witness knows of one session.
@@ -319,12 +336,18 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 		st.delivered = extend(st.delivered, feed.Range{From: seq, To: seq + 1})
 	}
 	w.Delivered += uint64(len(b.Ticks))
+	if w.down != nil {
+		w.down.ticks += uint64(len(b.Ticks))
+	}
 	return w.auditor.Received(w.name, b.Session, b.Ticks, b.State)
 }
 
 func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 	if c.Snapshot != nil && c.Snapshot.Scope == codec.ScopeAll {
 		w.Snapshots++
+	}
+	if err := w.recovery(c); err != nil {
+		return err
 	}
 	for _, n := range c.Withheld {
 		st := w.story(n.Session)
@@ -347,6 +370,77 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 	}
 	w.through(s)
 	return nil
+}
+
+// aboutNow is how far the subscriber's clock and the witness's may be apart: they are read one after the other.
+const aboutNow = time.Millisecond
+
+// recovery follows the changes of a connection, and judges the report of a recovery by what was heard since the connection
+// was lost.
+func (w *Witness) recovery(c *subscriber.Change) error {
+	switch c.State {
+	case subscriber.Closed:
+		w.joined, w.down = false, nil
+		return nil
+	case subscriber.Disconnected:
+		if w.joined && w.down == nil {
+			w.down = &recovery{since: time.Now(), cause: causeOf(c.Err)}
+		}
+		w.joined = false
+	case subscriber.Connecting:
+		if w.down != nil {
+			w.down.attempts++
+		}
+	default:
+		w.joined = true
+	}
+	if w.down != nil {
+		w.down.lost = append(w.down.lost, c.Lost...)
+		w.down.disowned = append(w.down.disowned, c.Disowned...)
+	}
+	r, d := c.Report, w.down
+	if r == nil {
+		return nil
+	}
+	if d == nil || c.State != subscriber.Live && c.State != subscriber.Ended {
+		return w.broken("a report where nothing was lost, or nothing is well: %v %+v", c.State, *r)
+	}
+	w.down = nil
+	took := time.Since(d.since)
+	switch {
+	case r.Cause != d.cause || r.Detail == "":
+		return w.broken("a report says the cause was %q (%s), it was %q", r.Cause, r.Detail, d.cause)
+	case r.Attempts != d.attempts:
+		return w.broken("a report says %d attempts, there were %d", r.Attempts, d.attempts)
+	case r.Replayed > d.ticks: // what was published meanwhile is not replayed
+		return w.broken("a report says %d ticks were replayed, there were %d", r.Replayed, d.ticks)
+	case r.Live < took-aboutNow || r.Live > took+aboutNow || r.Down > r.Live || r.Down < 0:
+		return w.broken("a report says down for %v and live after %v, it took %v", r.Down, r.Live, took)
+	case (r.FirstTick == 0) != (d.ticks == 0), r.FirstTick < 0, r.FirstTick > r.Live:
+		return w.broken("a report says the first of %d ticks came after %v, down for %v and live after %v", d.ticks, r.FirstTick, r.Down, r.Live)
+	case !slices.Equal(r.Lost, d.lost) || !slices.Equal(r.Disowned, d.disowned):
+		return w.broken("a report says %v were lost and %v disowned, told were %v and %v", r.Lost, r.Disowned, d.lost, d.disowned)
+	case r.Resume == subscriber.ResumeReplay && len(d.lost)+len(d.disowned) > 0:
+		return w.broken("a report says that nothing is missing, %v were lost and %v disowned", d.lost, d.disowned)
+	}
+	return nil
+}
+
+// causeOf is the cause of the end of a connection, by the words of subscriber.Cause.
+func causeOf(err error) subscriber.Cause {
+	var refused *subscriber.RefusedError
+	var protocol *subscriber.ProtocolError
+	switch {
+	case errors.Is(err, subscriber.ErrSilent):
+		return subscriber.CauseSilent
+	case errors.As(err, &refused):
+		return subscriber.CauseGoodbye
+	case errors.As(err, &protocol) && protocol.Missing.To > protocol.Missing.From:
+		return subscriber.CauseGap
+	case protocol != nil:
+		return subscriber.CauseProtocol
+	}
+	return subscriber.CauseCut
 }
 
 // through notes what the lineage of the position says that the line has been through.
@@ -436,6 +530,18 @@ func (w *Witness) judge(st *story, a *feed.Account) error {
 	}
 	if wrong := minus(minus(st.delivered, delivered), filtered); len(wrong) > 0 {
 		return fmt.Errorf("%v was delivered, and is accounted for otherwise", wrong[0])
+	}
+	for _, s := range a.Filtered {
+		if w.Wants == nil {
+			break
+		}
+		for _, r := range minus([]feed.Range{s.Range}, st.delivered) {
+			for seq := r.From; seq < r.To; seq++ {
+				if symbol, known := w.auditor.Subject(a.Session, seq); known && w.Wants(symbol) {
+					return fmt.Errorf("number %d is of %s, which is wanted, and was filtered", seq, symbol)
+				}
+			}
+		}
 	}
 	for _, s := range a.Filtered {
 		got := length(intersect(st.delivered, []feed.Range{s.Range}))

@@ -400,7 +400,7 @@ func compareReport(t *testing.T, what string, line []byte, session feed.SessionI
 	assert.Positive(t, r.Attempts, what)
 	assert.Positive(t, r.Down, what)
 	assert.GreaterOrEqual(t, r.Live, r.Down, what)
-	assert.True(t, r.FirstTick == 0 && r.Replayed == 0 || r.FirstTick >= r.Down && r.FirstTick <= r.Live, what)
+	assert.True(t, r.FirstTick == 0 && r.Replayed == 0 || r.FirstTick > 0 && r.FirstTick <= r.Live, what)
 	assert.Empty(t, r.Lost, what)
 	assert.Empty(t, r.Disowned, what)
 }
