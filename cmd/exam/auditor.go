@@ -3,6 +3,7 @@ package exam
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -243,6 +244,8 @@ type Witness struct {
 	joined  bool      // a publisher was heard on the present connection
 	down    *recovery // under way; nil for none
 
+	// Merged is how far apart the packets may have been sealed that the line is told of as one: 0 for a line of everything.
+	Merged time.Duration
 	// Wants reports whether ticks of a symbol are wanted, from the first to the last; nil where that changes, or nothing is known
 	// of it.
 	Wants func(symbol string) bool
@@ -339,6 +342,9 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 	if w.down != nil {
 		w.down.ticks += uint64(len(b.Ticks))
 	}
+	if err := w.sealed(b); err != nil {
+		return err
+	}
 	return w.auditor.Received(w.name, b.Session, b.Ticks, b.State)
 }
 
@@ -369,6 +375,30 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 		}
 	}
 	w.through(s)
+	return nil
+}
+
+// sealed has the auditor hear the publish time of each tick of a batch that tells them.
+func (w *Witness) sealed(b *subscriber.Batch) error {
+	times, ok := any(b).(interface {
+		ByPublishTime() iter.Seq2[int64, []feed.Tick]
+	})
+	if !ok {
+		return nil
+	}
+	for publish, ticks := range times.ByPublishTime() {
+		for len(ticks) > 0 {
+			n := 1 // of consecutive numbers
+			for n < len(ticks) && ticks[n].Seq == ticks[0].Seq+uint64(n) {
+				n++
+			}
+			r := feed.Range{From: ticks[0].Seq, To: ticks[0].Seq + uint64(n)}
+			if err := w.auditor.Sealed(w.name, b.Session, r, publish, w.Merged); err != nil {
+				return err
+			}
+			ticks = ticks[n:]
+		}
+	}
 	return nil
 }
 

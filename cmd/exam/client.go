@@ -77,6 +77,9 @@ func (c *client) start() error {
 		return err
 	}
 	c.sub, c.witness = s, c.w.audit.Witness(c.name, s)
+	if c.changes || len(c.cfg.Filter) > 0 {
+		c.witness.Merged = mergedWithin
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	go func() {

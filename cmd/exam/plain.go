@@ -33,6 +33,7 @@ type plain struct {
 	// Of its goroutine, and after done of whoever waits for that.
 	lineage    feed.Lineage
 	next       uint64
+	anew       bool              // it went to sessions that had nothing in common with those before, and may come back
 	holds      bool              // it has the definitions as of next of all that a line of everything tells
 	symbols    map[uint64]string // by instrument
 	accounts   map[feed.SessionID]*plainAccount
@@ -68,6 +69,7 @@ type plainLine struct {
 	matched  map[string]bool // by symbol: whether force matches it, as far as that was asked
 	due      bool            // a snapshot must come before the next packet
 	ticks    []feed.Tick
+	had      *plainAccount // of the session, where numbers of it may come again for that reason; else nil
 
 	asked   []string // the filter of the request without an answer
 	request uint64
@@ -345,10 +347,11 @@ func (l *plainLine) welcome(m *wireMessage) error {
 	l.pulse = time.Now().Add(l.interval)
 	l.seed, l.at = uint32(m.uint(9)), start
 	l.due = !l.holds || reason != 1
+	fork, common := forkOf(lineage, l.lineage, l.next)
+	l.anew = l.anew || l.lineage != nil && !common
 	if err := l.inSession(lineage, start); err != nil {
 		return err
 	}
-	fork, common := forkOf(lineage, l.lineage, l.next)
 	switch reason {
 	case 1:
 		if !common || fork != l.next || start > l.next {
@@ -403,7 +406,10 @@ func (l *plainLine) inSession(lineage feed.Lineage, seq uint64) error {
 			r.To = lineage[i+1].First
 		}
 		if r.From <= seq && seq < r.To {
-			l.session, l.owned = lineage[i].ID, r
+			l.session, l.owned, l.had = lineage[i].ID, r, nil
+			if l.anew {
+				l.had = l.accounts[l.session]
+			}
 			return nil
 		}
 	}
@@ -439,7 +445,7 @@ func (l *plainLine) sessionChange(m *wireMessage) error {
 	fork, common := forkOf(lineage, l.lineage, l.next)
 	switch {
 	case !common:
-		l.next, l.due = next, true
+		l.next, l.due, l.anew = next, true, true
 	case fork < l.next:
 		l.disown(fork)
 		l.next, l.due = fork, true
@@ -575,6 +581,10 @@ func (l *plainLine) packet(raw []byte) error {
 			if !defined && !l.w.damaged.Load() {
 				return broken("tick %d is of instrument %d, which nobody defined", t.Seq, t.Instrument)
 			}
+			if l.had != nil && within(l.had.told, t.Seq) {
+				l.at++ // it came before the line went to a session without anything in common, and is not new
+				break
+			}
 			if t.Seq >= l.next && (l.force == nil || defined && l.needs(symbol)) {
 				ticks = append(ticks, t)
 			}
@@ -650,6 +660,9 @@ func (l *plainLine) missed(r feed.Range, ticks []feed.Tick) {
 	for seq := r.From; seq < r.To; seq++ {
 		if len(ticks) > 0 && ticks[0].Seq == seq {
 			ticks = ticks[1:]
+			continue
+		}
+		if l.had != nil && within(l.had.told, seq) {
 			continue
 		}
 		if symbol, known := l.w.audit.Subject(l.session, seq); known && l.needs(symbol) {

@@ -202,7 +202,7 @@ func (t *tap) message(typ uint64, m *wireMessage, raw []byte) error {
 		if t.packets > 0 && t.at < t.target {
 			t.w.see(CatchUpSnapshot)
 		}
-		if scope := m.uint(2); scope > 2 || (scope == 2) != (len(m.texts(3)) > 0) {
+		if scope := m.uint(2); scope > 2 || scope < 2 && len(m.texts(3)) > 0 {
 			return fmt.Errorf("a snapshot of scope %d of %v", scope, m.texts(3))
 		}
 	case typeSnapshotPart:
