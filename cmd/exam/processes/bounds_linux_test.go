@@ -411,6 +411,8 @@ func TestStalledSubscribers(t *testing.T) {
 		require.Contains(t, here, port, "a socket that the kernel does not know")
 		kernel, theirs = max(kernel, here[port]), max(theirs, there[port])
 	}
+	const own = 37 << 10 // of the process, as "tickfeed bench memory" measures it
+	assert.LessOrEqual(t, own+kernel, int64(256<<10), "memory for one that reads nothing, %d KiB of it the kernel's", kernel>>10)
 	t.Logf("%d ticks published, %d delivered to %d healthy subscribers beside %d that read nothing; memory %.1f MiB, %.1f MiB more; "+
 		"of the kernel, for one that reads nothing, at most %d KiB at the publisher's end and %d KiB at the other",
 		final-1, total, plain+followed, stalled, float64(before)/mebibyte, float64(most-before)/mebibyte, kernel>>10, theirs>>10)
