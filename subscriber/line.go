@@ -21,6 +21,7 @@ type line struct {
 	position  codec.Position // of what was handed over; no lineage before the first welcome
 	state     *feed.State    // as of the end of batch, unless need says otherwise
 	need      need           // the snapshot without which state is no state
+	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
 	filter    codec.Filter   // that the line, and the state, are of
 	ledger    feed.Ledger
 	head      uint64    // next number of the position's last session, as far as known
@@ -177,10 +178,13 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if err := checkSeed(w.Seed, owner.ID, h.Filter); err != nil {
 		return err
 	}
-	if p.unrelated {
-		if err := l.checkNew(w.Lineage, p.position); err != nil {
+	switch {
+	case p.unrelated:
+		if l.had, err = l.heldOf(w.Lineage, p.position); err != nil {
 			return err
 		}
+	case w.Reason != codec.StartedResumed:
+		l.had = min(l.had, p.position)
 	}
 	l.c.welcomed = true
 	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
@@ -219,7 +223,9 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		case w.Reason == codec.StartedBySnapshot:
 			r.report.Resume = ResumeSnapshot
 		default:
-			r.report.Resume = ResumeReplay
+			if r.report.Resume == "" { // else an earlier connection of this recovery left numbers behind
+				r.report.Resume = ResumeReplay
+			}
 		}
 	}
 	if len(disowned)+len(lost) > 0 {
@@ -302,6 +308,28 @@ func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 		return violation("seed %08x is not that of session %v", seed, id)
 	}
 	return nil
+}
+
+// heldOf returns the end of what is accounted for of lineage, from number from on, without a hole. Sessions that were left
+// without a word come back if an old copy of a journal was restored, or if there are two publishers; what was delivered of them
+// is passed over then. What was delivered behind a hole cannot be, and is refused.
+func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error) {
+	held = from
+	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
+		if held == n.Range.From {
+			held = n.Range.To
+			a := l.ledger.Account(n.Session)
+			for _, r := range append(l.ledger.Gaps(n.Session, n.Range), a.Disowned.Ranges()...) {
+				if r.To > n.Range.From {
+					held = min(held, max(r.From, n.Range.From))
+				}
+			}
+		}
+		if held < n.Range.To {
+			return held, l.checkNew(lineage, held)
+		}
+	}
+	return held, nil
 }
 
 // checkNew refuses sessions of l that were left without a word and now come back before what was delivered of them.
@@ -418,7 +446,7 @@ func (l *line) fill() (more bool, err error) {
 		k, err := b.Decode(room)
 		ticks := room[:k]
 		if l.c.repeat {
-			ticks = l.dropRepeats(ticks)
+			ticks = l.dropRepeats(ticks, l.position.Next)
 		}
 		if len(ticks) > 0 && l.need != needNothing {
 			return false, violation("tick %d before the snapshot that was due", ticks[0].Seq)
@@ -436,6 +464,9 @@ func (l *line) fill() (more bool, err error) {
 			}
 			upto, err = ticks[done].Seq, applyErr
 			ticks = ticks[:done]
+		}
+		if len(ticks) > 0 && ticks[0].Seq < l.had {
+			ticks = l.dropRepeats(ticks, l.had)
 		}
 		if l.c.narrow != nil {
 			ticks = l.c.narrow.keep(l.state, ticks)
@@ -472,10 +503,10 @@ func (l *line) stamp() {
 	l.published = append(l.published, Published{End: l.n, Time: l.c.sealed})
 }
 
-// dropRepeats moves the ticks from the position on to the front.
-func (l *line) dropRepeats(ticks []feed.Tick) []feed.Tick {
+// dropRepeats moves the ticks from number next on to the front.
+func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 	k := 0
-	for k < len(ticks) && ticks[k].Seq < l.position.Next {
+	for k < len(ticks) && ticks[k].Seq < next {
 		k++
 	}
 	if r := l.recovery; r != nil {
@@ -499,6 +530,9 @@ func (l *line) take() {
 	r := feed.Range{From: l.position.Next, To: l.upto}
 	if l.c.absent != absentNone {
 		r.To = max(r.From, l.c.first)
+	}
+	if had := min(l.had, r.To); had > r.From {
+		r.From, l.position.Next = had, had
 	}
 	n := uint64(l.n)
 	if n > 0 {

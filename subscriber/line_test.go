@@ -210,6 +210,35 @@ snapshot 6 all of B          -> snapshot as of 6; replaying
 packet 6 2 of B              -> ticks 6 to 7; live, cut by rewound, 2 replayed, disowned [6, 11)`,
 			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
 
+		{"what it has had of sessions that come back is for the state alone", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+lost                         -> disconnected
+connect 4 state              -> connecting
+welcome 1 1 snapshot B       -> live, cut by new session
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 6 snapshot A       -> replaying
+packet 1 define 2            ->
+packet 4 2                   -> ticks 4 to 5; live, cut by new session, 2 replayed, 3 repeated`,
+			"A: delivered [1, 6) B: delivered [1, 3)"},
+
+		{"a recovery that was rewound, cut and resumed says that it was rewound", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 9            -> ticks 1 to 10
+lost                         -> disconnected
+connect 11 state             -> connecting
+welcome 6 8 rewound AB6      -> snapshot, disowned [6, 11)
+snapshot 6 all of B          -> snapshot as of 6; replaying
+lost                         -> disconnected
+connect 6 state              -> connecting
+welcome 6 8 resumed AB6      -> replaying
+packet 6 2 of B              -> ticks 6 to 7; live, cut by rewound, 2 replayed, 2 attempts, disowned [6, 11)`,
+			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
+
 		{"a fork in the line disowns what followed", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live

@@ -58,7 +58,8 @@ const (
 	CauseProtocol Cause = "protocol" // the publisher broke the protocol in another way
 )
 
-// A Resume is how a recovery went on.
+// A Resume is how a recovery went on. If it took several connections, and one of them rewound or began by a snapshot, the
+// report says so, whatever the last of them did.
 type Resume string
 
 // The ways to resume.

@@ -1,27 +1,33 @@
 package exam
 
 import (
+	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"sync"
+	"time"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
 
-// An Auditor knows one hash for each number of each session, over all publishers, all their lives, and all subscribers. It
-// shares no code with what it judges. The zero Auditor is ready to use, by many goroutines at once.
+// An Auditor knows one tick and one publish time for each number of each session, over all publishers, all their lives, and
+// all subscribers. It shares no code with what it judges. The zero Auditor is ready to use, by many goroutines at once.
 type Auditor struct {
 	// Complete says that Publish is told every tick before any subscriber can have it, so that a tick that was not told is
 	// one that nobody published.
 	Complete bool
 
-	mu    sync.Mutex
-	pages map[page]*[pageSize]uint64
-	err   error
+	mu      sync.Mutex
+	pages   map[page]*[pageSize]number
+	symbols []string          // 0 is for none
+	numbers map[string]uint16 // of symbols
+	err     error
 }
 
-// A page is the hashes of pageSize consecutive numbers; 0 stands for a number that was not seen.
+// A page is pageSize consecutive numbers of a session.
 type page struct {
 	session feed.SessionID
 	index   uint64
@@ -29,17 +35,109 @@ type page struct {
 
 const pageSize = 512
 
+// A number is what the auditor knows of one.
+type number struct {
+	hash    uint64 // of its tick; 0 for a number that was not seen
+	publish int64  // when its packet was sealed; 0 if nobody has said
+	since   int64  // Publish was called then, at the earliest; 0 if that is not known
+	subject uint16 // the number of its instrument's symbol; 0 if that is not known
+}
+
 // Publish tells the auditor that ticks are the numbers of session from first on. State knows the instruments that they are
 // of, or they define them. It fails if one of the numbers was another tick before.
 func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tick, state *feed.State) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range ticks {
-		if err := a.see(session, first+uint64(i), hash(&ticks[i]), "published"); err != nil {
+		seq := first + uint64(i)
+		if err := a.see(session, seq, hash(&ticks[i]), "published"); err != nil {
+			return err
+		}
+		d := ticks[i].Definition()
+		if d == nil && state != nil {
+			d, _ = state.Definition(ticks[i].Instrument)
+		}
+		if d != nil {
+			a.at(session, seq).subject = a.symbol(d.Symbol)
+		}
+	}
+	return nil
+}
+
+// symbol is the number of a symbol. The lock is held.
+func (a *Auditor) symbol(s string) uint16 {
+	n, known := a.numbers[s]
+	if !known {
+		if a.numbers == nil {
+			a.numbers, a.symbols = make(map[string]uint16), []string{""}
+		}
+		n = uint16(len(a.symbols))
+		a.numbers[s], a.symbols = n, append(a.symbols, s)
+	}
+	return n
+}
+
+// Subject is the symbol that number seq of session was published for, as far as Publish was told.
+func (a *Auditor) Subject(session feed.SessionID, seq uint64) (symbol string, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pages[page{session, seq / pageSize}]
+	if p == nil || p[seq%pageSize].subject == 0 {
+		return "", false
+	}
+	return a.symbols[p[seq%pageSize].subject], true
+}
+
+// Since tells the auditor that Publish is called now, by the publisher's clock, which does not go back, with numbers r of
+// session.
+func (a *Auditor) Since(session feed.SessionID, r feed.Range, now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := r.From; seq < r.To; seq++ {
+		a.at(session, seq).since = now
+	}
+}
+
+// Sealed tells the auditor that who was told publish as the publish time of numbers r of session. That is one time for each
+// number, whoever is told and whenever: over connections, restarts and files. A line that is filtered may be told of packets
+// that were sealed within a short while as of one; then within is that while, and the time that of the last of them.
+func (a *Auditor) Sealed(who string, session feed.SessionID, r feed.Range, publish int64, within time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for seq := r.From; seq < r.To; seq++ {
+		n := a.at(session, seq)
+		var err error
+		switch {
+		case publish < n.since:
+			err = fmt.Errorf("%s: number %d of session %v was sealed at %d, before it was published at %d", who, seq, session, publish, n.since)
+		case n.publish == 0 && within == 0:
+			n.publish = publish
+		case n.publish == 0, publish >= n.publish && publish-n.publish <= int64(within):
+		default:
+			err = fmt.Errorf("%s: number %d of session %v was sealed at %d, and at %d before", who, seq, session, publish, n.publish)
+		}
+		if err != nil {
+			if a.err == nil {
+				a.err = err
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// at is what is known of a number, to be changed. The lock is held.
+func (a *Auditor) at(session feed.SessionID, seq uint64) *number {
+	k := page{session, seq / pageSize}
+	p := a.pages[k]
+	if p == nil {
+		if a.pages == nil {
+			a.pages = make(map[page]*[pageSize]number)
+		}
+		p = new([pageSize]number)
+		a.pages[k] = p
+	}
+	return &p[seq%pageSize]
 }
 
 // Forget takes back that numbers r of session were published: Publish failed before them.
@@ -48,7 +146,7 @@ func (a *Auditor) Forget(session feed.SessionID, r feed.Range) {
 	defer a.mu.Unlock()
 	for seq := r.From; seq < r.To; seq++ {
 		if p := a.pages[page{session, seq / pageSize}]; p != nil {
-			p[seq%pageSize] = 0
+			p[seq%pageSize] = number{}
 		}
 	}
 }
@@ -74,16 +172,7 @@ func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick
 
 // see notes one number. The lock is held.
 func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
-	k := page{session, seq / pageSize}
-	p := a.pages[k]
-	if p == nil {
-		if a.pages == nil {
-			a.pages = make(map[page]*[pageSize]uint64)
-		}
-		p = new([pageSize]uint64)
-		a.pages[k] = p
-	}
-	known := &p[seq%pageSize]
+	known := &a.at(session, seq).hash
 	var err error
 	switch {
 	case *known == h:
@@ -152,9 +241,26 @@ type Witness struct {
 	stories map[feed.SessionID]*story
 	order   []feed.SessionID // of stories, by first appearance
 	err     error
+	joined  bool      // a publisher was heard on the present connection
+	down    *recovery // under way; nil for none
+
+	// Merged is how far apart the packets may have been sealed that the line is told of as one: 0 for a line of everything.
+	Merged time.Duration
+	// Wants reports whether ticks of a symbol are wanted, from the first to the last; nil where that changes, or nothing is known
+	// of it.
+	Wants func(symbol string) bool
 
 	Delivered uint64 // ticks so far
 	Snapshots uint64 // snapshots of everything so far
+}
+
+// A recovery is what a witness heard since a connection was lost.
+type recovery struct {
+	since          time.Time
+	cause          subscriber.Cause
+	attempts       int
+	ticks          uint64
+	lost, disowned []subscriber.Numbers
 }
 
 // A story is what a witness knows of one session.
@@ -233,12 +339,21 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 		st.delivered = extend(st.delivered, feed.Range{From: seq, To: seq + 1})
 	}
 	w.Delivered += uint64(len(b.Ticks))
+	if w.down != nil {
+		w.down.ticks += uint64(len(b.Ticks))
+	}
+	if err := w.sealed(b); err != nil {
+		return err
+	}
 	return w.auditor.Received(w.name, b.Session, b.Ticks, b.State)
 }
 
 func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 	if c.Snapshot != nil && c.Snapshot.Scope == codec.ScopeAll {
 		w.Snapshots++
+	}
+	if err := w.recovery(c); err != nil {
+		return err
 	}
 	for _, n := range c.Withheld {
 		st := w.story(n.Session)
@@ -261,6 +376,101 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 	}
 	w.through(s)
 	return nil
+}
+
+// sealed has the auditor hear the publish time of each tick of a batch that tells them.
+func (w *Witness) sealed(b *subscriber.Batch) error {
+	times, ok := any(b).(interface {
+		ByPublishTime() iter.Seq2[int64, []feed.Tick]
+	})
+	if !ok {
+		return nil
+	}
+	for publish, ticks := range times.ByPublishTime() {
+		for len(ticks) > 0 {
+			n := 1 // of consecutive numbers
+			for n < len(ticks) && ticks[n].Seq == ticks[0].Seq+uint64(n) {
+				n++
+			}
+			r := feed.Range{From: ticks[0].Seq, To: ticks[0].Seq + uint64(n)}
+			if err := w.auditor.Sealed(w.name, b.Session, r, publish, w.Merged); err != nil {
+				return err
+			}
+			ticks = ticks[n:]
+		}
+	}
+	return nil
+}
+
+// aboutNow is how far the subscriber's clock and the witness's may be apart: they are read one after the other.
+const aboutNow = time.Millisecond
+
+// recovery follows the changes of a connection, and judges the report of a recovery by what was heard since the connection
+// was lost.
+func (w *Witness) recovery(c *subscriber.Change) error {
+	switch c.State {
+	case subscriber.Closed:
+		w.joined, w.down = false, nil
+		return nil
+	case subscriber.Disconnected:
+		if w.joined && w.down == nil {
+			w.down = &recovery{since: time.Now(), cause: causeOf(c.Err)}
+		}
+		w.joined = false
+	case subscriber.Connecting:
+		if w.down != nil {
+			w.down.attempts++
+		}
+	default:
+		w.joined = true
+	}
+	if w.down != nil {
+		w.down.lost = append(w.down.lost, c.Lost...)
+		w.down.disowned = append(w.down.disowned, c.Disowned...)
+	}
+	r, d := c.Report, w.down
+	if r == nil {
+		return nil
+	}
+	if d == nil || c.State != subscriber.Live && c.State != subscriber.Ended {
+		return w.broken("a report where nothing was lost, or nothing is well: %v %+v", c.State, *r)
+	}
+	w.down = nil
+	took := time.Since(d.since)
+	switch {
+	case r.Cause != d.cause || r.Detail == "":
+		return w.broken("a report says the cause was %q (%s), it was %q", r.Cause, r.Detail, d.cause)
+	case r.Attempts != d.attempts:
+		return w.broken("a report says %d attempts, there were %d", r.Attempts, d.attempts)
+	case r.Replayed > d.ticks: // what was published meanwhile is not replayed
+		return w.broken("a report says %d ticks were replayed, there were %d", r.Replayed, d.ticks)
+	case r.Live < took-aboutNow || r.Live > took+aboutNow || r.Down > r.Live || r.Down < 0:
+		return w.broken("a report says down for %v and live after %v, it took %v", r.Down, r.Live, took)
+	case (r.FirstTick == 0) != (d.ticks == 0), r.FirstTick < 0, r.FirstTick > r.Live:
+		return w.broken("a report says the first of %d ticks came after %v, down for %v and live after %v", d.ticks, r.FirstTick, r.Down, r.Live)
+	case !slices.Equal(r.Lost, d.lost) || !slices.Equal(r.Disowned, d.disowned):
+		return w.broken("a report says %v were lost and %v disowned, told were %v and %v", r.Lost, r.Disowned, d.lost, d.disowned)
+	case r.Resume == subscriber.ResumeReplay && len(d.lost)+len(d.disowned) > 0:
+		return w.broken("a report says that nothing is missing, %v were lost and %v disowned", d.lost, d.disowned)
+	}
+	return nil
+}
+
+// causeOf is the cause of the end of a connection, by the words of subscriber.Cause.
+func causeOf(err error) subscriber.Cause {
+	var refused *subscriber.RefusedError
+	var protocol *subscriber.ProtocolError
+	switch {
+	case errors.Is(err, subscriber.ErrSilent):
+		return subscriber.CauseSilent
+	case errors.As(err, &refused):
+		return subscriber.CauseGoodbye
+	case errors.As(err, &protocol) && protocol.Missing.To > protocol.Missing.From:
+		return subscriber.CauseGap
+	case protocol != nil:
+		return subscriber.CauseProtocol
+	}
+	return subscriber.CauseCut
 }
 
 // through notes what the lineage of the position says that the line has been through.
@@ -350,6 +560,18 @@ func (w *Witness) judge(st *story, a *feed.Account) error {
 	}
 	if wrong := minus(minus(st.delivered, delivered), filtered); len(wrong) > 0 {
 		return fmt.Errorf("%v was delivered, and is accounted for otherwise", wrong[0])
+	}
+	for _, s := range a.Filtered {
+		if w.Wants == nil {
+			break
+		}
+		for _, r := range minus([]feed.Range{s.Range}, st.delivered) {
+			for seq := r.From; seq < r.To; seq++ {
+				if symbol, known := w.auditor.Subject(a.Session, seq); known && w.Wants(symbol) {
+					return fmt.Errorf("number %d is of %s, which is wanted, and was filtered", seq, symbol)
+				}
+			}
+		}
 	}
 	for _, s := range a.Filtered {
 		got := length(intersect(st.delivered, []feed.Range{s.Range}))

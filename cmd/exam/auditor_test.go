@@ -59,6 +59,45 @@ func TestAuditorFindsSecondValue(t *testing.T) {
 	require.NoError(t, a.Err())
 }
 
+// A number has one publish time, whoever says it; one that is told of packets as of one may be a little later than the number's.
+func TestAuditorFindsPublishTimes(t *testing.T) {
+	r := func(from, to uint64) feed.Range { return feed.Range{From: from, To: to} }
+	var a Auditor
+	require.NoError(t, a.Sealed("one", sessionA, r(41, 43), 1000, 0))
+	require.NoError(t, a.Sealed("two", sessionA, r(41, 42), 1000, 0), "the same again")
+	require.NoError(t, a.Sealed("two", sessionB, r(41, 42), 7, 0), "another session")
+	require.NoError(t, a.Sealed("merged", sessionA, r(42, 43), 1100, 100))
+	require.NoError(t, a.Sealed("merged", sessionA, r(50, 51), 9, 100), "of a number that nobody knows")
+	require.NoError(t, a.Sealed("one", sessionA, r(50, 51), 2000, 0))
+	require.NoError(t, a.Err())
+	for name, sealed := range map[string]func(*Auditor) error{
+		"later":              func(a *Auditor) error { return a.Sealed("two", sessionA, r(40, 42), 1001, 0) },
+		"earlier":            func(a *Auditor) error { return a.Sealed("two", sessionA, r(42, 43), 999, 0) },
+		"too late, merged":   func(a *Auditor) error { return a.Sealed("two", sessionA, r(42, 43), 1101, 100) },
+		"earlier, merged":    func(a *Auditor) error { return a.Sealed("two", sessionA, r(42, 43), 999, 100) },
+		"before it was made": func(a *Auditor) error { return a.Sealed("two", sessionA, r(60, 61), 2999, 0) },
+	} {
+		var a Auditor
+		require.NoError(t, a.Sealed("one", sessionA, r(41, 43), 1000, 0))
+		a.Since(sessionA, r(60, 61), 3000)
+		assert.Error(t, sealed(&a), name)
+		assert.Error(t, a.Err(), name)
+	}
+}
+
+// The auditor knows of what instrument each published number is.
+func TestAuditorKnowsSubjects(t *testing.T) {
+	s := state(t)
+	a := Auditor{Complete: true}
+	define := feed.Tick{Kind: feed.KindDefinition, Instrument: 7, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "NEW"}}}
+	require.NoError(t, a.Publish(sessionA, 41, append(quotes(0, 100), define), s))
+	for seq, want := range map[uint64]string{40: "", 41: symbol(0), 42: "NEW", 43: ""} {
+		got, known := a.Subject(sessionA, seq)
+		assert.Equal(t, want, got, "%d", seq)
+		assert.Equal(t, want != "", known, "%d", seq)
+	}
+}
+
 // Where every published tick is told, one that was not is invented.
 func TestAuditorFindsInvention(t *testing.T) {
 	s := state(t)

@@ -77,6 +77,9 @@ func (c *client) start() error {
 		return err
 	}
 	c.sub, c.witness = s, c.w.audit.Witness(c.name, s)
+	if c.changes || len(c.cfg.Filter) > 0 {
+		c.witness.Merged = mergedWithin
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	go func() {
@@ -147,6 +150,9 @@ func (c *client) stop() error {
 	<-c.done
 	c.delivered += c.witness.Delivered
 	c.reconnects += uint64(c.sub.Status().Reconnects)
+	if !c.changes && len(c.cfg.Filter) > 0 && !c.w.damaged.Load() { // of what damage took, nobody knows what it was
+		c.witness.Wants = func(symbol string) bool { return matches(c.cfg.Filter, symbol) }
+	}
 	return c.witness.Judge(c.sub)
 }
 
@@ -189,6 +195,10 @@ func (c *client) well(head uint64) error {
 	switch {
 	case s.Next != head:
 		return fmt.Errorf("%s: next is %d, want %d (%v, %s)", c.name, s.Next, head, s.State, c.sub.Position().Lineage.Current().ID)
+	case s.Mode != c.w.mode:
+		return fmt.Errorf("%s: the mode is %v, want %v", c.name, s.Mode, c.w.mode)
+	case s.Head != head || s.LagTicks != 0:
+		return fmt.Errorf("%s: the head is %d and the lag %d, want %d and 0", c.name, s.Head, s.LagTicks, head)
 	case s.State != subscriber.Live && s.State != subscriber.Ended:
 		return fmt.Errorf("%s: is %v at %d", c.name, s.State, s.Next)
 	}

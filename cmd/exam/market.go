@@ -101,6 +101,17 @@ func (m *market) tick(id feed.InstrumentID) feed.Tick {
 	return t
 }
 
+// bulky are n ticks of about 100 bytes each.
+func (m *market) bulky(state *feed.State, n int) []feed.Tick {
+	ids := defined(state)
+	ticks := make([]feed.Tick, n)
+	for i := range ticks {
+		void := feed.Cancel{Price: m.rand.Int64N(100_000), Size: m.next(), ID: uint64(m.serial)}
+		ticks[i] = void.Tick(ids[m.rand.IntN(len(ids))], m.clock(), fmt.Sprintf("%064d", m.serial))
+	}
+	return ticks
+}
+
 func (m *market) quote(id feed.InstrumentID) feed.Tick {
 	bid := m.rand.Int64N(100_000)
 	q := feed.Quote{Bid: bid, BidSize: m.next(), Ask: bid + 1 + m.rand.Int64N(5), AskSize: 1 + m.rand.Int64N(1<<20)}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type Plan struct {
 // An Outcome is what came of a simulation.
 type Outcome struct {
 	Faults     Faults
+	States     States
 	Virtual    time.Duration
 	Published  uint64
 	Delivered  uint64 // to all clients
@@ -82,32 +84,40 @@ type world struct {
 	// Traits of this world.
 	memory    bool // no journal
 	retain    bool
+	steady    bool // the wall clock does not jump
+	floods    int  // how often more may be published at once than the memory holds
+	mode      codec.Mode
 	gentle    bool // nothing happens to the journal that would lose a number
 	sync      journal.Sync
 	heartbeat time.Duration
 	addrs     []string
 
 	clients []*client
+	plain   *plain
 	market  market
 	closed  chan struct{}  // when the market has ended
 	busy    sync.WaitGroup // the market, and publishers that were abandoned
 	ending  atomic.Bool    // the market ends
 	paused  atomic.Bool    // the market rests
 	burst   atomic.Int64   // ticks to publish at once, next
+	flood   atomic.Bool    // more than the memory holds is to be published, next
+	files   atomic.Int64   // of the journal that were begun
+	volumes volumes
 
-	node   atomic.Pointer[node] // nil while the publisher is down
-	lives  uint64
-	upAt   time.Time     // when the publisher comes back
-	fs     *memfs.FS     // what it comes back to
-	copied *memfs.FS     // an old copy
-	died   Fault         // of what it went down
-	safe   uint64        // what it must come back with
-	damage bool          // the journal lacks numbers in its midst, which a subscriber may have
-	taken  bool          // files of the journal were removed in this life
-	past   []moment      // of this life, oldest first
-	least  uint64        // after a power cut under sync 1s, what was a second old
-	holes  feed.RangeSet // and what the journal lacked before
-	seen   map[feed.SessionID]bool
+	node    atomic.Pointer[node] // nil while the publisher is down
+	lives   uint64
+	upAt    time.Time     // when the publisher comes back
+	fs      *memfs.FS     // what it comes back to
+	copied  *memfs.FS     // an old copy
+	died    Fault         // of what it went down
+	safe    uint64        // what it must come back with
+	damage  bool          // the journal lacks numbers in its midst, which a subscriber may have
+	damaged atomic.Bool   // the same, for others
+	taken   bool          // files of the journal were removed in this life
+	past    []moment      // of this life, oldest first
+	least   uint64        // after a power cut under sync 1s, what was a second old
+	holes   feed.RangeSet // and what the journal lacked before
+	seen    map[feed.SessionID]bool
 
 	disk      atomic.Int32 // what the disk does
 	hung      atomic.Int64 // when a disk that hangs goes on, ns since began
@@ -121,6 +131,9 @@ type world struct {
 
 	mu        sync.Mutex // guards what follows
 	faults    Faults
+	states    States
+	earliest  int64 // that the wall clock has shown
+	latest    int64
 	err       error
 	published uint64
 }
@@ -144,6 +157,13 @@ func newWorld(p Plan) *world {
 	w.memory = r.IntN(6) == 0
 	w.gentle = r.IntN(3) == 0
 	w.retain = !w.memory && !w.gentle && r.IntN(3) == 0
+	w.steady = r.IntN(3) == 0
+	if w.retain {
+		w.floods = 2
+	} else if !w.memory {
+		w.floods = r.IntN(2)
+	}
+	w.mode = codec.Mode(r.IntN(2))
 	w.sync = journal.Sync(r.IntN(3))
 	w.heartbeat = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second}[r.IntN(4)]
 	w.addrs = []string{"pub:1"}
@@ -162,6 +182,7 @@ func newWorld(p Plan) *world {
 	for i := range p.Clients {
 		w.clients = append(w.clients, w.newClient(i))
 	}
+	w.plain = w.newPlain(0)
 	return w
 }
 
@@ -175,6 +196,7 @@ func (w *world) run() error {
 			w.fail(err)
 		}
 	}
+	w.plain.start()
 	w.busy.Go(w.publish)
 	quiet := w.rand.IntN(w.plan.Steps)
 	for i := 0; i < w.plan.Steps && w.failure() == nil; i++ {
@@ -189,6 +211,10 @@ func (w *world) run() error {
 		}
 		time.Sleep(leaving) // else whether the publisher hears of it before its own end is a race
 	}
+	if err := w.plain.stop(); err != nil {
+		w.fail(err)
+	}
+	time.Sleep(leaving)
 	if n := w.node.Load(); n != nil {
 		w.abandon(n)
 	}
@@ -283,6 +309,9 @@ func (w *world) finish() {
 				ill = fmt.Errorf("%s: was told the end %d, want %d", c.name, f, n.head)
 			}
 		}
+		if err := w.plain.well(n.head); err != nil && ill == nil {
+			ill = err
+		}
 		if ill == nil || w.failure() != nil {
 			break
 		}
@@ -355,9 +384,11 @@ func (w *world) outcome() *Outcome {
 		o.Delivered += c.delivered
 		o.Reconnects += c.reconnects
 	}
+	o.Delivered += w.plain.delivered
+	o.Reconnects += w.plain.reconnects
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o.Published, o.Faults = w.published, w.faults
+	o.Published, o.Faults, o.States = w.published, w.faults, w.states
 	s := w.net.Stats()
 	for f, n := range map[Fault]uint64{
 		Reset: s.Resets, Cut: s.Cuts, Truncation: s.Truncated, BlackHole: s.BlackHoles, Stall: s.Stalls, Slowness: s.Slowed,
@@ -379,6 +410,7 @@ type node struct {
 
 	// Of the market's goroutine, and the driver's after that.
 	session feed.SessionID
+	lineage feed.Lineage
 	head    uint64      // next number
 	truth   *feed.State // as of head
 }
@@ -388,7 +420,7 @@ func (w *world) start() {
 	w.lives++
 	cfg := publisher.Config{
 		Memory: publisher.MinMemory, Heartbeat: w.heartbeat, Now: w.now, Sleep: time.Sleep, Seed: w.plan.Seed<<16 + w.lives, Sync: w.sync,
-		RetryAfter: time.Second,
+		RetryAfter: time.Second, Mode: w.mode,
 	}
 	if !w.memory {
 		cfg.Journal, cfg.FS, cfg.SegmentSize = "journal", w.fs, 64<<10
@@ -408,13 +440,14 @@ func (w *world) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &node{pub: pub, fs: w.fs, ctx: ctx, cancel: cancel, truth: feed.NewState()}
-	n.session, n.head = pub.Lineage().Current().ID, pub.Stats().Head
+	n.session, n.lineage, n.head = pub.Lineage().Current().ID, slices.Clone(pub.Lineage()), pub.Stats().Head
 	if r := pub.Recovered(); r != nil {
 		if r.State != nil {
 			n.truth = r.State.Clone()
 		}
 		if len(r.Damage) > 0 {
 			w.damage = true
+			w.damaged.Store(true)
 			for _, d := range r.Damage {
 				if !w.mayLose.Load() && !d.Range.Empty() && d.Range.From < w.safe {
 					w.fail(fmt.Errorf("after a %v %v is damaged, numbers up to %d had been sent or acknowledged", w.died, d.Range, w.safe))
@@ -434,7 +467,7 @@ func (w *world) start() {
 		}
 		served := make(chan error, 1)
 		n.lns, n.serve = append(n.lns, ln), append(n.serve, served)
-		go func() { served <- pub.Serve(ctx, ln) }()
+		go func() { served <- pub.Serve(ctx, &tapped{ln, w, n}) }()
 	}
 	w.survived(n)
 	w.taken, w.past = false, nil
@@ -502,6 +535,7 @@ func (w *world) abandon(n *node) {
 // newFS makes fs obey what the disk is told to do.
 func (w *world) newFS(fs *memfs.FS) *memfs.FS {
 	fs.Fault = func(op memfs.Op) (int, error) {
+		w.fileBegins(op)
 		does := w.disk.Load()
 		if does != diskWell {
 			w.ill.Store(int64(time.Since(w.began)))
@@ -618,6 +652,17 @@ func (w *world) survived(n *node) {
 	w.least = 0
 }
 
+// fileBegins notes that a file of the journal begins.
+func (w *world) fileBegins(op memfs.Op) {
+	if op.Kind != memfs.Create || !strings.HasSuffix(op.Name, ".tick") {
+		return
+	}
+	w.files.Add(1)
+	if w.disk.Load() == diskFull {
+		w.see(FileOnFullDisk)
+	}
+}
+
 // publish is the market.
 func (w *world) publish() {
 	defer close(w.closed)
@@ -627,6 +672,11 @@ func (w *world) publish() {
 		n := w.node.Load()
 		if n == nil || w.paused.Load() {
 			continue
+		}
+		if n.truth.Len() >= opening && w.flood.Swap(false) {
+			for range floodSends {
+				w.send(n, w.market.bulky(n.truth, floodTicks))
+			}
 		}
 		switch {
 		case n.truth.Len() < opening:
@@ -646,10 +696,19 @@ func (w *world) publish() {
 	}
 }
 
+// A flood is floodSends times floodTicks ticks of about 100 bytes: more than the memory and what clients buffer.
+const (
+	floodSends = 24
+	floodTicks = 800
+)
+
 // send publishes ticks, all definitions or none, after it has told the auditor.
 func (w *world) send(n *node, ticks []feed.Tick) {
 	if err := w.audit.Publish(n.session, n.head, ticks, n.truth); err != nil {
 		w.fail(err)
+	}
+	if w.steady {
+		w.audit.Since(n.session, feed.Range{From: n.head, To: n.head + uint64(len(ticks))}, w.now())
 	}
 	err := n.pub.Publish(n.ctx, ticks)
 	var partly *publisher.PublishError
@@ -677,7 +736,21 @@ func (w *world) now() int64 {
 	if w.stepped.CompareAndSwap(true, false) {
 		w.happen(ClockStep)
 	}
-	return time.Now().UnixNano() + w.offset.Load()
+	now := time.Now().UnixNano() + w.offset.Load()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.earliest == 0 || now < w.earliest {
+		w.earliest = now
+	}
+	w.latest = max(w.latest, now)
+	return now
+}
+
+// plausible reports whether the wall clock may have shown time t.
+func (w *world) plausible(t int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.earliest <= t && t <= w.latest
 }
 
 // meddle puts a middlebox into some new connections.
@@ -712,6 +785,12 @@ func (w *world) happen(f Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faults[f]++
+}
+
+func (w *world) see(s State) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.states[s]++
 }
 
 // fail notes the first failure.

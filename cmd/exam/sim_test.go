@@ -26,6 +26,7 @@ var (
 	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and tell what happens")
 	from     = flag.Uint64("exam.from", 1, "simulate seeds from this one on")
 	examTime = flag.Duration("exam.for", 0, "simulate seed after seed for this long")
+	failing  = flag.String("exam.failing", "", "keep seeds that fail in this file, whose seeds are simulated first; empty for tickfeed/failing-seeds in the user's cache directory, none for no file")
 )
 
 // simulate runs one seed in a bubble of its own.
@@ -55,46 +56,77 @@ func scratch(t *testing.T) string {
 }
 
 // No tick comes twice, none out of order, and every number is accounted for, over any sequence of faults (RELIABILITY.md,
-// 9, 23 and 29).
+// 9, 23 and 29). Seeds that have failed before come first.
 func TestSimulation(t *testing.T) {
 	alone(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // what is alive is small, and made anew each second
-	first, n := *from, uint64(200)
+	plan := exam.Plan{Dir: scratch(t)}
+	if *oneSeed != 0 {
+		plan.Seed, plan.Log = *oneSeed, func(s string) { fmt.Println(s) }
+		o, err := simulate(t, plan)
+		require.NoError(t, err)
+		t.Logf("%v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v%v", o.Virtual, o.Published, o.Delivered, o.Reconnects, &o.Faults, &o.States)
+		return
+	}
+	n := uint64(200)
 	if testing.Short() || raceEnabled {
 		n = 10
 	}
 	if *seeds != 0 {
 		n = *seeds
 	}
-	plan := exam.Plan{Dir: scratch(t)}
 	if *examTime > 0 {
 		n = 0
 	}
-	if *oneSeed != 0 {
-		first, n = *oneSeed, 1
-		plan.Log = func(s string) { fmt.Println(s) }
-	}
+	kept := keptSeeds(t)
+	kept.interrupted(t)
 	var total exam.Outcome
 	began := time.Now()
-	done := uint64(0)
-	for plan.Seed = first; done < n || time.Since(began) < *examTime; plan.Seed++ {
+	run := func(seed uint64) {
+		plan.Seed = seed
+		kept.begin(t, seed)
 		o, err := simulate(t, plan)
-		require.NoError(t, err, "seed %d; replay with: go test ./cmd/exam -run TestSimulation -exam.seed %d", plan.Seed, plan.Seed)
+		kept.done(t)
+		if err != nil {
+			kept.add(t, seed)
+			// A night goes on after a failure: there may be others.
+			fail := assert.NoError
+			if *examTime == 0 {
+				fail = func(t assert.TestingT, err error, args ...any) bool {
+					require.NoError(t.(require.TestingT), err, args...)
+					return true
+				}
+			}
+			fail(t, err, "seed %d, which later runs simulate first; replay with: go test ./cmd/exam -run TestSimulation -exam.seed %d", seed, seed)
+		}
 		total.Faults.Add(&o.Faults)
+		total.States.Add(&o.States)
 		total.Virtual += o.Virtual
 		total.Published += o.Published
 		total.Delivered += o.Delivered
 		total.Reconnects += o.Reconnects
+	}
+	for _, seed := range kept.seeds {
+		run(seed)
+	}
+	done := uint64(len(kept.seeds))
+	for seed := *from; seed-*from < n || time.Since(began) < *examTime; seed++ {
+		run(seed)
 		done++
 	}
-	t.Logf("%d seeds in %v: %v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v",
-		done, time.Since(began).Round(time.Millisecond), total.Virtual.Round(time.Minute), total.Published, total.Delivered, total.Reconnects, &total.Faults)
-	if done >= 50 {
+	t.Logf("%d seeds in %v, %d of which had failed before: %v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v%v",
+		done, time.Since(began).Round(time.Millisecond), len(kept.seeds), total.Virtual.Round(time.Minute), total.Published, total.Delivered,
+		total.Reconnects, &total.Faults, &total.States)
+	if done >= enoughSeeds {
 		assert.Empty(t, total.Faults.Absent(), "faults that never happened")
+		assert.Empty(t, total.States.Absent(), "states that were never seen")
 		assert.GreaterOrEqual(t, total.Reconnects, 500*done)
 		assert.GreaterOrEqual(t, total.Virtual, time.Duration(done)*30*time.Minute)
 	}
 }
+
+// enoughSeeds is how many seeds must meet every fault and see every state.
+const enoughSeeds = 50
 
 // The same seed has the same trace: everything that the network did, and when. The race detector shuffles the scheduler, and
 // a machine that is busy may take the processor away from a goroutine in its midst, after which a run is like no other: more

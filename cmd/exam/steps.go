@@ -115,6 +115,7 @@ var steps = []step{
 	{1, "remove the journal", func(w *world) {
 		if w.harmed() {
 			w.taken, w.damage = true, true
+			w.damaged.Store(true)
 			fs := w.node.Load().fs
 			if names := journalFiles(fs); len(names) > 0 {
 				fs.Unlink(names[len(names)-1])
@@ -140,6 +141,9 @@ var steps = []step{
 		w.net.After(time.Duration(w.rand.Int64N(int64(5*time.Second))), func() { c.nap.Store(0) })
 	}},
 	{4, "step the wall clock", func(w *world) {
+		if w.steady {
+			return
+		}
 		w.offset.Add(w.rand.Int64N(int64(4*time.Hour)) - int64(2*time.Hour))
 		w.stepped.Store(true)
 	}},
@@ -149,6 +153,23 @@ var steps = []step{
 				w.refilter(c)
 			}
 		}
+		if w.rand.IntN(2) == 0 && w.plain.want.Load() != nil {
+			w.plain.wants(w.patterns())
+		}
+	}},
+	{4, "flood", func(w *world) {
+		if w.floods == 0 || w.node.Load() == nil || w.paused.Load() {
+			return
+		}
+		w.floods--
+		// Some are slow to take it: less than three intervals, after which they would be gone.
+		for _, l := range w.net.Links() {
+			if w.rand.IntN(2) == 0 {
+				l.Down.Stall(w.heartbeat * 3 / 2)
+			}
+		}
+		w.flood.Store(true)
+		time.Sleep(w.heartbeat * 2)
 	}},
 	{3, "burst", func(w *world) { w.burst.Store(w.rand.Int64N(3000)) }},
 }
@@ -284,15 +305,19 @@ func (w *world) diskFor(what int32, most time.Duration) {
 	w.net.After(time.Duration(w.rand.Int64N(int64(most))), func() { w.disk.Store(diskWell) })
 }
 
-// refilter changes what c asks for.
-func (w *world) refilter(c *client) {
-	all := []string{"A*", "B*", "C0?", "A00", "B01", "*2"}
-	var patterns []string
-	for _, p := range all {
+// patterns are some that instruments match; none are possible.
+func (w *world) patterns() (some []string) {
+	for _, p := range []string{"A*", "B*", "C0?", "A00", "B01", "*2"} {
 		if w.rand.IntN(3) == 0 {
-			patterns = append(patterns, p)
+			some = append(some, p)
 		}
 	}
+	return some
+}
+
+// refilter changes what c asks for.
+func (w *world) refilter(c *client) {
+	patterns := w.patterns()
 	if err := c.sub.SetFilter(patterns); err != nil {
 		w.fail(err)
 	}

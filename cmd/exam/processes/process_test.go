@@ -23,10 +23,11 @@ import (
 )
 
 var (
-	kills  = flag.Int("processes.kills", less(200, 80), "how often the publisher is killed")
-	rounds = flag.Int("processes.rounds", 50, "how often the journal is tampered with")
-	cuts   = flag.Int("processes.cuts", less(50, 20), "how often the power of a disk is cut")
-	seed   = flag.Uint64("processes.seed", 0, "of all choices; 0 for a random one")
+	kills     = flag.Int("processes.kills", less(200, 80), "how often the publisher is killed")
+	rounds    = flag.Int("processes.rounds", 50, "how often the journal is tampered with")
+	cuts      = flag.Int("processes.cuts", less(50, 20), "how often the power of a disk is cut")
+	powerCuts = flag.Int("processes.client-cuts", less(10, 4), "how often the power of a subscriber's and a recorder's disk is cut")
+	seed      = flag.Uint64("processes.seed", 0, "of all choices; 0 for a random one")
 )
 
 // patience bounds every wait for something that must happen soon.

@@ -1,0 +1,75 @@
+package processes
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/subscriber"
+)
+
+// A publisher that is started again under many subscribers whose positions lie in the journal only, far from its end and all
+// of them different, and of which none has its state any more, has all of them live soon (RELIABILITY.md, 34).
+func TestStormOfOldPositions(t *testing.T) {
+	t.Parallel()
+	subscribers := less(500, 60)
+	dir := t.TempDir()
+	args := lively("20k", "--journal", filepath.Join(dir, "journal"), "--memory", "1MiB")
+	p := publish(t, args...)
+	// Enough for several times the memory of the publisher.
+	require.Eventually(t, func() bool { return journalled(t, filepath.Join(dir, "journal")) > 4*mebibyte }, 4*patience, 10*pollTime)
+	lineage := []map[string]any{{"session": p.session.String(), "first": 1}}
+	p.kill()
+	p = publish(t, append(args, "--rate", "200")...)
+	require.Greater(t, p.first, uint64(50_000), "where the second session begins")
+	audit, addr := newAuditor(), newAddress()
+	positions := dir
+	if shm, err := os.MkdirTemp("/dev/shm", "positions"); err == nil { // where there is nothing to sync, ten times a second for each
+		t.Cleanup(func() { _ = os.RemoveAll(shm) })
+		positions = shm
+	}
+	var followers []*follower
+	for i := range subscribers {
+		position, err := json.Marshal(map[string]any{"lineage": lineage, "next": 1000 + uint64(i)*p.first/2/uint64(subscribers)})
+		require.NoError(t, err)
+		path := filepath.Join(positions, fmt.Sprintf("position-%d", i))
+		require.NoError(t, os.WriteFile(path, position, 0o600))
+		followers = append(followers, follow(t, fmt.Sprintf("follower %d", i), audit, addr, func(c *subscriber.Config, f *follower) {
+			c.PositionFile, c.MaxBackoff, c.Filter = path, time.Second, []string{"A*"}
+			c.Slow, c.Start = codec.SlowAll, codec.Start{}
+			f.sparse = true
+		}))
+	}
+	began := time.Now()
+	addr.is(p.addr) // all of them dial now
+	var took []time.Duration
+	for _, f := range followers {
+		require.True(t, f.within(time.Until(began.Add(stormTime)), func() bool { return f.sub.Status().State == subscriber.Live }), "%s is %v at %d after %v", f.name, f.sub.Status().State, f.sub.Status().Next, stormTime)
+		took = append(took, time.Since(began))
+	}
+	tries := 0
+	for _, line := range p.said() {
+		if e, ok := parse(line); ok && e.Message == "subscriber joined" {
+			tries++
+		}
+	}
+	for _, f := range followers {
+		f.leave()
+		ledger := f.sub.Ledger()
+		assert.Zero(t, ledger.Totals().Lost, "%s: lost", f.name)
+	}
+	p.end()
+	p.stop()
+	slices.Sort(took)
+	assert.Equal(t, subscribers, tries, "connections: nothing is to be read for a client that has gone")
+	t.Logf("%d subscribers with old positions: all live after %v, with %d connections", subscribers, took[len(took)-1], tries)
+	audit.judge(t)
+}
