@@ -61,9 +61,10 @@ type conn struct {
 	ending   atomic.Bool // the writer has ended, or is about to
 	buf      []byte      // for what is made for this connection; nil until it is needed
 
-	heard     atomic.Int64 // when the client last gave a sign of life, in ns since p.started
-	sent      atomic.Int64 // when something was sent last, about, likewise
-	told      atomic.Uint64
+	heard     atomic.Int64  // when the client last gave a sign of life, in ns since p.started
+	sent      atomic.Int64  // when something was sent last, about, likewise
+	told      atomic.Uint64 // number after the last one sent, or the position at which the line began: see tell
+	position  uint64        // at which the line began
 	confirmed atomic.Uint64
 	roundTrip atomic.Int64
 
@@ -159,9 +160,14 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		c.due = &dueSnapshot{seq: start, scope: scope, join: j}
 	}
 	l.begin(first)
-	c.told.Store(start)
+	c.position = start
+	c.tell(start)
 	return nil
 }
+
+// tell notes that the client is sent everything before number next. A line begins at the packet that holds the position, and what
+// it is sent first may end before the position; the client confirms its position all the same.
+func (c *conn) tell(next uint64) { c.told.Store(max(next, c.position)) }
 
 // asAsked returns where a line begins that asks for start: its number, the scope of its first snapshot, and the join
 // that it was given, if any. It returns false if start is a number beyond head.
@@ -758,7 +764,7 @@ func (c *conn) inline() served {
 			v.limit(maxTurn)
 		}
 		ch := l.pass(v.data, c.p.session, v, v.end, c.buf)
-		c.told.Store(ch.next)
+		c.tell(ch.next)
 		if l.wanted != nil && cap(ch.data) > cap(c.buf) {
 			c.buf = ch.data[:0]
 		}
@@ -890,7 +896,7 @@ func (c *conn) step() (bool, error) {
 	if ch.mem.seg != nil || l.cursor != nil && ch.time != 0 {
 		return true, c.sendPackets(&ch)
 	}
-	c.told.Store(ch.next)
+	c.tell(ch.next)
 	if err := c.block(ch.data, c.stillFast(ch.time)); errors.Is(err, errSlow) {
 		c.unsent = c.unsent[:untilMessageEnds(ch.data, len(ch.data)-len(c.unsent))]
 		return false, err
@@ -907,7 +913,7 @@ func (c *conn) step() (bool, error) {
 // what was read of the journal, as far as it does so in stallTime. Where it does not take all, the packet that it stopped in is
 // copied, so that a client that does not read costs that and no more, and the line goes back to there.
 func (c *conn) sendPackets(ch *chunk) error {
-	c.told.Store(ch.next)
+	c.tell(ch.next)
 	n := 0
 	var err error
 	switch {
@@ -959,7 +965,7 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 			l.at = place{ch.mem.at.segment, ch.mem.at.offset + cut}
 			l.next = codec.PacketAt(ch.data[cut:]).First
 			l.read = l.next
-			c.told.Store(l.next)
+			c.tell(l.next)
 		}
 		c.buf = append(c.buf[:0], ch.data[n:cut]...)
 		rest = c.buf
@@ -1062,7 +1068,7 @@ func (c *conn) jump() error {
 		return err
 	}
 	l.begin(j.seq)
-	c.told.Store(j.seq)
+	c.tell(j.seq)
 	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
 	if err := c.block(b, nil); err != nil {
 		return err
@@ -1093,7 +1099,7 @@ func (c *conn) sessionEnd() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c.told.Store(c.line.next)
+	c.tell(c.line.next)
 	return true, c.block(b, nil)
 }
 
@@ -1108,7 +1114,7 @@ func (c *conn) heartbeat() error {
 	if err != nil {
 		return err
 	}
-	c.told.Store(c.line.next)
+	c.tell(c.line.next)
 	return c.block(b, nil)
 }
 
@@ -1117,7 +1123,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
 	if l.read > l.next { // what the filter so far has left out
 		b := l.skip(l.read, nil)
-		c.told.Store(l.next)
+		c.tell(l.next)
 		if err := c.block(b, nil); err != nil {
 			return err
 		}

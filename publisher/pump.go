@@ -201,7 +201,7 @@ const maxRest = 128 << 10
 // send writes data, to where the line of c has come, and keeps what c does not take. It is false where that is too
 // much, or the connection failed.
 func (w *pump) send(c *conn, data []byte) bool {
-	c.told.Store(c.line.next)
+	c.tell(c.line.next)
 	if len(data) > 0 {
 		w.writes++
 	}

@@ -277,6 +277,31 @@ func TestWelcomeComesBeforeTheState(t *testing.T) {
 	})
 }
 
+// A client whose position lies inside a packet confirms that position before it has had the packet, whatever comes first: heartbeats
+// while its state is read, or a part of a line that starts before the position.
+func TestPositionInsideAPacketIsConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newArchive(t)
+		release := a.fs.hold()
+		const inside = 7
+		nc, r := a.join(a.head-inside, codec.Hello{})
+		go func() {
+			for range 2 {
+				time.Sleep(1500 * time.Millisecond) // a heartbeat comes in between
+				b, _ := codec.Append(nil, &codec.Pulse{Next: a.head - inside})
+				_, _ = nc.Write(b)
+			}
+			time.Sleep(time.Second)
+			release()
+		}()
+		heartbeats, _ := a.snapshot(r, a.head-inside)
+		assert.Equal(t, 4, heartbeats)
+		conns := a.p.Stats().Conns
+		require.Len(t, conns, 1)
+		assert.Equal(t, a.head-inside, conns[0].Confirmed)
+	})
+}
+
 // Nothing is read for clients that have gone: neither if they go before their turn comes, nor on the way.
 func TestNothingIsReadForClientsThatHaveGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
