@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -215,5 +216,9 @@ func TestInterruptEndsTheWaitForAReader(t *testing.T) {
 	assert.ErrorIs(t, err, errInterrupted)
 	r, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0) // the open goes on: let it end
 	require.NoError(t, err)
-	require.NoError(t, r.Close())
+	defer r.Close()
+	require.Eventually(t, func() bool {
+		stacks := make([]byte, 1<<20)
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("openReports.func1"))
+	}, patience, time.Millisecond)
 }
