@@ -141,13 +141,19 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		}
 		if tell = true; held {
 			reason, scope = codec.StartedBySnapshot, codec.ScopeAll
-			start = l.packetOf(start) // which is the position
 		}
+	}
+	first, err := l.packetOf(start)
+	if err != nil {
+		return &codec.Refusal{Code: codec.CodeInternal, Retry: true, RetryAfter: unreadableWait,
+			Text: fmt.Sprintf("what follows %d cannot be read", start)}
+	}
+	if reason == codec.StartedBySnapshot {
+		start = first // which is the position
 	}
 	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
 	l.in(owner)
 	l.wanted = newWanted(l.filter, p.catalog())
-	first := l.packetOf(start)
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
 		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
@@ -1056,7 +1062,10 @@ func (c *conn) jump() error {
 		} else {
 			b = l.change(owner, b)
 		}
-		b = l.withhold(min(j.seq, owned.To), b)
+		var err error
+		if b, err = l.withhold(min(j.seq, owned.To), b); err != nil {
+			return fmt.Errorf("what follows %d cannot be read: %v", min(j.seq, owned.To), err) // and cannot be waited for: the line has moved
+		}
 		if l.next == j.seq {
 			break
 		}
@@ -1094,7 +1103,7 @@ func (c *conn) sessionEnd() (bool, error) {
 		return false, nil
 	}
 	c.endTold = true
-	b := c.line.skip(c.line.read, nil)
+	b := c.line.skip(nil)
 	b, err := codec.Append(b, &codec.End{Final: final})
 	if err != nil {
 		return false, err
@@ -1108,7 +1117,7 @@ func (c *conn) heartbeat() error {
 	if c.silent() {
 		return errSilent
 	}
-	b := c.line.skip(c.line.read, nil)
+	b := c.line.skip(nil)
 	head, _ := c.p.log.end()
 	b, err := codec.Append(b, &codec.Heartbeat{Covered: c.line.next, Head: head, Now: c.p.cfg.Now()})
 	if err != nil {
@@ -1122,7 +1131,7 @@ func (c *conn) heartbeat() error {
 func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
 	if l.read > l.next { // what the filter so far has left out
-		b := l.skip(l.read, nil)
+		b := l.skip(nil)
 		c.tell(l.next)
 		if err := c.block(b, nil); err != nil {
 			return err

@@ -126,6 +126,13 @@ func TestNoDescriptorToRead(t *testing.T) {
 			require.LessOrEqual(t, time.Since(begun), publisher.DefaultHeartbeat)
 		}
 		assert.LessOrEqual(t, c.next, uint64(4), "nothing but heartbeats")
+		// Where the packet begins that holds a position cannot be known now: the client is asked to come again.
+		inside := w.dial(codec.Hello{HasState: true, Position: codec.Position{Lineage: w.pub.Lineage(), Next: 77}})
+		refusal := inside.message()
+		require.IsType(t, &codec.Refusal{}, refusal)
+		assert.Equal(t, codec.CodeInternal, refusal.(*codec.Refusal).Code)
+		assert.True(t, refusal.(*codec.Refusal).Retry)
+		inside.nc.Close()
 		assert.Len(t, log.lines("subscribers that need it wait"), 1)
 		out.Store(false)
 		at := time.Now()

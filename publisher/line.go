@@ -46,36 +46,53 @@ func (l *line) begin(seq uint64) {
 }
 
 // packetOf is the first number of the packet that holds seq, where a line for seq begins; seq
-// itself if there is no such packet.
-func (l *line) packetOf(seq uint64) uint64 {
-	if h, ok := l.packetFrom(seq); ok {
-		return min(seq, h.First)
+// itself if there is no such packet. The error says that the journal cannot be read now.
+func (l *line) packetOf(seq uint64) (uint64, error) {
+	if owner, _, ok := l.p.lineage.Owner(seq); ok && owner.First == seq {
+		return seq, nil // a session begins with a packet
 	}
-	return seq
+	if h, ok, err := l.packetFrom(seq); err != nil {
+		return 0, err
+	} else if ok {
+		return min(seq, h.First), nil
+	}
+	return seq, nil
 }
 
-// packetFrom is the packet that holds seq, or the next one that can be had.
-func (l *line) packetFrom(seq uint64) (codec.Packet, bool) {
-	if at, ok := l.p.log.find(seq); ok {
+// packetFrom is the packet that holds seq, or the next one that can be had. It returns false if there is none.
+func (l *line) packetFrom(seq uint64) (codec.Packet, bool, error) {
+	for {
+		at, ok := l.p.log.find(seq)
+		if !ok {
+			break
+		}
 		v, ok := l.p.log.view(at)
-		if !ok || len(v.data) == 0 {
-			return codec.Packet{}, false
+		if !ok {
+			continue // memory has just dropped it
+		}
+		if len(v.data) == 0 {
+			return codec.Packet{}, false, nil
 		}
 		defer v.release()
-		return codec.PacketAt(v.data), true
+		return codec.PacketAt(v.data), true, nil
 	}
 	if l.p.journal == nil {
-		return codec.Packet{}, false
+		if tail := l.p.log.tail(); seq < tail {
+			return l.packetFrom(tail)
+		}
+		return codec.Packet{}, false, nil
 	}
 	cursor := l.p.journal.Cursor(seq)
 	defer cursor.Close()
 	for {
 		c, err := cursor.Next()
-		if err != nil {
-			return codec.Packet{}, false
+		if errors.Is(err, io.EOF) {
+			return codec.Packet{}, false, nil
+		} else if err != nil {
+			return codec.Packet{}, false, err
 		}
 		if c.Gone.Empty() {
-			return codec.PacketAt(c.Data), true
+			return codec.PacketAt(c.Data), true, nil
 		}
 		if tail := l.p.log.tail(); seq < tail && tail < c.Gone.To { // memory holds what the journal no longer has
 			return l.packetFrom(tail)
@@ -83,16 +100,17 @@ func (l *line) packetFrom(seq uint64) (codec.Packet, bool) {
 	}
 }
 
-// timeAt is the publish time for a packet that ends at seq and stands for what is not sent: that
-// of the packet which follows, so that the times of a line never decrease.
-func (l *line) timeAt(seq uint64) int64 {
+// timeAt is the publish time for a packet that ends at seq and stands for what is not sent: that of the packet which
+// follows, so that the times of a line never decrease. The error says that the journal cannot be read now: any other time
+// could be later than that of what follows.
+func (l *line) timeAt(seq uint64) (int64, error) {
 	next, last := l.p.log.end()
 	if seq < next {
-		if h, ok := l.packetFrom(seq); ok {
-			return h.PublishTime
+		if h, ok, err := l.packetFrom(seq); err != nil || ok {
+			return h.PublishTime, err
 		}
 	}
-	return last
+	return last, nil
 }
 
 func (l *line) openJournal() {
@@ -141,7 +159,7 @@ func (l *line) advance(buf []byte) (chunk, error) {
 		return l.advance(buf)
 	}
 	if l.cursor == nil {
-		return l.lost(feed.Range{From: l.read, To: l.p.log.tail()}, codec.GoneExpired, buf), nil
+		return l.lost(feed.Range{From: l.read, To: l.p.log.tail()}, codec.GoneExpired, buf)
 	}
 	c, err := l.cursor.Next()
 	switch {
@@ -154,7 +172,7 @@ func (l *line) advance(buf []byte) (chunk, error) {
 		if tail := l.p.log.tail(); tail > max(l.read, c.Gone.From) {
 			c.Gone.To = min(c.Gone.To, tail) // what is not on disk any more may still be in memory
 		}
-		return l.lost(c.Gone, c.Reason, buf), nil
+		return l.lost(c.Gone, c.Reason, buf)
 	}
 	return l.pass(c.Data, c.Session, view{}, c.Range.To, buf), nil
 }
@@ -185,7 +203,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 			l.reopen()
 		}
 		// What a filter has not told yet belongs to the session before.
-		buf = l.skip(l.read, buf[:0])
+		buf = l.skipTo(l.read, c.time, buf[:0])
 		c.data, c.next, c.time = l.change(s, buf), l.next, 0
 		return c
 	}
@@ -246,7 +264,7 @@ func untilHole(packets []byte) int {
 func (l *line) passHole(data []byte, mem view, buf []byte) chunk {
 	size := codec.PacketSize(data)
 	h := codec.PacketAt(data)
-	buf = l.skip(h.First, buf[:0])
+	buf = l.skipTo(h.First, h.PublishTime, buf[:0])
 	buf = codec.AppendPacket(buf, &h, data[codec.PacketHeader:size], l.seed)
 	mem.release()
 	l.next, l.read = h.First+h.Count, h.First+h.Count
@@ -259,38 +277,69 @@ func (l *line) passHole(data []byte, mem view, buf []byte) chunk {
 }
 
 // lost makes the chunk that says that r is gone. It covers the part of r in one session; the
-// rest comes with the next call.
-func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) chunk {
-	buf = l.skip(max(l.read, r.From), buf[:0])
-	r.From = l.next
-	if owner, owned, ok := l.p.lineage.Owner(r.From); ok {
-		buf = l.change(owner, buf)
+// rest comes with the next call. After an error the line is where it was.
+func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) (chunk, error) {
+	from := max(l.read, r.From)
+	if l.wanted == nil {
+		from = l.next
+	}
+	r.From = max(l.next, from)
+	owner, owned, ok := l.p.lineage.Owner(r.From)
+	if ok {
 		r.To = min(r.To, owned.To)
 	}
-	buf = codec.AppendPacket(buf, &codec.Packet{First: r.From, Count: r.Len(), PublishTime: l.timeAt(r.To)},
+	time, err := l.timeAt(r.To)
+	if err != nil {
+		if l.cursor != nil {
+			l.reopen()
+		}
+		return chunk{}, err
+	}
+	buf = l.skipTo(from, time, buf[:0])
+	if ok {
+		buf = l.change(owner, buf)
+	}
+	buf = codec.AppendPacket(buf, &codec.Packet{First: r.From, Count: r.Len(), PublishTime: time},
 		codec.AppendGone(nil, r.Len(), reason), l.seed)
 	l.next, l.read = r.To, r.To
 	if l.cursor != nil {
 		l.reopen()
 	}
-	return chunk{data: buf, next: l.next, gone: r}
+	return chunk{data: buf, next: l.next, gone: r}, nil
 }
 
-// skip appends a packet that skips what the filter left out up to number to, if anything.
-func (l *line) skip(to uint64, buf []byte) []byte {
+// skip appends a packet that skips what the filter has left out so far, if anything. If the journal cannot be read now, which has
+// its publish time, it does nothing: the line stays where it is.
+func (l *line) skip(buf []byte) []byte {
+	if l.wanted == nil || l.read <= l.next {
+		return buf
+	}
+	time, err := l.timeAt(l.read)
+	if err != nil {
+		return buf
+	}
+	return l.skipTo(l.read, time, buf)
+}
+
+// skipTo appends a packet, of a publish time, that skips what the filter left out up to number to, if anything.
+func (l *line) skipTo(to uint64, time int64, buf []byte) []byte {
 	if l.wanted == nil || to <= l.next {
 		return buf
 	}
-	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: l.timeAt(to)},
+	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: time},
 		codec.AppendSkip(nil, to-l.next), l.seed)
 	l.next = to
 	return buf
 }
 
 // withhold appends a packet that withholds everything up to number to.
-func (l *line) withhold(to uint64, buf []byte) []byte {
-	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: l.timeAt(to)},
+func (l *line) withhold(to uint64, buf []byte) ([]byte, error) {
+	time, err := l.timeAt(to)
+	if err != nil {
+		return nil, err
+	}
+	buf = codec.AppendPacket(buf, &codec.Packet{First: l.next, Count: to - l.next, PublishTime: time},
 		codec.AppendWithheld(nil, to-l.next), l.seed)
 	l.next = to
-	return buf
+	return buf, nil
 }

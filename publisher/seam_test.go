@@ -202,7 +202,7 @@ func (s *seam) end() error {
 	}
 	s.release()
 	l := &s.conn.line
-	s.take(l.skip(l.read, nil)) // as before a heartbeat
+	s.take(l.skip(nil)) // as before a heartbeat
 	l.stop()
 	want := int(s.p.next - s.from)
 	if l.wanted != nil {

@@ -394,7 +394,8 @@ func TestIndexIsMadeOnce(t *testing.T) {
 		all.Go(func() {
 			seq := head/2 + i*100
 			l := &line{p: p}
-			h, ok := l.packetFrom(seq)
+			h, ok, err := l.packetFrom(seq)
+			assert.NoError(t, err)
 			assert.True(t, ok)
 			assert.LessOrEqual(t, h.First, seq)
 			assert.Less(t, seq, h.First+h.Count)
