@@ -312,14 +312,22 @@ func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 
 // heldOf returns the end of what is accounted for of lineage, from number from on, without a hole. Sessions that were left
 // without a word come back if an old copy of a journal was restored, or if there are two publishers; what was delivered of them
-// is passed over then. What was delivered behind a hole cannot be, and is refused.
+// is passed over then, and what was lost behind all of it can still be had. What was delivered behind a hole cannot be passed
+// over, and is refused.
 func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error) {
 	held = from
 	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
 		if held == n.Range.From {
 			held = n.Range.To
 			a := l.ledger.Account(n.Session)
-			for _, r := range append(l.ledger.Gaps(n.Session, n.Range), a.Disowned.Ranges()...) {
+			end := deliveredTo(&a)
+			open := append(l.ledger.Gaps(n.Session, n.Range), a.Disowned.Ranges()...)
+			for _, r := range a.Lost.Ranges() {
+				if r.From >= end {
+					open = append(open, r)
+				}
+			}
+			for _, r := range open {
 				if r.To > n.Range.From {
 					held = min(held, max(r.From, n.Range.From))
 				}
@@ -336,18 +344,23 @@ func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error
 func (l *line) checkNew(lineage feed.Lineage, from uint64) error {
 	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
 		a := l.ledger.Account(n.Session)
-		end := uint64(0)
-		if rs := a.Delivered.Ranges(); len(rs) > 0 {
-			end = rs[len(rs)-1].To
-		}
-		if len(a.Filtered) > 0 {
-			end = max(end, a.Filtered[len(a.Filtered)-1].To)
-		}
-		if end > n.Range.From {
+		if end := deliveredTo(&a); end > n.Range.From {
 			return violation("session %v goes back to %d, %d was delivered", n.Session, n.Range.From, end-1)
 		}
 	}
 	return nil
+}
+
+// deliveredTo returns the number after the last one that was delivered, or covered by a filtered line.
+func deliveredTo(a *feed.Account) uint64 {
+	end := uint64(0)
+	if rs := a.Delivered.Ranges(); len(rs) > 0 {
+		end = rs[len(rs)-1].To
+	}
+	if len(a.Filtered) > 0 {
+		end = max(end, a.Filtered[len(a.Filtered)-1].To)
+	}
+	return end
 }
 
 // goTo sets the position. The state before number 1 is known: it is empty.
@@ -583,8 +596,10 @@ func (l *line) skip(r feed.Range) {
 	ns := []Numbers{{l.c.session, r}}
 	c := Change{}
 	if withheld {
+		for _, gap := range l.ledger.Gaps(l.c.session, r) { // what was delivered when the line was in this session before stays so
+			c.Withheld = append(c.Withheld, Numbers{l.c.session, gap})
+		}
 		l.ledger.Withhold(l.c.session, r)
-		c.Withheld = ns
 	} else {
 		c.Lost, c.Reason = l.lose(ns, l.opening && l.c.reason == codec.GoneExpired), l.c.reason
 		if rec := l.recovery; rec != nil {

@@ -225,6 +225,39 @@ packet 1 define 2            ->
 packet 4 2                   -> ticks 4 to 5; live, cut by new session, 2 replayed, 3 repeated`,
 			"A: delivered [1, 6) B: delivered [1, 3)"},
 
+		{"what was lost of sessions that come back is had after all", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+heartbeat 4 6                ->
+lost                         -> disconnected
+connect 4 state              -> connecting
+welcome 1 1 snapshot B       -> live, lost [4, 6); live, cut by new session, lost [4, 6)
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 6 snapshot A       -> replaying
+packet 1 define 2            ->
+packet 4 2                   -> ticks 4 to 5; live, cut by new session, 2 replayed, 3 repeated`,
+			"A: delivered [1, 6) B: delivered [1, 3)"},
+
+		{"what was delivered of sessions that come back is not withheld", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 9            -> ticks 1 to 10
+lost                         -> disconnected
+connect 11 state             -> connecting
+welcome 1 1 snapshot B       -> live, cut by new session
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 15 snapshot A      -> replaying
+packet 1 define 1            ->
+packet 3 withheld:10         -> snapshot, withheld [11, 13)
+snapshot 13 all              -> snapshot as of 13; replaying
+packet 13 2                  -> ticks 13 to 14; live, cut by new session, 2 replayed, 2 repeated`,
+			"A: delivered [1, 11) [13, 15) withheld [11, 13) B: delivered [1, 3)"},
+
 		{"a recovery that was rewound, cut and resumed says that it was rewound", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
