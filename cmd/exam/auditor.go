@@ -330,8 +330,11 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 			return w.broken("session %v: number %d after %d: again, or out of order", b.Session, seq, st.delivered[len(st.delivered)-1].To-1)
 		case !ok || !owned.Contains(seq):
 			return w.broken("session %v: number %d is not its own, by lineage %v", b.Session, seq, held.Lineage)
-		case within(st.withheld, seq) || within(st.lost, seq):
-			return w.broken("session %v: number %d was told withheld or lost before", b.Session, seq)
+		case within(st.withheld, seq):
+			return w.broken("session %v: number %d was reported as withheld before", b.Session, seq)
+		case within(st.lost, seq):
+			// A journal came back that has it after all.
+			st.lost = minus(st.lost, []feed.Range{{From: seq, To: seq + 1}})
 		case within(st.disowned, seq):
 			// A journal came back in which the number is its session's again: the one way to be delivered twice.
 			st.disowned = minus(st.disowned, []feed.Range{{From: seq, To: seq + 1}})
