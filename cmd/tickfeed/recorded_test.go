@@ -82,7 +82,9 @@ func recordEveryField(t *testing.T, f recording.File, holes bool) *recorded {
 	if holes {
 		for i, why := range []recording.SkipKind{recording.SkipExpired, recording.SkipDamaged, recording.SkipWithheld, recording.SkipNotAsked} {
 			require.NoError(t, b.Skip(uint64(5+i), why))
-			if why != recording.SkipNotAsked {
+			if why != recording.SkipNotAsked { // the snapshot has what the missing numbers have changed
+				missing := feed.Quote{Bid: int64(100 + i), BidSize: 3, Ask: 777, AskSize: 4}.Tick(1, noon+int64(i))
+				require.NoError(t, out.state.Apply(&missing))
 				require.NoError(t, b.Restate(out.state))
 				snapshot()
 			}
