@@ -22,7 +22,7 @@ type Moment struct {
 // if it is not nil, is how many bytes were read so far. The error is ctx's, or what reading gave.
 func StateAt(ctx context.Context, r *Reader, at Place, read *atomic.Int64) (*Moment, error) {
 	f := newFold(r)
-	started := false
+	started, reached := false, false // reached: packets have come up to at
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -36,6 +36,9 @@ func StateAt(ctx context.Context, r *Reader, at Place, read *atomic.Int64) (*Mom
 		if read != nil {
 			read.Store(r.Offset())
 		}
+		if reached && !f.restates(&item) {
+			return f.moment(), nil
+		}
 		if err := f.enter(&item); err != nil {
 			return nil, err
 		}
@@ -48,9 +51,7 @@ func StateAt(ctx context.Context, r *Reader, at Place, read *atomic.Int64) (*Mom
 				return f.moment(), nil
 			}
 			f.packet(&h, raw, at)
-			if at.seq > 0 && f.next >= at.seq {
-				return f.moment(), nil
-			}
+			reached = at.seq > 0 && f.next >= at.seq
 		}
 	}
 }
@@ -70,6 +71,12 @@ func newFold(r *Reader) *fold {
 }
 
 func (f *fold) moment() *Moment { return &Moment{f.header, f.state, f.next, f.time} }
+
+// restates reports whether item is the snapshot as of the next number, or a header before it. After numbers that are gone or
+// withheld, only that snapshot has what they changed.
+func (f *fold) restates(item *Item) bool {
+	return (item.Kind == KindSnapshot || item.Kind == KindHeader) && f.r.Header().Seed == f.header.Seed && f.r.NextSeq() == f.next
+}
 
 // enter takes in an item that is no packets.
 func (f *fold) enter(item *Item) error {
