@@ -294,7 +294,10 @@ var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^(panic: .*|fatal e
 
 // run runs the tests of m with its file replaced by broken, or as it is if that is nil.
 func (m *mutant) run(dir string, broken []byte) (v verdict, err error) {
-	binary, overlay := filepath.Join(dir, "test"), filepath.Join(dir, "overlay.json")
+	binary, overlay := filepath.Join(dir, "broken.test"), filepath.Join(dir, "overlay.json")
+	if broken == nil { // this binary serves every mutant of the package
+		binary = filepath.Join(dir, strings.ReplaceAll(filepath.Clean(m.pkg), "/", "-")+".test")
+	}
 	args := []string{"test", "-c", "-vet=off", "-o", binary}
 	if broken != nil {
 		file, err := filepath.Abs(m.file)
@@ -311,8 +314,10 @@ func (m *mutant) run(dir string, broken []byte) (v verdict, err error) {
 		}
 		args = append(args, "-overlay", overlay)
 	}
-	if out, err := exec.Command("go", append(args, m.pkg)...).CombinedOutput(); err != nil {
-		return v, &compileError{m, out}
+	if _, err := os.Stat(binary); err != nil || broken != nil {
+		if out, err := exec.Command("go", append(args, m.pkg)...).CombinedOutput(); err != nil {
+			return v, &compileError{m, out}
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeLimit+killAfter)
 	defer cancel()

@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/publisher/journal/memfs"
 )
 
 // What is to be sent of the journal stays what it is, whoever reads the journal meanwhile: also where a line has to read again from
@@ -56,4 +61,50 @@ func TestChunkOfTheJournalStays(t *testing.T) {
 		c.mem.release()
 	}
 	require.Equal(t, 1, holes)
+}
+
+// A packet that stands for numbers which are not sent has the publish time of the packet that follows; while that cannot be read,
+// no such packet is made, and the line stays where it is.
+func TestTimeOfWhatIsNotSent(t *testing.T) {
+	ctx := context.Background()
+	var out atomic.Bool
+	fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+		if op.Kind == memfs.Open && out.Load() {
+			return 0, syscall.EMFILE
+		}
+		return 0, nil
+	}}
+	var now atomic.Int64
+	p, err := New(Config{Seed: 1, Memory: MinMemory, Journal: "j", FS: fs, Now: func() int64 { return now.Add(1) }})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close(ctx)) }()
+	id, err := p.Define(ctx, feed.Definition{Symbol: "A"})
+	require.NoError(t, err)
+	for p.log.tail() == 1 {
+		ticks := make([]feed.Tick, 1000)
+		for i := range ticks {
+			ticks[i] = feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 2}.Tick(id, int64(i))
+		}
+		require.NoError(t, p.Publish(ctx, ticks))
+		require.NoError(t, p.Flush(ctx))
+	}
+
+	out.Store(true)
+	l := &line{p: p, wanted: newWanted(codec.Filter{"B"}, p.catalog()), next: 2, read: 50}
+	assert.Empty(t, l.skip(nil))
+	_, err = l.withhold(50, nil)
+	assert.ErrorIs(t, err, syscall.EMFILE)
+	_, err = l.lost(feed.Range{From: 2, To: 50}, codec.GoneExpired, nil)
+	assert.ErrorIs(t, err, syscall.EMFILE)
+	assert.Equal(t, []uint64{2, 50}, []uint64{l.next, l.read})
+
+	out.Store(false)
+	follows, ok, err := l.packetFrom(50)
+	require.NoError(t, err)
+	require.True(t, ok)
+	_, last := p.log.end()
+	require.Less(t, follows.PublishTime, last)
+	h := codec.PacketAt(l.skip(nil))
+	assert.Equal(t, feed.Range{From: 2, To: 50}, h.Range())
+	assert.Equal(t, follows.PublishTime, h.PublishTime)
 }

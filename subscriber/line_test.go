@@ -241,6 +241,27 @@ packet 1 define 2            ->
 packet 4 2                   -> ticks 4 to 5; live, cut by new session, 2 replayed, 3 repeated`,
 			"A: delivered [1, 6) B: delivered [1, 3)"},
 
+		{"what was lost of sessions that come back, before what was delivered, is passed over", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+packet 4 gone:2              -> snapshot, lost [4, 6)
+snapshot 6 all               -> snapshot as of 6; live
+packet 6 2                   -> ticks 6 to 7
+lost                         -> disconnected
+connect 8 state              -> connecting
+welcome 1 1 snapshot B       -> live, cut by new session
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 10 snapshot A      -> replaying
+packet 1 define 2            ->
+packet 4 gone:2              -> snapshot
+snapshot 6 all               -> snapshot as of 6; replaying
+packet 6 2                   ->
+packet 8 2                   -> ticks 8 to 9; live, cut by snapshot, 2 replayed, 5 repeated`,
+			"A: delivered [1, 4) [6, 10) lost [4, 6) B: delivered [1, 3)"},
+
 		{"what was delivered of sessions that come back is not withheld", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
