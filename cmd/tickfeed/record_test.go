@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +74,24 @@ func TestPatientFile(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	require.Len(t, said, 1)
 	assert.Contains(t, said[0], "waiting for room")
+}
+
+// A recorder makes files as recording.CreateNew does: each one new, with a name that is durable, and a Close that makes what is
+// in it durable.
+func TestRecorderCreates(t *testing.T) {
+	dir := t.TempDir()
+	made, err := recording.CreateNew(filepath.Join(dir, "like"))
+	require.NoError(t, err)
+	defer made.Close()
+	path := filepath.Join(dir, "a.tick")
+	r := &recorder{names: func(int) string { return path }, o: &recordOptions{}}
+	f, err := r.create(1)
+	require.NoError(t, err)
+	defer f.Close()
+	require.IsType(t, &patientFile{}, f)
+	assert.IsType(t, made, f.(*patientFile).File, "the file under it")
+	_, err = r.create(1)
+	require.ErrorIs(t, err, fs.ErrExist)
 }
 
 // startswith FILE PART: the file begins with the part, which is not empty.

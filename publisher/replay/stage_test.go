@@ -93,6 +93,7 @@ type show struct {
 	addr   string
 	stage  *replay.Stage
 	player *replay.Player
+	dir    string // of the stage, which has a directory in it with a log for each session
 }
 
 func perform(t *testing.T, cfg replay.Config, memory int64) *show {
@@ -120,7 +121,7 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 		assert.NoError(t, err)
 		assert.Empty(t, left, "the logs are removed")
 	})
-	return &show{t: t, addr: ln.Addr().String(), stage: stage, player: player}
+	return &show{t: t, addr: ln.Addr().String(), stage: stage, player: player, dir: dir}
 }
 
 // An audience is a subscriber and what it was given.
@@ -525,30 +526,63 @@ func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
 }
 
 // A subscriber that is left behind, because it received nothing more for too long, knows the head of the session that it was
-// in, and lists what it did not receive of it as lost.
+// in from its welcome, and lists the numbers up to there that it did not receive as lost.
 func TestLeftBehindIsLost(t *testing.T) {
-	t.Skip("PROTOCOL.md says that these numbers are in nobody's account; the subscriber accounts for them once it says otherwise (issue 11, 1.2)")
-	rec := sessions(t, []feed.SessionID{1, 2}, 100_000)
+	const n = 100_000
+	rec := sessions(t, []feed.SessionID{1, 2}, n)
 	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
-	s.stage.SetPatience(50*time.Millisecond, 50*time.Millisecond)
-	held := make(chan struct{})
+	s.stage.SetPatience(3*time.Second, time.Second)
+	var conn net.Conn
+	connections := 0
+	dial := func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		conn, connections = c, connections+1
+		return c, c.(*net.TCPConn).SetReadBuffer(16 << 10) // so that it does not hold the whole session
+	}
 	a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
-	s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}}, func(b *subscriber.Batch) error {
-		if b.Change == nil {
-			<-held
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	cut := false
+	s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Dial: dial}, func(b *subscriber.Batch) error {
+		switch {
+		case b.Change != nil:
+		case connections > 1:
+			<-held // until the session is over
+		case !cut: // so that the next welcome has the head of the whole session
+			cut = true
+			for deadline := time.Now().Add(20 * time.Second); s.player.Status().Ticks < n && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond)
+			}
+			conn.Close()
 		}
 		return a.take(b)
 	})
+	t.Cleanup(release) // before the subscriber is waited for
 	s.subscribers(1)
 	require.NoError(t, s.player.Resume(t.Context()))
 	s.ended()
-	close(held)
+	logs := func() int {
+		left, err := filepath.Glob(filepath.Join(s.dir, "*", "*"))
+		require.NoError(t, err)
+		return len(left)
+	}
+	for deadline := time.Now().Add(20 * time.Second); logs() > 1; time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "the first session's publisher does not end")
+	}
+	release()
 	<-a.ended
-	books := a.sub.Ledger()
-	first := books.Account(a.sessions[0])
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	require.Len(t, a.sessions, 2)
+	first := a.sub.Ledger().Account(a.sessions[0])
 	totals := first.Totals()
-	assert.EqualValues(t, 100_000, totals.Delivered+totals.Lost)
+	assert.EqualValues(t, n, totals.Delivered+totals.Lost)
+	assert.EqualValues(t, len(a.ticks[a.sessions[0]]), totals.Delivered)
 	assert.Positive(t, totals.Lost)
+	assert.Len(t, a.ticks[a.sessions[1]], n)
 }
 
 // The control takes effect for programs of this machine, not for web pages.
