@@ -241,8 +241,9 @@ type Witness struct {
 	stories map[feed.SessionID]*story
 	order   []feed.SessionID // of stories, by first appearance
 	err     error
-	joined  bool      // a publisher was heard on the present connection
-	down    *recovery // under way; nil for none
+	joined  bool         // a publisher was heard on the present connection
+	down    *recovery    // under way; nil for none
+	lineage feed.Lineage // of the position, as last seen
 
 	// Merged is how far apart the packets may have been sealed that the line is told of as one: 0 for a line of everything.
 	Merged time.Duration
@@ -270,6 +271,7 @@ type story struct {
 	withheld, lost, disowned []feed.Range
 	publish                  int64 // time of the last packet
 	forked                   bool  // some of it was disowned, at least for a time
+	left                     bool  // the line has been in sessions that have none in common with this one's
 }
 
 // Witness makes a witness of subscriber s, which has not run yet.
@@ -298,6 +300,7 @@ func (w *Witness) Take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 }
 
 func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
+	w.leave(s.Position().Lineage)
 	switch {
 	case (b.Ticks == nil) == (b.Change == nil):
 		return w.broken("a batch with both or neither of ticks and change")
@@ -330,10 +333,10 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 			return w.broken("session %v: number %d after %d: again, or out of order", b.Session, seq, st.delivered[len(st.delivered)-1].To-1)
 		case !ok || !owned.Contains(seq):
 			return w.broken("session %v: number %d is not its own, by lineage %v", b.Session, seq, held.Lineage)
-		case within(st.withheld, seq):
-			return w.broken("session %v: number %d was reported as withheld before", b.Session, seq)
+		case within(st.withheld, seq) || within(st.lost, seq) && !st.left:
+			return w.broken("session %v: number %d was reported as withheld or lost before", b.Session, seq)
 		case within(st.lost, seq):
-			// A journal came back that has it after all.
+			// The line has come back to a journal that has it after all.
 			st.lost = minus(st.lost, []feed.Range{{From: seq, To: seq + 1}})
 		case within(st.disowned, seq):
 			// A journal came back in which the number is its session's again: the one way to be delivered twice.
@@ -493,6 +496,20 @@ func (w *Witness) through(s *subscriber.Subscriber) {
 		}
 		st.owned.To = max(st.owned.To, to)
 	}
+}
+
+// leave notes that the position is of lineage l now.
+func (w *Witness) leave(l feed.Lineage) {
+	for i := range w.lineage {
+		if _, common := owns(l, w.lineage[i].ID); common {
+			w.lineage = l
+			return
+		}
+	}
+	for i := range w.lineage {
+		w.story(w.lineage[i].ID).left = true
+	}
+	w.lineage = l
 }
 
 func (w *Witness) story(id feed.SessionID) *story {

@@ -172,21 +172,32 @@ func (c *Cursor) enter() (Chunk, error) {
 
 // seek moves r, which reads segment s, to number seq. An index that is not in the file is made once, for all who want it.
 func (j *Journal) seek(s *segment, r *recording.Reader, seq uint64) error {
-	s.indexing.Lock()
-	j.mu.Lock()
-	marks := s.marks
-	j.mu.Unlock()
+	marks, made := j.marksOf(s)
+	if marks == nil {
+		made <- struct{}{}
+		defer func() { <-made }()
+		marks, _ = j.marksOf(s) // another may have made them
+	}
 	if marks != nil {
-		s.indexing.Unlock()
 		r.SetMarks(marks)
 		return r.SeekSeq(seq)
 	}
-	defer s.indexing.Unlock()
 	if err := r.SeekSeq(seq); err != nil {
 		return err
 	}
 	j.keepMarks(s, r)
 	return nil
+}
+
+// marksOf returns the marks of s, nil if none are known, and the channel with one slot that is taken while they are made: the disk
+// may hang meanwhile.
+func (j *Journal) marksOf(s *segment) (marks []codec.Mark, made chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.indexing == nil {
+		s.indexing = make(chan struct{}, 1)
+	}
+	return s.marks, s.indexing
 }
 
 // absent tells that the file that holds c.seq, and owns the numbers up to to, is not there: retention has

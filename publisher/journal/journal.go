@@ -84,7 +84,7 @@ type segment struct {
 	marks []codec.Mark // nil if not known; only ever appended to
 	gone  bool         // removed by retention
 
-	indexing sync.Mutex // held while marks that are in no file are made
+	indexing chan struct{} // one slot, taken while marks that are in no file are made
 }
 
 func (s *segment) session() feed.Session { return s.lineage.Current() }
