@@ -377,6 +377,18 @@ func TestBookOfOrders(t *testing.T) {
 	}, got)
 }
 
+// A trade whose price DBN does not define is no trade: the number that stands for it is no price.
+func TestUndefinedPrice(t *testing.T) {
+	var b builder
+	b.trade(noon, 1<<63-1, 5).trade(noon+1, 1<<63-2, 6)
+	ticks, _, _ := read(t, dbn.Config{}, b.file(t))
+	var prices []int64
+	for _, tick := range recorded.Only(ticks, feed.KindTrade) {
+		prices = append(prices, tick.Trade().Price)
+	}
+	assert.Equal(t, []int64{1<<63 - 2}, prices)
+}
+
 // A top-of-book order (F_TOB) is its whole side; without a price it leaves the side empty.
 func TestTopOfBookOrders(t *testing.T) {
 	const tob = 128 | 64

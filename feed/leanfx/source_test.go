@@ -313,3 +313,19 @@ func TestRowsThatGoBack(t *testing.T) {
 	require.NoError(t, drain(t, src, func(*feed.Tick, *feed.State) {}))
 	assert.Equal(t, int64(1), src.Stats().Backward)
 }
+
+// Quotes whose bid is the ask, or above it, are counted and given out as they are; one side alone is neither.
+func TestLockedAndCrossedRows(t *testing.T) {
+	path := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,2\n2,2,2\n3,3,2\n4,4,2\n5,5,0\n6,0,5\n")
+	src, err := leanfx.Open([]string{path}, leanfx.Config{})
+	require.NoError(t, err)
+	quotes := 0
+	require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.State) {
+		if tick.Kind == feed.KindQuote {
+			quotes++
+		}
+	}))
+	assert.Equal(t, 6, quotes)
+	assert.Equal(t, int64(1), src.Stats().Locked)
+	assert.Equal(t, int64(2), src.Stats().Crossed)
+}
