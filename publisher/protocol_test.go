@@ -73,7 +73,10 @@ var rules = []rule{
 	{"Where a line starts", "then the line begins with gone, and the snapshot comes after it.", "TestMemoryOnlyPublisherForgets", nil},
 	{"Where a line starts", "beyond the head it is refused with code bad request", "TestHostileClient", nil},
 	{"Where a line starts", "the first packet with a publish time of at least value", "", testStartTime},
-	{"Where a line starts", "the oldest number that the publisher has, of the sessions that its lineage names", "TestMoreSessionsThanALineageNames", nil},
+	{"Where a line starts", "the oldest number that the publisher was meant to keep, of the sessions that its lineage names", "TestMoreSessionsThanALineageNames", nil},
+	{"Where a line starts", "with a journal the first one, and what retention removed of it is gone", "TestBeginningAfterRetention", nil},
+	{"Where a line starts", "without a journal the oldest one that it has", "TestBeginningOfMemory", nil},
+	{"Where a line starts", "if that may have been before all that the publisher has, as start 2", "TestBeginningAfterRetention", nil},
 
 	{"Sessions change", "The welcome tells the publisher's whole lineage, and the seed of the session that owns start.", "", testWelcomeOfAnOlderSession},
 	{"Sessions change", "a session message stands between the packets, with the lineage up to that session; on a filtered line too.", "", testSessionMessages},

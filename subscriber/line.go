@@ -316,14 +316,21 @@ func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 // over, and is refused.
 func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error) {
 	held = from
-	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
+	numbers := spread(lineage, feed.Range{From: from, To: codec.MaxSeq})
+	last := 0 // the last session of which something was delivered
+	for i, n := range numbers {
+		if a := l.ledger.Account(n.Session); deliveredTo(&a) > n.Range.From {
+			last = i
+		}
+	}
+	for i, n := range numbers {
 		if held == n.Range.From {
 			held = n.Range.To
 			a := l.ledger.Account(n.Session)
 			end := deliveredTo(&a)
 			open := append(l.ledger.Gaps(n.Session, n.Range), a.Disowned.Ranges()...)
 			for _, r := range a.Lost.Ranges() {
-				if r.From >= end {
+				if i >= last && r.From >= end {
 					open = append(open, r)
 				}
 			}

@@ -262,6 +262,26 @@ packet 6 2                   ->
 packet 8 2                   -> ticks 8 to 9; live, cut by snapshot, 2 replayed, 5 repeated`,
 			"A: delivered [1, 4) [6, 10) lost [4, 6) B: delivered [1, 3)"},
 
+		{"what was lost of sessions that come back is passed over if something was delivered behind it, in a child", `
+connect                      -> connecting
+welcome 1 6 asked A          -> replaying
+packet 1 define 2            -> ticks 1 to 3
+packet 4 gone:2              -> snapshot, lost [4, 6)
+snapshot 6 all               -> snapshot as of 6; live
+session 6 AC6                ->
+packet 6 2 of C              -> ticks 6 to 7
+lost                         -> disconnected
+connect 8 state              -> connecting
+welcome 1 1 snapshot B       -> live, cut by new session
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 9 snapshot AC6     -> replaying
+packet 1 define 4            ->
+session 6 AC6                ->
+packet 6 3 of C              -> ticks 8 to 8; live, cut by new session, 1 replayed, 7 repeated`,
+			"A: delivered [1, 4) lost [4, 6) C: delivered [6, 9) B: delivered [1, 3)"},
+
 		{"what was delivered of sessions that come back is not withheld", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
