@@ -1,14 +1,17 @@
 package publisher
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -390,11 +393,12 @@ func (s *server) wake() {
 	clear(s.waking)
 }
 
-// wakeAll signals every connection.
+// wakeAll signals every connection, the oldest first: the same seed has the same trace.
 func (s *server) wakeAll() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
+	all := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.number, b.number) })
+	s.mu.Unlock()
+	for _, c := range all {
 		c.signal()
 	}
 }
