@@ -3,6 +3,8 @@ package publisher_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,4 +230,35 @@ func TestPublishingStopsWaitingForSubscribers(t *testing.T) {
 		require.NoError(t, pub.Close(t.Context()))
 		require.ErrorIs(t, <-done, publisher.ErrClosed)
 	})
+}
+
+// Files that are missing at the beginning of a journal have expired only if the journal has a retention; else they are damage.
+func TestFilesMissingAtTheBeginning(t *testing.T) {
+	for _, retain := range []int64{0, 1 << 40} {
+		t.Run(fmt.Sprint(retain), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fs := &memfs.FS{}
+				cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory, SegmentSize: 64 << 10, RetainBytes: retain}
+				w := start(t, cfg)
+				for range 10 {
+					w.quotes(5000)
+				}
+				w.stop()
+				names, err := fs.Names("j")
+				require.NoError(t, err)
+				slices.Sort(names)
+				require.NoError(t, fs.Remove("j/"+names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, ".tick") })]))
+				w.open(cfg)
+				tail := w.pub.Stats().Tail
+				require.Greater(t, tail, uint64(1000))
+				s := w.join(codec.Hello{Start: fromBeginning})
+				s.until(50_004)
+				want := "damaged"
+				if retain > 0 {
+					want = "expired"
+				}
+				assert.Equal(t, fmt.Sprintf("gone [1, %d) %s", tail, want), s.events[0])
+			})
+		})
+	}
 }

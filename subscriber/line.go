@@ -209,7 +209,8 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	lost := l.lose(p.lost, false)
 	l.head = w.Head
 	if w.Reason == codec.StartedAsAsked {
-		l.opening = h.Start.Kind == codec.StartBeginning || h.Start.Kind == codec.StartTime
+		// A publisher that was meant to keep more than it has begins the line before its tail; one without a journal does not.
+		l.opening = (h.Start.Kind == codec.StartBeginning || h.Start.Kind == codec.StartTime) && w.Start < w.Tail
 	}
 	l.goTo(codec.Position{Lineage: w.Lineage, Next: p.position})
 	if r := l.recovery; r != nil {

@@ -97,6 +97,15 @@ packet 43 gone:2             -> snapshot, lost [43, 45)
 snapshot 45 all              -> snapshot as of 45; live`,
 			"A: delivered [41, 43) lost [1, 41) [43, 45) expired [1, 41)"},
 
+		{"the beginning asked for where memory drops more before the first packet", `
+ask beginning
+connect                      -> connecting
+welcome 41 60 asked A tail:41 -> snapshot, lost [1, 41)
+packet 41 gone:9             -> snapshot, lost [41, 50)
+snapshot 50 all              -> snapshot as of 50; replaying
+packet 50 10                 -> ticks 50 to 59; live`,
+			"A: delivered [50, 60) lost [1, 50)"},
+
 		{"the beginning asked for where retention removed it, with a cut in between", `
 ask beginning
 connect                      -> connecting

@@ -52,8 +52,8 @@ goes on by itself; meanwhile the publisher keeps the ticks.
 With --rotate-size or --rotate-time the files are numbered, FILE-0001.tick and so on, after those
 that are there; each can be read alone.
 
-Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 with
---until-end if ticks were lost; 4 refused by the publisher; 130 Ctrl-C.`,
+Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 ticks were
+lost that had not expired before it began; 4 refused by the publisher; 130 Ctrl-C.`,
 		Example: `  tickfeed record -o session.tick
   tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425
   tickfeed record --symbols 'AAPL,MSFT' --duration 10m -o two.tick

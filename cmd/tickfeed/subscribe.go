@@ -57,8 +57,8 @@ replays what was missed; what happened is told on standard error, and its last l
 Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
 Every number that was asked for and cannot be had is lost: with --from beginning also those that the
-publisher no longer holds. Those that its retention (--retain) removed are lost because they expired,
-which is no error.
+publisher no longer holds. Of a line that starts at the beginning, or at a time, those that retention
+(--retain) removed before it began are counted as expired, which is no error.
 
 Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
 that had not expired; 4 refused by the publisher; 130 Ctrl-C.`,
@@ -509,7 +509,7 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	case c.Unrelated:
 		return fmt.Sprintf("these %s were not received: the publisher has no session in common with the position", these)
 	case c.Reason == codec.GoneExpired:
-		return fmt.Sprintf("these %s have expired, the publisher no longer keeps them", these)
+		return fmt.Sprintf("the publisher no longer keeps these %s", these)
 	case c.Reason == codec.GoneDamaged:
 		return fmt.Sprintf("these %s are damaged where the publisher reads them", these)
 	}

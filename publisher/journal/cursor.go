@@ -147,7 +147,7 @@ func (c *Cursor) enter() (Chunk, error) {
 	j.mu.Unlock()
 	switch {
 	case c.seq < tail:
-		return c.gone(tail, codec.GoneExpired), nil
+		return c.gone(tail, j.goneBefore()), nil
 	case c.seq >= next:
 		return Chunk{}, io.EOF
 	}
@@ -205,9 +205,17 @@ func (j *Journal) marksOf(s *segment) (marks []codec.Mark, made chan struct{}) {
 func (c *Cursor) absent(to uint64) Chunk {
 	c.leave()
 	if tail := c.j.Tail(); tail > c.seq {
-		return c.gone(tail, codec.GoneExpired)
+		return c.gone(tail, c.j.goneBefore())
 	}
 	return c.gone(to, codec.GoneDamaged)
+}
+
+// goneBefore is why numbers before the tail are gone: only a journal that retains less than everything lets them expire.
+func (j *Journal) goneBefore() codec.GoneReason {
+	if j.cfg.RetainBytes > 0 || j.cfg.RetainAge > 0 {
+		return codec.GoneExpired
+	}
+	return codec.GoneDamaged
 }
 
 // bounds is up to which number the cursor's file owns what it holds, how many bytes of it may
