@@ -219,6 +219,6 @@ func TestInterruptEndsTheWaitForAReader(t *testing.T) {
 	defer r.Close()
 	require.Eventually(t, func() bool {
 		stacks := make([]byte, 1<<20)
-		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("openReports.func1"))
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("tickfeed.waitFor["))
 	}, patience, time.Millisecond)
 }
