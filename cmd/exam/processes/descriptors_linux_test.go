@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,9 +40,9 @@ func limitDescriptors(t *testing.T, p *process, n uint64) {
 	require.Zero(t, errno, "prlimit: %v", errno)
 }
 
-// crowdOf has n clients connect and log in, which read nothing and say nothing, again as soon as they are cut off, until the
-// test ends.
-func crowdOf(t *testing.T, addr string, n int) {
+// crowdOf has n clients connect and log in, which read nothing and say nothing, again as soon as they are cut off, until it
+// is told to disperse, or the test ends.
+func crowdOf(t *testing.T, addr string, n int) (disperse func()) {
 	t.Helper()
 	hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version})
 	require.NoError(t, err)
@@ -71,12 +72,14 @@ func crowdOf(t *testing.T, addr string, n int) {
 			}
 		}()
 	}
-	t.Cleanup(func() {
+	disperse = sync.OnceFunc(func() {
 		close(done)
 		for range n {
 			<-ended
 		}
 	})
+	t.Cleanup(disperse)
+	return disperse
 }
 
 // File descriptors that run out end nobody: with 40 of them, and twice as many clients that crowd in, a publisher rotates its
@@ -96,13 +99,14 @@ func TestFileDescriptors(t *testing.T) {
 	addr.is(p.addr)
 	f := follow(t, "follower", audit, addr, nil)
 	f.wait(t, "ticks", func() bool { return f.got > 0 })
-	crowdOf(t, p.addr, 80)
-	late := follow(t, "late", audit, addr, nil) // it has to find a place in the crowd
+	disperse := crowdOf(t, p.addr, 80)
+	late := follow(t, "late", audit, addr, nil)
 	first := newest(t, dir)
 	for range 3 {
 		f.wait(t, "a rotation", func() bool { return newest(t, dir) > first })
 		first = newest(t, dir)
 	}
+	disperse() // at the latest now there is a place for it
 	late.wait(t, "ticks", func() bool { return late.got > 0 })
 	late.leave()
 	p.end()
