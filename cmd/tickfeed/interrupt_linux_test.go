@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"syscall"
 	"testing"
@@ -221,4 +222,27 @@ func TestInterruptEndsTheWaitForAReader(t *testing.T) {
 		stacks := make([]byte, 1<<20)
 		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("tickfeed.waitFor["))
 	}, patience, time.Millisecond)
+}
+
+// A publisher that is interrupted sends its subscribers everything that it has published before it says goodbye.
+func TestStopSendsWhatWasPublished(t *testing.T) {
+	for _, journal := range []string{"", "journal"} {
+		dir := t.TempDir()
+		args := []string{"publish", "--listen", "unix:p.sock", "--rate", "2M", "--instruments", "100", "--status", "0"}
+		if journal != "" {
+			args = append(args, "--journal", journal)
+		}
+		for range 4 { // the last ticks were missing now and then only
+			pub := startCommand(t, dir, args...)
+			pub.says(t, "listening")
+			sub := startCommand(t, dir, "subscribe", "unix:p.sock", "--quiet", "--max-attempts", "1")
+			sub.says(t, "live: ")
+			require.NoError(t, pub.Process.Signal(os.Interrupt))
+			require.Equal(t, exitInterrupted, pub.exit(t), pub.err.String())
+			head := regexp.MustCompile(`"head":(\d+).*"stopped"`).FindStringSubmatch(pub.err.String())
+			require.NotNil(t, head, pub.err.String())
+			sub.exit(t)
+			assert.Contains(t, sub.err.String(), "next seq "+head[1]+"\n", "with journal %q", journal)
+		}
+	}
 }

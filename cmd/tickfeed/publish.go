@@ -528,24 +528,36 @@ type service struct {
 // errOver ends a service that is done.
 var errOver = errors.New("over")
 
-// run publishes and serves until the end, or until ctx ends. Connections are served until
-// all else is done, so that they hear a goodbye.
+// lastFlush bounds how long the last ticks may take into the journal before subscribers hear the goodbye without them.
+const lastFlush = time.Second
+
+// run publishes and serves until the end, or until ctx ends. Connections are served until the source has stopped and all that
+// was published is in the journal: a subscriber is sent that before it hears the goodbye.
 func (s *service) run(ctx context.Context) error {
 	s.sayStart()
-	group, serving := errgroup.WithContext(ctx)
+	group, running := errgroup.WithContext(ctx)
+	serving, endServing := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer endServing(nil)
 	for _, ln := range s.listeners {
 		group.Go(func() error { return s.pub.Serve(serving, ln) })
 	}
 	if s.o.status > 0 {
-		group.Go(func() error { return s.sayStatus(serving) })
+		group.Go(func() error { return s.sayStatus(running) })
 	}
-	feeding, endFeed := context.WithCancel(serving)
+	feeding, endFeed := context.WithCancel(running)
 	defer endFeed()
 	if s.o.stdinOrders {
 		orders := bufio.NewScanner(s.p.stdin)
-		group.Go(func() error { return s.obey(serving, orders, endFeed) })
+		group.Go(func() error { return s.obey(running, orders, endFeed) })
 	}
-	group.Go(func() error { return s.feed(serving, feeding) })
+	group.Go(func() error {
+		err := s.feed(running, feeding)
+		flushing, cancel := context.WithTimeout(serving, lastFlush)
+		defer cancel()
+		_ = s.pub.Flush(flushing) // if it fails, Close says what is missing
+		endServing(err)
+		return err
+	})
 	err := group.Wait()
 	if errors.Is(err, errOver) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
