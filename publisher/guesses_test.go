@@ -53,14 +53,22 @@ func TestGuessesAreBounded(t *testing.T) {
 			<-done
 			answered++
 		}
+		waiting := func() int {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.waiting.Len()
+		}
 		assert.Equal(t, guessers+100-guessAnswers, answered, "the oldest are answered at once")
+		assert.Equal(t, guessAnswers, waiting())
+		g.mu.Lock()
 		assert.Len(t, g.by, guessers)
 		assert.Equal(t, guessers, g.recent.Len())
 		assert.NotContains(t, g.by, "address 99")
 		assert.Contains(t, g.by, "address 100")
-		assert.Equal(t, guessAnswers, g.waiting.Len())
+		g.mu.Unlock()
 		time.Sleep(time.Second)
-		assert.Zero(t, g.waiting.Len())
+		synctest.Wait()
+		assert.Zero(t, waiting())
 		time.Sleep(guessMemory)
 		g.wrong(ctx, "the last", func() {})
 		assert.Len(t, g.by, 1, "addresses that are remembered after a minute")
