@@ -59,6 +59,7 @@ type conn struct {
 	parked   bool        // protected by server.parking
 	filtered atomic.Bool // the line has a filter
 	ending   atomic.Bool // the writer has ended, or is about to
+	crowded  atomic.Bool // protected by snapshots.mu, to be set: others need the room of the snapshot that it holds
 	buf      []byte      // for what is made for this connection; nil until it is needed
 
 	heard     atomic.Int64  // when the client last gave a sign of life, in ns since p.started
@@ -219,9 +220,25 @@ type dueSnapshot struct {
 	join  *join // at seq, if not nil
 }
 
-// snapshotAt waits for the snapshot as of seq, with heartbeats meanwhile; added is the filter of ScopeAdded. It returns nil if
+// snapshotAt waits for the snapshot as of seq, which it gives the caller to hold; added is the filter of ScopeAdded. It returns nil if
 // the publisher no longer has what follows seq: the line finds that out next.
-func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) ([]byte, error) {
+func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) (*snapshot, error) {
+	states := &c.p.serving.states
+	r := states.request(c, seq, scope, added)
+	defer states.drop(r)
+	if err := c.waitFor(r.served, nil); err != nil {
+		return nil, err
+	}
+	if r.err != nil && seq < c.p.tail() {
+		return nil, nil
+	} else if r.err != nil {
+		return nil, &unreadableError{seq}
+	}
+	return states.take(r), nil
+}
+
+// waitFor waits until done is closed, or due is over, with heartbeats meanwhile. An error is why the connection ends.
+func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 	departed := make(chan struct{})
 	c.mail.Lock()
 	ended := c.left || c.leaving != nil
@@ -229,37 +246,31 @@ func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) ([]b
 	c.mail.Unlock()
 	if ended {
 		_, err := c.post()
-		return nil, err
+		return err
 	}
 	defer func() {
 		c.mail.Lock()
 		c.departed = nil
 		c.mail.Unlock()
 	}()
-	states := &c.p.serving.states
-	r := states.request(seq, &c.line, scope, added)
-	defer states.drop(r)
 	beat := time.NewTimer(c.beat() - c.now())
 	defer beat.Stop()
 	for {
 		select {
-		case <-r.served:
-			if r.err != nil && seq < c.p.tail() {
-				return nil, nil
-			} else if r.err != nil {
-				return nil, &unreadableError{seq}
-			}
-			return r.snapshot, nil
+		case <-done:
+			return nil
+		case <-due:
+			return nil
 		case <-beat.C:
 			if err := c.heartbeat(); err != nil {
-				return nil, err
+				return err
 			}
 			beat.Reset(c.interval)
 		case <-departed:
 			_, err := c.post()
-			return nil, err
+			return err
 		case <-c.ctx.Done():
-			return nil, errShutdown
+			return errShutdown
 		}
 	}
 }
@@ -271,6 +282,9 @@ func (e *unreadableError) Error() string {
 	return fmt.Sprintf("the state as of %d cannot be read", e.seq)
 }
 
+// crowdedWait is when a client may try again that took nothing of its snapshot.
+const crowdedWait = time.Second
+
 // unreadableWait is when a client may try again that needs a state that cannot be read.
 const unreadableWait = time.Second
 
@@ -281,6 +295,7 @@ var (
 	errSlow       = errors.New("slow consumer")
 	errSilent     = errors.New("nothing heard for three intervals")
 	errShutdown   = errors.New("shutdown")
+	errCrowded    = errors.New("a snapshot was not taken, and others need its room")
 )
 
 // run serves the connection; leave is called when it has ended.
@@ -305,8 +320,9 @@ const partingTime = 30 * time.Second
 func (c *conn) end(reason error) {
 	c.over, c.reason = true, reason
 	c.line.stop()
+	slow := errors.Is(reason, errSlow) || errors.Is(reason, errCrowded)
 	wait := refusalWait
-	if errors.Is(reason, errSlow) {
+	if slow {
 		wait = partingTime
 	}
 	until := time.Now().Add(wait)
@@ -319,7 +335,6 @@ func (c *conn) end(reason error) {
 		until = soonest(until, time.Now().Add(refusalWait))
 	}
 	_ = c.nc.SetReadDeadline(until) // the reader sees the client close, or gives up
-	slow := errors.Is(reason, errSlow)
 	if errors.Is(reason, errClientLeft) || errors.Is(reason, errLost) || errors.Is(reason, errSilent) || slow && !said {
 		c.nc.Close()
 	}
@@ -378,6 +393,8 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: "the publisher stops", Retry: true, RetryAfter: after}
 	case errors.Is(reason, errSlow):
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
+	case errors.Is(reason, errCrowded):
+		return &codec.Goodbye{Code: codec.CodeBusy, Text: "nothing was read of a snapshot whose memory others need", Retry: true, RetryAfter: crowdedWait}
 	case errors.Is(reason, errSilent):
 		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
 	}
@@ -700,22 +717,14 @@ func (c *conn) begin() error {
 	if err != nil {
 		return err
 	}
-	var snapshot []byte
-	switch due := c.due; {
-	case due == nil:
-	case due.join != nil && due.join.seq == due.seq:
-		snapshot, err = due.join.snapshot(&c.line, due.scope)
-	default:
-		snapshot, err = c.snapshotAt(due.seq, due.scope, nil)
-	}
+	due := c.due
 	c.due = nil
-	if err != nil {
-		return err
+	if due != nil {
+		if err := c.sendDue(due); err != nil {
+			return err
+		}
 	}
-	c.begun = c.now()
-	if err := c.block(snapshot, nil); err != nil {
-		return err
-	}
+	c.begun = max(c.begun, c.now())
 	if c.p.cfg.Mode == codec.ModeReplay {
 		// A paused replay that is wound again and again must not look like a publisher that fails:
 		// only after a packet or a heartbeat does a client try again at once.
@@ -724,6 +733,61 @@ func (c *conn) begin() error {
 		}
 	}
 	return nil
+}
+
+// sendDue sends the snapshot that stands where the line begins.
+func (c *conn) sendDue(due *dueSnapshot) error {
+	all := &c.p.serving.snapshots
+	var held *snapshot
+	if j := due.join; j != nil && j.seq == due.seq {
+		held, _ = all.hold(c, keyOf(j.seq, &c.line, due.scope, nil), c.line.wanted.count(j.state.Len()))
+		if held != nil {
+			if err := all.make(held, j.state, &c.line, due.scope, nil); err != nil {
+				all.release(c, held)
+				return err
+			}
+		}
+		due.join = nil // who waits for room does not hold a state
+	}
+	if held == nil {
+		var err error
+		if held, err = c.snapshotAt(due.seq, due.scope, nil); err != nil {
+			return err
+		}
+	}
+	c.begun = c.now()
+	return c.sendSnapshot(held)
+}
+
+// sendSnapshot sends a snapshot, and gives it back. Nil is nothing.
+func (c *conn) sendSnapshot(held *snapshot) error {
+	if held == nil {
+		return nil
+	}
+	defer c.p.serving.snapshots.release(c, held)
+	err := c.block(held.data, nil)
+	if err != nil && len(c.unsent) > 0 {
+		// Only the message that was begun is still to be sent, and must not keep the rest.
+		sent := len(held.data) - len(c.unsent)
+		c.unsent = slices.Clone(c.unsent[:untilMessageOf(held.data, sent)])
+	}
+	return err
+}
+
+// untilMessageOf returns how many bytes of messages stand between offset n and the end of the message that n is in; 0 if one begins there.
+func untilMessageOf(messages []byte, n int) int {
+	end := 0
+	for end < n {
+		size := codec.PartSize(messages[end:])
+		if size == 0 {
+			var err error
+			if size, err = codec.MessageSize(messages[end:]); err != nil || size == 0 {
+				panic(fmt.Sprintf("publisher: internal error: no message at %d of %d", end, len(messages)))
+			}
+		}
+		end += size
+	}
+	return end - n
 }
 
 // finish writes what inline could not.
@@ -1030,6 +1094,8 @@ func (c *conn) stillWaits(deadline time.Time, check func() error) error {
 	switch {
 	case c.silent():
 		return errSilent
+	case c.crowded.Load():
+		return errCrowded
 	case !deadline.IsZero() && time.Now().After(deadline):
 		return errShutdown
 	}
@@ -1051,8 +1117,29 @@ func (c *conn) jump() error {
 	if c.slow == codec.SlowDisconnect {
 		return errSlow
 	}
-	j := c.p.joinAt(c.line.next+1, 0)
-	l := &c.line
+	l, all := &c.line, &c.p.serving.snapshots
+	l.read = l.next // what is beyond that was not sent
+	var j *join
+	var held *snapshot
+	as := &line{p: c.p, filter: l.filter} // as the line is after it
+	for held == nil {
+		freed := all.vacancy(l.wanted)
+		if freed == nil {
+			j = c.p.joinAt(l.next+1, 0)
+			as.in(c.p.session)
+			as.wanted = newWanted(l.filter, j.state)
+			if held, freed = all.hold(c, keyOf(j.seq, as, codec.ScopeAll, nil), as.wanted.count(j.state.Len())); held != nil {
+				break
+			}
+		}
+		if err := c.waitFor(freed, time.After(roomPause)); err != nil {
+			return err
+		}
+	}
+	defer func() { all.release(c, held) }()
+	if err := all.make(held, j.state, as, codec.ScopeAll, nil); err != nil {
+		return err
+	}
 	l.stop()
 	var b []byte
 	for { // what is withheld is told session by session
@@ -1071,28 +1158,26 @@ func (c *conn) jump() error {
 		}
 	}
 	b = l.change(c.p.session, b)
-	l.wanted = newWanted(l.filter, j.state)
-	snapshot, err := j.snapshot(l, codec.ScopeAll)
-	if err != nil {
-		return err
-	}
+	l.wanted = as.wanted
 	l.begin(j.seq)
 	c.tell(j.seq)
 	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
 	if err := c.block(b, nil); err != nil {
 		return err
 	}
-	return c.block(snapshot, nil)
+	snapshot := held
+	held = nil
+	return c.sendSnapshot(snapshot)
 }
 
 // restart tells the state as of seq, after numbers before it were lost.
 func (c *conn) restart(seq uint64) error {
 	c.line.wanted = newWanted(c.line.filter, c.p.catalog())
-	snapshot, err := c.snapshotAt(seq, codec.ScopeAll, nil)
+	held, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {
 		return err
 	}
-	return c.block(snapshot, nil)
+	return c.sendSnapshot(held)
 }
 
 // sessionEnd tells, once, that the session is over, if it is and the client has everything. It is
@@ -1153,18 +1238,22 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 	c.changed(l.wanted.cost() + more.cost())
 	c.filtered.Store(l.wanted != nil)
 	l.begin(l.next)
-	var snapshot []byte
+	var held *snapshot
 	if all || len(added) > 0 {
 		var err error
-		if snapshot, err = c.snapshotAt(l.next, codec.ScopeAdded, more); err != nil {
+		if held, err = c.snapshotAt(l.next, codec.ScopeAdded, more); err != nil {
 			return err
-		} else if snapshot == nil { // retention was quicker; a client that resumes is told so
+		} else if held == nil { // retention was quicker; a client that resumes is told so
 			return &unreadableError{l.next}
 		}
 	}
 	b, err := codec.Append(nil, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
+	if err == nil {
+		err = c.block(b, nil)
+	}
 	if err != nil {
+		c.p.serving.snapshots.release(c, held)
 		return err
 	}
-	return c.block(append(b, snapshot...), nil)
+	return c.sendSnapshot(held)
 }

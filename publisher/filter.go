@@ -61,6 +61,14 @@ func (w *wanted) cost() int {
 	return w.steps
 }
 
+// count is how many of all instruments the filter wants.
+func (w *wanted) count(all int) int {
+	if w == nil {
+		return all
+	}
+	return len(w.ids)
+}
+
 // has reports whether the filter wants instrument id. A nil set has all.
 func (w *wanted) has(id feed.InstrumentID) bool {
 	return w == nil || int(id/64) < len(w.bits) && w.bits[id/64]>>(id%64)&1 != 0

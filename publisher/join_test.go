@@ -30,7 +30,7 @@ func TestSnapshotIsWrittenInPlace(t *testing.T) {
 		j, l := p.joinAt(next, 0), &line{p: p, filter: filter}
 		l.in(p.session)
 		l.wanted = newWanted(filter, j.state)
-		b, err := j.snapshot(l, codec.ScopeAll)
+		b, err := encodeSnapshot(j.state, j.seq, l, codec.ScopeAll, nil)
 		require.NoError(t, err)
 		return b
 	}
@@ -64,8 +64,9 @@ func BenchmarkJoin(b *testing.B) {
 		require.NoError(b, p.Flush(b.Context()))
 	}
 	publish(310_000)
-	l := line{p: p}
-	l.in(p.session)
+	c := &conn{p: p, line: line{p: p}}
+	c.line.in(p.session)
+	all := &p.serving.snapshots
 	for _, bench := range []struct {
 		name  string
 		ticks int
@@ -78,11 +79,13 @@ func BenchmarkJoin(b *testing.B) {
 				publish(bench.ticks)
 				b.StartTimer()
 				next, _ := p.log.end()
-				snapshot, err := p.joinAt(next, 0).snapshot(&l, codec.ScopeAll)
-				if err != nil {
+				j := p.joinAt(next, 0)
+				held, _ := all.hold(c, keyOf(j.seq, &c.line, codec.ScopeAll, nil), j.state.Len())
+				if err := all.make(held, j.state, &c.line, codec.ScopeAll, nil); err != nil {
 					b.Fatal(err)
 				}
-				size = len(snapshot)
+				size = len(held.data)
+				all.release(c, held)
 			}
 			b.SetBytes(int64(size))
 		})

@@ -46,10 +46,11 @@ type server struct {
 	final  atomic.Uint64 // number after the last of an ended session; 0 while it goes on
 	pulses chan struct{} // 1 slot: a client has confirmed something
 
-	joining  sync.Mutex
-	join     *join
-	snapshot atomic.Int64 // bytes of the last snapshot of everything
-	states   states
+	joining   sync.Mutex
+	join      *join
+	full      atomic.Int64 // bytes of the last snapshot of everything
+	states    states
+	snapshots snapshots
 
 	guesses guesses
 	tallies tallies
@@ -76,6 +77,7 @@ func (s *server) init(cfg Config) {
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
+	s.snapshots.init()
 	s.guesses.init(min(guessAnswers, cfg.MaxHandshakes))
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
@@ -477,13 +479,7 @@ type join struct {
 	seq   uint64
 	state *feed.State
 	at    time.Time
-
-	mu      sync.Mutex
-	encoded map[string][]byte // snapshots by scope and filter
 }
-
-// maxEncoded bounds the snapshots that a join keeps.
-const maxEncoded = 64
 
 // joinAt is a join at or after seq: one that another client had, if it is not older than age.
 func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
@@ -501,30 +497,11 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 			return s.join
 		}
 		if state, ok := p.log.stateAt(next); ok {
-			s.join = &join{seq: next, state: state, at: time.Now(), encoded: make(map[string][]byte)}
+			s.join = &join{seq: next, state: state, at: time.Now()}
+			s.snapshots.keep(next)
 			return s.join
 		}
 	}
-}
-
-// snapshot is the encoded snapshot of what a filter sees; it must not be changed.
-func (j *join) snapshot(l *line, scope codec.ScopeKind) ([]byte, error) {
-	key := snapshotKey(scope, l)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if b, ok := j.encoded[key]; ok {
-		return b, nil
-	}
-	b, err := encodeSnapshot(j.state, j.seq, l, scope, nil)
-	if err == nil && len(j.encoded) < maxEncoded {
-		j.encoded[key] = b
-	}
-	return b, err
-}
-
-// snapshotKey is equal for lines that are told the same in a snapshot of a scope.
-func snapshotKey(scope codec.ScopeKind, l *line) string {
-	return fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
 }
 
 // encodeSnapshot encodes the state as of seq as line l sees it; added is what ScopeAdded adds,
@@ -548,7 +525,7 @@ func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKin
 		return codec.AppendSnapshot(nil, begin, entries, l.seed)
 	}
 	// Grown as it is written it would be copied many times; it is about as long as the last one.
-	last := &l.p.serving.snapshot
+	last := &l.p.serving.full
 	b, err := codec.AppendSnapshot(make([]byte, 0, last.Load()*17/16), begin, entries, l.seed)
 	if err == nil {
 		last.Store(int64(len(b)))

@@ -33,13 +33,16 @@ const maxPasses = 4
 
 // A stateRequest asks for a snapshot.
 type stateRequest struct {
-	seq    uint64
-	key    string // requests of equal seq and key get the same bytes
-	encode func(*feed.State) ([]byte, error)
+	seq   uint64
+	conn  *conn // which holds the snapshot
+	as    *line // as which it is made
+	scope codec.ScopeKind
+	added *wanted // the filter of ScopeAdded
 
-	served   chan struct{} // closed when what follows holds
-	snapshot []byte
-	err      error
+	dropped bool          // protected by states.mu
+	served  chan struct{} // closed when what follows holds
+	held    *snapshot
+	err     error
 }
 
 // A pass is one fold of a stretch. The fields are protected by states.mu.
@@ -50,14 +53,11 @@ type pass struct {
 
 func (w *pass) covers(seq uint64) bool { return w.from <= seq && seq <= w.last }
 
-// request asks for a snapshot of the state as of seq as a line sees it; added is the filter of ScopeAdded.
-func (s *states) request(seq uint64, l *line, scope codec.ScopeKind, added *wanted) *stateRequest {
+// request asks for a snapshot of the state as of seq as c's line sees it; added is the filter of ScopeAdded.
+func (s *states) request(c *conn, seq uint64, scope codec.ScopeKind, added *wanted) *stateRequest {
+	l := &c.line
 	as := &line{p: l.p, seed: l.seed, filter: l.filter, wanted: l.wanted} // l may move on if the request is dropped
-	r := &stateRequest{seq: seq, served: make(chan struct{}), key: snapshotKey(scope, as)}
-	if added != nil {
-		r.key += fmt.Sprintf(" %q", added.filter)
-	}
-	r.encode = func(state *feed.State) ([]byte, error) { return encodeSnapshot(state, seq, as, scope, added) }
+	r := &stateRequest{seq: seq, conn: c, as: as, scope: scope, added: added, served: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
@@ -70,14 +70,63 @@ func (s *states) request(seq uint64, l *line, scope codec.ScopeKind, added *want
 	return r
 }
 
-// drop takes a request back, if it was not served yet.
+// drop takes a request back, and the snapshot that it was served, if nobody took that.
 func (s *states) drop(r *stateRequest) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if i := slices.Index(s.requests, r); i >= 0 {
 		s.requests = slices.Delete(s.requests, i, i+1)
 		s.changes.Add(1)
 	}
+	r.dropped = true
+	held := r.held
+	r.held = nil
+	s.mu.Unlock()
+	s.p.serving.snapshots.release(r.conn, held)
+}
+
+// take returns the snapshot of a request that was served; the caller gives it back.
+func (s *states) take(r *stateRequest) *snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := r.held
+	r.held = nil
+	return held
+}
+
+// serve makes the snapshot that r asks for, as soon as there is room for it.
+func (s *states) serve(r *stateRequest, state *feed.State) {
+	all := &s.p.serving.snapshots
+	key := keyOf(r.seq, r.as, r.scope, r.added)
+	instruments := r.as.wanted.count(state.Len())
+	if r.scope == codec.ScopeAdded {
+		instruments = r.added.count(state.Len())
+	}
+	held, freed := all.hold(r.conn, key, instruments)
+	for held == nil && r.err == nil {
+		select {
+		case <-freed:
+		case <-time.After(roomPause):
+		case <-s.p.closing:
+			r.err = ErrClosed
+		}
+		s.mu.Lock()
+		dropped := r.dropped
+		s.mu.Unlock()
+		if dropped {
+			return
+		}
+		held, freed = all.hold(r.conn, key, instruments)
+	}
+	if held != nil {
+		r.err = all.make(held, state, r.as, r.scope, r.added)
+	}
+	s.mu.Lock()
+	if r.err == nil && !r.dropped {
+		r.held, held = held, nil
+	}
+	s.mu.Unlock()
+	all.release(r.conn, held)
+	close(r.served)
 }
 
 func (s *states) coveredLocked(seq uint64) bool {
@@ -188,16 +237,8 @@ func (v *visitor) visit(state *feed.State, from, to uint64) (next uint64) {
 	v.w.from = max(v.w.from, from) // what was asked for meanwhile and lies before is for another pass
 	asked := v.s.takeLocked(v.w, to)
 	v.s.mu.Unlock()
-	made := make(map[string]*stateRequest)
 	for _, r := range asked {
-		key := fmt.Sprint(r.seq, " ", r.key)
-		if same, ok := made[key]; ok {
-			r.snapshot, r.err = same.snapshot, same.err
-		} else {
-			r.snapshot, r.err = r.encode(state)
-			made[key] = r
-		}
-		close(r.served)
+		v.s.serve(r, state)
 	}
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()

@@ -226,9 +226,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 		var requests []*stateRequest
 		for i := range uint64(40) {
 			seq := tail + (head-tail)*i/39
-			r := &stateRequest{seq: seq, served: make(chan struct{}), encode: func(state *feed.State) ([]byte, error) {
-				return encodeSnapshot(state, seq, l, codec.ScopeAll, nil)
-			}}
+			r := &stateRequest{seq: seq, conn: &conn{p: a.p}, as: l, scope: codec.ScopeAll, served: make(chan struct{})}
 			requests = append(requests, r)
 		}
 		s.requests = append(s.requests, requests...)
@@ -244,7 +242,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 			require.NoError(t, err)
 			b, err := encodeSnapshot(want, r.seq, l, codec.ScopeAll, nil)
 			require.NoError(t, err)
-			require.Equal(t, b, r.snapshot, "as of %d", r.seq)
+			require.Equal(t, b, r.held.data, "as of %d", r.seq)
 			part, ok := a.p.log.stretch(r.seq)
 			require.True(t, ok)
 			stretches[part.first] = true
@@ -408,9 +406,13 @@ func TestIndexIsMadeOnce(t *testing.T) {
 // A request that comes when a pass is already beyond its number is for another pass: it must not be given a later state.
 func TestALateRequestIsForAnotherPass(t *testing.T) {
 	w := &pass{from: 1, last: 100}
-	s := &states{passes: []*pass{w}}
+	p, err := New(Config{Seed: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.Close(context.Background()) })
+	s := &p.serving.states
+	s.passes = []*pass{w}
 	ask := func(seq uint64) *stateRequest {
-		r := &stateRequest{seq: seq, served: make(chan struct{}), encode: func(*feed.State) ([]byte, error) { return []byte{byte(seq)}, nil }}
+		r := &stateRequest{seq: seq, conn: &conn{p: p}, as: &line{p: p}, served: make(chan struct{})}
 		s.requests = append(s.requests, r)
 		s.changes.Add(1)
 		return r
@@ -425,16 +427,16 @@ func TestALateRequestIsForAnotherPass(t *testing.T) {
 	}
 	v := visitor{s: s, w: w}
 	first := ask(60)
-	require.EqualValues(t, 60, v.visit(nil, 50, 50))
+	require.EqualValues(t, 60, v.visit(feed.NewState(), 50, 50))
 	late, in, ahead, equal := ask(55), ask(58), ask(70), ask(70)
 	require.False(t, s.coveredLocked(50))
-	require.EqualValues(t, 70, v.visit(nil, 58, 60), "nothing stands in [58, 60)")
+	require.EqualValues(t, 70, v.visit(feed.NewState(), 58, 60), "nothing stands in [58, 60)")
 	assert.False(t, served(late), "55 is passed")
 	assert.True(t, served(in))
 	assert.True(t, served(first))
-	assert.Zero(t, v.visit(nil, 70, 70), "nothing more is asked for")
+	assert.Zero(t, v.visit(feed.NewState(), 70, 70), "nothing more is asked for")
 	assert.True(t, served(ahead) && served(equal))
-	assert.Same(t, &ahead.snapshot[0], &equal.snapshot[0], "equal requests share the bytes")
+	assert.Same(t, ahead.held, equal.held, "equal requests share the bytes")
 	assert.False(t, s.coveredLocked(80), "the pass is over")
 	assert.Len(t, s.requests, 1)
 }
