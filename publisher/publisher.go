@@ -115,6 +115,8 @@ type Config struct {
 	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system's, which virtual time knows nothing of
 	Seed   uint64              // of all chance but session ids; 0 for a random one
 	Logger zerolog.Logger
+
+	fitted bool // Fit was called
 }
 
 // Defaults and bounds of a Config, and the named bounds of everything that could grow.
@@ -207,11 +209,12 @@ func (c *Config) fill() error {
 	if c.Seed == 0 {
 		c.Seed = randomID()
 	}
-	return c.boundSockets()
+	return c.Fit(1)
 }
 
 // New makes a publisher and begins its session: a child of what the journal holds, or a
-// root. The error wraps journal.ErrLocked if another publisher has the journal. Close it.
+// root. The error wraps journal.ErrLocked if another publisher has the journal, and ErrDescriptors if
+// there are too few file descriptors. Close it.
 func New(cfg Config) (*Publisher, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err

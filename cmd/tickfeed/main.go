@@ -31,6 +31,7 @@ import (
 	"golang.org/x/term"
 
 	"tickfeed/feed/textfile"
+	"tickfeed/publisher"
 	"tickfeed/subscriber"
 )
 
@@ -249,7 +250,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		return coded.code
 	case errors.As(err, &coded):
 		code = coded.code
-	case !p.running:
+	case !p.running, errors.Is(err, publisher.ErrDescriptors):
 		code = exitUsage
 	case errors.As(err, &line):
 		code = exitData

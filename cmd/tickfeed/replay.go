@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec"
@@ -425,12 +426,15 @@ func unlessStopped(err error) error {
 	return err
 }
 
+// controlConns bounds the connections of the control, so that they leave file descriptors to the subscribers.
+const controlConns = 4
+
 // serveControl serves HTTP on ln until ctx ends.
 func (s *replaying) serveControl(ctx context.Context, ln net.Listener) error {
 	server := replay.ControlServer(s.player.Handler(func() any { return s.info() }, s.zone))
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(netutil.LimitListener(ln, controlConns)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return context.Cause(ctx)

@@ -176,7 +176,8 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	j := &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles())}
+	limit, _ := FileLimit()
+	j := &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles(limit))}
 	if err := j.fs.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}

@@ -48,8 +48,12 @@ type act struct {
 	done   sync.WaitGroup
 }
 
-// maxLeaving bounds the publishers that are kept for subscribers that take leave.
-const maxLeaving = 16
+// maxLeaving bounds the publishers that are kept for subscribers that take leave. sideBySide is for how many publishers there
+// are file descriptors: the present one and the one before it, whose subscribers move.
+const (
+	maxLeaving = 16
+	sideBySide = 2
+)
 
 // stagePoll is how often Drain looks, stageRetry how often a full disk, or a process without file
 // descriptors, is tried again.
@@ -78,7 +82,13 @@ func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stag
 		s.doors = append(s.doors, newDoor(ln))
 	}
 	var err error
-	if s.dir, err = os.MkdirTemp(dir, "tickfeed-replay-"); err != nil {
+	if s.dir, err = os.MkdirTemp(dir, "tickfeed-replay-"); err == nil {
+		s.cfg.Journal = s.dir
+		if err = s.cfg.Fit(sideBySide); err != nil {
+			_ = os.Remove(s.dir)
+		}
+	}
+	if err != nil {
 		for _, d := range s.doors {
 			d.ln.Close()
 		}
