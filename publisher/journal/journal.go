@@ -83,6 +83,7 @@ type segment struct {
 	last  int64        // publish time of its last packet; meaningless while next is 0
 	marks []codec.Mark // nil if not known; only ever appended to
 	gone  bool         // removed by retention
+	late  bool         // its header was found on the way only
 
 	indexing chan struct{} // one slot, taken while marks that are in no file are made
 }
