@@ -1054,9 +1054,10 @@ type Stats struct {
 	Handshakes int    // connections that have not logged in
 	Conns      []ConnStats
 	// Missing is how many connections were lost before their clients had everything, if those have not come back; the last
-	// of them was lost at Missed.
+	// of them was lost at Missed. Absent are the last of these connections, as they were then, at most 64.
 	Missing int
 	Missed  time.Time
+	Absent  []ConnStats
 }
 
 // Stats is a snapshot of how the publisher does.
@@ -1073,7 +1074,7 @@ func (p *Publisher) Stats() Stats {
 		s.Disk = *d
 	}
 	s.Conns, s.Handshakes, s.Joined = p.serving.stats()
-	s.Missing, s.Missed = p.serving.lost()
+	s.Missing, s.Missed, s.Absent = p.serving.lost()
 	return s
 }
 

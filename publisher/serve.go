@@ -37,6 +37,7 @@ type server struct {
 	joined     uint64             // of them, those that logged in
 	missing    int                // clients whose connection ended before they had everything, and that did not resume
 	missed     time.Time          // when the last of them went
+	absent     []ConnStats        // the last of them, at most maxAbsent
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
@@ -69,6 +70,7 @@ const (
 	sendBuffer   = 72 << 10               // of the kernel, for a connection: Linux holds twice as much, and a segment of 64 KiB
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
+	maxAbsent    = 64                     // clients whose connection ended too early that are remembered by name
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
 )
 
@@ -302,7 +304,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 			s.conns[c] = struct{}{}
 			s.joined++
 			if c.back {
-				s.missing = max(0, s.missing-1)
+				s.backLocked(c)
 			}
 		}
 	}
@@ -338,6 +340,8 @@ func (p *Publisher) leave(c *conn) {
 	if !errors.Is(c.reason, errClientLeft) && c.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()
+		s.absent = append(s.absent, c.stats())
+		s.absent = s.absent[max(0, len(s.absent)-maxAbsent):]
 	}
 	s.mu.Unlock()
 	s.parking.Lock()
@@ -351,6 +355,18 @@ func (p *Publisher) leave(c *conn) {
 	s.parking.Unlock()
 	s.pulsed()
 	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
+}
+
+// backLocked notes that a client has come back, which is of the same name and address if there is such a one.
+func (s *server) backLocked(c *conn) {
+	s.missing = max(0, s.missing-1)
+	i := slices.IndexFunc(s.absent, c.stats().isClientOf)
+	if i < 0 && len(s.absent) > s.missing {
+		i = 0
+	}
+	if i >= 0 {
+		s.absent = slices.Delete(s.absent, i, i+1)
+	}
 }
 
 // farewell sends m and closes the connection for writing, then lets the peer read it.
@@ -623,22 +639,54 @@ type ConnStats struct {
 	RoundTrip time.Duration
 }
 
+// isClientOf reports whether both connections are of clients with the same name and address: perhaps of the same one.
+func (c ConnStats) isClientOf(o ConnStats) bool {
+	return c.Client == o.Client && host(c.Remote) == host(o.Remote)
+}
+
+// host returns an address without its port.
+func host(remote string) string {
+	if h, _, err := net.SplitHostPort(remote); err == nil {
+		return h
+	}
+	return remote
+}
+
+// Without returns the connections of which there is none in others with the same client's name and address, each of which
+// stands for one.
+func Without(conns, others []ConnStats) (left []ConnStats) {
+	others = slices.Clone(others)
+	for _, c := range conns {
+		if i := slices.IndexFunc(others, c.isClientOf); i >= 0 {
+			others = slices.Delete(others, i, i+1)
+			continue
+		}
+		left = append(left, c)
+	}
+	return left
+}
+
+func (c *conn) stats() ConnStats {
+	return ConnStats{
+		Number: c.number, Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
+		Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
+	}
+}
+
 func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]ConnStats, 0, len(s.conns))
 	for c := range s.conns {
-		out = append(out, ConnStats{
-			Number: c.number, Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
-			Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
-		})
+		out = append(out, c.stats())
 	}
 	return out, s.handshakes.Len(), s.joined
 }
 
-// lost is how many clients were cut before they had everything and have not come back, and when the last of them was cut.
-func (s *server) lost() (missing int, missed time.Time) {
+// lost returns how many clients were cut before they had everything and have not come back, when the last of them was cut,
+// and the connections of the last of them.
+func (s *server) lost() (missing int, missed time.Time, absent []ConnStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.missing, s.missed
+	return s.missing, s.missed, slices.Clone(s.absent)
 }

@@ -680,7 +680,29 @@ func (s *service) drained(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	return s.pub.Drained(ctx)
+	if err := s.pub.Drained(ctx); err != nil {
+		return err
+	}
+	st := s.pub.Stats()
+	if st.Joined == 0 && s.o.journal == "" && s.ticks > 0 {
+		s.log.Warn().Uint64("ticks", s.ticks).
+			Msg("no subscriber came, and the ticks are not kept: --wait-for N waits for N subscribers, --journal DIR keeps the ticks")
+	}
+	warnOfAbsent(s.log, st)
+	return nil
+}
+
+// warnOfAbsent warns of subscribers that have not come back since their connection was lost, and do not have everything.
+func warnOfAbsent(log zerolog.Logger, st publisher.Stats) {
+	if st.Missing == 0 {
+		return
+	}
+	e := log.Warn().Int("subscribers", st.Missing)
+	if n := len(st.Absent); n > 0 {
+		last := st.Absent[n-1]
+		e = e.Str("last", last.Remote).Str("client", last.Client).Uint64("confirmed", last.Confirmed)
+	}
+	e.Uint64("head", st.Head).Msg("leaving, although subscribers whose connection was lost have not come back for the rest")
 }
 
 // obey follows the orders of a parent process, one a line: "end" ends the source. The end of

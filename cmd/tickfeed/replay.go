@@ -354,6 +354,7 @@ func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 	})
 	group.Go(func() error { return s.tell(running) })
 	group.Go(func() error { return s.barrier(running) })
+	group.Go(func() error { return s.warnOfNobody(running) })
 	if keys != nil {
 		group.Go(func() error { return s.obey(running, keys) })
 	}
@@ -387,6 +388,7 @@ func (s *replaying) leave(ctx context.Context) error {
 	if err := s.stage.Drained(ctx); err != nil {
 		return err
 	}
+	warnOfAbsent(s.log, s.stage.Publisher().Stats())
 	return errOver
 }
 
@@ -416,6 +418,24 @@ func (s *replaying) barrier(ctx context.Context) error {
 		return err
 	}
 	return unlessStopped(s.player.Resume(ctx))
+}
+
+// warnOfNobody warns if a replay that leaves at its end begins to play, and no subscriber is connected.
+func (s *replaying) warnOfNobody(ctx context.Context) error {
+	if !s.o.exitAtEnd || s.o.waitFor > 0 {
+		return nil
+	}
+	if err := s.await(ctx, func() bool {
+		st := s.player.Status()
+		return st.Ticks > 0 || st.State == replay.Ended
+	}); err != nil {
+		return err
+	}
+	if s.stage.Joined() == 0 {
+		s.log.Warn().Msg("the replay has begun and no subscriber is connected: those that come later get the ticks before only with --from beginning; " +
+			"--wait-subscribers N begins when N are there")
+	}
+	return nil
 }
 
 // unlessStopped is the error of a command to the player, which may have played everything before.
