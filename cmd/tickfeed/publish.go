@@ -788,6 +788,9 @@ func (s *service) warnOfDamage(damage []journal.Damage) {
 	if more := len(ranges) - shownPlaces; more > 0 {
 		listed += " and " + plural(more, "range") + " more"
 	}
+	if len(ranges) == 0 {
+		listed = "none that is known"
+	}
 	s.log.Warn().Str("missing", listed).Uint64("numbers", missing.Len()).Int("damages", len(damage)).Strs("first", places).
 		Msg("the journal is damaged; subscribers that ask for the missing numbers are told that they are lost")
 }
