@@ -30,8 +30,10 @@ type Account struct {
 	Withheld RangeSet `json:"withheld,omitzero"`
 	NotAsked RangeSet `json:"not_asked,omitzero"`
 	Lost     RangeSet `json:"lost,omitzero"`
-	// Expired is the part of Lost that the publisher's retention had removed before the
-	// subscription began at the oldest number: nobody promised to keep it.
+	// Expired is the part of Lost that nobody promised to keep: the subscription asked for the
+	// beginning or for a time, and the publisher's retention removed the numbers before the first
+	// one came that the publisher still has. Numbers that retention removes later, or that were
+	// asked for by number, are in Lost only.
 	Expired  RangeSet `json:"expired,omitzero"`
 	Disowned RangeSet `json:"disowned,omitzero"`
 }
@@ -95,8 +97,7 @@ func (l *Ledger) Lose(session SessionID, r Range) (again uint64) {
 	return l.record(session, r, func(a *Account) *RangeSet { return &a.Lost })
 }
 
-// Expire accounts for r as lost because retention removed it before the subscription began,
-// see Account.Expired. The result is that of Deliver.
+// Expire accounts for r as lost and expired, see Account.Expired. The result is that of Deliver.
 func (l *Ledger) Expire(session SessionID, r Range) (again uint64) {
 	again = l.Lose(session, r)
 	if !r.Empty() {

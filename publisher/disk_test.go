@@ -259,31 +259,87 @@ func TestJournalIsRemoved(t *testing.T) {
 	}
 }
 
-// On a real disk, with a directory that is removed, and one that cannot be made again for a while: a state, which passes.
+// On a real disk, with a directory that is removed, and whose place is taken: a state, which is said once, with what to do, and
+// passes by itself once the directory can be made. Nothing says that all is well before that.
 func TestJournalDirectoryIsRemoved(t *testing.T) {
-	dir, log := filepath.Join(t.TempDir(), "journal"), &logbook{}
-	p, err := publisher.New(publisher.Config{Journal: dir, Logger: zerolog.New(log)})
-	require.NoError(t, err)
-	id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
-	require.NoError(t, err)
-	require.NoError(t, p.Flush(t.Context()))
-	require.NoError(t, os.RemoveAll(dir))
-	require.NoError(t, os.WriteFile(dir, nil, 0o600))
-	require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
-	require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
-	require.Equal(t, uint64(2), p.Stats().Committed, "sent is what is in the journal")
-	require.NoError(t, os.Remove(dir))
-	require.NoError(t, p.Flush(t.Context()))
-	assert.Len(t, log.lines("no file can be made or written, publishing waits"), 1)
-	assert.Len(t, log.lines("takes ticks again"), 1)
-	require.NoError(t, p.Close(t.Context()))
-	j, err := journal.Open(journal.Config{Dir: dir})
-	require.NoError(t, err)
-	assert.Equal(t, uint64(3), j.Next())
-	require.NoError(t, j.Close())
+	const moved = "the file that is in the place of the directory, or of a file in it, is removed or moved away"
+	for _, test := range []struct {
+		name  string
+		spoil func(t *testing.T, parent, dir string)
+		mend  func(t *testing.T, parent, dir string) // nil: the publisher can do it
+	}{
+		{"a file is in its place", func(t *testing.T, _, dir string) {
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
+		}, func(t *testing.T, _, dir string) { require.NoError(t, os.Remove(dir)) }},
+		{"a symbolic link to nowhere", func(t *testing.T, _, dir string) {
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.Symlink("nowhere", dir))
+		}, func(t *testing.T, _, dir string) { require.NoError(t, os.Remove(dir)) }},
+		{"a symbolic link to itself", func(t *testing.T, _, dir string) {
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.Symlink(filepath.Base(dir), dir))
+		}, func(t *testing.T, _, dir string) { require.NoError(t, os.Remove(dir)) }},
+		{"a file is in the place of its parent", func(t *testing.T, parent, _ string) {
+			require.NoError(t, os.RemoveAll(parent))
+			require.NoError(t, os.WriteFile(parent, nil, 0o600))
+		}, func(t *testing.T, parent, _ string) { require.NoError(t, os.Remove(parent)) }},
+		{"a directory is in the place of the lock", func(t *testing.T, _, dir string) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "LOCK")))
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "LOCK"), 0o700))
+		}, func(t *testing.T, _, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, "LOCK"))) }},
+		{"its parent is gone", func(t *testing.T, parent, _ string) { require.NoError(t, os.RemoveAll(parent)) }, nil},
+		{"another directory, with files of its own", func(t *testing.T, _, dir string) {
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			for _, name := range []string{"foreign", "00000000000000000001-0000000000000001.tick"} {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
+			}
+		}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			parent, log := filepath.Join(t.TempDir(), "parent"), &logbook{}
+			dir := filepath.Join(parent, "journal")
+			p, err := publisher.New(publisher.Config{Journal: dir, Logger: zerolog.New(log)})
+			require.NoError(t, err)
+			id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
+			require.NoError(t, err)
+			require.NoError(t, p.Flush(t.Context()))
+			test.spoil(t, parent, dir)
+			says := func(text string) func() bool { return func() bool { return len(log.lines(text)) > 0 } }
+			require.Eventually(t, says("the directory is not as it was left"), 30*time.Second, 10*time.Millisecond)
+			if test.mend != nil {
+				require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
+				require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
+				ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // the directory is looked at twice meanwhile
+				defer cancel()
+				require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
+				require.Equal(t, uint64(2), p.Stats().Committed, "sent is what is in the journal")
+				assert.Empty(t, log.lines("well again"))
+				assert.Empty(t, log.lines("no room"))
+				test.mend(t, parent, dir)
+			} else {
+				require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
+			}
+			require.NoError(t, p.Flush(t.Context()))
+			require.Eventually(t, says("well again"), 30*time.Second, 10*time.Millisecond)
+			assert.Len(t, log.lines("the directory is not as it was left"), 1)
+			assert.Len(t, log.lines("well again"), 1)
+			times := 0
+			if test.mend != nil {
+				times = 1
+			}
+			assert.Len(t, log.lines("no file can be made or written, publishing waits"), times)
+			assert.Len(t, log.lines("it goes on once "+moved), times)
+			assert.Len(t, log.lines("takes ticks again"), times)
+			require.NoError(t, p.Close(t.Context()))
+			j, err := journal.Open(journal.Config{Dir: dir})
+			require.NoError(t, err)
+			assert.Equal(t, uint64(3), j.Next())
+			require.NoError(t, j.Close())
+		})
+	}
 }
 
 // A failed sync is the end within a second, also if nobody publishes anything.

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -59,6 +61,7 @@ type Publisher struct {
 	holed    atomic.Bool // the log has packets that withhold numbers, or say that they are gone
 
 	disk    atomic.Pointer[string] // why the disk does not take ticks; nil if it does
+	trouble string                 // what has to happen until the disk takes ticks, as logged; with the slot of flushing
 	starved atomic.Bool            // a subscriber waits for a file descriptor to read the journal with
 	closing chan struct{}
 	done    sync.WaitGroup // goroutines of the publisher itself
@@ -115,6 +118,8 @@ type Config struct {
 	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system's, which virtual time knows nothing of
 	Seed   uint64              // of all chance but session ids; 0 for a random one
 	Logger zerolog.Logger
+
+	fitted bool // Fit was called
 }
 
 // Defaults and bounds of a Config, and the named bounds of everything that could grow.
@@ -207,11 +212,12 @@ func (c *Config) fill() error {
 	if c.Seed == 0 {
 		c.Seed = randomID()
 	}
-	return c.boundSockets()
+	return c.Fit(1)
 }
 
 // New makes a publisher and begins its session: a child of what the journal holds, or a
-// root. The error wraps journal.ErrLocked if another publisher has the journal. Close it.
+// root. The error wraps journal.ErrLocked if another publisher has the journal, and ErrDescriptors if
+// there are too few file descriptors. Close it.
 func New(cfg Config) (*Publisher, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
@@ -799,25 +805,39 @@ func (p *Publisher) flushPiece(x *piece) error {
 	return nil
 }
 
-// diskState says once when the disk stops taking ticks, and once when it takes them again.
+// diskState logs once when the disk stops taking ticks, again when it does so for another reason, and once when it takes them
+// again. The caller has the slot of p.flushing.
 func (p *Publisher) diskState(err error) {
-	old := p.disk.Load()
 	switch {
-	case err == nil && old != nil:
+	case err == nil && p.disk.Load() != nil:
 		p.disk.Store(nil)
+		p.trouble = ""
 		p.cfg.Logger.Info().Msg("journal: the disk takes ticks again")
-	case errors.Is(err, journal.ErrFull) && old == nil:
+	case errors.Is(err, journal.ErrFull):
 		s := err.Error()
 		p.disk.Store(&s)
-		what := "no file can be made or written"
-		switch {
-		case recording.IsFull(err):
-			what = "disk full"
-		case journal.OutOfDescriptors(err):
-			what = "no file descriptors left"
+		what, until := diskTrouble(err)
+		if until == p.trouble {
+			return
 		}
-		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served", what)
+		p.trouble = until
+		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served, and it goes on once %s", what, until)
 	}
+}
+
+// diskTrouble returns what keeps the journal from being written, and what has to happen until it can be.
+func diskTrouble(err error) (what, until string) {
+	switch {
+	case recording.IsFull(err):
+		return "disk full", "there is room"
+	case journal.OutOfDescriptors(err):
+		return "no file descriptors left", "there are some"
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "no file can be made or written", "the publisher may write there"
+	case errors.Is(err, os.ErrNotExist):
+		return "no file can be made or written", "the directory can be made"
+	}
+	return "no file can be made or written", "the file that is in the place of the directory, or of a file in it, is removed or moved away"
 }
 
 // starves reports whether err says that there is no file descriptor to read the journal with, for now. It says so once
@@ -1034,9 +1054,10 @@ type Stats struct {
 	Handshakes int    // connections that have not logged in
 	Conns      []ConnStats
 	// Missing is how many connections were lost before their clients had everything, if those have not come back; the last
-	// of them was lost at Missed.
+	// of them was lost at Missed. Absent are the last of these connections, as they were then, at most 64.
 	Missing int
 	Missed  time.Time
+	Absent  []ConnStats
 }
 
 // Stats is a snapshot of how the publisher does.
@@ -1053,7 +1074,7 @@ func (p *Publisher) Stats() Stats {
 		s.Disk = *d
 	}
 	s.Conns, s.Handshakes, s.Joined = p.serving.stats()
-	s.Missing, s.Missed = p.serving.lost()
+	s.Missing, s.Missed, s.Absent = p.serving.lost()
 	return s
 }
 

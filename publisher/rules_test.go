@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -267,7 +268,7 @@ func TestSixteenFilterChangesWait(t *testing.T) {
 	}
 }
 
-// Beyond MaxHandshakes the connection that has been silent longest is closed, and no other.
+// Beyond MaxHandshakes the connection that has been silent longest is closed, and no other. Before that it has 20 ms.
 func TestTheOldestHandshakeGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 3})
@@ -276,6 +277,12 @@ func TestTheOldestHandshakeGoes(t *testing.T) {
 			silent = append(silent, w.raw(nil))
 			time.Sleep(time.Millisecond)
 		}
+		time.Sleep(15 * time.Millisecond)
+		synctest.Wait()
+		_ = silent[0].nc.SetReadDeadline(time.Now().Add(time.Microsecond))
+		_, early := silent[0].nc.Read(make([]byte, 1))
+		require.ErrorIs(t, early, os.ErrDeadlineExceeded, "the oldest has 20 ms")
+		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
 		assert.Equal(t, 3, w.pub.Stats().Handshakes)
 		_ = silent[0].nc.SetReadDeadline(time.Now().Add(time.Millisecond))

@@ -32,11 +32,12 @@ type server struct {
 
 	mu         sync.Mutex
 	conns      map[*conn]struct{} // logged in
-	handshakes *list.List         // of net.Conn, oldest first: not logged in
+	handshakes *list.List         // of *entrant, oldest first: not logged in
 	opened     uint64             // connections so far
 	joined     uint64             // of them, those that logged in
 	missing    int                // clients whose connection ended before they had everything, and that did not resume
 	missed     time.Time          // when the last of them went
+	absent     []ConnStats        // the last of them, at most maxAbsent
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
@@ -45,6 +46,7 @@ type server struct {
 
 	final  atomic.Uint64 // number after the last of an ended session; 0 while it goes on
 	pulses chan struct{} // 1 slot: a client has confirmed something
+	ended  chan struct{} // 1 slot: a handshake has ended
 
 	joining   sync.Mutex
 	join      *join
@@ -62,12 +64,14 @@ const (
 	refusalWait  = 250 * time.Millisecond // for a refusal or goodbye to be read before the connection is closed
 	acceptPause  = 50 * time.Millisecond  // after accept failed for a reason that passes
 	drainTime    = time.Second            // at shutdown, to send what there still is
+	loginGrace   = 20 * time.Millisecond  // for a handshake if others wait for its place
 	maxSubscribe = 16                     // changes of filter that may wait
 	silence      = 3                      // intervals without a sign of life
 	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
 	sendBuffer   = 72 << 10               // of the kernel, for a connection: Linux holds twice as much, and a segment of 64 KiB
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
+	maxAbsent    = 64                     // clients whose connection ended too early that are remembered by name
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
 )
 
@@ -78,6 +82,7 @@ func (s *server) init(cfg Config) {
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
 	s.snapshots.init()
+	s.ended = make(chan struct{}, 1)
 	s.guesses.init(min(guessAnswers, cfg.MaxHandshakes))
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
 	for i := range s.pumps {
@@ -87,37 +92,52 @@ func (s *server) init(cfg Config) {
 
 // Shares of the file descriptors that a process may have.
 const (
-	otherFiles     = 8 // for what the publisher knows nothing of
+	otherFiles     = 8 // for files that the publisher knows nothing of, and a connection of each listener that was just accepted
 	handshakeShare = 8 // of connections, one in so many has not logged in, at most
-	fewSockets     = 8
+	fewSockets     = 8 // the least number that a publisher starts with
+	fewConnections = 256
 )
 
-// boundSockets lowers the bounds on connections so that all of them, and the journal's files, find file descriptors.
-func (c *Config) boundSockets() error {
+// ErrDescriptors reports that the process may have too few file descriptors for a publisher.
+var ErrDescriptors = errors.New("too few file descriptors")
+
+// Fit lowers MaxConnections and MaxHandshakes so that the connections and the journals of n publishers with this
+// configuration find file descriptors, and logs that. New does so for one publisher, unless Fit was called. The error wraps
+// ErrDescriptors if too few connections are left.
+func (c *Config) Fit(n int) error {
 	limit, open := journal.FileLimit()
-	if limit == 0 {
+	if c.fitted || limit == 0 {
 		return nil
 	}
-	sockets := limit - open - otherFiles
-	if c.Journal != "" {
-		sockets -= journal.OpenFiles()
+	c.fitted = true
+	fixed := open + otherFiles
+	files := func(limit int) int {
+		if c.Journal == "" {
+			return 0
+		}
+		return journal.OpenFiles(limit)
 	}
+	sockets := (limit-fixed)/n - files(limit)
 	if sockets < fewSockets {
-		return fmt.Errorf("publisher: of %d file descriptors that the process may have %d are left for connections, at least %d are needed: raise the limit (ulimit -n)",
-			limit, max(0, sockets), fewSockets)
+		needed := limit + 1
+		for needed-fixed < n*(fewSockets+files(needed)) {
+			needed++
+		}
+		return fmt.Errorf("publisher: %w: the process may have %d, of which %d are open, and needs at least %d for %d connections: raise the limit (ulimit -n)",
+			ErrDescriptors, limit, open, needed, fewSockets)
 	}
-	handshakes := max(1, min(c.MaxHandshakes, sockets/handshakeShare))
+	wanted, first := cmp.Or(c.MaxConnections, DefaultConnections), cmp.Or(c.MaxHandshakes, DefaultHandshakes)
+	handshakes := max(1, min(first, sockets/handshakeShare))
 	connections := sockets - handshakes
 	if c.Token != "" {
 		connections -= min(guessAnswers, handshakes)
 	}
-	connections = min(c.MaxConnections, connections)
-	if connections < c.MaxConnections {
+	if connections = min(wanted, connections); connections < wanted {
 		level := zerolog.WarnLevel
-		if c.MaxConnections == DefaultConnections {
+		if wanted == DefaultConnections && connections >= fewConnections {
 			level = zerolog.InfoLevel
 		}
-		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", c.MaxConnections).Int("limit", limit).
+		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", wanted).Int("limit", limit).
 			Msg("fewer connections than wanted: the process may not have more file descriptors; raise the limit (ulimit -n)")
 	}
 	c.MaxConnections, c.MaxHandshakes = connections, handshakes
@@ -173,8 +193,9 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		} else if err != nil {
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
+		e := p.serving.enter(ctx, nc) // before the next one is accepted: no more are open than the bounds allow
 		d.conns.Go(func() {
-			if c := p.admit(d, nc); c != nil {
+			if c := p.admit(d, e); c != nil {
 				c.run()
 			}
 		})
@@ -195,33 +216,64 @@ func acceptPasses(err error) bool {
 	return false
 }
 
-// admit hears and answers the hello of a client. It returns the connection to serve; nil if there
-// is none, and nc is closed.
-func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
-	defer func() {
-		if admitted == nil {
-			nc.Close()
+// An entrant is a connection that has not logged in.
+type entrant struct {
+	net.Conn
+	number uint64
+	at     time.Time     // when it came
+	place  *list.Element // among the handshakes
+}
+
+// enter counts nc among the handshakes. If there are too many, it waits until one of them ends, or the oldest has had
+// loginGrace, and is closed.
+func (s *server) enter(ctx context.Context, nc net.Conn) *entrant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.handshakes.Len() >= s.first {
+		oldest := s.handshakes.Front()
+		grace := time.Until(oldest.Value.(*entrant).at.Add(loginGrace))
+		if grace <= 0 || ctx.Err() != nil {
+			s.handshakes.Remove(oldest)
+			oldest.Value.(*entrant).Close()
+			break
 		}
-	}()
+		s.mu.Unlock()
+		timer := time.NewTimer(grace)
+		select {
+		case <-s.ended:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		s.mu.Lock()
+	}
+	s.opened++
+	e := &entrant{Conn: nc, number: s.opened, at: time.Now()}
+	e.place = s.handshakes.PushBack(e)
+	return e
+}
+
+// enteredLocked takes e from the handshakes.
+func (s *server) enteredLocked(e *entrant) {
+	s.handshakes.Remove(e.place)
+	select {
+	case s.ended <- struct{}{}:
+	default:
+	}
+}
+
+// admit hears and answers the hello of a client. It returns the connection to serve; nil if there
+// is none, and e is closed.
+func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
+	nc := e.Conn
 	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
 		_ = b.SetWriteBuffer(sendBuffer) // else the kernel grows it to megabytes for a client that does not read
 	}
 	s := &p.serving
-	s.mu.Lock()
-	if s.handshakes.Len() >= s.first {
-		oldest := s.handshakes.Front()
-		s.handshakes.Remove(oldest)
-		oldest.Value.(net.Conn).Close()
-	}
-	waiting := s.handshakes.PushBack(nc)
-	s.opened++
-	number := s.opened
-	s.mu.Unlock()
-
 	stop := context.AfterFunc(d.ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
 	if c != nil {
-		c.door, c.number, c.pump = d, number, &s.pumps[number%uint64(len(s.pumps))]
+		c.door, c.number, c.pump = d, e.number, &s.pumps[e.number%uint64(len(s.pumps))]
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
@@ -233,10 +285,15 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 	stopped := stop()
 	leave := func() {
 		s.mu.Lock()
-		s.handshakes.Remove(waiting)
+		s.enteredLocked(e)
 		s.mu.Unlock()
 	}
-	defer leave() // a connection that is refused counts until it is closed
+	defer func() { // a connection that is refused counts until it is closed
+		if admitted == nil {
+			nc.Close()
+		}
+		leave()
+	}()
 	s.mu.Lock()
 	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
@@ -245,11 +302,11 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
 			}
 		} else {
-			s.handshakes.Remove(waiting)
+			s.enteredLocked(e)
 			s.conns[c] = struct{}{}
 			s.joined++
 			if c.back {
-				s.missing = max(0, s.missing-1)
+				s.backLocked(c)
 			}
 		}
 	}
@@ -275,8 +332,9 @@ func (p *Publisher) admit(d *door, nc net.Conn) (admitted *conn) {
 	return c
 }
 
-// leave takes c, which has ended, from the server.
+// leave closes c, which has ended, and takes it from the server.
 func (p *Publisher) leave(c *conn) {
+	c.nc.Close() // before another one gets its place
 	s := &p.serving
 	next, _ := p.log.end()
 	s.mu.Lock()
@@ -284,6 +342,8 @@ func (p *Publisher) leave(c *conn) {
 	if !errors.Is(c.reason, errClientLeft) && c.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()
+		s.absent = append(s.absent, c.stats())
+		s.absent = s.absent[max(0, len(s.absent)-maxAbsent):]
 	}
 	s.mu.Unlock()
 	s.parking.Lock()
@@ -297,6 +357,18 @@ func (p *Publisher) leave(c *conn) {
 	s.parking.Unlock()
 	s.pulsed()
 	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
+}
+
+// backLocked notes that a client has come back, which is of the same name and address if there is such a one.
+func (s *server) backLocked(c *conn) {
+	s.missing = max(0, s.missing-1)
+	i := slices.IndexFunc(s.absent, c.stats().isClientOf)
+	if i < 0 && len(s.absent) > s.missing {
+		i = 0
+	}
+	if i >= 0 {
+		s.absent = slices.Delete(s.absent, i, i+1)
+	}
 }
 
 // farewell sends m and closes the connection for writing, then lets the peer read it.
@@ -544,22 +616,54 @@ type ConnStats struct {
 	RoundTrip time.Duration
 }
 
+// isClientOf reports whether both connections are of clients with the same name and address: perhaps of the same one.
+func (c ConnStats) isClientOf(o ConnStats) bool {
+	return c.Client == o.Client && host(c.Remote) == host(o.Remote)
+}
+
+// host returns an address without its port.
+func host(remote string) string {
+	if h, _, err := net.SplitHostPort(remote); err == nil {
+		return h
+	}
+	return remote
+}
+
+// Without returns the connections of which there is none in others with the same client's name and address, each of which
+// stands for one.
+func Without(conns, others []ConnStats) (left []ConnStats) {
+	others = slices.Clone(others)
+	for _, c := range conns {
+		if i := slices.IndexFunc(others, c.isClientOf); i >= 0 {
+			others = slices.Delete(others, i, i+1)
+			continue
+		}
+		left = append(left, c)
+	}
+	return left
+}
+
+func (c *conn) stats() ConnStats {
+	return ConnStats{
+		Number: c.number, Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
+		Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
+	}
+}
+
 func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]ConnStats, 0, len(s.conns))
 	for c := range s.conns {
-		out = append(out, ConnStats{
-			Number: c.number, Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
-			Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
-		})
+		out = append(out, c.stats())
 	}
 	return out, s.handshakes.Len(), s.joined
 }
 
-// lost is how many clients were cut before they had everything and have not come back, and when the last of them was cut.
-func (s *server) lost() (missing int, missed time.Time) {
+// lost returns how many clients were cut before they had everything and have not come back, when the last of them was cut,
+// and the connections of the last of them.
+func (s *server) lost() (missing int, missed time.Time, absent []ConnStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.missing, s.missed
+	return s.missing, s.missed, slices.Clone(s.absent)
 }

@@ -524,14 +524,21 @@ func (l *line) stamp() {
 	l.published = append(l.published, Published{End: l.n, Time: l.c.sealed})
 }
 
-// dropRepeats moves the ticks from number next on to the front.
+// dropRepeats moves the ticks from number next on to the front. Of those before, the ones that were delivered are duplicates;
+// those that were lost, withheld or not asked for stay what they are.
 func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 	k := 0
 	for k < len(ticks) && ticks[k].Seq < next {
 		k++
 	}
-	if r := l.recovery; r != nil {
-		r.report.Duplicates += uint64(k)
+	if r := l.recovery; r != nil && k > 0 {
+		a := l.ledger.Account(l.c.session)
+		for i := range ticks[:k] {
+			seq := ticks[i].Seq
+			if !a.Lost.Contains(seq) && !a.Withheld.Contains(seq) && !a.NotAsked.Contains(seq) && !a.Disowned.Contains(seq) {
+				r.report.Duplicates++ // if it is in no account, it was delivered to an earlier process
+			}
+		}
 	}
 	return ticks[:copy(ticks, ticks[k:])]
 }

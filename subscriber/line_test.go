@@ -219,6 +219,30 @@ snapshot 6 all of B          -> snapshot as of 6; replaying
 packet 6 2 of B              -> ticks 6 to 7; live, cut by rewound, 2 replayed, disowned [6, 11)`,
 			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
 
+		{"what was lost and comes before the position is no duplicate, and stays lost", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 2            -> ticks 1 to 3
+packet 4 gone:2              -> snapshot, lost [4, 6)
+snapshot 6 all               -> snapshot as of 6; live
+packet 6 1                   -> ticks 6 to 6
+lost                         -> disconnected
+connect 7 state              -> connecting
+welcome 3 8 resumed A        -> replaying
+packet 3 5                   -> ticks 7 to 7; live, cut by replay, 1 replayed, 2 repeated`,
+			"A: delivered [1, 4) [6, 8) lost [4, 6)"},
+
+		{"what was not asked for and comes before the position is no duplicate", `
+ask 43
+connect                      -> connecting
+welcome 41 45 asked A        -> snapshot
+snapshot 43 all              -> snapshot as of 43; replaying
+lost                         -> disconnected
+connect 43 state             -> connecting
+welcome 41 45 resumed A      -> replaying
+packet 41 4                  -> ticks 43 to 44; live, cut by replay, 2 replayed`,
+			"A: delivered [43, 45) not asked [1, 43)"},
+
 		{"what it has had of sessions that come back is for the state alone", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
@@ -288,7 +312,7 @@ connect 3 state              -> connecting
 welcome 1 9 snapshot AC6     -> replaying
 packet 1 define 4            ->
 session 6 AC6                ->
-packet 6 3 of C              -> ticks 8 to 8; live, cut by new session, 1 replayed, 7 repeated`,
+packet 6 3 of C              -> ticks 8 to 8; live, cut by new session, 1 replayed, 5 repeated`,
 			"A: delivered [1, 4) lost [4, 6) C: delivered [6, 9) B: delivered [1, 3)"},
 
 		{"what was delivered of sessions that come back is not withheld", `

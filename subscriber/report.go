@@ -22,7 +22,8 @@ type Report struct {
 	Attempts  int           `json:"attempts"` // to connect
 	Resume    Resume        `json:"resume"`
 	// Replayed counts the ticks delivered that were published before the new connection was made, Duplicates the ticks that
-	// were dropped because they had been delivered before.
+	// were dropped because they had been delivered before. A tick whose number the ledger has as lost, withheld or not asked
+	// for is dropped too if it comes before the position, but it repeats nothing that was delivered, and is not counted.
 	Replayed   uint64         `json:"replayed"`
 	Duplicates uint64         `json:"duplicates"`
 	Lost       []Numbers      `json:"lost,omitempty"`

@@ -183,7 +183,7 @@ func (p *program) importText(ctx context.Context, o *importCommandOptions, path 
 // createRecording begins the file path; - is standard output. The error has its exit code.
 func (p *program) createRecording(path string, force bool) (recordingOutput, error) {
 	if path == "-" {
-		return &standardOutput{p.stdout}, nil
+		return &standardOutput{p.stdout, p.owe(func() string { return "the end of what is written to " + standardOutputName })}, nil
 	}
 	out, err := recording.Create(path, force)
 	if errors.Is(err, fs.ErrExist) {
@@ -192,7 +192,8 @@ func (p *program) createRecording(path string, force bool) (recordingOutput, err
 	if err != nil {
 		return nil, usage("%w", err)
 	}
-	return out, nil
+	paid := p.owe(func() string { return path + ", which is not made; a temporary file stays beside it" })
+	return &watchedOutput{out, p.watch(path), paid}, nil
 }
 
 // A recordingOutput is a recording that is being written: see recording.Output.
@@ -203,17 +204,23 @@ type recordingOutput interface {
 }
 
 // standardOutput is standard output as a recordingOutput.
-type standardOutput struct{ io.Writer }
+type standardOutput struct {
+	io.Writer
+	paid func()
+}
 
 func (s *standardOutput) Write(p []byte) (int, error) {
 	n, err := s.Writer.Write(p)
 	return n, output(err)
 }
 
-func (*standardOutput) Sync() error   { return nil }
-func (*standardOutput) Close() error  { return nil }
-func (*standardOutput) Commit() error { return nil }
-func (*standardOutput) Discard()      {}
+func (*standardOutput) Sync() error  { return nil }
+func (*standardOutput) Close() error { return nil }
+func (s *standardOutput) Commit() error {
+	s.paid()
+	return nil
+}
+func (s *standardOutput) Discard() { s.paid() }
 
 // An importSummary is what was read and written. Times are nanoseconds since the Unix epoch.
 type importSummary struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,19 +22,21 @@ import (
 	"tickfeed/publisher"
 )
 
-// The first signal cancels. What comes within a second of it is the same Ctrl-C; what comes later ends the process, which
-// says what was not saved and has not been paid since.
+// The first signal cancels. If the process has not ended 700 ms later it says what it waits for. What comes within a second of it
+// is the same Ctrl-C; what comes later ends the process, which says what was not saved and has not been paid since.
 func TestInterrupts(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		after []time.Duration // of each signal, after the one before
+		waits bool            // it says so
 		exit  bool
 	}{
-		{"one", []time.Duration{0}, false},
-		{"two at once", []time.Duration{0, 0}, false},
-		{"five within the second", []time.Duration{0, 1, time.Millisecond, 500 * time.Millisecond, 498 * time.Millisecond}, false},
-		{"a second later", []time.Duration{0, time.Second}, true},
-		{"at once, and later", []time.Duration{0, 0, 2 * time.Second}, true},
+		{"one", []time.Duration{0}, false, false},
+		{"two at once", []time.Duration{0, 0}, false, false},
+		{"three within 700 ms", []time.Duration{0, 1, 698 * time.Millisecond}, false, false},
+		{"five within the second", []time.Duration{0, 1, time.Millisecond, 500 * time.Millisecond, 498 * time.Millisecond}, true, false},
+		{"a second later", []time.Duration{0, time.Second}, true, true},
+		{"at once, and later", []time.Duration{0, 0, 2 * time.Second}, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -52,13 +55,16 @@ func TestInterrupts(t *testing.T) {
 					synctest.Wait()
 					require.Equal(t, 1, cancelled)
 				}
-				if test.exit {
-					assert.Equal(t, exitInterrupted, code)
-					assert.Equal(t, "tickfeed: interrupted again: ended at once; what was being written is not whole\nnot saved: the ledger\n", stderr.String())
-				} else {
-					assert.Equal(t, -1, code)
-					assert.Empty(t, stderr.String())
+				said, wanted := "", -1
+				if test.waits {
+					said = "tickfeed: interrupted, and still ending in order; Ctrl-C again ends at once\n"
 				}
+				if test.exit {
+					said += "tickfeed: interrupted again: ended at once; what was being written is not whole\nnot saved: the ledger\n"
+					wanted = exitInterrupted
+				}
+				assert.Equal(t, wanted, code)
+				assert.Equal(t, said, stderr.String())
 				close(signals)
 			})
 		})
@@ -147,6 +153,7 @@ func TestSecondInterrupt(t *testing.T) {
 	}, patience, time.Millisecond, "the pipe is full")
 	require.NoError(t, c.Process.Signal(os.Interrupt))
 	begun := time.Now()
+	c.says(t, `tickfeed: interrupted, and waiting for standard output to take [\d,]+ lines; Ctrl-C again ends at once, and lists what is not saved\n`)
 	for time.Since(begun) < 2*sameInterrupt {
 		select {
 		case <-c.done:
@@ -161,6 +168,49 @@ func TestSecondInterrupt(t *testing.T) {
 		`the ticks from there on come again; the account, --ledger ledger; next seq \d+\n`, c.err.String())
 	_, err = os.Lstat(filepath.Join(dir, "ledger"))
 	assert.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Every command that writes to standard output says what it waits for if nobody reads that, and a second signal ends it at once.
+func TestInterruptWhileStandardOutputIsBlocked(t *testing.T) {
+	dir := t.TempDir()
+	day, err := filepath.Abs("../../testdata/day.tick")
+	require.NoError(t, err)
+	for name, args := range map[string][]string{
+		"export":  {"export", day, "-o", "-", "--as", "ndjson"},
+		"import":  {"import", day, "-o", "-"},
+		"cut":     {"cut", day, "-o", "-"},
+		"inspect": {"inspect", day, "--ticks", "--json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			defer r.Close()
+			if name == "import" {
+				quotes := []byte("ts_event,symbol,bid,ask\n")
+				for i := range 20_000 {
+					quotes = fmt.Appendf(quotes, "2026-03-02T14:30:00Z,AAPL,%d,%d\n", i+1, i+2)
+				}
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "quotes.csv"), quotes, 0o600))
+				args[1] = "quotes.csv"
+			}
+			c := newCommand(dir, args...)
+			c.Stdout = w
+			c.start(t)
+			w.Close()
+			require.Eventually(t, func() bool {
+				n, err := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ)
+				return err == nil && n > 60_000
+			}, patience, time.Millisecond, "the pipe is full")
+			first := time.Now()
+			require.NoError(t, c.Process.Signal(os.Interrupt))
+			c.says(t, `tickfeed: interrupted, and waiting for standard output to take [\d,.]+ \w+; Ctrl-C again ends at once`)
+			time.Sleep(time.Until(first.Add(sameInterrupt + 50*time.Millisecond)))
+			require.NoError(t, c.Process.Signal(os.Interrupt))
+			require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+			assert.Contains(t, c.err.String(), "interrupted again: ended at once")
+			assert.Regexp(t, "not saved: .*standard output", c.err.String())
+		})
+	}
 }
 
 // Two signals at once end every command in order, with the exit code that one signal leads to.

@@ -5,8 +5,9 @@
 // when the work is done, 1 for a failure, 2 for wrong usage or configuration, 3 if the data is
 // wrong, 4 if the peer refused (credentials, version), and 130 after Ctrl-C or SIGTERM.
 //
-// The first Ctrl-C or SIGTERM ends the work in order. Another one ends the process at once if it
-// comes at least a second later; then standard error lists what was not saved.
+// The first Ctrl-C or SIGTERM ends the work in order; if that takes longer, standard error says within a
+// second what the process waits for. Another one ends the process at once if it comes at least a second
+// later; then standard error lists what was not saved.
 package main
 
 import (
@@ -31,6 +32,7 @@ import (
 	"golang.org/x/term"
 
 	"tickfeed/feed/textfile"
+	"tickfeed/publisher"
 	"tickfeed/subscriber"
 )
 
@@ -102,6 +104,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer signal.Stop(signals)
 
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	if f, ok := stdout.(*os.File); ok {
+		p.stdout = &watchedFile{f, p.watch(standardOutputName)}
+	}
 	go p.interrupts(signals, cancel, os.Exit)
 	root := p.command()
 	root.SetArgs(jumps(args))
@@ -119,6 +124,7 @@ type program struct {
 
 	mu      sync.Mutex // guards what follows
 	unsaved []*unsaved
+	slow    []*slowOutput
 }
 
 // sameInterrupt is how long after the first signal another one counts as the same: a terminal, a shell and a wrapper such as
@@ -128,15 +134,27 @@ const sameInterrupt = time.Second
 // abandonTime bounds the report of what was not saved: standard error may be a pipe that nobody reads.
 const abandonTime = 500 * time.Millisecond
 
-// interrupts calls cancel at the first signal, so that the work ends in order. At one that comes later than sameInterrupt it
-// reports what was not saved and calls exit. It returns when signals is closed.
+// interrupts calls cancel at the first signal, so that the work ends in order, and says after waitNotice what the process waits
+// for. At a signal that comes later than sameInterrupt it reports what was not saved and calls exit. It returns when signals is
+// closed.
 func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(code int)) {
 	if _, ok := <-signals; !ok {
 		return
 	}
 	first := time.Now()
 	cancel()
-	for range signals {
+	notice := time.NewTimer(waitNotice)
+	defer notice.Stop()
+	for {
+		select {
+		case <-notice.C:
+			go p.sayWaits() // standard error may be what it waits for
+			continue
+		case _, ok := <-signals:
+			if !ok {
+				return
+			}
+		}
 		if time.Since(first) < sameInterrupt {
 			continue
 		}
@@ -174,11 +192,16 @@ func (p *program) owe(say func() string) (paid func()) {
 // abandon reports what is not saved.
 func (p *program) abandon() {
 	p.mu.Lock()
-	owed := slices.Clone(p.unsaved)
+	owed, slow := slices.Clone(p.unsaved), slices.Clone(p.slow)
 	p.mu.Unlock()
 	p.notef("tickfeed: interrupted again: ended at once; what was being written is not whole")
 	for _, u := range owed {
 		p.notef("not saved: %s", u.say())
+	}
+	for _, s := range slow {
+		if len(owed) == 0 && s.waits() != "" {
+			p.notef("not saved: what %s has not taken", s.name)
+		}
 	}
 }
 
@@ -202,8 +225,9 @@ a YAML file named by --config, with a section for each command:
 A flag wins over the environment, the environment over the file.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
-(credentials, version); 130 interrupted. The first Ctrl-C or SIGTERM ends the work in order; another
-one, at least a second later, ends the process at once, which then lists what it did not save.`,
+(credentials, version); 130 interrupted. The first Ctrl-C or SIGTERM ends the work in order, and what
+that waits for is printed after a second; another one, at least a second later, ends the process at
+once, which then lists what it did not save.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -249,7 +273,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		return coded.code
 	case errors.As(err, &coded):
 		code = coded.code
-	case !p.running:
+	case !p.running, errors.Is(err, publisher.ErrDescriptors):
 		code = exitUsage
 	case errors.As(err, &line):
 		code = exitData

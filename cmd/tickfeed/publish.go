@@ -680,7 +680,29 @@ func (s *service) drained(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	return s.pub.Drained(ctx)
+	if err := s.pub.Drained(ctx); err != nil {
+		return err
+	}
+	st := s.pub.Stats()
+	if st.Joined == 0 && s.o.journal == "" && s.ticks > 0 {
+		s.log.Warn().Uint64("ticks", s.ticks).
+			Msg("no subscriber came, and the ticks are not kept: --wait-for N waits for N subscribers, --journal DIR keeps the ticks")
+	}
+	warnOfAbsent(s.log, st)
+	return nil
+}
+
+// warnOfAbsent warns of subscribers that have not come back since their connection was lost, and do not have everything.
+func warnOfAbsent(log zerolog.Logger, st publisher.Stats) {
+	if st.Missing == 0 {
+		return
+	}
+	e := log.Warn().Int("subscribers", st.Missing)
+	if n := len(st.Absent); n > 0 {
+		last := st.Absent[n-1]
+		e = e.Str("last", last.Remote).Str("client", last.Client).Uint64("confirmed", last.Confirmed)
+	}
+	e.Uint64("head", st.Head).Msg("leaving, although subscribers whose connection was lost have not come back for the rest")
 }
 
 // obey follows the orders of a parent process, one a line: "end" ends the source. The end of
@@ -734,15 +756,43 @@ func (s *service) sayStart() {
 		if rec.Torn > 0 {
 			s.log.Warn().Int64("bytes", rec.Torn).Msg("a torn end of the journal was cut and kept beside it")
 		}
-		for _, d := range rec.Damage {
-			s.log.Warn().Stringer("damage", d).Msg("the journal is damaged; subscribers are told what is missing")
-		}
+		s.warnOfDamage(rec.Damage)
 	}
 	s.say("session", fmt.Sprintf("session %v from seq %d: %s", session.ID, head, s.input),
 		"session", session.ID.String(), "first", head, "source", s.input.String())
 	for _, ln := range s.listeners {
 		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
 	}
+}
+
+// shownPlaces is how many places, and how many ranges of numbers, the warning about a damaged journal lists.
+const shownPlaces = 8
+
+// warnOfDamage warns of what is missing in the journal.
+func (s *service) warnOfDamage(damage []journal.Damage) {
+	if len(damage) == 0 {
+		return
+	}
+	var missing feed.RangeSet
+	var places []string
+	for i, d := range damage {
+		if !d.Range.Empty() {
+			missing.Add(d.Range)
+		}
+		if i < shownPlaces {
+			places = append(places, d.String())
+		}
+	}
+	ranges := missing.Ranges()
+	listed := feed.NewRangeSet(ranges[:min(len(ranges), shownPlaces)]...).String()
+	if more := len(ranges) - shownPlaces; more > 0 {
+		listed += " and " + plural(more, "range") + " more"
+	}
+	if len(ranges) == 0 {
+		listed = "none that is known"
+	}
+	s.log.Warn().Str("missing", listed).Uint64("numbers", missing.Len()).Int("damages", len(damage)).Strs("first", places).
+		Msg("the journal is damaged; subscribers that ask for the missing numbers are told that they are lost")
 }
 
 // sayStatus prints a status line now and then.

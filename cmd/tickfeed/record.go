@@ -53,7 +53,7 @@ With --rotate-size or --rotate-time the files are numbered, FILE-0001.tick and s
 that are there; each can be read alone.
 
 Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 ticks were
-lost that had not expired before it began; 4 refused by the publisher; 130 Ctrl-C.`,
+lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.`,
 		Example: `  tickfeed record -o session.tick
   tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425
   tickfeed record --symbols 'AAPL,MSFT' --duration 10m -o two.tick

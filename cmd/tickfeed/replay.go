@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec"
@@ -353,6 +354,7 @@ func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 	})
 	group.Go(func() error { return s.tell(running) })
 	group.Go(func() error { return s.barrier(running) })
+	group.Go(func() error { return s.warnOfNobody(running) })
 	if keys != nil {
 		group.Go(func() error { return s.obey(running, keys) })
 	}
@@ -386,6 +388,7 @@ func (s *replaying) leave(ctx context.Context) error {
 	if err := s.stage.Drained(ctx); err != nil {
 		return err
 	}
+	warnOfAbsent(s.log, s.stage.Publisher().Stats())
 	return errOver
 }
 
@@ -417,6 +420,24 @@ func (s *replaying) barrier(ctx context.Context) error {
 	return unlessStopped(s.player.Resume(ctx))
 }
 
+// warnOfNobody warns if a replay that leaves at its end begins to play, and no subscriber is connected.
+func (s *replaying) warnOfNobody(ctx context.Context) error {
+	if !s.o.exitAtEnd || s.o.waitFor > 0 {
+		return nil
+	}
+	if err := s.await(ctx, func() bool {
+		st := s.player.Status()
+		return st.Ticks > 0 || st.State == replay.Ended
+	}); err != nil {
+		return err
+	}
+	if s.stage.Joined() == 0 {
+		s.log.Warn().Msg("the replay has begun and no subscriber is connected: those that come later get the ticks before only with --from beginning; " +
+			"--wait-subscribers N begins when N are there")
+	}
+	return nil
+}
+
 // unlessStopped is the error of a command to the player, which may have played everything before.
 func unlessStopped(err error) error {
 	if errors.Is(err, replay.ErrStopped) {
@@ -425,12 +446,15 @@ func unlessStopped(err error) error {
 	return err
 }
 
+// controlConns bounds the connections of the control, so that they leave file descriptors to the subscribers.
+const controlConns = 4
+
 // serveControl serves HTTP on ln until ctx ends.
 func (s *replaying) serveControl(ctx context.Context, ln net.Listener) error {
 	server := replay.ControlServer(s.player.Handler(func() any { return s.info() }, s.zone))
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(netutil.LimitListener(ln, controlConns)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return context.Cause(ctx)

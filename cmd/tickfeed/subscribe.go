@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,11 +58,14 @@ replays what was missed; what happened is told on standard error, and its last l
 Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
 Every number that was asked for and cannot be had is lost: with --from beginning also those that the
-publisher no longer holds. Of a line that starts at the beginning, or at a time, those that retention
-(--retain) removed before it began are counted as expired, which is no error.
+publisher no longer holds. One kind of loss is no error: with --from beginning or time:T, the numbers
+that the publisher's retention (--retain) removed before the first number came that it still has. They
+are lost and expired, and the account counts them twice: "58 lost (50 expired)". Numbers that retention
+removes later, from under a subscriber that is too slow or away, and those that were asked for by number
+(seq:N, or the position in --state), are lost and not expired.
 
 Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
-that had not expired; 4 refused by the publisher; 130 Ctrl-C.`,
+that are not expired; 4 refused by the publisher; 130 Ctrl-C.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -234,8 +238,8 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	case ctx.Err() != nil:
 		err = errInterrupted
 	}
-	if err == nil {
-		err = lostError(ledger)
+	if err == nil || errors.Is(err, errOutputClosed) {
+		err = cmp.Or(lostError(ledger), err)
 	}
 	if o.ledger != "" {
 		err = errors.Join(err, p.writeLedger(o.ledger, o.force, ledger))
@@ -248,8 +252,8 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	return nil
 }
 
-// lostError reports the numbers that were asked for and are lost. What retention removed before the subscription began is no
-// error: nobody promised it.
+// lostError reports the numbers that were asked for and are lost. Those that are expired are no error: nobody promised them,
+// see feed.Account.
 func lostError(l *feed.Ledger) error {
 	t := l.Totals()
 	if lost := t.Lost - t.Expired; lost > 0 {

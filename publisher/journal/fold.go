@@ -134,12 +134,12 @@ const (
 	minOpen = 2
 )
 
-// OpenFiles is how many file descriptors a journal may have at a time: those of the files that are
-// read, of the lock, of the files that end and begin, of a directory, and the reserve.
-func OpenFiles() int { return readFiles() + reservedFiles + 4 }
+// OpenFiles returns how many file descriptors a journal may have at a time in a process that may have limit, 0 for no
+// bound: those of the files that are read, of the lock, of the files that end and begin, of a directory, and the reserve.
+func OpenFiles(limit int) int { return readFiles(limit) + reservedFiles + 4 }
 
-func readFiles() int {
-	if limit, _ := FileLimit(); limit > 0 {
+func readFiles(limit int) int {
+	if limit > 0 {
 		return max(minOpen, min(maxOpen, limit/8))
 	}
 	return maxOpen

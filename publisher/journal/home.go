@@ -74,8 +74,8 @@ func (j *Journal) emptyReserve() {
 
 // Check finds out whether the directory still has the current file and the lock, and takes more
 // files, and fills the reserve of file descriptors again. It returns nil if so, and what is wrong
-// if not. If the file or the lock is not there any more, Missing is true from then on.
-// It may be called from any goroutine.
+// if not. If the file or the lock is not there any more, Missing is true, and Check does not return nil, until the next file
+// was made. It may be called from any goroutine.
 func (j *Journal) Check() error {
 	if err := j.fillReserve(); err != nil && !OutOfDescriptors(err) {
 		return err
@@ -84,26 +84,40 @@ func (j *Journal) Check() error {
 	j.syncing <- struct{}{}
 	defer func() { <-j.syncing }()
 	j.mu.Lock()
-	file, lock, name := j.file, j.lock, ""
+	file, lock, missing, name := j.file, j.lock, j.missing, ""
 	if n := len(j.segments); n > 0 {
 		name = j.segments[n-1].name
 	}
 	usable := !j.closed && j.failed == nil
 	j.mu.Unlock()
-	if !usable || file == nil {
+	if !usable || file == nil && !missing {
 		return nil // there is no current file
 	}
-	err := j.fs.Check(j.path(name), file)
+	var err error
+	if file != nil {
+		err = j.fs.Check(j.path(name), file)
+	}
 	if err == nil {
 		err = j.fs.Check(j.path(lockName), lock)
 	}
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	switch {
+	case isGone(err):
 		j.miss()
+	case err == nil && missing:
+		err = errNoFile
 	}
 	if err != nil {
 		return fmt.Errorf("journal %s: %w", j.cfg.Dir, err)
 	}
 	return nil
+}
+
+// errNoFile reports that a file was missing, and that the next one is not made yet.
+var errNoFile = errors.New("a file was missing, and the next one is not made yet")
+
+// isGone reports whether err, of Check, says that a name does not lead to its file any more.
+func isGone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ESTALE)
 }
 
 func (j *Journal) miss() {
@@ -131,7 +145,7 @@ func (j *Journal) returnHome() error {
 	}
 	path := j.path(lockName)
 	err := j.fs.Check(path, j.lock)
-	if errors.Is(err, os.ErrNotExist) {
+	if isGone(err) {
 		var lock io.Closer
 		err = j.withDescriptors(func() (err error) {
 			lock, err = j.fs.Lock(path)

@@ -151,7 +151,8 @@ func TestManyReadersTakeFewDescriptors(t *testing.T) {
 	group.Wait()
 	_, most := fs.Descriptors()
 	assert.LessOrEqual(t, most-before, 64)
-	assert.LessOrEqual(t, most, journal.OpenFiles())
+	limit, _ := journal.FileLimit()
+	assert.LessOrEqual(t, most, journal.OpenFiles(limit))
 	require.NoError(t, j.Retain(0))
 	gone := 0
 	for _, c := range cursors {

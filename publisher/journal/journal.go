@@ -83,6 +83,7 @@ type segment struct {
 	last  int64        // publish time of its last packet; meaningless while next is 0
 	marks []codec.Mark // nil if not known; only ever appended to
 	gone  bool         // removed by retention
+	late  bool         // its header was found on the way only
 
 	indexing chan struct{} // one slot, taken while marks that are in no file are made
 }
@@ -149,7 +150,7 @@ var (
 	ErrLocked = errors.New("in use by another publisher")
 	// ErrFull: the file system takes nothing now, for want of room, of file descriptors or of
 	// permission; the same call may be made again later.
-	ErrFull = errors.New("no room")
+	ErrFull = errors.New("not possible now")
 	// ErrFailed: nothing more can be appended to the current file. What was appended can be
 	// read, but it is not known what of it is durable beyond Synced. Begin goes on, in a
 	// child session.
@@ -176,7 +177,8 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	j := &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles())}
+	limit, _ := FileLimit()
+	j := &Journal{cfg: cfg, fs: cfg.FS, syncing: make(chan struct{}, 1), reading: make(chan struct{}, readFiles(limit))}
 	if err := j.fs.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("journal %s: %w", cfg.Dir, err)
 	}
@@ -292,7 +294,7 @@ func (j *Journal) usableLocked() error {
 // passes reports whether err, of a file that is made or written, is of a state that can end by itself.
 func passes(err error) bool {
 	return recording.IsFull(err) || OutOfDescriptors(err) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) ||
-		errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, os.ErrExist)
+		isGone(err) || errors.Is(err, os.ErrExist) || errors.Is(err, syscall.EISDIR)
 }
 
 // failedTo sorts an error of the current file: full for now, or final.
@@ -395,7 +397,7 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 	}
 	path := j.path(seg.name)
 	if err := j.returnHome(); err != nil {
-		return j.failedTo("go back to "+j.cfg.Dir, err)
+		return j.failedTo("make the directory and its lock again", err)
 	}
 	if j.leftover != "" {
 		if err := j.fs.Remove(j.leftover); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -409,7 +411,7 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 		return err
 	})
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
+		if isGone(err) {
 			j.miss() // the directory is not there
 		}
 		return j.failedTo("create", err)

@@ -28,8 +28,9 @@ type Recovered struct {
 	// definition that was taken back within one file other than the last.
 	Definitions *feed.Definitions
 	Torn        int64 // bytes cut from the end of the last file, and kept in a side file
-	// Damage is what is missing, as far as opening looks: all of the last file, and numbers
-	// between files. Cursors report what they meet.
+	// Damage is what is missing, as far as opening looks: all of the last file, the beginnings of files whose header is
+	// damaged, numbers between files, and those before the first file unless retention may have removed them. Cursors
+	// report what they meet.
 	Damage []Damage
 }
 
@@ -42,7 +43,15 @@ type Damage struct {
 }
 
 func (d Damage) String() string {
-	return fmt.Sprintf("%s: %d bytes at byte %d: %s: numbers %v", d.File, d.Size, d.Offset, d.Problem, d.Range)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", d.File, d.Problem)
+	if d.Size > 0 {
+		fmt.Fprintf(&b, ": %d bytes at byte %d", d.Size, d.Offset)
+	}
+	if !d.Range.Empty() {
+		fmt.Fprintf(&b, ": numbers %v", d.Range)
+	}
+	return b.String()
 }
 
 // TornSuffix is appended to the name of a file to name the side file of what was cut from it.
@@ -146,11 +155,31 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 		j.report(Damage{File: name, Size: size, Problem: fmt.Sprintf("foreign: the header says session %v", h.Lineage.Current().ID)})
 		return nil, nil
 	}
-	s := &segment{name: name, first: first, lineage: h.Lineage, mode: h.Mode, size: size, safe: size}
+	s := &segment{name: name, first: first, lineage: h.Lineage, mode: h.Mode, size: size, safe: size, late: h.Next > first}
 	if t := r.Trailer(); t != nil && t.Next >= first {
 		s.next, s.last = t.Next, t.LastTime
+	} else {
+		err = s.findEnd(f)
 	}
-	return s, nil
+	return s, err
+}
+
+// findEnd sets where s ends if its last bytes are a packet: the file of a process that was killed has no trailer. To walk
+// through such a file takes as long as to read it.
+func (s *segment) findEnd(f io.ReaderAt) error {
+	b := make([]byte, min(s.size, codec.PacketHeader+codec.MaxBody))
+	if _, err := f.ReadAt(b, s.size-int64(len(b))); err != nil && err != io.EOF {
+		return err
+	}
+	seed := codec.LineSeed(s.session().ID, nil)
+	for i := len(b) - codec.PacketHeader; i >= 0; i-- {
+		if p := b[i:]; codec.PacketSize(p) == len(p) && codec.VerifyPacket(p, seed) {
+			h := codec.PacketAt(p)
+			s.next, s.last = h.First+h.Count, h.PublishTime
+			return nil
+		}
+	}
+	return nil
 }
 
 func (j *Journal) report(d Damage) { j.recovered.Damage = append(j.recovered.Damage, d) }
@@ -353,13 +382,48 @@ func (j *Journal) cut(s *segment, f io.ReaderAt, offset int64) error {
 	return j.fs.Truncate(j.path(s.name), offset)
 }
 
-// reportGaps reports numbers that are missing between files, as far as it is known where
-// each ends.
+// reportGaps reports numbers that are missing before the first file, between files, and at the beginning of a file that
+// lost its header. Without a retention nothing removes the oldest files in order.
 func (j *Journal) reportGaps() {
-	for _, s := range j.segments {
-		if s.next > 0 && s.next < s.to {
-			j.report(Damage{File: s.name, Offset: s.size, Range: feed.Range{From: s.next, To: s.to}, Problem: "the next file begins later"})
+	first := j.segments[0]
+	if begin := first.lineage[0].First; first.first > begin && j.goneBefore() == codec.GoneDamaged {
+		j.report(Damage{File: first.name, Range: feed.Range{From: begin, To: first.first},
+			Problem: "the files before this one are missing; if a retention removed them, use the same one again"})
+	}
+	for i, s := range j.segments {
+		if s.late && i+1 < len(j.segments) { // the last one was read already
+			j.reportBeginning(s)
 		}
+		end, err := j.end(s)
+		switch {
+		case err != nil:
+			j.report(Damage{File: s.name, Size: s.size, Problem: fmt.Sprintf("cannot be read: %v", err)})
+		case end < s.to:
+			j.report(Damage{File: s.name, Range: feed.Range{From: end, To: s.to}, Problem: "the next file begins later"})
+		}
+	}
+}
+
+// reportBeginning reports what is damaged before the first packets of s.
+func (j *Journal) reportBeginning(s *segment) {
+	err := j.read(s, func(r *recording.Reader) error {
+		for {
+			item, err := r.Next()
+			if err == io.EOF || err == nil && item.Kind == recording.KindPackets {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if item.Kind == recording.KindDamage {
+				missing := item.Range
+				missing.From = s.first // nothing else stands before the first packets
+				missing.To = max(missing.From, missing.To)
+				j.report(Damage{s.name, item.Offset, item.Size, missing, "damaged"})
+			}
+		}
+	})
+	if err != nil {
+		j.report(Damage{File: s.name, Size: s.size, Problem: fmt.Sprintf("cannot be read: %v", err)})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -34,10 +35,11 @@ type Stage struct {
 	mu      sync.Mutex
 	current *act
 	acts    int
-	joined  uint64    // subscribers of those before
-	sent    uint64    // subscribers of those before that were sent on to the present one, or may be on their way to it
-	moved   time.Time // when they were
-	failed  error     // why serving the present one ended
+	joined  uint64                // subscribers of those before
+	sent    uint64                // subscribers of those before that were sent on to the present one, or may be on their way to it
+	moved   time.Time             // when they were
+	movers  []publisher.ConnStats // the connections of those that were sent on from the session before
+	failed  error                 // why serving the present one ended
 }
 
 // An act is one publisher.
@@ -48,8 +50,12 @@ type act struct {
 	done   sync.WaitGroup
 }
 
-// maxLeaving bounds the publishers that are kept for subscribers that take leave.
-const maxLeaving = 16
+// maxLeaving bounds the publishers that are kept for subscribers that take leave. sideBySide is for how many publishers there
+// are file descriptors: the present one and the one before it, whose subscribers move.
+const (
+	maxLeaving = 16
+	sideBySide = 2
+)
 
 // stagePoll is how often Drain looks, stageRetry how often a full disk, or a process without file
 // descriptors, is tried again.
@@ -78,7 +84,13 @@ func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stag
 		s.doors = append(s.doors, newDoor(ln))
 	}
 	var err error
-	if s.dir, err = os.MkdirTemp(dir, "tickfeed-replay-"); err != nil {
+	if s.dir, err = os.MkdirTemp(dir, "tickfeed-replay-"); err == nil {
+		s.cfg.Journal = s.dir
+		if err = s.cfg.Fit(sideBySide); err != nil {
+			_ = os.Remove(s.dir)
+		}
+	}
+	if err != nil {
 		for _, d := range s.doors {
 			d.ln.Close()
 		}
@@ -127,6 +139,7 @@ func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) erro
 	if old != nil {
 		st := old.pub.Stats()
 		s.joined += st.Joined
+		s.movers = st.Conns
 		s.sent, s.moved = uint64(len(st.Conns))+s.away(st), time.Now()
 	}
 	s.current = a
@@ -226,7 +239,7 @@ func (s *Stage) away(st publisher.Stats) (n uint64) {
 }
 
 // Drain implements Output. A subscriber that is away is given followTime to come back, and one that confirms nothing more
-// for stallTime is not waited for any longer.
+// for stallTime is not waited for any longer: a warning names each subscriber that the replay goes on without.
 func (s *Stage) Drain(ctx context.Context) error {
 	p := s.Publisher()
 	if err := p.Flush(ctx); err != nil {
@@ -237,8 +250,10 @@ func (s *Stage) Drain(ctx context.Context) error {
 		at        time.Time
 	}
 	seen := make(map[uint64]progress) // by the connection's number
-	return s.await(ctx, func() bool {
-		now, st := time.Now(), p.Stats()
+	var st publisher.Stats
+	if err := s.await(ctx, func() bool {
+		now := time.Now()
+		st = p.Stats()
 		waiting := false
 		for _, c := range st.Conns {
 			if c.Confirmed >= st.Head {
@@ -254,7 +269,51 @@ func (s *Stage) Drain(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return !waiting && s.away(st) == 0
-	})
+	}); err != nil {
+		return err
+	}
+	s.warnOfLeft(st)
+	return nil
+}
+
+// maxWarnings bounds how many subscribers are named when the replay goes on without them.
+const maxWarnings = 16
+
+// warnOfLeft warns of the subscribers that did not get the rest of the session, whose statistics are st: those that have not
+// confirmed everything, those whose connection was lost and that did not come back, and those that were sent on to the session
+// and did not come.
+func (s *Stage) warnOfLeft(st publisher.Stats) {
+	s.mu.Lock()
+	var late []publisher.ConnStats
+	if s.sent > st.Joined {
+		late = publisher.Without(s.movers, slices.Concat(st.Conns, st.Absent))
+		late = late[:min(len(late), int(s.sent-st.Joined))]
+		for i := range late {
+			late[i].Confirmed = 0 // it was of another session
+		}
+	}
+	s.mu.Unlock()
+	warned := 0
+	for _, group := range []struct {
+		why   string
+		conns []publisher.ConnStats
+	}{
+		{"it confirmed nothing more for too long", slices.DeleteFunc(st.Conns, func(c publisher.ConnStats) bool { return c.Confirmed >= st.Head })},
+		{"its connection was lost, and it did not come back in time", st.Absent},
+		{"it was sent on to the session, and did not come in time", late},
+	} {
+		for _, c := range group.conns {
+			if warned++; warned > maxWarnings {
+				continue
+			}
+			s.cfg.Logger.Warn().Stringer("session", st.Session).Str("remote", c.Remote).Str("client", c.Client).Uint64("confirmed", c.Confirmed).
+				Uint64("head", st.Head).Str("why", group.why).Msg("the replay goes on without a subscriber that did not get the rest of the session")
+		}
+	}
+	if warned > maxWarnings {
+		s.cfg.Logger.Warn().Stringer("session", st.Session).Int("more", warned-maxWarnings).
+			Msg("the replay goes on without more subscribers that did not get the rest of the session")
+	}
 }
 
 // Drained waits, after End, until every subscriber has confirmed that it has everything: see [publisher.Publisher.Drained].

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -94,6 +95,34 @@ type show struct {
 	stage  *replay.Stage
 	player *replay.Player
 	dir    string // of the stage, which has a directory in it with a log for each session
+	log    *logbook
+}
+
+// A logbook keeps what a stage logs, a line for each event.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// events are the events so far that contain text.
+func (l *logbook) events(t *testing.T, text string) (events []map[string]any) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.b.String()) {
+		if strings.Contains(line, text) {
+			var event map[string]any
+			require.NoError(t, json.Unmarshal([]byte(line), &event))
+			events = append(events, event)
+		}
+	}
+	return events
 }
 
 func perform(t *testing.T, cfg replay.Config, memory int64) *show {
@@ -101,7 +130,10 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	stage, err := replay.NewStage(publisher.Config{Origin: 0xabc, Memory: memory, Heartbeat: 300 * time.Millisecond}, dir, []net.Listener{ln})
+	log := &logbook{}
+	stage, err := replay.NewStage(publisher.Config{
+		Origin: 0xabc, Memory: memory, Heartbeat: 300 * time.Millisecond, Logger: zerolog.New(log).Level(zerolog.WarnLevel),
+	}, dir, []net.Listener{ln})
 	require.NoError(t, err)
 	player, err := replay.New(cfg, stage)
 	require.NoError(t, err)
@@ -121,7 +153,7 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 		assert.NoError(t, err)
 		assert.Empty(t, left, "the logs are removed")
 	})
-	return &show{t: t, addr: ln.Addr().String(), stage: stage, player: player, dir: dir}
+	return &show{t: t, addr: ln.Addr().String(), stage: stage, player: player, dir: dir, log: log}
 }
 
 // An audience is a subscriber and what it was given.
@@ -523,6 +555,80 @@ func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
 			require.True(t, time.Now().Before(deadline), "a subscriber that is stalled holds the replay up for ever")
 		}
 	})
+}
+
+// A replay that goes on without a subscriber warns of that once for each session whose rest the subscriber did not get, and names
+// both: a subscriber that stalls, one whose connection was lost, and one that was sent on to the session and never came.
+func TestWarnsOfSubscribersLeftBehind(t *testing.T) {
+	for name, c := range map[string]struct {
+		take func(held chan struct{}, conn net.Conn)
+		shut bool // it cannot connect again
+		why  string
+		when int // the session whose rest it does not get
+	}{
+		"stalled":  {func(held chan struct{}, _ net.Conn) { <-held }, false, "it confirmed nothing more for too long", 0},
+		"cut":      {func(_ chan struct{}, conn net.Conn) { conn.Close() }, true, "its connection was lost, and it did not come back in time", 0},
+		"sent on":  {func(chan struct{}, net.Conn) {}, true, "it was sent on to the session, and did not come in time", 1},
+		"no fault": {func(chan struct{}, net.Conn) {}, false, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := sessions(t, []feed.SessionID{1, 2, 3}, 1000)
+			s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Paused: true}, publisher.MinMemory)
+			patience := 200 * time.Millisecond
+			if c.why == "" {
+				patience = time.Minute
+			}
+			s.stage.SetPatience(patience, patience)
+			g := &gate{open: make(chan struct{})}
+			if !c.shut {
+				close(g.open)
+			}
+			var conn net.Conn
+			dial := func(ctx context.Context, addr string) (net.Conn, error) {
+				nc, err := g.dial(ctx, addr)
+				if err == nil && conn == nil {
+					conn = nc
+				}
+				return nc, err
+			}
+			held := make(chan struct{})
+			a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
+			s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Dial: dial, Client: "a slow one"}, func(b *subscriber.Batch) error {
+				if b.Change == nil && !b.Snapshot {
+					c.take(held, conn)
+				}
+				return a.take(b)
+			})
+			t.Cleanup(func() { close(held) }) // before the subscriber is waited for
+			s.subscribers(1)
+			ids := []feed.SessionID{s.stage.Publisher().Lineage().Current().ID}
+			require.NoError(t, s.player.Resume(t.Context()))
+			for deadline := time.Now().Add(20 * time.Second); s.player.Status().State != replay.Ended; time.Sleep(time.Millisecond) {
+				require.True(t, time.Now().Before(deadline))
+				if id := s.stage.Publisher().Lineage().Current().ID; id != ids[len(ids)-1] {
+					ids = append(ids, id)
+				}
+			}
+			events := s.log.events(t, "goes on without a subscriber")
+			if c.why == "" {
+				assert.Empty(t, events)
+				return
+			}
+			var first []map[string]any
+			for _, e := range events {
+				if e["session"] == ids[c.when].String() {
+					first = append(first, e)
+				}
+			}
+			require.Len(t, first, 1, "%v", events)
+			assert.Equal(t, "warn", first[0]["level"])
+			assert.Equal(t, c.why, first[0]["why"])
+			assert.Equal(t, "a slow one", first[0]["client"])
+			assert.Equal(t, conn.LocalAddr().String(), first[0]["remote"])
+			assert.EqualValues(t, 1001, first[0]["head"])
+			assert.LessOrEqual(t, len(events), 2, "once for each session")
+		})
+	}
 }
 
 // A subscriber that is left behind, because it received nothing more for too long, knows the head of the session that it was

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/subscriber"
+)
+
+// limited is a tickfeed process that may have n file descriptors.
+func limited(t *testing.T, n int, dir string, args ...string) *command {
+	t.Helper()
+	sh, err := exec.LookPath("sh")
+	require.NoError(t, err)
+	c := newCommand(dir)
+	c.Path, c.Args = sh, append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec tickfeed "$@"`, n), "tickfeed"}, args...)
+	c.Err = nil
+	return c
+}
+
+// A process that may have too few file descriptors for a publisher does not start: that is a matter of its configuration, and
+// the error says how many there are and how many it needs. With as many as it says it starts, and logs how many connections
+// there are descriptors for.
+func TestTooFewDescriptors(t *testing.T) {
+	day, err := filepath.Abs("../../testdata/day.tick")
+	require.NoError(t, err)
+	for name, args := range map[string][]string{
+		"publish":                {"publish", "--listen", "unix:p.sock", "--rate", "1k", "--instruments", "5"},
+		"publish with a journal": {"publish", "--listen", "unix:p.sock", "--rate", "1k", "--instruments", "5", "--journal", "j"},
+		"replay":                 {"replay", day, "--listen", "unix:p.sock", "--control", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c := limited(t, 20, dir, args...)
+			c.start(t)
+			require.Equal(t, exitUsage, c.exit(t), c.err.String())
+			needs := regexp.MustCompile(`the process may have 20, of which \d+ are open, and needs at least (\d+) for 8 connections: raise the limit \(ulimit -n\)`).
+				FindStringSubmatch(c.err.String())
+			require.NotNil(t, needs, c.err.String())
+			var n int
+			_, err := fmt.Sscan(needs[1], &n)
+			require.NoError(t, err)
+			require.LessOrEqual(t, n, 100)
+			c = limited(t, n, dir, args...)
+			c.start(t)
+			c.says(t, "listening")
+			assert.Regexp(t, fmt.Sprintf(`"connections":\d+,"wanted":20000,"limit":%d,.*fewer connections than wanted`, n), c.err.String())
+		})
+	}
+}
+
+// A replay that goes on in another session serves its subscribers with two publishers for a while. There are file
+// descriptors for the connections of both, so that it does not end for want of them, however many clients come.
+func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
+	day, err := filepath.Abs("../../testdata/day.tick")
+	require.NoError(t, err)
+	dir := t.TempDir()
+	c := limited(t, 80, dir, "replay", day, "--speed", "300x", "--loop", "--wait-subscribers", "10", "--listen", "unix:p.sock", "--control", "", "--status", "0")
+	c.start(t)
+	c.says(t, "listening")
+	ctx, cancel := context.WithCancel(t.Context())
+	var crowd sync.WaitGroup
+	defer crowd.Wait()
+	defer cancel()
+	for range 36 {
+		s, err := subscriber.New(subscriber.Config{Addrs: []string{"unix:" + filepath.Join(dir, "p.sock")}, Dial: (&dialer{say: func(string, ...any) {}, forever: true}).dial})
+		require.NoError(t, err)
+		crowd.Go(func() { _ = s.Run(ctx, func(*subscriber.Batch) error { return nil }) })
+	}
+	c.says(t, `(?s)(.*"message":"session"){4}`)
+	assert.False(t, strings.Contains(c.err.String(), "accept"), c.err.String())
+}

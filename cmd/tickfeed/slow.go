@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// A slowOutput is an output that may block: a pipe that nobody reads, a disk that hangs. It notes what it waits for, so that
+// the first signal can be answered.
+type slowOutput struct {
+	name   string
+	writes atomic.Pointer[[]byte] // what is being written
+	saves  atomic.Bool            // what was written is being made durable
+}
+
+// watch notes the output name among those that the process may wait for.
+func (p *program) watch(name string) *slowOutput {
+	s := &slowOutput{name: name}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = append(p.slow, s)
+	return s
+}
+
+func (s *slowOutput) write(w io.Writer, b []byte) (int, error) {
+	s.writes.Store(&b)
+	defer s.writes.Store(nil)
+	return w.Write(b)
+}
+
+func (s *slowOutput) save(do func() error) error {
+	s.saves.Store(true)
+	defer s.saves.Store(false)
+	return do()
+}
+
+// waits returns what is waited for; "" if nothing is.
+func (s *slowOutput) waits() string {
+	if b := s.writes.Load(); b != nil {
+		if n := bytes.Count(*b, []byte("\n")); n > 0 && s.name == standardOutputName {
+			return fmt.Sprintf("%s to take %s", s.name, countOf(uint64(n), "line"))
+		}
+		return fmt.Sprintf("%s to take %s", s.name, formatBytes(int64(len(*b))))
+	}
+	if s.saves.Load() {
+		return s.name + " to be on the disk"
+	}
+	return ""
+}
+
+const standardOutputName = "standard output"
+
+// A watchedFile is standard output, if that is a file: a pipe, a terminal or a regular one.
+type watchedFile struct {
+	*os.File
+	slow *slowOutput
+}
+
+func (f *watchedFile) Write(p []byte) (int, error) { return f.slow.write(f.File, p) }
+
+func (f *watchedFile) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
+
+// ReadFrom hides that of *os.File, which nobody watches.
+func (f *watchedFile) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{f}, r)
+}
+
+func (f *watchedFile) Sync() error { return f.slow.save(f.File.Sync) }
+
+// A watchedOutput is a file that is being made.
+type watchedOutput struct {
+	recordingOutput
+	slow *slowOutput
+	paid func()
+}
+
+func (o *watchedOutput) Write(p []byte) (int, error) { return o.slow.write(o.recordingOutput, p) }
+func (o *watchedOutput) Sync() error                 { return o.slow.save(o.recordingOutput.Sync) }
+func (o *watchedOutput) Close() error                { return o.slow.save(o.recordingOutput.Close) }
+
+func (o *watchedOutput) Commit() error {
+	err := o.slow.save(o.recordingOutput.Commit)
+	if err == nil {
+		o.paid()
+	}
+	return err
+}
+
+func (o *watchedOutput) Discard() {
+	o.recordingOutput.Discard()
+	o.paid()
+}
+
+// waitNotice is how long after the first signal a process that has not ended says what it waits for.
+const waitNotice = 700 * time.Millisecond
+
+// sayWaits says what keeps the process from ending.
+func (p *program) sayWaits() {
+	p.mu.Lock()
+	slow := append([]*slowOutput(nil), p.slow...)
+	p.mu.Unlock()
+	for _, s := range slow {
+		if what := s.waits(); what != "" {
+			p.notef("tickfeed: interrupted, and waiting for %s; Ctrl-C again ends at once, and lists what is not saved", what)
+			return
+		}
+	}
+	p.notef("tickfeed: interrupted, and still ending in order; Ctrl-C again ends at once")
+}
