@@ -271,7 +271,9 @@ type story struct {
 	withheld, lost, disowned []feed.Range
 	publish                  int64 // time of the last packet
 	forked                   bool  // some of it was disowned, at least for a time
-	left                     bool  // the line has been in sessions that have none in common with this one's
+	// left lists the numbers of withheld and lost that were so when the line left the session for sessions that have none in
+	// common with it. If the line comes back, the publisher may have these numbers after all.
+	left []feed.Range
 }
 
 // Witness makes a witness of subscriber s, which has not run yet.
@@ -281,12 +283,8 @@ func (a *Auditor) Witness(name string, s *subscriber.Subscriber) *Witness {
 		excused: make(map[feed.SessionID]feed.Range), stories: make(map[feed.SessionID]*story),
 	}
 	held := s.Position()
-	for i, session := range held.Lineage {
-		to := held.Next
-		if i+1 < len(held.Lineage) {
-			to = min(to, held.Lineage[i+1].First)
-		}
-		w.excused[session.ID] = feed.Range{From: session.First, To: max(session.First, to)}
+	for session, r := range below(held.Lineage, held.Next) {
+		w.excused[session] = r
 	}
 	return w
 }
@@ -333,11 +331,12 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 			return w.broken("session %v: number %d after %d: again, or out of order", b.Session, seq, st.delivered[len(st.delivered)-1].To-1)
 		case !ok || !owned.Contains(seq):
 			return w.broken("session %v: number %d is not its own, by lineage %v", b.Session, seq, held.Lineage)
-		case within(st.withheld, seq) || within(st.lost, seq) && !st.left:
-			return w.broken("session %v: number %d was reported as withheld or lost before", b.Session, seq)
-		case within(st.lost, seq):
+		case within(st.left, seq):
 			// The line has come back to a journal that has it after all.
-			st.lost = minus(st.lost, []feed.Range{{From: seq, To: seq + 1}})
+			one := []feed.Range{{From: seq, To: seq + 1}}
+			st.withheld, st.lost, st.left = minus(st.withheld, one), minus(st.lost, one), minus(st.left, one)
+		case within(st.withheld, seq) || within(st.lost, seq):
+			return w.broken("session %v: number %d was reported as withheld or lost before", b.Session, seq)
 		case within(st.disowned, seq):
 			// A journal came back in which the number is its session's again: the one way to be delivered twice.
 			st.disowned = minus(st.disowned, []feed.Range{{From: seq, To: seq + 1}})
@@ -362,18 +361,25 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 		return err
 	}
 	for _, n := range c.Withheld {
-		st := w.story(n.Session)
-		st.withheld = union(st.withheld, []feed.Range{n.Range})
+		st, r := w.story(n.Session), []feed.Range{n.Range}
+		if again := minus(intersect(union(st.withheld, st.lost), r), st.left); len(again) > 0 {
+			return w.broken("session %v: %v is reported as withheld, and was withheld or lost before", n.Session, again[0])
+		}
+		st.withheld, st.lost, st.left = union(st.withheld, r), minus(st.lost, r), minus(st.left, r)
 	}
+	lineage := s.Position().Lineage
 	for _, n := range c.Lost {
-		st := w.story(n.Session)
-		st.lost = union(st.lost, []feed.Range{n.Range})
+		st, r := w.story(n.Session), []feed.Range{n.Range}
+		st.lost = union(st.lost, r)
+		if _, in := owns(lineage, n.Session); !in { // what the line had not received of the session when it left
+			st.left = union(st.left, r)
+		}
 	}
 	for _, n := range c.Disowned {
 		st, r := w.story(n.Session), []feed.Range{n.Range}
 		st.disowned = union(st.disowned, r)
 		st.forked = true
-		st.delivered, st.withheld, st.lost = minus(st.delivered, r), minus(st.withheld, r), minus(st.lost, r)
+		st.delivered, st.withheld, st.lost, st.left = minus(st.delivered, r), minus(st.withheld, r), minus(st.lost, r), minus(st.left, r)
 	}
 	if len(c.Disowned) > 0 {
 		for _, st := range w.stories {
@@ -482,19 +488,9 @@ func causeOf(err error) subscriber.Cause {
 // through notes what the lineage of the position says that the line has been through.
 func (w *Witness) through(s *subscriber.Subscriber) {
 	held := s.Position()
-	for i, session := range held.Lineage {
-		to := held.Next
-		if i+1 < len(held.Lineage) {
-			to = min(to, held.Lineage[i+1].First)
-		}
-		if to <= session.First {
-			continue
-		}
-		st := w.story(session.ID)
-		if st.owned.Empty() {
-			st.owned.From = session.First
-		}
-		st.owned.To = max(st.owned.To, to)
+	for session, r := range below(held.Lineage, held.Next) {
+		st := w.story(session)
+		st.owned = spanning(st.owned, r)
 	}
 }
 
@@ -507,7 +503,8 @@ func (w *Witness) leave(l feed.Lineage) {
 		}
 	}
 	for i := range w.lineage {
-		w.story(w.lineage[i].ID).left = true
+		st := w.story(w.lineage[i].ID)
+		st.left = union(st.withheld, st.lost)
 	}
 	w.lineage = l
 }
@@ -614,6 +611,9 @@ func (w *Witness) judge(st *story, a *feed.Account) error {
 		in := c.in
 		if c.name == "disowned" {
 			in = all // it may have come back
+		} else {
+			// A filtered line that has come back passes over numbers that it does not want: the publisher has them after all.
+			in = union(in, intersect(filtered, st.left))
 		}
 		// What a subscriber before this one had may be disowned without being in this account.
 		if wrong := minus(minus(c.told, in), []feed.Range{w.excused[a.Session]}); len(wrong) > 0 {

@@ -685,15 +685,8 @@ func (p *plain) account(id feed.SessionID) *plainAccount {
 
 // cover notes that numbers r of the lineage are accounted for, ticks among them by being delivered.
 func (p *plain) cover(r feed.Range, ticks []feed.Tick) {
-	for i, s := range p.lineage {
-		part := feed.Range{From: max(r.From, s.First), To: r.To}
-		if i+1 < len(p.lineage) {
-			part.To = min(part.To, p.lineage[i+1].First)
-		}
-		if part.From >= part.To {
-			continue
-		}
-		a := p.account(s.ID)
+	for session, part := range parts(p.lineage, r) {
+		a := p.account(session)
 		if len(a.disowned) > 0 {
 			a.disowned = minus(a.disowned, []feed.Range{part})
 		}
@@ -701,7 +694,7 @@ func (p *plain) cover(r feed.Range, ticks []feed.Tick) {
 		for i := range ticks {
 			seq := ticks[i].Seq
 			if within(a.told, seq) {
-				p.w.fail(fmt.Errorf("%s: number %d of session %v was delivered twice", p.name, seq, s.ID))
+				p.w.fail(fmt.Errorf("%s: number %d of session %v was delivered twice", p.name, seq, session))
 			}
 			a.told = with(a.told, feed.Range{From: seq, To: seq + 1})
 		}
@@ -718,34 +711,17 @@ func with(rs []feed.Range, r feed.Range) []feed.Range {
 
 // disown notes that what was delivered from fork on belongs to nobody.
 func (p *plain) disown(fork uint64) {
-	for i, s := range p.lineage {
-		part := feed.Range{From: max(fork, s.First), To: p.next}
-		if i+1 < len(p.lineage) {
-			part.To = min(part.To, p.lineage[i+1].First)
-		}
-		if part.From >= part.To {
-			continue
-		}
-		a, r := p.account(s.ID), []feed.Range{part}
+	for session, part := range parts(p.lineage, feed.Range{From: fork, To: p.next}) {
+		a, r := p.account(session), []feed.Range{part}
 		a.covered, a.told, a.disowned = minus(a.covered, r), minus(a.told, r), union(a.disowned, r)
 	}
 }
 
 // through notes what the position says that the line has been through.
 func (p *plain) through() {
-	for i, s := range p.lineage {
-		to := p.next
-		if i+1 < len(p.lineage) {
-			to = min(to, p.lineage[i+1].First)
-		}
-		if to <= s.First {
-			continue
-		}
-		a := p.account(s.ID)
-		if a.owned.Empty() {
-			a.owned.From = s.First
-		}
-		a.owned.To = max(a.owned.To, to)
+	for session, r := range below(p.lineage, p.next) {
+		a := p.account(session)
+		a.owned = spanning(a.owned, r)
 	}
 }
 
