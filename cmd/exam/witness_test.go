@@ -125,12 +125,12 @@ func TestWitnessOfALineThatComesBack(t *testing.T) {
 		{"lost when it left, and withheld", append(left[:2:2], change(home(46), subscriber.Change{Withheld: span(43, 46)})), withheld, ""},
 		{"withheld, left, and delivered",
 			[]heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Withheld: span(43, 46)}), change(away, subscriber.Change{}), ticks(43, 3, 4, 5)}, filtered(41, 46, 5), ""},
-		{"lost in its presence, and covered", []heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)})}, filtered(41, 46, 2), "[43, 46) was told to be lost"},
+		{"lost in its presence, and covered", []heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)})}, filtered(41, 46, 2), "[43, 46) was reported as lost"},
 		{"lost in its presence, and delivered", []heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)}), ticks(43, 3)}, filtered(41, 44, 3), "number 43 was reported as withheld or lost before"},
 		{"lost in its presence, and withheld",
 			[]heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)}), change(home(46), subscriber.Change{Withheld: span(43, 46)})}, withheld, "[43, 46) is reported as withheld"},
 		{"lost after it came back, and delivered", append(left[:2:2], ticks(43, 3, 4, 5), change(home(49), subscriber.Change{Lost: span(46, 49)}), ticks(46, 6)), filtered(41, 47, 6), "number 46 was reported as withheld or lost before"},
-		{"delivered after it came back, and then lost", append(left[:2:2], ticks(43, 3, 4, 5), change(home(46), subscriber.Change{Lost: span(43, 46)})), filtered(41, 46, 5), "[43, 46) was told to be lost"},
+		{"delivered after it came back, and then lost", append(left[:2:2], ticks(43, 3, 4, 5), change(home(46), subscriber.Change{Lost: span(43, 46)})), filtered(41, 46, 5), "[43, 46) was reported as lost"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var a Auditor
