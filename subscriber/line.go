@@ -611,10 +611,12 @@ func (l *line) skip(r feed.Range) {
 	ns := []Numbers{{l.c.session, r}}
 	c := Change{}
 	if withheld {
-		for _, gap := range l.ledger.Gaps(l.c.session, r) { // what was delivered when the line was in this session before stays so
-			c.Withheld = append(c.Withheld, Numbers{l.c.session, gap})
-		}
+		before := l.ledger.Account(l.c.session).Withheld
 		l.ledger.Withhold(l.c.session, r)
+		// If the line was in this session before, what was delivered then stays delivered; what was lost or disowned is withheld now.
+		for _, added := range l.ledger.Account(l.c.session).Withheld.Minus(before).Ranges() {
+			c.Withheld = append(c.Withheld, Numbers{l.c.session, added})
+		}
 	} else {
 		c.Lost, c.Reason = l.lose(ns, l.opening && l.c.reason == codec.GoneExpired), l.c.reason
 		if rec := l.recovery; rec != nil {

@@ -332,6 +332,43 @@ snapshot 13 all              -> snapshot as of 13; replaying
 packet 13 2                  -> ticks 13 to 14; live, cut by new session, 2 replayed, 2 repeated`,
 			"A: delivered [1, 11) [13, 15) withheld [11, 13) B: delivered [1, 3)"},
 
+		{"what was lost of sessions that come back is reported if it is withheld now", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 1            -> ticks 1 to 2
+heartbeat 3 9                ->
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 1 snapshot B       -> live, lost [3, 9); live, cut by new session, lost [3, 9)
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 13 snapshot A      -> replaying
+packet 1 define 1            ->
+packet 3 withheld:10         -> snapshot, withheld [3, 13)
+snapshot 13 all              -> snapshot as of 13; live, cut by new session, 2 repeated`,
+			"A: delivered [1, 3) withheld [3, 13) B: delivered [1, 3)"},
+
+		{"what is withheld again of sessions that come back is reported once", `
+connect                      -> connecting
+welcome 1 1 asked A          -> live
+packet 1 define 1            -> ticks 1 to 2
+packet 3 gone:2              -> snapshot, lost [3, 5)
+snapshot 5 all               -> snapshot as of 5; live
+packet 5 withheld:4          -> snapshot, withheld [5, 9)
+snapshot 9 all               -> snapshot as of 9; live
+lost                         -> disconnected
+connect 9 state              -> connecting
+welcome 1 1 snapshot B       -> live, cut by new session
+packet 1 define 1 of B       -> ticks 1 to 2
+lost                         -> disconnected
+connect 3 state              -> connecting
+welcome 1 13 snapshot A      -> replaying
+packet 1 define 1            ->
+packet 3 withheld:10         -> snapshot, withheld [3, 5), withheld [9, 13)
+snapshot 13 all              -> snapshot as of 13; live, cut by new session, 2 repeated`,
+			"A: delivered [1, 3) withheld [3, 13) B: delivered [1, 3)"},
+
 		{"a recovery that was rewound, cut and resumed says that it was rewound", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live

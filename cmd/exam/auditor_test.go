@@ -59,7 +59,7 @@ func TestAuditorFindsSecondValue(t *testing.T) {
 	require.NoError(t, a.Err())
 }
 
-// A number has one publish time, whoever says it; one that is told of packets as of one may be a little later than the number's.
+// A number has one publish time for every reader. A line that receives several packets in one may read a time that is a little later.
 func TestAuditorFindsPublishTimes(t *testing.T) {
 	r := func(from, to uint64) feed.Range { return feed.Range{From: from, To: to} }
 	var a Auditor
@@ -98,7 +98,7 @@ func TestAuditorKnowsSubjects(t *testing.T) {
 	}
 }
 
-// Where every published tick is told, one that was not is invented.
+// If the auditor knows every published tick, another tick is an invention.
 func TestAuditorFindsInvention(t *testing.T) {
 	s := state(t)
 	a := Auditor{Complete: true}
@@ -112,7 +112,7 @@ func TestAuditorFindsInvention(t *testing.T) {
 	assert.ErrorContains(t, a.Received("one", sessionA, quotes(1, 100, 101), s), "number 2 of session 000000000000000a was never published")
 }
 
-// A ledger must say what the application was told, of every number that the line has been through.
+// A ledger must agree with the batches that the application received, for every number that the line has covered.
 func TestWitnessJudgesLedger(t *testing.T) {
 	r := func(from, to uint64) []feed.Range { return []feed.Range{{From: from, To: to}} }
 	set := func(from, to uint64) feed.RangeSet { return feed.NewRangeSet(feed.Range{From: from, To: to}) }
@@ -134,11 +134,11 @@ func TestWitnessJudgesLedger(t *testing.T) {
 		{"delivered, says only the application", whole, feed.Account{Delivered: set(1, 9), NotAsked: set(9, 10)}, "[9, 10) was delivered, and is accounted for otherwise"},
 		{"filtered", story{owned: whole.owned, delivered: r(4, 6)}, feed.Account{Filtered: span(1, 10, 2)}, ""},
 		{"filtered, miscounted", story{owned: whole.owned, delivered: r(4, 6)}, feed.Account{Filtered: span(1, 10, 3)}, "2 numbers were delivered of the span"},
-		{"withheld without a word", story{owned: whole.owned, delivered: r(1, 9)}, feed.Account{Delivered: set(1, 9), Withheld: set(9, 10)}, "withheld, which was not told"},
+		{"withheld without a word", story{owned: whole.owned, delivered: r(1, 9)}, feed.Account{Delivered: set(1, 9), Withheld: set(9, 10)}, "withheld, and was not reported so"},
 		{"lost", story{owned: whole.owned, delivered: r(1, 9), lost: r(9, 10)}, feed.Account{Delivered: set(1, 9), Lost: set(9, 10)}, ""},
-		{"told lost, not accounted so", story{owned: whole.owned, delivered: r(1, 9), lost: r(9, 10)}, feed.Account{Delivered: set(1, 9), NotAsked: set(9, 10)}, "was told to be lost"},
+		{"reported as lost, not accounted so", story{owned: whole.owned, delivered: r(1, 9), lost: r(9, 10)}, feed.Account{Delivered: set(1, 9), NotAsked: set(9, 10)}, "was reported as lost"},
 		{"disowned", story{owned: whole.owned, delivered: r(1, 9), disowned: r(9, 10)}, feed.Account{Delivered: set(1, 9), Disowned: set(9, 10)}, ""},
-		{"disowned without a word", whole, feed.Account{Delivered: set(1, 10), Disowned: set(10, 11)}, "disowned, which was not told"},
+		{"disowned without a word", whole, feed.Account{Delivered: set(1, 10), Disowned: set(10, 11)}, "disowned, and was not reported so"},
 	} {
 		err := (&Witness{}).judge(&c.story, &c.account)
 		if c.want == "" {

@@ -30,7 +30,7 @@ type client struct {
 
 	nap        atomic.Int64 // how long the handler takes, ns
 	state      atomic.Pointer[feed.State]
-	told       atomic.Int64 // the last subscriber.ConnState
+	connState  atomic.Int64 // the last subscriber.ConnState
 	ended      atomic.Uint64
 	undefined  atomic.Bool // a tick came of an instrument whose definition is in the damaged part of the journal
 	delivered  uint64      // by subscribers that were killed, as are the next two
@@ -110,7 +110,7 @@ func (c *client) handle(b *subscriber.Batch) error {
 }
 
 func (c *client) change(b *subscriber.Change) {
-	c.told.Store(int64(b.State))
+	c.connState.Store(int64(b.State))
 	if len(b.Lost) > 0 && b.Reason == codec.GoneExpired {
 		c.w.happen(Expired)
 	}

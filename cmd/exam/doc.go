@@ -1,9 +1,9 @@
-// Package exam examines the feed: it runs publishers and subscribers through everything that can go wrong, and judges what
-// came of it.
+// Package exam examines the feed: it runs publishers and subscribers through everything that can go wrong, and judges
+// the result.
 //
-//   - An [Auditor] hears of every tick that was published, every tick that a subscriber was given, and every publish time that
-//     was sent, and finds contradictions: two ticks or two times under one number, an order broken, a number in no account or
-//     in two.
+//   - An [Auditor] receives every tick that was published, every tick that a subscriber received, and every publish time that was
+//     sent, and finds contradictions: two ticks or two times under one number, an order broken, a number in no account or in
+//     two.
 //   - [Simulate] is a small world in virtual time, with a network, disks and applications that fail by a seeded schedule, at the
 //     end of which everything must be well again. It counts the faults that happened and the [State]s that were seen. What the
 //     publisher sends is read by PROTOCOL.md alone, and so is one of the subscribers written.

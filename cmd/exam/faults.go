@@ -42,7 +42,7 @@ const (
 	ClientNap                    // an application took its time
 	ClockStep                    // the wall clock was read after a jump
 	FilterChange                 // a subscriber asked for other instruments
-	Expired                      // retention overtook a subscriber, which was told what it lost
+	Expired                      // retention overtook a subscriber, which reported the numbers that it lost
 	Withheld                     // a slow subscriber was sent to a snapshot
 	TooSlow                      // a slow subscriber was sent away
 	Quiet                        // an hour, or a part of one, passed without a tick

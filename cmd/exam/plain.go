@@ -28,13 +28,13 @@ type plain struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	at     atomic.Uint64 // the position, for others to see
-	ended  atomic.Uint64 // the end that was told
+	ended  atomic.Uint64 // final number of the end message; 0 before it
 
-	// Of its goroutine, and after done of whoever waits for that.
+	// The goroutine of run owns the fields below until done is closed.
 	lineage    feed.Lineage
 	next       uint64
-	anew       bool              // it went to sessions that had nothing in common with those before, and may come back
-	holds      bool              // it has the definitions as of next of all that a line of everything tells
+	anew       bool              // the line has gone to sessions that have none in common with those before, and may come back
+	holds      bool              // symbols has the definitions of all instruments as of next
 	symbols    map[uint64]string // by instrument
 	accounts   map[feed.SessionID]*plainAccount
 	order      []feed.SessionID
@@ -42,10 +42,10 @@ type plain struct {
 	reconnects uint64
 }
 
-// A plainAccount is what became of the numbers of one session.
+// A plainAccount accounts for the numbers of one session.
 type plainAccount struct {
-	owned                   feed.Range
-	covered, told, disowned []feed.Range // told: delivered
+	owned                        feed.Range
+	covered, delivered, disowned []feed.Range
 }
 
 // A plainLine is one connection.
@@ -65,11 +65,11 @@ type plainLine struct {
 	publish  int64
 	flowed   bool            // a packet or heartbeat has come
 	filter   []string        // of the line; nil for everything
-	force    []string        // what is wanted of the line now; nil for everything
-	matched  map[string]bool // by symbol: whether force matches it, as far as that was asked
+	force    []string        // patterns of the ticks to deliver; nil for everything
+	matched  map[string]bool // by symbol, whether force matches it; a cache
 	due      bool            // a snapshot must come before the next packet
 	ticks    []feed.Tick
-	had      *plainAccount // of the session, where numbers of it may come again for that reason; else nil
+	had      *plainAccount // account of the session if the line may have been in it before; else nil
 
 	asked   []string // the filter of the request without an answer
 	request uint64
@@ -79,7 +79,7 @@ type plainLine struct {
 	seq      uint64 // of the snapshot
 	parts    uint64
 	scope    uint64
-	symbols  map[uint64]string // that it tells
+	symbols  map[uint64]string // that its parts define
 }
 
 func (w *world) newPlain(i int) *plain {
@@ -94,7 +94,7 @@ func (w *world) newPlain(i int) *plain {
 	return p
 }
 
-// wants replaces what the client wants, and makes it too long for a hello.
+// wants replaces the patterns of the client, and adds so many that they do not fit into a hello.
 func (p *plain) wants(patterns []string) {
 	all := append([]string(nil), patterns...)
 	for i := range 70 {
@@ -110,7 +110,7 @@ func (p *plain) wanted() []string {
 	return nil
 }
 
-// errBroken is what the publisher, or a middlebox before it, does against PROTOCOL.md.
+// errBroken is the error for bytes from the publisher, or from a middlebox, that break a rule of PROTOCOL.md.
 var errBroken = errors.New("against the protocol")
 
 func broken(format string, args ...any) error {
@@ -256,7 +256,7 @@ func (l *plainLine) ask() error {
 	return l.say(appendWire(nil, []any{11, l.request, list}))
 }
 
-// messages takes what has come whole.
+// messages takes the messages that are complete.
 func (l *plainLine) messages() error {
 	for {
 		size, err := wireSize(l.in, 1)
@@ -416,7 +416,7 @@ func (l *plainLine) inSession(lineage feed.Lineage, seq uint64) error {
 	return broken("nobody owns %d in %v", seq, lineage)
 }
 
-// forkOf is the fork as PROTOCOL.md has it.
+// forkOf returns the fork of two lineages as PROTOCOL.md defines it. It returns false if they have no session in common.
 func forkOf(theirs, ours feed.Lineage, next uint64) (fork uint64, common bool) {
 	for i := len(ours) - 1; i >= 0; i-- {
 		for k := range theirs {
@@ -581,7 +581,7 @@ func (l *plainLine) packet(raw []byte) error {
 			if !defined && !l.w.damaged.Load() {
 				return broken("tick %d is of instrument %d, which nobody defined", t.Seq, t.Instrument)
 			}
-			if l.had != nil && within(l.had.told, t.Seq) {
+			if l.had != nil && within(l.had.delivered, t.Seq) {
 				l.at++ // it came before the line went to a session without anything in common, and is not new
 				break
 			}
@@ -593,11 +593,11 @@ func (l *plainLine) packet(raw []byte) error {
 			return broken("an entry: %v", v)
 		}
 		if m := l.at - p.first; m > p.count {
-			return broken("a packet of %d numbers tells %d", p.count, m)
+			return broken("a packet of %d numbers has entries for %d", p.count, m)
 		}
 	}
 	if l.at != p.first+p.count {
-		return broken("a packet of %d numbers tells %d", p.count, l.at-p.first)
+		return broken("a packet of %d numbers has entries for %d", p.count, l.at-p.first)
 	}
 	l.ticks = ticks
 	if gone {
@@ -606,14 +606,14 @@ func (l *plainLine) packet(raw []byte) error {
 	return l.deliver(p.publish, feed.Range{From: max(p.first, l.next), To: l.at}, ticks)
 }
 
-// wrong is a failure of the whole: what no middlebox does.
+// wrong reports a fault that no middlebox can cause, which fails the simulation.
 func (l *plainLine) wrong(format string, args ...any) error {
 	err := fmt.Errorf(l.name+": "+format, args...)
 	l.w.fail(err)
 	return err
 }
 
-// deliver has the auditor hear ticks, and accounts for numbers r.
+// deliver passes ticks to the auditor, and accounts for numbers r.
 func (l *plainLine) deliver(publish int64, r feed.Range, ticks []feed.Tick) error {
 	if err := l.w.audit.Received(l.name, l.session, ticks, nil); err != nil {
 		l.w.fail(err)
@@ -639,7 +639,7 @@ func (l *plainLine) deliver(publish int64, r feed.Range, ticks []feed.Tick) erro
 	return nil
 }
 
-// needs reports whether ticks of symbol are wanted of the line.
+// needs reports whether the client wants ticks of symbol.
 func (l *plainLine) needs(symbol string) bool {
 	want, known := l.matched[symbol]
 	if !known {
@@ -652,17 +652,18 @@ func (l *plainLine) needs(symbol string) bool {
 	return want
 }
 
-// missed has the auditor say whether a number of r is of an instrument that is wanted, and not among ticks.
+// missed asks the auditor for the instruments of the numbers of r that are not among ticks, and fails the simulation if the
+// client wants one of them.
 func (l *plainLine) missed(r feed.Range, ticks []feed.Tick) {
 	if l.w.damaged.Load() {
-		return // the publisher cannot know what it lost the definition of
+		return // the publisher cannot match ticks whose definition it lost
 	}
 	for seq := r.From; seq < r.To; seq++ {
 		if len(ticks) > 0 && ticks[0].Seq == seq {
 			ticks = ticks[1:]
 			continue
 		}
-		if l.had != nil && within(l.had.told, seq) {
+		if l.had != nil && within(l.had.delivered, seq) {
 			continue
 		}
 		if symbol, known := l.w.audit.Subject(l.session, seq); known && l.needs(symbol) {
@@ -672,7 +673,7 @@ func (l *plainLine) missed(r feed.Range, ticks []feed.Tick) {
 	}
 }
 
-// account is that of a session.
+// account returns the account of session id.
 func (p *plain) account(id feed.SessionID) *plainAccount {
 	a := p.accounts[id]
 	if a == nil {
@@ -683,27 +684,20 @@ func (p *plain) account(id feed.SessionID) *plainAccount {
 	return a
 }
 
-// cover notes that numbers r of the lineage are accounted for, ticks among them by being delivered.
+// cover notes that numbers r of the lineage are accounted for, and that ticks, which are some of them, were delivered.
 func (p *plain) cover(r feed.Range, ticks []feed.Tick) {
-	for i, s := range p.lineage {
-		part := feed.Range{From: max(r.From, s.First), To: r.To}
-		if i+1 < len(p.lineage) {
-			part.To = min(part.To, p.lineage[i+1].First)
-		}
-		if part.From >= part.To {
-			continue
-		}
-		a := p.account(s.ID)
+	for session, part := range parts(p.lineage, r) {
+		a := p.account(session)
 		if len(a.disowned) > 0 {
 			a.disowned = minus(a.disowned, []feed.Range{part})
 		}
 		a.covered = with(a.covered, part)
 		for i := range ticks {
 			seq := ticks[i].Seq
-			if within(a.told, seq) {
-				p.w.fail(fmt.Errorf("%s: number %d of session %v was delivered twice", p.name, seq, s.ID))
+			if within(a.delivered, seq) {
+				p.w.fail(fmt.Errorf("%s: number %d of session %v was delivered twice", p.name, seq, session))
 			}
-			a.told = with(a.told, feed.Range{From: seq, To: seq + 1})
+			a.delivered = with(a.delivered, feed.Range{From: seq, To: seq + 1})
 		}
 	}
 }
@@ -716,40 +710,23 @@ func with(rs []feed.Range, r feed.Range) []feed.Range {
 	return union(rs, []feed.Range{r})
 }
 
-// disown notes that what was delivered from fork on belongs to nobody.
+// disown moves the numbers from fork to the position to disowned.
 func (p *plain) disown(fork uint64) {
-	for i, s := range p.lineage {
-		part := feed.Range{From: max(fork, s.First), To: p.next}
-		if i+1 < len(p.lineage) {
-			part.To = min(part.To, p.lineage[i+1].First)
-		}
-		if part.From >= part.To {
-			continue
-		}
-		a, r := p.account(s.ID), []feed.Range{part}
-		a.covered, a.told, a.disowned = minus(a.covered, r), minus(a.told, r), union(a.disowned, r)
+	for session, part := range parts(p.lineage, feed.Range{From: fork, To: p.next}) {
+		a, r := p.account(session), []feed.Range{part}
+		a.covered, a.delivered, a.disowned = minus(a.covered, r), minus(a.delivered, r), union(a.disowned, r)
 	}
 }
 
-// through notes what the position says that the line has been through.
+// through adds the numbers below the position to those that the line has covered.
 func (p *plain) through() {
-	for i, s := range p.lineage {
-		to := p.next
-		if i+1 < len(p.lineage) {
-			to = min(to, p.lineage[i+1].First)
-		}
-		if to <= s.First {
-			continue
-		}
-		a := p.account(s.ID)
-		if a.owned.Empty() {
-			a.owned.From = s.First
-		}
-		a.owned.To = max(a.owned.To, to)
+	for session, r := range below(p.lineage, p.next) {
+		a := p.account(session)
+		a.owned = spanning(a.owned, r)
 	}
 }
 
-// judge finds numbers that are in no account, and ticks that were wanted all the time and not delivered.
+// judge returns an error if numbers that the line has covered are in no account.
 func (p *plain) judge() error {
 	p.through()
 	for _, id := range p.order {
@@ -761,10 +738,10 @@ func (p *plain) judge() error {
 	return nil
 }
 
-// well reports what is not as it should be at the end.
+// well returns an error unless the line has reached head, and its end.
 func (p *plain) well(head uint64) error {
 	if at, end := p.at.Load(), p.ended.Load(); at != head || end != head {
-		return fmt.Errorf("%s: next is %d and the end that was told %d, want %d", p.name, at, end, head)
+		return fmt.Errorf("%s: next is %d and the end %d, want %d", p.name, at, end, head)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package exam
 
 import (
+	"iter"
 	"slices"
 	"sort"
 
@@ -78,4 +79,32 @@ func length(rs []feed.Range) uint64 {
 		n += r.To - r.From
 	}
 	return n
+}
+
+// spanning returns the least range that holds a and b.
+func spanning(a, b feed.Range) feed.Range {
+	if a.Empty() {
+		return b
+	}
+	return feed.Range{From: min(a.From, b.From), To: max(a.To, b.To)}
+}
+
+// parts yields the sessions of l that own numbers of r, root first, and the part of r that each of them owns.
+func parts(l feed.Lineage, r feed.Range) iter.Seq2[feed.SessionID, feed.Range] {
+	return func(yield func(feed.SessionID, feed.Range) bool) {
+		for i, session := range l {
+			part := feed.Range{From: max(r.From, session.First), To: r.To}
+			if i+1 < len(l) {
+				part.To = min(part.To, l[i+1].First)
+			}
+			if part.From < part.To && !yield(session.ID, part) {
+				return
+			}
+		}
+	}
+}
+
+// below yields what each session of l owns of the numbers below next.
+func below(l feed.Lineage, next uint64) iter.Seq2[feed.SessionID, feed.Range] {
+	return parts(l, feed.Range{To: next})
 }

@@ -30,8 +30,8 @@ type Plan struct {
 	Clients int                // 0 for 7, one of each kind
 	Quiet   time.Duration      // time without a tick, somewhere on the way; 0 for 30 minutes
 	Dir     string             // for position files; empty for none
-	Log     func(string)       // is told what happens; nil for nobody
-	Trace   func(netsim.Event) // is told what the network does; nil for nobody
+	Log     func(string)       // receives a line for each event; nil for none
+	Trace   func(netsim.Event) // receives the events of the network; nil for none
 }
 
 // An Outcome is what came of a simulation.
@@ -306,7 +306,7 @@ func (w *world) finish() {
 			if err := c.well(n.head); err != nil && ill == nil {
 				ill = err
 			} else if f := c.ended.Load(); ill == nil && f != n.head {
-				ill = fmt.Errorf("%s: was told the end %d, want %d", c.name, f, n.head)
+				ill = fmt.Errorf("%s: the end is %d, want %d", c.name, f, n.head)
 			}
 		}
 		if err := w.plain.well(n.head); err != nil && ill == nil {
@@ -532,7 +532,7 @@ func (w *world) abandon(n *node) {
 	_ = n.pub.Close(ctx) // its disk is dead, or it was ended in order by stop
 }
 
-// newFS makes fs obey what the disk is told to do.
+// newFS makes fs fail as w.disk says.
 func (w *world) newFS(fs *memfs.FS) *memfs.FS {
 	fs.Fault = func(op memfs.Op) (int, error) {
 		w.fileBegins(op)
@@ -702,7 +702,7 @@ const (
 	floodTicks = 800
 )
 
-// send publishes ticks, all definitions or none, after it has told the auditor.
+// send passes ticks, which are all definitions or none, to the auditor and then publishes them.
 func (w *world) send(n *node, ticks []feed.Tick) {
 	if err := w.audit.Publish(n.session, n.head, ticks, n.truth); err != nil {
 		w.fail(err)

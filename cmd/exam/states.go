@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// A State is a situation that a simulation must have been in, on the whole: what no fault alone brings about, and where
-// mistakes are made. Each is seen from outside, in the bytes between the publisher and its clients, or on its disk.
+// A State is a situation that enough simulations must have been in: no fault alone brings it about, and mistakes are made
+// there. Each is seen from outside, in the bytes between the publisher and its clients, or on the publisher's disk.
 type State int
 
 // The states.
@@ -17,7 +17,7 @@ const (
 	FilteredCrossing               // a line crossed from one session to the next while filtered
 	TwoCrossings                   // a line that caught up crossed two sessions
 	RetentionOvertook              // retention took what a line was about to read
-	DamageTold                     // a line was told of damage in the journal, in its midst
+	DamageReported                 // a line was sent the range of damage in the midst of the journal
 	Jumped                         // a slow consumer was sent on to a snapshot
 	CatchUpSnapshot                // a snapshot was sent in the midst of catch-up
 	CatchUpFilter                  // a filter changed in the midst of catch-up
@@ -43,7 +43,7 @@ var stateNames = [states]string{
 	"a line crossed a session while filtered",
 	"a line that caught up crossed two sessions",
 	"retention overtook a line",
-	"a line was told of damage in its midst",
+	"a line was sent the range of damage in its midst",
 	"a slow consumer jumped",
 	"a snapshot was sent in the midst of catch-up",
 	"a filter changed in the midst of catch-up",

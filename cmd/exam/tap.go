@@ -13,21 +13,21 @@ import (
 	"tickfeed/publisher"
 )
 
-// mergedWithin is how far apart the packets may have been sealed of which a filtered line is told as of one.
+// mergedWithin is the longest time between the first and the last of the packets whose ticks a filtered line receives in one.
 const mergedWithin = time.Millisecond
 
-// A tap hears one connection at the publisher's end, before any middlebox, and judges it by PROTOCOL.md: what the publisher
-// sends is in the order and of the form that the text demands, says of itself what is true, and gives each number the publish
-// time that it has. It notes the states that it sees.
+// A tap reads along at the publisher's end of one connection, before any middlebox, and judges the publisher's messages by
+// PROTOCOL.md: their order and form are as the text demands, their statements about the publisher are true, and each number
+// has the publish time that the auditor knows. It notes the states that it sees.
 type tap struct {
 	*netsim.Conn
 	w *world
 	n *node
 
 	mu       sync.Mutex
-	in, out  []byte // of the client and the publisher, not whole messages yet
+	in, out  []byte // from the client and from the publisher; incomplete messages
 	closed   bool
-	deaf     bool // what came is not the protocol any more, and that was said
+	deaf     bool // a message broke the protocol, which was reported; nothing is judged after it
 	welcomed bool
 
 	who       string
@@ -48,12 +48,12 @@ type tap struct {
 	packets   int
 	crossings int
 	snapshot  bool
-	skip      bool // the message before was a packet with nothing but a skip
-	memory    bool // the line has read from memory, when as many files had begun as
-	files     int64
+	skip      bool  // the message before was a packet with nothing but a skip
+	memory    bool  // the line has read from memory
+	files     int64 // that had begun when it last did
 }
 
-// A tapped is a listener whose connections are tapped.
+// A tapped is a listener that puts a tap on each connection.
 type tapped struct {
 	net.Listener
 	w *world
@@ -82,7 +82,7 @@ func (t *tap) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TryWrite is what the publisher writes with where it does not wait.
+// TryWrite is Write without waiting. The publisher uses it for clients that are caught up.
 func (t *tap) TryWrite(p []byte) (int, error) {
 	n, err := t.Conn.TryWrite(p)
 	t.hear(&t.out, p[:n], t.publisher)
@@ -104,7 +104,7 @@ func (t *tap) Close() error {
 	return t.Conn.Close()
 }
 
-// hear adds p to b and takes what is whole.
+// hear appends p to b and takes the messages that are complete.
 func (t *tap) hear(b *[]byte, p []byte, take func(raw []byte) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -131,7 +131,7 @@ func (t *tap) hear(b *[]byte, p []byte, take func(raw []byte) error) {
 	*b = append((*b)[:0], rest...)
 }
 
-// client takes a message of the client.
+// client notes a message of the client.
 func (t *tap) client(raw []byte) error {
 	if typ := raw[1]; typ != typeHello && typ != typeSubscribe {
 		return nil
@@ -147,7 +147,7 @@ func (t *tap) client(raw []byte) error {
 	return nil
 }
 
-// publisher takes a message of the publisher.
+// publisher judges a message of the publisher.
 func (t *tap) publisher(raw []byte) error {
 	if raw[0] == 0x97 && raw[1] == typePacket {
 		return t.packet(raw)
@@ -355,7 +355,7 @@ func (t *tap) packet(raw []byte) error {
 	return t.w.audit.Sealed(t.who, id, r, p.publish, 0)
 }
 
-// sessionID is the session that owns what the line is at.
+// sessionID returns the session that owns the next number of the line.
 func (t *tap) sessionID() feed.SessionID {
 	for i, s := range t.lineage {
 		if s.First == t.owned.From && (i+1 == len(t.lineage) || t.lineage[i+1].First == t.owned.To) {
@@ -365,7 +365,7 @@ func (t *tap) sessionID() feed.SessionID {
 	return 0
 }
 
-// entries looks at the body of a packet. A hole says why numbers are not told.
+// entries judges the body of a packet. It returns true if the packet is a hole, which says why its numbers are missing.
 func (t *tap) entries(id feed.SessionID, p *wirePacket) (hole bool, err error) {
 	seq, n := p.first, 0
 	for body := p.body; len(body) > 0; n++ {
@@ -404,7 +404,7 @@ func (t *tap) entries(id feed.SessionID, p *wirePacket) (hole bool, err error) {
 			}
 			switch {
 			case gone.uint(2) != reasonGone:
-				t.w.see(DamageTold)
+				t.w.see(DamageReported)
 			case t.packets > 1:
 				t.w.see(RetentionOvertook)
 			}
@@ -415,12 +415,12 @@ func (t *tap) entries(id feed.SessionID, p *wirePacket) (hole bool, err error) {
 		return true, nil
 	}
 	if seq != p.first+p.count {
-		return false, fmt.Errorf("packet %d of %d numbers tells %d", p.first, p.count, seq-p.first)
+		return false, fmt.Errorf("packet %d of %d numbers has entries for %d", p.first, p.count, seq-p.first)
 	}
 	return false, nil
 }
 
-// resumed notes where the first packet of a resumed line came from.
+// resumed notes whether the first packet of a resumed line came from memory or from the journal.
 func (t *tap) resumed(id feed.SessionID, first uint64) {
 	if t.w.memory {
 		return
@@ -433,13 +433,14 @@ func (t *tap) resumed(id feed.SessionID, first uint64) {
 	}
 }
 
-// What is further behind than surelyJournal, in bytes, is not in memory any more, and what is less than surelyMemory is.
+// A number that is more than surelyJournal bytes behind is not in memory any more. A number that is less than surelyMemory
+// behind is.
 const (
 	surelyJournal = publisher.MinMemory * 9 / 8
 	surelyMemory  = publisher.MinMemory / 2
 )
 
-// place notes where a line reads that has come to number seq.
+// place notes whether a line that has come to number seq reads from memory or from the journal.
 func (t *tap) place(id feed.SessionID, seq uint64) {
 	if t.w.memory || id != t.n.session {
 		return
@@ -455,7 +456,7 @@ func (t *tap) place(id feed.SessionID, seq uint64) {
 	}
 }
 
-// volumes are how many bytes the packets of a session have, as far as any full line has been told of them.
+// volumes count the bytes of each session's packets, as far as the lines without a filter have carried them.
 type volumes struct {
 	mu  sync.Mutex
 	all map[feed.SessionID]*volume
@@ -465,7 +466,7 @@ type volume struct {
 	next  uint64
 	marks []struct {
 		seq   uint64
-		bytes int // of what comes before
+		bytes int // of the packets before
 	}
 	bytes int
 }
@@ -491,7 +492,7 @@ func (v *volumes) note(id feed.SessionID, r feed.Range, size int) {
 	s.next, s.bytes = r.To, s.bytes+size
 }
 
-// behind is how many bytes at least there are from number seq on.
+// behind returns the least number of bytes that the packets from number seq on have.
 func (v *volumes) behind(id feed.SessionID, seq uint64) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -84,3 +84,69 @@ func TestWitnessOfARestartedSubscriber(t *testing.T) {
 	w.stories[sessionA].owned.To = 43
 	require.ErrorContains(t, w.Judge(s), "[41, 43) is in no account")
 }
+
+// A line that leaves a session for sessions without any in common, and comes back, may be given what was lost when it left
+// (codec/PROTOCOL.md, "Where a line starts"), and may find that it does not want it. What is lost in its presence stays lost.
+func TestWitnessOfALineThatComesBack(t *testing.T) {
+	known := state(t)
+	span := func(from, to uint64) []subscriber.Numbers {
+		return []subscriber.Numbers{{Session: sessionA, Range: feed.Range{From: from, To: to}}}
+	}
+	home := func(next uint64) *subscriber.Subscriber { return at(t, next, feed.Session{ID: sessionA, First: 1}) }
+	away := at(t, 1, feed.Session{ID: sessionB, First: 1})
+	type heard struct {
+		s *subscriber.Subscriber
+		b *subscriber.Batch
+	}
+	ticks := func(from uint64, bids ...int64) heard {
+		return heard{home(from + uint64(len(bids))), &subscriber.Batch{Session: sessionA, Ticks: quotes(from, bids...), State: known}}
+	}
+	change := func(s *subscriber.Subscriber, c subscriber.Change) heard {
+		return heard{s, &subscriber.Batch{Change: &c, State: known}}
+	}
+	left := []heard{ticks(41, 1, 2), change(away, subscriber.Change{Lost: span(43, 46)})}
+	filtered := func(from, to, delivered uint64) feed.Account {
+		return feed.Account{Session: sessionA, Filtered: []feed.Span{{Range: feed.Range{From: from, To: to}, Delivered: delivered}}}
+	}
+	lost := filtered(41, 43, 2)
+	lost.Lost = feed.NewRangeSet(feed.Range{From: 43, To: 46})
+	withheld := filtered(41, 43, 2)
+	withheld.Withheld = feed.NewRangeSet(feed.Range{From: 43, To: 46})
+	for _, c := range []struct {
+		name    string
+		heard   []heard
+		account feed.Account
+		want    string
+	}{
+		{"lost when it left, and not back", left, lost, ""},
+		{"lost when it left, and delivered", append(left[:2:2], ticks(43, 3, 4, 5)), filtered(41, 46, 5), ""},
+		{"lost when it left, and not all of it wanted", append(left[:2:2], ticks(45, 5)), filtered(41, 46, 3), ""},
+		{"lost when it left, and nothing of it wanted", append(left[:2:2], change(home(46), subscriber.Change{})), filtered(41, 46, 2), ""},
+		{"lost when it left, and withheld", append(left[:2:2], change(home(46), subscriber.Change{Withheld: span(43, 46)})), withheld, ""},
+		{"withheld, left, and delivered",
+			[]heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Withheld: span(43, 46)}), change(away, subscriber.Change{}), ticks(43, 3, 4, 5)}, filtered(41, 46, 5), ""},
+		{"lost in its presence, and covered", []heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)})}, filtered(41, 46, 2), "[43, 46) was reported as lost"},
+		{"lost in its presence, and delivered", []heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)}), ticks(43, 3)}, filtered(41, 44, 3), "number 43 was reported as withheld or lost before"},
+		{"lost in its presence, and withheld",
+			[]heard{ticks(41, 1, 2), change(home(46), subscriber.Change{Lost: span(43, 46)}), change(home(46), subscriber.Change{Withheld: span(43, 46)})}, withheld, "[43, 46) is reported as withheld"},
+		{"lost after it came back, and delivered", append(left[:2:2], ticks(43, 3, 4, 5), change(home(49), subscriber.Change{Lost: span(46, 49)}), ticks(46, 6)), filtered(41, 47, 6), "number 46 was reported as withheld or lost before"},
+		{"delivered after it came back, and then lost", append(left[:2:2], ticks(43, 3, 4, 5), change(home(46), subscriber.Change{Lost: span(43, 46)})), filtered(41, 46, 5), "[43, 46) was reported as lost"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var a Auditor
+			w := a.Witness("one", home(41))
+			var err error
+			for _, h := range c.heard {
+				err = w.Take(h.s, h.b)
+			}
+			if err == nil {
+				err = w.judge(w.story(sessionA), &c.account)
+			}
+			if c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.want)
+			}
+		})
+	}
+}

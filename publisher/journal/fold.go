@@ -176,15 +176,16 @@ func (f *openFile) hold() (ReadFile, error) {
 			err = fmt.Errorf("%w: %w", ErrFull, err)
 		}
 		j.mu.Lock()
-		j.opening--
-		if err != nil {
+		switch {
+		case err != nil:
+			j.opening--
 			j.mu.Unlock()
 			return nil, err
-		}
-		if f.file == nil {
+		case f.file != nil: // another reader was quicker; the spare descriptor counts until it is closed
+			defer j.closeSpare(file)
+		default:
+			j.opening--
 			f.file = file
-		} else {
-			defer file.Close() // another reader was quicker
 		}
 	}
 	f.busy++
@@ -195,6 +196,14 @@ func (f *openFile) hold() (ReadFile, error) {
 	file := f.file
 	j.mu.Unlock()
 	return file, nil
+}
+
+// closeSpare closes a descriptor that hold opened and nobody needs.
+func (j *Journal) closeSpare(file ReadFile) {
+	file.Close()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.opening--
 }
 
 func (f *openFile) drop() {

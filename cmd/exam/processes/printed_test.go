@@ -204,6 +204,12 @@ func TestEverythingPrintedIsWhatWasPublished(t *testing.T) {
 			require.True(t, ok, "%v", s.said())
 		}
 	}
+	// All subscribers are back, so the publisher reports them within one of its intervals, however late that comes.
+	_, ok := p.line(0, func(s string) bool {
+		e, ok := parseStatus(s)
+		return ok && e.Subscribers == len(subscribers)
+	})
+	require.True(t, ok, "a line of status with %d subscribers: %v", len(subscribers), p.said())
 	p.end()
 	for name, s := range subscribers {
 		require.Equal(t, 0, s.wait(), "%s: exit code: %v", name, s.said())
@@ -301,15 +307,8 @@ func judgeStatus(t *testing.T, p *publisher, final uint64, events []int64, files
 	}
 	last, seen := uint64(0), 0
 	for _, line := range p.said() {
-		var e struct {
-			Message     string `json:"message"`
-			Head        uint64 `json:"head"`
-			Subscribers int    `json:"subscribers"`
-			Journal     int64  `json:"journal_bytes"`
-			Event       int64  `json:"event_time"`
-			Disk        string `json:"disk"`
-		}
-		if json.Unmarshal([]byte(line), &e) != nil || e.Message != "status" {
+		e, ok := parseStatus(line)
+		if !ok {
 			continue
 		}
 		seen++
@@ -322,7 +321,23 @@ func judgeStatus(t *testing.T, p *publisher, final uint64, events []int64, files
 		assert.Empty(t, e.Disk, "%s", line)
 		last = e.Head
 	}
-	t.Logf("%d lines of status", seen) // none if the last publisher ended at once
+	assert.Positive(t, seen, "lines of status")
+}
+
+// A status is what a publisher logs of itself at an interval.
+type status struct {
+	Message     string `json:"message"`
+	Head        uint64 `json:"head"`
+	Subscribers int    `json:"subscribers"`
+	Journal     int64  `json:"journal_bytes"`
+	Event       int64  `json:"event_time"`
+	Disk        string `json:"disk"`
+}
+
+// parseStatus returns false if line is not a line of status.
+func parseStatus(line string) (s status, ok bool) {
+	err := json.Unmarshal([]byte(line), &s)
+	return s, err == nil && s.Message == "status"
 }
 
 // number is what a field holds if it is a decimal number.

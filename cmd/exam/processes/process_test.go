@@ -285,9 +285,12 @@ func (p *publisher) stop() (head uint64) {
 	return e.Head
 }
 
+// livelyHeartbeat is the heartbeat interval of publishers with the flags lively.
+const livelyHeartbeat = 500 * time.Millisecond
+
 // lively are flags of a small market that is under load from its first moment; rate may be max.
 func lively(rate string, more ...string) []string {
-	args := []string{"--instruments", "20", "--rate", rate, "--sync", "none", "--heartbeat", "500ms", "--memory", "8MiB"}
+	args := []string{"--instruments", "20", "--rate", rate, "--sync", "none", "--heartbeat", livelyHeartbeat.String(), "--memory", "8MiB"}
 	if rate != "max" {
 		args = append(args, "--steady")
 	}

@@ -59,6 +59,7 @@ func TestStormOfOldPositions(t *testing.T) {
 		require.True(t, live, "%s is %v at %d after %v", f.name, f.sub.Status().State, f.sub.Status().Next, stormTime)
 		took = append(took, time.Since(began))
 	}
+	stood := time.Since(began)
 	tries := 0
 	for _, line := range p.said() {
 		if e, ok := parse(line); ok && e.Message == "subscriber joined" {
@@ -73,8 +74,12 @@ func TestStormOfOldPositions(t *testing.T) {
 	p.end()
 	p.stop()
 	slices.Sort(took)
-	// On a busy machine some are found silent while they wait for the processor, and come again.
-	assert.Less(t, tries, 2*subscribers, "connections: nothing is to be read for a client that has gone")
+	// A subscriber, or the publisher, gives up a connection only if it was silent for three intervals. On a machine that does
+	// other things that happens, because processes wait for the processor; but it takes its time, so each subscriber has one
+	// connection, and at most another one for each time that three intervals fit into the storm. A publisher that reads the
+	// journal for clients that have gone, before it answers those that wait, does not have all of them live within stormTime.
+	const silent = 3 * livelyHeartbeat
+	assert.LessOrEqual(t, tries, subscribers*int(1+stood/silent), "connections in %v", stood)
 	t.Logf("%d subscribers with old positions: all live after %v, with %d connections", subscribers, took[len(took)-1], tries)
 	audit.judge(t)
 }
