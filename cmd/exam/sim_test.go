@@ -22,8 +22,8 @@ import (
 )
 
 var (
-	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds; 0 for 200, or 10 with -short or -race")
-	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and tell what happens")
+	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds; 0 for 50, or 6 with -short or -race")
+	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and print its events")
 	from     = flag.Uint64("exam.from", 1, "simulate seeds from this one on")
 	examTime = flag.Duration("exam.for", 0, "simulate seed after seed for this long")
 	failing  = flag.String("exam.failing", "", "keep seeds that fail in this file, whose seeds are simulated first; empty for tickfeed/failing-seeds in the user's cache directory, none for no file")
@@ -68,9 +68,9 @@ func TestSimulation(t *testing.T) {
 		t.Logf("%v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v%v", o.Virtual, o.Published, o.Delivered, o.Reconnects, &o.Faults, &o.States)
 		return
 	}
-	n := uint64(200)
+	n := uint64(enoughSeeds)
 	if testing.Short() || raceEnabled {
-		n = 10
+		n = 6
 	}
 	if *seeds != 0 {
 		n = *seeds
