@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -234,13 +235,20 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, log: log}
 	err = s.run(ctx)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	bound := closeTime
+	if errors.Is(err, errHangs) {
+		bound = lastFlush // it was waited for
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
 	if closeErr := pub.Close(closing); err == nil || pub.Failed() == nil { // else err says the same
 		err = errors.Join(err, journalError(o.journal, closeErr))
 	}
-	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(s.ticks), pub.Stats().Head),
-		"ticks", s.ticks, "head", pub.Stats().Head)
+	ticks, head := s.ticks.Load(), pub.Stats().Head
+	if errors.Is(err, errHangs) { // the source has not said
+		ticks = head - pub.Lineage().Current().First
+	}
+	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(ticks), head), "ticks", ticks, "head", head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
 		return errInterrupted
 	}
@@ -522,7 +530,7 @@ type service struct {
 	input     *input
 	listeners []net.Listener
 	log       zerolog.Logger
-	ticks     uint64
+	ticks     atomic.Uint64
 }
 
 // errOver ends a service that is done.
@@ -558,11 +566,35 @@ func (s *service) run(ctx context.Context) error {
 		endServing(err)
 		return err
 	})
-	err := group.Wait()
+	err := s.p.waitBounded(running, group.Wait)
 	if errors.Is(err, errOver) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}
 	return err
+}
+
+// endTime bounds how long a publisher that ends waits for its source and its connections: a disk that hangs may hold up
+// both. It is longer than what they wait for otherwise.
+const endTime = 8 * time.Second
+
+// errHangs reports that what ends did not end in time.
+var errHangs = fmt.Errorf("what was begun did not end within %v, as if the disk of the journal does not answer", endTime)
+
+// waitBounded returns what wait does, or errHangs if that takes longer than endTime after ctx ended.
+func (p *program) waitBounded(ctx context.Context, wait func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(endTime):
+		return errHangs
+	}
 }
 
 // feed publishes the source until it or feeding ends, and says that it has ended.
@@ -571,7 +603,8 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ticks, err = s.pub.Feed(feeding, stoppable{src}, pace)
+	ticks, err := s.pub.Feed(feeding, stoppable{src}, pace)
+	s.ticks.Store(ticks)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -586,7 +619,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	if s.o.exitAtEnd {
 		what = "end of the source: %s ticks published; leaving when all subscribers have them"
 	}
-	s.say("end of the source", fmt.Sprintf(what, formatThousands(s.ticks)), append(s.inputStats(), "ticks", s.ticks)...)
+	s.say("end of the source", fmt.Sprintf(what, formatThousands(ticks)), append(s.inputStats(), "ticks", ticks)...)
 	if !s.o.exitAtEnd {
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -684,8 +717,8 @@ func (s *service) drained(ctx context.Context) error {
 		return err
 	}
 	st := s.pub.Stats()
-	if st.Joined == 0 && s.o.journal == "" && s.ticks > 0 {
-		s.log.Warn().Uint64("ticks", s.ticks).
+	if st.Joined == 0 && s.o.journal == "" && s.ticks.Load() > 0 {
+		s.log.Warn().Uint64("ticks", s.ticks.Load()).
 			Msg("no subscriber came, and the ticks are not kept: --wait-for N waits for N subscribers, --journal DIR keeps the ticks")
 	}
 	warnOfAbsent(s.log, st)

@@ -358,7 +358,7 @@ func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 	if keys != nil {
 		group.Go(func() error { return s.obey(running, keys) })
 	}
-	err := group.Wait()
+	err := s.p.waitBounded(running, group.Wait)
 	if errors.Is(err, errOver) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}
