@@ -33,11 +33,11 @@ func cut(t testing.TB, lines, from, to string, symbols ...string) (string, recor
 	cfg := recording.CutConfig{}
 	var err error
 	if from != "" {
-		cfg.From, err = recording.ParsePlace(from)
+		cfg.From, err = recording.ParsePlace(from, nil)
 		require.NoError(t, err)
 	}
 	if to != "" {
-		cfg.To, err = recording.ParsePlace(to)
+		cfg.To, err = recording.ParsePlace(to, nil)
 		require.NoError(t, err)
 	}
 	cfg.Filter, err = codec.NewFilter(symbols)
