@@ -36,6 +36,7 @@ type importOptions struct {
 	preset  string
 	columns []string
 	date    string
+	places  bool // the command has flags that name places: --zone is about them, too
 }
 
 // groupImport is the heading of the flags of importFlags.
@@ -54,7 +55,11 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
 		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
 		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
-		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
+		of, without := "local times", ""
+		if o.places {
+			of, without = "places, and of local times in the files", " (default: UTC, of places only)"
+		}
+		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of "+of+", such as America/New_York, UTC or -05:00"+without)
 		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, such as 2026-03-02 (default: the capture's or the file name's)")
 		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us or ns (default: told from the magnitude)")
 		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
@@ -136,7 +141,7 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 	var err error
 	o.flags.Visit(func(f *pflag.Flag) {
 		about := flagFormats[f.Name]
-		if about == nil || err != nil {
+		if about == nil || err != nil || o.places && f.Name == "zone" {
 			return
 		}
 		for _, format := range formats {

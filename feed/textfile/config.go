@@ -86,6 +86,10 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	return cols, zone, nil
 }
 
+// ParseZone returns the time zone that name is: an IANA zone such as America/New_York, or an offset such as -05:00. It returns nil
+// for an empty name.
+func ParseZone(name string) (*time.Location, error) { return parseZone(name) }
+
 // parseZone is nil for an empty name.
 func parseZone(name string) (*time.Location, error) {
 	if name == "" {
