@@ -52,6 +52,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: told from the content)")
 		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
 		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
+		f.StringVar(&o.files.Text.Rows, "rows", "", "every row is a `KIND` trade, quote or level, whatever its columns say (default: told by its columns)")
 		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
 		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
 		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
@@ -71,6 +72,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 var flagFormats = map[string][]files.Format{
 	"preset":         {files.CSV, files.NDJSON},
 	"column":         {files.CSV, files.NDJSON},
+	"rows":           {files.CSV, files.NDJSON},
 	"symbol":         {files.CSV, files.NDJSON},
 	"epoch-unit":     {files.CSV, files.NDJSON},
 	"price-exponent": {files.CSV, files.NDJSON},

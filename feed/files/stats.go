@@ -56,11 +56,14 @@ func rawStats(st rawfile.Stats) Stats {
 }
 
 func textStats(st textfile.Stats) Stats {
-	s := Stats{Messages: st.Rows, Ticks: st.Ticks, Skipped: st.Skipped}
+	s := Stats{Messages: st.Rows, Ticks: st.Ticks, Skipped: st.Skipped, Notes: st.Notes}
 	if st.FirstBad != nil {
 		s.FirstBad = st.FirstBad
 	}
 	s.Counts = counts(Count{"voided trades", st.Voided}, Count{"rows of snapshots", st.Snapshot})
+	for _, u := range st.Unread {
+		s.Counts = append(s.Counts, Count{u.What + " passed over", u.Rows})
+	}
 	return s
 }
 

@@ -35,10 +35,16 @@ type Config struct {
 	PriceExponent, SizeExponent int8
 	// ZeroIsPrice keeps a bid or ask of 0 as a price; otherwise it is no quote on that side.
 	ZeroIsPrice bool
+	// Rows is what every row is, whatever its columns say: "trade", "quote" or "level". Empty lets
+	// each row say it; see the package comment.
+	Rows string
 	// SkipBad is how many bad lines are passed over, in all files together, before one ends
 	// the source. Not negative.
 	SkipBad int
 }
+
+// rowKinds are what Config.Rows can state.
+var rowKinds = []feed.Kind{feed.KindTrade, feed.KindQuote, feed.KindLevel}
 
 const (
 	formatCSV    = "csv"
@@ -71,6 +77,9 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	}
 	if c.SizeExponent < feed.MinExponent || c.SizeExponent > 0 {
 		return fail("SizeExponent must be in [%d, 0], got %d", feed.MinExponent, c.SizeExponent)
+	}
+	if c.Rows != "" && !slices.Contains(rowKinds, kindOf([]byte(c.Rows))) {
+		return fail("Rows must be trade, quote or level, got %q", c.Rows)
 	}
 	if c.SkipBad < 0 {
 		return fail("SkipBad must not be negative, got %d", c.SkipBad)
@@ -134,6 +143,12 @@ const (
 	fieldStatus
 	fieldTradingDay
 	fieldMore
+	fieldAction
+	fieldRecordType
+	fieldIsSnapshot
+	fieldPublisher
+	fieldReceived
+	fieldMaker
 	numFields
 	noField = numFields
 )
@@ -141,19 +156,19 @@ const (
 // fieldNames holds each field's name and the names of columns known for it, the best first;
 // see normal.
 var fieldNames = [numFields]struct{ name, known string }{
-	fieldTime: {"time", "tsevent eventtime exchangetime exchangetimestamp participanttimestamp " +
-		"time timestamp datetime dt ts timem tradetime transacttime tsrecv siptimestamp localtimestamp"},
+	fieldTime: {"time", "tsevent transactiontime eventtime exchangetime exchangetimestamp " +
+		"time timestamp datetime dt ts timem tradetime transacttime createdtime participanttimestamp siptimestamp localtimestamp"},
 	fieldDate:          {"date", "date tradedate"},
-	fieldSymbol:        {"symbol", "symbol sym ticker instrument productid pair rawsymbol"},
+	fieldSymbol:        {"symbol", "symbol sym ticker instrument instrumentname productid pair rawsymbol instrumentid"},
 	fieldVenue:         {"venue", "venue exchange ex mic"},
-	fieldBid:           {"bid", "bid bidprice bidpx bestbid bestbidprice bestbidpx bidpx00"},
-	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00"},
-	fieldAsk:           {"ask", "ask ofr offer askprice askpx offerprice offerpx bestask bestaskprice bestaskpx bestoffer askpx00"},
-	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00"},
+	fieldBid:           {"bid", "bid bidprice bidpx bestbid bestbidprice bestbidpx bidpx00 bids[0]price"},
+	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00 bids[0]amount"},
+	fieldAsk:           {"ask", "ask ofr offer askprice askpx offerprice offerpx bestask bestaskprice bestaskpx bestoffer askpx00 asks[0]price"},
+	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00 asks[0]amount"},
 	fieldPrice:         {"price", "price px tradeprice tradepx last lastprice lastpx"},
 	fieldSize:          {"size", "size qty quantity tradesize tradeqty sz volume vol shares lastsize lastqty amount"},
 	fieldSide:          {"side", "side aggressor aggressorside takerside"},
-	fieldTradeID:       {"trade_id", "tradeid tid execid matchid id"},
+	fieldTradeID:       {"trade_id", "tradeid tid execid matchid trdmatchid aggtradeid id"},
 	fieldConditions:    {"conditions", "conditions condition cond salecondition saleconditions trscond"},
 	fieldCorrection:    {"correction", "corr trcorr correctioncode correctionindicator correction"},
 	fieldType:          {"type", "type"},
@@ -168,6 +183,12 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldStatus:        {"status", "status"},
 	fieldTradingDay:    {"trading_day", "tradingday"},
 	fieldMore:          {"more", "more"},
+	fieldAction:        {"action", "action updatetype recordtype msgtype messagetype eventtype"},
+	fieldRecordType:    {"rtype", "rtype"},
+	fieldIsSnapshot:    {"is_snapshot", "issnapshot"},
+	fieldPublisher:     {"publisher", "publisherid"},
+	fieldReceived:      {"received", "tsrecv"},
+	fieldMaker:         {"buyer_is_maker", "isbuyermaker wasbuyermaker buyerismaker"},
 }
 
 func (f field) String() string { return fieldNames[f].name }
@@ -188,8 +209,10 @@ var known = func() map[string]place {
 	return m
 }()
 
-// normal is how a column's name is looked up: lower case, no blanks, '_', '-' or '.'.
+// normal is how a column's name is looked up: lower case, no blanks, '_', '-' or '.'. OKX writes
+// a second name behind a slash.
 func normal(name string) string {
+	name, _, _ = strings.Cut(name, "/")
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("_-. ", r) {
 			return -1

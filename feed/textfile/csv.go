@@ -10,6 +10,7 @@ import (
 
 // A header is the first line of a CSV file: what each column holds.
 type header struct {
+	names   []string
 	line    []byte
 	delim   byte
 	dest    []field // by column; noField where its cells are not looked at
@@ -20,9 +21,8 @@ type header struct {
 // maxColumns bounds the columns of a file.
 const maxColumns = 1024
 
-// parse reads line as a header, and gives r the names of the columns. symbol is that of rows
-// without one.
-func (h *header) parse(line []byte, c *columns, symbol string, r *row) *LineError {
+// parse reads line as a header, and gives r the names of the columns. file is the name of the file, cfg how it is read.
+func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.line = bytes.Clone(line)
 	h.delim = delimiter(line)
 	h.scratch = h.scratch[:0]
@@ -57,21 +57,26 @@ func (h *header) parse(line []byte, c *columns, symbol string, r *row) *LineErro
 		h.dest[len(names)-1] = f
 		r.names[f], ranks[f], column[f] = name, p.rank, len(names)-1
 	}
-	h.own = isOwn(names)
+	h.names, h.own = names, isOwn(names)
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
 		if f := c.byName[name]; r.names[f] != name {
 			return &LineError{Column: clip([]byte(name)),
 				Reason: fmt.Sprintf("was to hold %v and is not in the header; %s", f, list(names))}
 		}
 	}
+	what := refusal(names, file)
 	switch {
+	case r.names[fieldRecordType] != "" && cfg.Rows == "": // the rows say what they are
+		return nil
+	case what != "" && cfg.Rows == "":
+		return &LineError{Reason: "the file holds " + what + "; if its rows are trades, quotes or levels all the same, state it with --rows"}
 	case r.names[fieldPrice] == "" && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
 		return &LineError{Reason: "the header names no column for a price, bid or ask; " + list(names) +
 			"; name them with --column price=NAME, or bid=NAME and ask=NAME"}
-	case r.names[fieldTime] == "" && r.names[fieldDate] == "":
+	case r.names[fieldTime] == "" && r.names[fieldDate] == "" && r.names[fieldReceived] == "":
 		return &LineError{Reason: "the header names no column for the time; " + list(names) +
 			"; name it with --column time=NAME"}
-	case r.names[fieldSymbol] == "" && symbol == "":
+	case r.names[fieldSymbol] == "" && cfg.Symbol == "":
 		return &LineError{Reason: "the header names no column for the symbol; " + list(names) +
 			"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol"}
 	}

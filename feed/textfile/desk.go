@@ -18,13 +18,18 @@ type desk struct {
 	instruments   map[string]*instrument // by symbol, NUL, venue
 	key           []byte                 // of the row at hand
 	values        [numFields]int64       // of the row at hand, in the exponents of its instrument
-	out           [3]feed.Tick           // a definition, a quote, a trade
+	out           [4]feed.Tick           // a definition, a clear, a quote, a trade
+	rows          feed.Kind              // Config.Rows, or 0
+	unread        []Unread
 }
 
 // An instrument is one symbol at one venue.
 type instrument struct {
 	id  feed.InstrumentID
 	def feed.Definition
+
+	levels   bool // some were given out
+	snapshot bool // the last level was of a snapshot
 }
 
 func newDesk(c *Config) desk {
@@ -33,6 +38,7 @@ func newDesk(c *Config) desk {
 		exponents:   feed.Definition{PriceExponent: c.PriceExponent, SizeExponent: c.SizeExponent},
 		zeroIsPrice: c.ZeroIsPrice,
 		instruments: make(map[string]*instrument),
+		rows:        kindOf([]byte(c.Rows)),
 	}
 }
 
@@ -58,22 +64,16 @@ var shapes = [...]shape{
 // ticks is what r says, valid until the next call; nothing if r is not to be published. A
 // row that is bad changes nothing.
 func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
-	kind := kindOf(r.cells[fieldType])
-	if kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]) {
+	kind, bad := d.kind(r)
+	switch {
+	case bad != nil:
+		return nil, bad
+	case kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]):
 		count.Snapshot++
 		return nil, nil
-	}
-	if kind == 0 {
-		switch quote, trade := r.has(fieldBid) || r.has(fieldAsk), r.has(fieldPrice); {
-		case quote && trade:
-			kind = shapeBoth
-		case quote:
-			kind = feed.KindQuote
-		case trade:
-			kind = feed.KindTrade
-		default:
-			return nil, &LineError{Reason: "the line has neither a price nor a bid or an ask"}
-		}
+	case kind == kindUnread:
+		count.Unread = d.unread
+		return nil, nil
 	}
 	if len(r.cells[fieldCorrection]) > 0 && (kind == feed.KindTrade || kind == shapeBoth) {
 		switch void, bad := voided(r); {
@@ -105,6 +105,11 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		return nil, bad
 	}
 	n := 1
+	snapshot := kind == feed.KindLevel && isTrue(r.cells[fieldIsSnapshot])
+	if snapshot && inst != nil && inst.levels && !inst.snapshot {
+		d.out[n] = feed.ClearTick(id, at, feed.SideBoth) // the levels before do not count any more
+		n++
+	}
 	if kind == feed.KindQuote || kind == shapeBoth {
 		d.out[n] = d.quote(r).Tick(id, at)
 		n++
@@ -124,6 +129,9 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 			d.instruments[string(d.key)] = inst
 		}
 		inst.def = def
+	}
+	if kind == feed.KindLevel {
+		inst.levels, inst.snapshot = true, snapshot
 	}
 	if isTrue(r.cells[fieldMore]) && len(r.cells[fieldType]) > 0 {
 		d.out[n-1].Flags |= feed.FlagMore
@@ -154,6 +162,9 @@ func (d *desk) symbolVenue(r *row) (symbol, venue []byte) {
 	if len(symbol) == 0 {
 		symbol = d.symbol
 	}
+	if len(venue) == 0 && r.names[fieldRecordType] != "" {
+		venue = publisherVenue(r.cells[fieldPublisher])
+	}
 	if len(venue) == 0 {
 		venue = d.venue
 	}
@@ -179,14 +190,19 @@ func (d *desk) names(r *row) (symbol, venue string, bad *LineError) {
 var maxText = strconv.Itoa(feed.MaxText)
 
 func eventTime(r *row, c *clock) (int64, *LineError) {
-	f := fieldTime
-	if len(r.cells[f]) == 0 && len(r.cells[fieldDate]) > 0 {
-		f = fieldDate
+	f, day := fieldTime, r.cells[fieldDate]
+	if len(r.cells[f]) == 0 || isUndefinedTime(r, f) {
+		switch {
+		case len(r.cells[fieldReceived]) > 0:
+			f = fieldReceived
+		case len(day) > 0:
+			f, day = fieldDate, nil
+		}
 	}
 	if len(r.cells[f]) == 0 {
 		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
 	}
-	t, err := c.parse(r.cells[f], r.cells[fieldDate])
+	t, err := c.parse(r.cells[f], day)
 	if err == errNotDate {
 		f = fieldDate
 	}
@@ -255,12 +271,13 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 			if !r.has(f) {
 				continue
 			}
-			v, err := feed.ParseDecimal(r.cells[f], exponent)
+			scale := scaleOf(r, f)
+			v, err := feed.ParseDecimal(r.cells[f], exponent-scale)
 			if err == nil {
 				d.values[f] = v
 				continue
 			}
-			need, bad := decimals(r, f, exponent, err)
+			need, bad := decimals(r, f, exponent, scale, err)
 			if bad != nil {
 				return 0, bad
 			}
@@ -273,12 +290,12 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 	}
 }
 
-// decimals is the exponent that f needs where it cannot be read at exponent because of err.
-func decimals(r *row, f field, exponent int8, err error) (int8, *LineError) {
+// decimals is the exponent that f, in units of 10^scale, needs if it cannot be read at exponent because of err.
+func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineError) {
 	switch err {
 	case feed.ErrDecimalInexact:
-		if _, e, _ := feed.ScanDecimal(r.cells[f]); e >= feed.MinExponent {
-			return int8(e), nil
+		if _, e, _ := feed.ScanDecimal(r.cells[f]); e+int(scale) >= feed.MinExponent {
+			return int8(e) + scale, nil
 		}
 		return 0, r.bad(f, fmt.Sprintf("needs more than %d decimals", -feed.MinExponent), err)
 	case feed.ErrDecimalOverflow:
@@ -461,10 +478,26 @@ func isTrue(b []byte) bool {
 	return false
 }
 
+func isFalse(b []byte) bool {
+	switch string(b) {
+	case "false", "False", "FALSE", "0":
+		return true
+	}
+	return false
+}
+
 func sideOf(r *row) (feed.Side, *LineError) {
 	b := r.cells[fieldSide]
 	if len(b) == 0 {
-		return feed.SideNone, nil
+		switch maker := r.cells[fieldMaker]; {
+		case len(maker) == 0:
+			return feed.SideNone, nil
+		case isTrue(maker):
+			return feed.SideSell, nil
+		case isFalse(maker):
+			return feed.SideBuy, nil
+		}
+		return 0, r.bad(fieldMaker, "is neither true nor false", nil)
 	}
 	var lower [8]byte
 	if len(b) <= len(lower) {

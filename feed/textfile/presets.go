@@ -36,7 +36,7 @@ var presets = map[string]Config{
 	},
 
 	// Tardis.dev's trades and quotes: exchange,symbol,timestamp,local_timestamp,… The time is the
-	// exchange's. Its incremental_book_L2 files are levels, not trades, and cannot be read.
+	// exchange's. Its incremental_book_L2 files are levels, its book_snapshot files quotes.
 	"tardis": {
 		Columns:   map[string]string{"venue": "exchange", "symbol": "symbol", "time": "timestamp"},
 		EpochUnit: "us",

@@ -30,13 +30,39 @@
 //	ask_size      ask_size ofrsiz asksiz ask_sz ask_qty …
 //	price         price px trade_price last last_price …
 //	size          size qty quantity volume vol shares last_size amount …
-//	side          side aggressor taker_side: b buy bid, s sell a ask offer, n none or empty
+//	side          side aggressor taker_side: b buy bid, s sell a ask offer, n none or empty;
+//	              or is_buyer_maker, which is true if the aggressor sold
 //	trade_id      trade_id tradeid tid exec_id match_id id
 //	conditions    conditions cond sale_condition tr_scond: up to 8 characters
 //	correction    corr tr_corr correction_code, see below
 //
-// Cells decide what a row is: with a price it is a trade, with a bid or an ask it is a
-// quote, with both it is a quote and then a trade. Empty cells, null, NA and NaN mean that
+// # What a row is
+//
+// The column that states it decides, and only where there is none the cells do: with a price
+// a row is a trade, with a bid or an ask it is a quote, with both it is a quote and then a
+// trade.
+//
+//	type          one of our kinds, or trade, match, t. A row of another type is a quote if it
+//	              has a bid or an ask, else a bad line; the type of an order (limit, market)
+//	              or a side says nothing
+//	rtype         of Databento's CSV and JSON: trades, mbp-1, mbp-10, tbbo, bbo, cmbp-1, cbbo,
+//	              tcbbo. Only rows of action T are trades. Of mbp-10 the best bid and ask are
+//	              read. Prices may be whole numbers of 10^-9, times nanoseconds; the venue is
+//	              the publisher's. mbo, definitions and statuses are refused (their DBN
+//	              encoding can be read), bars, statistics and imbalances too; messages of the
+//	              system are passed over and counted
+//	is_snapshot   of Tardis's incremental_book_L2: rows are levels; the first row of a
+//	              snapshot clears the book
+//	action        or update_type, message_type, …: trade, t. A row with another action is a
+//	              quote if it has a bid or an ask, else a bad line
+//	side          bid or ask, in a row with a price and without any column above: a bad line,
+//	              because it may be a level or a trade
+//
+// Config.Rows states what all rows are, against all of these. Files of vendors that have
+// prices and no ticks (bars, Tardis's derivative_ticker, options_chain and liquidations,
+// Binance's klines, bookDepth, metrics and liquidationSnapshot) are refused by their columns.
+//
+// Empty cells, null, NA and NaN mean that
 // there is nothing. A bid or ask that is empty or 0 is no quote on that side
 // ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. Without a
 // column for it, a size is 0. A trade, correction or cancel that names its type may have an
@@ -83,8 +109,7 @@
 // the column type then says the kind, and further columns are those that the kind has:
 // price_exponent, size_exponent, currency, tick_size, lot (definition), old_price,
 // old_size (correction), status, trading_day (status), and of all kinds more, which is true where the next row belongs to the
-// same venue event. Where type holds anything else, cells
-// decide. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
+// same venue event. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
 package textfile
 
 import (
@@ -94,6 +119,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"tickfeed/feed"
@@ -291,12 +317,36 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	s.row = row{}
 	if format == formatNDJSON {
 		s.object.reset(&s.columns)
-	} else if bad = s.header.parse(line, &s.columns, s.cfg.Symbol, &s.row); bad != nil {
+	} else if bad = s.header.parse(line, &s.columns, &s.cfg, s.lines.in.name(s.lines.file), &s.row); bad != nil {
 		return true, bad
 	}
 	s.format = format
+	if format == formatCSV {
+		s.remark()
+	}
 	return format == formatCSV, nil
 }
+
+// remark notes what the columns of the CSV file at hand hold that is not read.
+func (s *Source) remark() {
+	for _, name := range s.header.names {
+		switch normal(name) {
+		case "bidpx01", "bids[1]price":
+			s.note("of its book only the best bid and ask are read, as quotes")
+			return
+		}
+	}
+}
+
+// note adds to the notes about the file at hand.
+func (s *Source) note(text string) {
+	if len(s.count.Notes) < maxNotes {
+		s.count.Notes = append(slices.Clip(s.count.Notes), s.lines.in.name(s.lines.file)+": "+text)
+	}
+}
+
+// maxNotes bounds Stats.Notes.
+const maxNotes = 16
 
 // place completes bad with where it is. A nil *LineError is a nil error.
 func (s *Source) place(bad *LineError) error {
@@ -330,11 +380,13 @@ var errClosed = errors.New("textfile: the source is closed")
 
 // Stats counts what a Source has read.
 type Stats struct {
-	Rows     int64 // lines with data, good or bad; no headers, no blank lines
-	Ticks    int64 // given out, definitions among them
-	Snapshot int64 // rows that told the state of a snapshot, skipped
-	Voided   int64 // trades left out for their correction code
-	Skipped  int64 // bad lines tolerated
+	Rows     int64    // lines with data, good or bad; no headers, no blank lines
+	Ticks    int64    // given out, definitions among them
+	Snapshot int64    // rows that told the state of a snapshot, skipped
+	Voided   int64    // trades left out for their correction code
+	Skipped  int64    // bad lines tolerated
+	Unread   []Unread // rows passed over because their type is no tick
+	Notes    []string // what of the files was not read, in words, the first maxNotes of them
 	FirstBad *LineError
 }
 
