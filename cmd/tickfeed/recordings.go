@@ -56,8 +56,8 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
 		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
 		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
-		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, such as 2026-03-02 (default: the capture's or the file name's)")
-		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us or ns (default: told from the magnitude)")
+		f.StringVar(&o.date, "date", "", "`DATE` of itch messages and of times of day in csv, such as 2026-03-02 (default: the capture's or the file name's)")
+		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: told from the magnitude)")
 		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
 		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
 		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
@@ -80,7 +80,7 @@ var flagFormats = map[string][]files.Format{
 	"zero-is-price":  {files.CSV, files.NDJSON},
 	"venue":          {files.CSV, files.NDJSON, files.ITCH, files.LOBSTER, files.LEAN},
 	"zone":           {files.CSV, files.NDJSON, files.LEAN},
-	"date":           {files.ITCH},
+	"date":           {files.CSV, files.NDJSON, files.ITCH},
 	"no-books":       {files.DBN, files.ITCH, files.LOBSTER},
 	"partial-books":  {files.Websocket},
 	"arrival-times":  {files.Websocket},
@@ -98,15 +98,18 @@ func (o *importOptions) config() (files.Config, error) {
 		if err != nil {
 			return cfg, usage("--preset: %w", err)
 		}
-		cfg.Text.Columns = preset.Columns
 		if cfg.Zone == "" {
 			cfg.Zone = preset.Zone
 		}
 		if cfg.Venue == "" {
 			cfg.Venue = preset.Venue
 		}
-		if cfg.Text.EpochUnit == "" {
-			cfg.Text.EpochUnit = preset.EpochUnit
+		given := cfg.Text
+		cfg.Text = preset
+		cfg.Text.Rows, cfg.Text.Symbol, cfg.Text.ZeroIsPrice = given.Rows, given.Symbol, given.ZeroIsPrice
+		cfg.Text.PriceExponent, cfg.Text.SizeExponent = given.PriceExponent, given.SizeExponent
+		if given.EpochUnit != "" {
+			cfg.Text.EpochUnit = given.EpochUnit
 		}
 	}
 	if cfg.Text.Columns == nil {

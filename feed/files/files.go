@@ -74,7 +74,8 @@ type Config struct {
 	Venue string
 	// Zone is that of local times in CSV and NDJSON, and of midnight in LEAN's zips.
 	Zone string
-	// Date is that of ITCH messages, as yyyymmdd; 0 takes the capture's or the file name's.
+	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
+	// there is no date; 0 takes the capture's or the file name's.
 	Date int
 	// NoBooks leaves the levels of books out of DBN, ITCH and LOBSTER: only quotes of the best
 	// bid and offer, trades and statuses.
@@ -196,6 +197,9 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 		}
 		if cfg.Zone != "" {
 			t.Zone = cfg.Zone
+		}
+		if cfg.Date != 0 {
+			t.Date = cfg.Date
 		}
 		if cfg.SkipBad != 0 {
 			t.SkipBad = cfg.SkipBad

@@ -26,9 +26,14 @@ type Config struct {
 	// Zone is that of local times: an IANA name such as America/New_York, UTC, or an offset
 	// such as -05:00. Empty makes a local time a bad line.
 	Zone string
-	// EpochUnit is the unit of times that are numbers: "s", "ms", "us" or "ns"; empty tells
+	// EpochUnit is the unit of times that are numbers: "s", "ms", "us" or "ns", since the Unix
+	// epoch or, beside a date, after midnight; or "hhmmss" for the digits of a clock. Empty tells
 	// it from the magnitude.
 	EpochUnit string
+	// Date is that of times of day beside which there is none, as yyyymmdd; 0 if not known.
+	Date int
+	// DateInName takes that date from the name of each file if Date is 0.
+	DateInName bool
 	// PriceExponent and SizeExponent are those that instruments are first defined with, in
 	// [feed.MinExponent, 0]; finer ones are taken where rows need them. A PriceExponent of 0
 	// means -4.
@@ -61,12 +66,17 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	if c.Format != "" && c.Format != formatCSV && c.Format != formatNDJSON {
 		return fail("Format must be csv or ndjson, got %q", c.Format)
 	}
-	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && !ok {
-		return fail("EpochUnit must be s, ms, us or ns, got %q", c.EpochUnit)
+	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && c.EpochUnit != unitClock && !ok {
+		return fail("EpochUnit must be s, ms, us, ns or hhmmss, got %q", c.EpochUnit)
 	}
 	for _, f := range []struct{ name, text string }{{"Symbol", c.Symbol}, {"Venue", c.Venue}} {
 		if err := feed.ValidateText(f.text); err != nil {
 			return fail("%s: %w", f.name, err)
+		}
+	}
+	if c.Date != 0 {
+		if _, n, ok := parseDate(strconv.AppendInt(nil, int64(c.Date), 10)); !ok || n != 8 {
+			return fail("Date must be a date as yyyymmdd, got %d", c.Date)
 		}
 	}
 	if c.PriceExponent == 0 {
@@ -149,6 +159,8 @@ const (
 	fieldPublisher
 	fieldReceived
 	fieldMaker
+	fieldSuffix
+	fieldQuoteCancel
 	numFields
 	noField = numFields
 )
@@ -159,18 +171,18 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldTime: {"time", "tsevent transactiontime eventtime exchangetime exchangetimestamp " +
 		"time timestamp datetime dt ts timem tradetime transacttime createdtime participanttimestamp siptimestamp localtimestamp"},
 	fieldDate:          {"date", "date tradedate"},
-	fieldSymbol:        {"symbol", "symbol sym ticker instrument instrumentname productid pair rawsymbol instrumentid"},
+	fieldSymbol:        {"symbol", "symbol sym ticker instrument instrumentname productid pair rawsymbol symroot symbolroot instrumentid"},
 	fieldVenue:         {"venue", "venue exchange ex mic"},
 	fieldBid:           {"bid", "bid bidprice bidpx bestbid bestbidprice bestbidpx bidpx00 bids[0]price"},
-	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00 bids[0]amount"},
+	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00 bids[0]amount bestbidsizshares bestbidsiz"},
 	fieldAsk:           {"ask", "ask ofr offer askprice askpx offerprice offerpx bestask bestaskprice bestaskpx bestoffer askpx00 asks[0]price"},
-	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00 asks[0]amount"},
+	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00 asks[0]amount bestasksizshares bestasksiz"},
 	fieldPrice:         {"price", "price px tradeprice tradepx last lastprice lastpx"},
-	fieldSize:          {"size", "size qty quantity tradesize tradeqty sz volume vol shares lastsize lastqty amount"},
+	fieldSize:          {"size", "size qty quantity tradesize tradeqty tradevolume tradequantity sz volume vol shares lastsize lastqty amount"},
 	fieldSide:          {"side", "side aggressor aggressorside takerside"},
-	fieldTradeID:       {"trade_id", "tradeid tid execid matchid trdmatchid aggtradeid id"},
-	fieldConditions:    {"conditions", "conditions condition cond salecondition saleconditions trscond"},
-	fieldCorrection:    {"correction", "corr trcorr correctioncode correctionindicator correction"},
+	fieldTradeID:       {"trade_id", "tradeid trid tid execid matchid trdmatchid aggtradeid id"},
+	fieldConditions:    {"conditions", "conditions condition cond salecondition saleconditions trscond tradecondition tradeconditions"},
+	fieldCorrection:    {"correction", "corr trcorr tradecorrectionindicator correctioncode correctionindicator correction"},
 	fieldType:          {"type", "type"},
 	fieldSnapshot:      {"snapshot", "snapshot"},
 	fieldPriceExponent: {"price_exponent", "priceexponent"},
@@ -189,6 +201,8 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldPublisher:     {"publisher", "publisherid"},
 	fieldReceived:      {"received", "tsrecv"},
 	fieldMaker:         {"buyer_is_maker", "isbuyermaker wasbuyermaker buyerismaker"},
+	fieldSuffix:        {"symbol_suffix", "symsuffix symbolsuffix"},
+	fieldQuoteCancel:   {"quote_cancel", "qucancel quotecancelcorrection"},
 }
 
 func (f field) String() string { return fieldNames[f].name }

@@ -80,7 +80,41 @@ func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row
 		return &LineError{Reason: "the header names no column for the symbol; " + list(names) +
 			"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol"}
 	}
+	return h.sizes(c, r)
+}
+
+// sizes looks for columns that seem to hold a size where none is known to: a size of 0 must not
+// be what becomes of them.
+func (h *header) sizes(c *columns, r *row) *LineError {
+	for _, f := range []struct{ price, size field }{{fieldPrice, fieldSize}, {fieldBid, fieldBidSize}, {fieldAsk, fieldAskSize}} {
+		if r.names[f.price] == "" || r.names[f.size] != "" || c.mapped[f.size] {
+			continue
+		}
+		for i, name := range h.names {
+			if h.dest[i] == noField && seemsSize(normal(name), f.size) {
+				return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf(
+					"seems to hold the %v, which no column of a known name holds; say it with --column %v=NAME, or --column %[1]v= if there is none", f.size, f.size)}
+			}
+		}
+	}
 	return nil
+}
+
+// seemsSize reports whether a column of this name, as normal makes it, may hold f, a size.
+func seemsSize(name string, f field) bool {
+	is := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(name, w) })
+	}
+	bid, ask := is("bid"), is("ask", "ofr", "offer")
+	switch {
+	case !is("size", "siz", "qty", "quantity", "volume", "shares", "amount", "lots") || is("quote", "cum", "total", "gross", "turnover", "notional", "usd"):
+		return false
+	case f == fieldBidSize:
+		return bid && !ask
+	case f == fieldAskSize:
+		return ask && !bid
+	}
+	return !bid && !ask
 }
 
 // list tells the columns that there are.
@@ -180,6 +214,11 @@ func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError
 		return nil, nil, false, &LineError{Value: clip(line), Reason: "follows a quoted cell where a delimiter is due"}
 	}
 	return cell, line[1:], true, nil
+}
+
+// isTrailer reports whether line is the last one of a file of NYSE's Daily TAQ: END|20240102|1234.
+func (h *header) isTrailer(line []byte) bool {
+	return h.delim == '|' && (bytes.HasPrefix(line, []byte("END|")) || string(line) == "END")
 }
 
 func trim(b []byte) []byte {

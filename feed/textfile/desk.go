@@ -17,6 +17,7 @@ type desk struct {
 	zeroIsPrice   bool
 	instruments   map[string]*instrument // by symbol, NUL, venue
 	key           []byte                 // of the row at hand
+	name          []byte                 // of its symbol, if it has a suffix
 	values        [numFields]int64       // of the row at hand, in the exponents of its instrument
 	out           [4]feed.Tick           // a definition, a clear, a quote, a trade
 	rows          feed.Kind              // Config.Rows, or 0
@@ -87,6 +88,13 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 			kind = feed.KindQuote
 		}
 	}
+	if cancelled(r) && (kind == feed.KindQuote || kind == shapeBoth) {
+		count.VoidedQuotes++
+		if kind == feed.KindQuote {
+			return nil, nil
+		}
+		kind = feed.KindTrade
+	}
 	inst, bad := d.instrument(r)
 	if bad != nil {
 		return nil, bad
@@ -150,6 +158,12 @@ func definitionTick(id feed.InstrumentID, at int64, def feed.Definition) feed.Ti
 // instrument is the one that r names, or nil if it is new; key is its key then.
 func (d *desk) instrument(r *row) (*instrument, *LineError) {
 	symbol, venue := d.symbolVenue(r)
+	if suffix := r.cells[fieldSuffix]; len(suffix) > 0 && len(symbol) > 0 {
+		// WRDS gives the root and the suffix of a symbol; NYSE's own files have BRK B.
+		d.name = append(append(append(d.name[:0], symbol...), ' '), suffix...)
+		symbol = d.name
+		r.cells[fieldSymbol], r.cells[fieldSuffix] = symbol, nil
+	}
 	if len(symbol) == 0 {
 		return nil, r.absent(fieldSymbol, "; name the field that holds it with --column symbol=NAME, or give one with --symbol")
 	}
@@ -446,6 +460,9 @@ func voided(r *row) (bool, *LineError) {
 	return false, r.bad(fieldCorrection, "is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); "+
 		"to ignore the column use --column correction=", err)
 }
+
+// cancelled reports whether r is a quote of NYSE TAQ that cancels an earlier one.
+func cancelled(r *row) bool { return oneOf(r.cells[fieldQuoteCancel], "b") }
 
 // kindOf is the kind that b names, 0 if it names none.
 func kindOf(b []byte) feed.Kind {

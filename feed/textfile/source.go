@@ -22,7 +22,8 @@
 //
 //	time          ts_event event_time exchange_time time timestamp datetime dt ts ts_recv …
 //	date          date trade_date: joined with a time that is only a time of day
-//	symbol        symbol sym ticker instrument product_id pair raw_symbol
+//	symbol        symbol sym ticker instrument product_id pair raw_symbol sym_root …
+//	symbol_suffix sym_suffix: behind the symbol and a blank (BRK B)
 //	venue         venue exchange ex mic
 //	bid           bid bid_price bid_px best_bid bid_px_00 …
 //	bid_size      bid_size bidsiz bid_sz bid_qty bid_quantity bid_volume bid_amount …
@@ -73,7 +74,9 @@
 // correction indicator) is a trade if the code says that the record is good: 0 regular, 1
 // with the corrected data, 2 symbol correction. 7, 8, 10, 11 and 12 are trades that were
 // cancelled or wrong and the records that say so: they are left out and counted in
-// [Stats].Voided. Any other code is a bad line.
+// [Stats].Voided. Any other code is a bad line. A quote of NYSE TAQ whose cancel and correction
+// code is B cancels an earlier one; it is left out and counted in [Stats].VoidedQuotes. The last
+// line of the Daily TAQ's files, END and how many rows there were, is passed over.
 //
 // # Prices and sizes
 //
@@ -93,11 +96,15 @@
 //   - RFC 3339 or the like with Z, UTC or an offset at its end: 2018-01-02T15:04:05.999999999Z,
 //     2018-01-02 15:04:05.9+01;
 //   - a local date and time: 2018-01-02 15:04:05.999, 20180102 15:04:05, 2018/01/02 15:04,
-//     2018.01.02D15:04:05. Config.Zone must state the zone. The first of two equal local
+//     2018.01.02D15:04:05, 20180102 150405999. Config.Zone must state the zone. The first of two equal local
 //     times is taken where clocks go back; a time that clocks skip is a bad line;
 //   - the time since the Unix epoch, with decimals or not: in Config.EpochUnit, or else in
 //     seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, and
-//     nanoseconds from there on (each unit then reaches from 1973 to beyond 2262).
+//     nanoseconds from there on (each unit then reaches from 1973 to beyond 2262);
+//   - a time of day, 9:30:00.5, or 093000500 if Config.EpochUnit is hhmmss, beside a column
+//     that holds the date, or on Config.Date;
+//   - a number beside a date: after midnight if Config.EpochUnit states its unit, or since the
+//     epoch if that is on the date. Anything else is a bad line.
 //
 // Nanoseconds are kept, more decimals than that are a bad line unless they are zeros. Ticks
 // come in the order of the file, whatever their times. The zones of the IANA database are
@@ -119,7 +126,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 
 	"tickfeed/feed"
@@ -273,6 +283,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 	default:
 		bad = s.header.split(line, &s.row)
 	}
+	if s.format == formatCSV && s.header.isTrailer(line) {
+		return nil
+	}
 	if bad == nil {
 		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
 	}
@@ -315,6 +328,7 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 		}
 	}
 	s.row = row{}
+	s.clock.day = s.day()
 	if format == formatNDJSON {
 		s.object.reset(&s.columns)
 	} else if bad = s.header.parse(line, &s.columns, &s.cfg, s.lines.in.name(s.lines.file), &s.row); bad != nil {
@@ -326,6 +340,22 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	}
 	return format == formatCSV, nil
 }
+
+// day is the date of times of day without one in the file at hand, as yyyymmdd; nil if it is not known.
+func (s *Source) day() []byte {
+	switch {
+	case s.cfg.Date != 0:
+		return strconv.AppendInt(nil, int64(s.cfg.Date), 10)
+	case s.cfg.DateInName:
+		if m := dateInName.FindStringSubmatch(filepath.Base(s.lines.in.name(s.lines.file))); m != nil {
+			return []byte(m[1])
+		}
+	}
+	return nil
+}
+
+// dateInName finds the date in names such as EQY_US_ALL_TRADE_20240102.gz.
+var dateInName = regexp.MustCompile(`(?:^|\D)((?:19|20)\d{6})(?:\D|$)`)
 
 // remark notes what the columns of the CSV file at hand hold that is not read.
 func (s *Source) remark() {
@@ -380,14 +410,16 @@ var errClosed = errors.New("textfile: the source is closed")
 
 // Stats counts what a Source has read.
 type Stats struct {
-	Rows     int64    // lines with data, good or bad; no headers, no blank lines
-	Ticks    int64    // given out, definitions among them
-	Snapshot int64    // rows that told the state of a snapshot, skipped
-	Voided   int64    // trades left out for their correction code
-	Skipped  int64    // bad lines tolerated
-	Unread   []Unread // rows passed over because their type is no tick
-	Notes    []string // what of the files was not read, in words, the first maxNotes of them
-	FirstBad *LineError
+	Rows     int64 // lines with data, good or bad; no headers, no blank lines
+	Ticks    int64 // given out, definitions among them
+	Snapshot int64 // rows that told the state of a snapshot, skipped
+	Voided   int64 // trades left out for their correction code
+	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
+	VoidedQuotes int64
+	Skipped      int64    // bad lines tolerated
+	Unread       []Unread // rows passed over because their type is no tick
+	Notes        []string // what of the files was not read, in words, the first maxNotes of them
+	FirstBad     *LineError
 }
 
 // A LineError names what cannot be read. It reads, for example:

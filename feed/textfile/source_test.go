@@ -460,16 +460,16 @@ func TestOpenErrors(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 	for want, cfg := range map[string]textfile.Config{
-		`Format must be csv or ndjson, got "xml"`:        {Format: "xml"},
-		`EpochUnit must be s, ms, us or ns, got "h"`:     {EpochUnit: "h"},
-		`Zone: "Mars/Olympus" is neither an IANA zone`:   {Zone: "Mars/Olympus"},
-		`Zone: "+1" is not an offset like -05:00`:        {Zone: "+1"},
-		`PriceExponent must be in [-18, 0], got -19`:     {PriceExponent: -19},
-		`SizeExponent must be in [-18, 0], got 1`:        {SizeExponent: 1},
-		`SkipBad must not be negative, got -1`:           {SkipBad: -1},
-		`Symbol: "A\x00" has a control character`:        {Symbol: "A\x00"},
-		`Columns: there is no field "prize", only time`:  {Columns: map[string]string{"prize": "p"}},
-		`Columns: column "p" is given for ask and for b`: {Columns: map[string]string{"ask": "p", "bid": "p"}},
+		`Format must be csv or ndjson, got "xml"`:            {Format: "xml"},
+		`EpochUnit must be s, ms, us, ns or hhmmss, got "h"`: {EpochUnit: "h"},
+		`Zone: "Mars/Olympus" is neither an IANA zone`:       {Zone: "Mars/Olympus"},
+		`Zone: "+1" is not an offset like -05:00`:            {Zone: "+1"},
+		`PriceExponent must be in [-18, 0], got -19`:         {PriceExponent: -19},
+		`SizeExponent must be in [-18, 0], got 1`:            {SizeExponent: 1},
+		`SkipBad must not be negative, got -1`:               {SkipBad: -1},
+		`Symbol: "A\x00" has a control character`:            {Symbol: "A\x00"},
+		`Columns: there is no field "prize", only time`:      {Columns: map[string]string{"prize": "p"}},
+		`Columns: column "p" is given for ask and for b`:     {Columns: map[string]string{"ask": "p", "bid": "p"}},
 	} {
 		_, err := textfile.Open([]string{"-"}, std, cfg)
 		assert.ErrorContains(t, err, want)

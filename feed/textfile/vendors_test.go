@@ -18,12 +18,13 @@ const (
 
 // A vendorCase is a file with the columns that a vendor publishes; the rows are made up.
 type vendorCase struct {
-	text string
-	cfg  textfile.Config
-	want []string // ticks
-	err  string   // part of the error
-	pass string   // the rows passed over
-	note string
+	text   string
+	cfg    textfile.Config
+	want   []string // ticks
+	err    string   // part of the error
+	pass   string   // the rows passed over
+	preset string   // cfg's Symbol, Date and Columns are added to it
+	note   string
 }
 
 var vendorCases = map[string]vendorCase{
@@ -179,6 +180,78 @@ var vendorCases = map[string]vendorCase{
 		cfg:  textfile.Config{Symbol: "BTC-USDT"},
 		want: []string{"0 1000000 definition BTC-USDT 10^-4 10^-1", `1000000 trade BTC-USDT 101.5 x 0.5 buy id 9 ""`},
 	},
+	"WRDS TAQ trades": {
+		preset: "taq",
+		text: "DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,TR_SCOND,SIZE,PRICE,TR_STOP_IND,TR_CORR,TR_SEQNUM,TR_ID,TR_SOURCE,TR_RF,PART_TIME\n" +
+			"2026-03-02,9:30:00.000000001,N,BRK,A,@F I,5,101.5,,00,1234,77,C,,9:29:59.9\n" +
+			"20260302,9:30:00.000000002,N,BRK,B,,5,101.5,,00,1235,78,C,,9:29:59.9\n" +
+			"20260302,9:30:00.000000003,N,BRK,,,5,101.5,,00,1235,79,C,,9:29:59.9\n" +
+			"20260302,9:30:00.000000004,N,BRK,A,,6,101.5,,00,1235,80,C,,9:29:59.9\n",
+		want: []string{
+			"0 1 definition BRK A@N 10^-4 10^0", `1 trade BRK A@N 101.5 x 5 id 77 "@F I"`,
+			"1 2 definition BRK B@N 10^-4 10^0", `2 trade BRK B@N 101.5 x 5 id 78 ""`,
+			"2 3 definition BRK@N 10^-4 10^0", `3 trade BRK@N 101.5 x 5 id 79 ""`,
+			`4 trade BRK A@N 101.5 x 6 id 80 ""`,
+		},
+	},
+	"WRDS TAQ trades with the symbol's column named": {
+		preset: "taq", cfg: textfile.Config{Columns: map[string]string{"symbol": "SYM_ROOT"}},
+		text: "DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,SIZE,PRICE\n2026-03-02,9:30:00.000000001,N,BRK,B,5,101.5\n",
+		want: []string{"0 1 definition BRK B@N 10^-4 10^0", `1 trade BRK B@N 101.5 x 5 id 0 ""`},
+	},
+	"WRDS TAQ quotes": {
+		preset: "taq",
+		text: "DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,BID,BIDSIZ,ASK,ASKSIZ,QU_COND,QU_SEQNUM,NATBBO_IND,QU_CANCEL,QU_SOURCE\n" +
+			"2026-03-02,09:30:00.000000001,N,BRK,B,101,1,102,2,R,1,0,,C\n" +
+			"2026-03-02,09:30:00.000000002,N,BRK,B,101,1,103,2,R,1,0,B,C\n",
+		want: []string{"0 1 definition BRK B@N 10^-4 10^0", "1 quote BRK B@N 101 x 1 / 102 x 2"},
+	},
+	"NYSE Daily TAQ trades": {
+		preset: "taq", cfg: textfile.Config{Date: 20260302},
+		text: "Time|Exchange|Symbol|Sale Condition|Trade Volume|Trade Price|Trade Stop Stock Indicator|Trade Correction Indicator|Sequence Number|Trade Id|Source of Trade|Trade Reporting Facility|Participant Timestamp|Trade Reporting Facility TRF Timestamp|Trade Through Exempt Indicator\n" +
+			"093000000000001|N|BRK B|@F I|5|101.5|N|00|1|77|C||092959000000000||0\n" +
+			"093000000000002|N|BRK B|@|6|101.5|N|08|2|78|C||092959000000000||0\n" +
+			"END|20260302|2||||||||||||\n",
+		want: []string{"0 1 definition BRK B@N 10^-4 10^0", `1 trade BRK B@N 101.5 x 5 id 77 "@F I"`},
+	},
+	"NYSE Daily TAQ quotes": {
+		preset: "taq", cfg: textfile.Config{Date: 20260302},
+		text: "Time|Exchange|Symbol|Bid_Price|Bid_Size|Offer_Price|Offer_Size|Quote_Condition|Sequence_Number|National_BBO_Ind|FINRA_BBO_Indicator|FINRA_ADF_MPID_Indicator|Quote_Cancel_Correction|Source_Of_Quote|Participant_Timestamp\n" +
+			"093000000000001|N|A|101.5|2|101.6|3|R|1|2|||A|C|092959000000000\n" +
+			"END|20260302|1\n",
+		want: []string{"0 1 definition A@N 10^-4 10^0", "1 quote A@N 101.5 x 2 / 101.6 x 3"},
+	},
+	"a number beside a date": {
+		text: "date,time,symbol,price,size\n20260302,34200.5,A,1,1\n",
+		cfg:  textfile.Config{Zone: "UTC"},
+		err:  `stdin:2: column "time": "34200.5" is a number beside a date, and nothing says what it counts; state it with --epoch-unit`,
+	},
+	"a number beside a date, of a stated unit": {
+		text: "date,time,symbol,price,size\n20260302,34200.5,A,1,1\n20260302,1772461800,A,1,1\n20260302,1772761800,A,1,1\n",
+		cfg:  textfile.Config{Zone: "America/New_York", EpochUnit: "s"},
+		want: []string{"0 500000000 definition A 10^-4 10^0", `500000000 trade A 1 x 1 id 0 ""`, `0 trade A 1 x 1 id 0 ""`},
+		err:  `stdin:4: column "time": "1772761800" is a time on another day than the date beside it`,
+	},
+	"a time since the epoch beside its date": {
+		text: "date,time,symbol,price,size\n2026-03-02,1772461800001,A,1,1\n2026-03-02 14:30,1772461800002,A,1,1\n",
+		want: []string{"0 1000000 definition A 10^-4 10^0", `1000000 trade A 1 x 1 id 0 ""`, `2000000 trade A 1 x 1 id 0 ""`},
+	},
+	"digits of a clock beside a date": {
+		text: "date,time,symbol,price,size\n20260302,93000,A,1,1\n20260302,093000.5,A,1,1\n20260302,93000500000,A,1,1\n20260302,34200500000000,A,1,1\n",
+		cfg:  textfile.Config{Zone: "America/New_York", EpochUnit: "hhmmss"},
+		want: []string{
+			"0 0 definition A 10^-4 10^0", `0 trade A 1 x 1 id 0 ""`, `500000000 trade A 1 x 1 id 0 ""`, `500000000 trade A 1 x 1 id 0 ""`,
+			`-20879500000000 trade A 1 x 1 id 0 ""`,
+		},
+	},
+	"a size that is not known": {
+		text: "time,symbol,price,Executed Shares\n1772461800,A,1,5\n",
+		err:  `stdin:1: column "Executed Shares" seems to hold the size, which no column of a known name holds; say it with --column size=NAME, or --column size= if there is none`,
+	},
+	"a bid size that is not known": {
+		text: "time,symbol,bid,ask,bid_lots,ask_lots\n1772461800,A,1,5,1,1\n",
+		err:  `column "bid_lots" seems to hold the bid_size`,
+	},
 	"a type that is no kind": {
 		text: "time,type,symbol,price,size\n1772461800,TRADE,A,1,5\n1772461800,BEST_BID,A,1,5\n",
 		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 5 id 0 ""`},
@@ -213,6 +286,16 @@ var vendorCases = map[string]vendorCase{
 func TestVendorFiles(t *testing.T) {
 	for name, c := range vendorCases {
 		t.Run(name, func(t *testing.T) {
+			if c.preset != "" {
+				given := c.cfg
+				var err error
+				c.cfg, err = textfile.Preset(c.preset)
+				require.NoError(t, err)
+				c.cfg.Symbol, c.cfg.Date = given.Symbol, given.Date
+				if given.Columns != nil {
+					c.cfg.Columns = given.Columns
+				}
+			}
 			got, stats, err := read(t, c.text, c.cfg)
 			if c.err == "" {
 				require.NoError(t, err)
