@@ -168,11 +168,11 @@ func (h *header) split(line []byte, r *row) *LineError {
 		}
 		if col < len(h.dest) {
 			if f := h.dest[col]; f != noField {
-				if f != fieldConditions {
-					cell = trim(cell)
-				}
-				if h.own && isText(f) {
+				switch {
+				case h.own && isText(f):
 					cell = fused(cell)
+				case f != fieldConditions:
+					cell = trim(cell)
 				}
 				r.cells[f] = cell
 			}

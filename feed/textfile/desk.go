@@ -216,6 +216,12 @@ func eventTime(r *row, c *clock) (int64, *LineError) {
 	if len(r.cells[f]) == 0 {
 		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
 	}
+	if r.isOwn() || r.names[fieldRecordType] != "" {
+		// A whole number counts nanoseconds, whatever its magnitude and whatever unit is stated for other files.
+		if t, err := feed.ParseDecimal(r.cells[f], 0); err == nil {
+			return t, nil
+		}
+	}
 	t, err := c.parse(r.cells[f], day)
 	if err == errNotDate {
 		f = fieldDate
@@ -324,10 +330,11 @@ func (d *desk) quote(r *row) feed.Quote {
 		Bid: d.values[fieldBid], BidSize: d.values[fieldBidSize],
 		Ask: d.values[fieldAsk], AskSize: d.values[fieldAskSize],
 	}
-	if !r.has(fieldBid) || q.Bid == 0 && !d.zeroIsPrice {
+	zeroIsPrice := d.zeroIsPrice || r.isOwn()
+	if !r.has(fieldBid) || q.Bid == 0 && !zeroIsPrice {
 		q.Bid, q.BidSize = feed.NoPrice, 0
 	}
-	if !r.has(fieldAsk) || q.Ask == 0 && !d.zeroIsPrice {
+	if !r.has(fieldAsk) || q.Ask == 0 && !zeroIsPrice {
 		q.Ask, q.AskSize = feed.NoPrice, 0
 	}
 	return q

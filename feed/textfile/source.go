@@ -116,7 +116,8 @@
 // the column type then says the kind, and further columns are those that the kind has:
 // price_exponent, size_exponent, currency, tick_size, lot (definition), old_price,
 // old_size (correction), status, trading_day (status), and of all kinds more, which is true where the next row belongs to the
-// same venue event. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
+// same venue event. Of rows with a type of ours and a ts_event nothing is guessed: ts_event is in nanoseconds, whatever
+// Config.EpochUnit says, and a bid or ask of 0 is a price. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
 package textfile
 
 import (

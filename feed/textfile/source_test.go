@@ -416,6 +416,28 @@ func TestZeroPrices(t *testing.T) {
 	assert.Equal(t, []string{"0 quote A 0 x 5 / 1 x 1", `0 trade A 0 x 1 id 0 ""`}, got[1:])
 }
 
+// What tickfeed prints is read back as it was, whatever its magnitude: times are nanoseconds, 0 is
+// a price, and blanks belong to a symbol.
+func TestOwnFormIsNotGuessedAt(t *testing.T) {
+	const csv = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish,bid,bid_size,ask,ask_size,price,size\n"
+	for name, text := range map[string]string{
+		"csv": csv + "0d,1,,quote,\" A\",X,1000,9,0,5,1,1,,\n0d,2,,trade,\" A\",X,2500000000,9,,,,,0,7\n",
+		"ndjson": `{"session":"0d","seq":1,"type":"quote","symbol":" A","venue":"X","ts_event":1000,"bid":0,"bid_size":5,"ask":1,"ask_size":1}` + "\n" +
+			`{"price":0,"ts_event":2500000000,"type":"trade","symbol":" A","venue":"X","size":7}` + "\n",
+	} {
+		for _, unit := range []string{"", "ms"} {
+			got, _, err := read(t, text, textfile.Config{EpochUnit: unit})
+			require.NoError(t, err)
+			at := func(ns int64) string { return fmt.Sprint(ns - 1772461800000000000) }
+			assert.Equal(t, []string{
+				"0 " + at(1000) + " definition  A@X 10^-4 10^0",
+				at(1000) + " quote  A@X 0 x 5 / 1 x 1",
+				at(2500000000) + ` trade  A@X 0 x 7 id 0 ""`,
+			}, got, name+" "+unit)
+		}
+	}
+}
+
 // Columns are found by Config.Columns first, exactly as they are written; the symbol and the
 // venue may be given for the whole file.
 func TestConfiguredColumns(t *testing.T) {
