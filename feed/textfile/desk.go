@@ -22,6 +22,7 @@ type desk struct {
 	out           [4]feed.Tick           // a definition, a clear, a quote, a trade
 	rows          feed.Kind              // Config.Rows, or 0
 	unread        []Unread
+	rounded       int64 // numbers of the row at hand that were rounded
 }
 
 // An instrument is one symbol at one venue.
@@ -29,8 +30,10 @@ type instrument struct {
 	id  feed.InstrumentID
 	def feed.Definition
 
-	levels   bool // some were given out
-	snapshot bool // the last level was of a snapshot
+	highest  int64 // magnitude of a price seen, in the exponent of def
+	volume   int64 // of trades, in the exponent of def; or the highest size seen if that is more
+	levels   bool  // some were given out
+	snapshot bool  // the last level was of a snapshot
 }
 
 func newDesk(c *Config) desk {
@@ -109,7 +112,12 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	} else if def.Symbol, def.Venue, bad = d.names(r); bad != nil {
 		return nil, bad
 	}
+	d.rounded = 0
 	if bad = d.numbers(r, kind, &def); bad != nil {
+		return nil, bad
+	}
+	highest, volume, bad := d.extent(inst, r, kind, &def)
+	if bad != nil {
 		return nil, bad
 	}
 	n := 1
@@ -138,6 +146,8 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		}
 		inst.def = def
 	}
+	inst.highest, inst.volume = highest, volume
+	count.Rounded += d.rounded
 	if kind == feed.KindLevel {
 		inst.levels, inst.snapshot = true, snapshot
 	}
@@ -285,7 +295,7 @@ func finer(v int64, from, to int8) (int64, bool) {
 // it; the result is the exponent taken. Those that are empty are 0.
 func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 	for {
-		next := exponent
+		next, rounded := exponent, int64(0)
 		for _, f := range fields {
 			d.values[f] = 0
 			if !r.has(f) {
@@ -297,6 +307,15 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 				d.values[f] = v
 				continue
 			}
+			if m, e, ok := denoise(r.cells[f]); ok && err == feed.ErrDecimalInexact && !r.isOwn() && e+int(scale) >= feed.MinExponent {
+				if v, ok := finer(m, int8(e)+scale, exponent); ok && e+int(scale) >= int(exponent) {
+					d.values[f] = v
+					rounded++
+				} else {
+					next = min(next, int8(e)+scale)
+				}
+				continue
+			}
 			need, bad := decimals(r, f, exponent, scale, err)
 			if bad != nil {
 				return 0, bad
@@ -304,10 +323,99 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 			next = min(next, need)
 		}
 		if next == exponent {
+			d.rounded += rounded
 			return exponent, nil
 		}
 		exponent = next
 	}
+}
+
+// denoise undoes what a program that adds numbers as floats leaves behind their digits: 0.30000000000000004 is 0.3. ok is
+// false if b shows no such trace: b must be the shortest text of a float, or the one of 17 digits, of 16 or 17 digits of which all behind the twelfth
+// are 0 or 9 but for the last two. The number is then m × 10^e.
+func denoise(b []byte) (m int64, e int, ok bool) {
+	if len(b) < 16 {
+		return 0, 0, false
+	}
+	m, e, err := feed.ScanDecimal(b)
+	size := m
+	if size < 0 {
+		size = -size
+	}
+	if err != nil || size < 1e15 || size >= 1e17 {
+		return 0, 0, false
+	}
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || !isText64(f, -1, m, e) && !isText64(f, 16, m, e) {
+		return 0, 0, false
+	}
+	var buf [32]byte
+	unit := int64(10) // of the fifteenth digit
+	if size >= 1e16 {
+		unit = 100
+	}
+	size = (size + unit/2) / unit
+	if e += len(strconv.AppendInt(buf[:0], unit, 10)) - 1; size%1000 != 0 {
+		return 0, 0, false
+	}
+	for size%10 == 0 {
+		size /= 10
+		e++
+	}
+	if m < 0 {
+		size = -size
+	}
+	return size, e, true
+}
+
+// isText64 reports whether f, written with precision digits behind the first one (-1: as few as
+// say which float it is), is m × 10^e.
+func isText64(f float64, precision int, m int64, e int) bool {
+	var buf [32]byte
+	m2, e2, err := feed.ScanDecimal(strconv.AppendFloat(buf[:0], f, 'e', precision, 64))
+	return err == nil && m2 == m && e2 == e
+}
+
+// extent is how far the numbers of an instrument reach once r, whose numbers are read, is among them. A row that needs so
+// many decimals that what came before does not fit any more is bad, rather than every row after it.
+func (d *desk) extent(inst *instrument, r *row, kind feed.Kind, def *feed.Definition) (highest, volume int64, bad *LineError) {
+	s := &shapes[kind]
+	if inst != nil {
+		var ok, fits bool
+		highest, ok = finer(inst.highest, inst.def.PriceExponent, def.PriceExponent)
+		volume, fits = finer(inst.volume, inst.def.SizeExponent, def.SizeExponent)
+		for _, c := range []struct {
+			fits     bool
+			fields   []field
+			exponent int8
+			what     string
+		}{{ok, s.prices, inst.def.PriceExponent, "prices"}, {fits, s.sizes, inst.def.SizeExponent, "sizes"}} {
+			if c.fits {
+				continue
+			}
+			for _, f := range c.fields {
+				if _, err := feed.ParseDecimal(r.cells[f], c.exponent-scaleOf(r, f)); r.has(f) && err != nil {
+					return 0, 0, r.bad(f, "needs so many decimals that the "+c.what+" of its instrument before it do not fit 64 bits", err)
+				}
+			}
+			return 0, 0, &LineError{Reason: "the line needs so many decimals that the " + c.what + " of its instrument before it do not fit 64 bits"}
+		}
+	}
+	for _, f := range s.prices {
+		if v := d.values[f]; kind != feed.KindDefinition && r.has(f) {
+			highest = max(highest, v, -v)
+		}
+	}
+	for _, f := range s.sizes {
+		switch v := d.values[f]; {
+		case kind == feed.KindDefinition:
+		case (kind == feed.KindTrade || kind == shapeBoth) && f == fieldSize && v <= math.MaxInt64-volume:
+			volume += v
+		default:
+			volume = max(volume, v)
+		}
+	}
+	return highest, volume, nil
 }
 
 // decimals is the exponent that f, in units of 10^scale, needs if it cannot be read at exponent because of err.
@@ -362,8 +470,8 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	if bad != nil {
 		return feed.Tick{}, bad
 	}
-	if !r.has(fieldSize) && r.names[fieldSize] != "" {
-		return feed.Tick{}, r.absent(fieldSize, "")
+	if !r.has(fieldSize) && kind == feed.KindLevel {
+		return feed.Tick{}, r.absent(fieldSize, "") // 0 would remove the level
 	}
 	tr := feed.Trade{Price: price, Size: d.values[fieldSize], Side: side}
 	if kind == feed.KindLevel {

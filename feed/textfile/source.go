@@ -65,8 +65,8 @@
 //
 // Empty cells, null, NA and NaN mean that
 // there is nothing. A bid or ask that is empty or 0 is no quote on that side
-// ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. Without a
-// column for it, a size is 0. A trade, correction or cancel that names its type may have an
+// ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. A size that
+// is empty, or without a column, is 0, except that of a level, which must be there. A trade, correction or cancel that names its type may have an
 // empty price, or null: the price is not known (feed.NoPrice). In CSV files of our own, text
 // that a spreadsheet would take for a formula is preceded by an apostrophe (see [Defuse]).
 //
@@ -81,13 +81,16 @@
 // # Prices and sizes
 //
 // All are exact: the text of a number, with or without a power of ten, becomes an integer
-// in the instrument's exponents, never through a float. An instrument is one symbol at one
+// in the instrument's exponents, never through a float. Only the trace of another program's
+// floats is cut: 0.30000000000000004 and 149.99999999999997, texts of floats of 16 or 17
+// digits, are read as 0.3 and 150 and counted in [Stats].Rounded. An instrument is one symbol at one
 // venue. It is defined before its first tick, with Config.PriceExponent and
 // Config.SizeExponent or as many more decimals as that row needs. When a later row needs
 // more decimals, the instrument is defined again under the same id, with the finer exponent,
 // before that row's ticks; exponents never get coarser. A number that needs more than 18
 // decimals, or does not fit 64 bits in the instrument's exponent, makes a bad line, and
-// such a line changes no definition.
+// such a line changes no definition. So does a number with so many decimals that the prices
+// seen before, or the volume, would not fit.
 //
 // # Times
 //
@@ -418,6 +421,7 @@ type Stats struct {
 	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
 	VoidedQuotes int64
 	Skipped      int64    // bad lines tolerated
+	Rounded      int64    // numbers without the trace that a float left behind their digits
 	Unread       []Unread // rows passed over because their type is no tick
 	Notes        []string // what of the files was not read, in words, the first maxNotes of them
 	FirstBad     *LineError

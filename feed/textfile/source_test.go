@@ -250,7 +250,9 @@ func TestBadLines(t *testing.T) {
 		{quotes + "1772461800,\"XXX\"Y,1,1,2,1\n", `stdin:2: "Y,1,1,2,1" follows a quoted cell where a delimiter is due`},
 		{quotes + "2026-03-02 14:30:00,XXX,1,1,2,1\n", `stdin:2: column "DT": "2026-03-02 14:30:00" is a local time; state its zone, for example with --zone America/New_York`},
 		{quotes + "yesterday,XXX,1,1,2,1\n", `stdin:2: column "DT": "yesterday" is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch`},
-		{trades + "1772461800,XXX,5,,,,,\n", `stdin:2: column "size" is empty`},
+		{"{\"type\":\"level\",\"side\":\"buy\",\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":null}\n", `stdin:1: column "size" is empty`},
+		{trades + "1772461800,XXX,50,3000,,,,\n1772461800,XXX,5,0.12345678901234567,,,,\n", `stdin:3: column "size": "0.12345678901234567" needs so many decimals that the sizes of its instrument before it do not fit 64 bits`},
+		{trades + "1772461800,XXX,500,3,,,,\n1772461800,XXX,0.12345678901234567,1,,,,\n", `stdin:3: column "price": "0.12345678901234567" needs so many decimals that the prices of its instrument before it do not fit 64 bits`},
 		{trades + "1772461800,XXX,5,1,up,,,\n", `stdin:2: column "side": "up" is not a side: want buy or sell; to ignore the column use --column side=`},
 		{trades + "1772461800,XXX,5,1,,123456789,,\n", `stdin:2: column "conditions": "123456789" cannot be trade conditions: at most 8 printable ASCII characters; to leave them out use --column conditions=`},
 		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
@@ -375,6 +377,31 @@ func TestExponents(t *testing.T) {
 		"1 0 definition B 10^-7 10^0",
 		`0 trade B 0.0000001 x 1000 id 0 ""`,
 	}, got)
+}
+
+// The digits that another program's floats left behind a number do not make its instrument finer,
+// and an empty size is that of a trade whose size is not known.
+func TestTracesOfFloats(t *testing.T) {
+	got, stats, err := read(t, "time,symbol,price,size\n"+
+		"1772461800,A,11649.98,0.30000000000000004\n"+
+		"1772461800,A,11649.98,149.99999999999997\n"+
+		"1772461800,A,0.010000000000000002,150\n"+
+		"1772461800,A,-1.1000000000000001,\n"+
+		"1772461800,B,1,0.12345678901234567\n"+ // digits that count
+		"1772461800,B,1,0.000000000000000001\n", textfile.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"0 0 definition A 10^-4 10^-1",
+		`0 trade A 11649.98 x 0.3 id 0 ""`,
+		`0 trade A 11649.98 x 150 id 0 ""`,
+		`0 trade A 0.01 x 150 id 0 ""`,
+		`0 trade A -1.1 x 0 id 0 ""`,
+		"1 0 definition B 10^-4 10^-17",
+		`0 trade B 1 x 0.12345678901234567 id 0 ""`,
+		"1 0 definition B 10^-4 10^-18",
+		`0 trade B 1 x 0.000000000000000001 id 0 ""`,
+	}, got)
+	assert.EqualValues(t, 4, stats.Rounded)
 }
 
 // A tick size and a lot keep their value when the exponents get finer.
