@@ -1,5 +1,6 @@
 // Package files opens files of market data, whatever their format, as one [feed.Source]. The
-// format is told from what a file holds, not from its name; gzip and zstd are unpacked.
+// format is told from what a file holds, not from its name; gzip, zstd and a zip with one file of
+// data are unpacked.
 //
 //	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
 //
@@ -20,6 +21,7 @@ package files
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -265,7 +267,13 @@ func recognise(path string, stated Format) (Format, error) {
 	if stated != "" {
 		return stated, nil
 	}
-	head, err := rawfile.Head(path, rawfile.HeadSize)
+	if leanfx.RecogniseFile(path) {
+		return LEAN, nil
+	}
+	head, err := rawfile.HeadInZip(path, rawfile.HeadSize)
+	if errors.As(err, new(*rawfile.FormatError)) {
+		return "", err
+	}
 	if err != nil {
 		return "", &rawfile.FormatError{File: path, Reason: "cannot be unpacked: " + err.Error()}
 	}

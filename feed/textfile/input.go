@@ -1,7 +1,6 @@
 package textfile
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,21 +10,16 @@ import (
 	"os"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
 	"tickfeed/feed/rawfile"
 )
 
 // MaxLine bounds a line, in bytes; a longer one is a bad line.
 const MaxLine = 1 << 20
 
-// Bounds of reading: the size of each of the read buffers, and zstd's window, which is what
-// its own command line tool unpacks by default.
+// Bounds of reading: the size of each of the read buffers, and their number.
 const (
 	readSize    = 256 << 10
 	readBuffers = 2
-	maxWindow   = 128 << 20
 )
 
 // lines cuts the chunks of an input into lines.
@@ -38,6 +32,7 @@ type lines struct {
 	tail   []byte // the beginning of a line that went on in the next chunk
 	long   bool   // the line is longer than MaxLine; the rest of it is passed over
 	ended  bool   // no more chunks of this file
+	note   string // about this file; its reader clears it
 }
 
 // What lines.next says besides a line.
@@ -70,6 +65,9 @@ func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 			return nil, err
 		}
 		l.file, l.rest, l.buf = c.file, c.data, c.data
+		if c.note != "" {
+			l.note = c.note
+		}
 		if l.ended = c.err == io.EOF; !l.ended && c.err != nil {
 			return nil, c.err
 		}
@@ -128,6 +126,7 @@ type chunk struct {
 	file int
 	data []byte
 	err  error
+	note string // about the file, for a person
 }
 
 func newInput(paths []string, stdin io.Reader, size int) *input {
@@ -223,12 +222,11 @@ func (in *input) read(i int) error {
 		return err
 	}
 	defer in.release()
-	r, free, err := unpack(in.meter.Reader(packed))
+	r, err := rawfile.Unpack(packed, in.meter)
 	if err != nil {
 		return in.damaged(i, 0, err)
 	}
-	defer free()
-	_, plain := r.(*bufio.Reader)
+	defer r.Close()
 	offset := int64(0)
 	for {
 		var buf []byte
@@ -254,9 +252,12 @@ func (in *input) read(i int) error {
 			return nil
 		}
 		if err == io.EOF {
+			if r.Trailing() {
+				in.send(chunk{file: i, note: rawfile.TrailingNote})
+			}
 			return nil
 		}
-		if err != nil && plain {
+		if err != nil && !r.Packed() {
 			return in.named(i, err)
 		}
 		if err != nil {
@@ -268,7 +269,7 @@ func (in *input) read(i int) error {
 // damaged is the error of file i, which cannot be unpacked on from offset, unless err is of
 // reading it.
 func (in *input) damaged(i int, offset int64, err error) error {
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+	if errors.As(err, new(*fs.PathError)) || errors.As(err, new(*rawfile.FormatError)) {
 		return err
 	}
 	reason := "cannot be unpacked further: " + err.Error()
@@ -326,30 +327,4 @@ func (in *input) release() {
 		in.file.Close()
 	}
 	in.file, in.stuck = nil, false
-}
-
-// unpack reads r as gzip or zstd if it begins like that.
-func unpack(r io.Reader) (io.Reader, func(), error) {
-	b := bufio.NewReaderSize(r, 64<<10)
-	magic, err := b.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, func() {}, nil
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
-		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}):
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	}
-	return b, func() {}, nil
 }

@@ -6,7 +6,8 @@
 // # Files
 //
 // Files are read one after the other in the order given; "-" is standard input. Each is
-// told from its content, whatever it is called: gzip and zstd are unpacked, an object in
+// told from its content, whatever it is called: gzip, zstd and a zip with one file of data are
+// unpacked (what stands behind compressed data is left and noted), an object in
 // the first line means NDJSON, anything else CSV, whose delimiter (comma, semicolon, tab or
 // bar) is the one that the header has most of. A quoted CSV field ends on its line. A line
 // is at most MaxLine bytes. A line that repeats the header is passed over, so that CSV files
@@ -231,6 +232,10 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		}
 		if err == errEndOfFile {
 			s.format = ""
+			if s.lines.note != "" {
+				s.note(s.lines.note)
+				s.lines.note = ""
+			}
 			continue
 		}
 		if err != nil && err != errLong {
