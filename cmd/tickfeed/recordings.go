@@ -34,6 +34,7 @@ type importOptions struct {
 	files   files.Config
 	format  string
 	preset  string
+	header  []string
 	columns []string
 	date    string
 }
@@ -51,6 +52,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 	group(cmd, groupImport, func(f *pflag.FlagSet) {
 		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: told from the content)")
 		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
+		f.StringSliceVar(&o.header, "header", nil, "the `NAMES` of the columns of csv without a header line, such as time,symbol,price,size; no name for a column that is not read")
 		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
 		f.StringVar(&o.files.Text.Rows, "rows", "", "every row is a `KIND` trade, quote or level, whatever its columns say (default: told by its columns)")
 		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
@@ -71,6 +73,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 // flagFormats are the formats that flags of importFlags are about; others are about all.
 var flagFormats = map[string][]files.Format{
 	"preset":         {files.CSV, files.NDJSON},
+	"header":         {files.CSV},
 	"column":         {files.CSV, files.NDJSON},
 	"rows":           {files.CSV, files.NDJSON},
 	"symbol":         {files.CSV, files.NDJSON},
@@ -112,6 +115,7 @@ func (o *importOptions) config() (files.Config, error) {
 			cfg.Text.EpochUnit = given.EpochUnit
 		}
 	}
+	cfg.Text.Header = o.header
 	if cfg.Text.Columns == nil {
 		cfg.Text.Columns = make(map[string]string)
 	}

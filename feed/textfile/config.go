@@ -3,6 +3,7 @@ package textfile
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,9 @@ type Config struct {
 	// the column that holds it, exactly as in the file. A name that is empty means that the
 	// field is in no column. Fields that are not mapped are found by the known names.
 	Columns map[string]string
+	// Header names the columns of CSV files without a header line, from the first to the last, as a
+	// header would; an empty name is that of a column that is not read.
+	Header []string
 	// Symbol and Venue are those of rows that name none.
 	Symbol, Venue string
 	// Zone is that of local times: an IANA name such as America/New_York, UTC, or an offset
@@ -46,6 +50,9 @@ type Config struct {
 	// SkipBad is how many bad lines are passed over, in all files together, before one ends
 	// the source. Not negative.
 	SkipBad int
+
+	headerOf     func(cells []string) []string // names for a first line that is data; nil if there are none
+	symbolInName *regexp.Regexp                // finds the symbol in the name of a file
 }
 
 // rowKinds are what Config.Rows can state.

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"tickfeed/feed"
 )
 
 // A header is the first line of a CSV file: what each column holds.
@@ -24,22 +26,42 @@ const maxColumns = 1024
 // parse reads line as a header, and gives r the names of the columns. file is the name of the file, cfg how it is read.
 func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.line = bytes.Clone(line)
+	names, bad := h.cells(h.line)
+	if bad != nil {
+		return bad
+	}
+	return h.adopt(names, c, cfg, file, r)
+}
+
+// cells are the cells of line, which tells the delimiter.
+func (h *header) cells(line []byte) (cells []string, bad *LineError) {
 	h.delim = delimiter(line)
 	h.scratch = h.scratch[:0]
+	for rest, more := line, true; more; {
+		var cell []byte
+		if cell, rest, more, bad = h.cell(rest); bad != nil {
+			return nil, bad
+		}
+		if len(cells) == maxColumns {
+			return nil, &LineError{Reason: fmt.Sprintf("more than %d columns", maxColumns)}
+		}
+		cells = append(cells, string(trim(cell)))
+	}
+	return cells, nil
+}
+
+// place takes names for the columns of a file without a header, whose first line is line.
+func (h *header) place(line []byte, names []string, c *columns, cfg *Config, file string, r *row) *LineError {
+	h.line, h.delim = nil, delimiter(line)
+	return h.adopt(names, c, cfg, file, r)
+}
+
+// adopt takes names for the columns, from the first to the last, and gives r the names of those
+// that are looked at.
+func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.dest = nil
-	var names []string
 	var ranks, column [numFields]int
-	for rest, more := h.line, true; more; {
-		cell, tail, another, bad := h.cell(rest)
-		if bad != nil {
-			return bad
-		}
-		if len(names) == maxColumns {
-			return &LineError{Reason: fmt.Sprintf("more than %d columns", maxColumns)}
-		}
-		rest, more = tail, another
-		name := string(trim(cell))
-		names = append(names, name)
+	for i, name := range names {
 		h.dest = append(h.dest, noField)
 		p := c.place(name)
 		f := p.field
@@ -54,8 +76,8 @@ func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row
 		case r.names[f] != "":
 			h.dest[column[f]] = noField
 		}
-		h.dest[len(names)-1] = f
-		r.names[f], ranks[f], column[f] = name, p.rank, len(names)-1
+		h.dest[i] = f
+		r.names[f], ranks[f], column[f] = name, p.rank, i
 	}
 	h.names, h.own = names, isOwn(names)
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
@@ -115,6 +137,28 @@ func seemsSize(name string, f field) bool {
 		return ask && !bid
 	}
 	return !bid && !ask
+}
+
+// isData reports whether the cells of a first line are those of a row rather than names: none is
+// the name of a column that is known, and one is a number or begins with a date.
+func isData(cells []string, c *columns) bool {
+	data := false
+	for _, cell := range cells {
+		if c.place(cell).field != noField {
+			return false
+		}
+		_, _, err := feed.ScanDecimal(cell)
+		_, _, date := parseDate([]byte(cell))
+		data = data || err == nil || date
+	}
+	return data
+}
+
+// errNoHeader is the error of a file whose first line is data.
+func errNoHeader(cells []string) *LineError {
+	return &LineError{Reason: "the file has no header: its first line is data, " + strings.TrimPrefix(list(cells), "its columns are ") +
+		"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is " +
+		"not read), or state whose files they are with --preset"}
 }
 
 // list tells the columns that there are.

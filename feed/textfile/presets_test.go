@@ -86,7 +86,7 @@ func TestPresets(t *testing.T) {
 		})
 	}
 	_, err := textfile.Preset("reuters")
-	assert.EqualError(t, err, `there is no preset "reuters", only binance-trades, polygon, taq, tardis`)
+	assert.EqualError(t, err, `there is no preset "reuters", only binance, histdata, kraken, polygon, taq, tardis, truefx`)
 	cfg, err := textfile.Preset("polygon")
 	require.NoError(t, err)
 	cfg.Columns["symbol"] = "changed"

@@ -1,5 +1,4 @@
-// Package textfile reads quotes and trades from text, CSV with a header or NDJSON (one JSON
-// object a line), and gives them to a publisher as a [feed.Source].
+// Package textfile reads quotes and trades from text, CSV or NDJSON (one JSON object a line), and gives them to a publisher as a [feed.Source].
 //
 //	src, err := textfile.Open([]string{"quotes.csv.gz"}, os.Stdin, textfile.Config{Zone: "America/New_York"})
 //
@@ -16,6 +15,10 @@
 // zstd's longest window).
 //
 // # Columns
+//
+// The first line of a CSV file is its header, unless Config.Header names the columns by their
+// places. A first line that is data is an error, except with the [Preset] of a vendor that
+// publishes files without headers.
 //
 // Columns (fields, in NDJSON; unknown ones are ignored) are known by the names that feeds
 // and vendors use, in any case and with or without '_', '-', '.' and blanks; Config.Columns
@@ -338,16 +341,45 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	}
 	s.row = row{}
 	s.clock.day = s.day()
+	file := s.lines.in.name(s.lines.file)
+	cfg := s.cfg
+	if m := cfg.symbolInName; m != nil && cfg.Symbol == "" {
+		if m := m.FindStringSubmatch(filepath.Base(file)); m != nil {
+			cfg.Symbol = m[1]
+		}
+	}
+	s.desk.symbol = []byte(cfg.Symbol)
+	used := format == formatCSV
 	if format == formatNDJSON {
 		s.object.reset(&s.columns)
-	} else if bad = s.header.parse(line, &s.columns, &s.cfg, s.lines.in.name(s.lines.file), &s.row); bad != nil {
-		return true, bad
+	} else {
+		cells, bad := s.header.cells(line)
+		if bad != nil {
+			return true, bad
+		}
+		names := cfg.Header
+		data := isData(cells, &s.columns)
+		if data && len(names) == 0 && cfg.headerOf != nil {
+			names = cfg.headerOf(cells)
+		}
+		switch {
+		case len(names) > 0:
+			used = false
+			bad = s.header.place(line, names, &s.columns, &cfg, file, &s.row)
+		case data:
+			bad = errNoHeader(cells)
+		default:
+			bad = s.header.parse(line, &s.columns, &cfg, file, &s.row)
+		}
+		if bad != nil {
+			return true, bad
+		}
 	}
 	s.format = format
 	if format == formatCSV {
 		s.remark()
 	}
-	return format == formatCSV, nil
+	return used, nil
 }
 
 // day is the date of times of day without one in the file at hand, as yyyymmdd; nil if it is not known.

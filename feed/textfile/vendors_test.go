@@ -244,6 +244,69 @@ var vendorCases = map[string]vendorCase{
 			`-20879500000000 trade A 1 x 1 id 0 ""`,
 		},
 	},
+	"Binance spot trades without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "4352937000,93576.00000000,0.00018000,16.84368000,1772461800000085,True,True\n4352937001,93576.01000000,0.00011000,10.29336110,1772461800000090,False,True\n",
+		want: []string{
+			"0 85000 definition BTCUSDT@BINANCE 10^-4 10^-5",
+			`85000 trade BTCUSDT@BINANCE 93576 x 0.00018 sell id 4352937000 ""`, `90000 trade BTCUSDT@BINANCE 93576.01 x 0.00011 buy id 4352937001 ""`,
+		},
+	},
+	"Binance futures trades without a header": {
+		preset: "binance-trades", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "9,101.5,2,203,1772461800001,true\n",
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 sell id 9 ""`},
+	},
+	"Binance aggTrades with the preset": {
+		preset: "binance-trades", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n9,101.5,2,203,204,1772461800001,false\n",
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 buy id 9 ""`},
+	},
+	"Binance spot aggTrades without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "9,101.5,2,203,204,1772461800001,False,True\n",
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 buy id 9 ""`},
+	},
+	"Binance futures aggTrades without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "9,101.5,2,203,204,1772461800001,true\n",
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 sell id 9 ""`},
+	},
+	"Binance bookTicker without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "9,101,1,101.5,2,1772461800001,1772461800009\n",
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", "1000000 quote BTCUSDT@BINANCE 101 x 1 / 101.5 x 2"},
+	},
+	"Binance klines without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
+		text: "1772461800000,1,2,3,4,5,1772461859999,6,7,8,9,0\n", err: "the file holds bars",
+	},
+	"Binance trades without a header or a preset": {
+		text: "9,101.5,2,203,1772461800001,true\n", err: "stdin:1: the file has no header: its first line is data",
+	},
+	"Kraken": {
+		preset: "kraken", cfg: textfile.Config{Symbol: "XBTUSD"},
+		text: "1772461800,101.5,0.1\n1772461801,101.5,0.2\n",
+		want: []string{"0 0 definition XBTUSD@KRAKEN 10^-4 10^-1", `0 trade XBTUSD@KRAKEN 101.5 x 0.1 id 0 ""`, `1000000000 trade XBTUSD@KRAKEN 101.5 x 0.2 id 0 ""`},
+	},
+	"HistData": {
+		preset: "histdata", cfg: textfile.Config{Symbol: "EURUSD"},
+		text: "20260302 093000001,1.306600,1.306770,0\n",
+		want: []string{"0 1000000 definition EURUSD@HISTDATA 10^-5 10^0", "1000000 quote EURUSD@HISTDATA 1.3066 x 0 / 1.30677 x 0"},
+	},
+	"TrueFX": {
+		preset: "truefx", text: "EUR/USD,20260302 14:30:00.001,1.3235,1.32361\n",
+		want: []string{"0 1000000 definition EUR/USD@TRUEFX 10^-5 10^0", "1000000 quote EUR/USD@TRUEFX 1.3235 x 0 / 1.32361 x 0"},
+	},
+	"columns by place": {
+		cfg:  textfile.Config{Symbol: "A", Header: []string{"time", "", "bid", "bid_size", "ask", "ask_size"}},
+		text: "1772461800;x;1;2;3;4\n1772461801;y;1;2;3;5\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 2 / 3 x 4", "1000000000 quote A 1 x 2 / 3 x 5"},
+	},
+	"too few columns by place": {
+		cfg: textfile.Config{Symbol: "A", Header: []string{"time", "price"}}, text: "1772461800,1,2\n",
+		err: "stdin:1: the line has 3 columns, the header 2",
+	},
 	"a size that is not known": {
 		text: "time,symbol,price,Executed Shares\n1772461800,A,1,5\n",
 		err:  `stdin:1: column "Executed Shares" seems to hold the size, which no column of a known name holds; say it with --column size=NAME, or --column size= if there is none`,
