@@ -69,7 +69,7 @@ func textStats(st textfile.Stats) Stats {
 }
 
 func lobsterStats(st lobster.Stats) Stats {
-	s := Stats{Messages: st.Messages, Ticks: st.Ticks, Skipped: st.Skipped}
+	s := Stats{Messages: st.Messages, Ticks: st.Ticks, Skipped: st.Skipped, Notes: st.Notes}
 	if st.FirstBad != nil {
 		s.FirstBad = st.FirstBad
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/rawfile"
 )
 
 // A clock reads times. The zero clock knows no zone and tells units from magnitudes.
@@ -218,7 +219,7 @@ func (c *clock) epoch(b []byte) (int64, error) {
 			unit = "ns"
 		}
 	}
-	t, err := feed.ParseDecimal(b, epochExponents[unit])
+	t, err := rawfile.ParseTime(b, epochExponents[unit])
 	switch err {
 	case nil:
 		return t, nil

@@ -400,6 +400,9 @@ var dateInName = regexp.MustCompile(`(?:^|\D)((?:19|20)\d{6})(?:\D|$)`)
 
 // remark notes what the columns of the CSV file at hand hold that is not read.
 func (s *Source) remark() {
+	if names := &s.row.names; names[fieldSize] != "" && names[fieldPrice] == "" && names[fieldRecordType] == "" {
+		s.note(fmt.Sprintf("column %q is not read, because the rows are quotes; their sizes are in bid_size and ask_size", names[fieldSize]))
+	}
 	for _, name := range s.header.names {
 		switch normal(name) {
 		case "bidpx01", "bids[1]price":

@@ -236,6 +236,11 @@ var vendorCases = map[string]vendorCase{
 		text: "date,time,symbol,price,size\n2026-03-02,1772461800001,A,1,1\n2026-03-02 14:30,1772461800002,A,1,1\n",
 		want: []string{"0 1000000 definition A 10^-4 10^0", `1000000 trade A 1 x 1 id 0 ""`, `2000000 trade A 1 x 1 id 0 ""`},
 	},
+	"seconds after midnight with the trace of a float": {
+		text: "date,time,symbol,price,size\n20260302,52200.017459617001,A,1,1\n",
+		cfg:  textfile.Config{Zone: "UTC", EpochUnit: "s"},
+		want: []string{"0 17459617 definition A 10^-4 10^0", `17459617 trade A 1 x 1 id 0 ""`},
+	},
 	"digits of a clock beside a date": {
 		text: "date,time,symbol,price,size\n20260302,93000,A,1,1\n20260302,093000.5,A,1,1\n20260302,93000500000,A,1,1\n20260302,34200500000000,A,1,1\n",
 		cfg:  textfile.Config{Zone: "America/New_York", EpochUnit: "hhmmss"},
