@@ -19,7 +19,18 @@ type clock struct {
 	// The zone's offset in seconds, and the Unix times [from, to) for which it is known to
 	// hold; set by the last look into the zone.
 	offset, from, to int64
+
+	last     int64 // Unix time of the last local time of the file at hand
+	hasLast  bool
+	backward bool // the file went back by more than lateness to the last time that there was once
 }
+
+// begin starts another file, whose lines have an order of their own.
+func (c *clock) begin(day []byte) { c.day, c.hasLast, c.backward = day, false, false }
+
+// lateness is how far a line may be behind the one before it, in seconds, in a file that goes
+// forward.
+const lateness = 60
 
 // ErrNoZone says that a time is local and that nothing states its zone.
 var ErrNoZone = errors.New("is a local time; state its zone, for example with --zone America/New_York")
@@ -166,32 +177,54 @@ func (c *clock) at(date int64, b []byte) (int64, error) {
 	return seconds*1e9 + nanos, nil
 }
 
-// utc is the Unix time at which the zone's clocks show local, the first one if there are two.
+// utc is the Unix time at which the zone's clocks show local. If there are two, it is the one that
+// goes on from the line before; without such a line, the first.
 func (c *clock) utc(local int64) (int64, error) {
-	if t := local - c.offset; t >= c.from && t < c.to {
-		return t, nil
+	t, twice := local-c.offset, false
+	if t < c.from || t >= c.to {
+		var err error
+		if t, twice, err = c.look(local); err != nil {
+			return 0, err
+		}
 	}
+	if !twice {
+		c.backward = c.hasLast && t < c.last-lateness
+	}
+	c.last, c.hasLast = t, true
+	return t, nil
+}
+
+// look is utc of a time for which the offset known last may not hold; twice reports whether clocks show local twice.
+func (c *clock) look(local int64) (t int64, twice bool, err error) {
 	// Near a change the offset before it, or the one after it, can be the one that holds.
 	at := time.Unix(local, 0).In(c.zone)
 	start, end := at.ZoneBounds()
-	best, found := int64(math.MaxInt64), false
+	const none = int64(math.MaxInt64)
+	best, second := none, none
 	for _, x := range []time.Time{start.Add(-1), at, end} {
 		if x.IsZero() || x.Year() < 1 {
 			continue
 		}
 		_, offset := x.In(c.zone).Zone()
 		t := local - int64(offset)
-		if _, holds := time.Unix(t, 0).In(c.zone).Zone(); holds == offset && t < best {
-			best, found = t, true
+		switch _, holds := time.Unix(t, 0).In(c.zone).Zone(); {
+		case holds != offset || t == best || t == second:
+		case t < best:
+			best, second = t, best
+		case t < second:
+			second = t
 		}
 	}
-	if !found {
-		return 0, errNoSuchTime
+	if best == none {
+		return 0, false, errNoSuchTime
+	}
+	if c.hasLast && !c.backward && second != none && best < c.last-lateness && second >= c.last-lateness {
+		best = second // which still says that there are two
 	}
 	// Until a day before the next change, the same offset is the answer.
-	t := time.Unix(best, 0).In(c.zone)
-	_, offset := t.Zone()
-	start, end = t.ZoneBounds()
+	first := time.Unix(best, 0).In(c.zone)
+	_, offset := first.Zone()
+	start, end = first.ZoneBounds()
 	const day = 86400
 	c.offset, c.from, c.to = int64(offset), math.MinInt64, math.MaxInt64
 	if !start.IsZero() {
@@ -200,7 +233,7 @@ func (c *clock) utc(local int64) (int64, error) {
 	if !end.IsZero() {
 		c.to = end.Unix() - day
 	}
-	return best, nil
+	return best, second != none, nil
 }
 
 // epoch reads a number.

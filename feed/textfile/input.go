@@ -33,6 +33,7 @@ type lines struct {
 	long   bool   // the line is longer than MaxLine; the rest of it is passed over
 	ended  bool   // no more chunks of this file
 	note   string // about this file; its reader clears it
+	end    byte   // of this file's lines: a newline, or a carriage return; 0 until the first
 }
 
 // What lines.next says besides a line.
@@ -47,7 +48,10 @@ var (
 // long, errEndOfFile after each file, io.EOF after the last, and ctx.Err().
 func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 	for {
-		if i := bytes.IndexByte(l.rest, '\n'); i >= 0 {
+		if l.end == 0 {
+			l.findEnd()
+		}
+		if i := bytes.IndexByte(l.rest, l.end); i >= 0 && l.end != 0 {
 			line := l.rest[:i]
 			l.rest = l.rest[i+1:]
 			return l.join(line)
@@ -57,7 +61,7 @@ func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 			if len(l.tail) > 0 || l.long {
 				return l.join(nil) // the last line, without a newline
 			}
-			l.ended, l.number = false, 0
+			l.ended, l.number, l.end = false, 0, 0
 			return nil, errEndOfFile
 		}
 		c, err := l.in.next(ctx, wait)
@@ -71,6 +75,28 @@ func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 		if l.ended = c.err == io.EOF; !l.ended && c.err != nil {
 			return nil, c.err
 		}
+	}
+}
+
+// findEnd looks for what the lines of this file end with: a carriage return if that comes first and
+// no newline follows it. It stays unknown if that needs more of the file.
+func (l *lines) findEnd() {
+	if n := len(l.tail); n > 0 && l.tail[n-1] == '\r' && len(l.rest) > 0 {
+		l.end = '\n'
+		if l.rest[0] != '\n' {
+			// The line ended with the chunk before: it is put in front again.
+			l.end, l.tail = '\r', l.tail[:n-1]
+			l.rest = append([]byte{'\r'}, l.rest...)
+		}
+		return
+	}
+	i := bytes.IndexAny(l.rest, "\r\n")
+	switch {
+	case i < 0:
+	case l.rest[i] == '\n' || i+1 < len(l.rest) && l.rest[i+1] == '\n':
+		l.end = '\n'
+	case i+1 < len(l.rest):
+		l.end = '\r'
 	}
 }
 

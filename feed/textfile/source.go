@@ -103,8 +103,9 @@
 //   - RFC 3339 or the like with Z, UTC or an offset at its end: 2018-01-02T15:04:05.999999999Z,
 //     2018-01-02 15:04:05.9+01;
 //   - a local date and time: 2018-01-02 15:04:05.999, 20180102 15:04:05, 2018/01/02 15:04,
-//     2018.01.02D15:04:05, 20180102 150405999. Config.Zone must state the zone. The first of two equal local
-//     times is taken where clocks go back; a time that clocks skip is a bad line;
+//     2018.01.02D15:04:05, 20180102 150405999. Config.Zone must state the zone. Where clocks go back, a
+//     local time that there is twice is the one that goes on from the line before, or else the
+//     first; a time that clocks skip is a bad line;
 //   - the time since the Unix epoch, with decimals or not: in Config.EpochUnit, or else in
 //     seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, and
 //     nanoseconds from there on (each unit then reaches from 1973 to beyond 2262);
@@ -340,7 +341,7 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 		}
 	}
 	s.row = row{}
-	s.clock.day = s.day()
+	s.clock.begin(s.day())
 	file := s.lines.in.name(s.lines.file)
 	cfg := s.cfg
 	if m := cfg.symbolInName; m != nil && cfg.Symbol == "" {

@@ -495,6 +495,46 @@ func TestDateColumn(t *testing.T) {
 	assert.EqualError(t, err, `stdin:2: column "date": "monday" is not a date: want 2018-01-02 or 20180102`)
 }
 
+// The order of the lines says which of the two hours it is that clocks show twice.
+func TestHourThatComesTwice(t *testing.T) {
+	const head = "time,symbol,price,size\n"
+	times := func(text string) (all []string) {
+		src, err := textfile.Open([]string{"-"}, strings.NewReader(head+strings.ReplaceAll(text, ";", ",A,1,1\n")), textfile.Config{Zone: "America/New_York"})
+		require.NoError(t, err)
+		require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.Definition) {
+			if tick.Kind == feed.KindTrade {
+				all = append(all, time.Unix(0, tick.EventTime).UTC().Format("15:04:05"))
+			}
+		}))
+		return all
+	}
+	assert.Equal(t, []string{"05:59:59", "06:00:00", "06:30:00", "07:00:00"},
+		times("2024-11-03 01:59:59;2024-11-03 01:00:00;2024-11-03 01:30:00;2024-11-03 02:00:00;"))
+	assert.Equal(t, []string{"05:30:00", "05:29:59", "05:45:00", "06:43:00", "06:45:00"},
+		times("2024-11-03 01:30:00;2024-11-03 01:29:59;2024-11-03 01:45:00;2024-11-03 01:43:00;2024-11-03 01:45:00;"),
+		"a line that is a little late does not change the hour")
+	assert.Equal(t, []string{"21:00:00", "05:30:00"}, times("2024-11-03 16:00:00;2024-11-03 01:30:00;"), "the next symbol of a file by symbol")
+}
+
+// Lines may end with a carriage return alone, as old systems write them.
+func TestCarriageReturns(t *testing.T) {
+	const text = "time,symbol,price,size\r1772461800,A,1,5\r1772461800,A,2,5\r"
+	want := []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 5 id 0 ""`, `0 trade A 2 x 5 id 0 ""`}
+	for _, text := range []string{text, strings.TrimSuffix(text, "\r"), "\r" + text, strings.ReplaceAll(text, "\r", "\r\n"), strings.ReplaceAll(text, "\r", "\n")} {
+		got, stats, err := read(t, text, textfile.Config{})
+		require.NoError(t, err, "%q", text)
+		assert.Equal(t, want, got, "%q", text)
+		assert.EqualValues(t, 2, stats.Rows)
+		path := filepath.Join(t.TempDir(), "a.csv")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		src, err := textfile.Open([]string{path}, nil, textfile.Config{})
+		require.NoError(t, err)
+		n := 0
+		require.NoError(t, drain(t, src, func(*feed.Tick, *feed.Definition) { n++ }))
+		assert.Equal(t, 3, n, "%q", text)
+	}
+}
+
 // What is wrong with the arguments is said before anything is read.
 func TestOpenErrors(t *testing.T) {
 	std := strings.NewReader("")
