@@ -28,6 +28,8 @@ func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	switch {
 	case kind != 0:
 		return kind, nil
+	case d.rows == feed.KindQuote && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
+		return 0, r.absent(fieldBid, ", though --rows states that each row is a quote; name it with --column bid=NAME, or ask=NAME")
 	case d.rows != 0:
 		return d.rows, nil
 	case r.names[fieldRecordType] != "":

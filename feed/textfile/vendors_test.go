@@ -342,6 +342,11 @@ var vendorCases = map[string]vendorCase{
 		cfg:  textfile.Config{Rows: "level"},
 		want: []string{"0 0 definition A 10^-4 10^0", "0 level A buy 1 x 5"},
 	},
+	"trades, stated to be quotes": {
+		text: "time,symbol,price,size\n1772461800,A,1,5\n",
+		cfg:  textfile.Config{Rows: "quote"},
+		err:  `stdin:2: column "bid" is missing, though --rows states that each row is a quote`,
+	},
 	"anything, stated to be trades": {
 		text: "time,action,type,symbol,side,price,size\n1772461800,x,y,A,ask,1,5\n",
 		cfg:  textfile.Config{Rows: "trade"},
