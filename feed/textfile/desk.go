@@ -22,6 +22,7 @@ type desk struct {
 	out           [4]feed.Tick           // a definition, a clear, a quote, a trade
 	rows          feed.Kind              // Config.Rows, or 0
 	unread        []Unread
+	forgot        bool  // the volume of the instrument at hand, which does not fit with the decimals of its row
 	rounded       int64 // numbers of the row at hand that were rounded
 }
 
@@ -30,10 +31,9 @@ type instrument struct {
 	id  feed.InstrumentID
 	def feed.Definition
 
-	highest  int64 // magnitude of a price seen, in the exponent of def
-	volume   int64 // of trades, in the exponent of def; or the highest size seen if that is more
-	levels   bool  // some were given out
-	snapshot bool  // the last level was of a snapshot
+	extent   extent // of its numbers, in the exponents of def
+	levels   bool   // some were given out
+	snapshot bool   // the last level was of a snapshot
 }
 
 func newDesk(c *Config) desk {
@@ -44,6 +44,12 @@ func newDesk(c *Config) desk {
 		instruments: make(map[string]*instrument),
 		rows:        kindOf([]byte(c.Rows)),
 	}
+}
+
+// An extent is how far the numbers of an instrument reach.
+type extent struct {
+	price, size int64 // the greatest magnitudes seen
+	volume      int64 // the sum of the sizes of trades
 }
 
 // A shape is the numbers that a tick has: prices, and sizes.
@@ -68,6 +74,7 @@ var shapes = [...]shape{
 // ticks is what r says, valid until the next call; nothing if r is not to be published. A
 // row that is bad changes nothing.
 func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
+	d.rounded, d.forgot = 0, false
 	kind, bad := d.kind(r)
 	switch {
 	case bad != nil:
@@ -112,11 +119,10 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	} else if def.Symbol, def.Venue, bad = d.names(r); bad != nil {
 		return nil, bad
 	}
-	d.rounded = 0
 	if bad = d.numbers(r, kind, &def); bad != nil {
 		return nil, bad
 	}
-	highest, volume, bad := d.extent(inst, r, kind, &def)
+	reach, bad := d.reach(inst, r, kind, &def)
 	if bad != nil {
 		return nil, bad
 	}
@@ -146,7 +152,7 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		}
 		inst.def = def
 	}
-	inst.highest, inst.volume = highest, volume
+	inst.extent = reach
 	count.Rounded += d.rounded
 	if kind == feed.KindLevel {
 		inst.levels, inst.snapshot = true, snapshot
@@ -376,46 +382,50 @@ func isText64(f float64, precision int, m int64, e int) bool {
 	return err == nil && m2 == m && e2 == e
 }
 
-// extent is how far the numbers of an instrument reach once r, whose numbers are read, is among them. A row that needs so
-// many decimals that what came before does not fit any more is bad, rather than every row after it.
-func (d *desk) extent(inst *instrument, r *row, kind feed.Kind, def *feed.Definition) (highest, volume int64, bad *LineError) {
+// reach is the extent of an instrument once r, whose numbers are read, is among what came before.
+// A row that needs so many decimals that a number before it does not fit any more is bad, rather
+// than every row after it.
+func (d *desk) reach(inst *instrument, r *row, kind feed.Kind, def *feed.Definition) (e extent, bad *LineError) {
 	s := &shapes[kind]
 	if inst != nil {
-		var ok, fits bool
-		highest, ok = finer(inst.highest, inst.def.PriceExponent, def.PriceExponent)
-		volume, fits = finer(inst.volume, inst.def.SizeExponent, def.SizeExponent)
-		for _, c := range []struct {
-			fits     bool
-			fields   []field
-			exponent int8
-			what     string
-		}{{ok, s.prices, inst.def.PriceExponent, "prices"}, {fits, s.sizes, inst.def.SizeExponent, "sizes"}} {
-			if c.fits {
-				continue
-			}
-			for _, f := range c.fields {
-				if _, err := feed.ParseDecimal(r.cells[f], c.exponent-scaleOf(r, f)); r.has(f) && err != nil {
-					return 0, 0, r.bad(f, "needs so many decimals that the "+c.what+" of its instrument before it do not fit 64 bits", err)
-				}
-			}
-			return 0, 0, &LineError{Reason: "the line needs so many decimals that the " + c.what + " of its instrument before it do not fit 64 bits"}
+		var prices, sizes, volume bool
+		e.price, prices = finer(inst.extent.price, inst.def.PriceExponent, def.PriceExponent)
+		e.size, sizes = finer(inst.extent.size, inst.def.SizeExponent, def.SizeExponent)
+		e.volume, volume = finer(inst.extent.volume, inst.def.SizeExponent, def.SizeExponent)
+		d.forgot = !volume
+		if !prices {
+			return e, tooFine(r, s.prices, inst.def.PriceExponent, "prices")
+		}
+		if !sizes {
+			return e, tooFine(r, s.sizes, inst.def.SizeExponent, "sizes")
 		}
 	}
+	if kind == feed.KindDefinition {
+		return e, nil
+	}
 	for _, f := range s.prices {
-		if v := d.values[f]; kind != feed.KindDefinition && r.has(f) {
-			highest = max(highest, v, -v)
+		if r.has(f) {
+			e.price = max(e.price, d.values[f], -d.values[f])
 		}
 	}
 	for _, f := range s.sizes {
-		switch v := d.values[f]; {
-		case kind == feed.KindDefinition:
-		case (kind == feed.KindTrade || kind == shapeBoth) && f == fieldSize && v <= math.MaxInt64-volume:
-			volume += v
-		default:
-			volume = max(volume, v)
+		e.size = max(e.size, d.values[f])
+	}
+	if v := d.values[fieldSize]; (kind == feed.KindTrade || kind == shapeBoth) && v <= math.MaxInt64-e.volume {
+		e.volume += v
+	}
+	return e, nil
+}
+
+// tooFine is the error of the one of fields that exponent is not fine enough for.
+func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
+	reason := "needs so many decimals that the " + what + " of its instrument before it do not fit 64 bits"
+	for _, f := range fields {
+		if _, err := feed.ParseDecimal(r.cells[f], exponent-scaleOf(r, f)); r.has(f) && err != nil {
+			return r.bad(f, reason, err)
 		}
 	}
-	return highest, volume, nil
+	return &LineError{Reason: "the line " + reason}
 }
 
 // decimals is the exponent that f, in units of 10^scale, needs if it cannot be read at exponent because of err.

@@ -94,7 +94,7 @@
 // before that row's ticks; exponents never get coarser. A number that needs more than 18
 // decimals, or does not fit 64 bits in the instrument's exponent, makes a bad line, and
 // such a line changes no definition. So does a number with so many decimals that the prices
-// seen before, or the volume, would not fit.
+// or sizes seen before would not fit. If only the volume would not, it is forgotten, and noted.
 //
 // # Times
 //
@@ -301,6 +301,10 @@ func (s *Source) read(line []byte, tooLong error) error {
 	}
 	if bad == nil {
 		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
+		if bad == nil && s.desk.forgot {
+			s.note(fmt.Sprintf("line %d needs so many decimals that the volume of %q before it does not fit 64 bits and is not kept",
+				s.lines.number, s.desk.key[:bytes.IndexByte(s.desk.key, 0)]))
+		}
 	}
 	if bad == nil {
 		s.count.Rows++

@@ -404,6 +404,13 @@ func TestTracesOfFloats(t *testing.T) {
 	assert.EqualValues(t, 4, stats.Rounded)
 }
 
+// A volume that does not fit with the decimals of a row is not forgotten in silence.
+func TestForgottenVolumeIsNoted(t *testing.T) {
+	_, stats, err := read(t, "time,symbol,price,size\n"+strings.Repeat("1772461800,A,1,5\n", 40)+"1772461800,A,1,0.12345678901234567\n1772461800,A,1,5\n", textfile.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{`stdin: line 42 needs so many decimals that the volume of "A" before it does not fit 64 bits and is not kept`}, stats.Notes)
+}
+
 // A tick size and a lot keep their value when the exponents get finer.
 func TestExponentsKeepSteps(t *testing.T) {
 	const def = `{"type":"definition","time":1772461800,"symbol":"A","price_exponent":-2,"tick_size":0.25,"lot":100}` + "\n"
