@@ -58,7 +58,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
 		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
 		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
-		f.StringVar(&o.date, "date", "", "`DATE` of itch messages and of times of day in csv, such as 2026-03-02 (default: the capture's or the file name's)")
+		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, and of times of day (hhmmss), such as 2026-03-02 (default: the capture's or the file name's)")
 		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: told from the magnitude)")
 		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
 		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
@@ -83,7 +83,7 @@ var flagFormats = map[string][]files.Format{
 	"zero-is-price":  {files.CSV, files.NDJSON},
 	"venue":          {files.CSV, files.NDJSON, files.ITCH, files.LOBSTER, files.LEAN},
 	"zone":           {files.CSV, files.NDJSON, files.LEAN},
-	"date":           {files.CSV, files.NDJSON, files.ITCH},
+	"date":           {files.ITCH}, // and of text with times of day: see checkFormats
 	"no-books":       {files.DBN, files.ITCH, files.LOBSTER},
 	"partial-books":  {files.Websocket},
 	"arrival-times":  {files.Websocket},
@@ -145,6 +145,9 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 	var err error
 	o.flags.Visit(func(f *pflag.Flag) {
 		about := flagFormats[f.Name]
+		if f.Name == "date" && o.timesOfDay() {
+			about = append(slices.Clip(about), files.CSV, files.NDJSON)
+		}
 		if about == nil || err != nil {
 			return
 		}
@@ -160,6 +163,12 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 		err = usage("--%s is about files of %v, and what is read here is %v", f.Name, about, formats)
 	})
 	return err
+}
+
+// timesOfDay reports whether the flags say that the times of CSV and NDJSON are times of day, which need a date.
+func (o *importOptions) timesOfDay() bool {
+	cfg, err := o.config()
+	return err == nil && cfg.Text.EpochUnit == textfile.UnitClock
 }
 
 // openSource opens files that are not recordings. Errors have their exit codes.

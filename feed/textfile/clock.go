@@ -38,7 +38,7 @@ var ErrNoZone = errors.New("is a local time; state its zone, for example with --
 // Why a text is not a time.
 var (
 	errNotTime    = errors.New("is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch")
-	errNoDate     = errors.New("is a time of day without a date; name the date's column with --column date=NAME, or state the date with --date")
+	errNoDate     = errors.New("is a time of day without a date; name the date's column with --column date=NAME, or state the date with --date and --epoch-unit hhmmss")
 	errNotDigits  = errors.New("is not a time of day: want hhmmss, with or without the digits of a fraction")
 	errBesideDate = errors.New("is a number beside a date, and nothing says what it counts; state it with --epoch-unit: " +
 		"s, ms, us or ns after midnight, or hhmmss; to ignore the date use --column date=")
@@ -53,8 +53,8 @@ var (
 // epochExponents tells a unit as a power of ten of the number's nanosecond.
 var epochExponents = map[string]int8{"s": -9, "ms": -6, "us": -3, "ns": 0}
 
-// unitClock is the unit of numbers that are digits of a clock: 093000, 093000123456789.
-const unitClock = "hhmmss"
+// UnitClock is the EpochUnit of numbers that are digits of a clock: 093000, 093000123456789.
+const UnitClock = "hhmmss"
 
 // parse reads b as nanoseconds since the Unix epoch. day is the date beside it; if b is only a
 // time of day and day is empty, c.day is its date.
@@ -67,7 +67,7 @@ func (c *clock) parse(b, day []byte) (int64, error) {
 	var buf [len("hh:mm:ss.") + 20]byte
 	switch {
 	case len(b) > 2 && (b[1] == ':' || b[2] == ':'):
-	case c.unit == unitClock:
+	case c.unit == UnitClock:
 		if b = clockDigits(buf[:0], b); b == nil {
 			return 0, errNotDigits
 		}

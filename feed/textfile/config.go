@@ -73,7 +73,7 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	if c.Format != "" && c.Format != formatCSV && c.Format != formatNDJSON {
 		return fail("Format must be csv or ndjson, got %q", c.Format)
 	}
-	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && c.EpochUnit != unitClock && !ok {
+	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && c.EpochUnit != UnitClock && !ok {
 		return fail("EpochUnit must be s, ms, us, ns or hhmmss, got %q", c.EpochUnit)
 	}
 	for _, f := range []struct{ name, text string }{{"Symbol", c.Symbol}, {"Venue", c.Venue}} {

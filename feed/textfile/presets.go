@@ -15,7 +15,7 @@ var presets = map[string]Config{
 	// WRDS: DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,…. NYSE Daily TAQ: Time|Exchange|Symbol|…, whose
 	// times are hhmmssnnnnnnnnn of the SIP and whose date stands in the name of the file.
 	// Times are New York's; an instrument is a symbol at one exchange.
-	"taq": {Zone: "America/New_York", EpochUnit: unitClock, DateInName: true},
+	"taq": {Zone: "America/New_York", EpochUnit: UnitClock, DateInName: true},
 
 	// Flat files of Polygon, now Massive, of US stocks: trades_v1 and quotes_v1. The time is the
 	// exchange's. Trades and quotes of a ticker are one instrument, whatever the exchange: the
