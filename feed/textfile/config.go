@@ -168,6 +168,7 @@ const (
 	fieldMaker
 	fieldSuffix
 	fieldQuoteCancel
+	fieldMakerOrder
 	numFields
 	noField = numFields
 )
@@ -207,9 +208,10 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldIsSnapshot:    {"is_snapshot", "issnapshot"},
 	fieldPublisher:     {"publisher", "publisherid"},
 	fieldReceived:      {"received", "tsrecv"},
-	fieldMaker:         {"buyer_is_maker", "isbuyermaker wasbuyermaker buyerismaker"},
+	fieldMaker:         {"buyer_is_maker", "isbuyermaker wasbuyermaker buyerismaker takersidesell"},
 	fieldSuffix:        {"symbol_suffix", "symsuffix symbolsuffix"},
 	fieldQuoteCancel:   {"quote_cancel", "qucancel quotecancelcorrection"},
+	fieldMakerOrder:    {"maker_order_id", "makerorderid"},
 }
 
 func (f field) String() string { return fieldNames[f].name }

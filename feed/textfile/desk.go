@@ -464,6 +464,14 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	if bad != nil {
 		return feed.Tick{}, bad
 	}
+	if r.names[fieldMakerOrder] != "" { // Coinbase states the side of the maker's order
+		switch side {
+		case feed.SideBuy:
+			side = feed.SideSell
+		case feed.SideSell:
+			side = feed.SideBuy
+		}
+	}
 	switch kind {
 	case feed.KindClear:
 		if side == feed.SideNone {

@@ -76,8 +76,10 @@ func byCells(r *row) (feed.Kind, *LineError) {
 	case trade:
 		return feed.KindTrade, nil
 	}
-	return 0, &LineError{Reason: "the line has neither a price nor a bid or an ask"}
+	return 0, &LineError{Reason: reasonNothing}
 }
+
+const reasonNothing = "the line has neither a price nor a bid or an ask"
 
 // isTradeWord reports whether an action or a type says that a row is a trade.
 func isTradeWord(b []byte) bool {

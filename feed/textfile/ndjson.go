@@ -14,6 +14,7 @@ type object struct {
 	nth     int    // name of the line at hand
 	scratch []byte // strings of the line at hand, without their escapes
 	ranks   [numFields]int
+	nested  string // the first name in the line at hand whose value is an object or a list and is not read
 	inHead  bool
 	levels  int // where the list of that name begins in the line at hand; 0 if there is none
 }
@@ -37,7 +38,7 @@ func (o *object) reset(c *columns) {
 // one field the better name's counts, of two of one name the last.
 func (o *object) scan(line []byte, r *row) *LineError {
 	*r = row{}
-	o.scratch, o.nth, o.levels, o.inHead = o.scratch[:0], 0, 0, false
+	o.scratch, o.nth, o.levels, o.inHead, o.nested = o.scratch[:0], 0, 0, false, ""
 	s := scanner{line, 0}
 	if bad := o.members(&s, r); bad != nil {
 		return bad
@@ -136,6 +137,9 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 	case c == '{' || c == '[':
 		if k.name == "levels" {
 			o.levels = start
+		}
+		if o.nested == "" {
+			o.nested = k.name
 		}
 		if bad := s.skip(); bad != nil {
 			return bad

@@ -36,7 +36,8 @@
 //	price         price px trade_price last last_price …
 //	size          size qty quantity volume vol shares last_size amount …
 //	side          side aggressor taker_side: b buy bid, s sell a ask offer, n none or empty;
-//	              or is_buyer_maker, which is true if the aggressor sold
+//	              or is_buyer_maker, taker_side_sell: true if the aggressor sold. Beside a
+//	              maker_order_id (Coinbase) it is the side of the maker
 //	trade_id      trade_id tradeid tid exec_id match_id id
 //	conditions    conditions cond sale_condition tr_scond: up to 8 characters
 //	correction    corr tr_corr correction_code, see below
@@ -309,6 +310,10 @@ func (s *Source) read(line []byte, tooLong error) error {
 	if bad == nil {
 		s.count.Rows++
 		return nil
+	}
+	if bad.Reason == reasonNothing && s.format == formatNDJSON && s.object.nested != "" {
+		// Such as the books of Bybit, OKX and of websocket messages.
+		bad.Reason += fmt.Sprintf("; %q holds an object or a list, of which nothing is read", clip([]byte(s.object.nested)))
 	}
 	if s.format == formatCSV && bytes.Equal(line, s.header.line) && len(line) > 0 {
 		return nil

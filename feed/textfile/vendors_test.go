@@ -320,6 +320,42 @@ var vendorCases = map[string]vendorCase{
 		text: "time,symbol,bid,ask,bid_lots,ask_lots\n1772461800,A,1,5,1,1\n",
 		err:  `column "bid_lots" seems to hold the bid_size`,
 	},
+	"Bybit order book": {
+		text: `{"topic":"orderbook.500.BTCUSDT","type":"snapshot","ts":1772461800000,"data":{"s":"BTCUSDT","b":[["1","2"]],"a":[["3","4"]]}}` + "\n",
+		err:  `the line has neither a price nor a bid or an ask; "data" holds an object or a list, of which nothing is read`,
+	},
+	"OKX order book": {
+		text: `{"instId":"BTC-USDT","action":"snapshot","ts":"1772461800000","asks":[["1","2","3"]],"bids":[["1","2","3"]]}` + "\n",
+		err:  `"asks" holds an object or a list, of which nothing is read`,
+	},
+	"OKX funding rates": {
+		text: "instrument_name,contract_type,funding_rate,real_funding_rate,funding_time\n", err: "the file holds funding rates, which are no ticks",
+	},
+	"Coinbase messages": {
+		text: `{"type":"match","trade_id":7,"maker_order_id":"a","taker_order_id":"b","side":"sell","size":"2","price":"101.5","product_id":"BTC-USD","sequence":1,"time":"2026-03-02T14:30:00Z"}` + "\n" +
+			`{"type":"ticker","product_id":"BTC-USD","price":"101.5","best_bid":"101","best_ask":"102","side":"buy","time":"2026-03-02T14:30:00Z","last_size":"2"}` + "\n",
+		want: []string{"0 0 definition BTC-USD 10^-4 10^0", `0 trade BTC-USD 101.5 x 2 buy id 7 ""`, "0 quote BTC-USD 101 x 0 / 102 x 0"},
+	},
+	"Kaiko trades": {
+		text: "id,exchange,symbol,date,price,amount,taker_side_sell\n9,cbse,btcusd,1772461800000,101.5,2,true\n",
+		want: []string{"0 0 definition btcusd@cbse 10^-4 10^0", `0 trade btcusd@cbse 101.5 x 2 sell id 9 ""`},
+	},
+	"Databento cmbp-1 and tcbbo": {
+		text: databentoHead + "action,side,price,size,flags,ts_in_delta,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_pb_00,ask_pb_00,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "177,2,1,A,B,1.010000000,1,128,1,1.010000000,1.020000000,24,11,2,5,A\n" +
+			strings.ReplaceAll(databentoTimes, "%", "2") + "194,2,1,T,B,1.020000000,3,128,1,1.010000000,1.020000000,24,11,2,5,A\n" +
+			strings.ReplaceAll(databentoTimes, "%", "3") + "192,2,1,T,B,1.020000000,3,128,1,1.010000000,1.020000000,25,11,2,5,A\n",
+		want: []string{
+			"0 1 definition A@XNAS 10^-4 10^0", "1 quote A@XNAS 1.01 x 24 / 1.02 x 11",
+			"2 quote A@XNAS 1.01 x 24 / 1.02 x 11", `2 trade A@XNAS 1.02 x 3 buy id 0 ""`,
+			"3 quote A@XNAS 1.01 x 25 / 1.02 x 11",
+		},
+	},
+	"Databento imbalance": {
+		text: databentoHead + "ref_price,auction_time,cont_book_clr_price,paired_qty,total_imbalance_qty,auction_type,side,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "20,2,1,1.000000000,0,1.000000000,1,1,O,B,A\n",
+		err: `"20" is Databento's schema imbalance, which holds no ticks`,
+	},
 	"a type that is no kind": {
 		text: "time,type,symbol,price,size\n1772461800,TRADE,A,1,5\n1772461800,BEST_BID,A,1,5\n",
 		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 5 id 0 ""`},
