@@ -336,9 +336,10 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 	}
 }
 
-// denoise undoes what a program that adds numbers as floats leaves behind their digits: 0.30000000000000004 is 0.3. ok is
-// false if b shows no such trace: b must be the shortest text of a float, or the one of 17 digits, of 16 or 17 digits of which all behind the twelfth
-// are 0 or 9 but for the last two. The number is then m × 10^e.
+// denoise undoes what a program that adds numbers as floats leaves behind their digits:
+// 0.30000000000000004 is 0.3. The result is m × 10^e. ok is false if b shows no such trace: b
+// must be a text of a float, the shortest one or the one of 17 digits, that has 16 or 17 digits,
+// and that has at most 12 if it is rounded to 15.
 func denoise(b []byte) (m int64, e int, ok bool) {
 	if len(b) < 16 {
 		return 0, 0, false
