@@ -13,8 +13,8 @@ import (
 type Target struct {
 	kind targetKind
 	seq  uint64
-	at   int64 // time in ns since the Unix epoch; or a duration
-	zone *time.Location
+	at   int64          // time in ns since the Unix epoch; or a duration
+	zone *time.Location // of a time of day, and of messages about a time
 }
 
 type targetKind uint8
@@ -79,14 +79,14 @@ func ParseTarget(s string, zone *time.Location) (Target, error) {
 			if year := t.Year(); year < 1678 || year > 2261 {
 				return Target{}, fmt.Errorf("%.64q is beyond the times of 64-bit nanoseconds, which are those of the years 1678 to 2261", s)
 			}
-			return ToTime(t.UnixNano()), nil
+			return Target{kind: toTime, at: t.UnixNano(), zone: zone}, nil
 		}
 	}
 	return Target{}, wrong
 }
 
 // resolve is t as a number or a time. Start is when the recording begins, now where the replay
-// is. A time of day is that of now's day, or of the next day if that is before start.
+// is. A time of day is that of now's day, or of the next day if that is before start. A jump back ends at start.
 func (t Target) resolve(start, now int64) Target {
 	switch t.kind {
 	case toTimeOfDay:
@@ -100,13 +100,16 @@ func (t Target) resolve(start, now int64) Target {
 		if at < start {
 			at = of(1)
 		}
-		return ToTime(at)
+		return Target{kind: toTime, at: at, zone: t.zone}
 	case toOffset:
 		at := now + t.at
 		if t.at > 0 && at < now {
 			at = math.MaxInt64
 		} else if t.at < 0 && at > now {
 			at = math.MinInt64
+		}
+		if t.at < 0 {
+			at = max(at, start)
 		}
 		return ToTime(at)
 	}
