@@ -139,7 +139,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		}
 	}
 	keep := &recorder{
-		recv:  receiver{say: say, count: o.count, untilEnd: o.untilEnd, stop: stop},
+		recv:  receiver{say: say, failures: failures{say: say, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, stop: stop},
 		names: names,
 		ctx:   running,
 		o:     o,
@@ -151,7 +151,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	})
 	cfg.Recorder, cfg.BatchSize = keep, 0
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
-	cfg.Dial = (&dialer{say: say, forever: o.maxAttempts == 0}).dial
+	cfg.Dial = dial
 	s, err := subscriber.New(cfg)
 	if err != nil {
 		return usage("%w", err)

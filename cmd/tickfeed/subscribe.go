@@ -37,6 +37,7 @@ type subscribeOptions struct {
 	state       string
 	heartbeat   time.Duration
 	maxAttempts int
+	maxBackoff  time.Duration
 	tokenFile   string
 
 	json, csv, quiet bool
@@ -99,9 +100,16 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "longest silence on the connection (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
+		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts; the wait is random, and grows from 100ms up to this")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
 	})
 }
+
+// The default of --max-backoff, which is the subscriber's too, and the least.
+const (
+	defaultBackoff = 30 * time.Second
+	minBackoff     = time.Millisecond
+)
 
 func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscriber.Config, error) {
 	if len(addrs) == 0 {
@@ -109,7 +117,7 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	cfg := subscriber.Config{
 		Addrs: addrs, MaxLag: o.maxLag, Heartbeat: o.heartbeat,
-		PositionFile: o.state, MaxAttempts: o.maxAttempts, Client: software(),
+		PositionFile: o.state, MaxAttempts: o.maxAttempts, MaxBackoff: o.maxBackoff, Client: software(),
 	}
 	for _, a := range addrs {
 		if err := checkAddress("address", a); err != nil {
@@ -151,6 +159,9 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	if o.maxAttempts < 0 {
 		return cfg, usage("--max-attempts must not be negative, got %d", o.maxAttempts)
+	}
+	if o.maxBackoff < minBackoff || o.maxBackoff > codec.MaxDuration {
+		return cfg, usage("--max-backoff must be from %v to %v, got %v", minBackoff, codec.MaxDuration, o.maxBackoff)
 	}
 	if o.count > 0 {
 		cfg.BatchSize = 1 // so that the account ends where the output does
@@ -194,11 +205,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return err
 	}
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
-	cfg.Dial = (&dialer{say: p.notef, forever: o.maxAttempts == 0}).dial
+	cfg.Dial = dial
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, count: o.count, untilEnd: o.untilEnd}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -368,6 +379,7 @@ var errEnough = errors.New("enough")
 // A receiver is what subscribe does with what comes.
 type receiver struct {
 	say      func(format string, args ...any)
+	failures failures
 	printer  *printer  // nil: print nothing
 	reports  io.Writer // nil: none
 	count    uint64    // ticks to end after, given one by one; 0 for no bound
@@ -409,6 +421,12 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 }
 
 func (r *receiver) change(c *subscriber.Change) error {
+	switch {
+	case c.State == subscriber.Disconnected && r.state == subscriber.Connecting && c.Err != nil:
+		r.failures.failed(c.Addr, c.Err, time.Now())
+	case c.State == subscriber.Live, c.State == subscriber.Replaying:
+		r.failures.connected(c.Addr)
+	}
 	for _, text := range describe(c, r.state) {
 		r.say("%s", text)
 	}
@@ -520,42 +538,22 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	return fmt.Sprintf("the publisher no longer has these %s", these)
 }
 
-// A dialer connects as the subscriber would by itself, and says so when that fails: the first
-// time, and then now and again.
-type dialer struct {
-	say     func(format string, args ...any)
-	forever bool
-
-	failed time.Time // when a failure was last told
-}
-
-// Bounds of dialling.
-const (
-	dialTimeout = 5 * time.Second
-	sayAgain    = 10 * time.Second
-)
-
-func (d *dialer) dial(ctx context.Context, addr string) (net.Conn, error) {
+// dial connects as the subscriber would by itself. Its errors are for people, as failures reports them.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
 	network, host := "tcp", addr
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		network, host = "unix", path
 	}
 	nd := net.Dialer{Timeout: dialTimeout}
 	conn, err := nd.DialContext(ctx, network, host)
-	if err == nil {
-		d.failed = time.Time{}
-		return conn, nil
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", addr, dialCause(addr, err))
 	}
-	if ctx.Err() == nil && time.Since(d.failed) > sayAgain {
-		d.failed = time.Now()
-		advice := "trying again; is the publisher running?"
-		if d.forever {
-			advice = "trying again until it answers (--max-attempts N would give up)"
-		}
-		d.say("cannot connect to %s: %v; %s", addr, dialCause(addr, err), advice)
-	}
-	return nil, err
+	return conn, nil
 }
+
+// dialTimeout bounds one attempt to connect.
+const dialTimeout = 5 * time.Second
 
 func dialCause(addr string, err error) error {
 	var dns *net.DNSError
@@ -566,4 +564,69 @@ func dialCause(addr string, err error) error {
 		return errors.New("there is no such socket")
 	}
 	return cause(err)
+}
+
+// How often the same failure of one address is reported again: after firstSilence, and then after twice the time before, at most
+// longestSilence.
+const (
+	firstSilence   = 10 * time.Second
+	longestSilence = 10 * time.Minute
+)
+
+// failures reports why no connection comes about, whatever the reason: a refused connection, a publisher that is busy, a peer
+// that speaks another protocol or says nothing. Each address has its own schedule: a reason is reported at once, and the same
+// reason again at growing intervals until there is a connection.
+type failures struct {
+	say         func(format string, args ...any)
+	maxAttempts int
+	reported    map[string]*failure // by address; as many as the command line names
+}
+
+// A failure is what was reported of one address last.
+type failure struct {
+	reason string
+	at     time.Time
+	pause  time.Duration // until the same reason is reported again
+}
+
+// failed reports that an attempt at addr failed with err.
+func (f *failures) failed(addr string, err error, now time.Time) {
+	if f.maxAttempts == 1 || terminal(err) {
+		return // the command ends, and reports it
+	}
+	reason := err.Error()
+	if op := (*net.OpError)(nil); errors.As(err, &op) && !strings.HasPrefix(reason, "cannot connect") {
+		reason = "no welcome: " + cause(err).Error()
+	}
+	if !strings.Contains(reason, addr) {
+		reason = addr + ": " + reason
+	}
+	last := f.reported[addr]
+	switch {
+	case last == nil || last.reason != reason:
+		last = &failure{reason: reason, at: now, pause: firstSilence}
+	case now.Sub(last.at) < last.pause:
+		return
+	default:
+		last.at, last.pause = now, min(2*last.pause, longestSilence)
+	}
+	if f.reported == nil {
+		f.reported = make(map[string]*failure)
+	}
+	f.reported[addr] = last
+	advice := fmt.Sprintf("trying again, %d times in all", f.maxAttempts)
+	if f.maxAttempts == 0 {
+		advice = "trying again until it answers (--max-attempts N would give up)"
+	}
+	f.say("%s; %s", reason, advice)
+}
+
+// connected notes that the publisher at addr has welcomed the subscriber.
+func (f *failures) connected(addr string) { delete(f.reported, addr) }
+
+// terminal reports whether err is a refusal that is not retried.
+func terminal(err error) bool {
+	var refused *subscriber.RefusedError
+	return errors.As(err, &refused) && (!refused.Retry || refused.Code == codec.CodeVersion ||
+		refused.Code == codec.CodeUnauthorized || refused.Code == codec.CodeBadRequest)
 }
