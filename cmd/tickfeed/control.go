@@ -50,7 +50,7 @@ The same can be done over HTTP: GET /status, POST /pause, /resume, /step {"n": 3
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.control(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Control", func(f *pflag.FlagSet) {
-		f.StringVar(&o.addr, "addr", defaultControl, "`ADDR` of the replay's control: HOST:PORT or unix:PATH")
+		f.StringVar(&o.addr, "addr", defaultControl, "`ADDR` of the replay's control: HOST[:PORT] or unix:PATH")
 		f.BoolVar(&o.json, "json", false, "print the status as one JSON object")
 	})
 	return cmd
@@ -116,10 +116,11 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if o.addr == "" {
 		return usage("--addr names no address")
 	}
-	if err := checkAddress("--addr", o.addr); err != nil {
+	addr, err := readAddress("--addr", o.addr, controlPort)
+	if err != nil {
 		return err
 	}
-	answer, err := askControl(ctx, o.addr, args[0], body)
+	answer, err := askControl(ctx, addr, args[0], body)
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			return usage("%s: %w", x.flag, err)
 		}
 	}
-	if cfg.Filter, err = codec.NewFilter(o.symbols); err != nil {
+	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
 	}
 	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, []string{path}, "cutting", &read,

@@ -77,8 +77,12 @@ func (o *demoOptions) check() error {
 	case len(o.symbols) == 0:
 		return usage("--symbols names no pattern")
 	}
-	if _, err := codec.NewFilter(o.symbols); err != nil {
+	filter, err := symbolFilter(o.symbols)
+	if err != nil {
 		return usage("--symbols: %w", err)
+	}
+	if !filter.All() {
+		o.symbols = filter
 	}
 	return nil
 }
@@ -176,7 +180,7 @@ too slowly: it skips ahead. Every %v something breaks. Nothing may be lost, noth
 	case !r.Agree:
 		return wrong("the accounts do not agree:\n  %s", strings.Join(r.Problems, "\n  "))
 	case ctx.Err() != nil:
-		return errInterrupted
+		return p.stopped()
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	for _, k := range e.kinds {
 		e.wanted[k] = true
 	}
-	filter, err := codec.NewFilter(o.symbols)
+	filter, err := symbolFilter(o.symbols)
 	if err != nil {
 		return usage("--symbols: %w", err)
 	}

@@ -221,6 +221,15 @@ func token(ctx context.Context, path string) (codec.Token, error) {
 	return codec.Token(text), nil
 }
 
+// symbolFilter returns the filter of --symbols. Blanks around a pattern are not part of it: people write 'AAPL, MSFT'.
+func symbolFilter(patterns []string) (codec.Filter, error) {
+	trimmed := make([]string, len(patterns))
+	for i, p := range patterns {
+		trimmed[i] = strings.TrimSpace(p)
+	}
+	return codec.NewFilter(trimmed)
+}
+
 // groupAnnotation is the heading under which a flag stands in the help.
 const groupAnnotation = "group"
 

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
@@ -81,7 +80,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if o.output == "-" && o.json {
 		return usage("--json prints to standard output, where -o - writes the recording")
 	}
-	filter, err := codec.NewFilter(o.symbols)
+	filter, err := symbolFilter(o.symbols)
 	if err != nil {
 		return usage("--symbols: %w", err)
 	}

@@ -95,7 +95,7 @@ func (o *inspectOptions) check() (err error) {
 			return usage("--at: %w", err)
 		}
 	}
-	if o.filter, err = codec.NewFilter(o.symbols); err != nil {
+	if o.filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
 	}
 	return nil

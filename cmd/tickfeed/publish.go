@@ -113,7 +113,7 @@ they would fill more than the memory; --wait-for says for how many.`,
 		f.BoolVar(&o.appending, "append", false, "let files go on after the ticks that the journal holds")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
+		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST[:PORT], [IPv6]:PORT or unix:PATH; repeatable")
 		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
 		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers, and no more than there are file descriptors for")
 		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
@@ -171,10 +171,8 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	case len(o.listen) == 0:
 		return usage("--listen names no address")
 	}
-	for _, addr := range o.listen {
-		if err := checkAddress("--listen", addr); err != nil {
-			return err
-		}
+	if err := readAddresses("--listen", o.listen, defaultPort); err != nil {
+		return err
 	}
 	if _, err := parseSync(o.sync); err != nil {
 		return err
@@ -250,7 +248,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(ticks), head), "ticks", ticks, "head", head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
-		return errInterrupted
+		return p.stopped()
 	}
 	return err
 }

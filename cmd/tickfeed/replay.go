@@ -16,7 +16,6 @@ import (
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
-	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
@@ -63,7 +62,7 @@ func (s *replaySpeed) Set(text string) error {
 }
 
 // defaultControl is where a replay is controlled.
-const defaultControl = "localhost:8426"
+const defaultControl = "localhost:" + controlPort
 
 func (p *program) replayCommand() *cobra.Command {
 	o := replayOptions{speed: 1}
@@ -118,7 +117,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
+		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST[:PORT], [IPv6]:PORT or unix:PATH; repeatable")
 		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost:PORT or unix:PATH; empty for none")
 		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
 		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
@@ -148,7 +147,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 			return cfg, nil, usage("%s: %w", x.flag, err)
 		}
 	}
-	if cfg.Filter, err = codec.NewFilter(o.symbols); err != nil {
+	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
 		return cfg, nil, usage("--symbols: %w", err)
 	}
 	switch {
@@ -165,12 +164,10 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	case len(o.listen) == 0:
 		return cfg, nil, usage("--listen names no address")
 	}
-	for _, addr := range o.listen {
-		if err := checkAddress("--listen", addr); err != nil {
-			return cfg, nil, err
-		}
+	if err := readAddresses("--listen", o.listen, defaultPort); err != nil {
+		return cfg, nil, err
 	}
-	if err := checkControl("--control", o.control); err != nil {
+	if o.control, err = readControl("--control", o.control); err != nil {
 		return cfg, nil, err
 	}
 	if cfg.StartAt, err = parseStartAt(o.startAt, now); err != nil {
@@ -181,20 +178,21 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	return cfg, zone, nil
 }
 
-// checkControl refuses addresses that others than this machine can reach: who reaches the
-// control needs no credentials.
-func checkControl(flag, addr string) error {
+// readControl returns addr with the port, and refuses addresses that another machine can reach: the control asks for no
+// credentials.
+func readControl(flag, addr string) (string, error) {
 	if addr == "" || strings.HasPrefix(addr, unixPrefix) {
-		return nil
+		return addr, nil
 	}
-	if err := checkAddress(flag, addr); err != nil {
-		return err
+	addr, err := readAddress(flag, addr, controlPort)
+	if err != nil {
+		return "", err
 	}
 	host, _, _ := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
+		return "", usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
 	}
-	return nil
+	return addr, nil
 }
 
 // parseStartAt reads --start-at; the zero time if s is empty.
@@ -312,7 +310,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	case errors.As(err, &bad), errors.Is(err, replay.ErrEmpty):
 		return wrong("%s: %w", strings.Join(s.names, " "), err)
 	case err == nil && ctx.Err() != nil:
-		return errInterrupted
+		return s.p.stopped()
 	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
 		return wrong("%s: damaged: %s ticks are missing, and subscribers were told so", strings.Join(s.names, " "), formatThousands(st.Damaged))
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func (p *program) subscribeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "subscribe [ADDR...]",
 		Short: "Receive ticks, survive disconnections, account for every tick",
-		Long: `Receive the ticks of a publisher at ADDR (HOST:PORT or unix:PATH, default ` + defaultAddress + `; several
+		Long: `Receive the ticks of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
 are tried in turn) and print them. When the connection breaks, subscribe reconnects by itself and
 replays what was missed; what happened is told on standard error, and its last line is the account:
 
@@ -66,7 +67,7 @@ removes later, from under a subscriber that is too slow or away, and those that 
 (seq:N, or the position in --state), are lost and not expired.
 
 Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
-that are not expired; 4 refused by the publisher; 130 Ctrl-C.`,
+that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -115,21 +116,20 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	if len(addrs) == 0 {
 		addrs = []string{defaultAddress}
 	}
+	addrs = slices.Clone(addrs)
+	if err := readAddresses("address", addrs, defaultPort); err != nil {
+		return subscriber.Config{}, err
+	}
 	cfg := subscriber.Config{
 		Addrs: addrs, MaxLag: o.maxLag, Heartbeat: o.heartbeat,
 		PositionFile: o.state, MaxAttempts: o.maxAttempts, MaxBackoff: o.maxBackoff, Client: software(),
 	}
-	for _, a := range addrs {
-		if err := checkAddress("address", a); err != nil {
-			return cfg, err
-		}
-	}
-	filter, err := codec.NewFilter(o.symbols)
+	filter, err := symbolFilter(o.symbols)
 	if err != nil {
 		return cfg, usage("--symbols: %w", err)
 	}
 	cfg.Filter = filter
-	if cfg.Start, err = parseStart(o.from); err != nil {
+	if cfg.Start, err = parseStart(o.from, time.Now()); err != nil {
 		return cfg, err
 	}
 	switch o.slow {
@@ -170,8 +170,12 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	return cfg, err
 }
 
-// parseStart reads --from.
-func parseStart(s string) (codec.Start, error) {
+// clockSlack is how far the clock of a publisher may be ahead of this machine's.
+const clockSlack = time.Minute
+
+// parseStart reads --from. A start that lies ahead is refused: a time here, by the clock of this machine, and a number by the
+// publisher, which knows its head (PROTOCOL.md, "start").
+func parseStart(s string, now time.Time) (codec.Start, error) {
 	kind, value, hasValue := strings.Cut(s, ":")
 	switch {
 	case s == "snapshot":
@@ -187,14 +191,20 @@ func parseStart(s string) (codec.Start, error) {
 		}
 		return codec.Start{Kind: codec.StartSeq, Value: seq}, nil
 	case kind == "time" && hasValue:
-		if ns, err := strconv.ParseInt(value, 10, 64); err == nil && ns >= 0 {
-			return codec.Start{Kind: codec.StartTime, Value: uint64(ns)}, nil
-		}
-		at, err := time.Parse(time.RFC3339Nano, value)
-		if err != nil || at.UnixNano() < 0 {
+		var at time.Time
+		if ns, err := strconv.ParseInt(value, 10, 64); err == nil {
+			at = time.Unix(0, ns)
+		} else if at, err = time.Parse(time.RFC3339Nano, value); err != nil {
 			return codec.Start{}, usage("--from %s: want a time such as 2026-01-05T09:30:00Z, or nanoseconds since the Unix epoch", s)
 		}
-		return codec.Start{Kind: codec.StartTime, Value: uint64(at.UnixNano())}, nil
+		if at.After(now.Add(clockSlack)) {
+			return codec.Start{}, usage("--from %s lies ahead: nothing was published then; to wait for what comes, leave --from out", s)
+		}
+		ns := int64(0) // nothing was published before 1970
+		if at.After(time.Unix(0, 0)) {
+			ns = at.UnixNano()
+		}
+		return codec.Start{Kind: codec.StartTime, Value: uint64(ns)}, nil
 	}
 	return codec.Start{}, usage("--from must be snapshot, live, beginning, seq:N or time:T, got %q", s)
 }
@@ -209,7 +219,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -243,17 +253,14 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return usage("--state: %w", err)
 	}
 	ledger := s.Ledger()
-	switch {
-	case errors.Is(err, errEnough):
-		err = nil
-	case ctx.Err() != nil:
-		err = errInterrupted
-	}
+	err = p.ended(ctx, err)
 	if err == nil || errors.Is(err, errOutputClosed) {
 		err = cmp.Or(lostError(ledger), err)
 	}
 	if o.ledger != "" {
-		err = errors.Join(err, p.writeLedger(o.ledger, o.force, ledger))
+		if ledgerErr := p.writeLedger(o.ledger, o.force, ledger); ledgerErr != nil {
+			err = errors.Join(besides(err, errInterrupted), ledgerErr)
+		}
 	}
 	code := p.exit(nil, err)
 	p.notef("%s", r.account(ledger, s.Position().Next))
@@ -261,6 +268,24 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return &exitError{code: code} // reported
 	}
 	return nil
+}
+
+// ended returns how a subscription ends whose Run returned err: with nil if it has enough, and as stopped says if a signal ended it,
+// unless something went wrong beside that, such as a position that could not be saved.
+func (p *program) ended(ctx context.Context, err error) error {
+	ends := []error{errEnough, context.Canceled}
+	if ctx.Err() != nil {
+		ends = append(ends, errOutputClosed) // the same Ctrl-C ended the reader
+	}
+	switch failed := besides(err, ends...); {
+	case failed != nil:
+		return failed
+	case errors.Is(err, errEnough):
+		return nil
+	case ctx.Err() != nil:
+		return p.stopped()
+	}
+	return err
 }
 
 // lostError reports the numbers that were asked for and are lost. Those that are expired are no error: nobody promised them,
@@ -385,7 +410,9 @@ type receiver struct {
 	count    uint64    // ticks to end after, given one by one; 0 for no bound
 	stop     func(error)
 	untilEnd bool
+	filter   codec.Filter
 
+	matched    bool                 // the patterns of filter were compared with the first state
 	state      subscriber.ConnState // the last one told
 	ticks      uint64
 	recoveries uint64
@@ -395,6 +422,10 @@ type receiver struct {
 // handle is for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
 	if b.Change != nil {
+		if b.Change.State == subscriber.Live && !r.matched {
+			r.matched = true
+			r.warnOfPatterns(b.State)
+		}
 		return r.change(b.Change)
 	}
 	if r.count > 0 && r.ticks >= r.count {
@@ -447,6 +478,48 @@ func (r *receiver) change(c *subscriber.Change) error {
 		return errEnough
 	}
 	return nil
+}
+
+// shownPatterns is how many patterns without an instrument are listed.
+const shownPatterns = 10
+
+// warnOfPatterns reports the patterns of --symbols that match no instrument of state, which is the first one that is whole.
+func (r *receiver) warnOfPatterns(state *feed.State) {
+	if r.filter.All() {
+		return
+	}
+	missing := unmatched(r.filter, state)
+	if len(missing) == 0 {
+		return
+	}
+	text := strings.Join(missing[:min(len(missing), shownPatterns)], ", ")
+	if more := len(missing) - shownPatterns; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	r.say("--symbols: no instrument matches %s so far; upper and lower case differ", text)
+}
+
+// unmatched returns the patterns of f that match no instrument of state.
+func unmatched(f codec.Filter, state *feed.State) (missing []string) {
+	seen := make(map[string]bool) // SYMBOL and SYMBOL@VENUE
+	var all []*feed.Definition
+	if state != nil {
+		for t := range state.Definitions(nil) {
+			d := t.Definition()
+			all = append(all, d)
+			seen[d.Symbol], seen[d.Symbol+"@"+d.Venue] = true, true
+		}
+	}
+	for _, p := range f {
+		found := seen[p]
+		if strings.ContainsAny(p, "*?") {
+			found = slices.ContainsFunc(all, codec.Filter{p}.Match)
+		}
+		if !found {
+			missing = append(missing, p)
+		}
+	}
+	return missing
 }
 
 // account is the last line of standard error.
