@@ -74,6 +74,8 @@ func (o *demoOptions) check() error {
 		return usage("--every must be at least 100ms, got %v", o.every)
 	case math.IsInf(float64(o.rate), 1):
 		return usage("--rate max leaves nothing to see; give a number")
+	case o.instruments < 1:
+		return usage("--instruments must be at least 1, got %d", o.instruments)
 	case len(o.symbols) == 0:
 		return usage("--symbols names no pattern")
 	}
@@ -447,6 +449,19 @@ func (d *demo) finish() error {
 	return nil
 }
 
+// lag says how a subscriber is, and how far behind: by its own clock, or where that knows of nothing, because nothing comes, in
+// ticks behind head, which another subscriber has heard of.
+func lag(s subscriber.Status, head uint64, rate float64) string {
+	behind := max(head, s.Next) - s.Next
+	switch {
+	case s.LagTime >= time.Millisecond:
+		return fmt.Sprintf("%s, lag %s", s.State, formatDuration(s.LagTime.Round(time.Millisecond)))
+	case s.Next > 0 && float64(behind) > rate/10:
+		return fmt.Sprintf("%s, %s ticks behind", s.State, formatCount(float64(behind)))
+	}
+	return fmt.Sprintf("%s, lag 0", s.State)
+}
+
 // status prints the line of this second.
 func (d *demo) status() {
 	now, head := time.Now(), d.head
@@ -458,12 +473,7 @@ func (d *demo) status() {
 		formatCount(float64(max(head, 1)-1)))
 	d.head, d.headAt = head, now
 	for _, x := range d.parties {
-		s := x.sub.Status()
-		lag := formatDuration(s.LagTime.Round(time.Millisecond))
-		if s.LagTime < time.Millisecond {
-			lag = "0"
-		}
-		fmt.Fprintf(&b, " | %s %s, lag %s", x.name, s.State, lag)
+		fmt.Fprintf(&b, " | %s %s", x.name, lag(x.sub.Status(), head, float64(d.o.rate)))
 	}
 	if st := d.publisher.Load().now(); st.EventTime != 0 {
 		est := time.FixedZone("EST", -5*60*60)

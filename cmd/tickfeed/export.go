@@ -33,6 +33,7 @@ type exportOptions struct {
 	symbols    []string
 	kinds      []string
 	from, to   string
+	time       string
 }
 
 func (p *program) exportCommand() *cobra.Command {
@@ -71,6 +72,7 @@ left of it is exported.`,
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`; - is standard output, in the format of --as (required)")
 		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+		timeVar(f, &o.time)
 		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
@@ -163,6 +165,9 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if e.kinds, err = o.chooseKinds(e.format); err != nil {
 		return err
 	}
+	if e.times, err = parseTimeText(o.time); err != nil {
+		return err
+	}
 	for _, k := range e.kinds {
 		e.wanted[k] = true
 	}
@@ -218,6 +223,7 @@ type exporting struct {
 	all      []*openRecording
 	output   string
 	format   string
+	times    timeText
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
@@ -281,9 +287,9 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	var w tickWriter
 	switch e.format {
 	case formatCSV:
-		w = newTextRows(sink, csvFormat{})
+		w = newTextRows(sink, csvFormat{e.times})
 	case formatNDJSON:
-		w = newTextRows(sink, jsonFormat{})
+		w = newTextRows(sink, jsonFormat{e.times})
 	case formatText:
 		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
 		if e.ctx.Err() != nil {

@@ -26,7 +26,9 @@ type inspectOptions struct {
 	at                     string
 	symbols                []string
 	json, csv              bool
+	time                   string
 
+	times  timeText
 	filter codec.Filter
 	place  recording.Place
 	begun  bool // something was printed: CSV has its header
@@ -67,6 +69,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
+		timeVar(f, &o.time)
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -94,6 +97,9 @@ func (o *inspectOptions) check() (err error) {
 		if o.place, err = recording.ParsePlace(o.at); err != nil {
 			return usage("--at: %w", err)
 		}
+	}
+	if o.times, err = parseTimeText(o.time); err != nil {
+		return err
 	}
 	if o.filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
@@ -534,9 +540,9 @@ func (o *inspectOptions) printer(out io.Writer) *printer {
 	var f format = textFormat{}
 	switch {
 	case o.json:
-		f = jsonFormat{}
+		f = jsonFormat{o.times}
 	case o.csv:
-		f = csvFormat{}
+		f = csvFormat{o.times}
 	}
 	to := newPrinter(out, f)
 	if o.begun {

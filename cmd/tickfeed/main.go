@@ -318,7 +318,11 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	case errors.As(err, &refused):
 		code = exitRefused
 	}
-	p.notef("tickfeed: %v", err)
+	text := err.Error()
+	if code == exitUsage {
+		text = strings.ReplaceAll(text, "\t", "  ") // before a suggestion
+	}
+	p.note(zerolog.ErrorLevel, "tickfeed: %s", text)
 	if code == exitUsage && cmd != nil {
 		p.notef(`Run "%s --help" for usage.`, cmd.CommandPath())
 	}
@@ -327,8 +331,20 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 
 // notef writes lines for people on standard error. What peers and files say may be among
 // args: no control character of it reaches the terminal.
-func (p *program) notef(format string, args ...any) {
-	fmt.Fprintln(p.stderr, printable(fmt.Sprintf(format, args...)))
+//
+// With --log-format json each of them is an event, so that all of standard error is JSON.
+func (p *program) notef(format string, args ...any) { p.note(zerolog.InfoLevel, format, args...) }
+
+func (p *program) note(level zerolog.Level, format string, args ...any) {
+	text := printable(fmt.Sprintf(format, args...))
+	if p.logFormat != "json" {
+		fmt.Fprintln(p.stderr, text)
+		return
+	}
+	log := zerolog.New(p.stderr).With().Timestamp().Logger()
+	for line := range strings.Lines(text) {
+		log.WithLevel(level).Msg(strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // printable escapes what is not printable in s, newlines excepted: control characters, those of C1 and of other alphabets

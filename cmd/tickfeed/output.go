@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
 
 	"tickfeed/feed"
 )
@@ -147,4 +150,55 @@ func (in *listing) price(dst []byte, v int64) []byte {
 
 func (in *listing) size(dst []byte, v int64) []byte {
 	return feed.AppendDecimal(dst, v, in.sizeExponent)
+}
+
+// timeText is how --json and --csv write times: as a whole number of nanoseconds since the Unix epoch, or if rfc3339 is set as text.
+// The numbers are beyond 2^53, which a JSON reader that takes all numbers for float64 rounds, by up to 128 ns today.
+type timeText struct{ rfc3339 bool }
+
+// The values of --time.
+const (
+	timeNs      = "ns"
+	timeRFC3339 = "rfc3339"
+)
+
+// timeVar defines the flag --time.
+func timeVar(f *pflag.FlagSet, v *string) {
+	f.StringVar(v, "time", timeNs, "write times in JSON and CSV as `FORM` ns, nanoseconds since the Unix epoch (integers above 2^53, which float64 rounds), or rfc3339, text with nine decimals")
+}
+
+// parseTimeText reads --time.
+func parseTimeText(s string) (timeText, error) {
+	switch s {
+	case timeNs:
+		return timeText{}, nil
+	case timeRFC3339:
+		return timeText{rfc3339: true}, nil
+	}
+	return timeText{}, usage("--time must be ns or rfc3339, got %q", s)
+}
+
+// rfc3339Nano always has nine decimals, so that times have one width and sort as text.
+const rfc3339Nano = "2006-01-02T15:04:05.000000000Z07:00"
+
+// json appends ns as a JSON value. A time that is not known is 0 as a number, and null as text.
+func (t timeText) json(b []byte, ns int64) []byte {
+	switch {
+	case !t.rfc3339:
+		return strconv.AppendInt(b, ns, 10)
+	case ns == 0:
+		return append(b, "null"...)
+	}
+	return append(time.Unix(0, ns).UTC().AppendFormat(append(b, '"'), rfc3339Nano), '"')
+}
+
+// csv appends ns as a cell. A time that is not known is 0 as a number, and an empty cell as text.
+func (t timeText) csv(b []byte, ns int64) []byte {
+	switch {
+	case !t.rfc3339:
+		return strconv.AppendInt(b, ns, 10)
+	case ns == 0:
+		return b
+	}
+	return time.Unix(0, ns).UTC().AppendFormat(b, rfc3339Nano)
 }

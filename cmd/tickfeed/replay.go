@@ -37,15 +37,8 @@ type replayOptions struct {
 	startAt   string
 	exitAtEnd bool
 
-	listen         []string
-	control        string
-	heartbeat      time.Duration
-	maxConnections int
-	maxLag         time.Duration
-	retryAfter     time.Duration
-	tokenFile      string
-	memory         byteSize
-	status         time.Duration
+	serviceOptions
+	control string
 }
 
 // replaySpeed is a flag: 1x, 10x, 0.5x or max.
@@ -117,15 +110,8 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST[:PORT], [IPv6]:PORT or unix:PATH; repeatable")
-		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost:PORT or unix:PATH; empty for none")
-		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
-		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
-		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
-		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
-		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
-		f.Var(&o.memory, "memory", "`SIZE` of the log in memory (default: 67.1 MB); slower subscribers read a temporary file")
-		f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line, where standard error is no terminal; 0 for never")
+		o.define(f, "; slower subscribers read a temporary file", ", where standard error is no terminal")
+		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -157,14 +143,10 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 		return cfg, nil, usage("--shift must be now, got %q", o.shift)
 	case o.waitFor < 0:
 		return cfg, nil, usage("--wait-subscribers must not be negative, got %d", o.waitFor)
-	case o.status < 0:
-		return cfg, nil, usage("--status must not be negative, got %v", o.status)
 	case o.loop && o.exitAtEnd:
 		return cfg, nil, usage("--loop has no end for --exit-at-end")
-	case len(o.listen) == 0:
-		return cfg, nil, usage("--listen names no address")
 	}
-	if err := readAddresses("--listen", o.listen, defaultPort); err != nil {
+	if err := o.serviceOptions.check(); err != nil {
 		return cfg, nil, err
 	}
 	if o.control, err = readControl("--control", o.control); err != nil {

@@ -42,6 +42,7 @@ type subscribeOptions struct {
 	tokenFile   string
 
 	json, csv, quiet bool
+	time             string
 	ledger, reports  string
 	force            bool
 }
@@ -85,6 +86,7 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
+		timeVar(f, &o.time)
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the --ledger file if it exists")
@@ -219,6 +221,10 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
+	times, err := parseTimeText(o.time)
+	if err != nil {
+		return err
+	}
 	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	s, err := subscriber.New(cfg)
@@ -238,9 +244,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	switch {
 	case o.quiet:
 	case o.json:
-		r.printer = newPrinter(p.stdout, jsonFormat{})
+		r.printer = newPrinter(p.stdout, jsonFormat{times})
 	case o.csv:
-		r.printer = newPrinter(p.stdout, csvFormat{})
+		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
 		r.printer = newPrinter(p.stdout, textFormat{})
 	}

@@ -76,8 +76,11 @@ type byteSize int64
 func (b *byteSize) Type() string { return "size" }
 
 func (b *byteSize) String() string {
-	if *b == 0 {
+	switch {
+	case *b == 0:
 		return ""
+	case *b%(1<<20) == 0: // as it would be typed
+		return fmt.Sprintf("%dMiB", *b>>20)
 	}
 	return formatBytes(int64(*b))
 }
