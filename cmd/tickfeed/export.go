@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -139,20 +138,11 @@ func (o *exportOptions) chooseKinds(format string) ([]feed.Kind, error) {
 		}
 		return all, nil
 	}
-	var kinds []feed.Kind
-	for _, name := range o.kinds {
-		if name == "all" {
-			return all, nil
-		}
-		i := slices.IndexFunc(all, func(k feed.Kind) bool {
-			return k.String() == strings.TrimSuffix(strings.ToLower(name), "s") || k.String() == name
-		})
-		if i < 0 {
-			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, or all", name)
-		}
-		kinds = append(kinds, all[i])
+	kinds, err := parseKinds(o.kinds)
+	if kinds == nil {
+		kinds = all
 	}
-	return kinds, nil
+	return kinds, err
 }
 
 func (p *program) export(ctx context.Context, o *exportOptions, paths []string) error {

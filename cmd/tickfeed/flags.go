@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ var notSet = []string{"help", "version"}
 // settle gives every flag of cmd that the command line left out its value from the
 // environment, else from the YAML file at path, if that is not empty. In the file, what is
 // not a flag is an error, wherever it stands. Other variables that begin with TICKFEED_ are
-// nobody's error: container platforms invent such (TICKFEED_PORT).
+// reported, see strangers, and no error: container platforms invent some (TICKFEED_PORT).
 func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
 	k := koanf.New("\n") // a delimiter that no key has
 	if path == "" {
@@ -79,6 +80,63 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		}
 	})
 	return failed
+}
+
+// indented is text with two blanks before each line.
+func indented(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
+
+// inventedSuffixes end the names of variables that container platforms set for a service that is called tickfeed.
+var inventedSuffixes = []string{"_PORT", "_SERVICE_HOST", "_HOST", "_ADDR", "_PROTO"}
+
+// strangers returns the variables of environ that begin with TICKFEED_ and that no setting of any command matches, with what
+// may have been meant.
+func strangers(root *cobra.Command, environ []string) (found []string) {
+	known := map[string]bool{envPrefix + "TOKEN": true, envPrefix + "DATA": true} // the second is for tests
+	var add func(cmd *cobra.Command)
+	add = func(cmd *cobra.Command) {
+		note := func(f *pflag.Flag) { known[envName(f.Name)] = true }
+		cmd.Flags().VisitAll(note)
+		cmd.PersistentFlags().VisitAll(note)
+		for _, c := range cmd.Commands() {
+			add(c)
+		}
+	}
+	add(root)
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, envPrefix) || known[name] || slices.ContainsFunc(inventedSuffixes, func(s string) bool { return strings.HasSuffix(name, s) }) ||
+			strings.Contains(name, "_PORT_") || strings.Contains(name, "_SERVICE_PORT_") {
+			continue
+		}
+		text := name
+		for _, k := range slices.Sorted(maps.Keys(known)) {
+			if oneEdit(k, name) {
+				text += " (" + k + "?)"
+				break
+			}
+		}
+		found = append(found, text)
+	}
+	slices.Sort(found)
+	return found
+}
+
+// oneEdit reports whether a becomes b by one letter that is added, left out or changed.
+func oneEdit(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch len(b) - len(a) {
+	case 0:
+		return i < len(a) && a[i+1:] == b[i+1:]
+	case 1:
+		return a[i:] == b[i+1:]
+	}
+	return false
 }
 
 // key is where the value of a flag stands: flags of all commands at the top, others in the

@@ -275,6 +275,9 @@ once, which then lists what it did not save.`,
 			if err := p.checkLogFlags(); err != nil {
 				return err
 			}
+			if unknown := strangers(cmd.Root(), os.Environ()); len(unknown) > 0 && cmd.Name() != benchChild {
+				p.notef("environment: no setting is called %s; the names are those of the flags", strings.Join(unknown, ", "))
+			}
 			p.running = true
 			return nil
 		},

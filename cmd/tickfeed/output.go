@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
@@ -40,6 +41,7 @@ type format interface {
 type listing struct {
 	names                       []byte // nil if it is not defined
 	priceExponent, sizeExponent int8
+	decimals                    int              // of a price with fixed: those of the tick size, or of the longest price so far
 	definition                  *feed.Definition // that the printer's definition told
 }
 
@@ -128,6 +130,7 @@ func (p *printer) listing(t *feed.Tick, state *feed.State) *listing {
 	switch {
 	case def != nil:
 		*in = listing{names: p.format.names(def), priceExponent: def.PriceExponent, sizeExponent: def.SizeExponent}
+		in.decimals = decimalsOf(in.price(nil, def.TickSize))
 	case in.names == nil:
 		*in = listing{names: p.format.names(&feed.Definition{})}
 	}
@@ -146,6 +149,29 @@ func (s *stamp) set(session feed.SessionID, publish int64) {
 
 func (in *listing) price(dst []byte, v int64) []byte {
 	return feed.AppendDecimal(dst, v, in.priceExponent)
+}
+
+// fixed appends v with as many decimals as the prices before it, so that prices line up.
+func (in *listing) fixed(dst []byte, v int64) []byte {
+	start := len(dst)
+	dst = in.price(dst, v)
+	decimals := decimalsOf(dst[start:])
+	if decimals == 0 && in.decimals > 0 {
+		dst = append(dst, '.')
+	}
+	for ; decimals < in.decimals; decimals++ {
+		dst = append(dst, '0')
+	}
+	in.decimals = decimals
+	return dst
+}
+
+func decimalsOf(number []byte) int {
+	point := bytes.IndexByte(number, '.')
+	if point < 0 {
+		return 0
+	}
+	return len(number) - point - 1
 }
 
 func (in *listing) size(dst []byte, v int64) []byte {

@@ -70,9 +70,7 @@ merged by time under new numbers, and what a recording begins with is told when 
 
 While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
-  space  pause, resume        + -      twice, half the speed
-  s      one tick             ← → , .  seek 10 seconds
-  q      quit
+` + indented(keysHelp) + `
 
 A seek, a loop, and another session in the recording go on in a new session, which begins with the state
 as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
@@ -496,7 +494,7 @@ func (s *replaying) tell(ctx context.Context) error {
 		switch st := s.player.Status(); {
 		case st.Sessions == 0:
 		case terminal:
-			screen.status(s.line(st))
+			screen.status(s.line(st, keyHint))
 		default:
 			s.sayStatus(st)
 		}
@@ -553,23 +551,45 @@ func (s *replaying) sayStart(session feed.Session) {
 	}
 }
 
-// line is the status for people.
-func (s *replaying) line(st replay.Status) string {
-	i := s.info()
-	text := fmt.Sprintf("%s, recorded %s, now %s, %v, seq %d, %s ticks, %s", st.State, s.clock(st.Recorded),
-		time.Unix(0, st.Wall).In(s.zone).Format("15:04:05.000"), st.Speed, st.Seq, formatCount(float64(st.Ticks)), plural(i.Subscribers, "subscriber"))
+// line is the status for people: where the replay is in the recording, which part of it that is, and where the recording ends. The
+// terminal cuts it at its width, so that what matters most comes first.
+func (s *replaying) line(st replay.Status, hint string) string {
+	layout := "15:04:05"
+	if first, last := time.Unix(0, st.First).In(s.zone), time.Unix(0, max(st.First, st.Last)).In(s.zone); first.YearDay() != last.YearDay() {
+		layout = "01-02 15:04:05"
+	}
+	clock := func(t int64) string { return time.Unix(0, t).In(s.zone).Format(layout) }
+	text := fmt.Sprintf("%s %s", st.State, clock(st.Recorded))
+	if st.Last > st.First {
+		text += fmt.Sprintf(", %.0f %% to %s", 100*float64(st.Recorded-st.First)/float64(st.Last-st.First), clock(st.Last))
+	}
+	if pub := s.stage.Publisher(); pub != nil {
+		if at := pub.Stats().LastEvent; at != 0 && time.Duration(at-st.Recorded).Abs() >= time.Second {
+			text += ", market " + time.Unix(0, at).In(s.zone).Format("15:04:05")
+		}
+	}
+	text += fmt.Sprintf(", %v%s, seq %d, %s", st.Speed, hint, st.Seq, plural(s.info().Subscribers, "subscriber"))
 	if st.Behind >= behindTold {
 		text += ", behind by " + formatDuration(st.Behind)
 	}
 	return text
 }
 
+// keyHint is what the status line of a terminal says of the keys.
+const keyHint = ", ? for keys"
+
+// keysHelp lists the keys.
+const keysHelp = `space  pause, resume        + -      twice, half the speed
+s      one tick             ← → , .  seek 10 seconds
+? h    these keys           Ctrl-Z   stop; fg goes on
+q      quit                 Ctrl-C   quit, exit code 130`
+
 // behindTold is the least delay that is worth a word.
 const behindTold = 10 * time.Millisecond
 
 func (s *replaying) sayStatus(st replay.Status) {
 	i := s.info()
-	s.say("status", s.line(st), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
+	s.say("status", s.line(st, ""), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
 		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 
@@ -578,7 +598,10 @@ func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	for {
 		select {
 		case k := <-keys:
-			if err := unlessStopped(s.press(ctx, k)); err != nil {
+			err := unlessStopped(s.press(ctx, k))
+			if errors.As(err, new(*replay.RangeError)) {
+				s.p.notef("%v", err) // an arrow beyond the end
+			} else if err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -611,6 +634,8 @@ func (s *replaying) press(ctx context.Context, k keyPress) error {
 			speed = max(speed/2, replay.MinSpeed)
 		}
 		return s.player.SetSpeed(ctx, speed)
+	case keyHelp:
+		s.p.notef("%s", keysHelp)
 	case keyBack:
 		return s.player.Seek(ctx, replay.ToOffset(-keySeek))
 	case keyForward:

@@ -24,6 +24,7 @@ import (
 	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/parquetfile"
 	"tickfeed/subscriber"
 )
 
@@ -43,6 +44,8 @@ type subscribeOptions struct {
 
 	json, csv, quiet bool
 	time             string
+	kinds            []string
+	noSnapshot       bool
 	ledger, reports  string
 	force            bool
 }
@@ -87,6 +90,8 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
 		timeVar(f, &o.time)
+		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; all ticks are received and accounted for, and --count counts those that are printed")
+		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the --ledger file if it exists")
@@ -225,7 +230,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter}
+	kinds, err := parseKinds(o.kinds)
+	if err != nil {
+		return err
+	}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -409,18 +418,22 @@ var errEnough = errors.New("enough")
 
 // A receiver is what subscribe does with what comes.
 type receiver struct {
-	say      func(format string, args ...any)
-	failures failures
-	printer  *printer  // nil: print nothing
-	reports  io.Writer // nil: none
-	count    uint64    // ticks to end after, given one by one; 0 for no bound
-	stop     func(error)
-	untilEnd bool
-	filter   codec.Filter
+	say        func(format string, args ...any)
+	failures   failures
+	printer    *printer  // nil: print nothing
+	reports    io.Writer // nil: none
+	count      uint64    // ticks to end after, given one by one; 0 for no bound
+	stop       func(error)
+	untilEnd   bool
+	filter     codec.Filter
+	kinds      []feed.Kind // that are printed and counted; nil for all
+	noSnapshot bool        // print no ticks of snapshots
 
 	matched    bool                 // the patterns of filter were compared with the first state
 	state      subscriber.ConnState // the last one told
 	ticks      uint64
+	chosen     uint64      // ticks of kinds
+	few        []feed.Tick // for choose
 	recoveries uint64
 	order      order
 }
@@ -434,12 +447,12 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 		}
 		return r.change(b.Change)
 	}
-	if r.count > 0 && r.ticks >= r.count {
+	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
 	}
-	if r.printer != nil {
+	if r.printer != nil && !(b.Snapshot && r.noSnapshot) {
 		for publish, ticks := range b.ByPublishTime() {
-			if err := r.printer.append(b.Session, publish, ticks, b.State); err != nil {
+			if err := r.printer.append(b.Session, publish, r.choose(ticks), b.State); err != nil {
 				return err
 			}
 		}
@@ -450,11 +463,43 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if !b.Snapshot {
 		r.order.check(b.Session, b.Ticks)
 		r.ticks += uint64(len(b.Ticks))
+		r.chosen += uint64(len(r.choose(b.Ticks)))
 	}
-	if r.count > 0 && r.ticks >= r.count {
+	if r.count > 0 && r.chosen >= r.count {
 		r.stop(errEnough) // not an error of this batch, which counts
 	}
 	return nil
+}
+
+// choose returns the ticks of the kinds that are wanted. The result is valid until the next call.
+func (r *receiver) choose(ticks []feed.Tick) []feed.Tick {
+	if r.kinds == nil {
+		return ticks
+	}
+	r.few = r.few[:0]
+	for i := range ticks {
+		if slices.Contains(r.kinds, ticks[i].Kind) {
+			r.few = append(r.few, ticks[i])
+		}
+	}
+	return r.few
+}
+
+// parseKinds reads --kinds; nil for all.
+func parseKinds(names []string) (kinds []feed.Kind, err error) {
+	all := parquetfile.Kinds()
+	for _, name := range names {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if name == "all" {
+			return nil, nil
+		}
+		i := slices.IndexFunc(all, func(k feed.Kind) bool { return k.String() == name || k.String() == strings.TrimSuffix(name, "s") })
+		if i < 0 {
+			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, or all", name)
+		}
+		kinds = append(kinds, all[i])
+	}
+	return kinds, nil
 }
 
 func (r *receiver) change(c *subscriber.Change) error {
