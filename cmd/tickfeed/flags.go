@@ -152,7 +152,7 @@ func key(cmd *cobra.Command, section, flag string) string {
 func checkKeys(root *cobra.Command, raw map[string]any) error {
 	for name, value := range raw {
 		cmd, _, err := root.Find([]string{name})
-		if err != nil || cmd == root {
+		if err != nil || cmd == root || !cmd.Runnable() {
 			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
 				return fmt.Errorf("there is no setting %q at the top; settings of a command stand in its section, such as publish", name)
 			}
@@ -306,7 +306,10 @@ func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 // writeUsage is the usage of cmd, with its flags in groups.
 func writeUsage(cmd *cobra.Command) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]")+" [flags]")
+	topic := !cmd.Runnable() && !cmd.HasSubCommands()
+	if !topic {
+		fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]")+" [flags]")
+	}
 	if cmd.HasExample() {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.Trim(cmd.Example, "\n"))
 	}
@@ -314,6 +317,12 @@ func writeUsage(cmd *cobra.Command) error {
 		b.WriteString("\nCommands:\n")
 		for _, c := range cmd.Commands() {
 			if c.IsAvailableCommand() || c.Name() == "help" {
+				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
+			}
+		}
+		b.WriteString("\nMore help, by \"tickfeed help TOPIC\":\n")
+		for _, c := range cmd.Commands() {
+			if !c.Runnable() && !c.HasSubCommands() {
 				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
 			}
 		}
@@ -342,7 +351,14 @@ func writeUsage(cmd *cobra.Command) error {
 		})
 	}
 	for _, h := range headings {
-		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(100))
+		if h == groupImport && !topic {
+			fmt.Fprintf(&b, "\n%s:\n  \"tickfeed help %s\" lists the flags that say how they are read.\n", h, topicFormats)
+			continue
+		}
+		if topic && h == common {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(80))
 	}
 	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err

@@ -295,6 +295,7 @@ once, which then lists what it did not save.`,
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
+	root.AddCommand(p.formatsTopic(), p.scenariosTopic())
 	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
 }

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func helpOf(t *testing.T, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	require.Equal(t, exitDone, run(args, strings.NewReader(""), &out, &out))
+	return out.String()
+}
+
+// The flags that say how files are read are on one page, and the pages of commands name it.
+func TestHelpFormats(t *testing.T) {
+	assert.Contains(t, helpOf(t, "help", "formats"), "--price-exponent N")
+	for _, name := range []string{"publish", "replay", "import", "inspect", "cut", "merge", "export", "bench"} {
+		page := helpOf(t, name, "--help")
+		assert.NotContains(t, page, "--price-exponent", name)
+		assert.Contains(t, page, `"tickfeed help formats" lists the flags`, name)
+	}
+	assert.Contains(t, helpOf(t, "help"), "\n  formats     How files")
+}
+
+// The examples of the page about scenarios are read as they stand, and the page fits a terminal.
+func TestHelpScenarios(t *testing.T) {
+	page := helpOf(t, "help", "scenarios")
+	for line := range strings.Lines(page) {
+		assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)
+	}
+	unindented := strings.ReplaceAll(page, "\n  ", "\n")
+	dir := t.TempDir()
+	ndjson := regexp.MustCompile(`(?m)^\{.*\}$`).FindAllString(unindented, -1)
+	require.Len(t, ndjson, 2)
+	text := regexp.MustCompile(`(?s)tickfeed-text 1\n.*\nclosed\n`).FindString(unindented)
+	require.NotEmpty(t, text)
+	for name, content := range map[string]string{"a.ndjson": strings.Join(ndjson, "\n"), "a.txt": text} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		c := startCommand(t, dir, "export", name, "-o", "-", "--as", "ndjson")
+		require.Equal(t, exitDone, c.exit(t), c.err.String())
+		assert.Regexp(t, `(?s)"type":"definition","symbol":"AAPL".*"type":"quote".*"bid":187.25.*"type":"trade".*"price":187.26,"size":100`, c.out.String())
+	}
+}
