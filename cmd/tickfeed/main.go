@@ -296,6 +296,11 @@ once, which then lists what it did not save.`,
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
 	root.AddCommand(p.formatsTopic(), p.scenariosTopic())
+	for _, cmd := range append(root.Commands(), root) {
+		if cmd.Runnable() || cmd.HasSubCommands() { // topics are laid out as they are to be read
+			cmd.Long = reflow(cmd.Long, columns)
+		}
+	}
 	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
 }

@@ -177,7 +177,7 @@ func TestReadme(t *testing.T) {
 		typed = append(typed, strings.TrimSpace(command))
 	}
 	steps := []step{
-		{command: "go run ./cmd/tickfeed demo --duration 12s", does: "./tickfeed demo --duration 3s", shows: `delivered +not asked`},
+		{command: "go run ./cmd/tickfeed demo --duration 12s", does: "./tickfeed demo --duration 3s", shows: `delivered +[\d,]+ +[\d,]+ +[\d,]+\n +not asked`},
 		{command: "go build ./cmd/tickfeed", does: "true"},
 		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},

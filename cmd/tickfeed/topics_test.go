@@ -51,3 +51,29 @@ func TestHelpScenarios(t *testing.T) {
 		assert.Regexp(t, `(?s)"type":"definition","symbol":"AAPL".*"type":"quote".*"bid":187.25.*"type":"trade".*"price":187.26,"size":100`, c.out.String())
 	}
 }
+
+// Help fits a terminal of 80 columns, except for examples, which can be copied as they stand.
+func TestHelpWidth(t *testing.T) {
+	for _, name := range []string{"", "bench", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "subscribe", "version"} {
+		page := helpOf(t, strings.Fields(name+" --help")...)
+		if i := strings.Index(page, "\nExamples:\n"); i >= 0 {
+			examples, rest, _ := strings.Cut(page[i+1:], "\n\n")
+			require.Contains(t, examples, "tickfeed "+name)
+			page = page[:i] + rest
+		}
+		for line := range strings.Lines(page) {
+			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), columns, "%s: %s", name, line)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	assert.Equal(t, "one two\n  three", wrap("one two three", 9, "  "))
+	assert.Equal(t, "  one\n  two", wrap("  one two", 6, "  "))
+	assert.Equal(t, "0123456789 a", wrap("0123456789 a", 12, ""))
+	assert.Equal(t, "0123456789\na", wrap("0123456789 a", 11, ""))
+	assert.Equal(t, "0123456789", wrap("0123456789", 4, ""), "a word is not broken")
+	assert.Equal(t, "äöü äöü", wrap("äöü äöü", 7, ""))
+	assert.Equal(t, "a b\n\n  list  x\nc d e", reflow("a\nb\n\n  list  x\nc d\ne", 10))
+	assert.Equal(t, "  name  one\n        two", reflow("  name  one two", 11))
+}
