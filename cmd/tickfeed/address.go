@@ -13,13 +13,39 @@ import (
 )
 
 const (
-	defaultAddress = "localhost:8425"
+	defaultAddress = "localhost:" + defaultPort
+	defaultPort    = "8425" // of publishers and replays
+	controlPort    = "8426" // of the control of a replay
 	unixPrefix     = "unix:"
 	// dialOld bounds the look whether a process still listens on a unix socket.
 	dialOld = time.Second
 )
 
-// checkAddress reports what is wrong with an address as people write it.
+// readAddress returns addr, as people write it, with the port where it names none. The error says what is wrong with addr.
+func readAddress(flag, addr, port string) (string, error) {
+	if _, err := strconv.ParseUint(addr, 10, 64); err == nil {
+		return "", usage("%s %q names no host; write localhost:%[2]s", flag, addr)
+	}
+	var noPort *net.AddrError
+	if _, _, err := net.SplitHostPort(addr); addr != "" && !strings.HasPrefix(addr, unixPrefix) &&
+		errors.As(err, &noPort) && noPort.Err == "missing port in address" {
+		addr = net.JoinHostPort(strings.Trim(addr, "[]"), port)
+	}
+	return addr, checkAddress(flag, addr)
+}
+
+// readAddresses replaces each of addrs by what readAddress returns.
+func readAddresses(flag string, addrs []string, port string) error {
+	for i, addr := range addrs {
+		var err error
+		if addrs[i], err = readAddress(flag, addr, port); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkAddress reports what is wrong with an address that names its port.
 func checkAddress(flag, addr string) error {
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		if path == "" {

@@ -11,6 +11,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
 )
 
 func TestCheckAddress(t *testing.T) {
@@ -19,6 +23,85 @@ func TestCheckAddress(t *testing.T) {
 	}
 	for _, bad := range []string{"", "localhost", "localhost:", "localhost:http", "localhost:65536", "::1:8425", "unix:"} {
 		assert.Error(t, checkAddress("--listen", bad), bad)
+	}
+}
+
+// The port may be left out, in every command that takes an address: it is that of publishers, or of a replay's control.
+func TestDefaultPort(t *testing.T) {
+	for given, want := range map[string]string{
+		"localhost": "localhost:8425", "10.0.0.1": "10.0.0.1:8425", "[::1]": "[::1]:8425", "host:1": "host:1", ":1": ":1", "unix:p.sock": "unix:p.sock",
+	} {
+		got, err := readAddress("--listen", given, defaultPort)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	for _, bad := range []string{"", "8425", "::1", "localhost:", "unix:"} {
+		_, err := readAddress("--listen", bad, defaultPort)
+		assert.Error(t, err, "%q", bad)
+	}
+	var o subscribeOptions
+	o.slow, o.from, o.maxBackoff = "all", "snapshot", defaultBackoff
+	cfg, err := o.config(t.Context(), []string{"a", "b:1"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a:8425", "b:1"}, cfg.Addrs)
+	control, err := readControl("--control", "localhost")
+	require.NoError(t, err)
+	assert.Equal(t, "localhost:8426", control)
+	for _, args := range [][]string{{"publish", "--listen", "192.0.2.1"}, {"replay", "../../testdata/day.tick", "--listen", "192.0.2.1"}} {
+		c := startCommand(t, ".", args...)
+		require.Equal(t, exitFailure, c.exit(t))
+		assert.Contains(t, c.err.String(), "listen on 192.0.2.1:8425: ")
+	}
+}
+
+// A start that lies ahead is refused, a time as a number is; a time before 1970 is one before everything.
+func TestFrom(t *testing.T) {
+	now := time.Date(2026, 1, 5, 14, 30, 0, 0, time.UTC)
+	for from, want := range map[string]uint64{
+		"time:2026-01-05T14:30:30Z": uint64(now.Add(30 * time.Second).UnixNano()), "time:1767623400000000001": 1_767_623_400_000_000_001,
+		"time:1969-12-31T23:59:59Z": 0, "time:-1": 0, "time:1066-10-14T09:00:00Z": 0,
+	} {
+		start, err := parseStart(from, now)
+		require.NoError(t, err)
+		assert.Equal(t, codec.Start{Kind: codec.StartTime, Value: want}, start, from)
+	}
+	for _, ahead := range []string{"time:2026-01-05T14:32:00Z", "time:2099-01-01T00:00:00Z", "time:9999-01-01T00:00:00Z", "time:9223372036854775807"} {
+		_, err := parseStart(ahead, now)
+		assert.ErrorContains(t, err, "lies ahead", ahead)
+	}
+	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
+	for _, test := range []struct {
+		from string
+		code int
+	}{{"seq:99999999", exitRefused}, {"time:2099-01-01T00:00:00Z", exitUsage}} {
+		for _, args := range [][]string{{"subscribe"}, {"record", "-o", "a.tick"}} {
+			c := startCommand(t, t.TempDir(), append(args, pub.addr, "--from", test.from)...)
+			assert.Equal(t, test.code, c.exit(t))
+		}
+	}
+}
+
+// Blanks around patterns are no part of them, and a pattern that matches nothing is reported once it is known.
+func TestSymbols(t *testing.T) {
+	f, err := symbolFilter([]string{"AAPL", " MSFT", "ES* "})
+	require.NoError(t, err)
+	assert.Equal(t, codec.Filter{"AAPL", "ES*", "MSFT"}, f)
+	_, err = symbolFilter([]string{"AAPL", " "})
+	assert.ErrorContains(t, err, "names no symbol")
+
+	state := feed.NewState()
+	for id, d := range []feed.Definition{{Symbol: "AAPL", Venue: "SIM"}, {Symbol: "ESH6"}} {
+		require.NoError(t, state.Apply(&feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(id), Extra: &feed.Extra{Definition: &d}}))
+	}
+	assert.Equal(t, []string{"AAPL@X", "NQ*", "aapl"},
+		unmatched(codec.Filter{"AAPL", "AAPL@SIM", "AAPL@X", "ES*", "ES??@", "NQ*", "aapl"}, state))
+
+	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
+	_, err = pub.Define(t.Context(), feed.Definition{Symbol: "AAPL"})
+	require.NoError(t, err)
+	for _, args := range [][]string{{"subscribe"}, {"record", "-o", "a.tick"}} {
+		c := startCommand(t, t.TempDir(), append(args, pub.addr, "--symbols", "AAPL, MSTF")...)
+		c.says(t, "(?m)^--symbols: no instrument matches MSTF so far")
 	}
 }
 

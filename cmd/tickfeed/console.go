@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"os/signal"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -20,13 +22,15 @@ const (
 	keySlower
 	keyBack
 	keyForward
+	keyHelp
 	keyQuit
 	keyInterrupt
+	keySuspend // of the console itself
 )
 
 var keyBytes = map[byte]keyPress{
 	' ': keyPause, 's': keyStep, '+': keyFaster, '=': keyFaster, '-': keySlower, ',': keyBack, '.': keyForward,
-	'q': keyQuit, 0x03: keyInterrupt,
+	'?': keyHelp, 'h': keyHelp, 'q': keyQuit, 0x03: keyInterrupt, 0x1a: keySuspend,
 }
 
 // A keyReader makes keys of what a terminal sends. The arrows are three bytes.
@@ -57,23 +61,35 @@ func (r *keyReader) next(b byte) keyPress {
 	return keyBytes[b]
 }
 
-// A console is a terminal in raw mode with a status line at the bottom: standard error meanwhile.
+// A console is a terminal that is both standard input and standard error. While the process is in the foreground, the terminal is
+// raw, so that single keys arrive, and has a status line at the bottom. In the background the console only passes on what is
+// written: the kernel would stop a process that set or read the terminal there.
 type console struct {
-	mu   sync.Mutex
+	in   *os.File
+	fd   int
 	out  io.Writer
-	line string
-	done bool // no longer raw
+	keys chan keyPress
+	end  chan struct{} // closed by restore
+
+	mu     sync.Mutex // guards what follows
+	raw    bool
+	before *term.State // of the terminal, before it was first made raw
+	line   string
+	done   bool // restored
 }
+
+// terminalPoll is how often a console looks whether it is in the foreground, and how long it waits for a key.
+const terminalPoll = 200 * time.Millisecond
 
 // Write writes lines above the status line.
 func (c *console) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done {
+	if !c.raw {
 		return c.out.Write(b)
 	}
 	var text []byte
-	text = append(text, "\r\x1b[K"...)
+	text = append(text, clearLine...)
 	text = append(text, bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))...)
 	text = append(text, c.line...)
 	if _, err := c.out.Write(text); err != nil {
@@ -82,59 +98,121 @@ func (c *console) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// status replaces the status line, which is cut to the terminal's width.
+// status replaces the status line, which is cut to the terminal's width. In the background there is none.
 func (c *console) status(line string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done {
+	if !c.raw {
 		return
 	}
 	line = printable(line)
-	if f, ok := c.out.(*os.File); ok {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 1 {
-			line = string([]rune(line)[:min(len([]rune(line)), width-1)])
-		}
+	if width, _, err := term.GetSize(c.fd); err == nil && width > 1 {
+		line = string([]rune(line)[:min(len([]rune(line)), width-1)])
 	}
 	c.line = line
-	_, _ = io.WriteString(c.out, "\r\x1b[K"+line)
+	_, _ = io.WriteString(c.out, clearLine+line)
 }
 
-// openConsole puts the terminal into raw mode, if there is one for input and messages, and tells
-// the keys that are pressed. Restore puts it back; it may be called more than once.
+// openConsole makes a console of the terminal, if standard input and standard error are one, and sends the keys that are pressed
+// in the foreground. Restore puts the terminal back; it may be called more than once.
 func (p *program) openConsole() (restore func(), keys <-chan keyPress) {
 	in, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) || !isTerminal(p.stderr) {
 		return func() {}, nil
 	}
-	before, err := term.MakeRaw(int(in.Fd()))
-	if err != nil {
-		return func() {}, nil
-	}
-	c := &console{out: p.stderr}
+	c := &console{in: in, fd: int(in.Fd()), out: p.stderr, keys: make(chan keyPress), end: make(chan struct{})}
 	p.mu.Lock()
 	p.stderr = c
 	p.mu.Unlock()
-	pressed := make(chan keyPress)
-	go func() { // a read of standard input cannot be interrupted; it ends with the process
-		var r keyReader
-		b := make([]byte, 64)
-		for {
-			n, err := in.Read(b)
-			for _, x := range b[:n] {
-				if k := r.next(x); k != keyNone {
-					pressed <- k
+	c.enter()
+	go c.run()
+	return sync.OnceFunc(c.restore), c.keys
+}
+
+// run follows the process from the foreground to the background and back, and sends keys, until restore.
+func (c *console) run() {
+	resumed := make(chan os.Signal, 1)
+	if len(continued) > 0 { // none would mean all
+		signal.Notify(resumed, continued...)
+	}
+	defer signal.Stop(resumed)
+	var r keyReader
+	b := make([]byte, 64)
+	for {
+		wait := time.Duration(0)
+		if !c.enter() {
+			wait = terminalPoll
+		}
+		select {
+		case <-c.end:
+			return
+		case <-resumed:
+			c.leave()
+			continue
+		case <-time.After(wait):
+		}
+		if wait > 0 || !waitInput(c.fd, terminalPoll) || !inForeground(c.fd) {
+			continue
+		}
+		n, err := c.in.Read(b)
+		for _, x := range b[:n] {
+			switch k := r.next(x); k {
+			case keyNone:
+			case keySuspend:
+				c.leave()
+				suspend()
+			default:
+				select {
+				case c.keys <- k:
+				case <-c.end:
+					return
 				}
 			}
-			if err != nil {
-				return
-			}
 		}
-	}()
-	return sync.OnceFunc(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, _ = io.WriteString(c.out, "\r\x1b[K")
-		c.done = true
-		_ = term.Restore(int(in.Fd()), before)
-	}), pressed
+		if err != nil {
+			return
+		}
+	}
+}
+
+// enter makes the terminal raw if the process is in the foreground, and reports whether it is.
+func (c *console) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done || !inForeground(c.fd) {
+		c.raw = false // the shell has the terminal, as it wants it
+		return false
+	}
+	if c.raw {
+		return true
+	}
+	before, err := term.MakeRaw(c.fd)
+	if err != nil {
+		return false
+	}
+	if c.before == nil {
+		c.before = before
+	}
+	c.raw = true
+	return true
+}
+
+// leave puts the terminal back, if the process is in the foreground. After a shell has continued the process, the terminal is as
+// the shell left it, and enter makes it raw again.
+func (c *console) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw && inForeground(c.fd) {
+		_, _ = io.WriteString(c.out, clearLine)
+		_ = term.Restore(c.fd, c.before)
+	}
+	c.raw = false
+}
+
+func (c *console) restore() {
+	close(c.end)
+	c.mu.Lock()
+	c.done = true // enter does nothing any more
+	c.mu.Unlock()
+	c.leave()
 }

@@ -16,6 +16,7 @@ func TestKeys(t *testing.T) {
 		"\x1b[3~\x1b[1;5C ":  {keyForward, keyPause}, // delete; right with Ctrl; space
 		"\x1b q":             {keyPause, keyQuit},    // escape alone
 		"\x1b\x1b[C":         {keyForward},           // escape twice
+		"?h\x1a":             {keyHelp, keyHelp, keySuspend},
 		"xyz\x00\xff\n":      nil,
 		"\x1b[sq":            {keyQuit}, // the end of a sequence is no key
 	} {

@@ -72,7 +72,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &cfg.From}, placeFlag{"--to", o.to, &cfg.To}); err != nil {
 		return err
 	}
-	if cfg.Filter, err = codec.NewFilter(o.symbols); err != nil {
+	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
 	}
 	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, []string{path}, "cutting", &read,

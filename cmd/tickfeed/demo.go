@@ -43,7 +43,7 @@ func (p *program) demoCommand() *cobra.Command {
 	o := demoOptions{rate: 20_000}
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "See it work: a market, a publisher, three subscribers, and things going wrong",
+		Short: "See it work: a market, three subscribers, and things going wrong",
 		Long: `Run a simulated market, a publisher with a journal in a temporary directory, and three subscribers:
 one of everything, one of a few symbols, and one that is deliberately slow. Every few seconds something
 breaks: connections are cut or stall, the publisher is killed and started again. At the end a table
@@ -74,11 +74,17 @@ func (o *demoOptions) check() error {
 		return usage("--every must be at least 100ms, got %v", o.every)
 	case math.IsInf(float64(o.rate), 1):
 		return usage("--rate max leaves nothing to see; give a number")
+	case o.instruments < 1:
+		return usage("--instruments must be at least 1, got %d", o.instruments)
 	case len(o.symbols) == 0:
 		return usage("--symbols names no pattern")
 	}
-	if _, err := codec.NewFilter(o.symbols); err != nil {
+	filter, err := symbolFilter(o.symbols)
+	if err != nil {
 		return usage("--symbols: %w", err)
+	}
+	if !filter.All() {
+		o.symbols = filter
 	}
 	return nil
 }
@@ -143,10 +149,11 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 		return err
 	}
 	defer os.RemoveAll(d.dir)
-	d.print(`A simulated market of %d instruments is published over TCP, %s ticks/s, a trading day in %v.
-Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but
-too slowly: it skips ahead. Every %v something breaks. Nothing may be lost, nothing may come twice.
-`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
+	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP, %s ticks/s, a trading day in %v. `+
+		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but too slowly: it skips ahead. `+
+		`Every %v something breaks. Nothing may be lost, nothing may come twice. Each second a line shows the rate, the time in New York, and of each `+
+		`subscriber its state and how far it is behind: in time, or if it hears nothing in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
+	d.print("%s\n", wrap(intro, columns, ""))
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer d.group.Wait()
@@ -176,7 +183,7 @@ too slowly: it skips ahead. Every %v something breaks. Nothing may be lost, noth
 	case !r.Agree:
 		return wrong("the accounts do not agree:\n  %s", strings.Join(r.Problems, "\n  "))
 	case ctx.Err() != nil:
-		return errInterrupted
+		return p.stopped()
 	}
 	return nil
 }
@@ -443,6 +450,19 @@ func (d *demo) finish() error {
 	return nil
 }
 
+// lag says how a subscriber is, and how far behind: in time by its own clock, or where that knows of nothing, because nothing comes,
+// in ticks before head, which another subscriber has heard of.
+func lag(s subscriber.Status, head uint64, rate float64) string {
+	behind := max(head, s.Next) - s.Next
+	switch {
+	case s.LagTime >= time.Millisecond:
+		return fmt.Sprintf("%s %s", s.State, formatDuration(s.LagTime.Round(time.Millisecond)))
+	case s.Next > 0 && float64(behind) > rate/10:
+		return fmt.Sprintf("%s -%s", s.State, formatCount(float64(behind)))
+	}
+	return fmt.Sprintf("%s 0", s.State)
+}
+
 // status prints the line of this second.
 func (d *demo) status() {
 	now, head := time.Now(), d.head
@@ -450,26 +470,21 @@ func (d *demo) status() {
 		head = max(head, x.sub.Status().Head)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%6s ticks/s  head %-6s", formatCount(math.Round(float64(head-d.head)/now.Sub(d.headAt).Seconds())),
-		formatCount(float64(max(head, 1)-1)))
-	d.head, d.headAt = head, now
-	for _, x := range d.parties {
-		s := x.sub.Status()
-		lag := formatDuration(s.LagTime.Round(time.Millisecond))
-		if s.LagTime < time.Millisecond {
-			lag = "0"
-		}
-		fmt.Fprintf(&b, " | %s %s, lag %s", x.name, s.State, lag)
-	}
+	fmt.Fprintf(&b, "%5s/s", formatCount(math.Round(float64(head-d.head)/now.Sub(d.headAt).Seconds())))
 	if st := d.publisher.Load().now(); st.EventTime != 0 {
 		est := time.FixedZone("EST", -5*60*60)
-		fmt.Fprintf(&b, " | market %s", time.Unix(0, st.EventTime).In(est).Format("Jan 2 15:04"))
+		fmt.Fprintf(&b, " %s", time.Unix(0, st.EventTime).In(est).Format("15:04"))
+	}
+	d.head, d.headAt = head, now
+	for _, x := range d.parties {
+		fmt.Fprintf(&b, " | %s %s", x.name, lag(x.sub.Status(), head, float64(d.o.rate)))
 	}
 	d.say("%s", b.String())
 }
 
 func (d *demo) say(format string, args ...any) {
-	d.print("%5.1fs %s\n", time.Since(d.began).Seconds(), printable(fmt.Sprintf(format, args...)))
+	line := fmt.Sprintf("%5.1fs %s", time.Since(d.began).Seconds(), printable(fmt.Sprintf(format, args...)))
+	d.print("%s\n", wrap(line, columns, "         "))
 }
 
 func (d *demo) print(format string, args ...any) {
@@ -556,11 +571,29 @@ func (d *demo) show(stdout io.Writer, r demoResult) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s ticks published in %s\n\n", formatThousands(r.Published), plural(r.Sessions, "session"))
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "\tdelivered\tnot asked\twithheld\tlost\tdisowned\tduplicated\trecovered by replay\tby snapshot\tticks replayed\t\n")
-	for _, x := range r.Parties {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t\n", x.Name, formatThousands(x.Delivered),
-			formatThousands(x.NotAsked), formatThousands(x.Withheld), x.Lost, x.Disowned, x.Duplicated,
-			x.ByReplay, x.BySnapshot, formatThousands(x.Replayed))
+	row := func(name string, of func(x partyResult) string) {
+		fmt.Fprintf(w, "%s\t", name)
+		for _, x := range r.Parties {
+			fmt.Fprintf(w, "%s\t", of(x))
+		}
+		fmt.Fprint(w, "\n")
+	}
+	row("", func(x partyResult) string { return x.Name })
+	for _, measure := range []struct {
+		name string
+		of   func(x partyResult) uint64
+	}{
+		{"delivered", func(x partyResult) uint64 { return x.Delivered }},
+		{"not asked", func(x partyResult) uint64 { return x.NotAsked }},
+		{"withheld", func(x partyResult) uint64 { return x.Withheld }},
+		{"lost", func(x partyResult) uint64 { return x.Lost }},
+		{"disowned", func(x partyResult) uint64 { return x.Disowned }},
+		{"duplicated", func(x partyResult) uint64 { return x.Duplicated }},
+		{"recovered by replay", func(x partyResult) uint64 { return uint64(x.ByReplay) }},
+		{"recovered by snapshot", func(x partyResult) uint64 { return uint64(x.BySnapshot) }},
+		{"ticks replayed", func(x partyResult) uint64 { return x.Replayed }},
+	} {
+		row(measure.name, func(x partyResult) string { return formatThousands(measure.of(x)) })
 	}
 	w.Flush()
 	fmt.Fprintf(&b, "\nTime to recover: p50 %s, max %s.\n", formatDuration(r.P50), formatDuration(r.Max))

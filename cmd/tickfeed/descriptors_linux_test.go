@@ -72,7 +72,7 @@ func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
 	defer crowd.Wait()
 	defer cancel()
 	for range 36 {
-		s, err := subscriber.New(subscriber.Config{Addrs: []string{"unix:" + filepath.Join(dir, "p.sock")}, Dial: (&dialer{say: func(string, ...any) {}, forever: true}).dial})
+		s, err := subscriber.New(subscriber.Config{Addrs: []string{"unix:" + filepath.Join(dir, "p.sock")}, Dial: dial})
 		require.NoError(t, err)
 		crowd.Go(func() { _ = s.Run(ctx, func(*subscriber.Batch) error { return nil }) })
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,6 +33,7 @@ type exportOptions struct {
 	kinds      []string
 	from, to   string
 	clock      string
+	time       string
 }
 
 func (p *program) exportCommand() *cobra.Command {
@@ -71,6 +71,7 @@ left of it is exported.`,
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`; - is standard output, in the format of --as (required)")
 		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+		timeVar(f, &o.time)
 		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
@@ -138,20 +139,11 @@ func (o *exportOptions) chooseKinds(format string) ([]feed.Kind, error) {
 		}
 		return all, nil
 	}
-	var kinds []feed.Kind
-	for _, name := range o.kinds {
-		if name == "all" {
-			return all, nil
-		}
-		i := slices.IndexFunc(all, func(k feed.Kind) bool {
-			return k.String() == strings.TrimSuffix(strings.ToLower(name), "s") || k.String() == name
-		})
-		if i < 0 {
-			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, or all", name)
-		}
-		kinds = append(kinds, all[i])
+	kinds, err := parseKinds(o.kinds)
+	if kinds == nil {
+		kinds = all
 	}
-	return kinds, nil
+	return kinds, err
 }
 
 func (p *program) export(ctx context.Context, o *exportOptions, paths []string) error {
@@ -164,10 +156,13 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if e.kinds, err = o.chooseKinds(e.format); err != nil {
 		return err
 	}
+	if e.times, err = parseTimeText(o.time); err != nil {
+		return err
+	}
 	for _, k := range e.kinds {
 		e.wanted[k] = true
 	}
-	filter, err := codec.NewFilter(o.symbols)
+	filter, err := symbolFilter(o.symbols)
 	if err != nil {
 		return usage("--symbols: %w", err)
 	}
@@ -215,6 +210,7 @@ type exporting struct {
 	all      []*openRecording
 	output   string
 	format   string
+	times    timeText
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
@@ -278,9 +274,9 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	var w tickWriter
 	switch e.format {
 	case formatCSV:
-		w = newTextRows(sink, csvFormat{})
+		w = newTextRows(sink, csvFormat{e.times})
 	case formatNDJSON:
-		w = newTextRows(sink, jsonFormat{})
+		w = newTextRows(sink, jsonFormat{e.times})
 	case formatText:
 		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
 		if e.ctx.Err() != nil {

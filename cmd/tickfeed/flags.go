@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ var notSet = []string{"help", "version"}
 // settle gives every flag of cmd that the command line left out its value from the
 // environment, else from the YAML file at path, if that is not empty. In the file, what is
 // not a flag is an error, wherever it stands. Other variables that begin with TICKFEED_ are
-// nobody's error: container platforms invent such (TICKFEED_PORT).
+// reported, see strangers, and no error: container platforms invent some (TICKFEED_PORT).
 func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
 	k := koanf.New("\n") // a delimiter that no key has
 	if path == "" {
@@ -81,6 +82,63 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 	return failed
 }
 
+// indented is text with two blanks before each line.
+func indented(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
+
+// inventedSuffixes end the names of variables that container platforms set for a service that is called tickfeed.
+var inventedSuffixes = []string{"_PORT", "_SERVICE_HOST", "_HOST", "_ADDR", "_PROTO"}
+
+// strangers returns the variables of environ that begin with TICKFEED_ and that no setting of any command matches, with what
+// may have been meant.
+func strangers(root *cobra.Command, environ []string) (found []string) {
+	known := map[string]bool{envPrefix + "TOKEN": true, envPrefix + "DATA": true} // the second is for tests
+	var add func(cmd *cobra.Command)
+	add = func(cmd *cobra.Command) {
+		note := func(f *pflag.Flag) { known[envName(f.Name)] = true }
+		cmd.Flags().VisitAll(note)
+		cmd.PersistentFlags().VisitAll(note)
+		for _, c := range cmd.Commands() {
+			add(c)
+		}
+	}
+	add(root)
+	for _, e := range environ {
+		name, _, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, envPrefix) || known[name] || slices.ContainsFunc(inventedSuffixes, func(s string) bool { return strings.HasSuffix(name, s) }) ||
+			strings.Contains(name, "_PORT_") || strings.Contains(name, "_SERVICE_PORT_") {
+			continue
+		}
+		text := name
+		for _, k := range slices.Sorted(maps.Keys(known)) {
+			if oneEdit(k, name) {
+				text += " (" + k + "?)"
+				break
+			}
+		}
+		found = append(found, text)
+	}
+	slices.Sort(found)
+	return found
+}
+
+// oneEdit reports whether a becomes b by one letter that is added, left out or changed.
+func oneEdit(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch len(b) - len(a) {
+	case 0:
+		return i < len(a) && a[i+1:] == b[i+1:]
+	case 1:
+		return a[i:] == b[i+1:]
+	}
+	return false
+}
+
 // key is where the value of a flag stands: flags of all commands at the top, others in the
 // section of their command.
 func key(cmd *cobra.Command, section, flag string) string {
@@ -94,7 +152,7 @@ func key(cmd *cobra.Command, section, flag string) string {
 func checkKeys(root *cobra.Command, raw map[string]any) error {
 	for name, value := range raw {
 		cmd, _, err := root.Find([]string{name})
-		if err != nil || cmd == root {
+		if err != nil || cmd == root || !cmd.Runnable() {
 			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
 				return fmt.Errorf("there is no setting %q at the top; settings of a command stand in its section, such as publish", name)
 			}
@@ -221,6 +279,15 @@ func token(ctx context.Context, path string) (codec.Token, error) {
 	return codec.Token(text), nil
 }
 
+// symbolFilter returns the filter of --symbols. Blanks around a pattern are not part of it: people write 'AAPL, MSFT'.
+func symbolFilter(patterns []string) (codec.Filter, error) {
+	trimmed := make([]string, len(patterns))
+	for i, p := range patterns {
+		trimmed[i] = strings.TrimSpace(p)
+	}
+	return codec.NewFilter(trimmed)
+}
+
 // groupAnnotation is the heading under which a flag stands in the help.
 const groupAnnotation = "group"
 
@@ -239,7 +306,10 @@ func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 // writeUsage is the usage of cmd, with its flags in groups.
 func writeUsage(cmd *cobra.Command) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]")+" [flags]")
+	topic := !cmd.Runnable() && !cmd.HasSubCommands()
+	if !topic {
+		fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]")+" [flags]")
+	}
 	if cmd.HasExample() {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", strings.Trim(cmd.Example, "\n"))
 	}
@@ -247,6 +317,12 @@ func writeUsage(cmd *cobra.Command) error {
 		b.WriteString("\nCommands:\n")
 		for _, c := range cmd.Commands() {
 			if c.IsAvailableCommand() || c.Name() == "help" {
+				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
+			}
+		}
+		b.WriteString("\nMore help, by \"tickfeed help TOPIC\":\n")
+		for _, c := range cmd.Commands() {
+			if !c.Runnable() && !c.HasSubCommands() {
 				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
 			}
 		}
@@ -275,7 +351,14 @@ func writeUsage(cmd *cobra.Command) error {
 		})
 	}
 	for _, h := range headings {
-		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(100))
+		if h == groupImport && !topic {
+			fmt.Fprintf(&b, "\n%s:\n  \"tickfeed help %s\" lists the flags that say how they are read.\n", h, topicFormats)
+			continue
+		}
+		if topic && h == common {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(80))
 	}
 	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err

@@ -99,3 +99,17 @@ func TestReadSmall(t *testing.T) {
 		assert.Len(t, b, n)
 	}
 }
+
+// A variable that begins with TICKFEED_ and is no setting of any command is reported, with the one that may be meant. Those that
+// container platforms invent for a service called tickfeed are not.
+func TestStrangers(t *testing.T) {
+	root := (&program{}).command()
+	assert.Equal(t, []string{"TICKFEED_LISTENS (TICKFEED_LISTEN?)", "TICKFEED_NONSENSE", "TICKFEED_RATEE (TICKFEED_RATE?)"},
+		strangers(root, []string{"PATH=/bin", "TICKFEED_RATEE=5", "TICKFEED_RATE=5", "TICKFEED_TOKEN=x", "TICKFEED_NONSENSE=", "TICKFEED_LISTENS=a",
+			"TICKFEED_MAX_LAG=1s", "TICKFEED_LOG_LEVEL=info", "TICKFEED_PORT=tcp://10.0.0.1:8425", "TICKFEED_PORT_8425_TCP_ADDR=10.0.0.1",
+			"TICKFEED_SERVICE_HOST=10.0.0.1", "TICKFEED_SERVICE_PORT_FEED=8425", "TICKFEEDER=1"}))
+	t.Setenv("TICKFEED_RATEE", "5")
+	c := startCommand(t, t.TempDir(), "version")
+	require.Equal(t, exitDone, c.exit(t))
+	assert.Equal(t, "environment: no setting is called TICKFEED_RATEE (TICKFEED_RATE?); the names are those of the flags\n", c.err.String())
+}

@@ -92,10 +92,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if o.output == "-" && o.json {
 		return usage("--json prints to standard output, where -o - writes the recording")
 	}
-	for i, pattern := range o.symbols {
-		o.symbols[i] = strings.TrimSpace(pattern) // 'AAPL, MSFT' is two
-	}
-	filter, err := codec.NewFilter(o.symbols)
+	filter, err := symbolFilter(o.symbols)
 	if err != nil {
 		return usage("--symbols: %w", err)
 	}

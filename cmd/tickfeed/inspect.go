@@ -26,7 +26,9 @@ type inspectOptions struct {
 	at, clock              string
 	symbols                []string
 	json, csv              bool
+	time                   string
 
+	times  timeText
 	filter codec.Filter
 	place  recording.Place
 	by     recording.Clock // that place is about
@@ -39,7 +41,9 @@ func (p *program) inspectCommand() *cobra.Command {
 		Use:   "inspect FILE...",
 		Short: "Show what is in a recording",
 		Long: `Show what is in recordings: the sessions they are of, instruments, ticks by kind, times, the rate
-over time, what is missing and why, and what is damaged. Other files are imported first.
+over time, what is missing and why, and what is damaged. Other files are imported first. A directory
+stands for its .tick files, so that "inspect j" shows a journal. A file that cannot be read is reported,
+and the others are shown.
 
 A file that grows is read up to the size that it has. Times are UTC; published is when the publisher sent
 a packet, events is when the venue made the changes.
@@ -54,6 +58,7 @@ that the recorder's own slow-consumer policy withheld, are no fault; their count
 Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is not whole; 130 Ctrl-C.`,
 		Example: `  tickfeed inspect session.tick
   tickfeed inspect --verify archive/*.tick
+  tickfeed inspect j
   tickfeed inspect --ticks --symbols AAPL --json session.tick.zst
   tickfeed inspect --at 14:30:00.5 --symbols 'AAPL,MSFT' session.tick
   tickfeed inspect --packets session.tick | tail -n 3`,
@@ -71,6 +76,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
+		timeVar(f, &o.time)
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -97,7 +103,10 @@ func (o *inspectOptions) check() (err error) {
 	if o.by, err = o.parsePlaces(o.clock, placeFlag{"--at", o.at, &o.place}); err != nil {
 		return err
 	}
-	if o.filter, err = codec.NewFilter(o.symbols); err != nil {
+	if o.times, err = parseTimeText(o.time); err != nil {
+		return err
+	}
+	if o.filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
 	}
 	return nil
@@ -107,7 +116,17 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	if err := o.check(); err != nil {
 		return err
 	}
+	paths, err := expandJournals(paths)
+	if err != nil {
+		return err
+	}
 	all, err := p.openRecordings(ctx, paths, &o.importOptions)
+	var unread *exitError // of a file that could not be opened, and was reported
+	if err != nil && len(paths) > 1 && ctx.Err() == nil {
+		if all, unread, err = p.openEach(ctx, o, paths); len(all) == 0 {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -154,12 +173,37 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		}
 	}
 	switch {
-	case !o.verify || damaged == 0:
+	case unread != nil && !o.verify:
+		return unread
+	case !o.verify || damaged == 0 && unread == nil:
 		return nil
-	case len(all) == 1:
+	case len(all) == 1 || unread != nil:
 		return &exitError{code: exitData} // it was said
 	}
 	return wrong("%d of %s are not whole", damaged, plural(len(all), "recording"))
+}
+
+// openEach opens the recordings at paths one by one. Those that cannot be opened are reported, so that one of them does not hide the
+// others; unread then has the exit code of the first. If none can be opened, err is the last error.
+func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []string) (all []*openRecording, unread *exitError, err error) {
+	for _, path := range paths {
+		one, err := p.openRecordings(ctx, []string{path}, &o.importOptions)
+		if ctx.Err() != nil {
+			closeAll(all)
+			return nil, nil, errInterrupted
+		}
+		if err != nil {
+			if code := p.exit(nil, err); unread == nil {
+				unread = &exitError{code: code}
+			}
+			continue
+		}
+		all = append(all, one...)
+	}
+	if len(all) == 0 {
+		return nil, nil, unread
+	}
+	return all, unread, nil
 }
 
 // lines are written to standard output, many at a time.
@@ -536,9 +580,9 @@ func (o *inspectOptions) printer(out io.Writer) *printer {
 	var f format = textFormat{}
 	switch {
 	case o.json:
-		f = jsonFormat{}
+		f = jsonFormat{o.times}
 	case o.csv:
-		f = csvFormat{}
+		f = csvFormat{o.times}
 	}
 	to := newPrinter(out, f)
 	if o.begun {

@@ -119,8 +119,11 @@ func TestTwoInterruptsAtOnce(t *testing.T) {
 		c.says(t, "live: |connected to")
 		require.NoError(t, c.Process.Signal(signal))
 		_ = c.Process.Signal(signal)
-		_ = c.Process.Signal(os.Interrupt)
-		require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+		code := exitInterrupted
+		if signal == syscall.SIGTERM {
+			code = exitDone
+		}
+		require.Equal(t, code, c.exit(t), c.err.String())
 		assert.Regexp(t, `account: \d+ ticks, 0 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq \d+\n$`, c.err.String())
 		assert.NotContains(t, c.err.String(), "not saved")
 		b, err := os.ReadFile(filepath.Join(dir, "ledger"))
@@ -234,6 +237,66 @@ func TestTwoInterruptsOfOtherCommands(t *testing.T) {
 				assert.NoError(t, verifyRecording(filepath.Join(dir, "r.tick")))
 			}
 		})
+	}
+}
+
+// A service that SIGTERM or SIGHUP stops, and that saves everything, is done; if ticks were lost, exit code 3 says so all the same.
+// Ctrl-C is exit code 130.
+func TestSignals(t *testing.T) {
+	pub := servedQuotes(t, 10)
+	lossy := serve(t, publisher.Config{Journal: t.TempDir(), SegmentSize: 64 << 10, RetainBytes: 128 << 10, Memory: publisher.MinMemory}, "127.0.0.1:0")
+	id, err := lossy.Define(t.Context(), feed.Definition{Symbol: "A"})
+	require.NoError(t, err)
+	ticks := make([]feed.Tick, 1000)
+	for i := range ticks {
+		ticks[i] = feed.Quote{Bid: int64(i), BidSize: 1, Ask: int64(i) + 1, AskSize: 1}.Tick(id, 1)
+	}
+	for lossy.Stats().Tail == 1 {
+		require.NoError(t, lossy.Publish(t.Context(), ticks))
+		require.NoError(t, lossy.Flush(t.Context()))
+	}
+	day, err := filepath.Abs("../../testdata/day.tick")
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		args []string
+		says string
+		code int
+	}{
+		"subscribe":      {[]string{"subscribe", pub.addr, "--from", "beginning", "--state", "position", "--ledger", "ledger"}, "live: ", exitDone},
+		"record":         {[]string{"record", pub.addr, "--from", "beginning", "-o", "r.tick"}, "live: ", exitDone},
+		"publish":        {[]string{"publish", "--journal", "j", "--listen", "127.0.0.1:0", "--rate", "1k", "--instruments", "5"}, "listening", exitDone},
+		"replay":         {[]string{"replay", day, "--listen", "127.0.0.1:0", "--control", ""}, "listening", exitDone},
+		"subscribe lost": {[]string{"subscribe", lossy.addr, "--from", "seq:1", "--quiet"}, "live: ", exitData},
+		"record lost":    {[]string{"record", lossy.addr, "--from", "seq:1", "-o", "r.tick"}, "live: ", exitData},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for signal, code := range map[os.Signal]int{syscall.SIGTERM: test.code, syscall.SIGHUP: test.code, os.Interrupt: exitInterrupted} {
+				dir := t.TempDir()
+				c := startCommand(t, dir, test.args...)
+				c.says(t, test.says)
+				require.NoError(t, c.Process.Signal(signal))
+				require.Equal(t, code, c.exit(t), "%v: %s", signal, c.err.String())
+			}
+		})
+	}
+}
+
+// What goes wrong while a subscription ends is reported, and has its exit code, whatever ended it.
+func TestEndThatSavesNothing(t *testing.T) {
+	pub := servedQuotes(t, 10)
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, nil} {
+		dir := t.TempDir()
+		args := []string{"subscribe", pub.addr, "--from", "beginning", "--quiet", "--ledger", "gone/ledger"}
+		if signal == nil {
+			args = append(args, "--count", "5")
+		}
+		c := startCommand(t, dir, args...)
+		if signal != nil {
+			c.says(t, "live: ")
+			require.NoError(t, c.Process.Signal(signal))
+		}
+		assert.Equal(t, exitFailure, c.exit(t), "%v: %s", signal, c.err.String())
+		assert.Contains(t, c.err.String(), "tickfeed: --ledger: ")
 	}
 }
 

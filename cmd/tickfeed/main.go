@@ -3,7 +3,8 @@
 //
 // Data goes to standard output and everything else to standard error. The exit code is 0
 // when the work is done, 1 for a failure, 2 for wrong usage or configuration, 3 if the data is
-// wrong, 4 if the peer refused (credentials, version), and 130 after Ctrl-C or SIGTERM.
+// wrong, 4 if the peer refused (credentials, version), and 130 after Ctrl-C. A service that SIGTERM or SIGHUP
+// stopped, and that saved everything, is done.
 //
 // The first Ctrl-C or SIGTERM ends the work in order; if that takes longer, standard error says within a
 // second what the process waits for. Another one ends the process at once if it comes at least a second
@@ -100,6 +101,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer cancel()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer close(signals) // after Stop
 	defer signal.Stop(signals)
 
@@ -123,6 +127,7 @@ type program struct {
 	running                         bool // the command line and the configuration are understood
 
 	mu      sync.Mutex // guards what follows
+	signal  os.Signal  // the first that asked the process to end; nil before
 	unsaved []*unsaved
 	slow    []*slowOutput
 }
@@ -138,9 +143,13 @@ const abandonTime = 500 * time.Millisecond
 // for. At a signal that comes later than sameInterrupt it reports what was not saved and calls exit. It returns when signals is
 // closed.
 func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(code int)) {
-	if _, ok := <-signals; !ok {
+	sig, ok := <-signals
+	if !ok {
 		return
 	}
+	p.mu.Lock()
+	p.signal = sig
+	p.mu.Unlock()
 	first := time.Now()
 	cancel()
 	notice := time.NewTimer(waitNotice)
@@ -170,6 +179,34 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 		exit(exitInterrupted)
 		return
 	}
+}
+
+// stopped returns how a service ends that a signal stopped, and that saved everything: in order after SIGTERM and SIGHUP, which
+// service managers and terminals send, and with errInterrupted after Ctrl-C.
+func (p *program) stopped() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.signal == syscall.SIGTERM || p.signal == syscall.SIGHUP {
+		return nil
+	}
+	return errInterrupted
+}
+
+// besides returns err without the parts that are one of ends: what else went wrong.
+func besides(err error, ends ...error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var rest []error
+		for _, e := range joined.Unwrap() {
+			rest = append(rest, besides(e, ends...))
+		}
+		return errors.Join(rest...)
+	}
+	for _, end := range ends {
+		if errors.Is(err, end) {
+			return nil
+		}
+	}
+	return err
 }
 
 // An unsaved says what would be lost, or left behind, if the process ended now.
@@ -225,7 +262,8 @@ a YAML file named by --config, with a section for each command:
 A flag wins over the environment, the environment over the file.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
-(credentials, version); 130 interrupted. The first Ctrl-C or SIGTERM ends the work in order, and what
+(credentials, version); 130 Ctrl-C. publish, replay, subscribe, record and demo that SIGTERM or SIGHUP
+stopped are done if everything was saved. The first Ctrl-C or signal ends the work in order, and what
 that waits for is printed after a second; another one, at least a second later, ends the process at
 once, which then lists what it did not save.`,
 		SilenceErrors: true,
@@ -236,6 +274,9 @@ once, which then lists what it did not save.`,
 			}
 			if err := p.checkLogFlags(); err != nil {
 				return err
+			}
+			if unknown := strangers(cmd.Root(), os.Environ()); len(unknown) > 0 && cmd.Name() != benchChild {
+				p.notef("environment: no setting is called %s; the names are those of the flags", strings.Join(unknown, ", "))
 			}
 			p.running = true
 			return nil
@@ -254,6 +295,12 @@ once, which then lists what it did not save.`,
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
+	root.AddCommand(p.formatsTopic(), p.scenariosTopic())
+	for _, cmd := range append(root.Commands(), root) {
+		if cmd.Runnable() || cmd.HasSubCommands() { // topics are laid out as they are to be read
+			cmd.Long = reflow(cmd.Long, columns)
+		}
+	}
 	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
 }
@@ -280,7 +327,11 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	case errors.As(err, &refused):
 		code = exitRefused
 	}
-	p.notef("tickfeed: %v", err)
+	text := err.Error()
+	if code == exitUsage {
+		text = strings.ReplaceAll(text, "\t", "  ") // before a suggestion
+	}
+	p.note(zerolog.ErrorLevel, "tickfeed: %s", text)
 	if code == exitUsage && cmd != nil {
 		p.notef(`Run "%s --help" for usage.`, cmd.CommandPath())
 	}
@@ -289,8 +340,20 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 
 // notef writes lines for people on standard error. What peers and files say may be among
 // args: no control character of it reaches the terminal.
-func (p *program) notef(format string, args ...any) {
-	fmt.Fprintln(p.stderr, printable(fmt.Sprintf(format, args...)))
+//
+// With --log-format json each of them is an event, so that all of standard error is JSON.
+func (p *program) notef(format string, args ...any) { p.note(zerolog.InfoLevel, format, args...) }
+
+func (p *program) note(level zerolog.Level, format string, args ...any) {
+	text := printable(fmt.Sprintf(format, args...))
+	if p.logFormat != "json" {
+		fmt.Fprintln(p.stderr, text)
+		return
+	}
+	log := zerolog.New(p.stderr).With().Timestamp().Logger()
+	for line := range strings.Lines(text) {
+		log.WithLevel(level).Msg(strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // printable escapes what is not printable in s, newlines excepted: control characters, those of C1 and of other alphabets

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
 
 	"tickfeed/feed"
 )
@@ -37,6 +41,7 @@ type format interface {
 type listing struct {
 	names                       []byte // nil if it is not defined
 	priceExponent, sizeExponent int8
+	decimals                    int              // of a price with fixed: those of the tick size, or of the longest price so far
 	definition                  *feed.Definition // that the printer's definition told
 }
 
@@ -125,6 +130,7 @@ func (p *printer) listing(t *feed.Tick, state *feed.State) *listing {
 	switch {
 	case def != nil:
 		*in = listing{names: p.format.names(def), priceExponent: def.PriceExponent, sizeExponent: def.SizeExponent}
+		in.decimals = decimalsOf(in.price(nil, def.TickSize))
 	case in.names == nil:
 		*in = listing{names: p.format.names(&feed.Definition{})}
 	}
@@ -145,6 +151,80 @@ func (in *listing) price(dst []byte, v int64) []byte {
 	return feed.AppendDecimal(dst, v, in.priceExponent)
 }
 
+// fixed appends v with as many decimals as the prices before it, so that prices line up.
+func (in *listing) fixed(dst []byte, v int64) []byte {
+	start := len(dst)
+	dst = in.price(dst, v)
+	decimals := decimalsOf(dst[start:])
+	if decimals == 0 && in.decimals > 0 {
+		dst = append(dst, '.')
+	}
+	for ; decimals < in.decimals; decimals++ {
+		dst = append(dst, '0')
+	}
+	in.decimals = decimals
+	return dst
+}
+
+func decimalsOf(number []byte) int {
+	point := bytes.IndexByte(number, '.')
+	if point < 0 {
+		return 0
+	}
+	return len(number) - point - 1
+}
+
 func (in *listing) size(dst []byte, v int64) []byte {
 	return feed.AppendDecimal(dst, v, in.sizeExponent)
+}
+
+// timeText is how --json and --csv write times: as a whole number of nanoseconds since the Unix epoch, or if rfc3339 is set as text.
+// The numbers are beyond 2^53, which a JSON reader that takes all numbers for float64 rounds, by up to 128 ns today.
+type timeText struct{ rfc3339 bool }
+
+// The values of --time.
+const (
+	timeNs      = "ns"
+	timeRFC3339 = "rfc3339"
+)
+
+// timeVar defines the flag --time.
+func timeVar(f *pflag.FlagSet, v *string) {
+	f.StringVar(v, "time", timeNs, "write times in JSON and CSV as `FORM` ns, nanoseconds since the Unix epoch (integers above 2^53, which float64 rounds), or rfc3339, text with nine decimals")
+}
+
+// parseTimeText reads --time.
+func parseTimeText(s string) (timeText, error) {
+	switch s {
+	case timeNs:
+		return timeText{}, nil
+	case timeRFC3339:
+		return timeText{rfc3339: true}, nil
+	}
+	return timeText{}, usage("--time must be ns or rfc3339, got %q", s)
+}
+
+// rfc3339Nano always has nine decimals, so that times have one width and sort as text.
+const rfc3339Nano = "2006-01-02T15:04:05.000000000Z07:00"
+
+// json appends ns as a JSON value. A time that is not known is 0 as a number, and null as text.
+func (t timeText) json(b []byte, ns int64) []byte {
+	switch {
+	case !t.rfc3339:
+		return strconv.AppendInt(b, ns, 10)
+	case ns == 0:
+		return append(b, "null"...)
+	}
+	return append(time.Unix(0, ns).UTC().AppendFormat(append(b, '"'), rfc3339Nano), '"')
+}
+
+// csv appends ns as a cell. A time that is not known is 0 as a number, and an empty cell as text.
+func (t timeText) csv(b []byte, ns int64) []byte {
+	switch {
+	case !t.rfc3339:
+		return strconv.AppendInt(b, ns, 10)
+	case ns == 0:
+		return b
+	}
+	return time.Unix(0, ns).UTC().AppendFormat(b, rfc3339Nano)
 }

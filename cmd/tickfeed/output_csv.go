@@ -12,7 +12,7 @@ import (
 // csvFormat is CSV with a header and always the same columns; what a tick does not have is
 // empty, and so is the number of one that comes from a snapshot. Text that a spreadsheet would take for a formula is
 // preceded by an apostrophe: see [textfile.Defuse]. Package textfile reads all of it back.
-type csvFormat struct{}
+type csvFormat struct{ times timeText }
 
 // csvColumns are the columns, in order.
 const csvColumns = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish," +
@@ -49,7 +49,7 @@ const (
 	csvSummary    = 7
 )
 
-func (csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	b = append(append(b, s.session...), ',')
 	if t.Flags&feed.FlagSnapshot != 0 {
 		b = append(b, ",true,"...)
@@ -57,9 +57,9 @@ func (csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		b = append(strconv.AppendUint(b, t.Seq, 10), ",,"...)
 	}
 	b = append(append(append(b, t.Kind.String()...), ','), in.names...)
-	b = append(strconv.AppendInt(b, t.EventTime, 10), ',')
+	b = append(f.times.csv(b, t.EventTime), ',')
 	if s.publishTime != 0 {
-		b = append(b, s.publish...)
+		b = f.times.csv(b, s.publishTime)
 	}
 	b = append(b, ',')
 	switch t.Kind {

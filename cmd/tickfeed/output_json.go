@@ -10,7 +10,7 @@ import (
 // jsonFormat is one JSON object a line. Its fields are those that package textfile reads
 // back; prices and sizes are numbers with every decimal that they have, and null where there is
 // no price. A line that comes from a snapshot has "snapshot":true in the place of its number.
-type jsonFormat struct{}
+type jsonFormat struct{ times timeText }
 
 func (jsonFormat) header() string { return "" }
 
@@ -29,7 +29,7 @@ func quoted(s string) []byte {
 	return b
 }
 
-func (jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	b = append(append(b, `{"session":"`...), s.session...)
 	if t.Flags&feed.FlagSnapshot != 0 {
 		b = append(b, `","snapshot":true,"type":"`...)
@@ -38,9 +38,9 @@ func (jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		b = append(b, `,"type":"`...)
 	}
 	b = append(append(append(b, t.Kind.String()...), '"'), in.names...)
-	b = strconv.AppendInt(b, t.EventTime, 10)
+	b = f.times.json(b, t.EventTime)
 	if s.publishTime != 0 {
-		b = append(append(b, `,"ts_publish":`...), s.publish...)
+		b = f.times.json(append(b, `,"ts_publish":`...), s.publishTime)
 	}
 	switch t.Kind {
 	case feed.KindQuote:

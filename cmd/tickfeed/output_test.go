@@ -203,10 +203,20 @@ func TestCSVColumns(t *testing.T) {
 
 func TestTextLines(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(printed(t, textFormat{}, everyKind())), "\n")
-	assert.Equal(t, `14:30:00.000  A"B,C@XNAS       quote           123.45 x 10        |         -`, lines[1])
-	assert.Equal(t, `14:30:00.000  A"B,C@XNAS       trade           123.45 x 7        buy  #18446744073709551615  [F,"\]`, lines[2])
+	assert.Equal(t, `     2 14:30:00.000 A"B,C@XNAS    quote        123.45 x 10   |        -`, lines[1])
+	assert.Equal(t, `     3 14:30:00.000 A"B,C@XNAS    trade        123.45 x 7    buy  #18446744073709551615  [F,"\]`, lines[2])
 	for _, l := range lines {
 		assert.Equal(t, strings.TrimRight(l, " "), l)
+	}
+	// Prices keep the decimals of the tick size, and of the longest price before, so that they line up.
+	def := feed.Tick{Kind: feed.KindDefinition, Seq: 1, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A", PriceExponent: -4, TickSize: 100}}}
+	sides := []feed.Tick{def}
+	for _, price := range []int64{1875000, 1870000, 1870050, 1880000} {
+		sides = append(sides, feed.Trade{Price: price, Size: 1}.Tick(0, noon))
+	}
+	lines = strings.Split(printed(t, textFormat{}, sides), "\n")
+	for i, want := range []string{" 187.50 x 1", " 187.00 x 1", " 187.005 x 1", " 188.000 x 1"} {
+		assert.Contains(t, lines[i+1], want)
 	}
 	var s stamp
 	assert.Equal(t, "23:59:59.999", string(s.timeOfDay(nil, -1)))

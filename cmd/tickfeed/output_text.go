@@ -7,16 +7,18 @@ import (
 	"tickfeed/feed"
 )
 
-// textFormat is for people: event time of day in UTC, instrument, kind, values.
+// textFormat is for people, and fits a terminal of 80 columns: number, event time of day in UTC, instrument, kind, values. Ticks of a
+// snapshot have no number.
 type textFormat struct{}
 
 func (textFormat) header() string { return "" }
 
 const (
-	nameWidth  = 16
-	kindWidth  = 11
-	priceWidth = 10
-	sizeWidth  = 8
+	seqWidth   = 6
+	nameWidth  = 13
+	kindWidth  = 10
+	priceWidth = 8
+	sizeWidth  = 4
 )
 
 func (textFormat) names(d *feed.Definition) []byte {
@@ -24,7 +26,12 @@ func (textFormat) names(d *feed.Definition) []byte {
 }
 
 func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
-	b = append(s.timeOfDay(b, t.EventTime), ' ', ' ')
+	begun := len(b)
+	if t.Flags&feed.FlagSnapshot == 0 {
+		b = strconv.AppendUint(b, t.Seq, 10)
+	}
+	b = append(padLeft(b, begun, seqWidth), ' ')
+	b = append(s.timeOfDay(b, t.EventTime), ' ')
 	b = append(b, in.names...)
 	start := len(b)
 	b = append(b, t.Kind.String()...)
@@ -33,8 +40,8 @@ func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	case feed.KindQuote:
 		q := t.Quote()
 		b = textSide(b, in, priceWidth, q.Bid, q.BidSize)
-		b = append(b, "  | "...)
-		b = textSide(b, in, priceWidth-1, q.Ask, q.AskSize)
+		b = append(b, " | "...)
+		b = textSide(b, in, priceWidth, q.Ask, q.AskSize)
 	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
 		b = textTrade(b, in, t)
 	case feed.KindLevel:
@@ -76,7 +83,7 @@ func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
-// textSide is a price of at least width bytes and a size, aligned: "    187.25 x 300     ". A side that has neither is "-".
+// textSide is a price of at least width bytes and a size, aligned: "  187.25 x 300   ". A side that has neither is "-".
 func textSide(b []byte, in *listing, width int, price, size int64) []byte {
 	start := len(b)
 	b = padLeft(textPrice(b, in, price), start, width)
@@ -91,7 +98,7 @@ func textPrice(b []byte, in *listing, price int64) []byte {
 	if price == feed.NoPrice {
 		return append(b, '-')
 	}
-	return in.price(b, price)
+	return in.fixed(b, price)
 }
 
 func textTrade(b []byte, in *listing, t *feed.Tick) []byte {

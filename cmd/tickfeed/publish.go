@@ -40,22 +40,15 @@ type publishOptions struct {
 	steady  bool
 	imports importOptions
 
-	listen         []string
-	heartbeat      time.Duration
-	maxConnections int
-	maxLag         time.Duration
-	retryAfter     time.Duration
-	tokenFile      string
+	serviceOptions
 
 	journal   string
 	sync      string
 	retain    retention
-	memory    byteSize
 	appending bool
 
 	exitAtEnd   bool
 	waitFor     int
-	status      time.Duration
 	stdinOrders bool
 }
 
@@ -111,17 +104,10 @@ they would fill more than the memory; --wait-for says for how many.`,
 		f.StringVar(&o.journal, "journal", "", "keep every tick in the directory `DIR`, made if need be")
 		f.StringVar(&o.sync, "sync", "1s", "when the journal is made durable against a power cut: `WHEN` none, 1s (each second) or always (before sending)")
 		f.Var(&o.retain, "retain", "how much journal to keep: `LIMITS` such as 10GB, 24h or 10GB,24h (default: all)")
-		f.Var(&o.memory, "memory", "`SIZE` of the log in memory (default: 67.1 MB)")
 		f.BoolVar(&o.appending, "append", false, "let files go on after the ticks that the journal holds")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
-		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
-		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers, and no more than there are file descriptors for")
-		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
-		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
-		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
-		f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line; 0 for never")
+		o.define(f, "", "")
 	})
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
@@ -154,29 +140,15 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 		return usage("--speed must be greater than 0, got %v", o.speed)
 	case o.steady && math.IsInf(float64(o.rate), 1):
 		return usage("--steady needs a --rate other than max")
-	case o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat:
-		return usage("--heartbeat must be from %v to %v, got %v", publisher.MinHeartbeat, publisher.MaxHeartbeat, o.heartbeat)
-	case o.maxConnections < 1:
-		return usage("--max-connections must be at least 1, got %d", o.maxConnections)
-	case o.maxLag < time.Millisecond || o.maxLag > codec.MaxDuration:
-		return usage("--max-lag must be from 1ms to %v, got %v", codec.MaxDuration, o.maxLag)
-	case o.retryAfter < 0 || o.retryAfter > time.Hour:
-		return usage("--retry-after must be from 0 to 1h, got %v", o.retryAfter)
-	case o.memory != 0 && o.memory < publisher.MinMemory:
-		return usage("--memory must be at least %s, got %s", formatBytes(publisher.MinMemory), o.memory.String())
 	case o.journal == "" && (o.retain != retention{} || o.appending):
 		return usage("--retain and --append are about a journal; name its directory with --journal")
 	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
 		return usage("--wait-for must not be negative, got %d", o.waitFor)
-	case o.status < 0:
-		return usage("--status must not be negative, got %v", o.status)
-	case len(o.listen) == 0:
-		return usage("--listen names no address")
+	case o.market.Instruments < 1:
+		return usage("--instruments must be at least 1, got %d", o.market.Instruments)
 	}
-	for _, addr := range o.listen {
-		if err := checkAddress("--listen", addr); err != nil {
-			return err
-		}
+	if err := o.serviceOptions.check(); err != nil {
+		return err
 	}
 	if _, err := parseSync(o.sync); err != nil {
 		return err
@@ -252,7 +224,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(ticks), head), "ticks", ticks, "head", head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
-		return errInterrupted
+		return p.stopped()
 	}
 	return err
 }

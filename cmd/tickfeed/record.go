@@ -37,7 +37,7 @@ func (p *program) recordCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record [ADDR...] -o FILE",
 		Short: "Keep what a publisher sends, byte for byte, in a recording",
-		Long: `Receive the packets of a publisher at ADDR (HOST:PORT or unix:PATH, default ` + defaultAddress + `; several
+		Long: `Receive the packets of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
 are tried in turn) and write them to FILE as they are (.tick, compressed as .tick.zst). When the
 connection breaks or the publisher is started again, record goes on by itself, in the same file.
 What it could not have, because the publisher no longer had it, is told in the file and at the end:
@@ -53,7 +53,8 @@ With --rotate-size or --rotate-time the files are numbered, FILE-0001.tick and s
 that are there; each can be read alone.
 
 Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 ticks were
-lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.`,
+lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.
+SIGTERM and SIGHUP end as --count does.`,
 		Example: `  tickfeed record -o session.tick
   tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425
   tickfeed record --symbols 'AAPL,MSFT' --duration 10m -o two.tick
@@ -139,7 +140,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		}
 	}
 	keep := &recorder{
-		recv:  receiver{say: say, count: o.count, untilEnd: o.untilEnd, stop: stop},
+		recv:  receiver{say: say, failures: failures{say: say, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, stop: stop},
 		names: names,
 		ctx:   running,
 		o:     o,
@@ -151,7 +152,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	})
 	cfg.Recorder, cfg.BatchSize = keep, 0
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
-	cfg.Dial = (&dialer{say: say, forever: o.maxAttempts == 0}).dial
+	cfg.Dial = dial
 	s, err := subscriber.New(cfg)
 	if err != nil {
 		return usage("%w", err)
@@ -165,12 +166,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	defer p.owe(func() string { return "the end of -o " + o.output + ", which can be read up to its last whole packet" })()
 	err = s.Run(running, keep.handle)
 	done()
-	switch {
-	case errors.Is(err, errEnough):
-		err = nil
-	case ctx.Err() != nil:
-		err = errInterrupted
-	}
+	err = p.ended(ctx, err)
 	ledger := s.Ledger()
 	if err == nil {
 		err = lostError(ledger)

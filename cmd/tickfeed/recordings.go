@@ -26,6 +26,7 @@ import (
 	"tickfeed/feed/itch"
 	"tickfeed/feed/rawfile"
 	"tickfeed/feed/textfile"
+	"tickfeed/publisher/journal"
 )
 
 // importOptions are the flags that say how files that are not recordings are read.
@@ -255,6 +256,9 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	if err != nil {
 		return nil, err
 	}
+	if paths, err = expandJournals(paths); err != nil {
+		return nil, err
+	}
 	var formats []files.Format
 	var groups [][]string // of paths; a recording is a group without a format
 	var kinds []files.Format
@@ -289,6 +293,35 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 		all = append(all, r)
 	}
 	return all, nil
+}
+
+// expandJournals returns paths with the recordings of a journal in the place of its directory, in their order, and without the files
+// of a journal that are no recordings, which j/* names too: its lock, and what was cut from torn files. The error is a usage error.
+func expandJournals(paths []string) (out []string, err error) {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && info.IsDir():
+			names, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+recordingSuffix))
+			if err != nil || len(names) == 0 {
+				return nil, usage("%s is a directory, and no journal: it holds no %s files; name the files", path, recordingSuffix)
+			}
+			slices.Sort(names) // by first number
+			out = append(out, names...)
+		case err == nil && len(paths) > 1 && journal.IsSideFile(filepath.Base(path)):
+		default:
+			out = append(out, path)
+		}
+	}
+	if len(out) == 0 {
+		return nil, usage("%s: none of these files is a recording", namesOf(paths))
+	}
+	return out, nil
+}
+
+// escapeGlob is path as a pattern that matches only itself.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // kindOf is the format of the file at path; empty for a recording.

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
-	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
@@ -38,15 +37,8 @@ type replayOptions struct {
 	startAt   string
 	exitAtEnd bool
 
-	listen         []string
-	control        string
-	heartbeat      time.Duration
-	maxConnections int
-	maxLag         time.Duration
-	retryAfter     time.Duration
-	tokenFile      string
-	memory         byteSize
-	status         time.Duration
+	serviceOptions
+	control string
 }
 
 // replaySpeed is a flag: 1x, 10x, 0.5x or max.
@@ -63,7 +55,7 @@ func (s *replaySpeed) Set(text string) error {
 }
 
 // defaultControl is where a replay is controlled.
-const defaultControl = "localhost:8426"
+const defaultControl = "localhost:" + controlPort
 
 func (p *program) replayCommand() *cobra.Command {
 	o := replayOptions{speed: 1, importOptions: importOptions{places: true}}
@@ -80,9 +72,7 @@ published at its market time, the latest event time so far, as fast as --speed s
 
 While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
-  space  pause, resume        + -      twice, half the speed
-  s      one tick             ← → , .  seek 10 seconds
-  q      quit
+` + indented(keysHelp) + `
 
 A seek, a loop, and another session in the recording go on in a new session, which begins with the state
 as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
@@ -119,15 +109,8 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST:PORT, [IPv6]:PORT or unix:PATH; repeatable")
-		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost:PORT or unix:PATH; empty for none")
-		f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
-		countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers")
-		f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
-		f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
-		f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
-		f.Var(&o.memory, "memory", "`SIZE` of the log in memory (default: 67.1 MB); slower subscribers read a temporary file")
-		f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line, where standard error is no terminal; 0 for never")
+		o.define(f, "; slower subscribers read a temporary file", ", where standard error is no terminal")
+		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -152,7 +135,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 			return cfg, nil, usage("%s: %w", x.flag, err)
 		}
 	}
-	if cfg.Filter, err = codec.NewFilter(o.symbols); err != nil {
+	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
 		return cfg, nil, usage("--symbols: %w", err)
 	}
 	switch {
@@ -162,19 +145,13 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 		return cfg, nil, usage("--shift must be now, got %q", o.shift)
 	case o.waitFor < 0:
 		return cfg, nil, usage("--wait-subscribers must not be negative, got %d", o.waitFor)
-	case o.status < 0:
-		return cfg, nil, usage("--status must not be negative, got %v", o.status)
 	case o.loop && o.exitAtEnd:
 		return cfg, nil, usage("--loop has no end for --exit-at-end")
-	case len(o.listen) == 0:
-		return cfg, nil, usage("--listen names no address")
 	}
-	for _, addr := range o.listen {
-		if err := checkAddress("--listen", addr); err != nil {
-			return cfg, nil, err
-		}
+	if err := o.serviceOptions.check(); err != nil {
+		return cfg, nil, err
 	}
-	if err := checkControl("--control", o.control); err != nil {
+	if o.control, err = readControl("--control", o.control); err != nil {
 		return cfg, nil, err
 	}
 	if cfg.StartAt, err = parseStartAt(o.startAt, now); err != nil {
@@ -185,20 +162,21 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	return cfg, zone, nil
 }
 
-// checkControl refuses addresses that others than this machine can reach: who reaches the
-// control needs no credentials.
-func checkControl(flag, addr string) error {
+// readControl returns addr with the port, and refuses addresses that another machine can reach: the control asks for no
+// credentials.
+func readControl(flag, addr string) (string, error) {
 	if addr == "" || strings.HasPrefix(addr, unixPrefix) {
-		return nil
+		return addr, nil
 	}
-	if err := checkAddress(flag, addr); err != nil {
-		return err
+	addr, err := readAddress(flag, addr, controlPort)
+	if err != nil {
+		return "", err
 	}
 	host, _, _ := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
+		return "", usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
 	}
-	return nil
+	return addr, nil
 }
 
 // parseStartAt reads --start-at; the zero time if s is empty.
@@ -316,7 +294,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	case errors.As(err, &bad), errors.Is(err, replay.ErrEmpty):
 		return wrong("%s: %w", strings.Join(s.names, " "), err)
 	case err == nil && ctx.Err() != nil:
-		return errInterrupted
+		return s.p.stopped()
 	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
 		return wrong("%s: damaged: %s ticks are missing, and subscribers were told so", strings.Join(s.names, " "), formatThousands(st.Damaged))
 	}
@@ -520,7 +498,7 @@ func (s *replaying) tell(ctx context.Context) error {
 		switch st := s.player.Status(); {
 		case st.Sessions == 0:
 		case terminal:
-			screen.status(s.line(st))
+			screen.status(s.line(st, keyHint))
 		default:
 			s.sayStatus(st)
 		}
@@ -577,23 +555,45 @@ func (s *replaying) sayStart(session feed.Session) {
 	}
 }
 
-// line is the status for people.
-func (s *replaying) line(st replay.Status) string {
-	i := s.info()
-	text := fmt.Sprintf("%s, recorded %s, now %s, %v, seq %d, %s ticks, %s", st.State, s.clock(st.Recorded),
-		time.Unix(0, st.Wall).In(s.zone).Format("15:04:05.000"), st.Speed, st.Seq, formatCount(float64(st.Ticks)), plural(i.Subscribers, "subscriber"))
+// line is the status for people: where the replay is in the recording, which part of it that is, and where the recording ends. The
+// terminal cuts it at its width, so that what matters most comes first.
+func (s *replaying) line(st replay.Status, hint string) string {
+	layout := "15:04:05"
+	if first, last := time.Unix(0, st.First).In(s.zone), time.Unix(0, max(st.First, st.Last)).In(s.zone); first.YearDay() != last.YearDay() {
+		layout = "01-02 15:04:05"
+	}
+	clock := func(t int64) string { return time.Unix(0, t).In(s.zone).Format(layout) }
+	text := fmt.Sprintf("%s %s", st.State, clock(st.Recorded))
+	if st.Last > st.First {
+		text += fmt.Sprintf(", %.0f %% to %s", 100*float64(st.Recorded-st.First)/float64(st.Last-st.First), clock(st.Last))
+	}
+	if pub := s.stage.Publisher(); pub != nil {
+		if at := pub.Stats().LastEvent; at != 0 && time.Duration(at-st.Recorded).Abs() >= time.Second {
+			text += ", market " + time.Unix(0, at).In(s.zone).Format("15:04:05")
+		}
+	}
+	text += fmt.Sprintf(", %v%s, seq %d, %s", st.Speed, hint, st.Seq, plural(s.info().Subscribers, "subscriber"))
 	if st.Behind >= behindTold {
 		text += ", behind by " + formatDuration(st.Behind)
 	}
 	return text
 }
 
+// keyHint is what the status line of a terminal says of the keys.
+const keyHint = ", ? for keys"
+
+// keysHelp lists the keys.
+const keysHelp = `space  pause, resume        + -      twice, half the speed
+s      one tick             ← → , .  seek 10 seconds
+? h    these keys           Ctrl-Z   stop; fg goes on
+q      quit                 Ctrl-C   quit, exit code 130`
+
 // behindTold is the least delay that is worth a word.
 const behindTold = 10 * time.Millisecond
 
 func (s *replaying) sayStatus(st replay.Status) {
 	i := s.info()
-	s.say("status", s.line(st), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
+	s.say("status", s.line(st, ""), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
 		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 
@@ -602,7 +602,10 @@ func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	for {
 		select {
 		case k := <-keys:
-			if err := unlessStopped(s.press(ctx, k)); err != nil {
+			err := unlessStopped(s.press(ctx, k))
+			if errors.As(err, new(*replay.RangeError)) {
+				s.p.notef("%v", err) // an arrow beyond the end
+			} else if err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -635,6 +638,8 @@ func (s *replaying) press(ctx context.Context, k keyPress) error {
 			speed = max(speed/2, replay.MinSpeed)
 		}
 		return s.player.SetSpeed(ctx, speed)
+	case keyHelp:
+		s.p.notef("%s", keysHelp)
 	case keyBack:
 		return s.player.Seek(ctx, replay.ToOffset(-keySeek))
 	case keyForward:

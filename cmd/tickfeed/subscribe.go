@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/parquetfile"
 	"tickfeed/subscriber"
 )
 
@@ -37,9 +39,13 @@ type subscribeOptions struct {
 	state       string
 	heartbeat   time.Duration
 	maxAttempts int
+	maxBackoff  time.Duration
 	tokenFile   string
 
 	json, csv, quiet bool
+	time             string
+	kinds            []string
+	noSnapshot       bool
 	ledger, reports  string
 	force            bool
 }
@@ -49,7 +55,7 @@ func (p *program) subscribeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "subscribe [ADDR...]",
 		Short: "Receive ticks, survive disconnections, account for every tick",
-		Long: `Receive the ticks of a publisher at ADDR (HOST:PORT or unix:PATH, default ` + defaultAddress + `; several
+		Long: `Receive the ticks of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
 are tried in turn) and print them. When the connection breaks, subscribe reconnects by itself and
 replays what was missed; what happened is told on standard error, and its last line is the account:
 
@@ -65,7 +71,7 @@ removes later, from under a subscriber that is too slow or away, and those that 
 (seq:N, or the position in --state), are lost and not expired.
 
 Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
-that are not expired; 4 refused by the publisher; 130 Ctrl-C.`,
+that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -83,6 +89,9 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C.`,
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
+		timeVar(f, &o.time)
+		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; all ticks are received and accounted for, and --count counts those that are printed")
+		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the --ledger file if it exists")
@@ -99,29 +108,35 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "longest silence on the connection (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
+		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts; the wait is random, and grows from 100ms up to this")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
 	})
 }
+
+// The default of --max-backoff, which is the subscriber's too, and the least.
+const (
+	defaultBackoff = 30 * time.Second
+	minBackoff     = time.Millisecond
+)
 
 func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscriber.Config, error) {
 	if len(addrs) == 0 {
 		addrs = []string{defaultAddress}
 	}
+	addrs = slices.Clone(addrs)
+	if err := readAddresses("address", addrs, defaultPort); err != nil {
+		return subscriber.Config{}, err
+	}
 	cfg := subscriber.Config{
 		Addrs: addrs, MaxLag: o.maxLag, Heartbeat: o.heartbeat,
-		PositionFile: o.state, MaxAttempts: o.maxAttempts, Client: software(),
+		PositionFile: o.state, MaxAttempts: o.maxAttempts, MaxBackoff: o.maxBackoff, Client: software(),
 	}
-	for _, a := range addrs {
-		if err := checkAddress("address", a); err != nil {
-			return cfg, err
-		}
-	}
-	filter, err := codec.NewFilter(o.symbols)
+	filter, err := symbolFilter(o.symbols)
 	if err != nil {
 		return cfg, usage("--symbols: %w", err)
 	}
 	cfg.Filter = filter
-	if cfg.Start, err = parseStart(o.from); err != nil {
+	if cfg.Start, err = parseStart(o.from, time.Now()); err != nil {
 		return cfg, err
 	}
 	switch o.slow {
@@ -152,6 +167,9 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	if o.maxAttempts < 0 {
 		return cfg, usage("--max-attempts must not be negative, got %d", o.maxAttempts)
 	}
+	if o.maxBackoff < minBackoff || o.maxBackoff > codec.MaxDuration {
+		return cfg, usage("--max-backoff must be from %v to %v, got %v", minBackoff, codec.MaxDuration, o.maxBackoff)
+	}
 	if o.count > 0 {
 		cfg.BatchSize = 1 // so that the account ends where the output does
 	}
@@ -159,8 +177,12 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	return cfg, err
 }
 
-// parseStart reads --from.
-func parseStart(s string) (codec.Start, error) {
+// clockSlack is how far the clock of a publisher may be ahead of this machine's.
+const clockSlack = time.Minute
+
+// parseStart reads --from. A start that lies ahead is refused: a time here, by the clock of this machine, and a number by the
+// publisher, which knows its head (PROTOCOL.md, "start").
+func parseStart(s string, now time.Time) (codec.Start, error) {
 	kind, value, hasValue := strings.Cut(s, ":")
 	switch {
 	case s == "snapshot":
@@ -176,14 +198,20 @@ func parseStart(s string) (codec.Start, error) {
 		}
 		return codec.Start{Kind: codec.StartSeq, Value: seq}, nil
 	case kind == "time" && hasValue:
-		if ns, err := strconv.ParseInt(value, 10, 64); err == nil && ns >= 0 {
-			return codec.Start{Kind: codec.StartTime, Value: uint64(ns)}, nil
-		}
-		at, err := time.Parse(time.RFC3339Nano, value)
-		if err != nil || at.UnixNano() < 0 {
+		var at time.Time
+		if ns, err := strconv.ParseInt(value, 10, 64); err == nil {
+			at = time.Unix(0, ns)
+		} else if at, err = time.Parse(time.RFC3339Nano, value); err != nil {
 			return codec.Start{}, usage("--from %s: want a time such as 2026-01-05T09:30:00Z, or nanoseconds since the Unix epoch", s)
 		}
-		return codec.Start{Kind: codec.StartTime, Value: uint64(at.UnixNano())}, nil
+		if at.After(now.Add(clockSlack)) {
+			return codec.Start{}, usage("--from %s lies ahead: nothing was published then; to wait for what comes, leave --from out", s)
+		}
+		ns := int64(0) // nothing was published before 1970
+		if at.After(time.Unix(0, 0)) {
+			ns = at.UnixNano()
+		}
+		return codec.Start{Kind: codec.StartTime, Value: uint64(ns)}, nil
 	}
 	return codec.Start{}, usage("--from must be snapshot, live, beginning, seq:N or time:T, got %q", s)
 }
@@ -194,11 +222,19 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return err
 	}
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
-	cfg.Dial = (&dialer{say: p.notef, forever: o.maxAttempts == 0}).dial
+	cfg.Dial = dial
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, count: o.count, untilEnd: o.untilEnd}
+	times, err := parseTimeText(o.time)
+	if err != nil {
+		return err
+	}
+	kinds, err := parseKinds(o.kinds)
+	if err != nil {
+		return err
+	}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -217,9 +253,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	switch {
 	case o.quiet:
 	case o.json:
-		r.printer = newPrinter(p.stdout, jsonFormat{})
+		r.printer = newPrinter(p.stdout, jsonFormat{times})
 	case o.csv:
-		r.printer = newPrinter(p.stdout, csvFormat{})
+		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
 		r.printer = newPrinter(p.stdout, textFormat{})
 	}
@@ -232,17 +268,14 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return usage("--state: %w", err)
 	}
 	ledger := s.Ledger()
-	switch {
-	case errors.Is(err, errEnough):
-		err = nil
-	case ctx.Err() != nil:
-		err = errInterrupted
-	}
+	err = p.ended(ctx, err)
 	if err == nil || errors.Is(err, errOutputClosed) {
 		err = cmp.Or(lostError(ledger), err)
 	}
 	if o.ledger != "" {
-		err = errors.Join(err, p.writeLedger(o.ledger, o.force, ledger))
+		if ledgerErr := p.writeLedger(o.ledger, o.force, ledger); ledgerErr != nil {
+			err = errors.Join(besides(err, errInterrupted), ledgerErr)
+		}
 	}
 	code := p.exit(nil, err)
 	p.notef("%s", r.account(ledger, s.Position().Next))
@@ -250,6 +283,24 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return &exitError{code: code} // reported
 	}
 	return nil
+}
+
+// ended returns how a subscription ends whose Run returned err: with nil if it has enough, and as stopped says if a signal ended it,
+// unless something went wrong beside that, such as a position that could not be saved.
+func (p *program) ended(ctx context.Context, err error) error {
+	ends := []error{errEnough, context.Canceled}
+	if ctx.Err() != nil {
+		ends = append(ends, errOutputClosed) // the same Ctrl-C ended the reader
+	}
+	switch failed := besides(err, ends...); {
+	case failed != nil:
+		return failed
+	case errors.Is(err, errEnough):
+		return nil
+	case ctx.Err() != nil:
+		return p.stopped()
+	}
+	return err
 }
 
 // lostError reports the numbers that were asked for and are lost. Those that are expired are no error: nobody promised them,
@@ -367,15 +418,22 @@ var errEnough = errors.New("enough")
 
 // A receiver is what subscribe does with what comes.
 type receiver struct {
-	say      func(format string, args ...any)
-	printer  *printer  // nil: print nothing
-	reports  io.Writer // nil: none
-	count    uint64    // ticks to end after, given one by one; 0 for no bound
-	stop     func(error)
-	untilEnd bool
+	say        func(format string, args ...any)
+	failures   failures
+	printer    *printer  // nil: print nothing
+	reports    io.Writer // nil: none
+	count      uint64    // ticks to end after, given one by one; 0 for no bound
+	stop       func(error)
+	untilEnd   bool
+	filter     codec.Filter
+	kinds      []feed.Kind // that are printed and counted; nil for all
+	noSnapshot bool        // print no ticks of snapshots
 
+	matched    bool                 // the patterns of filter were compared with the first state
 	state      subscriber.ConnState // the last one told
 	ticks      uint64
+	chosen     uint64      // ticks of kinds
+	few        []feed.Tick // for choose
 	recoveries uint64
 	order      order
 }
@@ -383,14 +441,18 @@ type receiver struct {
 // handle is for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
 	if b.Change != nil {
+		if b.Change.State == subscriber.Live && !r.matched {
+			r.matched = true
+			r.warnOfPatterns(b.State)
+		}
 		return r.change(b.Change)
 	}
-	if r.count > 0 && r.ticks >= r.count {
+	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
 	}
-	if r.printer != nil {
+	if r.printer != nil && !(b.Snapshot && r.noSnapshot) {
 		for publish, ticks := range b.ByPublishTime() {
-			if err := r.printer.append(b.Session, publish, ticks, b.State); err != nil {
+			if err := r.printer.append(b.Session, publish, r.choose(ticks), b.State); err != nil {
 				return err
 			}
 		}
@@ -401,14 +463,52 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if !b.Snapshot {
 		r.order.check(b.Session, b.Ticks)
 		r.ticks += uint64(len(b.Ticks))
+		r.chosen += uint64(len(r.choose(b.Ticks)))
 	}
-	if r.count > 0 && r.ticks >= r.count {
+	if r.count > 0 && r.chosen >= r.count {
 		r.stop(errEnough) // not an error of this batch, which counts
 	}
 	return nil
 }
 
+// choose returns the ticks of the kinds that are wanted. The result is valid until the next call.
+func (r *receiver) choose(ticks []feed.Tick) []feed.Tick {
+	if r.kinds == nil {
+		return ticks
+	}
+	r.few = r.few[:0]
+	for i := range ticks {
+		if slices.Contains(r.kinds, ticks[i].Kind) {
+			r.few = append(r.few, ticks[i])
+		}
+	}
+	return r.few
+}
+
+// parseKinds reads --kinds; nil for all.
+func parseKinds(names []string) (kinds []feed.Kind, err error) {
+	all := parquetfile.Kinds()
+	for _, name := range names {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if name == "all" {
+			return nil, nil
+		}
+		i := slices.IndexFunc(all, func(k feed.Kind) bool { return k.String() == name || k.String() == strings.TrimSuffix(name, "s") })
+		if i < 0 {
+			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, or all", name)
+		}
+		kinds = append(kinds, all[i])
+	}
+	return kinds, nil
+}
+
 func (r *receiver) change(c *subscriber.Change) error {
+	switch {
+	case c.State == subscriber.Disconnected && r.state == subscriber.Connecting && c.Err != nil:
+		r.failures.failed(c.Addr, c.Err, time.Now())
+	case c.State == subscriber.Live, c.State == subscriber.Replaying:
+		r.failures.connected(c.Addr)
+	}
 	for _, text := range describe(c, r.state) {
 		r.say("%s", text)
 	}
@@ -429,6 +529,48 @@ func (r *receiver) change(c *subscriber.Change) error {
 		return errEnough
 	}
 	return nil
+}
+
+// shownPatterns is how many patterns without an instrument are listed.
+const shownPatterns = 10
+
+// warnOfPatterns reports the patterns of --symbols that match no instrument of state, which is the first one that is whole.
+func (r *receiver) warnOfPatterns(state *feed.State) {
+	if r.filter.All() {
+		return
+	}
+	missing := unmatched(r.filter, state)
+	if len(missing) == 0 {
+		return
+	}
+	text := strings.Join(missing[:min(len(missing), shownPatterns)], ", ")
+	if more := len(missing) - shownPatterns; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	r.say("--symbols: no instrument matches %s so far; upper and lower case differ", text)
+}
+
+// unmatched returns the patterns of f that match no instrument of state.
+func unmatched(f codec.Filter, state *feed.State) (missing []string) {
+	seen := make(map[string]bool) // SYMBOL and SYMBOL@VENUE
+	var all []*feed.Definition
+	if state != nil {
+		for t := range state.Definitions(nil) {
+			d := t.Definition()
+			all = append(all, d)
+			seen[d.Symbol], seen[d.Symbol+"@"+d.Venue] = true, true
+		}
+	}
+	for _, p := range f {
+		found := seen[p]
+		if strings.ContainsAny(p, "*?") {
+			found = slices.ContainsFunc(all, codec.Filter{p}.Match)
+		}
+		if !found {
+			missing = append(missing, p)
+		}
+	}
+	return missing
 }
 
 // account is the last line of standard error.
@@ -520,42 +662,22 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	return fmt.Sprintf("the publisher no longer has these %s", these)
 }
 
-// A dialer connects as the subscriber would by itself, and says so when that fails: the first
-// time, and then now and again.
-type dialer struct {
-	say     func(format string, args ...any)
-	forever bool
-
-	failed time.Time // when a failure was last told
-}
-
-// Bounds of dialling.
-const (
-	dialTimeout = 5 * time.Second
-	sayAgain    = 10 * time.Second
-)
-
-func (d *dialer) dial(ctx context.Context, addr string) (net.Conn, error) {
+// dial connects as the subscriber would by itself. Its errors are for people, as failures reports them.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
 	network, host := "tcp", addr
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		network, host = "unix", path
 	}
 	nd := net.Dialer{Timeout: dialTimeout}
 	conn, err := nd.DialContext(ctx, network, host)
-	if err == nil {
-		d.failed = time.Time{}
-		return conn, nil
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", addr, dialCause(addr, err))
 	}
-	if ctx.Err() == nil && time.Since(d.failed) > sayAgain {
-		d.failed = time.Now()
-		advice := "trying again; is the publisher running?"
-		if d.forever {
-			advice = "trying again until it answers (--max-attempts N would give up)"
-		}
-		d.say("cannot connect to %s: %v; %s", addr, dialCause(addr, err), advice)
-	}
-	return nil, err
+	return conn, nil
 }
+
+// dialTimeout bounds one attempt to connect.
+const dialTimeout = 5 * time.Second
 
 func dialCause(addr string, err error) error {
 	var dns *net.DNSError
@@ -566,4 +688,69 @@ func dialCause(addr string, err error) error {
 		return errors.New("there is no such socket")
 	}
 	return cause(err)
+}
+
+// How often the same failure of one address is reported again: after firstSilence, and then after twice the time before, at most
+// longestSilence.
+const (
+	firstSilence   = 10 * time.Second
+	longestSilence = 10 * time.Minute
+)
+
+// failures reports why no connection comes about, whatever the reason: a refused connection, a publisher that is busy, a peer
+// that speaks another protocol or says nothing. Each address has its own schedule: a reason is reported at once, and the same
+// reason again at growing intervals until there is a connection.
+type failures struct {
+	say         func(format string, args ...any)
+	maxAttempts int
+	reported    map[string]*failure // by address; as many as the command line names
+}
+
+// A failure is what was reported of one address last.
+type failure struct {
+	reason string
+	at     time.Time
+	pause  time.Duration // until the same reason is reported again
+}
+
+// failed reports that an attempt at addr failed with err.
+func (f *failures) failed(addr string, err error, now time.Time) {
+	if f.maxAttempts == 1 || terminal(err) {
+		return // the command ends, and reports it
+	}
+	reason := err.Error()
+	if op := (*net.OpError)(nil); errors.As(err, &op) && !strings.HasPrefix(reason, "cannot connect") {
+		reason = "no welcome: " + cause(err).Error()
+	}
+	if !strings.Contains(reason, addr) {
+		reason = addr + ": " + reason
+	}
+	last := f.reported[addr]
+	switch {
+	case last == nil || last.reason != reason:
+		last = &failure{reason: reason, at: now, pause: firstSilence}
+	case now.Sub(last.at) < last.pause:
+		return
+	default:
+		last.at, last.pause = now, min(2*last.pause, longestSilence)
+	}
+	if f.reported == nil {
+		f.reported = make(map[string]*failure)
+	}
+	f.reported[addr] = last
+	advice := fmt.Sprintf("trying again, %d times in all", f.maxAttempts)
+	if f.maxAttempts == 0 {
+		advice = "trying again until it answers (--max-attempts N would give up)"
+	}
+	f.say("%s; %s", reason, advice)
+}
+
+// connected notes that the publisher at addr has welcomed the subscriber.
+func (f *failures) connected(addr string) { delete(f.reported, addr) }
+
+// terminal reports whether err is a refusal that is not retried.
+func terminal(err error) bool {
+	var refused *subscriber.RefusedError
+	return errors.As(err, &refused) && (!refused.Retry || refused.Code == codec.CodeVersion ||
+		refused.Code == codec.CodeUnauthorized || refused.Code == codec.CodeBadRequest)
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 )
@@ -76,8 +77,11 @@ type byteSize int64
 func (b *byteSize) Type() string { return "size" }
 
 func (b *byteSize) String() string {
-	if *b == 0 {
+	switch {
+	case *b == 0:
 		return ""
+	case *b%(1<<20) == 0: // as it would be typed
+		return fmt.Sprintf("%dMiB", *b>>20)
 	}
 	return formatBytes(int64(*b))
 }
@@ -246,4 +250,67 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// columns is the width of a terminal that everything fits.
+const columns = 80
+
+// wrap breaks the lines of text between words, so that none is wider than width; what is broken off begins with indent.
+func wrap(text string, width int, indent string) string {
+	var b strings.Builder
+	for i, line := range strings.Split(text, "\n") {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		for utf8.RuneCountInString(line) > width {
+			at, column := -1, 0
+			for i, r := range line {
+				if column > width {
+					break
+				}
+				if r == ' ' && strings.TrimSpace(line[:i]) != "" {
+					at = i
+				}
+				column++
+			}
+			if at < 0 {
+				break // one long word
+			}
+			b.WriteString(strings.TrimRight(line[:at], " ") + "\n")
+			line = indent + strings.TrimLeft(line[at:], " ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// hang is the column in which the text of a line of a list begins, after the name that it explains.
+func hang(line string) int {
+	name := len(line) - len(strings.TrimLeft(line, " "))
+	if i := strings.LastIndex(line, "  "); i >= name {
+		return utf8.RuneCountInString(line[:i+2])
+	}
+	return name + 2
+}
+
+// reflow fills the paragraphs of text, which are lines that begin with no blank, to width. Other lines, those of lists, are broken where
+// they are too long.
+func reflow(text string, width int) string {
+	var out, paragraph []string
+	flush := func() {
+		if len(paragraph) > 0 {
+			out = append(out, wrap(strings.Join(paragraph, " "), width, ""))
+			paragraph = nil
+		}
+	}
+	for _, line := range strings.Split(text, "\n") {
+		if line == "" || line[0] == ' ' {
+			flush()
+			out = append(out, wrap(line, width, strings.Repeat(" ", hang(line))))
+			continue
+		}
+		paragraph = append(paragraph, line)
+	}
+	flush()
+	return strings.Join(out, "\n")
 }

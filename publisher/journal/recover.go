@@ -57,6 +57,10 @@ func (d Damage) String() string {
 // TornSuffix is appended to the name of a file to name the side file of what was cut from it.
 const TornSuffix = ".torn"
 
+// IsSideFile reports whether name is that of a file of a journal's directory that is no recording: the lock, or what was cut from a
+// torn file.
+func IsSideFile(name string) bool { return name == lockName || strings.HasSuffix(name, TornSuffix) }
+
 // parseName reads what fileName wrote.
 func parseName(name string) (first uint64, id feed.SessionID, ok bool) {
 	digits, rest, ok1 := strings.Cut(name, "-")

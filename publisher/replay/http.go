@@ -94,7 +94,7 @@ func (c *control) serve(w http.ResponseWriter, r *http.Request, do func(context.
 		}
 	}
 	switch err := do(r.Context(), &q); {
-	case errors.As(err, new(*badRequest)), errors.As(err, new(*StepError)):
+	case errors.As(err, new(*badRequest)), errors.As(err, new(*StepError)), errors.As(err, new(*RangeError)):
 		fail(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, ErrStopped):
 		fail(w, http.StatusServiceUnavailable, err.Error())

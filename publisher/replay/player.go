@@ -79,6 +79,7 @@ type Status struct {
 	Ticks    uint64        `json:"ticks"`         // played so far, over all sessions
 	Sessions int           `json:"sessions"`      // so far: one, and one for each seek and loop
 	First    int64         `json:"recording_start"`
+	Last     int64         `json:"recording_end"` // 0 until it is known: a recording without an index is read to its end for it
 	// LateP50 and LateP99 are how late ticks were published that the player had to wait for.
 	LateP50 time.Duration `json:"late_p50_ns"`
 	LateP99 time.Duration `json:"late_p99_ns"`
@@ -154,6 +155,8 @@ type Player struct {
 	played  uint64 // ticks since the session began
 	seq     uint64 // next number of the session
 	broken  error  // ends Run
+	span    *extent
+	stepped []chan struct{} // closed once no step is left to be played
 
 	kept     []keepsake // in order
 	interval uint64     // ticks between them
@@ -242,6 +245,10 @@ func (p *Player) lookAhead() error {
 	}
 	from, to := recording.ResolvePlaces(p.cfg.From.place(), p.cfg.To.place(), first, last)
 	p.cfg.From, p.until = targetOf(from), targetOf(to)
+	if p.sealed() {
+		_, err := p.extent()
+		return err
+	}
 	return nil
 }
 
@@ -634,6 +641,12 @@ func (p *Player) note() {
 	} else if p.full {
 		p.next = p.u.due
 	}
+	if p.steps == 0 || p.over || !p.paused {
+		for _, c := range p.stepped {
+			close(c)
+		}
+		p.stepped = nil
+	}
 }
 
 // count counts ticks that were played.
@@ -742,16 +755,29 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("a step has at most %d ticks, got %d; to play on, resume", MaxStep, e.N)
 }
 
-// Step pauses, and plays n more ticks. The error may also be a *StepError; then nothing happens.
+// Step pauses, and plays n more ticks. It waits until they were played, or until the end, a seek or Resume leaves nothing of the
+// step to be played. The error may also be a *StepError; then nothing happens.
 func (p *Player) Step(ctx context.Context, n uint64) error {
-	return p.call(ctx, func(context.Context) error {
+	played := make(chan struct{})
+	if err := p.call(ctx, func(context.Context) error {
 		if n > MaxStep || p.steps+n > MaxStep {
 			return &StepError{n, p.steps}
 		}
 		p.pause()
 		p.steps += n
+		p.stepped = append(p.stepped, played)
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	select {
+	case <-played:
+		return nil
+	case <-p.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // SetSpeed changes the speed, which is as in Config; a speed out of bounds is an error.
@@ -771,15 +797,22 @@ func (p *Player) SetSpeed(ctx context.Context, speed float64) error {
 	})
 }
 
-// Seek goes to t in a new session, paused or not as it was. It waits until the session has begun.
-// An error of the recording or the output ends Run, too.
+// Seek goes to t in a new session, paused or not as it was. It waits until the session has begun. If t is beyond either end of
+// the recording, the error is a *RangeError and nothing happens. An error of the recording or the output ends Run, too.
 func (p *Player) Seek(ctx context.Context, t Target) error {
 	return p.call(ctx, func(running context.Context) error {
 		p.mu.Lock()
 		first := p.status.First
 		p.status.State = Seeking
 		p.mu.Unlock()
-		p.broken = p.seek(running, t.resolve(first, p.recorded(time.Now())))
+		to := t.resolve(first, p.recorded(time.Now()))
+		if err := p.checkRange(to); err != nil {
+			if !errors.As(err, new(*RangeError)) {
+				p.broken = err
+			}
+			return err
+		}
+		p.broken = p.seek(running, to)
 		return p.broken
 	})
 }

@@ -375,8 +375,9 @@ func TestControls(t *testing.T) {
 		pass(2 * time.Millisecond)
 		assert.Len(t, s.played().notes, 6)
 
+		stepped := p.Status().Ticks
 		require.NoError(t, p.Step(ctx, 3))
-		pass(0)
+		assert.Equal(t, stepped+3, p.Status().Ticks, "Step returns after the ticks were played")
 		assert.Equal(t, uint64(9), s.played().notes[8].tick.Seq, "three steps")
 		assert.Len(t, s.played().notes, 9)
 		assert.Equal(t, Paused, p.Status().State)
@@ -408,7 +409,7 @@ func TestSeek(t *testing.T) {
 			next uint64
 		}{
 			{ToTime(open + 1000*second), 1002}, {ToSeq(17), 17}, {ToSeq(1), 1}, {ToTime(open + 1000*second + 1), 1003},
-			{Target{}, 1}, {ToSeq(4000), 4000}, {ToTime(0), 1}, {ToOffset(10 * time.Second), 12}, {ToOffset(-4 * time.Second), 1},
+			{Target{}, 1}, {ToSeq(4000), 4000}, {ToTime(open), 1}, {ToOffset(10 * time.Second), 12}, {ToOffset(-4 * time.Second), 1},
 		} {
 			require.NoError(t, p.Seek(ctx, c.to))
 			begun := time.Now()
@@ -431,11 +432,20 @@ func TestSeek(t *testing.T) {
 			// Back to where the case began, for the jumps.
 			require.NoError(t, p.Seek(ctx, ToTime(open)))
 		}
-		sessions := s.count()
-		require.NoError(t, p.Seek(ctx, ToSeq(1_000_000)))
+		// Beyond either end nothing is, and nothing happens.
+		sessions, before := s.count(), p.Status()
+		for _, beyond := range []Target{ToSeq(20_003), ToSeq(1_000_000), ToTime(0), ToTime(open - 1), ToTime(every(19_999) + 1), ToOffset(20_003 * time.Second)} {
+			var refused *RangeError
+			require.ErrorAs(t, p.Seek(ctx, beyond), &refused, "%v", beyond)
+			assert.Equal(t, []any{open, every(19_999), uint64(1), uint64(20_002)}, []any{refused.From, refused.To, refused.First, refused.Last})
+			assert.ErrorContains(t, refused, ": seek between 2026-01-05 14:30:00.000 UTC and 2026-01-05 20:03:20.000 UTC, or seq:1 and seq:20002")
+		}
+		assert.Equal(t, sessions, s.count())
+		assert.Equal(t, before.State, p.Status().State)
+		assert.Equal(t, before.Seq, p.Status().Seq)
+		require.NoError(t, p.Seek(ctx, ToTime(every(19_999))))
 		<-s.ended
-		assert.Equal(t, sessions+1, s.count(), "beyond the end is the end")
-		assert.Equal(t, uint64(20_003), s.played().first)
+		assert.Equal(t, []uint64{20_002}, s.played().seqs(), "the end itself can be reached")
 		require.NoError(t, p.Seek(ctx, ToSeq(20_000)))
 		<-s.ended
 		assert.Equal(t, []uint64{20_000, 20_001, 20_002}, s.played().seqs(), "a replay that has ended can be wound back")
@@ -631,7 +641,7 @@ func TestWholePackets(t *testing.T) {
 		<-s.ended
 		require.Greater(t, len(p.kept), 5)
 		for _, k := range slices.Clone(p.kept) {
-			seq := k.seq + 50
+			seq := min(k.seq+50, want.next-1)
 			require.NoError(t, p.Seek(ctx, ToSeq(seq)))
 			<-s.ended
 			x := s.played()
@@ -757,20 +767,20 @@ func TestLoop(t *testing.T) {
 		}
 		assert.Equal(t, 10*time.Second, s.all()[1].notes[0].at.Sub(s.all()[0].notes[0].at))
 	})
-	// A seek beyond the end is no end of the loop.
+	// A seek to the end is no end of the loop.
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true, From: ToSeq(5)})
 		pass(time.Second)
-		require.NoError(t, p.Seek(context.Background(), ToTime(open+second*3600)))
+		require.NoError(t, p.Seek(context.Background(), ToSeq(12)))
 		pass(time.Second)
 		require.NoError(t, p.Pause(context.Background()))
 		require.Len(t, s.all(), 3)
-		assert.Empty(t, s.all()[1].notes)
+		assert.Len(t, s.all()[1].notes, 1)
 		assert.EqualValues(t, 5, s.played().notes[0].tick.Seq)
 	})
 }
 
-// That nothing is where From says is an error, and not an end; that nothing is where a seek goes is an end.
+// That nothing is where From says is an error, and not an end; a seek there is refused.
 func TestNothingToPlay(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"from beyond the end":          {From: ToSeq(100)},
@@ -789,9 +799,7 @@ func TestNothingToPlay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, From: ToSeq(5)})
 		pass(time.Second)
-		require.NoError(t, p.Seek(context.Background(), ToSeq(100)))
-		<-s.ended
-		assert.Empty(t, s.played().notes)
+		require.ErrorAs(t, p.Seek(context.Background(), ToSeq(100)), new(*RangeError))
 		require.NoError(t, p.Seek(context.Background(), ToSeq(5)))
 		<-s.ended
 		assert.EqualValues(t, 5, s.played().notes[0].tick.Seq)

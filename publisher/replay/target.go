@@ -13,8 +13,8 @@ import (
 type Target struct {
 	kind targetKind
 	seq  uint64
-	at   int64 // time in ns since the Unix epoch; or a duration
-	zone *time.Location
+	at   int64           // time in ns since the Unix epoch; or a duration
+	zone *time.Location  // of messages about a time
 	day  recording.Place // a time of day
 }
 
@@ -84,7 +84,7 @@ func (t Target) place() recording.Place {
 }
 
 // resolve is t as a number or a time. Start is when the recording begins, now where the replay
-// is. A time of day is that of now's day, or of the next day if that is before start.
+// is. A time of day is that of now's day, or of the next day if that is before start. A jump back ends at start.
 func (t Target) resolve(start, now int64) Target {
 	switch t.kind {
 	case toTimeOfDay:
@@ -92,13 +92,16 @@ func (t Target) resolve(start, now int64) Target {
 		if at < start {
 			at = t.day.On(now, 1)
 		}
-		return ToTime(at)
+		return Target{kind: toTime, at: at, zone: t.zone}
 	case toOffset:
 		at := now + t.at
 		if t.at > 0 && at < now {
 			at = math.MaxInt64
 		} else if t.at < 0 && at > now {
 			at = math.MinInt64
+		}
+		if t.at < 0 {
+			at = max(at, start)
 		}
 		return ToTime(at)
 	}

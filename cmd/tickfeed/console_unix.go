@@ -1,0 +1,48 @@
+//go:build !windows
+
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// inForeground reports whether the process may read and set the terminal fd, because it is in the foreground process group. The
+// kernel stops a process of another group at once (SIGTTIN, SIGTTOU), so that a process in the background must ask first.
+func inForeground(fd int) bool {
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// waitInput waits for input on the terminal fd, at most d, and reports whether there is some. Unlike a read, it may be called in
+// the background.
+func waitInput(fd int, d time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(d/time.Millisecond))
+	return err == nil && n > 0
+}
+
+// continued are the signals that continue a stopped process: the shell had the terminal in the meantime.
+var continued = []os.Signal{syscall.SIGCONT}
+
+// suspend stops the process group, as a terminal that is not raw does at Ctrl-Z. It returns when the group was continued, or soon
+// if the kernel does not stop the group, because no shell could continue it.
+func suspend() {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, continued...)
+	defer signal.Stop(again)
+	if syscall.Kill(0, syscall.SIGTSTP) != nil { // nothing in this program catches it
+		return
+	}
+	select {
+	case <-again:
+	case <-time.After(suspendTime):
+	}
+}
+
+// suspendTime bounds how long the kernel may take to stop the process.
+const suspendTime = time.Second

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/publisher"
+	"tickfeed/subscriber"
+)
+
+// answering listens until the test ends, and answers each connection with what answer writes.
+func answering(t *testing.T, answer func(net.Conn)) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			answer(c)
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return ln.Addr().String()
+}
+
+// Whatever keeps a subscriber or a recorder from its first tick is said at once, with the address and what it is.
+func TestFailuresAreSaid(t *testing.T) {
+	nobody := answering(t, func(net.Conn) {})
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	closed.Close()
+	busy := serve(t, publisher.Config{MaxConnections: 1}, "127.0.0.1:0")
+	first := startCommand(t, t.TempDir(), "subscribe", busy.addr)
+	first.says(t, "live: receiving")
+	hello := func(text string) func(net.Conn) {
+		return func(c net.Conn) {
+			_, _ = io.WriteString(c, text)
+			_, _ = io.Copy(io.Discard, io.LimitReader(c, 16)) // else the answer may be lost with the reset
+		}
+	}
+	for name, test := range map[string]struct {
+		addr, says string
+		code       int
+	}{
+		"refused dial": {closed.Addr().String(), `cannot connect to ADDR: connection refused; trying again until it answers`, exitFailure},
+		"SSH":          {answering(t, hello("SSH-2.0-OpenSSH_9.6\r\n")), `protocol: ADDR does not speak tickfeed \(it is an SSH server\).*; trying again until`, exitFailure},
+		"HTTP":         {answering(t, hello("HTTP/1.1 400 Bad Request\r\n\r\n")), `protocol: ADDR does not speak tickfeed \(it is an HTTP server\).*; trying again until`, exitFailure},
+		"no welcome":   {nobody, `(ADDR closed the connection without a welcome|ADDR: no welcome: .*reset.*); trying again until`, exitFailure},
+		"busy":         {busy.addr, `ADDR refused: busy.*; trying again until`, exitRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pattern := "(?m)^" + strings.ReplaceAll(test.says, "ADDR", test.addr)
+			startCommand(t, t.TempDir(), "subscribe", test.addr).says(t, pattern)
+			startCommand(t, t.TempDir(), "record", test.addr, "-o", "a.tick").says(t, pattern)
+
+			once := startCommand(t, t.TempDir(), "subscribe", test.addr, "--max-attempts", "1")
+			require.Equal(t, test.code, once.exit(t))
+			assert.Contains(t, once.err.String(), "gave up after 1 attempt: ")
+			assert.NotContains(t, once.err.String(), "trying again")
+		})
+	}
+	gone := filepath.Join(t.TempDir(), "p.sock")
+	startCommand(t, t.TempDir(), "subscribe", "unix:"+gone).says(t, "cannot connect to unix:.*: there is no such socket; trying again")
+}
+
+// The same failure of an address is said again after 10 s, 20 s and so on up to ten minutes; another reason, or the same one after
+// a welcome, at once. A refusal that ends the command is its error.
+func TestFailuresSchedule(t *testing.T) {
+	var said []string
+	f := failures{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+	refused := errors.New("cannot connect to a:1: connection refused")
+	now := time.Unix(0, 0)
+	var at []int
+	for i := range 4000 {
+		before := len(said)
+		f.failed("a:1", refused, now.Add(time.Duration(i)*time.Second))
+		if len(said) > before {
+			at = append(at, i)
+		}
+	}
+	assert.Equal(t, []int{0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030, 3630}, at)
+	said = nil
+	f.failed("a:1", errors.New("a:1 closed the connection without a welcome"), now)
+	f.failed("b:1", &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}, now)
+	f.connected("a:1")
+	f.failed("a:1", errors.New("a:1 closed the connection without a welcome"), now)
+	f.failed("a:1", &subscriber.RefusedError{Addr: "a:1", Code: codec.CodeUnauthorized}, now)
+	const advice = "; trying again until it answers (--max-attempts N would give up)"
+	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: connection reset by peer" + advice,
+		"a:1 closed the connection without a welcome" + advice}, said)
+
+	said = nil
+	three := failures{say: f.say, maxAttempts: 3}
+	three.failed("a:1", refused, now)
+	assert.Equal(t, []string{"cannot connect to a:1: connection refused; trying again, 3 times in all"}, said)
+}
+
+// --max-backoff bounds the waits of subscribe and record, so that an outage costs little more than it lasts.
+func TestMaxBackoff(t *testing.T) {
+	for _, args := range [][]string{{"subscribe"}, {"record", "-o", "a.tick"}} {
+		dir := t.TempDir()
+		closed, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		closed.Close()
+		c := startCommand(t, dir, append(args, closed.Addr().String(), "--max-backoff", "1ms", "--max-attempts", "200")...)
+		require.Equal(t, exitFailure, c.exit(t)) // with the usual waits it takes more than an hour
+		assert.Contains(t, c.err.String(), "gave up after "+strconv.Itoa(200)+" attempts")
+		for _, bad := range []string{"0", "-1s", "999us"} {
+			c := startCommand(t, dir, append(args, "--max-backoff", bad)...)
+			require.Equal(t, exitUsage, c.exit(t))
+			assert.Contains(t, c.err.String(), "--max-backoff must be from 1ms to ")
+		}
+	}
+}

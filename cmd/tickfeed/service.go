@@ -1,0 +1,56 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/publisher"
+)
+
+// serviceOptions are the flags of the commands that serve subscribers: publish and replay.
+type serviceOptions struct {
+	listen         []string
+	heartbeat      time.Duration
+	maxConnections int
+	maxLag         time.Duration
+	retryAfter     time.Duration
+	tokenFile      string
+	memory         byteSize
+	status         time.Duration
+}
+
+// define adds the flags of the heading Service; memoryNote is what else is to be said of --memory, and statusNote of --status.
+func (o *serviceOptions) define(f *pflag.FlagSet, memoryNote, statusNote string) {
+	f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST[:PORT], [IPv6]:PORT or unix:PATH; repeatable")
+	f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
+	countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers, and no more than there are file descriptors for")
+	f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
+	f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
+	f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
+	o.memory = publisher.DefaultMemory
+	f.Var(&o.memory, "memory", "`SIZE` of the log in memory"+memoryNote)
+	f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line"+statusNote+"; 0 for never")
+}
+
+// check reports the first flag that is wrong, and completes the addresses.
+func (o *serviceOptions) check() error {
+	switch {
+	case o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat:
+		return usage("--heartbeat must be from %v to %v, got %v", publisher.MinHeartbeat, publisher.MaxHeartbeat, o.heartbeat)
+	case o.maxConnections < 1:
+		return usage("--max-connections must be at least 1, got %d", o.maxConnections)
+	case o.maxLag < time.Millisecond || o.maxLag > codec.MaxDuration:
+		return usage("--max-lag must be from 1ms to %v, got %v", codec.MaxDuration, o.maxLag)
+	case o.retryAfter < 0 || o.retryAfter > time.Hour:
+		return usage("--retry-after must be from 0 to 1h, got %v", o.retryAfter)
+	case o.memory < publisher.MinMemory:
+		return usage("--memory must be at least 1MiB (%d bytes), got %d bytes", publisher.MinMemory, int64(o.memory))
+	case o.status < 0:
+		return usage("--status must not be negative, got %v", o.status)
+	case len(o.listen) == 0:
+		return usage("--listen names no address")
+	}
+	return readAddresses("--listen", o.listen, defaultPort)
+}

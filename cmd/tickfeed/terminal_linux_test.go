@@ -1,0 +1,319 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A shell is an interactive bash in a pseudo-terminal of 80 columns, as a person has it: with job control.
+type shell struct {
+	t      *testing.T
+	master *os.File
+	cmd    *exec.Cmd
+
+	mu   sync.Mutex
+	text []byte // what appeared on the terminal
+	read int    // how much of text was looked at
+}
+
+// prompt is what the shell shows when it waits for a command: the exit code of the last one, and how many jobs there are.
+var prompt = regexp.MustCompile(`@(\d+)@ `)
+
+// terminalWait bounds how long something may take to appear.
+const terminalWait = 30 * time.Second
+
+// newShell starts a shell in dir, where ./tickfeed is this command, with its addresses on unix sockets in dir.
+func newShell(t *testing.T, dir string) *shell {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("there is no bash, which runs what a person would type")
+	}
+	tickfeed, err := exec.LookPath("tickfeed")
+	require.NoError(t, err)
+	shim := "#!" + bash + "\ncase $1 in subscribe) set -- \"$@\" unix:p.sock;; esac\nexec -a tickfeed " + tickfeed + " \"$@\"\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tickfeed"), []byte(shim), 0o755))
+
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there are no pseudo-terminals here: %v", err)
+	}
+	fd := int(master.Fd())
+	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	require.NoError(t, err)
+	defer slave.Close()
+
+	s := &shell{t: t, master: master, cmd: exec.Command(bash, "--norc", "--noprofile", "--noediting", "-i")}
+	s.cmd.Dir = dir
+	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock", "TICKFEED_CONTROL=unix:c.sock",
+		"TICKFEED_ADDR=unix:c.sock")
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	require.NoError(t, s.cmd.Start())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 4096)
+		for {
+			n, err := master.Read(b)
+			s.mu.Lock()
+			s.text = append(s.text, b[:n]...)
+			s.mu.Unlock()
+			if err != nil {
+				return // EIO: no process has the terminal any more
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of what the terminal showed:\n%q", s.text[max(0, len(s.text)-4000):])
+		}
+		s.killJobs()
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		<-done
+		master.Close()
+	})
+	s.expect(prompt)
+	return s
+}
+
+// killJobs ends what the shell has left: the processes of its session.
+func (s *shell) killJobs() {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if len(fields) > 3 && fields[3] == strconv.Itoa(s.cmd.Process.Pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+func (s *shell) send(text string) {
+	_, err := io.WriteString(s.master, text)
+	require.NoError(s.t, err)
+}
+
+// expect waits until what appeared since the last call matches, and returns it.
+func (s *shell) expect(re *regexp.Regexp) string {
+	s.t.Helper()
+	for deadline := time.Now().Add(terminalWait); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		s.mu.Lock()
+		unread := string(s.text[s.read:])
+		if m := re.FindStringIndex(unread); m != nil {
+			s.read += m[1]
+			s.mu.Unlock()
+			return unread[:m[1]]
+		}
+		s.mu.Unlock()
+	}
+	require.FailNow(s.t, "did not appear", "%s", re)
+	return ""
+}
+
+// run types a command and returns what appeared until the next prompt, and the exit code.
+func (s *shell) run(command string) (string, int) {
+	s.t.Helper()
+	s.send(command + "\n")
+	return s.prompted()
+}
+
+// prompted waits for the next prompt and returns what appeared until then, and the exit code.
+func (s *shell) prompted() (string, int) {
+	s.t.Helper()
+	text := s.expect(prompt)
+	code, err := strconv.Atoi(prompt.FindStringSubmatch(text)[1])
+	require.NoError(s.t, err)
+	return strings.ReplaceAll(text, "\r", ""), code
+}
+
+// A step is one command of the README.
+type step struct {
+	command string
+	does    string // in its stead here, where it needs what this test does not have, or takes long
+	prepare string // a command that comes first
+	until   string // Ctrl-C is pressed when this appears
+	shows   string // what the terminal shows until the next prompt
+	code    int
+}
+
+// anyCode is the code of a step that succeeds only where a time of day is market time.
+const anyCode = -1
+
+// What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
+func TestReadme(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	var typed []string
+	for _, m := range regexp.MustCompile(`(?m)^    \$ (.*)$`).FindAllStringSubmatch(string(readme), -1) {
+		command, _, _ := strings.Cut(m[1], "  #")
+		typed = append(typed, strings.TrimSpace(command))
+	}
+	steps := []step{
+		{command: "go run ./cmd/tickfeed demo --duration 12s", does: "./tickfeed demo --duration 3s", shows: `delivered +[\d,]+ +[\d,]+ +[\d,]+\n +not asked`},
+		{command: "go build ./cmd/tickfeed", does: "true"},
+		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
+		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
+		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: \d+ ticks, 0 recoveries`, code: exitInterrupted},
+		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
+		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
+		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`},
+		{command: "./tickfeed replay testdata/day.tick --speed 10x &", shows: `\[\d\] \d+`},
+		{command: "./tickfeed subscribe --symbols AAPL &", prepare: "until ./tickfeed control status; do sleep 0.01; done; jobs", shows: `\[\d\] \d+`},
+		{command: "./tickfeed control pause", shows: `paused at 2026-`},
+		{command: "./tickfeed control seek +10s", shows: `paused at 2026-`},
+		{command: "./tickfeed control resume", shows: `playing at 2026-`},
+		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: \d+ packets`, code: exitInterrupted},
+		{command: "./tickfeed import quotes.dbn.zst -o es.tick", shows: `written +es.tick`},
+		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
+		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", shows: `AAPL`},
+		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:|nothing of AAPL, MSFT`, code: anyCode},
+		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
+		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},
+	}
+	var known []string
+	for _, s := range steps {
+		known = append(known, s.command)
+	}
+	require.Equal(t, typed, known, "the commands of the README, and those that this test types")
+
+	dir := t.TempDir()
+	for _, file := range [][2]string{{"../../testdata/day.tick", "testdata/day.tick"}, {"../../testdata/day.tick", "day.tick"},
+		{"../../feed/dbn/testdata/test_data.trades.v1.dbn.zst", "quotes.dbn.zst"}} {
+		b, err := os.ReadFile(file[0])
+		require.NoError(t, err)
+		path := filepath.Join(dir, file[1])
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, b, 0o644))
+	}
+	var quotes bytes.Buffer
+	z := gzip.NewWriter(&quotes)
+	fmt.Fprint(z, "time,symbol,bid,bid_size,ask,ask_size\n2026-03-02 09:30:00,AAPL,187.25,300,187.27,200\n")
+	require.NoError(t, z.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "quotes.csv.gz"), quotes.Bytes(), 0o644))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "archive"), 0o755))
+
+	sh := newShell(t, dir)
+	for n, part := range []string{"--to seq:4000", "--from seq:4000"} {
+		_, code := sh.run(fmt.Sprintf("./tickfeed cut day.tick %s -o archive/feed-%d.tick", part, n+1))
+		require.Zero(t, code)
+	}
+	for _, st := range steps {
+		if st.prepare != "" {
+			text, code := sh.run(st.prepare)
+			require.Zero(t, code, "%s", st.prepare)
+			require.NotContains(t, text, "Stopped", "before %s", st.command)
+		}
+		command := st.command
+		if st.does != "" {
+			command = st.does
+		}
+		var text string
+		var code int
+		if st.until != "" {
+			sh.send(command + "\n")
+			before := sh.expect(regexp.MustCompile(st.until))
+			sh.send("\x03")
+			text, code = sh.prompted()
+			text = before + text
+		} else {
+			text, code = sh.run(command)
+		}
+		assert.Regexp(t, st.shows, text, "%s", command)
+		if st.code != anyCode {
+			assert.Equal(t, st.code, code, "%s", command)
+		}
+		assert.NotContains(t, text, "Stopped", "%s", command)
+	}
+	text, _ := sh.run("jobs")
+	assert.NotContains(t, text, "Stopped")
+	assert.Regexp(t, `Running +\./tickfeed replay`, text)
+}
+
+// A replay is raw in the foreground only: Ctrl-Z stops it and gives the shell its terminal back, bg lets it go on without a
+// status line, and after fg its keys work again, whether or not the shell had to continue it.
+func TestReplayJobControl(t *testing.T) {
+	dir := t.TempDir()
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.tick"), day, 0o644))
+	sh := newShell(t, dir)
+	status := regexp.MustCompile(`(?:playing|paused) 00:02:0\d, \d+ % to 00:03:00, market \d\d:\d\d:\d\d, 1x, \? for keys`)
+	modes := func() string {
+		text, _ := sh.run("stty -a | tr ';' '\\n' | grep -o -- '-*icanon\\|-*echo\\b'")
+		return text
+	}
+	cooked := modes()
+	require.Regexp(t, `\nicanon\n`, cooked)
+
+	sh.send("./tickfeed replay day.tick --paused\n")
+	sh.expect(regexp.MustCompile(`paused 00:02:00, 0 % to 00:03:00, 1x, \? for keys`))
+	sh.send("\x1a")
+	text, _ := sh.prompted()
+	require.Contains(t, text, "Stopped")
+	require.Equal(t, cooked, modes())
+
+	_, code := sh.run("bg")
+	require.Zero(t, code)
+	_, code = sh.run("./tickfeed control pause")
+	require.Zero(t, code)
+	text, _ = sh.run("jobs")
+	require.Contains(t, text, "Running")
+	require.Equal(t, cooked, modes())
+
+	sh.send("fg\n")
+	sh.expect(regexp.MustCompile(`paused 00:02:00`))
+	sh.send(" ") // resume
+	sh.expect(regexp.MustCompile(`playing 00:02`))
+	sh.send("?")
+	sh.expect(regexp.MustCompile(`q +quit +Ctrl-C +quit, exit code 130`))
+	sh.send("\x1a")
+	require.Contains(t, sh.expect(prompt), "Stopped")
+
+	sh.send("fg\n")
+	sh.expect(status)
+	sh.send("q")
+	text, code = sh.prompted()
+	assert.Contains(t, text, "stopped at 2026")
+	assert.Zero(t, code)
+	assert.Equal(t, cooked, modes())
+
+	// One that begins in the background.
+	_, code = sh.run("./tickfeed replay day.tick --paused &")
+	require.Zero(t, code)
+	_, code = sh.run("until ./tickfeed control status; do sleep 0.01; done")
+	require.Zero(t, code)
+	sh.send("fg\n")
+	sh.expect(regexp.MustCompile(`paused 00:02:00`))
+	sh.send("\x03")
+	_, code = sh.prompted()
+	assert.Equal(t, exitInterrupted, code)
+	assert.Equal(t, cooked, modes())
+}
