@@ -10,25 +10,22 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/book"
+	"tickfeed/feed/pcap"
 )
 
-// stream is that of a channel; a new session of it is noted, and clears all books.
-func (d *decoder) stream(out []feed.Tick, protocol uint16, channel, session uint32, sent int64) (*stream, []feed.Tick, error) {
-	key := uint64(protocol)<<32 | uint64(channel)
-	s := d.streams[key]
-	switch {
-	case s == nil && len(d.streams) >= maxStreams:
-		return nil, out, errors.New("too many channels")
-	case s == nil:
-		s = &stream{session: session}
-		d.streams[key] = s
-	case s.session != session:
-		d.count.Resets++
-		d.count.Note("session %d follows session %d", session, s.session)
-		*s = stream{session: session}
-		out = d.clear(out, sent)
+// line is the line of the channel that a segment came over.
+func (d *decoder) line(segment []byte) (*pcap.Line, error) {
+	le := binary.LittleEndian
+	key := uint64(le.Uint16(segment[2:]))<<32 | uint64(le.Uint32(segment[4:]))
+	s := d.lines[key]
+	if s == nil {
+		if len(d.lines) >= maxStreams {
+			return nil, errors.New("too many channels")
+		}
+		s = &stream{session: le.Uint32(segment[8:])}
+		d.lines[key], d.streams[&s.Line] = s, s
 	}
-	return s, out, nil
+	return &s.Line, nil
 }
 
 // clear empties all books.

@@ -140,6 +140,7 @@ func (s *Source) open() error {
 	s.file = f
 	s.count.Files++
 	s.reader.reset(f.Path, f)
+	s.reader.last = s.next == len(s.paths)
 	return s.decoder.Begin(&s.reader)
 }
 
