@@ -480,6 +480,26 @@ func TestMappingsHoldForTheirDays(t *testing.T) {
 	assert.Equal(t, "NQ.c.0@GLBX", defs[1].Definition().Name())
 }
 
+// A mapping holds for its days only: on the days between two mappings, and before and after
+// them, the symbol is the id.
+func TestDaysWithoutMapping(t *testing.T) {
+	const day = 86400e9
+	b := rolling("7", "7")
+	at := bytes.Index(b, binary.LittleEndian.AppendUint32(nil, 20231116)) - 4
+	binary.LittleEndian.PutUint32(b[at:], 20231118) // the second mapping: 18 and 19 November
+	binary.LittleEndian.PutUint32(b[at+4:], 20231120)
+	for _, d := range []uint64{1, 0, 1, 4, 3, 5, 6, 8} { // from 13 November on
+		b.trade(noon-day+d*day, int64(d), 1)
+	}
+	ticks, state, _ := read(t, dbn.Config{}, b.file(t))
+	var got []string
+	for _, tick := range recorded.Only(ticks, feed.KindTrade) {
+		d, _ := state.Definition(tick.Instrument)
+		got = append(got, d.Symbol)
+	}
+	assert.Equal(t, []string{"ES.c.0", "7", "ES.c.0", "7", "7", "ES.c.0", "ES.c.0", "7"}, got)
+}
+
 // Ten levels are told as the difference to what was told before.
 func TestDepthAsDifferences(t *testing.T) {
 	var b builder

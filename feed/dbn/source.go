@@ -40,8 +40,8 @@
 //
 // An instrument is one instrument id at one publisher. Its venue is the publisher's, by
 // Databento's code. Its symbol is that of its definition record, else of the mappings of the
-// metadata for the day of the record (ts_recv, UTC) or of a symbol mapping record, else the
-// id in digits. Where a symbol goes over to another id (a continuous contract that rolls),
+// metadata for the day of the record (ts_recv, UTC) or of a symbol mapping record, else, as on
+// a day that no mapping covers, the id in digits. Where a symbol goes over to another id (a continuous contract that rolls),
 // the instrument stays and its book is cleared.
 //
 // # Stats

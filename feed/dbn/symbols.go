@@ -223,6 +223,28 @@ func (d *decoder) symbolMapping(b []byte) error {
 	return d.addMapping(digits, mapping{math.MinInt64, forever, symbol})
 }
 
+// mapping is the symbol of an instrument id at recv, or its digits if no mapping covers recv;
+// and for how long around recv that holds.
+func (d *decoder) mapping(id uint32, recv int64) mapping {
+	m := mapping{from: math.MinInt64, to: forever}
+	for _, x := range d.mappings[id] {
+		if recv >= x.from && recv < x.to {
+			m.symbol = x.symbol
+		}
+		for _, edge := range [...]int64{x.from, x.to} { // the answer may be another beyond it
+			if edge <= recv {
+				m.from = max(m.from, edge)
+			} else {
+				m.to = min(m.to, edge)
+			}
+		}
+	}
+	if m.symbol == "" {
+		m.symbol = strconv.FormatUint(uint64(id), 10)
+	}
+	return m
+}
+
 // instrument is the one that a record at recv is about; a definition is appended to out if
 // it is new, or has another symbol from here on.
 func (d *decoder) instrument(out []feed.Tick, publisher uint16, id uint32, recv, event int64) (*instrument, []feed.Tick, error) {
@@ -235,18 +257,7 @@ func (d *decoder) instrument(out []feed.Tick, publisher uint16, id uint32, recv,
 		d.last = in
 		return in, out, nil
 	}
-	m := mapping{math.MinInt64, forever, ""}
-	for _, x := range d.mappings[id] {
-		if recv >= x.from && recv < x.to {
-			m = x
-		}
-	}
-	if m.symbol == "" {
-		m.symbol = strconv.FormatUint(uint64(id), 10)
-		if ms := d.mappings[id]; len(ms) > 0 { // outside of all days that are told
-			m.symbol = ms[0].symbol
-		}
-	}
+	m := d.mapping(id, recv)
 	def := feed.Definition{Symbol: m.symbol, Venue: venue(publisher), PriceExponent: -9}
 	if _, known := d.names.Lookup(def.Symbol, def.Venue); known != nil {
 		def = *known
