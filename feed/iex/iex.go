@@ -26,6 +26,9 @@
 // say who the aggressor was. The venue of all instruments is IEXG. The first trading status
 // of an instrument after the start of messages names the trading day (New York).
 //
+// A capture of both TOPS and DEEP has each trade and each status twice: the first copy counts,
+// the other is a duplicate. The quotes of an instrument are then those of TOPS.
+//
 // # Numbering
 //
 // Each stream (protocol, channel) has numbers, and its messages are read in their order: a
@@ -70,6 +73,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	}
 	d := &decoder{
 		zone: zone, symbols: make(map[[8]byte]*instrument), lines: make(map[uint64]*stream),
+		reports: make(map[report]uint16), earlier: make(map[report]uint16),
 		streams: make(map[*pcap.Line]*stream),
 	}
 	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
@@ -116,6 +120,8 @@ type decoder struct {
 	lines   map[uint64]*stream     // by protocol << 32 | channel
 	streams map[*pcap.Line]*stream // the same by their lines
 	day     int32                  // the trading day at hand
+	reports map[report]uint16      // the protocol that they came over first
+	earlier map[report]uint16      // those before reports was full
 	packets int64                  // of the format, in the file at hand
 	window  pcap.Window
 	end     error // of the file at hand, to be returned once the window is empty
@@ -168,6 +174,57 @@ type instrument struct {
 	status feed.Status
 	halted bool // operationally
 	book   book.Book
+	tops   bool // TOPS has its quotes; the book does not make them then
+	said   [2]said
+}
+
+// said is an instrument's last status (H) or operational halt (O) and the protocol it came over.
+type said struct {
+	at       int64
+	code     byte
+	protocol uint16
+}
+
+// A report is a trade (T) or its break (B), of which TOPS and DEEP send the same.
+type report struct {
+	id   uint64
+	kind byte
+}
+
+// maxReports is how many trade reports are remembered, at least, to know those that come over
+// the other protocol too.
+const maxReports = 1 << 16
+
+// repeated reports whether a message, of an instrument, came over the other protocol before: a
+// capture of both TOPS and DEEP has each trade and status twice.
+func (d *decoder) repeated(in *instrument, m []byte, protocol uint16) bool {
+	switch m[0] {
+	case 'T', 'B':
+		r := report{binary.LittleEndian.Uint64(m[30:]), m[0]}
+		first, known := d.reports[r]
+		if !known {
+			first, known = d.earlier[r]
+		}
+		if known {
+			return first != protocol
+		}
+		if len(d.reports) >= maxReports {
+			d.earlier, d.reports = d.reports, d.earlier
+			clear(d.reports)
+		}
+		d.reports[r] = protocol
+	case 'H', 'O':
+		last := &in.said[0]
+		if m[0] == 'O' {
+			last = &in.said[1]
+		}
+		at := int64(binary.LittleEndian.Uint64(m[2:]))
+		if last.at == at && last.code == m[1] && last.protocol != 0 && last.protocol != protocol {
+			return true
+		}
+		*last = said{at, m[1], protocol}
+	}
+	return false
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
@@ -226,6 +283,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 func (d *decoder) segment(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([]feed.Tick, error) {
 	le := binary.LittleEndian
 	s := d.streams[p.Line]
+	protocol := le.Uint16(p.Payload[2:])
 	size, count := int(le.Uint16(p.Payload[12:])), int(le.Uint16(p.Payload[14:]))
 	session, sent := le.Uint32(p.Payload[8:]), int64(le.Uint64(p.Payload[32:]))
 	if !p.Due {
@@ -273,7 +331,7 @@ func (d *decoder) segment(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) (
 		}
 		s.Next = p.First + uint64(i) + 1
 		var err error
-		if out, err = d.message(out, m); err != nil {
+		if out, err = d.message(out, m, protocol); err != nil {
 			return out, r.Bad(p.Offset, "message %d: %v", p.First+uint64(i), err)
 		}
 	}

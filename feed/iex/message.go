@@ -33,8 +33,10 @@ func (d *decoder) clear(out []feed.Tick, t int64) []feed.Tick {
 	for _, in := range d.order {
 		if in.book.Clear(feed.SideBoth) {
 			out = append(out, feed.ClearTick(in.id, t, feed.SideBoth))
-			out[len(out)-1].Flags |= feed.FlagMore
-			out = in.book.Quote(out, t)
+			if !in.tops {
+				out[len(out)-1].Flags |= feed.FlagMore
+				out = in.book.Quote(out, t)
+			}
 		}
 	}
 	return out
@@ -46,7 +48,7 @@ var least = [256]byte{
 	'8': 30, '5': 30, 'E': 18, 'I': 18,
 }
 
-func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
+func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Tick, error) {
 	if len(m) == 0 {
 		return out, errors.New("it is empty")
 	}
@@ -76,8 +78,13 @@ func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 	if err != nil {
 		return out, err
 	}
+	if d.repeated(in, m, protocol) {
+		d.count.Duplicates++
+		return out, nil
+	}
 	switch kind {
 	case 'Q':
+		in.tops = true
 		q := feed.Quote{
 			BidSize: int64(le.Uint32(m[18:])), Bid: int64(le.Uint64(m[22:])),
 			Ask: int64(le.Uint64(m[30:])), AskSize: int64(le.Uint32(m[38:])),
@@ -110,7 +117,7 @@ func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 		start := len(out)
 		in.book.Set(side, price, size)
 		out = append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(in.id, t))
-		if m[1]&1 != 0 { // the event is complete
+		if m[1]&1 != 0 && !in.tops { // the event is complete
 			out = in.book.Quote(out, t)
 		}
 		book.More(out[start:])

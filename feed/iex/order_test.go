@@ -97,3 +97,55 @@ func TestSenderBeginsAgain(t *testing.T) {
 	assert.Equal(t, "session 1 begins again at number 1 after 4", stats.Notes[0])
 	assert.Len(t, recorded.Only(ticks, feed.KindClear), 2, "of the one book, each time")
 }
+
+// over is a packet sent over TOPS (0x8003) or DEEP (0x8004).
+func over(protocol uint16, p []byte) []byte {
+	binary.LittleEndian.PutUint16(p[16+42+2:], protocol)
+	return p
+}
+
+func tradeMessage(kind byte, id uint64) []byte {
+	m := make([]byte, 38)
+	m[0] = kind
+	binary.LittleEndian.PutUint64(m[2:], 1500000000000000000)
+	copy(m[10:18], "XYZ     ")
+	binary.LittleEndian.PutUint32(m[18:], 100)
+	binary.LittleEndian.PutUint64(m[22:], 500)
+	binary.LittleEndian.PutUint64(m[30:], id)
+	return m
+}
+
+func statusMessage(status byte, at uint64) []byte {
+	m := make([]byte, 22)
+	m[0], m[1] = 'H', status
+	binary.LittleEndian.PutUint64(m[2:], at)
+	copy(m[10:18], "XYZ     ")
+	return m
+}
+
+func quoteMessage(bid uint64) []byte {
+	m := make([]byte, 42)
+	m[0] = 'Q'
+	copy(m[10:18], "XYZ     ")
+	m[18] = 1
+	binary.LittleEndian.PutUint64(m[22:], bid)
+	return m
+}
+
+// A capture of both TOPS and DEEP has each trade, break and status twice; one of them counts.
+func TestTOPSAndDEEPTogether(t *testing.T) {
+	const tops, deep = 0x8003, 0x8004
+	ticks, state, stats := read(t, file(t,
+		over(tops, packet(1, 1, statusMessage('T', 5), quoteMessage(99), tradeMessage('T', 7))),
+		over(deep, packet(1, 1, statusMessage('T', 5), levelMessage(99, 1), tradeMessage('T', 7), tradeMessage('T', 8))),
+		over(tops, packet(1, 4, tradeMessage('T', 8), tradeMessage('B', 7), statusMessage('H', 9))),
+		over(deep, packet(1, 5, tradeMessage('B', 7), statusMessage('H', 9), statusMessage('T', 9))),
+	))
+	assert.Len(t, recorded.Only(ticks, feed.KindTrade), 2)
+	assert.Len(t, recorded.Only(ticks, feed.KindCancel), 1)
+	assert.Len(t, recorded.Only(ticks, feed.KindStatus), 3)
+	assert.Len(t, recorded.Only(ticks, feed.KindQuote), 1)
+	assert.EqualValues(t, 5, stats.Duplicates)
+	in, _ := state.Instrument(0)
+	assert.EqualValues(t, 100, in.Summary.Volume)
+}

@@ -37,9 +37,9 @@ type Numbered struct {
 // hole is filled; after windowPackets further packets of the capture, or at windowBytes of
 // held payload, it gives the hole up. The zero Window is ready to use.
 type Window struct {
-	read  int64   // packets of all lines, as Arrived counts them
-	bytes int     // of held payload
-	lines []*Line // those that hold packets
+	read  int64     // packets of all lines, as Arrived counts them
+	bytes int       // of held payload
+	lines []*Line   // those that hold packets
 	again *Numbered // of FlushBefore
 	spare [][]byte  // payloads that can be used again
 	last  []byte    // the payload that Ready returned last

@@ -176,7 +176,11 @@ func (s *Source) binanceQuote(m *binanceMessage) string {
 	if text(m.b) == nil || text(m.a) == nil {
 		return "the best bid or offer is missing"
 	}
-	return s.quote(in, at, m.b, m.B, m.a, m.A)
+	id, ok := integer(m.u)
+	if !ok {
+		return fmt.Sprintf("update id %.40q is not a whole number", m.u)
+	}
+	return s.quote(in, at, id, m.b, m.B, m.a, m.A)
 }
 
 // binanceUpdate takes a change of a book; b is the message that m is from.

@@ -12,9 +12,9 @@ const venueCoinbase = "COINBASE"
 
 // A coinbaseMessage is the members that any message of interest has, as they are in the line.
 type coinbaseMessage struct {
-	kind, product, time, tradeID, price, size, side []byte
-	bestBid, bestBidSize, bestAsk, bestAskSize      []byte
-	bids, asks, changes                             []byte
+	kind, product, time, tradeID, price, size, side, sequence []byte
+	bestBid, bestBidSize, bestAsk, bestAskSize                []byte
+	bids, asks, changes                                       []byte
 }
 
 func (m *coinbaseMessage) parse(b []byte) string {
@@ -33,6 +33,8 @@ func (m *coinbaseMessage) parse(b []byte) string {
 			m.time = v
 		case "trade_id":
 			m.tradeID = v
+		case "sequence":
+			m.sequence = v
 		case "price":
 			m.price = v
 		case "size":
@@ -99,7 +101,11 @@ func (s *Source) coinbase(b []byte) string {
 	case 'm':
 		return s.coinbaseMatch(in, at, &m)
 	case 't':
-		return s.quote(in, at, m.bestBid, m.bestBidSize, m.bestAsk, m.bestAskSize)
+		id, ok := integer(m.sequence)
+		if !ok {
+			return fmt.Sprintf("sequence %.40q is not a whole number", m.sequence)
+		}
+		return s.quote(in, at, id, m.bestBid, m.bestBidSize, m.bestAsk, m.bestAskSize)
 	case 's':
 		s.begin()
 		if reason := s.pairs(feed.SideBuy, m.bids); reason != "" {

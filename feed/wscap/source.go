@@ -48,6 +48,11 @@
 //	          book_snapshot     the whole book
 //	          book              a level
 //
+// Two collectors may have written the same messages into a capture: a trade whose id was told,
+// and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
+// u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
+// A trade that one collector has lost and the other brings later is told when it comes.
+//
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
 // confirmations) are counted in Stats.Other; a file that holds nothing else is refused.
 //
@@ -98,6 +103,7 @@ type Source struct {
 	otherName   string // first kind of message of the file at hand that has no ticks
 
 	arrival int64 // of the line at hand; math.MinInt64 if it states none
+	stated  int64 // the exchange's time of the message at hand; 0 if it states none
 	numbers []number
 	sides   []feed.Side // of the levels at hand; two numbers each
 	buf     []feed.Tick
@@ -150,7 +156,7 @@ type Stats struct {
 	Snapshots int64 // messages that tell a whole book
 	Other     int64 // messages without ticks
 	// Repeated are messages that tell again what was told: trades from before a
-	// subscription, a trade twice, a snapshot or update that is older than the book.
+	// subscription, a trade twice, a quote, snapshot or update that is older than the last.
 	Repeated   int64
 	Unanchored int64 // updates of books that no snapshot came for; told with PartialBooks only
 	Unplaced   int64 // snapshots without symbol that fit none, or more than one, of the instruments
@@ -295,7 +301,7 @@ func (s *Source) read(line []byte) string {
 	if !ok {
 		return fmt.Sprintf("the line begins with %.40q: want the time of arrival and a JSON object", line)
 	}
-	s.arrival = arrival
+	s.arrival, s.stated = arrival, 0
 	return s.message(message)
 }
 
@@ -383,6 +389,7 @@ func (s *Source) venueTime(millis uint64) (at int64, ok bool) {
 
 // eventTime is at, the exchange's time, or that of arrival.
 func (s *Source) eventTime(at int64) int64 {
+	s.stated = at
 	if s.arrival == math.MinInt64 {
 		return at
 	}
