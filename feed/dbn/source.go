@@ -212,14 +212,39 @@ func (d *decoder) Begin(r *rawfile.Reader) error {
 }
 
 // Recognise reports whether head, the first bytes of an unpacked file, are those of a DBN
-// file of any version, or of a fragment. 16 bytes are enough.
+// file of any version, or of a fragment: its first records must all look like records.
 func Recognise(head []byte) bool {
-	return len(head) >= 4 && string(head[:3]) == "DBN" && head[3] < 32 || recogniseRecord(head)
+	if len(head) >= 4 && string(head[:3]) == "DBN" && head[3] < 32 {
+		return true
+	}
+	if !recogniseRecord(head) {
+		return false
+	}
+	for range 16 {
+		if n := 4 * int(head[0]); n < len(head) {
+			head = head[n:]
+		} else {
+			break
+		}
+		if len(head) >= headerSize && !plausible(head) {
+			return false
+		}
+	}
+	return true
 }
 
-// recogniseRecord reports whether head looks like a record's header: a type that is known,
-// a length that is possible for it, a publisher, and a time that is undefined or in
-// [1990, 2100).
+// plausible reports whether head may be the header of a record, of any type: it has a length, a
+// publisher, and a time that is undefined or in [1990, 2100).
+func plausible(head []byte) bool {
+	if 4*int(head[0]) < headerSize || binary.LittleEndian.Uint16(head[2:]) > 4096 {
+		return false
+	}
+	ts := binary.LittleEndian.Uint64(head[8:])
+	return ts == undefTime || ts == 0 || ts >= 631152000e9 && ts < 4102444800e9
+}
+
+// recogniseRecord reports whether head looks like a record's header of a type that is known,
+// with a length that is possible for it.
 func recogniseRecord(head []byte) bool {
 	if len(head) < headerSize {
 		return false
@@ -228,11 +253,7 @@ func recogniseRecord(head []byte) bool {
 	if least[rtype] == 0 || n < int(least[rtype]) || n > int(least[rtype])+8 && least[rtype] > headerSize && rtype != rtypeDefinition && rtype != rtypeSymbolMapping {
 		return false
 	}
-	if binary.LittleEndian.Uint16(head[2:]) > 4096 {
-		return false
-	}
-	ts := binary.LittleEndian.Uint64(head[8:])
-	return ts == undefTime || ts == 0 || ts >= 631152000e9 && ts < 4102444800e9
+	return plausible(head)
 }
 
 func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {

@@ -282,15 +282,15 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	switch {
 	case dbn.Recognise(head):
 		return DBN, ""
-	case itch.Recognise(head):
-		return ITCH, ""
 	case iex.Recognise(head):
 		return IEX, ""
+	case itch.Recognise(head):
+		return ITCH, ""
 	case leanfx.Recognise(head):
 		return LEAN, ""
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
-			" (if those come later, state the format: itch or iex)"
+			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
 	case whatIs(head) != "":
 		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
 	case wscap.Recognise(head):

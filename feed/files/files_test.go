@@ -79,6 +79,12 @@ func TestRecognise(t *testing.T) {
 	iexSegment := make([]byte, 40)
 	iexSegment[0] = 1
 	binary.LittleEndian.PutUint16(iexSegment[2:], 0x8003)
+	iexLater := bytes.Clone(iexSegment)
+	binary.LittleEndian.PutUint64(iexLater[16:], 1<<20)                                                        // of the stream were sent before
+	sbe := append([]byte("\x00\x00\x00\x17\x8b\x1e\x9c\x55\x00\x01"), 0, 0, 0, 0, 0, 0, 0, 7, 0, 1)            // MoldUDP64 of other messages
+	chance := append(bytes.Clone(sbe), 0, 12, 'S', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // of such a length, at no time of day
+	wireless := capture([]byte("hello"))
+	wireless[20] = 127
 	mold := append([]byte("SESSION   "), 0, 0, 0, 0, 0, 0, 0, 1, 0, 1)
 	mold = append(mold, itchMessage...)
 	for _, c := range []struct {
@@ -106,6 +112,11 @@ func TestRecognise(t *testing.T) {
 		{"torn gzip", gzipped([]byte(quotes))[:5], "", "cannot be unpacked"},
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
+		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
+		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
+		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
+		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
+		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), "", "is Parquet; convert it to CSV"},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},

@@ -249,7 +249,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	p, err := d.capture.Next(r)
 	if err != nil {
 		if rawfile.AtEnd(err) && d.packets == 0 {
-			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without packets of IEX TOPS 1.6 or DEEP 1.0"}
+			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without packets of IEX TOPS 1.6 or DEEP 1.0" + d.capture.Unread()}
 		}
 		if err == io.EOF && r.Last() || rawfile.Final(err) {
 			d.end = err // after the packets that the window holds

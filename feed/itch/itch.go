@@ -126,7 +126,7 @@ var lengths = [256]byte{
 // Recognise reports whether head, the first bytes of an unpacked file, are those of a
 // BinaryFILE of ITCH 5.0, or of a capture with a MoldUDP64 packet of it among its first.
 func Recognise(head []byte) bool {
-	return recogniseFile(head, 16) || pcap.Contains(head, mold)
+	return recogniseFile(head, 16) || pcap.Contains(head, certain)
 }
 
 // recogniseFile reports whether the messages in head, at least one and at most so many, have
@@ -151,17 +151,63 @@ func recogniseFile(head []byte, most int) bool {
 	return true
 }
 
-// mold reports whether payload is a MoldUDP64 packet of ITCH 5.0 messages.
+// mold reports whether payload may be a MoldUDP64 packet of ITCH 5.0 messages: a heartbeat, the
+// end of a session, or a first message of the length that its type has.
 func mold(payload []byte) bool {
 	if len(payload) < moldHeader {
 		return false
 	}
-	count := binary.BigEndian.Uint16(payload[18:])
-	if count == 0 || count == moldEnd {
+	if moldCount(payload) == 0 {
 		return len(payload) == moldHeader
 	}
 	b := payload[moldHeader:]
-	return len(b) >= 3 && int(binary.BigEndian.Uint16(b)) == int(lengths[b[2]])
+	return len(b) >= 3 && lengths[b[2]] != 0 && int(binary.BigEndian.Uint16(b)) == int(lengths[b[2]])
+}
+
+// certain reports whether payload is a MoldUDP64 packet of ITCH 5.0 messages and hardly anything
+// else: its messages fill it, the first is of a type that is known, and those of known types
+// have their lengths, a time of day, and symbols that can be printed.
+func certain(payload []byte) bool {
+	if !mold(payload) {
+		return false
+	}
+	count := moldCount(payload)
+	if count == 0 {
+		return printable(payload[:10]) && payload[0] != 0
+	}
+	b := payload[moldHeader:]
+	for range count {
+		if len(b) < 2+leastLength || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
+			return false
+		}
+		n := int(binary.BigEndian.Uint16(b))
+		m := b[2 : 2+n]
+		b = b[2+n:]
+		if known := int(lengths[m[0]]); n < leastLength || known != 0 && n != known || nanoseconds(m) >= 24*int64(time.Hour) {
+			return false
+		}
+		switch m[0] {
+		case 'R', 'H', 'Y':
+			if !printable(m[11:19]) {
+				return false
+			}
+		case 'A', 'F', 'P':
+			if !printable(m[24:32]) || m[19] != 'B' && m[19] != 'S' {
+				return false
+			}
+		}
+	}
+	return len(b) == 0
+}
+
+// printable reports whether b is ASCII that can be printed.
+func printable(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // A decoder implements rawfile.Decoder.
@@ -260,7 +306,7 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	p, err := d.capture.Next(r)
 	if err != nil {
 		if rawfile.AtEnd(err) && d.packets == 0 {
-			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0"}
+			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0" + d.capture.Unread()}
 		}
 		if err == io.EOF && r.Last() || rawfile.Final(err) {
 			d.end = err // after the packets that the window holds
@@ -270,9 +316,8 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	}
 	d.window.Arrived()
 	payload, whole, ok := p.UDP()
-	if ok && whole && !mold(payload) {
-		ok = false
-		if len(payload) >= moldHeader { // a known session may begin a packet with a type that is not
+	if ok && whole && !certain(payload) {
+		if ok = len(payload) >= moldHeader; ok { // a known session may have messages that are not
 			_, ok = d.streams[[10]byte(payload[:10])]
 		}
 	}
