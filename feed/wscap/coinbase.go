@@ -88,7 +88,7 @@ func (s *Source) coinbase(b []byte) string {
 		}
 	}
 	at, ok := s.venueTime(0)
-	if v := text(m.time); len(v) > 0 {
+	if v := text(m.time); len(v) > 0 && !bytes.HasPrefix(v, []byte("0001-01-01T00:00:00")) { // what Coinbase sends if it has none
 		if at, ok = parseTime(v); !ok {
 			return fmt.Sprintf("%.40q is not a time", v)
 		}
@@ -117,7 +117,7 @@ func (s *Source) coinbase(b []byte) string {
 		reason := s.tellLevels(in, at, true)
 		if reason == "" {
 			s.count.Snapshots++
-			in.book.live = true
+			s.startBook(in)
 		}
 		return reason
 	}
@@ -170,8 +170,24 @@ func (s *Source) coinbaseUpdate(in *instrument, at int64, m *coinbaseMessage) st
 	reason := s.tellLevels(in, at, false)
 	if reason == "" && in.book.live {
 		s.count.Updates++
+	} else if reason == "" {
+		s.unnumber(in)
 	}
 	return reason
+}
+
+// startBook notes that a whole book without a number was told.
+func (s *Source) startBook(in *instrument) {
+	s.unnumber(in)
+	in.book.live = true
+}
+
+// unnumber notes that the book of in has no numbers.
+func (s *Source) unnumber(in *instrument) {
+	if !in.unnumbered {
+		in.unnumbered = true
+		s.unnumbered = append(s.unnumbered, in)
+	}
 }
 
 func sideOf(v []byte) feed.Side {

@@ -20,6 +20,8 @@ type instrument struct {
 	quoteID uint64        // the exchange's number of the last quote; 0 if it has none
 	quoteAt int64         // the exchange's time of the last quote, or that of its arrival
 	book    book
+
+	unnumbered bool // in Source.unnumbered
 }
 
 // A stream is where the trades of a Binance instrument come from.

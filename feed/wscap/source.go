@@ -1,5 +1,5 @@
 // Package wscap reads captures of the websocket feeds of crypto exchanges and gives them to
-// a publisher as a [feed.Source]: Binance spot and USD-M futures, Coinbase Exchange, and
+// a publisher as a [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange, and
 // Kraken Futures.
 //
 // # Files
@@ -14,8 +14,10 @@
 //
 // # Instruments and numbers
 //
-// Symbols are the exchange's, venues BINANCE, BINANCE_USDM, COINBASE and KRAKEN_FUTURES; so
-// BTCUSDT spot and future are two instruments. All numbers are exact, never through a float:
+// Symbols are the exchange's, venues BINANCE, BINANCE_USDM, BINANCE_COINM, BINANCE_OPTIONS,
+// COINBASE and KRAKEN_FUTURES; so BTCUSDT spot and future are two instruments. Where a line of the
+// recorder names another site that sends Binance's messages, the venue is called after that:
+// BINANCE_US for binance.us, BINANCE_TR for trbinance.com. All numbers are exact, never through a float:
 // an instrument is defined with the decimals that its first message needs, and defined again
 // with a finer exponent when a later one needs more.
 //
@@ -96,6 +98,9 @@ type Source struct {
 
 	instruments map[string]*instrument // by venue, NUL, symbol
 	order       []*instrument          // those that may have a snapshot without a symbol
+	unnumbered  []*instrument          // those whose books have no numbers, once a level was told
+	host        string                 // that the recorder connected to last
+	site        [4]string              // Binance's venues there, by market
 	defined     int
 	key         []byte
 	held        int // bytes of held updates
@@ -192,10 +197,12 @@ func Open(paths []string, cfg Config) (*Source, error) {
 			return nil, fmt.Errorf("%s is a directory; name its files", p)
 		}
 	}
-	return &Source{
+	s := &Source{
 		cfg: cfg, paths: slices.Clone(paths), instruments: make(map[string]*instrument),
 		count: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64},
-	}, nil
+	}
+	s.setSite(exchangeName)
+	return s, nil
 }
 
 // Meter makes m count what is read of the files. It is called before the first Next.
@@ -291,10 +298,7 @@ func (s *Source) fill() error {
 func (s *Source) read(line []byte) string {
 	if control(line) {
 		s.count.Control++
-		if bytes.Contains(line, []byte(" <-> ")) && s.useful {
-			s.count.Resets++
-			s.report("a new connection: %.100q", line)
-		}
+		s.connection(line)
 		return ""
 	}
 	message, arrival, ok := splitLine(line)
@@ -303,6 +307,30 @@ func (s *Source) read(line []byte) string {
 	}
 	s.arrival, s.stated = arrival, 0
 	return s.message(message)
+}
+
+// connection takes a line of the recorder. A new connection tells of Coinbase's books again; those
+// of the other exchanges have numbers that join, or do not.
+func (s *Source) connection(line []byte) {
+	url, stamp, ok := bytes.Cut(line, []byte(" <-> "))
+	s.connectedTo(url)
+	if !ok || !s.useful {
+		return
+	}
+	s.count.Resets++
+	s.report("a new connection: %.100q", line)
+	at, ok := arrivalTime(bytes.TrimSpace(stamp))
+	if !ok {
+		at = max(0, s.arrival)
+	}
+	s.buf = s.buf[:0]
+	for _, in := range s.unnumbered {
+		if in.book.live || s.cfg.PartialBooks {
+			s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
+		}
+		in.book = book{}
+	}
+	s.pending = s.buf
 }
 
 func control(line []byte) bool {
@@ -322,6 +350,12 @@ func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 	if stamp[i-1] == ':' {
 		stamp = stamp[:i-1]
 	}
+	t, ok := arrivalTime(stamp)
+	return line[i+1:], t, ok
+}
+
+// arrivalTime reads the recorder's time: seconds with decimals, ms, µs or ns, told by the magnitude.
+func arrivalTime(stamp []byte) (int64, bool) {
 	whole := len(stamp)
 	if point := bytes.IndexByte(stamp, '.'); point >= 0 {
 		whole = point
@@ -336,29 +370,76 @@ func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 		exponent = -3
 	}
 	t, err := feed.ParseDecimal(stamp, exponent)
-	return line[i+1:], t, err == nil && t > 0
+	return t, err == nil && t > 0
+}
+
+// An exchange is one whose messages are known.
+type exchange uint8
+
+const (
+	exchangeNone exchange = iota
+	exchangeBinance
+	exchangeCoinbase
+	exchangeKraken
+)
+
+// exchangeOf tells the exchange of a message from the names of its members, in any order. A
+// message of a combined stream of Binance is data, and stream its name; key is the first member.
+func exchangeOf(b []byte) (from exchange, stream, data, key []byte, ok bool) {
+	w := walk(b, '{')
+	data = b
+	var typed, answer bool
+	for {
+		name, value, more := w.member()
+		if !more {
+			break
+		}
+		if key == nil {
+			key = name
+		}
+		switch string(name) {
+		case "stream":
+			stream, from = text(value), exchangeBinance
+		case "data":
+			data = value
+		case "e", "lastUpdateId", "u":
+			return exchangeBinance, nil, b, key, true
+		case "feed", "event":
+			return exchangeKraken, nil, b, key, true
+		case "type":
+			typed = true
+		case "result", "id", "code", "error":
+			answer = true
+		}
+		if from == exchangeBinance && len(data) != len(b) {
+			return from, stream, data, key, true
+		}
+	}
+	switch {
+	case from == exchangeBinance: // a stream without data
+		return exchangeNone, nil, b, key, true
+	case typed:
+		return exchangeCoinbase, nil, b, key, true
+	case answer:
+		return exchangeBinance, nil, b, key, true
+	}
+	return exchangeNone, nil, b, key, key != nil
 }
 
 // message hands a message to its exchange.
 func (s *Source) message(b []byte) string {
-	w := walk(b, '{')
-	key, value, ok := w.member()
-	if !ok {
+	from, stream, data, key, ok := exchangeOf(b)
+	switch {
+	case !ok:
 		return "the message is not a JSON object"
-	}
-	switch string(key) {
-	case "stream":
-		stream := text(value)
-		if key, value, ok = w.member(); !ok || string(key) != "data" {
-			return "the message names a stream and has no data"
-		}
-		return s.binance(stream, value)
-	case "e", "u", "lastUpdateId", "result", "id", "code":
-		return s.binance(nil, b)
-	case "type":
+	case from == exchangeBinance:
+		return s.binance(stream, data)
+	case from == exchangeCoinbase:
 		return s.coinbase(b)
-	case "feed", "event":
+	case from == exchangeKraken:
 		return s.kraken(b)
+	case string(key) == "stream":
+		return "the message names a stream and has no data"
 	}
 	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known: Binance, Coinbase, Kraken Futures", key)
 }
@@ -378,13 +459,22 @@ func (s *Source) report(format string, args ...any) {
 	}
 }
 
-// venueTime is the exchange's time in milliseconds as an event time; 0 means that it stated
-// none. ok is false if there is no time at all.
-func (s *Source) venueTime(millis uint64) (at int64, ok bool) {
-	if millis == 0 || millis > math.MaxInt64/1_000_000 {
-		return s.arrival, s.arrival != math.MinInt64 && millis == 0
+// venueTime is the exchange's time as an event time, in ms, µs or ns since the epoch, told by the
+// magnitude; 0 means that it stated none. ok is false if there is no time at all.
+func (s *Source) venueTime(stamp uint64) (at int64, ok bool) {
+	unit := uint64(1)
+	switch {
+	case stamp == 0:
+		return s.arrival, s.arrival != math.MinInt64
+	case stamp < 1e14:
+		unit = 1e6
+	case stamp < 1e17:
+		unit = 1e3
 	}
-	return s.eventTime(int64(millis) * 1e6), true
+	if stamp > math.MaxInt64/unit {
+		return 0, false
+	}
+	return s.eventTime(int64(stamp * unit)), true
 }
 
 // eventTime is at, the exchange's time, or that of arrival.
@@ -444,13 +534,8 @@ func Recognise(head []byte) bool {
 		if !ok || arrival == math.MinInt64 {
 			return false
 		}
-		w := walk(message, '{')
-		key, _, _ := w.member()
-		switch string(key) {
-		case "stream", "e", "u", "lastUpdateId", "result", "type", "feed", "event":
-			return true
-		}
-		return false
+		from, _, _, key, _ := exchangeOf(message)
+		return from != exchangeNone || string(key) == "stream"
 	}
 	return false
 }
