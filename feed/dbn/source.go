@@ -28,6 +28,8 @@
 // book here; if its best bid and offer is not what was told last (so in tbbo), a quote
 // tells it before the trade. Fills (action F) repeat what T and C records say.
 //
+// Records of types that are not known are counted as ignored and passed over by their length, if
+// publisher and time may be those of a record; the first of a type is noted.
 // System and error messages are passed over; bars, statistics and imbalances are passed over
 // in files of mixed records, and a file of nothing else is refused by a [*rawfile.FormatError].
 //
@@ -275,6 +277,10 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	rtype := b[1]
 	need := int(least[rtype])
 	switch {
+	case need == 0 && plausible(b):
+		if d.count.Types[rtype] == 0 {
+			d.count.Note("records of type 0x%02x are not known", rtype)
+		}
 	case need == 0:
 		return out, r.Bad(r.Offset()-int64(n), "a record of unknown type 0x%02x", rtype)
 	case n < need:
