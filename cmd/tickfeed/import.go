@@ -38,11 +38,12 @@ func (p *program) importCommand() *cobra.Command {
 prices and trade ids. The format is told from the content; gzip and zstd are unpacked:
 
   csv, ndjson   quotes and trades, with a header or an object a line; - is standard input
+  parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
   lobster       LOBSTER messages and order books; naming one file of a pair is enough
-  websocket     captures of Binance, Coinbase and Kraken
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase and Kraken Futures
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.

@@ -7,6 +7,7 @@
 //
 //	csv        quotes and trades with a header        feed/textfile
 //	ndjson     quotes and trades, an object a line    feed/textfile
+//	parquet    rows in columns named as those of CSV  feed/parquetfile
 //	dbn        Databento Binary Encoding, v1 to v3    feed/dbn
 //	itch       Nasdaq TotalView-ITCH 5.0              feed/itch
 //	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/iex
@@ -32,6 +33,7 @@ import (
 	"tickfeed/feed/itch"
 	"tickfeed/feed/leanfx"
 	"tickfeed/feed/lobster"
+	"tickfeed/feed/parquetfile"
 	"tickfeed/feed/pcap"
 	"tickfeed/feed/rawfile"
 	"tickfeed/feed/textfile"
@@ -45,6 +47,7 @@ type Format string
 const (
 	CSV       Format = "csv"
 	NDJSON    Format = "ndjson"
+	Parquet   Format = "parquet"
 	DBN       Format = "dbn"
 	ITCH      Format = "itch"
 	IEX       Format = "iex"
@@ -55,7 +58,7 @@ const (
 
 // Formats are all there are.
 func Formats() []Format {
-	return []Format{CSV, NDJSON, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
+	return []Format{CSV, NDJSON, Parquet, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
 }
 
 // Text reports whether f is CSV or NDJSON, which package textfile reads.
@@ -66,13 +69,13 @@ func (f Format) Text() bool { return f == CSV || f == NDJSON }
 type Config struct {
 	// Format is that of all files; empty tells it from each file's content.
 	Format Format
-	// Text is about CSV and NDJSON; its Format, Venue, Zone and SkipBad are taken from here
+	// Text is about CSV, NDJSON and Parquet; its Format, Venue, Zone and SkipBad are taken from here
 	// where they are set here.
 	Text textfile.Config
-	// Venue is that of CSV and NDJSON rows that name none, of all ITCH and LOBSTER
+	// Venue is that of CSV, NDJSON and Parquet rows that name none, of all ITCH and LOBSTER
 	// instruments, and the market of LEAN's zips.
 	Venue string
-	// Zone is that of local times in CSV and NDJSON, and of midnight in LEAN's zips.
+	// Zone is that of local times in CSV, NDJSON and Parquet, and of midnight in LEAN's zips.
 	Zone string
 	// Date is that of ITCH messages, as yyyymmdd; 0 takes the capture's or the file name's.
 	Date int
@@ -186,25 +189,46 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 		src, e := wscap.Open(paths, w)
 		s.importer, s.noun, err = src, "line", e
 		s.stats = func() Stats { return websocketStats(src.Stats()) }
+	case Parquet:
+		rows, e := parquetfile.OpenRows(paths, &s.meter)
+		if e != nil {
+			return e
+		}
+		t := cfg.text()
+		t.Format = string(CSV)
+		src, e := textfile.Open([]string{"-"}, rows, t)
+		if e != nil {
+			rows.Close()
+			return e
+		}
+		table := &table{src, rows}
+		s.importer, s.noun = table, "row"
+		s.stats = table.stats
 	default:
-		t := cfg.Text
+		t := cfg.text()
 		if cfg.Format != "" {
 			t.Format = string(cfg.Format)
-		}
-		if cfg.Venue != "" {
-			t.Venue = cfg.Venue
-		}
-		if cfg.Zone != "" {
-			t.Zone = cfg.Zone
-		}
-		if cfg.SkipBad != 0 {
-			t.SkipBad = cfg.SkipBad
 		}
 		src, e := textfile.Open(paths, stdin, t)
 		s.importer, s.noun, err = src, "row", e
 		s.stats = func() Stats { return textStats(src.Stats()) }
 	}
 	return err
+}
+
+// text is how files of rows are read.
+func (c *Config) text() textfile.Config {
+	t := c.Text
+	if c.Venue != "" {
+		t.Venue = c.Venue
+	}
+	if c.Zone != "" {
+		t.Zone = c.Zone
+	}
+	if c.SkipBad != 0 {
+		t.SkipBad = c.SkipBad
+	}
+	return t
 }
 
 func (s *Source) raw(src *rawfile.Source, noun string) {
@@ -288,6 +312,8 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 		return ITCH, ""
 	case leanfx.Recognise(head):
 		return LEAN, ""
+	case parquetfile.Recognise(head):
+		return Parquet, ""
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
@@ -306,7 +332,6 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 // magics tell files that people mistake for market data.
 var magics = []struct{ magic, name string }{
 	{"PK\x03\x04", "a zip, but not one of LEAN's (YYYYMMDD_PAIR_tick_quote.csv in it); unzip it"},
-	{"PAR1", "Parquet; convert it to CSV"},
 	{"ARROW1", "an Arrow file; convert it to CSV"},
 	{"\x89HDF", "HDF5; convert it to CSV"},
 	{"BZh", "packed with bzip2; unpack it"},

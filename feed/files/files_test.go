@@ -118,9 +118,9 @@ func TestRecognise(t *testing.T) {
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
 		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
-		{"parquet", []byte("PAR1\x15\x00\x15"), "", "is Parquet; convert it to CSV"},
+		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},
-		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, dbn"},
+		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, parquet, dbn"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "file", c.content)
