@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
+	"tickfeed/feed/rawfile"
 )
 
 // importCommandOptions are the flags of import.
@@ -37,7 +39,7 @@ func (p *program) importCommand() *cobra.Command {
 		Long: `Read market data files and write their ticks as a recording, with their original times, exact
 prices and trade ids. The format is told from the content; gzip and zstd are unpacked:
 
-  csv, ndjson   quotes and trades, with a header or an object a line; - is standard input
+  csv, ndjson   quotes and trades, with a header or an object a line
   parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
@@ -47,6 +49,7 @@ prices and trade ids. The format is told from the content; gzip and zstd are unp
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
+- is standard input, in any of these formats but lobster.
 
 Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
 merged by time, others are read one after the other. A bad line, record or packet stops the import
@@ -86,7 +89,17 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return usage("--symbols: %w", err)
 	}
+	paths, spool, err := p.standardInput(cmd.Context(), paths)
+	if err != nil {
+		return err
+	}
+	if spool != "" {
+		defer os.Remove(spool)
+	}
 	for _, path := range paths {
+		if path == rawfile.Stdin {
+			continue
+		}
 		recorded, err := isRecording(path)
 		switch {
 		case err != nil || !recorded:
@@ -96,11 +109,18 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 				return err // by its name it would be one
 			}
 			_ = r.Close() // it was only looked at
+			if path == spool {
+				path = rawfile.StdinName
+			}
 			return usage("%s is a recording already; cut and merge make others of it", path)
 		case len(paths) > 1 || !filter.All() || o.json:
 			return usage("%s is the text form of a recording; it is imported alone and as it is", path)
 		default:
-			return p.importText(cmd.Context(), o, path)
+			name := path
+			if path == spool {
+				name = rawfile.StdinName
+			}
+			return p.importText(cmd.Context(), o, path, name)
 		}
 	}
 	src, err := o.openSource(paths, p.stdin)
@@ -161,8 +181,8 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	return err
 }
 
-// importText makes a recording of its text form.
-func (p *program) importText(ctx context.Context, o *importCommandOptions, path string) error {
+// importText makes a recording of its text form, the file at path, which people know by name.
+func (p *program) importText(ctx context.Context, o *importCommandOptions, path, name string) error {
 	if err := o.checkFormats(nil); err != nil {
 		return err
 	}
@@ -177,7 +197,7 @@ func (p *program) importText(ctx context.Context, o *importCommandOptions, path 
 	if err := out.Commit(); err != nil {
 		return err
 	}
-	p.notef("%s: the text form of a recording\n  written      %s", path, o.output)
+	p.notef("%s: the text form of a recording\n  written      %s", name, o.output)
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 			return
 		}
 		for _, format := range formats {
-			if slices.Contains(about, format) {
+			if format == "" || slices.Contains(about, format) { // "": nothing of standard input has come yet
 				return
 			}
 		}
@@ -232,11 +232,25 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	if err != nil {
 		return nil, err
 	}
+	paths, spool, err := p.standardInput(ctx, paths)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if spool == "" || os.Remove(spool) == nil { // it stays open, and leaves nothing behind whatever happens
+			return
+		}
+		for _, r := range all {
+			if r.name == rawfile.StdinName && r.temporary == "" {
+				r.temporary = spool
+			}
+		}
+	}()
 	var formats []files.Format
 	var groups [][]string // of paths; a recording is a group without a format
 	var kinds []files.Format
 	for _, path := range paths {
-		format, err := kindOf(path, cfg.Format)
+		format, err := p.kindOf(path, cfg.Format)
 		if err != nil {
 			return nil, fileError(err, true)
 		}
@@ -256,7 +270,9 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 		var r *openRecording
 		var err error
 		if kinds[i] == "" {
-			r, err = openFile(ctx, group[0])
+			if r, err = openFile(ctx, group[0]); err == nil && group[0] == spool {
+				r.name = rawfile.StdinName
+			}
 		} else {
 			r, err = p.importTemporary(ctx, group, o)
 		}
@@ -268,18 +284,54 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	return all, nil
 }
 
-// kindOf is the format of the file at path; empty for a recording.
-func kindOf(path string, stated files.Format) (files.Format, error) {
-	if path != "-" {
-		if recorded, err := isRecording(path); recorded || err != nil {
-			return "", err
-		}
+// standardInput looks at what standard input gives, where one of paths is "-": a recording, or the
+// text form of one, is written to the temporary file spool, whose path stands in place of "-" then,
+// and which is the caller's to remove. An error has its exit code.
+func (p *program) standardInput(ctx context.Context, paths []string) (with []string, spool string, err error) {
+	i := slices.Index(paths, rawfile.Stdin)
+	if i < 0 {
+		return paths, "", nil
 	}
-	switch {
-	case stated != "":
+	pipe, err := files.NewPipe(ctx, p.stdin)
+	if err != nil {
+		return nil, "", errInterrupted
+	}
+	p.stdin = pipe
+	if !recording.Recognise(pipe.Head()) && !text.Recognise(pipe.Head()) {
+		return paths, "", nil
+	}
+	spool, err = pipe.Spool(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil, "", errInterrupted
+	} else if err != nil {
+		return nil, "", fmt.Errorf("write what comes from standard input to a temporary file: %w", err)
+	}
+	with = slices.Clone(paths)
+	with[i] = spool
+	return with, spool, nil
+}
+
+// kindOf is the format of the file at path; empty for a recording.
+func (p *program) kindOf(path string, stated files.Format) (files.Format, error) {
+	if path == rawfile.Stdin {
+		pipe, ok := p.stdin.(*files.Pipe)
+		switch {
+		case stated != "" || !ok:
+			return stated, nil
+		case len(pipe.Head()) == 0:
+			return files.CSV, nil
+		}
+		format, reason := files.RecogniseHead(pipe.Head())
+		if format == "" {
+			return "", &rawfile.FormatError{File: rawfile.StdinName, Reason: reason}
+		}
+		return format, nil
+	}
+	if recorded, err := isRecording(path); recorded || err != nil {
+		return "", err
+	}
+	if stated != "" {
 		return stated, nil
-	case path == "-":
-		return files.CSV, nil
 	}
 	return files.Recognise(path)
 }

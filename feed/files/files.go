@@ -21,6 +21,7 @@ package files
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -108,8 +109,9 @@ type importer interface {
 
 // Open prepares to read the files at paths, which are all of one format (LOBSTER and LEAN
 // files are merged by time, others are read one after the other). "-", at most once, is
-// stdin; it and named pipes are read as CSV or NDJSON. It reads no more than the beginning of
-// each file.
+// stdin; where it stands alone its format is told from what comes, by the first Next unless it is a
+// [*Pipe] already. Named pipes are read as CSV or NDJSON if no format is stated. Open reads no more
+// than the beginning of each file.
 //
 // The error names the file that is not there or is a directory, is a [*rawfile.FormatError]
 // where a file is of no known format or of another one than the first, or says what in cfg is
@@ -119,8 +121,12 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	if cfg.Format != "" && !slices.Contains(Formats(), cfg.Format) {
 		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
 	}
+	std := 0
 	for _, p := range paths {
-		if p == "-" {
+		if p == rawfile.Stdin {
+			if std++; std > 1 {
+				return nil, errors.New("standard input (-) can be read only once")
+			}
 			continue
 		}
 		info, err := os.Stat(p)
@@ -132,8 +138,26 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		}
 		s.size += info.Size()
 	}
+	if cfg.Format == LOBSTER && std > 0 {
+		return nil, errNoPair
+	}
+	if pipe, ok := stdin.(*Pipe); ok && len(paths) == 1 && std == 1 {
+		p := &piped{cfg: cfg, glance: &glance{pipe: pipe, done: closed}}
+		s.importer = p
+		if err := p.open(context.Background()); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		return s, nil
+	}
+	if len(paths) == 1 && std == 1 && stdin != nil && !cfg.Format.Text() {
+		s.importer = &piped{cfg: cfg, stdin: stdin}
+		return s, nil
+	}
 	for i, p := range paths {
 		f, err := recognise(p, cfg.Format)
+		if err == nil && p == rawfile.Stdin && cfg.Format == "" && s.format != "" {
+			f = s.format // as the files beside it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +175,12 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	return s, nil
 }
 
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 func names() string {
 	var all []string
 	for _, f := range Formats() {
@@ -163,16 +193,13 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 	switch s.format {
 	case DBN:
 		src, e := dbn.Open(paths, dbn.Config{QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		s.raw(src, "record")
-		err = e
+		err = s.raw(src, e, "record", paths, stdin)
 	case ITCH:
 		src, e := itch.Open(paths, itch.Config{Date: cfg.Date, Venue: cfg.Venue, QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		s.raw(src, "message")
-		err = e
+		err = s.raw(src, e, "message", paths, stdin)
 	case IEX:
 		src, e := iex.Open(paths, iex.Config{SkipBad: cfg.SkipBad})
-		s.raw(src, "message")
-		err = e
+		err = s.raw(src, e, "message", paths, stdin)
 	case LOBSTER:
 		src, e := lobster.Open(paths, lobster.Config{Venue: cfg.Venue, NoLevels: cfg.NoBooks, SkipBad: cfg.SkipBad})
 		s.importer, s.noun, err = src, "row", e
@@ -187,7 +214,11 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 			w.Clock = wscap.ClockArrival
 		}
 		src, e := wscap.Open(paths, w)
-		s.importer, s.noun, err = src, "line", e
+		if e != nil {
+			return e
+		}
+		src.Stdin(stdin)
+		s.importer, s.noun = interruptible(src, paths), "line"
 		s.stats = func() Stats { return websocketStats(src.Stats()) }
 	case Parquet:
 		rows, e := parquetfile.OpenRows(paths, &s.meter)
@@ -231,25 +262,68 @@ func (c *Config) text() textfile.Config {
 	return t
 }
 
-func (s *Source) raw(src *rawfile.Source, noun string) {
-	s.importer, s.noun = src, noun
+// raw is the source of a format that package rawfile reads.
+func (s *Source) raw(src *rawfile.Source, err error, noun string, paths []string, stdin io.Reader) error {
+	if err != nil {
+		return err
+	}
+	src.Stdin(stdin)
+	s.importer, s.noun = interruptible(src, paths), noun
 	s.stats = func() Stats { return rawStats(src.Stats()) }
+	return nil
 }
 
-// Format is that of the files; CSV where it is CSV or NDJSON and not yet known which.
-func (s *Source) Format() Format { return s.format }
+// interruptible is src, whose Next ends with its context also while standard input is silent.
+func interruptible(src importer, paths []string) importer {
+	if slices.Contains(paths, rawfile.Stdin) {
+		return &patient{importer: src}
+	}
+	return src
+}
+
+// known is s, or the source of standard input once its format is known; nil before that.
+func (s *Source) known() *Source {
+	if p, ok := s.importer.(*piped); ok {
+		return p.source.Load()
+	}
+	return s
+}
+
+// Format is that of the files; CSV where it is CSV or NDJSON and not yet known which, and empty
+// where nothing of standard input has come yet.
+func (s *Source) Format() Format {
+	if k := s.known(); k != nil {
+		return k.format
+	}
+	return s.format // as stated
+}
 
 // Noun is what Stats.Messages counts, in the singular: row, line, record or message.
-func (s *Source) Noun() string { return s.noun }
+func (s *Source) Noun() string {
+	if k := s.known(); k != nil {
+		return k.noun
+	}
+	return "row"
+}
 
 // Size is that of all files as they lie on disk, in bytes; without standard input.
 func (s *Source) Size() int64 { return s.size }
 
 // Read is how many bytes of the files were read so far. Any goroutine may ask.
-func (s *Source) Read() int64 { return s.meter.Bytes() }
+func (s *Source) Read() int64 {
+	if k := s.known(); k != nil {
+		return k.meter.Bytes()
+	}
+	return 0
+}
 
 // Stats is what was read so far, as of the last return from Next. Any goroutine may ask.
-func (s *Source) Stats() Stats { return s.stats() }
+func (s *Source) Stats() Stats {
+	if k := s.known(); k != nil {
+		return k.stats()
+	}
+	return Stats{}
+}
 
 // Recognise is the format of the file at path. The error is a [*rawfile.FormatError] that says
 // what the file is where it is of none, or is about opening the file.
@@ -257,12 +331,12 @@ func Recognise(path string) (Format, error) { return recognise(path, "") }
 
 // recognise is Recognise for a file that is stated to be of a format, or not.
 func recognise(path string, stated Format) (Format, error) {
-	if path == "-" {
+	if path == rawfile.Stdin {
 		if stated == "" {
 			return CSV, nil
 		}
-		if !stated.Text() {
-			return "", fmt.Errorf("standard input is read as CSV or NDJSON, not as %s; put it into a file", stated)
+		if stated == LOBSTER || stated == LEAN || stated == Parquet {
+			return "", fmt.Errorf("standard input is not read as %s beside other files; put it into a file", stated)
 		}
 		return stated, nil
 	}
@@ -354,6 +428,8 @@ func whatIs(head []byte) string {
 		}
 	}
 	switch {
+	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
+		return "a recording; name its file"
 	case !text:
 		return "binary, and nothing that is known"
 	case len(bytes.TrimLeft(head, blank)) == 0:

@@ -159,7 +159,7 @@ func TestOpen(t *testing.T) {
 		{"an unknown format", []string{csv}, files.Config{Format: "xls"}, `there is no format "xls", only csv, ndjson`},
 		{"a bad zone", []string{csv}, files.Config{Zone: "Nowhere"}, `"Nowhere" is neither`},
 		{"no names", []string{lobster}, files.Config{}, "LOBSTER"},
-		{"standard input as another", []string{"-"}, files.Config{Format: files.DBN}, "put it into a file"},
+		{"standard input as one of a pair", []string{"-"}, files.Config{Format: files.LOBSTER}, "put it into a file"},
 		{"nothing", nil, files.Config{}, "no file to read"},
 		{"another format stated", []string{csv}, files.Config{Format: files.LEAN}, "it is not a zip"},
 	} {

@@ -108,6 +108,16 @@ func OpenMetered(path string, m *Meter) (*File, error) {
 	return file, nil
 }
 
+// OpenReader reads r as Open reads a file, whose name in messages is name; what is read is counted
+// by m. Close leaves r open.
+func OpenReader(name string, r io.Reader, m *Meter) (*File, error) {
+	file := &File{Path: name, close: func() {}}
+	if err := file.unpack(bufio.NewReaderSize(m.Reader(r), 64<<10)); err != nil {
+		return nil, err
+	}
+	return file, nil
+}
+
 func (f *File) unpack(b *bufio.Reader) error {
 	f.r = b
 	magic, err := b.Peek(4)
@@ -140,7 +150,9 @@ func (f *File) Read(p []byte) (int, error) { return f.r.Read(p) }
 func (f *File) Close() error {
 	f.close()
 	f.close = func() {}
-	f.file.Close() // it was only read: nothing is lost
+	if f.file != nil {
+		f.file.Close() // it was only read: nothing is lost
+	}
 	return nil
 }
 
@@ -152,8 +164,13 @@ func Head(path string, n int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return HeadOf(f, n)
+}
+
+// HeadOf is the first n bytes that r gives, fewer if it ends before.
+func HeadOf(r io.Reader, n int) ([]byte, error) {
 	head := make([]byte, n)
-	k, err := io.ReadFull(f, head)
+	k, err := io.ReadFull(r, head)
 	if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF || k > 0 {
 		err = nil
 	}

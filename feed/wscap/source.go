@@ -95,6 +95,7 @@ type Source struct {
 	raw   *rawfile.File // nil between files
 	lines *rawfile.Lines
 	meter *rawfile.Meter
+	stdin io.Reader // nil if there is none
 
 	instruments map[string]*instrument // by venue, NUL, symbol
 	order       []*instrument          // those that may have a snapshot without a symbol
@@ -191,6 +192,9 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		return nil, errors.New("no file to read")
 	}
 	for _, p := range paths {
+		if p == rawfile.Stdin {
+			continue
+		}
 		if info, err := os.Stat(p); err != nil {
 			return nil, err
 		} else if info.IsDir() {
@@ -204,6 +208,10 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	s.setSite(exchangeName)
 	return s, nil
 }
+
+// Stdin makes r what is read in place of the path [rawfile.Stdin]. It is called before the first
+// Next.
+func (s *Source) Stdin(r io.Reader) { s.stdin = r }
 
 // Meter makes m count what is read of the files. It is called before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
@@ -225,6 +233,9 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		if n += k; n == len(batch) {
 			break
 		}
+		if n > 0 && s.stdin != nil && s.raw != nil && !s.lines.Ready() {
+			break // what came down a pipe goes out at once
+		}
 		if s.err = s.fill(); s.err != nil {
 			break
 		}
@@ -245,7 +256,7 @@ func (s *Source) fill() error {
 		if s.next == len(s.paths) {
 			return io.EOF
 		}
-		raw, err := rawfile.OpenMetered(s.paths[s.next], s.meter)
+		raw, err := rawfile.OpenOrStdin(s.paths[s.next], s.stdin, s.meter)
 		if err != nil {
 			return err
 		}
