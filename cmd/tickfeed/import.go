@@ -28,6 +28,8 @@ type importCommandOptions struct {
 	force   bool
 	json    bool
 	partial bool
+	session string
+	created string
 	symbols []string
 }
 
@@ -55,6 +57,8 @@ Files that are given together are of one format and become one recording: LOBSTE
 merged by time, others are read one after the other. A bad line, record or packet stops the import
 and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole, and on disk.
 
+With --session and --created the same input makes the same bytes.
+
 At the end stands on standard error what was read: ticks by kind, times, what the source itself was
 missing. The exit code is 3 where the data is wrong.`,
 		Example: `  tickfeed import AMZN_2012-06-21_34200000_57600000_message_1.csv -o amzn.tick
@@ -70,6 +74,10 @@ missing. The exit code is 3 where the data is wrong.`,
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		f.BoolVar(&o.json, "json", false, "print what was read as one JSON object")
 		f.BoolVar(&o.partial, "partial", false, "where the files cannot be read to the end, keep what came before; the exit code stays")
+	})
+	group(cmd, "What tells the recording from others", func(f *pflag.FlagSet) {
+		f.StringVar(&o.session, "session", "", "the session is `ID`, up to 16 hexadecimal digits (default: chosen at random)")
+		f.StringVar(&o.created, "created", "", "the recording was made at `TIME`, such as 2026-03-02T14:30:00Z (default: now)")
 	})
 	group(cmd, "What to import", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
@@ -88,6 +96,10 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	filter, err := codec.NewFilter(o.symbols)
 	if err != nil {
 		return usage("--symbols: %w", err)
+	}
+	as, err := parseOrigin(o.session, o.created)
+	if err != nil {
+		return err
 	}
 	paths, spool, err := p.standardInput(cmd.Context(), paths)
 	if err != nil {
@@ -113,6 +125,8 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 				path = rawfile.StdinName
 			}
 			return usage("%s is a recording already; cut and merge make others of it", path)
+		case as != (origin{}):
+			return usage("--session and --created are what the text form of a recording says itself")
 		case len(paths) > 1 || !filter.All() || o.json:
 			return usage("%s is the text form of a recording; it is imported alone and as it is", path)
 		default:
@@ -136,7 +150,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		return err
 	}
 	defer out.Discard()
-	i, err := newImporting(out, src, paths)
+	i, err := newImporting(out, src, paths, as)
 	if err != nil {
 		return err
 	}

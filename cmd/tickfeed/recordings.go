@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -453,7 +454,7 @@ func (p *program) importTemporary(ctx context.Context, paths []string, o *import
 	}
 	defer src.Close()
 	r, err := openTemporary(namesOf(paths), func(f *os.File) error {
-		i, err := newImporting(f, src, paths)
+		i, err := newImporting(f, src, paths, origin{})
 		if err != nil {
 			return err
 		}
@@ -488,16 +489,50 @@ func namesOf(paths []string) string {
 }
 
 // newImporting begins the recording of src, the ticks of the files at paths, in f.
-func newImporting(f recording.File, src *files.Source, paths []string) (*importing, error) {
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails
+func newImporting(f recording.File, src *files.Source, paths []string, as origin) (*importing, error) {
 	i := &importing{name: namesOf(paths), several: len(paths) > 1, files: src, started: time.Now()}
+	if as.session == 0 {
+		var id [8]byte
+		_, _ = rand.Read(id[:]) // never fails
+		as.session = feed.SessionID(binary.BigEndian.Uint64(id[:]))
+	}
+	if as.created.IsZero() {
+		as.created = i.started
+	}
 	var err error
 	i.builder, err = recording.NewBuilder(f, codec.FileHeader{
-		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},
-		Source:  "imported from " + i.name, Next: 1, Created: i.started.UnixNano(),
+		Lineage: feed.Lineage{{ID: as.session, First: 1}},
+		Source:  "imported from " + i.name, Next: 1, Created: as.created.UnixNano(),
 	}, nil)
 	return i, err
+}
+
+// An origin is what tells a recording from another of the same ticks; what is zero is chosen.
+type origin struct {
+	session feed.SessionID
+	created time.Time
+}
+
+// parseOrigin reads --session and --created. The error is a usage error.
+func parseOrigin(session, created string) (as origin, err error) {
+	if session != "" {
+		id, err := strconv.ParseUint(session, 16, 64)
+		if err != nil || id == 0 {
+			return as, usage("--session must be 1 to 16 hexadecimal digits, not all 0, got %q", session)
+		}
+		as.session = feed.SessionID(id)
+	}
+	if created != "" {
+		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+			if as.created, err = time.Parse(layout, created); err == nil {
+				break
+			}
+		}
+		if err != nil || as.created.Year() < 1970 || as.created.Year() > 2261 {
+			return as, usage("--created must be a time such as 2026-03-02T14:30:00Z or a date, from 1970 to 2261, got %q", created)
+		}
+	}
+	return as, nil
 }
 
 // run imports ticks, which are those of the files, all or some, and closes the recording. The
