@@ -47,7 +47,8 @@ prices and trade ids. The format is told from the content; gzip and zstd are unp
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
   lobster       LOBSTER messages and order books; naming one file of a pair is enough
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase and Kraken Futures
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (futures;
+                spot without books)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.

@@ -1,6 +1,6 @@
 // Package wscap reads captures of the websocket feeds of crypto exchanges and gives them to
-// a publisher as a [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange, and
-// Kraken Futures.
+// a publisher as a [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange,
+// Kraken spot (versions 1 and 2) and Kraken Futures. Captures of other exchanges are refused by name.
 //
 // # Files
 //
@@ -15,7 +15,7 @@
 // # Instruments and numbers
 //
 // Symbols are the exchange's, venues BINANCE, BINANCE_USDM, BINANCE_COINM, BINANCE_OPTIONS,
-// COINBASE and KRAKEN_FUTURES; so BTCUSDT spot and future are two instruments. Where a line of the
+// COINBASE, KRAKEN and KRAKEN_FUTURES; so BTCUSDT spot and future are two instruments. Where a line of the
 // recorder names another site that sends Binance's messages, the venue is called after that:
 // BINANCE_US for binance.us, BINANCE_TR for trbinance.com. All numbers are exact, never through a float:
 // an instrument is defined with the decimals that its first message needs, and defined again
@@ -49,6 +49,9 @@
 //	          ticker_lite       a quote without sizes; ticker: with sizes
 //	          book_snapshot     the whole book
 //	          book              a level
+//	Kraken    trade             trades; version 1 has no ids
+//	spot      spread, ticker    a quote
+//	          book              no ticks: counted in Stats.Other
 //
 // Two collectors may have written the same messages into a capture: a trade whose id was told,
 // and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
@@ -354,12 +357,15 @@ func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 		return line, math.MinInt64, true
 	}
 	i := bytes.IndexByte(line, ' ')
-	if i <= 0 || i > 32 || i+1 >= len(line) || line[i+1] != '{' {
+	if i <= 0 || i > 32 || i+1 >= len(line) || line[i+1] != '{' && line[i+1] != '[' {
 		return nil, 0, false
 	}
 	stamp := line[:i]
 	if stamp[i-1] == ':' {
 		stamp = stamp[:i-1]
+	}
+	if t, ok := parseTime(stamp); ok { // as Tardis writes it
+		return line[i+1:], t, true
 	}
 	t, ok := arrivalTime(stamp)
 	return line[i+1:], t, ok
@@ -391,15 +397,68 @@ const (
 	exchangeNone exchange = iota
 	exchangeBinance
 	exchangeCoinbase
-	exchangeKraken
+	exchangeKraken     // Futures
+	exchangeKrakenSpot // version 2; of version 1, only events are objects
 )
 
+// members are those that tell an exchange, as bits.
+type members uint16
+
+const (
+	hasType members = 1 << iota
+	hasEvent
+	hasAnswer // result, id, code, error
+	hasChannel
+	hasData
+	hasArg
+	hasTopic
+	hasSubject
+	hasRPC
+	hasTable
+	hasTick
+	hasEvents
+)
+
+var memberBits = map[string]members{
+	"type": hasType, "event": hasEvent, "result": hasAnswer, "id": hasAnswer, "code": hasAnswer, "error": hasAnswer,
+	"channel": hasChannel, "data": hasData, "arg": hasArg, "topic": hasTopic, "subject": hasSubject, "jsonrpc": hasRPC,
+	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents,
+}
+
+// stranger names an exchange that cannot be read, of a message with such members; "" if it is none of
+// those that are known by name.
+func (has members) stranger() string {
+	all := func(m members) bool { return has&m == m }
+	switch {
+	case all(hasRPC):
+		return "Deribit"
+	case all(hasArg):
+		return "OKX"
+	case all(hasTable):
+		return "BitMEX"
+	case all(hasTopic | hasSubject), all(hasTopic | hasType | hasAnswer):
+		return "KuCoin"
+	case all(hasTopic):
+		return "Bybit"
+	case all(hasTick):
+		return "HTX (Huobi)"
+	case all(hasChannel | hasEvents):
+		return "Coinbase Advanced Trade"
+	case all(hasChannel | hasEvent | hasAnswer):
+		return "Gate"
+	case all(hasChannel | hasEvent):
+		return "Bitstamp"
+	}
+	return ""
+}
+
 // exchangeOf tells the exchange of a message from the names of its members, in any order. A
-// message of a combined stream of Binance is data, and stream its name; key is the first member.
-func exchangeOf(b []byte) (from exchange, stream, data, key []byte, ok bool) {
+// message of a combined stream of Binance is data, and stream its name; key is the first member, and
+// stranger the exchange where it is one that cannot be read.
+func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger string, ok bool) {
 	w := walk(b, '{')
 	data = b
-	var typed, answer bool
+	var has members
 	for {
 		name, value, more := w.member()
 		if !more {
@@ -414,32 +473,40 @@ func exchangeOf(b []byte) (from exchange, stream, data, key []byte, ok bool) {
 		case "data":
 			data = value
 		case "e", "lastUpdateId", "u":
-			return exchangeBinance, nil, b, key, true
-		case "feed", "event":
-			return exchangeKraken, nil, b, key, true
-		case "type":
-			typed = true
-		case "result", "id", "code", "error":
-			answer = true
+			return exchangeBinance, nil, b, key, "", true
+		case "feed":
+			return exchangeKraken, nil, b, key, "", true
 		}
+		has |= memberBits[string(name)]
 		if from == exchangeBinance && len(data) != len(b) {
-			return from, stream, data, key, true
+			return from, stream, data, key, "", true
 		}
+	}
+	if from == exchangeBinance { // a stream without data
+		return exchangeNone, nil, b, key, "", true
+	}
+	if stranger = has.stranger(); stranger != "" {
+		return exchangeNone, nil, b, key, stranger, true
 	}
 	switch {
-	case from == exchangeBinance: // a stream without data
-		return exchangeNone, nil, b, key, true
-	case typed:
-		return exchangeCoinbase, nil, b, key, true
-	case answer:
-		return exchangeBinance, nil, b, key, true
+	case has&hasEvent != 0:
+		from = exchangeKraken
+	case has&hasChannel != 0:
+		from = exchangeKrakenSpot
+	case has&hasType != 0:
+		from = exchangeCoinbase
+	case has&hasAnswer != 0:
+		from = exchangeBinance
 	}
-	return exchangeNone, nil, b, key, key != nil
+	return from, nil, b, key, "", key != nil
 }
 
 // message hands a message to its exchange.
 func (s *Source) message(b []byte) string {
-	from, stream, data, key, ok := exchangeOf(b)
+	if b[0] == '[' {
+		return s.krakenArray(b)
+	}
+	from, stream, data, key, stranger, ok := exchangeOf(b)
 	switch {
 	case !ok:
 		return "the message is not a JSON object"
@@ -449,11 +516,17 @@ func (s *Source) message(b []byte) string {
 		return s.coinbase(b)
 	case from == exchangeKraken:
 		return s.kraken(b)
+	case from == exchangeKrakenSpot:
+		return s.krakenSpot(b)
 	case string(key) == "stream":
 		return "the message names a stream and has no data"
+	case stranger != "":
+		return "a message of " + stranger + ", which is none of the exchanges known; " + known
 	}
-	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known: Binance, Coinbase, Kraken Futures", key)
+	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known; %s", key, known)
 }
+
+const known = "what can be read is Binance, Coinbase Exchange, Kraken"
 
 // other counts a message without ticks.
 func (s *Source) other(name []byte) string {
@@ -531,22 +604,21 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("wscap: the source is closed")
 
-// Recognise reports whether a file that begins with head is a capture of one of the
-// exchanges. head should hold a few lines.
+// Recognise reports whether a file that begins with head is a capture: of one of the exchanges, or of
+// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides.
 func Recognise(head []byte) bool {
 	for len(head) > 0 {
 		line, rest, _ := bytes.Cut(head, []byte{'\n'})
 		head = rest
 		line = bytes.TrimSuffix(line, []byte{'\r'})
-		if len(line) == 0 || control(line) {
+		if len(line) == 0 {
 			continue
 		}
-		message, arrival, ok := splitLine(line)
-		if !ok || arrival == math.MinInt64 {
-			return false
+		if control(line) {
+			return true
 		}
-		from, _, _, key, _ := exchangeOf(message)
-		return from != exchangeNone || string(key) == "stream"
+		_, arrival, ok := splitLine(line)
+		return ok && arrival != math.MinInt64
 	}
 	return false
 }
