@@ -355,6 +355,9 @@ func recognise(path string, stated Format) (Format, error) {
 		return stated, nil
 	case info.Size() == 0:
 		return "", &rawfile.FormatError{File: path, Reason: "is empty"}
+	case stated == "" && leanEntry(path) != "":
+		return "", &rawfile.FormatError{File: path, Reason: fmt.Sprintf("is a zip of LEAN with %s, of which only the tick quotes of currency pairs"+
+			" (YYYYMMDD_PAIR_tick_quote.csv) are read", leanEntry(path))}
 	}
 	if stated != "" {
 		return stated, nil

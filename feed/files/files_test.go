@@ -117,6 +117,8 @@ func TestRecognise(t *testing.T) {
 		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
 		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
+		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a zip of LEAN with 20131007_spy_tick_trade.csv, of which only"},
+		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a zip of LEAN with"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},

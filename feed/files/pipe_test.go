@@ -96,3 +96,15 @@ func TestSilentStandardInput(t *testing.T) {
 	_, err = src.Next(context.Background(), batch)
 	assert.ErrorIs(t, err, io.EOF)
 }
+
+// A capture with quotes on the recorder's clock and trades on the exchange's says so, and what to do.
+func TestTwoClocks(t *testing.T) {
+	quote := `1735689600100000000 {"u":5,"s":"AB","b":"1","B":"2","a":"3","A":"4"}` + "\n"
+	trade := func(millis string) string { return strings.ReplaceAll(captured, "1735689600123,", millis+",") }
+	for millis, noted := range map[string]bool{"1735689601373": true, "1735689600123": false} {
+		src, err := files.Open([]string{write(t, "x", []byte(quote+trade(millis)))}, nil, files.Config{})
+		require.NoError(t, err)
+		recorded.ReadAll(t, src)
+		assert.Equal(t, noted, strings.Contains(strings.Join(src.Stats().Notes, "\n"), "1 quotes without a time of the exchange have the recorder's"))
+	}
+}

@@ -293,6 +293,9 @@ func (s *Source) quote(in *instrument, at int64, id uint64, bid, bidSize, ask, a
 	}
 	s.buf = append(s.buf, q.Tick(in.id, at))
 	s.count.Quotes++
+	if s.stated == 0 && s.cfg.Clock == ClockVenue {
+		s.count.Arrived++
+	}
 	return ""
 }
 

@@ -176,8 +176,11 @@ type Stats struct {
 	// SkewMin and SkewMax bound the exchange's time of a message less the local time of its
 	// arrival, in nanoseconds; both 0 without such messages.
 	SkewMin, SkewMax int64
-	Skipped          int64 // bad lines tolerated
-	FirstBad         *rawfile.LineError
+	// Arrived are quotes in which the exchange states no time, so that they have that of arrival
+	// although other ticks have the exchange's.
+	Arrived  int64
+	Skipped  int64 // bad lines tolerated
+	FirstBad *rawfile.LineError
 }
 
 const maxReports = 16
