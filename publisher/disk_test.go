@@ -342,6 +342,45 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 	}
 }
 
+// A disk that does not answer keeps a publisher from nothing for longer than it is given: Close returns within its context and
+// three seconds, although the write that a call of Publish makes itself never ends, and says what did not get into the journal
+// and that the journal was not closed.
+func TestCloseOnADiskThatHangs(t *testing.T) {
+	for name, kind := range map[string]memfs.Kind{"write": memfs.Write, "sync": memfs.Sync} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var hangs atomic.Bool
+				fs := &memfs.FS{Delay: func(op memfs.Op) time.Duration {
+					if op.Kind == kind && hangs.Load() {
+						return time.Hour
+					}
+					return 0
+				}}
+				w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncAlways})
+				head := w.pub.Stats().Committed
+				time.Sleep(time.Second) // at rest: the next call flushes by itself
+				hangs.Store(true)
+				published := make(chan error, 1)
+				go func() { published <- w.pub.Publish(context.Background(), w.trades(10)) }()
+				synctest.Wait()
+				w.cancel()
+				<-w.serve
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				at := time.Now()
+				err := w.pub.Close(ctx)
+				assert.LessOrEqual(t, time.Since(at), 4*time.Second)
+				assert.ErrorContains(t, err, fmt.Sprintf("the last 10 ticks, from number %d on, did not get into the journal, and nobody was sent them", head))
+				assert.ErrorContains(t, err, "journal j was not closed: the disk does not answer")
+				w.pub = nil
+				hangs.Store(false)
+				<-published
+				time.Sleep(time.Hour)
+			})
+		})
+	}
+}
+
 // A failed sync is the end within a second, also if nobody publishes anything.
 func TestFailedSyncIsAnnouncedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

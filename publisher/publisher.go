@@ -309,24 +309,26 @@ func (p *Publisher) Recovered() *journal.Recovered {
 // A definition tick is published if the instrument is new or was something else before.
 // Errors are those of Publish.
 func (p *Publisher) Define(ctx context.Context, d feed.Definition) (feed.InstrumentID, error) {
-	return p.define(ctx, d, 0)
+	id, _, err := p.define(ctx, d, 0)
+	return id, err
 }
 
-// define is Define with the event time of the definition, 0 for that of the last tick.
-func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (feed.InstrumentID, error) {
+// define is Define with the event time of the definition, 0 for that of the last tick. It returns also whether a tick was
+// published.
+func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (_ feed.InstrumentID, published bool, _ error) {
 	if err := d.Validate(); err != nil {
-		return 0, fmt.Errorf("publisher: %w", err)
+		return 0, false, fmt.Errorf("publisher: %w", err)
 	}
 	p.lock()
 	id, known := p.state.Lookup(d.Symbol, d.Venue)
 	if known {
 		if old, _ := p.state.Definition(id); *old == d {
 			p.mu.Unlock()
-			return id, nil
+			return id, false, nil
 		}
 	} else if id = feed.InstrumentID(p.state.Len()); id >= feed.MaxInstruments {
 		p.mu.Unlock()
-		return 0, fmt.Errorf("publisher: %s would be instrument %d, at most %d", d.Name(), id, feed.MaxInstruments)
+		return 0, false, fmt.Errorf("publisher: %s would be instrument %d, at most %d", d.Name(), id, feed.MaxInstruments)
 	}
 	if eventTime == 0 {
 		eventTime = p.event
@@ -336,7 +338,7 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 	err := p.appendLocked(ctx, []feed.Tick{t})
 	p.mu.Unlock()
 	p.appendedSome()
-	return id, err
+	return id, err == nil, err
 }
 
 // Publish numbers ticks and appends them to the log, in order and without a gap; Seq is
@@ -976,8 +978,15 @@ func (p *Publisher) End(ctx context.Context) error {
 	return nil
 }
 
+// hangTime is how long after the end of its context Close waits for a disk that does not answer.
+const hangTime = 3 * time.Second
+
+// errHangs reports that the disk does not answer.
+var errHangs = errors.New("the disk does not answer")
+
 // Close flushes, closes the journal and frees everything. It is for after the last Serve has
-// returned; ctx bounds how long it waits for a full disk. The error says what may not be
+// returned, or when a disk that hangs keeps it from that; ctx bounds how long it waits for a full disk, and a disk that does
+// not answer is waited for a few seconds longer: what waits for it is left behind then. The error says what may not be
 // safe; the publisher is closed all the same.
 func (p *Publisher) Close(ctx context.Context) error {
 	err := p.usable()
@@ -988,7 +997,8 @@ func (p *Publisher) Close(ctx context.Context) error {
 			if d := p.disk.Load(); d != nil {
 				why = ": " + *d
 			}
-			err = fmt.Errorf("publisher: the last %d ticks did not get into the journal, and nobody was sent them%s: %w", p.appended()-next, why, err)
+			err = fmt.Errorf("publisher: the last %d ticks, from number %d on, did not get into the journal, and nobody was sent them%s: %w",
+				p.appended()-next, next, why, err)
 		}
 	}
 	select {
@@ -997,12 +1007,30 @@ func (p *Publisher) Close(ctx context.Context) error {
 	default:
 		close(p.closing)
 	}
-	p.done.Wait()
-	p.serving.tallies.end()
-	if p.journal != nil {
-		if closeErr := p.journal.Close(); err == nil || p.Failed() == nil { // else err says the same
-			err = errors.Join(err, closeErr)
+	closed := make(chan error, 1)
+	go func() {
+		p.done.Wait()
+		p.serving.tallies.end()
+		if p.journal == nil {
+			closed <- nil
+			return
 		}
+		closed <- p.journal.Close()
+	}()
+	var closeErr error
+	select {
+	case closeErr = <-closed:
+	case <-ctx.Done():
+		hangs := time.NewTimer(hangTime)
+		defer hangs.Stop()
+		select {
+		case closeErr = <-closed:
+		case <-hangs.C:
+			return errors.Join(err, fmt.Errorf("publisher: journal %s was not closed: %w", p.cfg.Journal, errHangs))
+		}
+	}
+	if err == nil || p.Failed() == nil { // else err says the same
+		err = errors.Join(err, closeErr)
 	}
 	return err
 }

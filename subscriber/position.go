@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/filemode"
+	"tickfeed/codec/syncdir"
 )
 
 // A positionFile keeps a position on disk, replaced as a whole each time. Without a path it does nothing.
@@ -229,13 +229,4 @@ func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (osDisk) Remove(name string) error { return os.Remove(name) }
 
-func (osDisk) SyncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // a directory cannot be synced there
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (osDisk) SyncDir(dir string) error { return syncdir.Sync(dir, (*os.File).Sync) }

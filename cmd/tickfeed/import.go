@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,14 +40,24 @@ func (p *program) importCommand() *cobra.Command {
 		Use:   "import FILE...|- -o OUT.tick",
 		Short: "Make a recording of files in the formats of exchanges and vendors",
 		Long: `Read market data files and write their ticks as a recording, with their original times, exact
-prices and trade ids. The format is told from the content; gzip and zstd are unpacked:
+prices and trade ids. The format is told from the content; gzip, zstd and a zip with one CSV in it
+are unpacked:
 
-  csv, ndjson   quotes and trades, with a header or an object a line
+  csv, ndjson   quotes, trades and levels. A column such as type, rtype,
+                action or is_snapshot decides what a row is; a row that is not read is counted or
+                refused, never a trade. --rows states what all rows are, --header the columns
+                of a file without a header. Also Databento's CSV and JSON (trades, mbp-1,
+                mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
+                  binance   trades, aggTrades, bookTicker, with or without a header
+                  taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
+                  tardis    trades, quotes, incremental_book_L2, book_snapshot (best levels)
+                  polygon (massive), kraken, histdata, truefx
   parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
-  lobster       LOBSTER messages and order books; naming one file of a pair is enough
+  lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
+                message file alone gives trades and statuses
   websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (futures;
                 spot without books)
   lean          LEAN's zips of currency quotes
@@ -93,6 +104,9 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	}
 	if o.output == "-" && o.json {
 		return usage("--json prints to standard output, where -o - writes the recording")
+	}
+	for i, pattern := range o.symbols {
+		o.symbols[i] = strings.TrimSpace(pattern) // 'AAPL, MSFT' is two
 	}
 	filter, err := codec.NewFilter(o.symbols)
 	if err != nil {
@@ -156,8 +170,12 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		return err
 	}
 	ticks := feed.Source(src)
+	unmatched := slices.Clone(filter)
 	if !filter.All() {
-		ticks = files.Select(src, filter.Match)
+		ticks = files.Select(src, func(d *feed.Definition) bool {
+			unmatched = slices.DeleteFunc(unmatched, func(pattern string) bool { return codec.Filter{pattern}.Match(d) })
+			return filter.Match(d)
+		})
 	}
 	err = i.run(cmd.Context(), p, ticks)
 	summary := i.summary(o.output)
@@ -192,6 +210,9 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	}
 	for _, line := range summary.lines() {
 		p.notef("%s", line)
+	}
+	if len(unmatched) > 0 && err == nil {
+		p.notef("  note         --symbols: no instrument matches %s", strings.Join(unmatched, ", "))
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -295,4 +296,42 @@ func TestStopSendsWhatWasPublished(t *testing.T) {
 			assert.Contains(t, sub.err.String(), "next seq "+head[1]+"\n", "with journal %q", journal)
 		}
 	}
+}
+
+// A replay that is interrupted sends its subscribers everything that it has played before it says goodbye.
+func TestStopSendsWhatWasPlayed(t *testing.T) {
+	dir := t.TempDir()
+	startCommand(t, dir, "publish", "--instruments", "50", "--days", "1", "--speed", "23400", "--rate", "400k", "--listen", "unix:q.sock", "--exit-at-end", "--status", "0")
+	record := startCommand(t, dir, "record", "unix:q.sock", "--from", "beginning", "--count", "300000", "-o", "r.tick")
+	require.Equal(t, exitDone, record.exit(t), record.err.String())
+	for range 4 {
+		play := startCommand(t, dir, "replay", "r.tick", "--speed", "1x", "--wait-subscribers", "1", "--listen", "unix:p.sock", "--control", "", "--status", "0")
+		play.says(t, "listening")
+		sub := startCommand(t, dir, "subscribe", "unix:p.sock", "--quiet", "--max-attempts", "1")
+		sub.says(t, "live: ")
+		time.Sleep(50 * time.Millisecond) // into the midst of it
+		require.NoError(t, play.Process.Signal(os.Interrupt))
+		require.Equal(t, exitInterrupted, play.exit(t), play.err.String())
+		next := regexp.MustCompile(`"seq":(\d+).*"stopped"`).FindStringSubmatch(play.err.String())
+		require.NotNil(t, next, play.err.String())
+		sub.exit(t)
+		assert.Contains(t, sub.err.String(), "next seq "+next[1]+"\n")
+	}
+}
+
+// What does not end in time, because a disk hangs, is not waited for any longer.
+func TestWaitIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &program{}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Hour, cancel)
+		hangs, failed := make(chan struct{}), errors.New("failed")
+		begun := time.Now()
+		assert.ErrorIs(t, p.waitBounded(ctx, func() error { time.Sleep(time.Minute); return failed }), failed)
+		assert.ErrorIs(t, p.waitBounded(ctx, func() error { time.Sleep(time.Hour + endTime - time.Minute - 1); return failed }), failed)
+		assert.Equal(t, time.Hour+endTime-1, time.Since(begun))
+		assert.ErrorIs(t, p.waitBounded(ctx, func() error { <-hangs; return nil }), errHangs)
+		assert.Equal(t, time.Hour+2*endTime-1, time.Since(begun))
+		close(hangs)
+	})
 }

@@ -19,6 +19,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Built with the race detector, each of the hundreds of processes that the tests start would sleep for a second at its end.
+	if _, set := os.LookupEnv("GORACE"); !set {
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=10")
+	}
 	testscript.Main(leakChecked{m}, map[string]func(){"tickfeed": main})
 }
 
@@ -41,7 +45,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			for _, kv := range os.Environ() {
-				if strings.HasPrefix(kv, "GOCOVERDIR=") {
+				if strings.HasPrefix(kv, "GOCOVERDIR=") || strings.HasPrefix(kv, "GORACE=") {
 					e.Vars = append(e.Vars, kv)
 				}
 			}

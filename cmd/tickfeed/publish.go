@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -32,6 +33,7 @@ import (
 // publishOptions are the flags of publish.
 type publishOptions struct {
 	market  sim.Config
+	shape   string
 	start   string
 	speed   float64
 	rate    rate
@@ -90,13 +92,14 @@ they would fill more than the memory; --wait-for says for how many.`,
 		countVar(f, &o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
 		f.Uint64Var(&o.market.Seed, "seed", 1, "`NUMBER` that chooses the course of the market: the same seed and flags give the same ticks")
 		countVar(f, &o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
+		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat, --rate in every minute, or u, 4 times as many at the opening, 0.6 times past noon and 3 times at the close")
 		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
 		f.Float64Var(&o.speed, "speed", 1, "`SECONDS` of the market that pass in one second")
 		countVar(f, &o.market.Days, "days", 0, "end after `N` trading days (default: never)")
 		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market the mean over the day (default: 10k for the simulated market, else no limit)")
+		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market in every minute, with bursts within seconds (see --day-shape) (default: 10k for the simulated market, else no limit)")
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
@@ -234,13 +237,20 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	}
 	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, log: log}
 	err = s.run(ctx)
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	bound := closeTime
+	if errors.Is(err, errHangs) {
+		bound = lastFlush // it was waited for
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
 	if closeErr := pub.Close(closing); err == nil || pub.Failed() == nil { // else err says the same
 		err = errors.Join(err, journalError(o.journal, closeErr))
 	}
-	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(s.ticks), pub.Stats().Head),
-		"ticks", s.ticks, "head", pub.Stats().Head)
+	ticks, head := s.ticks.Load(), pub.Stats().Head
+	if errors.Is(err, errHangs) { // the source has not said
+		ticks = head - pub.Lineage().Current().First
+	}
+	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(ticks), head), "ticks", ticks, "head", head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
 		return errInterrupted
 	}
@@ -325,6 +335,28 @@ func (in *input) String() string {
 		return fmt.Sprintf("simulated market, seed %d", in.o.market.Seed)
 	}
 	return strings.Join(in.paths, " ")
+}
+
+// describe returns what is published and how fast, for the first line of the log.
+func (in *input) describe() string {
+	if len(in.paths) > 0 {
+		return in.String()
+	}
+	text := in.String() + ", "
+	rate := float64(in.o.rate)
+	if rate == 0 {
+		rate = defaultRate
+	}
+	switch n := formatCount(rate) + " ticks/s"; {
+	case math.IsInf(rate, 1):
+		return text + "as fast as possible"
+	case in.o.steady:
+		return text + n + " evenly spaced"
+	case in.o.shape == sim.UShaped.String():
+		return text + n + " on average over the day, 4 times as many at the opening (--day-shape u)"
+	default:
+		return text + n + " in every minute (--day-shape flat)"
+	}
 }
 
 func (in *input) mode() codec.Mode {
@@ -420,6 +452,9 @@ func (o *publishOptions) marketConfig() (sim.Config, error) {
 		return cfg, err
 	}
 	cfg.Start = start
+	if cfg.Shape, err = sim.ParseShape(o.shape); err != nil {
+		return cfg, usage("--day-shape: %w", err)
+	}
 	switch {
 	case o.rate == 0:
 		cfg.Rate = defaultRate / o.speed
@@ -522,7 +557,7 @@ type service struct {
 	input     *input
 	listeners []net.Listener
 	log       zerolog.Logger
-	ticks     uint64
+	ticks     atomic.Uint64
 }
 
 // errOver ends a service that is done.
@@ -558,11 +593,35 @@ func (s *service) run(ctx context.Context) error {
 		endServing(err)
 		return err
 	})
-	err := group.Wait()
+	err := s.p.waitBounded(running, group.Wait)
 	if errors.Is(err, errOver) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}
 	return err
+}
+
+// endTime bounds how long a publisher that ends waits for its source and its connections: a disk that hangs may hold up
+// both. It is longer than what they wait for otherwise.
+const endTime = 8 * time.Second
+
+// errHangs reports that what ends did not end in time.
+var errHangs = fmt.Errorf("what was begun did not end within %v, as if the disk of the journal does not answer", endTime)
+
+// waitBounded returns what wait does, or errHangs if that takes longer than endTime after ctx ended.
+func (p *program) waitBounded(ctx context.Context, wait func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(endTime):
+		return errHangs
+	}
 }
 
 // feed publishes the source until it or feeding ends, and says that it has ended.
@@ -571,7 +630,8 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.ticks, err = s.pub.Feed(feeding, stoppable{src}, pace)
+	ticks, err := s.pub.Feed(feeding, stoppable{src}, pace)
+	s.ticks.Store(ticks)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -586,7 +646,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	if s.o.exitAtEnd {
 		what = "end of the source: %s ticks published; leaving when all subscribers have them"
 	}
-	s.say("end of the source", fmt.Sprintf(what, formatThousands(s.ticks)), append(s.inputStats(), "ticks", s.ticks)...)
+	s.say("end of the source", fmt.Sprintf(what, formatThousands(ticks)), append(s.inputStats(), "ticks", ticks)...)
 	if !s.o.exitAtEnd {
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -684,8 +744,8 @@ func (s *service) drained(ctx context.Context) error {
 		return err
 	}
 	st := s.pub.Stats()
-	if st.Joined == 0 && s.o.journal == "" && s.ticks > 0 {
-		s.log.Warn().Uint64("ticks", s.ticks).
+	if st.Joined == 0 && s.o.journal == "" && s.ticks.Load() > 0 {
+		s.log.Warn().Uint64("ticks", s.ticks.Load()).
 			Msg("no subscriber came, and the ticks are not kept: --wait-for N waits for N subscribers, --journal DIR keeps the ticks")
 	}
 	warnOfAbsent(s.log, st)
@@ -758,8 +818,8 @@ func (s *service) sayStart() {
 		}
 		s.warnOfDamage(rec.Damage)
 	}
-	s.say("session", fmt.Sprintf("session %v from seq %d: %s", session.ID, head, s.input),
-		"session", session.ID.String(), "first", head, "source", s.input.String())
+	s.say("session", fmt.Sprintf("session %v from seq %d: %s", session.ID, head, s.input.describe()),
+		"session", session.ID.String(), "first", head, "source", s.input.describe())
 	for _, ln := range s.listeners {
 		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
 	}

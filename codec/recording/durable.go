@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"tickfeed/codec/filemode"
+	"tickfeed/codec/syncdir"
 )
 
 // A disk is what files and their names are made durable with.
@@ -26,17 +26,7 @@ func (osDisk) Sync(f *os.File) error { return f.Sync() }
 
 func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
 
-// SyncDir makes the names in dir durable. On Windows, where a directory cannot be synced, it does nothing.
-func (osDisk) SyncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+func (osDisk) SyncDir(dir string) error { return syncdir.Sync(dir, (*os.File).Sync) }
 
 // syncName makes durable that the file at path has this name.
 func syncName(path string) error {

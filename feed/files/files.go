@@ -1,5 +1,6 @@
 // Package files opens files of market data, whatever their format, as one [feed.Source]. The
-// format is told from what a file holds, not from its name; gzip and zstd are unpacked.
+// format is told from what a file holds, not from its name; gzip, zstd and a zip with one file of
+// data are unpacked.
 //
 //	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
 //
@@ -78,7 +79,8 @@ type Config struct {
 	Venue string
 	// Zone is that of local times in CSV, NDJSON and Parquet, and of midnight in LEAN's zips.
 	Zone string
-	// Date is that of ITCH messages, as yyyymmdd; 0 takes the capture's or the file name's.
+	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
+	// there is no date; 0 takes the capture's or the file name's.
 	Date int
 	// NoBooks leaves the levels of books out of DBN, ITCH and LOBSTER: only quotes of the best
 	// bid and offer, trades and statuses.
@@ -256,6 +258,9 @@ func (c *Config) text() textfile.Config {
 	if c.Zone != "" {
 		t.Zone = c.Zone
 	}
+	if c.Date != 0 {
+		t.Date = c.Date
+	}
 	if c.SkipBad != 0 {
 		t.SkipBad = c.SkipBad
 	}
@@ -362,7 +367,13 @@ func recognise(path string, stated Format) (Format, error) {
 	if stated != "" {
 		return stated, nil
 	}
-	head, err := rawfile.Head(path, rawfile.HeadSize)
+	if leanfx.RecogniseFile(path) {
+		return LEAN, nil
+	}
+	head, err := rawfile.HeadInZip(path, rawfile.HeadSize)
+	if errors.As(err, new(*rawfile.FormatError)) {
+		return "", err
+	}
 	if err != nil {
 		return "", &rawfile.FormatError{File: path, Reason: "cannot be unpacked: " + err.Error()}
 	}

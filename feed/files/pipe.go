@@ -73,8 +73,8 @@ func peek(r io.Reader) *Pipe {
 // unpacked is the beginning of what packed is the beginning of.
 func unpacked(packed []byte) []byte {
 	f, err := rawfile.OpenReader(rawfile.StdinName, bytes.NewReader(packed), nil)
-	if err != nil {
-		return nil
+	if err != nil { // cut off, or a zip, whose directory stands at its end
+		return packed[:min(len(packed), rawfile.HeadSize)]
 	}
 	defer f.Close()
 	head, _ := rawfile.HeadOf(f, rawfile.HeadSize)
@@ -194,6 +194,20 @@ func (p *piped) open(ctx context.Context) error {
 // front to back is written to a file first, whose path becomes spool.
 func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *string) (err error) {
 	f := cfg.Format
+	if bytes.HasPrefix(pipe.Head(), []byte("PK\x03\x04")) {
+		if *spool, err = pipe.Spool(ctx); err == nil {
+			f, err = recognise(*spool, f)
+		}
+		if err != nil {
+			return err
+		}
+		s.format = f
+		if err := s.open([]string{*spool}, nil, &cfg); err != nil {
+			return err
+		}
+		s.importer.Meter(&s.meter)
+		return nil
+	}
 	if f == "" && len(pipe.Head()) > 0 {
 		var reason string
 		if f, reason = RecogniseHead(pipe.Head()); f == "" {

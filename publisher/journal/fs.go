@@ -11,6 +11,7 @@ import (
 
 	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/syncdir"
 )
 
 // FS is what a journal needs of a file system. Names are paths as [filepath.Join] makes them.
@@ -118,8 +119,8 @@ func (OS) Truncate(name string, size int64) error {
 // Remove implements FS.
 func (OS) Remove(name string) error { return os.Remove(name) }
 
-// SyncDir implements FS. Where a directory cannot be synced it does nothing.
-func (OS) SyncDir(dir string) error { return syncDir(filepath.Clean(dir)) }
+// SyncDir implements FS.
+func (OS) SyncDir(dir string) error { return syncdir.Sync(filepath.Clean(dir), fsync) }
 
 // Check implements FS.
 func (OS) Check(name string, f io.Closer) error {

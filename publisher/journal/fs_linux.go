@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"errors"
 	"os"
 	"syscall"
 )
@@ -35,12 +34,4 @@ func reserve(f *os.File, offset, n int64) bool {
 	done := false
 	err = c.Control(func(fd uintptr) { done = syscall.Fallocate(int(fd), keepSize, offset, n) == nil })
 	return err == nil && done
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(fsync(f), f.Close())
 }

@@ -359,6 +359,9 @@ func (s *Stage) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// lastFlush bounds how long the last ticks may take into the log before subscribers hear the goodbye without them.
+const lastFlush = time.Second
+
 // Close ends everything: subscribers are sent what there still is, for a bounded time, and a
 // goodbye. It is for after Run and the player have returned.
 func (s *Stage) Close() error {
@@ -368,6 +371,9 @@ func (s *Stage) Close() error {
 	s.current = nil
 	s.mu.Unlock()
 	if current != nil {
+		flushing, cancel := context.WithTimeout(context.Background(), lastFlush)
+		_ = current.pub.Flush(flushing) // so that what was played is sent before the goodbye
+		cancel()
 		err = current.leave(errOver)
 	}
 	for _, d := range s.doors {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -651,6 +652,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 	a := &audience{ticks: make(map[feed.SessionID][]feed.Tick), ended: make(chan struct{}, 100)}
 	held := make(chan struct{})
 	release := sync.OnceFunc(func() { close(held) })
+	var first atomic.Pointer[publisher.Publisher]
 	cut := false
 	s.follow(a, subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, Dial: dial}, func(b *subscriber.Batch) error {
 		switch {
@@ -659,7 +661,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 			<-held // until the session is over
 		case !cut: // so that the next welcome has the head of the whole session
 			cut = true
-			for deadline := time.Now().Add(20 * time.Second); s.player.Status().Ticks < n && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(20 * time.Second); first.Load().Stats().Committed <= n && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 			conn.Close()
@@ -668,6 +670,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 	})
 	t.Cleanup(release) // before the subscriber is waited for
 	s.subscribers(1)
+	first.Store(s.stage.Publisher())
 	require.NoError(t, s.player.Resume(t.Context()))
 	s.ended()
 	logs := func() int {
@@ -683,8 +686,8 @@ func TestLeftBehindIsLost(t *testing.T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	require.Len(t, a.sessions, 2)
-	first := a.sub.Ledger().Account(a.sessions[0])
-	totals := first.Totals()
+	account := a.sub.Ledger().Account(a.sessions[0])
+	totals := account.Totals()
 	assert.EqualValues(t, n, totals.Delivered+totals.Lost)
 	assert.EqualValues(t, len(a.ticks[a.sessions[0]]), totals.Delivered)
 	assert.Positive(t, totals.Lost)
