@@ -103,6 +103,15 @@ func TestGlobTakesNoExponentialTime(t *testing.T) {
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 
+// A ? matches one character, also where that has several bytes.
+func TestQuestionMarkIsACharacter(t *testing.T) {
+	t.Skip("PROTOCOL.md, Filters, says that ? is one byte; a publisher and its subscribers must agree on it")
+	for _, symbol := range []string{"é", "币"} {
+		assert.True(t, Filter{"?"}.Match(&feed.Definition{Symbol: symbol}), symbol)
+	}
+	assert.False(t, Filter{"??"}.Match(&feed.Definition{Symbol: "é"}))
+}
+
 // A pattern without * and ? matches itself and nothing else; with a * in front, every suffix.
 func FuzzGlob(f *testing.F) {
 	f.Add("AAPL", "AAPL", "XX")

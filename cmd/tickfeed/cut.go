@@ -209,8 +209,8 @@ Recordings of one session and its successors, such as the files of a journal or 
 are joined: each number stays what it is. Where they overlap they must have the same ticks, and what
 one of them lost another can supply. Numbers that none of them has are gone, and told at the end.
 
-Recordings that have nothing to do with each other are merged by publish time into a session of its
-own, with new numbers. An instrument of several of them is one.`,
+Recordings that have nothing to do with each other are merged by time, tick for tick, into a session of
+its own, with new numbers. An instrument of several of them is one.`,
 		Example: `  tickfeed merge archive/feed-*.tick -o whole.tick
   tickfeed merge nasdaq.tick binance.tick.zst -o both.tick.zst
   tickfeed merge trades.csv quotes.csv -o day.tick`,

@@ -220,7 +220,7 @@ type exporting struct {
 	started     time.Time
 	read, size  atomic.Int64 // bytes
 	rows        atomic.Int64
-	instruments map[string]struct{}
+	instruments map[[2]string]struct{} // by symbol and venue
 	sum         exportSummary
 }
 
@@ -339,7 +339,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 
 // pass hands everything that is wanted to w.
 func (e *exporting) pass(w tickWriter) error {
-	e.instruments = make(map[string]struct{})
+	e.instruments = make(map[[2]string]struct{})
 	before := int64(0)
 	for _, open := range e.all {
 		r, err := open.Reader()
@@ -382,7 +382,7 @@ func (e *exporting) pass(w tickWriter) error {
 				id := ticks[i].Instrument
 				if d := ts.Definition(id); d != nil && seen[id] != d {
 					seen[id] = d
-					e.instruments[d.Name()] = struct{}{}
+					e.instruments[[2]string{d.Symbol, d.Venue}] = struct{}{}
 				}
 			}
 			e.rows.Add(int64(len(ticks)))

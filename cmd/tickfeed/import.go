@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
+	"tickfeed/feed/rawfile"
 )
 
 // importCommandOptions are the flags of import.
@@ -27,6 +29,8 @@ type importCommandOptions struct {
 	force   bool
 	json    bool
 	partial bool
+	session string
+	created string
 	symbols []string
 }
 
@@ -39,7 +43,7 @@ func (p *program) importCommand() *cobra.Command {
 prices and trade ids. The format is told from the content; gzip, zstd and a zip with one CSV in it
 are unpacked:
 
-  csv, ndjson   quotes, trades and levels; - is standard input. A column such as type, rtype,
+  csv, ndjson   quotes, trades and levels. A column such as type, rtype,
                 action or is_snapshot decides what a row is; a row that is not read is counted or
                 refused, never a trade. --rows states what all rows are, --header the columns
                 of a file without a header. Also Databento's CSV and JSON (trades, mbp-1,
@@ -48,19 +52,24 @@ are unpacked:
                   taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
                   tardis    trades, quotes, incremental_book_L2, book_snapshot (best levels)
                   polygon (massive), kraken, histdata, truefx
+  parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
   lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
                 message file alone gives trades and statuses
-  websocket     captures of Binance, Coinbase and Kraken
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (futures;
+                spot without books)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
+- is standard input, in any of these formats but lobster.
 
 Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
 merged by time, others are read one after the other. A bad line, record or packet stops the import
 and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole, and on disk.
+
+With --session and --created the same input makes the same bytes.
 
 At the end stands on standard error what was read: ticks by kind, times, what the source itself was
 missing. The exit code is 3 where the data is wrong.`,
@@ -77,6 +86,10 @@ missing. The exit code is 3 where the data is wrong.`,
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		f.BoolVar(&o.json, "json", false, "print what was read as one JSON object")
 		f.BoolVar(&o.partial, "partial", false, "where the files cannot be read to the end, keep what came before; the exit code stays")
+	})
+	group(cmd, "What tells the recording from others", func(f *pflag.FlagSet) {
+		f.StringVar(&o.session, "session", "", "the session is `ID`, up to 16 hexadecimal digits (default: chosen at random)")
+		f.StringVar(&o.created, "created", "", "the recording was made at `TIME`, such as 2026-03-02T14:30:00Z (default: now)")
 	})
 	group(cmd, "What to import", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
@@ -96,7 +109,21 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return usage("--symbols: %w", err)
 	}
+	as, err := parseOrigin(o.session, o.created)
+	if err != nil {
+		return err
+	}
+	paths, spool, err := p.standardInput(cmd.Context(), paths)
+	if err != nil {
+		return err
+	}
+	if spool != "" {
+		defer os.Remove(spool)
+	}
 	for _, path := range paths {
+		if path == rawfile.Stdin {
+			continue
+		}
 		recorded, err := isRecording(path)
 		switch {
 		case err != nil || !recorded:
@@ -106,11 +133,20 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 				return err // by its name it would be one
 			}
 			_ = r.Close() // it was only looked at
+			if path == spool {
+				path = rawfile.StdinName
+			}
 			return usage("%s is a recording already; cut and merge make others of it", path)
+		case as != (origin{}):
+			return usage("--session and --created are what the text form of a recording says itself")
 		case len(paths) > 1 || !filter.All() || o.json:
 			return usage("%s is the text form of a recording; it is imported alone and as it is", path)
 		default:
-			return p.importText(cmd.Context(), o, path)
+			name := path
+			if path == spool {
+				name = rawfile.StdinName
+			}
+			return p.importText(cmd.Context(), o, path, name)
 		}
 	}
 	src, err := o.openSource(paths, p.stdin)
@@ -126,7 +162,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		return err
 	}
 	defer out.Discard()
-	i, err := newImporting(out, src, paths)
+	i, err := newImporting(out, src, paths, as)
 	if err != nil {
 		return err
 	}
@@ -178,8 +214,8 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	return err
 }
 
-// importText makes a recording of its text form.
-func (p *program) importText(ctx context.Context, o *importCommandOptions, path string) error {
+// importText makes a recording of its text form, the file at path, which people know by name.
+func (p *program) importText(ctx context.Context, o *importCommandOptions, path, name string) error {
 	if err := o.checkFormats(nil); err != nil {
 		return err
 	}
@@ -194,7 +230,7 @@ func (p *program) importText(ctx context.Context, o *importCommandOptions, path 
 	if err := out.Commit(); err != nil {
 		return err
 	}
-	p.notef("%s: the text form of a recording\n  written      %s", path, o.output)
+	p.notef("%s: the text form of a recording\n  written      %s", name, o.output)
 	return nil
 }
 

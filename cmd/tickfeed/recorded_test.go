@@ -150,8 +150,7 @@ func TestRecordedOutput(t *testing.T) {
 	assert.True(t, bytes.Equal(was, is), "the text form makes the same bytes again")
 }
 
-// assertParquet compares each row of the Parquet file with what was recorded, field by field. Parquet has no column for the
-// mark that more ticks of the same venue event follow.
+// assertParquet compares each row of the Parquet file with what was recorded, field by field.
 func assertParquet(t *testing.T, file string, want []journalled) {
 	t.Helper()
 	f, err := parquet.OpenFile(strings.NewReader(file), int64(len(file)))
@@ -174,7 +173,7 @@ func assertParquet(t *testing.T, file string, want []journalled) {
 		}
 		fields := want[i].fields()
 		for name, v := range fields {
-			if v == null || v == "" || name == "more" || name == "ts_event" && v == "0" {
+			if v == null || v == "" || name == "ts_event" && v == "0" {
 				delete(fields, name)
 			}
 		}

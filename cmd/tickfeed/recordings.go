@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,17 +79,17 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 
 // flagFormats are the formats that flags of importFlags are about; others are about all.
 var flagFormats = map[string][]files.Format{
-	"preset":         {files.CSV, files.NDJSON},
+	"preset":         {files.CSV, files.NDJSON, files.Parquet},
 	"header":         {files.CSV},
-	"column":         {files.CSV, files.NDJSON},
-	"rows":           {files.CSV, files.NDJSON},
-	"symbol":         {files.CSV, files.NDJSON},
-	"epoch-unit":     {files.CSV, files.NDJSON},
-	"price-exponent": {files.CSV, files.NDJSON},
-	"size-exponent":  {files.CSV, files.NDJSON},
-	"zero-is-price":  {files.CSV, files.NDJSON},
-	"venue":          {files.CSV, files.NDJSON, files.ITCH, files.LOBSTER, files.LEAN},
-	"zone":           {files.CSV, files.NDJSON, files.LEAN},
+	"column":         {files.CSV, files.NDJSON, files.Parquet},
+	"rows":           {files.CSV, files.NDJSON, files.Parquet},
+	"symbol":         {files.CSV, files.NDJSON, files.Parquet},
+	"epoch-unit":     {files.CSV, files.NDJSON, files.Parquet},
+	"price-exponent": {files.CSV, files.NDJSON, files.Parquet},
+	"size-exponent":  {files.CSV, files.NDJSON, files.Parquet},
+	"zero-is-price":  {files.CSV, files.NDJSON, files.Parquet},
+	"venue":          {files.CSV, files.NDJSON, files.Parquet, files.ITCH, files.LOBSTER, files.LEAN},
+	"zone":           {files.CSV, files.NDJSON, files.Parquet, files.LEAN},
 	"date":           {files.ITCH}, // and of text with times of day: see checkFormats
 	"no-books":       {files.DBN, files.ITCH, files.LOBSTER},
 	"partial-books":  {files.Websocket},
@@ -158,7 +159,7 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 			return
 		}
 		for _, format := range formats {
-			if slices.Contains(about, format) {
+			if format == "" || slices.Contains(about, format) { // "": nothing of standard input has come yet
 				return
 			}
 		}
@@ -259,11 +260,25 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	if paths, err = expandJournals(paths); err != nil {
 		return nil, err
 	}
+	paths, spool, err := p.standardInput(ctx, paths)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if spool == "" || os.Remove(spool) == nil { // it stays open, and leaves nothing behind whatever happens
+			return
+		}
+		for _, r := range all {
+			if r.name == rawfile.StdinName && r.temporary == "" {
+				r.temporary = spool
+			}
+		}
+	}()
 	var formats []files.Format
 	var groups [][]string // of paths; a recording is a group without a format
 	var kinds []files.Format
 	for _, path := range paths {
-		format, err := kindOf(path, cfg.Format)
+		format, err := p.kindOf(path, cfg.Format)
 		if err != nil {
 			return nil, fileError(err, true)
 		}
@@ -283,7 +298,9 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 		var r *openRecording
 		var err error
 		if kinds[i] == "" {
-			r, err = openFile(ctx, group[0])
+			if r, err = openFile(ctx, group[0]); err == nil && group[0] == spool {
+				r.name = rawfile.StdinName
+			}
 		} else {
 			r, err = p.importTemporary(ctx, group, o)
 		}
@@ -324,18 +341,54 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// kindOf is the format of the file at path; empty for a recording.
-func kindOf(path string, stated files.Format) (files.Format, error) {
-	if path != "-" {
-		if recorded, err := isRecording(path); recorded || err != nil {
-			return "", err
-		}
+// standardInput looks at what standard input gives, where one of paths is "-": a recording, or the
+// text form of one, is written to the temporary file spool, whose path stands in place of "-" then,
+// and which is the caller's to remove. An error has its exit code.
+func (p *program) standardInput(ctx context.Context, paths []string) (with []string, spool string, err error) {
+	i := slices.Index(paths, rawfile.Stdin)
+	if i < 0 {
+		return paths, "", nil
 	}
-	switch {
-	case stated != "":
+	pipe, err := files.NewPipe(ctx, p.stdin)
+	if err != nil {
+		return nil, "", errInterrupted
+	}
+	p.stdin = pipe
+	if !recording.Recognise(pipe.Head()) && !text.Recognise(pipe.Head()) {
+		return paths, "", nil
+	}
+	spool, err = pipe.Spool(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil, "", errInterrupted
+	} else if err != nil {
+		return nil, "", fmt.Errorf("write what comes from standard input to a temporary file: %w", err)
+	}
+	with = slices.Clone(paths)
+	with[i] = spool
+	return with, spool, nil
+}
+
+// kindOf is the format of the file at path; empty for a recording.
+func (p *program) kindOf(path string, stated files.Format) (files.Format, error) {
+	if path == rawfile.Stdin {
+		pipe, ok := p.stdin.(*files.Pipe)
+		switch {
+		case stated != "" || !ok:
+			return stated, nil
+		case len(pipe.Head()) == 0:
+			return files.CSV, nil
+		}
+		format, reason := files.RecogniseHead(pipe.Head())
+		if format == "" {
+			return "", &rawfile.FormatError{File: rawfile.StdinName, Reason: reason}
+		}
+		return format, nil
+	}
+	if recorded, err := isRecording(path); recorded || err != nil {
+		return "", err
+	}
+	if stated != "" {
 		return stated, nil
-	case path == "-":
-		return files.CSV, nil
 	}
 	return files.Recognise(path)
 }
@@ -457,7 +510,7 @@ func (p *program) importTemporary(ctx context.Context, paths []string, o *import
 	}
 	defer src.Close()
 	r, err := openTemporary(namesOf(paths), func(f *os.File) error {
-		i, err := newImporting(f, src, paths)
+		i, err := newImporting(f, src, paths, origin{})
 		if err != nil {
 			return err
 		}
@@ -492,16 +545,50 @@ func namesOf(paths []string) string {
 }
 
 // newImporting begins the recording of src, the ticks of the files at paths, in f.
-func newImporting(f recording.File, src *files.Source, paths []string) (*importing, error) {
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails
+func newImporting(f recording.File, src *files.Source, paths []string, as origin) (*importing, error) {
 	i := &importing{name: namesOf(paths), several: len(paths) > 1, files: src, started: time.Now()}
+	if as.session == 0 {
+		var id [8]byte
+		_, _ = rand.Read(id[:]) // never fails
+		as.session = feed.SessionID(binary.BigEndian.Uint64(id[:]))
+	}
+	if as.created.IsZero() {
+		as.created = i.started
+	}
 	var err error
 	i.builder, err = recording.NewBuilder(f, codec.FileHeader{
-		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},
-		Source:  "imported from " + i.name, Next: 1, Created: i.started.UnixNano(),
+		Lineage: feed.Lineage{{ID: as.session, First: 1}},
+		Source:  "imported from " + i.name, Next: 1, Created: as.created.UnixNano(),
 	}, nil)
 	return i, err
+}
+
+// An origin is what tells a recording from another of the same ticks; what is zero is chosen.
+type origin struct {
+	session feed.SessionID
+	created time.Time
+}
+
+// parseOrigin reads --session and --created. The error is a usage error.
+func parseOrigin(session, created string) (as origin, err error) {
+	if session != "" {
+		id, err := strconv.ParseUint(session, 16, 64)
+		if err != nil || id == 0 {
+			return as, usage("--session must be 1 to 16 hexadecimal digits, not all 0, got %q", session)
+		}
+		as.session = feed.SessionID(id)
+	}
+	if created != "" {
+		for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+			if as.created, err = time.Parse(layout, created); err == nil {
+				break
+			}
+		}
+		if err != nil || as.created.Year() < 1970 || as.created.Year() > 2261 {
+			return as, usage("--created must be a time such as 2026-03-02T14:30:00Z or a date, from 1970 to 2261, got %q", created)
+		}
+	}
+	return as, nil
 }
 
 // run imports ticks, which are those of the files, all or some, and closes the recording. The

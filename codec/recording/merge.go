@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"tickfeed/codec"
@@ -17,9 +18,11 @@ type MergeStats struct {
 	Sources     []SourceStats // of each recording
 }
 
-// Merge writes the ticks of recordings of any lineages, which are at their beginnings, by publish
-// time into a new recording of a session of its own, with new numbers, and closes that. H is its
-// header, a root. Instruments of one symbol and venue are one. Where a recording begins with a
+// Merge writes the ticks of recordings of any lineages, which are at their beginnings, by time into
+// a new recording of a session of its own, with new numbers, and closes that: tick for tick, in the
+// order in which a replay of them plays. A tick is due when it was published; where its packet was
+// published with the last of its events, as in what was imported, at its own event time, but not
+// before a tick before it. H is the header of the new recording, a root. Instruments of one symbol and venue are one. Where a recording begins with a
 // snapshot, the state is told by ticks when its first packet was published, as [Source] does. Numbers that one of them had withheld or
 // gone, or lost by damage, are so in the new one, and the state as it is known follows; those that
 // were not asked for are left out. Read, if it is not nil, is how many bytes were read so far.
@@ -64,11 +67,20 @@ type merged struct {
 	*Source
 	r     *Reader
 	batch []feed.Tick
-	n     int // ticks of batch
-	at    int64
+	dues  []int64                                // of the ticks of batch; they do not decrease
+	i, n  int                                    // batch[i:n] is still to be written
+	at    int64                                  // the latest due so far
 	own   map[feed.InstrumentID]*feed.Definition // as this recording defines it
 	seen  SourceStats                            // holes that were told
 	done  bool
+}
+
+// head is when f goes on.
+func (f *merged) head() int64 {
+	if f.i < f.n {
+		return f.dues[f.i]
+	}
+	return f.at
 }
 
 func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
@@ -79,11 +91,17 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 	}
 	for {
 		var next *merged
-		total := int64(0)
+		total, until := int64(0), int64(math.MaxInt64) // of the others
 		for _, f := range m.feeds {
 			total += f.r.Offset()
-			if !f.done && (next == nil || f.at < next.at) {
+			switch {
+			case f.done:
+			case next == nil:
 				next = f
+			case f.head() < next.head():
+				next, until = f, next.head()-1 // what is due at the same time comes from the first recording first
+			default:
+				until = min(until, f.head())
 			}
 		}
 		if read != nil {
@@ -92,8 +110,11 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 		if next == nil {
 			return nil
 		}
-		if err := m.write(next); err != nil {
+		if err := m.write(next, until); err != nil {
 			return err
+		}
+		if next.i < next.n {
+			continue
 		}
 		if err := next.fill(ctx); err != nil {
 			return err
@@ -104,13 +125,19 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 // fill reads the next ticks of f.
 func (f *merged) fill(ctx context.Context) error {
 	n, err := f.Next(ctx, f.batch)
-	f.n = n
-	if f.time != minTime {
-		f.at = max(f.at, f.time)
-	} else { // a state that no packet follows
+	f.i, f.n, f.dues = 0, n, f.dues[:0]
+	if f.time == minTime { // a state that no packet follows
 		for i := range f.batch[:n] {
 			f.at = max(f.at, f.batch[i].EventTime)
 		}
+	} else if !f.byEvent || f.stating || n == 0 {
+		f.at = max(f.at, f.time)
+	}
+	for i := range f.batch[:n] {
+		if f.byEvent && !f.stating {
+			f.at = max(f.at, f.batch[i].EventTime)
+		}
+		f.dues = append(f.dues, f.at)
 	}
 	switch {
 	case err == io.EOF:
@@ -128,11 +155,11 @@ func (f *merged) holes() SourceStats {
 	return SourceStats{Lost: s.Lost - f.seen.Lost, Expired: s.Expired - f.seen.Expired, Withheld: s.Withheld - f.seen.Withheld}
 }
 
-// write writes the holes and the ticks of f at hand.
-func (m *merger) write(f *merged) error {
+// write writes the holes of f at hand, and its ticks that are due up to until, at least one.
+func (m *merger) write(f *merged, until int64) error {
 	if holes := f.holes(); holes != (SourceStats{}) {
 		f.seen = f.Stats()
-		if err := m.b.AppendAt(f.at, nil); err != nil {
+		if err := m.b.AppendAt(f.head(), nil); err != nil {
 			return err
 		}
 		if err := m.b.Skip(holes.Withheld, SkipWithheld); err != nil {
@@ -152,9 +179,9 @@ func (m *merger) write(f *merged) error {
 		m.b.seal()
 		defer m.b.seal()
 	}
-	from := 0
-	for i := range f.batch[:f.n] {
-		t := &f.batch[i]
+	from, to := f.i, f.i
+	for ; to < f.n && (to == from || f.dues[to] <= until); to++ {
+		t := &f.batch[to]
 		d := t.Definition()
 		if d != nil {
 			f.own[t.Instrument] = d
@@ -167,25 +194,41 @@ func (m *merger) write(f *merged) error {
 		}
 		if !m.alike(t.Instrument, d) {
 			// Another recording defined it with other exponents meanwhile, or has not come to it.
-			if err := m.append(f.at, f.batch[from:i]); err != nil {
+			if err := m.append(f, f.i, to); err != nil {
 				return err
 			}
-			from = i
 			define := feed.Tick{Kind: feed.KindDefinition, Instrument: t.Instrument, EventTime: t.EventTime, Extra: &feed.Extra{Definition: d}}
-			if err := m.append(f.at, []feed.Tick{define}); err != nil {
+			if err := m.appendAt(f, f.dues[to], []feed.Tick{define}); err != nil {
 				return err
 			}
 			m.tell(t.Instrument, d)
 		}
 	}
-	err := m.append(f.at, f.batch[from:f.n])
-	f.n = 0
-	return err
+	return m.append(f, f.i, to)
 }
 
-func (m *merger) append(at int64, ticks []feed.Tick) error {
+// append writes the ticks [from, to) of f's batch.
+func (m *merger) append(f *merged, from, to int) error {
+	for f.i = to; from < to; {
+		n := from + 1
+		for n < to && (f.byEvent && !f.stating || f.dues[n] == f.dues[from]) {
+			n++
+		}
+		if err := m.appendAt(f, f.dues[from], f.batch[from:n]); err != nil {
+			return err
+		}
+		from = n
+	}
+	return nil
+}
+
+// appendAt writes ticks of f: published when they happened if they were so in f, else at.
+func (m *merger) appendAt(f *merged, at int64, ticks []feed.Tick) error {
 	for i := range ticks {
 		_ = m.state.Apply(&ticks[i]) // one that lacks its definition tells nothing
+	}
+	if f.byEvent && !f.stating {
+		return m.b.Append(ticks)
 	}
 	return m.b.AppendAt(at, ticks)
 }

@@ -29,8 +29,11 @@ type Source struct {
 
 	ids []int64 // by the recording's id: the id here, or notDefined
 	*directory
-	time  int64 // publish time of what was told last; minTime before
-	stats SourceStats
+	time int64 // publish time of what was told last; minTime before
+	// byEvent says that the packet at hand was published with the last of its events, as a Builder
+	// does: its ticks are due at their own times.
+	byEvent bool
+	stats   SourceStats
 }
 
 // A directory gives instruments their ids here.
@@ -118,6 +121,9 @@ func (s *Source) item() error {
 		if len(s.waiting) > 0 {
 			s.pending, s.waiting = s.waiting, nil
 			s.time = codec.PacketAt(s.run).PublishTime
+			if first, byEvent := eventsOf(s.run[:codec.PacketSize(s.run)]); byEvent {
+				s.time = first
+			}
 		}
 	case KindDamage, KindTorn:
 		s.stats.Damages++
@@ -135,11 +141,37 @@ func (s *Source) item() error {
 // packet goes on to the next packet of the run.
 func (s *Source) packet() {
 	n := codec.PacketSize(s.run)
-	h, body, err := codec.ParsePacket(s.run[:n])
+	packet := s.run[:n]
+	h, body, err := codec.ParsePacket(packet)
 	s.run = s.run[n:]
 	if err == nil {
 		s.body, s.inBody, s.end = codec.PacketBody(&h, body), true, h.First+h.Count
 		s.time = h.PublishTime
+		_, s.byEvent = eventsOf(packet)
+	}
+}
+
+// eventsOf is the event time of the first tick of a packet, and whether the packet was published
+// with the last of its events.
+func eventsOf(packet []byte) (first int64, byEvent bool) {
+	h, body, err := codec.ParsePacket(packet)
+	if err != nil {
+		return 0, false
+	}
+	b := codec.PacketBody(&h, body)
+	var ticks [64]feed.Tick
+	greatest, any := int64(minTime), false
+	for {
+		n, err := b.Decode(ticks[:])
+		if n > 0 && !any {
+			first, any = ticks[0].EventTime, true
+		}
+		for i := range ticks[:n] {
+			greatest = max(greatest, ticks[i].EventTime)
+		}
+		if err != nil || n == 0 {
+			return first, any && greatest == h.PublishTime
+		}
 	}
 }
 

@@ -480,6 +480,63 @@ func TestMappingsHoldForTheirDays(t *testing.T) {
 	assert.Equal(t, "NQ.c.0@GLBX", defs[1].Definition().Name())
 }
 
+// Records of a type that is not known yet are counted and passed over by their length.
+func TestRecordsOfLaterVersions(t *testing.T) {
+	b := rolling("7", "8")
+	binary.LittleEndian.PutUint16(b[8+16:], 99) // of a schema that is not known either
+	b.record(0x77, 64, 7, noon, nil).trade(noon, 5, 1).record(0x77, 32, 7, noon, nil).trade(noon+1, 6, 2)
+	ticks, _, stats := read(t, dbn.Config{}, b.file(t))
+	assert.Len(t, recorded.Only(ticks, feed.KindTrade), 2)
+	assert.EqualValues(t, 2, stats.Ignored)
+	assert.EqualValues(t, 2, stats.Types[0x77])
+	assert.Contains(t, stats.Notes, "records of type 0x77 are not known")
+}
+
+// DBN allows symbols of 70 bytes: those of more than 64 are cut, and stay distinct.
+func TestLongSymbols(t *testing.T) {
+	definition := func(id uint32, symbol string) func(b *builder) {
+		return func(b *builder) {
+			b.record(0x13, 520, id, noon, func(r []byte) { copy(r[238:238+71], symbol) })
+		}
+	}
+	long := strings.Repeat("S", 64)
+	var b builder
+	definition(1, long)(&b)
+	definition(2, long+"A")(&b)
+	definition(3, long+"BCDEFG")(&b)
+	definition(4, strings.Repeat("é", 35))(&b)
+	ticks, _, stats := read(t, dbn.Config{}, b.file(t))
+	seen := make(map[string]bool)
+	for _, tick := range recorded.Only(ticks, feed.KindDefinition) {
+		d := tick.Definition()
+		require.NoError(t, d.Validate())
+		seen[d.Symbol] = true
+	}
+	assert.Len(t, seen, 4)
+	assert.True(t, seen[long], "64 bytes stay as they are")
+	assert.Len(t, stats.Notes, 3)
+}
+
+// A mapping holds for its days only: on the days between two mappings, and before and after
+// them, the symbol is the id.
+func TestDaysWithoutMapping(t *testing.T) {
+	const day = 86400e9
+	b := rolling("7", "7")
+	at := bytes.Index(b, binary.LittleEndian.AppendUint32(nil, 20231116)) - 4
+	binary.LittleEndian.PutUint32(b[at:], 20231118) // the second mapping: 18 and 19 November
+	binary.LittleEndian.PutUint32(b[at+4:], 20231120)
+	for _, d := range []uint64{1, 0, 1, 4, 3, 5, 6, 8} { // from 13 November on
+		b.trade(noon-day+d*day, int64(d), 1)
+	}
+	ticks, state, _ := read(t, dbn.Config{}, b.file(t))
+	var got []string
+	for _, tick := range recorded.Only(ticks, feed.KindTrade) {
+		d, _ := state.Definition(tick.Instrument)
+		got = append(got, d.Symbol)
+	}
+	assert.Equal(t, []string{"ES.c.0", "7", "ES.c.0", "7", "7", "ES.c.0", "ES.c.0", "7"}, got)
+}
+
 // Ten levels are told as the difference to what was told before.
 func TestDepthAsDifferences(t *testing.T) {
 	var b builder
@@ -532,7 +589,7 @@ func num(v int64) string {
 // length, and a torn tail is the end.
 func TestDamage(t *testing.T) {
 	var good builder
-	good.trade(noon, 5, 1).record(0x77, 32, 7, noon, nil).trade(noon+1, 6, 2)
+	good.trade(noon, 5, 1).record(0x77, 32, 7, 5, nil).trade(noon+1, 6, 2) // a time of 1970
 	torn := append(builder{}, good...)
 	torn.trade(noon+2, 7, 3)
 	torn = torn[:len(torn)-12]

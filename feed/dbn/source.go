@@ -28,6 +28,8 @@
 // book here; if its best bid and offer is not what was told last (so in tbbo), a quote
 // tells it before the trade. Fills (action F) repeat what T and C records say.
 //
+// Records of types that are not known are counted as ignored and passed over by their length, if
+// publisher and time may be those of a record; the first of a type is noted.
 // System and error messages are passed over; bars, statistics and imbalances are passed over
 // in files of mixed records, and a file of nothing else is refused by a [*rawfile.FormatError].
 //
@@ -40,8 +42,8 @@
 //
 // An instrument is one instrument id at one publisher. Its venue is the publisher's, by
 // Databento's code. Its symbol is that of its definition record, else of the mappings of the
-// metadata for the day of the record (ts_recv, UTC) or of a symbol mapping record, else the
-// id in digits. Where a symbol goes over to another id (a continuous contract that rolls),
+// metadata for the day of the record (ts_recv, UTC) or of a symbol mapping record, else, as on
+// a day that no mapping covers, the id in digits. Where a symbol goes over to another id (a continuous contract that rolls),
 // the instrument stays and its book is cleared.
 //
 // # Stats
@@ -212,14 +214,39 @@ func (d *decoder) Begin(r *rawfile.Reader) error {
 }
 
 // Recognise reports whether head, the first bytes of an unpacked file, are those of a DBN
-// file of any version, or of a fragment. 16 bytes are enough.
+// file of any version, or of a fragment: its first records must all look like records.
 func Recognise(head []byte) bool {
-	return len(head) >= 4 && string(head[:3]) == "DBN" && head[3] < 32 || recogniseRecord(head)
+	if len(head) >= 4 && string(head[:3]) == "DBN" && head[3] < 32 {
+		return true
+	}
+	if !recogniseRecord(head) {
+		return false
+	}
+	for range 16 {
+		if n := 4 * int(head[0]); n < len(head) {
+			head = head[n:]
+		} else {
+			break
+		}
+		if len(head) >= headerSize && !plausible(head) {
+			return false
+		}
+	}
+	return true
 }
 
-// recogniseRecord reports whether head looks like a record's header: a type that is known,
-// a length that is possible for it, a publisher, and a time that is undefined or in
-// [1990, 2100).
+// plausible reports whether head may be the header of a record, of any type: it has a length, a
+// publisher, and a time that is undefined or in [1990, 2100).
+func plausible(head []byte) bool {
+	if 4*int(head[0]) < headerSize || binary.LittleEndian.Uint16(head[2:]) > 4096 {
+		return false
+	}
+	ts := binary.LittleEndian.Uint64(head[8:])
+	return ts == undefTime || ts == 0 || ts >= 631152000e9 && ts < 4102444800e9
+}
+
+// recogniseRecord reports whether head looks like a record's header of a type that is known,
+// with a length that is possible for it.
 func recogniseRecord(head []byte) bool {
 	if len(head) < headerSize {
 		return false
@@ -228,11 +255,7 @@ func recogniseRecord(head []byte) bool {
 	if least[rtype] == 0 || n < int(least[rtype]) || n > int(least[rtype])+8 && least[rtype] > headerSize && rtype != rtypeDefinition && rtype != rtypeSymbolMapping {
 		return false
 	}
-	if binary.LittleEndian.Uint16(head[2:]) > 4096 {
-		return false
-	}
-	ts := binary.LittleEndian.Uint64(head[8:])
-	return ts == undefTime || ts == 0 || ts >= 631152000e9 && ts < 4102444800e9
+	return plausible(head)
 }
 
 func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
@@ -254,6 +277,10 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	rtype := b[1]
 	need := int(least[rtype])
 	switch {
+	case need == 0 && plausible(b):
+		if d.count.Types[rtype] == 0 {
+			d.count.Note("records of type 0x%02x are not known", rtype)
+		}
 	case need == 0:
 		return out, r.Bad(r.Offset()-int64(n), "a record of unknown type 0x%02x", rtype)
 	case n < need:

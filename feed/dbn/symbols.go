@@ -96,7 +96,7 @@ func (d *decoder) readMetadata(r *rawfile.Reader) error {
 			return &rawfile.FormatError{File: r.Path(), Reason: fmt.Sprintf("schema %s holds no ticks", name)}
 		}
 	} else if d.meta.schema != mixedSchema {
-		return &rawfile.FormatError{File: r.Path(), Reason: fmt.Sprintf("schema %d is not known", s)}
+		d.count.Note("schema %d is not known; what is known of its records is read", s)
 	}
 	number := func() (int, error) {
 		b, err := take(4)
@@ -167,6 +167,7 @@ func (d *decoder) addMapping(id string, m mapping) error {
 	if err != nil || m.symbol == "" {
 		return nil
 	}
+	m.symbol = d.short(m.symbol)
 	if d.mapped++; d.mapped > maxMappings {
 		return fmt.Errorf("more than %d symbol mappings", maxMappings)
 	}
@@ -192,6 +193,15 @@ func cstring(b []byte) string {
 	return string(b)
 }
 
+// short is symbol within feed.MaxText: DBN 2 and 3 allow 70 bytes.
+func (d *decoder) short(symbol string) string {
+	short := rawfile.Short(symbol)
+	if short != symbol {
+		d.count.Note("symbol %.80s is longer than %d bytes: it is called %s", symbol, feed.MaxText, short)
+	}
+	return short
+}
+
 // symbolMapping reads a symbol mapping record, as live data has them.
 func (d *decoder) symbolMapping(b []byte) error {
 	le := binary.LittleEndian
@@ -206,6 +216,7 @@ func (d *decoder) symbolMapping(b []byte) error {
 	if symbol == digits || symbol == "" {
 		symbol = in
 	}
+	symbol = d.short(symbol)
 	if err := feed.ValidateText(symbol); err != nil {
 		return fmt.Errorf("symbol mapping of instrument %d: %w", id, err)
 	}
@@ -223,6 +234,28 @@ func (d *decoder) symbolMapping(b []byte) error {
 	return d.addMapping(digits, mapping{math.MinInt64, forever, symbol})
 }
 
+// mapping is the symbol of an instrument id at recv, or its digits if no mapping covers recv;
+// and for how long around recv that holds.
+func (d *decoder) mapping(id uint32, recv int64) mapping {
+	m := mapping{from: math.MinInt64, to: forever}
+	for _, x := range d.mappings[id] {
+		if recv >= x.from && recv < x.to {
+			m.symbol = x.symbol
+		}
+		for _, edge := range [...]int64{x.from, x.to} { // the answer may be another beyond it
+			if edge <= recv {
+				m.from = max(m.from, edge)
+			} else {
+				m.to = min(m.to, edge)
+			}
+		}
+	}
+	if m.symbol == "" {
+		m.symbol = strconv.FormatUint(uint64(id), 10)
+	}
+	return m
+}
+
 // instrument is the one that a record at recv is about; a definition is appended to out if
 // it is new, or has another symbol from here on.
 func (d *decoder) instrument(out []feed.Tick, publisher uint16, id uint32, recv, event int64) (*instrument, []feed.Tick, error) {
@@ -235,18 +268,7 @@ func (d *decoder) instrument(out []feed.Tick, publisher uint16, id uint32, recv,
 		d.last = in
 		return in, out, nil
 	}
-	m := mapping{math.MinInt64, forever, ""}
-	for _, x := range d.mappings[id] {
-		if recv >= x.from && recv < x.to {
-			m = x
-		}
-	}
-	if m.symbol == "" {
-		m.symbol = strconv.FormatUint(uint64(id), 10)
-		if ms := d.mappings[id]; len(ms) > 0 { // outside of all days that are told
-			m.symbol = ms[0].symbol
-		}
-	}
+	m := d.mapping(id, recv)
 	def := feed.Definition{Symbol: m.symbol, Venue: venue(publisher), PriceExponent: -9}
 	if _, known := d.names.Lookup(def.Symbol, def.Venue); known != nil {
 		def = *known
@@ -312,7 +334,7 @@ func (d *decoder) definition(out []feed.Tick, b []byte) ([]feed.Tick, error) {
 	}
 	publisher, id := le.Uint16(b[2:]), le.Uint32(b[4:])
 	def := feed.Definition{
-		Symbol: cstring(b[l.symbol : l.symbol+l.symbolSize]), Venue: venue(publisher),
+		Symbol: d.short(cstring(b[l.symbol : l.symbol+l.symbolSize])), Venue: venue(publisher),
 		PriceExponent: -9, Currency: cstring(b[l.currency : l.currency+4]),
 	}
 	if step := int64(le.Uint64(b[24:])); step > 0 && step != undefPrice {

@@ -8,6 +8,7 @@
 //
 //	csv        quotes and trades with a header        feed/textfile
 //	ndjson     quotes and trades, an object a line    feed/textfile
+//	parquet    rows in columns named as those of CSV  feed/parquetfile
 //	dbn        Databento Binary Encoding, v1 to v3    feed/dbn
 //	itch       Nasdaq TotalView-ITCH 5.0              feed/itch
 //	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/iex
@@ -34,6 +35,7 @@ import (
 	"tickfeed/feed/itch"
 	"tickfeed/feed/leanfx"
 	"tickfeed/feed/lobster"
+	"tickfeed/feed/parquetfile"
 	"tickfeed/feed/pcap"
 	"tickfeed/feed/rawfile"
 	"tickfeed/feed/textfile"
@@ -47,6 +49,7 @@ type Format string
 const (
 	CSV       Format = "csv"
 	NDJSON    Format = "ndjson"
+	Parquet   Format = "parquet"
 	DBN       Format = "dbn"
 	ITCH      Format = "itch"
 	IEX       Format = "iex"
@@ -57,7 +60,7 @@ const (
 
 // Formats are all there are.
 func Formats() []Format {
-	return []Format{CSV, NDJSON, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
+	return []Format{CSV, NDJSON, Parquet, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
 }
 
 // Text reports whether f is CSV or NDJSON, which package textfile reads.
@@ -68,13 +71,13 @@ func (f Format) Text() bool { return f == CSV || f == NDJSON }
 type Config struct {
 	// Format is that of all files; empty tells it from each file's content.
 	Format Format
-	// Text is about CSV and NDJSON; its Format, Venue, Zone and SkipBad are taken from here
+	// Text is about CSV, NDJSON and Parquet; its Format, Venue, Zone and SkipBad are taken from here
 	// where they are set here.
 	Text textfile.Config
-	// Venue is that of CSV and NDJSON rows that name none, of all ITCH and LOBSTER
+	// Venue is that of CSV, NDJSON and Parquet rows that name none, of all ITCH and LOBSTER
 	// instruments, and the market of LEAN's zips.
 	Venue string
-	// Zone is that of local times in CSV and NDJSON, and of midnight in LEAN's zips.
+	// Zone is that of local times in CSV, NDJSON and Parquet, and of midnight in LEAN's zips.
 	Zone string
 	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
 	// there is no date; 0 takes the capture's or the file name's.
@@ -108,8 +111,9 @@ type importer interface {
 
 // Open prepares to read the files at paths, which are all of one format (LOBSTER and LEAN
 // files are merged by time, others are read one after the other). "-", at most once, is
-// stdin; it and named pipes are read as CSV or NDJSON. It reads no more than the beginning of
-// each file.
+// stdin; where it stands alone its format is told from what comes, by the first Next unless it is a
+// [*Pipe] already. Named pipes are read as CSV or NDJSON if no format is stated. Open reads no more
+// than the beginning of each file.
 //
 // The error names the file that is not there or is a directory, is a [*rawfile.FormatError]
 // where a file is of no known format or of another one than the first, or says what in cfg is
@@ -119,8 +123,12 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	if cfg.Format != "" && !slices.Contains(Formats(), cfg.Format) {
 		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
 	}
+	std := 0
 	for _, p := range paths {
-		if p == "-" {
+		if p == rawfile.Stdin {
+			if std++; std > 1 {
+				return nil, errors.New("standard input (-) can be read only once")
+			}
 			continue
 		}
 		info, err := os.Stat(p)
@@ -132,8 +140,26 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		}
 		s.size += info.Size()
 	}
+	if cfg.Format == LOBSTER && std > 0 {
+		return nil, errNoPair
+	}
+	if pipe, ok := stdin.(*Pipe); ok && len(paths) == 1 && std == 1 {
+		p := &piped{cfg: cfg, glance: &glance{pipe: pipe, done: closed}}
+		s.importer = p
+		if err := p.open(context.Background()); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		return s, nil
+	}
+	if len(paths) == 1 && std == 1 && stdin != nil && !cfg.Format.Text() {
+		s.importer = &piped{cfg: cfg, stdin: stdin}
+		return s, nil
+	}
 	for i, p := range paths {
 		f, err := recognise(p, cfg.Format)
+		if err == nil && p == rawfile.Stdin && cfg.Format == "" && s.format != "" {
+			f = s.format // as the files beside it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +177,12 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	return s, nil
 }
 
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 func names() string {
 	var all []string
 	for _, f := range Formats() {
@@ -163,16 +195,13 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 	switch s.format {
 	case DBN:
 		src, e := dbn.Open(paths, dbn.Config{QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		s.raw(src, "record")
-		err = e
+		err = s.raw(src, e, "record", paths, stdin)
 	case ITCH:
 		src, e := itch.Open(paths, itch.Config{Date: cfg.Date, Venue: cfg.Venue, QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		s.raw(src, "message")
-		err = e
+		err = s.raw(src, e, "message", paths, stdin)
 	case IEX:
 		src, e := iex.Open(paths, iex.Config{SkipBad: cfg.SkipBad})
-		s.raw(src, "message")
-		err = e
+		err = s.raw(src, e, "message", paths, stdin)
 	case LOBSTER:
 		src, e := lobster.Open(paths, lobster.Config{Venue: cfg.Venue, NoLevels: cfg.NoBooks, SkipBad: cfg.SkipBad})
 		s.importer, s.noun, err = src, "row", e
@@ -187,24 +216,31 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 			w.Clock = wscap.ClockArrival
 		}
 		src, e := wscap.Open(paths, w)
-		s.importer, s.noun, err = src, "line", e
+		if e != nil {
+			return e
+		}
+		src.Stdin(stdin)
+		s.importer, s.noun = interruptible(src, paths), "line"
 		s.stats = func() Stats { return websocketStats(src.Stats()) }
+	case Parquet:
+		rows, e := parquetfile.OpenRows(paths, &s.meter)
+		if e != nil {
+			return e
+		}
+		t := cfg.text()
+		t.Format = string(CSV)
+		src, e := textfile.Open([]string{"-"}, rows, t)
+		if e != nil {
+			rows.Close()
+			return e
+		}
+		table := &table{src, rows}
+		s.importer, s.noun = table, "row"
+		s.stats = table.stats
 	default:
-		t := cfg.Text
+		t := cfg.text()
 		if cfg.Format != "" {
 			t.Format = string(cfg.Format)
-		}
-		if cfg.Venue != "" {
-			t.Venue = cfg.Venue
-		}
-		if cfg.Zone != "" {
-			t.Zone = cfg.Zone
-		}
-		if cfg.Date != 0 {
-			t.Date = cfg.Date
-		}
-		if cfg.SkipBad != 0 {
-			t.SkipBad = cfg.SkipBad
 		}
 		src, e := textfile.Open(paths, stdin, t)
 		s.importer, s.noun, err = src, "row", e
@@ -213,25 +249,86 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 	return err
 }
 
-func (s *Source) raw(src *rawfile.Source, noun string) {
-	s.importer, s.noun = src, noun
-	s.stats = func() Stats { return rawStats(src.Stats()) }
+// text is how files of rows are read.
+func (c *Config) text() textfile.Config {
+	t := c.Text
+	if c.Venue != "" {
+		t.Venue = c.Venue
+	}
+	if c.Zone != "" {
+		t.Zone = c.Zone
+	}
+	if c.Date != 0 {
+		t.Date = c.Date
+	}
+	if c.SkipBad != 0 {
+		t.SkipBad = c.SkipBad
+	}
+	return t
 }
 
-// Format is that of the files; CSV where it is CSV or NDJSON and not yet known which.
-func (s *Source) Format() Format { return s.format }
+// raw is the source of a format that package rawfile reads.
+func (s *Source) raw(src *rawfile.Source, err error, noun string, paths []string, stdin io.Reader) error {
+	if err != nil {
+		return err
+	}
+	src.Stdin(stdin)
+	s.importer, s.noun = interruptible(src, paths), noun
+	s.stats = func() Stats { return rawStats(src.Stats()) }
+	return nil
+}
+
+// interruptible is src, whose Next ends with its context also while standard input is silent.
+func interruptible(src importer, paths []string) importer {
+	if slices.Contains(paths, rawfile.Stdin) {
+		return &patient{importer: src}
+	}
+	return src
+}
+
+// known is s, or the source of standard input once its format is known; nil before that.
+func (s *Source) known() *Source {
+	if p, ok := s.importer.(*piped); ok {
+		return p.source.Load()
+	}
+	return s
+}
+
+// Format is that of the files; CSV where it is CSV or NDJSON and not yet known which, and empty
+// where nothing of standard input has come yet.
+func (s *Source) Format() Format {
+	if k := s.known(); k != nil {
+		return k.format
+	}
+	return s.format // as stated
+}
 
 // Noun is what Stats.Messages counts, in the singular: row, line, record or message.
-func (s *Source) Noun() string { return s.noun }
+func (s *Source) Noun() string {
+	if k := s.known(); k != nil {
+		return k.noun
+	}
+	return "row"
+}
 
 // Size is that of all files as they lie on disk, in bytes; without standard input.
 func (s *Source) Size() int64 { return s.size }
 
 // Read is how many bytes of the files were read so far. Any goroutine may ask.
-func (s *Source) Read() int64 { return s.meter.Bytes() }
+func (s *Source) Read() int64 {
+	if k := s.known(); k != nil {
+		return k.meter.Bytes()
+	}
+	return 0
+}
 
 // Stats is what was read so far, as of the last return from Next. Any goroutine may ask.
-func (s *Source) Stats() Stats { return s.stats() }
+func (s *Source) Stats() Stats {
+	if k := s.known(); k != nil {
+		return k.stats()
+	}
+	return Stats{}
+}
 
 // Recognise is the format of the file at path. The error is a [*rawfile.FormatError] that says
 // what the file is where it is of none, or is about opening the file.
@@ -239,12 +336,12 @@ func Recognise(path string) (Format, error) { return recognise(path, "") }
 
 // recognise is Recognise for a file that is stated to be of a format, or not.
 func recognise(path string, stated Format) (Format, error) {
-	if path == "-" {
+	if path == rawfile.Stdin {
 		if stated == "" {
 			return CSV, nil
 		}
-		if !stated.Text() {
-			return "", fmt.Errorf("standard input is read as CSV or NDJSON, not as %s; put it into a file", stated)
+		if stated == LOBSTER || stated == LEAN || stated == Parquet {
+			return "", fmt.Errorf("standard input is not read as %s beside other files; put it into a file", stated)
 		}
 		return stated, nil
 	}
@@ -263,6 +360,9 @@ func recognise(path string, stated Format) (Format, error) {
 		return stated, nil
 	case info.Size() == 0:
 		return "", &rawfile.FormatError{File: path, Reason: "is empty"}
+	case stated == "" && leanEntry(path) != "":
+		return "", &rawfile.FormatError{File: path, Reason: fmt.Sprintf("is a zip of LEAN with %s, of which only the tick quotes of currency pairs"+
+			" (YYYYMMDD_PAIR_tick_quote.csv) are read", leanEntry(path))}
 	}
 	if stated != "" {
 		return stated, nil
@@ -294,15 +394,17 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	switch {
 	case dbn.Recognise(head):
 		return DBN, ""
-	case itch.Recognise(head):
-		return ITCH, ""
 	case iex.Recognise(head):
 		return IEX, ""
+	case itch.Recognise(head):
+		return ITCH, ""
 	case leanfx.Recognise(head):
 		return LEAN, ""
+	case parquetfile.Recognise(head):
+		return Parquet, ""
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
-			" (if those come later, state the format: itch or iex)"
+			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
 	case whatIs(head) != "":
 		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
 	case wscap.Recognise(head):
@@ -318,7 +420,6 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 // magics tell files that people mistake for market data.
 var magics = []struct{ magic, name string }{
 	{"PK\x03\x04", "a zip, but not one of LEAN's (YYYYMMDD_PAIR_tick_quote.csv in it); unzip it"},
-	{"PAR1", "Parquet; convert it to CSV"},
 	{"ARROW1", "an Arrow file; convert it to CSV"},
 	{"\x89HDF", "HDF5; convert it to CSV"},
 	{"BZh", "packed with bzip2; unpack it"},
@@ -341,6 +442,8 @@ func whatIs(head []byte) string {
 		}
 	}
 	switch {
+	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
+		return "a recording; name its file"
 	case !text:
 		return "binary, and nothing that is known"
 	case len(bytes.TrimLeft(head, blank)) == 0:

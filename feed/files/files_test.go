@@ -79,6 +79,12 @@ func TestRecognise(t *testing.T) {
 	iexSegment := make([]byte, 40)
 	iexSegment[0] = 1
 	binary.LittleEndian.PutUint16(iexSegment[2:], 0x8003)
+	iexLater := bytes.Clone(iexSegment)
+	binary.LittleEndian.PutUint64(iexLater[16:], 1<<20)                                                        // of the stream were sent before
+	sbe := append([]byte("\x00\x00\x00\x17\x8b\x1e\x9c\x55\x00\x01"), 0, 0, 0, 0, 0, 0, 0, 7, 0, 1)            // MoldUDP64 of other messages
+	chance := append(bytes.Clone(sbe), 0, 12, 'S', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // of such a length, at no time of day
+	wireless := capture([]byte("hello"))
+	wireless[20] = 127
 	mold := append([]byte("SESSION   "), 0, 0, 0, 0, 0, 0, 0, 1, 0, 1)
 	mold = append(mold, itchMessage...)
 	for _, c := range []struct {
@@ -106,10 +112,17 @@ func TestRecognise(t *testing.T) {
 		{"torn gzip", gzipped([]byte(quotes))[:5], "", "cannot be unpacked"},
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
+		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
+		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
+		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
+		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
+		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
+		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a zip of LEAN with 20131007_spy_tick_trade.csv, of which only"},
+		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a zip of LEAN with"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
-		{"parquet", []byte("PAR1\x15\x00\x15"), "", "is Parquet; convert it to CSV"},
+		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},
-		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, dbn"},
+		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, parquet, dbn"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "file", c.content)
@@ -148,7 +161,7 @@ func TestOpen(t *testing.T) {
 		{"an unknown format", []string{csv}, files.Config{Format: "xls"}, `there is no format "xls", only csv, ndjson`},
 		{"a bad zone", []string{csv}, files.Config{Zone: "Nowhere"}, `"Nowhere" is neither`},
 		{"no names", []string{lobster}, files.Config{}, "LOBSTER"},
-		{"standard input as another", []string{"-"}, files.Config{Format: files.DBN}, "put it into a file"},
+		{"standard input as one of a pair", []string{"-"}, files.Config{Format: files.LOBSTER}, "put it into a file"},
 		{"nothing", nil, files.Config{}, "no file to read"},
 		{"another format stated", []string{csv}, files.Config{Format: files.LEAN}, "it is not a zip"},
 	} {

@@ -23,6 +23,9 @@ type Stats struct {
 	Notes  []string // gaps, resets and the like in words, the first of them
 }
 
+// twoClocks is how far the clocks of a capture differ, at least, to be worth a note.
+const twoClocks = 100 * time.Millisecond
+
 // A Count is how many there were of something.
 type Count struct {
 	Name string // in the plural, in lower case: "voided trades"
@@ -104,6 +107,10 @@ func websocketStats(st wscap.Stats) Stats {
 	if st.SkewMin <= st.SkewMax && (st.SkewMin != 0 || st.SkewMax != 0) {
 		s.Notes = append(s.Notes[:len(s.Notes):len(s.Notes)], fmt.Sprintf("the exchange's times are %v to %v after the recorder's",
 			time.Duration(st.SkewMin).Round(time.Millisecond), time.Duration(st.SkewMax).Round(time.Millisecond)))
+		if st.Arrived > 0 && max(-st.SkewMin, st.SkewMax) >= int64(twoClocks) {
+			s.Notes = append(s.Notes, fmt.Sprintf("%d quotes without a time of the exchange have the recorder's, beside ticks on the exchange's clock:"+
+				" --arrival-times puts all on the recorder's", st.Arrived))
+		}
 	}
 	return s
 }

@@ -26,15 +26,22 @@
 // say who the aggressor was. The venue of all instruments is IEXG. The first trading status
 // of an instrument after the start of messages names the trading day (New York).
 //
+// A capture of both TOPS and DEEP has each trade and each status twice: the first copy counts,
+// the other is a duplicate. The quotes of an instrument are then those of TOPS.
+//
 // # Numbering
 //
-// Each stream (protocol, channel) has numbers. A gap is counted and noted and reading goes
-// on; what comes again, as from the second of two lines, is left out and counted; a new
-// session is counted as a reset, and the books are cleared.
+// Each stream (protocol, channel) has numbers, and its messages are read in their order: a
+// [pcap.Window] waits for a segment that one of two lines has lost and the other brings. A gap
+// that stays is counted and noted, and reading goes on; a segment that comes again is left out
+// and counted. A new session is counted as a reset, and the books are cleared; so is a sender
+// that begins again at number 1 under the same session, which its later send time tells from
+// a duplicate.
 package iex
 
 import (
 	"encoding/binary"
+	"io"
 	"time"
 	_ "time/tzdata" // New York on a machine that has no zones
 
@@ -65,7 +72,9 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		return nil, err
 	}
 	d := &decoder{
-		zone: zone, symbols: make(map[[8]byte]*instrument), streams: make(map[uint64]*stream),
+		zone: zone, symbols: make(map[[8]byte]*instrument), lines: make(map[uint64]*stream),
+		reports: make(map[report]uint16), earlier: make(map[report]uint16),
+		streams: make(map[*pcap.Line]*stream),
 	}
 	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
 }
@@ -107,16 +116,56 @@ type decoder struct {
 	capture pcap.Reader
 	names   rawfile.Instruments
 	symbols map[[8]byte]*instrument
-	order   []*instrument      // all, as they came
-	streams map[uint64]*stream // by protocol << 32 | channel
-	day     int32              // the trading day at hand
-	packets int64              // of the format, in the file at hand
+	order   []*instrument          // all, as they came
+	lines   map[uint64]*stream     // by protocol << 32 | channel
+	streams map[*pcap.Line]*stream // the same by their lines
+	day     int32                  // the trading day at hand
+	reports map[report]uint16      // the protocol that they came over first
+	earlier map[report]uint16      // those before reports was full
+	packets int64                  // of the format, in the file at hand
+	window  pcap.Window
+	end     error // of the file at hand, to be returned once the window is empty
 }
 
-// A stream is what one channel of one protocol has told so far.
+// A stream is what one channel of one protocol has sent so far.
 type stream struct {
-	session uint32
-	next    uint64 // number of the next message; 0 if any may come
+	pcap.Line
+	session  uint32
+	sent     int64  // the latest send time of what was read
+	previous uint32 // the session before; it may be the same, which began again
+	began    int64  // sent of the numbering before; 0 if there is none
+}
+
+// Where a segment belongs that its line can read.
+type place int
+
+const (
+	following place = iota // to the numbering at hand: new, or a duplicate
+	straggler              // to the numbering before
+	beginning              // to a new numbering
+)
+
+// place decides where a segment belongs. A duplicate, as from the second of two lines, has the
+// send time of the original; a sender that begins again at 1 sends later.
+func (s *stream) place(session uint32, first uint64, count int, sent int64) place {
+	switch {
+	case s.began != 0 && session == s.previous && sent != 0 && sent <= s.began:
+		return straggler
+	case session != s.session:
+		return beginning
+	case first < s.Next && sent > s.sent && (first <= 1 || count > 0 && first+uint64(count) <= s.Next):
+		return beginning
+	}
+	return following
+}
+
+// begin starts the numbering of a session; one that begins again does so at 1.
+func (s *stream) begin(session uint32) {
+	next := uint64(0)
+	if session == s.session {
+		next = 1
+	}
+	s.previous, s.session, s.began, s.Next = s.session, session, s.sent, next
 }
 
 type instrument struct {
@@ -125,27 +174,93 @@ type instrument struct {
 	status feed.Status
 	halted bool // operationally
 	book   book.Book
+	tops   bool // TOPS has its quotes; the book does not make them then
+	said   [2]said
+}
+
+// said is an instrument's last status (H) or operational halt (O) and the protocol it came over.
+type said struct {
+	at       int64
+	code     byte
+	protocol uint16
+}
+
+// A report is a trade (T) or its break (B), of which TOPS and DEEP send the same.
+type report struct {
+	id   uint64
+	kind byte
+}
+
+// maxReports is how many trade reports are remembered, at least, to know those that come over
+// the other protocol too.
+const maxReports = 1 << 16
+
+// repeated reports whether a message, of an instrument, came over the other protocol before: a
+// capture of both TOPS and DEEP has each trade and status twice.
+func (d *decoder) repeated(in *instrument, m []byte, protocol uint16) bool {
+	switch m[0] {
+	case 'T', 'B':
+		r := report{binary.LittleEndian.Uint64(m[30:]), m[0]}
+		first, known := d.reports[r]
+		if !known {
+			first, known = d.earlier[r]
+		}
+		if known {
+			return first != protocol
+		}
+		if len(d.reports) >= maxReports {
+			d.earlier, d.reports = d.reports, d.earlier
+			clear(d.reports)
+		}
+		d.reports[r] = protocol
+	case 'H', 'O':
+		last := &in.said[0]
+		if m[0] == 'O' {
+			last = &in.said[1]
+		}
+		at := int64(binary.LittleEndian.Uint64(m[2:]))
+		if last.at == at && last.code == m[1] && last.protocol != 0 && last.protocol != protocol {
+			return true
+		}
+		*last = said{at, m[1], protocol}
+	}
+	return false
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
-	d.packets = 0
+	d.packets, d.end = 0, nil
 	return d.capture.Begin(r)
 }
 
 func (d *decoder) End(out []feed.Tick) []feed.Tick { return out }
 
 func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
+	if h, ok := d.window.Ready(); ok {
+		return d.segment(r, out, h)
+	}
+	if d.end != nil {
+		if h, ok := d.window.Drain(); ok {
+			return d.segment(r, out, h)
+		}
+		err := d.end
+		d.end = nil
+		return out, err
+	}
 	p, err := d.capture.Next(r)
 	if err != nil {
 		if rawfile.AtEnd(err) && d.packets == 0 {
-			return out, &rawfile.FormatError{File: r.Path(), Reason: "a capture without packets of IEX TOPS 1.6 or DEEP 1.0"}
+			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without packets of IEX TOPS 1.6 or DEEP 1.0" + d.capture.Unread()}
+		}
+		if err == io.EOF && r.Last() || rawfile.Final(err) {
+			d.end = err // after the packets that the window holds
+			return out, nil
 		}
 		return out, err
 	}
+	d.window.Arrived()
 	payload, whole, ok := p.UDP()
-	var protocol uint16
 	if ok {
-		protocol, ok = segment(payload)
+		_, ok = segment(payload)
 	}
 	if !ok {
 		d.count.Foreign++
@@ -154,23 +269,55 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	d.packets++
 	d.count.Packets++
 	le := binary.LittleEndian
-	size, count := int(le.Uint16(payload[12:])), int(le.Uint16(payload[14:]))
-	first := le.Uint64(payload[24:])
-	body := payload[segmentHeader:]
-	if !whole || size > len(body) {
-		return out, r.Bad(p.Offset, "a segment of %d bytes of which the capture has %d", size, len(body))
+	if size := int(le.Uint16(payload[12:])); !whole || size > len(payload)-segmentHeader {
+		return out, r.Bad(p.Offset, "a segment of %d bytes of which the capture has %d", size, len(payload)-segmentHeader)
 	}
-	body = body[:size]
-	s, out, err := d.stream(out, protocol, le.Uint32(payload[4:]), le.Uint32(payload[8:]), int64(le.Uint64(payload[32:])))
-	if err != nil {
+	n := pcap.Numbered{First: le.Uint64(payload[24:]), Payload: payload, Time: p.Time, Offset: p.Offset}
+	if n.Line, err = d.line(payload); err != nil {
 		return out, r.Bad(p.Offset, "%v", err)
 	}
-	if s.next != 0 && first > s.next {
-		d.count.Gaps++
-		d.count.Missing += int64(min(first-s.next, 1<<62))
-		d.count.Note("gap: messages %d to %d of session %d are missing", s.next, first-1, s.session)
-		s.next = first
+	return d.segment(r, out, n)
+}
+
+// segment reads the messages of a segment, or gives it to the window if it is ahead of its line.
+func (d *decoder) segment(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([]feed.Tick, error) {
+	le := binary.LittleEndian
+	s := d.streams[p.Line]
+	protocol := le.Uint16(p.Payload[2:])
+	size, count := int(le.Uint16(p.Payload[12:])), int(le.Uint16(p.Payload[14:]))
+	session, sent := le.Uint32(p.Payload[8:]), int64(le.Uint64(p.Payload[32:]))
+	if !p.Due {
+		switch s.place(session, p.First, count, sent) {
+		case straggler:
+			d.count.Duplicates += int64(count)
+			return out, nil
+		case beginning:
+			if d.window.Holds() {
+				d.window.FlushBefore(p)
+				return out, nil
+			}
+			d.count.Resets++
+			if session == s.session {
+				d.count.Note("session %d begins again at number %d after %d", session, p.First, s.Next-1)
+			} else {
+				d.count.Note("session %d follows session %d", session, s.session)
+			}
+			s.begin(session)
+			out = d.clear(out, sent)
+		}
+		if p.Ahead() {
+			d.window.Hold(p)
+			return out, nil
+		}
 	}
+	s.sent = max(s.sent, sent)
+	if s.Next != 0 && p.First > s.Next {
+		d.count.Gaps++
+		d.count.Missing += int64(min(p.First-s.Next, 1<<62))
+		d.count.Note("gap: messages %d to %d of session %d are missing", s.Next, p.First-1, s.session)
+		s.Next = p.First
+	}
+	body := p.Payload[segmentHeader:][:size]
 	for i := range count {
 		if len(body) < 2 || len(body)-2 < int(le.Uint16(body)) {
 			return out, r.Bad(p.Offset, "message %d of %d is longer than its segment", i+1, count)
@@ -178,17 +325,18 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 		n := int(le.Uint16(body))
 		m := body[2 : 2+n]
 		body = body[2+n:]
-		if seq := first + uint64(i); s.next != 0 && seq < s.next {
+		if seq := p.First + uint64(i); s.Next != 0 && seq < s.Next {
 			d.count.Duplicates++
 			continue
 		}
-		s.next = first + uint64(i) + 1
-		if out, err = d.message(out, m); err != nil {
-			return out, r.Bad(p.Offset, "message %d: %v", first+uint64(i), err)
+		s.Next = p.First + uint64(i) + 1
+		var err error
+		if out, err = d.message(out, m, protocol); err != nil {
+			return out, r.Bad(p.Offset, "message %d: %v", p.First+uint64(i), err)
 		}
 	}
-	if s.next == 0 {
-		s.next = first // a heartbeat carries the number of the next message
+	if s.Next == 0 {
+		s.Next = p.First // a heartbeat carries the number of the next message
 	}
 	return out, nil
 }

@@ -314,6 +314,16 @@ func TestDamage(t *testing.T) {
 	_, _, err = recorded.Read(t, src)
 	var format *rawfile.FormatError
 	assert.ErrorAs(t, err, &format)
+
+	path = file(t, good)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b[20] = 105
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	src, err = iex.Open([]string{path}, iex.Config{})
+	require.NoError(t, err)
+	_, _, err = recorded.Read(t, src)
+	assert.ErrorContains(t, err, "its packets are of link type 105 (IEEE 802.11), which cannot be read")
 }
 
 func FuzzSource(f *testing.F) {

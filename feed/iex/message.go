@@ -10,25 +10,22 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/book"
+	"tickfeed/feed/pcap"
 )
 
-// stream is that of a channel; a new session of it is noted, and clears all books.
-func (d *decoder) stream(out []feed.Tick, protocol uint16, channel, session uint32, sent int64) (*stream, []feed.Tick, error) {
-	key := uint64(protocol)<<32 | uint64(channel)
-	s := d.streams[key]
-	switch {
-	case s == nil && len(d.streams) >= maxStreams:
-		return nil, out, errors.New("too many channels")
-	case s == nil:
-		s = &stream{session: session}
-		d.streams[key] = s
-	case s.session != session:
-		d.count.Resets++
-		d.count.Note("session %d follows session %d", session, s.session)
-		*s = stream{session: session}
-		out = d.clear(out, sent)
+// line is the line of the channel that a segment came over.
+func (d *decoder) line(segment []byte) (*pcap.Line, error) {
+	le := binary.LittleEndian
+	key := uint64(le.Uint16(segment[2:]))<<32 | uint64(le.Uint32(segment[4:]))
+	s := d.lines[key]
+	if s == nil {
+		if len(d.lines) >= maxStreams {
+			return nil, errors.New("too many channels")
+		}
+		s = &stream{session: le.Uint32(segment[8:])}
+		d.lines[key], d.streams[&s.Line] = s, s
 	}
-	return s, out, nil
+	return &s.Line, nil
 }
 
 // clear empties all books.
@@ -36,8 +33,10 @@ func (d *decoder) clear(out []feed.Tick, t int64) []feed.Tick {
 	for _, in := range d.order {
 		if in.book.Clear(feed.SideBoth) {
 			out = append(out, feed.ClearTick(in.id, t, feed.SideBoth))
-			out[len(out)-1].Flags |= feed.FlagMore
-			out = in.book.Quote(out, t)
+			if !in.tops {
+				out[len(out)-1].Flags |= feed.FlagMore
+				out = in.book.Quote(out, t)
+			}
 		}
 	}
 	return out
@@ -49,7 +48,7 @@ var least = [256]byte{
 	'8': 30, '5': 30, 'E': 18, 'I': 18,
 }
 
-func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
+func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Tick, error) {
 	if len(m) == 0 {
 		return out, errors.New("it is empty")
 	}
@@ -79,8 +78,13 @@ func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 	if err != nil {
 		return out, err
 	}
+	if d.repeated(in, m, protocol) {
+		d.count.Duplicates++
+		return out, nil
+	}
 	switch kind {
 	case 'Q':
+		in.tops = true
 		q := feed.Quote{
 			BidSize: int64(le.Uint32(m[18:])), Bid: int64(le.Uint64(m[22:])),
 			Ask: int64(le.Uint64(m[30:])), AskSize: int64(le.Uint32(m[38:])),
@@ -113,7 +117,7 @@ func (d *decoder) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 		start := len(out)
 		in.book.Set(side, price, size)
 		out = append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(in.id, t))
-		if m[1]&1 != 0 { // the event is complete
+		if m[1]&1 != 0 && !in.tops { // the event is complete
 			out = in.book.Quote(out, t)
 		}
 		book.More(out[start:])

@@ -37,15 +37,19 @@
 //
 // # Numbering
 //
-// Each session of MoldUDP64 has numbers. A gap is counted and noted and reading goes on; what
-// comes again, as from the second of two lines, is left out and counted; a change of session
-// is counted as a reset. Packets with number 0, as in anonymised captures, are not numbered.
+// Each session of MoldUDP64 has numbers, and its messages are read in their order: a
+// [pcap.Window] waits for a packet that one of two lines has lost and the other brings. A gap
+// that stays is counted and noted, and reading goes on; a message that comes again is left out
+// and counted. A change of session is counted as a reset; so is a sender that begins again at
+// number 1 under the same session, which its later times tell from a duplicate. Packets with
+// number 0, as in anonymised captures, are not numbered.
 package itch
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 	_ "time/tzdata" // New York on a machine that has no zones
 
@@ -102,7 +106,7 @@ func configError(format string, args ...any) error { return fmt.Errorf(format, a
 func newDecoder(cfg Config, zone *time.Location) *decoder {
 	return &decoder{
 		market: market{cfg: cfg, symbols: make(map[uint64]*instrument)},
-		zone:   zone, streams: make(map[[10]byte]uint64),
+		zone:   zone, streams: make(map[[10]byte]*stream), lines: make(map[*pcap.Line]*stream),
 	}
 }
 
@@ -122,7 +126,7 @@ var lengths = [256]byte{
 // Recognise reports whether head, the first bytes of an unpacked file, are those of a
 // BinaryFILE of ITCH 5.0, or of a capture with a MoldUDP64 packet of it among its first.
 func Recognise(head []byte) bool {
-	return recogniseFile(head, 16) || pcap.Contains(head, mold)
+	return recogniseFile(head, 16) || pcap.Contains(head, certain)
 }
 
 // recogniseFile reports whether the messages in head, at least one and at most so many, have
@@ -147,17 +151,63 @@ func recogniseFile(head []byte, most int) bool {
 	return true
 }
 
-// mold reports whether payload is a MoldUDP64 packet of ITCH 5.0 messages.
+// mold reports whether payload may be a MoldUDP64 packet of ITCH 5.0 messages: a heartbeat, the
+// end of a session, or a first message of the length that its type has.
 func mold(payload []byte) bool {
 	if len(payload) < moldHeader {
 		return false
 	}
-	count := binary.BigEndian.Uint16(payload[18:])
-	if count == 0 || count == moldEnd {
+	if moldCount(payload) == 0 {
 		return len(payload) == moldHeader
 	}
 	b := payload[moldHeader:]
-	return len(b) >= 3 && int(binary.BigEndian.Uint16(b)) == int(lengths[b[2]])
+	return len(b) >= 3 && lengths[b[2]] != 0 && int(binary.BigEndian.Uint16(b)) == int(lengths[b[2]])
+}
+
+// certain reports whether payload is a MoldUDP64 packet of ITCH 5.0 messages and hardly anything
+// else: its messages fill it, the first is of a type that is known, and those of known types
+// have their lengths, a time of day, and symbols that can be printed.
+func certain(payload []byte) bool {
+	if !mold(payload) {
+		return false
+	}
+	count := moldCount(payload)
+	if count == 0 {
+		return printable(payload[:10]) && payload[0] != 0
+	}
+	b := payload[moldHeader:]
+	for range count {
+		if len(b) < 2+leastLength || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
+			return false
+		}
+		n := int(binary.BigEndian.Uint16(b))
+		m := b[2 : 2+n]
+		b = b[2+n:]
+		if known := int(lengths[m[0]]); n < leastLength || known != 0 && n != known || nanoseconds(m) >= 24*int64(time.Hour) {
+			return false
+		}
+		switch m[0] {
+		case 'R', 'H', 'Y':
+			if !printable(m[11:19]) {
+				return false
+			}
+		case 'A', 'F', 'P':
+			if !printable(m[24:32]) || m[19] != 'B' && m[19] != 'S' {
+				return false
+			}
+		}
+	}
+	return len(b) == 0
+}
+
+// printable reports whether b is ASCII that can be printed.
+func printable(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // A decoder implements rawfile.Decoder.
@@ -165,14 +215,17 @@ type decoder struct {
 	market
 	zone    *time.Location
 	capture pcap.Reader
-	packets int64               // of the format, in the file at hand
-	isFile  bool                // BinaryFILE, not a capture
-	streams map[[10]byte]uint64 // number of the next message of each session
-	session [10]byte            // of the last numbered packet
+	packets int64                  // of the format, in the file at hand
+	isFile  bool                   // BinaryFILE, not a capture
+	streams map[[10]byte]*stream   // by session
+	lines   map[*pcap.Line]*stream // the same by their lines
+	session [10]byte               // of the last numbered packet
+	window  pcap.Window
+	end     error // of the file at hand, to be returned once the window is empty
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
-	d.packets, d.isFile = 0, false
+	d.packets, d.isFile, d.end = 0, false, nil
 	head, err := r.Peek(rawfile.HeadSize)
 	if damage := (*rawfile.DamageError)(nil); errors.As(err, &damage) && len(head) == 0 {
 		return err
@@ -227,19 +280,44 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	return out, nil
 }
 
+// A stream is what one session of MoldUDP64 has sent so far.
+type stream struct {
+	pcap.Line
+	session [10]byte
+	at      int64 // the latest time of a message that was read
+	began   int64 // at of the numbering before, if the sender began again; else 0
+}
+
 // packet reads the next packet of a capture.
 func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error) {
+	if p, ok := d.window.Ready(); ok && p.Due {
+		return d.numbered(r, out, p)
+	} else if ok {
+		return d.arrive(r, out, p)
+	}
+	if d.end != nil {
+		if p, ok := d.window.Drain(); ok {
+			return d.numbered(r, out, p)
+		}
+		err := d.end
+		d.end = nil
+		return out, err
+	}
 	p, err := d.capture.Next(r)
 	if err != nil {
 		if rawfile.AtEnd(err) && d.packets == 0 {
-			return out, &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0"}
+			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0" + d.capture.Unread()}
+		}
+		if err == io.EOF && r.Last() || rawfile.Final(err) {
+			d.end = err // after the packets that the window holds
+			return out, nil
 		}
 		return out, err
 	}
+	d.window.Arrived()
 	payload, whole, ok := p.UDP()
-	if ok && whole && !mold(payload) {
-		ok = false
-		if len(payload) >= moldHeader { // a known session may begin a packet with a type that is not
+	if ok && whole && !certain(payload) {
+		if ok = len(payload) >= moldHeader; ok { // a known session may have messages that are not
 			_, ok = d.streams[[10]byte(payload[:10])]
 		}
 	}
@@ -252,38 +330,106 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	}
 	d.packets++
 	d.count.Packets++
-	be := binary.BigEndian
-	session := [10]byte(payload[:10])
-	first, count := be.Uint64(payload[10:]), int(be.Uint16(payload[18:]))
-	if count == moldEnd {
-		count = 0
+	n := pcap.Numbered{First: binary.BigEndian.Uint64(payload[10:]), Payload: payload, Time: p.Time, Offset: p.Offset}
+	if n.First == 0 { // of an anonymised capture
+		return d.messages(r, out, n, 0)
 	}
+	return d.arrive(r, out, n)
+}
+
+// arrive finds the stream of a packet.
+func (d *decoder) arrive(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([]feed.Tick, error) {
+	session := [10]byte(p.Payload[:10])
+	s := d.streams[session]
+	if s == nil {
+		if len(d.streams) >= maxStreams {
+			return out, r.Bad(p.Offset, "too many sessions")
+		}
+		if d.window.Holds() {
+			d.window.FlushBefore(p)
+			return out, nil
+		}
+		if d.session != [10]byte{} {
+			d.count.Resets++
+			d.count.Note("session %q follows session %q", session[:], d.session[:])
+		}
+		s = &stream{session: session}
+		d.streams[session], d.lines[&s.Line] = s, s
+	}
+	d.session, p.Line = session, &s.Line
+	return d.numbered(r, out, p)
+}
+
+// numbered reads the messages of a packet, or gives it to the window if it is ahead of its line.
+func (d *decoder) numbered(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([]feed.Tick, error) {
+	s := d.lines[p.Line]
+	count := uint64(moldCount(p.Payload))
+	at := int64(0)
+	if count > 0 {
+		if err := d.dateOf(p.Time); err != nil {
+			return out, r.Bad(p.Offset, "%v", err)
+		}
+		at = d.timeOf(p.Payload)
+	}
+	if !p.Due {
+		switch {
+		case s.began != 0 && at != 0 && at <= s.began: // of the numbering before
+			d.count.Duplicates += int64(count)
+			return out, nil
+		case p.First < s.Next && at > s.at && (p.First == 1 || p.First+count <= s.Next):
+			// A duplicate has the times of the original; a sender that begins again has later ones.
+			if d.window.Holds() {
+				d.window.FlushBefore(p)
+				return out, nil
+			}
+			d.count.Resets++
+			d.count.Note("session %q begins again at number %d after %d", s.session[:], p.First, s.Next-1)
+			s.began, s.Next = s.at, 1
+		}
+		if p.Ahead() {
+			d.window.Hold(p)
+			return out, nil
+		}
+	}
+	s.at = max(s.at, at)
+	next := s.Next
+	if next == 0 {
+		next = p.First
+	}
+	if p.First > next {
+		d.count.Gaps++
+		d.count.Missing += int64(min(p.First-next, 1<<62))
+		d.count.Note("gap: messages %d to %d of session %q are missing", next, p.First-1, s.session[:])
+	}
+	s.Next = max(next, p.First+count)
+	return d.messages(r, out, p, next)
+}
+
+// moldCount is the number of messages in a MoldUDP64 packet.
+func moldCount(payload []byte) int {
+	count := int(binary.BigEndian.Uint16(payload[18:]))
+	if count == moldEnd {
+		return 0
+	}
+	return count
+}
+
+// timeOf is the time of the first message in a MoldUDP64 packet; 0 if it has none.
+func (d *decoder) timeOf(payload []byte) int64 {
+	if len(payload) < moldHeader+2+leastLength {
+		return 0
+	}
+	return d.midnight + nanoseconds(payload[moldHeader+2:])
+}
+
+// messages reads the messages of a packet except those with numbers below next.
+func (d *decoder) messages(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered, next uint64) ([]feed.Tick, error) {
+	be := binary.BigEndian
+	count := moldCount(p.Payload)
 	if err := d.dateOf(p.Time); err != nil && count > 0 {
 		return out, r.Bad(p.Offset, "%v", err)
 	}
-	next := uint64(0)
-	if first != 0 {
-		if session != d.session && d.session != [10]byte{} {
-			if _, known := d.streams[session]; !known {
-				d.count.Resets++
-				d.count.Note("session %q follows session %q", session[:], d.session[:])
-			}
-		}
-		d.session = session
-		if _, known := d.streams[session]; !known && len(d.streams) >= maxStreams {
-			return out, r.Bad(p.Offset, "too many sessions")
-		}
-		if next = d.streams[session]; next == 0 {
-			next = first
-		}
-		if first > next {
-			d.count.Gaps++
-			d.count.Missing += int64(min(first-next, 1<<62))
-			d.count.Note("gap: messages %d to %d of session %q are missing", next, first-1, session[:])
-		}
-		d.streams[session] = max(next, first+uint64(count))
-	}
-	body := payload[moldHeader:]
+	body := p.Payload[moldHeader:]
 	for i := range count {
 		if len(body) < 2 || len(body)-2 < int(be.Uint16(body)) {
 			return out, r.Bad(p.Offset, "message %d of %d is longer than its packet", i+1, count)
@@ -291,10 +437,11 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 		n := int(be.Uint16(body))
 		m := body[2 : 2+n]
 		body = body[2+n:]
-		if first+uint64(i) < next {
+		if p.First+uint64(i) < next {
 			d.count.Duplicates++
 			continue
 		}
+		var err error
 		if out, err = d.message(out, m); err != nil {
 			return out, r.Bad(p.Offset, "message %d of %d: %v", i+1, count, err)
 		}

@@ -61,7 +61,7 @@ func (k *market) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 	k.count.Messages++
 	k.count.Types[kind]++
 	be := binary.BigEndian
-	t := k.midnight + int64(be.Uint64(m[3:])&(1<<48-1)) // six bytes, from 5
+	t := k.midnight + nanoseconds(m)
 	start := len(out)
 	var err error
 	switch kind {
@@ -98,6 +98,11 @@ func (k *market) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 		book.More(out[start:])
 	}
 	return out, err
+}
+
+// nanoseconds is the time of message m after midnight.
+func nanoseconds(m []byte) int64 {
+	return int64(binary.BigEndian.Uint64(m[3:]) & (1<<48 - 1)) // six bytes, from 5
 }
 
 const maxSize = 1<<32 - 1

@@ -10,10 +10,12 @@
 //	ts_publish  timestamp   nanoseconds, UTC
 //	bid, ask, price, …      decimal, exact; null where there is none
 //	bid_size, …             int64, or decimal where there are fractions
+//	more        boolean     true where the next tick is of the same event of the venue, else null
 //
-// Columns that none of the wanted kinds of ticks fills are left out. Names are those of the CSV and JSON forms.
+// Columns that none of the wanted kinds of ticks fills are left out, and more where no event has several ticks. Names are those of the CSV and JSON forms.
 //
 // Decimals are decimal(18, 9), stored in 64 bits, where all values of the file fit, else decimal(38, 18): so that nearly all
 // files have one schema and can be read together. A [Survey] finds out. Times are stored without the mark "adjusted to
-// UTC", because DuckDB cuts marked ones to microseconds.
+// UTC", because DuckDB cuts marked ones to microseconds.//
+// [Rows] reads Parquet files, these and any others of rows, as CSV for the importer of text.
 package parquetfile

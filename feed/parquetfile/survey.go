@@ -7,9 +7,11 @@ import (
 	"tickfeed/feed"
 )
 
-// A Survey finds out what types hold all prices and sizes of the ticks that it is shown. The zero Survey has seen none.
+// A Survey finds out what types hold all prices and sizes of the ticks that it is shown, and whether
+// events of several ticks are among them. The zero Survey has seen none.
 type Survey struct {
 	prices, sizes extents
+	more          bool
 }
 
 // extents are the greatest magnitudes by exponent.
@@ -41,6 +43,7 @@ func (s *Survey) Add(t *feed.Tick, d *feed.Definition) {
 	if d == nil {
 		d = &none
 	}
+	s.more = s.more || t.Flags&feed.FlagMore != 0
 	price, size := d.PriceExponent, d.SizeExponent
 	switch t.Kind {
 	case feed.KindQuote:

@@ -68,6 +68,7 @@ const (
 	colCurrency
 	colTickSize
 	colLot
+	colMore
 	columnCount
 )
 
@@ -140,6 +141,7 @@ func specs(prices, sizes form) [columnCount]spec {
 		colCurrency:      {"currency", definition, optional(text())},
 		colTickSize:      {"tick_size", definition, price()},
 		colLot:           {"lot", definition, size()},
+		colMore:          {"more", everyKind, optional(parquet.Leaf(parquet.BooleanType))},
 	}
 }
 
@@ -175,7 +177,7 @@ func New(out io.Writer, kinds []feed.Kind, survey *Survey) (*Writer, error) {
 	group := parquet.Group{}
 	var names []string
 	for i, s := range specs(w.prices, w.sizes) {
-		if s.kinds&bit(kinds...) == 0 {
+		if s.kinds&bit(kinds...) == 0 || i == colMore && !survey.more {
 			continue
 		}
 		group[s.name] = s.node
@@ -307,6 +309,9 @@ func (w *Writer) Write(session feed.SessionID, publish int64, t *feed.Tick, d *f
 		if d.Lot != 0 {
 			w.size(colLot, d, d.Lot)
 		}
+	}
+	if t.Flags&feed.FlagMore != 0 {
+		w.put(colMore, parquet.BooleanValue(true))
 	}
 	if w.rows++; w.rows == batchRows {
 		w.err = w.flush()

@@ -2,6 +2,9 @@ package pcap
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
 
 	"tickfeed/feed/rawfile"
 )
@@ -24,6 +27,30 @@ func Contains(head []byte, want func(payload []byte) bool) bool {
 		}
 		if payload, _, ok := packet.UDP(); ok && want(payload) {
 			return true
+		}
+	}
+}
+
+// Describe says what the first packets of a capture are, of which head are the first bytes:
+// for a capture that holds nothing that can be read. It is a clause that begins with "; ".
+func Describe(head []byte) string {
+	r := rawfile.NewReader("", bytes.NewReader(head))
+	var p Reader
+	if p.Begin(r) != nil {
+		return ""
+	}
+	other := ""
+	for {
+		packet, err := p.Next(r)
+		if err != nil {
+			return other
+		}
+		if name := LinkName(packet.Link); name != "" {
+			other = "; its packets are of " + name + ", which cannot be read"
+		} else if b, to, ok := packet.datagram(); ok {
+			return fmt.Sprintf("; its first UDP packet goes to %s", netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2:])))
+		} else if other == "" {
+			other = "; its first packets are not UDP"
 		}
 	}
 }

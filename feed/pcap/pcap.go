@@ -1,14 +1,17 @@
 // Package pcap reads packet captures, pcap and pcapng, and finds the UDP payload of their
-// packets: Ethernet with any VLAN tags, Linux cooked and raw IP, IPv4 and IPv6.
+// packets: Ethernet with any VLAN tags, Linux cooked, BSD loopback and raw IP; IPv4, and IPv6 with
+// any extension headers.
 //
 // Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
 package pcap
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math"
 	"math/bits"
+	"net/netip"
 
 	"tickfeed/feed/rawfile"
 )
@@ -33,6 +36,7 @@ type Reader struct {
 	nano  bool   // classic: times are nanoseconds
 	link  uint32 // classic
 	faces []face // pcapng: interfaces of the section
+	other string // the link type of the first packet that cannot be read
 }
 
 type face struct {
@@ -100,9 +104,26 @@ func (p *Reader) Begin(r *rawfile.Reader) error {
 	return nil
 }
 
+// Unread says that packets have a link type that cannot be read, as a clause that follows what
+// a capture has not; "" if all can be.
+func (p *Reader) Unread() string {
+	if p.other == "" {
+		return ""
+	}
+	return ": its packets are of " + p.other + ", which cannot be read"
+}
+
 // Next is the next packet. The error is io.EOF at the end, and r.Torn for a capture that
 // ends inside of a packet.
 func (p *Reader) Next(r *rawfile.Reader) (Packet, error) {
+	packet, err := p.next(r)
+	if err == nil && p.other == "" {
+		p.other = LinkName(packet.Link)
+	}
+	return packet, err
+}
+
+func (p *Reader) next(r *rawfile.Reader) (Packet, error) {
 	if p.ng {
 		return p.block(r)
 	}
@@ -277,77 +298,151 @@ const (
 	linkEthernet = 1
 	linkRaw      = 101
 	linkRawOld   = 12
+	linkLoop     = 108
 	linkCooked   = 113
 	linkIPv4     = 228
 	linkIPv6     = 229
 	linkCooked2  = 276
 )
 
+// before is how many bytes stand before the network layer, and where in them its EtherType;
+// at is -1 if there is none.
+func before(link uint32) (n, at int, ok bool) {
+	switch link {
+	case linkEthernet:
+		return 14, 12, true
+	case linkCooked:
+		return 16, 14, true
+	case linkCooked2:
+		return 20, 0, true
+	case linkNull, linkLoop:
+		return 4, -1, true
+	case linkRaw, linkRawOld, linkIPv4, linkIPv6:
+		return 0, -1, true
+	}
+	return 0, 0, false
+}
+
+// linkNames are link types that captures have and that cannot be read.
+var linkNames = map[uint32]string{
+	6: "token ring", 9: "PPP", 51: "PPPoE", 104: "Cisco HDLC", 105: "IEEE 802.11", 107: "frame relay", 119: "IEEE 802.11, Prism",
+	127: "IEEE 802.11, radiotap", 147: "private 0", 187: "Bluetooth", 192: "PPI", 195: "IEEE 802.15.4", 220: "USB", 239: "netfilter log",
+	240: "netANALYZER", 247: "InfiniBand", 253: "netlink", 258: "PKTAP", 272: "Juniper", 274: "Ethernet MPACKET",
+}
+
+// LinkName names a link type whose packets cannot be read, for messages; "" if they can.
+func LinkName(link uint32) string {
+	if _, _, ok := before(link); ok {
+		return ""
+	}
+	if name := linkNames[link]; name != "" {
+		return fmt.Sprintf("link type %d (%s)", link, name)
+	}
+	return fmt.Sprintf("link type %d", link)
+}
+
 // UDP is the payload of a packet that is UDP over IP, not a fragment of it. whole is false
 // if the capture cut it short.
 func (p *Packet) UDP() (payload []byte, whole, ok bool) {
-	b := p.Data
-	be := binary.BigEndian
-	var ether uint16
-	switch p.Link {
-	case linkEthernet:
-		if len(b) < 14 {
-			return nil, false, false
-		}
-		ether, b = be.Uint16(b[12:]), b[14:]
-	case linkCooked:
-		if len(b) < 16 {
-			return nil, false, false
-		}
-		ether, b = be.Uint16(b[14:]), b[16:]
-	case linkCooked2:
-		if len(b) < 20 {
-			return nil, false, false
-		}
-		ether, b = be.Uint16(b), b[20:]
-	case linkNull:
-		if len(b) < 4 {
-			return nil, false, false
-		}
-		ether, b = 0, b[4:]
-	case linkRaw, linkRawOld, linkIPv4, linkIPv6:
-	default:
+	b, _, ok := p.datagram()
+	if !ok {
 		return nil, false, false
 	}
+	n := int(binary.BigEndian.Uint16(b[4:])) - 8
+	if n < 0 {
+		return nil, false, false
+	}
+	if b = b[8:]; n > len(b) {
+		return b, false, true
+	}
+	return b[:n], true, true
+}
+
+// datagram is a packet from its UDP header on, and the address that it goes to.
+func (p *Packet) datagram() (b []byte, to netip.Addr, ok bool) {
+	be := binary.BigEndian
+	b = p.Data
+	n, at, ok := before(p.Link)
+	if !ok || len(b) < n {
+		return nil, to, false
+	}
+	var ether uint16
+	if at >= 0 {
+		ether = be.Uint16(b[at:])
+	}
+	b = b[n:]
 	for ether == 0x8100 || ether == 0x88a8 || ether == 0x9100 {
 		if len(b) < 4 {
-			return nil, false, false
+			return nil, to, false
 		}
 		ether, b = be.Uint16(b[2:]), b[4:]
 	}
 	if len(b) == 0 || ether != 0 && ether != 0x0800 && ether != 0x86dd {
-		return nil, false, false
+		return nil, to, false
 	}
 	switch {
 	case b[0]>>4 == 4 && len(b) >= 20:
 		header, total := 4*int(b[0]&15), int(be.Uint16(b[2:]))
-		if header < 20 || len(b) < header || b[9] != 17 || be.Uint16(b[6:])&0x3fff != 0 {
-			return nil, false, false
+		if header < 20 || len(b) < header || b[9] != protocolUDP || be.Uint16(b[6:])&0x3fff != 0 {
+			return nil, to, false
 		}
 		if total >= header && total < len(b) {
 			b = b[:total] // the rest is padding
 		}
-		b = b[header:]
-	case b[0]>>4 == 6 && len(b) >= 40 && b[6] == 17:
-		b = b[40:]
+		to, b = netip.AddrFrom4([4]byte(b[16:])), b[header:]
+	case b[0]>>4 == 6 && len(b) >= 40:
+		to = netip.AddrFrom16([16]byte(b[24:]))
+		if b = behindExtensions(b[6], b[40:]); b == nil {
+			return nil, to, false
+		}
 	default:
-		return nil, false, false
+		return nil, to, false
 	}
-	if len(b) < 8 {
-		return nil, false, false
+	return b, to, len(b) >= 8
+}
+
+// IP protocols and IPv6 extension headers.
+const (
+	protocolHopByHop       = 0
+	protocolUDP            = 17
+	protocolRouting        = 43
+	protocolFragment       = 44
+	protocolAuthentication = 51
+	protocolOptions        = 60
+	protocolMobility       = 135
+	protocolHIP            = 139
+	protocolShim6          = 140
+)
+
+// maxExtensions bounds the extension headers of a packet.
+const maxExtensions = 16
+
+// behindExtensions is what follows the extension headers of an IPv6 packet, of which b begins
+// with the one that next names; nil if that is not UDP, or a fragment of it.
+func behindExtensions(next byte, b []byte) []byte {
+	for range maxExtensions {
+		if next == protocolUDP {
+			return b
+		}
+		if len(b) < 8 {
+			return nil
+		}
+		n := 8 * (1 + int(b[1]))
+		switch next {
+		case protocolHopByHop, protocolRouting, protocolOptions, protocolMobility, protocolHIP, protocolShim6:
+		case protocolAuthentication:
+			n = 4 * (2 + int(b[1]))
+		case protocolFragment:
+			if n = 8; binary.BigEndian.Uint16(b[2:])&^6 != 0 { // an offset, or more fragments
+				return nil
+			}
+		default:
+			return nil
+		}
+		if n > len(b) {
+			return nil
+		}
+		next, b = b[0], b[n:]
 	}
-	n := int(be.Uint16(b[4:])) - 8
-	if n < 0 {
-		return nil, false, false
-	}
-	b = b[8:]
-	if n > len(b) {
-		return b, false, true
-	}
-	return b[:n], true, true
+	return nil
 }

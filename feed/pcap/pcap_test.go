@@ -137,6 +137,44 @@ func TestOtherPackets(t *testing.T) {
 	}
 }
 
+// IPv6 extension headers may stand before UDP; a fragment that is not the whole is none.
+func TestExtensionHeaders(t *testing.T) {
+	udp := append([]byte{0, 1, 0, 2, 0, 12, 0, 0}, "tick"...)
+	options := func(next, words byte) []byte { return append([]byte{next, words}, make([]byte, 6+8*int(words))...) }
+	fragment := func(offset uint16) []byte {
+		return binary.BigEndian.AppendUint16([]byte{17, 0}, offset)
+	}
+	authentication := append([]byte{17, 4}, make([]byte, 22)...) // 4*(4+2) bytes
+	for _, c := range []struct {
+		name  string
+		first byte
+		parts [][]byte
+		want  bool
+	}{
+		{"none", 17, nil, true},
+		{"hop by hop", 0, [][]byte{options(17, 0)}, true},
+		{"hop by hop, routing, destination", 0, [][]byte{options(43, 0), options(60, 1), options(17, 2)}, true},
+		{"authentication", 51, [][]byte{authentication}, true},
+		{"the only fragment", 44, [][]byte{append(fragment(0), 0, 0, 0, 1)}, true},
+		{"a fragment", 44, [][]byte{append(fragment(1), 0, 0, 0, 1)}, false},
+		{"TCP", 6, nil, false},
+		{"no next header", 0, [][]byte{options(59, 0)}, false},
+		{"longer than the packet", 0, [][]byte{{17, 200, 0, 0, 0, 0, 0, 0}}, false},
+	} {
+		b := make([]byte, 40)
+		b[0], b[6] = 0x60, c.first
+		for _, p := range c.parts {
+			b = append(b, p...)
+		}
+		p := pcap.Packet{Link: 101, Data: append(b, udp...)}
+		payload, whole, ok := p.UDP()
+		assert.Equal(t, c.want, ok && whole, c.name)
+		if ok {
+			assert.Equal(t, "tick", string(payload), c.name)
+		}
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	f.Add(classic(binary.LittleEndian, 0xa1b23c4d, frame(1, "tick"), frame(0, "tock")))
 	f.Add(ng(binary.BigEndian, 9, 5, frame(0, "tick")))

@@ -105,6 +105,16 @@ func OpenMetered(path string, m *Meter) (*File, error) {
 	return file, nil
 }
 
+// OpenReader reads r as Open reads a file, whose name in messages is name; what is read is counted
+// by m. Close leaves r open.
+func OpenReader(name string, r io.Reader, m *Meter) (*File, error) {
+	u, err := Unpack(r, m)
+	if err != nil {
+		return nil, err
+	}
+	return &File{Path: name, unpacked: u}, nil
+}
+
 // Read implements [io.Reader].
 func (f *File) Read(p []byte) (int, error) { return f.unpacked.Read(p) }
 
@@ -114,7 +124,9 @@ func (f *File) Trailing() bool { return f.unpacked.Trailing() }
 // Close frees what the file holds. It may be called more than once; the error is always nil.
 func (f *File) Close() error {
 	f.unpacked.Close()
-	f.file.Close() // it was only read: nothing is lost
+	if f.file != nil {
+		f.file.Close() // it was only read: nothing is lost
+	}
 	return nil
 }
 
@@ -128,7 +140,7 @@ func Head(path string, n int) ([]byte, error) {
 	defer f.Close()
 	magic := make([]byte, len(zipMagic))
 	if k, err := f.ReadAt(magic, 0); err == nil && string(magic[:k]) == zipMagic {
-		return firstBytes(f, n)
+		return HeadOf(f, n)
 	}
 	return HeadInZip(path, n)
 }
@@ -140,12 +152,13 @@ func HeadInZip(path string, n int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return firstBytes(f, n)
+	return HeadOf(f, n)
 }
 
-func firstBytes(f io.Reader, n int) ([]byte, error) {
+// HeadOf is the first n bytes that r gives, fewer if it ends before.
+func HeadOf(r io.Reader, n int) ([]byte, error) {
 	head := make([]byte, n)
-	k, err := io.ReadFull(f, head)
+	k, err := io.ReadFull(r, head)
 	if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF || k > 0 {
 		err = nil
 	}

@@ -2,6 +2,8 @@ package rawfile
 
 import (
 	"fmt"
+	"hash/crc32"
+	"unicode/utf8"
 
 	"tickfeed/feed"
 )
@@ -53,6 +55,20 @@ func (in *Instruments) Lookup(symbol, venue string) (feed.InstrumentID, *feed.De
 		return 0, nil
 	}
 	return id, in.defs[id]
+}
+
+// Short is text within feed.MaxText: as it is, or, where a format allows longer ones, cut before a
+// character and followed by ~ and eight digits that differ between texts.
+func Short(text string) string {
+	if len(text) <= feed.MaxText {
+		return text
+	}
+	const tail = 1 + 8
+	cut := feed.MaxText - tail
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%s~%08x", text[:cut], crc32.ChecksumIEEE([]byte(text)))
 }
 
 // Len is how many instruments there are.

@@ -73,6 +73,12 @@ func (l *Lines) nextLong(start []byte) ([]byte, error) {
 	}
 }
 
+// Ready reports whether the next line is there without reading on.
+func (l *Lines) Ready() bool {
+	b, _ := l.r.Peek(l.r.Buffered())
+	return bytes.IndexByte(b, '\n') >= 0
+}
+
 func cut(line []byte) []byte {
 	line = bytes.TrimSuffix(line, []byte{'\n'})
 	return bytes.TrimSuffix(line, []byte{'\r'})

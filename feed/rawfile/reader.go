@@ -18,6 +18,7 @@ type Reader struct {
 	r, w   int   // buf[r:w] is not yet skipped
 	offset int64 // of buf[r] in the unpacked file
 	err    error // of the last read
+	last   bool  // no other file follows
 }
 
 // reset makes r read f from its start.
@@ -38,6 +39,9 @@ func NewReader(path string, f io.Reader) *Reader {
 
 // Path names the file, for messages.
 func (r *Reader) Path() string { return r.path }
+
+// Last reports whether the source reads no other file after this one.
+func (r *Reader) Last() bool { return r.last }
 
 // Offset is the place in the unpacked file of the next byte that Peek gives.
 func (r *Reader) Offset() int64 { return r.offset }
@@ -121,6 +125,13 @@ func (r *Reader) Damage(offset int64, format string, args ...any) error {
 func AtEnd(err error) bool {
 	var damage *DamageError
 	return err == io.EOF || errors.As(err, &damage) && damage.torn
+}
+
+// Final reports whether nothing can be read of the file after err, of a Decoder, which is not
+// its regular end.
+func Final(err error) bool {
+	var damage *DamageError
+	return err != io.EOF && !(errors.As(err, &damage) && damage.passed && !damage.torn)
 }
 
 // Torn is the error for a file that ends inside of what begins at the present offset, given

@@ -30,6 +30,7 @@ type Source struct {
 	paths   []string
 	skipBad int64
 	meter   *Meter
+	stdin   io.Reader // nil if there is none
 	decoder Decoder
 	file    *File // nil between files
 	next    int   // index of the file to open next
@@ -46,7 +47,7 @@ type Source struct {
 var _ feed.Source = (*Source)(nil)
 
 // NewSource reads the files at paths one after the other through d, which counts in count. A
-// path that is not there, or a directory, is an error now. skipBad is how many damaged parts
+// path that is not there, or a directory, is an error now; [Stdin] is read where Source.Stdin says. skipBad is how many damaged parts
 // are passed over, in all files together, before one ends the source; not negative.
 func NewSource(paths []string, skipBad int, d Decoder, count *Stats) (*Source, error) {
 	if len(paths) == 0 {
@@ -56,6 +57,9 @@ func NewSource(paths []string, skipBad int, d Decoder, count *Stats) (*Source, e
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", skipBad)
 	}
 	for _, p := range paths {
+		if p == Stdin {
+			continue
+		}
 		if info, err := os.Stat(p); err != nil {
 			return nil, err
 		} else if info.IsDir() {
@@ -64,6 +68,15 @@ func NewSource(paths []string, skipBad int, d Decoder, count *Stats) (*Source, e
 	}
 	return &Source{paths: slices.Clone(paths), skipBad: int64(skipBad), decoder: d, count: count}, nil
 }
+
+// Stdin is the path that stands for standard input.
+const Stdin = "-"
+
+// StdinName is what standard input is called in messages.
+const StdinName = "stdin"
+
+// Stdin makes r what is read in place of the path [Stdin]. It is called before the first Next.
+func (s *Source) Stdin(r io.Reader) { s.stdin = r }
 
 // Meter makes m count what is read of the files. It is called before the first Next.
 func (s *Source) Meter(m *Meter) { s.meter = m }
@@ -98,6 +111,9 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 func (s *Source) fill(want int) {
 	out := s.buf[:0]
 	for len(out) < want && s.err == nil {
+		if len(out) > 0 && s.stdin != nil && s.reader.w == s.reader.r {
+			break // what came down a pipe goes out at once
+		}
 		if s.file == nil {
 			s.err = s.open()
 			continue
@@ -135,7 +151,7 @@ func (s *Source) open() error {
 	if s.next == len(s.paths) {
 		return io.EOF
 	}
-	f, err := OpenMetered(s.paths[s.next], s.meter)
+	f, err := OpenOrStdin(s.paths[s.next], s.stdin, s.meter)
 	if err != nil {
 		return err
 	}
@@ -143,7 +159,19 @@ func (s *Source) open() error {
 	s.file = f
 	s.count.Files++
 	s.reader.reset(f.Path, f)
+	s.reader.last = s.next == len(s.paths)
 	return s.decoder.Begin(&s.reader)
+}
+
+// OpenOrStdin is OpenMetered, or OpenReader of stdin where path is [Stdin].
+func OpenOrStdin(path string, stdin io.Reader, m *Meter) (*File, error) {
+	if path != Stdin {
+		return OpenMetered(path, m)
+	}
+	if stdin == nil {
+		return nil, errors.New("there is no standard input to read (-)")
+	}
+	return OpenReader(StdinName, stdin, m)
 }
 
 // Stats is what was read so far, as of the last return from Next. It may be called at any

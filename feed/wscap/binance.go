@@ -3,20 +3,115 @@ package wscap
 import (
 	"bytes"
 	"fmt"
+	"net"
+	neturl "net/url"
+	"slices"
+	"strings"
 
 	"tickfeed/feed"
 )
 
+// A market is one of the exchange's whose messages differ.
+type market uint8
+
 const (
-	venueSpot = "BINANCE"
-	venueUSDM = "BINANCE_USDM"
+	marketSpot market = iota
+	marketUSDM
+	marketCOINM
+	marketOptions
 )
+
+// marketSuffix is what a venue is called after the exchange.
+var marketSuffix = [...]string{marketSpot: "", marketUSDM: "_USDM", marketCOINM: "_COINM", marketOptions: "_OPTIONS"}
+
+// venue is that of a market, on the site that the recorder connected to: binance.com, or one that
+// sends the same messages.
+func (s *Source) venue(of market) string { return s.site[of] }
+
+// connectedTo takes the address that a recorder connected to, such as wss://stream.binance.us:9443.
+func (s *Source) connectedTo(url []byte) {
+	u, err := neturl.Parse(string(bytes.TrimSpace(firstWord(url))))
+	if err != nil || u.Hostname() == s.host {
+		return
+	}
+	s.host = u.Hostname()
+	s.setSite(siteOf(s.host))
+}
+
+func firstWord(b []byte) []byte {
+	word, _, _ := bytes.Cut(b, []byte{' '})
+	return word
+}
+
+func (s *Source) setSite(site string) {
+	for of, suffix := range marketSuffix {
+		s.site[of] = site + suffix
+	}
+}
+
+// siteOf names the exchange behind a host: BINANCE for binance.com and what belongs to it,
+// BINANCE_US for binance.us, and the like; for others the name of their domain in capitals, as for
+// those who run the same software.
+func siteOf(host string) string {
+	labels := strings.Split(strings.ToLower(host), ".")
+	if len(labels) < 2 || net.ParseIP(host) != nil {
+		return exchangeName // a proxy, or a name of a local network
+	}
+	domain, top := labels[len(labels)-2], labels[len(labels)-1]
+	switch {
+	case slices.Contains(labels, "testnet") || domain == "binancefuture":
+		return exchangeName + "_TESTNET"
+	case domain == "binance" && (top == "com" || top == "vision"):
+		return exchangeName
+	case domain == "binance":
+		return exchangeName + "_" + strings.ToUpper(top)
+	case domain == "trbinance":
+		return exchangeName + "_TR"
+	}
+	return strings.ToUpper(domain)
+}
+
+const exchangeName = "BINANCE"
+
+// delivery reports whether symbol is one of COIN-M futures: BTCUSD_PERP, BTCUSD_240927. Those of
+// USD-M futures with a date are BTCUSDT_240927.
+func delivery(symbol []byte) bool {
+	pair, date, ok := bytes.Cut(symbol, []byte{'_'})
+	if !ok {
+		return false
+	}
+	if string(date) == "PERP" {
+		return true
+	}
+	return bytes.HasSuffix(pair, []byte("USD")) && !bytes.HasSuffix(pair, []byte("BUSD")) && len(date) == 6 && number6(date)
+}
+
+func number6(b []byte) bool {
+	for _, c := range b {
+		if c-'0' > 9 {
+			return false
+		}
+	}
+	return true
+}
+
+// futures is the market of a message that is not of spot.
+func (m *binanceMessage) futures() market {
+	symbol := text(m.s)
+	switch {
+	case m.ps != nil || m.pair != nil || delivery(symbol):
+		return marketCOINM
+	case bytes.Count(symbol, []byte{'-'}) == 3: // BTC-240927-60000-C
+		return marketOptions
+	}
+	return marketUSDM
+}
 
 // A binanceMessage is the members that any message of interest has, as they are in the line.
 // The names are the exchange's; one letter means different things in different messages.
 type binanceMessage struct {
 	e, E, T, s, t, p, q, m, X, M, U, u, pu []byte
-	b, B, a, A                             []byte
+	b, B, a, A, S, ps, pair, symbol        []byte
 	lastUpdateID, bids, asks               []byte
 }
 
@@ -54,6 +149,14 @@ func (m *binanceMessage) parse(b []byte) string {
 			m.u = v
 		case "pu":
 			m.pu = v
+		case "S":
+			m.S = v
+		case "ps":
+			m.ps = v
+		case "pair":
+			m.pair = v
+		case "symbol":
+			m.symbol = v
 		case "b":
 			m.b = v
 		case "B":
@@ -120,11 +223,11 @@ func (s *Source) binance(stream, b []byte) string {
 }
 
 func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string {
-	venue := venueUSDM
+	of := m.futures()
 	if m.M != nil {
-		venue = venueSpot // only there
+		of = marketSpot // only there
 	}
-	in, reason := s.instrument(venue, text(m.s))
+	in, reason := s.instrument(s.venue(of), text(m.s))
 	if reason != "" {
 		return reason
 	}
@@ -142,6 +245,13 @@ func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string 
 		t.side = feed.SideSell
 	case "false":
 		t.side = feed.SideBuy
+	case "": // of options: 1 bought, -1 sold
+		switch string(text(m.S)) {
+		case "1", "BUY":
+			t.side = feed.SideBuy
+		case "-1", "SELL":
+			t.side = feed.SideSell
+		}
 	}
 	if x := text(m.X); len(x) > 0 && string(x) != "MARKET" {
 		if string(x) == "NA" {
@@ -161,11 +271,11 @@ func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string 
 }
 
 func (s *Source) binanceQuote(m *binanceMessage) string {
-	venue := venueSpot
+	of := marketSpot
 	if m.e != nil || m.T != nil {
-		venue = venueUSDM
+		of = m.futures()
 	}
-	in, reason := s.instrument(venue, text(m.s))
+	in, reason := s.instrument(s.venue(of), text(m.s))
 	if reason != "" {
 		return reason
 	}
@@ -176,16 +286,20 @@ func (s *Source) binanceQuote(m *binanceMessage) string {
 	if text(m.b) == nil || text(m.a) == nil {
 		return "the best bid or offer is missing"
 	}
-	return s.quote(in, at, m.b, m.B, m.a, m.A)
+	id, ok := integer(m.u)
+	if !ok {
+		return fmt.Sprintf("update id %.40q is not a whole number", m.u)
+	}
+	return s.quote(in, at, id, m.b, m.B, m.a, m.A)
 }
 
 // binanceUpdate takes a change of a book; b is the message that m is from.
 func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
-	venue := venueSpot
+	of := marketSpot
 	if m.pu != nil {
-		venue = venueUSDM
+		of = m.futures()
 	}
-	in, reason := s.instrument(venue, text(m.s))
+	in, reason := s.instrument(s.venue(of), text(m.s))
 	if reason != "" {
 		return reason
 	}
@@ -215,7 +329,7 @@ func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
 		return reason
 	}
 	bk := &in.book
-	if bk.last != 0 {
+	if bk.last != 0 || bk.live {
 		old, joins := bk.place(&h, m.pu != nil)
 		if old {
 			s.count.Repeated++
@@ -261,7 +375,10 @@ func (b *book) place(h *held, futures bool) (old, joins bool) {
 // binanceSnapshot takes a whole book, which does not say of which instrument.
 func (s *Source) binanceSnapshot(m *binanceMessage) string {
 	last, ok := integer(m.lastUpdateID)
-	if !ok || last == 0 {
+	if string(m.lastUpdateID) == "-1" { // the book of a new instrument, which no update has reached
+		last, ok = 0, true
+	}
+	if !ok {
 		return fmt.Sprintf("lastUpdateId %.40q is not a whole number", m.lastUpdateID)
 	}
 	at, reason := m.time(s)
@@ -275,11 +392,17 @@ func (s *Source) binanceSnapshot(m *binanceMessage) string {
 	if reason := s.pairs(feed.SideSell, m.asks); reason != "" {
 		return reason
 	}
-	venue := venueSpot
+	of := marketSpot
 	if m.T != nil || m.E != nil {
-		venue = venueUSDM
+		of = m.futures()
 	}
-	in := s.owner(venue, last)
+	venue := s.venue(of)
+	in := s.owner(venue, last, of != marketSpot)
+	if symbol := text(m.symbol); len(symbol) > 0 {
+		if in, reason = s.instrument(venue, symbol); reason != "" {
+			return reason
+		}
+	}
 	if in == nil {
 		s.count.Unplaced++
 		s.report("the snapshot with lastUpdateId %d fits none, or more than one, of the instruments of %s", last, venue)
@@ -324,7 +447,7 @@ const maxOwners = 1024
 
 // owner is the instrument of venue that a snapshot as of last can be of: the only one there
 // is, or the only one that waits with updates that it joins.
-func (s *Source) owner(venue string, last uint64) *instrument {
+func (s *Source) owner(venue string, last uint64, futures bool) *instrument {
 	var only, fits *instrument
 	all, fitting := 0, 0
 	for _, in := range s.order {
@@ -335,7 +458,7 @@ func (s *Source) owner(venue string, last uint64) *instrument {
 		all++
 		b := book{fresh: true, last: last}
 		for i := range in.book.held {
-			old, joins := b.place(&in.book.held[i], venue == venueUSDM)
+			old, joins := b.place(&in.book.held[i], futures)
 			if old {
 				continue
 			}

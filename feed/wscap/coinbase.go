@@ -12,9 +12,9 @@ const venueCoinbase = "COINBASE"
 
 // A coinbaseMessage is the members that any message of interest has, as they are in the line.
 type coinbaseMessage struct {
-	kind, product, time, tradeID, price, size, side []byte
-	bestBid, bestBidSize, bestAsk, bestAskSize      []byte
-	bids, asks, changes                             []byte
+	kind, product, time, tradeID, price, size, side, sequence []byte
+	bestBid, bestBidSize, bestAsk, bestAskSize                []byte
+	bids, asks, changes                                       []byte
 }
 
 func (m *coinbaseMessage) parse(b []byte) string {
@@ -33,6 +33,8 @@ func (m *coinbaseMessage) parse(b []byte) string {
 			m.time = v
 		case "trade_id":
 			m.tradeID = v
+		case "sequence":
+			m.sequence = v
 		case "price":
 			m.price = v
 		case "size":
@@ -86,7 +88,7 @@ func (s *Source) coinbase(b []byte) string {
 		}
 	}
 	at, ok := s.venueTime(0)
-	if v := text(m.time); len(v) > 0 {
+	if v := text(m.time); len(v) > 0 && !bytes.HasPrefix(v, []byte("0001-01-01T00:00:00")) { // what Coinbase sends if it has none
 		if at, ok = parseTime(v); !ok {
 			return fmt.Sprintf("%.40q is not a time", v)
 		}
@@ -99,7 +101,11 @@ func (s *Source) coinbase(b []byte) string {
 	case 'm':
 		return s.coinbaseMatch(in, at, &m)
 	case 't':
-		return s.quote(in, at, m.bestBid, m.bestBidSize, m.bestAsk, m.bestAskSize)
+		id, ok := integer(m.sequence)
+		if !ok {
+			return fmt.Sprintf("sequence %.40q is not a whole number", m.sequence)
+		}
+		return s.quote(in, at, id, m.bestBid, m.bestBidSize, m.bestAsk, m.bestAskSize)
 	case 's':
 		s.begin()
 		if reason := s.pairs(feed.SideBuy, m.bids); reason != "" {
@@ -111,7 +117,7 @@ func (s *Source) coinbase(b []byte) string {
 		reason := s.tellLevels(in, at, true)
 		if reason == "" {
 			s.count.Snapshots++
-			in.book.live = true
+			s.startBook(in)
 		}
 		return reason
 	}
@@ -164,8 +170,24 @@ func (s *Source) coinbaseUpdate(in *instrument, at int64, m *coinbaseMessage) st
 	reason := s.tellLevels(in, at, false)
 	if reason == "" && in.book.live {
 		s.count.Updates++
+	} else if reason == "" {
+		s.unnumber(in)
 	}
 	return reason
+}
+
+// startBook notes that a whole book without a number was told.
+func (s *Source) startBook(in *instrument) {
+	s.unnumber(in)
+	in.book.live = true
+}
+
+// unnumber notes that the book of in has no numbers.
+func (s *Source) unnumber(in *instrument) {
+	if !in.unnumbered {
+		in.unnumbered = true
+		s.unnumbered = append(s.unnumbered, in)
+	}
 }
 
 func sideOf(v []byte) feed.Side {

@@ -3,6 +3,7 @@ package wscap
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"tickfeed/feed"
 )
@@ -12,9 +13,15 @@ type instrument struct {
 	id      feed.InstrumentID
 	def     feed.Definition
 	defined bool
-	trades  stream // that its trades are from
-	tradeID uint64 // of the last trade, as the exchange counts them
+	trades  stream        // that its trades are from
+	tradeID uint64        // the highest of the trades, as the exchange counts them
+	tradeAt int64         // the latest time that the exchange stated of one; 0 if it stated none
+	told    feed.RangeSet // the ids of trades since the last reset; old holes may be closed
+	quoteID uint64        // the exchange's number of the last quote; 0 if it has none
+	quoteAt int64         // the exchange's time of the last quote, or that of its arrival
 	book    book
+
+	unnumbered bool // in Source.unnumbered
 }
 
 // A stream is where the trades of a Binance instrument come from.
@@ -31,6 +38,7 @@ type book struct {
 	live  bool   // a snapshot was told, and no update is missing since then
 	fresh bool   // the next update is the first after the snapshot
 	last  uint64 // id of the last update, or of the snapshot; 0 before the first
+	at    int64  // the exchange's time of last, of Kraken
 	held  []held
 }
 
@@ -182,28 +190,77 @@ func (s *Source) trade(in *instrument, at int64, t trade) string {
 	return ""
 }
 
-// joins reports whether the trade that the exchange counts as n is another than the one
-// before, and notes where it does not follow it.
+// maxHoles bounds the holes in the trade ids of an instrument that a late trade can fill.
+const maxHoles = 256
+
+// joins reports whether the trade that the exchange counts as n was not told before, and notes
+// where it does not follow the last one. A capture of two collectors holds trades twice, or
+// late: such a trade has the exchange's time of its first copy. A trade with an id that went
+// back at a later time is of a numbering that begins again.
 func (s *Source) joins(in *instrument, n uint64) bool {
 	last := in.tradeID
+	later := s.stated > in.tradeAt
 	switch {
-	case last == 0 || n == 0 || n == last+1:
-	case n == last:
-		s.count.Repeated++
-		return false
+	case n == 0:
+		return true
+	case last == 0 || n == last+1:
 	case n > last:
 		s.count.Gaps++
 		s.report("%s: trades %d to %d are missing", in.def.Name(), last+1, n-1)
-	default:
+	case !later && in.told.Contains(n):
+		s.count.Repeated++
+		return false
+	case later:
 		s.count.Resets++
 		s.report("%s: trade %d after %d", in.def.Name(), n, last)
+		in.tradeID, in.told = 0, feed.RangeSet{}
+	case n < in.told.Ranges()[0].From: // older than the first of the capture
+		s.count.Resets++
+		s.report("%s: trade %d after %d", in.def.Name(), n, last)
+	default:
+		holes := len(in.told.Ranges())
+		in.told.Add(feed.Range{From: n, To: n + 1})
+		if len(in.told.Ranges()) < holes {
+			s.count.Gaps--
+		}
+		s.report("%s: trade %d came late, after %d", in.def.Name(), n, last)
 	}
-	in.tradeID = n
+	in.tradeID = max(in.tradeID, n)
+	in.tradeAt = max(in.tradeAt, s.stated)
+	in.told.Add(feed.Range{From: n, To: n + 1})
+	if r := in.told.Ranges(); len(r) > maxHoles {
+		in.told.Add(feed.Range{From: r[0].From, To: r[1].To})
+	}
 	return true
 }
 
-// quote tells the best bid and offer of in; empty sizes are not known.
-func (s *Source) quote(in *instrument, at int64, bid, bidSize, ask, askSize []byte) string {
+// maxLag is by how much two collectors may differ in what they receive: a quote whose number
+// goes back by that time, and that states no time of the exchange, is of a new numbering.
+const maxLag = int64(60e9)
+
+// newer reports whether the quote that the exchange numbers n is not older than the last one.
+func (s *Source) newer(in *instrument, n uint64) bool {
+	at, lag := s.stated, int64(0)
+	if at == 0 {
+		at, lag = s.arrival, maxLag
+	}
+	switch {
+	case n == 0:
+		return true
+	case n <= in.quoteID && (at == math.MinInt64 || n == in.quoteID || at-lag <= in.quoteAt):
+		s.count.Repeated++
+		return false
+	case n < in.quoteID:
+		s.count.Resets++
+		s.report("%s: quote %d after %d", in.def.Name(), n, in.quoteID)
+	}
+	in.quoteID, in.quoteAt = n, at
+	return true
+}
+
+// quote tells the best bid and offer of in; empty sizes are not known. The exchange numbers it
+// id; 0 if it does not.
+func (s *Source) quote(in *instrument, at int64, id uint64, bid, bidSize, ask, askSize []byte) string {
 	s.numbers = s.numbers[:0]
 	for _, v := range [...][]byte{bid, ask} {
 		if v = text(v); len(v) == 0 {
@@ -230,9 +287,15 @@ func (s *Source) quote(in *instrument, at int64, bid, bidSize, ask, askSize []by
 	if q.Ask == 0 {
 		q.Ask, q.AskSize = feed.NoPrice, 0
 	}
+	s.useful = true
+	if !s.newer(in, id) {
+		return ""
+	}
 	s.buf = append(s.buf, q.Tick(in.id, at))
 	s.count.Quotes++
-	s.useful = true
+	if s.stated == 0 && s.cfg.Clock == ClockVenue {
+		s.count.Arrived++
+	}
 	return ""
 }
 

@@ -115,7 +115,7 @@ func (s *Source) kraken(b []byte) string {
 	case "book":
 		return s.krakenUpdate(in, at, seq, &m)
 	}
-	return s.quote(in, at, m.bid, m.bidSize, m.ask, m.askSize)
+	return s.quote(in, at, 0, m.bid, m.bidSize, m.ask, m.askSize)
 }
 
 func (s *Source) krakenSnapshot(in *instrument, at int64, seq uint64, m *krakenMessage) string {
@@ -140,10 +140,16 @@ func (s *Source) krakenSnapshot(in *instrument, at int64, seq uint64, m *krakenM
 			return fmt.Sprintf("%.40q is not an array of levels", side.array)
 		}
 	}
+	bk := &in.book
+	if bk.live && seq <= bk.last && s.stated <= bk.at && bk.at != 0 {
+		s.useful = true
+		s.count.Repeated++ // from another collector; the book is ahead of it
+		return ""
+	}
 	reason := s.tellLevels(in, at, true)
 	if reason == "" {
 		s.count.Snapshots++
-		in.book = book{live: true, last: seq}
+		in.book = book{live: true, last: seq, at: s.stated}
 	}
 	return reason
 }
@@ -157,7 +163,7 @@ func (s *Source) krakenUpdate(in *instrument, at int64, seq uint64, m *krakenMes
 	s.level(side, m.price, m.qty)
 	bk := &in.book
 	if bk.last != 0 {
-		if seq <= bk.last {
+		if seq <= bk.last { // a book that begins again has a snapshot first
 			s.count.Repeated++
 			return ""
 		}
@@ -165,7 +171,7 @@ func (s *Source) krakenUpdate(in *instrument, at int64, seq uint64, m *krakenMes
 			s.breakBook(in, at, "updates %d to %d are missing", bk.last+1, seq-1)
 		}
 	}
-	bk.last = seq
+	bk.last, bk.at = seq, s.stated
 	s.useful = true
 	if !bk.live {
 		s.count.Unanchored++

@@ -1,6 +1,6 @@
 // Package wscap reads captures of the websocket feeds of crypto exchanges and gives them to
-// a publisher as a [feed.Source]: Binance spot and USD-M futures, Coinbase Exchange, and
-// Kraken Futures.
+// a publisher as a [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange,
+// Kraken spot (versions 1 and 2) and Kraken Futures. Captures of other exchanges are refused by name.
 //
 // # Files
 //
@@ -14,8 +14,10 @@
 //
 // # Instruments and numbers
 //
-// Symbols are the exchange's, venues BINANCE, BINANCE_USDM, COINBASE and KRAKEN_FUTURES; so
-// BTCUSDT spot and future are two instruments. All numbers are exact, never through a float:
+// Symbols are the exchange's, venues BINANCE, BINANCE_USDM, BINANCE_COINM, BINANCE_OPTIONS,
+// COINBASE, KRAKEN and KRAKEN_FUTURES; so BTCUSDT spot and future are two instruments. Where a line of the
+// recorder names another site that sends Binance's messages, the venue is called after that:
+// BINANCE_US for binance.us, BINANCE_TR for trbinance.com. All numbers are exact, never through a float:
 // an instrument is defined with the decimals that its first message needs, and defined again
 // with a finer exponent when a later one needs more.
 //
@@ -47,6 +49,14 @@
 //	          ticker_lite       a quote without sizes; ticker: with sizes
 //	          book_snapshot     the whole book
 //	          book              a level
+//	Kraken    trade             trades; version 1 has no ids
+//	spot      spread, ticker    a quote
+//	          book              no ticks: counted in Stats.Other
+//
+// Two collectors may have written the same messages into a capture: a trade whose id was told,
+// and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
+// u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
+// A trade that one collector has lost and the other brings later is told when it comes.
 //
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
 // confirmations) are counted in Stats.Other; a file that holds nothing else is refused.
@@ -88,9 +98,13 @@ type Source struct {
 	raw   *rawfile.File // nil between files
 	lines *rawfile.Lines
 	meter *rawfile.Meter
+	stdin io.Reader // nil if there is none
 
 	instruments map[string]*instrument // by venue, NUL, symbol
 	order       []*instrument          // those that may have a snapshot without a symbol
+	unnumbered  []*instrument          // those whose books have no numbers, once a level was told
+	host        string                 // that the recorder connected to last
+	site        [4]string              // Binance's venues there, by market
 	defined     int
 	key         []byte
 	held        int // bytes of held updates
@@ -98,6 +112,7 @@ type Source struct {
 	otherName   string // first kind of message of the file at hand that has no ticks
 
 	arrival int64 // of the line at hand; math.MinInt64 if it states none
+	stated  int64 // the exchange's time of the message at hand; 0 if it states none
 	numbers []number
 	sides   []feed.Side // of the levels at hand; two numbers each
 	buf     []feed.Tick
@@ -150,7 +165,7 @@ type Stats struct {
 	Snapshots int64 // messages that tell a whole book
 	Other     int64 // messages without ticks
 	// Repeated are messages that tell again what was told: trades from before a
-	// subscription, a trade twice, a snapshot or update that is older than the book.
+	// subscription, a trade twice, a quote, snapshot or update that is older than the last.
 	Repeated   int64
 	Unanchored int64 // updates of books that no snapshot came for; told with PartialBooks only
 	Unplaced   int64 // snapshots without symbol that fit none, or more than one, of the instruments
@@ -161,8 +176,11 @@ type Stats struct {
 	// SkewMin and SkewMax bound the exchange's time of a message less the local time of its
 	// arrival, in nanoseconds; both 0 without such messages.
 	SkewMin, SkewMax int64
-	Skipped          int64 // bad lines tolerated
-	FirstBad         *rawfile.LineError
+	// Arrived are quotes in which the exchange states no time, so that they have that of arrival
+	// although other ticks have the exchange's.
+	Arrived  int64
+	Skipped  int64 // bad lines tolerated
+	FirstBad *rawfile.LineError
 }
 
 const maxReports = 16
@@ -180,17 +198,26 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		return nil, errors.New("no file to read")
 	}
 	for _, p := range paths {
+		if p == rawfile.Stdin {
+			continue
+		}
 		if info, err := os.Stat(p); err != nil {
 			return nil, err
 		} else if info.IsDir() {
 			return nil, fmt.Errorf("%s is a directory; name its files", p)
 		}
 	}
-	return &Source{
+	s := &Source{
 		cfg: cfg, paths: slices.Clone(paths), instruments: make(map[string]*instrument),
 		count: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64},
-	}, nil
+	}
+	s.setSite(exchangeName)
+	return s, nil
 }
+
+// Stdin makes r what is read in place of the path [rawfile.Stdin]. It is called before the first
+// Next.
+func (s *Source) Stdin(r io.Reader) { s.stdin = r }
 
 // Meter makes m count what is read of the files. It is called before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
@@ -212,6 +239,9 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		if n += k; n == len(batch) {
 			break
 		}
+		if n > 0 && s.stdin != nil && s.raw != nil && !s.lines.Ready() {
+			break // what came down a pipe goes out at once
+		}
 		if s.err = s.fill(); s.err != nil {
 			break
 		}
@@ -232,7 +262,7 @@ func (s *Source) fill() error {
 		if s.next == len(s.paths) {
 			return io.EOF
 		}
-		raw, err := rawfile.OpenMetered(s.paths[s.next], s.meter)
+		raw, err := rawfile.OpenOrStdin(s.paths[s.next], s.stdin, s.meter)
 		if err != nil {
 			return err
 		}
@@ -285,18 +315,39 @@ func (s *Source) fill() error {
 func (s *Source) read(line []byte) string {
 	if control(line) {
 		s.count.Control++
-		if bytes.Contains(line, []byte(" <-> ")) && s.useful {
-			s.count.Resets++
-			s.report("a new connection: %.100q", line)
-		}
+		s.connection(line)
 		return ""
 	}
 	message, arrival, ok := splitLine(line)
 	if !ok {
 		return fmt.Sprintf("the line begins with %.40q: want the time of arrival and a JSON object", line)
 	}
-	s.arrival = arrival
+	s.arrival, s.stated = arrival, 0
 	return s.message(message)
+}
+
+// connection takes a line of the recorder. A new connection tells of Coinbase's books again; those
+// of the other exchanges have numbers that join, or do not.
+func (s *Source) connection(line []byte) {
+	url, stamp, ok := bytes.Cut(line, []byte(" <-> "))
+	s.connectedTo(url)
+	if !ok || !s.useful {
+		return
+	}
+	s.count.Resets++
+	s.report("a new connection: %.100q", line)
+	at, ok := arrivalTime(bytes.TrimSpace(stamp))
+	if !ok {
+		at = max(0, s.arrival)
+	}
+	s.buf = s.buf[:0]
+	for _, in := range s.unnumbered {
+		if in.book.live || s.cfg.PartialBooks {
+			s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
+		}
+		in.book = book{}
+	}
+	s.pending = s.buf
 }
 
 func control(line []byte) bool {
@@ -309,13 +360,22 @@ func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 		return line, math.MinInt64, true
 	}
 	i := bytes.IndexByte(line, ' ')
-	if i <= 0 || i > 32 || i+1 >= len(line) || line[i+1] != '{' {
+	if i <= 0 || i > 32 || i+1 >= len(line) || line[i+1] != '{' && line[i+1] != '[' {
 		return nil, 0, false
 	}
 	stamp := line[:i]
 	if stamp[i-1] == ':' {
 		stamp = stamp[:i-1]
 	}
+	if t, ok := parseTime(stamp); ok { // as Tardis writes it
+		return line[i+1:], t, true
+	}
+	t, ok := arrivalTime(stamp)
+	return line[i+1:], t, ok
+}
+
+// arrivalTime reads the recorder's time: seconds with decimals, ms, µs or ns, told by the magnitude.
+func arrivalTime(stamp []byte) (int64, bool) {
 	whole := len(stamp)
 	if point := bytes.IndexByte(stamp, '.'); point >= 0 {
 		whole = point
@@ -330,32 +390,146 @@ func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 		exponent = -3
 	}
 	t, err := feed.ParseDecimal(stamp, exponent)
-	return line[i+1:], t, err == nil && t > 0
+	return t, err == nil && t > 0
+}
+
+// An exchange is one whose messages are known.
+type exchange uint8
+
+const (
+	exchangeNone exchange = iota
+	exchangeBinance
+	exchangeCoinbase
+	exchangeKraken     // Futures
+	exchangeKrakenSpot // version 2; of version 1, only events are objects
+)
+
+// members are those that tell an exchange, as bits.
+type members uint16
+
+const (
+	hasType members = 1 << iota
+	hasEvent
+	hasAnswer // result, id, code, error
+	hasChannel
+	hasData
+	hasArg
+	hasTopic
+	hasSubject
+	hasRPC
+	hasTable
+	hasTick
+	hasEvents
+)
+
+var memberBits = map[string]members{
+	"type": hasType, "event": hasEvent, "result": hasAnswer, "id": hasAnswer, "code": hasAnswer, "error": hasAnswer,
+	"channel": hasChannel, "data": hasData, "arg": hasArg, "topic": hasTopic, "subject": hasSubject, "jsonrpc": hasRPC,
+	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents,
+}
+
+// stranger names an exchange that cannot be read, of a message with such members; "" if it is none of
+// those that are known by name.
+func (has members) stranger() string {
+	all := func(m members) bool { return has&m == m }
+	switch {
+	case all(hasRPC):
+		return "Deribit"
+	case all(hasArg):
+		return "OKX"
+	case all(hasTable):
+		return "BitMEX"
+	case all(hasTopic | hasSubject), all(hasTopic | hasType | hasAnswer):
+		return "KuCoin"
+	case all(hasTopic):
+		return "Bybit"
+	case all(hasTick):
+		return "HTX (Huobi)"
+	case all(hasChannel | hasEvents):
+		return "Coinbase Advanced Trade"
+	case all(hasChannel | hasEvent | hasAnswer):
+		return "Gate"
+	case all(hasChannel | hasEvent):
+		return "Bitstamp"
+	}
+	return ""
+}
+
+// exchangeOf tells the exchange of a message from the names of its members, in any order. A
+// message of a combined stream of Binance is data, and stream its name; key is the first member, and
+// stranger the exchange where it is one that cannot be read.
+func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger string, ok bool) {
+	w := walk(b, '{')
+	data = b
+	var has members
+	for {
+		name, value, more := w.member()
+		if !more {
+			break
+		}
+		if key == nil {
+			key = name
+		}
+		switch string(name) {
+		case "stream":
+			stream, from = text(value), exchangeBinance
+		case "data":
+			data = value
+		case "e", "lastUpdateId", "u":
+			return exchangeBinance, nil, b, key, "", true
+		case "feed":
+			return exchangeKraken, nil, b, key, "", true
+		}
+		has |= memberBits[string(name)]
+		if from == exchangeBinance && len(data) != len(b) {
+			return from, stream, data, key, "", true
+		}
+	}
+	if from == exchangeBinance { // a stream without data
+		return exchangeNone, nil, b, key, "", true
+	}
+	if stranger = has.stranger(); stranger != "" {
+		return exchangeNone, nil, b, key, stranger, true
+	}
+	switch {
+	case has&hasEvent != 0:
+		from = exchangeKraken
+	case has&hasChannel != 0:
+		from = exchangeKrakenSpot
+	case has&hasType != 0:
+		from = exchangeCoinbase
+	case has&hasAnswer != 0:
+		from = exchangeBinance
+	}
+	return from, nil, b, key, "", key != nil
 }
 
 // message hands a message to its exchange.
 func (s *Source) message(b []byte) string {
-	w := walk(b, '{')
-	key, value, ok := w.member()
-	if !ok {
+	if b[0] == '[' {
+		return s.krakenArray(b)
+	}
+	from, stream, data, key, stranger, ok := exchangeOf(b)
+	switch {
+	case !ok:
 		return "the message is not a JSON object"
-	}
-	switch string(key) {
-	case "stream":
-		stream := text(value)
-		if key, value, ok = w.member(); !ok || string(key) != "data" {
-			return "the message names a stream and has no data"
-		}
-		return s.binance(stream, value)
-	case "e", "u", "lastUpdateId", "result", "id", "code":
-		return s.binance(nil, b)
-	case "type":
+	case from == exchangeBinance:
+		return s.binance(stream, data)
+	case from == exchangeCoinbase:
 		return s.coinbase(b)
-	case "feed", "event":
+	case from == exchangeKraken:
 		return s.kraken(b)
+	case from == exchangeKrakenSpot:
+		return s.krakenSpot(b)
+	case string(key) == "stream":
+		return "the message names a stream and has no data"
+	case stranger != "":
+		return "a message of " + stranger + ", which is none of the exchanges known; " + known
 	}
-	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known: Binance, Coinbase, Kraken Futures", key)
+	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known; %s", key, known)
 }
+
+const known = "what can be read is Binance, Coinbase Exchange, Kraken"
 
 // other counts a message without ticks.
 func (s *Source) other(name []byte) string {
@@ -372,17 +546,27 @@ func (s *Source) report(format string, args ...any) {
 	}
 }
 
-// venueTime is the exchange's time in milliseconds as an event time; 0 means that it stated
-// none. ok is false if there is no time at all.
-func (s *Source) venueTime(millis uint64) (at int64, ok bool) {
-	if millis == 0 || millis > math.MaxInt64/1_000_000 {
-		return s.arrival, s.arrival != math.MinInt64 && millis == 0
+// venueTime is the exchange's time as an event time, in ms, µs or ns since the epoch, told by the
+// magnitude; 0 means that it stated none. ok is false if there is no time at all.
+func (s *Source) venueTime(stamp uint64) (at int64, ok bool) {
+	unit := uint64(1)
+	switch {
+	case stamp == 0:
+		return s.arrival, s.arrival != math.MinInt64
+	case stamp < 1e14:
+		unit = 1e6
+	case stamp < 1e17:
+		unit = 1e3
 	}
-	return s.eventTime(int64(millis) * 1e6), true
+	if stamp > math.MaxInt64/unit {
+		return 0, false
+	}
+	return s.eventTime(int64(stamp * unit)), true
 }
 
 // eventTime is at, the exchange's time, or that of arrival.
 func (s *Source) eventTime(at int64) int64 {
+	s.stated = at
 	if s.arrival == math.MinInt64 {
 		return at
 	}
@@ -423,27 +607,21 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("wscap: the source is closed")
 
-// Recognise reports whether a file that begins with head is a capture of one of the
-// exchanges. head should hold a few lines.
+// Recognise reports whether a file that begins with head is a capture: of one of the exchanges, or of
+// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides.
 func Recognise(head []byte) bool {
 	for len(head) > 0 {
 		line, rest, _ := bytes.Cut(head, []byte{'\n'})
 		head = rest
 		line = bytes.TrimSuffix(line, []byte{'\r'})
-		if len(line) == 0 || control(line) {
+		if len(line) == 0 {
 			continue
 		}
-		message, arrival, ok := splitLine(line)
-		if !ok || arrival == math.MinInt64 {
-			return false
-		}
-		w := walk(message, '{')
-		key, _, _ := w.member()
-		switch string(key) {
-		case "stream", "e", "u", "lastUpdateId", "result", "type", "feed", "event":
+		if control(line) {
 			return true
 		}
-		return false
+		_, arrival, ok := splitLine(line)
+		return ok && arrival != math.MinInt64
 	}
 	return false
 }

@@ -1,0 +1,94 @@
+package files_test
+
+import (
+	"bytes"
+	"context"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+	"tickfeed/feed/files"
+	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/parquetfile"
+	"tickfeed/feed/textfile"
+)
+
+// What is exported as Parquet is the same ticks again, events of several ticks among them.
+func TestParquetOfOurOwn(t *testing.T) {
+	at := int64(1_700_000_000_000_000_001)
+	d := &feed.Definition{Symbol: "=AB", Venue: "XNAS", PriceExponent: -2, Currency: "USD", TickSize: 1, Lot: 100}
+	level := feed.Level{Side: feed.SideBuy, Price: 18725, Size: 3}.Tick(0, at)
+	level.Flags = feed.FlagMore
+	ticks := []feed.Tick{
+		{Kind: feed.KindDefinition, EventTime: at, Extra: &feed.Extra{Definition: d}},
+		level,
+		feed.Quote{Bid: 18725, BidSize: 3, Ask: feed.NoPrice}.Tick(0, at),
+		feed.Trade{Price: 18726, Size: 1, ID: 1 << 63, Side: feed.SideSell, Conditions: feed.Conditions('F') << 56}.Tick(0, at+1),
+		feed.StatusTick(0, at+2, feed.StatusHalted, 20231114),
+		feed.ClearTick(0, at+3, feed.SideBoth),
+	}
+	var survey parquetfile.Survey
+	for i := range ticks {
+		survey.Add(&ticks[i], d)
+	}
+	var out bytes.Buffer
+	w, err := parquetfile.New(&out, parquetfile.Kinds(), &survey)
+	require.NoError(t, err)
+	for i := range ticks {
+		require.NoError(t, w.Write(1, at+9, &ticks[i], d))
+	}
+	require.NoError(t, w.Close())
+
+	path := write(t, "x", out.Bytes())
+	src, err := files.Open([]string{path}, nil, files.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, files.Parquet, src.Format())
+	got, _ := recorded.ReadAll(t, src)
+	assert.Equal(t, ticks, got)
+	assert.EqualValues(t, len(ticks), src.Stats().Messages)
+	assert.Positive(t, src.Read())
+}
+
+// Columns of any Parquet file are known by the names of CSV, or stated; a bad row names its file and
+// may be passed over.
+func TestParquetOfOthers(t *testing.T) {
+	type line struct {
+		Timestamp int64   `parquet:"timestamp"`
+		Ticker    string  `parquet:"ticker"`
+		Px        float64 `parquet:"px"`
+		Odd       float64 `parquet:"odd,optional"`
+		Qty       int64   `parquet:"qty"`
+	}
+	var out bytes.Buffer
+	pw := parquet.NewGenericWriter[line](&out)
+	_, err := pw.Write([]line{{1700000000, "A", 1.25, 9, 3}, {1700000001, "A", 1.5, 0, -1}, {1700000002, "B", 2, 8, 4}})
+	require.NoError(t, err)
+	require.NoError(t, pw.Close())
+	path := write(t, "x.parquet", out.Bytes())
+
+	src, err := files.Open([]string{path}, nil, files.Config{})
+	require.NoError(t, err)
+	_, _, err = recorded.Read(t, src)
+	assert.ErrorContains(t, err, path+":3: ", "the second row; the header counts as the first line")
+	assert.True(t, files.Skippable(err))
+
+	src, err = files.Open([]string{path}, nil, files.Config{SkipBad: 1, Venue: "X", Text: textfile.Config{Columns: map[string]string{"price": "odd"}}})
+	require.NoError(t, err)
+	got, state := recorded.ReadAll(t, src)
+	trades := recorded.Only(got, feed.KindTrade)
+	require.Len(t, trades, 2)
+	def, _ := state.Definition(trades[1].Instrument)
+	assert.Equal(t, "B@X", def.Name())
+	assert.EqualValues(t, 8, trades[1].Trade().Price/10000)
+	assert.ErrorContains(t, src.Stats().FirstBad, path)
+	assert.EqualValues(t, 1, src.Stats().Skipped)
+
+	src, err = files.Open([]string{path}, nil, files.Config{})
+	require.NoError(t, err)
+	require.NoError(t, src.Close(), "before it is read")
+	_, err = src.Next(context.Background(), make([]feed.Tick, 1))
+	assert.Error(t, err)
+}
