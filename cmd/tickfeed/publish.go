@@ -79,9 +79,10 @@ With --journal every tick is on disk before it is sent: a publisher that is kill
 over the same directory goes on where it was, and its subscribers just continue. The simulated market
 then opens on a later day. If the disk is full, publishing waits. If the directory or its current file is
 removed or moved away, the journal goes on in a new file within about a second; what the missing files
-held can be had from memory only, and not at all after a restart. Without --journal, what is in memory (--memory) can be replayed: a subscriber
-that asks for more is told what is lost. Files without a journal wait for the first subscriber before
-they would fill more than the memory; --wait-for says for how many.`,
+held can be had from memory only, and not at all after a restart. Without --journal, what is in
+memory (--memory) can be replayed: a subscriber that asks for more is told what is lost. Files
+without a journal wait for the first subscriber before they would fill more than the memory;
+--wait-for says for how many.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
