@@ -9,10 +9,11 @@
 // grow. Nothing is sent before it is in the journal. Every start over a journal begins a
 // child session, which subscribers of the one before simply follow.
 //
-// Where the journal takes nothing, on a full disk, without a file descriptor, or in a directory that is read-only or
-// gone, publishing waits, subscribers are served and hear heartbeats, and everything goes on by itself; the log
-// says so once when that begins and once when it ends. The files are looked after once a second: see package
-// journal for what happens when somebody removes them. There are never more connections than the process has
+// While the journal takes nothing, on a full disk, without a file descriptor, or in a directory that is read-only,
+// publishing waits, subscribers are served and hear heartbeats, and everything goes on by itself; the log
+// says so once when that begins and once when it ends. The files are looked after once a second: if the directory or
+// the current file was removed or moved away, the journal goes on in a new file, and what the missing files held can be
+// had from memory only, and not at all after a restart (see package journal). There are never more connections than the process has
 // file descriptors for, less those that the journal needs.
 //
 // Many connections are served by a few pumps, which write without blocking. One of them has all whose lines are

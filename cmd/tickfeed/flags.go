@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -222,10 +223,19 @@ const (
 	maxTokenFile  = 4 << 10 // a token of codec.MaxToken bytes, and line ends
 )
 
+// maxSmallTime bounds how long a small file may take to be read. A program that writes it to a pipe may ask for a password.
+const maxSmallTime = 30 * time.Second
+
 // readSmall reads the file at path as a whole, which must not be longer than most bytes. The file may be a device without an
-// end, or a pipe that nobody writes to: ctx ends the wait.
+// end, or a pipe that nobody writes to: ctx and maxSmallTime end the wait.
 func readSmall(ctx context.Context, path string, most int64) ([]byte, error) {
-	return waitFor(ctx, func() ([]byte, error) {
+	return readWithin(ctx, path, most, maxSmallTime)
+}
+
+func readWithin(ctx context.Context, path string, most int64, longest time.Duration) ([]byte, error) {
+	bounded, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	b, err := waitFor(bounded, func() ([]byte, error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
@@ -237,6 +247,10 @@ func readSmall(ctx context.Context, path string, most int64) ([]byte, error) {
 		}
 		return b, err
 	})
+	if errors.Is(err, errInterrupted) && ctx.Err() == nil {
+		return nil, fmt.Errorf("%s was not there as a whole within %v: is it a pipe that nobody writes to?", path, longest)
+	}
+	return b, err
 }
 
 // waitFor returns what do returns, unless ctx ends first: then the error is errInterrupted, and do goes on until the process

@@ -239,7 +239,8 @@ func (p *program) createRecording(path string, force bool) (recordingOutput, err
 	if path == "-" {
 		return &standardOutput{p.stdout, p.owe(func() string { return "the end of what is written to " + standardOutputName })}, nil
 	}
-	out, err := recording.Create(path, force)
+	slow := p.watch(path)
+	out, err := slow.create(path, force)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, usage("%s exists; choose another name, or replace it with --force", path)
 	}
@@ -247,7 +248,7 @@ func (p *program) createRecording(path string, force bool) (recordingOutput, err
 		return nil, usage("%w", err)
 	}
 	paid := p.owe(func() string { return path + ", which is not made; a temporary file stays beside it" })
-	return &watchedOutput{out, p.watch(path), paid}, nil
+	return &watchedOutput{out, slow, paid}, nil
 }
 
 // A recordingOutput is a recording that is being written: see recording.Output.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -336,6 +337,42 @@ func TestInterruptEndsTheWaitForAReader(t *testing.T) {
 		stacks := make([]byte, 1<<20)
 		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("tickfeed.waitFor["))
 	}, patience, time.Millisecond)
+}
+
+// A pipe that nobody writes to is not waited for without end, and is named.
+func TestSmallFileThatDoesNotCome(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	_, err := readWithin(t.Context(), fifo, 100, 10*time.Millisecond)
+	assert.EqualError(t, err, fifo+" was not there as a whole within 10ms: is it a pipe that nobody writes to?")
+	w, err := os.OpenFile(fifo, os.O_RDWR, 0) // the open goes on: let it end
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+}
+
+// The first signal is answered with the name of a ledger that waits for a reader.
+func TestLedgerWaitsForAReader(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	require.NoError(t, (&subscribeOptions{ledger: fifo, force: true}).checkFiles(), "a pipe is not opened at the start")
+	var said bytes.Buffer
+	p := &program{stderr: &said}
+	written := make(chan error, 1)
+	go func() { written <- p.writeLedger(fifo, true, &feed.Ledger{}) }()
+	require.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.slow) == 1 && p.slow[0].waits() != ""
+	}, patience, time.Millisecond)
+	p.sayWaits()
+	assert.Contains(t, said.String(), "interrupted, and waiting for --ledger "+fifo+" to be opened by a reader")
+	r, err := os.Open(fifo)
+	require.NoError(t, err)
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.NotEmpty(t, b)
+	require.NoError(t, <-written)
 }
 
 // A publisher that is interrupted sends its subscribers everything that it has published before it says goodbye.

@@ -71,7 +71,7 @@ SIGTERM and SIGHUP end as --count does.`,
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, NAME.tick or NAME.tick.zst (required)")
 		f.BoolVar(&o.force, "force", false, "replace FILE if it exists")
-		f.Var(&o.rotateSize, "rotate-size", "begin another file when one has so many bytes (before compression), such as 1GB")
+		f.Var(&o.rotateSize, "rotate-size", "begin another file when one has so many bytes (before compression), such as 1GB; at least "+strconv.Itoa(recording.MarkInterval)+" bytes")
 		f.DurationVar(&o.rotateTime, "rotate-time", 0, "begin another file when one spans so much publish time, such as 1h")
 	})
 	o.connectionFlags(cmd)
@@ -94,7 +94,7 @@ func (o *recordOptions) check() error {
 	case o.rotateTime < 0:
 		return usage("--rotate-time must be positive, got %v", o.rotateTime)
 	case o.rotateSize != 0 && o.rotateSize < recording.MarkInterval:
-		return usage("--rotate-size must be at least %d bytes", recording.MarkInterval)
+		return usage("--rotate-size must be at least %d bytes, got %d", recording.MarkInterval, o.rotateSize)
 	}
 	if info, err := os.Stat(filepath.Dir(o.output)); err != nil || !info.IsDir() {
 		return usage("-o %s: there is no directory %s", o.output, filepath.Dir(o.output))
@@ -125,6 +125,9 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	names, err := o.names()
 	if err != nil {
 		return err
+	}
+	if err := recording.Check(names(1), o.force); err != nil {
+		return usage("-o: %w", err)
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

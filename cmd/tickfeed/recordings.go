@@ -184,6 +184,11 @@ func (o *importOptions) openSource(paths []string, stdin io.Reader) (*files.Sour
 	if err != nil {
 		return nil, err
 	}
+	for _, path := range paths {
+		if info, err := os.Stat(path); path != "-" && err == nil && info.Mode()&os.ModeDevice != 0 {
+			return nil, deviceError(path)
+		}
+	}
 	src, err := files.Open(paths, stdin, cfg)
 	if err != nil {
 		return nil, fileError(err, true)
@@ -402,6 +407,8 @@ func isRecording(path string) (bool, error) {
 		return false, err
 	case info.IsDir():
 		return false, fmt.Errorf("%s is a directory; name its files", path)
+	case info.Mode()&os.ModeDevice != 0:
+		return false, deviceError(path)
 	case !info.Mode().IsRegular():
 		return false, nil
 	}
@@ -411,6 +418,11 @@ func isRecording(path string) (bool, error) {
 	}
 	head, err := rawfile.Head(path, rawfile.HeadSize)
 	return err == nil && (recording.Recognise(head) || text.Recognise(head)), nil
+}
+
+// deviceError is the error of a device that is named as market data.
+func deviceError(path string) error {
+	return usage("%s is a device, which may have no end; name a file or a pipe, or - for standard input", path)
 }
 
 // isText reports whether the file at path is the text form of a recording.

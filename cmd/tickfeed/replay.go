@@ -77,7 +77,9 @@ While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultCon
 A seek, a loop, and another session in the recording go on in a new session, which begins with the state
 as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
 subscribers are given the rest of the session before it: the replay waits for each as long as it confirms
-something more within 10 s, and 10 s for one whose connection was lost. A seek does not wait. At the end
+something more within 10 s, 10 s for those whose connections were lost, and in all at most 10 s and a
+second for each 1,000 numbers of the session, never more than 5 minutes. The log names those that it waits
+for and those that it goes on without. A seek does not wait, and ends the wait. At the end
 late joiners are served, and a seek goes back, until Ctrl-C. What subscribers may still want to read is
 kept in the directory for temporary files (TMPDIR) meanwhile.
 

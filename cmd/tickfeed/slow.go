@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"tickfeed/codec/recording"
 )
 
 // A slowOutput is an output that may block: a pipe that nobody reads, a disk that hangs. It notes what it waits for, so that
@@ -15,6 +17,7 @@ type slowOutput struct {
 	name   string
 	writes atomic.Pointer[[]byte] // what is being written
 	saves  atomic.Bool            // what was written is being made durable
+	opens  atomic.Bool            // it is being opened
 }
 
 // watch notes the output name among those that the process may wait for.
@@ -38,6 +41,13 @@ func (s *slowOutput) save(do func() error) error {
 	return do()
 }
 
+// create is recording.Create, which waits for a reader if path is a pipe.
+func (s *slowOutput) create(path string, replace bool) (*recording.Output, error) {
+	s.opens.Store(true)
+	defer s.opens.Store(false)
+	return recording.Create(path, replace)
+}
+
 // waits returns what is waited for; "" if nothing is.
 func (s *slowOutput) waits() string {
 	if b := s.writes.Load(); b != nil {
@@ -45,6 +55,9 @@ func (s *slowOutput) waits() string {
 			return fmt.Sprintf("%s to take %s", s.name, countOf(uint64(n), "line"))
 		}
 		return fmt.Sprintf("%s to take %s", s.name, formatBytes(int64(len(*b))))
+	}
+	if s.opens.Load() {
+		return s.name + " to be opened by a reader"
 	}
 	if s.saves.Load() {
 		return s.name + " to be on the disk"

@@ -329,11 +329,16 @@ func (o *subscribeOptions) unsaved(next uint64) string {
 	return strings.Join(parts, "; ")
 }
 
-// checkFiles refuses files that exist, or that are two things at once.
+// checkFiles refuses files that exist, that are two things at once, or that could not be written at the end.
 func (o *subscribeOptions) checkFiles() error {
 	if o.ledger != "" && o.ledger != "-" && !o.force {
 		if _, err := os.Lstat(o.ledger); err == nil {
 			return usage("--ledger %s: the file exists; choose another, or replace it with --force", o.ledger)
+		}
+	}
+	if o.ledger != "" && o.ledger != "-" {
+		if err := recording.Check(o.ledger, o.force); err != nil {
+			return usage("--ledger: %w", err)
 		}
 	}
 	files := []struct{ flag, path string }{{"--state", o.state}, {"--ledger", o.ledger}, {"--reports", o.reports}}
@@ -399,13 +404,14 @@ func (p *program) writeLedger(path string, replace bool, l *feed.Ledger) error {
 		_, err := p.stdout.Write(b)
 		return output(err)
 	}
-	out, err := recording.Create(path, replace)
+	slow := p.watch("--ledger " + path)
+	out, err := slow.create(path, replace)
 	if err != nil {
 		return fmt.Errorf("--ledger: %w", err)
 	}
 	defer out.Discard()
-	if _, err = out.Write(b); err == nil {
-		err = out.Commit()
+	if _, err = slow.write(out, b); err == nil {
+		err = slow.save(out.Commit)
 	}
 	if err != nil {
 		return fmt.Errorf("--ledger: %w", err)

@@ -46,6 +46,9 @@ func Create(path string, replace bool) (*Output, error) {
 		o.file, err = os.OpenFile(o.temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File())
 	}
 	if err != nil {
+		if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
+			pathError.Path = path // nobody knows the temporary name
+		}
 		return nil, err
 	}
 	o.File = o.file
@@ -59,6 +62,20 @@ func Create(path string, replace bool) (*Output, error) {
 		}
 	}
 	return o, nil
+}
+
+// Check reports what Create or Commit would fail with, as far as that is known before, and leaves nothing behind. A pipe is not
+// opened: it has no end until somebody reads it.
+func Check(path string, replace bool) error {
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return nil
+	}
+	o, err := Create(path, replace)
+	if err != nil {
+		return err
+	}
+	o.Discard()
+	return nil
 }
 
 func (o *Output) exists() error {

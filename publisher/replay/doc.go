@@ -10,7 +10,9 @@
 // sibling session behind the same listeners: subscribers are sent a goodbye, come back by
 // themselves, and are given the state as of there. A loop, and the next session of a recording,
 // begin only when all subscribers have received what came before, or do not receive it in bounded
-// time (followTime, stallTime); a seek does not wait. Recordings that are played together are
+// time (followTime, stallTime, leastRate, longestDrain); a seek does not wait, and ends such a wait.
+// A subscriber that takes at least 1,000 numbers a second is waited for, up to 5 minutes; what one
+// that is left behind did not receive is lost to it, and its account says so. Recordings that are played together are
 // merged by time into a new session with numbers of its own.
 //
 // # Pace

@@ -157,6 +157,7 @@ type Player struct {
 	broken  error  // ends Run
 	span    *extent
 	stepped []chan struct{} // closed once no step is left to be played
+	cut     func()          // ends the wait in drain, because the place changes; nil outside of it
 
 	kept     []keepsake // in order
 	interval uint64     // ticks between them
@@ -321,7 +322,7 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	switch u := &p.u; {
 	case u.kind == unitLine:
 		p.full = false
-		if err := p.out.Drain(ctx); err != nil {
+		if over, err := p.drain(ctx); !over {
 			return time.Time{}, err
 		}
 		return time.Time{}, p.begin(ctx, u.first, u.state, u.due)
@@ -502,12 +503,12 @@ func (p *Player) load(ctx context.Context) error {
 		return err
 	}
 	p.full = true
-	p.cut()
+	p.trim()
 	return nil
 }
 
-// cut takes from the unit what is not to be played.
-func (p *Player) cut() {
+// trim takes from the unit what is not to be played.
+func (p *Player) trim() {
 	if !p.ending || p.u.kind == unitLine {
 		return
 	}
@@ -557,18 +558,45 @@ func (p *Player) end(ctx context.Context) error {
 		p.over = true
 		return p.out.End(ctx)
 	}
-	if err := p.out.Drain(ctx); err != nil {
+	if over, err := p.drain(ctx); !over {
 		return err
 	}
 	return p.round(ctx)
 }
 
+// drain waits as Output.Drain does, and carries out commands meanwhile. It returns true when the wait is over, and false if it
+// failed or if a command went to another place, where there is nothing to wait for.
+func (p *Player) drain(ctx context.Context) (over bool, err error) {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.out.Drain(waiting) }()
+	moved := false
+	p.cut = func() {
+		cancel()
+		<-done
+		p.cut, moved = nil, true
+	}
+	defer func() { p.cut = nil }()
+	for {
+		select {
+		case err := <-done:
+			return err == nil, err
+		case c := <-p.commands:
+			if c(ctx); moved {
+				return false, nil
+			}
+		}
+	}
+}
+
 // round begins at the beginning of what there is to play.
 func (p *Player) round(ctx context.Context) error {
+	steps := p.steps // of a step during the wait for subscribers
 	if err := p.seek(ctx, p.cfg.From); err != nil {
 		return err
 	}
-	p.whole = true
+	p.whole, p.steps = true, steps
 	return nil
 }
 
@@ -801,6 +829,9 @@ func (p *Player) SetSpeed(ctx context.Context, speed float64) error {
 // the recording, the error is a *RangeError and nothing happens. An error of the recording or the output ends Run, too.
 func (p *Player) Seek(ctx context.Context, t Target) error {
 	return p.call(ctx, func(running context.Context) error {
+		if p.cut != nil {
+			p.cut()
+		}
 		p.mu.Lock()
 		first := p.status.First
 		p.status.State = Seeking

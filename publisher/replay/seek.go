@@ -65,7 +65,7 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 				continue
 			}
 			p.full = true
-			p.cut()
+			p.trim()
 			return first, state, nil
 		}
 		i := sort.Search(len(u.ticks), func(i int) bool { return t.reached(u.ticks[i].Seq, u.dues[i]) })
@@ -91,7 +91,7 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 		case i > 0:
 			first = u.ticks[i-1].Seq + 1
 		}
-		p.cut()
+		p.trim()
 		p.at = min(p.at, len(u.ticks))
 		return first, state, nil
 	}

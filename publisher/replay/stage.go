@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
@@ -29,6 +31,7 @@ type Stage struct {
 	doors   []*door
 	follow  time.Duration // followTime, except in a test
 	stall   time.Duration // stallTime, except in a test
+	longest time.Duration // longestDrain, except in a test
 	retired sync.WaitGroup
 	slots   chan struct{} // of publishers whose subscribers are still taking leave
 
@@ -67,10 +70,17 @@ const (
 // Bounds of what a stage waits for. At each of them it goes on without the subscriber.
 const (
 	// followTime is how long a subscriber may take to come back: from a session that it was sent on from, or after its
-	// connection was lost.
+	// connection was lost. It is also how long one Drain waits in all while nobody but absent subscribers holds it up, however
+	// many connections are lost meanwhile.
 	followTime = 10 * time.Second
 	// stallTime is how long a connected subscriber may take to confirm that it has received something more.
 	stallTime = 10 * time.Second
+	// leastRate is how many numbers a second a subscriber must be able to take: one Drain waits in all for stallTime and
+	// the time that the numbers of the session take at leastRate, but never longer than longestDrain.
+	leastRate    = 1000
+	longestDrain = 5 * time.Minute
+	// noticeTime is how long a Drain waits before it says for which subscribers.
+	noticeTime = time.Second
 )
 
 // NewStage returns a stage on listeners, which it owns from now on. Cfg is that of all its
@@ -79,7 +89,7 @@ const (
 func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stage, error) {
 	cfg.Mode = codec.ModeReplay
 	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
-	s := &Stage{cfg: cfg, follow: followTime, stall: stallTime, slots: make(chan struct{}, maxLeaving)}
+	s := &Stage{cfg: cfg, follow: followTime, stall: stallTime, longest: longestDrain, slots: make(chan struct{}, maxLeaving)}
 	for _, ln := range listeners {
 		s.doors = append(s.doors, newDoor(ln))
 	}
@@ -238,8 +248,33 @@ func (s *Stage) away(st publisher.Stats) (n uint64) {
 	return n
 }
 
+// patience is how long a Drain of a session with that many numbers waits in all.
+func (s *Stage) patience(numbers uint64) time.Duration {
+	atLeastRate := time.Duration(min(numbers/leastRate, uint64(longestDrain/time.Second))) * time.Second
+	return min(s.stall+atLeastRate, s.longest)
+}
+
+// An absence adds up how long nobody but absent subscribers is waited for.
+type absence struct {
+	spent time.Duration
+	since time.Time // when that was looked at last; zero if somebody else was waited for then
+}
+
+// over reports whether bound is spent at now. Alone says that nobody but absent subscribers is waited for.
+func (a *absence) over(now time.Time, alone bool, bound time.Duration) bool {
+	if !a.since.IsZero() {
+		a.spent += now.Sub(a.since)
+	}
+	if a.since = now; !alone {
+		a.since = time.Time{}
+	}
+	return a.spent >= bound
+}
+
 // Drain implements Output. A subscriber that is away is given followTime to come back, and one that confirms nothing more
-// for stallTime is not waited for any longer: a warning names each subscriber that the replay goes on without.
+// for stallTime is not waited for any longer. So that no client can hold the replay up by being lost again and again, or by
+// confirming one number at a time, the wait is bounded in all as well: see followTime and leastRate. A line in the log says
+// for which subscribers the replay waits, and a warning names each subscriber that it goes on without.
 func (s *Stage) Drain(ctx context.Context) error {
 	p := s.Publisher()
 	if err := p.Flush(ctx); err != nil {
@@ -251,6 +286,9 @@ func (s *Stage) Drain(ctx context.Context) error {
 	}
 	seen := make(map[uint64]progress) // by the connection's number
 	var st publisher.Stats
+	var absent absence
+	began, noticed := time.Now(), false
+	bound := s.patience(p.Stats().Head - p.Lineage().Current().First)
 	if err := s.await(ctx, func() bool {
 		now := time.Now()
 		st = p.Stats()
@@ -267,8 +305,16 @@ func (s *Stage) Drain(ctx context.Context) error {
 			waiting = waiting || now.Sub(last.at) < s.stall
 		}
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		return !waiting && s.away(st) == 0
+		away := s.away(st) > 0
+		s.mu.Unlock()
+		if spent := absent.over(now, away && !waiting, s.follow); !waiting && (!away || spent) || now.Sub(began) >= bound {
+			return true
+		}
+		if !noticed && now.Sub(began) >= min(noticeTime, bound/2) {
+			noticed = true
+			s.noteWait(st, bound)
+		}
+		return false
 	}); err != nil {
 		return err
 	}
@@ -276,13 +322,34 @@ func (s *Stage) Drain(ctx context.Context) error {
 	return nil
 }
 
+// noteWait says for which subscribers of the session, whose statistics are st, the replay waits.
+func (s *Stage) noteWait(st publisher.Stats, bound time.Duration) {
+	clients := zerolog.Arr()
+	n := 0
+	for _, group := range s.behind(st) {
+		for _, c := range group.conns {
+			if n++; n <= maxWarnings {
+				clients.Str(fmt.Sprintf("%s (%s)", c.Remote, c.Client))
+			}
+		}
+	}
+	s.cfg.Logger.Warn().Stringer("session", st.Session).Array("clients", clients).Int("more", max(0, n-maxWarnings)).
+		Stringer("at_most", bound).Msg("the replay waits for subscribers that do not have the whole session yet")
+}
+
 // maxWarnings bounds how many subscribers are named when the replay goes on without them.
 const maxWarnings = 16
 
-// warnOfLeft warns of the subscribers that did not get the rest of the session, whose statistics are st: those that have not
+// A behindGroup is subscribers that do not have the whole session, and why.
+type behindGroup struct {
+	why   string
+	conns []publisher.ConnStats
+}
+
+// behind returns the subscribers that do not have all of the session whose statistics are st: those that have not
 // confirmed everything, those whose connection was lost and that did not come back, and those that were sent on to the session
 // and did not come.
-func (s *Stage) warnOfLeft(st publisher.Stats) {
+func (s *Stage) behind(st publisher.Stats) []behindGroup {
 	s.mu.Lock()
 	var late []publisher.ConnStats
 	if s.sent > st.Joined {
@@ -293,15 +360,23 @@ func (s *Stage) warnOfLeft(st publisher.Stats) {
 		}
 	}
 	s.mu.Unlock()
-	warned := 0
-	for _, group := range []struct {
-		why   string
-		conns []publisher.ConnStats
-	}{
-		{"it confirmed nothing more for too long", slices.DeleteFunc(st.Conns, func(c publisher.ConnStats) bool { return c.Confirmed >= st.Head })},
+	var slow []publisher.ConnStats
+	for _, c := range st.Conns {
+		if c.Confirmed < st.Head {
+			slow = append(slow, c)
+		}
+	}
+	return []behindGroup{
+		{"it confirmed nothing more for too long, or too little in all", slow},
 		{"its connection was lost, and it did not come back in time", st.Absent},
 		{"it was sent on to the session, and did not come in time", late},
-	} {
+	}
+}
+
+// warnOfLeft warns of the subscribers that did not get the rest of the session, whose statistics are st.
+func (s *Stage) warnOfLeft(st publisher.Stats) {
+	warned := 0
+	for _, group := range s.behind(st) {
 		for _, c := range group.conns {
 			if warned++; warned > maxWarnings {
 				continue
@@ -317,14 +392,15 @@ func (s *Stage) warnOfLeft(st publisher.Stats) {
 }
 
 // Drained waits, after End, until every subscriber has confirmed that it has everything: see [publisher.Publisher.Drained].
-// Before that it gives subscribers that were sent on to the present session followTime to come.
+// Before that it gives subscribers that were sent on to the present session, or whose connection was lost, followTime in all.
 func (s *Stage) Drained(ctx context.Context) error {
 	p := s.Publisher()
+	began := time.Now()
 	if err := s.await(ctx, func() bool {
 		st := p.Stats()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.away(st) == 0
+		return s.away(st) == 0 || time.Since(began) >= s.follow
 	}); err != nil {
 		return err
 	}

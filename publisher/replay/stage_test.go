@@ -567,7 +567,7 @@ func TestWarnsOfSubscribersLeftBehind(t *testing.T) {
 		why  string
 		when int // the session whose rest it does not get
 	}{
-		"stalled":  {func(held chan struct{}, _ net.Conn) { <-held }, false, "it confirmed nothing more for too long", 0},
+		"stalled":  {func(held chan struct{}, _ net.Conn) { <-held }, false, "it confirmed nothing more for too long, or too little in all", 0},
 		"cut":      {func(_ chan struct{}, conn net.Conn) { conn.Close() }, true, "its connection was lost, and it did not come back in time", 0},
 		"sent on":  {func(chan struct{}, net.Conn) {}, true, "it was sent on to the session, and did not come in time", 1},
 		"no fault": {func(chan struct{}, net.Conn) {}, false, "", 0},

@@ -1,0 +1,144 @@
+package replay_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/replay"
+)
+
+// A holder is a client by hand that asks for the beginning, reads everything, and confirms only what it is made to.
+type holder struct {
+	t  *testing.T
+	nc net.Conn
+}
+
+func hold(t *testing.T, s *show) *holder {
+	t.Helper()
+	nc, err := net.Dial("tcp", s.addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+	h := &holder{t, nc}
+	h.send(&codec.Hello{MinVersion: 1, MaxVersion: 1, Client: "a holder", Start: codec.Start{Kind: codec.StartBeginning}, Heartbeat: 10 * time.Second})
+	_, err = io.ReadFull(nc, make([]byte, 16)) // of the welcome
+	require.NoError(t, err)
+	go func() { _, _ = io.Copy(io.Discard, nc) }()
+	return h
+}
+
+func (h *holder) send(m codec.Message) {
+	h.t.Helper()
+	b, err := codec.Append(nil, m)
+	require.NoError(h.t, err)
+	_, _ = h.nc.Write(b) // the publisher may have left
+}
+
+// loop starts a loop of n numbers that waits for a client that is connected already, and returns when a round is played.
+func loop(t *testing.T, n int, prepare func(*replay.Stage)) (*show, *holder) {
+	t.Helper()
+	rec := sessions(t, []feed.SessionID{1}, n)
+	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Speed: replay.Max, Loop: true, Paused: true}, publisher.MinMemory)
+	prepare(s.stage)
+	h := hold(t, s)
+	s.subscribers(1)
+	require.NoError(t, s.player.Resume(t.Context()))
+	s.until("the round is played", func(st replay.Status) bool { return st.Ticks >= uint64(n) })
+	return s, h
+}
+
+func (s *show) until(what string, holds func(replay.Status) bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(s.player.Status()); time.Sleep(time.Millisecond) {
+		require.True(s.t, time.Now().Before(deadline), what)
+	}
+}
+
+// A client that loses its connection again and again, and comes back each time before it is given up, does not hold the next
+// round for ever.
+func TestLostAgainAndAgain(t *testing.T) {
+	s, h := loop(t, 1000, func(s *replay.Stage) { s.SetPatience(300*time.Millisecond, time.Minute) })
+	s.until("it never goes on", func(st replay.Status) bool {
+		h.nc.Close()
+		time.Sleep(100 * time.Millisecond)
+		if st.Sessions == 1 {
+			h = hold(t, s)
+		}
+		return st.Sessions > 1
+	})
+	assert.NotEmpty(t, s.log.events(t, "it did not come back in time"))
+}
+
+// A client that confirms one number at a time, each before it counts as stalled, does not hold the next round for ever; the log
+// names it once while the replay waits, and once when the replay goes on without it.
+func TestConfirmsTooLittle(t *testing.T) {
+	s, h := loop(t, 1000, func(s *replay.Stage) {
+		s.SetPatience(time.Minute, time.Minute)
+		s.SetLongestDrain(time.Second)
+	})
+	first, next := s.stage.Publisher().Lineage().Current().ID, uint64(1)
+	s.until("it never goes on", func(st replay.Status) bool {
+		next++
+		h.send(&codec.Pulse{Next: min(next, 900)})
+		time.Sleep(20 * time.Millisecond)
+		return st.Sessions > 1
+	})
+	for _, text := range []string{"the replay waits for subscribers", "goes on without a subscriber"} {
+		n := 0
+		for _, e := range s.log.events(t, text) {
+			if e["session"] != first.String() {
+				continue
+			}
+			n++
+			if clients, ok := e["clients"]; ok {
+				assert.Equal(t, []any{h.nc.LocalAddr().String() + " (a holder)"}, clients)
+			}
+		}
+		assert.Equal(t, 1, n, text)
+	}
+}
+
+// How long one wait takes at most depends on how much there is to receive.
+func TestPatience(t *testing.T) {
+	s := perform(t, replay.Config{Recordings: []replay.Recording{sessions(t, []feed.SessionID{1}, 10)}, Paused: true}, publisher.MinMemory)
+	for numbers, want := range map[uint64]time.Duration{
+		0: 10 * time.Second, 3000: 13 * time.Second, 100_000: 110 * time.Second, 290_000: 5 * time.Minute, 3_000_000: 5 * time.Minute, 1 << 63: 5 * time.Minute,
+	} {
+		assert.Equal(t, want, s.stage.Patience(numbers), "%d", numbers)
+	}
+}
+
+// The controls answer at once while the next round waits for a subscriber, and a seek does not wait for it.
+func TestControlsDuringTheWait(t *testing.T) {
+	s, h := loop(t, 1000, func(s *replay.Stage) { s.SetPatience(time.Minute, time.Minute) })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, s.player.Pause(ctx))
+	assert.Equal(t, replay.Paused, s.player.Status().State)
+	require.NoError(t, s.player.Resume(ctx))
+	require.NoError(t, s.player.SetSpeed(ctx, 100))
+	require.NoError(t, s.player.Step(ctx, 5))
+	assert.Equal(t, 1, s.player.Status().Sessions, "none of these goes to another place")
+	h.send(&codec.Pulse{Next: 1001})
+	s.until("the step is played in the next round", func(st replay.Status) bool { return st.Ticks == 1005 })
+	assert.Equal(t, 2, s.player.Status().Sessions)
+
+	s, _ = loop(t, 1000, func(s *replay.Stage) { s.SetPatience(time.Minute, time.Minute) })
+	require.NoError(t, s.player.Pause(ctx))
+	to, err := replay.ParseTarget("seq:77", time.UTC)
+	require.NoError(t, err)
+	require.NoError(t, s.player.Seek(ctx, to))
+	st := s.player.Status()
+	assert.Equal(t, 2, st.Sessions)
+	assert.EqualValues(t, 77, st.Seq)
+	assert.Equal(t, replay.Paused, st.State)
+	assert.EqualValues(t, 1000, st.Ticks, "the pause holds")
+}
