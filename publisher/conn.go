@@ -154,7 +154,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	}
 	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
 	l.in(owner)
-	l.wanted = newWanted(l.filter, p.catalog())
+	l.wanted = p.wants(l.filter, p.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
 		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
@@ -1127,7 +1127,7 @@ func (c *conn) jump() error {
 		if freed == nil {
 			j = c.p.joinAt(l.next+1, 0)
 			as.in(c.p.session)
-			as.wanted = newWanted(l.filter, j.state)
+			as.wanted = c.p.wants(l.filter, j.state)
 			if held, freed = all.hold(c, keyOf(j.seq, as, codec.ScopeAll, nil), as.wanted.count(j.state.Len())); held != nil {
 				break
 			}
@@ -1172,7 +1172,7 @@ func (c *conn) jump() error {
 
 // restart tells the state as of seq, after numbers before it were lost.
 func (c *conn) restart(seq uint64) error {
-	c.line.wanted = newWanted(c.line.filter, c.p.catalog())
+	c.line.wanted = c.p.wants(c.line.filter, c.p.catalog())
 	held, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {
 		return err
@@ -1233,8 +1233,8 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 	all := r.Filter.All() && !l.filter.All()
 	l.filter = r.Filter
 	l.in(l.session)
-	l.wanted = newWanted(l.filter, known)
-	more := newWanted(added, known)
+	l.wanted = c.p.wants(l.filter, known)
+	more := c.p.wants(added, known)
 	c.changed(l.wanted.cost() + more.cost())
 	c.filtered.Store(l.wanted != nil)
 	l.begin(l.next)

@@ -18,8 +18,12 @@ type wanted struct {
 	matcher *codec.Matcher
 	steps   int                 // that the matcher took to make the set
 	bits    []uint64            // by instrument id
-	ids     []feed.InstrumentID // the same, in no order
+	n       int                 // how many there are
+	ids     []feed.InstrumentID // the same, in no order; nil if they are more than maxListed
 }
+
+// maxListed bounds the list that a connection has of what it wants. There is no gain from a longer one.
+const maxListed = 4096
 
 // definitions is where the instruments of a session can be looked up: its state, or the catalog of that.
 type definitions interface {
@@ -38,6 +42,16 @@ func newWanted(filter codec.Filter, known definitions) *wanted {
 	return w
 }
 
+// wants returns the set for filter among the instruments of known, in its turn; nil for all.
+func (p *Publisher) wants(filter codec.Filter, known definitions) *wanted {
+	if filter.All() {
+		return nil
+	}
+	p.serving.work <- struct{}{}
+	defer func() { <-p.serving.work }()
+	return newWanted(filter, known)
+}
+
 func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
 	if w.has(id) {
 		return
@@ -46,7 +60,11 @@ func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
 	if w.steps += steps; !match {
 		return
 	}
-	w.ids = append(w.ids, id)
+	if w.n++; w.n <= maxListed {
+		w.ids = append(w.ids, id)
+	} else {
+		w.ids = nil
+	}
 	for int(id/64) >= len(w.bits) {
 		w.bits = append(w.bits, 0)
 	}
@@ -66,7 +84,7 @@ func (w *wanted) count(all int) int {
 	if w == nil {
 		return all
 	}
-	return len(w.ids)
+	return w.n
 }
 
 // has reports whether the filter wants instrument id. A nil set has all.
@@ -208,7 +226,7 @@ func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 	o := &f.outs[i]
 	*o = filtered{lines: append(o.lines[:0], l), dst: o.dst[:0], seed: l.seed, next: l.next}
 	f.equal[l.seed] = i
-	if uint64(len(l.wanted.ids)) > ticks {
+	if uint64(l.wanted.n) > ticks || l.wanted.n > maxListed {
 		f.broad = append(f.broad, uint16(i))
 		return i, true
 	}

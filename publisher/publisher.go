@@ -309,24 +309,26 @@ func (p *Publisher) Recovered() *journal.Recovered {
 // A definition tick is published if the instrument is new or was something else before.
 // Errors are those of Publish.
 func (p *Publisher) Define(ctx context.Context, d feed.Definition) (feed.InstrumentID, error) {
-	return p.define(ctx, d, 0)
+	id, _, err := p.define(ctx, d, 0)
+	return id, err
 }
 
-// define is Define with the event time of the definition, 0 for that of the last tick.
-func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (feed.InstrumentID, error) {
+// define is Define with the event time of the definition, 0 for that of the last tick. It returns also whether a tick was
+// published.
+func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (_ feed.InstrumentID, published bool, _ error) {
 	if err := d.Validate(); err != nil {
-		return 0, fmt.Errorf("publisher: %w", err)
+		return 0, false, fmt.Errorf("publisher: %w", err)
 	}
 	p.lock()
 	id, known := p.state.Lookup(d.Symbol, d.Venue)
 	if known {
 		if old, _ := p.state.Definition(id); *old == d {
 			p.mu.Unlock()
-			return id, nil
+			return id, false, nil
 		}
 	} else if id = feed.InstrumentID(p.state.Len()); id >= feed.MaxInstruments {
 		p.mu.Unlock()
-		return 0, fmt.Errorf("publisher: %s would be instrument %d, at most %d", d.Name(), id, feed.MaxInstruments)
+		return 0, false, fmt.Errorf("publisher: %s would be instrument %d, at most %d", d.Name(), id, feed.MaxInstruments)
 	}
 	if eventTime == 0 {
 		eventTime = p.event
@@ -336,7 +338,7 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 	err := p.appendLocked(ctx, []feed.Tick{t})
 	p.mu.Unlock()
 	p.appendedSome()
-	return id, err
+	return id, err == nil, err
 }
 
 // Publish numbers ticks and appends them to the log, in order and without a gap; Seq is

@@ -50,7 +50,7 @@ type server struct {
 
 	joining   sync.Mutex
 	join      *join
-	full      atomic.Int64 // bytes of the last snapshot of everything
+	work      chan struct{} // a slot for each client for which something is made that takes the processor long: a snapshot, or what its filter wants
 	states    states
 	snapshots snapshots
 
@@ -71,6 +71,7 @@ const (
 	sendBuffer   = 72 << 10               // of the kernel, for a connection: Linux holds twice as much, and a segment of 64 KiB
 	maxInline    = 4                      // connections that are served by who flushes
 	maxPumps     = 8                      // goroutines that serve more than that
+	workShare    = 2                      // of the processors, one in so many works for clients that join or change their filters, so that publishing goes on
 	maxAbsent    = 64                     // clients whose connection ended too early that are remembered by name
 	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
 )
@@ -82,6 +83,7 @@ func (s *server) init(cfg Config) {
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
 	s.snapshots.init()
+	s.work = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/workShare))
 	s.ended = make(chan struct{}, 1)
 	s.guesses.init(min(guessAnswers, cfg.MaxHandshakes))
 	s.pumps = make([]pump, min(runtime.GOMAXPROCS(0), maxPumps))
@@ -577,8 +579,8 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 }
 
 // encodeSnapshot encodes the state as of seq as line l sees it; added is what ScopeAdded adds,
-// nil for all instruments.
-func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKind, added *wanted) ([]byte, error) {
+// nil for all instruments. It is written into room bytes, if it has room there.
+func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKind, added *wanted, room int) ([]byte, error) {
 	want, begin := l.wanted, &codec.SnapshotBegin{Seq: seq, Scope: scope}
 	if scope == codec.ScopeAdded {
 		if want = added; added != nil {
@@ -593,16 +595,7 @@ func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKin
 	if scope == codec.ScopeDefinitions {
 		entries = state.Definitions(see)
 	}
-	if want != nil || scope != codec.ScopeAll {
-		return codec.AppendSnapshot(nil, begin, entries, l.seed)
-	}
-	// Grown as it is written it would be copied many times; it is about as long as the last one.
-	last := &l.p.serving.full
-	b, err := codec.AppendSnapshot(make([]byte, 0, last.Load()*17/16), begin, entries, l.seed)
-	if err == nil {
-		last.Store(int64(len(b)))
-	}
-	return b, err
+	return codec.AppendSnapshot(make([]byte, 0, room), begin, entries, l.seed)
 }
 
 // ConnStats is how one subscriber does.

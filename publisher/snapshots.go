@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -173,28 +174,41 @@ func (s *snapshots) stalledLocked() (longest *snapshot) {
 	return longest
 }
 
-// make makes a snapshot that is held, of the state as of its number, if that was not done yet.
+// make makes a snapshot that is held, of the state as of its number, in its turn, if that was not done yet.
 func (s *snapshots) make(held *snapshot, state *feed.State, l *line, scope codec.ScopeKind, added *wanted) error {
 	held.making.Lock()
 	defer held.making.Unlock()
 	if held.data != nil {
 		return nil
 	}
-	b, err := encodeSnapshot(state, held.key.seq, l, scope, added)
-	if err != nil {
-		return err
-	}
-	held.data = b
+	work := l.p.serving.work
+	work <- struct{}{}
+	defer func() { <-work }()
 	instruments := l.wanted.count(state.Len())
 	if scope == codec.ScopeAdded {
 		instruments = added.count(state.Len())
 	}
+	// Grown as it is written it would be copied many times; it is about as long as others.
+	room := 0
+	s.mu.Lock()
+	if s.instruments > 0 && scope != codec.ScopeDefinitions {
+		room = s.bytes * instruments / s.instruments * 17 / 16
+	}
+	s.mu.Unlock()
+	b, err := encodeSnapshot(state, held.key.seq, l, scope, added, room)
+	if err != nil {
+		return err
+	}
+	if cap(b) > len(b)*5/4 {
+		b = slices.Clone(b)
+	}
+	held.data = b
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.size += cap(b) - held.size
 	held.size, held.made = cap(b), true
 	if scope != codec.ScopeDefinitions && instruments*2 >= s.instruments {
-		s.instruments, s.bytes = max(1, instruments), cap(b)
+		s.instruments, s.bytes = max(1, instruments), len(b)
 	}
 	return nil
 }

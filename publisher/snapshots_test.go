@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,4 +298,45 @@ func TestSlowConsumerWaitsForRoom(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a filter wants is found, and snapshots are made, for few clients at a time, so that a crowd that joins leaves the processors to
+// publishing: who finds no turn waits.
+func TestMakingTakesTurns(t *testing.T) {
+	for _, filter := range []codec.Filter{nil, {"S0*"}} {
+		t.Run(fmt.Sprint(filter), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrowd(t)
+				work := c.p.serving.work
+				require.LessOrEqual(t, cap(work), max(1, runtime.GOMAXPROCS(0)/2))
+				for range cap(work) {
+					work <- struct{}{}
+				}
+				nc := c.dial(codec.Hello{Filter: filter})
+				synctest.Wait()
+				assert.Empty(t, c.p.serving.snapshots.made())
+				if filter != nil {
+					assert.Empty(t, c.p.Stats().Conns, "a welcome that needs no look at the filter")
+				}
+				for range cap(work) {
+					<-work
+				}
+				require.NoError(t, nc.SetReadDeadline(time.Now().Add(time.Minute)))
+				n, _ := c.rest(nc, 0, func(n int) bool { return n == 1 })
+				assert.Equal(t, 1, n)
+				assert.Len(t, c.p.serving.snapshots.made(), 1)
+			})
+		})
+	}
+}
+
+func (s *snapshots) made() (made []*snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.all {
+		if o.made {
+			made = append(made, o)
+		}
+	}
+	return made
 }

@@ -27,7 +27,8 @@ const feedBatch = 256
 // catch up and goes on from now.
 const catchUp = time.Second
 
-// Feed publishes what src yields until it ends, and returns how many ticks that were. Src's
+// Feed publishes what src yields until it ends, and returns how many numbers were given to it: a definition
+// that is known already gets none. Src's
 // instruments are made known as they are defined, under the ids that they have here. Feed
 // does not close src. The error is src's, Publish's, or ctx.Err(); nil at the end of src.
 func (p *Publisher) Feed(ctx context.Context, src feed.Source, pace Pace) (ticks uint64, err error) {
@@ -161,7 +162,7 @@ func (f *feeder) define(ctx context.Context, t *feed.Tick) error {
 	if int(t.Instrument) > len(f.ids) {
 		return fmt.Errorf("source: instrument %d is defined after %d others", t.Instrument, len(f.ids))
 	}
-	id, err := f.p.define(ctx, *d, t.EventTime)
+	id, published, err := f.p.define(ctx, *d, t.EventTime)
 	if err != nil {
 		return err
 	}
@@ -170,6 +171,8 @@ func (f *feeder) define(ctx context.Context, t *feed.Tick) error {
 	} else {
 		f.ids[t.Instrument] = id
 	}
-	f.ticks++
+	if published { // else the instrument was known already, and no number was given
+		f.ticks++
+	}
 	return nil
 }

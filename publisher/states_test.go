@@ -240,7 +240,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 			require.NoError(t, r.err)
 			want, err := a.p.stateAt(r.seq)
 			require.NoError(t, err)
-			b, err := encodeSnapshot(want, r.seq, l, codec.ScopeAll, nil)
+			b, err := encodeSnapshot(want, r.seq, l, codec.ScopeAll, nil, 0)
 			require.NoError(t, err)
 			require.Equal(t, b, r.held.data, "as of %d", r.seq)
 			part, ok := a.p.log.stretch(r.seq)

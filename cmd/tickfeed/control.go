@@ -32,7 +32,7 @@ func (p *program) controlCommand() *cobra.Command {
 		Use:   "control status|pause|resume|step [N]|speed SPEED|seek PLACE",
 		Short: "Control a replay that runs on this machine",
 		Long: `Pause a "tickfeed replay" that runs on this machine, let it go on, play single ticks, change its
-speed, seek. A place is a time of day (09:45, 14:30:00.250, in the --tz of the replay), a date and
+speed, seek. A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date and
 time (2026-01-05T09:45), a number as seq:N, a jump such as +10s or -1m, or start. A place beyond either
 end of the recording is refused, except that a jump back ends at the beginning. step answers when its
 ticks were played. How the replay goes then is printed.

@@ -28,11 +28,12 @@ type cutOptions struct {
 	force    bool
 	json     bool
 	from, to string
+	clock    string
 	symbols  []string
 }
 
 func (p *program) cutCommand() *cobra.Command {
-	var o cutOptions
+	o := cutOptions{importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "cut FILE -o OUT.tick",
 		Short: "Make a recording of a part of another one",
@@ -41,7 +42,9 @@ bytes. It begins with a snapshot, so that it can be read and replayed alone. A f
 format is imported first.
 
 With --symbols the numbers of other instruments are skipped, as not asked for, and the recording says
-so. What of the part is damaged is gone in the new recording, and told at the end.`,
+so. What of the part is damaged is gone in the new recording, and reported at the end.
+
+` + placesHelp,
 		Example: `  tickfeed cut day.tick --from 14:30 --to 14:45 -o open.tick
   tickfeed cut day.tick.zst --symbols 'AAPL,MSFT' -o two.tick.zst
   tickfeed cut day.tick --from seq:1000000 --to seq:1001000 -o some.tick`,
@@ -54,8 +57,9 @@ so. What of the part is damaged is gone in the new recording, and told at the en
 		f.BoolVar(&o.json, "json", false, "print what was cut as one JSON object")
 	})
 	group(cmd, "Which part", func(f *pflag.FlagSet) {
-		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45 (UTC), a date and time such as 2026-01-05T09:45, or seq:N; times are publish times")
-		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from")
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s or -1m from the beginning or the end")
+		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from; +10s is from --from")
+		clockFlag(f, &o.clock)
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
 	})
 	importFlags(cmd, &o.importOptions)
@@ -65,16 +69,8 @@ so. What of the part is damaged is gone in the new recording, and told at the en
 func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err error) {
 	var read atomic.Int64
 	cfg := recording.CutConfig{Read: &read}
-	for _, x := range []struct {
-		flag, text string
-		place      *recording.Place
-	}{{"--from", o.from, &cfg.From}, {"--to", o.to, &cfg.To}} {
-		if x.text == "" {
-			continue
-		}
-		if *x.place, err = recording.ParsePlace(x.text); err != nil {
-			return usage("%s: %w", x.flag, err)
-		}
+	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &cfg.From}, placeFlag{"--to", o.to, &cfg.To}); err != nil {
+		return err
 	}
 	if cfg.Filter, err = symbolFilter(o.symbols); err != nil {
 		return usage("--symbols: %w", err)
@@ -91,7 +87,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 				if len(o.symbols) > 0 {
 					of = " of " + strings.Join(o.symbols, ", ")
 				}
-				return nil, wrong("%s: there is nothing%s in that part; inspect shows what there is", path, of)
+				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is", path, of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To))
 			} else if errors.As(err, new(*recording.FilterError)) {
 				return nil, usage("%w", err)
 			}

@@ -58,7 +58,7 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		f.DurationVar(&o.duration, "duration", 20*time.Second, "how long it goes on; the market's day is over in that time")
 		f.DurationVar(&o.every, "every", 3*time.Second, "how often something breaks")
 		f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that chooses what the market does and what breaks")
-		f.Var(&o.rate, "rate", "ticks a second, the mean over the day: `N` such as 20k")
+		f.Var(&o.rate, "rate", "ticks a second: `N` such as 20k")
 		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
 		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")

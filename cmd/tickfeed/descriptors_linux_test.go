@@ -64,7 +64,7 @@ func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	c := limited(t, 80, dir, "replay", day, "--speed", "300x", "--loop", "--wait-subscribers", "10", "--listen", "unix:p.sock", "--control", "", "--status", "0")
+	c := limited(t, 80, dir, "replay", day, "--speed", "100000x", "--loop", "--wait-subscribers", "10", "--listen", "unix:p.sock", "--control", "", "--status", "0")
 	c.start(t)
 	c.says(t, "listening")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -33,10 +33,11 @@ type exportOptions struct {
 	kinds      []string
 	from, to   string
 	time       string
+	clock      string
 }
 
 func (p *program) exportCommand() *cobra.Command {
-	var o exportOptions
+	o := exportOptions{importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "export FILE... -o OUT.parquet|.csv|.ndjson|.txt",
 		Short: "Write the ticks of recordings as Parquet, CSV, NDJSON or text",
@@ -54,8 +55,7 @@ What snapshots tell is not exported: those ticks were counted before. A price th
 CSV an empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return has an apostrophe
 before it, so that no spreadsheet takes it for a formula; import takes the apostrophe away again.
 
---from and --to are about the venue's time (ts_event; ts_publish where the venue did not say), or about
-numbers. A time of day is of the day on which the recording begins, in UTC.
+` + placesHelp + `
 
 The output gets its name when it is whole. The exit code is 3 where a recording is damaged; then what is
 left of it is exported.`,
@@ -77,8 +77,9 @@ left of it is exported.`,
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
 		f.StringSliceVar(&o.kinds, "kinds", nil, "only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; or all")
-		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, or seq:N")
-		f.StringVar(&o.to, "to", "", "end before `PLACE`")
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s or -1m from the beginning or the end")
+		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from; +10s is from --from")
+		clockFlag(f, &o.clock)
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -171,16 +172,10 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if e.format == formatText && (len(paths) > 1 || len(o.kinds)+len(o.symbols) > 0 || o.from != "" || o.to != "") {
 		return usage("the text form is of one whole recording; cut makes a recording of a part, merge of several")
 	}
-	for _, b := range []struct {
-		flag, text string
-		place      *recording.Place
-	}{{"--from", o.from, &e.from}, {"--to", o.to, &e.to}} {
-		if b.text != "" {
-			if *b.place, err = recording.ParsePlace(b.text); err != nil {
-				return usage("%s: %w", b.flag, err)
-			}
-		}
+	if e.clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &e.from}, placeFlag{"--to", o.to, &e.to}); err != nil {
+		return err
 	}
+	bounded := !e.from.IsZero() || !e.to.IsZero()
 	out, err := p.createRecording(o.output, o.force)
 	if err != nil {
 		return err
@@ -197,8 +192,10 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 		return err
 	case err != nil:
 		return err
-	case e.match != nil && e.sum.Ticks == 0:
-		return wrong("%s: there is nothing of %s in that part; inspect shows what there is", namesOf(paths), strings.Join(o.symbols, ", "))
+	case e.sum.Ticks == 0 && e.match != nil:
+		return wrong("%s: there is nothing of %s in that part%s; inspect shows what there is", namesOf(paths), strings.Join(o.symbols, ", "), spanOf(e.all[0], e.clock, e.from, e.to))
+	case e.sum.Ticks == 0 && bounded && e.sum.leftOut == [feed.MaxKind + 1]uint64{}:
+		return wrong("%s: there is nothing in that part%s; inspect shows what there is", namesOf(paths), spanOf(e.all[0], e.clock, e.from, e.to))
 	}
 	if err := out.Commit(); err != nil {
 		return err
@@ -217,8 +214,8 @@ type exporting struct {
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
-	from, to recording.Place
-	resolved bool // both have their dates
+	clock    recording.Clock
+	from, to recording.Place // of all recordings; resolved by the first
 
 	started     time.Time
 	read, size  atomic.Int64 // bytes
@@ -350,6 +347,16 @@ func (e *exporting) pass(w tickWriter) error {
 			return wrong("%s: %w", open.name, err)
 		}
 		ts := recording.NewTicks(r, e.match)
+		if !e.from.IsZero() || !e.to.IsZero() {
+			if e.from, e.to, err = r.Resolve(e.from, e.to, e.clock); err != nil {
+				return fmt.Errorf("%s: %w", open.name, err)
+			}
+			line, _, err := r.Timeline(e.clock)
+			if err != nil {
+				return fmt.Errorf("%s: %w", open.name, err)
+			}
+			ts.SetTimeline(line)
+		}
 		seen := make(map[feed.InstrumentID]*feed.Definition)
 		start := e.read.Load()
 		for {
@@ -399,16 +406,12 @@ func (e *exporting) pass(w tickWriter) error {
 
 // choose takes the wanted ticks of a part, in its memory, and counts.
 func (e *exporting) choose(part *recording.Part) []feed.Tick {
-	if !e.resolved {
-		e.resolved = true
-		e.from, e.to = recording.ResolvePlaces(e.from, e.to, tickTime(&part.Ticks[0], part))
-	}
 	bounded := !e.from.IsZero() || !e.to.IsZero()
 	kept := part.Ticks[:0]
 	for i := range part.Ticks {
 		t := &part.Ticks[i]
 		if bounded {
-			at := tickTime(t, part)
+			at := part.Times[i]
 			if !e.from.IsZero() && !e.from.Reached(t.Seq, at) || e.to.Reached(t.Seq, at) {
 				continue
 			}
@@ -432,14 +435,6 @@ func (e *exporting) choose(part *recording.Part) []feed.Tick {
 	}
 	e.sum.Ticks += uint64(len(kept))
 	return kept
-}
-
-// tickTime is when a tick happened, as far as known.
-func tickTime(t *feed.Tick, part *recording.Part) int64 {
-	if t.EventTime != 0 {
-		return t.EventTime
-	}
-	return part.PublishTime
 }
 
 // textRows writes lines of text.

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
@@ -34,13 +36,23 @@ func (p *program) importCommand() *cobra.Command {
 		Use:   "import FILE...|- -o OUT.tick",
 		Short: "Make a recording of files in the formats of exchanges and vendors",
 		Long: `Read market data files and write their ticks as a recording, with their original times, exact
-prices and trade ids. The format is told from the content; gzip and zstd are unpacked:
+prices and trade ids. The format is told from the content; gzip, zstd and a zip with one CSV in it
+are unpacked:
 
-  csv, ndjson   quotes and trades, with a header or an object a line; - is standard input
+  csv, ndjson   quotes, trades and levels; - is standard input. A column such as type, rtype,
+                action or is_snapshot decides what a row is; a row that is not read is counted or
+                refused, never a trade. --rows states what all rows are, --header the columns
+                of a file without a header. Also Databento's CSV and JSON (trades, mbp-1,
+                mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
+                  binance   trades, aggTrades, bookTicker, with or without a header
+                  taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
+                  tardis    trades, quotes, incremental_book_L2, book_snapshot (best levels)
+                  polygon (massive), kraken, histdata, truefx
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
-  lobster       LOBSTER messages and order books; naming one file of a pair is enough
+  lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
+                message file alone gives trades and statuses
   websocket     captures of Binance, Coinbase and Kraken
   lean          LEAN's zips of currency quotes
 
@@ -119,8 +131,12 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		return err
 	}
 	ticks := feed.Source(src)
+	unmatched := slices.Clone(filter)
 	if !filter.All() {
-		ticks = files.Select(src, filter.Match)
+		ticks = files.Select(src, func(d *feed.Definition) bool {
+			unmatched = slices.DeleteFunc(unmatched, func(pattern string) bool { return codec.Filter{pattern}.Match(d) })
+			return filter.Match(d)
+		})
 	}
 	err = i.run(cmd.Context(), p, ticks)
 	summary := i.summary(o.output)
@@ -155,6 +171,9 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	}
 	for _, line := range summary.lines() {
 		p.notef("%s", line)
+	}
+	if len(unmatched) > 0 && err == nil {
+		p.notef("  note         --symbols: no instrument matches %s", strings.Join(unmatched, ", "))
 	}
 	return err
 }

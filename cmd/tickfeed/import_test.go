@@ -345,3 +345,15 @@ func manyOrders(rng *rand.Rand, n int) []byte {
 	}
 	return out
 }
+
+// Patterns of --symbols may have blanks around them, and one that matches nothing is reported.
+func TestImportSymbolsThatMatchNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.csv")
+	require.NoError(t, os.WriteFile(path, []byte("time,symbol,price,size\n1772461800,AAPL,1,5\n1772461800,MSFT,2,5\n1772461800,IBM,3,5\n"), 0o600))
+	var stderr bytes.Buffer
+	code := run([]string{"import", path, "-o", filepath.Join(dir, "a.tick"), "--symbols", "AAPL, MSFT,APPL"}, nil, io.Discard, &stderr)
+	require.Equal(t, exitDone, code, stderr.String())
+	assert.Contains(t, stderr.String(), "instruments  2\n")
+	assert.Contains(t, stderr.String(), "--symbols: no instrument matches APPL\n")
+}

@@ -23,7 +23,7 @@ import (
 type inspectOptions struct {
 	importOptions
 	verify, packets, ticks bool
-	at                     string
+	at, clock              string
 	symbols                []string
 	json, csv              bool
 	time                   string
@@ -31,11 +31,12 @@ type inspectOptions struct {
 	times  timeText
 	filter codec.Filter
 	place  recording.Place
-	begun  bool // something was printed: CSV has its header
+	by     recording.Clock // that place is about
+	begun  bool            // something was printed: CSV has its header
 }
 
 func (p *program) inspectCommand() *cobra.Command {
-	var o inspectOptions
+	o := inspectOptions{importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "inspect FILE...",
 		Short: "Show what is in a recording",
@@ -52,6 +53,8 @@ that it covers is there: none is damaged, and none is listed as gone, whatever t
 had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
 that the recorder's own slow-consumer policy withheld, are no fault; their counts are printed.
 
+` + placesHelp + ` A place after the end is refused.
+
 Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is not whole; 130 Ctrl-C.`,
 		Example: `  tickfeed inspect session.tick
   tickfeed inspect --verify archive/*.tick
@@ -66,7 +69,8 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		f.BoolVar(&o.verify, "verify", false, "check every checksum, and that all numbers are there, and nothing else; exit code 3 if a number is damaged or gone")
 		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
 		f.BoolVar(&o.ticks, "ticks", false, "print every tick, those of snapshots too")
-		f.StringVar(&o.at, "at", "", "print the state as of `PLACE`: last trades, quotes and books, as of a time of day such as 14:30, a date and time, or seq:N")
+		f.StringVar(&o.at, "at", "", "print the state as of `PLACE`: last trades, quotes and books, as of a time of day such as 14:30, a date and time, seq:N, or +10s or -1m from the beginning or the end")
+		clockFlag(f, &o.clock)
 		f.StringSliceVar(&o.symbols, "symbols", nil, "of --ticks and --at only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
@@ -96,10 +100,8 @@ func (o *inspectOptions) check() (err error) {
 	case len(o.symbols) > 0 && !o.ticks && o.at == "":
 		return usage("--symbols is for --ticks and --at")
 	}
-	if o.at != "" {
-		if o.place, err = recording.ParsePlace(o.at); err != nil {
-			return usage("--at: %w", err)
-		}
+	if o.by, err = o.parsePlaces(o.clock, placeFlag{"--at", o.at, &o.place}); err != nil {
+		return err
 	}
 	if o.times, err = parseTimeText(o.time); err != nil {
 		return err
@@ -686,9 +688,12 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	if err != nil {
 		return false, err
 	}
-	at, err := recording.StateAt(ctx, r, o.place, read)
+	at, err := recording.StateAt(ctx, r, o.place, o.by, read)
 	if err != nil {
 		return false, err
+	}
+	if at.Beyond {
+		return false, wrong("--at %s is after the end%s, and its last number is %d", o.at, spanOf(f, o.by, o.place), at.Next-1)
 	}
 	want := func(id feed.InstrumentID) bool {
 		d, ok := at.State.Definition(id)

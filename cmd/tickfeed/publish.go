@@ -33,6 +33,7 @@ import (
 // publishOptions are the flags of publish.
 type publishOptions struct {
 	market  sim.Config
+	shape   string
 	start   string
 	speed   float64
 	rate    rate
@@ -84,13 +85,14 @@ they would fill more than the memory; --wait-for says for how many.`,
 		countVar(f, &o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
 		f.Uint64Var(&o.market.Seed, "seed", 1, "`NUMBER` that chooses the course of the market: the same seed and flags give the same ticks")
 		countVar(f, &o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
+		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat, --rate in every minute, or u, 4 times as many at the opening, 0.6 times past noon and 3 times at the close")
 		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
 		f.Float64Var(&o.speed, "speed", 1, "`SECONDS` of the market that pass in one second")
 		countVar(f, &o.market.Days, "days", 0, "end after `N` trading days (default: never)")
 		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market the mean over the day (default: 10k for the simulated market, else no limit)")
+		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market in every minute, with bursts within seconds (see --day-shape) (default: 10k for the simulated market, else no limit)")
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
 		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
@@ -307,6 +309,28 @@ func (in *input) String() string {
 	return strings.Join(in.paths, " ")
 }
 
+// describe returns what is published and how fast, for the first line of the log.
+func (in *input) describe() string {
+	if len(in.paths) > 0 {
+		return in.String()
+	}
+	text := in.String() + ", "
+	rate := float64(in.o.rate)
+	if rate == 0 {
+		rate = defaultRate
+	}
+	switch n := formatCount(rate) + " ticks/s"; {
+	case math.IsInf(rate, 1):
+		return text + "as fast as possible"
+	case in.o.steady:
+		return text + n + " evenly spaced"
+	case in.o.shape == sim.UShaped.String():
+		return text + n + " on average over the day, 4 times as many at the opening (--day-shape u)"
+	default:
+		return text + n + " in every minute (--day-shape flat)"
+	}
+}
+
 func (in *input) mode() codec.Mode {
 	if len(in.paths) == 0 {
 		return codec.ModeSimulation
@@ -400,6 +424,9 @@ func (o *publishOptions) marketConfig() (sim.Config, error) {
 		return cfg, err
 	}
 	cfg.Start = start
+	if cfg.Shape, err = sim.ParseShape(o.shape); err != nil {
+		return cfg, usage("--day-shape: %w", err)
+	}
 	switch {
 	case o.rate == 0:
 		cfg.Rate = defaultRate / o.speed
@@ -763,8 +790,8 @@ func (s *service) sayStart() {
 		}
 		s.warnOfDamage(rec.Damage)
 	}
-	s.say("session", fmt.Sprintf("session %v from seq %d: %s", session.ID, head, s.input),
-		"session", session.ID.String(), "first", head, "source", s.input.String())
+	s.say("session", fmt.Sprintf("session %v from seq %d: %s", session.ID, head, s.input.describe()),
+		"session", session.ID.String(), "first", head, "source", s.input.describe())
 	for _, ln := range s.listeners {
 		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
 	}

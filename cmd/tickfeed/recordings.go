@@ -35,8 +35,10 @@ type importOptions struct {
 	files   files.Config
 	format  string
 	preset  string
+	header  []string
 	columns []string
 	date    string
+	places  bool // the command has flags that name places: --zone is about them, too
 }
 
 // groupImport is the heading of the flags of importFlags.
@@ -52,12 +54,18 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 	group(cmd, groupImport, func(f *pflag.FlagSet) {
 		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: told from the content)")
 		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
+		f.StringSliceVar(&o.header, "header", nil, "the `NAMES` of the columns of csv without a header line, such as time,symbol,price,size; no name for a column that is not read")
 		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
+		f.StringVar(&o.files.Text.Rows, "rows", "", "every row is a `KIND` trade, quote or level, whatever its columns say (default: told by its columns)")
 		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
 		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
-		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of local times, such as America/New_York, UTC or -05:00")
-		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, such as 2026-03-02 (default: the capture's or the file name's)")
-		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us or ns (default: told from the magnitude)")
+		of, without := "local times", ""
+		if o.places {
+			of, without = "places, and of local times in the files", " (default: UTC, of places only)"
+		}
+		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of "+of+", such as America/New_York, UTC or -05:00"+without)
+		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, and of times of day (hhmmss), such as 2026-03-02 (default: the capture's or the file name's)")
+		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: told from the magnitude)")
 		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
 		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
 		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
@@ -71,7 +79,9 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 // flagFormats are the formats that flags of importFlags are about; others are about all.
 var flagFormats = map[string][]files.Format{
 	"preset":         {files.CSV, files.NDJSON},
+	"header":         {files.CSV},
 	"column":         {files.CSV, files.NDJSON},
+	"rows":           {files.CSV, files.NDJSON},
 	"symbol":         {files.CSV, files.NDJSON},
 	"epoch-unit":     {files.CSV, files.NDJSON},
 	"price-exponent": {files.CSV, files.NDJSON},
@@ -79,7 +89,7 @@ var flagFormats = map[string][]files.Format{
 	"zero-is-price":  {files.CSV, files.NDJSON},
 	"venue":          {files.CSV, files.NDJSON, files.ITCH, files.LOBSTER, files.LEAN},
 	"zone":           {files.CSV, files.NDJSON, files.LEAN},
-	"date":           {files.ITCH},
+	"date":           {files.ITCH}, // and of text with times of day: see checkFormats
 	"no-books":       {files.DBN, files.ITCH, files.LOBSTER},
 	"partial-books":  {files.Websocket},
 	"arrival-times":  {files.Websocket},
@@ -97,17 +107,21 @@ func (o *importOptions) config() (files.Config, error) {
 		if err != nil {
 			return cfg, usage("--preset: %w", err)
 		}
-		cfg.Text.Columns = preset.Columns
 		if cfg.Zone == "" {
 			cfg.Zone = preset.Zone
 		}
 		if cfg.Venue == "" {
 			cfg.Venue = preset.Venue
 		}
-		if cfg.Text.EpochUnit == "" {
-			cfg.Text.EpochUnit = preset.EpochUnit
+		given := cfg.Text
+		cfg.Text = preset
+		cfg.Text.Rows, cfg.Text.Symbol, cfg.Text.ZeroIsPrice = given.Rows, given.Symbol, given.ZeroIsPrice
+		cfg.Text.PriceExponent, cfg.Text.SizeExponent = given.PriceExponent, given.SizeExponent
+		if given.EpochUnit != "" {
+			cfg.Text.EpochUnit = given.EpochUnit
 		}
 	}
+	cfg.Text.Header = o.header
 	if cfg.Text.Columns == nil {
 		cfg.Text.Columns = make(map[string]string)
 	}
@@ -137,7 +151,10 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 	var err error
 	o.flags.Visit(func(f *pflag.Flag) {
 		about := flagFormats[f.Name]
-		if about == nil || err != nil {
+		if f.Name == "date" && o.timesOfDay() {
+			about = append(slices.Clip(about), files.CSV, files.NDJSON)
+		}
+		if about == nil || err != nil || o.places && f.Name == "zone" {
 			return
 		}
 		for _, format := range formats {
@@ -152,6 +169,12 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 		err = usage("--%s is about files of %v, and what is read here is %v", f.Name, about, formats)
 	})
 	return err
+}
+
+// timesOfDay reports whether the flags say that the times of CSV and NDJSON are times of day, which need a date.
+func (o *importOptions) timesOfDay() bool {
+	cfg, err := o.config()
+	return err == nil && cfg.Text.EpochUnit == textfile.UnitClock
 }
 
 // openSource opens files that are not recordings. Errors have their exit codes.

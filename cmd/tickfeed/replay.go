@@ -31,7 +31,7 @@ type replayOptions struct {
 	loop      bool
 	shift     string
 	gapLimit  time.Duration
-	zone      string
+	clock     string
 	paused    bool
 	waitFor   int
 	startAt   string
@@ -58,7 +58,7 @@ func (s *replaySpeed) Set(text string) error {
 const defaultControl = "localhost:" + controlPort
 
 func (p *program) replayCommand() *cobra.Command {
-	o := replayOptions{speed: 1}
+	o := replayOptions{speed: 1, importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Publish a recording again, as it happened or at another pace",
@@ -66,7 +66,9 @@ func (p *program) replayCommand() *cobra.Command {
 any file that "tickfeed import" reads, which is imported first. The ticks keep their numbers; what the
 recording does not hold stays not asked, withheld or gone. Several files are put together as "tickfeed
 merge" does: recordings of one session and its successors are joined, and keep their numbers; others are
-merged by time under new numbers, and what a recording begins with is told when it begins. A tick is published when it was then, never earlier; nothing is dropped at any speed.
+merged by time under new numbers, and what a recording begins with is told when it begins. A tick is
+published at its market time, the latest event time so far, as fast as --speed says, and never earlier; with
+--clock publish when it was published then. Nothing is dropped at any speed.
 
 While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
@@ -79,12 +81,11 @@ something more within 10 s, and 10 s for one whose connection was lost. A seek d
 late joiners are served, and a seek goes back, until Ctrl-C. What subscribers may still want to read is
 kept in the directory for temporary files (TMPDIR) meanwhile.
 
-Places in a recording are a time of day (09:45, 14:30:00.250, in --tz) or a date and time
-(2026-01-05T09:45), those of publishing, a number as seq:N, or for seeks a jump such as +10s or -1m.
+` + placesHelp + `
 
 Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ctrl-C.`,
 		Example: `  tickfeed replay day.tick
-  tickfeed replay day.tick.zst --speed 10x --from 09:45 --to 10:00 --tz America/New_York --symbols 'AAPL,MSFT'
+  tickfeed replay day.tick.zst --speed 10x --from 09:45 --to 10:00 --zone America/New_York --symbols 'AAPL,MSFT'
   tickfeed replay AMZN_2012-06-21_34200000_57600000_message_1.csv --loop --shift now
   tickfeed replay night.tick --gap-limit 5s --wait-subscribers 2 --exit-at-end
   tickfeed replay a.tick b.tick --speed max --listen unix:/run/replay.sock --control ''`,
@@ -96,7 +97,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		f.StringVar(&o.to, "to", "", "end before this `PLACE` (default: after the last tick)")
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
 		f.BoolVar(&o.loop, "loop", false, "begin again after the end")
-		f.StringVar(&o.zone, "tz", "UTC", "time `ZONE` of places and of the status line, such as America/New_York")
+		clockFlag(f, &o.clock)
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
 		f.Var(&o.speed, "speed", "how fast: 1x, 10x, 0.5x, or max for as fast as it goes")
@@ -117,8 +118,11 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 
 // config is what the flags say of the player, without recordings.
 func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Location, err error) {
-	if zone, err = time.LoadLocation(o.zone); err != nil || o.zone == "" {
-		return cfg, nil, usage("--tz must be a time zone such as UTC or America/New_York, got %q", o.zone)
+	if zone, err = o.location(); err != nil {
+		return cfg, nil, err
+	}
+	if cfg.Clock, err = parseClock(o.clock); err != nil {
+		return cfg, nil, err
 	}
 	for _, x := range []struct {
 		flag, text string

@@ -81,7 +81,7 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 	}
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
-		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
+		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
 		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")

@@ -265,7 +265,7 @@ func TestReplayJobControl(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.tick"), day, 0o644))
 	sh := newShell(t, dir)
-	status := regexp.MustCompile(`(?:playing|paused) 00:02:0\d, \d+ % to 00:03:00, market \d\d:\d\d:\d\d, 1x, \? for keys`)
+	status := regexp.MustCompile(`(?:playing|paused) 14:\d\d:\d\d, \d+ % to 21:00:00(?:, market [\d:]+)?, 1x, \? for keys`)
 	modes := func() string {
 		text, _ := sh.run("stty -a | tr ';' '\\n' | grep -o -- '-*icanon\\|-*echo\\b'")
 		return text
@@ -274,7 +274,7 @@ func TestReplayJobControl(t *testing.T) {
 	require.Regexp(t, `\nicanon\n`, cooked)
 
 	sh.send("./tickfeed replay day.tick --paused\n")
-	sh.expect(regexp.MustCompile(`paused 00:02:00, 0 % to 00:03:00, 1x, \? for keys`))
+	sh.expect(regexp.MustCompile(`paused 14:29:59, 0 % to 21:00:00, 1x, \? for keys`))
 	sh.send("\x1a")
 	text, _ := sh.prompted()
 	require.Contains(t, text, "Stopped")
@@ -289,9 +289,9 @@ func TestReplayJobControl(t *testing.T) {
 	require.Equal(t, cooked, modes())
 
 	sh.send("fg\n")
-	sh.expect(regexp.MustCompile(`paused 00:02:00`))
+	sh.expect(regexp.MustCompile(`paused 14:29:59`))
 	sh.send(" ") // resume
-	sh.expect(regexp.MustCompile(`playing 00:02`))
+	sh.expect(regexp.MustCompile(`playing 14:`))
 	sh.send("?")
 	sh.expect(regexp.MustCompile(`q +quit +Ctrl-C +quit, exit code 130`))
 	sh.send("\x1a")
@@ -311,7 +311,7 @@ func TestReplayJobControl(t *testing.T) {
 	_, code = sh.run("until ./tickfeed control status; do sleep 0.01; done")
 	require.Zero(t, code)
 	sh.send("fg\n")
-	sh.expect(regexp.MustCompile(`paused 00:02:00`))
+	sh.expect(regexp.MustCompile(`paused 14:29:59`))
 	sh.send("\x03")
 	_, code = sh.prompted()
 	assert.Equal(t, exitInterrupted, code)

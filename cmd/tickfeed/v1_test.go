@@ -157,9 +157,9 @@ func v1Recording(t *testing.T, path string) {
 	assert.Equal(t, 4, survey.Snapshots)
 	assert.EqualValues(t, []uint64{8, 7, 5, 6}, []uint64{survey.NotAsked, survey.Withheld, survey.Expired, survey.Damaged})
 	stateAt := func(place string) *feed.State {
-		at, err := recording.ParsePlace(place)
+		at, err := recording.ParsePlace(place, nil)
 		require.NoError(t, err)
-		moment, err := recording.StateAt(t.Context(), reader(), at, nil)
+		moment, err := recording.StateAt(t.Context(), reader(), at, recording.MarketClock, nil)
 		require.NoError(t, err)
 		return moment.State
 	}

@@ -12,9 +12,10 @@ import (
 	"tickfeed/feed"
 )
 
-// A CutConfig says which part of a recording is wanted. Times are publish times.
+// A CutConfig says which part of a recording is wanted.
 type CutConfig struct {
 	From, To Place        // from the first, and up to the other, which is left out; zero for all
+	Clock    Clock        // what times in From and To are about
 	Filter   codec.Filter // instruments; empty for all that the recording has
 	// Read, if it is not nil, is how many bytes were read so far.
 	Read *atomic.Int64
@@ -41,6 +42,13 @@ var ErrEmpty = errors.New("recording: there is nothing in that part")
 // The error is ErrEmpty, a *FilterError, ctx's, dst's, or what reading gave.
 func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, error) {
 	c := &cutter{fold: newFold(r), cfg: cfg, dst: dst}
+	var err error
+	if c.locator, err = newLocator(r, cfg.Clock); err != nil {
+		return c.stats, err
+	}
+	if c.cfg.From, c.cfg.To, err = r.Resolve(cfg.From, cfg.To, cfg.Clock); err != nil {
+		return c.stats, err
+	}
 	for !c.over {
 		if err := ctx.Err(); err != nil {
 			return c.stats, err
@@ -69,14 +77,14 @@ func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, err
 }
 
 type cutter struct {
-	*fold // of all that was read
-	cfg   CutConfig
-	dst   File
-	w     *Writer // nil before the part
-	stats CutStats
-	over  bool
+	*fold   // of all that was read
+	locator *locator
+	cfg     CutConfig
+	dst     File
+	w       *Writer // nil before the part
+	stats   CutStats
+	over    bool
 
-	begun  bool // a packet was read: From and To have their dates
 	line   bool // a header was read whose session is not written yet
 	filter codec.Filter
 	wanted map[feed.InstrumentID]bool
@@ -178,24 +186,21 @@ func (c *cutter) wants(id feed.InstrumentID) bool {
 }
 
 func (c *cutter) packet(h *codec.Packet, raw []byte) error {
-	if !c.begun {
-		c.begun = true
-		c.cfg.From, c.cfg.To = ResolvePlaces(c.cfg.From, c.cfg.To, h.PublishTime)
-	}
-	if c.cfg.To.Reached(h.First, h.PublishTime) {
+	c.locator.pass(h, raw, &c.cfg.From, &c.cfg.To)
+	if c.cfg.To.Reached(h.First, NoTime) {
 		c.over = true
 		return nil
 	}
 	from, to := h.First, h.First+h.Count
-	if c.w == nil && !c.cfg.From.IsZero() && !c.cfg.From.Reached(h.First, h.PublishTime) {
-		if !c.cfg.From.Reached(to-1, h.PublishTime) {
+	if c.w == nil && !c.cfg.From.IsZero() && !c.cfg.From.Reached(h.First, NoTime) {
+		if !c.cfg.From.Reached(to-1, NoTime) {
 			c.fold.packet(h, raw, Place{})
 			return nil
 		}
 		from = c.cfg.From.seq
 		c.fold.packet(h, raw, c.cfg.From)
 	}
-	if seq := c.cfg.To.seq; seq > 0 && seq < to {
+	if seq, ok := c.cfg.To.Seq(); ok && seq < to {
 		to, c.over = seq, true
 	}
 	if from >= to {

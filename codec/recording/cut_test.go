@@ -30,14 +30,20 @@ func toText(t testing.TB, file []byte) string {
 // cut cuts a text.
 func cut(t testing.TB, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
 	t.Helper()
-	cfg := recording.CutConfig{}
+	return cutBy(t, recording.MarketClock, lines, from, to, symbols...)
+}
+
+// cutBy cuts a text, by a clock.
+func cutBy(t testing.TB, clock recording.Clock, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
+	t.Helper()
+	cfg := recording.CutConfig{Clock: clock}
 	var err error
 	if from != "" {
-		cfg.From, err = recording.ParsePlace(from)
+		cfg.From, err = recording.ParsePlace(from, nil)
 		require.NoError(t, err)
 	}
 	if to != "" {
-		cfg.To, err = recording.ParsePlace(to)
+		cfg.To, err = recording.ParsePlace(to, nil)
 		require.NoError(t, err)
 	}
 	cfg.Filter, err = codec.NewFilter(symbols)

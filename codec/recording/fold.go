@@ -15,21 +15,31 @@ type Moment struct {
 	State  *feed.State       // every number of the lineage before Next is in, as far as it is recorded
 	Next   uint64
 	Time   int64 // publish time of the last packet before; NoTime if there is none
+	Beyond bool  // the place that was asked for is after the end
 }
 
-// StateAt reads r, which is at its beginning, up to place at: the first number or the first packet
-// that reaches it, or where none does or at is no bound, the end. Times are publish times. Read,
-// if it is not nil, is how many bytes were read so far. The error is ctx's, or what reading gave.
-func StateAt(ctx context.Context, r *Reader, at Place, read *atomic.Int64) (*Moment, error) {
+// StateAt reads r, which is at its beginning, up to place at on clock. Where the recording does not reach it, or at is no place, the
+// moment is the end, and beyond that Moment.Beyond. Read, if it is not nil, is how many bytes were read so far. The error is ctx's, or
+// what reading gave.
+func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic.Int64) (*Moment, error) {
 	f := newFold(r)
-	started, reached := false, false // reached: packets have come up to at
+	locator, err := newLocator(r, clock)
+	if err != nil {
+		return nil, err
+	}
+	if at, _, err = r.Resolve(at, Place{}, clock); err != nil {
+		return nil, err
+	}
+	reached := false // packets have come up to at
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		item, err := r.Next()
 		if err == io.EOF {
-			return f.moment(), nil
+			m := f.moment()
+			m.Beyond = at.kind == placeTime || at.kind == placeSeq && at.seq > f.next
+			return m, nil
 		} else if err != nil {
 			return nil, err
 		}
@@ -43,15 +53,12 @@ func StateAt(ctx context.Context, r *Reader, at Place, read *atomic.Int64) (*Mom
 			return nil, err
 		}
 		for h, raw := range Packets(item.Data) {
-			if !started {
-				started = true
-				at, _ = ResolvePlaces(at, Place{}, h.PublishTime)
-			}
-			if at.Reached(h.First, h.PublishTime) {
+			locator.pass(&h, raw, &at)
+			if at.Reached(h.First, NoTime) {
 				return f.moment(), nil
 			}
 			f.packet(&h, raw, at)
-			reached = at.seq > 0 && f.next >= at.seq
+			reached = at.kind == placeSeq && f.next >= at.seq
 		}
 	}
 }
@@ -70,7 +77,9 @@ func newFold(r *Reader) *fold {
 	return &fold{r: r, state: feed.NewState(), time: minTime, batch: make([]feed.Tick, 256)}
 }
 
-func (f *fold) moment() *Moment { return &Moment{f.header, f.state, f.next, f.time} }
+func (f *fold) moment() *Moment {
+	return &Moment{Header: f.header, State: f.state, Next: f.next, Time: f.time}
+}
 
 // restates reports whether item is the snapshot as of the next number, or a header before it. After numbers that are gone or
 // withheld, only that snapshot has what they changed.
@@ -100,7 +109,7 @@ func (f *fold) enter(item *Item) error {
 	return nil
 }
 
-// packet takes in the ticks of a packet that are before until.
+// packet takes in the ticks of a packet from the next number up to until, if that is a number.
 func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 	body := codec.PacketBody(h, raw[codec.PacketHeader:])
 	f.time = h.PublishTime
@@ -111,6 +120,9 @@ func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 			if until.seq > 0 && t.Seq >= until.seq {
 				f.next = until.seq
 				return
+			}
+			if t.Seq < f.next { // a part of the packet was taken in before
+				continue
 			}
 			_ = f.state.Apply(t) // one that lacks its definition tells nothing
 		}

@@ -43,9 +43,9 @@ func TestStateBehindMissingNumbers(t *testing.T) {
 			}
 			check := func(file []byte, seq int, want int64) {
 				t.Helper()
-				at, err := ParsePlace(fmt.Sprintf("seq:%d", seq))
+				at, err := ParsePlace(fmt.Sprintf("seq:%d", seq), nil)
 				require.NoError(t, err)
-				m, err := StateAt(t.Context(), reader(file), at, nil)
+				m, err := StateAt(t.Context(), reader(file), at, MarketClock, nil)
 				require.NoError(t, err)
 				in, ok := m.State.Instrument(0)
 				require.True(t, ok)
@@ -55,7 +55,7 @@ func TestStateBehindMissingNumbers(t *testing.T) {
 			for seq, want := range map[int]int64{3: 1, 5: 1, 7: 2, 8: 3} {
 				check(f.Bytes(), seq, want)
 			}
-			from, err := ParsePlace("seq:7")
+			from, err := ParsePlace("seq:7", nil)
 			require.NoError(t, err)
 			var part memory
 			_, err = Cut(t.Context(), &part, reader(f.Bytes()), CutConfig{From: from})

@@ -298,7 +298,7 @@ func (j *joiner) line(t *track, state bool) error {
 	} else if state && t.fold.next < j.next { // the packet at hand began before
 		known = t.state.Clone()
 		part := &fold{r: t.r, header: t.fold.header, state: known, next: t.fold.next, time: t.fold.time, batch: t.batch}
-		part.packet(&t.h, t.raw, Place{seq: j.next})
+		part.packet(&t.h, t.raw, SeqPlace(j.next))
 	}
 	if j.w == nil {
 		var err error

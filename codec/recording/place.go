@@ -2,6 +2,7 @@ package recording
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -9,80 +10,177 @@ import (
 	"tickfeed/codec"
 )
 
-// A Place is a bound of a part of a recording: a number, a time, or a time of day. The zero Place is no bound.
+// A Place is a place in a recording: before the tick with a number, or before the first tick at or after a time. It is a number, a
+// time, a time of day, a jump, or the start. The zero Place is no place.
 type Place struct {
-	seq   uint64
-	at    int64 // ns since the Unix epoch; or since midnight
-	timed bool
-	daily bool
+	kind placeKind
+	seq  uint64
+	at   int64 // ns since the Unix epoch; since midnight; or of a jump
+	zone *time.Location
 }
 
-// ParsePlace reads seq:N; a time of day, 15:04 with seconds and decimals if wanted, in UTC; or a date and time, 2006-01-02T15:04
-// with seconds, decimals and a zone if wanted, else UTC. The error says all that.
-func ParsePlace(s string) (Place, error) {
+type placeKind uint8
+
+const (
+	placeNone placeKind = iota
+	placeStart
+	placeSeq
+	placeTime
+	placeDaily
+	placeJump
+)
+
+// PlaceHelp says what ParsePlace reads.
+const PlaceHelp = "a time of day such as 09:45 or 14:30:00.250, a date and time such as 2026-01-05T09:45, a number as seq:N, a jump such as +10s or -1m, or start"
+
+// ParsePlace reads a place: a time of day (15:04, with seconds and decimals), a date and time (RFC 3339, or without a zone), seq:N, a
+// duration with a sign, or start. Times without a zone are in zone; nil means UTC. The error lists these forms.
+func ParsePlace(s string, zone *time.Location) (Place, error) {
+	if zone == nil {
+		zone = time.UTC
+	}
+	wrong := fmt.Errorf("%.64q is no place in a recording; write %s", s, PlaceHelp)
+	if s == "start" {
+		return Place{kind: placeStart}, nil
+	}
 	if n, ok := strings.CutPrefix(s, "seq:"); ok {
 		seq, err := strconv.ParseUint(n, 10, 64)
-		if err == nil && seq > 0 && seq <= codec.MaxSeq {
-			return Place{seq: seq}, nil
+		if err != nil || seq == 0 || seq > codec.MaxSeq {
+			return Place{}, wrong
 		}
+		return Place{kind: placeSeq, seq: seq}, nil
+	}
+	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return Place{}, wrong
+		}
+		return Place{kind: placeJump, at: int64(d)}, nil
 	}
 	for _, layout := range []string{"15:04", time.TimeOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return Place{at: int64(t.Sub(t.Truncate(24 * time.Hour))), timed: true, daily: true}, nil
+			return Place{kind: placeDaily, at: int64(t.Sub(t.Truncate(24 * time.Hour))), zone: zone}, nil
 		}
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04", time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil && t.Year() >= 1678 && t.Year() <= 2261 { // what int64 holds
-			return Place{at: t.UnixNano(), timed: true}, nil
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			if year := t.Year(); year < 1678 || year > 2261 {
+				return Place{}, fmt.Errorf("%.64q is beyond the times of 64-bit nanoseconds, which are those of the years 1678 to 2261", s)
+			}
+			return Place{kind: placeTime, at: t.UnixNano(), zone: zone}, nil
 		}
 	}
-	return Place{}, fmt.Errorf("%.64q is no place in a recording: want a time of day such as 09:45 (UTC), a date and time such as 2026-01-05T09:45, or a number as seq:N", s)
+	return Place{}, wrong
 }
 
-// IsZero reports whether p is no bound.
-func (p Place) IsZero() bool { return p == Place{} }
+// SeqPlace returns the place before the tick with number seq, or the next one there is.
+func SeqPlace(seq uint64) Place { return Place{kind: placeSeq, seq: seq} }
 
-// ResolvePlaces gives times of day their dates, in a recording whose first tick happened at start, in ns since the Unix epoch:
-// from is of the same day (UTC), and to is the first such time after both from and start.
-func ResolvePlaces(from, to Place, start int64) (Place, Place) {
-	if from.daily {
-		from = Place{at: midnight(start) + from.at, timed: true}
+// TimePlace returns the place before the first tick at t, in ns since the Unix epoch, or later.
+func TimePlace(t int64) Place { return Place{kind: placeTime, at: t} }
+
+// JumpPlace returns the place that is d from another one: from the beginning, or if d is negative from the end; for a seek, from
+// where the replay is.
+func JumpPlace(d time.Duration) Place { return Place{kind: placeJump, at: int64(d)} }
+
+// IsZero reports whether p is no place.
+func (p Place) IsZero() bool { return p.kind == placeNone }
+
+// IsStart reports whether p is the start.
+func (p Place) IsStart() bool { return p.kind == placeStart }
+
+// Seq returns the number that p is, and whether it is one.
+func (p Place) Seq() (seq uint64, ok bool) { return p.seq, p.kind == placeSeq }
+
+// Time returns the time that p is, in ns since the Unix epoch, and whether it is one.
+func (p Place) Time() (t int64, ok bool) { return p.at, p.kind == placeTime }
+
+// Jump returns how far from another place p is, and whether it is a jump.
+func (p Place) Jump() (d time.Duration, ok bool) { return time.Duration(p.at), p.kind == placeJump }
+
+// Relative reports whether p is a time of day or a jump: ResolvePlaces needs the times of the recording for it.
+func (p Place) Relative() bool { return p.kind == placeDaily || p.kind == placeJump }
+
+// ResolvePlaces makes numbers and times of the bounds of a part of a recording whose times are from first to last, in ns since the
+// Unix epoch. A time of day is of the day of first in its zone, or of the next day if it is before first and the recording has
+// that; for to, it is the next one after both from and first. A jump ahead is from first, for to from the place from; a jump back
+// is from last.
+func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
+	switch from.kind {
+	case placeDaily:
+		at := from.On(first, 0)
+		if next := from.On(first, 1); at < first && next <= last {
+			at = next
+		}
+		from = Place{kind: placeTime, at: at, zone: from.zone}
+	case placeJump:
+		from = jump(from, first, last)
 	}
-	if to.daily {
-		if from.timed {
-			start = max(start, from.at)
+	begin := first
+	if from.kind == placeTime {
+		begin = max(first, from.at)
+	}
+	switch to.kind {
+	case placeDaily:
+		at := to.On(begin, 0)
+		if at <= begin {
+			at = to.On(begin, 1)
 		}
-		to = Place{at: midnight(start) + to.at, timed: true}
-		if to.at <= start {
-			to.at += int64(24 * time.Hour)
-		}
+		to = Place{kind: placeTime, at: at, zone: to.zone}
+	case placeJump:
+		to = jump(to, begin, last)
 	}
 	return from, to
 }
 
-// midnight is the one before or at t.
-func midnight(t int64) int64 {
-	const day = int64(24 * time.Hour)
-	return t - (t%day+day)%day
+// jump returns the place that p is from first, or back from last.
+func jump(p Place, first, last int64) Place {
+	if p.at < 0 {
+		if at := last + p.at; at < last {
+			return TimePlace(at)
+		}
+		return TimePlace(math.MinInt64)
+	}
+	if at := first + p.at; at >= first {
+		return TimePlace(at)
+	}
+	return TimePlace(math.MaxInt64)
 }
 
-// Reached reports whether a tick with number seq that happened at time is at p or behind it. A time of day must have been
-// resolved. The zero Place is reached by none.
+// On returns when the time of day p is, so many days after the day of t in p's zone, in ns since the Unix epoch.
+func (p Place) On(t int64, days int) int64 {
+	at, d := time.Unix(0, t).In(p.zone), time.Duration(p.at)
+	return time.Date(at.Year(), at.Month(), at.Day()+days, int(d/time.Hour), int(d/time.Minute)%60,
+		int(d/time.Second)%60, int(d%time.Second), p.zone).UnixNano()
+}
+
+// Reached reports whether a tick with number seq, at time, is at p or behind it. A relative place must have been resolved. The
+// zero Place is reached by none, the start by all.
 func (p Place) Reached(seq uint64, time int64) bool {
-	if p.timed {
+	switch p.kind {
+	case placeTime:
 		return time >= p.at
+	case placeSeq:
+		return seq >= p.seq
 	}
-	return p.seq > 0 && seq >= p.seq
+	return p.kind == placeStart
 }
 
 func (p Place) String() string {
-	switch {
-	case p.daily:
+	switch p.kind {
+	case placeStart:
+		return "start"
+	case placeDaily:
 		return time.Unix(0, p.at).UTC().Format("15:04:05.999999999")
-	case p.timed:
+	case placeTime:
 		return time.Unix(0, p.at).UTC().Format(time.RFC3339Nano)
-	case p.seq > 0:
+	case placeSeq:
 		return "seq:" + strconv.FormatUint(p.seq, 10)
+	case placeJump:
+		if p.at >= 0 {
+			return "+" + time.Duration(p.at).String()
+		}
+		return time.Duration(p.at).String()
 	}
 	return ""
 }

@@ -179,9 +179,9 @@ func TestStateAt(t *testing.T) {
 		"2026-03-03":              {173, 18725, true},
 		"seq:9223372036854775808": {173, 18725, true},
 	} {
-		at, err := recording.ParsePlace(place)
+		at, err := recording.ParsePlace(place, nil)
 		require.NoError(t, err)
-		m, err := recording.StateAt(context.Background(), reader(t, file), at, nil)
+		m, err := recording.StateAt(context.Background(), reader(t, file), at, recording.PublishClock, nil)
 		require.NoError(t, err)
 		assert.Equal(t, want.next, m.Next, place)
 		in, ok := m.State.Instrument(0)

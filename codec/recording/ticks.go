@@ -16,6 +16,8 @@ type Ticks struct {
 	end   uint64
 	batch []feed.Tick
 	held  []feed.Tick // of batch, not told yet
+	line  Timeline
+	timed bool
 
 	defs   []*feed.Definition // by instrument
 	wanted []bool
@@ -28,6 +30,8 @@ type Ticks struct {
 type Part struct {
 	Session     feed.SessionID
 	PublishTime int64
+	// Times are those of Ticks on the timeline that SetTimeline set; empty without one.
+	Times []int64
 	// Ticks have the definitions that Definition tells; one that defines an instrument is the first of its Part.
 	Ticks []feed.Tick
 }
@@ -52,6 +56,9 @@ type TicksStats struct {
 func NewTicks(r *Reader, want func(*feed.Definition) bool) *Ticks {
 	return &Ticks{r: r, want: want, batch: make([]feed.Tick, 1024)}
 }
+
+// SetTimeline has Next return the times of ticks on line, which stands where the Reader does.
+func (t *Ticks) SetTimeline(line Timeline) { t.line, t.timed = line, true }
 
 // Stats tells what was missing so far.
 func (t *Ticks) Stats() TicksStats { return t.stats }
@@ -158,8 +165,13 @@ func (t *Ticks) cut() []feed.Tick {
 	}
 	t.held = held[n:]
 	kept := held[:0]
+	t.part.Times = t.part.Times[:0]
 	for i := range held[:n] {
 		tick := &held[i]
+		if t.timed {
+			t.line.Pass(tick.EventTime, t.part.PublishTime)
+		}
+		before := len(kept)
 		id := int(tick.Instrument)
 		switch {
 		case !tick.Kind.Known(): // counted by the body
@@ -173,6 +185,9 @@ func (t *Ticks) cut() []feed.Tick {
 			} else {
 				kept = held[:i+1]
 			}
+		}
+		if t.timed && len(kept) > before {
+			t.part.Times = append(t.part.Times, t.line.At)
 		}
 	}
 	return kept

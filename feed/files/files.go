@@ -1,5 +1,6 @@
 // Package files opens files of market data, whatever their format, as one [feed.Source]. The
-// format is told from what a file holds, not from its name; gzip and zstd are unpacked.
+// format is told from what a file holds, not from its name; gzip, zstd and a zip with one file of
+// data are unpacked.
 //
 //	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
 //
@@ -20,6 +21,7 @@ package files
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,7 +76,8 @@ type Config struct {
 	Venue string
 	// Zone is that of local times in CSV and NDJSON, and of midnight in LEAN's zips.
 	Zone string
-	// Date is that of ITCH messages, as yyyymmdd; 0 takes the capture's or the file name's.
+	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
+	// there is no date; 0 takes the capture's or the file name's.
 	Date int
 	// NoBooks leaves the levels of books out of DBN, ITCH and LOBSTER: only quotes of the best
 	// bid and offer, trades and statuses.
@@ -197,6 +200,9 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 		if cfg.Zone != "" {
 			t.Zone = cfg.Zone
 		}
+		if cfg.Date != 0 {
+			t.Date = cfg.Date
+		}
 		if cfg.SkipBad != 0 {
 			t.SkipBad = cfg.SkipBad
 		}
@@ -261,7 +267,13 @@ func recognise(path string, stated Format) (Format, error) {
 	if stated != "" {
 		return stated, nil
 	}
-	head, err := rawfile.Head(path, rawfile.HeadSize)
+	if leanfx.RecogniseFile(path) {
+		return LEAN, nil
+	}
+	head, err := rawfile.HeadInZip(path, rawfile.HeadSize)
+	if errors.As(err, new(*rawfile.FormatError)) {
+		return "", err
+	}
 	if err != nil {
 		return "", &rawfile.FormatError{File: path, Reason: "cannot be unpacked: " + err.Error()}
 	}

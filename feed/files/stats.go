@@ -56,16 +56,20 @@ func rawStats(st rawfile.Stats) Stats {
 }
 
 func textStats(st textfile.Stats) Stats {
-	s := Stats{Messages: st.Rows, Ticks: st.Ticks, Skipped: st.Skipped}
+	s := Stats{Messages: st.Rows, Ticks: st.Ticks, Skipped: st.Skipped, Notes: st.Notes}
 	if st.FirstBad != nil {
 		s.FirstBad = st.FirstBad
 	}
-	s.Counts = counts(Count{"voided trades", st.Voided}, Count{"rows of snapshots", st.Snapshot})
+	s.Counts = counts(Count{"voided trades", st.Voided}, Count{"voided quotes", st.VoidedQuotes}, Count{"rows of snapshots", st.Snapshot},
+		Count{"numbers rounded that a float had left digits behind", st.Rounded})
+	for _, u := range st.Unread {
+		s.Counts = append(s.Counts, Count{u.What + " passed over", u.Rows})
+	}
 	return s
 }
 
 func lobsterStats(st lobster.Stats) Stats {
-	s := Stats{Messages: st.Messages, Ticks: st.Ticks, Skipped: st.Skipped}
+	s := Stats{Messages: st.Messages, Ticks: st.Ticks, Skipped: st.Skipped, Notes: st.Notes}
 	if st.FirstBad != nil {
 		s.FirstBad = st.FirstBad
 	}

@@ -42,6 +42,8 @@ const (
 // memberName is how LEAN names the file in a zip.
 var memberName = regexp.MustCompile(`^(\d{8})_([A-Za-z0-9]+)_(tick|second|minute|hour|daily)_(quote|trade)\.csv$`)
 
+var byteOrderMark = []byte("\ufeff")
+
 // zones are those in which the markets' days begin.
 var zones = map[string]*time.Location{
 	"FXCM":  time.FixedZone("UTC-5", -5*60*60),
@@ -65,7 +67,7 @@ func newDay(path string, s *Source) (*day, error) {
 	}
 	date, err := time.Parse("20060102", m[1])
 	if err != nil || date.Year() < 1970 || date.Year() > 2261 {
-		return nil, fmt.Errorf("%s holds %s: %s is not a date", path, f.Name, m[1])
+		return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf("holds %s: %s is not a date", f.Name, m[1])}
 	}
 	market := s.cfg.Market
 	if market == "" {
@@ -100,25 +102,28 @@ func newDay(path string, s *Source) (*day, error) {
 	}, nil
 }
 
-// theMember is the one file of the zip at path.
+// theMember is the one file of the zip at path that LEAN has named.
 func theMember(path string, z *zip.Reader) (*zip.File, error) {
 	var member *zip.File
 	for _, f := range z.File {
-		if f.FileInfo().IsDir() {
-			continue
+		switch {
+		case !isMember(f): // what people and systems add, such as a note or __MACOSX
+		case member != nil:
+			return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf(
+				"holds %.100q and %.100q; LEAN's tick zips hold one file", member.Name, f.Name)}
+		default:
+			member = f
 		}
-		if member != nil {
-			return nil, fmt.Errorf("%s holds more than one file; LEAN's tick zips hold one", path)
-		}
-		member = f
 	}
 	if member == nil {
-		return nil, fmt.Errorf("%s holds no file", path)
-	}
-	if !memberName.MatchString(filepath.Base(member.Name)) {
-		return nil, fmt.Errorf("%s holds %.100q; want YYYYMMDD_PAIR_tick_quote.csv", path, member.Name)
+		return nil, &rawfile.FormatError{File: path, Reason: "holds no file that LEAN has named; want YYYYMMDD_PAIR_tick_quote.csv"}
 	}
 	return member, nil
+}
+
+// isMember reports whether f is a file that LEAN may have named.
+func isMember(f *zip.File) bool {
+	return !strings.HasPrefix(f.Name, "__MACOSX/") && memberName.MatchString(filepath.Base(f.Name))
 }
 
 // marketOf is the market that path names, in capitals; empty if it names none.
@@ -154,6 +159,9 @@ func (d *day) Advance() (int64, error) {
 			if len(line) == 0 {
 				continue
 			}
+			if d.lines.Number() == 1 {
+				line = bytes.TrimPrefix(line, byteOrderMark)
+			}
 			reason = d.parse(line)
 		case rawfile.ErrLongLine:
 			reason = err.Error()
@@ -187,14 +195,14 @@ func (d *day) open() error {
 	}
 	z, err := zip.NewReader(d.source.meter.ReaderAt(d.file), info.Size())
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.path, err)
+		return &rawfile.FormatError{File: d.path, Reason: "is a zip that is damaged or cut short: " + err.Error(), Err: err}
 	}
 	f, err := theMember(d.path, z)
 	if err != nil {
 		return err
 	}
 	if d.member, err = f.Open(); err != nil {
-		return fmt.Errorf("%s: %s: %w", d.path, f.Name, err)
+		return &rawfile.FormatError{File: d.path, Reason: fmt.Sprintf("is a zip whose file %.100q cannot be opened: %v", f.Name, err), Err: err}
 	}
 	d.lines = rawfile.NewLines(d.member, maxLine)
 	return nil

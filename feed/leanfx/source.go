@@ -25,10 +25,12 @@
 package leanfx
 
 import (
+	"archive/zip"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -236,6 +238,17 @@ func (s *Source) Close() error {
 }
 
 var errClosed = errors.New("leanfx: the source is closed")
+
+// RecogniseFile reports whether the file at path is a zip that holds a file named as LEAN names
+// files of quotes or trades, beside any others.
+func RecogniseFile(path string) bool {
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		return false
+	}
+	defer z.Close()
+	return slices.ContainsFunc(z.File, isMember)
+}
 
 // Recognise reports whether a file that begins with head is a zip whose first file is named
 // as LEAN names files of quotes or trades; those that are no ticks are then refused by Open.

@@ -25,6 +25,7 @@ type pair struct {
 	levels   int
 	message  file
 	book     file
+	noBook   bool // the book file is not read
 
 	// The message at hand, and the book after it.
 	time    int64
@@ -123,7 +124,7 @@ func newPair(path string, s *Source) (*pair, error) {
 		source: s, symbol: symbol, from: from, levels: levels,
 		midnight: noon.Add(-12 * time.Hour).UnixNano(),
 		day:      int32(day.Year()*10000 + int(day.Month())*100 + day.Day()),
-		message:  half("message"), book: half("orderbook"),
+		message:  half("message"), book: half("orderbook"), noBook: s.cfg.TradesOnly,
 	}, nil
 }
 
@@ -145,6 +146,9 @@ func (p *pair) Advance() (int64, error) {
 		reason := ""
 		switch err {
 		case nil:
+			if p.message.lines.Number() == 1 {
+				line = bytes.TrimPrefix(line, byteOrderMark)
+			}
 			reason = p.parseMessage(line)
 		case rawfile.ErrLongLine:
 			reason = err.Error()
@@ -153,7 +157,7 @@ func (p *pair) Advance() (int64, error) {
 		}
 		at := &p.message
 		p.source.count.Messages++
-		if !p.source.cfg.TradesOnly {
+		if !p.noBook {
 			line, err := p.book.next()
 			if err == io.EOF {
 				return 0, p.message.bad("the order book file " + p.book.path + " ends before this row")
@@ -162,6 +166,9 @@ func (p *pair) Advance() (int64, error) {
 			switch err {
 			case nil:
 				if reason == "" {
+					if p.book.lines.Number() == 1 {
+						line = bytes.TrimPrefix(line, byteOrderMark)
+					}
 					bad = p.parseBook(line)
 				}
 			case rawfile.ErrLongLine:
@@ -188,7 +195,7 @@ func (p *pair) Advance() (int64, error) {
 }
 
 func (p *pair) open() error {
-	if err := p.message.open(p.source.meter); err != nil || p.source.cfg.TradesOnly {
+	if err := p.message.open(p.source.meter); err != nil || p.noBook {
 		return err
 	}
 	return p.book.open(p.source.meter)
@@ -196,7 +203,7 @@ func (p *pair) open() error {
 
 // end checks that the book file has no more rows than the message file, which has ended.
 func (p *pair) end() error {
-	if p.source.cfg.TradesOnly {
+	if p.noBook {
 		return io.EOF
 	}
 	line, err := p.book.next()
@@ -365,6 +372,8 @@ func addLevel(side []level, price, size int64, s feed.Side) ([]level, string) {
 	return append(side, level{price, size}), ""
 }
 
+var byteOrderMark = []byte("\ufeff")
+
 var comma = []byte{','}
 
 func cutComma(b []byte) (cell, rest []byte, more bool) {
@@ -374,9 +383,10 @@ func cutComma(b []byte) (cell, rest []byte, more bool) {
 	return b, nil, false
 }
 
-// parseTime reads seconds with up to nine decimals as nanoseconds of a day.
+// parseTime reads seconds with up to nine decimals as nanoseconds of a day. More decimals are
+// rounded if they are the trace of a float.
 func parseTime(b []byte) (int64, bool) {
-	t, err := feed.ParseDecimal(b, -9)
+	t, err := rawfile.ParseTime(b, -9)
 	return t, err == nil && t >= 0 && t < nanosOfDay
 }
 

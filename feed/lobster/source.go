@@ -6,7 +6,8 @@
 //
 // Both files of a pair are told by the standard name,
 // SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv and …_orderbook_LEVELS.csv; naming one of
-// them is enough if the other lies beside it. What follows LEVELS must be the same in both.
+// them is enough if the other lies beside it. A message file without its order book gives trades
+// and statuses only, which is noted. What follows LEVELS must be the same in both.
 // The date stands only in the name. Files may be packed with gzip or zstd. Several pairs,
 // of many instruments or days, are merged by time; pairs that do not overlap are not open
 // at once, and memory does not grow with the files.
@@ -33,13 +34,15 @@
 // # Times
 //
 // Seconds after midnight in New York, with up to nine decimals whose trailing zeros are cut;
-// the zone is built in.
+// the zone is built in. More decimals are rounded if they are below the error of a float, which
+// left them there.
 package lobster
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -88,7 +91,11 @@ type Stats struct {
 	Backward int64 // rows whose time is before that of the row before
 	Skipped  int64 // bad rows tolerated
 	FirstBad *rawfile.LineError
+	Notes    []string // message files without their order book, the first maxNotes of them
 }
+
+// maxNotes bounds Stats.Notes.
+const maxNotes = 16
 
 // An instrument is what was told of one symbol.
 type instrument struct {
@@ -101,7 +108,8 @@ type instrument struct {
 type level struct{ price, size int64 }
 
 // Open prepares to read the pairs that paths name, in any order; it reads nothing yet. A
-// path that is not there, without its counterpart, or without a LOBSTER name is an error now.
+// path that is not there, an order book without its message file, and a file without a LOBSTER
+// name are errors now.
 func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.SkipBad < 0 {
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
@@ -128,10 +136,18 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		}
 		seen[p.message.path] = true
 		for _, f := range []*file{&p.message, &p.book} {
-			if f == &p.book && cfg.TradesOnly {
+			if f == &p.book && p.noBook {
 				continue
 			}
 			info, err := os.Stat(f.path)
+			if f == &p.book && f.path != path && errors.Is(err, fs.ErrNotExist) {
+				p.noBook = true
+				if len(s.count.Notes) < maxNotes {
+					s.count.Notes = append(s.count.Notes, fmt.Sprintf(
+						"%s: its order book file is not there: trades and statuses are read, no quotes and no book", path))
+				}
+				continue
+			}
 			if err != nil && f.path != path {
 				return nil, fmt.Errorf("%s: its other half is missing: %w", path, err)
 			}
@@ -212,7 +228,7 @@ func (s *Source) tell(p *pair) {
 		}
 		s.buf = append(s.buf, tr.Tick(in.id, p.time))
 	}
-	if !s.cfg.TradesOnly {
+	if !p.noBook {
 		s.tellBook(in, p)
 	}
 	for i := range s.buf[:max(0, len(s.buf)-1)] {

@@ -201,7 +201,7 @@ func TestOpenRefuses(t *testing.T) {
 		_, err := lobster.Open([]string{filepath.Join(dir, name)}, lobster.Config{})
 		assert.ErrorContains(t, err, want)
 	}
-	alone := filepath.Join(dir, "B_2024-11-04_34200000_57600000_message_1.csv")
+	alone := filepath.Join(dir, "B_2024-11-04_34200000_57600000_orderbook_1.csv")
 	require.NoError(t, os.WriteFile(alone, nil, 0o600))
 	_, err := lobster.Open([]string{alone}, lobster.Config{})
 	assert.ErrorContains(t, err, "its other half is missing")
@@ -256,4 +256,43 @@ func TestLevelsOfOnePrice(t *testing.T) {
 	path := write(t, twoLevels, "34200.1,1,1,5,100,1\n", noAsk+",100,5,"+noAsk+",100,7\n")
 	_, _, err := ticksOf(t, lobster.Config{}, path)
 	require.Error(t, err)
+}
+
+// Trades and statuses need no order book: a message file without one is read, and noted.
+func TestMessagesWithoutBook(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "XYZ_2024-03-11_34200000_57600000_message_2.csv")
+	require.NoError(t, os.WriteFile(path, []byte("34200.5,1,11,100,1000000,1\n34200.6,4,11,40,1000000,1\n34200.8,7,0,0,-1,-1\n"), 0o600))
+	for _, cfg := range []lobster.Config{{}, {NoLevels: true}} {
+		got, stats, err := ticksOf(t, cfg, path)
+		require.NoError(t, err)
+		var kinds []feed.Kind
+		for _, tick := range got {
+			kinds = append(kinds, tick.Kind)
+		}
+		assert.Equal(t, []feed.Kind{feed.KindDefinition, feed.KindStatus, feed.KindTrade, feed.KindStatus}, kinds)
+		assert.Equal(t, []string{path + ": its order book file is not there: trades and statuses are read, no quotes and no book"}, stats.Notes)
+	}
+}
+
+// Decimals that a float left behind a time are rounded; others are not cut in silence.
+func TestTracesOfFloatsInTimes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"34200.017459617001":  17459617,
+		"34200.017459616997":  17459617,
+		"34200.0174596170":    17459617,
+		"57599.913117637003":  23399913117637,
+		"34200.0174596175":    0, // a digit that means something
+		"34200.01745961750":   0,
+		"34200.0174596170001": 0, // more digits than a float has
+	} {
+		path := write(t, twoLevels, text+",4,11,40,1000000,1\n", noAsk+","+noBid+","+noAsk+","+noBid+"\n")
+		got, _, err := ticksOf(t, lobster.Config{}, path)
+		if want == 0 {
+			assert.ErrorContains(t, err, "is not a time: want seconds after midnight with at most nine decimals", text)
+			continue
+		}
+		require.NoError(t, err, text)
+		open := time.Date(2024, 3, 11, 13, 30, 0, 0, time.UTC).UnixNano()
+		assert.Equal(t, open+want, got[len(got)-1].EventTime, text)
+	}
 }

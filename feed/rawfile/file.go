@@ -4,16 +4,11 @@
 package rawfile
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
 // A File is an open file, unpacked while it is read. Only one goroutine may use it.
@@ -23,9 +18,8 @@ type File struct {
 	// Size is that of the file as it lies on disk, in bytes.
 	Size int64
 
-	r     io.Reader
-	file  *os.File
-	close func() // of the decompressor
+	unpacked *Unpacked
+	file     *os.File
 }
 
 // A Meter counts the bytes that are read of files as they lie on disk, packed or not. Any
@@ -82,8 +76,8 @@ func (r *metered) Read(p []byte) (int, error) {
 const maxWindow = 128 << 20
 
 // Open opens the file at path. It is told from its first bytes, whatever it is called,
-// whether it is gzip or zstd; it is unpacked then. Unpacking takes at most 128 MiB, with
-// zstd's longest window. A directory is an error.
+// whether it is gzip, zstd, or a zip with one file of CSV or NDJSON; it is unpacked then (see [Unpack]).
+// A directory is an error.
 func Open(path string) (*File, error) { return OpenMetered(path, nil) }
 
 // OpenMetered is Open with what is read of the file counted by m.
@@ -96,10 +90,13 @@ func OpenMetered(path string, m *Meter) (*File, error) {
 	if err == nil && info.IsDir() {
 		err = fmt.Errorf("%s is a directory; name its files", path)
 	}
-	file := &File{Path: path, file: f, close: func() {}}
+	file := &File{Path: path, file: f}
 	if err == nil {
 		file.Size = info.Size()
-		err = file.unpack(bufio.NewReaderSize(m.Reader(f), 64<<10))
+		file.unpacked, err = Unpack(f, m)
+		if err != nil && !errors.As(err, new(*os.PathError)) && !errors.As(err, new(*FormatError)) {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	if err != nil {
 		f.Close()
@@ -108,50 +105,45 @@ func OpenMetered(path string, m *Meter) (*File, error) {
 	return file, nil
 }
 
-func (f *File) unpack(b *bufio.Reader) error {
-	f.r = b
-	magic, err := b.Peek(4)
-	if err != nil && err != io.EOF {
-		return err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Path, err)
-		}
-		f.r = z
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
-		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}):
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Path, err)
-		}
-		f.r, f.close = z, z.Close
-	}
-	return nil
-}
-
 // Read implements [io.Reader].
-func (f *File) Read(p []byte) (int, error) { return f.r.Read(p) }
+func (f *File) Read(p []byte) (int, error) { return f.unpacked.Read(p) }
+
+// Trailing is [Unpacked.Trailing].
+func (f *File) Trailing() bool { return f.unpacked.Trailing() }
 
 // Close frees what the file holds. It may be called more than once; the error is always nil.
 func (f *File) Close() error {
-	f.close()
-	f.close = func() {}
+	f.unpacked.Close()
 	f.file.Close() // it was only read: nothing is lost
 	return nil
 }
 
-// Head is the first n bytes of the file at path, unpacked, fewer if it holds fewer: what
-// the importers' Recognise functions tell a format by. n = [HeadSize] is enough for all.
+// Head is the first n bytes of the file at path, unpacked unless it is a zip, fewer if it holds
+// fewer: what the importers' Recognise functions tell a format by. n = [HeadSize] is enough for all.
 func Head(path string, n int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	magic := make([]byte, len(zipMagic))
+	if k, err := f.ReadAt(magic, 0); err == nil && string(magic[:k]) == zipMagic {
+		return firstBytes(f, n)
+	}
+	return HeadInZip(path, n)
+}
+
+// HeadInZip is Head, of what a zip holds too.
+func HeadInZip(path string, n int) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return firstBytes(f, n)
+}
+
+func firstBytes(f io.Reader, n int) ([]byte, error) {
 	head := make([]byte, n)
 	k, err := io.ReadFull(f, head)
 	if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF || k > 0 {

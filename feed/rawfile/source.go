@@ -109,6 +109,9 @@ func (s *Source) fill(want int) {
 		}
 		if err == io.EOF {
 			out = s.decoder.End(out)
+			if s.file.Trailing() {
+				s.count.Note("%s: %s", s.file.Path, TrailingNote)
+			}
 			s.file.Close()
 			s.file = nil
 			continue

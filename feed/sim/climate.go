@@ -5,20 +5,19 @@ import (
 	"math/rand/v2"
 )
 
-// climate is what all instruments share: the shape of the day, how busy and how volatile
-// the market is, and the market's own moves. It changes in steps, once per epoch; within an
-// epoch everything is a straight line.
+// climate is what all instruments share: how volatile the market is, and the market's own
+// moves. It changes in steps, once per epoch; within an epoch everything is a straight line.
+// The volatility follows the U-shaped day whatever the Shape of the ticks.
 //
 // Arithmetic here and in the other files keeps products apart from sums by conversions, and
 // uses its own exp: fused multiply-add and the library's assembly differ between machines,
 // and the ticks must not.
 type climate struct {
 	rng *rand.Rand
-	// mood is the logarithm of the market's business, less its mean: an Ornstein-Uhlenbeck
+	// mood is the logarithm of the market's volatility, less its mean: an Ornstein-Uhlenbeck
 	// process with standard deviation moodSwing that forgets within 1/moodsPerDay of a day.
 	mood float64
 
-	busy   float64 // how many times the day's mean the events should come now
 	spread float64 // how many times their usual spread quotes should have now
 
 	// Since from (in units since the opening): the market's return and the variance that
@@ -48,12 +47,10 @@ func (c *climate) step(now, epoch, dayUnits int64) {
 
 	keep := exp(-share * moodsPerDay)
 	c.mood = float64(c.mood*keep) + float64(moodSwing*math.Sqrt(1-float64(keep*keep))*c.rng.NormFloat64())
-	shape := dayShape(done)
-	c.busy = shape * exp(c.mood-moodSwing*moodSwing/2)
 	variance := exp(float64(2*c.mood) - 2*moodSwing*moodSwing)
 	c.spread = math.Sqrt(variance) * (1 + float64(1.5*exp(-done/0.02)))
 
-	grown := shape * variance * share
+	grown := dayShape(done) * variance * share
 	c.varSlope = grown / float64(epoch)
 	c.retSlope = math.Sqrt(grown) * c.rng.NormFloat64() / float64(epoch)
 }

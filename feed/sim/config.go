@@ -16,10 +16,12 @@ type Config struct {
 	// Instruments is how many there are: the first n of a fixed list, the most active
 	// first. 0 means 1000; at most feed.MaxInstruments.
 	Instruments int
-	// Rate is the mean number of ticks per second of simulated time from the opening to
-	// the close. Definitions and the status ticks that begin and end a day come on top.
-	// 0 means 10,000; in [MinRate, MaxRate].
+	// Rate is the mean number of ticks per second of simulated time, over the day and, with
+	// the flat shape, over any minute of it. Definitions and the status ticks that begin and
+	// end a day come on top. 0 means 10,000; in [MinRate, MaxRate].
 	Rate float64
+	// Shape says how the ticks are spread over the day. The zero Shape is Flat.
+	Shape Shape
 	// Start is when trading opens on the first day, whatever the hour or weekday. The
 	// zero time means 2026-01-05 09:30 in New York. Later days open at the same hour of
 	// Start's own location: give it one with daylight saving and the market follows it.
@@ -37,6 +39,52 @@ type Config struct {
 	// Depth is how many levels of each side of the book are published as level ticks.
 	// 0 means none; at most MaxDepth, and Instruments × Depth at most MaxLevels.
 	Depth int
+}
+
+// A Shape says how the ticks of a day are spread over it. Events come in bursts that last less than a second, and any minute
+// has as many ticks as the shape gives it: within 10 % at 10 ticks a second and more; at 50 and more with levels, where one
+// event has many ticks. A minute in which all that trade are halted has none.
+type Shape uint8
+
+// The shapes of a day.
+const (
+	Flat    Shape = iota // Config.Rate in every minute
+	UShaped              // 4 times Config.Rate at the opening, 0.6 times past noon, 3 times at the close
+)
+
+// ParseShape returns the shape that text names: flat or u.
+func ParseShape(text string) (Shape, error) {
+	switch text {
+	case "flat":
+		return Flat, nil
+	case "u":
+		return UShaped, nil
+	}
+	return 0, fmt.Errorf("the shape of a day is flat or u, got %q", text)
+}
+
+// String returns what ParseShape reads.
+func (s Shape) String() string {
+	if s == UShaped {
+		return "u"
+	}
+	return "flat"
+}
+
+// at returns how many times the day's mean the ticks come when the part s of a day is over.
+func (s Shape) at(done float64) float64 {
+	if s == UShaped {
+		return dayShape(done)
+	}
+	return 1
+}
+
+// done returns the share of the day's ticks that come in its part up to done.
+func (s Shape) done(done float64) float64 {
+	if s == UShaped {
+		return dayDone(done)
+	}
+	return done
 }
 
 // Bounds of a Config.
@@ -74,6 +122,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("sim: Instruments must be in [1, %d], got %d", feed.MaxInstruments, c.Instruments)
 	case math.IsNaN(c.Rate) || c.Rate < MinRate || c.Rate > MaxRate:
 		return fmt.Errorf("sim: Rate must be in [%v, %.0f] ticks per second, got %v", MinRate, MaxRate, c.Rate)
+	case c.Shape > UShaped:
+		return fmt.Errorf("sim: Shape must be Flat or UShaped, got %d", c.Shape)
 	case c.Start.Year() < 1971 || c.Start.Year() > 2200:
 		return fmt.Errorf("sim: Start must be in the years [1971, 2200], got %v", c.Start)
 	case c.DayLength < MinDayLength || c.DayLength > MaxDayLength:

@@ -4,8 +4,9 @@
 // the simulated market, and whoever wants them at their pace waits by them.
 //
 // A few instruments are very active and many are quiet (Zipf's law). Events come in
-// clusters, each making others of its instrument likelier, many at the opening, few past
-// noon, many before the close. Prices follow the market in part and in part their own way;
+// clusters, each making others of its instrument likelier, and any minute has as many as
+// [Config].Rate asks for; with the U-shaped day many at the opening, few past noon, many
+// before the close. Prices follow the market in part and in part their own way;
 // both volatilities wander, and the spread widens with them. Trades hit the bid or lift the
 // offer at the quoted price, then the quote shows what they left. About one tick in seven
 // is a trade and the others are quotes; level ticks come on top if asked for.
@@ -58,6 +59,7 @@ type Market struct {
 	controls []control // the day's halts and resumptions, soonest first
 	control  int       // the next of them
 	dayTicks int64     // ticks since the opening
+	most     int64     // of those, where the epoch ends before its time
 	ticks    float64   // ticks and events of all days, for their ratio
 	events   float64
 }
@@ -85,7 +87,18 @@ const (
 	preOpen   = int64(time.Second) // from the pre-open status to the opening
 	unitShift = 10                 // units are 1/1024 ns
 
-	epochEvents = 256 // about so many events share one state of the climate
+	epochEvents = 256  // about so many events share one state of the climate
+	maxEpoch    = 0.25 // seconds
+
+	// What keeps the rate: startEpoch makes up for a lead or a lag within catchUp, by
+	// background events that come at most maxPace times as fast as usual. A cluster ends
+	// early where the day's ticks are maxLead ahead. Both are in seconds at the rate of the
+	// time of day, so that at 10 ticks a second and more any minute has its ticks within
+	// 10 %, and the clusters of less than a second stay as they are.
+	catchUp     = 2.0
+	maxLead     = 1.5
+	minPace     = 1e-6 // not 0: a wait is drawn in any case
+	maxPace     = 8
 	maxControls = 8
 )
 
@@ -302,6 +315,9 @@ func (m *Market) event(out []feed.Tick) int {
 	}
 	m.events++
 	m.ticks += float64(n)
+	if m.dayTicks+int64(n) > m.most {
+		m.until, m.arrivals.excited = m.arrivals.now, 0
+	}
 	return n
 }
 
@@ -419,24 +435,24 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 	return n
 }
 
-// startEpoch sets climate and intensity for the next epoch: short enough for about
-// epochEvents events, at most a second and a thousandth of the day. The intensity is such
-// that what is missing from the day's ticks, or is too much, is made up for until the close.
+// startEpoch sets the climate and the intensity of the next epoch, which is short enough for about epochEvents events, at most
+// maxEpoch and at most a thousandth of the day. The intensity makes up, within catchUp, for what the ticks of the day so far are
+// ahead or behind of what its shape gives them.
 func (m *Market) startEpoch() {
 	now := m.arrivals.now
-	eventRate := m.config.Rate * m.events / m.ticks // mean of the day
-	epoch := min(float64(m.dayUnits)/1000, unitsPerSecond, epochEvents/(eventRate*max(m.climate.busy, 0.1))*unitsPerSecond)
+	done := float64(now) / float64(m.dayUnits)
+	shape := m.config.Shape.at(done)
+	eventRate := m.config.Rate * shape * m.events / m.ticks
+	epoch := min(float64(m.dayUnits)/1000, maxEpoch*unitsPerSecond, epochEvents/eventRate*unitsPerSecond)
 	m.until = min(now+max(int64(epoch), 1<<unitShift), m.dayUnits)
 	if m.control < len(m.controls) {
 		m.until = min(m.until, m.controls[m.control].at)
 	}
 	m.climate.step(now, m.until-now, m.dayUnits)
 
-	planned := m.config.Rate * m.config.DayLength.Seconds()
-	rest := planned * (1 - dayDone(float64(now)/float64(m.dayUnits)))
-	pace := 1.0
-	if rest > 0 {
-		pace = min(max((planned-float64(m.dayTicks))/rest, 0.25), 4)
-	}
-	m.arrivals.background = (1 - branching) * eventRate * m.climate.busy * pace
+	planned := m.config.Rate * m.config.DayLength.Seconds() * m.config.Shape.done(done)
+	behind := (planned - float64(m.dayTicks)) / (m.config.Rate * shape)
+	pace := min(max(1+behind/catchUp, minPace), maxPace)
+	m.most = int64(planned + m.config.Rate*shape*(maxLead+float64(m.until-now)/unitsPerSecond))
+	m.arrivals.background = (1 - branching) * eventRate * pace
 }

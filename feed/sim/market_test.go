@@ -344,10 +344,11 @@ func TestMeanRateOfADayIsTheRateAskedFor(t *testing.T) {
 	for _, c := range []Config{
 		{Rate: 10, Days: 1},
 		{Rate: 1, Days: 1, Instruments: 10},
+		{Rate: 10, Days: 1, Shape: UShaped},
 		{Rate: 10, Days: 1, Depth: 5},
 		{Rate: 100, Days: 1, DayLength: 10 * time.Minute, Instruments: 10},
 	} {
-		t.Run(fmt.Sprintf("%v per second, depth %d", c.Rate, c.Depth), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v per second, depth %d, %v", c.Rate, c.Depth, c.Shape), func(t *testing.T) {
 			for c.Seed = range 2 {
 				ticks := 0.0
 				each(t, c, func(k *feed.Tick) {
@@ -361,9 +362,78 @@ func TestMeanRateOfADayIsTheRateAskedFor(t *testing.T) {
 	}
 }
 
+// A minute is any minute, not only those that begin with second 0: it is moved by a second at a time.
+func TestEveryMinuteHasTheTicksThatTheRateAndTheShapeGiveIt(t *testing.T) {
+	for _, c := range []Config{
+		{Rate: 10},
+		{Rate: 10, Seed: 5, Instruments: 20},
+		{Rate: 100},
+		{Rate: 100, Depth: 5},
+		{Rate: 1000, DayLength: 30 * time.Minute},
+		{Rate: 5000, DayLength: 5 * time.Minute},
+		{Rate: 20_000, DayLength: 2 * time.Minute, Instruments: 5000},
+	} {
+		for _, c.Shape = range []Shape{Flat, UShaped} {
+			t.Run(fmt.Sprintf("%v per second, depth %d, %v", c.Rate, c.Depth, c.Shape), func(t *testing.T) {
+				c.Days = 1
+				c := c.withDefaults()
+				length := int(c.DayLength / time.Second)
+				until := make([]float64, length+1) // ticks before each second
+				each(t, c, func(k *feed.Tick) {
+					if at := k.EventTime - c.Start.UnixNano(); at >= 0 && k.Kind != feed.KindStatus {
+						until[min(int(at/1e9), length-1)+1]++
+					}
+				})
+				for i := range length {
+					until[i+1] += until[i]
+				}
+				least, most := math.Inf(1), 0.0
+				planned := func(second int) float64 {
+					return c.Rate * float64(length) * c.Shape.done(float64(second)/float64(length))
+				}
+				for from := range length - 60 {
+					r := (until[from+60] - until[from]) / (planned(from+60) - planned(from))
+					least, most = min(least, r), max(most, r)
+				}
+				assert.Greater(t, least, 0.9, "the quietest minute, as a share of its ticks")
+				assert.Less(t, most, 1.1, "the busiest minute, as a share of its ticks")
+			})
+		}
+	}
+}
+
+// What keeps the rate of the minutes leaves the bursts alone: independent events, of 1.2 ticks on average, have a variance of
+// little more than their mean.
+func TestSecondsDifferThoughMinutesDoNot(t *testing.T) {
+	for _, rate := range []float64{20, 1000} {
+		c := Config{Rate: rate, DayLength: time.Hour, Days: 1}.withDefaults()
+		for _, window := range []time.Duration{time.Second / 10, time.Second} {
+			counts := make([]float64, c.DayLength/window)
+			each(t, c, func(k *feed.Tick) {
+				if k.Kind == feed.KindQuote || k.Kind == feed.KindTrade {
+					counts[min(int((k.EventTime-c.Start.UnixNano())/int64(window)), len(counts)-1)]++
+				}
+			})
+			mean, variance := moments(counts)
+			assert.Greater(t, variance/mean, map[time.Duration]float64{time.Second / 10: 3, time.Second: 5}[window],
+				"variance over mean, in windows of %v at %v ticks a second", window, rate)
+		}
+	}
+}
+
+func TestShapeHasAName(t *testing.T) {
+	for _, shape := range []Shape{Flat, UShaped} {
+		got, err := ParseShape(shape.String())
+		require.NoError(t, err)
+		assert.Equal(t, shape, got)
+	}
+	_, err := ParseShape("w")
+	assert.EqualError(t, err, `the shape of a day is flat or u, got "w"`)
+}
+
 func TestDayIsUShaped(t *testing.T) {
 	var parts [26]float64 // quarter hours
-	c := Config{Rate: 15, Days: 1}.withDefaults()
+	c := Config{Rate: 15, Days: 1, Shape: UShaped}.withDefaults()
 	each(t, c, func(k *feed.Tick) {
 		if k.Kind == feed.KindQuote {
 			parts[(k.EventTime-c.Start.UnixNano())*int64(len(parts))/int64(c.DayLength)]++
@@ -594,6 +664,7 @@ func TestConfigNamesWhatIsOutOfBounds(t *testing.T) {
 		"Start must":       {{Start: time.Unix(0, 0)}, {Start: time.Date(2201, 1, 1, 0, 0, 0, 0, time.UTC)}},
 		"DayLength must":   {{DayLength: -1}, {DayLength: MinDayLength - 1}, {DayLength: MaxDayLength + 1}},
 		"Days must":        {{Days: -1}},
+		"Shape must":       {{Shape: UShaped + 1}},
 		"Depth must":       {{Depth: -1}, {Depth: MaxDepth + 1}},
 		"Instruments × Depth must": {
 			{Instruments: feed.MaxInstruments, Depth: 5},

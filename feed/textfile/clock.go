@@ -1,22 +1,36 @@
 package textfile
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/rawfile"
 )
 
 // A clock reads times. The zero clock knows no zone and tells units from magnitudes.
 type clock struct {
 	zone *time.Location // of local times; nil if not stated
 	unit string         // of numbers; empty if not stated
+	day  []byte         // the date of times of day that have none; empty if not known
 
 	// The zone's offset in seconds, and the Unix times [from, to) for which it is known to
 	// hold; set by the last look into the zone.
 	offset, from, to int64
+
+	last     int64 // Unix time of the last local time of the file at hand
+	hasLast  bool
+	backward bool // the file went back by more than lateness to the last time that there was once
 }
+
+// begin starts another file, whose lines have an order of their own.
+func (c *clock) begin(day []byte) { c.day, c.hasLast, c.backward = day, false, false }
+
+// lateness is how far a line may be behind the one before it, in seconds, in a file that goes
+// forward.
+const lateness = 60
 
 // ErrNoZone says that a time is local and that nothing states its zone.
 var ErrNoZone = errors.New("is a local time; state its zone, for example with --zone America/New_York")
@@ -24,7 +38,11 @@ var ErrNoZone = errors.New("is a local time; state its zone, for example with --
 // Why a text is not a time.
 var (
 	errNotTime    = errors.New("is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch")
-	errNoDate     = errors.New("is a time of day without a date; name the date's column with --column date=NAME")
+	errNoDate     = errors.New("is a time of day without a date; name the date's column with --column date=NAME, or state the date with --date and --epoch-unit hhmmss")
+	errNotDigits  = errors.New("is not a time of day: want hhmmss, with or without the digits of a fraction")
+	errBesideDate = errors.New("is a number beside a date, and nothing says what it counts; state it with --epoch-unit: " +
+		"s, ms, us or ns after midnight, or hhmmss; to ignore the date use --column date=")
+	errOtherDate  = errors.New("is a time on another day than the date beside it; to ignore the date use --column date=")
 	errNotDate    = errors.New("is not a date: want 2018-01-02 or 20180102")
 	errDateOnly   = errors.New("is a date without a time")
 	errPrecision  = errors.New("has decimals finer than a nanosecond")
@@ -35,25 +53,101 @@ var (
 // epochExponents tells a unit as a power of ten of the number's nanosecond.
 var epochExponents = map[string]int8{"s": -9, "ms": -6, "us": -3, "ns": 0}
 
-// parse reads b as nanoseconds since the Unix epoch; where b is only a time of day, day is
-// its date.
+// UnitClock is the EpochUnit of numbers that are digits of a clock: 093000, 093000123456789.
+const UnitClock = "hhmmss"
+
+// parse reads b as nanoseconds since the Unix epoch. day is the date beside it; if b is only a
+// time of day and day is empty, c.day is its date.
 func (c *clock) parse(b, day []byte) (int64, error) {
 	if date, n, ok := parseDate(b); ok && n == len(b) && c.unit == "" {
 		return 0, errDateOnly
 	} else if ok && n < len(b) && separator(b[n]) {
 		return c.at(date, b[n+1:])
 	}
-	if len(b) > 2 && (b[1] == ':' || b[2] == ':') {
-		if len(day) == 0 {
-			return 0, errNoDate
+	var buf [len("hh:mm:ss.") + 20]byte
+	switch {
+	case len(b) > 2 && (b[1] == ':' || b[2] == ':'):
+	case c.unit == UnitClock:
+		if b = clockDigits(buf[:0], b); b == nil {
+			return 0, errNotDigits
 		}
-		date, n, ok := parseDate(day)
-		if !ok || n != len(day) {
-			return 0, errNotDate
-		}
-		return c.at(date, b)
+	case len(day) > 0:
+		return c.beside(b, day)
+	default:
+		return c.epoch(b)
 	}
-	return c.epoch(b)
+	if len(day) == 0 {
+		day = c.day
+	}
+	if len(day) == 0 {
+		return 0, errNoDate
+	}
+	date, n, ok := parseDate(day)
+	if !ok || n != len(day) {
+		return 0, errNotDate
+	}
+	return c.at(date, b)
+}
+
+// beside reads the number b beside the date day. It counts from midnight, if its unit is stated
+// and it is less than a day; otherwise it counts from the epoch, and must be near that date.
+func (c *clock) beside(b, day []byte) (int64, error) {
+	date, _, ok := parseDate(day)
+	if !ok {
+		return 0, errBesideDate
+	}
+	t, err := c.epoch(b)
+	if err != nil {
+		return 0, err
+	}
+	const dayNanos = 86_400_000_000_000
+	if c.unit != "" && t >= 0 && t < dayNanos {
+		if c.zone == nil {
+			return 0, ErrNoZone
+		}
+		seconds, err := c.utc(date + t/1e9)
+		return seconds*1e9 + t%1e9, err
+	}
+	if from := date - 86_400; t/1e9 >= from && t/1e9 < date+2*86_400 {
+		return t, nil
+	}
+	if c.unit == "" {
+		return 0, errBesideDate
+	}
+	return 0, errOtherDate
+}
+
+// clockDigits appends the time hhmmss that b states, with or without a fraction behind it, as
+// hh:mm:ss.fraction. A leading zero may be missing. The result is nil if b is no such time.
+func clockDigits(to, b []byte) []byte {
+	whole, fraction, _ := bytes.Cut(b, []byte{'.'})
+	for _, c := range whole {
+		if c-'0' > 9 {
+			return nil
+		}
+	}
+	switch {
+	case len(whole) < 5 || len(b) > 20:
+		return nil
+	case len(whole)%3 == 2: // 5, 8, 11 or 14 digits
+		to = append(to, '0')
+	case len(whole)%3 != 0:
+		return nil
+	}
+	to = append(to, whole...)
+	digits := len(to)
+	if digits > 6 && len(fraction) > 0 {
+		return nil
+	}
+	fraction = append(append(make([]byte, 0, 20), to[6:]...), fraction...)
+	to = append(to[:6], "00"...)
+	copy(to[6:], to[4:6])
+	copy(to[3:], to[2:4])
+	to[2], to[5] = ':', ':'
+	if len(fraction) > 0 {
+		to = append(append(to, '.'), fraction...)
+	}
+	return to
 }
 
 // at is the time of day b, with what follows it, on the day that begins at date (in seconds
@@ -83,32 +177,54 @@ func (c *clock) at(date int64, b []byte) (int64, error) {
 	return seconds*1e9 + nanos, nil
 }
 
-// utc is the Unix time at which the zone's clocks show local, the first one if there are two.
+// utc is the Unix time at which the zone's clocks show local. If there are two, it is the one that
+// goes on from the line before; without such a line, the first.
 func (c *clock) utc(local int64) (int64, error) {
-	if t := local - c.offset; t >= c.from && t < c.to {
-		return t, nil
+	t, twice := local-c.offset, false
+	if t < c.from || t >= c.to {
+		var err error
+		if t, twice, err = c.look(local); err != nil {
+			return 0, err
+		}
 	}
+	if !twice {
+		c.backward = c.hasLast && t < c.last-lateness
+	}
+	c.last, c.hasLast = t, true
+	return t, nil
+}
+
+// look is utc of a time for which the offset known last may not hold; twice reports whether clocks show local twice.
+func (c *clock) look(local int64) (t int64, twice bool, err error) {
 	// Near a change the offset before it, or the one after it, can be the one that holds.
 	at := time.Unix(local, 0).In(c.zone)
 	start, end := at.ZoneBounds()
-	best, found := int64(math.MaxInt64), false
+	const none = int64(math.MaxInt64)
+	best, second := none, none
 	for _, x := range []time.Time{start.Add(-1), at, end} {
 		if x.IsZero() || x.Year() < 1 {
 			continue
 		}
 		_, offset := x.In(c.zone).Zone()
 		t := local - int64(offset)
-		if _, holds := time.Unix(t, 0).In(c.zone).Zone(); holds == offset && t < best {
-			best, found = t, true
+		switch _, holds := time.Unix(t, 0).In(c.zone).Zone(); {
+		case holds != offset || t == best || t == second:
+		case t < best:
+			best, second = t, best
+		case t < second:
+			second = t
 		}
 	}
-	if !found {
-		return 0, errNoSuchTime
+	if best == none {
+		return 0, false, errNoSuchTime
+	}
+	if c.hasLast && !c.backward && second != none && best < c.last-lateness && second >= c.last-lateness {
+		best = second // which still says that there are two
 	}
 	// Until a day before the next change, the same offset is the answer.
-	t := time.Unix(best, 0).In(c.zone)
-	_, offset := t.Zone()
-	start, end = t.ZoneBounds()
+	first := time.Unix(best, 0).In(c.zone)
+	_, offset := first.Zone()
+	start, end = first.ZoneBounds()
 	const day = 86400
 	c.offset, c.from, c.to = int64(offset), math.MinInt64, math.MaxInt64
 	if !start.IsZero() {
@@ -117,7 +233,7 @@ func (c *clock) utc(local int64) (int64, error) {
 	if !end.IsZero() {
 		c.to = end.Unix() - day
 	}
-	return best, nil
+	return best, second != none, nil
 }
 
 // epoch reads a number.
@@ -136,7 +252,7 @@ func (c *clock) epoch(b []byte) (int64, error) {
 			unit = "ns"
 		}
 	}
-	t, err := feed.ParseDecimal(b, epochExponents[unit])
+	t, err := rawfile.ParseTime(b, epochExponents[unit])
 	switch err {
 	case nil:
 		return t, nil
@@ -227,8 +343,20 @@ func separator(c byte) bool {
 	return c == 'T' || c == ' ' || c == 't' || c == 'D' || c == '-' || c == '_'
 }
 
-// parseTimeOfDay reads h:mm, h:mm:ss or h:mm:ss.fraction; rest is what follows.
+// parseTimeOfDay reads h:mm, h:mm:ss, h:mm:ss.fraction or, of six digits or more, hhmmss with the
+// digits of a fraction; rest is what follows.
 func parseTimeOfDay(b []byte) (seconds, nanos int64, rest []byte, err error) {
+	if len(b) >= 6 && b[1]-'0' <= 9 && b[2]-'0' <= 9 {
+		n := 0
+		for n < len(b) && (b[n]-'0' <= 9 || b[n] == '.') {
+			n++
+		}
+		var buf [32]byte
+		if digits := clockDigits(buf[:0], b[:n]); digits != nil && n >= 6 && b[n-1] != '.' {
+			seconds, nanos, _, err = parseTimeOfDay(digits)
+			return seconds, nanos, b[n:], err
+		}
+	}
 	hour := int64(-1)
 	if len(b) > 1 && b[1] == ':' {
 		hour, b = int64(b[0]-'0'), b[1:]

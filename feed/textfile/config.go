@@ -3,6 +3,7 @@ package textfile
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,24 +22,41 @@ type Config struct {
 	// the column that holds it, exactly as in the file. A name that is empty means that the
 	// field is in no column. Fields that are not mapped are found by the known names.
 	Columns map[string]string
+	// Header names the columns of CSV files without a header line, from the first to the last, as a
+	// header would; an empty name is that of a column that is not read.
+	Header []string
 	// Symbol and Venue are those of rows that name none.
 	Symbol, Venue string
 	// Zone is that of local times: an IANA name such as America/New_York, UTC, or an offset
 	// such as -05:00. Empty makes a local time a bad line.
 	Zone string
-	// EpochUnit is the unit of times that are numbers: "s", "ms", "us" or "ns"; empty tells
+	// EpochUnit is the unit of times that are numbers: "s", "ms", "us" or "ns", since the Unix
+	// epoch or, beside a date, after midnight; or "hhmmss" for the digits of a clock. Empty tells
 	// it from the magnitude.
 	EpochUnit string
+	// Date is that of times of day beside which there is none, as yyyymmdd; 0 if not known.
+	Date int
+	// DateInName takes that date from the name of each file if Date is 0.
+	DateInName bool
 	// PriceExponent and SizeExponent are those that instruments are first defined with, in
 	// [feed.MinExponent, 0]; finer ones are taken where rows need them. A PriceExponent of 0
 	// means -4.
 	PriceExponent, SizeExponent int8
 	// ZeroIsPrice keeps a bid or ask of 0 as a price; otherwise it is no quote on that side.
 	ZeroIsPrice bool
+	// Rows is what every row is, whatever its columns say: "trade", "quote" or "level". Empty lets
+	// each row say it; see the package comment.
+	Rows string
 	// SkipBad is how many bad lines are passed over, in all files together, before one ends
 	// the source. Not negative.
 	SkipBad int
+
+	headerOf     func(cells []string) []string // names for a first line that is data; nil if there are none
+	symbolInName *regexp.Regexp                // finds the symbol in the name of a file
 }
+
+// rowKinds are what Config.Rows can state.
+var rowKinds = []feed.Kind{feed.KindTrade, feed.KindQuote, feed.KindLevel}
 
 const (
 	formatCSV    = "csv"
@@ -55,12 +73,17 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	if c.Format != "" && c.Format != formatCSV && c.Format != formatNDJSON {
 		return fail("Format must be csv or ndjson, got %q", c.Format)
 	}
-	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && !ok {
-		return fail("EpochUnit must be s, ms, us or ns, got %q", c.EpochUnit)
+	if _, ok := epochExponents[c.EpochUnit]; c.EpochUnit != "" && c.EpochUnit != UnitClock && !ok {
+		return fail("EpochUnit must be s, ms, us, ns or hhmmss, got %q", c.EpochUnit)
 	}
 	for _, f := range []struct{ name, text string }{{"Symbol", c.Symbol}, {"Venue", c.Venue}} {
 		if err := feed.ValidateText(f.text); err != nil {
 			return fail("%s: %w", f.name, err)
+		}
+	}
+	if c.Date != 0 {
+		if _, n, ok := parseDate(strconv.AppendInt(nil, int64(c.Date), 10)); !ok || n != 8 {
+			return fail("Date must be a date as yyyymmdd, got %d", c.Date)
 		}
 	}
 	if c.PriceExponent == 0 {
@@ -71,6 +94,9 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	}
 	if c.SizeExponent < feed.MinExponent || c.SizeExponent > 0 {
 		return fail("SizeExponent must be in [%d, 0], got %d", feed.MinExponent, c.SizeExponent)
+	}
+	if c.Rows != "" && !slices.Contains(rowKinds, kindOf([]byte(c.Rows))) {
+		return fail("Rows must be trade, quote or level, got %q", c.Rows)
 	}
 	if c.SkipBad < 0 {
 		return fail("SkipBad must not be negative, got %d", c.SkipBad)
@@ -85,6 +111,10 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	}
 	return cols, zone, nil
 }
+
+// ParseZone returns the time zone that name is: an IANA zone such as America/New_York, or an offset such as -05:00. It returns nil
+// for an empty name.
+func ParseZone(name string) (*time.Location, error) { return parseZone(name) }
 
 // parseZone is nil for an empty name.
 func parseZone(name string) (*time.Location, error) {
@@ -134,6 +164,15 @@ const (
 	fieldStatus
 	fieldTradingDay
 	fieldMore
+	fieldAction
+	fieldRecordType
+	fieldIsSnapshot
+	fieldPublisher
+	fieldReceived
+	fieldMaker
+	fieldSuffix
+	fieldQuoteCancel
+	fieldMakerOrder
 	numFields
 	noField = numFields
 )
@@ -141,21 +180,21 @@ const (
 // fieldNames holds each field's name and the names of columns known for it, the best first;
 // see normal.
 var fieldNames = [numFields]struct{ name, known string }{
-	fieldTime: {"time", "tsevent eventtime exchangetime exchangetimestamp participanttimestamp " +
-		"time timestamp datetime dt ts timem tradetime transacttime tsrecv siptimestamp localtimestamp"},
+	fieldTime: {"time", "tsevent transactiontime eventtime exchangetime exchangetimestamp " +
+		"time timestamp datetime dt ts timem tradetime transacttime createdtime participanttimestamp siptimestamp localtimestamp"},
 	fieldDate:          {"date", "date tradedate"},
-	fieldSymbol:        {"symbol", "symbol sym ticker instrument productid pair rawsymbol"},
+	fieldSymbol:        {"symbol", "symbol sym ticker instrument instrumentname productid pair rawsymbol symroot symbolroot instrumentid"},
 	fieldVenue:         {"venue", "venue exchange ex mic"},
-	fieldBid:           {"bid", "bid bidprice bidpx bestbid bestbidprice bestbidpx bidpx00"},
-	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00"},
-	fieldAsk:           {"ask", "ask ofr offer askprice askpx offerprice offerpx bestask bestaskprice bestaskpx bestoffer askpx00"},
-	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00"},
+	fieldBid:           {"bid", "bid bidprice bidpx bestbid bestbidprice bestbidpx bidpx00 bids[0]price"},
+	fieldBidSize:       {"bid_size", "bidsize bidsiz bidsz bidqty bidquantity bidvolume bidamount bestbidsize bestbidqty bestbidquantity bidsz00 bids[0]amount bestbidsizshares bestbidsiz"},
+	fieldAsk:           {"ask", "ask ofr offer askprice askpx offerprice offerpx bestask bestaskprice bestaskpx bestoffer askpx00 asks[0]price"},
+	fieldAskSize:       {"ask_size", "asksize asksiz ofrsiz ofrsize offersize asksz askqty askquantity askvolume askamount offerqty bestasksize bestaskqty bestaskquantity asksz00 asks[0]amount bestasksizshares bestasksiz"},
 	fieldPrice:         {"price", "price px tradeprice tradepx last lastprice lastpx"},
-	fieldSize:          {"size", "size qty quantity tradesize tradeqty sz volume vol shares lastsize lastqty amount"},
+	fieldSize:          {"size", "size qty quantity tradesize tradeqty tradevolume tradequantity sz volume vol shares lastsize lastqty amount"},
 	fieldSide:          {"side", "side aggressor aggressorside takerside"},
-	fieldTradeID:       {"trade_id", "tradeid tid execid matchid id"},
-	fieldConditions:    {"conditions", "conditions condition cond salecondition saleconditions trscond"},
-	fieldCorrection:    {"correction", "corr trcorr correctioncode correctionindicator correction"},
+	fieldTradeID:       {"trade_id", "tradeid trid tid execid matchid trdmatchid aggtradeid id"},
+	fieldConditions:    {"conditions", "conditions condition cond salecondition saleconditions trscond tradecondition tradeconditions"},
+	fieldCorrection:    {"correction", "corr trcorr tradecorrectionindicator correctioncode correctionindicator correction"},
 	fieldType:          {"type", "type"},
 	fieldSnapshot:      {"snapshot", "snapshot"},
 	fieldPriceExponent: {"price_exponent", "priceexponent"},
@@ -168,6 +207,15 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldStatus:        {"status", "status"},
 	fieldTradingDay:    {"trading_day", "tradingday"},
 	fieldMore:          {"more", "more"},
+	fieldAction:        {"action", "action updatetype recordtype msgtype messagetype eventtype"},
+	fieldRecordType:    {"rtype", "rtype"},
+	fieldIsSnapshot:    {"is_snapshot", "issnapshot"},
+	fieldPublisher:     {"publisher", "publisherid"},
+	fieldReceived:      {"received", "tsrecv"},
+	fieldMaker:         {"buyer_is_maker", "isbuyermaker wasbuyermaker buyerismaker takersidesell"},
+	fieldSuffix:        {"symbol_suffix", "symsuffix symbolsuffix"},
+	fieldQuoteCancel:   {"quote_cancel", "qucancel quotecancelcorrection"},
+	fieldMakerOrder:    {"maker_order_id", "makerorderid"},
 }
 
 func (f field) String() string { return fieldNames[f].name }
@@ -188,8 +236,10 @@ var known = func() map[string]place {
 	return m
 }()
 
-// normal is how a column's name is looked up: lower case, no blanks, '_', '-' or '.'.
+// normal is how a column's name is looked up: lower case, no blanks, '_', '-' or '.'. OKX writes
+// a second name behind a slash.
 func normal(name string) string {
+	name, _, _ = strings.Cut(name, "/")
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune("_-. ", r) {
 			return -1

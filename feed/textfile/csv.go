@@ -6,10 +6,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"tickfeed/feed"
 )
 
 // A header is the first line of a CSV file: what each column holds.
 type header struct {
+	names   []string
 	line    []byte
 	delim   byte
 	dest    []field // by column; noField where its cells are not looked at
@@ -20,26 +23,45 @@ type header struct {
 // maxColumns bounds the columns of a file.
 const maxColumns = 1024
 
-// parse reads line as a header, and gives r the names of the columns. symbol is that of rows
-// without one.
-func (h *header) parse(line []byte, c *columns, symbol string, r *row) *LineError {
+// parse reads line as a header, and gives r the names of the columns. file is the name of the file, cfg how it is read.
+func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.line = bytes.Clone(line)
+	names, bad := h.cells(h.line)
+	if bad != nil {
+		return bad
+	}
+	return h.adopt(names, c, cfg, file, r)
+}
+
+// cells are the cells of line, which tells the delimiter.
+func (h *header) cells(line []byte) (cells []string, bad *LineError) {
 	h.delim = delimiter(line)
 	h.scratch = h.scratch[:0]
+	for rest, more := line, true; more; {
+		var cell []byte
+		if cell, rest, more, bad = h.cell(rest); bad != nil {
+			return nil, bad
+		}
+		if len(cells) == maxColumns {
+			return nil, &LineError{Reason: fmt.Sprintf("more than %d columns", maxColumns)}
+		}
+		cells = append(cells, string(trim(cell)))
+	}
+	return cells, nil
+}
+
+// place takes names for the columns of a file without a header, whose first line is line.
+func (h *header) place(line []byte, names []string, c *columns, cfg *Config, file string, r *row) *LineError {
+	h.line, h.delim = nil, delimiter(line)
+	return h.adopt(names, c, cfg, file, r)
+}
+
+// adopt takes names for the columns, from the first to the last, and gives r the names of those
+// that are looked at.
+func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.dest = nil
-	var names []string
 	var ranks, column [numFields]int
-	for rest, more := h.line, true; more; {
-		cell, tail, another, bad := h.cell(rest)
-		if bad != nil {
-			return bad
-		}
-		if len(names) == maxColumns {
-			return &LineError{Reason: fmt.Sprintf("more than %d columns", maxColumns)}
-		}
-		rest, more = tail, another
-		name := string(trim(cell))
-		names = append(names, name)
+	for i, name := range names {
 		h.dest = append(h.dest, noField)
 		p := c.place(name)
 		f := p.field
@@ -54,28 +76,89 @@ func (h *header) parse(line []byte, c *columns, symbol string, r *row) *LineErro
 		case r.names[f] != "":
 			h.dest[column[f]] = noField
 		}
-		h.dest[len(names)-1] = f
-		r.names[f], ranks[f], column[f] = name, p.rank, len(names)-1
+		h.dest[i] = f
+		r.names[f], ranks[f], column[f] = name, p.rank, i
 	}
-	h.own = isOwn(names)
+	h.names, h.own = names, isOwn(names)
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
 		if f := c.byName[name]; r.names[f] != name {
 			return &LineError{Column: clip([]byte(name)),
 				Reason: fmt.Sprintf("was to hold %v and is not in the header; %s", f, list(names))}
 		}
 	}
+	what := refusal(names, file)
 	switch {
+	case r.names[fieldRecordType] != "" && cfg.Rows == "": // the rows say what they are
+		return nil
+	case what != "" && cfg.Rows == "":
+		return &LineError{Reason: "the file holds " + what + "; if its rows are trades, quotes or levels all the same, state it with --rows"}
 	case r.names[fieldPrice] == "" && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
 		return &LineError{Reason: "the header names no column for a price, bid or ask; " + list(names) +
 			"; name them with --column price=NAME, or bid=NAME and ask=NAME"}
-	case r.names[fieldTime] == "" && r.names[fieldDate] == "":
+	case r.names[fieldTime] == "" && r.names[fieldDate] == "" && r.names[fieldReceived] == "":
 		return &LineError{Reason: "the header names no column for the time; " + list(names) +
 			"; name it with --column time=NAME"}
-	case r.names[fieldSymbol] == "" && symbol == "":
+	case r.names[fieldSymbol] == "" && cfg.Symbol == "":
 		return &LineError{Reason: "the header names no column for the symbol; " + list(names) +
 			"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol"}
 	}
+	return h.sizes(c, r)
+}
+
+// sizes looks for columns that seem to hold a size where none is known to: a size of 0 must not
+// be what becomes of them.
+func (h *header) sizes(c *columns, r *row) *LineError {
+	for _, f := range []struct{ price, size field }{{fieldPrice, fieldSize}, {fieldBid, fieldBidSize}, {fieldAsk, fieldAskSize}} {
+		if r.names[f.price] == "" || r.names[f.size] != "" || c.mapped[f.size] {
+			continue
+		}
+		for i, name := range h.names {
+			if h.dest[i] == noField && seemsSize(normal(name), f.size) {
+				return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf(
+					"seems to hold the %v, which no column of a known name holds; say it with --column %v=NAME, or --column %[1]v= if there is none", f.size, f.size)}
+			}
+		}
+	}
 	return nil
+}
+
+// seemsSize reports whether a column of this name, as normal makes it, may hold f, a size.
+func seemsSize(name string, f field) bool {
+	is := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(name, w) })
+	}
+	bid, ask := is("bid"), is("ask", "ofr", "offer")
+	switch {
+	case !is("size", "siz", "qty", "quantity", "volume", "shares", "amount", "lots") || is("quote", "cum", "total", "gross", "turnover", "notional", "usd"):
+		return false
+	case f == fieldBidSize:
+		return bid && !ask
+	case f == fieldAskSize:
+		return ask && !bid
+	}
+	return !bid && !ask
+}
+
+// isData reports whether the cells of a first line are those of a row rather than names: none is
+// the name of a column that is known, and one is a number or begins with a date.
+func isData(cells []string, c *columns) bool {
+	data := false
+	for _, cell := range cells {
+		if c.place(cell).field != noField {
+			return false
+		}
+		_, _, err := feed.ScanDecimal(cell)
+		_, _, date := parseDate([]byte(cell))
+		data = data || err == nil || date
+	}
+	return data
+}
+
+// errNoHeader is the error of a file whose first line is data.
+func errNoHeader(cells []string) *LineError {
+	return &LineError{Reason: "the file has no header: its first line is data, " + strings.TrimPrefix(list(cells), "its columns are ") +
+		"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is " +
+		"not read), or state whose files they are with --preset"}
 }
 
 // list tells the columns that there are.
@@ -129,11 +212,11 @@ func (h *header) split(line []byte, r *row) *LineError {
 		}
 		if col < len(h.dest) {
 			if f := h.dest[col]; f != noField {
-				if f != fieldConditions {
-					cell = trim(cell)
-				}
-				if h.own && isText(f) {
+				switch {
+				case h.own && isText(f):
 					cell = fused(cell)
+				case f != fieldConditions:
+					cell = trim(cell)
 				}
 				r.cells[f] = cell
 			}
@@ -175,6 +258,11 @@ func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError
 		return nil, nil, false, &LineError{Value: clip(line), Reason: "follows a quoted cell where a delimiter is due"}
 	}
 	return cell, line[1:], true, nil
+}
+
+// isTrailer reports whether line is the last one of a file of NYSE's Daily TAQ: END|20240102|1234.
+func (h *header) isTrailer(line []byte) bool {
+	return h.delim == '|' && (bytes.HasPrefix(line, []byte("END|")) || string(line) == "END")
 }
 
 func trim(b []byte) []byte {

@@ -17,14 +17,23 @@ type desk struct {
 	zeroIsPrice   bool
 	instruments   map[string]*instrument // by symbol, NUL, venue
 	key           []byte                 // of the row at hand
+	name          []byte                 // of its symbol, if it has a suffix
 	values        [numFields]int64       // of the row at hand, in the exponents of its instrument
-	out           [3]feed.Tick           // a definition, a quote, a trade
+	out           [4]feed.Tick           // a definition, a clear, a quote, a trade
+	rows          feed.Kind              // Config.Rows, or 0
+	unread        []Unread
+	forgot        bool  // the volume of the instrument at hand, which does not fit with the decimals of its row
+	rounded       int64 // numbers of the row at hand that were rounded
 }
 
 // An instrument is one symbol at one venue.
 type instrument struct {
 	id  feed.InstrumentID
 	def feed.Definition
+
+	extent   extent // of its numbers, in the exponents of def
+	levels   bool   // some were given out
+	snapshot bool   // the last level was of a snapshot
 }
 
 func newDesk(c *Config) desk {
@@ -33,7 +42,14 @@ func newDesk(c *Config) desk {
 		exponents:   feed.Definition{PriceExponent: c.PriceExponent, SizeExponent: c.SizeExponent},
 		zeroIsPrice: c.ZeroIsPrice,
 		instruments: make(map[string]*instrument),
+		rows:        kindOf([]byte(c.Rows)),
 	}
+}
+
+// An extent is how far the numbers of an instrument reach.
+type extent struct {
+	price, size int64 // the greatest magnitudes seen
+	volume      int64 // the sum of the sizes of trades
 }
 
 // A shape is the numbers that a tick has: prices, and sizes.
@@ -58,22 +74,17 @@ var shapes = [...]shape{
 // ticks is what r says, valid until the next call; nothing if r is not to be published. A
 // row that is bad changes nothing.
 func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
-	kind := kindOf(r.cells[fieldType])
-	if kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]) {
+	d.rounded, d.forgot = 0, false
+	kind, bad := d.kind(r)
+	switch {
+	case bad != nil:
+		return nil, bad
+	case kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]):
 		count.Snapshot++
 		return nil, nil
-	}
-	if kind == 0 {
-		switch quote, trade := r.has(fieldBid) || r.has(fieldAsk), r.has(fieldPrice); {
-		case quote && trade:
-			kind = shapeBoth
-		case quote:
-			kind = feed.KindQuote
-		case trade:
-			kind = feed.KindTrade
-		default:
-			return nil, &LineError{Reason: "the line has neither a price nor a bid or an ask"}
-		}
+	case kind == kindUnread:
+		count.Unread = d.unread
+		return nil, nil
 	}
 	if len(r.cells[fieldCorrection]) > 0 && (kind == feed.KindTrade || kind == shapeBoth) {
 		switch void, bad := voided(r); {
@@ -86,6 +97,13 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 			count.Voided++
 			kind = feed.KindQuote
 		}
+	}
+	if cancelled(r) && (kind == feed.KindQuote || kind == shapeBoth) {
+		count.VoidedQuotes++
+		if kind == feed.KindQuote {
+			return nil, nil
+		}
+		kind = feed.KindTrade
 	}
 	inst, bad := d.instrument(r)
 	if bad != nil {
@@ -104,7 +122,16 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	if bad = d.numbers(r, kind, &def); bad != nil {
 		return nil, bad
 	}
+	reach, bad := d.reach(inst, r, kind, &def)
+	if bad != nil {
+		return nil, bad
+	}
 	n := 1
+	snapshot := kind == feed.KindLevel && isTrue(r.cells[fieldIsSnapshot])
+	if snapshot && inst != nil && inst.levels && !inst.snapshot {
+		d.out[n] = feed.ClearTick(id, at, feed.SideBoth) // the levels before do not count any more
+		n++
+	}
 	if kind == feed.KindQuote || kind == shapeBoth {
 		d.out[n] = d.quote(r).Tick(id, at)
 		n++
@@ -125,6 +152,11 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		}
 		inst.def = def
 	}
+	inst.extent = reach
+	count.Rounded += d.rounded
+	if kind == feed.KindLevel {
+		inst.levels, inst.snapshot = true, snapshot
+	}
 	if isTrue(r.cells[fieldMore]) && len(r.cells[fieldType]) > 0 {
 		d.out[n-1].Flags |= feed.FlagMore
 	}
@@ -142,6 +174,12 @@ func definitionTick(id feed.InstrumentID, at int64, def feed.Definition) feed.Ti
 // instrument is the one that r names, or nil if it is new; key is its key then.
 func (d *desk) instrument(r *row) (*instrument, *LineError) {
 	symbol, venue := d.symbolVenue(r)
+	if suffix := r.cells[fieldSuffix]; len(suffix) > 0 && len(symbol) > 0 {
+		// WRDS gives the root and the suffix of a symbol; NYSE's own files have BRK B.
+		d.name = append(append(append(d.name[:0], symbol...), ' '), suffix...)
+		symbol = d.name
+		r.cells[fieldSymbol], r.cells[fieldSuffix] = symbol, nil
+	}
 	if len(symbol) == 0 {
 		return nil, r.absent(fieldSymbol, "; name the field that holds it with --column symbol=NAME, or give one with --symbol")
 	}
@@ -153,6 +191,9 @@ func (d *desk) symbolVenue(r *row) (symbol, venue []byte) {
 	symbol, venue = r.cells[fieldSymbol], r.cells[fieldVenue]
 	if len(symbol) == 0 {
 		symbol = d.symbol
+	}
+	if len(venue) == 0 && r.names[fieldRecordType] != "" {
+		venue = publisherVenue(r.cells[fieldPublisher])
 	}
 	if len(venue) == 0 {
 		venue = d.venue
@@ -179,14 +220,25 @@ func (d *desk) names(r *row) (symbol, venue string, bad *LineError) {
 var maxText = strconv.Itoa(feed.MaxText)
 
 func eventTime(r *row, c *clock) (int64, *LineError) {
-	f := fieldTime
-	if len(r.cells[f]) == 0 && len(r.cells[fieldDate]) > 0 {
-		f = fieldDate
+	f, day := fieldTime, r.cells[fieldDate]
+	if len(r.cells[f]) == 0 || isUndefinedTime(r, f) {
+		switch {
+		case len(r.cells[fieldReceived]) > 0:
+			f = fieldReceived
+		case len(day) > 0:
+			f, day = fieldDate, nil
+		}
 	}
 	if len(r.cells[f]) == 0 {
 		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
 	}
-	t, err := c.parse(r.cells[f], r.cells[fieldDate])
+	if r.isOwn() || r.names[fieldRecordType] != "" {
+		// A whole number counts nanoseconds, whatever its magnitude and whatever unit is stated for other files.
+		if t, err := feed.ParseDecimal(r.cells[f], 0); err == nil {
+			return t, nil
+		}
+	}
+	t, err := c.parse(r.cells[f], day)
 	if err == errNotDate {
 		f = fieldDate
 	}
@@ -249,36 +301,140 @@ func finer(v int64, from, to int8) (int64, bool) {
 // it; the result is the exponent taken. Those that are empty are 0.
 func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 	for {
-		next := exponent
+		next, rounded := exponent, int64(0)
 		for _, f := range fields {
 			d.values[f] = 0
 			if !r.has(f) {
 				continue
 			}
-			v, err := feed.ParseDecimal(r.cells[f], exponent)
+			scale := scaleOf(r, f)
+			v, err := feed.ParseDecimal(r.cells[f], exponent-scale)
 			if err == nil {
 				d.values[f] = v
 				continue
 			}
-			need, bad := decimals(r, f, exponent, err)
+			if m, e, ok := denoise(r.cells[f]); ok && err == feed.ErrDecimalInexact && !r.isOwn() && e+int(scale) >= feed.MinExponent {
+				if v, ok := finer(m, int8(e)+scale, exponent); ok && e+int(scale) >= int(exponent) {
+					d.values[f] = v
+					rounded++
+				} else {
+					next = min(next, int8(e)+scale)
+				}
+				continue
+			}
+			need, bad := decimals(r, f, exponent, scale, err)
 			if bad != nil {
 				return 0, bad
 			}
 			next = min(next, need)
 		}
 		if next == exponent {
+			d.rounded += rounded
 			return exponent, nil
 		}
 		exponent = next
 	}
 }
 
-// decimals is the exponent that f needs where it cannot be read at exponent because of err.
-func decimals(r *row, f field, exponent int8, err error) (int8, *LineError) {
+// denoise undoes what a program that adds numbers as floats leaves behind their digits:
+// 0.30000000000000004 is 0.3. The result is m × 10^e. ok is false if b shows no such trace: b
+// must be a text of a float, the shortest one or the one of 17 digits, that has 16 or 17 digits,
+// and that has at most 12 if it is rounded to 15.
+func denoise(b []byte) (m int64, e int, ok bool) {
+	if len(b) < 16 {
+		return 0, 0, false
+	}
+	m, e, err := feed.ScanDecimal(b)
+	size := m
+	if size < 0 {
+		size = -size
+	}
+	if err != nil || size < 1e15 || size >= 1e17 {
+		return 0, 0, false
+	}
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || !isText64(f, -1, m, e) && !isText64(f, 16, m, e) {
+		return 0, 0, false
+	}
+	var buf [32]byte
+	unit := int64(10) // of the fifteenth digit
+	if size >= 1e16 {
+		unit = 100
+	}
+	size = (size + unit/2) / unit
+	if e += len(strconv.AppendInt(buf[:0], unit, 10)) - 1; size%1000 != 0 {
+		return 0, 0, false
+	}
+	for size%10 == 0 {
+		size /= 10
+		e++
+	}
+	if m < 0 {
+		size = -size
+	}
+	return size, e, true
+}
+
+// isText64 reports whether f, written with precision digits behind the first one (-1: as few as
+// say which float it is), is m × 10^e.
+func isText64(f float64, precision int, m int64, e int) bool {
+	var buf [32]byte
+	m2, e2, err := feed.ScanDecimal(strconv.AppendFloat(buf[:0], f, 'e', precision, 64))
+	return err == nil && m2 == m && e2 == e
+}
+
+// reach is the extent of an instrument once r, whose numbers are read, is among what came before.
+// A row that needs so many decimals that a number before it does not fit any more is bad, rather
+// than every row after it.
+func (d *desk) reach(inst *instrument, r *row, kind feed.Kind, def *feed.Definition) (e extent, bad *LineError) {
+	s := &shapes[kind]
+	if inst != nil {
+		var prices, sizes, volume bool
+		e.price, prices = finer(inst.extent.price, inst.def.PriceExponent, def.PriceExponent)
+		e.size, sizes = finer(inst.extent.size, inst.def.SizeExponent, def.SizeExponent)
+		e.volume, volume = finer(inst.extent.volume, inst.def.SizeExponent, def.SizeExponent)
+		d.forgot = !volume
+		if !prices {
+			return e, tooFine(r, s.prices, inst.def.PriceExponent, "prices")
+		}
+		if !sizes {
+			return e, tooFine(r, s.sizes, inst.def.SizeExponent, "sizes")
+		}
+	}
+	if kind == feed.KindDefinition {
+		return e, nil
+	}
+	for _, f := range s.prices {
+		if r.has(f) {
+			e.price = max(e.price, d.values[f], -d.values[f])
+		}
+	}
+	for _, f := range s.sizes {
+		e.size = max(e.size, d.values[f])
+	}
+	if v := d.values[fieldSize]; (kind == feed.KindTrade || kind == shapeBoth) && v <= math.MaxInt64-e.volume {
+		e.volume += v
+	}
+	return e, nil
+}
+
+// tooFine is the error of the one of fields that exponent is not fine enough for.
+func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
+	reason := "needs so many decimals that the " + what + " of its instrument before it do not fit 64 bits"
+	for _, f := range fields {
+		if _, err := feed.ParseDecimal(r.cells[f], exponent-scaleOf(r, f)); r.has(f) && err != nil {
+			return r.bad(f, reason, err)
+		}
+	}
+	return &LineError{Reason: "the line " + reason}
+}
+
+// decimals is the exponent that f, in units of 10^scale, needs if it cannot be read at exponent because of err.
+func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineError) {
 	switch err {
 	case feed.ErrDecimalInexact:
-		if _, e, _ := feed.ScanDecimal(r.cells[f]); e >= feed.MinExponent {
-			return int8(e), nil
+		if _, e, _ := feed.ScanDecimal(r.cells[f]); e+int(scale) >= feed.MinExponent {
+			return int8(e) + scale, nil
 		}
 		return 0, r.bad(f, fmt.Sprintf("needs more than %d decimals", -feed.MinExponent), err)
 	case feed.ErrDecimalOverflow:
@@ -293,10 +449,11 @@ func (d *desk) quote(r *row) feed.Quote {
 		Bid: d.values[fieldBid], BidSize: d.values[fieldBidSize],
 		Ask: d.values[fieldAsk], AskSize: d.values[fieldAskSize],
 	}
-	if !r.has(fieldBid) || q.Bid == 0 && !d.zeroIsPrice {
+	zeroIsPrice := d.zeroIsPrice || r.isOwn()
+	if !r.has(fieldBid) || q.Bid == 0 && !zeroIsPrice {
 		q.Bid, q.BidSize = feed.NoPrice, 0
 	}
-	if !r.has(fieldAsk) || q.Ask == 0 && !d.zeroIsPrice {
+	if !r.has(fieldAsk) || q.Ask == 0 && !zeroIsPrice {
 		q.Ask, q.AskSize = feed.NoPrice, 0
 	}
 	return q
@@ -307,6 +464,14 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	side, bad := sideOf(r)
 	if bad != nil {
 		return feed.Tick{}, bad
+	}
+	if r.names[fieldMakerOrder] != "" { // Coinbase states the side of the maker's order
+		switch side {
+		case feed.SideBuy:
+			side = feed.SideSell
+		case feed.SideSell:
+			side = feed.SideBuy
+		}
 	}
 	switch kind {
 	case feed.KindClear:
@@ -324,8 +489,8 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	if bad != nil {
 		return feed.Tick{}, bad
 	}
-	if !r.has(fieldSize) && r.names[fieldSize] != "" {
-		return feed.Tick{}, r.absent(fieldSize, "")
+	if !r.has(fieldSize) && kind == feed.KindLevel {
+		return feed.Tick{}, r.absent(fieldSize, "") // 0 would remove the level
 	}
 	tr := feed.Trade{Price: price, Size: d.values[fieldSize], Side: side}
 	if kind == feed.KindLevel {
@@ -430,6 +595,9 @@ func voided(r *row) (bool, *LineError) {
 		"to ignore the column use --column correction=", err)
 }
 
+// cancelled reports whether r is a quote of NYSE TAQ that cancels an earlier one.
+func cancelled(r *row) bool { return oneOf(r.cells[fieldQuoteCancel], "b") }
+
 // kindOf is the kind that b names, 0 if it names none.
 func kindOf(b []byte) feed.Kind {
 	var lower [12]byte
@@ -461,10 +629,26 @@ func isTrue(b []byte) bool {
 	return false
 }
 
+func isFalse(b []byte) bool {
+	switch string(b) {
+	case "false", "False", "FALSE", "0":
+		return true
+	}
+	return false
+}
+
 func sideOf(r *row) (feed.Side, *LineError) {
 	b := r.cells[fieldSide]
 	if len(b) == 0 {
-		return feed.SideNone, nil
+		switch maker := r.cells[fieldMaker]; {
+		case len(maker) == 0:
+			return feed.SideNone, nil
+		case isTrue(maker):
+			return feed.SideSell, nil
+		case isFalse(maker):
+			return feed.SideBuy, nil
+		}
+		return 0, r.bad(fieldMaker, "is neither true nor false", nil)
 	}
 	var lower [8]byte
 	if len(b) <= len(lower) {

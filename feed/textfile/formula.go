@@ -34,6 +34,12 @@ func isOwn(names []string) bool {
 	return len(names) >= len(ownColumns) && slices.Equal(names[:len(ownColumns)], ownColumns)
 }
 
+// isOwn reports whether r is in the form that tickfeed itself prints: it names its kind and has its time in ts_event. What is
+// guessed of other files is known of it: times are nanoseconds, and a price of 0 is a price.
+func (r *row) isOwn() bool {
+	return r.names[fieldTime] == "ts_event" && kindOf(r.cells[fieldType]) != 0
+}
+
 // isText reports whether our own files hold text in f, which may have been defused.
 func isText(f field) bool {
 	switch f {

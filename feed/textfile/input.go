@@ -1,7 +1,6 @@
 package textfile
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,21 +10,16 @@ import (
 	"os"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
 	"tickfeed/feed/rawfile"
 )
 
 // MaxLine bounds a line, in bytes; a longer one is a bad line.
 const MaxLine = 1 << 20
 
-// Bounds of reading: the size of each of the read buffers, and zstd's window, which is what
-// its own command line tool unpacks by default.
+// Bounds of reading: the size of each of the read buffers, and their number.
 const (
 	readSize    = 256 << 10
 	readBuffers = 2
-	maxWindow   = 128 << 20
 )
 
 // lines cuts the chunks of an input into lines.
@@ -38,6 +32,8 @@ type lines struct {
 	tail   []byte // the beginning of a line that went on in the next chunk
 	long   bool   // the line is longer than MaxLine; the rest of it is passed over
 	ended  bool   // no more chunks of this file
+	note   string // about this file; its reader clears it
+	end    byte   // of this file's lines: a newline, or a carriage return; 0 until the first
 }
 
 // What lines.next says besides a line.
@@ -52,7 +48,10 @@ var (
 // long, errEndOfFile after each file, io.EOF after the last, and ctx.Err().
 func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 	for {
-		if i := bytes.IndexByte(l.rest, '\n'); i >= 0 {
+		if l.end == 0 {
+			l.findEnd()
+		}
+		if i := bytes.IndexByte(l.rest, l.end); i >= 0 && l.end != 0 {
 			line := l.rest[:i]
 			l.rest = l.rest[i+1:]
 			return l.join(line)
@@ -62,7 +61,7 @@ func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 			if len(l.tail) > 0 || l.long {
 				return l.join(nil) // the last line, without a newline
 			}
-			l.ended, l.number = false, 0
+			l.ended, l.number, l.end = false, 0, 0
 			return nil, errEndOfFile
 		}
 		c, err := l.in.next(ctx, wait)
@@ -70,9 +69,34 @@ func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 			return nil, err
 		}
 		l.file, l.rest, l.buf = c.file, c.data, c.data
+		if c.note != "" {
+			l.note = c.note
+		}
 		if l.ended = c.err == io.EOF; !l.ended && c.err != nil {
 			return nil, c.err
 		}
+	}
+}
+
+// findEnd looks for what the lines of this file end with: a carriage return if that comes first and
+// no newline follows it. It stays unknown if that needs more of the file.
+func (l *lines) findEnd() {
+	if n := len(l.tail); n > 0 && l.tail[n-1] == '\r' && len(l.rest) > 0 {
+		l.end = '\n'
+		if l.rest[0] != '\n' {
+			// The line ended with the chunk before: it is put in front again.
+			l.end, l.tail = '\r', l.tail[:n-1]
+			l.rest = append([]byte{'\r'}, l.rest...)
+		}
+		return
+	}
+	i := bytes.IndexAny(l.rest, "\r\n")
+	switch {
+	case i < 0:
+	case l.rest[i] == '\n' || i+1 < len(l.rest) && l.rest[i+1] == '\n':
+		l.end = '\n'
+	case i+1 < len(l.rest):
+		l.end = '\r'
 	}
 }
 
@@ -128,6 +152,7 @@ type chunk struct {
 	file int
 	data []byte
 	err  error
+	note string // about the file, for a person
 }
 
 func newInput(paths []string, stdin io.Reader, size int) *input {
@@ -223,12 +248,11 @@ func (in *input) read(i int) error {
 		return err
 	}
 	defer in.release()
-	r, free, err := unpack(in.meter.Reader(packed))
+	r, err := rawfile.Unpack(packed, in.meter)
 	if err != nil {
 		return in.damaged(i, 0, err)
 	}
-	defer free()
-	_, plain := r.(*bufio.Reader)
+	defer r.Close()
 	offset := int64(0)
 	for {
 		var buf []byte
@@ -254,9 +278,12 @@ func (in *input) read(i int) error {
 			return nil
 		}
 		if err == io.EOF {
+			if r.Trailing() {
+				in.send(chunk{file: i, note: rawfile.TrailingNote})
+			}
 			return nil
 		}
-		if err != nil && plain {
+		if err != nil && !r.Packed() {
 			return in.named(i, err)
 		}
 		if err != nil {
@@ -268,7 +295,7 @@ func (in *input) read(i int) error {
 // damaged is the error of file i, which cannot be unpacked on from offset, unless err is of
 // reading it.
 func (in *input) damaged(i int, offset int64, err error) error {
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+	if errors.As(err, new(*fs.PathError)) || errors.As(err, new(*rawfile.FormatError)) {
 		return err
 	}
 	reason := "cannot be unpacked further: " + err.Error()
@@ -326,30 +353,4 @@ func (in *input) release() {
 		in.file.Close()
 	}
 	in.file, in.stuck = nil, false
-}
-
-// unpack reads r as gzip or zstd if it begins like that.
-func unpack(r io.Reader) (io.Reader, func(), error) {
-	b := bufio.NewReaderSize(r, 64<<10)
-	magic, err := b.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, func() {}, nil
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
-		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}):
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	}
-	return b, func() {}, nil
 }

@@ -14,6 +14,9 @@ type object struct {
 	nth     int    // name of the line at hand
 	scratch []byte // strings of the line at hand, without their escapes
 	ranks   [numFields]int
+	nested  string // the first name in the line at hand whose value is an object or a list and is not read
+	inHead  bool
+	levels  int // where the list of that name begins in the line at hand; 0 if there is none
 }
 
 // A key is what is known about a name seen before.
@@ -35,19 +38,37 @@ func (o *object) reset(c *columns) {
 // one field the better name's counts, of two of one name the last.
 func (o *object) scan(line []byte, r *row) *LineError {
 	*r = row{}
-	o.scratch, o.nth = o.scratch[:0], 0
+	o.scratch, o.nth, o.levels, o.inHead, o.nested = o.scratch[:0], 0, 0, false, ""
 	s := scanner{line, 0}
+	if bad := o.members(&s, r); bad != nil {
+		return bad
+	}
+	if bad := s.end(); bad != nil {
+		return bad
+	}
+	if o.levels > 0 && r.names[fieldRecordType] != "" {
+		// A record of Databento: the first object of the list is the best bid and offer.
+		s.at = o.levels
+		if s.take('['); !s.take(']') {
+			return o.members(&s, r)
+		}
+	}
+	return nil
+}
+
+// members reads an object, whose names and values it gives to r.
+func (o *object) members(s *scanner, r *row) *LineError {
 	if !s.take('{') {
 		return s.bad("a JSON object is due")
 	}
 	if s.take('}') {
-		return s.end()
+		return nil
 	}
 	for {
 		if !s.take('"') {
 			return s.bad("a field's name in quotes is due")
 		}
-		name, bad := o.text(&s)
+		name, bad := o.text(s)
 		if bad != nil {
 			return bad
 		}
@@ -55,14 +76,14 @@ func (o *object) scan(line []byte, r *row) *LineError {
 			return s.bad("a colon is due")
 		}
 		k := o.key(name)
-		if bad := o.value(&s, k, r); bad != nil {
+		if bad := o.value(s, k, r); bad != nil {
 			return bad
 		}
 		if s.take(',') {
 			continue
 		}
 		if s.take('}') {
-			return s.end()
+			return nil
 		}
 		return s.bad("a comma or a closing brace is due")
 	}
@@ -108,7 +129,18 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 			return bad
 		}
 		v = text
+	case c == '{' && k.name == "hd" && !o.inHead: // the header of a record of Databento
+		o.inHead = true
+		bad := o.members(s, r)
+		o.inHead = false
+		return bad
 	case c == '{' || c == '[':
+		if k.name == "levels" {
+			o.levels = start
+		}
+		if o.nested == "" {
+			o.nested = k.name
+		}
 		if bad := s.skip(); bad != nil {
 			return bad
 		}

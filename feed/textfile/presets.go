@@ -3,6 +3,7 @@ package textfile
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -11,8 +12,10 @@ import (
 // are not told from the files themselves.
 var presets = map[string]Config{
 	// NYSE TAQ as CSV: DT,EX,SYMBOL,COND,SIZE,PRICE,CORR and DT,EX,BID,BIDSIZ,OFR,OFRSIZ,SYMBOL.
+	// WRDS: DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,…. NYSE Daily TAQ: Time|Exchange|Symbol|…, whose
+	// times are hhmmssnnnnnnnnn of the SIP and whose date stands in the name of the file.
 	// Times are New York's; an instrument is a symbol at one exchange.
-	"taq": {Zone: "America/New_York"},
+	"taq": {Zone: "America/New_York", EpochUnit: UnitClock, DateInName: true},
 
 	// Flat files of Polygon, now Massive, of US stocks: trades_v1 and quotes_v1. The time is the
 	// exchange's. Trades and quotes of a ticker are one instrument, whatever the exchange: the
@@ -25,18 +28,39 @@ var presets = map[string]Config{
 		EpochUnit: "ns",
 	},
 
-	// Binance's public archive of futures trades (data.binance.vision, …-trades-….csv):
-	// id,price,qty,quote_qty,time,is_buyer_maker. The symbol stands only in the name of the
-	// file: set Config.Symbol. Who was the aggressor is not told. Archives of spot trades have
-	// no header: give them this one, with is_best_match at its end. Their times are in
-	// milliseconds until 2024 and in microseconds from 2025 on, which the magnitude tells.
-	"binance-trades": {
-		Columns: map[string]string{"trade_id": "id", "price": "price", "size": "qty", "time": "time", "side": ""},
-		Venue:   "BINANCE",
+	// Binance's public archive (data.binance.vision): trades, aggTrades and bookTicker of spot and
+	// futures, with a header or without. The symbol stands only in the name of the file. The
+	// aggressor is the seller if the buyer is the maker. Times are in milliseconds, those of spot
+	// in microseconds from 2025 on, which the magnitude tells. klines are refused.
+	"binance": {
+		Venue:        "BINANCE",
+		headerOf:     binanceHeader,
+		symbolInName: regexp.MustCompile(`^([A-Z0-9_]+)-(?:trades|aggTrades|bookTicker)-\d{4}-\d{2}`),
+	},
+
+	// Kraken's downloads of trades, XBTUSD.csv: time, price and volume, without a header.
+	"kraken": {
+		Venue: "KRAKEN", EpochUnit: "s",
+		headerOf:     ofWidth(map[int]string{3: "time,price,volume", 7: "time,open,high,low,close,volume,count"}),
+		symbolInName: regexp.MustCompile(`^([A-Z0-9]{3,})\.csv`),
+	},
+
+	// HistData.com's ticks, DAT_ASCII_EURUSD_T_201202.csv: time, bid, ask and a volume that is
+	// always 0, without a header. Times are UTC-5 all year.
+	"histdata": {
+		Venue: "HISTDATA", Zone: "-05:00",
+		headerOf:     ofWidth(map[int]string{4: "time,bid,ask,", 6: "time,open,high,low,close,volume"}),
+		symbolInName: regexp.MustCompile(`^DAT_[A-Z]+_([A-Z0-9]+)_T`),
+	},
+
+	// TrueFX's ticks: pair, time in UTC, bid and ask, without a header.
+	"truefx": {
+		Venue: "TRUEFX", Zone: "UTC",
+		headerOf: ofWidth(map[int]string{4: "symbol,time,bid,ask"}),
 	},
 
 	// Tardis.dev's trades and quotes: exchange,symbol,timestamp,local_timestamp,… The time is the
-	// exchange's. Its incremental_book_L2 files are levels, not trades, and cannot be read.
+	// exchange's. Its incremental_book_L2 files are levels, its book_snapshot files quotes.
 	"tardis": {
 		Columns:   map[string]string{"venue": "exchange", "symbol": "symbol", "time": "timestamp"},
 		EpochUnit: "us",
@@ -44,11 +68,11 @@ var presets = map[string]Config{
 }
 
 // Preset is the Config for the files of a vendor; its other fields may be set before Open. The
-// names are those of [PresetNames]; massive is another name of polygon.
+// names are those of [PresetNames], and massive for polygon, binance-trades for binance.
 func Preset(name string) (Config, error) {
 	key := strings.ToLower(name)
-	if key == "massive" {
-		key = "polygon"
+	if other, ok := otherNames[key]; ok {
+		key = other
 	}
 	c, ok := presets[key]
 	if !ok {
@@ -56,6 +80,45 @@ func Preset(name string) (Config, error) {
 	}
 	c.Columns = maps.Clone(c.Columns)
 	return c, nil
+}
+
+var otherNames = map[string]string{"massive": "polygon", "binance-trades": "binance"}
+
+// ofWidth names the columns by how many there are.
+func ofWidth(headers map[int]string) func([]string) []string {
+	return func(cells []string) []string {
+		if h, ok := headers[len(cells)]; ok {
+			return strings.Split(h, ",")
+		}
+		return nil
+	}
+}
+
+// binanceHeader names the columns of Binance's files without a header. Flags (True, false) tell
+// those apart that have equally many.
+func binanceHeader(cells []string) []string {
+	flags := 0
+	for i := len(cells) - 1; i >= 0 && (strings.EqualFold(cells[i], "true") || strings.EqualFold(cells[i], "false")); i-- {
+		flags++
+	}
+	var h string
+	switch [2]int{len(cells), flags} {
+	case [2]int{6, 1}:
+		h = "id,price,qty,quote_qty,time,is_buyer_maker"
+	case [2]int{7, 2}:
+		h = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match"
+	case [2]int{7, 1}:
+		h = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+	case [2]int{8, 2}:
+		h = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
+	case [2]int{7, 0}:
+		h = "update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,transaction_time,event_time"
+	case [2]int{12, 0}:
+		h = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+	default:
+		return nil
+	}
+	return strings.Split(h, ",")
 }
 
 // PresetNames are the names that Preset knows, sorted.

@@ -48,8 +48,8 @@ func TestPresets(t *testing.T) {
 				"5266583935,61800.30,0.006,370.8018,1723161256322,true\n5266583936,61800.3,1,61800.3,1723161256322123,false\n",
 			feed.Definition{Symbol: "BTCUSDT", Venue: "BINANCE", PriceExponent: -4, SizeExponent: -3},
 			[]feed.Tick{
-				feed.Trade{Price: 618003000, Size: 6, ID: 5266583935}.Tick(0, 1723161256322e6),
-				feed.Trade{Price: 618003000, Size: 1000, ID: 5266583936}.Tick(0, 1723161256322123e3),
+				feed.Trade{Price: 618003000, Size: 6, ID: 5266583935, Side: feed.SideSell}.Tick(0, 1723161256322e6),
+				feed.Trade{Price: 618003000, Size: 1000, ID: 5266583936, Side: feed.SideBuy}.Tick(0, 1723161256322123e3),
 			},
 		},
 		"Tardis trades": {
@@ -86,7 +86,7 @@ func TestPresets(t *testing.T) {
 		})
 	}
 	_, err := textfile.Preset("reuters")
-	assert.EqualError(t, err, `there is no preset "reuters", only binance-trades, polygon, taq, tardis`)
+	assert.EqualError(t, err, `there is no preset "reuters", only binance, histdata, kraken, polygon, taq, tardis, truefx`)
 	cfg, err := textfile.Preset("polygon")
 	require.NoError(t, err)
 	cfg.Columns["symbol"] = "changed"

@@ -1,12 +1,12 @@
-// Package textfile reads quotes and trades from text, CSV with a header or NDJSON (one JSON
-// object a line), and gives them to a publisher as a [feed.Source].
+// Package textfile reads quotes and trades from text, CSV or NDJSON (one JSON object a line), and gives them to a publisher as a [feed.Source].
 //
 //	src, err := textfile.Open([]string{"quotes.csv.gz"}, os.Stdin, textfile.Config{Zone: "America/New_York"})
 //
 // # Files
 //
 // Files are read one after the other in the order given; "-" is standard input. Each is
-// told from its content, whatever it is called: gzip and zstd are unpacked, an object in
+// told from its content, whatever it is called: gzip, zstd and a zip with one file of data are
+// unpacked (what stands behind compressed data is left and noted), an object in
 // the first line means NDJSON, anything else CSV, whose delimiter (comma, semicolon, tab or
 // bar) is the one that the header has most of. A quoted CSV field ends on its line. A line
 // is at most MaxLine bytes. A line that repeats the header is passed over, so that CSV files
@@ -16,13 +16,18 @@
 //
 // # Columns
 //
+// The first line of a CSV file is its header, unless Config.Header names the columns by their
+// places. A first line that is data is an error, except with the [Preset] of a vendor that
+// publishes files without headers.
+//
 // Columns (fields, in NDJSON; unknown ones are ignored) are known by the names that feeds
 // and vendors use, in any case and with or without '_', '-', '.' and blanks; Config.Columns
 // names others. Where several names of one line are present, the leftmost is used.
 //
 //	time          ts_event event_time exchange_time time timestamp datetime dt ts ts_recv …
 //	date          date trade_date: joined with a time that is only a time of day
-//	symbol        symbol sym ticker instrument product_id pair raw_symbol
+//	symbol        symbol sym ticker instrument product_id pair raw_symbol sym_root …
+//	symbol_suffix sym_suffix: behind the symbol and a blank (BRK B)
 //	venue         venue exchange ex mic
 //	bid           bid bid_price bid_px best_bid bid_px_00 …
 //	bid_size      bid_size bidsiz bid_sz bid_qty bid_quantity bid_volume bid_amount …
@@ -30,16 +35,43 @@
 //	ask_size      ask_size ofrsiz asksiz ask_sz ask_qty …
 //	price         price px trade_price last last_price …
 //	size          size qty quantity volume vol shares last_size amount …
-//	side          side aggressor taker_side: b buy bid, s sell a ask offer, n none or empty
+//	side          side aggressor taker_side: b buy bid, s sell a ask offer, n none or empty;
+//	              or is_buyer_maker, taker_side_sell: true if the aggressor sold. Beside a
+//	              maker_order_id (Coinbase) it is the side of the maker
 //	trade_id      trade_id tradeid tid exec_id match_id id
 //	conditions    conditions cond sale_condition tr_scond: up to 8 characters
 //	correction    corr tr_corr correction_code, see below
 //
-// Cells decide what a row is: with a price it is a trade, with a bid or an ask it is a
-// quote, with both it is a quote and then a trade. Empty cells, null, NA and NaN mean that
+// # What a row is
+//
+// The column that states it decides, and only where there is none the cells do: with a price
+// a row is a trade, with a bid or an ask it is a quote, with both it is a quote and then a
+// trade.
+//
+//	type          one of our kinds, or trade, match, t. A row of another type is a quote if it
+//	              has a bid or an ask, else a bad line; the type of an order (limit, market)
+//	              or a side says nothing
+//	rtype         of Databento's CSV and JSON: trades, mbp-1, mbp-10, tbbo, bbo, cmbp-1, cbbo,
+//	              tcbbo. Only rows of action T are trades. Of mbp-10 the best bid and ask are
+//	              read. Prices may be whole numbers of 10^-9, times nanoseconds; the venue is
+//	              the publisher's. mbo, definitions and statuses are refused (their DBN
+//	              encoding can be read), bars, statistics and imbalances too; messages of the
+//	              system are passed over and counted
+//	is_snapshot   of Tardis's incremental_book_L2: rows are levels; the first row of a
+//	              snapshot clears the book
+//	action        or update_type, message_type, …: trade, t. A row with another action is a
+//	              quote if it has a bid or an ask, else a bad line
+//	side          bid or ask, in a row with a price and without any column above: a bad line,
+//	              because it may be a level or a trade
+//
+// Config.Rows states what all rows are, against all of these. Files of vendors that have
+// prices and no ticks (bars, Tardis's derivative_ticker, options_chain and liquidations,
+// Binance's klines, bookDepth, metrics and liquidationSnapshot) are refused by their columns.
+//
+// Empty cells, null, NA and NaN mean that
 // there is nothing. A bid or ask that is empty or 0 is no quote on that side
-// ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. Without a
-// column for it, a size is 0. A trade, correction or cancel that names its type may have an
+// ([feed.NoPrice]), as in NYSE TAQ files; Config.ZeroIsPrice keeps 0 as a price. A size that
+// is empty, or without a column, is 0, except that of a level, which must be there. A trade, correction or cancel that names its type may have an
 // empty price, or null: the price is not known (feed.NoPrice). In CSV files of our own, text
 // that a spreadsheet would take for a formula is preceded by an apostrophe (see [Defuse]).
 //
@@ -47,18 +79,23 @@
 // correction indicator) is a trade if the code says that the record is good: 0 regular, 1
 // with the corrected data, 2 symbol correction. 7, 8, 10, 11 and 12 are trades that were
 // cancelled or wrong and the records that say so: they are left out and counted in
-// [Stats].Voided. Any other code is a bad line.
+// [Stats].Voided. Any other code is a bad line. A quote of NYSE TAQ whose cancel and correction
+// code is B cancels an earlier one; it is left out and counted in [Stats].VoidedQuotes. The last
+// line of the Daily TAQ's files, END and how many rows there were, is passed over.
 //
 // # Prices and sizes
 //
 // All are exact: the text of a number, with or without a power of ten, becomes an integer
-// in the instrument's exponents, never through a float. An instrument is one symbol at one
+// in the instrument's exponents, never through a float. Only the trace of another program's
+// floats is cut: 0.30000000000000004 and 149.99999999999997, texts of floats of 16 or 17
+// digits, are read as 0.3 and 150 and counted in [Stats].Rounded. An instrument is one symbol at one
 // venue. It is defined before its first tick, with Config.PriceExponent and
 // Config.SizeExponent or as many more decimals as that row needs. When a later row needs
 // more decimals, the instrument is defined again under the same id, with the finer exponent,
 // before that row's ticks; exponents never get coarser. A number that needs more than 18
 // decimals, or does not fit 64 bits in the instrument's exponent, makes a bad line, and
-// such a line changes no definition.
+// such a line changes no definition. So does a number with so many decimals that the prices
+// or sizes seen before would not fit. If only the volume would not, it is forgotten, and noted.
 //
 // # Times
 //
@@ -67,11 +104,16 @@
 //   - RFC 3339 or the like with Z, UTC or an offset at its end: 2018-01-02T15:04:05.999999999Z,
 //     2018-01-02 15:04:05.9+01;
 //   - a local date and time: 2018-01-02 15:04:05.999, 20180102 15:04:05, 2018/01/02 15:04,
-//     2018.01.02D15:04:05. Config.Zone must state the zone. The first of two equal local
-//     times is taken where clocks go back; a time that clocks skip is a bad line;
+//     2018.01.02D15:04:05, 20180102 150405999. Config.Zone must state the zone. Where clocks go back, a
+//     local time that there is twice is the one that goes on from the line before, or else the
+//     first; a time that clocks skip is a bad line;
 //   - the time since the Unix epoch, with decimals or not: in Config.EpochUnit, or else in
 //     seconds below 10^11, milliseconds below 10^14, microseconds below 10^17, and
-//     nanoseconds from there on (each unit then reaches from 1973 to beyond 2262).
+//     nanoseconds from there on (each unit then reaches from 1973 to beyond 2262);
+//   - a time of day, 9:30:00.5, or 093000500 if Config.EpochUnit is hhmmss, beside a column
+//     that holds the date, or on Config.Date;
+//   - a number beside a date: after midnight if Config.EpochUnit states its unit, or since the
+//     epoch if that is on the date. Anything else is a bad line.
 //
 // Nanoseconds are kept, more decimals than that are a bad line unless they are zeros. Ticks
 // come in the order of the file, whatever their times. The zones of the IANA database are
@@ -83,8 +125,8 @@
 // the column type then says the kind, and further columns are those that the kind has:
 // price_exponent, size_exponent, currency, tick_size, lot (definition), old_price,
 // old_size (correction), status, trading_day (status), and of all kinds more, which is true where the next row belongs to the
-// same venue event. Where type holds anything else, cells
-// decide. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
+// same venue event. Of rows with a type of ours and a ts_event nothing is guessed: ts_event is in nanoseconds, whatever
+// Config.EpochUnit says, and a bid or ask of 0 is a price. Lines with "snapshot":true tell a state, not a change; they are skipped and counted.
 package textfile
 
 import (
@@ -94,6 +136,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"sync"
 
 	"tickfeed/feed"
@@ -191,6 +237,10 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		}
 		if err == errEndOfFile {
 			s.format = ""
+			if s.lines.note != "" {
+				s.note(s.lines.note)
+				s.lines.note = ""
+			}
 			continue
 		}
 		if err != nil && err != errLong {
@@ -247,12 +297,23 @@ func (s *Source) read(line []byte, tooLong error) error {
 	default:
 		bad = s.header.split(line, &s.row)
 	}
+	if s.format == formatCSV && s.header.isTrailer(line) {
+		return nil
+	}
 	if bad == nil {
 		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
+		if bad == nil && s.desk.forgot {
+			s.note(fmt.Sprintf("line %d needs so many decimals that the volume of %q before it does not fit 64 bits and is not kept",
+				s.lines.number, s.desk.key[:bytes.IndexByte(s.desk.key, 0)]))
+		}
 	}
 	if bad == nil {
 		s.count.Rows++
 		return nil
+	}
+	if bad.Reason == reasonNothing && s.format == formatNDJSON && s.object.nested != "" {
+		// Such as the books of Bybit, OKX and of websocket messages.
+		bad.Reason += fmt.Sprintf("; %q holds an object or a list, of which nothing is read", clip([]byte(s.object.nested)))
 	}
 	if s.format == formatCSV && bytes.Equal(line, s.header.line) && len(line) > 0 {
 		return nil
@@ -289,14 +350,87 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 		}
 	}
 	s.row = row{}
+	s.clock.begin(s.day())
+	file := s.lines.in.name(s.lines.file)
+	cfg := s.cfg
+	if m := cfg.symbolInName; m != nil && cfg.Symbol == "" {
+		if m := m.FindStringSubmatch(filepath.Base(file)); m != nil {
+			cfg.Symbol = m[1]
+		}
+	}
+	s.desk.symbol = []byte(cfg.Symbol)
+	used := format == formatCSV
 	if format == formatNDJSON {
 		s.object.reset(&s.columns)
-	} else if bad = s.header.parse(line, &s.columns, s.cfg.Symbol, &s.row); bad != nil {
-		return true, bad
+	} else {
+		cells, bad := s.header.cells(line)
+		if bad != nil {
+			return true, bad
+		}
+		names := cfg.Header
+		data := isData(cells, &s.columns)
+		if data && len(names) == 0 && cfg.headerOf != nil {
+			names = cfg.headerOf(cells)
+		}
+		switch {
+		case len(names) > 0:
+			used = false
+			bad = s.header.place(line, names, &s.columns, &cfg, file, &s.row)
+		case data:
+			bad = errNoHeader(cells)
+		default:
+			bad = s.header.parse(line, &s.columns, &cfg, file, &s.row)
+		}
+		if bad != nil {
+			return true, bad
+		}
 	}
 	s.format = format
-	return format == formatCSV, nil
+	if format == formatCSV {
+		s.remark()
+	}
+	return used, nil
 }
+
+// day is the date of times of day without one in the file at hand, as yyyymmdd; nil if it is not known.
+func (s *Source) day() []byte {
+	switch {
+	case s.cfg.Date != 0:
+		return strconv.AppendInt(nil, int64(s.cfg.Date), 10)
+	case s.cfg.DateInName:
+		if m := dateInName.FindStringSubmatch(filepath.Base(s.lines.in.name(s.lines.file))); m != nil {
+			return []byte(m[1])
+		}
+	}
+	return nil
+}
+
+// dateInName finds the date in names such as EQY_US_ALL_TRADE_20240102.gz.
+var dateInName = regexp.MustCompile(`(?:^|\D)((?:19|20)\d{6})(?:\D|$)`)
+
+// remark notes what the columns of the CSV file at hand hold that is not read.
+func (s *Source) remark() {
+	if names := &s.row.names; names[fieldSize] != "" && names[fieldPrice] == "" && names[fieldRecordType] == "" {
+		s.note(fmt.Sprintf("column %q is not read, because the rows are quotes; their sizes are in bid_size and ask_size", names[fieldSize]))
+	}
+	for _, name := range s.header.names {
+		switch normal(name) {
+		case "bidpx01", "bids[1]price":
+			s.note("of its book only the best bid and ask are read, as quotes")
+			return
+		}
+	}
+}
+
+// note adds to the notes about the file at hand.
+func (s *Source) note(text string) {
+	if len(s.count.Notes) < maxNotes {
+		s.count.Notes = append(slices.Clip(s.count.Notes), s.lines.in.name(s.lines.file)+": "+text)
+	}
+}
+
+// maxNotes bounds Stats.Notes.
+const maxNotes = 16
 
 // place completes bad with where it is. A nil *LineError is a nil error.
 func (s *Source) place(bad *LineError) error {
@@ -334,8 +468,13 @@ type Stats struct {
 	Ticks    int64 // given out, definitions among them
 	Snapshot int64 // rows that told the state of a snapshot, skipped
 	Voided   int64 // trades left out for their correction code
-	Skipped  int64 // bad lines tolerated
-	FirstBad *LineError
+	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
+	VoidedQuotes int64
+	Skipped      int64    // bad lines tolerated
+	Rounded      int64    // numbers without the trace that a float left behind their digits
+	Unread       []Unread // rows passed over because their type is no tick
+	Notes        []string // what of the files was not read, in words, the first maxNotes of them
+	FirstBad     *LineError
 }
 
 // A LineError names what cannot be read. It reads, for example:

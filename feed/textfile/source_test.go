@@ -250,14 +250,16 @@ func TestBadLines(t *testing.T) {
 		{quotes + "1772461800,\"XXX\"Y,1,1,2,1\n", `stdin:2: "Y,1,1,2,1" follows a quoted cell where a delimiter is due`},
 		{quotes + "2026-03-02 14:30:00,XXX,1,1,2,1\n", `stdin:2: column "DT": "2026-03-02 14:30:00" is a local time; state its zone, for example with --zone America/New_York`},
 		{quotes + "yesterday,XXX,1,1,2,1\n", `stdin:2: column "DT": "yesterday" is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch`},
-		{trades + "1772461800,XXX,5,,,,,\n", `stdin:2: column "size" is empty`},
+		{"{\"type\":\"level\",\"side\":\"buy\",\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":null}\n", `stdin:1: column "size" is empty`},
+		{trades + "1772461800,XXX,50,3000,,,,\n1772461800,XXX,5,0.12345678901234567,,,,\n", `stdin:3: column "size": "0.12345678901234567" needs so many decimals that the sizes of its instrument before it do not fit 64 bits`},
+		{trades + "1772461800,XXX,500,3,,,,\n1772461800,XXX,0.12345678901234567,1,,,,\n", `stdin:3: column "price": "0.12345678901234567" needs so many decimals that the prices of its instrument before it do not fit 64 bits`},
 		{trades + "1772461800,XXX,5,1,up,,,\n", `stdin:2: column "side": "up" is not a side: want buy or sell; to ignore the column use --column side=`},
 		{trades + "1772461800,XXX,5,1,,123456789,,\n", `stdin:2: column "conditions": "123456789" cannot be trade conditions: at most 8 printable ASCII characters; to leave them out use --column conditions=`},
 		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
 		{trades + "1772461800,XXX,5,1,,,," + strings.Repeat("x", 65) + "\n", `stdin:2: column "trade_id": "` + strings.Repeat("x", 64) + `" cannot be a trade id: at most 64 bytes of text without control characters`},
 		{"time,price,size\n1,2,3\n", `stdin:1: the header names no column for the symbol; its columns are "time", "price", "size"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol`},
 		{"when,symbol,price\n", `stdin:1: the header names no column for the time; its columns are "when", "symbol", "price"; name it with --column time=NAME`},
-		{"1772461800,XXX,5,1\n", `stdin:1: the header names no column for a price, bid or ask; its columns are "1772461800", "XXX", "5", "1"; name them with --column price=NAME, or bid=NAME and ask=NAME`},
+		{"1772461800,XXX,5,1\n", `stdin:1: the file has no header: its first line is data, "1772461800", "XXX", "5", "1"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is not read), or state whose files they are with --preset`},
 		{"time,symbol,price,Price\n", `stdin:1: column "Price" is there twice, or like "price"; say which is the one with --column price=NAME`},
 		{"\xff\xfet\x00i\x00\n", `stdin:1: the file is UTF-16; convert it to UTF-8`},
 		{"PK\x03\x04\x00\x00\n", `stdin:1: the file is not text`},
@@ -377,6 +379,38 @@ func TestExponents(t *testing.T) {
 	}, got)
 }
 
+// The digits that another program's floats left behind a number do not make its instrument finer,
+// and an empty size is that of a trade whose size is not known.
+func TestTracesOfFloats(t *testing.T) {
+	got, stats, err := read(t, "time,symbol,price,size\n"+
+		"1772461800,A,11649.98,0.30000000000000004\n"+
+		"1772461800,A,11649.98,149.99999999999997\n"+
+		"1772461800,A,0.010000000000000002,150\n"+
+		"1772461800,A,-1.1000000000000001,\n"+
+		"1772461800,B,1,0.12345678901234567\n"+ // digits that count
+		"1772461800,B,1,0.000000000000000001\n", textfile.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"0 0 definition A 10^-4 10^-1",
+		`0 trade A 11649.98 x 0.3 id 0 ""`,
+		`0 trade A 11649.98 x 150 id 0 ""`,
+		`0 trade A 0.01 x 150 id 0 ""`,
+		`0 trade A -1.1 x 0 id 0 ""`,
+		"1 0 definition B 10^-4 10^-17",
+		`0 trade B 1 x 0.12345678901234567 id 0 ""`,
+		"1 0 definition B 10^-4 10^-18",
+		`0 trade B 1 x 0.000000000000000001 id 0 ""`,
+	}, got)
+	assert.EqualValues(t, 4, stats.Rounded)
+}
+
+// A volume that does not fit with the decimals of a row is not forgotten in silence.
+func TestForgottenVolumeIsNoted(t *testing.T) {
+	_, stats, err := read(t, "time,symbol,price,size\n"+strings.Repeat("1772461800,A,1,5\n", 40)+"1772461800,A,1,0.12345678901234567\n1772461800,A,1,5\n", textfile.Config{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{`stdin: line 42 needs so many decimals that the volume of "A" before it does not fit 64 bits and is not kept`}, stats.Notes)
+}
+
 // A tick size and a lot keep their value when the exponents get finer.
 func TestExponentsKeepSteps(t *testing.T) {
 	const def = `{"type":"definition","time":1772461800,"symbol":"A","price_exponent":-2,"tick_size":0.25,"lot":100}` + "\n"
@@ -416,6 +450,28 @@ func TestZeroPrices(t *testing.T) {
 	assert.Equal(t, []string{"0 quote A 0 x 5 / 1 x 1", `0 trade A 0 x 1 id 0 ""`}, got[1:])
 }
 
+// What tickfeed prints is read back as it was, whatever its magnitude: times are nanoseconds, 0 is
+// a price, and blanks belong to a symbol.
+func TestOwnFormIsNotGuessedAt(t *testing.T) {
+	const csv = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish,bid,bid_size,ask,ask_size,price,size\n"
+	for name, text := range map[string]string{
+		"csv": csv + "0d,1,,quote,\" A\",X,1000,9,0,5,1,1,,\n0d,2,,trade,\" A\",X,2500000000,9,,,,,0,7\n",
+		"ndjson": `{"session":"0d","seq":1,"type":"quote","symbol":" A","venue":"X","ts_event":1000,"bid":0,"bid_size":5,"ask":1,"ask_size":1}` + "\n" +
+			`{"price":0,"ts_event":2500000000,"type":"trade","symbol":" A","venue":"X","size":7}` + "\n",
+	} {
+		for _, unit := range []string{"", "ms"} {
+			got, _, err := read(t, text, textfile.Config{EpochUnit: unit})
+			require.NoError(t, err)
+			at := func(ns int64) string { return fmt.Sprint(ns - 1772461800000000000) }
+			assert.Equal(t, []string{
+				"0 " + at(1000) + " definition  A@X 10^-4 10^0",
+				at(1000) + " quote  A@X 0 x 5 / 1 x 1",
+				at(2500000000) + ` trade  A@X 0 x 7 id 0 ""`,
+			}, got, name+" "+unit)
+		}
+	}
+}
+
 // Columns are found by Config.Columns first, exactly as they are written; the symbol and the
 // venue may be given for the whole file.
 func TestConfiguredColumns(t *testing.T) {
@@ -446,6 +502,46 @@ func TestDateColumn(t *testing.T) {
 	assert.EqualError(t, err, `stdin:2: column "date": "monday" is not a date: want 2018-01-02 or 20180102`)
 }
 
+// The order of the lines says which of the two hours it is that clocks show twice.
+func TestHourThatComesTwice(t *testing.T) {
+	const head = "time,symbol,price,size\n"
+	times := func(text string) (all []string) {
+		src, err := textfile.Open([]string{"-"}, strings.NewReader(head+strings.ReplaceAll(text, ";", ",A,1,1\n")), textfile.Config{Zone: "America/New_York"})
+		require.NoError(t, err)
+		require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.Definition) {
+			if tick.Kind == feed.KindTrade {
+				all = append(all, time.Unix(0, tick.EventTime).UTC().Format("15:04:05"))
+			}
+		}))
+		return all
+	}
+	assert.Equal(t, []string{"05:59:59", "06:00:00", "06:30:00", "07:00:00"},
+		times("2024-11-03 01:59:59;2024-11-03 01:00:00;2024-11-03 01:30:00;2024-11-03 02:00:00;"))
+	assert.Equal(t, []string{"05:30:00", "05:29:59", "05:45:00", "06:43:00", "06:45:00"},
+		times("2024-11-03 01:30:00;2024-11-03 01:29:59;2024-11-03 01:45:00;2024-11-03 01:43:00;2024-11-03 01:45:00;"),
+		"a line that is a little late does not change the hour")
+	assert.Equal(t, []string{"21:00:00", "05:30:00"}, times("2024-11-03 16:00:00;2024-11-03 01:30:00;"), "the next symbol of a file by symbol")
+}
+
+// Lines may end with a carriage return alone, as old systems write them.
+func TestCarriageReturns(t *testing.T) {
+	const text = "time,symbol,price,size\r1772461800,A,1,5\r1772461800,A,2,5\r"
+	want := []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 5 id 0 ""`, `0 trade A 2 x 5 id 0 ""`}
+	for _, text := range []string{text, strings.TrimSuffix(text, "\r"), "\r" + text, strings.ReplaceAll(text, "\r", "\r\n"), strings.ReplaceAll(text, "\r", "\n")} {
+		got, stats, err := read(t, text, textfile.Config{})
+		require.NoError(t, err, "%q", text)
+		assert.Equal(t, want, got, "%q", text)
+		assert.EqualValues(t, 2, stats.Rows)
+		path := filepath.Join(t.TempDir(), "a.csv")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		src, err := textfile.Open([]string{path}, nil, textfile.Config{})
+		require.NoError(t, err)
+		n := 0
+		require.NoError(t, drain(t, src, func(*feed.Tick, *feed.Definition) { n++ }))
+		assert.Equal(t, 3, n, "%q", text)
+	}
+}
+
 // What is wrong with the arguments is said before anything is read.
 func TestOpenErrors(t *testing.T) {
 	std := strings.NewReader("")
@@ -460,16 +556,16 @@ func TestOpenErrors(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 	for want, cfg := range map[string]textfile.Config{
-		`Format must be csv or ndjson, got "xml"`:        {Format: "xml"},
-		`EpochUnit must be s, ms, us or ns, got "h"`:     {EpochUnit: "h"},
-		`Zone: "Mars/Olympus" is neither an IANA zone`:   {Zone: "Mars/Olympus"},
-		`Zone: "+1" is not an offset like -05:00`:        {Zone: "+1"},
-		`PriceExponent must be in [-18, 0], got -19`:     {PriceExponent: -19},
-		`SizeExponent must be in [-18, 0], got 1`:        {SizeExponent: 1},
-		`SkipBad must not be negative, got -1`:           {SkipBad: -1},
-		`Symbol: "A\x00" has a control character`:        {Symbol: "A\x00"},
-		`Columns: there is no field "prize", only time`:  {Columns: map[string]string{"prize": "p"}},
-		`Columns: column "p" is given for ask and for b`: {Columns: map[string]string{"ask": "p", "bid": "p"}},
+		`Format must be csv or ndjson, got "xml"`:            {Format: "xml"},
+		`EpochUnit must be s, ms, us, ns or hhmmss, got "h"`: {EpochUnit: "h"},
+		`Zone: "Mars/Olympus" is neither an IANA zone`:       {Zone: "Mars/Olympus"},
+		`Zone: "+1" is not an offset like -05:00`:            {Zone: "+1"},
+		`PriceExponent must be in [-18, 0], got -19`:         {PriceExponent: -19},
+		`SizeExponent must be in [-18, 0], got 1`:            {SizeExponent: 1},
+		`SkipBad must not be negative, got -1`:               {SkipBad: -1},
+		`Symbol: "A\x00" has a control character`:            {Symbol: "A\x00"},
+		`Columns: there is no field "prize", only time`:      {Columns: map[string]string{"prize": "p"}},
+		`Columns: column "p" is given for ask and for b`:     {Columns: map[string]string{"ask": "p", "bid": "p"}},
 	} {
 		_, err := textfile.Open([]string{"-"}, std, cfg)
 		assert.ErrorContains(t, err, want)

@@ -28,7 +28,7 @@ type ahead struct {
 const aheadUnits = 3
 
 func newAhead(t *tape) *ahead {
-	return &ahead{r: tapeReel{t}, opened: &tape{rec: t.rec, filter: t.filter, log: t.log, tally: t.tally}}
+	return &ahead{r: tapeReel{t}, opened: &tape{rec: t.rec, filter: t.filter, log: t.log, tally: t.tally, clock: t.clock, first: t.first}}
 }
 
 // A tapeReel is one tape as a reel.

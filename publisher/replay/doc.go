@@ -15,8 +15,10 @@
 //
 // # Pace
 //
-// A tick is due when its packet was published; where that is the greatest event time in the
-// packet, as in imported recordings, each tick is due at its own event time. The schedule is
+// A tick is due at its market time: the greatest event time so far, which a tick counts at that
+// has none, or a lesser one. By Config.Clock it may be due when its packet was published instead;
+// where that is the greatest event time in the packet, as in imported recordings, then each tick
+// is due at its own event time. Places in a recording are about the same clock. The schedule is
 // absolute: a tick is never early, and a late one does not delay the next. It begins anew where
 // the speed changes or a pause ends, and where the player is more than a second behind.
 //

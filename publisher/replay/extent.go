@@ -26,7 +26,7 @@ func (p *Player) extent() (extent, error) {
 	}
 	x := extent{from: p.status.First, to: p.status.First}
 	for _, rec := range p.cfg.Recordings {
-		to, first, next, err := end(rec)
+		to, first, next, err := end(rec, p.cfg.Clock)
 		if err != nil {
 			return extent{}, err
 		}
@@ -51,8 +51,8 @@ func (p *Player) extent() (extent, error) {
 }
 
 // end returns when the last of a recording is due, and its numbers, which are 0 if it has several numberings.
-func end(rec Recording) (to int64, first, next uint64, err error) {
-	t, err := openTape(rec, nil, &tally{}, zerolog.Nop())
+func end(rec Recording, clock recording.Clock) (to int64, first, next uint64, err error) {
+	t, err := openTape(rec, nil, clock, &tally{}, zerolog.Nop())
 	if err != nil {
 		return 0, 0, 0, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 )
 
@@ -59,10 +60,10 @@ type mergeTapePlace struct {
 	defs []*feed.Definition
 }
 
-func openMerge(recordings []Recording, filter codec.Filter, tl *tally, log zerolog.Logger) (*merge, error) {
+func openMerge(recordings []Recording, filter codec.Filter, clock recording.Clock, tl *tally, log zerolog.Logger) (*merge, error) {
 	m := &merge{}
 	for _, r := range recordings {
-		t, err := openTape(r, filter, tl, log)
+		t, err := openTape(r, filter, clock, tl, log)
 		if err != nil {
 			return nil, err
 		}

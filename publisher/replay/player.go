@@ -38,13 +38,14 @@ type Output interface {
 
 // A Config says what is played, and how. Zero values are the defaults.
 type Config struct {
-	Recordings []Recording  // at least one; several are merged by time
-	Filter     codec.Filter // instruments that are played; others are not asked for
-	From, To   Target       // from the first, and up to the other, which is left out; zero for all
-	Speed      float64      // seconds of recorded time in a second: MinSpeed to MaxSpeed, or Max; 0 for 1
-	Loop       bool         // begin again at From after the end
-	Paused     bool         // begin in a pause
-	StartAt    time.Time    // not before; zero for at once
+	Recordings []Recording     // at least one; several are merged by time
+	Filter     codec.Filter    // instruments that are played; others are not asked for
+	Clock      recording.Clock // by which ticks are due, and which times in From, To and seeks are about
+	From, To   Target          // from the first, and up to the other, which is left out; zero for all
+	Speed      float64         // seconds of recorded time in a second: MinSpeed to MaxSpeed, or Max; 0 for 1
+	Loop       bool            // begin again at From after the end
+	Paused     bool            // begin in a pause
+	StartAt    time.Time       // not before; zero for at once
 	GapLimit   time.Duration
 	ShiftToNow bool // move event times by a constant, so that a session begins now; how late ticks were published stays
 	ExitAtEnd  bool // Run returns at the end
@@ -192,13 +193,13 @@ func New(cfg Config, out Output) (*Player, error) {
 	case 0:
 		return nil, errors.New("replay: no recording")
 	case 1:
-		t, err := openTape(cfg.Recordings[0], cfg.Filter, &p.tally, cfg.Logger)
+		t, err := openTape(cfg.Recordings[0], cfg.Filter, cfg.Clock, &p.tally, cfg.Logger)
 		if err != nil {
 			return nil, err
 		}
 		p.reel = newAhead(t)
 	default:
-		m, err := openMerge(cfg.Recordings, cfg.Filter, &p.tally, cfg.Logger)
+		m, err := openMerge(cfg.Recordings, cfg.Filter, cfg.Clock, &p.tally, cfg.Logger)
 		if err != nil {
 			return nil, err
 		}
@@ -227,18 +228,23 @@ func (p *Player) lookAhead() error {
 	}
 	first := p.u.dues[0]
 	p.status.First = first
-	p.cfg.From = p.cfg.From.resolve(first, first)
-	from := first
-	if p.cfg.From.kind == toTime {
-		from = max(from, p.cfg.From.at)
-	}
-	if p.ending = !p.cfg.To.IsStart(); p.ending {
-		if p.cfg.To.kind == toTimeOfDay {
-			p.until = p.cfg.To.resolve(from+1, from)
-		} else {
-			p.until = p.cfg.To.resolve(first, from)
+	p.ending = !p.cfg.To.IsStart()
+	last := first
+	if p.cfg.From.place().Relative() || p.cfg.To.place().Relative() {
+		for _, rec := range p.cfg.Recordings {
+			r, err := recording.NewReader(rec.R, rec.Size)
+			if err == nil {
+				var end int64
+				_, end, err = r.Span(p.cfg.Clock)
+				last = max(last, end)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", rec.Name, err)
+			}
 		}
 	}
+	from, to := recording.ResolvePlaces(p.cfg.From.place(), p.cfg.To.place(), first, last)
+	p.cfg.From, p.until = targetOf(from), targetOf(to)
 	if p.sealed() {
 		_, err := p.extent()
 		return err
@@ -358,9 +364,9 @@ func (p *Player) relay(ctx context.Context) error {
 	if n == 0 {
 		return err
 	}
-	for done := u.packets[:n]; len(done) > 0; done = done[codec.PacketSize(done):] {
+	for i, done := 0, u.packets[:n]; len(done) > 0; i, done = i+1, done[codec.PacketSize(done):] {
 		h := codec.PacketAt(done)
-		u.before.next, u.before.due = h.First+h.Count, max(u.before.due, h.PublishTime)
+		u.before.next, u.before.due = h.First+h.Count, u.dues[i]
 	}
 	u.packets, u.offset = u.packets[n:], u.offset+int64(n)
 	p.started = true
@@ -544,7 +550,7 @@ func (p *Player) leave(ctx context.Context) error {
 // where the configuration says is an error.
 func (p *Player) end(ctx context.Context) error {
 	if p.played == 0 && p.whole {
-		return fmt.Errorf("%w in that part; by its publish times the recording begins at %s", ErrEmpty,
+		return fmt.Errorf("%w in that part; by its %s times the recording begins at %s", ErrEmpty, p.cfg.Clock,
 			time.Unix(0, p.status.First).UTC().Format(time.RFC3339Nano))
 	}
 	if !p.cfg.Loop {

@@ -268,7 +268,7 @@ func TestPaceOfEvents(t *testing.T) {
 	}
 }
 
-// What was recorded live is due when it was published, whatever its event times say.
+// By the publish clock, what was recorded live is due when it was published, whatever its event times say.
 func TestPaceOfPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
@@ -277,7 +277,7 @@ func TestPaceOfPackets(t *testing.T) {
 			require.NoError(t, b.AppendAt(open+5*second, []feed.Tick{quote(0, 4, open+2*second)}))
 		})
 		begun := time.Now()
-		_, s := play(t, Config{Recordings: []Recording{rec}})
+		_, s := play(t, Config{Recordings: []Recording{rec}, Clock: recording.PublishClock})
 		<-s.ended
 		var got []time.Duration
 		for _, n := range s.played().notes {
@@ -285,6 +285,65 @@ func TestPaceOfPackets(t *testing.T) {
 		}
 		assert.Equal(t, []time.Duration{0, 2 * time.Second, 2 * time.Second, 5 * time.Second}, got)
 	})
+}
+
+// A market day that was published in seven seconds, whose venue did not say when some ticks happened and told others late: by the
+// market clock, each is due at the greatest event time so far. A place T is before the first tick that is due at T or later, at any
+// speed, and in the state of a seek.
+func TestMarketClock(t *testing.T) {
+	const hour = 3600 * second
+	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
+		require.NoError(t, b.AppendAt(open, []feed.Tick{define("A", 0, 0), quote(0, 2, 0)}))
+		require.NoError(t, b.AppendAt(open+2*second, []feed.Tick{quote(0, 3, open-1000*hour), quote(0, 4, open-999*hour), quote(0, 5, 0)}))
+		require.NoError(t, b.AppendAt(open+5*second, []feed.Tick{quote(0, 6, open-1001*hour), quote(0, 7, open-998*hour)}))
+		require.NoError(t, b.AppendAt(open+6*second, nil))
+		require.NoError(t, b.AppendAt(open+7*second, []feed.Tick{quote(0, 8, open-998*hour-1), quote(0, 9, open-990*hour)}))
+	})
+	due := []time.Duration{0, 0, 0, time.Hour, time.Hour, time.Hour, 2 * time.Hour, 2 * time.Hour, 10 * time.Hour} // of 1 to 9
+	for _, speed := range []float64{1, 3600} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			_, s := play(t, Config{Recordings: []Recording{rec}, Speed: speed})
+			<-s.ended
+			var got []time.Duration
+			for _, n := range s.played().notes {
+				got = append(got, time.Duration(float64(n.at.Sub(begun))*speed))
+			}
+			assert.Equal(t, due, got)
+		})
+	}
+	first := open - 1000*hour
+	for _, speed := range []float64{1, Max} {
+		synctest.Test(t, func(t *testing.T) {
+			p, s := play(t, Config{Recordings: []Recording{rec}, Speed: speed})
+			<-s.ended
+			require.NoError(t, p.Pause(t.Context()))
+			for _, c := range []struct {
+				at   int64
+				next uint64
+			}{{first, 1}, {first + 1, 4}, {first + hour, 4}, {first + hour + 1, 7}, {first + 2*hour, 7}, {first + 9*hour, 9}, {first + 10*hour, 9}} {
+				require.NoError(t, p.Seek(t.Context(), ToTime(c.at)))
+				assert.Equal(t, c.next, s.played().first, "%v after the beginning", time.Duration(c.at-first))
+				if in, ok := s.played().begun.Instrument(0); ok && c.next > 2 {
+					assert.EqualValues(t, c.next-1, in.Quote.Bid, "the tick before is in the state")
+				}
+			}
+		})
+	}
+	for name, cfg := range map[string]Config{
+		"times":     {From: ToTime(first + 1), To: ToTime(first + 2*hour)},
+		"jumps":     {From: ToOffset(time.Hour), To: ToOffset(30 * time.Minute)},
+		"from back": {From: ToOffset(-9 * time.Hour), To: ToOffset(-8 * time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg.Recordings = []Recording{rec}
+				_, s := play(t, cfg)
+				<-s.ended
+				assert.Equal(t, []uint64{4, 5, 6}, s.played().seqs())
+			})
+		})
+	}
 }
 
 // every is one quote each second.
@@ -671,7 +730,7 @@ func TestShiftOfAnotherClock(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		p, s := play(t, Config{Recordings: []Recording{rec}, ShiftToNow: true})
+		p, s := play(t, Config{Recordings: []Recording{rec}, ShiftToNow: true, Clock: recording.PublishClock})
 		pass(3500 * time.Millisecond)
 		require.NoError(t, p.Seek(context.Background(), ToSeq(12)))
 		pass(3500 * time.Millisecond)
@@ -871,7 +930,7 @@ func TestMergeTellsAStateAtItsTime(t *testing.T) {
 	merged := Recording{Name: "merged.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
 	synctest.Test(t, func(t *testing.T) {
 		story := func(rs ...Recording) (told []string, whole scoreSession) {
-			_, s := play(t, Config{Recordings: rs, GapLimit: time.Minute})
+			_, s := play(t, Config{Recordings: rs, GapLimit: time.Minute, Clock: recording.PublishClock})
 			<-s.ended
 			x := s.played()
 			state := x.begun.Clone()

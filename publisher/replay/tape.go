@@ -80,6 +80,8 @@ type tape struct {
 	filter codec.Filter
 	log    zerolog.Logger
 	tally  *tally
+	clock  recording.Clock
+	first  int64 // the first time of the recording on clock: no tick is due before it
 
 	r      *recording.Reader // nil where it reads the packets of a unit: see enter
 	marks  []codec.Mark      // the index, once it was needed
@@ -89,12 +91,13 @@ type tape struct {
 	seen   int64    // what is wrong before this byte of the file was told
 	wanted []uint64 // bits by instrument id; unused without a filter
 
-	item recording.Item // not used yet, if have
-	have bool
-	rest []byte            // packets that were not told yet
-	hole unit              // to be told before anything else, if its end is not 0
-	next *codec.FileHeader // a line that begins, to be told after the hole
-	with *feed.State       // its state
+	item  recording.Item // not used yet, if have
+	have  bool
+	rest  []byte            // packets that were not told yet
+	batch []feed.Tick       // to look for times in
+	hole  unit              // to be told before anything else, if its end is not 0
+	next  *codec.FileHeader // a line that begins, to be told after the hole
+	with  *feed.State       // its state
 }
 
 // A tally is what was found wrong with recordings.
@@ -103,9 +106,17 @@ type tally struct {
 	unknown atomic.Uint64 // ticks of kinds that this version does not know
 }
 
-func openTape(rec Recording, filter codec.Filter, tl *tally, log zerolog.Logger) (*tape, error) {
+func openTape(rec Recording, filter codec.Filter, clock recording.Clock, tl *tally, log zerolog.Logger) (*tape, error) {
 	t := &tape{rec: rec, filter: filter, tally: tl, log: log}
-	return t, t.rewind()
+	if err := t.rewind(); err != nil {
+		return nil, err
+	}
+	line, first, err := t.r.Timeline(clock)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rec.Name, err)
+	}
+	t.clock, t.first = line.Clock, first
+	return t, nil
 }
 
 // rewind goes to the beginning: a line.
@@ -332,7 +343,8 @@ func (t *tape) whole(u *unit) bool {
 		if e, err := codec.EntryAt(p[codec.PacketHeader:size]); err != nil || e.Hole {
 			break
 		}
-		at.next, at.due = h.First+h.Count, max(at.due, h.PublishTime)
+		at.next, at.due = h.First+h.Count, t.after(at.due, &h, p[codec.PacketHeader:size])
+		u.dues = append(u.dues, at.due)
 		n += size
 	}
 	if n == 0 {
@@ -343,6 +355,36 @@ func (t *tape) whole(u *unit) bool {
 	u.before, u.offset = t.at, t.item.Offset+int64(len(t.item.Data)-len(t.rest))
 	t.at, t.rest = at, t.rest[n:]
 	return true
+}
+
+// after returns when packet h is over, where due is when what comes before it is.
+func (t *tape) after(due int64, h *codec.Packet, body []byte) int64 {
+	if t.clock == recording.PublishClock {
+		return max(due, h.PublishTime)
+	}
+	if t.batch == nil {
+		t.batch = make([]feed.Tick, 256)
+	}
+	due = max(due, t.first)
+	for b := codec.PacketBody(h, body); ; {
+		n, err := b.Decode(t.batch)
+		for i := range t.batch[:n] {
+			if at := t.batch[i].EventTime; at != 0 {
+				due = max(due, at)
+			}
+		}
+		if err != nil || n == 0 {
+			return due
+		}
+	}
+}
+
+// quiet returns when packet h, which has no ticks, is over.
+func (t *tape) quiet(h *codec.Packet) int64 {
+	if t.clock == recording.PublishClock {
+		return max(t.at.due, h.PublishTime)
+	}
+	return max(t.at.due, t.first)
 }
 
 // fill decodes packets of rest into u. It is false if there is nothing to tell of them, or a
@@ -394,7 +436,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	switch {
 	case broken != nil:
 	case withheld > 0:
-		t.at.due = max(t.at.due, h.PublishTime)
+		t.at.due = t.quiet(h)
 		t.tell(feed.Range{From: h.First, To: end}, recording.SkipWithheld, t.at.due)
 		return
 	case gone > 0:
@@ -402,7 +444,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 		if reason == codec.GoneExpired {
 			why = recording.SkipExpired
 		}
-		t.at.due = max(t.at.due, h.PublishTime)
+		t.at.due = t.quiet(h)
 		t.tell(feed.Range{From: h.First, To: end}, why, t.at.due)
 		return
 	}
@@ -411,10 +453,14 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 			u.first = max(h.First, t.from)
 		}
 		u.end = upto
-		if byEvent := greatest == h.PublishTime; all {
-			t.keepAll(u, from, h.PublishTime, byEvent)
+		floor, byEvent := h.PublishTime, greatest == h.PublishTime
+		if t.clock == recording.MarketClock {
+			floor, byEvent = t.first, true
+		}
+		if all {
+			t.keepAll(u, from, floor, byEvent)
 		} else {
-			t.keep(u, from, h.PublishTime, byEvent)
+			t.keep(u, from, floor, byEvent)
 		}
 		t.at.next = upto
 		u.due = t.at.due
@@ -430,18 +476,17 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	}
 }
 
-// keep drops what is not wanted of the ticks of a packet, which begin at from, and says when the
-// others are due: when they were published, or by their event times.
-func (t *tape) keep(u *unit, from int, published int64, byEvent bool) {
-	due := t.at.due
+// keep drops what is not wanted of the ticks of a packet, which begin at from, and says when the others are due: by event times
+// if byEvent says so, else at floor; and the end of the packet not before floor. A tick without an event time is due with the one
+// before it.
+func (t *tape) keep(u *unit, from int, floor int64, byEvent bool) {
+	due, known := t.start(floor, byEvent)
 	kept := u.ticks[:from]
 	for i := from; i < len(u.ticks); i++ {
 		x := &u.ticks[i]
-		d := published
-		if byEvent {
-			d = x.EventTime
+		if byEvent && (x.EventTime != 0 || known) {
+			due = max(due, x.EventTime)
 		}
-		due = max(due, d)
 		if x.Seq < t.from || !t.filter.All() && !t.wants(x) {
 			continue
 		}
@@ -457,24 +502,30 @@ func (t *tape) keep(u *unit, from int, published int64, byEvent bool) {
 		u.dues = append(u.dues, due)
 	}
 	u.ticks = kept
-	t.at.due = max(due, published)
+	t.at.due = max(due, floor)
 }
 
 // keepAll is keep where all are wanted and of known kinds, as they are in most replays.
-func (t *tape) keepAll(u *unit, from int, published int64, byEvent bool) {
-	due := t.at.due
-	if !byEvent {
-		due = max(due, published)
-	}
+func (t *tape) keepAll(u *unit, from int, floor int64, byEvent bool) {
+	due, known := t.start(floor, byEvent)
 	u.dues = slices.Grow(u.dues, len(u.ticks)-from)[:len(u.ticks)]
 	dues, ticks := u.dues[from:], u.ticks[from:]
 	for i := range dues {
-		if byEvent {
+		if byEvent && (ticks[i].EventTime != 0 || known) {
 			due = max(due, ticks[i].EventTime)
 		}
 		dues[i] = due
 	}
-	t.at.due = max(due, published)
+	t.at.due = max(due, floor)
+}
+
+// start returns the least time that a tick of the next packet is due, and whether an event time of 0 is a time: where packets were
+// published with the last of their events, as imported ones are, it is.
+func (t *tape) start(floor int64, byEvent bool) (due int64, known bool) {
+	if byEvent && t.clock == recording.PublishClock {
+		return t.at.due, true
+	}
+	return max(t.at.due, floor), false
 }
 
 // wants reports whether the filter wants x; it learns definitions.

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec/recording"
+	"tickfeed/feed/textfile"
+)
+
+// placesHelp says what a place is, for the help of the commands that read recordings.
+const placesHelp = `Places are a time of day (09:45, 14:30:00.250) or a date and time (2026-01-05T09:45), both in --zone,
+UTC if it is not given, a number as seq:N, or a jump (+10s, -1m). Times are market time: a place is before
+the first tick whose event time is that or later, where a tick without an event time, or with one before
+that of a tick ahead of it, counts at the latest so far. With --clock publish they are publish times.`
+
+// clockFlag adds --clock to f: what the times of places in a recording are.
+func clockFlag(f *pflag.FlagSet, clock *string) {
+	f.StringVar(clock, "clock", recording.MarketClock.String(), "what times are: `CLOCK` market, the event times, or publish, when the packets were published")
+}
+
+// parseClock reads --clock.
+func parseClock(text string) (recording.Clock, error) {
+	clock, err := recording.ParseClock(text)
+	if err != nil {
+		return 0, usage("--clock: %w", err)
+	}
+	return clock, nil
+}
+
+// location returns the time zone of --zone, in which places and local times in files are; UTC if it was not given.
+func (o *importOptions) location() (*time.Location, error) {
+	zone, err := textfile.ParseZone(o.files.Zone)
+	if err != nil {
+		return nil, usage("--zone: %w", err)
+	}
+	if zone == nil {
+		zone = time.UTC
+	}
+	return zone, nil
+}
+
+// A placeFlag is a flag that names a place in a recording, empty if it was not given.
+type placeFlag struct {
+	name, text string
+	place      *recording.Place
+}
+
+// parsePlaces reads the flags that name places, and --clock and --zone, which say what they mean.
+func (o *importOptions) parsePlaces(clock string, flags ...placeFlag) (recording.Clock, error) {
+	zone, err := o.location()
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range flags {
+		if f.text == "" {
+			continue
+		}
+		if *f.place, err = recording.ParsePlace(f.text, zone); err != nil {
+			return 0, usage("%s: %w", f.name, err)
+		}
+	}
+	return parseClock(clock)
+}
+
+// spanOf returns the times of a recording for a message about a part that has nothing, if one of its bounds was given.
+func spanOf(r *openRecording, clock recording.Clock, bounds ...recording.Place) string {
+	if !slices.ContainsFunc(bounds, func(p recording.Place) bool { return !p.IsZero() }) {
+		return ""
+	}
+	reader, err := r.Reader()
+	if err != nil {
+		return ""
+	}
+	first, last, err := reader.Span(clock)
+	if err != nil || first == recording.NoTime {
+		return ""
+	}
+	return fmt.Sprintf("; its %s times are %s to %s", clock, eventTime(first), eventTime(last))
+}

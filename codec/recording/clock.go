@@ -1,0 +1,210 @@
+package recording
+
+import (
+	"fmt"
+	"io"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A Clock says which time of a tick a place in a recording, and the pace of a replay, is about. The zero Clock is MarketClock.
+type Clock uint8
+
+// The clocks of a recording. Neither goes back.
+const (
+	// MarketClock is the greatest event time so far: a tick without an event time, or with one that is less, counts at that of
+	// the ticks before it. A recording without any event time goes by PublishClock.
+	MarketClock Clock = iota
+	// PublishClock is when the publisher sent the packet of the tick.
+	PublishClock
+)
+
+// ParseClock returns the clock that text names: market or publish.
+func ParseClock(text string) (Clock, error) {
+	switch text {
+	case "market":
+		return MarketClock, nil
+	case "publish":
+		return PublishClock, nil
+	}
+	return 0, fmt.Errorf("a clock is market or publish, got %q", text)
+}
+
+// String returns what ParseClock reads.
+func (c Clock) String() string {
+	if c == PublishClock {
+		return "publish"
+	}
+	return "market"
+}
+
+// A Timeline tells the time of one tick after the other of a recording. It is at [NoTime] until the first time is known, so that
+// ticks before that are before every place.
+type Timeline struct {
+	Clock Clock // never MarketClock if the recording has no event times
+	At    int64 // of the ticks so far, in ns since the Unix epoch
+}
+
+// Pass moves the timeline to a tick that happened at event, 0 if that is not known, in a packet published at published, and
+// returns its time.
+func (l *Timeline) Pass(event, published int64) int64 {
+	if l.Clock == PublishClock {
+		event = published
+	} else if event == 0 {
+		return l.At
+	}
+	l.At = max(l.At, event)
+	return l.At
+}
+
+// timelineSearch is how many bytes of a recording are read in search of its first event time.
+const timelineSearch = 64 << 20
+
+// Timeline returns the timeline of clock at the beginning of the recording, and the first time on it, which is NoTime if the
+// recording has no ticks. It does not move the Reader.
+func (r *Reader) Timeline(clock Clock) (Timeline, int64, error) {
+	probe, err := NewReader(r.r, r.size)
+	if err != nil {
+		return Timeline{}, 0, err
+	}
+	defer probe.Release()
+	line := Timeline{Clock: clock, At: NoTime}
+	published := int64(NoTime)
+	var batch [64]feed.Tick
+	for probe.Offset() < timelineSearch {
+		item, err := probe.Next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return Timeline{}, 0, err
+		}
+		for h, raw := range Packets(item.Data) {
+			body := codec.PacketBody(&h, raw[codec.PacketHeader:])
+			for {
+				n, err := body.Decode(batch[:])
+				for i := range batch[:n] {
+					if published == NoTime {
+						published = h.PublishTime
+					}
+					if at := line.Pass(batch[i].EventTime, h.PublishTime); at != NoTime {
+						return Timeline{Clock: clock, At: NoTime}, at, nil
+					}
+				}
+				if err != nil || n == 0 {
+					break
+				}
+			}
+		}
+	}
+	return Timeline{Clock: PublishClock, At: NoTime}, published, nil
+}
+
+// Span returns the first time of the recording on clock and the last one, both NoTime if there are no ticks. It reads the
+// index and the last part of the file, or the headers of all packets of a file that has no index. It does not move the Reader.
+func (r *Reader) Span(clock Clock) (first, last int64, err error) {
+	line, first, err := r.Timeline(clock)
+	if err != nil || first == NoTime {
+		return NoTime, NoTime, err
+	}
+	probe, err := NewReader(r.r, r.size)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer probe.Release()
+	probe.marks = r.marks
+	marks, err := probe.Marks()
+	if err != nil {
+		return 0, 0, err
+	}
+	line.At = first
+	const most = 8 // marks to go back for a tick
+	var batch [64]feed.Tick
+	for i := len(marks) - 1; i >= max(0, len(marks)-most) && line.At == first; i-- {
+		if ok, err := probe.enterMark(marks[i]); err != nil || !ok {
+			return first, first, err
+		}
+		for {
+			item, err := probe.Next()
+			if err == io.EOF {
+				break
+			} else if err != nil {
+				return 0, 0, err
+			}
+			for h, raw := range Packets(item.Data) {
+				body := codec.PacketBody(&h, raw[codec.PacketHeader:])
+				for {
+					n, err := body.Decode(batch[:])
+					for k := range batch[:n] {
+						line.Pass(batch[k].EventTime, h.PublishTime)
+					}
+					if err != nil || n == 0 {
+						break
+					}
+				}
+			}
+		}
+	}
+	return first, line.At, nil
+}
+
+// Resolve is ResolvePlaces for the recording on clock.
+func (r *Reader) Resolve(from, to Place, clock Clock) (Place, Place, error) {
+	first, last := int64(0), int64(0)
+	if from.Relative() || to.Relative() {
+		var err error
+		if first, last, err = r.Span(clock); err != nil {
+			return from, to, err
+		}
+	}
+	from, to = ResolvePlaces(from, to, first, last)
+	return from, to, nil
+}
+
+// A locator finds places that are times.
+type locator struct {
+	line  Timeline
+	batch []feed.Tick
+}
+
+func newLocator(r *Reader, clock Clock) (*locator, error) {
+	line, _, err := r.Timeline(clock)
+	return &locator{line: line, batch: make([]feed.Tick, 256)}, err
+}
+
+// pass moves on over packet h, the bytes raw, and makes each of places that is a time, and that a tick of the packet reaches, the
+// number of that tick.
+func (l *locator) pass(h *codec.Packet, raw []byte, places ...*Place) {
+	timed := false
+	for _, p := range places {
+		timed = timed || p.kind == placeTime
+	}
+	if !timed { // and none will be any more
+		return
+	}
+	if l.line.Clock == PublishClock {
+		l.line.At = max(l.line.At, h.PublishTime)
+		for _, p := range places {
+			if p.kind == placeTime && l.line.At >= p.at {
+				*p = Place{kind: placeSeq, seq: h.First}
+			}
+		}
+		return
+	}
+	body := codec.PacketBody(h, raw[codec.PacketHeader:])
+	for {
+		n, err := body.Decode(l.batch)
+		for i := range l.batch[:n] {
+			t := &l.batch[i]
+			at := l.line.Pass(t.EventTime, h.PublishTime)
+			for _, p := range places {
+				if p.kind == placeTime && at >= p.at {
+					*p = Place{kind: placeSeq, seq: t.Seq}
+				}
+			}
+		}
+		if err != nil || n == 0 {
+			return
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package rawfile
+
+import (
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// An Unpacked reads what a file holds, unpacked. Only one goroutine may use it.
+type Unpacked struct {
+	r        io.Reader
+	close    func() // of the decompressor
+	packed   bool
+	trailing *bool // set by the decompressor
+}
+
+// Unpack reads r, which it tells from its first bytes to be gzip, zstd, a zip with one file of
+// data, or none of these. A zip must be an *os.File, because its directory stands at its end.
+// Unpacking takes at most 128 MiB, with zstd's longest window. What is read of r is counted by m.
+func Unpack(r io.Reader, m *Meter) (*Unpacked, error) {
+	b := bufio.NewReaderSize(m.Reader(r), 64<<10)
+	u := &Unpacked{r: b, close: func() {}, trailing: new(bool)}
+	magic, err := b.Peek(4)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(magic, gzipMagic):
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, err
+		}
+		z.Multistream(false)
+		u.r, u.packed = &gzipMembers{z: z, b: b, trailing: u.trailing}, true
+	case isZstd(magic):
+		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		u.r, u.close, u.packed = &zstdFrames{z: z, trailing: u.trailing}, z.Close, true
+	case string(magic) == zipMagic:
+		f, ok := r.(*os.File)
+		if !ok {
+			break
+		}
+		member, err := openZip(f, m)
+		if err != nil {
+			return nil, err
+		}
+		u.r, u.close, u.packed = member, func() { member.Close() }, true // it was only read
+	}
+	return u, nil
+}
+
+// Read implements [io.Reader].
+func (u *Unpacked) Read(p []byte) (int, error) { return u.r.Read(p) }
+
+// Packed reports whether the file is compressed.
+func (u *Unpacked) Packed() bool { return u.packed }
+
+// Trailing reports, once Read has returned io.EOF, whether bytes that are not compressed data
+// stand behind it: what a collector or a tape left there. They are not read.
+func (u *Unpacked) Trailing() bool { return *u.trailing }
+
+// Close frees what the decompressor holds. It may be called more than once.
+func (u *Unpacked) Close() {
+	u.close()
+	u.close = func() {}
+}
+
+// TrailingNote says for a person that there was trailing data.
+const TrailingNote = "bytes behind the end of the compressed data are not read"
+
+const zipMagic = "PK\x03\x04"
+
+var gzipMagic = []byte{0x1f, 0x8b}
+
+func isZstd(magic []byte) bool {
+	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) || isZstdPadding(magic)
+}
+
+// isZstdPadding reports whether a frame that begins with magic is one of those that zstd skips.
+func isZstdPadding(magic []byte) bool {
+	return len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
+}
+
+// gzipMembers reads the members of a gzip file one after the other, up to the first bytes that
+// are none.
+type gzipMembers struct {
+	z        *gzip.Reader
+	b        *bufio.Reader
+	trailing *bool
+}
+
+func (g *gzipMembers) Read(p []byte) (int, error) {
+	for {
+		n, err := g.z.Read(p)
+		if err != io.EOF {
+			return n, err
+		}
+		magic, peekErr := g.b.Peek(len(gzipMagic))
+		switch {
+		case len(magic) == 0 && peekErr == io.EOF:
+			return n, io.EOF
+		case peekErr != nil && peekErr != io.EOF:
+			return n, peekErr
+		case !bytes.Equal(magic, gzipMagic):
+			*g.trailing = true
+			return n, io.EOF
+		}
+		if err := g.z.Reset(g.b); err != nil {
+			return n, err
+		}
+		g.z.Multistream(false)
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// zstdFrames reads the frames of a zstd file, up to the first bytes that are none.
+type zstdFrames struct {
+	z        *zstd.Decoder
+	n        int64 // bytes unpacked
+	trailing *bool
+}
+
+func (z *zstdFrames) Read(p []byte) (int, error) {
+	n, err := z.z.Read(p)
+	z.n += int64(n)
+	// The decoder looks for the magic number between frames only.
+	if errors.Is(err, zstd.ErrMagicMismatch) && z.n > 0 {
+		*z.trailing = true
+		err = io.EOF
+	}
+	return n, err
+}
+
+// openZip opens the one file of data in the zip f.
+func openZip(f *os.File, m *Meter) (io.ReadCloser, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &FormatError{File: f.Name(), Reason: "is a zip in a pipe, where its directory cannot be read; unzip -p unpacks it into the pipe"}
+	}
+	z, err := zip.NewReader(m.ReaderAt(f), info.Size())
+	if err != nil {
+		return nil, &FormatError{File: f.Name(), Reason: "is a zip that is damaged or cut short: " + err.Error(), Err: err}
+	}
+	var files []*zip.File
+	for _, member := range z.File {
+		if isData(member) {
+			files = append(files, member)
+		}
+	}
+	if len(files) != 1 {
+		return nil, &FormatError{File: f.Name(), Reason: fmt.Sprintf(
+			"is a zip, but not one of LEAN's, and holds %d files of CSV or NDJSON, where one can be read; unzip it and name its files", len(files))}
+	}
+	member, err := files[0].Open()
+	if err != nil {
+		return nil, &FormatError{File: f.Name(), Reason: fmt.Sprintf("is a zip whose file %.100q cannot be opened: %v", files[0].Name, err), Err: err}
+	}
+	return member, nil
+}
+
+// isData reports whether a file in a zip is what the zip was made for, rather than a note, a
+// checksum, or what a system adds.
+func isData(f *zip.File) bool {
+	name := strings.ToLower(path.Base(f.Name))
+	if f.FileInfo().IsDir() || strings.HasPrefix(f.Name, "__MACOSX/") || strings.HasPrefix(name, ".") {
+		return false
+	}
+	switch path.Ext(name) {
+	case ".csv", ".tsv", ".ndjson", ".jsonl":
+		return true
+	}
+	return false
+}

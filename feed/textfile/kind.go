@@ -1,0 +1,266 @@
+package textfile
+
+import (
+	"bytes"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"tickfeed/feed"
+	"tickfeed/feed/dbn"
+)
+
+// kindUnread is that of a row whose type says that it is no tick; it is counted and passed over.
+const kindUnread = shapeBoth + 1
+
+// An Unread counts rows of one type that were passed over because such rows are no ticks.
+type Unread struct {
+	What string // for a person: "Databento system messages"
+	Rows int64
+}
+
+// kind is what r is. The column that states what a row is decides, in this order: type, if it
+// names one of our kinds; Config.Rows; rtype; is_snapshot; action. Only a row without such a
+// column is what its cells say.
+func (d *desk) kind(r *row) (feed.Kind, *LineError) {
+	stated := r.cells[fieldType]
+	kind := kindOf(stated)
+	switch {
+	case kind != 0:
+		return kind, nil
+	case d.rows == feed.KindQuote && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
+		return 0, r.absent(fieldBid, ", though --rows states that each row is a quote; name it with --column bid=NAME, or ask=NAME")
+	case d.rows != 0:
+		return d.rows, nil
+	case r.names[fieldRecordType] != "":
+		return d.databento(r)
+	case r.names[fieldIsSnapshot] != "" && r.has(fieldPrice) && !r.has(fieldBid) && !r.has(fieldAsk):
+		return feed.KindLevel, nil
+	}
+	kind, bad := byCells(r)
+	if bad != nil || kind == feed.KindQuote {
+		return kind, bad
+	}
+	switch action := r.cells[fieldAction]; {
+	case r.names[fieldAction] == "":
+	case isTradeWord(action):
+		return kind, nil
+	case kind == shapeBoth:
+		return feed.KindQuote, nil
+	default:
+		return 0, r.bad(fieldAction, "does not say that the row is a trade, and nothing else that it may be is known; "+
+			"if all rows are of one kind, state it with --rows trade or --rows level", nil)
+	}
+	switch {
+	case len(stated) == 0 || isTradeWord(stated) || isOrderWord(stated):
+	case kind == shapeBoth:
+		return feed.KindQuote, nil
+	default:
+		return 0, r.bad(fieldType, "is not a kind of row that is known, such as quote, trade or level; "+
+			"if all rows are of one kind, state it with --rows trade or --rows level", nil)
+	}
+	if isBookSide(r.cells[fieldSide]) {
+		return 0, r.bad(fieldSide, "is a side of a book, and nothing says whether the row is a trade or a level; "+
+			"state it with --rows level or --rows trade", nil)
+	}
+	return kind, nil
+}
+
+// byCells is the kind of a row of which only the cells say what it is.
+func byCells(r *row) (feed.Kind, *LineError) {
+	switch quote, trade := r.has(fieldBid) || r.has(fieldAsk), r.has(fieldPrice); {
+	case quote && trade:
+		return shapeBoth, nil
+	case quote:
+		return feed.KindQuote, nil
+	case trade:
+		return feed.KindTrade, nil
+	}
+	return 0, &LineError{Reason: reasonNothing}
+}
+
+const reasonNothing = "the line has neither a price nor a bid or an ask"
+
+// isTradeWord reports whether an action or a type says that a row is a trade.
+func isTradeWord(b []byte) bool {
+	return oneOf(b, "t", "trade", "trades", "match", "execution", "exec")
+}
+
+// isOrderWord reports whether a type is that of the order behind a trade, or its side, as
+// Kraken and Gemini write it.
+func isOrderWord(b []byte) bool {
+	return oneOf(b, "buy", "sell", "b", "s", "market", "limit", "m", "l")
+}
+
+// isBookSide reports whether a side is one of a book rather than that of a trade's aggressor.
+func isBookSide(b []byte) bool { return oneOf(b, "bid", "ask", "offer", "a") }
+
+func oneOf(b []byte, words ...string) bool {
+	for _, w := range words {
+		if len(b) == len(w) && bytes.EqualFold(b, []byte(w)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Databento's record types (rtype), as far as they are quotes or trades.
+const (
+	rtypeTrades  = 0
+	rtypeMBP1    = 1 // tbbo too
+	rtypeMBP10   = 10
+	rtypeError   = 21
+	rtypeMapping = 22
+	rtypeSystem  = 23
+	rtypeCMBP1   = 0xb1
+	rtypeCBBO1s  = 0xc0
+	rtypeCBBO1m  = 0xc1
+	rtypeTCBBO   = 0xc2
+	rtypeBBO1s   = 0xc3
+	rtypeBBO1m   = 0xc4
+)
+
+// databentoRefused names the record types that cannot be read from text.
+var databentoRefused = map[int64]string{
+	17: "ohlcv, bars, which are no ticks", 18: "status", 19: "definition", 20: "imbalance", 24: "statistics",
+	32: "ohlcv-1s, bars, which are no ticks", 33: "ohlcv-1m, bars, which are no ticks", 34: "ohlcv-1h, bars, which are no ticks",
+	35: "ohlcv-1d, bars, which are no ticks", 36: "ohlcv-eod, bars, which are no ticks", 160: "mbo",
+}
+
+// databento is the kind of a record of Databento, as CSV or JSON.
+func (d *desk) databento(r *row) (feed.Kind, *LineError) {
+	rtype, bad := r.integer(fieldRecordType, 0, 255)
+	if bad != nil {
+		return 0, bad
+	}
+	for _, f := range [...]field{fieldPrice, fieldBid, fieldAsk} {
+		if string(r.cells[f]) == undefinedPrice {
+			r.cells[f] = nil
+		}
+	}
+	trade := oneOf(r.cells[fieldAction], "t")
+	if !trade && r.names[fieldAction] != "" && !oneOf(r.cells[fieldAction], "a", "c", "m", "r", "f", "n") &&
+		databentoRefused[rtype] == "" {
+		return 0, r.bad(fieldAction, "is not an action that Databento has: A, C, M, R, T, F or N", nil)
+	}
+	switch rtype {
+	case rtypeTrades:
+		if trade || r.names[fieldAction] == "" {
+			return feed.KindTrade, nil
+		}
+		return d.pass("Databento records of trades whose action is not T"), nil
+	case rtypeMBP1, rtypeMBP10, rtypeCMBP1, rtypeTCBBO:
+		if trade {
+			return shapeBoth, nil
+		}
+		return feed.KindQuote, nil
+	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // the price is that of the last trade, seen before
+		return feed.KindQuote, nil
+	case rtypeError:
+		return d.pass("Databento errors"), nil
+	case rtypeMapping:
+		return d.pass("Databento symbol mappings"), nil
+	case rtypeSystem:
+		return d.pass("Databento system messages"), nil
+	}
+	reason := "is a record type of Databento that is not known"
+	if name := databentoRefused[rtype]; name != "" {
+		reason = "is Databento's schema " + name
+		if !strings.Contains(name, ",") {
+			reason += ", which is not read from CSV or JSON; the DBN encoding of it is what can be imported"
+			if rtype == 20 || rtype == 24 {
+				reason = "is Databento's schema " + name + ", which holds no ticks"
+			}
+		}
+	}
+	return 0, r.bad(fieldRecordType, reason, nil)
+}
+
+// pass counts a row that is no tick.
+func (d *desk) pass(what string) feed.Kind {
+	// Stats that were given out share the slice: it is replaced, not changed.
+	unread := make([]Unread, len(d.unread), len(d.unread)+1)
+	copy(unread, d.unread)
+	d.unread = unread
+	for i := range d.unread {
+		if d.unread[i].What == what {
+			d.unread[i].Rows++
+			return kindUnread
+		}
+	}
+	d.unread = append(d.unread, Unread{what, 1})
+	return kindUnread
+}
+
+// What Databento writes for a price and a time that are not defined, where it writes numbers.
+const (
+	undefinedPrice = "9223372036854775807"
+	undefinedTime  = "18446744073709551615"
+)
+
+func isUndefinedTime(r *row, f field) bool {
+	return r.names[fieldRecordType] != "" && (string(r.cells[f]) == undefinedTime || !r.has(f))
+}
+
+// scaleOf is the power of ten that the number in f is a multiple of: prices of Databento are
+// written as decimals, or as whole numbers of 10^-9.
+func scaleOf(r *row, f field) int8 {
+	if r.names[fieldRecordType] == "" || f != fieldPrice && f != fieldBid && f != fieldAsk || bytes.ContainsAny(r.cells[f], ".eE") {
+		return 0
+	}
+	return -9
+}
+
+// publisherVenue is the venue of a publisher of Databento.
+func publisherVenue(b []byte) []byte {
+	id, err := strconv.ParseUint(string(b), 10, 16)
+	switch {
+	case err != nil:
+		return nil
+	case id < uint64(len(publisherVenues)):
+		return publisherVenues[id]
+	}
+	return []byte(dbn.Venue(uint16(id)))
+}
+
+var publisherVenues = func() (all [256][]byte) {
+	for id := range all {
+		all[id] = []byte(dbn.Venue(uint16(id)))
+	}
+	return all
+}()
+
+// refused are files of vendors that have prices but no ticks, or ticks that would be mistaken
+// for others. They are told by columns that all have to be there; see normal.
+var refused = []struct{ columns, what string }{
+	{"open high low close", "bars (open, high, low, close), which are no ticks"},
+	{"fundingrate markprice", "Tardis's derivative_ticker, whose last_price repeats and is no trade"},
+	{"strikeprice markiv", "Tardis's options_chain, whose last_price repeats and is no trade"},
+	{"percentage depth notional", "Binance's bookDepth, sums of a book, which are no ticks"},
+	{"sumopeninterest", "Binance's metrics, which are no ticks"},
+	{"averageprice lastfillquantity", "Binance's liquidationSnapshot, orders, which are no trades of their own"},
+	{"originalquantity orderstatus", "Binance's liquidationSnapshot, orders, which are no trades of their own"},
+	{"fundingtime", "funding rates, which are no ticks"},
+}
+
+// refusal is what a file with columns of these names is if it is refused; empty otherwise.
+// file is its name: Tardis's liquidations have the columns of its trades.
+func refusal(names []string, file string) string {
+	has := make(map[string]bool, len(names))
+	for _, n := range names {
+		has[normal(n)] = true
+	}
+next:
+	for _, r := range refused {
+		for _, c := range strings.Fields(r.columns) {
+			if !has[c] {
+				continue next
+			}
+		}
+		return r.what
+	}
+	if has["localtimestamp"] && has["exchange"] && strings.Contains(strings.ToLower(filepath.Base(file)), "liquidations") {
+		return "Tardis's liquidations, which are no trades of their own"
+	}
+	return ""
+}
