@@ -161,7 +161,7 @@ type step struct {
 	code    int
 }
 
-// anyCode is the code of a step that succeeds only where a time of day is market time.
+// anyCode is the code of a step whose time of day may be one that was not recorded.
 const anyCode = -1
 
 // What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
@@ -185,16 +185,16 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
 		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`},
-		{command: "./tickfeed replay testdata/day.tick --speed 10x &", shows: `\[\d\] \d+`},
+		{command: "./tickfeed replay testdata/day.tick --speed 100x &", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --symbols AAPL &", prepare: "until ./tickfeed control status; do sleep 0.01; done; jobs", shows: `\[\d\] \d+`},
 		{command: "./tickfeed control pause", shows: `paused at 2026-`},
-		{command: "./tickfeed control seek +10s", shows: `paused at 2026-`},
+		{command: "./tickfeed control seek 14:30", shows: `paused at 2026-`},
 		{command: "./tickfeed control resume", shows: `playing at 2026-`},
 		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: \d+ packets`, code: exitInterrupted},
 		{command: "./tickfeed import quotes.dbn.zst -o es.tick", shows: `written +es.tick`},
 		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
-		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", shows: `AAPL`},
-		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:|nothing of AAPL, MSFT`, code: anyCode},
+		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", code: anyCode},
+		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:`},
 		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
 		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},
 	}
