@@ -985,3 +985,37 @@ func TestMergeOfTies(t *testing.T) {
 		assert.Equal(t, []string{"A0", "B0", "B1", "A2", "B2", "A3", "B3", "B4", "A5", "B5", "A7", "B7"}, order)
 	})
 }
+
+// A gated output publishes ticks only once its gate is open.
+type gated struct {
+	Output
+	gate chan struct{}
+}
+
+func (g gated) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
+	<-g.gate
+	return g.Output.Republish(ctx, ticks, end)
+}
+
+// Step returns once its ticks were played, or once nothing of the step is left to be played, and not before.
+func TestStepWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		p, _ := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Paused: true}, func(p *Player) { p.out = gated{p.out, gate} })
+		returned := make(chan error, 1)
+		go func() { returned <- p.Step(context.Background(), 3) }()
+		synctest.Wait()
+		require.Empty(t, returned, "the ticks are not played")
+		close(gate)
+		synctest.Wait()
+		require.Len(t, returned, 1)
+		assert.NoError(t, <-returned)
+		assert.EqualValues(t, 3, p.Status().Ticks)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Paused: true})
+		require.NoError(t, p.Step(context.Background(), 100))
+		assert.Equal(t, Ended, p.Status().State, "the end leaves nothing to be played")
+		assert.EqualValues(t, 12, p.Status().Ticks)
+	})
+}
