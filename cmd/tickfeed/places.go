@@ -12,10 +12,12 @@ import (
 )
 
 // placesHelp says what a place is, for the help of the commands that read recordings.
-const placesHelp = `Places are a time of day (09:45, 14:30:00.250) or a date and time (2026-01-05T09:45), both in --zone,
-UTC if it is not given, a number as seq:N, or a jump (+10s, -1m). Times are market time: a place is before
-the first tick whose event time is that or later, where a tick without an event time, or with one before
-that of a tick ahead of it, counts at the latest so far. With --clock publish they are publish times.`
+const placesHelp = `A place is a time of day (09:45, 14:30:00.250) or a date and time
+(2026-01-05T09:45), in --zone or else UTC; a number as seq:N; or a jump
+(+10s, -1m). Times are market time: a place is before the first tick whose
+event time is that or later, and a tick that has no event time, or one before
+that of an earlier tick, counts at the latest so far. With --clock publish,
+times are publish times.`
 
 // clockFlag adds --clock to f: what the times of places in a recording are.
 func clockFlag(f *pflag.FlagSet, clock *string) {
