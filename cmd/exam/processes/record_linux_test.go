@@ -59,12 +59,11 @@ func TestRecorderInterruptedWithoutRoom(t *testing.T) {
 			require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
 			code := r.wait()
 			p.stop()
+			assert.Equal(t, 1, code, "what could not be written comes before the signal: %v", r.said())
 			if room == noHeader {
-				assert.Equal(t, 130, code, "%v", r.said())
 				assert.NoFileExists(t, path)
 				return
 			}
-			assert.Equal(t, 1, code, "%v", r.said())
 			_, ok = r.line(0, func(s string) bool { return strings.Contains(s, "has no index, because the last write failed") })
 			assert.True(t, ok, "%v", r.said())
 			k := readRecording(t, path)
