@@ -784,7 +784,8 @@ func (e *StepError) Error() string {
 }
 
 // Step pauses, and plays n more ticks. It waits until they were played, or until the end, a seek or Resume leaves nothing of the
-// step to be played. The error may also be a *StepError; then nothing happens.
+// step to be played. The error may also be a *StepError; then nothing happens. While a round waits for subscribers
+// before it ends, Step returns at once: its ticks are the first of the next round.
 func (p *Player) Step(ctx context.Context, n uint64) error {
 	played := make(chan struct{})
 	if err := p.call(ctx, func(context.Context) error {
@@ -793,6 +794,10 @@ func (p *Player) Step(ctx context.Context, n uint64) error {
 		}
 		p.pause()
 		p.steps += n
+		if p.cut != nil { // the next round plays them, whose beginning others hold up
+			close(played)
+			return nil
+		}
 		p.stepped = append(p.stepped, played)
 		return nil
 	}); err != nil {
