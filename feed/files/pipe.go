@@ -262,9 +262,15 @@ type patient struct {
 	importer
 	asked bool
 	ticks []feed.Tick
-	given chan int // of ticks, by the Next that was asked
-	err   error    // of that Next; read once given
+	given chan given // by the Next that was asked
+	err   error      // of the last Next that gave something
 	rest  []feed.Tick
+}
+
+// given is what a Next returned.
+type given struct {
+	n   int // ticks
+	err error
 }
 
 // Next implements [feed.Source].
@@ -278,18 +284,17 @@ func (p *patient) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		}
 		if !p.asked {
 			if p.given == nil {
-				p.given, p.ticks = make(chan int, 1), make([]feed.Tick, 1024)
+				p.given, p.ticks = make(chan given, 1), make([]feed.Tick, 1024)
 			}
 			p.asked = true
 			go func() {
 				n, err := p.importer.Next(context.Background(), p.ticks)
-				p.err = err
-				p.given <- n
+				p.given <- given{n, err}
 			}()
 		}
 		select {
-		case n := <-p.given:
-			p.asked, p.rest = false, p.ticks[:n]
+		case g := <-p.given:
+			p.asked, p.rest, p.err = false, p.ticks[:g.n], g.err
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
