@@ -74,7 +74,7 @@ over the same directory goes on where it was, and its subscribers just continue.
 then opens on a later day. If the disk is full, publishing waits. If the directory or its current file is
 removed or moved away, the journal goes on in a new file within about a second; what the missing files
 held can be had from memory only, and not at all after a restart. Without --journal, what is in
-memory (--memory) can be replayed: a subscriber that asks for more is told what is lost. Files
+memory (--memory) can be replayed: a subscriber that asks for more hears what is lost. Files
 without a journal wait for the first subscriber before they would fill more than the memory;
 --wait-for says for how many.`,
 		Example: `  tickfeed publish

@@ -575,7 +575,8 @@ func newImporting(f recording.File, src *files.Source, paths []string, as origin
 	return i, err
 }
 
-// An origin is what tells a recording from another of the same ticks; what is zero is chosen.
+// An origin is the session and the time of creation that distinguish a recording from another of the same ticks. The command chooses
+// what is zero.
 type origin struct {
 	session feed.SessionID
 	created time.Time

@@ -39,7 +39,7 @@ func (c Clock) String() string {
 	return "market"
 }
 
-// A Timeline tells the time of one tick after the other of a recording. It is at [NoTime] until the first time is known, so that
+// A Timeline gives each tick of a recording in turn its time. It is at [NoTime] until the first time is known, so that
 // ticks before that are before every place.
 type Timeline struct {
 	Clock Clock // never MarketClock if the recording has no event times

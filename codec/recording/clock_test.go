@@ -31,7 +31,7 @@ closed
 `
 
 // A place T is before the first tick whose market time is T or later, within packets, too: Cut begins and ends there, StateAt is as of
-// there, and Ticks tells the same times. The market time of a tick is the greatest event time up to it.
+// there, and Ticks returns the same times. The market time of a tick is the greatest event time up to it.
 func TestMarketPlaces(t *testing.T) {
 	file := fromText(t, hurried)
 	times := map[uint64]string{3: "14:30", 4: "14:40", 5: "14:40", 6: "14:40", 8: "14:41", 9: "14:41", 10: "14:50"}

@@ -29,7 +29,7 @@ type Source struct {
 
 	ids []int64 // by the recording's id: the id here, or notDefined
 	*directory
-	time int64 // publish time of what was told last; minTime before
+	time int64 // publish time of what Next returned last; minTime before
 	// byEvent says that the packet at hand was published with the last of its events, as a Builder
 	// does: its ticks are due at their own times.
 	byEvent bool

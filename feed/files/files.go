@@ -1,5 +1,5 @@
 // Package files opens files of market data, whatever their format, as one [feed.Source]. The
-// format is told from what a file holds, not from its name; gzip, zstd and a zip with one file of
+// package recognises a format by what a file holds, not by its name; gzip, zstd and a zip with one file of
 // data are unpacked.
 //
 //	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
@@ -111,7 +111,7 @@ type importer interface {
 
 // Open prepares to read the files at paths, which are all of one format (LOBSTER and LEAN
 // files are merged by time, others are read one after the other). "-", at most once, is
-// stdin; where it stands alone its format is told from what comes, by the first Next unless it is a
+// stdin; where it stands alone the first Next recognises its format by what comes, unless it is a
 // [*Pipe] already. Named pipes are read as CSV or NDJSON if no format is stated. Open reads no more
 // than the beginning of each file.
 //

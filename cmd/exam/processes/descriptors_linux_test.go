@@ -40,8 +40,8 @@ func limitDescriptors(t *testing.T, p *process, n uint64) {
 	require.Zero(t, errno, "prlimit: %v", errno)
 }
 
-// crowdOf has n clients connect and log in, which read nothing and say nothing, again as soon as they are cut off, until it
-// is told to disperse, or the test ends.
+// crowdOf has n clients connect and log in, which read nothing and say nothing, again as soon as they are cut off, until
+// the caller calls disperse, or the test ends.
 func crowdOf(t *testing.T, addr string, n int) (disperse func()) {
 	t.Helper()
 	hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version})
