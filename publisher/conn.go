@@ -740,9 +740,9 @@ func (c *conn) sendDue(due *dueSnapshot) error {
 	all := &c.p.serving.snapshots
 	var held *snapshot
 	if j := due.join; j != nil && j.seq == due.seq {
-		held, _ = all.hold(c, keyOf(j.seq, &c.line, due.scope, nil), c.line.wanted.count(j.state.Len()))
-		if held != nil {
-			if err := all.make(held, j.state, &c.line, due.scope, nil); err != nil {
+		v := &stateView{seq: j.seq, line: &c.line, scope: due.scope}
+		if held, _ = all.hold(c, v, j.state); held != nil {
+			if err := all.make(held, v, j.state); err != nil {
 				all.release(c, held)
 				return err
 			}
@@ -1122,13 +1122,15 @@ func (c *conn) jump() error {
 	var j *join
 	var held *snapshot
 	as := &line{p: c.p, filter: l.filter} // as the line is after it
-	for held == nil {
+	as.in(c.p.session)
+	v := &stateView{line: as, scope: codec.ScopeAll}
+	for {
 		freed := all.vacancy(l.wanted)
 		if freed == nil {
 			j = c.p.joinAt(l.next+1, 0)
-			as.in(c.p.session)
 			as.wanted = c.p.wants(l.filter, j.state)
-			if held, freed = all.hold(c, keyOf(j.seq, as, codec.ScopeAll, nil), as.wanted.count(j.state.Len())); held != nil {
+			v.seq = j.seq
+			if held, freed = all.hold(c, v, j.state); held != nil {
 				break
 			}
 		}
@@ -1137,7 +1139,7 @@ func (c *conn) jump() error {
 		}
 	}
 	defer func() { all.release(c, held) }()
-	if err := all.make(held, j.state, as, codec.ScopeAll, nil); err != nil {
+	if err := all.make(held, v, j.state); err != nil {
 		return err
 	}
 	l.stop()

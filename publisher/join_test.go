@@ -31,10 +31,11 @@ func TestSnapshotIsWrittenInPlace(t *testing.T) {
 		l.in(p.session)
 		l.wanted = newWanted(filter, j.state)
 		all, c := &p.serving.snapshots, &conn{p: p}
-		held, _ := all.hold(c, keyOf(j.seq, l, codec.ScopeAll, nil), l.wanted.count(j.state.Len()))
+		v := &stateView{seq: j.seq, line: l, scope: codec.ScopeAll}
+		held, _ := all.hold(c, v, j.state)
 		require.NotNil(t, held)
 		defer all.release(c, held)
-		require.NoError(t, all.make(held, j.state, l, codec.ScopeAll, nil))
+		require.NoError(t, all.make(held, v, j.state))
 		return held.data
 	}
 	define(0, 2000)
@@ -83,8 +84,9 @@ func BenchmarkJoin(b *testing.B) {
 				b.StartTimer()
 				next, _ := p.log.end()
 				j := p.joinAt(next, 0)
-				held, _ := all.hold(c, keyOf(j.seq, &c.line, codec.ScopeAll, nil), j.state.Len())
-				if err := all.make(held, j.state, &c.line, codec.ScopeAll, nil); err != nil {
+				v := &stateView{seq: j.seq, line: &c.line, scope: codec.ScopeAll}
+				held, _ := all.hold(c, v, j.state)
+				if err := all.make(held, v, j.state); err != nil {
 					b.Fatal(err)
 				}
 				size = len(held.data)

@@ -578,26 +578,6 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 	}
 }
 
-// encodeSnapshot encodes the state as of seq as line l sees it; added is what ScopeAdded adds,
-// nil for all instruments. It is written into room bytes, if it has room there.
-func encodeSnapshot(state *feed.State, seq uint64, l *line, scope codec.ScopeKind, added *wanted, room int) ([]byte, error) {
-	want, begin := l.wanted, &codec.SnapshotBegin{Seq: seq, Scope: scope}
-	if scope == codec.ScopeAdded {
-		if want = added; added != nil {
-			begin.Filter = added.filter
-		}
-	}
-	see := want.has
-	if want == nil {
-		see = nil
-	}
-	entries := state.Entries(see)
-	if scope == codec.ScopeDefinitions {
-		entries = state.Definitions(see)
-	}
-	return codec.AppendSnapshot(make([]byte, 0, room), begin, entries, l.seed)
-}
-
 // ConnStats is how one subscriber does.
 type ConnStats struct {
 	Number    uint64 // of the connection: no other one of the publisher has it

@@ -37,18 +37,34 @@ const (
 	roomPause     = 100 * time.Millisecond // between two looks for room, if none was given back meanwhile
 )
 
+// A stateView is what of the state as of seq a connection is to be sent.
+type stateView struct {
+	seq   uint64
+	line  *line // whose seed, filter and wanted count
+	scope codec.ScopeKind
+	added *wanted // what ScopeAdded adds; nil for all instruments
+}
+
+// wanted returns the instruments that v has; nil for all.
+func (v *stateView) wanted() *wanted {
+	if v.scope == codec.ScopeAdded {
+		return v.added
+	}
+	return v.line.wanted
+}
+
 // A snapshotKey is equal for connections that are sent the same snapshot.
 type snapshotKey struct {
 	seq uint64
 	of  [sha256.Size]byte
 }
 
-func keyOf(seq uint64, l *line, scope codec.ScopeKind, added *wanted) snapshotKey {
-	of := fmt.Sprintf("%d %08x %q", scope, l.seed, l.filter)
-	if added != nil {
-		of += fmt.Sprintf(" %q", added.filter)
+func (v *stateView) key() snapshotKey {
+	of := fmt.Sprintf("%d %08x %q", v.scope, v.line.seed, v.line.filter)
+	if v.added != nil {
+		of += fmt.Sprintf(" %q", v.added.filter)
 	}
-	return snapshotKey{seq, sha256.Sum256([]byte(of))}
+	return snapshotKey{v.seq, sha256.Sum256([]byte(of))}
 }
 
 // A snapshot is held by the connections that wait for it or are sent it.
@@ -78,14 +94,15 @@ func (s *snapshots) estimateLocked(instruments int) int {
 	return min(s.bytes*instruments/s.instruments, most)
 }
 
-// hold gives c the snapshot of a key, which may still have to be made, for release to take back. It returns nil if there is no
-// room for one of that many instruments; then freed is closed when there may be.
-func (s *snapshots) hold(c *conn, key snapshotKey, instruments int) (held *snapshot, freed <-chan struct{}) {
+// hold gives c the snapshot of what v has of state, which may still have to be made, for release to take back. It returns nil if there
+// is no room for it; then freed is closed when there may be.
+func (s *snapshots) hold(c *conn, v *stateView, state *feed.State) (held *snapshot, freed <-chan struct{}) {
+	key := v.key()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held = s.all[key]
 	if held == nil {
-		size := s.estimateLocked(instruments)
+		size := s.estimateLocked(v.wanted().count(state.Len()))
 		if freed := s.roomLocked(size); freed != nil {
 			return nil, freed
 		}
@@ -174,28 +191,25 @@ func (s *snapshots) stalledLocked() (longest *snapshot) {
 	return longest
 }
 
-// make makes a snapshot that is held, of the state as of its number, in its turn, if that was not done yet.
-func (s *snapshots) make(held *snapshot, state *feed.State, l *line, scope codec.ScopeKind, added *wanted) error {
+// make makes the snapshot that is held of v, in its turn, if that was not done yet.
+func (s *snapshots) make(held *snapshot, v *stateView, state *feed.State) error {
 	held.making.Lock()
 	defer held.making.Unlock()
 	if held.data != nil {
 		return nil
 	}
-	work := l.p.serving.work
+	work := v.line.p.serving.work
 	work <- struct{}{}
 	defer func() { <-work }()
-	instruments := l.wanted.count(state.Len())
-	if scope == codec.ScopeAdded {
-		instruments = added.count(state.Len())
-	}
+	instruments := v.wanted().count(state.Len())
 	// Grown as it is written it would be copied many times; it is about as long as others.
 	room := 0
 	s.mu.Lock()
-	if s.instruments > 0 && scope != codec.ScopeDefinitions {
+	if s.instruments > 0 && v.scope != codec.ScopeDefinitions {
 		room = s.bytes * instruments / s.instruments * 17 / 16
 	}
 	s.mu.Unlock()
-	b, err := encodeSnapshot(state, held.key.seq, l, scope, added, room)
+	b, err := v.encode(state, room)
 	if err != nil {
 		return err
 	}
@@ -207,10 +221,27 @@ func (s *snapshots) make(held *snapshot, state *feed.State, l *line, scope codec
 	defer s.mu.Unlock()
 	s.size += cap(b) - held.size
 	held.size, held.made = cap(b), true
-	if scope != codec.ScopeDefinitions && instruments*2 >= s.instruments {
+	if v.scope != codec.ScopeDefinitions && instruments*2 >= s.instruments {
 		s.instruments, s.bytes = max(1, instruments), len(b)
 	}
 	return nil
+}
+
+// encode encodes the snapshot. It is written into room bytes, if it has room there.
+func (v *stateView) encode(state *feed.State, room int) ([]byte, error) {
+	begin, want := &codec.SnapshotBegin{Seq: v.seq, Scope: v.scope}, v.wanted()
+	if v.added != nil {
+		begin.Filter = v.added.filter
+	}
+	see := want.has
+	if want == nil {
+		see = nil
+	}
+	entries := state.Entries(see)
+	if v.scope == codec.ScopeDefinitions {
+		entries = state.Definitions(see)
+	}
+	return codec.AppendSnapshot(make([]byte, 0, room), begin, entries, v.line.seed)
 }
 
 // release takes back what c was given. Nil is nothing.

@@ -33,11 +33,8 @@ const maxPasses = 4
 
 // A stateRequest asks for a snapshot.
 type stateRequest struct {
-	seq   uint64
-	conn  *conn // which holds the snapshot
-	as    *line // as which it is made
-	scope codec.ScopeKind
-	added *wanted // the filter of ScopeAdded
+	stateView
+	conn *conn // which holds the snapshot
 
 	dropped bool          // protected by states.mu
 	served  chan struct{} // closed when what follows holds
@@ -57,7 +54,7 @@ func (w *pass) covers(seq uint64) bool { return w.from <= seq && seq <= w.last }
 func (s *states) request(c *conn, seq uint64, scope codec.ScopeKind, added *wanted) *stateRequest {
 	l := &c.line
 	as := &line{p: l.p, seed: l.seed, filter: l.filter, wanted: l.wanted} // l may move on if the request is dropped
-	r := &stateRequest{seq: seq, conn: c, as: as, scope: scope, added: added, served: make(chan struct{})}
+	r := &stateRequest{stateView: stateView{seq, as, scope, added}, conn: c, served: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
@@ -96,18 +93,14 @@ func (s *states) take(r *stateRequest) *snapshot {
 // serve makes the snapshot that r asks for, as soon as there is room for it.
 func (s *states) serve(r *stateRequest, state *feed.State) {
 	all := &s.p.serving.snapshots
-	key := keyOf(r.seq, r.as, r.scope, r.added)
-	instruments := r.as.wanted.count(state.Len())
-	if r.scope == codec.ScopeAdded {
-		instruments = r.added.count(state.Len())
-	}
-	held, freed := all.hold(r.conn, key, instruments)
+	held, freed := all.hold(r.conn, &r.stateView, state)
 	for held == nil && r.err == nil {
 		select {
 		case <-freed:
 		case <-time.After(roomPause):
 		case <-s.p.closing:
 			r.err = ErrClosed
+			continue
 		}
 		s.mu.Lock()
 		dropped := r.dropped
@@ -115,10 +108,10 @@ func (s *states) serve(r *stateRequest, state *feed.State) {
 		if dropped {
 			return
 		}
-		held, freed = all.hold(r.conn, key, instruments)
+		held, freed = all.hold(r.conn, &r.stateView, state)
 	}
 	if held != nil {
-		r.err = all.make(held, state, r.as, r.scope, r.added)
+		r.err = all.make(held, &r.stateView, state)
 	}
 	s.mu.Lock()
 	if r.err == nil && !r.dropped {

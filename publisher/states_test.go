@@ -226,7 +226,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 		var requests []*stateRequest
 		for i := range uint64(40) {
 			seq := tail + (head-tail)*i/39
-			r := &stateRequest{seq: seq, conn: &conn{p: a.p}, as: l, scope: codec.ScopeAll, served: make(chan struct{})}
+			r := &stateRequest{stateView: stateView{seq: seq, line: l, scope: codec.ScopeAll}, conn: &conn{p: a.p}, served: make(chan struct{})}
 			requests = append(requests, r)
 		}
 		s.requests = append(s.requests, requests...)
@@ -240,7 +240,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 			require.NoError(t, r.err)
 			want, err := a.p.stateAt(r.seq)
 			require.NoError(t, err)
-			b, err := encodeSnapshot(want, r.seq, l, codec.ScopeAll, nil, 0)
+			b, err := r.encode(want, 0)
 			require.NoError(t, err)
 			require.Equal(t, b, r.held.data, "as of %d", r.seq)
 			part, ok := a.p.log.stretch(r.seq)
@@ -412,7 +412,7 @@ func TestALateRequestIsForAnotherPass(t *testing.T) {
 	s := &p.serving.states
 	s.passes = []*pass{w}
 	ask := func(seq uint64) *stateRequest {
-		r := &stateRequest{seq: seq, conn: &conn{p: p}, as: &line{p: p}, served: make(chan struct{})}
+		r := &stateRequest{stateView: stateView{seq: seq, line: &line{p: p}}, conn: &conn{p: p}, served: make(chan struct{})}
 		s.requests = append(s.requests, r)
 		s.changes.Add(1)
 		return r
