@@ -58,6 +58,23 @@ func (l *Timeline) Pass(event, published int64) int64 {
 	return l.At
 }
 
+// packet passes the ticks of packet h, the bytes raw, one after the other; batch is room to decode them. It returns false,
+// and leaves the rest out, if each returns false.
+func (l *Timeline) packet(h *codec.Packet, raw []byte, batch []feed.Tick, each func(t *feed.Tick, at int64) bool) bool {
+	body := codec.PacketBody(h, raw[codec.PacketHeader:])
+	for {
+		n, err := body.Decode(batch)
+		for i := range batch[:n] {
+			if t := &batch[i]; !each(t, l.Pass(t.EventTime, h.PublishTime)) {
+				return false
+			}
+		}
+		if err != nil || n == 0 {
+			return true
+		}
+	}
+}
+
 // timelineSearch is how many bytes of a recording are read in search of its first event time.
 const timelineSearch = 64 << 20
 
@@ -80,20 +97,13 @@ func (r *Reader) Timeline(clock Clock) (Timeline, int64, error) {
 			return Timeline{}, 0, err
 		}
 		for h, raw := range Packets(item.Data) {
-			body := codec.PacketBody(&h, raw[codec.PacketHeader:])
-			for {
-				n, err := body.Decode(batch[:])
-				for i := range batch[:n] {
-					if published == NoTime {
-						published = h.PublishTime
-					}
-					if at := line.Pass(batch[i].EventTime, h.PublishTime); at != NoTime {
-						return Timeline{Clock: clock, At: NoTime}, at, nil
-					}
+			if !line.packet(&h, raw, batch[:], func(_ *feed.Tick, at int64) bool {
+				if published == NoTime {
+					published = h.PublishTime
 				}
-				if err != nil || n == 0 {
-					break
-				}
+				return at == NoTime
+			}) {
+				return Timeline{Clock: clock, At: NoTime}, line.At, nil
 			}
 		}
 	}
@@ -132,16 +142,7 @@ func (r *Reader) Span(clock Clock) (first, last int64, err error) {
 				return 0, 0, err
 			}
 			for h, raw := range Packets(item.Data) {
-				body := codec.PacketBody(&h, raw[codec.PacketHeader:])
-				for {
-					n, err := body.Decode(batch[:])
-					for k := range batch[:n] {
-						line.Pass(batch[k].EventTime, h.PublishTime)
-					}
-					if err != nil || n == 0 {
-						break
-					}
-				}
+				line.packet(&h, raw, batch[:], func(*feed.Tick, int64) bool { return true })
 			}
 		}
 	}
@@ -191,20 +192,12 @@ func (l *locator) pass(h *codec.Packet, raw []byte, places ...*Place) {
 		}
 		return
 	}
-	body := codec.PacketBody(h, raw[codec.PacketHeader:])
-	for {
-		n, err := body.Decode(l.batch)
-		for i := range l.batch[:n] {
-			t := &l.batch[i]
-			at := l.line.Pass(t.EventTime, h.PublishTime)
-			for _, p := range places {
-				if p.kind == placeTime && at >= p.at {
-					*p = Place{kind: placeSeq, seq: t.Seq}
-				}
+	l.line.packet(h, raw, l.batch, func(t *feed.Tick, at int64) bool {
+		for _, p := range places {
+			if p.kind == placeTime && at >= p.at {
+				*p = Place{kind: placeSeq, seq: t.Seq}
 			}
 		}
-		if err != nil || n == 0 {
-			return
-		}
-	}
+		return true
+	})
 }
