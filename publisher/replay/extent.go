@@ -19,8 +19,28 @@ type extent struct {
 	first, next uint64
 }
 
-// extent returns where the replay may seek to. The first call reads the index of each recording and the last part of it.
+// extent returns where the replay may seek to: what the recordings hold, up to Config.To.
 func (p *Player) extent() (extent, error) {
+	x, err := p.held()
+	if err != nil {
+		return extent{}, err
+	}
+	if p.ending {
+		switch {
+		case p.until.kind == toTime:
+			x.to = min(x.to, p.until.at)
+		case p.until.kind == toSeq && x.next > 0:
+			x.next = min(x.next, p.until.seq)
+		}
+	}
+	p.mu.Lock()
+	p.status.Last = x.to
+	p.mu.Unlock()
+	return x, nil
+}
+
+// held returns the extent of the recordings. The first call reads the index of each and the last part of it.
+func (p *Player) held() (extent, error) {
 	if p.span != nil {
 		return *p.span, nil
 	}
@@ -35,18 +55,7 @@ func (p *Player) extent() (extent, error) {
 	if len(p.cfg.Recordings) > 1 {
 		x.first, x.next = 0, 0
 	}
-	if p.ending {
-		switch {
-		case p.until.kind == toTime:
-			x.to = min(x.to, p.until.at)
-		case p.until.kind == toSeq && x.next > 0:
-			x.next = min(x.next, p.until.seq)
-		}
-	}
 	p.span = &x
-	p.mu.Lock()
-	p.status.Last = x.to
-	p.mu.Unlock()
 	return x, nil
 }
 

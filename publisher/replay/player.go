@@ -232,17 +232,11 @@ func (p *Player) lookAhead() error {
 	p.ending = !p.cfg.To.IsStart()
 	last := first
 	if p.cfg.From.place().Relative() || p.cfg.To.place().Relative() {
-		for _, rec := range p.cfg.Recordings {
-			r, err := recording.NewReader(rec.R, rec.Size)
-			if err == nil {
-				var end int64
-				_, end, err = r.Span(p.cfg.Clock)
-				last = max(last, end)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", rec.Name, err)
-			}
+		x, err := p.held()
+		if err != nil {
+			return err
 		}
+		last = x.to
 	}
 	from, to := recording.ResolvePlaces(p.cfg.From.place(), p.cfg.To.place(), first, last)
 	p.cfg.From, p.until = targetOf(from), targetOf(to)
