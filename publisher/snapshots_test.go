@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -44,19 +43,7 @@ func newCrowd(t *testing.T) *crowd {
 		c.ids = append(c.ids, id)
 	}
 	c.publish(c.ids)
-	ctx, cancel := context.WithCancel(t.Context())
-	ln, err := c.net.Listen("pub:1")
-	require.NoError(t, err)
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = p.Serve(ctx, ln)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-served
-		assert.NoError(t, p.Close(context.Background()))
-	})
+	serveAt(t, c.net, p)
 	return c
 }
 

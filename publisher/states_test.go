@@ -88,6 +88,23 @@ type archive struct {
 	head uint64 // of what is not in memory
 }
 
+// serveAt has p serve at pub:1 of network until the test ends, and closes it then.
+func serveAt(t *testing.T, network *netsim.Network, p *Publisher) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ln, err := network.Listen("pub:1")
+	require.NoError(t, err)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = p.Serve(ctx, ln)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-served
+		assert.NoError(t, p.Close(context.Background()))
+	})
+}
+
 func newArchive(t *testing.T) *archive {
 	a := &archive{t: t, fs: &gatedFS{FS: &memfs.FS{}}, net: netsim.New(1, netsim.Config{})}
 	p, err := New(Config{Journal: "j", FS: a.fs, Memory: MinMemory, SegmentSize: 64 << 20, Seed: 1, Sleep: time.Sleep, Sync: journal.SyncNone})
@@ -112,19 +129,7 @@ func newArchive(t *testing.T) *archive {
 	require.Greater(t, a.head, uint64(60_000))
 	_, err = p.journal.StateAt(a.head) // opens the file and makes its index
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ln, err := a.net.Listen("pub:1")
-	require.NoError(t, err)
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = p.Serve(ctx, ln)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-served
-		assert.NoError(t, p.Close(context.Background()))
-	})
+	serveAt(t, a.net, p)
 	return a
 }
 

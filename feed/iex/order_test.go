@@ -21,14 +21,6 @@ func one(number int64) []byte {
 	return sent(number, packet(1, uint64(number), levelMessage(number, 1)))
 }
 
-func prices(ticks []feed.Tick) []int64 {
-	var all []int64
-	for _, l := range recorded.Only(ticks, feed.KindLevel) {
-		all = append(all, l.Level().Price)
-	}
-	return all
-}
-
 // Messages are read in the order of their numbers where two lines were captured together and
 // each brings what the other has lost.
 func TestReorderedLines(t *testing.T) {
@@ -51,7 +43,7 @@ func TestReorderedLines(t *testing.T) {
 				parts = append(parts, one(n))
 			}
 			ticks, _, stats := read(t, file(t, parts...))
-			assert.Equal(t, c.want, prices(ticks))
+			assert.Equal(t, c.want, recorded.LevelPrices(ticks))
 			assert.Equal(t, c.gaps, stats.Gaps)
 			assert.Equal(t, c.dups, stats.Duplicates)
 			assert.Zero(t, stats.Resets)
@@ -62,7 +54,7 @@ func TestReorderedLines(t *testing.T) {
 // The other line may bring a message in the next file of a rotated capture.
 func TestReorderedOverFiles(t *testing.T) {
 	ticks, _, stats := read(t, file(t, one(1), one(3)), file(t, one(2), one(4)))
-	assert.Equal(t, []int64{1, 2, 3, 4}, prices(ticks))
+	assert.Equal(t, []int64{1, 2, 3, 4}, recorded.LevelPrices(ticks))
 	assert.Zero(t, stats.Gaps+stats.Duplicates)
 }
 
@@ -75,7 +67,7 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 	parts = append(parts, one(2))
 	ticks, _, stats := read(t, file(t, parts...))
-	assert.Len(t, prices(ticks), 5001)
+	assert.Len(t, recorded.LevelPrices(ticks), 5001)
 	assert.EqualValues(t, 1, stats.Gaps)
 	assert.EqualValues(t, 1, stats.Missing)
 	assert.EqualValues(t, 1, stats.Duplicates, "2, too late")
@@ -90,7 +82,7 @@ func TestSenderBeginsAgain(t *testing.T) {
 	ticks, _, stats := read(t, file(t, one(1), one(2), one(3), one(4), one(2),
 		again(1, 11), one(4), again(1, 11), again(3, 13), again(2, 12), again(4, 14),
 		again(1, 21), again(2, 22)))
-	assert.Equal(t, []int64{1, 2, 3, 4, 101, 102, 103, 104, 101, 102}, prices(ticks))
+	assert.Equal(t, []int64{1, 2, 3, 4, 101, 102, 103, 104, 101, 102}, recorded.LevelPrices(ticks))
 	assert.EqualValues(t, 2, stats.Resets)
 	assert.EqualValues(t, 3, stats.Duplicates)
 	assert.Zero(t, stats.Gaps)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"tickfeed/feed"
 	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/itch"
 )
@@ -15,14 +14,6 @@ func numbered(first, price, at uint64) []byte {
 	var w writer
 	w.add(at, price, 'B', 1, uint32(price))
 	return moldOf("0000000001", first, 1, w)
-}
-
-func prices(ticks []feed.Tick) []int64 {
-	var all []int64
-	for _, l := range recorded.Only(ticks, feed.KindLevel) {
-		all = append(all, l.Level().Price)
-	}
-	return all
 }
 
 // Messages are read in the order of their numbers where two lines were captured together and
@@ -45,7 +36,7 @@ func TestReorderedLines(t *testing.T) {
 				packets = append(packets, numbered(n, n, n))
 			}
 			ticks, _, stats := read(t, itch.Config{}, pcapOf(t, packets...))
-			assert.Equal(t, c.want, prices(ticks))
+			assert.Equal(t, c.want, recorded.LevelPrices(ticks))
 			assert.Equal(t, c.gaps, stats.Gaps)
 			assert.Equal(t, c.dups, stats.Duplicates)
 			assert.Zero(t, stats.Resets)
@@ -59,7 +50,7 @@ func TestSenderBeginsAgain(t *testing.T) {
 	ticks, _, stats := read(t, itch.Config{}, pcapOf(t,
 		numbered(1, 1, 1), numbered(2, 2, 2), numbered(3, 3, 3), numbered(2, 2, 2),
 		numbered(2, 12, 12), numbered(3, 3, 3), numbered(1, 11, 11), numbered(3, 13, 13)))
-	assert.Equal(t, []int64{1, 2, 3, 11, 12, 13}, prices(ticks))
+	assert.Equal(t, []int64{1, 2, 3, 11, 12, 13}, recorded.LevelPrices(ticks))
 	assert.EqualValues(t, 1, stats.Resets)
 	assert.EqualValues(t, 2, stats.Duplicates)
 	assert.Zero(t, stats.Gaps)

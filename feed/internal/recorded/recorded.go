@@ -115,3 +115,12 @@ func Only(ticks []feed.Tick, kind feed.Kind) []feed.Tick {
 	}
 	return only
 }
+
+// LevelPrices returns the prices of the levels among ticks.
+func LevelPrices(ticks []feed.Tick) []int64 {
+	var all []int64
+	for _, l := range Only(ticks, feed.KindLevel) {
+		all = append(all, l.Level().Price)
+	}
+	return all
+}
