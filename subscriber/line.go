@@ -54,19 +54,21 @@ const (
 type connected struct {
 	addr     string
 	welcomed bool
-	flowed   bool // a packet or heartbeat has come
-	stale    bool // the loop has not heard from the publisher for two intervals
-	session  feed.SessionID
-	mode     codec.Mode
-	origin   feed.SessionID
-	recorded bool       // the recorder was told of the line as it is now
-	owned    feed.Range // what session owns
-	seed     uint32
-	at       uint64 // end of what the line has covered
-	target   uint64 // the line is live once the position is here
-	echo     int64  // the publisher's clock, as last told
-	ended    bool
-	filtered bool // numbers between ticks may be skipped
+	// connected is for the next change, which is the first one after the welcome.
+	connected *Connected
+	flowed    bool // a packet or heartbeat has come
+	stale     bool // the loop has not heard from the publisher for two intervals
+	session   feed.SessionID
+	mode      codec.Mode
+	origin    feed.SessionID
+	recorded  bool       // the recorder was told of the line as it is now
+	owned     feed.Range // what session owns
+	seed      uint32
+	at        uint64 // end of what the line has covered
+	target    uint64 // the line is live once the position is here
+	echo      int64  // the publisher's clock, as last told
+	ended     bool
+	filtered  bool // numbers between ticks may be skipped
 
 	definitions bool // a snapshot of definitions only will do
 	snapshot    *collecting
@@ -229,6 +231,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			}
 		}
 	}
+	l.c.connected = &Connected{Session: owner.ID, Mode: w.Mode, Reason: w.Reason, Position: p.position, Head: w.Head}
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
@@ -909,13 +912,14 @@ func (l *line) change(c Change) {
 		c.Addr = l.c.addr
 	}
 	l.told = c.State
+	c.Connected, l.c.connected = l.c.connected, nil
 	l.changes = append(l.changes, c)
 }
 
 // lost notes that the connection, or the attempt to make one, ended.
 func (l *line) lost(err error, now time.Time) {
 	if l.c.welcomed && l.recovery == nil {
-		l.recovery = &recovery{since: now, report: Report{Cause: causeOf(err), Detail: err.Error()}}
+		l.recovery = &recovery{since: now, report: Report{Cause: CauseOf(err), Detail: err.Error()}}
 	}
 	l.c.welcomed, l.c.snapshot, l.c.asked, l.c.absent = false, nil, false, absentNone
 	if l.need == needAdded {

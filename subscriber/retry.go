@@ -60,7 +60,7 @@ func (r *retry) delay() time.Duration {
 // ended notes how a connection, or an attempt, went: when it began, whether a packet or heartbeat arrived, and how it ended.
 // One that the publisher broke by what it sent counts as failed, unless it was good for long.
 func (r *retry) ended(began, now time.Time, flowed bool, err error) {
-	cause := causeOf(err)
+	cause := CauseOf(err)
 	broken := cause == CauseProtocol || cause == CauseGap
 	if flowed && (!broken || now.Sub(began) >= r.max) {
 		r.failures = 0

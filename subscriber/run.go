@@ -282,6 +282,9 @@ func (r *runner) beforeWait() error {
 	if err := r.save(time.Now()); err != nil {
 		return err
 	}
+	if err := r.tellChanges(); err != nil {
+		return err
+	}
 	r.wire.saveBy = r.position.due(l.position)
 	r.woken.Store(false)
 	wanted := r.wanted.Load()
@@ -458,6 +461,9 @@ func (r *runner) tellChanges() error {
 }
 
 func (r *runner) logChange(c *Change) {
+	if c.Saved != nil {
+		return // up to ten times a second
+	}
 	e := r.log.Info()
 	if c.Err != nil || len(c.Lost)+len(c.Disowned) > 0 {
 		e = r.log.Warn()
@@ -490,8 +496,13 @@ func (r *runner) save(now time.Time) error {
 	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
 		return nil
 	}
+	changed := p.changed(r.line.position)
 	err := p.save(r.line.position)
 	p.savedAt = time.Now() // a slow disk must not take all the time
+	if changed && err == nil {
+		saved := p.saved
+		r.line.change(Change{State: r.line.told, Saved: &saved})
+	}
 	if output, ok := err.(*outputError); ok {
 		return &handlerError{output.err}
 	}

@@ -276,7 +276,7 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	case formatCSV:
 		w = newTextRows(sink, csvFormat{e.times})
 	case formatNDJSON:
-		w = newTextRows(sink, jsonFormat{e.times})
+		w = newTextRows(sink, jsonFormat{times: e.times})
 	case formatText:
 		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
 		if e.ctx.Err() != nil {

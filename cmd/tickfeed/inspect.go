@@ -580,7 +580,7 @@ func (o *inspectOptions) printer(out io.Writer) *printer {
 	var f format = textFormat{}
 	switch {
 	case o.json:
-		f = jsonFormat{o.times}
+		f = jsonFormat{times: o.times}
 	case o.csv:
 		f = csvFormat{o.times}
 	}
