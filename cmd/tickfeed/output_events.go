@@ -17,11 +17,11 @@ type event struct {
 	Mode      string         `json:"mode,omitempty"`
 	Seq       uint64         `json:"seq,omitempty"`
 	Scope     string         `json:"scope,omitempty"`
-	Reason    string         `json:"reason,omitempty"`
 	Position  uint64         `json:"position,omitempty"`
 	Head      uint64         `json:"head,omitempty"`
 	From      uint64         `json:"from,omitempty"`
 	To        uint64         `json:"to,omitempty"`
+	Reason    string         `json:"reason,omitempty"`
 	Final     uint64         `json:"final,omitempty"`
 	Next      uint64         `json:"next,omitempty"`
 	Cause     string         `json:"cause,omitempty"`
