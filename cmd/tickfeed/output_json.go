@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"github.com/spf13/pflag"
+
 	"tickfeed/feed"
 )
 
@@ -15,6 +17,11 @@ type jsonFormat struct {
 	times timeText
 	raw   bool // prices and sizes are the integers of the wire, beside their exponents
 	state bool // ticks are of the state at the end, which say so instead of "snapshot"
+}
+
+// rawVar defines the flag --raw, which goes with the one called json.
+func rawVar(f *pflag.FlagSet, v *bool, json string) {
+	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers of the wire, beside price_exponent and size_exponent")
 }
 
 func (jsonFormat) header() string { return "" }

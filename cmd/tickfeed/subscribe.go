@@ -91,7 +91,7 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
-		f.BoolVar(&o.raw, "raw", false, "with --json: print prices and sizes as the integers of the wire, beside price_exponent and size_exponent")
+		rawVar(f, &o.raw, "--json")
 		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
 		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
 		timeVar(f, &o.time)
