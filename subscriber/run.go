@@ -44,21 +44,20 @@ func (r *runner) run(ctx context.Context) error {
 			return handler.err
 		}
 		now := time.Now()
-		flowed := l.c.flowed
 		l.lost(err, now)
 		if ctx.Err() != nil {
 			l.changes = l.changes[:0]
 			return r.closed(context.Cause(ctx))
 		}
-		r.retry.ended(began, now, flowed, err)
+		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh}, now, err)
 		if err := r.tellChanges(); err != nil {
 			return err.(*handlerError).err
 		}
 		var refused *RefusedError
-		if errors.As(err, &refused) && refused.terminal() {
+		if errors.As(err, &refused) && !refused.Retry {
 			return r.closed(err)
 		}
-		if failed++; flowed {
+		if failed++; worth {
 			failed = 0
 		}
 		if r.cfg.MaxAttempts > 0 && failed >= r.cfg.MaxAttempts {
@@ -110,6 +109,9 @@ func (r *runner) connection(ctx context.Context, addr string) (err error) {
 	}
 	defer conn.Close()
 	if err := r.handshake(ctx, conn, addr); err != nil {
+		if m := goodbye(ctx, err); m != nil {
+			_ = send(conn, m, goodbyeTimeout) // best effort: the connection ends either way
+		}
 		return err
 	}
 	defer func() {
@@ -238,7 +240,7 @@ func (r *runner) follow(ctx context.Context) error {
 				if more, err = l.fill(); !more && err == nil {
 					err = r.record(raw)
 				}
-				if more || l.c.absent != absentNone {
+				if more || l.n >= l.size || l.c.absent != absentNone {
 					if flushErr := r.flush(); flushErr != nil {
 						err = flushErr
 					}
@@ -426,7 +428,7 @@ func (r *runner) tellSnapshot(s *collecting) error {
 	}
 	for t := range s.entries(l.c.narrow) {
 		l.batch[n] = t
-		if n++; n == len(l.batch) {
+		if n++; n == l.size {
 			if err := hand(); err != nil {
 				return err
 			}
