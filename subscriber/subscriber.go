@@ -72,7 +72,8 @@ type Config struct {
 	Now func() int64
 	// Seed of the backoff's random source; 0 for a random one.
 	Seed uint64
-	// BatchSize is the most ticks that the handler is given at once, 1 to 65536; 0 means 256.
+	// BatchSize is the most ticks that the handler is given at once, 1 to 65536; 0 means whole packets, as soon as there are
+	// 256 ticks.
 	BatchSize int
 	// Recorder keeps the bytes; nil for none. With one, BatchSize must be 0: a batch is a packet.
 	Recorder Recorder
@@ -139,9 +140,6 @@ func (c *Config) validate() (codec.Filter, error) {
 	}
 	if err := c.checkRecorded(); err != nil {
 		return nil, err
-	}
-	if c.BatchSize == 0 {
-		c.BatchSize = defaultBatch
 	}
 	if c.MaxBackoff == 0 {
 		c.MaxBackoff = defaultBackoff
