@@ -766,7 +766,7 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 	case m.Seq != l.position.Next:
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
-		return violation("snapshot of scope %d where the whole state is due", m.Scope)
+		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
 	l.c.snapshot = &collecting{begin: m, state: feed.NewState()}
 	return nil

@@ -202,7 +202,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	r.wire.alive.interval = w.Heartbeat
 	r.writer = startWriter(conn, w.Heartbeat, r.pulse)
 	r.log.Info().Str("addr", addr).Str("server", w.Server).Stringer("session", w.Lineage.Current().ID).
-		Uint64("start", w.Start).Uint64("head", w.Head).Uint8("reason", uint8(w.Reason)).Msg("welcome")
+		Uint64("start", w.Start).Uint64("head", w.Head).Stringer("reason", w.Reason).Msg("welcome")
 	return nil
 }
 

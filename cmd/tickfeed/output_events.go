@@ -34,19 +34,11 @@ type event struct {
 	Disowned  *uint64        `json:"disowned,omitempty"`
 }
 
-// The words for what a welcome and a snapshot say; both were checked by the subscriber.
-var (
-	startReasons = map[codec.StartReason]string{
-		codec.StartedAsAsked: "as asked", codec.StartedResumed: "resumed", codec.StartedRewound: "rewound", codec.StartedBySnapshot: "snapshot",
-	}
-	scopeNames = map[codec.ScopeKind]string{codec.ScopeAll: "all", codec.ScopeDefinitions: "definitions", codec.ScopeAdded: "added"}
-)
-
 // events lists what c says, in the order in which it is printed; session is that of the batch.
 func events(session feed.SessionID, c *subscriber.Change) (list []event) {
 	if to := c.Connected; to != nil {
 		list = append(list, event{
-			Event: "connected", Session: to.Session, Mode: modeNames[to.Mode], Reason: startReasons[to.Reason], Position: to.Position, Head: to.Head,
+			Event: "connected", Session: to.Session, Mode: to.Mode.String(), Reason: to.Reason.String(), Position: to.Position, Head: to.Head,
 		})
 	}
 	for _, numbers := range []struct {
@@ -59,7 +51,7 @@ func events(session feed.SessionID, c *subscriber.Change) (list []event) {
 		}
 	}
 	if c.Snapshot != nil {
-		list = append(list, event{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: scopeNames[c.Snapshot.Scope]})
+		list = append(list, event{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: c.Snapshot.Scope.String()})
 	}
 	if c.End {
 		list = append(list, event{Event: "end", Session: session, Final: c.Final})
