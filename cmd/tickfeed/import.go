@@ -58,8 +58,8 @@ are unpacked:
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
   lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
                 message file alone gives trades and statuses
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (futures;
-                spot without books)
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (spot,
+                futures)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.

@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// Kraken spot, version 1: arrays. Trades and quotes are read, books are counted.
+// Kraken spot, version 1: arrays of trades and quotes.
 func TestKrakenSpotArrays(t *testing.T) {
 	ticks, st, state, err := ticksOf(t, wscap.Config{},
 		"wss://ws.kraken.com <-> 1534614057.0",
@@ -18,8 +18,7 @@ func TestKrakenSpotArrays(t *testing.T) {
 		`1534614057.2: [0,[["5541.20000","0.15850568","1534614057.321597","s","l",""],["6060.00000","0.02455000","1534614057.324998","b","l",""]],"trade","XBT/USD"]`,
 		`1534614057.3: [0,["5698.40000","5700.00000","1542057299.545897","1.01234567","0.98765432"],"spread","XBT/USD"]`,
 		`1534614057.4: [0,{"a":["5525.40000",1,"1.000"],"b":["5525.10000",1,"2.000"],"c":["5525.10000","0.00398963"]},"ticker","XBT/USD"]`,
-		`1534614057.5: [0,{"as":[["5541.30000","2.50700000","1534614248.123678"]],"bs":[]},"book-100","XBT/USD"]`,
-		`1534614057.6: [1234,{"a":[["5541.3","2.5","1534614248.4"]]},{"b":[["5541.1","0","1534614335.3"]],"c":"974942666"},"book-10","XBT/USD"]`)
+		`1534614057.5: [42,["1542057314.748456","1542057360.435743","3586.70000","3586.70000","3586.60000","3586.60000","3586.68894","0.03373000",2],"ohlc-5","XBT/USD"]`)
 	require.NoError(t, err)
 	d, _ := state.Definition(0)
 	assert.Equal(t, "XBT/USD@KRAKEN", d.Name())
@@ -32,7 +31,7 @@ func TestKrakenSpotArrays(t *testing.T) {
 	require.Len(t, quotes, 2)
 	assert.EqualValues(t, 1542057299545897000, quotes[0].EventTime)
 	assert.EqualValues(t, 1534614057400000000, quotes[1].EventTime, "a ticker states no time")
-	assert.EqualValues(t, 3, st.Other)
+	assert.EqualValues(t, 2, st.Other)
 }
 
 // Kraken spot, version 2: objects; the snapshot of trades is from before the subscription.

@@ -51,7 +51,7 @@
 //	          book              a level
 //	Kraken    trade             trades; version 1 has no ids
 //	spot      spread, ticker    a quote
-//	          book              no ticks: counted in Stats.Other
+//	          book              its first message the whole book, the others levels
 //
 // Two collectors may have written the same messages into a capture: a trade whose id was told,
 // and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
@@ -70,7 +70,9 @@
 // book correctly": U ≤ lastUpdateId+1 ≤ u; for futures pu ≤ lastUpdateId ≤ u). From there on
 // each update must join the one before (U = u+1; for futures pu = u; Kraken seq+1). Where one
 // does not, updates are missing: the book is cleared, the gap is reported in Stats, and the
-// book waits for its next snapshot. At most 16 MiB of updates are held. Updates that no
+// book waits for its next snapshot. Books of Kraken spot have no numbers but checksums, from which
+// it follows likewise that updates are missing; levels that fall out of the depth that was
+// subscribed, of which Kraken sends nothing, are removed. At most 16 MiB of updates are held. Updates that no
 // snapshot came for are counted in Stats.Unanchored; with Config.PartialBooks they are told
 // as they come, and the book then holds what has changed since the start of the file only.
 package wscap
@@ -420,12 +422,13 @@ const (
 	hasTable
 	hasTick
 	hasEvents
+	hasMethod
 )
 
 var memberBits = map[string]members{
 	"type": hasType, "event": hasEvent, "result": hasAnswer, "id": hasAnswer, "code": hasAnswer, "error": hasAnswer,
 	"channel": hasChannel, "data": hasData, "arg": hasArg, "topic": hasTopic, "subject": hasSubject, "jsonrpc": hasRPC,
-	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents,
+	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents, "method": hasMethod,
 }
 
 // stranger names an exchange that cannot be read, of a message with such members; "" if it is none of
@@ -494,7 +497,7 @@ func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger str
 	switch {
 	case has&hasEvent != 0:
 		from = exchangeKraken
-	case has&hasChannel != 0:
+	case has&(hasChannel|hasMethod) != 0:
 		from = exchangeKrakenSpot
 	case has&hasType != 0:
 		from = exchangeCoinbase
