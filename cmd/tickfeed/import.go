@@ -50,7 +50,7 @@ are unpacked:
                 mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
                   binance   trades, aggTrades, bookTicker, with or without a header
                   taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
-                  tardis    trades, quotes, incremental_book_L2, book_snapshot (best levels)
+                  tardis    trades, quotes, incremental_book_L2, book_snapshot
                   polygon (massive), kraken, histdata, truefx
   parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses

@@ -459,27 +459,10 @@ func (d *decoder) compare(out []feed.Tick, in *instrument, t int64, side feed.Si
 			n++
 		}
 	}
-	var gone [depthLevels]int64
-	k := 0
-old:
-	for p := range in.book.Levels(side) {
-		for _, q := range prices[:n] {
-			if p == q {
-				continue old
-			}
-		}
-		gone[k] = p
-		k++
-	}
-	for _, p := range gone[:k] {
-		in.book.Set(side, p, 0)
-		out = d.level(out, in, t, side, p, 0)
-	}
-	for i, p := range prices[:n] {
-		if in.book.Size(side, p) != sizes[i] {
-			in.book.Set(side, p, sizes[i])
-			out = d.level(out, in, t, side, p, sizes[i])
-		}
+	start := len(out)
+	out = in.book.Replace(out, t, side, prices[:n], sizes[:n])
+	if d.cfg.QuotesOnly {
+		out = out[:start]
 	}
 	return out
 }

@@ -82,8 +82,8 @@ type Config struct {
 	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
 	// there is no date; 0 takes the capture's or the file name's.
 	Date int
-	// NoBooks leaves the levels of books out of DBN, ITCH and LOBSTER: only quotes of the best
-	// bid and offer, trades and statuses.
+	// NoBooks leaves the levels of books out of DBN, ITCH, LOBSTER, and of rows of CSV, NDJSON and
+	// Parquet that hold several: only quotes of the best bid and offer, trades and statuses.
 	NoBooks bool
 	// PartialBooks tells, of websocket captures, also updates of books that no snapshot came
 	// for; ArrivalTimes takes the recorder's times instead of the exchange's.
@@ -264,6 +264,7 @@ func (c *Config) text() textfile.Config {
 	if c.SkipBad != 0 {
 		t.SkipBad = c.SkipBad
 	}
+	t.QuotesOnly = t.QuotesOnly || c.NoBooks
 	return t
 }
 

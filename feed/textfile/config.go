@@ -44,6 +44,9 @@ type Config struct {
 	PriceExponent, SizeExponent int8
 	// ZeroIsPrice keeps a bid or ask of 0 as a price; otherwise it is no quote on that side.
 	ZeroIsPrice bool
+	// QuotesOnly leaves out the levels of rows that hold several (Databento's mbp-10, Tardis's
+	// book_snapshot): only their best bid and offer is told, as a quote.
+	QuotesOnly bool
 	// Rows is what every row is, whatever its columns say: "trade", "quote" or "level". Empty lets
 	// each row say it; see the package comment.
 	Rows string
@@ -218,7 +221,13 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldMakerOrder:    {"maker_order_id", "makerorderid"},
 }
 
-func (f field) String() string { return fieldNames[f].name }
+func (f field) String() string {
+	if f > noField {
+		best, level := f.ofBest()
+		return fmt.Sprintf("%v of level %d", best, level+1)
+	}
+	return fieldNames[f].name
+}
 
 // A place is the field that a column holds; of two columns with one field, the lower rank wins.
 type place struct {
@@ -287,7 +296,7 @@ func (c *columns) place(name string) place {
 	if f, ok := c.byName[name]; ok {
 		return place{f, -1}
 	}
-	if p, ok := known[normal(name)]; ok && !c.mapped[p.field] {
+	if p, ok := known[normal(name)]; ok && (p.field > noField || !c.mapped[p.field]) {
 		return p
 	}
 	return place{noField, 0}
@@ -297,11 +306,29 @@ func (c *columns) place(name string) place {
 type row struct {
 	cells [numFields][]byte
 	names [numFields]string // of the columns; empty where the line has none
+	deep  []deepLevel       // levels below the best, the second first
+}
+
+// cell is the text in f, also where f is of a level below the best.
+func (r *row) cell(f field) []byte {
+	if f > noField {
+		n := int(f - deepField)
+		return r.deep[n/deepWidth][n%deepWidth]
+	}
+	return r.cells[f]
+}
+
+// name is that of the column that holds f.
+func (r *row) name(f field) string {
+	if f > noField || r.names[f] == "" {
+		return f.String()
+	}
+	return r.names[f]
 }
 
 // has reports whether there is a number in f: neither nothing nor a word for nothing.
 func (r *row) has(f field) bool {
-	b := r.cells[f]
+	b := r.cell(f)
 	if len(b) == 0 {
 		return false
 	}
@@ -316,12 +343,7 @@ func (r *row) has(f field) bool {
 
 // bad is the error of a value that cannot be what it should.
 func (r *row) bad(f field, reason string, err error) *LineError {
-	e := &LineError{Column: r.names[f], Value: clip(r.cells[f]), Reason: reason, Err: err}
-	if e.Column == "" {
-		e.Column = f.String()
-	}
-	e.Column = clip([]byte(e.Column))
-	return e
+	return &LineError{Column: clip([]byte(r.name(f))), Value: clip(r.cell(f)), Reason: reason, Err: err}
 }
 
 // absent is the error of a value that must be there.

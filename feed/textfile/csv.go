@@ -68,6 +68,12 @@ func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *
 		switch {
 		case f == noField:
 			continue
+		case f > noField && slices.Contains(h.dest, f):
+			return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf("is there twice: it is the %v", f)}
+		case f > noField:
+			h.dest[i] = f
+			r.deepen(f)
+			continue
 		case r.names[f] != "" && p.rank == ranks[f]:
 			return &LineError{Column: clip([]byte(name)),
 				Reason: fmt.Sprintf("is there twice, or like %q; say which is the one with --column %v=NAME", r.names[f], f)}
@@ -218,7 +224,11 @@ func (h *header) split(line []byte, r *row) *LineError {
 				case f != fieldConditions:
 					cell = trim(cell)
 				}
-				r.cells[f] = cell
+				if f > noField {
+					r.setDeep(f, cell)
+				} else {
+					r.cells[f] = cell
+				}
 			}
 		}
 		col++

@@ -138,6 +138,13 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 			r.cells[f] = nil
 		}
 	}
+	for i := range r.deep {
+		for _, f := range [...]field{deepOf(i+1, fieldBid), deepOf(i+1, fieldAsk)} {
+			if string(r.cell(f)) == undefinedPrice {
+				r.setDeep(f, nil)
+			}
+		}
+	}
 	trade := oneOf(r.cells[fieldAction], "t")
 	if !trade && r.names[fieldAction] != "" && !oneOf(r.cells[fieldAction], "a", "c", "m", "r", "f", "n") &&
 		databentoRefused[rtype] == "" {
@@ -205,7 +212,13 @@ func isUndefinedTime(r *row, f field) bool {
 // scaleOf is the power of ten that the number in f is a multiple of: prices of Databento are
 // written as decimals, or as whole numbers of 10^-9.
 func scaleOf(r *row, f field) int8 {
-	if r.names[fieldRecordType] == "" || f != fieldPrice && f != fieldBid && f != fieldAsk || bytes.ContainsAny(r.cells[f], ".eE") {
+	if r.names[fieldRecordType] == "" || bytes.ContainsAny(r.cell(f), ".eE") {
+		return 0
+	}
+	if f > noField {
+		f, _ = f.ofBest()
+	}
+	if f != fieldPrice && f != fieldBid && f != fieldAsk {
 		return 0
 	}
 	return -9

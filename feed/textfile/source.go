@@ -52,8 +52,7 @@
 //	              has a bid or an ask, else a bad line; the type of an order (limit, market)
 //	              or a side says nothing
 //	rtype         of Databento's CSV and JSON: trades, mbp-1, mbp-10, tbbo, bbo, cmbp-1, cbbo,
-//	              tcbbo. Only rows of action T are trades. Of mbp-10 the best bid and ask are
-//	              read. Prices may be whole numbers of 10^-9, times nanoseconds; the venue is
+//	              tcbbo. Only rows of action T are trades. Prices may be whole numbers of 10^-9, times nanoseconds; the venue is
 //	              the publisher's. mbo, definitions and statuses are refused (their DBN
 //	              encoding can be read), bars, statistics and imbalances too; messages of the
 //	              system are passed over and counted
@@ -63,6 +62,10 @@
 //	              quote if it has a bid or an ask, else a bad line
 //	side          bid or ask, in a row with a price and without any column above: a bad line,
 //	              because it may be a level or a trade
+//
+// A row that holds several levels of a book (Databento's mbp-10, Tardis's book_snapshot) tells how
+// they differ from those that the rows before told, as levels, and then its best bid and ask as a
+// quote; Config.QuotesOnly leaves the levels out.
 //
 // Config.Rows states what all rows are, against all of these. Files of vendors that have
 // prices and no ticks (bars, Tardis's derivative_ticker, options_chain and liquidations,
@@ -412,13 +415,6 @@ var dateInName = regexp.MustCompile(`(?:^|\D)((?:19|20)\d{6})(?:\D|$)`)
 func (s *Source) remark() {
 	if names := &s.row.names; names[fieldSize] != "" && names[fieldPrice] == "" && names[fieldRecordType] == "" {
 		s.note(fmt.Sprintf("column %q is not read, because the rows are quotes; their sizes are in bid_size and ask_size", names[fieldSize]))
-	}
-	for _, name := range s.header.names {
-		switch normal(name) {
-		case "bidpx01", "bids[1]price":
-			s.note("of its book only the best bid and ask are read, as quotes")
-			return
-		}
 	}
 }
 

@@ -96,11 +96,12 @@ var vendorCases = map[string]vendorCase{
 	},
 	"Databento mbp-1 as JSON": {
 		text: `{"ts_recv":"1772461800000000009","hd":{"ts_event":"1772461800000000001","rtype":1,"publisher_id":1,"instrument_id":5482},"action":"A","side":"A","depth":0,"price":"101500000000","size":1,"flags":128,"ts_in_delta":17214,"sequence":1,"levels":[{"bid_px":"101250000000","ask_px":"101500000000","bid_sz":24,"ask_sz":11,"bid_ct":15,"ask_ct":9}],"symbol":"ESH6"}` + "\n" +
-			`{"levels":[{"bid_px":"101.250000000","ask_px":null,"bid_sz":24,"ask_sz":0,"bid_ct":15,"ask_ct":9},{"bid_px":"1"}],"hd":{"ts_event":"2026-03-02T14:30:00.000000002Z","rtype":10,"publisher_id":1,"instrument_id":5482},"action":"T","side":"B","price":"101.500000000","size":2,"symbol":"ESH6"}` + "\n" +
+			`{"levels":[{"bid_px":"101.250000000","ask_px":null,"bid_sz":24,"ask_sz":0,"bid_ct":15,"ask_ct":9},{"bid_px":"101000000000","ask_px":"102.250000000","bid_sz":7,"ask_sz":8,"bid_ct":1,"ask_ct":1},{"bid_px":"9223372036854775807","ask_px":"9223372036854775807","bid_sz":0,"ask_sz":0}],"hd":{"ts_event":"2026-03-02T14:30:00.000000002Z","rtype":10,"publisher_id":1,"instrument_id":5482},"action":"T","side":"B","price":"101.500000000","size":2,"symbol":"ESH6"}` + "\n" +
 			`{"hd":{"ts_event":"1772461800000000003","rtype":23,"publisher_id":0,"instrument_id":0},"msg":"Heartbeat"}` + "\n",
 		want: []string{
 			"0 1 definition ESH6@GLBX 10^-4 10^0",
 			"1 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11",
+			"2 level ESH6@GLBX buy 101.25 x 24", "2 level ESH6@GLBX buy 101 x 7", "2 level ESH6@GLBX sell 102.25 x 8",
 			"2 quote ESH6@GLBX 101.25 x 24 / - x 0",
 			`2 trade ESH6@GLBX 101.5 x 2 buy id 0 ""`,
 		},
@@ -125,9 +126,51 @@ var vendorCases = map[string]vendorCase{
 	},
 	"Tardis book_snapshot_5": {
 		text: "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,asks[1].price,asks[1].amount,bids[1].price,bids[1].amount\n" +
-			"deribit,BTC,1772461800000001,9,101.5,1,101,2,102,3,100,4\n",
-		want: []string{"0 1000 definition BTC@deribit 10^-4 10^0", "1000 quote BTC@deribit 101 x 2 / 101.5 x 1"},
-		note: "stdin: of its book only the best bid and ask are read, as quotes",
+			"deribit,BTC,1772461800000001,9,101.5,1,101,2,102,3,100,4\n" +
+			"deribit,BTC,1772461800000002,9,101.5,1,101,2.5,,,100.00001,4\n" +
+			"deribit,BTC,1772461800000003,9,102,3,101,2.5,103,1,100.00001,4\n",
+		want: []string{
+			"0 1000 definition BTC@deribit 10^-4 10^0",
+			"1000 level BTC@deribit buy 101 x 2", "1000 level BTC@deribit buy 100 x 4",
+			"1000 level BTC@deribit sell 101.5 x 1", "1000 level BTC@deribit sell 102 x 3",
+			"1000 quote BTC@deribit 101 x 2 / 101.5 x 1",
+			"0 2000 definition BTC@deribit 10^-5 10^-1",
+			"2000 level BTC@deribit buy 100 x 0", "2000 level BTC@deribit buy 101 x 2.5", "2000 level BTC@deribit buy 100.00001 x 4",
+			"2000 level BTC@deribit sell 102 x 0",
+			"2000 quote BTC@deribit 101 x 2.5 / 101.5 x 1",
+			"3000 level BTC@deribit sell 101.5 x 0", "3000 level BTC@deribit sell 102 x 3", "3000 level BTC@deribit sell 103 x 1",
+			"3000 quote BTC@deribit 101 x 2.5 / 102 x 3",
+		},
+	},
+	"only the quotes of several levels": {
+		cfg:  textfile.Config{QuotesOnly: true},
+		text: "symbol,time,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1772461800,1,2,3,4,0.5,9\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 2 / 3 x 4"},
+	},
+	"a level that is no number": {
+		text: "symbol,time,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1772461800,1,2,3,4,x,9\n",
+		err:  `stdin:2: column "bid of level 2": "x" is not a decimal number`,
+	},
+	"a level of a negative size": {
+		text: "symbol,time,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1772461800,1,2,3,4,0.5,-9\n",
+		err:  `stdin:2: column "bid_size of level 2": "-9" is negative`,
+	},
+	"a level that is there twice": {
+		text: "symbol,time,bid_px_00,bid_sz_00,bid_px_01,bids[1].price\n",
+		err:  `column "bids[1].price" is there twice: it is the bid of level 2`,
+	},
+	"Databento mbp-10": {
+		text: databentoHead + "action,side,depth,price,size,flags,ts_in_delta,sequence,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,bid_px_01,ask_px_01,bid_sz_01,ask_sz_01,bid_ct_01,ask_ct_01,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "10,1,2,A,B,0,101000000000,5,0,0,1,101000000000,102000000000,5,6,1,1,100000000000,9223372036854775807,7,0,1,0,A\n" +
+			strings.ReplaceAll(databentoTimes, "%", "2") + "10,1,2,T,A,0,101000000000,2,0,0,1,101000000000,102000000000,5,6,1,1,100000000000,103000000000,7,9,1,1,A\n",
+		want: []string{
+			"0 1 definition A@GLBX 10^-4 10^0",
+			"1 level A@GLBX buy 101 x 5", "1 level A@GLBX buy 100 x 7", "1 level A@GLBX sell 102 x 6",
+			"1 quote A@GLBX 101 x 5 / 102 x 6",
+			"2 level A@GLBX sell 103 x 9",
+			"2 quote A@GLBX 101 x 5 / 102 x 6",
+			`2 trade A@GLBX 101 x 2 sell id 0 ""`,
+		},
 	},
 	"Tardis derivative_ticker": {
 		text: "exchange,symbol,timestamp,local_timestamp,funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price\n",
