@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -124,6 +125,7 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
 	}
 	std := 0
+	seen := make(map[string]bool)
 	for _, p := range paths {
 		if p == rawfile.Stdin {
 			if std++; std > 1 {
@@ -139,6 +141,12 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 			return nil, fmt.Errorf("%s is a directory; name its files", p)
 		}
 		s.size += info.Size()
+		if real, err := filepath.EvalSymlinks(p); err == nil && info.Mode().IsRegular() {
+			if real = filepath.Clean(real); seen[real] {
+				return nil, fmt.Errorf("%s is named twice", p)
+			}
+			seen[real] = true
+		}
 	}
 	if cfg.Format == LOBSTER && std > 0 {
 		return nil, errNoPair
@@ -234,6 +242,7 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 			rows.Close()
 			return e
 		}
+		src.Parts(paths, rows.Where)
 		table := &table{src, rows}
 		s.importer, s.noun = table, "row"
 		s.stats = table.stats

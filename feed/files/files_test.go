@@ -209,6 +209,10 @@ func TestErrors(t *testing.T) {
 			assert.Equal(t, c.passedOver, files.Skippable(err), err)
 		})
 	}
+	twice := write(t, "a.csv", []byte(quotes))
+	_, err := files.Open([]string{twice, filepath.Join(filepath.Dir(twice), ".", "a.csv")}, nil, files.Config{})
+	assert.ErrorContains(t, err, "a.csv is named twice")
+
 	assert.False(t, files.Damaged(os.ErrNotExist))
 	assert.False(t, files.Skippable(os.ErrNotExist))
 

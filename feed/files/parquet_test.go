@@ -52,6 +52,32 @@ func TestParquetOfOurOwn(t *testing.T) {
 	assert.Positive(t, src.Read())
 }
 
+// A trade of one Parquet file that stands in the file before it, too, counts once.
+func TestTradesOfSeveralParquetFiles(t *testing.T) {
+	type line struct {
+		Time   int64   `parquet:"time"`
+		Symbol string  `parquet:"symbol"`
+		Price  float64 `parquet:"price"`
+		Size   int64   `parquet:"size"`
+		ID     int64   `parquet:"trade_id"`
+	}
+	file := func(name string, lines ...line) string {
+		var out bytes.Buffer
+		pw := parquet.NewGenericWriter[line](&out)
+		_, err := pw.Write(lines)
+		require.NoError(t, err)
+		require.NoError(t, pw.Close())
+		return write(t, name, out.Bytes())
+	}
+	a, b := line{1700000000, "A", 1.25, 9, 3}, line{1700000001, "A", 1.5, 9, 4}
+	second := file("b.parquet", b, b)
+	src, err := files.Open([]string{file("a.parquet", a, b), second}, nil, files.Config{})
+	require.NoError(t, err)
+	got, _ := recorded.ReadAll(t, src)
+	assert.Len(t, recorded.Only(got, feed.KindTrade), 3)
+	assert.Equal(t, []string{second + ": 1 trades that a file before has are left out"}, src.Stats().Notes)
+}
+
 // Columns of any Parquet file are known by the names of CSV, or stated; a bad row names its file and
 // may be passed over.
 func TestParquetOfOthers(t *testing.T) {

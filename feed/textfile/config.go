@@ -176,6 +176,7 @@ const (
 	fieldSuffix
 	fieldQuoteCancel
 	fieldMakerOrder
+	fieldSequence
 	numFields
 	noField = numFields
 )
@@ -219,6 +220,7 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldSuffix:        {"symbol_suffix", "symsuffix symbolsuffix"},
 	fieldQuoteCancel:   {"quote_cancel", "qucancel quotecancelcorrection"},
 	fieldMakerOrder:    {"maker_order_id", "makerorderid"},
+	fieldSequence:      {"sequence", "sequence"},
 }
 
 func (f field) String() string {

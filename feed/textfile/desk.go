@@ -8,6 +8,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/book"
+	"tickfeed/feed/internal/recent"
 )
 
 // A desk makes ticks of rows: it gives instruments their ids, and defines them again when a
@@ -23,6 +24,7 @@ type desk struct {
 	out           []feed.Tick            // of the row at hand: a definition, a clear or levels, a quote, a trade
 	prices, sizes []int64                // of a side of the row at hand
 	quotesOnly    bool
+	repeats       *repeats  // nil where there is one file
 	rows          feed.Kind // Config.Rows, or 0
 	unread        []Unread
 	forgot        bool  // the volume of the instrument at hand, which does not fit with the decimals of its row
@@ -38,6 +40,8 @@ type instrument struct {
 	levels   bool       // some were given out
 	snapshot bool       // the last level was of a snapshot
 	book     *book.Book // that rows of several levels tell; nil if there was none
+	prints   recent.Group
+	traded   [2]span // the times of its trades, and of its aggregated trades
 }
 
 func newDesk(c *Config) desk {
@@ -136,6 +140,11 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 			return nil, bad
 		}
 	}
+	if inst != nil && d.repeats != nil && (kind == feed.KindTrade || kind == shapeBoth) {
+		if bad := mixed(inst, r, at); bad != nil {
+			return nil, bad
+		}
+	}
 	// From here on the row is good.
 	d.out = d.out[:0]
 	if kind == feed.KindDefinition || inst == nil || inst.def != def {
@@ -165,6 +174,13 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	}
 	if kind != feed.KindQuote && kind != feed.KindDefinition {
 		d.out = append(d.out, other)
+		if d.repeats != nil && other.Kind == feed.KindTrade && d.repeats.repeated(inst, r, &other, &def) {
+			d.out = d.out[:len(d.out)-1]
+			count.Duplicates++
+		}
+	}
+	if len(d.out) == 0 {
+		return nil, nil
 	}
 	if d.hasDepth(r, kind) {
 		book.More(d.out[event:])

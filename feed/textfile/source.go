@@ -86,6 +86,14 @@
 // code is B cancels an earlier one; it is left out and counted in [Stats].VoidedQuotes. The last
 // line of the Daily TAQ's files, END and how many rows there were, is passed over.
 //
+// # Trades that several files have
+//
+// A trade of one file that stands in a file before it, with the same instrument, time, price, size,
+// side and id (or sequence number, of Databento), is left out and counted in [Stats].Duplicates. Where
+// there is no id, the trade counts and a note says how many may be the same. Of aggregated trades of
+// Binance (agg_trade_id) and single ones of the same time, the second are bad lines. The last two to
+// four million trades are known, in at most 128 MiB.
+//
 // # Prices and sizes
 //
 // All are exact: the text of a number, with or without a power of ten, becomes an integer
@@ -160,6 +168,8 @@ type Source struct {
 	object  object // of the NDJSON file at hand
 	row     row
 	desk    desk
+	where   func(line int64) (file string, at int64) // see Parts; nil if a file is a file
+	part    string                                   // that the line at hand is of, by Parts
 	pending []feed.Tick
 	err     error // once set, Next repeats it
 
@@ -199,16 +209,53 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		}
 		std = true
 	}
-	return &Source{
+	s := &Source{
 		cfg: cfg, columns: columns,
 		clock: clock{zone: zone, unit: cfg.EpochUnit},
 		lines: lines{in: newInput(paths, stdin, readSize)},
 		desk:  newDesk(&cfg),
-	}, nil
+	}
+	if len(paths) > 1 {
+		s.desk.repeats = &repeats{}
+	}
+	return s, nil
 }
 
 // Meter makes m count what is read of the files. It is called before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.lines.in.meter = m }
+
+// Parts names the files that the one input was made of: notes name them, and trades that several of
+// them have count once. where returns the file of a line, from 1. It is called before the first Next.
+func (s *Source) Parts(files []string, where func(line int64) (file string, at int64)) {
+	if len(files) == 1 {
+		s.part = files[0]
+		return
+	}
+	s.where, s.desk.repeats = where, &repeats{}
+}
+
+// enter notes which file a line is of, by where.
+func (s *Source) enter(line int64) {
+	file, _ := s.where(line)
+	if file == s.part {
+		return
+	}
+	s.noteRepeats()
+	s.part = file
+	s.desk.repeats.begin()
+}
+
+// noteRepeats notes what trades of the file that ends were known.
+func (s *Source) noteRepeats() {
+	p := s.desk.repeats
+	if p == nil {
+		return
+	}
+	for _, text := range p.notes() {
+		s.note(text)
+	}
+	p.known, p.alike = 0, 0 // of a file without a line, begin is not called
+}
 
 // Next implements [feed.Source]. It waits only while it has no tick to give: what came
 // down a pipe goes out at once.
@@ -240,6 +287,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		}
 		if err == errEndOfFile {
 			s.format = ""
+			s.noteRepeats()
 			if s.lines.note != "" {
 				s.note(s.lines.note)
 				s.lines.note = ""
@@ -304,6 +352,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 		return nil
 	}
 	if bad == nil {
+		if s.where != nil {
+			s.enter(s.lines.number)
+		}
 		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
 		if bad == nil && s.desk.forgot {
 			s.note(fmt.Sprintf("line %d needs so many decimals that the volume of %q before it does not fit 64 bits and is not kept",
@@ -353,6 +404,9 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 		}
 	}
 	s.row = row{}
+	if s.desk.repeats != nil && s.where == nil {
+		s.desk.repeats.begin()
+	}
 	s.clock.begin(s.day())
 	file := s.lines.in.name(s.lines.file)
 	cfg := s.cfg
@@ -421,7 +475,11 @@ func (s *Source) remark() {
 // note adds to the notes about the file at hand.
 func (s *Source) note(text string) {
 	if len(s.count.Notes) < maxNotes {
-		s.count.Notes = append(slices.Clip(s.count.Notes), s.lines.in.name(s.lines.file)+": "+text)
+		file := s.part
+		if file == "" {
+			file = s.lines.in.name(s.lines.file)
+		}
+		s.count.Notes = append(slices.Clip(s.count.Notes), file+": "+text)
 	}
 }
 
@@ -466,11 +524,13 @@ type Stats struct {
 	Voided   int64 // trades left out for their correction code
 	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
 	VoidedQuotes int64
-	Skipped      int64    // bad lines tolerated
-	Rounded      int64    // numbers without the trace that a float left behind their digits
-	Unread       []Unread // rows passed over because their type is no tick
-	Notes        []string // what of the files was not read, in words, the first maxNotes of them
-	FirstBad     *LineError
+	// Duplicates are trades left out because a file before has them.
+	Duplicates int64
+	Skipped    int64    // bad lines tolerated
+	Rounded    int64    // numbers without the trace that a float left behind their digits
+	Unread     []Unread // rows passed over because their type is no tick
+	Notes      []string // what of the files was not read, in words, the first maxNotes of them
+	FirstBad   *LineError
 }
 
 // A LineError names what cannot be read. It reads, for example:

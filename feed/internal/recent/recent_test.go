@@ -47,3 +47,24 @@ func TestGenerations(t *testing.T) {
 	assert.True(t, s.Has(mixed(2*Generation)))
 	assert.LessOrEqual(t, len(s.young.slots)+len(s.old.slots), 4*Generation*2)
 }
+
+// A trade of a later file is known again; equal trades of one file are different ones.
+func TestPrints(t *testing.T) {
+	var p Prints
+	var g Group
+	a, b := Print{Source: 1, Time: 5, Number: 7, Price: 100, Size: 1}, Print{Source: 1, Time: 5, Number: 7, Price: 101, Size: 1}
+	file := func(trades ...Print) (repeated []bool) {
+		p.Begin()
+		for _, tr := range trades {
+			repeated = append(repeated, p.Repeated(&g, tr))
+		}
+		return repeated
+	}
+	assert.Equal(t, []bool{false, false, false, false}, file(a, b, a, a))
+	assert.Equal(t, []bool{true, true, true, true, false}, file(a, a, b, a, a), "the fourth of a")
+	assert.Equal(t, []bool{true, true}, file(a, b))
+	next := a
+	next.Time++
+	assert.Equal(t, []bool{false, true}, file(next, a))
+	assert.False(t, p.Forgot())
+}
