@@ -255,6 +255,8 @@ func TestOpenRefuses(t *testing.T) {
 		"20241302 is not a date":     {write(t, "fxcm_a.zip", "20241302_eurusd_tick_quote.csv", "")},
 		`the market "" is not known`: {write(t, "a.zip", "20240102_eurusd_tick_quote.csv", "")},
 		"are both of EURUSD@FXCM":    {good, twin},
+		"quotes of cryptocurrencies": {write(t, "crypto/coinbase/tick/btcusd/20180405_quote.zip", "20180405_btcusd_tick_quote.csv", "1014,6800.01,2.5,6800.02,0.1\n")},
+		"shares, futures or options": {write(t, "fxcm_a.zip", "20131007_spy_tick_quote.csv", "14400025,1677900,2,1683800,1,P,,0\n")},
 	} {
 		_, err := leanfx.Open(paths, leanfx.Config{})
 		assert.ErrorContains(t, err, want)
