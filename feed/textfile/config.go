@@ -54,8 +54,9 @@ type Config struct {
 	// the source. Not negative.
 	SkipBad int
 
-	headerOf     func(cells []string) []string // names for a first line that is data; nil if there are none
-	symbolInName *regexp.Regexp                // finds the symbol in the name of a file
+	headerOf     func(cells []string) []string              // names for a first line that is data; nil if there are none
+	symbolInName *regexp.Regexp                             // finds the symbol in the name of a file
+	venueOf      func(names []string, symbol string) string // the venue of a file with such columns, if Venue is empty; or nil
 }
 
 // rowKinds are what Config.Rows can state.
@@ -340,12 +341,18 @@ func (r *row) has(f field) bool {
 			return false
 		}
 	}
-	return true
+	return string(b) != `\N` // of MySQL and PostgreSQL
 }
 
 // bad is the error of a value that cannot be what it should.
 func (r *row) bad(f field, reason string, err error) *LineError {
 	return &LineError{Column: clip([]byte(r.name(f))), Value: clip(r.cell(f)), Reason: reason, Err: err}
+}
+
+// isDatabento reports whether the columns are those of Databento: with a record type, or, as a table
+// from which it was left out, a publisher.
+func (r *row) isDatabento() bool {
+	return r.names[fieldRecordType] != "" || r.names[fieldPublisher] != ""
 }
 
 // absent is the error of a value that must be there.

@@ -1,6 +1,7 @@
 package textfile
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -230,7 +231,7 @@ func (d *desk) symbolVenue(r *row) (symbol, venue []byte) {
 	if len(symbol) == 0 {
 		symbol = d.symbol
 	}
-	if len(venue) == 0 && r.names[fieldRecordType] != "" {
+	if len(venue) == 0 && r.isDatabento() {
 		venue = publisherVenue(r.cells[fieldPublisher])
 	}
 	if len(venue) == 0 {
@@ -270,7 +271,7 @@ func eventTime(r *row, c *clock) (int64, *LineError) {
 	if len(r.cells[f]) == 0 {
 		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
 	}
-	if r.isOwn() || r.names[fieldRecordType] != "" {
+	if r.isOwn() || r.isDatabento() {
 		// A whole number counts nanoseconds, whatever its magnitude and whatever unit is stated for other files.
 		if t, err := feed.ParseDecimal(r.cells[f], 0); err == nil {
 			return t, nil
@@ -496,6 +497,9 @@ func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineErro
 		return 0, r.bad(f, fmt.Sprintf("needs more than %d decimals", -feed.MinExponent), err)
 	case feed.ErrDecimalOverflow:
 		return 0, r.bad(f, fmt.Sprintf("does not fit 64 bits in units of 10^%d, which its instrument has or the line needs", exponent), err)
+	}
+	if bytes.IndexByte(r.cell(f), ',') >= 0 {
+		return 0, r.bad(f, "is not a decimal number: decimals are read with a point, thousands without a separator", err)
 	}
 	return 0, r.bad(f, "is not a decimal number", err)
 }

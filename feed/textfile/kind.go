@@ -23,6 +23,9 @@ type Unread struct {
 // names one of our kinds; Config.Rows; rtype; is_snapshot; action. Only a row without such a
 // column is what its cells say.
 func (d *desk) kind(r *row) (feed.Kind, *LineError) {
+	if r.isDatabento() {
+		r.dropUndefined()
+	}
 	stated := r.cells[fieldType]
 	kind := kindOf(stated)
 	switch {
@@ -75,6 +78,8 @@ func byCells(r *row) (feed.Kind, *LineError) {
 		return feed.KindQuote, nil
 	case trade:
 		return feed.KindTrade, nil
+	case r.names[fieldPrice] == "" && (r.names[fieldBid] != "" || r.names[fieldAsk] != ""):
+		return feed.KindQuote, nil // of a book that is empty on both sides
 	}
 	return 0, &LineError{Reason: reasonNothing}
 }
@@ -133,18 +138,6 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	if bad != nil {
 		return 0, bad
 	}
-	for _, f := range [...]field{fieldPrice, fieldBid, fieldAsk} {
-		if string(r.cells[f]) == undefinedPrice {
-			r.cells[f] = nil
-		}
-	}
-	for i := range r.deep {
-		for _, f := range [...]field{deepOf(i+1, fieldBid), deepOf(i+1, fieldAsk)} {
-			if string(r.cell(f)) == undefinedPrice {
-				r.setDeep(f, nil)
-			}
-		}
-	}
 	trade := oneOf(r.cells[fieldAction], "t")
 	if !trade && r.names[fieldAction] != "" && !oneOf(r.cells[fieldAction], "a", "c", "m", "r", "f", "n") &&
 		databentoRefused[rtype] == "" {
@@ -161,7 +154,10 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 			return shapeBoth, nil
 		}
 		return feed.KindQuote, nil
-	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // the price is that of the last trade, seen before
+	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // price and ts_event are those of the last trade, seen before
+		if r.has(fieldReceived) && string(r.cells[fieldReceived]) != undefinedTime {
+			r.cells[fieldTime] = r.cells[fieldReceived]
+		}
 		return feed.KindQuote, nil
 	case rtypeError:
 		return d.pass("Databento errors"), nil
@@ -181,6 +177,22 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 		}
 	}
 	return 0, r.bad(fieldRecordType, reason, nil)
+}
+
+// dropUndefined empties the prices that Databento's number for an undefined price stands in.
+func (r *row) dropUndefined() {
+	for _, f := range [...]field{fieldPrice, fieldBid, fieldAsk} {
+		if string(r.cells[f]) == undefinedPrice {
+			r.cells[f] = nil
+		}
+	}
+	for i := range r.deep {
+		for _, f := range [...]field{deepOf(i+1, fieldBid), deepOf(i+1, fieldAsk)} {
+			if string(r.cell(f)) == undefinedPrice {
+				r.setDeep(f, nil)
+			}
+		}
+	}
 }
 
 // pass counts a row that is no tick.
@@ -206,13 +218,13 @@ const (
 )
 
 func isUndefinedTime(r *row, f field) bool {
-	return r.names[fieldRecordType] != "" && (string(r.cells[f]) == undefinedTime || !r.has(f))
+	return r.isDatabento() && (string(r.cells[f]) == undefinedTime || !r.has(f))
 }
 
 // scaleOf is the power of ten that the number in f is a multiple of: prices of Databento are
 // written as decimals, or as whole numbers of 10^-9.
 func scaleOf(r *row, f field) int8 {
-	if r.names[fieldRecordType] == "" || bytes.ContainsAny(r.cell(f), ".eE") {
+	if !r.isDatabento() || bytes.ContainsAny(r.cell(f), ".eE") {
 		return 0
 	}
 	if f > noField {

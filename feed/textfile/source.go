@@ -320,9 +320,7 @@ func (s *Source) publishStats(n int) {
 
 // read takes one line; its ticks are pending then. The error ends the source.
 func (s *Source) read(line []byte, tooLong error) error {
-	if s.lines.number == 1 {
-		line = bytes.TrimPrefix(line, utf8BOM)
-	}
+	line = bytes.TrimPrefix(line, utf8BOM) // of the file, or of one that was joined to it with cat
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
@@ -336,6 +334,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 		return nil
 	}
 	if s.format == "" {
+		if excelSeparator.Match(line) {
+			return nil
+		}
 		fixed, err := s.begin(line)
 		if err != nil || fixed {
 			return s.place(err)
@@ -384,6 +385,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 	return nil
 }
 
+// excelSeparator is a line that Excel writes before the header.
+var excelSeparator = regexp.MustCompile(`^"?sep=.?"?$`)
+
 // begin looks at the first line of a file. header is true if that line is used up.
 func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	if bytes.HasPrefix(line, []byte{0xff, 0xfe}) || bytes.HasPrefix(line, []byte{0xfe, 0xff}) {
@@ -396,6 +400,9 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	if format == "" {
 		switch bytes.TrimLeft(line, " \t")[0] {
 		case '{':
+			if string(bytes.TrimSpace(line)) == "{" {
+				return false, &LineError{Reason: "the file is JSON whose objects go over several lines; write each on one line (jq -c .)"}
+			}
 			format = formatNDJSON
 		case '[':
 			return false, &LineError{Reason: "the file is a JSON array; write one object on each line (jq -c '.[]')"}
@@ -434,13 +441,17 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 			used = false
 			bad = s.header.place(line, names, &s.columns, &cfg, file, &s.row)
 		case data:
-			bad = errNoHeader(cells)
+			bad = errNoHeader(cells, cfg.headerOf != nil)
 		default:
 			bad = s.header.parse(line, &s.columns, &cfg, file, &s.row)
 		}
 		if bad != nil {
 			return true, bad
 		}
+	}
+	s.desk.venue = []byte(cfg.Venue)
+	if cfg.venueOf != nil && cfg.Venue == "" {
+		s.desk.venue = []byte(cfg.venueOf(s.header.names, cfg.Symbol))
 	}
 	s.format = format
 	if format == formatCSV {
@@ -469,6 +480,9 @@ var dateInName = regexp.MustCompile(`(?:^|\D)((?:19|20)\d{6})(?:\D|$)`)
 func (s *Source) remark() {
 	if names := &s.row.names; names[fieldSize] != "" && names[fieldPrice] == "" && names[fieldRecordType] == "" {
 		s.note(fmt.Sprintf("column %q is not read, because the rows are quotes; their sizes are in bid_size and ask_size", names[fieldSize]))
+	}
+	if bid := s.row.names[fieldBid]; normal(bid) == "bidprice" && s.header.has("bestbidprice") {
+		s.note(fmt.Sprintf("each row is the quote of its exchange (%s); the national best bid and offer is not read unless --column bid=…, bid_size=…, ask=…, ask_size=… and venue= say so", bid))
 	}
 }
 

@@ -65,8 +65,17 @@ var vendorCases = map[string]vendorCase{
 			strings.ReplaceAll(databentoTimes, "%", "1") + "195,1,5482,A,101.500000000,1,128,1,101.250000000,101.500000000,24,11,15,9,ESH6\n" +
 			"2026-03-02T14:30:00.000000009Z,,195,1,5482,N,,0,128,1,101.250000000,101.500000000,24,12,15,9,ESH6\n",
 		want: []string{
-			"0 1 definition ESH6@GLBX 10^-4 10^0",
-			"1 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11", "9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 12",
+			"0 9 definition ESH6@GLBX 10^-4 10^0", // at the end of the interval, as from DBN
+			"9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11", "9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 12",
+		},
+	},
+	"Databento without rtype": {
+		text: "ts_event,publisher_id,instrument_id,action,price,size,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
+			"1772461800000000001,1,5482,A,9223372036854775807,3,5000000000000,9223372036854775807,3,0,ESH6\n" +
+			"1772461800000000002,1,5482,T,5000250000000,3,5000000000000,5000250000000,3,4,ESH6\n",
+		want: []string{
+			"0 1 definition ESH6@GLBX 10^-4 10^0", "1 quote ESH6@GLBX 5000 x 3 / - x 0",
+			"2 quote ESH6@GLBX 5000 x 3 / 5000.25 x 4", `2 trade ESH6@GLBX 5000.25 x 3 id 0 ""`,
 		},
 	},
 	"Databento mbo": {
@@ -303,12 +312,12 @@ var vendorCases = map[string]vendorCase{
 	"Binance futures trades without a header": {
 		preset: "binance-trades", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "9,101.5,2,203,1772461800001,true\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 sell id 9 ""`},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE_USDM 101.5 x 2 sell id 9 ""`},
 	},
 	"Binance aggTrades with the preset": {
 		preset: "binance-trades", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n9,101.5,2,203,204,1772461800001,false\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 buy id 9 ""`},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE_USDM 101.5 x 2 buy id 9 ""`},
 	},
 	"Binance spot aggTrades without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
@@ -318,12 +327,71 @@ var vendorCases = map[string]vendorCase{
 	"Binance futures aggTrades without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "9,101.5,2,203,204,1772461800001,true\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 sell id 9 ""`},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE_USDM 101.5 x 2 sell id 9 ""`},
 	},
 	"Binance bookTicker without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "9,101,1,101.5,2,1772461800001,1772461800009\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", "1000000 quote BTCUSDT@BINANCE 101 x 1 / 101.5 x 2"},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", "1000000 quote BTCUSDT@BINANCE_USDM 101 x 1 / 101.5 x 2"},
+	},
+	"Binance COIN-M trades": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSD_PERP"},
+		text: "id,price,qty,base_qty,time,is_buyer_maker\n9,101.5,2,0.02,1772461800001,true\n",
+		want: []string{"0 1000000 definition BTCUSD_PERP@BINANCE_COINM 10^-4 10^0", `1000000 trade BTCUSD_PERP@BINANCE_COINM 101.5 x 2 sell id 9 ""`},
+	},
+	"Binance COIN-M aggTrades without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSD_260327"},
+		text: "9,101.5,2,203,204,1772461800001,false\n",
+		want: []string{"0 1000000 definition BTCUSD_260327@BINANCE_COINM 10^-4 10^0", `1000000 trade BTCUSD_260327@BINANCE_COINM 101.5 x 2 buy id 9 ""`},
+	},
+	"Binance futures with a date": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT_260327"},
+		text: "9,101.5,2,203,204,1772461800001,false\n",
+		want: []string{"0 1000000 definition BTCUSDT_260327@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT_260327@BINANCE_USDM 101.5 x 2 buy id 9 ""`},
+	},
+	"Binance at a stated venue": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT", Venue: "MINE"},
+		text: "9,101.5,2,203,1772461800001,true\n",
+		want: []string{"0 1000000 definition BTCUSDT@MINE 10^-4 10^0", `1000000 trade BTCUSDT@MINE 101.5 x 2 sell id 9 ""`},
+	},
+	"Polygon options": {
+		preset: "polygon",
+		text:   "ticker,conditions,correction,exchange,price,sip_timestamp,size\nO:A240119C00140000,209,0,312,1.5,1772461800000000001,7\n",
+		want:   []string{"0 1 definition O:A240119C00140000 10^-4 10^0", `1 trade O:A240119C00140000 1.5 x 7 id 0 ""`},
+	},
+	"NYSE national best bid and offer": {
+		preset: "taq", cfg: textfile.Config{Date: 20260302},
+		text: "Time|Exchange|Symbol|Bid_Price|Bid_Size|Offer_Price|Offer_Size|Best_Bid_Price|Best_Bid_Size|Best_Offer_Price|Best_Offer_Size\n" +
+			"093000000000001|N|A|1|2|3|4|1.5|5|2.5|6\n",
+		want: []string{"0 1 definition A@N 10^-4 10^0", "1 quote A@N 1 x 2 / 3 x 4"},
+		note: "stdin: each row is the quote of its exchange (Bid_Price); the national best bid and offer is not read unless --column bid=…, bid_size=…, ask=…, ask_size=… and venue= say so",
+	},
+	"a preset of other files": {
+		preset: "histdata", text: "20120201 000000,1.3066,0\n", cfg: textfile.Config{Symbol: "A"},
+		err: `the file has no header, and is none of those of the preset: its first line is data, "20120201 000000", "1.3066", "0"; name the columns by their places with --header`,
+	},
+	"blanks around quotes": {
+		text: "time, \"symbol\" , \"price\", size\n1772461800, \"A, B\" , \"1.5\", 7\n",
+		want: []string{"0 0 definition A, B 10^-4 10^0", `0 trade A, B 1.5 x 7 id 0 ""`},
+	},
+	"a byte order mark where files were joined": {
+		text: "\ufefftime,symbol,price,size\n1772461800,A,1,7\n\ufefftime,symbol,price,size\n1772461801,A,2,7\n",
+		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 7 id 0 ""`, `1000000000 trade A 2 x 7 id 0 ""`},
+	},
+	"the separator that Excel states": {
+		text: "sep=;\ntime;symbol;price;size\n1772461800;A;1.5;7\n",
+		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1.5 x 7 id 0 ""`},
+	},
+	"decimal commas": {
+		text: "time;symbol;price;size\n1772461800;A;1,5;7\n",
+		err:  `stdin:2: column "price": "1,5" is not a decimal number: decimals are read with a point, thousands without a separator`,
+	},
+	"a book that is empty on both sides": {
+		text: "time,symbol,bid,bid_size,ask,ask_size\n1772461800,A,,,,\n1772461801,A,\\N,NaN,null,\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A - x 0 / - x 0", "1000000000 quote A - x 0 / - x 0"},
+	},
+	"objects over several lines": {
+		text: "{\n\"time\":1772461800,\n", err: "stdin:1: the file is JSON whose objects go over several lines; write each on one line (jq -c .)",
 	},
 	"Binance klines without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
@@ -391,7 +459,7 @@ var vendorCases = map[string]vendorCase{
 		want: []string{
 			"0 1 definition A@XNAS 10^-4 10^0", "1 quote A@XNAS 1.01 x 24 / 1.02 x 11",
 			"2 quote A@XNAS 1.01 x 24 / 1.02 x 11", `2 trade A@XNAS 1.02 x 3 buy id 0 ""`,
-			"3 quote A@XNAS 1.01 x 25 / 1.02 x 11",
+			"9 quote A@XNAS 1.01 x 25 / 1.02 x 11",
 		},
 	},
 	"Databento imbalance": {
@@ -444,6 +512,9 @@ func TestVendorFiles(t *testing.T) {
 				c.cfg, err = textfile.Preset(c.preset)
 				require.NoError(t, err)
 				c.cfg.Symbol, c.cfg.Date = given.Symbol, given.Date
+				if given.Venue != "" {
+					c.cfg.Venue = given.Venue
+				}
 				if given.Columns != nil {
 					c.cfg.Columns = given.Columns
 				}
