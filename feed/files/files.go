@@ -436,6 +436,13 @@ var magics = []struct{ magic, name string }{
 	{"\xfd7zXZ", "packed with xz; unpack it"},
 	{"\x04\x22\x4d\x18", "packed with lz4; unpack it"},
 	{"7z\xbc\xaf", "a 7-Zip archive; unpack it"},
+	{"Rar!\x1a\x07", "a RAR archive; unpack it"},
+	{"\x1f\x9d", "packed with compress; unpack it"},
+	{"\xff\x06\x00\x00sNaPpY", "packed with snappy; unpack it"},
+	{"FEA1", "a Feather file; convert it to CSV or Parquet"},
+	{"ORC", "an ORC file; convert it to CSV or Parquet"},
+	{"Obj\x01", "an Avro file; convert it to CSV or Parquet"},
+	{"\x93NUMPY", "a NumPy file; convert it to CSV or Parquet"},
 	{"\x1f\x8b", "packed with gzip twice; unpack it once"},
 	{"\x28\xb5\x2f\xfd", "packed with zstd twice; unpack it once"},
 	{"\xff\xfe", "UTF-16 text; convert it to UTF-8"},
@@ -452,6 +459,10 @@ func whatIs(head []byte) string {
 		}
 	}
 	switch {
+	case len(head) >= tarMagicAt+len(tarMagic) && string(head[tarMagicAt:][:len(tarMagic)]) == tarMagic:
+		return "a tar archive; unpack it and name its files"
+	case isMarkup(head):
+		return "HTML or XML, such as a page that tells of an error, and no data"
 	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
 		return "a recording; name its file"
 	case !text:
@@ -460,6 +471,23 @@ func whatIs(head []byte) string {
 		return "blank"
 	}
 	return ""
+}
+
+// What a tar archive has in the header of its first file.
+const (
+	tarMagic   = "ustar"
+	tarMagicAt = 257
+)
+
+// isMarkup reports whether head begins as HTML or XML does.
+func isMarkup(head []byte) bool {
+	head = bytes.ToLower(bytes.TrimLeft(head[:min(len(head), 256)], blank))
+	for _, begin := range []string{"<!doctype", "<html", "<?xml", "<error"} {
+		if bytes.HasPrefix(head, []byte(begin)) {
+			return true
+		}
+	}
+	return false
 }
 
 func notPrintable(r rune) bool { return r < ' ' || r > '~' }

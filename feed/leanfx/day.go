@@ -111,7 +111,7 @@ func newDay(path string, s *Source) (*day, error) {
 // whoseQuotes is what the quotes of f are of if it is not currency pairs: LEAN gives files of all
 // kinds the same names, and only their columns differ. It looks at the first row.
 func whoseQuotes(f *zip.File) (string, error) {
-	member, err := f.Open()
+	member, err := rawfile.OpenMember(f)
 	if err != nil {
 		return "", err
 	}
@@ -228,7 +228,7 @@ func (d *day) open() error {
 	if err != nil {
 		return err
 	}
-	if d.member, err = f.Open(); err != nil {
+	if d.member, err = rawfile.OpenMember(f); err != nil {
 		return &rawfile.FormatError{File: d.path, Reason: fmt.Sprintf("is a zip whose file %.100q cannot be opened: %v", f.Name, err), Err: err}
 	}
 	d.lines = rawfile.NewLines(d.member, maxLine)

@@ -261,7 +261,14 @@ func TestOpenRefuses(t *testing.T) {
 		_, err := leanfx.Open(paths, leanfx.Config{})
 		assert.ErrorContains(t, err, want)
 	}
-	_, err := leanfx.Open([]string{good}, leanfx.Config{Market: "X", Zone: "Europe/Berlin"})
+	locked := pack(t, "20240102_eurusd_tick_quote.csv", "1,1,1\n")
+	locked[6] |= 1
+	locked[bytes.Index(locked, []byte("PK\x01\x02"))+8] |= 1
+	path := filepath.Join(t.TempDir(), "fxcm_a.zip")
+	require.NoError(t, os.WriteFile(path, locked, 0o600))
+	_, err := leanfx.Open([]string{path}, leanfx.Config{})
+	assert.ErrorContains(t, err, "it is encrypted; unpack it with its password")
+	_, err = leanfx.Open([]string{good}, leanfx.Config{Market: "X", Zone: "Europe/Berlin"})
 	assert.NoError(t, err)
 	_, err = leanfx.Open([]string{good}, leanfx.Config{Zone: "Nowhere"})
 	assert.ErrorContains(t, err, "Zone")
