@@ -79,6 +79,15 @@ func TestStrangers(t *testing.T) {
 	}
 	assert.True(t, wscap.Recognise([]byte("wss://ws.example.com/ <-> 1.0\n")))
 	assert.True(t, wscap.Recognise([]byte(`1700000000.5: [0,[],"trade","XBT/USD"]`)))
+	for _, message := range []string{
+		`{"e":"trade","E":1,"s":"XY","t":1,"p":"1","q":"2","T":1,"m":true}`, `{"stream":"xy@trade","data":{}}`,
+		`{"u":5,"s":"XY","b":"1","B":"2","a":"3","A":"4"}`, `{"feed":"trade","product_id":"PI_X"}`,
+		`{"channel":"book","type":"snapshot","data":[`,
+		"\ufeff \n1700000000.5: {}",
+	} {
+		assert.True(t, wscap.Recognise([]byte(message)), message)
+	}
+	assert.False(t, wscap.Recognise([]byte(`{"type":"match","trade_id":7,"price":"101.5","product_id":"BTC-USD"}`)), "rows of NDJSON")
 	assert.False(t, wscap.Recognise([]byte("time,price\n1,2\n")))
 	assert.False(t, wscap.Recognise([]byte(`{"symbol":"A"}`)))
 }

@@ -4,7 +4,7 @@
 //
 // # Files
 //
-// A line is one message: the local time of its arrival (since the Unix epoch; seconds with
+// A line is one message: the local time of its arrival, if the recorder wrote it (since the Unix epoch; seconds with
 // decimals, ms, µs or ns, told by the magnitude), a blank or a colon and a blank, and the
 // JSON. So hftbacktest's and cryptofeed's recorders write. Lines of the recorder (connect,
 // subscribe), which begin with wss:// or ws://, and blank lines are passed over. Files are
@@ -276,7 +276,10 @@ func (s *Source) fill() error {
 	reason := ""
 	switch err {
 	case nil:
-		if len(line) == 0 {
+		if s.lines.Number() == 1 {
+			line = bytes.TrimPrefix(line, byteOrderMark)
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
 			return nil
 		}
 		s.buf = s.buf[:0]
@@ -610,21 +613,45 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("wscap: the source is closed")
 
+var byteOrderMark = []byte("\ufeff")
+
 // Recognise reports whether a file that begins with head is a capture: of one of the exchanges, or of
-// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides.
+// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides;
+// or JSON that has the members of a message and could not be rows of NDJSON.
 func Recognise(head []byte) bool {
+	head = bytes.TrimPrefix(head, byteOrderMark)
 	for len(head) > 0 {
 		line, rest, _ := bytes.Cut(head, []byte{'\n'})
 		head = rest
 		line = bytes.TrimSuffix(line, []byte{'\r'})
-		if len(line) == 0 {
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		if control(line) {
 			return true
 		}
 		_, arrival, ok := splitLine(line)
-		return ok && arrival != math.MinInt64
+		return ok && (arrival != math.MinInt64 || isMessage(line))
 	}
 	return false
+}
+
+// isMessage reports whether line begins an object with the members of a message of Binance or Kraken.
+func isMessage(line []byte) bool {
+	seen := make(map[string]bool)
+	w := walk(line, '{')
+	for {
+		name, _, ok := w.member()
+		if !ok {
+			break
+		}
+		seen[string(name)] = true
+	}
+	switch {
+	case seen["stream"] && (seen["data"] || w.bad), seen["e"] && seen["E"] && seen["s"]:
+		return true
+	case seen["u"] && seen["s"] && seen["b"] && seen["a"]: // bookTicker of Binance spot
+		return true
+	}
+	return seen["feed"] && seen["product_id"] || seen["channel"] && seen["type"] && (seen["data"] || w.bad) // cut by the end of head
 }

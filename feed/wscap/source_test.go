@@ -278,6 +278,10 @@ func TestBadLines(t *testing.T) {
 func TestRefused(t *testing.T) {
 	_, _, _, err := ticksOf(t, wscap.Config{}, `100000000000000001 {"stream":"xy@kline_1m","data":{"e":"kline","E":1}}`)
 	assert.ErrorContains(t, err, `holds no trades, quotes or books, only messages such as "kline"`)
+	_, _, _, err = ticksOf(t, wscap.Config{}, snapshot20)
+	assert.ErrorContains(t, err, `only messages such as "a book that does not say of which instrument"`)
+	_, _, _, err = ticksOf(t, wscap.Config{}, "\ufeff", "  ", "wss://x <-> 1")
+	assert.ErrorContains(t, err, "holds no messages of an exchange")
 	_, _, _, err = ticksOf(t, wscap.Config{}, "", "wss://x <-> 1")
 	assert.ErrorContains(t, err, "holds no messages of an exchange")
 	_, err = wscap.Open([]string{t.TempDir()}, wscap.Config{})
