@@ -25,6 +25,7 @@ type desk struct {
 	out           []feed.Tick            // of the row at hand: a definition, a clear or levels, a quote, a trade
 	prices, sizes []int64                // of a side of the row at hand
 	quotesOnly    bool
+	statedPrice   bool      // Config.Columns names the column of the price
 	repeats       *repeats  // nil where there is one file
 	rows          feed.Kind // Config.Rows, or 0
 	unread        []Unread
@@ -49,7 +50,7 @@ func newDesk(c *Config) desk {
 	return desk{
 		symbol: []byte(c.Symbol), venue: []byte(c.Venue),
 		exponents:   feed.Definition{PriceExponent: c.PriceExponent, SizeExponent: c.SizeExponent},
-		zeroIsPrice: c.ZeroIsPrice, quotesOnly: c.QuotesOnly,
+		zeroIsPrice: c.ZeroIsPrice, quotesOnly: c.QuotesOnly, statedPrice: c.Columns["price"] != "",
 		instruments: make(map[string]*instrument),
 		rows:        kindOf([]byte(c.Rows)),
 	}
@@ -85,6 +86,7 @@ var shapes = [...]shape{
 func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	d.rounded, d.forgot = 0, false
 	kind, bad := d.kind(r)
+	count.Unread = d.unread
 	switch {
 	case bad != nil:
 		return nil, bad
@@ -92,7 +94,6 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		count.Snapshot++
 		return nil, nil
 	case kind == kindUnread:
-		count.Unread = d.unread
 		return nil, nil
 	}
 	if len(r.cells[fieldCorrection]) > 0 && (kind == feed.KindTrade || kind == shapeBoth) {

@@ -44,6 +44,10 @@ func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	if bad != nil || kind == feed.KindQuote {
 		return kind, bad
 	}
+	if kind == shapeBoth && !d.statedPrice && isTicker(r) {
+		d.pass("last prices of a ticker, beside a bid and an ask,")
+		return feed.KindQuote, nil
+	}
 	switch action := r.cells[fieldAction]; {
 	case r.names[fieldAction] == "":
 	case isTradeWord(action):
@@ -95,6 +99,17 @@ func isTradeWord(b []byte) bool {
 // Kraken and Gemini write it.
 func isOrderWord(b []byte) bool {
 	return oneOf(b, "buy", "sell", "b", "s", "market", "limit", "m", "l")
+}
+
+// isTicker reports whether the price of a row with a bid and an ask is that of a ticker: the last
+// trade, which the next row repeats, and the volume of the day or none.
+func isTicker(r *row) bool {
+	if r.names[fieldAction] != "" || r.names[fieldType] != "" || r.names[fieldTradeID] != "" || r.names[fieldSide] != "" {
+		return false
+	}
+	price, size := r.names[fieldPrice], r.names[fieldSize]
+	return (normalIs(price, "last") || normalIs(price, "lastprice") || normalIs(price, "lastpx")) &&
+		(size == "" || normalIs(size, "volume") || normalIs(size, "vol"))
 }
 
 // isBookSide reports whether a side is one of a book rather than that of a trade's aggressor.

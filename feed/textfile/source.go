@@ -46,7 +46,8 @@
 //
 // The column that states it decides, and only where there is none the cells do: with a price
 // a row is a trade, with a bid or an ask it is a quote, with both it is a quote and then a
-// trade.
+// trade; except that a last price without a size, an id or a side of its own, or with a volume, is
+// that of a ticker, and no trade unless Config.Columns names it.
 //
 //	type          one of our kinds, or trade, match, t. A row of another type is a quote if it
 //	              has a bid or an ask, else a bad line; the type of an order (limit, market)

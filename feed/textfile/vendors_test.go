@@ -370,6 +370,25 @@ var vendorCases = map[string]vendorCase{
 		preset: "histdata", text: "20120201 000000,1.3066,0\n", cfg: textfile.Config{Symbol: "A"},
 		err: `the file has no header, and is none of those of the preset: its first line is data, "20120201 000000", "1.3066", "0"; name the columns by their places with --header`,
 	},
+	"a ticker": {
+		text: "time,symbol,bid,ask,last,volume\n1772461800,A,1,2,1.5,1000\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0"},
+		pass: "last prices of a ticker, beside a bid and an ask,",
+	},
+	"a ticker as JSON": {
+		text: `{"timestamp":1772461800000,"symbol":"A","bid":1,"ask":2,"last":1.5,"baseVolume":1000,"info":{}}` + "\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0"},
+		pass: "last prices of a ticker, beside a bid and an ask,",
+	},
+	"the last trade beside a quote": {
+		text: "time,symbol,bid,ask,last,last_size\n1772461800,A,1,2,1.5,10\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0", `0 trade A 1.5 x 10 id 0 ""`},
+	},
+	"a last price that is stated": {
+		cfg:  textfile.Config{Columns: map[string]string{"price": "last"}},
+		text: "time,symbol,bid,ask,last,volume\n1772461800,A,1,2,1.5,10\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0", `0 trade A 1.5 x 10 id 0 ""`},
+	},
 	"blanks around quotes": {
 		text: "time, \"symbol\" , \"price\", size\n1772461800, \"A, B\" , \"1.5\", 7\n",
 		want: []string{"0 0 definition A, B 10^-4 10^0", `0 trade A, B 1.5 x 7 id 0 ""`},
