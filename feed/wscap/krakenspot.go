@@ -3,6 +3,7 @@ package wscap
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 
 	"tickfeed/feed"
 )
@@ -42,6 +43,21 @@ func (s *Source) krakenArray(b []byte) string {
 		return reason
 	}
 	currencyOf(in, pair)
+	if string(kind) == "trade" || string(kind) == "spread" {
+		var h maphash.Hash
+		h.SetSeed(s.seed)
+		for _, part := range [...][]byte{kind, pair, parts[1]} {
+			h.Write(part)
+			h.WriteByte(0)
+		}
+		key := h.Sum64()
+		if s.seen.Has(key) {
+			s.useful = true
+			s.count.Repeated++
+			return ""
+		}
+		s.seen.Add(key)
+	}
 	switch string(kind) {
 	case "book":
 		return s.krakenArrayBook(in, parts[1:n-2], depth)

@@ -34,6 +34,20 @@ func TestKrakenSpotArrays(t *testing.T) {
 	assert.EqualValues(t, 2, st.Other)
 }
 
+// Trades and quotes of version 1 have no number: what a second collector brings again is known by what it
+// says.
+func TestKrakenSpotOfTwoCollectors(t *testing.T) {
+	trade := func(stamp string) string {
+		return `1534614057.2: [0,[["5541.2","0.1","` + stamp + `","s","l",""],["5541.2","0.1","` + stamp + `","s","l",""]],"trade","XBT/USD"]`
+	}
+	const spread = `1534614057.3: [0,["5698.4","5700.0","1542057299.545897","1.01","0.98"],"spread","XBT/USD"]`
+	ticks, st, _, err := ticksOf(t, wscap.Config{}, trade("1534614057.321597"), spread, trade("1534614057.321597"), spread, trade("1534614057.321598"))
+	require.NoError(t, err)
+	assert.Len(t, kindOf(ticks, feed.KindTrade), 4, "two of a message are two trades")
+	assert.Len(t, kindOf(ticks, feed.KindQuote), 1)
+	assert.EqualValues(t, 2, st.Repeated)
+}
+
 // Kraken spot, version 2: objects; the snapshot of trades is from before the subscription.
 func TestKrakenSpotObjects(t *testing.T) {
 	trade := func(kind, id string) string {

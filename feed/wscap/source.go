@@ -56,6 +56,8 @@
 // Two collectors may have written the same messages into a capture: a trade whose id was told,
 // and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
 // u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
+// Trades and spreads of version 1 of Kraken spot have no number: one with the same times, prices and
+// sizes as one of the last two million is Repeated.
 // A trade that one collector has lost and the other brings later is told when it comes.
 //
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
@@ -82,6 +84,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 	"os"
@@ -89,6 +92,7 @@ import (
 	"sync"
 
 	"tickfeed/feed"
+	"tickfeed/feed/internal/recent"
 	"tickfeed/feed/rawfile"
 )
 
@@ -109,7 +113,9 @@ type Source struct {
 	site        [4]string              // Binance's venues there, by market
 	defined     int
 	key         []byte
-	held        int // bytes of held updates
+	held        int          // bytes of held updates
+	seen        recent.Set   // hashes of Kraken's messages whose trades and quotes have no number
+	seed        maphash.Seed // of these hashes
 	useful      bool
 	otherName   string // first kind of message of the file at hand that has no ticks
 
@@ -210,7 +216,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		}
 	}
 	s := &Source{
-		cfg: cfg, paths: slices.Clone(paths), instruments: make(map[string]*instrument),
+		cfg: cfg, paths: slices.Clone(paths), seed: maphash.MakeSeed(), instruments: make(map[string]*instrument),
 		count: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64},
 	}
 	s.setSite(exchangeName)
