@@ -87,12 +87,12 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 				if len(o.symbols) > 0 {
 					of = " of " + strings.Join(o.symbols, ", ")
 				}
-				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is", path, of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To))
+				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is", all[0].title(), of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To))
 			} else if errors.As(err, new(*recording.FilterError)) {
 				return nil, usage("%w", err)
 			}
 			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
-			m.note("numbers      %v of %s", st.Range, path)
+			m.note("numbers      %v of %s", st.Range, all[0].title())
 			if st.Damages > 0 {
 				m.note("damage       in %s: %s numbers are gone", plural(st.Damages, "place"), formatThousands(st.Missing))
 			}

@@ -113,7 +113,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
-	paths, spool, err := p.standardInput(cmd.Context(), paths)
+	paths, spool, err := p.standardInput(cmd.Context(), paths, false)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 			if path == spool {
 				path = rawfile.StdinName
 			}
-			return usage("%s is a recording already; cut and merge make others of it", path)
+			return usage("%s is a recording already; \"tickfeed cut\" and \"tickfeed merge\" make others of it", path)
 		case as != (origin{}):
 			return usage("--session and --created are what the text form of a recording says itself")
 		case len(paths) > 1 || !filter.All() || o.json:
@@ -166,6 +166,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
+	i.piped = slices.ContainsFunc(paths, isNamedPipe)
 	ticks := feed.Source(src)
 	unmatched := slices.Clone(filter)
 	if !filter.All() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -120,10 +121,19 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	if err != nil {
 		return err
 	}
-	all, err := p.openRecordings(ctx, paths, &o.importOptions)
+	paths, spooled, err := p.spoolPipes(ctx, paths)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for spool := range spooled {
+			_ = os.Remove(spool) // it was only read
+		}
+	}()
+	all, err := p.openSpooled(ctx, paths, spooled, &o.importOptions)
 	var unread *exitError // of a file that could not be opened, and was reported
 	if err != nil && len(paths) > 1 && ctx.Err() == nil {
-		if all, unread, err = p.openEach(ctx, o, paths); len(all) == 0 {
+		if all, unread, err = p.openEach(ctx, o, paths, spooled); len(all) == 0 {
 			return err
 		}
 	}
@@ -185,9 +195,9 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 
 // openEach opens the recordings at paths one by one. Those that cannot be opened are reported, so that one of them does not hide the
 // others; unread then has the exit code of the first. If none can be opened, err is the last error.
-func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []string) (all []*openRecording, unread *exitError, err error) {
+func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []string, spooled map[string]string) (all []*openRecording, unread *exitError, err error) {
 	for _, path := range paths {
-		one, err := p.openRecordings(ctx, []string{path}, &o.importOptions)
+		one, err := p.openSpooled(ctx, []string{path}, spooled, &o.importOptions)
 		if ctx.Err() != nil {
 			closeAll(all)
 			return nil, nil, errInterrupted

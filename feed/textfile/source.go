@@ -385,7 +385,7 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 			return true, bad
 		}
 	}
-	s.format = format
+	s.format, s.count.Format = format, format
 	if format == formatCSV {
 		s.remark()
 	}
@@ -464,10 +464,11 @@ var errClosed = errors.New("textfile: the source is closed")
 
 // Stats counts what a Source has read.
 type Stats struct {
-	Rows     int64 // lines with data, good or bad; no headers, no blank lines
-	Ticks    int64 // given out, definitions among them
-	Snapshot int64 // rows that told the state of a snapshot, skipped
-	Voided   int64 // trades left out for their correction code
+	Format   string // csv or ndjson, of the file that was begun last; empty before
+	Rows     int64  // lines with data, good or bad; no headers, no blank lines
+	Ticks    int64  // given out, definitions among them
+	Snapshot int64  // rows that told the state of a snapshot, skipped
+	Voided   int64  // trades left out for their correction code
 	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
 	VoidedQuotes int64
 	Skipped      int64    // bad lines tolerated
