@@ -77,7 +77,8 @@ missing. The exit code is 3 where the data is wrong.`,
   tickfeed import es.definition.dbn.zst es.mbp-1.dbn.zst -o es.tick.zst
   tickfeed import 01302020.NASDAQ_ITCH50.gz --symbols 'AAPL,MSFT' -o itch.tick
   tickfeed import trades.csv.gz --preset taq -o taq.tick
-  zcat quotes.csv.gz | tickfeed import - --zone America/New_York --column bid=BEST_BID -o quotes.tick`,
+  tickfeed import quotes.csv --column bid=BEST_BID --zone UTC -o quotes.tick
+  producer | tickfeed import - -o quotes.tick`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runImport(cmd, &o, args) },
 	}

@@ -64,7 +64,7 @@ func newShell(t *testing.T, dir string) *shell {
 
 	s := &shell{t: t, master: master, cmd: exec.Command(bash, "--norc", "--noprofile", "--noediting", "-i")}
 	s.cmd.Dir = dir
-	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock", "TICKFEED_CONTROL=unix:c.sock",
+	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "NO_COLOR=1", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock", "TICKFEED_CONTROL=unix:c.sock",
 		"TICKFEED_ADDR=unix:c.sock")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -260,7 +260,7 @@ func TestReplayJobControl(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.tick"), day, 0o644))
 	sh := newShell(t, dir)
-	status := regexp.MustCompile(`(?:playing|paused) 14:\d\d:\d\d, \d+ % to 21:00:00(?:, market [\d:]+)?, 1x, \? for keys`)
+	status := regexp.MustCompile(`(?:playing|paused) market 14:\d\d:\d\d, \d+ % to 21:00:00, 1x, \? for keys`)
 	modes := func() string {
 		text, _ := sh.run("stty -a | tr ';' '\\n' | grep -o -- '-*icanon\\|-*echo\\b'")
 		return text
@@ -269,7 +269,7 @@ func TestReplayJobControl(t *testing.T) {
 	require.Regexp(t, `\nicanon\n`, cooked)
 
 	sh.send("./tickfeed replay day.tick --paused\n")
-	sh.expect(regexp.MustCompile(`paused 14:29:59, 0 % to 21:00:00, 1x, \? for keys`))
+	sh.expect(regexp.MustCompile(`paused market 14:29:59, 0 % to 21:00:00, 1x, \? for keys, 0 subscribers`))
 	sh.send("\x1a")
 	text, _ := sh.prompted()
 	require.Contains(t, text, "Stopped")
@@ -284,9 +284,9 @@ func TestReplayJobControl(t *testing.T) {
 	require.Equal(t, cooked, modes())
 
 	sh.send("fg\n")
-	sh.expect(regexp.MustCompile(`paused 14:29:59`))
+	sh.expect(regexp.MustCompile(`paused market 14:29:59`))
 	sh.send(" ") // resume
-	sh.expect(regexp.MustCompile(`playing 14:`))
+	sh.expect(regexp.MustCompile(`playing market 14:`))
 	sh.send("?")
 	sh.expect(regexp.MustCompile(`q +quit +Ctrl-C +quit, exit code 130`))
 	sh.send("\x1a")
@@ -306,7 +306,7 @@ func TestReplayJobControl(t *testing.T) {
 	_, code = sh.run("until ./tickfeed control status; do sleep 0.01; done")
 	require.Zero(t, code)
 	sh.send("fg\n")
-	sh.expect(regexp.MustCompile(`paused 14:29:59`))
+	sh.expect(regexp.MustCompile(`paused market 14:29:59`))
 	sh.send("\x03")
 	_, code = sh.prompted()
 	assert.Equal(t, exitInterrupted, code)
