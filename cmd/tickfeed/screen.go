@@ -110,7 +110,7 @@ var noteColours = []struct {
 }{
 	{"recovered ", green},
 	{"lost ", red}, {"disowned ", red},
-	{"withheld ", yellow}, {"disconnected ", yellow}, {"stale: ", yellow}, {"cannot connect ", yellow},
+	{"withheld ", yellow}, {"disconnected ", yellow}, {"stale: ", yellow},
 	{"waiting for ", yellow}, {"not saved: ", red},
 }
 
@@ -128,18 +128,25 @@ func (s screen) note(text string) string {
 			lines[i] = s.paint(red, errorPrefix) + rest
 			continue
 		}
-		for _, n := range noteColours {
-			if strings.HasPrefix(line, n.begins) {
-				line = s.paintLines(n.colour, line)
-				break
-			}
-		}
+		line = s.paintLines(noteColour(line), line)
 		if strings.HasPrefix(line, "account: ") {
 			line = missing.ReplaceAllStringFunc(line, func(m string) string { return s.paint(red, m) })
 		}
 		lines[i] = line
 	}
 	return strings.Join(lines, "\n")
+}
+
+func noteColour(line string) colour {
+	for _, n := range noteColours {
+		if strings.HasPrefix(line, n.begins) {
+			return n.colour
+		}
+	}
+	if strings.Contains(line, "; trying again") {
+		return yellow
+	}
+	return plain
 }
 
 // missing finds what an account says is missing.
