@@ -202,7 +202,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	pub, err := publisher.New(publisher.Config{
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
-		MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
+		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
 		Token: credentials, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {

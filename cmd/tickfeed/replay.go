@@ -250,7 +250,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	s.stage, err = replay.NewStage(publisher.Config{
-		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter,
+		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter,
 		Token: credentials, Server: software(), Source: source, Origin: s.origin, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
 	}, "", s.listeners)
 	if err != nil {
