@@ -61,10 +61,10 @@ before it, so that no spreadsheet takes it for a formula; import takes the apost
 The output gets its name when it is whole. The exit code is 3 where a recording is damaged; then what is
 left of it is exported.`,
 		Example: `  tickfeed export session.tick -o session.parquet
-  duckdb -c "select symbol, avg(ask - bid) from 'session.parquet' where type = 'quote' group by 1"
-  tickfeed export session.tick --symbols 'AAPL,MSFT' --from 09:45 --to 10:00 -o quarter.csv.gz
+  duckdb -c "select symbol, max(price) from 'session.parquet' group by 1"
+  tickfeed export day.tick --symbols AAPL --from 09:45 --to 10:00 -o q.csv.gz
   tickfeed export es.dbn.zst --kinds trade -o trades.parquet
-  tickfeed export session.tick -o - --as ndjson | jq -c 'select(.type == "trade")'`,
+  tickfeed export day.tick -o - --as ndjson | jq -c 'select(.size > 1000)'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd.Context(), &o, args) },
 	}

@@ -321,7 +321,7 @@ func TestRecorderTimesWhatIsGone(t *testing.T) {
 	r.feed(t, s.state, p)
 	require.NoError(t, r.Close())
 	x := open(t, r.files[0].Bytes())
-	survey, err := TakeSurvey(t.Context(), x, nil)
+	survey, err := TakeSurvey(t.Context(), x, PublishClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, codec.PacketAt(p).PublishTime, survey.FirstTime)
 	assert.Equal(t, uint64(50), survey.Expired)
