@@ -7,7 +7,9 @@ package effort
 
 import (
 	"flag"
+	"fmt"
 	"iter"
+	"sync"
 	"testing"
 	"time"
 )
@@ -23,8 +25,34 @@ func Of[T any](t testing.TB, all, usual T) T {
 	if Full() {
 		return all
 	}
-	t.Logf("%v here, %v with -full", usual, all)
+	logOnce(t, fmt.Sprintf("%v here, %v with -full", usual, all))
 	return usual
+}
+
+// Stride returns 1 with -full, and else usual, which it logs: of so many cases, a test does one.
+func Stride(t testing.TB, usual int) int {
+	t.Helper()
+	if Full() {
+		return 1
+	}
+	logOnce(t, fmt.Sprintf("one case of %d here, each with -full", usual))
+	return usual
+}
+
+// A logLine is a line of one test.
+type logLine struct {
+	t    testing.TB
+	line string
+}
+
+var logged sync.Map // of logLine
+
+// logOnce logs a line that t did not log yet.
+func logOnce(t testing.TB, line string) {
+	t.Helper()
+	if _, before := logged.LoadOrStore(logLine{t, line}, true); !before {
+		t.Log(line)
+	}
 }
 
 // A Budget is how long a test may go through its cases. With -full it never ends.

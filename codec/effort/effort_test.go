@@ -16,7 +16,8 @@ type listener struct {
 	logs, errors []string
 }
 
-func (l *listener) Helper() {}
+func (l *listener) Log(args ...any) { l.logs = append(l.logs, fmt.Sprint(args...)) }
+func (l *listener) Helper()         {}
 func (l *listener) Logf(format string, args ...any) {
 	l.logs = append(l.logs, fmt.Sprintf(format, args...))
 }
@@ -30,20 +31,25 @@ func setFull(t *testing.T, to bool) {
 	t.Cleanup(func() { *full = before })
 }
 
-// A test that does less than all says so.
+// A test that does less than all says so, once.
 func TestOf(t *testing.T) {
 	for _, c := range []struct {
-		full bool
-		want int
-		logs []string
+		full         bool
+		want, stride int
+		logs         []string
 	}{
-		{false, 3, []string{"3 here, 40 with -full"}},
-		{true, 40, nil},
+		{false, 3, 17, []string{"3 here, 40 with -full", "one case of 17 here, each with -full"}},
+		{true, 40, 1, nil},
 	} {
 		setFull(t, c.full)
-		l := &listener{}
-		assert.Equal(t, c.want, Of(l, 40, 3))
-		assert.Equal(t, c.logs, l.logs)
+		for range 2 {
+			l := &listener{}
+			for range 2 {
+				assert.Equal(t, c.want, Of(l, 40, 3))
+				assert.Equal(t, c.stride, Stride(l, 17))
+			}
+			assert.Equal(t, c.logs, l.logs)
+		}
 	}
 }
 
