@@ -67,8 +67,6 @@ func after(d time.Duration) <-chan struct{} {
 // warm is how long a publisher's memory is watched before the load: about one collection and more.
 const warm = 1500 * time.Millisecond
 
-const mebibyte = 1 << 20
-
 // A thousand connections that do whatever a hostile or broken peer may do cost a publisher at most
 // 16 MiB in all before they log in and 64 KiB each after that, a line in its log, or two, and
 // they cost nothing to its subscribers and to those who log in meanwhile.
@@ -418,19 +416,6 @@ func TestStalledSubscribers(t *testing.T) {
 		"of the kernel, for one that reads nothing, at most %d KiB at the publisher's end and %d KiB at the other",
 		final-1, total, plain+followed, stalled, float64(before)/mebibyte, float64(most-before)/mebibyte, kernel>>10, theirs>>10)
 	audit.judge(t)
-}
-
-// journalled is how long the one file of the journal is.
-func journalled(t *testing.T, dir string) int64 {
-	files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
-	if !assert.NoError(t, err) || !assert.Len(t, files, 1) {
-		return 0
-	}
-	info, err := os.Stat(files[0])
-	if !assert.NoError(t, err) {
-		return 0
-	}
-	return info.Size()
 }
 
 // limitFiles sets how long a file the process may write, in bytes: RLIMIT_FSIZE, the part that can be raised again.

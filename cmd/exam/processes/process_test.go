@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -308,4 +309,19 @@ func lively(rate string, more ...string) []string {
 		args = append(args, "--steady")
 	}
 	return append(args, more...)
+}
+
+const mebibyte = 1 << 20
+
+// journalled is how long the one file of the journal is.
+func journalled(t *testing.T, dir string) int64 {
+	files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
+	if !assert.NoError(t, err) || !assert.Len(t, files, 1) {
+		return 0
+	}
+	info, err := os.Stat(files[0])
+	if !assert.NoError(t, err) {
+		return 0
+	}
+	return info.Size()
 }
