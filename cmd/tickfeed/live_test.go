@@ -85,7 +85,7 @@ func (c *command) start(t *testing.T) {
 }
 
 // patience is how long a test waits for a process to do what is due.
-const patience = 30 * time.Second
+const patience = 50 * time.Second
 
 // exit waits until the process has ended, and returns its exit code.
 func (c *command) exit(t *testing.T) int {

@@ -37,7 +37,7 @@ type shell struct {
 var prompt = regexp.MustCompile(`@(\d+)@ `)
 
 // terminalWait bounds how long something may take to appear.
-const terminalWait = 30 * time.Second
+const terminalWait = 50 * time.Second
 
 // newShell starts a shell in dir, where ./tickfeed is this command, with its addresses on unix sockets in dir.
 func newShell(t *testing.T, dir string) *shell {
@@ -169,6 +169,7 @@ type step struct {
 
 // What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
@@ -261,6 +262,7 @@ func TestReadme(t *testing.T) {
 // A replay is raw in the foreground only: Ctrl-Z stops it and gives the shell its terminal back, bg lets it go on without a
 // status line, and after fg its keys work again, whether or not the shell had to continue it.
 func TestReplayJobControl(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	day, err := os.ReadFile("../../testdata/day.tick")
 	require.NoError(t, err)
