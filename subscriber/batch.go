@@ -83,9 +83,17 @@ type Change struct {
 	Unrelated bool
 	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
 	Snapshot *codec.SnapshotBegin
+	// Filtered is set where another filter takes effect, after SetFilter.
+	Filtered *Filtered
 	// End says that the session is over: no number from Final on will ever be given.
 	End   bool
 	Final uint64
+}
+
+// Filtered reports a filter and the number from which on the ticks that are handed over are those that it wants.
+type Filtered struct {
+	Filter codec.Filter
+	From   uint64
 }
 
 // Numbers are sequence numbers of one session.
