@@ -363,6 +363,24 @@ func TestSetFilter(t *testing.T) {
 	})
 }
 
+// A filter that is set before the first connection is reported like one that is set later.
+func TestSetFilterBeforeRun(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = []string{"S0"}
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(3, 3, codec.StartedAsAsked)
+			w.Seed = 77
+			p.send(message(w))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.NoError(t, s.SetFilter([]string{"S1"}))
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Contains(t, a.events, "snapshot, filter [S1] from 3")
+	})
+}
+
 // A filter that was changed while there was no connection cannot go on from the old state.
 func TestSetFilterWhileAway(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {

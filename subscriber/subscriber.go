@@ -104,6 +104,7 @@ func New(cfg Config) (*Subscriber, error) {
 	held := s.position.saved
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
+	s.line.handed = filter
 	s.ledger = &s.line.ledger
 	s.status.Next = held.Next
 	if cfg.Seed == 0 {
