@@ -88,6 +88,7 @@ are replayed, count in full. It includes the difference of two clocks: ticks tha
 count as 0, and the end reports how many there are and by how much. Ticks that were published before their
 connection was live for the first time are counted without a latency. So are, for the event time, ticks
 whose event time is not within a minute of the publish time: a simulated market, or files, of another day.
+In JSON the type of an object is second or total, and durations are in ns.
 A replay sends the times of its recording, from which no latency can be measured: "-". With --symbols the
 latency from publish time may be up to 1 ms too small, because the publisher joins packets.
 

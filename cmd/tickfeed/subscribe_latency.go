@@ -69,7 +69,8 @@ type tally struct {
 
 	history  uint64 // ticks without a latency: published before their line was live for the first time
 	recorded uint64 // ticks without a latency: of a replay, which sends the times of the recording
-	foreign  uint64 // other ticks without a latency from the event time: they have none, or one that is not nearEvent
+	foreign  uint64 // other ticks without a latency from the event time, because it is not within nearEvent
+	undated  uint64 // other ticks without an event time
 }
 
 func newTally() *tally { return &tally{publish: newLatency(), event: newLatency()} }
@@ -81,6 +82,7 @@ func (t *tally) add(o *tally) {
 	t.history += o.history
 	t.recorded += o.recorded
 	t.foreign += o.foreign
+	t.undated += o.undated
 }
 
 func (t *tally) reset() {
@@ -105,12 +107,14 @@ func (t *tally) count(b *subscriber.Batch, now int64, timed timing) {
 	for publish, ticks := range b.ByPublishTime() {
 		t.publish.record(time.Duration(now-publish), int64(len(ticks)))
 		for i := range ticks {
-			at := ticks[i].EventTime
-			if at == 0 || time.Duration(publish-at).Abs() > nearEvent {
+			switch at := ticks[i].EventTime; {
+			case at == 0:
+				t.undated++
+			case time.Duration(publish-at).Abs() > nearEvent:
 				t.foreign++
-				continue
+			default:
+				t.event.record(time.Duration(now-at), 1)
 			}
-			t.event.record(time.Duration(now-at), 1)
 		}
 	}
 }

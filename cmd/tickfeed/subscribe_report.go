@@ -182,6 +182,7 @@ func remarks(t *tally) (out []string) {
 	remark(t.history, "without latency: published before the line was live")
 	remark(t.recorded, "without latency: a replay sends the times of its recording")
 	remark(t.foreign, "without latency from event time: it is not within %s of the publish time", formatDuration(nearEvent))
+	remark(t.undated, "without latency from event time: they have none")
 	for _, l := range []struct {
 		from string
 		*latency
@@ -209,6 +210,7 @@ type figures struct {
 	History        uint64          `json:"ticks_before_live"`
 	Recorded       uint64          `json:"ticks_of_replay"`
 	Foreign        uint64          `json:"ticks_of_other_market_time"`
+	Undated        uint64          `json:"ticks_without_event_time"`
 	Account        *accountFigures `json:"account,omitempty"`
 }
 
@@ -245,7 +247,7 @@ func (r *report) figures(kind string, m *moment) *figures {
 		Type: kind, Time: r.times.json(nil, m.at.UnixNano()), Elapsed: m.since, Connections: m.lines, Live: m.live,
 		Ticks: t.ticks, Rate: rounded(perSecond(t.ticks, m.span)), LagMost: m.lag.most, LagMedian: m.lag.median, LagSum: m.lag.sum,
 		Reconnects: m.reconnects, PublishLatency: latencyFiguresOf(&t.publish), EventLatency: latencyFiguresOf(&t.event),
-		History: t.history, Recorded: t.recorded, Foreign: t.foreign,
+		History: t.history, Recorded: t.recorded, Foreign: t.foreign, Undated: t.undated,
 	}
 }
 

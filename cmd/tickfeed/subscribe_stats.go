@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tickfeed/codec"
@@ -82,6 +83,7 @@ type loadLine struct {
 	meter  *meter
 	timer  timer
 	joined func() // lets another line connect
+	ended  atomic.Bool
 }
 
 // subscribers are those of --connections, one without it.
@@ -147,6 +149,7 @@ func (l *loadLine) run(ctx context.Context, joining chan struct{}) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	l.recv.stop = stop
+	defer l.ended.Store(true)
 	return l.sub.Run(running, l.handle)
 }
 
@@ -180,9 +183,9 @@ func (l *load) run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		select {
-		case now := <-ticker.C:
+		case <-ticker.C:
 			if ctx.Err() == nil {
-				fail(l.second(now))
+				fail(l.second(time.Now())) // the last write may have taken longer than a second
 			}
 		case <-done:
 			if failed == nil && ctx.Err() == nil {
@@ -224,10 +227,14 @@ func (l *load) take(now time.Time) *moment {
 	return m
 }
 
+// statuses are those of the lines. One that has ended is behind nothing any more.
 func (l *load) statuses() []subscriber.Status {
 	out := make([]subscriber.Status, len(l.lines))
 	for i, line := range l.lines {
 		out[i] = line.sub.Status()
+		if line.ended.Load() {
+			out[i].State, out[i].Session = subscriber.Closed, 0
+		}
 	}
 	return out
 }

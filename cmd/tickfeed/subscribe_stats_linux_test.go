@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,9 +15,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
+	"tickfeed/subscriber"
 )
 
 // statistics are the lines of --stats --json.
@@ -240,4 +243,29 @@ func TestStatsObeyCommands(t *testing.T) {
 		assert.EqualValues(t, 10*lines, total(t, c).Ticks)
 		assert.Contains(t, c.err.String(), "commands: symbols: name PATTERNS, with commas between; * is all; nothing changes\n")
 	}
+}
+
+// A line that has had its --count is neither live nor behind, however far the others get.
+func TestStatsOfAnEndedLine(t *testing.T) {
+	pub := servedQuotes(t, 10)
+	_, next := pub.State()
+	p := &program{stderr: io.Discard}
+	recv := receiver{say: p.notef, failures: failures{say: p.notef}}
+	cfg := subscriber.Config{Addrs: []string{pub.addr}, Start: codec.Start{Kind: codec.StartBeginning}, Dial: dial, BatchSize: 1}
+	subs, err := (&subscribeOptions{connections: 2}).subscribers(cfg)
+	require.NoError(t, err)
+	l := p.newLoad(subs, recv, report{})
+	l.lines[0].recv.count = 3
+	joining := make(chan struct{}, 1)
+	require.ErrorIs(t, l.lines[0].run(t.Context(), joining), errEnough)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- l.lines[1].run(ctx, joining) }()
+	require.Eventually(t, func() bool { s := subs[1].Status(); return s.Next == next && isLive(s.State) }, patience, time.Millisecond)
+	m := l.take(time.Now())
+	assert.Equal(t, lags{}, m.lag)
+	assert.Equal(t, 1, m.live)
+	assert.EqualValues(t, 3+next-1, m.tally.ticks)
+	cancel()
+	<-done
 }
