@@ -24,6 +24,7 @@ type line struct {
 	need      need           // the snapshot without which state is no state
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
 	filter    codec.Filter   // that the line, and the state, are of
+	handed    codec.Filter   // that the ticks handed over are of, as the application knows
 	ledger    feed.Ledger
 	head      uint64    // next number of the position's last session, as far as known
 	opening   bool      // the line began at the oldest number or at a time, and nothing but gone has come
@@ -248,7 +249,16 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
+	l.refilter(wanted, l.position.Next)
 	return nil
+}
+
+// refilter notes that the ticks handed over from number from on are of filter f, and reports a change of it.
+func (l *line) refilter(f codec.Filter, from uint64) {
+	if !sameFilter(l.handed, f) {
+		l.handed = f
+		l.tell(Change{Filtered: &Filtered{Filter: f, From: from}})
+	}
 }
 
 // A placed says where a line starts for its reader.
@@ -885,6 +895,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered = !f.All()
 	l.filter = f
+	l.refilter(f, m.From)
 	return nil
 }
 
