@@ -898,3 +898,45 @@ func TestScanFixed(t *testing.T) {
 	require.Greater(t, fixed, 1000)
 	require.Greater(t, other, 100)
 }
+
+// R8: an event time is the sum of two numbers, and one beyond 64 bits is refused in every form; times that the sum allows are read,
+// and a publisher publishes none that are near the bound.
+func TestEventTimesDoNotOverflow(t *testing.T) {
+	quote := func(at int64) feed.Tick { return feed.Quote{Bid: 1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }
+	wide := func(at int64) feed.Tick { return feed.Quote{Bid: -1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }
+	compact := func(at int64) feed.Tick { return feed.ClearTick(7, at, feed.SideBoth) }
+	for _, test := range []struct {
+		base, offset int64
+		bad          bool
+	}{
+		{math.MaxInt64 - 100, 100, false}, {math.MaxInt64 - 100, 101, true}, {math.MinInt64 + 100, -100, false}, {math.MinInt64 + 100, -101, true},
+		{1<<62 - 1, 1 << 62, false}, {1 << 62, 1 << 62, true}, {-1 << 62, -1 << 62, false}, {-1 << 62, -1<<62 - 1, true},
+		{0, math.MaxInt64, false}, {0, math.MinInt64, false}, {-1, math.MinInt64, true}, {1, math.MaxInt64, true},
+	} {
+		for name, make := range map[string]func(int64) feed.Tick{"narrow": quote, "wide": wide, "compact": compact} {
+			var body []byte
+			for range 2 * fixedRun {
+				body = AppendTick(body, new(make(test.offset)), 0)
+			}
+			b := PacketBody(&Packet{First: 1, Count: 2 * fixedRun, Base: test.base}, body)
+			var room [2 * fixedRun]feed.Tick
+			n, err := b.Decode(room[:])
+			if test.bad {
+				assert.ErrorContains(t, err, "beyond 64 bits", "%s %+v", name, test)
+				continue
+			}
+			require.NoError(t, err, "%s %+v", name, test)
+			for i := range room[:n] {
+				assert.Equal(t, test.base+test.offset, room[i].EventTime, "%s %+v", name, test)
+			}
+			assert.Equal(t, 2*fixedRun, n)
+		}
+	}
+	for at, ok := range map[int64]bool{-1 << 62: true, 1<<62 - 1: true, 1 << 62: false, -1<<62 - 1: false} {
+		tick := wide(at)
+		assert.Equal(t, ok, ValidateTick(&tick) == nil, at)
+		assert.Equal(t, ok, IsFixed(&tick), at)
+		_, n, _ := AppendFixed(make([]byte, 0, 4*MaxEntry), []feed.Tick{tick}, 0, 0)
+		assert.Equal(t, ok, n == 1, at)
+	}
+}

@@ -485,6 +485,9 @@ func (s *State) setRef(slot uint, ref string) {
 // next new id.
 func (s *State) Len() int { return s.catalog.limit }
 
+// Dense reports whether every id below the greatest one is defined, as ids are given.
+func (s *State) Dense() bool { return s.catalog.limit == int(s.catalog.defined) }
+
 // Unknown is how many ticks of unknown kinds were ignored.
 func (s *State) Unknown() uint64 { return s.unknown }
 
@@ -782,7 +785,8 @@ type catalog struct {
 	names names
 }
 
-const pageSize = 64
+// pageSize is the least with which the pages of all ids can be numbered from 1 in a uint16.
+const pageSize = 512
 
 func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
 	if uint(id) < c.dense {

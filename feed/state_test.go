@@ -210,9 +210,9 @@ func TestStateRefuses(t *testing.T) {
 		want string
 	}{
 		{"undefined", feed.Quote{}.Tick(1, 0), "tick 0: quote of instrument 1, which is not defined"},
-		{"id beyond the bound", feed.Quote{}.Tick(feed.MaxInstruments, 0), "tick 0: quote of instrument 1048576, ids are below 1048576"},
-		{"greatest id", feed.Quote{}.Tick(math.MaxUint32, 0), "tick 0: quote of instrument 4294967295, ids are below 1048576"},
-		{"definition beyond the bound", define(feed.MaxInstruments, "X"), "tick 0: definition of instrument 1048576, ids are below 1048576"},
+		{"id beyond the bound", feed.Quote{}.Tick(feed.MaxInstruments, 0), "tick 0: quote of instrument 16777216, ids are below 16777216"},
+		{"greatest id", feed.Quote{}.Tick(math.MaxUint32, 0), "tick 0: quote of instrument 4294967295, ids are below 16777216"},
+		{"definition beyond the bound", define(feed.MaxInstruments, "X"), "tick 0: definition of instrument 16777216, ids are below 16777216"},
 		{"definition of nothing", feed.Tick{Kind: feed.KindDefinition, Instrument: 3}, "tick 0: definition of instrument 3 tells nothing"},
 		{"definition that is not valid", define(3, ""), "tick 0: definition: Symbol is empty"},
 		{"one symbol twice", define(3, "AAPL"), "tick 0: definition of AAPL as instrument 3: it is instrument 0"},

@@ -55,7 +55,7 @@ type Extra struct {
 type InstrumentID uint32
 
 // MaxInstruments bounds the ids of a lineage.
-const MaxInstruments = 1 << 20
+const MaxInstruments = 1 << 24
 
 // A Kind says what a tick tells.
 type Kind uint8

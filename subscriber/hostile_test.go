@@ -71,7 +71,7 @@ func TestHostilePublisher(t *testing.T) {
 		huge = append(huge, []any{uint64(i + 1), uint64(1)})
 	}
 	deep := append([]byte{0x94, byte(codec.TypeHeartbeat)}, 0x91, 0x91, 0x91, 0x91, 0x91, 0x01, 0x01, 0x01)
-	bigID := []byte{0x97, 0x04, 0xce, 0x00, 0x10, 0x00, 0x00, 0, 1, 1, 2, 1} // a quote of instrument 2^20
+	bigID := []byte{0x97, 0x04, 0xce, 0x01, 0x00, 0x00, 0x00, 0, 1, 1, 2, 1} // a quote of instrument 2^24
 
 	for _, test := range []struct {
 		name string
@@ -114,8 +114,14 @@ func TestHostilePublisher(t *testing.T) {
 		{"skips whose sum overflows", after(rawPacket(3, 5, codec.AppendSkip(codec.AppendSkip(nil, 4), 1<<63-1))), "more numbers than its count", 3},
 		{"withheld and a tick in one packet", after(packet(seedA(), 3, quote(0, 3), -4)), "is not the only one", 3},
 		{"gone and a tick in one packet", after(packet(seedA(), 3, gone{4, codec.GoneExpired}, quote(0, 3))), "is not the only one", 3},
-		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 1048576", 3},
+		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 16777216", 3},
 		{"a definition under another's name", after(packet(seedA(), 3, func() feed.Tick { d := definition(0); d.Instrument = 1; return d }())), "it is instrument 0", 3},
+		{"R10: a definition that leaves ids out", after(packet(seedA(), 3, definition(900_000))), "instrument 900000", 3},
+		{"R10: a definition of the greatest id", after(packet(seedA(), 3, definition(feed.MaxInstruments-1))), "instrument 16777215", 3},
+		{"R8: an event time beyond 64 bits, narrow", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(quote(0, 3)), 99), seedA())), "beyond 64 bits", 3},
+		{"R8: an event time beyond 64 bits, wide", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<62 - 1}, codec.AppendTick(nil, new(feed.Quote{Bid: -1, Ask: 1}.Tick(0, 1<<62-1)), -1<<62), seedA())), "beyond 64 bits", 3},
+		{"R8: an event time beyond 64 bits, before the first", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: -1 << 63}, codec.AppendTick(nil, new(quote(0, 3)), 101), seedA())), "beyond 64 bits", 3},
+		{"R8: an event time beyond 64 bits, compact", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(feed.ClearTick(0, 100, feed.SideBoth)), 99), seedA())), "beyond 64 bits", 3},
 		{"a summary outside a snapshot", after(packet(seedA(), 3, feed.Tick{Kind: feed.KindSummary, Extra: &feed.Extra{Summary: &feed.Summary{}}})), "outside a snapshot", 3},
 		{"an empty packet", after(rawPacket(3, 1, nil)), "numbers early", 3},
 		{"ticks where a snapshot is due", after(packet(seedA(), 3, gone{4, codec.GoneExpired}), ticksA(7, 8)), "tick 7 before the snapshot", 7},

@@ -22,6 +22,7 @@ type line struct {
 	position  codec.Position // of what was handed over; no lineage before the first welcome
 	state     *feed.State    // as of the end of batch, unless need says otherwise
 	need      need           // the snapshot without which state is no state
+	whole     bool           // the state was told every definition of its sessions: ids have no holes
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
 	filter    codec.Filter   // that the line, and the state, are of
 	ledger    feed.Ledger
@@ -391,6 +392,7 @@ func (l *line) goTo(p codec.Position) {
 	if p.Next == 1 {
 		l.state, l.need = feed.NewState(), needNothing
 	}
+	l.whole = p.Next == 1 && l.filter.All() && l.c.mode != codec.ModeReplay || l.whole && l.need == needNothing
 }
 
 func (l *line) disown(ns []Numbers) []Numbers {
@@ -540,6 +542,9 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 		if err := trial.Apply(&ticks[i]); err != nil {
 			return &ProtocolError{What: "packet", Err: err}
 		}
+		if l.whole && !trial.Dense() {
+			return violation("tick %d defines instrument %d, and those before it are not defined", ticks[i].Seq, ticks[i].Instrument)
+		}
 	}
 	return nil
 }
@@ -562,6 +567,10 @@ func (l *line) fold(k int, upto uint64) error {
 		}
 		l.undefined++ // its definition was lost with a damaged part of the journal
 		done++
+	}
+	if l.whole && !l.state.Dense() {
+		l.need = needState
+		return violation("packet before %d: it defines instrument %d, and not those before it", upto, l.state.Len()-1)
 	}
 	if len(ticks) > 0 && ticks[0].Seq < l.had {
 		ticks = l.dropRepeats(ticks, l.had)
@@ -801,7 +810,7 @@ func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
 	}
 	l.c.snapshot = nil
 	l.c.definitions, l.c.recorded = false, false
-	l.need = needNothing
+	l.need, l.whole = needNothing, false
 	if s.begin.Scope == codec.ScopeAdded {
 		l.state.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return s.begin.Filter.Match(d) }, s.state)
 		l.tell(Change{Snapshot: s.begin})
@@ -881,7 +890,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.asked, l.c.narrow = false, nil
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered = !f.All()
-	l.filter = f
+	l.filter, l.whole = f, false
 	return nil
 }
 
