@@ -304,9 +304,13 @@ func (r *runner) next() (codec.Type, []byte, error) {
 	for {
 		t, raw, err := r.reader.Next()
 		if err == nil {
-			l.c.stale = false
+			if t != codec.TypeHeartbeat || l.c.snapshot == nil { // a snapshot that does not advance is not alive
+				r.wire.alive.heard()
+				l.c.stale = false
+			}
 			return t, raw, nil
 		}
+		r.wire.alive.came(r.reader.Partial())
 		if r.wire.ctx.Err() != nil {
 			return 0, nil, r.wire.ctx.Err()
 		}

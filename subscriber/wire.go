@@ -40,7 +40,6 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	n, err := w.read(p)
 	if n > 0 {
-		w.alive.heard()
 		if w.total < int64(len(w.first)) {
 			copy(w.first[w.total:], p[:n])
 		}
