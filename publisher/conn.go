@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/feed"
 	"tickfeed/publisher/journal"
 )
 
@@ -156,7 +157,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	l.in(owner)
 	l.wanted = p.wants(l.filter, p.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
-		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
+		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.named(h.Position, start), Origin: p.cfg.Origin,
 		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
 	})
 	if err != nil {
@@ -170,6 +171,19 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	c.position = start
 	c.tell(start)
 	return nil
+}
+
+// named is the lineage that a welcome names for a line whose position is next, of a client that held a position: the newest sessions
+// of the publisher's, or those up to the one that owns next if the newest do not show where the line begins.
+func (p *Publisher) named(held codec.Position, next uint64) feed.Lineage {
+	newest := p.lineage.Newest()
+	fork, common := p.lineage.Fork(held.Lineage, held.Next)
+	if as, ok := newest.Fork(held.Lineage, held.Next); next >= newest[0].First && as == fork && ok == common {
+		return newest
+	}
+	owner, _, _ := p.lineage.Owner(next)
+	upto, _ := p.lineage.Until(owner.ID)
+	return upto.Newest()
 }
 
 // tell notes that the client is sent everything before number next. A line begins at the packet that holds the position, and what
