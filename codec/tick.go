@@ -766,6 +766,9 @@ func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 	}
 	elements := c.entryLen()
 	code := c.uint("code")
+	if c.err == nil && code == kindGone<<1|1 {
+		return 0, false, malformed("gone: code %d, want %d", code, kindGone<<1)
+	}
 	if c.err == nil && code>>1 == kindGone {
 		n, reason := c.uint("gone: count"), c.uint("gone: reason")
 		c.skip(elements - 3)

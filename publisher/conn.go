@@ -104,7 +104,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
 	tail := p.tail() // before the head, which it must not exceed
-	head, _ := p.log.end()
+	head, latest := p.log.end()
 	var (
 		start  uint64
 		reason codec.StartReason
@@ -135,6 +135,10 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		start, reason, tell = p.lineage[0].First, codec.StartedBySnapshot, true
 	default:
 		var ok bool
+		if h.Start.Kind == codec.StartTime && int64(h.Start.Value) > max(p.cfg.Now(), latest) {
+			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
+				"time %d is later than the publisher's clock, which is at %d", h.Start.Value, p.cfg.Now())}
+		}
 		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
 				"seq %d was not given yet: the head is %d", start, head)}
@@ -591,7 +595,7 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 		return nil, errSilent
 	case c.leaving != nil:
 		return nil, errors.New(c.leaving.Text)
-	case len(c.requests) > 0 && c.mayChangeLocked():
+	case len(c.requests) > 0 && c.line.read >= c.position && c.mayChangeLocked(): // the client's position must be reached first
 		request = c.requests[0]
 		c.requests = slices.Delete(c.requests, 0, 1)
 	}
@@ -714,7 +718,7 @@ func (c *conn) send() error {
 // costs as much as all that are filtered together, and would go on alone as long as the log grows.
 func (c *conn) joins() bool {
 	l := &c.line
-	if l.wanted == nil || c.try == nil || !l.inMem || l.session.ID != c.p.session.ID || c.p.holed.Load() {
+	if l.wanted == nil || c.try == nil || !l.inMem || l.read < c.position || l.session.ID != c.p.session.ID || c.p.holed.Load() {
 		return false
 	}
 	v, ok := c.p.log.view(l.at)

@@ -73,6 +73,7 @@ const hostileHead = 14
 // and leaves nothing behind; an honest client beside it is served meanwhile, and another one logs in.
 func TestHostileClient(t *testing.T) {
 	const session = uint64(0xA)
+	bubble := int64(946_684_800_000_000_000) // when the time of synctest begins
 	long := func(n int) string { return strings.Repeat("x", n) }
 	lineage := func(entries ...[2]uint64) []any {
 		out := []any{}
@@ -186,7 +187,9 @@ func TestHostileClient(t *testing.T) {
 		{name: "a number beyond the head", send: hello(helloStart, 3, helloStartValue, hostileHead+1), want: refused, code: codec.CodeBadRequest},
 		{name: "number 2^63", send: hello(helloStart, 3, helloStartValue, uint64(1<<63)), want: refused, code: codec.CodeBadRequest},
 		{name: "number 2^64-1", send: hello(helloStart, 3, helloStartValue, uint64(1<<64-1)), want: refused, code: codec.CodeBadRequest},
-		{name: "time 2^63-1", send: hello(helloStart, 4, helloStartValue, uint64(1<<63-1)), want: served},
+		{name: "T25: the time of the publisher's clock", send: hello(helloStart, 4, helloStartValue, bubble), want: served},
+		{name: "T25: a time in the future", send: hello(helloStart, 4, helloStartValue, bubble+1), want: refused, code: codec.CodeBadRequest},
+		{name: "time 2^63-1", send: hello(helloStart, 4, helloStartValue, uint64(1<<63-1)), want: refused, code: codec.CodeBadRequest},
 		{name: "time 2^63", send: hello(helloStart, 4, helloStartValue, uint64(1<<63)), want: refused, code: codec.CodeBadRequest},
 		{name: "slow 3", send: hello(helloSlow, 3), want: refused, code: codec.CodeBadRequest},
 		{name: "a negative lag", send: hello(helloMaxLag, -1), want: refused, code: codec.CodeBadRequest},

@@ -1,6 +1,7 @@
 package subscriber
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -95,4 +96,30 @@ func TestSignsOfLife(t *testing.T) {
 			})
 		})
 	}
+}
+
+// T19: a value that only describes is tolerated where a reader does not know it: the reason of gone, a status, the kind of a tick.
+func TestUnknownDescriptions(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0), quote(0, 2)),
+				rawPacket(3, 1, []byte{0x95, 16, 0, 0, 0xcc, 200, 0}), rawPacket(4, 1, []byte{0x94, 0xcc, 254, 0, 0, 0xc3}),
+				packet(seedA(), 5, gone{4, 77}), snapshot(seedA(), 9, codec.ScopeAll))
+			p.beat(9, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		var reason codec.GoneReason
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.Reason != 0 {
+				reason = b.Change.Reason
+			}
+			return nil
+		}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Equal(t, []uint64{1, 2, 3, 4}, seqs(a.ticks))
+		assert.Equal(t, "reason(77)", reason.String())
+		assert.Equal(t, uint64(1), s.Status().Unknown)
+		assert.Equal(t, feed.Totals{Delivered: 4, Lost: 4}, s.Ledger().Totals())
+	})
 }
