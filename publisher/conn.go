@@ -34,6 +34,8 @@ type conn struct {
 	client string
 	asked  codec.Filter // at first
 
+	until    uint64 // the line ends once it has covered the numbers below; 0 for no end
+	granted  []string
 	pump     *pump
 	interval time.Duration // of heartbeats and pulses
 	maxLag   time.Duration
@@ -97,6 +99,10 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 		c.maxLag = h.MaxLag
 	}
 	c.line = line{p: p, filter: h.Filter}
+	c.until = h.Until
+	if slices.Contains(h.Features, codec.FeatureAck) { // the reader hears pulses whenever they come
+		c.granted = []string{codec.FeatureAck}
+	}
 	return c
 }
 
@@ -163,6 +169,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.named(h.Position, start), Origin: p.cfg.Origin,
 		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
+		Features: c.granted,
 	})
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
@@ -313,6 +320,7 @@ var (
 	errSlow       = errors.New("slow consumer")
 	errSilent     = errors.New("nothing heard for three intervals")
 	errShutdown   = errors.New("shutdown")
+	errCovered    = errors.New("the client has all that it asked for")
 	errCrowded    = errors.New("a snapshot was not taken, and others need its room")
 )
 
@@ -409,6 +417,8 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 			after = time.Duration(c.p.chance(c.number).Int64N(int64(c.p.cfg.RetryAfter)))
 		}
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: "the publisher stops", Retry: true, RetryAfter: after}
+	case errors.Is(reason, errCovered):
+		return &codec.Goodbye{Code: codec.CodeDone, Text: fmt.Sprintf("covered up to %d, as asked", c.until)}
 	case errors.Is(reason, errSlow):
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
 	case errors.Is(reason, errCrowded):
@@ -681,6 +691,9 @@ func (c *conn) send() error {
 			}
 			continue
 		}
+		if c.covered() {
+			return c.cover()
+		}
 		if c.ctx.Err() == nil && c.joins() {
 			c.pumpOf().add([]*conn{c})
 			break
@@ -718,7 +731,7 @@ func (c *conn) send() error {
 // costs as much as all that are filtered together, and would go on alone as long as the log grows.
 func (c *conn) joins() bool {
 	l := &c.line
-	if l.wanted == nil || c.try == nil || !l.inMem || l.read < c.position || l.session.ID != c.p.session.ID || c.p.holed.Load() {
+	if l.wanted == nil || c.try == nil || !l.inMem || l.read < c.position || c.covered() || l.session.ID != c.p.session.ID || c.p.holed.Load() {
 		return false
 	}
 	v, ok := c.p.log.view(l.at)
@@ -939,10 +952,23 @@ func (c *conn) pumpOf() *pump {
 	return c.pump
 }
 
+// covered reports whether the line has come to the end that the client asked for.
+func (c *conn) covered() bool { return c.until != 0 && c.line.read >= c.until }
+
+// cover sends what a filter left out before the end that the client asked for, and returns why the connection ends.
+func (c *conn) cover() error {
+	b := c.line.skip(nil)
+	c.tell(c.line.next)
+	if err := c.block(b, nil); err != nil {
+		return err
+	}
+	return errCovered
+}
+
 // stay parks the connection, if it has taken all there is.
 func (c *conn) stay() served {
 	switch {
-	case c.rest != nil || c.failed != nil:
+	case c.rest != nil || c.failed != nil || c.covered():
 		return needsWriter
 	case c.p.serving.park(c, c.p.log):
 		return parkedAgain

@@ -14,6 +14,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal/memfs"
+	"tickfeed/subscriber"
 )
 
 // T2: a subscribe that comes with the hello, where the line begins before the position, is answered no earlier than the position:
@@ -151,5 +152,69 @@ func TestHeartbeatIsClamped(t *testing.T) {
 			assert.Equal(t, want, c.welcome.Heartbeat, "%v is wanted", wanted)
 			c.nc.Close()
 		}
+	})
+}
+
+// A line with an end: the publisher says goodbye, code done, once the line has covered the numbers below it, on a full line and on a
+// filtered one, from memory and from the journal, for what is there and for what is still to come.
+func TestUntil(t *testing.T) {
+	for _, filter := range []codec.Filter{nil, {"A0"}, {"NONE"}} {
+		for _, until := range []uint64{1, 50, 104, 150, 204} {
+			t.Run(fmt.Sprintf("filter %v, until %d", filter, until), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := start(t, publisher.Config{Seed: 1})
+					w.quotes(100)
+					c := w.join(codec.Hello{Start: fromBeginning, Filter: filter, Until: until})
+					time.Sleep(time.Second)
+					w.quotes(100)
+					for err := error(nil); err == nil; err = c.step() {
+					}
+					assert.Equal(t, []string{"goodbye done"}, c.events)
+					assert.GreaterOrEqual(t, c.at, until)
+					assert.LessOrEqual(t, c.at, max(until, 104)+100, "it ends with the packet that holds the last number")
+					time.Sleep(time.Second)
+					assert.Empty(t, w.pub.Stats().Conns)
+					assert.Zero(t, w.pub.Stats().Missing, "it had all that it asked for")
+				})
+			})
+		}
+	}
+}
+
+// What a client understands is granted if the publisher knows it; else it is left out.
+func TestFeatures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		for _, test := range []struct{ asked, granted []string }{
+			{nil, nil}, {[]string{"of-another-time"}, nil}, {[]string{"a", codec.FeatureAck}, []string{codec.FeatureAck}},
+		} {
+			c := w.join(codec.Hello{Features: test.asked})
+			assert.Equal(t, test.granted, c.welcome.Features)
+			c.nc.Close()
+		}
+	})
+}
+
+// A gap is fetched on a second connection: from number 42 until 99, while the first one goes on.
+func TestGapOnASecondConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		w.quotes(300)
+		s, err := subscriber.New(subscriber.Config{
+			Addrs: []string{"pub:1"}, Dial: w.net.Dial, Start: codec.Start{Kind: codec.StartSeq, Value: 42}, Until: 99, Ack: true,
+		})
+		require.NoError(t, err)
+		var got []uint64
+		require.NoError(t, s.Run(t.Context(), func(b *subscriber.Batch) error {
+			for i := range b.Ticks {
+				if !b.Snapshot {
+					got = append(got, b.Ticks[i].Seq)
+				}
+			}
+			return nil
+		}))
+		require.Len(t, got, 57)
+		assert.Equal(t, []uint64{42, 98}, []uint64{got[0], got[56]})
+		assert.Equal(t, feed.Totals{NotAsked: 41, Delivered: 57}, s.Ledger().Totals())
 	})
 }

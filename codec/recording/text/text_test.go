@@ -169,7 +169,7 @@ func TestWrong(t *testing.T) {
 		head + "  quote AAPL 1 1 2":                                                   "quote: a size is missing",
 		head + "  quote AAPL 1 -1 2 1":                                                "size -1 is out of bounds",
 		head + "  quote AAPL 1 1 2 1 3":                                               `"3" is too much`,
-		head + "  quote #16777216 1 1 2 1":                                             "want # and a number below 16777216",
+		head + "  quote #16777216 1 1 2 1":                                            "want # and a number below 16777216",
 		head + "  trade AAPL 1 1 up":                                                  `"up" is too much, or not where it belongs`,
 		head + "  trade AAPL 1 1 cond=123456789":                                      "at most 8 characters",
 		head + "  cancel AAPL 1 1 buy":                                                "a cancel has no side",
