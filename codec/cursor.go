@@ -103,6 +103,15 @@ func (c *cursor) time(what string, base int64) int64 {
 	return sum
 }
 
+// timeOrNil is time, or 0 for nil.
+func (c *cursor) timeOrNil(what string, base int64) int64 {
+	if c.err == nil && c.at < len(c.p) && c.p[c.at] == 0xc0 {
+		c.at++
+		return 0
+	}
+	return c.time(what, base)
+}
+
 // bounded reads an integer in [0, limit].
 func (c *cursor) bounded(what string, limit uint64) uint64 {
 	v := c.uint(what)
@@ -367,6 +376,20 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 		if need(5) {
 			t.Status = feed.Status(c.bounded("status", math.MaxUint8))
 			v[0] = int64(c.bounded("trading day", maxTradingDay))
+			if reason := c.ref("reason", elements, &read); reason != "" {
+				t.Extra = &feed.Extra{Reason: reason}
+			}
+			if elements > read {
+				read++
+				v[1] = c.timeOrNil("expected end", t.EventTime)
+			}
+		}
+	case feed.KindAuction:
+		if need(9) {
+			t.Status = feed.Status(c.bounded("auction", math.MaxUint8))
+			v[0], v[1] = c.price("price"), c.size("size")
+			t.Side = feed.Side(c.bounded("side", uint64(feed.SideSell)))
+			v[2], v[3] = c.size("imbalance"), c.timeOrNil("expected time", t.EventTime)
 		}
 	case feed.KindSummary:
 		if need(14) {

@@ -328,9 +328,34 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		head(4)
 		dst = appendUint(dst, uint64(t.Side))
 	case feed.KindStatus:
-		head(5)
+		reason, end := t.StatusReason(), t.StatusEnd()
+		elements := 5
+		if end != 0 {
+			elements = 7
+		} else if reason != "" {
+			elements = 6
+		}
+		head(elements)
 		dst = appendUint(dst, uint64(t.Status))
 		dst = appendInt(dst, v[0])
+		if elements > 5 {
+			dst = appendText(dst, reason)
+		}
+		if elements > 6 {
+			dst = appendInt(dst, end-t.EventTime)
+		}
+	case feed.KindAuction:
+		head(9)
+		dst = appendUint(dst, uint64(t.Status))
+		dst = appendPrice(dst, v[0])
+		dst = appendInt(dst, v[1])
+		dst = appendUint(dst, uint64(t.Side))
+		dst = appendInt(dst, v[2])
+		if v[3] == 0 {
+			dst = append(dst, 0xc0)
+		} else {
+			dst = appendInt(dst, v[3]-t.EventTime)
+		}
 	case feed.KindSummary:
 		s := t.Summary()
 		head(14 + optional)
@@ -463,6 +488,20 @@ func ValidateTick(t *feed.Tick) error {
 	case feed.KindStatus:
 		if v[0] < 0 || v[0] > maxTradingDay {
 			return bad("trading day", v[0])
+		}
+		if !isNear(v[1]) {
+			return bad("expected end", v[1])
+		}
+		return feed.ValidateText(t.StatusReason())
+	case feed.KindAuction:
+		if v[1]|v[2] < 0 {
+			return bad("size", min(v[1], v[2]))
+		}
+		if t.Side > feed.SideSell {
+			return bad("side", t.Side)
+		}
+		if !isNear(v[3]) {
+			return bad("expected time", v[3])
 		}
 		return nil
 	case feed.KindSummary:

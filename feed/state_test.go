@@ -512,7 +512,7 @@ func (g *script) next() feed.Tick {
 	case 7:
 		return feed.Cancel{Price: price, Size: size, ID: tr.ID}.Tick(id, g.time, ref)
 	case 8:
-		return feed.StatusTick(id, g.time, feed.Status(g.rng.IntN(6)), int32(g.rng.IntN(3)))
+		return feed.StatusTick(id, g.time, feed.Status(g.rng.IntN(6)), int32(g.rng.IntN(3))).Because(ref, g.rng.Int64N(3))
 	case 9:
 		return feed.ClearTick(id, g.time, feed.SideBuy+feed.Side(g.rng.IntN(3)))
 	default:
@@ -863,4 +863,29 @@ func TestCatalogStaysAsItIs(t *testing.T) {
 	assert.Empty(t, names(empty))
 	assert.Equal(t, []string{"0 A", "1 B"}, names(two))
 	assert.Equal(t, []string{"0 A", "1 C", "70 D"}, names(s.Catalog()))
+}
+
+// T31: a status has the reason and the expected end that it came with; a snapshot tells them, and the next status replaces them. An
+// auction changes nothing.
+func TestStatusReason(t *testing.T) {
+	s := stateOf(t, define(0, "A"), feed.StatusTick(0, 5, feed.StatusHalted, 0).Because("LUDP", 500))
+	in := instrument(t, s, 0)
+	assert.Equal(t, "LUDP", in.StatusReason)
+	assert.EqualValues(t, 500, in.StatusEnd)
+	before := s.Clone()
+	again := feed.NewState()
+	for e := range s.Entries(nil) {
+		mustApply(again, e)
+	}
+	assert.Empty(t, again.Diff(s))
+	apply(t, s, feed.Auction{Kind: feed.AuctionHalt, Price: 7}.Tick(0, 6))
+	assert.Empty(t, s.Diff(before), "an auction")
+	assert.Zero(t, s.Unknown())
+	apply(t, s, feed.StatusTick(0, 7, feed.StatusTrading, 0))
+	assert.Empty(t, instrument(t, s, 0).StatusReason)
+	assert.Zero(t, instrument(t, s, 0).StatusEnd)
+	assert.NotEmpty(t, s.Diff(before))
+	assert.Equal(t, "LUDP", instrument(t, before, 0).StatusReason, "a clone goes its own way")
+	var undefined *feed.UndefinedError
+	assert.ErrorAs(t, s.Apply(&feed.Tick{Kind: feed.KindAuction, Instrument: 4}), &undefined)
 }
