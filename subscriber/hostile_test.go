@@ -151,7 +151,7 @@ func TestHostilePublisher(t *testing.T) {
 		}()), "skip of 5", 3},
 		{"a part that tells what is not defined", after(begin(3, codec.ScopeAll), part(3, 0, quote(8, 1))), "not defined", 3},
 		{"a snapshot of another place", after(begin(9, codec.ScopeAll)), "snapshot as of 9, the position is 3", 3},
-		{"a snapshot that takes the state away", after(begin(3, codec.ScopeDefinitions)), "snapshot of scope 1", 3},
+		{"a snapshot that takes the state away", after(begin(3, codec.ScopeDefinitions)), "snapshot of scope definitions", 3},
 
 		{"a session message that leaves numbers out", after(message(&codec.SessionChange{Lineage: lineageOf("AB5"), Next: 5, Seed: codec.LineSeed(sessionB, nil)})), "session goes on at 5, want 3", 3},
 		{"a session message with a number that is not its own", after(message(&codec.SessionChange{Lineage: lineageOf("AB5"), Next: 3, Seed: codec.LineSeed(sessionB, nil)})), "which it does not own", 3},

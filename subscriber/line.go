@@ -93,6 +93,8 @@ type connected struct {
 	repeat  bool       // it begins before the position
 	absent  absent
 	reason  codec.GoneReason
+
+	greeting *Connected // for the next change, which is the first one after the welcome
 }
 
 // absent says what the packet tells instead of ticks.
@@ -253,6 +255,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			}
 		}
 	}
+	l.c.greeting = &Connected{Session: owner.ID, Mode: w.Mode, Reason: w.Reason, Position: p.position, Head: w.Head}
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
@@ -802,7 +805,7 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 	case m.Seq != l.position.Next:
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
-		return violation("snapshot of scope %d where the whole state is due", m.Scope)
+		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
 	l.c.snapshot = &collecting{begin: m, state: feed.NewState()}
 	return nil
@@ -1018,13 +1021,14 @@ func (l *line) change(c Change) {
 		c.Addr = l.c.addr
 	}
 	l.told = c.State
+	c.Connected, l.c.greeting = l.c.greeting, nil
 	l.changes = append(l.changes, c)
 }
 
 // lost notes that the connection, or the attempt to make one, ended.
 func (l *line) lost(err error, now time.Time) {
 	if l.c.welcomed && l.recovery == nil {
-		l.recovery = &recovery{since: now, report: Report{Cause: causeOf(err), Detail: err.Error()}}
+		l.recovery = &recovery{since: now, report: Report{Cause: CauseOf(err), Detail: err.Error()}}
 	}
 	l.c.welcomed, l.c.snapshot, l.c.asked, l.c.absent = false, nil, false, absentNone
 	if l.need == needAdded {

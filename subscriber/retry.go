@@ -72,7 +72,7 @@ type outcome struct {
 // lived longer than the window of the wait before it. After a connection that the publisher broke by what it sent the next one
 // waits all the same, unless the connection was good for long.
 func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
-	cause, lived := causeOf(err), now.Sub(o.began)
+	cause, lived := CauseOf(err), now.Sub(o.began)
 	broken := cause == CauseProtocol || cause == CauseGap
 	worth = o.fresh || o.flowed && lived > r.window()
 	if worth && (!broken || lived >= r.max) {

@@ -209,7 +209,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	r.wire.alive.interval = w.Heartbeat
 	r.writer = startWriter(conn, w.Heartbeat, r.pulse)
 	r.log.Info().Str("addr", addr).Str("server", w.Server).Stringer("session", w.Lineage.Current().ID).
-		Uint64("start", w.Start).Uint64("head", w.Head).Uint8("reason", uint8(w.Reason)).Msg("welcome")
+		Uint64("start", w.Start).Uint64("head", w.Head).Stringer("reason", w.Reason).Msg("welcome")
 	return nil
 }
 
@@ -303,6 +303,9 @@ func (r *runner) beforeWait() error {
 		}
 	}
 	if err := r.save(time.Now()); err != nil {
+		return err
+	}
+	if err := r.tellChanges(); err != nil {
 		return err
 	}
 	r.wire.saveBy = r.position.due(l.position)
@@ -488,6 +491,9 @@ func (r *runner) tellChanges() error {
 }
 
 func (r *runner) logChange(c *Change) {
+	if c.Saved != nil {
+		return // up to ten times a second
+	}
 	e := r.log.Info()
 	if c.Err != nil || len(c.Lost)+len(c.Disowned) > 0 {
 		e = r.log.Warn()
@@ -520,8 +526,13 @@ func (r *runner) save(now time.Time) error {
 	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
 		return nil
 	}
+	changed := p.changed(r.line.position)
 	err := p.save(r.line.position)
 	p.savedAt = time.Now() // a slow disk must not take all the time
+	if changed && err == nil {
+		saved := p.saved
+		r.line.change(Change{State: r.line.told, Saved: &saved})
+	}
 	if output, ok := err.(*outputError); ok {
 		return &handlerError{output.err}
 	}

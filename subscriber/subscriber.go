@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -246,28 +245,6 @@ func (s *Subscriber) Run(ctx context.Context, handle func(*Batch) error) error {
 		err = errors.Join(err, saveErr)
 	}
 	return err
-}
-
-// Ticks iterates over ticks: the simple way, without snapshots and changes. It is Run in the form of a loop; the error, if
-// there is one, comes with the last element, as the zero tick. A loop that is left has used what it was given, and the next
-// one goes on behind it. A tick is the caller's to keep; what its Extra points to is shared.
-func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[feed.Tick, error] {
-	return func(yield func(feed.Tick, error) bool) {
-		err := s.Run(ctx, func(b *Batch) error {
-			if b.Snapshot {
-				return nil
-			}
-			for i := range b.Ticks {
-				if !yield(b.Ticks[i], nil) {
-					return stopped{i + 1}
-				}
-			}
-			return nil
-		})
-		if !errors.As(err, new(stopped)) {
-			yield(feed.Tick{}, err)
-		}
-	}
 }
 
 // Ledger is a copy of the account of every number so far.

@@ -43,6 +43,8 @@ type subscribeOptions struct {
 	tokenFile   string
 
 	json, csv, quiet bool
+	raw, events      bool
+	finalState       bool
 	time             string
 	kinds            []string
 	noSnapshot       bool
@@ -89,6 +91,9 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
+		rawVar(f, &o.raw, "--json")
+		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
+		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
 		timeVar(f, &o.time)
 		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; all ticks are received and accounted for, and --count counts those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
@@ -151,6 +156,14 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	if o.json && o.csv {
 		return cfg, usage("--json and --csv are two formats; choose one")
+	}
+	for _, f := range []struct {
+		flag string
+		set  bool
+	}{{"--raw", o.raw}, {"--events", o.events}, {"--final-state", o.finalState}} {
+		if f.set && !o.json {
+			return cfg, usage("%s is for --json: add it", f.flag)
+		}
 	}
 	for _, d := range []struct {
 		flag     string
@@ -234,7 +247,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot, quiet: o.quiet, events: o.events}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -250,10 +263,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		defer f.Close()
 		r.reports = f
 	}
+	format := jsonFormat{times: times, raw: o.raw}
 	switch {
-	case o.quiet:
+	case o.quiet && !o.events:
 	case o.json:
-		r.printer = newPrinter(p.stdout, jsonFormat{times})
+		r.printer = newPrinter(p.stdout, format)
 	case o.csv:
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
@@ -271,6 +285,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	err = p.ended(ctx, err)
 	if err == nil || errors.Is(err, errOutputClosed) {
 		err = cmp.Or(lostError(ledger), err)
+	}
+	if !errors.Is(err, errOutputClosed) {
+		if endErr := r.printEnd(p.stdout, o, format, s); endErr != nil {
+			err = cmp.Or(err, endErr)
+		}
 	}
 	if o.ledger != "" {
 		if ledgerErr := p.writeLedger(o.ledger, o.force, ledger); ledgerErr != nil {
@@ -427,6 +446,8 @@ type receiver struct {
 	say        func(format string, args ...any)
 	failures   failures
 	printer    *printer  // nil: print nothing
+	quiet      bool      // print no ticks
+	events     bool      // print a line for each event
 	reports    io.Writer // nil: none
 	count      uint64    // ticks to end after, given one by one; 0 for no bound
 	stop       func(error)
@@ -435,6 +456,8 @@ type receiver struct {
 	kinds      []feed.Kind // that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 
+	savedNext  uint64               // position of the last saved event
+	last       *feed.State          // as of the last batch
 	matched    bool                 // the patterns of filter were compared with the first state
 	state      subscriber.ConnState // the last one told
 	ticks      uint64
@@ -446,7 +469,19 @@ type receiver struct {
 
 // handle is for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
+	r.last = b.State
 	if b.Change != nil {
+		if r.events {
+			for _, e := range events(b.Session, b.Change) {
+				r.printer.event(e)
+			}
+			if b.Change.Saved != nil {
+				r.savedNext = b.Change.Saved.Next
+			}
+			if err := r.printer.flush(); err != nil {
+				return err
+			}
+		}
 		if b.Change.State == subscriber.Live && !r.matched {
 			r.matched = true
 			r.warnOfPatterns(b.State)
@@ -456,7 +491,7 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
 	}
-	if r.printer != nil && !(b.Snapshot && r.noSnapshot) {
+	if r.printer != nil && !r.quiet && !(b.Snapshot && r.noSnapshot) {
 		for publish, ticks := range b.ByPublishTime() {
 			if err := r.printer.append(b.Session, publish, r.choose(ticks), b.State); err != nil {
 				return err
@@ -473,6 +508,30 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	}
 	if r.count > 0 && r.chosen >= r.count {
 		r.stop(errEnough) // not an error of this batch, which counts
+	}
+	return nil
+}
+
+// printEnd writes what --events and --final-state print at the end.
+func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonFormat, s *subscriber.Subscriber) error {
+	held := s.Position()
+	if o.events {
+		if o.state != "" && held.Next != r.savedNext && len(held.Lineage) > 0 {
+			r.printer.event(saved(held))
+		}
+		if err := r.printer.flush(); err != nil {
+			return err
+		}
+	}
+	if o.finalState && r.last != nil && len(held.Lineage) > 0 {
+		format.state = true
+		if err := newPrinter(out, format).state(held.Lineage.Current().ID, r.last); err != nil {
+			return err
+		}
+	}
+	if o.events {
+		r.printer.event(left(held, s.Ledger()))
+		return r.printer.flush()
 	}
 	return nil
 }
@@ -677,10 +736,20 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: dialTimeout}
 	conn, err := nd.DialContext(ctx, network, host)
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to %s: %w", addr, dialCause(addr, err))
+		return nil, &dialError{addr, dialCause(addr, err)}
 	}
 	return conn, nil
 }
+
+// A dialError reports that there is no connection to addr.
+type dialError struct {
+	addr string
+	err  error
+}
+
+func (e *dialError) Error() string { return fmt.Sprintf("cannot connect to %s: %v", e.addr, e.err) }
+
+func (e *dialError) Unwrap() error { return e.err }
 
 // dialTimeout bounds one attempt to connect.
 const dialTimeout = 5 * time.Second
