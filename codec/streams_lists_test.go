@@ -35,7 +35,9 @@ func goodStreams() []stream {
 	}
 	larger := func() []byte {
 		w := begin(fromBeginning)
-		w.bytes(grown(msg(welcomeTo(1, 3)))...)
+		m := welcomeTo(1, 3)
+		m.Features, m.Granted = []string{"of-another-time"}, &Filter{}
+		w.bytes(grown(msg(m))...)
 		w.packet(1, 2, append(grown(entry(define(0))), grown(entry(quoteOf(0, 18725, 18726)))...))
 		w.bytes(grown(msg(&Heartbeat{Covered: 3, Head: 3, Now: opening + second}))...)
 		return w.bytes(grown(msg(&End{Final: 3}))...).raw
@@ -65,12 +67,23 @@ func goodStreams() []stream {
 		w.seed = LineSeed(lineage.Current().ID, nil)
 		return w.send(&SessionChange{Mode: ModeLive, Lineage: lineage, Seed: w.seed, Next: next})
 	}
+	granted := wanted(1, 3)
+	granted.Granted = &msft
 	six := feed.Lineage{{ID: sessionA, First: 1}, {ID: sessionB, First: 6}}
 	return []stream{
 		{"good-plain", "two packets and a heartbeat", five().heartbeat(6, 6).raw},
 		{"good-any-width", "integers of nine bytes, signed and unsigned, in messages and entries", wide()},
 		{"good-shortest", "entries in the shortest integers, and an event time before the base", shortest()},
 		{"good-grown", "messages and ticks with elements that this version does not know", larger()},
+		{"good-auction", "auctions, and statuses with a reason and an expected end",
+			begin(fromBeginning).welcome(1, 6).ticks(1, define(0),
+				feed.StatusTick(0, opening, feed.StatusHalted, 0).Because("LUDP", opening+300*second),
+				feed.Auction{Kind: feed.AuctionHalt, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: opening + 300*second}.Tick(0, opening+1),
+				feed.Auction{Kind: 200, Price: feed.NoPrice}.Tick(0, opening+2),
+				feed.StatusTick(0, opening+3, feed.StatusTrading, 0).Because("", opening-1)).raw},
+		{"good-granted", "a welcome that grants less than what was asked for",
+			begin(Hello{Start: Start{Kind: StartBeginning}, Filter: Filter{"AAPL", "MSFT"}}).as(granted.Seed).send(granted).
+				packet(1, 3, slices.Concat(AppendSkip(nil, 1), entry(define(1)), entry(quoteOf(1, 48290, 48299)))).raw},
 		{"good-unknown-types", "messages of types 64 to 127 before the welcome, between packets and inside a snapshot",
 			begin(Hello{}).bytes(0x92, 64, 1).welcome(4, 4).bytes(0x92, 127, 0xa1, 'x').
 				send(&SnapshotBegin{Seq: 4, Scope: ScopeAll}).bytes(0x91, 64).part(4, 0, define(0), quoteOf(0, 1, 2)).bytes(0x91, 100).

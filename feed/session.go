@@ -35,10 +35,11 @@ type Session struct {
 // replaced, never changed in place.
 type Lineage []Session
 
-// MaxLineage bounds a lineage; of a longer one, the oldest sessions are forgotten.
+// MaxLineage bounds a lineage that is sent or recorded; of a longer one, these are the newest sessions. A publisher keeps the whole
+// lineage of its journal.
 const MaxLineage = 65
 
-// Validate reports a lineage that is empty, too long, names no session or one twice, or
+// Validate reports a lineage that is empty, longer than MaxLineage, names no session or one twice, or
 // whose firsts decrease or begin below 1.
 func (l Lineage) Validate() error {
 	if len(l) == 0 {
@@ -75,13 +76,12 @@ func (l Lineage) Current() Session {
 
 // Child is l continued by session id from first. It never shares memory with l.
 func (l Lineage) Child(id SessionID, first uint64) Lineage {
-	keep := l
-	if len(keep) >= MaxLineage {
-		keep = keep[len(keep)-MaxLineage+1:]
-	}
-	child := make(Lineage, 0, len(keep)+1)
-	return append(append(child, keep...), Session{ID: id, First: first})
+	child := make(Lineage, 0, len(l)+1)
+	return append(append(child, l...), Session{ID: id, First: first})
 }
+
+// Newest is the newest MaxLineage sessions of l.
+func (l Lineage) Newest() Lineage { return l[max(0, len(l)-MaxLineage):] }
 
 // Owner is the session that owns seq, with the range it owns; the current session's range
 // has no end (To is the greatest number). ok is false if seq lies before all that l remembers.

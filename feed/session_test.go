@@ -70,8 +70,8 @@ func TestLineageValidate(t *testing.T) {
 	}
 }
 
-// A child continues its lineage and shares no memory with it; of a lineage that is too long
-// the oldest sessions are forgotten.
+// A child continues its lineage and shares no memory with it; of a lineage that is too long to be
+// sent, the oldest sessions fall off.
 func TestLineageChild(t *testing.T) {
 	parent := make(feed.Lineage, 0, 10)
 	parent = append(parent, feed.Session{ID: 0xa, First: 1})
@@ -84,11 +84,12 @@ func TestLineageChild(t *testing.T) {
 	long := feed.Lineage(nil)
 	for id := range feed.SessionID(100) {
 		long = long.Child(id+1, uint64(id+1)*10)
-		require.NoError(t, long.Validate())
+		require.NoError(t, long.Newest().Validate())
 	}
-	assert.Len(t, long, feed.MaxLineage)
-	assert.Equal(t, feed.Session{ID: 36, First: 360}, long[0])
-	assert.Equal(t, feed.Session{ID: 100, First: 1000}, long.Current())
+	assert.Len(t, long, 100)
+	assert.Len(t, long.Newest(), feed.MaxLineage)
+	assert.Equal(t, feed.Session{ID: 36, First: 360}, long.Newest()[0])
+	assert.Equal(t, feed.Session{ID: 100, First: 1000}, long.Newest().Current())
 }
 
 // A session owns the numbers from its first to the next one's.

@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type State struct {
 	// end has no book, and no textual id of its last trade.
 	books []*book
 	refs  []string
+	// reasons are, by slot, of the statuses that have one, or an expected end.
+	reasons map[uint]statusReason
 	// owner marks the books that are this state's alone; see book.owner.
 	owner   *byte
 	unknown uint64
@@ -62,6 +65,11 @@ type values struct {
 	lastSize              int64
 	lastTime              int64
 	volume, trades        int64 // never negative
+}
+
+type statusReason struct {
+	text string
+	end  int64
 }
 
 // known says which optional parts of values were told.
@@ -106,6 +114,8 @@ func (e *UndefinedError) Error() string {
 //   - Corrections and cancels of a day without trades are not that day's and change nothing;
 //     a day whose trades are all cancelled is a day without trades.
 //   - A status with a trading day begins that day: no prices, no volume. Quote and book stay.
+//     A status has the reason and the expected end that it came with, and no other.
+//   - An auction changes nothing.
 //   - A level with size 0 removes the level. A side holds at most MaxLevels: the level
 //     farthest from the touch goes, or does not come.
 //   - A summary replaces the trading day.
@@ -246,11 +256,13 @@ func (s *State) applyRare(slot uint, v *values, t *Tick) error {
 		return s.applyClear(slot, t)
 	case KindStatus:
 		v.status, v.statusTime = t.Status, t.EventTime
+		s.setReason(slot, statusReason{t.StatusReason(), t.StatusEnd()})
 		v.known |= knownStatus
 		if day := t.TradingDay(); day != 0 {
 			v.setSummary(emptyDay(day))
 			s.setRef(slot, "")
 		}
+	case KindAuction: // of no state
 	case KindSummary:
 		sum := t.Summary()
 		if sum == nil {
@@ -490,9 +502,23 @@ func (s *State) setRef(slot uint, ref string) {
 	v.known |= knownRef
 }
 
+func (s *State) setReason(slot uint, r statusReason) {
+	if r == (statusReason{}) {
+		delete(s.reasons, slot)
+		return
+	}
+	if s.reasons == nil {
+		s.reasons = make(map[uint]statusReason)
+	}
+	s.reasons[slot] = r
+}
+
 // Len is one more than the greatest id that is defined: where ids are given densely, the
 // next new id.
 func (s *State) Len() int { return s.catalog.limit }
+
+// Dense reports whether every id below the greatest one is defined, as ids are given.
+func (s *State) Dense() bool { return s.catalog.limit == int(s.catalog.defined) }
 
 // Unknown is how many ticks of unknown kinds were ignored.
 func (s *State) Unknown() uint64 { return s.unknown }
@@ -524,10 +550,13 @@ type Instrument struct {
 	Definition *Definition // shared: do not change it
 	Status     Status      // StatusUnknown until a status tick
 	StatusTime int64       // event time of the last status tick
-	Quote      Quote       // zero until a quote tick, see HasQuote
-	QuoteTime  int64       // event time of the last quote
-	HasQuote   bool
-	Summary    Summary // the trading day so far, with the last trade
+	// StatusReason is why the status is as it is, and StatusEnd when the venue expects it to end; empty and 0 if it does not say.
+	StatusReason string
+	StatusEnd    int64
+	Quote        Quote // zero until a quote tick, see HasQuote
+	QuoteTime    int64 // event time of the last quote
+	HasQuote     bool
+	Summary      Summary // the trading day so far, with the last trade
 	// Bids and Asks are the book, the best price first. They belong to the state and hold
 	// until it changes.
 	Bids, Asks []BookLevel
@@ -546,7 +575,7 @@ func (s *State) instrument(slot uint) Instrument {
 	v := s.at(slot)
 	in := Instrument{
 		Definition: s.catalog.definition(slot),
-		Status:     v.status, StatusTime: v.statusTime,
+		Status:     v.status, StatusTime: v.statusTime, StatusReason: s.reasons[slot].text, StatusEnd: s.reasons[slot].end,
 		Quote: quoteOf(v.quote), QuoteTime: v.quoteTime, HasQuote: v.known&knownQuote != 0,
 		Summary: s.summary(slot),
 	}
@@ -569,6 +598,7 @@ func (s *State) Clone() *State {
 	c.chunks = slices.Clone(s.chunks)
 	c.books = slices.Clone(s.books)
 	c.refs = slices.Clone(s.refs)
+	c.reasons = maps.Clone(s.reasons)
 	return &c
 }
 
@@ -594,7 +624,8 @@ func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 			told := emptyDay(0)
 			if v.known&knownStatus != 0 {
 				told.TradingDay = v.day
-				t := StatusTick(id, v.statusTime, v.status, v.day)
+				r := s.reasons[slot]
+				t := StatusTick(id, v.statusTime, v.status, v.day).Because(r.text, r.end)
 				t.Flags = FlagSnapshot
 				if !yield(t) {
 					return
@@ -726,6 +757,7 @@ func (s *State) take(id InstrumentID, from *State, slot uint) {
 	if ref := from.ref(slot); ref != "" {
 		s.setRef(to, ref)
 	}
+	s.setReason(to, from.reasons[slot])
 	if b := from.book(slot); b != nil {
 		s.setBook(to, b) // owned by another: copied when it changes
 	}
@@ -769,7 +801,7 @@ func (s *State) Diff(o *State) string {
 }
 
 func (s *State) sameInstrument(slot uint, o *State, other uint) bool {
-	return *s.at(slot) == *o.at(other) && s.ref(slot) == o.ref(other) &&
+	return *s.at(slot) == *o.at(other) && s.ref(slot) == o.ref(other) && s.reasons[slot] == o.reasons[other] &&
 		*s.catalog.definition(slot) == *o.catalog.definition(other) &&
 		s.book(slot).equal(o.book(other))
 }
@@ -791,7 +823,8 @@ type catalog struct {
 	names names
 }
 
-const pageSize = 64
+// pageSize is the least with which the pages of all ids can be numbered from 1 in a uint16.
+const pageSize = 512
 
 func (c *catalog) slot(id InstrumentID) (slot uint, ok bool) {
 	if uint(id) < c.dense {

@@ -214,9 +214,9 @@ func TestStateRefuses(t *testing.T) {
 		want string
 	}{
 		{"undefined", feed.Quote{}.Tick(1, 0), "tick 0: quote of instrument 1, which is not defined"},
-		{"id beyond the bound", feed.Quote{}.Tick(feed.MaxInstruments, 0), "tick 0: quote of instrument 1048576, ids are below 1048576"},
-		{"greatest id", feed.Quote{}.Tick(math.MaxUint32, 0), "tick 0: quote of instrument 4294967295, ids are below 1048576"},
-		{"definition beyond the bound", define(feed.MaxInstruments, "X"), "tick 0: definition of instrument 1048576, ids are below 1048576"},
+		{"id beyond the bound", feed.Quote{}.Tick(feed.MaxInstruments, 0), "tick 0: quote of instrument 16777216, ids are below 16777216"},
+		{"greatest id", feed.Quote{}.Tick(math.MaxUint32, 0), "tick 0: quote of instrument 4294967295, ids are below 16777216"},
+		{"definition beyond the bound", define(feed.MaxInstruments, "X"), "tick 0: definition of instrument 16777216, ids are below 16777216"},
 		{"definition of nothing", feed.Tick{Kind: feed.KindDefinition, Instrument: 3}, "tick 0: definition of instrument 3 tells nothing"},
 		{"definition that is not valid", define(3, ""), "tick 0: definition: Symbol is empty"},
 		{"one symbol twice", define(3, "AAPL"), "tick 0: definition of AAPL as instrument 3: it is instrument 0"},
@@ -516,7 +516,7 @@ func (g *script) next() feed.Tick {
 	case 7:
 		return feed.Cancel{Price: price, Size: size, ID: tr.ID}.Tick(id, g.time, ref)
 	case 8:
-		return feed.StatusTick(id, g.time, feed.Status(g.rng.IntN(6)), int32(g.rng.IntN(3)))
+		return feed.StatusTick(id, g.time, feed.Status(g.rng.IntN(6)), int32(g.rng.IntN(3))).Because(ref, g.rng.Int64N(3))
 	case 9:
 		return feed.ClearTick(id, g.time, feed.SideBuy+feed.Side(g.rng.IntN(3)))
 	default:
@@ -867,4 +867,29 @@ func TestCatalogStaysAsItIs(t *testing.T) {
 	assert.Empty(t, names(empty))
 	assert.Equal(t, []string{"0 A", "1 B"}, names(two))
 	assert.Equal(t, []string{"0 A", "1 C", "70 D"}, names(s.Catalog()))
+}
+
+// T31: a status has the reason and the expected end that it came with; a snapshot tells them, and the next status replaces them. An
+// auction changes nothing.
+func TestStatusReason(t *testing.T) {
+	s := stateOf(t, define(0, "A"), feed.StatusTick(0, 5, feed.StatusHalted, 0).Because("LUDP", 500))
+	in := instrument(t, s, 0)
+	assert.Equal(t, "LUDP", in.StatusReason)
+	assert.EqualValues(t, 500, in.StatusEnd)
+	before := s.Clone()
+	again := feed.NewState()
+	for e := range s.Entries(nil) {
+		mustApply(again, e)
+	}
+	assert.Empty(t, again.Diff(s))
+	apply(t, s, feed.Auction{Kind: feed.AuctionHalt, Price: 7}.Tick(0, 6))
+	assert.Empty(t, s.Diff(before), "an auction")
+	assert.Zero(t, s.Unknown())
+	apply(t, s, feed.StatusTick(0, 7, feed.StatusTrading, 0))
+	assert.Empty(t, instrument(t, s, 0).StatusReason)
+	assert.Zero(t, instrument(t, s, 0).StatusEnd)
+	assert.NotEmpty(t, s.Diff(before))
+	assert.Equal(t, "LUDP", instrument(t, before, 0).StatusReason, "a clone goes its own way")
+	var undefined *feed.UndefinedError
+	assert.ErrorAs(t, s.Apply(&feed.Tick{Kind: feed.KindAuction, Instrument: 4}), &undefined)
 }

@@ -24,7 +24,7 @@ type Tick struct {
 	Flags Flags
 	// Side is the aggressor of a trade, or the side of a book level or clear.
 	Side Side
-	// Status is the trading status that a status tick reports.
+	// Status is the trading status that a status tick reports. Of an auction tick it holds the Auction.
 	Status Status
 	// Values holds the numbers of the kind, in this order:
 	//
@@ -33,7 +33,8 @@ type Tick struct {
 	//	correction  price, size, venue trade id, conditions (what was, in Extra)
 	//	cancel      price, size, venue trade id (all of the trade that is void)
 	//	level       price, size
-	//	status      trading day
+	//	status      trading day, expected end
+	//	auction     price, size, imbalance, expected time
 	Values [4]int64
 	// Extra holds what does not fit in Values. Nil for quotes, levels, clears, status, and
 	// nearly all trades. It is shared, not copied, with the tick: never change it in place.
@@ -48,6 +49,8 @@ type Extra struct {
 	TradeRef string
 	// OldPrice and OldSize are what a correction replaces.
 	OldPrice, OldSize int64
+	// Reason is why the status is as it is, in the venue's words or letters; at most MaxText bytes.
+	Reason string
 }
 
 // An InstrumentID names an instrument within a lineage. Ids are dense: the first
@@ -55,7 +58,7 @@ type Extra struct {
 type InstrumentID uint32
 
 // MaxInstruments bounds the ids of a lineage.
-const MaxInstruments = 1 << 20
+const MaxInstruments = 1 << 24
 
 // A Kind says what a tick tells.
 type Kind uint8
@@ -71,17 +74,19 @@ const (
 	KindClear      // one side of the book, or both, is empty
 	KindStatus     // trading status, or a new trading day
 	KindSummary    // the trading day so far
+	kindGone       // no tick: see package codec
+	KindAuction    // what an auction would come to now
 )
 
 // MaxKind bounds the kinds that later versions may add.
 const MaxKind Kind = 127
 
 var kindNames = [...]string{
-	"", "definition", "quote", "trade", "correction", "cancel", "level", "clear", "status", "summary",
+	"", "definition", "quote", "trade", "correction", "cancel", "level", "clear", "status", "summary", "gone", "auction",
 }
 
 // Known reports whether this package has a view for the kind.
-func (k Kind) Known() bool { return k >= KindDefinition && k <= KindSummary }
+func (k Kind) Known() bool { return k >= KindDefinition && k <= KindAuction && k != kindGone }
 
 func (k Kind) String() string {
 	if k.Known() {
@@ -297,6 +302,73 @@ func StatusTick(id InstrumentID, eventTime int64, s Status, day int32) Tick {
 	}
 }
 
+// Because is t, a status tick, with the reason for the status, and the time at which the venue expects it to end; 0 if it does not
+// say.
+func (t Tick) Because(reason string, end int64) Tick {
+	t.Values[1] = end
+	if t.Extra = nil; reason != "" {
+		t.Extra = &Extra{Reason: reason}
+	}
+	return t
+}
+
+// StatusReason is the reason for the status that a status tick reports; empty if the venue gives none.
+func (t *Tick) StatusReason() string {
+	if t.Extra == nil {
+		return ""
+	}
+	return t.Extra.Reason
+}
+
+// StatusEnd is the time at which the venue expects the status to end that a status tick reports; 0 if it does not say.
+func (t *Tick) StatusEnd() int64 { return t.Values[1] }
+
+// An AuctionKind says which auction an auction tick is about.
+type AuctionKind uint8
+
+// The kinds of auctions.
+const (
+	AuctionUnknown AuctionKind = iota
+	AuctionOpening
+	AuctionClosing
+	AuctionIntraday
+	AuctionHalt // the one that ends a halt
+	AuctionIPO
+)
+
+var auctionNames = [...]string{"unknown", "opening", "closing", "intraday", "halt", "ipo"}
+
+func (k AuctionKind) String() string {
+	if int(k) < len(auctionNames) {
+		return auctionNames[k]
+	}
+	return fmt.Sprintf("auction(%d)", uint8(k))
+}
+
+// An Auction is what a call auction would come to if it were held now. It belongs to no state: the next one replaces it.
+type Auction struct {
+	Kind      AuctionKind
+	Price     int64 // indicative; NoPrice if there is none
+	Size      int64 // that would trade at that price
+	Side      Side  // of the imbalance; SideNone if there is none, or the venue does not say
+	Imbalance int64 // size that would be left on Side
+	Time      int64 // when the auction is expected to be held; 0 if the venue does not say
+}
+
+// Auction is the view of an auction tick.
+func (t *Tick) Auction() Auction {
+	v := &t.Values
+	return Auction{Kind: AuctionKind(t.Status), Price: v[0], Size: v[1], Side: t.Side, Imbalance: v[2], Time: v[3]}
+}
+
+// Tick is a as a tick of instrument id at eventTime.
+func (a Auction) Tick(id InstrumentID, eventTime int64) Tick {
+	return Tick{
+		Kind: KindAuction, Instrument: id, EventTime: eventTime, Side: a.Side, Status: Status(a.Kind),
+		Values: [4]int64{a.Price, a.Size, a.Imbalance, a.Time},
+	}
+}
+
 // TradingDay is the date of the trading day that begins with a status tick, as the number
 // yyyymmdd; 0 if none begins.
 func (t *Tick) TradingDay() int32 { return int32(t.Values[0]) }
@@ -332,7 +404,7 @@ func (t *Tick) Equal(o *Tick) bool {
 	if y == nil {
 		y = &Extra{}
 	}
-	return x.TradeRef == y.TradeRef && x.OldPrice == y.OldPrice && x.OldSize == y.OldSize &&
+	return x.TradeRef == y.TradeRef && x.Reason == y.Reason && x.OldPrice == y.OldPrice && x.OldSize == y.OldSize &&
 		equalPointee(x.Definition, y.Definition) && equalPointee(x.Summary, y.Summary)
 }
 

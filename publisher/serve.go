@@ -341,7 +341,7 @@ func (p *Publisher) leave(c *conn) {
 	next, _ := p.log.end()
 	s.mu.Lock()
 	delete(s.conns, c)
-	if !errors.Is(c.reason, errClientLeft) && c.confirmed.Load() < next {
+	if !errors.Is(c.reason, errClientLeft) && !errors.Is(c.reason, errCovered) && c.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()
 		s.absent = append(s.absent, c.stats())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -22,9 +23,12 @@ type line struct {
 	position  codec.Position // of what was handed over; no lineage before the first welcome
 	state     *feed.State    // as of the end of batch, unless need says otherwise
 	need      need           // the snapshot without which state is no state
+	whole     bool           // the state was told every definition of its sessions: ids have no holes
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
-	filter    codec.Filter   // that the line, and the state, are of
+	filter    codec.Filter   // that the line, and the state, are of, as it was asked for
+	of        codec.Filter   // what of filter was granted
 	handed    codec.Filter   // that the ticks handed over are of, as the application knows
+	until     uint64         // nothing from it on is handed over
 	ledger    feed.Ledger
 	head      uint64    // next number of the position's last session, as far as known
 	opening   bool      // the line began at the oldest number or at a time, and nothing but gone has come
@@ -73,7 +77,9 @@ type connected struct {
 	target   uint64 // the line is live once the position is here
 	echo     int64  // the publisher's clock, as last told
 	ended    bool
-	filtered bool // numbers between ticks may be skipped
+	filtered bool          // numbers between ticks may be skipped
+	granted  *codec.Filter // what of the filter the publisher grants; nil for all of it
+	ack      bool          // the publisher accepts a sign of life at any time
 
 	definitions bool // a snapshot of definitions only will do
 	snapshot    *collecting
@@ -148,7 +154,7 @@ const maxSnapshot = 512 << 20
 // newLine returns a line that hands over batches of at most size ticks; if size is 0, whole packets, once there are defaultBatch
 // ticks.
 func newLine(held codec.Position, size int) *line {
-	l := &line{position: held, state: feed.NewState(), size: size, most: size}
+	l := &line{position: held, state: feed.NewState(), size: size, most: size, until: math.MaxUint64}
 	if size == 0 {
 		l.size, l.most = defaultBatch, math.MaxInt
 	}
@@ -191,7 +197,11 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if p.position > w.Head {
 		return violation("welcome: head %d is below the position %d", w.Head, p.position)
 	}
-	if err := checkSeed(w.Seed, owner.ID, h.Filter); err != nil {
+	granted, err := grantedOf(h.Filter, w.Granted)
+	if err != nil {
+		return err
+	}
+	if err := checkSeed(w.Seed, owner.ID, granted); err != nil {
 		return err
 	}
 	switch {
@@ -205,12 +215,13 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	l.c.welcomed = true
 	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
-	l.c.filtered = !h.Filter.All()
+	l.c.filtered, l.c.granted = !granted.All(), w.Granted
+	l.c.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
 	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
-	if !h.HasState || w.Reason != codec.StartedResumed {
+	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) {
 		l.need = needState
 	}
-	l.filter = h.Filter
+	l.filter, l.of = h.Filter, granted
 	if !sameFilter(wanted, h.Filter) {
 		l.c.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
 	}
@@ -329,6 +340,17 @@ func askedFrom(start codec.Start, w *codec.Welcome) uint64 {
 	return w.Start
 }
 
+// grantedOf returns the filter of a line for which asked was asked, and granted is what the publisher said of it.
+func grantedOf(asked codec.Filter, granted *codec.Filter) (codec.Filter, error) {
+	switch {
+	case granted == nil:
+		return asked, nil
+	case granted.All() && !asked.All():
+		return nil, violation("everything is granted, where %d patterns were asked for", len(asked))
+	}
+	return *granted, nil
+}
+
 // checkSeed refuses a seed that cannot be that of the full line; that of a filtered one is told.
 func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 	if f.All() && seed != codec.LineSeed(id, nil) {
@@ -404,6 +426,7 @@ func (l *line) goTo(p codec.Position) {
 	if p.Next == 1 {
 		l.state, l.need = feed.NewState(), needNothing
 	}
+	l.whole = p.Next == 1 && l.of.All() && l.c.mode != codec.ModeReplay || l.whole && l.need == needNothing
 }
 
 func (l *line) disown(ns []Numbers) []Numbers {
@@ -514,6 +537,9 @@ func (l *line) decode() (more bool, err error) {
 		end += k
 	}
 	l.c.decoded = true
+	for end > l.n && l.batch[end-1].Seq >= l.until {
+		end--
+	}
 	ticks := l.batch[l.n:end]
 	if l.need != needNothing {
 		for i := range ticks {
@@ -553,6 +579,9 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 		if err := trial.Apply(&ticks[i]); err != nil {
 			return &ProtocolError{What: "packet", Err: err}
 		}
+		if l.whole && !trial.Dense() {
+			return violation("tick %d defines instrument %d, and those before it are not defined", ticks[i].Seq, ticks[i].Instrument)
+		}
 	}
 	return nil
 }
@@ -560,6 +589,7 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 // fold folds the k ticks behind those of batch into the state, and adds to batch the ones to hand over; the position is upto
 // once they are.
 func (l *line) fold(k int, upto uint64) error {
+	upto = min(upto, l.until)
 	ticks := l.batch[l.n : l.n+k]
 	if l.c.repeat {
 		ticks = l.dropRepeats(ticks, l.position.Next)
@@ -575,6 +605,10 @@ func (l *line) fold(k int, upto uint64) error {
 		}
 		l.undefined++ // its definition was lost with a damaged part of the journal
 		done++
+	}
+	if l.whole && !l.state.Dense() {
+		l.need = needState
+		return violation("packet before %d: it defines instrument %d, and not those before it", upto, l.state.Len()-1)
 	}
 	if len(ticks) > 0 && ticks[0].Seq < l.had {
 		ticks = l.dropRepeats(ticks, l.had)
@@ -620,6 +654,11 @@ func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 		}
 	}
 	return ticks[:copy(ticks, ticks[k:])]
+}
+
+// covered reports whether nothing is missing below until, once batch is handed over.
+func (l *line) covered() bool {
+	return len(l.position.Lineage) > 0 && max(l.upto, l.position.Next) >= l.until
 }
 
 // pending reports whether take has something to account for.
@@ -814,7 +853,7 @@ func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
 	}
 	l.c.snapshot = nil
 	l.c.definitions, l.c.recorded = false, false
-	l.need = needNothing
+	l.need, l.whole = needNothing, false
 	if s.begin.Scope == codec.ScopeAdded {
 		l.state.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return s.begin.Filter.Match(d) }, s.state)
 		l.tell(Change{Snapshot: s.begin})
@@ -831,7 +870,7 @@ func (l *line) session(m *codec.SessionChange) error {
 	if current := m.Lineage.Current(); !ok || owner != current {
 		return violation("session %v: the line goes on at %d, which it does not own", current.ID, m.Next)
 	}
-	if err := checkSeed(m.Seed, owner.ID, l.filter); err != nil {
+	if err := checkSeed(m.Seed, owner.ID, l.of); err != nil {
 		return err
 	}
 	position, target := l.position.Next, l.c.target
@@ -885,7 +924,11 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 		return l.gap(m.From, "subscribed from")
 	}
 	f := l.c.request.Filter
-	if err := checkSeed(m.Seed, l.c.session, f); err != nil {
+	granted, err := grantedOf(f, m.Granted)
+	if err != nil {
+		return err
+	}
+	if err := checkSeed(m.Seed, l.c.session, granted); err != nil {
 		return err
 	}
 	if adds(l.filter, f) && l.need == needNothing {
@@ -893,8 +936,8 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	}
 	l.c.asked, l.c.narrow = false, nil
 	l.c.seed, l.c.recorded = m.Seed, false
-	l.c.filtered = !f.All()
-	l.filter = f
+	l.c.filtered, l.c.granted = !granted.All(), m.Granted
+	l.filter, l.of, l.whole = f, granted, false
 	l.refilter(f, m.From)
 	return nil
 }

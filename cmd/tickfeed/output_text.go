@@ -53,6 +53,22 @@ func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	case feed.KindStatus:
 		b = append(b, t.Status.String()...)
 		b = textNumber(b, "  trading day ", int64(t.TradingDay()))
+		if reason := t.StatusReason(); reason != "" {
+			b = append(append(b, "  "...), reason...)
+		}
+		if end := t.StatusEnd(); end != 0 {
+			b = s.timeOfDay(append(b, "  until "...), end)
+		}
+	case feed.KindAuction:
+		a := t.Auction()
+		b = textSide(append(append(b, a.Kind.String()...), "  "...), in, priceWidth, a.Price, a.Size)
+		if a.Imbalance != 0 || a.Side != feed.SideNone {
+			b = in.size(append(b, "  imbalance "...), a.Imbalance)
+			b = append(append(b, ' '), a.Side.String()...)
+		}
+		if a.Time != 0 {
+			b = s.timeOfDay(append(b, "  at "...), a.Time)
+		}
 	case feed.KindDefinition:
 		b = textDefinition(b, in, t.Definition())
 	case feed.KindSummary:

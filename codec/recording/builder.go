@@ -40,7 +40,7 @@ type Builder struct {
 // BuilderStats are what a Builder was given.
 type BuilderStats struct {
 	Ticks uint64
-	Kinds [feed.KindSummary + 1]uint64 // ticks by their kind
+	Kinds [feed.KindAuction + 1]uint64 // ticks by their kind
 	// Instruments is how many were defined, by ids that had no definition before.
 	Instruments uint64
 	Skipped     uint64 // numbers without a tick

@@ -135,16 +135,16 @@ type surveyor struct {
 	*Survey
 	r      *Reader
 	batch  [256]feed.Tick
-	byID   []*uint64         // of the lineage at hand; nil where there is no definition
-	byName map[name]*uint64  //
-	nobody uint64            // ticks of ids without a definition
-	root   feed.SessionID    // of the lineage at hand
-	line   *Line             // nil beyond MaxLines
-	next   uint64            // number that comes next
-	last   *codec.FileHeader // the header in force
-	times  Timeline          // of the ticks so far
-	second int64             // of the timeline
-	ticks  uint64            // in second
+	byID   feed.Table[*uint64] // of the lineage at hand; nil where there is no definition
+	byName map[name]*uint64    //
+	nobody uint64              // ticks of ids without a definition
+	root   feed.SessionID      // of the lineage at hand
+	line   *Line               // nil beyond MaxLines
+	next   uint64              // number that comes next
+	last   *codec.FileHeader   // the header in force
+	times  Timeline            // of the ticks so far
+	second int64               // of the timeline
+	ticks  uint64              // in second
 }
 
 // TakeSurvey reads r, which is at its beginning, to its end. It verifies every checksum and decodes every tick. Rates are those of
@@ -222,7 +222,7 @@ func (s *surveyor) header(h *codec.FileHeader) {
 	}
 	s.last, s.next = h, h.Next
 	if root := h.Lineage[0].ID; root != s.root {
-		s.root, s.byID = root, nil
+		s.root, s.byID = root, feed.Table[*uint64]{}
 	}
 	s.line = nil
 	if len(s.Lines) == MaxLines {
@@ -240,10 +240,7 @@ func (s *surveyor) define(id feed.InstrumentID, d *feed.Definition) {
 		n = new(uint64)
 		s.byName[key] = n
 	}
-	for int(id) >= len(s.byID) {
-		s.byID = append(s.byID, nil)
-	}
-	s.byID[id] = n
+	*s.byID.At(id) = n
 }
 
 func (s *surveyor) packet(h *codec.Packet, raw []byte) {
@@ -303,8 +300,8 @@ func (s *surveyor) tick(t *feed.Tick) {
 	if d := t.Definition(); d != nil {
 		s.define(t.Instrument, d)
 	}
-	if int(t.Instrument) < len(s.byID) && s.byID[t.Instrument] != nil {
-		*s.byID[t.Instrument]++
+	if n := s.byID.Lookup(t.Instrument); n != nil && *n != nil {
+		**n++
 	} else {
 		s.nobody++
 	}

@@ -677,7 +677,7 @@ func kindOf(b []byte) feed.Kind {
 
 var kinds = func() map[string]feed.Kind {
 	m := make(map[string]feed.Kind)
-	for k := feed.KindDefinition; k.Known(); k++ {
+	for k := feed.KindDefinition; k < shapeBoth; k++ {
 		m[k.String()] = k
 	}
 	return m

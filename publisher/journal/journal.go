@@ -215,6 +215,7 @@ func (j *Journal) Recovered() *Recovered { return j.recovered }
 // packet begins; from there on what was appended is then nobody's. The lineage is kept. On
 // ErrFull Begin may be called again with the same arguments.
 func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State) error {
+	lineage = lineage.Newest()
 	if err := lineage.Validate(); err != nil {
 		return fmt.Errorf("journal %s: %w", j.cfg.Dir, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 
 // Recovered is what a journal held when it was opened.
 type Recovered struct {
-	Lineage   feed.Lineage // of the last session; nil if the journal is empty
+	Lineage   feed.Lineage // of the last session, as far as all files together know it; nil if the journal is empty
 	Mode      codec.Mode   // of the last session
 	Next      uint64       // number after the last one held; 1 if the journal is empty
 	LastTime  int64        // publish time of the last packet; 0 if there is none
@@ -87,7 +88,7 @@ func (j *Journal) recover() error {
 	scanned := j.recovered.Damage
 	for {
 		j.recovered.Damage = slices.Clip(scanned)
-		j.segments = j.chain(segments)
+		j.segments, j.recovered.Lineage = j.chain(segments)
 		if len(j.segments) == 0 {
 			return nil
 		}
@@ -190,8 +191,9 @@ func (j *Journal) report(d Damage) { j.recovered.Damage = append(j.recovered.Dam
 
 // chain is those segments that lead to the last one, oldest first: each belongs to the
 // lineage of the one after it, and begins where its session was still the current one. The
-// last one is of a session that none other descends from.
-func (j *Journal) chain(all []*segment) []*segment {
+// last one is of a session that none other descends from. A file names only the newest sessions of
+// its lineage; the whole lineage is what all of them name.
+func (j *Journal) chain(all []*segment) ([]*segment, feed.Lineage) {
 	slices.SortFunc(all, func(a, b *segment) int {
 		switch {
 		case a.first != b.first:
@@ -207,25 +209,41 @@ func (j *Journal) chain(all []*segment) []*segment {
 		return !slices.ContainsFunc(all, func(o *segment) bool { return isAncestor(s, o) })
 	})
 	if last < 0 {
-		return nil
+		return nil, nil
 	}
 	chain := []*segment{all[last]}
-	lineage := all[last].lineage
+	var (
+		lineage feed.Lineage // newest first
+		ends    = make(map[feed.SessionID]uint64)
+	)
+	remember := func(l feed.Lineage) { // a lineage that names the oldest session of lineage, and perhaps older ones
+		if len(lineage) > 0 {
+			l, _ = l.Until(lineage[len(lineage)-1].ID)
+			l = l[:max(0, len(l)-1)]
+		}
+		for _, s := range slices.Backward(l) {
+			ends[s.ID] = math.MaxUint64
+			if n := len(lineage); n > 0 {
+				ends[s.ID] = lineage[n-1].First
+			}
+			lineage = append(lineage, s)
+		}
+	}
+	remember(all[last].lineage)
 	for _, s := range all {
-		i := slices.IndexFunc(lineage, func(o feed.Session) bool { return o.ID == s.session().ID })
+		end, ok := ends[s.session().ID]
 		switch {
 		case s == all[last]:
-		case i < 0:
+		case !ok:
 			j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage"})
-		case i+1 < len(lineage) && s.first >= lineage[i+1].First || s.first >= all[last].first:
+		case s.first >= end || s.first >= all[last].first:
 			// What it held is nobody's.
 		default:
 			chain = append(chain, s)
-			if i == 0 { // an older file remembers more
-				lineage = s.lineage
-			}
+			remember(s.lineage)
 		}
 	}
+	slices.Reverse(lineage)
 	slices.Reverse(chain)
 	for i, s := range chain {
 		s.to = 0
@@ -233,7 +251,7 @@ func (j *Journal) chain(all []*segment) []*segment {
 			s.to = chain[i+1].first
 		}
 	}
-	return chain
+	return chain, lineage
 }
 
 func isAncestor(a, b *segment) bool {
@@ -316,7 +334,7 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 			s.last = j.lastTime(j.segments[i])
 		}
 	}
-	rec.Lineage, rec.Mode, rec.Next, rec.LastTime, rec.LastEvent = s.lineage, s.mode, x.next, s.last, x.event
+	rec.Mode, rec.Next, rec.LastTime, rec.LastEvent = s.mode, x.next, s.last, x.event
 	rec.Damage = append(rec.Damage, damage...)
 	rec.State = x.state
 	if s.first > 1 && !x.whole && len(j.segments) > 1 {

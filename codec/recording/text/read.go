@@ -555,11 +555,82 @@ func (r *reader) values(t *feed.Tick, in *listing, base int64) (err error) {
 			return err
 		}
 		t.Status = feed.Status(status)
-		day, _, err := w.uint("day", 0, 9999_12_31)
-		v[0] = int64(day)
-		return err
+		return r.status(t)
+	case feed.KindAuction:
+		text, _ := w.next()
+		auction, err := oneOrNumber(auctions, text)
+		if err != nil {
+			return err
+		}
+		t.Status = feed.Status(auction)
+		if err := read(price(&v[0]), size(&v[1])); err != nil {
+			return err
+		}
+		return r.auction(t, in)
 	}
 	return r.summary(t, in, base)
+}
+
+// status reads what follows the word of a status.
+func (r *reader) status(t *feed.Tick) error {
+	reason := ""
+	for {
+		key, value, ok, err := r.words.pair()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			*t = t.Because(reason, t.Values[1])
+			return nil
+		}
+		switch key {
+		case "day":
+			var day uint64
+			if day, err = strconv.ParseUint(value, 10, 64); err != nil || day > 9999_12_31 {
+				return fmt.Errorf("day=%s: want a number from 0 to 99991231", value)
+			}
+			t.Values[0] = int64(day)
+		case "reason":
+			reason = value
+		case "end":
+			t.Values[1], err = offsetFrom(t.EventTime, value)
+		default:
+			return fmt.Errorf("%s= does not belong here", key)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+}
+
+// auction reads what follows the size of an auction.
+func (r *reader) auction(t *feed.Tick, in *listing) error {
+	if text, ok := r.words.nextIf(func(s string) bool { return s == "buy" || s == "sell" }); ok {
+		t.Side = feed.Side(slices.Index(tradeSides, text))
+	}
+	for {
+		key, value, ok, err := r.words.pair()
+		if err != nil || !ok {
+			return err
+		}
+		switch key {
+		case "imbalance":
+			t.Values[2], err = feed.ParseDecimal(value, in.size)
+		case "at":
+			t.Values[3], err = offsetFrom(t.EventTime, value)
+		default:
+			return fmt.Errorf("%s= does not belong here", key)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+}
+
+// offsetFrom returns the time that is an offset, as text, after base.
+func offsetFrom(base int64, text string) (int64, error) {
+	offset, err := strconv.ParseInt(text, 10, 64)
+	return base + offset, err
 }
 
 func (r *reader) definition(t *feed.Tick) error {

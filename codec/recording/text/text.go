@@ -128,12 +128,14 @@ func alphanumeric(c byte) bool {
 var kindWords = [...]string{
 	feed.KindDefinition: "define", feed.KindQuote: "quote", feed.KindTrade: "trade",
 	feed.KindCorrection: "correction", feed.KindCancel: "cancel", feed.KindLevel: "level",
-	feed.KindClear: "clear", feed.KindStatus: "status", feed.KindSummary: "summary",
+	feed.KindClear: "clear", feed.KindStatus: "status", feed.KindSummary: "summary", feed.KindAuction: "auction",
 }
 
 var modes = []string{"live", "simulation", "replay"}
 
 var statuses = []string{"unknown", "pre-open", "trading", "halted", "auction", "closed"}
+
+var auctions = []string{"unknown", "opening", "closing", "intraday", "halt", "ipo"}
 
 var tradeSides = []string{"", "buy", "sell"}
 

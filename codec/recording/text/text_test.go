@@ -169,7 +169,7 @@ func TestWrong(t *testing.T) {
 		head + "  quote AAPL 1 1 2":                                                   "quote: a size is missing",
 		head + "  quote AAPL 1 -1 2 1":                                                "size -1 is out of bounds",
 		head + "  quote AAPL 1 1 2 1 3":                                               `"3" is too much`,
-		head + "  quote #1048576 1 1 2 1":                                             "want # and a number below 1048576",
+		head + "  quote #16777216 1 1 2 1":                                            "want # and a number below 16777216",
 		head + "  trade AAPL 1 1 up":                                                  `"up" is too much, or not where it belongs`,
 		head + "  trade AAPL 1 1 cond=123456789":                                      "at most 8 characters",
 		head + "  cancel AAPL 1 1 buy":                                                "a cancel has no side",
@@ -283,6 +283,50 @@ func BenchmarkWrite(b *testing.B) {
 	for b.Loop() {
 		if _, err := Write(io.Discard, bytes.NewReader(file), int64(len(file))); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A status with its reason and expected end, and an auction, are text and come back byte for byte.
+func TestStatusesAndAuctions(t *testing.T) {
+	id := feed.SessionID(0xa1)
+	h := codec.FileHeader{Lineage: feed.Lineage{{ID: id, First: 1}}, Seed: codec.LineSeed(id, nil), Next: 1}
+	var f memory
+	w, err := recording.NewWriter(&f, h, nil)
+	require.NoError(t, err)
+	base := int64(1e18)
+	ticks := []feed.Tick{
+		{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A", PriceExponent: -2}}},
+		feed.StatusTick(0, base, feed.StatusHalted, 20260106).Because("LUDP", base+300),
+		feed.StatusTick(0, base, feed.StatusHalted, 0).Because("a reason = of \"words\"", 0),
+		feed.StatusTick(0, base+1, feed.StatusTrading, 0).Because("", base-5),
+		feed.Auction{Kind: feed.AuctionClosing, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: base + 60}.Tick(0, base+2),
+		feed.Auction{Kind: 99, Price: feed.NoPrice}.Tick(0, base+3),
+	}
+	var body []byte
+	for i := range ticks {
+		require.NoError(t, codec.ValidateTick(&ticks[i]))
+		body = codec.AppendTick(body, &ticks[i], base)
+	}
+	require.NoError(t, w.Append(codec.AppendPacket(nil, &codec.Packet{First: 1, Count: uint64(len(ticks)), PublishTime: base, Base: base}, body, h.Seed), 7, base))
+	require.NoError(t, w.Close())
+	text := textOf(t, f.Bytes())
+	for _, line := range []string{
+		"status A halted day=20260106 reason=LUDP end=+300", `status A halted reason="a reason = of \"words\""`, "status +1 A trading end=-6",
+		"auction +2 A closing 187.25 70000 sell imbalance=1200 at=+58", "auction +3 A 99 - 0",
+	} {
+		assert.Contains(t, text, line)
+	}
+	assert.True(t, bytes.Equal(f.Bytes(), fileOf(t, text)))
+	for line, want := range map[string]string{
+		"status A halted reason=": "", "status A halted day=x": "want a number", "status A halted x=1": "does not belong here", "status A halted end=x": "invalid syntax",
+		"auction A closing 1 2 buy": "", "auction A closing 1": "a size is missing", "auction A never 1 2": "never", "auction A closing 1 2 both": "too much", "auction A closing 1 2 x=3": "does not belong here",
+	} {
+		err := Read(new(memory), strings.NewReader(strings.Replace(text, "auction +3 A 99 - 0", line, 1)))
+		if want == "" {
+			assert.NoError(t, err, line)
+		} else {
+			assert.ErrorContains(t, err, want, line)
 		}
 	}
 }

@@ -492,6 +492,22 @@ func (w *writer) values(t *feed.Tick, in *listing, base int64) {
 		if v[0] != 0 {
 			w.uint("day", uint64(v[0]))
 		}
+		w.text("reason", t.StatusReason())
+		if end := t.StatusEnd(); end != 0 {
+			w.line = appendOffset(append(w.line, " end="...), end-t.EventTime)
+		}
+	case feed.KindAuction:
+		w.line = append(w.line, ' ')
+		w.named(auctions, uint8(t.Status))
+		price(v[0])
+		size(v[1])
+		if t.Side != feed.SideNone {
+			w.line = append(append(w.line, ' '), tradeSides[t.Side]...)
+		}
+		w.decimal("imbalance", v[2], in.size)
+		if v[3] != 0 {
+			w.line = appendOffset(append(w.line, " at="...), v[3]-t.EventTime)
+		}
 	case feed.KindSummary:
 		w.summary(t.Summary(), in, base)
 	}
