@@ -632,11 +632,15 @@ func testStartTime(t *testing.T) {
 				0: 1, noon: 1, noon + 1: 4, noon + 999: 4, noon + 1000: 4, noon + 1001: 14, noon + 2000: 14,
 				now + 1: w.pub.Stats().Head,
 			} {
+				now = max(now, value)
 				c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(value)}})
 				assert.Equal(t, want, c.welcome.Start, "%s, time noon + %d", name, value-noon)
 				assert.Equal(t, codec.StartedAsAsked, c.welcome.Reason)
 				c.nc.Close()
 			}
+			m := w.dial(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(now + 1)}}).message()
+			require.IsType(t, &codec.Refusal{}, m, "later than the publisher's clock")
+			assert.Equal(t, codec.CodeBadRequest, m.(*codec.Refusal).Code)
 		})
 	}
 }
@@ -989,7 +993,7 @@ func testGreatestWelcome(t *testing.T) {
 			w.stop()
 			w.open(cfg)
 		}
-		require.Len(t, w.pub.Lineage(), feed.MaxLineage)
+		require.Len(t, w.pub.Lineage(), feed.MaxLineage+2)
 		c := w.dial(codec.Hello{})
 		c.r.SetLimit(4096)
 		m := c.message()
