@@ -426,7 +426,7 @@ func (l *line) goTo(p codec.Position) {
 	if p.Next == 1 {
 		l.state, l.need = feed.NewState(), needNothing
 	}
-	l.whole = p.Next == 1 && l.of.All() && l.c.mode != codec.ModeReplay || l.whole && l.need == needNothing
+	l.whole = (l.whole || p.Next == 1) && l.need == needNothing && l.of.All() && l.c.mode != codec.ModeReplay
 }
 
 func (l *line) disown(ns []Numbers) []Numbers {

@@ -61,3 +61,38 @@ func TestPacketCountsAsAWhole(t *testing.T) {
 		}
 	}
 }
+
+// R10: ids are checked where the line was told every definition of its sessions: of a line of everything from number 1, and not of a
+// filtered one that follows it, nor after a snapshot, nor of a replay.
+func TestDenseIDsAreOfWholeLines(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		filter []string
+		mode   codec.Mode
+		ok     bool
+	}{{"everything", nil, codec.ModeLive, false}, {"a filter", []string{"S*"}, codec.ModeLive, true}, {"a replay", nil, codec.ModeReplay, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+				stop := publish(network, "pub:1", func(p *peer) {
+					p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0), quote(0, 2)))
+					time.Sleep(interval / 10)
+				}, func(p *peer) {
+					w := welcomeA(1, 3, codec.StartedBySnapshot)
+					w.Mode, w.Lineage, w.Seed = test.mode, feed.Lineage{{ID: sessionB, First: 1}}, codec.LineSeed(sessionB, p.hello.Filter)
+					p.send(message(w), packet(w.Seed, 1, definition(8), quote(8, 2)))
+					p.beat(3, time.Hour)
+				})
+				s, a := mustNew(t, cfg), &app{}
+				a.on = func(b *Batch) error {
+					if b.Change != nil && b.Change.State == Disconnected {
+						return s.SetFilter(test.filter)
+					}
+					return nil
+				}
+				require.Error(t, runFor(interval/2, s, a))
+				stop()
+				assert.Equal(t, test.ok, len(a.ticks) == 4)
+			})
+		})
+	}
+}

@@ -311,6 +311,19 @@ func wireTick(entry []any, base int64) (t feed.Tick, ok bool, err error) {
 	case 8:
 		t.Status = feed.Status(m.uint(3))
 		t.Values[0] = m.int(4)
+		if len(entry) > 5 && m.text(5) != "" {
+			t.Extra = &feed.Extra{Reason: m.text(5)}
+		}
+		if len(entry) > 6 && m.field(6) != nil {
+			t.Values[1] = t.EventTime + m.int(6)
+		}
+	case 11:
+		t.Status = feed.Status(m.uint(3))
+		t.Side = feed.Side(m.uint(6))
+		t.Values = [4]int64{price(4), m.int(5), m.int(7)}
+		if m.field(8) != nil {
+			t.Values[3] = t.EventTime + m.int(8)
+		}
 	default:
 		ok = false
 	}

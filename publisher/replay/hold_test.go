@@ -52,6 +52,10 @@ func loop(t *testing.T, n int, prepare func(*replay.Stage)) (*show, *holder) {
 	s.subscribers(1)
 	require.NoError(t, s.player.Resume(t.Context()))
 	s.until("the round is played", func(st replay.Status) bool { return st.Ticks >= uint64(n) })
+	s.until("the client was sent it, and may confirm it", func(replay.Status) bool {
+		conns := s.stage.Publisher().Stats().Conns
+		return len(conns) == 1 && conns[0].Told > uint64(n)
+	})
 	return s, h
 }
 
