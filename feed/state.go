@@ -219,11 +219,16 @@ func (v *values) tradePrice(price int64) {
 	if price == NoPrice {
 		return
 	}
-	if v.low == NoPrice { // as long as the day has no price
-		v.low = price
-	}
 	if v.open == NoPrice {
 		v.open = price
+	}
+	v.stretch(price)
+}
+
+// stretch makes high and low reach price, which is not NoPrice.
+func (v *values) stretch(price int64) {
+	if v.low == NoPrice { // the day has no price so far; NoPrice is below every price
+		v.low = price
 	}
 	v.high, v.low = max(v.high, price), min(v.low, price)
 }
@@ -394,7 +399,7 @@ func (v *values) correct(t *Tick, lastRef string) {
 	}
 	v.volume = max(0, addSize(v.volume, c.Trade.Size)-c.OldSize)
 	if price := c.Trade.Price; price != NoPrice {
-		v.high, v.low = max(v.high, price), min(v.low, price)
+		v.stretch(price)
 	}
 	if !wasLast {
 		return
