@@ -85,6 +85,8 @@ type Change struct {
 	Unrelated bool
 	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
 	Snapshot *codec.SnapshotBegin
+	// Filtered is set where another filter takes effect, after SetFilter.
+	Filtered *Filtered
 	// End says that the session is over: no number from Final on will ever be given.
 	End   bool
 	Final uint64
@@ -99,6 +101,12 @@ type Connected struct {
 	Reason   codec.StartReason
 	Position uint64 // the next number to deliver
 	Head     uint64 // next number of the publisher's session
+}
+
+// Filtered reports a filter and the number from which on the ticks that are handed over are those that it wants.
+type Filtered struct {
+	Filter codec.Filter
+	From   uint64
 }
 
 // Numbers are sequence numbers of one session.

@@ -27,6 +27,7 @@ type line struct {
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
 	filter    codec.Filter   // that the line, and the state, are of, as it was asked for
 	of        codec.Filter   // what of filter was granted
+	handed    codec.Filter   // that the ticks handed over are of, as the application knows
 	until     uint64         // nothing from it on is handed over
 	ledger    feed.Ledger
 	head      uint64    // next number of the position's last session, as far as known
@@ -259,7 +260,16 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
+	l.refilter(wanted, l.position.Next)
 	return nil
+}
+
+// refilter notes that the ticks handed over from number from on are of filter f, and reports a change of it.
+func (l *line) refilter(f codec.Filter, from uint64) {
+	if !sameFilter(l.handed, f) {
+		l.handed = f
+		l.tell(Change{Filtered: &Filtered{Filter: f, From: from}})
+	}
 }
 
 // A placed says where a line starts for its reader.
@@ -928,6 +938,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered, l.c.granted = !granted.All(), m.Granted
 	l.filter, l.of, l.whole = f, granted, false
+	l.refilter(f, m.From)
 	return nil
 }
 

@@ -318,6 +318,8 @@ func (r *runner) beforeWait() error {
 		r.writer.send <- m // has room: one request is open at a time
 	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
 		r.settled, l.c.narrow = wanted, nil
+		l.refilter(l.filter, l.position.Next)
+		return r.tellChanges()
 	}
 	return nil
 }
@@ -512,6 +514,9 @@ func (r *runner) logChange(c *Change) {
 	}
 	if c.Report != nil {
 		e = e.Object("report", c.Report)
+	}
+	if c.Filtered != nil {
+		e = e.Strs("filter", c.Filtered.Filter).Uint64("from", c.Filtered.From)
 	}
 	if c.End {
 		e = e.Uint64("final", c.Final)

@@ -110,6 +110,7 @@ func New(cfg Config) (*Subscriber, error) {
 	held := s.position.saved
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
+	s.line.handed = filter
 	if cfg.Until != 0 {
 		s.line.until = cfg.Until
 	}
@@ -262,8 +263,8 @@ func (s *Subscriber) Position() codec.Position {
 }
 
 // SetFilter replaces the filter, on the living connection and for those to come. It does not wait for the publisher's
-// answer: instruments that were added are told by a snapshot some time later. The
-// patterns must fit in 64 KiB.
+// answer: a Change with Filtered reports the first number that the new filter applies to, unless nothing changes or another
+// call of SetFilter comes first, and a snapshot of the instruments that were added follows. The patterns must fit in 64 KiB.
 func (s *Subscriber) SetFilter(patterns []string) error {
 	f, err := s.cfg.checkFilter(patterns)
 	if err != nil {

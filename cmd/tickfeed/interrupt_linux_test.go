@@ -243,22 +243,28 @@ func TestTwoInterruptsOfOtherCommands(t *testing.T) {
 	}
 }
 
-// A service that SIGTERM or SIGHUP stops, and that saves everything, is done; if ticks were lost, exit code 3 says so all the same.
-// Ctrl-C is exit code 130.
-func TestSignals(t *testing.T) {
-	t.Parallel()
-	pub := servedQuotes(t, 10)
-	lossy := serve(t, publisher.Config{Journal: t.TempDir(), SegmentSize: 64 << 10, RetainBytes: 128 << 10, Memory: publisher.MinMemory}, "127.0.0.1:0")
-	id, err := lossy.Define(t.Context(), feed.Definition{Symbol: "A"})
+// servedWithoutTail serves a publisher that does not have its first numbers any more.
+func servedWithoutTail(t *testing.T) *served {
+	pub := serve(t, publisher.Config{Journal: t.TempDir(), SegmentSize: 64 << 10, RetainBytes: 128 << 10, Memory: publisher.MinMemory}, "127.0.0.1:0")
+	id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})
 	require.NoError(t, err)
 	ticks := make([]feed.Tick, 1000)
 	for i := range ticks {
 		ticks[i] = feed.Quote{Bid: int64(i), BidSize: 1, Ask: int64(i) + 1, AskSize: 1}.Tick(id, 1)
 	}
-	for lossy.Stats().Tail == 1 {
-		require.NoError(t, lossy.Publish(t.Context(), ticks))
-		require.NoError(t, lossy.Flush(t.Context()))
+	for pub.Stats().Tail == 1 {
+		require.NoError(t, pub.Publish(t.Context(), ticks))
+		require.NoError(t, pub.Flush(t.Context()))
 	}
+	return pub
+}
+
+// A service that SIGTERM or SIGHUP stops, and that saves everything, is done; if ticks were lost, exit code 3 says so all the same.
+// Ctrl-C is exit code 130.
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	pub := servedQuotes(t, 10)
+	lossy := servedWithoutTail(t)
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	for name, test := range map[string]struct {

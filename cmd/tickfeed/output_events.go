@@ -10,8 +10,8 @@ import (
 	"tickfeed/subscriber"
 )
 
-// An event is a line of --events; CLIENT.md, "What a client prints". A field that an event does not have is left out.
-type event struct {
+// An eventLine is a line of --events; CLIENT.md, "What a client prints". A field that an event does not have is left out.
+type eventLine struct {
 	Event     string         `json:"event"`
 	Session   feed.SessionID `json:"session,omitzero"`
 	Mode      string         `json:"mode,omitempty"`
@@ -34,10 +34,10 @@ type event struct {
 	Disowned  *uint64        `json:"disowned,omitempty"`
 }
 
-// events lists what c says, in the order in which it is printed; session is that of the batch.
-func events(session feed.SessionID, c *subscriber.Change) (list []event) {
+// eventsOf lists what c says, in the order in which it is printed; session is that of the batch.
+func eventsOf(session feed.SessionID, c *subscriber.Change) (list []eventLine) {
 	if to := c.Connected; to != nil {
-		list = append(list, event{
+		list = append(list, eventLine{
 			Event: "connected", Session: to.Session, Mode: to.Mode.String(), Reason: to.Reason.String(), Position: to.Position, Head: to.Head,
 		})
 	}
@@ -47,14 +47,14 @@ func events(session feed.SessionID, c *subscriber.Change) (list []event) {
 		reason string
 	}{{"disowned", c.Disowned, ""}, {"withheld", c.Withheld, ""}, {"lost", c.Lost, lostWord(c.Reason)}} {
 		for _, n := range numbers.of {
-			list = append(list, event{Event: numbers.event, Session: n.Session, From: n.Range.From, To: n.Range.To, Reason: numbers.reason})
+			list = append(list, eventLine{Event: numbers.event, Session: n.Session, From: n.Range.From, To: n.Range.To, Reason: numbers.reason})
 		}
 	}
 	if c.Snapshot != nil {
-		list = append(list, event{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: c.Snapshot.Scope.String()})
+		list = append(list, eventLine{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: c.Snapshot.Scope.String()})
 	}
 	if c.End {
-		list = append(list, event{Event: "end", Session: session, Final: c.Final})
+		list = append(list, eventLine{Event: "end", Session: session, Final: c.Final})
 	}
 	if c.Saved != nil {
 		list = append(list, saved(*c.Saved))
@@ -76,12 +76,12 @@ func lostWord(r codec.GoneReason) string {
 	return "unknown"
 }
 
-func saved(p codec.Position) event {
-	return event{Event: "saved", Session: p.Lineage.Current().ID, Next: p.Next}
+func saved(p codec.Position) eventLine {
+	return eventLine{Event: "saved", Session: p.Lineage.Current().ID, Next: p.Next}
 }
 
-func disconnected(err error) event {
-	e := event{Event: "disconnected", Cause: string(subscriber.CauseOf(err)), Detail: err.Error()}
+func disconnected(err error) eventLine {
+	e := eventLine{Event: "disconnected", Cause: string(subscriber.CauseOf(err)), Detail: err.Error()}
 	if refused := (*subscriber.RefusedError)(nil); errors.As(err, &refused) {
 		e.Code, e.Detail = refused.Code.String(), refused.Text
 		if !refused.Goodbye {
@@ -92,9 +92,9 @@ func disconnected(err error) event {
 }
 
 // left is the last event.
-func left(p codec.Position, l *feed.Ledger) event {
+func left(p codec.Position, l *feed.Ledger) eventLine {
 	t := l.Totals()
-	e := event{
+	e := eventLine{
 		Event: "left", Next: p.Next,
 		Delivered: &t.Delivered, NotAsked: &t.NotAsked, Withheld: &t.Withheld, Lost: &t.Lost, Disowned: &t.Disowned,
 	}
@@ -105,7 +105,7 @@ func left(p codec.Position, l *feed.Ledger) event {
 }
 
 // event appends a line for e, which flush writes.
-func (p *printer) event(e event) {
+func (p *printer) event(e eventLine) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic(fmt.Sprintf("tickfeed: internal error: event %s: %v", e.Event, err))

@@ -136,7 +136,7 @@ func readBack(t *testing.T, want []feed.Tick) {
 			want[i].Flags |= feed.FlagMore
 		}
 	}
-	for name, f := range map[string]format{"json": jsonFormat{}, "csv": csvFormat{}} {
+	for name, f := range map[string]format{"json": jsonFormat{}, "raw": jsonFormat{raw: true}, "csv": csvFormat{}} {
 		path := filepath.Join(t.TempDir(), "ticks")
 		require.NoError(t, os.WriteFile(path, []byte(printed(t, f, want)), 0o600))
 		src, err := textfile.Open([]string{path}, nil, textfile.Config{})

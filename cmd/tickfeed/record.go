@@ -172,7 +172,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	err = p.ended(ctx, err)
 	ledger := s.Ledger()
 	if err == nil {
-		err = lostError(ledger)
+		err = lostError(ledger.Totals())
 	}
 	if closeErr := keep.Close(); closeErr != nil {
 		if errors.Is(err, errInterrupted) {
