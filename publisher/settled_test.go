@@ -1,12 +1,14 @@
 package publisher_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -167,8 +169,10 @@ func TestUntil(t *testing.T) {
 					c := w.join(codec.Hello{Start: fromBeginning, Filter: filter, Until: until})
 					time.Sleep(time.Second)
 					w.quotes(100)
+					published := time.Now()
 					for err := error(nil); err == nil; err = c.step() {
 					}
+					assert.Zero(t, time.Since(published), "it ends at once")
 					assert.Equal(t, []string{"goodbye done"}, c.events)
 					assert.GreaterOrEqual(t, c.at, until)
 					assert.LessOrEqual(t, c.at, max(until, 104)+100, "it ends with the packet that holds the last number")
@@ -216,5 +220,21 @@ func TestGapOnASecondConnection(t *testing.T) {
 		require.Len(t, got, 57)
 		assert.Equal(t, []uint64{42, 98}, []uint64{got[0], got[56]})
 		assert.Equal(t, feed.Totals{NotAsked: 41, Delivered: 57}, s.Ledger().Totals())
+	})
+}
+
+// The log says what a client that left was sent, and what it has confirmed; one that said goodbye left, whatever became of what it
+// was still being sent.
+func TestLogOfAClientThatLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(bytes.Buffer)
+		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
+		w.quotes(10)
+		c := w.join(codec.Hello{Start: fromBeginning})
+		c.until(14)
+		c.send(&codec.Pulse{Next: 5})
+		c.send(&codec.Goodbye{Code: codec.CodeDone})
+		time.Sleep(time.Second)
+		assert.Contains(t, log.String(), `"next":14,"confirmed":5,"reason":"the client said goodbye","message":"subscriber left"`)
 	})
 }

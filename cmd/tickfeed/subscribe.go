@@ -34,6 +34,7 @@ type subscribeOptions struct {
 	from        string
 	count       uint64
 	untilEnd    bool
+	until       string
 	slow        string
 	maxLag      time.Duration
 	state       string
@@ -100,8 +101,8 @@ apply. A line that is wrong, and the end of the input, change nothing. Without t
 not read, because it may hold lines that are for another program: commands that were pasted into a shell,
 or the list of a "while read" loop. In the background of a terminal nothing is read.
 
-Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
-that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
+Exit codes: 0 --count, --until or --until-end reached, or the output closed; 3 the same, but ticks were
+lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -117,6 +118,7 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M it fetches [M, N)")
 		f.BoolVar(&o.commands, "commands", false, "read commands from standard input while it runs: a line \"symbols PATTERNS\" replaces --symbols")
 		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")
 	})
@@ -182,6 +184,12 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	cfg.Filter = filter
 	if cfg.Start, err = parseStart(o.from, time.Now()); err != nil {
 		return cfg, err
+	}
+	if o.until != "" {
+		seq, ok := strings.CutPrefix(o.until, "seq:")
+		if cfg.Until, err = strconv.ParseUint(seq, 10, 64); !ok || err != nil || cfg.Until == 0 || cfg.Until > codec.MaxSeq {
+			return cfg, usage("--until must be seq:N with a sequence number, from 1, got %q", o.until)
+		}
 	}
 	switch o.slow {
 	case "all":
