@@ -520,9 +520,6 @@ func (s *State) setReason(slot uint, r statusReason) {
 // Len returns one more than the greatest id defined. If ids are dense, that is the next new id.
 func (s *State) Len() int { return s.catalog.limit }
 
-// Dense reports whether every id below the greatest one is defined.
-func (s *State) Dense() bool { return s.catalog.limit == int(s.catalog.defined) }
-
 // Unknown returns the number of ticks of unknown kinds.
 func (s *State) Unknown() uint64 { return s.unknown }
 

@@ -247,8 +247,6 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			r.report.Resume = ResumeNewSession
 		case w.Reason == codec.StartedRewound:
 			r.report.Resume = ResumeRewound
-		case w.Reason == codec.StartedBySnapshot:
-			r.report.Resume = ResumeSnapshot
 		default:
 			if r.report.Resume == "" { // else an earlier connection of this recovery left numbers behind
 				r.report.Resume = ResumeReplay
@@ -419,7 +417,6 @@ func (l *line) goTo(p codec.Position) {
 	if p.Next == 1 {
 		l.state, l.need = feed.NewState(), needNothing
 	}
-	l.whole = (l.whole || p.Next == 1) && l.need == needNothing && l.of.All() && l.c.mode != codec.ModeReplay
 }
 
 func (l *line) disown(ns []Numbers) []Numbers {

@@ -627,7 +627,7 @@ func (o *inspectOptions) printer(out io.Writer) *printer {
 // A chooser keeps the ticks of instruments that a filter wants. It keeps all definitions in mind.
 type chooser struct {
 	filter codec.Filter
-	wanted []bool // by id
+	wanted feed.Table[bool]
 }
 
 // choose moves the wanted ticks to the front and returns how many they are.
@@ -639,12 +639,9 @@ func (c *chooser) choose(ticks []feed.Tick) int {
 	for i := range ticks {
 		t := &ticks[i]
 		if d := t.Definition(); d != nil {
-			for int(t.Instrument) >= len(c.wanted) {
-				c.wanted = append(c.wanted, false)
-			}
-			c.wanted[t.Instrument] = c.filter.Match(d)
+			*c.wanted.At(t.Instrument) = c.filter.Match(d)
 		}
-		if int(t.Instrument) < len(c.wanted) && c.wanted[t.Instrument] {
+		if wanted := c.wanted.Lookup(t.Instrument); wanted != nil && *wanted {
 			ticks[n] = *t
 			n++
 		}

@@ -129,7 +129,9 @@ func TestStreamsAreRecorded(t *testing.T) {
 
 			out, code := runCommand(t, "export", path, "--as", "ndjson", "--raw", "-o", "-")
 			assert.Equal(t, exitDone, code)
-			known := slices.DeleteFunc(slices.Clone(want), func(line string) bool { return strings.Contains(line, `"type":"kind(`) || strings.Contains(line, `"type":"auction"`) })
+			known := slices.DeleteFunc(slices.Clone(want), func(line string) bool {
+				return strings.Contains(line, `"type":"kind(`) || strings.Contains(line, `"type":"auction"`)
+			})
 			assert.Equal(t, known, tickLines(t, out), "export writes the kinds that import reads")
 			out, _ = runCommand(t, "inspect", path, "--ticks", "--json", "--raw")
 			assert.Equal(t, want, tickLines(t, out), "inspect --ticks")

@@ -87,21 +87,18 @@ type merged struct {
 }
 
 // definitions maps ids to definitions; nil if an instrument is not defined.
-type definitions []*feed.Definition
-
-func (d definitions) of(id feed.InstrumentID) *feed.Definition {
-	if int(id) >= len(d) {
-		return nil
-	}
-	return d[id]
+type definitions struct {
+	feed.Table[*feed.Definition]
 }
 
-func (d *definitions) set(id feed.InstrumentID, to *feed.Definition) {
-	for int(id) >= len(*d) {
-		*d = append(*d, nil)
+func (d *definitions) of(id feed.InstrumentID) *feed.Definition {
+	if def := d.Lookup(id); def != nil {
+		return *def
 	}
-	(*d)[id] = to
+	return nil
 }
+
+func (d *definitions) set(id feed.InstrumentID, to *feed.Definition) { *d.At(id) = to }
 
 // head returns when the next tick of f is due.
 func (f *merged) head() int64 {

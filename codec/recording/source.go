@@ -27,7 +27,7 @@ type Source struct {
 	stating bool        // the last result of Next restates a state
 	err     error       // once set, Next repeats it
 
-	ids []int64 // maps the recording's ids to ids of the source, or notDefined
+	ids feed.Table[uint32] // maps the recording's ids to 1 + the id of the source; 0 if the recording does not define it
 	*directory
 	time int64 // publish time of the last result of Next; minTime before
 	// byEvent reports whether the current packet was published with the last of its events, as by a Builder;
@@ -50,8 +50,6 @@ type directory struct {
 func newDirectory() *directory { return &directory{names: make(map[name]feed.InstrumentID)} }
 
 type name struct{ symbol, venue string }
-
-const notDefined = -1
 
 // SourceStats counts what a Source has read and returned.
 type SourceStats struct {
@@ -115,7 +113,7 @@ func (s *Source) item() error {
 	r := s.readers[0]
 	item, err := r.Next()
 	if err == io.EOF {
-		s.readers, s.ids = s.readers[1:], s.ids[:0]
+		s.readers, s.ids = s.readers[1:], feed.Table[uint32]{}
 		s.pending, s.waiting = s.waiting, nil
 		return nil
 	}
@@ -261,11 +259,12 @@ func (s *Source) rename(t *feed.Tick) bool {
 		t.Instrument = id
 		return ok
 	}
-	if int(t.Instrument) >= len(s.ids) || s.ids[t.Instrument] == notDefined || !t.Kind.Known() {
+	here := s.ids.Lookup(t.Instrument)
+	if here == nil || *here == 0 || !t.Kind.Known() {
 		s.stats.Dropped++
 		return false
 	}
-	t.Instrument = feed.InstrumentID(s.ids[t.Instrument])
+	t.Instrument = feed.InstrumentID(*here - 1)
 	return true
 }
 
@@ -283,10 +282,7 @@ func (s *Source) define(recorded feed.InstrumentID, d *feed.Definition) (feed.In
 		s.defs = append(s.defs, nil)
 	}
 	s.defs[id] = d
-	for int(recorded) >= len(s.ids) {
-		s.ids = append(s.ids, notDefined)
-	}
-	s.ids[recorded] = int64(id)
+	*s.ids.At(recorded) = uint32(id) + 1
 	return id, true
 }
 

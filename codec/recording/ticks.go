@@ -19,11 +19,16 @@ type Ticks struct {
 	line  Timeline
 	timed bool
 
-	defs   []*feed.Definition // by instrument
-	wanted []bool
-	lines  feed.Lineage
-	part   Part
-	stats  TicksStats
+	known feed.Table[known]
+	lines feed.Lineage
+	part  Part
+	stats TicksStats
+}
+
+// A known instrument is one that the recording has defined.
+type known struct {
+	def    *feed.Definition // nil if it has not
+	wanted bool
 }
 
 // A Part is ticks of one packet. They are valid until the next call of Next.
@@ -67,10 +72,10 @@ func (t *Ticks) Stats() TicksStats { return t.stats }
 // Definition returns the definition of instrument id as of the last tick of Next, or nil if there is none. It
 // is shared: do not change it.
 func (t *Ticks) Definition(id feed.InstrumentID) *feed.Definition {
-	if int(id) >= len(t.defs) {
-		return nil
+	if in := t.known.Lookup(id); in != nil {
+		return in.def
 	}
-	return t.defs[id]
+	return nil
 }
 
 // Next returns the next part, which has at least one tick. The error is io.EOF at the end, or comes from the
@@ -112,7 +117,7 @@ func (t *Ticks) item() error {
 	switch item.Kind {
 	case KindHeader:
 		if _, related := item.Header.Lineage.Fork(t.lines, 1); !related {
-			t.defs, t.wanted = nil, nil
+			t.known = feed.Table[known]{}
 		}
 		t.lines = item.Header.Lineage
 		t.part.Session = t.lines.Current().ID
@@ -175,14 +180,14 @@ func (t *Ticks) cut() []feed.Tick {
 			t.line.Pass(tick.EventTime, t.part.PublishTime)
 		}
 		before := len(kept)
-		id := int(tick.Instrument)
+		in := t.known.Lookup(tick.Instrument)
 		switch {
 		case !tick.Kind.Known(): // counted by body
-		case id >= len(t.defs) || t.defs[id] == nil:
+		case in == nil || in.def == nil:
 			if t.stats.Undefined++; t.want == nil {
 				kept = append(kept, *tick)
 			}
-		case t.wanted[id]:
+		case in.wanted:
 			if len(kept) != i {
 				kept = append(kept, *tick)
 			} else {
@@ -197,8 +202,5 @@ func (t *Ticks) cut() []feed.Tick {
 }
 
 func (t *Ticks) define(id feed.InstrumentID, d *feed.Definition) {
-	for int(id) >= len(t.defs) {
-		t.defs, t.wanted = append(t.defs, nil), append(t.wanted, false)
-	}
-	t.defs[id], t.wanted[id] = d, t.want == nil || t.want(d)
+	*t.known.At(id) = known{d, t.want == nil || t.want(d)}
 }
