@@ -194,7 +194,8 @@ func TestQuietMarket(t *testing.T) {
 	})
 }
 
-// A refusal or goodbye that is terminal is an error and is not retried; others are, and not before the publisher said.
+// R7: a refusal or goodbye is terminal, an error that is not retried, if its retry is false, whatever its code is; others are
+// retried, and not before the publisher said.
 func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -204,7 +205,10 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"unauthorized", &codec.Refusal{Code: codec.CodeUnauthorized, Text: "no token"}, true, ErrUnauthorized},
 		{"version", &codec.Refusal{Code: codec.CodeVersion, Text: "3 only"}, true, ErrVersion},
-		{"unauthorized, with retry", &codec.Refusal{Code: codec.CodeUnauthorized, Retry: true}, true, ErrUnauthorized},
+		{"unauthorized, with retry", &codec.Refusal{Code: codec.CodeUnauthorized, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"goodbye unauthorized, with retry", &codec.Goodbye{Code: codec.CodeUnauthorized, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"version, with retry", &codec.Refusal{Code: codec.CodeVersion, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"bad request, with retry", &codec.Refusal{Code: codec.CodeBadRequest, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
 		{"bad request", &codec.Refusal{Code: codec.CodeBadRequest}, true, nil},
 		{"a code of a later version, without retry", &codec.Refusal{Code: 77}, true, nil},
 		{"goodbye without retry", &codec.Goodbye{Code: codec.CodeSlow}, true, nil},

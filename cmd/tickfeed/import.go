@@ -50,7 +50,7 @@ are unpacked:
                 mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
                   binance   trades, aggTrades, bookTicker, with or without a header
                   taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
-                  tardis    trades, quotes, incremental_book_L2, book_snapshot (best levels)
+                  tardis    trades, quotes, incremental_book_L2, book_snapshot
                   polygon (massive), kraken, histdata, truefx
   parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
@@ -58,8 +58,8 @@ are unpacked:
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
   lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
                 message file alone gives trades and statuses
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (futures;
-                spot without books)
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (spot,
+                futures)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
@@ -77,7 +77,8 @@ missing. The exit code is 3 where the data is wrong.`,
   tickfeed import es.definition.dbn.zst es.mbp-1.dbn.zst -o es.tick.zst
   tickfeed import 01302020.NASDAQ_ITCH50.gz --symbols 'AAPL,MSFT' -o itch.tick
   tickfeed import trades.csv.gz --preset taq -o taq.tick
-  zcat quotes.csv.gz | tickfeed import - --zone America/New_York --column bid=BEST_BID -o quotes.tick`,
+  tickfeed import quotes.csv --column bid=BEST_BID --zone UTC -o quotes.tick
+  producer | tickfeed import - -o quotes.tick`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runImport(cmd, &o, args) },
 	}
@@ -113,7 +114,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
-	paths, spool, err := p.standardInput(cmd.Context(), paths)
+	paths, spool, err := p.standardInput(cmd.Context(), paths, false)
 	if err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 			if path == spool {
 				path = rawfile.StdinName
 			}
-			return usage("%s is a recording already; cut and merge make others of it", path)
+			return usage("%s is a recording already; \"tickfeed cut\" and \"tickfeed merge\" make others of it", path)
 		case as != (origin{}):
 			return usage("--session and --created are what the text form of a recording says itself")
 		case len(paths) > 1 || !filter.All() || o.json:
@@ -166,6 +167,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
+	i.piped = slices.ContainsFunc(paths, isNamedPipe)
 	ticks := feed.Source(src)
 	unmatched := slices.Clone(filter)
 	if !filter.All() {

@@ -234,6 +234,13 @@ func (r *recorder) handle(b *subscriber.Batch) error {
 	if err := r.recv.handle(b); err != nil {
 		return err
 	}
+	if b.Change != nil && b.Change.Unrelated {
+		for _, n := range b.Change.Lost {
+			if err := r.Left(n.Session, n.Range); err != nil {
+				return err
+			}
+		}
+	}
 	r.ticks.Store(int64(r.recv.ticks))
 	return nil
 }

@@ -43,6 +43,8 @@ type subscribeOptions struct {
 	tokenFile   string
 
 	json, csv, quiet bool
+	raw, events      bool
+	finalState       bool
 	time             string
 	kinds            []string
 	noSnapshot       bool
@@ -121,6 +123,9 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print one JSON object per tick; with --stats or --latency one per second, and one at the end")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
+		rawVar(f, &o.raw, "--json")
+		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
+		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
 		timeVar(f, &o.time)
 		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; all ticks are received and accounted for, and --count counts those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
@@ -190,6 +195,14 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	if o.json && o.csv {
 		return cfg, usage("--json and --csv are two formats; choose one")
+	}
+	for _, f := range []struct {
+		flag string
+		set  bool
+	}{{"--raw", o.raw}, {"--events", o.events}, {"--final-state", o.finalState}} {
+		if f.set && !o.json {
+			return cfg, usage("%s is for --json: add it", f.flag)
+		}
 	}
 	for _, d := range []struct {
 		flag     string
@@ -276,7 +289,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot, quiet: o.quiet, events: o.events}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
 	subs, err := o.subscribers(cfg)
 	if err != nil {
@@ -296,10 +309,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return p.measure(ctx, o, subs, r, times)
 	}
 	s := subs[0]
+	format := jsonFormat{times: times, raw: o.raw}
 	switch {
-	case o.quiet:
+	case o.quiet && !o.events:
 	case o.json:
-		r.printer = newPrinter(p.stdout, jsonFormat{times})
+		r.printer = newPrinter(p.stdout, format)
 	case o.csv:
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
@@ -314,6 +328,11 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	stopCommands()
 	ledger := s.Ledger()
 	return p.finish(ctx, err, ledger.Totals(), r.account(ledger, s.Position().Next), func() error {
+		if !errors.Is(err, errOutputClosed) {
+			if endErr := r.printEnd(p.stdout, o, format, s); endErr != nil && !errors.Is(endErr, errOutputClosed) {
+				return endErr
+			}
+		}
 		if o.ledger == "" {
 			return nil
 		}
@@ -501,6 +520,8 @@ type receiver struct {
 	failures   failures
 	crowd      *crowd    // reports changes rather than say and failures, if this is one of many lines; else nil
 	printer    *printer  // nil: print nothing
+	quiet      bool      // print no ticks
+	events     bool      // print a line for each event
 	reports    io.Writer // nil: none
 	count      uint64    // ticks to end after, given one by one; 0 for no bound
 	stop       func(error)
@@ -509,6 +530,8 @@ type receiver struct {
 	kinds      []feed.Kind // that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 
+	savedNext  uint64               // position of the last saved event
+	last       *feed.State          // as of the last batch
 	matched    bool                 // the patterns of filter were compared with the first state that has what they want
 	state      subscriber.ConnState // the last one told
 	ticks      uint64
@@ -520,7 +543,19 @@ type receiver struct {
 
 // handle is for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
+	r.last = b.State
 	if c := b.Change; c != nil {
+		if r.events {
+			for _, e := range eventsOf(b.Session, c) {
+				r.printer.event(e)
+			}
+			if c.Saved != nil {
+				r.savedNext = c.Saved.Next
+			}
+			if err := r.printer.flush(); err != nil {
+				return err
+			}
+		}
 		if f := c.Filtered; f != nil {
 			r.filter, r.matched = f.Filter, false
 		} else if c.State == subscriber.Live && !r.matched {
@@ -532,7 +567,7 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
 	}
-	if r.printer != nil && !(b.Snapshot && r.noSnapshot) {
+	if r.printer != nil && !r.quiet && !(b.Snapshot && r.noSnapshot) {
 		for publish, ticks := range b.ByPublishTime() {
 			if err := r.printer.append(b.Session, publish, r.choose(ticks), b.State); err != nil {
 				return err
@@ -549,6 +584,30 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	}
 	if r.count > 0 && r.chosen >= r.count {
 		r.stop(errEnough) // not an error of this batch, which counts
+	}
+	return nil
+}
+
+// printEnd writes what --events and --final-state print at the end.
+func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonFormat, s *subscriber.Subscriber) error {
+	held := s.Position()
+	if o.events {
+		if o.state != "" && held.Next != r.savedNext && len(held.Lineage) > 0 {
+			r.printer.event(saved(held))
+		}
+		if err := r.printer.flush(); err != nil {
+			return err
+		}
+	}
+	if o.finalState && r.last != nil && len(held.Lineage) > 0 {
+		format.state = true
+		if err := newPrinter(out, format).state(held.Lineage.Current().ID, r.last); err != nil {
+			return err
+		}
+	}
+	if o.events {
+		r.printer.event(left(held, s.Ledger()))
+		return r.printer.flush()
 	}
 	return nil
 }
@@ -752,10 +811,20 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: dialTimeout}
 	conn, err := nd.DialContext(ctx, network, host)
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to %s: %w", addr, dialCause(addr, err))
+		return nil, &dialError{addr, dialCause(addr, err)}
 	}
 	return conn, nil
 }
+
+// A dialError reports that there is no connection to addr.
+type dialError struct {
+	addr string
+	err  error
+}
+
+func (e *dialError) Error() string { return fmt.Sprintf("cannot connect to %s: %v", e.addr, e.err) }
+
+func (e *dialError) Unwrap() error { return e.err }
 
 // dialTimeout bounds one attempt to connect.
 const dialTimeout = 5 * time.Second

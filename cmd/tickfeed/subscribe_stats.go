@@ -43,6 +43,8 @@ func (o *subscribeOptions) checkStats() error {
 		return nil
 	case o.csv:
 		return usage("--csv is a format of ticks, and with --stats or --latency no ticks are printed; --json is for both")
+	case o.raw || o.events || o.finalState:
+		return usage("--raw, --events and --final-state are about the ticks that are printed, and with --stats or --latency none are")
 	case o.kinds != nil:
 		return usage("--kinds chooses the ticks that are printed, and with --stats or --latency none are")
 	case o.json && (o.hdr == "-" || o.hdrEvent == "-"):
