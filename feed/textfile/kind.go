@@ -276,7 +276,7 @@ func rawScale(r *row, f field) int8 {
 // isEvent reports whether r is a line that subscribe --events prints beside the ticks.
 func isEvent(r *row) bool {
 	return len(r.cells[fieldType]) == 0 && oneOf(r.cells[fieldEvent],
-		"connected", "snapshot", "lost", "withheld", "disowned", "end", "saved", "disconnected", "left")
+		"connected", "snapshot", "lost", "withheld", "disowned", "filtered", "end", "saved", "disconnected", "left")
 }
 
 // publisherVenue is the venue of a publisher of Databento.
