@@ -78,6 +78,7 @@ func TestKrakenArrayBook(t *testing.T) {
 func TestKrakenBookChecksum(t *testing.T) {
 	good := krakenUpdate(`{"b":[["0.05000","0.00000500","1582905488.5"]],"c":"974947235"}`)
 	insert := krakenUpdate(`{"a":[["0.05001","1.00000000","1582905488.6"]],"c":"2782141652"}`)
+	remove := krakenUpdate(`{"a":[["0.05001","0","1582905488.7"],["0.05050","0.00000500","1582905487.0","r"]],"c":"974947235"}`)
 	for _, c := range []struct {
 		name                                  string
 		lines                                 []string
@@ -87,6 +88,9 @@ func TestKrakenBookChecksum(t *testing.T) {
 		{"an update is missing", []string{krakenSnapshot("0.00000304"), insert, good}, 1, 0, 1, 1, 0},
 		{"and a snapshot follows", []string{krakenSnapshot("0.00000304"), insert, good, krakenSnapshot("0.00000500"), insert}, 1, 0, 1, 2, 10},
 		{"late", []string{krakenSnapshot("0.00000304"), good, insert, good}, 0, 1, 0, 1, 10},
+		{"back to an earlier state", []string{krakenSnapshot("0.00000500"), insert, remove, insert, remove}, 0, 2, 0, 1, 10},
+		{"older than the snapshot", []string{krakenSnapshot("0.00000500"),
+			krakenUpdate(`{"b":[["0.05000","0.00000100","1582905486.5"],["0.04999","0.1","1582905486.5"]],"c":"1"}`), insert}, 0, 1, 0, 1, 10},
 		{"twice", []string{krakenSnapshot("0.00000304"), good, good, insert, insert}, 0, 2, 0, 1, 10},
 		{"a second subscription", []string{krakenSnapshot("0.00000304"), good, strings.Replace(krakenSnapshot("0.00000304"), "book-10", "book-25", 1), insert}, 0, 1, 0, 1, 10},
 		{"without checksums", []string{krakenSnapshot("0.00000304"), krakenUpdate(`{"b":[["0.05000","0","1582905488.5"]]}`)}, 0, 0, 0, 1, 9},

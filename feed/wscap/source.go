@@ -56,8 +56,8 @@
 // Two collectors may have written the same messages into a capture: a trade whose id was told,
 // and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
 // u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
-// Trades and spreads of version 1 of Kraken spot have no number: one with the same times, prices and
-// sizes as one of the last two million is Repeated.
+// Trades and spreads of version 1 of Kraken spot, and its books, have no number: a message with the same
+// times, prices and sizes as one of the last two million is Repeated.
 // A trade that one collector has lost and the other brings later is told when it comes.
 //
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
