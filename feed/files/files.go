@@ -412,6 +412,8 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 		return LEAN, ""
 	case parquetfile.Recognise(head):
 		return Parquet, ""
+	case pcap.Recognise(head) && iex.OtherProtocol(head) != 0:
+		return "", fmt.Sprintf("is a capture of IEX with message protocol %#04x; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)", iex.OtherProtocol(head))
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)

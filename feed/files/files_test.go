@@ -81,7 +81,9 @@ func TestRecognise(t *testing.T) {
 	iexSegment[0] = 1
 	binary.LittleEndian.PutUint16(iexSegment[2:], 0x8003)
 	iexLater := bytes.Clone(iexSegment)
-	binary.LittleEndian.PutUint64(iexLater[16:], 1<<20)                                                        // of the stream were sent before
+	binary.LittleEndian.PutUint64(iexLater[16:], 1<<20) // of the stream were sent before
+	iexOther := bytes.Clone(iexSegment)
+	binary.LittleEndian.PutUint16(iexOther[2:], 0x8002)
 	sbe := append([]byte("\x00\x00\x00\x17\x8b\x1e\x9c\x55\x00\x01"), 0, 0, 0, 0, 0, 0, 0, 7, 0, 1)            // MoldUDP64 of other messages
 	chance := append(bytes.Clone(sbe), 0, 12, 'S', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // of such a length, at no time of day
 	wireless := capture([]byte("hello"))
@@ -114,6 +116,7 @@ func TestRecognise(t *testing.T) {
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
 		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
+		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)"},
 		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
 		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
