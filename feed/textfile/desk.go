@@ -171,8 +171,9 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		q := d.quote(r)
 		if d.hasDepth(r, kind) {
 			d.out = d.depth(d.out, inst, r, q, at)
+		} else {
+			d.out = append(d.out, q.Tick(id, at))
 		}
-		d.out = append(d.out, q.Tick(id, at))
 	}
 	if kind != feed.KindQuote && kind != feed.KindDefinition {
 		d.out = append(d.out, other)

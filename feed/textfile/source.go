@@ -66,7 +66,7 @@
 //
 // A row that holds several levels of a book (Databento's mbp-10, Tardis's book_snapshot) tells how
 // they differ from those that the rows before told, as levels, and then its best bid and ask as a
-// quote; Config.QuotesOnly leaves the levels out.
+// quote if that has changed; Config.QuotesOnly leaves the levels out, and each row is a quote.
 //
 // Config.Rows states what all rows are, against all of these. Files of vendors that have
 // prices and no ticks (bars, Tardis's derivative_ticker, options_chain and liquidations,
