@@ -181,3 +181,24 @@ func TestKrakenBadBooks(t *testing.T) {
 		assert.Len(t, in.Bids, 10)
 	}
 }
+
+// The messages of the book channel in Kraken's documentation, whose numbers have lost the zeros at their
+// ends: both checksums fit.
+func TestKrakenDocumentedBook(t *testing.T) {
+	message := func(rest string) string {
+		return strings.Replace(rest, "BTC/USD", "MATIC/USD", 1)
+	}
+	_, st, state, err := ticksOf(t, wscap.Config{},
+		message(krakenObject("snapshot",
+			"0.5666x4831.75496356 0.5665x6658.22734739 0.5664x18724.91513344 0.5663x11563.92544914 0.5662x14006.65365711 "+
+				"0.5661x17454.85679807 0.566x18097.1547 0.5659x33644.89175666 0.5658x148.3464 0.5657x606.70854372",
+			"0.5668x4410.79769741 0.5669x4655.40412487 0.567x49844.89424998 0.5671x24306.41678 0.5672x29783.25223475 "+
+				"0.5673x57234.71239278 0.5674x45065.04744 0.5675x5912.76380354 0.5676x42514.92434778 0.5677x36304.0847022",
+			`,"checksum":2439117997,"timestamp":"2023-10-06T17:35:55.440295Z"`)),
+		message(krakenObject("update", "0.5657x1098.3947558", "", `,"checksum":2114181697,"timestamp":"2023-10-06T17:35:55.440295Z"`)))
+	require.NoError(t, err)
+	assert.Equal(t, []int64{0, 0, 1, 1}, []int64{st.Gaps, st.Repeated, st.Snapshots, st.Updates}, "%v", st.Reports)
+	assert.Empty(t, st.Reports)
+	in, _ := state.Instrument(0)
+	assert.EqualValues(t, 109839475580, in.Bids[9].Size)
+}
