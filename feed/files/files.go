@@ -417,6 +417,8 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
+	case itch.OtherFraming(head) != "":
+		return "", fmt.Sprintf("is ITCH 5.0 with its messages %s; what can be read is BinaryFILE, a length before each, and captures of MoldUDP64", itch.OtherFraming(head))
 	case whatIs(head) != "":
 		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
 	case wscap.Recognise(head):

@@ -103,6 +103,9 @@ func TestRecognise(t *testing.T) {
 		{"json array", []byte(`[{"symbol":"A"}]`), files.CSV, ""}, // its importer says what to do
 		{"dbn, packed", dbnFile, files.DBN, ""},
 		{"itch", itchMessage, files.ITCH, ""},
+		{"itch without lengths", bytes.Repeat(itchMessage[2:], 3), "", "is ITCH 5.0 with its messages without their lengths; what can be read is BinaryFILE"},
+		{"itch in packets of SoupBinTCP", bytes.Repeat(append([]byte{0, 13, 'S'}, itchMessage[2:]...), 3), "", "is ITCH 5.0 with its messages in packets of SoupBinTCP"},
+		{"text like messages", []byte(strings.Repeat("SYMBOL,TIME,PRICE\n", 9)), files.CSV, ""},
 		{"itch, captured", capture(mold), files.ITCH, ""},
 		{"iex, captured", capture(iexSegment), files.IEX, ""},
 		{"lobster messages", []byte("34200.017459617,5,0,1,2238200,-1\n"), files.LOBSTER, ""},
