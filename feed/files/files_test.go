@@ -126,6 +126,7 @@ func TestRecognise(t *testing.T) {
 		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
 		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a zip of LEAN with 20131007_spy_tick_trade.csv, of which only"},
 		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a zip of LEAN with"},
+		{"excel", zipped(t, "[Content_Types].xml", "<Types/>"), "", "is a workbook of Excel, or another document of Office; save its table as CSV"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},

@@ -69,6 +69,19 @@ var vendorCases = map[string]vendorCase{
 			"9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11", "9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 12",
 		},
 	},
+	"a Databento trade without a price": {
+		text: databentoHead + "action,side,depth,price,size,sequence,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "0,1,5482,T,A,0,9223372036854775807,2,1,ESH6\n" +
+			strings.ReplaceAll(databentoTimes, "%", "2") + "0,1,5482,T,A,0,101.5,2,1,ESH6\n",
+		want: []string{"0 2 definition ESH6@GLBX 10^-4 10^0", `2 trade ESH6@GLBX 101.5 x 2 sell id 0 ""`},
+		pass: "Databento trades without a price",
+	},
+	"a Databento trade without a price, in mbp-1": {
+		text: databentoHead + "action,side,depth,price,size,sequence,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "1,1,5482,T,A,0,,2,1,101.25,101.5,3,4,ESH6\n",
+		want: []string{"0 1 definition ESH6@GLBX 10^-4 10^0", "1 quote ESH6@GLBX 101.25 x 3 / 101.5 x 4"},
+		pass: "Databento trades without a price",
+	},
 	"Databento without rtype": {
 		text: "ts_event,publisher_id,instrument_id,action,price,size,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
 			"1772461800000000001,1,5482,A,9223372036854775807,3,5000000000000,9223372036854775807,3,0,ESH6\n" +
