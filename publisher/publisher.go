@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -94,7 +95,7 @@ type Config struct {
 
 	Heartbeat        time.Duration // longest silence on a connection; 0 for DefaultHeartbeat
 	Mode             codec.Mode
-	MaxConnections   int           // 0 for DefaultConnections; fewer, which is logged, if the process may not have as many file descriptors
+	MaxConnections   int           // 0 for DefaultConnections; fewer if the process may not have as many file descriptors, which is logged if it was asked for
 	MaxHandshakes    int           // connections that have not logged in; beyond, the oldest goes. 0 for DefaultHandshakes
 	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
 	// WaitFor is how many subscribers publishing waits for, without a journal, before it drops numbers from a full memory.
@@ -178,17 +179,10 @@ func (c *Config) fill() error {
 	}
 	for _, n := range []struct {
 		name string
-		v    *int
-		def  int
-	}{
-		{"MaxConnections", &c.MaxConnections, DefaultConnections},
-		{"MaxHandshakes", &c.MaxHandshakes, DefaultHandshakes},
-	} {
-		if *n.v == 0 {
-			*n.v = n.def
-		}
-		if *n.v < 1 {
-			return fmt.Errorf("publisher: %s must be positive, got %d", n.name, *n.v)
+		v    int
+	}{{"MaxConnections", c.MaxConnections}, {"MaxHandshakes", c.MaxHandshakes}} {
+		if n.v < 0 {
+			return fmt.Errorf("publisher: %s must be positive, got %d", n.name, n.v)
 		}
 	}
 	if c.WaitFor < 0 {
@@ -212,7 +206,11 @@ func (c *Config) fill() error {
 	if c.Seed == 0 {
 		c.Seed = randomID()
 	}
-	return c.Fit(1)
+	if err := c.Fit(1); err != nil {
+		return err
+	}
+	c.MaxConnections, c.MaxHandshakes = cmp.Or(c.MaxConnections, DefaultConnections), cmp.Or(c.MaxHandshakes, DefaultHandshakes)
+	return nil
 }
 
 // New makes a publisher and begins its session: a child of what the journal holds, or a

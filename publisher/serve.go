@@ -136,8 +136,8 @@ func (c *Config) Fit(n int) error {
 	}
 	if connections = min(wanted, connections); connections < wanted {
 		level := zerolog.WarnLevel
-		if wanted == DefaultConnections && connections >= fewConnections {
-			level = zerolog.InfoLevel
+		if c.MaxConnections == 0 && connections >= fewConnections { // nobody asked for more
+			level = zerolog.DebugLevel
 		}
 		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", wanted).Int("limit", limit).
 			Msg("fewer connections than wanted: the process may not have more file descriptors; raise the limit (ulimit -n)")

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,11 +72,15 @@ type console struct {
 	keys chan keyPress
 	end  chan struct{} // closed by restore
 
+	coloured bool
+
 	mu     sync.Mutex // guards what follows
 	raw    bool
 	before *term.State // of the terminal, before it was first made raw
 	line   string
-	done   bool // restored
+	shown  statusLine
+	colour colour // of the first word of line
+	done   bool   // restored
 }
 
 // terminalPoll is how often a console looks whether it is in the foreground, and how long it waits for a key.
@@ -88,29 +93,32 @@ func (c *console) Write(b []byte) (int, error) {
 	if !c.raw {
 		return c.out.Write(b)
 	}
-	var text []byte
-	text = append(text, clearLine...)
+	width := terminalWidth(c.out)
+	text := []byte(c.shown.clear(width))
 	text = append(text, bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))...)
-	text = append(text, c.line...)
+	text = append(text, c.painted(width)...)
 	if _, err := c.out.Write(text); err != nil {
 		return 0, err
 	}
 	return len(b), nil
 }
 
-// status replaces the status line, which is cut to the terminal's width. In the background there is none.
-func (c *console) status(line string) {
+// status replaces the status line, whose first word is shown in colour. In the background there is none.
+func (c *console) status(line string, colour colour) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.raw {
 		return
 	}
-	line = printable(line)
-	if width, _, err := term.GetSize(c.fd); err == nil && width > 1 {
-		line = string([]rune(line)[:min(len([]rune(line)), width-1)])
-	}
-	c.line = line
-	_, _ = io.WriteString(c.out, clearLine+line)
+	c.line, c.colour = printable(line), colour
+	_, _ = io.WriteString(c.out, c.painted(terminalWidth(c.out)))
+}
+
+// painted returns what shows the status line.
+func (c *console) painted(width int) string {
+	text := c.shown.show(c.line, width)
+	word, _, _ := strings.Cut(c.line, " ")
+	return strings.Replace(text, word, screen{coloured: c.coloured}.paint(c.colour, word), 1)
 }
 
 // openConsole makes a console of the terminal, if standard input and standard error are one, and sends the keys that are pressed
@@ -120,7 +128,7 @@ func (p *program) openConsole() (restore func(), keys <-chan keyPress) {
 	if !ok || !term.IsTerminal(int(in.Fd())) || !isTerminal(p.stderr) {
 		return func() {}, nil
 	}
-	c := &console{in: in, fd: int(in.Fd()), out: p.stderr, keys: make(chan keyPress), end: make(chan struct{})}
+	c := &console{in: in, fd: int(in.Fd()), out: p.stderr, coloured: p.colours(p.stderr), keys: make(chan keyPress), end: make(chan struct{})}
 	p.mu.Lock()
 	p.stderr = c
 	p.mu.Unlock()
@@ -203,7 +211,7 @@ func (c *console) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.raw && inForeground(c.fd) {
-		_, _ = io.WriteString(c.out, clearLine)
+		_, _ = io.WriteString(c.out, c.shown.clear(terminalWidth(c.out)))
 		_ = term.Restore(c.fd, c.before)
 	}
 	c.raw = false

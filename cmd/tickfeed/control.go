@@ -135,7 +135,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 		_, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(bytes.TrimSpace(answer)))
 		return output(err)
 	}
-	_, err = fmt.Fprintln(p.stdout, printable(st.text()))
+	_, err = fmt.Fprintln(p.stdout, p.screen(p.stdout).fit(printable(st.text()), "  "))
 	return output(err)
 }
 

@@ -87,12 +87,12 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 				if len(o.symbols) > 0 {
 					of = " of " + strings.Join(o.symbols, ", ")
 				}
-				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is", path, of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To))
+				return nil, wrong("%s: there is nothing%s in that part%s; inspect shows what there is", all[0].title(), of, spanOf(all[0], cfg.Clock, cfg.From, cfg.To))
 			} else if errors.As(err, new(*recording.FilterError)) {
 				return nil, usage("%w", err)
 			}
 			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
-			m.note("numbers      %v of %s", st.Range, path)
+			m.note("numbers      %v of %s", st.Range, all[0].title())
 			if st.Damages > 0 {
 				m.note("damage       in %s: %s numbers are gone", plural(st.Damages, "place"), formatThousands(st.Missing))
 			}
@@ -196,6 +196,7 @@ type mergeOptions struct {
 	force  bool
 	json   bool
 	byTime bool
+	clock  string
 }
 
 func (p *program) mergeCommand() *cobra.Command {
@@ -210,7 +211,11 @@ are joined: each number stays what it is. Where they overlap they must have the 
 one of them lost another can supply. Numbers that none of them has are gone, and told at the end.
 
 Recordings that have nothing to do with each other are merged by time, tick for tick, into a session of
-its own, with new numbers. An instrument of several of them is one.`,
+its own, with new numbers, in the order in which "tickfeed replay" plays them together. Time is market
+time: a tick without an event time, or with one before that of an earlier tick of its recording, counts
+at the latest so far. With --clock publish it is when the ticks were published. Each tick keeps both of
+its times, except that no publish time is before that of the tick before it. An instrument of several
+recordings is one.`,
 		Example: `  tickfeed merge archive/feed-*.tick -o whole.tick
   tickfeed merge nasdaq.tick binance.tick.zst -o both.tick.zst
   tickfeed merge trades.csv quotes.csv -o day.tick`,
@@ -222,6 +227,7 @@ its own, with new numbers. An instrument of several of them is one.`,
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		f.BoolVar(&o.json, "json", false, "print what was made as one JSON object")
 		f.BoolVar(&o.byTime, "by-time", false, "merge by time with new numbers, also what could be joined")
+		clockFlag(f, &o.clock)
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -229,6 +235,10 @@ its own, with new numbers. An instrument of several of them is one.`,
 
 func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) error {
 	var read atomic.Int64
+	clock, err := parseClock(o.clock)
+	if err != nil {
+		return err
+	}
 	return p.remake(ctx, &o.importOptions, o.output, o.force, o.json, paths, "merging", &read,
 		func(ctx context.Context, out recording.File, all []*openRecording) (*remade, error) {
 			var lineage feed.Lineage
@@ -256,7 +266,7 @@ func (p *program) merge(ctx context.Context, o *mergeOptions, paths []string) er
 			case !errors.Is(err, recording.ErrUnrelated):
 				return nil, err
 			}
-			return mergeByTime(ctx, out, readers, all, &read)
+			return mergeByTime(ctx, out, readers, all, clock, &read)
 		})
 }
 
@@ -346,7 +356,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	return m, err
 }
 
-func mergeByTime(ctx context.Context, out recording.File, readers []*recording.Reader, all []*openRecording, read *atomic.Int64) (*remade, error) {
+func mergeByTime(ctx context.Context, out recording.File, readers []*recording.Reader, all []*openRecording, clock recording.Clock, read *atomic.Int64) (*remade, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	h := codec.FileHeader{
@@ -381,12 +391,12 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 	} else if filter, err := codec.NewFilter(h.Filter); err == nil {
 		h.Filter = filter
 	}
-	st, err := recording.Merge(ctx, out, h, readers, read)
+	st, err := recording.Merge(ctx, out, h, readers, clock, read)
 	if errors.Is(err, recording.ErrEmpty) {
 		return nil, wrong("%s: there are no ticks", names(all))
 	}
 	m := &remade{Ticks: st.Ticks}
-	m.note("merged       %s of %s by publish time, in session %v with new numbers", countOf(st.Ticks, "tick"), countOf(uint64(st.Instruments), "instrument"), h.Lineage[0].ID)
+	m.note("merged       %s of %s by %v time, in session %v with new numbers", countOf(st.Ticks, "tick"), countOf(uint64(st.Instruments), "instrument"), clock, h.Lineage[0].ID)
 	for i, s := range st.Sources {
 		m.Damages += int(s.Damages)
 		m.Missing += s.Lost

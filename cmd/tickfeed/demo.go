@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -103,6 +105,7 @@ const (
 
 // A demo is one run.
 type demo struct {
+	p     *program
 	o     *demoOptions
 	out   io.Writer
 	began time.Time
@@ -141,7 +144,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
-	d := &demo{o: o, out: p.stdout, began: time.Now(), books: newAuditor(), crashed: make(chan error, 1), faults: make(map[string]int)}
+	d := &demo{p: p, o: o, out: p.stdout, began: time.Now(), books: newAuditor(), crashed: make(chan error, 1), faults: make(map[string]int)}
 	if o.json {
 		d.out = p.stderr
 	}
@@ -153,7 +156,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but too slowly: it skips ahead. `+
 		`Every %v something breaks. Nothing may be lost, nothing may come twice. Each second a line shows the rate, the time in New York, and of each `+
 		`subscriber its state and how far it is behind: in time, or if it hears nothing in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
-	d.print("%s\n", wrap(intro, columns, ""))
+	d.print("%s\n", d.screen().fit(intro, ""))
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer d.group.Wait()
@@ -329,7 +332,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 	}{{c.Withheld, withheld}, {c.Lost, lost}, {c.Disowned, disowned}} {
 		for _, n := range told.numbers {
 			d.books.told(x.who, x.name, n.Session, n.Range, told.outcome)
-			d.say("  %s: %s ticks %s", x.name, formatThousands(n.Range.Len()), outcomeNames[told.outcome])
+			d.say(outcomeColours[told.outcome], "  %s: %s ticks %s", x.name, formatThousands(n.Range.Len()), outcomeNames[told.outcome])
 		}
 	}
 	if r := c.Report; r != nil {
@@ -340,7 +343,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 		x.mu.Lock()
 		x.reports = append(x.reports, *r)
 		x.mu.Unlock()
-		d.say("  %s recovered in %s by %s: %s replayed, %s, cause %s", x.name,
+		d.say(green, "  %s recovered in %s by %s: %s replayed, %s, cause %s", x.name,
 			formatDuration(r.Live), r.Resume, countOf(r.Replayed, "tick"), plural(r.Attempts, "attempt"), cause)
 	}
 	if c.End {
@@ -401,12 +404,12 @@ type fault struct {
 var faults = []fault{
 	{"cut one", func(d *demo, _ context.Context, chance *rand.Rand) error {
 		x := d.parties[chance.IntN(len(d.parties))]
-		d.say("FAULT: the connection of %s is cut", x.name)
+		d.say(yellow, "FAULT: the connection of %s is cut", x.name)
 		x.relay.cut()
 		return nil
 	}},
 	{"kill", func(d *demo, ctx context.Context, _ *rand.Rand) error {
-		d.say("FAULT: the publisher is killed (kill -9), and started again over its journal")
+		d.say(yellow, "FAULT: the publisher is killed (kill -9), and started again over its journal")
 		d.publisher.Load().kill()
 		select {
 		case <-time.After(downTime):
@@ -416,12 +419,12 @@ var faults = []fault{
 	}},
 	{"stall", func(d *demo, _ context.Context, chance *rand.Rand) error {
 		x := d.parties[chance.IntN(len(d.parties)-1)] // the slow one would hardly notice
-		d.say("FAULT: the network of %s goes dead for %v, connections stay open", x.name, stallTime)
+		d.say(yellow, "FAULT: the network of %s goes dead for %v, connections stay open", x.name, stallTime)
 		x.relay.stall(stallTime)
 		return nil
 	}},
 	{"cut all", func(d *demo, _ context.Context, _ *rand.Rand) error {
-		d.say("FAULT: all connections are cut at once")
+		d.say(yellow, "FAULT: all connections are cut at once")
 		for _, x := range d.parties {
 			x.relay.cut()
 		}
@@ -479,12 +482,34 @@ func (d *demo) status() {
 	for _, x := range d.parties {
 		fmt.Fprintf(&b, " | %s %s", x.name, lag(x.sub.Status(), head, float64(d.o.rate)))
 	}
-	d.say("%s", b.String())
+	text := printable(b.String())
+	for _, state := range []subscriber.ConnState{subscriber.Connecting, subscriber.Stale, subscriber.Disconnected} {
+		text = strings.ReplaceAll(text, " "+state.String()+" ", " "+d.screen().paint(yellow, state.String())+" ")
+	}
+	d.line(plain, text)
 }
 
-func (d *demo) say(format string, args ...any) {
-	line := fmt.Sprintf("%5.1fs %s", time.Since(d.began).Seconds(), printable(fmt.Sprintf(format, args...)))
-	d.print("%s\n", wrap(line, columns, "         "))
+// outcomeColours are how what a subscriber did not get is shown.
+var outcomeColours = map[outcome]colour{withheld: yellow, lost: red, disowned: red}
+
+// say prints what happens, in colour c, after the time.
+func (d *demo) say(c colour, format string, args ...any) {
+	d.line(c, printable(fmt.Sprintf(format, args...)))
+}
+
+// line is say for text that is printable, colours excepted.
+func (d *demo) line(c colour, text string) {
+	s := d.screen()
+	at := fmt.Sprintf("%5.1fs ", time.Since(d.began).Seconds())
+	text = s.fit(at+text, "         ")
+	d.print("%s\n", s.paint(dim, at)+s.paintLines(c, strings.TrimPrefix(text, at)))
+}
+
+// screen returns how the demo is shown: what is no terminal has the width of one.
+func (d *demo) screen() screen {
+	s := d.p.screen(d.out)
+	s.width = cmp.Or(s.width, columns)
+	return s
 }
 
 func (d *demo) print(format string, args ...any) {
@@ -566,6 +591,9 @@ func (d *demo) result() demoResult {
 	return r
 }
 
+// lostRow finds the rows of the table that count what must not be, if they do.
+var lostRow = regexp.MustCompile(`(?m)^ +(lost|disowned|duplicated) .*[1-9].*$`)
+
 // show prints the table, and with --json the object.
 func (d *demo) show(stdout io.Writer, r demoResult) error {
 	var b strings.Builder
@@ -597,10 +625,11 @@ func (d *demo) show(stdout io.Writer, r demoResult) error {
 	}
 	w.Flush()
 	fmt.Fprintf(&b, "\nTime to recover: p50 %s, max %s.\n", formatDuration(r.P50), formatDuration(r.Max))
+	screen := d.screen()
 	if r.Agree {
-		b.WriteString("Every number is accounted for exactly once: the auditor and all ledgers agree.\n")
+		b.WriteString(screen.paint(green, "Every number is accounted for exactly once: the auditor and all ledgers agree.") + "\n")
 	}
-	d.print("%s", b.String())
+	d.print("%s", lostRow.ReplaceAllStringFunc(b.String(), func(row string) string { return screen.paint(red, row) }))
 	if d.o.json {
 		return json.NewEncoder(stdout).Encode(r)
 	}

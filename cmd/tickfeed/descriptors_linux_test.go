@@ -54,6 +54,21 @@ func TestTooFewDescriptors(t *testing.T) {
 			c.start(t)
 			c.says(t, "listening")
 			assert.Regexp(t, fmt.Sprintf(`"connections":\d+,"wanted":20000,"limit":%d,.*fewer connections than wanted`, n), c.err.String())
+
+			// Nobody asked for the default, and hundreds are enough; a number that was asked for is what is wanted.
+			for _, asked := range []string{"", "20000", "2000"} {
+				c = limited(t, 1000, t.TempDir(), append(args, "--status", "0")...)
+				if asked != "" {
+					c.Args = append(c.Args, "--max-connections", asked)
+				}
+				c.start(t)
+				c.says(t, "listening")
+				if asked == "" {
+					assert.NotContains(t, c.err.String(), "connections")
+				} else {
+					assert.Regexp(t, `"level":"warn","connections":\d+,"wanted":`+asked+`,"limit":1000,.*fewer connections than wanted`, c.err.String())
+				}
+			}
 		})
 	}
 }
@@ -61,6 +76,7 @@ func TestTooFewDescriptors(t *testing.T) {
 // A replay that goes on in another session serves its subscribers with two publishers for a while. There are file
 // descriptors for the connections of both, so that it does not end for want of them, however many clients come.
 func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
+	t.Parallel()
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	dir := t.TempDir()

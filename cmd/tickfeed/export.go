@@ -34,6 +34,7 @@ type exportOptions struct {
 	from, to   string
 	clock      string
 	time       string
+	raw        bool
 }
 
 func (p *program) exportCommand() *cobra.Command {
@@ -60,10 +61,10 @@ before it, so that no spreadsheet takes it for a formula; import takes the apost
 The output gets its name when it is whole. The exit code is 3 where a recording is damaged; then what is
 left of it is exported.`,
 		Example: `  tickfeed export session.tick -o session.parquet
-  duckdb -c "select symbol, avg(ask - bid) from 'session.parquet' where type = 'quote' group by 1"
-  tickfeed export session.tick --symbols 'AAPL,MSFT' --from 09:45 --to 10:00 -o quarter.csv.gz
+  duckdb -c "select symbol, max(price) from 'session.parquet' group by 1"
+  tickfeed export day.tick --symbols AAPL --from 09:45 --to 10:00 -o q.csv.gz
   tickfeed export es.dbn.zst --kinds trade -o trades.parquet
-  tickfeed export session.tick -o - --as ndjson | jq -c 'select(.type == "trade")'`,
+  tickfeed export day.tick -o - --as ndjson | jq -c 'select(.size > 1000)'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd.Context(), &o, args) },
 	}
@@ -72,6 +73,7 @@ left of it is exported.`,
 		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		timeVar(f, &o.time)
+		rawVar(f, &o.raw, "NDJSON")
 		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
@@ -159,6 +161,9 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if e.times, err = parseTimeText(o.time); err != nil {
 		return err
 	}
+	if e.raw = o.raw; e.raw && e.format != formatNDJSON {
+		return usage("--raw is for NDJSON: name the output .ndjson, or add --as ndjson")
+	}
 	for _, k := range e.kinds {
 		e.wanted[k] = true
 	}
@@ -211,6 +216,7 @@ type exporting struct {
 	output   string
 	format   string
 	times    timeText
+	raw      bool
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
@@ -276,7 +282,7 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	case formatCSV:
 		w = newTextRows(sink, csvFormat{e.times})
 	case formatNDJSON:
-		w = newTextRows(sink, jsonFormat{e.times})
+		w = newTextRows(sink, jsonFormat{times: e.times, raw: e.raw})
 	case formatText:
 		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
 		if e.ctx.Err() != nil {

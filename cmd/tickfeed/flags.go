@@ -317,8 +317,8 @@ func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 	cmd.Flags().AddFlagSet(set)
 }
 
-// writeUsage is the usage of cmd, with its flags in groups.
-func writeUsage(cmd *cobra.Command) error {
+// writeUsage is the usage of cmd, with its flags in groups, for a terminal of width columns.
+func writeUsage(cmd *cobra.Command, width int) error {
 	var b strings.Builder
 	topic := !cmd.Runnable() && !cmd.HasSubCommands()
 	if !topic {
@@ -372,7 +372,7 @@ func writeUsage(cmd *cobra.Command) error {
 		if topic && h == common {
 			continue
 		}
-		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(80))
+		fmt.Fprintf(&b, "\n%s:\n%s", h, sets[h].FlagUsagesWrapped(width))
 	}
 	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err

@@ -79,7 +79,8 @@ missing. The exit code is 3 where the data is wrong.`,
   tickfeed import es.definition.dbn.zst es.mbp-1.dbn.zst -o es.tick.zst
   tickfeed import 01302020.NASDAQ_ITCH50.gz --symbols 'AAPL,MSFT' -o itch.tick
   tickfeed import trades.csv.gz --preset taq -o taq.tick
-  zcat quotes.csv.gz | tickfeed import - --zone America/New_York --column bid=BEST_BID -o quotes.tick`,
+  tickfeed import quotes.csv --column bid=BEST_BID --zone UTC -o quotes.tick
+  producer | tickfeed import - -o quotes.tick`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runImport(cmd, &o, args) },
 	}
@@ -115,7 +116,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
-	paths, spool, err := p.standardInput(cmd.Context(), paths)
+	paths, spool, err := p.standardInput(cmd.Context(), paths, false)
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 			if path == spool {
 				path = rawfile.StdinName
 			}
-			return usage("%s is a recording already; cut and merge make others of it", path)
+			return usage("%s is a recording already; \"tickfeed cut\" and \"tickfeed merge\" make others of it", path)
 		case as != (origin{}):
 			return usage("--session and --created are what the text form of a recording says itself")
 		case len(paths) > 1 || !filter.All() || o.json:
@@ -168,6 +169,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
+	i.piped = slices.ContainsFunc(paths, isNamedPipe)
 	ticks := feed.Source(src)
 	unmatched := slices.Clone(filter)
 	if !filter.All() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -29,9 +30,10 @@ type inspectOptions struct {
 	time                   string
 
 	times  timeText
+	raw    bool
 	filter codec.Filter
 	place  recording.Place
-	by     recording.Clock // that place is about
+	by     recording.Clock // that place and rates are about
 	begun  bool            // something was printed: CSV has its header
 }
 
@@ -46,7 +48,7 @@ stands for its .tick files, so that "inspect j" shows a journal. A file that can
 and the others are shown.
 
 A file that grows is read up to the size that it has. Times are UTC; published is when the publisher sent
-a packet, events is when the venue made the changes.
+a packet, events is when the venue made the changes. The rate is by market time, or as --clock says.
 
 With --verify a recording is whole if every checksum holds, every packet can be decoded, and every number
 that it covers is there: none is damaged, and none is listed as gone, whatever the reason (the publisher
@@ -77,6 +79,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
 		timeVar(f, &o.time)
+		rawVar(f, &o.raw, "--ticks --json")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -103,6 +106,9 @@ func (o *inspectOptions) check() (err error) {
 	if o.by, err = o.parsePlaces(o.clock, placeFlag{"--at", o.at, &o.place}); err != nil {
 		return err
 	}
+	if o.raw && !(o.ticks && o.json) {
+		return usage("--raw is for --ticks --json: add them")
+	}
 	if o.times, err = parseTimeText(o.time); err != nil {
 		return err
 	}
@@ -120,10 +126,19 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	if err != nil {
 		return err
 	}
-	all, err := p.openRecordings(ctx, paths, &o.importOptions)
+	paths, spooled, err := p.spoolPipes(ctx, paths)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for spool := range spooled {
+			_ = os.Remove(spool) // it was only read
+		}
+	}()
+	all, err := p.openSpooled(ctx, paths, spooled, &o.importOptions)
 	var unread *exitError // of a file that could not be opened, and was reported
 	if err != nil && len(paths) > 1 && ctx.Err() == nil {
-		if all, unread, err = p.openEach(ctx, o, paths); len(all) == 0 {
+		if all, unread, err = p.openEach(ctx, o, paths, spooled); len(all) == 0 {
 			return err
 		}
 	}
@@ -132,7 +147,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	}
 	defer closeAll(all)
 	damaged := 0
-	lines := newLines(p.stdout)
+	lines := p.newLines(p.stdout)
 	for i, f := range all {
 		if i > 0 && !o.json && !o.verify && !o.ticks {
 			lines.printf("\n")
@@ -185,9 +200,9 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 
 // openEach opens the recordings at paths one by one. Those that cannot be opened are reported, so that one of them does not hide the
 // others; unread then has the exit code of the first. If none can be opened, err is the last error.
-func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []string) (all []*openRecording, unread *exitError, err error) {
+func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []string, spooled map[string]string) (all []*openRecording, unread *exitError, err error) {
 	for _, path := range paths {
-		one, err := p.openRecordings(ctx, []string{path}, &o.importOptions)
+		one, err := p.openSpooled(ctx, []string{path}, spooled, &o.importOptions)
 		if ctx.Err() != nil {
 			closeAll(all)
 			return nil, nil, errInterrupted
@@ -208,16 +223,29 @@ func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []strin
 
 // lines are written to standard output, many at a time.
 type lines struct {
-	out io.Writer
-	buf []byte
-	err error
+	out    io.Writer
+	screen screen
+	buf    []byte
+	err    error
 }
 
-func newLines(out io.Writer) *lines { return &lines{out: out} }
+func (p *program) newLines(out io.Writer) *lines { return &lines{out: out, screen: p.screen(out)} }
 
-// printf appends text in which nothing but newlines controls a terminal.
+// printf appends text in which nothing but newlines controls a terminal, and which is broken to its width.
 func (l *lines) printf(format string, args ...any) {
-	l.buf = append(l.buf, printable(fmt.Sprintf(format, args...))...)
+	l.paintf(plain, continued4, format, args...)
+}
+
+// continued4 begins what was broken off a line.
+const continued4 = "    "
+
+// paintf is printf in colour c; what is broken off a line begins with indent.
+func (l *lines) paintf(c colour, indent, format string, args ...any) {
+	text, newline := strings.CutSuffix(l.screen.fit(printable(fmt.Sprintf(format, args...)), indent), "\n")
+	l.buf = append(l.buf, l.screen.paintLines(c, text)...)
+	if newline {
+		l.buf = append(l.buf, '\n')
+	}
 	if len(l.buf) >= writeSize {
 		_ = l.flush() // the error stays
 	}
@@ -376,16 +404,16 @@ func (v *verified) print(out *lines) {
 	rest := fmt.Sprintf("%s in %s, all checksums hold (%s/s)", numbers, formatBytes(v.Bytes), formatBytes(int64(float64(v.Bytes)/max(v.Seconds, 1e-9))))
 	switch {
 	case v.Complete:
-		out.printf("%s: sound, %s; %s\n", oneLine(v.File), closed, rest)
+		out.paintf(green, continued4, "%s: sound, %s; %s\n", oneLine(v.File), closed, rest)
 		return
 	case v.Sound:
-		out.printf("%s: not whole, %s; %s; %s\n", oneLine(v.File), numbersAre(v.GoneNumbers, "gone"), closed, rest)
+		out.paintf(red, continued4, "%s: not whole, %s; %s; %s\n", oneLine(v.File), numbersAre(v.GoneNumbers, "gone"), closed, rest)
 	default:
 		gone := ""
 		if v.GoneNumbers > 0 {
 			gone = ", " + numbersAre(v.GoneNumbers, "gone")
 		}
-		out.printf("%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), numbersAre(v.Missing, "missing"), gone, closed)
+		out.paintf(red, continued4, "%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), numbersAre(v.Missing, "missing"), gone, closed)
 	}
 	for _, d := range v.Damages {
 		out.printf("  %s\n", d)
@@ -572,7 +600,11 @@ func (l *packetLine) print(asJSON bool, out *lines) {
 	if l.Malformed != "" {
 		text += ", " + l.Malformed
 	}
-	out.printf("%12d  %7d  %-30s  %s\n", l.Offset, l.Bytes, published, text)
+	c := plain
+	if l.What == "damage" || l.What == "torn" || l.Gone > 0 || l.Malformed != "" {
+		c = red
+	}
+	out.paintf(c, strings.Repeat(" ", 55), "%12d  %7d  %-30s  %s\n", l.Offset, l.Bytes, published, text)
 }
 
 // printer prints ticks of one file.
@@ -580,7 +612,7 @@ func (o *inspectOptions) printer(out io.Writer) *printer {
 	var f format = textFormat{}
 	switch {
 	case o.json:
-		f = jsonFormat{o.times}
+		f = jsonFormat{times: o.times, raw: o.raw}
 	case o.csv:
 		f = csvFormat{o.times}
 	}

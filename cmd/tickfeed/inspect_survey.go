@@ -14,15 +14,13 @@ import (
 	"tickfeed/feed"
 )
 
-var modeNames = map[codec.Mode]string{codec.ModeLive: "live", codec.ModeSimulation: "simulation", codec.ModeReplay: "replay"}
-
 // showSurvey prints what is in f, on one screen.
 func (p *program) showSurvey(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
 	if err != nil {
 		return false, err
 	}
-	s, err := recording.TakeSurvey(ctx, r, read)
+	s, err := recording.TakeSurvey(ctx, r, o.by, read)
 	if err != nil {
 		return false, err
 	}
@@ -39,13 +37,20 @@ const (
 	busiest     = 8
 	linesShown  = 6
 	shownDamage = 8
-	chartWidth  = 60
+	chartWidth  = 60 // of a chart that is no terminal's
+
+	rowIndent = 15 // where the text of a row begins
+	eachWidth = 14 // of what stands after a chart
 )
 
 // surveyText prints the survey of f for people.
 func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	row := func(name, format string, args ...any) {
-		out.printf("  %-12s %s\n", name, oneLine(fmt.Sprintf(format, args...)))
+		c := plain
+		if name == "damage" && !s.Sound() {
+			c = red
+		}
+		out.paintf(c, strings.Repeat(" ", rowIndent), "  %-12s %s\n", name, oneLine(fmt.Sprintf(format, args...)))
 	}
 	size := formatBytes(s.Size)
 	if f.Compressed() {
@@ -71,7 +76,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 		what string
 	}{
 		{s.NotAsked, "not asked for: the filter leaves them out"},
-		{s.Withheld, "withheld: whoever recorded was too slow"},
+		{s.Withheld, "withheld: the recorder was too slow"},
 		{s.Expired, "gone: " + goneReason(codec.GoneExpired.String())},
 		{s.Damaged, "gone: " + goneReason(codec.GoneDamaged.String())},
 		{s.Missing, "missing: the file is damaged"},
@@ -92,7 +97,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	if s.FirstEvent != 0 || s.LastEvent != 0 {
 		row("events", "%s", span(s.FirstEvent, s.LastEvent))
 	}
-	rateRows(row, s)
+	rateRows(row, s, out.screen.width)
 	if s.Ticks > 0 {
 		text := fmt.Sprintf("%.1f bytes a tick, in %s of %s on average", float64(s.Bytes)/float64(s.Ticks), countOf(s.Packets, "packet"), formatBytes(s.Bytes/int64(s.Packets)))
 		if priced := s.Kinds[feed.KindQuote] + s.Kinds[feed.KindTrade]; priced > 0 {
@@ -111,7 +116,7 @@ func sessionRows(row func(string, string, ...any), s *recording.Survey) {
 			break
 		}
 		h := l.Header
-		text := fmt.Sprintf("%v, %s", h.Lineage.Current().ID, modeNames[h.Mode])
+		text := fmt.Sprintf("%v, %s", h.Lineage.Current().ID, h.Mode.String())
 		if h.Origin != 0 {
 			text += fmt.Sprintf(" of %v", h.Origin)
 		}
@@ -198,18 +203,22 @@ func span(from, to int64) string {
 	return fmt.Sprintf("%s to %s (%s)", first, last, formatDuration(time.Duration(to-from)))
 }
 
-// rateRows tell the rate over time.
-func rateRows(row func(string, string, ...any), s *recording.Survey) {
-	if s.Ticks == 0 || s.LastTime <= s.FirstTime {
+// rateRows describe the rate over time.
+func rateRows(row func(string, string, ...any), s *recording.Survey, columns int) {
+	if s.Ticks == 0 || s.Last <= s.First {
 		return
 	}
-	seconds := time.Duration(s.LastTime - s.FirstTime).Seconds()
+	seconds := time.Duration(s.Last - s.First).Seconds()
 	average := ""
 	if seconds >= 1 {
 		average = formatCount(float64(s.Ticks)/seconds) + " ticks/s on average, "
 	}
-	row("rate", "%sat most %s in a second", average, formatCount(float64(s.Peak)))
-	width := min(chartWidth, len(s.Rate.Ticks))
+	row("rate", "%sat most %s in a second, by %v time", average, formatCount(float64(s.Peak)), s.Clock)
+	width := chartWidth
+	if columns > 0 {
+		width = columns - rowIndent - eachWidth
+	}
+	width = min(width, len(s.Rate.Ticks))
 	if width > 1 {
 		each := time.Duration(float64(s.Rate.Width) * float64(len(s.Rate.Ticks)) / float64(width))
 		row("", "%s  %s each", chart(s.Rate.Over(width)), formatDuration(each))
@@ -310,6 +319,7 @@ type jsonLine struct {
 }
 
 type jsonRate struct {
+	Clock      string   `json:"clock"` // that the times are of: market or publish
 	PerSecond  float64  `json:"per_second"`
 	Peak       uint64   `json:"peak_per_second"`
 	Start      int64    `json:"start"`
@@ -342,7 +352,7 @@ func surveyJSON(f *openRecording, s *recording.Survey) *jsonSurvey {
 	for _, l := range s.Lines {
 		h := l.Header
 		line := jsonLine{
-			Session: h.Lineage.Current().ID, Mode: modeNames[h.Mode], Lineage: h.Lineage, Source: h.Source,
+			Session: h.Lineage.Current().ID, Mode: h.Mode.String(), Lineage: h.Lineage, Source: h.Source,
 			Filter: append([]string{}, h.Filter...), Range: l.Range, Ticks: l.Ticks, Created: h.Created,
 		}
 		if h.Origin != 0 {
@@ -361,9 +371,9 @@ func surveyJSON(f *openRecording, s *recording.Survey) *jsonSurvey {
 	if priced := s.Kinds[feed.KindQuote] + s.Kinds[feed.KindTrade]; priced > 0 {
 		j.FixedWidth = float64(s.Fixed) / float64(priced)
 	}
-	j.Rate = jsonRate{Peak: s.Peak, Start: s.Rate.Start, Ticks: []uint64{}}
-	if s.LastTime > s.FirstTime {
-		j.Rate.PerSecond = float64(s.Ticks) / time.Duration(s.LastTime-s.FirstTime).Seconds()
+	j.Rate = jsonRate{Clock: s.Clock.String(), Peak: s.Peak, Start: s.Rate.Start, Ticks: []uint64{}}
+	if s.Last > s.First {
+		j.Rate.PerSecond = float64(s.Ticks) / time.Duration(s.Last-s.First).Seconds()
 	}
 	if n := len(s.Rate.Ticks); n > 0 {
 		per := (n + jsonIntervals - 1) / jsonIntervals

@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"tickfeed/feed/textfile"
 	"tickfeed/publisher"
@@ -124,6 +124,7 @@ type program struct {
 	stdout, stderr io.Writer
 
 	configFile, logLevel, logFormat string
+	color                           string
 	running                         bool // the command line and the configuration are understood
 
 	mu      sync.Mutex // guards what follows
@@ -285,24 +286,33 @@ once, which then lists what it did not save.`,
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.SetUsageFunc(writeUsage)
+	width := cmp.Or(p.screen(p.stdout).width, columns)
+	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd, width) })
 	root.CompletionOptions.HiddenDefaultCmd = false
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.configFile, "config", "", "read settings from the YAML `FILE`")
 	flags.StringVar(&p.logLevel, "log-level", "", "log events of at least this `LEVEL`: trace, debug, info, warn, error, off")
 	flags.StringVar(&p.logFormat, "log-format", "auto", "log as console or json; auto is console on a terminal, else json")
+	flags.StringVar(&p.color, "color", "auto", "colours on standard output and error: `WHEN` always, never, or auto, if that is a terminal and NO_COLOR is not set")
 	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
 	root.AddCommand(p.formatsTopic(), p.scenariosTopic())
-	for _, cmd := range append(root.Commands(), root) {
-		if cmd.Runnable() || cmd.HasSubCommands() { // topics are laid out as they are to be read
-			cmd.Long = reflow(cmd.Long, columns)
-		}
-	}
+	root.InitDefaultCompletionCmd()
+	reflowHelp(root, width)
 	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
+}
+
+// reflowHelp fits the help of cmd and of the commands below it to width columns. Topics are laid out as they are to be read.
+func reflowHelp(cmd *cobra.Command, width int) {
+	if cmd.Runnable() || cmd.HasSubCommands() {
+		cmd.Long = reflow(cmd.Long, width)
+	}
+	for _, c := range cmd.Commands() {
+		reflowHelp(c, width)
+	}
 }
 
 // exit reports err and is the code that it leads to.
@@ -347,7 +357,7 @@ func (p *program) notef(format string, args ...any) { p.note(zerolog.InfoLevel, 
 func (p *program) note(level zerolog.Level, format string, args ...any) {
 	text := printable(fmt.Sprintf(format, args...))
 	if p.logFormat != "json" {
-		fmt.Fprintln(p.stderr, text)
+		fmt.Fprintln(p.stderr, p.screen(p.stderr).note(text))
 		return
 	}
 	log := zerolog.New(p.stderr).With().Timestamp().Logger()
@@ -410,6 +420,11 @@ func (p *program) checkLogFlags() error {
 	default:
 		return usage("--log-format must be auto, console or json, got %q", p.logFormat)
 	}
+	switch p.color {
+	case "auto", "always", "never":
+	default:
+		return usage("--color must be auto, always or never, got %q", p.color)
+	}
 	if _, err := parseLevel(p.logLevel); err != nil {
 		return err
 	}
@@ -436,22 +451,19 @@ func (p *program) logger(level zerolog.Level) zerolog.Logger {
 	out := p.stderr
 	if p.consoleLog() {
 		out = zerolog.ConsoleWriter{
-			Out: p.stderr, TimeFormat: "15:04:05.000",
-			NoColor: os.Getenv("NO_COLOR") != "" || !isTerminal(p.stderr),
+			Out: fitted{p, p.stderr, logIndent}, TimeFormat: logTime, NoColor: !p.colours(p.stderr),
 		}
 	}
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
 }
 
+// How an event of the log begins on a console: with its time and its level. Lines that are broken go on below the text.
+const (
+	logTime   = "15:04:05.000"
+	logIndent = "                 "
+)
+
 // consoleLog reports whether the log is for people.
 func (p *program) consoleLog() bool {
 	return p.logFormat == "console" || p.logFormat == "auto" && isTerminal(p.stderr)
-}
-
-func isTerminal(w io.Writer) bool {
-	if _, ok := w.(*console); ok {
-		return true
-	}
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

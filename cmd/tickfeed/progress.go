@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -11,9 +11,6 @@ const (
 	progressAfter = time.Second
 	progressEvery = 200 * time.Millisecond
 )
-
-// clearLine empties the line of a terminal.
-const clearLine = "\r\x1b[K"
 
 // progress shows what say says on a line of its own while work goes on, if standard error is a
 // terminal and the work takes more than a second. say is called on another goroutine. The
@@ -27,16 +24,15 @@ func (p *program) progress(say func() string) (stop func()) {
 		defer close(done)
 		wait := time.NewTimer(progressAfter)
 		defer wait.Stop()
-		shown := false
+		var line statusLine
 		for {
 			select {
 			case <-wait.C:
-				fmt.Fprintf(p.stderr, clearLine+"%s", printable(say()))
-				shown = true
+				_, _ = io.WriteString(p.stderr, line.show(printable(say()), terminalWidth(p.stderr)))
 				wait.Reset(progressEvery)
 			case <-end:
-				if shown {
-					fmt.Fprint(p.stderr, clearLine)
+				if line.cells > 0 {
+					_, _ = io.WriteString(p.stderr, line.clear(terminalWidth(p.stderr)))
 				}
 				return
 			}

@@ -25,6 +25,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
+	"tickfeed/feed/rawfile"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
@@ -201,7 +202,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	pub, err := publisher.New(publisher.Config{
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
-		MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
+		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
 		Token: credentials, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
@@ -309,7 +310,13 @@ func (in *input) String() string {
 	if len(in.paths) == 0 {
 		return fmt.Sprintf("simulated market, seed %d", in.o.market.Seed)
 	}
-	return strings.Join(in.paths, " ")
+	names := slices.Clone(in.paths)
+	for i := range names {
+		if names[i] == rawfile.Stdin {
+			names[i] = rawfile.StdinName
+		}
+	}
+	return strings.Join(names, " ")
 }
 
 // describe returns what is published and how fast, for the first line of the log.

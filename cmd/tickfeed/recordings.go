@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -252,33 +253,43 @@ func closeAll(all []*openRecording) {
 // files of another format all into one, which stands where the first of them stood. The error
 // has its exit code.
 func (p *program) openRecordings(ctx context.Context, paths []string, o *importOptions) (all []*openRecording, err error) {
+	if paths, err = expandJournals(paths); err != nil {
+		return nil, err
+	}
+	paths, spooled, err := p.spoolPipes(ctx, paths)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for spool, name := range spooled {
+			if os.Remove(spool) == nil { // it stays open, and leaves nothing behind whatever happens
+				continue
+			}
+			for _, r := range all {
+				if r.name == name && r.temporary == "" {
+					r.temporary = spool
+				}
+			}
+		}
+	}()
+	return p.openSpooled(ctx, paths, spooled, o)
+}
+
+// openSpooled is openRecordings for what spoolPipes returned.
+func (p *program) openSpooled(ctx context.Context, paths []string, spooled map[string]string, o *importOptions) (all []*openRecording, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(all)
 			all = nil
+		}
+		for spool, name := range spooled {
+			err = asGiven(err, spool, name)
 		}
 	}()
 	cfg, err := o.config()
 	if err != nil {
 		return nil, err
 	}
-	if paths, err = expandJournals(paths); err != nil {
-		return nil, err
-	}
-	paths, spool, err := p.standardInput(ctx, paths)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if spool == "" || os.Remove(spool) == nil { // it stays open, and leaves nothing behind whatever happens
-			return
-		}
-		for _, r := range all {
-			if r.name == rawfile.StdinName && r.temporary == "" {
-				r.temporary = spool
-			}
-		}
-	}()
 	var formats []files.Format
 	var groups [][]string // of paths; a recording is a group without a format
 	var kinds []files.Format
@@ -302,12 +313,16 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	for i, group := range groups {
 		var r *openRecording
 		var err error
+		var given []string
+		for _, path := range group {
+			given = append(given, cmp.Or(spooled[path], path))
+		}
 		if kinds[i] == "" {
-			if r, err = openFile(ctx, group[0]); err == nil && group[0] == spool {
-				r.name = rawfile.StdinName
+			if r, err = openFile(ctx, group[0]); err == nil {
+				r.name = given[0]
 			}
 		} else {
-			r, err = p.importTemporary(ctx, group, o)
+			r, err = p.importTemporary(ctx, group, given, o)
 		}
 		if err != nil {
 			return all, err
@@ -346,31 +361,125 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// standardInput looks at what standard input gives, where one of paths is "-": a recording, or the
-// text form of one, is written to the temporary file spool, whose path stands in place of "-" then,
-// and which is the caller's to remove. An error has its exit code.
-func (p *program) standardInput(ctx context.Context, paths []string) (with []string, spool string, err error) {
+// spoolPipes writes what the named pipes among paths give, and standard input if it gives a recording or stands beside other files, to
+// temporary files, which are the caller's to remove. Their paths stand in place of the pipes then, and spooled has the names that people gave. The error has its
+// exit code.
+func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string, spooled map[string]string, err error) {
+	spooled = make(map[string]string)
+	defer func() {
+		if err != nil {
+			for spool := range spooled {
+				_ = os.Remove(spool) // the error before it is the one that counts
+			}
+		}
+	}()
+	with, spool, err := p.standardInput(ctx, paths, len(paths) > 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if spool != "" {
+		spooled[spool] = rawfile.StdinName
+	}
+	with = slices.Clone(with)
+	for i, path := range with {
+		if !isNamedPipe(path) {
+			continue
+		}
+		if with[i], err = p.spoolNamedPipe(ctx, path); err != nil {
+			return nil, nil, err
+		}
+		spooled[with[i]] = path
+	}
+	return with, spooled, nil
+}
+
+// spoolNamedPipe writes what the named pipe at path gives to a temporary file.
+func (p *program) spoolNamedPipe(ctx context.Context, path string) (string, error) {
+	came := p.awaiting(oneLine(path))
+	defer came()
+	f, err := waitFor(ctx, func() (*os.File, error) { return os.Open(path) })
+	if err != nil {
+		return "", usage("%w", err)
+	}
+	defer f.Close()
+	pipe, err := files.NewPipe(ctx, f)
+	if err != nil {
+		return "", errInterrupted
+	}
+	came()
+	return spool(ctx, pipe, path)
+}
+
+// spool writes what pipe gives, which people know by name, to a temporary file.
+func spool(ctx context.Context, pipe *files.Pipe, name string) (string, error) {
+	path, err := pipe.Spool(ctx)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "", errInterrupted
+	case err != nil:
+		return "", fmt.Errorf("write what comes from %s to a temporary file: %w", name, err)
+	}
+	return path, nil
+}
+
+// awaiting says after a second that nothing has come from name, unless came is called before. came may be called more than once.
+func (p *program) awaiting(name string) (came func()) {
+	timer := time.AfterFunc(waitNotice, func() { p.sayAwaiting(name) })
+	return func() { timer.Stop() }
+}
+
+func (p *program) sayAwaiting(name string) { p.notef("waiting for %s: nothing has come yet", name) }
+
+// isNamedPipe reports whether the file at path is a named pipe.
+func isNamedPipe(path string) bool {
+	info, err := os.Stat(path)
+	return path != rawfile.Stdin && err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
+// A namedError is an error about a temporary copy of what people know by another name.
+type namedError struct {
+	error
+	spool, name string
+}
+
+func (e *namedError) Error() string { return strings.ReplaceAll(e.error.Error(), e.spool, e.name) }
+func (e *namedError) Unwrap() error { return e.error }
+
+// asGiven is err, in which name stands for the path spool; nil for nil.
+func asGiven(err error, spool, name string) error {
+	if err == nil {
+		return nil
+	}
+	return &namedError{err, spool, name}
+}
+
+// standardInput looks at what standard input gives, where one of paths is "-": a recording, the text form of one, and anything if
+// always is set, is written to the temporary file at path, which stands in place of "-" then,
+// and is the caller's to remove. An error has its exit code.
+func (p *program) standardInput(ctx context.Context, paths []string, always bool) (with []string, path string, err error) {
 	i := slices.Index(paths, rawfile.Stdin)
 	if i < 0 {
 		return paths, "", nil
 	}
+	if slices.Contains(paths[i+1:], rawfile.Stdin) {
+		return nil, "", usage("standard input (-) can be read only once")
+	}
+	came := p.awaiting("standard input")
 	pipe, err := files.NewPipe(ctx, p.stdin)
+	came()
 	if err != nil {
 		return nil, "", errInterrupted
 	}
 	p.stdin = pipe
-	if !recording.Recognise(pipe.Head()) && !text.Recognise(pipe.Head()) {
+	if !always && !recording.Recognise(pipe.Head()) && !text.Recognise(pipe.Head()) {
 		return paths, "", nil
 	}
-	spool, err = pipe.Spool(ctx)
-	if errors.Is(err, context.Canceled) {
-		return nil, "", errInterrupted
-	} else if err != nil {
-		return nil, "", fmt.Errorf("write what comes from standard input to a temporary file: %w", err)
+	if path, err = spool(ctx, pipe, "standard input"); err != nil {
+		return nil, "", err
 	}
 	with = slices.Clone(paths)
-	with[i] = spool
-	return with, spool, nil
+	with[i] = path
+	return with, path, nil
 }
 
 // kindOf is the format of the file at path; empty for a recording.
@@ -381,7 +490,7 @@ func (p *program) kindOf(path string, stated files.Format) (files.Format, error)
 		case stated != "" || !ok:
 			return stated, nil
 		case len(pipe.Head()) == 0:
-			return files.CSV, nil
+			return "", &rawfile.FormatError{File: rawfile.StdinName, Reason: "is empty"}
 		}
 		format, reason := files.RecogniseHead(pipe.Head())
 		if format == "" {
@@ -464,6 +573,13 @@ func (c cancelled) Read(p []byte) (int, error) {
 
 // openFile opens a recording as it is, or makes a temporary one of its text form.
 func openFile(ctx context.Context, path string) (*openRecording, error) {
+	if isGzip(path) {
+		r, err := openTemporary(path, func(f *os.File) error { return unpack(ctx, f, path) })
+		if r != nil {
+			r.imported = false
+		}
+		return r, err
+	}
 	if isText(path) {
 		return openTemporary(path, func(f *os.File) error {
 			if err := readText(ctx, f, path); err != nil {
@@ -487,6 +603,36 @@ func openFile(ctx context.Context, path string) (*openRecording, error) {
 		return nil, wrong("%s: %w", path, err)
 	}
 	return r, nil
+}
+
+// isGzip reports whether the file at path is a recording that is packed with gzip, which is not read where it lies, as zstd is.
+func isGzip(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var magic [2]byte
+	if _, err := io.ReadFull(f, magic[:]); err != nil || magic != [2]byte{0x1f, 0x8b} {
+		return false
+	}
+	head, err := rawfile.Head(path, rawfile.HeadSize)
+	return err == nil && recording.Recognise(head)
+}
+
+// unpack writes what the file at path holds to w.
+func unpack(ctx context.Context, w *os.File, path string) error {
+	f, err := rawfile.Open(path)
+	if err != nil {
+		return usage("%w", err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(w, cancelled{ctx, f}); errors.Is(err, context.Canceled) {
+		return errInterrupted
+	} else if err != nil {
+		return wrong("%s: cannot be unpacked: %w", path, err)
+	}
+	return w.Close()
 }
 
 // openTemporary opens a temporary recording that fill writes and closes; it is of the files that
@@ -514,15 +660,15 @@ func openTemporary(name string, fill func(*os.File) error) (*openRecording, erro
 	return r, nil
 }
 
-// importTemporary makes a temporary recording of files that are none.
-func (p *program) importTemporary(ctx context.Context, paths []string, o *importOptions) (*openRecording, error) {
+// importTemporary makes a temporary recording of the files at paths, which are none, and which people know by the names given.
+func (p *program) importTemporary(ctx context.Context, paths, given []string, o *importOptions) (*openRecording, error) {
 	src, err := o.openSource(paths, p.stdin)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	r, err := openTemporary(namesOf(paths), func(f *os.File) error {
-		i, err := newImporting(f, src, paths, origin{})
+	r, err := openTemporary(namesOf(given), func(f *os.File) error {
+		i, err := newImporting(f, src, given, origin{})
 		if err != nil {
 			return err
 		}
@@ -541,6 +687,7 @@ func (p *program) importTemporary(ctx context.Context, paths []string, o *import
 type importing struct {
 	name    string // of the files, for people
 	several bool   // files
+	piped   bool   // one of them is a named pipe, which may have no writer yet
 	files   *files.Source
 	builder *recording.Builder
 	ticks   atomic.Int64
@@ -549,6 +696,12 @@ type importing struct {
 
 // namesOf is paths for people; of many, the first.
 func namesOf(paths []string) string {
+	paths = slices.Clone(paths)
+	for i := range paths {
+		if paths[i] == rawfile.Stdin {
+			paths[i] = rawfile.StdinName
+		}
+	}
 	const most = 3
 	if len(paths) <= most {
 		return oneLine(strings.Join(paths, " "))
@@ -609,6 +762,14 @@ func parseOrigin(session, created string) (as origin, err error) {
 func (i *importing) run(ctx context.Context, p *program, ticks feed.Source) error {
 	stop := p.progress(i.progress)
 	defer stop()
+	if i.piped {
+		came := time.AfterFunc(waitNotice, func() {
+			if i.files.Read() == 0 {
+				p.sayAwaiting(i.name)
+			}
+		})
+		defer came.Stop()
+	}
 	err := fileError(i.builder.Feed(ctx, counted{ticks, &i.ticks}), false)
 	closeErr := i.builder.Close()
 	stop()

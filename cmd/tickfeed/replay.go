@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
@@ -87,10 +89,11 @@ kept in the directory for temporary files (TMPDIR) meanwhile.
 
 Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ctrl-C.`,
 		Example: `  tickfeed replay day.tick
-  tickfeed replay day.tick.zst --speed 10x --from 09:45 --to 10:00 --zone America/New_York --symbols 'AAPL,MSFT'
-  tickfeed replay AMZN_2012-06-21_34200000_57600000_message_1.csv --loop --shift now
+  tickfeed replay day.tick.zst --speed 10x --from 09:45 --zone America/New_York
+  tickfeed replay quotes.dbn.zst --symbols 'ES*' --loop --shift now
   tickfeed replay night.tick --gap-limit 5s --wait-subscribers 2 --exit-at-end
-  tickfeed replay a.tick b.tick --speed max --listen unix:/run/replay.sock --control ''`,
+  tickfeed replay a.tick b.tick --speed max --listen unix:r.sock --control ''
+  zstdcat day.tick.zst | tickfeed replay -`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd, &o, args) },
 	}
@@ -219,7 +222,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
-	s := replaying{p: p, o: o, zone: zone, startAt: cfg.StartAt}
+	s := replaying{p: p, o: o, zone: zone, startAt: cfg.StartAt, byPublish: cfg.Clock == recording.PublishClock}
 	for _, r := range recordings {
 		s.names = append(s.names, r.name)
 	}
@@ -247,7 +250,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	s.stage, err = replay.NewStage(publisher.Config{
-		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.maxConnections, MaxLag: o.maxLag, RetryAfter: o.retryAfter,
+		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter,
 		Token: credentials, Server: software(), Source: source, Origin: s.origin, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
 	}, "", s.listeners)
 	if err != nil {
@@ -274,6 +277,7 @@ type replaying struct {
 	log       zerolog.Logger
 
 	startAt    time.Time
+	byPublish  bool   // times are publish times, not those of the market
 	controlled string // where the control listens
 	begun      bool   // the first session was said; the player's goroutine alone uses it
 }
@@ -500,7 +504,7 @@ func (s *replaying) tell(ctx context.Context) error {
 		switch st := s.player.Status(); {
 		case st.Sessions == 0:
 		case terminal:
-			screen.status(s.line(st, keyHint))
+			screen.status(s.line(st, keyHint, terminalWidth(screen)), stateColours[st.State])
 		default:
 			s.sayStatus(st)
 		}
@@ -557,29 +561,49 @@ func (s *replaying) sayStart(session feed.Session) {
 	}
 }
 
-// line is the status for people: where the replay is in the recording, which part of it that is, and where the recording ends. The
-// terminal cuts it at its width, so that what matters most comes first.
-func (s *replaying) line(st replay.Status, hint string) string {
+// line is the status for people: the market time, by the clock of a publisher also the publish time, which part of the recording that
+// is, and where the recording ends. What matters least is left out if it does not fit into width columns; 0 is any width.
+func (s *replaying) line(st replay.Status, hint string, width int) string {
 	layout := "15:04:05"
 	if first, last := time.Unix(0, st.First).In(s.zone), time.Unix(0, max(st.First, st.Last)).In(s.zone); first.YearDay() != last.YearDay() {
 		layout = "01-02 15:04:05"
 	}
 	clock := func(t int64) string { return time.Unix(0, t).In(s.zone).Format(layout) }
-	text := fmt.Sprintf("%s %s", st.State, clock(st.Recorded))
+	by := "market"
+	if s.byPublish {
+		by = "published"
+	}
+	text := fmt.Sprintf("%s %s %s", st.State, by, clock(st.Recorded))
 	if st.Last > st.First {
 		text += fmt.Sprintf(", %.0f %% to %s", 100*float64(st.Recorded-st.First)/float64(st.Last-st.First), clock(st.Last))
 	}
 	if pub := s.stage.Publisher(); pub != nil {
-		if at := pub.Stats().LastEvent; at != 0 && time.Duration(at-st.Recorded).Abs() >= time.Second {
-			text += ", market " + time.Unix(0, at).In(s.zone).Format("15:04:05")
+		switch at := pub.Stats().LastEvent; {
+		case at == 0:
+		case s.byPublish:
+			text += ", market " + clock(at)
+		case s.o.shift != "":
+			text += ", sent as " + clock(at)
 		}
 	}
-	text += fmt.Sprintf(", %v%s, seq %d, %s", st.Speed, hint, st.Seq, plural(s.info().Subscribers, "subscriber"))
-	if st.Behind >= behindTold {
-		text += ", behind by " + formatDuration(st.Behind)
+	for _, more := range []string{fmt.Sprintf(", %v", st.Speed), hint, s.behind(st), ", " + plural(s.info().Subscribers, "subscriber"), fmt.Sprintf(", seq %d", st.Seq)} {
+		if width == 0 || utf8.RuneCountInString(text+more) < width {
+			text += more
+		}
 	}
 	return text
 }
+
+// behind is how late the replay is, if that is worth a word.
+func (s *replaying) behind(st replay.Status) string {
+	if st.Behind < behindTold {
+		return ""
+	}
+	return ", behind by " + formatDuration(st.Behind)
+}
+
+// stateColours are the colours of what a replay does.
+var stateColours = map[replay.State]colour{replay.Playing: green, replay.Paused: yellow, replay.Waiting: yellow}
 
 // keyHint is what the status line of a terminal says of the keys.
 const keyHint = ", ? for keys"
@@ -595,7 +619,7 @@ const behindTold = 10 * time.Millisecond
 
 func (s *replaying) sayStatus(st replay.Status) {
 	i := s.info()
-	s.say("status", s.line(st, ""), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
+	s.say("status", s.line(st, "", 0), "state", string(st.State), "recorded_time", st.Recorded, "replay_time", st.Wall, "speed", st.Speed.String(),
 		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 

@@ -14,6 +14,7 @@ type serviceOptions struct {
 	listen         []string
 	heartbeat      time.Duration
 	maxConnections int
+	connections    *pflag.Flag // of maxConnections
 	maxLag         time.Duration
 	retryAfter     time.Duration
 	tokenFile      string
@@ -26,12 +27,21 @@ func (o *serviceOptions) define(f *pflag.FlagSet, memoryNote, statusNote string)
 	f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST[:PORT], [IPv6]:PORT or unix:PATH; repeatable")
 	f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
 	countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers, and no more than there are file descriptors for")
+	o.connections = f.Lookup("max-connections")
 	f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
 	f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
 	f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
 	o.memory = publisher.DefaultMemory
 	f.Var(&o.memory, "memory", "`SIZE` of the log in memory"+memoryNote)
 	f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line"+statusNote+"; 0 for never")
+}
+
+// connectionsAsked returns --max-connections, and 0 if it was not given: then as many as there are descriptors for are enough.
+func (o *serviceOptions) connectionsAsked() int {
+	if !o.connections.Changed && o.maxConnections == publisher.DefaultConnections {
+		return 0
+	}
+	return o.maxConnections
 }
 
 // check reports the first flag that is wrong, and completes the addresses.

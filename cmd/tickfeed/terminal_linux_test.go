@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,7 @@ type shell struct {
 var prompt = regexp.MustCompile(`@(\d+)@ `)
 
 // terminalWait bounds how long something may take to appear.
-const terminalWait = 30 * time.Second
+const terminalWait = 50 * time.Second
 
 // newShell starts a shell in dir, where ./tickfeed is this command, with its addresses on unix sockets in dir.
 func newShell(t *testing.T, dir string) *shell {
@@ -64,7 +65,7 @@ func newShell(t *testing.T, dir string) *shell {
 
 	s := &shell{t: t, master: master, cmd: exec.Command(bash, "--norc", "--noprofile", "--noediting", "-i")}
 	s.cmd.Dir = dir
-	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock", "TICKFEED_CONTROL=unix:c.sock",
+	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "NO_COLOR=1", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock", "TICKFEED_CONTROL=unix:c.sock",
 		"TICKFEED_ADDR=unix:c.sock")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -111,6 +112,11 @@ func (s *shell) killJobs() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+}
+
+// resize gives the terminal another width.
+func (s *shell) resize(columns int) {
+	require.NoError(s.t, unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}))
 }
 
 func (s *shell) send(text string) {
@@ -163,6 +169,7 @@ type step struct {
 
 // What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
@@ -179,6 +186,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
 		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: \d+ ticks, 0 recoveries`, code: exitInterrupted},
+		{command: "./tickfeed subscribe --connections 500 --stats", until: `500/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: \d+ ticks, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
 		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`},
@@ -255,12 +263,13 @@ func TestReadme(t *testing.T) {
 // A replay is raw in the foreground only: Ctrl-Z stops it and gives the shell its terminal back, bg lets it go on without a
 // status line, and after fg its keys work again, whether or not the shell had to continue it.
 func TestReplayJobControl(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	day, err := os.ReadFile("../../testdata/day.tick")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.tick"), day, 0o644))
 	sh := newShell(t, dir)
-	status := regexp.MustCompile(`(?:playing|paused) 14:\d\d:\d\d, \d+ % to 21:00:00(?:, market [\d:]+)?, 1x, \? for keys`)
+	status := regexp.MustCompile(`(?:playing|paused) market 14:\d\d:\d\d, \d+ % to 21:00:00, 1x, \? for keys`)
 	modes := func() string {
 		text, _ := sh.run("stty -a | tr ';' '\\n' | grep -o -- '-*icanon\\|-*echo\\b'")
 		return text
@@ -269,7 +278,7 @@ func TestReplayJobControl(t *testing.T) {
 	require.Regexp(t, `\nicanon\n`, cooked)
 
 	sh.send("./tickfeed replay day.tick --paused\n")
-	sh.expect(regexp.MustCompile(`paused 14:29:59, 0 % to 21:00:00, 1x, \? for keys`))
+	sh.expect(regexp.MustCompile(`paused market 14:29:59, 0 % to 21:00:00, 1x, \? for keys, 0 subscribers`))
 	sh.send("\x1a")
 	text, _ := sh.prompted()
 	require.Contains(t, text, "Stopped")
@@ -284,9 +293,9 @@ func TestReplayJobControl(t *testing.T) {
 	require.Equal(t, cooked, modes())
 
 	sh.send("fg\n")
-	sh.expect(regexp.MustCompile(`paused 14:29:59`))
+	sh.expect(regexp.MustCompile(`paused market 14:29:59`))
 	sh.send(" ") // resume
-	sh.expect(regexp.MustCompile(`playing 14:`))
+	sh.expect(regexp.MustCompile(`playing market 14:`))
 	sh.send("?")
 	sh.expect(regexp.MustCompile(`q +quit +Ctrl-C +quit, exit code 130`))
 	sh.send("\x1a")
@@ -306,9 +315,174 @@ func TestReplayJobControl(t *testing.T) {
 	_, code = sh.run("until ./tickfeed control status; do sleep 0.01; done")
 	require.Zero(t, code)
 	sh.send("fg\n")
-	sh.expect(regexp.MustCompile(`paused 14:29:59`))
+	sh.expect(regexp.MustCompile(`paused market 14:29:59`))
 	sh.send("\x03")
 	_, code = sh.prompted()
 	assert.Equal(t, exitInterrupted, code)
 	assert.Equal(t, cooked, modes())
+}
+
+// What text does to a terminal without being shown: colours, and the clearing of a line, which then begins anew.
+var (
+	coloursSet  = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+	lineEndings = regexp.MustCompile(`[\r\n]+|\x1b\[[0-9]*[AJK]`)
+)
+
+// assertFits checks that no line of text is broken by a terminal of so many columns.
+func assertFits(t *testing.T, text string, columns int, what string) {
+	t.Helper()
+	for _, line := range lineEndings.Split(coloursSet.ReplaceAllString(text, ""), -1) {
+		assert.LessOrEqual(t, utf8.RuneCountInString(line), columns, "%s: %q", what, line)
+	}
+}
+
+// What is for people fits the terminal: nothing is broken within a word at 80, 100 and 132 columns.
+func TestTerminalWidth(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	dir := t.TempDir()
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.tick"), day, 0o644))
+	day[len(day)/2] ^= 1
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "damaged.tick"), day, 0o644))
+	rows := "time,symbol,bid,ask\n2026-03-02T14:30:00Z,A,1,2\nnonsense\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.csv"), []byte(rows), 0o644))
+	commands := []string{
+		"inspect day.tick", "inspect damaged.tick", "inspect --verify day.tick damaged.tick", "inspect --at 14:30 day.tick", "inspect --packets damaged.tick",
+		"import bad.csv -o x.tick --force", "import bad.csv -o x.tick --force --skip-bad 1", "export damaged.tick -o x.csv --force", "cut day.tick --to 14:31 -o x.tick --force",
+		"merge day.tick day.tick -o x.tick --force", "merge day.tick day.tick --by-time -o x.tick --force", "version", "control status",
+		"pubish", "replay nothing.tick", "publish --rate many", "publish --listen :8425 --token-file nothing", "inspect --verify --packets day.tick", "cut day.tick -o x.tick --from 2031-01-01T00:00", "subscribe --from nowhere --max-attempts 1",
+		"subscribe --max-attempts 2 --max-backoff 1ms", "TICKFEED_RATEE=1 version", "help formats", "help scenarios", "help",
+	}
+	for _, name := range []string{"bench", "completion", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "subscribe", "version"} {
+		commands = append(commands, "help "+name)
+	}
+	sh := newShell(t, dir)
+	for _, columns := range []int{80, 100, 132} {
+		sh.resize(columns)
+		for _, command := range commands {
+			line := "./tickfeed " + command
+			if strings.HasPrefix(command, "TICKFEED_") {
+				line = strings.Replace(command, " ", " ./tickfeed ", 1)
+			}
+			text, code := sh.run(line)
+			_, shown, _ := strings.Cut(text, "\n") // what was typed
+			assertFits(t, shown, columns, fmt.Sprintf("%d columns: %s", columns, command))
+			assert.NotEqual(t, 127, code, command)
+		}
+
+		// What changes while it is shown.
+		sh.send("./tickfeed demo --duration 1s --every 300ms\n")
+		sh.expect(regexp.MustCompile(`\n`))
+		text, code := sh.prompted()
+		require.Zero(t, code)
+		assertFits(t, text, columns, "demo")
+		for _, clock := range []string{"market", "publish"} {
+			sh.send("./tickfeed replay day.tick --clock " + clock + " --speed 10x\n")
+			sh.expect(regexp.MustCompile(`\n`))
+			text := sh.expect(regexp.MustCompile(`playing .* market \d\d:\d\d:\d\d.*, 10x, \? for keys|playing market \d\d:\d\d:\d\d, \d+ % to 21:00:00, 10x, \? for keys`))
+			sh.send("?")
+			text += sh.expect(regexp.MustCompile(`exit code 130`))
+			sh.send("q")
+			rest, code := sh.prompted()
+			require.Zero(t, code)
+			assertFits(t, text+rest, columns, "replay by "+clock)
+		}
+	}
+}
+
+// A terminal that becomes narrower while a replay runs has a shorter status line, and nothing left of the longer one.
+func TestReplayFollowsTheWidth(t *testing.T) {
+	dir := t.TempDir()
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.tick"), day, 0o644))
+	sh := newShell(t, dir)
+	sh.resize(132)
+	sh.send("./tickfeed replay day.tick --paused\n")
+	sh.expect(regexp.MustCompile(`paused market 14:29:59, 0 % to 21:00:00, 1x, \? for keys, 0 subscribers, seq 1`))
+	sh.resize(60)
+	text := sh.expect(regexp.MustCompile(`\x1b\[1A\x1b\[Jpaused market 14:29:59, 0 % to 21:00:00, 1x, \? for keys\r`))
+	assert.NotRegexp(t, `\x1b\[1A.*\x1b\[1A`, text, "once")
+	sh.resize(132)
+	sh.expect(regexp.MustCompile(`\r\x1b\[Kpaused market 14:29:59, 0 % to 21:00:00, 1x, \? for keys, 0 subscribers, seq 1`))
+	sh.send("q")
+	_, code := sh.prompted()
+	assert.Zero(t, code)
+}
+
+// Each of standard output and standard error has colours if it is a terminal that can show them, and if nobody has asked for none.
+func TestTerminalColours(t *testing.T) {
+	dir := t.TempDir()
+	day, err := os.ReadFile("../../testdata/day.tick")
+	require.NoError(t, err)
+	day[len(day)/2] ^= 1
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "damaged.tick"), day, 0o644))
+	sh := newShell(t, dir)
+	const redError, redFile = "\x1b[31mtickfeed: \x1b[0m", "\x1b[31mdamaged.tick: damaged in "
+	for _, c := range []struct {
+		environment, pipe  string
+		onOutput, onErrors bool
+	}{
+		{"NO_COLOR=", "", true, true},
+		{"NO_COLOR=1", "", false, false},
+		{"NO_COLOR= TERM=dumb", "", false, false},
+		{"NO_COLOR= ", "2>&1 | cat", false, false},
+		{"NO_COLOR= ", "| cat", false, true},
+		{"NO_COLOR= ", "2>errors; cat errors", true, false},
+		{"NO_COLOR= TICKFEED_COLOR=never", "", false, false},
+		{"NO_COLOR=1 TICKFEED_COLOR=always", "2>&1 | cat", true, true},
+	} {
+		text, _ := sh.run("export " + c.environment + "; ./tickfeed inspect --verify damaged.tick nothing.tick " + c.pipe)
+		sh.run("unset TICKFEED_COLOR; export TERM=xterm")
+		assert.Equal(t, c.onOutput, strings.Contains(text, redFile), "%s %s: %q", c.environment, c.pipe, text)
+		assert.Equal(t, c.onErrors, strings.Contains(text, redError), "%s %s: %q", c.environment, c.pipe, text)
+		assert.Contains(t, text, "nothing.tick: no such file")
+	}
+	text, code := sh.run("export NO_COLOR=; ./tickfeed demo --duration 3s --every 1s")
+	require.Zero(t, code)
+	assert.Contains(t, text, "\x1b[33mFAULT: ")
+	assert.Regexp(t, `\x1b\[32m  \w+ recovered in `, text)
+	assert.Contains(t, text, "\x1b[32mEvery number is accounted for")
+	text, _ = sh.run("./tickfeed replay nothing.tick --log-format json")
+	assert.NotContains(t, text, "\x1b", "JSON has no colours")
+}
+
+// A subscription obeys commands on its terminal in the foreground. In the background it reads nothing, and so is not stopped; without
+// --commands it leaves what is typed to the shell.
+func TestSubscribeCommandsJobControl(t *testing.T) {
+	dir := t.TempDir()
+	sh := newShell(t, dir)
+	_, code := sh.run("./tickfeed publish --rate 1k --instruments 20 2>/dev/null &")
+	require.Zero(t, code)
+
+	sh.send("./tickfeed subscribe --quiet --symbols MSFT --commands\n")
+	sh.expect(regexp.MustCompile(`live: receiving`))
+	sh.send("symbols AAPL\n")
+	sh.expect(regexp.MustCompile(`symbols AAPL from number \d+ on`))
+	sh.send("\x1a")
+	text, _ := sh.prompted()
+	require.Contains(t, text, "Stopped")
+
+	_, code = sh.run("bg")
+	require.Zero(t, code)
+	text, _ = sh.run("echo type''ahead")
+	require.Contains(t, text, "typeahead", "the shell has its terminal")
+	text, _ = sh.run("jobs")
+	require.NotContains(t, text, "Stopped")
+	sh.send("fg\n")
+	sh.send("symbols ES*\n")
+	sh.expect(regexp.MustCompile(`symbols ES\* from number \d+ on`))
+	sh.send("\x04") // the end of the input
+	sh.send("\x03")
+	text, code = sh.prompted()
+	require.Contains(t, text, "account: ")
+	require.Equal(t, exitInterrupted, code)
+
+	sh.send("./tickfeed subscribe --quiet --count 100\necho type''ahead\n")
+	sh.expect(regexp.MustCompile(`account: 100 ticks`))
+	sh.expect(regexp.MustCompile(`typeahead`))
+	sh.expect(prompt)
 }

@@ -255,26 +255,18 @@ func plural(n int, noun string) string {
 // columns is the width of a terminal that everything fits.
 const columns = 80
 
-// wrap breaks the lines of text between words, so that none is wider than width; what is broken off begins with indent.
+// wrap breaks the lines of text between words, so that none is wider than width; what is broken off begins with indent. Escape
+// sequences that colour text have no width.
 func wrap(text string, width int, indent string) string {
 	var b strings.Builder
 	for i, line := range strings.Split(text, "\n") {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		for utf8.RuneCountInString(line) > width {
-			at, column := -1, 0
-			for i, r := range line {
-				if column > width {
-					break
-				}
-				if r == ' ' && strings.TrimSpace(line[:i]) != "" {
-					at = i
-				}
-				column++
-			}
+		for {
+			at := breakAt(line, width)
 			if at < 0 {
-				break // one long word
+				break
 			}
 			b.WriteString(strings.TrimRight(line[:at], " ") + "\n")
 			line = indent + strings.TrimLeft(line[at:], " ")
@@ -282,6 +274,31 @@ func wrap(text string, width int, indent string) string {
 		b.WriteString(line)
 	}
 	return b.String()
+}
+
+// breakAt returns where line is to be broken so that the first part is not wider than width: at the last blank that does it, or else
+// at the first one; -1 if line is not too wide, or one long word.
+func breakAt(line string, width int) int {
+	at, column, escape, word := -1, 0, false, false
+	for i, r := range line {
+		switch {
+		case escape:
+			escape = r != 'm'
+			continue
+		case r == '\x1b':
+			escape = true
+			continue
+		case r == ' ' && word && (column <= width || at < 0):
+			at = i
+		case r != ' ':
+			word = true
+		}
+		column++
+	}
+	if column <= width {
+		return -1
+	}
+	return at
 }
 
 // hang is the column in which the text of a line of a list begins, after the name that it explains.
@@ -304,7 +321,7 @@ func reflow(text string, width int) string {
 		}
 	}
 	for _, line := range strings.Split(text, "\n") {
-		if line == "" || line[0] == ' ' {
+		if line == "" || line[0] == ' ' || line[0] == '\t' {
 			flush()
 			out = append(out, wrap(line, width, strings.Repeat(" ", hang(line))))
 			continue

@@ -151,7 +151,7 @@ func v1Recording(t *testing.T, path string) {
 	assert.Equal(t, feed.Lineage{{ID: 0x1a, First: 1}, {ID: 0x2b, First: v1Second}}, r.Header().Lineage)
 	assert.EqualValues(t, v1Numbers+1, r.NextSeq())
 
-	survey, err := recording.TakeSurvey(t.Context(), reader(), nil)
+	survey, err := recording.TakeSurvey(t.Context(), reader(), recording.PublishClock, nil)
 	require.NoError(t, err)
 	assert.True(t, survey.Sound())
 	assert.Equal(t, 4, survey.Snapshots)

@@ -345,7 +345,7 @@ func merge(t testing.TB, parts ...string) (string, recording.MergeStats, error) 
 	}
 	var out memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
-	st, err := recording.Merge(context.Background(), &out, h, readers, nil)
+	st, err := recording.Merge(context.Background(), &out, h, readers, recording.PublishClock, nil)
 	return toText(t, out.Bytes()), st, err
 }
 
@@ -404,7 +404,7 @@ packet 2026-03-02T14:30:03Z
 	assert.ErrorIs(t, err, recording.ErrEmpty)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = recording.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, nil)
+	_, err = recording.Merge(ctx, &memory{}, codec.FileHeader{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}, []*recording.Reader{reader(t, fromText(t, a))}, recording.PublishClock, nil)
 	assert.True(t, errors.Is(err, context.Canceled))
 }
 

@@ -18,22 +18,32 @@ type MergeStats struct {
 	Sources     []SourceStats // of each recording
 }
 
-// Merge writes the ticks of recordings of any lineages, which are at their beginnings, by time into
-// a new recording of a session of its own, with new numbers, and closes that: tick for tick, in the
-// order in which a replay of them plays. A tick is due when it was published; where its packet was
-// published with the last of its events, as in what was imported, at its own event time, but not
-// before a tick before it. H is the header of the new recording, a root. Instruments of one symbol and venue are one. Where a recording begins with a
-// snapshot, the state is told by ticks when its first packet was published, as [Source] does. Numbers that one of them had withheld or
-// gone, or lost by damage, are so in the new one, and the state as it is known follows; those that
-// were not asked for are left out. Read, if it is not nil, is how many bytes were read so far.
+// Merge writes the ticks of recordings of any lineages, which are at their beginnings, by their times on clock into a new
+// recording of a session of its own, with new numbers, and closes that: tick for tick, in the order in which a replay of them
+// plays. On MarketClock each recording has its [Timeline]. On PublishClock a tick is due when it was published; where its packet
+// was published with the last of its events, as in what was imported, at its own event time, but not before a tick before it.
+// Publish times stay what they are, except that none is before that of an earlier tick.
+//
+// H is the header of the new recording, a root. Instruments of one symbol and venue are one. Where a recording begins with a
+// snapshot, ticks restate the state when its first packet comes, as those of [Source] do. Numbers that one of the recordings had
+// withheld or gone, or lost by damage, are so in the new one, and the state as it is known follows; those that were not asked for
+// are left out. Read, if it is not nil, is how many bytes were read so far.
 //
 // The error is ErrEmpty, ctx's, dst's, or what reading gave.
-func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader, read *atomic.Int64) (MergeStats, error) {
+func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader, clock Clock, read *atomic.Int64) (MergeStats, error) {
 	m := &merger{directory: newDirectory(), state: feed.NewState()}
 	for _, r := range readers {
 		s := NewSource(r)
 		s.directory = m.directory
-		m.feeds = append(m.feeds, &merged{Source: s, r: r, batch: make([]feed.Tick, 512), own: make(map[feed.InstrumentID]*feed.Definition)})
+		line, first, err := r.Timeline(clock)
+		if err != nil {
+			return MergeStats{}, err
+		}
+		if line.Clock == MarketClock {
+			line.At = first // no tick is due before it
+		}
+		s.line = &line
+		m.feeds = append(m.feeds, &merged{Source: s, r: r, batch: make([]feed.Tick, 512)})
 	}
 	b, err := NewBuilder(dst, h, nil)
 	if err != nil {
@@ -59,7 +69,7 @@ type merger struct {
 	feeds []*merged
 	b     *Builder
 	state *feed.State
-	told  []*feed.Definition // by id, as the new recording told it last
+	told  definitions // as the new recording defined it last
 }
 
 // A merged is one of the recordings.
@@ -67,12 +77,28 @@ type merged struct {
 	*Source
 	r     *Reader
 	batch []feed.Tick
-	dues  []int64                                // of the ticks of batch; they do not decrease
-	i, n  int                                    // batch[i:n] is still to be written
-	at    int64                                  // the latest due so far
-	own   map[feed.InstrumentID]*feed.Definition // as this recording defines it
-	seen  SourceStats                            // holes that were told
+	i, n  int         // batch[i:n] is still to be written
+	own   definitions // as this recording defines it
+	fresh bool        // what it defined last was not known before
+	seen  SourceStats // holes that were told
 	done  bool
+}
+
+// definitions are what instruments are, by id; nil where nothing has defined one.
+type definitions []*feed.Definition
+
+func (d definitions) of(id feed.InstrumentID) *feed.Definition {
+	if int(id) >= len(d) {
+		return nil
+	}
+	return d[id]
+}
+
+func (d *definitions) set(id feed.InstrumentID, to *feed.Definition) {
+	for int(id) >= len(*d) {
+		*d = append(*d, nil)
+	}
+	(*d)[id] = to
 }
 
 // head is when f goes on.
@@ -80,7 +106,15 @@ func (f *merged) head() int64 {
 	if f.i < f.n {
 		return f.dues[f.i]
 	}
-	return f.at
+	return f.line.At
+}
+
+// published is when the ticks at hand were published.
+func (f *merged) published() int64 {
+	if f.line.Clock == PublishClock || f.byEvent && !f.stating {
+		return f.head()
+	}
+	return f.time
 }
 
 func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
@@ -125,20 +159,7 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 // fill reads the next ticks of f.
 func (f *merged) fill(ctx context.Context) error {
 	n, err := f.Next(ctx, f.batch)
-	f.i, f.n, f.dues = 0, n, f.dues[:0]
-	if f.time == minTime { // a state that no packet follows
-		for i := range f.batch[:n] {
-			f.at = max(f.at, f.batch[i].EventTime)
-		}
-	} else if !f.byEvent || f.stating || n == 0 {
-		f.at = max(f.at, f.time)
-	}
-	for i := range f.batch[:n] {
-		if f.byEvent && !f.stating {
-			f.at = max(f.at, f.batch[i].EventTime)
-		}
-		f.dues = append(f.dues, f.at)
-	}
+	f.i, f.n = 0, n
 	switch {
 	case err == io.EOF:
 		f.done = n == 0 && f.holes() == (SourceStats{})
@@ -159,7 +180,7 @@ func (f *merged) holes() SourceStats {
 func (m *merger) write(f *merged, until int64) error {
 	if holes := f.holes(); holes != (SourceStats{}) {
 		f.seen = f.Stats()
-		if err := m.b.AppendAt(f.head(), nil); err != nil {
+		if err := m.b.AppendAt(f.published(), nil); err != nil {
 			return err
 		}
 		if err := m.b.Skip(holes.Withheld, SkipWithheld); err != nil {
@@ -182,43 +203,47 @@ func (m *merger) write(f *merged, until int64) error {
 	from, to := f.i, f.i
 	for ; to < f.n && (to == from || f.dues[to] <= until); to++ {
 		t := &f.batch[to]
-		d := t.Definition()
-		if d != nil {
-			f.own[t.Instrument] = d
-			m.tell(t.Instrument, d)
-			continue
+		d, told := f.own.of(t.Instrument), m.told.of(t.Instrument)
+		if defined := t.Definition(); defined != nil {
+			d = defined
+			f.own.set(t.Instrument, d)
+			f.fresh = told == nil
 		}
-		if d = f.own[t.Instrument]; d == nil { // another recording defines it just so
-			d = m.defs[t.Instrument]
-			f.own[t.Instrument] = d
-		}
-		if !m.alike(t.Instrument, d) {
-			// Another recording defined it with other exponents meanwhile, or has not come to it.
+		known := told == d || told != nil && *told == *d
+		switch {
+		case known && t.Kind == feed.KindDefinition, f.stating && f.fresh && t.Kind == feed.KindClear: // it says nothing
+			if err := m.append(f, f.i, to); err != nil {
+				return err
+			}
+			f.i++
+		case !known && t.Kind != feed.KindDefinition: // another recording defined it in another way meanwhile, or has not come to it
 			if err := m.append(f, f.i, to); err != nil {
 				return err
 			}
 			define := feed.Tick{Kind: feed.KindDefinition, Instrument: t.Instrument, EventTime: t.EventTime, Extra: &feed.Extra{Definition: d}}
-			if err := m.appendAt(f, f.dues[to], []feed.Tick{define}); err != nil {
+			if err := m.appendAt(f, f.published(), []feed.Tick{define}); err != nil {
 				return err
 			}
-			m.tell(t.Instrument, d)
 		}
+		m.told.set(t.Instrument, d)
 	}
 	return m.append(f, f.i, to)
 }
 
 // append writes the ticks [from, to) of f's batch.
 func (m *merger) append(f *merged, from, to int) error {
-	for f.i = to; from < to; {
+	for from < to {
+		f.i = from
 		n := from + 1
-		for n < to && (f.byEvent && !f.stating || f.dues[n] == f.dues[from]) {
+		for n < to && (f.byEvent && !f.stating || f.line.Clock == MarketClock || f.dues[n] == f.dues[from]) {
 			n++
 		}
-		if err := m.appendAt(f, f.dues[from], f.batch[from:n]); err != nil {
+		if err := m.appendAt(f, f.published(), f.batch[from:n]); err != nil {
 			return err
 		}
 		from = n
 	}
+	f.i = to
 	return nil
 }
 
@@ -231,21 +256,4 @@ func (m *merger) appendAt(f *merged, at int64, ticks []feed.Tick) error {
 		return m.b.Append(ticks)
 	}
 	return m.b.AppendAt(at, ticks)
-}
-
-// tell notes that the new recording tells instrument id as d.
-func (m *merger) tell(id feed.InstrumentID, d *feed.Definition) {
-	for int(id) >= len(m.told) {
-		m.told = append(m.told, nil)
-	}
-	m.told[id] = d
-}
-
-// alike reports whether prices and sizes of d mean in the new recording what they mean in d.
-func (m *merger) alike(id feed.InstrumentID, d *feed.Definition) bool {
-	if int(id) >= len(m.told) || m.told[id] == nil {
-		return false
-	}
-	told := m.told[id]
-	return told.PriceExponent == d.PriceExponent && told.SizeExponent == d.SizeExponent
 }

@@ -36,9 +36,9 @@ func TestMergeTickForTick(t *testing.T) {
 	}
 	var out memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
-	st, err := recording.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, trades...), imported(t, 2, quotes...)}, nil)
+	st, err := recording.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, trades...), imported(t, 2, quotes...)}, recording.PublishClock, nil)
 	require.NoError(t, err)
-	assert.EqualValues(t, 2*n, st.Ticks-2, "and the definitions")
+	assert.EqualValues(t, 2*n, st.Ticks-1, "and one definition: the other says the same")
 
 	src := recording.NewSource(reader(t, out.Bytes()))
 	batch := make([]feed.Tick, 512)
@@ -74,7 +74,7 @@ func TestMergeKeepsTheOrderOfEachRecording(t *testing.T) {
 	}
 	var out memory
 	h := codec.FileHeader{Lineage: feed.Lineage{{ID: 0xb1, First: 1}}, Next: 1}
-	_, err := recording.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, at(10, 40, 20, 50)...), imported(t, 2, at(15, 25, 45)...)}, nil)
+	_, err := recording.Merge(context.Background(), &out, h, []*recording.Reader{imported(t, 1, at(10, 40, 20, 50)...), imported(t, 2, at(15, 25, 45)...)}, recording.PublishClock, nil)
 	require.NoError(t, err)
 	src := recording.NewSource(reader(t, out.Bytes()))
 	batch := make([]feed.Tick, 512)

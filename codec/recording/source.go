@@ -33,7 +33,12 @@ type Source struct {
 	// byEvent says that the packet at hand was published with the last of its events, as a Builder
 	// does: its ticks are due at their own times.
 	byEvent bool
-	stats   SourceStats
+	// line, if the times of ticks are wanted, is where the source stands; dues are the times on it of the ticks that Next
+	// returned last. They do not decrease.
+	line  *Timeline
+	dues  []int64
+	first int64 // event time of the first tick after the state in pending; 0 if it has none
+	stats SourceStats
 }
 
 // A directory gives instruments their ids here.
@@ -73,10 +78,12 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if err := ctx.Err(); err != nil || len(batch) == 0 {
 		return 0, err
 	}
+	s.dues = s.dues[:0]
 	for {
 		n := copy(batch, s.pending)
 		if s.stating = n > 0; s.stating {
 			s.pending = s.pending[n:]
+			s.passState(batch[:n])
 			s.stats.Ticks += uint64(n)
 			return n, nil
 		}
@@ -121,7 +128,8 @@ func (s *Source) item() error {
 		if len(s.waiting) > 0 {
 			s.pending, s.waiting = s.waiting, nil
 			s.time = codec.PacketAt(s.run).PublishTime
-			if first, byEvent := eventsOf(s.run[:codec.PacketSize(s.run)]); byEvent {
+			first, byEvent := eventsOf(s.run[:codec.PacketSize(s.run)])
+			if s.first = first; byEvent {
 				s.time = first
 			}
 		}
@@ -181,9 +189,15 @@ func (s *Source) decode(batch []feed.Tick) int {
 		n, err := s.body.Decode(batch)
 		kept := 0
 		for i := range batch[:n] {
-			if t := &batch[i]; s.rename(t) {
-				batch[kept] = *t
-				kept++
+			t := &batch[i]
+			due := s.pass(t.EventTime)
+			if !s.rename(t) {
+				continue
+			}
+			batch[kept] = *t
+			kept++
+			if s.line != nil {
+				s.dues = append(s.dues, due)
 			}
 		}
 		if err != nil { // the checksum holds, but not what it is of
@@ -199,10 +213,41 @@ func (s *Source) decode(batch []feed.Tick) int {
 			}
 			s.stats.Untold += s.body.NotAsked() + s.body.Withheld()
 			s.stats.Withheld += s.body.Withheld()
+			if s.line != nil && s.line.Clock == PublishClock && !s.byEvent {
+				s.line.Pass(0, s.time) // the packet may have no ticks
+			}
 		}
 		if kept > 0 || !s.inBody {
 			return kept
 		}
+	}
+}
+
+// pass moves the line on to a tick of the packet at hand that happened at event, and returns when that is due.
+func (s *Source) pass(event int64) int64 {
+	switch {
+	case s.line == nil:
+		return 0
+	case s.line.Clock == PublishClock && s.byEvent:
+		return s.line.Pass(0, event)
+	}
+	return s.line.Pass(event, s.time)
+}
+
+// passState makes ticks, which tell a state, due with the first tick of the packet after it; if there is none, when they happened.
+func (s *Source) passState(ticks []feed.Tick) {
+	if s.line == nil {
+		return
+	}
+	if s.time == minTime {
+		for i := range ticks {
+			s.line.Pass(0, ticks[i].EventTime)
+		}
+	} else {
+		s.line.Pass(s.first, s.time)
+	}
+	for range ticks {
+		s.dues = append(s.dues, s.line.At)
 	}
 }
 
@@ -260,10 +305,11 @@ func (s *Source) tell(state *feed.State) {
 			if !s.rename(&t) {
 				continue
 			}
-			if !told {
+			merging := s.line != nil // the merger knows what is told and what there is to clear, when it comes to it
+			if !told || merging {
 				out = append(out, t)
 			}
-			if in, _ := state.Instrument(recorded); known {
+			if in, _ := state.Instrument(recorded); known || merging {
 				out = append(out, feed.ClearTick(t.Instrument, max(in.QuoteTime, in.StatusTime), feed.SideBoth))
 			}
 			continue

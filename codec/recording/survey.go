@@ -39,8 +39,11 @@ type Survey struct {
 	Malformed   uint64   // packets whose checksum holds, but that hold no sound entries
 
 	Instruments []Count // by ticks, most first; ticks of ids without a definition have no name
-	Rate        Rate    // ticks by publish time
-	Peak        uint64  // most ticks of one second of publish time
+	// Rate is ticks by their times on Clock, from First to Last, and Peak the most ticks of one second.
+	Rate        Rate
+	Peak        uint64
+	Clock       Clock // as asked for, or PublishClock if no tick has an event time
+	First, Last int64 // both NoTime if there are no ticks
 
 	// FirstTime and LastTime are the publish times of the first and the last packet; Packets tells
 	// whether there are any.
@@ -90,7 +93,7 @@ func (r *Rate) add(at int64, n uint64) {
 	if r.Width == 0 {
 		r.Start, r.Width = at, time.Millisecond
 	}
-	past := max(0, at-r.Start) // a new lineage may begin before the old one
+	past := at - r.Start
 	for past/int64(r.Width) >= maxRate {
 		r.Width *= 2
 		for i := range (len(r.Ticks) + 1) / 2 {
@@ -139,14 +142,21 @@ type surveyor struct {
 	line   *Line             // nil beyond MaxLines
 	next   uint64            // number that comes next
 	last   *codec.FileHeader // the header in force
-	second int64             // of publish time
+	times  Timeline          // of the ticks so far
+	second int64             // of the timeline
 	ticks  uint64            // in second
 }
 
-// TakeSurvey reads r to its end. It verifies every checksum and decodes every tick. Read, if it is
-// not nil, is how many bytes were read so far. The error is ctx's, or what reading gave.
-func TakeSurvey(ctx context.Context, r *Reader, read *atomic.Int64) (*Survey, error) {
+// TakeSurvey reads r, which is at its beginning, to its end. It verifies every checksum and decodes every tick. Rates are those of
+// times on clock. Read, if it is not nil, is how many bytes were read so far. The error is ctx's, or what reading gave.
+func TakeSurvey(ctx context.Context, r *Reader, clock Clock, read *atomic.Int64) (*Survey, error) {
 	s := &surveyor{Survey: &Survey{Size: r.size, FirstEvent: math.MaxInt64, LastEvent: math.MinInt64}, r: r, byName: make(map[name]*uint64)}
+	var err error
+	if s.times, s.First, err = r.Timeline(clock); err != nil {
+		return nil, err
+	}
+	s.times.At = s.First // no tick is before it
+	s.Clock = s.times.Clock
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -164,6 +174,7 @@ func TakeSurvey(ctx context.Context, r *Reader, read *atomic.Int64) (*Survey, er
 			return nil, err
 		}
 	}
+	s.Last = s.times.At
 	s.finish()
 	return s.Survey, nil
 }
@@ -251,6 +262,7 @@ func (s *surveyor) packet(h *codec.Packet, raw []byte) {
 		n, err := body.Decode(s.batch[:])
 		for i := range s.batch[:n] {
 			s.tick(&s.batch[i])
+			s.pass(s.times.Pass(s.batch[i].EventTime, h.PublishTime))
 		}
 		ticks += uint64(n)
 		if err != nil {
@@ -274,14 +286,15 @@ func (s *surveyor) packet(h *codec.Packet, raw []byte) {
 	if s.line != nil {
 		s.line.Ticks += ticks
 	}
-	if ticks == 0 {
-		return
-	}
-	s.Rate.add(h.PublishTime, ticks)
-	if second := h.PublishTime / int64(time.Second); second != s.second {
+}
+
+// pass counts a tick at time at.
+func (s *surveyor) pass(at int64) {
+	s.Rate.add(at, 1)
+	if second := at / int64(time.Second); second != s.second {
 		s.second, s.ticks = second, 0
 	}
-	s.ticks += ticks
+	s.ticks++
 	s.Peak = max(s.Peak, s.ticks)
 }
 

@@ -3,6 +3,7 @@ package recording_test
 import (
 	"bytes"
 	"context"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -62,7 +63,7 @@ packet 2026-03-02T14:30:09Z
 func TestSurvey(t *testing.T) {
 	file := fromText(t, a+"closed\n")
 	var read atomic.Int64
-	s, err := recording.TakeSurvey(context.Background(), reader(t, file), &read)
+	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, &read)
 	require.NoError(t, err)
 	assert.Equal(t, int64(len(file)), s.Size)
 	assert.Equal(t, int64(len(file)), read.Load())
@@ -90,6 +91,43 @@ func TestSurvey(t *testing.T) {
 	assert.Equal(t, []float64{6, 0, 3}, s.Rate.Over(3))
 }
 
+// The rate is that of the market, however fast the recording was made, unless the clock of the publisher is asked for; without
+// event times there is only that.
+func TestSurveyByClock(t *testing.T) {
+	file := fromText(t, `session lineage=a1:1
+packet 2026-03-02T20:00:00Z base=2026-03-02T14:30:00Z
+  define #0 symbol=A price=-2
+  trade +0 A 1 1 buy
+  trade +3600000000000 A 1 1 buy
+packet 2026-03-02T20:00:01Z base=2026-03-02T16:30:00Z
+  trade +0 A 1 1 buy
+  trade +0 A 1 1 buy
+  trade -7200000000000 A 1 1 buy
+closed
+`)
+	at := time.Date(2026, 3, 2, 14, 30, 0, 0, time.UTC).UnixNano()
+	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.MarketClock, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []int64{at, at + 7200e9}, []int64{s.First, s.Last})
+	assert.Equal(t, []float64{2, 1, 0, 3}, func() []float64 { // per 40 minutes, as fine as the rate is
+		var rounded []float64
+		for _, v := range s.Rate.Over(4) {
+			rounded = append(rounded, math.Round(v))
+		}
+		return rounded
+	}())
+	assert.Equal(t, uint64(3), s.Peak, "late news counts at the latest time so far")
+	s, err = recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []int64{at + 5*3600e9 + 1800e9, at + 5*3600e9 + 1801e9}, []int64{s.First, s.Last})
+	assert.Equal(t, recording.PublishClock, s.Clock)
+
+	s, err = recording.TakeSurvey(context.Background(), reader(t, fromText(t, "session lineage=a1:1\npacket 5 base=0\n  define #0 symbol=A\nclosed\n")), recording.MarketClock, nil)
+	require.NoError(t, err)
+	assert.Equal(t, recording.PublishClock, s.Clock)
+	assert.EqualValues(t, 5, s.Last)
+}
+
 // Damage is told with its place and range; a session that begins before numbers that were told
 // disowns them; what was not closed is not.
 func TestSurveyOfDamage(t *testing.T) {
@@ -107,7 +145,7 @@ packet 8
   quote A 1 1 2 1
 bytes 97
 `)
-	s, err := recording.TakeSurvey(context.Background(), reader(t, file), nil)
+	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, nil)
 	require.NoError(t, err)
 	assert.False(t, s.Closed)
 	assert.False(t, s.Sound())
@@ -122,7 +160,7 @@ bytes 97
 
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err = recording.TakeSurvey(ctx, reader(t, file), nil)
+	_, err = recording.TakeSurvey(ctx, reader(t, file), recording.PublishClock, nil)
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
@@ -140,7 +178,7 @@ func TestRate(t *testing.T) {
 			step *= 5
 		}
 	}
-	s, err := recording.TakeSurvey(context.Background(), reader(t, fromText(t, b.String())), nil)
+	s, err := recording.TakeSurvey(context.Background(), reader(t, fromText(t, b.String())), recording.PublishClock, nil)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(s.Rate.Ticks), 4096)
 	assert.Greater(t, len(s.Rate.Ticks), 1000)
@@ -205,9 +243,9 @@ func TestSurveyCompressed(t *testing.T) {
 	defer in.Close()
 	r, err := in.Reader()
 	require.NoError(t, err)
-	got, err := recording.TakeSurvey(context.Background(), r, nil)
+	got, err := recording.TakeSurvey(context.Background(), r, recording.PublishClock, nil)
 	require.NoError(t, err)
-	want, err := recording.TakeSurvey(context.Background(), reader(t, file), nil)
+	want, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.PublishClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 }

@@ -102,6 +102,7 @@ type Source struct {
 	stats  func() Stats
 	meter  rawfile.Meter
 	size   int64
+	text   *textfile.Source // set if it knows better than format whether its only file is CSV or NDJSON
 }
 
 // An importer is what the Source of each format can do.
@@ -254,6 +255,9 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 		src, e := textfile.Open(paths, stdin, t)
 		s.importer, s.noun, err = src, "row", e
 		s.stats = func() Stats { return textStats(src.Stats()) }
+		if len(paths) == 1 && cfg.Format == "" {
+			s.text = src
+		}
 	}
 	return err
 }
@@ -307,10 +311,16 @@ func (s *Source) known() *Source {
 // Format is that of the files; CSV where it is CSV or NDJSON and not yet known which, and empty
 // where nothing of standard input has come yet.
 func (s *Source) Format() Format {
-	if k := s.known(); k != nil {
-		return k.format
+	k := s.known()
+	if k == nil {
+		return s.format // as stated
 	}
-	return s.format // as stated
+	if k.text != nil {
+		if f := k.text.Stats().Format; f != "" {
+			return Format(f)
+		}
+	}
+	return k.format
 }
 
 // Noun is what Stats.Messages counts, in the singular: row, line, record or message.
@@ -419,6 +429,10 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
 	case itch.OtherFraming(head) != "":
 		return "", fmt.Sprintf("is ITCH 5.0 with its messages %s; what can be read is BinaryFILE, a length before each, and captures of MoldUDP64", itch.OtherFraming(head))
+	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
+		return "", `is a recording, which is not read here; "tickfeed replay -" plays it from standard input`
+	case bytes.HasPrefix(head, []byte("tickfeed-text ")):
+		return "", `is the text form of a recording, which is not read here; "tickfeed replay -" plays it from standard input`
 	case whatIs(head) != "":
 		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
 	case wscap.Recognise(head):
@@ -467,8 +481,6 @@ func whatIs(head []byte) string {
 		return "a tar archive; unpack it and name its files"
 	case isMarkup(head):
 		return "HTML or XML, such as a page that tells of an error, and no data"
-	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
-		return "a recording; name its file"
 	case !text:
 		return "binary, and nothing that is known"
 	case len(bytes.TrimLeft(head, blank)) == 0:

@@ -178,6 +178,9 @@ const (
 	fieldQuoteCancel
 	fieldMakerOrder
 	fieldSequence
+	fieldRaw
+	fieldEvent
+	fieldState
 	numFields
 	noField = numFields
 )
@@ -222,6 +225,9 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldQuoteCancel:   {"quote_cancel", "qucancel quotecancelcorrection"},
 	fieldMakerOrder:    {"maker_order_id", "makerorderid"},
 	fieldSequence:      {"sequence", "sequence"},
+	fieldRaw:           {"raw", "raw"},
+	fieldEvent:         {"event", "event"},
+	fieldState:         {"state", "state"},
 }
 
 func (f field) String() string {

@@ -90,7 +90,7 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	switch {
 	case bad != nil:
 		return nil, bad
-	case kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]):
+	case kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]) || isTrue(r.cells[fieldState]) && r.isOwn():
 		count.Snapshot++
 		return nil, nil
 	case kind == kindUnread:

@@ -31,6 +31,8 @@ func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	switch {
 	case kind != 0:
 		return kind, nil
+	case isEvent(r):
+		return d.pass("lines of subscribe --events"), nil
 	case d.rows == feed.KindQuote && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
 		return 0, r.absent(fieldBid, ", though --rows states that each row is a quote; name it with --column bid=NAME, or ask=NAME")
 	case d.rows != 0:
@@ -245,6 +247,9 @@ func isUndefinedTime(r *row, f field) bool {
 // scaleOf is the power of ten that the number in f is a multiple of: prices of Databento are
 // written as decimals, or as whole numbers of 10^-9.
 func scaleOf(r *row, f field) int8 {
+	if r.isRaw() {
+		return rawScale(r, f)
+	}
 	if !r.isDatabento() || bytes.ContainsAny(r.cell(f), ".eE") {
 		return 0
 	}
@@ -255,6 +260,29 @@ func scaleOf(r *row, f field) int8 {
 		return 0
 	}
 	return -9
+}
+
+// isRaw reports whether r was written with --raw: its prices and sizes are integers beside their exponents.
+func (r *row) isRaw() bool { return isTrue(r.cells[fieldRaw]) && r.isOwn() }
+
+// rawScale returns the exponent that r states for f, a price or a size; 0 if it states none.
+func rawScale(r *row, f field) int8 {
+	exponent := fieldPriceExponent
+	switch f {
+	case fieldSize, fieldBidSize, fieldAskSize, fieldOldSize, fieldLot:
+		exponent = fieldSizeExponent
+	}
+	e, bad := r.integer(exponent, feed.MinExponent, feed.MaxExponent)
+	if bad != nil {
+		return 0
+	}
+	return int8(e)
+}
+
+// isEvent reports whether r is a line that subscribe --events prints beside the ticks.
+func isEvent(r *row) bool {
+	return len(r.cells[fieldType]) == 0 && oneOf(r.cells[fieldEvent],
+		"connected", "snapshot", "lost", "withheld", "disowned", "end", "saved", "disconnected", "left")
 }
 
 // publisherVenue is the venue of a publisher of Databento.

@@ -454,7 +454,7 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	if cfg.venueOf != nil && cfg.Venue == "" {
 		s.desk.venue = []byte(cfg.venueOf(s.header.names, cfg.Symbol))
 	}
-	s.format = format
+	s.format, s.count.Format = format, format
 	if format == formatCSV {
 		s.remark()
 	}
@@ -533,10 +533,11 @@ var errClosed = errors.New("textfile: the source is closed")
 
 // Stats counts what a Source has read.
 type Stats struct {
-	Rows     int64 // lines with data, good or bad; no headers, no blank lines
-	Ticks    int64 // given out, definitions among them
-	Snapshot int64 // rows that told the state of a snapshot, skipped
-	Voided   int64 // trades left out for their correction code
+	Format   string // csv or ndjson, of the file that was begun last; empty before
+	Rows     int64  // lines with data, good or bad; no headers, no blank lines
+	Ticks    int64  // given out, definitions among them
+	Snapshot int64  // rows that told the state of a snapshot, skipped
+	Voided   int64  // trades left out for their correction code
 	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
 	VoidedQuotes int64
 	// Duplicates are trades left out because a file before has them.

@@ -109,6 +109,7 @@ func (m *merge) begin(u *unit) error {
 			_ = state.Apply(&x) // it applied to the state of the recording
 		}
 		t.i = t.told
+		t.full = t.i < len(t.u.ticks)
 	}
 	for d := range state.Definitions(nil) {
 		m.now[d.Instrument] = d.Definition()
@@ -157,7 +158,12 @@ func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
 func (t *mergeTape) ready() error {
 	for !t.over && !t.full {
 		err := t.read(&t.u, false)
-		if err == io.EOF {
+		if err == io.EOF && t.state != nil { // no tick follows it
+			t.u.reset()
+			t.u.kind, t.i = unitTicks, 0
+			t.tell()
+			return nil
+		} else if err == io.EOF {
 			t.over = true
 			return nil
 		} else if err != nil {
@@ -178,26 +184,34 @@ func (t *mergeTape) ready() error {
 	return nil
 }
 
-// tell puts the ticks that lead to the state that is to be told before the first tick of u, and makes them due with it.
+// tell puts the ticks that lead to the state that is to be told before the first tick of u, and makes them due with it; if there is
+// none, when they happened.
 func (t *mergeTape) tell() {
 	var ticks []feed.Tick
+	due, seq := t.at.due, t.at.next
 	for x := range t.state.Entries(nil) {
 		x.Flags &^= feed.FlagSnapshot
-		x.Seq = t.u.ticks[0].Seq
+		due = max(due, x.EventTime)
 		switch x.Kind {
 		case feed.KindSummary:
 			continue // the trades of the day are not there
 		case feed.KindDefinition:
 			in, _ := t.state.Instrument(x.Instrument)
 			ticks = append(ticks, x, feed.ClearTick(x.Instrument, max(in.QuoteTime, in.StatusTime), feed.SideBoth))
-			ticks[len(ticks)-1].Seq = x.Seq
 		default:
 			ticks = append(ticks, x)
 		}
 	}
+	if len(t.u.ticks) > 0 {
+		due, seq = t.u.dues[0], t.u.ticks[0].Seq
+	}
+	for i := range ticks {
+		ticks[i].Seq = seq
+	}
 	t.told, t.began, t.state = len(ticks), t.state, nil
-	t.u.dues = append(slices.Repeat([]int64{t.u.dues[0]}, len(ticks)), t.u.dues...)
+	t.u.dues = append(slices.Repeat([]int64{due}, len(ticks)), t.u.dues...)
 	t.u.ticks = append(ticks, t.u.ticks...)
+	t.full = len(t.u.ticks) > 0
 }
 
 // head is when t goes on.

@@ -925,7 +925,7 @@ func TestMergeTellsAStateAtItsTime(t *testing.T) {
 		require.NoError(t, err)
 		readers = append(readers, x)
 	}
-	_, err := recording.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xd, First: 1}}, Next: 1}, readers, nil)
+	_, err := recording.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xd, First: 1}}, Next: 1}, readers, recording.PublishClock, nil)
 	require.NoError(t, err)
 	merged := Recording{Name: "merged.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
 	synctest.Test(t, func(t *testing.T) {
@@ -958,6 +958,83 @@ func TestMergeTellsAStateAtItsTime(t *testing.T) {
 		assert.Equal(t, []string{"A definition 0 at 0s", "A quote 7 at 0s"}, one[:2])
 		assert.Equal(t, told, one[2:])
 	})
+}
+
+// A replay of several recordings and a merge of them give the same ticks in the same order, by either clock: of recordings that
+// were made live, late, in bursts and on other days than their market's, of imported ones, and of one without event times.
+func TestMergeIsWhatAReplayPlays(t *testing.T) {
+	chance := rand.New(rand.NewPCG(7, 13))
+	const n = 2000
+	live := func(id feed.SessionID, symbol string, delay int64, times bool) Recording {
+		return record(t, id, 1, nil, func(b *recording.Builder) {
+			at, published := open+chance.Int64N(second), int64(0)
+			require.NoError(t, b.AppendAt(at+delay, []feed.Tick{define(symbol, 0, 0)}))
+			for i := range int64(n) {
+				at += chance.Int64N(second / 10)
+				event := at
+				switch {
+				case !times, i%17 == 3:
+					event = 0
+				case i%11 == 5:
+					event = at - second // late news
+				}
+				if i%7 == 0 {
+					published = at + delay + chance.Int64N(2*second) // a packet of some ticks
+				}
+				require.NoError(t, b.AppendAt(published, []feed.Tick{quote(0, i, event)}))
+				if i%500 == 250 { // the recorder was too slow, and has a snapshot of what it missed
+					state := feed.NewState()
+					for _, x := range []feed.Tick{define(symbol, 0, 0), quote(0, i+1, at)} {
+						require.NoError(t, state.Apply(&x))
+					}
+					require.NoError(t, b.Skip(10, recording.SkipWithheld))
+					require.NoError(t, b.Restate(state))
+				}
+			}
+		})
+	}
+	at := open
+	recordings := []Recording{
+		since(t, 0x9, "A", open+15*second, 4, 30), // the others define it before
+		live(0xa, "A", second/3, true), live(0xb, "B", 40*second, true), live(0xc, "C", -3600*second, true), live(0xd, "D", 5*second, false),
+		imported(t, n, func(int) int64 { at += chance.Int64N(second / 10); return at }),
+		since(t, 0xe, "E", open+20*second, 4, 30),
+		since(t, 0x8, "G", open+15*second, 4, 0), // a state, and nothing after it
+	}
+	for _, clock := range []recording.Clock{recording.MarketClock, recording.PublishClock} {
+		f := &tapeFile{}
+		var readers []*recording.Reader
+		for _, r := range recordings {
+			x, err := recording.NewReader(r.R, r.Size)
+			require.NoError(t, err)
+			readers = append(readers, x)
+		}
+		_, err := recording.Merge(t.Context(), f, codec.FileHeader{Lineage: feed.Lineage{{ID: 0xf, First: 1}}, Next: 1}, readers, clock, nil)
+		require.NoError(t, err)
+		merged := Recording{Name: "merged.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}
+		synctest.Test(t, func(t *testing.T) {
+			ticks := func(rs ...Recording) (all []string) {
+				_, s := play(t, Config{Recordings: rs, Clock: clock, Speed: Max})
+				<-s.ended
+				state := feed.NewState()
+				for _, n := range s.played().notes {
+					x := n.tick
+					if !x.Kind.Known() { // numbers that were withheld
+						continue
+					}
+					require.NoError(t, state.Apply(&x))
+					d, _ := state.Definition(x.Instrument)
+					all = append(all, fmt.Sprintf("%s %v %v %d", d.Symbol, x.Kind, x.Values, x.EventTime))
+				}
+				return all
+			}
+			want, got := ticks(recordings...), ticks(merged)
+			for i := range min(len(want), len(got)) {
+				require.Equal(t, want[i], got[i], "by %v", clock)
+			}
+			require.Equal(t, len(want), len(got), "by %v", clock)
+		})
+	}
 }
 
 // What is due at the same time comes from the first recording first.
