@@ -82,6 +82,15 @@ var vendorCases = map[string]vendorCase{
 		want: []string{"0 1 definition ESH6@GLBX 10^-4 10^0", "1 quote ESH6@GLBX 101.25 x 3 / 101.5 x 4"},
 		pass: "Databento trades without a price",
 	},
+	"a symbol of 70 bytes": {
+		text: "time,symbol,price,size\n1772461800,SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS,1,2\n",
+		want: []string{
+			"0 0 definition SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6 10^-4 10^0",
+			`0 trade SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6 1 x 2 id 0 ""`,
+		},
+		note: "stdin: symbol SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS is longer than 64 bytes: " +
+			"it is called SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6",
+	},
 	"Databento without rtype": {
 		text: "ts_event,publisher_id,instrument_id,action,price,size,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
 			"1772461800000000001,1,5482,A,9223372036854775807,3,5000000000000,9223372036854775807,3,0,ESH6\n" +
