@@ -100,6 +100,20 @@ func Recognise(head []byte) bool {
 	})
 }
 
+// OtherProtocol returns the message protocol of a capture that begins with head and has segments of
+// IEX-TP of another protocol than those that are read, such as TOPS 1.5; 0 if it has none.
+func OtherProtocol(head []byte) (protocol uint16) {
+	pcap.Contains(head, func(payload []byte) bool {
+		le := binary.LittleEndian
+		if len(payload) >= segmentHeader && payload[0] == 1 && payload[1] == 0 && payload[3] == 0x80 &&
+			int(le.Uint16(payload[12:])) == len(payload)-segmentHeader {
+			protocol = le.Uint16(payload[2:])
+		}
+		return protocol != 0
+	})
+	return protocol
+}
+
 // segment reports whether payload is an IEX-TP segment of TOPS 1.6 or DEEP 1.0.
 func segment(payload []byte) (protocol uint16, ok bool) {
 	if len(payload) < segmentHeader || payload[0] != 1 {

@@ -44,6 +44,7 @@
 package itch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -145,6 +146,45 @@ func recogniseFile(head []byte, most int) bool {
 		head = head[2+k:]
 	}
 	return true
+}
+
+// OtherFraming returns how the messages of ITCH 5.0 that head, the first bytes of an unpacked file, holds
+// follow each other, if it is in another way than those that are read; empty if they are none.
+func OtherFraming(head []byte) string {
+	if bytes.IndexByte(head, 0) < 0 {
+		return "" // text, whose letters may look like types
+	}
+	for _, f := range []struct {
+		name string
+		cut  func(b []byte) (message, rest []byte)
+	}{
+		{"without their lengths", func(b []byte) (message, rest []byte) {
+			n := min(int(lengths[b[0]]), len(b))
+			return b[:n], b[n:]
+		}},
+		{"in packets of SoupBinTCP", func(b []byte) (message, rest []byte) {
+			if len(b) < 4 || b[2] != 'S' {
+				return nil, nil
+			}
+			n := min(2+int(binary.BigEndian.Uint16(b)), len(b))
+			if n < 3 {
+				return nil, nil
+			}
+			return b[3:n], b[n:]
+		}},
+	} {
+		n := 0
+		for rest := head; len(rest) > 0; n++ {
+			var m []byte
+			if m, rest = f.cut(rest); len(rest) == 0 && n > 1 {
+				return f.name // the last one may be cut
+			}
+			if len(m) < leastLength || len(m) != int(lengths[m[0]]) || nanoseconds(m) >= 24*int64(time.Hour) {
+				break
+			}
+		}
+	}
+	return ""
 }
 
 // mold reports whether payload may be a MoldUDP64 packet of ITCH 5.0 messages: a heartbeat, the end of a

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -163,6 +164,9 @@ func openZip(f *os.File, m *Meter) (io.ReadCloser, error) {
 		if isData(member) {
 			files = append(files, member)
 		}
+	}
+	if slices.ContainsFunc(z.File, func(member *zip.File) bool { return member.Name == "[Content_Types].xml" }) {
+		return nil, &FormatError{File: f.Name(), Reason: "is a workbook of Excel, or another document of Office; save its table as CSV"}
 	}
 	if len(files) != 1 {
 		return nil, &FormatError{File: f.Name(), Reason: fmt.Sprintf(

@@ -163,12 +163,18 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	switch rtype {
 	case rtypeTrades:
 		if trade || r.names[fieldAction] == "" {
+			if !r.has(fieldPrice) {
+				return d.pass("Databento trades without a price"), nil
+			}
 			return feed.KindTrade, nil
 		}
 		return d.pass("Databento records of trades whose action is not T"), nil
 	case rtypeMBP1, rtypeMBP10, rtypeCMBP1, rtypeTCBBO:
-		if trade {
+		if trade && r.has(fieldPrice) {
 			return shapeBoth, nil
+		}
+		if trade {
+			d.pass("Databento trades without a price")
 		}
 		return feed.KindQuote, nil
 	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // price and ts_event are those of the last trade, seen before
