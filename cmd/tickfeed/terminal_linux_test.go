@@ -165,6 +165,7 @@ type step struct {
 	until   string // Ctrl-C is pressed when this appears
 	shows   string // what the terminal shows until the next prompt
 	code    int
+	exact   bool // the terminal shows the lines of the README, too
 }
 
 // What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
@@ -187,7 +188,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: \d+ ticks, 0 recoveries`, code: exitInterrupted},
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
-		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`},
+		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`, exact: true},
 		{command: "./tickfeed replay testdata/day.tick --speed 100x &", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --symbols AAPL &", prepare: "until ./tickfeed control status; do sleep 0.01; done; jobs", shows: `\[\d\] \d+`},
 		{command: "./tickfeed control pause", shows: `paused at 2026-`},
@@ -250,6 +251,15 @@ func TestReadme(t *testing.T) {
 			text, code = sh.run(command)
 		}
 		assert.Regexp(t, st.shows, text, "%s", command)
+		if st.exact {
+			_, shown, _ := strings.Cut(string(readme), "    $ "+st.command+"\n")
+			shown, _, _ = strings.Cut(shown, "    $ ")
+			for line := range strings.Lines(shown) {
+				if line = strings.TrimPrefix(line, "    "); line != "…\n" {
+					assert.Contains(t, text, line, "the README shows it")
+				}
+			}
+		}
 		assert.Equal(t, st.code, code, "%s", command)
 		assert.NotContains(t, text, "Stopped", "%s", command)
 	}
