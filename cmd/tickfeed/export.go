@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -64,7 +65,7 @@ left of it is exported.`,
   tickfeed export day.tick --symbols AAPL --from 09:45 --to 10:00 -o q.csv.gz
   tickfeed export es.dbn.zst --kinds trade -o trades.parquet
   tickfeed export day.tick -o - --as ndjson | jq -c 'select(.size > 1000)'`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {

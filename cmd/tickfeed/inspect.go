@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -63,7 +64,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
   tickfeed inspect --ticks --symbols AAPL --json session.tick.zst
   tickfeed inspect --at 14:30:00.5 --symbols 'AAPL,MSFT' session.tick
   tickfeed inspect --packets session.tick | tail -n 3`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to show", func(f *pflag.FlagSet) {

@@ -299,10 +299,30 @@ once, which then lists what it did not save.`,
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
 	root.AddCommand(p.formatsTopic(), p.scenariosTopic())
+	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	refuseUnknownTopics(root)
 	reflowHelp(root, width)
 	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
+}
+
+// refuseUnknownTopics makes "tickfeed help NAME" an error if there is nothing of that name.
+func refuseUnknownTopics(root *cobra.Command) {
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		show := help.Run
+		help.Run, help.RunE = nil, func(cmd *cobra.Command, args []string) error {
+			if _, _, err := root.Find(args); err != nil {
+				return usage("%w", err)
+			}
+			show(cmd, args)
+			return nil
+		}
+	}
 }
 
 // reflowHelp fits the help of cmd and of the commands below it to width columns. Topics are laid out as they are to be read.

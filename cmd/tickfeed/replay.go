@@ -94,7 +94,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
   tickfeed replay night.tick --gap-limit 5s --wait-subscribers 2 --exit-at-end
   tickfeed replay a.tick b.tick --speed max --listen unix:r.sock --control ''
   zstdcat day.tick.zst | tickfeed replay -`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd, &o, args) },
 	}
 	group(cmd, "What to play", func(f *pflag.FlagSet) {
