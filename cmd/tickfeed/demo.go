@@ -112,6 +112,7 @@ type demo struct {
 	dir   string
 
 	outMu     sync.Mutex
+	outErr    error // of the first write that failed
 	publisher atomic.Pointer[child]
 	books     *auditor
 	parties   []*party
@@ -180,7 +181,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	d.group.Wait()
 	r := d.result()
 	if err := d.show(p.stdout, r); err != nil {
-		return output(err)
+		return err
 	}
 	switch {
 	case !r.Agree:
@@ -515,7 +516,20 @@ func (d *demo) screen() screen {
 func (d *demo) print(format string, args ...any) {
 	d.outMu.Lock()
 	defer d.outMu.Unlock()
-	fmt.Fprintf(d.out, format, args...)
+	if d.outErr != nil {
+		return
+	}
+	if _, err := fmt.Fprintf(d.out, format, args...); err != nil {
+		d.outErr = output(err)
+		d.crash(d.outErr) // nobody sees how it goes on
+	}
+}
+
+// printed returns the error of the first write that failed.
+func (d *demo) printed() error {
+	d.outMu.Lock()
+	defer d.outMu.Unlock()
+	return d.outErr
 }
 
 // A demoResult is the final account.
@@ -631,7 +645,7 @@ func (d *demo) show(stdout io.Writer, r demoResult) error {
 	}
 	d.print("%s", lostRow.ReplaceAllStringFunc(b.String(), func(row string) string { return screen.paint(red, row) }))
 	if d.o.json {
-		return json.NewEncoder(stdout).Encode(r)
+		return output(json.NewEncoder(stdout).Encode(r))
 	}
-	return nil
+	return d.printed()
 }

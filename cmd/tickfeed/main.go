@@ -115,6 +115,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := p.command()
 	root.SetArgs(jumps(args))
 	cmd, err := root.ExecuteContextC(ctx)
+	if help := p.help; err == nil && help.err != nil {
+		err = &exitError{exitFailure, output(help.err)}
+	}
 	return p.exit(cmd, err)
 }
 
@@ -122,6 +125,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	help           *checkedWriter // standard output, for cobra
 
 	configFile, logLevel, logFormat string
 	color                           string
@@ -131,6 +135,20 @@ type program struct {
 	signal  os.Signal  // the first that asked the process to end; nil before
 	unsaved []*unsaved
 	slow    []*slowOutput
+}
+
+// A checkedWriter keeps the error of the first write that failed, which cobra does not look at.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
 }
 
 // sameInterrupt is how long after the first signal another one counts as the same: a terminal, a shell and a wrapper such as
@@ -284,7 +302,8 @@ once, which then lists what it did not save.`,
 		},
 	}
 	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
+	p.help = &checkedWriter{w: p.stdout}
+	root.SetOut(p.help)
 	root.SetErr(p.stderr)
 	width := cmp.Or(p.screen(p.stdout).width, columns)
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd, width) })
@@ -357,7 +376,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	case errors.As(err, &refused):
 		code = exitRefused
 	}
-	text := err.Error()
+	text := oncePerLine(err.Error())
 	if code == exitUsage {
 		text = strings.ReplaceAll(text, "\t", "  ") // before a suggestion
 	}
@@ -366,6 +385,17 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		p.notef(`Run "%s --help" for usage.`, cmd.CommandPath())
 	}
 	return code
+}
+
+// oncePerLine is text without lines that stand in it before: of errors that are joined, several may have one cause.
+func oncePerLine(text string) string {
+	var lines []string
+	for _, line := range strings.Split(text, "\n") {
+		if line == "" || !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // notef writes lines for people on standard error. What peers and files say may be among
