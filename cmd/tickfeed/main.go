@@ -109,7 +109,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
 	if f, ok := stdout.(*os.File); ok {
-		p.stdout = &watchedFile{f, p.watch(standardOutputName)}
+		p.stdout = &watchedFile{f, p.watch(standardOutputName), isTerminal(f)}
 	}
 	go p.interrupts(signals, cancel, os.Exit)
 	root := p.command()

@@ -50,17 +50,7 @@ func newShell(t *testing.T, dir string) *shell {
 	shim := "#!" + bash + "\ncase $1 in subscribe) set -- \"$@\" unix:p.sock;; esac\nexec -a tickfeed " + tickfeed + " \"$@\"\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tickfeed"), []byte(shim), 0o755))
 
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("there are no pseudo-terminals here: %v", err)
-	}
-	fd := int(master.Fd())
-	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	require.NoError(t, err)
-	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
-	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	require.NoError(t, err)
+	master, slave := newTerminal(t)
 	defer slave.Close()
 
 	s := &shell{t: t, master: master, cmd: exec.Command(bash, "--norc", "--noprofile", "--noediting", "-i")}
@@ -96,6 +86,22 @@ func newShell(t *testing.T, dir string) *shell {
 	})
 	s.expect(prompt)
 	return s
+}
+
+// newTerminal returns both sides of a pseudo-terminal of 80 columns; the slave is what a process has.
+func newTerminal(t *testing.T) (master, slave *os.File) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there are no pseudo-terminals here: %v", err)
+	}
+	fd := int(master.Fd())
+	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	require.NoError(t, err)
+	return master, slave
 }
 
 // killJobs ends what the shell has left: the processes of its session.
@@ -455,4 +461,27 @@ func TestTerminalColours(t *testing.T) {
 	assert.Contains(t, text, "\x1b[32mEvery number is accounted for")
 	text, _ = sh.run("./tickfeed replay nothing.tick --log-format json")
 	assert.NotContains(t, text, "\x1b", "JSON has no colours")
+}
+
+// A command whose terminal was closed ends as one does whose reader has gone: that is no failure, and the demo leaves nothing behind.
+func TestTerminalIsClosed(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	publisher := t.TempDir()
+	startCommand(t, publisher, "publish", "--listen", "unix:p.sock", "--status", "0")
+	for _, args := range [][]string{{"demo", "--duration", "1h"}, {"subscribe", "unix:p.sock"}} {
+		master, slave := newTerminal(t)
+		c := newCommand(publisher, args...)
+		c.Stdout = slave
+		c.start(t)
+		require.NoError(t, slave.Close())
+		_, err := io.ReadFull(master, make([]byte, 100))
+		require.NoError(t, err)
+		require.NoError(t, master.Close())
+		assert.Equal(t, exitDone, c.exit(t), "%v: %s", args, c.err.String())
+		assert.NotContains(t, c.err.String(), "tickfeed: ")
+	}
+	left, err := os.ReadDir(temporary)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
