@@ -48,7 +48,7 @@ so. What of the part is damaged is gone in the new recording, and reported at th
 ` + placesHelp,
 		Example: `  tickfeed cut day.tick --from 14:30 --to 14:45 -o open.tick
   tickfeed cut day.tick.zst --symbols 'AAPL,MSFT' -o two.tick.zst
-  tickfeed cut day.tick --from seq:1000000 --to seq:1001000 -o some.tick`,
+  tickfeed cut day.tick --from seq:1000 --to seq:2000 -o some.tick`,
 		Args: wantArgs(1, 1, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.cut(cmd.Context(), &o, args[0]) },
 	}

@@ -741,6 +741,9 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	if at.Time != recording.NoTime {
 		when = "published up to " + eventTime(at.Time)
 	}
+	if latest := latestEvent(at.State); latest != 0 {
+		when = "events up to " + eventTime(latest) + ", " + when
+	}
 	out.printf("%s: state as of %d, %s\n", f.title(), at.Next, when)
 	known := 0
 	for id := range feed.InstrumentID(at.State.Len()) {
@@ -753,6 +756,16 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 		out.printf("  no instrument%s is defined there\n", map[bool]string{true: "", false: " of " + strings.Join(o.symbols, ", ")}[len(o.symbols) == 0])
 	}
 	return true, nil
+}
+
+// latestEvent returns the latest event time of quotes, trades and statuses in state; 0 if there is none.
+func latestEvent(state *feed.State) (latest int64) {
+	for id := range feed.InstrumentID(state.Len()) {
+		if in, ok := state.Instrument(id); ok {
+			latest = max(latest, in.QuoteTime, in.StatusTime, in.Summary.LastTime)
+		}
+	}
+	return latest
 }
 
 // bookLevels is how many levels of a book are shown.

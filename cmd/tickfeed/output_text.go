@@ -31,7 +31,11 @@ func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		b = strconv.AppendUint(b, t.Seq, 10)
 	}
 	b = append(padLeft(b, begun, seqWidth), ' ')
-	b = append(s.timeOfDay(b, t.EventTime), ' ')
+	if t.EventTime == 0 { // not known
+		b = append(b, "           - "...)
+	} else {
+		b = append(s.timeOfDay(b, t.EventTime), ' ')
+	}
 	b = append(b, in.names...)
 	start := len(b)
 	b = append(b, t.Kind.String()...)

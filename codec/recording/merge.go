@@ -216,6 +216,7 @@ func (m *merger) write(f *merged, until int64) error {
 				return err
 			}
 			f.i++
+			f.stats.Ticks--
 		case !known && t.Kind != feed.KindDefinition: // another recording defined it in another way meanwhile, or has not come to it
 			if err := m.append(f, f.i, to); err != nil {
 				return err
