@@ -326,7 +326,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if !ok {
 		return err
 	}
-	meant := ""
+	meant := map[string]string{"tz": "zone"}[name]
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if meant == "" && !f.Hidden && oneEdit(f.Name, name) {
 			meant = f.Name

@@ -103,7 +103,8 @@ func (p Place) Relative() bool { return p.kind == placeDaily || p.kind == placeJ
 
 // ResolvePlaces makes numbers and times of the bounds of a part of a recording whose times are from first to last, in ns since the
 // Unix epoch. A time of day is of the day of first in its zone, or of the next day if it is before first and the recording has
-// that; for to, it is the next one after both from and first. A jump ahead is from first, for to from the place from; a jump back
+// that; for to, it is the next one after both from and first, but none of a day that the recording does not reach: then the part
+// is empty. A jump ahead is from first, for to from the place from; a jump back
 // is from last.
 func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	switch from.kind {
@@ -123,7 +124,8 @@ func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	switch to.kind {
 	case placeDaily:
 		at := to.On(begin, 0)
-		if at <= begin {
+		midnight := Place{kind: placeDaily, zone: to.zone}.On(begin, 1)
+		if at <= begin && midnight <= last {
 			at = to.On(begin, 1)
 		}
 		to = Place{kind: placeTime, at: at, zone: to.zone}
