@@ -168,7 +168,11 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 	}
 	p.mu.Lock()
 	p.signal = sig
+	stderr := p.stderr
 	p.mu.Unlock()
+	if _, raw := stderr.(*console); sig == os.Interrupt && !raw && isTerminal(stderr) {
+		fmt.Fprint(stderr, clearLine) // the terminal has shown ^C, and what follows is as wide as it is
+	}
 	first := time.Now()
 	cancel()
 	notice := time.NewTimer(waitNotice)

@@ -386,10 +386,17 @@ func TestTerminalWidth(t *testing.T) {
 			assert.NotEqual(t, 127, code, command)
 		}
 
+		sh.send("./tickfeed subscribe --max-backoff 1ms\n")
+		sh.expect(regexp.MustCompile(`trying again[^@]*would\s+give\s+up`))
+		sh.send("\x03")
+		text, code := sh.prompted()
+		assert.Equal(t, exitInterrupted, code)
+		assertFits(t, text, columns, "what follows ^C")
+
 		// What changes while it is shown.
 		sh.send("./tickfeed demo --duration 1s --every 300ms\n")
 		sh.expect(regexp.MustCompile(`\n`))
-		text, code := sh.prompted()
+		text, code = sh.prompted()
 		require.Zero(t, code)
 		assertFits(t, text, columns, "demo")
 		for _, clock := range []string{"market", "publish"} {
