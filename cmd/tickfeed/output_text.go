@@ -22,7 +22,8 @@ const (
 )
 
 func (textFormat) names(d *feed.Definition) []byte {
-	return append(padRight([]byte(d.Name()), 0, nameWidth), ' ')
+	name := []byte(d.Name())
+	return append(padRight(name, 0, nameWidth+len(name)-cells(d.Name())), ' ')
 }
 
 func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -587,7 +586,7 @@ func (s *replaying) line(st replay.Status, hint string, width int) string {
 		}
 	}
 	for _, more := range []string{fmt.Sprintf(", %v", st.Speed), hint, s.behind(st), ", " + plural(s.info().Subscribers, "subscriber"), fmt.Sprintf(", seq %d", st.Seq)} {
-		if width == 0 || utf8.RuneCountInString(text+more) < width {
+		if width == 0 || cells(text+more) < width {
 			text += more
 		}
 	}
