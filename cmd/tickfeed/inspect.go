@@ -604,15 +604,15 @@ func (l *packetLine) print(asJSON bool, out *lines) {
 }
 
 // printer prints ticks of one file.
-func (o *inspectOptions) printer(out io.Writer) *printer {
-	var f format = textFormat{}
+func (o *inspectOptions) printer(p *program) *printer {
+	var f format = textFormat{p.screen(p.stdout).width}
 	switch {
 	case o.json:
 		f = jsonFormat{o.times}
 	case o.csv:
 		f = csvFormat{o.times}
 	}
-	to := newPrinter(out, f)
+	to := newPrinter(p.stdout, f)
 	if o.begun {
 		to.buf = to.buf[:0] // the header stands at the top
 	}
@@ -654,7 +654,7 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 	if err != nil {
 		return false, err
 	}
-	to := o.printer(p.stdout)
+	to := o.printer(p)
 	choose := chooser{filter: o.filter}
 	batch := make([]feed.Tick, 256)
 	print := func(session feed.SessionID, publish int64, ticks []feed.Tick) error {
@@ -729,7 +729,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	}
 	session := at.Header.Lineage.Current().ID
 	if o.json || o.csv {
-		to := o.printer(p.stdout)
+		to := o.printer(p)
 		for t := range at.State.Entries(want) {
 			if err := to.append(session, 0, []feed.Tick{t}, at.State); err != nil {
 				return false, err
