@@ -47,7 +47,7 @@ func runAgainst(t *testing.T, program string, count string, visits []visit) stri
 			if !assert.NoError(t, err) {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			_, raw, err := NewReader(conn, 0).Next()
 			if assert.NoError(t, err) {
 				m, err := Decode(raw)
@@ -62,7 +62,7 @@ func runAgainst(t *testing.T, program string, count string, visits []visit) stri
 			_ = conn.Close()
 		}
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, interpreter, "python/"+program, ln.Addr().String(), count)

@@ -92,3 +92,37 @@ func (d *Definition) Name() string {
 	}
 	return d.Symbol + "@" + d.Venue
 }
+
+// Price returns price v of the instrument as an exact decimal, 27090 at exponent -2 as "270.9"; "-" for [NoPrice].
+func (d *Definition) Price(v int64) string {
+	if v == NoPrice {
+		return "-"
+	}
+	return string(AppendDecimal(nil, v, d.PriceExponent))
+}
+
+// Size returns size v of the instrument as an exact decimal.
+func (d *Definition) Size(v int64) string { return string(AppendDecimal(nil, v, d.SizeExponent)) }
+
+// ParsePrice returns the price that s states, exactly, in units of 10^PriceExponent; the reverse of Price. The error wraps
+// [ErrDecimalSyntax], [ErrDecimalInexact] if the instrument has fewer decimals than s, or [ErrDecimalOverflow].
+func (d *Definition) ParsePrice(s string) (int64, error) {
+	v, err := ParseDecimal(s, d.PriceExponent)
+	if err != nil {
+		return 0, fmt.Errorf("price %.64q of %s: %w", s, d.Name(), err)
+	}
+	return v, nil
+}
+
+// ParseSize returns the size that s states, exactly, in units of 10^SizeExponent. The errors are those of ParsePrice; a size
+// below 0 is an ErrDecimalOverflow.
+func (d *Definition) ParseSize(s string) (int64, error) {
+	v, err := ParseDecimal(s, d.SizeExponent)
+	if err == nil && v < 0 {
+		err = ErrDecimalOverflow
+	}
+	if err != nil {
+		return 0, fmt.Errorf("size %.64q of %s: %w", s, d.Name(), err)
+	}
+	return v, nil
+}

@@ -204,9 +204,16 @@ func (v *values) trade(t *Tick) {
 	v.tradeLast(t)
 }
 
+// tradePrice is what a trade's price does to open, high and low: nothing if it is NoPrice.
 func (v *values) tradePrice(price int64) {
-	if v.trades == 0 {
-		v.open, v.high, v.low = price, price, price
+	if price == NoPrice {
+		return
+	}
+	if v.low == NoPrice { // as long as the day has no price
+		v.low = price
+	}
+	if v.open == NoPrice {
+		v.open = price
 	}
 	v.high, v.low = max(v.high, price), min(v.low, price)
 }
@@ -374,7 +381,9 @@ func (v *values) correct(t *Tick, lastRef string) {
 		wasLast = id == v.lastID && ref == lastRef
 	}
 	v.volume = max(0, addSize(v.volume, c.Trade.Size)-c.OldSize)
-	v.high, v.low = max(v.high, c.Trade.Price), min(v.low, c.Trade.Price)
+	if price := c.Trade.Price; price != NoPrice {
+		v.high, v.low = max(v.high, price), min(v.low, price)
+	}
 	if !wasLast {
 		return
 	}

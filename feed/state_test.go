@@ -84,6 +84,10 @@ func TestStateTradingDay(t *testing.T) {
 		{"no trade", nil, empty},
 		{"trades", []feed.Tick{trade(10, 5, 1), trade(12, 1, 2), trade(-9, 2, 3)},
 			last(feed.Summary{Open: 10, High: 12, Low: -9, Volume: 8, Trades: 3}, -9, 2, 3, "")},
+		{"a trade without a price counts, and is no extreme", []feed.Tick{trade(none, 5, 1), trade(12, 1, 2), trade(none, 2, 3), trade(11, 1, 4)},
+			last(feed.Summary{Open: 12, High: 12, Low: 11, Volume: 9, Trades: 4}, 11, 1, 4, "")},
+		{"correction to no price of an older trade", []feed.Tick{trade(10, 5, 1), trade(12, 1, 2), correction(10, 5, none, 6, 1, "")},
+			last(feed.Summary{Open: 10, High: 12, Low: 10, Volume: 7, Trades: 2}, 12, 1, 2, "")},
 		{"correction of the last trade, by id", []feed.Tick{trade(10, 5, 1), trade(12, 1, 2), correction(0, 1, 14, 3, 2, "")},
 			func() feed.Summary {
 				m := corrected(last(feed.Summary{Open: 10, High: 14, Low: 10, Volume: 8, Trades: 2}, 12, 3, 2, ""))

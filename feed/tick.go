@@ -121,6 +121,16 @@ func (s Side) String() string {
 	return fmt.Sprintf("side(%d)", uint8(s))
 }
 
+var bookSideNames = [...]string{"", "bid", "ask", "both"}
+
+// SideName returns the side of t in words: bid, ask or both for a level and a clear, else buy or sell, and "" for none.
+func (t *Tick) SideName() string {
+	if (t.Kind == KindLevel || t.Kind == KindClear) && int(t.Side) < len(bookSideNames) {
+		return bookSideNames[t.Side]
+	}
+	return t.Side.String()
+}
+
 // A Status is the trading status of an instrument.
 type Status uint8
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -73,31 +74,33 @@ func TestConnectionsStayWithinTheirBounds(t *testing.T) {
 	require.NoError(t, err)
 	for name, says := range map[string][]byte{"silent": nil, "stays": hello, "leaves": bye, "wrong": []byte("GET / HTTP/1.0\r\n\r\n")} {
 		t.Run(name, func(t *testing.T) {
-			pub, err := publisher.New(publisher.Config{MaxConnections: most, MaxHandshakes: first, HandshakeTimeout: 200 * time.Millisecond})
-			require.NoError(t, err)
-			ln := newCrowd(clients)
-			var crowd sync.WaitGroup
-			for range clients {
-				outside, inside := net.Pipe()
-				ln.clients <- inside
-				crowd.Go(func() {
-					_ = outside.SetDeadline(time.Now().Add(time.Minute))
-					_, _ = outside.Write(says)
-					_, err := io.Copy(io.Discard, outside)
-					assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "each is closed in the end")
-					outside.Close()
-				})
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			served := make(chan error, 1)
-			go func() { served <- pub.Serve(ctx, ln) }()
-			require.Eventually(t, func() bool { return len(ln.clients) == 0 }, 30*time.Second, time.Millisecond)
-			cancel()
-			require.ErrorIs(t, <-served, context.Canceled)
-			crowd.Wait()
-			assert.Zero(t, ln.open.Load())
-			assert.LessOrEqual(t, ln.most.Load(), int64(most+first+1))
-			require.NoError(t, pub.Close(t.Context()))
+			synctest.Test(t, func(t *testing.T) {
+				pub, err := publisher.New(publisher.Config{MaxConnections: most, MaxHandshakes: first, HandshakeTimeout: 200 * time.Millisecond})
+				require.NoError(t, err)
+				ln := newCrowd(clients)
+				var crowd sync.WaitGroup
+				for range clients {
+					outside, inside := net.Pipe()
+					ln.clients <- inside
+					crowd.Go(func() {
+						_ = outside.SetDeadline(time.Now().Add(time.Minute))
+						_, _ = outside.Write(says)
+						_, err := io.Copy(io.Discard, outside)
+						assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "each is closed in the end")
+						outside.Close()
+					})
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				served := make(chan error, 1)
+				go func() { served <- pub.Serve(ctx, ln) }()
+				require.Eventually(t, func() bool { return len(ln.clients) == 0 }, 30*time.Second, time.Millisecond)
+				cancel()
+				require.ErrorIs(t, <-served, context.Canceled)
+				crowd.Wait()
+				assert.Zero(t, ln.open.Load())
+				assert.LessOrEqual(t, ln.most.Load(), int64(most+first+1))
+				require.NoError(t, pub.Close(t.Context()))
+			})
 		})
 	}
 }

@@ -298,46 +298,47 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			parent, log := filepath.Join(t.TempDir(), "parent"), &logbook{}
-			dir := filepath.Join(parent, "journal")
-			p, err := publisher.New(publisher.Config{Journal: dir, Logger: zerolog.New(log)})
-			require.NoError(t, err)
-			id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
-			require.NoError(t, err)
-			require.NoError(t, p.Flush(t.Context()))
-			test.spoil(t, parent, dir)
-			says := func(text string) func() bool { return func() bool { return len(log.lines(text)) > 0 } }
-			require.Eventually(t, says("the directory is not as it was left"), 30*time.Second, 10*time.Millisecond)
-			if test.mend != nil {
-				require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
-				require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
-				ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // the directory is looked at twice meanwhile
-				defer cancel()
-				require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
-				require.Equal(t, uint64(2), p.Stats().Committed, "sent is what is in the journal")
-				assert.Empty(t, log.lines("well again"))
-				assert.Empty(t, log.lines("no room"))
-				test.mend(t, parent, dir)
-			} else {
-				require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
-			}
-			require.NoError(t, p.Flush(t.Context()))
-			require.Eventually(t, says("well again"), 30*time.Second, 10*time.Millisecond)
-			assert.Len(t, log.lines("the directory is not as it was left"), 1)
-			assert.Len(t, log.lines("well again"), 1)
-			times := 0
-			if test.mend != nil {
-				times = 1
-			}
-			assert.Len(t, log.lines("no file can be made or written, publishing waits"), times)
-			assert.Len(t, log.lines("it goes on once "+moved), times)
-			assert.Len(t, log.lines("takes ticks again"), times)
-			require.NoError(t, p.Close(t.Context()))
-			j, err := journal.Open(journal.Config{Dir: dir})
-			require.NoError(t, err)
-			assert.Equal(t, uint64(3), j.Next())
-			require.NoError(t, j.Close())
+			synctest.Test(t, func(t *testing.T) {
+				parent, log := filepath.Join(t.TempDir(), "parent"), &logbook{}
+				dir := filepath.Join(parent, "journal")
+				p, err := publisher.New(publisher.Config{Journal: dir, Logger: zerolog.New(log)})
+				require.NoError(t, err)
+				id, err := p.Define(t.Context(), feed.Definition{Symbol: "A"})
+				require.NoError(t, err)
+				require.NoError(t, p.Flush(t.Context()))
+				test.spoil(t, parent, dir)
+				says := func(text string) func() bool { return func() bool { return len(log.lines(text)) > 0 } }
+				require.Eventually(t, says("the directory is not as it was left"), 30*time.Second, 10*time.Millisecond)
+				if test.mend != nil {
+					require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
+					require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
+					ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // the directory is looked at twice meanwhile
+					defer cancel()
+					require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
+					require.Equal(t, uint64(2), p.Stats().Committed, "sent is what is in the journal")
+					assert.Empty(t, log.lines("well again"))
+					assert.Empty(t, log.lines("no room"))
+					test.mend(t, parent, dir)
+				} else {
+					require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
+				}
+				require.NoError(t, p.Flush(t.Context()))
+				require.Eventually(t, says("well again"), 30*time.Second, 10*time.Millisecond)
+				assert.Len(t, log.lines("the directory is not as it was left"), 1)
+				assert.Len(t, log.lines("well again"), 1)
+				times := 0
+				if test.mend != nil {
+					times = 1
+				}
+				assert.Len(t, log.lines("no file can be made or written, publishing waits"), times)
+				assert.Len(t, log.lines("it goes on once "+moved), times)
+				assert.Len(t, log.lines("takes ticks again"), times)
+				require.NoError(t, p.Close(t.Context()))
+				j, err := journal.Open(journal.Config{Dir: dir})
+				require.NoError(t, err)
+				assert.Equal(t, uint64(3), j.Next())
+				require.NoError(t, j.Close())
+			})
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
@@ -43,7 +42,7 @@ func Example() {
 
 	sub, err := subscriber.New(subscriber.Config{
 		Addrs: []string{listener.Addr().String()},
-		Start: codec.Start{Kind: codec.StartBeginning},
+		Start: subscriber.Beginning,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -54,9 +53,11 @@ func Example() {
 		}
 		switch tick.Kind {
 		case feed.KindQuote:
-			fmt.Printf("%d quote %+v\n", tick.Seq, tick.Quote())
+			q := tick.Quote()
+			fmt.Println(tick.Seq, tick.Symbol, "quote", tick.Price(q.Bid), "x", tick.Size(q.BidSize), "|", tick.Price(q.Ask), "x", tick.Size(q.AskSize))
 		case feed.KindTrade:
-			fmt.Printf("%d trade of %d at %d\n", tick.Seq, tick.Trade().Size, tick.Trade().Price)
+			trade := tick.Trade()
+			fmt.Println(tick.Seq, tick.Symbol, "trade", tick.Price(trade.Price), "x", tick.Size(trade.Size))
 		}
 		if tick.Seq == 3 {
 			break
@@ -70,7 +71,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Output:
-	// 2 quote {Bid:27090 BidSize:40 Ask:27096 AskSize:80}
-	// 3 trade of 10 at 27096
+	// 2 AAPL quote 270.9 x 40 | 270.96 x 80
+	// 3 AAPL trade 270.96 x 10
 	// 3 delivered
 }

@@ -210,7 +210,7 @@ func (c *client) step() error {
 		require.Equal(c.t, c.next, m.Seq, "a snapshot stands where it holds")
 		c.begin, c.part = m, feed.NewState()
 	case *codec.SnapshotEnd:
-		c.events = append(c.events, fmt.Sprintf("snapshot %d scope %d", m.Seq, c.begin.Scope))
+		c.events = append(c.events, fmt.Sprintf("snapshot %d scope %d", m.Seq, uint8(c.begin.Scope)))
 		var scope func(feed.InstrumentID, *feed.Definition) bool
 		if c.begin.Scope == codec.ScopeAdded {
 			f := c.begin.Filter

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 	"tickfeed/publisher/journal"
 	"tickfeed/publisher/journal/memfs"
@@ -225,10 +226,7 @@ func (s *seam) end() error {
 // (RELIABILITY.md, 10).
 func TestSeam(t *testing.T) {
 	const steps = "afernp"
-	depth := 6
-	if testing.Short() || raceEnabled {
-		depth = 4
-	}
+	depth := effort.Of(t, 6, 4)
 	for _, c := range []struct {
 		name     string
 		filter   codec.Filter

@@ -72,6 +72,8 @@ type Change struct {
 	Addr  string    // the publisher that this is about; empty if there is none
 	// Err is why the state is Disconnected or Closed.
 	Err error
+	// Connected is set in the first change after a publisher has welcomed the subscriber.
+	Connected *Connected
 	// Report is set where a recovery is over.
 	Report *Report
 	// Withheld, Lost and Disowned are numbers that were accounted for so just now.
@@ -83,9 +85,28 @@ type Change struct {
 	Unrelated bool
 	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
 	Snapshot *codec.SnapshotBegin
+	// Filtered is set where another filter takes effect, after SetFilter.
+	Filtered *Filtered
 	// End says that the session is over: no number from Final on will ever be given.
 	End   bool
 	Final uint64
+	// Saved is the position that the position file now holds, if it was replaced just now.
+	Saved *codec.Position
+}
+
+// Connected is where the line of a new connection begins.
+type Connected struct {
+	Session  feed.SessionID // that owns the first number of the line
+	Mode     codec.Mode
+	Reason   codec.StartReason
+	Position uint64 // the next number to deliver
+	Head     uint64 // next number of the publisher's session
+}
+
+// Filtered reports a filter and the number from which on the ticks that are handed over are those that it wants.
+type Filtered struct {
+	Filter codec.Filter
+	From   uint64
 }
 
 // Numbers are sequence numbers of one session.

@@ -167,7 +167,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	require.NoError(b, err)
 	hello := (&Config{}).hello(nil, codec.Position{}, false)
 	receive := func(b *testing.B) *collecting {
-		l := newLine(codec.Position{}, defaultBatch)
+		l := newLine(codec.Position{}, 0)
 		l.connect("pub:1")
 		require.NoError(b, l.welcome(hello, welcomeA(5, 9, codec.StartedAsAsked), nil, time.Time{}))
 		for r := codec.NewReader(bytes.NewReader(raw), 0); ; {

@@ -21,8 +21,7 @@ var ErrSilent = errors.New("nothing heard for three heartbeat intervals")
 // ErrRunning is returned by Run while another Run of the same Subscriber has not returned.
 var ErrRunning = errors.New("subscriber: Run is running already")
 
-// A RefusedError is the publisher's refusal or goodbye. Run returns it where it is terminal: where the publisher said that
-// it makes no sense to connect again, and for the codes version, unauthorized and bad request.
+// A RefusedError is the publisher's refusal or goodbye. Run returns it if its Retry is false, whatever its Code is.
 type RefusedError struct {
 	Addr       string
 	Code       codec.Code
@@ -46,10 +45,6 @@ func (e *RefusedError) Error() string {
 // Is matches ErrUnauthorized and ErrVersion by the code.
 func (e *RefusedError) Is(target error) bool {
 	return target == ErrUnauthorized && e.Code == codec.CodeUnauthorized || target == ErrVersion && e.Code == codec.CodeVersion
-}
-
-func (e *RefusedError) terminal() bool {
-	return !e.Retry || e.Code == codec.CodeVersion || e.Code == codec.CodeUnauthorized || e.Code == codec.CodeBadRequest
 }
 
 // A GiveUpError is what Run returns after Config.MaxAttempts failed attempts in a row.

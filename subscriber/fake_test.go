@@ -267,6 +267,9 @@ func (a *app) handle(b *Batch) error {
 				s += fmt.Sprintf(", %s %v", ns.word, n.Range)
 			}
 		}
+		if c.Filtered != nil {
+			s += fmt.Sprintf(", filter %v from %d", c.Filtered.Filter, c.Filtered.From)
+		}
 		if c.End {
 			s += fmt.Sprintf(", end at %d", c.Final)
 		}

@@ -3,6 +3,7 @@ package subscriber
 import (
 	"fmt"
 	"iter"
+	"math"
 	"sort"
 	"time"
 
@@ -23,6 +24,7 @@ type line struct {
 	need      need           // the snapshot without which state is no state
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
 	filter    codec.Filter   // that the line, and the state, are of
+	handed    codec.Filter   // that the ticks handed over are of, as the application knows
 	ledger    feed.Ledger
 	head      uint64    // next number of the position's last session, as far as known
 	opening   bool      // the line began at the oldest number or at a time, and nothing but gone has come
@@ -34,6 +36,10 @@ type line struct {
 
 	batch     []feed.Tick // its first n ticks are to be handed over
 	n         int
+	size      int         // batch is handed over once it has so many ticks
+	most      int         // batch is never handed over with more ticks
+	rest      []feed.Tick // ticks of a packet that batch has no room for; part of spare
+	spare     []feed.Tick
 	published []Published // the publish times of those n ticks
 	upto      uint64      // the position once they are handed over
 	publish   int64       // publish time of the last tick that was handed over; 0 before the first
@@ -55,6 +61,7 @@ type connected struct {
 	addr     string
 	welcomed bool
 	flowed   bool // a packet or heartbeat has come
+	fresh    bool // the line has covered a number beyond the position that it began with
 	stale    bool // the loop has not heard from the publisher for two intervals
 	session  feed.SessionID
 	mode     codec.Mode
@@ -74,12 +81,15 @@ type connected struct {
 	request     codec.Subscribe // without an answer yet, if asked
 	asked       bool
 
-	body   codec.Body // of the packet being read
-	first  uint64     // of that packet
-	sealed int64      // publish time of that packet
-	repeat bool       // it begins before the position
-	absent absent
-	reason codec.GoneReason
+	body    codec.Body // of the packet being read
+	decoded bool       // all of it
+	first   uint64     // of that packet
+	sealed  int64      // publish time of that packet
+	repeat  bool       // it begins before the position
+	absent  absent
+	reason  codec.GoneReason
+
+	greeting *Connected // for the next change, which is the first one after the welcome
 }
 
 // absent says what the packet tells instead of ticks.
@@ -135,8 +145,14 @@ func (n *narrow) keep(state *feed.State, ticks []feed.Tick) []feed.Tick {
 // maxSnapshot bounds the parts of one snapshot, in bytes.
 const maxSnapshot = 512 << 20
 
-func newLine(held codec.Position, batch int) *line {
-	l := &line{position: held, state: feed.NewState(), batch: make([]feed.Tick, batch)}
+// newLine returns a line that hands over batches of at most size ticks; if size is 0, whole packets, once there are defaultBatch
+// ticks.
+func newLine(held codec.Position, size int) *line {
+	l := &line{position: held, state: feed.NewState(), size: size, most: size}
+	if size == 0 {
+		l.size, l.most = defaultBatch, math.MaxInt
+	}
+	l.batch = make([]feed.Tick, l.size)
 	if len(held.Lineage) > 0 {
 		l.need = needState
 	}
@@ -229,10 +245,20 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			}
 		}
 	}
+	l.c.greeting = &Connected{Session: owner.ID, Mode: w.Mode, Reason: w.Reason, Position: p.position, Head: w.Head}
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
+	l.refilter(wanted, l.position.Next)
 	return nil
+}
+
+// refilter notes that the ticks handed over from number from on are of filter f, and reports a change of it.
+func (l *line) refilter(f codec.Filter, from uint64) {
+	if !sameFilter(l.handed, f) {
+		l.handed = f
+		l.tell(Change{Filtered: &Filtered{Filter: f, From: from}})
+	}
 }
 
 // A placed says where a line starts for its reader.
@@ -441,9 +467,7 @@ func (l *line) open(raw []byte) error {
 	if !codec.VerifyPacket(raw, l.c.seed) {
 		return violation("packet %v: wrong checksum for this line", h.Range())
 	}
-	l.c.at = end
-	l.head = max(l.head, end)
-	l.c.flowed, l.c.definitions = true, false
+	l.c.at, l.c.definitions, l.c.decoded = end, false, false
 	l.c.first, l.c.repeat = h.First, h.First < l.position.Next
 	l.c.body = codec.PacketBody(&h, body)
 	l.c.sealed = h.PublishTime
@@ -459,60 +483,115 @@ func (l *line) gap(seq uint64, what string) *ProtocolError {
 }
 
 // fill decodes the open packet into batch and folds it into the state. It reports more if batch became full: then it is to
-// be called again after batch was handed over.
+// be called again after batch was handed over. A packet counts only as a whole: after an error, batch and the position are as
+// they were before the packet.
 func (l *line) fill() (more bool, err error) {
-	b := &l.c.body
-	for l.n < len(l.batch) {
-		room := l.batch[l.n:]
-		k, err := b.Decode(room)
-		ticks := room[:k]
-		if l.c.repeat {
-			ticks = l.dropRepeats(ticks, l.position.Next)
+	if !l.c.decoded {
+		return l.decode()
+	}
+	k := copy(l.batch[l.n:l.most], l.rest)
+	upto := l.c.body.Seq()
+	if l.rest = l.rest[k:]; len(l.rest) > 0 {
+		upto = l.rest[0].Seq
+	}
+	return len(l.rest) > 0, l.fold(k, upto)
+}
+
+// decode is fill for a packet of which nothing was decoded.
+func (l *line) decode() (more bool, err error) {
+	b, end := &l.c.body, l.n
+	for {
+		if end == len(l.batch) {
+			l.batch = append(l.batch, make([]feed.Tick, len(l.batch))...)
 		}
-		if len(ticks) > 0 && l.need != needNothing {
-			return false, violation("tick %d before the snapshot that was due", ticks[0].Seq)
-		}
-		upto := b.Seq()
-		for done := 0; done < len(ticks); {
-			k, applyErr := l.state.ApplyAll(ticks[done:])
-			if done += k; applyErr == nil {
-				break
-			}
-			if _, undefined := applyErr.(*feed.UndefinedError); undefined {
-				l.undefined++ // its definition was lost with a damaged part of the journal
-				done++
-				continue
-			}
-			upto, err = ticks[done].Seq, applyErr
-			ticks = ticks[:done]
-		}
-		if len(ticks) > 0 && ticks[0].Seq < l.had {
-			ticks = l.dropRepeats(ticks, l.had)
-		}
-		if l.c.narrow != nil {
-			ticks = l.c.narrow.keep(l.state, ticks)
-		}
-		if len(ticks) > 0 {
-			l.n += len(ticks)
-			l.stamp()
-		}
-		l.upto = max(l.upto, upto)
-		switch {
-		case err != nil:
+		k, err := b.Decode(l.batch[end:])
+		if err != nil {
 			return false, &ProtocolError{What: "packet", Err: err}
-		case k == 0:
-			l.unknown += b.Unknown()
-			if b.Withheld() > 0 {
-				l.c.absent = absentWithheld
-			} else if n, reason := b.Gone(); n > 0 {
-				l.c.absent, l.c.reason = absentGone, reason
-				return false, nil
+		}
+		if k == 0 {
+			break
+		}
+		end += k
+	}
+	l.c.decoded = true
+	ticks := l.batch[l.n:end]
+	if l.need != needNothing {
+		for i := range ticks {
+			if ticks[i].Seq >= l.position.Next {
+				return false, violation("tick %d before the snapshot that was due", ticks[i].Seq)
 			}
-			l.opening = false
-			return false, nil
 		}
 	}
-	return true, nil
+	l.unknown += b.Unknown()
+	l.head = max(l.head, b.Seq())
+	if b.Withheld() > 0 {
+		l.c.absent = absentWithheld
+	} else if n, reason := b.Gone(); n > 0 {
+		l.c.absent, l.c.reason = absentGone, reason
+	}
+	if end <= l.most {
+		return false, l.fold(len(ticks), b.Seq())
+	}
+	if err := l.tryDefinitions(ticks); err != nil {
+		return false, err
+	}
+	l.spare = append(l.spare[:0], ticks...)
+	l.rest = l.spare
+	return l.fill()
+}
+
+// tryDefinitions returns the error that folding ticks would find. Only a definition can be one that a state refuses.
+func (l *line) tryDefinitions(ticks []feed.Tick) error {
+	var trial *feed.State
+	for i := range ticks {
+		if ticks[i].Kind != feed.KindDefinition {
+			continue
+		}
+		if trial == nil {
+			trial = l.state.Clone()
+		}
+		if err := trial.Apply(&ticks[i]); err != nil {
+			return &ProtocolError{What: "packet", Err: err}
+		}
+	}
+	return nil
+}
+
+// fold folds the k ticks behind those of batch into the state, and adds to batch the ones to hand over; the position is upto
+// once they are.
+func (l *line) fold(k int, upto uint64) error {
+	ticks := l.batch[l.n : l.n+k]
+	if l.c.repeat {
+		ticks = l.dropRepeats(ticks, l.position.Next)
+	}
+	for done := 0; done < len(ticks); {
+		k, err := l.state.ApplyAll(ticks[done:])
+		if done += k; err == nil {
+			break
+		}
+		if _, undefined := err.(*feed.UndefinedError); !undefined {
+			l.need = needState // the ticks before are in the state
+			return &ProtocolError{What: "packet", Err: err}
+		}
+		l.undefined++ // its definition was lost with a damaged part of the journal
+		done++
+	}
+	if len(ticks) > 0 && ticks[0].Seq < l.had {
+		ticks = l.dropRepeats(ticks, l.had)
+	}
+	if l.c.narrow != nil {
+		ticks = l.c.narrow.keep(l.state, ticks)
+	}
+	if len(ticks) > 0 {
+		l.n += len(ticks)
+		l.stamp()
+	}
+	l.c.flowed, l.c.fresh = true, l.c.fresh || upto > l.upto
+	l.upto = max(l.upto, upto)
+	if l.c.absent != absentGone {
+		l.opening = false
+	}
+	return nil
 }
 
 // stamp notes that the batch now ends with ticks of the open packet.
@@ -697,7 +776,7 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 	case m.Seq != l.position.Next:
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
-		return violation("snapshot of scope %d where the whole state is due", m.Scope)
+		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
 	l.c.snapshot = &collecting{begin: m, state: feed.NewState()}
 	return nil
@@ -816,6 +895,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered = !f.All()
 	l.filter = f
+	l.refilter(f, m.From)
 	return nil
 }
 
@@ -909,13 +989,14 @@ func (l *line) change(c Change) {
 		c.Addr = l.c.addr
 	}
 	l.told = c.State
+	c.Connected, l.c.greeting = l.c.greeting, nil
 	l.changes = append(l.changes, c)
 }
 
 // lost notes that the connection, or the attempt to make one, ended.
 func (l *line) lost(err error, now time.Time) {
 	if l.c.welcomed && l.recovery == nil {
-		l.recovery = &recovery{since: now, report: Report{Cause: causeOf(err), Detail: err.Error()}}
+		l.recovery = &recovery{since: now, report: Report{Cause: CauseOf(err), Detail: err.Error()}}
 	}
 	l.c.welcomed, l.c.snapshot, l.c.asked, l.c.absent = false, nil, false, absentNone
 	if l.need == needAdded {

@@ -26,9 +26,6 @@ type Recorder interface {
 	Packet(raw []byte) error
 }
 
-// recordedBatch is the batch size with a Recorder: every packet fits.
-const recordedBatch = maxBatch
-
 // header tells the line as it is now, for a recording.
 func (l *line) header() codec.FileHeader {
 	lineage, _ := l.position.Lineage.Until(l.c.session)
@@ -100,12 +97,8 @@ func (r *runner) recorder(err error) error {
 
 // checkRecorded refuses a size of batches that a recorded packet may not fit in.
 func (c *Config) checkRecorded() error {
-	if c.Recorder == nil {
-		return nil
-	}
-	if c.BatchSize != 0 && c.BatchSize != recordedBatch {
+	if c.Recorder != nil && c.BatchSize != 0 {
 		return fmt.Errorf("BatchSize must be 0 with a Recorder, got %d", c.BatchSize)
 	}
-	c.BatchSize = recordedBatch
 	return nil
 }

@@ -72,7 +72,8 @@ const (
 	ResumeNewSession Resume = "new session"
 )
 
-func causeOf(err error) Cause {
+// CauseOf returns why a connection that ended with err was lost.
+func CauseOf(err error) Cause {
 	var refused *RefusedError
 	var protocol *ProtocolError
 	switch {

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A retry says when, and where, to connect next: at once after a connection on which data flowed, then after a random part
+// A retry decides when, and where, to connect next: at once after a line that was worth its connection, then after a random part
 // of a window that doubles from firstWindow to max. It reads no clock.
 type retry struct {
 	addrs     []string
 	notBefore []time.Time // by address, as its publisher asked
 	at        int         // address of the present attempt
-	failures  int         // connections without data, in a row
+	failures  int         // attempts in a row that were not worth their connection
 	max       time.Duration
 	random    *rand.Rand
 }
@@ -50,27 +50,41 @@ func (r *retry) delay() time.Duration {
 	if r.failures == 0 {
 		return 0
 	}
-	window := r.max
-	if n := r.failures - 1; n < 32 && firstWindow<<n < r.max {
-		window = firstWindow << n
-	}
-	return time.Duration(r.random.Int64N(int64(window)))
+	return time.Duration(r.random.Int64N(int64(r.window())))
 }
 
-// ended notes how a connection, or an attempt, went: when it began, whether a packet or heartbeat arrived, and how it ended.
-// One that the publisher broke by what it sent counts as failed, unless it was good for long.
-func (r *retry) ended(began, now time.Time, flowed bool, err error) {
-	cause := causeOf(err)
+// window bounds the wait before the present attempt; before an attempt that had none it is firstWindow.
+func (r *retry) window() time.Duration {
+	if n := max(r.failures-1, 0); n < 32 && firstWindow<<n < r.max {
+		return firstWindow << n
+	}
+	return r.max
+}
+
+// An outcome is what came of an attempt to connect.
+type outcome struct {
+	began  time.Time
+	flowed bool // a packet or heartbeat arrived
+	fresh  bool // the line covered a number beyond the position
+}
+
+// ended notes how an attempt went, and reports whether it was worth its connection: it covered a number beyond the position, or
+// lived longer than the window of the wait before it. After a connection that the publisher broke by what it sent the next one
+// waits all the same, unless the connection was good for long.
+func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
+	cause, lived := CauseOf(err), now.Sub(o.began)
 	broken := cause == CauseProtocol || cause == CauseGap
-	if flowed && (!broken || now.Sub(began) >= r.max) {
+	worth = o.fresh || o.flowed && lived > r.window()
+	if worth && (!broken || lived >= r.max) {
 		r.failures = 0
 	}
-	if !flowed || broken {
+	if !worth || broken {
 		r.failures++
 	}
 	if after := retryAfter(err); after > 0 {
 		r.notBefore[r.at] = now.Add(after)
 	}
+	return worth
 }
 
 // retryAfter is how long the publisher asked to wait.

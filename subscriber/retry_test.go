@@ -1,15 +1,21 @@
 package subscriber
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
 )
 
 // RELIABILITY 16: of a thousand clients cut in the same millisecond, whose first retry was refused, the second retries
@@ -21,11 +27,11 @@ func TestBackoffSpreads(t *testing.T) {
 		var tenths [10]int
 		for client := range uint64(1000) {
 			r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(client, 0)))
-			r.ended(now, now, true, io.EOF)
+			r.ended(outcome{now, true, true}, now, io.EOF)
 			when, _ := r.next(now)
 			assert.Equal(t, now, when, "the first retry comes at once")
 			for range failures {
-				r.ended(now, now, false, errors.New("connection refused"))
+				r.ended(outcome{began: now}, now, errors.New("connection refused"))
 			}
 			when, _ = r.next(now)
 			wait := when.Sub(now)
@@ -39,27 +45,74 @@ func TestBackoffSpreads(t *testing.T) {
 	}
 }
 
-// The backoff goes back to the start only once data has flowed, and not for a connection that was broken by what the
-// publisher sent, unless it was good for long.
+// R4, T9: the backoff goes back to the start after a line that covered a number beyond the position, or lived longer than the window
+// of the wait before it; and not after a connection that was broken by what the publisher sent, unless it was good for long.
 func TestBackoffReset(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))
 	for _, step := range []struct {
-		flowed bool
-		lived  time.Duration
-		err    error
-		want   int
+		flowed, fresh bool
+		lived         time.Duration
+		err           error
+		want          int
 	}{
-		{false, 0, io.EOF, 1},
-		{false, time.Hour, io.EOF, 2},
-		{true, 0, violation("x"), 3},
-		{true, 0, violation("x"), 4},
-		{true, time.Minute, violation("x"), 1},
-		{true, 0, io.EOF, 0},
-		{true, 0, ErrSilent, 0},
+		{false, false, 0, io.EOF, 1},
+		{false, false, time.Hour, io.EOF, 2},
+		{true, true, 0, violation("x"), 3},
+		{true, true, 0, violation("x"), 4},
+		{true, true, time.Minute, violation("x"), 1},
+		{true, true, 0, io.EOF, 0},
+		{true, true, 0, ErrSilent, 0},
+		{true, false, 99 * time.Millisecond, io.EOF, 1},
+		{true, false, 100 * time.Millisecond, io.EOF, 2},
+		{true, false, 200 * time.Millisecond, io.EOF, 3},
+		{true, false, 401 * time.Millisecond, io.EOF, 0},
+		{true, false, 101 * time.Millisecond, ErrSilent, 0},
 	} {
-		r.ended(now, now.Add(step.lived), step.flowed, step.err)
+		worth := r.ended(outcome{now, step.flowed, step.fresh}, now.Add(step.lived), step.err)
 		assert.Equal(t, step.want, r.failures, "%+v", step)
+		assert.Equal(t, step.fresh || step.flowed && step.want == 0, worth, "%+v", step)
+	}
+}
+
+// R4: a publisher that welcomes, sends one heartbeat and closes is called again ever more seldom; one that sends something new each
+// time is called again at once.
+func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fresh %v", fresh), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+				var connections atomic.Int64
+				ctx, cancel := context.WithCancel(t.Context())
+				stop := publish(network, "pub:1", func(p *peer) {
+					n := uint64(connections.Add(1))
+					if !fresh {
+						p.send(message(welcomeA(1, 1, codec.StartedAsAsked)), heartbeat(1, 1))
+						return
+					}
+					if n == 100 {
+						cancel()
+					}
+					w := welcomeA(n, n, codec.StartedAsAsked)
+					if n > 1 {
+						w.Reason = codec.StartedResumed
+					}
+					p.send(message(w), packet(seedA(), n, definition(feed.InstrumentID(n-1))))
+				})
+				began := time.Now()
+				s := mustNew(t, cfg)
+				ctx, done := context.WithTimeout(ctx, time.Minute)
+				require.Error(t, s.Run(ctx, (&app{}).handle))
+				done()
+				cancel()
+				stop()
+				if fresh {
+					assert.EqualValues(t, 100, connections.Load())
+					assert.Less(t, time.Since(began), time.Second)
+				} else {
+					assert.Less(t, connections.Load(), int64(30), "in a minute")
+				}
+			})
+		})
 	}
 }
 
@@ -73,15 +126,15 @@ func TestRetryAfterIsOfOneAddress(t *testing.T) {
 		got = append(got, addr)
 		now = when
 		if addr == "b" {
-			r.ended(now, now, true, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: time.Hour})
+			r.ended(outcome{now, true, true}, now, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: time.Hour})
 		} else {
-			r.ended(now, now, true, io.EOF)
+			r.ended(outcome{now, true, true}, now, io.EOF)
 		}
 	}
 	assert.Equal(t, []string{"a", "b", "c", "a", "c", "a"}, got)
 	for range 2 {
 		_, addr := r.next(now)
-		r.ended(now, now, true, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: 2 * time.Hour})
+		r.ended(outcome{now, true, true}, now, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: 2 * time.Hour})
 		assert.NotEqual(t, "b", addr)
 	}
 	when, addr := r.next(now)

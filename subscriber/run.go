@@ -44,21 +44,20 @@ func (r *runner) run(ctx context.Context) error {
 			return handler.err
 		}
 		now := time.Now()
-		flowed := l.c.flowed
 		l.lost(err, now)
 		if ctx.Err() != nil {
 			l.changes = l.changes[:0]
 			return r.closed(context.Cause(ctx))
 		}
-		r.retry.ended(began, now, flowed, err)
+		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh}, now, err)
 		if err := r.tellChanges(); err != nil {
 			return err.(*handlerError).err
 		}
 		var refused *RefusedError
-		if errors.As(err, &refused) && refused.terminal() {
+		if errors.As(err, &refused) && !refused.Retry {
 			return r.closed(err)
 		}
-		if failed++; flowed {
+		if failed++; worth {
 			failed = 0
 		}
 		if r.cfg.MaxAttempts > 0 && failed >= r.cfg.MaxAttempts {
@@ -110,6 +109,9 @@ func (r *runner) connection(ctx context.Context, addr string) (err error) {
 	}
 	defer conn.Close()
 	if err := r.handshake(ctx, conn, addr); err != nil {
+		if m := goodbye(ctx, err); m != nil {
+			_ = send(conn, m, goodbyeTimeout) // best effort: the connection ends either way
+		}
 		return err
 	}
 	defer func() {
@@ -200,7 +202,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	r.wire.alive.interval = w.Heartbeat
 	r.writer = startWriter(conn, w.Heartbeat, r.pulse)
 	r.log.Info().Str("addr", addr).Str("server", w.Server).Stringer("session", w.Lineage.Current().ID).
-		Uint64("start", w.Start).Uint64("head", w.Head).Uint8("reason", uint8(w.Reason)).Msg("welcome")
+		Uint64("start", w.Start).Uint64("head", w.Head).Stringer("reason", w.Reason).Msg("welcome")
 	return nil
 }
 
@@ -238,7 +240,7 @@ func (r *runner) follow(ctx context.Context) error {
 				if more, err = l.fill(); !more && err == nil {
 					err = r.record(raw)
 				}
-				if more || l.c.absent != absentNone {
+				if more || l.n >= l.size || l.c.absent != absentNone {
 					if flushErr := r.flush(); flushErr != nil {
 						err = flushErr
 					}
@@ -282,6 +284,9 @@ func (r *runner) beforeWait() error {
 	if err := r.save(time.Now()); err != nil {
 		return err
 	}
+	if err := r.tellChanges(); err != nil {
+		return err
+	}
 	r.wire.saveBy = r.position.due(l.position)
 	r.woken.Store(false)
 	wanted := r.wanted.Load()
@@ -292,6 +297,8 @@ func (r *runner) beforeWait() error {
 		r.writer.send <- m // has room: one request is open at a time
 	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
 		r.settled, l.c.narrow = wanted, nil
+		l.refilter(l.filter, l.position.Next)
+		return r.tellChanges()
 	}
 	return nil
 }
@@ -423,7 +430,7 @@ func (r *runner) tellSnapshot(s *collecting) error {
 	}
 	for t := range s.entries(l.c.narrow) {
 		l.batch[n] = t
-		if n++; n == len(l.batch) {
+		if n++; n == l.size {
 			if err := hand(); err != nil {
 				return err
 			}
@@ -458,6 +465,9 @@ func (r *runner) tellChanges() error {
 }
 
 func (r *runner) logChange(c *Change) {
+	if c.Saved != nil {
+		return // up to ten times a second
+	}
 	e := r.log.Info()
 	if c.Err != nil || len(c.Lost)+len(c.Disowned) > 0 {
 		e = r.log.Warn()
@@ -477,6 +487,9 @@ func (r *runner) logChange(c *Change) {
 	if c.Report != nil {
 		e = e.Object("report", c.Report)
 	}
+	if c.Filtered != nil {
+		e = e.Strs("filter", c.Filtered.Filter).Uint64("from", c.Filtered.From)
+	}
 	if c.End {
 		e = e.Uint64("final", c.Final)
 	}
@@ -490,8 +503,13 @@ func (r *runner) save(now time.Time) error {
 	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
 		return nil
 	}
+	changed := p.changed(r.line.position)
 	err := p.save(r.line.position)
 	p.savedAt = time.Now() // a slow disk must not take all the time
+	if changed && err == nil {
+		saved := p.saved
+		r.line.change(Change{State: r.line.told, Saved: &saved})
+	}
 	if output, ok := err.(*outputError); ok {
 		return &handlerError{output.err}
 	}

@@ -194,7 +194,8 @@ func TestQuietMarket(t *testing.T) {
 	})
 }
 
-// A refusal or goodbye that is terminal is an error and is not retried; others are, and not before the publisher said.
+// R7: a refusal or goodbye is terminal, an error that is not retried, if its retry is false, whatever its code is; others are
+// retried, and not before the publisher said.
 func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -204,7 +205,10 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"unauthorized", &codec.Refusal{Code: codec.CodeUnauthorized, Text: "no token"}, true, ErrUnauthorized},
 		{"version", &codec.Refusal{Code: codec.CodeVersion, Text: "3 only"}, true, ErrVersion},
-		{"unauthorized, with retry", &codec.Refusal{Code: codec.CodeUnauthorized, Retry: true}, true, ErrUnauthorized},
+		{"unauthorized, with retry", &codec.Refusal{Code: codec.CodeUnauthorized, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"goodbye unauthorized, with retry", &codec.Goodbye{Code: codec.CodeUnauthorized, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"version, with retry", &codec.Refusal{Code: codec.CodeVersion, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
+		{"bad request, with retry", &codec.Refusal{Code: codec.CodeBadRequest, Retry: true, RetryAfter: 7 * time.Second}, false, nil},
 		{"bad request", &codec.Refusal{Code: codec.CodeBadRequest}, true, nil},
 		{"a code of a later version, without retry", &codec.Refusal{Code: 77}, true, nil},
 		{"goodbye without retry", &codec.Goodbye{Code: codec.CodeSlow}, true, nil},
@@ -352,11 +356,32 @@ func TestSetFilter(t *testing.T) {
 		require.NotNil(t, asked)
 		assert.Equal(t, codec.Filter{"S0", "S1"}, asked.Filter)
 		assert.Equal(t, []uint64{1, 3, 7}, seqs(a.ticks))
-		assert.Contains(t, a.events, "live, snapshot as of 4")
+		assert.Equal(t, []string{
+			"connecting", "replaying", "ticks 1 to 1", "live", "ticks 3 to 3", "live, filter [S0 S1] from 4",
+			"live, snapshot as of 4", "snapshot of 2 entries", "ticks 7 to 7",
+		}, a.events[:9])
 		assert.Equal(t, codec.Filter{"S0", "S1"}, hello.Filter)
 		assert.True(t, hello.HasState)
 		account := s.Ledger().Account(sessionA)
 		assert.Equal(t, []feed.Span{{Range: feed.Range{From: 1, To: 8}, Delivered: 3}}, account.Filtered)
+	})
+}
+
+// A filter that is set before the first connection is reported like one that is set later.
+func TestSetFilterBeforeRun(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = []string{"S0"}
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(3, 3, codec.StartedAsAsked)
+			w.Seed = 77
+			p.send(message(w))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.NoError(t, s.SetFilter([]string{"S1"}))
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Contains(t, a.events, "snapshot, filter [S1] from 3")
 	})
 }
 
@@ -368,6 +393,9 @@ func TestSetFilterWhileAway(t *testing.T) {
 			p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 3))
 		}, func(p *peer) {
 			hello = p.hello
+			w := welcomeA(3, 3, codec.StartedResumed)
+			w.Seed = 77
+			p.send(message(w))
 			<-p.gone
 		})
 		s, a := mustNew(t, cfg), &app{}
@@ -381,6 +409,7 @@ func TestSetFilterWhileAway(t *testing.T) {
 		stop()
 		assert.Equal(t, codec.Filter{"S1"}, hello.Filter)
 		assert.False(t, hello.HasState)
+		assert.Contains(t, a.events, "snapshot, filter [S1] from 3")
 		require.Error(t, s.SetFilter(make([]string, 1)), "an empty pattern")
 	})
 }
@@ -609,5 +638,27 @@ func TestLongFilter(t *testing.T) {
 		assert.Equal(t, []uint64{4, 10}, seqs(a.ticks))
 		assert.Contains(t, a.events, "snapshot of 1 entries")
 		assert.Equal(t, feed.Totals{NotAsked: 2 + 2 + 4, Delivered: 2}, s.Ledger().Totals())
+	})
+}
+
+// A filter too long for the hello that is replaced by all instruments before it was asked for needs no answer: the line is of all
+// instruments already.
+func TestLongFilterIsDropped(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = append(manyPatterns(1000), "S1")
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(3, 4, codec.StartedAsAsked)), snapshot(seedA(), 3, codec.ScopeAll), packet(seedA(), 3, quote(0, 1)))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.State == Snapshotting {
+				return s.SetFilter(nil)
+			}
+			return nil
+		}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Contains(t, a.events, "live, filter [] from 4")
 	})
 }

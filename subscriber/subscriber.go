@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -72,7 +71,8 @@ type Config struct {
 	Now func() int64
 	// Seed of the backoff's random source; 0 for a random one.
 	Seed uint64
-	// BatchSize is the most ticks that the handler is given at once, 1 to 65536; 0 means 256.
+	// BatchSize is the most ticks that the handler is given at once, 1 to 65536; 0 means whole packets, as soon as there are
+	// 256 ticks.
 	BatchSize int
 	// Recorder keeps the bytes; nil for none. With one, BatchSize must be 0: a batch is a packet.
 	Recorder Recorder
@@ -104,6 +104,7 @@ func New(cfg Config) (*Subscriber, error) {
 	held := s.position.saved
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
+	s.line.handed = filter
 	s.ledger = &s.line.ledger
 	s.status.Next = held.Next
 	if cfg.Seed == 0 {
@@ -139,9 +140,6 @@ func (c *Config) validate() (codec.Filter, error) {
 	}
 	if err := c.checkRecorded(); err != nil {
 		return nil, err
-	}
-	if c.BatchSize == 0 {
-		c.BatchSize = defaultBatch
 	}
 	if c.MaxBackoff == 0 {
 		c.MaxBackoff = defaultBackoff
@@ -233,28 +231,6 @@ func (s *Subscriber) Run(ctx context.Context, handle func(*Batch) error) error {
 	return err
 }
 
-// Ticks iterates over ticks: the simple way, without snapshots and changes. It is Run in the form of a loop; the error, if
-// there is one, comes with the last element, as the zero tick. A loop that is left has used what it was given, and the next
-// one goes on behind it. A tick is the caller's to keep; what its Extra points to is shared.
-func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[feed.Tick, error] {
-	return func(yield func(feed.Tick, error) bool) {
-		err := s.Run(ctx, func(b *Batch) error {
-			if b.Snapshot {
-				return nil
-			}
-			for i := range b.Ticks {
-				if !yield(b.Ticks[i], nil) {
-					return stopped{i + 1}
-				}
-			}
-			return nil
-		})
-		if !errors.As(err, new(stopped)) {
-			yield(feed.Tick{}, err)
-		}
-	}
-}
-
 // Ledger is a copy of the account of every number so far.
 func (s *Subscriber) Ledger() *feed.Ledger {
 	s.mu.Lock()
@@ -270,8 +246,8 @@ func (s *Subscriber) Position() codec.Position {
 }
 
 // SetFilter replaces the filter, on the living connection and for those to come. It does not wait for the publisher's
-// answer: instruments that were added are told by a snapshot some time later. The
-// patterns must fit in 64 KiB.
+// answer: a Change with Filtered reports the first number that the new filter applies to, unless nothing changes or another
+// call of SetFilter comes first, and a snapshot of the instruments that were added follows. The patterns must fit in 64 KiB.
 func (s *Subscriber) SetFilter(patterns []string) error {
 	f, err := s.cfg.checkFilter(patterns)
 	if err != nil {

@@ -109,13 +109,15 @@ func (w *writer) run() {
 	}
 }
 
-func (w *writer) write(m codec.Message, timeout time.Duration) error {
+func (w *writer) write(m codec.Message, timeout time.Duration) error { return send(w.conn, m, timeout) }
+
+func send(conn net.Conn, m codec.Message, timeout time.Duration) error {
 	raw, err := codec.Append(nil, m)
 	if err != nil {
 		return err
 	}
-	w.conn.SetWriteDeadline(time.Now().Add(timeout))
-	_, err = w.conn.Write(raw)
+	conn.SetWriteDeadline(time.Now().Add(timeout))
+	_, err = conn.Write(raw)
 	return err
 }
 

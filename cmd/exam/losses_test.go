@@ -17,6 +17,7 @@ import (
 
 	"tickfeed/cmd/exam"
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/publisher"
@@ -165,13 +166,10 @@ func recordings(fs *memfs.FS) []string {
 // (RELIABILITY.md, 21).
 func TestNumbersAreNeverReused(t *testing.T) {
 	alone(t)
-	worlds, losses := 40, 250
-	if testing.Short() || raceEnabled {
-		worlds = 3
-	}
+	worlds, losses := effort.Of(t, 40, 5), 250
 	done := map[string]int{}
 	var delivered uint64
-	for world := range worlds {
+	for world := range effort.Times(t, worlds, 2, time.Minute) {
 		synctest.Test(t, func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, uint64(world))
 			v := &village{t: t, rand: rand.New(rand.NewPCG(21, uint64(world))), net: netsim.New(uint64(world), netsim.Config{})}

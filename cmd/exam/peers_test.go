@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/codec/netsim"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
@@ -109,10 +110,7 @@ func TestDeadPeerIsFound(t *testing.T) {
 // (RELIABILITY.md, 12).
 func TestLossIsNoDeath(t *testing.T) {
 	alone(t)
-	minutes := 30
-	if testing.Short() || raceEnabled {
-		minutes = 5
-	}
+	minutes := effort.Of(t, 30, 10)
 	const (
 		interval = 800 * time.Millisecond // no default limit is shorter
 		share    = 20

@@ -18,6 +18,7 @@ import (
 
 	"tickfeed/cmd/exam"
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/publisher"
@@ -140,10 +141,7 @@ func (m *thief) Pass(dst, p []byte) []byte {
 // A gap is known within one heartbeat interval, whichever packets are missing (RELIABILITY.md, 11).
 func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 	alone(t)
-	gaps, clients := 10_000, 40
-	if testing.Short() || raceEnabled {
-		gaps = 1000
-	}
+	gaps, clients := effort.Of(t, 10_000, 1000), 40
 	const interval = time.Second
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, publisher.Config{Seed: 1, Heartbeat: interval})
@@ -203,10 +201,7 @@ func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 // A quiet market is no outage (RELIABILITY.md, 13).
 func TestQuietMarketIsNoOutage(t *testing.T) {
 	alone(t)
-	hours := 8
-	if raceEnabled {
-		hours = 2
-	}
+	hours := effort.Of(t, 8, 2)
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, publisher.Config{Seed: 1})
 		s.quotes(10)
@@ -320,10 +315,7 @@ func TestMuteClientIsFound(t *testing.T) {
 // spread over at least 80 % of their window (RELIABILITY.md, 16).
 func TestLaterTriesSpread(t *testing.T) {
 	alone(t)
-	clients := 1000
-	if raceEnabled {
-		clients = 100
-	}
+	clients := effort.Of(t, 1000, 100)
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, publisher.Config{Seed: 1, Heartbeat: 10 * time.Second})
 		s.quotes(10)

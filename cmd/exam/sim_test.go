@@ -18,11 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/cmd/exam"
+	"tickfeed/codec/effort"
 	"tickfeed/codec/netsim"
 )
 
 var (
-	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds; 0 for 50, or 6 with -short or -race")
+	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds, without a budget of time; 0 for 10 within a minute, or 200 with -full")
 	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and print its events")
 	from     = flag.Uint64("exam.from", 1, "simulate seeds from this one on")
 	examTime = flag.Duration("exam.for", 0, "simulate seed after seed for this long")
@@ -60,6 +61,7 @@ func scratch(t *testing.T) string {
 func TestSimulation(t *testing.T) {
 	alone(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // what is alive is small, and made anew each second
+	runtime.GC()                                      // 800 % of that, not of what other tests left
 	plan := exam.Plan{Dir: scratch(t)}
 	if *oneSeed != 0 {
 		plan.Seed, plan.Log = *oneSeed, func(s string) { fmt.Println(s) }
@@ -68,16 +70,14 @@ func TestSimulation(t *testing.T) {
 		t.Logf("%v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v%v", o.Virtual, o.Published, o.Delivered, o.Reconnects, &o.Faults, &o.States)
 		return
 	}
-	n := uint64(enoughSeeds)
-	if testing.Short() || raceEnabled {
-		n = 6
+	n, least := *seeds, *seeds
+	switch {
+	case *examTime > 0:
+		n, least = 0, 0
+	case n == 0:
+		n, least = effort.Of(t, uint64(200), 10), 3
 	}
-	if *seeds != 0 {
-		n = *seeds
-	}
-	if *examTime > 0 {
-		n = 0
-	}
+	budget := effort.Within(time.Minute)
 	kept := keptSeeds(t)
 	kept.interrupted(t)
 	var total exam.Outcome
@@ -110,10 +110,15 @@ func TestSimulation(t *testing.T) {
 		run(seed)
 	}
 	done := uint64(len(kept.seeds))
+	first := done
 	for seed := *from; seed-*from < n || time.Since(began) < *examTime; seed++ {
+		if seed-*from >= least && budget.Spent() && *examTime == 0 {
+			break
+		}
 		run(seed)
 		done++
 	}
+	budget.Log(t, int(done-first), int(n))
 	t.Logf("%d seeds in %v, %d of which had failed before: %v of virtual time, %d ticks published, %d delivered, %d reconnects\n%v%v",
 		done, time.Since(began).Round(time.Millisecond), len(kept.seeds), total.Virtual.Round(time.Minute), total.Published, total.Delivered,
 		total.Reconnects, &total.Faults, &total.States)
@@ -138,9 +143,10 @@ func TestSameSeedSameTrace(t *testing.T) {
 	}
 	alone(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector takes its turns by the real clock
-	const traces, most = 40, 60
-	total := 0
-	for seed := uint64(1001); seed < 1001+traces; seed++ {
+	const most = 60
+	traces, total := 0, 0
+	for i := range effort.Times(t, effort.Of(t, 40, 10), 3, time.Minute) {
+		seed := uint64(1001 + i)
 		var first []netsim.Event
 		outcomes := make(map[exam.Outcome]int)
 		runs, same := 0, 0
@@ -162,7 +168,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 			}
 			runtime.GC()
 		}
-		total += runs
+		traces, total = traces+1, total+runs
 	}
 	t.Logf("%d seeds took %d runs", traces, total)
 }

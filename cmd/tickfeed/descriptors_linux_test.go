@@ -76,6 +76,7 @@ func TestTooFewDescriptors(t *testing.T) {
 // A replay that goes on in another session serves its subscribers with two publishers for a while. There are file
 // descriptors for the connections of both, so that it does not end for want of them, however many clients come.
 func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
+	t.Parallel()
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	dir := t.TempDir()

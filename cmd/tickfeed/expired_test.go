@@ -17,6 +17,7 @@ import (
 // Numbers that retention removed are lost. They are also expired, and no error, for a subscriber that asked for the beginning or
 // for a time, but not for one that asked for them by number; a closed output does not hide that (subscribe --help, feed.Account).
 func TestWhatRetentionRemoved(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pub := serve(t, publisher.Config{Journal: t.TempDir(), SegmentSize: 64 << 10, RetainBytes: 128 << 10, Memory: publisher.MinMemory}, "127.0.0.1:0")
 	id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})

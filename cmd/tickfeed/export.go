@@ -35,6 +35,7 @@ type exportOptions struct {
 	from, to   string
 	clock      string
 	time       string
+	raw        bool
 }
 
 func (p *program) exportCommand() *cobra.Command {
@@ -73,6 +74,7 @@ left of it is exported.`,
 		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		timeVar(f, &o.time)
+		rawVar(f, &o.raw, "NDJSON")
 		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
@@ -160,6 +162,9 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if e.times, err = parseTimeText(o.time); err != nil {
 		return err
 	}
+	if e.raw = o.raw; e.raw && e.format != formatNDJSON {
+		return usage("--raw is for NDJSON: name the output .ndjson, or add --as ndjson")
+	}
 	for _, k := range e.kinds {
 		e.wanted[k] = true
 	}
@@ -212,6 +217,7 @@ type exporting struct {
 	output   string
 	format   string
 	times    timeText
+	raw      bool
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
@@ -277,7 +283,7 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	case formatCSV:
 		w = newTextRows(sink, csvFormat{e.times})
 	case formatNDJSON:
-		w = newTextRows(sink, jsonFormat{e.times})
+		w = newTextRows(sink, jsonFormat{times: e.times, raw: e.raw})
 	case formatText:
 		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
 		if e.ctx.Err() != nil {

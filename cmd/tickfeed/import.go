@@ -51,7 +51,7 @@ are unpacked:
                 mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
                   binance   trades, aggTrades, bookTicker, with or without a header
                   taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
-                  tardis    trades, quotes, incremental_book_L2, book_snapshot (best levels)
+                  tardis    trades, quotes, incremental_book_L2, book_snapshot
                   polygon (massive), kraken, histdata, truefx
   parquet       tickfeed's own, and any whose columns are named as those of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
@@ -59,8 +59,8 @@ are unpacked:
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
   lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
                 message file alone gives trades and statuses
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (futures;
-                spot without books)
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (spot,
+                futures)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.

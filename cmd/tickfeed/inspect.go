@@ -31,6 +31,7 @@ type inspectOptions struct {
 	time                   string
 
 	times  timeText
+	raw    bool
 	filter codec.Filter
 	place  recording.Place
 	by     recording.Clock // that place and rates are about
@@ -79,6 +80,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
 		timeVar(f, &o.time)
+		rawVar(f, &o.raw, "--ticks --json")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -104,6 +106,9 @@ func (o *inspectOptions) check() (err error) {
 	}
 	if o.by, err = o.parsePlaces(o.clock, placeFlag{"--at", o.at, &o.place}); err != nil {
 		return err
+	}
+	if o.raw && !(o.ticks && o.json) {
+		return usage("--raw is for --ticks --json: add them")
 	}
 	if o.times, err = parseTimeText(o.time); err != nil {
 		return err
@@ -608,7 +613,7 @@ func (o *inspectOptions) printer(p *program) *printer {
 	var f format = textFormat{p.screen(p.stdout).width}
 	switch {
 	case o.json:
-		f = jsonFormat{o.times}
+		f = jsonFormat{times: o.times, raw: o.raw}
 	case o.csv:
 		f = csvFormat{o.times}
 	}

@@ -14,8 +14,6 @@ import (
 	"tickfeed/feed"
 )
 
-var modeNames = map[codec.Mode]string{codec.ModeLive: "live", codec.ModeSimulation: "simulation", codec.ModeReplay: "replay"}
-
 // showSurvey prints what is in f, on one screen.
 func (p *program) showSurvey(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
@@ -118,7 +116,7 @@ func sessionRows(row func(string, string, ...any), s *recording.Survey) {
 			break
 		}
 		h := l.Header
-		text := fmt.Sprintf("%v, %s", h.Lineage.Current().ID, modeNames[h.Mode])
+		text := fmt.Sprintf("%v, %s", h.Lineage.Current().ID, h.Mode.String())
 		if h.Origin != 0 {
 			text += fmt.Sprintf(" of %v", h.Origin)
 		}
@@ -354,7 +352,7 @@ func surveyJSON(f *openRecording, s *recording.Survey) *jsonSurvey {
 	for _, l := range s.Lines {
 		h := l.Header
 		line := jsonLine{
-			Session: h.Lineage.Current().ID, Mode: modeNames[h.Mode], Lineage: h.Lineage, Source: h.Source,
+			Session: h.Lineage.Current().ID, Mode: h.Mode.String(), Lineage: h.Lineage, Source: h.Source,
 			Filter: append([]string{}, h.Filter...), Range: l.Range, Ticks: l.Ticks, Created: h.Created,
 		}
 		if h.Origin != 0 {

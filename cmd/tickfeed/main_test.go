@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,6 +23,9 @@ func TestMain(m *testing.M) {
 	// Built with the race detector, each of the hundreds of processes that the tests start would sleep for a second at its end.
 	if _, set := os.LookupEnv("GORACE"); !set {
 		_ = os.Setenv("GORACE", "atexit_sleep_ms=10")
+	}
+	if err := flag.Set("test.parallel", "4"); err != nil { // they wait more than they compute; -parallel on the command line overrides it
+		panic(err)
 	}
 	testscript.Main(leakChecked{m}, map[string]func(){"tickfeed": main})
 }
@@ -63,7 +67,7 @@ func TestScripts(t *testing.T) {
 
 // await FILE: waits until the file is there and not empty.
 func await(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if info, err := os.Stat(ts.MkAbs(args[0])); err == nil && info.Size() > 0 {
 			return
 		}

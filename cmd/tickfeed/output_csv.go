@@ -120,7 +120,7 @@ func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
 		b = append(csvPrice(b, in, tr.Price), ',')
 		b = append(in.size(b, tr.Size), ',')
 	}
-	b = append(append(b, t.Side.String()...), ',')
+	b = append(append(b, t.SideName()...), ',')
 	if t.Kind == feed.KindLevel || t.Kind == feed.KindClear {
 		return blankCells(b, csvTrade-3)
 	}

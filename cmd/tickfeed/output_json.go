@@ -4,19 +4,34 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"github.com/spf13/pflag"
+
 	"tickfeed/feed"
 )
 
 // jsonFormat is one JSON object a line. Its fields are those that package textfile reads
 // back; prices and sizes are numbers with every decimal that they have, and null where there is
-// no price. A line that comes from a snapshot has "snapshot":true in the place of its number.
-type jsonFormat struct{ times timeText }
+// no price. A line that comes from a snapshot has "snapshot":true in the place of its number. CLIENT.md, "What a client
+// prints", is the norm.
+type jsonFormat struct {
+	times timeText
+	raw   bool // prices and sizes are the integers of the wire, beside their exponents
+	state bool // ticks are of the state at the end, which say so instead of "snapshot"
+}
+
+// rawVar defines the flag --raw, which goes with the one called json.
+func rawVar(f *pflag.FlagSet, v *bool, json string) {
+	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers of the wire, beside price_exponent and size_exponent")
+}
 
 func (jsonFormat) header() string { return "" }
 
-func (jsonFormat) names(d *feed.Definition) []byte {
+func (f jsonFormat) names(d *feed.Definition) []byte {
 	b := append([]byte(`,"symbol":`), quoted(d.Symbol)...)
 	b = append(append(b, `,"venue":`...), quoted(d.Venue)...)
+	if f.raw {
+		b = jsonExponents(append(b, `,"raw":true`...), d)
+	}
 	return append(b, `,"ts_event":`...)
 }
 
@@ -30,8 +45,15 @@ func quoted(s string) []byte {
 }
 
 func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+	if f.raw {
+		plain := *in
+		plain.priceExponent, plain.sizeExponent = 0, 0
+		in = &plain
+	}
 	b = append(append(b, `{"session":"`...), s.session...)
-	if t.Flags&feed.FlagSnapshot != 0 {
+	if f.state {
+		b = append(b, `","state":true,"type":"`...)
+	} else if t.Flags&feed.FlagSnapshot != 0 {
 		b = append(b, `","snapshot":true,"type":"`...)
 	} else {
 		b = strconv.AppendUint(append(b, `","seq":`...), t.Seq, 10)
@@ -53,20 +75,20 @@ func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		b = jsonTrade(b, in, t)
 	case feed.KindLevel:
 		l := t.Level()
-		b = jsonSide(b, l.Side)
+		b = jsonSide(b, t)
 		b = jsonPrice(b, `,"price":`, in, l.Price)
 		b = in.size(append(b, `,"size":`...), l.Size)
 	case feed.KindClear:
-		b = jsonSide(b, t.Side)
+		b = jsonSide(b, t)
 	case feed.KindStatus:
 		b = append(append(append(b, `,"status":"`...), t.Status.String()...), '"')
 		if day := t.TradingDay(); day != 0 {
 			b = strconv.AppendInt(append(b, `,"trading_day":`...), int64(day), 10)
 		}
 	case feed.KindDefinition:
-		b = jsonDefinition(b, in, t.Definition())
+		b = f.definition(b, in, t.Definition())
 	case feed.KindSummary:
-		b = jsonSummary(b, in, t.Summary())
+		b = f.summary(b, in, t.Summary())
 	}
 	if t.Flags&feed.FlagMore != 0 {
 		b = append(b, `,"more":true`...)
@@ -84,15 +106,22 @@ func jsonTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	tr := t.Trade()
 	b = jsonPrice(b, `,"price":`, in, tr.Price)
 	b = in.size(append(b, `,"size":`...), tr.Size)
-	b = jsonSide(b, tr.Side)
-	if ref := t.TradeRef(); ref != "" {
-		b = append(append(b, `,"trade_id":`...), quoted(ref)...)
-	} else if tr.ID != 0 {
-		b = strconv.AppendUint(append(b, `,"trade_id":`...), tr.ID, 10)
-	}
+	b = jsonSide(b, t)
+	b = jsonTradeID(b, t.TradeRef(), tr.ID)
 	if t.Kind != feed.KindCancel && tr.Conditions != 0 {
 		b = append(b, `,"conditions":"`...)
 		b = append(appendConditions(b, tr.Conditions, '"', '\\'), '"')
+	}
+	return b
+}
+
+// jsonTradeID appends the venue's trade id, which is text also where it is a number; nothing if there is none.
+func jsonTradeID(b []byte, ref string, id uint64) []byte {
+	switch {
+	case ref != "":
+		return append(append(b, `,"trade_id":`...), quoted(ref)...)
+	case id != 0:
+		return append(strconv.AppendUint(append(b, `,"trade_id":"`...), id, 10), '"')
 	}
 	return b
 }
@@ -117,19 +146,25 @@ func jsonPrice(b []byte, key string, in *listing, v int64) []byte {
 	return in.price(b, v)
 }
 
-func jsonSide(b []byte, s feed.Side) []byte {
-	if s == feed.SideNone {
+func jsonSide(b []byte, t *feed.Tick) []byte {
+	if t.Side == feed.SideNone {
 		return b
 	}
-	return append(append(append(b, `,"side":"`...), s.String()...), '"')
+	return append(append(append(b, `,"side":"`...), t.SideName()...), '"')
 }
 
-func jsonDefinition(b []byte, in *listing, d *feed.Definition) []byte {
+func jsonExponents(b []byte, d *feed.Definition) []byte {
+	b = strconv.AppendInt(append(b, `,"price_exponent":`...), int64(d.PriceExponent), 10)
+	return strconv.AppendInt(append(b, `,"size_exponent":`...), int64(d.SizeExponent), 10)
+}
+
+func (f jsonFormat) definition(b []byte, in *listing, d *feed.Definition) []byte {
 	if d == nil {
 		return b
 	}
-	b = strconv.AppendInt(append(b, `,"price_exponent":`...), int64(d.PriceExponent), 10)
-	b = strconv.AppendInt(append(b, `,"size_exponent":`...), int64(d.SizeExponent), 10)
+	if !f.raw { // else every line has them
+		b = jsonExponents(b, d)
+	}
 	if d.Currency != "" {
 		b = append(append(b, `,"currency":`...), quoted(d.Currency)...)
 	}
@@ -142,7 +177,7 @@ func jsonDefinition(b []byte, in *listing, d *feed.Definition) []byte {
 	return b
 }
 
-func jsonSummary(b []byte, in *listing, m *feed.Summary) []byte {
+func (f jsonFormat) summary(b []byte, in *listing, m *feed.Summary) []byte {
 	if m == nil {
 		return b
 	}
@@ -154,6 +189,11 @@ func jsonSummary(b []byte, in *listing, m *feed.Summary) []byte {
 	b = jsonPrice(b, `,"low":`, in, m.Low)
 	b = jsonPrice(b, `,"last":`, in, m.Last)
 	b = in.size(append(b, `,"last_size":`...), m.LastSize)
+	if m.LastSide != feed.SideNone {
+		b = append(append(append(b, `,"last_side":"`...), m.LastSide.String()...), '"')
+	}
+	b = f.times.json(append(b, `,"last_time":`...), m.LastTime)
+	b = jsonTradeID(b, m.LastRef, m.LastID)
 	b = in.size(append(b, `,"volume":`...), m.Volume)
 	return strconv.AppendInt(append(b, `,"trades":`...), m.Trades, 10)
 }

@@ -136,7 +136,7 @@ func readBack(t *testing.T, want []feed.Tick) {
 			want[i].Flags |= feed.FlagMore
 		}
 	}
-	for name, f := range map[string]format{"json": jsonFormat{}, "csv": csvFormat{}} {
+	for name, f := range map[string]format{"json": jsonFormat{}, "raw": jsonFormat{raw: true}, "csv": csvFormat{}} {
 		path := filepath.Join(t.TempDir(), "ticks")
 		require.NoError(t, os.WriteFile(path, []byte(printed(t, f, want)), 0o600))
 		src, err := textfile.Open([]string{path}, nil, textfile.Config{})
@@ -168,7 +168,7 @@ func TestJSONLines(t *testing.T) {
 	}
 	assert.Equal(t, `{"session":"00000000deadbeef","seq":2,"type":"quote","symbol":"A\"B,C","venue":"XNAS","ts_event":1772461800000000000,`+
 		`"ts_publish":1772461800000000005,"bid":123.45,"bid_size":10,"ask":null,"ask_size":0}`, lines[1])
-	assert.Contains(t, lines[2], `"price":123.45,"size":7,"side":"buy","trade_id":18446744073709551615,"conditions":"F,\"\\"}`)
+	assert.Contains(t, lines[2], `"price":123.45,"size":7,"side":"buy","trade_id":"18446744073709551615","conditions":"F,\"\\"}`)
 	assert.Contains(t, lines[4], `"bid":-0.005,"bid_size":1,"ask":123.456,"ask_size":2}`, "the finer exponent, from its definition on")
 
 	snapshot := ticks[1]
@@ -184,7 +184,7 @@ func TestJSONLines(t *testing.T) {
 	lines = strings.Split(strings.TrimSpace(b.String()), "\n")
 	assert.True(t, strings.HasPrefix(lines[0], `{"session":"0000000000000001","snapshot":true,"type":"quote","symbol"`), lines[0])
 	assert.NotContains(t, lines[0], "ts_publish")
-	assert.Contains(t, lines[1], `"trading_day":20260302,"open":0.01,"high":0.02,"low":null,"last":0.03,"last_size":4,"volume":5,"trades":6}`)
+	assert.Contains(t, lines[1], `"trading_day":20260302,"open":0.01,"high":0.02,"low":null,"last":0.03,"last_size":4,"last_time":0,"volume":5,"trades":6}`)
 	assert.Contains(t, lines[2], `"type":"kind(99)","symbol":""`)
 }
 

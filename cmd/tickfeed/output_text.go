@@ -58,9 +58,9 @@ func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	case feed.KindLevel:
 		l := t.Level()
 		b = textSide(b, in, priceWidth, l.Price, l.Size)
-		b = append(append(b, ' '), l.Side.String()...)
+		b = append(append(b, ' '), t.SideName()...)
 	case feed.KindClear:
-		b = append(b, t.Side.String()...)
+		b = append(b, t.SideName()...)
 	case feed.KindStatus:
 		b = append(b, t.Status.String()...)
 		b = textNumber(b, "  trading day ", int64(t.TradingDay()))

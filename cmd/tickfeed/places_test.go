@@ -54,6 +54,7 @@ func statusOf(t *testing.T, dir string, args ...string) uint64 {
 // replay --from and control seek go to the same number, which is that of the first tick whose event time is T or later, counted
 // from the ticks themselves. The day was recorded in a minute, and its publish times are of another date.
 func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
+	t.Parallel()
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	dir := t.TempDir()
@@ -137,6 +138,7 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 // What was recorded in two milliseconds replays at the pace of its market, and no tick early, also where the venue did not say, or
 // said late, when some ticks happened.
 func TestAReplayGoesByMarketTime(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	text := strings.Join([]string{
 		"tickfeed-text 1",

@@ -172,7 +172,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	err = p.ended(ctx, err)
 	ledger := s.Ledger()
 	if err == nil {
-		err = lostError(ledger)
+		err = lostError(ledger.Totals())
 	}
 	if closeErr := keep.Close(); closeErr != nil {
 		if errors.Is(err, errInterrupted) {
@@ -233,6 +233,13 @@ type recorder struct {
 func (r *recorder) handle(b *subscriber.Batch) error {
 	if err := r.recv.handle(b); err != nil {
 		return err
+	}
+	if b.Change != nil && b.Change.Unrelated {
+		for _, n := range b.Change.Lost {
+			if err := r.Left(n.Session, n.Range); err != nil {
+				return err
+			}
+		}
 	}
 	r.ticks.Store(int64(r.recv.ticks))
 	return nil

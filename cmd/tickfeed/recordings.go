@@ -71,7 +71,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
 		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
 		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
-		f.BoolVar(&o.files.NoBooks, "no-books", false, "of books, tell only the best bid and offer (dbn, itch, lobster)")
+		f.BoolVar(&o.files.NoBooks, "no-books", false, "of books, tell only the best bid and offer (dbn, itch, lobster, and rows of several levels)")
 		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "tell also the changes of books that no snapshot came for (websocket)")
 		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "take the recorder's times, not the exchange's (websocket)")
 		countVar(f, &o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines, records or packets instead of stopping at the first")
@@ -92,7 +92,7 @@ var flagFormats = map[string][]files.Format{
 	"venue":          {files.CSV, files.NDJSON, files.Parquet, files.ITCH, files.LOBSTER, files.LEAN},
 	"zone":           {files.CSV, files.NDJSON, files.Parquet, files.LEAN},
 	"date":           {files.ITCH}, // and of text with times of day: see checkFormats
-	"no-books":       {files.DBN, files.ITCH, files.LOBSTER},
+	"no-books":       {files.DBN, files.ITCH, files.LOBSTER, files.CSV, files.NDJSON, files.Parquet},
 	"partial-books":  {files.Websocket},
 	"arrival-times":  {files.Websocket},
 }

@@ -67,7 +67,7 @@ func TestTimeText(t *testing.T) {
 	ticks := []feed.Tick{feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 1}.Tick(1, 1_767_623_400_000_000_001), feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 1}.Tick(1, 0)}
 	times, err := parseTimeText("rfc3339")
 	require.NoError(t, err)
-	lines := strings.Split(printed(t, jsonFormat{times}, ticks), "\n")
+	lines := strings.Split(printed(t, jsonFormat{times: times}, ticks), "\n")
 	assert.Contains(t, lines[0], `"ts_event":"2026-01-05T14:30:00.000000001Z","ts_publish":"`)
 	assert.Contains(t, lines[1], `"ts_event":null,"ts_publish":"`)
 	lines = strings.Split(printed(t, csvFormat{times}, ticks), "\n")

@@ -43,11 +43,19 @@ type subscribeOptions struct {
 	tokenFile   string
 
 	json, csv, quiet bool
+	raw, events      bool
+	finalState       bool
 	time             string
 	kinds            []string
 	noSnapshot       bool
 	ledger, reports  string
 	force            bool
+
+	commands bool
+
+	stats, latency bool
+	connections    int
+	hdr, hdrEvent  string
 }
 
 func (p *program) subscribeCommand() *cobra.Command {
@@ -57,7 +65,7 @@ func (p *program) subscribeCommand() *cobra.Command {
 		Short: "Receive ticks, survive disconnections, account for every tick",
 		Long: `Receive the ticks of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
 are tried in turn) and print them. When the connection breaks, subscribe reconnects by itself and
-replays what was missed; what happened is told on standard error, and its last line is the account:
+replays what was missed; standard error reports what happened, and its last line is the account:
 
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
@@ -70,13 +78,38 @@ are lost and expired, and the account counts them twice: "58 lost (50 expired)".
 removes later, from under a subscriber that is too slow or away, and those that were asked for by number
 (seq:N, or the position in --state), are lost and not expired.
 
+With --stats no ticks are printed, but a line every second, and the whole run at the end, as text or with
+--json: how many of the --connections are live, ticks per second of all of them, the lag (how many numbers
+a connection is behind the newest one that any of them knows of: the most, and the median), and percentiles
+of the latency. Each connection is a subscriber of its own, which checks, folds and accounts for every tick,
+and --count is the number of ticks of each. The first that is refused, or gives up, ends them all.
+
+Latency is how long after its publish time, or its event time, a tick is handed to the program. It counts
+from those times and not from when the tick could be read, so that a stall, and an outage once the ticks
+are replayed, count in full. It includes the difference of two clocks: ticks that come before their time
+count as 0, and the end reports how many there are and by how much. Ticks that were published before their
+connection was live for the first time are counted without a latency. So are, for the event time, ticks
+whose event time is not within a minute of the publish time: a simulated market, or files, of another day.
+In JSON the type of an object is second or total, and durations are in ns.
+A replay sends the times of its recording, from which no latency can be measured: "-". With --symbols the
+latency from publish time may be up to 1 ms too small, because the publisher joins packets.
+
+With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbols *" for all) replaces the
+patterns of --symbols on all connections, and standard error reports the number from which the new ones
+apply. A line that is wrong, and the end of the input, change nothing. Without the flag standard input is
+not read, because it may hold lines that are for another program: commands that were pasted into a shell,
+or the list of a "while read" loop. In the background of a terminal nothing is read.
+
 Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
 that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
   tickfeed subscribe --state position.json --json >> ticks.ndjson
-  tickfeed subscribe --quiet --ledger ledger.json --reports reports.ndjson`,
+  tickfeed subscribe --quiet --ledger ledger.json --reports reports.ndjson
+  tickfeed subscribe --connections 500 --stats
+  tickfeed subscribe --latency --hdr latency.hgrm --symbols 'ES*' --count 1M
+  (sleep 60; echo 'symbols MSFT') | tickfeed subscribe --symbols AAPL --commands`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.subscribe(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
@@ -84,18 +117,29 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+		f.BoolVar(&o.commands, "commands", false, "read commands from standard input while it runs: a line \"symbols PATTERNS\" replaces --symbols")
 		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.json, "json", false, "print one JSON object per tick")
+		f.BoolVar(&o.json, "json", false, "print one JSON object per tick; with --stats or --latency one per second, and one at the end")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
+		rawVar(f, &o.raw, "--json")
+		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
+		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
 		timeVar(f, &o.time)
 		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; all ticks are received and accounted for, and --count counts those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
-		f.BoolVar(&o.force, "force", false, "replace the --ledger file if it exists")
+		f.BoolVar(&o.force, "force", false, "replace the files of --ledger, --hdr and --hdr-event if they exist")
 		f.StringVar(&o.reports, "reports", "", "append a JSON line for each recovery to `FILE` when it happens; - is standard output")
+	})
+	group(cmd, "Statistics", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.stats, "stats", false, "print no ticks, but rate, lag and latency percentiles every second, and at the end of the whole run")
+		countVar(f, &o.connections, "connections", 1, "open `N` connections, each a subscriber of its own; with --stats or --latency")
+		f.BoolVar(&o.latency, "latency", false, "--stats, with more percentiles at the end")
+		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the plotter of HdrHistogram (.hgrm); - is standard output")
+		f.StringVar(&o.hdrEvent, "hdr-event", "", "the same of the latencies from event time, to `FILE`")
 	})
 	o.connectionFlags(cmd)
 	return cmd
@@ -151,6 +195,14 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	if o.json && o.csv {
 		return cfg, usage("--json and --csv are two formats; choose one")
+	}
+	for _, f := range []struct {
+		flag string
+		set  bool
+	}{{"--raw", o.raw}, {"--events", o.events}, {"--final-state", o.finalState}} {
+		if f.set && !o.json {
+			return cfg, usage("%s is for --json: add it", f.flag)
+		}
 	}
 	for _, d := range []struct {
 		flag     string
@@ -223,6 +275,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	}
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
 	cfg.Dial = dial
+	if err := o.checkStats(); err != nil {
+		return err
+	}
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
@@ -234,9 +289,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot}
+	r := receiver{say: p.notef, failures: failures{say: p.notef, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, kinds: kinds, noSnapshot: o.noSnapshot, quiet: o.quiet, events: o.events}
 	cfg.SyncOutput = func() error { return syncOutput(p.stdout, r.reports) }
-	s, err := subscriber.New(cfg)
+	subs, err := o.subscribers(cfg)
 	if err != nil {
 		return usage("%w", err)
 	}
@@ -250,10 +305,15 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		defer f.Close()
 		r.reports = f
 	}
+	if o.measures() {
+		return p.measure(ctx, o, subs, r, times)
+	}
+	s := subs[0]
+	format := jsonFormat{times: times, raw: o.raw}
 	switch {
-	case o.quiet:
+	case o.quiet && !o.events:
 	case o.json:
-		r.printer = newPrinter(p.stdout, jsonFormat{times})
+		r.printer = newPrinter(p.stdout, format)
 	case o.csv:
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
@@ -263,22 +323,38 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	defer stop(nil)
 	r.stop = stop
 	defer p.owe(func() string { return o.unsaved(s.Position().Next) })()
+	stopCommands := o.obey(ctx, p, r.filter, s.SetFilter)
 	err = s.Run(running, r.handle)
+	stopCommands()
+	ledger := s.Ledger()
+	return p.finish(ctx, err, ledger.Totals(), r.account(ledger, s.Position().Next), func() error {
+		if !errors.Is(err, errOutputClosed) {
+			if endErr := r.printEnd(p.stdout, o, format, s); endErr != nil && !errors.Is(endErr, errOutputClosed) {
+				return endErr
+			}
+		}
+		if o.ledger == "" {
+			return nil
+		}
+		return p.writeLedger(o.ledger, o.force, ledger)
+	})
+}
+
+// finish ends subscriptions whose Run returned err and whose numbers add up to totals: it calls save, reports what went wrong, and
+// ends standard error with account.
+func (p *program) finish(ctx context.Context, err error, totals feed.Totals, account string, save func() error) error {
 	if errors.Is(err, subscriber.ErrPositionLocked) {
 		return usage("--state: %w", err)
 	}
-	ledger := s.Ledger()
 	err = p.ended(ctx, err)
 	if err == nil || errors.Is(err, errOutputClosed) {
-		err = cmp.Or(lostError(ledger), err)
+		err = cmp.Or(lostError(totals), err)
 	}
-	if o.ledger != "" {
-		if ledgerErr := p.writeLedger(o.ledger, o.force, ledger); ledgerErr != nil {
-			err = errors.Join(besides(err, errInterrupted), ledgerErr)
-		}
+	if saveErr := save(); saveErr != nil {
+		err = errors.Join(besides(err, errInterrupted), saveErr)
 	}
 	code := p.exit(nil, err)
-	p.notef("%s", r.account(ledger, s.Position().Next))
+	p.notef("%s", account)
 	if code != exitDone {
 		return &exitError{code: code} // reported
 	}
@@ -305,8 +381,7 @@ func (p *program) ended(ctx context.Context, err error) error {
 
 // lostError reports the numbers that were asked for and are lost. Those that are expired are no error: nobody promised them,
 // see feed.Account.
-func lostError(l *feed.Ledger) error {
-	t := l.Totals()
+func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
 		return wrong("%d ticks were lost; the reasons stand above", lost)
 	}
@@ -316,32 +391,45 @@ func lostError(l *feed.Ledger) error {
 // unsaved says what is lost if the process ends now, where next is the position.
 func (o *subscribeOptions) unsaved(next uint64) string {
 	var parts []string
-	if !o.quiet {
+	switch {
+	case o.measures():
+		parts = append(parts, "the end of the statistics")
+	case !o.quiet:
 		parts = append(parts, "the end of what is printed on standard output")
 	}
 	if o.state != "" {
 		parts = append(parts, fmt.Sprintf("the position, if --state %s does not say %d yet: the ticks from there on come again", o.state, next))
 	}
-	if o.ledger != "" {
-		parts = append(parts, "the account, --ledger "+o.ledger)
+	for _, f := range []struct{ what, path string }{
+		{"the account, --ledger ", o.ledger}, {"the latencies, --hdr ", o.hdr}, {"the latencies, --hdr-event ", o.hdrEvent},
+	} {
+		if f.path != "" {
+			parts = append(parts, f.what+f.path)
+		}
 	}
-	parts = append(parts, fmt.Sprintf("next seq %d", next))
+	if o.connections == 1 {
+		parts = append(parts, fmt.Sprintf("next seq %d", next))
+	}
 	return strings.Join(parts, "; ")
 }
 
 // checkFiles refuses files that exist, that are two things at once, or that could not be written at the end.
 func (o *subscribeOptions) checkFiles() error {
-	if o.ledger != "" && o.ledger != "-" && !o.force {
-		if _, err := os.Lstat(o.ledger); err == nil {
-			return usage("--ledger %s: the file exists; choose another, or replace it with --force", o.ledger)
+	files := []struct {
+		flag, path string
+		end        bool // written at the end
+	}{{"--state", o.state, false}, {"--ledger", o.ledger, true}, {"--hdr", o.hdr, true}, {"--hdr-event", o.hdrEvent, true}, {"--reports", o.reports, false}}
+	for _, f := range files {
+		if !f.end || f.path == "" || f.path == "-" {
+			continue
+		}
+		if _, err := os.Lstat(f.path); err == nil && !o.force {
+			return usage("%s %s: the file exists; choose another, or replace it with --force", f.flag, f.path)
+		}
+		if err := recording.Check(f.path, o.force); err != nil {
+			return usage("%s: %w", f.flag, err)
 		}
 	}
-	if o.ledger != "" && o.ledger != "-" {
-		if err := recording.Check(o.ledger, o.force); err != nil {
-			return usage("--ledger: %w", err)
-		}
-	}
-	files := []struct{ flag, path string }{{"--state", o.state}, {"--ledger", o.ledger}, {"--reports", o.reports}}
 	for i, a := range files {
 		for _, b := range files[i+1:] {
 			if a.path != "" && a.path != "-" && b.path != "" && samePath(a.path, b.path) {
@@ -399,22 +487,26 @@ func (p *program) writeLedger(path string, replace bool, l *feed.Ledger) error {
 	if err != nil {
 		return fmt.Errorf("--ledger: %w", err)
 	}
-	b = append(b, '\n')
+	return p.writeResult("--ledger", path, replace, append(b, '\n'))
+}
+
+// writeResult writes b to the file at path, which flag names; - is standard output.
+func (p *program) writeResult(flag, path string, replace bool, b []byte) error {
 	if path == "-" {
 		_, err := p.stdout.Write(b)
 		return output(err)
 	}
-	slow := p.watch("--ledger " + path)
+	slow := p.watch(flag + " " + path)
 	out, err := slow.create(path, replace)
 	if err != nil {
-		return fmt.Errorf("--ledger: %w", err)
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	defer out.Discard()
 	if _, err = slow.write(out, b); err == nil {
 		err = slow.save(out.Commit)
 	}
 	if err != nil {
-		return fmt.Errorf("--ledger: %w", err)
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	return nil
 }
@@ -426,7 +518,10 @@ var errEnough = errors.New("enough")
 type receiver struct {
 	say        func(format string, args ...any)
 	failures   failures
+	crowd      *crowd    // reports changes rather than say and failures, if this is one of many lines; else nil
 	printer    *printer  // nil: print nothing
+	quiet      bool      // print no ticks
+	events     bool      // print a line for each event
 	reports    io.Writer // nil: none
 	count      uint64    // ticks to end after, given one by one; 0 for no bound
 	stop       func(error)
@@ -435,7 +530,9 @@ type receiver struct {
 	kinds      []feed.Kind // that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 
-	matched    bool                 // the patterns of filter were compared with the first state
+	savedNext  uint64               // position of the last saved event
+	last       *feed.State          // as of the last batch
+	matched    bool                 // the patterns of filter were compared with the first state that has what they want
 	state      subscriber.ConnState // the last one told
 	ticks      uint64
 	chosen     uint64      // ticks of kinds
@@ -446,17 +543,31 @@ type receiver struct {
 
 // handle is for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
-	if b.Change != nil {
-		if b.Change.State == subscriber.Live && !r.matched {
+	r.last = b.State
+	if c := b.Change; c != nil {
+		if r.events {
+			for _, e := range eventsOf(b.Session, c) {
+				r.printer.event(e)
+			}
+			if c.Saved != nil {
+				r.savedNext = c.Saved.Next
+			}
+			if err := r.printer.flush(); err != nil {
+				return err
+			}
+		}
+		if f := c.Filtered; f != nil {
+			r.filter, r.matched = f.Filter, false
+		} else if c.State == subscriber.Live && !r.matched {
 			r.matched = true
 			r.warnOfPatterns(b.State)
 		}
-		return r.change(b.Change)
+		return r.change(c)
 	}
 	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
 	}
-	if r.printer != nil && !(b.Snapshot && r.noSnapshot) {
+	if r.printer != nil && !r.quiet && !(b.Snapshot && r.noSnapshot) {
 		for publish, ticks := range b.ByPublishTime() {
 			if err := r.printer.append(b.Session, publish, r.choose(ticks), b.State); err != nil {
 				return err
@@ -473,6 +584,30 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	}
 	if r.count > 0 && r.chosen >= r.count {
 		r.stop(errEnough) // not an error of this batch, which counts
+	}
+	return nil
+}
+
+// printEnd writes what --events and --final-state print at the end.
+func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonFormat, s *subscriber.Subscriber) error {
+	held := s.Position()
+	if o.events {
+		if o.state != "" && held.Next != r.savedNext && len(held.Lineage) > 0 {
+			r.printer.event(saved(held))
+		}
+		if err := r.printer.flush(); err != nil {
+			return err
+		}
+	}
+	if o.finalState && r.last != nil && len(held.Lineage) > 0 {
+		format.state = true
+		if err := newPrinter(out, format).state(held.Lineage.Current().ID, r.last); err != nil {
+			return err
+		}
+	}
+	if o.events {
+		r.printer.event(left(held, s.Ledger()))
+		return r.printer.flush()
 	}
 	return nil
 }
@@ -509,14 +644,13 @@ func parseKinds(names []string) (kinds []feed.Kind, err error) {
 }
 
 func (r *receiver) change(c *subscriber.Change) error {
-	switch {
-	case c.State == subscriber.Disconnected && r.state == subscriber.Connecting && c.Err != nil:
-		r.failures.failed(c.Addr, c.Err, time.Now())
-	case c.State == subscriber.Live, c.State == subscriber.Replaying:
-		r.failures.connected(c.Addr)
-	}
-	for _, text := range describe(c, r.state) {
-		r.say("%s", text)
+	if r.crowd != nil {
+		r.crowd.change(r, c)
+	} else {
+		r.failures.note(c, r.state)
+		for _, text := range describe(c, r.state) {
+			r.say("%s", text)
+		}
 	}
 	r.state = c.State
 	if c.Report != nil {
@@ -537,9 +671,6 @@ func (r *receiver) change(c *subscriber.Change) error {
 	return nil
 }
 
-// shownPatterns is how many patterns without an instrument are listed.
-const shownPatterns = 10
-
 // warnOfPatterns reports the patterns of --symbols that match no instrument of state, which is the first one that is whole.
 func (r *receiver) warnOfPatterns(state *feed.State) {
 	if r.filter.All() {
@@ -549,11 +680,7 @@ func (r *receiver) warnOfPatterns(state *feed.State) {
 	if len(missing) == 0 {
 		return
 	}
-	text := strings.Join(missing[:min(len(missing), shownPatterns)], ", ")
-	if more := len(missing) - shownPatterns; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	r.say("--symbols: no instrument matches %s so far; upper and lower case differ", text)
+	r.say("--symbols: no instrument matches %s so far; upper and lower case differ", firstPatterns(missing))
 }
 
 // unmatched returns the patterns of f that match no instrument of state.
@@ -581,13 +708,17 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string) {
 
 // account is the last line of standard error.
 func (r *receiver) account(l *feed.Ledger, next uint64) string {
-	t := l.Totals()
+	return accountText(r.ticks, r.recoveries, l.Totals(), r.order.repeated, fmt.Sprintf("next seq %d", next))
+}
+
+// accountText is an account for people, which ends with end.
+func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
 		expired = fmt.Sprintf(" (%d expired)", t.Expired)
 	}
-	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost%s, %d disowned, %d duplicated; next seq %d",
-		r.ticks, r.recoveries, t.Withheld, t.Lost, expired, t.Disowned, r.order.repeated, next)
+	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost%s, %d disowned, %d duplicated; %s",
+		ticks, recoveries, t.Withheld, t.Lost, expired, t.Disowned, repeated, end)
 }
 
 // An order checks on its own that no number of a session comes twice, or after a greater one.
@@ -648,6 +779,9 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 	for _, n := range c.Disowned {
 		add("disowned %v: %d numbers that belong to nobody any more", n, n.Range.Len())
 	}
+	if f := c.Filtered; f != nil {
+		add("%s from number %d on", filterText(f.Filter), f.From)
+	}
 	if c.End {
 		add("end of the source: the last number is %d", c.Final-1)
 	}
@@ -677,10 +811,20 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	nd := net.Dialer{Timeout: dialTimeout}
 	conn, err := nd.DialContext(ctx, network, host)
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to %s: %w", addr, dialCause(addr, err))
+		return nil, &dialError{addr, dialCause(addr, err)}
 	}
 	return conn, nil
 }
+
+// A dialError reports that there is no connection to addr.
+type dialError struct {
+	addr string
+	err  error
+}
+
+func (e *dialError) Error() string { return fmt.Sprintf("cannot connect to %s: %v", e.addr, e.err) }
+
+func (e *dialError) Unwrap() error { return e.err }
 
 // dialTimeout bounds one attempt to connect.
 const dialTimeout = 5 * time.Second
@@ -717,6 +861,16 @@ type failure struct {
 	reason string
 	at     time.Time
 	pause  time.Duration // until the same reason is reported again
+}
+
+// note looks at a change; before is the state that the last change reported.
+func (f *failures) note(c *subscriber.Change, before subscriber.ConnState) {
+	switch {
+	case c.State == subscriber.Disconnected && before == subscriber.Connecting && c.Err != nil:
+		f.failed(c.Addr, c.Err, time.Now())
+	case c.State == subscriber.Live, c.State == subscriber.Replaying:
+		f.connected(c.Addr)
+	}
 }
 
 // failed reports that an attempt at addr failed with err.

@@ -37,7 +37,7 @@ type shell struct {
 var prompt = regexp.MustCompile(`@(\d+)@ `)
 
 // terminalWait bounds how long something may take to appear.
-const terminalWait = 30 * time.Second
+const terminalWait = 50 * time.Second
 
 // newShell starts a shell in dir, where ./tickfeed is this command, with its addresses on unix sockets in dir.
 func newShell(t *testing.T, dir string) *shell {
@@ -176,6 +176,7 @@ type step struct {
 
 // What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
 func TestReadme(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
@@ -192,6 +193,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
 		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: \d+ ticks, 0 recoveries`, code: exitInterrupted},
+		{command: "./tickfeed subscribe --connections 500 --stats", until: `500/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: \d+ ticks, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
 		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`, exact: true},
@@ -277,6 +279,7 @@ func TestReadme(t *testing.T) {
 // A replay is raw in the foreground only: Ctrl-Z stops it and gives the shell its terminal back, bg lets it go on without a
 // status line, and after fg its keys work again, whether or not the shell had to continue it.
 func TestReplayJobControl(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	day, err := os.ReadFile("../../testdata/day.tick")
 	require.NoError(t, err)
@@ -491,4 +494,41 @@ func TestTerminalIsClosed(t *testing.T) {
 	left, err := os.ReadDir(temporary)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// A subscription obeys commands on its terminal in the foreground. In the background it reads nothing, and so is not stopped; without
+// --commands it leaves what is typed to the shell.
+func TestSubscribeCommandsJobControl(t *testing.T) {
+	dir := t.TempDir()
+	sh := newShell(t, dir)
+	_, code := sh.run("./tickfeed publish --rate 1k --instruments 20 2>/dev/null &")
+	require.Zero(t, code)
+
+	sh.send("./tickfeed subscribe --quiet --symbols MSFT --commands\n")
+	sh.expect(regexp.MustCompile(`live: receiving`))
+	sh.send("symbols AAPL\n")
+	sh.expect(regexp.MustCompile(`symbols AAPL from number \d+ on`))
+	sh.send("\x1a")
+	text, _ := sh.prompted()
+	require.Contains(t, text, "Stopped")
+
+	_, code = sh.run("bg")
+	require.Zero(t, code)
+	text, _ = sh.run("echo type''ahead")
+	require.Contains(t, text, "typeahead", "the shell has its terminal")
+	text, _ = sh.run("jobs")
+	require.NotContains(t, text, "Stopped")
+	sh.send("fg\n")
+	sh.send("symbols ES*\n")
+	sh.expect(regexp.MustCompile(`symbols ES\* from number \d+ on`))
+	sh.send("\x04") // the end of the input
+	sh.send("\x03")
+	text, code = sh.prompted()
+	require.Contains(t, text, "account: ")
+	require.Equal(t, exitInterrupted, code)
+
+	sh.send("./tickfeed subscribe --quiet --count 100\necho type''ahead\n")
+	sh.expect(regexp.MustCompile(`account: 100 ticks`))
+	sh.expect(regexp.MustCompile(`typeahead`))
+	sh.expect(prompt)
 }

@@ -14,8 +14,8 @@ import (
 // each line. Its methods Begin, Before and Packet are those of subscriber.Recorder. Only one goroutine may use it.
 //
 // Numbers that a line leaves out although they were asked for go in as gone (expired), in the sessions that own them: those
-// between the last number recorded and the line, and of a session that has nothing in common with the last one, those that
-// the subscriber lost. So the recording lists what it does not hold. Where a packet repeats numbers that were recorded, only
+// between the last number recorded and the line, and where the next session has nothing in common with the last one, those that
+// the subscriber lost of either. So the recording lists what it does not hold. Where a packet repeats numbers that were recorded, only
 // the rest of it goes in.
 type Recorder struct {
 	cfg  RecorderConfig
@@ -106,6 +106,23 @@ func (r *Recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range)
 	}
 	r.unknown = state == nil && h.Next > 1
 	return r.w.Continue(h, state)
+}
+
+// Left says that the line has left session for one that has nothing in common with it, without the numbers missing: they
+// follow directly what is recorded, of that session or of those before it in its lineage. They go in as gone (expired). Numbers
+// that do not follow what is recorded are not this file's, and nothing is written.
+func (r *Recorder) Left(session feed.SessionID, missing feed.Range) error {
+	if err := r.start(r.cfg.Now()); err != nil {
+		return err
+	}
+	if r.w == nil || missing.Empty() || missing.From != r.w.Next() {
+		return nil
+	}
+	h := *r.w.Header()
+	if h.Lineage.Current().ID != session { // which has no packet here
+		h.Lineage, h.Seed = h.Lineage.Child(session, missing.From), codec.LineSeed(session, h.Filter)
+	}
+	return r.gone(h, missing)
 }
 
 // sameLine reports whether packets of the line h may follow those of the header in force.

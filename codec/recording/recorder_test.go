@@ -272,6 +272,20 @@ func TestRecorderLines(t *testing.T) {
 			require.NoError(t, r.Begin(h, s.state, feed.Range{From: 1, To: 60}))
 			r.feed(t, s.state, s.packet(1))
 		}, "session a1 next 1; [1, 51) gone; [51, 60) gone; snapshot 60; [60, 61)"},
+		{"the line leaves for an unrelated session, without numbers of the one before and of its child", func(r *recorded, s *session) {
+			require.NoError(t, r.Begin(s.header, s.state, feed.Range{}))
+			r.feed(t, s.state, s.packet(50))
+			require.NoError(t, r.Left(0xa1, feed.Range{From: 51, To: 60}))
+			require.NoError(t, r.Left(0xa2, feed.Range{From: 60, To: 70}))
+			other := newSession(0xb1)
+			require.NoError(t, r.Begin(other.header, other.state, feed.Range{}))
+			r.feed(t, other.state, other.packet(3))
+		}, "session a1 next 1; [1, 51); [51, 60) gone; session a2 next 60; [60, 70) gone; session b1 next 1; [1, 4)"},
+		{"numbers left that do not follow what was recorded", func(r *recorded, s *session) {
+			require.NoError(t, r.Begin(s.header, s.state, feed.Range{}))
+			r.feed(t, s.state, s.packet(50))
+			require.NoError(t, r.Left(0xc1, feed.Range{From: 70, To: 80}))
+		}, "session a1 next 1; [1, 51)"},
 		{"a filtered line: skips are cut where they were recorded", func(r *recorded, s *session) {
 			s.packet(50)
 			h := s.header

@@ -12,12 +12,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
@@ -372,7 +375,7 @@ func TestAppendResumes(t *testing.T) {
 	}
 	want := record(-1)
 	require.Contains(t, string(want), codec.FileMagic, "no mark was due")
-	for room := 0; room < len(p)+100; room += stride {
+	for room := range len(p) + 100 {
 		require.True(t, bytes.Equal(want, record(room)), "room for %d bytes", room)
 	}
 }
@@ -487,17 +490,23 @@ func (c *checker) readFrom(file io.ReaderAt, size int64) (lost int, reported boo
 	return lost, reported, ""
 }
 
-// parallel calls do for parts of [0, n), each with a checker and a copy of b of its own.
+// stride thins out tests that go through every bit or byte.
+func stride(t *testing.T) int { return effort.Stride(t, 17) }
+
+// parallel calls do for parts of [0, n), or with the stride for some of them, each with a checker and a copy of b of its own.
+// It stops after a minute, but with -full.
 func parallel(t *testing.T, b []byte, packets [][]byte, n int, do func(c *checker, b []byte, i int) string) {
 	t.Helper()
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var problems []string
-	workers := runtime.GOMAXPROCS(0)
+	workers, stride, budget := runtime.GOMAXPROCS(0), stride(t), effort.Within(time.Minute)
+	var done atomic.Int64
 	for worker := range workers {
 		group.Go(func() {
 			c, b := newChecker(packets), bytes.Clone(b)
-			for i := worker * stride; i < n; i += workers * stride {
+			for i := worker * stride; i < n && !budget.Spent(); i += workers * stride {
+				done.Add(1)
 				if p := do(c, b, i); p != "" {
 					mu.Lock()
 					problems = append(problems, fmt.Sprintf("%d: %s", i, p))
@@ -509,6 +518,9 @@ func parallel(t *testing.T, b []byte, packets [][]byte, n int, do func(c *checke
 	}
 	group.Wait()
 	assert.Empty(t, problems)
+	if len(problems) == 0 {
+		budget.Log(t, int(done.Load()), (n+stride-1)/stride)
+	}
 }
 
 // A flipped bit costs at most the packet that it hits, is always reported, and what follows is
@@ -544,6 +556,7 @@ func TestEveryFlippedBitOfASnapshot(t *testing.T) {
 	want, err := r.State(item)
 	require.NoError(t, err)
 	require.Equal(t, instruments, want.Len())
+	stride := int64(stride(t))
 	for i := 8 * item.Offset; i < 8*(item.Offset+item.Size); i += stride {
 		b[i/8] ^= 1 << (i % 8)
 		r := open(t, b)

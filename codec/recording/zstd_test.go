@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 )
 
 // packed is b as seekable zstd in frames of about size bytes, and how many bytes of it are the
@@ -170,7 +171,7 @@ func flipped(t *testing.T, file []byte, packets [][]byte, n, step int, check fun
 	var mu sync.Mutex
 	var problems []string
 	workers := runtime.GOMAXPROCS(0)
-	step *= stride
+	step *= stride(t)
 	for worker := range workers {
 		group.Go(func() {
 			c, b := newChecker(packets), bytes.Clone(file)
@@ -214,7 +215,8 @@ func TestEveryCutCompressed(t *testing.T) {
 	}
 	c := newChecker(packets)
 	c.next = 0
-	for i := 4; i < len(file); i += 1 + stride/2 {
+	stride := effort.Stride(t, 9)
+	for i := 4; i < len(file); i += stride {
 		in, err := NewInput(bytes.NewReader(file[:i]), int64(i))
 		require.NoError(t, err)
 		lost, _, problem := c.readFrom(in, in.Size())

@@ -115,6 +115,44 @@ func (b *Book) Size(side feed.Side, price int64) int64 {
 	return 0
 }
 
+// Replace makes the levels of side, SideBuy or SideSell, those of prices and sizes, of which the
+// ones with a size of 0 or less are none, and appends the changes as level ticks.
+func (b *Book) Replace(out []feed.Tick, eventTime int64, side feed.Side, prices, sizes []int64) []feed.Tick {
+	start := len(out)
+	for price := range b.Levels(side) {
+		if i := slices.Index(prices, price); i < 0 || sizes[i] <= 0 {
+			out = append(out, feed.Level{Side: side, Price: price}.Tick(b.ID, eventTime))
+		}
+	}
+	for _, gone := range out[start:] {
+		b.Set(side, gone.Level().Price, 0)
+	}
+	for i, price := range prices {
+		if sizes[i] > 0 && b.Size(side, price) != sizes[i] {
+			b.Set(side, price, sizes[i])
+			out = append(out, feed.Level{Side: side, Price: price, Size: sizes[i]}.Tick(b.ID, eventTime))
+		}
+	}
+	return out
+}
+
+// Scale multiplies all prices by price and all sizes by size, both positive: the book in finer units.
+func (b *Book) Scale(price, size int64) {
+	for _, levels := range [...][]level{b.bids, b.asks} {
+		for i := range levels {
+			levels[i].price *= price
+			levels[i].size *= size
+		}
+	}
+	for _, p := range [...]*int64{&b.told.Bid, &b.told.Ask} {
+		if *p != feed.NoPrice {
+			*p *= price
+		}
+	}
+	b.told.BidSize *= size
+	b.told.AskSize *= size
+}
+
 // Clear empties a side, or both with SideBoth. It reports whether anything was there.
 func (b *Book) Clear(side feed.Side) (any bool) {
 	if side != feed.SideSell {

@@ -225,6 +225,36 @@ func TestTradeRecordsDoNotChangeTheBook(t *testing.T) {
 	assert.Len(t, recorded.Only(mbp, feed.KindQuote), 2168+1)
 }
 
+// Files of several schemas have the same trades: those that a file before has told are left out and
+// counted, and a file given twice adds none. Equal trades of one file are different trades.
+func TestTradesOfSeveralSchemas(t *testing.T) {
+	dir := filepath.Join(recorded.Dir(t), "dbn", "sessions")
+	mbp := filepath.Join(dir, "futures_mbp-1_2024-07-01T23-58_2024-07-02T00-02.dbn.zst")
+	trades := filepath.Join(dir, "futures_trades_2024-07-01T23-58_2024-07-02T00-02.dbn.zst")
+	for _, paths := range [][]string{{mbp, trades}, {trades, mbp}, {trades, trades}} {
+		ticks, state, stats := read(t, dbn.Config{}, paths...)
+		assert.Len(t, recorded.Only(ticks, feed.KindTrade), 120)
+		assert.EqualValues(t, 120, stats.Duplicates)
+		assert.Len(t, stats.Notes, 1)
+		volume := int64(0)
+		for id := range state.Len() {
+			in, _ := state.Instrument(feed.InstrumentID(id))
+			volume += in.Summary.Volume
+		}
+		assert.EqualValues(t, 253, volume)
+	}
+}
+
+// The trades of mbo are those of trades, though their records differ.
+func TestTradesOfOrders(t *testing.T) {
+	var trades, orders builder
+	trades.trade(noon, 5, 1).trade(noon, 5, 1).trade(noon+1, 6, 2)
+	orders.order(noon, 'T', 'B', 128, 0, 5, 1).order(noon, 'T', 'B', 128, 0, 5, 1).order(noon, 'T', 'B', 128, 0, 5, 1)
+	ticks, _, stats := read(t, dbn.Config{}, trades.file(t), orders.file(t))
+	assert.Len(t, recorded.Only(ticks, feed.KindTrade), 4)
+	assert.EqualValues(t, 2, stats.Duplicates)
+}
+
 // In tbbo each trade comes after the quote it met, unless that was told already.
 func TestQuoteComesBeforeItsTrade(t *testing.T) {
 	dir := filepath.Join(recorded.Dir(t), "dbn", "versions")

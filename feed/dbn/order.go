@@ -25,7 +25,7 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 	switch action {
 	case 'T':
 		if size > 0 {
-			out = d.tellTrade(out, in, t, px, size, b[39])
+			out = d.tellTrade(out, in, t, px, size, b[39], le.Uint32(b[52:]))
 		}
 	case 'F', 'N':
 		d.count.Ignored++

@@ -48,7 +48,8 @@
 //
 // # Stats
 //
-// Messages are records, Types counts them by rtype, Gaps those that begin a doubtful book
+// Messages are records, Duplicates counts trades that a file before has, too (of several files, the last
+// two to four million trades are known), Types counts them by rtype, Gaps those that begin a doubtful book
 // (F_MAYBE_BAD_BOOK), Unknown mbo records about orders that were never added. DBN's sequence
 // is the venue's packet number and has gaps by nature.
 package dbn
@@ -62,6 +63,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/book"
+	"tickfeed/feed/internal/recent"
 	"tickfeed/feed/rawfile"
 )
 
@@ -82,7 +84,7 @@ type Source = rawfile.Source
 // path that is not there is an error now.
 func Open(paths []string, cfg Config) (*Source, error) {
 	d := &decoder{
-		cfg: cfg, instruments: make(map[uint64]*instrument), mappings: make(map[uint32][]mapping),
+		cfg: cfg, several: len(paths) > 1, instruments: make(map[uint64]*instrument), mappings: make(map[uint32][]mapping),
 	}
 	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
 }
@@ -153,6 +155,9 @@ func tickless(rtype byte) string {
 type decoder struct {
 	cfg         Config
 	count       rawfile.Stats
+	several     bool          // there are several files
+	prints      recent.Prints // the trades, where there are several files
+	path        string        // of the file at hand
 	meta        metadata
 	names       rawfile.Instruments
 	instruments map[uint64]*instrument // by publisher << 32 | instrument id
@@ -172,6 +177,7 @@ type instrument struct {
 	defined  bool  // by a definition record
 	doubtful bool  // the last record was marked flagMaybeBadBook
 
+	prints recent.Group
 	quote  feed.Quote // the last of mbp-1 and the like
 	quoted bool
 
@@ -183,6 +189,8 @@ type instrument struct {
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
+	d.prints.Begin()
+	d.path = r.Path()
 	for _, in := range d.instruments {
 		if !in.defined {
 			in.from, in.to = 0, 0 // asks the mappings of this file
@@ -384,13 +392,24 @@ func side(b byte) feed.Side {
 
 // trade tells the trade whose price stands at 16 of b: all but mbo have that layout.
 func (d *decoder) trade(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
-	return d.tellTrade(out, in, t, price(b[16:]), binary.LittleEndian.Uint32(b[24:]), b[29])
+	le := binary.LittleEndian
+	return d.tellTrade(out, in, t, price(b[16:]), le.Uint32(b[24:]), b[29], le.Uint32(b[44:]))
 }
 
-func (d *decoder) tellTrade(out []feed.Tick, in *instrument, t, price int64, size uint32, aggressor byte) []feed.Tick {
+// tellTrade tells a trade, unless a file before has told it: trades, tbbo, mbp-1, mbp-10 and mbo of
+// the same instruments and times have the same trades.
+func (d *decoder) tellTrade(out []feed.Tick, in *instrument, t, price int64, size uint32, aggressor byte, sequence uint32) []feed.Tick {
 	if price == feed.NoPrice {
 		d.count.Ignored++
 		d.count.Note("a trade of %s at %d without a price", in.symbol, t)
+		return out
+	}
+	if d.several && d.prints.Repeated(&in.prints, recent.Print{
+		Source: in.key, Time: t, Number: uint64(sequence), Price: price, Size: int64(size), Side: aggressor,
+	}) {
+		if d.count.Duplicates++; d.count.Duplicates == 1 {
+			d.count.Note("%s: trades that a file before has, of %s and maybe others, are left out as duplicates", d.path, in.symbol)
+		}
 		return out
 	}
 	return append(out, feed.Trade{Price: price, Size: int64(size), Side: side(aggressor)}.Tick(in.id, t))
@@ -459,27 +478,10 @@ func (d *decoder) compare(out []feed.Tick, in *instrument, t int64, side feed.Si
 			n++
 		}
 	}
-	var gone [depthLevels]int64
-	k := 0
-old:
-	for p := range in.book.Levels(side) {
-		for _, q := range prices[:n] {
-			if p == q {
-				continue old
-			}
-		}
-		gone[k] = p
-		k++
-	}
-	for _, p := range gone[:k] {
-		in.book.Set(side, p, 0)
-		out = d.level(out, in, t, side, p, 0)
-	}
-	for i, p := range prices[:n] {
-		if in.book.Size(side, p) != sizes[i] {
-			in.book.Set(side, p, sizes[i])
-			out = d.level(out, in, t, side, p, sizes[i])
-		}
+	start := len(out)
+	out = in.book.Replace(out, t, side, prices[:n], sizes[:n])
+	if d.cfg.QuotesOnly {
+		out = out[:start]
 	}
 	return out
 }

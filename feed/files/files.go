@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -82,8 +83,8 @@ type Config struct {
 	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
 	// there is no date; 0 takes the capture's or the file name's.
 	Date int
-	// NoBooks leaves the levels of books out of DBN, ITCH and LOBSTER: only quotes of the best
-	// bid and offer, trades and statuses.
+	// NoBooks leaves the levels of books out of DBN, ITCH, LOBSTER, and of rows of CSV, NDJSON and
+	// Parquet that hold several: only quotes of the best bid and offer, trades and statuses.
 	NoBooks bool
 	// PartialBooks tells, of websocket captures, also updates of books that no snapshot came
 	// for; ArrivalTimes takes the recorder's times instead of the exchange's.
@@ -125,6 +126,7 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
 	}
 	std := 0
+	seen := make(map[string]bool)
 	for _, p := range paths {
 		if p == rawfile.Stdin {
 			if std++; std > 1 {
@@ -140,6 +142,12 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 			return nil, fmt.Errorf("%s is a directory; name its files", p)
 		}
 		s.size += info.Size()
+		if real, err := filepath.EvalSymlinks(p); err == nil && info.Mode().IsRegular() {
+			if real = filepath.Clean(real); seen[real] {
+				return nil, fmt.Errorf("%s is named twice", p)
+			}
+			seen[real] = true
+		}
 	}
 	if cfg.Format == LOBSTER && std > 0 {
 		return nil, errNoPair
@@ -235,6 +243,7 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 			rows.Close()
 			return e
 		}
+		src.Parts(paths, rows.Where)
 		table := &table{src, rows}
 		s.importer, s.noun = table, "row"
 		s.stats = table.stats
@@ -268,6 +277,7 @@ func (c *Config) text() textfile.Config {
 	if c.SkipBad != 0 {
 		t.SkipBad = c.SkipBad
 	}
+	t.QuotesOnly = t.QuotesOnly || c.NoBooks
 	return t
 }
 
@@ -440,6 +450,13 @@ var magics = []struct{ magic, name string }{
 	{"\xfd7zXZ", "packed with xz; unpack it"},
 	{"\x04\x22\x4d\x18", "packed with lz4; unpack it"},
 	{"7z\xbc\xaf", "a 7-Zip archive; unpack it"},
+	{"Rar!\x1a\x07", "a RAR archive; unpack it"},
+	{"\x1f\x9d", "packed with compress; unpack it"},
+	{"\xff\x06\x00\x00sNaPpY", "packed with snappy; unpack it"},
+	{"FEA1", "a Feather file; convert it to CSV or Parquet"},
+	{"ORC", "an ORC file; convert it to CSV or Parquet"},
+	{"Obj\x01", "an Avro file; convert it to CSV or Parquet"},
+	{"\x93NUMPY", "a NumPy file; convert it to CSV or Parquet"},
 	{"\x1f\x8b", "packed with gzip twice; unpack it once"},
 	{"\x28\xb5\x2f\xfd", "packed with zstd twice; unpack it once"},
 	{"\xff\xfe", "UTF-16 text; convert it to UTF-8"},
@@ -456,12 +473,33 @@ func whatIs(head []byte) string {
 		}
 	}
 	switch {
+	case len(head) >= tarMagicAt+len(tarMagic) && string(head[tarMagicAt:][:len(tarMagic)]) == tarMagic:
+		return "a tar archive; unpack it and name its files"
+	case isMarkup(head):
+		return "HTML or XML, such as a page that tells of an error, and no data"
 	case !text:
 		return "binary, and nothing that is known"
 	case len(bytes.TrimLeft(head, blank)) == 0:
 		return "blank"
 	}
 	return ""
+}
+
+// What a tar archive has in the header of its first file.
+const (
+	tarMagic   = "ustar"
+	tarMagicAt = 257
+)
+
+// isMarkup reports whether head begins as HTML or XML does.
+func isMarkup(head []byte) bool {
+	head = bytes.ToLower(bytes.TrimLeft(head[:min(len(head), 256)], blank))
+	for _, begin := range []string{"<!doctype", "<html", "<?xml", "<error"} {
+		if bytes.HasPrefix(head, []byte(begin)) {
+			return true
+		}
+	}
+	return false
 }
 
 func notPrintable(r rune) bool { return r < ' ' || r > '~' }

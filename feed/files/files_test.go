@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"context"
@@ -122,6 +123,18 @@ func TestRecognise(t *testing.T) {
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},
+		{"tar", tarred(t, "a.csv", quotes), "", "is a tar archive; unpack it and name its files; what can be read"},
+		{"tar, packed", gzipped(tarred(t, "a.csv", quotes)), "", "is a tar archive"},
+		{"rar", []byte("Rar!\x1a\x07\x01\x00"), "", "is a RAR archive"},
+		{"compress", []byte("\x1f\x9d\x90\x00"), "", "is packed with compress"},
+		{"snappy", []byte("\xff\x06\x00\x00sNaPpY"), "", "is packed with snappy"},
+		{"numpy", []byte("\x93NUMPY\x01\x00"), "", "is a NumPy file"},
+		{"orc", []byte("ORC\x00"), "", "is an ORC file"},
+		{"text that begins like ORC", []byte("ORCL,time,price\n"), files.CSV, ""},
+		{"a page", []byte("\n<!DOCTYPE html><html></html>\n"), "", "is HTML or XML"},
+		{"columns in brackets", []byte("<DATE>\t<TIME>\t<BID>\n"), files.CSV, ""},
+		{"encrypted zip", encrypted(zipped(t, "a.csv", quotes)), "", `is a zip whose file "a.csv" cannot be opened: it is encrypted; unpack it with its password`},
+		{"encrypted zip of LEAN", encrypted(zipped(t, "20140507_eurusd_tick_quote.csv", "1014,1.39248,1.39250\n")), files.LEAN, ""}, // its importer says so
 		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, parquet, dbn"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -142,6 +155,23 @@ func TestRecognise(t *testing.T) {
 			assert.EqualError(t, err, format.Error())
 		})
 	}
+}
+
+func tarred(t *testing.T, name, text string) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Size: int64(len(text)), Mode: 0o600}))
+	_, err := w.Write([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+// encrypted is a zip with one file, marked as encrypted.
+func encrypted(zip []byte) []byte {
+	zip[6] |= 1
+	zip[bytes.Index(zip, []byte("PK\x01\x02"))+8] |= 1
+	return zip
 }
 
 // Files that are opened together are of one format; CSV and NDJSON go together.
@@ -209,6 +239,10 @@ func TestErrors(t *testing.T) {
 			assert.Equal(t, c.passedOver, files.Skippable(err), err)
 		})
 	}
+	twice := write(t, "a.csv", []byte(quotes))
+	_, err := files.Open([]string{twice, filepath.Join(filepath.Dir(twice), ".", "a.csv")}, nil, files.Config{})
+	assert.ErrorContains(t, err, "a.csv is named twice")
+
 	assert.False(t, files.Damaged(os.ErrNotExist))
 	assert.False(t, files.Skippable(os.ErrNotExist))
 

@@ -52,6 +52,83 @@ func TestParquetOfOurOwn(t *testing.T) {
 	assert.Positive(t, src.Read())
 }
 
+// Prices of Databento are floats, or whole numbers of 10^-9; a float may be whole, too.
+func TestParquetOfDatabento(t *testing.T) {
+	type head struct {
+		Time   int64  `parquet:"ts_event,timestamp(nanosecond)"`
+		Type   uint8  `parquet:"rtype"`
+		Action string `parquet:"action,dict"`
+		Symbol string `parquet:"symbol,dict"`
+		Size   uint32 `parquet:"size"`
+	}
+	type floats struct {
+		head
+		Price float64 `parquet:"price"`
+	}
+	type decimals struct {
+		head
+		Price int64 `parquet:"price,decimal(2:18)"`
+	}
+	type integers struct {
+		head
+		Price int64 `parquet:"price"`
+	}
+	prices := func(content []byte) (all []int64) {
+		src, err := files.Open([]string{write(t, "x.parquet", content)}, nil, files.Config{})
+		require.NoError(t, err)
+		got, _ := recorded.ReadAll(t, src)
+		for _, tick := range recorded.Only(got, feed.KindTrade) {
+			all = append(all, tick.Trade().Price)
+		}
+		return all
+	}
+	h := head{1772461800000000001, 0, "T", "ESH6", 3}
+	var b bytes.Buffer
+	fw := parquet.NewGenericWriter[floats](&b)
+	_, err := fw.Write([]floats{{h, 5000}, {h, 5000.25}, {h, -37}})
+	require.NoError(t, err)
+	require.NoError(t, fw.Close())
+	assert.Equal(t, []int64{50000000, 50002500, -370000}, prices(b.Bytes()))
+	b.Reset()
+	dw := parquet.NewGenericWriter[decimals](&b)
+	_, err = dw.Write([]decimals{{h, 500000}, {h, 500025}})
+	require.NoError(t, err)
+	require.NoError(t, dw.Close())
+	assert.Equal(t, []int64{50000000, 50002500}, prices(b.Bytes()))
+	b.Reset()
+	iw := parquet.NewGenericWriter[integers](&b, parquet.Compression(&parquet.Zstd))
+	_, err = iw.Write([]integers{{h, 5000000000000}, {h, 5000250000000}})
+	require.NoError(t, err)
+	require.NoError(t, iw.Close())
+	assert.Equal(t, []int64{50000000, 50002500}, prices(b.Bytes()))
+}
+
+// A trade of one Parquet file that stands in the file before it, too, counts once.
+func TestTradesOfSeveralParquetFiles(t *testing.T) {
+	type line struct {
+		Time   int64   `parquet:"time"`
+		Symbol string  `parquet:"symbol"`
+		Price  float64 `parquet:"price"`
+		Size   int64   `parquet:"size"`
+		ID     int64   `parquet:"trade_id"`
+	}
+	file := func(name string, lines ...line) string {
+		var out bytes.Buffer
+		pw := parquet.NewGenericWriter[line](&out)
+		_, err := pw.Write(lines)
+		require.NoError(t, err)
+		require.NoError(t, pw.Close())
+		return write(t, name, out.Bytes())
+	}
+	a, b := line{1700000000, "A", 1.25, 9, 3}, line{1700000001, "A", 1.5, 9, 4}
+	second := file("b.parquet", b, b)
+	src, err := files.Open([]string{file("a.parquet", a, b), second}, nil, files.Config{})
+	require.NoError(t, err)
+	got, _ := recorded.ReadAll(t, src)
+	assert.Len(t, recorded.Only(got, feed.KindTrade), 3)
+	assert.Equal(t, []string{second + ": 1 trades that a file before has are left out"}, src.Stats().Notes)
+}
+
 // Columns of any Parquet file are known by the names of CSV, or stated; a bad row names its file and
 // may be passed over.
 func TestParquetOfOthers(t *testing.T) {

@@ -64,6 +64,7 @@ func textStats(st textfile.Stats) Stats {
 		s.FirstBad = st.FirstBad
 	}
 	s.Counts = counts(Count{"voided trades", st.Voided}, Count{"voided quotes", st.VoidedQuotes}, Count{"rows of snapshots", st.Snapshot},
+		Count{"duplicates", st.Duplicates},
 		Count{"numbers rounded that a float had left digits behind", st.Rounded})
 	for _, u := range st.Unread {
 		s.Counts = append(s.Counts, Count{u.What + " passed over", u.Rows})

@@ -26,8 +26,9 @@
 // say who the aggressor was. The venue of all instruments is IEXG. The first trading status
 // of an instrument after the start of messages names the trading day (New York).
 //
-// A capture of both TOPS and DEEP has each trade and each status twice: the first copy counts,
-// the other is a duplicate. The quotes of an instrument are then those of TOPS.
+// Captures of both TOPS and DEEP, in one file or several, have each trade and each status twice: the
+// first copy counts, the other is a duplicate (the last two million of a protocol are known). The
+// quotes of an instrument are then those of TOPS.
 //
 // # Numbering
 //
@@ -41,12 +42,14 @@ package iex
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"io"
 	"time"
 	_ "time/tzdata" // New York on a machine that has no zones
 
 	"tickfeed/feed"
 	"tickfeed/feed/book"
+	"tickfeed/feed/internal/recent"
 	"tickfeed/feed/pcap"
 	"tickfeed/feed/rawfile"
 )
@@ -73,8 +76,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	}
 	d := &decoder{
 		zone: zone, symbols: make(map[[8]byte]*instrument), lines: make(map[uint64]*stream),
-		reports: make(map[report]uint16), earlier: make(map[report]uint16),
-		streams: make(map[*pcap.Line]*stream),
+		streams: make(map[*pcap.Line]*stream), seed: maphash.MakeSeed(),
 	}
 	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
 }
@@ -120,9 +122,10 @@ type decoder struct {
 	lines   map[uint64]*stream     // by protocol << 32 | channel
 	streams map[*pcap.Line]*stream // the same by their lines
 	day     int32                  // the trading day at hand
-	reports map[report]uint16      // the protocol that they came over first
-	earlier map[report]uint16      // those before reports was full
-	packets int64                  // of the format, in the file at hand
+	tops    recent.Set             // hashes of the reports that came over TOPS first
+	deep    recent.Set             // likewise over DEEP
+	seed    maphash.Seed
+	packets int64 // of the format, in the file at hand
 	window  pcap.Window
 	end     error // of the file at hand, to be returned once the window is empty
 }
@@ -175,55 +178,37 @@ type instrument struct {
 	halted bool // operationally
 	book   book.Book
 	tops   bool // TOPS has its quotes; the book does not make them then
-	said   [2]said
 }
 
-// said is an instrument's last status (H) or operational halt (O) and the protocol it came over.
-type said struct {
-	at       int64
-	code     byte
-	protocol uint16
-}
-
-// A report is a trade (T) or its break (B), of which TOPS and DEEP send the same.
+// A report is a trade (T), its break (B), a status (H) or an operational halt (O), of which TOPS and
+// DEEP send the same.
 type report struct {
-	id   uint64
-	kind byte
+	kind, code byte
+	symbol     [8]byte
+	time, id   uint64
 }
 
-// maxReports is how many trade reports are remembered, at least, to know those that come over
-// the other protocol too.
-const maxReports = 1 << 16
-
-// repeated reports whether a message, of an instrument, came over the other protocol before: a
-// capture of both TOPS and DEEP has each trade and status twice.
-func (d *decoder) repeated(in *instrument, m []byte, protocol uint16) bool {
+// repeated reports whether a message came over the other protocol before: captures of both TOPS and
+// DEEP, in one file or several, have each trade and status twice.
+func (d *decoder) repeated(m []byte, protocol uint16) bool {
+	r := report{kind: m[0], symbol: [8]byte(m[10:18]), time: binary.LittleEndian.Uint64(m[2:])}
 	switch m[0] {
 	case 'T', 'B':
-		r := report{binary.LittleEndian.Uint64(m[30:]), m[0]}
-		first, known := d.reports[r]
-		if !known {
-			first, known = d.earlier[r]
-		}
-		if known {
-			return first != protocol
-		}
-		if len(d.reports) >= maxReports {
-			d.earlier, d.reports = d.reports, d.earlier
-			clear(d.reports)
-		}
-		d.reports[r] = protocol
+		r.id = binary.LittleEndian.Uint64(m[30:])
 	case 'H', 'O':
-		last := &in.said[0]
-		if m[0] == 'O' {
-			last = &in.said[1]
-		}
-		at := int64(binary.LittleEndian.Uint64(m[2:]))
-		if last.at == at && last.code == m[1] && last.protocol != 0 && last.protocol != protocol {
-			return true
-		}
-		*last = said{at, m[1], protocol}
+		r.code = m[1]
+	default:
+		return false
 	}
+	own, other := &d.tops, &d.deep
+	if protocol == protocolDEEP {
+		own, other = other, own
+	}
+	key := maphash.Comparable(d.seed, r)
+	if other.Has(key) {
+		return true
+	}
+	own.Add(key)
 	return false
 }
 

@@ -78,7 +78,7 @@ func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Ti
 	if err != nil {
 		return out, err
 	}
-	if d.repeated(in, m, protocol) {
+	if d.repeated(m, protocol) {
 		d.count.Duplicates++
 		return out, nil
 	}

@@ -141,3 +141,29 @@ func TestTOPSAndDEEPTogether(t *testing.T) {
 	in, _ := state.Instrument(0)
 	assert.EqualValues(t, 100, in.Summary.Volume)
 }
+
+// So have a file of TOPS and one of DEEP, read one after the other, however many trades there are.
+// Ids begin again on another day: a trade of another time is another trade.
+func TestTOPSThenDEEP(t *testing.T) {
+	const trades = 200_000
+	capture := func(protocol uint16, later uint64) string {
+		var packets [][]byte
+		for first := uint64(1); first <= trades; first += 1000 {
+			var messages [][]byte
+			for id := first; id < first+1000; id++ {
+				m := tradeMessage('T', id)
+				binary.LittleEndian.PutUint64(m[2:], 1500000000000000000+later)
+				messages = append(messages, m)
+			}
+			packets = append(packets, over(protocol, packet(1, first, messages...)))
+		}
+		return file(t, packets...)
+	}
+	tops := capture(0x8003, 0)
+	ticks, _, stats := read(t, tops, capture(0x8004, 0))
+	assert.Equal(t, trades, len(recorded.Only(ticks, feed.KindTrade)))
+	assert.EqualValues(t, trades, stats.Duplicates)
+	ticks, _, stats = read(t, tops, capture(0x8004, 86400e9))
+	assert.Equal(t, 2*trades, len(recorded.Only(ticks, feed.KindTrade)))
+	assert.Zero(t, stats.Duplicates)
+}

@@ -65,6 +65,12 @@ func newDay(path string, s *Source) (*day, error) {
 	if m[3] != "tick" || m[4] != "quote" {
 		return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf("holds %s of schema %s %s, which has no ticks of quotes", f.Name, m[3], m[4])}
 	}
+	if what, err := whoseQuotes(f); err != nil {
+		return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf("is a zip whose file %.100q cannot be unpacked: %v", f.Name, err), Err: err}
+	} else if what != "" {
+		return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf(
+			"holds %s, whose rows are quotes of %s; of LEAN's, only the tick quotes of currency pairs are read: milliseconds, bid, ask", f.Name, what)}
+	}
 	date, err := time.Parse("20060102", m[1])
 	if err != nil || date.Year() < 1970 || date.Year() > 2261 {
 		return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf("holds %s: %s is not a date", f.Name, m[1])}
@@ -100,6 +106,27 @@ func newDay(path string, s *Source) (*day, error) {
 		end:      time.Date(year, month, dayOfMonth+1, 0, 0, 0, 0, zone).UnixNano(),
 		date:     int32(year*10000 + int(month)*100 + dayOfMonth),
 	}, nil
+}
+
+// whoseQuotes is what the quotes of f are of if it is not currency pairs: LEAN gives files of all
+// kinds the same names, and only their columns differ. It looks at the first row.
+func whoseQuotes(f *zip.File) (string, error) {
+	member, err := rawfile.OpenMember(f)
+	if err != nil {
+		return "", err
+	}
+	defer member.Close()
+	line, err := rawfile.NewLines(member, maxLine).Next()
+	if err != nil && err != io.EOF && err != rawfile.ErrLongLine {
+		return "", err
+	}
+	switch n := bytes.Count(line, []byte{','}) + 1; {
+	case n == 5:
+		return "cryptocurrencies (milliseconds, bid, bid size, ask, ask size)", nil
+	case n >= 6:
+		return fmt.Sprintf("shares, futures or options (%d columns)", n), nil
+	}
+	return "", nil
 }
 
 // theMember is the one file of the zip at path that LEAN has named.
@@ -201,7 +228,7 @@ func (d *day) open() error {
 	if err != nil {
 		return err
 	}
-	if d.member, err = f.Open(); err != nil {
+	if d.member, err = rawfile.OpenMember(f); err != nil {
 		return &rawfile.FormatError{File: d.path, Reason: fmt.Sprintf("is a zip whose file %.100q cannot be opened: %v", f.Name, err), Err: err}
 	}
 	d.lines = rawfile.NewLines(d.member, maxLine)

@@ -6,7 +6,8 @@
 // Each zip holds one CSV file without header for one pair and day; its name,
 // YYYYMMDD_PAIR_tick_quote.csv, states both. A row is the time in milliseconds after midnight
 // (decimals are kept to the nanosecond), the bid, and the ask; there are no sizes and no
-// trades. Zips of bars (second, minute, hour, daily) are refused by name. Several zips, of
+// trades. Zips of bars (second, minute, hour, daily) are refused by name, those of cryptocurrencies and
+// shares, which have the same names, by the columns of their first row. Several zips, of
 // many pairs and days, are merged by time; those that do not overlap are not open at once.
 // Memory does not grow with the files.
 //
@@ -91,7 +92,7 @@ type pair struct {
 	day     *day // whose rows are being told
 }
 
-// Open prepares to read the zips at paths, in any order. It reads their directories only. A
+// Open prepares to read the zips at paths, in any order. It reads their directories and first rows. A
 // path that is not there, that is no zip, or whose content is not tick quotes is an error now.
 func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.SkipBad < 0 {

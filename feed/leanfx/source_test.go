@@ -255,11 +255,20 @@ func TestOpenRefuses(t *testing.T) {
 		"20241302 is not a date":     {write(t, "fxcm_a.zip", "20241302_eurusd_tick_quote.csv", "")},
 		`the market "" is not known`: {write(t, "a.zip", "20240102_eurusd_tick_quote.csv", "")},
 		"are both of EURUSD@FXCM":    {good, twin},
+		"quotes of cryptocurrencies": {write(t, "crypto/coinbase/tick/btcusd/20180405_quote.zip", "20180405_btcusd_tick_quote.csv", "1014,6800.01,2.5,6800.02,0.1\n")},
+		"shares, futures or options": {write(t, "fxcm_a.zip", "20131007_spy_tick_quote.csv", "14400025,1677900,2,1683800,1,P,,0\n")},
 	} {
 		_, err := leanfx.Open(paths, leanfx.Config{})
 		assert.ErrorContains(t, err, want)
 	}
-	_, err := leanfx.Open([]string{good}, leanfx.Config{Market: "X", Zone: "Europe/Berlin"})
+	locked := pack(t, "20240102_eurusd_tick_quote.csv", "1,1,1\n")
+	locked[6] |= 1
+	locked[bytes.Index(locked, []byte("PK\x01\x02"))+8] |= 1
+	path := filepath.Join(t.TempDir(), "fxcm_a.zip")
+	require.NoError(t, os.WriteFile(path, locked, 0o600))
+	_, err := leanfx.Open([]string{path}, leanfx.Config{})
+	assert.ErrorContains(t, err, "it is encrypted; unpack it with its password")
+	_, err = leanfx.Open([]string{good}, leanfx.Config{Market: "X", Zone: "Europe/Berlin"})
 	assert.NoError(t, err)
 	_, err = leanfx.Open([]string{good}, leanfx.Config{Zone: "Nowhere"})
 	assert.ErrorContains(t, err, "Zone")

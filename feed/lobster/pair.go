@@ -20,7 +20,7 @@ type pair struct {
 	source   *Source
 	symbol   string
 	midnight int64 // of the day in New York, as noon less twelve hours
-	from     int64 // first millisecond after midnight
+	from, to int64 // milliseconds after midnight, in its name
 	day      int32
 	levels   int
 	message  file
@@ -87,6 +87,12 @@ var newYork = func() *time.Location {
 
 var standardName = regexp.MustCompile(`^(.+)_(\d{4}-\d{2}-\d{2})_(\d{1,8})_(\d{1,8})_(message|orderbook)_(\d{1,4})(\D.*)?$`)
 
+// overlaps reports whether p and o are of one symbol, day and time, as files of two depths are: they
+// would tell each trade twice.
+func (p *pair) overlaps(o *pair) bool {
+	return p.symbol == o.symbol && p.day == o.day && p.from < o.to && o.from < p.to
+}
+
 // newPair is the pair that path is half of.
 func newPair(path string, s *Source) (*pair, error) {
 	dir, name := filepath.Split(path)
@@ -107,6 +113,7 @@ func newPair(path string, s *Source) (*pair, error) {
 		return nil, fmt.Errorf("%s: the year %d is out of range: want 1970 to 2261", path, day.Year())
 	}
 	from, _ := strconv.ParseInt(m[3], 10, 64)
+	to, _ := strconv.ParseInt(m[4], 10, 64)
 	levels, _ := strconv.Atoi(m[6])
 	if levels < 1 || levels > maxLevels {
 		return nil, fmt.Errorf("%s: %d levels in its name: want 1 to %d", path, levels, maxLevels)
@@ -121,7 +128,7 @@ func newPair(path string, s *Source) (*pair, error) {
 	// noon less twelve hours is what clocks show, on every day that has trading.
 	noon := time.Date(day.Year(), day.Month(), day.Day(), 12, 0, 0, 0, newYork)
 	return &pair{
-		source: s, symbol: symbol, from: from, levels: levels,
+		source: s, symbol: symbol, from: from, to: to, levels: levels,
 		midnight: noon.Add(-12 * time.Hour).UnixNano(),
 		day:      int32(day.Year()*10000 + int(day.Month())*100 + day.Day()),
 		message:  half("message"), book: half("orderbook"), noBook: s.cfg.TradesOnly,

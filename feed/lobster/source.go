@@ -108,8 +108,8 @@ type instrument struct {
 type level struct{ price, size int64 }
 
 // Open prepares to read the pairs that paths name, in any order; it reads nothing yet. A
-// path that is not there, an order book without its message file, and a file without a LOBSTER
-// name are errors now.
+// path that is not there, an order book without its message file, a file without a LOBSTER name, and
+// two pairs of one symbol and time are errors now.
 func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.SkipBad < 0 {
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
@@ -156,6 +156,11 @@ func Open(paths []string, cfg Config) (*Source, error) {
 			}
 			if info.IsDir() {
 				return nil, fmt.Errorf("%s is a directory; name its files", f.path)
+			}
+		}
+		for _, o := range pairs {
+			if p.overlaps(o) {
+				return nil, fmt.Errorf("%s and %s are both of %s on %d", o.message.path, p.message.path, p.symbol, p.day)
 			}
 		}
 		pairs = append(pairs, p)

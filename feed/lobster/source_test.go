@@ -209,6 +209,14 @@ func TestOpenRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "SkipBad")
 	_, err = lobster.Open(nil, lobster.Config{})
 	assert.ErrorContains(t, err, "no file")
+
+	const row, book = "34200.5,1,11,100,1000000,1\n", noAsk + ",1000000,100\n"
+	morning := write(t, "C_2024-11-04_34200000_43200000_*_1.csv", row, book)
+	_, err = lobster.Open([]string{morning, write(t, "C_2024-11-04_34200000_57600000_*_10.csv", row, book)}, lobster.Config{})
+	assert.ErrorContains(t, err, "are both of C on 20241104", "two depths of one day have the same trades")
+	_, err = lobster.Open([]string{morning, write(t, "C_2024-11-04_43200000_57600000_*_1.csv", row, book),
+		write(t, "C_2024-11-05_34200000_57600000_*_1.csv", row, book), write(t, "D_2024-11-04_34200000_57600000_*_1.csv", row, book)}, lobster.Config{})
+	assert.NoError(t, err)
 }
 
 // FuzzSource: no pair of files makes a Source panic, hang or yield a tick that is not valid.

@@ -138,7 +138,7 @@ func TestColumns(t *testing.T) {
 		"definition AAPL XNAS - - - - - - - - - - - - - -2 0 USD 0.01 100",
 		"correction AAPL XNAS - - - - 0.03 4 - A-17 - 0.01 2 - - - - - - -",
 		"cancel AAPL XNAS - - - - 0.03 4 - 9 - - - - - - - - - -",
-		"level AAPL XNAS - - - - 1 40 sell - - - - - - - - - - -",
+		"level AAPL XNAS - - - - 1 40 ask - - - - - - - - - - -",
 		"clear AAPL XNAS - - - - - - both - - - - - - - - - - -",
 		"status AAPL XNAS - - - - - - - - - - - pre-open 20260302 - - - - -",
 	} {

@@ -302,13 +302,19 @@ func renderer(c *parquet.Column, own bool) func([]byte, parquet.Value) []byte {
 	if l := t.LogicalType(); l != nil {
 		switch x := l.Value.(type) {
 		case *format.DecimalType:
-			scale := max(0, int(x.Scale))
+			scale, point := max(0, int(x.Scale)), isPrice(c)
 			return func(b []byte, v parquet.Value) []byte {
+				start := len(b)
 				if v.Kind() == parquet.Int32 || v.Kind() == parquet.Int64 {
 					var digits [24]byte
-					return appendPoint(b, strconv.AppendInt(digits[:0], wide(v), 10), scale)
+					b = appendPoint(b, strconv.AppendInt(digits[:0], wide(v), 10), scale)
+				} else {
+					b = appendPoint(b, integerOf(v).Append(nil, 10), scale)
 				}
-				return appendPoint(b, integerOf(v).Append(nil, 10), scale)
+				if point && bytes.IndexByte(b[start:], '.') < 0 {
+					b = append(b, ".0"...)
+				}
+				return b
 			}
 		case *format.TimestampType:
 			per := perSecond(x.Unit)
@@ -343,9 +349,9 @@ func renderer(c *parquet.Column, own bool) func([]byte, parquet.Value) []byte {
 			return time.Unix(day*86400, ns).UTC().AppendFormat(b, "2006-01-02T15:04:05.999999999")
 		}
 	case parquet.Float:
-		return func(b []byte, v parquet.Value) []byte { return appendFloat(b, float64(v.Float()), 32) }
+		return func(b []byte, v parquet.Value) []byte { return appendFloat(b, float64(v.Float()), 32, isPrice(c)) }
 	case parquet.Double:
-		return func(b []byte, v parquet.Value) []byte { return appendFloat(b, v.Double(), 64) }
+		return func(b []byte, v parquet.Value) []byte { return appendFloat(b, v.Double(), 64, isPrice(c)) }
 	}
 	return func(b []byte, v parquet.Value) []byte { return appendCell(b, string(v.ByteArray())) }
 }
@@ -387,11 +393,22 @@ func appendPoint(b, digits []byte, scale int) []byte {
 	return b
 }
 
-func appendFloat(b []byte, v float64, bits int) []byte {
+// isPrice reports whether a column is called a price. A price that is a float or a decimal is written with
+// a point always: without one, the importer of text takes a price of Databento for a multiple of 10^-9.
+func isPrice(c *parquet.Column) bool {
+	name := strings.ToLower(c.Name())
+	return strings.Contains(name, "price") || strings.Contains(name, "px")
+}
+
+func appendFloat(b []byte, v float64, bits int, point bool) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return b // nothing
 	}
-	return strconv.AppendFloat(b, v, 'f', -1, bits)
+	b = strconv.AppendFloat(b, v, 'f', -1, bits)
+	if point && v == math.Trunc(v) {
+		b = append(b, ".0"...)
+	}
+	return b
 }
 
 func perSecond(u format.TimeUnit) int64 {

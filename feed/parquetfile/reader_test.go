@@ -84,7 +84,7 @@ func TestRowsOfOthers(t *testing.T) {
 	path := file(t, foreign(t))
 	assert.Equal(t, "utc,day,px,small,size,small8,dec,flag,name,last\n"+
 		"2024-01-02T03:04:05.678Z,2024-01-02,0.1,0.1,9223372036854775808,-5,-0.001,true,\"x\x00y\",7\n"+
-		"2024-01-02T03:04:05.678Z,1970-01-01,100,,0,0,120.5,false,z,8\n", csvOf(t, path))
+		"2024-01-02T03:04:05.678Z,1970-01-01,100.0,,0,0,120.5,false,z,8\n", csvOf(t, path))
 
 	type other struct {
 		Last int64 `parquet:"last"`

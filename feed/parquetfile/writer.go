@@ -29,7 +29,7 @@ type Writer struct {
 	session   feed.SessionID
 	sessionID parquet.Value
 	kindTexts [feed.MaxKind + 1]parquet.Value
-	sideTexts [feed.SideBoth + 1]parquet.Value
+	sideTexts [2][feed.SideBoth + 1]parquet.Value // of trades, and of books
 	names     map[*feed.Definition][2]parquet.Value
 }
 
@@ -212,8 +212,11 @@ func New(out io.Writer, kinds []feed.Kind, survey *Survey) (*Writer, error) {
 	for k := range w.kindTexts {
 		w.kindTexts[k] = w.text(colType, feed.Kind(k).String())
 	}
-	for side := range w.sideTexts {
-		w.sideTexts[side] = w.text(colSide, feed.Side(side).String())
+	for side := range w.sideTexts[0] {
+		for i, kind := range []feed.Kind{feed.KindTrade, feed.KindLevel} {
+			t := feed.Tick{Kind: kind, Side: feed.Side(side)}
+			w.sideTexts[i][side] = w.text(colSide, t.SideName())
+		}
 	}
 	return w, nil
 }
@@ -289,9 +292,9 @@ func (w *Writer) Write(session feed.SessionID, publish int64, t *feed.Tick, d *f
 	case feed.KindLevel:
 		w.price(colPrice, d, t.Values[0])
 		w.size(colSize, d, t.Values[1])
-		w.side(t.Side)
+		w.side(1, t.Side)
 	case feed.KindClear:
-		w.side(t.Side)
+		w.side(1, t.Side)
 	case feed.KindStatus:
 		w.putText(colStatus, w.text(colStatus, t.Status.String()))
 		if day := t.TradingDay(); day != 0 {
@@ -319,9 +322,9 @@ func (w *Writer) Write(session feed.SessionID, publish int64, t *feed.Tick, d *f
 	return w.err
 }
 
-func (w *Writer) side(s feed.Side) {
+func (w *Writer) side(texts int, s feed.Side) {
 	if s != feed.SideNone && s <= feed.SideBoth {
-		w.putText(colSide, w.sideTexts[s])
+		w.putText(colSide, w.sideTexts[texts][s])
 	}
 }
 
@@ -341,7 +344,7 @@ func (w *Writer) trade(t *feed.Tick, d *feed.Definition) {
 	tr := t.Trade()
 	w.price(colPrice, d, tr.Price)
 	w.size(colSize, d, tr.Size)
-	w.side(tr.Side)
+	w.side(0, tr.Side)
 	if ref := t.TradeRef(); ref != "" {
 		w.putText(colTradeID, w.text(colTradeID, ref))
 	} else if tr.ID != 0 && w.at[colTradeID] != nil {

@@ -169,12 +169,23 @@ func openZip(f *os.File, m *Meter) (io.ReadCloser, error) {
 		return nil, &FormatError{File: f.Name(), Reason: fmt.Sprintf(
 			"is a zip, but not one of LEAN's, and holds %d files of CSV or NDJSON, where one can be read; unzip it and name its files", len(files))}
 	}
-	member, err := files[0].Open()
+	member, err := OpenMember(files[0])
 	if err != nil {
 		return nil, &FormatError{File: f.Name(), Reason: fmt.Sprintf("is a zip whose file %.100q cannot be opened: %v", files[0].Name, err), Err: err}
 	}
 	return member, nil
 }
+
+// OpenMember opens a file in a zip. The error says so if it is encrypted.
+func OpenMember(f *zip.File) (io.ReadCloser, error) {
+	const encrypted = 1 << 0 // of the general purpose flags
+	if f.Flags&encrypted != 0 {
+		return nil, errEncrypted
+	}
+	return f.Open()
+}
+
+var errEncrypted = errors.New("it is encrypted; unpack it with its password")
 
 // isData reports whether a file in a zip is what the zip was made for, rather than a note, a
 // checksum, or what a system adds.

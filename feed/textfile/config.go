@@ -44,6 +44,9 @@ type Config struct {
 	PriceExponent, SizeExponent int8
 	// ZeroIsPrice keeps a bid or ask of 0 as a price; otherwise it is no quote on that side.
 	ZeroIsPrice bool
+	// QuotesOnly leaves out the levels of rows that hold several (Databento's mbp-10, Tardis's
+	// book_snapshot): only their best bid and offer is told, as a quote.
+	QuotesOnly bool
 	// Rows is what every row is, whatever its columns say: "trade", "quote" or "level". Empty lets
 	// each row say it; see the package comment.
 	Rows string
@@ -51,8 +54,9 @@ type Config struct {
 	// the source. Not negative.
 	SkipBad int
 
-	headerOf     func(cells []string) []string // names for a first line that is data; nil if there are none
-	symbolInName *regexp.Regexp                // finds the symbol in the name of a file
+	headerOf     func(cells []string) []string              // names for a first line that is data; nil if there are none
+	symbolInName *regexp.Regexp                             // finds the symbol in the name of a file
+	venueOf      func(names []string, symbol string) string // the venue of a file with such columns, if Venue is empty; or nil
 }
 
 // rowKinds are what Config.Rows can state.
@@ -173,6 +177,10 @@ const (
 	fieldSuffix
 	fieldQuoteCancel
 	fieldMakerOrder
+	fieldSequence
+	fieldRaw
+	fieldEvent
+	fieldState
 	numFields
 	noField = numFields
 )
@@ -216,9 +224,19 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldSuffix:        {"symbol_suffix", "symsuffix symbolsuffix"},
 	fieldQuoteCancel:   {"quote_cancel", "qucancel quotecancelcorrection"},
 	fieldMakerOrder:    {"maker_order_id", "makerorderid"},
+	fieldSequence:      {"sequence", "sequence"},
+	fieldRaw:           {"raw", "raw"},
+	fieldEvent:         {"event", "event"},
+	fieldState:         {"state", "state"},
 }
 
-func (f field) String() string { return fieldNames[f].name }
+func (f field) String() string {
+	if f > noField {
+		best, level := f.ofBest()
+		return fmt.Sprintf("%v of level %d", best, level+1)
+	}
+	return fieldNames[f].name
+}
 
 // A place is the field that a column holds; of two columns with one field, the lower rank wins.
 type place struct {
@@ -287,7 +305,7 @@ func (c *columns) place(name string) place {
 	if f, ok := c.byName[name]; ok {
 		return place{f, -1}
 	}
-	if p, ok := known[normal(name)]; ok && !c.mapped[p.field] {
+	if p, ok := known[normal(name)]; ok && (p.field > noField || !c.mapped[p.field]) {
 		return p
 	}
 	return place{noField, 0}
@@ -297,11 +315,29 @@ func (c *columns) place(name string) place {
 type row struct {
 	cells [numFields][]byte
 	names [numFields]string // of the columns; empty where the line has none
+	deep  []deepLevel       // levels below the best, the second first
+}
+
+// cell is the text in f, also where f is of a level below the best.
+func (r *row) cell(f field) []byte {
+	if f > noField {
+		n := int(f - deepField)
+		return r.deep[n/deepWidth][n%deepWidth]
+	}
+	return r.cells[f]
+}
+
+// name is that of the column that holds f.
+func (r *row) name(f field) string {
+	if f > noField || r.names[f] == "" {
+		return f.String()
+	}
+	return r.names[f]
 }
 
 // has reports whether there is a number in f: neither nothing nor a word for nothing.
 func (r *row) has(f field) bool {
-	b := r.cells[f]
+	b := r.cell(f)
 	if len(b) == 0 {
 		return false
 	}
@@ -311,17 +347,18 @@ func (r *row) has(f field) bool {
 			return false
 		}
 	}
-	return true
+	return string(b) != `\N` // of MySQL and PostgreSQL
 }
 
 // bad is the error of a value that cannot be what it should.
 func (r *row) bad(f field, reason string, err error) *LineError {
-	e := &LineError{Column: r.names[f], Value: clip(r.cells[f]), Reason: reason, Err: err}
-	if e.Column == "" {
-		e.Column = f.String()
-	}
-	e.Column = clip([]byte(e.Column))
-	return e
+	return &LineError{Column: clip([]byte(r.name(f))), Value: clip(r.cell(f)), Reason: reason, Err: err}
+}
+
+// isDatabento reports whether the columns are those of Databento: with a record type, or, as a table
+// from which it was left out, a publisher.
+func (r *row) isDatabento() bool {
+	return r.names[fieldRecordType] != "" || r.names[fieldPublisher] != ""
 }
 
 // absent is the error of a value that must be there.

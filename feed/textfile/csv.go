@@ -68,6 +68,12 @@ func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *
 		switch {
 		case f == noField:
 			continue
+		case f > noField && slices.Contains(h.dest, f):
+			return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf("is there twice: it is the %v", f)}
+		case f > noField:
+			h.dest[i] = f
+			r.deepen(f)
+			continue
 		case r.names[f] != "" && p.rank == ranks[f]:
 			return &LineError{Column: clip([]byte(name)),
 				Reason: fmt.Sprintf("is there twice, or like %q; say which is the one with --column %v=NAME", r.names[f], f)}
@@ -155,8 +161,12 @@ func isData(cells []string, c *columns) bool {
 }
 
 // errNoHeader is the error of a file whose first line is data.
-func errNoHeader(cells []string) *LineError {
-	return &LineError{Reason: "the file has no header: its first line is data, " + strings.TrimPrefix(list(cells), "its columns are ") +
+func errNoHeader(cells []string, preset bool) *LineError {
+	data := "its first line is data, " + strings.TrimPrefix(list(cells), "its columns are ")
+	if preset {
+		return &LineError{Reason: "the file has no header, and is none of those of the preset: " + data + "; name the columns by their places with --header"}
+	}
+	return &LineError{Reason: "the file has no header: " + data +
 		"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is " +
 		"not read), or state whose files they are with --preset"}
 }
@@ -200,7 +210,7 @@ func (h *header) split(line []byte, r *row) *LineError {
 	col, more := 0, true
 	for more {
 		var cell []byte
-		if len(line) > 0 && line[0] == '"' {
+		if isQuoted(line) {
 			var bad *LineError
 			if cell, line, more, bad = h.cell(line); bad != nil {
 				return bad
@@ -218,7 +228,11 @@ func (h *header) split(line []byte, r *row) *LineError {
 				case f != fieldConditions:
 					cell = trim(cell)
 				}
-				r.cells[f] = cell
+				if f > noField {
+					r.setDeep(f, cell)
+				} else {
+					r.cells[f] = cell
+				}
 			}
 		}
 		col++
@@ -229,13 +243,23 @@ func (h *header) split(line []byte, r *row) *LineError {
 	return nil
 }
 
+// isQuoted reports whether the first cell of line is in quotes, which blanks may stand before.
+func isQuoted(line []byte) bool {
+	for i, c := range line {
+		if c != ' ' {
+			return c == '"' && (i == 0 || bytes.IndexByte(line[i+1:], '"') >= 0)
+		}
+	}
+	return false
+}
+
 // cell cuts the first cell off line; more is false if it is the last.
 func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError) {
-	if len(line) == 0 || line[0] != '"' {
+	if !isQuoted(line) {
 		cell, rest, more = bytes.Cut(line, []byte{h.delim})
 		return cell, rest, more, nil
 	}
-	line = line[1:]
+	line = bytes.TrimLeft(line, " ")[1:]
 	start := len(h.scratch)
 	for {
 		i := bytes.IndexByte(line, '"')
@@ -251,13 +275,18 @@ func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError
 		line = line[1:]
 	}
 	cell = h.scratch[start:len(h.scratch):len(h.scratch)]
-	if len(line) == 0 {
+	if line = bytes.TrimLeft(line, " "); len(line) == 0 {
 		return cell, nil, false, nil
 	}
 	if line[0] != h.delim {
 		return nil, nil, false, &LineError{Value: clip(line), Reason: "follows a quoted cell where a delimiter is due"}
 	}
 	return cell, line[1:], true, nil
+}
+
+// has reports whether there is a column of this name, as normal makes it.
+func (h *header) has(name string) bool {
+	return slices.ContainsFunc(h.names, func(n string) bool { return normal(n) == name })
 }
 
 // isTrailer reports whether line is the last one of a file of NYSE's Daily TAQ: END|20240102|1234.

@@ -1,12 +1,15 @@
 package textfile
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 
 	"tickfeed/feed"
+	"tickfeed/feed/book"
+	"tickfeed/feed/internal/recent"
 )
 
 // A desk makes ticks of rows: it gives instruments their ids, and defines them again when a
@@ -18,9 +21,13 @@ type desk struct {
 	instruments   map[string]*instrument // by symbol, NUL, venue
 	key           []byte                 // of the row at hand
 	name          []byte                 // of its symbol, if it has a suffix
-	values        [numFields]int64       // of the row at hand, in the exponents of its instrument
-	out           [4]feed.Tick           // a definition, a clear, a quote, a trade
-	rows          feed.Kind              // Config.Rows, or 0
+	values        [allFields]int64       // of the row at hand, in the exponents of its instrument
+	out           []feed.Tick            // of the row at hand: a definition, a clear or levels, a quote, a trade
+	prices, sizes []int64                // of a side of the row at hand
+	quotesOnly    bool
+	statedPrice   bool      // Config.Columns names the column of the price
+	repeats       *repeats  // nil where there is one file
+	rows          feed.Kind // Config.Rows, or 0
 	unread        []Unread
 	forgot        bool  // the volume of the instrument at hand, which does not fit with the decimals of its row
 	rounded       int64 // numbers of the row at hand that were rounded
@@ -31,16 +38,19 @@ type instrument struct {
 	id  feed.InstrumentID
 	def feed.Definition
 
-	extent   extent // of its numbers, in the exponents of def
-	levels   bool   // some were given out
-	snapshot bool   // the last level was of a snapshot
+	extent   extent     // of its numbers, in the exponents of def
+	levels   bool       // some were given out
+	snapshot bool       // the last level was of a snapshot
+	book     *book.Book // that rows of several levels tell; nil if there was none
+	prints   recent.Group
+	traded   [2]span // the times of its trades, and of its aggregated trades
 }
 
 func newDesk(c *Config) desk {
 	return desk{
 		symbol: []byte(c.Symbol), venue: []byte(c.Venue),
 		exponents:   feed.Definition{PriceExponent: c.PriceExponent, SizeExponent: c.SizeExponent},
-		zeroIsPrice: c.ZeroIsPrice,
+		zeroIsPrice: c.ZeroIsPrice, quotesOnly: c.QuotesOnly, statedPrice: c.Columns["price"] != "",
 		instruments: make(map[string]*instrument),
 		rows:        kindOf([]byte(c.Rows)),
 	}
@@ -76,14 +86,14 @@ var shapes = [...]shape{
 func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	d.rounded, d.forgot = 0, false
 	kind, bad := d.kind(r)
+	count.Unread = d.unread
 	switch {
 	case bad != nil:
 		return nil, bad
-	case kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]):
+	case kind == feed.KindSummary || isTrue(r.cells[fieldSnapshot]) || isTrue(r.cells[fieldState]) && r.isOwn():
 		count.Snapshot++
 		return nil, nil
 	case kind == kindUnread:
-		count.Unread = d.unread
 		return nil, nil
 	}
 	if len(r.cells[fieldCorrection]) > 0 && (kind == feed.KindTrade || kind == shapeBoth) {
@@ -126,41 +136,71 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	if bad != nil {
 		return nil, bad
 	}
-	n := 1
-	snapshot := kind == feed.KindLevel && isTrue(r.cells[fieldIsSnapshot])
-	if snapshot && inst != nil && inst.levels && !inst.snapshot {
-		d.out[n] = feed.ClearTick(id, at, feed.SideBoth) // the levels before do not count any more
-		n++
-	}
-	if kind == feed.KindQuote || kind == shapeBoth {
-		d.out[n] = d.quote(r).Tick(id, at)
-		n++
-	}
+	var other feed.Tick
 	if kind != feed.KindQuote && kind != feed.KindDefinition {
-		if d.out[n], bad = d.other(r, kind, id, at); bad != nil {
+		if other, bad = d.other(r, kind, id, at); bad != nil {
 			return nil, bad
 		}
-		n++
 	}
-	first := 1
+	if inst != nil && d.repeats != nil && (kind == feed.KindTrade || kind == shapeBoth) {
+		if bad := mixed(inst, r, at); bad != nil {
+			return nil, bad
+		}
+	}
+	// From here on the row is good.
+	d.out = d.out[:0]
 	if kind == feed.KindDefinition || inst == nil || inst.def != def {
-		first = 0
-		d.out[0] = definitionTick(id, at, def)
+		d.out = append(d.out, definitionTick(id, at, def))
 		if inst == nil {
 			inst = &instrument{id: id}
 			d.instruments[string(d.key)] = inst
 		}
-		inst.def = def
+		inst.define(def)
 	}
 	inst.extent = reach
 	count.Rounded += d.rounded
 	if kind == feed.KindLevel {
+		snapshot := isTrue(r.cells[fieldIsSnapshot])
+		if snapshot && inst.levels && !inst.snapshot {
+			d.out = append(d.out, feed.ClearTick(id, at, feed.SideBoth)) // the levels before do not count any more
+		}
 		inst.levels, inst.snapshot = true, snapshot
 	}
-	if isTrue(r.cells[fieldMore]) && len(r.cells[fieldType]) > 0 {
-		d.out[n-1].Flags |= feed.FlagMore
+	event := len(d.out)
+	if kind == feed.KindQuote || kind == shapeBoth {
+		q := d.quote(r)
+		if d.hasDepth(r, kind) {
+			d.out = d.depth(d.out, inst, r, q, at)
+		}
+		d.out = append(d.out, q.Tick(id, at))
 	}
-	return d.out[first:n], nil
+	if kind != feed.KindQuote && kind != feed.KindDefinition {
+		d.out = append(d.out, other)
+		if d.repeats != nil && other.Kind == feed.KindTrade && d.repeats.repeated(inst, r, &other, &def) {
+			d.out = d.out[:len(d.out)-1]
+			count.Duplicates++
+		}
+	}
+	if len(d.out) == 0 {
+		return nil, nil
+	}
+	if d.hasDepth(r, kind) {
+		book.More(d.out[event:])
+	}
+	if isTrue(r.cells[fieldMore]) && len(r.cells[fieldType]) > 0 {
+		d.out[len(d.out)-1].Flags |= feed.FlagMore
+	}
+	return d.out, nil
+}
+
+// define makes def, which has the exponents of the one before or finer ones, the definition of i.
+func (i *instrument) define(def feed.Definition) {
+	if i.book != nil {
+		price, _ := finer(1, i.def.PriceExponent, def.PriceExponent)
+		size, _ := finer(1, i.def.SizeExponent, def.SizeExponent)
+		i.book.Scale(price, size)
+	}
+	i.def = def
 }
 
 // definitionTick gives def memory of its own, because the reader of the tick may keep it.
@@ -192,7 +232,7 @@ func (d *desk) symbolVenue(r *row) (symbol, venue []byte) {
 	if len(symbol) == 0 {
 		symbol = d.symbol
 	}
-	if len(venue) == 0 && r.names[fieldRecordType] != "" {
+	if len(venue) == 0 && r.isDatabento() {
 		venue = publisherVenue(r.cells[fieldPublisher])
 	}
 	if len(venue) == 0 {
@@ -232,7 +272,7 @@ func eventTime(r *row, c *clock) (int64, *LineError) {
 	if len(r.cells[f]) == 0 {
 		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
 	}
-	if r.isOwn() || r.names[fieldRecordType] != "" {
+	if r.isOwn() || r.isDatabento() {
 		// A whole number counts nanoseconds, whatever its magnitude and whatever unit is stated for other files.
 		if t, err := feed.ParseDecimal(r.cells[f], 0); err == nil {
 			return t, nil
@@ -259,12 +299,23 @@ func (d *desk) numbers(r *row, kind feed.Kind, def *feed.Definition) *LineError 
 		before = *def
 	}
 	s := &shapes[kind]
+	if d.hasDepth(r, kind) {
+		if bad := d.deepNumbers(r, def); bad != nil {
+			return bad
+		}
+	}
+	price, size := def.PriceExponent, def.SizeExponent
 	var bad *LineError
 	if def.PriceExponent, bad = d.exact(r, s.prices, def.PriceExponent); bad != nil {
 		return bad
 	}
 	if def.SizeExponent, bad = d.exact(r, s.sizes, def.SizeExponent); bad != nil {
 		return bad
+	}
+	if d.hasDepth(r, kind) && (def.PriceExponent != price || def.SizeExponent != size) {
+		if bad := d.deepNumbers(r, def); bad != nil { // once more, with the decimals of the best level
+			return bad
+		}
 	}
 	for _, f := range s.sizes {
 		if d.values[f] < 0 {
@@ -307,13 +358,13 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 			if !r.has(f) {
 				continue
 			}
-			scale := scaleOf(r, f)
-			v, err := feed.ParseDecimal(r.cells[f], exponent-scale)
+			scale, cell := scaleOf(r, f), r.cell(f)
+			v, err := feed.ParseDecimal(cell, exponent-scale)
 			if err == nil {
 				d.values[f] = v
 				continue
 			}
-			if m, e, ok := denoise(r.cells[f]); ok && err == feed.ErrDecimalInexact && !r.isOwn() && e+int(scale) >= feed.MinExponent {
+			if m, e, ok := denoise(cell); ok && err == feed.ErrDecimalInexact && !r.isOwn() && e+int(scale) >= feed.MinExponent {
 				if v, ok := finer(m, int8(e)+scale, exponent); ok && e+int(scale) >= int(exponent) {
 					d.values[f] = v
 					rounded++
@@ -404,13 +455,9 @@ func (d *desk) reach(inst *instrument, r *row, kind feed.Kind, def *feed.Definit
 	if kind == feed.KindDefinition {
 		return e, nil
 	}
-	for _, f := range s.prices {
-		if r.has(f) {
-			e.price = max(e.price, d.values[f], -d.values[f])
-		}
-	}
-	for _, f := range s.sizes {
-		e.size = max(e.size, d.values[f])
+	e.cover(r, d, s.prices, s.sizes)
+	if d.hasDepth(r, kind) {
+		e.cover(r, d, deepPrices[:2*len(r.deep)], deepSizes[:2*len(r.deep)])
 	}
 	if v := d.values[fieldSize]; (kind == feed.KindTrade || kind == shapeBoth) && v <= math.MaxInt64-e.volume {
 		e.volume += v
@@ -418,11 +465,23 @@ func (d *desk) reach(inst *instrument, r *row, kind feed.Kind, def *feed.Definit
 	return e, nil
 }
 
+// cover makes e reach the numbers of prices and sizes.
+func (e *extent) cover(r *row, d *desk, prices, sizes []field) {
+	for _, f := range prices {
+		if r.has(f) {
+			e.price = max(e.price, d.values[f], -d.values[f])
+		}
+	}
+	for _, f := range sizes {
+		e.size = max(e.size, d.values[f])
+	}
+}
+
 // tooFine is the error of the one of fields that exponent is not fine enough for.
 func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
 	reason := "needs so many decimals that the " + what + " of its instrument before it do not fit 64 bits"
 	for _, f := range fields {
-		if _, err := feed.ParseDecimal(r.cells[f], exponent-scaleOf(r, f)); r.has(f) && err != nil {
+		if _, err := feed.ParseDecimal(r.cell(f), exponent-scaleOf(r, f)); r.has(f) && err != nil {
 			return r.bad(f, reason, err)
 		}
 	}
@@ -433,12 +492,15 @@ func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
 func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineError) {
 	switch err {
 	case feed.ErrDecimalInexact:
-		if _, e, _ := feed.ScanDecimal(r.cells[f]); e+int(scale) >= feed.MinExponent {
+		if _, e, _ := feed.ScanDecimal(r.cell(f)); e+int(scale) >= feed.MinExponent {
 			return int8(e) + scale, nil
 		}
 		return 0, r.bad(f, fmt.Sprintf("needs more than %d decimals", -feed.MinExponent), err)
 	case feed.ErrDecimalOverflow:
 		return 0, r.bad(f, fmt.Sprintf("does not fit 64 bits in units of 10^%d, which its instrument has or the line needs", exponent), err)
+	}
+	if bytes.IndexByte(r.cell(f), ',') >= 0 {
+		return 0, r.bad(f, "is not a decimal number: decimals are read with a point, thousands without a separator", err)
 	}
 	return 0, r.bad(f, "is not a decimal number", err)
 }

@@ -24,6 +24,7 @@ func FuzzCSV(f *testing.F) {
 	}
 	f.Add([]byte("\xef\xbb\xbfDT,EX,SYMBOL,COND,SIZE,PRICE,CORR\r\n2018-01-02 05:01:21.479,P,XXX,\"F \"\"I\",2,157.8,0\r\n"))
 	f.Add([]byte("date|time|sym|px|qty\n20180102|9:30:00.1|A|1e-7|1E+3\n"))
+	f.Add([]byte("sym,ts,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1,1,2,3,4,0.5,9\nA,2,1,2,3,4,0.25,9.5\n"))
 	f.Fuzz(func(t *testing.T, data []byte) { fuzz(t, data, formatCSV) })
 }
 
@@ -35,6 +36,7 @@ func FuzzNDJSON(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte(`{"time":"2018-01-02 05:01:21","symbol":"\u0041\ud83d\ude00\n","price":-1.5e-3,"size":1,"x":[{"y":"]"}]}`))
+	f.Add([]byte(`{"hd":{"ts_event":"1","rtype":10},"symbol":"A","action":"A","levels":[{"bid_px":"1","bid_sz":2},{"ask_px":"3","ask_sz":4}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) { fuzz(t, data, formatNDJSON) })
 }
 

@@ -23,11 +23,16 @@ type Unread struct {
 // names one of our kinds; Config.Rows; rtype; is_snapshot; action. Only a row without such a
 // column is what its cells say.
 func (d *desk) kind(r *row) (feed.Kind, *LineError) {
+	if r.isDatabento() {
+		r.dropUndefined()
+	}
 	stated := r.cells[fieldType]
 	kind := kindOf(stated)
 	switch {
 	case kind != 0:
 		return kind, nil
+	case isEvent(r):
+		return d.pass("lines of subscribe --events"), nil
 	case d.rows == feed.KindQuote && r.names[fieldBid] == "" && r.names[fieldAsk] == "":
 		return 0, r.absent(fieldBid, ", though --rows states that each row is a quote; name it with --column bid=NAME, or ask=NAME")
 	case d.rows != 0:
@@ -40,6 +45,10 @@ func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	kind, bad := byCells(r)
 	if bad != nil || kind == feed.KindQuote {
 		return kind, bad
+	}
+	if kind == shapeBoth && !d.statedPrice && isTicker(r) {
+		d.pass("last prices of a ticker, beside a bid and an ask,")
+		return feed.KindQuote, nil
 	}
 	switch action := r.cells[fieldAction]; {
 	case r.names[fieldAction] == "":
@@ -75,6 +84,8 @@ func byCells(r *row) (feed.Kind, *LineError) {
 		return feed.KindQuote, nil
 	case trade:
 		return feed.KindTrade, nil
+	case r.names[fieldPrice] == "" && (r.names[fieldBid] != "" || r.names[fieldAsk] != ""):
+		return feed.KindQuote, nil // of a book that is empty on both sides
 	}
 	return 0, &LineError{Reason: reasonNothing}
 }
@@ -90,6 +101,17 @@ func isTradeWord(b []byte) bool {
 // Kraken and Gemini write it.
 func isOrderWord(b []byte) bool {
 	return oneOf(b, "buy", "sell", "b", "s", "market", "limit", "m", "l")
+}
+
+// isTicker reports whether the price of a row with a bid and an ask is that of a ticker: the last
+// trade, which the next row repeats, and the volume of the day or none.
+func isTicker(r *row) bool {
+	if r.names[fieldAction] != "" || r.names[fieldType] != "" || r.names[fieldTradeID] != "" || r.names[fieldSide] != "" {
+		return false
+	}
+	price, size := r.names[fieldPrice], r.names[fieldSize]
+	return (normalIs(price, "last") || normalIs(price, "lastprice") || normalIs(price, "lastpx")) &&
+		(size == "" || normalIs(size, "volume") || normalIs(size, "vol"))
 }
 
 // isBookSide reports whether a side is one of a book rather than that of a trade's aggressor.
@@ -133,11 +155,6 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	if bad != nil {
 		return 0, bad
 	}
-	for _, f := range [...]field{fieldPrice, fieldBid, fieldAsk} {
-		if string(r.cells[f]) == undefinedPrice {
-			r.cells[f] = nil
-		}
-	}
 	trade := oneOf(r.cells[fieldAction], "t")
 	if !trade && r.names[fieldAction] != "" && !oneOf(r.cells[fieldAction], "a", "c", "m", "r", "f", "n") &&
 		databentoRefused[rtype] == "" {
@@ -154,7 +171,10 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 			return shapeBoth, nil
 		}
 		return feed.KindQuote, nil
-	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // the price is that of the last trade, seen before
+	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // price and ts_event are those of the last trade, seen before
+		if r.has(fieldReceived) && string(r.cells[fieldReceived]) != undefinedTime {
+			r.cells[fieldTime] = r.cells[fieldReceived]
+		}
 		return feed.KindQuote, nil
 	case rtypeError:
 		return d.pass("Databento errors"), nil
@@ -174,6 +194,22 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 		}
 	}
 	return 0, r.bad(fieldRecordType, reason, nil)
+}
+
+// dropUndefined empties the prices that Databento's number for an undefined price stands in.
+func (r *row) dropUndefined() {
+	for _, f := range [...]field{fieldPrice, fieldBid, fieldAsk} {
+		if string(r.cells[f]) == undefinedPrice {
+			r.cells[f] = nil
+		}
+	}
+	for i := range r.deep {
+		for _, f := range [...]field{deepOf(i+1, fieldBid), deepOf(i+1, fieldAsk)} {
+			if string(r.cell(f)) == undefinedPrice {
+				r.setDeep(f, nil)
+			}
+		}
+	}
 }
 
 // pass counts a row that is no tick.
@@ -199,16 +235,48 @@ const (
 )
 
 func isUndefinedTime(r *row, f field) bool {
-	return r.names[fieldRecordType] != "" && (string(r.cells[f]) == undefinedTime || !r.has(f))
+	return r.isDatabento() && (string(r.cells[f]) == undefinedTime || !r.has(f))
 }
 
 // scaleOf is the power of ten that the number in f is a multiple of: prices of Databento are
 // written as decimals, or as whole numbers of 10^-9.
 func scaleOf(r *row, f field) int8 {
-	if r.names[fieldRecordType] == "" || f != fieldPrice && f != fieldBid && f != fieldAsk || bytes.ContainsAny(r.cells[f], ".eE") {
+	if r.isRaw() {
+		return rawScale(r, f)
+	}
+	if !r.isDatabento() || bytes.ContainsAny(r.cell(f), ".eE") {
+		return 0
+	}
+	if f > noField {
+		f, _ = f.ofBest()
+	}
+	if f != fieldPrice && f != fieldBid && f != fieldAsk {
 		return 0
 	}
 	return -9
+}
+
+// isRaw reports whether r was written with --raw: its prices and sizes are integers beside their exponents.
+func (r *row) isRaw() bool { return isTrue(r.cells[fieldRaw]) && r.isOwn() }
+
+// rawScale returns the exponent that r states for f, a price or a size; 0 if it states none.
+func rawScale(r *row, f field) int8 {
+	exponent := fieldPriceExponent
+	switch f {
+	case fieldSize, fieldBidSize, fieldAskSize, fieldOldSize, fieldLot:
+		exponent = fieldSizeExponent
+	}
+	e, bad := r.integer(exponent, feed.MinExponent, feed.MaxExponent)
+	if bad != nil {
+		return 0
+	}
+	return int8(e)
+}
+
+// isEvent reports whether r is a line that subscribe --events prints beside the ticks.
+func isEvent(r *row) bool {
+	return len(r.cells[fieldType]) == 0 && oneOf(r.cells[fieldEvent],
+		"connected", "snapshot", "lost", "withheld", "disowned", "end", "saved", "disconnected", "left")
 }
 
 // publisherVenue is the venue of a publisher of Databento.

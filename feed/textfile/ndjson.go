@@ -16,6 +16,7 @@ type object struct {
 	ranks   [numFields]int
 	nested  string // the first name in the line at hand whose value is an object or a list and is not read
 	inHead  bool
+	level   int // that the members at hand are of; 0 is the best
 	levels  int // where the list of that name begins in the line at hand; 0 if there is none
 }
 
@@ -37,7 +38,8 @@ func (o *object) reset(c *columns) {
 // memory with line. Values of names that are not known are passed over; of two values for
 // one field the better name's counts, of two of one name the last.
 func (o *object) scan(line []byte, r *row) *LineError {
-	*r = row{}
+	*r = row{deep: r.deep[:0]}
+	o.level = 0
 	o.scratch, o.nth, o.levels, o.inHead, o.nested = o.scratch[:0], 0, 0, false, ""
 	s := scanner{line, 0}
 	if bad := o.members(&s, r); bad != nil {
@@ -50,7 +52,11 @@ func (o *object) scan(line []byte, r *row) *LineError {
 		// A record of Databento: the first object of the list is the best bid and offer.
 		s.at = o.levels
 		if s.take('['); !s.take(']') {
-			return o.members(&s, r)
+			for ; o.level == 0 || o.level <= maxDeep && s.take(','); o.level++ {
+				if bad := o.members(&s, r); bad != nil {
+					return bad
+				}
+			}
 		}
 	}
 	return nil
@@ -165,6 +171,16 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 		}
 	}
 	f := k.field
+	if o.level > 0 {
+		if f < fieldBid || f > fieldAskSize {
+			return nil
+		}
+		f = deepOf(o.level, f)
+	}
+	if f > noField {
+		r.setDeep(f, v)
+		return nil
+	}
 	if f == noField || r.names[f] != "" && k.rank > o.ranks[f] {
 		return nil
 	}

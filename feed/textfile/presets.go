@@ -18,12 +18,12 @@ var presets = map[string]Config{
 	"taq": {Zone: "America/New_York", EpochUnit: UnitClock, DateInName: true},
 
 	// Flat files of Polygon, now Massive, of US stocks: trades_v1 and quotes_v1. The time is the
-	// exchange's. Trades and quotes of a ticker are one instrument, whatever the exchange: the
+	// exchange's, or, in files without it, such as those of options, the SIP's. Trades and quotes of a ticker are one instrument, whatever the exchange: the
 	// files tell exchanges by numbers, and quotes have two. Conditions are lists of numbers and
 	// are left out. The files are sorted by ticker, not by time.
 	"polygon": {
 		Columns: map[string]string{
-			"symbol": "ticker", "time": "participant_timestamp", "venue": "", "conditions": "",
+			"symbol": "ticker", "venue": "", "conditions": "",
 		},
 		EpochUnit: "ns",
 	},
@@ -31,11 +31,12 @@ var presets = map[string]Config{
 	// Binance's public archive (data.binance.vision): trades, aggTrades and bookTicker of spot and
 	// futures, with a header or without. The symbol stands only in the name of the file. The
 	// aggressor is the seller if the buyer is the maker. Times are in milliseconds, those of spot
-	// in microseconds from 2025 on, which the magnitude tells. klines are refused.
+	// in microseconds from 2025 on, which the magnitude tells. The venue is called as in captures:
+	// BINANCE for spot, BINANCE_USDM or BINANCE_COINM for futures. klines are refused.
 	"binance": {
-		Venue:        "BINANCE",
 		headerOf:     binanceHeader,
-		symbolInName: regexp.MustCompile(`^([A-Z0-9_]+)-(?:trades|aggTrades|bookTicker)-\d{4}-\d{2}`),
+		symbolInName: regexp.MustCompile(`^([^-/]+)-(?:trades|aggTrades|bookTicker)-\d{4}-\d{2}`),
+		venueOf:      binanceVenue,
 	},
 
 	// Kraken's downloads of trades, XBTUSD.csv: time, price and volume, without a header.
@@ -120,6 +121,23 @@ func binanceHeader(cells []string) []string {
 	}
 	return strings.Split(h, ",")
 }
+
+// binanceVenue is the venue of a file with columns of these names. Only files of spot have is_best_match;
+// the contracts of COIN-M futures are BTCUSD_PERP, BTCUSD_240329 and the like, and their trades have base_qty.
+func binanceVenue(names []string, symbol string) string {
+	columns := func(name string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return normal(n) == name })
+	}
+	switch {
+	case columns("isbestmatch"):
+		return "BINANCE"
+	case columns("baseqty") || coinM.MatchString(symbol):
+		return "BINANCE_COINM"
+	}
+	return "BINANCE_USDM"
+}
+
+var coinM = regexp.MustCompile(`USD_(?:PERP|\d{6})$`)
 
 // PresetNames are the names that Preset knows, sorted.
 func PresetNames() []string {

@@ -46,7 +46,7 @@ func TestPresets(t *testing.T) {
 		"Binance trades": {
 			"binance-trades", "BTCUSDT", "id,price,qty,quote_qty,time,is_buyer_maker\n" +
 				"5266583935,61800.30,0.006,370.8018,1723161256322,true\n5266583936,61800.3,1,61800.3,1723161256322123,false\n",
-			feed.Definition{Symbol: "BTCUSDT", Venue: "BINANCE", PriceExponent: -4, SizeExponent: -3},
+			feed.Definition{Symbol: "BTCUSDT", Venue: "BINANCE_USDM", PriceExponent: -4, SizeExponent: -3},
 			[]feed.Tick{
 				feed.Trade{Price: 618003000, Size: 6, ID: 5266583935, Side: feed.SideSell}.Tick(0, 1723161256322e6),
 				feed.Trade{Price: 618003000, Size: 1000, ID: 5266583936, Side: feed.SideBuy}.Tick(0, 1723161256322123e3),

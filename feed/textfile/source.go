@@ -46,14 +46,14 @@
 //
 // The column that states it decides, and only where there is none the cells do: with a price
 // a row is a trade, with a bid or an ask it is a quote, with both it is a quote and then a
-// trade.
+// trade; except that a last price without a size, an id or a side of its own, or with a volume, is
+// that of a ticker, and no trade unless Config.Columns names it.
 //
 //	type          one of our kinds, or trade, match, t. A row of another type is a quote if it
 //	              has a bid or an ask, else a bad line; the type of an order (limit, market)
 //	              or a side says nothing
 //	rtype         of Databento's CSV and JSON: trades, mbp-1, mbp-10, tbbo, bbo, cmbp-1, cbbo,
-//	              tcbbo. Only rows of action T are trades. Of mbp-10 the best bid and ask are
-//	              read. Prices may be whole numbers of 10^-9, times nanoseconds; the venue is
+//	              tcbbo. Only rows of action T are trades. Prices may be whole numbers of 10^-9, times nanoseconds; the venue is
 //	              the publisher's. mbo, definitions and statuses are refused (their DBN
 //	              encoding can be read), bars, statistics and imbalances too; messages of the
 //	              system are passed over and counted
@@ -63,6 +63,10 @@
 //	              quote if it has a bid or an ask, else a bad line
 //	side          bid or ask, in a row with a price and without any column above: a bad line,
 //	              because it may be a level or a trade
+//
+// A row that holds several levels of a book (Databento's mbp-10, Tardis's book_snapshot) tells how
+// they differ from those that the rows before told, as levels, and then its best bid and ask as a
+// quote; Config.QuotesOnly leaves the levels out.
 //
 // Config.Rows states what all rows are, against all of these. Files of vendors that have
 // prices and no ticks (bars, Tardis's derivative_ticker, options_chain and liquidations,
@@ -82,6 +86,14 @@
 // [Stats].Voided. Any other code is a bad line. A quote of NYSE TAQ whose cancel and correction
 // code is B cancels an earlier one; it is left out and counted in [Stats].VoidedQuotes. The last
 // line of the Daily TAQ's files, END and how many rows there were, is passed over.
+//
+// # Trades that several files have
+//
+// A trade of one file that stands in a file before it, with the same instrument, time, price, size,
+// side and id (or sequence number, of Databento), is left out and counted in [Stats].Duplicates. Where
+// there is no id, the trade counts and a note says how many may be the same. Of aggregated trades of
+// Binance (agg_trade_id) and single ones of the same time, the second are bad lines. The last two to
+// four million trades are known, in at most 128 MiB.
 //
 // # Prices and sizes
 //
@@ -157,6 +169,8 @@ type Source struct {
 	object  object // of the NDJSON file at hand
 	row     row
 	desk    desk
+	where   func(line int64) (file string, at int64) // see Parts; nil if a file is a file
+	part    string                                   // that the line at hand is of, by Parts
 	pending []feed.Tick
 	err     error // once set, Next repeats it
 
@@ -196,16 +210,53 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 		}
 		std = true
 	}
-	return &Source{
+	s := &Source{
 		cfg: cfg, columns: columns,
 		clock: clock{zone: zone, unit: cfg.EpochUnit},
 		lines: lines{in: newInput(paths, stdin, readSize)},
 		desk:  newDesk(&cfg),
-	}, nil
+	}
+	if len(paths) > 1 {
+		s.desk.repeats = &repeats{}
+	}
+	return s, nil
 }
 
 // Meter makes m count what is read of the files. It is called before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.lines.in.meter = m }
+
+// Parts names the files that the one input was made of: notes name them, and trades that several of
+// them have count once. where returns the file of a line, from 1. It is called before the first Next.
+func (s *Source) Parts(files []string, where func(line int64) (file string, at int64)) {
+	if len(files) == 1 {
+		s.part = files[0]
+		return
+	}
+	s.where, s.desk.repeats = where, &repeats{}
+}
+
+// enter notes which file a line is of, by where.
+func (s *Source) enter(line int64) {
+	file, _ := s.where(line)
+	if file == s.part {
+		return
+	}
+	s.noteRepeats()
+	s.part = file
+	s.desk.repeats.begin()
+}
+
+// noteRepeats notes what trades of the file that ends were known.
+func (s *Source) noteRepeats() {
+	p := s.desk.repeats
+	if p == nil {
+		return
+	}
+	for _, text := range p.notes() {
+		s.note(text)
+	}
+	p.known, p.alike = 0, 0 // of a file without a line, begin is not called
+}
 
 // Next implements [feed.Source]. It waits only while it has no tick to give: what came
 // down a pipe goes out at once.
@@ -237,6 +288,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 		}
 		if err == errEndOfFile {
 			s.format = ""
+			s.noteRepeats()
 			if s.lines.note != "" {
 				s.note(s.lines.note)
 				s.lines.note = ""
@@ -269,9 +321,7 @@ func (s *Source) publishStats(n int) {
 
 // read takes one line; its ticks are pending then. The error ends the source.
 func (s *Source) read(line []byte, tooLong error) error {
-	if s.lines.number == 1 {
-		line = bytes.TrimPrefix(line, utf8BOM)
-	}
+	line = bytes.TrimPrefix(line, utf8BOM) // of the file, or of one that was joined to it with cat
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
@@ -285,6 +335,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 		return nil
 	}
 	if s.format == "" {
+		if excelSeparator.Match(line) {
+			return nil
+		}
 		fixed, err := s.begin(line)
 		if err != nil || fixed {
 			return s.place(err)
@@ -301,6 +354,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 		return nil
 	}
 	if bad == nil {
+		if s.where != nil {
+			s.enter(s.lines.number)
+		}
 		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
 		if bad == nil && s.desk.forgot {
 			s.note(fmt.Sprintf("line %d needs so many decimals that the volume of %q before it does not fit 64 bits and is not kept",
@@ -330,6 +386,9 @@ func (s *Source) read(line []byte, tooLong error) error {
 	return nil
 }
 
+// excelSeparator is a line that Excel writes before the header.
+var excelSeparator = regexp.MustCompile(`^"?sep=.?"?$`)
+
 // begin looks at the first line of a file. header is true if that line is used up.
 func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	if bytes.HasPrefix(line, []byte{0xff, 0xfe}) || bytes.HasPrefix(line, []byte{0xfe, 0xff}) {
@@ -342,6 +401,9 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 	if format == "" {
 		switch bytes.TrimLeft(line, " \t")[0] {
 		case '{':
+			if string(bytes.TrimSpace(line)) == "{" {
+				return false, &LineError{Reason: "the file is JSON whose objects go over several lines; write each on one line (jq -c .)"}
+			}
 			format = formatNDJSON
 		case '[':
 			return false, &LineError{Reason: "the file is a JSON array; write one object on each line (jq -c '.[]')"}
@@ -350,6 +412,9 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 		}
 	}
 	s.row = row{}
+	if s.desk.repeats != nil && s.where == nil {
+		s.desk.repeats.begin()
+	}
 	s.clock.begin(s.day())
 	file := s.lines.in.name(s.lines.file)
 	cfg := s.cfg
@@ -377,13 +442,17 @@ func (s *Source) begin(line []byte) (header bool, bad *LineError) {
 			used = false
 			bad = s.header.place(line, names, &s.columns, &cfg, file, &s.row)
 		case data:
-			bad = errNoHeader(cells)
+			bad = errNoHeader(cells, cfg.headerOf != nil)
 		default:
 			bad = s.header.parse(line, &s.columns, &cfg, file, &s.row)
 		}
 		if bad != nil {
 			return true, bad
 		}
+	}
+	s.desk.venue = []byte(cfg.Venue)
+	if cfg.venueOf != nil && cfg.Venue == "" {
+		s.desk.venue = []byte(cfg.venueOf(s.header.names, cfg.Symbol))
 	}
 	s.format, s.count.Format = format, format
 	if format == formatCSV {
@@ -413,19 +482,19 @@ func (s *Source) remark() {
 	if names := &s.row.names; names[fieldSize] != "" && names[fieldPrice] == "" && names[fieldRecordType] == "" {
 		s.note(fmt.Sprintf("column %q is not read, because the rows are quotes; their sizes are in bid_size and ask_size", names[fieldSize]))
 	}
-	for _, name := range s.header.names {
-		switch normal(name) {
-		case "bidpx01", "bids[1]price":
-			s.note("of its book only the best bid and ask are read, as quotes")
-			return
-		}
+	if bid := s.row.names[fieldBid]; normal(bid) == "bidprice" && s.header.has("bestbidprice") {
+		s.note(fmt.Sprintf("each row is the quote of its exchange (%s); the national best bid and offer is not read unless --column bid=…, bid_size=…, ask=…, ask_size=… and venue= say so", bid))
 	}
 }
 
 // note adds to the notes about the file at hand.
 func (s *Source) note(text string) {
 	if len(s.count.Notes) < maxNotes {
-		s.count.Notes = append(slices.Clip(s.count.Notes), s.lines.in.name(s.lines.file)+": "+text)
+		file := s.part
+		if file == "" {
+			file = s.lines.in.name(s.lines.file)
+		}
+		s.count.Notes = append(slices.Clip(s.count.Notes), file+": "+text)
 	}
 }
 
@@ -471,11 +540,13 @@ type Stats struct {
 	Voided   int64  // trades left out for their correction code
 	// VoidedQuotes are quotes left out because they cancel an earlier one (NYSE TAQ, B).
 	VoidedQuotes int64
-	Skipped      int64    // bad lines tolerated
-	Rounded      int64    // numbers without the trace that a float left behind their digits
-	Unread       []Unread // rows passed over because their type is no tick
-	Notes        []string // what of the files was not read, in words, the first maxNotes of them
-	FirstBad     *LineError
+	// Duplicates are trades left out because a file before has them.
+	Duplicates int64
+	Skipped    int64    // bad lines tolerated
+	Rounded    int64    // numbers without the trace that a float left behind their digits
+	Unread     []Unread // rows passed over because their type is no tick
+	Notes      []string // what of the files was not read, in words, the first maxNotes of them
+	FirstBad   *LineError
 }
 
 // A LineError names what cannot be read. It reads, for example:

@@ -241,7 +241,7 @@ func TestBadLines(t *testing.T) {
 		{quotes + "1772461800,XXX,1e30,1,2,1\n", `stdin:2: column "BID": "1e30" does not fit 64 bits in units of 10^-4, which its instrument has or the line needs`},
 		{quotes + "1772461800,XXX,1e-19,1,2,1\n", `stdin:2: column "BID": "1e-19" needs more than 18 decimals`},
 		{quotes + "1772461800,XXX,1e-18,1,20,1\n", `stdin:2: column "OFR": "20" does not fit 64 bits in units of 10^-18, which its instrument has or the line needs`},
-		{quotes + "1772461800,XXX,,,,\n", `stdin:2: the line has neither a price nor a bid or an ask`},
+		{"time,symbol,bid,ask,price\n1772461800,XXX,,,\n", `stdin:2: the line has neither a price nor a bid or an ask`},
 		{quotes + "1772461800,XXX,1,1\n", `stdin:2: the line has 4 columns, the header 6`},
 		{quotes + "1772461800,,1,1,2,1\n", `stdin:2: column "SYMBOL" is empty`},
 		{quotes + ",XXX,1,1,2,1\n", `stdin:2: column "DT" is empty`},

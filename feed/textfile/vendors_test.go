@@ -65,8 +65,17 @@ var vendorCases = map[string]vendorCase{
 			strings.ReplaceAll(databentoTimes, "%", "1") + "195,1,5482,A,101.500000000,1,128,1,101.250000000,101.500000000,24,11,15,9,ESH6\n" +
 			"2026-03-02T14:30:00.000000009Z,,195,1,5482,N,,0,128,1,101.250000000,101.500000000,24,12,15,9,ESH6\n",
 		want: []string{
-			"0 1 definition ESH6@GLBX 10^-4 10^0",
-			"1 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11", "9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 12",
+			"0 9 definition ESH6@GLBX 10^-4 10^0", // at the end of the interval, as from DBN
+			"9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11", "9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 12",
+		},
+	},
+	"Databento without rtype": {
+		text: "ts_event,publisher_id,instrument_id,action,price,size,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
+			"1772461800000000001,1,5482,A,9223372036854775807,3,5000000000000,9223372036854775807,3,0,ESH6\n" +
+			"1772461800000000002,1,5482,T,5000250000000,3,5000000000000,5000250000000,3,4,ESH6\n",
+		want: []string{
+			"0 1 definition ESH6@GLBX 10^-4 10^0", "1 quote ESH6@GLBX 5000 x 3 / - x 0",
+			"2 quote ESH6@GLBX 5000 x 3 / 5000.25 x 4", `2 trade ESH6@GLBX 5000.25 x 3 id 0 ""`,
 		},
 	},
 	"Databento mbo": {
@@ -96,11 +105,12 @@ var vendorCases = map[string]vendorCase{
 	},
 	"Databento mbp-1 as JSON": {
 		text: `{"ts_recv":"1772461800000000009","hd":{"ts_event":"1772461800000000001","rtype":1,"publisher_id":1,"instrument_id":5482},"action":"A","side":"A","depth":0,"price":"101500000000","size":1,"flags":128,"ts_in_delta":17214,"sequence":1,"levels":[{"bid_px":"101250000000","ask_px":"101500000000","bid_sz":24,"ask_sz":11,"bid_ct":15,"ask_ct":9}],"symbol":"ESH6"}` + "\n" +
-			`{"levels":[{"bid_px":"101.250000000","ask_px":null,"bid_sz":24,"ask_sz":0,"bid_ct":15,"ask_ct":9},{"bid_px":"1"}],"hd":{"ts_event":"2026-03-02T14:30:00.000000002Z","rtype":10,"publisher_id":1,"instrument_id":5482},"action":"T","side":"B","price":"101.500000000","size":2,"symbol":"ESH6"}` + "\n" +
+			`{"levels":[{"bid_px":"101.250000000","ask_px":null,"bid_sz":24,"ask_sz":0,"bid_ct":15,"ask_ct":9},{"bid_px":"101000000000","ask_px":"102.250000000","bid_sz":7,"ask_sz":8,"bid_ct":1,"ask_ct":1},{"bid_px":"9223372036854775807","ask_px":"9223372036854775807","bid_sz":0,"ask_sz":0}],"hd":{"ts_event":"2026-03-02T14:30:00.000000002Z","rtype":10,"publisher_id":1,"instrument_id":5482},"action":"T","side":"B","price":"101.500000000","size":2,"symbol":"ESH6"}` + "\n" +
 			`{"hd":{"ts_event":"1772461800000000003","rtype":23,"publisher_id":0,"instrument_id":0},"msg":"Heartbeat"}` + "\n",
 		want: []string{
 			"0 1 definition ESH6@GLBX 10^-4 10^0",
 			"1 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11",
+			"2 level ESH6@GLBX buy 101.25 x 24", "2 level ESH6@GLBX buy 101 x 7", "2 level ESH6@GLBX sell 102.25 x 8",
 			"2 quote ESH6@GLBX 101.25 x 24 / - x 0",
 			`2 trade ESH6@GLBX 101.5 x 2 buy id 0 ""`,
 		},
@@ -125,9 +135,51 @@ var vendorCases = map[string]vendorCase{
 	},
 	"Tardis book_snapshot_5": {
 		text: "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,asks[1].price,asks[1].amount,bids[1].price,bids[1].amount\n" +
-			"deribit,BTC,1772461800000001,9,101.5,1,101,2,102,3,100,4\n",
-		want: []string{"0 1000 definition BTC@deribit 10^-4 10^0", "1000 quote BTC@deribit 101 x 2 / 101.5 x 1"},
-		note: "stdin: of its book only the best bid and ask are read, as quotes",
+			"deribit,BTC,1772461800000001,9,101.5,1,101,2,102,3,100,4\n" +
+			"deribit,BTC,1772461800000002,9,101.5,1,101,2.5,,,100.00001,4\n" +
+			"deribit,BTC,1772461800000003,9,102,3,101,2.5,103,1,100.00001,4\n",
+		want: []string{
+			"0 1000 definition BTC@deribit 10^-4 10^0",
+			"1000 level BTC@deribit buy 101 x 2", "1000 level BTC@deribit buy 100 x 4",
+			"1000 level BTC@deribit sell 101.5 x 1", "1000 level BTC@deribit sell 102 x 3",
+			"1000 quote BTC@deribit 101 x 2 / 101.5 x 1",
+			"0 2000 definition BTC@deribit 10^-5 10^-1",
+			"2000 level BTC@deribit buy 100 x 0", "2000 level BTC@deribit buy 101 x 2.5", "2000 level BTC@deribit buy 100.00001 x 4",
+			"2000 level BTC@deribit sell 102 x 0",
+			"2000 quote BTC@deribit 101 x 2.5 / 101.5 x 1",
+			"3000 level BTC@deribit sell 101.5 x 0", "3000 level BTC@deribit sell 102 x 3", "3000 level BTC@deribit sell 103 x 1",
+			"3000 quote BTC@deribit 101 x 2.5 / 102 x 3",
+		},
+	},
+	"only the quotes of several levels": {
+		cfg:  textfile.Config{QuotesOnly: true},
+		text: "symbol,time,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1772461800,1,2,3,4,0.5,9\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 2 / 3 x 4"},
+	},
+	"a level that is no number": {
+		text: "symbol,time,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1772461800,1,2,3,4,x,9\n",
+		err:  `stdin:2: column "bid of level 2": "x" is not a decimal number`,
+	},
+	"a level of a negative size": {
+		text: "symbol,time,bid_px_00,bid_sz_00,ask_px_00,ask_sz_00,bid_px_01,bid_sz_01\nA,1772461800,1,2,3,4,0.5,-9\n",
+		err:  `stdin:2: column "bid_size of level 2": "-9" is negative`,
+	},
+	"a level that is there twice": {
+		text: "symbol,time,bid_px_00,bid_sz_00,bid_px_01,bids[1].price\n",
+		err:  `column "bids[1].price" is there twice: it is the bid of level 2`,
+	},
+	"Databento mbp-10": {
+		text: databentoHead + "action,side,depth,price,size,flags,ts_in_delta,sequence,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,bid_px_01,ask_px_01,bid_sz_01,ask_sz_01,bid_ct_01,ask_ct_01,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "10,1,2,A,B,0,101000000000,5,0,0,1,101000000000,102000000000,5,6,1,1,100000000000,9223372036854775807,7,0,1,0,A\n" +
+			strings.ReplaceAll(databentoTimes, "%", "2") + "10,1,2,T,A,0,101000000000,2,0,0,1,101000000000,102000000000,5,6,1,1,100000000000,103000000000,7,9,1,1,A\n",
+		want: []string{
+			"0 1 definition A@GLBX 10^-4 10^0",
+			"1 level A@GLBX buy 101 x 5", "1 level A@GLBX buy 100 x 7", "1 level A@GLBX sell 102 x 6",
+			"1 quote A@GLBX 101 x 5 / 102 x 6",
+			"2 level A@GLBX sell 103 x 9",
+			"2 quote A@GLBX 101 x 5 / 102 x 6",
+			`2 trade A@GLBX 101 x 2 sell id 0 ""`,
+		},
 	},
 	"Tardis derivative_ticker": {
 		text: "exchange,symbol,timestamp,local_timestamp,funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price\n",
@@ -260,12 +312,12 @@ var vendorCases = map[string]vendorCase{
 	"Binance futures trades without a header": {
 		preset: "binance-trades", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "9,101.5,2,203,1772461800001,true\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 sell id 9 ""`},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE_USDM 101.5 x 2 sell id 9 ""`},
 	},
 	"Binance aggTrades with the preset": {
 		preset: "binance-trades", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n9,101.5,2,203,204,1772461800001,false\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 buy id 9 ""`},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE_USDM 101.5 x 2 buy id 9 ""`},
 	},
 	"Binance spot aggTrades without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
@@ -275,12 +327,90 @@ var vendorCases = map[string]vendorCase{
 	"Binance futures aggTrades without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "9,101.5,2,203,204,1772461800001,true\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE 101.5 x 2 sell id 9 ""`},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT@BINANCE_USDM 101.5 x 2 sell id 9 ""`},
 	},
 	"Binance bookTicker without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
 		text: "9,101,1,101.5,2,1772461800001,1772461800009\n",
-		want: []string{"0 1000000 definition BTCUSDT@BINANCE 10^-4 10^0", "1000000 quote BTCUSDT@BINANCE 101 x 1 / 101.5 x 2"},
+		want: []string{"0 1000000 definition BTCUSDT@BINANCE_USDM 10^-4 10^0", "1000000 quote BTCUSDT@BINANCE_USDM 101 x 1 / 101.5 x 2"},
+	},
+	"Binance COIN-M trades": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSD_PERP"},
+		text: "id,price,qty,base_qty,time,is_buyer_maker\n9,101.5,2,0.02,1772461800001,true\n",
+		want: []string{"0 1000000 definition BTCUSD_PERP@BINANCE_COINM 10^-4 10^0", `1000000 trade BTCUSD_PERP@BINANCE_COINM 101.5 x 2 sell id 9 ""`},
+	},
+	"Binance COIN-M aggTrades without a header": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSD_260327"},
+		text: "9,101.5,2,203,204,1772461800001,false\n",
+		want: []string{"0 1000000 definition BTCUSD_260327@BINANCE_COINM 10^-4 10^0", `1000000 trade BTCUSD_260327@BINANCE_COINM 101.5 x 2 buy id 9 ""`},
+	},
+	"Binance futures with a date": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT_260327"},
+		text: "9,101.5,2,203,204,1772461800001,false\n",
+		want: []string{"0 1000000 definition BTCUSDT_260327@BINANCE_USDM 10^-4 10^0", `1000000 trade BTCUSDT_260327@BINANCE_USDM 101.5 x 2 buy id 9 ""`},
+	},
+	"Binance at a stated venue": {
+		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT", Venue: "MINE"},
+		text: "9,101.5,2,203,1772461800001,true\n",
+		want: []string{"0 1000000 definition BTCUSDT@MINE 10^-4 10^0", `1000000 trade BTCUSDT@MINE 101.5 x 2 sell id 9 ""`},
+	},
+	"Polygon options": {
+		preset: "polygon",
+		text:   "ticker,conditions,correction,exchange,price,sip_timestamp,size\nO:A240119C00140000,209,0,312,1.5,1772461800000000001,7\n",
+		want:   []string{"0 1 definition O:A240119C00140000 10^-4 10^0", `1 trade O:A240119C00140000 1.5 x 7 id 0 ""`},
+	},
+	"NYSE national best bid and offer": {
+		preset: "taq", cfg: textfile.Config{Date: 20260302},
+		text: "Time|Exchange|Symbol|Bid_Price|Bid_Size|Offer_Price|Offer_Size|Best_Bid_Price|Best_Bid_Size|Best_Offer_Price|Best_Offer_Size\n" +
+			"093000000000001|N|A|1|2|3|4|1.5|5|2.5|6\n",
+		want: []string{"0 1 definition A@N 10^-4 10^0", "1 quote A@N 1 x 2 / 3 x 4"},
+		note: "stdin: each row is the quote of its exchange (Bid_Price); the national best bid and offer is not read unless --column bid=…, bid_size=…, ask=…, ask_size=… and venue= say so",
+	},
+	"a preset of other files": {
+		preset: "histdata", text: "20120201 000000,1.3066,0\n", cfg: textfile.Config{Symbol: "A"},
+		err: `the file has no header, and is none of those of the preset: its first line is data, "20120201 000000", "1.3066", "0"; name the columns by their places with --header`,
+	},
+	"a ticker": {
+		text: "time,symbol,bid,ask,last,volume\n1772461800,A,1,2,1.5,1000\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0"},
+		pass: "last prices of a ticker, beside a bid and an ask,",
+	},
+	"a ticker as JSON": {
+		text: `{"timestamp":1772461800000,"symbol":"A","bid":1,"ask":2,"last":1.5,"baseVolume":1000,"info":{}}` + "\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0"},
+		pass: "last prices of a ticker, beside a bid and an ask,",
+	},
+	"the last trade beside a quote": {
+		text: "time,symbol,bid,ask,last,last_size\n1772461800,A,1,2,1.5,10\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0", `0 trade A 1.5 x 10 id 0 ""`},
+	},
+	"a last price that is stated": {
+		cfg:  textfile.Config{Columns: map[string]string{"price": "last"}},
+		text: "time,symbol,bid,ask,last,volume\n1772461800,A,1,2,1.5,10\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A 1 x 0 / 2 x 0", `0 trade A 1.5 x 10 id 0 ""`},
+	},
+	"blanks around quotes": {
+		text: "time, \"symbol\" , \"price\", size\n1772461800, \"A, B\" , \"1.5\", 7\n",
+		want: []string{"0 0 definition A, B 10^-4 10^0", `0 trade A, B 1.5 x 7 id 0 ""`},
+	},
+	"a byte order mark where files were joined": {
+		text: "\ufefftime,symbol,price,size\n1772461800,A,1,7\n\ufefftime,symbol,price,size\n1772461801,A,2,7\n",
+		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 7 id 0 ""`, `1000000000 trade A 2 x 7 id 0 ""`},
+	},
+	"the separator that Excel states": {
+		text: "sep=;\ntime;symbol;price;size\n1772461800;A;1.5;7\n",
+		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1.5 x 7 id 0 ""`},
+	},
+	"decimal commas": {
+		text: "time;symbol;price;size\n1772461800;A;1,5;7\n",
+		err:  `stdin:2: column "price": "1,5" is not a decimal number: decimals are read with a point, thousands without a separator`,
+	},
+	"a book that is empty on both sides": {
+		text: "time,symbol,bid,bid_size,ask,ask_size\n1772461800,A,,,,\n1772461801,A,\\N,NaN,null,\n",
+		want: []string{"0 0 definition A 10^-4 10^0", "0 quote A - x 0 / - x 0", "1000000000 quote A - x 0 / - x 0"},
+	},
+	"objects over several lines": {
+		text: "{\n\"time\":1772461800,\n", err: "stdin:1: the file is JSON whose objects go over several lines; write each on one line (jq -c .)",
 	},
 	"Binance klines without a header": {
 		preset: "binance", cfg: textfile.Config{Symbol: "BTCUSDT"},
@@ -348,7 +478,7 @@ var vendorCases = map[string]vendorCase{
 		want: []string{
 			"0 1 definition A@XNAS 10^-4 10^0", "1 quote A@XNAS 1.01 x 24 / 1.02 x 11",
 			"2 quote A@XNAS 1.01 x 24 / 1.02 x 11", `2 trade A@XNAS 1.02 x 3 buy id 0 ""`,
-			"3 quote A@XNAS 1.01 x 25 / 1.02 x 11",
+			"9 quote A@XNAS 1.01 x 25 / 1.02 x 11",
 		},
 	},
 	"Databento imbalance": {
@@ -401,6 +531,9 @@ func TestVendorFiles(t *testing.T) {
 				c.cfg, err = textfile.Preset(c.preset)
 				require.NoError(t, err)
 				c.cfg.Symbol, c.cfg.Date = given.Symbol, given.Date
+				if given.Venue != "" {
+					c.cfg.Venue = given.Venue
+				}
 				if given.Columns != nil {
 					c.cfg.Columns = given.Columns
 				}

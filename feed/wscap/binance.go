@@ -405,6 +405,9 @@ func (s *Source) binanceSnapshot(m *binanceMessage) string {
 	}
 	if in == nil {
 		s.count.Unplaced++
+		if s.otherName == "" {
+			s.otherName = "a book that does not say of which instrument"
+		}
 		s.report("the snapshot with lastUpdateId %d fits none, or more than one, of the instruments of %s", last, venue)
 		return ""
 	}

@@ -20,6 +20,7 @@ type instrument struct {
 	quoteID uint64        // the exchange's number of the last quote; 0 if it has none
 	quoteAt int64         // the exchange's time of the last quote, or that of its arrival
 	book    book
+	depth   int // of the book of Kraken spot, as its subscription states it; 0 if none did
 
 	unnumbered bool // in Source.unnumbered
 }
@@ -40,6 +41,8 @@ type book struct {
 	last  uint64 // id of the last update, or of the snapshot; 0 before the first
 	at    int64  // the exchange's time of last, of Kraken
 	held  []held
+
+	kraken *krakenBook // of Kraken spot, while live
 }
 
 // A held update waits for its book's snapshot.
@@ -341,6 +344,12 @@ func (s *Source) tellLevels(in *instrument, at int64, whole bool) string {
 		return reason
 	}
 	s.useful = true
+	s.appendLevels(in, at, whole, start)
+	return ""
+}
+
+// appendLevels is tellLevels for levels that are resolved; start is where their event begins in buf.
+func (s *Source) appendLevels(in *instrument, at int64, whole bool, start int) {
 	if whole {
 		s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
 	}
@@ -354,7 +363,6 @@ func (s *Source) tellLevels(in *instrument, at int64, whole bool) string {
 	for i := start; i < len(s.buf)-1; i++ {
 		s.buf[i].Flags |= feed.FlagMore
 	}
-	return ""
 }
 
 // breakBook ends the book of in, because updates are missing: what was told of it is cleared,

@@ -3,6 +3,7 @@ package wscap
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 
 	"tickfeed/feed"
 )
@@ -31,8 +32,9 @@ func (s *Source) krakenArray(b []byte) string {
 		return fmt.Sprintf("the line holds an array of %d elements: want the time of arrival and a JSON object, or an array of Kraken spot", n)
 	}
 	channel, pair := text(parts[n-2]), text(parts[n-1])
-	switch string(channel) {
-	case "trade", "spread", "ticker":
+	kind, depth, _ := bytes.Cut(channel, []byte{'-'})
+	switch string(kind) {
+	case "trade", "spread", "ticker", "book":
 	default:
 		return s.other(channel)
 	}
@@ -41,7 +43,24 @@ func (s *Source) krakenArray(b []byte) string {
 		return reason
 	}
 	currencyOf(in, pair)
-	switch string(channel) {
+	if string(kind) == "trade" || string(kind) == "spread" {
+		var h maphash.Hash
+		h.SetSeed(s.seed)
+		for _, part := range [...][]byte{kind, pair, parts[1]} {
+			h.Write(part)
+			h.WriteByte(0)
+		}
+		key := h.Sum64()
+		if s.seen.Has(key) {
+			s.useful = true
+			s.count.Repeated++
+			return ""
+		}
+		s.seen.Add(key)
+	}
+	switch string(kind) {
+	case "book":
+		return s.krakenArrayBook(in, parts[1:n-2], depth)
 	case "trade":
 		trades := walk(parts[1], '[')
 		for {
@@ -81,6 +100,67 @@ func (s *Source) krakenArray(b []byte) string {
 	}
 	bid, ask := fieldsOf(m.b), fieldsOf(m.a)
 	return s.quote(in, at, 0, bid[0], bid[2], ask[0], ask[2])
+}
+
+// krakenArrayBook takes a message about the book of in, of one or two objects: bs and as are a whole
+// book, b and a changes, c is the checksum.
+func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte) string {
+	n, ok := integer(depth)
+	if !ok || n > maxKrakenDepth {
+		return fmt.Sprintf("%.40q is not the depth of a book", depth)
+	}
+	m := krakenLevels{depth: int(n)}
+	latest := int64(0)
+	s.begin()
+	for _, object := range objects {
+		w := walk(object, '{')
+		for {
+			key, v, ok := w.member()
+			if !ok {
+				break
+			}
+			side := feed.SideNone
+			switch string(key) {
+			case "bs", "b":
+				side = feed.SideBuy
+			case "as", "a":
+				side = feed.SideSell
+			case "c":
+				m.checksum = text(v)
+			}
+			m.whole = m.whole || len(key) == 2 && side != feed.SideNone
+			if side == feed.SideNone {
+				continue
+			}
+			if reason := s.pairs(side, v); reason != "" {
+				return reason
+			}
+			levels := walk(v, '[')
+			for {
+				l, ok := levels.next()
+				if !ok {
+					break
+				}
+				stamp := fieldsOf(l)[2]
+				at, err := feed.ParseDecimal(text(stamp), -9)
+				if err != nil || at <= 0 {
+					return fmt.Sprintf("%.40q is not a time", stamp)
+				}
+				latest = max(latest, at)
+			}
+		}
+		if w.bad {
+			return "the book is not a JSON object"
+		}
+	}
+	at, ok := s.venueTime(0)
+	if latest != 0 {
+		at, ok = s.eventTime(latest), true
+	}
+	if !ok {
+		return reasonNoTime
+	}
+	return s.krakenBook(in, at, m)
 }
 
 // fieldsOf are the first elements of an array.
@@ -132,6 +212,8 @@ func (s *Source) krakenSpot(b []byte) string {
 			break
 		}
 		switch string(key) {
+		case "result":
+			s.krakenSubscribed(v)
 		case "channel":
 			channel = text(v)
 		case "type":
@@ -143,7 +225,9 @@ func (s *Source) krakenSpot(b []byte) string {
 	switch {
 	case w.bad || len(bytes.TrimSpace(w.b)) > 0:
 		return "the message is not a JSON object, or is cut short"
-	case string(channel) != "trade" && string(channel) != "ticker":
+	case len(channel) == 0:
+		return s.other([]byte("confirmation"))
+	case string(channel) != "trade" && string(channel) != "ticker" && string(channel) != "book":
 		return s.other(channel)
 	case string(channel) == "trade" && string(kind) == "snapshot": // from before the subscription
 		s.count.Repeated++
@@ -155,7 +239,11 @@ func (s *Source) krakenSpot(b []byte) string {
 		if !ok {
 			break
 		}
-		if reason := s.krakenItem(string(channel) == "trade", v); reason != "" {
+		take := s.krakenItem
+		if string(channel) == "book" {
+			take = s.krakenObjectBook
+		}
+		if reason := take(channel, kind, v); reason != "" {
 			return reason
 		}
 	}
@@ -165,8 +253,129 @@ func (s *Source) krakenSpot(b []byte) string {
 	return ""
 }
 
+// krakenSubscribed takes the confirmation of a subscription of version 2, which states how deep a
+// book is.
+func (s *Source) krakenSubscribed(result []byte) {
+	var symbol []byte
+	depth := uint64(0)
+	w := walk(result, '{')
+	for {
+		key, v, ok := w.member()
+		if !ok {
+			break
+		}
+		switch string(key) {
+		case "depth":
+			depth, _ = integer(v)
+		case "symbol":
+			symbol = text(v)
+		}
+	}
+	if depth == 0 || depth > maxKrakenDepth || len(symbol) == 0 {
+		return
+	}
+	if in, reason := s.instrument(venueKrakenSpot, symbol); reason == "" {
+		in.depth = int(depth)
+	}
+}
+
+// krakenObjectBook takes a book, or its changes, of version 2.
+func (s *Source) krakenObjectBook(_, kind, b []byte) string {
+	m := krakenLevels{whole: string(kind) == "snapshot"}
+	var symbol, stamp []byte
+	s.begin()
+	w := walk(b, '{')
+	for {
+		key, v, ok := w.member()
+		if !ok {
+			break
+		}
+		reason := ""
+		switch string(key) {
+		case "symbol":
+			symbol = text(v)
+		case "timestamp":
+			stamp = text(v)
+		case "checksum":
+			m.checksum = text(v)
+		case "bids":
+			reason = s.krakenObjectLevels(feed.SideBuy, v)
+		case "asks":
+			reason = s.krakenObjectLevels(feed.SideSell, v)
+		}
+		if reason != "" {
+			return reason
+		}
+	}
+	if w.bad {
+		return "the book is not a JSON object"
+	}
+	in, reason := s.instrument(venueKrakenSpot, symbol)
+	if reason != "" {
+		return reason
+	}
+	currencyOf(in, symbol)
+	at, reason := s.krakenStamp(stamp)
+	if reason != "" {
+		return reason
+	}
+	if m.whole {
+		m.depth = in.depth
+	}
+	return s.krakenBook(in, at, m)
+}
+
+// krakenObjectLevels adds the levels of an array of objects with price and qty.
+func (s *Source) krakenObjectLevels(side feed.Side, array []byte) string {
+	levels := walk(array, '[')
+	for {
+		v, ok := levels.next()
+		if !ok {
+			break
+		}
+		var price, size []byte
+		w := walk(v, '{')
+		for {
+			key, v, ok := w.member()
+			if !ok {
+				break
+			}
+			switch string(key) {
+			case "price":
+				price = v
+			case "qty":
+				size = v
+			}
+		}
+		if len(text(price)) == 0 || len(text(size)) == 0 {
+			return fmt.Sprintf("%.40q is not a level: want price and qty", v)
+		}
+		s.level(side, price, size)
+	}
+	if levels.bad {
+		return fmt.Sprintf("%.40q is not an array of levels", array)
+	}
+	return ""
+}
+
+// krakenStamp is the time of a message of version 2; that of its arrival if it states none.
+func (s *Source) krakenStamp(stamp []byte) (int64, string) {
+	if len(stamp) > 0 {
+		at, ok := parseTime(stamp)
+		if !ok {
+			return 0, fmt.Sprintf("%.40q is not a time", stamp)
+		}
+		return s.eventTime(at), ""
+	}
+	at, ok := s.venueTime(0)
+	if !ok {
+		return 0, reasonNoTime
+	}
+	return at, ""
+}
+
 // krakenItem takes a trade, or a ticker, of version 2.
-func (s *Source) krakenItem(isTrade bool, b []byte) string {
+func (s *Source) krakenItem(channel, _, b []byte) string {
 	var symbol, side, price, size, id, stamp, bid, bidSize, ask, askSize []byte
 	w := walk(b, '{')
 	for {
@@ -202,17 +411,11 @@ func (s *Source) krakenItem(isTrade bool, b []byte) string {
 		return reason
 	}
 	currencyOf(in, symbol)
-	at, ok := s.venueTime(0)
-	if len(stamp) > 0 {
-		if at, ok = parseTime(stamp); !ok {
-			return fmt.Sprintf("%.40q is not a time", stamp)
-		}
-		at = s.eventTime(at)
+	at, reason := s.krakenStamp(stamp)
+	if reason != "" {
+		return reason
 	}
-	if !ok {
-		return reasonNoTime
-	}
-	if !isTrade {
+	if string(channel) != "trade" {
 		return s.quote(in, at, 0, bid, bidSize, ask, askSize)
 	}
 	n, ok := integer(id)

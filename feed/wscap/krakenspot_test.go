@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// Kraken spot, version 1: arrays. Trades and quotes are read, books are counted.
+// Kraken spot, version 1: arrays of trades and quotes.
 func TestKrakenSpotArrays(t *testing.T) {
 	ticks, st, state, err := ticksOf(t, wscap.Config{},
 		"wss://ws.kraken.com <-> 1534614057.0",
@@ -18,8 +18,7 @@ func TestKrakenSpotArrays(t *testing.T) {
 		`1534614057.2: [0,[["5541.20000","0.15850568","1534614057.321597","s","l",""],["6060.00000","0.02455000","1534614057.324998","b","l",""]],"trade","XBT/USD"]`,
 		`1534614057.3: [0,["5698.40000","5700.00000","1542057299.545897","1.01234567","0.98765432"],"spread","XBT/USD"]`,
 		`1534614057.4: [0,{"a":["5525.40000",1,"1.000"],"b":["5525.10000",1,"2.000"],"c":["5525.10000","0.00398963"]},"ticker","XBT/USD"]`,
-		`1534614057.5: [0,{"as":[["5541.30000","2.50700000","1534614248.123678"]],"bs":[]},"book-100","XBT/USD"]`,
-		`1534614057.6: [1234,{"a":[["5541.3","2.5","1534614248.4"]]},{"b":[["5541.1","0","1534614335.3"]],"c":"974942666"},"book-10","XBT/USD"]`)
+		`1534614057.5: [42,["1542057314.748456","1542057360.435743","3586.70000","3586.70000","3586.60000","3586.60000","3586.68894","0.03373000",2],"ohlc-5","XBT/USD"]`)
 	require.NoError(t, err)
 	d, _ := state.Definition(0)
 	assert.Equal(t, "XBT/USD@KRAKEN", d.Name())
@@ -32,7 +31,21 @@ func TestKrakenSpotArrays(t *testing.T) {
 	require.Len(t, quotes, 2)
 	assert.EqualValues(t, 1542057299545897000, quotes[0].EventTime)
 	assert.EqualValues(t, 1534614057400000000, quotes[1].EventTime, "a ticker states no time")
-	assert.EqualValues(t, 3, st.Other)
+	assert.EqualValues(t, 2, st.Other)
+}
+
+// Trades and quotes of version 1 have no number: what a second collector brings again is known by what it
+// says.
+func TestKrakenSpotOfTwoCollectors(t *testing.T) {
+	trade := func(stamp string) string {
+		return `1534614057.2: [0,[["5541.2","0.1","` + stamp + `","s","l",""],["5541.2","0.1","` + stamp + `","s","l",""]],"trade","XBT/USD"]`
+	}
+	const spread = `1534614057.3: [0,["5698.4","5700.0","1542057299.545897","1.01","0.98"],"spread","XBT/USD"]`
+	ticks, st, _, err := ticksOf(t, wscap.Config{}, trade("1534614057.321597"), spread, trade("1534614057.321597"), spread, trade("1534614057.321598"))
+	require.NoError(t, err)
+	assert.Len(t, kindOf(ticks, feed.KindTrade), 4, "two of a message are two trades")
+	assert.Len(t, kindOf(ticks, feed.KindQuote), 1)
+	assert.EqualValues(t, 2, st.Repeated)
 }
 
 // Kraken spot, version 2: objects; the snapshot of trades is from before the subscription.
@@ -80,6 +93,15 @@ func TestStrangers(t *testing.T) {
 	}
 	assert.True(t, wscap.Recognise([]byte("wss://ws.example.com/ <-> 1.0\n")))
 	assert.True(t, wscap.Recognise([]byte(`1700000000.5: [0,[],"trade","XBT/USD"]`)))
+	for _, message := range []string{
+		`{"e":"trade","E":1,"s":"XY","t":1,"p":"1","q":"2","T":1,"m":true}`, `{"stream":"xy@trade","data":{}}`,
+		`{"u":5,"s":"XY","b":"1","B":"2","a":"3","A":"4"}`, `{"feed":"trade","product_id":"PI_X"}`,
+		`{"channel":"book","type":"snapshot","data":[`,
+		"\ufeff \n1700000000.5: {}",
+	} {
+		assert.True(t, wscap.Recognise([]byte(message)), message)
+	}
+	assert.False(t, wscap.Recognise([]byte(`{"type":"match","trade_id":7,"price":"101.5","product_id":"BTC-USD"}`)), "rows of NDJSON")
 	assert.False(t, wscap.Recognise([]byte("time,price\n1,2\n")))
 	assert.False(t, wscap.Recognise([]byte(`{"symbol":"A"}`)))
 }

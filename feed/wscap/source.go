@@ -4,7 +4,7 @@
 //
 // # Files
 //
-// A line is one message: the local time of its arrival (since the Unix epoch; seconds with
+// A line is one message: the local time of its arrival, if the recorder wrote it (since the Unix epoch; seconds with
 // decimals, ms, µs or ns, told by the magnitude), a blank or a colon and a blank, and the
 // JSON. So hftbacktest's and cryptofeed's recorders write. Lines of the recorder (connect,
 // subscribe), which begin with wss:// or ws://, and blank lines are passed over. Files are
@@ -51,11 +51,13 @@
 //	          book              a level
 //	Kraken    trade             trades; version 1 has no ids
 //	spot      spread, ticker    a quote
-//	          book              no ticks: counted in Stats.Other
+//	          book              its first message the whole book, the others levels
 //
 // Two collectors may have written the same messages into a capture: a trade whose id was told,
 // and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
 // u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
+// Trades and spreads of version 1 of Kraken spot have no number: one with the same times, prices and
+// sizes as one of the last two million is Repeated.
 // A trade that one collector has lost and the other brings later is told when it comes.
 //
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
@@ -70,7 +72,9 @@
 // book correctly": U ≤ lastUpdateId+1 ≤ u; for futures pu ≤ lastUpdateId ≤ u). From there on
 // each update must join the one before (U = u+1; for futures pu = u; Kraken seq+1). Where one
 // does not, updates are missing: the book is cleared, the gap is reported in Stats, and the
-// book waits for its next snapshot. At most 16 MiB of updates are held. Updates that no
+// book waits for its next snapshot. Books of Kraken spot have no numbers but checksums, from which
+// it follows likewise that updates are missing; levels that fall out of the depth that was
+// subscribed, of which Kraken sends nothing, are removed. At most 16 MiB of updates are held. Updates that no
 // snapshot came for are counted in Stats.Unanchored; with Config.PartialBooks they are told
 // as they come, and the book then holds what has changed since the start of the file only.
 package wscap
@@ -80,6 +84,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 	"os"
@@ -87,6 +92,7 @@ import (
 	"sync"
 
 	"tickfeed/feed"
+	"tickfeed/feed/internal/recent"
 	"tickfeed/feed/rawfile"
 )
 
@@ -107,7 +113,9 @@ type Source struct {
 	site        [4]string              // Binance's venues there, by market
 	defined     int
 	key         []byte
-	held        int // bytes of held updates
+	held        int          // bytes of held updates
+	seen        recent.Set   // hashes of Kraken's messages whose trades and quotes have no number
+	seed        maphash.Seed // of these hashes
 	useful      bool
 	otherName   string // first kind of message of the file at hand that has no ticks
 
@@ -208,7 +216,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 		}
 	}
 	s := &Source{
-		cfg: cfg, paths: slices.Clone(paths), instruments: make(map[string]*instrument),
+		cfg: cfg, paths: slices.Clone(paths), seed: maphash.MakeSeed(), instruments: make(map[string]*instrument),
 		count: Stats{SkewMin: math.MaxInt64, SkewMax: math.MinInt64},
 	}
 	s.setSite(exchangeName)
@@ -274,7 +282,10 @@ func (s *Source) fill() error {
 	reason := ""
 	switch err {
 	case nil:
-		if len(line) == 0 {
+		if s.lines.Number() == 1 {
+			line = bytes.TrimPrefix(line, byteOrderMark)
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
 			return nil
 		}
 		s.buf = s.buf[:0]
@@ -420,12 +431,13 @@ const (
 	hasTable
 	hasTick
 	hasEvents
+	hasMethod
 )
 
 var memberBits = map[string]members{
 	"type": hasType, "event": hasEvent, "result": hasAnswer, "id": hasAnswer, "code": hasAnswer, "error": hasAnswer,
 	"channel": hasChannel, "data": hasData, "arg": hasArg, "topic": hasTopic, "subject": hasSubject, "jsonrpc": hasRPC,
-	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents,
+	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents, "method": hasMethod,
 }
 
 // stranger names an exchange that cannot be read, of a message with such members; "" if it is none of
@@ -494,7 +506,7 @@ func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger str
 	switch {
 	case has&hasEvent != 0:
 		from = exchangeKraken
-	case has&hasChannel != 0:
+	case has&(hasChannel|hasMethod) != 0:
 		from = exchangeKrakenSpot
 	case has&hasType != 0:
 		from = exchangeCoinbase
@@ -607,21 +619,45 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("wscap: the source is closed")
 
+var byteOrderMark = []byte("\ufeff")
+
 // Recognise reports whether a file that begins with head is a capture: of one of the exchanges, or of
-// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides.
+// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides;
+// or JSON that has the members of a message and could not be rows of NDJSON.
 func Recognise(head []byte) bool {
+	head = bytes.TrimPrefix(head, byteOrderMark)
 	for len(head) > 0 {
 		line, rest, _ := bytes.Cut(head, []byte{'\n'})
 		head = rest
 		line = bytes.TrimSuffix(line, []byte{'\r'})
-		if len(line) == 0 {
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		if control(line) {
 			return true
 		}
 		_, arrival, ok := splitLine(line)
-		return ok && arrival != math.MinInt64
+		return ok && (arrival != math.MinInt64 || isMessage(line))
 	}
 	return false
+}
+
+// isMessage reports whether line begins an object with the members of a message of Binance or Kraken.
+func isMessage(line []byte) bool {
+	seen := make(map[string]bool)
+	w := walk(line, '{')
+	for {
+		name, _, ok := w.member()
+		if !ok {
+			break
+		}
+		seen[string(name)] = true
+	}
+	switch {
+	case seen["stream"] && (seen["data"] || w.bad), seen["e"] && seen["E"] && seen["s"]:
+		return true
+	case seen["u"] && seen["s"] && seen["b"] && seen["a"]: // bookTicker of Binance spot
+		return true
+	}
+	return seen["feed"] && seen["product_id"] || seen["channel"] && seen["type"] && (seen["data"] || w.bad) // cut by the end of head
 }

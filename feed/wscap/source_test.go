@@ -278,6 +278,10 @@ func TestBadLines(t *testing.T) {
 func TestRefused(t *testing.T) {
 	_, _, _, err := ticksOf(t, wscap.Config{}, `100000000000000001 {"stream":"xy@kline_1m","data":{"e":"kline","E":1}}`)
 	assert.ErrorContains(t, err, `holds no trades, quotes or books, only messages such as "kline"`)
+	_, _, _, err = ticksOf(t, wscap.Config{}, snapshot20)
+	assert.ErrorContains(t, err, `only messages such as "a book that does not say of which instrument"`)
+	_, _, _, err = ticksOf(t, wscap.Config{}, "\ufeff", "  ", "wss://x <-> 1")
+	assert.ErrorContains(t, err, "holds no messages of an exchange")
 	_, _, _, err = ticksOf(t, wscap.Config{}, "", "wss://x <-> 1")
 	assert.ErrorContains(t, err, "holds no messages of an exchange")
 	_, err = wscap.Open([]string{t.TempDir()}, wscap.Config{})
@@ -295,6 +299,8 @@ func FuzzSource(f *testing.F) {
 		`1.5: {"type":"l2update","product_id":"A-B","changes":[["buy","1","0.0"]],"time":"2021-04-17T16:43:37.1Z"}`), true)
 	f.Add([]byte(`100.5: {"feed":"book_snapshot","product_id":"PI_X","timestamp":5,"seq":7,"bids":[{"price":1.5,"qty":2.0}],"asks":[]}`+"\n"+
 		`100.5: {"feed":"ticker_lite","product_id":"PI_X","bid":1,"ask":2}`), true)
+	f.Add([]byte(krakenSnapshot("0.00000304")+"\n"+krakenUpdate(`{"b":[["0.05000","0.00000500","1582905488.5"]],"c":"974947235"}`)), false)
+	f.Add([]byte(krakenObject("snapshot", krakenBids, krakenAsks, `,"checksum":3310070434`)+"\n"+krakenObject("update", "45283.61x0.25", "45299.5x0", "")), true)
 	path := filepath.Join(f.TempDir(), "capture")
 	f.Fuzz(func(t *testing.T, data []byte, partial bool) {
 		require.NoError(t, os.WriteFile(path, data, 0o600))

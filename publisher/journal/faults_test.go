@@ -13,18 +13,20 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 	"tickfeed/publisher/journal"
 	"tickfeed/publisher/journal/memfs"
 )
 
 var (
-	crashStates = flag.Int("journal.crashes", 100_000, "how many disks, as power cuts leave them, to judge")
+	crashStates = flag.Int("journal.crashes", 0, "how many disks, as power cuts leave them, to judge; 0 for 10,000, or 300,000 with -full")
 	crashSeed   = flag.Uint64("journal.seed", 1, "where the random numbers of power cuts begin")
 )
 
@@ -261,6 +263,11 @@ func TestPowerCuts(t *testing.T) {
 		}
 		return n
 	}()
+	disks := *crashStates
+	if disks == 0 {
+		disks = effort.Of(t, 300_000, 10_000)
+	}
+	budget := effort.Within(time.Minute)
 	var group sync.WaitGroup
 	var cuts, states atomic.Int64
 	workers := runtime.GOMAXPROCS(0)
@@ -268,8 +275,11 @@ func TestPowerCuts(t *testing.T) {
 	for worker := range workers {
 		group.Go(func() {
 			seen := map[uint64]bool{} // what disks held
-			quota := *crashStates / workers / stride
+			quota := disks / workers
 			for i := uint64(worker); len(seen) <= quota && problems[worker] == nil; i += uint64(workers) {
+				if *crashStates == 0 && budget.Spent() {
+					break
+				}
 				seed, k := *crashSeed+i, int((*crashSeed+i)%uint64(count))
 				if err := powerCut(seed, k, packets, seen); err != nil {
 					problems[worker] = fmt.Errorf("-journal.seed=%d -journal.crashes=1: operation %d: %w", seed, k, err)
@@ -281,6 +291,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	group.Wait()
 	assert.NoError(t, errors.Join(problems...))
+	budget.Log(t, int(states.Load()), disks)
 	t.Logf("%d power cuts at %d operations left %d different disks", cuts.Load(), count, states.Load())
 }
 
@@ -398,7 +409,8 @@ func TestFullAtEveryByte(t *testing.T) {
 	}
 	want, _ := run(-1)
 	hit := 0
-	for room := int64(0); room < 2000; room += stride {
+	stride := stride(t)
+	for room := int64(0); room < 2000; room += int64(stride) {
 		got, full := run(room)
 		require.Equal(t, want, got, "room for %d bytes", room)
 		if full > 0 {
@@ -429,20 +441,25 @@ func example(t *testing.T, closed bool) (*world, *memfs.FS) {
 	return w, fs.Killed()
 }
 
-// parallel calls do for each i in [0, n), with a copy of fs, if that is not nil, for each
-// goroutine.
+// stride thins out tests that go through every bit, byte or operation.
+func stride(t *testing.T) int { return effort.Stride(t, 17) }
+
+// parallel calls do for each i in [0, n), or with the stride for some of them, with a copy of fs, if that is not nil, for each
+// goroutine. It stops after a minute, but with -full.
 func parallel(t *testing.T, fs *memfs.FS, n int, do func(fs *memfs.FS, i int) error) {
 	t.Helper()
 	var group sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
+	workers, stride, budget := runtime.GOMAXPROCS(0), stride(t), effort.Within(time.Minute)
 	errs := make([]error, workers)
+	var done atomic.Int64
 	for worker := range workers {
 		var own *memfs.FS
 		if fs != nil {
 			own = fs.Killed()
 		}
 		group.Go(func() {
-			for i := worker * stride; i < n && errs[worker] == nil; i += workers * stride {
+			for i := worker * stride; i < n && errs[worker] == nil && !budget.Spent(); i += workers * stride {
+				done.Add(1)
 				if err := do(own, i); err != nil {
 					errs[worker] = fmt.Errorf("%d: %w", i, err)
 				}
@@ -451,6 +468,7 @@ func parallel(t *testing.T, fs *memfs.FS, n int, do func(fs *memfs.FS, i int) er
 	}
 	group.Wait()
 	require.NoError(t, errors.Join(errs...))
+	budget.Log(t, int(done.Load()), (n+stride-1)/stride)
 }
 
 // One flipped bit of a journal costs at most the packet that it hits, the range is told, and

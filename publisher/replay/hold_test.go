@@ -57,7 +57,7 @@ func loop(t *testing.T, n int, prepare func(*replay.Stage)) (*show, *holder) {
 
 func (s *show) until(what string, holds func(replay.Status) bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(s.player.Status()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); !holds(s.player.Status()); time.Sleep(time.Millisecond) {
 		require.True(s.t, time.Now().Before(deadline), what)
 	}
 }
@@ -119,7 +119,7 @@ func TestPatience(t *testing.T) {
 // The controls answer at once while the next round waits for a subscriber, and a seek does not wait for it.
 func TestControlsDuringTheWait(t *testing.T) {
 	s, h := loop(t, 1000, func(s *replay.Stage) { s.SetPatience(time.Minute, time.Minute) })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	require.NoError(t, s.player.Pause(ctx))
 	assert.Equal(t, replay.Paused, s.player.Status().State)

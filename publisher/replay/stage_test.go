@@ -219,7 +219,7 @@ func (a *audience) take(b *subscriber.Batch) error {
 // has waits until the audience has been given something for which ok holds.
 func (a *audience) has(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(waitLimit); ; {
 		a.mu.Lock()
 		holds := ok()
 		a.mu.Unlock()
@@ -300,9 +300,12 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// waitLimit bounds a wait for something that is due within seconds on an idle machine.
+const waitLimit = 50 * time.Second
+
 func (s *show) subscribers(n int) {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); ; time.Sleep(time.Millisecond) {
 		if p := s.stage.Publisher(); p != nil && len(p.Stats().Conns) == n {
 			return
 		}
@@ -445,7 +448,7 @@ func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
 	defer cancel()
 	require.ErrorIs(t, s.stage.Drained(soon), context.DeadlineExceeded, "the subscriber is on its way")
 	close(g.open)
-	patient, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	patient, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	require.NoError(t, s.stage.Drained(patient))
 	<-a.ended
@@ -464,7 +467,7 @@ func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
 // ended waits until everything was played.
 func (s *show) ended() {
 	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); s.player.Status().State != replay.Ended; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); s.player.Status().State != replay.Ended; time.Sleep(time.Millisecond) {
 		require.True(s.t, time.Now().Before(deadline), "it does not end")
 	}
 }
@@ -521,7 +524,7 @@ func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
 			s.subscribers(1)
 			require.NoError(t, s.player.Resume(t.Context()))
 			<-stalled
-			for deadline := time.Now().Add(20 * time.Second); s.player.Status().Ticks < 1000; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(waitLimit); s.player.Status().Ticks < 1000; time.Sleep(time.Millisecond) {
 				require.True(t, time.Now().Before(deadline))
 			}
 			for range 100 {
@@ -552,7 +555,7 @@ func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
 		t.Cleanup(func() { close(held) })
 		s.subscribers(1)
 		require.NoError(t, s.player.Resume(t.Context()))
-		for deadline := time.Now().Add(20 * time.Second); s.player.Status().Sessions < 3; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(waitLimit); s.player.Status().Sessions < 3; time.Sleep(time.Millisecond) {
 			require.True(t, time.Now().Before(deadline), "a subscriber that is stalled holds the replay up for ever")
 		}
 	})
@@ -604,7 +607,7 @@ func TestWarnsOfSubscribersLeftBehind(t *testing.T) {
 			s.subscribers(1)
 			ids := []feed.SessionID{s.stage.Publisher().Lineage().Current().ID}
 			require.NoError(t, s.player.Resume(t.Context()))
-			for deadline := time.Now().Add(20 * time.Second); s.player.Status().State != replay.Ended; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(waitLimit); s.player.Status().State != replay.Ended; time.Sleep(time.Millisecond) {
 				require.True(t, time.Now().Before(deadline))
 				if id := s.stage.Publisher().Lineage().Current().ID; id != ids[len(ids)-1] {
 					ids = append(ids, id)
@@ -661,7 +664,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 			<-held // until the session is over
 		case !cut: // so that the next welcome has the head of the whole session
 			cut = true
-			for deadline := time.Now().Add(20 * time.Second); first.Load().Stats().Committed <= n && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(waitLimit); first.Load().Stats().Committed <= n && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 			conn.Close()
@@ -678,7 +681,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 		require.NoError(t, err)
 		return len(left)
 	}
-	for deadline := time.Now().Add(20 * time.Second); logs() > 1; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); logs() > 1; time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(deadline), "the first session's publisher does not end")
 	}
 	release()

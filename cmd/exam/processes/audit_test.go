@@ -203,6 +203,9 @@ func follow(t *testing.T, name string, a *auditor, addr *address, change func(*s
 	return f
 }
 
+// patiently has a follower take only a very long silence for the end of its connection: no busy machine ends it.
+func patiently(c *subscriber.Config, _ *follower) { c.Heartbeat = patience / 3 }
+
 // leave ends the follower and waits for it.
 func (f *follower) leave() {
 	f.stop()

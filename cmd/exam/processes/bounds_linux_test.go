@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/subscriber"
 )
 
@@ -66,18 +67,16 @@ func after(d time.Duration) <-chan struct{} {
 // warm is how long a publisher's memory is watched before the load: about one collection and more.
 const warm = 1500 * time.Millisecond
 
-const mebibyte = 1 << 20
-
 // A thousand connections that do whatever a hostile or broken peer may do cost a publisher at most
 // 16 MiB in all before they log in and 64 KiB each after that, a line in its log, or two, and
 // they cost nothing to its subscribers and to those who log in meanwhile.
 func TestHostileConnections(t *testing.T) {
 	t.Parallel()
-	random := chance(t)
+	random, timers := chance(t), effort.WatchTimers(t)
 	audit, addr := newAuditor(), newAddress()
-	p := publish(t, lively(less("20k", "10k"), "--memory", "1MiB")...) // which is full soon
+	p := publish(t, lively(effort.Of(t, "20k", "10k"), "--memory", "1MiB")...) // which is full soon
 	addr.is(p.addr)
-	honest := follow(t, "honest", audit, addr, nil)
+	honest := follow(t, "honest", audit, addr, patiently)
 	honest.wait(t, "ticks", func() bool { return honest.got > 0 })
 	before := peak(t, p.process, after(warm))
 	position := honest.sub.Position().Next
@@ -143,7 +142,7 @@ func TestHostileConnections(t *testing.T) {
 	assert.InDelta(t, want, ended.Load(), float64(len(hostiles)), "connections that the publisher ended")
 	loggedIn := connections - want
 	assert.LessOrEqual(t, most-before, 16*mebibyte+loggedIn*64<<10, "memory for %d hostile connections, of which %d logged in", connections, loggedIn)
-	assert.LessOrEqual(t, took[len(took)/2], time.Second, "median time of an honest login")
+	timers.Judge(t, "median time of an honest login", took[len(took)/2], time.Second)
 	assert.Less(t, took[len(took)-1], loginPatience, "an honest login failed")
 
 	lines := map[string][]string{}
@@ -165,7 +164,7 @@ func TestHostileConnections(t *testing.T) {
 	audit.judge(t)
 }
 
-const loginPatience = 10 * time.Second
+const loginPatience = patience
 
 // login is how long a hello waits for its welcome; loginPatience if there is none.
 func login(addr string) time.Duration {
@@ -314,13 +313,13 @@ func (r *reader) read(addr string) {
 // a bound, what the kernel holds for them included (RELIABILITY.md, 14).
 func TestStalledSubscribers(t *testing.T) {
 	t.Parallel()
-	stalled, plain, followed := less(100, 20), less(90, 10), less(10, 3)
-	enough := int64(less(12, 8) * mebibyte) // more than fits into the buffers of those who do not read
+	stalled, plain, followed := effort.Of(t, 100, 20), effort.Of(t, 90, 10), effort.Of(t, 10, 3)
+	enough := int64(effort.Of(t, 12, 8) * mebibyte) // more than fits into the buffers of those who do not read
 	dir := filepath.Join(t.TempDir(), "journal")
 	audit, addr := newAuditor(), newAddress()
-	p := publish(t, lively("max", "--journal", dir, "--heartbeat", "1s")...)
+	p := publish(t, lively("max", "--journal", dir, "--heartbeat", "20s")...)
 	addr.is(p.addr)
-	first := follow(t, "healthy 0", audit, addr, nil)
+	first := follow(t, "healthy 0", audit, addr, patiently)
 	first.wait(t, "ticks", func() bool { return first.got > 1000 })
 	before := rss(t, p.process)
 
@@ -352,7 +351,7 @@ func TestStalledSubscribers(t *testing.T) {
 	}
 	followers := []*follower{first}
 	for i := 1; i < followed; i++ {
-		followers = append(followers, follow(t, fmt.Sprintf("healthy %d", i), audit, addr, nil))
+		followers = append(followers, follow(t, fmt.Sprintf("healthy %d", i), audit, addr, patiently))
 	}
 	readers := make([]reader, plain)
 	var reading sync.WaitGroup
@@ -419,19 +418,6 @@ func TestStalledSubscribers(t *testing.T) {
 	audit.judge(t)
 }
 
-// journalled is how long the one file of the journal is.
-func journalled(t *testing.T, dir string) int64 {
-	files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
-	if !assert.NoError(t, err) || !assert.Len(t, files, 1) {
-		return 0
-	}
-	info, err := os.Stat(files[0])
-	if !assert.NoError(t, err) {
-		return 0
-	}
-	return info.Size()
-}
-
 // limitFiles sets how long a file the process may write, in bytes: RLIMIT_FSIZE, the part that can be raised again.
 func limitFiles(t *testing.T, p *process, size uint64) {
 	t.Helper()
@@ -451,9 +437,10 @@ func TestDiskFull(t *testing.T) {
 	random := chance(t)
 	dir := filepath.Join(t.TempDir(), "journal")
 	audit, addr := newAuditor(), newAddress()
-	p := publish(t, lively(less("100k", "20k"), "--journal", dir)...)
+	p := publish(t, lively(effort.Of(t, "100k", "20k"), "--journal", dir)...)
 	addr.is(p.addr)
-	f := follow(t, "follower", audit, addr, nil)
+	f := follow(t, "follower", audit, addr, patiently)
+	timers := effort.WatchTimers(t)
 	var resumed []time.Duration
 	for range 10 {
 		at := f.sub.Position().Next
@@ -487,7 +474,7 @@ func TestDiskFull(t *testing.T) {
 	assert.Equal(t, final-1, f.got, "ticks")
 	assert.Empty(t, f.reports, "the subscriber lost its connection")
 	slices.Sort(resumed)
-	assert.Less(t, resumed[len(resumed)/2], time.Second, "from room to ticks")
+	timers.Judge(t, "median time from room to ticks", resumed[len(resumed)/2], time.Second)
 	t.Logf("%d times full: resumed p50 %v, max %v; %d ticks", len(resumed), resumed[len(resumed)/2], resumed[len(resumed)-1], final-1)
 	audit.judge(t)
 }

@@ -18,12 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 )
 
-// publishWithin is publish for a process that may have n file descriptors, from its beginning.
+// publishWithin is publish for a process that may have n file descriptors, from its beginning. It has none of those that the
+// program that started the tests may have left open.
 func publishWithin(t *testing.T, n int, args ...string) *publisher {
 	t.Helper()
-	p := startPublisherBy(t, []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, n)}, args...)
+	p := startPublisherBy(t, []string{"sh", "-c", fmt.Sprintf(`exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- && ulimit -n %d && exec "$0" "$@"`, n)}, args...)
 	listening, ok := p.event(0, "listening")
 	require.True(t, ok, "the publisher ended: %v", p.said())
 	session, _ := p.event(0, "session")
@@ -97,7 +99,7 @@ func TestFileDescriptors(t *testing.T) {
 	assert.Greater(t, most, 5)
 	assert.Less(t, most, 30)
 	addr.is(p.addr)
-	f := follow(t, "follower", audit, addr, nil)
+	f := follow(t, "follower", audit, addr, patiently)
 	f.wait(t, "ticks", func() bool { return f.got > 0 })
 	disperse := crowdOf(t, p.addr, 80)
 	late := follow(t, "late", audit, addr, nil)
@@ -139,7 +141,7 @@ func TestNoFileDescriptors(t *testing.T) {
 	audit, addr := newAuditor(), newAddress()
 	p := publish(t, lively("100k", "--journal", dir, "--retain", "4MB")...)
 	addr.is(p.addr)
-	f := follow(t, "follower", audit, addr, nil)
+	f := follow(t, "follower", audit, addr, patiently)
 	f.wait(t, "ticks", func() bool { return f.got > 0 })
 	for range 3 {
 		before := len(p.said())
@@ -168,7 +170,7 @@ func TestJournalIsDeleted(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "journal")
 	audit, addr := newAuditor(), newAddress()
-	args := lively(less("20k", "10k"), "--journal", dir)
+	args := lively(effort.Of(t, "20k", "10k"), "--journal", dir)
 	p := publish(t, args...)
 	addr.is(p.addr)
 	f := follow(t, "follower", audit, addr, nil)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/effort"
 )
 
 // A disk is an ext4 file system on a loop device, which can fail as real ones do.
@@ -93,7 +95,7 @@ func TestFailedSync(t *testing.T) {
 	d := newDisk(t, small)
 	journal := filepath.Join(d.path, "journal")
 	audit, addr := newAuditor(), newAddress()
-	p := publish(t, lively(less("300k", "100k"), "--journal", journal, "--sync", "always")...)
+	p := publish(t, lively(effort.Of(t, "300k", "100k"), "--journal", journal, "--sync", "always")...)
 	addr.is(p.addr)
 	f := follow(t, "follower", audit, addr, nil)
 	f.wait(t, "ticks", func() bool { return f.got > 0 })
@@ -137,20 +139,21 @@ func TestFailedSync(t *testing.T) {
 // is told as disowned, all of it, and subscribers go on in a child session (RELIABILITY.md, 2).
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
+	cuts := times(t, cuts, 50, 10)
 	for _, c := range []struct {
 		sync string
 		cuts int
 		most time.Duration // from the first tick to the cut
 	}{
-		{"always", *cuts, 40 * time.Millisecond},
-		{"1s", (*cuts + 4) / 5, 1500 * time.Millisecond},
+		{"always", cuts, 40 * time.Millisecond},
+		{"1s", (cuts + 4) / 5, 1500 * time.Millisecond},
 	} {
 		t.Run("sync "+c.sync, func(t *testing.T) {
 			t.Parallel()
 			random := chance(t)
 			d := newDisk(t, t.TempDir())
 			audit, addr := newAuditor(), newAddress()
-			args := lively(less("50k", "20k"), "--journal", filepath.Join(d.path, "journal"), "--sync", c.sync)
+			args := lively(effort.Of(t, "50k", "20k"), "--journal", filepath.Join(d.path, "journal"), "--sync", c.sync)
 			followers := []*follower{follow(t, "first", audit, addr, nil), follow(t, "second", audit, addr, nil)}
 			var seen, told uint64 // by any follower before the last cut
 			for i := range c.cuts + 1 {

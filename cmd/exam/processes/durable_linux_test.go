@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
@@ -22,9 +23,10 @@ func TestPowerCutsOfARecorder(t *testing.T) {
 	random := chance(t)
 	d := newDisk(t, t.TempDir())
 	journal := filepath.Join(t.TempDir(), "journal")
-	p := publish(t, lively(less("50k", "10k"), "--journal", journal)...)
+	p := publish(t, lively(effort.Of(t, "50k", "10k"), "--journal", journal)...)
 	var whole, open []kept
-	for cut := range *powerCuts {
+	cuts := times(t, powerCuts, 10, 4)
+	for cut := range cuts {
 		path := filepath.Join(d.path, fmt.Sprintf("%d.tick", cut)) // what was removed may come back
 		r := record(t, p.addr, path, "--from", "beginning")
 		time.Sleep(time.Duration(random.Int64N(int64(300 * time.Millisecond))))
@@ -81,7 +83,7 @@ func TestPowerCutsOfARecorder(t *testing.T) {
 		}
 	}
 	assert.Empty(t, missing, "missing in recordings that were closed")
-	t.Logf("%d power cuts: %d closed recordings, %d open ones that were there, %d packets", *powerCuts, len(whole), len(open), packets)
+	t.Logf("%d power cuts: %d closed recordings, %d open ones that were there, %d packets", cuts, len(whole), len(open), packets)
 }
 
 // write makes the disk hold all that was written to it so far.

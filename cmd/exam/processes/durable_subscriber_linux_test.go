@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/effort"
 )
 
 // linesOf cuts from file what follows its last line end, as one does who goes on with it, and returns the lines.
@@ -32,7 +34,7 @@ func TestPowerCutsOfASubscriber(t *testing.T) {
 	t.Parallel()
 	random := chance(t)
 	d := newDisk(t, t.TempDir())
-	p := publish(t, lively(less("10k", "2k"), "--journal", filepath.Join(t.TempDir(), "journal"))...)
+	p := publish(t, lively(effort.Of(t, "10k", "2k"), "--journal", filepath.Join(t.TempDir(), "journal"))...)
 	state, out := filepath.Join(d.path, "position"), filepath.Join(d.path, "ticks.ndjson")
 	printed := map[uint64]bool{}
 	position := uint64(0)
@@ -73,7 +75,8 @@ func TestPowerCutsOfASubscriber(t *testing.T) {
 			require.True(t, printed[seq], "cut %d: the position is %d, and %d is not in the output", cut, held.Next, seq)
 		}
 	}
-	for cut := range *powerCuts {
+	cuts := times(t, powerCuts, 10, 4)
+	for cut := range cuts {
 		s := run()
 		waitForBytes(t, out, 1)
 		// The position is saved each 100 ms, and a disk writes by itself what is older than some seconds.
@@ -86,8 +89,8 @@ func TestPowerCutsOfASubscriber(t *testing.T) {
 	p.end()
 	s := run("--until-end")
 	require.Equal(t, 0, s.wait(), "%v", s.said())
-	audit(*powerCuts)
+	audit(cuts)
 	assert.Equal(t, p.stop(), position)
 	assert.NotZero(t, saved, "no cut came after a save")
-	t.Logf("%d power cuts, %d of them left a newer position; %d ticks", *powerCuts, saved, position-1)
+	t.Logf("%d power cuts, %d of them left a newer position; %d ticks", cuts, saved, position-1)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
@@ -25,7 +26,7 @@ func TestTamperedJournals(t *testing.T) {
 	top := t.TempDir()
 	dir, old := filepath.Join(top, "journal"), filepath.Join(top, "old")
 	audit, addr := newAuditor(), newAddress()
-	args := lively(less("100k", "20k"), "--journal", dir)
+	args := lively(effort.Of(t, "100k", "20k"), "--journal", dir)
 	var followers []*follower
 	for i := range 3 {
 		followers = append(followers, follow(t, fmt.Sprintf("follower %d", i), audit, addr, nil))
@@ -33,7 +34,7 @@ func TestTamperedJournals(t *testing.T) {
 
 	done := map[string]int{}
 	var disownings, told uint64
-	for round := range *rounds {
+	for round := range effort.Times(t, times(t, rounds, 50, 20), 10, time.Minute) {
 		p := publish(t, args...)
 		if p.root {
 			audit.root(p.session)

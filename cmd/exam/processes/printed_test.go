@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/cmd/exam"
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
@@ -170,7 +171,7 @@ func TestEverythingPrintedIsWhatWasPublished(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	journal, addr := filepath.Join(dir, "journal"), "unix:"+filepath.Join(dir, "p.sock")
-	args := lively(less("4k", "1k"), "--journal", journal, "--listen", addr, "--status", "10ms")
+	args := lively(effort.Of(t, "4k", "1k"), "--journal", journal, "--listen", addr, "--status", "10ms")
 	p := publish(t, args...)
 	subscribe := func(name string, more ...string) *process {
 		return start(t, exec.Command(tickfeed(t), append([]string{

@@ -16,22 +16,33 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
 var (
-	kills     = flag.Int("processes.kills", less(200, 80), "how often the publisher is killed")
-	rounds    = flag.Int("processes.rounds", 50, "how often the journal is tampered with")
-	cuts      = flag.Int("processes.cuts", less(50, 20), "how often the power of a disk is cut")
-	powerCuts = flag.Int("processes.client-cuts", less(10, 4), "how often the power of a subscriber's and a recorder's disk is cut")
+	kills     = flag.Int("processes.kills", 0, "how often the publisher is killed; 0 for 40, or 200 with -full")
+	rounds    = flag.Int("processes.rounds", 0, "how often the journal is tampered with; 0 for 20, or 50 with -full")
+	cuts      = flag.Int("processes.cuts", 0, "how often the power of a disk is cut; 0 for 10, or 50 with -full")
+	powerCuts = flag.Int("processes.client-cuts", 0, "how often the power of a subscriber's and a recorder's disk is cut; 0 for 4, or 10 with -full")
 	seed      = flag.Uint64("processes.seed", 0, "of all choices; 0 for a random one")
 )
 
-// patience bounds every wait for something that must happen soon.
-const patience = 30 * time.Second
+// patience bounds every wait for something that must happen soon: within seconds, on an idle machine.
+const patience = 2 * time.Minute
+
+// times returns how often a test does what the flag asks, or effort where the flag is 0.
+func times(t *testing.T, flag *int, all, usual int) int {
+	t.Helper()
+	if *flag != 0 {
+		return *flag
+	}
+	return effort.Of(t, all, usual)
+}
 
 // binary is the program under examination, built once.
 var binary struct {
@@ -42,6 +53,9 @@ var binary struct {
 }
 
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil { // they wait more than they compute; -parallel on the command line overrides it
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { // RELIABILITY.md, 29
 		if binary.dir != "" {
 			_ = os.RemoveAll(binary.dir)
@@ -295,4 +309,19 @@ func lively(rate string, more ...string) []string {
 		args = append(args, "--steady")
 	}
 	return append(args, more...)
+}
+
+const mebibyte = 1 << 20
+
+// journalled is how long the one file of the journal is.
+func journalled(t *testing.T, dir string) int64 {
+	files, err := filepath.Glob(filepath.Join(dir, "*.tick"))
+	if !assert.NoError(t, err) || !assert.Len(t, files, 1) {
+		return 0
+	}
+	info, err := os.Stat(files[0])
+	if !assert.NoError(t, err) {
+		return 0
+	}
+	return info.Size()
 }

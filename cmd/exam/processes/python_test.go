@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
@@ -88,7 +89,7 @@ func TestPythonResumes(t *testing.T) {
 	t.Parallel()
 	cmd := python(t, "resume.py")
 	audit, addr := newAuditor(), newAddress()
-	args := lively(less("5k", "2k"), "--journal", filepath.Join(t.TempDir(), "journal"))
+	args := lively(effort.Of(t, "5k", "2k"), "--journal", filepath.Join(t.TempDir(), "journal"))
 	p := publish(t, args...)
 	addr.is(p.addr)
 	args = append(args, "--listen", p.addr) // the program knows one address

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/effort"
 	"tickfeed/codec/recording"
 )
 
@@ -19,7 +20,7 @@ func TestRecorderWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	journal, path := filepath.Join(dir, "journal"), filepath.Join(dir, "a.tick")
-	p := publish(t, lively(less("50k", "10k"), "--journal", journal)...)
+	p := publish(t, lively(effort.Of(t, "50k", "10k"), "--journal", journal)...)
 	r := record(t, p.addr, path, "--from", "beginning", "--until-end")
 	for range 3 {
 		before := len(r.said())
@@ -79,7 +80,7 @@ func TestRecorderTellsWhatIsGone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.tick")
-	p := publish(t, "--instruments", "20", "--rate", "50k", "--heartbeat", "100ms", "--memory", "1MiB", "--status", "50ms")
+	p := publish(t, "--instruments", "20", "--rate", "100k", "--heartbeat", "100ms", "--memory", "1MiB", "--status", "50ms")
 	r := record(t, p.addr, path, "--until-end")
 	waitForBytes(t, path, 50_000)
 	require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))

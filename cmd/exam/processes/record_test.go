@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/effort"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 )
@@ -101,7 +102,7 @@ func TestRecordersAndKills(t *testing.T) {
 	random := chance(t)
 	dir := t.TempDir()
 	journal, addr := filepath.Join(dir, "journal"), "unix:"+filepath.Join(dir, "p.sock")
-	args := lively(less("50k", "10k"), "--journal", journal, "--listen", addr)
+	args := lively(effort.Of(t, "50k", "10k"), "--journal", journal, "--listen", addr)
 	p := publish(t, args...)
 	all, few := filepath.Join(dir, "all.tick"), filepath.Join(dir, "few.tick")
 	recorders := []*process{
@@ -109,7 +110,7 @@ func TestRecordersAndKills(t *testing.T) {
 		record(t, addr, few, "--from", "beginning", "--until-end", "--symbols", "A*,M*"),
 	}
 	var killed []string
-	for i := range less(12, 6) {
+	for i := range effort.Of(t, 12, 6) {
 		path := filepath.Join(dir, fmt.Sprintf("killed-%d.tick", i))
 		victim := record(t, addr, path)
 		time.Sleep(time.Duration(random.Int64N(int64(50 * time.Millisecond))))

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
 
@@ -34,7 +35,7 @@ func TestKilledSubscriberGoesOn(t *testing.T) {
 	random := chance(t)
 	dir := t.TempDir()
 	audit, addr := newAuditor(), newAddress()
-	p := publish(t, lively(less("20k", "2k"), "--journal", filepath.Join(dir, "journal"))...)
+	p := publish(t, lively(effort.Of(t, "20k", "2k"), "--journal", filepath.Join(dir, "journal"))...)
 	addr.is(p.addr)
 	times := map[uint64]int64{} // event time by number: what tells ticks apart
 	f := follow(t, "follower", audit, addr, nil)

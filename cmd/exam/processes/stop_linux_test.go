@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/effort"
 	"tickfeed/subscriber"
 )
 
@@ -17,7 +18,7 @@ import (
 // (RELIABILITY.md, 12 and 23).
 func TestStoppedPublisherIsFound(t *testing.T) {
 	t.Parallel()
-	const interval = 500 * time.Millisecond // of lively
+	timers := effort.WatchTimers(t)
 	audit, addr := newAuditor(), newAddress()
 	p := publish(t, lively("2k", "--journal", filepath.Join(t.TempDir(), "journal"))...)
 	addr.is(p.addr)
@@ -31,9 +32,10 @@ func TestStoppedPublisherIsFound(t *testing.T) {
 		stopped := time.Now()
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
 		f.wait(t, "silence is noticed", func() bool { return f.down })
-		// What was on its way when the process stopped may have come a little later; of the upper bound, the machine takes its share.
-		assert.Greater(t, time.Since(stopped), 2*interval, "less than three intervals of silence prove nothing")
-		assert.Less(t, time.Since(stopped), 3*interval+patience/3)
+		took := time.Since(stopped)
+		// The follower may have been waiting for the processor, and so for what had come, when the process stopped.
+		assert.Greater(t, took+timers.Latest(), 2*livelyHeartbeat, "less than three intervals of silence prove nothing")
+		timers.Judge(t, "until silence was noticed", took, 3*livelyHeartbeat+50*time.Millisecond)
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
 		f.wait(t, "a recovery", func() bool { return len(f.reports) > before })
 		f.mu.Lock()

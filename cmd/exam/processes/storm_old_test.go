@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/effort"
 	"tickfeed/subscriber"
 )
 
@@ -20,12 +21,13 @@ import (
 // of them different, and of which none has its state any more, has all of them live soon (RELIABILITY.md, 34).
 func TestStormOfOldPositions(t *testing.T) {
 	t.Parallel()
-	subscribers := less(500, 60)
+	timers := effort.WatchTimers(t)
+	subscribers := effort.Of(t, 500, 60)
 	dir := t.TempDir()
 	args := lively("20k", "--journal", filepath.Join(dir, "journal"), "--memory", "1MiB")
 	p := publish(t, args...)
 	// Enough for several times the memory of the publisher.
-	require.Eventually(t, func() bool { return journalled(t, filepath.Join(dir, "journal")) > 4*mebibyte }, 4*patience, 10*pollTime)
+	require.Eventually(t, func() bool { return journalled(t, filepath.Join(dir, "journal")) > 4*mebibyte }, patience, 10*pollTime)
 	lineage := []map[string]any{{"session": p.session.String(), "first": 1}}
 	p.kill()
 	p = publish(t, append(args, "--rate", "200")...)
@@ -52,14 +54,15 @@ func TestStormOfOldPositions(t *testing.T) {
 	addr.is(p.addr) // all of them dial now
 	var took []time.Duration
 	for _, f := range followers {
-		live := f.within(time.Until(began.Add(stormTime)), func() bool { return f.sub.Status().State == subscriber.Live })
+		live := f.within(time.Until(began.Add(patience)), func() bool { return f.sub.Status().State == subscriber.Live })
 		if f.sub.Status().State == subscriber.Closed {
 			require.NoError(t, <-f.done, "%s has ended", f.name)
 		}
-		require.True(t, live, "%s is %v at %d after %v", f.name, f.sub.Status().State, f.sub.Status().Next, stormTime)
+		require.True(t, live, "%s is %v at %d after %v", f.name, f.sub.Status().State, f.sub.Status().Next, patience)
 		took = append(took, time.Since(began))
 	}
 	stood := time.Since(began)
+	timers.Judge(t, fmt.Sprintf("until %d subscribers with old positions were live", subscribers), stood, stormTime)
 	tries := 0
 	for _, line := range p.said() {
 		if e, ok := parse(line); ok && e.Message == "subscriber joined" {

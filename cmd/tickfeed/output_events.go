@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// An eventLine is a line of --events; CLIENT.md, "What a client prints". A field that an event does not have is left out.
+type eventLine struct {
+	Event     string         `json:"event"`
+	Session   feed.SessionID `json:"session,omitzero"`
+	Mode      string         `json:"mode,omitempty"`
+	Seq       uint64         `json:"seq,omitempty"`
+	Scope     string         `json:"scope,omitempty"`
+	Position  uint64         `json:"position,omitempty"`
+	Head      uint64         `json:"head,omitempty"`
+	From      uint64         `json:"from,omitempty"`
+	To        uint64         `json:"to,omitempty"`
+	Reason    string         `json:"reason,omitempty"`
+	Final     uint64         `json:"final,omitempty"`
+	Next      uint64         `json:"next,omitempty"`
+	Cause     string         `json:"cause,omitempty"`
+	Code      string         `json:"code,omitempty"`
+	Detail    string         `json:"detail,omitempty"`
+	Delivered *uint64        `json:"delivered,omitempty"`
+	NotAsked  *uint64        `json:"not_asked,omitempty"`
+	Withheld  *uint64        `json:"withheld,omitempty"`
+	Lost      *uint64        `json:"lost,omitempty"`
+	Disowned  *uint64        `json:"disowned,omitempty"`
+}
+
+// eventsOf lists what c says, in the order in which it is printed; session is that of the batch.
+func eventsOf(session feed.SessionID, c *subscriber.Change) (list []eventLine) {
+	if to := c.Connected; to != nil {
+		list = append(list, eventLine{
+			Event: "connected", Session: to.Session, Mode: to.Mode.String(), Reason: to.Reason.String(), Position: to.Position, Head: to.Head,
+		})
+	}
+	for _, numbers := range []struct {
+		event  string
+		of     []subscriber.Numbers
+		reason string
+	}{{"disowned", c.Disowned, ""}, {"withheld", c.Withheld, ""}, {"lost", c.Lost, lostWord(c.Reason)}} {
+		for _, n := range numbers.of {
+			list = append(list, eventLine{Event: numbers.event, Session: n.Session, From: n.Range.From, To: n.Range.To, Reason: numbers.reason})
+		}
+	}
+	if c.Snapshot != nil {
+		list = append(list, eventLine{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: c.Snapshot.Scope.String()})
+	}
+	if c.End {
+		list = append(list, eventLine{Event: "end", Session: session, Final: c.Final})
+	}
+	if c.Saved != nil {
+		list = append(list, saved(*c.Saved))
+	}
+	if c.State == subscriber.Disconnected && c.Err != nil && !errors.As(c.Err, new(*dialError)) {
+		list = append(list, disconnected(c.Err))
+	}
+	return list
+}
+
+// lostWord is the reason of a lost event: "" if the publisher gave none.
+func lostWord(r codec.GoneReason) string {
+	switch r {
+	case 0:
+		return ""
+	case codec.GoneExpired, codec.GoneDamaged:
+		return r.String()
+	}
+	return "unknown"
+}
+
+func saved(p codec.Position) eventLine {
+	return eventLine{Event: "saved", Session: p.Lineage.Current().ID, Next: p.Next}
+}
+
+func disconnected(err error) eventLine {
+	e := eventLine{Event: "disconnected", Cause: string(subscriber.CauseOf(err)), Detail: err.Error()}
+	if refused := (*subscriber.RefusedError)(nil); errors.As(err, &refused) {
+		e.Code, e.Detail = refused.Code.String(), refused.Text
+		if !refused.Goodbye {
+			e.Cause = "refused"
+		}
+	}
+	return e
+}
+
+// left is the last event.
+func left(p codec.Position, l *feed.Ledger) eventLine {
+	t := l.Totals()
+	e := eventLine{
+		Event: "left", Next: p.Next,
+		Delivered: &t.Delivered, NotAsked: &t.NotAsked, Withheld: &t.Withheld, Lost: &t.Lost, Disowned: &t.Disowned,
+	}
+	if len(p.Lineage) > 0 {
+		e.Session = p.Lineage.Current().ID
+	}
+	return e
+}
+
+// event appends a line for e, which flush writes.
+func (p *printer) event(e eventLine) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		panic(fmt.Sprintf("tickfeed: internal error: event %s: %v", e.Event, err))
+	}
+	p.buf = append(append(p.buf, b...), '\n')
+}
+
+// state writes the state s of session, in the order in which a snapshot would send it.
+func (p *printer) state(session feed.SessionID, s *feed.State) error {
+	var one [1]feed.Tick
+	for one[0] = range s.Entries(nil) {
+		if err := p.append(session, 0, one[:], s); err != nil {
+			return err
+		}
+	}
+	return p.flush()
+}

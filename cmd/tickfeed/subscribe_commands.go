@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+
+	"tickfeed/codec"
+)
+
+// A commander changes the filter of running subscriptions, as the lines of --commands say. Its methods must not be called
+// concurrently.
+type commander struct {
+	say    func(format string, args ...any)
+	filter codec.Filter // that the subscriptions were given last
+	set    func(patterns []string) error
+}
+
+// symbolsCommand is the one command.
+const symbolsCommand = "symbols"
+
+// line obeys one line. An error is reported, and changes nothing.
+func (c *commander) line(text string) {
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	filter, err := parseCommand(text)
+	if err == nil && slices.Equal(filter, c.filter) {
+		c.say("commands: %s already, nothing changes", filterText(filter))
+		return
+	}
+	if err == nil {
+		err = c.set(filter)
+	}
+	if err != nil {
+		c.say("commands: %v; nothing changes", err)
+		return
+	}
+	c.filter = filter
+}
+
+// parseCommand returns the filter that a line of --commands asks for.
+func parseCommand(text string) (codec.Filter, error) {
+	name, list := strings.TrimSpace(text), ""
+	if i := strings.IndexFunc(name, unicode.IsSpace); i >= 0 {
+		name, list = name[:i], strings.TrimSpace(name[i:])
+	}
+	switch {
+	case name != symbolsCommand:
+		return nil, fmt.Errorf("there is no command %.64q; want symbols PATTERNS", name)
+	case list == "":
+		return nil, errors.New("symbols: name PATTERNS, with commas between; * is all")
+	}
+	r := csv.NewReader(strings.NewReader(list)) // as --symbols reads it
+	r.TrimLeadingSpace = true
+	patterns, err := r.Read()
+	if err == nil {
+		var filter codec.Filter
+		if filter, err = symbolFilter(patterns); err == nil {
+			return filter, nil
+		}
+	}
+	return nil, fmt.Errorf("symbols: %w", err)
+}
+
+// filterText is f for people.
+func filterText(f codec.Filter) string {
+	if f.All() {
+		return "all symbols"
+	}
+	return "symbols " + firstPatterns(f)
+}
+
+// shownPatterns is how many patterns are listed.
+const shownPatterns = 10
+
+// firstPatterns lists the first of patterns, and says how many more there are.
+func firstPatterns(patterns []string) string {
+	text := strings.Join(patterns[:min(len(patterns), shownPatterns)], ", ")
+	if more := len(patterns) - shownPatterns; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// obey reads commands, if o asks for that, and changes with set the filter of subscriptions, which is filter now. It returns
+// what ends that.
+func (o *subscribeOptions) obey(ctx context.Context, p *program, filter codec.Filter, set func(patterns []string) error) (stop func()) {
+	if !o.commands {
+		return func() {}
+	}
+	c := &commander{say: p.notef, filter: filter, set: set}
+	return p.readCommands(ctx, c.line)
+}
+
+// maxCommand bounds a line of --commands, in bytes: more than the longest filter.
+const maxCommand = 1 << 20
+
+// readCommands calls line with each line of standard input until ctx ends; the end of the input ends nothing else. stop waits
+// until no call of line is under way, and none will follow.
+func (p *program) readCommands(ctx context.Context, line func(string)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	in := p.stdin
+	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		in = &foregroundInput{ctx, f}
+	}
+	lines := make(chan string)
+	var failed error // set before lines is closed
+	go func() {      // nothing interrupts a read of a pipe: it ends with the input, or with the process
+		defer close(lines)
+		s := bufio.NewScanner(in)
+		s.Buffer(nil, maxCommand)
+		for s.Scan() {
+			select {
+			case lines <- s.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+		if failed = s.Err(); errors.Is(failed, bufio.ErrTooLong) {
+			failed = fmt.Errorf("a line is longer than %d bytes", maxCommand)
+		}
+	}()
+	var consumer sync.WaitGroup
+	consumer.Go(func() {
+		for {
+			select {
+			case text, ok := <-lines:
+				if !ok {
+					if failed != nil {
+						p.notef("commands: no more are read: %v", failed)
+					}
+					return
+				}
+				line(text)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		consumer.Wait()
+	}
+}
+
+// A foregroundInput reads a terminal only while the process is in the foreground. The kernel would stop a process that reads its
+// terminal in the background.
+type foregroundInput struct {
+	ctx context.Context
+	in  *os.File
+}
+
+// Read returns io.EOF once ctx has ended.
+func (f *foregroundInput) Read(b []byte) (int, error) {
+	fd := int(f.in.Fd())
+	for f.ctx.Err() == nil {
+		switch {
+		case !inForeground(fd):
+			select {
+			case <-time.After(terminalPoll):
+			case <-f.ctx.Done():
+			}
+		case waitInput(fd, terminalPoll) && inForeground(fd):
+			return f.in.Read(b)
+		}
+	}
+	return 0, io.EOF
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+)
+
+// A line of --commands names its patterns as --symbols does.
+func TestParseCommand(t *testing.T) {
+	for line, want := range map[string]codec.Filter{
+		"symbols AAPL":                {"AAPL"},
+		"  symbols MSFT, AAPL,MSFT  ": {"AAPL", "MSFT"},
+		"symbols ES*@XCME,BRK B":      {"BRK B", "ES*@XCME"},
+		`symbols "A,B",C`:             {"A,B", "C"},
+		"symbols *":                   nil,
+		"symbols AAPL,*":              nil,
+		"symbols\tAAPL":               {"AAPL"},
+	} {
+		got, err := parseCommand(line)
+		require.NoError(t, err, line)
+		assert.Equal(t, want, got, line)
+	}
+	for line, want := range map[string]string{
+		"symbols":           "name PATTERNS",
+		"symbols   ":        "name PATTERNS",
+		"symbols ,":         "names no symbol",
+		"symbols A,,B":      "names no symbol",
+		"symbols @XNAS":     "names no symbol",
+		`symbols "A`:        "symbols: ",
+		"AAPL":              `there is no command "AAPL"; want symbols PATTERNS`,
+		"symbol AAPL":       `there is no command "symbol"`,
+		"symbols A\x1b[31m": "symbol",
+		"symbolsAAPL":       "there is no command",
+	} {
+		_, err := parseCommand(line)
+		assert.ErrorContains(t, err, want, line)
+	}
+}
+
+// Commands are obeyed in order. What is wrong is reported and changes nothing, what is there already is said to be, and the end
+// of the input ends nothing.
+func TestCommands(t *testing.T) {
+	var said, set []string
+	p := &program{stdin: strings.NewReader("symbols A\n\nsymbols A\nnonsense\nsymbols REFUSED\nsymbols A\n  \nsymbols B")}
+	done := make(chan struct{})
+	c := &commander{
+		say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) },
+		set: func(patterns []string) error {
+			if patterns[0] == "REFUSED" {
+				return errors.New("refused")
+			}
+			if set = append(set, patterns...); patterns[0] == "B" {
+				close(done)
+			}
+			return nil
+		},
+	}
+	stop := p.readCommands(t.Context(), c.line)
+	<-done
+	stop()
+	assert.Equal(t, []string{"A", "B"}, set)
+	assert.Equal(t, []string{
+		"commands: symbols A already, nothing changes",
+		`commands: there is no command "nonsense"; want symbols PATTERNS; nothing changes`,
+		"commands: refused; nothing changes",
+		"commands: symbols A already, nothing changes",
+	}, said)
+}
+
+// A line without an end is not read for ever.
+func TestCommandWithoutEnd(t *testing.T) {
+	var stderr lockedBuffer
+	p := &program{stdin: io.MultiReader(strings.NewReader("symbols A\n"), endless{}), stderr: &stderr}
+	lines := make(chan string, 10)
+	stop := p.readCommands(t.Context(), func(line string) { lines <- line })
+	defer stop()
+	assert.Equal(t, "symbols A", <-lines)
+	require.Eventually(t, func() bool {
+		return strings.Contains(stderr.String(), "no more are read: a line is longer than 1048576 bytes")
+	}, patience, time.Millisecond)
+	assert.Empty(t, lines)
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'A'
+	}
+	return len(b), nil
+}
+
+// Nothing is obeyed any more once a subscription has ended, though its input goes on.
+func TestCommandsEnd(t *testing.T) {
+	in, out := io.Pipe()
+	defer out.Close()
+	p := &program{stdin: in}
+	lines := make(chan string, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	stop := p.readCommands(ctx, func(line string) { lines <- line })
+	_, err := io.WriteString(out, "one\n")
+	require.NoError(t, err)
+	assert.Equal(t, "one", <-lines)
+	cancel()
+	stop()
+	_, err = io.WriteString(out, "two\n")
+	require.NoError(t, err)
+	assert.Empty(t, lines)
+}

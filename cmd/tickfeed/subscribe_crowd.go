@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// A crowd reports what happens to many lines: what happens to several of them within a second is one message.
+type crowd struct {
+	say func(format string, args ...any)
+
+	mu         sync.Mutex // guards what follows
+	failures   failures
+	since      events // the last report
+	cutErr     error
+	slowest    time.Duration // of the recoveries
+	lostReason string
+	final      uint64
+	filter     codec.Filter
+	from       feed.Range // the numbers from which on filter applies, of all lines
+}
+
+// events are what happened to which lines.
+type events struct{ cut, recovered, lost, withheld, disowned, ended, filtered event }
+
+// An event happened to lines, and to so many numbers in all.
+type event struct {
+	lines   map[*receiver]bool
+	numbers uint64
+}
+
+func (e *event) add(r *receiver, ns ...subscriber.Numbers) {
+	if e.lines == nil {
+		e.lines = make(map[*receiver]bool)
+	}
+	e.lines[r] = true
+	for _, n := range ns {
+		e.numbers += n.Range.Len()
+	}
+}
+
+// on is the lines of e for people.
+func (e *event) on() string { return plural(len(e.lines), "line") }
+
+// change notes a change of the line of r, whose state is still that of the change before. Any goroutine may call it.
+func (w *crowd) change(r *receiver, c *subscriber.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := &w.since
+	w.failures.note(c, r.state)
+	if c.State == subscriber.Disconnected && r.state != subscriber.Disconnected && r.state != subscriber.Connecting && c.Err != nil {
+		e.cut.add(r)
+		w.cutErr = c.Err
+	}
+	if c.Report != nil {
+		e.recovered.add(r)
+		w.slowest = max(w.slowest, c.Report.Live)
+	}
+	if len(c.Withheld) > 0 {
+		e.withheld.add(r, c.Withheld...)
+	}
+	if len(c.Lost) > 0 {
+		e.lost.add(r, c.Lost...)
+		w.lostReason = lostReason(c, e.lost.numbers)
+	}
+	if len(c.Disowned) > 0 {
+		e.disowned.add(r, c.Disowned...)
+	}
+	if c.End {
+		e.ended.add(r)
+		w.final = c.Final
+	}
+	if f := c.Filtered; f != nil {
+		if e.filtered.lines == nil {
+			w.from = feed.Range{From: f.From, To: f.From}
+		}
+		e.filtered.add(r)
+		w.filter = f.Filter
+		w.from = feed.Range{From: min(w.from.From, f.From), To: max(w.from.To, f.From)}
+	}
+}
+
+// report says what has happened since the last report.
+func (w *crowd) report() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := &w.since
+	if e.cut.lines != nil {
+		w.say("%s disconnected: %v", e.cut.on(), w.cutErr)
+	}
+	if e.recovered.lines != nil {
+		w.say("%s recovered, the slowest in %s", e.recovered.on(), formatDuration(w.slowest))
+	}
+	if e.withheld.lines != nil {
+		w.say("withheld on %s: %s skipped because the line was too slow", e.withheld.on(), countOf(e.withheld.numbers, "tick"))
+	}
+	if e.lost.lines != nil {
+		w.say("lost on %s: %s", e.lost.on(), w.lostReason)
+	}
+	if e.disowned.lines != nil {
+		w.say("disowned on %s: %s that belong to nobody any more", e.disowned.on(), countOf(e.disowned.numbers, "number"))
+	}
+	if e.filtered.lines != nil {
+		from := fmt.Sprintf("number %d", w.from.From)
+		if w.from.From != w.from.To {
+			from = fmt.Sprintf("numbers between %d and %d", w.from.From, w.from.To)
+		}
+		w.say("%s on %s from %s on", filterText(w.filter), e.filtered.on(), from)
+	}
+	if e.ended.lines != nil {
+		w.say("end of the source on %s: the last number is %d", e.ended.on(), w.final-1)
+	}
+	w.since, w.slowest = events{}, 0
+}

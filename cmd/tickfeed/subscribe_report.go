@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"time"
+
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// A moment is what one line of statistics reports.
+type moment struct {
+	at         time.Time
+	since      time.Duration // since the start
+	span       time.Duration // that tally is of
+	lines      int           // that are wanted
+	live       int
+	lag        lags   // at the end, only most: the highest there was
+	reconnects int    // so far
+	tally      *tally // of span
+}
+
+// The lags are how many numbers lines are behind the newest one that any of them knows of.
+type lags struct{ most, median, sum uint64 }
+
+// lagOf compares lines, of which heads and then nexts were read: a line that was read later than another must not appear to be
+// ahead of it. The lineages are those of the sessions of heads: a line that is away may be behind in a parent session. Lines that
+// have no session yet have no lag.
+func lagOf(heads, nexts []subscriber.Status, lineages map[feed.SessionID]feed.Lineage) (l lags) {
+	newest := make(map[feed.SessionID]uint64)
+	for _, s := range heads {
+		newest[s.Session] = max(newest[s.Session], s.Head)
+	}
+	for session, lineage := range lineages {
+		for _, ancestor := range lineage {
+			newest[ancestor.ID] = max(newest[ancestor.ID], newest[session])
+		}
+	}
+	var behind []uint64
+	for _, s := range nexts {
+		if s.Session != 0 {
+			behind = append(behind, max(newest[s.Session], s.Next)-s.Next)
+		}
+	}
+	if len(behind) == 0 {
+		return lags{}
+	}
+	slices.Sort(behind)
+	for _, n := range behind {
+		l.sum += n
+	}
+	l.most, l.median = behind[len(behind)-1], behind[(len(behind)-1)/2]
+	return l
+}
+
+// isLive reports whether a line in state s has everything that its publisher has sent.
+func isLive(s subscriber.ConnState) bool { return s == subscriber.Live || s == subscriber.Ended }
+
+// A report writes statistics on standard output: lines of at most columns columns, or JSON.
+type report struct {
+	out   io.Writer
+	json  bool
+	times timeText
+	rows  int // of text that were written
+}
+
+// headerRows is how many rows of text follow a header.
+const headerRows = 20
+
+// second writes one line.
+func (r *report) second(m *moment) error {
+	if r.json {
+		return r.line(r.figures("second", m))
+	}
+	var b bytes.Buffer
+	live := fmt.Sprintf("%d/%d", m.live, m.lines)
+	width := max(len("live"), 2*len(fmt.Sprint(m.lines))+1)
+	if r.rows%headerRows == 0 {
+		fmt.Fprintf(&b, "%6s %*s %7s %13s %17s %17s\n", "", width, "", "", "lag", "from publish time", "from event time")
+		fmt.Fprintf(&b, "%6s %*s %7s %6s %6s %5s %5s %5s %5s %5s %5s\n", "time", width, "live", "ticks/s", "most", "median",
+			"p50", "p99", "p99.9", "p50", "p99", "p99.9")
+	}
+	r.rows++
+	fmt.Fprintf(&b, "%6s %*s %7s %6s %6s", fmt.Sprintf("%.0fs", m.since.Seconds()), width, live, formatCount(rounded(perSecond(m.tally.ticks, m.span))),
+		formatCount(float64(m.lag.most)), formatCount(float64(m.lag.median)))
+	for _, l := range []*latency{&m.tally.publish, &m.tally.event} {
+		for _, percentile := range []float64{50, 99, 99.9} {
+			fmt.Fprintf(&b, " %5s", latencyText(l, l.at(percentile)))
+		}
+	}
+	b.WriteByte('\n')
+	_, err := r.out.Write(b.Bytes())
+	return output(err)
+}
+
+// latencyText is d, a latency of l, in at most five columns.
+func latencyText(l *latency, d time.Duration) string {
+	switch {
+	case l.count() == 0:
+		return "-"
+	case d >= time.Hour:
+		return fmt.Sprintf("%.3gh", d.Hours())
+	case d >= 10*time.Minute:
+		return fmt.Sprintf("%.3gm", d.Minutes())
+	}
+	return formatDuration(d)
+}
+
+func perSecond(n uint64, span time.Duration) float64 {
+	if span <= 0 {
+		return 0
+	}
+	return float64(n) / span.Seconds()
+}
+
+// rounded leaves out what formatCount would show of a number below 1000.
+func rounded(v float64) float64 { return float64(int64(v + 0.5)) }
+
+// A percentile has a name in text.
+type percentile struct {
+	at   float64
+	name string
+}
+
+// The percentiles at the end, without and with --latency.
+var (
+	fewPercentiles  = []percentile{{50, "p50"}, {99, "p99"}, {99.9, "p99.9"}}
+	manyPercentiles = []percentile{{50, "p50"}, {75, "p75"}, {90, "p90"}, {95, "p95"}, {99, "p99"}, {99.5, "p99.5"}, {99.9, "p99.9"},
+		{99.99, "p99.99"}, {99.999, "p99.999"}}
+)
+
+// total writes the end: m is of the whole run, account is the sum of all lines.
+func (r *report) total(m *moment, account feed.Totals, percentiles []percentile) error {
+	t := m.tally
+	if r.json {
+		f := r.figures("total", m)
+		f.Account = (*accountFigures)(&account)
+		f.PublishLatency.Percentiles, f.EventLatency.Percentiles = allOf(&t.publish, percentiles), allOf(&t.event, percentiles)
+		return r.line(f)
+	}
+	var b bytes.Buffer
+	row := func(name, publish, event string) { fmt.Fprintf(&b, "  %-12s %18s %18s\n", name, publish, event) }
+	count := func(name string, n uint64) { fmt.Fprintf(&b, "  %-12s %18s\n", name, formatThousands(n)) }
+	fmt.Fprintf(&b, "\n%s in %s: %s, %s ticks/s\n", plural(m.lines, "connection"), formatDuration(m.since), countOf(t.ticks, "tick"),
+		formatCount(rounded(perSecond(t.ticks, m.span))))
+	row("latency from", "publish time", "event time")
+	for _, p := range percentiles {
+		row(p.name, latencyText(&t.publish, t.publish.at(p.at)), latencyText(&t.event, t.event.at(p.at)))
+	}
+	row("most", latencyText(&t.publish, t.publish.max()), latencyText(&t.event, t.event.max()))
+	row("ticks", formatThousands(uint64(t.publish.count())), formatThousands(uint64(t.event.count())))
+	for _, text := range remarks(t) {
+		fmt.Fprintln(&b, wrap("  "+text, columns, "    "))
+	}
+	b.WriteString("all connections\n")
+	count("delivered", account.Delivered)
+	count("not asked", account.NotAsked)
+	count("withheld", account.Withheld)
+	count("lost", account.Lost)
+	if account.Expired > 0 {
+		count("  expired", account.Expired)
+	}
+	count("disowned", account.Disowned)
+	count("reconnects", uint64(m.reconnects))
+	count("most behind", m.lag.most)
+	_, err := r.out.Write(b.Bytes())
+	return output(err)
+}
+
+// remarks say which ticks have no latency, or one that was corrected.
+func remarks(t *tally) (out []string) {
+	remark := func(n uint64, format string, args ...any) {
+		if n > 0 {
+			out = append(out, countOf(n, "tick")+" "+fmt.Sprintf(format, args...))
+		}
+	}
+	remark(t.history, "without latency: published before the line was live")
+	remark(t.recorded, "without latency: a replay sends the times of its recording")
+	remark(t.foreign, "without latency from event time: it is not within %s of the publish time", formatDuration(nearEvent))
+	remark(t.undated, "without latency from event time: they have none")
+	for _, l := range []struct {
+		from string
+		*latency
+	}{{"publish", &t.publish}, {"event", &t.event}} {
+		remark(uint64(l.early), "came before their %s time, by up to %s: two clocks differ; their latency counts as 0", l.from, formatDuration(l.earliest))
+	}
+	return out
+}
+
+// figures is a line of --stats --json. Durations are in nanoseconds.
+type figures struct {
+	Type           string          `json:"type"` // second or total
+	Time           json.RawMessage `json:"ts"`
+	Elapsed        time.Duration   `json:"elapsed_ns"`
+	Connections    int             `json:"connections"`
+	Live           int             `json:"live"`
+	Ticks          uint64          `json:"ticks"`
+	Rate           float64         `json:"ticks_per_second"`
+	LagMost        uint64          `json:"lag_most"`
+	LagMedian      uint64          `json:"lag_median"`
+	LagSum         uint64          `json:"lag_sum"`
+	Reconnects     int             `json:"reconnects"` // so far
+	PublishLatency latencyFigures  `json:"publish_latency"`
+	EventLatency   latencyFigures  `json:"event_latency"`
+	History        uint64          `json:"ticks_before_live"`
+	Recorded       uint64          `json:"ticks_of_replay"`
+	Foreign        uint64          `json:"ticks_of_other_market_time"`
+	Undated        uint64          `json:"ticks_without_event_time"`
+	Account        *accountFigures `json:"account,omitempty"`
+}
+
+// accountFigures are feed.Totals.
+type accountFigures struct {
+	Delivered uint64 `json:"delivered"`
+	NotAsked  uint64 `json:"not_asked"`
+	Withheld  uint64 `json:"withheld"`
+	Lost      uint64 `json:"lost"`
+	Expired   uint64 `json:"expired"`
+	Disowned  uint64 `json:"disowned"`
+}
+
+// latencyFigures is a latency. What it has no ticks for is null.
+type latencyFigures struct {
+	Ticks       int64              `json:"ticks"`
+	P50         *time.Duration     `json:"p50_ns"`
+	P99         *time.Duration     `json:"p99_ns"`
+	P999        *time.Duration     `json:"p999_ns"`
+	Max         *time.Duration     `json:"max_ns"`
+	Early       int64              `json:"ticks_early"`
+	Earliest    time.Duration      `json:"earliest_ns"`
+	Percentiles []percentileFigure `json:"percentiles,omitempty"`
+}
+
+type percentileFigure struct {
+	Percentile float64       `json:"percentile"`
+	Latency    time.Duration `json:"latency_ns"`
+}
+
+func (r *report) figures(kind string, m *moment) *figures {
+	t := m.tally
+	return &figures{
+		Type: kind, Time: r.times.json(nil, m.at.UnixNano()), Elapsed: m.since, Connections: m.lines, Live: m.live,
+		Ticks: t.ticks, Rate: rounded(perSecond(t.ticks, m.span)), LagMost: m.lag.most, LagMedian: m.lag.median, LagSum: m.lag.sum,
+		Reconnects: m.reconnects, PublishLatency: latencyFiguresOf(&t.publish), EventLatency: latencyFiguresOf(&t.event),
+		History: t.history, Recorded: t.recorded, Foreign: t.foreign, Undated: t.undated,
+	}
+}
+
+func latencyFiguresOf(l *latency) latencyFigures {
+	f := latencyFigures{Ticks: l.count(), Early: l.early, Earliest: l.earliest}
+	if f.Ticks > 0 {
+		p50, p99, p999, most := l.at(50), l.at(99), l.at(99.9), l.max()
+		f.P50, f.P99, f.P999, f.Max = &p50, &p99, &p999, &most
+	}
+	return f
+}
+
+func allOf(l *latency, percentiles []percentile) (out []percentileFigure) {
+	if l.count() > 0 {
+		for _, p := range percentiles {
+			out = append(out, percentileFigure{p.at, l.at(p.at)})
+		}
+	}
+	return out
+}
+
+func (r *report) line(f *figures) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	_, err = r.out.Write(append(b, '\n'))
+	return output(err)
+}
+
+// hgrmTicks is how many values stand in a percentile distribution between one half of the distance to 100 % and the next, as in
+// other implementations of HdrHistogram.
+const hgrmTicks = 5
+
+// hgrm is l as a percentile distribution in microseconds, which the plotter of HdrHistogram reads.
+func hgrm(l *latency, from string) []byte {
+	var b bytes.Buffer
+	_, _ = l.values.PercentilesPrint(&b, hgrmTicks, float64(time.Microsecond)) // a buffer takes everything
+	fmt.Fprintf(&b, "#[Latency from %s time in microseconds; %d ticks before that time count as 0]\n", from, l.early)
+	return b.Bytes()
+}

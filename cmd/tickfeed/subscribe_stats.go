@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+	"tickfeed/subscriber"
+)
+
+// Bounds of --connections.
+const (
+	maxConnections = 100_000
+	// maxJoining is how many lines connect for the first time side by side: far fewer than a publisher has room for among those
+	// that have not logged in, and lets build a snapshot at once.
+	maxJoining = 64
+	// spareDescriptors is for files. Lines that connect may take two for a moment, if the host has two addresses.
+	spareDescriptors = 16
+	// crowdBatch is how many ticks each of many lines takes at once: fewer than one line alone, so that they take less memory.
+	crowdBatch = 64
+)
+
+// measures reports whether statistics are printed, rather than ticks.
+func (o *subscribeOptions) measures() bool { return o.stats || o.latency }
+
+// checkStats refuses what makes no sense with statistics, or without them.
+func (o *subscribeOptions) checkStats() error {
+	switch {
+	case o.connections < 1 || o.connections > maxConnections:
+		return usage("--connections must be from 1 to %d, got %d", maxConnections, o.connections)
+	case !o.measures() && o.connections > 1:
+		return usage("--connections %d: the ticks of many connections are not printed; add --stats, which prints statistics in their stead", o.connections)
+	case !o.measures() && o.hdr+o.hdrEvent != "":
+		return usage("--hdr and --hdr-event write the latencies that --stats or --latency measure; add one of them")
+	case !o.measures():
+		return nil
+	case o.csv:
+		return usage("--csv is a format of ticks, and with --stats or --latency no ticks are printed; --json is for both")
+	case o.raw || o.events || o.finalState:
+		return usage("--raw, --events and --final-state are about the ticks that are printed, and with --stats or --latency none are")
+	case o.kinds != nil:
+		return usage("--kinds chooses the ticks that are printed, and with --stats or --latency none are")
+	case o.json && (o.hdr == "-" || o.hdrEvent == "-"):
+		return usage("--hdr - and --json would mix two formats on standard output; name a file")
+	case o.connections > 1 && o.state != "":
+		return usage("--state keeps the position of one connection, and --connections asks for %d", o.connections)
+	case o.connections > 1 && o.ledger != "":
+		return usage("--ledger is the account of one connection, and --connections asks for %d; the end of the statistics has the sum", o.connections)
+	}
+	limit, open := journal.FileLimit()
+	if needed := open + o.connections + min(o.connections, maxJoining) + spareDescriptors; limit != 0 && needed > limit {
+		return usage("--connections %d: the process may have %d file descriptors, of which %d are open, and needs %d: raise the limit (ulimit -n), or share the connections between several processes",
+			o.connections, limit, open, needed)
+	}
+	return nil
+}
+
+// A load is what subscribe does with --stats and --latency: lines whose ticks are counted and timed.
+type load struct {
+	p       *program
+	lines   []*loadLine
+	meters  []*meter
+	crowd   *crowd // nil for one line, which reports for itself
+	report  report
+	began   time.Time
+	last    time.Time // when the last line of statistics was written
+	current *tally    // of the time since last
+	total   *tally    // of all
+	mostLag uint64
+
+	saidRecorded, saidForeign bool
+}
+
+// A loadLine is one of them.
+type loadLine struct {
+	sub    *subscriber.Subscriber
+	recv   receiver
+	meter  *meter
+	timer  timer
+	joined func() // lets another line connect
+	ended  atomic.Bool
+}
+
+// subscribers are those of --connections, one without it.
+func (o *subscribeOptions) subscribers(cfg subscriber.Config) (subs []*subscriber.Subscriber, err error) {
+	if o.connections > 1 && cfg.BatchSize == 0 {
+		cfg.BatchSize = crowdBatch
+	}
+	for range o.connections {
+		s, err := subscriber.New(cfg)
+		if err != nil {
+			return nil, err
+		}
+		subs = append(subs, s)
+	}
+	return subs, nil
+}
+
+// newLoad makes a line of each of subs, which does with its ticks what recv does.
+func (p *program) newLoad(subs []*subscriber.Subscriber, recv receiver, rep report) *load {
+	l := &load{p: p, report: rep, current: newTally(), total: newTally()}
+	if len(subs) > 1 {
+		l.crowd = &crowd{say: p.notef, failures: recv.failures}
+		recv.crowd = l.crowd
+	}
+	for range min(len(subs), runtime.GOMAXPROCS(0)) {
+		l.meters = append(l.meters, newMeter())
+	}
+	for i, s := range subs {
+		l.lines = append(l.lines, &loadLine{sub: s, recv: recv, meter: l.meters[i%len(l.meters)]})
+		recv.say = func(string, ...any) {} // the first line speaks for all
+	}
+	return l
+}
+
+// handle is for subscriber.Run.
+func (l *loadLine) handle(b *subscriber.Batch) error {
+	now := time.Now().UnixNano()
+	if err := l.recv.handle(b); err != nil {
+		return err
+	}
+	switch c := b.Change; {
+	case c == nil && !b.Snapshot:
+		l.meter.count(b, now, l.timer.timing(b, func() codec.Mode { return l.sub.Status().Mode }))
+	case c == nil:
+	case c.State == subscriber.Live:
+		l.timer.live = true
+		l.joined()
+	case c.State != subscriber.Connecting:
+		l.joined()
+	}
+	return nil
+}
+
+// run is the life of the line. Not more lines than joining has room for connect for the first time.
+func (l *loadLine) run(ctx context.Context, joining chan struct{}) error {
+	select {
+	case joining <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	l.joined = sync.OnceFunc(func() { <-joining })
+	defer l.joined()
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	l.recv.stop = stop
+	defer l.ended.Store(true)
+	return l.sub.Run(running, l.handle)
+}
+
+// run runs all lines, and writes a line of statistics every second, until all lines have enough, one fails, or ctx ends.
+func (l *load) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var once sync.Once
+	var failed error
+	fail := func(err error) {
+		if err = besides(err, errEnough, context.Canceled); err != nil {
+			once.Do(func() {
+				failed = err
+				cancel(err)
+			})
+		}
+	}
+	l.began = time.Now()
+	l.last = l.began
+	joining := make(chan struct{}, maxJoining)
+	var running sync.WaitGroup
+	for _, line := range l.lines {
+		running.Go(func() { fail(line.run(ctx, joining)) })
+	}
+	done := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(done)
+	}()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if ctx.Err() == nil {
+				fail(l.second(time.Now())) // the last write may have taken longer than a second
+			}
+		case <-done:
+			if failed == nil && ctx.Err() == nil {
+				return errEnough
+			}
+			return errors.Join(failed, ctx.Err())
+		}
+	}
+}
+
+// second writes a line of statistics.
+func (l *load) second(now time.Time) error {
+	m := l.take(now)
+	if l.crowd != nil {
+		l.crowd.report()
+	}
+	l.explain()
+	return l.report.second(m)
+}
+
+// take ends the present second, and returns what is to be said of it.
+func (l *load) take(now time.Time) *moment {
+	l.current.reset()
+	for _, m := range l.meters {
+		m.take(l.current)
+	}
+	l.total.add(l.current)
+	m := &moment{at: now, since: now.Sub(l.began), span: now.Sub(l.last), lines: len(l.lines), tally: l.current}
+	l.last = now
+	heads, nexts := l.statuses(), l.statuses() // in this order
+	m.lag = lagOf(heads, nexts, l.lineages(heads))
+	l.mostLag = max(l.mostLag, m.lag.most)
+	for _, s := range nexts {
+		m.reconnects += s.Reconnects
+		if isLive(s.State) {
+			m.live++
+		}
+	}
+	return m
+}
+
+// statuses are those of the lines. One that has ended is behind nothing any more.
+func (l *load) statuses() []subscriber.Status {
+	out := make([]subscriber.Status, len(l.lines))
+	for i, line := range l.lines {
+		out[i] = line.sub.Status()
+		if line.ended.Load() {
+			out[i].State, out[i].Session = subscriber.Closed, 0
+		}
+	}
+	return out
+}
+
+// lineages are those of the sessions of statuses, one of each line.
+func (l *load) lineages(statuses []subscriber.Status) map[feed.SessionID]feed.Lineage {
+	out := make(map[feed.SessionID]feed.Lineage)
+	for i, s := range statuses {
+		if out[s.Session] == nil {
+			out[s.Session] = l.lines[i].sub.Position().Lineage
+		}
+	}
+	return out
+}
+
+// explain says once why ticks have no latency.
+func (l *load) explain() {
+	t := l.current
+	if t.recorded > 0 && !l.saidRecorded {
+		l.saidRecorded = true
+		l.p.notef("a replay sends the times of its recording: no latency can be measured")
+	}
+	if t.foreign > 0 && t.event.count() == 0 && !l.saidForeign {
+		l.saidForeign = true
+		l.p.notef("event times are not within %s of the publish times: this market is not at today's time, and no latency from event time is measured",
+			formatDuration(nearEvent))
+	}
+}
+
+// end returns what is to be said of the whole run, once all lines have ended.
+func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
+	last := l.take(now)
+	m = &moment{at: now, since: last.since, span: last.since, lines: len(l.lines), lag: lags{most: l.mostLag}, reconnects: last.reconnects, tally: l.total}
+	for _, line := range l.lines {
+		if line.timer.live {
+			m.live++
+		}
+		t := line.sub.Ledger().Totals()
+		account.Delivered += t.Delivered
+		account.NotAsked += t.NotAsked
+		account.Withheld += t.Withheld
+		account.Lost += t.Lost
+		account.Expired += t.Expired
+		account.Disowned += t.Disowned
+	}
+	return m, account
+}
+
+// setFilter gives all lines another filter.
+func (l *load) setFilter(patterns []string) error {
+	for _, line := range l.lines {
+		if err := line.sub.SetFilter(patterns); err != nil {
+			return err // of the patterns: the first line refuses them
+		}
+	}
+	return nil
+}
+
+// measure is subscribe with statistics.
+func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, recv receiver, times timeText) error {
+	l := p.newLoad(subs, recv, report{out: p.stdout, json: o.json, times: times})
+	defer p.owe(func() string { return o.unsaved(l.lines[0].sub.Position().Next) })()
+	stopCommands := o.obey(ctx, p, recv.filter, l.setFilter)
+	err := l.run(ctx)
+	stopCommands()
+	m, account := l.end(time.Now())
+	if l.crowd != nil {
+		l.crowd.report()
+	}
+	l.explain()
+	ticks, recoveries, repeated := uint64(0), uint64(0), uint64(0)
+	for _, line := range l.lines {
+		ticks += line.recv.ticks
+		recoveries += line.recv.recoveries
+		repeated += line.recv.order.repeated
+	}
+	end := plural(len(l.lines), "connection")
+	if len(l.lines) == 1 {
+		end = fmt.Sprintf("next seq %d", l.lines[0].sub.Position().Next)
+	}
+	closed := errors.Is(err, errOutputClosed)
+	return p.finish(ctx, err, account, accountText(ticks, recoveries, account, repeated, end), func() error {
+		var failed []error
+		if !closed {
+			percentiles := fewPercentiles
+			if o.latency {
+				percentiles = manyPercentiles
+			}
+			failed = append(failed, besides(l.report.total(m, account, percentiles), errOutputClosed))
+		}
+		for _, h := range []struct {
+			flag, path, from string
+			latency          *latency
+		}{{"--hdr", o.hdr, "publish", &l.total.publish}, {"--hdr-event", o.hdrEvent, "event", &l.total.event}} {
+			if h.path != "" {
+				failed = append(failed, p.writeResult(h.flag, h.path, o.force, hgrm(h.latency, h.from)))
+			}
+		}
+		if o.ledger != "" {
+			failed = append(failed, p.writeLedger(o.ledger, o.force, l.lines[0].sub.Ledger()))
+		}
+		return errors.Join(failed...)
+	})
+}

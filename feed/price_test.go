@@ -1,0 +1,54 @@
+package feed_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+)
+
+// A definition turns integers of the feed into decimals and back, exactly.
+func ExampleDefinition_Price() {
+	apple := feed.Definition{Symbol: "AAPL", Venue: "XNAS", PriceExponent: -2}
+	fmt.Println(apple.Price(27090), apple.Size(300))
+	bid, err := apple.ParsePrice("270.96")
+	fmt.Println(bid, err)
+	_, err = apple.ParsePrice("270.965")
+	fmt.Println(err)
+	// Output:
+	// 270.9 300
+	// 27096 <nil>
+	// price "270.965" of AAPL@XNAS: decimal number needs more decimals
+}
+
+// Prices and sizes are exact in both directions at every exponent, and errors name the text and the instrument.
+func TestDefinitionPrices(t *testing.T) {
+	for _, exponent := range []int8{feed.MinExponent, -9, -2, 0, 3, feed.MaxExponent} {
+		d := feed.Definition{Symbol: "X", PriceExponent: exponent, SizeExponent: exponent}
+		for _, v := range []int64{0, 1, 9, 10, 12345, feed.MaxSize} {
+			back, err := d.ParsePrice(d.Price(v))
+			require.NoError(t, err)
+			assert.Equal(t, v, back)
+			back, err = d.ParsePrice(d.Price(-v))
+			require.NoError(t, err)
+			assert.Equal(t, -v, back)
+			back, err = d.ParseSize(d.Size(v))
+			require.NoError(t, err)
+			assert.Equal(t, v, back)
+		}
+	}
+	d := feed.Definition{Symbol: "X", PriceExponent: -2}
+	assert.Equal(t, "-", d.Price(feed.NoPrice))
+	_, err := d.ParsePrice("-")
+	assert.ErrorIs(t, err, feed.ErrDecimalSyntax)
+	_, err = d.ParsePrice("1e30")
+	assert.ErrorIs(t, err, feed.ErrDecimalOverflow)
+	_, err = d.ParseSize("0.5")
+	assert.ErrorIs(t, err, feed.ErrDecimalInexact)
+	_, err = d.ParseSize("-1")
+	assert.ErrorIs(t, err, feed.ErrDecimalOverflow)
+	assert.EqualError(t, err, `size "-1" of X: decimal number out of range`)
+}

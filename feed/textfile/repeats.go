@@ -1,0 +1,101 @@
+package textfile
+
+import (
+	"fmt"
+	"strings"
+
+	"tickfeed/feed"
+	"tickfeed/feed/internal/recent"
+)
+
+// A repeats knows trades that several files have: trades and mbp-1 of Databento, or one day twice.
+type repeats struct {
+	prints recent.Prints
+	known  int64 // trades of the file at hand that a file before has
+	alike  int64 // trades of the file at hand that a file before may have: no id says so
+}
+
+// begin starts a file.
+func (p *repeats) begin() {
+	p.prints.Begin()
+	p.known, p.alike = 0, 0
+}
+
+// notes are what is to be said of the file at hand.
+func (p *repeats) notes() (all []string) {
+	if p.known > 0 {
+		all = append(all, fmt.Sprintf("%d trades that a file before has are left out", p.known))
+	}
+	if p.alike > 0 {
+		all = append(all, fmt.Sprintf("%d trades may be in a file before too: one of the same instrument, time, price, size and side is, and no id tells", p.alike))
+	}
+	if len(all) > 0 && p.prints.Forgot() {
+		all = append(all, "so many trades were read that the first of them are not known any more")
+	}
+	return all
+}
+
+// repeated reports whether a file before has t, the trade of r, whose instrument is inst and whose
+// definition def.
+func (p *repeats) repeated(inst *instrument, r *row, t *feed.Tick, def *feed.Definition) bool {
+	tr := t.Trade()
+	print := recent.Print{
+		Source: uint64(inst.id), Time: t.EventTime, Number: tr.ID, Ref: t.TradeRef(), Side: byte(tr.Side),
+	}
+	print.Price, print.Exponent[0] = shortest(tr.Price, def.PriceExponent)
+	print.Size, print.Exponent[1] = shortest(tr.Size, def.SizeExponent)
+	known := tr.ID != 0 || print.Ref != ""
+	if !known && r.names[fieldRecordType] != "" && len(r.cells[fieldSequence]) > 0 {
+		n, err := feed.ParseDecimal(r.cells[fieldSequence], 0)
+		known = err == nil
+		print.Number = uint64(n)
+	}
+	switch {
+	case !p.prints.Repeated(&inst.prints, print):
+		return false
+	case known:
+		p.known++
+	default:
+		p.alike++
+	}
+	return known
+}
+
+// shortest is v, of exponent e, without the zeros at its end.
+func shortest(v int64, e int8) (int64, int8) {
+	for ; v != 0 && v%10 == 0; v /= 10 {
+		e++
+	}
+	return v, e
+}
+
+// A span is the event times of the trades of one kind, single or aggregated; it is empty if to is 0.
+type span struct{ from, to int64 }
+
+// mixed is the error of a trade of inst that is an aggregate of trades that were told, or one of
+// those that an aggregate was told of.
+func mixed(inst *instrument, r *row, at int64) *LineError {
+	name := r.names[fieldTradeID]
+	if name == "" || at <= 0 {
+		return nil
+	}
+	own, what, other := 0, "trades", "aggTrades"
+	if normalIs(name, "aggtradeid") {
+		own, what, other = 1, other, what
+	}
+	if s := inst.traded[1-own]; s.to != 0 && at >= s.from && at <= s.to {
+		return r.bad(fieldTradeID, "is of "+what+", and the "+other+" of its instrument at that time were read before: "+
+			"each trade would count twice; leave out one of the files", nil)
+	}
+	s := &inst.traded[own]
+	if s.to == 0 {
+		s.from = at
+	}
+	s.from, s.to = min(s.from, at), max(s.to, at)
+	return nil
+}
+
+// normalIs reports whether a column's name is, as normal makes it, want.
+func normalIs(name, want string) bool {
+	return len(name) >= len(want) && len(name) <= len(want)+4 && strings.EqualFold(normal(name), want)
+}
