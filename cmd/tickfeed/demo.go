@@ -28,6 +28,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/sim"
 	"tickfeed/subscriber"
 )
 
@@ -68,6 +69,9 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 	return cmd
 }
 
+// speed is how many seconds of the market pass in one: its day is over in the time of the demo.
+func (o *demoOptions) speed() float64 { return marketDay.Seconds() / o.duration.Seconds() }
+
 func (o *demoOptions) check() error {
 	switch {
 	case o.duration < time.Second || o.duration > 24*time.Hour:
@@ -78,6 +82,8 @@ func (o *demoOptions) check() error {
 		return usage("--rate max leaves nothing to see; give a number")
 	case o.instruments < 1:
 		return usage("--instruments must be at least 1, got %d", o.instruments)
+	case float64(o.rate) < sim.MinRate*o.speed() || float64(o.rate) > sim.MaxRate:
+		return usage("--rate must be from %s to %s in a demo of %v, got %s", formatCount(math.Ceil(sim.MinRate*o.speed())), formatCount(sim.MaxRate), o.duration, o.rate.String())
 	case len(o.symbols) == 0:
 		return usage("--symbols names no pattern")
 	}
@@ -216,7 +222,7 @@ func (d *demo) startPublisher(ctx context.Context) error {
 		"--listen", "127.0.0.1:0", "--journal", filepath.Join(d.dir, "journal"), "--sync", "none", "--status", "1s",
 		"--seed", strconv.FormatUint(d.o.seed, 10), "--instruments", strconv.Itoa(d.o.instruments),
 		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
-		"--speed", strconv.FormatFloat(marketDay.Seconds()/d.o.duration.Seconds(), 'f', -1, 64),
+		"--speed", strconv.FormatFloat(d.o.speed(), 'f', -1, 64),
 		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String())
 	if err != nil {
 		return err
