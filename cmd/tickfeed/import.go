@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ missing. The exit code is 3 where the data is wrong.`,
   tickfeed import trades.csv.gz --preset taq -o taq.tick
   tickfeed import quotes.csv --column bid=BEST_BID --zone UTC -o quotes.tick
   producer | tickfeed import - -o quotes.tick`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runImport(cmd, &o, args) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {

@@ -325,7 +325,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	case o.csv:
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
-		r.printer = newPrinter(p.stdout, textFormat{})
+		r.printer = newPrinter(p.stdout, textFormat{p.screen(p.stdout).width})
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -215,6 +215,7 @@ func (m *merger) write(f *merged, until int64) error {
 				return err
 			}
 			f.i++
+			f.stats.Ticks--
 		case !known && t.Kind != feed.KindDefinition: // another recording redefined it meanwhile, or has not reached its definition
 			if err := m.append(f, f.i, to); err != nil {
 				return err

@@ -106,7 +106,8 @@ func (p Place) Relative() bool { return p.kind == placeDaily || p.kind == placeJ
 // ResolvePlaces turns the bounds of a part of a recording into numbers and times. The times of the recording
 // are from first to last, in ns since the Unix epoch. A time of day is on the day of first in its zone, or on
 // the next day if it is before first and the recording reaches that; the time of day to is the next one after
-// both from and first. A jump ahead is from first, or, for to, from the place from; a jump back is from last.
+// both from and first, but never on a day that the recording does not reach: then the part is empty. A jump
+// ahead is from first, or, for to, from the place from; a jump back is from last.
 func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	switch from.kind {
 	case placeDaily:
@@ -125,7 +126,8 @@ func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	switch to.kind {
 	case placeDaily:
 		at := to.On(begin, 0)
-		if at <= begin {
+		midnight := Place{kind: placeDaily, zone: to.zone}.On(begin, 1)
+		if at <= begin && midnight <= last {
 			at = to.On(begin, 1)
 		}
 		to = Place{kind: placeTime, at: at, zone: to.zone}

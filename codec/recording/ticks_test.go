@@ -168,8 +168,11 @@ func TestPlace(t *testing.T) {
 		return [2]string{f.String(), o.String()}
 	}
 	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-05T16:00:00Z"}, resolved("09:45", "16:00", "2026-01-05T09:30:00Z"))
-	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-06T09:00:00Z"}, resolved("09:45", "09:00", "2026-01-05T18:00:00Z"))
-	assert.Equal(t, [2]string{"seq:5", "2026-01-06T09:00:00Z"}, resolved("seq:5", "09:00", "2026-01-05T18:00:00Z"))
+	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-06T09:00:00Z"}, resolved("09:45", "09:00", "2026-01-05T18:00:00Z", "2026-01-06T02:00:00Z"))
+	assert.Equal(t, [2]string{"seq:5", "2026-01-06T09:00:00Z"}, resolved("seq:5", "09:00", "2026-01-05T18:00:00Z", "2026-01-06T00:00:00Z"))
+	assert.Equal(t, [2]string{"2026-01-05T15:00:00Z", "2026-01-05T14:00:00Z"}, resolved("15:00", "14:00", "2026-01-05T14:30:00Z", "2026-01-05T21:00:00Z"),
+		"the recording does not reach the next day: nothing, not the rest")
+	assert.Equal(t, [2]string{"start", "2026-01-05T14:00:00Z"}, resolved("start", "14:00", "2026-01-05T14:30:00Z", "2026-01-05T21:00:00Z"))
 	assert.Equal(t, [2]string{"2026-01-07T00:00:00Z", "2026-01-07T00:01:00Z"}, resolved("2026-01-07", "00:01", "2026-01-05T18:00:00Z"))
 	assert.Equal(t, [2]string{"2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z"}, resolved("09:00", "10:00", "2026-01-05T09:30:00Z", "2026-01-05T16:00:00Z"),
 		"a day that begins after 09:00")
