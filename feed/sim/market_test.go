@@ -366,8 +366,8 @@ func TestEveryMinuteHasTheTicksThatTheRateAndTheShapeGiveIt(t *testing.T) {
 	for _, c := range []Config{
 		{Rate: 10},
 		{Rate: 10, Seed: 5, Instruments: 20},
-		{Rate: 100},
-		{Rate: 100, Depth: 5},
+		{Rate: 100, DayLength: 2 * time.Hour},
+		{Rate: 100, Depth: 5, DayLength: 2 * time.Hour},
 		{Rate: 1000, DayLength: 30 * time.Minute},
 		{Rate: 5000, DayLength: 5 * time.Minute},
 		{Rate: 20_000, DayLength: 2 * time.Minute, Instruments: 5000},
