@@ -92,6 +92,26 @@ func (c *cursor) int(what string) int64 {
 	return int64(v)
 }
 
+// time reads an offset from base; their sum must be a time of 64 bits.
+func (c *cursor) time(what string, base int64) int64 {
+	offset := c.int(what)
+	sum := base + offset
+	if (base^sum)&(offset^sum) < 0 && c.err == nil {
+		c.err = malformed("%s: %d after %d is beyond 64 bits", what, offset, base)
+		return 0
+	}
+	return sum
+}
+
+// timeOrNil is time, or 0 for nil.
+func (c *cursor) timeOrNil(what string, base int64) int64 {
+	if c.err == nil && c.at < len(c.p) && c.p[c.at] == 0xc0 {
+		c.at++
+		return 0
+	}
+	return c.time(what, base)
+}
+
 // bounded reads an integer in [0, limit].
 func (c *cursor) bounded(what string, limit uint64) uint64 {
 	v := c.uint(what)
@@ -287,7 +307,7 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 	t.Kind = feed.Kind(code >> 1)
 	t.Flags = feed.Flags(code & 1)
 	t.Instrument = feed.InstrumentID(c.bounded("instrument", feed.MaxInstruments-1))
-	t.EventTime = base + c.int("event time")
+	t.EventTime = c.time("event time", base)
 	v := &t.Values
 	read := 3
 	need := func(n int) bool {
@@ -356,6 +376,20 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 		if need(5) {
 			t.Status = feed.Status(c.bounded("status", math.MaxUint8))
 			v[0] = int64(c.bounded("trading day", maxTradingDay))
+			if reason := c.ref("reason", elements, &read); reason != "" {
+				t.Extra = &feed.Extra{Reason: reason}
+			}
+			if elements > read {
+				read++
+				v[1] = c.timeOrNil("expected end", t.EventTime)
+			}
+		}
+	case feed.KindAuction:
+		if need(9) {
+			t.Status = feed.Status(c.bounded("auction", math.MaxUint8))
+			v[0], v[1] = c.price("price"), c.size("size")
+			t.Side = feed.Side(c.bounded("side", uint64(feed.SideSell)))
+			v[2], v[3] = c.size("imbalance"), c.timeOrNil("expected time", t.EventTime)
 		}
 	case feed.KindSummary:
 		if need(14) {
@@ -365,7 +399,7 @@ func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 			s.Open, s.High, s.Low, s.Last = c.price("open"), c.price("high"), c.price("low"), c.price("last")
 			s.LastSize = c.size("last size")
 			s.LastSide = feed.Side(c.bounded("last side", uint64(feed.SideSell)))
-			s.LastTime = base + c.int("last time")
+			s.LastTime = c.time("last time", base)
 			s.Volume, s.Trades = c.size("volume"), c.size("trades")
 			s.LastID, s.LastRef = c.uint("last id"), c.ref("last ref", elements, &read)
 		}

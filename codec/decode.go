@@ -80,6 +80,8 @@ func (d *decoder) read(field string, err error) {
 
 func (d *decoder) reading() bool { return true }
 
+func (d *decoder) more(bool) bool { return d.err == nil && d.elements > 0 }
+
 func (d *decoder) uint(field string, v *uint64) {
 	m, ok := d.marker(field)
 	switch {

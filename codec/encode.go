@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -13,17 +14,20 @@ func Append(dst []byte, m Message) ([]byte, error) {
 	e := encoder{out: append(dst, 0x90, byte(m.Type())), typ: m.Type(), elements: 1}
 	e.enc = msgpack.NewEncoder(&e)
 	m.layout(&e)
-	size := len(e.out) - len(dst)
+	at := len(dst)
+	if e.elements > 15 {
+		e.out = slices.Insert(e.out, at, 0xdc, 0)
+		e.out[at+2] = byte(e.elements)
+	} else {
+		e.out[at] |= byte(e.elements)
+	}
+	size := len(e.out) - at
 	if bound := Bound(e.typ); e.err == nil && size > bound {
 		e.err = fmt.Errorf("%v: %d bytes, at most %d", e.typ, size, bound)
 	}
 	if e.err != nil {
 		return dst, e.err
 	}
-	if e.elements > 15 {
-		panic(fmt.Sprintf("codec: internal error: %v has %d elements", e.typ, e.elements))
-	}
-	e.out[len(dst)] |= byte(e.elements)
 	return e.out, nil
 }
 
@@ -57,6 +61,8 @@ func (e *encoder) wrote(err error) {
 }
 
 func (e *encoder) reading() bool { return false }
+
+func (e *encoder) more(wanted bool) bool { return wanted }
 
 func (e *encoder) uint(_ string, v *uint64) { e.wrote(e.enc.EncodeUint(*v)) }
 

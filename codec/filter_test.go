@@ -25,6 +25,9 @@ func TestFilterMatches(t *testing.T) {
 		{"AAPL", "AAPLW", "XNAS", false},
 		{"AAPL", "AAP", "XNAS", false},
 		{"AAPL@XNAS", "AAPL", "XNAS", true},
+		{"A@B@C", "A", "B@C", true}, // T30: the first @ begins the venue
+		{"A@B@C", "A@B", "C", false},
+		{"A?B@C", "A@B", "C", true},
 		{"AAPL@XNAS", "AAPL", "ARCX", false},
 		{"AAPL@", "AAPL", "", true},
 		{"AAPL@", "AAPL", "XNAS", false},

@@ -55,6 +55,13 @@ var goldenControl = []struct {
 		Start: Start{Kind: StartSeq, Value: 41}, Slow: SlowLatest, MaxLag: 5 * time.Second,
 		HasState: true, Position: Position{Lineage: lineageA, Next: 44},
 	}},
+	{"hello-until", &Hello{
+		MinVersion: 1, MaxVersion: 1, Client: "repair.py 1.0", Start: Start{Kind: StartSeq, Value: 42}, Until: 99, Features: []string{FeatureAck},
+	}},
+	{"welcome-granted", &Welcome{
+		Version: 1, Server: "tickfeed 0.1", Lineage: lineageA, Head: 45, Tail: 1, Heartbeat: time.Second,
+		Seed: LineSeed(sessionA, Filter{"AAPL"}), Start: 42, Now: opening, Features: []string{FeatureAck}, Granted: &Filter{"AAPL"},
+	}},
 	{"welcome", &Welcome{
 		Version: 1, Server: "tickfeed 0.1", Mode: ModeSimulation, Lineage: lineageAB,
 		Head: 45, Tail: 1, Heartbeat: time.Second, Seed: seedB, Start: 42, Reason: StartedRewound, Now: opening,
@@ -69,6 +76,7 @@ var goldenControl = []struct {
 	{"session", &SessionChange{Mode: ModeSimulation, Lineage: lineageAB, Seed: seedB, Next: 42}},
 	{"subscribe", &Subscribe{Request: 7, Filter: Filter{"AAPL", "MSFT"}}},
 	{"subscribed", &Subscribed{Request: 7, From: 45, Seed: LineSeed(sessionB, Filter{"AAPL", "MSFT"})}},
+	{"subscribed-granted", &Subscribed{Request: 8, From: 45, Seed: LineSeed(sessionB, Filter{"AAPL"}), Granted: &Filter{"AAPL"}}},
 	{"pulse", &Pulse{Next: 45, Echo: opening + 1000*millis}},
 	{"end", &End{Final: 45}},
 	{"file", &FileHeader{
@@ -200,6 +208,16 @@ var goldenPackets = []struct {
 				OldPrice: 18726, OldSize: 100, Trade: feed.Trade{Price: 18725, Size: 100, Side: feed.SideBuy, ID: 9001},
 			}.Tick(0, opening+3000, ""),
 			feed.Cancel{Price: 18725, Size: 100, ID: 9001}.Tick(0, opening+4000, "")),
+	},
+	{
+		name: "packet-auction", header: Packet{First: 45, Count: 4, PublishTime: opening + 6*millis, Base: opening},
+		ticks: at(45,
+			feed.StatusTick(0, opening, feed.StatusHalted, 0).Because("LUDP", opening+300_000*millis),
+			feed.Auction{
+				Kind: feed.AuctionHalt, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: opening + 300_000*millis,
+			}.Tick(0, opening+1000),
+			feed.Auction{Kind: feed.AuctionHalt, Price: feed.NoPrice}.Tick(0, opening+2000),
+			feed.StatusTick(0, opening+3000, feed.StatusTrading, 0)),
 	},
 	{
 		name: "packet-skip", header: Packet{First: 100, Count: 1001, PublishTime: opening + 3*millis, Base: opening}, skip: 1000,

@@ -30,6 +30,8 @@ type wire interface {
 	int(field string, v *int64)
 	bool(field string, v *bool)
 	text(field string, v *string, most int)
+	// more reports whether there is an element that earlier messages of this version lack: when writing, whether it is wanted.
+	more(wanted bool) bool
 	// wideUint and wideInt are uint and int that are always written with nine bytes.
 	wideUint(field string, v *uint64)
 	wideInt(field string, v *int64)
@@ -121,6 +123,12 @@ func (m *Hello) layout(w wire) {
 	w.bool("has state", &m.HasState)
 	lineage(w, "lineage", &m.Position.Lineage, maybeEmpty)
 	seq(w, "next", &m.Position.Next, min(1, len(m.Position.Lineage)))
+	if w.more(m.Until != 0 || len(m.Features) > 0) {
+		seq(w, "until", &m.Until, 0)
+	}
+	if w.more(len(m.Features) > 0) {
+		features(w, "features", &m.Features)
+	}
 }
 
 // Type is TypeWelcome.
@@ -139,6 +147,10 @@ func (m *Welcome) layout(w wire) {
 	seq(w, "start", &m.Start, 1)
 	enum(w, "reason", &m.Reason, StartedBySnapshot)
 	w.int("now", &m.Now)
+	if w.more(len(m.Features) > 0 || m.Granted != nil) {
+		features(w, "features", &m.Features)
+	}
+	granted(w, &m.Granted)
 	if m.Tail > m.Head {
 		w.invalid("tail", "%d, want at most head %d", m.Tail, m.Head)
 	}
@@ -216,6 +228,7 @@ func (m *Subscribed) layout(w wire) {
 	w.uint("request", &m.Request)
 	seq(w, "from", &m.From, 1)
 	seed(w, "seed", &m.Seed)
+	granted(w, &m.Granted)
 }
 
 // Type is TypePulse.
@@ -391,6 +404,26 @@ func filter(w wire, field string, v *Filter) {
 	if w.reading() && (len(*v) == 0 || slices.Contains(*v, "*")) {
 		*v = nil
 	}
+}
+
+// granted is the last element of a welcome or subscribed, if the filter is not as it was asked for.
+func granted(w wire, v **Filter) {
+	if !w.more(*v != nil) {
+		return
+	}
+	if *v == nil {
+		*v = new(Filter)
+	}
+	filter(w, "filter granted", *v)
+}
+
+func features(w wire, field string, v *[]string) {
+	list(w, field, v, MaxFeatures, func(s *string) {
+		w.text(field, s, MaxFeature)
+		if *s == "" || strings.Trim(*s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			w.invalid(field, "%.40q, want lower-case letters, digits and hyphens", *s)
+		}
+	})
 }
 
 const (

@@ -64,6 +64,8 @@ const (
 	MaxSpan     = uint64(1) << 62 // numbers that one packet may cover
 	MaxSeq      = uint64(1) << 63 // greatest next sequence number
 	MaxMarks    = 2048            // how many marks an index message has
+	MaxFeatures = 16              // how many features a hello or welcome names
+	MaxFeature  = 32              // the name of a feature
 
 	MinHeartbeat = time.Millisecond // least heartbeat interval
 	MaxDuration  = 24 * time.Hour   // greatest heartbeat interval, lag bound and retry-after
@@ -142,7 +144,12 @@ type Hello struct {
 	Heartbeat              time.Duration // wanted interval; 0 for the publisher's
 	HasState               bool          // it still has the definitions and the state as of Position
 	Position               Position      // nothing held if Lineage is empty
+	Until                  uint64        // the line ends once it has covered the numbers below; 0 for no end
+	Features               []string      // that the client understands; see FeatureAck
 }
+
+// FeatureAck is the feature that a client may send a pulse as soon as it has applied ticks, and not only each interval.
+const FeatureAck = "ack"
 
 // A StartReason says how a line's start was chosen.
 type StartReason uint8
@@ -168,7 +175,9 @@ type Welcome struct {
 	Seed      uint32         // checksum seed of the line in the session that owns Start
 	Start     uint64         // first number that the line covers
 	Reason    StartReason
-	Now       int64 // the publisher's clock
+	Now       int64    // the publisher's clock
+	Features  []string // of the hello's, those that the publisher grants
+	Granted   *Filter  // what of the hello's filter the publisher grants; nil for all of it
 }
 
 // A Code says why a connection was refused or ended.
@@ -274,6 +283,7 @@ type Subscribed struct {
 	Request uint64
 	From    uint64 // the next number of the line
 	Seed    uint32
+	Granted *Filter // what of the subscribe's filter the publisher grants; nil for all of it
 }
 
 // A Pulse is the sign of life of a client.

@@ -93,6 +93,14 @@ func (r *Reader) Reset(from io.Reader, offset int64) {
 	*r = Reader{r: from, buf: r.buf, size: r.size, limit: MaxMessage, offset: offset}
 }
 
+// Partial is how many bytes of the next message have come, if it is not one to be passed over, and not all there.
+func (r *Reader) Partial() int {
+	if r.at.typ > MaxCritical {
+		return 0
+	}
+	return r.end - r.start
+}
+
 // Held is how many bytes were read that Next has not returned.
 func (r *Reader) Held() int { return r.end - r.start }
 

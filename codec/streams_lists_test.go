@@ -35,7 +35,9 @@ func goodStreams() []stream {
 	}
 	larger := func() []byte {
 		w := begin(fromBeginning)
-		w.bytes(grown(msg(welcomeTo(1, 3)))...)
+		m := welcomeTo(1, 3)
+		m.Features, m.Granted = []string{"of-another-time"}, &Filter{}
+		w.bytes(grown(msg(m))...)
 		w.packet(1, 2, append(grown(entry(define(0))), grown(entry(quoteOf(0, 18725, 18726)))...))
 		w.bytes(grown(msg(&Heartbeat{Covered: 3, Head: 3, Now: opening + second}))...)
 		return w.bytes(grown(msg(&End{Final: 3}))...).raw
@@ -65,12 +67,23 @@ func goodStreams() []stream {
 		w.seed = LineSeed(lineage.Current().ID, nil)
 		return w.send(&SessionChange{Mode: ModeLive, Lineage: lineage, Seed: w.seed, Next: next})
 	}
+	granted := wanted(1, 3)
+	granted.Granted = &msft
 	six := feed.Lineage{{ID: sessionA, First: 1}, {ID: sessionB, First: 6}}
 	return []stream{
 		{"good-plain", "two packets and a heartbeat", five().heartbeat(6, 6).raw},
 		{"good-any-width", "integers of nine bytes, signed and unsigned, in messages and entries", wide()},
 		{"good-shortest", "entries in the shortest integers, and an event time before the base", shortest()},
 		{"good-grown", "messages and ticks with elements that this version does not know", larger()},
+		{"good-auction", "auctions, and statuses with a reason and an expected end",
+			begin(fromBeginning).welcome(1, 6).ticks(1, define(0),
+				feed.StatusTick(0, opening, feed.StatusHalted, 0).Because("LUDP", opening+300*second),
+				feed.Auction{Kind: feed.AuctionHalt, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: opening + 300*second}.Tick(0, opening+1),
+				feed.Auction{Kind: 200, Price: feed.NoPrice}.Tick(0, opening+2),
+				feed.StatusTick(0, opening+3, feed.StatusTrading, 0).Because("", opening-1)).raw},
+		{"good-granted", "a welcome that grants less than what was asked for",
+			begin(Hello{Start: Start{Kind: StartBeginning}, Filter: Filter{"AAPL", "MSFT"}}).as(granted.Seed).send(granted).
+				packet(1, 3, slices.Concat(AppendSkip(nil, 1), entry(define(1)), entry(quoteOf(1, 48290, 48299)))).raw},
 		{"good-unknown-types", "messages of types 64 to 127 before the welcome, between packets and inside a snapshot",
 			begin(Hello{}).bytes(0x92, 64, 1).welcome(4, 4).bytes(0x92, 127, 0xa1, 'x').
 				send(&SnapshotBegin{Seq: 4, Scope: ScopeAll}).bytes(0x91, 64).part(4, 0, define(0), quoteOf(0, 1, 2)).bytes(0x91, 100).
@@ -121,6 +134,8 @@ func goodStreams() []stream {
 		{"good-gone-twice", "gone twice in a row, with a reason that a reader does not know, before the snapshot",
 			five().packet(6, 4, AppendGone(nil, 4, GoneExpired)).packet(10, 5, []byte{0x93, 20, 5, 77}).
 				snapshot(15, ScopeAll, nil, define(0)).ticks(15, quoteOf(0, 3, 4)).raw},
+		{"good-sparse-ids", "ids with holes, as in a replay of a filtered recording",
+			begin(fromBeginning).welcome(1, 5).ticks(1, define(3), quoteOf(3, 1, 2), define(1), quoteOf(1, 3, 4)).raw},
 		{"good-undefined", "after damage, a tick of an instrument whose definition is gone: delivered, and not in the state",
 			five().packet(6, 1, AppendGone(nil, 1, GoneDamaged)).snapshot(7, ScopeAll, nil, define(0)).
 				ticks(7, tradeOf(1, 48290, 5, 9003), quoteOf(0, 3, 4)).raw},
@@ -204,7 +219,6 @@ func badStreams() []stream {
 		{"bad-no-array", "a string where a message should begin", five().bytes(0xa4, 'H', 'T', 'T', 'P').raw},
 		{"bad-event-time", "base and offset whose sum is beyond 64 bits",
 			five().packetAt(6, 1, opening, 1<<62, []byte{0x97, 4, 0, 0xd3, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1, 2, 1}).raw},
-		{"bad-id-not-dense", "a definition with an id that leaves one out", one(entry(define(1)))},
 		{"bad-second-id", "a symbol at a venue under a second id", after(entry(named(2, "AAPL")), 1)},
 		{"bad-symbol-control", "a symbol with a control character", one(defineRaw("A\x1bL"))},
 		{"bad-symbol-empty", "a symbol without a character", one(defineRaw(""))},

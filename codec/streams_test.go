@@ -77,6 +77,12 @@ type tape struct {
 	seed uint32
 }
 
+// as sets the seed of what follows.
+func (w *tape) as(seed uint32) *tape {
+	w.seed = seed
+	return w
+}
+
 // begin is a tape with the hello that the stream answers. The hello names only what a test can set: filter, start, policy, position.
 func begin(h Hello) *tape {
 	h.MinVersion, h.MaxVersion, h.Client = Version, Version, "golden"

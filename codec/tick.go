@@ -141,13 +141,20 @@ func IsFixed(t *feed.Tick) bool {
 	v := &t.Values
 	switch t.Kind {
 	case feed.KindQuote:
-		return t.Side <= feed.SideBoth && v[0] != feed.NoPrice && v[2] != feed.NoPrice && v[1]|v[3] >= 0 && t.Instrument < feed.MaxInstruments
+		return t.Side <= feed.SideBoth && v[0] != feed.NoPrice && v[2] != feed.NoPrice && v[1]|v[3] >= 0 && t.Instrument < feed.MaxInstruments && isNear(t.EventTime)
 	case feed.KindTrade:
 		return t.Side <= feed.SideSell && t.Extra == nil && (v[3] == 0 || feed.Conditions(v[3]).Valid()) &&
-			v[0] != feed.NoPrice && v[1] >= 0 && t.Instrument < feed.MaxInstruments
+			v[0] != feed.NoPrice && v[1] >= 0 && t.Instrument < feed.MaxInstruments && isNear(t.EventTime)
 	}
 	return false
 }
+
+// maxTime bounds the event times that are published, before and after the epoch: the years 1823 to 2116. Each is the sum of
+// two such numbers, and the sum of any two has 64 bits.
+const maxTime = 1 << 62
+
+// isNear reports whether t, a time or an offset between times, is within maxTime.
+func isNear(t int64) bool { return uint64(t+maxTime) < 2*maxTime }
 
 // appendScalar is AppendFixed without vectors.
 func appendScalar(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n int, latest int64) {
@@ -163,7 +170,7 @@ func appendScalar(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n
 			if narrowQuoteFits(t, offset) {
 				putNarrowQuote((*[narrowQuote]byte)(dst[at:]), t, code, offset)
 				at += narrowQuote
-			} else if t.Values[0] != feed.NoPrice && t.Values[2] != feed.NoPrice && t.Values[1]|t.Values[3] >= 0 && t.Instrument < feed.MaxInstruments {
+			} else if t.Values[0] != feed.NoPrice && t.Values[2] != feed.NoPrice && t.Values[1]|t.Values[3] >= 0 && t.Instrument < feed.MaxInstruments && isNear(t.EventTime) {
 				putWideQuote((*[wideQuote]byte)(dst[at:]), t, code, offset)
 				at += wideQuote
 			} else {
@@ -174,7 +181,7 @@ func appendScalar(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n
 			if narrowTradeFits(t, offset) {
 				putNarrowTrade((*[narrowTrade]byte)(dst[at:]), t, code, offset)
 				at += narrowTrade
-			} else if t.Values[0] != feed.NoPrice && t.Values[1] >= 0 && t.Instrument < feed.MaxInstruments {
+			} else if t.Values[0] != feed.NoPrice && t.Values[1] >= 0 && t.Instrument < feed.MaxInstruments && isNear(t.EventTime) {
 				putWideTrade((*[wideTrade]byte)(dst[at:]), t, code, offset)
 				at += wideTrade
 			} else {
@@ -321,9 +328,34 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		head(4)
 		dst = appendUint(dst, uint64(t.Side))
 	case feed.KindStatus:
-		head(5)
+		reason, end := t.StatusReason(), t.StatusEnd()
+		elements := 5
+		if end != 0 {
+			elements = 7
+		} else if reason != "" {
+			elements = 6
+		}
+		head(elements)
 		dst = appendUint(dst, uint64(t.Status))
 		dst = appendInt(dst, v[0])
+		if elements > 5 {
+			dst = appendText(dst, reason)
+		}
+		if elements > 6 {
+			dst = appendInt(dst, end-t.EventTime)
+		}
+	case feed.KindAuction:
+		head(9)
+		dst = appendUint(dst, uint64(t.Status))
+		dst = appendPrice(dst, v[0])
+		dst = appendInt(dst, v[1])
+		dst = appendUint(dst, uint64(t.Side))
+		dst = appendInt(dst, v[2])
+		if v[3] == 0 {
+			dst = append(dst, 0xc0)
+		} else {
+			dst = appendInt(dst, v[3]-t.EventTime)
+		}
 	case feed.KindSummary:
 		s := t.Summary()
 		head(14 + optional)
@@ -405,6 +437,9 @@ func ValidateTick(t *feed.Tick) error {
 	if t.Side > feed.SideBoth {
 		return bad("side", t.Side)
 	}
+	if !isNear(t.EventTime) {
+		return bad("event time", t.EventTime)
+	}
 	switch t.Kind {
 	case feed.KindQuote:
 		if v[1]|v[3] < 0 {
@@ -454,6 +489,20 @@ func ValidateTick(t *feed.Tick) error {
 		if v[0] < 0 || v[0] > maxTradingDay {
 			return bad("trading day", v[0])
 		}
+		if !isNear(v[1]) {
+			return bad("expected end", v[1])
+		}
+		return feed.ValidateText(t.StatusReason())
+	case feed.KindAuction:
+		if v[1]|v[2] < 0 {
+			return bad("size", min(v[1], v[2]))
+		}
+		if t.Side > feed.SideSell {
+			return bad("side", t.Side)
+		}
+		if !isNear(v[3]) {
+			return bad("expected time", v[3])
+		}
 		return nil
 	case feed.KindSummary:
 		s := t.Summary()
@@ -461,7 +510,7 @@ func ValidateTick(t *feed.Tick) error {
 			return fmt.Errorf("summary of instrument %d: Extra.Summary is nil", t.Instrument)
 		}
 		if s.LastSize < 0 || s.Volume < 0 || s.Trades < 0 || s.TradingDay < 0 || s.TradingDay > maxTradingDay ||
-			s.LastSide > feed.SideSell {
+			s.LastSide > feed.SideSell || !isNear(s.LastTime) {
 			return bad("summary", *s)
 		}
 		return feed.ValidateText(s.LastRef)
@@ -529,6 +578,7 @@ func (b *Body) Gone() (uint64, GoneReason) { return b.gone, b.reason }
 // Only rare ticks (those with Extra) allocate.
 func (b *Body) Decode(batch []feed.Tick) (int, error) {
 	rest, seq, base := b.rest, b.seq, b.base
+	far := !isNear(base) // then a sum may be beyond 64 bits
 	n := 0
 	for n < len(batch) && len(rest) > 0 {
 		room := batch[n:]
@@ -538,6 +588,9 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 		k, size := 0, 0
 		switch m := rest[0]; m {
 		case headQuote, headTrade:
+			if far {
+				break
+			}
 			if b.scattered {
 				k, size = decodeScalar(rest, room[:min(fixedRun, len(room))], base, seq)
 			} else {
@@ -717,11 +770,11 @@ func decodeWide(p []byte, t *feed.Tick, base int64) int {
 	default:
 		return 0
 	}
-	id := w0 >> 8 & 0xffffffff
-	if id >= feed.MaxInstruments {
+	id, offset := w0>>8&0xffffffff, int64(binary.BigEndian.Uint64(p[8:]))
+	if id >= feed.MaxInstruments || !isNear(offset) {
 		return 0
 	}
-	t.EventTime = base + int64(binary.BigEndian.Uint64(p[8:]))
+	t.EventTime = base + offset
 	t.Instrument = feed.InstrumentID(id)
 	t.Flags, t.Status, t.Values = feed.Flags(w0>>48&1), 0, v
 	if t.Extra != nil {
@@ -752,6 +805,9 @@ func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 	}
 	elements := c.entryLen()
 	code := c.uint("code")
+	if c.err == nil && code == kindGone<<1|1 {
+		return 0, false, malformed("gone: code %d, want %d", code, kindGone<<1)
+	}
 	if c.err == nil && code>>1 == kindGone {
 		n, reason := c.uint("gone: count"), c.uint("gone: reason")
 		c.skip(elements - 3)

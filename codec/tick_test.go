@@ -61,15 +61,21 @@ func exampleTicks() map[string]feed.Tick {
 		"definition": {Kind: feed.KindDefinition, Instrument: 7, EventTime: noon, Extra: &feed.Extra{Definition: &feed.Definition{
 			Symbol: "AAPL", Venue: "XNAS", PriceExponent: -4, Currency: "USD", TickSize: 100, Lot: 100,
 		}}},
-		"correction":          feed.Correction{OldPrice: 10, OldSize: 5, Trade: feed.Trade{Price: 11, Size: 6, ID: 42, Conditions: fti()}}.Tick(7, noon, ""),
-		"correction by text":  more(feed.Correction{OldPrice: feed.NoPrice, Trade: feed.Trade{Price: 11, Size: 6}}.Tick(7, noon, "a-1")),
-		"cancel":              feed.Cancel{Price: 10, Size: 5, ID: math.MaxUint64}.Tick(7, noon, ""),
-		"cancel by text":      feed.Cancel{Price: -10, Size: 5}.Tick(7, noon, "a-1"),
-		"level":               feed.Level{Side: feed.SideSell, Price: -5, Size: 1 << 40}.Tick(7, noon),
-		"level removed":       more(feed.Level{Side: feed.SideBuy, Price: 5}.Tick(7, noon)),
-		"clear":               feed.ClearTick(7, noon, feed.SideBoth),
-		"status":              feed.StatusTick(7, noon, feed.StatusHalted, 0),
-		"status of a new day": feed.StatusTick(7, noon, feed.StatusPreOpen, 20260106),
+		"correction":                      feed.Correction{OldPrice: 10, OldSize: 5, Trade: feed.Trade{Price: 11, Size: 6, ID: 42, Conditions: fti()}}.Tick(7, noon, ""),
+		"correction by text":              more(feed.Correction{OldPrice: feed.NoPrice, Trade: feed.Trade{Price: 11, Size: 6}}.Tick(7, noon, "a-1")),
+		"cancel":                          feed.Cancel{Price: 10, Size: 5, ID: math.MaxUint64}.Tick(7, noon, ""),
+		"cancel by text":                  feed.Cancel{Price: -10, Size: 5}.Tick(7, noon, "a-1"),
+		"level":                           feed.Level{Side: feed.SideSell, Price: -5, Size: 1 << 40}.Tick(7, noon),
+		"level removed":                   more(feed.Level{Side: feed.SideBuy, Price: 5}.Tick(7, noon)),
+		"clear":                           feed.ClearTick(7, noon, feed.SideBoth),
+		"status":                          feed.StatusTick(7, noon, feed.StatusHalted, 0),
+		"status of a new day":             feed.StatusTick(7, noon, feed.StatusPreOpen, 20260106),
+		"status with a reason":            feed.StatusTick(7, noon, feed.StatusHalted, 0).Because("LUDP", 0),
+		"status with an end":              more(feed.StatusTick(7, noon, feed.StatusHalted, 20260106).Because("", noon+300e9)),
+		"status with a reason and an end": feed.StatusTick(7, noon+3, feed.StatusHalted, 0).Because("news: ü", noon-9),
+		"auction":                         feed.Auction{Kind: feed.AuctionClosing, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: noon + 540e9}.Tick(7, noon),
+		"auction without a price":         more(feed.Auction{Kind: feed.AuctionOpening, Price: feed.NoPrice}.Tick(feed.MaxInstruments-1, noon+1)),
+		"auction of a later version":      feed.Auction{Kind: 255, Price: -3, Size: math.MaxInt64, Side: feed.SideBuy, Imbalance: math.MaxInt64, Time: noon - 1}.Tick(7, noon),
 	}
 }
 
@@ -473,6 +479,17 @@ func referenceTick(t *feed.Tick, base int64) []byte {
 		fields = append(fields, uint64(t.Side))
 	case feed.KindStatus:
 		fields = append(fields, uint64(t.Status), v[0])
+		if t.StatusReason() != "" || t.StatusEnd() != 0 {
+			fields = append(fields, t.StatusReason())
+		}
+		if t.StatusEnd() != 0 {
+			fields = append(fields, t.StatusEnd()-t.EventTime)
+		}
+	case feed.KindAuction:
+		fields = append(fields, uint64(t.Status), price(v[0]), v[1], uint64(t.Side), v[2], nil)
+		if v[3] != 0 {
+			fields[len(fields)-1] = v[3] - t.EventTime
+		}
 	case feed.KindSummary:
 		m := t.Summary()
 		fields = append(fields, int64(m.TradingDay), price(m.Open), price(m.High), price(m.Low), price(m.Last),
@@ -544,6 +561,9 @@ func FuzzTick(f *testing.F) {
 	f.Add(uint8(3), uint8(1), uint32(7), int64(0), noon, int64(-1), int64(2), int64(3), int64(0x4142<<48), uint8(2), "a-1")
 	f.Add(uint8(3), uint8(1), uint32(1<<17), noon, noon, int64(feed.NoPrice), int64(1<<40), int64(-3), int64(0), uint8(0), "")
 	f.Add(uint8(9), uint8(0), uint32(7), noon, noon+1, int64(-3), int64(20260106), int64(1<<40), int64(5), uint8(1), "a-1")
+	f.Add(uint8(8), uint8(0), uint32(7), noon, noon+1, int64(20260106), noon+5, int64(0), int64(0), uint8(3), "LUDP")
+	f.Add(uint8(11), uint8(2), uint32(7), noon, noon+1, int64(-3), int64(1<<40), int64(5), noon+5, uint8(2), "")
+	f.Add(uint8(11), uint8(3), uint32(1<<23), noon, noon, int64(feed.NoPrice), int64(0), int64(0), int64(0), uint8(0), "")
 	f.Fuzz(func(t *testing.T, kind, flags uint8, id uint32, at, base, a, b, c, d int64, side uint8, ref string) {
 		tick := feed.Tick{
 			Kind: feed.Kind(kind), Flags: feed.Flags(flags) & feed.FlagMore, Instrument: feed.InstrumentID(id),
@@ -568,6 +588,9 @@ func FuzzTick(f *testing.F) {
 			tick.Values = [4]int64{}
 		case feed.KindStatus:
 			tick.Status, tick.Side, tick.Values = feed.Status(side), 0, [4]int64{a}
+			tick = tick.Because(ref, b)
+		case feed.KindAuction:
+			tick.Status = feed.Status(flags)
 		case feed.KindSummary:
 			tick.Side, tick.Values = 0, [4]int64{}
 			tick.Extra = &feed.Extra{Summary: &feed.Summary{
@@ -577,7 +600,7 @@ func FuzzTick(f *testing.F) {
 		default:
 			return
 		}
-		if ValidateTick(&tick) != nil {
+		if ValidateTick(&tick) != nil || !isNear(base) {
 			return
 		}
 		compareWithLibrary(t, tick, base)
@@ -897,4 +920,46 @@ func TestScanFixed(t *testing.T) {
 	}
 	require.Greater(t, fixed, 1000)
 	require.Greater(t, other, 100)
+}
+
+// R8: an event time is the sum of two numbers, and one beyond 64 bits is refused in every form; times that the sum allows are read,
+// and a publisher publishes none that are near the bound.
+func TestEventTimesDoNotOverflow(t *testing.T) {
+	quote := func(at int64) feed.Tick { return feed.Quote{Bid: 1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }
+	wide := func(at int64) feed.Tick { return feed.Quote{Bid: -1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }
+	compact := func(at int64) feed.Tick { return feed.ClearTick(7, at, feed.SideBoth) }
+	for _, test := range []struct {
+		base, offset int64
+		bad          bool
+	}{
+		{math.MaxInt64 - 100, 100, false}, {math.MaxInt64 - 100, 101, true}, {math.MinInt64 + 100, -100, false}, {math.MinInt64 + 100, -101, true},
+		{1<<62 - 1, 1 << 62, false}, {1 << 62, 1 << 62, true}, {-1 << 62, -1 << 62, false}, {-1 << 62, -1<<62 - 1, true},
+		{0, math.MaxInt64, false}, {0, math.MinInt64, false}, {-1, math.MinInt64, true}, {1, math.MaxInt64, true},
+	} {
+		for name, make := range map[string]func(int64) feed.Tick{"narrow": quote, "wide": wide, "compact": compact} {
+			var body []byte
+			for range 2 * fixedRun {
+				body = AppendTick(body, new(make(test.offset)), 0)
+			}
+			b := PacketBody(&Packet{First: 1, Count: 2 * fixedRun, Base: test.base}, body)
+			var room [2 * fixedRun]feed.Tick
+			n, err := b.Decode(room[:])
+			if test.bad {
+				assert.ErrorContains(t, err, "beyond 64 bits", "%s %+v", name, test)
+				continue
+			}
+			require.NoError(t, err, "%s %+v", name, test)
+			for i := range room[:n] {
+				assert.Equal(t, test.base+test.offset, room[i].EventTime, "%s %+v", name, test)
+			}
+			assert.Equal(t, 2*fixedRun, n)
+		}
+	}
+	for at, ok := range map[int64]bool{-1 << 62: true, 1<<62 - 1: true, 1 << 62: false, -1<<62 - 1: false} {
+		tick := wide(at)
+		assert.Equal(t, ok, ValidateTick(&tick) == nil, at)
+		assert.Equal(t, ok, IsFixed(&tick), at)
+		_, n, _ := AppendFixed(make([]byte, 0, 4*MaxEntry), []feed.Tick{tick}, 0, 0)
+		assert.Equal(t, ok, n == 1, at)
+	}
 }

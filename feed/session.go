@@ -23,22 +23,22 @@ func (id *SessionID) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// A Session is one writer's numbering and the first number that was its own to give.
+// A Session is one writer's numbering. First is the first number that the writer gave itself.
 type Session struct {
 	ID    SessionID `json:"session"`
 	First uint64    `json:"first"`
 }
 
-// A Lineage is the sessions that a numbering came through, oldest first, the current one
-// last. Each owns the numbers from its First up to the First of the next; an older session
-// may have given numbers beyond that, which belong to nobody. It is a value that is
-// replaced, never changed in place.
+// A Lineage is the sessions that a numbering came through, oldest first, the current one last. Each session
+// owns the numbers from its First up to the First of the next; an older session may have given numbers beyond,
+// which nobody owns. A Lineage is a value that is replaced, never changed in place.
 type Lineage []Session
 
-// MaxLineage bounds a lineage; of a longer one, the oldest sessions are forgotten.
+// MaxLineage bounds a lineage that is sent or recorded; of a longer one, these are the newest sessions. A publisher keeps the whole
+// lineage of its journal.
 const MaxLineage = 65
 
-// Validate reports a lineage that is empty, too long, names no session or one twice, or
+// Validate reports a lineage that is empty, longer than MaxLineage, names no session or one twice, or
 // whose firsts decrease or begin below 1.
 func (l Lineage) Validate() error {
 	if len(l) == 0 {
@@ -65,7 +65,7 @@ func (l Lineage) Validate() error {
 	return nil
 }
 
-// Current is the session that gives new numbers; the zero Session if l is empty.
+// Current returns the session that gives new numbers, or the zero Session if l is empty.
 func (l Lineage) Current() Session {
 	if len(l) == 0 {
 		return Session{}
@@ -73,15 +73,14 @@ func (l Lineage) Current() Session {
 	return l[len(l)-1]
 }
 
-// Child is l continued by session id from first. It never shares memory with l.
+// Child returns l continued by session id from first. It never shares memory with l.
 func (l Lineage) Child(id SessionID, first uint64) Lineage {
-	keep := l
-	if len(keep) >= MaxLineage {
-		keep = keep[len(keep)-MaxLineage+1:]
-	}
-	child := make(Lineage, 0, len(keep)+1)
-	return append(append(child, keep...), Session{ID: id, First: first})
+	child := make(Lineage, 0, len(l)+1)
+	return append(append(child, l...), Session{ID: id, First: first})
 }
+
+// Newest is the newest MaxLineage sessions of l.
+func (l Lineage) Newest() Lineage { return l[max(0, len(l)-MaxLineage):] }
 
 // Owner is the session that owns seq, with the range it owns; the current session's range
 // has no end (To is the greatest number). ok is false if seq lies before all that l remembers.
@@ -96,7 +95,7 @@ func (l Lineage) Owner(seq uint64) (s Session, owned Range, ok bool) {
 	return Session{}, Range{}, false
 }
 
-// Until is l as it was when session id was the current one; ok is false if id is not in l.
+// Until returns l as it was when session id was the current one; ok is false if id is not in l.
 func (l Lineage) Until(id SessionID) (Lineage, bool) {
 	for i, s := range l {
 		if s.ID == id {
@@ -106,9 +105,9 @@ func (l Lineage) Until(id SessionID) (Lineage, bool) {
 	return nil, false
 }
 
-// Fork is where a reader that holds every number before next of lineage held can go on in
-// l: at next, or at the end of the last session that both have in common, whichever is
-// lower. ok is false if they have none in common.
+// Fork returns where a reader of lineage held, which holds every number before next, can continue in l: at next
+// or at the end of the last session common to both, whichever is lower. ok is false if no session is common to
+// both.
 func (l Lineage) Fork(held Lineage, next uint64) (seq uint64, ok bool) {
 	for i := len(held) - 1; i >= 0; i-- {
 		for j := len(l) - 1; j >= 0; j-- {

@@ -12,7 +12,7 @@ import (
 	"tickfeed/feed"
 )
 
-// lineage is sessions id, first, id, first, …
+// lineage returns the lineage of the sessions id, first, id, first, …
 func lineage(pairs ...uint64) feed.Lineage {
 	var l feed.Lineage
 	for i := 0; i < len(pairs); i += 2 {
@@ -70,8 +70,8 @@ func TestLineageValidate(t *testing.T) {
 	}
 }
 
-// A child continues its lineage and shares no memory with it; of a lineage that is too long
-// the oldest sessions are forgotten.
+// A child continues its lineage and shares no memory with it; a lineage that is too long to be sent drops its oldest
+// sessions.
 func TestLineageChild(t *testing.T) {
 	parent := make(feed.Lineage, 0, 10)
 	parent = append(parent, feed.Session{ID: 0xa, First: 1})
@@ -84,14 +84,15 @@ func TestLineageChild(t *testing.T) {
 	long := feed.Lineage(nil)
 	for id := range feed.SessionID(100) {
 		long = long.Child(id+1, uint64(id+1)*10)
-		require.NoError(t, long.Validate())
+		require.NoError(t, long.Newest().Validate())
 	}
-	assert.Len(t, long, feed.MaxLineage)
-	assert.Equal(t, feed.Session{ID: 36, First: 360}, long[0])
-	assert.Equal(t, feed.Session{ID: 100, First: 1000}, long.Current())
+	assert.Len(t, long, 100)
+	assert.Len(t, long.Newest(), feed.MaxLineage)
+	assert.Equal(t, feed.Session{ID: 36, First: 360}, long.Newest()[0])
+	assert.Equal(t, feed.Session{ID: 100, First: 1000}, long.Newest().Current())
 }
 
-// A session owns the numbers from its first to the next one's.
+// A session owns the numbers from its first up to the next session's first.
 func TestLineageOwner(t *testing.T) {
 	l := lineage(0xa, 10, 0xb, 42, 0xc, 42, 0xd, 44)
 	for _, c := range []struct {
@@ -125,8 +126,8 @@ func TestLineageUntil(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// A reader goes on at its position, or at the end of the last session that it and the
-// publisher have in common, whichever is lower.
+// A reader continues at its position, or at the end of the last session that it has in common with the
+// publisher, whichever is lower.
 func TestLineageFork(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -158,8 +159,8 @@ func TestLineageFork(t *testing.T) {
 	}
 }
 
-// In a tree of sessions, each begun somewhere within its parent, the fork of two readers is
-// the first number that different sessions own on their ways, or the end of what is held.
+// In a tree of sessions, each begun somewhere within its parent, the fork of two readers is the first number
+// that different sessions own on their paths, or the end of what is held.
 func TestLineageForkInATree(t *testing.T) {
 	eachSeed(t, 300, func(t *testing.T, rng *rand.Rand) {
 		tree := []feed.Lineage{lineage(1, 1)}

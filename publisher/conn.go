@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/feed"
 	"tickfeed/publisher/journal"
 )
 
@@ -33,6 +34,8 @@ type conn struct {
 	client string
 	asked  codec.Filter // at first
 
+	until    uint64 // the line ends once it has covered the numbers below; 0 for no end
+	granted  []string
 	pump     *pump
 	interval time.Duration // of heartbeats and pulses
 	maxLag   time.Duration
@@ -96,6 +99,10 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 		c.maxLag = h.MaxLag
 	}
 	c.line = line{p: p, filter: h.Filter}
+	c.until = h.Until
+	if slices.Contains(h.Features, codec.FeatureAck) { // the reader hears pulses whenever they come
+		c.granted = []string{codec.FeatureAck}
+	}
 	return c
 }
 
@@ -103,7 +110,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
 	tail := p.tail() // before the head, which it must not exceed
-	head, _ := p.log.end()
+	head, latest := p.log.end()
 	var (
 		start  uint64
 		reason codec.StartReason
@@ -134,6 +141,10 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		start, reason, tell = p.lineage[0].First, codec.StartedBySnapshot, true
 	default:
 		var ok bool
+		if h.Start.Kind == codec.StartTime && int64(h.Start.Value) > max(p.cfg.Now(), latest) {
+			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
+				"time %d is later than the publisher's clock, which is at %d", h.Start.Value, p.cfg.Now())}
+		}
 		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
 				"seq %d was not given yet: the head is %d", start, head)}
@@ -156,8 +167,9 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	l.in(owner)
 	l.wanted = p.wants(l.filter, p.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
-		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.lineage, Origin: p.cfg.Origin,
+		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.named(h.Position, start), Origin: p.cfg.Origin,
 		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
+		Features: c.granted,
 	})
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
@@ -170,6 +182,19 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	c.position = start
 	c.tell(start)
 	return nil
+}
+
+// named is the lineage that a welcome names for a line whose position is next, of a client that held a position: the newest sessions
+// of the publisher's, or those up to the one that owns next if the newest do not show where the line begins.
+func (p *Publisher) named(held codec.Position, next uint64) feed.Lineage {
+	newest := p.lineage.Newest()
+	fork, common := p.lineage.Fork(held.Lineage, held.Next)
+	if as, ok := newest.Fork(held.Lineage, held.Next); next >= newest[0].First && as == fork && ok == common {
+		return newest
+	}
+	owner, _, _ := p.lineage.Owner(next)
+	upto, _ := p.lineage.Until(owner.ID)
+	return upto.Newest()
 }
 
 // tell notes that the client is sent everything before number next. A line begins at the packet that holds the position, and what
@@ -295,6 +320,7 @@ var (
 	errSlow       = errors.New("slow consumer")
 	errSilent     = errors.New("nothing heard for three intervals")
 	errShutdown   = errors.New("shutdown")
+	errCovered    = errors.New("the client has all that it asked for")
 	errCrowded    = errors.New("a snapshot was not taken, and others need its room")
 )
 
@@ -391,6 +417,8 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 			after = time.Duration(c.p.chance(c.number).Int64N(int64(c.p.cfg.RetryAfter)))
 		}
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: "the publisher stops", Retry: true, RetryAfter: after}
+	case errors.Is(reason, errCovered):
+		return &codec.Goodbye{Code: codec.CodeDone, Text: fmt.Sprintf("covered up to %d, as asked", c.until)}
 	case errors.Is(reason, errSlow):
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
 	case errors.Is(reason, errCrowded):
@@ -577,7 +605,7 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 		return nil, errSilent
 	case c.leaving != nil:
 		return nil, errors.New(c.leaving.Text)
-	case len(c.requests) > 0 && c.mayChangeLocked():
+	case len(c.requests) > 0 && c.line.read >= c.position && c.mayChangeLocked(): // the client's position must be reached first
 		request = c.requests[0]
 		c.requests = slices.Delete(c.requests, 0, 1)
 	}
@@ -663,6 +691,9 @@ func (c *conn) send() error {
 			}
 			continue
 		}
+		if c.covered() {
+			return c.cover()
+		}
 		if c.ctx.Err() == nil && c.joins() {
 			c.pumpOf().add([]*conn{c})
 			break
@@ -700,7 +731,7 @@ func (c *conn) send() error {
 // costs as much as all that are filtered together, and would go on alone as long as the log grows.
 func (c *conn) joins() bool {
 	l := &c.line
-	if l.wanted == nil || c.try == nil || !l.inMem || l.session.ID != c.p.session.ID || c.p.holed.Load() {
+	if l.wanted == nil || c.try == nil || !l.inMem || l.read < c.position || c.covered() || l.session.ID != c.p.session.ID || c.p.holed.Load() {
 		return false
 	}
 	v, ok := c.p.log.view(l.at)
@@ -921,10 +952,23 @@ func (c *conn) pumpOf() *pump {
 	return c.pump
 }
 
+// covered reports whether the line has come to the end that the client asked for.
+func (c *conn) covered() bool { return c.until != 0 && c.line.read >= c.until }
+
+// cover sends what a filter left out before the end that the client asked for, and returns why the connection ends.
+func (c *conn) cover() error {
+	b := c.line.skip(nil)
+	c.tell(c.line.next)
+	if err := c.block(b, nil); err != nil {
+		return err
+	}
+	return errCovered
+}
+
 // stay parks the connection, if it has taken all there is.
 func (c *conn) stay() served {
 	switch {
-	case c.rest != nil || c.failed != nil:
+	case c.rest != nil || c.failed != nil || c.covered():
 		return needsWriter
 	case c.p.serving.park(c, c.p.log):
 		return parkedAgain

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,7 @@ const hostileHead = 14
 // and leaves nothing behind; an honest client beside it is served meanwhile, and another one logs in.
 func TestHostileClient(t *testing.T) {
 	const session = uint64(0xA)
+	bubble := int64(946_684_800_000_000_000) // when the time of synctest begins
 	long := func(n int) string { return strings.Repeat("x", n) }
 	lineage := func(entries ...[2]uint64) []any {
 		out := []any{}
@@ -93,9 +95,14 @@ func TestHostileClient(t *testing.T) {
 		raw[0]++ // one more element
 		return append(raw, trailing...)
 	}
+	grown := func(elements ...any) []byte {
+		raw := join([]byte{0xdc, 0, byte(14 + len(elements))}, hello()[1:])
+		return join(raw, pack(elements...)[1:])
+	}
 	// exactly is a hello of n bytes. Its last element is one that readers ignore.
 	exactly := func(n int) []byte {
-		raw := bigger(hello(), 0xda, 0, 0)
+		raw := append(grown(0, []string{}), 0xda, 0, 0)
+		raw[2]++
 		pad := n - len(raw)
 		raw[len(raw)-2], raw[len(raw)-1] = byte(pad>>8), byte(pad)
 		return append(raw, make([]byte, pad)...)
@@ -151,7 +158,7 @@ func TestHostileClient(t *testing.T) {
 		{name: "the marker that is never used", send: bigger(hello(), 0xc1), want: refused, code: codec.CodeProtocol},
 		{name: "a hello of 4096 bytes", send: exactly(4096), want: served},
 		{name: "a hello of 4097 bytes", send: exactly(4097), want: refused, code: codec.CodeProtocol},
-		{name: "nil, a float and a map behind a hello", send: join([]byte{0xdc, 0, 17}, hello()[1:], []byte{0xc0, 0xca, 0, 0, 0, 0, 0x81, 1, 1}), want: served},
+		{name: "nil, a float and a map behind a hello", send: join([]byte{0xdc, 0, 19}, hello()[1:], []byte{0, 0x90, 0xc0, 0xca, 0, 0, 0, 0, 0x81, 1, 1}), want: served},
 
 		// Fields of a hello.
 		{name: "an element too few", send: func() []byte { h := hello(); h[0]--; return h[:len(h)-1] }(), want: refused, code: codec.CodeBadRequest},
@@ -186,7 +193,9 @@ func TestHostileClient(t *testing.T) {
 		{name: "a number beyond the head", send: hello(helloStart, 3, helloStartValue, hostileHead+1), want: refused, code: codec.CodeBadRequest},
 		{name: "number 2^63", send: hello(helloStart, 3, helloStartValue, uint64(1<<63)), want: refused, code: codec.CodeBadRequest},
 		{name: "number 2^64-1", send: hello(helloStart, 3, helloStartValue, uint64(1<<64-1)), want: refused, code: codec.CodeBadRequest},
-		{name: "time 2^63-1", send: hello(helloStart, 4, helloStartValue, uint64(1<<63-1)), want: served},
+		{name: "T25: the time of the publisher's clock", send: hello(helloStart, 4, helloStartValue, bubble), want: served},
+		{name: "T25: a time in the future", send: hello(helloStart, 4, helloStartValue, bubble+1), want: refused, code: codec.CodeBadRequest},
+		{name: "time 2^63-1", send: hello(helloStart, 4, helloStartValue, uint64(1<<63-1)), want: refused, code: codec.CodeBadRequest},
 		{name: "time 2^63", send: hello(helloStart, 4, helloStartValue, uint64(1<<63)), want: refused, code: codec.CodeBadRequest},
 		{name: "slow 3", send: hello(helloSlow, 3), want: refused, code: codec.CodeBadRequest},
 		{name: "a negative lag", send: hello(helloMaxLag, -1), want: refused, code: codec.CodeBadRequest},
@@ -196,6 +205,22 @@ func TestHostileClient(t *testing.T) {
 		{name: "a heartbeat interval of more than 24 h", send: hello(helloHeartbeat, int64(24*time.Hour+1)), want: refused, code: codec.CodeBadRequest},
 		{name: "a heartbeat interval of 1 ns, then silence", send: hello(helloHeartbeat, 1), want: ended, code: codec.CodeSilent, after: 3 * publisher.MinHeartbeat},
 		{name: "has state 1", send: hello(helloHasState, 1), want: refused, code: codec.CodeBadRequest},
+
+		// What a hello has grown by.
+		{name: "a hello with an end and features", send: grown(hostileHead+1, []string{"ack", "of-another-time-1"}), want: served},
+		{name: "an end that is covered", send: grown(1, []string{}), want: ended, code: codec.CodeDone},
+		{name: "an end beyond 2^63", send: grown(uint64(1<<63+1), []string{}), want: refused, code: codec.CodeBadRequest},
+		{name: "a negative end", send: grown(-1, []string{}), want: refused, code: codec.CodeBadRequest},
+		{name: "an end that is nil", send: grown(nil, []string{}), want: refused, code: codec.CodeBadRequest},
+		{name: "features that are text", send: grown(0, "ack"), want: refused, code: codec.CodeBadRequest},
+		{name: "a feature that is a number", send: grown(0, []int{1}), want: refused, code: codec.CodeBadRequest},
+		{name: "a feature without a name", send: grown(0, []string{""}), want: refused, code: codec.CodeBadRequest},
+		{name: "a feature in upper case", send: grown(0, []string{"Ack"}), want: refused, code: codec.CodeBadRequest},
+		{name: "a feature of 32 bytes", send: grown(0, []string{long(32)}), want: served},
+		{name: "a feature of 33 bytes", send: grown(0, []string{long(33)}), want: refused, code: codec.CodeBadRequest},
+		{name: "16 features", send: grown(0, slices.Repeat([]string{"ack"}, 16)), want: served},
+		{name: "17 features", send: grown(0, slices.Repeat([]string{"ack"}, 17)), want: refused, code: codec.CodeBadRequest},
+		{name: "a feed, which is reserved", send: grown(0, []string{}, "xnas"), want: served},
 
 		// The position.
 		{name: "a lineage of 65 sessions", send: hello(helloLineage, sessions66[:65], helloNext, 1), want: served},

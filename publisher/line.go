@@ -185,7 +185,7 @@ func (l *line) change(s feed.Session, buf []byte) []byte {
 	l.in(s)
 	lineage, _ := l.p.lineage.Until(s.ID)
 	buf, err := codec.Append(buf, &codec.SessionChange{
-		Mode: l.p.cfg.Mode, Lineage: lineage, Origin: l.p.cfg.Origin, Seed: l.seed, Next: l.next,
+		Mode: l.p.cfg.Mode, Lineage: lineage.Newest(), Origin: l.p.cfg.Origin, Seed: l.seed, Next: l.next,
 	})
 	if err != nil {
 		panic("publisher: internal error: session change: " + err.Error())

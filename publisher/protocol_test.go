@@ -38,31 +38,30 @@ type rule struct {
 var rules = []rule{
 	{"Conventions", "Each is a message: an array whose first element is the type, a positive fixint.", "", testLayout},
 	{"Conventions", "a reader MUST accept every width and MUST refuse a negative uint.", "", testWidths},
-	{"Conventions", "MUST NOT hold control characters, and a reader refuses them.", "TestHostileClient", nil},
+	{"Conventions", "MUST NOT hold control characters or invalid UTF-8, and a reader refuses them.", "TestHostileClient", nil},
 	{"Conventions", "may hold anything and MUST be made harmless before it reaches a terminal", "", testClientTextIsHarmless},
 	{"Conventions", "Durations are nanoseconds (uint, at most 24 h).", "TestHostileClient", nil},
 
-	{"Terms", "it has a random id of 64 bits that is not 0.", "", testSessionIDs},
-	{"Terms", "A session is a root, numbered from 1, or the child of an earlier one, numbered on from its first.", "", testSessionIDs},
-	{"Terms", "root first, the session itself last, at most 65 entries, firsts not decreasing", "TestMoreSessionsThanALineageNames", nil},
+	{"Terms", "it has a random id of 64 bits that is not 0, and a first, its lowest number.", "", testSessionIDs},
+	{"Terms", "It is a root, which follows no other session, or the child of an earlier one, whose numbering it continues from its first.", "", testSessionIDs},
+	{"Terms", "A message carries at most 65 entries: the newest.", "TestMoreSessionsThanALineageNames TestManyRestarts", nil},
 	{"Terms", "it never decreases along a lineage", "", testPublishTimesNeverDecrease},
 
 	{"A connection", "the server closes connections that take longer than a few seconds.", "TestHostileClient TestSilentConnections", nil},
-	{"A connection", "Nothing else may come before it.", "TestHostileClient", nil},
+	{"A connection", "Nothing else comes before it.", "TestHostileClient", nil},
 	{"A connection", "The server answers welcome, or refusal and closes.", "TestRefusals TestRefusalCanBeRead", nil},
 	{"A connection", "if needed a snapshot, then packets, each covering a range of numbers, for as long as the session lasts.", "TestStarts", nil},
 	{"A connection", "It sends a heartbeat whenever it has sent nothing else for one interval (heartbeat of the welcome).", "", testHeartbeats},
-	{"A connection", "It MAY send subscribe at any time after its hello.", "", testSubscribeBeforeTheWelcome},
-	{"A connection", "Silence for three intervals means the peer is dead, whatever TCP says.", "", testSilence},
-	{"A connection", "Either side ends with goodbye and closes.", "TestEndAndGoodbye TestGoodbyeCanBeRead", nil},
-	{"A connection", "Whoever receives what this text does not allow sends goodbye (code protocol) and closes", "TestHostileClient", nil},
+	{"A connection", "A peer that gives no sign of life for three intervals is dead, whatever TCP says.", "", testSilence},
+	{"A connection", "Either side ends the connection with goodbye and closes.", "TestEndAndGoodbye TestGoodbyeCanBeRead", nil},
+	{"A connection", "A side that receives what this text does not allow sends goodbye (code protocol) and closes", "TestHostileClient", nil},
 	{"A connection", "snapshot part, heartbeat; then snapshot end; or goodbye", "", testSnapshotOrder},
-	{"A connection", "heartbeat, session, subscribed, goodbye", "", testAfterTheEnd},
+	{"A connection", "heartbeat, session, subscribed, snapshot begin after subscribed, goodbye", "TestSubscribeAfterTheEnd", nil},
 
 	{"The joining rule", "each packet's first MUST equal at; then at becomes first + count;", "TestFilteredTogether", nil},
 	{"The joining rule", "each heartbeat's covered, each subscribed's from and each end's final MUST equal at.", "TestFilter TestEndAndGoodbye", nil},
-	{"The joining rule", "a line starts at the beginning of the packet that holds the position.", "", testLineStartsAtItsPacket},
-	{"The joining rule", "Every number that a line covers is accounted for in exactly one way", "TestFilteredTogether", nil},
+	{"The joining rule", "A line starts at the beginning of the packet that holds the position", "", testLineStartsAtItsPacket},
+	{"The joining rule", "A client accounts for every number that its lines cover, and for those below the first one, in exactly one way", "TestFilteredTogether", nil},
 
 	{"Where a line starts", "start; of start 3 the number asked for, if that is higher", "TestStarts", nil},
 	{"Where a line starts", "the fork of both lineages", "TestResume", nil},
@@ -73,17 +72,23 @@ var rules = []rule{
 	{"Where a line starts", "then the line begins with gone, and the snapshot comes after it.", "TestMemoryOnlyPublisherForgets", nil},
 	{"Where a line starts", "beyond the head it is refused with code bad request", "TestHostileClient", nil},
 	{"Where a line starts", "the first packet with a publish time of at least value", "", testStartTime},
-	{"Where a line starts", "the oldest number that the publisher was meant to keep, of the sessions that its lineage names", "TestMoreSessionsThanALineageNames", nil},
-	{"Where a line starts", "with a journal the first one, and what retention removed of it is gone", "TestBeginningAfterRetention", nil},
+	{"Where a line starts", "the oldest number that the publisher was meant to keep", "TestMoreSessionsThanALineageNames", nil},
+	{"Where a line starts", "with a journal the first number of its lineage, and numbers that retention removed are gone", "TestBeginningAfterRetention", nil},
 	{"Where a line starts", "without a journal the oldest one that it has", "TestBeginningOfMemory", nil},
 	{"Where a line starts", "if that may have been before all that the publisher has, as start 2", "TestBeginningAfterRetention", nil},
 
-	{"Sessions change", "The welcome tells the publisher's whole lineage, and the seed of the session that owns start.", "", testWelcomeOfAnOlderSession},
+	{"Where a line starts", "A position whose fork is beyond the head of the publisher is refused (code bad request).", "TestPositionBeyondTheHead", nil},
+	{"Where a line starts", "later than the publisher's clock it is refused with code bad request", "TestHostileClient", nil},
+
+	{"Sessions change", "The welcome names the publisher's lineage, and gives the seed of the session that owns start.", "", testWelcomeOfAnOlderSession},
 	{"Sessions change", "a session message stands between the packets, with the lineage up to that session; on a filtered line too.", "", testSessionMessages},
 	{"Sessions change", "a session of its own that names its origin and keeps the recorded numbers.", "", testReplayNamesItsOrigin},
 	{"Sessions change", "it says goodbye (code shutdown, retry at once)", "", testMoved},
-	{"Sessions change", "is given a snapshot as of the sibling's first number (reason 3), and all from there on.", "TestSiblingOfAReplayIsFollowedWithoutALoss", nil},
+	{"Sessions change", "is given a snapshot as of the sibling's first number (reason 3), and everything from there on.", "TestSiblingOfAReplayIsFollowedWithoutALoss", nil},
 
+	{"1 hello (client)", "the line ends once it has covered the numbers below", "TestUntil TestGapOnASecondConnection", nil},
+
+	{"2 welcome", "of the hello's, those that the server grants", "TestFeatures", nil},
 	{"2 welcome", "oldest number that the publisher has; at most head", "", testWelcome},
 	{"2 welcome", "the interval of both sides, 1 ms to 24 h", "", testHeartbeats},
 	{"2 welcome", "first number that the line covers; at most the position", "", testLineStartsAtItsPacket},
@@ -101,15 +106,17 @@ var rules = []rule{
 	{"5 packet", "A writer MUST use exactly these widths", "", testLayout},
 
 	{"6 heartbeat", "next number of the session: more than covered while the line lags", "", testHeartbeatFields},
-	{"6 heartbeat", "A filtered line that has nothing to say is moved on by a packet that skips up to the head before its heartbeat", "", testIdleFilteredLine},
+	{"6 heartbeat", "Before the heartbeat of a filtered line that has nothing to send, a packet skips up to the head", "", testIdleFilteredLine},
 
-	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "The state as of seq: everything below it is in, nothing from it on.", "TestStarts TestJoinsAreSharedFor100ms", nil},
-	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "Begin, parts and end name the same seq; parts are numbered from 0 and joined without a hole; the end says how many there were.", "", testSnapshotOrder},
-	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "the same, but only definitions are told, and the rest of the state is unknown.", "", testSnapshotOfDefinitions},
+	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "The state as of seq: every tick below seq is in it, none from seq on.", "TestStarts TestJoinsAreSharedFor100ms", nil},
+	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "Begin, parts and end name the same seq, which MUST be the position; parts are numbered from 0 and joined without a hole; the end gives their number.", "", testSnapshotOrder},
+	{"7 snapshot begin, 8 snapshot part, 9 snapshot end", "the same, but only definitions are sent, and the rest of the state is unknown.", "", testSnapshotOfDefinitions},
 
+	{"11 subscribe (client), 12 subscribed", "The server answers all requests in order", "TestSubscribesAreAnsweredInOrder TestSubscribeWaitsForThePosition", nil},
+	{"11 subscribe (client), 12 subscribed", "each with subscribed at a place of its choice", "", testSubscribeBeforeTheWelcome},
 	{"11 subscribe (client), 12 subscribed", "packets before it are of the old filter and seed, packets after it of the new ones.", "TestFilter", nil},
-	{"11 subscribe (client), 12 subscribed", "Then a snapshot of scope 2 as of from, whose filter is the patterns that are new, tells the instruments that were added; there is none if no pattern is new.", "", testSubscribed},
-	{"11 subscribe (client), 12 subscribed", "Instruments that no longer match are no longer told", "", testSubscribed},
+	{"11 subscribe (client), 12 subscribed", "Then a snapshot of scope 2 as of from, whose filter is the patterns that are new, gives the instruments that were added; there is none if no pattern is new.", "", testSubscribed},
+	{"11 subscribe (client), 12 subscribed", "Ticks of instruments that no longer match are not sent", "", testSubscribed},
 	{"11 subscribe (client), 12 subscribed", "that of the subscribe", "TestSixteenFilterChangesWait", nil},
 
 	{"14 end", "no number from here on will ever be given", "TestEndAndGoodbye", nil},
@@ -121,10 +128,10 @@ var rules = []rule{
 	{"Body entries", "the first is 0, and none is used before it is defined.", "TestStarts", nil},
 
 	{"Checksums", "The seed of a full line is the CRC-32C of the session id as eight bytes, most significant first", "", testSeeds},
-	{"Checksums", "The seed of a filtered line is told with it, by welcome, subscribed and session. A packet of another session or line never passes.", "", testSeeds},
+	{"Checksums", "The seed of a filtered line is given by welcome, subscribed and session. A packet of another session or line never passes.", "", testSeeds},
 
 	{"Filters", "Order and repetition do not matter.", "", testOrderOfPatterns},
-	{"Filters", "On a filtered line only the instruments wanted are told, definitions too; what lies between is skipped.", "TestFilter", nil},
+	{"Filters", "A filtered line carries ticks of the instruments wanted, definitions included; the numbers between are skipped.", "TestFilter", nil},
 
 	{"Slow consumers", "A subscriber that reads too slowly never delays the publisher or others.", "TestSlowConsumers", nil},
 	{"Slow consumers", "it reads on from where it is, out of the publisher's journal.", "TestSlowConsumers TestStalledReadersOfTheJournal", nil},
@@ -132,7 +139,7 @@ var rules = []rule{
 	{"Slow consumers", "when it lags more: goodbye, code slow", "TestPolicyWhileAWriteWaits", nil},
 
 	{"Limits", "a message before the welcome, either way", "", testGreatestWelcome},
-	{"Limits", "A reader MUST compare every length and count that it is told with what the bound leaves, before it reserves memory", "TestHostileClient", nil},
+	{"Limits", "A reader MUST compare every length and count that it reads with the bytes that the bound leaves, before it reserves memory", "TestHostileClient", nil},
 	{"Limits", "Msgpack ext is not used and MUST be refused. Floats, maps, bool and nil may stand in elements that a reader ignores.", "TestHostileClient", nil},
 
 	{"Versions", "the welcome names the one that is used, or the refusal's code is version.", "", testVersions},
@@ -632,11 +639,15 @@ func testStartTime(t *testing.T) {
 				0: 1, noon: 1, noon + 1: 4, noon + 999: 4, noon + 1000: 4, noon + 1001: 14, noon + 2000: 14,
 				now + 1: w.pub.Stats().Head,
 			} {
+				now = max(now, value)
 				c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(value)}})
 				assert.Equal(t, want, c.welcome.Start, "%s, time noon + %d", name, value-noon)
 				assert.Equal(t, codec.StartedAsAsked, c.welcome.Reason)
 				c.nc.Close()
 			}
+			m := w.dial(codec.Hello{Start: codec.Start{Kind: codec.StartTime, Value: uint64(now + 1)}}).message()
+			require.IsType(t, &codec.Refusal{}, m, "later than the publisher's clock")
+			assert.Equal(t, codec.CodeBadRequest, m.(*codec.Refusal).Code)
 		})
 	}
 }
@@ -989,7 +1000,7 @@ func testGreatestWelcome(t *testing.T) {
 			w.stop()
 			w.open(cfg)
 		}
-		require.Len(t, w.pub.Lineage(), feed.MaxLineage)
+		require.Len(t, w.pub.Lineage(), feed.MaxLineage+2)
 		c := w.dial(codec.Hello{})
 		c.r.SetLimit(4096)
 		m := c.message()

@@ -476,6 +476,9 @@ func (p *Publisher) appendTickLocked(ctx context.Context, t *feed.Tick) error {
 	if t.Kind == feed.KindSummary {
 		return fmt.Errorf("a summary cannot be published: it stands in snapshots only")
 	}
+	if id := t.Instrument; t.Kind == feed.KindDefinition && p.cfg.Mode != codec.ModeReplay && int(id) > p.state.Len() {
+		return fmt.Errorf("definition of instrument %d: ids are given in order, and the next one is %d", id, p.state.Len())
+	}
 	if p.open < 0 || p.off-p.open > codec.PacketHeader+packetTarget || p.off+codec.MaxEntry > len(p.seg.buf) ||
 		p.base == 0 && t.EventTime != 0 { // offsets from no time at all would all be wide
 		if err := p.openPacketLocked(ctx); err != nil {

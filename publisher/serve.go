@@ -339,9 +339,14 @@ func (p *Publisher) leave(c *conn) {
 	c.nc.Close() // before another one gets its place
 	s := &p.serving
 	next, _ := p.log.end()
+	c.mail.Lock()
+	if c.said { // whatever the writer met: it closed after its goodbye
+		c.reason = errClientLeft
+	}
+	c.mail.Unlock()
 	s.mu.Lock()
 	delete(s.conns, c)
-	if !errors.Is(c.reason, errClientLeft) && c.confirmed.Load() < next {
+	if !errors.Is(c.reason, errClientLeft) && !errors.Is(c.reason, errCovered) && c.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()
 		s.absent = append(s.absent, c.stats())
@@ -358,7 +363,8 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.parking.Unlock()
 	s.pulsed()
-	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).AnErr("reason", c.reason).Msg("subscriber left")
+	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).Uint64("confirmed", c.confirmed.Load()).
+		AnErr("reason", c.reason).Msg("subscriber left")
 }
 
 // backLocked notes that a client has come back, which is of the same name and address if there is such a one.

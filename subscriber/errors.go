@@ -85,6 +85,9 @@ func violation(format string, args ...any) *ProtocolError {
 	return &ProtocolError{What: fmt.Sprintf(format, args...)}
 }
 
+// errCovered ends Run at Config.Until.
+var errCovered = errors.New("everything that was asked for has come")
+
 // A handlerError carries the application's error through the loop.
 type handlerError struct{ err error }
 

@@ -71,7 +71,7 @@ func TestHostilePublisher(t *testing.T) {
 		huge = append(huge, []any{uint64(i + 1), uint64(1)})
 	}
 	deep := append([]byte{0x94, byte(codec.TypeHeartbeat)}, 0x91, 0x91, 0x91, 0x91, 0x91, 0x01, 0x01, 0x01)
-	bigID := []byte{0x97, 0x04, 0xce, 0x00, 0x10, 0x00, 0x00, 0, 1, 1, 2, 1} // a quote of instrument 2^20
+	bigID := []byte{0x97, 0x04, 0xce, 0x01, 0x00, 0x00, 0x00, 0, 1, 1, 2, 1} // a quote of instrument 2^24
 
 	for _, test := range []struct {
 		name string
@@ -114,8 +114,19 @@ func TestHostilePublisher(t *testing.T) {
 		{"skips whose sum overflows", after(rawPacket(3, 5, codec.AppendSkip(codec.AppendSkip(nil, 4), 1<<63-1))), "more numbers than its count", 3},
 		{"withheld and a tick in one packet", after(packet(seedA(), 3, quote(0, 3), -4)), "is not the only one", 3},
 		{"gone and a tick in one packet", after(packet(seedA(), 3, gone{4, codec.GoneExpired}, quote(0, 3))), "is not the only one", 3},
-		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 1048576", 3},
+		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 16777216", 3},
 		{"a definition under another's name", after(packet(seedA(), 3, func() feed.Tick { d := definition(0); d.Instrument = 1; return d }())), "it is instrument 0", 3},
+		{"T19: gone with code 21", after(rawPacket(3, 4, []byte{0x93, 21, 4, 1})), "gone: code 21", 3},
+		{"T19: a trade with side 3", after(rawPacket(3, 1, []byte{0x98, 6, 0, 0, 1, 1, 3, 0, 0xa0})), "side: 3", 3},
+		{"T19: a level with side 3", after(rawPacket(3, 1, []byte{0x96, 12, 0, 0, 3, 1, 1})), "side: 3", 3},
+		{"T19: a clear with side 4", after(rawPacket(3, 1, []byte{0x94, 14, 0, 0, 4})), "side: 4", 3},
+		{"T19: a scope that is not known", after(pack(7, 3, 3, []string{})), "scope: 3", 3},
+		{"T19: a reason that is not known", [][]byte{pack(2, 1, "x", 0, []any{[]any{uint64(sessionA), 1}}, 0, 1, 1, 1000000000, seedA(), 1, 4, 0)}, "reason: 4", 0},
+		{"T19: a code of a tick beyond 255", after(rawPacket(3, 1, []byte{0x93, 0xcd, 1, 0, 0, 0})), "code 256", 3},
+		{"R8: an event time beyond 64 bits, narrow", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(quote(0, 3)), 99), seedA())), "beyond 64 bits", 3},
+		{"R8: an event time beyond 64 bits, wide", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<62 - 1}, codec.AppendTick(nil, new(feed.Quote{Bid: -1, Ask: 1}.Tick(0, 1<<62-1)), -1<<62), seedA())), "beyond 64 bits", 3},
+		{"R8: an event time beyond 64 bits, before the first", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: -1 << 63}, codec.AppendTick(nil, new(quote(0, 3)), 101), seedA())), "beyond 64 bits", 3},
+		{"R8: an event time beyond 64 bits, compact", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(feed.ClearTick(0, 100, feed.SideBoth)), 99), seedA())), "beyond 64 bits", 3},
 		{"a summary outside a snapshot", after(packet(seedA(), 3, feed.Tick{Kind: feed.KindSummary, Extra: &feed.Extra{Summary: &feed.Summary{}}})), "outside a snapshot", 3},
 		{"an empty packet", after(rawPacket(3, 1, nil)), "numbers early", 3},
 		{"ticks where a snapshot is due", after(packet(seedA(), 3, gone{4, codec.GoneExpired}), ticksA(7, 8)), "tick 7 before the snapshot", 7},

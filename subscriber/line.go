@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -23,8 +24,10 @@ type line struct {
 	state     *feed.State    // as of the end of batch, unless need says otherwise
 	need      need           // the snapshot without which state is no state
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
-	filter    codec.Filter   // that the line, and the state, are of
+	filter    codec.Filter   // that the line, and the state, are of, as it was asked for
+	of        codec.Filter   // what of filter was granted
 	handed    codec.Filter   // that the ticks handed over are of, as the application knows
+	until     uint64         // nothing from it on is handed over
 	ledger    feed.Ledger
 	head      uint64    // next number of the position's last session, as far as known
 	opening   bool      // the line began at the oldest number or at a time, and nothing but gone has come
@@ -73,7 +76,9 @@ type connected struct {
 	target   uint64 // the line is live once the position is here
 	echo     int64  // the publisher's clock, as last told
 	ended    bool
-	filtered bool // numbers between ticks may be skipped
+	filtered bool          // numbers between ticks may be skipped
+	granted  *codec.Filter // what of the filter the publisher grants; nil for all of it
+	ack      bool          // the publisher accepts a sign of life at any time
 
 	definitions bool // a snapshot of definitions only will do
 	snapshot    *collecting
@@ -148,7 +153,7 @@ const maxSnapshot = 512 << 20
 // newLine returns a line that hands over batches of at most size ticks; if size is 0, whole packets, once there are defaultBatch
 // ticks.
 func newLine(held codec.Position, size int) *line {
-	l := &line{position: held, state: feed.NewState(), size: size, most: size}
+	l := &line{position: held, state: feed.NewState(), size: size, most: size, until: math.MaxUint64}
 	if size == 0 {
 		l.size, l.most = defaultBatch, math.MaxInt
 	}
@@ -191,7 +196,11 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if p.position > w.Head {
 		return violation("welcome: head %d is below the position %d", w.Head, p.position)
 	}
-	if err := checkSeed(w.Seed, owner.ID, h.Filter); err != nil {
+	granted, err := grantedOf(h.Filter, w.Granted)
+	if err != nil {
+		return err
+	}
+	if err := checkSeed(w.Seed, owner.ID, granted); err != nil {
 		return err
 	}
 	switch {
@@ -205,12 +214,13 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	l.c.welcomed = true
 	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
-	l.c.filtered = !h.Filter.All()
+	l.c.filtered, l.c.granted = !granted.All(), w.Granted
+	l.c.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
 	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
-	if !h.HasState || w.Reason != codec.StartedResumed {
+	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) {
 		l.need = needState
 	}
-	l.filter = h.Filter
+	l.filter, l.of = h.Filter, granted
 	if !sameFilter(wanted, h.Filter) {
 		l.c.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
 	}
@@ -237,8 +247,6 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			r.report.Resume = ResumeNewSession
 		case w.Reason == codec.StartedRewound:
 			r.report.Resume = ResumeRewound
-		case w.Reason == codec.StartedBySnapshot:
-			r.report.Resume = ResumeSnapshot
 		default:
 			if r.report.Resume == "" { // else an earlier connection of this recovery left numbers behind
 				r.report.Resume = ResumeReplay
@@ -302,17 +310,11 @@ func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 	}
 	switch {
 	case !resuming:
-		return placed{position: w.Start, notAsked: spread(w.Lineage, before(w.Start))}, nil
-	case !common:
-		return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
-	case w.Start < fork:
-		return placed{}, violation("welcome: a snapshot as of %d, before the position %d", w.Start, held.Next)
+		return placed{}, violation("welcome: no session in common, although the hello has no position")
+	case common:
+		return placed{}, violation("welcome: no session in common, although the lineages part at %d", fork)
 	}
-	return placed{
-		position: w.Start,
-		disowned: spread(held.Lineage, feed.Range{From: fork, To: held.Next}),
-		lost:     spread(w.Lineage, feed.Range{From: fork, To: w.Start}),
-	}, nil
+	return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
 }
 
 // askedFrom is the first number that a line was asked for which began as asked. The publisher may
@@ -327,6 +329,17 @@ func askedFrom(start codec.Start, w *codec.Welcome) uint64 {
 		return w.Lineage[0].First
 	}
 	return w.Start
+}
+
+// grantedOf returns the filter of a line for which asked was asked, and granted is what the publisher said of it.
+func grantedOf(asked codec.Filter, granted *codec.Filter) (codec.Filter, error) {
+	switch {
+	case granted == nil:
+		return asked, nil
+	case granted.All() && !asked.All():
+		return nil, violation("everything is granted, where %d patterns were asked for", len(asked))
+	}
+	return *granted, nil
 }
 
 // checkSeed refuses a seed that cannot be that of the full line; that of a filtered one is told.
@@ -514,12 +527,18 @@ func (l *line) decode() (more bool, err error) {
 		end += k
 	}
 	l.c.decoded = true
+	for end > l.n && l.batch[end-1].Seq >= l.until {
+		end--
+	}
 	ticks := l.batch[l.n:end]
 	if l.need != needNothing {
 		for i := range ticks {
 			if ticks[i].Seq >= l.position.Next {
 				return false, violation("tick %d before the snapshot that was due", ticks[i].Seq)
 			}
+		}
+		if b.NotAsked() > 0 && b.Seq() > l.position.Next {
+			return false, violation("a skip up to %d before the snapshot that was due", b.Seq())
 		}
 	}
 	l.unknown += b.Unknown()
@@ -560,6 +579,7 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 // fold folds the k ticks behind those of batch into the state, and adds to batch the ones to hand over; the position is upto
 // once they are.
 func (l *line) fold(k int, upto uint64) error {
+	upto = min(upto, l.until)
 	ticks := l.batch[l.n : l.n+k]
 	if l.c.repeat {
 		ticks = l.dropRepeats(ticks, l.position.Next)
@@ -620,6 +640,11 @@ func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 		}
 	}
 	return ticks[:copy(ticks, ticks[k:])]
+}
+
+// covered reports whether nothing is missing below until, once batch is handed over.
+func (l *line) covered() bool {
+	return len(l.position.Lineage) > 0 && max(l.upto, l.position.Next) >= l.until
 }
 
 // pending reports whether take has something to account for.
@@ -775,6 +800,8 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 	switch {
 	case m.Seq != l.position.Next:
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
+	case m.Scope != codec.ScopeAdded && len(m.Filter) > 0:
+		return violation("snapshot of scope %v with a filter", m.Scope)
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
 		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
@@ -831,7 +858,7 @@ func (l *line) session(m *codec.SessionChange) error {
 	if current := m.Lineage.Current(); !ok || owner != current {
 		return violation("session %v: the line goes on at %d, which it does not own", current.ID, m.Next)
 	}
-	if err := checkSeed(m.Seed, owner.ID, l.filter); err != nil {
+	if err := checkSeed(m.Seed, owner.ID, l.of); err != nil {
 		return err
 	}
 	position, target := l.position.Next, l.c.target
@@ -885,7 +912,11 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 		return l.gap(m.From, "subscribed from")
 	}
 	f := l.c.request.Filter
-	if err := checkSeed(m.Seed, l.c.session, f); err != nil {
+	granted, err := grantedOf(f, m.Granted)
+	if err != nil {
+		return err
+	}
+	if err := checkSeed(m.Seed, l.c.session, granted); err != nil {
 		return err
 	}
 	if adds(l.filter, f) && l.need == needNothing {
@@ -893,8 +924,8 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	}
 	l.c.asked, l.c.narrow = false, nil
 	l.c.seed, l.c.recorded = m.Seed, false
-	l.c.filtered = !f.All()
-	l.filter = f
+	l.c.filtered, l.c.granted = !granted.All(), m.Granted
+	l.filter, l.of = f, granted
 	l.refilter(f, m.From)
 	return nil
 }

@@ -2,12 +2,17 @@ package subscriber
 
 import "time"
 
-// A liveness judges a peer by how long it was listened to in vain. Time spent elsewhere, in a slow handler, does not count.
-// It reads no clock.
+// A liveness judges a peer by how long it was listened to in vain. A whole message of a known type is a sign of life, and so is
+// each aliveBytes more of one; a heartbeat inside a snapshot is none. Time spent elsewhere, in a slow handler, does not count. It
+// reads no clock.
 type liveness struct {
 	interval time.Duration
-	since    time.Time // when listening began; zero after something was heard
+	since    time.Time // when listening began; zero after a sign of life
+	partial  int       // bytes of the message that is coming, at the last sign of life
 }
+
+// aliveBytes is how many bytes of an unfinished message are a sign of life.
+const aliveBytes = 4096
 
 // Intervals of silence until a peer is stale, and dead (PROTOCOL.md, "A connection").
 const (
@@ -26,7 +31,15 @@ func (l *liveness) listen(now time.Time) (deadline time.Time) {
 	return l.since.Add(staleAfter * l.interval)
 }
 
-func (l *liveness) heard() { l.since = time.Time{} }
+// heard notes a sign of life: a message.
+func (l *liveness) heard() { l.since, l.partial = time.Time{}, 0 }
+
+// came notes that n bytes of the next message have come.
+func (l *liveness) came(n int) {
+	if n >= l.partial+aliveBytes {
+		l.since, l.partial = time.Time{}, n
+	}
+}
 
 func (l *liveness) stale(now time.Time) bool { return l.silent(now, staleAfter) }
 

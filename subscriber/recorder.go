@@ -30,7 +30,7 @@ type Recorder interface {
 func (l *line) header() codec.FileHeader {
 	lineage, _ := l.position.Lineage.Until(l.c.session)
 	return codec.FileHeader{
-		Mode: l.c.mode, Lineage: lineage, Origin: l.c.origin, Seed: l.c.seed, Filter: l.filter, Next: l.position.Next,
+		Mode: l.c.mode, Lineage: lineage, Origin: l.c.origin, Seed: l.c.seed, Filter: l.of, Next: l.position.Next,
 	}
 }
 

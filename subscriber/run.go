@@ -31,6 +31,9 @@ func (r *runner) run(ctx context.Context) error {
 	l := r.line
 	l.recovery, l.changes, l.told = nil, nil, Disconnected
 	failed := 0
+	if l.covered() {
+		return r.closed(nil)
+	}
 	for {
 		when, addr := r.retry.next(time.Now())
 		if err := sleep(ctx, time.Until(when)); err != nil {
@@ -41,15 +44,20 @@ func (r *runner) run(ctx context.Context) error {
 		var handler *handlerError
 		if errors.As(err, &handler) {
 			l.lost(err, time.Now())
+			if handler.err == errCovered {
+				l.changes = l.changes[:0]
+				return r.closed(nil)
+			}
 			return handler.err
 		}
 		now := time.Now()
+		slow := r.cfg.Slow == codec.SlowDisconnect && l.head > l.position.Next
 		l.lost(err, now)
 		if ctx.Err() != nil {
 			l.changes = l.changes[:0]
 			return r.closed(context.Cause(ctx))
 		}
-		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh}, now, err)
+		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh, slow}, now, err)
 		if err := r.tellChanges(); err != nil {
 			return err.(*handlerError).err
 		}
@@ -222,6 +230,9 @@ func (r *runner) follow(ctx context.Context) error {
 	if err := r.tellChanges(); err != nil {
 		return err
 	}
+	if l.covered() {
+		return r.covered()
+	}
 	for {
 		if !r.reader.Buffered() {
 			if err := r.beforeWait(); err != nil {
@@ -249,10 +260,21 @@ func (r *runner) follow(ctx context.Context) error {
 		} else {
 			err = r.message(t, raw)
 		}
+		if err == nil && l.covered() {
+			err = r.covered()
+		}
 		if err != nil {
 			return r.last(err)
 		}
 	}
+}
+
+// covered hands over what there is, and ends the connection.
+func (r *runner) covered() error {
+	if err := r.flush(); err != nil {
+		return err
+	}
+	return &handlerError{errCovered}
 }
 
 // last hands over what came before err, which ends the connection.
@@ -309,9 +331,13 @@ func (r *runner) next() (codec.Type, []byte, error) {
 	for {
 		t, raw, err := r.reader.Next()
 		if err == nil {
-			l.c.stale = false
+			if t != codec.TypeHeartbeat || l.c.snapshot == nil { // a snapshot that does not advance is not alive
+				r.wire.alive.heard()
+				l.c.stale = false
+			}
 			return t, raw, nil
 		}
+		r.wire.alive.came(r.reader.Partial())
 		if r.wire.ctx.Err() != nil {
 			return 0, nil, r.wire.ctx.Err()
 		}
@@ -399,6 +425,9 @@ func (r *runner) flush() error {
 	r.mu.Unlock()
 	if err := r.save(now); err != nil {
 		return err
+	}
+	if l.c.ack {
+		r.writer.pulseNow()
 	}
 	l.settle(now)
 	return r.tellChanges()

@@ -45,6 +45,12 @@ type Config struct {
 	Filter []string
 	// Start is where to begin where no position is held: at first, by a snapshot as of now.
 	Start codec.Start
+	// Until ends the subscription: Run returns nil once every number below it is accounted for, and no tick from it on is handed
+	// over. 0 for no end.
+	Until uint64
+	// Ack asks the publisher to accept a sign of life as soon as ticks were handed over, and not only each interval, so that it
+	// knows at once what was received. At most one is sent each millisecond.
+	Ack bool
 	// Slow is what becomes of the subscription if it does not keep up; MaxLag is the bound of that in publish time, 0 for the
 	// publisher's.
 	Slow   codec.SlowPolicy
@@ -105,6 +111,9 @@ func New(cfg Config) (*Subscriber, error) {
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
 	s.line.handed = filter
+	if cfg.Until != 0 {
+		s.line.until = cfg.Until
+	}
 	s.ledger = &s.line.ledger
 	s.status.Next = held.Next
 	if cfg.Seed == 0 {
@@ -131,6 +140,9 @@ func (c *Config) validate() (codec.Filter, error) {
 		if d.d < 0 || d.d > codec.MaxDuration {
 			return nil, fmt.Errorf("%s must be in [0, %v], got %v", d.name, codec.MaxDuration, d.d)
 		}
+	}
+	if c.Until > codec.MaxSeq {
+		return nil, fmt.Errorf("Until must be at most %d, got %d", codec.MaxSeq, c.Until)
 	}
 	if c.MaxAttempts < 0 {
 		return nil, fmt.Errorf("MaxAttempts must not be negative, got %d", c.MaxAttempts)
@@ -191,20 +203,25 @@ func (c *Config) appendHello(f codec.Filter, held codec.Position, hasState func(
 const leastLineage = 8
 
 func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *codec.Hello {
+	var features []string
+	if c.Ack {
+		features = []string{codec.FeatureAck}
+	}
 	return &codec.Hello{
 		MinVersion: codec.Version, MaxVersion: codec.Version, Client: c.Client, Token: c.Token, Filter: f,
 		Start: c.Start, Slow: c.Slow, MaxLag: c.MaxLag, Heartbeat: c.Heartbeat, HasState: hasState, Position: held,
+		Until: c.Until, Features: features,
 	}
 }
 
 // Run connects, and hands handle what comes, one batch at a time, until ctx ends, handle returns an error, the publisher
-// refuses for good, or MaxAttempts is reached. It waits for all that it started. After a return it may be called again, and
+// refuses for good, MaxAttempts is reached, or the numbers below Config.Until are accounted for. It waits for all that it started. After a return it may be called again, and
 // goes on at the position.
 //
 // Ticks are handed over at most once and in order. If handle returns an error its batch counts as not received: the position
 // stays before it. Handle may take its time: the publisher hears from us meanwhile.
 //
-// The error is that of handle or Config.SyncOutput as it is, context.Cause(ctx), a *RefusedError, a *GiveUpError, ErrRunning,
+// The error is nil at Config.Until, that of handle or Config.SyncOutput as it is, context.Cause(ctx), a *RefusedError, a *GiveUpError, ErrRunning,
 // or wraps ErrPositionLocked; joined with the position file's, if it could not be written at the end.
 func (s *Subscriber) Run(ctx context.Context, handle func(*Batch) error) error {
 	if !s.running.CompareAndSwap(false, true) {
@@ -276,6 +293,8 @@ type Status struct {
 	LagTicks  uint64        `json:"lag_ticks"`
 	LagTime   time.Duration `json:"lag_ns"`
 	RoundTrip time.Duration `json:"round_trip_ns"` // from the last hello to its welcome
+	// Granted is what of the filter the publisher grants; nil for all of it.
+	Granted []string `json:"granted,omitempty"`
 	// Reconnects counts welcomes after the first.
 	Reconnects int    `json:"reconnects"`
 	Unknown    uint64 `json:"unknown"` // ticks of kinds that this version does not know
@@ -309,4 +328,7 @@ func (s *Subscriber) noteLocked() {
 	s.status.Session, s.status.Mode = l.c.session, l.c.mode
 	s.status.Unknown, s.status.Undefined, s.status.publish = l.unknown, l.undefined, l.publish
 	s.status.echo = l.c.echo
+	if s.status.Granted = nil; l.c.granted != nil {
+		s.status.Granted = *l.c.granted
+	}
 }

@@ -61,3 +61,19 @@ func TestPacketCountsAsAWhole(t *testing.T) {
 		}
 	}
 }
+
+// R10: ids may have holes, as in a replay of a filtered recording; ids of 2^24 and more are refused.
+func TestSparseIDs(t *testing.T) {
+	for id, ok := range map[feed.InstrumentID]bool{8: true, feed.MaxInstruments - 1: true, feed.MaxInstruments: false} {
+		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+			stop := publish(network, "pub:1", func(p *peer) {
+				p.send(message(welcomeA(1, 3, codec.StartedAsAsked)), packet(seedA(), 1, definition(id), quote(id, 2)))
+				p.beat(3, time.Hour)
+			})
+			a := &app{}
+			require.Error(t, runFor(interval/2, mustNew(t, cfg), a))
+			stop()
+			assert.Equal(t, ok, len(a.ticks) == 2, "%d", id)
+		})
+	}
+}

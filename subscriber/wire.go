@@ -40,7 +40,6 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	n, err := w.read(p)
 	if n > 0 {
-		w.alive.heard()
 		if w.total < int64(len(w.first)) {
 			copy(w.first[w.total:], p[:n])
 		}
@@ -73,6 +72,9 @@ type writer struct {
 	done     chan struct{}
 }
 
+// pulsePause is the least time between two pulses of which the second is not due by the interval.
+const pulsePause = time.Millisecond
+
 func startWriter(conn net.Conn, interval time.Duration, pulse func() *codec.Pulse) *writer {
 	w := &writer{
 		conn: conn, interval: interval, pulse: pulse, send: make(chan *codec.Subscribe, 1),
@@ -86,13 +88,17 @@ func (w *writer) run() {
 	defer close(w.done)
 	ticker := time.NewTicker(w.interval)
 	defer ticker.Stop()
+	poke, pause := w.poke, (<-chan time.Time)(nil)
 	for {
 		var err error
 		select {
 		case <-ticker.C:
 			err = w.write(w.pulse(), deadAfter*w.interval)
-		case <-w.poke:
+		case <-poke:
 			err = w.write(w.pulse(), deadAfter*w.interval)
+			poke, pause = nil, time.After(pulsePause)
+		case <-pause:
+			poke, pause = w.poke, nil
 		case m := <-w.send:
 			err = w.write(m, deadAfter*w.interval)
 		case m := <-w.bye:

@@ -20,7 +20,7 @@ type printer struct {
 	out    io.Writer
 	format format
 	buf    []byte
-	listed []listing // by instrument id
+	listed feed.Table[listing]
 	stamp  stamp
 	file   bool // out is not standard output
 	// definition, if set, is asked for the definition of each tick's instrument, rather than state and what went before.
@@ -109,10 +109,7 @@ func output(err error) error {
 }
 
 func (p *printer) listing(t *feed.Tick, state *feed.State) *listing {
-	for int(t.Instrument) >= len(p.listed) {
-		p.listed = append(p.listed, listing{})
-	}
-	in := &p.listed[t.Instrument]
+	in := p.listed.At(t.Instrument)
 	if p.definition != nil {
 		if def := p.definition(t.Instrument); def != in.definition || in.names == nil {
 			in.definition = def

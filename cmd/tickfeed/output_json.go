@@ -85,6 +85,22 @@ func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		if day := t.TradingDay(); day != 0 {
 			b = strconv.AppendInt(append(b, `,"trading_day":`...), int64(day), 10)
 		}
+		if reason := t.StatusReason(); reason != "" {
+			b = append(append(b, `,"reason":`...), quoted(reason)...)
+		}
+		if end := t.StatusEnd(); end != 0 {
+			b = f.times.json(append(b, `,"expected_end":`...), end)
+		}
+	case feed.KindAuction:
+		a := t.Auction()
+		b = append(append(append(b, `,"auction":"`...), a.Kind.String()...), '"')
+		b = jsonPrice(b, `,"price":`, in, a.Price)
+		b = in.size(append(b, `,"size":`...), a.Size)
+		b = jsonSide(b, t)
+		b = in.size(append(b, `,"imbalance":`...), a.Imbalance)
+		if a.Time != 0 {
+			b = f.times.json(append(b, `,"expected_time":`...), a.Time)
+		}
 	case feed.KindDefinition:
 		b = f.definition(b, in, t.Definition())
 	case feed.KindSummary:

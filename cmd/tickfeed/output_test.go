@@ -218,6 +218,12 @@ func TestTextLines(t *testing.T) {
 	for i, want := range []string{" 187.50 x 1", " 187.00 x 1", " 187.005 x 1", " 188.000 x 1"} {
 		assert.Contains(t, lines[i+1], want)
 	}
+	// On a terminal long lines are broken, below the values.
+	narrow := textFormat{width: 80}
+	for _, l := range strings.Split(printed(t, narrow, everyKind()), "\n") {
+		assert.LessOrEqual(t, cells(l), 80, l)
+	}
+	assert.Contains(t, printed(t, narrow, everyKind()), "\n"+valuesIndent+"#18446744073709551615")
 	var s stamp
 	assert.Equal(t, "23:59:59.999", string(s.timeOfDay(nil, -1)))
 }
@@ -252,5 +258,35 @@ func BenchmarkPrint(b *testing.B) {
 				_ = p.batch(1, noon, ticks, nil)
 			}
 		})
+	}
+}
+
+// A status with its reason and expected end, and an auction, in words.
+func TestPrintStatusesAndAuctions(t *testing.T) {
+	ticks := append(everyKind()[:1],
+		feed.StatusTick(0, noon, feed.StatusHalted, 0).Because(`LU"DP`, noon+300e9),
+		feed.Auction{Kind: feed.AuctionClosing, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: noon + 60e9}.Tick(0, noon),
+		feed.Auction{Price: feed.NoPrice}.Tick(0, noon),
+	)
+	text := printed(t, textFormat{}, ticks)
+	assert.Contains(t, text, `LU"DP  until `)
+	assert.Contains(t, text, "closing  ")
+	assert.Contains(t, text, "  imbalance 1200 sell  at ")
+	lines := strings.Split(strings.TrimSpace(printed(t, jsonFormat{}, ticks)), "\n")
+	for i, want := range []map[string]any{
+		{"type": "status", "status": "halted", "reason": `LU"DP`},
+		{"type": "auction", "auction": "closing", "side": "sell"},
+		{"type": "auction", "auction": "unknown", "price": nil},
+	} {
+		var got map[string]any
+		require.NoError(t, json.Unmarshal([]byte(lines[i+1]), &got), lines[i+1])
+		for key, value := range want {
+			v, ok := got[key]
+			assert.True(t, ok && v == value, "%s of %s", key, lines[i+1])
+		}
+		_, end := got["expected_end"]
+		_, at := got["expected_time"]
+		assert.Equal(t, i == 0, end)
+		assert.Equal(t, i == 1, at)
 	}
 }

@@ -34,6 +34,7 @@ type subscribeOptions struct {
 	from        string
 	count       uint64
 	untilEnd    bool
+	until       string
 	slow        string
 	maxLag      time.Duration
 	state       string
@@ -80,9 +81,10 @@ removes later, from under a subscriber that is too slow or away, and those that 
 
 With --stats no ticks are printed, but a line every second, and the whole run at the end, as text or with
 --json: how many of the --connections are live, ticks per second of all of them, the lag (how many numbers
-a connection is behind the newest one that any of them knows of: the most, and the median), and percentiles
+a connection is behind the newest one that any of them knows of: the greatest, and the median), and percentiles
 of the latency. Each connection is a subscriber of its own, which checks, folds and accounts for every tick,
-and --count is the number of ticks of each. The first that is refused, or gives up, ends them all.
+and --count is the number of ticks of each. The first that is refused, or gives up, ends them all. The type
+of a JSON object is second or total; its durations are in nanoseconds.
 
 Latency is how long after its publish time, or its event time, a tick is handed to the program. It counts
 from those times and not from when the tick could be read, so that a stall, and an outage once the ticks
@@ -90,7 +92,6 @@ are replayed, count in full. It includes the difference of two clocks: ticks tha
 count as 0, and the end reports how many there are and by how much. Ticks that were published before their
 connection was live for the first time are counted without a latency. So are, for the event time, ticks
 whose event time is not within a minute of the publish time: a simulated market, or files, of another day.
-In JSON the type of an object is second or total, and durations are in ns.
 A replay sends the times of its recording, from which no latency can be measured: "-". With --symbols the
 latency from publish time may be up to 1 ms too small, because the publisher joins packets.
 
@@ -100,8 +101,8 @@ apply. A line that is wrong, and the end of the input, change nothing. Without t
 not read, because it may hold lines that are for another program: commands that were pasted into a shell,
 or the list of a "while read" loop. In the background of a terminal nothing is read.
 
-Exit codes: 0 --count or --until-end reached, or the output closed; 3 the same, but ticks were lost
-that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
+Exit codes: 0 --count, --until or --until-end reached, or the output closed; 3 the same, but ticks were
+lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -117,6 +118,7 @@ that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M it fetches [M, N)")
 		f.BoolVar(&o.commands, "commands", false, "read commands from standard input while it runs: a line \"symbols PATTERNS\" replaces --symbols")
 		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")
 	})
@@ -182,6 +184,12 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	cfg.Filter = filter
 	if cfg.Start, err = parseStart(o.from, time.Now()); err != nil {
 		return cfg, err
+	}
+	if o.until != "" {
+		seq, ok := strings.CutPrefix(o.until, "seq:")
+		if cfg.Until, err = strconv.ParseUint(seq, 10, 64); !ok || err != nil || cfg.Until == 0 || cfg.Until > codec.MaxSeq {
+			return cfg, usage("--until must be seq:N with a sequence number, from 1, got %q", o.until)
+		}
 	}
 	switch o.slow {
 	case "all":
@@ -317,7 +325,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	case o.csv:
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
-		r.printer = newPrinter(p.stdout, textFormat{})
+		r.printer = newPrinter(p.stdout, textFormat{p.screen(p.stdout).width})
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

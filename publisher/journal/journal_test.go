@@ -592,7 +592,8 @@ func drain(t *testing.T, c *journal.Cursor) (data []byte, gone []feed.Range) {
 	}
 }
 
-// A lineage stays bounded over any number of restarts.
+// R14: the lineage of a journal is all that its files name together, over any number of restarts, and each file names at most
+// feed.MaxLineage sessions.
 func TestManyRestarts(t *testing.T) {
 	w := newWorld()
 	cfg := journal.Config{Dir: "j", FS: &memfs.FS{}}
@@ -603,7 +604,8 @@ func TestManyRestarts(t *testing.T) {
 	}
 	j, err := journal.Open(cfg)
 	require.NoError(t, err)
-	require.Len(t, j.Recovered().Lineage, feed.MaxLineage)
+	require.Equal(t, w.lineage, j.Recovered().Lineage)
+	require.Len(t, j.Recovered().Lineage, 100)
 	require.Empty(t, j.Recovered().Damage)
 	c := j.Cursor(1)
 	next := uint64(1)

@@ -35,8 +35,8 @@ func fileOf(t testing.TB, text string) []byte {
 
 func lines(s string) []string { return strings.Split(s, "\n") }
 
-// The session in testdata is a recording without damage, and its text says the same again, but for
-// comments and blank lines.
+// The session in testdata is a recording without damage, and its text is reproduced, except for comments and
+// blank lines.
 func TestByHand(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
 	require.NoError(t, err)
@@ -69,8 +69,8 @@ type memory struct{ bytes.Buffer }
 func (*memory) Sync() error  { return nil }
 func (*memory) Close() error { return nil }
 
-// What a Writer writes is text without a raw byte, and comes back byte for byte: several
-// sessions, snapshots, filters, marks each MiB, closed or not.
+// The output of a Writer becomes text without raw bytes, and is reproduced byte for byte: several sessions,
+// snapshots, filters, marks each MiB, closed or not.
 func TestWritersFile(t *testing.T) {
 	var f memory
 	id := feed.SessionID(0xa1)
@@ -118,7 +118,7 @@ func TestWritersFile(t *testing.T) {
 	assert.False(t, strings.Contains(text, "bytes"))
 }
 
-// A damaged recording is text that says how many places are, and comes back byte for byte.
+// A damaged recording becomes text, is reproduced byte for byte, and its damages are counted.
 func TestDamaged(t *testing.T) {
 	example, err := os.ReadFile(filepath.Join("..", "testdata", "example.tick"))
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// What is wrong is told with its line.
+// An error names its line.
 func TestWrong(t *testing.T) {
 	head := magic + "\nsession lineage=a1:1\npacket 5\n  define #0 symbol=AAPL price=-2\n  define #1 symbol=B venue=X\n  define #2 symbol=B venue=Y\n"
 	for text, want := range map[string]string{
@@ -169,7 +169,7 @@ func TestWrong(t *testing.T) {
 		head + "  quote AAPL 1 1 2":                                                   "quote: a size is missing",
 		head + "  quote AAPL 1 -1 2 1":                                                "size -1 is out of bounds",
 		head + "  quote AAPL 1 1 2 1 3":                                               `"3" is too much`,
-		head + "  quote #1048576 1 1 2 1":                                             "want # and a number below 1048576",
+		head + "  quote #16777216 1 1 2 1":                                            "want # and a number below 16777216",
 		head + "  trade AAPL 1 1 up":                                                  `"up" is too much, or not where it belongs`,
 		head + "  trade AAPL 1 1 cond=123456789":                                      "at most 8 characters",
 		head + "  cancel AAPL 1 1 buy":                                                "a cancel has no side",
@@ -191,7 +191,7 @@ type broken struct{ error }
 
 func (b broken) Write([]byte) (int, error) { return 0, b.error }
 
-// Errors of what is written to and read from come as they are.
+// Errors of the reader and of the writer are returned unchanged.
 func TestFailures(t *testing.T) {
 	full := errors.New("full")
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
@@ -205,7 +205,7 @@ func TestFailures(t *testing.T) {
 	assert.False(t, Recognise([]byte("time,price")))
 }
 
-// FuzzWrite: whatever the bytes of a recording are, its text makes them again.
+// FuzzWrite: the text of any recording, whatever its bytes, reproduces it.
 func FuzzWrite(f *testing.F) {
 	for _, name := range []string{filepath.Join("..", "testdata", "example.tick")} {
 		b, err := os.ReadFile(name)
@@ -217,7 +217,7 @@ func FuzzWrite(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(fileOf(f, string(b)))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		// What is fuzzed is the packets, more than their checksums: seal them again.
+		// Fuzz the packets rather than their checksums: seal them again.
 		reseal(file)
 		var b strings.Builder
 		if _, err := Write(&b, bytes.NewReader(file), int64(len(file))); err != nil {
@@ -230,7 +230,7 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// reseal gives each packet of file a checksum that holds in the first session.
+// reseal gives each packet of file a valid checksum for the first session.
 func reseal(file []byte) {
 	r, err := recording.NewReader(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
@@ -244,8 +244,8 @@ func reseal(file []byte) {
 	}
 }
 
-// FuzzRead: any text that parses makes a recording whose text makes that recording again, and
-// is in canonical form.
+// FuzzRead: any text that parses makes a recording whose text makes that recording again and is in canonical
+// form.
 func FuzzRead(f *testing.F) {
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
 	require.NoError(f, err)
@@ -262,7 +262,7 @@ func FuzzRead(f *testing.F) {
 		var canonical strings.Builder
 		if _, err := Write(&canonical, bytes.NewReader(file.Bytes()), int64(file.Len())); err != nil {
 			if errors.Is(err, recording.ErrNoHeader) {
-				return // its header was stated in other bytes
+				return // its header was given by other bytes
 			}
 			t.Fatal(err)
 		}
@@ -283,6 +283,50 @@ func BenchmarkWrite(b *testing.B) {
 	for b.Loop() {
 		if _, err := Write(io.Discard, bytes.NewReader(file), int64(len(file))); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A status with its reason and expected end, and an auction, are text and come back byte for byte.
+func TestStatusesAndAuctions(t *testing.T) {
+	id := feed.SessionID(0xa1)
+	h := codec.FileHeader{Lineage: feed.Lineage{{ID: id, First: 1}}, Seed: codec.LineSeed(id, nil), Next: 1}
+	var f memory
+	w, err := recording.NewWriter(&f, h, nil)
+	require.NoError(t, err)
+	base := int64(1e18)
+	ticks := []feed.Tick{
+		{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A", PriceExponent: -2}}},
+		feed.StatusTick(0, base, feed.StatusHalted, 20260106).Because("LUDP", base+300),
+		feed.StatusTick(0, base, feed.StatusHalted, 0).Because("a reason = of \"words\"", 0),
+		feed.StatusTick(0, base+1, feed.StatusTrading, 0).Because("", base-5),
+		feed.Auction{Kind: feed.AuctionClosing, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: base + 60}.Tick(0, base+2),
+		feed.Auction{Kind: 99, Price: feed.NoPrice}.Tick(0, base+3),
+	}
+	var body []byte
+	for i := range ticks {
+		require.NoError(t, codec.ValidateTick(&ticks[i]))
+		body = codec.AppendTick(body, &ticks[i], base)
+	}
+	require.NoError(t, w.Append(codec.AppendPacket(nil, &codec.Packet{First: 1, Count: uint64(len(ticks)), PublishTime: base, Base: base}, body, h.Seed), 7, base))
+	require.NoError(t, w.Close())
+	text := textOf(t, f.Bytes())
+	for _, line := range []string{
+		"status A halted day=20260106 reason=LUDP end=+300", `status A halted reason="a reason = of \"words\""`, "status +1 A trading end=-6",
+		"auction +2 A closing 187.25 70000 sell imbalance=1200 at=+58", "auction +3 A 99 - 0",
+	} {
+		assert.Contains(t, text, line)
+	}
+	assert.True(t, bytes.Equal(f.Bytes(), fileOf(t, text)))
+	for line, want := range map[string]string{
+		"status A halted reason=": "", "status A halted day=x": "want a number", "status A halted x=1": "does not belong here", "status A halted end=x": "invalid syntax",
+		"auction A closing 1 2 buy": "", "auction A closing 1": "a size is missing", "auction A never 1 2": "never", "auction A closing 1 2 both": "too much", "auction A closing 1 2 x=3": "does not belong here",
+	} {
+		err := Read(new(memory), strings.NewReader(strings.Replace(text, "auction +3 A 99 - 0", line, 1)))
+		if want == "" {
+			assert.NoError(t, err, line)
+		} else {
+			assert.ErrorContains(t, err, want, line)
 		}
 	}
 }

@@ -1,0 +1,151 @@
+package subscriber
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
+)
+
+// Config.Until ends the subscription where every number below it is accounted for, in the middle of a packet, of a skip or of what is
+// gone, also if the publisher knows nothing of it; Run returns nil, and nil again without a connection.
+func TestUntil(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		until uint64
+		send  [][]byte
+		want  feed.Totals
+	}{
+		{"in a packet", 5, [][]byte{ticksA(3, 9)}, feed.Totals{Delivered: 4}},
+		{"at the end of a packet", 9, [][]byte{ticksA(3, 9)}, feed.Totals{Delivered: 8}},
+		{"in what is gone", 5, [][]byte{packet(seedA(), 3, gone{100, codec.GoneExpired})}, feed.Totals{Delivered: 2, Lost: 2}},
+		{"before the first packet", 1, nil, feed.Totals{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+				cfg.Until = test.until
+				connections := 0
+				var hello *codec.Hello
+				var said *codec.Goodbye
+				stop := publish(network, "pub:1", func(p *peer) {
+					connections++
+					hello = p.hello
+					p.send(message(welcomeA(1, 200, codec.StartedAsAsked)))
+					if test.until > 1 {
+						p.send(packet(seedA(), 1, definition(0), quote(0, 2)))
+					}
+					p.send(test.send...)
+					<-p.gone
+					said = p.goodbye()
+				})
+				s, a := mustNew(t, cfg), &app{}
+				require.NoError(t, runFor(10*interval, s, a))
+				assert.Equal(t, "closed", a.events[len(a.events)-1])
+				require.NoError(t, runFor(10*interval, s, a), "there is nothing left to do")
+				stop()
+				assert.Equal(t, 1, connections)
+				assert.Equal(t, test.until, hello.Until)
+				require.NotNil(t, said)
+				assert.Equal(t, codec.CodeDone, said.Code)
+				assert.Equal(t, test.until, s.Position().Next)
+				assert.Equal(t, test.want, s.Ledger().Totals())
+				assert.Len(t, a.ticks, int(test.want.Delivered))
+			})
+		})
+	}
+}
+
+// With Config.Ack, where the publisher grants it, a pulse says at once what was handed over, at most one each millisecond.
+func TestAck(t *testing.T) {
+	for _, granted := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+			cfg.Ack = true
+			var after, much int
+			var next uint64
+			stop := publish(network, "pub:1", func(p *peer) {
+				assert.Equal(t, []string{codec.FeatureAck}, p.hello.Features)
+				w := welcomeA(1, 3, codec.StartedAsAsked)
+				if granted {
+					w.Features = []string{codec.FeatureAck, "of-another-time"}
+				}
+				p.send(message(w), packet(seedA(), 1, definition(0), quote(0, 2)))
+				time.Sleep(interval / 10)
+				pulse, n := p.lastPulse()
+				after, next = n, pulse.Next
+				for seq := uint64(3); seq < 1003; seq++ {
+					p.send(ticksA(seq, seq+1))
+					time.Sleep(100 * time.Microsecond)
+				}
+				_, much = p.lastPulse()
+				<-p.gone
+			})
+			require.ErrorIs(t, runFor(interval/2, mustNew(t, cfg), &app{}), context.DeadlineExceeded)
+			stop()
+			if granted {
+				assert.Equal(t, 1, after)
+				assert.Equal(t, uint64(3), next)
+				assert.InDelta(t, 100, much, 15, "in a tenth of a second")
+			} else {
+				assert.Zero(t, after)
+				assert.Zero(t, much)
+			}
+		})
+	}
+}
+
+// A welcome, and a subscribed, may grant less than what was asked for: the line, and its state, are of that, and it is not asked for
+// again; a grant of more is refused. If another connection grants something else, the state is not the line's any more.
+func TestGranted(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = []string{"S0", "S9"}
+		only := codec.Filter{"S0"}
+		var first, second, third *codec.Hello
+		stop := publish(network, "pub:1", func(p *peer) {
+			first = p.hello
+			w := welcomeA(1, 3, codec.StartedAsAsked)
+			w.Granted = &only
+			p.send(message(w), packet(seedA(), 1, definition(0), quote(0, 2)))
+			time.Sleep(interval / 4)
+			assert.Empty(t, p.subs, "what is not granted is not asked for again")
+		}, func(p *peer) {
+			second = p.hello
+			w := welcomeA(3, 3, codec.StartedResumed)
+			w.Granted = &codec.Filter{"S9"}
+			p.send(message(w), ticksA(3, 4))
+			<-p.gone
+		}, func(p *peer) {
+			third = p.hello
+			w := welcomeA(3, 3, codec.StartedResumed)
+			w.Granted = &codec.Filter{}
+			p.send(message(w))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		var seen []string
+		var errs []error
+		a.on = func(b *Batch) error {
+			if b.Change == nil {
+				seen = s.Status().Granted
+			} else if b.Change.State == Disconnected {
+				errs = append(errs, b.Change.Err)
+			}
+			return nil
+		}
+		require.Error(t, runFor(interval, s, a))
+		stop()
+		assert.Equal(t, []string{"S0"}, seen)
+		assert.False(t, first.HasState)
+		assert.True(t, second.HasState)
+		assert.False(t, third.HasState, "another grant")
+		require.GreaterOrEqual(t, len(errs), 3)
+		assert.ErrorContains(t, errs[1], "before the snapshot that was due")
+		assert.ErrorContains(t, errs[2], "everything is granted, where 2 patterns were asked for")
+		assert.Equal(t, []uint64{1, 2}, seqs(a.ticks))
+	})
+}
