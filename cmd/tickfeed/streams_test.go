@@ -157,8 +157,8 @@ func TestStreamsAreRecorded(t *testing.T) {
 	assert.Greater(t, recorded, 60)
 }
 
-// unknownWords stand in lines that import refuses: kinds and statuses without a name, and the ledger.
-var unknownWords = regexp.MustCompile(`kind\(|status\(|"sessions":|"auction"`)
+// unknownWords stand in lines that import refuses: kinds and statuses without a name, auctions, and the ledger.
+var unknownWords = regexp.MustCompile(`kind\(|status\(|"type":"auction"|"sessions":`)
 
 // assertImported imports lines that subscribe printed, events, snapshots and the final state among them: only the ticks count.
 func assertImported(t *testing.T, lines string, want []string) {
