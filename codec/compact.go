@@ -29,7 +29,7 @@ func (b *Body) decodeCompact(t *feed.Tick) int {
 	}
 	id, at := compactInt(p, 2)
 	offset, at := compactInt(p, at)
-	if uint64(id) >= feed.MaxInstruments || !isNear(b.base) || !isNear(offset) {
+	if uint64(id) >= feed.MaxInstruments || !isPlain(b.base) || !isNear(offset) || !isNear(b.base+offset) {
 		return 0
 	}
 	head := uint16(p[0])<<8 | uint16(p[1])
@@ -86,7 +86,7 @@ func (b *Body) decodeCompact(t *feed.Tick) int {
 		trades, at := compactInt(p, at)
 		lastID, at := compactInt(p, at)
 		if at > len(p) || !b.snapshot || uint64(day) > maxTradingDay || uint64(lastSide) > uint64(feed.SideSell) ||
-			lastSize|volume|trades|lastID < 0 || !isNear(lastTime) {
+			lastSize|volume|trades|lastID < 0 || !isNear(lastTime) || !isNear(b.base+lastTime) {
 			return 0
 		}
 		t.Extra = b.keep().summary()

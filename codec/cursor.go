@@ -92,12 +92,12 @@ func (c *cursor) int(what string) int64 {
 	return int64(v)
 }
 
-// time reads an offset from base; their sum must be a time of 64 bits.
+// time reads an offset from base; their sum must be within maxTime.
 func (c *cursor) time(what string, base int64) int64 {
 	offset := c.int(what)
 	sum := base + offset
-	if (base^sum)&(offset^sum) < 0 && c.err == nil {
-		c.err = malformed("%s: %d after %d is beyond 64 bits", what, offset, base)
+	if ((base^sum)&(offset^sum) < 0 || !isNear(sum)) && c.err == nil {
+		c.err = malformed("%s: %d after %d is beyond the bound", what, offset, base)
 		return 0
 	}
 	return sum

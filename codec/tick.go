@@ -149,12 +149,18 @@ func IsFixed(t *feed.Tick) bool {
 	return false
 }
 
-// maxTime bounds the event times that are published, before and after the epoch: the years 1823 to 2116. Each is the sum of
-// two such numbers, and the sum of any two has 64 bits.
+// maxTime bounds event times, before and after the epoch: the years 1823 to 2116. The difference of any two has 64 bits.
 const maxTime = 1 << 62
+
+// Entries of fixed width are decoded where no sum of base and offset needs a check: where the base is within maxBase, and the offset of
+// a wide entry, for vectors, within maxTime-maxBase.
+const maxBase = maxTime - maxTime>>2
 
 // isNear reports whether t, a time or an offset between times, is within maxTime.
 func isNear(t int64) bool { return uint64(t+maxTime) < 2*maxTime }
+
+// isPlain reports whether a base is within maxBase: up to the year 2079.
+func isPlain(base int64) bool { return uint64(base+maxBase) < 2*maxBase }
 
 // appendScalar is AppendFixed without vectors.
 func appendScalar(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n int, latest int64) {
@@ -578,7 +584,7 @@ func (b *Body) Gone() (uint64, GoneReason) { return b.gone, b.reason }
 // Only rare ticks (those with Extra) allocate.
 func (b *Body) Decode(batch []feed.Tick) (int, error) {
 	rest, seq, base := b.rest, b.seq, b.base
-	far := !isNear(base) // then a sum may be beyond 64 bits
+	far := !isPlain(base) // then every sum needs a check
 	n := 0
 	for n < len(batch) && len(rest) > 0 {
 		room := batch[n:]
@@ -771,7 +777,7 @@ func decodeWide(p []byte, t *feed.Tick, base int64) int {
 		return 0
 	}
 	id, offset := w0>>8&0xffffffff, int64(binary.BigEndian.Uint64(p[8:]))
-	if id >= feed.MaxInstruments || !isNear(offset) {
+	if id >= feed.MaxInstruments || !isNear(offset) || !isNear(base+offset) {
 		return 0
 	}
 	t.EventTime = base + offset

@@ -922,19 +922,23 @@ func TestScanFixed(t *testing.T) {
 	require.Greater(t, other, 100)
 }
 
-// R8: an event time is the sum of two numbers, and one beyond 64 bits is refused in every form; times that the sum allows are read,
-// and a publisher publishes none that are near the bound.
+// R8: an event time is the sum of two numbers. One beyond its bound, or beyond 64 bits, is refused in every form, by readers and by
+// publishers.
 func TestEventTimesDoNotOverflow(t *testing.T) {
 	quote := func(at int64) feed.Tick { return feed.Quote{Bid: 1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }
 	wide := func(at int64) feed.Tick { return feed.Quote{Bid: -1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }
 	compact := func(at int64) feed.Tick { return feed.ClearTick(7, at, feed.SideBoth) }
+	const most, least = 1<<62 - 1, -1 << 62
 	for _, test := range []struct {
 		base, offset int64
 		bad          bool
 	}{
-		{math.MaxInt64 - 100, 100, false}, {math.MaxInt64 - 100, 101, true}, {math.MinInt64 + 100, -100, false}, {math.MinInt64 + 100, -101, true},
-		{1<<62 - 1, 1 << 62, false}, {1 << 62, 1 << 62, true}, {-1 << 62, -1 << 62, false}, {-1 << 62, -1<<62 - 1, true},
-		{0, math.MaxInt64, false}, {0, math.MinInt64, false}, {-1, math.MinInt64, true}, {1, math.MaxInt64, true},
+		{most - 100, 100, false}, {most - 100, 101, true}, {least + 100, -100, false}, {least + 100, -101, true},
+		{0, most, false}, {0, most + 1, true}, {0, least, false}, {0, least - 1, true},
+		{maxBase - 1, most - maxBase + 1, false}, {maxBase, most - maxBase, false}, {maxBase - 1, most - maxBase + 2, true}, {-maxBase, maxBase - 1<<62, false},
+		{noon, -noon, false}, {noon, 1 << 60, false}, {noon, most - noon, false}, {noon, most - noon + 1, true},
+		{math.MaxInt64, math.MinInt64, false}, {math.MaxInt64, -1 << 62, false}, {math.MaxInt64, 1 - 1<<62, true}, {math.MaxInt64, 1, true}, {math.MinInt64, -1, true},
+		{math.MinInt64, math.MinInt64, true}, {math.MaxInt64, math.MaxInt64, true}, {-1, math.MinInt64, true}, {1, math.MaxInt64, true},
 	} {
 		for name, make := range map[string]func(int64) feed.Tick{"narrow": quote, "wide": wide, "compact": compact} {
 			var body []byte
@@ -945,7 +949,7 @@ func TestEventTimesDoNotOverflow(t *testing.T) {
 			var room [2 * fixedRun]feed.Tick
 			n, err := b.Decode(room[:])
 			if test.bad {
-				assert.ErrorContains(t, err, "beyond 64 bits", "%s %+v", name, test)
+				assert.ErrorContains(t, err, "beyond the bound", "%s %+v", name, test)
 				continue
 			}
 			require.NoError(t, err, "%s %+v", name, test)

@@ -136,8 +136,8 @@ func byteBounds(letter byte, b, n int, trade bool) (low, span byte) {
 		return ' ', '~' - ' '
 	case letter == 'i' && n == 4: // below feed.MaxInstruments
 		return 0, [4]byte{0, feed.MaxInstruments>>16 - 1, 0xff, 0xff}[b]
-	case top && letter == 't': // within maxTime of the base
-		return 0xc0, 0x7f
+	case top && letter == 't': // within maxTime-maxBase
+		return 0xf0, 0x1f
 	case top && (letter == 'v' || letter == 'x'): // sizes are not negative
 		return 0, 0x7f
 	case top && (letter == 'u' || letter == 'w' && !trade): // prices are not feed.NoPrice, nor near it
