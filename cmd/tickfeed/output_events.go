@@ -117,10 +117,13 @@ func (p *printer) event(e eventLine) {
 	p.buf = append(append(p.buf, b...), '\n')
 }
 
-// state writes the state s of session, in the order in which a snapshot would send it.
-func (p *printer) state(session feed.SessionID, s *feed.State) error {
+// state writes what s, of session, has of the instruments that filter matches, in the order in which a snapshot would send it.
+func (p *printer) state(session feed.SessionID, s *feed.State, filter codec.Filter) error {
 	var one [1]feed.Tick
-	for one[0] = range s.Entries(nil) {
+	for one[0] = range s.Entries(func(id feed.InstrumentID) bool {
+		d, _ := s.Definition(id)
+		return filter.Match(d)
+	}) {
 		if err := p.append(session, 0, one[:], s); err != nil {
 			return err
 		}

@@ -609,7 +609,7 @@ func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonForma
 	}
 	if o.finalState && r.last != nil && len(held.Lineage) > 0 {
 		format.state = true
-		if err := newPrinter(out, format).state(held.Lineage.Current().ID, r.last); err != nil {
+		if err := newPrinter(out, format).state(held.Lineage.Current().ID, r.last, r.filter); err != nil {
 			return err
 		}
 	}
