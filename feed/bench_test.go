@@ -8,8 +8,8 @@ import (
 	"tickfeed/feed"
 )
 
-// market is a state of n instruments, dense ids from 0, and a ring of ticks for it: a share
-// of trades, the rest quotes.
+// market returns a state of n instruments with dense ids from 0, and a ring of ticks for it: a share of trades,
+// the rest quotes.
 func market(n int, trades float64) (*feed.State, []feed.Tick) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := feed.NewState()
@@ -60,7 +60,7 @@ func BenchmarkStateApply(b *testing.B) {
 	})
 }
 
-// applyAll applies ticks again and again in batches of 256, as a subscriber gets them.
+// applyAll applies ticks repeatedly in batches of 256, as a subscriber receives them.
 func applyAll(b *testing.B, s *feed.State, ticks []feed.Tick) {
 	for i := range ticks {
 		mustApply(s, ticks[i])
@@ -117,7 +117,7 @@ func BenchmarkLedgerDeliver(b *testing.B) {
 	})
 }
 
-// BenchmarkStateSnapshot is the entries of a snapshot of 10,000 instruments folded into a new state.
+// BenchmarkStateSnapshot folds the entries of a snapshot of 10,000 instruments into a new state.
 func BenchmarkStateSnapshot(b *testing.B) {
 	var entries []feed.Tick
 	for id := range feed.InstrumentID(10_000) {

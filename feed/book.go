@@ -9,7 +9,7 @@ import (
 // A BookLevel is the size at one price of one side of a book.
 type BookLevel struct {
 	Price, Size int64
-	EventTime   int64 // of the tick that told the size
+	EventTime   int64 // of the tick that set the size
 }
 
 // MaxLevels bounds the levels that a state keeps per side of a book.
@@ -17,8 +17,8 @@ const MaxLevels = 4096
 
 // A book is both sides of one instrument, the best price first.
 type book struct {
-	// owner is State.owner of the one state that may change the book; all others that hold
-	// it copy it first.
+	// owner is State.owner of the only state that may change the book; all other states that hold the book must
+	// copy it first.
 	owner      *byte
 	bids, asks []BookLevel
 }
@@ -30,7 +30,7 @@ func (s *State) book(slot uint) *book {
 	return s.books[slot]
 }
 
-// ownBook is the book of slot, made or copied so that it may be changed.
+// ownBook returns the book of slot for changing. It creates or copies the book if need be.
 func (s *State) ownBook(slot uint) *book {
 	b := s.book(slot)
 	if b != nil && b.owner == s.owner {
@@ -99,7 +99,7 @@ func (s *State) applyClear(slot uint, t *Tick) error {
 	return nil
 }
 
-// yield tells one side as level ticks; it returns what the last call of yield did.
+// yield yields one side as level ticks. It returns the result of the last call of the function yield.
 func (b *book) yield(id InstrumentID, side Side, yield func(Tick) bool) bool {
 	levels := b.bids
 	if side == SideSell {
@@ -115,7 +115,7 @@ func (b *book) yield(id InstrumentID, side Side, yield func(Tick) bool) bool {
 	return true
 }
 
-// equal compares levels; no book is an empty one.
+// equal compares the levels of two books; a nil book equals an empty one.
 func (b *book) equal(o *book) bool {
 	if b == nil {
 		b = &book{}

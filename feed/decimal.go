@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// Why a text is not a price or size; [ParseDecimal] and [ScanDecimal] return them as they
-// stand, so that they can be compared with ==.
+// These errors say why a text is not a price or size. [ParseDecimal] and [ScanDecimal] return them unwrapped,
+// so that callers can compare them with ==.
 var (
 	ErrDecimalSyntax   = errors.New("not a decimal number")
 	ErrDecimalInexact  = errors.New("decimal number needs more decimals")
@@ -21,14 +21,14 @@ var pow10 = [20]uint64{
 	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
 }
 
-// ParseDecimal is the v for which v × 10^exponent is exactly the number in s; it never
-// rounds and never goes through a float. s is an optional sign, digits with at most one
-// point, and an optional power of ten: 157.8, -0.25, .5, 1e-7, 1E+3. It does not allocate.
+// ParseDecimal returns the v for which v × 10^exponent is exactly the number in s; it never rounds and never
+// goes through a float. s is an optional sign, digits with at most one point, and an optional power of ten:
+// 157.8, -0.25, .5, 1e-7, 1E+3. ParseDecimal does not allocate.
 //
 // The error is ErrDecimalSyntax, ErrDecimalInexact if v would have to be a fraction, or
 // ErrDecimalOverflow if v is beyond ±math.MaxInt64 ([NoPrice] is never the result).
 func ParseDecimal[S string | []byte](s S, exponent int8) (int64, error) {
-	// At most 19 digits without a power of ten: nearly every number there is.
+	// This fast path takes at most 19 digits without a power of ten: nearly every number.
 	i := 0
 	if len(s) > 0 && (s[0] == '-' || s[0] == '+') {
 		i = 1
@@ -72,7 +72,7 @@ func parseAnyDecimal[S string | []byte](s S, exponent int8) (int64, error) {
 	}
 	shift := e - int(exponent)
 	if shift < 0 {
-		return 0, ErrDecimalInexact // m has no factor of ten to give
+		return 0, ErrDecimalInexact // m is not divisible by ten
 	}
 	if shift >= len(pow10) {
 		return 0, ErrDecimalOverflow
@@ -90,10 +90,9 @@ func parseAnyDecimal[S string | []byte](s S, exponent int8) (int64, error) {
 // maxPower bounds the power of ten that a text may state.
 const maxPower = 999_999
 
-// ScanDecimal reads s as mantissa × 10^exponent with the greatest exponent there is: the
-// mantissa does not end in 0, and 0 has exponent 0. So "157.80" is 1578 and -1, and
-// -exponent is how many decimals the number needs. Any number of zeros may stand before or
-// after the digits that count. It does not allocate.
+// ScanDecimal reads s as mantissa × 10^exponent with the greatest possible exponent: the mantissa does not end
+// in 0, and 0 has exponent 0. "157.80" is 1578 and -1, and -exponent is the number of decimals that the number
+// needs. Any number of zeros may precede or follow the significant digits. ScanDecimal does not allocate.
 //
 // The error is ErrDecimalSyntax, or ErrDecimalOverflow if the mantissa is beyond
 // ±math.MaxInt64 or the power of ten that s states beyond ±999,999.
@@ -104,7 +103,7 @@ func ScanDecimal[S string | []byte](s S) (mantissa int64, exponent int, err erro
 	}
 	var (
 		m        uint64
-		zeros    int // after the last digit that is in m
+		zeros    int // after the last digit in m
 		digits   int
 		decimals int
 		point    bool
@@ -163,7 +162,7 @@ func ScanDecimal[S string | []byte](s S) (mantissa int64, exponent int, err erro
 	return mantissa, exponent - decimals + zeros, nil
 }
 
-// scanPower reads what follows the e of a number.
+// scanPower parses the part of a number after the e.
 func scanPower[S string | []byte](s S) (int, error) {
 	i := 0
 	if len(s) > 0 && (s[0] == '-' || s[0] == '+') {
@@ -188,10 +187,10 @@ func scanPower[S string | []byte](s S) (int, error) {
 	return power, nil
 }
 
-// AppendDecimal appends v × 10^exponent to dst as plain text: every digit, no power of
-// ten, no zeros at the end of the decimals, and no point without decimals. So 1578, -1 is
-// 157.8, 157800, -3 is 157.8 too, 2, 3 is 2000, and -25, -2 is -0.25. [NoPrice] is a number
-// like any other here. ParseDecimal with the same exponent gives v back.
+// AppendDecimal appends v × 10^exponent to dst as plain text: every digit, no power of ten, no zeros at the end
+// of the decimals, and no point without decimals. 1578 with exponent -1 gives 157.8, and so does 157800 with
+// -3; 2 with 3 gives 2000, and -25 with -2 gives -0.25. [NoPrice] is a number like any other here. ParseDecimal
+// with the same exponent returns v.
 func AppendDecimal(dst []byte, v int64, exponent int8) []byte {
 	u := magnitude(v)
 	if v < 0 {

@@ -52,7 +52,7 @@ func TestParseDecimalIsExact(t *testing.T) {
 	}
 }
 
-// What cannot be exact says which of the three reasons it is.
+// An inexact, overflowing or malformed number gets the error for its reason.
 func TestParseDecimalErrors(t *testing.T) {
 	for _, c := range []struct {
 		text     string
@@ -94,7 +94,7 @@ func TestParseDecimalErrors(t *testing.T) {
 	}
 }
 
-// ScanDecimal tells how many decimals a number needs, whatever zeros it is written with.
+// ScanDecimal returns how many decimals a number needs, whatever zeros it is written with.
 func TestScanDecimalReduces(t *testing.T) {
 	for _, c := range []struct {
 		text     string
@@ -118,7 +118,7 @@ func TestScanDecimalReduces(t *testing.T) {
 	}
 }
 
-// Prices are printed with every digit and no zero too many.
+// Prices are printed with every digit and no superfluous zeros.
 func TestAppendDecimalIsShortestPlainText(t *testing.T) {
 	for _, c := range []struct {
 		v        int64

@@ -6,9 +6,8 @@ import (
 	"sort"
 )
 
-// Definitions is the history of what instruments were, so that a reader who starts at any
-// sequence number can be told the definitions as of there. The zero Definitions is empty and
-// ready to use.
+// Definitions is the history of instrument definitions. It gives a reader that starts at any sequence number
+// the definitions as of that number. The zero Definitions is empty and ready to use.
 type Definitions struct {
 	byID [][]definedAt // by instrument, each in order of seq
 	n    int
@@ -19,8 +18,8 @@ type definedAt struct {
 	definition *Definition
 }
 
-// Define notes that tick seq defined instrument id as d, which from then on is shared. Of
-// one instrument, seq must not decrease; ids are dense and below MaxInstruments.
+// Define records that tick seq defined instrument id as d; d is shared from then on. For each instrument, seq
+// must not decrease. Ids are dense and below MaxInstruments.
 func (h *Definitions) Define(seq uint64, id InstrumentID, d *Definition) {
 	for len(h.byID) <= int(id) {
 		h.byID = append(h.byID, nil)
@@ -29,8 +28,8 @@ func (h *Definitions) Define(seq uint64, id InstrumentID, d *Definition) {
 	h.n++
 }
 
-// AsOf yields, in order of ids, the instruments that ticks before seq defined, each as last
-// defined before seq. The history must not change meanwhile.
+// AsOf yields the instruments that ticks before seq defined, in order of ids, each with its last definition
+// before seq. The history must not change meanwhile.
 func (h *Definitions) AsOf(seq uint64) iter.Seq2[InstrumentID, *Definition] {
 	return func(yield func(InstrumentID, *Definition) bool) {
 		for id, ds := range h.byID {
@@ -41,8 +40,8 @@ func (h *Definitions) AsOf(seq uint64) iter.Seq2[InstrumentID, *Definition] {
 	}
 }
 
-// Prune forgets what AsOf of seq and of greater numbers does not need: of each instrument,
-// all but the last of the definitions before seq.
+// Prune drops the definitions that AsOf does not need for seq and greater numbers: for each instrument, all
+// definitions before seq except the last.
 func (h *Definitions) Prune(seq uint64) {
 	for id, ds := range h.byID {
 		if i := before(ds, seq) - 1; i > 0 {
@@ -52,10 +51,10 @@ func (h *Definitions) Prune(seq uint64) {
 	}
 }
 
-// Len is how many definitions are held.
+// Len returns the number of definitions held.
 func (h *Definitions) Len() int { return h.n }
 
-// before is how many of ds have a seq less than seq.
+// before returns how many of ds have a seq less than seq.
 func before(ds []definedAt, seq uint64) int {
 	return sort.Search(len(ds), func(i int) bool { return ds[i].seq >= seq })
 }

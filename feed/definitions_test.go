@@ -18,7 +18,7 @@ func asOf(h *feed.Definitions, seq uint64) map[feed.InstrumentID]string {
 	return got
 }
 
-// As of S means that every definition before S is in.
+// AsOf S includes every definition before S.
 func TestDefinitionsAsOf(t *testing.T) {
 	var h feed.Definitions
 	assert.Empty(t, asOf(&h, 100))
@@ -37,8 +37,7 @@ func TestDefinitionsAsOf(t *testing.T) {
 	assert.Equal(t, 3, h.Len())
 }
 
-// Pruning before S changes nothing as of S and later, and keeps one definition per
-// instrument of what came before.
+// Pruning before S changes nothing as of S and later, and keeps one earlier definition per instrument.
 func TestDefinitionsPrune(t *testing.T) {
 	eachSeed(t, 100, func(t *testing.T, rng *rand.Rand) {
 		var h, whole feed.Definitions

@@ -1,7 +1,6 @@
-// Package feed is the vocabulary of a market-data feed: ticks and the instruments they
-// price, half-open ranges of sequence numbers, sessions and their lineage, the state that
-// ticks fold into, the ledger that accounts for every number, and the Source a publisher
-// is fed from.
+// Package feed is the vocabulary of a market-data feed: ticks and the instruments they price, half-open ranges
+// of sequence numbers, sessions and their lineage, the state that ticks fold into, the ledger that accounts for
+// every number, and the Source that supplies a publisher.
 //
 // It holds values and the arithmetic on them. It does no I/O, reads no clock, starts no
 // goroutine and imports the standard library only. Nothing here is safe for concurrent use

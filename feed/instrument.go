@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// A Definition says what an instrument is. An instrument is one symbol at one venue; its
-// id stays the same when it is defined again.
+// A Definition describes an instrument. An instrument is one symbol at one venue; its id stays the same when it
+// is defined again.
 type Definition struct {
 	Symbol string // at most MaxText bytes, not empty
 	Venue  string // where it trades; empty if that does not matter
@@ -16,7 +16,7 @@ type Definition struct {
 	// means s × 10^SizeExponent shares, contracts or coins.
 	PriceExponent int8
 	SizeExponent  int8
-	Currency      string // ISO 4217 where there is a code; may be empty
+	Currency      string // ISO 4217 code if there is one; may be empty
 	TickSize      int64  // least price step, in price units; 0 if not known
 	Lot           int64  // size of a round lot, in size units; 0 if not known
 }
@@ -30,7 +30,7 @@ const (
 	MaxExponent = 18
 )
 
-// Validate names the first field that is out of bounds.
+// Validate returns an error that names the first field out of bounds.
 func (d *Definition) Validate() error {
 	if d.Symbol == "" {
 		return fmt.Errorf("definition: Symbol is empty")
@@ -58,8 +58,8 @@ func (d *Definition) Validate() error {
 	return nil
 }
 
-// ValidateText reports why s cannot be a symbol, venue, currency or trade id: longer than
-// MaxText, not UTF-8, or with control characters.
+// ValidateText returns an error if s cannot be a symbol, venue, currency or trade id: it is longer than
+// MaxText, not UTF-8, or has control characters.
 func ValidateText(s string) error {
 	if len(s) > MaxText {
 		return fmt.Errorf("%.64q… is %d bytes, at most %d", s, len(s), MaxText)
@@ -85,7 +85,7 @@ func plain(s string) bool {
 	return !odd
 }
 
-// Name is SYMBOL, or SYMBOL@VENUE where there is a venue.
+// Name returns SYMBOL@VENUE, or SYMBOL if there is no venue.
 func (d *Definition) Name() string {
 	if d.Venue == "" {
 		return d.Symbol

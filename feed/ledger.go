@@ -8,60 +8,56 @@ import (
 	"strings"
 )
 
-// A Ledger accounts for every sequence number of a subscription, session by session. Each
-// number is delivered, not asked for, withheld by the subscription's own slow-consumer
-// policy, lost, or disowned (it belongs to nobody any more, because a later session forked
-// off before it). The zero Ledger is empty and ready to use.
+// A Ledger accounts for every sequence number of a subscription, session by session. Each number is delivered,
+// not asked for, withheld by the subscription's own slow-consumer policy, lost, or disowned (no session owns it
+// any more, because a later session forked off before it). The zero Ledger is empty and ready to use.
 //
-// A number that is accounted for again keeps the better outcome: delivered, then withheld,
-// not asked, lost, disowned. A number in a filtered span yields to delivered only.
+// A number that is accounted for again keeps the better outcome: delivered, then withheld, not asked for, lost,
+// disowned. A number in a filtered span changes only to delivered.
 type Ledger struct {
 	accounts []Account // in order of first appearance; none is empty
 	last     int       // the account used last
 }
 
-// An Account is the part of a ledger that is about one session. As long as Check agrees, no
-// number is in two of its fields, except that every number of Expired is in Lost too.
+// An Account is the part of a ledger for one session. If Check returns nil, no number is in two of its fields,
+// except that every number of Expired is also in Lost.
 type Account struct {
 	Session   SessionID `json:"session"`
 	Delivered RangeSet  `json:"delivered,omitzero"`
-	// Filtered is what a filtered line covered, sorted; spans neither overlap nor touch.
+	// Filtered is the numbers covered by a filtered line, sorted; spans neither overlap nor touch.
 	Filtered []Span   `json:"filtered,omitempty"`
 	Withheld RangeSet `json:"withheld,omitzero"`
 	NotAsked RangeSet `json:"not_asked,omitzero"`
 	Lost     RangeSet `json:"lost,omitzero"`
-	// Expired is the part of Lost that nobody promised to keep: the subscription asked for the
-	// beginning or for a time, and the publisher's retention removed the numbers before the first
-	// one came that the publisher still has. Numbers that retention removes later, or that were
-	// asked for by number, are in Lost only.
+	// Expired is the part of Lost that the publisher did not promise to keep: the subscription asked for the
+	// beginning or for a time, and retention removed these numbers before the first number that the publisher
+	// could send. Numbers that retention removes later, or that were asked for by number, are in Lost only.
 	Expired  RangeSet `json:"expired,omitzero"`
 	Disowned RangeSet `json:"disowned,omitzero"`
 }
 
-// A Span is a range on a filtered line, where delivered numbers and such as were not asked
-// for alternate: how many were delivered is known, which ones is not kept. When a span is
-// cut in two, the first part gets the count's share by length, rounded down, and the second
-// part the rest.
+// A Span is a range on a filtered line, where delivered numbers alternate with numbers that were not asked for.
+// The span records how many were delivered but not which ones. If a span is cut in two, the first part gets the
+// count's share by length, rounded down, and the second part the rest.
 type Span struct {
 	Range
-	Delivered uint64 // at most Len; the others were not asked for
+	Delivered uint64 // at most Len; the other numbers were not asked for
 }
 
-// Totals are counts of numbers. Those of Expired are counted in Lost too.
+// Totals are counts of numbers. The numbers of Expired are also counted in Lost.
 type Totals struct{ Delivered, NotAsked, Withheld, Lost, Expired, Disowned uint64 }
 
-// Deliver accounts for r as delivered, every number of it. It returns how many numbers of r
-// were accounted for already, in any way: not 0 means that something came twice.
+// Deliver accounts for every number of r as delivered. It returns how many numbers of r were accounted for
+// already, in any way: if not 0, numbers came twice.
 //
-// At the end of the session it takes constant time, and no memory if r joins the last range
+// For r at the end of the session Deliver takes constant time, and no memory if r joins the last range
 // delivered.
 func (l *Ledger) Deliver(session SessionID, r Range) (again uint64) {
 	return l.record(session, r, func(a *Account) *RangeSet { return &a.Delivered })
 }
 
-// DeliverFiltered accounts for r on a filtered line: delivered numbers of it were delivered,
-// the others not asked for. Cost and result are those of Deliver. It panics if delivered is
-// more than r holds.
+// DeliverFiltered accounts for r on a filtered line: delivered of its numbers were delivered, the others not
+// asked for. Its cost and result are like those of Deliver. It panics if delivered exceeds the length of r.
 func (l *Ledger) DeliverFiltered(session SessionID, r Range, delivered uint64) (again uint64) {
 	if delivered > r.Len() {
 		panic(fmt.Sprintf("feed: internal error: %d numbers delivered of %v", delivered, r))
@@ -80,24 +76,24 @@ func (l *Ledger) DeliverFiltered(session SessionID, r Range, delivered uint64) (
 	return again
 }
 
-// NotAsked accounts for r as not asked for: what came before the start of the subscription.
-// The result is that of Deliver.
+// NotAsked accounts for r as not asked for, because it precedes the start of the subscription. The result is
+// like that of Deliver.
 func (l *Ledger) NotAsked(session SessionID, r Range) (again uint64) {
 	return l.record(session, r, func(a *Account) *RangeSet { return &a.NotAsked })
 }
 
-// Withhold accounts for r as withheld by the subscription's slow-consumer policy. The result
-// is that of Deliver.
+// Withhold accounts for r as withheld by the subscription's slow-consumer policy. The result is like that of
+// Deliver.
 func (l *Ledger) Withhold(session SessionID, r Range) (again uint64) {
 	return l.record(session, r, func(a *Account) *RangeSet { return &a.Withheld })
 }
 
-// Lose accounts for r as lost: it cannot be had any more. The result is that of Deliver.
+// Lose accounts for r as lost: no longer available anywhere. The result is like that of Deliver.
 func (l *Ledger) Lose(session SessionID, r Range) (again uint64) {
 	return l.record(session, r, func(a *Account) *RangeSet { return &a.Lost })
 }
 
-// Expire accounts for r as lost and expired, see Account.Expired. The result is that of Deliver.
+// Expire accounts for r as lost and expired, see Account.Expired. The result is like that of Deliver.
 func (l *Ledger) Expire(session SessionID, r Range) (again uint64) {
 	again = l.Lose(session, r)
 	if !r.Empty() {
@@ -107,7 +103,7 @@ func (l *Ledger) Expire(session SessionID, r Range) (again uint64) {
 	return again
 }
 
-// record adds r to the class that choose picks.
+// record adds r to the set that choose returns.
 func (l *Ledger) record(session SessionID, r Range, choose func(*Account) *RangeSet) (again uint64) {
 	if r.Empty() {
 		return 0
@@ -124,9 +120,9 @@ func (l *Ledger) record(session SessionID, r Range, choose func(*Account) *Range
 	return again
 }
 
-// Disown makes disowned what of r is accounted for, and returns how many numbers that was
-// which were not disowned before. Of a filtered span every number in r becomes disowned; the
-// rest of the span keeps its share of the count, see Span.
+// Disown makes the numbers of r that are accounted for disowned, and returns how many of them were not disowned
+// before. In a filtered span every number in r becomes disowned; the rest of the span keeps its share of the
+// count, see Span.
 func (l *Ledger) Disown(session SessionID, r Range) (moved uint64) {
 	i := l.find(session)
 	if i < 0 {
@@ -145,8 +141,7 @@ func (l *Ledger) Disown(session SessionID, r Range) (moved uint64) {
 	return gone.Len()
 }
 
-// Sessions are the sessions of which numbers are accounted for, in order of first
-// appearance.
+// Sessions returns the sessions that have an account, in order of first appearance.
 func (l *Ledger) Sessions() []SessionID {
 	ids := make([]SessionID, len(l.accounts))
 	for i := range l.accounts {
@@ -155,7 +150,7 @@ func (l *Ledger) Sessions() []SessionID {
 	return ids
 }
 
-// Account is a copy of the account of session; empty but for Session if there is none.
+// Account returns a copy of the account of session. If there is none, the result is empty except for Session.
 func (l *Ledger) Account(session SessionID) Account {
 	if i := l.find(session); i >= 0 {
 		return l.accounts[i].clone()
@@ -163,7 +158,7 @@ func (l *Ledger) Account(session SessionID) Account {
 	return Account{Session: session}
 }
 
-// Totals sums up all sessions.
+// Totals returns the sum over all sessions.
 func (l *Ledger) Totals() Totals {
 	var t Totals
 	for i := range l.accounts {
@@ -178,7 +173,7 @@ func (l *Ledger) Totals() Totals {
 	return t
 }
 
-// Totals counts the numbers of a.
+// Totals returns the counts of the numbers in a.
 func (a *Account) Totals() Totals {
 	t := Totals{
 		Delivered: a.Delivered.Len(), NotAsked: a.NotAsked.Len(), Withheld: a.Withheld.Len(),
@@ -191,7 +186,7 @@ func (a *Account) Totals() Totals {
 	return t
 }
 
-// Gaps are the ranges of r that nobody accounted for.
+// Gaps returns the ranges of r that are not accounted for.
 func (l *Ledger) Gaps(session SessionID, r Range) []Range {
 	gaps := NewRangeSet(r)
 	if i := l.find(session); i >= 0 {
@@ -200,11 +195,10 @@ func (l *Ledger) Gaps(session SessionID, r Range) []Range {
 	return gaps.Ranges()
 }
 
-// Merge adds what o accounts for. Where both account for a number the better outcome stays.
-// Where filtered spans overlap, both are cut and of the two counts of the common part the
-// greater stays. O is as before and shares nothing with l; the order of merging does not
-// matter, except to the order of sessions and, where spans of several ledgers overlap in
-// part, to the rounding of their shares.
+// Merge adds the accounts of o. A number that both account for keeps the better outcome. Where filtered spans
+// overlap, both are cut, and the common part keeps the greater of the two counts. Merge does not change o, and
+// shares nothing with it. The order of merging affects only the order of sessions and, if spans of several
+// ledgers overlap in part, the rounding of their shares.
 func (l *Ledger) Merge(o *Ledger) {
 	for i := range o.accounts {
 		b := &o.accounts[i]
@@ -228,7 +222,7 @@ func (l *Ledger) Equal(o *Ledger) bool {
 	return true
 }
 
-// Clone is a copy that shares nothing with l.
+// Clone returns a copy that shares nothing with l.
 func (l *Ledger) Clone() *Ledger {
 	c := &Ledger{accounts: make([]Account, len(l.accounts)), last: l.last}
 	for i := range l.accounts {
@@ -237,8 +231,8 @@ func (l *Ledger) Clone() *Ledger {
 	return c
 }
 
-// String is the ledger for people: per session a line with its id, and one for each outcome
-// that there is, with its count and its ranges; of more than maxShown ranges, the first.
+// String returns the ledger for people: for each session a line with its id, and a line for each outcome with
+// its count and at most the first maxShown ranges.
 //
 //	session 00000000deadbeef
 //	  delivered      1232  [1, 800) [802, 1235)
@@ -289,8 +283,8 @@ func line[R fmt.Stringer](b *strings.Builder, outcome string, n uint64, ranges [
 	b.WriteByte('\n')
 }
 
-// Check reports the first numbers that are accounted for in two ways, and filtered spans
-// that cannot be. It finds nothing in a ledger that was kept by its methods.
+// Check returns an error that names the first numbers accounted for in two ways, or an impossible filtered
+// span. It finds no error in a ledger built by its methods.
 func (l *Ledger) Check() error {
 	for i := range l.accounts {
 		if err := l.accounts[i].Check(); err != nil {
@@ -331,17 +325,17 @@ func (a *Account) Check() error {
 	return nil
 }
 
-// MarshalJSON writes {"sessions":[…]}, an object per session in order of first appearance:
-// "session" is 16 hexadecimal digits, each outcome a list of [from,to], "filtered" a list of
-// [from,to,delivered]; what is empty is left out.
+// MarshalJSON writes {"sessions":[…]}, an object per session in order of first appearance: "session" is 16
+// hexadecimal digits, each outcome a list of [from,to], "filtered" a list of [from,to,delivered]. Empty
+// outcomes are left out.
 func (l *Ledger) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Sessions []Account `json:"sessions"`
 	}{append([]Account{}, l.accounts...)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. It refuses a ledger that Check does not
-// accept, and a session that has no id, stands twice, or has an empty account.
+// UnmarshalJSON reads what MarshalJSON wrote. It returns an error if Check does, or if a session has no id,
+// occurs twice, or has an empty account.
 func (l *Ledger) UnmarshalJSON(b []byte) error {
 	var v struct {
 		Sessions []Account `json:"sessions"`
@@ -376,7 +370,7 @@ func (l *Ledger) find(session SessionID) int {
 	return slices.IndexFunc(l.accounts, func(a Account) bool { return a.Session == session })
 }
 
-// account finds or begins the account of session; the caller is about to add to it.
+// account returns the account of session, which it adds if need be. The caller must then add numbers to it.
 func (l *Ledger) account(session SessionID) *Account {
 	i := l.find(session)
 	if i < 0 {
@@ -387,7 +381,7 @@ func (l *Ledger) account(session SessionID) *Account {
 	return &l.accounts[i]
 }
 
-// end is the number after the greatest that is accounted for.
+// end returns the number after the greatest number accounted for.
 func (a *Account) end() uint64 {
 	var end uint64
 	if n := len(a.Filtered); n > 0 {
@@ -401,7 +395,7 @@ func (a *Account) end() uint64 {
 	return end
 }
 
-// all is every number accounted for.
+// all returns every number accounted for.
 func (a *Account) all() RangeSet {
 	return a.Delivered.Union(spanned(a.Filtered)).Union(a.Withheld).Union(a.NotAsked).Union(a.Lost).Union(a.Disowned)
 }
@@ -421,8 +415,8 @@ func (a *Account) equal(o *Account) bool {
 		a.Withheld.Equal(o.Withheld) && a.NotAsked.Equal(o.NotAsked) && a.Lost.Equal(o.Lost) && a.Expired.Equal(o.Expired) && a.Disowned.Equal(o.Disowned)
 }
 
-// mergeAccounts is a and b together, each number with the better of its outcomes. It shares
-// memory with neither.
+// mergeAccounts merges a and b. Each number gets the better of its outcomes. The result shares no memory with
+// either.
 func mergeAccounts(a, b *Account) Account {
 	m := Account{Session: a.Session}
 	m.Delivered = a.Delivered.Union(b.Delivered)
@@ -441,7 +435,7 @@ func mergeAccounts(a, b *Account) Account {
 	return m
 }
 
-// appendSpan adds s, which begins at or beyond the end of spans.
+// appendSpan appends s, which must begin at or beyond the end of spans.
 func appendSpan(spans []Span, s Span) []Span {
 	if s.Empty() {
 		return spans
@@ -454,7 +448,7 @@ func appendSpan(spans []Span, s Span) []Span {
 	return append(spans, s)
 }
 
-// cut splits s at seq; a part that lies beyond is empty.
+// cut splits s at seq. If seq is not inside s, one part is empty.
 func (s Span) cut(seq uint64) (before, after Span) {
 	switch {
 	case seq <= s.From:
@@ -467,7 +461,7 @@ func (s Span) cut(seq uint64) (before, after Span) {
 	return Span{Range{s.From, seq}, share}, Span{Range{seq, s.To}, s.Delivered - share}
 }
 
-// minusSpans is spans without the numbers of set. It shares no memory with spans.
+// minusSpans returns spans without the numbers of set. The result shares no memory with spans.
 func minusSpans(spans []Span, set RangeSet) []Span {
 	var rest []Span
 	out := set.ranges
@@ -486,11 +480,11 @@ func minusSpans(spans []Span, set RangeSet) []Span {
 	return rest
 }
 
-// mergeSpans is x and y together. Both are cut wherever the other begins or ends; of a part
-// that both cover the greater count stays. It shares memory with neither.
+// mergeSpans merges x and y. It cuts each wherever the other begins or ends; a part that both cover keeps the
+// greater count. The result shares no memory with either.
 func mergeSpans(x, y []Span) []Span {
 	var m []Span
-	var a, b Span // what is left of the present spans
+	var a, b Span // the rest of the current spans
 	for {
 		if a.Empty() && len(x) > 0 {
 			a, x = x[0], x[1:]
@@ -502,7 +496,7 @@ func mergeSpans(x, y []Span) []Span {
 			return m
 		}
 		if b.Empty() || !a.Empty() && a.From < b.From {
-			a, b = b, a // the present part begins in b
+			a, b = b, a // the current part begins in b
 			x, y = y, x
 		}
 		at := b.To
@@ -529,7 +523,7 @@ func spanned(spans []Span) RangeSet {
 	return set
 }
 
-// String is the range, and how much of it was delivered: "[1, 9) 3 of 8".
+// String returns the range and how much of it was delivered, such as "[1, 9) 3 of 8".
 func (s Span) String() string { return fmt.Sprintf("%v %d of %d", s.Range, s.Delivered, s.Len()) }
 
 // MarshalJSON writes [from,to,delivered].

@@ -19,8 +19,8 @@ const (
 	sessionB feed.SessionID = 0xb
 )
 
-// The account of a subscription that lived through everything: a late start, a filter, its
-// own slowness, a loss, a fork into session B.
+// The subscription of this ledger had everything: a late start, a filter, its own slowness, a loss, a fork into
+// session B.
 func story() *feed.Ledger {
 	var l feed.Ledger
 	l.NotAsked(sessionA, span(1, 100))
@@ -76,7 +76,8 @@ func TestLedgerJSON(t *testing.T) {
 	assert.Equal(t, `{"sessions":[]}`, string(b))
 }
 
-// JSON that accounts for a number twice, or names no session, is refused and changes nothing.
+// UnmarshalJSON refuses JSON that accounts for a number twice or names no session, and leaves the ledger
+// unchanged.
 func TestLedgerJSONRefuses(t *testing.T) {
 	for _, c := range []struct{ name, json, want string }{
 		{"no id", `{"sessions":[{"delivered":[[1,2]]}]}`, "ledger: account 0 names no session"},
@@ -99,7 +100,7 @@ func TestLedgerJSONRefuses(t *testing.T) {
 	}
 }
 
-// classes of a number in the tests below, best first.
+// These are the outcomes of a number in the tests below, best first.
 const (
 	delivered = iota
 	filtered
@@ -110,7 +111,7 @@ const (
 	unaccounted
 )
 
-// accountOf says by number what l accounts for.
+// accountOf returns the outcome of each number in l.
 func accountOf(t *testing.T, l *feed.Ledger, session feed.SessionID) (classes [universe]int) {
 	t.Helper()
 	require.NoError(t, l.Check())
@@ -136,9 +137,9 @@ func accountOf(t *testing.T, l *feed.Ledger, session feed.SessionID) (classes [u
 	return classes
 }
 
-// A ledger gives each number the best outcome it was given, except that disowning is final
-// until something better comes; an array of outcomes does the same. Each call says how many
-// numbers came again, and the totals count every number once.
+// A ledger gives each number its best outcome, except that disowning is final until a better outcome comes; an
+// array of outcomes does the same. Each call returns how many numbers came again, and the totals count every
+// number once.
 func TestLedgerAgreesWithAnArray(t *testing.T) {
 	eachSeed(t, 200, func(t *testing.T, rng *rand.Rand) {
 		var l feed.Ledger
@@ -190,7 +191,7 @@ func TestLedgerAgreesWithAnArray(t *testing.T) {
 			}
 			require.Equal(t, again, got, "class %d, %v", class, r)
 			require.Equal(t, *want[s], accountOf(t, &l, s))
-			for seq, class := range want[s] { // only what is lost can be lost because it expired
+			for seq, class := range want[s] { // only lost numbers can be expired
 				expired[s-sessionA][seq] = expired[s-sessionA][seq] && class == lost
 			}
 			requireSet(t, &expired[s-sessionA], l.Account(s).Expired)
@@ -246,7 +247,7 @@ func randomLedger(rng *rand.Rand) *feed.Ledger {
 	return &l
 }
 
-// Numbers that expired are lost, and say why; they are counted once.
+// Expired numbers are lost for a reason; they are counted once.
 func TestLedgerExpired(t *testing.T) {
 	var l feed.Ledger
 	assert.Zero(t, l.Expire(sessionA, span(1, 41)))
@@ -272,8 +273,8 @@ func TestLedgerExpired(t *testing.T) {
 	assert.True(t, l.Account(sessionA).Expired.Empty())
 }
 
-// Merging keeps the better outcome of every number, in either order; merging with oneself
-// changes nothing, and what was merged stays as it was.
+// Merging keeps the better outcome of every number, in either order; merging a ledger with itself changes
+// nothing, and the merged ledger is not changed.
 func TestLedgerMerge(t *testing.T) {
 	eachSeed(t, 500, func(t *testing.T, rng *rand.Rand) {
 		a, b := randomLedger(rng), randomLedger(rng)
@@ -296,8 +297,7 @@ func TestLedgerMerge(t *testing.T) {
 	})
 }
 
-// Where filtered spans overlap, a cut shares the count by length, and the greater count of
-// the common part stays.
+// Where filtered spans overlap, a cut divides the count by length, and the common part keeps the greater count.
 func TestLedgerMergeFilteredSpans(t *testing.T) {
 	type spans = []feed.Span
 	for _, c := range []struct {
@@ -327,8 +327,7 @@ func TestLedgerMergeFilteredSpans(t *testing.T) {
 	}
 }
 
-// A filtered span that is cut keeps its count's share; what is disowned of it is all
-// disowned.
+// A filtered span that is cut keeps its count's share; all of its disowned part is disowned.
 func TestLedgerDisownCutsAFilteredSpan(t *testing.T) {
 	var l feed.Ledger
 	l.DeliverFiltered(sessionA, span(0, 100), 50)
@@ -340,7 +339,7 @@ func TestLedgerDisownCutsAFilteredSpan(t *testing.T) {
 	assert.Equal(t, []feed.SessionID{sessionA}, l.Sessions())
 }
 
-// Cuts keep counts possible and lose nothing, whatever the numbers.
+// Cuts keep counts possible and lose nothing, for any numbers.
 func TestLedgerCutsAreExact(t *testing.T) {
 	eachSeed(t, 300, func(t *testing.T, rng *rand.Rand) {
 		random := func() uint64 { return rng.Uint64() >> rng.IntN(64) }
@@ -359,7 +358,7 @@ func TestLedgerCutsAreExact(t *testing.T) {
 	})
 }
 
-// A packet at the end costs no memory, and neither does a filtered line that alternates for ever.
+// A packet at the end costs no memory, and neither does a filtered line that alternates forever.
 func TestLedgerDeliverAllocatesNothing(t *testing.T) {
 	var l feed.Ledger
 	l.NotAsked(sessionA, span(1, 10))
@@ -387,7 +386,7 @@ func TestLedgerIgnoresEmptyRanges(t *testing.T) {
 	assert.Panics(t, func() { l.DeliverFiltered(sessionA, span(1, 3), 3) }, "more delivered than there were")
 }
 
-// What is handed out or cloned is a copy.
+// Accounts and clones are copies.
 func TestLedgerHandsOutCopies(t *testing.T) {
 	l := story()
 	a := l.Account(sessionA)
@@ -401,7 +400,7 @@ func TestLedgerHandsOutCopies(t *testing.T) {
 	assert.False(t, c.Equal(new(feed.Ledger)))
 }
 
-// Ledgers are compared by what they account for, not by the order of sessions.
+// Equal compares accounts, not the order of sessions.
 func TestLedgerEqual(t *testing.T) {
 	var ab, ba, ac feed.Ledger
 	ab.Deliver(sessionA, span(1, 3))
@@ -415,7 +414,7 @@ func TestLedgerEqual(t *testing.T) {
 	assert.False(t, ab.Equal(&ac))
 }
 
-// An account put together by hand may contradict itself; Check names the numbers.
+// An account built by hand may contradict itself; Check names the numbers.
 func TestAccountCheck(t *testing.T) {
 	a := feed.Account{
 		Session:   sessionA,
@@ -427,7 +426,7 @@ func TestAccountCheck(t *testing.T) {
 	assert.NoError(t, a.Check())
 }
 
-// Whatever is accepted as a ledger is one: no number twice, and JSON both ways.
+// Any ledger that UnmarshalJSON accepts has no number twice and survives JSON in both directions.
 func FuzzLedgerJSON(f *testing.F) {
 	b, _ := json.Marshal(story())
 	f.Add(b)

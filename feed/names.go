@@ -6,21 +6,21 @@ import (
 	"iter"
 )
 
-// A name is what an instrument is found by.
+// A name identifies an instrument.
 type name struct{ symbol, venue string }
 
 func nameOf(d *Definition) name { return name{d.Symbol, d.Venue} }
 
-var nameSeed = maphash.MakeSeed() // so that nobody outside can choose names that collide
+var nameSeed = maphash.MakeSeed() // random, so that no outsider can choose names that collide
 
 func (n name) hash() uint32 { return uint32(maphash.Comparable(nameSeed, n)) }
 
-// names is a hash table of ids by the hashes of their names; the names themselves are in the
-// definitions. It has a word for each id and no pointers: it is copied and grown as an array.
+// names is a hash table of ids by the hashes of their names; the definitions hold the names themselves. It
+// takes a word per slot and has no pointers: it is copied and grown as an array.
 type names struct {
-	// slots are a power of two or none, at most three quarters of them in use. One in use is the
-	// hash in the upper half and the id + 1 in the lower, at the slot that the hash says or the
-	// next one that was free; the first follows the last. A free one is 0.
+	// The length of slots is 0 or a power of two, and at most three quarters of the slots are in use. A used
+	// slot has the hash in its upper half and id + 1 in its lower half. It is at the index that the hash gives,
+	// or at the next one that was free, where the first slot follows the last. A free slot is 0.
 	slots []uint64
 	used  int
 }
@@ -44,11 +44,11 @@ func (n *names) with(hash uint32) iter.Seq[InstrumentID] {
 	}
 }
 
-// add adds id, which is not there, by the hash of its name.
+// add adds id, which must not be in the table, with the hash of its name.
 func (n *names) add(hash uint32, id InstrumentID) {
 	if 4*(n.used+1) > 3*len(n.slots) {
 		old := n.slots
-		// By 4: to double, and put all again as often, is 5 % of the time of a late joiner.
+		// Growing by 4 rather than 2 rehashes half as often while a late joiner adds all its instruments.
 		n.slots = make([]uint64, max(leastNames, 4*len(old)))
 		for _, s := range old {
 			if s != 0 {
@@ -60,7 +60,7 @@ func (n *names) add(hash uint32, id InstrumentID) {
 	n.used++
 }
 
-// put places s, for which there is room.
+// put places s. There must be a free slot.
 func (n *names) put(s uint64) {
 	mask := uint32(len(n.slots) - 1)
 	i := uint32(s>>32) & mask
@@ -70,8 +70,8 @@ func (n *names) put(s uint64) {
 	n.slots[i] = s
 }
 
-// remove removes id, which was added by hash. Those that stood behind it because their places
-// were taken move up, so that none is behind a free slot.
+// remove removes id, which was added with hash. It moves up the entries that are behind id because their slots
+// were taken, so that no entry is behind a free slot.
 func (n *names) remove(hash uint32, id InstrumentID) {
 	mask := uint32(len(n.slots) - 1)
 	free := hash & mask
@@ -82,7 +82,7 @@ func (n *names) remove(hash uint32, id InstrumentID) {
 	}
 	for i := (free + 1) & mask; n.slots[i] != 0; i = (i + 1) & mask {
 		home := uint32(n.slots[i]>>32) & mask
-		if (i-home)&mask >= (i-free)&mask { // its home is at free or before
+		if (i-home)&mask >= (i-free)&mask { // its home is at free or before it
 			n.slots[free], free = n.slots[i], i
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table holds what was added and not removed, however many hashes collide, in full or in
-// the slot they ask for, and wherever the table's end is.
+// The table holds the names that were added and not removed, however many hashes collide, in full or in their
+// slots, and wherever the table ends.
 func TestNames(t *testing.T) {
 	for name, hash := range map[string]func(r *rand.Rand) uint32{
 		"any":                       func(r *rand.Rand) uint32 { return r.Uint32() },
@@ -24,7 +24,7 @@ func TestNames(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
 			var n names
 			held := map[uint32][]InstrumentID{}
-			var hashes []uint32 // of what is held
+			var hashes []uint32 // of the names held
 			for step := range 4000 {
 				if len(hashes) < 20 || len(hashes) < 150 && r.IntN(2) == 0 {
 					h := hash(r)
@@ -57,7 +57,7 @@ func TestNames(t *testing.T) {
 	assert.Empty(t, slices.Collect(none.with(0)))
 }
 
-// Instruments whose names have the same hash are told apart by their names.
+// Instruments whose names have the same hash are distinguished by their names.
 func TestCatalogWithCollidingNames(t *testing.T) {
 	var c catalog
 	all := []name{{"A", "X"}, {"A", "Y"}, {"B", "X"}, {"AX", ""}, {"", "AX"}}
@@ -75,8 +75,8 @@ func TestCatalogWithCollidingNames(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// A symbol at a venue is one instrument's at a time: an instrument may be given another name,
-// and leaves its own to others. A clone knows the names as they were.
+// A symbol at a venue belongs to one instrument at a time: a renamed instrument leaves its name to others. A
+// clone keeps the names as they were.
 func TestStateNames(t *testing.T) {
 	type known map[name]InstrumentID
 	r := rand.New(rand.NewPCG(3, 4))

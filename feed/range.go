@@ -8,7 +8,7 @@ import (
 // A Range is the half-open span [From, To) of sequence numbers. The zero Range is empty.
 type Range struct{ From, To uint64 }
 
-// Len is how many numbers r holds.
+// Len returns how many numbers r holds.
 func (r Range) Len() uint64 {
 	if r.To <= r.From {
 		return 0
@@ -22,7 +22,7 @@ func (r Range) Empty() bool { return r.To <= r.From }
 // Contains reports whether seq is in r.
 func (r Range) Contains(seq uint64) bool { return seq >= r.From && seq < r.To }
 
-// Intersect is what r and o share.
+// Intersect returns the numbers that are in both r and o.
 func (r Range) Intersect(o Range) Range {
 	x := Range{max(r.From, o.From), min(r.To, o.To)}
 	if x.Empty() {

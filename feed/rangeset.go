@@ -17,7 +17,7 @@ type RangeSet struct {
 	ranges []Range
 }
 
-// NewRangeSet is the set of all numbers in rs, which may overlap and stand in any order.
+// NewRangeSet returns the set of all numbers in rs, which may overlap and be in any order.
 func NewRangeSet(rs ...Range) RangeSet {
 	var s RangeSet
 	for _, r := range rs {
@@ -26,9 +26,8 @@ func NewRangeSet(rs ...Range) RangeSet {
 	return s
 }
 
-// Add puts the numbers of r into the set. At or beyond the end of the set that takes
-// constant time, and no memory if r joins the last range; elsewhere, time linear in the
-// number of ranges.
+// Add adds the numbers of r to the set. At or beyond the end of the set Add takes constant time, and no memory
+// if r joins the last range; elsewhere it takes time linear in the number of ranges.
 func (s *RangeSet) Add(r Range) {
 	if r.Empty() {
 		return
@@ -42,8 +41,8 @@ func (s *RangeSet) Add(r Range) {
 		s.ranges[n-1].To = max(s.ranges[n-1].To, r.To)
 		return
 	}
-	i := sort.Search(n, func(i int) bool { return s.ranges[i].To >= r.From }) // first that r touches
-	j := sort.Search(n, func(j int) bool { return s.ranges[j].From > r.To })  // first beyond r
+	i := sort.Search(n, func(i int) bool { return s.ranges[i].To >= r.From }) // first range that r touches
+	j := sort.Search(n, func(j int) bool { return s.ranges[j].From > r.To })  // first range beyond r
 	if i < j {
 		r.From = min(r.From, s.ranges[i].From)
 		r.To = max(r.To, s.ranges[j-1].To)
@@ -51,7 +50,7 @@ func (s *RangeSet) Add(r Range) {
 	s.ranges = slices.Replace(s.ranges, i, j, r)
 }
 
-// Remove takes the numbers of r out of the set.
+// Remove removes the numbers of r from the set.
 func (s *RangeSet) Remove(r Range) {
 	i, j := s.overlap(r)
 	if i == j {
@@ -68,7 +67,7 @@ func (s *RangeSet) Remove(r Range) {
 	s.ranges = slices.Replace(s.ranges, i, j, rest[:k]...)
 }
 
-// overlap is the indices [i, j) of the ranges that share a number with r.
+// overlap returns the indices [i, j) of the ranges that share a number with r.
 func (s *RangeSet) overlap(r Range) (i, j int) {
 	if r.Empty() {
 		return 0, 0
@@ -85,7 +84,7 @@ func (s RangeSet) Contains(seq uint64) bool {
 	return i < len(s.ranges) && s.ranges[i].Contains(seq)
 }
 
-// Intersect is the numbers that are in both sets. It shares no memory with either.
+// Intersect returns the numbers that are in both sets. The result shares no memory with either.
 func (s RangeSet) Intersect(o RangeSet) RangeSet {
 	var x RangeSet
 	a, b := s.ranges, o.ranges
@@ -100,7 +99,7 @@ func (s RangeSet) Intersect(o RangeSet) RangeSet {
 	return x
 }
 
-// Union is the numbers that are in either set. It shares no memory with either.
+// Union returns the numbers that are in either set. The result shares no memory with either.
 func (s RangeSet) Union(o RangeSet) RangeSet {
 	var u RangeSet
 	a, b := s.ranges, o.ranges
@@ -116,7 +115,7 @@ func (s RangeSet) Union(o RangeSet) RangeSet {
 	return u
 }
 
-// Minus is the numbers of s that are not in o. It shares no memory with either.
+// Minus returns the numbers of s that are not in o. The result shares no memory with either.
 func (s RangeSet) Minus(o RangeSet) RangeSet {
 	var m RangeSet
 	b := o.ranges
@@ -126,14 +125,14 @@ func (s RangeSet) Minus(o RangeSet) RangeSet {
 		}
 		for c := b; len(c) > 0 && c[0].From < r.To; c = c[1:] {
 			m.Add(Range{r.From, c[0].From})
-			r.From = c[0].To // beyond r.To only for the last one
+			r.From = c[0].To // beyond r.To only for the last range
 		}
 		m.Add(r)
 	}
 	return m
 }
 
-// Len is how many numbers the set holds.
+// Len returns how many numbers the set holds.
 func (s RangeSet) Len() uint64 {
 	var n uint64
 	for _, r := range s.ranges {
@@ -148,16 +147,16 @@ func (s RangeSet) Empty() bool { return len(s.ranges) == 0 }
 // IsZero reports the same as Empty; it lets encoding/json omit empty sets.
 func (s RangeSet) IsZero() bool { return s.Empty() }
 
-// Ranges is the set as sorted ranges that neither overlap nor touch. They belong to the set.
+// Ranges returns the set as sorted ranges that neither overlap nor touch. They belong to the set.
 func (s RangeSet) Ranges() []Range { return s.ranges }
 
 // Equal reports whether both sets hold the same numbers.
 func (s RangeSet) Equal(o RangeSet) bool { return slices.Equal(s.ranges, o.ranges) }
 
-// Clone is a copy that shares no memory with s.
+// Clone returns a copy that shares no memory with s.
 func (s RangeSet) Clone() RangeSet { return RangeSet{slices.Clone(s.ranges)} }
 
-// String is the ranges with a blank between them: "[1, 5) [7, 9)"; "" for the empty set.
+// String returns the ranges separated by blanks, such as "[1, 5) [7, 9)", or "" for the empty set.
 func (s RangeSet) String() string {
 	var b strings.Builder
 	for i, r := range s.ranges {
@@ -177,8 +176,8 @@ func (s RangeSet) MarshalJSON() ([]byte, error) {
 	return json.Marshal(s.ranges)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Ranges must ascend and neither be empty nor
-// overlap; such as touch are joined.
+// UnmarshalJSON reads what MarshalJSON wrote. Ranges must ascend and may neither be empty nor overlap; ranges
+// that touch are joined.
 func (s *RangeSet) UnmarshalJSON(b []byte) error {
 	var rs []Range
 	if err := json.Unmarshal(b, &rs); err != nil {

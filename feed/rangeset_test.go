@@ -15,7 +15,7 @@ import (
 
 func span(from, to uint64) feed.Range { return feed.Range{From: from, To: to} }
 
-// universe bounds the numbers of random tests; within it a set is also kept as an array.
+// universe bounds the numbers in random tests, which also keep each set as an array.
 const universe = 40
 
 type bitmap [universe]bool
@@ -31,7 +31,7 @@ func randomRange(rng *rand.Rand) feed.Range {
 	return span(from, from+rng.Uint64N(min(universe-from, 8)+1))
 }
 
-// requireSet checks that s holds what m does, in the fewest ranges.
+// requireSet checks that s holds the numbers of m, in the fewest ranges.
 func requireSet(t *testing.T, m *bitmap, s feed.RangeSet) {
 	t.Helper()
 	var got bitmap
@@ -49,8 +49,7 @@ func requireSet(t *testing.T, m *bitmap, s feed.RangeSet) {
 	}
 }
 
-// A set of ranges holds the numbers that a plain array of flags does, under any mix of
-// operations.
+// A set of ranges holds the same numbers as a plain array of flags, under any mix of operations.
 func TestRangeSetAgreesWithFlags(t *testing.T) {
 	eachSeed(t, 150, func(t *testing.T, rng *rand.Rand) {
 		var sets [2]feed.RangeSet
@@ -108,7 +107,7 @@ func TestRangeSetText(t *testing.T) {
 	}
 }
 
-// JSON that is no sorted list of ranges is refused and leaves the set alone.
+// UnmarshalJSON refuses JSON that is not a sorted list of ranges, and leaves the set unchanged.
 func TestRangeSetJSONRefuses(t *testing.T) {
 	for _, c := range []struct{ name, json, want string }{
 		{"an object", `{}`, "cannot unmarshal object"},

@@ -23,16 +23,15 @@ func (id *SessionID) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// A Session is one writer's numbering and the first number that was its own to give.
+// A Session is one writer's numbering. First is the first number that the writer gave itself.
 type Session struct {
 	ID    SessionID `json:"session"`
 	First uint64    `json:"first"`
 }
 
-// A Lineage is the sessions that a numbering came through, oldest first, the current one
-// last. Each owns the numbers from its First up to the First of the next; an older session
-// may have given numbers beyond that, which belong to nobody. It is a value that is
-// replaced, never changed in place.
+// A Lineage is the sessions that a numbering came through, oldest first, the current one last. Each session
+// owns the numbers from its First up to the First of the next; an older session may have given numbers beyond,
+// which nobody owns. A Lineage is a value that is replaced, never changed in place.
 type Lineage []Session
 
 // MaxLineage bounds a lineage that is sent or recorded; of a longer one, these are the newest sessions. A publisher keeps the whole
@@ -66,7 +65,7 @@ func (l Lineage) Validate() error {
 	return nil
 }
 
-// Current is the session that gives new numbers; the zero Session if l is empty.
+// Current returns the session that gives new numbers, or the zero Session if l is empty.
 func (l Lineage) Current() Session {
 	if len(l) == 0 {
 		return Session{}
@@ -74,7 +73,7 @@ func (l Lineage) Current() Session {
 	return l[len(l)-1]
 }
 
-// Child is l continued by session id from first. It never shares memory with l.
+// Child returns l continued by session id from first. It never shares memory with l.
 func (l Lineage) Child(id SessionID, first uint64) Lineage {
 	child := make(Lineage, 0, len(l)+1)
 	return append(append(child, l...), Session{ID: id, First: first})
@@ -96,7 +95,7 @@ func (l Lineage) Owner(seq uint64) (s Session, owned Range, ok bool) {
 	return Session{}, Range{}, false
 }
 
-// Until is l as it was when session id was the current one; ok is false if id is not in l.
+// Until returns l as it was when session id was the current one; ok is false if id is not in l.
 func (l Lineage) Until(id SessionID) (Lineage, bool) {
 	for i, s := range l {
 		if s.ID == id {
@@ -106,9 +105,9 @@ func (l Lineage) Until(id SessionID) (Lineage, bool) {
 	return nil, false
 }
 
-// Fork is where a reader that holds every number before next of lineage held can go on in
-// l: at next, or at the end of the last session that both have in common, whichever is
-// lower. ok is false if they have none in common.
+// Fork returns where a reader of lineage held, which holds every number before next, can continue in l: at next
+// or at the end of the last session common to both, whichever is lower. ok is false if no session is common to
+// both.
 func (l Lineage) Fork(held Lineage, next uint64) (seq uint64, ok bool) {
 	for i := len(held) - 1; i >= 0; i-- {
 		for j := len(l) - 1; j >= 0; j-- {

@@ -12,7 +12,7 @@ import (
 	"tickfeed/feed"
 )
 
-// lineage is sessions id, first, id, first, …
+// lineage returns the lineage of the sessions id, first, id, first, …
 func lineage(pairs ...uint64) feed.Lineage {
 	var l feed.Lineage
 	for i := 0; i < len(pairs); i += 2 {
@@ -70,8 +70,8 @@ func TestLineageValidate(t *testing.T) {
 	}
 }
 
-// A child continues its lineage and shares no memory with it; of a lineage that is too long to be
-// sent, the oldest sessions fall off.
+// A child continues its lineage and shares no memory with it; a lineage that is too long to be sent drops its oldest
+// sessions.
 func TestLineageChild(t *testing.T) {
 	parent := make(feed.Lineage, 0, 10)
 	parent = append(parent, feed.Session{ID: 0xa, First: 1})
@@ -92,7 +92,7 @@ func TestLineageChild(t *testing.T) {
 	assert.Equal(t, feed.Session{ID: 100, First: 1000}, long.Newest().Current())
 }
 
-// A session owns the numbers from its first to the next one's.
+// A session owns the numbers from its first up to the next session's first.
 func TestLineageOwner(t *testing.T) {
 	l := lineage(0xa, 10, 0xb, 42, 0xc, 42, 0xd, 44)
 	for _, c := range []struct {
@@ -126,8 +126,8 @@ func TestLineageUntil(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// A reader goes on at its position, or at the end of the last session that it and the
-// publisher have in common, whichever is lower.
+// A reader continues at its position, or at the end of the last session that it has in common with the
+// publisher, whichever is lower.
 func TestLineageFork(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -159,8 +159,8 @@ func TestLineageFork(t *testing.T) {
 	}
 }
 
-// In a tree of sessions, each begun somewhere within its parent, the fork of two readers is
-// the first number that different sessions own on their ways, or the end of what is held.
+// In a tree of sessions, each begun somewhere within its parent, the fork of two readers is the first number
+// that different sessions own on their paths, or the end of what is held.
 func TestLineageForkInATree(t *testing.T) {
 	eachSeed(t, 300, func(t *testing.T, rng *rand.Rand) {
 		tree := []feed.Lineage{lineage(1, 1)}

@@ -9,34 +9,33 @@ import (
 	"strings"
 )
 
-// A State is what is known of every instrument after some ticks: definition, status, last
-// quote, trading day so far, book. It is a fold: the same ticks give the same state,
-// whether a publisher or a subscriber applies them. The memory it takes is proportional to
-// the instruments defined and the book levels held, whatever their ids.
+// A State is everything known of each instrument after some ticks: definition, status, last quote, trading day
+// so far, book. It is a fold: the same ticks give the same state, whether a publisher or a subscriber applies
+// them. Its memory is proportional to the number of instruments defined and book levels held, whatever the ids.
 //
-// A State may be read by many goroutines at once as long as none applies, clones or
-// replaces. [State.Clone] gives a copy that goes its own way.
+// Many goroutines may read a State at once as long as none calls a method that changes it, nor Clone or
+// Catalog. [State.Clone] returns an independent copy.
 type State struct {
 	// chunks hold the values of slot n in chunks[n/chunkSize].values[n%chunkSize].
 	chunks []chunk
-	// catalog says which instrument has which slot, in order of definition. It is shared with
-	// a clone until either of them defines something new.
+	// catalog maps instruments to slots, in order of definition. It is shared with a clone until one of the two
+	// adds or changes a definition.
 	catalog       catalog
 	catalogShared bool
-	// books and refs are by slot and grow when they are first needed; a slot beyond their
-	// end has no book, and no textual id of its last trade.
+	// books and refs are indexed by slot and grow when first needed. A slot beyond their end has no book, or no
+	// textual id of its last trade.
 	books []*book
 	refs  []string
-	// reasons are, by slot, of the statuses that have one, or an expected end.
+	// reasons hold, by slot, the reason and expected end of each status that has one.
 	reasons map[uint]statusReason
-	// owner marks the books that are this state's alone; see book.owner.
+	// owner marks the books that only this state may change; see book.owner.
 	owner   *byte
 	unknown uint64
 }
 
-// A chunk is the values of some instruments. Those that are not its state's own are shared
-// with a clone, and copied before they change; so Clone itself copies next to nothing, and
-// what it costs later is proportional to what changes.
+// A chunk is the values of some instruments. A chunk that its state does not own is shared with a clone and
+// copied before it changes. Clone itself thus copies almost nothing, and its later cost is proportional to the
+// changes.
 type chunk struct {
 	values *[chunkRoom]values
 	own    bool
@@ -44,13 +43,12 @@ type chunk struct {
 
 const (
 	chunkSize = 32
-	// chunkRoom is one more than is used. Otherwise a chunk would be a page, the values of many instruments would be
-	// at the same place in their pages, and to fold a tick would take a tenth longer.
+	// chunkRoom is one more than is used. Without it a chunk would be as long as a page, the values of many
+	// instruments would have the same offset in their pages, and their cache lines would collide.
 	chunkRoom = chunkSize + 1
 )
 
-// values are the numbers of one instrument: 128 bytes without pointers. What a quote writes
-// is in the first half.
+// values are the numbers of one instrument: 128 bytes without pointers. A quote changes the first half only.
 type values struct {
 	quote      [4]int64 // as Tick.Values
 	quoteTime  int64
@@ -72,7 +70,7 @@ type statusReason struct {
 	end  int64
 }
 
-// known says which optional parts of values were told.
+// known says which optional parts of values are set.
 type known uint8
 
 const (
@@ -81,11 +79,10 @@ const (
 	knownRef // refs holds the textual id of the last trade
 )
 
-// NewState is a state without instruments.
+// NewState returns a state without instruments.
 func NewState() *State { return &State{owner: new(byte)} }
 
-// An UndefinedError reports a tick of an instrument that no definition has named, or whose
-// id is out of bounds.
+// An UndefinedError reports a tick whose instrument is not defined, or has an id out of bounds.
 type UndefinedError struct {
 	Instrument InstrumentID
 	Kind       Kind
@@ -99,35 +96,37 @@ func (e *UndefinedError) Error() string {
 	return fmt.Sprintf("tick %d: %v of instrument %d, which is not defined", e.Seq, e.Kind, e.Instrument)
 }
 
-// Apply folds one tick into the state. On an error the state is as before.
+// Apply folds one tick into the state. If it returns an error, the state is unchanged.
 //
-//   - A definition names an instrument, or tells it anew under the same id. With other
-//     exponents than before, the prices and sizes of quote, trading day and book are
-//     multiplied or divided by the power of ten between them, and so mean what they meant.
-//     If that would not leave each of them an exact integer of 64 bits, all three are
-//     forgotten; the trading day keeps its date.
-//   - A trade counts into the trading day and is its last trade.
+//   - A definition adds an instrument, or replaces the definition of the same id. If it changes
+//     an exponent, the prices or sizes of quote, trading day and book are multiplied by the
+//     power of ten between old and new, so that they keep their meaning. If one of them would
+//     not be an exact integer of 64 bits, quote and book are dropped, and the day becomes one
+//     without trades, with its date.
+//   - A quote replaces the quote.
+//   - A trade counts into the trading day and becomes its last trade.
 //   - A correction adds its size less the old size to the volume and stretches high and low
-//     to its price; it changes the last trade if that is the trade it names, by id or, where
-//     one of the two has no id, by old price and size. It cannot pull high and low back.
-//   - A cancel takes its size and one trade from the day, and leaves prices as they are.
-//   - Corrections and cancels of a day without trades are not that day's and change nothing;
-//     a day whose trades are all cancelled is a day without trades.
-//   - A status with a trading day begins that day: no prices, no volume. Quote and book stay.
-//     A status has the reason and the expected end that it came with, and no other.
+//     to its price, but never pulls them back. It changes the last trade if it names that
+//     trade: by id or, if one of the two has no id, by old price and size.
+//   - A cancel takes its size and one trade from the day, and leaves the prices.
+//   - Corrections and cancels on a day without trades change nothing; a day whose trades are
+//     all cancelled becomes a day without trades, with its date.
+//   - A level with size 0 removes the level. A side holds at most MaxLevels: of one level too
+//     many, the one farthest from the best price is dropped.
+//   - A clear removes all levels of its side, or of both.
+//   - A status replaces the status. With a trading day it also begins that day, without prices
+//     and volume. Quote and book stay. Its reason and expected end replace those before it.
 //   - An auction changes nothing.
-//   - A level with size 0 removes the level. A side holds at most MaxLevels: the level
-//     farthest from the touch goes, or does not come.
 //   - A summary replaces the trading day.
 //
-// Sums that leave [0, MaxSize] stay at the bound. Unknown kinds are counted and change
-// nothing.
+// Volume and number of trades stay within [0, MaxSize]. Ticks of unknown kinds are counted and change nothing
+// else.
 //
-// The error is an *UndefinedError, or says what is wrong with a definition, a level or a
-// clear. What t points to is copied, but for texts.
+// The error is an *UndefinedError, or says what is wrong with a definition, summary, level or clear. Apply
+// copies what t points to, except texts.
 func (s *State) Apply(t *Tick) error {
-	// Quotes and plain trades of instruments with dense ids are done here; what else there may
-	// be is left to the calls, so that nothing has to be kept across one.
+	// This function handles quotes and plain trades of instruments with dense ids. Calls handle all other
+	// ticks, in tail position, so that no register has to be saved.
 	slot := uint(t.Instrument)
 	if slot >= s.catalog.dense {
 		var ok bool
@@ -151,8 +150,8 @@ func (s *State) Apply(t *Tick) error {
 	return s.applyRare(slot, v, t)
 }
 
-// ApplyAll is Apply for each of ticks in turn, as far as the first error; n is how many were
-// folded. It is what to call for many: quotes cost half as much.
+// ApplyAll calls Apply for each of ticks until the first error; n is the number of ticks folded. For many ticks
+// it is faster than calling Apply.
 func (s *State) ApplyAll(ticks []Tick) (n int, err error) {
 	for {
 		n += s.applyPlain(ticks[n:])
@@ -166,8 +165,8 @@ func (s *State) ApplyAll(ticks []Tick) (n int, err error) {
 	}
 }
 
-// applyPlain is Apply for quotes and plain trades of instruments with dense ids, up to the first other tick. It
-// calls nothing, so that nothing has to be kept across a call.
+// applyPlain folds quotes and plain trades of instruments with dense ids, up to the first other tick. It makes
+// no calls, so that no register has to be saved.
 func (s *State) applyPlain(ticks []Tick) (n int) {
 	chunks, dense := s.chunks, s.catalog.dense
 	for n = range ticks {
@@ -202,28 +201,33 @@ func (v *values) setQuote(t *Tick) {
 	}
 }
 
-// applyShared is Apply for a tick whose instrument's values are shared with a clone.
+// applyShared does the work of Apply for a tick whose instrument shares its values with a clone.
 func (s *State) applyShared(c *chunk, t *Tick) error {
 	c.copy()
 	return s.Apply(t)
 }
 
-// trade is Apply for a trade, except for its textual id. It has two parts for the compiler to inline.
+// trade folds a trade, except its textual id. It has two parts so that the compiler inlines them.
 func (v *values) trade(t *Tick) {
 	v.tradePrice(t.Values[0])
 	v.tradeLast(t)
 }
 
-// tradePrice is what a trade's price does to open, high and low: nothing if it is NoPrice.
+// tradePrice folds a trade's price into open, high and low. It does nothing if price is NoPrice.
 func (v *values) tradePrice(price int64) {
 	if price == NoPrice {
 		return
 	}
-	if v.low == NoPrice { // as long as the day has no price
-		v.low = price
-	}
 	if v.open == NoPrice {
 		v.open = price
+	}
+	v.stretch(price)
+}
+
+// stretch makes high and low reach price, which is not NoPrice.
+func (v *values) stretch(price int64) {
+	if v.low == NoPrice { // the day has no price so far; NoPrice is below every price
+		v.low = price
 	}
 	v.high, v.low = max(v.high, price), min(v.low, price)
 }
@@ -235,7 +239,7 @@ func (v *values) tradeLast(t *Tick) {
 	v.trades = addSize(v.trades, 1)
 }
 
-// applyRare is Apply for what is defined and is neither a quote nor a trade without textual id.
+// applyRare folds a tick of a defined instrument that is neither a quote nor a trade without textual id.
 func (s *State) applyRare(slot uint, v *values, t *Tick) error {
 	switch t.Kind {
 	case KindDefinition:
@@ -266,7 +270,7 @@ func (s *State) applyRare(slot uint, v *values, t *Tick) error {
 	case KindSummary:
 		sum := t.Summary()
 		if sum == nil {
-			return fmt.Errorf("tick %d: summary of instrument %d tells nothing", t.Seq, t.Instrument)
+			return fmt.Errorf("tick %d: summary of instrument %d is empty", t.Seq, t.Instrument)
 		}
 		v.setSummary(*sum)
 		s.setRef(slot, sum.LastRef)
@@ -276,7 +280,7 @@ func (s *State) applyRare(slot uint, v *values, t *Tick) error {
 	return nil
 }
 
-// applyUndefined is Apply for ticks of instruments that are not defined.
+// applyUndefined folds a tick of an instrument that is not defined.
 func (s *State) applyUndefined(t *Tick) error {
 	switch {
 	case t.Kind == KindDefinition && t.Instrument < MaxInstruments:
@@ -291,7 +295,7 @@ func (s *State) applyUndefined(t *Tick) error {
 func (s *State) define(t *Tick) error {
 	id, d := t.Instrument, t.Definition()
 	if d == nil {
-		return fmt.Errorf("tick %d: definition of instrument %d tells nothing", t.Seq, id)
+		return fmt.Errorf("tick %d: definition of instrument %d is empty", t.Seq, id)
 	}
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("tick %d: %w", t.Seq, err)
@@ -320,8 +324,8 @@ func (s *State) define(t *Tick) error {
 	return nil
 }
 
-// rescale multiplies the prices of slot by 10^price and its sizes by 10^size. It reports
-// false, and changes nothing, if that is not exact for all of them.
+// rescale multiplies the prices of slot by 10^price and its sizes by 10^size. If not all of the results are
+// exact, it changes nothing and returns false.
 func (s *State) rescale(slot uint, price, size int) bool {
 	v, exact := *s.at(slot), true
 	multiply := func(n int, numbers ...*int64) {
@@ -353,10 +357,10 @@ func (s *State) rescale(slot uint, price, size int) bool {
 	return true
 }
 
-// timesPowerOfTen is v × 10^n, NoPrice being always itself; ok is false if that is no integer
-// of 64 bits.
+// timesPowerOfTen returns v × 10^n; NoPrice stays NoPrice. ok is false if the product is not an integer of 64
+// bits.
 func timesPowerOfTen(v int64, n int) (product int64, ok bool) {
-	const greatest = 18 // of the powers that an int64 holds
+	const greatest = 18 // greatest exponent of a power of ten that fits an int64
 	switch {
 	case v == 0 || v == NoPrice || n == 0:
 		return v, true
@@ -394,7 +398,7 @@ func (v *values) correct(t *Tick, lastRef string) {
 	}
 	v.volume = max(0, addSize(v.volume, c.Trade.Size)-c.OldSize)
 	if price := c.Trade.Price; price != NoPrice {
-		v.high, v.low = max(v.high, price), min(v.low, price)
+		v.stretch(price)
 	}
 	if !wasLast {
 		return
@@ -416,10 +420,10 @@ func (v *values) cancel(size int64) {
 	}
 }
 
-// at is the values of slot, to read.
+// at returns the values of slot for reading.
 func (s *State) at(slot uint) *values { return &s.chunks[slot/chunkSize].values[slot%chunkSize] }
 
-// change is the values of slot, to change.
+// change returns the values of slot for changing.
 func (s *State) change(slot uint) *values {
 	c := &s.chunks[slot/chunkSize]
 	if !c.own {
@@ -428,7 +432,7 @@ func (s *State) change(slot uint) *values {
 	return &c.values[slot%chunkSize]
 }
 
-// grow is the values of the slot that the catalog gave last, to fill.
+// grow returns the values of the slot that the catalog added last, for filling.
 func (s *State) grow() *values {
 	slot := s.catalog.defined - 1
 	if slot/chunkSize == uint(len(s.chunks)) {
@@ -440,9 +444,9 @@ func (s *State) grow() *values {
 	return s.change(slot)
 }
 
-// chunksAtOnce is how many chunks are allocated together for a state that has so many: a late joiner
-// is told thousands of instruments, and to allocate each chunk alone was 8 % of the time of that. Five of
-// values leave little unused of what the allocator gives for them.
+// chunksAtOnce returns how many chunks to allocate together for a state that has the given number. A late
+// joiner adds thousands of instruments, and allocating each chunk alone takes longer. Five chunks of values
+// waste little of the allocator's size class.
 func chunksAtOnce(have int) int { return min(max(have, 1), 5) }
 
 func (c *chunk) copy() {
@@ -454,7 +458,7 @@ func emptyDay(day int32) Summary {
 	return Summary{TradingDay: day, Open: NoPrice, High: NoPrice, Low: NoPrice, Last: NoPrice}
 }
 
-// addSize is a + b, at most MaxSize; b is not negative.
+// addSize returns a + b, at most MaxSize; b must not be negative.
 func addSize(a, b int64) int64 {
 	if sum := a + b; sum >= a {
 		return sum
@@ -485,7 +489,7 @@ func (s *State) ref(slot uint) string {
 	return s.refs[slot]
 }
 
-// setRef is for slots whose values may be changed.
+// setRef sets the textual id of the last trade of slot, whose values must be owned.
 func (s *State) setRef(slot uint, ref string) {
 	v := s.at(slot)
 	if ref == "" {
@@ -513,24 +517,20 @@ func (s *State) setReason(slot uint, r statusReason) {
 	s.reasons[slot] = r
 }
 
-// Len is one more than the greatest id that is defined: where ids are given densely, the
-// next new id.
+// Len returns one more than the greatest id defined. If ids are dense, that is the next new id.
 func (s *State) Len() int { return s.catalog.limit }
 
-// Dense reports whether every id below the greatest one is defined, as ids are given.
-func (s *State) Dense() bool { return s.catalog.limit == int(s.catalog.defined) }
-
-// Unknown is how many ticks of unknown kinds were ignored.
+// Unknown returns the number of ticks of unknown kinds.
 func (s *State) Unknown() uint64 { return s.unknown }
 
-// Defined reports whether instrument id is defined. It costs less than to ask as what.
+// Defined reports whether instrument id is defined. It is cheaper than Definition.
 func (s *State) Defined(id InstrumentID) bool {
 	_, ok := s.catalog.slot(id)
 	return ok
 }
 
-// Definition is what instrument id is; ok is false if it is not defined. Shared: do not
-// change it.
+// Definition returns the definition of instrument id; ok is false if it is not defined. The definition is
+// shared: do not change it.
 func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
 	slot, ok := s.catalog.slot(id)
 	if !ok {
@@ -539,30 +539,31 @@ func (s *State) Definition(id InstrumentID) (d *Definition, ok bool) {
 	return s.catalog.definition(slot), true
 }
 
-// Lookup is the id of symbol at venue.
+// Lookup returns the id of symbol at venue; ok is false if there is none.
 func (s *State) Lookup(symbol, venue string) (id InstrumentID, ok bool) {
 	n := name{symbol, venue}
 	return s.catalog.find(n, n.hash())
 }
 
-// An Instrument is what a state knows of one instrument.
+// An Instrument is everything that a state knows of one instrument.
 type Instrument struct {
 	Definition *Definition // shared: do not change it
 	Status     Status      // StatusUnknown until a status tick
 	StatusTime int64       // event time of the last status tick
-	// StatusReason is why the status is as it is, and StatusEnd when the venue expects it to end; empty and 0 if it does not say.
+	// StatusReason is why the status is as it is, and StatusEnd when the venue expects it to end; empty and 0 if the venue does
+	// not say.
 	StatusReason string
 	StatusEnd    int64
 	Quote        Quote // zero until a quote tick, see HasQuote
 	QuoteTime    int64 // event time of the last quote
 	HasQuote     bool
 	Summary      Summary // the trading day so far, with the last trade
-	// Bids and Asks are the book, the best price first. They belong to the state and hold
-	// until it changes.
+	// Bids and Asks are the book, the best price first. They belong to the state and are valid until it
+	// changes.
 	Bids, Asks []BookLevel
 }
 
-// Instrument is what is known of instrument id; ok is false if it is not defined.
+// Instrument returns what the state knows of instrument id; ok is false if it is not defined.
 func (s *State) Instrument(id InstrumentID) (in Instrument, ok bool) {
 	slot, ok := s.catalog.slot(id)
 	if !ok {
@@ -585,14 +586,14 @@ func (s *State) instrument(slot uint) Instrument {
 	return in
 }
 
-// Clone is a copy that goes its own way, made in a few microseconds. What either of the two
-// changes later it copies first, a few instruments or a book at a time.
+// Clone returns an independent copy. It takes a few microseconds: whatever either of the two changes later is
+// copied then, a few instruments or one book at a time.
 func (s *State) Clone() *State {
 	for i := range s.chunks {
 		s.chunks[i].own = false
 	}
 	s.catalogShared = true
-	s.owner = new(byte) // from here on both have to copy a book before they change it
+	s.owner = new(byte) // from now on both must copy a book before changing it
 	c := *s
 	c.owner = new(byte)
 	c.chunks = slices.Clone(s.chunks)
@@ -602,13 +603,12 @@ func (s *State) Clone() *State {
 	return &c
 }
 
-// Entries yields what is known of the wanted instruments (all, if want is nil) as ticks with
-// FlagSnapshot, Seq 0 and the event times of the ticks that told it. They come by
-// instrument in order of ids; of each, as far as known: definition, status with the trading
-// day, summary, quote, bids and asks, each best first. Applied to an empty state they give
-// an equal state.
+// Entries yields the wanted instruments (all, if want is nil) as ticks with FlagSnapshot, Seq 0 and the event
+// times that the state holds. It yields them in order of ids, and for each instrument, as far as known:
+// definition, status with the trading day, summary, quote, bids and asks, each side best first. Applied to an
+// empty state they give an equal state.
 //
-// What Extra points to is never written again. The state must not change meanwhile.
+// What Extra points to is never written again. The state must not change during the iteration.
 func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return func(yield func(Tick) bool) {
 		var definitions []Extra
@@ -661,7 +661,7 @@ func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 	}
 }
 
-// entriesAtOnce is for how many entries what their Extra points to is allocated together.
+// entriesAtOnce is the number of entries whose Extra parts are allocated together.
 const entriesAtOnce = 32
 
 type summaryExtra struct {
@@ -669,21 +669,22 @@ type summaryExtra struct {
 	summary Summary
 }
 
-// Definitions yields the definitions among what Entries yields.
+// Definitions yields the definitions that Entries yields.
 func (s *State) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return Catalog{s.catalog}.Definitions(want)
 }
 
-// A Catalog is the definitions of a state. It stays as it is when the state changes, and costs next to nothing.
+// A Catalog is a snapshot of the definitions of a state. It does not change when the state does, and costs
+// almost nothing.
 type Catalog struct{ c catalog }
 
-// Catalog returns the definitions that s has now.
+// Catalog returns the current definitions of s.
 func (s *State) Catalog() Catalog {
 	s.catalogShared = true
 	return Catalog{s.catalog}
 }
 
-// Definitions yields what State.Definitions yields.
+// Definitions yields the same ticks as State.Definitions.
 func (c Catalog) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return func(yield func(Tick) bool) {
 		var definitions []Extra
@@ -698,7 +699,7 @@ func (c Catalog) Definitions(want func(InstrumentID) bool) iter.Seq[Tick] {
 	}
 }
 
-// definitionEntry takes its Extra from room, which it fills where there is none.
+// definitionEntry takes the tick's Extra from room, which it refills if it is empty.
 func (c *catalog) definitionEntry(id InstrumentID, slot uint, room *[]Extra) Tick {
 	if len(*room) == 0 {
 		*room = make([]Extra, entriesAtOnce)
@@ -709,11 +710,11 @@ func (c *catalog) definitionEntry(id InstrumentID, slot uint, room *[]Extra) Tic
 	return Tick{Kind: KindDefinition, Flags: FlagSnapshot, Instrument: id, Extra: extra}
 }
 
-// Replace makes the instruments in scope those of from, as at the end of a snapshot: those
-// in scope that from lacks are no longer defined, everything else stays. A nil scope is
-// all. The scope is asked with the definition that s has, and with the one that from has. An
-// instrument out of scope gives way to one of from that has its id or its name. From is as
-// before; s shares its definitions and books as a clone would.
+// Replace replaces the instruments in scope by those in scope of from, as at the end of a snapshot. Instruments
+// in scope that from lacks are no longer defined; everything else stays. A nil scope covers everything. Replace
+// calls scope with the definition in s and with the definition in from. An instrument out of scope is removed
+// if a new one has its id or its name. from does not change; s shares its definitions and books as a clone
+// would.
 func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State) {
 	unknown := s.unknown
 	if scope == nil {
@@ -746,8 +747,7 @@ func (s *State) Replace(scope func(InstrumentID, *Definition) bool, from *State)
 	*s = *out
 }
 
-// take adds instrument id as it is in slot of from; neither the id nor the name may be
-// defined.
+// take adds instrument id with the contents of slot of from. Neither the id nor the name may be defined.
 func (s *State) take(id InstrumentID, from *State, slot uint) {
 	d := from.catalog.definition(slot)
 	s.catalog.add(id, d, nameOf(d).hash())
@@ -759,15 +759,15 @@ func (s *State) take(id InstrumentID, from *State, slot uint) {
 	}
 	s.setReason(to, from.reasons[slot])
 	if b := from.book(slot); b != nil {
-		s.setBook(to, b) // owned by another: copied when it changes
+		s.setBook(to, b) // owned by another state: copied before it changes
 	}
 }
 
-// Equal reports whether both states know the same of the same instruments.
+// Equal reports whether both states know the same about the same instruments.
 func (s *State) Equal(o *State) bool { return s.Diff(o) == "" }
 
-// Diff says, a line per instrument and at most ten, in what s and o differ; "" if in
-// nothing.
+// Diff describes the differences between s and o, one line per instrument and at most ten lines. It returns ""
+// if there are none.
 func (s *State) Diff(o *State) string {
 	var lines []string
 	add := func(format string, args ...any) bool {
@@ -806,18 +806,17 @@ func (s *State) sameInstrument(slot uint, o *State, other uint) bool {
 		s.book(slot).equal(o.book(other))
 }
 
-// A catalog says which ids are defined, as what, and in which slot of a state.
+// A catalog maps ids to definitions and to slots of a state.
 type catalog struct {
 	limit   int  // one more than the greatest id
-	defined uint // how many there are; slots are given in order
-	// definitions hold that of slot n in definitions[n/chunkSize][n%chunkSize]. Those that are
-	// told never change: pointers to them are handed out, and clones share them. The last
-	// ones may be room for more.
+	defined uint // number of instruments; slots are given in order
+	// definitions hold the definition of slot n at definitions[n/chunkSize][n%chunkSize]. Definitions in use
+	// never change: pointers to them are handed out, and clones share them. The last chunks may be unused.
 	definitions []*[chunkSize]Definition
-	// dense ids from 0 are their own slots, as all are where ids were given in order.
+	// Ids below dense are their own slots; all ids are, if they were given in order.
 	dense uint
-	// pages find the slots of others: id → top[id/pageSize], from 1 → pages[…-1][id%pageSize],
-	// slot+1. Pages exist only where ids are defined, so that one great id costs little.
+	// pages hold the slots of the other ids: top[id/pageSize] is p+1, and pages[p][id%pageSize] is slot+1.
+	// Pages exist only for ids that are defined, so that a single great id costs little.
 	top   []uint16
 	pages [][pageSize]uint32
 	names names
@@ -846,7 +845,7 @@ func (c *catalog) definition(slot uint) *Definition {
 	return &c.definitions[slot/chunkSize][slot%chunkSize]
 }
 
-// find is the id of the instrument named n, whose hash is hash.
+// find returns the id of the instrument named n, whose hash is hash.
 func (c *catalog) find(n name, hash uint32) (id InstrumentID, ok bool) {
 	for other := range c.names.with(hash) {
 		if slot, _ := c.slot(other); nameOf(c.definition(slot)) == n {
@@ -856,7 +855,7 @@ func (c *catalog) find(n name, hash uint32) (id InstrumentID, ok bool) {
 	return 0, false
 }
 
-// add gives id, which is not defined, the next slot; hash is that of its name.
+// add gives id, which must not be defined, the next slot; hash is the hash of its name.
 func (c *catalog) add(id InstrumentID, d *Definition, hash uint32) {
 	slot := c.defined
 	if slot/chunkSize == uint(len(c.definitions)) {
@@ -884,7 +883,7 @@ func (c *catalog) add(id InstrumentID, d *Definition, hash uint32) {
 	c.pages[c.top[i]-1][id%pageSize] = uint32(slot + 1)
 }
 
-// redefine returns what id was before; hash is that of its new name.
+// redefine replaces the definition of id and returns the old one; hash is the hash of the new name.
 func (c *catalog) redefine(id InstrumentID, slot uint, d *Definition, hash uint32) *Definition {
 	old := c.definition(slot)
 	if was := nameOf(old); was != nameOf(d) {
@@ -897,10 +896,10 @@ func (c *catalog) redefine(id InstrumentID, slot uint, d *Definition, hash uint3
 	return old
 }
 
-// all yields ids, in order, and their slots.
+// all yields all ids, in order, with their slots.
 func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
 	return func(yield func(InstrumentID, uint) bool) {
-		for slot := range c.dense { // all others are greater
+		for slot := range c.dense { // all other ids are greater
 			if !yield(InstrumentID(slot), slot) {
 				return
 			}
@@ -918,10 +917,10 @@ func (c *catalog) all() iter.Seq2[InstrumentID, uint] {
 	}
 }
 
-// clone is a copy to which other definitions may be added.
+// clone returns a copy to which definitions may be added without changing c.
 func (c *catalog) clone() catalog {
 	out := *c
-	used := (c.defined + chunkSize - 1) / chunkSize // room is whose it was
+	used := (c.defined + chunkSize - 1) / chunkSize // unused chunks stay with c
 	out.definitions, out.top, out.pages = slices.Clone(c.definitions[:used]), slices.Clone(c.top), slices.Clone(c.pages)
 	out.names.slots = slices.Clone(c.names.slots)
 	if c.defined%chunkSize != 0 {

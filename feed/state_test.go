@@ -23,7 +23,7 @@ func defineAs(id feed.InstrumentID, d feed.Definition) feed.Tick {
 	return feed.Tick{Kind: feed.KindDefinition, Instrument: id, Extra: &feed.Extra{Definition: &d}}
 }
 
-// stateOf is the state after ticks.
+// stateOf returns the state after ticks.
 func stateOf(t *testing.T, ticks ...feed.Tick) *feed.State {
 	t.Helper()
 	s := feed.NewState()
@@ -86,6 +86,8 @@ func TestStateTradingDay(t *testing.T) {
 			last(feed.Summary{Open: 10, High: 12, Low: -9, Volume: 8, Trades: 3}, -9, 2, 3, "")},
 		{"a trade without a price counts, and is no extreme", []feed.Tick{trade(none, 5, 1), trade(12, 1, 2), trade(none, 2, 3), trade(11, 1, 4)},
 			last(feed.Summary{Open: 12, High: 12, Low: 11, Volume: 9, Trades: 4}, 11, 1, 4, "")},
+		{"correction of a trade without a price, to one", []feed.Tick{trade(none, 5, 1), correction(none, 5, 90, 5, 1, ""), trade(95, 1, 2)},
+			last(feed.Summary{Open: 95, High: 95, Low: 90, Volume: 6, Trades: 2}, 95, 1, 2, "")},
 		{"correction to no price of an older trade", []feed.Tick{trade(10, 5, 1), trade(12, 1, 2), correction(10, 5, none, 6, 1, "")},
 			last(feed.Summary{Open: 10, High: 12, Low: 10, Volume: 7, Trades: 2}, 12, 1, 2, "")},
 		{"correction of the last trade, by id", []feed.Tick{trade(10, 5, 1), trade(12, 1, 2), correction(0, 1, 14, 3, 2, "")},
@@ -205,8 +207,7 @@ func TestStateBook(t *testing.T) {
 	})
 }
 
-// A tick that cannot be folded is an error and changes nothing; one of an unknown kind is
-// only counted.
+// A tick that cannot be folded is an error and changes nothing; a tick of an unknown kind is only counted.
 func TestStateRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -217,10 +218,10 @@ func TestStateRefuses(t *testing.T) {
 		{"id beyond the bound", feed.Quote{}.Tick(feed.MaxInstruments, 0), "tick 0: quote of instrument 16777216, ids are below 16777216"},
 		{"greatest id", feed.Quote{}.Tick(math.MaxUint32, 0), "tick 0: quote of instrument 4294967295, ids are below 16777216"},
 		{"definition beyond the bound", define(feed.MaxInstruments, "X"), "tick 0: definition of instrument 16777216, ids are below 16777216"},
-		{"definition of nothing", feed.Tick{Kind: feed.KindDefinition, Instrument: 3}, "tick 0: definition of instrument 3 tells nothing"},
+		{"definition of nothing", feed.Tick{Kind: feed.KindDefinition, Instrument: 3}, "tick 0: definition of instrument 3 is empty"},
 		{"definition that is not valid", define(3, ""), "tick 0: definition: Symbol is empty"},
 		{"one symbol twice", define(3, "AAPL"), "tick 0: definition of AAPL as instrument 3: it is instrument 0"},
-		{"summary of nothing", feed.Tick{Kind: feed.KindSummary}, "tick 0: summary of instrument 0 tells nothing"},
+		{"summary of nothing", feed.Tick{Kind: feed.KindSummary}, "tick 0: summary of instrument 0 is empty"},
 		{"level of no side", feed.Level{Price: 1, Size: 1}.Tick(0, 0), `tick 0: level of instrument 0: side must be buy or sell, got ""`},
 		{"level of both sides", feed.Level{Side: feed.SideBoth, Price: 1, Size: 1}.Tick(0, 0), `tick 0: level of instrument 0: side must be buy or sell, got "both"`},
 		{"clear of no side", feed.ClearTick(0, 0, feed.SideNone), `tick 0: clear of instrument 0: side must be buy, sell or both, got ""`},
@@ -244,7 +245,7 @@ func TestStateRefuses(t *testing.T) {
 	assert.Empty(t, s.Diff(before))
 }
 
-// An instrument keeps its id, and what is known of it, when it is defined again.
+// A redefined instrument keeps its id and the rest of its state.
 func TestStateRedefinition(t *testing.T) {
 	full := func() *feed.State {
 		withRef := trade(10, 5, 0)
@@ -266,8 +267,8 @@ func TestStateRedefinition(t *testing.T) {
 	assert.Equal(t, was, is)
 }
 
-// With other exponents, prices and sizes keep their meaning where each of them stays an
-// exact integer; else all but the status and the date of the trading day is forgotten.
+// After a change of exponents, prices and sizes keep their meaning if each of them stays an exact integer;
+// otherwise all but the status and the date of the trading day is dropped.
 func TestStateRescales(t *testing.T) {
 	const inPrices, inSizes = 6, -6 // the first exponents, far enough from the bounds
 	definition := func(price, size int) feed.Tick {
@@ -297,8 +298,8 @@ func TestStateRescales(t *testing.T) {
 	}
 	type rescaling struct {
 		was         numbers
-		price, size int      // the new exponents less the old
-		is          *numbers // nil: forgotten
+		price, size int      // the new exponents minus the old
+		is          *numbers // nil if dropped
 	}
 	cases := map[string]rescaling{
 		"finer prices": {plain, -2, 0, &numbers{[8]int64{-10000, 20000, 30000, 40000, -50000, 60000, 70000, 80000}, plain.sizes}},
@@ -314,7 +315,7 @@ func TestStateRescales(t *testing.T) {
 		"coarser than all powers":     {plain, 0, 20, nil},
 		"no price stays no price":     {with(func(n *numbers) { n.prices[0] = none }), 2, 0, &numbers{[8]int64{none, 2, 3, 4, -5, 6, 7, 8}, plain.sizes}},
 		"no price is not an overflow": {with(func(n *numbers) { n.prices[1] = none }), -1, 0, &numbers{[8]int64{-1000, none, 3000, 4000, -5000, 6000, 7000, 8000}, plain.sizes}},
-		"nothing told": {numbers{prices: [8]int64{0, 0, none, none, none, none, 0, 0}}, -24, 24,
+		"nothing known": {numbers{prices: [8]int64{0, 0, none, none, none, none, 0, 0}}, -24, 24,
 			&numbers{prices: [8]int64{0, 0, none, none, none, none, 0, 0}}},
 	}
 	for i := range plain.prices {
@@ -355,8 +356,8 @@ func TestStateRescales(t *testing.T) {
 	}
 }
 
-// Rescaling is a fold too: the state of ticks in one exponent, defined anew with another, is
-// the state of the same ticks in the other.
+// Rescaling is a fold too: folding ticks in one exponent and then redefining it gives the same state as folding
+// the same ticks in the other exponent.
 func TestStateRescalesWhateverItHolds(t *testing.T) {
 	eachSeed(t, 100, func(t *testing.T, rng *rand.Rand) {
 		const price, size = 1000, 10
@@ -410,7 +411,7 @@ func TestStateRescalesWhateverItHolds(t *testing.T) {
 	})
 }
 
-// Ids may be far apart; Len, Lookup and the order of entries go by id.
+// Ids may be far apart; Len, Lookup and the order of entries follow the ids.
 func TestStateSparseIDs(t *testing.T) {
 	s := stateOf(t, define(700, "C"), define(feed.MaxInstruments-1, "D"), define(0, "A"), define(63, "B"))
 	assert.Equal(t, feed.MaxInstruments, s.Len())
@@ -478,7 +479,7 @@ func TestStateApplyAllocatesNothing(t *testing.T) {
 	}
 }
 
-// script makes random but valid ticks of up to instruments instruments; ids are stride apart.
+// script returns random but valid ticks of up to the given number of instruments, whose ids are stride apart.
 type script struct {
 	rng         *rand.Rand
 	instruments int
@@ -540,7 +541,7 @@ func eachSeed(t *testing.T, n int, f func(t *testing.T, rng *rand.Rand)) {
 	}
 }
 
-// ApplyAll is Apply for each tick, and stops where Apply would.
+// ApplyAll does the same as Apply for each tick, and stops where Apply would.
 func TestStateApplyAll(t *testing.T) {
 	eachSeed(t, 100, func(t *testing.T, rng *rand.Rand) {
 		g := &script{rng: rng, instruments: 1 + rng.IntN(100), stride: 1 + rng.IntN(2)}
@@ -552,7 +553,7 @@ func TestStateApplyAll(t *testing.T) {
 				bad = rng.IntN(len(ticks) + 1)
 				ticks = slices.Insert(ticks, bad, feed.Quote{Bid: 1, Ask: 2}.Tick(999_999, 1))
 			}
-			before := all.Clone() // after which nothing is all's own
+			before := all.Clone() // all owns nothing after this
 			n, err := all.ApplyAll(ticks)
 			require.Equal(t, bad, n)
 			require.Empty(t, before.Diff(each), "the clone was changed")
@@ -570,8 +571,8 @@ func TestStateApplyAll(t *testing.T) {
 	})
 }
 
-// The entries of a state, applied to an empty one, give an equal state, which then stays
-// equal under whatever follows: a late joiner is as well off as who was there all along.
+// The entries of a state, applied to an empty one, give an equal state, which stays equal under the same
+// further ticks: a late joiner knows as much as a subscriber that was there from the start.
 func TestStateEntriesRebuildIt(t *testing.T) {
 	eachSeed(t, 150, func(t *testing.T, rng *rand.Rand) {
 		g := &script{rng: rng, instruments: 1 + rng.IntN(80), stride: 1 + rng.IntN(100)}
@@ -597,7 +598,7 @@ func TestStateEntriesRebuildIt(t *testing.T) {
 	})
 }
 
-// Of each instrument only what is known is told, in a fixed order, with its event times.
+// Entries yields only the known parts of each instrument, in a fixed order, with their event times.
 func TestStateEntries(t *testing.T) {
 	type entry struct {
 		id   feed.InstrumentID
@@ -622,7 +623,7 @@ func TestStateEntries(t *testing.T) {
 	}, got)
 }
 
-// Only what is wanted is told, and only as much as is taken.
+// Entries yields only wanted instruments, and stops when the caller does.
 func TestStateEntriesWanted(t *testing.T) {
 	g := &script{rng: rand.New(rand.NewPCG(1, 1)), instruments: 20, stride: 3}
 	s := stateOf(t, g.ticks(2000)...)
@@ -654,8 +655,7 @@ func first(n int, seq iter.Seq[feed.Tick]) (ticks []feed.Tick) {
 	return ticks
 }
 
-// A clone and its original go their own ways, in whichever order they change, cloned again
-// or not.
+// A clone and its original are independent, in whichever order they change, and also if they are cloned again.
 func TestStateCloneIsIndependent(t *testing.T) {
 	eachSeed(t, 200, func(t *testing.T, rng *rand.Rand) {
 		g := &script{rng: rng, instruments: 1 + rng.IntN(100), stride: 1 + rng.IntN(3)}
@@ -681,8 +681,7 @@ func TestStateCloneIsIndependent(t *testing.T) {
 	})
 }
 
-// At the end of a snapshot the instruments in scope are those of the snapshot, and nothing
-// else changed.
+// At the end of a snapshot the instruments in scope are those of the snapshot, and nothing else has changed.
 func TestStateReplace(t *testing.T) {
 	eachSeed(t, 200, func(t *testing.T, rng *rand.Rand) {
 		g := &script{rng: rng, instruments: 40, stride: 1 + rng.IntN(70)}
@@ -716,7 +715,7 @@ func TestStateReplace(t *testing.T) {
 			}
 		}
 
-		// What follows changes one of the two and not the other.
+		// A later change to one of the two must not affect the other.
 		touch := func(s *feed.State) {
 			for _, e := range slices.Collect(s.Definitions(nil)) {
 				id := e.Instrument
@@ -732,7 +731,7 @@ func TestStateReplace(t *testing.T) {
 	})
 }
 
-// After a fork an id, or a name, may belong to another instrument: what the snapshot says holds.
+// After a fork an id or a name may belong to another instrument: the snapshot decides.
 func TestStateReplaceAfterAFork(t *testing.T) {
 	s := stateOf(t, define(0, "AAPL"), define(1, "MSFT"), define(2, "DISOWNED"), define(3, "ALSO"))
 	from := stateOf(t, define(0, "AAPL"), define(1, "MSFT"), define(2, "OTHER"))
@@ -756,7 +755,7 @@ func TestStateReplaceAfterAFork(t *testing.T) {
 	assert.Empty(t, s.Diff(stateOf(t, define(0, "AAPL"), define(2, "MSFT"))))
 }
 
-// Diff names what differs, a line per instrument, and not without end.
+// Diff names each difference, a line per instrument, and is bounded.
 func TestStateDiff(t *testing.T) {
 	a := stateOf(t, define(0, "AAPL"), define(1, "MSFT"), define(2, "IBM"))
 	b := stateOf(t, define(0, "AAPL"), define(2, "IBM"), define(3, "X"))
@@ -772,8 +771,8 @@ instrument 3 is not defined, in the other X$`, a.Diff(b))
 	assert.LessOrEqual(t, len(a.Diff(b)), 4000)
 }
 
-// Volume and counts agree with a plain list of the day's trades, as long as corrections and
-// cancels name trades that there were.
+// Volume and counts agree with a plain list of the day's trades, as long as corrections and cancels name trades
+// in it.
 func TestStateVolumeAgreesWithAList(t *testing.T) {
 	eachSeed(t, 50, func(t *testing.T, rng *rand.Rand) {
 		s := stateOf(t, define(0, "AAPL"))
@@ -805,8 +804,8 @@ func TestStateVolumeAgreesWithAList(t *testing.T) {
 	})
 }
 
-// A definition that was handed out never changes: not when its instrument is defined anew, and
-// not by what a clone, or the state that was cloned, defines behind it.
+// A definition handed out by a state never changes: neither if its instrument is redefined, nor by later
+// definitions in a clone or in the state that was cloned.
 func TestStateDefinitionsStay(t *testing.T) {
 	names := func(s *feed.State) (out []string) {
 		for tick := range s.Definitions(nil) {
@@ -826,7 +825,7 @@ func TestStateDefinitionsStay(t *testing.T) {
 	assert.Equal(t, []string{"A", "B2", "C"}, names(s))
 	assert.Equal(t, []string{"A2", "B", "D", "E"}, names(clone))
 
-	for id := range feed.InstrumentID(70) { // beyond a chunk, in both
+	for id := range feed.InstrumentID(70) { // beyond one chunk, in both
 		if id > 3 {
 			apply(t, s, define(id, fmt.Sprint("s", id)))
 			apply(t, clone, define(id, fmt.Sprint("c", id)))
@@ -843,12 +842,12 @@ func TestStateDefinitionsStay(t *testing.T) {
 	extra := define(9, "X").Extra
 	tick := feed.Tick{Kind: feed.KindDefinition, Instrument: 99, Extra: extra}
 	apply(t, s, tick)
-	extra.Definition.Symbol = "Y" // the tick is its owner's again
+	extra.Definition.Symbol = "Y" // the tick belongs to its owner again
 	d, _ := s.Definition(99)
 	assert.Equal(t, "X", d.Symbol)
 }
 
-// A catalog is the definitions of a state as they were when it was taken, whatever is defined later.
+// A catalog holds the definitions that the state had when the catalog was taken, whatever is defined later.
 func TestCatalogStaysAsItIs(t *testing.T) {
 	s := feed.NewState()
 	apply := func(tick feed.Tick) { require.NoError(t, s.Apply(&tick)) }

@@ -5,20 +5,19 @@ import (
 	"math"
 )
 
-// A Tick is one market event of one instrument. It is 64 bytes and holds every kind of
-// tick, so that a batch of mixed kinds is one array and needs no allocation; the typed
-// views ([Tick.Quote], [Tick.Trade], …) give the values their names. Build one with
-// [Quote.Tick], [Trade.Tick] and so on.
+// A Tick is one market event of one instrument. It is 64 bytes and holds every kind of tick, so that a batch of
+// mixed kinds is one array and needs no allocation; the typed views ([Tick.Quote], [Tick.Trade], …) name its
+// values. Use [Quote.Tick], [Trade.Tick] and so on to make one.
 type Tick struct {
-	// Seq is the tick's place in its session, from 1. Zero if it has none: it was not
-	// published yet, or it comes from a snapshot.
+	// Seq is the tick's place in its session, from 1. It is zero if the tick is not published yet or comes from
+	// a snapshot.
 	Seq uint64
-	// EventTime is when the venue made the change. Zero if the venue did not say.
+	// EventTime is when the venue made the change. It is zero if the venue did not say.
 	EventTime int64
-	// Instrument is the id of what is priced; ids are given by definitions.
+	// Instrument is the id of the priced instrument; definitions assign ids.
 	Instrument InstrumentID
-	// Kind says which view is valid. Kinds that this package does not know pass through
-	// with Kind set and no values.
+	// Kind says which view is valid. Ticks of kinds that this package does not know pass through with Kind set
+	// and no values.
 	Kind Kind
 	// Flags holds the marks that any kind may carry.
 	Flags Flags
@@ -30,14 +29,14 @@ type Tick struct {
 	//
 	//	quote       bid, bid size, ask, ask size
 	//	trade       price, size, venue trade id, conditions
-	//	correction  price, size, venue trade id, conditions (what was, in Extra)
-	//	cancel      price, size, venue trade id (all of the trade that is void)
+	//	correction  price, size, venue trade id, conditions (old price and size in Extra)
+	//	cancel      price, size, venue trade id (of the void trade)
 	//	level       price, size
 	//	status      trading day, expected end
 	//	auction     price, size, imbalance, expected time
 	Values [4]int64
-	// Extra holds what does not fit in Values. Nil for quotes, levels, clears, status, and
-	// nearly all trades. It is shared, not copied, with the tick: never change it in place.
+	// Extra holds the parts that do not fit in Values. It is nil for quotes, levels, clears, status, and nearly
+	// all trades. Copies of the tick share it: never change it in place.
 	Extra *Extra
 }
 
@@ -45,9 +44,9 @@ type Tick struct {
 type Extra struct {
 	Definition *Definition // of a definition tick
 	Summary    *Summary    // of a summary
-	// TradeRef is the venue's trade id where it is text; at most MaxText bytes.
+	// TradeRef is the venue's trade id if it is text; at most MaxText bytes.
 	TradeRef string
-	// OldPrice and OldSize are what a correction replaces.
+	// OldPrice and OldSize are the price and size that a correction replaces.
 	OldPrice, OldSize int64
 	// Reason is why the status is as it is, in the venue's words or letters; at most MaxText bytes.
 	Reason string
@@ -60,19 +59,19 @@ type InstrumentID uint32
 // MaxInstruments bounds the ids of a lineage.
 const MaxInstruments = 1 << 24
 
-// A Kind says what a tick tells.
+// A Kind is the kind of a tick.
 type Kind uint8
 
-// The kinds of ticks. A summary stands in snapshots only and has no sequence number.
+// The kinds of ticks. A summary occurs in snapshots only and has no sequence number.
 const (
-	KindDefinition Kind = 1 + iota // what an instrument is, from here on
+	KindDefinition Kind = 1 + iota // what an instrument is from now on
 	KindQuote                      // best bid and offer
 	KindTrade
-	KindCorrection // an earlier trade was wrong: what it was, what it is
+	KindCorrection // an earlier trade was wrong: its old and new values
 	KindCancel     // an earlier trade is void
 	KindLevel      // new size at one price of one side of the book
 	KindClear      // one side of the book, or both, is empty
-	KindStatus     // trading status, or a new trading day
+	KindStatus     // trading status, perhaps with a new trading day
 	KindSummary    // the trading day so far
 	kindGone       // no tick: see package codec
 	KindAuction    // what an auction would come to now
@@ -102,7 +101,7 @@ const (
 	// FlagMore marks a tick that is not the last of its venue event: the next tick belongs
 	// to the same event.
 	FlagMore Flags = 1 << iota
-	// FlagSnapshot marks a tick that tells a state rather than a change; it has no Seq.
+	// FlagSnapshot marks a tick that describes a state rather than a change; it has no Seq.
 	FlagSnapshot
 )
 
@@ -111,7 +110,7 @@ type Side uint8
 
 // The sides. SideBoth is for a clear of the whole book only.
 const (
-	SideNone Side = iota // not said
+	SideNone Side = iota // not stated
 	SideBuy              // the bid; a trade whose aggressor bought
 	SideSell             // the ask; a trade whose aggressor sold
 	SideBoth
@@ -128,7 +127,8 @@ func (s Side) String() string {
 
 var bookSideNames = [...]string{"", "bid", "ask", "both"}
 
-// SideName returns the side of t in words: bid, ask or both for a level and a clear, else buy or sell, and "" for none.
+// SideName returns the side of t in words: bid, ask or both for a level or clear, otherwise buy or sell, or ""
+// if there is none.
 func (t *Tick) SideName() string {
 	if (t.Kind == KindLevel || t.Kind == KindClear) && int(t.Side) < len(bookSideNames) {
 		return bookSideNames[t.Side]
@@ -158,8 +158,7 @@ func (s Status) String() string {
 	return fmt.Sprintf("status(%d)", uint8(s))
 }
 
-// NoPrice stands where there is no price: the empty side of a quote, the high of a day
-// without trades.
+// NoPrice is the price where there is none: the empty side of a quote, the high of a day without trades.
 const NoPrice = math.MinInt64
 
 // MaxSize bounds sizes, volumes and counts; they are never negative.
@@ -167,21 +166,21 @@ const MaxSize = math.MaxInt64
 
 // A Quote is the best bid and offer of one instrument.
 type Quote struct {
-	// Bid and Ask are in price units of the instrument; NoPrice where the side is empty.
+	// Bid and Ask are in price units of the instrument; NoPrice if the side is empty.
 	Bid     int64
 	BidSize int64 // in size units; 0 if the venue does not say
 	Ask     int64
 	AskSize int64
 }
 
-// Quote is the view of a quote tick.
+// Quote returns the view of a quote tick.
 func (t *Tick) Quote() Quote {
 	return quoteOf(t.Values)
 }
 
 func quoteOf(v [4]int64) Quote { return Quote{Bid: v[0], BidSize: v[1], Ask: v[2], AskSize: v[3]} }
 
-// Tick is q as a tick of instrument id at eventTime.
+// Tick returns q as a tick of instrument id at eventTime.
 func (q Quote) Tick(id InstrumentID, eventTime int64) Tick {
 	return Tick{
 		Kind: KindQuote, Instrument: id, EventTime: eventTime,
@@ -193,12 +192,12 @@ func (q Quote) Tick(id InstrumentID, eventTime int64) Tick {
 type Trade struct {
 	Price      int64
 	Size       int64
-	ID         uint64 // the venue's trade id; 0 if it gives none, or gives text (Extra.TradeRef)
+	ID         uint64 // the venue's trade id; 0 if there is none, or if it is text (Extra.TradeRef)
 	Conditions Conditions
-	Side       Side // who was the aggressor
+	Side       Side // the side of the aggressor
 }
 
-// Trade is the view of a trade tick.
+// Trade returns the view of a trade tick.
 func (t *Tick) Trade() Trade {
 	return Trade{
 		Price: t.Values[0], Size: t.Values[1], ID: uint64(t.Values[2]),
@@ -206,7 +205,7 @@ func (t *Tick) Trade() Trade {
 	}
 }
 
-// Tick is tr as a tick of instrument id at eventTime.
+// Tick returns tr as a tick of instrument id at eventTime.
 func (tr Trade) Tick(id InstrumentID, eventTime int64) Tick {
 	return Tick{
 		Kind: KindTrade, Instrument: id, EventTime: eventTime, Side: tr.Side,
@@ -214,7 +213,7 @@ func (tr Trade) Tick(id InstrumentID, eventTime int64) Tick {
 	}
 }
 
-// TradeRef is the venue's trade id where it is text, of a trade, correction or cancel.
+// TradeRef returns the venue's trade id of a trade, correction or cancel if it is text, else "".
 func (t *Tick) TradeRef() string {
 	if t.Extra == nil {
 		return ""
@@ -224,11 +223,11 @@ func (t *Tick) TradeRef() string {
 
 // A Correction replaces an earlier trade, named by its venue trade id.
 type Correction struct {
-	OldPrice, OldSize int64 // what the trade was
-	Trade             Trade // what it is now; its ID names it
+	OldPrice, OldSize int64 // the trade before
+	Trade             Trade // the trade now; its ID names the trade
 }
 
-// Correction is the view of a correction tick.
+// Correction returns the view of a correction tick.
 func (t *Tick) Correction() Correction {
 	c := Correction{Trade: t.Trade()}
 	if t.Extra != nil {
@@ -237,7 +236,7 @@ func (t *Tick) Correction() Correction {
 	return c
 }
 
-// Tick is c as a tick of instrument id at eventTime; ref is the trade's id where it is text.
+// Tick returns c as a tick of instrument id at eventTime; ref is the trade's id if it is text.
 func (c Correction) Tick(id InstrumentID, eventTime int64, ref string) Tick {
 	t := c.Trade.Tick(id, eventTime)
 	t.Kind = KindCorrection
@@ -251,12 +250,12 @@ type Cancel struct {
 	ID          uint64
 }
 
-// Cancel is the view of a cancel tick.
+// Cancel returns the view of a cancel tick.
 func (t *Tick) Cancel() Cancel {
 	return Cancel{Price: t.Values[0], Size: t.Values[1], ID: uint64(t.Values[2])}
 }
 
-// Tick is c as a tick of instrument id at eventTime; ref is the trade's id where it is text.
+// Tick returns c as a tick of instrument id at eventTime; ref is the trade's id if it is text.
 func (c Cancel) Tick(id InstrumentID, eventTime int64, ref string) Tick {
 	t := Tick{
 		Kind: KindCancel, Instrument: id, EventTime: eventTime,
@@ -275,12 +274,12 @@ type Level struct {
 	Size  int64 // 0 removes the level
 }
 
-// Level is the view of a book level tick.
+// Level returns the view of a book level tick.
 func (t *Tick) Level() Level {
 	return Level{Side: t.Side, Price: t.Values[0], Size: t.Values[1]}
 }
 
-// Tick is l as a tick of instrument id at eventTime.
+// Tick returns l as a tick of instrument id at eventTime.
 func (l Level) Tick(id InstrumentID, eventTime int64) Tick {
 	return Tick{
 		Kind: KindLevel, Instrument: id, EventTime: eventTime, Side: l.Side,
@@ -288,13 +287,13 @@ func (l Level) Tick(id InstrumentID, eventTime int64) Tick {
 	}
 }
 
-// ClearTick empties one side of the book of instrument id, or both, at eventTime.
+// ClearTick returns a tick that empties one side of the book of instrument id, or both, at eventTime.
 func ClearTick(id InstrumentID, eventTime int64, side Side) Tick {
 	return Tick{Kind: KindClear, Instrument: id, EventTime: eventTime, Side: side}
 }
 
-// StatusTick reports the trading status of instrument id. day is not 0 where a new trading
-// day begins; see [Tick.TradingDay].
+// StatusTick returns a tick with the trading status of instrument id. day is not 0 if a new trading day begins;
+// see [Tick.TradingDay].
 func StatusTick(id InstrumentID, eventTime int64, s Status, day int32) Tick {
 	return Tick{
 		Kind: KindStatus, Instrument: id, EventTime: eventTime, Status: s,
@@ -302,8 +301,7 @@ func StatusTick(id InstrumentID, eventTime int64, s Status, day int32) Tick {
 	}
 }
 
-// Because is t, a status tick, with the reason for the status, and the time at which the venue expects it to end; 0 if it does not
-// say.
+// Because returns t, a status tick, with the reason for the status and the time at which the venue expects it to end, or 0.
 func (t Tick) Because(reason string, end int64) Tick {
 	t.Values[1] = end
 	if t.Extra = nil; reason != "" {
@@ -312,7 +310,7 @@ func (t Tick) Because(reason string, end int64) Tick {
 	return t
 }
 
-// StatusReason is the reason for the status that a status tick reports; empty if the venue gives none.
+// StatusReason returns the reason that a status tick gives, or "".
 func (t *Tick) StatusReason() string {
 	if t.Extra == nil {
 		return ""
@@ -320,7 +318,7 @@ func (t *Tick) StatusReason() string {
 	return t.Extra.Reason
 }
 
-// StatusEnd is the time at which the venue expects the status to end that a status tick reports; 0 if it does not say.
+// StatusEnd returns when the venue expects the status of a status tick to end, or 0.
 func (t *Tick) StatusEnd() int64 { return t.Values[1] }
 
 // An AuctionKind says which auction an auction tick is about.
@@ -345,7 +343,7 @@ func (k AuctionKind) String() string {
 	return fmt.Sprintf("auction(%d)", uint8(k))
 }
 
-// An Auction is what a call auction would come to if it were held now. It belongs to no state: the next one replaces it.
+// An Auction is the outcome of a call auction if it were held now. It is not part of a State.
 type Auction struct {
 	Kind      AuctionKind
 	Price     int64 // indicative; NoPrice if there is none
@@ -355,13 +353,13 @@ type Auction struct {
 	Time      int64 // when the auction is expected to be held; 0 if the venue does not say
 }
 
-// Auction is the view of an auction tick.
+// Auction returns the values of an auction tick.
 func (t *Tick) Auction() Auction {
 	v := &t.Values
 	return Auction{Kind: AuctionKind(t.Status), Price: v[0], Size: v[1], Side: t.Side, Imbalance: v[2], Time: v[3]}
 }
 
-// Tick is a as a tick of instrument id at eventTime.
+// Tick returns a as a tick of instrument id at eventTime.
 func (a Auction) Tick(id InstrumentID, eventTime int64) Tick {
 	return Tick{
 		Kind: KindAuction, Instrument: id, EventTime: eventTime, Side: a.Side, Status: Status(a.Kind),
@@ -369,11 +367,12 @@ func (a Auction) Tick(id InstrumentID, eventTime int64) Tick {
 	}
 }
 
-// TradingDay is the date of the trading day that begins with a status tick, as the number
-// yyyymmdd; 0 if none begins.
+// TradingDay returns the date of the trading day that begins with a status tick, as the number yyyymmdd, or 0
+// if none begins.
 func (t *Tick) TradingDay() int32 { return int32(t.Values[0]) }
 
-// Definition is what a definition tick defines; nil for other kinds. Shared: do not change it.
+// Definition returns the definition in a definition tick, or nil for other kinds. It is shared: do not change
+// it.
 func (t *Tick) Definition() *Definition {
 	if t.Extra == nil {
 		return nil
@@ -381,8 +380,7 @@ func (t *Tick) Definition() *Definition {
 	return t.Extra.Definition
 }
 
-// Summary is the trading day so far that a summary tells; nil for other kinds. Shared: do
-// not change it.
+// Summary returns the trading day so far in a summary, or nil for other kinds. It is shared: do not change it.
 func (t *Tick) Summary() *Summary {
 	if t.Extra == nil {
 		return nil
@@ -390,7 +388,7 @@ func (t *Tick) Summary() *Summary {
 	return t.Extra.Summary
 }
 
-// Equal reports whether two ticks say the same, with what Extra points to compared by value.
+// Equal reports whether two ticks are equal. It compares what Extra points to by value.
 func (t *Tick) Equal(o *Tick) bool {
 	a, b := *t, *o
 	a.Extra, b.Extra = nil, nil
@@ -415,8 +413,7 @@ func equalPointee[T comparable](a, b *T) bool {
 	return *a == *b
 }
 
-// A Summary is the trading day of one instrument so far. It stands in snapshots and is
-// never taken for a trade.
+// A Summary is the trading day of one instrument so far. It occurs in snapshots and never counts as a trade.
 type Summary struct {
 	TradingDay int32 // yyyymmdd; 0 if no status tick has named one
 	// Open, High, Low and Last are NoPrice while the day has no trade.
@@ -424,8 +421,8 @@ type Summary struct {
 	LastSize              int64
 	LastSide              Side
 	LastTime              int64 // event time of the last trade
-	// LastID and LastRef are the venue's id of the last trade, as a number or as text (see
-	// Trade.ID); a correction finds by them whether it is the last trade that it corrects.
+	// LastID and LastRef are the venue's id of the last trade, as a number or as text (see Trade.ID). A
+	// correction uses them to find out whether it corrects the last trade.
 	LastID  uint64
 	LastRef string
 	Volume  int64 // sizes of the day's trades, after corrections and cancels
@@ -437,11 +434,11 @@ type Summary struct {
 // stand between letters, not at the end.
 type Conditions uint64
 
-// MaxConditions is how many characters Conditions hold.
+// MaxConditions is the number of characters that Conditions can hold.
 const MaxConditions = 8
 
-// ParseConditions packs s, with trailing blanks cut. It fails if s is longer than
-// MaxConditions or not printable ASCII.
+// ParseConditions packs s without its trailing blanks. It returns an error if s is longer than MaxConditions or
+// not printable ASCII.
 func ParseConditions(s string) (Conditions, error) {
 	for len(s) > 0 && s[len(s)-1] == ' ' {
 		s = s[:len(s)-1]
@@ -459,7 +456,7 @@ func ParseConditions(s string) (Conditions, error) {
 	return c, nil
 }
 
-// Valid reports whether c is printable characters followed by zeros.
+// Valid reports whether c is printable characters followed by zeros, without a blank at the end.
 func (c Conditions) Valid() bool {
 	for c != 0 {
 		if b := byte(c >> 56); b < ' ' || b > '~' {

@@ -16,7 +16,7 @@ func TestTickSize(t *testing.T) {
 	assert.Equal(t, uintptr(64), unsafe.Sizeof(feed.Tick{}))
 }
 
-// What a view is built from is what it gives back, at the bounds of every field.
+// A view returns the values it was built from, at the bounds of every field.
 func TestTickViews(t *testing.T) {
 	for _, p := range []int64{feed.NoPrice, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64} {
 		for _, size := range []int64{0, 1, feed.MaxSize} {
@@ -77,8 +77,7 @@ func assertHead(t *testing.T, kind feed.Kind, tick feed.Tick) {
 	assert.Zero(t, tick.Flags)
 }
 
-// Ticks are equal if they say the same, wherever the parts of rare ticks are kept. Each
-// field counts.
+// Ticks are equal if all of their fields are, wherever the rare parts are stored. Each field counts.
 func TestTickEqual(t *testing.T) {
 	full := func() feed.Tick {
 		return feed.Tick{
@@ -119,7 +118,7 @@ func TestTickEqual(t *testing.T) {
 	assert.NotNil(t, b.Extra, "comparing changes nothing")
 }
 
-// Names are for people; a value that has none is shown as its number.
+// String returns names for people; a value without a name is shown as its number.
 func TestTickNames(t *testing.T) {
 	for k := feed.KindDefinition; k <= feed.KindSummary; k++ {
 		assert.True(t, k.Known())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -129,13 +130,8 @@ type peer struct {
 	gone   chan struct{} // closed when the client has left
 }
 
-func (p *peer) send(raws ...[]byte) {
-	for _, raw := range raws {
-		if _, err := p.Write(raw); err != nil {
-			return
-		}
-	}
-}
+// send writes all in one piece, so that batches do not depend on when the client reads.
+func (p *peer) send(raws ...[]byte) { _, _ = p.Write(slices.Concat(raws...)) }
 
 // beat sends heartbeats of a caught-up line until the client has left or d has passed.
 func (p *peer) beat(next uint64, d time.Duration) {

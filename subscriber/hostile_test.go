@@ -123,8 +123,6 @@ func TestHostilePublisher(t *testing.T) {
 		{"T19: a scope that is not known", after(pack(7, 3, 3, []string{})), "scope: 3", 3},
 		{"T19: a reason that is not known", [][]byte{pack(2, 1, "x", 0, []any{[]any{uint64(sessionA), 1}}, 0, 1, 1, 1000000000, seedA(), 1, 4, 0)}, "reason: 4", 0},
 		{"T19: a code of a tick beyond 255", after(rawPacket(3, 1, []byte{0x93, 0xcd, 1, 0, 0, 0})), "code 256", 3},
-		{"R10: a definition that leaves ids out", after(packet(seedA(), 3, definition(900_000))), "instrument 900000", 3},
-		{"R10: a definition of the greatest id", after(packet(seedA(), 3, definition(feed.MaxInstruments-1))), "instrument 16777215", 3},
 		{"R8: an event time beyond 64 bits, narrow", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(quote(0, 3)), 99), seedA())), "beyond the bound", 3},
 		{"R8: an event time beyond 64 bits, wide", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<62 - 1}, codec.AppendTick(nil, new(feed.Quote{Bid: -1, Ask: 1}.Tick(0, 1<<62-1)), -1<<62), seedA())), "beyond the bound", 3},
 		{"R8: an event time beyond 64 bits, before the first", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: -1 << 63}, codec.AppendTick(nil, new(quote(0, 3)), 101), seedA())), "beyond the bound", 3},

@@ -23,7 +23,6 @@ type line struct {
 	position  codec.Position // of what was handed over; no lineage before the first welcome
 	state     *feed.State    // as of the end of batch, unless need says otherwise
 	need      need           // the snapshot without which state is no state
-	whole     bool           // the state was told every definition of its sessions: ids have no holes
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
 	filter    codec.Filter   // that the line, and the state, are of, as it was asked for
 	of        codec.Filter   // what of filter was granted
@@ -248,8 +247,6 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			r.report.Resume = ResumeNewSession
 		case w.Reason == codec.StartedRewound:
 			r.report.Resume = ResumeRewound
-		case w.Reason == codec.StartedBySnapshot:
-			r.report.Resume = ResumeSnapshot
 		default:
 			if r.report.Resume == "" { // else an earlier connection of this recovery left numbers behind
 				r.report.Resume = ResumeReplay
@@ -313,17 +310,11 @@ func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 	}
 	switch {
 	case !resuming:
-		return placed{position: w.Start, notAsked: spread(w.Lineage, before(w.Start))}, nil
-	case !common:
-		return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
-	case w.Start < fork:
-		return placed{}, violation("welcome: a snapshot as of %d, before the position %d", w.Start, held.Next)
+		return placed{}, violation("welcome: no session in common, although the hello has no position")
+	case common:
+		return placed{}, violation("welcome: no session in common, although the lineages part at %d", fork)
 	}
-	return placed{
-		position: w.Start,
-		disowned: spread(held.Lineage, feed.Range{From: fork, To: held.Next}),
-		lost:     spread(w.Lineage, feed.Range{From: fork, To: w.Start}),
-	}, nil
+	return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
 }
 
 // askedFrom is the first number that a line was asked for which began as asked. The publisher may
@@ -426,7 +417,6 @@ func (l *line) goTo(p codec.Position) {
 	if p.Next == 1 {
 		l.state, l.need = feed.NewState(), needNothing
 	}
-	l.whole = (l.whole || p.Next == 1) && l.need == needNothing && l.of.All() && l.c.mode != codec.ModeReplay
 }
 
 func (l *line) disown(ns []Numbers) []Numbers {
@@ -547,6 +537,9 @@ func (l *line) decode() (more bool, err error) {
 				return false, violation("tick %d before the snapshot that was due", ticks[i].Seq)
 			}
 		}
+		if b.NotAsked() > 0 && b.Seq() > l.position.Next {
+			return false, violation("a skip up to %d before the snapshot that was due", b.Seq())
+		}
 	}
 	l.unknown += b.Unknown()
 	l.head = max(l.head, b.Seq())
@@ -579,9 +572,6 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 		if err := trial.Apply(&ticks[i]); err != nil {
 			return &ProtocolError{What: "packet", Err: err}
 		}
-		if l.whole && !trial.Dense() {
-			return violation("tick %d defines instrument %d, and those before it are not defined", ticks[i].Seq, ticks[i].Instrument)
-		}
 	}
 	return nil
 }
@@ -605,10 +595,6 @@ func (l *line) fold(k int, upto uint64) error {
 		}
 		l.undefined++ // its definition was lost with a damaged part of the journal
 		done++
-	}
-	if l.whole && !l.state.Dense() {
-		l.need = needState
-		return violation("packet before %d: it defines instrument %d, and not those before it", upto, l.state.Len()-1)
 	}
 	if len(ticks) > 0 && ticks[0].Seq < l.had {
 		ticks = l.dropRepeats(ticks, l.had)
@@ -814,6 +800,8 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 	switch {
 	case m.Seq != l.position.Next:
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
+	case m.Scope != codec.ScopeAdded && len(m.Filter) > 0:
+		return violation("snapshot of scope %v with a filter", m.Scope)
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
 		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
@@ -853,7 +841,7 @@ func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
 	}
 	l.c.snapshot = nil
 	l.c.definitions, l.c.recorded = false, false
-	l.need, l.whole = needNothing, false
+	l.need = needNothing
 	if s.begin.Scope == codec.ScopeAdded {
 		l.state.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return s.begin.Filter.Match(d) }, s.state)
 		l.tell(Change{Snapshot: s.begin})
@@ -937,7 +925,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.asked, l.c.narrow = false, nil
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered, l.c.granted = !granted.All(), m.Granted
-	l.filter, l.of, l.whole = f, granted, false
+	l.filter, l.of = f, granted
 	l.refilter(f, m.From)
 	return nil
 }

@@ -65,15 +65,16 @@ func (r *retry) window() time.Duration {
 type outcome struct {
 	began  time.Time
 	flowed bool // a packet or heartbeat arrived
-	fresh  bool // the line covered a number beyond the position
+	fresh  bool // the line covered a number at or above the position
+	slow   bool // the subscriber asked to be disconnected when it lags, and lagged
 }
 
-// ended notes how an attempt went, and reports whether it was worth its connection: it covered a number beyond the position, or
-// lived longer than the window of the wait before it. After a connection that the publisher broke by what it sent the next one
-// waits all the same, unless the connection was good for long.
+// ended notes how an attempt went, and reports whether it was worth its connection: the line covered a number at or above the
+// position, or the connection lived longer than the window of the wait before it. The next attempt waits all the same if the
+// publisher sent something that it must not send, or if the subscriber was too slow, unless the connection was good for long.
 func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
 	cause, lived := CauseOf(err), now.Sub(o.began)
-	broken := cause == CauseProtocol || cause == CauseGap
+	broken := cause == CauseProtocol || cause == CauseGap || o.slow && (cause == CauseCut || cause == CauseGoodbye)
 	worth = o.fresh || o.flowed && lived > r.window()
 	if worth && (!broken || lived >= r.max) {
 		r.failures = 0

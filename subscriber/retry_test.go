@@ -27,7 +27,7 @@ func TestBackoffSpreads(t *testing.T) {
 		var tenths [10]int
 		for client := range uint64(1000) {
 			r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(client, 0)))
-			r.ended(outcome{now, true, true}, now, io.EOF)
+			r.ended(outcome{began: now, flowed: true, fresh: true}, now, io.EOF)
 			when, _ := r.next(now)
 			assert.Equal(t, now, when, "the first retry comes at once")
 			for range failures {
@@ -46,7 +46,8 @@ func TestBackoffSpreads(t *testing.T) {
 }
 
 // R4, T9: the backoff goes back to the start after a line that covered a number beyond the position, or lived longer than the window
-// of the wait before it; and not after a connection that was broken by what the publisher sent, unless it was good for long.
+// of the wait before it. It does not after a connection that the publisher broke by what it sent, or on which the subscriber was too
+// slow for its own policy (T10), unless the connection was good for long.
 func TestBackoffReset(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))
@@ -55,21 +56,25 @@ func TestBackoffReset(t *testing.T) {
 		lived         time.Duration
 		err           error
 		want          int
+		slow          bool
 	}{
-		{false, false, 0, io.EOF, 1},
-		{false, false, time.Hour, io.EOF, 2},
-		{true, true, 0, violation("x"), 3},
-		{true, true, 0, violation("x"), 4},
-		{true, true, time.Minute, violation("x"), 1},
-		{true, true, 0, io.EOF, 0},
-		{true, true, 0, ErrSilent, 0},
-		{true, false, 99 * time.Millisecond, io.EOF, 1},
-		{true, false, 100 * time.Millisecond, io.EOF, 2},
-		{true, false, 200 * time.Millisecond, io.EOF, 3},
-		{true, false, 401 * time.Millisecond, io.EOF, 0},
-		{true, false, 101 * time.Millisecond, ErrSilent, 0},
+		{false, false, 0, io.EOF, 1, false},
+		{false, false, time.Hour, io.EOF, 2, false},
+		{true, true, 0, violation("x"), 3, false},
+		{true, true, 0, violation("x"), 4, false},
+		{true, true, time.Minute, violation("x"), 1, false},
+		{true, true, 0, io.EOF, 0, false},
+		{true, true, 0, ErrSilent, 0, false},
+		{true, false, 99 * time.Millisecond, io.EOF, 1, false},
+		{true, false, 100 * time.Millisecond, io.EOF, 2, false},
+		{true, false, 200 * time.Millisecond, io.EOF, 3, false},
+		{true, false, 401 * time.Millisecond, io.EOF, 0, false},
+		{true, false, 101 * time.Millisecond, ErrSilent, 0, false},
+		{true, true, 0, io.EOF, 1, true},
+		{true, true, 0, &RefusedError{Code: codec.CodeSlow, Retry: true, Goodbye: true}, 2, true},
+		{true, true, 0, io.EOF, 0, false},
 	} {
-		worth := r.ended(outcome{now, step.flowed, step.fresh}, now.Add(step.lived), step.err)
+		worth := r.ended(outcome{now, step.flowed, step.fresh, step.slow}, now.Add(step.lived), step.err)
 		assert.Equal(t, step.want, r.failures, "%+v", step)
 		assert.Equal(t, step.fresh || step.flowed && step.want == 0, worth, "%+v", step)
 	}
@@ -126,15 +131,15 @@ func TestRetryAfterIsOfOneAddress(t *testing.T) {
 		got = append(got, addr)
 		now = when
 		if addr == "b" {
-			r.ended(outcome{now, true, true}, now, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: time.Hour})
+			r.ended(outcome{began: now, flowed: true, fresh: true}, now, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: time.Hour})
 		} else {
-			r.ended(outcome{now, true, true}, now, io.EOF)
+			r.ended(outcome{began: now, flowed: true, fresh: true}, now, io.EOF)
 		}
 	}
 	assert.Equal(t, []string{"a", "b", "c", "a", "c", "a"}, got)
 	for range 2 {
 		_, addr := r.next(now)
-		r.ended(outcome{now, true, true}, now, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: 2 * time.Hour})
+		r.ended(outcome{began: now, flowed: true, fresh: true}, now, &RefusedError{Code: codec.CodeShutdown, Retry: true, RetryAfter: 2 * time.Hour})
 		assert.NotEqual(t, "b", addr)
 	}
 	when, addr := r.next(now)

@@ -51,12 +51,13 @@ func (r *runner) run(ctx context.Context) error {
 			return handler.err
 		}
 		now := time.Now()
+		slow := r.cfg.Slow == codec.SlowDisconnect && l.head > l.position.Next
 		l.lost(err, now)
 		if ctx.Err() != nil {
 			l.changes = l.changes[:0]
 			return r.closed(context.Cause(ctx))
 		}
-		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh}, now, err)
+		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh, slow}, now, err)
 		if err := r.tellChanges(); err != nil {
 			return err.(*handlerError).err
 		}

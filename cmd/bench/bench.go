@@ -17,29 +17,31 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A Config says what to measure and how. Only Command has no default.
+// A Config says what to measure and how. Every field except Command has a default.
 type Config struct {
 	Scenarios []string      // by name; none for all
 	Duration  time.Duration // of one measurement; 0 for DefaultDuration
 	Runs      int           // of each measurement; 0 for DefaultRuns
-	// Smoke makes everything small and short, and judges nothing: does it work?
+	// Smoke makes everything small and short and judges no figure: it only shows that the bench works.
 	Smoke bool
-	// Ticks are the files that the ticks come from, which Child can open; none for the simulated market.
+	// Ticks are files with the ticks to publish, which Child can open; none for the simulated market.
 	Ticks []string
-	// Profile is a directory for CPU profiles of the publisher's and the subscribers' process of each scenario; empty
-	// for none. It is made if need be.
+	// Profile is a directory for CPU profiles of the publisher's and the subscribers' process of each scenario,
+	// which is created if need be; empty for no profiles.
 	Profile string
-	Dir     string       // where journals are kept while it lasts; empty for the system's temporary directory
+	Dir     string       // for temporary journals; empty for the system's temporary directory
 	Sync    journal.Sync // of the journals
 
-	// Parameters of single scenarios; 0 for what the scenario says.
+	// Parameters of single scenarios; 0 for the scenario's default.
 	Subscribers, Symbols, Instruments, Cuts, Count int
 	Rate                                           float64 // ticks per second
 
-	// Command is a process that runs Child with role; its standard input, output and error are not set.
+	// Command returns a command that runs Child with role; its standard input, output and error must not be
+	// set.
 	Command func(role string) *exec.Cmd
 
-	// Machine, Figure and Progress, if not nil, are told what is found when it is found; Progress gets what is under way.
+	// If not nil, Machine and Figure are called with each result as soon as it is available, and Progress with
+	// the measurement in progress.
 	Machine  func(*Machine)
 	Figure   func(*Figure)
 	Progress func(string)
@@ -54,15 +56,15 @@ const (
 // MaxCount is the greatest Count.
 const MaxCount = 10_000_000_000
 
-// A Scenario is something to measure.
+// A Scenario is a group of measurements.
 type Scenario struct {
 	Name  string
 	About string   // one line
-	Uses  []string // names of the Config's parameters that it looks at, as flags: subscribers, rate, …
+	Uses  []string // names of the Config's parameters that it uses, as flags: subscribers, rate, …
 	run   func(b *bench, ctx context.Context) error
 }
 
-// Scenarios are all of them, in the order in which they are run.
+// Scenarios returns all scenarios in the order in which they run.
 func Scenarios() []Scenario {
 	return []Scenario{
 		{"throughput", "ticks/s from 1 publisher to 1 subscriber, 100 ticks and 1 tick for each call of Publish", nil, (*bench).throughput},
@@ -83,7 +85,7 @@ func Scenarios() []Scenario {
 	}
 }
 
-// A Machine is where the figures were measured, and on what.
+// A Machine describes the machine and the ticks of a Run.
 type Machine struct {
 	Processors int     `json:"processors"`
 	Platform   string  `json:"platform"`
@@ -91,11 +93,11 @@ type Machine struct {
 	Ticks      string  `json:"ticks"` // sim, or the files
 	Held       int     `json:"ticks_held"`
 	TickSize   float64 `json:"bytes_per_tick"`
-	// FixedWidth is the share of the quotes and trades that are written in a pattern of fixed width, in [0, 1].
+	// FixedWidth is the share of the quotes and trades that have a fixed-width pattern, in [0, 1].
 	FixedWidth float64 `json:"fixed_width_share"`
 }
 
-// Validate reports the first thing that is wrong with c.
+// Validate returns an error for the first invalid field of c.
 func (c *Config) Validate() error {
 	var names []string
 	for _, s := range Scenarios() {
@@ -127,9 +129,9 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Run measures. It returns context.Cause(ctx) if ctx ends first; an error that wraps
-// ErrAccount if ticks were missing, or ErrTicks if there is something wrong with Ticks. No process and no
-// file of it is left.
+// Run runs the scenarios. It returns context.Cause(ctx) if ctx ends first, an error that wraps ErrAccount if
+// ticks were missing, or one that wraps ErrTicks if Ticks cannot be read. It leaves no process and no file
+// behind.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -170,7 +172,7 @@ type bench struct {
 	dir      string
 	peers    []*peer
 	scenario string
-	told     bool // Machine was
+	told     bool // Machine was called
 
 	sender, receiver *peer
 	rawAddr          string
@@ -202,12 +204,12 @@ func (b *bench) settle() {
 
 const (
 	smokeDuration = 50 * time.Millisecond
-	setSize       = 1 << 16 // ticks held: few enough to stay in a cache, as ticks do that have just been made
+	setSize       = 1 << 16 // ticks held: few enough to stay in a cache, like new ticks
 	smokeSetSize  = 20_000
 	retained      = 1 << 30 // bytes of journal, so that a flood does not fill the disk
 )
 
-// or is the parameter v if it is set, else its default, in a smoke run the smaller one.
+// or returns the parameter v if it is set, otherwise its default, which is smaller in a smoke run.
 func (b *bench) or(v, normal, smoke int) int {
 	switch {
 	case v != 0:
@@ -263,7 +265,7 @@ type pairArgs struct {
 	heartbeat   time.Duration
 }
 
-// pair starts a publisher, and a process for subscribers.
+// pair starts a publisher and a process for subscribers.
 func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 	p := &pair{b: b}
 	var err error
@@ -301,7 +303,7 @@ func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 	return p, err
 }
 
-// tellMachine tells about the first set of ticks that is loaded.
+// tellMachine calls Machine with the first set of ticks that is loaded.
 func (b *bench) tellMachine(in setInfo) {
 	if b.told {
 		return
@@ -317,7 +319,7 @@ func (b *bench) tellMachine(in setInfo) {
 	})
 }
 
-// close ends the pair; the error says what is wrong with the subscribers' accounts.
+// close ends the pair. It returns an error if the subscribers' accounts are wrong.
 func (p *pair) close(ctx context.Context) error {
 	missing, err := call[uint64](ctx, p.subs, "unsubscribe", nothing{})
 	if missing > 0 {
@@ -331,7 +333,7 @@ func (p *pair) close(ctx context.Context) error {
 	return errors.Join(err, closeErr)
 }
 
-// profile begins the profiles of both processes; name tells what is measured.
+// profile begins the profiles of both processes; name names the measurement.
 func (p *pair) profile(ctx context.Context, name string) error {
 	return errors.Join(p.b.profile(ctx, p.pub, name), p.b.profile(ctx, p.subs, name))
 }
@@ -365,13 +367,13 @@ func (p *pair) subscribe(ctx context.Context, a subscribeArgs) error {
 	return err
 }
 
-// A flooded is one flood seen from both sides.
+// A flooded is one flood as seen from both sides.
 type flooded struct {
 	floodResult
-	subscribers time.Duration // of processor time
+	subscribers time.Duration // processor time
 }
 
-// perSecond is deliveries per second.
+// perSecond returns deliveries per second.
 func (f *flooded) perSecond() float64 { return float64(f.Deliveries) / f.Elapsed.Seconds() }
 
 func (p *pair) flood(ctx context.Context, a floodArgs) (f flooded, err error) {
@@ -386,14 +388,13 @@ func (p *pair) flood(ctx context.Context, a floodArgs) (f flooded, err error) {
 	return f, err
 }
 
-// window is how many deliveries may be outstanding with n subscribers: enough that nobody
-// waits, and few enough that it is not the time to drain them that is measured.
+// window returns how many deliveries may be outstanding with n subscribers: enough that no subscriber waits,
+// and few enough that draining them does not dominate the measurement.
 func window(n int) uint64 {
 	return uint64(n * min(max(8<<20/max(n, 1), 8<<10), 512<<10))
 }
 
-// raw sends plain bytes over so many sockets, and returns the ticks per second that they would
-// be.
+// raw sends plain bytes over n sockets, and returns the equivalent in ticks per second.
 func (b *bench) raw(ctx context.Context, sockets int, tickSize float64) (float64, error) {
 	var sent sendResult
 	var got receiveResult
@@ -415,7 +416,7 @@ func (b *bench) raw(ctx context.Context, sockets int, tickSize float64) (float64
 	return float64(sent.Bytes) / sent.Elapsed.Seconds() / tickSize, nil
 }
 
-// ping measures plain pings at a pace.
+// ping measures plain pings at a given rate.
 func (b *bench) ping(ctx context.Context, a pacedArgs) (sent pacedResult, got pongResult, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
@@ -429,7 +430,7 @@ func (b *bench) ping(ctx context.Context, a pacedArgs) (sent pacedResult, got po
 	return sent, got, both.Wait()
 }
 
-// each does f as often as there are runs.
+// each calls f once per run.
 func (b *bench) each(what string, f func() error) error {
 	for i := range b.Runs {
 		b.Progress(fmt.Sprintf("%s: %s, run %d of %d", b.scenario, what, i+1, b.Runs))
@@ -440,7 +441,7 @@ func (b *bench) each(what string, f func() error) error {
 	return nil
 }
 
-// tell completes a figure and hands it over.
+// tell completes a figure and passes it to Figure.
 func (b *bench) tell(f *Figure) {
 	f.Scenario = b.scenario
 	if f.Ratio == nil && f.Limit != nil {

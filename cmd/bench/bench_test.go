@@ -28,14 +28,14 @@ func TestSpread(t *testing.T) {
 	assert.Equal(t, 2.5, NewSpread([]float64{4, 1, 3, 2}).Median)
 }
 
-// A ratio is made within one run; where there is nothing to divide by, there is none.
+// A ratio is computed within one run; without a divisor there is no ratio.
 func TestRatios(t *testing.T) {
 	assert.Equal(t, []float64{0.5, 2}, ratios([]float64{1, 4}, []float64{2, 2}))
 	assert.Equal(t, []float64{2}, ratios([]float64{1, 4}, []float64{0, 2}))
 	assert.Empty(t, ratios([]float64{1}, nil))
 }
 
-// A quantile is a value that was measured: the smallest that enough of them do not exceed.
+// A quantile is a measured value: the smallest that enough values do not exceed.
 func TestQuantile(t *testing.T) {
 	assert.Equal(t, 0, quantile([]int{}, 0.5))
 	values := []int{5, 1, 4, 2, 3}
@@ -46,7 +46,7 @@ func TestQuantile(t *testing.T) {
 	assert.Equal(t, 2, quantile(values, 0.21))
 }
 
-// A figure keeps its target at the bound, and is judged by the ratio where the target says so.
+// A figure meets its target at the bound, and is judged by the ratio if the target says so.
 func TestTarget(t *testing.T) {
 	for _, c := range []struct {
 		target   *Target
@@ -88,7 +88,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// Around the end of the set the event times go on, and the ticks are those of the first time.
+// At the end of the set the event times continue, and the ticks are those of the first time.
 func TestTickSetGoesRound(t *testing.T) {
 	m, err := sim.New(sim.Config{Seed: 1, Instruments: 3})
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func TestFixedWidth(t *testing.T) {
 	assert.Equal(t, 0.5, s.info().Fixed)
 }
 
-// A schedule is absolute: every tick of the duration comes, none early.
+// A schedule is absolute: every tick of the duration is published, and none early.
 func TestPaced(t *testing.T) {
 	n := 0
 	_, err := paced(t.Context(), pacedArgs{Rate: 10_000, Duration: 20 * time.Millisecond}, func(due time.Time) error {
@@ -159,7 +159,7 @@ func TestPaced(t *testing.T) {
 	assert.ErrorIs(t, err, over)
 }
 
-// TestMain lets this binary be a child of a bench.
+// TestMain makes this binary usable as a child of a bench.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("BENCH_CHILD"); role != "" {
 		if err := Child(context.Background(), role, os.Stdin, os.Stdout, nil); err != nil {
@@ -168,7 +168,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m) // RELIABILITY.md, 29
+	goleak.VerifyTestMain(m) // no goroutine is left running
 }
 
 func command(role string) *exec.Cmd {
@@ -177,8 +177,8 @@ func command(role string) *exec.Cmd {
 	return c
 }
 
-// What a child says is wrong reaches the caller, with what the child was doing; what a child
-// says when it dies, too; and no call outlives its context.
+// A child's error reaches the caller with the child's operation, and so does its output when it dies; no call
+// outlives its context.
 func TestPeer(t *testing.T) {
 	p, err := startPeer("nobody", command("nobody"))
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func TestPeer(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-// A subscriber that is owed more than it gets is an error, never a figure.
+// A subscriber that receives less than it is owed is an error, never a figure.
 func TestMissingTicksAreNoFigure(t *testing.T) {
 	a, err := listenAcks()
 	require.NoError(t, err)

@@ -9,18 +9,18 @@ import (
 	"tickfeed/feed"
 )
 
-// What may be wrong with the data.
+// Errors in the data.
 var (
-	// ErrAccount: ticks are missing, or came twice. No figure makes up for that.
+	// ErrAccount is returned if ticks are missing or came twice, which makes any figure meaningless.
 	ErrAccount = errors.New("the account of the ticks is wrong")
-	// ErrTicks: the ticks to publish cannot be read.
+	// ErrTicks is returned if the ticks to publish cannot be read.
 	ErrTicks = errors.New("the ticks cannot be read")
 )
 
-// sentinels are the errors that reach Run from a child, by their number in an answer.
+// sentinels are the errors that a child can pass to Run; an answer contains the index.
 var sentinels = []error{nil, ErrAccount, ErrTicks}
 
-// The children, by what they do.
+// The roles of children.
 const (
 	rolePublisher  = "publisher"
 	roleSubscriber = "subscriber"
@@ -28,8 +28,8 @@ const (
 	roleReceiver   = "receiver"
 )
 
-// Child is the life of a child process of Run: it does what in orders and answers on out, until
-// in ends. Role is what Run passed to Config.Command. Open reads the files of Config.Ticks.
+// Child runs a child process of Run: it handles the requests in in and answers on out, until in ends. Role is
+// the role that Run passed to Config.Command. Open reads the files of Config.Ticks.
 func Child(ctx context.Context, role string, in io.Reader, out io.Writer, open func(paths []string) (feed.Source, error)) error {
 	var ops map[string]op
 	switch role {

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// A Unit says what a figure counts.
+// A Unit is the unit of a figure.
 type Unit string
 
 // The units.
@@ -23,30 +23,31 @@ const (
 	CPUSeconds     Unit = "CPU s" // per tick
 )
 
-// A Figure is one measured number with what it is compared to.
+// A Figure is a measured number with the number that it is compared to.
 type Figure struct {
 	Scenario string  `json:"scenario"`
-	Name     string  `json:"name"` // what was measured, with its parameters
+	Name     string  `json:"name"` // what was measured, with the parameters
 	Unit     Unit    `json:"unit"`
 	Measured *Spread `json:"measured"`
-	// Limit is what the machine itself did in the same runs, or what else Against says; Ratio is Measured divided by it,
-	// run by run. Nil if there is nothing to compare with.
+	// Limit is what the machine itself achieved in the same runs, or the value that Against names; Ratio is
+	// Measured divided by Limit, run by run. Both are nil if there is nothing to compare with.
 	Limit   *Spread `json:"limit,omitempty"`
 	Against string  `json:"against,omitempty"`
 	Ratio   *Spread `json:"ratio,omitempty"`
 	Target  *Target `json:"target,omitempty"`
-	// Reached says whether the target is; nil without a target, and in a smoke run.
+	// Reached reports whether the target is reached; nil without a target, and in a smoke run.
 	Reached *bool `json:"reached,omitempty"`
-	// PublisherCPU and SubscriberCPU are processor seconds of all subscribers together for each tick delivered.
+	// PublisherCPU and SubscriberCPU are processor seconds per tick delivered, the latter for all subscribers
+	// together.
 	PublisherCPU  *Spread `json:"publisher_cpu_s_per_tick,omitempty"`
 	SubscriberCPU *Spread `json:"subscriber_cpu_s_per_tick,omitempty"`
-	// Detail is further numbers, in the unit that each one's name ends with.
+	// Detail is additional numbers; the name of each ends with its unit.
 	Detail map[string]float64 `json:"detail,omitempty"`
 }
 
-// A Target is a bound that a figure should keep.
+// A Target is a bound that a figure should meet.
 type Target struct {
-	Ratio   bool    `json:"ratio"` // of the ratio, else of the measured value in the figure's unit
+	Ratio   bool    `json:"ratio"` // of the ratio; otherwise of the measured value in the figure's unit
 	AtLeast bool    `json:"at_least"`
 	Value   float64 `json:"value"`
 }
@@ -72,7 +73,7 @@ func (f *Figure) judge() {
 	f.Reached = &ok
 }
 
-// columns of the table, and their widths.
+// columns are the columns of the table, with their widths; a negative width means left-aligned.
 var columns = []struct {
 	title string
 	width int
@@ -96,7 +97,7 @@ func writeRow(w io.Writer, cells []string) error {
 
 func abs(n int) int { return max(n, -n) }
 
-// WriteHeader writes the titles of the table's columns.
+// WriteHeader writes the column titles of the table.
 func WriteHeader(w io.Writer) error {
 	cells := make([]string, len(columns))
 	for i, c := range columns {
@@ -164,7 +165,7 @@ func nanosText(seconds float64) string {
 	return strconv.FormatFloat(ns, 'f', 0, 64)
 }
 
-// value is v for people, in three digits or so.
+// value formats v for people, with about three digits.
 func (f *Figure) value(v float64) string {
 	switch f.Unit {
 	case Ticks:

@@ -6,7 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Bounds of a histogram: what is longer counts as the greatest.
+// Bounds of a histogram: longer times count as the greatest.
 const (
 	leastTime    = 100 * time.Nanosecond
 	greatestTime = 100 * time.Second
@@ -20,7 +20,7 @@ func record(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(int64(min(max(d, 0), greatestTime))) // within its bounds
 }
 
-// A latency is a histogram in a few numbers.
+// A latency summarizes a histogram.
 type latency struct {
 	Count               int64
 	P50, P99, P999, Max time.Duration

@@ -13,8 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resident is the memory of this process that is in use, in bytes, after what is garbage was
-// given back.
+// resident returns the resident memory of this process in bytes, after returning garbage to the system.
 func resident() (int64, error) {
 	debug.FreeOSMemory()
 	text, err := os.ReadFile("/proc/self/statm")
@@ -28,8 +27,8 @@ func resident() (int64, error) {
 	return pages * int64(os.Getpagesize()), nil
 }
 
-// kernelMemory is what the kernel holds for the sockets of this process, in bytes: what was sent and not yet acknowledged, what was
-// received and not yet read, and what was set aside for more.
+// kernelMemory returns the kernel's memory for the sockets of this process in bytes: sent and unacknowledged
+// data, received and unread data, and memory reserved for more.
 func kernelMemory() (int64, error) {
 	files, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -46,7 +45,7 @@ func kernelMemory() (int64, error) {
 		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, uintptr(fd), syscall.SOL_SOCKET, unix.SO_MEMINFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 		if errno != 0 {
-			continue // no socket, or closed meanwhile
+			continue // not a socket, or closed meanwhile
 		}
 		const received, setAside, queued, options, backlog = 0, 4, 5, 6, 7 // SK_MEMINFO_ of linux/sock_diag.h
 		for _, i := range []int{received, setAside, queued, options, backlog} {
@@ -61,8 +60,8 @@ const (
 	defaultTimerSlack = 50_000
 )
 
-// keenTimers makes sleeps of the calling goroutine, which is bound to its thread, as exact as
-// the machine can; by default they may be 50 µs late. The result undoes it.
+// keenTimers binds the calling goroutine to its thread and makes the thread's sleeps as exact as possible; by
+// default they may be 50 µs late. undo undoes both.
 func keenTimers() (undo func()) {
 	runtime.LockOSThread()
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetTimerslack, 1, 0)
@@ -72,9 +71,8 @@ func keenTimers() (undo func()) {
 	}
 }
 
-// nap sleeps for d by the clock of the system; the timers of Go round up to a millisecond on
-// an idle machine.
+// nap sleeps for d with the system's clock, because Go's timers round up to a millisecond on an idle machine.
 func nap(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
-	_ = syscall.Nanosleep(&t, nil) // cut short by a signal: the caller looks at the clock
+	_ = syscall.Nanosleep(&t, nil) // the caller checks the clock in case a signal cut it short
 }

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// resident is the memory of this process that is in use, in bytes.
+// resident returns the resident memory of this process in bytes.
 func resident() (int64, error) {
 	return 0, errors.New("the resident memory of a process cannot be read on " + runtime.GOOS)
 }
 
-// kernelMemory is what the kernel holds for the sockets of this process, in bytes.
+// kernelMemory returns the kernel's memory for the sockets of this process in bytes.
 func kernelMemory() (int64, error) {
 	return 0, errors.New("the memory of sockets cannot be read on " + runtime.GOOS)
 }
 
-// keenTimers does nothing here.
+// keenTimers has no effect on this system.
 func keenTimers() (undo func()) { return func() {} }
 
 // nap sleeps for d.

@@ -13,15 +13,14 @@ import (
 	"sync"
 )
 
-// A peer is a child process that does what it is told: a request is a line of JSON on its
-// standard input, an answer one on its standard output. It ends when its standard input does,
-// so that it never outlives this process.
+// A peer is a child process that handles requests: a request is a line of JSON on its standard input, an answer
+// a line on its standard output. It ends when its standard input does, so that it never outlives this process.
 type peer struct {
 	role  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	said  tail          // what it wrote to standard error
-	done  chan struct{} // closed when it has ended
+	said  tail          // its output to standard error
+	done  chan struct{} // closed when the process has ended
 
 	mu      sync.Mutex
 	last    int
@@ -37,7 +36,7 @@ type request struct {
 type answer struct {
 	ID     int             `json:"id"`
 	Error  string          `json:"error,omitempty"`
-	Is     int             `json:"is,omitempty"` // the error is the one of sentinels with this number
+	Is     int             `json:"is,omitempty"` // the error is sentinels[Is], if not 0
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
@@ -61,7 +60,7 @@ func startPeer(role string, cmd *exec.Cmd) (*peer, error) {
 	return p, nil
 }
 
-// listen hands out answers until the child ends.
+// listen passes answers to their callers until the child ends.
 func (p *peer) listen(stdout io.Reader) {
 	defer close(p.done)
 	answers := json.NewDecoder(stdout)
@@ -78,10 +77,10 @@ func (p *peer) listen(stdout io.Reader) {
 		p.mu.Unlock()
 	}
 	_, _ = io.Copy(io.Discard, stdout)
-	_ = p.cmd.Wait() // how it ended is told by what it said
+	_ = p.cmd.Wait() // its exit status says no more than said
 }
 
-// call lets the child do op, and waits for the result. Several calls may be under way.
+// call makes the child perform op, and waits for the result. Several calls may be in progress.
 func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err error) {
 	raw, err := json.Marshal(args)
 	if err != nil {
@@ -111,7 +110,7 @@ func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err er
 	}
 }
 
-// A childError is what went wrong in a child.
+// A childError is an error of a child.
 type childError struct {
 	role, op string
 	answer   answer
@@ -119,7 +118,7 @@ type childError struct {
 
 func (e *childError) Error() string { return fmt.Sprintf("%s, %s: %s", e.role, e.op, e.answer.Error) }
 
-// Unwrap is one of sentinels, or nil.
+// Unwrap returns one of sentinels, or nil.
 func (e *childError) Unwrap() error {
 	if e.answer.Is < 0 || e.answer.Is >= len(sentinels) {
 		return nil
@@ -137,13 +136,13 @@ func (p *peer) stop() {
 	<-p.done
 }
 
-// kill ends the child at once and waits for it.
+// kill kills the child and waits for it.
 func (p *peer) kill() {
 	_ = p.cmd.Process.Kill()
 	p.stop()
 }
 
-// A tail keeps the end of what was written to it.
+// A tail keeps the last tailSize bytes written to it.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte
@@ -167,10 +166,10 @@ func (t *tail) String() string {
 	return string(bytes.TrimSpace(t.buf))
 }
 
-// An op is one thing that a child can do.
+// An op is an operation of a child.
 type op func(ctx context.Context, args json.RawMessage) (any, error)
 
-// handle is f as an op.
+// handle converts f to an op.
 func handle[A, R any](f func(context.Context, A) (R, error)) op {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var args A
@@ -181,14 +180,14 @@ func handle[A, R any](f func(context.Context, A) (R, error)) op {
 	}
 }
 
-// nothing is the arguments or the result of an op that has none.
+// nothing stands for the arguments or the result of an op without any.
 type nothing struct{}
 
-// maxRequest bounds a request, in bytes: ten thousand filters fit.
+// maxRequest bounds a request in bytes; ten thousand filters fit.
 const maxRequest = 64 << 20
 
-// serve does what the requests in say, each in a goroutine of its own, until in ends; then it
-// cancels the context of those under way and waits for them.
+// serve performs the requests in in, each in a goroutine of its own, until in ends; then it cancels the context
+// of those in progress and waits for them.
 func serve(ctx context.Context, in io.Reader, out io.Writer, ops map[string]op) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var under sync.WaitGroup
@@ -205,7 +204,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, ops map[string]op) 
 		}
 		do := ops[r.Op]
 		if do == nil {
-			return fmt.Errorf("request: there is no %q", r.Op)
+			return fmt.Errorf("request: unknown op %q", r.Op)
 		}
 		under.Go(func() {
 			a := answer{ID: r.ID}
@@ -219,7 +218,7 @@ func serve(ctx context.Context, in io.Reader, out io.Writer, ops map[string]op) 
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			_ = answers.Encode(a) // nobody to tell if it fails
+			_ = answers.Encode(a) // there is no one to report an error to
 		})
 	}
 	return lines.Err()

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Raw is what the machine itself can do: a sender and a receiver in processes of their own,
-// like publisher and subscribers, with nothing but system calls between them.
+// This file measures what the machine itself can do: a sender and a receiver in separate processes, like
+// publisher and subscribers, with only system calls between them.
 
-// rawWrite is the size of a write of the sender, in bytes.
+// rawWrite is the size of the sender's writes in bytes.
 const rawWrite = 256 << 10
 
 // A sender is the child process that sends.
@@ -35,7 +35,7 @@ func (s *sender) listen(context.Context, nothing) (addr string, err error) {
 	return s.ln.Addr().String(), nil
 }
 
-// accept takes n connections, which are closed when ctx ends.
+// accept accepts n connections, which it closes when ctx ends.
 func (s *sender) accept(ctx context.Context, n int) (conns []*net.TCPConn, done func(), err error) {
 	hangUp := func() {
 		for _, c := range conns {
@@ -61,14 +61,13 @@ type sendArgs struct {
 
 type sendResult struct {
 	Bytes   int64
-	Elapsed time.Duration // until the other side had everything
+	Elapsed time.Duration // until the receiver had everything
 	CPU     time.Duration
 }
 
-// send writes to all sockets for a while, with socket buffers as the system chooses them: the
-// limit that the targets are ratios of. (With a send buffer of 256 KiB, as the publisher's
-// connections have it, one socket took up to 1.5 times as much on two virtual cores, and many
-// took the same.) The receiver answers the end of each with a byte.
+// send writes to all sockets for a while, with the system's default socket buffers: the targets are ratios of
+// this limit. (The publisher's connections have a send buffer of 256 KiB, with which a single socket may be
+// faster.) The receiver acknowledges the end of each with a byte.
 func (s *sender) send(ctx context.Context, a sendArgs) (r sendResult, err error) {
 	conns, done, err := s.accept(ctx, a.Sockets)
 	if err != nil {
@@ -102,7 +101,7 @@ func (s *sender) send(ctx context.Context, a sendArgs) (r sendResult, err error)
 	return r, err
 }
 
-// finish tells the receiver that this is all, and waits until it has it.
+// finish signals the end to the receiver, and waits until the receiver has everything.
 func finish(c *net.TCPConn) error {
 	if err := c.CloseWrite(); err != nil {
 		return err
@@ -111,8 +110,8 @@ func finish(c *net.TCPConn) error {
 	return err
 }
 
-// sendFiles sends files from the page cache: io.Copy from a file to a TCP connection is
-// sendfile(2) where the system has it.
+// sendFiles sends files from the page cache: io.Copy from a file to a TCP connection uses sendfile(2) where the
+// system has it.
 func (s *sender) sendFiles(ctx context.Context, paths []string) (r sendResult, err error) {
 	conns, done, err := s.accept(ctx, 1)
 	if err != nil {
@@ -136,10 +135,10 @@ func (s *sender) sendFiles(ctx context.Context, paths []string) (r sendResult, e
 	return r, err
 }
 
-// pingSize is how long a ping is, in bytes: as long as a quote.
+// pingSize is the size of a ping in bytes, that of a quote.
 const pingSize = 26
 
-// ping writes on one connection, at a pace, when each write was due.
+// ping writes on one connection, at a given rate, the time at which each write was due.
 func (s *sender) ping(ctx context.Context, a pacedArgs) (r pacedResult, err error) {
 	conns, done, err := s.accept(ctx, 1)
 	if err != nil {
@@ -159,7 +158,7 @@ func (s *sender) ping(ctx context.Context, a pacedArgs) (r pacedResult, err erro
 	return r, errors.Join(err, finish(c))
 }
 
-// answer answers one request of any length up to 64 bytes with so many bytes.
+// answer answers one request of up to 64 bytes with size bytes.
 func (s *sender) answer(ctx context.Context, size int64) (nothing, error) {
 	conns, done, err := s.accept(ctx, 1)
 	if err != nil {
@@ -240,7 +239,7 @@ type pongResult struct {
 	CPU     time.Duration
 }
 
-// pong takes pings, with reads that block in the system where it allows that.
+// pong receives pings, with reads that block in the system if it permits that.
 func (r *receiver) pong(ctx context.Context, addr string) (res pongResult, err error) {
 	c, err := dial(ctx, addr)
 	if err != nil {
@@ -252,7 +251,7 @@ func (r *receiver) pong(ctx context.Context, addr string) (res pongResult, err e
 	var in io.Reader = c
 	if f, err := c.File(); err == nil {
 		defer f.Close()
-		in = f // its descriptor blocks
+		in = f // its reads block
 	}
 	h := newHistogram()
 	cpu := cpuTime()
@@ -278,7 +277,7 @@ func (r *receiver) pong(ctx context.Context, addr string) (res pongResult, err e
 	return res, err
 }
 
-// ask connects, asks for size bytes, and returns how long it took to have them.
+// ask connects, requests size bytes, and returns how long it took to receive them.
 func (r *receiver) ask(ctx context.Context, a askArgs) (time.Duration, error) {
 	began := time.Now()
 	c, err := dial(ctx, a.Addr)
@@ -295,7 +294,7 @@ func (r *receiver) ask(ctx context.Context, a askArgs) (time.Duration, error) {
 		return 0, err
 	}
 	if n != a.Size {
-		return 0, fmt.Errorf("%d bytes came, %d were due", n, a.Size)
+		return 0, fmt.Errorf("received %d bytes, want %d", n, a.Size)
 	}
 	_, err = c.Write([]byte{1})
 	return d, err

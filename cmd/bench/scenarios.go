@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// costs are what a tick costs both sides.
+// costs are the costs of a tick on both sides.
 type costs struct{ publisher, subscriber []float64 }
 
 func (c *costs) add(f *flooded) {
@@ -19,7 +19,7 @@ func (c *costs) add(f *flooded) {
 	c.subscriber = append(c.subscriber, f.subscribers.Seconds()/n)
 }
 
-// floods measures how many ticks per second are delivered to n subscribers.
+// floods measures the number of ticks per second delivered to n subscribers.
 func (b *bench) floods(ctx context.Context, name string, a pairArgs, n, batch int, target *Target) (err error) {
 	p, err := b.pair(ctx, a)
 	if err != nil {
@@ -82,7 +82,7 @@ func (b *bench) fanOut(ctx context.Context) error {
 	return nil
 }
 
-// counts is the one value that was asked for, else the scenario's own, in a smoke run only one.
+// counts returns the requested value, or else the scenario's own values, only one in a smoke run.
 func (b *bench) counts(asked int, normal []int, smoke int) []int {
 	switch {
 	case asked != 0:
@@ -95,7 +95,7 @@ func (b *bench) counts(asked int, normal []int, smoke int) []int {
 
 func subscribers(n int) string { return plural(n, "subscriber") }
 
-// plural is n and what it counts: 1 subscriber, 2 subscribers.
+// plural returns n with the noun: 1 subscriber, 2 subscribers.
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -103,7 +103,7 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// journal compares a publisher that has a journal with one that has none.
+// journal compares a publisher with a journal to one without.
 func (b *bench) journal(ctx context.Context) error {
 	var pairs [2]*pair
 	for i := range pairs {
@@ -147,7 +147,7 @@ func (b *bench) journal(ctx context.Context) error {
 	return nil
 }
 
-// latency measures from when a tick is due until each subscriber's application has it.
+// latency measures the time from when a tick is due until each subscriber's application has it.
 func (b *bench) latency(ctx context.Context) error {
 	type variant struct {
 		subscribers int
@@ -181,7 +181,7 @@ func (b *bench) latency(ctx context.Context) error {
 	return nil
 }
 
-// latencies are the percentiles of several runs, in seconds.
+// latencies are the percentiles of several runs in seconds.
 type latencies struct{ p50, p99, p999, max []float64 }
 
 func (l *latencies) add(x latency) {
@@ -238,8 +238,8 @@ func (b *bench) latencyOf(ctx context.Context, n int, rate float64, p50, p99 *Ta
 	return nil
 }
 
-// paced publishes at a pace and waits until n subscribers have it all; due is how many ticks
-// they have been owed since they came.
+// paced publishes at a given rate and waits until n subscribers have everything; due is the number of ticks
+// owed to them since they joined.
 func (p *pair) paced(ctx context.Context, a pacedArgs, n int, due *uint64) (sent pacedResult, got collectResult, err error) {
 	if _, err = call[nothing](ctx, p.subs, "begin", nothing{}); err != nil {
 		return sent, got, err
@@ -259,13 +259,13 @@ func rateText(perSecond float64) string {
 	return (&Figure{Unit: TicksPerSecond}).value(perSecond)
 }
 
-// countText is 10.0M ticks.
+// countText formats a number of ticks, such as 10.0M ticks.
 func countText(n int) string { return scaled(float64(n), 1000, "", "k", "M", "G") + " ticks" }
 
 // catchUp measures a late joiner that reads everything from the journal.
 func (b *bench) catchUp(ctx context.Context) error {
 	count := uint64(b.or(b.Count, 10_000_000, 50_000))
-	const memory = 1 << 20 // the least there is: nothing but the end can be had from it
+	const memory = 1 << 20 // the minimum, so that only the end can be read from memory
 	p, err := b.pair(ctx, pairArgs{retain: -1, memory: memory})
 	if err != nil {
 		return err
@@ -281,7 +281,7 @@ func (b *bench) catchUp(ctx context.Context) error {
 	}
 	args := catchUpArgs{Addr: p.Addr, From: uint64(p.info.Instruments) + 1, Count: filled.Ticks}
 	name := countText(int(count))
-	if _, err := call[catchUpResult](ctx, p.subs, "catchup", args); err != nil { // warm
+	if _, err := call[catchUpResult](ctx, p.subs, "catchup", args); err != nil { // warm-up
 		return err
 	}
 	if err := p.profile(ctx, name); err != nil {
@@ -329,8 +329,7 @@ func (b *bench) sendFile(ctx context.Context, files segments) (time.Duration, er
 	return sent.Elapsed, both.Wait()
 }
 
-// reconnect cuts the connection of a subscriber again and again, with everything at its
-// defaults.
+// reconnect cuts the connection of a subscriber repeatedly, with all defaults.
 func (b *bench) reconnect(ctx context.Context) error {
 	cuts := b.or(b.Cuts, 200, 3)
 	rate := b.Rate
@@ -393,7 +392,7 @@ func (b *bench) reconnect(ctx context.Context) error {
 	if err == nil {
 		lost, err = call[uint64](ctx, p.subs, "lost", due)
 	}
-	if err == nil { // before close, which takes a loss for an error
+	if err == nil { // before close, which treats a loss as an error
 		_, err = call[uint64](ctx, p.subs, "unsubscribe", nothing{})
 	}
 	if err := errors.Join(err, p.close(ctx)); err != nil {
@@ -416,5 +415,5 @@ func (b *bench) reconnect(ctx context.Context) error {
 	return nil
 }
 
-// one is the spread of one measured time.
+// one returns the spread of a single measured time.
 func one(d time.Duration) *Spread { return NewSpread([]float64{d.Seconds()}) }

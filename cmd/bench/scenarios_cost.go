@@ -11,17 +11,17 @@ import (
 	"tickfeed/publisher"
 )
 
-// snapshot measures a late joiner that wants to know how things stand.
+// snapshot measures a late joiner until it has the complete state.
 func (b *bench) snapshot(ctx context.Context) error {
 	n := b.or(b.Instruments, 10_000, 100)
 	if len(b.Ticks) > 0 {
-		n = 0 // those of the files
+		n = 0 // the number in the files
 	}
 	p, err := b.pair(ctx, pairArgs{instruments: n})
 	if err != nil {
 		return err
 	}
-	// Every instrument has a definition; publishing the set once gives most of them a quote, too.
+	// Every instrument has a definition; publishing the set once also gives most of them a quote.
 	if _, err := call[floodResult](ctx, p.pub, "flood", floodArgs{Count: uint64(p.info.Ticks), Batch: 100}); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (b *bench) snapshot(ctx context.Context) error {
 	return nil
 }
 
-// ask measures a connection over which so many bytes are asked for.
+// ask measures a connection on which the given number of bytes is requested.
 func (b *bench) ask(ctx context.Context, size int64) (d time.Duration, err error) {
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error {
@@ -77,8 +77,8 @@ func (b *bench) ask(ctx context.Context, size int64) (d time.Duration, err error
 	return d, err
 }
 
-// filter measures what a published tick costs the publisher where every subscriber wants other
-// symbols, beyond what it costs without subscribers.
+// filter measures the publisher's cost of a tick if every subscriber wants different symbols, minus the cost
+// without subscribers.
 func (b *bench) filter(ctx context.Context) error {
 	n, symbols := b.or(b.Subscribers, 100, 4), b.or(b.Symbols, 10, 2)
 	alone, err := b.pair(ctx, pairArgs{})
@@ -104,7 +104,7 @@ func (b *bench) filter(ctx context.Context) error {
 	name := fmt.Sprintf("%d subscribers × %d of %d symbols", n, symbols, p.info.Instruments)
 	flood := floodArgs{Duration: b.Duration, Batch: 100, Wanted: wanted, Window: window(1)}
 	plain := floodArgs{Duration: b.Duration, Batch: 100}
-	for i, x := range []*pair{p, alone} { // warm
+	for i, x := range []*pair{p, alone} { // warm-up
 		a := []floodArgs{flood, plain}[i]
 		a.Duration /= 4
 		if _, err := x.flood(ctx, a); err != nil {
@@ -142,8 +142,8 @@ func (b *bench) filter(ctx context.Context) error {
 	return nil
 }
 
-// memory measures what the publisher holds: alone with a full log, and for each subscriber; and what the kernel
-// holds for the sockets of those that have stalled, on either side.
+// memory measures the publisher's memory, alone with a full log and per subscriber, and the kernel's memory for
+// the sockets of stalled subscribers, on both sides.
 func (b *bench) memory(ctx context.Context) error {
 	idle, stalled := b.or(b.Subscribers, 1000, 5), b.or(b.Subscribers, 100, 5)
 	logMemory := int64(b.or(0, publisher.DefaultMemory, publisher.MinMemory))
@@ -153,7 +153,7 @@ func (b *bench) memory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// More than the log in memory, so that all of it is in use.
+		// This exceeds the log in memory, so that all of it is in use.
 		fill := floodArgs{Count: uint64(b.or(0, 4_000_000, 100_000)), Batch: 100}
 		if _, err := call[floodResult](ctx, p.pub, "flood", fill); err != nil {
 			return err
@@ -195,7 +195,8 @@ func (b *bench) memory(ctx context.Context) error {
 		if err := p.subscribe(ctx, subscribeArgs{N: stalled, Stalled: true}); err != nil {
 			return err
 		}
-		// Far beyond what the sockets take, and beyond the log in memory: they would have to read the journal.
+		// This far exceeds what the sockets hold, and the log in memory: the subscribers would have to read the
+		// journal.
 		if _, err := call[floodResult](ctx, p.pub, "flood", fill); err != nil {
 			return err
 		}
@@ -216,7 +217,7 @@ func (b *bench) memory(ctx context.Context) error {
 	}
 	b.tell(&Figure{Name: "publisher, beside its log in memory", Unit: Bytes, Measured: NewSpread(fixed), Target: atMost(64 << 20)})
 	b.tell(&Figure{Name: fmt.Sprintf("each of %d caught up", idle), Unit: Bytes, Measured: NewSpread(perIdle), Target: atMost(4 << 10)})
-	// What a stalled subscriber costs is bounded as a whole: the process's memory and the kernel's.
+	// The cost of a stalled subscriber is bounded as a whole: the process's memory and the kernel's.
 	whole := make([]float64, len(perStalled))
 	for i := range whole {
 		whole[i] = perStalled[i] + perSocket[i]
@@ -228,7 +229,7 @@ func (b *bench) memory(ctx context.Context) error {
 	return nil
 }
 
-// kernel returns what the kernel holds for the sockets of the publisher and of the subscribers.
+// kernel returns the kernel's memory for the sockets of the publisher and of the subscribers.
 func (p *pair) kernel(ctx context.Context) (publisher, subscribers int64, err error) {
 	if publisher, err = call[int64](ctx, p.pub, "kernel", nothing{}); err != nil {
 		return 0, 0, err
@@ -237,7 +238,7 @@ func (p *pair) kernel(ctx context.Context) (publisher, subscribers int64, err er
 	return publisher, subscribers, err
 }
 
-// idle measures the cores that a quiet feed takes.
+// idle measures the cores used by a quiet feed.
 func (b *bench) idle(ctx context.Context) error {
 	rate := b.Rate
 	if rate == 0 {
@@ -278,7 +279,7 @@ func (b *bench) idle(ctx context.Context) error {
 	return nil
 }
 
-// slow compares the latency of healthy subscribers with and without others that have stalled.
+// slow compares the latency of healthy subscribers with and without stalled ones.
 func (b *bench) slow(ctx context.Context) error {
 	n := b.or(b.Subscribers, 100, 3)
 	rate := b.Rate
@@ -296,7 +297,8 @@ func (b *bench) slow(ctx context.Context) error {
 		}
 		pairs[i] = p
 	}
-	// The stalled ones are a process of their own, and so far behind that they would have to read the journal.
+	// The stalled subscribers are a separate process, and so far behind that they would have to read the
+	// journal.
 	stalled := &pair{b: b, openResult: pairs[0].openResult}
 	var err error
 	if stalled.subs, err = b.start(roleSubscriber); err != nil {
@@ -341,7 +343,7 @@ func (b *bench) slow(ctx context.Context) error {
 	return nil
 }
 
-// connections measures the cores that very many connections take.
+// connections measures the cores used by very many connections.
 func (b *bench) connections(ctx context.Context) error {
 	n := b.or(b.Subscribers, 10_000, 20)
 	rate := b.Rate
@@ -366,7 +368,7 @@ func (b *bench) connections(ctx context.Context) error {
 	}
 	var pub, sub []float64
 	due := uint64(0)
-	// A few ticks at least.
+	// Publish at least a few ticks.
 	pace := pacedArgs{Rate: rate, Duration: max(b.Duration, time.Duration(3/rate*float64(time.Second)))}
 	err = b.each(name, func() error {
 		sent, got, err := p.paced(ctx, pace, n, &due)
@@ -421,7 +423,7 @@ func (b *bench) sim(ctx context.Context) error {
 	return nil
 }
 
-// scale shows that cost grows with the work and nothing else.
+// scale shows that the cost grows only with the work.
 func (b *bench) scale(ctx context.Context) error {
 	instruments, readers := []int{1, 10, 100, 1000, 10_000}, []int{1, 10, 100, 1000}
 	if b.Smoke {
@@ -442,7 +444,7 @@ func (b *bench) scale(ctx context.Context) error {
 	return nil
 }
 
-// age shows that what was published before costs nothing: neither time nor memory.
+// age shows that ticks published earlier cost neither time nor memory.
 func (b *bench) age(ctx context.Context) error {
 	count := b.or(b.Count, 350_000_000, 100_000)
 	p, err := b.pair(ctx, pairArgs{})
@@ -453,7 +455,7 @@ func (b *bench) age(ctx context.Context) error {
 		return err
 	}
 	flood := floodArgs{Duration: b.Duration, Batch: 100, Owed: 1, Window: window(1)}
-	if _, err := p.flood(ctx, flood); err != nil { // warm
+	if _, err := p.flood(ctx, flood); err != nil { // warm-up
 		return err
 	}
 	var rate, memory [2][]float64
@@ -468,7 +470,7 @@ func (b *bench) age(ctx context.Context) error {
 			if when == 1 {
 				cost.add(&f)
 			}
-			if resident, err := call[int64](ctx, p.pub, "resident", nothing{}); err == nil { // else not on this system
+			if resident, err := call[int64](ctx, p.pub, "resident", nothing{}); err == nil { // an error if the system does not support it
 				memory[when] = append(memory[when], float64(resident))
 			}
 			return nil

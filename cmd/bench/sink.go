@@ -16,8 +16,8 @@ import (
 	"tickfeed/subscriber"
 )
 
-// A sink is the child process that subscribes, as often as it is told. Each subscriber decodes,
-// checks and folds every tick, and keeps its ledger: subscriber.Run does no less.
+// A sink is the child process that subscribes, any number of times. Each subscriber decodes, checks and folds
+// every tick, and keeps its ledger, as subscriber.Run always does.
 type sink struct {
 	profiler
 
@@ -25,24 +25,24 @@ type sink struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	subs    []*reader
-	failed  chan error // the first subscriber that ended by itself
+	failed  chan error // the first error of a subscriber that ended by itself
 	cpu     time.Duration
-	release chan struct{} // closed when those that stall go on
+	release chan struct{} // closed when stalled applications may continue
 }
 
-// A reader is one subscriber and what it has measured.
+// A reader is one subscriber and its measurements.
 type reader struct {
 	sub       *subscriber.Subscriber
 	delivered atomic.Uint64
-	live      chan struct{} // closed when it is live for the first time
+	live      chan struct{} // closed when the subscriber is live for the first time
 	isLive    bool
 
 	mu        sync.Mutex
-	latencies *hdrhistogram.Histogram // nil if they are not asked for
+	latencies *hdrhistogram.Histogram // nil if not requested
 	recovered []recovery
-	heard     recovery // of the recovery under way
-	awaiting  bool     // the first tick after a connection was lost is due
-	_         [64]byte // keep the counters of two subscribers apart
+	heard     recovery // the recovery in progress
+	awaiting  bool     // waiting for the first tick after a connection was lost
+	_         [64]byte // keeps the counters of two subscribers in different cache lines
 }
 
 func (s *sink) ops() map[string]op {
@@ -55,14 +55,14 @@ func (s *sink) ops() map[string]op {
 
 type subscribeArgs struct {
 	Addr    string
-	Acks    string // where to say how many ticks there are; empty for nowhere
+	Acks    string // address for acknowledgements; empty for none
 	N       int
 	Filters [][]string // of each subscriber; nil for everything
-	Latency bool       // record how long after its event time each tick comes
-	Stalled bool       // the application of each takes one batch of ticks and never comes back
+	Latency bool       // record the time from each tick's event time to its arrival
+	Stalled bool       // the application of each subscriber takes one batch of ticks and then stalls
 }
 
-// joinTime bounds how long it may take until all subscribers are live.
+// joinTime bounds the time until all subscribers are live.
 const joinTime = 60 * time.Second
 
 // subscribe adds subscribers, and waits until all of them are live.
@@ -128,7 +128,7 @@ func (s *sink) subscribe(ctx context.Context, a subscribeArgs) (nothing, error) 
 	return nothing{}, nil
 }
 
-// narrow is the receive buffer of a subscriber that stalls, in bytes: the publisher soon feels it.
+// narrow is the receive buffer of a stalled subscriber in bytes, so small that the publisher notices soon.
 const narrow = 4 << 10
 
 func dialNarrow(ctx context.Context, addr string) (net.Conn, error) {
@@ -155,7 +155,7 @@ func (r *reader) handle(b *subscriber.Batch) error {
 	return nil
 }
 
-// look measures ticks, which came all at once.
+// look measures the ticks of a batch, which arrived together.
 func (r *reader) look(b *subscriber.Batch) {
 	now := time.Now()
 	if r.latencies != nil {
@@ -187,7 +187,7 @@ func (r *reader) change(c *subscriber.Change) {
 	}
 }
 
-// stall is the application of r if it never comes back from its first batch of ticks.
+// stall returns an application for r that stalls at its first batch of ticks.
 func (s *sink) stall(r *reader) func(*subscriber.Batch) error {
 	return func(b *subscriber.Batch) error {
 		if b.Change == nil && !b.Snapshot {
@@ -200,10 +200,10 @@ func (s *sink) stall(r *reader) func(*subscriber.Batch) error {
 	}
 }
 
-// ackInterval is how often the subscribers' progress is told.
+// ackInterval is the interval between acknowledgements.
 const ackInterval = time.Millisecond
 
-// acknowledge tells how many ticks subs have been handed, all together, until the subscribers end.
+// acknowledge sends the total number of ticks that subs have received, until the subscribers end.
 func (s *sink) acknowledge(conn net.Conn, subs []*reader) {
 	defer conn.Close()
 	ticker := time.NewTicker(ackInterval)
@@ -233,9 +233,9 @@ func total(subs []*reader) (n uint64) {
 	return n
 }
 
-// unsubscribe ends all subscribers, and returns how many ticks they have been told are lost,
-// withheld or disowned. The error is about subscribers that ended by themselves, or whose
-// ledger does not say what their application saw.
+// unsubscribe ends all subscribers, and returns how many ticks were reported to them as lost, withheld or
+// disowned. It returns an error if a subscriber ended by itself, or if its ledger disagrees with its
+// application.
 func (s *sink) unsubscribe(context.Context, nothing) (missing uint64, err error) {
 	if s.ctx == nil {
 		return 0, nil
@@ -250,7 +250,7 @@ func (s *sink) unsubscribe(context.Context, nothing) (missing uint64, err error)
 		t := r.sub.Ledger().Totals()
 		missing += t.Lost + t.Withheld + t.Disowned
 		if had := r.delivered.Load(); t.Delivered != had {
-			err = errors.Join(err, fmt.Errorf("%w: subscriber %d was handed %d ticks, its ledger says %d", ErrAccount, i, had, t.Delivered))
+			err = errors.Join(err, fmt.Errorf("%w: subscriber %d received %d ticks, its ledger says %d", ErrAccount, i, had, t.Delivered))
 			break
 		}
 	}
@@ -272,9 +272,9 @@ func (s *sink) begin(context.Context, nothing) (nothing, error) {
 }
 
 type collectResult struct {
-	Delivered uint64        // ever, by all
+	Delivered uint64        // by all subscribers since they joined
 	CPU       time.Duration // since begin
-	Latency   latency       // since begin, of all
+	Latency   latency       // since begin, of all subscribers
 }
 
 // collect ends a measurement.
@@ -293,7 +293,7 @@ func (s *sink) collect(context.Context, nothing) (r collectResult, err error) {
 	return r, nil
 }
 
-// await waits until the subscribers have been handed so many ticks, all together and ever.
+// await waits until the subscribers have received the given number of ticks in total since they joined.
 func (s *sink) await(ctx context.Context, delivered uint64) (nothing, error) {
 	poll := time.NewTicker(ackInterval)
 	defer poll.Stop()
@@ -319,10 +319,9 @@ func (s *sink) await(ctx context.Context, delivered uint64) (nothing, error) {
 	}
 }
 
-// A recovery is one recovery of a subscriber, with times by the wall clock, in ns since the
-// Unix epoch.
+// A recovery is one recovery of a subscriber; its times are by the wall clock, in ns since the Unix epoch.
 type recovery struct {
-	First  int64 // when the first tick after it came
+	First  int64 // when the first tick after it arrived
 	Live   int64
 	Report subscriber.Report
 }
@@ -357,8 +356,8 @@ func (s *sink) recovery(ctx context.Context, n int) (recovery, error) {
 	}
 }
 
-// lost waits until the first subscriber has accounted for so many ticks, and returns how many of
-// them are not there: lost, or withheld, or disowned.
+// lost waits until the first subscriber has accounted for the given number of ticks, and returns how many of
+// them are lost, withheld or disowned.
 func (s *sink) lost(ctx context.Context, ticks uint64) (uint64, error) {
 	poll := time.NewTicker(ackInterval)
 	defer poll.Stop()
@@ -375,7 +374,7 @@ func (s *sink) lost(ctx context.Context, ticks uint64) (uint64, error) {
 		case err := <-s.failed:
 			return 0, err
 		case <-timeout.C:
-			return 0, fmt.Errorf("%w: of %d ticks %d were delivered and %d are told to be lost", ErrAccount, ticks, t.Delivered, missing)
+			return 0, fmt.Errorf("%w: of %d ticks %d were delivered and %d were reported lost", ErrAccount, ticks, t.Delivered, missing)
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
@@ -384,19 +383,19 @@ func (s *sink) lost(ctx context.Context, ticks uint64) (uint64, error) {
 
 type catchUpArgs struct {
 	Addr  string
-	Count uint64 // ticks there are, from number From on
+	Count uint64 // number of ticks to receive, from number From
 	From  uint64
 }
 
 type catchUpResult struct {
-	Elapsed time.Duration // from before the dial until the application had all of them
+	Elapsed time.Duration // from before the dial until the application had all ticks
 	CPU     time.Duration
 }
 
-// errEnough ends a subscriber that has what it wanted.
+// errEnough ends a subscriber that has received enough.
 var errEnough = errors.New("enough")
 
-// catchUp is a subscriber that comes late and wants everything.
+// catchUp runs a subscriber that joins late and wants everything.
 func (s *sink) catchUp(ctx context.Context, a catchUpArgs) (r catchUpResult, err error) {
 	sub, err := subscriber.New(subscriber.Config{
 		Addrs: []string{a.Addr}, Client: "tickfeed bench", Start: codec.Start{Kind: codec.StartSeq, Value: a.From},
@@ -421,7 +420,7 @@ func (s *sink) catchUp(ctx context.Context, a catchUpArgs) (r catchUpResult, err
 		return r, err
 	}
 	if had != a.Count {
-		return r, fmt.Errorf("%w: %d ticks came, %d were due", ErrAccount, had, a.Count)
+		return r, fmt.Errorf("%w: received %d ticks, want %d", ErrAccount, had, a.Count)
 	}
 	return r, nil
 }
@@ -431,8 +430,8 @@ type snapshotArgs struct {
 	Instruments int
 }
 
-// snapshot is a subscriber that comes late and wants to know how things stand: the time from
-// before the dial until the state was complete.
+// snapshot runs a subscriber that joins late and wants the state. It returns the time from before the dial
+// until the state was complete.
 func (s *sink) snapshot(ctx context.Context, a snapshotArgs) (d time.Duration, err error) {
 	sub, err := subscriber.New(subscriber.Config{Addrs: []string{a.Addr}, Client: "tickfeed bench"})
 	if err != nil {
@@ -444,7 +443,7 @@ func (s *sink) snapshot(ctx context.Context, a snapshotArgs) (d time.Duration, e
 	known := 0
 	err = sub.Run(ctx, func(b *subscriber.Batch) error {
 		if b.State != nil && b.Snapshot {
-			d = time.Since(began) // the state was replaced before its first entry is told
+			d = time.Since(began) // the state is replaced before the handler gets its first entry
 			known = b.State.Len()
 			return errEnough
 		}
@@ -454,12 +453,12 @@ func (s *sink) snapshot(ctx context.Context, a snapshotArgs) (d time.Duration, e
 		return 0, err
 	}
 	if known != a.Instruments {
-		return 0, fmt.Errorf("%w: the snapshot told %d instruments, there are %d", ErrAccount, known, a.Instruments)
+		return 0, fmt.Errorf("%w: the snapshot had %d instruments, want %d", ErrAccount, known, a.Instruments)
 	}
 	return d, nil
 }
 
-// snapshotSize is how many bytes come from the publisher until the state is complete.
+// snapshotSize returns the number of bytes received from the publisher until the state is complete.
 func (s *sink) snapshotSize(ctx context.Context, addr string) (n int64, err error) {
 	var conn *counted
 	sub, err := subscriber.New(subscriber.Config{
@@ -487,7 +486,7 @@ func (s *sink) snapshotSize(ctx context.Context, addr string) (n int64, err erro
 	return conn.read, nil
 }
 
-// A counted connection counts what is read from it.
+// A counted connection counts the bytes read from it.
 type counted struct {
 	net.Conn
 	read int64

@@ -32,7 +32,7 @@ type source struct {
 	serving sync.WaitGroup
 	stop    context.CancelFunc
 	acks    *acks
-	newest  atomic.Pointer[net.TCPConn] // of the connections of subscribers
+	newest  atomic.Pointer[net.TCPConn] // newest connection of a subscriber
 }
 
 func (s *source) ops() map[string]op {
@@ -45,7 +45,7 @@ func (s *source) ops() map[string]op {
 
 type loadArgs struct {
 	Ticks       []string // files; none for the simulated market
-	Instruments int      // of the simulated market
+	Instruments int      // number of ticks to hold
 	Size        int      // ticks to hold
 }
 
@@ -54,7 +54,7 @@ func (s *source) load(ctx context.Context, a loadArgs) (setInfo, error) {
 	var err error
 	skip := 0
 	if len(a.Ticks) == 0 {
-		skip = 8 * a.Size // its opening, when each instrument has a status or two
+		skip = 8 * a.Size // skip the opening, when each instrument has a status or two
 		src, err = sim.New(sim.Config{Seed: 1, Instruments: a.Instruments, Continuous: true})
 	} else {
 		src, err = s.open(a.Ticks)
@@ -79,10 +79,10 @@ type openArgs struct {
 
 type openResult struct {
 	Addr string // of the publisher
-	Acks string // where the subscribers say what they have
+	Acks string // address for the subscribers' acknowledgements
 }
 
-// closeTime bounds the end of a publisher.
+// closeTime bounds the time to close a publisher.
 const closeTime = 10 * time.Second
 
 func (s *source) openPublisher(ctx context.Context, a openArgs) (r openResult, err error) {
@@ -125,7 +125,7 @@ func (s *source) closePublisher(ctx context.Context, _ nothing) (nothing, error)
 	return nothing{}, err
 }
 
-// A noting listener notes the connection that it accepted last.
+// A noting listener records the connection that it accepted last.
 type noting struct {
 	net.Listener
 	newest *atomic.Pointer[net.TCPConn]
@@ -139,9 +139,8 @@ func (l noting) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// cut breaks the newest connection of a subscriber without a word, and returns when, by the wall
-// clock. The subscriber finds it reset; nothing stands between the two that would have to be dialled
-// as well.
+// cut resets the newest connection of a subscriber, and returns the time by the wall clock. The subscriber sees
+// a reset; there is no proxy between the two that would also have to be dialled again.
 func (s *source) cut(context.Context, nothing) (at int64, err error) {
 	c := s.newest.Load()
 	if err := c.SetLinger(0); err != nil {
@@ -153,10 +152,11 @@ func (s *source) cut(context.Context, nothing) (at int64, err error) {
 
 type floodArgs struct {
 	Duration time.Duration
-	Count    uint64 // ticks to publish instead; 0 for as many as Duration allows
-	Batch    int    // ticks for each call of Publish
-	// Owed is how many subscribers get each tick; Wanted, if it is not nil, how many get one of each of the source's
-	// instruments. Window is how many deliveries may be outstanding: a source that waits for its subscribers.
+	Count    uint64 // number of ticks to publish; 0 for as many as Duration allows
+	Batch    int    // ticks per call of Publish
+	// Owed is the number of subscribers that get each tick. Wanted, if not nil, is instead the number for each
+	// of the source's instruments. Window is how many deliveries may be outstanding: the source waits for its
+	// subscribers.
 	Owed   int
 	Wanted []int
 	Window uint64
@@ -169,10 +169,10 @@ type floodResult struct {
 	CPU        time.Duration // in that time
 }
 
-// ackTimeout bounds how long nothing may arrive at any subscriber while something is due.
+// ackTimeout bounds how long deliveries may be due without any arriving.
 const ackTimeout = 30 * time.Second
 
-// flood publishes as fast as the subscribers take it.
+// flood publishes as fast as the subscribers receive.
 func (s *source) flood(ctx context.Context, a floodArgs) (r floodResult, err error) {
 	var wanted []uint64 // by the publisher's ids
 	for i, n := range a.Wanted {
@@ -221,13 +221,13 @@ func (s *source) flood(ctx context.Context, a floodArgs) (r floodResult, err err
 	}
 	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
 	if had := s.acks.had.Load() - before; had > r.Deliveries {
-		return r, fmt.Errorf("%w: the subscribers were handed %d ticks, %d were due", ErrAccount, had, r.Deliveries)
+		return r, fmt.Errorf("%w: the subscribers received %d ticks, want %d", ErrAccount, had, r.Deliveries)
 	}
 	return r, nil
 }
 
 type pacedArgs struct {
-	Rate     float64 // ticks per second, each in a call of its own
+	Rate     float64 // ticks per second, each in its own call
 	Duration time.Duration
 }
 
@@ -235,11 +235,11 @@ type pacedResult struct {
 	Ticks   uint64
 	Elapsed time.Duration
 	CPU     time.Duration
-	Late    time.Duration // half of the ticks were published at most so long after their time
+	Late    time.Duration // median delay from the time of a tick to its call of Publish
 }
 
-// paced publishes one tick at a time, on an absolute schedule. Their event times are when they
-// were to be published, by the wall clock.
+// paced publishes one tick at a time on an absolute schedule. The event time of a tick is when it was due, by
+// the wall clock.
 func (s *source) paced(ctx context.Context, a pacedArgs) (r pacedResult, err error) {
 	cpu, began := cpuTime(), time.Now()
 	late, err := paced(ctx, a, func(due time.Time) error {
@@ -252,12 +252,12 @@ func (s *source) paced(ctx context.Context, a pacedArgs) (r pacedResult, err err
 	return r, err
 }
 
-// minNap is the shortest sleep: a shorter one costs as much processor time as it lasts, and
-// comes back as late. Ticks that become due meanwhile are late, by so much on any line.
+// minNap is the shortest sleep: a shorter one costs as much processor time as it lasts, and is as late. Ticks
+// that become due during a sleep are late by the same amount on any line.
 const minNap = 50 * time.Microsecond
 
-// paced calls f once for each point in time of the schedule, at it or as soon after it as the
-// machine wakes up, and returns the median of how late that was.
+// paced calls f at each point in time of the schedule, or as soon after it as the machine wakes up, and returns
+// the median delay.
 func paced(ctx context.Context, a pacedArgs, f func(due time.Time) error) (late time.Duration, err error) {
 	defer keenTimers()()
 	gap := float64(time.Second) / a.Rate
@@ -297,14 +297,14 @@ type simulateResult struct {
 	Elapsed time.Duration
 }
 
-// simulate only makes ticks.
+// simulate makes ticks without publishing them.
 func (s *source) simulate(ctx context.Context, a simulateArgs) (r simulateResult, err error) {
 	m, err := sim.New(sim.Config{Seed: 1, Instruments: a.Instruments, Continuous: true})
 	if err != nil {
 		return r, err
 	}
 	batch := make([]feed.Tick, 256)
-	for range a.Instruments/len(batch) + 4 { // definitions and the opening
+	for range a.Instruments/len(batch) + 4 { // skip definitions and the opening
 		if _, err := m.Next(ctx, batch); err != nil {
 			return r, err
 		}
@@ -323,7 +323,7 @@ func (s *source) simulate(ctx context.Context, a simulateArgs) (r simulateResult
 	return r, ctx.Err()
 }
 
-// segments are the files of the journal, in order, and their sizes together.
+// segments returns the journal's files in order, with their total size.
 func (s *source) segments(_ context.Context, dir string) (r segments, err error) {
 	if r.Paths, err = filepath.Glob(filepath.Join(dir, "*.tick")); err != nil {
 		return r, err
@@ -344,13 +344,12 @@ type segments struct {
 	Size  int64
 }
 
-// An acks is where the subscribers' process says how many ticks its subscribers have been
-// handed, all together: eight bytes, as often as it likes. It stands in for the closed loop of
-// a source that goes only as fast as its subscribers.
+// An acks receives the total number of ticks that the subscribers' process has received: eight bytes, as often
+// as the process likes. It closes the loop, so that the source goes only as fast as its subscribers.
 type acks struct {
 	ln   net.Listener
 	had  atomic.Uint64
-	more chan struct{} // had has grown
+	more chan struct{} // signals that had has grown
 }
 
 func listenAcks() (*acks, error) {
@@ -361,7 +360,7 @@ func listenAcks() (*acks, error) {
 	return &acks{ln: ln, more: make(chan struct{}, 1)}, nil
 }
 
-// serve takes connections, one after the other, until ctx ends.
+// serve accepts connections, one after another, until ctx ends.
 func (a *acks) serve(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { a.ln.Close() })
 	defer stop()
@@ -387,7 +386,7 @@ func (a *acks) serve(ctx context.Context) {
 	}
 }
 
-// wait waits until n deliveries are confirmed.
+// wait waits until n deliveries are acknowledged.
 func (a *acks) wait(ctx context.Context, n uint64) error {
 	if a.had.Load() >= n {
 		return nil
@@ -407,11 +406,11 @@ func (a *acks) wait(ctx context.Context, n uint64) error {
 	return nil
 }
 
-// A profiler writes a profile of its process.
+// A profiler writes a CPU profile of its process.
 type profiler struct{ file *os.File }
 
-// profile begins a profile in the file at path, or ends the one that was begun if path is
-// empty.
+// profile begins a profile in the file at path, after ending the one in progress. If path is empty, it only
+// ends that one.
 func (p *profiler) profile(_ context.Context, path string) (nothing, error) {
 	if p.file != nil {
 		pprof.StopCPUProfile()

@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// A Spread is what several runs measured: their median and the range around it.
+// A Spread is the result of several runs: their median and range.
 type Spread struct {
 	Median float64   `json:"median"`
 	Min    float64   `json:"min"`
 	Max    float64   `json:"max"`
-	Runs   []float64 `json:"runs"` // in the order they were made
+	Runs   []float64 `json:"runs"` // in order of measurement
 }
 
-// NewSpread is the spread of runs, which it keeps. The median of an even number of runs is the
-// mean of the two in the middle. Nil if there are none.
+// NewSpread returns the spread of runs, which it keeps, or nil if there are none. The median of an even number
+// of runs is the mean of the middle two.
 func NewSpread(runs []float64) *Spread {
 	if len(runs) == 0 {
 		return nil
@@ -29,7 +29,7 @@ func NewSpread(runs []float64) *Spread {
 	}
 }
 
-// ratios divides each run of a by the one of b beside it.
+// ratios divides each run of a by the corresponding run of b.
 func ratios(a, b []float64) []float64 {
 	r := make([]float64, 0, len(a))
 	for i := range min(len(a), len(b)) {
@@ -40,8 +40,8 @@ func ratios(a, b []float64) []float64 {
 	return r
 }
 
-// quantile is the smallest of values that at least the part q of them, in (0, 1], does not
-// exceed. It sorts values. 0 if there are none.
+// quantile returns the smallest of values that at least the fraction q of them, in (0, 1], do not exceed, or 0
+// if there are none. It sorts values.
 func quantile[T cmp.Ordered](values []T, q float64) T {
 	var zero T
 	if len(values) == 0 {

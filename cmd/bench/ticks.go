@@ -12,23 +12,23 @@ import (
 	"tickfeed/publisher"
 )
 
-// A tickSet is ticks held in memory, so that making them costs nothing while something is
-// measured. It can be published for ever: each time around, the event times go on.
+// A tickSet is ticks held in memory, so that making them takes no time during a measurement. It can be
+// published repeatedly: each time around, the event times continue.
 type tickSet struct {
-	ticks  []feed.Tick       // no definitions
+	ticks  []feed.Tick       // without definitions
 	source []feed.Definition // by the source's ids
 	ids    []feed.InstrumentID
-	span   int64 // what to add to the event times each time around, in ns
+	span   int64 // added to the event times each time around, in ns
 
 	at    int
-	again bool // not the first time around
+	again bool // at has returned to 0
 }
 
 // seam is the event time between the last tick of the set and the first one.
 const seam = int64(time.Millisecond)
 
-// loadTicks takes up to size ticks from src, after skip others. A source that holds fewer is
-// published more often.
+// loadTicks takes up to size ticks from src after skipping skip others. A source with fewer ticks is published
+// more often.
 func loadTicks(ctx context.Context, src feed.Source, skip, size int) (*tickSet, error) {
 	s := &tickSet{ticks: make([]feed.Tick, 0, size)}
 	batch := make([]feed.Tick, 256)
@@ -61,7 +61,7 @@ func loadTicks(ctx context.Context, src feed.Source, skip, size int) (*tickSet, 
 	return s, nil
 }
 
-// define makes the set's instruments known to pub, and gives the ticks the ids they have there.
+// define defines the set's instruments at pub, and gives the ticks pub's ids.
 func (s *tickSet) define(ctx context.Context, pub *publisher.Publisher) error {
 	ids := make([]feed.InstrumentID, len(s.source))
 	for i, d := range s.source {
@@ -71,7 +71,7 @@ func (s *tickSet) define(ctx context.Context, pub *publisher.Publisher) error {
 		}
 		ids[i] = id
 	}
-	back := make(map[feed.InstrumentID]feed.InstrumentID, len(ids)) // to the source's
+	back := make(map[feed.InstrumentID]feed.InstrumentID, len(ids)) // to the source's ids
 	for i, id := range s.ids {
 		back[id] = feed.InstrumentID(i)
 	}
@@ -90,8 +90,8 @@ func (s *tickSet) define(ctx context.Context, pub *publisher.Publisher) error {
 	return nil
 }
 
-// next is the next n ticks, or fewer at the end of the set, after which it begins again, with later
-// event times. They are valid until the next call. Nothing is copied: that would count as publishing.
+// next returns the next n ticks, or fewer at the end of the set, after which it starts over with later event
+// times. They are valid until the next call. next copies nothing, because that would count as publishing.
 func (s *tickSet) next(n int) []feed.Tick {
 	if s.at == len(s.ticks) {
 		s.at, s.again = 0, true
@@ -106,20 +106,20 @@ func (s *tickSet) next(n int) []feed.Tick {
 	return batch
 }
 
-// A setInfo is what there is to say of a set.
+// A setInfo describes a tickSet.
 type setInfo struct {
 	Ticks       int      `json:"ticks"`
 	Symbols     []string `json:"symbols"`        // SYMBOL@VENUE, by instrument
 	Size        float64  `json:"bytes_per_tick"` // on the wire, in full packets
-	Fixed       float64  `json:"fixed_width"`    // share of the quotes and trades that take a fixed-width pattern
+	Fixed       float64  `json:"fixed_width"`    // share of the quotes and trades in a fixed-width pattern
 	PerSecond   float64  `json:"per_second"`     // of event time
 	Instruments int      `json:"instruments"`
 }
 
-// packetBody is about how long the body of a full packet is, in bytes.
+// packetBody is the approximate length of the body of a full packet, in bytes.
 const packetBody = 16 << 10
 
-// info encodes the set once.
+// info encodes the set once and describes it.
 func (s *tickSet) info() setInfo {
 	var patterned, priced, size, body int
 	base := s.ticks[0].EventTime
@@ -154,9 +154,8 @@ func (s *tickSet) info() setInfo {
 	return in
 }
 
-// fixedWidth reports whether an entry is in a pattern of constant length: PROTOCOL.md,
-// "Fixed-width patterns". The patterns write the instrument with 16 or 32 bits and the time
-// with 32 or 64, whatever their values.
+// fixedWidth reports whether an entry has a pattern of constant length (PROTOCOL.md, "Fixed-width patterns").
+// The patterns write the instrument with 16 or 32 bits and the time with 32 or 64, whatever their values.
 func fixedWidth(k feed.Kind, p []byte) bool {
 	narrow, wide := 26, 52
 	if k == feed.KindTrade {

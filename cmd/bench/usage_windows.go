@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// cpuTime is the processor time that this process has used, in user mode and in the system.
+// cpuTime returns the processor time that this process has used, in user and system mode.
 func cpuTime() time.Duration {
 	var created, exited, kernel, user syscall.Filetime
 	self, err := syscall.GetCurrentProcess()
 	if err != nil || syscall.GetProcessTimes(self, &created, &exited, &kernel, &user) != nil {
 		return 0
 	}
-	ticks := func(f syscall.Filetime) int64 { return int64(f.HighDateTime)<<32 | int64(f.LowDateTime) } // of 100 ns
+	ticks := func(f syscall.Filetime) int64 { return int64(f.HighDateTime)<<32 | int64(f.LowDateTime) } // in units of 100 ns
 	return time.Duration(ticks(kernel)+ticks(user)) * 100
 }

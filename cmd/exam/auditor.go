@@ -16,14 +16,14 @@ import (
 // An Auditor knows one tick and one publish time for each number of each session, over all publishers, all their lives, and
 // all subscribers. It shares no code with what it judges. The zero Auditor is ready to use, by many goroutines at once.
 type Auditor struct {
-	// Complete says that the caller passes every tick to Publish before any subscriber can receive it. A subscriber that
-	// receives another tick has received one that was never published.
+	// Complete reports whether the caller passes every tick to Publish before any subscriber can receive it. A
+	// subscriber that receives any other tick has then received one that was never published.
 	Complete bool
 
 	mu      sync.Mutex
 	pages   map[page]*[pageSize]number
-	symbols []string          // 0 is for none
-	numbers map[string]uint16 // of symbols
+	symbols []string          // index 0 means no symbol
+	numbers map[string]uint16 // indices of symbols
 	err     error
 }
 
@@ -37,14 +37,14 @@ const pageSize = 512
 
 // A number holds what the auditor knows about one sequence number.
 type number struct {
-	hash    uint64 // of its tick; 0 for a number that was not seen
+	hash    uint64 // of its tick; 0 if no tick was seen
 	publish int64  // when its packet was sealed; 0 if it is not known
-	since   int64  // the earliest time at which Publish can have been called with it; 0 if it is not known
+	since   int64  // the earliest possible time of the call of Publish; 0 if it is not known
 	subject uint16 // index of its instrument's symbol; 0 if it is not known
 }
 
-// Publish records that ticks are the numbers of session from first on. Their instruments are in state, or defined by ticks. It
-// fails if one of the numbers was another tick before.
+// Publish records that ticks have the numbers of session from first. Their instruments are in state, or defined
+// by ticks. It returns an error if one of the numbers was another tick before.
 func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tick, state *feed.State) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -88,7 +88,8 @@ func (a *Auditor) Subject(session feed.SessionID, seq uint64) (symbol string, kn
 	return a.symbols[p[seq%pageSize].subject], true
 }
 
-// Since records that Publish is called with numbers r of session at time now of the publisher's clock, which does not go back.
+// Since records that Publish is called with numbers r of session at time now of the publisher's clock, which
+// must not go back.
 func (a *Auditor) Since(session feed.SessionID, r feed.Range, now int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -157,7 +158,8 @@ func (a *Auditor) Err() error {
 	return a.err
 }
 
-// Received records that the reader named who received ticks, which are numbered and of one session. State is as of their end.
+// Received records that the reader named who received ticks, which are numbered and of one session. State is
+// the state as of their end.
 func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick, state *feed.State) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -188,7 +190,7 @@ func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
 	return err
 }
 
-// hash returns a hash of every field of t but its number. It is never 0.
+// hash returns a hash of every field of t except its number. It is never 0.
 func hash(t *feed.Tick) uint64 {
 	h := hasher(0xcbf29ce484222325)
 	if d := t.Definition(); d != nil {
@@ -231,8 +233,9 @@ func (h *hasher) text(s string) {
 	}
 }
 
-// A Witness receives every batch that one subscriber hands to its application, from New to the end, and judges the
-// subscriber's ledger by them. Its methods are for the goroutine of the handler, except Judge, which is for after the end.
+// A Witness receives every batch that one subscriber passes to its application, from New to the end, and checks
+// the subscriber's ledger against them. Only the handler's goroutine may call its methods, except Judge, which
+// must be called after the end.
 type Witness struct {
 	auditor *Auditor
 	name    string
@@ -240,8 +243,8 @@ type Witness struct {
 	stories map[feed.SessionID]*story
 	order   []feed.SessionID // of stories, by first appearance
 	err     error
-	joined  bool         // a publisher has answered on the present connection
-	down    *recovery    // under way; nil for none
+	joined  bool         // a publisher has answered on the current connection
+	down    *recovery    // in progress; nil for none
 	lineage feed.Lineage // of the position, as last seen
 
 	// Merged is the longest time between the first and the last of the packets whose ticks a filtered line receives in one; 0 for
@@ -265,17 +268,17 @@ type recovery struct {
 
 // A story holds what a witness knows about one session.
 type story struct {
-	owned                    feed.Range // numbers that the line has, or should have, covered, by the lineages of its positions
+	owned                    feed.Range // numbers that the line has covered, or should have, according to the lineages of its positions
 	delivered                []feed.Range
 	withheld, lost, disowned []feed.Range
 	publish                  int64 // time of the last packet
-	forked                   bool  // some of its numbers were disowned, at least for a time
-	// left lists the numbers of withheld and lost that were so when the line left the session for sessions that have none in
-	// common with it. If the line comes back, the publisher may have these numbers after all.
+	forked                   bool  // some of its numbers were disowned, perhaps temporarily
+	// left lists the numbers of withheld and lost from the time when the line left the session for sessions
+	// without one in common with it. If the line comes back, the publisher may have these numbers after all.
 	left []feed.Range
 }
 
-// Witness makes a witness of subscriber s, which has not run yet.
+// Witness returns a witness of subscriber s, which must not have run yet.
 func (a *Auditor) Witness(name string, s *subscriber.Subscriber) *Witness {
 	w := &Witness{
 		auditor: a, name: name,
@@ -288,7 +291,7 @@ func (a *Auditor) Witness(name string, s *subscriber.Subscriber) *Witness {
 	return w
 }
 
-// Take judges one batch of s. An error is a broken promise; it repeats.
+// Take checks one batch of s. An error is a broken promise; it repeats.
 func (w *Witness) Take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 	if w.err == nil {
 		w.err = w.take(s, b)
@@ -331,13 +334,14 @@ func (w *Witness) take(s *subscriber.Subscriber, b *subscriber.Batch) error {
 		case !ok || !owned.Contains(seq):
 			return w.broken("session %v: number %d is not its own, by lineage %v", b.Session, seq, held.Lineage)
 		case within(st.left, seq):
-			// The line has come back to a journal that has it after all.
+			// The line has come back to a journal that has the number after all.
 			one := []feed.Range{{From: seq, To: seq + 1}}
 			st.withheld, st.lost, st.left = minus(st.withheld, one), minus(st.lost, one), minus(st.left, one)
 		case within(st.withheld, seq) || within(st.lost, seq):
 			return w.broken("session %v: number %d was reported as withheld or lost before", b.Session, seq)
 		case within(st.disowned, seq):
-			// A journal came back in which the number is its session's again: the one way to be delivered twice.
+			// In a journal that came back, the number is its session's again: only then may it be delivered
+			// twice.
 			st.disowned = minus(st.disowned, []feed.Range{{From: seq, To: seq + 1}})
 		}
 		st.delivered = extend(st.delivered, feed.Range{From: seq, To: seq + 1})
@@ -382,7 +386,7 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 	}
 	if len(c.Disowned) > 0 {
 		for _, st := range w.stories {
-			st.publish = 0 // the line goes back, and on along another one, whose packets may be older
+			st.publish = 0 // the line goes back and continues along another one, whose packets may be older
 		}
 	}
 	w.through(s)
@@ -444,7 +448,7 @@ func (w *Witness) recovery(c *subscriber.Change) error {
 		return nil
 	}
 	if d == nil || c.State != subscriber.Live && c.State != subscriber.Ended {
-		return w.broken("a report where nothing was lost, or nothing is well: %v %+v", c.State, *r)
+		return w.broken("a report without a recovery: %v %+v", c.State, *r)
 	}
 	w.down = nil
 	took := time.Since(d.since)
@@ -453,7 +457,7 @@ func (w *Witness) recovery(c *subscriber.Change) error {
 		return w.broken("a report says the cause was %q (%s), it was %q", r.Cause, r.Detail, d.cause)
 	case r.Attempts != d.attempts:
 		return w.broken("a report says %d attempts, there were %d", r.Attempts, d.attempts)
-	case r.Replayed > d.ticks: // what was published meanwhile is not replayed
+	case r.Replayed > d.ticks: // ticks published meanwhile are not replays
 		return w.broken("a report says %d ticks were replayed, there were %d", r.Replayed, d.ticks)
 	case r.Live < took-aboutNow || r.Live > took+aboutNow || r.Down > r.Live || r.Down < 0:
 		return w.broken("a report says down for %v and live after %v, it took %v", r.Down, r.Live, took)
@@ -493,7 +497,7 @@ func (w *Witness) through(s *subscriber.Subscriber) {
 	}
 }
 
-// leave notes that the lineage of the position is l now.
+// leave records that the lineage of the position is now l.
 func (w *Witness) leave(l feed.Lineage) {
 	for i := range w.lineage {
 		if _, common := owns(l, w.lineage[i].ID); common {
@@ -522,8 +526,8 @@ func (w *Witness) broken(format string, args ...any) error {
 	return fmt.Errorf("%s: "+format, append([]any{w.name}, args...)...)
 }
 
-// Judge compares the ledger of s, which has run for the last time, with the batches: every number that the line has covered
-// is in exactly one account, and in the right one.
+// Judge compares the ledger of s, which must not run again, with the batches: every number that the line has
+// covered must be in exactly one account, and in the right one.
 func (w *Witness) Judge(s *subscriber.Subscriber) error {
 	if w.err != nil {
 		return w.err
@@ -591,7 +595,7 @@ func (w *Witness) judge(st *story, a *feed.Account) error {
 	}
 	for _, s := range a.Filtered {
 		got := length(intersect(st.delivered, []feed.Range{s.Range}))
-		// If a fork cut the span, the ledger knows only the shares of its parts.
+		// If a fork cut the span, the ledger has only the shares of its parts.
 		if got != s.Delivered && !st.forked {
 			return fmt.Errorf("%d numbers were delivered of the span %v", got, s)
 		}
@@ -611,7 +615,7 @@ func (w *Witness) judge(st *story, a *feed.Account) error {
 		if c.name == "disowned" {
 			in = all // the numbers may have come back
 		} else {
-			// A filtered line that has come back passes over numbers that it does not want: the publisher has them after all.
+			// A filtered line that has come back passes over unwanted numbers that the publisher has after all.
 			in = union(in, intersect(filtered, st.left))
 		}
 		// Numbers that an earlier subscriber received may be disowned without being in this account.

@@ -14,7 +14,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-// A client is a simulated application with a subscriber, and a witness at its side. It may be killed and started again.
+// A client is a simulated application with a subscriber and a witness. It may be killed and restarted.
 type client struct {
 	w       *world
 	name    string
@@ -32,12 +32,12 @@ type client struct {
 	state      atomic.Pointer[feed.State]
 	connState  atomic.Int64 // the last subscriber.ConnState
 	ended      atomic.Uint64
-	undefined  atomic.Bool // a tick came of an instrument whose definition is in the damaged part of the journal
-	delivered  uint64      // by subscribers that were killed, as are the next two
+	undefined  atomic.Bool // a tick came whose definition is in the damaged part of the journal
+	delivered  uint64      // by subscribers that were killed; so are the next two
 	reconnects uint64
 }
 
-// clients are the ways to subscribe, one of each and then again.
+// newClient returns client i. Clients subscribe in several ways, in turn.
 func (w *world) newClient(i int) *client {
 	c := &client{w: w, name: fmt.Sprintf("client%d", i), rand: w.chance(100 + uint64(i))}
 	c.cfg = subscriber.Config{
@@ -150,13 +150,14 @@ func (c *client) stop() error {
 	<-c.done
 	c.delivered += c.witness.Delivered
 	c.reconnects += uint64(c.sub.Status().Reconnects)
-	if !c.changes && len(c.cfg.Filter) > 0 && !c.w.damaged.Load() { // of what damage took, nobody knows what it was
+	if !c.changes && len(c.cfg.Filter) > 0 && !c.w.damaged.Load() { // the symbols of damaged numbers are not known
 		c.witness.Wants = func(symbol string) bool { return matches(c.cfg.Filter, symbol) }
 	}
 	return c.witness.Judge(c.sub)
 }
 
-// kill ends the subscriber as if its process had been killed, and starts another with the position file as it was.
+// kill ends the subscriber as if its process had been killed, and starts another with the position file as it
+// was at that time.
 func (c *client) kill() error {
 	file := c.cfg.PositionFile
 	saved, err := os.ReadFile(file)
@@ -189,7 +190,7 @@ func (c *client) kill() error {
 	return nil
 }
 
-// well reports what is not as it should be at the end: the client has everything up to head, and knows it.
+// well returns an error unless the client has everything up to head, and reports so.
 func (c *client) well(head uint64) error {
 	s := c.sub.Status()
 	switch {

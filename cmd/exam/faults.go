@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// A Fault is a kind of thing that goes wrong in a simulation.
+// A Fault is a kind of fault in a simulation.
 type Fault int
 
-// The faults. Each is counted when it has really happened, not when it was asked for.
+// The faults. Each is counted when it takes effect, not when it is requested.
 const (
 	Reset           Fault = iota // a connection was reset
-	Cut                          // a connection was reset behind some byte, mostly inside a message
-	Truncation                   // a connection ended behind some byte, without an error
+	Cut                          // a connection was reset after some byte, mostly inside a message
+	Truncation                   // a connection ended after some byte, without an error
 	BlackHole                    // bytes of a half-open connection vanished
 	Stall                        // bytes were held back for a while
-	Slowness                     // bytes came later for want of bandwidth
+	Slowness                     // bytes came later because of limited bandwidth
 	FullBuffer                   // a writer met a full buffer
 	BitFlip                      // a bit was flipped and read
 	RefusedDial                  // a dial was refused
@@ -24,22 +24,22 @@ const (
 	DroppedMessage               // a message of the publisher was dropped
 	RepeatedMessage              // one came twice
 	SwappedMessages              // two changed places
-	Kill                         // the publisher was killed, and came back over its journal
-	Stop                         // the publisher was stopped in order, and came back
-	PowerCut                     // the power went, and some of what was written was gone
-	JournalLost                  // the publisher came back with an empty journal
-	OldCopy                      // it came back with an older copy of its journal
-	SegmentLost                  // it came back without the journal's last file
-	TailLost                     // it came back without the last bytes of the journal
+	Kill                         // the publisher was killed, and restarted with its journal
+	Stop                         // the publisher was stopped in order, and restarted
+	PowerCut                     // a power cut lost some unsynced data
+	JournalLost                  // the publisher restarted with an empty journal
+	OldCopy                      // the publisher restarted with an older copy of its journal
+	SegmentLost                  // the publisher restarted without the journal's last file
+	TailLost                     // the publisher restarted without the last bytes of the journal
 	DiskFull                     // a write found no room
 	DiskError                    // a write failed for good, and the publisher had to start again
 	DiskHang                     // an operation on the disk took up to two seconds
 	ReadError                    // an operation that reads the disk failed
-	NoDescriptors                // an operation found no file descriptor left
-	JournalRemoved               // the file that was written, and the lock, were removed under the publisher
+	NoDescriptors                // an operation found no free file descriptor
+	JournalRemoved               // the current file and the lock were removed from the publisher's journal
 	RotatedCut                   // the power went after a file of the journal had ended, under sync 1s
-	ClientKill                   // a subscriber was killed, and came back with its position file
-	ClientNap                    // an application took its time
+	ClientKill                   // a subscriber was killed, and restarted with its position file
+	ClientNap                    // an application was slow
 	ClockStep                    // the wall clock was read after a jump
 	FilterChange                 // a subscriber asked for other instruments
 	Expired                      // retention overtook a subscriber, which reported the numbers that it lost
@@ -64,7 +64,7 @@ func (f Fault) String() string {
 	return fmt.Sprintf("fault(%d)", int(f))
 }
 
-// Faults counts how often each fault has really happened.
+// Faults counts how often each fault took effect.
 type Faults [faults]uint64
 
 // Add adds the counts of o.
@@ -74,7 +74,7 @@ func (f *Faults) Add(o *Faults) {
 	}
 }
 
-// Absent are the faults that never happened.
+// Absent returns the faults that never took effect.
 func (f *Faults) Absent() []Fault {
 	var none []Fault
 	for i, n := range f {
@@ -85,7 +85,7 @@ func (f *Faults) Absent() []Fault {
 	return none
 }
 
-// String is a line for each fault.
+// String returns a line for each fault.
 func (f *Faults) String() string {
 	var b strings.Builder
 	for i, n := range f {

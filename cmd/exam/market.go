@@ -7,14 +7,14 @@ import (
 	"tickfeed/feed"
 )
 
-// A market makes ticks of all kinds. No two are equal: each holds a serial number.
+// A market makes ticks of all kinds. No two are equal, because each contains a serial number.
 type market struct {
 	rand   *rand.Rand
 	serial int64
 	time   int64 // event time of the last tick
 }
 
-// listed is how many instruments there can be; the first opening are there from the start.
+// listed is the greatest number of instruments; the first opening of them are defined at the start.
 const (
 	listed  = 24
 	opening = 9
@@ -22,7 +22,8 @@ const (
 
 func symbol(i int) string { return fmt.Sprintf("%c%02d", 'A'+i%3, i/3) }
 
-// definitions are ticks for n instruments that state does not know, or for one that it knows if it knows all.
+// definitions returns definition ticks for n instruments that state does not know, or for one that it knows if
+// it knows all.
 func (m *market) definitions(state *feed.State, n int) []feed.Tick {
 	var ticks []feed.Tick
 	next := feed.InstrumentID(state.Len())
@@ -46,7 +47,7 @@ func (m *market) definition(id feed.InstrumentID, d *feed.Definition) feed.Tick 
 	return feed.Tick{Kind: feed.KindDefinition, Instrument: id, EventTime: m.clock(), Extra: &feed.Extra{Definition: d}}
 }
 
-// ticks are n ticks of the instruments that state knows.
+// ticks returns n ticks of the instruments that state knows.
 func (m *market) ticks(state *feed.State, n int) []feed.Tick {
 	ids := defined(state)
 	ticks := make([]feed.Tick, n)
@@ -56,7 +57,7 @@ func (m *market) ticks(state *feed.State, n int) []feed.Tick {
 	return ticks
 }
 
-// defined are the ids of the instruments that state knows. A damaged journal may have lost some.
+// defined returns the ids of the instruments that state knows. A damaged journal may have lost some.
 func defined(state *feed.State) []feed.InstrumentID {
 	var ids []feed.InstrumentID
 	for t := range state.Definitions(nil) {
@@ -65,7 +66,7 @@ func defined(state *feed.State) []feed.InstrumentID {
 	return ids
 }
 
-// closing is one quote of each instrument.
+// closing returns one quote of each instrument.
 func (m *market) closing(state *feed.State) []feed.Tick {
 	var ticks []feed.Tick
 	for _, id := range defined(state) {
@@ -101,7 +102,7 @@ func (m *market) tick(id feed.InstrumentID) feed.Tick {
 	return t
 }
 
-// bulky are n ticks of about 100 bytes each.
+// bulky returns n ticks of about 100 bytes each.
 func (m *market) bulky(state *feed.State, n int) []feed.Tick {
 	ids := defined(state)
 	ticks := make([]feed.Tick, n)
@@ -126,7 +127,7 @@ func (m *market) next() int64 {
 	return m.serial
 }
 
-// clock is the event time: the market's own, which advances with each tick.
+// clock returns the event time: the market's own clock, which advances with each tick.
 func (m *market) clock() int64 {
 	m.time += 1 + m.rand.Int64N(2_000_000)
 	return m.time

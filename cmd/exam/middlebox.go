@@ -7,23 +7,23 @@ import (
 	"tickfeed/codec"
 )
 
-// A middlebox passes a publisher's messages on, whole, and does something wrong with some of them. It is a netsim.Middlebox
-// for the direction from the publisher, set before the first byte.
+// A middlebox passes on a publisher's messages and damages some of them. It is a netsim.Middlebox for the
+// direction from the publisher, set before the first byte.
 type middlebox struct {
-	chance func() float64 // share of the messages behind the welcome that something is done to
+	chance func() float64 // share of the messages after the welcome that are damaged
 	rand   *rand.Rand
 	happen func(Fault)
 
 	in     []byte // not parsed yet
 	reader *codec.Reader
 	seen   int
-	kept   []byte // a message that waits for the next one to go first
-	lost   int    // how many more to drop
+	kept   []byte // a message to send after the next one
+	lost   int    // number of further messages to drop
 }
 
 var errNoMore = errors.New("no more bytes yet")
 
-// Read gives the reader what was passed in.
+// Read gives the reader the bytes of Pass.
 func (m *middlebox) Read(p []byte) (int, error) {
 	if len(m.in) == 0 {
 		return 0, errNoMore
@@ -67,7 +67,7 @@ func (m *middlebox) Pass(dst, p []byte) []byte {
 				dst = append(append(dst, raw...), raw...)
 				m.happen(RepeatedMessage)
 			case 2:
-				// Only what has a checksum: TCP has one for the rest.
+				// Flip bits only in messages with a checksum: TCP protects the others.
 				at := len(dst)
 				dst = append(dst, raw...)
 				if t == codec.TypePacket || t == codec.TypeSnapshotPart {

@@ -14,9 +14,10 @@ import (
 	"tickfeed/feed"
 )
 
-// A plain is a subscriber written from the words of PROTOCOL.md: it shares no code with packages codec and subscriber. It
-// has more patterns than fit into a hello. So it asks for everything, drops what it does not want itself, and sends its
-// patterns by subscribe once the line has reached the position. Whatever happens, it must get every tick that it wants once.
+// A plain is a subscriber written from the text of PROTOCOL.md: it shares no code with packages codec and
+// subscriber. It has more patterns than fit into a hello, so it asks for everything, drops unwanted ticks
+// itself, and sends its patterns by subscribe once the line has reached the position. Whatever happens, it must
+// get every tick that it wants once.
 type plain struct {
 	w    *world
 	name string
@@ -27,13 +28,13 @@ type plain struct {
 
 	cancel context.CancelFunc
 	done   chan struct{}
-	at     atomic.Uint64 // the position, for others to see
+	at     atomic.Uint64 // the position, for other goroutines
 	ended  atomic.Uint64 // final number of the end message; 0 before it
 
 	// The goroutine of run owns the fields below until done is closed.
 	lineage    feed.Lineage
 	next       uint64
-	anew       bool              // the line has gone to sessions that have none in common with those before, and may come back
+	anew       bool              // the line has gone to sessions without one in common with those before, and may come back
 	holds      bool              // symbols has the definitions of all instruments as of next
 	symbols    map[uint64]string // by instrument
 	accounts   map[feed.SessionID]*plainAccount
@@ -64,7 +65,7 @@ type plainLine struct {
 	seed     uint32
 	publish  int64
 	flowed   bool            // a packet or heartbeat has come
-	filter   []string        // of the line; nil for everything
+	filter   []string        // filter of the line; nil for everything
 	force    []string        // patterns of the ticks to deliver; nil for everything
 	matched  map[string]bool // by symbol, whether force matches it; a cache
 	due      bool            // a snapshot must come before the next packet
@@ -73,13 +74,13 @@ type plainLine struct {
 
 	asked   []string // the filter of the request without an answer
 	request uint64
-	open    bool // there is one
+	open    bool // request is not answered yet
 
 	snapshot bool
-	seq      uint64 // of the snapshot
+	seq      uint64 // number of the snapshot
 	parts    uint64
 	scope    uint64
-	symbols  map[uint64]string // that its parts define
+	symbols  map[uint64]string // defined by the snapshot's parts
 }
 
 func (w *world) newPlain(i int) *plain {
@@ -110,7 +111,7 @@ func (p *plain) wanted() []string {
 	return nil
 }
 
-// errBroken is the error for bytes from the publisher, or from a middlebox, that break a rule of PROTOCOL.md.
+// errBroken is returned for bytes, from the publisher or from a middlebox, that break a rule of PROTOCOL.md.
 var errBroken = errors.New("against the protocol")
 
 func broken(format string, args ...any) error {
@@ -141,7 +142,7 @@ func (p *plain) stop() error {
 	return p.judge()
 }
 
-// run connects, again and again: at once, then with exponential backoff and full jitter.
+// run connects repeatedly: at once, then with exponential backoff and full jitter.
 func (p *plain) run(ctx context.Context) {
 	wait := time.Duration(0)
 	for turn := 0; ctx.Err() == nil; turn++ {
@@ -187,7 +188,7 @@ func (l *plainLine) connection(ctx context.Context, addr string) error {
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	l.nc, l.heard, l.interval = nc, time.Now(), l.beat
-	l.pulse = l.heard.Add(time.Hour) // none before the welcome
+	l.pulse = l.heard.Add(time.Hour) // no pulse before the welcome
 	l.force = l.wanted()
 	l.reconnects++
 	hello := appendWire(nil, []any{1, 1, 1, l.name, "", []string{}, 2, 0, 0, 0, uint64(l.beat), l.holds, l.lineage, l.next})
@@ -256,7 +257,7 @@ func (l *plainLine) ask() error {
 	return l.say(appendWire(nil, []any{11, l.request, list}))
 }
 
-// messages takes the messages that are complete.
+// messages handles the complete messages.
 func (l *plainLine) messages() error {
 	for {
 		size, err := wireSize(l.in, 1)
@@ -377,7 +378,7 @@ func (l *plainLine) welcome(m *wireMessage) error {
 		if common {
 			from = fork
 		}
-		l.cover(feed.Range{From: from, To: start}, nil) // not to be had
+		l.cover(feed.Range{From: from, To: start}, nil) // not available
 	}
 	l.lineage, l.next = lineage, l.position(reason, start, fork)
 	l.due = l.due && l.next > 1
@@ -398,7 +399,7 @@ func (l *plainLine) position(reason, start, fork uint64) uint64 {
 	return start
 }
 
-// inSession makes the session of lineage that owns seq the line's.
+// inSession sets the line's session to the owner of seq in lineage.
 func (l *plainLine) inSession(lineage feed.Lineage, seq uint64) error {
 	for i := range lineage {
 		r := feed.Range{From: lineage[i].First, To: 1 << 63}
@@ -413,7 +414,7 @@ func (l *plainLine) inSession(lineage feed.Lineage, seq uint64) error {
 			return nil
 		}
 	}
-	return broken("nobody owns %d in %v", seq, lineage)
+	return broken("no session owns %d in %v", seq, lineage)
 }
 
 // forkOf returns the fork of two lineages as PROTOCOL.md defines it. It returns false if they have no session in common.
@@ -466,7 +467,7 @@ func (l *plainLine) subscribed(m *wireMessage) error {
 	if err := l.joins(m.uint(2), "subscribed"); err != nil {
 		return err
 	}
-	if l.filter != nil { // from everything no pattern is new
+	if l.filter != nil { // after everything, no pattern is new
 		for _, p := range l.asked {
 			l.due = l.due || !slices.Contains(l.filter, p)
 		}
@@ -552,7 +553,7 @@ func (l *plainLine) packet(raw []byte) error {
 		case int64:
 			r := feed.Range{From: l.at, To: l.at + uint64(v)}
 			if v < 0 {
-				return l.wrong("numbers were withheld that nobody wanted withheld: %d", v)
+				return l.wrong("numbers were withheld without a request: %d", v)
 			}
 			if l.filter == nil {
 				return l.wrong("%v was skipped on a line of everything", r)
@@ -567,7 +568,7 @@ func (l *plainLine) packet(raw []byte) error {
 				break
 			}
 			if l.due {
-				return broken("a tick before the snapshot that is due")
+				return broken("a tick before the required snapshot")
 			}
 			t, known, err := wireTick(v, p.base)
 			if err != nil {
@@ -579,10 +580,10 @@ func (l *plainLine) packet(raw []byte) error {
 			}
 			symbol, defined := l.plain.symbols[uint64(t.Instrument)]
 			if !defined && !l.w.damaged.Load() {
-				return broken("tick %d is of instrument %d, which nobody defined", t.Seq, t.Instrument)
+				return broken("tick %d is of instrument %d, which is not defined", t.Seq, t.Instrument)
 			}
 			if l.had != nil && within(l.had.delivered, t.Seq) {
-				l.at++ // it came before the line went to a session without anything in common, and is not new
+				l.at++ // it came before the line went to unrelated sessions, and is not new
 				break
 			}
 			if t.Seq >= l.next && (l.force == nil || defined && l.needs(symbol)) {
@@ -606,7 +607,7 @@ func (l *plainLine) packet(raw []byte) error {
 	return l.deliver(p.publish, feed.Range{From: max(p.first, l.next), To: l.at}, ticks)
 }
 
-// wrong reports a fault that no middlebox can cause, which fails the simulation.
+// wrong reports a fault that no middlebox can cause, and fails the simulation.
 func (l *plainLine) wrong(format string, args ...any) error {
 	err := fmt.Errorf(l.name+": "+format, args...)
 	l.w.fail(err)
@@ -656,7 +657,7 @@ func (l *plainLine) needs(symbol string) bool {
 // client wants one of them.
 func (l *plainLine) missed(r feed.Range, ticks []feed.Tick) {
 	if l.w.damaged.Load() {
-		return // the publisher cannot match ticks whose definition it lost
+		return // the publisher cannot match ticks whose definition is lost
 	}
 	for seq := r.From; seq < r.To; seq++ {
 		if len(ticks) > 0 && ticks[0].Seq == seq {
@@ -684,7 +685,7 @@ func (p *plain) account(id feed.SessionID) *plainAccount {
 	return a
 }
 
-// cover notes that numbers r of the lineage are accounted for, and that ticks, which are some of them, were delivered.
+// cover accounts for numbers r of the lineage, of which ticks were delivered.
 func (p *plain) cover(r feed.Range, ticks []feed.Tick) {
 	for session, part := range parts(p.lineage, r) {
 		a := p.account(session)
@@ -702,7 +703,7 @@ func (p *plain) cover(r feed.Range, ticks []feed.Tick) {
 	}
 }
 
-// with is rs and r, quickly where r comes after rs.
+// with returns rs with r added. It is fast if r comes after rs.
 func with(rs []feed.Range, r feed.Range) []feed.Range {
 	if n := len(rs); n == 0 || rs[n-1].To <= r.From {
 		return extend(rs, r)

@@ -8,10 +8,10 @@ import (
 	"tickfeed/feed"
 )
 
-// Sets of numbers as sorted ranges that neither overlap nor touch. Package feed has such sets too; these are the auditor's
-// own, because it must not err where feed does.
+// This file implements sets of numbers as sorted ranges that neither overlap nor touch. Package feed has such
+// sets too, but the auditor must not share feed's mistakes.
 
-// extend is rs with r, which begins at or after the end of rs. It reuses rs.
+// extend returns rs with r added, which must begin at or after the end of rs. It reuses rs.
 func extend(rs []feed.Range, r feed.Range) []feed.Range {
 	if n := len(rs); n > 0 && rs[n-1].To == r.From {
 		rs[n-1].To = r.To
@@ -44,7 +44,7 @@ func union(a, b []feed.Range) []feed.Range {
 	return out
 }
 
-// minus is the numbers of a that are not in b. A may overlap and b be empty ranges.
+// minus returns the numbers of a that are not in b. A may overlap, and b may contain empty ranges.
 func minus(a, b []feed.Range) []feed.Range {
 	a, b = union(a, nil), union(b, nil)
 	var out []feed.Range
@@ -81,7 +81,7 @@ func length(rs []feed.Range) uint64 {
 	return n
 }
 
-// spanning returns the least range that holds a and b.
+// spanning returns the least range that contains a and b.
 func spanning(a, b feed.Range) feed.Range {
 	if a.Empty() {
 		return b
@@ -89,7 +89,7 @@ func spanning(a, b feed.Range) feed.Range {
 	return feed.Range{From: min(a.From, b.From), To: max(a.To, b.To)}
 }
 
-// parts yields the sessions of l that own numbers of r, root first, and the part of r that each of them owns.
+// parts yields the sessions of l that own numbers of r, root first, each with the part of r that it owns.
 func parts(l feed.Lineage, r feed.Range) iter.Seq2[feed.SessionID, feed.Range] {
 	return func(yield func(feed.SessionID, feed.Range) bool) {
 		for i, session := range l {
@@ -104,7 +104,7 @@ func parts(l feed.Lineage, r feed.Range) iter.Seq2[feed.SessionID, feed.Range] {
 	}
 }
 
-// below yields what each session of l owns of the numbers below next.
+// below yields the sessions of l, each with the numbers below next that it owns.
 func below(l feed.Lineage, next uint64) iter.Seq2[feed.SessionID, feed.Range] {
 	return parts(l, feed.Range{To: next})
 }

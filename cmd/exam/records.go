@@ -7,15 +7,15 @@ import (
 	"tickfeed/feed"
 )
 
-// A Record is one tick as a recording holds it.
+// A Record is one tick of a recording.
 type Record struct {
 	Session    feed.SessionID
 	Publish    int64 // when its packet was sealed
 	Tick       feed.Tick
-	Definition *feed.Definition // of the tick's instrument, as of the tick; nil if nothing defines it
+	Definition *feed.Definition // of the tick's instrument, as of the tick; nil if there is none
 }
 
-// A Recorded is what ReadRecordings read beside the ticks.
+// A Recorded is the result of ReadRecordings apart from the ticks.
 type Recorded struct {
 	Mode    uint64       // of the last header
 	Lineage feed.Lineage // of the last header
@@ -23,9 +23,9 @@ type Recorded struct {
 	Last    int64        // publish time of the last packet
 }
 
-// ReadRecordings calls each for every tick of recordings that follow one another, as the files of a journal do. It reads them
-// by PROTOCOL.md and shares no code with packages codec and recording: what it does not find to be as the text says is an
-// error. A tail that is not a whole message ends the last file.
+// ReadRecordings calls each for every tick of recordings that follow one another, such as the files of a
+// journal. It reads them by PROTOCOL.md and shares no code with packages codec and recording. Any deviation
+// from PROTOCOL.md is an error, except that the last file may end with an incomplete message.
 func ReadRecordings(each func(*Record) error, paths ...string) (r Recorded, err error) {
 	definitions := make(map[feed.InstrumentID]*feed.Definition)
 	for i, path := range paths {
@@ -98,7 +98,7 @@ func (r *Recorded) read(data []byte, last bool, definitions map[feed.InstrumentI
 	return nil
 }
 
-// records calls each for the ticks of a body, the first of which is numbered seq.
+// records calls each for the ticks of a body, whose first number is seq.
 func records(session feed.SessionID, seq uint64, p *wirePacket, definitions map[feed.InstrumentID]*feed.Definition, each func(*Record) error) error {
 	for body := p.body; len(body) > 0; {
 		size, err := wireSize(body, 1)

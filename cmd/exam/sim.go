@@ -22,19 +22,19 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// A Plan says what to simulate. The same Plan gives the same course of things, as far as the runtime's scheduler allows it
-// (see package netsim).
+// A Plan says what to simulate. The same Plan gives the same simulation, as far as the runtime's scheduler
+// permits (see package netsim).
 type Plan struct {
 	Seed    uint64
-	Steps   int                // things that go wrong; 0 for 440
+	Steps   int                // number of faults; 0 for 440
 	Clients int                // 0 for 7, one of each kind
-	Quiet   time.Duration      // time without a tick, somewhere on the way; 0 for 30 minutes
+	Quiet   time.Duration      // time without a tick, somewhere in between; 0 for 30 minutes
 	Dir     string             // for position files; empty for none
 	Log     func(string)       // receives a line for each event; nil for none
 	Trace   func(netsim.Event) // receives the events of the network; nil for none
 }
 
-// An Outcome is what came of a simulation.
+// An Outcome is the result of a simulation.
 type Outcome struct {
 	Faults     Faults
 	States     States
@@ -42,14 +42,15 @@ type Outcome struct {
 	Published  uint64
 	Delivered  uint64 // to all clients
 	Reconnects uint64 // of all clients
-	// Trace is a hash of everything that the network did, and when. What it did at one instant counts in no order.
+	// Trace is a hash of everything that the network did, and when. The order of events at one instant does not
+	// count.
 	Trace uint64
 }
 
-// Simulate runs a publisher, over a journal on a simulated disk or from memory, and its subscribers through p.Steps faults.
-// Then the faults stop, and within two minutes every subscriber must be live, have everything that the publisher has, and
-// its state; and the auditor must agree with every ledger. It belongs into a testing/synctest bubble. When it returns
-// everything that it started has ended.
+// Simulate runs a publisher, with a journal on a simulated disk or from memory, and its subscribers through
+// p.Steps faults. Then the faults stop, and within two minutes every subscriber must be live and have
+// everything that the publisher has, with its state; and the auditor must agree with every ledger. Simulate
+// must run in a testing/synctest bubble. When it returns, everything that it started has ended.
 func Simulate(p Plan) (*Outcome, error) {
 	if p.Steps == 0 {
 		p.Steps = 440
@@ -65,29 +66,29 @@ func Simulate(p Plan) (*Outcome, error) {
 	return w.outcome(), err
 }
 
-// leaving is how long a connection that was closed may be on its way to the other side.
+// leaving bounds how long the close of a connection takes to reach the other side.
 const leaving = time.Second
 
-// A world is one simulation. The driver is the goroutine of Simulate: it alone breaks things, starts and ends publishers and
-// clients. The market's goroutine alone publishes.
+// A world is one simulation. Only the driver, the goroutine of Simulate, injects faults and starts and ends
+// publishers and clients. Only the market's goroutine publishes.
 type world struct {
 	plan  Plan
 	audit Auditor
 	net   *netsim.Network
-	rand  *rand.Rand // the driver's
+	rand  *rand.Rand // of the driver
 	began time.Time
 
-	trace   hasher // of the network's events before instant; by the network, one event at a time
+	trace   hasher // of the network's events before instant; used by the network, one event at a time
 	instant time.Duration
-	at      uint64 // sum of the hashes of those at instant
+	at      uint64 // sum of the hashes of the events at instant
 
 	// Traits of this world.
 	memory    bool // no journal
 	retain    bool
 	steady    bool // the wall clock does not jump
-	floods    int  // how often more may be published at once than the memory holds
+	floods    int  // number of times that more may be published at once than the memory holds
 	mode      codec.Mode
-	gentle    bool // nothing happens to the journal that would lose a number
+	gentle    bool // no step harms the journal so that numbers are lost
 	sync      journal.Sync
 	heartbeat time.Duration
 	addrs     []string
@@ -95,54 +96,54 @@ type world struct {
 	clients []*client
 	plain   *plain
 	market  market
-	closed  chan struct{}  // when the market has ended
-	busy    sync.WaitGroup // the market, and publishers that were abandoned
-	ending  atomic.Bool    // the market ends
-	paused  atomic.Bool    // the market rests
-	burst   atomic.Int64   // ticks to publish at once, next
-	flood   atomic.Bool    // more than the memory holds is to be published, next
-	files   atomic.Int64   // of the journal that were begun
+	closed  chan struct{}  // closed when the market has ended
+	busy    sync.WaitGroup // the market, and abandoned publishers
+	ending  atomic.Bool    // the market must end
+	paused  atomic.Bool    // the market must pause
+	burst   atomic.Int64   // number of ticks to publish at once, next
+	flood   atomic.Bool    // publish more than the memory holds, next
+	files   atomic.Int64   // number of journal files begun
 	volumes volumes
 
 	node    atomic.Pointer[node] // nil while the publisher is down
 	lives   uint64
-	upAt    time.Time     // when the publisher comes back
-	fs      *memfs.FS     // what it comes back to
+	upAt    time.Time     // when to restart the publisher
+	fs      *memfs.FS     // the publisher's next disk
 	copied  *memfs.FS     // an old copy
-	died    Fault         // of what it went down
-	safe    uint64        // what it must come back with
-	damage  bool          // the journal lacks numbers in its midst, which a subscriber may have
-	damaged atomic.Bool   // the same, for others
+	died    Fault         // how the publisher went down
+	safe    uint64        // the number up to which the publisher must recover
+	damage  bool          // the journal lacks numbers in its middle, which a subscriber may have
+	damaged atomic.Bool   // the same, for other goroutines
 	taken   bool          // files of the journal were removed in this life
 	past    []moment      // of this life, oldest first
-	least   uint64        // after a power cut under sync 1s, what was a second old
-	holes   feed.RangeSet // and what the journal lacked before
+	least   uint64        // after a power cut under sync 1s, numbers below least were a second old
+	holes   feed.RangeSet // numbers that the journal lacked before the power cut
 	seen    map[feed.SessionID]bool
 
 	disk      atomic.Int32 // what the disk does
-	hung      atomic.Int64 // when a disk that hangs goes on, ns since began
-	ill       atomic.Int64 // when the disk was not well last, ns since began
+	hung      atomic.Int64 // when a hanging disk continues, ns since began
+	ill       atomic.Int64 // when the disk was last not well, ns since began
 	offset    atomic.Int64 // of the wall clock, ns
-	stepped   atomic.Bool  // and it was not read since
-	unruly    atomic.Int64 // share of messages that middleboxes meddle with, in millionths
+	stepped   atomic.Bool  // offset was changed, and the clock not read since
+	unruly    atomic.Int64 // share of messages that middleboxes damage, in millionths
 	finishing atomic.Bool
-	mayLose   atomic.Bool // something happened for which numbers may be lost
-	mayDisown atomic.Bool // or disowned
+	mayLose   atomic.Bool // a step may have caused losses
+	mayDisown atomic.Bool // a step may have caused disowned numbers
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	faults    Faults
 	states    States
-	earliest  int64 // that the wall clock has shown
+	earliest  int64 // least time that the wall clock has shown
 	latest    int64
 	err       error
 	published uint64
 }
 
-// What the disk does.
+// States of the disk.
 const (
 	diskWell int32 = iota
 	diskFull
-	diskFails   // the next write
+	diskFails   // the next write fails
 	diskHangs   // until world.hung
 	diskUnread  // every other operation that only reads fails
 	diskCrowded // there are no file descriptors left
@@ -171,7 +172,7 @@ func newWorld(p Plan) *world {
 		w.addrs = append(w.addrs, "pub:2")
 	}
 	conditions := []netsim.Conditions{
-		// Never none at all: both sides of a connection would have their timers ring at the same instant.
+		// Latency is never zero: both sides of a connection would have timers at the same instant.
 		{Latency: 13_007}, {Latency: 7_919, Buffer: 16 << 10}, {Latency: time.Millisecond, Jitter: time.Millisecond, Buffer: 32 << 10},
 		{Latency: 30*time.Millisecond + 11, Jitter: 20 * time.Millisecond, Buffer: 64 << 10},
 	}[r.IntN(4)]
@@ -186,7 +187,7 @@ func newWorld(p Plan) *world {
 	return w
 }
 
-// chance is the random source of one actor.
+// chance returns the random source of one actor.
 func (w *world) chance(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(w.plan.Seed, actor)) }
 
 func (w *world) run() error {
@@ -209,7 +210,7 @@ func (w *world) run() error {
 		if err := c.stop(); err != nil {
 			w.fail(err)
 		}
-		time.Sleep(leaving) // else whether the publisher hears of it before its own end is a race
+		time.Sleep(leaving) // otherwise it would be a race whether the publisher sees the close before its own end
 	}
 	if err := w.plain.stop(); err != nil {
 		w.fail(err)
@@ -241,7 +242,7 @@ func (w *world) rest(quiet bool) {
 	time.Sleep(d + time.Duration(w.rand.IntN(1000)))
 }
 
-// tend starts the publisher again if it is time, and notices if it cannot go on.
+// tend restarts the publisher if it is time, and detects if it has failed.
 func (w *world) tend() {
 	n := w.node.Load()
 	if n != nil {
@@ -254,7 +255,7 @@ func (w *world) tend() {
 	}
 }
 
-// finish makes the network whole, ends the session, and waits until all is well.
+// finish repairs the network and the disk, ends the session, and waits until all is well.
 func (w *world) finish() {
 	if w.failure() == nil {
 		w.log("no more faults")
@@ -301,7 +302,7 @@ func (w *world) finish() {
 		var ill error
 		for _, c := range w.clients {
 			if w.damage && c.undefined.Load() {
-				continue // it cannot understand what is left
+				continue // the client lacks definitions of what is left
 			}
 			if err := c.well(n.head); err != nil && ill == nil {
 				ill = err
@@ -328,7 +329,7 @@ func (w *world) finish() {
 	}
 }
 
-// judge compares what the clients have at the end with what the publisher has.
+// judge compares the clients' final states and ledgers with the publisher's.
 func (w *world) judge() error {
 	truth := w.node.Load().truth
 	for _, c := range w.clients {
@@ -340,14 +341,14 @@ func (w *world) judge() error {
 		case state == nil:
 			return fmt.Errorf("%s: got nothing at the end", c.name)
 		case c.cfg.Start.Kind == codec.StartLive && c.witness.Snapshots == 0:
-			// It knows definitions, and what came since.
+			// It knows definitions, and the ticks since it joined.
 		case w.damage:
-			// It may know more than the publisher does.
+			// It may know more than the publisher.
 		default:
 			want, got := feed.NewState(), feed.NewState()
 			asked := func(_ feed.InstrumentID, d *feed.Definition) bool { return matches(c.cfg.Filter, d.Symbol) }
 			want.Replace(asked, truth)
-			got.Replace(asked, state) // what it asked for earlier it may still know
+			got.Replace(asked, state) // it may still know instruments of an earlier filter
 			if diff := got.Diff(want); diff != "" {
 				return fmt.Errorf("%s: its state (first) is not the publisher's:\n%s", c.name, diff)
 			}
@@ -367,7 +368,7 @@ func (w *world) judge() error {
 	return nil
 }
 
-// matches is what filters mean, for those that clients have.
+// matches reports whether symbol matches patterns as a filter, for the filters of the clients.
 func matches(patterns []string, symbol string) bool {
 	for _, p := range patterns {
 		if ok, _ := filepath.Match(p, symbol); ok {
@@ -408,14 +409,14 @@ type node struct {
 	serve  []chan error
 	lns    []interface{ Close() error }
 
-	// Of the market's goroutine, and the driver's after that.
+	// Fields of the market's goroutine, and of the driver's after that.
 	session feed.SessionID
 	lineage feed.Lineage
 	head    uint64      // next number
 	truth   *feed.State // as of head
 }
 
-// start begins a life of the publisher. If the disk does not allow that, it is tried again later.
+// start begins a life of the publisher. If the disk does not allow that, tend tries again later.
 func (w *world) start() {
 	w.lives++
 	cfg := publisher.Config{
@@ -453,7 +454,7 @@ func (w *world) start() {
 					w.fail(fmt.Errorf("after a %v %v is damaged, numbers up to %d had been sent or acknowledged", w.died, d.Range, w.safe))
 				}
 			}
-			w.mayLose.Store(true) // what was being written when the power went
+			w.mayLose.Store(true) // a message that was being written at the power cut
 			w.log("damage: %v", r.Damage)
 		}
 	}
@@ -474,7 +475,7 @@ func (w *world) start() {
 	w.node.Store(n)
 }
 
-// born checks what a new life begins with, by how the last one ended.
+// born checks the beginning of a new life against the end of the last one.
 func (w *world) born(n *node) {
 	if w.seen[n.session] {
 		w.fail(fmt.Errorf("session %v was there before", n.session))
@@ -495,7 +496,7 @@ func (w *world) born(n *node) {
 	}
 }
 
-// crash ends a life without a word. What it leaves on disk is what leave makes of it.
+// crash ends a life without a goodbye. leave returns the disk that is left.
 func (w *world) crash(how Fault, leave func(*memfs.FS) *memfs.FS) {
 	n := w.node.Load()
 	for _, ln := range n.lns {
@@ -510,7 +511,7 @@ func (w *world) crash(how Fault, leave func(*memfs.FS) *memfs.FS) {
 	w.busy.Go(func() { w.abandon(n) })
 }
 
-// down notes that the publisher is down.
+// down records that the publisher is down.
 func (w *world) down(how Fault, n *node) {
 	w.node.Store(nil)
 	w.died = how
@@ -521,7 +522,7 @@ func (w *world) down(how Fault, n *node) {
 	w.log("publisher down at %d: %v", w.safe, how)
 }
 
-// abandon frees what a life holds that has ended.
+// abandon releases the resources of a life that has ended.
 func (w *world) abandon(n *node) {
 	n.cancel()
 	for _, served := range n.serve {
@@ -529,10 +530,10 @@ func (w *world) abandon(n *node) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = n.pub.Close(ctx) // its disk is dead, or it was ended in order by stop
+	_ = n.pub.Close(ctx) // its disk is dead, or stop has ended it in order
 }
 
-// newFS makes fs fail as w.disk says.
+// newFS makes fs fail as w.disk demands.
 func (w *world) newFS(fs *memfs.FS) *memfs.FS {
 	fs.Fault = func(op memfs.Op) (int, error) {
 		w.fileBegins(op)
@@ -575,23 +576,24 @@ func takesDescriptor(k memfs.Kind) bool {
 	return false
 }
 
-// A moment is what had been sent or acknowledged at some time.
+// A moment is the number sent or acknowledged up to at some time.
 type moment struct {
 	at        time.Duration
 	committed uint64
-	files     int // of the journal
+	files     int // number of journal files
 }
 
-// remember notes the present moment.
+// remember records the current moment.
 func (w *world) remember(n *node) {
 	w.past = append(w.past, moment{time.Since(w.began), n.pub.Stats().Committed, len(journalFiles(n.fs))})
 }
 
-// syncedWithin is how old, at most, what is not durable is under sync 1s: a second, and until the housekeeper looks.
+// syncedWithin bounds the age of unsynced data under sync 1s: a second, plus the time until the housekeeper
+// looks.
 const syncedWithin = 1100 * time.Millisecond
 
-// cutting notes, before the power is cut, what must survive it under sync 1s: all that was there a second ago, unless the disk
-// was ill meanwhile.
+// cutting records, before a power cut, what must survive it under sync 1s: everything that existed a second
+// ago, unless the disk was ill meanwhile.
 func (w *world) cutting(n *node) {
 	w.least, w.holes = 0, feed.RangeSet{}
 	if w.memory || w.sync != journal.SyncInterval {
@@ -611,7 +613,7 @@ func (w *world) cutting(n *node) {
 	}
 }
 
-// lacking is what a journal on fs lacks in its midst.
+// lacking returns the numbers that a journal on fs lacks in its middle.
 func (w *world) lacking(fs *memfs.FS) (holes feed.RangeSet) {
 	j, err := journal.Open(journal.Config{Dir: "journal", FS: fs.Killed()})
 	if err != nil {
@@ -632,7 +634,7 @@ func (w *world) lacking(fs *memfs.FS) (holes feed.RangeSet) {
 	}
 }
 
-// survived checks, after a power cut under sync 1s, that all is there that must be.
+// survived checks, after a power cut under sync 1s, that everything required has survived.
 func (w *world) survived(n *node) {
 	if w.least == 0 {
 		return
@@ -652,7 +654,7 @@ func (w *world) survived(n *node) {
 	w.least = 0
 }
 
-// fileBegins notes that a file of the journal begins.
+// fileBegins records that a journal file begins.
 func (w *world) fileBegins(op memfs.Op) {
 	if op.Kind != memfs.Create || !strings.HasSuffix(op.Name, ".tick") {
 		return
@@ -663,7 +665,7 @@ func (w *world) fileBegins(op memfs.Op) {
 	}
 }
 
-// publish is the market.
+// publish is the market's goroutine.
 func (w *world) publish() {
 	defer close(w.closed)
 	r := w.market.rand
@@ -696,7 +698,8 @@ func (w *world) publish() {
 	}
 }
 
-// A flood is floodSends times floodTicks ticks of about 100 bytes: more than the memory and what clients buffer.
+// A flood is floodSends times floodTicks ticks of about 100 bytes: more than the memory and the clients'
+// buffers hold.
 const (
 	floodSends = 24
 	floodTicks = 800
@@ -731,7 +734,7 @@ func (w *world) send(n *node, ticks []feed.Tick) {
 	w.mu.Unlock()
 }
 
-// now is the wall clock, which jumps.
+// now returns the time of the wall clock, which jumps.
 func (w *world) now() int64 {
 	if w.stepped.CompareAndSwap(true, false) {
 		w.happen(ClockStep)
@@ -763,7 +766,8 @@ func (w *world) meddle(l *netsim.Link) {
 	}
 }
 
-// event adds to the trace. The events of one instant count in no order: context cancels its children by ranging over a map.
+// event adds an event to the trace. The order of events at one instant does not count, because context cancels
+// its children by ranging over a map.
 func (w *world) event(e netsim.Event) {
 	if e.At != w.instant {
 		w.trace.word(w.at)
@@ -793,7 +797,7 @@ func (w *world) see(s State) {
 	w.states[s]++
 }
 
-// fail notes the first failure.
+// fail records the first failure.
 func (w *world) fail(err error) {
 	w.log("FAILED: %v", err)
 	w.mu.Lock()

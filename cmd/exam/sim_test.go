@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds, without a budget of time; 0 for 10 within a minute, or 200 with -full")
+	seeds    = flag.Uint64("exam.seeds", 0, "simulate this many seeds, without a budget of time; 0 for 6 within a minute, or 200 with -full")
 	oneSeed  = flag.Uint64("exam.seed", 0, "simulate this seed alone, and print its events")
 	from     = flag.Uint64("exam.from", 1, "simulate seeds from this one on")
 	examTime = flag.Duration("exam.for", 0, "simulate seed after seed for this long")
@@ -75,7 +75,7 @@ func TestSimulation(t *testing.T) {
 	case *examTime > 0:
 		n, least = 0, 0
 	case n == 0:
-		n, least = effort.Of(t, uint64(200), 10), 3
+		n, least = effort.Of(t, uint64(200), 6), 3
 	}
 	budget := effort.Within(time.Minute)
 	kept := keptSeeds(t)

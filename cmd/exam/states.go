@@ -5,33 +5,34 @@ import (
 	"strings"
 )
 
-// A State is a situation that enough simulations must have been in: no fault alone brings it about, and mistakes are made
-// there. Each is seen from outside, in the bytes between the publisher and its clients, or on the publisher's disk.
+// A State is a situation that enough simulations must reach, because no single fault causes it and bugs are
+// likely in it. Each is detected from outside, in the bytes between the publisher and its clients, or on the
+// publisher's disk.
 type State int
 
 // The states.
 const (
-	FellToJournal     State = iota // a line that read from memory fell to the journal while a file was begun
+	FellToJournal     State = iota // a line that read from memory fell to the journal while a file was being begun
 	JournalResume                  // a resume was answered from the journal
 	MemoryResume                   // a resume was answered from memory
 	FilteredCrossing               // a line crossed from one session to the next while filtered
-	TwoCrossings                   // a line that caught up crossed two sessions
-	RetentionOvertook              // retention took what a line was about to read
-	DamageReported                 // a line was sent the range of damage in the midst of the journal
+	TwoCrossings                   // a line in catch-up crossed two sessions
+	RetentionOvertook              // retention removed numbers that a line was about to read
+	DamageReported                 // a line was sent the range of damage in the middle of the journal
 	Jumped                         // a slow consumer was sent on to a snapshot
-	CatchUpSnapshot                // a snapshot was sent in the midst of catch-up
-	CatchUpFilter                  // a filter changed in the midst of catch-up
+	CatchUpSnapshot                // a snapshot was sent during catch-up
+	CatchUpFilter                  // a filter changed during catch-up
 	CutInSnapshot                  // a connection ended inside a snapshot
-	CutRequest                     // a connection ended with a change of filter that was not answered
+	CutRequest                     // a connection ended before a change of filter was answered
 	Rewound                        // a resume went back to a fork
-	NoCommonSession                // a client came back that had no session in common
+	NoCommonSession                // a client without a common session came back
 	BeforePosition                 // a line began before the position, inside a packet
-	LongFilterResumed              // a client resumed whose filter did not fit into the hello
-	StoppedInCatchUp               // the publisher stopped in order while a line caught up
+	LongFilterResumed              // a client resumed whose filter does not fit into the hello
+	StoppedInCatchUp               // the publisher stopped in order during a line's catch-up
 	FullDiskJoin                   // a client joined while the disk was full
 	FileOnFullDisk                 // a file of the journal was to begin while the disk was full
-	QuietSkip                      // a filtered line was moved on by a skip, for its heartbeat
-	ClockHeld                      // publish times stood still, because the wall clock had gone back
+	QuietSkip                      // a filtered line advanced by a skip, for its heartbeat
+	ClockHeld                      // publish times did not advance, because the wall clock had gone back
 
 	states
 )
@@ -77,7 +78,7 @@ func (s *States) Add(o *States) {
 	}
 }
 
-// Absent are the states that were never seen.
+// Absent returns the states that were never seen.
 func (s *States) Absent() []State {
 	var none []State
 	for i, n := range s {
@@ -88,7 +89,7 @@ func (s *States) Absent() []State {
 	return none
 }
 
-// String is a line for each state.
+// String returns a line for each state.
 func (s *States) String() string {
 	var b strings.Builder
 	for i, n := range s {

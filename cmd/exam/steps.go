@@ -10,14 +10,14 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// A step is one thing that the driver does to the world, and how often it does so in comparison with the others.
+// A step is something that the driver does to the world, with its relative frequency.
 type step struct {
 	weight int
 	name   string
 	do     func(*world)
 }
 
-// steps are all that the driver can do. Where a step makes no sense in this world, or now, it does nothing.
+// steps are all steps of the driver. A step that makes no sense in this world, or at the moment, does nothing.
 var steps = []step{
 	{70, "reset all", func(w *world) {
 		for _, l := range w.net.Links() {
@@ -162,7 +162,8 @@ var steps = []step{
 			return
 		}
 		w.floods--
-		// Some are slow to take it: less than three intervals, after which they would be gone.
+		// Some clients are slow to receive it, but for less than three intervals, after which they would be
+		// disconnected.
 		for _, l := range w.net.Links() {
 			if w.rand.IntN(2) == 0 {
 				l.Down.Stall(w.heartbeat * 3 / 2)
@@ -181,7 +182,7 @@ var weights = func() (sum int) {
 	return sum
 }()
 
-// step does one thing, chosen by weight.
+// step performs one step, chosen by weight.
 func (w *world) step() {
 	at := w.rand.IntN(weights)
 	for _, s := range steps {
@@ -193,14 +194,14 @@ func (w *world) step() {
 	}
 }
 
-// link does f to one of the connections, if there are any.
+// link calls f with one of the connections, if there are any.
 func (w *world) link(f func(*netsim.Link)) {
 	if links := w.net.Links(); len(links) > 0 {
 		f(links[w.rand.IntN(len(links))])
 	}
 }
 
-// half does f to one direction of one connection: mostly that from the publisher, where more flows.
+// half calls f with one direction of one connection: mostly the publisher's, which carries more.
 func (w *world) half(f func(*netsim.Direction)) {
 	w.link(func(l *netsim.Link) {
 		if w.rand.IntN(4) == 0 {
@@ -223,7 +224,7 @@ func (w *world) dials(mode netsim.DialMode, most time.Duration) {
 	w.net.After(time.Duration(w.rand.Int64N(int64(most))), func() { w.net.Dials(netsim.Any, netsim.Answer) })
 }
 
-// partition cuts a client, or all, off from the publisher for a while, both ways or one way.
+// partition isolates a client, or all, from the publisher for a while, both ways or one way.
 func (w *world) partition() {
 	a, b := w.client().name, w.addrs[w.rand.IntN(len(w.addrs))]
 	if w.rand.IntN(4) == 0 {
@@ -240,7 +241,7 @@ func (w *world) partition() {
 	w.net.After(time.Duration(w.rand.Int64N(int64(5*w.heartbeat))), func() { w.net.Heal(a, b) })
 }
 
-// harmed reports whether the journal may be harmed in this world, and notes that it is.
+// harmed reports whether the journal may be harmed in this world, and records that it is.
 func (w *world) harmed() bool {
 	if w.memory || w.gentle || w.node.Load() == nil {
 		return false
@@ -249,7 +250,7 @@ func (w *world) harmed() bool {
 	return true
 }
 
-// harm notes that numbers may be lost, or belong to nobody, from here on.
+// harm records that numbers may be lost or disowned from now on.
 func (w *world) harm(really bool) {
 	if really && w.node.Load() != nil {
 		w.mayLose.Store(true)
@@ -257,14 +258,14 @@ func (w *world) harm(really bool) {
 	}
 }
 
-// end is crash, if the publisher is up. Without a journal nothing is left.
+// end crashes the publisher if it is up. Without a journal nothing is left.
 func (w *world) end(how Fault, leave func(*memfs.FS) *memfs.FS) {
 	if w.node.Load() != nil {
 		w.crash(how, leave)
 	}
 }
 
-// powerCut ends a life, and what was not synced is lost in part.
+// powerCut ends a life with a power cut, which loses unsynced data in part.
 func (w *world) powerCut() {
 	n := w.node.Load()
 	if w.memory || w.gentle && w.sync != journal.SyncAlways || n == nil {
@@ -296,7 +297,7 @@ func (w *world) stop() {
 	w.down(Stop, n)
 }
 
-// diskFor has the disk do what for a while.
+// diskFor makes the disk do what for a while.
 func (w *world) diskFor(what int32, most time.Duration) {
 	if w.memory {
 		return
@@ -305,7 +306,7 @@ func (w *world) diskFor(what int32, most time.Duration) {
 	w.net.After(time.Duration(w.rand.Int64N(int64(most))), func() { w.disk.Store(diskWell) })
 }
 
-// patterns are some that instruments match; none are possible.
+// patterns returns patterns that match some instruments; it may return none.
 func (w *world) patterns() (some []string) {
 	for _, p := range []string{"A*", "B*", "C0?", "A00", "B01", "*2"} {
 		if w.rand.IntN(3) == 0 {
@@ -315,7 +316,7 @@ func (w *world) patterns() (some []string) {
 	return some
 }
 
-// refilter changes what c asks for.
+// refilter changes the filter of c.
 func (w *world) refilter(c *client) {
 	patterns := w.patterns()
 	if err := c.sub.SetFilter(patterns); err != nil {
@@ -325,7 +326,7 @@ func (w *world) refilter(c *client) {
 	w.happen(FilterChange)
 }
 
-// withoutLastFile is what a disk holds after the last file of the journal was removed.
+// withoutLastFile returns the disk without the last file of the journal.
 func withoutLastFile(fs *memfs.FS) *memfs.FS {
 	left := fs.Killed()
 	if names := journalFiles(left); len(names) > 0 {
@@ -334,7 +335,7 @@ func withoutLastFile(fs *memfs.FS) *memfs.FS {
 	return left.Killed()
 }
 
-// withoutTail is what a disk holds after n bytes were cut off the journal's end.
+// withoutTail returns the disk without the last n bytes of the journal.
 func withoutTail(fs *memfs.FS, n int) *memfs.FS {
 	left := fs.Killed()
 	if names := journalFiles(left); len(names) > 0 {
@@ -345,7 +346,7 @@ func withoutTail(fs *memfs.FS, n int) *memfs.FS {
 	return left
 }
 
-// journalFiles are the recordings of a journal, oldest first.
+// journalFiles returns the recordings of a journal, oldest first.
 func journalFiles(fs *memfs.FS) []string {
 	var names []string
 	for _, name := range fs.All() {

@@ -13,12 +13,14 @@ import (
 	"tickfeed/publisher"
 )
 
-// mergedWithin is the longest time between the first and the last of the packets whose ticks a filtered line receives in one.
+// mergedWithin bounds the time between the first and the last of the packets whose ticks a filtered line
+// receives in one packet.
 const mergedWithin = time.Millisecond
 
-// A tap reads along at the publisher's end of one connection, before any middlebox, and judges the publisher's messages by
-// PROTOCOL.md: their order and form are as the text demands, their statements about the publisher are true, and each number
-// has the publish time that the auditor knows. It notes the states that it sees.
+// A tap reads the bytes of one connection at the publisher's end, before any middlebox, and checks the
+// publisher's messages against PROTOCOL.md: their order and form are right, their statements about the
+// publisher are true, and each number has the publish time known to the auditor. It records the states that it
+// sees.
 type tap struct {
 	*netsim.Conn
 	w *world
@@ -27,7 +29,7 @@ type tap struct {
 	mu       sync.Mutex
 	in, out  []byte // from the client and from the publisher; incomplete messages
 	closed   bool
-	deaf     bool // a message broke the protocol, which was reported; nothing is judged after it
+	deaf     bool // a message broke the protocol, which was reported; later messages are not checked
 	welcomed bool
 
 	who       string
@@ -44,13 +46,13 @@ type tap struct {
 	seed      uint32
 	reason    uint64
 	publish   int64
-	sealed    time.Time // when the packet with that publish time was sent
+	sealed    time.Time // when the packet with publish time publish was sent
 	packets   int
 	crossings int
 	snapshot  bool
-	skip      bool  // the message before was a packet with nothing but a skip
+	skip      bool  // the previous message was a packet with only a skip
 	memory    bool  // the line has read from memory
-	files     int64 // that had begun when it last did
+	files     int64 // number of files begun when the line last read from memory
 }
 
 // A tapped is a listener that puts a tap on each connection.
@@ -104,7 +106,7 @@ func (t *tap) Close() error {
 	return t.Conn.Close()
 }
 
-// hear appends p to b and takes the messages that are complete.
+// hear appends p to b and passes each complete message to take.
 func (t *tap) hear(b *[]byte, p []byte, take func(raw []byte) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -131,7 +133,7 @@ func (t *tap) hear(b *[]byte, p []byte, take func(raw []byte) error) {
 	*b = append((*b)[:0], rest...)
 }
 
-// client notes a message of the client.
+// client records a message of the client.
 func (t *tap) client(raw []byte) error {
 	if typ := raw[1]; typ != typeHello && typ != typeSubscribe {
 		return nil
@@ -147,7 +149,7 @@ func (t *tap) client(raw []byte) error {
 	return nil
 }
 
-// publisher judges a message of the publisher.
+// publisher checks a message of the publisher.
 func (t *tap) publisher(raw []byte) error {
 	if raw[0] == 0x97 && raw[1] == typePacket {
 		return t.packet(raw)
@@ -270,7 +272,7 @@ func (t *tap) welcome(m *wireMessage) error {
 	return t.enter(t.at)
 }
 
-// enter makes the session that owns seq the line's.
+// enter sets the line's session to the owner of seq.
 func (t *tap) enter(seq uint64) error {
 	for i, s := range t.lineage {
 		t.owned = feed.Range{From: s.First, To: 1 << 63}
@@ -284,7 +286,7 @@ func (t *tap) enter(seq uint64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("nobody owns %d in %v", seq, t.lineage)
+	return fmt.Errorf("no session owns %d in %v", seq, t.lineage)
 }
 
 func (t *tap) session(m *wireMessage) error {
@@ -323,7 +325,7 @@ func (t *tap) packet(raw []byte) error {
 	case p.first != t.at || p.count == 0 || p.first+p.count > t.owned.To:
 		return fmt.Errorf("a packet of %d numbers from %d, the line is at %d and session %v owns %v", p.count, p.first, t.at, id, t.owned)
 	case p.checksum != wireChecksum(t.seed, raw):
-		return fmt.Errorf("packet %d has not the checksum of its line", p.first)
+		return fmt.Errorf("packet %d does not have the checksum of its line", p.first)
 	case p.publish < t.publish:
 		return fmt.Errorf("packet %d was published at %d, the one before it at %d", p.first, p.publish, t.publish)
 	case !t.w.plausible(p.publish):
@@ -365,7 +367,8 @@ func (t *tap) sessionID() feed.SessionID {
 	return 0
 }
 
-// entries judges the body of a packet. It returns true if the packet is a hole, which says why its numbers are missing.
+// entries checks the body of a packet. It returns true if the packet is a hole, which says why its numbers are
+// missing.
 func (t *tap) entries(id feed.SessionID, p *wirePacket) (hole bool, err error) {
 	seq, n := p.first, 0
 	for body := p.body; len(body) > 0; n++ {
@@ -377,7 +380,7 @@ func (t *tap) entries(id feed.SessionID, p *wirePacket) (hole bool, err error) {
 		body = body[size:]
 		if entry[0]&0xf0 == 0x90 && entry[1] != kindGone {
 			if len(t.filter) == 0 && n == 0 {
-				return false, nil // a packet of the log, as it is
+				return false, nil // a packet of the log, unchanged
 			}
 			if err := t.w.audit.Sealed(t.who, id, feed.Range{From: seq, To: seq + 1}, p.publish, mergedWithin); err != nil {
 				return false, err
@@ -420,7 +423,7 @@ func (t *tap) entries(id feed.SessionID, p *wirePacket) (hole bool, err error) {
 	return false, nil
 }
 
-// resumed notes whether the first packet of a resumed line came from memory or from the journal.
+// resumed records whether the first packet of a resumed line came from memory or from the journal.
 func (t *tap) resumed(id feed.SessionID, first uint64) {
 	if t.w.memory {
 		return
@@ -433,14 +436,14 @@ func (t *tap) resumed(id feed.SessionID, first uint64) {
 	}
 }
 
-// A number that is more than surelyJournal bytes behind is not in memory any more. A number that is less than surelyMemory
-// behind is.
+// A number more than surelyJournal bytes behind is certainly not in memory. A number less than surelyMemory
+// bytes behind certainly is.
 const (
 	surelyJournal = publisher.MinMemory * 9 / 8
 	surelyMemory  = publisher.MinMemory / 2
 )
 
-// place notes whether a line that has come to number seq reads from memory or from the journal.
+// place records whether a line at number seq reads from memory or from the journal.
 func (t *tap) place(id feed.SessionID, seq uint64) {
 	if t.w.memory || id != t.n.session {
 		return
@@ -456,7 +459,7 @@ func (t *tap) place(id feed.SessionID, seq uint64) {
 	}
 }
 
-// volumes count the bytes of each session's packets, as far as the lines without a filter have carried them.
+// volumes counts the bytes of each session's packets that unfiltered lines have carried.
 type volumes struct {
 	mu  sync.Mutex
 	all map[feed.SessionID]*volume
@@ -492,7 +495,7 @@ func (v *volumes) note(id feed.SessionID, r feed.Range, size int) {
 	s.next, s.bytes = r.To, s.bytes+size
 }
 
-// behind returns the least number of bytes that the packets from number seq on have.
+// behind returns the least number of bytes of the packets from number seq to the head.
 func (v *volumes) behind(id feed.SessionID, seq uint64) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()

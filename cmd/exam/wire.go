@@ -9,9 +9,9 @@ import (
 	"tickfeed/feed"
 )
 
-// This file reads the protocol by codec/PROTOCOL.md alone: package codec is part of what is examined.
+// This file reads the protocol by codec/PROTOCOL.md alone, because package codec is under examination.
 
-// The types of messages and the kinds of entries that the exam knows by number.
+// These are the types of messages and the kinds of entries that the exam knows.
 const (
 	typeHello         = 1
 	typeWelcome       = 2
@@ -226,7 +226,7 @@ type wirePacket struct {
 	body          []byte
 }
 
-// Where the parts of a packet stand, by its layout.
+// Offsets in the fixed layout of a packet.
 const (
 	packetHead  = 46
 	packetTimes = 25
@@ -245,17 +245,17 @@ func readPacket(raw []byte) (p wirePacket, err error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// wireChecksum is the checksum that a packet or snapshot part of a line with that seed must have.
+// wireChecksum returns the checksum that a packet or snapshot part of a line with that seed must have.
 func wireChecksum(seed uint32, raw []byte) uint32 {
 	return crc32.Update(crc32.Update(seed, castagnoli, raw[1:2]), castagnoli, raw[7:])
 }
 
-// fullSeed is the seed of the line of a session that is not filtered.
+// fullSeed returns the seed of the unfiltered line of a session.
 func fullSeed(id feed.SessionID) uint32 {
 	return crc32.Checksum(binary.BigEndian.AppendUint64(nil, uint64(id)), castagnoli)
 }
 
-// wireTick decodes an entry of a body as a tick; ok is false if its kind is none that the exam knows.
+// wireTick decodes an entry of a body as a tick; ok is false if the exam does not know its kind.
 func wireTick(entry []any, base int64) (t feed.Tick, ok bool, err error) {
 	m := wireMessage{fields: entry}
 	code := m.uint(0)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -53,10 +54,12 @@ func checkAddress(flag, addr string) error {
 		}
 		return nil
 	}
-	_, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		if _, err = strconv.ParseUint(port, 10, 16); err != nil {
 			err = fmt.Errorf("the port %q is not a number from 0 to 65535", port)
+		} else if strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`/\"<>`, r) }) {
+			err = fmt.Errorf("%q is no name of a host", host)
 		}
 	} else if a := (*net.AddrError)(nil); errors.As(err, &a) {
 		err = errors.New(a.Err)

@@ -25,11 +25,12 @@ type child struct {
 	mu     sync.Mutex
 	addr   string
 	status childStatus
-	last   string // what it said last that was not a log line
+	last   string // what it said last that was an error, or no log line
 }
 
 // A childStatus is the status that a child logged last.
 type childStatus struct {
+	Level     string `json:"level"`
 	Message   string `json:"message"`
 	Listen    string `json:"listen"`
 	EventTime int64  `json:"event_time"`
@@ -93,6 +94,8 @@ func (c *child) watch(stderr io.Reader) {
 		switch {
 		case err != nil:
 			c.last = lines.Text()
+		case s.Level == "error":
+			c.last = strings.TrimPrefix(s.Message, errorPrefix)
 		case s.Message == "listening":
 			c.addr = s.Listen
 			close(c.ready)

@@ -42,10 +42,10 @@ The same can be done over HTTP: GET /status, POST /pause, /resume, /step {"n": 3
 		Example: `  tickfeed control pause
   tickfeed control step 10
   tickfeed control speed 0.5x
-  tickfeed control seek 09:45
+  tickfeed control seek 14:45
   tickfeed control seek -30s
   tickfeed control status --json`,
-		Args:      cobra.RangeArgs(1, 2),
+		Args:      wantArgs(1, 2, "command"),
 		ValidArgs: []string{"status", "pause", "resume", "step", "speed", "seek"},
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.control(cmd.Context(), &o, args) },
 	}

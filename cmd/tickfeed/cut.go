@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,8 +48,8 @@ so. What of the part is damaged is gone in the new recording, and reported at th
 ` + placesHelp,
 		Example: `  tickfeed cut day.tick --from 14:30 --to 14:45 -o open.tick
   tickfeed cut day.tick.zst --symbols 'AAPL,MSFT' -o two.tick.zst
-  tickfeed cut day.tick --from seq:1000000 --to seq:1001000 -o some.tick`,
-		Args: cobra.ExactArgs(1),
+  tickfeed cut day.tick --from seq:1000 --to seq:2000 -o some.tick`,
+		Args: wantArgs(1, 1, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.cut(cmd.Context(), &o, args[0]) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {
@@ -219,7 +220,7 @@ recordings is one.`,
 		Example: `  tickfeed merge archive/feed-*.tick -o whole.tick
   tickfeed merge nasdaq.tick binance.tick.zst -o both.tick.zst
   tickfeed merge trades.csv quotes.csv -o day.tick`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.merge(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {

@@ -28,6 +28,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/sim"
 	"tickfeed/subscriber"
 )
 
@@ -53,7 +54,7 @@ accounts for every tick, checked by an auditor that shares no code with the subs
 
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json",
-		Args:    cobra.NoArgs,
+		Args:    wantArgs(0, 0, ""),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), &o) },
 	}
 	group(cmd, "Demo", func(f *pflag.FlagSet) {
@@ -68,6 +69,9 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 	return cmd
 }
 
+// speed is how many seconds of the market pass in one: its day is over in the time of the demo.
+func (o *demoOptions) speed() float64 { return marketDay.Seconds() / o.duration.Seconds() }
+
 func (o *demoOptions) check() error {
 	switch {
 	case o.duration < time.Second || o.duration > 24*time.Hour:
@@ -78,6 +82,8 @@ func (o *demoOptions) check() error {
 		return usage("--rate max leaves nothing to see; give a number")
 	case o.instruments < 1:
 		return usage("--instruments must be at least 1, got %d", o.instruments)
+	case float64(o.rate) < sim.MinRate*o.speed() || float64(o.rate) > sim.MaxRate:
+		return usage("--rate must be from %s to %s in a demo of %v, got %s", formatCount(math.Ceil(sim.MinRate*o.speed())), formatCount(sim.MaxRate), o.duration, o.rate.String())
 	case len(o.symbols) == 0:
 		return usage("--symbols names no pattern")
 	}
@@ -112,6 +118,7 @@ type demo struct {
 	dir   string
 
 	outMu     sync.Mutex
+	outErr    error // of the first write that failed
 	publisher atomic.Pointer[child]
 	books     *auditor
 	parties   []*party
@@ -180,7 +187,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	d.group.Wait()
 	r := d.result()
 	if err := d.show(p.stdout, r); err != nil {
-		return output(err)
+		return err
 	}
 	switch {
 	case !r.Agree:
@@ -215,7 +222,7 @@ func (d *demo) startPublisher(ctx context.Context) error {
 		"--listen", "127.0.0.1:0", "--journal", filepath.Join(d.dir, "journal"), "--sync", "none", "--status", "1s",
 		"--seed", strconv.FormatUint(d.o.seed, 10), "--instruments", strconv.Itoa(d.o.instruments),
 		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
-		"--speed", strconv.FormatFloat(marketDay.Seconds()/d.o.duration.Seconds(), 'f', -1, 64),
+		"--speed", strconv.FormatFloat(d.o.speed(), 'f', -1, 64),
 		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String())
 	if err != nil {
 		return err
@@ -515,7 +522,20 @@ func (d *demo) screen() screen {
 func (d *demo) print(format string, args ...any) {
 	d.outMu.Lock()
 	defer d.outMu.Unlock()
-	fmt.Fprintf(d.out, format, args...)
+	if d.outErr != nil {
+		return
+	}
+	if _, err := fmt.Fprintf(d.out, format, args...); err != nil {
+		d.outErr = output(err)
+		d.crash(d.outErr) // nobody sees how it goes on
+	}
+}
+
+// printed returns the error of the first write that failed.
+func (d *demo) printed() error {
+	d.outMu.Lock()
+	defer d.outMu.Unlock()
+	return d.outErr
 }
 
 // A demoResult is the final account.
@@ -631,7 +651,7 @@ func (d *demo) show(stdout io.Writer, r demoResult) error {
 	}
 	d.print("%s", lostRow.ReplaceAllStringFunc(b.String(), func(row string) string { return screen.paint(red, row) }))
 	if d.o.json {
-		return json.NewEncoder(stdout).Encode(r)
+		return output(json.NewEncoder(stdout).Encode(r))
 	}
-	return nil
+	return d.printed()
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -62,10 +63,10 @@ The output gets its name when it is whole. The exit code is 3 where a recording 
 left of it is exported.`,
 		Example: `  tickfeed export session.tick -o session.parquet
   duckdb -c "select symbol, max(price) from 'session.parquet' group by 1"
-  tickfeed export day.tick --symbols AAPL --from 09:45 --to 10:00 -o q.csv.gz
+  tickfeed export day.tick --symbols AAPL --from 14:45 --to 15:00 -o q.csv.gz
   tickfeed export es.dbn.zst --kinds trade -o trades.parquet
   tickfeed export day.tick -o - --as ndjson | jq -c 'select(.size > 1000)'`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.export(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {

@@ -194,7 +194,7 @@ func setFlag(f *pflag.Flag, value any) error {
 			return list.Replace(strings.Split(text, ","))
 		}
 		if err := f.Value.Set(text); err != nil {
-			return fmt.Errorf("%q: %w", text, err)
+			return fmt.Errorf("%q: %w", text, valueError(f, err))
 		}
 		return nil
 	}
@@ -300,6 +300,56 @@ func symbolFilter(patterns []string) (codec.Filter, error) {
 		trimmed[i] = strings.TrimSpace(p)
 	}
 	return codec.NewFilter(trimmed)
+}
+
+// wantArgs refuses fewer arguments than least, where the what is missing, and more than most.
+func wantArgs(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		line := strings.TrimSuffix(cmd.UseLine(), " [flags]")
+		switch n := len(args); {
+		case n < least:
+			return fmt.Errorf("the %s is missing: %s", what, line)
+		case n > most:
+			return fmt.Errorf("%q is one argument too many: %s", args[most], line)
+		}
+		return nil
+	}
+}
+
+// flagError is err, of reading the flags of cmd, for people: with what is wanted, or what may have been meant.
+func flagError(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		return fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), valueError(invalid.GetFlag(), invalid.Unwrap()))
+	}
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return err
+	}
+	meant := map[string]string{"tz": "zone"}[name]
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if meant == "" && !f.Hidden && oneEdit(f.Name, name) {
+			meant = f.Name
+		}
+	})
+	if meant == "" {
+		return err
+	}
+	return fmt.Errorf("%w (--%s?)", err, meant)
+}
+
+// flagValues describes the values of the types of flags whose own errors are for programmers.
+var flagValues = map[string]string{
+	"bool": "true or false", "duration": "a duration such as 500ms, 5s or 1h30m", "float64": "a number such as 2 or 0.5",
+	"uint64": "a whole number, not negative", "int": "a whole number", "int8": "a whole number from -128 to 127",
+}
+
+// valueError is err, of a value of f, for people.
+func valueError(f *pflag.Flag, err error) error {
+	if want := flagValues[f.Value.Type()]; want != "" {
+		return fmt.Errorf("want %s", want)
+	}
+	return err
 }
 
 // groupAnnotation is the heading under which a flag stands in the help.

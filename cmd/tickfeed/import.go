@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -66,8 +67,10 @@ and the text form of a recording (tickfeed export -o out.txt), which becomes tha
 - is standard input, in any of these formats but lobster.
 
 Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
-merged by time, others are read one after the other. A bad line, record or packet stops the import
-and says where it is, unless --skip-bad tolerates it. The recording appears when it is whole, and on disk.
+merged by time, others are read one after the other. A trade that a file before has, too, counts once
+where an id or a sequence number tells (csv, ndjson, parquet, dbn, iex, websocket). A bad line, record
+or packet stops the import and says where it is, unless --skip-bad tolerates it. The recording appears
+when it is whole, and on disk.
 
 With --session and --created the same input makes the same bytes.
 
@@ -79,7 +82,7 @@ missing. The exit code is 3 where the data is wrong.`,
   tickfeed import trades.csv.gz --preset taq -o taq.tick
   tickfeed import quotes.csv --column bid=BEST_BID --zone UTC -o quotes.tick
   producer | tickfeed import - -o quotes.tick`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runImport(cmd, &o, args) },
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {

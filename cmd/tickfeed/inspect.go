@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -64,7 +65,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
   tickfeed inspect --ticks --symbols AAPL --json session.tick.zst
   tickfeed inspect --at 14:30:00.5 --symbols 'AAPL,MSFT' session.tick
   tickfeed inspect --packets session.tick | tail -n 3`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to show", func(f *pflag.FlagSet) {
@@ -608,15 +609,15 @@ func (l *packetLine) print(asJSON bool, out *lines) {
 }
 
 // printer prints ticks of one file.
-func (o *inspectOptions) printer(out io.Writer) *printer {
-	var f format = textFormat{}
+func (o *inspectOptions) printer(p *program) *printer {
+	var f format = textFormat{p.screen(p.stdout).width}
 	switch {
 	case o.json:
 		f = jsonFormat{times: o.times, raw: o.raw}
 	case o.csv:
 		f = csvFormat{o.times}
 	}
-	to := newPrinter(out, f)
+	to := newPrinter(p.stdout, f)
 	if o.begun {
 		to.buf = to.buf[:0] // the header stands at the top
 	}
@@ -627,7 +628,7 @@ func (o *inspectOptions) printer(out io.Writer) *printer {
 // A chooser keeps the ticks of instruments that a filter wants. It keeps all definitions in mind.
 type chooser struct {
 	filter codec.Filter
-	wanted []bool // by id
+	wanted feed.Table[bool]
 }
 
 // choose moves the wanted ticks to the front and returns how many they are.
@@ -639,12 +640,9 @@ func (c *chooser) choose(ticks []feed.Tick) int {
 	for i := range ticks {
 		t := &ticks[i]
 		if d := t.Definition(); d != nil {
-			for int(t.Instrument) >= len(c.wanted) {
-				c.wanted = append(c.wanted, false)
-			}
-			c.wanted[t.Instrument] = c.filter.Match(d)
+			*c.wanted.At(t.Instrument) = c.filter.Match(d)
 		}
-		if int(t.Instrument) < len(c.wanted) && c.wanted[t.Instrument] {
+		if wanted := c.wanted.Lookup(t.Instrument); wanted != nil && *wanted {
 			ticks[n] = *t
 			n++
 		}
@@ -658,7 +656,7 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 	if err != nil {
 		return false, err
 	}
-	to := o.printer(p.stdout)
+	to := o.printer(p)
 	choose := chooser{filter: o.filter}
 	batch := make([]feed.Tick, 256)
 	print := func(session feed.SessionID, publish int64, ticks []feed.Tick) error {
@@ -733,7 +731,7 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	}
 	session := at.Header.Lineage.Current().ID
 	if o.json || o.csv {
-		to := o.printer(p.stdout)
+		to := o.printer(p)
 		for t := range at.State.Entries(want) {
 			if err := to.append(session, 0, []feed.Tick{t}, at.State); err != nil {
 				return false, err
@@ -744,6 +742,9 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 	when := "before anything was published"
 	if at.Time != recording.NoTime {
 		when = "published up to " + eventTime(at.Time)
+	}
+	if latest := latestEvent(at.State); latest != 0 {
+		when = "events up to " + eventTime(latest) + ", " + when
 	}
 	out.printf("%s: state as of %d, %s\n", f.title(), at.Next, when)
 	known := 0
@@ -757,6 +758,16 @@ func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecor
 		out.printf("  no instrument%s is defined there\n", map[bool]string{true: "", false: " of " + strings.Join(o.symbols, ", ")}[len(o.symbols) == 0])
 	}
 	return true, nil
+}
+
+// latestEvent returns the latest event time of quotes, trades and statuses in state; 0 if there is none.
+func latestEvent(state *feed.State) (latest int64) {
+	for id := range feed.InstrumentID(state.Len()) {
+		if in, ok := state.Instrument(id); ok {
+			latest = max(latest, in.QuoteTime, in.StatusTime, in.Summary.LastTime)
+		}
+	}
+	return latest
 }
 
 // bookLevels is how many levels of a book are shown.

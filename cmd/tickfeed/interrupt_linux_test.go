@@ -43,7 +43,7 @@ func TestInterrupts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var stderr bytes.Buffer
+				var stderr lockedBuffer // the notice and the report come from goroutines of their own
 				p := &program{stderr: &stderr}
 				p.owe(func() string { return "paid" })()
 				p.owe(func() string { return "the ledger" })

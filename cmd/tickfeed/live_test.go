@@ -306,7 +306,11 @@ func (j *journalled) words() []string {
 	if t.Flags&feed.FlagSnapshot == 0 {
 		w = append(w, strconv.FormatUint(t.Seq, 10))
 	}
-	w = append(w, time.Unix(0, t.EventTime).UTC().Format("15:04:05.000"), j.def.Name(), f["type"])
+	happened := "-" // not known
+	if t.EventTime != 0 {
+		happened = time.Unix(0, t.EventTime).UTC().Format("15:04:05.000")
+	}
+	w = append(w, happened, j.def.Name(), f["type"])
 	at := func(price, size string) {
 		w = append(w, strings.ReplaceAll(f[price], null, "-"))
 		if f[price] != null || f[size] != "0" {

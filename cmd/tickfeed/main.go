@@ -109,12 +109,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
 	if f, ok := stdout.(*os.File); ok {
-		p.stdout = &watchedFile{f, p.watch(standardOutputName)}
+		p.stdout = &watchedFile{f, p.watch(standardOutputName), isTerminal(f)}
 	}
 	go p.interrupts(signals, cancel, os.Exit)
 	root := p.command()
 	root.SetArgs(jumps(args))
 	cmd, err := root.ExecuteContextC(ctx)
+	if help := p.help; err == nil && help.err != nil {
+		err = &exitError{exitFailure, output(help.err)}
+	}
 	return p.exit(cmd, err)
 }
 
@@ -122,6 +125,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	help           *checkedWriter // standard output, for cobra
 
 	configFile, logLevel, logFormat string
 	color                           string
@@ -131,6 +135,20 @@ type program struct {
 	signal  os.Signal  // the first that asked the process to end; nil before
 	unsaved []*unsaved
 	slow    []*slowOutput
+}
+
+// A checkedWriter keeps the error of the first write that failed, which cobra does not look at.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
 }
 
 // sameInterrupt is how long after the first signal another one counts as the same: a terminal, a shell and a wrapper such as
@@ -150,7 +168,11 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 	}
 	p.mu.Lock()
 	p.signal = sig
+	stderr := p.stderr
 	p.mu.Unlock()
+	if _, raw := stderr.(*console); sig == os.Interrupt && !raw && isTerminal(stderr) {
+		fmt.Fprint(stderr, clearLine) // the terminal has shown ^C, and what follows is as wide as it is
+	}
 	first := time.Now()
 	cancel()
 	notice := time.NewTimer(waitNotice)
@@ -284,7 +306,8 @@ once, which then lists what it did not save.`,
 		},
 	}
 	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
+	p.help = &checkedWriter{w: p.stdout}
+	root.SetOut(p.help)
 	root.SetErr(p.stderr)
 	width := cmp.Or(p.screen(p.stdout).width, columns)
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd, width) })
@@ -299,10 +322,30 @@ once, which then lists what it did not save.`,
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand())
 	root.AddCommand(p.formatsTopic(), p.scenariosTopic())
+	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	refuseUnknownTopics(root)
 	reflowHelp(root, width)
 	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
+}
+
+// refuseUnknownTopics makes "tickfeed help NAME" an error if there is nothing of that name.
+func refuseUnknownTopics(root *cobra.Command) {
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		show := help.Run
+		help.Run, help.RunE = nil, func(cmd *cobra.Command, args []string) error {
+			if _, _, err := root.Find(args); err != nil {
+				return usage("%w", err)
+			}
+			show(cmd, args)
+			return nil
+		}
+	}
 }
 
 // reflowHelp fits the help of cmd and of the commands below it to width columns. Topics are laid out as they are to be read.
@@ -337,7 +380,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	case errors.As(err, &refused):
 		code = exitRefused
 	}
-	text := err.Error()
+	text := oncePerLine(err.Error())
 	if code == exitUsage {
 		text = strings.ReplaceAll(text, "\t", "  ") // before a suggestion
 	}
@@ -346,6 +389,17 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		p.notef(`Run "%s --help" for usage.`, cmd.CommandPath())
 	}
 	return code
+}
+
+// oncePerLine is text without lines that stand in it before: of errors that are joined, several may have one cause.
+func oncePerLine(text string) string {
+	var lines []string
+	for _, line := range strings.Split(text, "\n") {
+		if line == "" || !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // notef writes lines for people on standard error. What peers and files say may be among

@@ -22,6 +22,7 @@ type eventLine struct {
 	From      uint64         `json:"from,omitempty"`
 	To        uint64         `json:"to,omitempty"`
 	Reason    string         `json:"reason,omitempty"`
+	Filter    []string       `json:"filter,omitempty"`
 	Final     uint64         `json:"final,omitempty"`
 	Next      uint64         `json:"next,omitempty"`
 	Cause     string         `json:"cause,omitempty"`
@@ -49,6 +50,9 @@ func eventsOf(session feed.SessionID, c *subscriber.Change) (list []eventLine) {
 		for _, n := range numbers.of {
 			list = append(list, eventLine{Event: numbers.event, Session: n.Session, From: n.Range.From, To: n.Range.To, Reason: numbers.reason})
 		}
+	}
+	if f := c.Filtered; f != nil {
+		list = append(list, eventLine{Event: "filtered", Session: session, From: f.From, Filter: f.Filter})
 	}
 	if c.Snapshot != nil {
 		list = append(list, eventLine{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: c.Snapshot.Scope.String()})

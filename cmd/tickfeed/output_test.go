@@ -218,6 +218,12 @@ func TestTextLines(t *testing.T) {
 	for i, want := range []string{" 187.50 x 1", " 187.00 x 1", " 187.005 x 1", " 188.000 x 1"} {
 		assert.Contains(t, lines[i+1], want)
 	}
+	// On a terminal long lines are broken, below the values.
+	narrow := textFormat{width: 80}
+	for _, l := range strings.Split(printed(t, narrow, everyKind()), "\n") {
+		assert.LessOrEqual(t, cells(l), 80, l)
+	}
+	assert.Contains(t, printed(t, narrow, everyKind()), "\n"+valuesIndent+"#18446744073709551615")
 	var s stamp
 	assert.Equal(t, "23:59:59.999", string(s.timeOfDay(nil, -1)))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"tickfeed/feed"
@@ -9,29 +10,39 @@ import (
 
 // textFormat is for people, and fits a terminal of 80 columns: number, event time of day in UTC, instrument, kind, values. Ticks of a
 // snapshot have no number.
-type textFormat struct{}
+type textFormat struct {
+	width int // of the terminal, in columns, to which lines are broken; 0 if there is none
+}
 
 func (textFormat) header() string { return "" }
 
 const (
-	seqWidth   = 6
-	nameWidth  = 13
-	kindWidth  = 10
+	seqWidth  = 6
+	nameWidth = 13
+	kindWidth = 10
+	timeWidth = 12
+
+	valuesAt   = seqWidth + 1 + timeWidth + 1 + nameWidth + 1 + kindWidth + 1 // where the values of a tick begin
 	priceWidth = 8
 	sizeWidth  = 4
 )
 
 func (textFormat) names(d *feed.Definition) []byte {
-	return append(padRight([]byte(d.Name()), 0, nameWidth), ' ')
+	name := []byte(d.Name())
+	return append(padRight(name, 0, nameWidth+len(name)-cells(d.Name())), ' ')
 }
 
-func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	begun := len(b)
 	if t.Flags&feed.FlagSnapshot == 0 {
 		b = strconv.AppendUint(b, t.Seq, 10)
 	}
 	b = append(padLeft(b, begun, seqWidth), ' ')
-	b = append(s.timeOfDay(b, t.EventTime), ' ')
+	if t.EventTime == 0 { // not known
+		b = append(b, "           - "...)
+	} else {
+		b = append(s.timeOfDay(b, t.EventTime), ' ')
+	}
 	b = append(b, in.names...)
 	start := len(b)
 	b = append(b, t.Kind.String()...)
@@ -80,8 +91,14 @@ func (textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	for b[len(b)-1] == ' ' {
 		b = b[:len(b)-1]
 	}
+	if f.width > 0 && len(b)-begun > f.width {
+		b = append(b[:begun], wrap(string(b[begun:]), f.width, valuesIndent)...)
+	}
 	return append(b, '\n')
 }
+
+// valuesIndent stands before values that are broken off a line.
+var valuesIndent = strings.Repeat(" ", valuesAt)
 
 // timeOfDay appends the time of day of ns since the Unix epoch, in UTC, with milliseconds.
 func (s *stamp) timeOfDay(b []byte, ns int64) []byte {

@@ -125,6 +125,8 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 		{"inspect", "--at", "22:30", day}, {"inspect", "--at", "2027-01-01", day}, {"inspect", "--at", "seq:9999", day},
 		{"cut", day, "--from", "22:30", "-o", "none.tick"}, {"export", day, "--from", "22:30", "-o", "none.csv"},
 		{"export", day, "--symbols", "AAPL", "--to", "2026-01-05T00:00", "-o", "none.csv"},
+		{"export", day, "--to", "10:00", "-o", "none.csv"}, // in New York, but it does not say so
+		{"cut", day, "--from", "15:00", "--to", "14:00", "-o", "none.tick"},
 	} {
 		c := startCommand(t, dir, args...)
 		assert.Equal(t, exitData, c.exit(t), "%v", args)

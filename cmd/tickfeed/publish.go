@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -446,7 +447,7 @@ func (o *publishOptions) marketConfig() (sim.Config, error) {
 	cfg.Continuous = o.paced() // nobody wants to wait out the nights
 	if cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
 		return cfg, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
-			o.rate.String(), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
+			formatCount(cmp.Or(float64(o.rate), defaultRate)), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
 	}
 	return cfg, nil
 }

@@ -192,9 +192,22 @@ func (o *importOptions) openSource(paths []string, stdin io.Reader) (*files.Sour
 	}
 	src, err := files.Open(paths, stdin, cfg)
 	if err != nil {
-		return nil, fileError(err, true)
+		return nil, fileError(flagsNamed(err), true)
 	}
 	return src, nil
+}
+
+// flagsNamed is err, of opening files, in which the flag stands for a field of the configuration that is wrong.
+func flagsNamed(err error) error {
+	for field, flag := range map[string]string{
+		"EpochUnit": "--epoch-unit", "Rows": "--rows", "PriceExponent": "--price-exponent", "SizeExponent": "--size-exponent",
+		"Symbol": "--symbol", "Venue": "--venue", "Zone": "--zone", "Columns": "--column",
+	} {
+		if rest, ok := strings.CutPrefix(err.Error(), field); ok && (rest[0] == ' ' || rest[0] == ':') {
+			return &namedError{err, field, flag}
+		}
+	}
+	return err
 }
 
 // fileError is err, of reading files that are not recordings, with its exit code and what to do

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -94,7 +93,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
   tickfeed replay night.tick --gap-limit 5s --wait-subscribers 2 --exit-at-end
   tickfeed replay a.tick b.tick --speed max --listen unix:r.sock --control ''
   zstdcat day.tick.zst | tickfeed replay -`,
-		Args: cobra.MinimumNArgs(1),
+		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd, &o, args) },
 	}
 	group(cmd, "What to play", func(f *pflag.FlagSet) {
@@ -587,7 +586,7 @@ func (s *replaying) line(st replay.Status, hint string, width int) string {
 		}
 	}
 	for _, more := range []string{fmt.Sprintf(", %v", st.Speed), hint, s.behind(st), ", " + plural(s.info().Subscribers, "subscriber"), fmt.Sprintf(", seq %d", st.Seq)} {
-		if width == 0 || utf8.RuneCountInString(text+more) < width {
+		if width == 0 || cells(text+more) < width {
 			text += more
 		}
 	}

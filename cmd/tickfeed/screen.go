@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -178,6 +178,48 @@ func (f fitted) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// wideRunes are the characters that take two columns of a terminal (Unicode Standard Annex #11, "Wide" and "Fullwidth"), roughly.
+var wideRunes = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{Lo: 0x1100, Hi: 0x115f, Stride: 1}, {Lo: 0x2e80, Hi: 0x303e, Stride: 1}, {Lo: 0x3041, Hi: 0xa4cf, Stride: 1}, {Lo: 0xa960, Hi: 0xa97c, Stride: 1},
+		{Lo: 0xac00, Hi: 0xd7a3, Stride: 1}, {Lo: 0xf900, Hi: 0xfaff, Stride: 1}, {Lo: 0xfe30, Hi: 0xfe6f, Stride: 1}, {Lo: 0xff01, Hi: 0xff60, Stride: 1},
+		{Lo: 0xffe0, Hi: 0xffe6, Stride: 1},
+	},
+	R32: []unicode.Range32{{Lo: 0x1f300, Hi: 0x1f64f, Stride: 1}, {Lo: 0x1f680, Hi: 0x1f6ff, Stride: 1}, {Lo: 0x1f900, Hi: 0x1f9ff, Stride: 1}, {Lo: 0x20000, Hi: 0x3fffd, Stride: 1}},
+}
+
+// cell returns how many columns of a terminal r takes, which is printable.
+func cell(r rune) int {
+	switch {
+	case r < 0x300:
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	case unicode.Is(wideRunes, r):
+		return 2
+	}
+	return 1
+}
+
+// cells returns how many columns of a terminal text takes, which is printable.
+func cells(text string) (n int) {
+	for _, r := range text {
+		n += cell(r)
+	}
+	return n
+}
+
+// cut returns the beginning of text that takes no more than width columns.
+func cut(text string, width int) string {
+	n := 0
+	for i, r := range text {
+		if n += cell(r); n > width {
+			return text[:i]
+		}
+	}
+	return text
+}
+
 // A statusLine is the last line of a terminal, which is written again and again.
 type statusLine struct{ cells int } // how long it was when it was written last
 
@@ -200,9 +242,9 @@ func (l *statusLine) clear(width int) string {
 // show returns what writes text, which is printable, in the place of the line, cut so that it fits into width columns; 0 is any width.
 func (l *statusLine) show(text string, width int) string {
 	clear := l.clear(width)
-	if runes := []rune(text); width > 1 && len(runes) >= width {
-		text = string(runes[:width-1])
+	if width > 1 {
+		text = cut(text, width-1)
 	}
-	l.cells = utf8.RuneCountInString(text)
+	l.cells = cells(text)
 	return clear + text
 }

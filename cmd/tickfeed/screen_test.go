@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
 )
 
 // Errors begin in red, what is lost is red, what has recovered is green, what is being mended is yellow; without colours text stays
@@ -46,6 +48,20 @@ func TestColourFlag(t *testing.T) {
 	}
 	assert.Equal(t, exitUsage, run([]string{"version", "--color", "red"}, strings.NewReader(""), &out, &errs))
 	assert.Contains(t, errs.String(), `--color must be auto, always or never, got "red"`)
+}
+
+// Characters of East Asia take two columns, and combining ones none.
+func TestCells(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "abc": 3, "é": 1, "e\u0301": 1, "日経": 4, "한": 2, "😀": 2, "▁█": 2, "← → ": 4, "ｘ": 2} {
+		assert.Equal(t, want, cells(text), text)
+	}
+	assert.Equal(t, "日", cut("日経", 3))
+	assert.Equal(t, "日経 a\nb", wrap("日経 a b", 6, ""))
+	var l statusLine
+	assert.Equal(t, "\r\x1b[K日", l.show("日経", 4))
+	assert.Equal(t, 2, l.cells)
+	wide, narrow := string(textFormat{}.names(&feed.Definition{Symbol: "日経", Venue: "XTKS"})), string(textFormat{}.names(&feed.Definition{Symbol: "N", Venue: "XTKS"}))
+	assert.Equal(t, cells(narrow), cells(wide), "columns line up")
 }
 
 // A status line is cut to its terminal; one that was broken because the terminal became narrower is removed as a whole.

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"tickfeed/codec/recording"
@@ -70,10 +72,18 @@ const standardOutputName = "standard output"
 // A watchedFile is standard output, if that is a file: a pipe, a terminal or a regular one.
 type watchedFile struct {
 	*os.File
-	slow *slowOutput
+	slow     *slowOutput
+	terminal bool
 }
 
-func (f *watchedFile) Write(p []byte) (int, error) { return f.slow.write(f.File, p) }
+// Write implements [io.Writer]. A terminal that was closed is a pipe that nobody reads.
+func (f *watchedFile) Write(p []byte) (int, error) {
+	n, err := f.slow.write(f.File, p)
+	if f.terminal && errors.Is(err, syscall.EIO) {
+		err = &os.PathError{Op: "write", Path: f.Name(), Err: syscall.EPIPE}
+	}
+	return n, err
+}
 
 func (f *watchedFile) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
 

@@ -81,9 +81,10 @@ removes later, from under a subscriber that is too slow or away, and those that 
 
 With --stats no ticks are printed, but a line every second, and the whole run at the end, as text or with
 --json: how many of the --connections are live, ticks per second of all of them, the lag (how many numbers
-a connection is behind the newest one that any of them knows of: the most, and the median), and percentiles
+a connection is behind the newest one that any of them knows of: the greatest, and the median), and percentiles
 of the latency. Each connection is a subscriber of its own, which checks, folds and accounts for every tick,
-and --count is the number of ticks of each. The first that is refused, or gives up, ends them all.
+and --count is the number of ticks of each. The first that is refused, or gives up, ends them all. The type
+of a JSON object is second or total; its durations are in nanoseconds.
 
 Latency is how long after its publish time, or its event time, a tick is handed to the program. It counts
 from those times and not from when the tick could be read, so that a stall, and an outage once the ticks
@@ -91,7 +92,6 @@ are replayed, count in full. It includes the difference of two clocks: ticks tha
 count as 0, and the end reports how many there are and by how much. Ticks that were published before their
 connection was live for the first time are counted without a latency. So are, for the event time, ticks
 whose event time is not within a minute of the publish time: a simulated market, or files, of another day.
-In JSON the type of an object is second or total, and durations are in ns.
 A replay sends the times of its recording, from which no latency can be measured: "-". With --symbols the
 latency from publish time may be up to 1 ms too small, because the publisher joins packets.
 
@@ -325,7 +325,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	case o.csv:
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
-		r.printer = newPrinter(p.stdout, textFormat{})
+		r.printer = newPrinter(p.stdout, textFormat{p.screen(p.stdout).width})
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -11,7 +11,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-// Bounds of a latency: less than the least counts as the least, and more than the greatest as the greatest.
+// Bounds of a latency: differences below the least are not told apart, and what is longer than the greatest counts as the greatest.
 const (
 	leastLatency    = 500 * time.Nanosecond
 	greatestLatency = 24 * time.Hour
@@ -21,7 +21,7 @@ const (
 // another day's market, as in a simulation or in files, and says nothing about latency.
 const nearEvent = time.Minute
 
-// A latency is how long after some time of theirs ticks were handed over.
+// A latency is how long after one of their times, the publish time or the event time, ticks were handed over.
 type latency struct {
 	values   *hdrhistogram.Histogram // in ns
 	early    int64                   // ticks handed over before that time, whose latency counts as 0: two clocks differ

@@ -20,13 +20,13 @@ type moment struct {
 	span       time.Duration // that tally is of
 	lines      int           // that are wanted
 	live       int
-	lag        lags   // at the end, only most: the highest there was
+	lag        lags   // at the end, only max: the highest there was
 	reconnects int    // so far
 	tally      *tally // of span
 }
 
 // The lags are how many numbers lines are behind the newest one that any of them knows of.
-type lags struct{ most, median, sum uint64 }
+type lags struct{ max, median, sum uint64 }
 
 // lagOf compares lines, of which heads and then nexts were read: a line that was read later than another must not appear to be
 // ahead of it. The lineages are those of the sessions of heads: a line that is away may be behind in a parent session. Lines that
@@ -54,7 +54,7 @@ func lagOf(heads, nexts []subscriber.Status, lineages map[feed.SessionID]feed.Li
 	for _, n := range behind {
 		l.sum += n
 	}
-	l.most, l.median = behind[len(behind)-1], behind[(len(behind)-1)/2]
+	l.max, l.median = behind[len(behind)-1], behind[(len(behind)-1)/2]
 	return l
 }
 
@@ -82,12 +82,12 @@ func (r *report) second(m *moment) error {
 	width := max(len("live"), 2*len(fmt.Sprint(m.lines))+1)
 	if r.rows%headerRows == 0 {
 		fmt.Fprintf(&b, "%6s %*s %7s %13s %17s %17s\n", "", width, "", "", "lag", "from publish time", "from event time")
-		fmt.Fprintf(&b, "%6s %*s %7s %6s %6s %5s %5s %5s %5s %5s %5s\n", "time", width, "live", "ticks/s", "most", "median",
+		fmt.Fprintf(&b, "%6s %*s %7s %6s %6s %5s %5s %5s %5s %5s %5s\n", "time", width, "live", "ticks/s", "max", "median",
 			"p50", "p99", "p99.9", "p50", "p99", "p99.9")
 	}
 	r.rows++
 	fmt.Fprintf(&b, "%6s %*s %7s %6s %6s", fmt.Sprintf("%.0fs", m.since.Seconds()), width, live, formatCount(rounded(perSecond(m.tally.ticks, m.span))),
-		formatCount(float64(m.lag.most)), formatCount(float64(m.lag.median)))
+		formatCount(float64(m.lag.max)), formatCount(float64(m.lag.median)))
 	for _, l := range []*latency{&m.tally.publish, &m.tally.event} {
 		for _, percentile := range []float64{50, 99, 99.9} {
 			fmt.Fprintf(&b, " %5s", latencyText(l, l.at(percentile)))
@@ -152,7 +152,7 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	for _, p := range percentiles {
 		row(p.name, latencyText(&t.publish, t.publish.at(p.at)), latencyText(&t.event, t.event.at(p.at)))
 	}
-	row("most", latencyText(&t.publish, t.publish.max()), latencyText(&t.event, t.event.max()))
+	row("max", latencyText(&t.publish, t.publish.max()), latencyText(&t.event, t.event.max()))
 	row("ticks", formatThousands(uint64(t.publish.count())), formatThousands(uint64(t.event.count())))
 	for _, text := range remarks(t) {
 		fmt.Fprintln(&b, wrap("  "+text, columns, "    "))
@@ -167,7 +167,7 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	}
 	count("disowned", account.Disowned)
 	count("reconnects", uint64(m.reconnects))
-	count("most behind", m.lag.most)
+	count("max lag", m.lag.max)
 	_, err := r.out.Write(b.Bytes())
 	return output(err)
 }
@@ -201,7 +201,7 @@ type figures struct {
 	Live           int             `json:"live"`
 	Ticks          uint64          `json:"ticks"`
 	Rate           float64         `json:"ticks_per_second"`
-	LagMost        uint64          `json:"lag_most"`
+	LagMax         uint64          `json:"lag_max"`
 	LagMedian      uint64          `json:"lag_median"`
 	LagSum         uint64          `json:"lag_sum"`
 	Reconnects     int             `json:"reconnects"` // so far
@@ -245,7 +245,7 @@ func (r *report) figures(kind string, m *moment) *figures {
 	t := m.tally
 	return &figures{
 		Type: kind, Time: r.times.json(nil, m.at.UnixNano()), Elapsed: m.since, Connections: m.lines, Live: m.live,
-		Ticks: t.ticks, Rate: rounded(perSecond(t.ticks, m.span)), LagMost: m.lag.most, LagMedian: m.lag.median, LagSum: m.lag.sum,
+		Ticks: t.ticks, Rate: rounded(perSecond(t.ticks, m.span)), LagMax: m.lag.max, LagMedian: m.lag.median, LagSum: m.lag.sum,
 		Reconnects: m.reconnects, PublishLatency: latencyFiguresOf(&t.publish), EventLatency: latencyFiguresOf(&t.event),
 		History: t.history, Recorded: t.recorded, Foreign: t.foreign, Undated: t.undated,
 	}
@@ -254,8 +254,8 @@ func (r *report) figures(kind string, m *moment) *figures {
 func latencyFiguresOf(l *latency) latencyFigures {
 	f := latencyFigures{Ticks: l.count(), Early: l.early, Earliest: l.earliest}
 	if f.Ticks > 0 {
-		p50, p99, p999, most := l.at(50), l.at(99), l.at(99.9), l.max()
-		f.P50, f.P99, f.P999, f.Max = &p50, &p99, &p999, &most
+		p50, p99, p999, greatest := l.at(50), l.at(99), l.at(99.9), l.max()
+		f.P50, f.P99, f.P999, f.Max = &p50, &p99, &p999, &greatest
 	}
 	return f
 }

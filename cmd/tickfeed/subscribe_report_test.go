@@ -38,11 +38,11 @@ func TestLag(t *testing.T) {
 		{"none", nil, lags{}},
 		{"never connected", []line{{0, 0, 0}}, lags{}},
 		{"one that has everything", []line{{parent, 41, 41}}, lags{}},
-		{"one that knows it is behind", []line{{parent, 41, 50}}, lags{most: 9, median: 9, sum: 9}},
-		{"one that does not know it", []line{{parent, 41, 41}, {parent, 45, 45}, {parent, 44, 45}}, lags{most: 4, median: 1, sum: 5}},
-		{"away since a session before", []line{{parent, 41, 41}, {child, 60, 60}}, lags{most: 19, median: 0, sum: 19}},
+		{"one that knows it is behind", []line{{parent, 41, 50}}, lags{max: 9, median: 9, sum: 9}},
+		{"one that does not know it", []line{{parent, 41, 41}, {parent, 45, 45}, {parent, 44, 45}}, lags{max: 4, median: 1, sum: 5}},
+		{"away since a session before", []line{{parent, 41, 41}, {child, 60, 60}}, lags{max: 19, median: 0, sum: 19}},
 		{"another session", []line{{parent, 41, 41}, {other, 900, 900}}, lags{}},
-		{"not connected yet beside one", []line{{0, 0, 0}, {parent, 41, 42}}, lags{most: 1, median: 1, sum: 1}},
+		{"not connected yet beside one", []line{{0, 0, 0}, {parent, 41, 42}}, lags{max: 1, median: 1, sum: 1}},
 	} {
 		var statuses []subscriber.Status
 		for _, l := range test.lines {
@@ -59,7 +59,7 @@ func TestLag(t *testing.T) {
 func aMoment(t *tally) *moment {
 	return &moment{
 		at: time.Unix(0, noon), since: 61 * time.Second, span: time.Second, lines: 500, live: 499,
-		lag: lags{most: 12_345, median: 3, sum: 99_999}, reconnects: 7, tally: t,
+		lag: lags{max: 12_345, median: 3, sum: 99_999}, reconnects: 7, tally: t,
 	}
 }
 
@@ -75,7 +75,7 @@ func TestReportSeconds(t *testing.T) {
 	require.NoError(t, r.second(aMoment(tally)))
 	assert.Equal(t, ""+
 		"                                 lag from publish time   from event time\n"+
-		"  time    live ticks/s   most median   p50   p99 p99.9   p50   p99 p99.9\n"+
+		"  time    live ticks/s    max median   p50   p99 p99.9   p50   p99 p99.9\n"+
 		"   61s 499/500   4.98M  12.3k      3 120µs 3.5ms 12.5m     -     -     -\n", b.String())
 	for range headerRows {
 		require.NoError(t, r.second(aMoment(newTally())))
@@ -92,7 +92,7 @@ func TestReportSeconds(t *testing.T) {
 	wide.history, wide.recorded, wide.foreign, wide.publish.early, wide.event.early = 1<<50, 1<<50, 1<<50, 1<<50, 1<<50
 	m := aMoment(wide)
 	m.since, m.lines, m.live = 99_999*time.Second, 10_000, 10_000
-	m.lag = lags{most: 999_949, median: 999_949}
+	m.lag = lags{max: 999_949, median: 999_949}
 	require.NoError(t, r.second(m))
 	require.NoError(t, r.total(m, feed.Totals{Delivered: 1 << 60, NotAsked: 1 << 60, Expired: 1}, manyPercentiles))
 	for line := range strings.Lines(b.String()) {
@@ -115,7 +115,7 @@ func TestReportTotal(t *testing.T) {
   p50                       250µs                  -
   p99                       250µs                  -
   p99.9                     250µs                  -
-  most                      250µs                  -
+  max                       250µs                  -
   ticks                     1,000                  0
   11 ticks without latency: published before the line was live
   12 ticks without latency from event time: it is not within 1m0s of the publish
@@ -130,7 +130,7 @@ all connections
     expired                    40
   disowned                      4
   reconnects                    7
-  most behind              12,345
+  max lag                  12,345
 `, b.String())
 
 	b.Reset()
@@ -158,7 +158,7 @@ all connections
 	assert.Equal(t, map[string]any{"delivered": 1e6, "not_asked": 1.0, "withheld": 2.0, "lost": 50.0, "expired": 40.0, "disowned": 4.0}, total["account"])
 	for name, want := range map[string]any{
 		"type": "total", "ts": float64(noon), "elapsed_ns": 61e9, "connections": 500.0, "live": 499.0, "ticks": 1e6, "ticks_per_second": 1e6,
-		"lag_most": 12345.0, "reconnects": 7.0, "ticks_before_live": 11.0, "ticks_of_replay": 0.0, "ticks_of_other_market_time": 12.0,
+		"lag_max": 12345.0, "reconnects": 7.0, "ticks_before_live": 11.0, "ticks_of_replay": 0.0, "ticks_of_other_market_time": 12.0,
 	} {
 		assert.Equal(t, want, total[name], name)
 	}

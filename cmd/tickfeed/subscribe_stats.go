@@ -18,8 +18,8 @@ import (
 // Bounds of --connections.
 const (
 	maxConnections = 100_000
-	// maxJoining is how many lines connect for the first time side by side: far fewer than a publisher has room for among those
-	// that have not logged in, and lets build a snapshot at once.
+	// maxJoining bounds how many lines connect for the first time at once. It is far below the number of connections that a
+	// publisher accepts before their hello.
 	maxJoining = 64
 	// spareDescriptors is for files. Lines that connect may take two for a moment, if the host has two addresses.
 	spareDescriptors = 16
@@ -73,7 +73,7 @@ type load struct {
 	last    time.Time // when the last line of statistics was written
 	current *tally    // of the time since last
 	total   *tally    // of all
-	mostLag uint64
+	maxLag  uint64
 
 	saidRecorded, saidForeign bool
 }
@@ -219,7 +219,7 @@ func (l *load) take(now time.Time) *moment {
 	l.last = now
 	heads, nexts := l.statuses(), l.statuses() // in this order
 	m.lag = lagOf(heads, nexts, l.lineages(heads))
-	l.mostLag = max(l.mostLag, m.lag.most)
+	l.maxLag = max(l.maxLag, m.lag.max)
 	for _, s := range nexts {
 		m.reconnects += s.Reconnects
 		if isLive(s.State) {
@@ -269,7 +269,7 @@ func (l *load) explain() {
 // end returns what is to be said of the whole run, once all lines have ended.
 func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 	last := l.take(now)
-	m = &moment{at: now, since: last.since, span: last.since, lines: len(l.lines), lag: lags{most: l.mostLag}, reconnects: last.reconnects, tally: l.total}
+	m = &moment{at: now, since: last.since, span: last.since, lines: len(l.lines), lag: lags{max: l.maxLag}, reconnects: last.reconnects, tally: l.total}
 	for _, line := range l.lines {
 		if line.timer.live {
 			m.live++

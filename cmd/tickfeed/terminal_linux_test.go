@@ -50,17 +50,7 @@ func newShell(t *testing.T, dir string) *shell {
 	shim := "#!" + bash + "\ncase $1 in subscribe) set -- \"$@\" unix:p.sock;; esac\nexec -a tickfeed " + tickfeed + " \"$@\"\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tickfeed"), []byte(shim), 0o755))
 
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("there are no pseudo-terminals here: %v", err)
-	}
-	fd := int(master.Fd())
-	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	require.NoError(t, err)
-	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
-	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
-	require.NoError(t, err)
+	master, slave := newTerminal(t)
 	defer slave.Close()
 
 	s := &shell{t: t, master: master, cmd: exec.Command(bash, "--norc", "--noprofile", "--noediting", "-i")}
@@ -96,6 +86,22 @@ func newShell(t *testing.T, dir string) *shell {
 	})
 	s.expect(prompt)
 	return s
+}
+
+// newTerminal returns both sides of a pseudo-terminal of 80 columns; the slave is what a process has.
+func newTerminal(t *testing.T) (master, slave *os.File) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there are no pseudo-terminals here: %v", err)
+	}
+	fd := int(master.Fd())
+	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	require.NoError(t, err)
+	return master, slave
 }
 
 // killJobs ends what the shell has left: the processes of its session.
@@ -165,6 +171,7 @@ type step struct {
 	until   string // Ctrl-C is pressed when this appears
 	shows   string // what the terminal shows until the next prompt
 	code    int
+	exact   bool // the terminal shows the lines of the README, too
 }
 
 // What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
@@ -189,7 +196,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed subscribe --connections 500 --stats", until: `500/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: \d+ ticks, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
-		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`},
+		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`, exact: true},
 		{command: "./tickfeed replay testdata/day.tick --speed 100x &", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --symbols AAPL &", prepare: "until ./tickfeed control status; do sleep 0.01; done; jobs", shows: `\[\d\] \d+`},
 		{command: "./tickfeed control pause", shows: `paused at 2026-`},
@@ -252,6 +259,15 @@ func TestReadme(t *testing.T) {
 			text, code = sh.run(command)
 		}
 		assert.Regexp(t, st.shows, text, "%s", command)
+		if st.exact {
+			_, shown, _ := strings.Cut(string(readme), "    $ "+st.command+"\n")
+			shown, _, _ = strings.Cut(shown, "    $ ")
+			for line := range strings.Lines(shown) {
+				if line = strings.TrimPrefix(line, "    "); line != "…\n" {
+					assert.Contains(t, text, line, "the README shows it")
+				}
+			}
+		}
 		assert.Equal(t, st.code, code, "%s", command)
 		assert.NotContains(t, text, "Stopped", "%s", command)
 	}
@@ -373,10 +389,17 @@ func TestTerminalWidth(t *testing.T) {
 			assert.NotEqual(t, 127, code, command)
 		}
 
+		sh.send("./tickfeed subscribe --max-backoff 1ms\n")
+		sh.expect(regexp.MustCompile(`trying again[^@]*would\s+give\s+up`))
+		sh.send("\x03")
+		text, code := sh.prompted()
+		assert.Equal(t, exitInterrupted, code)
+		assertFits(t, text, columns, "what follows ^C")
+
 		// What changes while it is shown.
 		sh.send("./tickfeed demo --duration 1s --every 300ms\n")
 		sh.expect(regexp.MustCompile(`\n`))
-		text, code := sh.prompted()
+		text, code = sh.prompted()
 		require.Zero(t, code)
 		assertFits(t, text, columns, "demo")
 		for _, clock := range []string{"market", "publish"} {
@@ -448,6 +471,29 @@ func TestTerminalColours(t *testing.T) {
 	assert.Contains(t, text, "\x1b[32mEvery number is accounted for")
 	text, _ = sh.run("./tickfeed replay nothing.tick --log-format json")
 	assert.NotContains(t, text, "\x1b", "JSON has no colours")
+}
+
+// A command whose terminal was closed ends as one does whose reader has gone: that is no failure, and the demo leaves nothing behind.
+func TestTerminalIsClosed(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	publisher := t.TempDir()
+	startCommand(t, publisher, "publish", "--listen", "unix:p.sock", "--status", "0")
+	for _, args := range [][]string{{"demo", "--duration", "1h"}, {"subscribe", "unix:p.sock"}} {
+		master, slave := newTerminal(t)
+		c := newCommand(publisher, args...)
+		c.Stdout = slave
+		c.start(t)
+		require.NoError(t, slave.Close())
+		_, err := io.ReadFull(master, make([]byte, 100))
+		require.NoError(t, err)
+		require.NoError(t, master.Close())
+		assert.Equal(t, exitDone, c.exit(t), "%v: %s", args, c.err.String())
+		assert.NotContains(t, c.err.String(), "tickfeed: ")
+	}
+	left, err := os.ReadDir(temporary)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
 
 // A subscription obeys commands on its terminal in the foreground. In the background it reads nothing, and so is not stopped; without

@@ -293,7 +293,7 @@ func breakAt(line string, width int) int {
 		case r != ' ':
 			word = true
 		}
-		column++
+		column += cell(r)
 	}
 	if column <= width {
 		return -1

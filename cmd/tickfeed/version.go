@@ -53,7 +53,7 @@ func (p *program) versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version of this binary and of the protocol it speaks",
 		Example: "  tickfeed version\n  tickfeed version --json",
-		Args:    cobra.NoArgs,
+		Args:    wantArgs(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			b := thisBuild()
 			if asJSON {

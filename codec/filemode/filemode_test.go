@@ -10,7 +10,8 @@ import (
 	"tickfeed/codec/filemode"
 )
 
-// Files are the owner's unless another mode is set; those who may read a file may enter its directory.
+// Only the owner may access files unless another mode is set; users who may read a file may enter its
+// directory.
 func TestModes(t *testing.T) {
 	assert.Equal(t, fs.FileMode(0o600), filemode.File())
 	assert.Equal(t, fs.FileMode(0o700), filemode.Dir())

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Canned returns a connection that says what say holds, then that it is at its end, and hears nothing.
-// It belongs to no Network, never waits, and has no deadlines.
+// Canned returns a connection whose reader gets the contents of say and whose writes are discarded. It belongs to
+// no Network, never waits, and has no deadlines.
 func Canned(say io.Reader) net.Conn { return canned{say} }
 
 type canned struct{ say io.Reader }

@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// A clock rings alarms in the order (instant, order of asking). One timer serves all of them, because timers of a synctest
-// bubble that are due at the same instant fire in random order.
+// A clock rings alarms in order of their instants, and alarms of one instant in the order in which they were
+// set. One timer serves all alarms, because timers of a synctest bubble that are due at the same instant fire
+// in random order.
 type clock struct {
-	epoch time.Time // instants are durations since
+	epoch time.Time // instants are durations since epoch
 
-	mu     sync.Mutex // taken after Network.mu and Link.mu
+	mu     sync.Mutex // acquired after Network.mu and Link.mu
 	queue  alarms
 	asked  uint64
 	timer  *time.Timer
-	armed  time.Duration // when timer fires; never if it does not
-	firing bool          // fire is at work: it arms the timer when it is done, so that alarms ring one at a time
+	armed  time.Duration // the instant at which timer fires, or never
+	firing bool          // fire is running: alarms ring one at a time, and fire arms the timer when it is done
 }
 
-// An alarm calls ring once, unless it is set again.
+// An alarm calls ring once after it is set, and may be set again.
 type alarm struct {
 	when  time.Duration
 	order uint64
@@ -36,8 +37,8 @@ func (c *clock) now() time.Duration { return time.Since(c.epoch) }
 
 func (c *clock) at(t time.Time) time.Duration { return t.Sub(c.epoch) }
 
-// set has a ring no later than when. An alarm that is set for an earlier instant stays: whoever waits looks, and sets it
-// again.
+// set makes alarm a ring no later than when. An alarm that is set for an earlier instant keeps it: the waiter that it
+// wakes sets it again.
 func (c *clock) set(a *alarm, when time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +81,7 @@ func (c *clock) armLocked() {
 	}
 }
 
-// fire rings what is due, holding no lock.
+// fire rings all due alarms, holding no lock.
 func (c *clock) fire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +132,7 @@ func (q *alarms) Pop() any {
 	return a
 }
 
-// A wakeup is a condition to wait for under a mutex, until some instant at the latest.
+// A wakeup is a condition that goroutines wait for under a mutex, at most until a given instant.
 type wakeup struct {
 	cond    sync.Cond
 	waiting int // guarded by cond.L
@@ -145,7 +146,7 @@ func (w *wakeup) init(mu *sync.Mutex, c *clock) {
 	w.alarm = alarm{index: -1, ring: w.wakeUnlocked}
 }
 
-// wait is called with the mutex held. It may return early: the caller looks again.
+// wait must be called with the mutex held. It may return early, so the caller must check its condition again.
 func (w *wakeup) wait(until time.Duration) {
 	if until != never {
 		w.clock.set(&w.alarm, until)
@@ -155,7 +156,7 @@ func (w *wakeup) wait(until time.Duration) {
 	w.waiting--
 }
 
-// wake is called with the mutex held.
+// wake must be called with the mutex held.
 func (w *wakeup) wake() {
 	if w.waiting > 0 {
 		w.cond.Broadcast()

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A connection that is over keeps no alarm, however far its deadlines reach, and no buffer.
+// A connection that has ended keeps no alarm, however distant its deadlines, and no buffer.
 func TestNothingIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := New(1, Config{})
@@ -49,7 +49,7 @@ func TestNothingIsKept(t *testing.T) {
 	})
 }
 
-// Alarms set for one instant ring in the order they were set, with one that is moved to it in between.
+// Alarms set for one instant ring in the order they were set, including one that is moved to it in between.
 func TestAlarmsRingInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()

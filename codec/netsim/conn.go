@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A Conn is one end of a connection, a net.Conn. What Dial and Accept return is a *Conn. Errors, but for io.EOF, are
-// *net.OpErrors: net.ErrClosed after Close, ECONNRESET after a reset, EPIPE for a write to a peer that has closed,
-// os.ErrDeadlineExceeded.
+// A Conn is one end of a connection and implements net.Conn. Dial and Accept return *Conns. Errors, except
+// io.EOF, are *net.OpErrors: net.ErrClosed after Close, ECONNRESET after a reset, EPIPE for a write to a peer
+// that has closed, os.ErrDeadlineExceeded.
 type Conn struct {
 	link          *Link
 	local, remote Addr
@@ -33,12 +33,13 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the other end's LocalAddr.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Read takes what is there, at least one byte, and waits for it. After the peer's Close it returns what is left, then io.EOF.
+// Read waits for at least one byte and takes all that is available. After the peer's Close it returns the
+// remaining bytes, then io.EOF.
 func (c *Conn) Read(p []byte) (int, error) {
 	l := c.link
 	l.mu.Lock()
 	n, err := c.readLocked(p)
-	over := n > 0 && l.isCut // by this very read
+	over := n > 0 && l.isCut // this read reached the offset of a ResetAfter
 	l.mu.Unlock()
 	if over {
 		l.net.forget(l)
@@ -77,13 +78,14 @@ func (c *Conn) readLocked(p []byte) (int, error) {
 	}
 }
 
-// Write sends all of p and waits while the buffer is full. Of several Writes at once each sends its bytes in one piece.
+// Write sends all of p and waits while the buffer is full. Concurrent Writes do not mix their bytes.
 func (c *Conn) Write(p []byte) (int, error) {
 	return c.write(p, true)
 }
 
-// TryWrite sends as much of p as the buffer takes at once and never waits; n may be 0. If a Write is waiting, it takes
-// nothing. Errors are those of Write, an expired write deadline included; a full buffer is none.
+// TryWrite sends as much of p as the buffer takes at once and never waits; n may be 0. If a Write is waiting,
+// TryWrite takes nothing. It returns the same errors as Write, also if the write deadline has expired; a full
+// buffer is no error.
 func (c *Conn) TryWrite(p []byte) (n int, err error) {
 	return c.write(p, false)
 }
@@ -154,12 +156,13 @@ func (c *Conn) writeErrorLocked() error {
 	case d.finished:
 		return errPipe
 	case d.reader.closed && !d.blackHole && d.reverse.fin && now >= d.reverse.finAt && !d.reverse.heldLocked(now):
-		return errPipe // the peer's close has had the time to get here
+		return errPipe // the peer's close has had time to arrive
 	}
 	return nil
 }
 
-// CloseWrite ends the writing side: the peer reads what was written, then io.EOF, and may go on writing.
+// CloseWrite ends the writing side: the peer reads the bytes that were written, then io.EOF, and may continue
+// to write.
 func (c *Conn) CloseWrite() error {
 	l := c.link
 	l.mu.Lock()
@@ -176,8 +179,9 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close ends both sides and never waits. The peer reads what was written, then io.EOF; what it wrote and c did not read is
-// lost without an error. Reads and writes of c that are waiting return net.ErrClosed.
+// Close ends both sides and never waits. The peer reads the bytes that were written, then io.EOF; bytes that
+// the peer wrote and c did not read are lost without an error. Waiting reads and writes of c return
+// net.ErrClosed.
 func (c *Conn) Close() error {
 	l := c.link
 	l.mu.Lock()
@@ -204,13 +208,13 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// SetDeadline sets both deadlines. Waiting reads and writes go by the new ones.
+// SetDeadline sets both deadlines. Waiting reads and writes use the new ones.
 func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadlines(t, true, true) }
 
-// SetReadDeadline has reads fail from t on; a zero t is no deadline.
+// SetReadDeadline makes reads fail from t on; a zero t is no deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, true, false) }
 
-// SetWriteDeadline has writes fail from t on; a zero t is no deadline.
+// SetWriteDeadline makes writes fail from t on; a zero t is no deadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(t, false, true) }
 
 func (c *Conn) setDeadlines(t time.Time, read, write bool) error {

@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// connect returns both ends of a connection from "client" to "pub:1", on which it listens for as long as the test runs.
+// connect returns both ends of a connection from "client" to "pub:1", whose listener stays open until the test
+// ends.
 func connect(t testing.TB, network *netsim.Network) (client, server *netsim.Conn) {
 	ln, err := network.Listen("pub:1")
 	require.NoError(t, err)
@@ -38,7 +39,7 @@ func connectTo(t testing.TB, network *netsim.Network, ln net.Listener) (client, 
 	return dialled.(*netsim.Conn), accepted.(*netsim.Conn)
 }
 
-// A connection does what the standard library asks of every net.Conn, whatever its conditions.
+// A Conn meets the standard library's requirements for every net.Conn, under any conditions.
 func TestConnIsANetConn(t *testing.T) {
 	for name, conditions := range map[string]netsim.Conditions{
 		"as it comes":          {},
@@ -66,7 +67,7 @@ func TestConnIsANetConn(t *testing.T) {
 	}
 }
 
-// Close is an end of file behind the last byte. The peer's writes fail once the close has had the time to get there.
+// Close is an end of file after the last byte. The peer's writes fail once the close has had time to arrive.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Latency: time.Millisecond}})
@@ -96,7 +97,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Close ends the reads and writes that wait at this end, and the writes that wait at the other.
+// Close ends the waiting reads and writes at this end, and the waiting writes at the other.
 func TestCloseWakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
@@ -149,7 +150,8 @@ func TestCloseWrite(t *testing.T) {
 	assert.Equal(t, "answer", string(got))
 }
 
-// A writer that is not read waits at the bound and goes on when there is room. Nothing beyond the bound is kept.
+// A writer that is not read waits at the bound and continues when there is room. Nothing beyond the bound is
+// kept.
 func TestBackpressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
@@ -173,7 +175,7 @@ func TestBackpressure(t *testing.T) {
 	})
 }
 
-// A waiting Write whose rest fits into what a small read frees goes on, also if nothing more is read.
+// A waiting Write continues if its rest fits the space that a small read frees, even if nothing more is read.
 func TestSmallReadFreesSmallWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := connect(t, netsim.New(1, netsim.Config{}))
@@ -189,7 +191,7 @@ func TestSmallReadFreesSmallWrite(t *testing.T) {
 	})
 }
 
-// TryWrite takes what fits and never waits; a Write that waits is not overtaken.
+// TryWrite takes what fits and never waits; it does not overtake a waiting Write.
 func TestTryWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
@@ -226,7 +228,8 @@ func TestTryWrite(t *testing.T) {
 	})
 }
 
-// Deadlines fire in virtual time to the nanosecond, go by what is set while a call waits, and pass without harm.
+// Deadlines fire in virtual time to the nanosecond, follow changes made while a call waits, and pass without
+// harm.
 func TestDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := connect(t, netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}}))
@@ -259,7 +262,7 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// Eight hours in which nothing but a heartbeat a second comes take no time worth mentioning.
+// Eight hours with one heartbeat a second take almost no real time.
 func TestEightQuietHours(t *testing.T) {
 	began := time.Now()
 	synctest.Test(t, func(t *testing.T) {
@@ -288,7 +291,7 @@ func TestEightQuietHours(t *testing.T) {
 	assert.Less(t, time.Since(began), time.Minute)
 }
 
-// Frames cost no memory once the buffer has grown.
+// Frames allocate nothing once the buffer has grown.
 func TestFramesDoNotAllocate(t *testing.T) {
 	client, server := connect(t, netsim.New(1, netsim.Config{}))
 	frame, buf := make([]byte, 2600), make([]byte, 4096)

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// A Link is one connection as a script sees it: both directions and the faults that can be done to them. Its methods and
-// those of its directions may be called at any time; after the connection is over they do nothing.
+// A Link is one connection as a script sees it: both directions, and the faults that can be injected. The
+// methods of a Link and its Directions may be called at any time; after the connection has ended they do
+// nothing.
 type Link struct {
 	Up   *Direction // from the dialler to the listener
 	Down *Direction // from the listener to the dialler
@@ -19,47 +20,49 @@ type Link struct {
 	dialler, accepted *Conn
 
 	mu    sync.Mutex // guards both directions and both ends; never held while waiting
-	isCut bool       // reset: both ends fail
+	isCut bool       // the link was reset: both ends fail
 }
 
-// Number counts the connections of a network from 1.
+// Number returns the number of the connection; a network numbers its connections from 1.
 func (l *Link) Number() uint64 { return l.number }
 
-// Names returns the name that was dialled from and the address of the listener.
+// Names returns the name of the dialler and the address of the listener.
 func (l *Link) Names() (from, to string) { return l.from, l.to }
 
-// Reset fails both ends now with ECONNRESET. What was not read is lost.
+// Reset fails both ends now with ECONNRESET. Unread bytes are lost.
 func (l *Link) Reset() { l.reset("reset", func(s *Stats) { s.Resets++ }) }
 
-// BlackHole is [Direction.BlackHole] in both directions: the other side is gone and nobody says so.
+// BlackHole calls [Direction.BlackHole] for both directions: each side is gone for the other, without an error.
 func (l *Link) BlackHole() {
 	l.Up.BlackHole()
 	l.Down.BlackHole()
 }
 
-// Stall is [Direction.Stall] in both directions.
+// Stall calls [Direction.Stall] for both directions.
 func (l *Link) Stall(d time.Duration) {
 	l.Up.Stall(d)
 	l.Down.Stall(d)
 }
 
-// A Middlebox sits in one direction of a connection and may drop, repeat, reorder or change what passes. It sees all bytes
-// in order but not in the pieces that were written or will be read: one that wants whole messages keeps what is incomplete.
+// A Middlebox sits in one direction of a connection and may drop, repeat, reorder or change the bytes that
+// pass. It sees all bytes in order, but not in the pieces that were written or will be read: a middlebox that
+// needs whole messages must keep incomplete ones.
 //
-// Pass appends to dst what goes on and returns it; p is only lent. It is called holding no lock, by whoever writes, one
-// call at a time; it must not wait. When the writer closes it is called once more with an empty p, to let go of what it
-// kept. What it adds may exceed the buffer's bound.
+// Pass appends to dst the bytes to send on and returns the result. Pass must not keep p. The writer calls it
+// holding no lock, one call at a time; Pass must not wait. When the writer closes, Pass is called once more
+// with an empty p, to release the bytes that it kept. The bytes that Pass adds may exceed the buffer's bound.
 type Middlebox interface {
 	Pass(dst, p []byte) []byte
 }
 
-// Conditions are those of one direction.
+// Conditions describe one direction of a connection.
 type Conditions struct {
-	// Latency is how long a byte takes. With Jitter each write takes up to that much longer, at random; order is kept.
+	// Latency is how long a byte travels. Jitter adds a random time up to its value to each write; order is
+	// kept.
 	Latency, Jitter time.Duration
-	// Bandwidth in bytes per second; zero is no limit. Bytes arrive in packets of up to 1460.
+	// Bandwidth is in bytes per second; zero means no limit. Bytes arrive in packets of up to 1460 bytes.
 	Bandwidth int64
-	// Buffer bounds the bytes that are written and not yet read, those under way included. Zero means 256 KiB.
+	// Buffer bounds the bytes written and not yet read, including bytes in transit. Zero means 256 KiB.
 	Buffer int
 }
 
@@ -82,40 +85,40 @@ type Direction struct {
 	reverse        *Direction
 	script         *rand.Rand
 
-	// The rest is guarded by Link.mu. Offsets count the bytes of this direction from its start.
+	// Link.mu guards the fields below. Offsets count the bytes of this direction from its start.
 	chance           *rand.Rand
 	box              Middlebox
-	boxed            []byte // what box let pass; reused
-	passing          bool   // box is being called
-	writing          bool   // a Write is under way
-	readable         wakeup // readers wait here
-	writable         wakeup // writers wait here
-	want             int    // free space that the waiting Write needs before it is worth waking
+	boxed            []byte // output of box; reused
+	passing          bool   // box.Pass is running
+	writing          bool   // a Write is running
+	readable         wakeup // wakes readers
+	writable         wakeup // wakes writers
+	want             int    // free space that the waiting Write needs before it is woken
 	readBy, writeBy  time.Duration
 	conditions       Conditions
 	queue            ring
 	wrote, read      uint64
-	arrived          uint64   // offset up to which bytes are there at any rate
-	packets          []packet // those after arrived; packets[:landed] are done with
+	arrived          uint64   // offset of the end of the bytes known to have arrived
+	packets          []packet // the packets after arrived; packets[:landed] have arrived
 	landed           int
-	sentAt, latestAt time.Duration // when the last byte left; when it arrives
+	sentAt, latestAt time.Duration // when the last byte left, and when it arrives
 	finished         bool          // the writer has ended its side
-	fin              bool          // and the end is on its way
+	fin              bool          // the end is in transit
 	finAt            time.Duration
 
 	blackHole        bool
-	swallowing       bool // it has been counted
+	swallowing       bool // BlackHoles counts it already
 	stalledTo        time.Duration
 	stallCounted     bool
 	blocked          bool
 	blockCounted     bool
 	cutAt            uint64
-	cutEnds          bool // with an end of file instead of a reset
+	cutEnds          bool // end of file instead of a reset
 	cutSet, cutEnded bool
 	flips            []flip
 }
 
-// A packet is the bytes up to an offset, and when they arrive.
+// A packet is the bytes up to offset end, and the instant at which they arrive.
 type packet struct {
 	end uint64
 	at  time.Duration
@@ -156,18 +159,18 @@ func newDirection(l *Link, name string, writer, reader *Conn) *Direction {
 	return d
 }
 
-// Rand is a random source for scripts and middleboxes: it follows from the network's seed, the connection's number and the
-// direction, and the network does not draw from it. It is not safe for concurrent use.
+// Rand returns a random source for scripts and middleboxes. It depends on the network's seed, the connection's
+// number and the direction, and the network does not draw from it. It is not safe for concurrent use.
 func (d *Direction) Rand() *rand.Rand { return d.script }
 
-// Buffered returns how many bytes are written and not yet read.
+// Buffered returns the number of bytes written and not yet read.
 func (d *Direction) Buffered() int {
 	d.link.mu.Lock()
 	defer d.link.mu.Unlock()
 	return d.queue.size
 }
 
-// SetConditions changes the conditions for what is written from now on. It panics if one is negative.
+// SetConditions changes the conditions for subsequent writes. It panics if one is negative.
 func (d *Direction) SetConditions(c Conditions) {
 	c.validate()
 	d.link.mu.Lock()
@@ -183,20 +186,21 @@ func (d *Direction) setConditionsLocked(c Conditions) {
 	d.conditions = c
 }
 
-// SetMiddlebox puts box into the direction, or none if nil. Only one that is set by [Network.OnConnect] sees a stream
-// from its first byte.
+// SetMiddlebox puts box into the direction; nil removes it. Only a middlebox set in [Network.OnConnect] sees a
+// stream from its first byte.
 func (d *Direction) SetMiddlebox(box Middlebox) {
 	d.link.mu.Lock()
 	defer d.link.mu.Unlock()
 	d.box = box
 }
 
-// ResetAfter resets the connection as soon as the reader has taken n more bytes, at once if n is not positive. The reader
-// has all of them and not one more. It replaces an earlier ResetAfter or EndAfter.
+// ResetAfter resets the connection as soon as the reader has taken n more bytes, at once if n is not positive.
+// The reader gets exactly these bytes. ResetAfter replaces an earlier ResetAfter or EndAfter.
 func (d *Direction) ResetAfter(n int) { d.setCut(n, false) }
 
-// EndAfter lets the reader take n more bytes, then the direction is at its end: io.EOF, as if the writer had died in the
-// middle. What the writer goes on to write vanishes. It replaces an earlier ResetAfter or EndAfter.
+// EndAfter ends the direction with io.EOF after the reader has taken n more bytes, as if the writer had died in
+// the middle. Bytes that the writer sends afterwards vanish. EndAfter replaces an earlier ResetAfter or
+// EndAfter.
 func (d *Direction) EndAfter(n int) { d.setCut(n, true) }
 
 func (d *Direction) setCut(n int, ends bool) {
@@ -211,7 +215,7 @@ func (d *Direction) setCut(n int, ends bool) {
 	}
 }
 
-// cutLocked does what ResetAfter or EndAfter asked for if the reader is there.
+// cutLocked carries out ResetAfter or EndAfter if the reader has reached the offset.
 func (d *Direction) cutLocked() {
 	l := d.link
 	if !d.cutSet || d.read < d.cutAt || l.isCut || l.overLocked() {
@@ -232,7 +236,8 @@ func (d *Direction) cutLocked() {
 	d.readable.wake()
 }
 
-// BlackHole swallows all that is written from now on, a close included. The writer is not told, and never waits.
+// BlackHole swallows everything written from now on, including a close. The writer gets no error and never
+// waits.
 func (d *Direction) BlackHole() {
 	d.link.mu.Lock()
 	defer d.link.mu.Unlock()
@@ -240,8 +245,8 @@ func (d *Direction) BlackHole() {
 	d.writable.wake()
 }
 
-// Stall gives the reader nothing for the next d, neither bytes nor an end; then everything at once. The writer fills the
-// buffer and waits. Of several stalls the one that ends last counts.
+// Stall withholds bytes and an end from the reader for the given duration, then releases everything at once.
+// The writer fills the buffer and waits. If stalls overlap, the one that ends last counts.
 func (d *Direction) Stall(duration time.Duration) {
 	d.link.mu.Lock()
 	defer d.link.mu.Unlock()
@@ -270,12 +275,12 @@ func (d *Direction) setBlocked(blocked bool) {
 	d.writable.wake()
 }
 
-// heldLocked reports that a stall or a partition keeps everything from the reader.
+// heldLocked reports whether a stall or a partition keeps everything from the reader.
 func (d *Direction) heldLocked(now time.Duration) bool {
 	return d.blocked || now < d.stalledTo
 }
 
-// noteHeldLocked counts what holds a reader that would have something to read.
+// noteHeldLocked counts the partition or stall that holds back a reader with something to read.
 func (d *Direction) noteHeldLocked(now time.Duration) {
 	n := d.link.net
 	if d.blocked && !d.blockCounted {
@@ -290,7 +295,7 @@ func (d *Direction) noteHeldLocked(now time.Duration) {
 	}
 }
 
-// landLocked moves arrived past the packets that are there.
+// landLocked advances arrived past the packets that have arrived.
 func (d *Direction) landLocked(now time.Duration) {
 	for d.landed < len(d.packets) && d.packets[d.landed].at <= now {
 		d.arrived = d.packets[d.landed].end
@@ -304,7 +309,8 @@ func (d *Direction) landLocked(now time.Duration) {
 	}
 }
 
-// availableLocked returns how many bytes the reader may take, whether the stream is at its end, and when to look again.
+// availableLocked returns how many bytes the reader may take, whether the stream has ended, and when to look
+// again.
 func (d *Direction) availableLocked(now time.Duration) (n int, end bool, again time.Duration) {
 	if d.cutEnded {
 		return 0, true, never
@@ -333,7 +339,7 @@ func (d *Direction) availableLocked(now time.Duration) (n int, end bool, again t
 	return n, end, again
 }
 
-// takeLocked gives the reader len(p) bytes.
+// takeLocked reads len(p) bytes for the reader.
 func (d *Direction) takeLocked(p []byte) {
 	d.queue.read(p)
 	before := d.read
@@ -356,7 +362,7 @@ func (d *Direction) takeLocked(p []byte) {
 	d.cutLocked()
 }
 
-// sendLocked sends p, which fits. It gives up the lock while the middlebox is at work.
+// sendLocked sends p, which fits the buffer. It releases the lock while the middlebox runs.
 func (d *Direction) sendLocked(p []byte) {
 	if d.box != nil {
 		d.passLocked(p)
@@ -398,7 +404,7 @@ func (d *Direction) swallowLocked(bytes int) {
 	d.link.net.trace(d.link.number, d.name, "swallow", bytes)
 }
 
-// departLocked says when the n bytes just queued arrive.
+// departLocked computes when the last n queued bytes arrive.
 func (d *Direction) departLocked(n int) {
 	c := &d.conditions
 	if c.Latency == 0 && c.Jitter == 0 && c.Bandwidth == 0 && len(d.packets) == 0 {
@@ -444,7 +450,7 @@ func (d *Direction) delayLocked() time.Duration {
 	return delay
 }
 
-// finishLocked ends the writer's side. It gives up the lock while the middlebox is at work.
+// finishLocked ends the writer's side. It releases the lock while the middlebox runs.
 func (d *Direction) finishLocked() {
 	d.finished = true
 	for d.passing {
@@ -465,7 +471,7 @@ func (d *Direction) finishLocked() {
 	d.readable.wake()
 }
 
-// discardLocked throws away what was not read.
+// discardLocked drops the unread bytes.
 func (d *Direction) discardLocked() {
 	d.queue = ring{}
 	d.packets, d.landed = nil, 0
@@ -473,7 +479,7 @@ func (d *Direction) discardLocked() {
 	d.writable.wake()
 }
 
-// reset fails both ends unless the connection is over.
+// reset fails both ends unless the connection has ended.
 func (l *Link) reset(what string, count func(*Stats)) {
 	l.mu.Lock()
 	if !l.isCut && !l.overLocked() {
@@ -494,7 +500,7 @@ func (l *Link) resetLocked(dir, what string, count func(*Stats)) {
 
 func (l *Link) overLocked() bool { return l.dialler.closed && l.accepted.closed }
 
-// releaseLocked wakes everybody and gives back what a connection that is over holds.
+// releaseLocked wakes all waiters and frees the buffers and alarms of a connection that has ended.
 func (l *Link) releaseLocked() {
 	for _, d := range [...]*Direction{l.Up, l.Down} {
 		d.discardLocked()

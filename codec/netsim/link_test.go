@@ -19,7 +19,7 @@ import (
 	"tickfeed/codec/netsim"
 )
 
-// exchange sends text both ways and wants it to arrive at once.
+// exchange sends text both ways and expects it to arrive at once.
 func exchange(t *testing.T, client, server *netsim.Conn, text string) {
 	t.Helper()
 	buf := make([]byte, len(text))
@@ -41,7 +41,7 @@ func numbered(n int) []byte {
 	return p
 }
 
-// A reset fails both ends at once, also readers and writers that wait, and what was not read is lost.
+// A reset fails both ends at once, waiting readers and writers included, and unread bytes are lost.
 func TestReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
@@ -79,7 +79,7 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// A cut lets exactly so many bytes through, then resets, or ends the stream; it counts when the reader got there.
+// A cut lets exactly n bytes through, then resets or ends the stream; it is counted when the reader reaches it.
 func TestCutInsideAMessage(t *testing.T) {
 	for _, after := range []int{0, 1, 41, 100, 101} {
 		synctest.Test(t, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestCutInsideAMessage(t *testing.T) {
 	}
 }
 
-// A cut of a connection that is over, or of a direction that has ended, is none.
+// A cut of a connection or direction that has ended has no effect.
 func TestCutsCountOnce(t *testing.T) {
 	network := netsim.New(1, netsim.Config{})
 	client, server := connect(t, network)
@@ -145,10 +145,10 @@ func TestCutsCountOnce(t *testing.T) {
 	client.Link().Up.EndAfter(0)
 	client.Link().Up.ResetAfter(0)
 	client.Link().Up.ResetAfter(0)
-	assert.Equal(t, netsim.Stats{Connections: 1, Truncated: 1, Cuts: 1}, network.Stats(), "an end is no reset")
+	assert.Equal(t, netsim.Stats{Connections: 1, Truncated: 1, Cuts: 1}, network.Stats(), "an end is not a reset")
 }
 
-// A black hole swallows bytes and the close; the writer notices nothing and the reader waits for ever.
+// A black hole swallows bytes and the close; the writer notices nothing and the reader waits forever.
 func TestBlackHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}})
@@ -184,7 +184,8 @@ func TestBlackHole(t *testing.T) {
 	})
 }
 
-// Who writes into a black hole does not learn from its writes that the peer has closed, only from reading the end.
+// A writer into a black hole does not learn from its writes that the peer has closed, only from reading the
+// end.
 func TestBlackHoleHidesClose(t *testing.T) {
 	client, server := connect(t, netsim.New(1, netsim.Config{}))
 	client.Link().Down.BlackHole()
@@ -195,7 +196,7 @@ func TestBlackHoleHidesClose(t *testing.T) {
 	assert.Equal(t, io.EOF, err)
 }
 
-// A writer that waits for room goes on when the direction becomes a black hole.
+// A writer that waits for room continues when the direction becomes a black hole.
 func TestBlackHoleFreesWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := connect(t, netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 100}}))
@@ -210,7 +211,8 @@ func TestBlackHoleFreesWriter(t *testing.T) {
 	})
 }
 
-// A stall gives nothing, then everything, the end included; it counts only if somebody waited for what it kept.
+// A stall withholds everything, then releases it, the end included; it is counted only if a reader waited for
+// it.
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
@@ -222,7 +224,7 @@ func TestStall(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		buf := make([]byte, 10)
 		server.Read(buf)
-		assert.Zero(t, network.Stats().Stalls, "nobody waited")
+		assert.Zero(t, network.Stats().Stalls, "no reader waited")
 
 		client.Link().Up.Stall(2 * time.Second)
 		client.Link().Up.Stall(time.Second) // ends before the other
@@ -258,7 +260,7 @@ func TestStall(t *testing.T) {
 	})
 }
 
-// Latency delays the bytes and the end by itself, not the writer; jitter changes the delays, never the order.
+// Latency delays the bytes and the end, not the writer; jitter changes the delays, never the order.
 func TestLatencyAndJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Latency: 40 * time.Millisecond}})
@@ -335,7 +337,7 @@ func TestBandwidth(t *testing.T) {
 	})
 }
 
-// A flipped bit is one bit of the byte that was named, the same for the same seed.
+// A flipped bit is one bit of the given byte, the same for the same seed.
 func TestFlip(t *testing.T) {
 	flipped := func(seed uint64) (mask byte) {
 		network := netsim.New(seed, netsim.Config{})
@@ -366,8 +368,8 @@ func TestFlip(t *testing.T) {
 	assert.Greater(t, len(masks), 3)
 }
 
-// shuffler is a middlebox over messages of four bytes: it drops every fifth, repeats every seventh, and lets every third go
-// behind the next.
+// shuffler is a middlebox for messages of four bytes: it drops every fifth, repeats every seventh, and sends
+// every third after the next.
 type shuffler struct {
 	rest, held []byte
 	busy       bool
@@ -403,8 +405,8 @@ func (s *shuffler) Pass(dst, p []byte) []byte {
 	return dst
 }
 
-// A middlebox sees every byte once and in order, in whatever pieces, and decides what arrives; at the end it lets go of
-// what it held.
+// A middlebox sees every byte once and in order, in pieces of any size, and decides what arrives; at the end it
+// releases the bytes that it kept.
 func TestMiddlebox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 64}})
@@ -449,7 +451,8 @@ func TestMiddlebox(t *testing.T) {
 	})
 }
 
-// Over any mix of faults the reader gets a prefix of what was written, all of it if nothing was cut, and every wait ends.
+// Under any mix of faults the reader gets a prefix of the bytes written, all of them if nothing was cut, and
+// every wait ends.
 func TestStreamSurvivesFaults(t *testing.T) {
 	var total netsim.Stats
 	for seed := range uint64(100) {

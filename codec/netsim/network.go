@@ -1,8 +1,8 @@
-// Package netsim is a network in memory, for tests. It gives a net.Listener and net.Conns that behave like TCP between
-// processes: bytes are buffered up to a bound, a writer that is not read waits, a close is an end of file behind the last
-// byte, a reset is an error on both sides. On top of that it does, when told, what real networks do: it refuses and hangs
-// dials, cuts connections inside a message, swallows bytes, stalls, slows, delays, partitions and flips bits, and it counts
-// each fault when it has really happened.
+// Package netsim is an in-memory network for tests. It provides a net.Listener and net.Conns that behave like
+// TCP between processes: bytes are buffered up to a bound, a writer waits if its peer does not read, a close is
+// an end of file after the last byte, a reset is an error on both sides. On request it also does what real
+// networks do: it refuses and hangs dials, cuts connections inside a message, swallows bytes, stalls, slows,
+// delays, partitions and flips bits. It counts each fault when the fault takes effect.
 //
 // It is made for testing/synctest, where hours pass in milliseconds, and works in real time as well:
 //
@@ -14,15 +14,17 @@
 //		network.Links()[0].Down.ResetAfter(100) // the client reads 100 more bytes, then both sides fail
 //		...
 //
-// No goroutine belongs to the network. Bytes are moved by whoever reads and writes; time by one timer for the whole network.
+// The network has no goroutines of its own. The goroutines that read and write move the bytes, and one timer
+// for the whole network moves time.
 //
-// # The same run again
+// # Reproducible runs
 //
-// Everything left to chance comes from the seed. What happens at one instant happens in the order in which it was asked for.
-// Two runs with the same seed have the same trace if the code under test lets them: run with GOMAXPROCS=1, without -race
-// (which shuffles the scheduler), without a select that finds several channels ready. Timers of a synctest bubble that are
-// due at the same instant run in random order, so actors that use time.Timer should not share their instants; steps of a
-// script that must not race are given to [Network.After].
+// Everything left to chance comes from the seed. Events due at one instant happen in the order in which they
+// were asked for. Two runs with the same seed have the same trace if the code under test permits it: set
+// GOMAXPROCS=1, do not use -race (which shuffles the scheduler), and avoid selects that may find several
+// channels ready. Timers of a synctest bubble that are due at the same instant run in random order, so
+// goroutines that use time.Timer should not share their instants; use [Network.After] for the steps of a script
+// that must not race.
 package netsim
 
 import (
@@ -36,27 +38,28 @@ import (
 	"time"
 )
 
-// A Network connects diallers with listeners by name. Names are any strings. All methods may be called by several
-// goroutines at once, also while connections are in use. Under testing/synctest it must be made inside the bubble.
+// A Network connects diallers with listeners by name. Names are any strings. Several goroutines may call any of
+// its methods at once, also while connections are in use. Under testing/synctest it must be made inside the
+// bubble.
 type Network struct {
 	seed  uint64
 	cfg   Config
 	clock *clock
 
-	mu        sync.Mutex // before Link.mu; never held while waiting
+	mu        sync.Mutex // acquired before Link.mu; never held while waiting
 	listeners map[string]*listener
 	modes     map[string]DialMode
 	blocks    []route          // one-way partitions, in the order they were made
-	links     map[uint64]*Link // of which at least one end is open
+	links     map[uint64]*Link // links with at least one open end
 	connected uint64           // connections made so far
 	onConnect func(*Link)
-	dials     []*wakeup // waiting, in order of arrival
+	dials     []*wakeup // waiting dials, in order of arrival
 
-	notes sync.Mutex // guards stats and calls of cfg.Trace; taken last
+	notes sync.Mutex // guards stats and calls of cfg.Trace; acquired last
 	stats Stats
 }
 
-// Config is what a Network starts with. The zero Config is a fast, faultless network.
+// Config configures a Network. The zero Config is a fast, faultless network.
 type Config struct {
 	// Conditions hold for both directions of every new connection. A dial takes two latencies.
 	Conditions Conditions
@@ -66,13 +69,13 @@ type Config struct {
 	Trace func(Event)
 }
 
-// A DialMode says what becomes of a dial.
+// A DialMode says how dials end.
 type DialMode uint8
 
 const (
 	Answer DialMode = iota // dials connect
 	Refuse                 // dials fail with ECONNREFUSED
-	Hang                   // dials wait for their context to end, or for another mode
+	Hang                   // dials wait until their context ends or the mode changes
 )
 
 // Any stands for every name in [Network.Dials], [Network.Partition], [Network.Block] and [Network.Heal].
@@ -103,7 +106,8 @@ func New(seed uint64, cfg Config) *Network {
 	}
 }
 
-// Listen takes addr until the listener is closed. If somebody listens there the error is a *net.OpError with EADDRINUSE.
+// Listen takes addr until the listener is closed. If addr is taken, the error is a *net.OpError with
+// EADDRINUSE.
 func (n *Network) Listen(addr string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -116,19 +120,19 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// Dial connects to the listener at addr, under the name "client". It does not wait for Accept. Errors are *net.OpErrors:
-// ECONNREFUSED if nobody listens or the dial is refused, else the error of ctx.
+// Dial connects to the listener at addr, under the name "client". It does not wait for Accept. Errors are
+// *net.OpErrors: ECONNREFUSED if addr has no listener or the dial is refused, otherwise the error of ctx.
 func (n *Network) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return n.dial(ctx, "client", addr)
 }
 
-// DialContext is Dial in the form that most clients take as their dialler. The network's name is not looked at.
+// DialContext is Dial with the signature that most clients expect of a dialler. It ignores the network's name.
 func (n *Network) DialContext(ctx context.Context, _, addr string) (net.Conn, error) {
 	return n.Dial(ctx, addr)
 }
 
-// From returns a dialler that dials under name: partitions go by it, and the listener's side sees it as remote address
-// "name:number", with the number of the connection.
+// From returns a dialler that dials under name, the name that Partition and Block use. The listener's side sees
+// it as remote address "name:number", with the number of the connection.
 func (n *Network) From(name string) *Dialer { return &Dialer{net: n, name: name} }
 
 // A Dialer dials under a name of its own.
@@ -147,15 +151,16 @@ func (d *Dialer) DialContext(ctx context.Context, _, addr string) (net.Conn, err
 	return d.Dial(ctx, addr)
 }
 
-// OnConnect has f called with every new connection before either side has it, by the dialling goroutine and holding no
-// lock: the place for faults and middleboxes of future connections. It replaces an earlier f; nil removes it.
+// OnConnect sets f to be called with every new connection before either side has it: the place to install
+// faults and middleboxes. The dialling goroutine calls f, holding no lock. OnConnect replaces an earlier f; nil
+// removes it.
 func (n *Network) OnConnect(f func(*Link)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.onConnect = f
 }
 
-// Links returns the connections of which at least one end is open and that were not reset, oldest first.
+// Links returns the connections that were not reset and have at least one open end, oldest first.
 func (n *Network) Links() []*Link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -176,8 +181,8 @@ func (n *Network) linksLocked() []*Link {
 	return links
 }
 
-// Dials sets what becomes of dials of addr from now on, and of those that hang. A mode set for addr goes before one set for
-// [Any]; Answer for addr removes its own.
+// Dials sets the mode of dials of addr, those that hang now included. A mode set for addr takes precedence over
+// one set for [Any]; Answer removes addr's own mode.
 func (n *Network) Dials(addr string, mode DialMode) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -189,14 +194,14 @@ func (n *Network) Dials(addr string, mode DialMode) {
 	n.wakeDialsLocked()
 }
 
-// Partition stops everything between a and b, both ways, until Heal: bytes and closes are held back, a writer fills its
-// buffer and waits, dials hang. Names are those of listeners and of [Network.From]. Nothing is lost when healed, as TCP
-// sends again.
+// Partition stops everything between a and b, both ways, until Heal: bytes and closes are held back, a writer
+// fills its buffer and waits, dials hang. Names are those of listeners and of [Network.From]. Nothing is lost:
+// as TCP would resend it, held bytes arrive after Heal.
 func (n *Network) Partition(a, b string) {
 	n.block(route{a, b}, route{b, a})
 }
 
-// Block is Partition one way: what from sends to to is held back. Dials hang between them whoever dials.
+// Block holds back the bytes that from sends to to. Dials between the two hang in both directions.
 func (n *Network) Block(from, to string) {
 	n.block(route{from, to})
 }
@@ -208,8 +213,8 @@ func (n *Network) block(routes ...route) {
 	n.routesChangedLocked()
 }
 
-// Heal ends every Partition and Block made of the names a and b, in either order. [Any] stands for all names here, so that
-// Heal(Any, Any) heals everything.
+// Heal ends every Partition and Block between a and b, in either order. [Any] matches every name, so Heal(Any,
+// Any) heals everything.
 func (n *Network) Heal(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -231,13 +236,14 @@ func (n *Network) blockedLocked(from, to string) bool {
 	return slices.ContainsFunc(n.blocks, func(r route) bool { return r.covers(from, to) })
 }
 
-// After calls f once d has passed. Calls due at the same instant are made one after the other in the order they were asked
-// for, together with everything else the network has to do then. f must not block; it may use the network.
+// After calls f once d has passed. Calls due at the same instant are made one after another in the order in
+// which they were asked for, in sequence with everything else the network does at that instant. f must not
+// block; it may use the network.
 func (n *Network) After(d time.Duration, f func()) {
 	n.clock.set(&alarm{index: -1, ring: f}, n.clock.now()+d)
 }
 
-// Stats returns the counters as of now.
+// Stats returns the current counters.
 func (n *Network) Stats() Stats {
 	n.notes.Lock()
 	defer n.notes.Unlock()
@@ -314,7 +320,7 @@ func (n *Network) refused(addr string) error {
 	return &net.OpError{Op: "dial", Net: netName, Addr: Addr(addr), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
 
-// connectLocked makes the connection and queues it for Accept. It gives up the lock for the call of onConnect.
+// connectLocked makes the connection and queues it for Accept. It releases the lock while it calls onConnect.
 func (n *Network) connectLocked(from string, ln *listener) (net.Conn, error) {
 	n.connected++
 	l := newLink(n, n.connected, from, ln.addr)
@@ -345,24 +351,25 @@ func (n *Network) wakeDialsLocked() {
 	}
 }
 
-// forget drops a connection that is over.
+// forget removes a connection that has ended.
 func (n *Network) forget(l *Link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.links, l.number)
 }
 
-// A listener is one taken address. Its fields are guarded by Network.mu.
+// A listener is one address in use. Network.mu guards its fields.
 type listener struct {
 	net       *Network
 	addr      string
 	closed    bool
 	queue     []*Link // connected, not accepted
-	coming    int     // places of the backlog kept for connections in OnConnect
+	coming    int     // places in the backlog kept for connections in OnConnect
 	accepting wakeup
 }
 
-// Accept waits for the next connection, in the order they were made. After Close the error is net.ErrClosed.
+// Accept returns the next connection, in the order in which they were made, and waits for it. After Close the
+// error is net.ErrClosed.
 func (ln *listener) Accept() (net.Conn, error) {
 	n := ln.net
 	n.mu.Lock()
@@ -379,7 +386,7 @@ func (ln *listener) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: netName, Addr: Addr(ln.addr), Err: net.ErrClosed}
 }
 
-// Close frees the address and resets connections that nobody has accepted.
+// Close frees the address and resets the connections that were not accepted.
 func (ln *listener) Close() error {
 	n := ln.net
 	n.mu.Lock()
@@ -402,7 +409,7 @@ func (ln *listener) Close() error {
 
 func (ln *listener) Addr() net.Addr { return Addr(ln.addr) }
 
-// An Addr is the name of a listener, or of a dialler with the number of its connection.
+// An Addr is the name of a listener, or a dialler's name with the number of its connection.
 type Addr string
 
 const netName = "netsim"

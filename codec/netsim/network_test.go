@@ -19,7 +19,7 @@ import (
 	"tickfeed/codec/netsim"
 )
 
-// raceEnabled says that the scheduler is shuffled.
+// raceEnabled reports whether the race detector shuffles the scheduler.
 var raceEnabled bool
 
 func listen(t testing.TB, network *netsim.Network, addr string) net.Listener {
@@ -29,7 +29,7 @@ func listen(t testing.TB, network *netsim.Network, addr string) net.Listener {
 	return ln
 }
 
-// A name is taken by one listener at a time, and dialling a name that nobody has is refused.
+// A name has one listener at a time, and dialling a name without a listener is refused.
 func TestListenTakesTheName(t *testing.T) {
 	network := netsim.New(1, netsim.Config{})
 	_, err := network.Dial(t.Context(), "pub:1")
@@ -52,7 +52,7 @@ func TestListenTakesTheName(t *testing.T) {
 	assert.Zero(t, network.Stats(), "no fault was asked for and no connection made")
 }
 
-// Both ends know each other's names, and diallers are told apart by the number of their connection.
+// Both ends know each other's names, and the number of the connection tells diallers apart.
 func TestAddresses(t *testing.T) {
 	network := netsim.New(1, netsim.Config{})
 	ln := listen(t, network, "pub:1")
@@ -72,7 +72,7 @@ func TestAddresses(t *testing.T) {
 	assert.Equal(t, uint64(2), conn.(*netsim.Conn).Link().Number())
 }
 
-// A listener that closes wakes Accept and resets who was connected and not accepted.
+// A listener that closes wakes Accept and resets the connections that were not accepted.
 func TestListenerClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
@@ -126,7 +126,8 @@ func TestBacklogIsBounded(t *testing.T) {
 	})
 }
 
-// A refused dial fails at once, one that hangs fails when its context ends, or goes on when the network answers again.
+// A refused dial fails at once; a hanging dial fails when its context ends, or connects when the network
+// answers again.
 func TestDialFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
@@ -181,11 +182,12 @@ func TestDialTakesARoundTrip(t *testing.T) {
 			require.ErrorIs(t, err, context.DeadlineExceeded, "at the same instant the context wins")
 			cancel()
 		}
-		assert.Zero(t, network.Stats().HungDials, "which is no fault")
+		assert.Zero(t, network.Stats().HungDials, "an expired context is not a fault")
 	})
 }
 
-// A partition keeps everything back, both ways, and nothing is lost when it is healed. Others are not touched.
+// A partition holds back everything, both ways, and nothing is lost after Heal. Other connections are not
+// affected.
 func TestPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
@@ -217,7 +219,7 @@ func TestPartition(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = network.From("other").Dial(ctx, "pub:1")
-		assert.ErrorIs(t, err, context.DeadlineExceeded, "another partition still stands")
+		assert.ErrorIs(t, err, context.DeadlineExceeded, "another partition is still in place")
 		network.After(time.Second, func() { network.Heal(netsim.Any, netsim.Any) })
 		conn, err := network.From("other").Dial(t.Context(), "pub:1")
 		require.NoError(t, err)
@@ -250,7 +252,7 @@ func TestBlockOneWay(t *testing.T) {
 	})
 }
 
-// OnConnect has every new connection before either side can use it.
+// OnConnect is called with every new connection before either side can use it.
 func TestOnConnect(t *testing.T) {
 	network := netsim.New(1, netsim.Config{})
 	var seen, listed []uint64
@@ -277,7 +279,8 @@ func TestOnConnect(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED, "the listener has gone meanwhile")
 }
 
-// Steps of a script that are due together are made in the order they were asked for, whatever else is due then.
+// Steps of a script that are due at the same instant run in the order they were asked for, whatever else is due
+// then.
 func TestAfterKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(1, netsim.Config{})
@@ -296,7 +299,8 @@ func TestAfterKeepsOrder(t *testing.T) {
 	})
 }
 
-// Two runs with one seed have one trace, another seed has another (with GOMAXPROCS=1 and without the race detector).
+// Two runs with the same seed have the same trace, another seed has another (with GOMAXPROCS=1 and without
+// -race).
 func TestSameSeedSameTrace(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector shuffles the scheduler")
@@ -314,8 +318,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 	assert.NotEqual(t, first, scriptedRun(t, 2))
 }
 
-// scriptedRun has ten clients talk to a server that echoes, reconnecting when faults end their connections, for ten
-// virtual seconds.
+// scriptedRun lets ten clients talk to an echo server for ten virtual seconds; they reconnect when faults end
+// their connections.
 func scriptedRun(t *testing.T, seed uint64) (events []netsim.Event) {
 	synctest.Test(t, func(t *testing.T) {
 		network := netsim.New(seed, netsim.Config{

@@ -3,7 +3,7 @@ package netsim
 // A ring is a byte queue that grows by doubling and keeps its memory.
 type ring struct {
 	buf  []byte // its length is zero or a power of two
-	head int    // where the oldest byte is
+	head int    // index of the oldest byte
 	size int
 }
 
@@ -18,7 +18,7 @@ func (r *ring) write(p []byte) {
 	r.size += len(p)
 }
 
-// read takes len(p) bytes, which must be there.
+// read takes len(p) bytes, which must be available.
 func (r *ring) read(p []byte) {
 	if n := copy(p, r.buf[r.head:]); n < len(p) {
 		copy(p[n:], r.buf)

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// Stats counts what has really happened: a fault that was asked for and met no bytes is not in it.
+// Stats counts faults that took effect: a requested fault that met no bytes is not counted.
 type Stats struct {
 	Connections  uint64 // made
 	RefusedDials uint64 // by mode Refuse; not those that found no listener
-	HungDials    uint64 // that met mode Hang or a partition and ended with their context
+	HungDials    uint64 // by mode Hang or a partition, until their context ended
 
 	Resets     uint64 // connections ended by Reset
 	Cuts       uint64 // connections ended by ResetAfter
 	Truncated  uint64 // directions ended by EndAfter
-	BlackHoles uint64 // directions that swallowed something
-	Swallowed  uint64 // bytes they swallowed
+	BlackHoles uint64 // directions that swallowed bytes or a close
+	Swallowed  uint64 // bytes swallowed by black holes
 	Stalls     uint64 // stalls that kept bytes or an end from a waiting reader
-	Partitions uint64 // partitions that did so, counted per direction of a connection
+	Partitions uint64 // partitions that kept bytes or an end from a waiting reader, counted per direction of a connection
 	Flips      uint64 // flipped bits that were read
 
 	Delayed uint64 // writes that arrive later because of latency or jitter

@@ -10,63 +10,60 @@ import (
 	"tickfeed/feed"
 )
 
-// A Builder makes a recording of ticks: it gives them their numbers, packs them, and appends
-// the packets through a [Writer]. Only one goroutine may use it.
+// A Builder makes a recording of ticks: it numbers them, packs them, and appends the packets through a
+// [Writer]. Only one goroutine may use it.
 //
-// Ticks given to [Builder.Append] are published when they happened: the publish time of a
-// packet is the greatest event time up to its end, so that it never decreases. Ticks given to
-// [Builder.AppendAt] have their publish time stated.
+// Ticks given to [Builder.Append] are published at their event times: the publish time of a packet is the
+// greatest event time up to its end, so it never decreases. Ticks given to [Builder.AppendAt] are published at
+// the given time.
 type Builder struct {
 	w    *Writer
 	seed uint32
 
-	// buf is sealed packets, and from open on the packet at hand; open is negative between
-	// packets.
+	// buf is sealed packets, followed by the current packet from index open; open is negative between packets.
 	buf     []byte
 	open    int
-	first   uint64 // number that the packet at hand begins with
+	first   uint64 // first number of the current packet
 	next    uint64
-	ticks   int    // in the packet at hand
-	skipped uint64 // numbers not asked for, whose entry is still to be written
-	base    int64  // base event time of the packet at hand; of no meaning before its first tick
-	time    int64  // publish time of the packet at hand, or of the one before; minTime at first
-	stated  bool   // it was stated by AppendAt
-	err     error  // once set, it stays
+	ticks   int    // in the current packet
+	skipped uint64 // numbers not asked for, whose entry is not written yet
+	base    int64  // base event time of the current packet; meaningless before its first tick
+	time    int64  // publish time of the current packet, or of the last one; minTime at first
+	stated  bool   // time was given by AppendAt
+	err     error  // once set, Builder methods return it
 
 	stats   BuilderStats
 	defined []bool // instruments, by id
 }
 
-// BuilderStats are what a Builder was given.
+// BuilderStats counts what a Builder was given.
 type BuilderStats struct {
 	Ticks uint64
 	Kinds [feed.KindAuction + 1]uint64 // ticks by their kind
-	// Instruments is how many were defined, by ids that had no definition before.
+	// Instruments counts definitions of ids that had no definition before.
 	Instruments uint64
 	Skipped     uint64 // numbers without a tick
-	// First and Last are the least and the greatest event time, in ns since the Unix epoch; both 0
-	// where no tick had one.
+	// First and Last are the least and the greatest event time, in ns since the Unix epoch; both 0 if no tick
+	// had one.
 	First, Last int64
-	// Backward counts the ticks whose event time is before that of a tick before them; Back is
-	// by how much at most, in nanoseconds.
+	// Backward counts the ticks whose event time is before that of an earlier tick; Back is the greatest such
+	// difference, in nanoseconds.
 	Backward uint64
 	Back     int64
 }
 
-// Bounds of the packets that a Builder makes. A packet is also ended before a tick that
-// happened more than PacketSpan after the packet's first, so that a replay by publish times
-// keeps the shape of the original.
+// Bounds of the packets that a Builder makes. A packet also ends before a tick that happened more than
+// PacketSpan after the packet's first, so that a replay by publish times keeps the pace of the original.
 const (
 	PacketBytes = 16 << 10 // of the body; beyond it no tick is added
 	PacketTicks = 1000
 	PacketSpan  = 1_000_000 // nanoseconds
 
-	builderBuffer = 128 << 10 // sealed packets are written when there is more of them
+	builderBuffer = 128 << 10 // sealed packets are written once they exceed it
 )
 
-// NewBuilder begins a recording in f as NewWriter does; the seed of h is filled in from its
-// lineage and filter. State is as of h.Next, and stays the caller's; it may be nil where h.Next
-// is 1.
+// NewBuilder begins a recording in f as NewWriter does; it computes the seed of h from the lineage and filter.
+// State is the state as of h.Next and stays the caller's; it may be nil if h.Next is 1.
 func NewBuilder(f File, h codec.FileHeader, state *feed.State) (*Builder, error) {
 	h.Seed = codec.LineSeed(h.Lineage.Current().ID, h.Filter)
 	w, err := NewWriter(f, h, state)
@@ -79,9 +76,9 @@ func NewBuilder(f File, h codec.FileHeader, state *feed.State) (*Builder, error)
 	}, nil
 }
 
-// Append adds ticks under the next numbers; their Seq is not looked at. That instruments are
-// defined before they are used is the caller's care. It keeps nothing of ticks. The error is
-// about a tick that is not valid, and the ticks before it are in, or is the file's.
+// Append adds ticks under the next numbers and ignores their Seq. The caller must define instruments before
+// using them. Append keeps nothing of ticks. The error is the file's, or about a tick that is not valid; the
+// ticks before it are added.
 func (b *Builder) Append(ticks []feed.Tick) error {
 	if b.stated {
 		b.seal()
@@ -90,9 +87,8 @@ func (b *Builder) Append(ticks []feed.Tick) error {
 	return b.add(ticks)
 }
 
-// AppendAt is Append for ticks that were published at time, in nanoseconds since the Unix
-// epoch, or at the time of the packet before if that is later. It also sets the time of a
-// Skip that follows; ticks may be empty.
+// AppendAt is Append for ticks published at time, in nanoseconds since the Unix epoch, or at the time of the
+// previous packet if that is later. It also sets the publish time of a following Skip; ticks may be empty.
 func (b *Builder) AppendAt(time int64, ticks []feed.Tick) error {
 	if !b.stated || time > b.time {
 		b.seal()
@@ -108,7 +104,7 @@ func (b *Builder) add(ticks []feed.Tick) error {
 			return err
 		}
 		if b.open < 0 || b.ticks > 0 && (b.ticks == PacketTicks || len(b.buf)-b.open > codec.PacketHeader+PacketBytes ||
-			t.EventTime > b.base+PacketSpan && !b.stated || b.base == 0 && t.EventTime != 0) { // offsets from no time would all be wide
+			t.EventTime > b.base+PacketSpan && !b.stated || b.base == 0 && t.EventTime != 0) { // offsets from no base would all be wide
 			b.begin()
 		}
 		if b.err != nil {
@@ -133,12 +129,12 @@ func (b *Builder) check(t *feed.Tick) error {
 		return err
 	}
 	if t.Kind == feed.KindSummary || t.Flags&feed.FlagSnapshot != 0 {
-		return fmt.Errorf("%v of instrument %d stands in a snapshot, it is not an event", t.Kind, t.Instrument)
+		return fmt.Errorf("%v of instrument %d belongs in a snapshot: it is not an event", t.Kind, t.Instrument)
 	}
 	return nil
 }
 
-// count notes t, and the publish time that follows from it.
+// count counts t, and advances the publish time to it.
 func (b *Builder) count(t *feed.Tick) {
 	s := &b.stats
 	s.Ticks++
@@ -171,14 +167,14 @@ func (b *Builder) count(t *feed.Tick) {
 	}
 }
 
-// A SkipKind says why numbers have no tick.
+// A SkipKind is the reason why numbers have no tick.
 type SkipKind uint8
 
 // The kinds of skips.
 const (
 	SkipNotAsked SkipKind = iota // the recording's filter leaves them out
-	SkipWithheld                 // by the slow-consumer policy of whoever recorded
-	SkipExpired                  // gone: retention had dropped them
+	SkipWithheld                 // by the recorder's slow-consumer policy
+	SkipExpired                  // gone: retention had removed them
 	SkipDamaged                  // gone: they were damaged
 )
 
@@ -196,9 +192,8 @@ func (k SkipKind) String() string {
 	return fmt.Sprintf("skip(%d)", uint8(k))
 }
 
-// Skip covers the next n numbers without ticks, where what was published at the time at hand
-// belongs. Readers want a snapshot after numbers that are withheld or gone: see Restate. n is
-// at most codec.MaxSpan.
+// Skip covers the next n numbers without ticks, at the current publish time. After withheld or gone numbers
+// readers need a snapshot: see Restate. n is at most codec.MaxSpan.
 func (b *Builder) Skip(n uint64, kind SkipKind) error {
 	switch {
 	case n == 0 || b.err != nil:
@@ -206,7 +201,7 @@ func (b *Builder) Skip(n uint64, kind SkipKind) error {
 	case n > codec.MaxSpan:
 		return fmt.Errorf("skip of %d numbers, at most %d", n, codec.MaxSpan)
 	case kind > SkipDamaged:
-		return fmt.Errorf("%v: there is no such kind", kind)
+		return fmt.Errorf("unknown kind of skip: %v", kind)
 	}
 	if kind != SkipNotAsked || b.open < 0 || b.next-b.first+n > codec.MaxSpan {
 		b.begin()
@@ -231,16 +226,15 @@ func (b *Builder) Skip(n uint64, kind SkipKind) error {
 	return b.err
 }
 
-// Restate tells the state as of Next, as readers want it after numbers that are withheld or
-// gone.
+// Restate writes the state as of Next, which readers need after numbers that are withheld or gone.
 func (b *Builder) Restate(state *feed.State) error {
 	h := *b.w.Header()
 	h.Next = b.next
 	return b.Continue(h, state)
 }
 
-// Continue begins another session or line of the recording, as [Writer.Continue] does. The
-// seed of h is filled in; its Next is where the new line begins.
+// Continue begins another session or line of the recording, like [Writer.Continue]. It computes the seed of h;
+// the new line begins at h.Next.
 func (b *Builder) Continue(h codec.FileHeader, state *feed.State) error {
 	b.flush()
 	if b.err != nil {
@@ -253,24 +247,24 @@ func (b *Builder) Continue(h codec.FileHeader, state *feed.State) error {
 	return b.err
 }
 
-// Header is the header in force; its Next is where the line began.
+// Header returns the header in force; its Next is where the line began.
 func (b *Builder) Header() *codec.FileHeader { return b.w.Header() }
 
-// Next is the number that the next tick gets.
+// Next returns the number of the next tick.
 func (b *Builder) Next() uint64 { return b.next }
 
-// Size is how many bytes the file has, without what is still pending.
+// Size returns the length of the file in bytes, without pending packets.
 func (b *Builder) Size() int64 { return b.w.size }
 
-// Stats is what was given so far.
+// Stats returns the counts so far.
 func (b *Builder) Stats() BuilderStats { return b.stats }
 
-// Close writes what is pending, the index and the trailer, and closes the file, whatever the
-// error; it does not sync it.
+// Close writes the pending packets, the index and the trailer, and closes the file even if writing fails; it
+// does not sync it.
 func (b *Builder) Close() error {
 	b.flush()
 	if b.err != nil {
-		_ = b.w.CloseTorn() // the error before it is the one that counts
+		_ = b.w.CloseTorn() // the earlier error is the one that counts
 		return b.err
 	}
 	b.err = errBuilt
@@ -279,7 +273,7 @@ func (b *Builder) Close() error {
 
 var errBuilt = fmt.Errorf("recording: the recording is closed")
 
-// begin ends the packet at hand and begins another.
+// begin ends the current packet and begins another.
 func (b *Builder) begin() {
 	b.seal()
 	if b.err != nil {
@@ -295,7 +289,7 @@ func (b *Builder) writeSkip() {
 	b.skipped = 0
 }
 
-// seal ends the packet at hand, if there is one.
+// seal ends the current packet, if there is one.
 func (b *Builder) seal() {
 	if b.open < 0 || b.err != nil {
 		return
@@ -324,14 +318,14 @@ func (b *Builder) flush() {
 	}
 }
 
-// write appends the sealed packets to the file; none is at hand.
+// write appends the sealed packets to the file. There must be no current packet.
 func (b *Builder) write() {
 	b.err = b.w.Append(b.buf, b.next, b.time)
 	b.buf = b.buf[:0]
 }
 
-// Feed appends what src yields, up to its end. It does not close src. The error is src's, or
-// that of Append; what came before it is in.
+// Feed appends the ticks of src up to its end. It does not close src. The error is that of src or of Append;
+// the ticks before it are added.
 func (b *Builder) Feed(ctx context.Context, src feed.Source) error {
 	batch := make([]feed.Tick, PacketTicks)
 	for {
@@ -348,8 +342,8 @@ func (b *Builder) Feed(ctx context.Context, src feed.Source) error {
 	}
 }
 
-// Recognise reports whether an unpacked file that begins with head is a recording: whether
-// one of the headers at its front is there, intact or not. 16 KiB are enough.
+// Recognise reports whether an unpacked file that begins with head is a recording, that is, has one of the
+// headers at its front, intact or not. A head of 16 KiB is enough.
 func Recognise(head []byte) bool {
 	magic := append([]byte{byte(codec.TypeFile), 0xa0 | byte(len(codec.FileMagic))}, codec.FileMagic...)
 	return bytes.Contains(head, magic)

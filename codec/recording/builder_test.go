@@ -15,7 +15,7 @@ import (
 	"tickfeed/feed"
 )
 
-// built is what was read back of a built recording.
+// built is what is read back of a built recording.
 type built struct {
 	ticks   []feed.Tick
 	packets []codec.Packet
@@ -78,9 +78,8 @@ func quote(id feed.InstrumentID, at int64) feed.Tick {
 	return feed.Quote{Bid: 100, BidSize: 1, Ask: 101, AskSize: 2}.Tick(id, at)
 }
 
-// What is appended is read back under consecutive numbers; a packet is published at the
-// greatest event time up to its end, holds at most PacketTicks, and no tick that happened
-// more than PacketSpan after its first.
+// Appended ticks are read back under consecutive numbers. A packet is published at the greatest event time up
+// to its end, holds at most PacketTicks ticks, and none that happened more than PacketSpan after its first.
 func TestBuilderPacksByEventTime(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var want []feed.Tick
@@ -88,9 +87,9 @@ func TestBuilderPacksByEventTime(t *testing.T) {
 	for i := range 20_000 {
 		switch rng.IntN(100) {
 		case 0:
-			at += 3_000_000_000 // a quiet time
+			at += 3_000_000_000 // a quiet period
 		case 1:
-			at -= 5_000_000 // a clock that is late
+			at -= 5_000_000 // a slow clock
 		default:
 			at += rng.Int64N(2000)
 		}
@@ -142,8 +141,7 @@ func TestBuilderPacksByEventTime(t *testing.T) {
 	assert.GreaterOrEqual(t, st.Back, int64(4_000_000))
 }
 
-// A packet is ended where its bounds are: at PacketTicks ticks, and before a tick that
-// happened one nanosecond too late.
+// A packet ends at its bounds: at PacketTicks ticks, and before a tick that happened one nanosecond too late.
 func TestBuilderBounds(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -180,7 +178,7 @@ func TestBuilderBounds(t *testing.T) {
 	}
 }
 
-// Stated publish times are kept, and never decrease; ticks of one time share packets.
+// AppendAt keeps the given publish times, which never decrease; ticks of one time share packets.
 func TestBuilderStatedTimes(t *testing.T) {
 	var f memory
 	b, err := NewBuilder(&f, rootHeader(1), nil)
@@ -198,7 +196,7 @@ func TestBuilderStatedTimes(t *testing.T) {
 	assert.Equal(t, [][2]int64{{6, 50}, {2, 60}, {2, 70}}, told)
 }
 
-// Numbers without ticks are told, each kind in its form (PROTOCOL.md, "Body entries").
+// Numbers without ticks are recorded, each kind in its form (PROTOCOL.md, "Body entries").
 func TestBuilderSkips(t *testing.T) {
 	state := feed.NewState()
 	define := definition(0, 3)
@@ -236,7 +234,7 @@ func TestBuilderSkips(t *testing.T) {
 	assert.True(t, got.closed)
 }
 
-// What is not an event is refused, and nothing of it is in the file.
+// Ticks that are not events are refused, and nothing of them is in the file.
 func TestBuilderRefuses(t *testing.T) {
 	for name, tick := range map[string]feed.Tick{
 		"a summary":    {Kind: feed.KindSummary, Extra: &feed.Extra{Summary: &feed.Summary{}}},
@@ -256,7 +254,7 @@ func TestBuilderRefuses(t *testing.T) {
 	}
 }
 
-// A file that fails ends the builder: the error stays, and what was written can be read.
+// A file that fails ends the builder: the error is permanent, and the packets written before can be read.
 func TestBuilderFailingFile(t *testing.T) {
 	f := memory{limit: true, left: 300 << 10}
 	b, err := NewBuilder(&f, rootHeader(1), nil)
@@ -274,7 +272,7 @@ func TestBuilderFailingFile(t *testing.T) {
 	assert.Greater(t, len(data), 200<<10)
 }
 
-// A source is recorded up to its end, with the ticks that come with it.
+// Feed records a source up to its end, including the ticks returned with io.EOF.
 func TestBuilderFeed(t *testing.T) {
 	var f memory
 	b, err := NewBuilder(&f, rootHeader(1), nil)
@@ -287,7 +285,7 @@ func TestBuilderFeed(t *testing.T) {
 	assert.Len(t, readBuilt(t, f.Bytes()).ticks, 4)
 }
 
-// A listSource gives ticks two at a time, the last ones with its error, or io.EOF.
+// A listSource returns ticks two at a time, the last ones with its error, or io.EOF.
 type listSource struct {
 	ticks []feed.Tick
 	err   error
@@ -306,7 +304,7 @@ func (s *listSource) Next(_ context.Context, batch []feed.Tick) (int, error) {
 
 func (s *listSource) Close() error { return nil }
 
-// A recording is told from its front, also where that is damaged; nothing else is one.
+// Recognise detects a recording by its front, even if that is damaged, and nothing else.
 func TestRecognise(t *testing.T) {
 	var f memory
 	b, err := NewBuilder(&f, rootHeader(1), nil)
@@ -343,7 +341,7 @@ func (devNull) Write(p []byte) (int, error) { return len(p), nil }
 func (devNull) Sync() error                 { return nil }
 func (devNull) Close() error                { return nil }
 
-// BenchmarkBuilder is what it costs to pack a tick, 200,000 a second.
+// BenchmarkBuilder packs ticks at 200,000 a second of event time.
 func BenchmarkBuilder(b *testing.B) {
 	builder, err := NewBuilder(devNull{}, rootHeader(1), nil)
 	require.NoError(b, err)

@@ -8,19 +8,20 @@ import (
 	"tickfeed/feed"
 )
 
-// A Clock says which time of a tick a place in a recording, and the pace of a replay, is about. The zero Clock is MarketClock.
+// A Clock selects the time of a tick that places in a recording, and the pace of a replay, use. The zero Clock
+// is MarketClock.
 type Clock uint8
 
 // The clocks of a recording. Neither goes back.
 const (
-	// MarketClock is the greatest event time so far: a tick without an event time, or with one that is less, counts at that of
-	// the ticks before it. A recording without any event time goes by PublishClock.
+	// MarketClock is the greatest event time so far: a tick without an event time, or with an earlier one,
+	// counts at the time of the ticks before it. A recording without event times uses PublishClock.
 	MarketClock Clock = iota
-	// PublishClock is when the publisher sent the packet of the tick.
+	// PublishClock is the time when the publisher sent the tick's packet.
 	PublishClock
 )
 
-// ParseClock returns the clock that text names: market or publish.
+// ParseClock returns the clock named text: market or publish.
 func ParseClock(text string) (Clock, error) {
 	switch text {
 	case "market":
@@ -31,7 +32,7 @@ func ParseClock(text string) (Clock, error) {
 	return 0, fmt.Errorf("a clock is market or publish, got %q", text)
 }
 
-// String returns what ParseClock reads.
+// String returns the name that ParseClock accepts.
 func (c Clock) String() string {
 	if c == PublishClock {
 		return "publish"
@@ -39,15 +40,15 @@ func (c Clock) String() string {
 	return "market"
 }
 
-// A Timeline gives each tick of a recording in turn its time. It is at [NoTime] until the first time is known, so that
-// ticks before that are before every place.
+// A Timeline assigns a time to each tick of a recording in turn. It is at [NoTime] until the first time is
+// known, so that earlier ticks are before every place.
 type Timeline struct {
 	Clock Clock // never MarketClock if the recording has no event times
-	At    int64 // of the ticks so far, in ns since the Unix epoch
+	At    int64 // time of the ticks so far, in ns since the Unix epoch
 }
 
-// Pass moves the timeline to a tick that happened at event, 0 if that is not known, in a packet published at published, and
-// returns its time.
+// Pass advances the timeline to a tick with event time event, 0 if not known, in a packet published at
+// published, and returns the tick's time.
 func (l *Timeline) Pass(event, published int64) int64 {
 	if l.Clock == PublishClock {
 		event = published
@@ -58,8 +59,8 @@ func (l *Timeline) Pass(event, published int64) int64 {
 	return l.At
 }
 
-// packet passes the ticks of packet h, the bytes raw, one after the other; batch is room to decode them. It returns false,
-// and leaves the rest out, if each returns false.
+// packet passes the ticks of packet h, the bytes raw, one after another and calls each with their times; batch
+// is a buffer for decoding. If each returns false, packet stops and returns false.
 func (l *Timeline) packet(h *codec.Packet, raw []byte, batch []feed.Tick, each func(t *feed.Tick, at int64) bool) bool {
 	body := codec.PacketBody(h, raw[codec.PacketHeader:])
 	for {
@@ -75,11 +76,11 @@ func (l *Timeline) packet(h *codec.Packet, raw []byte, batch []feed.Tick, each f
 	}
 }
 
-// timelineSearch is how many bytes of a recording are read in search of its first event time.
+// timelineSearch bounds the bytes of a recording that are read to find its first event time.
 const timelineSearch = 64 << 20
 
-// Timeline returns the timeline of clock at the beginning of the recording, and the first time on it, which is NoTime if the
-// recording has no ticks. It does not move the Reader.
+// Timeline returns the timeline of clock at the beginning of the recording, and the first time on it, which is
+// NoTime if the recording has no ticks. It does not move the Reader.
 func (r *Reader) Timeline(clock Clock) (Timeline, int64, error) {
 	probe, err := NewReader(r.r, r.size)
 	if err != nil {
@@ -110,8 +111,9 @@ func (r *Reader) Timeline(clock Clock) (Timeline, int64, error) {
 	return Timeline{Clock: PublishClock, At: NoTime}, published, nil
 }
 
-// Span returns the first time of the recording on clock and the last one, both NoTime if there are no ticks. It reads the
-// index and the last part of the file, or the headers of all packets of a file that has no index. It does not move the Reader.
+// Span returns the first and the last time of the recording on clock, both NoTime if there are no ticks. It
+// reads the index and the last part of the file, or, if there is no index, the headers of all packets. It does
+// not move the Reader.
 func (r *Reader) Span(clock Clock) (first, last int64, err error) {
 	line, first, err := r.Timeline(clock)
 	if err != nil || first == NoTime {
@@ -128,7 +130,7 @@ func (r *Reader) Span(clock Clock) (first, last int64, err error) {
 		return 0, 0, err
 	}
 	line.At = first
-	const most = 8 // marks to go back for a tick
+	const most = 8 // marks to go back in search of a tick
 	var batch [64]feed.Tick
 	for i := len(marks) - 1; i >= max(0, len(marks)-most) && line.At == first; i-- {
 		if ok, err := probe.enterMark(marks[i]); err != nil || !ok {
@@ -149,7 +151,7 @@ func (r *Reader) Span(clock Clock) (first, last int64, err error) {
 	return first, line.At, nil
 }
 
-// Resolve is ResolvePlaces for the recording on clock.
+// Resolve calls ResolvePlaces for the recording on clock.
 func (r *Reader) Resolve(from, to Place, clock Clock) (Place, Place, error) {
 	first, last := int64(0), int64(0)
 	if from.Relative() || to.Relative() {
@@ -162,7 +164,7 @@ func (r *Reader) Resolve(from, to Place, clock Clock) (Place, Place, error) {
 	return from, to, nil
 }
 
-// A locator finds places that are times.
+// A locator turns places that are times into numbers.
 type locator struct {
 	line  Timeline
 	batch []feed.Tick
@@ -173,14 +175,14 @@ func newLocator(r *Reader, clock Clock) (*locator, error) {
 	return &locator{line: line, batch: make([]feed.Tick, 256)}, err
 }
 
-// pass moves on over packet h, the bytes raw, and makes each of places that is a time, and that a tick of the packet reaches, the
-// number of that tick.
+// pass advances past packet h, the bytes raw. If a tick of the packet reaches one of places that is a time,
+// pass replaces the place by the number of that tick.
 func (l *locator) pass(h *codec.Packet, raw []byte, places ...*Place) {
 	timed := false
 	for _, p := range places {
 		timed = timed || p.kind == placeTime
 	}
-	if !timed { // and none will be any more
+	if !timed { // none will be a time again
 		return
 	}
 	if l.line.Clock == PublishClock {

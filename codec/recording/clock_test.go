@@ -11,8 +11,8 @@ import (
 	"tickfeed/codec/recording"
 )
 
-// hurried is a market day that was published in a second. Some of its ticks have no event time, one of 14:35 came after one of
-// 14:40, and nobody asked for number 7.
+// hurried is a market day that was published in a second. Some of its ticks have no event time, one of 14:35
+// came after one of 14:40, and number 7 was not asked for.
 const hurried = `session lineage=00000000000000a1:1 mode=live source=day
 packet 2026-03-03T00:00:00Z base=2026-03-02T14:30:00Z
   define @0 #0 symbol=AAPL venue=XNAS price=-2
@@ -30,8 +30,9 @@ packet 2026-03-03T00:00:01Z base=2026-03-02T14:50:00Z
 closed
 `
 
-// A place T is before the first tick whose market time is T or later, within packets, too: Cut begins and ends there, StateAt is as of
-// there, and Ticks returns the same times. The market time of a tick is the greatest event time up to it.
+// A place T is before the first tick whose market time is T or later, also within packets: Cut begins and ends
+// there, StateAt returns the state there, and Ticks returns the same times. The market time of a tick is the
+// greatest event time up to it.
 func TestMarketPlaces(t *testing.T) {
 	file := fromText(t, hurried)
 	times := map[uint64]string{3: "14:30", 4: "14:40", 5: "14:40", 6: "14:40", 8: "14:41", 9: "14:41", 10: "14:50"}
@@ -70,7 +71,7 @@ func TestMarketPlaces(t *testing.T) {
 		require.NoError(t, err, place)
 		assert.Equal(t, want, st.Range.From, place)
 		assert.EqualValues(t, 11, st.Range.To, place)
-		if place != "14:30" && want > 1 && place[0] != '-' && place[0] != '+' { // which are from --from, or the day after
+		if place != "14:30" && want > 1 && place[0] != '-' && place[0] != '+' { // those are relative to --from, or on the next day
 			_, st, err = cut(t, hurried, "", place)
 			require.NoError(t, err, place)
 			assert.Equal(t, want, st.Range.To, place)
@@ -93,7 +94,8 @@ func TestMarketPlaces(t *testing.T) {
 	assert.Equal(t, []uint64{4, 10}, []uint64{st.Range.From, st.Range.To})
 }
 
-// The times of a recording are found without reading all of it. One that has no event times has publish times only.
+// The times of a recording are found without reading all of it. A recording without event times has publish
+// times only.
 func TestSpan(t *testing.T) {
 	span := func(lines string, clock recording.Clock) [2]string {
 		first, last, err := reader(t, fromText(t, lines)).Span(clock)
@@ -114,7 +116,7 @@ func TestSpan(t *testing.T) {
 	assert.Equal(t, []int64{recording.NoTime, recording.NoTime}, []int64{first, last})
 }
 
-// Where a part begins inside of a packet, what came before in the packet is in the state once.
+// If a part begins inside a packet, the ticks before it in the packet are in the state once.
 func TestCutCountsATickOnce(t *testing.T) {
 	const lines = "session lineage=00000000000000a1:1\npacket 2026-03-02T14:30:00Z\n  define #0 symbol=A price=0\n  trade A 5 10\n  trade A 6 10\n" +
 		"packet 2026-03-02T14:30:01Z seq=5\n  trade A 7 10\nclosed\n" // number 4 is lost

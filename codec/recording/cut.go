@@ -12,34 +12,33 @@ import (
 	"tickfeed/feed"
 )
 
-// A CutConfig says which part of a recording is wanted.
+// A CutConfig selects a part of a recording.
 type CutConfig struct {
-	From, To Place        // from the first, and up to the other, which is left out; zero for all
-	Clock    Clock        // what times in From and To are about
-	Filter   codec.Filter // instruments; empty for all that the recording has
-	// Read, if it is not nil, is how many bytes were read so far.
+	From, To Place        // the part is [From, To); zero places mean everything
+	Clock    Clock        // the times that From and To use
+	Filter   codec.Filter // instruments; empty for all in the recording
+	// Read, if not nil, is set to the number of bytes read so far.
 	Read *atomic.Int64
 }
 
-// CutStats is what was cut.
+// CutStats describes a cut.
 type CutStats struct {
-	Range   feed.Range // from the first session's first number; of several lineages, of the last one
+	Range   feed.Range // from the first number of the first session; of the last lineage, if there are several
 	Packets uint64
 	Damages int    // damaged places in the part
-	Missing uint64 // numbers that they took; the new recording says that they are gone
+	Missing uint64 // numbers lost by the damages; the new recording lists them as gone
 }
 
-// ErrEmpty: nothing of a recording is in the part that is wanted, or no instrument of those that are.
+// ErrEmpty is returned if the selected part of a recording is empty, or has none of the selected instruments.
 var ErrEmpty = errors.New("recording: there is nothing in that part")
 
-// Cut writes a part of the recording r, which is at its beginning, to dst, and closes that. The
-// part begins with a snapshot as of its first number, unless that is 1. Numbers, sessions, times
-// and the bytes of ticks stay; packets are made anew only where the part begins or ends inside of
-// one, and with a filter. What the filter leaves out is skipped as not asked for, and the header
-// says the filter. Numbers that damage took are gone, as damaged, and the state as far as it is
-// known follows.
+// Cut writes a part of the recording r, which must be at its beginning, to dst, and closes dst. The part begins
+// with a snapshot as of its first number, unless that is 1. Numbers, sessions, times and the bytes of ticks
+// stay the same; packets are remade only where the part begins or ends inside one, and with a filter. The
+// numbers of ticks that the filter leaves out are skipped as not asked for, and the header states the filter.
+// Numbers lost by damage become gone (damaged), followed by the state as far as it is known.
 //
-// The error is ErrEmpty, a *FilterError, ctx's, dst's, or what reading gave.
+// The error is ErrEmpty, a *FilterError, or comes from ctx, from dst, or from reading.
 func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, error) {
 	c := &cutter{fold: newFold(r), cfg: cfg, dst: dst}
 	var err error
@@ -77,7 +76,7 @@ func Cut(ctx context.Context, dst File, r *Reader, cfg CutConfig) (CutStats, err
 }
 
 type cutter struct {
-	*fold   // of all that was read
+	*fold   // of everything read so far
 	locator *locator
 	cfg     CutConfig
 	dst     File
@@ -85,13 +84,13 @@ type cutter struct {
 	stats   CutStats
 	over    bool
 
-	line   bool // a header was read whose session is not written yet
+	line   bool // a header was read whose session is not begun yet
 	filter codec.Filter
 	wanted map[feed.InstrumentID]bool
 	seed   uint32
 
 	buf     []byte
-	skipped codec.Packet // numbers that nobody asked for, still to be written
+	skipped codec.Packet // numbers not asked for, not written yet
 }
 
 func (c *cutter) item(item *Item) error {
@@ -131,7 +130,7 @@ func (c *cutter) item(item *Item) error {
 	return nil
 }
 
-// begin begins a line of the new recording, where the fold is.
+// begin begins a line of the new recording at the fold's next number.
 func (c *cutter) begin(state *feed.State) error {
 	c.line = false
 	filter, err := intersect(c.header.Filter, c.cfg.Filter)
@@ -158,7 +157,7 @@ func (c *cutter) begin(state *feed.State) error {
 	return err
 }
 
-// known reports whether any instrument that the filter wants was defined up to the end of the part.
+// known reports whether any instrument that the filter selects was defined up to the end of the part.
 func (c *cutter) known() bool {
 	if len(c.cfg.Filter) == 0 {
 		return true
@@ -171,7 +170,7 @@ func (c *cutter) known() bool {
 	return false
 }
 
-// wants reports whether instrument id is wanted.
+// wants reports whether the filter selects instrument id.
 func (c *cutter) wants(id feed.InstrumentID) bool {
 	want, known := c.wanted[id]
 	if !known {
@@ -209,7 +208,7 @@ func (c *cutter) packet(h *codec.Packet, raw []byte) error {
 	if c.w == nil || c.line {
 		state := c.state
 		if c.w != nil {
-			state = nil // the session goes on where the one before it ended, or begins at 1
+			state = nil // the session continues where the previous one ended, or begins at 1
 		}
 		if err := c.begin(state); err != nil {
 			return err
@@ -223,7 +222,7 @@ func (c *cutter) packet(h *codec.Packet, raw []byte) error {
 	return nil
 }
 
-// write writes what packet h, the bytes raw, says of [from, to).
+// write writes the part of packet h, the bytes raw, that is in [from, to).
 func (c *cutter) write(h *codec.Packet, raw []byte, from, to uint64) error {
 	whole := from == h.First && to == h.First+h.Count
 	if whole && len(c.cfg.Filter) == 0 {
@@ -244,7 +243,7 @@ func (c *cutter) write(h *codec.Packet, raw []byte, from, to uint64) error {
 		}
 	}
 	out, skips, err := appendPart(c.buf[:0], h, raw, from, to, want, c.seed)
-	if err != nil { // its checksum holds, but it is no sound packet
+	if err != nil { // the checksum is right, but the contents are malformed
 		c.stats.Damages++
 		c.stats.Missing += to - from
 		return c.gone(feed.Range{From: from, To: to})
@@ -274,7 +273,7 @@ func (c *cutter) append(p []byte, next uint64, last int64) error {
 	return c.w.Append(p, next, last)
 }
 
-// flush writes the skips that were put off.
+// flush writes the postponed skips.
 func (c *cutter) flush() error {
 	h := c.skipped
 	c.skipped = codec.Packet{}
@@ -285,7 +284,7 @@ func (c *cutter) flush() error {
 	return c.w.Append(p, h.First+h.Count, h.PublishTime)
 }
 
-// gone writes that the numbers r are gone, and the state as it is known.
+// gone writes the numbers r as gone, and the state as far as it is known.
 func (c *cutter) gone(r feed.Range) error {
 	if r.Empty() || r.From < c.w.Next() && c.skipped.Count == 0 {
 		return nil
@@ -307,12 +306,12 @@ func (c *cutter) gone(r feed.Range) error {
 	}
 	c.next = r.To
 	if c.line {
-		return nil // the line that begins tells the state
+		return nil // the new line will write the state
 	}
 	return c.begin(c.state)
 }
 
-// definitionIn is the definition that an entry holds; nil if it is malformed.
+// definitionIn returns the definition in an entry, or nil if it is malformed.
 func definitionIn(entry []byte) *feed.Definition {
 	var t [1]feed.Tick
 	body := codec.PacketBody(&codec.Packet{First: 1, Count: 1}, entry)
@@ -322,9 +321,9 @@ func definitionIn(entry []byte) *feed.Definition {
 	return t[0].Definition()
 }
 
-// appendPart appends a packet that says what packet h, the bytes raw, says of [from, to), which is in
-// it: of ticks only those for which want is true; nil wants all. Skips reports that it says only
-// that numbers were not asked for. An error wraps codec.ErrMalformed.
+// appendPart appends a packet with the part of packet h, the bytes raw, that is in [from, to), which h must
+// cover: of the ticks only those that want accepts; nil accepts all. skips is true if the new packet consists
+// of numbers that were not asked for. An error wraps codec.ErrMalformed.
 func appendPart(dst []byte, h *codec.Packet, raw []byte, from, to uint64, want func(*codec.Entry, []byte) bool, seed uint32) (out []byte, skips bool, err error) {
 	body := raw[codec.PacketHeader:]
 	part := codec.Packet{First: from, Count: to - from, PublishTime: h.PublishTime, Base: h.Base}
@@ -353,7 +352,7 @@ func appendPart(dst []byte, h *codec.Packet, raw []byte, from, to uint64, want f
 		first, end := max(seq, from), min(seq+e.Covers, to)
 		seq += e.Covers
 		switch {
-		case e.Tick && want != nil && !want(&e, entry): // also before from: it may be a definition
+		case e.Tick && want != nil && !want(&e, entry): // want must see definitions before from, too
 			if first < end {
 				skip++
 			}
@@ -377,14 +376,14 @@ func appendPart(dst []byte, h *codec.Packet, raw []byte, from, to uint64, want f
 	return dst, skips, nil
 }
 
-// A FilterError reports that what two filters both want cannot be said by patterns.
+// A FilterError reports that patterns cannot express what both of two filters select.
 type FilterError struct{ Have, Want string }
 
 func (e *FilterError) Error() string {
-	return fmt.Sprintf("the recording has only %s, and what %s wants of that cannot be told: name the symbols", e.Have, e.Want)
+	return fmt.Sprintf("the recording has only %s, and patterns cannot express what %s selects of it: name the symbols", e.Have, e.Want)
 }
 
-// intersect is what both filters want, as far as patterns can say it.
+// intersect returns a filter that selects what both filters select.
 func intersect(have, want codec.Filter) (codec.Filter, error) {
 	switch {
 	case have.All():
@@ -416,8 +415,8 @@ func intersect(have, want codec.Filter) (codec.Filter, error) {
 	return codec.NewFilter(both)
 }
 
-// common is what two patterns of a symbol or venue both match, if that is some pattern; ok is false
-// if it is not known. An empty pattern matches all.
+// common returns a pattern for what two patterns of a symbol or venue both match; some is false if they have no
+// match in common, and ok is false if that is not known. An empty pattern matches everything.
 func common(a, b string) (p string, some, ok bool) {
 	literal := func(s string) bool { return !strings.ContainsAny(s, "*?") }
 	matches := func(p, s string) bool { return codec.Filter{p}.Match(&feed.Definition{Symbol: s}) }

@@ -17,7 +17,7 @@ import (
 	"tickfeed/feed"
 )
 
-// toText is the text of a recording, without its first line.
+// toText returns the text of a recording without its first line.
 func toText(t testing.TB, file []byte) string {
 	t.Helper()
 	var b strings.Builder
@@ -27,13 +27,13 @@ func toText(t testing.TB, file []byte) string {
 	return lines
 }
 
-// cut cuts a text.
+// cut cuts the recording of a text.
 func cut(t testing.TB, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
 	t.Helper()
 	return cutBy(t, recording.MarketClock, lines, from, to, symbols...)
 }
 
-// cutBy cuts a text, by a clock.
+// cutBy cuts the recording of a text by a clock.
 func cutBy(t testing.TB, clock recording.Clock, lines, from, to string, symbols ...string) (string, recording.CutStats, error) {
 	t.Helper()
 	cfg := recording.CutConfig{Clock: clock}
@@ -56,7 +56,7 @@ func cutBy(t testing.TB, clock recording.Clock, lines, from, to string, symbols 
 	return toText(t, out.Bytes()), st, nil
 }
 
-// day is a recording of two sessions, of which every packet can be told from the others.
+// day is a recording of two sessions whose packets all differ.
 const day = `session lineage=00000000000000a1:1 mode=live source=day
 packet 2026-03-02T14:30:00Z
   define #0 symbol=AAPL venue=XNAS price=-2
@@ -76,7 +76,7 @@ packet 2026-03-02T14:30:04Z
 closed
 `
 
-// All of a recording is the recording.
+// A cut without bounds copies the recording.
 func TestCutNothing(t *testing.T) {
 	got, st, err := cut(t, day, "", "")
 	require.NoError(t, err)
@@ -84,8 +84,8 @@ func TestCutNothing(t *testing.T) {
 	assert.Equal(t, recording.CutStats{Range: feed.Range{From: 1, To: 10}, Packets: 5}, st)
 }
 
-// A part begins with the state as of its first number, keeps numbers, sessions and times, and is cut
-// at the number that was asked for also inside of a packet.
+// A part begins with the state as of its first number, keeps numbers, sessions and times, and is cut at the
+// given number even inside a packet.
 func TestCutFromTo(t *testing.T) {
 	got, st, err := cut(t, day, "seq:5", "seq:9")
 	require.NoError(t, err)
@@ -124,8 +124,8 @@ closed
 	assert.ErrorIs(t, err, recording.ErrEmpty)
 }
 
-// With a filter the numbers of other instruments are not asked for; the header says so, and the snapshot
-// knows no other. Packets that say nothing else are one.
+// With a filter the numbers of other instruments are not asked for. The header states the filter, and the
+// snapshot has no other instruments. Packets that contain nothing else are merged.
 func TestCutSymbols(t *testing.T) {
 	got, _, err := cut(t, day, "", "", "MSFT")
 	require.NoError(t, err)
@@ -162,7 +162,7 @@ closed
 	assert.ErrorAs(t, err, &filters)
 }
 
-// What is damaged, withheld or gone in the part is so in the new recording, and the state follows.
+// Damaged, withheld and gone numbers of the part are so in the new recording, followed by the state.
 func TestCutDamage(t *testing.T) {
 	damaged := strings.Replace(day, "packet 2026-03-02T14:30:01Z\n  quote MSFT 400 1 401 1\n  trade AAPL 187.5 1\n  quote MSFT 400 2 401 2\n",
 		"bytes 0011\n", 1)
@@ -204,7 +204,7 @@ func part(t testing.TB, from, to string) string {
 	return p
 }
 
-// Parts that touch or overlap, in any order, are the whole again: at packets and inside of them.
+// Joining parts that touch or overlap, in any order, gives the whole: at packets and inside them.
 func TestJoin(t *testing.T) {
 	for _, cuts := range [][2]string{{"seq:4", "seq:4"}, {"seq:5", "seq:5"}, {"seq:8", "seq:8"}, {"seq:3", "seq:7"}, {"seq:5", "seq:6"}, {"seq:2", "seq:9"}} {
 		a, b := part(t, "", cuts[1]), part(t, cuts[0], "")
@@ -224,7 +224,7 @@ func TestJoin(t *testing.T) {
 	assert.Equal(t, uint64(9), st.Agreed)
 }
 
-// withoutSplits is a text without the lines of packets: where a packet was cut there are two.
+// withoutSplits returns a text without the lines of packets, because a packet that was cut becomes two.
 func withoutSplits(s string) string {
 	var kept []string
 	for _, l := range strings.Split(s, "\n") {
@@ -235,7 +235,7 @@ func withoutSplits(s string) string {
 	return strings.Join(kept, "\n")
 }
 
-// ticksOf are the ticks of a text, with their numbers.
+// ticksOf returns the ticks of a text with their numbers.
 func ticksOf(t testing.TB, lines string) (ticks []feed.Tick) {
 	r := reader(t, fromText(t, lines))
 	for {
@@ -254,8 +254,8 @@ func ticksOf(t testing.TB, lines string) (ticks []feed.Tick) {
 	}
 }
 
-// What none of the parts has is gone, the state of the next part follows; what one lost another supplies;
-// what a recording withheld is withheld if nobody has it.
+// Numbers that no part has are gone, followed by the state of the next part; numbers that one part lost come
+// from another; numbers that a recording withheld stay withheld if no other has them.
 func TestJoinHoles(t *testing.T) {
 	got, st, err := join(t, part(t, "", "seq:4"), part(t, "seq:7", ""))
 	require.NoError(t, err)
@@ -271,7 +271,7 @@ func TestJoinHoles(t *testing.T) {
 	assert.Contains(t, got, "  withheld 1\n")
 }
 
-// What was being written when a recording ended is no damage, but told.
+// A message that was being written when a recording ended is not damage, but is counted.
 func TestJoinTorn(t *testing.T) {
 	whole := fromText(t, day)
 	for cut := len(whole) - 1; cut > len(whole)*3/4; cut -= 7 {
@@ -297,7 +297,7 @@ func TestJoinTorn(t *testing.T) {
 	}
 }
 
-// Numbers of a session that a later one begins before are left out.
+// Numbers of a session beyond the beginning of a later one are left out.
 func TestJoinDisowned(t *testing.T) {
 	fork := `session lineage=00000000000000a1:1 mode=live source=day
 packet 2026-03-02T14:30:00Z
@@ -320,7 +320,7 @@ packet 2026-03-02T14:30:03Z
 	assert.Equal(t, ticksOf(t, day), ticksOf(t, got))
 }
 
-// Recordings that disagree, that are of other lineages, or of other instruments, are not joined.
+// Recordings that disagree, have different lineages, or different instruments, are not joined.
 func TestJoinRefuses(t *testing.T) {
 	_, _, err := join(t, day, strings.Replace(day, "trade AAPL 187.5 1", "trade AAPL 187.5 2", 1))
 	var disagree *recording.DisagreeError
@@ -349,8 +349,8 @@ func merge(t testing.TB, parts ...string) (string, recording.MergeStats, error) 
 	return toText(t, out.Bytes()), st, err
 }
 
-// Recordings of other lineages are merged by publish time with new numbers; an instrument of both is
-// one, also where they write its prices otherwise; holes stay holes.
+// Recordings of different lineages are merged by publish time with new numbers. An instrument in both becomes
+// one, even if they write its prices differently; holes stay holes.
 func TestMerge(t *testing.T) {
 	a := `session lineage=a1:1
 packet 2026-03-02T14:30:00Z
@@ -408,7 +408,7 @@ packet 2026-03-02T14:30:03Z
 	assert.True(t, errors.Is(err, context.Canceled))
 }
 
-// What was published at the same time comes from the first recording first.
+// Of ticks published at the same time, those of the first recording come first.
 func TestMergeTies(t *testing.T) {
 	one := `session lineage=a1:1
 packet 2026-03-02T14:30:00Z

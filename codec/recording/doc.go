@@ -1,14 +1,13 @@
-// Package recording is the file form of the stream (PROTOCOL.md, "Recordings"): what a publisher
-// keeps as its journal, and what a recorder writes.
+// Package recording is the file form of the stream (PROTOCOL.md, "Recordings"). A publisher's journal consists
+// of recordings, and recorders write them.
 //
 //	header header [snapshot] packets … header packets … [header header [snapshot] packets …] [index … trailer]
 //	└ a session begins ────┘           └ a mark now and then  └ another session ─────┘        └ closed in order
 //
-// A [Writer] appends; it never goes back. A [Reader] reads any bytes at all: it verifies
-// every checksum, reports what is missing or damaged with its range of sequence numbers, and
-// goes on after it. The index is only for speed.
+// A [Writer] only appends. A [Reader] reads any bytes: it verifies every checksum, reports missing or damaged
+// parts with their ranges of sequence numbers, and continues after them. The index only makes seeking faster.
 //
-// Headers and index messages carry a checksum as their last element: a uint32 in its
-// five-byte form, the CRC-32C of all bytes of the message before those five. Snapshot begin
-// and end have none: all that they say is known from what is around them, and checked.
+// The last element of headers and index messages is a checksum: a uint32 in its five-byte form, the CRC-32C of
+// all bytes of the message before those five. Snapshot begin and end have no checksum: all of their contents
+// follow from the messages around them, and are checked.
 package recording

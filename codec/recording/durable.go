@@ -10,14 +10,14 @@ import (
 	"tickfeed/codec/syncdir"
 )
 
-// A disk is what files and their names are made durable with.
+// A disk makes files and their names durable.
 type disk interface {
 	Sync(f *os.File) error
 	SyncDir(dir string) error
 	Rename(from, to string) error
 }
 
-// system is the operating system's disk; a test counts what is done to it.
+// system is the disk of the operating system; tests replace it.
 var system disk = osDisk{}
 
 type osDisk struct{}
@@ -28,7 +28,7 @@ func (osDisk) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (osDisk) SyncDir(dir string) error { return syncdir.Sync(dir, (*os.File).Sync) }
 
-// syncName makes durable that the file at path has this name.
+// syncName makes the name of the file at path durable.
 func syncName(path string) error {
 	dir := filepath.Dir(path)
 	if err := system.SyncDir(dir); err != nil {
@@ -43,13 +43,13 @@ type durableFile struct{ *os.File }
 // Sync implements File.
 func (f durableFile) Sync() error { return system.Sync(f.File) }
 
-// Close makes the file durable and closes it, whatever the error.
+// Close makes the file durable and closes it. It closes the file even if Sync fails.
 func (f durableFile) Close() error {
 	return errors.Join(system.Sync(f.File), f.File.Close())
 }
 
-// CreateNew creates the file path, which must not exist, and makes its name durable. Close makes what is in it durable. The
-// error wraps fs.ErrExist if the file exists.
+// CreateNew creates the file path, which must not exist, and makes its name durable. Close makes its contents
+// durable. The error wraps fs.ErrExist if the file exists.
 func CreateNew(path string) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, filemode.File())
 	if err != nil {

@@ -16,11 +16,11 @@ import (
 	"tickfeed/feed"
 )
 
-// A watchedDisk is the disk, and notes in which order things were made durable: the size of a file as of each sync.
+// A watchedDisk is a disk that records the order in which files become durable, and their sizes at each sync.
 type watchedDisk struct {
 	osDisk
 	done []string
-	fail string // the operation that fails
+	fail string // the operation that must fail
 }
 
 var errDisk = errors.New("the disk fails")
@@ -60,8 +60,8 @@ func watchDisk(t *testing.T) *watchedDisk {
 	return d
 }
 
-// What import, cut, merge and export write is durable before it gets its name, and the name before they report success: the
-// whole file, with what closing a compressed one adds.
+// The files of import, cut, merge and export are durable before they get their names, and the names before
+// success is reported: the whole file, including the end that closing a compressed one adds.
 func TestOutputIsDurable(t *testing.T) {
 	for _, name := range []string{"a.tick", "a.tick.zst"} {
 		dir := filepath.Join(t.TempDir(), "here")
@@ -99,7 +99,7 @@ func TestOutputIsDurable(t *testing.T) {
 	}
 }
 
-// A file of record has its name from the beginning, and is durable when it is closed.
+// A file made by CreateNew has its name from the beginning, and is durable once it is closed.
 func TestNewFileIsDurable(t *testing.T) {
 	for _, compressed := range []bool{false, true} {
 		dir := filepath.Join(t.TempDir(), "here")
@@ -133,7 +133,7 @@ func TestNewFileIsDurable(t *testing.T) {
 	}
 }
 
-// A syncing file notes how much was in it when it was made durable.
+// A syncing file records how long it was when it was made durable.
 type syncing struct {
 	memory
 	synced int
@@ -141,7 +141,7 @@ type syncing struct {
 
 func (s *syncing) Sync() error { s.synced = s.Len(); return nil }
 
-// A Recorder makes each file durable before it is said to be closed: all of it, index and trailer included.
+// A Recorder makes each file durable before it calls Closed: all of it, including index and trailer.
 func TestRecorderSyncs(t *testing.T) {
 	var files []*syncing
 	r := NewRecorder(RecorderConfig{

@@ -9,18 +9,18 @@ import (
 	"tickfeed/feed"
 )
 
-// A Moment is a recording as of a number.
+// A Moment is the state of a recording as of a number.
 type Moment struct {
 	Header *codec.FileHeader // in force
-	State  *feed.State       // every number of the lineage before Next is in, as far as it is recorded
+	State  *feed.State       // with every recorded number of the lineage before Next
 	Next   uint64
-	Time   int64 // publish time of the last packet before; NoTime if there is none
-	Beyond bool  // the place that was asked for is after the end
+	Time   int64 // publish time of the last packet before Next; NoTime if there is none
+	Beyond bool  // the requested place is after the end
 }
 
-// StateAt reads r, which is at its beginning, up to place at on clock. Where the recording does not reach it, or at is no place, the
-// moment is the end, and beyond that Moment.Beyond. Read, if it is not nil, is how many bytes were read so far. The error is ctx's, or
-// what reading gave.
+// StateAt reads r, which must be at its beginning, up to place at on clock. If the recording does not reach at,
+// or at is the zero Place, the moment is the end of the recording; in the first case Moment.Beyond is set.
+// Read, if not nil, is set to the number of bytes read so far. The error comes from ctx or from reading.
 func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic.Int64) (*Moment, error) {
 	f := newFold(r)
 	locator, err := newLocator(r, clock)
@@ -30,7 +30,7 @@ func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic
 	if at, _, err = r.Resolve(at, Place{}, clock); err != nil {
 		return nil, err
 	}
-	reached := false // packets have come up to at
+	reached := false // a packet has reached at
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -63,7 +63,7 @@ func StateAt(ctx context.Context, r *Reader, at Place, clock Clock, read *atomic
 	}
 }
 
-// A fold is the state of a recording that is read.
+// A fold computes the state while a recording is read.
 type fold struct {
 	r      *Reader
 	header *codec.FileHeader
@@ -81,19 +81,19 @@ func (f *fold) moment() *Moment {
 	return &Moment{Header: f.header, State: f.state, Next: f.next, Time: f.time}
 }
 
-// restates reports whether item is the snapshot as of the next number, or a header before it. After numbers that are gone or
-// withheld, only that snapshot has what they changed.
+// restates reports whether item is the snapshot as of the next number, or a header before that snapshot. After
+// numbers that are gone or withheld, only the snapshot contains their changes.
 func (f *fold) restates(item *Item) bool {
 	return (item.Kind == KindSnapshot || item.Kind == KindHeader) && f.r.Header().Seed == f.header.Seed && f.r.NextSeq() == f.next
 }
 
-// enter takes in an item that is no packets.
+// enter handles an item other than packets.
 func (f *fold) enter(item *Item) error {
 	switch item.Kind {
 	case KindHeader:
 		if f.header != nil {
 			if _, ok := item.Header.Lineage.Fork(f.header.Lineage, f.next); !ok || item.Header.Next < f.next {
-				f.state = feed.NewState() // a snapshot follows, unless it is the beginning
+				f.state = feed.NewState() // a snapshot follows, unless the recording begins at 1
 			}
 		}
 		f.header, f.next = item.Header, item.Header.Next
@@ -109,7 +109,7 @@ func (f *fold) enter(item *Item) error {
 	return nil
 }
 
-// packet takes in the ticks of a packet from the next number up to until, if that is a number.
+// packet folds the ticks of a packet from the next number up to until, if until is a number.
 func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 	body := codec.PacketBody(h, raw[codec.PacketHeader:])
 	f.time = h.PublishTime
@@ -121,10 +121,10 @@ func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 				f.next = until.seq
 				return
 			}
-			if t.Seq < f.next { // a part of the packet was taken in before
+			if t.Seq < f.next { // this part of the packet is folded already
 				continue
 			}
-			_ = f.state.Apply(t) // one that lacks its definition tells nothing
+			_ = f.state.Apply(t) // refused if its definition is missing
 		}
 		if err != nil || n == 0 {
 			break

@@ -11,9 +11,9 @@ import (
 	"tickfeed/feed"
 )
 
-// Numbers that a recording lists as gone or withheld have changed the state in a way that only the snapshot after them shows.
-// The state as of the number after them has these changes, whether a reader asks for that state or cuts there; the state as of
-// a number within them does not.
+// Numbers that a recording lists as gone or withheld have changed the state in a way that only the snapshot
+// after them shows. The state as of the number after them has these changes, whether a reader asks for that
+// state or cuts there; the state as of a number within them does not.
 func TestStateBehindMissingNumbers(t *testing.T) {
 	for _, why := range []SkipKind{SkipWithheld, SkipExpired, SkipDamaged} {
 		t.Run(why.String(), func(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// IsFull reports whether err, of a write, says that there is no room now: a full disk, a quota, a bound on the size of files.
+// IsFull reports whether err, returned by a write, says that there is no room at the moment: a full disk, a
+// quota, a limit on file sizes.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }

@@ -14,34 +14,34 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// An Input is a file opened for random access. One that is compressed with zstd, whatever its
-// name, reads as what it holds: where it is seekable, as those that [Compress] writes, or made
-// of frames that say their size, frame by frame; else by way of a temporary file. A seek table
-// that is lost is made again from the frames.
+// An Input is a file opened for random access. If it is compressed with zstd, whatever its name, it reads as
+// its contents. A file that is seekable, as [Compress] writes it, or made of frames that state their size, is
+// decompressed frame by frame; any other is decompressed into a temporary file. A lost seek table is remade
+// from the frames.
 //
-// Damage stays where it is: what of a frame cannot be decompressed reads as zeros, which a
-// [Reader] reports as damaged, or torn where it is the end.
+// Damage stays local: the part of a frame that cannot be decompressed reads as zeros, which a [Reader] reports
+// as damaged, or as torn at the end.
 //
-// It may be read by several goroutines at once. Beside the temporary file it holds two
-// decompressed frames of at most 8 MiB and 16 bytes for each frame of the file.
+// Several goroutines may read an Input at once. Besides the temporary file it takes two decompressed frames of
+// at most 8 MiB, and 16 bytes for each frame of the file.
 type Input struct {
 	r    io.ReaderAt
-	file *os.File // to be closed; nil if the caller has it
-	size int64    // of what it reads as
-	raw  int64    // of the file
+	file *os.File // to close; nil if the caller closes the file
+	size int64    // length of the contents
+	raw  int64    // length of the file
 
-	// Of a compressed file.
+	// Fields of a compressed file.
 	compressed bool
-	frames     []frame // and one more, where the last one ends
-	tail       int64   // zeros after the last frame, for bytes that are no frame
+	frames     []frame // the frames, and the end of the last one
+	tail       int64   // zeros after the last frame, for bytes that are not a frame
 	spill      *os.File
 	decoder    *zstd.Decoder
-	mu         sync.Mutex // of what follows
-	cache      [2]decoded // the one used last first
+	mu         sync.Mutex // guards the fields below
+	cache      [2]decoded // most recently used first
 	packed     []byte
 }
 
-// A frame is where a frame begins, in the file and in what it holds.
+// A frame is the offset of a frame in the file and in the contents.
 type frame struct{ at, holds int64 }
 
 type decoded struct {
@@ -51,17 +51,16 @@ type decoded struct {
 
 // Bounds of compressed files.
 const (
-	maxFrame  = 8 << 20 // bytes that a frame holds, to be read at random
-	maxWindow = 8 << 20 // what RFC 8878 wants every decoder to support
-	maxRatio  = 4 << 10 // bytes for a compressed one; packets, each with a checksum, do not have more
+	maxFrame  = 8 << 20 // decompressed bytes of a frame that is read at random
+	maxWindow = 8 << 20 // RFC 8878 recommends that every decoder support it
+	maxRatio  = 4 << 10 // bytes per compressed byte; packets, with a checksum each, stay below
 	maxBlock  = 128 << 10
 	maxBlocks = 4 << 10 // of a frame that is read at random
-	tornMark  = 64      // zeros that stand for an end that is lost
+	tornMark  = 64      // zeros in place of a lost end
 )
 
-// Open opens the recording at path, plain or compressed. It does not look whether it is one:
-// [Input.Reader] does. The error is of the operating system, or says why what is compressed
-// cannot be read.
+// Open opens the recording at path, plain or compressed. It does not check that the file is a recording;
+// [Input.Reader] does. The error is the operating system's, or says why compressed data cannot be read.
 func Open(path string) (*Input, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -84,7 +83,7 @@ func Open(path string) (*Input, error) {
 	return in, nil
 }
 
-// NewInput returns an Input of the first size bytes of r, which stays the caller's to close.
+// NewInput returns an Input of the first size bytes of r, which the caller must close.
 func NewInput(r io.ReaderAt, size int64) (*Input, error) {
 	in := &Input{r: r, size: size, raw: size, cache: [2]decoded{{frame: -1}, {frame: -1}}}
 	var magic [4]byte
@@ -107,7 +106,7 @@ func NewInput(r io.ReaderAt, size int64) (*Input, error) {
 	return in, nil
 }
 
-// IsCompressed reports whether head, the first bytes of a file, is the beginning of zstd.
+// IsCompressed reports whether head, the first bytes of a file, begins zstd data.
 func IsCompressed(head []byte) bool {
 	if len(head) < 4 {
 		return false
@@ -122,19 +121,19 @@ const (
 	seekableMagic  = 0x8f92eab1
 )
 
-// Size is how many bytes the recording has, decompressed.
+// Size returns the length of the recording in bytes, decompressed.
 func (in *Input) Size() int64 { return in.size }
 
-// FileSize is how many bytes the file has.
+// FileSize returns the length of the file in bytes.
 func (in *Input) FileSize() int64 { return in.raw }
 
 // Compressed reports whether the file is compressed.
 func (in *Input) Compressed() bool { return in.compressed }
 
-// Reader is a new Reader of all of it; the errors are those of [NewReader].
+// Reader returns a new Reader of the recording; the errors are those of [NewReader].
 func (in *Input) Reader() (*Reader, error) { return NewReader(in, in.size) }
 
-// Close frees what the Input holds, and closes the file if Open opened it.
+// Close releases the Input's resources, and closes the file if Open opened it.
 func (in *Input) Close() error {
 	if in.decoder != nil {
 		in.decoder.Close()
@@ -153,7 +152,7 @@ func remove(f *os.File) {
 	os.Remove(f.Name())
 }
 
-// ReadAt is for io.ReaderAt.
+// ReadAt implements io.ReaderAt.
 func (in *Input) ReadAt(p []byte, off int64) (int, error) {
 	switch {
 	case off < 0:
@@ -187,7 +186,7 @@ func (in *Input) readAt(p []byte, off int64) (int, error) {
 	}
 	for n < len(p) {
 		for i+1 < len(in.frames) && in.frames[i+1].holds <= off {
-			i++ // frames that hold nothing
+			i++ // empty frames
 		}
 		if i+1 >= len(in.frames) { // the tail
 			clear(p[n:])
@@ -203,7 +202,7 @@ func (in *Input) readAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// decode is what frame i holds; what cannot be had of it is zeros.
+// decode returns the contents of frame i; bytes that cannot be decompressed are zeros.
 func (in *Input) decode(i int) ([]byte, error) {
 	if in.cache[0].frame == i {
 		return in.cache[0].data, nil
@@ -223,7 +222,7 @@ func (in *Input) decode(i int) ([]byte, error) {
 		return nil, fmt.Errorf("at byte %d: %w", from.at, err)
 	}
 	holds := int(to.holds - from.holds)
-	data, _ := in.decoder.DecodeAll(in.packed, slices.Grow(c.data[:0], holds+64)) // damage shows
+	data, _ := in.decoder.DecodeAll(in.packed, slices.Grow(c.data[:0], holds+64)) // damage reads as zeros
 	good := min(len(data), holds)
 	c.data = slices.Grow(data[:good], holds-good)[:holds]
 	clear(c.data[good:])
@@ -231,7 +230,7 @@ func (in *Input) decode(i int) ([]byte, error) {
 	return c.data, nil
 }
 
-// locate finds the frames, or where they cannot be read at random, makes the temporary file.
+// locate finds the frames, or makes the temporary file if they cannot be read at random.
 func (in *Input) locate() error {
 	if in.loadTable() {
 		return nil
@@ -249,7 +248,7 @@ func (in *Input) locate() error {
 	return in.decompress()
 }
 
-// loadTable reads the seek table at the end of the file, if there is one that can be right.
+// loadTable reads the seek table at the end of the file, if there is a plausible one.
 func (in *Input) loadTable() bool {
 	var footer [9]byte
 	if n, _ := in.r.ReadAt(footer[:], max(0, in.raw-int64(len(footer)))); n < len(footer) ||
@@ -289,13 +288,13 @@ func (in *Input) loadTable() bool {
 	return true
 }
 
-// plausible reports whether a frame of so many bytes may hold so many.
+// plausible reports whether a frame of packed bytes may hold that many bytes.
 func plausible(packed int64, holds uint64) bool {
 	return holds <= maxFrame && packed <= 2*maxFrame && holds <= maxRatio*uint64(packed)
 }
 
-// walk finds the frames by their headers and those of their blocks. It reports false where a
-// frame does not say its size, or holds too much to be read at random.
+// walk finds the frames by their headers and those of their blocks. It returns false if a frame does not state
+// its size, or is too large to read at random.
 func (in *Input) walk() (bool, error) {
 	s := scan{r: in.r, size: in.raw}
 	in.frames = []frame{{}}
@@ -307,7 +306,7 @@ func (in *Input) walk() (bool, error) {
 			return false, err
 		case f.kind == frameSizeless, f.kind == frameData && f.holds > maxFrame:
 			return false, nil
-		case f.kind == frameDamaged: // what follows it is found by its magic
+		case f.kind == frameDamaged: // the next frame is found by its magic number
 			if f.end, err = s.search(at + 1); err != nil {
 				return false, err
 			}
@@ -349,7 +348,7 @@ func (in *Input) decompress() error {
 	switch {
 	case errors.Is(from.err, zstd.ErrWindowSizeExceeded):
 		return fmt.Errorf("compressed with a window of more than %d MiB (zstd --long or --ultra): decompress it first", maxWindow>>20)
-	case from.err != nil: // damaged, or cut off: what came before is good
+	case from.err != nil: // damaged or cut off: the data before the error is good
 		n, err = n+tornMark, spill.Truncate(n+tornMark)
 	}
 	if err != nil {
@@ -359,7 +358,7 @@ func (in *Input) decompress() error {
 	return nil
 }
 
-// A remember tells the errors of a reader from those of what it is copied to.
+// A remember records the errors of a reader, to distinguish them from those of the writer it is copied to.
 type remember struct {
 	r   io.Reader
 	err error
@@ -378,24 +377,24 @@ type scan struct {
 	r    io.ReaderAt
 	size int64
 	buf  []byte
-	at   int64 // where buf stands
+	at   int64 // offset of buf
 }
 
 // Kinds of frames.
 const (
 	frameDamaged   = iota // its end is not known
-	frameData             // holds so many bytes
-	frameSkippable        // holds nothing
-	frameSizeless         // does not say how many bytes it holds, or has very many blocks
+	frameData             // with known size of contents
+	frameSkippable        // without contents
+	frameSizeless         // does not state its size, or has very many blocks
 )
 
 type found struct {
 	kind  int
 	end   int64
-	holds uint64 // of a damaged one, what its header says
+	holds uint64 // of a damaged frame: as stated by its header
 }
 
-// window is at least want bytes at pos, or all that there are.
+// window returns at least want bytes at pos, or all bytes that there are.
 func (s *scan) window(pos int64, want int) ([]byte, error) {
 	if pos >= s.at && pos+int64(want) <= s.at+int64(len(s.buf)) {
 		return s.buf[pos-s.at:], nil
@@ -415,7 +414,7 @@ func (s *scan) window(pos int64, want int) ([]byte, error) {
 	return s.buf, err
 }
 
-// frame reads the frame at pos, as far as it can be told without decompressing.
+// frame reads the frame at pos, as far as possible without decompressing.
 func (s *scan) frame(pos int64) (found, error) {
 	p, err := s.window(pos, zstd.HeaderMaxSize)
 	if err != nil {
@@ -465,7 +464,7 @@ func (s *scan) frame(pos int64) (found, error) {
 	if f.end > s.size || h.HasFCS && h.FrameContentSize > blocks*maxBlock {
 		return damaged, nil
 	}
-	if f.end < s.size { // what follows tells whether its header is right
+	if f.end < s.size { // the next frame shows whether the header is right
 		if p, err = s.window(f.end, 4); err != nil || !IsCompressed(p) {
 			return damaged, err
 		}
@@ -476,7 +475,7 @@ func (s *scan) frame(pos int64) (found, error) {
 	return f, nil
 }
 
-// search is where, from pos on, the next frame begins that is whole; the end if there is none.
+// search returns the offset at or after pos of the next frame that is whole, or the end of the file.
 func (s *scan) search(pos int64) (int64, error) {
 	for pos+4 <= s.size {
 		p, err := s.window(pos, 4)

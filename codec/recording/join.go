@@ -14,27 +14,27 @@ import (
 	"tickfeed/feed"
 )
 
-// JoinStats is what was joined.
+// JoinStats describes a join.
 type JoinStats struct {
 	Range   feed.Range
 	Packets uint64
-	Agreed  uint64 // numbers that more than one recording has, with the same bytes
+	Agreed  uint64 // numbers that several recordings have, with the same bytes
 	Damages int    // damaged places in the recordings
-	Torn    int64  // bytes at their ends that say nothing, as what was being written when they ended
-	Holes   []Hole // numbers that none of them has, in order; at most MaxDamages
-	More    int    // holes beyond those
-	Left    uint64 // numbers that belong to nobody, because a later session begins before them
+	Torn    int64  // bytes of incomplete messages at the ends of the recordings
+	Holes   []Hole // numbers that no recording has, in order; at most MaxDamages
+	More    int    // number of holes beyond MaxDamages
+	Left    uint64 // numbers that no session owns, because a later session begins before them
 }
 
-// A Hole is numbers without ticks, and why.
+// A Hole is a range of numbers without ticks, and the reason.
 type Hole struct {
 	feed.Range
 	Why SkipKind
 }
 
-// A DisagreeError reports two recordings that have other ticks under the same numbers.
+// A DisagreeError reports two recordings with different ticks under the same numbers.
 type DisagreeError struct {
-	A, B  int // which, by their order
+	A, B  int // indices of the recordings
 	Range feed.Range
 }
 
@@ -42,19 +42,19 @@ func (e *DisagreeError) Error() string {
 	return fmt.Sprintf("recordings %d and %d disagree about the numbers %v of one session", e.A+1, e.B+1, e.Range)
 }
 
-// ErrUnrelated: recordings are not all of one lineage.
+// ErrUnrelated is returned if recordings are not all of one lineage.
 var ErrUnrelated = errors.New("recording: the recordings are not of one lineage")
 
-// A FiltersError reports recordings of one lineage that hold other instruments.
-type FiltersError struct{ A, B int } // which, by their order
+// A FiltersError reports recordings of one lineage with different filters.
+type FiltersError struct{ A, B int } // indices of the recordings
 
 func (e *FiltersError) Error() string {
-	return fmt.Sprintf("recordings %d and %d are of one session, but of other instruments: they can be joined only if both have the same filter", e.A+1, e.B+1)
+	return fmt.Sprintf("recordings %d and %d are of one session, but have different filters: only recordings with the same filter can be joined", e.A+1, e.B+1)
 }
 
-// Lineage is that of the last session in recordings, if all of them are of one: every session in
-// them is one of it. It reads them to their ends. The error is ErrUnrelated where they are not of
-// one, a *FiltersError, ctx's, or what reading gave.
+// Lineage returns the lineage of the last session in recordings if it contains every session in them. It reads
+// the recordings to their ends. The error is ErrUnrelated if there is no such lineage, a *FiltersError, or
+// comes from ctx or from reading.
 func Lineage(ctx context.Context, open []func() (*Reader, error)) (feed.Lineage, error) {
 	var headers []*codec.FileHeader
 	var of []int
@@ -105,13 +105,13 @@ func Lineage(ctx context.Context, open []func() (*Reader, error)) (feed.Lineage,
 
 const maxHeaders = 1 << 16
 
-// Join joins recordings of one lineage, which are at their beginnings, into dst, and closes that:
-// each number with the bytes that it has, whichever recording has it. Where several have a number
-// they must agree. What a recording was not given, or lost, is taken from another; what none has
-// becomes gone, or withheld if that is what a recording says. Numbers of a session beyond the first
-// of the next one are left out. Read, if it is not nil, is how many bytes were read so far.
+// Join joins recordings of one lineage, which must be at their beginnings, into dst, and closes dst: each
+// number gets its bytes from any recording that has it. If several recordings have a number, they must agree.
+// Numbers that one recording lacks are taken from another. Numbers that none has become gone, or withheld if a
+// recording says so. Numbers of a session beyond the first number of the next session are left out. Read, if
+// not nil, is set to the number of bytes read so far.
 //
-// The error is a *DisagreeError, ErrEmpty, ctx's, dst's, or what reading gave.
+// The error is a *DisagreeError, ErrEmpty, or comes from ctx, from dst, or from reading.
 func Join(ctx context.Context, dst File, lineage feed.Lineage, readers []*Reader, read *atomic.Int64) (JoinStats, error) {
 	j := &joiner{dst: dst, lineage: lineage, next: math.MaxUint64}
 	for i, r := range readers {
@@ -159,27 +159,27 @@ type joiner struct {
 	lineage feed.Lineage
 	tracks  []*track
 	w       *Writer
-	session feed.SessionID // that is written
+	session feed.SessionID // the session being written
 	seed    uint32
 	next    uint64
-	broken  bool // a hole ends at next: the state must be told
+	broken  bool // a hole ends at next: the state must be written
 	stats   JoinStats
 	buf     []byte
 }
 
 // A track is one of the recordings.
 type track struct {
-	*fold // of the packets before the one at hand
+	*fold // of the packets before the current one
 	*joiner
 	index int
-	run   []byte // packets after the one at hand
+	run   []byte // packets after the current one
 	h     codec.Packet
-	raw   []byte // the packet at hand; nil at the end
+	raw   []byte // the current packet; nil at the end
 	hole  SkipKind
-	ticks bool // it has ticks, or says what was not asked: it is no hole
+	ticks bool // the packet has ticks, or numbers not asked for: it is not a hole
 }
 
-// advance goes on to the next packet that says something of the lineage from next on.
+// advance goes to the next packet that belongs to the lineage.
 func (t *track) advance() error {
 	if t.raw != nil {
 		t.fold.packet(&t.h, t.raw, Place{})
@@ -234,13 +234,13 @@ func (t *track) advance() error {
 	}
 }
 
-// end is the number after the packet at hand, of its session.
+// end returns the number after the current packet, limited to what its session owns.
 func (t *track) end() uint64 {
 	_, owned, _ := t.lineage.Owner(t.h.First)
 	return min(t.h.First+t.h.Count, owned.To)
 }
 
-// step writes what comes next; it reports false if nothing does.
+// step writes the next packet or hole. It returns false if there is none.
 func (j *joiner) step() (bool, error) {
 	for _, t := range j.tracks {
 		for t.raw != nil && t.end() <= j.next {
@@ -270,7 +270,7 @@ func (j *joiner) step() (bool, error) {
 	}
 	hole := Hole{feed.Range{From: j.next, To: least}, SkipDamaged}
 	for _, t := range j.tracks {
-		if t.raw != nil && t.h.First <= j.next { // it says why
+		if t.raw != nil && t.h.First <= j.next { // it gives the reason
 			hole.Why, hole.To = t.hole, min(hole.To, t.end())
 			break
 		}
@@ -281,7 +281,7 @@ func (j *joiner) step() (bool, error) {
 	return true, j.gone(hole)
 }
 
-// enter begins the session of track t, if it is not the one that is written, or tells the state.
+// line begins the session of track t if it is not being written, and writes the state if a hole has ended.
 func (j *joiner) line(t *track, state bool) error {
 	owner, _, _ := j.lineage.Owner(j.next)
 	if j.w != nil && owner.ID == j.session && !(j.broken && state) {
@@ -295,7 +295,7 @@ func (j *joiner) line(t *track, state bool) error {
 	var known *feed.State
 	if state && t.fold.next == j.next {
 		known = t.state
-	} else if state && t.fold.next < j.next { // the packet at hand began before
+	} else if state && t.fold.next < j.next { // the current packet began before
 		known = t.state.Clone()
 		part := &fold{r: t.r, header: t.fold.header, state: known, next: t.fold.next, time: t.fold.time, batch: t.batch}
 		part.packet(&t.h, t.raw, SeqPlace(j.next))
@@ -306,13 +306,13 @@ func (j *joiner) line(t *track, state bool) error {
 		return err
 	}
 	if !j.broken {
-		known = nil // the session goes on where the one before it ended
+		known = nil // the session continues where the previous one ended
 	}
 	j.broken = j.broken && !state
 	return j.w.Continue(h, known)
 }
 
-// packet writes the packet at hand of track t, from next on.
+// packet writes the current packet of track t, from next.
 func (j *joiner) packet(t *track) error {
 	end := t.end()
 	if err := j.line(t, true); err != nil {
@@ -340,7 +340,7 @@ func (j *joiner) packet(t *track) error {
 	if t.h.First != j.next || t.h.First+t.h.Count != end || t.fold.header.Seed != j.seed {
 		out, _, err := appendPart(j.buf[:0], &t.h, t.raw, j.next, end, nil, j.seed)
 		if err != nil {
-			return j.gone(Hole{feed.Range{From: j.next, To: end}, SkipDamaged}) // no sound packet
+			return j.gone(Hole{feed.Range{From: j.next, To: end}, SkipDamaged}) // not a sound packet
 		}
 		p, j.buf = out, out[:0]
 	}
@@ -348,12 +348,12 @@ func (j *joiner) packet(t *track) error {
 	return j.w.Append(p, end, max(t.h.PublishTime, j.w.LastTime()))
 }
 
-// agree reports whether two packets say the same of numbers that both have.
+// agree reports whether two packets have the same contents for the numbers r, which both cover.
 func agree(a, b *track, r feed.Range) (bool, error) {
 	if a.h == b.h {
 		return bytes.Equal(a.raw[codec.PacketHeader:], b.raw[codec.PacketHeader:]), nil
 	}
-	// Cut to what both have; offsets are from one base, unless one was made anew.
+	// Both are cut to r; their offsets have the same base unless one base was recomputed.
 	x, _, errX := appendPart(nil, &a.h, a.raw, r.From, r.To, nil, 0)
 	y, _, errY := appendPart(nil, &b.h, b.raw, r.From, r.To, nil, 0)
 	if errX != nil || errY != nil {
@@ -364,7 +364,7 @@ func agree(a, b *track, r feed.Range) (bool, error) {
 
 // gone writes a hole.
 func (j *joiner) gone(h Hole) error {
-	for _, t := range j.tracks { // any track can begin a session that nothing is had of
+	for _, t := range j.tracks { // any track may begin a session of which no packet is available
 		if t.fold.header != nil {
 			if err := j.line(t, false); err != nil {
 				return err

@@ -18,9 +18,8 @@ import (
 
 var large = flag.Int64("large", 32<<20, "bytes of the recordings of TestLarge")
 
-// Seeking takes the same however long a recording is; without its index it is found again by its
-// marks. With -large 10000000000 -v it tells how long that takes for 10 GB, which is a matter of
-// the machine: nothing of it is asserted.
+// Seeking takes the same time however long a recording is; if the index is lost, the marks replace it. With
+// -large 10000000000 -v the test reports the time for 10 GB; it asserts no speed.
 func TestLarge(t *testing.T) {
 	for _, ticks := range []int{20, 600} {
 		t.Run(fmt.Sprintf("packets of %d ticks", ticks), func(t *testing.T) {

@@ -11,25 +11,27 @@ import (
 	"tickfeed/feed"
 )
 
-// MergeStats is what was merged.
+// MergeStats describes a merge.
 type MergeStats struct {
-	Ticks       uint64 // of the new recording
+	Ticks       uint64 // in the new recording
 	Instruments int
 	Sources     []SourceStats // of each recording
 }
 
-// Merge writes the ticks of recordings of any lineages, which are at their beginnings, by their times on clock into a new
-// recording of a session of its own, with new numbers, and closes that: tick for tick, in the order in which a replay of them
-// plays. On MarketClock each recording has its [Timeline]. On PublishClock a tick is due when it was published; where its packet
-// was published with the last of its events, as in what was imported, at its own event time, but not before a tick before it.
-// Publish times stay what they are, except that none is before that of an earlier tick.
+// Merge writes the ticks of recordings of any lineages, which must be at their beginnings, into dst, a new
+// recording of a session of its own with new numbers, and closes dst. It merges tick by tick by their times on
+// clock, in the order in which a replay of the recordings plays them. On MarketClock each recording has its own
+// [Timeline]. On PublishClock a tick is due when it was published; but if its packet was published with the
+// last of its events, as in imported recordings, the tick is due at its own event time, and not before an
+// earlier tick. Publish times do not change, except that none is before that of an earlier tick.
 //
-// H is the header of the new recording, a root. Instruments of one symbol and venue are one. Where a recording begins with a
-// snapshot, ticks restate the state when its first packet comes, as those of [Source] do. Numbers that one of the recordings had
-// withheld or gone, or lost by damage, are so in the new one, and the state as it is known follows; those that were not asked for
-// are left out. Read, if it is not nil, is how many bytes were read so far.
+// H is the header of the new recording, a root. Instruments of the same symbol and venue become one. If a
+// recording begins with a snapshot, ticks restate the state when its first packet comes, as in [Source].
+// Numbers that were withheld, gone or lost by damage in one of the recordings are so in the new one, and the
+// state as it is known follows; numbers that were not asked for are left out. Read, if not nil, is set to the
+// number of bytes read so far.
 //
-// The error is ErrEmpty, ctx's, dst's, or what reading gave.
+// The error is ErrEmpty, or comes from ctx, from dst, or from reading.
 func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader, clock Clock, read *atomic.Int64) (MergeStats, error) {
 	m := &merger{directory: newDirectory(), state: feed.NewState()}
 	for _, r := range readers {
@@ -40,7 +42,7 @@ func Merge(ctx context.Context, dst File, h codec.FileHeader, readers []*Reader,
 			return MergeStats{}, err
 		}
 		if line.Clock == MarketClock {
-			line.At = first // no tick is due before it
+			line.At = first // no tick is due before first
 		}
 		s.line = &line
 		m.feeds = append(m.feeds, &merged{Source: s, r: r, batch: make([]feed.Tick, 512)})
@@ -69,7 +71,7 @@ type merger struct {
 	feeds []*merged
 	b     *Builder
 	state *feed.State
-	told  definitions // as the new recording defined it last
+	told  definitions // the last definitions in the new recording
 }
 
 // A merged is one of the recordings.
@@ -77,31 +79,28 @@ type merged struct {
 	*Source
 	r     *Reader
 	batch []feed.Tick
-	i, n  int         // batch[i:n] is still to be written
-	own   definitions // as this recording defines it
-	fresh bool        // what it defined last was not known before
-	seen  SourceStats // holes that were told
+	i, n  int         // batch[i:n] is not written yet
+	own   definitions // the definitions in this recording
+	fresh bool        // the new recording lacked its last definition before
+	seen  SourceStats // holes that were written
 	done  bool
 }
 
-// definitions are what instruments are, by id; nil where nothing has defined one.
-type definitions []*feed.Definition
-
-func (d definitions) of(id feed.InstrumentID) *feed.Definition {
-	if int(id) >= len(d) {
-		return nil
-	}
-	return d[id]
+// definitions maps ids to definitions; nil if an instrument is not defined.
+type definitions struct {
+	feed.Table[*feed.Definition]
 }
 
-func (d *definitions) set(id feed.InstrumentID, to *feed.Definition) {
-	for int(id) >= len(*d) {
-		*d = append(*d, nil)
+func (d *definitions) of(id feed.InstrumentID) *feed.Definition {
+	if def := d.Lookup(id); def != nil {
+		return *def
 	}
-	(*d)[id] = to
+	return nil
 }
 
-// head is when f goes on.
+func (d *definitions) set(id feed.InstrumentID, to *feed.Definition) { *d.At(id) = to }
+
+// head returns when the next tick of f is due.
 func (f *merged) head() int64 {
 	if f.i < f.n {
 		return f.dues[f.i]
@@ -109,7 +108,7 @@ func (f *merged) head() int64 {
 	return f.line.At
 }
 
-// published is when the ticks at hand were published.
+// published returns the publish time for the current ticks.
 func (f *merged) published() int64 {
 	if f.line.Clock == PublishClock || f.byEvent && !f.stating {
 		return f.head()
@@ -125,7 +124,7 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 	}
 	for {
 		var next *merged
-		total, until := int64(0), int64(math.MaxInt64) // of the others
+		total, until := int64(0), int64(math.MaxInt64) // of the other recordings
 		for _, f := range m.feeds {
 			total += f.r.Offset()
 			switch {
@@ -133,7 +132,7 @@ func (m *merger) run(ctx context.Context, read *atomic.Int64) error {
 			case next == nil:
 				next = f
 			case f.head() < next.head():
-				next, until = f, next.head()-1 // what is due at the same time comes from the first recording first
+				next, until = f, next.head()-1 // of ticks due at the same time, those of the first recording come first
 			default:
 				until = min(until, f.head())
 			}
@@ -170,13 +169,13 @@ func (f *merged) fill(ctx context.Context) error {
 	return nil
 }
 
-// holes is what is missing since it was told.
+// holes returns the holes that were not written yet.
 func (f *merged) holes() SourceStats {
 	s := f.Stats()
 	return SourceStats{Lost: s.Lost - f.seen.Lost, Expired: s.Expired - f.seen.Expired, Withheld: s.Withheld - f.seen.Withheld}
 }
 
-// write writes the holes of f at hand, and its ticks that are due up to until, at least one.
+// write writes the current holes of f, and its ticks due up to until, at least one.
 func (m *merger) write(f *merged, until int64) error {
 	if holes := f.holes(); holes != (SourceStats{}) {
 		f.seen = f.Stats()
@@ -196,7 +195,7 @@ func (m *merger) write(f *merged, until int64) error {
 			return err
 		}
 	}
-	if f.stating { // packets of their own: their time is not that of the events in them, as that of others may be
+	if f.stating { // packets of their own: their publish time is not that of their events, unlike perhaps in others
 		m.b.seal()
 		defer m.b.seal()
 	}
@@ -211,12 +210,13 @@ func (m *merger) write(f *merged, until int64) error {
 		}
 		known := told == d || told != nil && *told == *d
 		switch {
-		case known && t.Kind == feed.KindDefinition, f.stating && f.fresh && t.Kind == feed.KindClear: // it says nothing
+		case known && t.Kind == feed.KindDefinition, f.stating && f.fresh && t.Kind == feed.KindClear: // it adds nothing
 			if err := m.append(f, f.i, to); err != nil {
 				return err
 			}
 			f.i++
-		case !known && t.Kind != feed.KindDefinition: // another recording defined it in another way meanwhile, or has not come to it
+			f.stats.Ticks--
+		case !known && t.Kind != feed.KindDefinition: // another recording redefined it meanwhile, or has not reached its definition
 			if err := m.append(f, f.i, to); err != nil {
 				return err
 			}
@@ -247,10 +247,11 @@ func (m *merger) append(f *merged, from, to int) error {
 	return nil
 }
 
-// appendAt writes ticks of f: published when they happened if they were so in f, else at.
+// appendAt writes ticks of f. They are published at their event times if they were so in f, otherwise at the
+// given time.
 func (m *merger) appendAt(f *merged, at int64, ticks []feed.Tick) error {
 	for i := range ticks {
-		_ = m.state.Apply(&ticks[i]) // one that lacks its definition tells nothing
+		_ = m.state.Apply(&ticks[i]) // refused if its definition is missing
 	}
 	if f.byEvent && !f.stating {
 		return m.b.Append(ticks)

@@ -12,7 +12,7 @@ import (
 	"tickfeed/feed"
 )
 
-// imported is a recording of ticks that were published when they happened.
+// imported is a recording of ticks published at their event times.
 func imported(t *testing.T, session uint64, ticks ...feed.Tick) *recording.Reader {
 	t.Helper()
 	var out memory
@@ -25,8 +25,8 @@ func imported(t *testing.T, session uint64, ticks ...feed.Tick) *recording.Reade
 	return reader(t, out.Bytes())
 }
 
-// Recordings of trades and of quotes that were imported are merged tick for tick by their event
-// times, though a packet spans up to a millisecond of them.
+// Imported recordings of trades and of quotes are merged tick by tick by their event times, although a packet
+// spans up to a millisecond.
 func TestMergeTickForTick(t *testing.T) {
 	const start, step, n = 1_700_000_000_000_000_000, 7_000, 3000
 	var trades, quotes []feed.Tick
@@ -64,7 +64,7 @@ func TestMergeTickForTick(t *testing.T) {
 	assert.Less(t, out.Len(), 80*2*n, "packets hold many ticks")
 }
 
-// Ticks that a recording has behind later ones are due with those, and stay behind them.
+// Ticks that a recording has after later ones are due with those, and stay after them.
 func TestMergeKeepsTheOrderOfEachRecording(t *testing.T) {
 	at := func(times ...int64) (ticks []feed.Tick) {
 		for _, x := range times {

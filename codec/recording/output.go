@@ -16,9 +16,8 @@ import (
 	"tickfeed/codec/filemode"
 )
 
-// An Output is a new file that gets its name when it is whole and durable: until [Output.Commit] it is
-// a file with a name of its own in the same directory. It is a [File]; one whose name ends in
-// .zst is compressed by [Compress].
+// An Output is a new file that gets its name only once it is complete and durable: until [Output.Commit] it has
+// a temporary name in the same directory. It is a [File]; if its name ends in .zst, [Compress] compresses it.
 type Output struct {
 	File
 	path, temporary string
@@ -27,9 +26,8 @@ type Output struct {
 	closed, done    bool
 }
 
-// Create begins the file path. If it exists, and replace is false, the error wraps
-// fs.ErrExist. A file of path that is no regular file, such as /dev/null, is written to
-// as it is.
+// Create begins the file path. If it exists and replace is false, the error wraps fs.ErrExist. If path is not a
+// regular file, such as /dev/null, Create writes to it directly.
 func Create(path string, replace bool) (*Output, error) {
 	o := &Output{path: path, replace: replace}
 	info, err := os.Stat(path)
@@ -47,12 +45,12 @@ func Create(path string, replace bool) (*Output, error) {
 	}
 	if err != nil {
 		if pathError := (*fs.PathError)(nil); errors.As(err, &pathError) {
-			pathError.Path = path // nobody knows the temporary name
+			pathError.Path = path // the temporary name means nothing to the user
 		}
 		return nil, err
 	}
 	o.File = o.file
-	if !o.done { // else it is a device, say
+	if !o.done { // not a device, for example
 		o.File = durableFile{o.file}
 	}
 	if strings.HasSuffix(path, ".zst") {
@@ -64,8 +62,8 @@ func Create(path string, replace bool) (*Output, error) {
 	return o, nil
 }
 
-// Check reports what Create or Commit would fail with, as far as that is known before, and leaves nothing behind. A pipe is not
-// opened: it has no end until somebody reads it.
+// Check returns the error that Create or Commit would return, as far as it can be known, and leaves no file
+// behind. It does not open a pipe, because opening waits for a reader.
 func Check(path string, replace bool) error {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 		return nil
@@ -82,7 +80,7 @@ func (o *Output) exists() error {
 	return &fs.PathError{Op: "create", Path: o.path, Err: fs.ErrExist}
 }
 
-// Close makes the file durable and closes it; it keeps its temporary name. More than once it does nothing.
+// Close makes the file durable and closes it under its temporary name. Further calls do nothing.
 func (o *Output) Close() error {
 	if o.closed {
 		return nil
@@ -91,8 +89,8 @@ func (o *Output) Close() error {
 	return o.File.Close()
 }
 
-// Commit closes the file, if that is still to be done, gives it its name, and makes that durable. After an error the file has
-// no name, except if it says that the name may be lost.
+// Commit closes the file if it is open, gives it its name, and makes the name durable. After an error the file
+// does not have the name, except if the error says that the name may be lost.
 func (o *Output) Commit() error {
 	err := o.Close()
 	if err != nil || o.done {
@@ -108,7 +106,7 @@ func (o *Output) Commit() error {
 	return syncName(o.path)
 }
 
-// Discard closes and removes the file, unless it was committed. So it can be deferred.
+// Discard closes and removes the file, unless it was committed. It may be deferred.
 func (o *Output) Discard() {
 	if !o.closed {
 		o.closed = true
@@ -120,22 +118,21 @@ func (o *Output) Discard() {
 	}
 }
 
-// frameSize is about how many bytes a frame of a compressed recording holds.
+// frameSize is the approximate number of bytes in a frame of a compressed recording.
 const frameSize = 1 << 20
 
-// Compress returns a File that keeps what is written to it in f as seekable zstd: frames of
-// about 1 MiB, then a seek table, which Close writes before it closes f. Any zstd program
-// reads it too.
+// Compress returns a File that writes to f as seekable zstd: frames of about 1 MiB, then a seek table, which
+// Close writes before it closes f. Any zstd program can read it.
 //
-// A frame is written at the first mark after that many, and without one at twice as many; so most
-// begin with a header, and what a damaged one costs ends at the next. Where a session begins, its
-// first header is a frame of its own, so that none hides both. Sync ends the frame under
-// way: what was written before it can be read, whatever happens then. Each costs a few per
-// cent of the compression, if it comes for every 100 KB.
+// A frame ends at the first mark after 1 MiB, or without a mark at 2 MiB. Most frames thus
+// begin with a header, and the loss from a damaged frame ends at the next one. At the beginning of a session
+// the first header is a frame of its own, so that no damaged frame hides both headers. Sync ends the current
+// frame: everything written before can be read, whatever happens afterwards. Frequent Syncs reduce the compression
+// slightly.
 func Compress(f File) (File, error) { return compress(f, frameSize) }
 
 func compress(f File, size int) (File, error) {
-	level := zstd.WithEncoderLevel(zstd.SpeedDefault) // and each frame says its size, which is what SingleSegment is for
+	level := zstd.WithEncoderLevel(zstd.SpeedDefault) // SingleSegment makes each frame state its size
 	encoder, err := zstd.NewWriter(nil, level, zstd.WithEncoderConcurrency(1), zstd.WithSingleSegment(true))
 	if err != nil {
 		return nil, err
@@ -152,12 +149,12 @@ type compressor struct {
 	encoder *zstd.Encoder
 	frames  *seekable.Encoder
 	size    int
-	buf     []byte // the frame under way
-	packed  []byte // what is still to be written of frames that are done
+	buf     []byte // the current frame
+	packed  []byte // finished frames not written yet
 }
 
-// Write takes p. Where it fails to write a frame that is full, what it took of p counts, and the
-// next call goes on with the frame.
+// Write takes p. If writing a full frame fails, the returned count includes the bytes already taken, and the
+// next call resumes with the frame.
 func (c *compressor) Write(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
@@ -189,8 +186,8 @@ func (c *compressor) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// twice is the size of the header that p begins with, if it stands there twice, as where a
-// session begins; else 0.
+// twice returns the size of the header that p begins with if p begins with it twice, as at the beginning of a
+// session; otherwise 0.
 func twice(p []byte) int {
 	if !isHeader(p) {
 		return 0
@@ -208,7 +205,7 @@ func isHeader(p []byte) bool {
 		string(p[3:3+len(codec.FileMagic)]) == codec.FileMagic
 }
 
-// end ends the frame under way.
+// end ends the current frame.
 func (c *compressor) end() error {
 	packed, err := c.frames.Encode(c.buf)
 	if err != nil {
@@ -228,7 +225,7 @@ func (c *compressor) flush() error {
 	return err
 }
 
-// Sync ends the frame under way and makes it durable.
+// Sync ends the current frame and makes it durable.
 func (c *compressor) Sync() error {
 	if err := c.flush(); err != nil {
 		return err
@@ -239,7 +236,7 @@ func (c *compressor) Sync() error {
 	return c.f.Sync()
 }
 
-// Close writes the last frame and the seek table, and closes the file, whatever the error.
+// Close writes the last frame and the seek table, and closes the file even if writing fails.
 func (c *compressor) Close() error {
 	err := c.flush()
 	if err == nil {

@@ -10,12 +10,12 @@ import (
 	"tickfeed/codec"
 )
 
-// A Place is a place in a recording: before the tick with a number, or before the first tick at or after a time. It is a number, a
-// time, a time of day, a jump, or the start. The zero Place is no place.
+// A Place is a place in a recording: before the tick with a given number, or before the first tick at or after
+// a given time. It is a number, a time, a time of day, a jump, or the start. The zero Place is no place.
 type Place struct {
 	kind placeKind
 	seq  uint64
-	at   int64 // ns since the Unix epoch; since midnight; or of a jump
+	at   int64 // ns since the Unix epoch, or since midnight, or of a jump
 	zone *time.Location
 }
 
@@ -30,11 +30,12 @@ const (
 	placeJump
 )
 
-// PlaceHelp says what ParsePlace reads.
+// PlaceHelp lists the forms that ParsePlace accepts.
 const PlaceHelp = "a time of day such as 09:45 or 14:30:00.250, a date and time such as 2026-01-05T09:45, a number as seq:N, a jump such as +10s or -1m, or start"
 
-// ParsePlace reads a place: a time of day (15:04, with seconds and decimals), a date and time (RFC 3339, or without a zone), seq:N, a
-// duration with a sign, or start. Times without a zone are in zone; nil means UTC. The error lists these forms.
+// ParsePlace parses a place: a time of day (15:04, with seconds and decimals), a date and time (RFC 3339, or
+// without a zone), seq:N, a duration with a sign, or start. Times without a zone are in zone; nil means UTC.
+// The error lists these forms.
 func ParsePlace(s string, zone *time.Location) (Place, error) {
 	if zone == nil {
 		zone = time.UTC
@@ -65,7 +66,7 @@ func ParsePlace(s string, zone *time.Location) (Place, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
 			if year := t.Year(); year < 1678 || year > 2261 {
-				return Place{}, fmt.Errorf("%.64q is beyond the times of 64-bit nanoseconds, which are those of the years 1678 to 2261", s)
+				return Place{}, fmt.Errorf("%.64q is out of range: times must be in the years 1678 to 2261", s)
 			}
 			return Place{kind: placeTime, at: t.UnixNano(), zone: zone}, nil
 		}
@@ -73,14 +74,14 @@ func ParsePlace(s string, zone *time.Location) (Place, error) {
 	return Place{}, wrong
 }
 
-// SeqPlace returns the place before the tick with number seq, or the next one there is.
+// SeqPlace returns the place before the tick with number seq, or before the next tick if there is none.
 func SeqPlace(seq uint64) Place { return Place{kind: placeSeq, seq: seq} }
 
-// TimePlace returns the place before the first tick at t, in ns since the Unix epoch, or later.
+// TimePlace returns the place before the first tick at or after t, in ns since the Unix epoch.
 func TimePlace(t int64) Place { return Place{kind: placeTime, at: t} }
 
-// JumpPlace returns the place that is d from another one: from the beginning, or if d is negative from the end; for a seek, from
-// where the replay is.
+// JumpPlace returns the place at distance d from the beginning or, if d is negative, from the end. In a seek
+// the distance is from the current place of the replay.
 func JumpPlace(d time.Duration) Place { return Place{kind: placeJump, at: int64(d)} }
 
 // IsZero reports whether p is no place.
@@ -89,22 +90,24 @@ func (p Place) IsZero() bool { return p.kind == placeNone }
 // IsStart reports whether p is the start.
 func (p Place) IsStart() bool { return p.kind == placeStart }
 
-// Seq returns the number that p is, and whether it is one.
+// Seq returns the number of p; ok is false if p is not a number.
 func (p Place) Seq() (seq uint64, ok bool) { return p.seq, p.kind == placeSeq }
 
-// Time returns the time that p is, in ns since the Unix epoch, and whether it is one.
+// Time returns the time of p, in ns since the Unix epoch; ok is false if p is not a time.
 func (p Place) Time() (t int64, ok bool) { return p.at, p.kind == placeTime }
 
-// Jump returns how far from another place p is, and whether it is a jump.
+// Jump returns the distance of p; ok is false if p is not a jump.
 func (p Place) Jump() (d time.Duration, ok bool) { return time.Duration(p.at), p.kind == placeJump }
 
-// Relative reports whether p is a time of day or a jump: ResolvePlaces needs the times of the recording for it.
+// Relative reports whether p is a time of day or a jump, for which ResolvePlaces needs the times of the
+// recording.
 func (p Place) Relative() bool { return p.kind == placeDaily || p.kind == placeJump }
 
-// ResolvePlaces makes numbers and times of the bounds of a part of a recording whose times are from first to last, in ns since the
-// Unix epoch. A time of day is of the day of first in its zone, or of the next day if it is before first and the recording has
-// that; for to, it is the next one after both from and first. A jump ahead is from first, for to from the place from; a jump back
-// is from last.
+// ResolvePlaces turns the bounds of a part of a recording into numbers and times. The times of the recording
+// are from first to last, in ns since the Unix epoch. A time of day is on the day of first in its zone, or on
+// the next day if it is before first and the recording reaches that; the time of day to is the next one after
+// both from and first, but never on a day that the recording does not reach: then the part is empty. A jump
+// ahead is from first, or, for to, from the place from; a jump back is from last.
 func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	switch from.kind {
 	case placeDaily:
@@ -123,7 +126,8 @@ func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	switch to.kind {
 	case placeDaily:
 		at := to.On(begin, 0)
-		if at <= begin {
+		midnight := Place{kind: placeDaily, zone: to.zone}.On(begin, 1)
+		if at <= begin && midnight <= last {
 			at = to.On(begin, 1)
 		}
 		to = Place{kind: placeTime, at: at, zone: to.zone}
@@ -133,7 +137,7 @@ func ResolvePlaces(from, to Place, first, last int64) (Place, Place) {
 	return from, to
 }
 
-// jump returns the place that p is from first, or back from last.
+// jump returns the place at p's distance from first, or back from last.
 func jump(p Place, first, last int64) Place {
 	if p.at < 0 {
 		if at := last + p.at; at < last {
@@ -147,15 +151,16 @@ func jump(p Place, first, last int64) Place {
 	return TimePlace(math.MaxInt64)
 }
 
-// On returns when the time of day p is, so many days after the day of t in p's zone, in ns since the Unix epoch.
+// On returns the time of day p on the day of t in p's zone, plus the given number of days, in ns since the Unix
+// epoch.
 func (p Place) On(t int64, days int) int64 {
 	at, d := time.Unix(0, t).In(p.zone), time.Duration(p.at)
 	return time.Date(at.Year(), at.Month(), at.Day()+days, int(d/time.Hour), int(d/time.Minute)%60,
 		int(d/time.Second)%60, int(d%time.Second), p.zone).UnixNano()
 }
 
-// Reached reports whether a tick with number seq, at time, is at p or behind it. A relative place must have been resolved. The
-// zero Place is reached by none, the start by all.
+// Reached reports whether a tick with number seq, at the given time, is at or after p. A relative place must be
+// resolved before. No tick reaches the zero Place, and every tick reaches the start.
 func (p Place) Reached(seq uint64, time int64) bool {
 	switch p.kind {
 	case placeTime:

@@ -13,49 +13,49 @@ import (
 	"tickfeed/feed"
 )
 
-// A Reader reads a recording from its beginning to its end, or from where [Reader.SeekSeq]
-// and [Reader.SeekTime] put it, and passes over what is damaged. Whatever the bytes are, it
-// ends, does not panic, and holds no more memory than a buffer of 256 KiB, a few messages and
-// a mark for each 256 KiB of the file. Only one goroutine may use it.
+// A Reader reads a recording from its beginning to its end, or from the place set by [Reader.SeekSeq] or
+// [Reader.SeekTime], and skips damaged parts. Whatever the bytes are, it ends, does not panic, and takes no
+// more memory than a buffer of 256 KiB, a few messages and a mark for each 256 KiB of the file. Only one
+// goroutine may use it.
 type Reader struct {
 	r    io.ReaderAt
-	size int64 // of the file, or of that part of it which may be read
+	size int64 // of the file, or of the part of it that may be read
 
-	buf   []byte // nil until it is needed, short until more than a header is
-	at    int64  // where buf[0] stands in the file
-	n     int    // how many bytes of buf are read
-	ahead int    // how many a window reads at least: more as long as it is read on
+	buf   []byte // nil until it is needed, short until more than a header is needed
+	at    int64  // offset of buf[0] in the file
+	n     int    // number of bytes read into buf
+	ahead int    // least size of a window's reads: it grows while the Reader reads on
 
-	pos    int64 // of what comes next
+	pos    int64 // offset of the next item
 	header *codec.FileHeader
 	raw    []byte // the wire form of header
 	seed   uint32
-	first  uint32       // seed of the header that the file begins with
-	next   uint64       // number that comes next
-	last   int64        // publish time of the packet read last
-	begun  bool         // the header in force was told
-	lost   bool         // next is not known: the header that says it is damaged
-	orphan bool         // snapshot parts may stand at pos without their begin
+	first  uint32       // seed of the file's first header
+	next   uint64       // the next number
+	last   int64        // publish time of the last packet read
+	begun  bool         // Next has returned the header in force
+	lost   bool         // next is not known: the header that states it is damaged
+	orphan bool         // snapshot parts may be at pos without a snapshot begin
 	closed bool         // a trailer was read
 	dense  bool         // packets are small: see peek
 	marks  []codec.Mark // the index; nil until it is needed
 
-	// What becomes the index if all of the file is read.
+	// These fields become the index if the whole file is read.
 	passed []codec.Mark
-	mark   codec.Mark // a header that was passed; its time is that of the next packet
+	mark   codec.Mark // the last header passed; its time is set by the next packet
 	marked bool
-	whole  bool // nothing was left out since the beginning
+	whole  bool // nothing was skipped since the beginning
 }
 
-// bufferSize is that of a Reader; no less than the greatest message.
+// bufferSize is the size of a Reader's buffer, at least the greatest message.
 const bufferSize = 256 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// ErrNoHeader is returned for bytes without one intact header of a recording.
+// ErrNoHeader is returned if the bytes have no intact header of a recording.
 var ErrNoHeader = errors.New("not a recording: no file header")
 
-// A VersionError reports a recording of another version of the format.
+// A VersionError reports a recording with another version of the format.
 type VersionError struct{ Version uint64 }
 
 func (e *VersionError) Error() string {
@@ -69,8 +69,8 @@ func NewReader(r io.ReaderAt, size int64) (*Reader, error) {
 	return x, x.rewind()
 }
 
-// Again returns a Reader of the first size bytes of the same file, at its beginning, where r must be: what r read there
-// is not read again.
+// Again returns a Reader of the first size bytes of the same file, at its beginning. r must be at the
+// beginning, too: the bytes that it read there are not read again.
 func (r *Reader) Again(size int64) *Reader {
 	x := *r
 	x.size, x.buf, x.n, x.raw = size, nil, 0, slices.Clone(r.raw)
@@ -93,7 +93,7 @@ func (r *Reader) rewind() error {
 		if h = found.header; h == nil {
 			return ErrNoHeader
 		}
-		r.lost = true // what comes before it will be told as damage
+		r.lost = true // damage will be reported before it
 	}
 	r.enter(h, raw)
 	r.first = r.seed
@@ -110,60 +110,60 @@ func checkVersion(h *codec.FileHeader) error {
 	return nil
 }
 
-// enter puts h in force, of which raw is the wire form, or nil.
+// enter puts h in force; raw is its wire form, or nil.
 func (r *Reader) enter(h *codec.FileHeader, raw []byte) {
 	r.raw = append(r.raw[:0], raw...)
 	r.header, r.seed, r.next, r.begun = h, h.Seed, h.Next, false
 }
 
-// Header is the header in force: after NewReader the first one. It is not changed later;
-// another one takes its place.
+// Header returns the header in force; after NewReader, the first one. A header does not change; another one
+// replaces it.
 func (r *Reader) Header() *codec.FileHeader { return r.header }
 
-// NextSeq is the number that comes next, in the session of Header.
+// NextSeq returns the next number, in the session of Header.
 func (r *Reader) NextSeq() uint64 { return r.next }
 
-// LastTime is the publish time of the last packet that was read; the least int64 before.
+// LastTime returns the publish time of the last packet read, or the least int64 if there is none.
 func (r *Reader) LastTime() int64 { return r.last }
 
-// Offset is where in the file the next item begins.
+// Offset returns the offset of the next item in the file.
 func (r *Reader) Offset() int64 { return r.pos }
 
 // Closed reports whether the recording was read to its end and closed in order.
 func (r *Reader) Closed() bool { return r.closed }
 
-// Grow tells that the file has size bytes now, no fewer than before.
+// Grow sets the size of the file to size bytes, which must not be less than before.
 func (r *Reader) Grow(size int64) { r.size = size }
 
-// A Kind says what an Item is.
+// A Kind is the kind of an Item.
 type Kind uint8
 
 // The kinds of items.
 const (
-	KindHeader   Kind = 1 + iota // a session, or a line of it, begins; Header says which
+	KindHeader   Kind = 1 + iota // a session, or a line of it, begins with Header
 	KindSnapshot                 // the state as of Range.From; see Reader.State
 	KindPackets                  // a run of packets that cover Range without a gap
-	KindDamage                   // bytes that say nothing; the numbers Range are missing
-	KindTorn                     // as damage, and nothing valid follows: the end of the file
+	KindDamage                   // unusable bytes; the numbers Range are missing
+	KindTorn                     // like KindDamage, at the end of the file: nothing valid follows
 )
 
-// An Item is what a Reader reads.
+// An Item is one result of Reader.Next.
 type Item struct {
 	Kind         Kind
-	Offset, Size int64 // the bytes in the file; a damage may have none, where packets are absent
-	// Range is the numbers of packets, in the session of the header in force; or those that
-	// are missing, which may be none: where only a mark or the index is damaged, or where it
-	// is not known, as at a torn end.
+	Offset, Size int64 // the bytes in the file; a damage may have none, if packets are absent
+	// Range is the numbers of the packets, in the session of the header in force, or the missing numbers. No
+	// numbers are missing if only a mark or the index is damaged; at a torn end the missing numbers are not
+	// known.
 	Range  feed.Range
 	Header *codec.FileHeader
-	// Data is the packets, verbatim, with their checksums verified. It is valid until the
-	// next call of a method of the Reader.
+	// Data is the packets, verbatim, with verified checksums. It is valid until the next call of a method of
+	// the Reader.
 	Data []byte
-	// Whole, of a snapshot, says that nothing of it is missing.
+	// Whole is true for a snapshot without missing parts.
 	Whole bool
 }
 
-// Packets yields the packets of a run: headers, and the bytes of each whole packet.
+// Packets yields the packets of a run: the header and the bytes of each whole packet.
 func Packets(run []byte) iter.Seq2[codec.Packet, []byte] {
 	return func(yield func(codec.Packet, []byte) bool) {
 		for len(run) > 0 {
@@ -176,15 +176,15 @@ func Packets(run []byte) iter.Seq2[codec.Packet, []byte] {
 	}
 }
 
-// Next returns the next item. The error is io.EOF at the end, after which Next may be called
-// again when the file has grown, or the underlying reader's.
+// Next returns the next item. The error is io.EOF at the end, or comes from the underlying reader. After io.EOF
+// Next may be called again once the file has grown.
 func (r *Reader) Next() (Item, error) {
 	if !r.begun {
 		r.begun = true
 		return Item{Kind: KindHeader, Offset: r.pos, Header: r.header}, nil
 	}
 	for {
-		p := r.held(r.pos) // as after a walk to a place
+		p := r.held(r.pos) // as after a walk
 		run, to := r.run(p)
 		if run == 0 {
 			var err error
@@ -231,14 +231,14 @@ func (r *Reader) Next() (Item, error) {
 	}
 }
 
-// passHeader notes that header h stands at pos, where reading goes on.
+// passHeader records that header h is at pos, for the index.
 func (r *Reader) passHeader(h *codec.FileHeader) {
 	if r.whole && !r.marked {
 		r.mark, r.marked = codec.Mark{Seq: h.Next, Offset: uint64(r.pos)}, true
 	}
 }
 
-// passPacket notes the first packet after a header.
+// passPacket records the first packet after a header, for the index.
 func (r *Reader) passPacket(h codec.Packet) {
 	if !r.marked {
 		return
@@ -250,7 +250,7 @@ func (r *Reader) passPacket(h codec.Packet) {
 	}
 }
 
-// end notes that the end of the file was reached, and returns io.EOF.
+// end records that the end of the file is reached, and returns io.EOF.
 func (r *Reader) end() error {
 	if r.whole && r.marks == nil {
 		r.marks = slices.Clip(r.passed)
@@ -261,7 +261,7 @@ func (r *Reader) end() error {
 	return io.EOF
 }
 
-// run is the size of the packets that p begins with and that join, and the number after them.
+// run returns the size of the packets at the beginning of p that join, and the number after them.
 func (r *Reader) run(p []byte) (size int, next uint64) {
 	next = r.next
 	for {
@@ -284,13 +284,13 @@ func (r *Reader) sameLine(h *codec.FileHeader) bool {
 	return h.Seed == r.seed && h.Lineage.Current() == r.header.Lineage.Current()
 }
 
-// continuedBy reports whether the session in force, or a child of it, is that of h.
+// continuedBy reports whether h is a header of the session in force or of a descendant.
 func (r *Reader) continuedBy(h *codec.FileHeader) bool {
 	_, ok := h.Lineage.Until(r.header.Lineage.Current().ID)
 	return ok
 }
 
-// snapshot reads the snapshot at pos, where p is what stands there, as far as it is intact.
+// snapshot reads the snapshot at pos, where the bytes p are, as far as it is intact.
 func (r *Reader) snapshot(p []byte) (item Item, ok bool, err error) {
 	item = Item{Kind: KindSnapshot, Offset: r.pos, Range: feed.Range{From: r.next, To: r.next}}
 	at := r.pos
@@ -321,19 +321,19 @@ func (r *Reader) snapshot(p []byte) (item Item, ok bool, err error) {
 	return item, true, nil
 }
 
-// snapshotBegin is the size of the snapshot begin at p; 0 if there is none as of seq.
+// snapshotBegin returns the size of the snapshot begin as of seq at p, or 0 if there is none.
 func snapshotBegin(p []byte, seq uint64) int {
 	return exactly(p, &codec.SnapshotBegin{Seq: seq, Scope: codec.ScopeAll})
 }
 
-// snapshotEnd is the size of the snapshot end at p; 0 if there is none as of seq with so many
-// parts.
+// snapshotEnd returns the size of the snapshot end as of seq at p, with the given number of parts, or 0 if
+// there is none.
 func snapshotEnd(p []byte, seq, parts uint64) int {
 	return exactly(p, &codec.SnapshotEnd{Seq: seq, Parts: parts})
 }
 
-// exactly is the size of message m if p begins with it, byte for byte; else 0. What has no
-// checksum is only good where it says nothing new.
+// exactly returns the size of message m if p begins with exactly its bytes, otherwise 0. A message without
+// checksum is accepted only if it says nothing new.
 func exactly(p []byte, m codec.Message) int {
 	if len(p) < 2 || p[1] != byte(m.Type()) {
 		return 0
@@ -345,7 +345,7 @@ func exactly(p []byte, m codec.Message) int {
 	return len(want)
 }
 
-// partSize is the size of the snapshot part at p; 0 if there is none as of seq.
+// partSize returns the size of the snapshot part as of seq at p, or 0 if there is none.
 func partSize(p []byte, seq uint64, seed uint32) int {
 	n := codec.PartSize(p)
 	if n == 0 || n > len(p) {
@@ -357,16 +357,16 @@ func partSize(p []byte, seq uint64, seed uint32) int {
 	return n
 }
 
-// State is the state that snapshot item tells: all of it, or where the item is not Whole,
-// what is left. It does not move the Reader.
+// State returns the state in snapshot item: all of it, or if the item is not Whole, the intact rest. It does
+// not move the Reader.
 func (r *Reader) State(item Item) (*feed.State, error) {
 	s := feed.NewState()
-	err := r.SnapshotTicks(item, func(t *feed.Tick) { _ = s.Apply(t) }) // one that lacks its definition tells nothing
+	err := r.SnapshotTicks(item, func(t *feed.Tick) { _ = s.Apply(t) }) // refused if its definition is missing
 	return s, err
 }
 
-// SnapshotTicks tells the ticks and summaries of snapshot item, as far as it is intact. It
-// does not move the Reader. What each is given is overwritten by the next.
+// SnapshotTicks calls each with the ticks and summaries of snapshot item, as far as it is intact. It does not
+// move the Reader. The tick is overwritten by the next call.
 func (r *Reader) SnapshotTicks(item Item, each func(*feed.Tick)) error {
 	batch := make([]feed.Tick, 64)
 	for at, end := item.Offset, item.Offset+item.Size; at < end; {
@@ -401,7 +401,7 @@ func (r *Reader) SnapshotTicks(item Item, each func(*feed.Tick)) error {
 	return nil
 }
 
-// damage passes over what is neither at pos nor joins, up to what does.
+// damage skips from pos to the next message that joins or follows.
 func (r *Reader) damage() (Item, error) {
 	found, err := r.search(r.pos, r.header)
 	if err != nil {
@@ -421,8 +421,7 @@ func (r *Reader) damage() (Item, error) {
 	return item, nil
 }
 
-// finish reads the index at pos, which ends with trailer t. What is wrong with it costs
-// nothing but a report.
+// finish reads the index at pos, which ends with trailer t. A bad index is only reported.
 func (r *Reader) finish(t *codec.Trailer) (Item, error) {
 	item := Item{Kind: KindDamage, Offset: r.pos, Size: r.size - r.pos, Range: feed.Range{From: r.next, To: r.next}}
 	sound := t.Next == r.next && (r.last == minTime || t.LastTime == r.last)
@@ -447,16 +446,15 @@ func (r *Reader) finish(t *codec.Trailer) (Item, error) {
 	return Item{}, r.end()
 }
 
-// A place is where reading can go on.
+// A place is a point where reading can continue.
 type place struct {
 	at     int64
-	next   uint64            // every number of the session before it is passed over
-	header *codec.FileHeader // it is a header
+	next   uint64            // every earlier number of the session is skipped
+	header *codec.FileHeader // the header at the place, if it is one
 }
 
-// search looks from pos on for a message that is valid and joins or follows. Without a
-// session, in == nil, only a header is one. If there is none it is at the end of the file,
-// where nothing is.
+// search looks from pos for a valid message that joins or follows. If in is nil, there is no session yet and
+// only a header qualifies. If there is no such message, search returns the end of the file.
 func (r *Reader) search(pos int64, in *codec.FileHeader) (place, error) {
 	for pos < r.size {
 		p, err := r.window(pos, codec.MaxMessage)
@@ -481,7 +479,7 @@ func (r *Reader) search(pos int64, in *codec.FileHeader) (place, error) {
 	return place{at: r.size}, nil
 }
 
-// candidate reports whether reading can go on at p, which stands at pos.
+// candidate reports whether reading can continue at p, which is at pos.
 func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bool) {
 	found := place{at: pos}
 	switch codec.Type(p[1]) {
@@ -526,8 +524,8 @@ func (r *Reader) candidate(p []byte, pos int64, in *codec.FileHeader) (place, bo
 	return place{}, false
 }
 
-// headerOf is the file header that p begins with, and its size; nil if there is none whose
-// checksum holds.
+// headerOf returns the file header at the beginning of p, and its size, or nil if there is none with a valid
+// checksum.
 func (r *Reader) headerOf(p []byte) (*codec.FileHeader, int) {
 	n := sealedSize(p, codec.TypeFile)
 	if n == 0 {
@@ -543,7 +541,7 @@ func (r *Reader) headerOf(p []byte) (*codec.FileHeader, int) {
 	return m.(*codec.FileHeader), n
 }
 
-// trailerOf is the trailer at the end of the file, if the index that it names begins at pos.
+// trailerOf returns the trailer at the end of the file, if the index that it names begins at pos.
 func (r *Reader) trailerOf(pos int64) *codec.Trailer {
 	t, err := r.readTrailer()
 	if err != nil || t == nil || int64(t.IndexOffset) != pos {
@@ -552,7 +550,7 @@ func (r *Reader) trailerOf(pos int64) *codec.Trailer {
 	return t
 }
 
-// readTrailer reads the trailer at the end of the file and leaves the buffer alone.
+// readTrailer reads the trailer at the end of the file, without changing the buffer.
 func (r *Reader) readTrailer() (*codec.Trailer, error) {
 	if r.size < codec.TrailerSize {
 		return nil, nil
@@ -575,8 +573,7 @@ func (r *Reader) readTrailer() (*codec.Trailer, error) {
 	return t, nil
 }
 
-// window is what stands at pos: want bytes of it or all that there is, and whatever of the
-// buffer follows.
+// window returns the bytes at pos: at least want of them or all that there are, with the rest of the buffer.
 func (r *Reader) window(pos int64, want int) ([]byte, error) {
 	if left := r.size - pos; left < int64(want) {
 		want = int(max(left, 0))
@@ -588,7 +585,7 @@ func (r *Reader) window(pos int64, want int) ([]byte, error) {
 	return r.read(pos, r.ahead, want)
 }
 
-// held is what the buffer holds of what stands at pos.
+// held returns the part of the buffer that begins at pos.
 func (r *Reader) held(pos int64) []byte {
 	if pos < r.at || pos >= r.at+int64(r.n) {
 		return nil
@@ -596,7 +593,7 @@ func (r *Reader) held(pos int64) []byte {
 	return r.buf[pos-r.at : r.n]
 }
 
-// read fills the buffer with most bytes at pos, or all that there are; want must be there.
+// read fills the buffer with most bytes at pos, or all that there are; at least want bytes must exist.
 func (r *Reader) read(pos int64, most, want int) ([]byte, error) {
 	n := int(max(0, min(int64(most), r.size-pos)))
 	switch {
@@ -618,8 +615,8 @@ func (r *Reader) read(pos int64, most, want int) ([]byte, error) {
 	return nil, fmt.Errorf("at byte %d: %w", pos, err)
 }
 
-// Trailer is the trailer of a recording that was closed in order; nil if it was not. What it
-// says was not yet compared with the packets.
+// Trailer returns the trailer of a recording that was closed in order, otherwise nil. It is not yet compared
+// with the packets.
 func (r *Reader) Trailer() *codec.Trailer {
 	t, err := r.readTrailer()
 	if err != nil {
@@ -628,8 +625,7 @@ func (r *Reader) Trailer() *codec.Trailer {
 	return t
 }
 
-// Release gives the Reader's buffer to others. It may be read on after it, but what Next
-// returned before is not valid any more.
+// Release returns the buffer to the pool. The Reader stays usable, but results of Next are no longer valid.
 func (r *Reader) Release() {
 	if len(r.buf) == bufferSize {
 		buffers.Put((*[bufferSize]byte)(r.buf))
@@ -637,7 +633,7 @@ func (r *Reader) Release() {
 	r.buf, r.n = nil, 0
 }
 
-// Return moves the Reader back before a run that Next returned last.
+// Return moves the Reader back before the run that the last Next returned.
 func (r *Reader) Return(item Item) {
 	r.pos, r.next = item.Offset, item.Range.From
 }

@@ -10,53 +10,55 @@ import (
 	"tickfeed/feed"
 )
 
-// A Recorder writes what a subscriber is sent into recordings: the packets as they came, with what a reader needs to know of
-// each line. Its methods Begin, Before and Packet are those of subscriber.Recorder. Only one goroutine may use it.
+// A Recorder writes the packets that a subscriber receives into recordings, verbatim, together with what a
+// reader must know about each line. Its methods Begin, Before and Packet are those of subscriber.Recorder. Only
+// one goroutine may use it.
 //
-// Numbers that a line leaves out although they were asked for go in as gone (expired), in the sessions that own them: those
-// between the last number recorded and the line, and where the next session has nothing in common with the last one, those that
-// the subscriber lost of either. So the recording lists what it does not hold. Where a packet repeats numbers that were recorded, only
-// the rest of it goes in.
+// The Recorder writes numbers that a line leaves out although they were asked for as gone (expired), in the
+// sessions that own them: the numbers between the last recorded one and the line, and, if the next session has
+// nothing in common with the last one, the numbers that the subscriber lost of either. A recording thus lists
+// the numbers that it lacks. If a packet repeats recorded numbers, the Recorder writes the rest only.
 type Recorder struct {
 	cfg  RecorderConfig
 	w    *Writer
-	line codec.FileHeader // the last one begun
-	// unknown says that the state at Next was not told: withheld or gone numbers came last.
+	line codec.FileHeader // the last line begun
+	// unknown reports whether the state at Next is not recorded, because withheld or gone numbers came last.
 	unknown bool
-	waiting *beginning // a file that begins with numbers that are gone, and with the next packet
+	waiting *beginning // a file that begins with gone numbers, and is created with the next packet
 	empty   bool       // the file holds no packet
-	since   int64      // publish time of the file's first packet
-	last    int64      // publish time of the last packet of all files
+	since   int64      // publish time of the first packet in the file
+	last    int64      // publish time of the last packet in all files
 	buf     []byte
 	stats   RecorderStats
 }
 
-// A RecorderConfig says where a Recorder writes.
+// A RecorderConfig configures a Recorder.
 type RecorderConfig struct {
-	// Create makes file n, from 1; it is called when there is something to write. The Recorder closes it.
+	// Create creates file n, from 1. The Recorder calls it when it has something to write, and closes the file.
 	Create func(n int) (File, error)
-	// Closed, if it is set, is told each file that was finished, made durable and closed. An error of it is the Recorder's.
+	// Closed, if set, is called for each file that was finished, made durable and closed. The Recorder returns
+	// its error.
 	Closed func(n int) error
-	// RotateSize is how many bytes a file has at most, about (the packet that goes beyond it is its last), and RotateTime
-	// how far from the publish time of its first packet that of its last may be. 0 for no bound.
+	// RotateSize bounds the size of a file in bytes, approximately: the packet that exceeds it is still written.
+	// RotateTime bounds the publish time of a file's last packet minus that of its first. Zero means no bound.
 	RotateSize int64
 	RotateTime time.Duration
-	Source     string // what is recorded, for a person
+	Source     string // description of the recorded data, for a person
 	Now        func() int64
 }
 
-// RecorderStats are what a Recorder has written.
+// RecorderStats counts what a Recorder has written.
 type RecorderStats struct {
 	Files   int
-	Bytes   int64 // of all files, before compression
+	Bytes   int64 // in all files, before compression
 	Packets uint64
-	Gone    uint64 // numbers that the Recorder was not sent, and said so
+	Gone    uint64 // numbers that the Recorder did not receive and recorded as gone
 }
 
 // NewRecorder returns a Recorder; cfg.Create and cfg.Now must be set.
 func NewRecorder(cfg RecorderConfig) *Recorder { return &Recorder{cfg: cfg} }
 
-// Stats tells what was written so far.
+// Stats returns the counts so far.
 func (r *Recorder) Stats() RecorderStats {
 	s := r.stats
 	if r.w != nil {
@@ -65,19 +67,20 @@ func (r *Recorder) Stats() RecorderStats {
 	return s
 }
 
-// A beginning is the first line of a file whose publish time is not known yet: the arguments of Begin.
+// A beginning is the arguments of Begin for the first line of a file whose publish time is not known yet.
 type beginning struct {
 	h     codec.FileHeader
 	state *feed.State
 	lost  feed.Range
 }
 
-// Begin begins a line, at h.Next; nil is a state that is not known. Lost is the numbers directly before h.Next that were
-// asked for and cannot be had, of h.Lineage; it may be empty. Where it is the line that is being recorded, and what comes
-// joins, nothing is written. The error is the file's, or of a header or state that cannot be written.
+// Begin begins a line at h.Next; a nil state is not known. Lost is the numbers of h.Lineage directly before
+// h.Next that were asked for but are not available; it may be empty. If the line is already being recorded and
+// its next packet joins, Begin writes nothing. The error is the file's, or about a header or state that cannot
+// be written.
 func (r *Recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error {
 	h.Source, h.Created = r.cfg.Source, r.cfg.Now()
-	if err := r.start(h.Created); err != nil { // no packet came since
+	if err := r.start(h.Created); err != nil { // no packet has come since
 		return err
 	}
 	switch {
@@ -93,7 +96,7 @@ func (r *Recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range)
 	}
 	r.line = h
 	if r.sameLine(h) && h.Next < r.w.Next() {
-		return nil // what is repeated is left out
+		return nil // repeated numbers are left out
 	}
 	if fork, related := h.Lineage.Fork(r.w.Header().Lineage, r.w.Next()); related {
 		lost = feed.Range{From: fork, To: h.Next}
@@ -108,9 +111,9 @@ func (r *Recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range)
 	return r.w.Continue(h, state)
 }
 
-// Left says that the line has left session for one that has nothing in common with it, without the numbers missing: they
-// follow directly what is recorded, of that session or of those before it in its lineage. They go in as gone (expired). Numbers
-// that do not follow what is recorded are not this file's, and nothing is written.
+// Left records that the line has left session for one that has nothing in common with it, without the numbers
+// missing, which directly follow the recorded ones and belong to session or to earlier ones in its lineage.
+// Left writes them as gone (expired). It writes nothing if the numbers do not follow the recorded ones.
 func (r *Recorder) Left(session feed.SessionID, missing feed.Range) error {
 	if err := r.start(r.cfg.Now()); err != nil {
 		return err
@@ -119,19 +122,19 @@ func (r *Recorder) Left(session feed.SessionID, missing feed.Range) error {
 		return nil
 	}
 	h := *r.w.Header()
-	if h.Lineage.Current().ID != session { // which has no packet here
+	if h.Lineage.Current().ID != session { // session has no packet here
 		h.Lineage, h.Seed = h.Lineage.Child(session, missing.From), codec.LineSeed(session, h.Filter)
 	}
 	return r.gone(h, missing)
 }
 
-// sameLine reports whether packets of the line h may follow those of the header in force.
+// sameLine reports whether packets of line h may follow packets of the header in force.
 func (r *Recorder) sameLine(h codec.FileHeader) bool {
 	w := r.w.Header()
 	return h.Seed == w.Seed && h.Lineage.Current() == w.Lineage.Current() && slices.Equal(h.Filter, w.Filter)
 }
 
-// start begins the file that waits for its first packet, which was published at time, if there is one.
+// start creates the file that waits for its first packet, if there is one. The packet was published at time.
 func (r *Recorder) start(time int64) error {
 	b := r.waiting
 	if b == nil {
@@ -151,7 +154,7 @@ func (r *Recorder) start(time int64) error {
 	return r.w.Continue(b.h, b.state)
 }
 
-// owner is the header of the session of line h that owns number seq, from seq on.
+// owner returns the header, from seq, of the session of line h that owns number seq.
 func (r *Recorder) owner(h codec.FileHeader, seq uint64) codec.FileHeader {
 	owner, _, ok := h.Lineage.Owner(seq)
 	if !ok {
@@ -166,12 +169,12 @@ func (r *Recorder) owner(h codec.FileHeader, seq uint64) codec.FileHeader {
 	return between
 }
 
-// gone writes that missing numbers before those of line h are missing, session by session as its lineage has them.
+// gone writes the numbers missing before line h as gone, in the sessions of h's lineage that own them.
 func (r *Recorder) gone(h codec.FileHeader, missing feed.Range) error {
 	for ; !missing.Empty(); missing.From = r.w.Next() {
 		owner, owned, ok := h.Lineage.Owner(missing.From)
 		if !ok {
-			return fmt.Errorf("recording: nobody owns %v", missing)
+			return fmt.Errorf("recording: no session owns %v", missing)
 		}
 		if owner.ID != r.w.Header().Lineage.Current().ID {
 			if err := r.w.Continue(r.owner(h, missing.From), nil); err != nil {
@@ -191,7 +194,8 @@ func (r *Recorder) gone(h codec.FileHeader, missing feed.Range) error {
 	return nil
 }
 
-// Before begins another file, if packet p has no place in the present one; the state is as of p, nil if it is not known.
+// Before begins another file if packet p does not fit the current one. The state is as of p; nil if it is not
+// known.
 func (r *Recorder) Before(p codec.Packet, state *feed.State) error {
 	if err := r.start(p.PublishTime); err != nil {
 		return err
@@ -214,7 +218,7 @@ func (r *Recorder) Before(p codec.Packet, state *feed.State) error {
 
 var errNoLine = errors.New("recording: internal error: a packet before Begin")
 
-// Packet records raw: all of it, or where it begins before the next number, the rest.
+// Packet records raw, or the rest of it if it begins before the next number.
 func (r *Recorder) Packet(raw []byte) error {
 	if r.w == nil {
 		return errNoLine
@@ -225,7 +229,7 @@ func (r *Recorder) Packet(raw []byte) error {
 	case end <= next:
 		return nil
 	case p.First > next:
-		return fmt.Errorf("recording: internal error: packet %v where %d is due", p.Range(), next)
+		return fmt.Errorf("recording: internal error: packet %v does not join at %d", p.Range(), next)
 	case p.First < next:
 		rest, err := codec.AppendRest(r.buf[:0], raw, next, r.w.Header().Seed)
 		if err != nil {
@@ -250,7 +254,7 @@ func (r *Recorder) append(raw []byte) error {
 	return nil
 }
 
-// absent reports whether packet p withholds its numbers, or says that they are gone.
+// absent reports whether packet p says that its numbers are withheld or gone.
 func absent(p *codec.Packet, body []byte) bool {
 	if e, err := codec.EntryAt(body); err != nil || e.Tick || e.Size != len(body) {
 		return false
@@ -276,8 +280,8 @@ func (r *Recorder) open(h codec.FileHeader, state *feed.State) error {
 	return nil
 }
 
-// Close finishes the file: index and trailer, made durable, closed. The file is closed whatever the error. Begin may begin
-// another one.
+// Close finishes the file with index and trailer, makes it durable and closes it. It closes the file even if
+// writing fails. Begin may then begin another file.
 func (r *Recorder) Close() error {
 	err := r.start(r.cfg.Now())
 	if r.w == nil {

@@ -42,8 +42,8 @@ func (r *recorded) feed(t *testing.T, state *feed.State, packets ...[]byte) {
 	}
 }
 
-// told is what a reader finds in a file: sessions by their last hex digits, snapshots, ranges of packets, and what the
-// packets say is absent.
+// told describes what a reader finds in a file: sessions by their last hex digits, snapshots, ranges of
+// packets, and the numbers that packets list as absent.
 func told(t *testing.T, f *memory) string {
 	t.Helper()
 	var out []string
@@ -95,7 +95,7 @@ func absentPacket(seed uint32, first uint64, body []byte, count uint64) []byte {
 	return codec.AppendPacket(nil, &codec.Packet{First: first, Count: count, PublishTime: noon}, body, seed)
 }
 
-// A recording joins, whatever becomes of the line: each number stands in it once, or it says that it does not hold it
+// A recording joins, whatever happens to the line: each number is in it once, or it lists the number as missing
 // (PROTOCOL.md, "Recordings").
 func TestRecorderLines(t *testing.T) {
 	cases := []struct {
@@ -179,7 +179,7 @@ func TestRecorderLines(t *testing.T) {
 			r.feed(t, s.state, s.packet(50))
 			r.feed(t, nil, absentPacket(s.header.Seed, 41, codec.AppendGone(nil, 19, codec.GoneDamaged), 19))
 		}, "session a1 next 1; [1, 51); [51, 60) gone"},
-		{"the first thing told is that numbers are gone", func(r *recorded, s *session) {
+		{"gone numbers come first", func(r *recorded, s *session) {
 			h := s.header
 			h.Next = 51
 			require.NoError(t, r.Begin(h, nil, feed.Range{}))
@@ -310,7 +310,8 @@ func TestRecorderLines(t *testing.T) {
 	}
 }
 
-// Numbers that are gone have the publish time of what follows them: a file never begins with a time that nobody published at.
+// Gone numbers have the publish time of the packet after them: a file never begins with a time at which nothing
+// was published.
 func TestRecorderTimesWhatIsGone(t *testing.T) {
 	r, s := newRecorded(RecorderConfig{}), newSession(0xa1)
 	s.packet(50)
@@ -327,7 +328,7 @@ func TestRecorderTimesWhatIsGone(t *testing.T) {
 	assert.Equal(t, uint64(50), survey.Expired)
 }
 
-// Rotated files join, and each can be read alone: with the state as of its first packet.
+// Rotated files join, and each can be read alone, because it begins with the state as of its first packet.
 func TestRecorderRotates(t *testing.T) {
 	for name, cfg := range map[string]RecorderConfig{
 		"by size": {RotateSize: 20_000},
@@ -403,8 +404,8 @@ func TestRecorderFails(t *testing.T) {
 	assert.Regexp(t, `^session a1 next 1; \[1, 51\); .*; damage \[(\d+), (\d+)\); not closed$`, told(t, f))
 }
 
-// Behind a part of a packet no index and no trailer are written, though there may be room again: they would make the file
-// look closed in order.
+// After a partial packet neither index nor trailer is written, even if there is room again: they would make the
+// file appear closed in order.
 func TestNoEndBehindAPartOfAPacket(t *testing.T) {
 	s := newSession(0xa1)
 	packets := [][]byte{s.packet(50), s.packet(50), s.packet(50)}
@@ -433,7 +434,7 @@ func TestNoEndBehindAPartOfAPacket(t *testing.T) {
 	assert.Equal(t, size, f.Len())
 }
 
-// The same behind a part of a header: of another session, and of a mark.
+// The same holds after a partial header, of another session or of a mark.
 func TestNoEndBehindAPartOfAHeader(t *testing.T) {
 	for name, interrupt := range map[string]func(w *Writer, s *session, f *memory) error{
 		"of a session": func(w *Writer, s *session, f *memory) error {

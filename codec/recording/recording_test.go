@@ -26,10 +26,10 @@ import (
 
 const noon = 1_700_000_000_000_000_000
 
-// A memory is a file in memory that fails when left reaches 0.
+// A memory is a file in memory that fails once left reaches 0.
 type memory struct {
 	bytes.Buffer
-	left  int // bytes that fit, if limited
+	left  int // bytes that still fit, if limited
 	limit bool
 }
 
@@ -48,7 +48,7 @@ func (m *memory) Write(p []byte) (int, error) {
 func (*memory) Sync() error  { return nil }
 func (*memory) Close() error { return nil }
 
-// A session is what a test records: packets, and the state at every packet's end.
+// A session is the recorded input of a test: packets, and the state at every packet's end.
 type session struct {
 	header codec.FileHeader
 	next   uint64
@@ -69,7 +69,7 @@ func newSession(id feed.SessionID) *session {
 	return s
 }
 
-// packet is the next packet of n ticks; the first ticks are definitions.
+// packet returns the next packet of n ticks; the first ticks are definitions.
 func (s *session) packet(n int) []byte {
 	var body []byte
 	h := codec.Packet{First: s.next, Count: uint64(n), PublishTime: s.time, Base: s.time}
@@ -91,7 +91,7 @@ func (s *session) packet(n int) []byte {
 	return codec.AppendPacket(nil, &h, body, s.header.Seed)
 }
 
-// child is the session that goes on from here.
+// child returns the session that continues from here.
 func (s *session) child(id feed.SessionID) codec.FileHeader {
 	s.header.Lineage = s.header.Lineage.Child(id, s.next)
 	s.header.Seed = codec.LineSeed(id, nil)
@@ -99,7 +99,7 @@ func (s *session) child(id feed.SessionID) codec.FileHeader {
 	return s.header
 }
 
-// readAll reads everything: packets, the ranges that are missing, and how many damages.
+// readAll reads everything and returns the packets, the missing ranges, and the number of damages.
 func readAll(t testing.TB, r *Reader) (data []byte, missing feed.RangeSet, damages int) {
 	t.Helper()
 	next := uint64(0)
@@ -144,8 +144,8 @@ func open(t testing.TB, b []byte) *Reader {
 	return r
 }
 
-// What is recorded is read: over marks, sessions and snapshots, with and without its index
-// (PROTOCOL.md, "Files").
+// A recording reads as it was written: across marks, sessions and snapshots, with and without its index
+// (PROTOCOL.md, "Recordings").
 func TestRoundTrip(t *testing.T) {
 	s := newSession(0xa1)
 	var f memory
@@ -158,7 +158,7 @@ func TestRoundTrip(t *testing.T) {
 			states = append(states, s.state.Clone())
 			require.NoError(t, w.Continue(s.child(feed.SessionID(0xa1+session)), s.state))
 		}
-		for range 60 { // batches of some packets, as a publisher appends them
+		for range 60 { // batches of several packets, as a publisher appends them
 			var p []byte
 			for range 1 + s.next%7 {
 				p = append(p, s.packet(300)...)
@@ -212,8 +212,8 @@ func TestRoundTrip(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-// The file in testdata reads as it was made (PROTOCOL.md, "Recordings"). It stays when the
-// Writer learns to write another way; a new one is added then.
+// The file in testdata reads as it was made (PROTOCOL.md, "Recordings"). It stays when the Writer's output
+// changes; a new file is then added.
 func TestGolden(t *testing.T) {
 	b, packets := example(t, 6<<10)
 	name := filepath.Join("testdata", "example.tick")
@@ -231,8 +231,8 @@ func TestGolden(t *testing.T) {
 	assert.True(t, r.Closed())
 }
 
-// Seeking by number and by time finds the same packet as reading from the beginning, with the
-// index, without it, and with one that lies.
+// Seeking by number and by time finds the same packet as reading from the beginning, with the index, without
+// it, and with a wrong one.
 func TestSeek(t *testing.T) {
 	s := newSession(0xa1)
 	var f memory
@@ -296,14 +296,14 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-// A number is found where it stands first, also between two marks where the numbering went back, and not in a packet that only
-// looks like one of the line.
+// Seeking finds a number where it occurs first, even between two marks where the numbering went back, and not
+// in a packet that only resembles one of the line.
 func TestSeekWhereNumberingWentBack(t *testing.T) {
 	s := newSession(0xa1)
 	var f memory
 	w, err := NewWriter(&f, s.header, nil)
 	require.NoError(t, err)
-	first := make(map[uint64]int64) // where the packet stands that begins with a number
+	first := make(map[uint64]int64) // offset of the packet that begins with a number
 	add := func(packets int) {
 		for range packets {
 			from, at := s.next, w.Size()
@@ -315,7 +315,7 @@ func TestSeekWhereNumberingWentBack(t *testing.T) {
 	}
 	for i := range 6 {
 		add(700)
-		s.next -= []uint64{400, 8000}[i%2] // a power cut took what came last
+		s.next -= []uint64{400, 8000}[i%2] // a power cut took the last numbers
 		require.NoError(t, w.Continue(s.child(feed.SessionID(0xb1+i)), nil))
 	}
 	add(700)
@@ -329,7 +329,7 @@ func TestSeekWhereNumberingWentBack(t *testing.T) {
 		order = append(order, seq)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, i := range random.Perm(len(order)) { // after those in order: from each line back to those before
+	for _, i := range random.Perm(len(order)) { // after seeking in order, from each line back to earlier ones
 		order = append(order, order[i])
 	}
 	for _, seq := range order {
@@ -337,12 +337,12 @@ func TestSeekWhereNumberingWentBack(t *testing.T) {
 		item, err := r.Next()
 		require.NoError(t, err)
 		require.Equal(t, seq, item.Range.From)
-		require.InDelta(t, first[seq], item.Offset, 2000, "seq %d", seq) // a mark's header may stand between
+		require.InDelta(t, first[seq], item.Offset, 2000, "seq %d", seq) // a mark's header may come before it
 	}
 }
 
-// An append that fails goes on at the byte where it stopped: at every byte of a packet, of a
-// mark and of what follows (RELIABILITY 6).
+// An append that fails resumes at the byte where it stopped: at every byte of a packet, of a mark and of the
+// bytes after them.
 func TestAppendResumes(t *testing.T) {
 	s := newSession(0xa1)
 	first := s.header
@@ -380,9 +380,9 @@ func TestAppendResumes(t *testing.T) {
 	}
 }
 
-// example is a closed recording of about 64 KiB with all there is: a first session with a
-// snapshot, a child in the same file, and packets of many sizes. Its packets and the ranges
-// that they cover come with it.
+// example returns a closed recording of about 64 KiB with all features: a first session with a snapshot, a
+// child in the same file, and packets of many sizes. It also returns the packets and the ranges that they
+// cover.
 func example(t testing.TB, size int) (file []byte, packets [][]byte) {
 	t.Helper()
 	s := newSession(0xa1)
@@ -407,10 +407,10 @@ func example(t testing.TB, size int) (file []byte, packets [][]byte) {
 	return f.Bytes(), packets
 }
 
-// A checker reads damaged forms of one recording and compares with what it was.
+// A checker reads damaged copies of a recording and compares them with the original.
 type checker struct {
 	packets [][]byte
-	first   []uint64 // of each packet
+	first   []uint64 // first number of each packet
 	next    uint64   // where reading must end, unless the end is torn; 0 for anywhere
 	reader  Reader
 	got     []bool
@@ -426,8 +426,8 @@ func newChecker(packets [][]byte) *checker {
 	return c
 }
 
-// read reads b and returns how many packets are lost, whether anything was reported, and what
-// is wrong: a packet that never was, twice or out of order, or a loss that is not reported.
+// read reads b and returns how many packets are lost, whether anything was reported, and what is wrong: a
+// packet that never existed, comes twice or out of order, or a loss that is not reported.
 func (c *checker) read(b []byte) (lost int, reported bool, problem string) {
 	return c.readFrom(bytes.NewReader(b), int64(len(b)))
 }
@@ -490,11 +490,11 @@ func (c *checker) readFrom(file io.ReaderAt, size int64) (lost int, reported boo
 	return lost, reported, ""
 }
 
-// stride thins out tests that go through every bit or byte.
+// stride thins out tests that try every bit or byte.
 func stride(t *testing.T) int { return effort.Stride(t, 17) }
 
-// parallel calls do for parts of [0, n), or with the stride for some of them, each with a checker and a copy of b of its own.
-// It stops after a minute, but with -full.
+// parallel calls do for parts of [0, n), or with the stride for some of them, each with its own checker and
+// copy of b. It stops after a minute, unless -full is set.
 func parallel(t *testing.T, b []byte, packets [][]byte, n int, do func(c *checker, b []byte, i int) string) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -523,8 +523,8 @@ func parallel(t *testing.T, b []byte, packets [][]byte, n int, do func(c *checke
 	}
 }
 
-// A flipped bit costs at most the packet that it hits, is always reported, and what follows is
-// read (RELIABILITY 7): every bit of a recording of 64 KiB.
+// A flipped bit costs at most the packet that it hits and is always reported, and the rest is read. The test
+// tries every bit of a recording of 64 KiB.
 func TestEveryFlippedBit(t *testing.T) {
 	b, packets := example(t, 64<<10)
 	parallel(t, b, packets, 8*len(b), func(c *checker, b []byte, i int) string {
@@ -543,7 +543,7 @@ func TestEveryFlippedBit(t *testing.T) {
 	})
 }
 
-// A snapshot with a flipped bit is never taken for whole, and what is left of it is intact.
+// A snapshot with a flipped bit is never Whole, and the rest of it is intact.
 func TestEveryFlippedBitOfASnapshot(t *testing.T) {
 	b, _ := example(t, 16<<10)
 	r := open(t, b)
@@ -580,8 +580,7 @@ func TestEveryFlippedBitOfASnapshot(t *testing.T) {
 	}
 }
 
-// A recording that was cut anywhere is read up to the last whole packet, and no further
-// (RELIABILITY 7).
+// A truncated recording is read up to the last whole packet, and no further.
 func TestEveryCut(t *testing.T) {
 	b, packets := example(t, 64<<10)
 	ends := []int{}
@@ -606,8 +605,7 @@ func TestEveryCut(t *testing.T) {
 	})
 }
 
-// Bursts, zeroed and swapped sectors cost the packets that they hit, and those alone, and
-// are reported.
+// Bursts, zeroed and swapped sectors cost only the packets that they hit, and are reported.
 func TestDamagedSectors(t *testing.T) {
 	b, packets := example(t, 64<<10)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -652,7 +650,7 @@ func TestDamagedSectors(t *testing.T) {
 				headers++
 			}
 		}
-		if misplaced || headers > 1 { // a header brought along, or both of a session hit
+		if misplaced || headers > 1 { // a header was moved along, or both of a session were hit
 			continue
 		}
 		require.Equal(t, "", problem)
@@ -661,7 +659,7 @@ func TestDamagedSectors(t *testing.T) {
 	}
 }
 
-// Numbers that are absent without a trace are reported: packets cut out whole.
+// Absent numbers without a trace are reported: packets cut out as a whole.
 func TestAbsentPackets(t *testing.T) {
 	b, packets := example(t, 16<<10)
 	c := newChecker(packets)
@@ -675,10 +673,10 @@ func TestAbsentPackets(t *testing.T) {
 	}
 }
 
-// A packet that is absent is reported by its range, at the byte where it should stand, and no run of packets passes over it.
+// An absent packet is reported by its range, at the byte where it should be, and no run of packets spans it.
 func TestAbsentPacketIsNamed(t *testing.T) {
 	b, packets := example(t, 16<<10)
-	_, gaps, _ := readAll(t, open(t, b)) // numbers that a later session left behind
+	_, gaps, _ := readAll(t, open(t, b)) // numbers that a later session disowned
 	for i, p := range packets[:len(packets)-1] {
 		at, absent := bytes.Index(b, p), codec.PacketAt(p)
 		d := append(bytes.Clone(b[:at]), b[at+len(p):]...)
@@ -705,8 +703,8 @@ func TestAbsentPacketIsNamed(t *testing.T) {
 	assert.True(t, gaps.Empty())
 }
 
-// Bytes of another file, or of an older use of this one, are not read as its own: the
-// session's seed and the number that is due end the log.
+// Bytes of another file, or of an earlier use of this one, are not read as its own: the session's seed and the
+// next number end the recording.
 func TestRecycledBytes(t *testing.T) {
 	b, packets := example(t, 16<<10)
 	older, _ := example(t, 32<<10)
@@ -718,7 +716,7 @@ func TestRecycledBytes(t *testing.T) {
 	assert.NotContains(t, problem, "without")
 }
 
-// A file of something else, or of a later version, is refused by name.
+// A file of another format, or of a later version, is refused by name.
 func TestNotARecording(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing": nil, "text": []byte("timestamp,symbol,bid,ask\n"), "zeros": make([]byte, 1<<20),
@@ -737,8 +735,7 @@ func TestNotARecording(t *testing.T) {
 	assert.Equal(t, uint64(2), version.Version)
 }
 
-// FuzzReader feeds hostile files: whatever they are, reading them and seeking in them ends,
-// in bounded memory (RELIABILITY 8).
+// FuzzReader reads hostile files: reading them and seeking in them always ends, in bounded memory.
 func FuzzReader(f *testing.F) {
 	b, _ := example(f, 8<<10)
 	f.Add(b, uint64(60))
@@ -790,8 +787,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// Any file of bits and pieces of recordings ends and stays within its memory; the fuzzer's
-// corpus starts here.
+// Any mixture of pieces of recordings ends and stays within its memory; the fuzzer's corpus starts here.
 func TestShuffledPieces(t *testing.T) {
 	b, packets := example(t, 16<<10)
 	r := rand.New(rand.NewPCG(3, 4))

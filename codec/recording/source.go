@@ -9,71 +9,69 @@ import (
 	"tickfeed/feed"
 )
 
-// A Source yields the ticks of recordings, one after the other, to be numbered anew: it
-// implements [feed.Source]. An instrument of several recordings is one. Where a recording
-// does not begin at 1, and after numbers that are missing, the state is told by ticks:
-// definitions, statuses, quotes and books, but not the trading day, whose trades are not there.
-// They come when the packet after the state was published.
+// A Source yields the ticks of recordings, one recording after another, for renumbering; it implements
+// [feed.Source]. An instrument that occurs in several recordings is one instrument. If a recording does not
+// begin at 1, and after missing numbers, ticks restate the state: definitions, statuses, quotes and books, but
+// not the trading day, whose trades are missing. These ticks come at the publish time of the packet after the
+// state.
 //
-// Make one with NewSource. Only one goroutine may use it, but for Stats after its end.
+// Make one with NewSource. Only one goroutine may use it, except that Stats may be called after its end.
 type Source struct {
 	readers []*Reader
-	run     []byte // packets still to be read
+	run     []byte // packets not read yet
 	body    codec.Body
 	inBody  bool
-	end     uint64 // number after the packet at hand
+	end     uint64 // number after the current packet
 	pending []feed.Tick
-	waiting []feed.Tick // that tell a state: pending when the next packet is there
-	stating bool        // the ticks that Next returned last tell a state
+	waiting []feed.Tick // ticks that restate a state: they become pending with the next packet
+	stating bool        // the last result of Next restates a state
 	err     error       // once set, Next repeats it
 
-	ids []int64 // by the recording's id: the id here, or notDefined
+	ids feed.Table[uint32] // maps the recording's ids to 1 + the id of the source; 0 if the recording does not define it
 	*directory
-	time int64 // publish time of what Next returned last; minTime before
-	// byEvent says that the packet at hand was published with the last of its events, as a Builder
-	// does: its ticks are due at their own times.
+	time int64 // publish time of the last result of Next; minTime before
+	// byEvent reports whether the current packet was published with the last of its events, as by a Builder;
+	// its ticks are then due at their own event times.
 	byEvent bool
-	// line, if the times of ticks are wanted, is where the source stands; dues are the times on it of the ticks that Next
-	// returned last. They do not decrease.
+	// line, if the caller wants the times of ticks, is the current place of the source; dues are the times of
+	// the last result of Next on line. They do not decrease.
 	line  *Timeline
 	dues  []int64
-	first int64 // event time of the first tick after the state in pending; 0 if it has none
+	first int64 // event time of the first tick after pending's state; 0 if it has none
 	stats SourceStats
 }
 
-// A directory gives instruments their ids here.
+// A directory assigns ids of the source to instruments.
 type directory struct {
 	names map[name]feed.InstrumentID
-	defs  []*feed.Definition // by id here, as told last
+	defs  []*feed.Definition // the last definitions, by id of the source
 }
 
 func newDirectory() *directory { return &directory{names: make(map[name]feed.InstrumentID)} }
 
 type name struct{ symbol, venue string }
 
-const notDefined = -1
-
-// SourceStats is what a Source has come across.
+// SourceStats counts what a Source has read and returned.
 type SourceStats struct {
-	Ticks     uint64 // given out
-	Lost      uint64 // numbers that damage took, or that are gone
-	Expired   uint64 // those of them that are gone because the publisher did not have them any more
+	Ticks     uint64 // returned
+	Lost      uint64 // numbers that are gone or lost by damage
+	Expired   uint64 // numbers of Lost that the publisher no longer had
 	Damages   uint64 // damaged places
-	Dropped   uint64 // ticks of instruments whose definition was lost, or of kinds not known
+	Dropped   uint64 // ticks without a definition, or of unknown kinds
 	Untold    uint64 // numbers that the recording leaves out: not asked for, or withheld
-	Withheld  uint64 // those of them that were withheld
-	Snapshots uint64 // snapshots that were told as ticks
+	Withheld  uint64 // numbers of Untold that were withheld
+	Snapshots uint64 // snapshots restated by ticks
 }
 
-// NewSource yields what readers read, from where they are.
+// NewSource returns a Source of readers, each read from its current place.
 func NewSource(readers ...*Reader) *Source {
 	return &Source{readers: readers, directory: newDirectory(), time: minTime}
 }
 
 var _ feed.Source = (*Source)(nil)
 
-// Next implements [feed.Source]. The error is io.EOF at the end of the last recording, or what
-// reading gave; damage is passed over and counted.
+// Next implements [feed.Source]. The error is io.EOF at the end of the last recording, or comes from reading;
+// damage is skipped and counted.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if err := ctx.Err(); err != nil || len(batch) == 0 {
 		return 0, err
@@ -107,7 +105,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	}
 }
 
-// item reads the next item of the recording at hand.
+// item reads the next item of the current recording.
 func (s *Source) item() error {
 	if len(s.readers) == 0 {
 		return io.EOF
@@ -115,7 +113,7 @@ func (s *Source) item() error {
 	r := s.readers[0]
 	item, err := r.Next()
 	if err == io.EOF {
-		s.readers, s.ids = s.readers[1:], s.ids[:0]
+		s.readers, s.ids = s.readers[1:], feed.Table[uint32]{}
 		s.pending, s.waiting = s.waiting, nil
 		return nil
 	}
@@ -146,7 +144,7 @@ func (s *Source) item() error {
 	return nil
 }
 
-// packet goes on to the next packet of the run.
+// packet advances to the next packet of the run.
 func (s *Source) packet() {
 	n := codec.PacketSize(s.run)
 	packet := s.run[:n]
@@ -159,8 +157,8 @@ func (s *Source) packet() {
 	}
 }
 
-// eventsOf is the event time of the first tick of a packet, and whether the packet was published
-// with the last of its events.
+// eventsOf returns the event time of the first tick of a packet, and whether the packet was published with the
+// last of its events.
 func eventsOf(packet []byte) (first int64, byEvent bool) {
 	h, body, err := codec.ParsePacket(packet)
 	if err != nil {
@@ -183,7 +181,7 @@ func eventsOf(packet []byte) (first int64, byEvent bool) {
 	}
 }
 
-// decode fills batch from the packet at hand, of which nothing is left where it returns 0.
+// decode fills batch from the current packet. If it returns 0, nothing is left of the packet.
 func (s *Source) decode(batch []feed.Tick) int {
 	for {
 		n, err := s.body.Decode(batch)
@@ -200,7 +198,7 @@ func (s *Source) decode(batch []feed.Tick) int {
 				s.dues = append(s.dues, due)
 			}
 		}
-		if err != nil { // the checksum holds, but not what it is of
+		if err != nil { // the checksum is right, but the contents are malformed
 			s.stats.Damages++
 			s.stats.Lost += s.end - s.body.Seq()
 		}
@@ -223,7 +221,8 @@ func (s *Source) decode(batch []feed.Tick) int {
 	}
 }
 
-// pass moves the line on to a tick of the packet at hand that happened at event, and returns when that is due.
+// pass advances the line to a tick of the current packet with event time event, and returns when the tick is
+// due.
 func (s *Source) pass(event int64) int64 {
 	switch {
 	case s.line == nil:
@@ -234,7 +233,8 @@ func (s *Source) pass(event int64) int64 {
 	return s.line.Pass(event, s.time)
 }
 
-// passState makes ticks, which tell a state, due with the first tick of the packet after it; if there is none, when they happened.
+// passState makes ticks that restate a state due with the first tick of the packet after it, or at their event
+// times if there is no packet.
 func (s *Source) passState(ticks []feed.Tick) {
 	if s.line == nil {
 		return
@@ -251,7 +251,7 @@ func (s *Source) passState(ticks []feed.Tick) {
 	}
 }
 
-// rename makes t one of this source; it reports false if it cannot.
+// rename gives t its id in this source. It returns false if that is not possible.
 func (s *Source) rename(t *feed.Tick) bool {
 	t.Seq = 0
 	if d := t.Definition(); d != nil {
@@ -259,15 +259,16 @@ func (s *Source) rename(t *feed.Tick) bool {
 		t.Instrument = id
 		return ok
 	}
-	if int(t.Instrument) >= len(s.ids) || s.ids[t.Instrument] == notDefined || !t.Kind.Known() {
+	here := s.ids.Lookup(t.Instrument)
+	if here == nil || *here == 0 || !t.Kind.Known() {
 		s.stats.Dropped++
 		return false
 	}
-	t.Instrument = feed.InstrumentID(s.ids[t.Instrument])
+	t.Instrument = feed.InstrumentID(*here - 1)
 	return true
 }
 
-// define is the id here of d, which has the id recorded in the recording.
+// define returns the id in this source of d, whose id in the recording is recorded.
 func (s *Source) define(recorded feed.InstrumentID, d *feed.Definition) (feed.InstrumentID, bool) {
 	key := name{d.Symbol, d.Venue}
 	id, known := s.names[key]
@@ -281,15 +282,12 @@ func (s *Source) define(recorded feed.InstrumentID, d *feed.Definition) (feed.In
 		s.defs = append(s.defs, nil)
 	}
 	s.defs[id] = d
-	for int(recorded) >= len(s.ids) {
-		s.ids = append(s.ids, notDefined)
-	}
-	s.ids[recorded] = int64(id)
+	*s.ids.At(recorded) = uint32(id) + 1
 	return id, true
 }
 
-// tell makes the ticks that lead to state wait for the next packet. A state that waits already is older, and its
-// definitions are known.
+// tell makes the ticks that restate state wait for the next packet. A state that is already waiting is older,
+// and its definitions are known.
 func (s *Source) tell(state *feed.State) {
 	s.stats.Snapshots++
 	out := s.waiting
@@ -305,7 +303,7 @@ func (s *Source) tell(state *feed.State) {
 			if !s.rename(&t) {
 				continue
 			}
-			merging := s.line != nil // the merger knows what is told and what there is to clear, when it comes to it
+			merging := s.line != nil // the merger finds out later which definitions and clears are needed
 			if !told || merging {
 				out = append(out, t)
 			}
@@ -321,10 +319,10 @@ func (s *Source) tell(state *feed.State) {
 	s.waiting = out
 }
 
-// Stats is what was come across so far.
+// Stats returns the counts so far.
 func (s *Source) Stats() SourceStats { return s.stats }
 
-// Close implements [feed.Source]. The files stay the caller's to close.
+// Close implements [feed.Source]. It does not close the files, which belong to the caller.
 func (s *Source) Close() error {
 	if s.err == nil {
 		s.err = errSourceClosed

@@ -36,7 +36,7 @@ func sourced(t *testing.T, src feed.Source, batch int) ([]feed.Tick, *feed.State
 	}
 }
 
-// build is a recording that begins at next with state.
+// build returns a recording that begins at next with state.
 func build(t testing.TB, next uint64, state *feed.State, with func(*Builder)) []byte {
 	t.Helper()
 	var f memory
@@ -57,7 +57,7 @@ func level(id feed.InstrumentID, side feed.Side, price, size int64) feed.Tick {
 	return feed.Level{Side: side, Price: price, Size: size}.Tick(id, 2)
 }
 
-// The ticks of a recording come as they are, in batches of any size.
+// The ticks of a recording are returned unchanged, in batches of any size.
 func TestSourceYieldsTicks(t *testing.T) {
 	want := []feed.Tick{definition(0, 1), definition(1, 1), quote(1, 2), quote(0, 3), quote(0, 2_000_000)}
 	file := build(t, 1, nil, func(b *Builder) { require.NoError(t, b.Append(want)) })
@@ -72,8 +72,8 @@ func TestSourceYieldsTicks(t *testing.T) {
 	}
 }
 
-// Several recordings are told one after the other; an instrument is known by its name,
-// whatever its id, and a later recording tells its exponents.
+// Several recordings are returned one after another; an instrument is identified by its name, whatever its id,
+// and a later recording may change its exponents.
 func TestSourceJoinsInstruments(t *testing.T) {
 	a := build(t, 1, nil, func(b *Builder) {
 		require.NoError(t, b.Append([]feed.Tick{named(0, "A", -2), named(1, "B", 0), quote(0, 2), quote(1, 2)}))
@@ -92,8 +92,8 @@ func TestSourceJoinsInstruments(t *testing.T) {
 	assert.Equal(t, int8(-1), in.Definition.PriceExponent)
 }
 
-// Where a recording does not begin at 1, and where numbers are gone, the state is told by
-// ticks: what they fold into is the state that the recording tells.
+// If a recording does not begin at 1, and after gone numbers, ticks restate the state: they fold into the state
+// that the recording contains.
 func TestSourceTellsState(t *testing.T) {
 	state := feed.NewState()
 	for _, tick := range []feed.Tick{
@@ -156,7 +156,7 @@ func TestSourcePassesOverDamage(t *testing.T) {
 	assert.Equal(t, uint64(1), st.Damages)
 }
 
-// A source that is cancelled says so and goes on later; one that is closed has ended.
+// A source that is cancelled returns the error and continues later; a closed source has ended.
 func TestSourceEnds(t *testing.T) {
 	file := build(t, 1, nil, func(b *Builder) { require.NoError(t, b.Append([]feed.Tick{definition(0, 1)})) })
 	src := NewSource(open(t, file))

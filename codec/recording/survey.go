@@ -13,13 +13,13 @@ import (
 	"tickfeed/feed"
 )
 
-// A Survey is what there is in a recording. Times are nanoseconds since the Unix epoch.
+// A Survey describes the contents of a recording. Times are nanoseconds since the Unix epoch.
 type Survey struct {
 	Size   int64 // bytes, decompressed
-	Closed bool  // in order: with an index and a trailer that agree with the rest
+	Closed bool  // closed in order: with an index and a trailer that agree with the rest
 
 	Lines     []Line // sessions and lines of sessions, in order; at most MaxLines
-	MoreLines int    // beyond those
+	MoreLines int    // number of lines beyond MaxLines
 	Snapshots int
 	Packets   uint64
 	Bytes     int64 // of the packets
@@ -29,24 +29,24 @@ type Survey struct {
 	Fixed   uint64                   // quotes and trades in a fixed-width pattern
 	Unknown uint64                   // ticks of kinds that this version does not know
 
-	// Numbers without a tick, and why.
-	NotAsked, Withheld, Expired, Damaged uint64 // as the packets tell it
-	Missing                              uint64 // taken by the damages below
-	Disowned                             uint64 // told, then left behind by a session that begins before them
+	// Numbers without a tick, by reason.
+	NotAsked, Withheld, Expired, Damaged uint64 // as stated by the packets
+	Missing                              uint64 // lost by the damages below
+	Disowned                             uint64 // recorded, then disowned by a session that begins before them
 
 	Damages     []Damage // at most MaxDamages
-	MoreDamages int      // beyond those
-	Malformed   uint64   // packets whose checksum holds, but that hold no sound entries
+	MoreDamages int      // number of damages beyond MaxDamages
+	Malformed   uint64   // packets with a valid checksum but malformed contents
 
-	Instruments []Count // by ticks, most first; ticks of ids without a definition have no name
-	// Rate is ticks by their times on Clock, from First to Last, and Peak the most ticks of one second.
+	Instruments []Count // most ticks first; ticks without a definition have no name
+	// Rate is the ticks by their times on Clock, from First to Last, and Peak the greatest number of ticks in
+	// one second.
 	Rate        Rate
 	Peak        uint64
-	Clock       Clock // as asked for, or PublishClock if no tick has an event time
+	Clock       Clock // as requested, or PublishClock if no tick has an event time
 	First, Last int64 // both NoTime if there are no ticks
 
-	// FirstTime and LastTime are the publish times of the first and the last packet; Packets tells
-	// whether there are any.
+	// FirstTime and LastTime are the publish times of the first and the last packet, if Packets is not 0.
 	FirstTime, LastTime int64
 	// FirstEvent and LastEvent are the least and greatest event time; both 0 if no tick has one.
 	FirstEvent, LastEvent int64
@@ -58,28 +58,27 @@ const (
 	MaxDamages = 100
 )
 
-// A Line is a part of a recording under one header.
+// A Line is the part of a recording under one header.
 type Line struct {
 	Header *codec.FileHeader
 	Range  feed.Range // from the header's Next to the next number at its end
 	Ticks  uint64
 }
 
-// A Damage is bytes that say nothing, and the numbers that are missing for it.
+// A Damage is a range of unusable bytes, and the numbers missing because of it.
 type Damage struct {
 	Offset, Size int64
 	Missing      feed.Range
 	Torn         bool // nothing valid follows
 }
 
-// A Count is how many ticks an instrument has.
+// A Count is the number of ticks of an instrument.
 type Count struct {
 	Symbol, Venue string
 	Ticks         uint64
 }
 
-// A Rate is ticks over time, in at most 4096 intervals of one width: those that begin at
-// Start, Start+Width, …
+// A Rate is ticks over time, in at most 4096 intervals of one width, which begin at Start, Start+Width, …
 type Rate struct {
 	Start int64
 	Width time.Duration
@@ -112,11 +111,11 @@ func (r *Rate) add(at int64, n uint64) {
 	r.Ticks[i] += n
 }
 
-// Over is the rate in n intervals of equal width, in ticks.
+// Over returns the rate in n intervals of equal width, in ticks.
 func (r *Rate) Over(n int) []float64 {
 	out := make([]float64, n)
 	for i, ticks := range r.Ticks {
-		// The interval's ticks are spread over those that it touches.
+		// The ticks of the interval are spread over the new intervals that it touches.
 		from, to := float64(i)*float64(n)/float64(len(r.Ticks)), float64(i+1)*float64(n)/float64(len(r.Ticks))
 		for k := int(from); k < n && float64(k) < to; k++ {
 			share := min(to, float64(k+1)) - max(from, float64(k))
@@ -126,8 +125,8 @@ func (r *Rate) Over(n int) []float64 {
 	return out
 }
 
-// Sound reports whether nothing is wrong: no damage, and nothing malformed. A recording that was not
-// closed can be sound.
+// Sound reports whether the recording has no damage and nothing malformed. A recording that was not closed can
+// be sound.
 func (s *Survey) Sound() bool { return len(s.Damages) == 0 && s.Malformed == 0 }
 
 // A surveyor takes a Survey.
@@ -147,15 +146,16 @@ type surveyor struct {
 	ticks  uint64              // in second
 }
 
-// TakeSurvey reads r, which is at its beginning, to its end. It verifies every checksum and decodes every tick. Rates are those of
-// times on clock. Read, if it is not nil, is how many bytes were read so far. The error is ctx's, or what reading gave.
+// TakeSurvey reads r, which must be at its beginning, to its end. It verifies every checksum and decodes every
+// tick. Rates use the times on clock. Read, if not nil, is set to the number of bytes read so far. The error
+// comes from ctx or from reading.
 func TakeSurvey(ctx context.Context, r *Reader, clock Clock, read *atomic.Int64) (*Survey, error) {
 	s := &surveyor{Survey: &Survey{Size: r.size, FirstEvent: math.MaxInt64, LastEvent: math.MinInt64}, r: r, byName: make(map[name]*uint64)}
 	var err error
 	if s.times, s.First, err = r.Timeline(clock); err != nil {
 		return nil, err
 	}
-	s.times.At = s.First // no tick is before it
+	s.times.At = s.First // no tick is before First
 	s.Clock = s.times.Clock
 	for {
 		if err := ctx.Err(); err != nil {
@@ -206,7 +206,7 @@ func (s *surveyor) item(item *Item) error {
 	return nil
 }
 
-// advance notes that the line at hand goes up to next.
+// advance records that the current line extends to next.
 func (s *surveyor) advance(next uint64) {
 	s.next = max(s.next, next)
 	if s.line != nil {
@@ -311,7 +311,7 @@ func (s *surveyor) tick(t *feed.Tick) {
 	}
 }
 
-// fixed is how many entries of a body have a fixed-width pattern.
+// fixed returns how many entries of a body have a fixed-width pattern.
 func fixed(body []byte) (n uint64) {
 	for len(body) > 0 {
 		if size := codec.FixedSize(body); size > 0 {
@@ -344,7 +344,7 @@ func (s *surveyor) finish() {
 	})
 }
 
-// trailed reports whether the end of the file is not damaged.
+// trailed reports whether the end of the file is undamaged.
 func (s *Survey) trailed() bool {
 	if len(s.Damages) == 0 {
 		return true

@@ -17,7 +17,7 @@ import (
 	"tickfeed/feed"
 )
 
-// fromText is the recording of a text without its first line.
+// fromText returns the recording of a text without its first line.
 func fromText(t testing.TB, lines string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -59,7 +59,7 @@ packet 2026-03-02T14:30:09Z
   quote #9 187 300 188 500
 `
 
-// A survey counts what there is, and what is not, and why.
+// A survey counts present and missing numbers, the latter by reason.
 func TestSurvey(t *testing.T) {
 	file := fromText(t, a+"closed\n")
 	var read atomic.Int64
@@ -91,8 +91,8 @@ func TestSurvey(t *testing.T) {
 	assert.Equal(t, []float64{6, 0, 3}, s.Rate.Over(3))
 }
 
-// The rate is that of the market, however fast the recording was made, unless the clock of the publisher is asked for; without
-// event times there is only that.
+// The rate is that of the market, however fast the recording was made, unless the publisher's clock is
+// selected, or no tick has an event time.
 func TestSurveyByClock(t *testing.T) {
 	file := fromText(t, `session lineage=a1:1
 packet 2026-03-02T20:00:00Z base=2026-03-02T14:30:00Z
@@ -109,7 +109,7 @@ closed
 	s, err := recording.TakeSurvey(context.Background(), reader(t, file), recording.MarketClock, nil)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{at, at + 7200e9}, []int64{s.First, s.Last})
-	assert.Equal(t, []float64{2, 1, 0, 3}, func() []float64 { // per 40 minutes, as fine as the rate is
+	assert.Equal(t, []float64{2, 1, 0, 3}, func() []float64 { // per 40 minutes, the resolution of the rate
 		var rounded []float64
 		for _, v := range s.Rate.Over(4) {
 			rounded = append(rounded, math.Round(v))
@@ -128,8 +128,8 @@ closed
 	assert.EqualValues(t, 5, s.Last)
 }
 
-// Damage is told with its place and range; a session that begins before numbers that were told
-// disowns them; what was not closed is not.
+// Damage is listed with its place and range; a session that begins before recorded numbers disowns them; a
+// recording that was not closed is not Closed.
 func TestSurveyOfDamage(t *testing.T) {
 	file := fromText(t, `session lineage=a1:1
 packet 5
@@ -164,7 +164,7 @@ bytes 97
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-// A rate holds any length of time in a bounded number of intervals, and loses no tick.
+// A Rate covers any length of time with a bounded number of intervals, and loses no tick.
 func TestRate(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("session lineage=a1:1\n")
@@ -194,8 +194,8 @@ func TestRate(t *testing.T) {
 	assert.InDelta(t, n, total, 1e-6)
 }
 
-// The state as of a number has every number before it and none from there on, within packets too;
-// as of a time, every packet before.
+// The state as of a number contains every earlier number and no other, also within packets; the state as of a
+// time contains every earlier packet.
 func TestStateAt(t *testing.T) {
 	file := fromText(t, a)
 	for place, want := range map[string]struct {

@@ -5,74 +5,81 @@ import (
 	"tickfeed/feed"
 )
 
-// Ticks reads the ticks of a recording with what belongs to them: their numbers and session, when they were published, and
-// what their instruments are. Ticks of snapshots are not told; their definitions are known. Only one goroutine may use it.
+// Ticks reads the ticks of a recording together with their numbers, session, publish times and definitions. It
+// does not return the ticks of snapshots, but uses their definitions. Only one goroutine may use it.
 type Ticks struct {
 	r     *Reader
 	want  func(*feed.Definition) bool
-	run   []byte // packets still to be read
+	run   []byte // packets not read yet
 	body  codec.Body
-	open  bool // body is of a packet that was not read to its end
+	open  bool // body is of a packet that is not read to its end
 	end   uint64
 	batch []feed.Tick
-	held  []feed.Tick // of batch, not told yet
+	held  []feed.Tick // the rest of batch, not returned yet
 	line  Timeline
 	timed bool
 
-	defs   []*feed.Definition // by instrument
-	wanted []bool
-	lines  feed.Lineage
-	part   Part
-	stats  TicksStats
+	known feed.Table[known]
+	lines feed.Lineage
+	part  Part
+	stats TicksStats
+}
+
+// A known instrument is one that the recording has defined.
+type known struct {
+	def    *feed.Definition // nil if it has not
+	wanted bool
 }
 
 // A Part is ticks of one packet. They are valid until the next call of Next.
 type Part struct {
 	Session     feed.SessionID
 	PublishTime int64
-	// Times are those of Ticks on the timeline that SetTimeline set; empty without one.
+	// Times are the times of Ticks on the timeline given to SetTimeline; empty without one.
 	Times []int64
-	// Ticks have the definitions that Definition tells; one that defines an instrument is the first of its Part.
+	// Definition returns the definitions of Ticks; a tick that defines an instrument is the first of its Part.
 	Ticks []feed.Tick
 }
 
-// TicksStats is what a recording does not hold.
+// TicksStats counts what a recording lacks.
 type TicksStats struct {
-	NotAsked uint64 // numbers that the recorded line left out; of a filtered one an upper bound
-	Withheld uint64 // numbers that its slow-consumer policy left out
+	NotAsked uint64 // numbers that the recorded line left out; an upper bound if the line is filtered
+	Withheld uint64 // numbers that the line's slow-consumer policy left out
 	Gone     uint64 // numbers that the recording lists as gone
-	// GoneDamaged is those of Gone that were damaged before they were recorded; the publisher did not have the others any
-	// more.
+	// GoneDamaged is the part of Gone that was damaged before it was recorded; the publisher had discarded the
+	// rest.
 	GoneDamaged uint64
-	Damaged     uint64 // numbers that damage took
-	Damages     int    // damaged places, the torn end of a recording that was not closed not among them
-	Torn        int64  // bytes at the end that are a part of something
-	Unknown     uint64 // ticks of kinds that this program does not know; not told
-	// Undefined is ticks of instruments whose definition the recording lacks, which are told only if all are wanted.
+	Damaged     uint64 // numbers lost by damage
+	Damages     int    // damaged places, except the torn end of a recording that was not closed
+	Torn        int64  // bytes of an incomplete message at the end
+	Unknown     uint64 // ticks of kinds that this program does not know; not returned
+	// Undefined counts ticks without a definition in the recording, which are returned only if all are wanted.
 	Undefined uint64
 }
 
-// NewTicks reads what r reads, from where it is. Of instruments only those are told for which want is true; nil wants all.
+// NewTicks returns Ticks that reads r from its current place. It returns only ticks of instruments that want
+// accepts; nil accepts all.
 func NewTicks(r *Reader, want func(*feed.Definition) bool) *Ticks {
 	return &Ticks{r: r, want: want, batch: make([]feed.Tick, 1024)}
 }
 
-// SetTimeline has Next return the times of ticks on line, which stands where the Reader does.
+// SetTimeline makes Next return the times of ticks on line, which must be at the place of the Reader.
 func (t *Ticks) SetTimeline(line Timeline) { t.line, t.timed = line, true }
 
-// Stats tells what was missing so far.
+// Stats returns the counts so far.
 func (t *Ticks) Stats() TicksStats { return t.stats }
 
-// Definition is what instrument id is where Next stands; nil if nothing defines it. It is shared: do not change it.
+// Definition returns the definition of instrument id as of the last tick of Next, or nil if there is none. It
+// is shared: do not change it.
 func (t *Ticks) Definition(id feed.InstrumentID) *feed.Definition {
-	if int(id) >= len(t.defs) {
-		return nil
+	if in := t.known.Lookup(id); in != nil {
+		return in.def
 	}
-	return t.defs[id]
+	return nil
 }
 
-// Next returns the next part, which has a tick at least. The error is io.EOF at the end, or the underlying reader's; damage
-// is passed over and counted.
+// Next returns the next part, which has at least one tick. The error is io.EOF at the end, or comes from the
+// underlying reader; damage is skipped and counted.
 func (t *Ticks) Next() (*Part, error) {
 	for {
 		if len(t.held) > 0 {
@@ -110,7 +117,7 @@ func (t *Ticks) item() error {
 	switch item.Kind {
 	case KindHeader:
 		if _, related := item.Header.Lineage.Fork(t.lines, 1); !related {
-			t.defs, t.wanted = nil, nil
+			t.known = feed.Table[known]{}
 		}
 		t.lines = item.Header.Lineage
 		t.part.Session = t.lines.Current().ID
@@ -139,7 +146,7 @@ func (t *Ticks) decode() {
 		return
 	}
 	t.open = false
-	if err != nil { // the checksum holds, but not what it is of
+	if err != nil { // the checksum is right, but the contents are malformed
 		t.stats.Damages++
 		t.stats.Damaged += t.end - t.body.Seq()
 	}
@@ -153,7 +160,8 @@ func (t *Ticks) decode() {
 	t.stats.Unknown += t.body.Unknown()
 }
 
-// cut takes the wanted of the held ticks up to the next definition, and applies a definition that they begin with.
+// cut takes the wanted ticks of held up to the next definition. It applies a definition at the beginning of
+// held.
 func (t *Ticks) cut() []feed.Tick {
 	held := t.held
 	if d := held[0].Definition(); d != nil {
@@ -172,14 +180,14 @@ func (t *Ticks) cut() []feed.Tick {
 			t.line.Pass(tick.EventTime, t.part.PublishTime)
 		}
 		before := len(kept)
-		id := int(tick.Instrument)
+		in := t.known.Lookup(tick.Instrument)
 		switch {
-		case !tick.Kind.Known(): // counted by the body
-		case id >= len(t.defs) || t.defs[id] == nil:
+		case !tick.Kind.Known(): // counted by body
+		case in == nil || in.def == nil:
 			if t.stats.Undefined++; t.want == nil {
 				kept = append(kept, *tick)
 			}
-		case t.wanted[id]:
+		case in.wanted:
 			if len(kept) != i {
 				kept = append(kept, *tick)
 			} else {
@@ -194,8 +202,5 @@ func (t *Ticks) cut() []feed.Tick {
 }
 
 func (t *Ticks) define(id feed.InstrumentID, d *feed.Definition) {
-	for int(id) >= len(t.defs) {
-		t.defs, t.wanted = append(t.defs, nil), append(t.wanted, false)
-	}
-	t.defs[id], t.wanted[id] = d, t.want == nil || t.want(d)
+	*t.known.At(id) = known{d, t.want == nil || t.want(d)}
 }

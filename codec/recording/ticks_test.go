@@ -14,7 +14,8 @@ import (
 	"tickfeed/feed"
 )
 
-// allParts is what Ticks tells, a word for each part: session, publish time, and number, kind and symbol of each tick.
+// allParts returns the results of Ticks, a word for each part: session, publish time, and number, kind and
+// symbol of each tick.
 func allParts(t *testing.T, ts *Ticks) (words []string) {
 	t.Helper()
 	for {
@@ -38,7 +39,8 @@ func allParts(t *testing.T, ts *Ticks) (words []string) {
 	}
 }
 
-// Ticks tells ticks with the definitions as of each, those of a snapshot included, and counts what the recording lacks.
+// Ticks returns ticks with the definitions as of each, also definitions from snapshots, and counts what the
+// recording lacks.
 func TestTicks(t *testing.T) {
 	define := func(id feed.InstrumentID, symbol string) feed.Tick {
 		return feed.Tick{Kind: feed.KindDefinition, Instrument: id, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: symbol}}}
@@ -104,7 +106,7 @@ func TestTicks(t *testing.T) {
 	ts = NewTicks(open(t, r.files[0].Bytes()), func(d *feed.Definition) bool { return d.Symbol == "A" || d.Symbol == "D" })
 	assert.Equal(t, []string{"a1@1 1:definition:A 2:quote:A 3:quote:A", "a1@4 28:quote:D"}, allParts(t, ts))
 
-	// Damage is passed over and counted, and so is a packet whose checksum holds and whose body does not.
+	// Damage is skipped and counted, and so is a packet with a valid checksum and a malformed body.
 	b := append([]byte(nil), r.files[0].Bytes()...)
 	b[strings.Index(string(b), "\x97\x05\xce")+60] ^= 1
 	ts = NewTicks(open(t, b), nil)
@@ -128,7 +130,7 @@ func TestTicks(t *testing.T) {
 	assert.NotZero(t, ts.Stats().Torn)
 }
 
-// A place is read as it is written, and a time of day gets the date that ResolvePlaces says.
+// A place is parsed as written, and ResolvePlaces gives a time of day its date.
 func TestPlace(t *testing.T) {
 	day := func(s string) int64 {
 		at, err := time.Parse(time.RFC3339Nano, s)
@@ -166,8 +168,11 @@ func TestPlace(t *testing.T) {
 		return [2]string{f.String(), o.String()}
 	}
 	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-05T16:00:00Z"}, resolved("09:45", "16:00", "2026-01-05T09:30:00Z"))
-	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-06T09:00:00Z"}, resolved("09:45", "09:00", "2026-01-05T18:00:00Z"))
-	assert.Equal(t, [2]string{"seq:5", "2026-01-06T09:00:00Z"}, resolved("seq:5", "09:00", "2026-01-05T18:00:00Z"))
+	assert.Equal(t, [2]string{"2026-01-05T09:45:00Z", "2026-01-06T09:00:00Z"}, resolved("09:45", "09:00", "2026-01-05T18:00:00Z", "2026-01-06T02:00:00Z"))
+	assert.Equal(t, [2]string{"seq:5", "2026-01-06T09:00:00Z"}, resolved("seq:5", "09:00", "2026-01-05T18:00:00Z", "2026-01-06T00:00:00Z"))
+	assert.Equal(t, [2]string{"2026-01-05T15:00:00Z", "2026-01-05T14:00:00Z"}, resolved("15:00", "14:00", "2026-01-05T14:30:00Z", "2026-01-05T21:00:00Z"),
+		"the recording does not reach the next day: nothing, not the rest")
+	assert.Equal(t, [2]string{"start", "2026-01-05T14:00:00Z"}, resolved("start", "14:00", "2026-01-05T14:30:00Z", "2026-01-05T21:00:00Z"))
 	assert.Equal(t, [2]string{"2026-01-07T00:00:00Z", "2026-01-07T00:01:00Z"}, resolved("2026-01-07", "00:01", "2026-01-05T18:00:00Z"))
 	assert.Equal(t, [2]string{"2026-01-05T09:00:00Z", "2026-01-05T10:00:00Z"}, resolved("09:00", "10:00", "2026-01-05T09:30:00Z", "2026-01-05T16:00:00Z"),
 		"a day that begins after 09:00")

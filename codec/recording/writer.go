@@ -22,27 +22,27 @@ type Writer struct {
 	marks  []codec.Mark // only ever appended to
 	marked int64        // where the newest mark's header begins
 
-	// What an interrupted append has still to do.
-	pending []byte // of scratch: to be written before anything else
-	done    int    // bytes of p that are written
-	until   int    // bytes of p up to where the next mark belongs
+	// The fields below are the unfinished part of an interrupted append.
+	pending []byte // part of scratch that must be written first
+	done    int    // bytes of p already written
+	until   int    // bytes of p before the next mark
 	scratch []byte
 }
 
-// A File is what a Writer needs of a file; *os.File is one.
+// A File is the file that a Writer needs; *os.File implements it.
 type File interface {
 	io.Writer
 	Sync() error
 	Close() error
 }
 
-// MarkInterval is about how many bytes lie between two marks, and at least. A place between two
-// is found by walking, 128 KiB on average; each costs a write, and a header of about 100 bytes.
+// MarkInterval is the least, and approximate, number of bytes between two marks. Seeking walks from a mark, for
+// 128 KiB on average; each mark costs a write and a header of about 100 bytes.
 const MarkInterval = 256 << 10
 
-// NewWriter begins a recording in f, which is empty and belongs to the Writer: the header h
-// and, if h.Next is beyond 1, a snapshot of state, which is as of there. On an error f holds
-// no recording; it is not closed.
+// NewWriter begins a recording in f, which must be empty and then belongs to the Writer: it writes the header h
+// and, if h.Next exceeds 1, a snapshot of state, the state as of h.Next. If NewWriter returns an error, f
+// contains no recording; it is not closed.
 func NewWriter(f File, h codec.FileHeader, state *feed.State) (*Writer, error) {
 	w := &Writer{f: f, last: minTime}
 	if err := w.prepare(h, state); err != nil {
@@ -55,9 +55,9 @@ func NewWriter(f File, h codec.FileHeader, state *feed.State) (*Writer, error) {
 	return w, nil
 }
 
-// Continue begins another session, or a line with another filter, in the same recording: h
-// and a snapshot of state, or none if state is nil. If it fails it may be called again with
-// the same arguments, and goes on where it stopped; nothing else may be called before.
+// Continue begins another session, or a line with another filter, in the same recording: it writes h and a
+// snapshot of state, or no snapshot if state is nil. If it fails, the caller may call it again with the same
+// arguments to resume where it stopped, but must not call any other method before.
 func (w *Writer) Continue(h codec.FileHeader, state *feed.State) error {
 	if len(w.pending) == 0 {
 		h.Created = w.header.Created
@@ -72,8 +72,8 @@ func (w *Writer) Continue(h codec.FileHeader, state *feed.State) error {
 	return nil
 }
 
-// prepare makes pending what begins a session: the header twice, so that one bad byte never
-// hides the session, and the snapshot.
+// prepare puts the beginning of a session into pending: the header twice, so that a single bad byte never hides
+// the session, and the snapshot.
 func (w *Writer) prepare(h codec.FileHeader, state *feed.State) error {
 	h.Version = codec.Version
 	out, err := appendSealed(w.scratch[:0], &h)
@@ -97,12 +97,12 @@ func (w *Writer) prepare(h codec.FileHeader, state *feed.State) error {
 
 const maxScratch = 64 << 10
 
-// Append writes p, whole sealed packets that join, the first of them at Next; next is the
-// number after them and lastTime the publish time of the last one. It is one Write, and one
-// more about every 256 KiB. It allocates only for marks.
+// Append writes p, whole sealed packets that join and begin at Next. next is the number after them and lastTime
+// the publish time of the last one. It makes one Write, and about one more every 256 KiB. It allocates only for
+// marks.
 //
-// If it fails, some bytes of p may be written. Then call it again with the same p: it goes on
-// at the byte where it stopped. The error is the file's, or io.ErrShortWrite.
+// If Append fails, it may have written some bytes of p. The caller must then call it again with the same p: it
+// resumes at the byte where it stopped. The error is the file's, or io.ErrShortWrite.
 func (w *Writer) Append(p []byte, next uint64, lastTime int64) error {
 	for {
 		switch {
@@ -130,10 +130,10 @@ func (w *Writer) Append(p []byte, next uint64, lastTime int64) error {
 	}
 }
 
-// mark notes the next packet in the index and lets its header stand before it.
+// mark adds the next packet to the index and makes its header precede it.
 func (w *Writer) mark(p []byte) error {
 	first := packetAt(p)
-	if len(w.marks) == 0 { // the header that began the file
+	if len(w.marks) == 0 { // the header at the beginning of the file
 		w.marks = append(w.marks, codec.Mark{Seq: first.First, Time: first.PublishTime})
 		return nil
 	}
@@ -148,7 +148,7 @@ func (w *Writer) mark(p []byte) error {
 	return nil
 }
 
-// run is how many bytes of p go before the next mark: all, or whole packets.
+// run returns how many bytes of p, all or whole packets, precede the next mark.
 func (w *Writer) run(p []byte) int {
 	room := w.marked + MarkInterval - w.size
 	if int64(len(p)) <= room {
@@ -164,7 +164,7 @@ func (w *Writer) run(p []byte) int {
 
 func packetAt(p []byte) codec.Packet {
 	if codec.PacketSize(p) == 0 {
-		panic("recording: internal error: Append was given something else than whole packets")
+		panic("recording: internal error: Append was not given whole packets")
 	}
 	return codec.PacketAt(p)
 }
@@ -184,29 +184,28 @@ func (w *Writer) write(p []byte) (int, error) {
 	return n, err
 }
 
-// Next is the number after the last one appended.
+// Next returns the number after the last one appended.
 func (w *Writer) Next() uint64 { return w.next }
 
-// LastTime is the publish time of the last packet appended; the least int64 if there is none.
+// LastTime returns the publish time of the last packet appended, or the least int64 if there is none.
 func (w *Writer) LastTime() int64 { return w.last }
 
-// Size is how many bytes of the file are complete appends.
+// Size returns the length of the complete appends in bytes.
 func (w *Writer) Size() int64 { return w.end }
 
-// Marks is the index so far. It belongs to the Writer, which only ever appends to it: a
-// reader on another goroutine that was handed it may go on reading what it has.
+// Marks returns the index so far. It belongs to the Writer, which only appends to it: a reader on another
+// goroutine may continue to use the slice that it was given.
 func (w *Writer) Marks() []codec.Mark { return slices.Clip(w.marks) }
 
-// Header is the header in force.
+// Header returns the header in force.
 func (w *Writer) Header() *codec.FileHeader { return &w.header }
 
-// Sync makes what was written durable. After an error it is unknown what is durable, and
-// calling it again tells nothing.
+// Sync makes the written data durable. After an error it is unknown which data is durable, and a second call
+// does not find out.
 func (w *Writer) Sync() error { return w.f.Sync() }
 
-// Close writes the index and the trailer and closes the file, without Sync. The file is
-// closed, and what was appended stays readable, whatever the error. After an append that was
-// interrupted it writes neither.
+// Close writes the index and the trailer, unless an append was interrupted, and closes the file without Sync.
+// Even if Close returns an error, the file is closed and the appended data stays readable.
 func (w *Writer) Close() error {
 	err := w.Finish()
 	if cerr := w.f.Close(); err == nil {
@@ -215,11 +214,10 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// CloseTorn closes the file as it is.
+// CloseTorn closes the file without index and trailer.
 func (w *Writer) CloseTorn() error { return w.f.Close() }
 
-// Finish writes the index and the trailer. Nothing but Sync and Close may be called after it,
-// whatever the error.
+// Finish writes the index and the trailer. Afterwards, even after an error, only Sync and Close may be called.
 func (w *Writer) Finish() error {
 	if w.size != w.end || w.until > 0 {
 		return nil
@@ -233,16 +231,15 @@ func (w *Writer) Finish() error {
 	return err
 }
 
-// AppendHeader appends the bytes of h in a file. They do not depend on h.Version.
+// AppendHeader appends the bytes that h has in a file. They do not depend on h.Version.
 func AppendHeader(dst []byte, h *codec.FileHeader) ([]byte, error) {
 	header := *h
 	header.Version = codec.Version
 	return appendSealed(dst, &header)
 }
 
-// AppendEnd appends what ends a recording that is closed in order, at byte at: an index of
-// marks, and the trailer. next is the number after the last packet and last its publish time,
-// or NoTime.
+// AppendEnd appends the end of a recording that is closed in order, at byte at: an index of marks, and the
+// trailer. next is the number after the last packet and last the packet's publish time, or NoTime.
 func AppendEnd(dst []byte, marks []codec.Mark, at int64, next uint64, last int64) (out []byte, err error) {
 	out = dst
 	for marks := range slices.Chunk(marks, codec.MaxMarks) {
@@ -258,7 +255,7 @@ func AppendEnd(dst []byte, marks []codec.Mark, at int64, next uint64, last int64
 	return codec.Append(out, &codec.Trailer{IndexOffset: uint64(at), Next: next, LastTime: last})
 }
 
-// NoTime stands for the publish time of no packet.
+// NoTime is the publish time if there is no packet.
 const NoTime = minTime
 
 const minTime = -1 << 63
@@ -268,7 +265,7 @@ const sealSize = 5
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendSealed appends m with a checksum as one more element.
+// appendSealed appends m with a checksum as its last element.
 func appendSealed(dst []byte, m codec.Message) ([]byte, error) {
 	at := len(dst)
 	out, err := codec.Append(dst, m)
@@ -278,20 +275,20 @@ func appendSealed(dst []byte, m codec.Message) ([]byte, error) {
 	if size := len(out) - at + sealSize; size > codec.Bound(m.Type()) {
 		return dst, fmt.Errorf("%v: %d bytes, at most %d", m.Type(), size, codec.Bound(m.Type()))
 	}
-	out[at]++ // one element more; there are few enough
+	out[at]++ // one more element; messages have fewer than 15
 	out = append(out, 0xce, 0, 0, 0, 0)
 	seal(out[at:])
 	return out, nil
 }
 
-// seal fills in the checksum that message m ends with.
+// seal fills in the checksum at the end of message m.
 func seal(m []byte) {
 	body := len(m) - sealSize
 	binary.BigEndian.PutUint32(m[body+1:], crc32.Checksum(m[:body], castagnoli))
 }
 
-// sealedSize is the size of the sealed message of type t that p begins with; 0 if there is
-// none whose checksum holds.
+// sealedSize returns the size of the sealed message of type t at the beginning of p, or 0 if there is none with
+// a valid checksum.
 func sealedSize(p []byte, t codec.Type) int {
 	if len(p) < 2+sealSize || p[0]&0xf0 != 0x90 || p[1] != byte(t) {
 		return 0

@@ -21,14 +21,13 @@ import (
 	"tickfeed/codec/effort"
 )
 
-// packed is b as seekable zstd in frames of about size bytes, and how many bytes of it are the
-// seek table.
+// packed returns b as seekable zstd in frames of about size bytes, and the length of its seek table.
 func packed(t testing.TB, b []byte, size int) (file []byte, table int) {
 	t.Helper()
 	var f memory
 	c, err := compress(&f, size)
 	require.NoError(t, err)
-	for len(b) > 0 { // as a Writer writes: headers on their own
+	for len(b) > 0 { // as a Writer writes: headers alone
 		n := min(len(b), 700)
 		if at := bytes.Index(b[1:], []byte(codec.FileMagic)); twice(b) == 0 && at >= 2 && at-2 < n {
 			n = at - 2
@@ -58,14 +57,14 @@ func allOf(t testing.TB, in *Input) []byte {
 	return b
 }
 
-// What is compressed reads as what it was, at any place: with its seek table, without, and by
-// any zstd program; and a recording in it is found and sought in like a plain one.
+// Compressed data reads as the original, at any place: with its seek table, without, and written by any zstd
+// program. A recording in it is found and sought in like a plain one.
 func TestCompressed(t *testing.T) {
 	b, packets := example(t, 64<<10)
 	seekable, table := packed(t, b, 4<<10)
 	encoder, err := zstd.NewWriter(nil)
 	require.NoError(t, err)
-	var streamed bytes.Buffer // a frame that does not say its size
+	var streamed bytes.Buffer // a frame that does not state its size
 	stream, err := zstd.NewWriter(&streamed)
 	require.NoError(t, err)
 	_, err = io.Copy(stream, struct{ io.Reader }{bytes.NewReader(b)})
@@ -120,8 +119,8 @@ func TestCompressed(t *testing.T) {
 	assert.True(t, bytes.Equal(b, whole))
 }
 
-// touched is how many packets the frame at byte i of the file holds a part of. In the seek
-// table, where a flip makes a frame shorter, it is as many as any frame has.
+// touched returns how many packets are partly in the frame at byte i of the file. In the seek table, where a
+// flipped bit makes a frame shorter, it returns the most for any frame.
 func touched(in *Input, b []byte, packets [][]byte, i int64) (n int) {
 	for k := range len(in.frames) - 1 {
 		if i >= in.frames[k+1].at && i < in.frames[len(in.frames)-1].at || i < in.frames[k].at {
@@ -140,9 +139,8 @@ func touched(in *Input, b []byte, packets [][]byte, i int64) (n int) {
 	return n
 }
 
-// A flipped bit in a compressed recording costs at most the frame that it hits, is always
-// reported where anything is lost, and what follows is read: every bit, with the seek table and
-// without (RELIABILITY 7).
+// A flipped bit in a compressed recording costs at most the frame that it hits, any loss is reported, and the
+// rest is read. The test tries every bit, with the seek table and without.
 func TestEveryFlippedBitCompressed(t *testing.T) {
 	b, packets := example(t, 24<<10)
 	seekable, table := packed(t, b, 2<<10)
@@ -181,7 +179,7 @@ func flipped(t *testing.T, file []byte, packets [][]byte, n, step int, check fun
 				if in, err := NewInput(bytes.NewReader(b), int64(len(b))); err != nil {
 					p = err.Error()
 				} else if !in.Compressed() {
-					in.Close() // its first four bytes say so
+					in.Close() // its first four bytes show that
 				} else {
 					lost, reported, problem := c.readFrom(in, in.Size())
 					in.Close()
@@ -201,8 +199,8 @@ func flipped(t *testing.T, file []byte, packets [][]byte, n, step int, check fun
 	assert.Empty(t, problems)
 }
 
-// A compressed recording that was cut anywhere is read up to the last whole packet of what can
-// be decompressed, at least the frames that are whole (RELIABILITY 7).
+// A truncated compressed recording is read up to the last whole packet that can be decompressed, at least for
+// the frames that are whole.
 func TestEveryCutCompressed(t *testing.T) {
 	b, packets := example(t, 24<<10)
 	file, _ := packed(t, b, 2<<10)
@@ -238,7 +236,7 @@ func TestEveryCutCompressed(t *testing.T) {
 	}
 }
 
-// Sync makes what was written before it readable.
+// Sync makes the data written before it readable.
 func TestCompressedSync(t *testing.T) {
 	b, packets := example(t, 16<<10)
 	var f memory
@@ -247,13 +245,13 @@ func TestCompressedSync(t *testing.T) {
 	half := bytes.Index(b, packets[len(packets)/2])
 	_, err = c.Write(b[:half])
 	require.NoError(t, err)
-	require.Less(t, f.Len(), 200) // a header only
+	require.Less(t, f.Len(), 200) // only a header
 	require.NoError(t, c.Sync())
 	in := input(t, f.Bytes())
 	require.True(t, bytes.Equal(b[:half], allOf(t, in)))
 }
 
-// A file that cannot be written to is written on from the byte where it stopped.
+// Writing to a file that failed resumes at the byte where it stopped.
 func TestCompressedResumes(t *testing.T) {
 	s := newSession(0xa1)
 	record := func(f *memory) {
@@ -280,8 +278,8 @@ func TestCompressedResumes(t *testing.T) {
 	assert.True(t, bytes.Equal(want.Bytes(), got.Bytes()))
 }
 
-// What claims to hold far more than it can is not believed, and what needs more memory than
-// there is a reason for is refused.
+// A frame that claims to hold far more than it can is refused, and so is one that needs more memory than is
+// justified.
 func TestCompressedBounds(t *testing.T) {
 	zeros := make([]byte, 4<<20)
 	encoder, err := zstd.NewWriter(nil)
@@ -308,8 +306,7 @@ func TestCompressedBounds(t *testing.T) {
 	assert.ErrorContains(t, err, "decompress it first")
 }
 
-// FuzzInput feeds hostile compressed files: opening and reading them ends, in bounded memory
-// (RELIABILITY 8).
+// FuzzInput reads hostile compressed files: opening and reading them always ends, in bounded memory.
 func FuzzInput(f *testing.F) {
 	b, _ := example(f, 8<<10)
 	file, table := packed(f, b, 1<<10)
@@ -343,8 +340,8 @@ func FuzzInput(f *testing.F) {
 	})
 }
 
-// An output has its name when it is whole, and not before; an existing file is replaced only
-// if that was said; a name that ends in .zst compresses.
+// An output has its name only once it is complete; an existing file is replaced only on request; a name that
+// ends in .zst means compression.
 func TestOutput(t *testing.T) {
 	dir := t.TempDir()
 	names := func() (n []string) {
@@ -364,7 +361,7 @@ func TestOutput(t *testing.T) {
 		require.NotContains(t, names(), "a.tick.zst")
 		require.Len(t, names(), map[bool]int{false: 1, true: 2}[replace])
 		require.NoError(t, o.Commit())
-		o.Discard() // changes nothing
+		o.Discard() // no effect
 		b, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Equal(t, fmt.Sprint(replace), string(b))

@@ -1,5 +1,5 @@
-// Package syncdir makes durable which files a directory holds: a file that was made, renamed or removed is so after a power cut
-// only once its directory was synced.
+// Package syncdir makes the list of files in a directory durable: after a power cut a file is only then certain
+// to be created, renamed or removed if its directory was synced.
 package syncdir
 
 import (
@@ -8,8 +8,8 @@ import (
 	"runtime"
 )
 
-// Sync makes durable which files are in dir. sync is (*os.File).Sync, or what a test puts in its place. On Windows a directory
-// cannot be synced, and need not be: Sync does nothing.
+// Sync makes the list of files in dir durable. sync is (*os.File).Sync, or a replacement in tests. On Windows a
+// directory cannot be synced and need not be: Sync does nothing.
 func Sync(dir string, sync func(*os.File) error) error {
 	if runtime.GOOS == "windows" {
 		return nil

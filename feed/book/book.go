@@ -1,6 +1,6 @@
-// Package book keeps order books: the size at each price of both sides of one instrument,
-// and the single orders that make it up where a venue tells them. What changes is told as
-// level ticks and as quotes of the best bid and offer.
+// Package book keeps order books: the size at each price of both sides of one instrument, and, if a venue sends
+// them, the single orders behind the sizes. Changes are returned as level ticks and as quotes of the best bid
+// and offer.
 package book
 
 import (
@@ -9,22 +9,22 @@ import (
 	"tickfeed/feed"
 )
 
-// MaxLevels bounds the levels on each side of a book. Beyond it the worst price is forgotten.
+// MaxLevels bounds the levels on each side of a book. Beyond it the worst price is dropped.
 const MaxLevels = 1 << 16
 
-// A Book is both sides of one instrument. The zero Book is empty and has told nothing. It is
-// not safe for concurrent use.
+// A Book is both sides of one instrument. The zero Book is empty and has quoted nothing. It is not safe for
+// concurrent use.
 type Book struct {
 	ID   feed.InstrumentID
-	bids []level // the best price last, where most changes are
-	asks []level // likewise
+	bids []level // the best price last, because most changes are near it
+	asks []level // also the best price last
 	told feed.Quote
-	has  bool // told holds the last quote
+	has  bool // told is the last quote
 }
 
 type level struct{ price, size int64 }
 
-// find is where price stands, or belongs, in levels of a side.
+// find returns the index in levels at which price is, or would be inserted, and whether it is there.
 func find(levels []level, side feed.Side, price int64) (int, bool) {
 	// Most changes are near the best price.
 	i := len(levels)
@@ -61,7 +61,7 @@ func (b *Book) side(side feed.Side) *[]level {
 	return &b.asks
 }
 
-// Set makes size the size at price on side, SideBuy or SideSell; 0 or less removes the level.
+// Set sets the size at price on side, SideBuy or SideSell; 0 or less removes the level.
 func (b *Book) Set(side feed.Side, price, size int64) {
 	levels := b.side(side)
 	i, found := find(*levels, side, price)
@@ -87,8 +87,8 @@ func insert(levels *[]level, i int, l level) {
 	*levels = slices.Insert(*levels, i, l)
 }
 
-// Add adds delta, which may be negative, to the size at price on side, SideBuy or SideSell,
-// and returns the new size; it never falls below 0.
+// Add adds delta, which may be negative, to the size at price on side, SideBuy or SideSell, and returns the new
+// size, which is never below 0.
 func (b *Book) Add(side feed.Side, price, delta int64) (size int64) {
 	levels := b.side(side)
 	i, found := find(*levels, side, price)
@@ -106,7 +106,7 @@ func (b *Book) Add(side feed.Side, price, delta int64) (size int64) {
 	return 0
 }
 
-// Size is the size at price on side; 0 if there is none.
+// Size returns the size at price on side, or 0 if there is none.
 func (b *Book) Size(side feed.Side, price int64) int64 {
 	levels := *b.side(side)
 	if i, found := find(levels, side, price); found {
@@ -115,8 +115,8 @@ func (b *Book) Size(side feed.Side, price int64) int64 {
 	return 0
 }
 
-// Replace makes the levels of side, SideBuy or SideSell, those of prices and sizes, of which the
-// ones with a size of 0 or less are none, and appends the changes as level ticks.
+// Replace replaces the levels of side, SideBuy or SideSell, by prices with their sizes, and appends the changes
+// as level ticks. A price whose size is 0 or less is not a level.
 func (b *Book) Replace(out []feed.Tick, eventTime int64, side feed.Side, prices, sizes []int64) []feed.Tick {
 	start := len(out)
 	for price := range b.Levels(side) {
@@ -136,7 +136,7 @@ func (b *Book) Replace(out []feed.Tick, eventTime int64, side feed.Side, prices,
 	return out
 }
 
-// Scale multiplies all prices by price and all sizes by size, both positive: the book in finer units.
+// Scale multiplies all prices by price and all sizes by size, both positive, to change the book to finer units.
 func (b *Book) Scale(price, size int64) {
 	for _, levels := range [...][]level{b.bids, b.asks} {
 		for i := range levels {
@@ -153,7 +153,7 @@ func (b *Book) Scale(price, size int64) {
 	b.told.AskSize *= size
 }
 
-// Clear empties a side, or both with SideBoth. It reports whether anything was there.
+// Clear empties a side, or both with SideBoth. It reports whether there was a level.
 func (b *Book) Clear(side feed.Side) (any bool) {
 	if side != feed.SideSell {
 		any = len(b.bids) > 0
@@ -178,7 +178,7 @@ func (b *Book) Levels(side feed.Side) func(yield func(price, size int64) bool) {
 	}
 }
 
-// Best is the best bid and offer.
+// Best returns the best bid and offer.
 func (b *Book) Best() feed.Quote {
 	q := feed.Quote{Bid: feed.NoPrice, Ask: feed.NoPrice}
 	if n := len(b.bids); n > 0 {
@@ -196,8 +196,8 @@ func (b *Book) Change(out []feed.Tick, eventTime int64, side feed.Side, price, d
 	return append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(b.ID, eventTime))
 }
 
-// Quote appends the best bid and offer as a quote if it is not what the last one told; an
-// empty book that has told nothing has nothing to tell.
+// Quote appends the best bid and offer as a quote if they differ from the last quote. An empty book that has
+// quoted nothing appends nothing.
 func (b *Book) Quote(out []feed.Tick, eventTime int64) []feed.Tick {
 	q := b.Best()
 	if b.has && q == b.told {
@@ -210,7 +210,7 @@ func (b *Book) Quote(out []feed.Tick, eventTime int64) []feed.Tick {
 	return append(out, q.Tick(b.ID, eventTime))
 }
 
-// More marks all but the last of ticks as not the last of their event.
+// More sets FlagMore on all but the last of ticks.
 func More(ticks []feed.Tick) {
 	for i := 0; i < len(ticks)-1; i++ {
 		ticks[i].Flags |= feed.FlagMore

@@ -51,13 +51,13 @@ func TestBookAgreesWithAMap(t *testing.T) {
 	}
 }
 
-// Beyond MaxLevels the worst price is forgotten, and the order of the others is kept.
+// Beyond MaxLevels the worst price is dropped, and the order of the others is kept.
 func TestMostLevels(t *testing.T) {
 	var b book.Book
 	for p := range int64(book.MaxLevels) {
 		b.Set(feed.SideBuy, 2*p, 1)
 	}
-	b.Set(feed.SideBuy, -1, 1) // worse than all
+	b.Set(feed.SideBuy, -1, 1) // worse than all others
 	b.Set(feed.SideBuy, 101, 1)
 	assert.Zero(t, b.Size(feed.SideBuy, -1))
 	assert.Zero(t, b.Size(feed.SideBuy, 0))
@@ -70,7 +70,7 @@ func TestMostLevels(t *testing.T) {
 	assert.Equal(t, book.MaxLevels, n)
 }
 
-// A quote is told when the best has changed, and only then; an empty book tells none first.
+// A quote is appended only if the best has changed; an empty book does not begin with a quote.
 func TestQuoteOnlyWhenTheBestChanges(t *testing.T) {
 	b := book.Book{ID: 3}
 	assert.Empty(t, b.Quote(nil, 1))
@@ -90,8 +90,8 @@ func TestQuoteOnlyWhenTheBestChanges(t *testing.T) {
 	}, out)
 }
 
-// Orders agree with a Go map over adds, changes and deletes, with references that collide
-// and reference 0.
+// Orders agrees with a Go map under adds, changes and deletes, with references that collide and with reference
+// 0.
 func TestOrdersAgreeWithAMap(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var o book.Orders

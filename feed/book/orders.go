@@ -8,14 +8,14 @@ import (
 	"tickfeed/feed"
 )
 
-// MaxOrders bounds the orders that are live at one time.
+// MaxOrders bounds the number of live orders.
 const MaxOrders = 1 << 23
 
-// ErrTooManyOrders is the error of an order beyond MaxOrders.
+// ErrTooManyOrders is returned for an order beyond MaxOrders.
 var ErrTooManyOrders = errors.New("more than 8388608 live orders")
 
-// An Order is one live order. It holds no pointer, so that millions of them cost the garbage
-// collector nothing.
+// An Order is one live order. It holds no pointer, so that millions of orders cost the garbage collector
+// nothing.
 type Order struct {
 	Price int64
 	Size  uint32
@@ -23,10 +23,9 @@ type Order struct {
 	Side  feed.Side
 }
 
-// Orders are live orders by the venue's reference. The zero Orders is empty and ready to use.
+// Orders is the set of live orders by the venue's reference. The zero Orders is empty and ready to use.
 //
-// Slots are kept in one table with linear probing, at most 3/4 full; reference 0 has a place
-// of its own.
+// Slots are in one table with linear probing, at most 3/4 full, except that reference 0 has a place of its own.
 type Orders struct {
 	slots []slot // a power of two, or none
 	n     int    // used slots
@@ -42,7 +41,7 @@ type slot struct {
 	order Order
 }
 
-// Len is how many orders are live.
+// Len returns the number of live orders.
 func (o *Orders) Len() int {
 	if o.has0 {
 		return o.n + 1
@@ -50,12 +49,12 @@ func (o *Orders) Len() int {
 	return o.n
 }
 
-// home is where ref is looked for first. References that follow each other share a block of
-// 8 slots, because orders that came together go together; blocks are scattered by a random
-// factor, so that nobody can write a file whose references all meet.
+// home returns the slot where the search for ref begins. Consecutive references share a block of 8 slots,
+// because orders that arrive together often leave together. A random factor scatters the blocks, so that no one
+// can write a file whose references all collide.
 func (o *Orders) home(ref uint64) uint { return uint(ref>>3*o.factor>>o.shift)<<3 | uint(ref&7) }
 
-// Get is the order ref; nil if there is none. It may be changed until the next Add or Delete.
+// Get returns the order ref, or nil if there is none. The caller may change it until the next Add or Delete.
 func (o *Orders) Get(ref uint64) *Order {
 	if ref == 0 {
 		if o.has0 {
@@ -78,7 +77,7 @@ func (o *Orders) Get(ref uint64) *Order {
 	}
 }
 
-// Add adds the order ref, which is not live; ErrTooManyOrders if there is no room.
+// Add adds the order ref, which must not be live. It returns ErrTooManyOrders if there is no room.
 func (o *Orders) Add(ref uint64, order Order) error {
 	if ref == 0 {
 		o.zero, o.has0 = order, true
@@ -107,7 +106,7 @@ func (o *Orders) put(ref uint64, order Order) {
 func (o *Orders) grow() {
 	old := o.slots
 	o.slots = make([]slot, max(64, 2*len(old)))
-	o.shift = uint(68 - bits.Len(uint(len(o.slots)))) // blocks: an eighth of the slots
+	o.shift = uint(68 - bits.Len(uint(len(o.slots)))) // there are an eighth as many blocks as slots
 	if o.factor == 0 {
 		o.factor = rand.Uint64() | 1
 	}
@@ -118,7 +117,7 @@ func (o *Orders) grow() {
 	}
 }
 
-// Delete forgets the order ref, if it is live. The orders behind it in its run move up.
+// Delete removes the order ref, if it is live. The orders after it in its run move up.
 func (o *Orders) Delete(ref uint64) {
 	if ref == 0 {
 		o.has0 = false
@@ -140,7 +139,7 @@ func (o *Orders) Delete(ref uint64) {
 		if s.ref == 0 {
 			break
 		}
-		// s may move to the hole at i if its home is not behind i on the way to j.
+		// s may move to the hole at i unless its home is after i on the way to j.
 		if (j-o.home(s.ref))&mask >= (j-i)&mask {
 			o.slots[i] = *s
 			i = j
@@ -149,13 +148,13 @@ func (o *Orders) Delete(ref uint64) {
 	o.slots[i] = slot{}
 }
 
-// Clear forgets all orders.
+// Clear removes all orders.
 func (o *Orders) Clear() {
 	clear(o.slots)
 	o.n, o.has0 = 0, false
 }
 
-// Sizes is the sum of the sizes of all live orders.
+// Sizes returns the sum of the sizes of all live orders.
 func (o *Orders) Sizes() (sum int64) {
 	for i := range o.slots {
 		if o.slots[i].ref != 0 {

@@ -422,9 +422,13 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 		return LEAN, ""
 	case parquetfile.Recognise(head):
 		return Parquet, ""
+	case pcap.Recognise(head) && iex.OtherProtocol(head) != 0:
+		return "", fmt.Sprintf("is a capture of IEX with message protocol %#04x; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)", iex.OtherProtocol(head))
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
+	case itch.OtherFraming(head) != "":
+		return "", fmt.Sprintf("is ITCH 5.0 with its messages %s; what can be read is BinaryFILE, a length before each, and captures of MoldUDP64", itch.OtherFraming(head))
 	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
 		return "", `is a recording, which is not read here; "tickfeed replay -" plays it from standard input`
 	case bytes.HasPrefix(head, []byte("tickfeed-text ")):

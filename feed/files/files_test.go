@@ -81,7 +81,9 @@ func TestRecognise(t *testing.T) {
 	iexSegment[0] = 1
 	binary.LittleEndian.PutUint16(iexSegment[2:], 0x8003)
 	iexLater := bytes.Clone(iexSegment)
-	binary.LittleEndian.PutUint64(iexLater[16:], 1<<20)                                                        // of the stream were sent before
+	binary.LittleEndian.PutUint64(iexLater[16:], 1<<20) // of the stream were sent before
+	iexOther := bytes.Clone(iexSegment)
+	binary.LittleEndian.PutUint16(iexOther[2:], 0x8002)
 	sbe := append([]byte("\x00\x00\x00\x17\x8b\x1e\x9c\x55\x00\x01"), 0, 0, 0, 0, 0, 0, 0, 7, 0, 1)            // MoldUDP64 of other messages
 	chance := append(bytes.Clone(sbe), 0, 12, 'S', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // of such a length, at no time of day
 	wireless := capture([]byte("hello"))
@@ -101,6 +103,9 @@ func TestRecognise(t *testing.T) {
 		{"json array", []byte(`[{"symbol":"A"}]`), files.CSV, ""}, // its importer says what to do
 		{"dbn, packed", dbnFile, files.DBN, ""},
 		{"itch", itchMessage, files.ITCH, ""},
+		{"itch without lengths", bytes.Repeat(itchMessage[2:], 3), "", "is ITCH 5.0 with its messages without their lengths; what can be read is BinaryFILE"},
+		{"itch in packets of SoupBinTCP", bytes.Repeat(append([]byte{0, 13, 'S'}, itchMessage[2:]...), 3), "", "is ITCH 5.0 with its messages in packets of SoupBinTCP"},
+		{"text like messages", []byte(strings.Repeat("SYMBOL,TIME,PRICE\n", 9)), files.CSV, ""},
 		{"itch, captured", capture(mold), files.ITCH, ""},
 		{"iex, captured", capture(iexSegment), files.IEX, ""},
 		{"lobster messages", []byte("34200.017459617,5,0,1,2238200,-1\n"), files.LOBSTER, ""},
@@ -114,12 +119,14 @@ func TestRecognise(t *testing.T) {
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
 		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
+		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)"},
 		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
 		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
 		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
 		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a zip of LEAN with 20131007_spy_tick_trade.csv, of which only"},
 		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a zip of LEAN with"},
+		{"excel", zipped(t, "[Content_Types].xml", "<Types/>"), "", "is a workbook of Excel, or another document of Office; save its table as CSV"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},

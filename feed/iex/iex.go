@@ -1,43 +1,41 @@
-// Package iex reads captures (pcap, pcapng) of IEX TOPS 1.6 and DEEP 1.0 and gives their
-// ticks to a publisher as a [feed.Source]. Formats: IEX Transport Protocol 1.25, IEX TOPS
-// Specification 1.6, IEX DEEP Specification 1.0.
+// Package iex reads captures (pcap, pcapng) of IEX TOPS 1.6 and DEEP 1.0 and provides their ticks as a
+// [feed.Source]. Formats: IEX Transport Protocol 1.25, IEX TOPS Specification 1.6, IEX DEEP Specification 1.0.
 //
 //	src, err := iex.Open([]string{"TOPS16.pcap.gz"}, iex.Config{})
 //
 // # Messages
 //
 //	Q  quote update           a quote; a side of price 0 and size 0 is empty
-//	8 5  price level update   a level, and a quote where the best has changed at the end of
-//	                          the event
+//	8 5  price level update   a level, and at the end of the event a quote if the best bid or
+//	                          offer has changed
 //	T  trade report           a trade
 //	B  trade break            a cancel, with the trade's price and size
 //	H  trading status         a status
-//	O  operational halt       a status: halted, or what H said last
+//	O  operational halt       a status: halted, or the last status from H
 //	D  security directory     a definition with the round lot
 //
-// All others (system events, auction information, short sale restrictions, …) hold no ticks;
-// they are counted as ignored. Of types that are not known at all, the first is noted too.
+// All other messages (system events, auction information, short sale restrictions, …) give no ticks and are
+// counted as ignored. The first message of each unknown type is also noted.
 //
 // # Values
 //
-// Prices are exact, in units of 10^-4 dollars. Event times are those of the messages. Trade
-// ids are numbers; conditions are the sale condition flags as letters: F intermarket sweep,
-// T extended hours, I odd lot, E trade-through exempt, X single-price cross. IEX does not
-// say who the aggressor was. The venue of all instruments is IEXG. The first trading status
-// of an instrument after the start of messages names the trading day (New York).
+// Prices are exact, in units of 10^-4 dollars. Event times are those of the messages. Trade ids are numbers;
+// conditions are the sale condition flags as letters: F intermarket sweep, T extended hours, I odd lot, E
+// trade-through exempt, X single-price cross. IEX does not identify the aggressor. The venue of all instruments
+// is IEXG. The first trading status of an instrument after the start of messages names the trading day (New
+// York).
 //
-// Captures of both TOPS and DEEP, in one file or several, have each trade and each status twice: the
-// first copy counts, the other is a duplicate (the last two million of a protocol are known). The
-// quotes of an instrument are then those of TOPS.
+// Captures of both TOPS and DEEP, in one file or several, have each trade and each status twice: the first copy
+// counts, the other is a duplicate (the last two million reports of each protocol are remembered). The quotes
+// of an instrument are then those of TOPS.
 //
 // # Numbering
 //
-// Each stream (protocol, channel) has numbers, and its messages are read in their order: a
-// [pcap.Window] waits for a segment that one of two lines has lost and the other brings. A gap
-// that stays is counted and noted, and reading goes on; a segment that comes again is left out
-// and counted. A new session is counted as a reset, and the books are cleared; so is a sender
-// that begins again at number 1 under the same session, which its later send time tells from
-// a duplicate.
+// Each stream (protocol, channel) has numbers, and its messages are read in their order: a [pcap.Window] waits
+// for a segment that one of two lines has lost and the other brings. A gap that remains is counted and noted,
+// and reading continues; a repeated segment is counted and left out. A new session is counted as a reset and
+// clears the books, and so is a sender that begins again at number 1 in the same session; unlike a duplicate it
+// has a later send time.
 package iex
 
 import (
@@ -54,21 +52,21 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// Config says how captures are to be read. The zero Config is ready to use.
+// Config configures a Source. The zero Config is ready to use.
 type Config struct {
-	// SkipBad is how many damaged packets are passed over, in all files together, before
-	// one ends the source. Not negative.
+	// SkipBad is how many damaged packets are skipped, in all files together, before one ends the source. Not
+	// negative.
 	SkipBad int
 }
 
 // A Source yields the ticks of captures; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
-// Venue is that of all instruments.
+// Venue is the venue of all instruments.
 const Venue = "IEXG"
 
-// Open prepares to read the captures at paths one after the other. It reads nothing yet, but
-// a path that is not there is an error now.
+// Open prepares to read the captures at paths one after another. It reads nothing yet, but returns an error if
+// a path does not exist.
 func Open(paths []string, cfg Config) (*Source, error) {
 	zone, err := time.LoadLocation("America/New_York")
 	if err != nil {
@@ -93,13 +91,27 @@ const (
 	dollars       = -4 // exponent of prices
 )
 
-// Recognise reports whether head, the first bytes of an unpacked file, are those of a
-// capture with an IEX segment among its first packets.
+// Recognise reports whether head, the first bytes of an unpacked file, begins a capture with an IEX segment in
+// head.
 func Recognise(head []byte) bool {
 	return pcap.Contains(head, func(payload []byte) bool {
 		_, ok := segment(payload)
 		return ok
 	})
+}
+
+// OtherProtocol returns the message protocol of a capture that begins with head and has segments of
+// IEX-TP of another protocol than those that are read, such as TOPS 1.5; 0 if it has none.
+func OtherProtocol(head []byte) (protocol uint16) {
+	pcap.Contains(head, func(payload []byte) bool {
+		le := binary.LittleEndian
+		if len(payload) >= segmentHeader && payload[0] == 1 && payload[1] == 0 && payload[3] == 0x80 &&
+			int(le.Uint16(payload[12:])) == len(payload)-segmentHeader {
+			protocol = le.Uint16(payload[2:])
+		}
+		return protocol != 0
+	})
+	return protocol
 }
 
 // segment reports whether payload is an IEX-TP segment of TOPS 1.6 or DEEP 1.0.
@@ -118,37 +130,37 @@ type decoder struct {
 	capture pcap.Reader
 	names   rawfile.Instruments
 	symbols map[[8]byte]*instrument
-	order   []*instrument          // all, as they came
+	order   []*instrument          // all instruments in order of appearance
 	lines   map[uint64]*stream     // by protocol << 32 | channel
-	streams map[*pcap.Line]*stream // the same by their lines
-	day     int32                  // the trading day at hand
-	tops    recent.Set             // hashes of the reports that came over TOPS first
-	deep    recent.Set             // likewise over DEEP
+	streams map[*pcap.Line]*stream // the same streams by their lines
+	day     int32                  // the current trading day
+	tops    recent.Set             // hashes of the reports that came first over TOPS
+	deep    recent.Set             // hashes of the reports that came first over DEEP
 	seed    maphash.Seed
-	packets int64 // of the format, in the file at hand
+	packets int64 // packets of the format in the current file
 	window  pcap.Window
-	end     error // of the file at hand, to be returned once the window is empty
+	end     error // of the current file, returned once the window is empty
 }
 
-// A stream is what one channel of one protocol has sent so far.
+// A stream is the state of one channel of one protocol.
 type stream struct {
 	pcap.Line
 	session  uint32
-	sent     int64  // the latest send time of what was read
-	previous uint32 // the session before; it may be the same, which began again
-	began    int64  // sent of the numbering before; 0 if there is none
+	sent     int64  // the latest send time of a segment read
+	previous uint32 // the previous session; the same if the session began again
+	began    int64  // sent of the previous numbering; 0 if there is none
 }
 
-// Where a segment belongs that its line can read.
+// A place is the numbering that a segment belongs to.
 type place int
 
 const (
-	following place = iota // to the numbering at hand: new, or a duplicate
-	straggler              // to the numbering before
-	beginning              // to a new numbering
+	following place = iota // the current numbering: new, or a duplicate
+	straggler              // the previous numbering
+	beginning              // a new numbering
 )
 
-// place decides where a segment belongs. A duplicate, as from the second of two lines, has the
+// place decides which numbering a segment belongs to. A duplicate, as from the second of two lines, has the
 // send time of the original; a sender that begins again at 1 sends later.
 func (s *stream) place(session uint32, first uint64, count int, sent int64) place {
 	switch {
@@ -162,7 +174,7 @@ func (s *stream) place(session uint32, first uint64, count int, sent int64) plac
 	return following
 }
 
-// begin starts the numbering of a session; one that begins again does so at 1.
+// begin starts the numbering of a session. A session that begins again begins at 1.
 func (s *stream) begin(session uint32) {
 	next := uint64(0)
 	if session == s.session {
@@ -173,23 +185,22 @@ func (s *stream) begin(session uint32) {
 
 type instrument struct {
 	id     feed.InstrumentID
-	day    int32 // of its last status tick that named one
+	day    int32 // of the last status tick that named one
 	status feed.Status
 	halted bool // operationally
 	book   book.Book
-	tops   bool // TOPS has its quotes; the book does not make them then
+	tops   bool // quotes come from TOPS, not from the book
 }
 
-// A report is a trade (T), its break (B), a status (H) or an operational halt (O), of which TOPS and
-// DEEP send the same.
+// A report is a trade (T), its break (B), a status (H) or an operational halt (O), which TOPS and DEEP both
+// send.
 type report struct {
 	kind, code byte
 	symbol     [8]byte
 	time, id   uint64
 }
 
-// repeated reports whether a message came over the other protocol before: captures of both TOPS and
-// DEEP, in one file or several, have each trade and status twice.
+// repeated reports whether a message came over the other protocol before. It records the message otherwise.
 func (d *decoder) repeated(m []byte, protocol uint16) bool {
 	r := report{kind: m[0], symbol: [8]byte(m[10:18]), time: binary.LittleEndian.Uint64(m[2:])}
 	switch m[0] {
@@ -237,7 +248,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without packets of IEX TOPS 1.6 or DEEP 1.0" + d.capture.Unread()}
 		}
 		if err == io.EOF && r.Last() || rawfile.Final(err) {
-			d.end = err // after the packets that the window holds
+			d.end = err // returned after the packets in the window
 			return out, nil
 		}
 		return out, err
@@ -264,7 +275,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	return d.segment(r, out, n)
 }
 
-// segment reads the messages of a segment, or gives it to the window if it is ahead of its line.
+// segment reads the messages of a segment, or puts the segment into the window if it is ahead of its line.
 func (d *decoder) segment(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([]feed.Tick, error) {
 	le := binary.LittleEndian
 	s := d.streams[p.Line]

@@ -61,8 +61,8 @@ func read(t *testing.T, paths ...string) ([]feed.Tick, *feed.State, rawfile.Stat
 	return ticks, state, src.Stats()
 }
 
-// Both recorded captures agree with an independent decoder: packets, messages by type, no gap,
-// trades, shares and prices per symbol, first and last rows.
+// Both recorded captures agree with an independent decoder: packets, messages by type, no gap, trades, shares
+// and prices per symbol, first and last rows.
 func TestRecordedFiles(t *testing.T) {
 	dir := recorded.Dir(t)
 	for _, file := range []string{"iex/TOPS16.pcap.gz", "iex/DEEP10.first-session.pcap.gz"} {
@@ -151,8 +151,8 @@ func agreeQuote(t *testing.T, want row, got feed.Tick, symbol func(feed.Tick) st
 	assert.Equal(t, want, row{Time: got.EventTime, Symbol: symbol(got), Bid: q.Bid, BidSize: q.BidSize, Ask: q.Ask, AskSize: q.AskSize})
 }
 
-// A trade break names an earlier trade and carries its price and size; it is a cancel, and
-// the day's volume is less by it. A capture's first statuses name the trading day.
+// A trade break names an earlier trade and carries its price and size; it becomes a cancel and reduces the
+// day's volume. A capture's first statuses name the trading day.
 func TestTradeBreaksAndTradingDay(t *testing.T) {
 	ticks, state, _ := read(t, filepath.Join(recorded.Dir(t), "iex/TOPS16.pcap.gz"))
 	type trade struct {
@@ -185,7 +185,7 @@ func TestTradeBreaksAndTradingDay(t *testing.T) {
 	}
 }
 
-// DEEP's price levels make a book; its best is told at the end of each event and equals the
+// DEEP's price levels make a book; its best bid and offer are quoted at the end of each event and equal the
 // state's levels.
 func TestDEEPLevelsMakeQuotes(t *testing.T) {
 	ticks, state, stats := read(t, filepath.Join(recorded.Dir(t), "iex/DEEP10.first-session.pcap.gz"))
@@ -266,8 +266,7 @@ func file(t testing.TB, parts ...[]byte) string {
 	return path
 }
 
-// Numbers that are missing are a gap, numbers that come again are left out, a new session
-// clears the books.
+// Missing numbers are a gap, repeated numbers are left out, a new session clears the books.
 func TestNumbering(t *testing.T) {
 	ticks, _, stats := read(t, file(t,
 		packet(1, 1, levelMessage(100, 1), levelMessage(101, 2)),
@@ -287,8 +286,7 @@ func TestNumbering(t *testing.T) {
 	assert.Equal(t, feed.Quote{Bid: 90, BidSize: 4, Ask: feed.NoPrice}, last.Quote())
 }
 
-// A damaged packet is an error with its offset, or passed over; a capture of something else
-// is refused.
+// A damaged packet is an error with its offset, or skipped; a capture of another format is refused.
 func TestDamage(t *testing.T) {
 	good := packet(1, 1, levelMessage(100, 1))
 	bad := packet(1, 2, levelMessage(101, 2)[:20])

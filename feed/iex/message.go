@@ -13,7 +13,7 @@ import (
 	"tickfeed/feed/pcap"
 )
 
-// line is the line of the channel that a segment came over.
+// line returns the line of the channel on which a segment came.
 func (d *decoder) line(segment []byte) (*pcap.Line, error) {
 	le := binary.LittleEndian
 	key := uint64(le.Uint16(segment[2:]))<<32 | uint64(le.Uint32(segment[4:]))
@@ -42,7 +42,7 @@ func (d *decoder) clear(out []feed.Tick, t int64) []feed.Tick {
 	return out
 }
 
-// least is the least length of a message by type; 0 for types that are not known.
+// least is the least length of a message by type; 0 for unknown types.
 var least = [256]byte{
 	'S': 10, 'D': 31, 'H': 22, 'O': 18, 'P': 19, 'Q': 42, 'T': 38, 'B': 38, 'X': 26, 'A': 80,
 	'8': 30, '5': 30, 'E': 18, 'I': 18,
@@ -144,7 +144,7 @@ func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Ti
 	return out, nil
 }
 
-// tellStatus tells the status, and the trading day with the first one of that day.
+// tellStatus appends the status. The first status of a trading day also names the day.
 func (d *decoder) tellStatus(out []feed.Tick, in *instrument, t int64) []feed.Tick {
 	s := in.status
 	if in.halted {
@@ -157,7 +157,7 @@ func (d *decoder) tellStatus(out []feed.Tick, in *instrument, t int64) []feed.Ti
 	return append(out, feed.StatusTick(in.id, t, s, day))
 }
 
-// date is the date of t in New York, yyyymmdd.
+// date returns the date of t in New York as yyyymmdd.
 func (d *decoder) date(t int64) int32 {
 	y, m, day := time.Unix(0, t).In(d.zone).Date()
 	if y < 1970 || y > 2262 {
@@ -166,8 +166,8 @@ func (d *decoder) date(t int64) int32 {
 	return int32(y*10000 + int(m)*100 + day)
 }
 
-// instrument is the one that message m names; a definition is appended to out if it is new,
-// or if m is one that says something else.
+// instrument returns the instrument that message m names. It appends a definition to out if the instrument is
+// new, or if m is a directory message with another definition.
 func (d *decoder) instrument(out []feed.Tick, m []byte, t int64) (*instrument, []feed.Tick, error) {
 	key := [8]byte(m[10:18])
 	in := d.symbols[key]
@@ -192,7 +192,7 @@ func (d *decoder) instrument(out []feed.Tick, m []byte, t int64) (*instrument, [
 	return in, out, nil
 }
 
-// conditions are the letters of sale condition flags.
+// conditions returns the letters of sale condition flags.
 func conditions(flags byte) feed.Conditions {
 	var c feed.Conditions
 	shift := 56

@@ -10,19 +10,19 @@ import (
 	"tickfeed/feed/internal/recorded"
 )
 
-// sent is a packet with its send time.
+// sent sets the send time of a packet and returns it.
 func sent(at int64, p []byte) []byte {
 	binary.LittleEndian.PutUint64(p[16+42+32:], uint64(at))
 	return p
 }
 
-// one is a segment of one message whose price is its number, sent at that time.
+// one returns a segment with one message, whose price and send time are its number.
 func one(number int64) []byte {
 	return sent(number, packet(1, uint64(number), levelMessage(number, 1)))
 }
 
-// Messages are read in the order of their numbers where two lines were captured together and
-// each brings what the other has lost.
+// Messages are read in the order of their numbers if two lines were captured together and each has packets that
+// the other lost.
 func TestReorderedLines(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -58,7 +58,7 @@ func TestReorderedOverFiles(t *testing.T) {
 	assert.Zero(t, stats.Gaps+stats.Duplicates)
 }
 
-// The window is bounded: a hole that nothing fills is given up after 4,096 packets.
+// The window is bounded: an unfilled hole is given up after 4,096 packets.
 func TestWindowIsBounded(t *testing.T) {
 	var parts [][]byte
 	parts = append(parts, one(1))
@@ -73,8 +73,8 @@ func TestWindowIsBounded(t *testing.T) {
 	assert.EqualValues(t, 1, stats.Duplicates, "2, too late")
 }
 
-// A sender that begins again at number 1 under the same session sends later than all before;
-// what the other line still brings of the numbering before is left out.
+// A sender that begins again at number 1 in the same session has later send times than before; late packets of the
+// old numbering on the other line are left out.
 func TestSenderBeginsAgain(t *testing.T) {
 	again := func(first, at int64) []byte {
 		return sent(at, packet(1, uint64(first), levelMessage(100+first, 1)))
@@ -90,7 +90,7 @@ func TestSenderBeginsAgain(t *testing.T) {
 	assert.Len(t, recorded.Only(ticks, feed.KindClear), 2, "of the one book, each time")
 }
 
-// over is a packet sent over TOPS (0x8003) or DEEP (0x8004).
+// over returns a packet sent over TOPS (0x8003) or DEEP (0x8004).
 func over(protocol uint16, p []byte) []byte {
 	binary.LittleEndian.PutUint16(p[16+42+2:], protocol)
 	return p
@@ -142,8 +142,8 @@ func TestTOPSAndDEEPTogether(t *testing.T) {
 	assert.EqualValues(t, 100, in.Summary.Volume)
 }
 
-// So have a file of TOPS and one of DEEP, read one after the other, however many trades there are.
-// Ids begin again on another day: a trade of another time is another trade.
+// The same holds for a file of TOPS and one of DEEP, read one after another, for any number of trades.
+// Ids begin again each day: a trade with another time is another trade.
 func TestTOPSThenDEEP(t *testing.T) {
 	const trades = 200_000
 	capture := func(protocol uint16, later uint64) string {

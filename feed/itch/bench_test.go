@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// made writes a BinaryFILE of n messages about orders.
+// made returns a BinaryFILE of n messages about orders.
 func made(b testing.TB, n int) string {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const instruments = 200

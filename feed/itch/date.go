@@ -12,8 +12,8 @@ func validDate(date int) bool {
 	return y >= 1990 && y <= 2100 && t.Month() == m && t.Day() == d
 }
 
-// dateIn is the date in the name of a file, as yyyymmdd; 0 if there is none: 2020-01-30,
-// 20200130, 01302020 (the exchange's names), or S013020 (its older names).
+// dateIn returns the date in the name of a file as yyyymmdd, or 0 if there is none: 2020-01-30, 20200130,
+// 01302020 (the exchange's names), or S013020 (its older names).
 func dateIn(path string) int {
 	name := filepath.Base(path)
 	for i := 0; i < len(name); i++ {
@@ -44,7 +44,7 @@ func dateIn(path string) int {
 	return 0
 }
 
-// two is the number of the first two digits of s; 0 if they are none.
+// two returns the number that the first two digits of s form, or 0 if they are not digits.
 func two(s string) int {
 	if len(s) < 2 || s[0]-'0' > 9 || s[1]-'0' > 9 {
 		return 0

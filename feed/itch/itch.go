@@ -1,6 +1,6 @@
-// Package itch reads Nasdaq TotalView-ITCH 5.0, as BinaryFILE (the exchange's sample days)
-// or as MoldUDP64 in captures (pcap, pcapng), and gives its ticks to a publisher as a
-// [feed.Source]. Formats: Nasdaq TotalView-ITCH 5.0, BinaryFILE 1.00, MoldUDP64 1.00.
+// Package itch reads Nasdaq TotalView-ITCH 5.0, as BinaryFILE (the exchange's sample days) or as MoldUDP64 in
+// captures (pcap, pcapng), and provides its ticks as a [feed.Source]. Formats: Nasdaq TotalView-ITCH 5.0,
+// BinaryFILE 1.00, MoldUDP64 1.00.
 //
 //	src, err := itch.Open([]string{"01302020.NASDAQ_ITCH50.gz"}, itch.Config{})
 //
@@ -8,44 +8,43 @@
 //
 //	R            a definition: symbol, round lot
 //	H h          a status: trading action, operational halt
-//	A F X D U    orders: levels, and a quote where the best bid and offer has changed
+//	A F X D U    orders: levels, and a quote if the best bid or offer has changed
 //	E C          executions: a trade, then the level and the quote; a C that is not printable
-//	             (its volume comes with a cross) is no trade
+//	             (a cross reports its volume) gives no trade
 //	P            a trade with an order that was never shown
-//	Q            a cross: a trade; none of 0 shares
-//	B            a cancel, with price and size of the trade if that is among the last 262,144
-//	             (a table by match number); else with size 0
-//	S            at the start of messages (O) all orders are forgotten and books cleared
+//	Q            a cross: a trade, unless it is of 0 shares
+//	B            a cancel, with price and size of the trade if it is among the last 262,144
+//	             (a table by match number); otherwise with size 0 and without price
+//	S            the start of messages (O) drops all orders and clears the books
 //
-// All others (positions of market participants, imbalances, price collars, …) hold no ticks;
-// they are counted as ignored. Of types that are not known at all, the first is noted too.
-// The ticks of one message are one event: all but the last are marked [feed.FlagMore].
+// All other messages (positions of market participants, imbalances, price collars, …) give no ticks and are
+// counted as ignored. The first message of each unknown type is also noted. The ticks of one message are one
+// event: all but the last have [feed.FlagMore].
 //
-// A message about an order that nothing told of, as at the beginning of a capture that
-// starts during the day, is counted in Stats.Unknown. It changes nothing, but a printable C
-// is a trade: it says the price.
+// A message about an unknown order, as at the beginning of a capture that starts during the day, is counted in
+// Stats.Unknown. It changes nothing, but a printable C still gives a trade, because it states the price.
 //
 // # Values
 //
-// Prices are exact, in units of 10^-4 dollars. The aggressor of an execution is the side
-// that the order is not on; of P and Q it is not said. A trade's id is the match number; a
-// cross has its type as condition: O opening, C closing, H after a halt or IPO, I intraday.
+// Prices are exact, in units of 10^-4 dollars. The aggressor of an execution is on the side opposite to the
+// order; P and Q do not state it. A trade's id is the match number; a cross has its type as condition: O
+// opening, C closing, H after a halt or IPO, I intraday.
 //
-// Messages carry nanoseconds after midnight in New York and no date: it is Config.Date, else
-// that of the capture, else the one in the file's name (01302020, 20200130, 2020-01-30,
-// S013020). The first status of an instrument on a date names it as the trading day.
+// Messages carry nanoseconds after midnight in New York and no date. The date is Config.Date, or that of the
+// capture, or the one in the file's name (01302020, 20200130, 2020-01-30, S013020). The first status of an
+// instrument on a date names the date as the trading day.
 //
 // # Numbering
 //
-// Each session of MoldUDP64 has numbers, and its messages are read in their order: a
-// [pcap.Window] waits for a packet that one of two lines has lost and the other brings. A gap
-// that stays is counted and noted, and reading goes on; a message that comes again is left out
-// and counted. A change of session is counted as a reset; so is a sender that begins again at
-// number 1 under the same session, which its later times tell from a duplicate. Packets with
-// number 0, as in anonymised captures, are not numbered.
+// Each session of MoldUDP64 has numbers, and its messages are read in their order: a [pcap.Window] waits for a
+// packet that one of two lines has lost and the other brings. A gap that remains is counted and noted, and
+// reading continues; a repeated message is counted and left out. A change of session is counted as a reset, and
+// so is a sender that begins again at number 1 in the same session; unlike a duplicate it has later times.
+// Packets with number 0, as in anonymised captures, are not numbered.
 package itch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -58,30 +57,28 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// Config says how files are to be read. The zero Config reads captures, and files with a
-// date in their name.
+// Config configures a Source. The zero Config reads captures, and files with a date in their name.
 type Config struct {
-	// Date is that of all messages, as yyyymmdd; 0 takes the capture's or the file name's.
+	// Date is the date of all messages, as yyyymmdd; 0 takes it from the capture or the file's name.
 	Date int
-	// Venue is that of all instruments; empty means XNAS. Nasdaq BX (XBOS) and PSX (XPSX)
-	// use the same format, and nothing in it tells which it is.
+	// Venue is the venue of all instruments; empty means XNAS. Nasdaq BX (XBOS) and PSX (XPSX) use the same
+	// format, which does not say which of them it is.
 	Venue string
-	// QuotesOnly leaves levels and clears out: only the best bid and offer of the books is
-	// told.
+	// QuotesOnly omits levels and clears: of the books, only the best bid and offer are published.
 	QuotesOnly bool
-	// SkipBad is how many damaged messages or packets are passed over, in all files
-	// together, before one ends the source. Not negative.
+	// SkipBad is how many damaged messages or packets are skipped, in all files together, before one ends the
+	// source. Not negative.
 	SkipBad int
 }
 
 // A Source yields the ticks of ITCH files; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
-// ErrNoDate says that nothing tells on which day messages were sent: Config.Date must.
+// ErrNoDate is returned if nothing gives the date of the messages; Config.Date must be set then.
 var ErrNoDate = errors.New("ITCH messages carry no date, and the file's name has none")
 
-// Open prepares to read the files at paths one after the other. It reads nothing yet, but a
-// path that is not there, or a Config that is not valid, is an error now.
+// Open prepares to read the files at paths one after another. It reads nothing yet, but returns an error if a
+// path does not exist or the Config is not valid.
 func Open(paths []string, cfg Config) (*Source, error) {
 	zone, err := time.LoadLocation("America/New_York")
 	if err != nil {
@@ -100,7 +97,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	return rawfile.NewSource(paths, cfg.SkipBad, d, &d.count)
 }
 
-// configError names a field of Config and what is wrong with it.
+// configError returns an error about a field of Config.
 func configError(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 func newDecoder(cfg Config, zone *time.Location) *decoder {
@@ -123,14 +120,14 @@ var lengths = [256]byte{
 	'E': 31, 'C': 36, 'X': 23, 'D': 19, 'U': 35, 'P': 44, 'Q': 40, 'B': 19, 'I': 50, 'N': 20, 'O': 48,
 }
 
-// Recognise reports whether head, the first bytes of an unpacked file, are those of a
-// BinaryFILE of ITCH 5.0, or of a capture with a MoldUDP64 packet of it among its first.
+// Recognise reports whether head, the first bytes of an unpacked file, begins a BinaryFILE of ITCH 5.0, or a
+// capture with a MoldUDP64 packet of ITCH 5.0 in head.
 func Recognise(head []byte) bool {
 	return recogniseFile(head, 16) || pcap.Contains(head, certain)
 }
 
-// recogniseFile reports whether the messages in head, at least one and at most so many, have
-// the lengths of their types.
+// recogniseFile reports whether the messages in head, at least one and at most most, have the lengths of their
+// types.
 func recogniseFile(head []byte, most int) bool {
 	for n := range most {
 		if len(head) < 3 {
@@ -151,8 +148,47 @@ func recogniseFile(head []byte, most int) bool {
 	return true
 }
 
-// mold reports whether payload may be a MoldUDP64 packet of ITCH 5.0 messages: a heartbeat, the
-// end of a session, or a first message of the length that its type has.
+// OtherFraming returns how the messages of ITCH 5.0 that head, the first bytes of an unpacked file, holds
+// follow each other, if it is in another way than those that are read; empty if they are none.
+func OtherFraming(head []byte) string {
+	if bytes.IndexByte(head, 0) < 0 {
+		return "" // text, whose letters may look like types
+	}
+	for _, f := range []struct {
+		name string
+		cut  func(b []byte) (message, rest []byte)
+	}{
+		{"without their lengths", func(b []byte) (message, rest []byte) {
+			n := min(int(lengths[b[0]]), len(b))
+			return b[:n], b[n:]
+		}},
+		{"in packets of SoupBinTCP", func(b []byte) (message, rest []byte) {
+			if len(b) < 4 || b[2] != 'S' {
+				return nil, nil
+			}
+			n := min(2+int(binary.BigEndian.Uint16(b)), len(b))
+			if n < 3 {
+				return nil, nil
+			}
+			return b[3:n], b[n:]
+		}},
+	} {
+		n := 0
+		for rest := head; len(rest) > 0; n++ {
+			var m []byte
+			if m, rest = f.cut(rest); len(rest) == 0 && n > 1 {
+				return f.name // the last one may be cut
+			}
+			if len(m) < leastLength || len(m) != int(lengths[m[0]]) || nanoseconds(m) >= 24*int64(time.Hour) {
+				break
+			}
+		}
+	}
+	return ""
+}
+
+// mold reports whether payload may be a MoldUDP64 packet of ITCH 5.0 messages: a heartbeat, the end of a
+// session, or a packet whose first message has the length of its type.
 func mold(payload []byte) bool {
 	if len(payload) < moldHeader {
 		return false
@@ -164,9 +200,9 @@ func mold(payload []byte) bool {
 	return len(b) >= 3 && lengths[b[2]] != 0 && int(binary.BigEndian.Uint16(b)) == int(lengths[b[2]])
 }
 
-// certain reports whether payload is a MoldUDP64 packet of ITCH 5.0 messages and hardly anything
-// else: its messages fill it, the first is of a type that is known, and those of known types
-// have their lengths, a time of day, and symbols that can be printed.
+// certain reports whether payload is almost certainly a MoldUDP64 packet of ITCH 5.0 messages: the messages
+// fill the packet, the first has a known type, and those of known types have the right length, a time of day,
+// and printable symbols.
 func certain(payload []byte) bool {
 	if !mold(payload) {
 		return false
@@ -200,7 +236,7 @@ func certain(payload []byte) bool {
 	return len(b) == 0
 }
 
-// printable reports whether b is ASCII that can be printed.
+// printable reports whether b is printable ASCII.
 func printable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' || c > '~' {
@@ -215,13 +251,13 @@ type decoder struct {
 	market
 	zone    *time.Location
 	capture pcap.Reader
-	packets int64                  // of the format, in the file at hand
+	packets int64                  // packets of the format in the current file
 	isFile  bool                   // BinaryFILE, not a capture
 	streams map[[10]byte]*stream   // by session
-	lines   map[*pcap.Line]*stream // the same by their lines
+	lines   map[*pcap.Line]*stream // the same streams by their lines
 	session [10]byte               // of the last numbered packet
 	window  pcap.Window
-	end     error // of the file at hand, to be returned once the window is empty
+	end     error // of the current file, returned once the window is empty
 }
 
 func (d *decoder) Begin(r *rawfile.Reader) error {
@@ -249,7 +285,7 @@ func (d *decoder) Begin(r *rawfile.Reader) error {
 	return nil
 }
 
-// setDate makes date, yyyymmdd, that of the messages.
+// setDate sets the date of the messages to date, yyyymmdd.
 func (d *decoder) setDate(date int) {
 	d.date = int32(date)
 	d.midnight = time.Date(date/10000, time.Month(date/100%100), date%100, 0, 0, 0, 0, d.zone).UnixNano()
@@ -272,7 +308,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	start := r.Offset()
 	r.Skip(2 + n)
 	if n == 0 {
-		return out, nil // the end of a session; files may be joined
+		return out, nil // the end of a session; files may be concatenated
 	}
 	if out, err = d.message(out, b[2:]); err != nil {
 		return out, r.Bad(start, "%v", err)
@@ -280,12 +316,12 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	return out, nil
 }
 
-// A stream is what one session of MoldUDP64 has sent so far.
+// A stream is the state of one session of MoldUDP64.
 type stream struct {
 	pcap.Line
 	session [10]byte
-	at      int64 // the latest time of a message that was read
-	began   int64 // at of the numbering before, if the sender began again; else 0
+	at      int64 // the latest time of a message read
+	began   int64 // the value of at when the sender began again; else 0
 }
 
 // packet reads the next packet of a capture.
@@ -309,7 +345,7 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 			err = &rawfile.FormatError{File: r.Path(), Reason: "a capture without MoldUDP64 packets of ITCH 5.0" + d.capture.Unread()}
 		}
 		if err == io.EOF && r.Last() || rawfile.Final(err) {
-			d.end = err // after the packets that the window holds
+			d.end = err // returned after the packets in the window
 			return out, nil
 		}
 		return out, err
@@ -317,7 +353,7 @@ func (d *decoder) packet(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	d.window.Arrived()
 	payload, whole, ok := p.UDP()
 	if ok && whole && !certain(payload) {
-		if ok = len(payload) >= moldHeader; ok { // a known session may have messages that are not
+		if ok = len(payload) >= moldHeader; ok { // a known session may have messages that are not certain
 			_, ok = d.streams[[10]byte(payload[:10])]
 		}
 	}
@@ -360,7 +396,7 @@ func (d *decoder) arrive(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([
 	return d.numbered(r, out, p)
 }
 
-// numbered reads the messages of a packet, or gives it to the window if it is ahead of its line.
+// numbered reads the messages of a packet, or puts it into the window if it is ahead of its line.
 func (d *decoder) numbered(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) ([]feed.Tick, error) {
 	s := d.lines[p.Line]
 	count := uint64(moldCount(p.Payload))
@@ -373,11 +409,11 @@ func (d *decoder) numbered(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) 
 	}
 	if !p.Due {
 		switch {
-		case s.began != 0 && at != 0 && at <= s.began: // of the numbering before
+		case s.began != 0 && at != 0 && at <= s.began: // from before the sender began again
 			d.count.Duplicates += int64(count)
 			return out, nil
 		case p.First < s.Next && at > s.at && (p.First == 1 || p.First+count <= s.Next):
-			// A duplicate has the times of the original; a sender that begins again has later ones.
+			// A duplicate has the times of the original; a sender that begins again has later times.
 			if d.window.Holds() {
 				d.window.FlushBefore(p)
 				return out, nil
@@ -405,7 +441,7 @@ func (d *decoder) numbered(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered) 
 	return d.messages(r, out, p, next)
 }
 
-// moldCount is the number of messages in a MoldUDP64 packet.
+// moldCount returns the number of messages in a MoldUDP64 packet.
 func moldCount(payload []byte) int {
 	count := int(binary.BigEndian.Uint16(payload[18:]))
 	if count == moldEnd {
@@ -414,7 +450,7 @@ func moldCount(payload []byte) int {
 	return count
 }
 
-// timeOf is the time of the first message in a MoldUDP64 packet; 0 if it has none.
+// timeOf returns the time of the first message in a MoldUDP64 packet, or 0 if it has none.
 func (d *decoder) timeOf(payload []byte) int64 {
 	if len(payload) < moldHeader+2+leastLength {
 		return 0
@@ -422,7 +458,7 @@ func (d *decoder) timeOf(payload []byte) int64 {
 	return d.midnight + nanoseconds(payload[moldHeader+2:])
 }
 
-// messages reads the messages of a packet except those with numbers below next.
+// messages reads the messages of a packet, except those with numbers below next.
 func (d *decoder) messages(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered, next uint64) ([]feed.Tick, error) {
 	be := binary.BigEndian
 	count := moldCount(p.Payload)
@@ -449,7 +485,7 @@ func (d *decoder) messages(r *rawfile.Reader, out []feed.Tick, p pcap.Numbered, 
 	return out, nil
 }
 
-// dateOf sets the date of messages that were captured at t.
+// dateOf sets the date of messages captured at t.
 func (d *decoder) dateOf(t int64) error {
 	const twentyHours = 20 * int64(time.Hour)
 	switch {
@@ -466,7 +502,7 @@ func (d *decoder) dateOf(t int64) error {
 			d.setDate(date)
 			return nil
 		}
-		return errors.New("the time of the capture is no date")
+		return errors.New("the time of the capture is out of range")
 	}
 	return nil
 }

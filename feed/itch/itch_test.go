@@ -64,9 +64,8 @@ func midnight(t *testing.T, y int, m time.Month, d int) int64 {
 	return time.Date(y, m, d, 0, 0, 0, 0, zone).UnixNano()
 }
 
-// The recorded BinaryFILEs agree with an independent decoder: messages by type, symbols,
-// trades, crosses and executions, orders that nothing told of. The date, which no message
-// carries, is that of the Config or the file's name.
+// The recorded BinaryFILEs agree with an independent decoder: messages by type, symbols, trades, crosses and
+// executions, unknown orders. The date, which no message carries, comes from the Config or the file's name.
 func TestRecordedFiles(t *testing.T) {
 	dir := recorded.Dir(t)
 	for _, c := range []struct {
@@ -132,9 +131,8 @@ func TestRecordedFiles(t *testing.T) {
 	}
 }
 
-// 49 captures with VLAN tags and nanosecond times, 37 of them with session and number 0:
-// each decodes to its messages, none is taken for a gap or a duplicate, the date is that of
-// the capture.
+// 49 captures with VLAN tags and nanosecond times, 37 of them with session and number 0: each decodes to its
+// messages, none counts as a gap or a duplicate, and the date is that of the capture.
 func TestRecordedCaptures(t *testing.T) {
 	dir := recorded.Dir(t)
 	files := 0
@@ -247,7 +245,7 @@ func (w writer) file(t testing.TB, name string) string {
 	return path
 }
 
-// story is ticks in words.
+// story describes ticks in words.
 func story(ticks []feed.Tick) []string {
 	num := func(v int64) string {
 		if v == feed.NoPrice {
@@ -277,8 +275,8 @@ func story(ticks []feed.Tick) []string {
 	return s
 }
 
-// Orders make a book: add, execute, cancel in part, replace, delete, executions at another
-// price whether printed or not, a broken trade, and a new day that begins with nothing.
+// Orders make a book: add, execute, cancel in part, replace, delete, executions at another price whether
+// printed or not, a broken trade, and a new day that begins empty.
 func TestOrdersMakeABook(t *testing.T) {
 	var w writer
 	w.add(1, 10, 'B', 100, 50).add(2, 11, 'S', 200, 52).add(3, 12, 'B', 300, 50)
@@ -287,9 +285,9 @@ func TestOrdersMakeABook(t *testing.T) {
 	w.order('U', 6, 11, 35, 13, 70, 51)
 	w.order('U', 6, 12, 35, 14, 150, 50) // the same price
 	w.order('C', 7, 13, 36, 20, 902, 'Y', 49)
-	w.order('C', 8, 13, 36, 20, 903, 'N', 49) // comes with a cross again
+	w.order('C', 8, 13, 36, 20, 903, 'N', 49) // a cross reports it again
 	w.order('D', 9, 10, 19)
-	w.order('D', 9, 99, 19) // nothing told of it
+	w.order('D', 9, 99, 19) // an unknown order
 	w.message('B', 1, 10, func(m []byte) { binary.BigEndian.PutUint64(m[11:], 901) }, 19)
 	w.message('B', 1, 11, func(m []byte) { binary.BigEndian.PutUint64(m[11:], 555) }, 19)
 	w.event(12, 'O')
@@ -318,7 +316,7 @@ func TestOrdersMakeABook(t *testing.T) {
 	}
 }
 
-// The date is found in the names that files have; without one, Date must be set.
+// The date is found in names that files have; without one, Date must be set.
 func TestDates(t *testing.T) {
 	var w writer
 	w.add(5, 1, 'B', 1, 1)
@@ -367,8 +365,8 @@ func moldOf(session string, first uint64, count int, messages writer) []byte {
 	return append(b, messages...)
 }
 
-// Numbers that are missing are a gap, numbers that come again are left out, a session after
-// another is a reset, number 0 is no number.
+// Missing numbers are a gap, repeated numbers are left out, a new session is a reset, and number 0 is not a
+// number.
 func TestNumbering(t *testing.T) {
 	const a, b = "0000000001", "0000000002"
 	one := func(ref uint64) writer { var w writer; return *w.add(1, ref, 'B', 1, 50) }
@@ -391,7 +389,7 @@ func TestNumbering(t *testing.T) {
 	assert.Equal(t, `gap: messages 3 to 4 of session "0000000001" are missing`, stats.Notes[0])
 }
 
-// Damage is an error with its offset; a bad message is passed over by its length.
+// Damage is an error with its offset; a bad message is skipped by its length.
 func TestDamage(t *testing.T) {
 	var w writer
 	w.add(1, 1, 'B', 1, 50)

@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// A market is what the messages so far have told: instruments, orders, books.
+// A market is the state after the messages so far: instruments, orders, books.
 type market struct {
 	cfg      Config
 	count    rawfile.Stats
@@ -20,7 +20,7 @@ type market struct {
 	all      []*instrument          // by Order.Book
 	orders   book.Orders
 	matches  []match // by match number modulo its length; nil until the first trade
-	midnight int64   // of the messages' date, New York, nanoseconds since the Unix epoch
+	midnight int64   // midnight of the messages' date in New York, nanoseconds since the Unix epoch
 	date     int32   // yyyymmdd
 }
 
@@ -28,7 +28,7 @@ type instrument struct {
 	symbol uint64
 	number uint32 // in market.all
 	id     feed.InstrumentID
-	day    int32 // of its last status that named one
+	day    int32 // of the last status that named one
 	status feed.Status
 	halted bool // operationally
 	book   book.Book
@@ -43,10 +43,10 @@ type match struct {
 
 const (
 	dollars    = -4      // exponent of prices
-	maxMatches = 1 << 18 // bounds the executions that are remembered
+	maxMatches = 1 << 18 // bounds the executions kept in case they are broken
 )
 
-// message reads one message whose frame was whole.
+// message reads one message whose frame is complete.
 func (k *market) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 	if len(m) == 0 {
 		return out, fmt.Errorf("a message of 0 bytes")
@@ -100,15 +100,15 @@ func (k *market) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 	return out, err
 }
 
-// nanoseconds is the time of message m after midnight.
+// nanoseconds returns the time of message m after midnight.
 func nanoseconds(m []byte) int64 {
 	return int64(binary.BigEndian.Uint64(m[3:]) & (1<<48 - 1)) // six bytes, from 5
 }
 
 const maxSize = 1<<32 - 1
 
-// instrument is that of symbol, eight bytes padded with blanks; a definition is appended to
-// out if it is new, or if m is a directory message that says something else.
+// instrument returns the instrument of symbol, eight bytes padded with blanks. It appends a definition to out
+// if the instrument is new, or if m is a directory message with another definition.
 func (k *market) instrument(out []feed.Tick, t int64, m, symbol []byte) (*instrument, []feed.Tick, error) {
 	locate := binary.BigEndian.Uint16(m[1:])
 	key := binary.BigEndian.Uint64(symbol)
@@ -139,7 +139,7 @@ func (k *market) instrument(out []feed.Tick, t int64, m, symbol []byte) (*instru
 	return in, out, nil
 }
 
-// change adds delta to a level and tells it.
+// change adds delta to a level and, unless QuotesOnly is set, appends a level tick.
 func (k *market) change(out []feed.Tick, t int64, in *instrument, side feed.Side, price, delta int64) []feed.Tick {
 	if k.cfg.QuotesOnly {
 		in.book.Add(side, price, delta)
@@ -164,7 +164,7 @@ func (k *market) add(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error) {
 	return k.enter(out, t, in, ref, side, size, price)
 }
 
-// enter adds an order; one that is live under the same reference is replaced.
+// enter adds an order. It replaces a live order with the same reference.
 func (k *market) enter(out []feed.Tick, t int64, in *instrument, ref uint64, side feed.Side, size uint32, price int64) ([]feed.Tick, error) {
 	if old := k.orders.Get(ref); old != nil {
 		k.count.Note("order %d is added while it is live", ref)
@@ -185,7 +185,7 @@ func (k *market) enter(out []feed.Tick, t int64, in *instrument, ref uint64, sid
 	return in.book.Quote(out, t), nil
 }
 
-// reduce takes size, or all that is left, from the order ref.
+// reduce takes size, or at most all that is left, from the order ref.
 func (k *market) reduce(out []feed.Tick, t int64, m []byte, ref uint64, size uint32) []feed.Tick {
 	o := k.orders.Get(ref)
 	if o == nil {
@@ -255,7 +255,7 @@ func (k *market) execute(out []feed.Tick, t int64, m []byte) []feed.Tick {
 	return out
 }
 
-// print tells a trade that is not of an order in the book: P, or a cross, Q.
+// print appends a trade that is not of an order in the book: P, or a cross, Q.
 func (k *market) print(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error) {
 	be := binary.BigEndian
 	var tr feed.Trade
@@ -285,7 +285,7 @@ func (k *market) print(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error) 
 	return append(out, tr.Tick(in.id, t)), nil
 }
 
-// remember keeps an execution for a message that breaks it.
+// remember keeps an execution in case a later message breaks it.
 func (k *market) remember(number uint64, size, price int64) {
 	if k.matches == nil {
 		k.matches = make([]match, maxMatches)
@@ -299,7 +299,7 @@ func (k *market) broken(out []feed.Tick, t int64, m []byte) []feed.Tick {
 	in := k.locates[be.Uint16(m[1:])]
 	if in == nil {
 		k.count.Unknown++
-		k.count.Note("broken trade %d of an instrument that nothing told of", number)
+		k.count.Note("broken trade %d of an unknown instrument", number)
 		return out
 	}
 	c := feed.Cancel{Price: feed.NoPrice, ID: number}
@@ -308,7 +308,7 @@ func (k *market) broken(out []feed.Tick, t int64, m []byte) []feed.Tick {
 		c.Price, c.Size = int64(was.price), was.size
 	} else {
 		k.count.Unknown++
-		k.count.Note("broken trade %d is not among those remembered: its price and size are not known", number)
+		k.count.Note("broken trade %d is not among the last trades: its price and size are not known", number)
 	}
 	return append(out, c.Tick(in.id, t, ""))
 }
@@ -343,7 +343,7 @@ func (k *market) status(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error)
 	return append(out, feed.StatusTick(in.id, t, s, day)), nil
 }
 
-// reset forgets all orders: a new day begins, and its references and locates are new.
+// reset drops all orders: a new day has new references and locates.
 func (k *market) reset(out []feed.Tick, t int64) []feed.Tick {
 	k.orders.Clear()
 	clear(k.locates[:])

@@ -13,8 +13,8 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// After the last message as many orders are live as an independent decoder found, and their
-// sizes add up to the levels of the books.
+// After the last message the number of live orders equals that of an independent decoder, and their sizes add
+// up to the levels of the books.
 func TestLiveOrdersAtTheEnd(t *testing.T) {
 	dir := recorded.Dir(t)
 	for _, file := range []string{

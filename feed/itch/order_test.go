@@ -9,15 +9,15 @@ import (
 	"tickfeed/feed/itch"
 )
 
-// numbered is a packet of one message whose order, price and time are given.
+// numbered returns a packet of one message with the given order, price and time.
 func numbered(first, price, at uint64) []byte {
 	var w writer
 	w.add(at, price, 'B', 1, uint32(price))
 	return moldOf("0000000001", first, 1, w)
 }
 
-// Messages are read in the order of their numbers where two lines were captured together and
-// each brings what the other has lost.
+// Messages are read in the order of their numbers if two lines were captured together and each has packets that
+// the other lost.
 func TestReorderedLines(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -44,8 +44,8 @@ func TestReorderedLines(t *testing.T) {
 	}
 }
 
-// A sender that begins again at number 1 under the same session has later times than all
-// before; what the other line still brings of the numbering before is left out.
+// A sender that begins again at number 1 in the same session has later times than all before; late packets of
+// the old numbering on the other line are left out.
 func TestSenderBeginsAgain(t *testing.T) {
 	ticks, _, stats := read(t, itch.Config{}, pcapOf(t,
 		numbered(1, 1, 1), numbered(2, 2, 2), numbered(3, 3, 3), numbered(2, 2, 2),

@@ -15,12 +15,12 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// A day is one zip, and the row at hand.
+// A day is one zip, with the current row.
 type day struct {
 	source   *Source
 	path     string
 	midnight int64
-	end      int64 // midnight of the next day, which is 23 hours later where clocks go forward
+	end      int64 // midnight of the next day, 23 hours later if clocks go forward
 	date     int32
 	pair     *pair
 	file     *os.File
@@ -30,27 +30,27 @@ type day struct {
 	time     int64
 	bid, ask int64
 	exponent int8  // of both
-	before   int64 // time of the row before
+	before   int64 // time of the previous row
 }
 
 const (
 	maxLine     = 1 << 10
 	nanosOfDay  = 86_400_000_000_000
-	maxExponent = -5 // what most pairs are quoted in; coarser prices fit
+	maxExponent = -5 // the exponent of most quotes; coarser prices fit too
 )
 
-// memberName is how LEAN names the file in a zip.
+// memberName matches LEAN's name of the file in a zip.
 var memberName = regexp.MustCompile(`^(\d{8})_([A-Za-z0-9]+)_(tick|second|minute|hour|daily)_(quote|trade)\.csv$`)
 
 var byteOrderMark = []byte("\ufeff")
 
-// zones are those in which the markets' days begin.
+// zones are the zones of the markets' midnight.
 var zones = map[string]*time.Location{
 	"FXCM":  time.FixedZone("UTC-5", -5*60*60),
 	"OANDA": time.UTC,
 }
 
-// newDay looks into the zip at path.
+// newDay reads the directory and the first row of the zip at path.
 func newDay(path string, s *Source) (*day, error) {
 	z, err := zip.OpenReader(path)
 	if err != nil {
@@ -82,7 +82,7 @@ func newDay(path string, s *Source) (*day, error) {
 	zone := s.zone
 	if zone == nil {
 		if zone = zones[market]; zone == nil {
-			return nil, fmt.Errorf("%s: the market %q is not known to begin its days in any zone: "+
+			return nil, fmt.Errorf("%s: the market %q is not known, nor the zone of its days: "+
 				"rename the zip to fxcm_… or oanda_…, or state market and zone", path, market)
 		}
 	}
@@ -108,8 +108,8 @@ func newDay(path string, s *Source) (*day, error) {
 	}, nil
 }
 
-// whoseQuotes is what the quotes of f are of if it is not currency pairs: LEAN gives files of all
-// kinds the same names, and only their columns differ. It looks at the first row.
+// whoseQuotes returns what the quotes of f are for, if not for currency pairs, and otherwise "". LEAN gives
+// files of all kinds the same names, so it looks at the number of columns in the first row.
 func whoseQuotes(f *zip.File) (string, error) {
 	member, err := rawfile.OpenMember(f)
 	if err != nil {
@@ -129,12 +129,12 @@ func whoseQuotes(f *zip.File) (string, error) {
 	return "", nil
 }
 
-// theMember is the one file of the zip at path that LEAN has named.
+// theMember returns the one file in the zip at path that has a name from LEAN.
 func theMember(path string, z *zip.Reader) (*zip.File, error) {
 	var member *zip.File
 	for _, f := range z.File {
 		switch {
-		case !isMember(f): // what people and systems add, such as a note or __MACOSX
+		case !isMember(f): // an extra such as a note or __MACOSX
 		case member != nil:
 			return nil, &rawfile.FormatError{File: path, Reason: fmt.Sprintf(
 				"holds %.100q and %.100q; LEAN's tick zips hold one file", member.Name, f.Name)}
@@ -148,12 +148,12 @@ func theMember(path string, z *zip.Reader) (*zip.File, error) {
 	return member, nil
 }
 
-// isMember reports whether f is a file that LEAN may have named.
+// isMember reports whether f has a name that LEAN gives.
 func isMember(f *zip.File) bool {
 	return !strings.HasPrefix(f.Name, "__MACOSX/") && memberName.MatchString(filepath.Base(f.Name))
 }
 
-// marketOf is the market that path names, in capitals; empty if it names none.
+// marketOf returns the market that path names, in capitals, or "" if it names none.
 func marketOf(path string) string {
 	if market, _, ok := strings.Cut(filepath.Base(path), "_"); ok && zones[strings.ToUpper(market)] != nil {
 		return strings.ToUpper(market)
@@ -167,8 +167,8 @@ func marketOf(path string) string {
 	return ""
 }
 
-// Start implements merge.Stream. Days of one pair never overlap, so that all rows of one are
-// told before the next is read in the exponent that they left.
+// Start implements merge.Stream. Days of one pair never overlap, so all rows of one day are returned before the
+// next day is parsed with the exponent that they left.
 func (d *day) Start() int64 { return d.midnight }
 
 // Advance implements merge.Stream.
@@ -195,7 +195,7 @@ func (d *day) Advance() (int64, error) {
 		case io.EOF:
 			return 0, err
 		default:
-			return 0, d.lines.Bad(d.path, "cannot be unpacked further: "+err.Error(), err)
+			return 0, d.lines.Bad(d.path, "the rest cannot be unpacked: "+err.Error(), err)
 		}
 		d.source.count.Rows++
 		if reason == "" {
@@ -245,7 +245,7 @@ func (d *day) Close() {
 	}
 }
 
-// parse reads a row: milliseconds, bid, ask. The result says what is wrong with it.
+// parse parses a row: milliseconds, bid, ask. It returns what is wrong with the row, or "".
 func (d *day) parse(line []byte) string {
 	var cells [3][]byte
 	for i := range cells {

@@ -1,28 +1,26 @@
-// Package leanfx reads the tick quotes of currency pairs in the format of the LEAN engine
-// (QuantConnect/Lean, Data/forex/readme.md) and gives them to a publisher as a [feed.Source].
+// Package leanfx reads the tick quotes of currency pairs in the format of the LEAN engine (QuantConnect/Lean,
+// Data/forex/readme.md) and provides them as a [feed.Source].
 //
 // # Files
 //
-// Each zip holds one CSV file without header for one pair and day; its name,
-// YYYYMMDD_PAIR_tick_quote.csv, states both. A row is the time in milliseconds after midnight
-// (decimals are kept to the nanosecond), the bid, and the ask; there are no sizes and no
-// trades. Zips of bars (second, minute, hour, daily) are refused by name, those of cryptocurrencies and
-// shares, which have the same names, by the columns of their first row. Several zips, of
-// many pairs and days, are merged by time; those that do not overlap are not open at once.
-// Memory does not grow with the files.
+// Each zip holds one CSV file without header for one pair and day; its name, YYYYMMDD_PAIR_tick_quote.csv,
+// states both. A row is the time in milliseconds after midnight (decimals are kept to the nanosecond), the bid,
+// and the ask; there are no sizes and no trades. Zips of bars (second, minute, hour, daily) are refused by
+// their names. Zips of cryptocurrencies and shares, which have the same names, are refused by the columns of
+// their first row. Several zips, of many pairs and days, are merged by time; those that do not overlap are not
+// open at once. Memory does not grow with the files.
 //
 // # Market and zone
 //
-// The market is the venue, and says in which zone midnight is: FXCM's days are in UTC-5, the
-// whole year, OANDA's in UTC. It is the folder above tick in LEAN's layout
-// (forex/MARKET/tick/PAIR/YYYYMMDD_quote.zip), or the beginning of the zip's name up to the
-// first underscore (MARKET_…zip), or what Config states.
+// The market is the venue, and determines the zone of midnight: FXCM's days are in UTC-5 all year, OANDA's in
+// UTC. The market is stated by Config, or by the beginning of the zip's name (fxcm_…zip, oanda_…zip), or it is
+// the folder above tick in LEAN's layout (forex/MARKET/tick/PAIR/YYYYMMDD_quote.zip).
 //
 // # Ticks
 //
-// Rows are quotes, locked and crossed ones too. A price of 0 is no quote on that side.
-// Prices are exact; a pair is defined with five decimals, and again with more where a row
-// has more. The first row of a zip begins a trading day, whose date is that of the name.
+// Rows are quotes, including locked and crossed ones. A price of 0 means no quote on that side. Prices are
+// exact; a pair is defined with five decimals, and redefined with more if a row has more. The first row of a
+// zip begins a trading day, whose date is the one in the name.
 package leanfx
 
 import (
@@ -35,7 +33,7 @@ import (
 	"strings"
 	"sync"
 	"time"
-	_ "time/tzdata" // zones on a machine that has none
+	_ "time/tzdata" // zones for machines without a zone database
 
 	"tickfeed/feed"
 	"tickfeed/feed/internal/merge"
@@ -49,7 +47,7 @@ type Source struct {
 	meter   *rawfile.Meter
 	queue   *merge.Queue[*day]
 	pairs   map[string]*pair // by market, NUL, symbol
-	defined int              // pairs that were told
+	defined int              // number of pairs defined so far
 	buf     [3]feed.Tick
 	pending []feed.Tick
 	err     error // once set, Next repeats it
@@ -61,39 +59,40 @@ type Source struct {
 
 var _ feed.Source = (*Source)(nil)
 
-// Config says how zips are to be read. The zero Config is right for FXCM and OANDA.
+// Config configures a Source. The zero Config is right for FXCM and OANDA.
 type Config struct {
-	// Market is that of all zips; empty takes it from their paths.
+	// Market is the market of all zips; empty takes it from their paths.
 	Market string
-	// Zone is that of the files' midnight: an IANA name such as America/New_York or UTC.
-	// Empty takes it from the market, which must be FXCM or OANDA then.
+	// Zone is the zone of the files' midnight: an IANA name such as America/New_York or UTC. Empty takes it
+	// from the market, which must be FXCM or OANDA then.
 	Zone string
-	// SkipBad is how many bad rows are passed over, in all files together, before one ends
-	// the source. Not negative.
+	// SkipBad is how many bad rows are skipped, in all files together, before one ends the source. Not
+	// negative.
 	SkipBad int
 }
 
-// Stats counts what a Source has read.
+// Stats counts what a Source has read and returned.
 type Stats struct {
 	Rows     int64 // good or bad
-	Ticks    int64 // given out, definitions among them
-	Locked   int64 // quotes whose bid is the ask
+	Ticks    int64 // returned, definitions included
+	Locked   int64 // quotes whose bid equals the ask
 	Crossed  int64 // quotes whose bid is above the ask
-	Backward int64 // rows whose time is before that of the row before
+	Backward int64 // rows with a time before that of the previous row
 	Skipped  int64 // bad rows tolerated
 	FirstBad *rawfile.LineError
 }
 
-// A pair is what was told of one currency pair at one market.
+// A pair is the state of one currency pair at one market.
 type pair struct {
 	id      feed.InstrumentID
 	def     feed.Definition
 	defined bool
-	day     *day // whose rows are being told
+	day     *day // the day being read
 }
 
-// Open prepares to read the zips at paths, in any order. It reads their directories and first rows. A
-// path that is not there, that is no zip, or whose content is not tick quotes is an error now.
+// Open prepares to read the zips at paths, in any order. It reads their directories and first rows, and returns
+// an error if a path does not exist, is not a zip, or does not contain tick quotes, or if two zips have the
+// same pair and day.
 func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.SkipBad < 0 {
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
@@ -135,12 +134,11 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Meter makes m count what is read of the zips. It is called before the first Next.
+// Meter makes m count the bytes read from the zips. It must be called before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 
-// Next implements [feed.Source]. The error is io.EOF after the last file, a
-// [*rawfile.LineError] where a row is bad and Config.SkipBad is used up, or where a zip
-// cannot be unpacked.
+// Next implements [feed.Source]. The error is io.EOF after the last file, or a [*rawfile.LineError] if a row is
+// bad and Config.SkipBad is used up, or if a zip cannot be unpacked.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -172,7 +170,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, nil
 }
 
-// tell makes the row at hand of d pending.
+// tell makes the ticks of d's current row pending.
 func (s *Source) tell(d *day) {
 	out := s.buf[:0]
 	p := d.pair
@@ -209,7 +207,7 @@ func (s *Source) tell(d *day) {
 	s.pending = append(out, q.Tick(p.id, d.time))
 }
 
-// bad takes a bad row; the error is nil if it is tolerated.
+// bad counts a bad row. It returns nil if the row is skipped.
 func (s *Source) bad(e *rawfile.LineError) error {
 	if s.count.FirstBad == nil {
 		s.count.FirstBad = e
@@ -221,15 +219,14 @@ func (s *Source) bad(e *rawfile.LineError) error {
 	return nil
 }
 
-// Stats is what was read so far, as of the last return from Next. It may be called at any
-// time, from any goroutine.
+// Stats returns the counts as of the last return of Next. Any goroutine may call it at any time.
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stats
 }
 
-// Close closes the files at hand. The error is always nil.
+// Close closes the open files. The error is always nil.
 func (s *Source) Close() error {
 	s.queue.Close()
 	if s.err == nil {
@@ -240,8 +237,8 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("leanfx: the source is closed")
 
-// RecogniseFile reports whether the file at path is a zip that holds a file named as LEAN names
-// files of quotes or trades, beside any others.
+// RecogniseFile reports whether the file at path is a zip with a file that has LEAN's name for quotes or
+// trades; it may contain others.
 func RecogniseFile(path string) bool {
 	z, err := zip.OpenReader(path)
 	if err != nil {
@@ -251,8 +248,8 @@ func RecogniseFile(path string) bool {
 	return slices.ContainsFunc(z.File, isMember)
 }
 
-// Recognise reports whether a file that begins with head is a zip whose first file is named
-// as LEAN names files of quotes or trades; those that are no ticks are then refused by Open.
+// Recognise reports whether a file that begins with head is a zip whose first file has LEAN's name for quotes
+// or trades. Open refuses those that are not ticks.
 func Recognise(head []byte) bool {
 	const header = 30 // of a local file, before its name
 	if len(head) < header || string(head[:4]) != "PK\x03\x04" {

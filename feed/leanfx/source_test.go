@@ -66,7 +66,7 @@ func drain(t testing.TB, src *leanfx.Source, each func(*feed.Tick, *feed.State))
 	}
 }
 
-// expectation is what an independent decoder found in a file.
+// An expectation is what an independent decoder found in a file.
 type expectation struct {
 	Rows     int64    `json:"rows"`
 	First    []string `json:"first_row"`
@@ -82,8 +82,8 @@ type expectation struct {
 	SameTime int64    `json:"rows_with_timestamp_equal_to_previous"`
 }
 
-// The recorded zips agree with what an independent decoder found; locked and crossed quotes
-// are kept, and FXCM's days are in UTC-5, Oanda's in UTC.
+// The recorded zips agree with the results of an independent decoder; locked and crossed quotes are kept, and
+// FXCM's days are in UTC-5, Oanda's in UTC.
 func TestRecorded(t *testing.T) {
 	dir := recorded(t)
 	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
@@ -163,7 +163,7 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-// price prints five decimals, as the files do.
+// price formats five decimals, as the files do.
 func price(v int64) string {
 	s := strconv.FormatInt(v, 10)
 	for len(s) < 6 {
@@ -172,7 +172,7 @@ func price(v int64) string {
 	return s[:len(s)-5] + "." + s[len(s)-5:]
 }
 
-// write makes a zip with one file and is its path.
+// write makes a zip with one file and returns its path.
 func write(t testing.TB, path, member, text string) string {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), path)
@@ -195,7 +195,7 @@ func pack(t testing.TB, member, text string) []byte {
 	return b.Bytes()
 }
 
-// The market is also told by LEAN's folders; a price with more decimals defines its pair anew.
+// LEAN's folders also state the market; a price with more decimals redefines its pair.
 func TestSample(t *testing.T) {
 	path := write(t, "forex/oanda/tick/usdjpy/20240102_quote.zip", "20240102_usdjpy_tick_quote.csv",
 		"0,141.02,141.03\r\n1.000001,141.0212345,0\n")
@@ -314,7 +314,7 @@ func BenchmarkRecorded(b *testing.B) {
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
 }
 
-// A row whose time is before that of the row before it is counted; one of the same time is not.
+// A row with a time before that of the previous row is counted; a row with the same time is not.
 func TestRowsThatGoBack(t *testing.T) {
 	path := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,1\n3,1,1\n3,1,1\n2,1,1\n4,1,1\n")
 	src, err := leanfx.Open([]string{path}, leanfx.Config{})
@@ -323,7 +323,8 @@ func TestRowsThatGoBack(t *testing.T) {
 	assert.Equal(t, int64(1), src.Stats().Backward)
 }
 
-// Quotes whose bid is the ask, or above it, are counted and given out as they are; one side alone is neither.
+// Quotes whose bid equals or exceeds the ask are counted and returned unchanged; a quote with one side is
+// neither.
 func TestLockedAndCrossedRows(t *testing.T) {
 	path := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,2\n2,2,2\n3,3,2\n4,4,2\n5,5,0\n6,0,5\n")
 	src, err := leanfx.Open([]string{path}, leanfx.Config{})

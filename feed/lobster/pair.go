@@ -8,26 +8,25 @@ import (
 	"regexp"
 	"strconv"
 	"time"
-	_ "time/tzdata" // New York on a machine that has no zones
+	_ "time/tzdata" // New York's zone for machines without a zone database
 
 	"tickfeed/feed"
 	"tickfeed/feed/rawfile"
 )
 
-// A pair is the message file and the order book file of one instrument and day, and the
-// event at hand.
+// A pair is the message file and the order book file of one instrument and day, with the current event.
 type pair struct {
 	source   *Source
 	symbol   string
-	midnight int64 // of the day in New York, as noon less twelve hours
-	from, to int64 // milliseconds after midnight, in its name
+	midnight int64 // midnight of the day in New York, twelve hours before noon
+	from, to int64 // start and end in the name, in milliseconds after midnight
 	day      int32
 	levels   int
 	message  file
 	book     file
 	noBook   bool // the book file is not read
 
-	// The message at hand, and the book after it.
+	// The current message, and the book after it.
 	time    int64
 	kind    int64
 	size    int64
@@ -36,7 +35,7 @@ type pair struct {
 	columns int   // of the book row
 	asks    []level
 	bids    []level
-	before  int64 // time of the message before
+	before  int64 // time of the previous message
 }
 
 // A file is one half of a pair.
@@ -87,18 +86,18 @@ var newYork = func() *time.Location {
 
 var standardName = regexp.MustCompile(`^(.+)_(\d{4}-\d{2}-\d{2})_(\d{1,8})_(\d{1,8})_(message|orderbook)_(\d{1,4})(\D.*)?$`)
 
-// overlaps reports whether p and o are of one symbol, day and time, as files of two depths are: they
-// would tell each trade twice.
+// overlaps reports whether p and o have the same symbol, day and time, like files with two depths, which
+// contain each trade twice.
 func (p *pair) overlaps(o *pair) bool {
 	return p.symbol == o.symbol && p.day == o.day && p.from < o.to && o.from < p.to
 }
 
-// newPair is the pair that path is half of.
+// newPair returns the pair that path is one file of.
 func newPair(path string, s *Source) (*pair, error) {
 	dir, name := filepath.Split(path)
 	m := standardName.FindStringSubmatch(name)
 	if m == nil {
-		return nil, fmt.Errorf("%s: the date and symbol of LOBSTER files stand in their names only: "+
+		return nil, fmt.Errorf("%s: the date and symbol of LOBSTER files are only in their names: "+
 			"rename it to SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv, or …_orderbook_LEVELS.csv", path)
 	}
 	symbol, rest := m[1], m[7]
@@ -124,8 +123,8 @@ func newPair(path string, s *Source) (*pair, error) {
 	half := func(kind string) file {
 		return file{path: dir + symbol + "_" + m[2] + "_" + m[3] + "_" + m[4] + "_" + kind + "_" + m[6] + rest}
 	}
-	// The clocks of New York change at two in the morning: what the day has between noon and
-	// noon less twelve hours is what clocks show, on every day that has trading.
+	// New York changes its clocks at two in the morning and never on a day with trading, so on every trading
+	// day midnight by the clock is twelve hours before noon.
 	noon := time.Date(day.Year(), day.Month(), day.Day(), 12, 0, 0, 0, newYork)
 	return &pair{
 		source: s, symbol: symbol, from: from, to: to, levels: levels,
@@ -241,12 +240,12 @@ func (f *file) close() {
 	}
 }
 
-// next is the next line; blank ones at the end of a file are passed over.
+// next returns the next line, skipping blank lines.
 func (f *file) next() ([]byte, error) {
 	for {
 		line, err := f.lines.Next()
 		if err != nil && err != io.EOF && err != rawfile.ErrLongLine {
-			bad := f.bad("cannot be unpacked further: " + err.Error())
+			bad := f.bad("the rest cannot be unpacked: " + err.Error())
 			bad.Err = err
 			return nil, bad
 		}
@@ -260,7 +259,7 @@ func (f *file) bad(reason string) *rawfile.LineError {
 	return f.lines.Bad(f.path, reason, nil)
 }
 
-// trade is the execution at hand; ok is false if the message is none.
+// trade returns the current message's execution; ok is false if the message is not an execution.
 func (p *pair) trade() (tr feed.Trade, ok bool) {
 	tr = feed.Trade{Price: p.price, Size: p.size, Side: feed.SideBuy}
 	if p.side > 0 {
@@ -278,7 +277,7 @@ func (p *pair) trade() (tr feed.Trade, ok bool) {
 	return tr, true
 }
 
-// status is what the message of type 7 at hand reports.
+// status returns the status of the current message, which has type 7.
 func (p *pair) status() feed.Status {
 	switch p.price {
 	case 0:
@@ -289,8 +288,8 @@ func (p *pair) status() feed.Status {
 	return feed.StatusHalted
 }
 
-// parseMessage reads a row of a message file; time is then nanoseconds after midnight. The
-// result says what is wrong with the row.
+// parseMessage parses a row of a message file and sets time to nanoseconds after midnight. It returns what is
+// wrong with the row, or "".
 func (p *pair) parseMessage(line []byte) string {
 	at, rest, _ := bytes.Cut(line, comma)
 	var ok bool
@@ -317,7 +316,7 @@ func (p *pair) parseMessage(line []byte) string {
 	p.kind, p.size, p.price, p.side = v[0], v[2], v[3], v[4]
 	switch {
 	case p.kind < typeNew || p.kind > typeHalt:
-		return fmt.Sprintf("event type %d is not known, only 1 to 7", p.kind)
+		return fmt.Sprintf("unknown event type %d: want 1 to 7", p.kind)
 	case p.kind == typeHalt:
 		if p.price < -1 || p.price > 1 {
 			return fmt.Sprintf("trading halt with %d: want -1 (halted), 0 (quoting) or 1 (trading)", p.price)
@@ -332,7 +331,7 @@ func (p *pair) parseMessage(line []byte) string {
 	return ""
 }
 
-// parseBook reads a row of an order book file. The result says what is wrong with it.
+// parseBook parses a row of an order book file. It returns what is wrong with the row, or "".
 func (p *pair) parseBook(line []byte) string {
 	p.asks, p.bids, p.columns = p.asks[:0], p.bids[:0], 0
 	for rest, more := line, true; more; {
@@ -390,8 +389,8 @@ func cutComma(b []byte) (cell, rest []byte, more bool) {
 	return b, nil, false
 }
 
-// parseTime reads seconds with up to nine decimals as nanoseconds of a day. More decimals are
-// rounded if they are the trace of a float.
+// parseTime parses seconds with up to nine decimals into nanoseconds of a day. More decimals are rounded if
+// they come from a float.
 func parseTime(b []byte) (int64, bool) {
 	t, err := rawfile.ParseTime(b, -9)
 	return t, err == nil && t >= 0 && t < nanosOfDay
@@ -418,7 +417,7 @@ func parseInt(b []byte) (int64, bool) {
 	return v, true
 }
 
-// firstLine is the first line of head; ok is false if head does not hold all of it.
+// firstLine returns the first line of head; ok is false if head does not contain all of it.
 func firstLine(head []byte) (line []byte, ok bool) {
 	i := bytes.IndexByte(head, '\n')
 	if i < 0 {

@@ -23,7 +23,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// recorded is the directory of recorded market data; the test is skipped where it is absent.
+// recorded is the directory of recorded market data; the test is skipped if it does not exist.
 func recorded(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("TICKFEED_DATA")
@@ -46,7 +46,7 @@ func recorded(t testing.TB) string {
 	return dir
 }
 
-// expectation is what an independent decoder found in a pair of files.
+// An expectation is what an independent decoder found in a pair of files.
 type expectation struct {
 	Rows         int64            `json:"rows"`
 	ByType       map[string]int64 `json:"by_type"`
@@ -84,8 +84,8 @@ func expected(t testing.TB, dir string, files ...string) (e expectation) {
 	return e
 }
 
-// drain reads all of a source; ticks are applied to a state, which says whether each
-// instrument is defined before it is used.
+// drain reads a source to its end and applies the ticks to a state, which checks that each instrument is
+// defined before it is used.
 func drain(t testing.TB, src *lobster.Source, each func(*feed.Tick, *feed.State)) error {
 	t.Helper()
 	defer src.Close()
@@ -110,8 +110,8 @@ func drain(t testing.TB, src *lobster.Source, each func(*feed.Tick, *feed.State)
 
 const midnight = 1340251200 * int64(time.Second) // of 2012-06-21 in New York, four hours behind UTC
 
-// The recorded pairs go through and agree with what an independent decoder found; after
-// each event the book of the state is the row of the order book file.
+// The recorded pairs agree with the results of an independent decoder; after each event the book of the state
+// equals the row of the order book file.
 func TestRecorded(t *testing.T) {
 	dir := recorded(t)
 	for _, name := range []string{
@@ -160,7 +160,7 @@ func TestRecorded(t *testing.T) {
 			assert.Equal(t, want.ByType["5"], src.Stats().Hidden)
 			assert.Zero(t, src.Stats().Backward)
 
-			// Again from the other file, each event compared with its row.
+			// Read again, named by the other file, and compare each event with its row.
 			src, err = lobster.Open([]string{filepath.Join(dir, book)}, lobster.Config{})
 			require.NoError(t, err)
 			var row [][4]int64
@@ -188,7 +188,7 @@ func TestRecorded(t *testing.T) {
 				}
 				in, _ := state.Instrument(tick.Instrument)
 				if !sameBook(&in, row) {
-					// Rows that change nothing and are no trade have no tick.
+					// Rows that change nothing and are not trades have no ticks.
 					for before := row; slices.Equal(before, row); {
 						next()
 					}
@@ -228,7 +228,7 @@ func sameBook(in *feed.Instrument, row [][4]int64) bool {
 	return asks == len(in.Asks) && bids == len(in.Bids)
 }
 
-// openRows yields the rows of an order book file, nil after the last.
+// openRows returns a function that returns the rows of an order book file, nil after the last.
 func openRows(t *testing.T, path string) func() [][4]int64 {
 	f, err := os.Open(path)
 	require.NoError(t, err)
@@ -251,7 +251,7 @@ func openRows(t *testing.T, path string) func() [][4]int64 {
 	}
 }
 
-// Several instruments make one session in order of time.
+// Several instruments form one session in order of time.
 func TestMergedByTime(t *testing.T) {
 	dir := filepath.Join(recorded(t), "lobster")
 	paths, err := filepath.Glob(filepath.Join(dir, "*.csv.gz"))

@@ -1,41 +1,37 @@
-// Package lobster reads LOBSTER files (order book data of Nasdaq, one message file and one
-// order book file per instrument and day; lobsterdata.com, "Data Structure") and gives them
-// to a publisher as a [feed.Source].
+// Package lobster reads LOBSTER files (order book data of Nasdaq, one message file and one order book file per
+// instrument and day; lobsterdata.com, "Data Structure") and provides their ticks as a [feed.Source].
 //
 // # Files
 //
-// Both files of a pair are told by the standard name,
-// SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv and …_orderbook_LEVELS.csv; naming one of
-// them is enough if the other lies beside it. A message file without its order book gives trades
-// and statuses only, which is noted. What follows LEVELS must be the same in both.
-// The date stands only in the name. Files may be packed with gzip or zstd. Several pairs,
-// of many instruments or days, are merged by time; pairs that do not overlap are not open
-// at once, and memory does not grow with the files.
+// Both files of a pair have the standard name, SYMBOL_YYYY-MM-DD_START_END_message_LEVELS.csv and
+// …_orderbook_LEVELS.csv; naming one of them is enough if the other is in the same directory. A message file
+// without its order book gives trades and statuses only, which Stats.Notes reports. The rest of the name after
+// LEVELS must be the same in both. The date occurs only in the name. Files may be compressed with gzip or zstd.
+// Several pairs, of many instruments or days, are merged by time; pairs that do not overlap are not open at
+// once, and memory does not grow with the files.
 //
 // # Ticks
 //
-// A message row and the book row with the same number are one event; FlagMore marks all its
-// ticks but the last. Each instrument is defined with prices in units of 10^-4 dollars, as
-// in the files. The first event of a pair begins a trading day, with a status tick; an
-// earlier day's book is cleared.
+// A message row and the book row with the same number are one event; all of its ticks but the last have
+// FlagMore. Each instrument is defined with prices in units of 10^-4 dollars, as in the files. The first event
+// of a pair begins a trading day with a status tick, and clears the book of an earlier day.
 //
-//	type 4  execution of a visible order: a trade; the aggressor is the other side than that
-//	        of the resting order, which is what the row states
+//	type 4  execution of a visible order: a trade; the row states the side of the resting order,
+//	        and the aggressor is on the other side
 //	type 5  execution of a hidden order: the same, with the condition H
 //	type 6  cross, such as an auction: a trade without aggressor, with the condition X
-//	type 7  halted, or with the price 0 quoting again, or 1 trading again: a status
+//	type 7  a status: halted, or with price 0 quoting again, or with price 1 trading again
 //
-// Messages 1, 2 and 3 (new, partly cancelled, deleted) show in the book only. LOBSTER has
-// no trade ids. The changes from one book row to the next come as level ticks, and where the
-// best bid or offer changed also as a quote. A price that has left the rows for the levels
-// that they hold is removed, and told again when it returns: the book of a state is at all
-// times the book row. The dummy prices ±9999999999 are empty levels.
+// Messages 1, 2 and 3 (new, partly cancelled, deleted) are visible in the book only. LOBSTER has no trade ids.
+// Changes from one book row to the next become level ticks, and a quote if the best bid or offer changed. A
+// price that drops out of the levels of the rows is removed, and added again when it returns: at all times the
+// book of a state equals the book row. The dummy prices ±9999999999 are empty levels.
 //
 // # Times
 //
-// Seconds after midnight in New York, with up to nine decimals whose trailing zeros are cut;
-// the zone is built in. More decimals are rounded if they are below the error of a float, which
-// left them there.
+// Times are seconds after midnight in New York, with up to nine decimals, trailing zeros omitted; the zone is
+// built in. More decimals are rounded if they are smaller than the error of a float, which must have produced
+// them.
 package lobster
 
 import (
@@ -58,7 +54,7 @@ type Source struct {
 	queue       *merge.Queue[*pair]
 	instruments map[string]*instrument // by symbol
 	pending     []feed.Tick
-	buf         []feed.Tick // what pending is cut from
+	buf         []feed.Tick // backing array of pending
 	err         error       // once set, Next repeats it
 
 	count Stats
@@ -68,27 +64,27 @@ type Source struct {
 
 var _ feed.Source = (*Source)(nil)
 
-// Config says how LOBSTER files are to be read. The zero Config gives everything.
+// Config configures a Source. The zero Config gives all ticks.
 type Config struct {
-	// Venue is that of the definitions; empty means NASDAQ.
+	// Venue is the venue of the definitions; empty means NASDAQ.
 	Venue string
-	// TradesOnly reads no order book files: the ticks are trades and statuses.
+	// TradesOnly ignores order book files: the ticks are trades and statuses.
 	TradesOnly bool
-	// NoLevels gives no level ticks, only quotes, trades and statuses.
+	// NoLevels omits level ticks: the ticks are quotes, trades and statuses.
 	NoLevels bool
-	// SkipBad is how many bad rows are passed over, in all files together, before one ends
-	// the source. A bad row costs the row of the other file too. Not negative.
+	// SkipBad is how many bad rows are skipped, in all files together, before one ends the source. A bad row is
+	// skipped together with the row of the other file. Not negative.
 	SkipBad int
 }
 
-// Stats counts what a Source has read.
+// Stats counts what a Source has read and returned.
 type Stats struct {
 	Messages int64 // message rows, good or bad
-	Ticks    int64 // given out, definitions among them
+	Ticks    int64 // returned, definitions included
 	Trades   int64 // executions of visible and of hidden orders, and crosses
 	Hidden   int64 // trades among them with hidden orders
 	Halts    int64 // messages of type 7
-	Backward int64 // rows whose time is before that of the row before
+	Backward int64 // rows with a time before that of the previous row
 	Skipped  int64 // bad rows tolerated
 	FirstBad *rawfile.LineError
 	Notes    []string // message files without their order book, the first maxNotes of them
@@ -97,19 +93,19 @@ type Stats struct {
 // maxNotes bounds Stats.Notes.
 const maxNotes = 16
 
-// An instrument is what was told of one symbol.
+// An instrument is the state of one symbol.
 type instrument struct {
 	id   feed.InstrumentID
-	pair *pair // whose rows are being told
+	pair *pair // the pair being read
 	asks []level
 	bids []level
 }
 
 type level struct{ price, size int64 }
 
-// Open prepares to read the pairs that paths name, in any order; it reads nothing yet. A
-// path that is not there, an order book without its message file, a file without a LOBSTER name, and
-// two pairs of one symbol and time are errors now.
+// Open prepares to read the pairs that paths name, in any order; it reads no rows. It returns an error if a
+// path does not exist, an order book lacks its message file, a file lacks a LOBSTER name, or two pairs cover
+// the same symbol and time.
 func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.SkipBad < 0 {
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
@@ -144,7 +140,7 @@ func Open(paths []string, cfg Config) (*Source, error) {
 				p.noBook = true
 				if len(s.count.Notes) < maxNotes {
 					s.count.Notes = append(s.count.Notes, fmt.Sprintf(
-						"%s: its order book file is not there: trades and statuses are read, no quotes and no book", path))
+						"%s: its order book file is missing: only trades and statuses are read, no quotes and no book", path))
 				}
 				continue
 			}
@@ -169,12 +165,11 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Meter makes m count what is read of the files. It is called before the first Next.
+// Meter makes m count the bytes read from the files. It must be called before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 
-// Next implements [feed.Source]. The error is io.EOF after the last file, a
-// [*rawfile.LineError] where a row is bad and Config.SkipBad is used up, and else names the
-// file that cannot be read or unpacked.
+// Next implements [feed.Source]. The error is io.EOF after the last file, a [*rawfile.LineError] if a row is
+// bad and Config.SkipBad is used up, or else names the file that cannot be read or unpacked.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -206,7 +201,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, nil
 }
 
-// tell makes the event at hand of p pending.
+// tell makes the ticks of p's current event pending.
 func (s *Source) tell(p *pair) {
 	s.buf = s.buf[:0]
 	in := s.instruments[p.symbol]
@@ -250,12 +245,12 @@ func (s *Source) begin(in *instrument, p *pair) {
 	in.pair, in.asks, in.bids = p, in.asks[:0], in.bids[:0]
 	status := feed.StatusUnknown
 	if p.kind != typeHalt && p.from >= openOfTrading {
-		status = feed.StatusTrading // a message says where it is not
+		status = feed.StatusTrading // a halt message would say otherwise
 	}
 	s.buf = append(s.buf, feed.StatusTick(in.id, p.time, status, p.day))
 }
 
-// tellBook tells how the book at hand of p differs from the one before.
+// tellBook appends the changes from in's book to p's current one.
 func (s *Source) tellBook(in *instrument, p *pair) {
 	first := len(in.asks)+len(in.bids) == 0
 	quoted := touch(in.asks) != touch(p.asks) || touch(in.bids) != touch(p.bids)
@@ -284,7 +279,7 @@ func touch(side []level) level {
 	return side[0]
 }
 
-// tellSide tells what turns the side old into now; both are sorted, the best price first.
+// tellSide appends the level ticks that turn the side old into now; both are sorted, best price first.
 func (s *Source) tellSide(id feed.InstrumentID, at int64, side feed.Side, old, now []level) {
 	for len(old) > 0 || len(now) > 0 {
 		switch {
@@ -310,7 +305,7 @@ func better(side feed.Side, a, b int64) bool {
 	return a < b
 }
 
-// bad takes a bad row; the error is nil if it is tolerated.
+// bad counts a bad row. It returns nil if the row is skipped.
 func (s *Source) bad(e *rawfile.LineError) error {
 	if s.count.FirstBad == nil {
 		s.count.FirstBad = e
@@ -322,15 +317,14 @@ func (s *Source) bad(e *rawfile.LineError) error {
 	return nil
 }
 
-// Stats is what was read so far, as of the last return from Next. It may be called at any
-// time, from any goroutine.
+// Stats returns the counts as of the last return of Next. Any goroutine may call it at any time.
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stats
 }
 
-// Close closes the files at hand. The error is always nil.
+// Close closes the open files. The error is always nil.
 func (s *Source) Close() error {
 	s.queue.Close()
 	if s.err == nil {

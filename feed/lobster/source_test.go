@@ -16,7 +16,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// write makes a pair of files and is the path of its message file.
+// write makes a pair of files and returns the path of its message file.
 func write(t testing.TB, stem, message, book string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,8 +41,7 @@ const (
 	noBid     = "-9999999999,0"
 )
 
-// An event is its trade, the levels that changed, and the quote; all ticks but its last
-// carry FlagMore.
+// An event is its trade, the levels that changed, and the quote; all of its ticks but the last have FlagMore.
 func TestEvents(t *testing.T) {
 	path := write(t, twoLevels,
 		"34200.5,1,11,100,1000000,1\n"+ // a bid
@@ -99,8 +98,8 @@ func TestEvents(t *testing.T) {
 	assert.Len(t, got, len(want)-3)
 }
 
-// A price that leaves the levels of the rows leaves the book, and comes back with them. An
-// empty book tells no levels but a quote without prices.
+// A price that drops out of the levels of the rows leaves the book, and returns with them. An empty book gives
+// no levels but a quote without prices.
 func TestWindow(t *testing.T) {
 	path := write(t, twoLevels,
 		"34200.1,1,1,5,100,1\n34200.2,1,2,6,300,1\n34200.3,1,3,7,200,1\n34200.4,3,2,6,300,1\n34200.5,3,9,1,50,1\n",
@@ -126,8 +125,8 @@ func TestWindow(t *testing.T) {
 	assert.Equal(t, feed.Quote{Bid: feed.NoPrice, Ask: feed.NoPrice}, got[len(got)-1].Quote())
 }
 
-// The next day of an instrument clears its book and begins a trading day; winter is an hour
-// farther from UTC.
+// The next day of an instrument clears its book and begins a trading day; in winter New York is an hour farther
+// from UTC.
 func TestDays(t *testing.T) {
 	const message, book = "34200.1,1,1,5,100,1\n", "200,1,100,5\n"
 	monday := write(t, "XYZ_2024-11-04_34200000_57600000_*_1.csv", message, book)
@@ -186,11 +185,11 @@ func TestBadRows(t *testing.T) {
 	assert.ErrorContains(t, err, "orderbook_1.csv:3")
 }
 
-// The date stands only in the name, so a name that is not standard is refused.
+// The date is only in the name, so a file without a standard name is refused.
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for name, want := range map[string]string{
-		"message.csv": "stand in their names only",
+		"message.csv": "are only in their names",
 		"A_2024-13-04_34200000_57600000_message_1.csv":     "is not a date",
 		"A_2024-11-04_34200000_57600000_message_0.csv":     "0 levels",
 		"A_2024-11-04_86400000_57600000_message_1.csv":     "start 86400000",
@@ -249,7 +248,7 @@ func FuzzSource(f *testing.F) {
 	})
 }
 
-// A row whose time is before that of the row before it is counted; one of the same time is not.
+// A row with a time before that of the previous row is counted; a row with the same time is not.
 func TestRowsThatGoBack(t *testing.T) {
 	row := ",1,1,5,100,1\n"
 	book := noAsk + ",100,5," + noAsk + "," + noBid + "\n"
@@ -259,14 +258,14 @@ func TestRowsThatGoBack(t *testing.T) {
 	assert.Equal(t, int64(1), stats.Backward)
 }
 
-// Two levels of one side with the same price are no book.
+// A side with two levels of the same price is refused.
 func TestLevelsOfOnePrice(t *testing.T) {
 	path := write(t, twoLevels, "34200.1,1,1,5,100,1\n", noAsk+",100,5,"+noAsk+",100,7\n")
 	_, _, err := ticksOf(t, lobster.Config{}, path)
 	require.Error(t, err)
 }
 
-// Trades and statuses need no order book: a message file without one is read, and noted.
+// Trades and statuses need no order book: a message file without one is read, and Notes reports it.
 func TestMessagesWithoutBook(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "XYZ_2024-03-11_34200000_57600000_message_2.csv")
 	require.NoError(t, os.WriteFile(path, []byte("34200.5,1,11,100,1000000,1\n34200.6,4,11,40,1000000,1\n34200.8,7,0,0,-1,-1\n"), 0o600))
@@ -278,18 +277,18 @@ func TestMessagesWithoutBook(t *testing.T) {
 			kinds = append(kinds, tick.Kind)
 		}
 		assert.Equal(t, []feed.Kind{feed.KindDefinition, feed.KindStatus, feed.KindTrade, feed.KindStatus}, kinds)
-		assert.Equal(t, []string{path + ": its order book file is not there: trades and statuses are read, no quotes and no book"}, stats.Notes)
+		assert.Equal(t, []string{path + ": its order book file is missing: only trades and statuses are read, no quotes and no book"}, stats.Notes)
 	}
 }
 
-// Decimals that a float left behind a time are rounded; others are not cut in silence.
+// Decimals that come from a float are rounded; others are refused, not truncated.
 func TestTracesOfFloatsInTimes(t *testing.T) {
 	for text, want := range map[string]int64{
 		"34200.017459617001":  17459617,
 		"34200.017459616997":  17459617,
 		"34200.0174596170":    17459617,
 		"57599.913117637003":  23399913117637,
-		"34200.0174596175":    0, // a digit that means something
+		"34200.0174596175":    0, // a significant digit
 		"34200.01745961750":   0,
 		"34200.0174596170001": 0, // more digits than a float has
 	} {

@@ -9,8 +9,8 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// Contains reports whether head, the first bytes of an unpacked file, are a capture that has
-// a packet whose UDP payload is wanted.
+// Contains reports whether head, the first bytes of an unpacked file, is a capture with a packet whose UDP
+// payload want accepts.
 func Contains(head []byte, want func(payload []byte) bool) bool {
 	if !Recognise(head) {
 		return false
@@ -31,8 +31,8 @@ func Contains(head []byte, want func(payload []byte) bool) bool {
 	}
 }
 
-// Describe says what the first packets of a capture are, of which head are the first bytes:
-// for a capture that holds nothing that can be read. It is a clause that begins with "; ".
+// Describe describes the first packets of a capture that begins with head, for errors about captures without
+// readable data. The result is "" or a clause that begins with "; ".
 func Describe(head []byte) string {
 	r := rawfile.NewReader("", bytes.NewReader(head))
 	var p Reader

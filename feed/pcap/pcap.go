@@ -1,6 +1,5 @@
-// Package pcap reads packet captures, pcap and pcapng, and finds the UDP payload of their
-// packets: Ethernet with any VLAN tags, Linux cooked, BSD loopback and raw IP; IPv4, and IPv6 with
-// any extension headers.
+// Package pcap reads packet captures, pcap and pcapng, and finds the UDP payload of their packets: Ethernet
+// with any VLAN tags, Linux cooked, BSD loopback and raw IP; IPv4, and IPv6 with any extension headers.
 //
 // Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
 package pcap
@@ -18,14 +17,14 @@ import (
 
 // A Packet is one captured packet.
 type Packet struct {
-	// Time is when it was captured, nanoseconds since the Unix epoch; 0 if it is not said.
+	// Time is when the packet was captured, in nanoseconds since the Unix epoch; 0 if the capture does not say.
 	Time int64
 	// Link is the type of Data's first header (LINKTYPE_…).
 	Link uint32
-	// Data are the captured bytes, valid until the next packet is read. They may be fewer
-	// than the packet had.
+	// Data is the captured bytes, which may be fewer than the packet had. It is valid until the next packet is
+	// read.
 	Data []byte
-	// Offset is where the packet's record stands in the unpacked file.
+	// Offset is where the packet's record begins in the unpacked file.
 	Offset int64
 }
 
@@ -36,13 +35,13 @@ type Reader struct {
 	nano  bool   // classic: times are nanoseconds
 	link  uint32 // classic
 	faces []face // pcapng: interfaces of the section
-	other string // the link type of the first packet that cannot be read
+	other string // link type of the first packet that cannot be read
 }
 
 type face struct {
 	link  uint32
-	units uint64 // per second; 0: not to be had
-	shift int64  // seconds to be added
+	units uint64 // per second; 0 if out of range
+	shift int64  // seconds to add
 }
 
 // Bounds of a capture.
@@ -60,8 +59,7 @@ const (
 	magicOrder   = 0x1a2b3c4d
 )
 
-// Recognise reports whether head, the first bytes of an unpacked file, are those of a
-// capture.
+// Recognise reports whether head, the first bytes of an unpacked file, begins a capture.
 func Recognise(head []byte) bool {
 	if len(head) < 12 {
 		return false
@@ -79,8 +77,8 @@ func Recognise(head []byte) bool {
 	return false
 }
 
-// Begin reads what stands before the first packet. It is called for each file; the error is
-// a [*rawfile.FormatError] for what is no capture.
+// Begin reads the header before the first packet. The caller must call it for each file. The error is a
+// [*rawfile.FormatError] if the file is not a capture.
 func (p *Reader) Begin(r *rawfile.Reader) error {
 	*p = Reader{faces: p.faces[:0]}
 	b, err := r.Peek(24)
@@ -104,8 +102,8 @@ func (p *Reader) Begin(r *rawfile.Reader) error {
 	return nil
 }
 
-// Unread says that packets have a link type that cannot be read, as a clause that follows what
-// a capture has not; "" if all can be.
+// Unread returns a clause for errors, which says that packets have a link type that cannot be read, or "" if
+// there are none.
 func (p *Reader) Unread() string {
 	if p.other == "" {
 		return ""
@@ -113,8 +111,8 @@ func (p *Reader) Unread() string {
 	return ": its packets are of " + p.other + ", which cannot be read"
 }
 
-// Next is the next packet. The error is io.EOF at the end, and r.Torn for a capture that
-// ends inside of a packet.
+// Next returns the next packet. The error is io.EOF at the end, and comes from r.Torn if the capture ends
+// inside a packet.
 func (p *Reader) Next(r *rawfile.Reader) (Packet, error) {
 	packet, err := p.next(r)
 	if err == nil && p.other == "" {
@@ -157,7 +155,7 @@ const (
 	optionOffset     = 14
 )
 
-// block reads pcapng blocks up to the next that is a packet.
+// block reads pcapng blocks up to the next packet.
 func (p *Reader) block(r *rawfile.Reader) (Packet, error) {
 	for {
 		start := r.Offset()
@@ -232,7 +230,7 @@ func (p *Reader) face(body []byte) face {
 	return f
 }
 
-// resolution is units per second: 10^-v, or 2^-v with the highest bit; 0 beyond 64 bits.
+// resolution returns units per second: 10^v, or 2^v if the highest bit is set; 0 if it exceeds 64 bits.
 func resolution(v byte) uint64 {
 	if v&0x80 != 0 {
 		if v &= 0x7f; v > 63 {
@@ -305,8 +303,8 @@ const (
 	linkCooked2  = 276
 )
 
-// before is how many bytes stand before the network layer, and where in them its EtherType;
-// at is -1 if there is none.
+// before returns how many bytes precede the network layer, and the offset of the EtherType in them, or -1 if
+// they have none.
 func before(link uint32) (n, at int, ok bool) {
 	switch link {
 	case linkEthernet:
@@ -323,14 +321,14 @@ func before(link uint32) (n, at int, ok bool) {
 	return 0, 0, false
 }
 
-// linkNames are link types that captures have and that cannot be read.
+// linkNames names link types that occur in captures and cannot be read.
 var linkNames = map[uint32]string{
 	6: "token ring", 9: "PPP", 51: "PPPoE", 104: "Cisco HDLC", 105: "IEEE 802.11", 107: "frame relay", 119: "IEEE 802.11, Prism",
 	127: "IEEE 802.11, radiotap", 147: "private 0", 187: "Bluetooth", 192: "PPI", 195: "IEEE 802.15.4", 220: "USB", 239: "netfilter log",
 	240: "netANALYZER", 247: "InfiniBand", 253: "netlink", 258: "PKTAP", 272: "Juniper", 274: "Ethernet MPACKET",
 }
 
-// LinkName names a link type whose packets cannot be read, for messages; "" if they can.
+// LinkName returns the name, for messages, of a link type whose packets cannot be read, or "" if they can.
 func LinkName(link uint32) string {
 	if _, _, ok := before(link); ok {
 		return ""
@@ -341,8 +339,8 @@ func LinkName(link uint32) string {
 	return fmt.Sprintf("link type %d", link)
 }
 
-// UDP is the payload of a packet that is UDP over IP, not a fragment of it. whole is false
-// if the capture cut it short.
+// UDP returns the payload of a UDP packet over IP that is not a fragment. whole is false if the capture has
+// truncated it.
 func (p *Packet) UDP() (payload []byte, whole, ok bool) {
 	b, _, ok := p.datagram()
 	if !ok {
@@ -358,7 +356,7 @@ func (p *Packet) UDP() (payload []byte, whole, ok bool) {
 	return b[:n], true, true
 }
 
-// datagram is a packet from its UDP header on, and the address that it goes to.
+// datagram returns a packet from its UDP header, and its destination address.
 func (p *Packet) datagram() (b []byte, to netip.Addr, ok bool) {
 	be := binary.BigEndian
 	b = p.Data
@@ -417,8 +415,8 @@ const (
 // maxExtensions bounds the extension headers of a packet.
 const maxExtensions = 16
 
-// behindExtensions is what follows the extension headers of an IPv6 packet, of which b begins
-// with the one that next names; nil if that is not UDP, or a fragment of it.
+// behindExtensions returns the rest of an IPv6 packet after its extension headers. b begins with the header
+// that next names. The result is nil if the rest is not UDP or is a fragment.
 func behindExtensions(next byte, b []byte) []byte {
 	for range maxExtensions {
 		if next == protocolUDP {

@@ -13,7 +13,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// frame is payload in Ethernet with as many VLAN tags, IPv4 and UDP, padded to 60 bytes.
+// frame returns payload in Ethernet with the given number of VLAN tags, IPv4 and UDP, padded to 60 bytes.
 func frame(tags int, payload string) []byte {
 	be := binary.BigEndian
 	b := make([]byte, 12)
@@ -56,7 +56,7 @@ func block(order binary.AppendByteOrder, kind uint32, body []byte) []byte {
 	return order.AppendUint32(b, uint32(12+len(body)))
 }
 
-// ng is a pcapng file with an interface whose times are units of 10^-resolution seconds.
+// ng returns a pcapng file with an interface whose times are in units of 10^-resolution seconds.
 func ng(order binary.AppendByteOrder, resolution byte, time uint64, frames ...[]byte) []byte {
 	section := order.AppendUint32(nil, 0x1a2b3c4d)
 	section = append(section, make([]byte, 12)...)
@@ -114,7 +114,7 @@ func TestKindsOfCaptures(t *testing.T) {
 	}
 }
 
-// What is no whole UDP datagram is told apart.
+// Packets that are not whole UDP datagrams are distinguished.
 func TestOtherPackets(t *testing.T) {
 	fragment, tcp, short := frame(0, "tick"), frame(0, "tick"), frame(0, "a payload that the capture has not all of it")
 	fragment[14+6] = 0x20
@@ -137,7 +137,7 @@ func TestOtherPackets(t *testing.T) {
 	}
 }
 
-// IPv6 extension headers may stand before UDP; a fragment that is not the whole is none.
+// IPv6 extension headers may precede UDP; a fragment is not a datagram unless it is the whole.
 func TestExtensionHeaders(t *testing.T) {
 	udp := append([]byte{0, 1, 0, 2, 0, 12, 0, 0}, "tick"...)
 	options := func(next, words byte) []byte { return append([]byte{next, words}, make([]byte, 6+8*int(words))...) }

@@ -4,19 +4,19 @@ import "slices"
 
 // Bounds of a [Window].
 const (
-	// windowPackets is how many packets of the capture may follow the first packet behind a
-	// hole before the window gives the hole up.
+	// windowPackets is how many packets of the capture may follow the first packet after a hole before the
+	// window gives up the hole.
 	windowPackets = 4096
-	// windowBytes is how many bytes of payload a window holds, of all lines together.
+	// windowBytes bounds the bytes of payload that a window holds for all lines together.
 	windowBytes = 8 << 20
 )
 
-// A Line is the numbering of one sender as a [Window] follows it.
+// A Line is the numbering of one sender as followed by a [Window].
 type Line struct {
-	// Next is the number of the next message; 0 if any may come.
+	// Next is the number of the next message; 0 if it may be any.
 	Next uint64
 
-	held []Numbered // behind a hole, by First; equal numbers in the order of arrival
+	held []Numbered // after a hole, by First; equal numbers in the order of arrival
 }
 
 // A Numbered packet carries messages First, First+1, ... of a line.
@@ -26,30 +26,30 @@ type Numbered struct {
 	Payload []byte // UDP payload
 	Time    int64  // see Packet
 	Offset  int64  // see Packet
-	Due     bool   // to be read now: it joins its line, or the hole before it is given up
+	Due     bool   // ready to be read: it joins its line, or the hole before it is given up
 
 	arrived int64 // Window.read when the packet was held
 }
 
-// A Window puts the packets of numbered lines in the order of their numbers. A capture of two
-// lines that carry the same messages holds packets out of order where one line has lost a
-// packet and the other brings it later. The window holds the packets behind a hole until the
-// hole is filled; after windowPackets further packets of the capture, or at windowBytes of
-// held payload, it gives the hole up. The zero Window is ready to use.
+// A Window puts the packets of numbered lines into the order of their numbers. If a capture has two lines with
+// the same messages, packets are out of order where one line has lost a packet that the other brings later. The
+// window holds the packets after a hole until the hole is filled; after windowPackets further packets of the
+// capture, or if it holds more than windowBytes of payload, it gives up the hole. The zero Window is ready to
+// use.
 type Window struct {
-	read  int64     // packets of all lines, as Arrived counts them
+	read  int64     // packets of all lines, counted by Arrived
 	bytes int       // of held payload
-	lines []*Line   // those that hold packets
-	again *Numbered // of FlushBefore
-	spare [][]byte  // payloads that can be used again
-	last  []byte    // the payload that Ready returned last
+	lines []*Line   // the lines that hold packets
+	again *Numbered // the packet given to FlushBefore
+	spare [][]byte  // payloads for reuse
+	last  []byte    // the payload of the last result of Ready
 }
 
 // Arrived counts one more packet of the capture.
 func (w *Window) Arrived() { w.read++ }
 
-// Ahead reports whether p is behind a hole in its line. At the start of a line, that is a
-// number above 1 from which 1 is not far.
+// Ahead reports whether p is after a hole in its line. At the start of a line it is if its number is above 1,
+// but not far above.
 func (p *Numbered) Ahead() bool {
 	if p.Line.Next == 0 {
 		return p.First > 1 && p.First <= windowPackets
@@ -57,7 +57,7 @@ func (p *Numbered) Ahead() bool {
 	return p.First > p.Line.Next
 }
 
-// Hold keeps a copy of p, which is ahead, until [Window.Ready] returns it.
+// Hold keeps a copy of p, which must be ahead, until [Window.Ready] returns it.
 func (w *Window) Hold(p Numbered) {
 	l := p.Line
 	p = w.keep(p)
@@ -73,7 +73,7 @@ func (w *Window) Hold(p Numbered) {
 	l.held = slices.Insert(l.held, i, p)
 }
 
-// FlushBefore makes Ready return every held packet, and then p, which begins a numbering.
+// FlushBefore makes Ready return every held packet, and then p, which begins a new numbering.
 func (w *Window) FlushBefore(p Numbered) {
 	p = w.keep(p)
 	w.again = &p
@@ -93,9 +93,8 @@ func (w *Window) keep(p Numbered) Numbered {
 // Holds reports whether the window holds packets.
 func (w *Window) Holds() bool { return len(w.lines) > 0 }
 
-// Ready returns the next held packet whose turn has come: one that joins its line, the first
-// behind a hole that is given up, or the packet of FlushBefore, which is not Due. The payload
-// is valid until the next call.
+// Ready returns the next held packet that may be read: one that joins its line, the first one after a hole that
+// is given up, or the packet given to FlushBefore, which is not Due. The payload is valid until the next call.
 func (w *Window) Ready() (Numbered, bool) {
 	if w.last != nil {
 		w.spare = append(w.spare, w.last)
@@ -123,7 +122,7 @@ func (w *Window) Ready() (Numbered, bool) {
 	return Numbered{}, false
 }
 
-// Drain is Ready at the end of the capture: it gives every hole up, the oldest first.
+// Drain is Ready at the end of the capture: it gives up every hole, the oldest first.
 func (w *Window) Drain() (Numbered, bool) {
 	if p, ok := w.Ready(); ok || len(w.lines) == 0 {
 		return p, ok

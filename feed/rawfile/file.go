@@ -1,6 +1,5 @@
-// Package rawfile is what the importers of venue and vendor files share: opening files that
-// may be compressed, reading them in bounded memory, saying where they are damaged, and
-// giving what they hold to a publisher as a [feed.Source].
+// Package rawfile is shared by the importers of venue and vendor files: it opens files that may be compressed,
+// reads them in bounded memory, reports where they are damaged, and turns their contents into a [feed.Source].
 package rawfile
 
 import (
@@ -15,18 +14,18 @@ import (
 type File struct {
 	// Path is as given to Open.
 	Path string
-	// Size is that of the file as it lies on disk, in bytes.
+	// Size is the size of the file on disk, in bytes.
 	Size int64
 
 	unpacked *Unpacked
 	file     *os.File
 }
 
-// A Meter counts the bytes that are read of files as they lie on disk, packed or not. Any
-// goroutine may read it; a nil Meter counts nothing.
+// A Meter counts the bytes read from files on disk, compressed or not. Any goroutine may read it; a nil Meter
+// counts nothing.
 type Meter struct{ n atomic.Int64 }
 
-// Bytes is how many bytes were read.
+// Bytes returns the number of bytes read.
 func (m *Meter) Bytes() int64 {
 	if m == nil {
 		return 0
@@ -34,7 +33,7 @@ func (m *Meter) Bytes() int64 {
 	return m.n.Load()
 }
 
-// Reader is r with what is read of it counted.
+// Reader returns r with its reads counted.
 func (m *Meter) Reader(r io.Reader) io.Reader {
 	if m == nil {
 		return r
@@ -42,7 +41,7 @@ func (m *Meter) Reader(r io.Reader) io.Reader {
 	return &metered{r: r, m: m}
 }
 
-// ReaderAt is r with what is read of it counted.
+// ReaderAt returns r with its reads counted.
 func (m *Meter) ReaderAt(r io.ReaderAt) io.ReaderAt {
 	if m == nil {
 		return r
@@ -72,15 +71,14 @@ func (r *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// maxWindow is zstd's greatest window, what its own command line tool unpacks by default.
+// maxWindow is the greatest window that zstd's command line tool accepts by default.
 const maxWindow = 128 << 20
 
-// Open opens the file at path. It is told from its first bytes, whatever it is called,
-// whether it is gzip, zstd, or a zip with one file of CSV or NDJSON; it is unpacked then (see [Unpack]).
-// A directory is an error.
+// Open opens the file at path. It detects by the first bytes, whatever the name, whether the file is gzip,
+// zstd, or a zip with one file of CSV or NDJSON, and unpacks it then (see [Unpack]). A directory is an error.
 func Open(path string) (*File, error) { return OpenMetered(path, nil) }
 
-// OpenMetered is Open with what is read of the file counted by m.
+// OpenMetered is Open with m counting the bytes read from the file.
 func OpenMetered(path string, m *Meter) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -105,8 +103,8 @@ func OpenMetered(path string, m *Meter) (*File, error) {
 	return file, nil
 }
 
-// OpenReader reads r as Open reads a file, whose name in messages is name; what is read is counted
-// by m. Close leaves r open.
+// OpenReader reads r as Open reads a file, and calls it name in messages; m counts the bytes read. Close leaves
+// r open.
 func OpenReader(name string, r io.Reader, m *Meter) (*File, error) {
 	u, err := Unpack(r, m)
 	if err != nil {
@@ -121,17 +119,17 @@ func (f *File) Read(p []byte) (int, error) { return f.unpacked.Read(p) }
 // Trailing is [Unpacked.Trailing].
 func (f *File) Trailing() bool { return f.unpacked.Trailing() }
 
-// Close frees what the file holds. It may be called more than once; the error is always nil.
+// Close releases the file's resources. It may be called more than once; the error is always nil.
 func (f *File) Close() error {
 	f.unpacked.Close()
 	if f.file != nil {
-		f.file.Close() // it was only read: nothing is lost
+		f.file.Close() // only read, so nothing is lost
 	}
 	return nil
 }
 
-// Head is the first n bytes of the file at path, unpacked unless it is a zip, fewer if it holds
-// fewer: what the importers' Recognise functions tell a format by. n = [HeadSize] is enough for all.
+// Head returns the first n bytes of the file at path, unpacked unless it is a zip, or fewer if the file is
+// shorter. The importers' Recognise functions detect formats by it; n = [HeadSize] is enough for all of them.
 func Head(path string, n int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -145,7 +143,7 @@ func Head(path string, n int) ([]byte, error) {
 	return HeadInZip(path, n)
 }
 
-// HeadInZip is Head, of what a zip holds too.
+// HeadInZip is Head, but unpacks zips too.
 func HeadInZip(path string, n int) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -155,7 +153,7 @@ func HeadInZip(path string, n int) ([]byte, error) {
 	return HeadOf(f, n)
 }
 
-// HeadOf is the first n bytes that r gives, fewer if it ends before.
+// HeadOf returns the first n bytes of r, or fewer if it ends before.
 func HeadOf(r io.Reader, n int) ([]byte, error) {
 	head := make([]byte, n)
 	k, err := io.ReadFull(r, head)
@@ -165,5 +163,5 @@ func HeadOf(r io.Reader, n int) ([]byte, error) {
 	return head[:k], err
 }
 
-// HeadSize is how many bytes of a file are enough for any Recognise function.
+// HeadSize is a number of bytes that is enough for any Recognise function.
 const HeadSize = 16 << 10

@@ -8,8 +8,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Instruments gives the instruments of a source their dense ids, by symbol and venue. The
-// zero Instruments is empty and ready to use.
+// Instruments assigns dense ids to the instruments of a source, by symbol and venue. The zero Instruments is
+// empty and ready to use.
 type Instruments struct {
 	ids  map[instrumentName]feed.InstrumentID
 	defs []*feed.Definition
@@ -17,9 +17,9 @@ type Instruments struct {
 
 type instrumentName struct{ symbol, venue string }
 
-// Define is the id of the instrument that d defines. Where d is new, or says something else
-// than before, a definition tick at eventTime is appended to out. The error says what is out
-// of bounds: a field of d, or the number of instruments; out is unchanged then.
+// Define returns the id of the instrument that d defines. If d is new or differs from the previous definition,
+// Define appends a definition tick at eventTime to out. The error says what is out of bounds: a field of d, or
+// the number of instruments; out is unchanged then.
 func (in *Instruments) Define(out []feed.Tick, d feed.Definition, eventTime int64) (feed.InstrumentID, []feed.Tick, error) {
 	name := instrumentName{d.Symbol, d.Venue}
 	id, known := in.ids[name]
@@ -48,7 +48,7 @@ func (in *Instruments) Define(out []feed.Tick, d feed.Definition, eventTime int6
 	}), nil
 }
 
-// Lookup is the id of an instrument, and how it was last defined; nil if it was not.
+// Lookup returns the id of an instrument and its last definition, or nil if it has none.
 func (in *Instruments) Lookup(symbol, venue string) (feed.InstrumentID, *feed.Definition) {
 	id, known := in.ids[instrumentName{symbol, venue}]
 	if !known {
@@ -57,8 +57,8 @@ func (in *Instruments) Lookup(symbol, venue string) (feed.InstrumentID, *feed.De
 	return id, in.defs[id]
 }
 
-// Short is text within feed.MaxText: as it is, or, where a format allows longer ones, cut before a
-// character and followed by ~ and eight digits that differ between texts.
+// Short returns text if it fits feed.MaxText. Longer text, which some formats allow, is cut before a character
+// and followed by ~ and the eight hexadecimal digits of its checksum.
 func Short(text string) string {
 	if len(text) <= feed.MaxText {
 		return text
@@ -71,5 +71,5 @@ func Short(text string) string {
 	return fmt.Sprintf("%s~%08x", text[:cut], crc32.ChecksumIEEE([]byte(text)))
 }
 
-// Len is how many instruments there are.
+// Len returns the number of instruments.
 func (in *Instruments) Len() int { return len(in.defs) }

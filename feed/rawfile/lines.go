@@ -8,30 +8,29 @@ import (
 	"io"
 )
 
-// Lines cuts what r gives into lines. Make one with [NewLines].
+// Lines splits the contents of r into lines. Make one with [NewLines].
 type Lines struct {
 	r      *bufio.Reader
 	max    int
 	long   []byte // a line that did not fit the buffer
 	number int64
-	offset int64 // of the line at hand
+	offset int64 // of the current line
 	next   int64 // of the line after it
 }
 
-// ErrLongLine stands in the place of a line that is longer than allowed; the line after it
-// can be read.
+// ErrLongLine is returned instead of a line that is too long; the line after it can be read.
 var ErrLongLine = errors.New("the line is too long")
 
-// lineBuffer holds nearly every line without copying it.
+// lineBuffer is large enough to hold nearly every line without copying it.
 const lineBuffer = 64 << 10
 
-// NewLines cuts r into lines of at most max bytes each.
+// NewLines returns Lines that splits r into lines of at most max bytes each.
 func NewLines(r io.Reader, max int) *Lines {
 	return &Lines{r: bufio.NewReaderSize(r, lineBuffer), max: max}
 }
 
-// Next is the next line without its newline or carriage return, valid until the following
-// call. The error is io.EOF after the last line, ErrLongLine, or what reading gave.
+// Next returns the next line without its newline or carriage return, valid until the following call. The error
+// is io.EOF after the last line, ErrLongLine, or the error of the reader.
 func (l *Lines) Next() ([]byte, error) {
 	l.offset = l.next
 	line, err := l.r.ReadSlice('\n')
@@ -49,7 +48,7 @@ func (l *Lines) Next() ([]byte, error) {
 	return cut(line), nil
 }
 
-// nextLong is Next for a line that begins with start and goes on beyond the buffer.
+// nextLong reads the rest of a line that begins with start and exceeds the buffer.
 func (l *Lines) nextLong(start []byte) ([]byte, error) {
 	l.long = append(l.long[:0], start...)
 	tooLong := false
@@ -73,7 +72,7 @@ func (l *Lines) nextLong(start []byte) ([]byte, error) {
 	}
 }
 
-// Ready reports whether the next line is there without reading on.
+// Ready reports whether the next line is buffered completely.
 func (l *Lines) Ready() bool {
 	b, _ := l.r.Peek(l.r.Buffered())
 	return bytes.IndexByte(b, '\n') >= 0
@@ -84,25 +83,26 @@ func cut(line []byte) []byte {
 	return bytes.TrimSuffix(line, []byte{'\r'})
 }
 
-// Number is the number of the line at hand, from 1.
+// Number returns the number of the current line, from 1.
 func (l *Lines) Number() int64 { return l.number }
 
-// Offset is where the line at hand begins, in bytes.
+// Offset returns the offset at which the current line begins, in bytes.
 func (l *Lines) Offset() int64 { return l.offset }
 
-// Bad is the error of the line at hand, of a file called name. err may be nil.
+// Bad returns an error about the current line, of a file called name. err may be nil.
 func (l *Lines) Bad(name, reason string, err error) *LineError {
 	return &LineError{File: name, Line: max(1, l.number), Offset: l.offset, Reason: reason, Err: err}
 }
 
-// A LineError names the line of a text file that cannot be read. It reads, for example:
-// AMZN_message_1.csv:17: byte 812: price "22x" is not a whole number
+// A LineError reports a line of a text file that cannot be read, for example:
+//
+//	AMZN_message_1.csv:17: byte 812: price "22x" is not a whole number
 type LineError struct {
 	File   string // as given to Open
 	Line   int64  // from 1
 	Offset int64  // where the line begins, in bytes of the unpacked file
-	Reason string // what is wrong and, where it helps, what to do
-	Err    error  // the cause where there is one
+	Reason string // what is wrong and, if it helps, what to do
+	Err    error  // the cause if there is one
 }
 
 func (e *LineError) Error() string {

@@ -11,7 +11,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// A line that is too long costs itself, not what follows.
+// A line that is too long is lost alone; the lines after it can be read.
 func TestLines(t *testing.T) {
 	const max = 100_000
 	long := strings.Repeat("x", max)

@@ -35,7 +35,7 @@ func packed(t *testing.T, text string) (gz, zst []byte) {
 	return b.Bytes(), enc.EncodeAll([]byte(text), nil)
 }
 
-// A file is unpacked by its content, whatever it is called; a directory is refused.
+// A file is unpacked according to its content, whatever its name; a directory is refused.
 func TestOpen(t *testing.T) {
 	text := string(bytes.Repeat([]byte("tick "), 10_000))
 	gz, zst := packed(t, text)
@@ -51,7 +51,7 @@ func TestOpen(t *testing.T) {
 	assert.Empty(t, head)
 }
 
-// words is a Decoder of words of four bytes; "bad!" is damage that may be passed over.
+// words is a Decoder of words of four bytes; "bad!" is damage that may be skipped.
 type words struct {
 	count rawfile.Stats
 	names rawfile.Instruments
@@ -95,8 +95,8 @@ func read(t *testing.T, skip int, files ...string) (symbols []string, s rawfile.
 	}
 }
 
-// Files are read one after the other; damage within SkipBad is passed over and the first is
-// kept, beyond it ends the source with what came before it delivered.
+// Files are read one after another. Damage within SkipBad is skipped, and the first is kept; beyond SkipBad it
+// ends the source after the ticks before it.
 func TestSource(t *testing.T) {
 	one, two := write(t, "one", []byte("aaaabad!bbbb")), write(t, "two", []byte("ccccaaaadd"))
 	symbols, s, err := read(t, 2, one, two)
@@ -114,8 +114,7 @@ func TestSource(t *testing.T) {
 	assert.EqualValues(t, 1, s.Skipped)
 }
 
-// A compressed file that is cut off is damage that nothing can pass over; what could be
-// unpacked is delivered.
+// A truncated compressed file is damage that cannot be skipped; the part that could be unpacked is returned.
 func TestCutOffCompression(t *testing.T) {
 	gz, zst := packed(t, "aaaabbbbccccddddeeee")
 	for name, b := range map[string][]byte{"gzip": gz[:len(gz)-9], "zstd": zst[:len(zst)-3]} {
@@ -126,8 +125,7 @@ func TestCutOffCompression(t *testing.T) {
 	}
 }
 
-// What can be wrong before the first byte is an error of NewSource; Next ends with its
-// context and after Close.
+// Errors that show before the first byte come from NewSource; Next ends with its context and after Close.
 func TestBeforeAndAfter(t *testing.T) {
 	var w words
 	_, err := rawfile.NewSource(nil, 0, &w, &w.count)

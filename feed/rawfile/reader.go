@@ -6,11 +6,10 @@ import (
 	"io"
 )
 
-// MaxPeek bounds what Reader.Peek gives at once, in bytes.
+// MaxPeek is the greatest number of bytes that Reader.Peek can return.
 const MaxPeek = 256 << 10
 
-// A Reader hands out the bytes of a file, unpacked, and knows where it is. Only one
-// goroutine may use it.
+// A Reader reads the bytes of an unpacked file and tracks its offset. Only one goroutine may use it.
 type Reader struct {
 	file   io.Reader
 	path   string
@@ -29,27 +28,26 @@ func (r *Reader) reset(path string, f io.Reader) {
 	*r = Reader{file: f, path: path, buf: r.buf}
 }
 
-// NewReader reads f, which is not compressed, from where it stands; that is offset 0. The
-// path is for messages.
+// NewReader returns a Reader of f, which must not be compressed, from its current position, which becomes
+// offset 0. The path is for messages.
 func NewReader(path string, f io.Reader) *Reader {
 	r := &Reader{}
 	r.reset(path, f)
 	return r
 }
 
-// Path names the file, for messages.
+// Path returns the name of the file, for messages.
 func (r *Reader) Path() string { return r.path }
 
 // Last reports whether the source reads no other file after this one.
 func (r *Reader) Last() bool { return r.last }
 
-// Offset is the place in the unpacked file of the next byte that Peek gives.
+// Offset returns the offset in the unpacked file of the next byte that Peek returns.
 func (r *Reader) Offset() int64 { return r.offset }
 
-// Peek gives the next n bytes without skipping them; they are valid until the next Peek.
-// n is at most MaxPeek. Where the file ends before, it gives what is left and io.EOF if that
-// is nothing, io.ErrUnexpectedEOF if it is something. Any other error is a [*DamageError]:
-// the file cannot be read or unpacked.
+// Peek returns the next n bytes without skipping them; they are valid until the next Peek. n is at most
+// MaxPeek. If the file ends before, Peek returns the rest, with io.EOF if it is empty and io.ErrUnexpectedEOF
+// otherwise. Any other error is a [*DamageError]: the file cannot be read or unpacked.
 func (r *Reader) Peek(n int) ([]byte, error) {
 	if r.w-r.r >= n {
 		return r.buf[r.r : r.r+n], nil
@@ -77,7 +75,7 @@ func (r *Reader) fill(n int) ([]byte, error) {
 	case r.w >= n:
 		return r.buf[:n], nil
 	case r.err != io.EOF:
-		reason := "cannot be read on: " + r.err.Error()
+		reason := "the rest cannot be read: " + r.err.Error()
 		if errors.Is(r.err, io.ErrUnexpectedEOF) {
 			reason = "the compressed file is cut off"
 		}
@@ -88,7 +86,7 @@ func (r *Reader) fill(n int) ([]byte, error) {
 	return r.buf[:r.w], io.ErrUnexpectedEOF
 }
 
-// Skip passes over n bytes, at most those that the last Peek gave.
+// Skip skips n bytes, at most as many as the last Peek returned.
 func (r *Reader) Skip(n int) {
 	if n > r.w-r.r {
 		panic("rawfile: internal error: skip of bytes that were not peeked")
@@ -97,7 +95,7 @@ func (r *Reader) Skip(n int) {
 	r.offset += int64(n)
 }
 
-// Discard passes over n bytes of any number. The error is that of Peek.
+// Discard skips any number of bytes. The error is that of Peek.
 func (r *Reader) Discard(n int64) error {
 	for n > 0 {
 		b, err := r.Peek(int(min(n, MaxPeek)))
@@ -110,33 +108,32 @@ func (r *Reader) Discard(n int64) error {
 	return nil
 }
 
-// Bad is the error for a part of the file at offset that cannot be read but that the caller
-// has passed over already: decoding may go on behind it, see NewSource.
+// Bad returns the error for a part of the file at offset that cannot be read but that the caller has skipped
+// already, so that decoding may continue after it, see NewSource.
 func (r *Reader) Bad(offset int64, format string, args ...any) error {
 	return &DamageError{File: r.path, Offset: offset, Reason: fmt.Sprintf(format, args...), passed: true}
 }
 
-// Damage is the error for what cannot be read at offset where nobody knows how to go on.
+// Damage returns the error for a part at offset that cannot be read nor skipped.
 func (r *Reader) Damage(offset int64, format string, args ...any) error {
 	return &DamageError{File: r.path, Offset: offset, Reason: fmt.Sprintf(format, args...)}
 }
 
-// AtEnd reports whether err, of a Decoder, is the end of the file, torn or not.
+// AtEnd reports whether err, returned by a Decoder, is the end of the file, torn or not.
 func AtEnd(err error) bool {
 	var damage *DamageError
 	return err == io.EOF || errors.As(err, &damage) && damage.torn
 }
 
-// Final reports whether nothing can be read of the file after err, of a Decoder, which is not
-// its regular end.
+// Final reports whether nothing more can be read of the file after err, returned by a Decoder, and err is not
+// the regular end.
 func Final(err error) bool {
 	var damage *DamageError
 	return err != io.EOF && !(errors.As(err, &damage) && damage.passed && !damage.torn)
 }
 
-// Torn is the error for a file that ends inside of what begins at the present offset, given
-// err of the Peek that found so; any other err it returns as it is. The rest of the file is
-// passed over.
+// Torn returns the error for a file that ends inside the item that begins at the current offset, if err,
+// returned by Peek, says so, and skips the rest of the file. It returns any other err unchanged.
 func (r *Reader) Torn(what string, err error) error {
 	if err != io.ErrUnexpectedEOF {
 		return err
@@ -150,33 +147,35 @@ func (r *Reader) Torn(what string, err error) error {
 	}
 }
 
-// A DamageError names a file that cannot be read at some place. It reads, for example:
-// es.dbn.zst: offset 183246: the file ends 12 bytes into a record
+// A DamageError reports a place in a file that cannot be read, for example:
+//
+//	es.dbn.zst: offset 183246: the file ends 12 bytes into a record
 type DamageError struct {
 	File   string // as given to Open
 	Offset int64  // in the unpacked file, in bytes
 	Reason string // what is wrong
-	Err    error  // the cause where there is one
+	Err    error  // the cause if there is one
 
-	passed bool // decoding may go on
-	torn   bool // by the end of the file
+	passed bool // decoding may continue
+	torn   bool // the file ends early
 }
 
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("%s: offset %d: %s", e.File, e.Offset, e.Reason)
 }
 
-// Passed reports whether decoding can go on behind the damage, if SkipBad allows.
+// Passed reports whether decoding can continue after the damage, if SkipBad permits.
 func (e *DamageError) Passed() bool { return e.passed }
 
 func (e *DamageError) Unwrap() error { return e.Err }
 
-// A FormatError says that a file is not in a format that holds ticks, or in none that is
-// known. It reads, for example: bars.dbn: schema ohlcv-1s holds no ticks
+// A FormatError reports that a file is not in a known format, or in one without ticks, for example:
+//
+//	bars.dbn: schema ohlcv-1s holds no ticks
 type FormatError struct {
 	File   string
 	Reason string
-	Err    error // the cause where there is a sentinel
+	Err    error // the cause if it is a sentinel
 }
 
 func (e *FormatError) Error() string { return e.File + ": " + e.Reason }

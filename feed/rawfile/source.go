@@ -12,16 +12,15 @@ import (
 	"tickfeed/feed"
 )
 
-// A Decoder turns the bytes of one format into ticks. It keeps what it knows (instruments,
-// books) from one file to the next.
+// A Decoder turns the bytes of one format into ticks. It keeps its state (instruments, books) from one file to
+// the next.
 type Decoder interface {
 	// Begin is called at the start of each file. Its errors end the source.
 	Begin(r *Reader) error
-	// Decode reads the next record, message or packet and appends its ticks to out. It
-	// returns io.EOF at the end of the file, and the errors of r.Bad or r.Torn for what it
-	// has passed over.
+	// Decode reads the next record, message or packet and appends its ticks to out. It returns io.EOF at the
+	// end of the file, and an error from r.Bad or r.Torn for a part that it has skipped.
 	Decode(r *Reader, out []feed.Tick) ([]feed.Tick, error)
-	// End appends what is still to be told after a file.
+	// End appends the remaining ticks at the end of a file.
 	End(out []feed.Tick) []feed.Tick
 }
 
@@ -39,16 +38,16 @@ type Source struct {
 	pending []feed.Tick // part of buf
 	err     error       // once set, Next repeats it
 
-	count *Stats // the decoder's, of the goroutine in Next
+	count *Stats // the decoder's, used by the goroutine in Next
 	mu    sync.Mutex
 	stats Stats // what Stats returns
 }
 
 var _ feed.Source = (*Source)(nil)
 
-// NewSource reads the files at paths one after the other through d, which counts in count. A
-// path that is not there, or a directory, is an error now; [Stdin] is read where Source.Stdin says. skipBad is how many damaged parts
-// are passed over, in all files together, before one ends the source; not negative.
+// NewSource reads the files at paths one after another through d, which counts in count. It returns an error if
+// a path does not exist or is a directory; [Stdin] reads the reader given to Source.Stdin. skipBad is how many
+// damaged parts are skipped, in all files together, before one ends the source; not negative.
 func NewSource(paths []string, skipBad int, d Decoder, count *Stats) (*Source, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no file to read")
@@ -72,19 +71,18 @@ func NewSource(paths []string, skipBad int, d Decoder, count *Stats) (*Source, e
 // Stdin is the path that stands for standard input.
 const Stdin = "-"
 
-// StdinName is what standard input is called in messages.
+// StdinName is the name of standard input in messages.
 const StdinName = "stdin"
 
-// Stdin makes r what is read in place of the path [Stdin]. It is called before the first Next.
+// Stdin sets the reader for the path [Stdin]. It must be called before the first Next.
 func (s *Source) Stdin(r io.Reader) { s.stdin = r }
 
-// Meter makes m count what is read of the files. It is called before the first Next.
+// Meter makes m count the bytes read from the files. It must be called before the first Next.
 func (s *Source) Meter(m *Meter) { s.meter = m }
 
-// Next implements [feed.Source]. The error is io.EOF after the last file, a [*DamageError]
-// where a file is damaged and SkipBad is used up or nothing can be read behind the damage, a
-// [*FormatError] where a file is not of the format or holds no ticks, or names the file
-// that cannot be opened.
+// Next implements [feed.Source]. The error is io.EOF after the last file; a [*DamageError] if a file is damaged
+// and either SkipBad is used up or nothing can be read after the damage; a [*FormatError] if a file is not of
+// the format or holds no ticks; or it names the file that cannot be opened.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if len(s.pending) == 0 && s.err != nil {
 		return 0, s.err
@@ -107,12 +105,12 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, s.err
 }
 
-// fill decodes until want ticks are pending, or the source ends.
+// fill decodes until at least want ticks are pending, or the source ends.
 func (s *Source) fill(want int) {
 	out := s.buf[:0]
 	for len(out) < want && s.err == nil {
 		if len(out) > 0 && s.stdin != nil && s.reader.w == s.reader.r {
-			break // what came down a pipe goes out at once
+			break // ticks from a pipe are returned at once
 		}
 		if s.file == nil {
 			s.err = s.open()
@@ -163,7 +161,7 @@ func (s *Source) open() error {
 	return s.decoder.Begin(&s.reader)
 }
 
-// OpenOrStdin is OpenMetered, or OpenReader of stdin where path is [Stdin].
+// OpenOrStdin is OpenMetered, or OpenReader of stdin if path is [Stdin].
 func OpenOrStdin(path string, stdin io.Reader, m *Meter) (*File, error) {
 	if path != Stdin {
 		return OpenMetered(path, m)
@@ -174,8 +172,7 @@ func OpenOrStdin(path string, stdin io.Reader, m *Meter) (*File, error) {
 	return OpenReader(StdinName, stdin, m)
 }
 
-// Stats is what was read so far, as of the last return from Next. It may be called at any
-// time, from any goroutine.
+// Stats returns the counts as of the last return of Next. Any goroutine may call it at any time.
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +181,7 @@ func (s *Source) Stats() Stats {
 	return stats
 }
 
-// Close closes the file at hand. It may be called more than once; the error is always nil.
+// Close closes the open file. It may be called more than once; the error is always nil.
 func (s *Source) Close() error {
 	if s.file != nil {
 		s.file.Close()
@@ -199,31 +196,31 @@ func (s *Source) Close() error {
 
 var errClosed = errors.New("the source is closed")
 
-// Stats counts what a Source has read. Each format's package says what its messages are.
+// Stats counts what a Source has read and returned. The package of each format says what its messages are.
 type Stats struct {
 	Files    int64
-	Packets  int64      // of a capture, those of the format; heartbeats among them
+	Packets  int64      // packets of the format in captures, heartbeats included
 	Foreign  int64      // packets of a capture that are not of the format
 	Messages int64      // messages, or records
 	Types    [256]int64 // messages by their type byte
-	Ticks    int64      // given out, definitions among them
-	Ignored  int64      // messages of types, or with contents, that are no ticks
+	Ticks    int64      // returned, definitions included
+	Ignored  int64      // messages whose type or contents give no ticks
 
 	Gaps       int64 // holes in the numbering of the venue, or marks that something may be missing
-	Missing    int64 // messages that the holes cover, where numbers tell
-	Duplicates int64 // messages that came before, left out
+	Missing    int64 // messages that the holes cover, if they are numbered
+	Duplicates int64 // messages left out because they came before
 	Resets     int64 // new sessions of the venue after the first
-	Unknown    int64 // messages about orders or trades that nothing before told of
+	Unknown    int64 // messages about unknown orders or trades
 
-	Skipped  int64        // damaged parts passed over
+	Skipped  int64        // damaged parts skipped
 	FirstBad *DamageError // nil if there is none
-	Notes    []string     // gaps, resets and the like in words, the first MaxNotes of them
+	Notes    []string     // gaps, resets and the like in words, at most the first MaxNotes of them
 }
 
 // MaxNotes bounds Stats.Notes.
 const MaxNotes = 16
 
-// Note adds to Notes, if there is room.
+// Note appends to Notes if there is room.
 func (s *Stats) Note(format string, args ...any) {
 	if len(s.Notes) < MaxNotes {
 		s.Notes = append(s.Notes, fmt.Sprintf(format, args...))

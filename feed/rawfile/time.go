@@ -2,17 +2,16 @@ package rawfile
 
 import "tickfeed/feed"
 
-// ParseTime is [feed.ParseDecimal] for times, which programs compute as floats: digits that are
-// finer than 10^exponent are rounded if they are the trace of a float, which has at most 17
-// digits and errs in the last two.
+// ParseTime is [feed.ParseDecimal] for times that a program may have computed as floats: it rounds digits finer
+// than 10^exponent if they can be the error of a float, which has at most 17 digits and errs in the last two.
 func ParseTime(b []byte, exponent int8) (int64, error) {
 	t, err := feed.ParseDecimal(b, exponent)
 	if err != feed.ErrDecimalInexact {
 		return t, err
 	}
 	const (
-		floatDigits = 1e17    // a float's text has fewer digits
-		floatError  = 1 << 51 // a float's error is below this part of it
+		floatDigits = 1e17    // a float's text has at most 17 digits
+		floatError  = 1 << 51 // a float's error is less than its value divided by floatError
 	)
 	m, e, scanErr := feed.ScanDecimal(b)
 	if scanErr != nil || m < 0 || m >= floatDigits || e < int(exponent)-9 {

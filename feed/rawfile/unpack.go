@@ -9,13 +9,14 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
-// An Unpacked reads what a file holds, unpacked. Only one goroutine may use it.
+// An Unpacked reads the unpacked contents of a file. Only one goroutine may use it.
 type Unpacked struct {
 	r        io.Reader
 	close    func() // of the decompressor
@@ -23,9 +24,9 @@ type Unpacked struct {
 	trailing *bool // set by the decompressor
 }
 
-// Unpack reads r, which it tells from its first bytes to be gzip, zstd, a zip with one file of
-// data, or none of these. A zip must be an *os.File, because its directory stands at its end.
-// Unpacking takes at most 128 MiB, with zstd's longest window. What is read of r is counted by m.
+// Unpack reads r, which its first bytes identify as gzip, zstd, a zip with one file of data, or none of these.
+// A zip must be an *os.File, because its directory is at its end. Unpacking takes at most 128 MiB, with zstd's
+// longest window. m counts the bytes read from r.
 func Unpack(r io.Reader, m *Meter) (*Unpacked, error) {
 	b := bufio.NewReaderSize(m.Reader(r), 64<<10)
 	u := &Unpacked{r: b, close: func() {}, trailing: new(bool)}
@@ -57,7 +58,7 @@ func Unpack(r io.Reader, m *Meter) (*Unpacked, error) {
 		if err != nil {
 			return nil, err
 		}
-		u.r, u.close, u.packed = member, func() { member.Close() }, true // it was only read
+		u.r, u.close, u.packed = member, func() { member.Close() }, true // only read, so nothing is lost
 	}
 	return u, nil
 }
@@ -68,17 +69,17 @@ func (u *Unpacked) Read(p []byte) (int, error) { return u.r.Read(p) }
 // Packed reports whether the file is compressed.
 func (u *Unpacked) Packed() bool { return u.packed }
 
-// Trailing reports, once Read has returned io.EOF, whether bytes that are not compressed data
-// stand behind it: what a collector or a tape left there. They are not read.
+// Trailing reports, once Read has returned io.EOF, whether the compressed data is followed by bytes of another
+// kind, as left by a collector or a tape. They are not read.
 func (u *Unpacked) Trailing() bool { return *u.trailing }
 
-// Close frees what the decompressor holds. It may be called more than once.
+// Close releases the decompressor's resources. It may be called more than once.
 func (u *Unpacked) Close() {
 	u.close()
 	u.close = func() {}
 }
 
-// TrailingNote says for a person that there was trailing data.
+// TrailingNote tells a person that there was trailing data.
 const TrailingNote = "bytes behind the end of the compressed data are not read"
 
 const zipMagic = "PK\x03\x04"
@@ -89,13 +90,12 @@ func isZstd(magic []byte) bool {
 	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) || isZstdPadding(magic)
 }
 
-// isZstdPadding reports whether a frame that begins with magic is one of those that zstd skips.
+// isZstdPadding reports whether magic begins a frame that zstd skips.
 func isZstdPadding(magic []byte) bool {
 	return len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
 }
 
-// gzipMembers reads the members of a gzip file one after the other, up to the first bytes that
-// are none.
+// gzipMembers reads the members of a gzip file one after another, up to the first bytes that are not a member.
 type gzipMembers struct {
 	z        *gzip.Reader
 	b        *bufio.Reader
@@ -128,7 +128,7 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 	}
 }
 
-// zstdFrames reads the frames of a zstd file, up to the first bytes that are none.
+// zstdFrames reads the frames of a zstd file, up to the first bytes that are not a frame.
 type zstdFrames struct {
 	z        *zstd.Decoder
 	n        int64 // bytes unpacked
@@ -138,7 +138,7 @@ type zstdFrames struct {
 func (z *zstdFrames) Read(p []byte) (int, error) {
 	n, err := z.z.Read(p)
 	z.n += int64(n)
-	// The decoder looks for the magic number between frames only.
+	// The decoder checks the magic number between frames only.
 	if errors.Is(err, zstd.ErrMagicMismatch) && z.n > 0 {
 		*z.trailing = true
 		err = io.EOF
@@ -146,7 +146,7 @@ func (z *zstdFrames) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// openZip opens the one file of data in the zip f.
+// openZip opens the only file of data in the zip f.
 func openZip(f *os.File, m *Meter) (io.ReadCloser, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -165,6 +165,9 @@ func openZip(f *os.File, m *Meter) (io.ReadCloser, error) {
 			files = append(files, member)
 		}
 	}
+	if slices.ContainsFunc(z.File, func(member *zip.File) bool { return member.Name == "[Content_Types].xml" }) {
+		return nil, &FormatError{File: f.Name(), Reason: "is a workbook of Excel, or another document of Office; save its table as CSV"}
+	}
 	if len(files) != 1 {
 		return nil, &FormatError{File: f.Name(), Reason: fmt.Sprintf(
 			"is a zip, but not one of LEAN's, and holds %d files of CSV or NDJSON, where one can be read; unzip it and name its files", len(files))}
@@ -176,7 +179,7 @@ func openZip(f *os.File, m *Meter) (io.ReadCloser, error) {
 	return member, nil
 }
 
-// OpenMember opens a file in a zip. The error says so if it is encrypted.
+// OpenMember opens a file in a zip. If the file is encrypted, the error says so.
 func OpenMember(f *zip.File) (io.ReadCloser, error) {
 	const encrypted = 1 << 0 // of the general purpose flags
 	if f.Flags&encrypted != 0 {
@@ -187,8 +190,8 @@ func OpenMember(f *zip.File) (io.ReadCloser, error) {
 
 var errEncrypted = errors.New("it is encrypted; unpack it with its password")
 
-// isData reports whether a file in a zip is what the zip was made for, rather than a note, a
-// checksum, or what a system adds.
+// isData reports whether a file in a zip is data, rather than a note, a checksum, or an extra of the operating
+// system.
 func isData(f *zip.File) bool {
 	name := strings.ToLower(path.Base(f.Name))
 	if f.FileInfo().IsDir() || strings.HasPrefix(f.Name, "__MACOSX/") || strings.HasPrefix(name, ".") {

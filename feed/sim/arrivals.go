@@ -2,12 +2,12 @@ package sim
 
 import "math/rand/v2"
 
-// arrivals says when the next event comes and which instrument it is of.
+// arrivals draws the time and the instrument of the next event.
 //
 // Events come in clusters: a self-exciting process (Hawkes, Biometrika 1971) with an
 // exponential kernel, drawn by thinning (Ogata, IEEE Trans. Inf. Theory 1981). A background
-// event falls on an instrument by its activity; an event caused by earlier ones is of the
-// same instrument as its cause. All of it is a constant amount of work per event.
+// event picks its instrument by activity; an event caused by an earlier event has the same
+// instrument as its cause. The work per event is constant.
 type arrivals struct {
 	rng  *rand.Rand
 	bits *rand.PCG // what rng draws from
@@ -19,7 +19,7 @@ type arrivals struct {
 	background, excited float64
 
 	byActivity []aliasSlot
-	// recent holds the instruments of the latest events; head is the place of the next.
+	// recent holds the instruments of the latest events; head is the place of the next, modulo its length.
 	recent [1 << 12]uint32
 	head   uint32
 }
@@ -32,8 +32,8 @@ const (
 	unitsPerSecond = 1024e9
 )
 
-// next moves on to the next event before until and returns its instrument; false if there
-// is none, with now at until.
+// next advances to the next event before until and returns its instrument. It returns false if there is none,
+// with now at until.
 func (a *arrivals) next(until int64) (uint32, bool) {
 	for {
 		intensity := a.background + a.excited
@@ -59,16 +59,16 @@ func (a *arrivals) next(until int64) (uint32, bool) {
 	}
 }
 
-// excite makes further events of an instrument likelier.
+// excite makes further events of an instrument more likely.
 func (a *arrivals) excite(id uint32) {
 	a.excited += kick
 	a.recent[a.head%uint32(len(a.recent))] = id
 	a.head++
 }
 
-// cause is the instrument of an earlier event, by how much that still excites. The weight
-// of events fades with their age in time; at an even pace that is with their number, and
-// the sum of all weights is the mean of that number.
+// cause draws the instrument of an earlier event, weighted by how much that event still excites. The weight of
+// an event fades with its age. At an even pace it fades with the number of later events, and the sum of all
+// weights is the mean of that number.
 func (a *arrivals) cause() uint32 {
 	weight := min(a.excited/kick, float64(len(a.recent)/4))
 	back := uint32(a.rng.ExpFloat64() * weight)
@@ -76,11 +76,11 @@ func (a *arrivals) cause() uint32 {
 	return a.recent[(a.head-1-back)%uint32(len(a.recent))]
 }
 
-// uniform is the value in [0, 1) that r stands for.
+// uniform returns the value in [0, 1) that the bits of r stand for.
 func uniform(r uint64) float64 { return float64(r>>11) * 0x1p-53 }
 
-// An aliasSlot is one slot of Walker's alias table: of draws that fall here, those below
-// keep stay, the others go to alias.
+// An aliasSlot is one slot of Walker's alias table: a draw that falls here below keep picks the slot's own
+// index, any other draw picks alias.
 type aliasSlot struct{ keep, alias uint32 }
 
 // pick draws an instrument by its activity.
@@ -93,8 +93,8 @@ func (a *arrivals) pick() uint32 {
 	return i
 }
 
-// aliasTable is Vose's construction (IEEE Trans. Softw. Eng. 1991) for the weights that
-// activity gives to n instruments.
+// aliasTable builds the table for the activity of n instruments by Vose's method (IEEE Trans. Softw. Eng.
+// 1991).
 func aliasTable(n int) []aliasSlot {
 	weights := make([]float64, n)
 	sum := 0.0
@@ -126,6 +126,5 @@ func aliasTable(n int) []aliasSlot {
 	return table
 }
 
-// activity is the share of the events that falls on place i of the universe, up to a
-// common factor: Zipf's law with its top cut.
+// activity returns the weight of place i of the universe in the events: Zipf's law with its top cut off.
 func activity(i int) float64 { return 1 / float64(i+2) }

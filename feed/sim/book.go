@@ -2,8 +2,8 @@ package sim
 
 import "tickfeed/feed"
 
-// books holds the levels of every instrument that were published and not removed: for each
-// side at most depth, best first, the best equal to the quote.
+// books holds the published levels of every instrument that were not removed: for each side at most depth, best
+// first, where the best level equals the quote.
 type books struct {
 	depth  int
 	levels []level
@@ -13,10 +13,10 @@ type books struct {
 // A level is a price, in ticks, and the size there.
 type level struct{ price, size int64 }
 
-// A wing is one side of one instrument's book while it is worked on.
+// A wing is one side of one instrument's book.
 type wing struct {
-	levels []level // all places of the side
-	count  *uint8  // how many are taken
+	levels []level // all places of the side, in use or not
+	count  *uint8  // how many places are in use
 	side   feed.Side
 	away   int64 // +1 or -1: the direction from the best price to worse ones
 }
@@ -25,7 +25,7 @@ func newBooks(instruments, depth int) books {
 	return books{depth, make([]level, 2*instruments*depth), make([]uint8, 2*instruments)}
 }
 
-// bids and asks are the wings of an instrument.
+// bids and asks return the two wings of an instrument.
 func (b *books) bids(id uint32) wing { return b.wing(2*int(id), feed.SideBuy, -1) }
 func (b *books) asks(id uint32) wing { return b.wing(2*int(id)+1, feed.SideSell, +1) }
 
@@ -34,10 +34,10 @@ func (b *books) wing(place int, side feed.Side, away int64) wing {
 	return wing{b.levels[from:to:to], &b.counts[place], side, away}
 }
 
-// clear forgets the book of an instrument.
+// clear empties the book of an instrument.
 func (b *books) clear(id uint32) { b.counts[2*id], b.counts[2*id+1] = 0, 0 }
 
-// second is the level behind the best; false if there is none.
+// second returns the level behind the best. It returns false if there is none.
 func (w wing) second() (level, bool) {
 	if *w.count < 2 {
 		return level{}, false
@@ -45,14 +45,14 @@ func (w wing) second() (level, bool) {
 	return w.levels[1], true
 }
 
-// maxLevelTicks bounds the ticks that one event makes of both wings: every level removed,
-// as many put in their place, and one size changed, on either side.
+// maxLevelTicks bounds the level ticks of one event: on either side, every level is removed and replaced, and
+// one size changes.
 func maxLevelTicks(depth int) int { return 2 * (2*depth + 2) }
 
 // syncBook appends to out[:n] the level ticks that make the book agree with the quote.
 func (m *Market) syncBook(out []feed.Tick, n int, id uint32, in *instrument, at int64) int {
 	bids, asks := m.books.bids(id), m.books.asks(id)
-	// First the levels that are gone, so that the book is at no time crossed.
+	// Removing levels first ensures that the book is never crossed.
 	n = m.removeBetter(out, n, bids, in.bid, id, at)
 	n = m.removeBetter(out, n, asks, in.ask, id, at)
 	n = m.setBest(out, n, bids, level{in.bid, in.bidSize}, id, at)
@@ -61,7 +61,7 @@ func (m *Market) syncBook(out []feed.Tick, n int, id uint32, in *instrument, at 
 	return m.fill(out, n, asks, id, at)
 }
 
-// removeBetter removes the levels that are better than price.
+// removeBetter removes the levels better than price.
 func (m *Market) removeBetter(out []feed.Tick, n int, w wing, price int64, id uint32, at int64) int {
 	gone := 0
 	for gone < int(*w.count) && (price-w.levels[gone].price)*w.away > 0 {
@@ -73,7 +73,7 @@ func (m *Market) removeBetter(out []feed.Tick, n int, w wing, price int64, id ui
 	return n
 }
 
-// setBest makes l the best level; none better is left.
+// setBest makes l the best level. No better level may be left.
 func (m *Market) setBest(out []feed.Tick, n int, w wing, l level, id uint32, at int64) int {
 	switch {
 	case *w.count > 0 && w.levels[0] == l:
@@ -92,7 +92,7 @@ func (m *Market) setBest(out []feed.Tick, n int, w wing, l level, id uint32, at 
 	return m.putLevel(out, n, w.side, l, id, at)
 }
 
-// fill adds levels behind the worst one until the wing is full, or prices end.
+// fill adds levels behind the worst one until the wing is full or the prices end.
 func (m *Market) fill(out []feed.Tick, n int, w wing, id uint32, at int64) int {
 	in := &m.instruments[id]
 	for int(*w.count) < len(w.levels) {
@@ -109,8 +109,7 @@ func (m *Market) fill(out []feed.Tick, n int, w wing, id uint32, at int64) int {
 	return n
 }
 
-// deepen changes the size of a level behind the best, by the bits of r, which is an event
-// without a quote.
+// deepen changes the size of a level behind the best, chosen by the bits of r: an event without a quote.
 func (m *Market) deepen(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
 	w := m.books.bids(id)
 	if r>>62&1 == 0 {

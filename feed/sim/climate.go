@@ -5,24 +5,22 @@ import (
 	"math/rand/v2"
 )
 
-// climate is what all instruments share: how volatile the market is, and the market's own
-// moves. It changes in steps, once per epoch; within an epoch everything is a straight line.
-// The volatility follows the U-shaped day whatever the Shape of the ticks.
+// climate is shared by all instruments: the volatility of the market, and the market's own moves. It changes in
+// steps, once per epoch, and is linear within an epoch. The volatility follows the U-shaped day whatever the
+// Shape of the ticks.
 //
-// Arithmetic here and in the other files keeps products apart from sums by conversions, and
-// uses its own exp: fused multiply-add and the library's assembly differ between machines,
-// and the ticks must not.
+// Arithmetic in this package separates products from sums by conversions, and uses its own exp: fused
+// multiply-add and the library's assembly differ between machines, but the ticks must not.
 type climate struct {
 	rng *rand.Rand
-	// mood is the logarithm of the market's volatility, less its mean: an Ornstein-Uhlenbeck
-	// process with standard deviation moodSwing that forgets within 1/moodsPerDay of a day.
+	// mood is the logarithm of the market's volatility, less its mean: an Ornstein-Uhlenbeck process with
+	// standard deviation moodSwing that reverts to the mean within 1/moodsPerDay of a day.
 	mood float64
 
-	spread float64 // how many times their usual spread quotes should have now
+	spread float64 // current factor of the usual spreads
 
-	// Since from (in units since the opening): the market's return and the variance that
-	// the day has had, at the start of the epoch and their growth per unit. The variance of
-	// a whole day is 1 on average, and so is that of the return.
+	// The market's return and the day's variance so far, at from (in units since the opening), and their growth
+	// per unit since then. Over a whole day the mean variance is 1, and so is the variance of the return.
 	from                           int64
 	ret0, retSlope, var0, varSlope float64
 }
@@ -37,8 +35,7 @@ func (c *climate) open() {
 	c.from, c.ret0, c.retSlope, c.var0, c.varSlope = 0, 0, 0, 0, 0
 }
 
-// step moves on to the epoch that begins at now and is part of a day long units; dayUnits
-// is the length of the day.
+// step begins the epoch at now, which is epoch units long; dayUnits is the length of the day.
 func (c *climate) step(now, epoch, dayUnits int64) {
 	c.ret0, c.var0 = c.at(now)
 	c.from = now
@@ -55,22 +52,22 @@ func (c *climate) step(now, epoch, dayUnits int64) {
 	c.retSlope = math.Sqrt(grown) * c.rng.NormFloat64() / float64(epoch)
 }
 
-// at is the market's return and variance since the opening.
+// at returns the market's return and variance since the opening.
 func (c *climate) at(now int64) (ret, variance float64) {
 	d := float64(now - c.from)
 	return c.ret0 + float64(c.retSlope*d), c.var0 + float64(c.varSlope*d)
 }
 
-// The shape of a day: a floor, and at either end a steep and a slow slope.
+// slopes is the shape of a day above shapeFloor: a steep and a slow slope at either end.
 var slopes = [...]struct{ height, width float64 }{{2.2, 0.04}, {0.9, 0.2}, {1.6, 0.05}, {0.7, 0.2}}
 
 const (
-	openSlopes = 2 // the first of slopes rise to the opening, the others to the close
+	openSlopes = 2 // the first openSlopes slopes rise to the opening, the others to the close
 	shapeFloor = 0.35
 )
 
-// dayShape is how many times the day's mean the ticks come when the part s of a day is
-// over: U-shaped, highest at the opening, lowest past noon.
+// dayShape returns the tick rate after part s of a day, as a multiple of the day's mean. It is U-shaped:
+// highest at the opening, lowest past noon.
 func dayShape(s float64) float64 {
 	sum := shapeFloor
 	for i, e := range slopes {
@@ -83,7 +80,7 @@ func dayShape(s float64) float64 {
 	return sum / shapeTotal
 }
 
-// dayDone is the integral of dayShape from 0 to s: 1 at the end of the day.
+// dayDone returns the integral of dayShape from 0 to s: 1 at the end of the day.
 func dayDone(s float64) float64 { return shapeSum(s) / shapeTotal }
 
 var shapeTotal = shapeSum(1)
@@ -100,7 +97,7 @@ func shapeSum(s float64) float64 {
 	return sum
 }
 
-// fade is exp(-x) for x ≥ 0, for small x by a polynomial that is right to nine digits.
+// fade returns exp(-x) for x ≥ 0, for small x by a polynomial accurate to nine digits.
 func fade(x float64) float64 {
 	if x < 0.01 {
 		return 1 - float64(x*(1-float64(x*(0.5-float64(x*(1.0/6))))))
@@ -108,7 +105,7 @@ func fade(x float64) float64 {
 	return exp(-x)
 }
 
-// exp is e to the power x, rounded alike on every machine.
+// exp returns e to the power x, rounded alike on every machine.
 func exp(x float64) float64 {
 	if x < -700 {
 		return 0

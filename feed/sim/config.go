@@ -8,17 +8,17 @@ import (
 	"tickfeed/feed"
 )
 
-// A Config says which market to simulate. The zero Config is a market of 1000 instruments
-// and 10,000 ticks a second that goes on day after day.
+// A Config says which market to simulate. The zero Config is a market of 1000 instruments and 10,000 ticks a
+// second that continues day after day.
 type Config struct {
-	// Seed chooses the course of the market. The instruments are the same for every seed.
+	// Seed selects the course of the market. The instruments are the same for every seed.
 	Seed uint64
-	// Instruments is how many there are: the first n of a fixed list, the most active
-	// first. 0 means 1000; at most feed.MaxInstruments.
+	// Instruments is the number of instruments: the first n of a fixed list, the most active first. 0 means
+	// 1000; at most feed.MaxInstruments.
 	Instruments int
-	// Rate is the mean number of ticks per second of simulated time, over the day and, with
-	// the flat shape, over any minute of it. Definitions and the status ticks that begin and
-	// end a day come on top. 0 means 10,000; in [MinRate, MaxRate].
+	// Rate is the mean number of ticks per second of simulated time, over the day and, with the flat shape,
+	// over any minute of it. Definitions and the status ticks that begin and end a day are not counted. 0 means
+	// 10,000; in [MinRate, MaxRate].
 	Rate float64
 	// Shape says how the ticks are spread over the day. The zero Shape is Flat.
 	Shape Shape
@@ -30,20 +30,20 @@ type Config struct {
 	// DayLength is the time from the opening to the close. 0 means 6h30m; in
 	// [MinDayLength, MaxDayLength].
 	DayLength time.Duration
-	// Continuous leaves out nights and weekends: each day opens two seconds after the
-	// last one closed. The trading days are still dated one by one.
+	// Continuous leaves out nights and weekends: each day opens two seconds after the last one closed. Each day
+	// is still dated as a trading day of its own.
 	Continuous bool
-	// Days ends the source after so many trading days. 0 means for ever, which is until
-	// the year 2262, where times no longer fit.
+	// Days is the number of trading days after which the source ends. 0 means no end before the year 2262,
+	// where event times no longer fit.
 	Days int
-	// Depth is how many levels of each side of the book are published as level ticks.
-	// 0 means none; at most MaxDepth, and Instruments × Depth at most MaxLevels.
+	// Depth is the number of levels on each side of the book that are published as level ticks. 0 means none;
+	// at most MaxDepth, and Instruments × Depth at most MaxLevels.
 	Depth int
 }
 
-// A Shape says how the ticks of a day are spread over it. Events come in bursts that last less than a second, and any minute
-// has as many ticks as the shape gives it: within 10 % at 10 ticks a second and more; at 50 and more with levels, where one
-// event has many ticks. A minute in which all that trade are halted has none.
+// A Shape is the distribution of ticks over a day. Events come in bursts of less than a second, and any minute
+// has as many ticks as the shape demands: within 10 % at 10 ticks a second and more, or, with levels, where one
+// event has many ticks, at 50 and more. A minute in which every instrument with events is halted has none.
 type Shape uint8
 
 // The shapes of a day.
@@ -63,7 +63,7 @@ func ParseShape(text string) (Shape, error) {
 	return 0, fmt.Errorf("the shape of a day is flat or u, got %q", text)
 }
 
-// String returns what ParseShape reads.
+// String returns the name that ParseShape accepts.
 func (s Shape) String() string {
 	if s == UShaped {
 		return "u"
@@ -71,7 +71,7 @@ func (s Shape) String() string {
 	return "flat"
 }
 
-// at returns how many times the day's mean the ticks come when the part s of a day is over.
+// at returns the tick rate after part done of a day, as a multiple of the day's mean.
 func (s Shape) at(done float64) float64 {
 	if s == UShaped {
 		return dayShape(done)
@@ -97,7 +97,7 @@ const (
 	MaxLevels    = 1 << 22
 )
 
-// withDefaults is c with every zero replaced by what it means.
+// withDefaults returns c with every zero replaced by its default.
 func (c Config) withDefaults() Config {
 	if c.Instruments == 0 {
 		c.Instruments = 1000
@@ -115,7 +115,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate names the first field that is out of bounds.
+// validate returns an error that names the first field out of bounds.
 func (c *Config) validate() error {
 	switch {
 	case c.Instruments < 1 || c.Instruments > feed.MaxInstruments:

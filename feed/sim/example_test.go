@@ -9,7 +9,7 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// A market at a hundred times its own pace: whoever publishes a tick waits until its event
+// A market runs at a hundred times its own pace: the publishing program waits before each tick until its event
 // time, counted from the first one, divided by the speed.
 func ExampleNew() {
 	market, err := sim.New(sim.Config{Seed: 1, Instruments: 2, Rate: 100})

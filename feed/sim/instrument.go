@@ -6,29 +6,29 @@ import (
 	"tickfeed/feed"
 )
 
-// An instrument is the moving part of one instrument. Prices are in its own ticks. It is 128
-// bytes, two cache lines: reading it is most of what an event costs in a large market.
+// An instrument is the changing state of one instrument. Prices are in its own ticks. Its size is 128 bytes,
+// two cache lines, because reading it is most of the cost of an event in a large market.
 type instrument struct {
-	// fair is where the price belongs; the quote follows it at the next event.
+	// fair is the price that the quote follows at the next event.
 	fair float64
-	// heat is the instrument's own variance as a multiple of the usual: a GARCH(1,1)
-	// process with mean 1, in event time.
+	// heat is the instrument's own variance as a multiple of the usual one: a GARCH(1,1) process with mean 1,
+	// in event time.
 	heat float64
 	// marketScale and ownScale are the moves of one day, in ticks.
 	marketScale, ownScale float64
 	spread                float64 // usual spread, in ticks
-	ret, variance         float64 // the climate's when the price last moved
+	ret, variance         float64 // of the climate, when the price last moved
 
 	// The published quote; bid < ask once quoted.
 	bid, ask, bidSize, askSize int64
 
 	tickSize int64
-	tradeID  int64 // the last one given
+	tradeID  int64 // last trade id used
 	lowest   int64 // least bid, in ticks
 	lot      int32
-	dust     uint32 // mask of what is added to sizes that have decimals
+	dust     uint32 // mask of the random units added to sizes that have decimals
 	sizes    sizeClass
-	quoted   bool // there is a quote, and since it no halt and no night
+	quoted   bool // there is a quote, and neither a halt nor a night since
 	halted   bool
 	lastSide int8 // +1 bought, -1 sold, 0 no trade yet
 }
@@ -69,9 +69,8 @@ func (in *instrument) startDay(l *listing) {
 	}
 }
 
-// overnight moves the price by half a day's worth, and a little back to where it was once
-// listed, so that it stays a price of its kind however many days pass. market and own are
-// standard normal.
+// overnight moves the price by half a day's move, and slightly back towards the price at which it was first
+// listed, so that it stays plausible for any number of days. market and own are standard normal.
 func (in *instrument) overnight(l *listing, market, own float64) {
 	if l.signed {
 		in.fair += float64(0.5*l.own*own) - float64(0.05*(in.fair-l.price))
@@ -82,14 +81,14 @@ func (in *instrument) overnight(l *listing, market, own float64) {
 	in.fair = max(in.fair, float64(in.lowest)+in.spread)
 }
 
-// reopen ends a halt, with a new price and in some excitement. normal is standard normal.
+// reopen ends a halt with a new price and raised volatility. normal is standard normal.
 func (in *instrument) reopen(normal float64) {
 	in.halted = false
 	in.fair = max(in.fair+float64(2*in.ownScale*normal), float64(in.lowest)+in.spread)
 	in.heat = max(in.heat, 8)
 }
 
-// move lets the fair price catch up with what has happened since its last event.
+// move updates the fair price for the time since the instrument's last event.
 func (in *instrument) move(ret, variance, normal float64) {
 	own := float64(in.ownScale*math.Sqrt(in.heat*max(variance-in.variance, 0))) * normal
 	in.fair += float64(in.marketScale*(ret-in.ret)) + float64(own)
@@ -99,7 +98,7 @@ func (in *instrument) move(ret, variance, normal float64) {
 	in.fair = max(in.fair, float64(in.lowest)+in.spread)
 }
 
-// target is the quote that fits the fair price when spreads are wide times the usual.
+// target returns the quote that fits the fair price if spreads are wide times the usual.
 func (in *instrument) target(wide float64) (bid, ask int64) {
 	half := float64(in.spread * wide * (0.25 + float64(0.25*in.heat)))
 	bid = max(int64(math.Floor(in.fair-half+0.5)), in.lowest)
@@ -107,19 +106,19 @@ func (in *instrument) target(wide float64) (bid, ask int64) {
 	return bid, ask
 }
 
-// buys reports whether the next trade lifts the offer, for r uniform in [0, 1): likelier
-// when the fair price is nearer to the ask or beyond it, and after another purchase.
+// buys reports whether the next trade lifts the offer, for r uniform in [0, 1). A purchase is more likely if
+// the fair price is nearer to the ask or beyond it, and after another purchase.
 func (in *instrument) buys(r float64) bool {
 	edge := (in.fair - float64(0.5*float64(in.bid+in.ask))) / float64(in.ask-in.bid)
 	return r < 0.5+float64(0.5*edge)+float64(0.15*float64(in.lastSide))
 }
 
-// displayed is a size to be shown in a quote, by the bits of r.
+// displayed returns a size for a quote, chosen by the bits of r.
 func (in *instrument) displayed(r uint64) int64 {
 	return displayedLots[in.sizes][r&255]*int64(in.lot) + int64(uint32(r>>8)&in.dust)
 }
 
-// another is a size to be shown in place of old; at the same price it is not the same.
+// another returns a new size for a quote. If the price is unchanged, the size differs from old.
 func (in *instrument) another(old int64, samePrice bool, r uint64) int64 {
 	size := in.displayed(r)
 	if samePrice && size == old {
@@ -128,13 +127,13 @@ func (in *instrument) another(old int64, samePrice bool, r uint64) int64 {
 	return size
 }
 
-// dealt is the size of a trade, by the bits of r.
+// dealt returns the size of a trade, chosen by the bits of r.
 func (in *instrument) dealt(r uint64) int64 {
 	return dealtSizes[in.sizes][r&255] + int64(uint32(r>>8)&in.dust)
 }
 
-// putQuote makes t the published quote. It sets every field in place: to assign a whole tick
-// is to make it elsewhere and copy it, which costs some per cent.
+// putQuote makes t the published quote. It sets each field in place, which is faster than assigning a whole
+// tick.
 func (in *instrument) putQuote(t *feed.Tick, id feed.InstrumentID, at int64) {
 	t.Seq, t.EventTime, t.Instrument = 0, at, id
 	t.Kind, t.Flags, t.Side, t.Status = feed.KindQuote, 0, feed.SideNone, feed.StatusUnknown
@@ -143,7 +142,7 @@ func (in *instrument) putQuote(t *feed.Tick, id feed.InstrumentID, at int64) {
 	t.Extra = nil
 }
 
-// conditions are those of a fill of an order that has others, or that is an odd lot.
+// conditions returns the conditions of a fill of an order with several fills, or of an odd lot.
 func conditions(sweep, odd bool) feed.Conditions {
 	switch {
 	case sweep && odd:
@@ -156,8 +155,8 @@ func conditions(sweep, odd bool) feed.Conditions {
 	return 0
 }
 
-// Sizes by class, to be drawn by eight random bits: quantiles of a log-normal distribution,
-// rounded to how such sizes look.
+// The size tables, indexed by eight random bits: quantiles of a log-normal distribution, rounded to typical
+// sizes.
 var (
 	displayedLots = sizeTables([sizeClasses]lognormal{
 		shares: {median: 2.5, sigma: 0.9}, contracts: {median: 12, sigma: 0.9}, coins: {median: 6e7, sigma: 1.3},
@@ -167,7 +166,7 @@ var (
 	}, roundedSize)
 )
 
-// Half of the dealt share sizes of 50 and more are whole lots.
+// roundedSize rounds half of the dealt share sizes of 50 and more to whole lots.
 func roundedSize(class sizeClass, i int, size float64) int64 {
 	if class == shares && size >= 50 && i%2 == 0 {
 		return max(100, int64(size/100+0.5)*100)

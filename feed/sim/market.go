@@ -1,24 +1,22 @@
-// Package sim is a simulated market as a [feed.Source]: believable ticks for demonstrations
-// and tests, the same for the same [Config] whatever the batches they are read in and
-// whatever the machine. It reads no clock and starts no goroutine; event times are those of
-// the simulated market, and whoever wants them at their pace waits by them.
+// Package sim is a simulated market as a [feed.Source]: believable ticks for demonstrations and tests. The
+// ticks depend on [Config] alone, not on the sizes of the batches or the machine. The package reads no clock
+// and starts no goroutine; event times are those of the simulated market, and a caller that wants them at that
+// pace must wait for them.
 //
-// A few instruments are very active and many are quiet (Zipf's law). Events come in
-// clusters, each making others of its instrument likelier, and any minute has as many as
-// [Config].Rate asks for; with the U-shaped day many at the opening, few past noon, many
-// before the close. Prices follow the market in part and in part their own way;
-// both volatilities wander, and the spread widens with them. Trades hit the bid or lift the
-// offer at the quoted price, then the quote shows what they left. About one tick in seven
-// is a trade and the others are quotes; level ticks come on top if asked for.
+// A few instruments are very active and many are quiet (Zipf's law). Events come in clusters, where each event
+// makes others of its instrument more likely, and any minute has as many ticks as [Config].Rate asks for; with
+// the U-shaped day many at the opening, few past noon, many before the close. Prices follow the market in part
+// and move on their own in part; both volatilities wander, and the spread widens with them. Trades hit the bid
+// or lift the offer at the quoted price, then the quote shows the remaining sizes. About one tick in seven is a
+// trade and the others are quotes; level ticks are added if asked for.
 //
-// The source begins with the definition of every instrument. Each day begins one second
-// before the opening with a pre-open status that names the trading day, has a trading
-// status at the opening and a closed one at its end, for every instrument. Now and then
-// one is halted for some minutes and neither quotes nor trades. With levels, a clear
-// follows a pre-open and a halted status in the same event.
+// The source begins with the definition of every instrument. On each day every instrument has a pre-open status
+// one second before the opening, which names the trading day, a trading status at the opening, and a closed
+// status at the end. Now and then an instrument is halted for some minutes and neither quotes nor trades. With
+// levels, a clear follows a pre-open or halted status in the same event.
 //
-// Between days lies the night, a jump of event times by hours or a weekend, which a caller
-// that waits by event times would wait out: [Config].Continuous leaves it out.
+// Between days the event times jump by a night or a weekend. A caller that waits for event times would wait
+// that long; [Config].Continuous leaves nights and weekends out.
 package sim
 
 import (
@@ -36,9 +34,9 @@ import (
 type Market struct {
 	config   Config
 	rng      *rand.Rand
-	bits     *rand.PCG // what rng draws from
+	bits     *rand.PCG // source of rng
 	listings []listing
-	extras   []feed.Extra // of the definition ticks
+	extras   []feed.Extra // for the definition ticks
 
 	instruments []instrument
 	books       books
@@ -46,25 +44,25 @@ type Market struct {
 	climate     climate
 
 	phase phase
-	index int // the next instrument, in phases that go through all of them
-	// scratch is for an event that may not fit into the caller's batch, pending the part
-	// of it that did not.
+	index int // index of the next instrument, in phases that visit all of them
+	// scratch is for an event that may not fit into the caller's batch; pending is the part of scratch that did
+	// not fit.
 	scratch, pending []feed.Tick
 
-	day      int       // how many days have begun
+	day      int       // number of days begun
 	date     time.Time // the trading day, as midnight UTC
-	open     int64     // when it opens, nanoseconds since the Unix epoch
-	dayUnits int64     // its length in units of arrivals.now
+	open     int64     // time of the opening, in nanoseconds since the Unix epoch
+	dayUnits int64     // length of the day in units of arrivals.now
 	until    int64     // end of the epoch, in those units
 	controls []control // the day's halts and resumptions, soonest first
-	control  int       // the next of them
+	control  int       // index in controls of the next one
 	dayTicks int64     // ticks since the opening
-	most     int64     // of those, where the epoch ends before its time
-	ticks    float64   // ticks and events of all days, for their ratio
+	most     int64     // if dayTicks exceeds most, the epoch ends early
+	ticks    float64   // ticks and events of all days so far, for their ratio
 	events   float64
 }
 
-// A phase is a part of the source. All but trading go through the instruments once.
+// A phase is a part of the source. Every phase except trading visits the instruments once.
 type phase uint8
 
 const (
@@ -76,7 +74,7 @@ const (
 	ended
 )
 
-// A control halts an instrument or lets it trade again.
+// A control halts an instrument or resumes trading in it.
 type control struct {
 	at   int64 // units since the opening
 	id   uint32
@@ -87,23 +85,22 @@ const (
 	preOpen   = int64(time.Second) // from the pre-open status to the opening
 	unitShift = 10                 // units are 1/1024 ns
 
-	epochEvents = 256  // about so many events share one state of the climate
+	epochEvents = 256  // approximate number of events that share one state of the climate
 	maxEpoch    = 0.25 // seconds
 
-	// What keeps the rate: startEpoch makes up for a lead or a lag within catchUp, by
-	// background events that come at most maxPace times as fast as usual. A cluster ends
-	// early where the day's ticks are maxLead ahead. Both are in seconds at the rate of the
-	// time of day, so that at 10 ticks a second and more any minute has its ticks within
-	// 10 %, and the clusters of less than a second stay as they are.
+	// These constants keep the rate. startEpoch makes up for a lead or a lag within catchUp by background
+	// events that come at most maxPace times as fast as usual. A cluster ends early if the day's ticks are
+	// maxLead ahead. catchUp and maxLead are in seconds at the rate of the time of day, so that at 10 ticks a
+	// second and more any minute has its ticks within 10 %, and clusters shorter than a second stay intact.
 	catchUp     = 2.0
 	maxLead     = 1.5
-	minPace     = 1e-6 // not 0: a wait is drawn in any case
+	minPace     = 1e-6 // not 0, so that a wait can be drawn
 	maxPace     = 8
 	maxControls = 8
 )
 
-// New begins the market of config, or says which field of it is out of bounds. Memory is
-// about 500 bytes for an instrument and 32 for each level of depth.
+// New returns the market of config, or an error that names the field out of bounds. A Market takes about 500
+// bytes per instrument, and 32 per instrument and level of depth.
 func New(config Config) (*Market, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {
@@ -127,7 +124,7 @@ func New(config Config) (*Market, error) {
 	if config.Depth > 0 {
 		m.books = newBooks(config.Instruments, config.Depth)
 	}
-	// A first guess, until the ratio is known.
+	// These are a first guess of the ratio.
 	m.ticks, m.events = 1200, 1000
 	for i := range m.listings {
 		m.extras[i].Definition = &m.listings[i].definition
@@ -137,8 +134,8 @@ func New(config Config) (*Market, error) {
 	return m, nil
 }
 
-// Next fills batch with the next ticks. It never waits, so ctx is not looked at; the error
-// is io.EOF after Config.Days days and never another.
+// Next fills batch with the next ticks. It never waits and ignores ctx. It returns io.EOF after Config.Days
+// days and no other error.
 func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	n := copy(batch, m.pending)
 	m.pending = m.pending[n:]
@@ -161,8 +158,8 @@ func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 // Close does nothing; a Market holds only memory.
 func (m *Market) Close() error { return nil }
 
-// step writes the ticks of one event to out, which is at least as long as m.scratch, and
-// returns their number. It may be 0.
+// step writes the ticks of one event to out, which must be at least as long as m.scratch, and returns their
+// number, which may be 0.
 func (m *Market) step(out []feed.Tick) int {
 	if m.phase == trading {
 		n := m.event(out)
@@ -194,8 +191,7 @@ func (m *Market) step(out []feed.Tick) int {
 	return n
 }
 
-// silence is a status from which on there is no quote, and with levels the clear of the
-// book that belongs to it.
+// silence writes a status that ends the quote, and with levels the clear of the book that goes with it.
 func (m *Market) silence(out []feed.Tick, id uint32, status feed.Tick) int {
 	m.instruments[id].quoted = false
 	out[0] = status
@@ -208,7 +204,7 @@ func (m *Market) silence(out []feed.Tick, id uint32, status feed.Tick) int {
 	return 2
 }
 
-// startDay prepares the next trading day, or ends the source where times end.
+// startDay prepares the next trading day, or ends the source if the event times no longer fit.
 func (m *Market) startDay() {
 	if m.day > 0 {
 		m.phase = preOpening
@@ -238,7 +234,7 @@ func (m *Market) startDay() {
 	m.startEpoch()
 }
 
-// nextOpening is when the day after the current one opens.
+// nextOpening returns the opening time of the day after the current one.
 func (m *Market) nextOpening() time.Time {
 	start := m.config.Start
 	if m.day == 0 {
@@ -255,14 +251,14 @@ func (m *Market) nextOpening() time.Time {
 		if w := at.Weekday(); w == time.Saturday || w == time.Sunday {
 			continue
 		}
-		if at.Before(soonest) { // a short day in spring
+		if at.Before(soonest) { // daylight saving has shortened the night
 			return soonest
 		}
 		return at
 	}
 }
 
-// overnight moves all prices to where they open on the next day.
+// overnight moves all prices to the opening of the next day.
 func (m *Market) overnight() {
 	market := m.rng.NormFloat64()
 	for i := range m.instruments {
@@ -270,13 +266,13 @@ func (m *Market) overnight() {
 	}
 }
 
-// planHalts draws the halts of the day: in a market of many instruments two or three.
+// planHalts draws the halts of the day: two or three if the market has many instruments.
 func (m *Market) planHalts() {
 	m.controls, m.control = m.controls[:0], 0
 	count := len(m.instruments)
 	for range maxControls / 2 {
 		wanted := m.rng.Float64() < min(0.6, float64(count)/200)
-		id := uint32(min(m.rng.IntN(count), m.rng.IntN(count))) // rather an active one
+		id := uint32(min(m.rng.IntN(count), m.rng.IntN(count))) // the minimum favours active instruments
 		from := int64((0.05 + float64(0.75*m.rng.Float64())) * float64(m.dayUnits))
 		span := int64((0.013 + float64(0.013*m.rng.Float64())) * float64(m.dayUnits)) // 5 to 10 min
 		if !wanted || slices.ContainsFunc(m.controls, func(c control) bool { return c.id == id }) {
@@ -287,8 +283,8 @@ func (m *Market) planHalts() {
 	slices.SortStableFunc(m.controls, func(a, b control) int { return cmp.Compare(a.at, b.at) })
 }
 
-// event writes the ticks of the next event of the trading phase. There are none if time
-// only came to the end of an epoch.
+// event writes the ticks of the next event of the trading phase. It may write none, such as at the end of an
+// epoch or if the instrument is halted.
 func (m *Market) event(out []feed.Tick) int {
 	id, ok := m.arrivals.next(m.until)
 	at := m.open + m.arrivals.now>>unitShift
@@ -321,8 +317,8 @@ func (m *Market) event(out []feed.Tick) int {
 	return n
 }
 
-// quote is the event of a new quote: the one that fits the fair price, or if that is
-// published already, a new size of one side.
+// quote is the event of a new quote: the one that fits the fair price, or, if that is already published, a new
+// size on one side.
 func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
 	bid, ask := in.target(m.climate.spread)
 	newBid, newAsk := bid != in.bid || !in.quoted, ask != in.ask || !in.quoted
@@ -340,8 +336,8 @@ func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r u
 	return m.publish(out, 0, id, in, at)
 }
 
-// trade is the event of one order that meets the quote: its fills, all at the touch, and
-// the quote that it leaves.
+// trade is the event of one order that meets the quote: its fills, all at the best price, and the remaining
+// quote.
 func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
 	buy := in.buys(uniform(r))
 	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
@@ -370,7 +366,7 @@ func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r u
 	return m.publish(out, n, id, in, at)
 }
 
-// exhaust moves a side of the quote from which nothing is left to the next price.
+// exhaust moves a side of the quote whose size is used up to the next price.
 func (m *Market) exhaust(id uint32, in *instrument, ask bool, r uint64) {
 	var next level
 	var known bool
@@ -394,8 +390,8 @@ func (m *Market) exhaust(id uint32, in *instrument, ask bool, r uint64) {
 	}
 }
 
-// publish appends the quote of an instrument to the n ticks of the event so far, then what
-// changes in its book, and marks all but the last of them.
+// publish appends the quote of an instrument to the first n ticks of the event, then the changes of its book,
+// and sets FlagMore on all but the last tick.
 func (m *Market) publish(out []feed.Tick, n int, id uint32, in *instrument, at int64) int {
 	in.putQuote(&out[n], feed.InstrumentID(id), at)
 	n++
@@ -408,8 +404,8 @@ func (m *Market) publish(out []feed.Tick, n int, id uint32, in *instrument, at i
 	return n
 }
 
-// endEpoch applies the halts and resumptions that are due at the end of an epoch, and
-// begins the next one or ends the day.
+// endEpoch applies the halts and resumptions due at the end of an epoch, and begins the next epoch or ends the
+// day.
 func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 	n := 0
 	for m.control < len(m.controls) && m.controls[m.control].at <= m.arrivals.now {
@@ -435,9 +431,9 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 	return n
 }
 
-// startEpoch sets the climate and the intensity of the next epoch, which is short enough for about epochEvents events, at most
-// maxEpoch and at most a thousandth of the day. The intensity makes up, within catchUp, for what the ticks of the day so far are
-// ahead or behind of what its shape gives them.
+// startEpoch sets the climate and the intensity of the next epoch. The epoch lasts about epochEvents events, at
+// most maxEpoch seconds and at most a thousandth of the day. The intensity makes up, within catchUp, for the
+// difference between the day's ticks so far and the number that its shape demands.
 func (m *Market) startEpoch() {
 	now := m.arrivals.now
 	done := float64(now) / float64(m.dayUnits)

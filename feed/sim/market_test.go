@@ -29,7 +29,7 @@ func aDay() Config {
 	return Config{Instruments: 200, Rate: 50, DayLength: time.Hour, Days: 1}
 }
 
-// each gives every tick of a market that ends to visit, from batches of one size.
+// each calls visit with every tick of a market that ends, read in batches of one size.
 func each(t testing.TB, c Config, visit func(*feed.Tick)) {
 	t.Helper()
 	m, err := New(c)
@@ -52,7 +52,7 @@ func each(t testing.TB, c Config, visit func(*feed.Tick)) {
 	require.NoError(t, m.Close())
 }
 
-// take is the first n ticks of a market, read in batches of the sizes given, in turn.
+// take returns the first n ticks of a market, read in batches of the given sizes in turn.
 func take(t testing.TB, c Config, n int, batches ...int) []feed.Tick {
 	t.Helper()
 	m, err := New(c)
@@ -62,7 +62,7 @@ func take(t testing.TB, c Config, n int, batches ...int) []feed.Tick {
 		to := min(n, done+batches[i%len(batches)])
 		got, err := m.Next(context.Background(), ticks[done:to])
 		require.NoError(t, err)
-		require.Equal(t, to-done, got, "a market that goes on fills every batch")
+		require.Equal(t, to-done, got, "a market without an end fills every batch")
 		done = to
 	}
 	return ticks
@@ -105,9 +105,8 @@ func TestSameSeedGivesSameTicksInAnyBatches(t *testing.T) {
 	}
 }
 
-// The golden files make a change of the market visible in review. The hash covers enough
-// ticks to also catch a machine that computes otherwise, such as GOARCH=386 or GOAMD64=v3,
-// which has fused multiply-add.
+// The golden files make a change of the market visible in review. The hash covers enough ticks to also detect a
+// machine that computes differently, such as GOARCH=386, or GOAMD64=v3, which has fused multiply-add.
 func TestGolden(t *testing.T) {
 	for name, c := range map[string]Config{
 		"seed1.txt":        {Seed: 1, Instruments: 3, Rate: 50},
@@ -155,12 +154,12 @@ func describe(k *feed.Tick) string {
 	return fmt.Sprintf("%s %d %v %s%s\n", at, k.Instrument, k.Kind, what, more)
 }
 
-// A judge checks every rule that ticks of a market keep one by one.
+// A judge checks, tick by tick, every rule that a market keeps.
 type judge struct {
 	t     testing.TB
 	depth int
 	time  int64
-	more  *feed.Tick // the tick before, if it is of the same event as the next
+	more  *feed.Tick // the previous tick, if it is of the same event as the next
 	seen  map[feed.InstrumentID]*judged
 	state *feed.State
 }
@@ -168,7 +167,7 @@ type judge struct {
 type judged struct {
 	definition feed.Definition
 	status     feed.Status
-	quote      feed.Quote // less what trades took since
+	quote      feed.Quote // reduced by the trades since
 	quoted     bool
 	dealt      bool // a trade came since the quote
 	tradeID    uint64
@@ -315,7 +314,7 @@ func TestEveryTickKeepsTheRules(t *testing.T) {
 	}
 }
 
-// A price that only just is one stays one, whatever trades and levels eat.
+// A price at its lowest stays valid, whatever trades and levels take.
 func TestPricesNeverReachZero(t *testing.T) {
 	m, err := New(Config{Instruments: 7, Rate: 500, DayLength: 10 * time.Minute, Days: 1, Depth: 3})
 	require.NoError(t, err)
@@ -367,8 +366,8 @@ func TestEveryMinuteHasTheTicksThatTheRateAndTheShapeGiveIt(t *testing.T) {
 	for _, c := range []Config{
 		{Rate: 10},
 		{Rate: 10, Seed: 5, Instruments: 20},
-		{Rate: 100},
-		{Rate: 100, Depth: 5},
+		{Rate: 100, DayLength: 2 * time.Hour},
+		{Rate: 100, Depth: 5, DayLength: 2 * time.Hour},
 		{Rate: 1000, DayLength: 30 * time.Minute},
 		{Rate: 5000, DayLength: 5 * time.Minute},
 		{Rate: 20_000, DayLength: 2 * time.Minute, Instruments: 5000},
@@ -402,8 +401,8 @@ func TestEveryMinuteHasTheTicksThatTheRateAndTheShapeGiveIt(t *testing.T) {
 	}
 }
 
-// What keeps the rate of the minutes leaves the bursts alone: independent events, of 1.2 ticks on average, have a variance of
-// little more than their mean.
+// Keeping the rate of the minutes preserves the bursts: independent events of 1.2 ticks on average would have a
+// variance only slightly above their mean.
 func TestSecondsDifferThoughMinutesDoNot(t *testing.T) {
 	for _, rate := range []float64{20, 1000} {
 		c := Config{Rate: rate, DayLength: time.Hour, Days: 1}.withDefaults()
@@ -444,8 +443,8 @@ func TestDayIsUShaped(t *testing.T) {
 	assert.Greater(t, parts[25], 2*lunch, "the closing burst: %v", parts)
 }
 
-// Of an instrument with independent arrivals the number of events in a window has a
-// variance equal to its mean; self-excitation makes it several times that.
+// If arrivals are independent, the number of an instrument's events in a window has a variance equal to its
+// mean; self-excitation makes it several times the mean.
 func TestEventsCluster(t *testing.T) {
 	c := Config{Rate: 50, Instruments: 50, DayLength: 2 * time.Hour, Days: 1}.withDefaults()
 	counts := make([]float64, int(c.DayLength/time.Second))

@@ -72,7 +72,7 @@ func TestSpreadsOfAllInstrumentsWidenInAVolatileMood(t *testing.T) {
 	assert.InEpsilon(t, math.E, spread(0.5)/spread(-0.5), 0.01)
 }
 
-// The branching ratio is the share of events that others have caused.
+// The branching ratio is the share of events caused by others.
 func TestBranchingRatio(t *testing.T) {
 	bits := rand.NewPCG(3, 4)
 	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(1000), background: 100}

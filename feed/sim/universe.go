@@ -7,20 +7,20 @@ import (
 	"tickfeed/feed"
 )
 
-// A listing is one instrument as it is before the market first opens.
+// A listing describes one instrument before the market first opens.
 type listing struct {
 	definition feed.Definition
 	sizes      sizeClass
 	price      float64 // in ticks
 	spread     float64 // usual spread in calm times, in ticks
-	// beta is the part in the market's moves and own the standard deviation of the moves
-	// that are the instrument's alone, both for one day. They are fractions of the price,
-	// except where the price may be negative: there beta is 0 and own is in ticks.
+	// beta is the instrument's share in the market's moves, and own the standard deviation of its own moves in
+	// one day. They are fractions of the price, except if the price may be negative: then beta is 0 and own is
+	// in ticks.
 	beta, own float64
 	signed    bool // the price may be negative
 }
 
-// A sizeClass says how sizes are distributed.
+// A sizeClass selects a distribution of sizes.
 type sizeClass uint8
 
 const (
@@ -33,8 +33,8 @@ const (
 // marketMove is the standard deviation of the whole market in one day.
 const marketMove = 0.009
 
-// universe is the first n instruments, most active first. It does not depend on a seed, and
-// a larger universe begins with the smaller one.
+// universe returns the first n instruments, most active first. They do not depend on a seed, and a larger
+// universe begins with the smaller one.
 func universe(n int) []listing {
 	u := append(make([]listing, 0, max(n, len(wellKnown))), wellKnown[:]...)
 	taken := make(map[string]bool, len(wellKnown))
@@ -49,9 +49,8 @@ func universe(n int) []listing {
 	return u[:n]
 }
 
-// wellKnown opens the universe, with prices of about the default date. It has one or more
-// of each kind that a program must get right: other tick sizes and exponents, lots, prices
-// that are negative.
+// wellKnown begins the universe, with prices of about the default date. It has at least one instrument of each
+// kind that a program must handle: other tick sizes and exponents, lots, negative prices.
 var wellKnown = [...]listing{
 	stock("AAPL", 271.00, 1.2, 1.1, 0.011),
 	stock("MSFT", 483.00, 2.5, 1.0, 0.010),
@@ -134,8 +133,8 @@ func coin(symbol string, price, spread, beta, own float64) listing {
 	return l
 }
 
-// madeUpStock is the instrument of a made-up symbol at one place of the universe. The less
-// active it is, the wider its spread.
+// madeUpStock returns an instrument with a made-up symbol. The less active its place in the universe is, the
+// wider is its spread.
 func madeUpStock(symbol string, place int) listing {
 	r := rand.New(rand.NewPCG(uint64(place), 0x756e697665727365))
 	price := min(max(exp(3.5+float64(0.9*r.NormFloat64())), 3), 2500)
@@ -149,8 +148,8 @@ func madeUpStock(symbol string, place int) listing {
 	return l
 }
 
-// ticker is the n-th made-up symbol: four letters, five once those are used up. All are
-// different. No vowel stands behind the first letter, so that none spells a word.
+// ticker returns the n-th made-up symbol: four letters, or five once those are used up. All are different. Only
+// the first letter may be a vowel, so that no symbol spells a word.
 func ticker(n uint64) string {
 	const first, others = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "BCDFGHJKLMNPQRSTVWXYZ"
 	const short = 26 * 21 * 21 * 21

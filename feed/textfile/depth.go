@@ -87,7 +87,8 @@ func (d *desk) deepNumbers(r *row, def *feed.Definition) (bad *LineError) {
 	return nil
 }
 
-// depth appends how the levels of r, whose best ones are q, differ from those of inst that were told.
+// depth appends how the levels of r, whose best ones are q, differ from those of inst that were told, and
+// the best bid and ask as a quote if it has changed, as package dbn does.
 func (d *desk) depth(out []feed.Tick, inst *instrument, r *row, q feed.Quote, at int64) []feed.Tick {
 	if inst.book == nil {
 		inst.book = &book.Book{ID: inst.id}
@@ -109,5 +110,5 @@ func (d *desk) depth(out []feed.Tick, inst *instrument, r *row, q feed.Quote, at
 		}
 		out = inst.book.Replace(out, at, side, d.prices, d.sizes)
 	}
-	return out
+	return inst.book.Quote(out, at)
 }

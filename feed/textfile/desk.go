@@ -10,6 +10,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/book"
 	"tickfeed/feed/internal/recent"
+	"tickfeed/feed/rawfile"
 )
 
 // A desk makes ticks of rows: it gives instruments their ids, and defines them again when a
@@ -29,8 +30,9 @@ type desk struct {
 	repeats       *repeats  // nil where there is one file
 	rows          feed.Kind // Config.Rows, or 0
 	unread        []Unread
-	forgot        bool  // the volume of the instrument at hand, which does not fit with the decimals of its row
-	rounded       int64 // numbers of the row at hand that were rounded
+	shortened     string // what is to be noted of a symbol that is too long
+	forgot        bool   // the volume of the instrument at hand, which does not fit with the decimals of its row
+	rounded       int64  // numbers of the row at hand that were rounded
 }
 
 // An instrument is one symbol at one venue.
@@ -171,8 +173,9 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 		q := d.quote(r)
 		if d.hasDepth(r, kind) {
 			d.out = d.depth(d.out, inst, r, q, at)
+		} else {
+			d.out = append(d.out, q.Tick(id, at))
 		}
-		d.out = append(d.out, q.Tick(id, at))
 	}
 	if kind != feed.KindQuote && kind != feed.KindDefinition {
 		d.out = append(d.out, other)
@@ -247,7 +250,10 @@ func (d *desk) names(r *row) (symbol, venue string, bad *LineError) {
 		return "", "", r.bad(fieldSymbol, fmt.Sprintf("is one instrument too many, at most %d", feed.MaxInstruments), nil)
 	}
 	s, v := d.symbolVenue(r)
-	symbol, venue = string(s), string(v)
+	symbol, venue = rawfile.Short(string(s)), string(v)
+	if len(symbol) != len(s) {
+		d.shortened = fmt.Sprintf("symbol %.80s is longer than %d bytes: it is called %s", s, feed.MaxText, symbol)
+	}
 	if err := feed.ValidateText(symbol); err != nil {
 		return "", "", r.bad(fieldSymbol, "cannot be a symbol: at most "+maxText+" bytes of text without control characters", err)
 	}

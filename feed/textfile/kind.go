@@ -163,12 +163,18 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	switch rtype {
 	case rtypeTrades:
 		if trade || r.names[fieldAction] == "" {
+			if !r.has(fieldPrice) {
+				return d.pass("Databento trades without a price"), nil
+			}
 			return feed.KindTrade, nil
 		}
 		return d.pass("Databento records of trades whose action is not T"), nil
 	case rtypeMBP1, rtypeMBP10, rtypeCMBP1, rtypeTCBBO:
-		if trade {
+		if trade && r.has(fieldPrice) {
 			return shapeBoth, nil
+		}
+		if trade {
+			d.pass("Databento trades without a price")
 		}
 		return feed.KindQuote, nil
 	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // price and ts_event are those of the last trade, seen before
@@ -276,7 +282,7 @@ func rawScale(r *row, f field) int8 {
 // isEvent reports whether r is a line that subscribe --events prints beside the ticks.
 func isEvent(r *row) bool {
 	return len(r.cells[fieldType]) == 0 && oneOf(r.cells[fieldEvent],
-		"connected", "snapshot", "lost", "withheld", "disowned", "end", "saved", "disconnected", "left")
+		"connected", "snapshot", "lost", "withheld", "disowned", "filtered", "end", "saved", "disconnected", "left")
 }
 
 // publisherVenue is the venue of a publisher of Databento.

@@ -24,10 +24,10 @@ func (p *repeats) begin() {
 // notes are what is to be said of the file at hand.
 func (p *repeats) notes() (all []string) {
 	if p.known > 0 {
-		all = append(all, fmt.Sprintf("%d trades that a file before has are left out", p.known))
+		all = append(all, fmt.Sprintf("trades left out because a file before has them: %d", p.known))
 	}
 	if p.alike > 0 {
-		all = append(all, fmt.Sprintf("%d trades may be in a file before too: one of the same instrument, time, price, size and side is, and no id tells", p.alike))
+		all = append(all, fmt.Sprintf("trades that may be those of a file before, which has the same instrument, time, price, size and side, and no id: %d", p.alike))
 	}
 	if len(all) > 0 && p.prints.Forgot() {
 		all = append(all, "so many trades were read that the first of them are not known any more")

@@ -66,7 +66,7 @@
 //
 // A row that holds several levels of a book (Databento's mbp-10, Tardis's book_snapshot) tells how
 // they differ from those that the rows before told, as levels, and then its best bid and ask as a
-// quote; Config.QuotesOnly leaves the levels out.
+// quote if that has changed; Config.QuotesOnly leaves the levels out, and each row is a quote.
 //
 // Config.Rows states what all rows are, against all of these. Files of vendors that have
 // prices and no ticks (bars, Tardis's derivative_ticker, options_chain and liquidations,
@@ -101,7 +101,8 @@
 // in the instrument's exponents, never through a float. Only the trace of another program's
 // floats is cut: 0.30000000000000004 and 149.99999999999997, texts of floats of 16 or 17
 // digits, are read as 0.3 and 150 and counted in [Stats].Rounded. An instrument is one symbol at one
-// venue. It is defined before its first tick, with Config.PriceExponent and
+// venue; a symbol of more than [feed.MaxText] bytes is shortened, as by package dbn, and noted. It is
+// defined before its first tick, with Config.PriceExponent and
 // Config.SizeExponent or as many more decimals as that row needs. When a later row needs
 // more decimals, the instrument is defined again under the same id, with the finer exponent,
 // before that row's ticks; exponents never get coarser. A number that needs more than 18
@@ -358,6 +359,10 @@ func (s *Source) read(line []byte, tooLong error) error {
 			s.enter(s.lines.number)
 		}
 		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
+		if bad == nil && s.desk.shortened != "" {
+			s.note(s.desk.shortened)
+			s.desk.shortened = ""
+		}
 		if bad == nil && s.desk.forgot {
 			s.note(fmt.Sprintf("line %d needs so many decimals that the volume of %q before it does not fit 64 bits and is not kept",
 				s.lines.number, s.desk.key[:bytes.IndexByte(s.desk.key, 0)]))

@@ -69,6 +69,28 @@ var vendorCases = map[string]vendorCase{
 			"9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11", "9 quote ESH6@GLBX 101.25 x 24 / 101.5 x 12",
 		},
 	},
+	"a Databento trade without a price": {
+		text: databentoHead + "action,side,depth,price,size,sequence,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "0,1,5482,T,A,0,9223372036854775807,2,1,ESH6\n" +
+			strings.ReplaceAll(databentoTimes, "%", "2") + "0,1,5482,T,A,0,101.5,2,1,ESH6\n",
+		want: []string{"0 2 definition ESH6@GLBX 10^-4 10^0", `2 trade ESH6@GLBX 101.5 x 2 sell id 0 ""`},
+		pass: "Databento trades without a price",
+	},
+	"a Databento trade without a price, in mbp-1": {
+		text: databentoHead + "action,side,depth,price,size,sequence,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
+			strings.ReplaceAll(databentoTimes, "%", "1") + "1,1,5482,T,A,0,,2,1,101.25,101.5,3,4,ESH6\n",
+		want: []string{"0 1 definition ESH6@GLBX 10^-4 10^0", "1 quote ESH6@GLBX 101.25 x 3 / 101.5 x 4"},
+		pass: "Databento trades without a price",
+	},
+	"a symbol of 70 bytes": {
+		text: "time,symbol,price,size\n1772461800,SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS,1,2\n",
+		want: []string{
+			"0 0 definition SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6 10^-4 10^0",
+			`0 trade SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6 1 x 2 id 0 ""`,
+		},
+		note: "stdin: symbol SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS is longer than 64 bytes: " +
+			"it is called SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6",
+	},
 	"Databento without rtype": {
 		text: "ts_event,publisher_id,instrument_id,action,price,size,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
 			"1772461800000000001,1,5482,A,9223372036854775807,3,5000000000000,9223372036854775807,3,0,ESH6\n" +
@@ -111,7 +133,7 @@ var vendorCases = map[string]vendorCase{
 			"0 1 definition ESH6@GLBX 10^-4 10^0",
 			"1 quote ESH6@GLBX 101.25 x 24 / 101.5 x 11",
 			"2 level ESH6@GLBX buy 101.25 x 24", "2 level ESH6@GLBX buy 101 x 7", "2 level ESH6@GLBX sell 102.25 x 8",
-			"2 quote ESH6@GLBX 101.25 x 24 / - x 0",
+			"2 quote ESH6@GLBX 101.25 x 24 / 102.25 x 8",
 			`2 trade ESH6@GLBX 101.5 x 2 buy id 0 ""`,
 		},
 		pass: "Databento system messages",
@@ -177,7 +199,6 @@ var vendorCases = map[string]vendorCase{
 			"1 level A@GLBX buy 101 x 5", "1 level A@GLBX buy 100 x 7", "1 level A@GLBX sell 102 x 6",
 			"1 quote A@GLBX 101 x 5 / 102 x 6",
 			"2 level A@GLBX sell 103 x 9",
-			"2 quote A@GLBX 101 x 5 / 102 x 6",
 			`2 trade A@GLBX 101 x 2 sell id 0 ""`,
 		},
 	},

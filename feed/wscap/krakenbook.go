@@ -51,6 +51,7 @@ type krakenLevels struct {
 	depth    int    // that of the channel; 0 if the message does not say
 	whole    bool   // the message is a snapshot
 	checksum []byte // empty if there is none
+	key      uint64 // the hash of the message
 }
 
 // krakenBook tells the levels at hand, which are of a book of Kraken spot.
@@ -68,6 +69,10 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 	}
 	if bk.live && m.depth != 0 && m.depth != bk.kraken.depth {
 		s.count.Repeated++ // the same book, of another subscription
+		return ""
+	}
+	key := m.key ^ s.hash([]byte(in.def.Symbol))
+	if !m.whole && s.stated != 0 && s.repeated(key) {
 		return ""
 	}
 	start := len(s.buf)
@@ -111,6 +116,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 		s.count.Repeated++
 		return ""
 	}
+	s.seen.Add(key)
 	for _, gone := range k.cut() {
 		price, _ := rescale(gone.price, k.price, in.def.PriceExponent)
 		s.sides = append(s.sides, gone.side)

@@ -78,6 +78,7 @@ func TestKrakenArrayBook(t *testing.T) {
 func TestKrakenBookChecksum(t *testing.T) {
 	good := krakenUpdate(`{"b":[["0.05000","0.00000500","1582905488.5"]],"c":"974947235"}`)
 	insert := krakenUpdate(`{"a":[["0.05001","1.00000000","1582905488.6"]],"c":"2782141652"}`)
+	remove := krakenUpdate(`{"a":[["0.05001","0","1582905488.7"],["0.05050","0.00000500","1582905487.0","r"]],"c":"974947235"}`)
 	for _, c := range []struct {
 		name                                  string
 		lines                                 []string
@@ -87,6 +88,9 @@ func TestKrakenBookChecksum(t *testing.T) {
 		{"an update is missing", []string{krakenSnapshot("0.00000304"), insert, good}, 1, 0, 1, 1, 0},
 		{"and a snapshot follows", []string{krakenSnapshot("0.00000304"), insert, good, krakenSnapshot("0.00000500"), insert}, 1, 0, 1, 2, 10},
 		{"late", []string{krakenSnapshot("0.00000304"), good, insert, good}, 0, 1, 0, 1, 10},
+		{"back to an earlier state", []string{krakenSnapshot("0.00000500"), insert, remove, insert, remove}, 0, 2, 0, 1, 10},
+		{"older than the snapshot", []string{krakenSnapshot("0.00000500"),
+			krakenUpdate(`{"b":[["0.05000","0.00000100","1582905486.5"],["0.04999","0.1","1582905486.5"]],"c":"1"}`), insert}, 0, 1, 0, 1, 10},
 		{"twice", []string{krakenSnapshot("0.00000304"), good, good, insert, insert}, 0, 2, 0, 1, 10},
 		{"a second subscription", []string{krakenSnapshot("0.00000304"), good, strings.Replace(krakenSnapshot("0.00000304"), "book-10", "book-25", 1), insert}, 0, 1, 0, 1, 10},
 		{"without checksums", []string{krakenSnapshot("0.00000304"), krakenUpdate(`{"b":[["0.05000","0","1582905488.5"]]}`)}, 0, 0, 0, 1, 9},
@@ -176,4 +180,25 @@ func TestKrakenBadBooks(t *testing.T) {
 		in, _ := state.Instrument(0)
 		assert.Len(t, in.Bids, 10)
 	}
+}
+
+// The messages of the book channel in Kraken's documentation, whose numbers have lost the zeros at their
+// ends: both checksums fit.
+func TestKrakenDocumentedBook(t *testing.T) {
+	message := func(rest string) string {
+		return strings.Replace(rest, "BTC/USD", "MATIC/USD", 1)
+	}
+	_, st, state, err := ticksOf(t, wscap.Config{},
+		message(krakenObject("snapshot",
+			"0.5666x4831.75496356 0.5665x6658.22734739 0.5664x18724.91513344 0.5663x11563.92544914 0.5662x14006.65365711 "+
+				"0.5661x17454.85679807 0.566x18097.1547 0.5659x33644.89175666 0.5658x148.3464 0.5657x606.70854372",
+			"0.5668x4410.79769741 0.5669x4655.40412487 0.567x49844.89424998 0.5671x24306.41678 0.5672x29783.25223475 "+
+				"0.5673x57234.71239278 0.5674x45065.04744 0.5675x5912.76380354 0.5676x42514.92434778 0.5677x36304.0847022",
+			`,"checksum":2439117997,"timestamp":"2023-10-06T17:35:55.440295Z"`)),
+		message(krakenObject("update", "0.5657x1098.3947558", "", `,"checksum":2114181697,"timestamp":"2023-10-06T17:35:55.440295Z"`)))
+	require.NoError(t, err)
+	assert.Equal(t, []int64{0, 0, 1, 1}, []int64{st.Gaps, st.Repeated, st.Snapshots, st.Updates}, "%v", st.Reports)
+	assert.Empty(t, st.Reports)
+	in, _ := state.Instrument(0)
+	assert.EqualValues(t, 109839475580, in.Bids[9].Size)
 }

@@ -44,16 +44,8 @@ func (s *Source) krakenArray(b []byte) string {
 	}
 	currencyOf(in, pair)
 	if string(kind) == "trade" || string(kind) == "spread" {
-		var h maphash.Hash
-		h.SetSeed(s.seed)
-		for _, part := range [...][]byte{kind, pair, parts[1]} {
-			h.Write(part)
-			h.WriteByte(0)
-		}
-		key := h.Sum64()
-		if s.seen.Has(key) {
-			s.useful = true
-			s.count.Repeated++
+		key := s.hash(parts[1:n-2]...) ^ s.hash(kind, pair)
+		if s.repeated(key) {
 			return ""
 		}
 		s.seen.Add(key)
@@ -102,6 +94,29 @@ func (s *Source) krakenArray(b []byte) string {
 	return s.quote(in, at, 0, bid[0], bid[2], ask[0], ask[2])
 }
 
+// hash is the hash of parts of a message. The times in messages without a number tell one from another
+// that says the same.
+func (s *Source) hash(parts ...[]byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	for _, part := range parts {
+		h.Write(part)
+		h.WriteByte(0)
+	}
+	return h.Sum64()
+}
+
+// repeated reports whether a message with this hash was told, as another collector brings it again; it
+// is counted then.
+func (s *Source) repeated(key uint64) bool {
+	if !s.seen.Has(key) {
+		return false
+	}
+	s.useful = true
+	s.count.Repeated++
+	return true
+}
+
 // krakenArrayBook takes a message about the book of in, of one or two objects: bs and as are a whole
 // book, b and a changes, c is the checksum.
 func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte) string {
@@ -109,7 +124,7 @@ func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte)
 	if !ok || n > maxKrakenDepth {
 		return fmt.Sprintf("%.40q is not the depth of a book", depth)
 	}
-	m := krakenLevels{depth: int(n)}
+	m := krakenLevels{depth: int(n), key: s.hash(objects...) ^ s.hash(depth)}
 	latest := int64(0)
 	s.begin()
 	for _, object := range objects {
@@ -281,7 +296,7 @@ func (s *Source) krakenSubscribed(result []byte) {
 
 // krakenObjectBook takes a book, or its changes, of version 2.
 func (s *Source) krakenObjectBook(_, kind, b []byte) string {
-	m := krakenLevels{whole: string(kind) == "snapshot"}
+	m := krakenLevels{whole: string(kind) == "snapshot", key: s.hash(b)}
 	var symbol, stamp []byte
 	s.begin()
 	w := walk(b, '{')

@@ -102,6 +102,7 @@ func TestStrangers(t *testing.T) {
 		assert.True(t, wscap.Recognise([]byte(message)), message)
 	}
 	assert.False(t, wscap.Recognise([]byte(`{"type":"match","trade_id":7,"price":"101.5","product_id":"BTC-USD"}`)), "rows of NDJSON")
+	assert.False(t, wscap.Recognise([]byte(`{"feed":"mine","product_id":"A","price":1}`)), "rows of NDJSON")
 	assert.False(t, wscap.Recognise([]byte("time,price\n1,2\n")))
 	assert.False(t, wscap.Recognise([]byte(`{"symbol":"A"}`)))
 }

@@ -56,8 +56,8 @@
 // Two collectors may have written the same messages into a capture: a trade whose id was told,
 // and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
 // u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
-// Trades and spreads of version 1 of Kraken spot have no number: one with the same times, prices and
-// sizes as one of the last two million is Repeated.
+// Trades and spreads of version 1 of Kraken spot, and its books, have no number: a message with the same
+// times, prices and sizes as one of the last two million is Repeated.
 // A trade that one collector has lost and the other brings later is told when it comes.
 //
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
@@ -645,13 +645,20 @@ func Recognise(head []byte) bool {
 // isMessage reports whether line begins an object with the members of a message of Binance or Kraken.
 func isMessage(line []byte) bool {
 	seen := make(map[string]bool)
+	futures := false
 	w := walk(line, '{')
 	for {
-		name, _, ok := w.member()
+		name, v, ok := w.member()
 		if !ok {
 			break
 		}
 		seen[string(name)] = true
+		if string(name) == "feed" {
+			switch string(text(v)) {
+			case "trade", "trade_snapshot", "ticker", "ticker_lite", "book", "book_snapshot":
+				futures = true
+			}
+		}
 	}
 	switch {
 	case seen["stream"] && (seen["data"] || w.bad), seen["e"] && seen["E"] && seen["s"]:
@@ -659,5 +666,5 @@ func isMessage(line []byte) bool {
 	case seen["u"] && seen["s"] && seen["b"] && seen["a"]: // bookTicker of Binance spot
 		return true
 	}
-	return seen["feed"] && seen["product_id"] || seen["channel"] && seen["type"] && (seen["data"] || w.bad) // cut by the end of head
+	return futures && seen["product_id"] || seen["channel"] && seen["type"] && (seen["data"] || w.bad) // cut by the end of head
 }

@@ -11,40 +11,38 @@ import (
 	"tickfeed/feed"
 )
 
-// A Cursor reads a journal from one number on, also while it is written. Only one goroutine
-// may use it.
+// A Cursor reads a journal from a given number, also while the journal is written. Only one goroutine may use
+// it.
 type Cursor struct {
 	j   *Journal
-	seq uint64 // every number before it was told
+	seq uint64 // every number before it was returned
 
-	s *segment // that r reads; nil between files
+	s *segment // the segment that r reads; nil between files
 	r *recording.Reader
 	f *openFile
 }
 
-// A Chunk is what a Cursor reads: packets, or that numbers are gone.
+// A Chunk is what a Cursor returns: packets, or numbers that are gone.
 type Chunk struct {
-	// Data is whole packets of one session that join, verbatim, their checksums verified. It
-	// is valid until the next call of Next or Close.
+	// Data is whole packets of one session that join, verbatim, with verified checksums. It is valid until the
+	// next call of Next or Close.
 	Data []byte
-	// Range is the numbers that Data covers, and Session theirs. The first packet that a
-	// cursor tells may begin before the number that was asked for.
+	// Range is the numbers that Data covers, and Session the session that numbered them. The first packet that
+	// a cursor returns may begin before the number asked for.
 	Range   feed.Range
 	Session feed.Session
-	// Gone, if it is not empty, is numbers that cannot be had, and Reason why; there is no
-	// Data then.
+	// Gone, if not empty, is numbers that are not available, and Reason says why. Data is empty then.
 	Gone   feed.Range
 	Reason codec.GoneReason
 }
 
-// Cursor returns a cursor at number seq, from 1 to Next or beyond; the packet that covers seq
-// comes first. Close it.
+// Cursor returns a cursor at number seq, from 1 to Next or beyond. Its first packet is the one that covers seq.
+// The caller must close the cursor.
 func (j *Journal) Cursor(seq uint64) *Cursor { return &Cursor{j: j, seq: max(seq, 1)} }
 
-// Next returns what comes next. It returns io.EOF where nothing more is appended, and may be
-// called again then. Numbers that retention took or that are damaged are told once, as gone.
-// Any other error is of the file system, about this cursor only; one that wraps ErrFull passes, and
-// Next may be called again.
+// Next returns the next chunk. At the end of the appended data it returns io.EOF, and may be called again.
+// Numbers that retention removed or that are damaged are returned once, as gone. Any other error comes from the
+// file system and concerns this cursor only; if it wraps ErrFull, Next may be called again.
 func (c *Cursor) Next() (Chunk, error) {
 	for {
 		if c.s == nil {
@@ -73,7 +71,7 @@ func (c *Cursor) Next() (Chunk, error) {
 			return c.absent(to), nil
 		case err != nil:
 			err = fmt.Errorf("journal file %s: %w", c.s.name, err)
-			c.leave() // the next call begins anew at seq
+			c.leave() // the next call starts over at seq
 			return Chunk{}, err
 		case item.Kind == recording.KindPackets:
 			data, r := within(item.Data, item.Range, feed.Range{From: c.seq, To: to})
@@ -90,8 +88,7 @@ func (c *Cursor) Next() (Chunk, error) {
 	}
 }
 
-// within is the packets of run, which covers r, that cover numbers of want, as far as they
-// end in it.
+// within returns the packets of run, which covers r, that cover numbers of want and end inside it.
 func within(run []byte, r, want feed.Range) ([]byte, feed.Range) {
 	if r.To <= want.To && r.From >= want.From {
 		return run, r
@@ -126,7 +123,7 @@ func (c *Cursor) gone(to uint64, reason codec.GoneReason) Chunk {
 	return Chunk{Gone: r, Reason: reason}
 }
 
-// enter opens the file that holds c.seq. Where there is none it tells what is gone, or io.EOF.
+// enter opens the file that holds c.seq. If there is none, it returns the numbers that are gone, or io.EOF.
 func (c *Cursor) enter() (Chunk, error) {
 	j := c.j
 	j.mu.Lock()
@@ -170,13 +167,14 @@ func (c *Cursor) enter() (Chunk, error) {
 	return Chunk{}, nil
 }
 
-// seek moves r, which reads segment s, to number seq. An index that is not in the file is made once, for all who want it.
+// seek moves r, which reads segment s, to number seq. An index missing from the file is made once for all
+// readers.
 func (j *Journal) seek(s *segment, r *recording.Reader, seq uint64) error {
 	marks, made := j.marksOf(s)
 	if marks == nil {
 		made <- struct{}{}
 		defer func() { <-made }()
-		marks, _ = j.marksOf(s) // another may have made them
+		marks, _ = j.marksOf(s) // another goroutine may have made them
 	}
 	if marks != nil {
 		r.SetMarks(marks)
@@ -189,8 +187,8 @@ func (j *Journal) seek(s *segment, r *recording.Reader, seq uint64) error {
 	return nil
 }
 
-// marksOf returns the marks of s, nil if none are known, and the channel with one slot that is taken while they are made: the disk
-// may hang meanwhile.
+// marksOf returns the marks of s, or nil if none are known, and the channel whose one slot is taken while they
+// are made. The disk may hang meanwhile, so mu is not held.
 func (j *Journal) marksOf(s *segment) (marks []codec.Mark, made chan struct{}) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -200,8 +198,8 @@ func (j *Journal) marksOf(s *segment) (marks []codec.Mark, made chan struct{}) {
 	return s.marks, s.indexing
 }
 
-// absent tells that the file that holds c.seq, and owns the numbers up to to, is not there: retention has
-// taken it meanwhile, or somebody else has.
+// absent reports as gone the numbers from c.seq to to, whose file is missing: retention removed it meanwhile,
+// or someone else did.
 func (c *Cursor) absent(to uint64) Chunk {
 	c.leave()
 	if tail := c.j.Tail(); tail > c.seq {
@@ -210,7 +208,7 @@ func (c *Cursor) absent(to uint64) Chunk {
 	return c.gone(to, codec.GoneDamaged)
 }
 
-// goneBefore is why numbers before the tail are gone: only a journal that retains less than everything lets them expire.
+// goneBefore returns why numbers before the tail are gone: they can expire only if retention is configured.
 func (j *Journal) goneBefore() codec.GoneReason {
 	if j.cfg.RetainBytes > 0 || j.cfg.RetainAge > 0 {
 		return codec.GoneExpired
@@ -218,8 +216,8 @@ func (j *Journal) goneBefore() codec.GoneReason {
 	return codec.GoneDamaged
 }
 
-// bounds is up to which number the cursor's file owns what it holds, how many bytes of it may
-// be read, and whether it is the last one.
+// bounds returns the number up to which the cursor's file owns its contents, how many bytes of it may be read,
+// and whether it is the last file.
 func (c *Cursor) bounds() (to uint64, size int64, last bool, err error) {
 	j := c.j
 	j.mu.Lock()
@@ -241,7 +239,7 @@ func (c *Cursor) leave() {
 	c.s, c.r, c.f = nil, nil, nil
 }
 
-// Close closes the cursor's file. The cursor must not be used after it.
+// Close closes the cursor's file. The cursor must not be used afterwards.
 func (c *Cursor) Close() error {
 	c.leave()
 	return nil

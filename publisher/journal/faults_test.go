@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	crashStates = flag.Int("journal.crashes", 0, "how many disks, as power cuts leave them, to judge; 0 for 10,000, or 300,000 with -full")
+	crashStates = flag.Int("journal.crashes", 0, "how many disks, as power cuts leave them, to judge; 0 for 6,000, or 300,000 with -full")
 	crashSeed   = flag.Uint64("journal.seed", 1, "where the random numbers of power cuts begin")
 )
 
@@ -265,7 +265,7 @@ func TestPowerCuts(t *testing.T) {
 	}()
 	disks := *crashStates
 	if disks == 0 {
-		disks = effort.Of(t, 300_000, 10_000)
+		disks = effort.Of(t, 300_000, 6_000)
 	}
 	budget := effort.Within(time.Minute)
 	var group sync.WaitGroup

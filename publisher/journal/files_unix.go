@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FileLimit is how many file descriptors the process may have (RLIMIT_NOFILE, which Go has raised as
-// far as it may be), and how many it has now; zero if that is not known.
+// FileLimit returns how many file descriptors the process may have (RLIMIT_NOFILE, which Go has raised as far
+// as it may be), and how many it has now; both are zero if there is no limit to reach or it is not known.
 func FileLimit() (limit, open int) {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil || uint64(r.Cur) >= math.MaxInt32 {
@@ -19,16 +19,16 @@ func FileLimit() (limit, open int) {
 	}
 	if d, err := os.Open("/dev/fd"); err == nil {
 		if names, err := d.Readdirnames(-1); err == nil {
-			open = len(names) - 1 // one of them is that of d
+			open = len(names) - 1 // one is d itself
 		}
 		d.Close()
 	}
 	return int(r.Cur), open
 }
 
-var access = unix.Access // for tests, whose user may write everywhere
+var access = unix.Access // replaced by tests, which may run as root
 
-// writable reports why no file can be made in dir; nil if nothing speaks against it.
+// writable returns why no file can be created in dir, or nil if no obstacle is found.
 func writable(dir string) error {
 	if err := access(dir, unix.W_OK|unix.X_OK); err != nil {
 		return &os.PathError{Op: "access", Path: dir, Err: err}

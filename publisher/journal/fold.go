@@ -12,27 +12,27 @@ import (
 	"tickfeed/feed"
 )
 
-// A fold makes the state from what a file tells.
+// A fold computes the state from the contents of a file.
 type fold struct {
 	state   *feed.State
 	whole   bool   // the state began with a whole snapshot
 	next    uint64 // every number before it is folded or missing
 	packets int    // runs folded
-	// defined, if it is not nil, is told each definition tick.
+	// defined, if not nil, is called with each definition tick.
 	defined func(*feed.Tick)
 	event   int64 // greatest event time seen
 	batch   [64]feed.Tick
-	until   uint64 // numbers from it on are not folded, if it is not 0
+	until   uint64 // if not 0, numbers from until on are not folded
 
-	// Of a fold that stops on its way.
-	visit func(state *feed.State, from, to uint64) (next uint64) // as Fold says; nil for none
-	stood uint64                                                 // end of the last packet that was folded, or where the file begins
-	short bool                                                   // the state is not whole: nothing is visited
-	done  bool                                                   // nothing more is asked for
+	// Fields of a fold that calls visit.
+	visit func(state *feed.State, from, to uint64) (next uint64) // as described for Fold; nil for none
+	stood uint64                                                 // end of the last packet folded, or where the file begins
+	short bool                                                   // the state is not whole: visit is not called
+	done  bool                                                   // visit asked for nothing more
 }
 
-// add folds one item. Ticks that the state refuses, because their definition was lost, are
-// left out, as a subscriber leaves them out.
+// add folds one item. Like a subscriber, it leaves out ticks that the state refuses because their definition
+// was lost.
 func (x *fold) add(r *recording.Reader, item recording.Item) error {
 	switch item.Kind {
 	case recording.KindSnapshot:
@@ -61,7 +61,7 @@ func (x *fold) add(r *recording.Reader, item recording.Item) error {
 	return nil
 }
 
-// stop folds a packet, and visits the state before it and at each number in it that is asked for.
+// stop folds a packet, and calls visit with the state before it and at each number in it that visit asks for.
 func (x *fold) stop(h *codec.Packet, raw []byte) {
 	end := h.First + h.Count
 	if x.until > 0 {
@@ -78,7 +78,7 @@ func (x *fold) stop(h *codec.Packet, raw []byte) {
 	}
 }
 
-// packet folds the ticks of r in a packet.
+// packet folds the ticks of a packet that are in r.
 func (x *fold) packet(h *codec.Packet, raw []byte, r feed.Range) {
 	b := codec.PacketBody(h, raw[codec.PacketHeader:])
 	for {
@@ -102,7 +102,7 @@ func (x *fold) packet(h *codec.Packet, raw []byte, r feed.Range) {
 	}
 }
 
-// read opens segment s for as long as do takes.
+// read opens segment s for the duration of do.
 func (j *Journal) read(s *segment, do func(*recording.Reader) error) error {
 	r, f, err := j.open(s)
 	if err != nil {
@@ -113,29 +113,30 @@ func (j *Journal) read(s *segment, do func(*recording.Reader) error) error {
 	return do(r)
 }
 
-// An openFile is a file that is read, by any number of readers. Its descriptor is open while one of them
-// reads, and as long after that as no other file needs it.
+// An openFile is a file shared by any number of readers. Its descriptor is open during a read, and after it as
+// long as no other file needs the descriptor.
 type openFile struct {
 	j *Journal
 	s *segment
-	r *recording.Reader // at the beginning
+	r *recording.Reader // positioned at the beginning
 
 	// Protected by Journal.mu.
 	file    ReadFile // nil if it is not open
 	busy    int      // reads under way
 	readers int
-	left    bool // nobody else will be given it: who reads it last closes it
+	left    bool // no longer in Journal.files: the last reader closes it
 }
 
-// maxOpen is how many files stay open for the next one who reads them. To open a file and to close it was half of what
-// a find takes. Where descriptors are few they have an eighth of them, and at least minOpen.
+// maxOpen is how many files stay open for later readers, because opening and closing a file is a large part of
+// the cost of a find. If descriptors are scarce, files get an eighth of them, and at least minOpen.
 const (
 	maxOpen = 64
 	minOpen = 2
 )
 
-// OpenFiles returns how many file descriptors a journal may have at a time in a process that may have limit, 0 for no
-// bound: those of the files that are read, of the lock, of the files that end and begin, of a directory, and the reserve.
+// OpenFiles returns how many file descriptors a journal may use at a time in a process whose limit is limit, 0
+// for no limit: for the files being read, the lock, the file that ends and the one that begins, a directory,
+// and the reserve.
 func OpenFiles(limit int) int { return readFiles(limit) + reservedFiles + 4 }
 
 func readFiles(limit int) int {
@@ -145,7 +146,7 @@ func readFiles(limit int) int {
 	return maxOpen
 }
 
-// ReadAt implements io.ReaderAt, for r. It opens the file if that is not open.
+// ReadAt implements io.ReaderAt for r. It opens the file if it is not open.
 func (f *openFile) ReadAt(p []byte, at int64) (int, error) {
 	j := f.j
 	j.reading <- struct{}{}
@@ -158,7 +159,7 @@ func (f *openFile) ReadAt(p []byte, at int64) (int, error) {
 	return file.ReadAt(p, at)
 }
 
-// hold returns the descriptor, which is not closed before drop.
+// hold returns the descriptor, which stays open until drop.
 func (f *openFile) hold() (ReadFile, error) {
 	j := f.j
 	j.mu.Lock()
@@ -181,7 +182,7 @@ func (f *openFile) hold() (ReadFile, error) {
 			j.opening--
 			j.mu.Unlock()
 			return nil, err
-		case f.file != nil: // another reader was quicker; the spare descriptor counts until it is closed
+		case f.file != nil: // another reader was faster; the extra descriptor counts until it is closed
 			defer j.closeSpare(file)
 		default:
 			j.opening--
@@ -198,7 +199,7 @@ func (f *openFile) hold() (ReadFile, error) {
 	return file, nil
 }
 
-// closeSpare closes a descriptor that hold opened and nobody needs.
+// closeSpare closes a descriptor that hold opened in vain.
 func (j *Journal) closeSpare(file ReadFile) {
 	file.Close()
 	j.mu.Lock()
@@ -214,7 +215,7 @@ func (f *openFile) drop() {
 	closeAll(file)
 }
 
-// unusedLocked takes the descriptor from f, to be closed, if nobody will read f any more.
+// unusedLocked takes the descriptor from f for the caller to close if no reader will use f again.
 func (f *openFile) unusedLocked() []ReadFile {
 	if !f.left || f.readers > 0 {
 		return nil
@@ -222,7 +223,7 @@ func (f *openFile) unusedLocked() []ReadFile {
 	return f.takeLocked()
 }
 
-// takeLocked takes the descriptor from f, to be closed, if there is one and no read is under way.
+// takeLocked takes the descriptor from f for the caller to close if it is open and no read is under way.
 func (f *openFile) takeLocked() []ReadFile {
 	if f.file == nil || f.busy > 0 {
 		return nil
@@ -233,8 +234,8 @@ func (f *openFile) takeLocked() []ReadFile {
 	return []ReadFile{file}
 }
 
-// idleLocked takes the descriptors, to be closed, of the files that were read longest ago, until no more
-// than most are open: first of those that can be opened again.
+// idleLocked takes the descriptors of the least recently read files, for the caller to close, until at most
+// most files are open. It takes files that can be opened again before files that retention removed.
 func (j *Journal) idleLocked(most int) (idle []ReadFile) {
 	for _, gone := range []bool{false, true} {
 		for i := 0; i < len(j.opened) && len(j.opened) > most; {
@@ -254,7 +255,7 @@ func closeAll(files []ReadFile) {
 	}
 }
 
-// open returns a Reader at the beginning of s, and the file, for done.
+// open returns a Reader at the beginning of s, and the file to pass to done.
 func (j *Journal) open(s *segment) (*recording.Reader, *openFile, error) {
 	j.mu.Lock()
 	size, marks, i := j.readableLocked(s), s.marks, j.openLocked(s)
@@ -291,12 +292,12 @@ func (j *Journal) open(s *segment) (*recording.Reader, *openFile, error) {
 	return r, f, nil
 }
 
-// openLocked is the place of s in j.files; negative if it is not there.
+// openLocked returns the index of s in j.files, or a negative number.
 func (j *Journal) openLocked(s *segment) int {
 	return slices.IndexFunc(j.files, func(f *openFile) bool { return f.s == s })
 }
 
-// leaveLocked takes a file from j.files; it returns what is to be closed.
+// leaveLocked removes a file from j.files and returns descriptors for the caller to close.
 func (j *Journal) leaveLocked(i int) []ReadFile {
 	f := j.files[i]
 	j.files = slices.Delete(j.files, i, i+1)
@@ -304,7 +305,7 @@ func (j *Journal) leaveLocked(i int) []ReadFile {
 	return f.unusedLocked()
 }
 
-// done ends what open began.
+// done releases a file returned by open.
 func (j *Journal) done(f *openFile) {
 	j.mu.Lock()
 	f.readers--
@@ -313,7 +314,7 @@ func (j *Journal) done(f *openFile) {
 	closeAll(unused)
 }
 
-// closeFiles closes all that nobody reads; the others are closed by who reads them last.
+// closeFiles closes the files without readers; the last reader closes each of the others.
 func (j *Journal) closeFiles() {
 	j.mu.Lock()
 	var unread []ReadFile
@@ -324,7 +325,7 @@ func (j *Journal) closeFiles() {
 	closeAll(unread)
 }
 
-// keepMarks remembers the index that r had to make, so that it is made once.
+// keepMarks stores the index that r had to make, so that it is made once.
 func (j *Journal) keepMarks(s *segment, r *recording.Reader) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -333,7 +334,7 @@ func (j *Journal) keepMarks(s *segment, r *recording.Reader) {
 	}
 }
 
-// measure finds out where segment s ends, and when.
+// measure sets the end of segment s and the time of its last packet.
 func (j *Journal) measure(s *segment) error {
 	return j.read(s, func(r *recording.Reader) error {
 		if err := r.SeekSeq(math.MaxUint64); err != nil {
@@ -349,8 +350,7 @@ func (j *Journal) measure(s *segment) error {
 	})
 }
 
-// lastTime is the publish time of the last packet of segment s; the greatest time if s cannot
-// be read.
+// lastTime returns the publish time of the last packet of segment s, or the greatest time if s cannot be read.
 func (j *Journal) lastTime(s *segment) int64 {
 	j.mu.Lock()
 	known, last := s.next != 0, s.last
@@ -369,10 +369,9 @@ func (j *Journal) lastTime(s *segment) int64 {
 // ErrGone is returned for numbers that the journal does not hold.
 var ErrGone = errors.New("not in the journal")
 
-// StateAt is the state as of seq, from Tail to what cursors see: every number before it is folded. It
-// reads from the beginning of the file that holds seq; from the one before it where that one's
-// snapshot is damaged. Numbers that are missing are left out. It may be called from any
-// goroutine.
+// StateAt returns the state as of seq, with every number before seq folded. Seq must be from Tail to the end of
+// what cursors see. StateAt reads from the beginning of the file that holds seq, or of an earlier file if the
+// snapshot in that one is damaged. It leaves out missing numbers. Any goroutine may call it.
 func (j *Journal) StateAt(seq uint64) (state *feed.State, err error) {
 	err = j.Fold(seq, func(s *feed.State, from, to uint64) (next uint64) {
 		if seq > to {
@@ -384,8 +383,8 @@ func (j *Journal) StateAt(seq uint64) (state *feed.State, err error) {
 	return state, err
 }
 
-// Stretch returns the first and the last of the numbers whose states Fold comes to if it is called for seq. It returns false if
-// seq cannot be folded.
+// Stretch returns the first and the last number whose states Fold reaches if it is called for seq. It returns
+// false if seq cannot be folded.
 func (j *Journal) Stretch(seq uint64) (from, last uint64, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -407,9 +406,9 @@ func (j *Journal) stretchLocked(seq uint64) (from, last uint64, ok bool) {
 	return max(j.segments[i].first, j.tailLocked()), last, true
 }
 
-// Fold reads the file that holds seq once, and calls visit on the way: before each packet, at the latest at the number that
-// visit returned, and at the end. The state is as of each number of [from, to]; it is visit's to keep if the
-// fold ends there, which it does if the number returned is not above to. Otherwise Fold is as StateAt says.
+// Fold reads the file that holds seq once, and calls visit before each packet, at the latest at the number that
+// visit returned, and at the end. The state is the state as of every number in [from, to]. If visit returns a
+// number not above to, the fold ends and visit may keep the state. In all else Fold works like StateAt.
 func (j *Journal) Fold(seq uint64, visit func(state *feed.State, from, to uint64) (next uint64)) error {
 	j.mu.Lock()
 	_, last, ok := j.stretchLocked(seq)
@@ -425,7 +424,7 @@ func (j *Journal) Fold(seq uint64, visit func(state *feed.State, from, to uint64
 	return j.fold(segments, i, last, visit)
 }
 
-// indexLocked is the last segment that begins at seq or before; -1 if none does.
+// indexLocked returns the index of the last segment that begins at or before seq, or -1 if none does.
 func (j *Journal) indexLocked(seq uint64) int {
 	i := len(j.segments) - 1
 	for i >= 0 && j.segments[i].first > seq {
@@ -434,7 +433,7 @@ func (j *Journal) indexLocked(seq uint64) int {
 	return i
 }
 
-// stateAt is the state as of seq from segment i on, or an earlier one.
+// stateAt returns the state as of seq, folded from segment i or an earlier one.
 func (j *Journal) stateAt(seq uint64, i int) (state *feed.State, err error) {
 	j.mu.Lock()
 	segments := slices.Clone(j.segments)
@@ -449,7 +448,7 @@ func (j *Journal) stateAt(seq uint64, i int) (state *feed.State, err error) {
 	return state, err
 }
 
-// fold is Fold from segment i on, or an earlier one, up to number last.
+// fold does the work of Fold from segment i or an earlier one, up to number last.
 func (j *Journal) fold(segments []*segment, i int, last uint64, visit func(state *feed.State, from, to uint64) (next uint64)) error {
 	for start := i; ; start-- {
 		x := fold{state: feed.NewState(), visit: visit, stood: segments[start].first}
@@ -498,9 +497,8 @@ func (j *Journal) foldSegment(x *fold, s *segment, snapshot bool) error {
 	})
 }
 
-// SeqAt is the first number of the first packet with a publish time of at least time; Next
-// if there is none. Where a file cannot be read it is the first number of that file. It may
-// be called from any goroutine.
+// SeqAt returns the first number of the first packet with a publish time of at least time, or Next if there is
+// none. If a file cannot be read, SeqAt returns its first number. Any goroutine may call it.
 func (j *Journal) SeqAt(time int64) uint64 {
 	j.mu.Lock()
 	segments := append([]*segment(nil), j.segments...)
@@ -521,7 +519,7 @@ func (j *Journal) SeqAt(time int64) uint64 {
 	return next
 }
 
-// seqAt is SeqAt in segment s; the greatest number if there is no such packet.
+// seqAt returns what SeqAt does for segment s alone, or the greatest number if s has no such packet.
 func (j *Journal) seqAt(s *segment, time int64) uint64 {
 	seq := uint64(math.MaxUint64)
 	err := j.read(s, func(r *recording.Reader) error {

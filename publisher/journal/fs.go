@@ -14,17 +14,17 @@ import (
 	"tickfeed/codec/syncdir"
 )
 
-// FS is what a journal needs of a file system. Names are paths as [filepath.Join] makes them.
-// Its methods may be called by many goroutines at once.
+// FS is the file system that a journal needs. Names are paths as made by [filepath.Join]. Many goroutines may
+// call its methods at once.
 type FS interface {
-	// MkdirAll makes a directory and its parents, where they do not exist.
+	// MkdirAll creates a directory and its parents if they do not exist.
 	MkdirAll(dir string) error
-	// Lock takes the lock of a file that it makes if need be, until the result is closed or
-	// the process ends. It does not wait: the error wraps ErrLocked if another holds it.
+	// Lock locks a file, which it creates if need be, until the result is closed or the process ends. It does
+	// not wait: the error wraps ErrLocked if another process holds the lock.
 	Lock(name string) (io.Closer, error)
-	// Names are the names of the files in a directory, without the directory.
+	// Names returns the names of the files in a directory, without the directory.
 	Names(dir string) ([]string, error)
-	// Create makes a file, which must not exist, for writing from its beginning.
+	// Create creates a file, which must not exist, for writing from its beginning.
 	Create(name string) (recording.File, error)
 	// Open opens a file for reading; the error wraps os.ErrNotExist if there is none.
 	Open(name string) (ReadFile, error)
@@ -32,14 +32,13 @@ type FS interface {
 	Truncate(name string, size int64) error
 	// Remove removes a file.
 	Remove(name string) error
-	// SyncDir makes durable which files are in a directory.
+	// SyncDir makes the list of files in a directory durable.
 	SyncDir(dir string) error
-	// Check returns nil if name still names f, which Create or Lock returned, and more files can be
-	// made beside it, as far as that can be found out without making one. The error wraps
-	// os.ErrNotExist if name does not name f any more: the file, or a directory above it, was
-	// removed, moved or replaced.
+	// Check returns nil if name still names f, which Create or Lock returned, and, as far as can be found out
+	// without creating one, more files can be created beside it. The error wraps os.ErrNotExist if name no
+	// longer names f because the file, or a directory above it, was removed, moved or replaced.
 	Check(name string, f io.Closer) error
-	// Reserve takes a file descriptor, which is of no use until the result is closed.
+	// Reserve takes a file descriptor and holds it unused until the result is closed.
 	Reserve() (io.Closer, error)
 }
 
@@ -47,7 +46,7 @@ type FS interface {
 type ReadFile interface {
 	io.ReaderAt
 	io.Closer
-	// Size is how long the file is now.
+	// Size returns the current length of the file.
 	Size() (int64, error)
 }
 
@@ -57,7 +56,7 @@ type OS struct{}
 // MkdirAll implements FS.
 func (OS) MkdirAll(dir string) error { return os.MkdirAll(dir, filemode.Dir()) }
 
-// Lock implements FS by an advisory lock, which ends with the process however that ends.
+// Lock implements FS with an advisory lock, which ends with the process however the process ends.
 func (OS) Lock(name string) (io.Closer, error) {
 	l := flock.New(name, flock.SetPermissions(filemode.File()))
 	ok, err := l.TryLock()
@@ -140,21 +139,21 @@ func (OS) Check(name string, f io.Closer) error {
 	return writable(filepath.Dir(name))
 }
 
-// errReplaced reports that another file has the name.
+// errReplaced is returned if another file has the name.
 var errReplaced = fmt.Errorf("another file has this name: %w", os.ErrNotExist)
 
 // Reserve implements FS.
 func (OS) Reserve() (io.Closer, error) { return os.Open(os.DevNull) }
 
-// An osFile is a file that is written from its beginning. What it will need is reserved ahead,
-// beyond its end, which takes a quarter off what a write costs where pages are new.
+// An osFile is a file written from its beginning. It reserves disk space beyond its end, which makes writes to
+// new pages a quarter cheaper.
 type osFile struct {
 	*os.File
 	size     int64
-	reserved int64 // bytes of the disk, counted from the beginning; -1 if it cannot be done
+	reserved int64 // bytes of disk, counted from the beginning; -1 if reserving is not possible
 }
 
-// Of reserving: a file that stays small needs none.
+// Disk space is reserved only for a file longer than reserveFrom, in steps of reserveStep bytes.
 const (
 	reserveFrom = 1 << 20
 	reserveStep = 16 << 20
@@ -164,7 +163,7 @@ func (f *osFile) Write(p []byte) (int, error) {
 	if end := f.size + int64(len(p)); end > reserveFrom && f.reserved >= 0 && end > f.reserved {
 		from := max(f.size, f.reserved)
 		if f.reserved = end + reserveStep; !reserve(f.File, from, f.reserved-from) {
-			f.reserved = -1 // on a full disk too: writes find out how much there is
+			f.reserved = -1 // also if the disk is full: writes find the remaining space
 		}
 	}
 	n, err := f.File.Write(p)
@@ -172,7 +171,7 @@ func (f *osFile) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close gives back what was reserved and not used.
+// Close releases the reserved space that was not used.
 func (f *osFile) Close() error {
 	if f.reserved != 0 {
 		_ = f.Truncate(f.size)
@@ -180,10 +179,10 @@ func (f *osFile) Close() error {
 	return f.File.Close()
 }
 
-// Sync makes the bytes of the file durable, and of its description what it takes to read them.
+// Sync makes the contents of the file durable, and the metadata needed to read them.
 func (f *osFile) Sync() error { return fdatasync(f.File) }
 
-// What makes files durable, for tests to watch: without a power cut nothing else shows that it was done.
+// Tests replace fsync and fdatasync to see that they are called: only a power cut would show it otherwise.
 var (
 	fsync     = (*os.File).Sync
 	fdatasync = datasync

@@ -24,7 +24,7 @@ func datasync(f *os.File) error {
 	return err
 }
 
-// reserve gets n bytes of the disk for f from offset on, and leaves its size as it is.
+// reserve allocates n bytes of disk for f from offset, without changing the size of f.
 func reserve(f *os.File, offset, n int64) bool {
 	const keepSize = 1 // FALLOC_FL_KEEP_SIZE
 	c, err := f.SyscallConn()

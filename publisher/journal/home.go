@@ -8,18 +8,18 @@ import (
 	"syscall"
 )
 
-// reservedFiles is how many file descriptors a journal holds for nothing. When the process has no more, it gives
-// them up one by one, so that the next file can be made and files can be read although others have
-// taken what the last file has just given back.
+// reservedFiles is how many unused file descriptors a journal holds. When the process has none left, the
+// journal gives them up one by one, so that it can create the next file and read files even if other parts of
+// the process have taken the descriptors that the last file gave back.
 const reservedFiles = 4
 
-// OutOfDescriptors reports whether err says that the process, or the system, has no file descriptor left.
+// OutOfDescriptors reports whether err says that the process or the system has no file descriptor left.
 func OutOfDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// withDescriptors does open, which takes one file descriptor. If there is none left it closes what the
-// journal can do without, and tries again: first files that nobody reads at the moment, then the reserve.
+// withDescriptors calls open, which takes one file descriptor. If none is left, it tries again after closing
+// descriptors that the journal can spare: first files that are not being read, then the reserve.
 func (j *Journal) withDescriptors(open func() error) error {
 	for {
 		err := open()
@@ -43,7 +43,7 @@ func (j *Journal) withDescriptors(open func() error) error {
 	}
 }
 
-// fillReserve takes the descriptors that are missing from the reserve.
+// fillReserve fills up the reserve of file descriptors.
 func (j *Journal) fillReserve() error {
 	for {
 		j.mu.Lock()
@@ -72,15 +72,14 @@ func (j *Journal) emptyReserve() {
 	}
 }
 
-// Check finds out whether the directory still has the current file and the lock, and takes more
-// files, and fills the reserve of file descriptors again. It returns nil if so, and what is wrong
-// if not. If the file or the lock is not there any more, Missing is true, and Check does not return nil, until the next file
-// was made. It may be called from any goroutine.
+// Check refills the reserve of file descriptors and checks that the directory still has the current file and
+// the lock, and accepts more files. It returns nil if so, else the problem. If the file or the lock is missing,
+// Missing returns true and Check returns an error until the next file is made. Any goroutine may call Check.
 func (j *Journal) Check() error {
 	if err := j.fillReserve(); err != nil && !OutOfDescriptors(err) {
 		return err
 	}
-	// While the slot is taken nobody closes the file.
+	// While the slot is taken no other goroutine closes the file.
 	j.syncing <- struct{}{}
 	defer func() { <-j.syncing }()
 	j.mu.Lock()
@@ -91,7 +90,7 @@ func (j *Journal) Check() error {
 	usable := !j.closed && j.failed == nil
 	j.mu.Unlock()
 	if !usable || file == nil && !missing {
-		return nil // there is no current file
+		return nil // no current file
 	}
 	var err error
 	if file != nil {
@@ -112,10 +111,10 @@ func (j *Journal) Check() error {
 	return nil
 }
 
-// errNoFile reports that a file was missing, and that the next one is not made yet.
+// errNoFile is returned if a file was missing and the next one is not made yet.
 var errNoFile = errors.New("a file was missing, and the next one is not made yet")
 
-// isGone reports whether err, of Check, says that a name does not lead to its file any more.
+// isGone reports whether err says that a name no longer leads to its file.
 func isGone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ESTALE)
 }
@@ -126,16 +125,16 @@ func (j *Journal) miss() {
 	j.mu.Unlock()
 }
 
-// Missing reports whether the current file, or the lock, is not in the directory any more, as far as
-// Check has looked. Rotate goes on in a new file there.
+// Missing reports whether Check, or an attempt to create a file, found that the current file or the lock is no
+// longer in the directory. Rotate continues in a new file there.
 func (j *Journal) Missing() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.missing
 }
 
-// returnHome makes the directory, and takes the lock in it, if they are missing. Another publisher may
-// have begun there meanwhile: the error wraps ErrLocked then.
+// returnHome creates the directory and takes the lock in it if they are missing. The error wraps ErrLocked if
+// another publisher has begun there meanwhile.
 func (j *Journal) returnHome() error {
 	if !j.Missing() {
 		return nil
@@ -161,5 +160,5 @@ func (j *Journal) returnHome() error {
 	return err
 }
 
-// lockName is the name of the file that is locked.
+// lockName is the name of the lock file.
 const lockName = "LOCK"

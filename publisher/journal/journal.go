@@ -1,24 +1,24 @@
 // Package journal is a publisher's log on disk: a directory of recordings (see package
 // recording), each of which can be read alone.
 //
-// One goroutine begins sessions, appends and rotates. Cursors read, any number of them, at
-// the same time; they see what was wholly appended and never make the writer wait. Syncing
-// and retention may be done by other goroutines.
+// One goroutine begins sessions, appends and rotates. Any number of cursors may read at the same time: they see
+// only whole appends and never make the writer wait. Other goroutines may sync and apply retention.
 //
-// What can end by itself is a state, not a failure: for want of room, of file descriptors or of permission
-// a call returns ErrFull and may be made again. A journal holds a few descriptors in reserve, so that the
-// next file can be made when the process has no more, and has a bounded number of files open for reading.
+// A condition that can end by itself is not a failure: if room, file descriptors or permission are lacking, a
+// call returns ErrFull and may be made again. A journal holds a few descriptors in reserve, so that it can
+// create the next file when the process has none left, and bounds the number of files that are open for
+// reading.
 //
-// Somebody may remove, move or replace the current file, the lock, or the directory. Check finds that out.
-// The session then goes on in a new file, in a directory and with a lock that are made again if need be: its
-// header says with which number, so that no number is ever given to other bytes, also after a restart. What
-// the missing files held is reported as missing to the readers that need it. Until Check is called, which
-// publishers do each second, what is appended to a removed file is lost by a kill; the next start is a
-// child session at the last number that is there, and subscribers beyond it are told so. If another
-// publisher has the new lock, the journal fails.
+// The current file, the lock or the directory may be removed, moved or replaced by someone else. Check detects
+// this. The session then continues in a new file, and Rotate makes the directory and the lock again if they are
+// missing. The header of the new file states its first sequence number, so no number is ever given to other
+// bytes, not even after a restart. Numbers in the missing files are reported as missing to the readers that
+// need them. Data appended to a removed file before the next Check (publishers call it each second) is lost if
+// the process is killed; the next start then begins a child session at the end of what is on disk, which
+// disowns the ticks beyond it. If another publisher holds the new lock, the journal fails.
 //
 //	Open → Recovered → Begin → Append … Rotate → Append … → Close
-//	                        └→ Cursor → Next … (from memory's fallback, for any subscriber)
+//	                        └→ Cursor → Next … (for subscribers behind the log in memory)
 package journal
 
 import (
@@ -42,80 +42,80 @@ type Journal struct {
 	fs        FS
 	recovered *Recovered
 
-	// The writer's goroutine alone uses what follows.
+	// Fields used by the writer's goroutine alone.
 	header   codec.FileHeader
-	sealed   bool   // the current file has its end; the next one is to be made
-	begun    int    // bytes of the append that was interrupted by ErrFull; 0 if none was
-	leftover string // a file that a failed attempt could not remove
+	sealed   bool   // the current file is finished; the next one is not made yet
+	begun    int    // length of the append that ErrFull interrupted; 0 if none was
+	leftover string // file that a failed attempt could not remove
 
 	retaining sync.Mutex    // held by Retain
-	syncing   chan struct{} // 1 slot, taken while the current file is synced, closed or checked; before mu
-	reading   chan struct{} // a slot for each descriptor that may be open for reading
+	syncing   chan struct{} // one slot, taken while the current file is synced, closed or checked; acquired before mu
+	reading   chan struct{} // one slot for each descriptor that may be open for reading
 
 	mu       sync.Mutex // held for a few instructions only
 	lock     io.Closer
-	file     recording.File // of w; nil once it is closed
-	missing  bool           // the directory does not name file, or lock, any more
-	reserve  []io.Closer    // descriptors that are held so that they can be given up
+	file     recording.File // the file that w writes; nil once it is closed
+	missing  bool           // the directory no longer names file or lock
+	reserve  []io.Closer    // descriptors held so that they can be given up
 	w        *recording.Writer
-	segments []*segment  // oldest first; the last is written by w, if that is not nil
-	files    []*openFile // the one that was asked for last comes last
-	opened   []*openFile // those that are open; the one that was read last comes last
-	opening  int         // those that are about to be
+	segments []*segment  // oldest first; w, if not nil, writes the last one
+	files    []*openFile // least recently requested first
+	opened   []*openFile // files whose descriptor is open, least recently read first
+	opening  int         // number of files about to be opened
 	next     uint64
 	synced   uint64
 	failed   error // final for the current file
 	closed   bool
 }
 
-// A segment is one file of a journal. What is not constant is protected by Journal.mu.
+// A segment is one file of a journal. Journal.mu protects the fields that change.
 type segment struct {
 	name    string
 	first   uint64
 	lineage feed.Lineage
 	mode    codec.Mode
-	created int64 // ns by the wall clock; 0 if not by this publisher
+	created int64 // wall clock in ns; 0 if another process created it
 
-	to    uint64       // first of the next file: numbers from it on are not this one's; 0 if it is the last
-	size  int64        // bytes of whole appends
-	safe  int64        // of these, bytes that were synced or recovered
-	next  uint64       // number after those that it holds; 0 if not known
-	last  int64        // publish time of its last packet; meaningless while next is 0
+	to    uint64       // first number of the next file, which owns the numbers from there; 0 if s is the last
+	size  int64        // length of the whole appends, in bytes
+	safe  int64        // bytes of size that are synced or recovered
+	next  uint64       // number after the last one held; 0 if not known
+	last  int64        // publish time of the last packet; meaningless while next is 0
 	marks []codec.Mark // nil if not known; only ever appended to
 	gone  bool         // removed by retention
-	late  bool         // its header was found on the way only
+	late  bool         // the file has lost its first header: the header was found at a later mark
 
-	indexing chan struct{} // one slot, taken while marks that are in no file are made
+	indexing chan struct{} // one slot, taken while marks are made for a file that has none
 }
 
 func (s *segment) session() feed.Session { return s.lineage.Current() }
 
-// A Sync says when what was appended is made durable.
+// A Sync is a policy that says when appended data becomes durable.
 type Sync int
 
-// The policies. The journal syncs on its own only when it begins, rotates and closes files;
-// between, it is its owner who calls [Journal.Sync].
+// The policies. The journal itself syncs only when it begins, rotates or closes a file; in between, its owner
+// calls [Journal.Sync].
 const (
 	SyncNone     Sync = iota // files are synced when a session begins and at Close
 	SyncInterval             // the owner calls Sync from time to time
-	SyncAlways               // the owner calls Sync after Append and before it sends; cursors see what is synced
+	SyncAlways               // the owner calls Sync after Append and before it sends; cursors see synced data only
 )
 
 // A Config says how a journal is kept.
 type Config struct {
-	Dir string // made if it does not exist
+	Dir string // created if it does not exist
 	FS  FS     // nil for the operating system's
-	// SegmentSize is about how long a file becomes, in bytes, at least MinSegmentSize: 0 for
+	// SegmentSize is the approximate size of a file in bytes, at least MinSegmentSize. Zero means
 	// DefaultSegmentSize, or an eighth of RetainBytes if that is less.
 	SegmentSize int64
-	// RetainBytes and RetainAge bound what Retain keeps, in bytes of whole files and in publish
-	// time of a file's last packet; 0 for no bound. No file is filled for longer than an eighth
-	// of RetainAge.
+	// RetainBytes and RetainAge bound what Retain keeps: the total size of the files, and the age of the last
+	// packet of a file by its publish time. Zero means no bound. No file is written to for longer than an
+	// eighth of RetainAge.
 	RetainBytes int64
 	RetainAge   time.Duration
 	Sync        Sync
-	Source      string         // what is recorded, for a person
-	Origin      feed.SessionID // of a replay: the session that was recorded; else 0
+	Source      string         // description of the recorded data, for a person
+	Origin      feed.SessionID // the recorded session if this is a replay; else 0
 	Now         func() int64   // wall clock in ns since the Unix epoch; nil for the system's
 }
 
@@ -125,7 +125,8 @@ const (
 	MinSegmentSize     = 1 << 10
 )
 
-// retained is of how many files, at least, what retention keeps is made.
+// retained is the least number of files that the retained journal is split into, unless SegmentSize asks for
+// larger ones.
 const retained = 8
 
 func (c *Config) validate() error {
@@ -144,23 +145,22 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Errors by what their consequence is.
+// Errors, sorted by consequence.
 var (
-	// ErrLocked: another publisher has the journal.
+	// ErrLocked is returned if another publisher holds the journal.
 	ErrLocked = errors.New("in use by another publisher")
-	// ErrFull: the file system takes nothing now, for want of room, of file descriptors or of
-	// permission; the same call may be made again later.
+	// ErrFull is returned if the file system lacks room, file descriptors or permission at the moment; the
+	// caller may make the same call again later.
 	ErrFull = errors.New("not possible now")
-	// ErrFailed: nothing more can be appended to the current file. What was appended can be
-	// read, but it is not known what of it is durable beyond Synced. Begin goes on, in a
-	// child session.
+	// ErrFailed is returned if nothing more can be appended to the current file. Appended data can still be
+	// read, but data beyond Synced may not be durable. Begin continues in a child session.
 	ErrFailed = errors.New("journal file failed")
-	// ErrClosed: the journal is closed.
+	// ErrClosed is returned once the journal is closed.
 	ErrClosed = errors.New("journal is closed")
 )
 
-// Open makes the directory if need be, locks it and recovers what it holds. An error wraps
-// ErrLocked if another publisher has it, else it is the file system's.
+// Open locks the directory, which it creates if need be, and recovers its contents. The error wraps ErrLocked
+// if another publisher holds the lock; any other error comes from the config or the file system.
 func Open(cfg Config) (*Journal, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
@@ -206,14 +206,14 @@ func Open(cfg Config) (*Journal, error) {
 
 func (j *Journal) path(name string) string { return filepath.Join(j.cfg.Dir, name) }
 
-// Recovered is what Open found. It belongs to the caller.
+// Recovered returns the contents that Open found. The result belongs to the caller.
 func (j *Journal) Recovered() *Recovered { return j.recovered }
 
-// Begin makes the first file of a session, durably: lineage's current one, a child of what
-// the journal holds from its Next on, or a root, from any number, where it holds nothing. State
-// is as of there. After ErrFailed the session may begin at any number from Synced to Next at which a
-// packet begins; from there on what was appended is then nobody's. The lineage is kept. On
-// ErrFull Begin may be called again with the same arguments.
+// Begin creates the first file of a session, the current one of lineage, durably. The session must be a child
+// of the journal's contents that begins at Next, or a root, which may begin at any number, if the journal is
+// empty. State is the state as of the session's first number. After ErrFailed the session may begin at any
+// number from Synced to Next at which a packet begins; no session then owns the data appended from that number
+// on. The journal keeps lineage. After ErrFull the caller may call Begin again with the same arguments.
 func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State) error {
 	lineage = lineage.Newest()
 	if err := lineage.Validate(); err != nil {
@@ -244,13 +244,13 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 	return j.create(state, SyncAlways)
 }
 
-// Append appends p, whole sealed packets of the current session that join, verbatim; next is
-// the number after them and lastTime the publish time of the last. When it returns nil they
-// are with the operating system and cursors see them (with SyncAlways: once Sync returned). It is one write, allocates nothing, and
-// waits for no cursor.
+// Append appends p verbatim. P must be whole sealed packets of the current session that join; next is the
+// number after them and lastTime the publish time of the last one. Once Append returns nil, the operating
+// system has the packets and cursors see them (with SyncAlways: once Sync has returned). Append makes one
+// write, allocates nothing, and waits for no cursor.
 //
-// On ErrFull, call it again with the same p: it goes on at the byte where it stopped. After
-// ErrFailed call Begin.
+// After ErrFull the caller must call Append again with the same p: it resumes at the byte where it stopped.
+// After ErrFailed the caller must call Begin.
 func (j *Journal) Append(p []byte, next uint64, lastTime int64) error {
 	j.mu.Lock()
 	w, first, err := j.w, j.next, j.usableLocked()
@@ -259,13 +259,13 @@ func (j *Journal) Append(p []byte, next uint64, lastTime int64) error {
 		return err
 	}
 	if codec.PacketSize(p) == 0 || codec.PacketAt(p).First != first {
-		return fmt.Errorf("journal %s: internal error: what is appended does not begin at %d", j.cfg.Dir, first)
+		return fmt.Errorf("journal %s: internal error: append does not begin at %d", j.cfg.Dir, first)
 	}
 	if j.sealed {
-		return fmt.Errorf("journal %s: the file is at its end: rotate before the next append", j.cfg.Dir)
+		return fmt.Errorf("journal %s: the current file is finished: call Rotate before Append", j.cfg.Dir)
 	}
 	if j.begun != 0 && j.begun != len(p) {
-		return fmt.Errorf("journal %s: internal error: an append of %d bytes goes on with %d", j.cfg.Dir, j.begun, len(p))
+		return fmt.Errorf("journal %s: internal error: append of %d bytes resumed with %d", j.cfg.Dir, j.begun, len(p))
 	}
 	if err := w.Append(p, next, lastTime); err != nil {
 		j.begun = len(p)
@@ -292,13 +292,15 @@ func (j *Journal) usableLocked() error {
 	return nil
 }
 
-// passes reports whether err, of a file that is made or written, is of a state that can end by itself.
+// passes reports whether err, returned by creating or writing a file, describes a condition that can end by
+// itself.
 func passes(err error) bool {
 	return recording.IsFull(err) || OutOfDescriptors(err) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) ||
 		isGone(err) || errors.Is(err, os.ErrExist) || errors.Is(err, syscall.EISDIR)
 }
 
-// failedTo sorts an error of the current file: full for now, or final.
+// failedTo wraps an error of the current file in ErrFull if it may pass, else in ErrFailed, and records the
+// latter.
 func (j *Journal) failedTo(what string, err error) error {
 	if passes(err) {
 		return fmt.Errorf("journal %s: %s: %w: %w", j.cfg.Dir, what, ErrFull, err)
@@ -312,8 +314,8 @@ func (j *Journal) failedTo(what string, err error) error {
 	return err
 }
 
-// Full reports whether the current file has reached its size or age, and Rotate is due. For
-// the writer's goroutine.
+// Full reports whether Rotate is due because the current file has reached its size or age, or is missing. Only
+// the writer's goroutine may call it.
 func (j *Journal) Full() bool {
 	if j.sealed {
 		return true
@@ -330,9 +332,9 @@ func (j *Journal) Full() bool {
 	return s.size >= j.cfg.SegmentSize || j.cfg.RetainAge > 0 && j.cfg.Now()-s.created >= int64(j.cfg.RetainAge)/retained
 }
 
-// Rotate ends the current file and begins the next one of the session; state is as of Next.
-// On ErrFull call it again, with the same state. A file without packets is not rotated, unless Check
-// found that it is missing.
+// Rotate ends the current file and begins the next one of the session; state is the state as of Next. After
+// ErrFull the caller must call it again with the same state. A file without packets is not rotated, unless
+// Check found that it is missing.
 func (j *Journal) Rotate(state *feed.State) error {
 	j.mu.Lock()
 	err := j.usableLocked()
@@ -352,12 +354,13 @@ func (j *Journal) Rotate(state *feed.State) error {
 	return j.create(state, j.cfg.Sync)
 }
 
-// seal ends the current file, if there is one: index, trailer, sync by policy, close.
+// seal ends the current file, if there is one: it writes index and trailer, syncs if the policy asks for it,
+// and closes.
 func (j *Journal) seal() error {
 	if j.w == nil || j.sealed {
 		return nil
 	}
-	_ = j.w.Finish() // an index is never needed, only fast
+	_ = j.w.Finish() // the index only makes reading faster
 	if j.cfg.Sync != SyncNone {
 		if err := j.sync(); err != nil {
 			return err
@@ -370,7 +373,7 @@ func (j *Journal) seal() error {
 	return nil
 }
 
-// closeFile closes the current file, which end does.
+// closeFile closes the current file by calling end.
 func (j *Journal) closeFile(end func() error) error {
 	j.syncing <- struct{}{}
 	defer func() { <-j.syncing }()
@@ -380,7 +383,7 @@ func (j *Journal) closeFile(end func() error) error {
 	return end()
 }
 
-// abandon closes a file that failed.
+// abandon closes a file that has failed.
 func (j *Journal) abandon() {
 	if j.w != nil && !j.sealed {
 		_ = j.closeFile(j.w.CloseTorn)
@@ -388,7 +391,7 @@ func (j *Journal) abandon() {
 	j.sealed = true
 }
 
-// create makes the next file, as j.header says, durably unless sync is SyncNone.
+// create creates the next file as described by j.header, durably unless sync is SyncNone.
 func (j *Journal) create(state *feed.State, sync Sync) error {
 	h := j.header
 	h.Created = j.cfg.Now()
@@ -413,7 +416,7 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 	})
 	if err != nil {
 		if isGone(err) {
-			j.miss() // the directory is not there
+			j.miss() // the directory is missing
 		}
 		return j.failedTo("create", err)
 	}
@@ -446,9 +449,8 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 
 func fileName(first uint64, id feed.SessionID) string { return fmt.Sprintf("%020d-%v.tick", first, id) }
 
-// Sync makes what was appended durable. It may be called from any goroutine; appending goes
-// on meanwhile. An error wraps ErrFailed, which is final for the file: the operating system
-// forgets what it could not write.
+// Sync makes appended data durable. Any goroutine may call it; appends continue meanwhile. The error wraps
+// ErrFailed, which is final for the file, because the operating system drops data that it could not write.
 func (j *Journal) Sync() error {
 	j.mu.Lock()
 	err := j.usableLocked()
@@ -481,13 +483,12 @@ func (j *Journal) sync() error {
 	return nil
 }
 
-// A finalError keeps an error from being taken for one that passes: a sync that failed for
-// want of room has failed for good.
+// A finalError hides its cause from passes: a sync that failed for lack of room has failed for good.
 type finalError struct{ err error }
 
 func (e finalError) Error() string { return e.err.Error() }
 
-// Unsynced is how many bytes of the current file were appended and not synced.
+// Unsynced returns the number of bytes of the current file that were appended and not synced.
 func (j *Journal) Unsynced() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -498,21 +499,21 @@ func (j *Journal) Unsynced() int64 {
 	return s.size - s.safe
 }
 
-// Next is the number after the last one appended, or recovered.
+// Next returns the number after the last one appended or recovered.
 func (j *Journal) Next() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.next
 }
 
-// Synced is the number up to which everything was durable at the last sync.
+// Synced returns the number up to which everything was durable at the last sync.
 func (j *Journal) Synced() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.synced
 }
 
-// Tail is the oldest number held; Next if none is.
+// Tail returns the oldest number held, or Next if there is none.
 func (j *Journal) Tail() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -526,14 +527,14 @@ func (j *Journal) tailLocked() uint64 {
 	return j.segments[0].first
 }
 
-// Bytes is the size of all files.
+// Bytes returns the total size of all files.
 func (j *Journal) Bytes() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.bytesLocked()
 }
 
-// shownLocked is the end of what cursors may tell.
+// shownLocked returns the end of the numbers that cursors may return.
 func (j *Journal) shownLocked() uint64 {
 	if j.cfg.Sync == SyncAlways {
 		return j.synced
@@ -541,7 +542,7 @@ func (j *Journal) shownLocked() uint64 {
 	return j.next
 }
 
-// readableLocked is how many bytes of segment s may be told.
+// readableLocked returns how many bytes of segment s may be read.
 func (j *Journal) readableLocked(s *segment) int64 {
 	if j.cfg.Sync == SyncAlways && s.to == 0 {
 		return s.safe
@@ -557,9 +558,9 @@ func (j *Journal) bytesLocked() int64 {
 	return n
 }
 
-// Retain removes the oldest files, whole, while all together are longer than RetainBytes or
-// the oldest ended more than RetainAge before now; never the one that is written. It may be
-// called from any goroutine. Cursors that are in a file that goes read it to its end.
+// Retain removes the oldest files, each as a whole, while the total size exceeds RetainBytes or the oldest file
+// ended more than RetainAge before now. It never removes the file being written. Any goroutine may call it.
+// Cursors in a removed file read it to its end.
 func (j *Journal) Retain(now int64) error {
 	j.retaining.Lock()
 	defer j.retaining.Unlock()
@@ -606,9 +607,9 @@ func (j *Journal) Retain(now int64) error {
 	return nil
 }
 
-// Close ends the current file with index and trailer, syncs it, and gives up the lock. It
-// ends in order whatever the error, which wraps ErrFailed if it is not known whether all is
-// durable. Cursors have to be closed by whoever opened them.
+// Close ends the current file with index and trailer, syncs it, and releases the lock. The journal is closed
+// even if Close returns an error; the error wraps ErrFailed if some data may not be durable. The callers of
+// Cursor must still close their cursors.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	w, failed, closed := j.w, j.failed, j.closed

@@ -16,30 +16,30 @@ import (
 	"tickfeed/feed"
 )
 
-// Recovered is what a journal held when it was opened.
+// Recovered describes what a journal held when it was opened.
 type Recovered struct {
 	Lineage   feed.Lineage // of the last session, as far as all files together know it; nil if the journal is empty
 	Mode      codec.Mode   // of the last session
 	Next      uint64       // number after the last one held; 1 if the journal is empty
 	LastTime  int64        // publish time of the last packet; 0 if there is none
 	LastEvent int64        // greatest event time in the last file; 0 if there is none
-	// State is as of Next.
+	// State is the state as of Next.
 	State *feed.State
-	// Definitions tells the definitions as of any number from Tail to Next. It knows of no
-	// definition that was taken back within one file other than the last.
+	// Definitions gives the definitions as of any number from Tail to Next. It leaves out a change that was
+	// undone within the same file, unless that file is the last.
 	Definitions *feed.Definitions
 	Torn        int64 // bytes cut from the end of the last file, and kept in a side file
-	// Damage is what is missing, as far as opening looks: all of the last file, the beginnings of files whose header is
-	// damaged, numbers between files, and those before the first file unless retention may have removed them. Cursors
-	// report what they meet.
+	// Damage lists what Open found to be missing: everything in the last file, the beginnings of files whose
+	// header is damaged, numbers between files, and numbers before the first file unless retention may have
+	// removed them. Cursors report the damage that they meet.
 	Damage []Damage
 }
 
-// A Damage is a place in a file that says nothing.
+// A Damage is a part of a file that cannot be used, or numbers that are in no file.
 type Damage struct {
 	File         string
 	Offset, Size int64      // the bytes; 0 if whole packets are absent
-	Range        feed.Range // the numbers that are missing; empty if none are
+	Range        feed.Range // the missing numbers; empty if none are missing
 	Problem      string     // for a person
 }
 
@@ -55,14 +55,14 @@ func (d Damage) String() string {
 	return b.String()
 }
 
-// TornSuffix is appended to the name of a file to name the side file of what was cut from it.
+// TornSuffix is appended to the name of a file to name the side file that keeps the bytes cut from it.
 const TornSuffix = ".torn"
 
-// IsSideFile reports whether name is that of a file of a journal's directory that is no recording: the lock, or what was cut from a
-// torn file.
+// IsSideFile reports whether name is a file in a journal's directory that is not a recording: the lock, or the
+// bytes cut from a torn file.
 func IsSideFile(name string) bool { return name == lockName || strings.HasSuffix(name, TornSuffix) }
 
-// parseName reads what fileName wrote.
+// parseName parses a name made by fileName.
 func parseName(name string) (first uint64, id feed.SessionID, ok bool) {
 	digits, rest, ok1 := strings.Cut(name, "-")
 	hex, ok2 := strings.CutSuffix(rest, ".tick")
@@ -77,8 +77,8 @@ func parseName(name string) (first uint64, id feed.SessionID, ok bool) {
 	return first, feed.SessionID(session), true
 }
 
-// recover finds out what the directory holds and makes it fit to be continued: empty files
-// of sessions that never began are removed, a torn end is cut.
+// recover reads the directory and prepares it for the next session: it removes empty files of sessions that
+// never began, and cuts a torn end.
 func (j *Journal) recover() error {
 	j.recovered = &Recovered{Next: 1, State: feed.NewState(), Definitions: &feed.Definitions{}}
 	segments, err := j.scanDir()
@@ -105,7 +105,7 @@ func (j *Journal) recover() error {
 	}
 }
 
-// scanDir opens the files of the directory that are a journal's and reads their headers.
+// scanDir reads the headers of the directory's files that are named like a journal's.
 func (j *Journal) scanDir() ([]*segment, error) {
 	names, err := j.fs.Names(j.cfg.Dir)
 	if err != nil {
@@ -128,8 +128,8 @@ func (j *Journal) scanDir() ([]*segment, error) {
 	return segments, nil
 }
 
-// scanFile reads the header of one file; nil if it holds none that is its own. An empty file,
-// of a crash just after it was made, is removed.
+// scanFile reads the header of one file. It returns nil if the file has no header or another session's. It
+// removes an empty file, which a crash left just after creating it.
 func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segment, error) {
 	f, err := j.fs.Open(j.path(name))
 	if err != nil {
@@ -155,7 +155,7 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 		return nil, err
 	}
 	h := r.Header()
-	// A header that stands at a later mark has another Next, not less than the name says.
+	// A header found at a later mark has a greater Next than the name.
 	if h.Lineage.Current().ID != id || h.Next < first || !h.Filter.All() {
 		j.report(Damage{File: name, Size: size, Problem: fmt.Sprintf("foreign: the header says session %v", h.Lineage.Current().ID)})
 		return nil, nil
@@ -169,8 +169,8 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 	return s, err
 }
 
-// findEnd sets where s ends if its last bytes are a packet: the file of a process that was killed has no trailer. To walk
-// through such a file takes as long as to read it.
+// findEnd sets where s ends if its last bytes are a packet. A process that was killed leaves a file without a
+// trailer, and walking through that file would take as long as reading it.
 func (s *segment) findEnd(f io.ReaderAt) error {
 	b := make([]byte, min(s.size, codec.PacketHeader+codec.MaxBody))
 	if _, err := f.ReadAt(b, s.size-int64(len(b))); err != nil && err != io.EOF {
@@ -259,8 +259,8 @@ func isAncestor(a, b *segment) bool {
 	return ok && a.session().ID != b.session().ID
 }
 
-// recoverLast reads the last segment of all to its end. It reports again if it turned out to hold
-// nothing that the one before it does not, and was removed.
+// recoverLast reads the last segment of all to its end. It returns again as true if it removed the segment
+// because it holds nothing that the one before it does not.
 func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 	s := j.segments[len(j.segments)-1]
 	f, err := j.fs.Open(j.path(s.name))
@@ -318,8 +318,8 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 		rec.Torn += s.size - torn
 		s.size, s.safe = torn, torn
 	} else if !r.Closed() {
-		// Of a process that was killed. What was reserved beyond the end is given back, and what it wrote is
-		// made durable before another session goes on after it.
+		// The process was killed. Truncate releases the space reserved beyond the end and makes the file
+		// durable before another session continues after it.
 		if err := j.fs.Truncate(j.path(s.name), s.size); err != nil {
 			return false, err
 		}
@@ -346,9 +346,9 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 	return false, j.define(defined)
 }
 
-// spare reports whether the last segment of all, which has no packets and ends at next, can go:
-// what it tells is told by what stays. A root stays: ticks of it may have been sent that are not on
-// disk, and who has them is told by its child.
+// spare reports whether the last segment of all, which has no packets and ends at next, can be removed because
+// the remaining files record the same. The first file of a root is kept: subscribers may hold ticks of it that
+// never reached the disk, and only a child session can disown them.
 func (j *Journal) spare(s *segment, next uint64, all []*segment) bool {
 	if next != s.first {
 		return false
@@ -366,7 +366,7 @@ func (j *Journal) spare(s *segment, next uint64, all []*segment) bool {
 	})
 }
 
-// end is the number after those that segment s holds.
+// end returns the number after the last one that segment s holds.
 func (j *Journal) end(s *segment) (uint64, error) {
 	if s.next == 0 {
 		if err := j.measure(s); err != nil {
@@ -376,7 +376,7 @@ func (j *Journal) end(s *segment) (uint64, error) {
 	return s.next, nil
 }
 
-// keep copies the bytes of segment s from offset on into its side file, durably.
+// keep copies the bytes of segment s from offset into its side file, durably.
 func (j *Journal) keep(s *segment, f io.ReaderAt, offset int64) error {
 	side := j.path(s.name + TornSuffix)
 	if err := j.fs.Remove(side); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -393,7 +393,7 @@ func (j *Journal) keep(s *segment, f io.ReaderAt, offset int64) error {
 	return errors.Join(err, out.Close())
 }
 
-// cut cuts segment s at offset, after keeping what follows.
+// cut truncates segment s at offset, after keeping the bytes beyond it in its side file.
 func (j *Journal) cut(s *segment, f io.ReaderAt, offset int64) error {
 	if err := j.keep(s, f, offset); err != nil {
 		return fmt.Errorf("keep the torn end of %s: %w", s.name, err)
@@ -404,8 +404,8 @@ func (j *Journal) cut(s *segment, f io.ReaderAt, offset int64) error {
 	return j.fs.Truncate(j.path(s.name), offset)
 }
 
-// reportGaps reports numbers that are missing before the first file, between files, and at the beginning of a file that
-// lost its header. Without a retention nothing removes the oldest files in order.
+// reportGaps reports numbers missing before the first file, between files, and at the beginning of a file that
+// lost its header. If no retention is configured, missing oldest files are damage.
 func (j *Journal) reportGaps() {
 	first := j.segments[0]
 	if begin := first.lineage[0].First; first.first > begin && j.goneBefore() == codec.GoneDamaged {
@@ -413,7 +413,7 @@ func (j *Journal) reportGaps() {
 			Problem: "the files before this one are missing; if a retention removed them, use the same one again"})
 	}
 	for i, s := range j.segments {
-		if s.late && i+1 < len(j.segments) { // the last one was read already
+		if s.late && i+1 < len(j.segments) { // the last one was read by recoverLast
 			j.reportBeginning(s)
 		}
 		end, err := j.end(s)
@@ -426,7 +426,7 @@ func (j *Journal) reportGaps() {
 	}
 }
 
-// reportBeginning reports what is damaged before the first packets of s.
+// reportBeginning reports the damage before the first packets of s.
 func (j *Journal) reportBeginning(s *segment) {
 	err := j.read(s, func(r *recording.Reader) error {
 		for {
@@ -438,7 +438,7 @@ func (j *Journal) reportBeginning(s *segment) {
 			}
 			if item.Kind == recording.KindDamage {
 				missing := item.Range
-				missing.From = s.first // nothing else stands before the first packets
+				missing.From = s.first // the numbers before the first packets begin at s.first
 				missing.To = max(missing.From, missing.To)
 				j.report(Damage{s.name, item.Offset, item.Size, missing, "damaged"})
 			}
@@ -449,9 +449,8 @@ func (j *Journal) reportBeginning(s *segment) {
 	}
 }
 
-// define collects the history of definitions: from the snapshot that each file begins with,
-// from the ticks of those files over which definitions changed, and from those of the last
-// file.
+// define collects the history of definitions: from the snapshot at the beginning of each file, from the ticks
+// of each file during which definitions changed, and from last, the definition ticks of the last file.
 func (j *Journal) define(last []feed.Tick) error {
 	history := j.recovered.Definitions
 	known := map[feed.InstrumentID]feed.Definition{}
@@ -477,7 +476,7 @@ func (j *Journal) define(last []feed.Tick) error {
 				return err
 			}
 		}
-		for _, t := range told { // what was there before the first file, or is damaged
+		for _, t := range told { // defined before the first file, or in damaged packets
 			learn(s.first-1, &t)
 		}
 	}
@@ -487,8 +486,8 @@ func (j *Journal) define(last []feed.Tick) error {
 	return nil
 }
 
-// snapshotDefinitions is the definitions of the snapshot that segment s begins with, as far
-// as it is intact.
+// snapshotDefinitions returns the definitions in the snapshot that segment s begins with, as far as it is
+// intact.
 func (j *Journal) snapshotDefinitions(s *segment) (told []feed.Tick, err error) {
 	err = j.read(s, func(r *recording.Reader) error {
 		for {
@@ -513,7 +512,7 @@ func (j *Journal) snapshotDefinitions(s *segment) (told []feed.Tick, err error) 
 	return told, err
 }
 
-// findDefinitions tells the definition ticks of segment s up to the last of those missing.
+// findDefinitions passes the definition ticks of segment s to learn until it has found all of missing.
 func (j *Journal) findDefinitions(s *segment, missing map[feed.InstrumentID]*feed.Definition, learn func(uint64, *feed.Tick)) error {
 	return j.read(s, func(r *recording.Reader) error {
 		for len(missing) > 0 {
@@ -537,7 +536,7 @@ func (j *Journal) findDefinitions(s *segment, missing map[feed.InstrumentID]*fee
 	})
 }
 
-// definitions tells the definition ticks among the packets of a run.
+// definitions calls each with every definition tick in a run of packets.
 func definitions(run []byte, each func(*feed.Tick)) {
 	var one [1]feed.Tick
 	for h, raw := range recording.Packets(run) {

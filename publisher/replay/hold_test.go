@@ -131,6 +131,10 @@ func TestControlsDuringTheWait(t *testing.T) {
 	require.NoError(t, s.player.SetSpeed(ctx, 100))
 	require.NoError(t, s.player.Step(ctx, 5))
 	assert.Equal(t, 1, s.player.Status().Sessions, "none of these goes to another place")
+	s.until("the round is sent", func(replay.Status) bool { // no client confirms more than it was sent
+		conns := s.stage.Publisher().Stats().Conns
+		return len(conns) == 1 && conns[0].Told == 1001
+	})
 	h.send(&codec.Pulse{Next: 1001})
 	s.until("the step is played in the next round", func(st replay.Status) bool { return st.Ticks == 1005 })
 	assert.Equal(t, 2, s.player.Status().Sessions)

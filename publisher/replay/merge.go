@@ -43,8 +43,8 @@ type mergeTape struct {
 	began *feed.State // that the first told ticks of u tell
 	full  bool
 	over  bool
-	defs  []*feed.Definition // by the recording's own ids; nil where it defines nothing
-	known []uint32           // by the recording's own ids: 1 + the id here; 0 where it was not asked for
+	own   feed.Table[mergeInstrument] // by the recording's own ids
+	ids   []feed.InstrumentID         // the own ids that are defined
 }
 
 // A mergePlace is where a merge can go on.
@@ -57,7 +57,14 @@ type mergePlace struct {
 type mergeTapePlace struct {
 	place
 	over bool
-	defs []*feed.Definition
+	ids  []feed.InstrumentID
+	defs []*feed.Definition // of ids
+}
+
+// A mergeInstrument is an instrument of one recording.
+type mergeInstrument struct {
+	def  *feed.Definition // nil if the recording does not define it
+	here uint32           // 1 + the id in the merge; 0 if that was not asked for
 }
 
 func openMerge(recordings []Recording, filter codec.Filter, clock recording.Clock, tl *tally, log zerolog.Logger) (*merge, error) {
@@ -78,7 +85,7 @@ func (m *merge) rewind() error {
 		if err := t.tape.rewind(); err != nil {
 			return err
 		}
-		t.full, t.over, t.defs, t.known, t.state = false, false, nil, nil, nil
+		t.full, t.over, t.own, t.ids, t.state = false, false, feed.Table[mergeInstrument]{}, nil, nil
 	}
 	return nil
 }
@@ -126,13 +133,14 @@ func (m *merge) tooMany() error {
 // id is the id here of instrument id of tape t, a new one if need be. It is false if there are
 // too many, or t did not define it.
 func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool) {
-	if int(id) >= len(t.defs) || t.defs[id] == nil {
+	own := t.own.Lookup(id)
+	if own == nil || own.def == nil {
 		return 0, false
 	}
-	if here := t.known[id]; here > 0 {
-		return feed.InstrumentID(here - 1), true
+	if own.here > 0 {
+		return feed.InstrumentID(own.here - 1), true
 	}
-	name := [2]string{t.defs[id].Symbol, t.defs[id].Venue}
+	name := [2]string{own.def.Symbol, own.def.Venue}
 	here, known := m.names[name]
 	if !known {
 		if len(m.now) == feed.MaxInstruments {
@@ -142,16 +150,17 @@ func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool)
 		m.names[name] = here
 		m.now = append(m.now, nil)
 	}
-	t.known[id] = uint32(here) + 1
+	own.here = uint32(here) + 1
 	return here, true
 }
 
 // define notes what the recording says of its instrument id.
 func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
-	for int(id) >= len(t.defs) {
-		t.defs, t.known = append(t.defs, nil), append(t.known, 0)
+	own := t.own.At(id)
+	if own.def == nil {
+		t.ids = append(t.ids, id)
 	}
-	t.defs[id], t.known[id] = d, 0
+	*own = mergeInstrument{def: d}
 }
 
 // ready reads on where t has played what it had.
@@ -282,7 +291,7 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 		}
 		id, ok := m.id(t, x.Instrument)
 		if !ok {
-			if int(x.Instrument) < len(t.defs) && t.defs[x.Instrument] != nil {
+			if own := t.own.Lookup(x.Instrument); own != nil && own.def != nil {
 				return m.tooMany()
 			}
 			continue // its definition was lost; what it is, nobody knows
@@ -292,7 +301,7 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 		} else if telling && x.Kind == feed.KindClear && t.fresh {
 			continue // there is nothing to clear
 		}
-		if d, now := t.defs[x.Instrument], m.now[id]; now != d {
+		if d, now := t.own.Lookup(x.Instrument).def, m.now[id]; now != d {
 			m.now[id] = d
 			if now == nil || *now != *d {
 				m.add(u, &feed.Tick{Kind: feed.KindDefinition, EventTime: x.EventTime, Extra: &feed.Extra{Definition: d}}, id)
@@ -317,7 +326,7 @@ func (m *merge) add(u *unit, x *feed.Tick, id feed.InstrumentID) {
 func (m *merge) place() any {
 	instruments := 0
 	for _, t := range m.tapes {
-		instruments += len(t.defs)
+		instruments += len(t.ids)
 	}
 	if m.next-m.told < uint64(instruments) {
 		return nil
@@ -329,7 +338,10 @@ func (m *merge) place() any {
 		if !ok {
 			return nil
 		}
-		x := mergeTapePlace{place: here, over: t.over, defs: slices.Clone(t.defs)}
+		x := mergeTapePlace{place: here, over: t.over, ids: slices.Clone(t.ids)}
+		for _, d := range t.definitions() {
+			x.defs = append(x.defs, d)
+		}
 		switch {
 		case !t.full:
 		case t.u.kind == unitHole:
@@ -359,7 +371,10 @@ func (m *merge) goTo(at any, state *feed.State) error {
 	for i, t := range m.tapes {
 		x := p.tapes[i]
 		t.state = nil
-		t.full, t.over, t.defs, t.known = false, x.over, slices.Clone(x.defs), make([]uint32, len(x.defs))
+		t.full, t.over, t.own, t.ids = false, x.over, feed.Table[mergeInstrument]{}, nil
+		for i, id := range x.ids {
+			t.define(id, x.defs[i])
+		}
 		if err := t.tape.goTo(x.place, t.definitions()); err != nil {
 			return err
 		}
@@ -369,8 +384,8 @@ func (m *merge) goTo(at any, state *feed.State) error {
 
 func (t *mergeTape) definitions() iter.Seq2[feed.InstrumentID, *feed.Definition] {
 	return func(yield func(feed.InstrumentID, *feed.Definition) bool) {
-		for id, d := range t.defs {
-			if d != nil && !yield(feed.InstrumentID(id), d) {
+		for _, id := range t.ids {
+			if !yield(id, t.own.Lookup(id).def) {
 				return
 			}
 		}

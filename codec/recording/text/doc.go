@@ -1,8 +1,8 @@
-// Package text is the text form of a recording: a line for each header, packet and tick, to be
-// read in a review, edited by hand, and turned into exactly the bytes again that it was made of.
+// Package text is the text form of a recording: a line for each header, packet and tick. The text can be read
+// in a review, edited by hand, and converted back into exactly the bytes that it was made of.
 //
-// [Write] makes text of any recording, damaged ones too, and [Read] makes the recording of
-// text. A text that [Read] takes is in canonical form once it went through both.
+// [Write] makes the text of any recording, even a damaged one, and [Read] makes the recording of a text. A text
+// that [Read] accepts is in canonical form after passing through both.
 //
 //	tickfeed-text 1
 //	session lineage=000000020261122a:1 mode=simulation source="two ticks" created=2026-11-22T14:30:00Z
@@ -15,37 +15,36 @@
 //
 // # Lines
 //
-// The first line is "tickfeed-text 1". Then each line is one thing of the file, in the order of
-// the file; blank lines, blanks at either end, and lines that begin with # are ignored. A line is
-// words with blanks between; the first says what it is. A word is key=value where it is named so
-// below; these may be left out, and then mean 0, empty, or what the table says. A value may
-// stand in quotes, as in Go, and must where it holds blanks, quotes or what is not ASCII.
+// The first line is "tickfeed-text 1". Each further line is one part of the file, in the order of the file;
+// blank lines, blanks at either end of a line, and lines that begin with # are ignored. A line is words
+// separated by blanks; the first word names the part. Words shown as key=value below may be left out, and then
+// mean 0, empty, or the value in the table. A value may be quoted, as in Go, and must be if it contains blanks,
+// quotes or characters other than ASCII.
 //
 //	session   a session or a line of it begins: the header, twice
 //	header    the header, once
 //	            lineage=ID:FIRST,…  root first, the session itself last
 //	            mode=live|simulation|replay, origin=ID
-//	            seed=HEX            of checksums; else that of the session's line with the filter
-//	            filter=PATTERN      any number
-//	            source=TEXT, next=SEQ (else 1), created=TIME
-//	mark      the header again, with the number that comes next; next=SEQ states another
-//	restate   the same twice: the line begins anew, so that a snapshot can follow
-//	snapshot  begin of the snapshot as of the number that comes next
+//	            seed=HEX            of checksums; default: the seed of the session's line with the filter
+//	            filter=PATTERN      any number of times
+//	            source=TEXT, next=SEQ (default 1), created=TIME
+//	mark      the header again, with the next number; next=SEQ states another one
+//	restate   the same, twice: the line begins again, so that a snapshot can follow
+//	snapshot  begin of the snapshot as of the next number
 //	part TIME a part of it: ticks and summaries follow; TIME is the base of their times
-//	            index=N             else one more than that of the part before
-//	end       end of the snapshot; parts=N states another number than there were
+//	            index=N             default: one more than the previous part's
+//	end       end of the snapshot; parts=N states a number other than that of the parts before
 //	packet TIME  a packet with publish time TIME: ticks follow
-//	            base=TIME           of the times of its ticks; else TIME
-//	            seq=N               first number, where it does not join
-//	            count=N             else what its ticks cover
-//	closed    the index and the trailer, which end a recording that was closed in order
-//	bytes HEX these bytes, whatever they are: damage, or what a later version wrote
+//	            base=TIME           of the times of its ticks; default: the publish time
+//	            seq=N               first number, if the packet does not join
+//	            count=N             default: the numbers that its ticks cover
+//	closed    the index and the trailer, at the end of a recording that was closed in order
+//	bytes HEX exactly these bytes: damage, or the output of a later version
 //
-// raw=HEX at the end of a session, header or mark states its bytes, where they are not those
-// that this version writes. TIME is as in RFC 3339 with up to nine decimals, or nanoseconds since
-// the Unix epoch.
+// raw=HEX at the end of a session, header or mark gives its bytes, if this version would write others. TIME is
+// as in RFC 3339 with up to nine decimals, or nanoseconds since the Unix epoch.
 //
-// Indented by two blanks come the entries of a packet or part:
+// The entries of a packet or part are indented by two blanks:
 //
 //	define     #ID symbol=S venue=S price=EXPONENT size=EXPONENT currency=S tick=PRICE lot=SIZE
 //	quote      INSTRUMENT BID SIZE ASK SIZE
@@ -59,20 +58,19 @@
 //	           lastside=buy|sell lasttime=+NS volume=SIZE trades=N id=N ref=S
 //	skip N     N numbers that were not asked for
 //	withheld N N numbers that the slow-consumer policy withheld
-//	gone N expired|damaged|N   N numbers that could not be had any more
-//	raw N HEX  bytes of the body that cover N numbers, where no other line says just these
+//	gone N expired|damaged|N   N numbers that are no longer available
+//	raw N HEX  bytes of the body that cover N numbers, if no other line stands for exactly these bytes
 //
-// Between a tick's kind and its instrument may stand +NS or -NS, its event time less the base, in
-// nanoseconds, or @0 if it has none; and "more" at its end says that the next tick belongs to the
-// same venue event.
+// A tick's event time may follow its kind: +NS or -NS, the event time minus the base in nanoseconds, or @0 if
+// the tick has none. "more" at the end says that the next tick belongs to the same venue event.
 //
-// INSTRUMENT is the symbol, or SYMBOL@VENUE, if the definitions above it leave one that is meant;
-// else #ID, as always where the symbol does not begin with a letter or digit or holds a blank, a
-// quote, a comma, a backslash, an equals sign or what is not ASCII. PRICE and SIZE are decimal
-// numbers in the instrument's exponents, exact, and whole numbers where it has no definition;
-// a price is - where there is none, and those of a summary are that if they are left out.
-// Definitions are forgotten where a snapshot, or a session that begins at 1, begins.
+// INSTRUMENT is the symbol, or SYMBOL@VENUE, if exactly one of the instruments defined so far has that name,
+// and otherwise #ID. It is always #ID if the symbol does not begin with a letter or digit, or contains a blank,
+// a quote, a comma, a backslash, an equals sign or a character other than ASCII. PRICE and SIZE are exact
+// decimal numbers in the instrument's exponents, or whole numbers if it has no definition. A price is - if
+// there is none, and so are prices that a summary leaves out. At the beginning of a snapshot, or of a session
+// that begins at 1, definitions are dropped.
 //
-// Checksums, numbers, counts, sizes, index and trailer are not in the text: they are computed.
-// Where a recording's are others than those computed, its bytes stand there.
+// The text does not contain checksums, numbers, counts, sizes, index and trailer, because they are computed. If
+// those in a recording differ from the computed ones, the text contains their bytes.
 package text

@@ -20,7 +20,7 @@ import (
 // maxLine bounds a line, in bytes.
 const maxLine = 1 << 20
 
-// A LineError says what is wrong with a line of the text.
+// A LineError reports a line that cannot be read.
 type LineError struct {
 	Line int // from 1
 	Err  error
@@ -28,12 +28,12 @@ type LineError struct {
 
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 
-// Unwrap is what is wrong.
+// Unwrap returns Err.
 func (e *LineError) Unwrap() error { return e.Err }
 
-// Read reads text from r and writes the recording that it says to w, as it goes. The error is
-// a *LineError, r's or w's; then w was given a part. Beside the definitions and 24 bytes
-// for each mark it holds one line and one packet.
+// Read reads text from r and writes its recording to w as it goes. The error is a *LineError, r's or w's; w has
+// then received a part of the recording. Besides the definitions and 24 bytes for each mark, Read holds one
+// line and one packet.
 func Read(w io.Writer, r io.Reader) error {
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, 64<<10), maxLine)
@@ -74,13 +74,13 @@ type reader struct {
 	end    ending
 	words  words
 
-	// The packet or part whose entries are being read.
+	// The current packet or part.
 	open   opened
 	buf    []byte // room for its header, and its body
 	packet codec.Packet
 	sized  bool // the line states the count
 	covers uint64
-	alone  bool // its entry must be the only one
+	alone  bool // the entry must be the only one
 	of     codec.SnapshotPart
 }
 
@@ -94,7 +94,7 @@ const (
 
 var errUnknown = errors.New("unknown line")
 
-// read takes in one line.
+// read handles one line.
 func (r *reader) read(line []byte) error {
 	text := strings.TrimSpace(string(line))
 	if !r.titled {
@@ -141,7 +141,7 @@ func (r *reader) write(p []byte) {
 	r.end.at += int64(len(p))
 }
 
-// message takes in a line that is not an entry.
+// message handles a line other than an entry.
 func (r *reader) message(kind string) error {
 	switch kind {
 	case "session":
@@ -296,7 +296,7 @@ func (r *reader) time() (int64, error) {
 	return parseTime(text)
 }
 
-// room makes buf the room for a header, and nothing more.
+// room resets buf to n zero bytes, the room for a header.
 func (r *reader) room(n int) {
 	if r.buf == nil {
 		r.buf = make([]byte, 0, codec.PacketHeader+codec.MaxBody+codec.MaxEntry)
@@ -346,7 +346,7 @@ func (r *reader) part() (err error) {
 	return nil
 }
 
-// seal writes the packet or part that is open.
+// seal writes the current packet or part.
 func (r *reader) seal() error {
 	open := r.open
 	r.open = nothing
@@ -371,7 +371,7 @@ func (r *reader) seal() error {
 	return nil
 }
 
-// entry takes in a line of the body that is open.
+// entry handles a line of the current packet or part.
 func (r *reader) entry(kind string) error {
 	head, base, packet := codec.PacketHeader, r.packet.Base, true
 	if r.open == aPart {
@@ -418,7 +418,7 @@ func (r *reader) entry(kind string) error {
 	return nil
 }
 
-// absent takes in an entry that is no tick.
+// absent parses an entry without a tick.
 func (r *reader) absent(kind string) (n uint64, err error) {
 	text, ok := r.words.next()
 	if n, err = strconv.ParseUint(text, 10, 64); !ok || err != nil || n == 0 || n > codec.MaxSpan {
@@ -455,7 +455,7 @@ func (r *reader) raw() (uint64, error) {
 	return n, nil
 }
 
-// tick reads a tick's words.
+// tick parses the words of a tick.
 func (r *reader) tick(t *feed.Tick, base int64) (err error) {
 	w := &r.words
 	t.EventTime = base
@@ -677,7 +677,7 @@ func (r *reader) definition(t *feed.Tick) error {
 	return nil
 }
 
-// trade reads what follows the size of a trade, correction or cancel.
+// trade parses the words after the size of a trade, correction or cancel.
 func (r *reader) trade(t *feed.Tick, in *listing) error {
 	if text, ok := r.words.nextIf(func(s string) bool { return s == "buy" || s == "sell" }); ok && t.Kind != feed.KindCancel {
 		t.Side = feed.Side(slices.Index(tradeSides, text))
@@ -788,7 +788,7 @@ func parseLineage(s string) (l feed.Lineage, err error) {
 	return l, nil
 }
 
-// parseTime reads RFC 3339 or nanoseconds since the Unix epoch.
+// parseTime parses RFC 3339 or nanoseconds since the Unix epoch.
 func parseTime(s string) (int64, error) {
 	if ns, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return ns, nil
@@ -829,7 +829,7 @@ func parseConditions(s string) (int64, error) {
 	return int64(v), nil
 }
 
-// oneOf is the place of s in names.
+// oneOf returns the index of s in names.
 func oneOf(names []string, s string) (int, error) {
 	if i := slices.Index(names, s); i >= 0 && s != "" {
 		return i, nil
@@ -837,7 +837,7 @@ func oneOf(names []string, s string) (int, error) {
 	return 0, fmt.Errorf("want one of %s, got %q", strings.TrimSpace(strings.Join(names, " ")), s)
 }
 
-// oneOrNumber is oneOf, or a number of one byte that has no name.
+// oneOrNumber is oneOf, except that s may be a number of one byte.
 func oneOrNumber(names []string, s string) (int, error) {
 	if v, err := strconv.ParseUint(s, 10, 8); err == nil {
 		return int(v), nil
@@ -847,13 +847,13 @@ func oneOrNumber(names []string, s string) (int, error) {
 
 // words are the words of a line.
 type words struct {
-	list []string // as they stand
+	list []string // unquoted not yet
 	at   int
 }
 
 var errQuote = errors.New("a quote does not end")
 
-// split cuts a line into words.
+// split splits a line into words.
 func (w *words) split(line string) error {
 	w.list, w.at = w.list[:0], 0
 	for i := 0; i < len(line); {
@@ -894,7 +894,7 @@ func (w *words) nextIf(wanted func(string) bool) (string, bool) {
 	return w.next()
 }
 
-// pair is the next word if it is key=value; not ok if it is not.
+// pair returns the next word if it is key=value; otherwise ok is false.
 func (w *words) pair() (key, value string, ok bool, err error) {
 	if w.at == len(w.list) {
 		return "", "", false, nil
@@ -913,13 +913,13 @@ func (w *words) pair() (key, value string, ok bool, err error) {
 	return key, value, true, nil
 }
 
-// value is that of the next word if its key is key.
+// value returns the value of the next word if its key is key.
 func (w *words) value(key string) (string, bool) {
 	text, ok := w.nextIf(func(s string) bool { return strings.HasPrefix(s, key+"=") })
 	return strings.TrimPrefix(text, key+"="), ok
 }
 
-// uint is the value of the next word if its key is key; ok is false if it is not.
+// uint returns the value of the next word if its key is key; otherwise ok is false.
 func (w *words) uint(key string, least, most uint64) (v uint64, ok bool, err error) {
 	text, ok := w.value(key)
 	if !ok {
@@ -956,7 +956,7 @@ func (w *words) decimal(v *int64, exponent int8) error {
 	return nil
 }
 
-// side reads the side of a book, the first so many.
+// side parses one of the book sides up to index most.
 func (w *words) side(t *feed.Tick, most int) error {
 	text, _ := w.next()
 	i, err := oneOf(bookSides[:most+1], text)
@@ -964,7 +964,7 @@ func (w *words) side(t *feed.Tick, most int) error {
 	return err
 }
 
-// end reports words that are left over.
+// end returns an error if words are left over.
 func (w *words) end() error {
 	if text, ok := w.next(); ok {
 		return fmt.Errorf("%q is too much, or not where it belongs", text)

@@ -13,19 +13,19 @@ import (
 // magic is the first line.
 const magic = "tickfeed-text 1"
 
-// noTime stands for the event time 0, where it is not the base.
+// noTime stands for event time 0, unless that is the base.
 const noTime = "@0"
 
-// Recognise reports whether head, the first bytes of a file, is the beginning of the text form
-// of a recording, of any version.
+// Recognise reports whether head, the first bytes of a file, begins the text form of a recording, of any
+// version.
 func Recognise(head []byte) bool { return bytes.HasPrefix(head, []byte("tickfeed-text ")) }
 
-// A place is what both directions know of what stands before a line. It changes with lines
-// alone, so that it is the same in both.
+// A place is what reading and writing know before a line. Only lines change it, so it is the same in both
+// directions.
 type place struct {
 	header codec.FileHeader
-	begun  bool   // header is one
-	next   uint64 // number that comes next
+	begun  bool   // header is set
+	next   uint64 // the next number
 	part   uint64 // index of the next part of the snapshot
 	names  names
 }
@@ -38,35 +38,35 @@ func (p *place) enter(h *codec.FileHeader) {
 	}
 }
 
-// mark is the header that stands at a mark here.
+// mark returns the header of a mark at this place.
 func (p *place) mark() codec.FileHeader {
 	h := p.header
 	h.Next = p.next
 	return h
 }
 
-// snapshot begins one.
+// snapshot begins a snapshot.
 func (p *place) snapshot() {
 	p.part = 0
 	p.names = names{}
 }
 
-// names knows instruments by their definitions.
+// names finds instruments by their definitions.
 type names struct {
 	listed map[feed.InstrumentID]*listing
 	ids    map[string][]feed.InstrumentID
-	change int // how often a definition came
+	change int // number of definitions so far
 }
 
-// A listing is an instrument.
+// A listing describes one instrument.
 type listing struct {
 	definition  *feed.Definition // nil if there is none
 	price, size int8             // exponents
-	token       string           // how it is called, as of change
+	token       string           // the instrument's name in the text, as of change
 	change      int
 }
 
-// define takes in a definition.
+// define adds a definition.
 func (n *names) define(id feed.InstrumentID, d *feed.Definition) {
 	if n.ids == nil {
 		n.ids, n.listed = make(map[string][]feed.InstrumentID), make(map[feed.InstrumentID]*listing)
@@ -83,7 +83,7 @@ func (n *names) define(id feed.InstrumentID, d *feed.Definition) {
 	n.listed[id] = &listing{definition: d, price: d.PriceExponent, size: d.SizeExponent}
 }
 
-// calls is what an instrument may be called.
+// calls returns the possible names of an instrument.
 func calls(d *feed.Definition) []string {
 	if d.Venue == "" {
 		return []string{d.Symbol}
@@ -91,7 +91,8 @@ func calls(d *feed.Definition) []string {
 	return []string{d.Symbol, d.Name()}
 }
 
-// lookup is the id of the one instrument that is called name.
+// lookup returns the id of the only instrument named name. If there is none, many reports whether there are
+// several.
 func (n *names) lookup(name string) (id feed.InstrumentID, many bool, ok bool) {
 	ids := n.ids[name]
 	if len(ids) != 1 {
@@ -100,7 +101,7 @@ func (n *names) lookup(name string) (id feed.InstrumentID, many bool, ok bool) {
 	return ids[0], false, true
 }
 
-// listing is what is known of instrument id.
+// listing returns the listing of instrument id.
 func (n *names) listing(id feed.InstrumentID) *listing {
 	if in := n.listed[id]; in != nil {
 		return in
@@ -110,7 +111,7 @@ func (n *names) listing(id feed.InstrumentID) *listing {
 
 var unlisted listing
 
-// callable reports whether name can stand for an instrument.
+// callable reports whether name may be used for an instrument.
 func callable(name string) bool {
 	if name == "" || !alphanumeric(name[0]) {
 		return false
@@ -124,7 +125,7 @@ func alphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// kindWords begin the lines of ticks.
+// kindWords are the first words of ticks.
 var kindWords = [...]string{
 	feed.KindDefinition: "define", feed.KindQuote: "quote", feed.KindTrade: "trade",
 	feed.KindCorrection: "correction", feed.KindCancel: "cancel", feed.KindLevel: "level",
@@ -146,22 +147,22 @@ var reasons = []string{"", "expired", "damaged"}
 // An ending collects the index.
 type ending struct {
 	marks  []codec.Mark
-	mark   codec.Mark // of a header; it counts if a packet follows
+	mark   codec.Mark // of a header; it counts once a packet follows
 	marked bool
 	last   int64
-	at     int64 // bytes so far
+	at     int64 // length of the file so far
 }
 
 func newEnding() ending { return ending{last: recording.NoTime} }
 
-// header notes that h stands here; every header does, at a mark or not.
+// header records a header at this place, as a mark if isMark is true.
 func (e *ending) header(isMark bool) {
 	if isMark || len(e.marks) == 0 && !e.marked {
 		e.mark, e.marked = codec.Mark{Offset: uint64(e.at)}, true
 	}
 }
 
-// packet notes a packet.
+// packet records a packet.
 func (e *ending) packet(h *codec.Packet) {
 	if e.marked {
 		e.marked = false
@@ -171,7 +172,7 @@ func (e *ending) packet(h *codec.Packet) {
 	e.last = h.PublishTime
 }
 
-// bytes is what ends a file that was closed in order, here.
+// bytes returns the end of a file that is closed in order here.
 func (e *ending) bytes(next uint64) ([]byte, error) {
 	return recording.AppendEnd(nil, e.marks, e.at, next, e.last)
 }

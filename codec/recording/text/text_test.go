@@ -35,8 +35,8 @@ func fileOf(t testing.TB, text string) []byte {
 
 func lines(s string) []string { return strings.Split(s, "\n") }
 
-// The session in testdata is a recording without damage, and its text says the same again, but for
-// comments and blank lines.
+// The session in testdata is a recording without damage, and its text is reproduced, except for comments and
+// blank lines.
 func TestByHand(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
 	require.NoError(t, err)
@@ -69,8 +69,8 @@ type memory struct{ bytes.Buffer }
 func (*memory) Sync() error  { return nil }
 func (*memory) Close() error { return nil }
 
-// What a Writer writes is text without a raw byte, and comes back byte for byte: several
-// sessions, snapshots, filters, marks each MiB, closed or not.
+// The output of a Writer becomes text without raw bytes, and is reproduced byte for byte: several sessions,
+// snapshots, filters, marks each MiB, closed or not.
 func TestWritersFile(t *testing.T) {
 	var f memory
 	id := feed.SessionID(0xa1)
@@ -118,7 +118,7 @@ func TestWritersFile(t *testing.T) {
 	assert.False(t, strings.Contains(text, "bytes"))
 }
 
-// A damaged recording is text that says how many places are, and comes back byte for byte.
+// A damaged recording becomes text, is reproduced byte for byte, and its damages are counted.
 func TestDamaged(t *testing.T) {
 	example, err := os.ReadFile(filepath.Join("..", "testdata", "example.tick"))
 	require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// What is wrong is told with its line.
+// An error names its line.
 func TestWrong(t *testing.T) {
 	head := magic + "\nsession lineage=a1:1\npacket 5\n  define #0 symbol=AAPL price=-2\n  define #1 symbol=B venue=X\n  define #2 symbol=B venue=Y\n"
 	for text, want := range map[string]string{
@@ -191,7 +191,7 @@ type broken struct{ error }
 
 func (b broken) Write([]byte) (int, error) { return 0, b.error }
 
-// Errors of what is written to and read from come as they are.
+// Errors of the reader and of the writer are returned unchanged.
 func TestFailures(t *testing.T) {
 	full := errors.New("full")
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
@@ -205,7 +205,7 @@ func TestFailures(t *testing.T) {
 	assert.False(t, Recognise([]byte("time,price")))
 }
 
-// FuzzWrite: whatever the bytes of a recording are, its text makes them again.
+// FuzzWrite: the text of any recording, whatever its bytes, reproduces it.
 func FuzzWrite(f *testing.F) {
 	for _, name := range []string{filepath.Join("..", "testdata", "example.tick")} {
 		b, err := os.ReadFile(name)
@@ -217,7 +217,7 @@ func FuzzWrite(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(fileOf(f, string(b)))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		// What is fuzzed is the packets, more than their checksums: seal them again.
+		// Fuzz the packets rather than their checksums: seal them again.
 		reseal(file)
 		var b strings.Builder
 		if _, err := Write(&b, bytes.NewReader(file), int64(len(file))); err != nil {
@@ -230,7 +230,7 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// reseal gives each packet of file a checksum that holds in the first session.
+// reseal gives each packet of file a valid checksum for the first session.
 func reseal(file []byte) {
 	r, err := recording.NewReader(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
@@ -244,8 +244,8 @@ func reseal(file []byte) {
 	}
 }
 
-// FuzzRead: any text that parses makes a recording whose text makes that recording again, and
-// is in canonical form.
+// FuzzRead: any text that parses makes a recording whose text makes that recording again and is in canonical
+// form.
 func FuzzRead(f *testing.F) {
 	b, err := os.ReadFile(filepath.Join("testdata", "session.txt"))
 	require.NoError(f, err)
@@ -262,7 +262,7 @@ func FuzzRead(f *testing.F) {
 		var canonical strings.Builder
 		if _, err := Write(&canonical, bytes.NewReader(file.Bytes()), int64(file.Len())); err != nil {
 			if errors.Is(err, recording.ErrNoHeader) {
-				return // its header was stated in other bytes
+				return // its header was given by other bytes
 			}
 			t.Fatal(err)
 		}

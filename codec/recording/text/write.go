@@ -14,10 +14,9 @@ import (
 	"tickfeed/feed"
 )
 
-// Write writes the text form of the recording in the first size bytes of file to w, and
-// returns how many damages it has: bytes that are kept as they are and say nothing. The error
-// is one of [recording.NewReader], of file, or of w. Beside the definitions it holds no
-// more memory than a Reader.
+// Write writes the text form of the recording in the first size bytes of file to w, and returns the number of
+// damages: places with unusable bytes, which the text keeps. The error comes from [recording.NewReader], from
+// file, or from w. Besides the definitions Write takes no more memory than a Reader.
 func Write(w io.Writer, file io.ReaderAt, size int64) (damages int, err error) {
 	r, err := recording.NewReader(file, size)
 	if err != nil {
@@ -52,7 +51,7 @@ type writer struct {
 	line    []byte
 	place   place
 	end     ending
-	pending []byte // a header that may come twice
+	pending []byte // a header that may be repeated
 	damages int
 	ticks   [1]feed.Tick
 	entry   []byte
@@ -65,7 +64,7 @@ func (w *writer) item(item *recording.Item) error {
 	to := item.Offset + item.Size
 	if !w.place.begun && len(w.pending) == 0 && item.Size > 0 && item.Kind != recording.KindHeader {
 		w.damages++
-		return w.bytes(to) // what is intact before the first header cannot be told without it
+		return w.bytes(to) // intact messages before the first header need it to be decoded
 	}
 	switch item.Kind {
 	case recording.KindHeader:
@@ -85,8 +84,8 @@ func (w *writer) item(item *recording.Item) error {
 	return nil
 }
 
-// read is the bytes of the file up to byte to, at most a message of them, from where the text
-// has come to.
+// read returns the bytes of the file from the place reached so far up to byte to, at most the length of a
+// message.
 func (w *writer) read(to int64) ([]byte, error) {
 	n := int(min(to-w.end.at, codec.MaxMessage))
 	if cap(w.buf) < n {
@@ -102,7 +101,7 @@ func (w *writer) read(to int64) ([]byte, error) {
 	return p, nil
 }
 
-// between writes what the Reader passes over up to byte to: headers, and the index.
+// between writes what the Reader skips up to byte to: headers, and the index.
 func (w *writer) between(to int64) error {
 	for w.end.at < to {
 		p, err := w.read(to)
@@ -125,7 +124,7 @@ func (w *writer) between(to int64) error {
 	return nil
 }
 
-// header writes header h of the bytes raw, or keeps it if it may be the first of two.
+// header writes header h, the bytes raw, or keeps it if it may be the first of two.
 func (w *writer) header(h *codec.FileHeader, raw []byte) error {
 	if len(w.pending) > 0 && bytes.Equal(w.pending, raw) {
 		w.pending = w.pending[:0]
@@ -139,7 +138,7 @@ func (w *writer) header(h *codec.FileHeader, raw []byte) error {
 	return nil
 }
 
-// flush writes the header that did not come twice.
+// flush writes the pending header, which did not come twice.
 func (w *writer) flush() error {
 	if len(w.pending) == 0 {
 		return nil
@@ -153,8 +152,8 @@ func (w *writer) flush() error {
 	return w.headers(m.(*codec.FileHeader), raw, 1)
 }
 
-// headers writes the line of header h, which stood times in a row; the first of them is counted
-// in end.at.
+// headers writes the line of header h, which occurs the given number of times in a row; end.at includes the
+// first one.
 func (w *writer) headers(h *codec.FileHeader, raw []byte, times int) error {
 	w.end.at -= int64(len(raw))
 	defer func() { w.end.at += int64(times * len(raw)) }()
@@ -174,7 +173,7 @@ func (w *writer) headers(h *codec.FileHeader, raw []byte, times int) error {
 	return w.headerLine([]string{1: "header", 2: "session"}[times], h, raw)
 }
 
-// headerLine writes all that header h says.
+// headerLine writes all fields of header h.
 func (w *writer) headerLine(name string, h *codec.FileHeader, raw []byte) error {
 	w.line = append(append(w.line[:0], name...), " lineage="...)
 	for i, s := range h.Lineage {
@@ -209,7 +208,7 @@ func (w *writer) headerLine(name string, h *codec.FileHeader, raw []byte) error 
 	return w.write()
 }
 
-// snapshot writes the messages of a snapshot.
+// snapshot writes the messages of a snapshot up to byte to.
 func (w *writer) snapshot(to int64) error {
 	if err := w.flush(); err != nil {
 		return err
@@ -286,7 +285,7 @@ func (w *writer) packet(h *codec.Packet, raw []byte) error {
 	return w.entries(body, h.Base, false)
 }
 
-// covered is how many numbers the lines of body cover.
+// covered returns how many numbers the entries of body cover.
 func covered(body []byte) (n uint64) {
 	for len(body) > 0 {
 		e, ok := entryAt(body, n)
@@ -299,8 +298,8 @@ func covered(body []byte) (n uint64) {
 	return n
 }
 
-// entryAt is what body begins with, where the entries before it cover so many numbers; false
-// if that is no entry, and so no line can be made of what is left.
+// entryAt returns the first entry of body; the entries before it cover before numbers. It returns false if
+// there is no valid entry, so that the rest of body can only be written as raw bytes.
 func entryAt(body []byte, before uint64) (codec.Entry, bool) {
 	e, err := codec.EntryAt(body)
 	return e, err == nil && e.Size > 0 && e.Covers <= codec.MaxSpan && before+e.Covers <= codec.MaxSpan
@@ -334,8 +333,8 @@ func (w *writer) raw(covers uint64, b []byte) {
 	w.line = hex.AppendEncode(append(w.line, ' '), b)
 }
 
-// absent makes the line of an entry that is no tick, if there is one that says just that. Most can
-// only be alone.
+// absent makes the line of an entry without a tick. It returns false if no line stands for exactly these bytes.
+// Most such entries must be alone in their packet.
 func (w *writer) absent(entry []byte, covers uint64, alone bool) bool {
 	w.line = w.line[:2]
 	if covers == 0 || covers > codec.MaxSpan {
@@ -366,7 +365,7 @@ func (w *writer) absent(entry []byte, covers uint64, alone bool) bool {
 	return true
 }
 
-// named appends the name of v, or where it has none the number.
+// named appends the name of v, or v itself if it has no name.
 func (w *writer) named(names []string, v uint8) {
 	if int(v) < len(names) && names[v] != "" {
 		w.line = append(w.line, names[v]...)
@@ -375,7 +374,7 @@ func (w *writer) named(names []string, v uint8) {
 	w.line = strconv.AppendUint(w.line, uint64(v), 10)
 }
 
-// tick makes the line of a tick, if there is one that says just that.
+// tick makes the line of a tick. It returns false if no line stands for exactly these bytes.
 func (w *writer) tick(entry []byte, base int64, snapshot bool) bool {
 	var body codec.Body
 	if snapshot {
@@ -433,7 +432,7 @@ func (w *writer) definition(t *feed.Tick) {
 	w.place.names.define(t.Instrument, d)
 }
 
-// instrument appends what instrument id is called.
+// instrument appends the name of instrument id.
 func (w *writer) instrument(id feed.InstrumentID) *listing {
 	n := &w.place.names
 	in := n.listing(id)
@@ -568,10 +567,10 @@ func (w *writer) ending(to int64) error {
 	return w.bytes(to)
 }
 
-// bytesLine is how many bytes a line of bytes holds.
+// bytesLine is the number of bytes in a line of bytes.
 const bytesLine = 64
 
-// bytes writes the bytes up to byte to as they are.
+// bytes writes the bytes up to byte to unchanged.
 func (w *writer) bytes(to int64) error {
 	if err := w.flush(); err != nil {
 		return err
@@ -598,7 +597,7 @@ func (w *writer) write() error {
 	return err
 }
 
-// word appends key=value of a value that needs no quotes, unless it does.
+// word appends key=value, quoting the value if need be.
 func (w *writer) word(key, value string) {
 	w.line = append(append(append(w.line, ' '), key...), '=')
 	if plain(value) {
@@ -608,7 +607,7 @@ func (w *writer) word(key, value string) {
 	}
 }
 
-// text is word, for what may be left out.
+// text is word, except that it omits an empty value.
 func (w *writer) text(key, value string) {
 	if value != "" {
 		w.word(key, value)
@@ -653,7 +652,7 @@ func appendOffset(b []byte, v int64) []byte {
 	return strconv.AppendInt(b, v, 10)
 }
 
-// appendTime appends a time; 0 and what comes near it, which is no date, as nanoseconds.
+// appendTime appends a time. It appends 0 and times near it, which are not dates, as nanoseconds.
 func appendTime(b []byte, ns int64) []byte {
 	if ns > -int64(time.Second) && ns < int64(time.Second) {
 		return strconv.AppendInt(b, ns, 10)
@@ -661,7 +660,7 @@ func appendTime(b []byte, ns int64) []byte {
 	return time.Unix(0, ns).UTC().AppendFormat(b, time.RFC3339Nano)
 }
 
-// snapshotBegin and snapshotEnd are the only bytes that these messages have in a file.
+// snapshotBegin and snapshotEnd return the only bytes that these messages can have in a file.
 func snapshotBegin(seq uint64) []byte {
 	b, _ := codec.Append(nil, &codec.SnapshotBegin{Seq: seq, Scope: codec.ScopeAll})
 	return b

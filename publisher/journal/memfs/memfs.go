@@ -1,5 +1,5 @@
-// Package memfs is a file system in memory for tests of a journal: it fails, fills up, loses
-// power and holds damage as it is told. It implements journal.FS.
+// Package memfs is an in-memory file system for tests of a journal. It fails, fills up, loses power and holds
+// damage as the test asks. It implements journal.FS.
 package memfs
 
 import (
@@ -20,39 +20,39 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// An FS holds files by their names. Its zero value is empty, works, and has room. Change
-// Fault, Delay and Room only while nothing else uses it.
+// An FS maps names to files. Its zero value is empty, works, and has room. Change Fault, Delay and Room only
+// while nothing else uses the FS.
 type FS struct {
-	// Fault, if it is not nil, is asked before each operation and makes it fail by returning an
-	// error. A write that fails has written the first n bytes; a sync that fails makes durable
-	// nothing, and what it was to make durable never becomes so. Fault must not use the FS.
+	// Fault, if not nil, is called before each operation and makes it fail by returning an error. A write that
+	// fails has written the first n bytes. A sync that fails makes nothing durable, and the data it should have
+	// made durable never becomes so. Fault must not use the FS.
 	Fault func(op Op) (n int, err error)
-	// Delay, if it is not nil, is asked before each operation how long the disk takes for it.
-	// Others go on meanwhile. Delay must not use the FS.
+	// Delay, if not nil, is called before each operation and returns how long the disk takes for it. Other
+	// operations continue meanwhile. Delay must not use the FS.
 	Delay func(op Op) time.Duration
-	// Room, if it is not nil, is how many more bytes fit.
+	// Room, if not nil, is the number of bytes that still fit.
 	Room *int64
 
 	mu     sync.Mutex
 	ops    int
-	limit  int // descriptors that may be open; 0 for no bound
-	open   int // descriptors that are open
-	opened int // the most that ever were
+	limit  int // limit of open descriptors; 0 for none
+	open   int // number of open descriptors
+	opened int // greatest value of open so far
 	files  map[string]*file
-	// entries is what the directories hold durably.
+	// entries is the durable contents of the directories.
 	entries map[string]*file
 	locked  map[string]*lock
 }
 
 // An Op is one operation on the file system.
 type Op struct {
-	Index int // operations are numbered from 0
+	Index int // number of the operation, from 0
 	Kind  Kind
 	Name  string
-	Size  int // of a write
+	Size  int // length of the bytes read or written
 }
 
-// A Kind is what an operation does.
+// A Kind is a kind of operation.
 type Kind string
 
 // The kinds of operations.
@@ -60,7 +60,7 @@ const (
 	Create   Kind = "create"
 	Write    Kind = "write"
 	Sync     Kind = "sync"
-	Close    Kind = "close" // of a file that is written
+	Close    Kind = "close" // of a file opened for writing
 	Truncate Kind = "truncate"
 	Remove   Kind = "remove"
 	SyncDir  Kind = "sync directory"
@@ -75,7 +75,7 @@ const (
 	Reserve  Kind = "reserve"
 )
 
-// Changes reports whether the operation changes what the files hold, or makes that durable.
+// Changes reports whether the operation changes the contents of files or makes them durable.
 func (k Kind) Changes() bool {
 	switch k {
 	case Create, Write, Sync, Close, Truncate, Remove, SyncDir:
@@ -84,28 +84,27 @@ func (k Kind) Changes() bool {
 	return false
 }
 
-// A file only ever grows, or is cut.
+// A file only grows, or is truncated.
 type file struct {
 	data    []byte
-	durable int      // so many bytes were synced
-	lost    [][2]int // of these, ranges that a failed sync has lost
+	durable int      // number of bytes synced
+	lost    [][2]int // ranges of these bytes that a failed sync has lost
 }
 
-// sector is the unit in which a power cut keeps or loses what was not synced, in bytes.
+// sector is the unit, in bytes, in which a power cut keeps or loses unsynced data.
 const sector = 512
 
-// ErrLostPower is what every operation returns after a power cut, where Fault says so.
+// ErrLostPower is for a Fault to return from every operation after a power cut.
 var ErrLostPower = errors.New("power lost")
 
-// Ops is how many operations there were.
+// Ops returns the number of operations so far.
 func (m *FS) Ops() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.ops
 }
 
-// begin counts an operation, takes the time that Delay says, and asks Fault. It returns with
-// the lock held.
+// begin counts an operation, waits as long as Delay says, and calls Fault. It returns with mu held.
 func (m *FS) begin(kind Kind, name string, size int) (int, error) {
 	m.mu.Lock()
 	op := Op{Index: m.ops, Kind: kind, Name: name, Size: size}
@@ -130,15 +129,15 @@ func (m *FS) begin(kind Kind, name string, size int) (int, error) {
 	return min(n, size), err
 }
 
-// Limit sets how many descriptors may be open at a time, as RLIMIT_NOFILE does; 0 for no bound.
-// Beyond, operations that take one fail with EMFILE.
+// Limit sets how many descriptors may be open at a time, like RLIMIT_NOFILE; 0 for no limit. At the limit,
+// operations that take a descriptor fail with EMFILE.
 func (m *FS) Limit(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.limit = n
 }
 
-// Descriptors is how many descriptors are open, and the most that ever were.
+// Descriptors returns how many descriptors are open, and the most that ever were.
 func (m *FS) Descriptors() (now, most int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,7 +154,7 @@ func (m *FS) takeLocked(kind Kind, name string) error {
 	return nil
 }
 
-// A descriptor is what is to be closed. More than once that is an error, as of *os.File.
+// A descriptor returns an error if it is closed twice, like *os.File.
 type descriptor struct {
 	m      *FS
 	closed bool
@@ -230,7 +229,7 @@ func (l *lock) Close() error {
 	return l.closeLocked()
 }
 
-// Unlink removes what name names, a lock included, as rm does: those that have it open go on with it.
+// Unlink removes a name, also of a lock, as rm does: an open file or lock remains usable.
 func (m *FS) Unlink(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -434,7 +433,7 @@ func (m *FS) SyncDir(dir string) error {
 	return nil
 }
 
-// Bytes is what file name holds; they belong to the file. Nil if there is none.
+// Bytes returns the contents of file name, which belong to the file, or nil if there is no such file.
 func (m *FS) Bytes(name string) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -444,7 +443,7 @@ func (m *FS) Bytes(name string) []byte {
 	return m.files[name].data
 }
 
-// Put makes file name hold data, which it keeps, durably.
+// Put sets the contents of file name to data, durably. The FS keeps data.
 func (m *FS) Put(name string, data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -455,7 +454,7 @@ func (m *FS) Put(name string, data []byte) {
 	m.entries[name] = m.files[name]
 }
 
-// All are the names of all files, sorted.
+// All returns the names of all files, sorted.
 func (m *FS) All() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -464,7 +463,7 @@ func (m *FS) All() []string {
 
 var hashSeed = maphash.MakeSeed()
 
-// Hash tells apart, within a process, what files there are and what they hold.
+// Hash returns a hash of the names and contents of all files. It is valid only within this process.
 func (m *FS) Hash() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -478,7 +477,7 @@ func (m *FS) Hash() uint64 {
 	return h.Sum64()
 }
 
-// Killed is what a process that was killed leaves: all that it wrote, and no lock.
+// Killed returns the files as a killed process leaves them: everything it wrote, and no lock.
 func (m *FS) Killed() *FS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -489,10 +488,9 @@ func (m *FS) Killed() *FS {
 	return out
 }
 
-// PowerCut is what a power cut leaves on disk. Of what was not synced it keeps each sector
-// with the given chance; what it does not keep reads as zeros, or as garbage, or the file
-// ends before it. A file that was made or removed, with its directory not yet synced, is
-// there by the same chance.
+// PowerCut returns the files as a power cut leaves them. It keeps each unsynced sector with probability keep; a
+// sector that it does not keep reads as zeros or as garbage, or the file ends before it. A file that was
+// created or removed without a sync of its directory exists with the same probability.
 func (m *FS) PowerCut(r *rand.Rand, keep float64) *FS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -539,7 +537,7 @@ func (f *file) afterPowerCut(r *rand.Rand, keep float64) []byte {
 		} else {
 			spoil(at, end)
 			if r.IntN(4) == 0 {
-				size = end // the length was written, the bytes were not
+				size = end // the length was written but not the bytes
 			}
 		}
 		at = end
