@@ -38,7 +38,7 @@ type rule struct {
 var rules = []rule{
 	{"Conventions", "Each is a message: an array whose first element is the type, a positive fixint.", "", testLayout},
 	{"Conventions", "a reader MUST accept every width and MUST refuse a negative uint.", "", testWidths},
-	{"Conventions", "MUST NOT hold control characters or invalid UTF-8, and a reader refuses them.", "TestHostileClient", nil},
+	{"Conventions", "MUST NOT hold invalid UTF-8, nor characters that are not graphic", "TestHostileClient", nil},
 	{"Conventions", "may hold anything and MUST be made harmless before it reaches a terminal", "", testClientTextIsHarmless},
 	{"Conventions", "Durations are nanoseconds (uint, at most 24 h).", "TestHostileClient", nil},
 
@@ -48,7 +48,7 @@ var rules = []rule{
 	{"Terms", "it never decreases along a lineage", "", testPublishTimesNeverDecrease},
 
 	{"A connection", "the server closes connections that take longer than a few seconds.", "TestHostileClient TestSilentConnections", nil},
-	{"A connection", "Nothing else comes before it.", "TestHostileClient", nil},
+	{"A connection", "Only messages of types 64 to 127 may come before it.", "TestHostileClient", nil},
 	{"A connection", "The server answers welcome, or refusal and closes.", "TestRefusals TestRefusalCanBeRead", nil},
 	{"A connection", "if needed a snapshot, then packets, each covering a range of numbers, for as long as the session lasts.", "TestStarts", nil},
 	{"A connection", "It sends a heartbeat whenever it has sent nothing else for one interval (heartbeat of the welcome).", "", testHeartbeats},
@@ -65,9 +65,9 @@ var rules = []rule{
 
 	{"Where a line starts", "start; of start 3 the number asked for, if that is higher", "TestStarts", nil},
 	{"Where a line starts", "the fork of both lineages", "TestResume", nil},
-	{"Where a line starts", "start is at most the position", "", testLineStartsAtItsPacket},
+	{"Where a line starts", "a start that the lineage does not own, or that is above the position", "", testLineStartsAtItsPacket},
 	{"Where a line starts", "The fork is the least of: the client's next; the first of the session that follows it in the client's lineage; the first of the session that follows it in the publisher's.", "", testFork},
-	{"Where a line starts", "Before its first packet a line is given a snapshot whose seq is the position: of scope 1 for start 1, else of scope 0.", "TestStarts", nil},
+	{"Where a line starts", "Before its first packet a line is given a snapshot whose seq is the position: of scope 1 if the reason is 0 and the start 1, else of scope 0.", "TestStarts", nil},
 	{"Where a line starts", "There is none if the position is 1, where the state is empty; none if the line is resumed and the hello's has state was true", "TestStarts TestResume", nil},
 	{"Where a line starts", "then the line begins with gone, and the snapshot comes after it.", "TestMemoryOnlyPublisherForgets", nil},
 	{"Where a line starts", "beyond the head it is refused with code bad request", "TestHostileClient", nil},
@@ -115,7 +115,7 @@ var rules = []rule{
 	{"11 subscribe (client), 12 subscribed", "The server answers all requests in order", "TestSubscribesAreAnsweredInOrder TestSubscribeWaitsForThePosition", nil},
 	{"11 subscribe (client), 12 subscribed", "each with subscribed at a place of its choice", "", testSubscribeBeforeTheWelcome},
 	{"11 subscribe (client), 12 subscribed", "packets before it are of the old filter and seed, packets after it of the new ones.", "TestFilter", nil},
-	{"11 subscribe (client), 12 subscribed", "Then a snapshot of scope 2 as of from, whose filter is the patterns that are new, gives the instruments that were added; there is none if no pattern is new.", "", testSubscribed},
+	{"11 subscribe (client), 12 subscribed", "Then a snapshot of scope 2 as of from, whose filter is the patterns that are new, gives the instruments that were added; there is none if no pattern is new, as when the filter before was empty.", "", testSubscribed},
 	{"11 subscribe (client), 12 subscribed", "Ticks of instruments that no longer match are not sent", "", testSubscribed},
 	{"11 subscribe (client), 12 subscribed", "that of the subscribe", "TestSixteenFilterChangesWait", nil},
 
