@@ -79,7 +79,7 @@ left of it is exported.`,
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
-		f.StringSliceVar(&o.kinds, "kinds", nil, "only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; or all")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status, auction; or all")
 		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s or -1m from the beginning or the end")
 		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from; +10s is from --from")
 		clockFlag(f, &o.clock)

@@ -20,7 +20,8 @@ const csvColumns = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish,"
 	"price,size,side,trade_id,conditions,old_price,old_size," +
 	"status,trading_day," +
 	"price_exponent,size_exponent,currency,tick_size,lot," +
-	"open,high,low,last,last_size,volume,trades,more"
+	"open,high,low,last,last_size,volume,trades,more," +
+	"reason,expected_end,auction,imbalance,expected_time"
 
 func (csvFormat) header() string { return csvColumns + "\n" }
 
@@ -47,6 +48,8 @@ const (
 	csvStatus     = 2
 	csvDefinition = 5
 	csvSummary    = 7
+	csvReason     = 2 // of a status, after more
+	csvAuction    = 3
 )
 
 func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
@@ -79,6 +82,13 @@ func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		b = append(append(b, t.Status.String()...), ',')
 		b = csvDay(b, t.TradingDay())
 		b = blankCells(b, csvDefinition+csvSummary)
+	case feed.KindAuction:
+		a := t.Auction()
+		b = blankCells(b, csvQuote)
+		b = append(csvPrice(b, in, a.Price), ',')
+		b = append(in.size(b, a.Size), ',')
+		b = append(append(b, t.SideName()...), ',')
+		b = blankCells(b, csvTrade-3+csvStatus+csvDefinition+csvSummary)
 	case feed.KindDefinition:
 		b = blankCells(b, csvQuote+csvTrade+csvStatus)
 		b = csvDefinitionCells(b, in, t.Definition())
@@ -91,7 +101,29 @@ func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	if t.Flags&feed.FlagMore != 0 {
 		b = append(b, "true"...)
 	}
-	return append(b, '\n')
+	b = append(b, ',')
+	return append(f.last(b, in, t), '\n')
+}
+
+// last fills the columns after more, the last of which ends without a comma.
+func (f csvFormat) last(b []byte, in *listing, t *feed.Tick) []byte {
+	switch t.Kind {
+	case feed.KindStatus:
+		b = append(csvText(b, t.StatusReason()), ',')
+		if end := t.StatusEnd(); end != 0 {
+			b = f.times.csv(b, end)
+		}
+		return blankCells(b, csvAuction)
+	case feed.KindAuction:
+		a := t.Auction()
+		b = append(append(blankCells(b, csvReason), a.Kind.String()...), ',')
+		b = append(in.size(b, a.Imbalance), ',')
+		if a.Time != 0 {
+			b = f.times.csv(b, a.Time)
+		}
+		return b
+	}
+	return blankCells(b, csvReason+csvAuction-1)
 }
 
 var commas = bytes.Repeat([]byte{','}, csvQuote+csvTrade+csvStatus+csvDefinition+csvSummary)

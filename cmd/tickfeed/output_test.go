@@ -44,6 +44,9 @@ func everyKind() []feed.Tick {
 		feed.Level{Side: feed.SideSell, Price: 123000, Size: 40}.Tick(0, noon),
 		feed.ClearTick(0, noon, feed.SideBoth),
 		feed.StatusTick(0, noon, feed.StatusPreOpen, 20260302),
+		feed.StatusTick(0, noon, feed.StatusHalted, 0).Because(`=L,"`, noon+5),
+		feed.Auction{Kind: feed.AuctionClosing, Price: 123456, Size: 700, Side: feed.SideSell, Imbalance: 40, Time: noon + 9}.Tick(0, noon),
+		feed.Auction{Price: feed.NoPrice}.Tick(0, noon),
 	}
 	for i := range ticks {
 		ticks[i].Seq = uint64(i + 1)
@@ -196,7 +199,7 @@ func TestCSVColumns(t *testing.T) {
 	require.Len(t, lines, len(ticks)+1)
 	want := strings.Count(lines[0], ",")
 	for _, l := range lines[1:] {
-		quoted := strings.NewReplacer(`"A""B,C"`, "", `"F,""\"`, "").Replace(l)
+		quoted := strings.NewReplacer(`"A""B,C"`, "", `"F,""\"`, "", `"'=L,"""`, "").Replace(l)
 		assert.Equal(t, want, strings.Count(quoted, ","), l)
 	}
 }

@@ -129,7 +129,7 @@ lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and S
 		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
 		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
 		timeVar(f, &o.time)
-		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status; all ticks are received and accounted for, and --count counts those that are printed")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status, auction; all ticks are received and accounted for, and --count counts those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
@@ -644,7 +644,7 @@ func parseKinds(names []string) (kinds []feed.Kind, err error) {
 		}
 		i := slices.IndexFunc(all, func(k feed.Kind) bool { return k.String() == name || k.String() == strings.TrimSuffix(name, "s") })
 		if i < 0 {
-			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, or all", name)
+			return nil, usage("--kinds: there is no kind %q; want some of definition, quote, trade, correction, cancel, level, clear, status, auction, or all", name)
 		}
 		kinds = append(kinds, all[i])
 	}

@@ -54,8 +54,8 @@ NDJSON, a line for each tick, which any script can write to standard input:
             currency and units, exact as written; no bid, or null, is no bid
   price, size, side
             a trade; side is buy or sell, of the aggressor. trade_id, conditions
-  type      quote, trade, correction, cancel, level, clear, status, definition:
-            all kinds, with the keys that "subscribe --json" prints
+  type      quote, trade, correction, cancel, level, clear, status, auction,
+            definition: all kinds, with the keys that "subscribe --json" prints
 
 The publisher numbers the ticks, from 1; the definition of an instrument comes
 before its first tick. They go out at once, or at --rate N.

@@ -125,7 +125,8 @@ func TestColumns(t *testing.T) {
 		{feed.Cancel{Price: 3, Size: 4, ID: 9}.Tick(0, noon, ""), aapl},
 		{feed.Level{Side: feed.SideSell, Price: 100, Size: 40}.Tick(0, noon), aapl},
 		{feed.ClearTick(0, noon, feed.SideBoth), aapl},
-		{feed.StatusTick(0, noon, feed.StatusPreOpen, 20260302), aapl},
+		{feed.StatusTick(0, noon, feed.StatusPreOpen, 20260302).Because("LUDP", noon+9), aapl},
+		{feed.Auction{Kind: feed.AuctionClosing, Price: 18725, Size: 7, Side: feed.SideSell, Imbalance: 3, Time: noon + 9}.Tick(0, noon), aapl},
 	}
 	columns, got = read(t, written(t, Kinds(), rows...))
 	names := make([]string, len(columns))
@@ -133,14 +134,15 @@ func TestColumns(t *testing.T) {
 		names[i], _, _ = strings.Cut(c, " ")
 	}
 	assert.Equal(t, "session seq type symbol venue ts_event ts_publish bid bid_size ask ask_size price size side trade_id conditions old_price old_size "+
-		"status trading_day price_exponent size_exponent currency tick_size lot", strings.Join(names, " "))
+		"status trading_day price_exponent size_exponent currency tick_size lot reason expected_end auction imbalance expected_time", strings.Join(names, " "))
 	for i, want := range []string{
-		"definition AAPL XNAS - - - - - - - - - - - - - -2 0 USD 0.01 100",
-		"correction AAPL XNAS - - - - 0.03 4 - A-17 - 0.01 2 - - - - - - -",
-		"cancel AAPL XNAS - - - - 0.03 4 - 9 - - - - - - - - - -",
-		"level AAPL XNAS - - - - 1 40 ask - - - - - - - - - - -",
-		"clear AAPL XNAS - - - - - - both - - - - - - - - - - -",
-		"status AAPL XNAS - - - - - - - - - - - pre-open 20260302 - - - - -",
+		"definition AAPL XNAS - - - - - - - - - - - - - -2 0 USD 0.01 100 - - - - -",
+		"correction AAPL XNAS - - - - 0.03 4 - A-17 - 0.01 2 - - - - - - - - - - - -",
+		"cancel AAPL XNAS - - - - 0.03 4 - 9 - - - - - - - - - - - - - - -",
+		"level AAPL XNAS - - - - 1 40 ask - - - - - - - - - - - - - - - -",
+		"clear AAPL XNAS - - - - - - both - - - - - - - - - - - - - - - -",
+		"status AAPL XNAS - - - - - - - - - - - pre-open 20260302 - - - - - LUDP 1772461800000000010 - - -",
+		"auction AAPL XNAS - - - - 187.25 7 sell - - - - - - - - - - - - - closing 3 1772461800000000010",
 	} {
 		cells := strings.Fields(got[i])
 		assert.Equal(t, want, strings.Join(slices.Delete(cells[2:], 3, 5), " "))

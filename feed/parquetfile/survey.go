@@ -54,6 +54,11 @@ func (s *Survey) Add(t *feed.Tick, d *feed.Definition) {
 	case feed.KindTrade, feed.KindCancel, feed.KindLevel:
 		s.prices.see(price, t.Values[0])
 		s.sizes.see(size, t.Values[1])
+	case feed.KindAuction:
+		a := t.Auction()
+		s.prices.see(price, a.Price)
+		s.sizes.see(size, a.Size)
+		s.sizes.see(size, a.Imbalance)
 	case feed.KindCorrection:
 		c := t.Correction()
 		s.prices.see(price, c.Trade.Price)

@@ -69,6 +69,11 @@ const (
 	colTickSize
 	colLot
 	colMore
+	colReason
+	colExpectedEnd
+	colAuction
+	colImbalance
+	colExpectedTime
 	columnCount
 )
 
@@ -89,13 +94,13 @@ func bit(kinds ...feed.Kind) (set uint64) {
 var (
 	everyKind = ^uint64(0)
 	prints    = bit(feed.KindTrade, feed.KindCorrection, feed.KindCancel)
-	priced    = prints | bit(feed.KindLevel)
+	priced    = prints | bit(feed.KindLevel, feed.KindAuction)
 )
 
 // Kinds are the kinds of ticks that can be written.
 func Kinds() []feed.Kind {
 	return []feed.Kind{feed.KindDefinition, feed.KindQuote, feed.KindTrade, feed.KindCorrection, feed.KindCancel,
-		feed.KindLevel, feed.KindClear, feed.KindStatus}
+		feed.KindLevel, feed.KindClear, feed.KindStatus, feed.KindAuction}
 }
 
 // A spec is how a column is declared.
@@ -142,6 +147,11 @@ func specs(prices, sizes form) [columnCount]spec {
 		colTickSize:      {"tick_size", definition, price()},
 		colLot:           {"lot", definition, size()},
 		colMore:          {"more", everyKind, optional(parquet.Leaf(parquet.BooleanType))},
+		colReason:        {"reason", bit(feed.KindStatus), optional(text())},
+		colExpectedEnd:   {"expected_end", bit(feed.KindStatus), optional(time())},
+		colAuction:       {"auction", bit(feed.KindAuction), optional(text())},
+		colImbalance:     {"imbalance", bit(feed.KindAuction), size()},
+		colExpectedTime:  {"expected_time", bit(feed.KindAuction), optional(time())},
 	}
 }
 
@@ -299,6 +309,22 @@ func (w *Writer) Write(session feed.SessionID, publish int64, t *feed.Tick, d *f
 		w.putText(colStatus, w.text(colStatus, t.Status.String()))
 		if day := t.TradingDay(); day != 0 {
 			w.put(colTradingDay, parquet.Int32Value(day))
+		}
+		if reason := t.StatusReason(); reason != "" {
+			w.putText(colReason, w.text(colReason, reason))
+		}
+		if end := t.StatusEnd(); end != 0 {
+			w.put(colExpectedEnd, parquet.Int64Value(end))
+		}
+	case feed.KindAuction:
+		a := t.Auction()
+		w.putText(colAuction, w.text(colAuction, a.Kind.String()))
+		w.price(colPrice, d, a.Price)
+		w.size(colSize, d, a.Size)
+		w.side(0, a.Side)
+		w.size(colImbalance, d, a.Imbalance)
+		if a.Time != 0 {
+			w.put(colExpectedTime, parquet.Int64Value(a.Time))
 		}
 	case feed.KindDefinition:
 		w.put(colPriceExponent, parquet.Int32Value(int32(d.PriceExponent)))

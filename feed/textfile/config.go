@@ -181,6 +181,11 @@ const (
 	fieldRaw
 	fieldEvent
 	fieldState
+	fieldReason
+	fieldExpectedEnd
+	fieldAuction
+	fieldImbalance
+	fieldExpectedTime
 	numFields
 	noField = numFields
 )
@@ -228,6 +233,11 @@ var fieldNames = [numFields]struct{ name, known string }{
 	fieldRaw:           {"raw", "raw"},
 	fieldEvent:         {"event", "event"},
 	fieldState:         {"state", "state"},
+	fieldReason:        {"reason", "reason"},
+	fieldExpectedEnd:   {"expected_end", "expectedend"},
+	fieldAuction:       {"auction", "auction"},
+	fieldImbalance:     {"imbalance", "imbalance"},
+	fieldExpectedTime:  {"expected_time", "expectedtime"},
 }
 
 func (f field) String() string {

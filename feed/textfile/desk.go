@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"tickfeed/feed"
 	"tickfeed/feed/book"
@@ -68,7 +69,7 @@ type extent struct {
 type shape struct{ prices, sizes []field }
 
 // shapeBoth is that of a row without a kind.
-const shapeBoth = feed.KindSummary + 1
+const shapeBoth = feed.KindAuction + 1
 
 var shapes = [...]shape{
 	feed.KindDefinition: {[]field{fieldTickSize}, []field{fieldLot}},
@@ -77,6 +78,7 @@ var shapes = [...]shape{
 	feed.KindCorrection: {[]field{fieldPrice, fieldOldPrice}, []field{fieldSize, fieldOldSize}},
 	feed.KindCancel:     {[]field{fieldPrice}, []field{fieldSize}},
 	feed.KindLevel:      {[]field{fieldPrice}, []field{fieldSize}},
+	feed.KindAuction:    {[]field{fieldPrice}, []field{fieldSize, fieldImbalance}},
 	shapeBoth: {
 		[]field{fieldBid, fieldAsk, fieldPrice},
 		[]field{fieldBidSize, fieldAskSize, fieldSize},
@@ -550,6 +552,9 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	case feed.KindStatus:
 		return statusTick(r, id, at)
 	}
+	if kind == feed.KindAuction {
+		return d.auction(r, id, at, side)
+	}
 	if side == feed.SideBoth || side == feed.SideNone && kind == feed.KindLevel {
 		return feed.Tick{}, r.bad(fieldSide, "is not a side: want buy or sell", nil)
 	}
@@ -612,9 +617,51 @@ func statusTick(r *row, id feed.InstrumentID, at int64) (feed.Tick, *LineError) 
 				return feed.Tick{}, bad
 			}
 		}
-		return feed.StatusTick(id, at, s, int32(day)), nil
+		end, bad := ownTime(r, fieldExpectedEnd)
+		if bad != nil {
+			return feed.Tick{}, bad
+		}
+		reason := string(r.cells[fieldReason])
+		if err := feed.ValidateText(reason); err != nil {
+			return feed.Tick{}, r.bad(fieldReason, "cannot be a reason: at most "+maxText+" bytes of text without control characters", err)
+		}
+		return feed.StatusTick(id, at, s, int32(day)).Because(reason, end), nil
 	}
 	return feed.Tick{}, r.bad(fieldStatus, "is not a trading status", nil)
+}
+
+// auction is the auction of r, whose numbers are read.
+func (d *desk) auction(r *row, id feed.InstrumentID, at int64, side feed.Side) (feed.Tick, *LineError) {
+	a := feed.Auction{Price: feed.NoPrice, Size: d.values[fieldSize], Side: side, Imbalance: d.values[fieldImbalance]}
+	if r.has(fieldPrice) {
+		a.Price = d.values[fieldPrice]
+	}
+	for a.Kind = feed.AuctionUnknown; a.Kind.String() != string(r.cells[fieldAuction]); a.Kind++ {
+		if a.Kind == feed.AuctionIPO {
+			return feed.Tick{}, r.bad(fieldAuction, "is not a kind of auction", nil)
+		}
+	}
+	var bad *LineError
+	if a.Time, bad = ownTime(r, fieldExpectedTime); bad != nil {
+		return feed.Tick{}, bad
+	}
+	return a.Tick(id, at), nil
+}
+
+// ownTime is a time as our own files write it, in ns since the Unix epoch or as RFC 3339; 0 if there is none.
+func ownTime(r *row, f field) (int64, *LineError) {
+	if !r.has(f) {
+		return 0, nil
+	}
+	text := string(r.cells[f])
+	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return ns, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return 0, r.bad(f, "is not a time in ns since the Unix epoch, or in RFC 3339", err)
+	}
+	return t.UnixNano(), nil
 }
 
 // describe takes over what r, a definition, says of an instrument, but for its steps.

@@ -43,7 +43,7 @@ func (r *row) isOwn() bool {
 // isText reports whether our own files hold text in f, which may have been defused.
 func isText(f field) bool {
 	switch f {
-	case fieldSymbol, fieldVenue, fieldCurrency, fieldTradeID, fieldConditions:
+	case fieldSymbol, fieldVenue, fieldCurrency, fieldTradeID, fieldConditions, fieldReason:
 		return true
 	}
 	return false

@@ -269,7 +269,7 @@ func (r *row) isRaw() bool { return isTrue(r.cells[fieldRaw]) && r.isOwn() }
 func rawScale(r *row, f field) int8 {
 	exponent := fieldPriceExponent
 	switch f {
-	case fieldSize, fieldBidSize, fieldAskSize, fieldOldSize, fieldLot:
+	case fieldSize, fieldBidSize, fieldAskSize, fieldOldSize, fieldImbalance, fieldLot:
 		exponent = fieldSizeExponent
 	}
 	e, bad := r.integer(exponent, feed.MinExponent, feed.MaxExponent)
