@@ -301,8 +301,8 @@ func (c *cursor) skipDeep(n, depth int) {
 
 // tick reads the rest of a tick's array, whose code has been read, into the zero tick t.
 func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
-	if code > 255 && c.err == nil {
-		c.err = malformed("tick: code %d, at most 255", code)
+	if (code < 2 || code > 255) && c.err == nil {
+		c.err = malformed("tick: code %d, want 2 to 255", code)
 	}
 	t.Kind = feed.Kind(code >> 1)
 	t.Flags = feed.Flags(code & 1)

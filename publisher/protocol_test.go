@@ -125,7 +125,7 @@ var rules = []rule{
 	{"Body entries", "together they cover exactly count numbers.", "TestFilteredTogether", nil},
 	{"Body entries", "numbers withheld by the subscription's own slow-consumer policy. The only entry of its packet; a snapshot of scope 0 as of its end follows", "", testWithheld},
 	{"Body entries", "The only entry of its packet; a snapshot of scope 0 as of its end follows", "TestGoneAcrossSessions TestMemoryOnlyPublisherForgets", nil},
-	{"Body entries", "the first is 0, each new one is the next, and none is used before it is defined.", "TestStarts", nil},
+	{"Body entries", "the first is 0, each new one is the next, and none is used before it is defined.", "TestStarts TestInstrumentIDsAreDense", nil},
 
 	{"Checksums", "The seed of a full line is the CRC-32C of the session id as eight bytes, most significant first", "", testSeeds},
 	{"Checksums", "The seed of a filtered line is given by welcome, subscribed and session. A packet of another session or line never passes.", "", testSeeds},

@@ -85,6 +85,9 @@ too. It plays at the pace of its publish times:
   level         INSTRUMENT bid|ask PRICE SIZE
   clear         INSTRUMENT bid|ask|both
   status        INSTRUMENT pre-open|trading|halted|auction|closed day=YYYYMMDD
+                reason= end=+NS, after the event time
+  auction       INSTRUMENT opening|closing|intraday|halt|ipo PRICE SIZE
+                [buy|sell] imbalance=SIZE at=+NS, after the event time
   skip N, withheld N, gone N expired|damaged
                 N numbers that have no tick; the last two fill their packet
 

@@ -53,7 +53,9 @@
 //	cancel     INSTRUMENT PRICE SIZE id=N ref=S
 //	level      INSTRUMENT bid|ask PRICE SIZE
 //	clear      INSTRUMENT bid|ask|both
-//	status     INSTRUMENT unknown|pre-open|trading|halted|auction|closed|N day=YYYYMMDD
+//	status     INSTRUMENT unknown|pre-open|trading|halted|auction|closed|N day=YYYYMMDD reason=S
+//	           end=+NS; the end is so many ns after the event time
+//	auction    INSTRUMENT unknown|opening|closing|intraday|halt|ipo|N PRICE SIZE [buy|sell] imbalance=SIZE at=+NS
 //	summary    INSTRUMENT day=YYYYMMDD open=PRICE high=PRICE low=PRICE last=PRICE lastsize=SIZE
 //	           lastside=buy|sell lasttime=+NS volume=SIZE trades=N id=N ref=S
 //	skip N     N numbers that were not asked for
