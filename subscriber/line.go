@@ -64,7 +64,8 @@ type connected struct {
 	addr     string
 	welcomed bool
 	flowed   bool // a packet or heartbeat has come
-	fresh    bool // the line has covered a number beyond the position that it began with
+	fresh    bool // the line has covered a number at or above the position that it began with
+	anew     bool // the line began in sessions that have none in common with the position
 	stale    bool // the loop has not heard from the publisher for two intervals
 	session  feed.SessionID
 	mode     codec.Mode
@@ -211,7 +212,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	case w.Reason != codec.StartedResumed:
 		l.had = min(l.had, p.position)
 	}
-	l.c.welcomed = true
+	l.c.welcomed, l.c.anew = true, p.unrelated
 	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
 	l.c.filtered, l.c.granted = !granted.All(), w.Granted

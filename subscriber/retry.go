@@ -65,7 +65,7 @@ func (r *retry) window() time.Duration {
 type outcome struct {
 	began  time.Time
 	flowed bool // a packet or heartbeat arrived
-	fresh  bool // the line covered a number at or above the position
+	fresh  bool // the line covered a number at or above the position, or began anew in other sessions
 	slow   bool // the subscriber asked to be disconnected when it lags, and lagged
 }
 

@@ -3,7 +3,6 @@ package subscriber
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync/atomic"
@@ -81,21 +80,31 @@ func TestBackoffReset(t *testing.T) {
 }
 
 // R4: a publisher that welcomes, sends one heartbeat and closes is called again ever more seldom; one that sends something new each
-// time is called again at once.
+// time, or begins another session, is called again at once.
 func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
-	for _, fresh := range []bool{false, true} {
-		t.Run(fmt.Sprintf("fresh %v", fresh), func(t *testing.T) {
+	for _, brings := range []string{"nothing", "a number", "another session"} {
+		t.Run(brings, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 				var connections atomic.Int64
 				ctx, cancel := context.WithCancel(t.Context())
 				stop := publish(network, "pub:1", func(p *peer) {
 					n := uint64(connections.Add(1))
-					if !fresh {
-						p.send(message(welcomeA(1, 1, codec.StartedAsAsked)), heartbeat(1, 1))
-						return
-					}
 					if n == 100 {
 						cancel()
+					}
+					switch brings {
+					case "nothing":
+						p.send(message(welcomeA(1, 1, codec.StartedAsAsked)), heartbeat(1, 1))
+						return
+					case "another session": // as a paused replay that is wound again and again
+						w := welcomeA(1, 1, codec.StartedBySnapshot)
+						if n == 1 {
+							w.Reason = codec.StartedAsAsked
+						}
+						w.Lineage = feed.Lineage{{ID: feed.SessionID(n), First: 1}}
+						w.Seed = codec.LineSeed(feed.SessionID(n), nil)
+						p.send(message(w), heartbeat(1, 1))
+						return
 					}
 					w := welcomeA(n, n, codec.StartedAsAsked)
 					if n > 1 {
@@ -110,7 +119,7 @@ func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
 				done()
 				cancel()
 				stop()
-				if fresh {
+				if brings != "nothing" {
 					assert.EqualValues(t, 100, connections.Load())
 					assert.Less(t, time.Since(began), time.Second)
 				} else {

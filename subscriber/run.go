@@ -57,7 +57,7 @@ func (r *runner) run(ctx context.Context) error {
 			l.changes = l.changes[:0]
 			return r.closed(context.Cause(ctx))
 		}
-		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh, slow}, now, err)
+		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh || l.c.anew && l.c.flowed, slow}, now, err)
 		if err := r.tellChanges(); err != nil {
 			return err.(*handlerError).err
 		}
