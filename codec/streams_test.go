@@ -177,9 +177,6 @@ func (w *tape) part(seq, index uint64, entries ...feed.Tick) *tape {
 	return w
 }
 
-// like is a copy that goes its own way.
-func (w *tape) like() *tape { return &tape{raw: bytes.Clone(w.raw), seed: w.seed} }
-
 // The ticks of the streams.
 func define(id feed.InstrumentID) feed.Tick {
 	d := feed.Definition{Symbol: []string{"AAPL", "MSFT", "ES", "NQ"}[id], Venue: "XNAS", PriceExponent: -2, Currency: "USD", TickSize: 1, Lot: 100}

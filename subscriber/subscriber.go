@@ -142,7 +142,7 @@ func (c *Config) validate() (codec.Filter, error) {
 		}
 	}
 	if c.Until > codec.MaxSeq {
-		return nil, fmt.Errorf("Until must be at most %d, got %d", codec.MaxSeq, c.Until)
+		return nil, fmt.Errorf("Config.Until must be at most %d, got %d", codec.MaxSeq, c.Until)
 	}
 	if c.MaxAttempts < 0 {
 		return nil, fmt.Errorf("MaxAttempts must not be negative, got %d", c.MaxAttempts)
