@@ -2,9 +2,9 @@ package codec
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"tickfeed/feed"
 )
@@ -76,12 +76,15 @@ func glob(pattern, s string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, i
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+		case p < len(pattern) && pattern[p] == '?':
+			p++
+			i += runeLen(s[i:])
+		case p < len(pattern) && pattern[p] == s[i]:
 			p++
 			i++
 		case star >= 0:
 			p = star + 1
-			mark++
+			mark += runeLen(s[mark:])
 			i = mark
 		default:
 			return false
@@ -91,6 +94,12 @@ func glob(pattern, s string) bool {
 		p++
 	}
 	return p == len(pattern)
+}
+
+// runeLen returns the length of the character that s begins with, in bytes.
+func runeLen(s string) int {
+	_, n := utf8.DecodeRuneInString(s)
+	return n
 }
 
 // A Matcher answers what Filter.Match answers, for many instruments, in a time that is bounded for each of them: a pattern
@@ -198,12 +207,20 @@ type reach struct {
 	whole bool
 }
 
-// places says where in a text each byte stands: bit i for byte i. A text has at most 64 bytes.
-type places [256]uint64
+// places says where in a text, which has at most 64 bytes, each byte stands and each character begins: bit i is for byte i.
+type places struct {
+	bytes [256]uint64
+	chars [utf8.UTFMax]uint64 // chars[n] is of the characters of n+1 bytes
+}
 
 func (p *places) of(text string) {
 	for i := range len(text) {
-		p[text[i]] |= 1 << i
+		p.bytes[text[i]] |= 1 << i
+	}
+	for i := 0; i < len(text); {
+		n := runeLen(text[i:])
+		p.chars[n-1] |= 1 << i
+		i += n
 	}
 }
 
@@ -217,6 +234,18 @@ func (r reach) byte(places uint64, length int) reach {
 	}
 	hit := r.parts & places
 	return reach{parts: hit << 1 & (1<<length - 1), whole: hit>>(length-1)&1 != 0}
+}
+
+// char is the reach of any one character more, of a text of length bytes.
+func (r reach) char(p *places, length int) (more reach) {
+	for i, begins := range p.chars {
+		n := i + 1
+		if hit := r.parts & begins; hit != 0 {
+			more.parts |= hit << n & (1<<length - 1)
+			more.whole = more.whole || hit>>(length-n)&1 != 0
+		}
+	}
+	return more
 }
 
 // star is the reach of any run of bytes more.
@@ -265,9 +294,9 @@ func (m *Matcher) matchWild(d *feed.Definition) (wanted bool, steps int) {
 			case p[n] == '*':
 				r = r.star(length)
 			case p[n] == '?':
-				r = r.byte(math.MaxUint64, length)
+				r = r.char(text, length)
 			default:
-				r = r.byte(text[p[n]], length)
+				r = r.byte(text.bytes[p[n]], length)
 			}
 			if r == (reach{}) {
 				break

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -108,19 +109,47 @@ func TestGlobTakesNoExponentialTime(t *testing.T) {
 
 // A ? matches one character, also where that has several bytes.
 func TestQuestionMarkIsACharacter(t *testing.T) {
-	t.Skip("PROTOCOL.md, Filters, says that ? is one byte; a publisher and its subscribers must agree on it")
-	for _, symbol := range []string{"é", "币"} {
-		assert.True(t, Filter{"?"}.Match(&feed.Definition{Symbol: symbol}), symbol)
+	for _, c := range []struct {
+		pattern, symbol string
+		want            bool
+	}{
+		{"?", "é", true},
+		{"?", "币", true},
+		{"?", "𝛑", true},
+		{"??", "é", false},
+		{"*??", "币", false},
+		{"*?", "币", true},
+		{"B?", "B币", true},
+		{"?B", "币B", true},
+		{"?*?", "é币", true},
+		{"?é?", "aéb", true},
+		{"*é?", "éé", true},
+		{"?", "", false},
+		{strings.Repeat("?", 16), strings.Repeat("𝛑", 16), true},
+		{strings.Repeat("?", 17), strings.Repeat("𝛑", 16), false},
+		{"*" + strings.Repeat("?", 63) + "b", strings.Repeat("a", 63) + "b", true},
+		{strings.Repeat("?", 64), strings.Repeat("a", 64), true},
+	} {
+		for _, d := range []*feed.Definition{{Symbol: c.symbol}, {Symbol: "A", Venue: c.symbol}} {
+			pattern := c.pattern
+			if d.Venue != "" {
+				pattern = "A@" + c.pattern
+			} else if c.symbol == "" {
+				continue
+			}
+			assert.Equal(t, c.want, Filter{pattern}.Match(d), "%q %q", pattern, c.symbol)
+			assert.Equal(t, c.want, NewMatcher(Filter{pattern}).Match(d), "a Matcher of %q, %q", pattern, c.symbol)
+		}
 	}
-	assert.False(t, Filter{"??"}.Match(&feed.Definition{Symbol: "é"}))
 }
 
 // A pattern without * and ? matches itself and nothing else; with a * in front, every suffix.
 func FuzzGlob(f *testing.F) {
 	f.Add("AAPL", "AAPL", "XX")
 	f.Add("E?Z*", "ESZ6", "")
+	f.Add("?币*", "é币é", "€")
 	f.Fuzz(func(t *testing.T, pattern, s, before string) {
-		if len(pattern) > feed.MaxText || len(s) > feed.MaxText || len(before) > feed.MaxText {
+		if len(pattern) > feed.MaxText || len(s) > feed.MaxText || len(before) > feed.MaxText || !utf8.ValidString(pattern+"\n"+s+"\n"+before) {
 			return
 		}
 		if !strings.ContainsAny(pattern, "*?") {
@@ -130,8 +159,9 @@ func FuzzGlob(f *testing.F) {
 			require.True(t, glob("*"+pattern, before+s))
 			require.True(t, glob(pattern+"*", s+before))
 		}
-		require.True(t, glob(strings.Repeat("?", len(s)), s))
-		require.False(t, glob(strings.Repeat("?", len(s)+1)+"*", s))
+		characters := utf8.RuneCountInString(s)
+		require.True(t, glob(strings.Repeat("?", characters), s))
+		require.False(t, glob(strings.Repeat("?", characters+1)+"*", s))
 	})
 }
 
@@ -231,7 +261,7 @@ func FuzzMatcher(f *testing.F) {
 	f.Add("A*@X?S\nB", "AAPL", "XNAS")
 	f.Add("?*?@\n*@*@*", "A@", "@")
 	f.Fuzz(func(t *testing.T, patterns, symbol, venue string) {
-		if len(symbol) > feed.MaxText || len(venue) > feed.MaxText {
+		if len(symbol) > feed.MaxText || len(venue) > feed.MaxText || !utf8.ValidString(symbol) || !utf8.ValidString(venue) {
 			return
 		}
 		filter, err := NewFilter(strings.Split(patterns, "\n"))

@@ -3,6 +3,8 @@ package publisher_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -261,4 +263,29 @@ func TestFilesMissingAtTheBeginning(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Numbers that are gone have a time at which the publisher's clock was, also if nothing is left of what was published and nothing
+// new was: a publish time of 0 would be one that no clock has shown.
+func TestGoneOfAnEmptyJournalHasATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := publisher.Config{Journal: t.TempDir(), Sleep: time.Sleep}
+		w := start(t, cfg)
+		w.quotes(100)
+		w.stop()
+		w.silent = true
+		w.open(cfg)
+		w.stop()
+		files, err := filepath.Glob(filepath.Join(cfg.Journal, "*.tick"))
+		require.NoError(t, err)
+		require.Len(t, files, 2)
+		slices.Sort(files)
+		require.NoError(t, os.Remove(files[0]))
+		began := time.Now().UnixNano()
+		w.open(cfg)
+		s := w.join(codec.Hello{Start: fromBeginning})
+		s.until(104)
+		assert.Equal(t, "gone [1, 104) damaged", s.events[0])
+		assert.GreaterOrEqual(t, s.publish, began)
+	})
 }

@@ -258,6 +258,9 @@ func New(cfg Config) (*Publisher, error) {
 			}
 			p.lineage = r.Lineage.Child(id, r.Next)
 			p.next, p.lastTime, p.event = r.Next, r.LastTime, r.LastEvent
+			if p.lastTime == 0 { // nothing is left of what was published: what is gone has the time of what will follow it, at most
+				p.lastTime = cfg.Now()
+			}
 			p.state = r.State
 		}
 		if err := j.Begin(p.lineage, cfg.Mode, p.state.Clone()); err != nil {

@@ -39,6 +39,7 @@ type world struct {
 	ids    []feed.InstrumentID
 	serve  chan error
 	cancel context.CancelFunc
+	silent bool // nothing is published, no instruments either
 }
 
 // start makes a publisher with instruments A0, A1, B0 and serves it at pub:1.
@@ -56,17 +57,25 @@ func (w *world) open(cfg publisher.Config) {
 	pub, err := publisher.New(cfg)
 	require.NoError(w.t, err)
 	w.pub, w.ids = pub, nil
-	for _, s := range []string{"A0", "A1", "B0"} {
-		id, err := pub.Define(context.Background(), feed.Definition{Symbol: s, PriceExponent: -2})
-		require.NoError(w.t, err)
-		w.ids = append(w.ids, id)
-	}
-	require.NoError(w.t, pub.Flush(context.Background())) // so that whoever joins finds them
+	w.define()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, w.serve = cancel, make(chan error, 1)
 	ln, err := w.net.Listen("pub:1")
 	require.NoError(w.t, err)
 	go func() { w.serve <- pub.Serve(ctx, ln) }()
+}
+
+func (w *world) define() {
+	w.t.Helper()
+	if w.silent {
+		return
+	}
+	for _, s := range []string{"A0", "A1", "B0"} {
+		id, err := w.pub.Define(context.Background(), feed.Definition{Symbol: s, PriceExponent: -2})
+		require.NoError(w.t, err)
+		w.ids = append(w.ids, id)
+	}
+	require.NoError(w.t, w.pub.Flush(context.Background())) // so that a client that joins finds them
 }
 
 func (w *world) stop() {

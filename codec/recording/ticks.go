@@ -1,6 +1,10 @@
 package recording
 
 import (
+	"fmt"
+	"io"
+	"iter"
+
 	"tickfeed/codec"
 	"tickfeed/feed"
 )
@@ -39,6 +43,58 @@ type Part struct {
 	Times []int64
 	// Definition returns the definitions of Ticks; a tick that defines an instrument is the first of its Part.
 	Ticks []feed.Tick
+
+	of *Ticks
+}
+
+// Definition returns the definition of instrument id at Ticks, or nil if the recording lacks it. It is shared: do not change
+// it.
+func (p *Part) Definition(id feed.InstrumentID) *feed.Definition { return p.of.Definition(id) }
+
+// Parts iterates over the ticks of the recording at path, a packet or less at a time. A part is valid until the next one.
+// Damage is passed over; a recording that has some, or lacks numbers for another reason, ends with a *MissingError. Any other
+// error is of the file, and ends the iteration too.
+func Parts(path string) iter.Seq2[*Part, error] {
+	return func(yield func(*Part, error) bool) {
+		in, err := Open(path)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer in.Close()
+		r, err := in.Reader()
+		if err != nil {
+			yield(nil, fmt.Errorf("%s: %w", path, err))
+			return
+		}
+		ticks := NewTicks(r, nil)
+		for {
+			part, err := ticks.Next()
+			if err == io.EOF {
+				if s := ticks.Stats(); s.Gone+s.Damaged > 0 || s.Damages > 0 {
+					yield(nil, &MissingError{path, s})
+				}
+				return
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("%s: %w", path, err))
+				return
+			}
+			if !yield(part, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A MissingError reports numbers that a recording should hold and does not.
+type MissingError struct {
+	Path  string
+	Stats TicksStats
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s: %d numbers are gone, %d are lost at %d damaged places", e.Path, e.Stats.Gone, e.Stats.Damaged, e.Stats.Damages)
 }
 
 // TicksStats counts what a recording lacks.
@@ -60,7 +116,9 @@ type TicksStats struct {
 // NewTicks returns Ticks that reads r from its current place. It returns only ticks of instruments that want
 // accepts; nil accepts all.
 func NewTicks(r *Reader, want func(*feed.Definition) bool) *Ticks {
-	return &Ticks{r: r, want: want, batch: make([]feed.Tick, 1024)}
+	t := &Ticks{r: r, want: want, batch: make([]feed.Tick, 1024)}
+	t.part.of = t
+	return t
 }
 
 // SetTimeline makes Next return the times of ticks on line, which must be at the place of the Reader.

@@ -3,6 +3,7 @@ package recording
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -191,4 +192,35 @@ func TestPlace(t *testing.T) {
 	assert.False(t, p.Reached(9, noon-1))
 	assert.True(t, p.Reached(1, noon))
 	assert.False(t, Place{}.Reached(1, noon))
+}
+
+// Parts gives the ticks of a file with their definitions, and ends with what the recording lacks.
+func TestParts(t *testing.T) {
+	var ticks, defined int
+	var last error
+	for part, err := range Parts("../../testdata/v1/session.tick") {
+		if last = err; err != nil {
+			continue
+		}
+		ticks += len(part.Ticks)
+		for i := range part.Ticks {
+			if part.Definition(part.Ticks[i].Instrument) != nil {
+				defined++
+			}
+		}
+	}
+	var missing *MissingError
+	require.ErrorAs(t, last, &missing)
+	assert.Equal(t, TicksStats{NotAsked: 8, Withheld: 7, Gone: 5 + 6, GoneDamaged: 6}, missing.Stats)
+	assert.Positive(t, ticks)
+	assert.Equal(t, ticks, defined)
+
+	for part, err := range Parts("../../testdata/day.tick") {
+		require.NoError(t, err)
+		require.NotEmpty(t, part.Ticks)
+		break
+	}
+	for _, err := range Parts("missing.tick") {
+		assert.ErrorIs(t, err, fs.ErrNotExist)
+	}
 }

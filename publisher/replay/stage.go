@@ -27,7 +27,7 @@ import (
 // own, which is removed after it, so that a subscriber that is slow loses nothing.
 type Stage struct {
 	cfg     publisher.Config
-	dir     string
+	scratch *scratchDir
 	doors   []*door
 	follow  time.Duration // followTime, except in a test
 	stall   time.Duration // stallTime, except in a test
@@ -94,10 +94,10 @@ func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stag
 		s.doors = append(s.doors, newDoor(ln))
 	}
 	var err error
-	if s.dir, err = os.MkdirTemp(dir, "tickfeed-replay-"); err == nil {
-		s.cfg.Journal = s.dir
+	if s.scratch, err = newScratchDir(dir); err == nil {
+		s.cfg.Journal = s.scratch.path
 		if err = s.cfg.Fit(sideBySide); err != nil {
-			_ = os.Remove(s.dir)
+			_ = s.scratch.remove()
 		}
 	}
 	if err != nil {
@@ -114,7 +114,7 @@ func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stag
 func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) error {
 	s.mu.Lock()
 	s.acts++
-	a := &act{dir: filepath.Join(s.dir, strconv.Itoa(s.acts))}
+	a := &act{dir: filepath.Join(s.scratch.path, strconv.Itoa(s.acts))}
 	s.mu.Unlock()
 	cfg := s.cfg
 	cfg.Journal, cfg.First, cfg.State = a.dir, first, state
@@ -456,7 +456,7 @@ func (s *Stage) Close() error {
 		d.ln.Close()
 	}
 	s.retired.Wait()
-	return errors.Join(err, os.RemoveAll(s.dir))
+	return errors.Join(err, s.scratch.remove())
 }
 
 var errOver = errors.New("the replay is over")
