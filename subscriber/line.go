@@ -454,13 +454,14 @@ func (l *line) behind() []Numbers {
 func (l *line) lose(ns []Numbers, expired bool) []Numbers {
 	var lost []Numbers
 	for _, n := range ns {
-		for _, gap := range l.ledger.Gaps(n.Session, n.Range) {
+		disowned := l.ledger.Account(n.Session).Disowned.Intersect(feed.NewRangeSet(n.Range))
+		for _, open := range feed.NewRangeSet(l.ledger.Gaps(n.Session, n.Range)...).Union(disowned).Ranges() {
 			if expired {
-				l.ledger.Expire(n.Session, gap)
+				l.ledger.Expire(n.Session, open)
 			} else {
-				l.ledger.Lose(n.Session, gap)
+				l.ledger.Lose(n.Session, open)
 			}
-			lost = append(lost, Numbers{n.Session, gap})
+			lost = append(lost, Numbers{n.Session, open})
 		}
 	}
 	if r := l.recovery; r != nil {
