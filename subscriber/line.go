@@ -21,6 +21,7 @@ import (
 // was handed over), for each other message control, and at the end lost.
 type line struct {
 	position  codec.Position // of what was handed over; no lineage before the first welcome
+	begun     codec.Position // that the line was made with: an earlier process accounted for everything below it
 	state     *feed.State    // as of the end of batch, unless need says otherwise
 	need      need           // the snapshot without which state is no state
 	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
@@ -154,7 +155,7 @@ const maxSnapshot = 512 << 20
 // newLine returns a line that hands over batches of at most size ticks; if size is 0, whole packets, once there are defaultBatch
 // ticks.
 func newLine(held codec.Position, size int) *line {
-	l := &line{position: held, state: feed.NewState(), size: size, most: size, until: math.MaxUint64}
+	l := &line{position: held, begun: held, state: feed.NewState(), size: size, most: size, until: math.MaxUint64}
 	if size == 0 {
 		l.size, l.most = defaultBatch, math.MaxInt
 	}
@@ -369,7 +370,7 @@ func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error
 			held = n.Range.To
 			a := l.ledger.Account(n.Session)
 			end := deliveredTo(&a)
-			open := append(l.ledger.Gaps(n.Session, n.Range), a.Disowned.Ranges()...)
+			open := append(l.gaps(n), a.Disowned.Ranges()...)
 			for _, r := range a.Lost.Ranges() {
 				if i >= last && r.From >= end {
 					open = append(open, r)
@@ -386,6 +387,17 @@ func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error
 		}
 	}
 	return held, nil
+}
+
+// gaps lists the parts of n that neither this process nor an earlier one has accounted for.
+func (l *line) gaps(n Numbers) []feed.Range {
+	gaps := feed.NewRangeSet(l.ledger.Gaps(n.Session, n.Range)...)
+	for _, earlier := range spread(l.begun.Lineage, feed.Range{From: 1, To: l.begun.Next}) {
+		if earlier.Session == n.Session {
+			gaps = gaps.Minus(feed.NewRangeSet(earlier.Range))
+		}
+	}
+	return gaps.Ranges()
 }
 
 // checkNew refuses sessions of l that were left without a word and now come back before what was delivered of them.
@@ -442,13 +454,14 @@ func (l *line) behind() []Numbers {
 func (l *line) lose(ns []Numbers, expired bool) []Numbers {
 	var lost []Numbers
 	for _, n := range ns {
-		for _, gap := range l.ledger.Gaps(n.Session, n.Range) {
+		disowned := l.ledger.Account(n.Session).Disowned.Intersect(feed.NewRangeSet(n.Range))
+		for _, open := range feed.NewRangeSet(l.ledger.Gaps(n.Session, n.Range)...).Union(disowned).Ranges() {
 			if expired {
-				l.ledger.Expire(n.Session, gap)
+				l.ledger.Expire(n.Session, open)
 			} else {
-				l.ledger.Lose(n.Session, gap)
+				l.ledger.Lose(n.Session, open)
 			}
-			lost = append(lost, Numbers{n.Session, gap})
+			lost = append(lost, Numbers{n.Session, open})
 		}
 	}
 	if r := l.recovery; r != nil {

@@ -2,6 +2,7 @@ package subscriber
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -312,4 +313,34 @@ func TestLongestPosition(t *testing.T) {
 	p := &positionFile{path: path, disk: osDisk{}}
 	require.NoError(t, p.save(held))
 	assert.Equal(t, held, mustNew(t, Config{Addrs: []string{"pub:1"}, PositionFile: path}).Position())
+}
+
+// A subscriber that goes on from a position file, is sent to an unrelated session, and then back to the first one from number 1, as
+// after an old copy of a journal was restored, is handed what it had not had: what an earlier process had is passed over too.
+func TestSessionOfAnEarlierProcessComesBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.PositionFile = filepath.Join(t.TempDir(), "position")
+		raw, err := json.Marshal(codec.Position{Lineage: lineageA, Next: 42})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(cfg.PositionFile, raw, 0o600))
+		seedB := codec.LineSeed(sessionB, nil)
+		stop := publish(network, "pub:1",
+			func(p *peer) {
+				p.send(message(welcomeA(42, 44, codec.StartedResumed)), snapshot(seedA(), 42, codec.ScopeAll), ticksA(42, 44))
+			},
+			func(p *peer) {
+				w := welcomeA(1, 3, codec.StartedBySnapshot)
+				w.Lineage, w.Seed = feed.Lineage{{ID: sessionB, First: 1}}, seedB
+				p.send(message(w), packet(seedB, 1, definition(0), quote(0, 2)))
+			},
+			func(p *peer) {
+				p.send(message(welcomeA(1, 47, codec.StartedBySnapshot)), packet(seedA(), 1, definition(0)), ticksA(2, 47))
+				p.beat(47, time.Hour)
+			})
+		s, a := mustNew(t, cfg), &app{}
+		require.Error(t, runFor(interval*3/2, s, a))
+		stop()
+		assert.Equal(t, []uint64{42, 43, 1, 2, 44, 45, 46}, seqs(a.ticks))
+		assert.Equal(t, uint64(47), s.Position().Next)
+	})
 }

@@ -308,6 +308,34 @@ func TestRewound(t *testing.T) {
 	})
 }
 
+// Numbers that were disowned belong to the line again if the publisher goes back to their session: those that it no longer has are
+// lost then, and what follows is delivered.
+func TestDisownedNumbersAreLostWhenTheyComeBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		seedB := codec.LineSeed(sessionB, nil)
+		stop := publish(network, "pub:1", func(p *peer) {
+			p.send(message(welcomeA(1, 9, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, 9))
+		}, func(p *peer) {
+			w := welcomeA(6, 8, codec.StartedRewound)
+			w.Lineage, w.Seed = lineageOf("AB6"), seedB
+			p.send(message(w), snapshot(seedB, 6, codec.ScopeAll), ticksOf(seedB, 6, 8))
+		}, func(p *peer) {
+			p.send(message(welcomeA(6, 9, codec.StartedRewound)), packet(seedA(), 6, gone{2, codec.GoneExpired}),
+				snapshot(seedA(), 8, codec.ScopeAll), ticksA(8, 9))
+			p.beat(9, time.Hour)
+		})
+		s, a := mustNew(t, cfg), &app{}
+		require.ErrorIs(t, runFor(interval/2, s, a), context.DeadlineExceeded)
+		stop()
+		assert.Contains(t, a.events, "snapshot, lost [6, 8)")
+		in := s.Ledger().Account(sessionA)
+		assert.Equal(t, []feed.Range{{From: 6, To: 8}}, in.Lost.Ranges())
+		assert.Equal(t, []feed.Range{{From: 1, To: 6}, {From: 8, To: 9}}, in.Delivered.Ranges())
+		assert.True(t, in.Disowned.Empty())
+		require.NoError(t, s.Ledger().Check())
+	})
+}
+
 // SetFilter on a living connection: packets after the answer are of the new filter and seed, added instruments are told by
 // a snapshot, and the ledger goes on. A connection made later asks for the new filter.
 func TestSetFilter(t *testing.T) {
