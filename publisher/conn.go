@@ -147,7 +147,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		}
 		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
-				"seq %d was not given yet: the head is %d", start, head)}
+				"seq %d has not been published yet: the head is %d", start, head)}
 		} else if !ok {
 			start, scope, j, _ = c.asAsked(codec.Start{}, head, tail)
 		}
@@ -327,7 +327,7 @@ var (
 	errSilent     = errors.New("nothing heard for three intervals")
 	errShutdown   = errors.New("shutdown")
 	errCovered    = errors.New("the client has all that it asked for")
-	errCrowded    = errors.New("a snapshot was not taken, and others need its room")
+	errCrowded    = errors.New("a snapshot was not read, and its memory is needed for other clients")
 )
 
 // run starts to serve the connection and returns. leave is called when the connection has ended.
@@ -429,7 +429,7 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	case errors.Is(reason, errSlow):
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
 	case errors.Is(reason, errCrowded):
-		return &codec.Goodbye{Code: codec.CodeBusy, Text: "nothing was read of a snapshot whose memory others need", Retry: true, RetryAfter: crowdedWait}
+		return &codec.Goodbye{Code: codec.CodeBusy, Text: "the snapshot was not read, and its memory is needed for other clients", Retry: true, RetryAfter: crowdedWait}
 	case errors.Is(reason, errSilent):
 		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
 	}
@@ -577,7 +577,7 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 	switch m := m.(type) {
 	case *codec.Pulse:
 		if m.Next > c.told.Load() {
-			return fmt.Errorf("%w: a pulse for %d, told were numbers up to %d", errProtocol, m.Next, c.told.Load())
+			return fmt.Errorf("%w: a pulse for %d, but the next number to be sent is %d", errProtocol, m.Next, c.told.Load())
 		}
 		c.confirmed.Store(m.Next)
 		if m.Echo != 0 {

@@ -17,7 +17,7 @@ import (
 
 // ErrMoved, as the cause of the context of Serve, says that the replay continues in a sibling session at the same
 // address.
-var ErrMoved = errors.New("the replay goes on elsewhere in the recording")
+var ErrMoved = errors.New("the replay continues elsewhere in the recording")
 
 // Republish is Publish for ticks that keep their numbers: the Seq of each tick must be the next number or a greater
 // one. Numbers between ticks, and after the last tick up to end, are published as not asked for. A tick whose

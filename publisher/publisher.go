@@ -757,7 +757,7 @@ func (p *Publisher) goHome() error {
 		return err
 	}
 	p.cfg.Logger.Warn().Str("journal", p.cfg.Journal).Uint64("next", next).
-		Msg("journal: goes on in a new file; what the missing files held can be had from memory only, and not at all after a restart")
+		Msg("journal: continues in a new file; the ticks of the missing files are served from memory only, and not at all after a restart")
 	return nil
 }
 
@@ -815,7 +815,7 @@ func (p *Publisher) diskState(err error) {
 	case err == nil && p.disk.Load() != nil:
 		p.disk.Store(nil)
 		p.trouble = ""
-		p.cfg.Logger.Info().Msg("journal: the disk takes ticks again")
+		p.cfg.Logger.Info().Msg("journal: can be written again")
 	case errors.Is(err, journal.ErrFull):
 		s := err.Error()
 		p.disk.Store(&s)
@@ -824,7 +824,7 @@ func (p *Publisher) diskState(err error) {
 			return
 		}
 		p.trouble = until
-		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served, and it goes on once %s", what, until)
+		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served, and publishing resumes once %s", what, until)
 	}
 }
 
@@ -836,11 +836,11 @@ func diskTrouble(err error) (what, until string) {
 	case journal.OutOfDescriptors(err):
 		return "no file descriptors left", "there are some"
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
-		return "no file can be made or written", "the publisher may write there"
+		return "files cannot be created or written", "the publisher has write permission"
 	case errors.Is(err, os.ErrNotExist):
-		return "no file can be made or written", "the directory can be made"
+		return "files cannot be created or written", "the directory can be created"
 	}
-	return "no file can be made or written", "the file that is in the place of the directory, or of a file in it, is removed or moved away"
+	return "files cannot be created or written", "the file in the place of the directory, or of a file in it, is removed or moved away"
 }
 
 // starves reports whether err means that no file descriptor is left to read the journal. It logs once when the
@@ -853,7 +853,7 @@ func (p *Publisher) starves(err error) bool {
 		}
 		return true
 	case err == nil && p.starved.CompareAndSwap(true, false):
-		p.cfg.Logger.Info().Msg("journal: it can be read again")
+		p.cfg.Logger.Info().Msg("journal: can be read again")
 	}
 	return false
 }
@@ -863,7 +863,7 @@ func (p *Publisher) fail(err error) {
 	if !p.fatal.CompareAndSwap(nil, &fatalError{fmt.Errorf("publisher: %w", err)}) {
 		return
 	}
-	p.cfg.Logger.Error().Err(err).Msg("journal failed: nothing more is published; start again for a child session")
+	p.cfg.Logger.Error().Err(err).Msg("journal failed: nothing more is published; restart to begin a child session")
 	p.mu.Lock()
 	close(p.room)
 	p.room = make(chan struct{})
@@ -910,7 +910,7 @@ func (p *Publisher) housekeeper() {
 		case unwell.begins(err != nil):
 			p.cfg.Logger.Warn().Err(err).Msg("journal: the directory is not as it was left")
 		case unwell.ends(err == nil):
-			p.cfg.Logger.Info().Msg("journal: the directory is well again")
+			p.cfg.Logger.Info().Msg("journal: the directory is intact again")
 		}
 		if p.journal.Missing() {
 			p.active.Store(true)
@@ -999,7 +999,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 			if d := p.disk.Load(); d != nil {
 				why = ": " + *d
 			}
-			err = fmt.Errorf("publisher: the last %d ticks, from number %d on, did not get into the journal, and nobody was sent them%s: %w",
+			err = fmt.Errorf("publisher: the last %d ticks, from number %d on, were neither written to the journal nor sent%s: %w",
 				p.appended()-next, next, why, err)
 		}
 	}

@@ -181,7 +181,7 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		case errors.Is(err, syscall.ECONNABORTED): // the client has left already
 			continue
 		case refusing.begins(passes):
-			p.cfg.Logger.Warn().Err(err).Msg("cannot accept connections for now; those that there are go on")
+			p.cfg.Logger.Warn().Err(err).Msg("cannot accept connections for now; existing connections continue")
 		case refusing.ends(err == nil):
 			p.cfg.Logger.Info().Msg("accepting connections again")
 		}
@@ -299,7 +299,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
 				Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second,
-				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
+				Text: fmt.Sprintf("%d subscribers are connected, which is the limit", len(s.conns)),
 			}
 		} else {
 			s.enteredLocked(e)

@@ -155,10 +155,10 @@ func (f *feeder) wait(ctx context.Context, until time.Time) error {
 func (f *feeder) define(ctx context.Context, t *feed.Tick) error {
 	d := t.Definition()
 	if d == nil {
-		return errors.New("source: a definition that defines nothing")
+		return errors.New("source: a definition tick without a definition")
 	}
 	if int(t.Instrument) > len(f.ids) {
-		return fmt.Errorf("source: instrument %d is defined after %d others", t.Instrument, len(f.ids))
+		return fmt.Errorf("source: instrument %d is defined out of order, after %d others", t.Instrument, len(f.ids))
 	}
 	id, published, err := f.p.define(ctx, *d, t.EventTime)
 	if err != nil {
