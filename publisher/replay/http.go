@@ -48,7 +48,7 @@ func (p *Player) Handler(info func() any, zone *time.Location) http.Handler {
 		"/step":   func(ctx context.Context, r *ControlRequest) error { return p.Step(ctx, max(1, r.N)) },
 		"/speed": func(ctx context.Context, r *ControlRequest) error {
 			if r.Speed == nil {
-				return &badRequest{`the body must say the speed, such as {"speed": "10x"}`}
+				return &badRequest{`the body must contain the speed, such as {"speed": "10x"}`}
 			}
 			return p.SetSpeed(ctx, float64(*r.Speed))
 		},
@@ -78,7 +78,7 @@ type control struct {
 func (c *control) serve(w http.ResponseWriter, r *http.Request, do func(context.Context, *ControlRequest) error) {
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if r.Header.Get(ControlHeader) == "" && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
-		fail(w, http.StatusForbidden, "a request with an effect needs the header "+ControlHeader+", or a JSON content type")
+		fail(w, http.StatusForbidden, "a command needs the header "+ControlHeader+", or a JSON content type")
 		return
 	}
 	var q ControlRequest
@@ -146,7 +146,7 @@ func localOnly(h http.Handler) http.Handler {
 		}
 		host = strings.Trim(host, "[]")
 		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
-			fail(w, http.StatusMisdirectedRequest, "this is the control of a replay on this machine; ask for localhost")
+			fail(w, http.StatusMisdirectedRequest, "this server controls a replay on this machine; use the host name localhost")
 			return
 		}
 		h.ServeHTTP(w, r)

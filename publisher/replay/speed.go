@@ -18,7 +18,7 @@ func ParseSpeed(s string) (Speed, error) {
 	}
 	v, err := strconv.ParseFloat(strings.TrimSuffix(s, "x"), 64)
 	if err != nil || !(v >= MinSpeed && v <= MaxSpeed) {
-		return 0, fmt.Errorf("%.32q is no speed; write 1x, 10x, 0.5x or max", s)
+		return 0, fmt.Errorf("%.32q is not a speed; write 1x, 10x, 0.5x or max", s)
 	}
 	return Speed(v), nil
 }

@@ -382,12 +382,12 @@ func (s *Stage) warnOfLeft(st publisher.Stats) {
 				continue
 			}
 			s.cfg.Logger.Warn().Stringer("session", st.Session).Str("remote", c.Remote).Str("client", c.Client).Uint64("confirmed", c.Confirmed).
-				Uint64("head", st.Head).Str("why", group.why).Msg("the replay goes on without a subscriber that did not get the rest of the session")
+				Uint64("head", st.Head).Str("why", group.why).Msg("the replay continues without a subscriber that did not receive the rest of the session")
 		}
 	}
 	if warned > maxWarnings {
 		s.cfg.Logger.Warn().Stringer("session", st.Session).Int("more", warned-maxWarnings).
-			Msg("the replay goes on without more subscribers that did not get the rest of the session")
+			Msg("the replay continues without more subscribers that did not receive the rest of the session")
 	}
 }
 
