@@ -36,7 +36,7 @@ type conn struct {
 	until    uint64 // number at which the line ends; 0 for no end
 	granted  []string
 	pump     *pump
-	interval time.Duration // of heartbeats and pulses
+	interval time.Duration // between heartbeats, and at most between pulses
 	maxLag   time.Duration
 	line     line
 	welcome  []byte        // sent first; nil once sent

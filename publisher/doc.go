@@ -1,13 +1,13 @@
 // Package publisher numbers ticks, appends them to a log in memory and on disk, and serves the log to subscribers over
-// persistent TCP connections.
+// persistent connections.
 //
 //	Publish ──> sequencer ──> memory log ──> journal ──> commit ──> cursor ──> connection
 //	                             (1 MiB segments)                   one per subscriber
 //
 // A tick is encoded once, directly into the memory log. A subscriber is a cursor into the log: a subscriber that falls
-// out of memory reads the journal, and no subscriber can make the publisher or another subscriber wait, or use more
-// memory. No tick is sent before it is in the journal. Every start with a journal begins a child session, which
-// subscribers of the previous session follow.
+// out of memory reads the journal, and no subscriber can make the publisher (unless Config.WaitFor is set) or another
+// subscriber wait, or use more memory. No tick is sent before it is in the journal. Every start with a journal begins a
+// child session, which subscribers of the previous session follow.
 //
 // If the journal cannot be written, because the disk is full, no file descriptor is left or the directory is read-only,
 // publishing waits while subscribers are served and sent heartbeats, and resumes by itself. The start and the end of

@@ -18,7 +18,7 @@ type memlog struct {
 	segments []*segment // oldest first, never empty
 	base     uint64     // index of segments[0], counted from the first segment ever
 	most     int        // segments at most
-	size     int        // of a segment, in bytes
+	size     int        // size of a segment, in bytes
 	next     uint64     // number after the last one committed
 	time     int64      // publish time of the last packet committed
 	spare    [][]byte   // buffers of dropped segments that were not pinned, for reuse

@@ -37,7 +37,7 @@ type Publisher struct {
 	// ticks.
 	mu       sync.Mutex
 	held     []feed.Tick // published, in order, not yet appended to the open packet: see holdLocked
-	state    *feed.State // as of next
+	state    *feed.State // state as of next
 	next     uint64      // number of the next tick
 	seg      *segment    // the segment being filled
 	off      int         // offset of the next entry in seg.buf
@@ -884,7 +884,7 @@ func (p *Publisher) Failed() error {
 func (p *Publisher) housekeeper() {
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
-	var unwell condition // of the directory
+	var unwell condition // the directory is not as it was left
 	for {
 		retain := false
 		select {

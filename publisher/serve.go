@@ -68,7 +68,7 @@ const (
 	maxSubscribe = 16                     // filter changes that a client may have queued
 	silence      = 3                      // intervals without a sign of life after which a client is silent
 	maxDrain     = 64 << 10               // bytes read from a peer whose connection has ended
-	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux doubles it, and it holds a 64 KiB segment
+	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux holds twice as much, plus a segment of 64 KiB
 	maxInline    = 4                      // connections that the flusher serves itself
 	maxPumps     = 8                      // goroutines that serve the connections if there are more
 	workShare    = 2                      // one in this many processors works for clients that join or change filters, so that publishing continues
@@ -148,7 +148,7 @@ func (c *Config) Fit(n int) error {
 
 // A door is one call of Serve.
 type door struct {
-	ctx   context.Context // of the connections
+	ctx   context.Context // ends the connections
 	conns sync.WaitGroup
 }
 

@@ -33,7 +33,7 @@ type snapshots struct {
 const (
 	snapshotRoom  = 64 << 20               // bytes of all snapshots, or
 	snapshotCount = 4                      // this many times the size of the last large snapshot, if that is more
-	snapshotStall = time.Second            // a connection that takes less than chunkTarget bytes of its snapshot in this time may be closed to make room
+	snapshotStall = time.Second            // a connection that takes less than chunkTarget bytes in this time may be closed to make room
 	roomPause     = 100 * time.Millisecond // between two checks for room, if nothing was released meanwhile
 )
 

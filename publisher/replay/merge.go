@@ -58,7 +58,7 @@ type mergeTapePlace struct {
 	place
 	over bool
 	ids  []feed.InstrumentID
-	defs []*feed.Definition // of ids
+	defs []*feed.Definition // definitions of ids
 }
 
 // A mergeInstrument is an instrument of one recording.
@@ -113,7 +113,7 @@ func (m *merge) begin(u *unit) error {
 				return m.tooMany()
 			}
 			x.Instrument = id
-			_ = state.Apply(&x) // it applied to the state of the recording
+			_ = state.Apply(&x) // cannot fail: it applied to the state of the recording
 		}
 		t.i = t.told
 		t.full = t.i < len(t.u.ticks)

@@ -135,7 +135,7 @@ func (p *Player) keepState(seq uint64, state *feed.State, shift int64) {
 	}
 	p.since = 0
 	if n := len(p.kept); n > 0 && (p.kept[n-1].part > k.part || p.kept[n-1].part == k.part && p.kept[n-1].seq >= seq) {
-		return // played before
+		return // kept when it was first played
 	}
 	k.state = state.Clone()
 	most := max(4, min(maxStates, keptSum/max(1, state.Len())))

@@ -36,7 +36,7 @@ type unit struct {
 	// Unchanged packets, valid until the tape reads again, and the place before the first of them.
 	packets []byte
 	before  place
-	offset  int64 // of packets in the file
+	offset  int64 // offset of packets in the file
 
 	// Fields for an ahead.
 	err   error
