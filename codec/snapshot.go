@@ -55,6 +55,11 @@ func FoldPart(s *feed.State, p *SnapshotPart) error {
 	for {
 		b.kept.definitions, b.kept.summaries = definitions, summaries // a state has copied what they were
 		n, err := b.Decode(room[:])
+		for i := range room[:n] {
+			if room[i].Kind == feed.KindAuction {
+				return malformed("snapshot part: an auction is no part of the state")
+			}
+		}
 		if _, err := s.ApplyAll(room[:n]); err != nil {
 			return err
 		}

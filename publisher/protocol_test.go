@@ -86,7 +86,7 @@ var rules = []rule{
 	{"Sessions change", "it says goodbye (code shutdown, retry at once)", "", testMoved},
 	{"Sessions change", "is given a snapshot as of the sibling's first number (reason 3), and everything from there on.", "TestSiblingOfAReplayIsFollowedWithoutALoss", nil},
 
-	{"1 hello (client)", "the line ends once it has covered the numbers below", "TestUntil TestGapOnASecondConnection", nil},
+	{"1 hello (client)", "the line ends soon after it has covered the numbers below", "TestUntil TestGapOnASecondConnection", nil},
 
 	{"2 welcome", "of the hello's, those that the server grants", "TestFeatures", nil},
 	{"2 welcome", "oldest number that the publisher has; at most head", "", testWelcome},

@@ -85,7 +85,7 @@ type Change struct {
 	Unrelated bool
 	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
 	Snapshot *codec.SnapshotBegin
-	// Filtered is set where another filter takes effect, after SetFilter.
+	// Filtered is set where another filter takes effect: after SetFilter, or where a publisher grants less than was asked for.
 	Filtered *Filtered
 	// End says that the session is over: no number from Final on will ever be given.
 	End   bool

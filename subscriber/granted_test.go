@@ -141,7 +141,7 @@ func TestGranted(t *testing.T) {
 		stop()
 		assert.Equal(t, []string{"S0"}, seen)
 		assert.False(t, first.HasState)
-		assert.True(t, second.HasState)
+		assert.False(t, second.HasState, "it has the state of what was granted, not of what it asks for")
 		assert.False(t, third.HasState, "another grant")
 		require.GreaterOrEqual(t, len(errs), 3)
 		assert.ErrorContains(t, errs[1], "before the snapshot that was due")

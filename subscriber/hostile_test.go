@@ -147,6 +147,7 @@ func TestHostilePublisher(t *testing.T) {
 			codec.SealPart(raw, &codec.SnapshotPart{Seq: 3}, seedA())
 			return raw
 		}()), "skip of 5", 3},
+		{"a part with an auction", after(begin(3, codec.ScopeAll), part(3, 0, definition(0), feed.Auction{Price: 1, Size: 1}.Tick(0, 1))), "an auction is no part of the state", 3},
 		{"a part that tells what is not defined", after(begin(3, codec.ScopeAll), part(3, 0, quote(8, 1))), "not defined", 3},
 		{"a snapshot of another place", after(begin(9, codec.ScopeAll)), "snapshot as of 9, the position is 3", 3},
 		{"a snapshot that takes the state away", after(begin(3, codec.ScopeDefinitions)), "snapshot of scope definitions", 3},
@@ -166,6 +167,8 @@ func TestHostilePublisher(t *testing.T) {
 		{"an end beyond what was covered", after(message(&codec.End{Final: 4})), "the session ends at 4, want 3", 3},
 		{"a packet after the end", after(message(&codec.End{Final: 3}), ticksA(3, 4)), "packet after the end", 3},
 		{"a heartbeat that goes on after the end", after(message(&codec.End{Final: 3}), heartbeat(3, 4)), "head 4 after the end", 3},
+		{"a snapshot after the end", after(message(&codec.End{Final: 3}), begin(3, codec.ScopeAll)), "a snapshot after the end", 3},
+		{"an end where a snapshot is due", after(packet(seedA(), 3, gone{4, codec.GoneExpired}), message(&codec.End{Final: 7})), "although a snapshot is due", 7},
 		{"two ends", after(message(&codec.End{Final: 3}), message(&codec.End{Final: 3})), "a second end", 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -176,7 +176,7 @@ func (l *line) connect(addr string) {
 
 // hasState reports whether a line of filter f can go on at the position without a snapshot.
 func (l *line) hasState(f codec.Filter) bool {
-	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.filter, f)
+	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.of, f)
 }
 
 // welcome begins the line that h asked for. What is wanted is the filter of h, or a part of it.
@@ -218,7 +218,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
 	l.c.filtered, l.c.granted = !granted.All(), w.Granted
 	l.c.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
-	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
+	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind == codec.StartLive
 	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) {
 		l.need = needState
 	}
@@ -258,6 +258,9 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	l.c.greeting = &Connected{Session: owner.ID, Mode: w.Mode, Reason: w.Reason, Position: p.position, Head: w.Head}
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
+	}
+	if sameFilter(wanted, h.Filter) {
+		wanted = granted
 	}
 	l.refilter(wanted, l.position.Next)
 	return nil
@@ -816,6 +819,10 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
 	case m.Scope != codec.ScopeAdded && len(m.Filter) > 0:
 		return violation("snapshot of scope %v with a filter", m.Scope)
+	case l.c.ended && l.need == needNothing:
+		return violation("a snapshot after the end")
+	case l.need == needState && l.c.definitions && m.Scope == codec.ScopeAll:
+		return violation("snapshot of scope all where definitions are due")
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
 		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
@@ -940,7 +947,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered, l.c.granted = !granted.All(), m.Granted
 	l.filter, l.of = f, granted
-	l.refilter(f, m.From)
+	l.refilter(granted, m.From)
 	return nil
 }
 
@@ -977,6 +984,8 @@ func (l *line) sessionEnd(m *codec.End) error {
 	switch {
 	case l.c.ended:
 		return violation("a second end")
+	case l.need != needNothing && m.Final > 1:
+		return violation("the session ends although a snapshot is due")
 	case m.Final != l.c.at:
 		return l.gap(m.Final, "the session ends")
 	case m.Final < l.position.Next:

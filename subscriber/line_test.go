@@ -52,6 +52,14 @@ packet 2 1                   ->
 packet 3 5                   -> ticks 4 to 7; live, cut by replay, 4 replayed, 2 repeated`,
 			"A: delivered [1, 8)"},
 
+		{"the whole state where definitions are due", `
+ask live
+connect                      -> connecting
+welcome 41 41 asked A        -> snapshot
+snapshot 41 all              -> protocol: snapshot of scope all where definitions are due
+snapshot 41 definitions      -> snapshot as of 41; live`,
+			"A: not asked [1, 41)"},
+
 		{"a seq asked for inside a packet", `
 ask 43
 connect                      -> connecting
@@ -64,7 +72,7 @@ packet 41 4                  -> ticks 43 to 44; live`,
 ask 20
 connect                      -> connecting
 welcome 41 45 asked A        -> snapshot, lost [20, 41)
-snapshot 41 definitions      -> snapshot as of 41; replaying
+snapshot 41 all              -> snapshot as of 41; replaying
 packet 41 4                  -> ticks 41 to 44; live`,
 			"A: delivered [41, 45) not asked [1, 20) lost [20, 41)"},
 
@@ -546,6 +554,8 @@ func (s *lineScript) do(words []string) string {
 	switch words[0] {
 	case "ask":
 		switch words[1] {
+		case "live":
+			s.cfg.Start = codec.Start{Kind: codec.StartLive}
 		case "beginning":
 			s.cfg.Start = codec.Start{Kind: codec.StartBeginning}
 		case "time":

@@ -319,7 +319,7 @@ func (r *runner) beforeWait() error {
 		r.writer.send <- m // has room: one request is open at a time
 	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
 		r.settled, l.c.narrow = wanted, nil
-		l.refilter(l.filter, l.position.Next)
+		l.refilter(l.of, l.position.Next)
 		return r.tellChanges()
 	}
 	return nil

@@ -220,7 +220,7 @@ func TestInterruptWhileStandardOutputIsBlocked(t *testing.T) {
 	}
 }
 
-// Two signals at once end every command in order, with the exit code that one signal leads to.
+// Two signals at once end every command in order, with the exit code of the one that the process takes first.
 func TestTwoInterruptsOfOtherCommands(t *testing.T) {
 	pub := servedQuotes(t, 10)
 	for name, args := range map[string][]string{
@@ -233,7 +233,7 @@ func TestTwoInterruptsOfOtherCommands(t *testing.T) {
 			c.says(t, map[string]string{"record": "live: |connected to", "publish": "127.0.0.1"}[name])
 			require.NoError(t, c.Process.Signal(os.Interrupt))
 			_ = c.Process.Signal(syscall.SIGTERM)
-			require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+			require.Contains(t, []int{exitInterrupted, exitDone}, c.exit(t), c.err.String())
 			assert.NotContains(t, c.err.String(), "interrupted again")
 			assert.Contains(t, c.err.String(), map[string]string{"record": "recorded: ", "publish": `"message":"stopped"`}[name])
 			if name == "record" {

@@ -74,7 +74,7 @@ At their end the subscribers are told so, and late joiners are served until Ctrl
 With --journal every tick is on disk before it is sent: a publisher that is killed and started again
 over the same directory goes on where it was, and its subscribers just continue. The simulated market
 then opens on a later day. If the disk is full, publishing waits. If the directory or its current file is
-removed or moved away, the journal goes on in a new file within about a second; what the missing files
+removed or moved away, the journal continues in a new file within about a second; what the missing files
 held can be had from memory only, and not at all after a restart. Without --journal, what is in
 memory (--memory) can be replayed: a subscriber that asks for more hears what is lost. Files
 without a journal wait for the first subscriber before they would fill more than the memory;
