@@ -47,15 +47,16 @@ func (p *program) benchCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "bench [SCENARIO...|all]",
-		Short: "Measure how fast it is on this machine",
-		Long: `Measure tickfeed as it is used: a publisher and its subscribers in processes of their own, connected
-over loopback, with journal, checksums, heartbeats and ledgers on, every tick decoded, checked and folded
-into the state. Beside each figure stands what the machine itself does in the same run, alternating with
-it (plain TCP with writes of 256 KiB over as many sockets, a plain ping, sendfile), and the ratio of the
-two, which says more than the figure: machines differ, and are noisy. Latency counts from when a tick was
-due, so that a stall is counted. Each measurement is made --runs times; the median is shown, and the range.
+		Short: "Measure how fast tickfeed is on this machine",
+		Long: `Measure tickfeed in realistic use: the publisher and its subscribers run in processes of their own,
+connected over loopback, with journal, checksums, heartbeats and ledgers on, and every tick is decoded,
+checked and folded into the state. Each figure is printed beside a reference figure of the machine,
+measured alternately in the same run (plain TCP with writes of 256 KiB over as many sockets, a plain
+ping, sendfile), and the ratio of the two. The ratio says more than the figure, because machines differ
+and are noisy. Latency is measured from the time at which a tick was due, so it includes stalls. Each
+measurement is made --runs times; the median and the range are printed.
 
-Scenarios, all of them by default:
+Scenarios (all of them by default):
 
 ` + list.String(),
 		Example: `  tickfeed bench throughput
@@ -68,14 +69,14 @@ Scenarios, all of them by default:
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.bench(cmd, &o, args) },
 	}
 	group(cmd, "Bench", func(f *pflag.FlagSet) {
-		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "how long one measurement lasts")
+		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "duration of one measurement")
 		countVar(f, &o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
-		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores, and age publishes")
-		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
-		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while it lasts (default: the system's directory for temporary files)")
-		f.StringVar(&o.sync, "sync", "1s", "as that of publish: `WHEN` none, 1s or always")
-		f.BoolVar(&o.smoke, "smoke", false, "everything small and short, to see that it works; no target is judged")
-		f.BoolVar(&o.json, "json", false, "print JSON lines: one that tells the machine, then one per figure")
+		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "take the ticks from `SOURCE`: sim (the simulated market) or files; a number such as 10M sets how many ticks catchup stores and age publishes")
+		f.StringVar(&o.profile, "profile", "", "write CPU profiles of the publisher and the subscribers to the directory `DIR`")
+		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while bench runs (default: the system's directory for temporary files)")
+		f.StringVar(&o.sync, "sync", "1s", "when to sync the journal, as for publish: `WHEN` none, 1s or always")
+		f.BoolVar(&o.smoke, "smoke", false, "make everything small and short, only to check that it works; targets are not judged")
+		f.BoolVar(&o.json, "json", false, "print JSON lines: one that describes the machine, then one per figure")
 	})
 	group(cmd, "Parameters of scenarios", func(f *pflag.FlagSet) {
 		countVar(f, &o.subscribers, "subscribers", 0, "`N` subscribers")

@@ -31,13 +31,13 @@ func (p *program) controlCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "control status|pause|resume|step [N]|speed SPEED|seek PLACE",
 		Short: "Control a replay that runs on this machine",
-		Long: `Pause a "tickfeed replay" that runs on this machine, let it go on, play single ticks, change its
-speed, seek. A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date and
-time (2026-01-05T09:45), a number as seq:N, a jump such as +10s or -1m, or start. A place beyond either
-end of the recording is refused, except that a jump back ends at the beginning. step answers when its
-ticks were played. How the replay goes then is printed.
+		Long: `Control a "tickfeed replay" that runs on this machine: pause and resume it, play single ticks, change
+its speed, or seek. A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date
+and time (2026-01-05T09:45), a sequence number, seq:N, a jump such as +10s or -1m, or start. A place
+beyond either end of the recording is refused, except that a jump back stops at the beginning. step
+returns once its ticks have been played. Each command prints the resulting status.
 
-The same can be done over HTTP: GET /status, POST /pause, /resume, /step {"n": 3},
+The same commands are available over HTTP: GET /status, POST /pause, /resume, /step {"n": 3},
 /speed {"speed": "10x"}, /seek {"to": "09:45"}, with a JSON content type.`,
 		Example: `  tickfeed control pause
   tickfeed control step 10
@@ -50,7 +50,7 @@ The same can be done over HTTP: GET /status, POST /pause, /resume, /step {"n": 3
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.control(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Control", func(f *pflag.FlagSet) {
-		f.StringVar(&o.addr, "addr", defaultControl, "`ADDR` of the replay's control: HOST[:PORT] or unix:PATH")
+		f.StringVar(&o.addr, "addr", defaultControl, "control `ADDR` of the replay: HOST[:PORT] or unix:PATH")
 		f.BoolVar(&o.json, "json", false, "print the status as one JSON object")
 	})
 	return cmd

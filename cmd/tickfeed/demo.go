@@ -48,8 +48,8 @@ func (p *program) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "See it work: a market, three subscribers, and things going wrong",
 		Long: `Run a simulated market, a publisher with a journal in a temporary directory, and three subscribers:
-one of everything, one of a few symbols, and one that is deliberately slow. Every few seconds something
-breaks: connections are cut or stall, the publisher is killed and started again. At the end a table
+one of everything, one of a few symbols, and one that is deliberately slow. Every few seconds there is a
+fault: connections are cut or stall, or the publisher is killed and started again. At the end a table
 accounts for every tick, checked by an auditor that shares no code with the subscribers.
 
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
@@ -58,10 +58,10 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), &o) },
 	}
 	group(cmd, "Demo", func(f *pflag.FlagSet) {
-		f.DurationVar(&o.duration, "duration", 20*time.Second, "how long it goes on; the market's day is over in that time")
-		f.DurationVar(&o.every, "every", 3*time.Second, "how often something breaks")
-		f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that chooses what the market does and what breaks")
-		f.Var(&o.rate, "rate", "ticks a second: `N` such as 20k")
+		f.DurationVar(&o.duration, "duration", 20*time.Second, "length of the demo, in which the market's whole day passes")
+		f.DurationVar(&o.every, "every", 3*time.Second, "interval between faults")
+		f.Uint64Var(&o.seed, "seed", 1, "random seed `NUMBER` of the market and of the faults")
+		f.Var(&o.rate, "rate", "ticks per second: `N` such as 20k")
 		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
 		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")

@@ -43,24 +43,26 @@ func (p *program) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export FILE... -o OUT.parquet|.csv|.ndjson|.txt",
 		Short: "Write the ticks of recordings as Parquet, CSV, NDJSON or text",
-		Long: `Write the ticks of recordings, or of any file that "tickfeed import" reads, as a table: a row for each
-tick, the files one after the other. The format follows the name:
+		Long: `Write the ticks of recordings, or of any file that "tickfeed import" reads, as a table with a row per
+tick, one file after the other. The file name selects the format:
 
-  .parquet            for pandas, polars, DuckDB, …: exact decimals, times in ns (UTC)
-  .csv  .ndjson       the columns of "subscribe --csv" and "--json"; import reads them back
+  .parquet            for pandas, polars, DuckDB, …: exact decimals, times in ns
+                      (UTC)
+  .csv  .ndjson       the columns of "subscribe --csv" and "--json"; import
+                      reads them
   .csv.zst  .csv.gz   the same, compressed
-  .txt                one whole recording, a line for each packet and tick, to review and edit; import makes
-                      the same bytes of it
+  .txt                one whole recording, a line per packet and tick, to review
+                      and edit; import makes the same bytes of it again
 
 Parquet has quotes and trades unless --kinds says otherwise, CSV and NDJSON have every kind of tick.
-What snapshots tell is not exported: those ticks were counted before. A price that is not known is null, in
-CSV an empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return has an apostrophe
-before it, so that no spreadsheet takes it for a formula; import takes the apostrophe away again.
+Snapshots are not exported: their ticks were counted before. A price that is not known is null, in CSV an
+empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return is prefixed with an
+apostrophe, so that spreadsheets do not take it for a formula; import removes the apostrophe.
 
 ` + placesHelp + `
 
-The output gets its name when it is whole. The exit code is 3 where a recording is damaged; then what is
-left of it is exported.`,
+The output appears under its name once it is complete. If a recording is damaged, the rest of it is
+exported and the exit code is 3.`,
 		Example: `  tickfeed export session.tick -o session.parquet
   duckdb -c "select symbol, max(price) from 'session.parquet' group by 1"
   tickfeed export day.tick --symbols AAPL --from 14:45 --to 15:00 -o q.csv.gz
@@ -71,16 +73,16 @@ left of it is exported.`,
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`; - is standard output, in the format of --as (required)")
-		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
+		f.StringVar(&o.as, "as", "", "write in `FORMAT` parquet, csv, ndjson or text, regardless of the file name")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		timeVar(f, &o.time)
 		rawVar(f, &o.raw, "NDJSON")
-		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
+		f.BoolVar(&o.json, "json", false, "print a summary as one JSON object")
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
-		f.StringSliceVar(&o.kinds, "kinds", nil, "only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status, auction; or all")
-		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s or -1m from the beginning or the end")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, separated by commas: definition, quote, trade, correction, cancel, level, clear, status, auction; or all")
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s from the beginning or -1m from the end")
 		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from; +10s is from --from")
 		clockFlag(f, &o.clock)
 	})

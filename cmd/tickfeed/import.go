@@ -39,43 +39,46 @@ func (p *program) importCommand() *cobra.Command {
 	var o importCommandOptions
 	cmd := &cobra.Command{
 		Use:   "import FILE...|- -o OUT.tick",
-		Short: "Make a recording of files in the formats of exchanges and vendors",
+		Short: "Convert market data files of exchanges and vendors to a recording",
 		Long: `Read market data files and write their ticks as a recording, with their original times, exact
-prices and trade ids. The format is told from the content; gzip, zstd and a zip with one CSV in it
-are unpacked:
+prices and trade ids. The format is detected from the content; gzip, zstd and a zip with one CSV in it
+are decompressed:
 
-  csv, ndjson   quotes, trades and levels. A column such as type, rtype,
-                action or is_snapshot decides what a row is; a row that is not read is counted or
-                refused, never a trade. --rows states what all rows are, --header the columns
-                of a file without a header. Also Databento's CSV and JSON (trades, mbp-1,
-                mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
-                  binance   trades, aggTrades, bookTicker, with or without a header
-                  taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
+  csv, ndjson   quotes, trades and levels. A column such as type, rtype, action
+                or is_snapshot decides what a row is; a row that is not read is
+                counted or refused, never taken for a trade. --rows says what
+                all rows are, --header names the columns of a file without a
+                header. Also CSV and JSON of Databento (trades, mbp-1, mbp-10,
+                tbbo, bbo), CSV of Bybit and OKX, and with --preset:
+                  binance   trades, aggTrades, bookTicker, header optional
+                  taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with
+                            its suffix
                   tardis    trades, quotes, incremental_book_L2, book_snapshot
                   polygon (massive), kraken, histdata, truefx
-  parquet       tickfeed's own, and any whose columns are named as those of CSV
-  dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
+  parquet       tickfeed's own, and any with the column names of CSV
+  dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions,
+                statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
-  lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
-                message file alone gives trades and statuses
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (spot,
-                futures)
+  lobster       LOBSTER messages and order books; naming one file of a pair is
+                enough. A message file alone gives trades and statuses
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken
+                (spot, futures)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
-- is standard input, in any of these formats but lobster.
+- is standard input, in any of these formats except lobster.
 
-Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
-merged by time, others are read one after the other. A trade that a file before has, too, counts once
-where an id or a sequence number tells (csv, ndjson, parquet, dbn, iex, websocket). A bad line, record
-or packet stops the import and says where it is, unless --skip-bad tolerates it. The recording appears
-when it is whole, and on disk.
+All files of one import must have the same format and become one recording: LOBSTER and LEAN files are
+merged by time, others are read one after the other. A trade that an earlier file also has is imported
+once if an id or a sequence number identifies it (csv, ndjson, parquet, dbn, iex, websocket). An invalid
+line, record or packet stops the import with an error that gives its place, unless --skip-bad allows it.
+The recording appears under its name once it is complete and on disk.
 
-With --session and --created the same input makes the same bytes.
+With --session and --created, the same input produces the same bytes.
 
-At the end stands on standard error what was read: ticks by kind, times, what the source itself was
-missing. The exit code is 3 where the data is wrong.`,
+A summary is printed to standard error at the end: ticks by kind, times, and what the source itself was
+missing. The exit code is 3 if the data is wrong.`,
 		Example: `  tickfeed import AMZN_2012-06-21_34200000_57600000_message_1.csv -o amzn.tick
   tickfeed import es.definition.dbn.zst es.mbp-1.dbn.zst -o es.tick.zst
   tickfeed import 01302020.NASDAQ_ITCH50.gz --symbols 'AAPL,MSFT' -o itch.tick
@@ -88,15 +91,15 @@ missing. The exit code is 3 where the data is wrong.`,
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
-		f.BoolVar(&o.json, "json", false, "print what was read as one JSON object")
-		f.BoolVar(&o.partial, "partial", false, "where the files cannot be read to the end, keep what came before; the exit code stays")
+		f.BoolVar(&o.json, "json", false, "print the summary as one JSON object")
+		f.BoolVar(&o.partial, "partial", false, "if the files cannot be read to the end, keep the ticks before the error; the exit code still reports it")
 	})
-	group(cmd, "What tells the recording from others", func(f *pflag.FlagSet) {
-		f.StringVar(&o.session, "session", "", "the session is `ID`, up to 16 hexadecimal digits (default: chosen at random)")
-		f.StringVar(&o.created, "created", "", "the recording was made at `TIME`, such as 2026-03-02T14:30:00Z (default: now)")
+	group(cmd, "Identity of the recording", func(f *pflag.FlagSet) {
+		f.StringVar(&o.session, "session", "", "`ID` of the session, up to 16 hexadecimal digits (default: random)")
+		f.StringVar(&o.created, "created", "", "`TIME` of the recording's creation, such as 2026-03-02T14:30:00Z (default: now)")
 	})
 	group(cmd, "What to import", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd

@@ -42,19 +42,20 @@ func (p *program) inspectCommand() *cobra.Command {
 	o := inspectOptions{importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "inspect FILE...",
-		Short: "Show what is in a recording",
-		Long: `Show what is in recordings: the sessions they are of, instruments, ticks by kind, times, the rate
-over time, what is missing and why, and what is damaged. Other files are imported first. A directory
-stands for its .tick files, so that "inspect j" shows a journal. A file that cannot be read is reported,
-and the others are shown.
+		Short: "Show the contents of recordings",
+		Long: `Show the contents of recordings: their sessions, instruments, ticks by kind, times, the rate over time,
+which numbers are missing and why, and which parts are damaged. Other files are imported first. A
+directory stands for its .tick files, so "inspect j" shows a journal. A file that cannot be read is
+reported, and the others are still shown.
 
-A file that grows is read up to the size that it has. Times are UTC; published is when the publisher sent
-a packet, events is when the venue made the changes. The rate is by market time, or as --clock says.
+A file that is being written is read up to its present size. Times are UTC; published is when the
+publisher sent a packet, events is when the venue made the changes. The rate is by market time unless
+--clock says otherwise.
 
-With --verify a recording is whole if every checksum holds, every packet can be decoded, and every number
+With --verify, a recording is whole if every checksum holds, every packet can be decoded, and every number
 that it covers is there: none is damaged, and none is listed as gone, whatever the reason (the publisher
 had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
-that the recorder's own slow-consumer policy withheld, are no fault; their counts are printed.
+that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed.
 
 ` + placesHelp + ` A place after the end is refused.
 
@@ -69,15 +70,15 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to show", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.verify, "verify", false, "check every checksum, and that all numbers are there, and nothing else; exit code 3 if a number is damaged or gone")
+		f.BoolVar(&o.verify, "verify", false, "only check every checksum, and that all numbers are there; exit code 3 if a number is damaged or gone")
 		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
-		f.BoolVar(&o.ticks, "ticks", false, "print every tick, those of snapshots too")
-		f.StringVar(&o.at, "at", "", "print the state as of `PLACE`: last trades, quotes and books, as of a time of day such as 14:30, a date and time, seq:N, or +10s or -1m from the beginning or the end")
+		f.BoolVar(&o.ticks, "ticks", false, "print every tick, including those of snapshots")
+		f.StringVar(&o.at, "at", "", "print the state as of `PLACE` (last trades, quotes and books): a time of day such as 14:30, a date and time, seq:N, or +10s from the beginning or -1m from the end")
 		clockFlag(f, &o.clock)
-		f.StringSliceVar(&o.symbols, "symbols", nil, "of --ticks and --at only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "with --ticks or --at: only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
+		f.BoolVar(&o.json, "json", false, "print a JSON object for each file, packet or tick")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
 		timeVar(f, &o.time)
 		rawVar(f, &o.raw, "--ticks --json")

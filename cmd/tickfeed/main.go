@@ -282,13 +282,13 @@ a YAML file named by --config, with a section for each command:
     listen: ["localhost:8425", "unix:/run/tickfeed.sock"]
     journal: /var/lib/tickfeed
 
-A flag wins over the environment, the environment over the file.
+A flag overrides the environment, and the environment overrides the file.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
-(credentials, version); 130 Ctrl-C. publish, replay, subscribe, record and demo that SIGTERM or SIGHUP
-stopped are done if everything was saved. The first Ctrl-C or signal ends the work in order, and what
-that waits for is printed after a second; another one, at least a second later, ends the process at
-once, which then lists what it did not save.`,
+(credentials, version); 130 Ctrl-C. If SIGTERM or SIGHUP stops publish, replay, subscribe, record or
+demo, the exit code is 0 if everything was saved. The first Ctrl-C or signal shuts tickfeed down in
+order; if that takes longer than a second, a message names what it waits for. A second one, at least a
+second later, ends the process at once, with a list of what was not saved.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -315,8 +315,8 @@ once, which then lists what it did not save.`,
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.configFile, "config", "", "read settings from the YAML `FILE`")
 	flags.StringVar(&p.logLevel, "log-level", "", "log events of at least this `LEVEL`: trace, debug, info, warn, error, off")
-	flags.StringVar(&p.logFormat, "log-format", "auto", "log as console or json; auto is console on a terminal, else json")
-	flags.StringVar(&p.color, "color", "auto", "colours on standard output and error: `WHEN` always, never, or auto, if that is a terminal and NO_COLOR is not set")
+	flags.StringVar(&p.logFormat, "log-format", "auto", "log `FORMAT`: console, json, or auto (console on a terminal, otherwise json)")
+	flags.StringVar(&p.color, "color", "auto", "colour standard output and standard error: `WHEN` always, never, or auto (if it is a terminal and NO_COLOR is not set)")
 	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())

@@ -21,7 +21,7 @@ type jsonFormat struct {
 
 // rawVar defines the flag --raw, which goes with the one called json.
 func rawVar(f *pflag.FlagSet, v *bool, json string) {
-	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers of the wire, beside price_exponent and size_exponent")
+	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers on the wire, with price_exponent and size_exponent")
 }
 
 func (jsonFormat) header() string { return "" }

@@ -62,23 +62,24 @@ func (p *program) publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish [FILE...|-]",
 		Short: "Publish a simulated market, files, or standard input",
-		Long: `Number ticks, journal them, and stream them to everybody who subscribes.
+		Long: `Number ticks, journal them, and stream them to all subscribers.
 
-Without arguments the ticks are a simulated market that goes on until Ctrl-C. Else they are read
-from files: CSV (with a header) or NDJSON, one after the other, - for standard input; the formats of
-exchanges and vendors that "tickfeed import --help" names; or recordings, whose ticks get new numbers
-(replay keeps the recorded ones, and their pace). Files go as fast as --rate allows (default: no limit).
-At their end the subscribers are told so, and late joiners are served until Ctrl-C, or with
---exit-at-end until all have everything.
+Without arguments, publish a simulated market until Ctrl-C. Otherwise read the ticks from files, one
+after the other: CSV (with a header) or NDJSON, - for standard input; the formats of exchanges and
+vendors that "tickfeed import --help" lists; or recordings, whose ticks get new numbers (replay keeps
+the recorded numbers and pace). Files are published as fast as --rate allows (default: no limit). At the
+end of the files the publisher announces that the source has ended, and serves late joiners until
+Ctrl-C or, with --exit-at-end, until all subscribers have everything.
 
-With --journal every tick is on disk before it is sent: a publisher that is killed and started again
-over the same directory goes on where it was, and its subscribers just continue. The simulated market
-then opens on a later day. If the disk is full, publishing waits. If the directory or its current file is
-removed or moved away, the journal goes on in a new file within about a second; what the missing files
-held can be had from memory only, and not at all after a restart. Without --journal, what is in
-memory (--memory) can be replayed: a subscriber that asks for more hears what is lost. Files
-without a journal wait for the first subscriber before they would fill more than the memory;
---wait-for says for how many.`,
+With --journal, every tick is written to disk before it is sent: a publisher that is killed and started
+again with the same directory continues the numbering, and its subscribers reconnect and continue. The
+simulated market then opens on a later day. If the disk is full, publishing waits. If the directory or
+its current file is removed or moved away, the journal continues in a new file within about a second;
+the ticks in the missing files can be replayed from memory only, and not at all after a restart.
+
+Without --journal, only the ticks in memory (--memory) can be replayed; a subscriber that asks for older
+ones receives the range that is lost. Files without a journal are published until memory is full, and
+the publisher then waits for the first subscriber; --wait-for sets how many it waits for.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
@@ -87,29 +88,29 @@ without a journal wait for the first subscriber before they would fill more than
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
 	}
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
-		countVar(f, &o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
-		f.Uint64Var(&o.market.Seed, "seed", 1, "`NUMBER` that chooses the course of the market: the same seed and flags give the same ticks")
-		countVar(f, &o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
-		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat, --rate in every minute, or u, 4 times as many at the opening, 0.6 times past noon and 3 times at the close")
+		countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
+		f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
+		countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
+		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close)")
 		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
-		f.Float64Var(&o.speed, "speed", 1, "`SECONDS` of the market that pass in one second")
+		f.Float64Var(&o.speed, "speed", 1, "simulate this many `SECONDS` of the market per second")
 		countVar(f, &o.market.Days, "days", 0, "end after `N` trading days (default: never)")
 		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market in every minute, with bursts within seconds (see --day-shape) (default: 10k for the simulated market, else no limit)")
+		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
-		f.IntVar(&o.waitFor, "wait-for", -1, "wait for `N` subscribers: without a journal before a full memory drops what they were not sent, and with --exit-at-end before leaving; 0 never waits (default: 1, with a journal 0)")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end of the files, once all connected subscribers have everything")
+		f.IntVar(&o.waitFor, "wait-for", -1, "wait for `N` subscribers: without a journal, before dropping unsent ticks from full memory; with --exit-at-end, before exiting; 0 never waits (default: 1, or 0 with a journal)")
 		f.Lookup("wait-for").DefValue = "0"
 	})
 	importFlags(cmd, &o.imports)
 	group(cmd, "Log", func(f *pflag.FlagSet) {
-		f.StringVar(&o.journal, "journal", "", "keep every tick in the directory `DIR`, made if need be")
-		f.StringVar(&o.sync, "sync", "1s", "when the journal is made durable against a power cut: `WHEN` none, 1s (each second) or always (before sending)")
-		f.Var(&o.retain, "retain", "how much journal to keep: `LIMITS` such as 10GB, 24h or 10GB,24h (default: all)")
-		f.BoolVar(&o.appending, "append", false, "let files go on after the ticks that the journal holds")
+		f.StringVar(&o.journal, "journal", "", "write every tick to a journal in the directory `DIR`, which is created if it does not exist")
+		f.StringVar(&o.sync, "sync", "1s", "when to sync the journal to disk, so that ticks survive a power cut: `WHEN` none, 1s (every second) or always (before sending)")
+		f.Var(&o.retain, "retain", "how much of the journal to keep: `LIMITS` such as 10GB, 24h or 10GB,24h (default: all)")
+		f.BoolVar(&o.appending, "append", false, "publish the files after the ticks that the journal already holds")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.define(f, "", "")

@@ -36,25 +36,25 @@ func (p *program) recordCommand() *cobra.Command {
 	var o recordOptions
 	cmd := &cobra.Command{
 		Use:   "record [ADDR...] -o FILE",
-		Short: "Keep what a publisher sends, byte for byte, in a recording",
+		Short: "Record what a publisher sends, byte for byte",
 		Long: `Receive the packets of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
-are tried in turn) and write them to FILE as they are (.tick, compressed as .tick.zst). When the
-connection breaks or the publisher is started again, record goes on by itself, in the same file.
-What it could not have, because the publisher no longer had it, is told in the file and at the end:
+are tried in turn) and write them to FILE unchanged (.tick, or compressed as .tick.zst). When the
+connection breaks or the publisher restarts, record reconnects and continues in the same file. Ticks that
+the publisher no longer had are listed as missing in the file and at the end:
 
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
   recorded: 345 packets, 1.2 MB in 1 file
 
 On Ctrl-C the file is closed, synced and verified. After a crash it can be read as it is, up to the last
-packet (compressed: the last MiB or so is missing). If the disk is full, record waits for room and
-goes on by itself; meanwhile the publisher keeps the ticks.
+packet (if compressed, the last MiB or so is missing). If the disk is full, record waits until there is
+space; meanwhile the publisher keeps the ticks.
 
-With --rotate-size or --rotate-time the files are numbered, FILE-0001.tick and so on, after those
-that are there; each can be read alone.
+With --rotate-size or --rotate-time the files are numbered FILE-0001.tick and so on, continuing after
+existing files; each file can be read alone.
 
-Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 ticks were
-lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.
-SIGTERM and SIGHUP end as --count does.`,
+Exit codes: 0 --count, --duration or --until-end was reached; 1 the file could not be written; 3 ticks
+were lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.
+SIGTERM and SIGHUP end record as --count does.`,
 		Example: `  tickfeed record -o session.tick
   tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425
   tickfeed record --symbols 'AAPL,MSFT' --duration 10m -o two.tick
@@ -62,17 +62,17 @@ SIGTERM and SIGHUP end as --count does.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.record(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to record", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot (now), beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end with the packet that brings the `N`th tick")
-		f.DurationVar(&o.duration, "duration", 0, "end after so long")
-		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+		f.DurationVar(&o.duration, "duration", 0, "end after this time")
+		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, NAME.tick or NAME.tick.zst (required)")
 		f.BoolVar(&o.force, "force", false, "replace FILE if it exists")
-		f.Var(&o.rotateSize, "rotate-size", "begin another file when one has so many bytes (before compression), such as 1GB; at least "+strconv.Itoa(recording.MarkInterval)+" bytes")
-		f.DurationVar(&o.rotateTime, "rotate-time", 0, "begin another file when one spans so much publish time, such as 1h")
+		f.Var(&o.rotateSize, "rotate-size", "start a new file when the current one reaches this size (before compression), such as 1GB; at least "+strconv.Itoa(recording.MarkInterval)+" bytes")
+		f.DurationVar(&o.rotateTime, "rotate-time", 0, "start a new file when the current one spans this much publish time, such as 1h")
 	})
 	o.connectionFlags(cmd)
 	return cmd

@@ -54,27 +54,27 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		names = append(names, string(f))
 	}
 	group(cmd, groupImport, func(f *pflag.FlagSet) {
-		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: told from the content)")
+		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: detected from the content)")
 		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
-		f.StringSliceVar(&o.header, "header", nil, "the `NAMES` of the columns of csv without a header line, such as time,symbol,price,size; no name for a column that is not read")
-		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
-		f.StringVar(&o.files.Text.Rows, "rows", "", "every row is a `KIND` trade, quote or level, whatever its columns say (default: told by its columns)")
-		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
-		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
+		f.StringSliceVar(&o.header, "header", nil, "`NAMES` of the columns of csv without a header line, such as time,symbol,price,size; leave the name of a column empty to ignore it")
+		f.StringArrayVar(&o.columns, "column", nil, "read FIELD from the column NAME: `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
+		f.StringVar(&o.files.Text.Rows, "rows", "", "read every row as `KIND` trade, quote or level (default: detected from its columns)")
+		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows without a symbol")
+		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` if the file names none")
 		of, without := "local times", ""
 		if o.places {
 			of, without = "places, and of local times in the files", " (default: UTC, of places only)"
 		}
 		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of "+of+", such as America/New_York, UTC or -05:00"+without)
 		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, and of times of day (hhmmss), such as 2026-03-02 (default: the capture's or the file name's)")
-		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: told from the magnitude)")
-		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
-		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
-		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
-		f.BoolVar(&o.files.NoBooks, "no-books", false, "of books, tell only the best bid and offer (dbn, itch, lobster, and rows of several levels)")
-		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "tell also the changes of books that no snapshot came for (websocket)")
-		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "take the recorder's times, not the exchange's (websocket)")
-		countVar(f, &o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines, records or packets instead of stopping at the first")
+		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: detected from the magnitude)")
+		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "store prices as multiples of 10^`N`, or finer if rows need it (default: -4)")
+		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "store sizes as multiples of 10^`N`, or finer if rows need it")
+		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "read a bid or ask of 0 as a price, not as an empty side")
+		f.BoolVar(&o.files.NoBooks, "no-books", false, "read only the best bid and offer of books (dbn, itch, lobster, and rows of several levels)")
+		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "also read changes of books without a snapshot (websocket)")
+		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "use the recorder's times, not the exchange's (websocket)")
+		countVar(f, &o.files.SkipBad, "skip-bad", 0, "skip up to `N` bad lines, records or packets instead of stopping at the first")
 	})
 }
 

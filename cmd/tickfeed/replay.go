@@ -63,26 +63,27 @@ func (p *program) replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Publish a recording again, as it happened or at another pace",
-		Long: `Publish what was recorded, for any number of subscribers, who share one clock. FILE is a recording, or
-any file that "tickfeed import" reads, which is imported first. The ticks keep their numbers; what the
-recording does not hold stays not asked, withheld or gone. Several files are put together as "tickfeed
-merge" does: recordings of one session and its successors are joined, and keep their numbers; others are
-merged by time under new numbers, and what a recording begins with is told when it begins. A tick is
-published at its market time, the latest event time so far, as fast as --speed says, and never earlier; with
---clock publish when it was published then. Nothing is dropped at any speed.
+		Long: `Publish recorded ticks to any number of subscribers, which share one clock. FILE is a recording, or
+any file that "tickfeed import" reads, which is imported first. Ticks keep their numbers; numbers that
+the recording does not hold stay not asked, withheld or gone. Several files are combined as by "tickfeed
+merge": recordings of one session and its successors are joined, and keep their numbers; others are
+merged by time under new numbers, and the state that each recording begins with is published when that
+recording begins. Each tick is published at its original time or later, never earlier: its market time,
+which is the latest event time so far, or with --clock publish its publish time; --speed sets the pace.
+No tick is dropped at any speed.
 
-While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
+A running replay is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
 ` + indented(keysHelp) + `
 
-A seek, a loop, and another session in the recording go on in a new session, which begins with the state
-as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
-subscribers are given the rest of the session before it: the replay waits for each as long as it confirms
-something more within 10 s, 10 s for those whose connections were lost, and in all at most 10 s and a
-second for each 1,000 numbers of the session, never more than 5 minutes. The log names those that it waits
-for and those that it goes on without. A seek does not wait, and ends the wait. At the end
-late joiners are served, and a seek goes back, until Ctrl-C. What subscribers may still want to read is
-kept in the directory for temporary files (TMPDIR) meanwhile.
+A seek, a loop, or another session in the recording starts a new session from the state at that point;
+subscribers follow automatically. Before a loop or another session of the recording begins, all
+subscribers are sent the rest of the session before it: the replay waits for each subscriber as long as
+it confirms more ticks within 10 s, and 10 s for those that lost their connection, but in all at most
+10 s plus one second per 1,000 numbers of the session, and never more than 5 minutes. The log names the
+subscribers that the replay waits for and those that it leaves behind. A seek does not wait, and ends the
+wait. At the end the replay serves late joiners, and can seek back, until Ctrl-C. Ticks that subscribers
+may still read are kept in the directory for temporary files (TMPDIR).
 
 ` + placesHelp + `
 
@@ -99,22 +100,22 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 	group(cmd, "What to play", func(f *pflag.FlagSet) {
 		f.StringVar(&o.from, "from", "", "begin at this `PLACE` (default: the first tick)")
 		f.StringVar(&o.to, "to", "", "end before this `PLACE` (default: after the last tick)")
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
-		f.BoolVar(&o.loop, "loop", false, "begin again after the end")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
+		f.BoolVar(&o.loop, "loop", false, "start again after the end")
 		clockFlag(f, &o.clock)
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.speed, "speed", "how fast: 1x, 10x, 0.5x, or max for as fast as it goes")
-		f.DurationVar(&o.gapLimit, "gap-limit", 0, "leave out of quiet times, like a night, what is longer than this, in recorded time")
-		f.StringVar(&o.shift, "shift", "", "`now`: move event times by a constant, so that they begin now")
-		f.BoolVar(&o.paused, "paused", false, "begin in a pause")
-		countVar(f, &o.waitFor, "wait-subscribers", 0, "begin when `N` subscribers are there")
-		f.StringVar(&o.startAt, "start-at", "", "begin at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if that is over) or RFC 3339")
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
+		f.Var(&o.speed, "speed", "playback speed: 1x, 10x, 0.5x, or max (as fast as possible)")
+		f.DurationVar(&o.gapLimit, "gap-limit", 0, "limit quiet periods, such as nights, to this length, in recorded time")
+		f.StringVar(&o.shift, "shift", "", "`now`: shift event times by a constant, so that they begin now")
+		f.BoolVar(&o.paused, "paused", false, "start paused")
+		countVar(f, &o.waitFor, "wait-subscribers", 0, "start when `N` subscribers are connected")
+		f.StringVar(&o.startAt, "start-at", "", "start at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if it has passed) or RFC 3339")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end, once a subscriber has connected and all have everything, including those that are moving from one session to the next")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		o.define(f, "; slower subscribers read a temporary file", ", where standard error is no terminal")
-		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
+		o.define(f, "; subscribers that lag further behind are served from a temporary file", ", if standard error is not a terminal")
+		f.StringVar(&o.control, "control", defaultControl, "local `ADDR` for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -608,7 +609,7 @@ var stateColours = map[replay.State]colour{replay.Playing: green, replay.Paused:
 const keyHint = ", ? for keys"
 
 // keysHelp lists the keys.
-const keysHelp = `space  pause, resume        + -      twice, half the speed
+const keysHelp = `space  pause, resume        + -      double, halve the speed
 s      one tick             ← → , .  seek 10 seconds
 ? h    these keys           Ctrl-Z   stop; fg goes on
 q      quit                 Ctrl-C   quit, exit code 130`

@@ -65,44 +65,47 @@ func (p *program) subscribeCommand() *cobra.Command {
 		Use:   "subscribe [ADDR...]",
 		Short: "Receive ticks, survive disconnections, account for every tick",
 		Long: `Receive the ticks of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
-are tried in turn) and print them. When the connection breaks, subscribe reconnects by itself and
-replays what was missed; standard error reports what happened, and its last line is the account:
+are tried in turn) and print them. When the connection breaks, subscribe reconnects and replays the
+ticks that it missed; it reports events on standard error, and the last line there is the account:
 
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
 Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
-Every number that was asked for and cannot be had is lost: with --from beginning also those that the
-publisher no longer holds. One kind of loss is no error: with --from beginning or time:T, the numbers
-that the publisher's retention (--retain) removed before the first number came that it still has. They
-are lost and expired, and the account counts them twice: "58 lost (50 expired)". Numbers that retention
-removes later, from under a subscriber that is too slow or away, and those that were asked for by number
+Every number that was requested and is not available is lost; with --from beginning that includes the
+numbers that the publisher no longer holds. One kind of loss is not an error: with --from beginning or
+time:T, the numbers before the first one that the publisher's retention (--retain) still has. They
+are lost and expired, and the account counts them in both: "58 lost (50 expired)". Numbers that retention
+removes later, while a subscriber is too slow or disconnected, and numbers that were requested exactly
 (seq:N, or the position in --state), are lost and not expired.
 
-With --stats no ticks are printed, but a line every second, and the whole run at the end, as text or with
---json: how many of the --connections are live, ticks per second of all of them, the lag (how many numbers
-a connection is behind the newest one that any of them knows of: the greatest, and the median), and percentiles
-of the latency. Each connection is a subscriber of its own, which checks, folds and accounts for every tick,
-and --count is the number of ticks of each. The first that is refused, or gives up, ends them all. The type
-of a JSON object is second or total; its durations are in nanoseconds.
+With --stats, subscribe prints no ticks, but a line every second and the totals of the run at the end, as
+text or with --json: how many of the --connections are live, the ticks per second of all of them, the lag
+(how many numbers a connection is behind the newest number that any of them knows of: maximum and
+median), and percentiles of the latency. Each connection is a subscriber of its own, which checks, folds
+and accounts for every tick, and --count is the number of ticks of each. The first connection that is
+refused or gives up ends all of them. The type of a JSON object is second or total; durations are in
+nanoseconds.
 
-Latency is how long after its publish time, or its event time, a tick is handed to the program. It counts
-from those times and not from when the tick could be read, so that a stall, and an outage once the ticks
-are replayed, count in full. It includes the difference of two clocks: ticks that come before their time
-count as 0, and the end reports how many there are and by how much. Ticks that were published before their
-connection was live for the first time are counted without a latency. So are, for the event time, ticks
-whose event time is not within a minute of the publish time: a simulated market, or files, of another day.
-A replay sends the times of its recording, from which no latency can be measured: "-". With --symbols the
-latency from publish time may be up to 1 ms too small, because the publisher joins packets.
+Latency is the time from a tick's publish time, or its event time, until the tick is handed to the
+program. It starts at those times, not when the tick could be read, so stalls count in full, and so do
+outages once the ticks are replayed. It includes the difference between two clocks: ticks that arrive
+before their time count as 0, and the end reports how many there are and by how much. Ticks that were
+published before their connection was first live are counted without a latency. For the event time, so
+are ticks whose event time is not within a minute of the publish time, such as those of a simulated
+market or of files from another day. A replay sends the times of its recording, from which no latency
+can be measured; it is printed as "-". With --symbols the latency from publish time may be up to 1 ms
+too small, because the publisher joins packets.
 
 With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbols *" for all) replaces the
-patterns of --symbols on all connections, and standard error reports the number from which the new ones
-apply. A line that is wrong, and the end of the input, change nothing. Without the flag standard input is
-not read, because it may hold lines that are for another program: commands that were pasted into a shell,
-or the list of a "while read" loop. In the background of a terminal nothing is read.
+patterns of --symbols on all connections, and standard error reports the number from which the new patterns
+apply. An invalid line and the end of the input change nothing. Without the flag, standard input is not
+read, because its lines may be meant for another program: commands that were pasted into a shell, or the
+list of a "while read" loop. A background job of a terminal reads nothing.
 
-Exit codes: 0 --count, --until or --until-end reached, or the output closed; 3 the same, but ticks were
-lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
+Exit codes: 0 --count, --until or --until-end was reached, or the output was closed; 3 the same, but ticks
+were lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end subscribe
+as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -114,34 +117,34 @@ lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and S
 		RunE: func(cmd *cobra.Command, args []string) error { return p.subscribe(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
-		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
-		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M it fetches [M, N)")
-		f.BoolVar(&o.commands, "commands", false, "read commands from standard input while it runs: a line \"symbols PATTERNS\" replaces --symbols")
-		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")
+		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
+		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M, fetch [M, N)")
+		f.BoolVar(&o.commands, "commands", false, "read commands from standard input: a line \"symbols PATTERNS\" replaces --symbols")
+		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and continue from it after a restart; after a crash or a power cut some ticks may repeat, but none is missing: standard output, if it is a file, is synced before the position. Only one subscriber at a time may use FILE")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.json, "json", false, "print one JSON object per tick; with --stats or --latency one per second, and one at the end")
+		f.BoolVar(&o.json, "json", false, "print a JSON object per tick; with --stats or --latency, one per second and one at the end")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
 		rawVar(f, &o.raw, "--json")
-		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
-		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
+		f.BoolVar(&o.events, "events", false, "with --json: also print a line for each connection, snapshot and loss, and a last one with the totals; codec/CLIENT.md lists the fields")
+		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as in a snapshot")
 		timeVar(f, &o.time)
-		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status, auction; all ticks are received and accounted for, and --count counts those that are printed")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "print only ticks of these `KINDS`, separated by commas: definition, quote, trade, correction, cancel, level, clear, status, auction; all ticks are received and accounted for, but --count counts only those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the files of --ledger, --hdr and --hdr-event if they exist")
-		f.StringVar(&o.reports, "reports", "", "append a JSON line for each recovery to `FILE` when it happens; - is standard output")
+		f.StringVar(&o.reports, "reports", "", "append a JSON line to `FILE` at each recovery; - is standard output")
 	})
 	group(cmd, "Statistics", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.stats, "stats", false, "print no ticks, but rate, lag and latency percentiles every second, and at the end of the whole run")
-		countVar(f, &o.connections, "connections", 1, "open `N` connections, each a subscriber of its own; with --stats or --latency")
-		f.BoolVar(&o.latency, "latency", false, "--stats, with more percentiles at the end")
-		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the plotter of HdrHistogram (.hgrm); - is standard output")
-		f.StringVar(&o.hdrEvent, "hdr-event", "", "the same of the latencies from event time, to `FILE`")
+		f.BoolVar(&o.stats, "stats", false, "instead of ticks, print rate, lag and latency percentiles, every second and for the whole run at the end")
+		countVar(f, &o.connections, "connections", 1, "with --stats or --latency: open `N` connections, each a subscriber of its own")
+		f.BoolVar(&o.latency, "latency", false, "as --stats, with more percentiles at the end")
+		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the HdrHistogram plotter (.hgrm); - is standard output")
+		f.StringVar(&o.hdrEvent, "hdr-event", "", "write the latencies from event time to `FILE`, as --hdr does")
 	})
 	o.connectionFlags(cmd)
 	return cmd
@@ -150,12 +153,12 @@ lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and S
 // connectionFlags are those that record has too.
 func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	group(cmd, "Connection", func(f *pflag.FlagSet) {
-		f.StringVar(&o.slow, "slow", "all", "when this subscriber is too slow: `POLICY` all (lose nothing), latest (skip to a snapshot) or disconnect")
-		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
-		f.DurationVar(&o.heartbeat, "heartbeat", 0, "longest silence on the connection (default: the publisher's)")
+		f.StringVar(&o.slow, "slow", "all", "`POLICY` if this subscriber is too slow: all (lose nothing), latest (skip to a snapshot) or disconnect")
+		f.DurationVar(&o.maxLag, "max-lag", 0, "lag at which this subscriber is too slow, for --slow latest and disconnect (default: the publisher's)")
+		f.DurationVar(&o.heartbeat, "heartbeat", 0, "ask for a heartbeat after this much silence (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
-		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts; the wait is random, and grows from 100ms up to this")
-		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
+		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound grows from 100ms to this")
+		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
 }
 
