@@ -59,7 +59,7 @@ func checkAddress(flag, addr string) error {
 		if _, err = strconv.ParseUint(port, 10, 16); err != nil {
 			err = fmt.Errorf("the port %q is not a number from 0 to 65535", port)
 		} else if strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`/\"<>`, r) }) {
-			err = fmt.Errorf("%q is no name of a host", host)
+			err = fmt.Errorf("%q is not a host name", host)
 		}
 	} else if a := (*net.AddrError)(nil); errors.As(err, &a) {
 		err = errors.New(a.Err)
@@ -108,7 +108,7 @@ func listenError(addr string, err error) error {
 	case isNotHere(err):
 		return fmt.Errorf("listen on %s: no interface of this machine has that address; choose another with --listen", addr)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("listen on %s: permission denied; choose a port from 1024 on, or a directory that you may write", addr)
+		return fmt.Errorf("listen on %s: permission denied; choose a port of 1024 or higher, or a directory that you can write to", addr)
 	case errors.As(err, &dns):
 		return fmt.Errorf("listen on %s: %s: no such host; choose another with --listen", addr, dns.Name)
 	}

@@ -139,7 +139,7 @@ func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, 
 			if name == "count" {
 				name = "ticks with a number"
 			}
-			return cfg, usage("--%s means nothing to %s", name, strings.Join(cfg.Scenarios, ", "))
+			return cfg, usage("--%s is not used by %s", name, strings.Join(cfg.Scenarios, ", "))
 		}
 	}
 	return cfg, nil
@@ -173,7 +173,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		}
 	})
 	if len(cfg.Ticks) == 0 && len(reading) > 0 {
-		return usage("%s is about files, and here are none; name them with --ticks", reading[0])
+		return usage("%s applies only to files; name them with --ticks", reading[0])
 	}
 	exe, err := os.Executable()
 	if err != nil {

@@ -126,7 +126,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	}
 	var st controlStatus
 	if err := json.Unmarshal(answer, &st); err != nil || st.State == "" && st.Error == "" {
-		return fmt.Errorf("%s is no replay's control: it answered %.64q", o.addr, answer)
+		return fmt.Errorf("%s is not the control address of a replay: it answered %.64q", o.addr, answer)
 	}
 	if st.Error != "" {
 		return errors.New(st.Error)

@@ -333,7 +333,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	m := &remade{Joined: true, From: st.Range.From, To: st.Range.To, Packets: st.Packets, Agreed: st.Agreed, Left: st.Left, Damages: st.Damages}
 	m.note("joined       numbers %v of session %v", st.Range, lineage.Current().ID)
 	if st.Agreed > 0 {
-		m.note("agreed       %s numbers that several have", formatThousands(st.Agreed))
+		m.note("agreed       %s numbers that several recordings have", formatThousands(st.Agreed))
 	}
 	if st.Left > 0 {
 		m.note("disowned     %s numbers that belong to nobody any more were left out", formatThousands(st.Left))
@@ -342,7 +342,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 		m.Holes = append(m.Holes, hole{h.Range, h.Why.String()})
 		m.Missing += h.Len()
 		if i < shownDamage {
-			m.note("missing      %v: %s, none of them has these", h.Range, h.Why)
+			m.note("missing      %v: %s, none of the recordings has them", h.Range, h.Why)
 		}
 	}
 	if more := len(st.Holes) + st.More - shownDamage; more > 0 {
@@ -353,7 +353,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	}
 	if st.Torn > 0 {
 		m.Torn = st.Torn
-		m.note("torn         %s at the ends of the recordings were left out: what was being written when they ended", formatBytes(st.Torn))
+		m.note("torn         %s at the ends of the recordings were left out: their last writes were incomplete", formatBytes(st.Torn))
 	}
 	return m, err
 }

@@ -79,7 +79,7 @@ func (o *demoOptions) check() error {
 	case o.every < 100*time.Millisecond:
 		return usage("--every must be at least 100ms, got %v", o.every)
 	case math.IsInf(float64(o.rate), 1):
-		return usage("--rate max leaves nothing to see; give a number")
+		return usage("--rate must be a number in a demo, got max")
 	case o.instruments < 1:
 		return usage("--instruments must be at least 1, got %d", o.instruments)
 	case float64(o.rate) < sim.MinRate*o.speed() || float64(o.rate) > sim.MaxRate:

@@ -126,7 +126,7 @@ func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
 	case strings.HasSuffix(name, recordingSuffix):
 		return "", false, usage("-o %s: a recording is made by import, cut or merge; export writes .parquet, .csv, .ndjson and .txt", o.output)
 	case format == "":
-		return "", false, usage("-o %s: the name says no format: want .parquet, .csv, .ndjson or .txt (or .csv.zst, .csv.gz, …), or --as FORMAT", o.output)
+		return "", false, usage("-o %s: the file name selects no format: want .parquet, .csv, .ndjson or .txt (or .csv.zst, .csv.gz, …), or --as FORMAT", o.output)
 	case format == formatParquet && (gz || zst):
 		return "", false, usage("-o %s: Parquet is compressed by itself; leave the last extension out", o.output)
 	case o.json && o.output == "-":
@@ -178,7 +178,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 		e.match = filter.Match
 	}
 	if e.format == formatText && (len(paths) > 1 || len(o.kinds)+len(o.symbols) > 0 || o.from != "" || o.to != "") {
-		return usage("the text form is of one whole recording; cut makes a recording of a part, merge of several")
+		return usage("the text form holds one whole recording; use cut for a part of one, and merge for several")
 	}
 	if e.clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &e.from}, placeFlag{"--to", o.to, &e.to}); err != nil {
 		return err
@@ -514,10 +514,10 @@ func (e *exporting) report(asJSON bool) error {
 		}
 	}
 	if s.Damages > 0 && s.Format == formatText {
-		return wrong("%s: bytes that say nothing are kept as they are", plural(s.Damages, "damaged place"))
+		return wrong("%s: bytes that cannot be decoded are exported as they are", plural(s.Damages, "damaged place"))
 	}
 	if s.Damages > 0 {
-		return wrong("%s: %d numbers are missing from what was exported", plural(s.Damages, "damaged place"), s.Damaged)
+		return wrong("%s: %d numbers are missing from the output", plural(s.Damages, "damaged place"), s.Damaged)
 	}
 	return nil
 }

@@ -155,7 +155,7 @@ func checkKeys(root *cobra.Command, raw map[string]any) error {
 		cmd, _, err := root.Find([]string{name})
 		if err != nil || cmd == root || !cmd.Runnable() {
 			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
-				return fmt.Errorf("there is no setting %q at the top; settings of a command stand in its section, such as publish", name)
+				return fmt.Errorf("there is no setting %q at the top level; put the settings of a command in its section, such as publish", name)
 			}
 			continue
 		}
@@ -243,12 +243,12 @@ func readWithin(ctx context.Context, path string, most int64, longest time.Durat
 		defer f.Close()
 		b, err := io.ReadAll(io.LimitReader(f, most+1))
 		if err == nil && int64(len(b)) > most {
-			err = fmt.Errorf("%s is longer than %d bytes, the most that is read: is it the right file?", path, most)
+			err = fmt.Errorf("%s is longer than %d bytes, the most that tickfeed reads: is it the right file?", path, most)
 		}
 		return b, err
 	})
 	if errors.Is(err, errInterrupted) && ctx.Err() == nil {
-		return nil, fmt.Errorf("%s was not there as a whole within %v: is it a pipe that nobody writes to?", path, longest)
+		return nil, fmt.Errorf("%s could not be read completely within %v: is it a pipe that nobody writes to?", path, longest)
 	}
 	return b, err
 }
@@ -310,7 +310,7 @@ func wantArgs(least, most int, what string) cobra.PositionalArgs {
 		case n < least:
 			return fmt.Errorf("the %s is missing: %s", what, line)
 		case n > most:
-			return fmt.Errorf("%q is one argument too many: %s", args[most], line)
+			return fmt.Errorf("unexpected argument %q: %s", args[most], line)
 		}
 		return nil
 	}

@@ -143,11 +143,11 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 			if path == spool {
 				path = rawfile.StdinName
 			}
-			return usage("%s is a recording already; \"tickfeed cut\" and \"tickfeed merge\" make others of it", path)
+			return usage("%s is already a recording; use \"tickfeed cut\" or \"tickfeed merge\" to make another one of it", path)
 		case as != (origin{}):
-			return usage("--session and --created are what the text form of a recording says itself")
+			return usage("the text form of a recording sets --session and --created itself; leave the flags out")
 		case len(paths) > 1 || !filter.All() || o.json:
-			return usage("%s is the text form of a recording; it is imported alone and as it is", path)
+			return usage("%s is the text form of a recording; import it alone, without --symbols and --json", path)
 		default:
 			name := path
 			if path == spool {
@@ -245,7 +245,7 @@ func (p *program) importText(ctx context.Context, o *importCommandOptions, path,
 // createRecording begins the file path; - is standard output. The error has its exit code.
 func (p *program) createRecording(path string, force bool) (recordingOutput, error) {
 	if path == "-" {
-		return &standardOutput{p.stdout, p.owe(func() string { return "the end of what is written to " + standardOutputName })}, nil
+		return &standardOutput{p.stdout, p.owe(func() string { return "the end of the output to " + standardOutputName })}, nil
 	}
 	slow := p.watch(path)
 	out, err := slow.create(path, force)
@@ -255,7 +255,7 @@ func (p *program) createRecording(path string, force bool) (recordingOutput, err
 	if err != nil {
 		return nil, usage("%w", err)
 	}
-	paid := p.owe(func() string { return path + ", which is not made; a temporary file stays beside it" })
+	paid := p.owe(func() string { return path + ", which was not written; a temporary file is left beside it" })
 	return &watchedOutput{out, slow, paid}, nil
 }
 

@@ -254,13 +254,13 @@ func (p *program) abandon() {
 	p.mu.Lock()
 	owed, slow := slices.Clone(p.unsaved), slices.Clone(p.slow)
 	p.mu.Unlock()
-	p.notef("tickfeed: interrupted again: ended at once; what was being written is not whole")
+	p.notef("tickfeed: interrupted again: ended at once; files that were being written are incomplete")
 	for _, u := range owed {
 		p.notef("not saved: %s", u.say())
 	}
 	for _, s := range slow {
 		if len(owed) == 0 && s.waits() != "" {
-			p.notef("not saved: what %s has not taken", s.name)
+			p.notef("not saved: output that %s has not accepted", s.name)
 		}
 	}
 }
@@ -299,7 +299,7 @@ second later, ends the process at once, with a list of what was not saved.`,
 				return err
 			}
 			if unknown := strangers(cmd.Root(), os.Environ()); len(unknown) > 0 && cmd.Name() != benchChild {
-				p.notef("environment: no setting is called %s; the names are those of the flags", strings.Join(unknown, ", "))
+				p.notef("environment: there is no setting %s; settings are named like the flags", strings.Join(unknown, ", "))
 			}
 			p.running = true
 			return nil

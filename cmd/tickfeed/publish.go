@@ -129,9 +129,9 @@ const (
 
 // check reports the first flag that is wrong, before anything is opened.
 func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
-	foreign, kind := []string{groupFiles, groupImport}, "files"
+	foreign, kind := []string{groupFiles, groupImport}, "files, but the simulated market is published"
 	if len(paths) > 0 {
-		foreign, kind = []string{groupMarket}, "the simulated market"
+		foreign, kind = []string{groupMarket}, "the simulated market, but files are published"
 	}
 	var wrongFlag string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -141,13 +141,13 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	})
 	switch {
 	case wrongFlag != "":
-		return usage("--%s is about %s, and that is not what is published here", wrongFlag, kind)
+		return usage("--%s applies only to %s", wrongFlag, kind)
 	case !(o.speed > 0) || math.IsInf(o.speed, 1):
 		return usage("--speed must be greater than 0, got %v", o.speed)
 	case o.steady && math.IsInf(float64(o.rate), 1):
 		return usage("--steady needs a --rate other than max")
 	case o.journal == "" && (o.retain != retention{} || o.appending):
-		return usage("--retain and --append are about a journal; name its directory with --journal")
+		return usage("--retain and --append need a journal; name its directory with --journal")
 	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
 		return usage("--wait-for must not be negative, got %d", o.waitFor)
 	case o.market.Instruments < 1:
@@ -255,7 +255,7 @@ func (o *publishOptions) checkJournal(paths []string) error {
 		return journalError(o.journal, err)
 	}
 	if next > 1 {
-		return usage("journal %s holds %s ticks already; give --append to publish the files after them, or name another directory",
+		return usage("journal %s holds %s ticks already; add --append to publish the files after them, or name another directory",
 			o.journal, formatThousands(next-1))
 	}
 	return nil
@@ -269,13 +269,13 @@ func journalError(dir string, err error) error {
 	case errors.Is(err, journal.ErrLocked):
 		return fmt.Errorf("journal %s is in use by another publisher; stop that one, or name another directory with --journal", dir)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w; name a directory that you may write with --journal", err)
+		return fmt.Errorf("%w; name a directory that you can write to with --journal", err)
 	case journal.OutOfDescriptors(err):
-		return fmt.Errorf("%w; let the process have more file descriptors (ulimit -n)", err)
+		return fmt.Errorf("%w; raise the file descriptor limit (ulimit -n)", err)
 	case errors.Is(err, journal.ErrFull):
 		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
 	case errors.Is(err, journal.ErrFailed):
-		return fmt.Errorf("%w; see to the disk and start again, a new session goes on after what is on it", err)
+		return fmt.Errorf("%w; see to the disk and start again: a new session continues after the ticks on it", err)
 	}
 	return err
 }
@@ -589,7 +589,7 @@ func (s *service) run(ctx context.Context) error {
 const endTime = 8 * time.Second
 
 // errHangs reports that what ends did not end in time.
-var errHangs = fmt.Errorf("what was begun did not end within %v, as if the disk of the journal does not answer", endTime)
+var errHangs = fmt.Errorf("the shutdown did not finish within %v; the disk of the journal may not be responding", endTime)
 
 // waitBounded returns what wait does, or errHangs if that takes longer than endTime after ctx ended.
 func (p *program) waitBounded(ctx context.Context, wait func() error) error {

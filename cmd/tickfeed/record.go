@@ -82,11 +82,11 @@ SIGTERM and SIGHUP end record as --count does.`,
 func (o *recordOptions) check() error {
 	switch {
 	case o.output == "":
-		return usage("-o FILE is missing: where to record to, such as -o session.tick")
+		return usage("-o FILE is missing: name the file to record to, such as -o session.tick")
 	case o.output == "-":
 		return usage("-o -: a recording is written to a file, not to standard output")
 	case !strings.HasSuffix(o.output, recordingSuffix) && !strings.HasSuffix(o.output, recordingSuffix+zstdSuffix):
-		return usage("-o %s: want a name that ends in %s or %s%s; other formats are made by export", o.output, recordingSuffix, recordingSuffix, zstdSuffix)
+		return usage("-o %s: want a name that ends in %s or %s%s; export writes other formats", o.output, recordingSuffix, recordingSuffix, zstdSuffix)
 	case o.from == "live":
 		return usage("--from live: a recording begins with a snapshot; leave the flag out")
 	case o.duration < 0:
@@ -303,7 +303,7 @@ func (r *recorder) closed(n int) error {
 	case errors.Is(err, errNoEnd):
 		return fmt.Errorf("%s has no index, because the last write failed; it can be read up to its last whole packet", path)
 	case err != nil:
-		return wrong("%s was written, but what can be read of it is wrong: %w", path, err)
+		return wrong("%s was written, but cannot be read back correctly: %w", path, err)
 	}
 	return nil
 }

@@ -165,10 +165,10 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 			}
 		}
 		if len(formats) == 0 {
-			err = usage("--%s is about files that are not recordings, and here are only recordings", f.Name)
+			err = usage("--%s applies only to files that are not recordings, but all files are recordings", f.Name)
 			return
 		}
-		err = usage("--%s is about files of %v, and what is read here is %v", f.Name, about, formats)
+		err = usage("--%s applies only to files of %v, but the input is %v", f.Name, about, formats)
 	})
 	return err
 }
@@ -219,9 +219,9 @@ func fileError(err error, opening bool) error {
 	case errors.Is(err, context.Canceled):
 		return errInterrupted
 	case files.Skippable(err) && errors.As(err, new(*rawfile.DamageError)):
-		return wrong("%w (--skip-bad N passes over N bad records or packets)", err)
+		return wrong("%w (--skip-bad N skips N bad records or packets)", err)
 	case files.Skippable(err):
-		return wrong("%w (--skip-bad N passes over N bad lines)", err)
+		return wrong("%w (--skip-bad N skips N bad lines)", err)
 	case errors.Is(err, itch.ErrNoDate):
 		return usage("%w; state it with --date, such as --date 2026-03-02", err)
 	case files.Damaged(err):
@@ -354,7 +354,7 @@ func expandJournals(paths []string) (out []string, err error) {
 		case err == nil && info.IsDir():
 			names, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+recordingSuffix))
 			if err != nil || len(names) == 0 {
-				return nil, usage("%s is a directory, and no journal: it holds no %s files; name the files", path, recordingSuffix)
+				return nil, usage("%s is a directory, but not a journal: it holds no %s files; name the files", path, recordingSuffix)
 			}
 			slices.Sort(names) // by first number
 			out = append(out, names...)
@@ -430,7 +430,7 @@ func spool(ctx context.Context, pipe *files.Pipe, name string) (string, error) {
 	case errors.Is(err, context.Canceled):
 		return "", errInterrupted
 	case err != nil:
-		return "", fmt.Errorf("write what comes from %s to a temporary file: %w", name, err)
+		return "", fmt.Errorf("copy %s to a temporary file: %w", name, err)
 	}
 	return path, nil
 }

@@ -151,7 +151,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	case o.waitFor < 0:
 		return cfg, nil, usage("--wait-subscribers must not be negative, got %d", o.waitFor)
 	case o.loop && o.exitAtEnd:
-		return cfg, nil, usage("--loop has no end for --exit-at-end")
+		return cfg, nil, usage("--loop and --exit-at-end exclude each other: a loop has no end")
 	}
 	if err := o.serviceOptions.check(); err != nil {
 		return cfg, nil, err
@@ -179,7 +179,7 @@ func readControl(flag, addr string) (string, error) {
 	}
 	host, _, _ := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
+		return "", usage("%s %s: the control requires no credentials and must be on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
 	}
 	return addr, nil
 }
@@ -203,7 +203,7 @@ func parseStartAt(s string, now time.Time) (time.Time, error) {
 		return time.Time{}, usage("--start-at must be a time such as 14:30:00 or 2026-01-05T14:30:00Z, got %q", s)
 	}
 	if at.Before(now) {
-		return time.Time{}, usage("--start-at %s is over", s)
+		return time.Time{}, usage("--start-at %s has passed", s)
 	}
 	return at, nil
 }
@@ -302,7 +302,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	case err == nil && ctx.Err() != nil:
 		return s.p.stopped()
 	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
-		return wrong("%s: damaged: %s ticks are missing, and subscribers were told so", strings.Join(s.names, " "), formatThousands(st.Damaged))
+		return wrong("%s: damaged: %s ticks are missing, and were reported to the subscribers as lost", strings.Join(s.names, " "), formatThousands(st.Damaged))
 	}
 	return err
 }

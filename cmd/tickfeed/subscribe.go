@@ -212,7 +212,7 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 		set  bool
 	}{{"--raw", o.raw}, {"--events", o.events}, {"--final-state", o.finalState}} {
 		if f.set && !o.json {
-			return cfg, usage("%s is for --json: add it", f.flag)
+			return cfg, usage("%s needs --json", f.flag)
 		}
 	}
 	for _, d := range []struct {
@@ -268,7 +268,7 @@ func parseStart(s string, now time.Time) (codec.Start, error) {
 			return codec.Start{}, usage("--from %s: want a time such as 2026-01-05T09:30:00Z, or nanoseconds since the Unix epoch", s)
 		}
 		if at.After(now.Add(clockSlack)) {
-			return codec.Start{}, usage("--from %s lies ahead: nothing was published then; to wait for what comes, leave --from out", s)
+			return codec.Start{}, usage("--from %s is in the future; to wait for new ticks, leave --from out", s)
 		}
 		ns := int64(0) // nothing was published before 1970
 		if at.After(time.Unix(0, 0)) {
@@ -394,7 +394,7 @@ func (p *program) ended(ctx context.Context, err error) error {
 // see feed.Account.
 func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
-		return wrong("%d ticks were lost; the reasons stand above", lost)
+		return wrong("%d ticks were lost; the reasons are listed above", lost)
 	}
 	return nil
 }
@@ -487,7 +487,7 @@ func syncOutput(outs ...io.Writer) error {
 			continue
 		}
 		if err := f.Sync(); err != nil {
-			return fmt.Errorf("sync %s: %w; the position in --state is not saved any more", f.Name(), err)
+			return fmt.Errorf("sync %s: %w; the position in --state is no longer saved", f.Name(), err)
 		}
 	}
 	return nil
@@ -691,7 +691,7 @@ func (r *receiver) warnOfPatterns(state *feed.State) {
 	if len(missing) == 0 {
 		return
 	}
-	r.say("--symbols: no instrument matches %s so far; upper and lower case differ", firstPatterns(missing))
+	r.say("--symbols: no instrument matches %s so far; patterns are case-sensitive", firstPatterns(missing))
 }
 
 // unmatched returns the patterns of f that match no instrument of state.
@@ -808,7 +808,7 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	case c.Reason == codec.GoneExpired:
 		return fmt.Sprintf("the publisher no longer keeps these %s", these)
 	case c.Reason == codec.GoneDamaged:
-		return fmt.Sprintf("these %s are damaged where the publisher reads them", these)
+		return fmt.Sprintf("the publisher's copy of these %s is damaged", these)
 	}
 	return fmt.Sprintf("the publisher no longer has these %s", these)
 }

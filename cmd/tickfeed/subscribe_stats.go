@@ -36,23 +36,23 @@ func (o *subscribeOptions) checkStats() error {
 	case o.connections < 1 || o.connections > maxConnections:
 		return usage("--connections must be from 1 to %d, got %d", maxConnections, o.connections)
 	case !o.measures() && o.connections > 1:
-		return usage("--connections %d: the ticks of many connections are not printed; add --stats, which prints statistics in their stead", o.connections)
+		return usage("--connections %d: the ticks of many connections are not printed; add --stats to print statistics instead", o.connections)
 	case !o.measures() && o.hdr+o.hdrEvent != "":
 		return usage("--hdr and --hdr-event write the latencies that --stats or --latency measure; add one of them")
 	case !o.measures():
 		return nil
 	case o.csv:
-		return usage("--csv is a format of ticks, and with --stats or --latency no ticks are printed; --json is for both")
+		return usage("--csv is a format of ticks, but --stats and --latency print none; use --json")
 	case o.raw || o.events || o.finalState:
-		return usage("--raw, --events and --final-state are about the ticks that are printed, and with --stats or --latency none are")
+		return usage("--raw, --events and --final-state apply to printed ticks, but --stats and --latency print none")
 	case o.kinds != nil:
-		return usage("--kinds chooses the ticks that are printed, and with --stats or --latency none are")
+		return usage("--kinds chooses the ticks that are printed, but --stats and --latency print none")
 	case o.json && (o.hdr == "-" || o.hdrEvent == "-"):
 		return usage("--hdr - and --json would mix two formats on standard output; name a file")
 	case o.connections > 1 && o.state != "":
-		return usage("--state keeps the position of one connection, and --connections asks for %d", o.connections)
+		return usage("--state keeps the position of one connection, but --connections is %d", o.connections)
 	case o.connections > 1 && o.ledger != "":
-		return usage("--ledger is the account of one connection, and --connections asks for %d; the end of the statistics has the sum", o.connections)
+		return usage("--ledger is the account of one connection, but --connections is %d; the statistics end with the sum", o.connections)
 	}
 	limit, open := journal.FileLimit()
 	if needed := open + o.connections + min(o.connections, maxJoining) + spareDescriptors; limit != 0 && needed > limit {
