@@ -34,7 +34,7 @@ type benchOptions struct {
 	files                importOptions
 }
 
-// benchChild is the hidden command that is a child of bench.
+// benchChild is the name of the hidden command that bench starts as a child process.
 const benchChild = "bench-child"
 
 func (p *program) benchCommand() *cobra.Command {
@@ -89,10 +89,10 @@ Scenarios (all of them by default):
 	return cmd
 }
 
-// benchParameters are the flags that only some scenarios look at.
+// benchParameters are the flags that only some scenarios use.
 var benchParameters = []string{"subscribers", "rate", "symbols", "instruments", "cuts", "count"}
 
-// config is what the flags say.
+// config returns the configuration from the flags.
 func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, error) {
 	cfg := bench.Config{
 		Duration: o.duration, Runs: o.runs, Smoke: o.smoke, Profile: o.profile, Dir: o.dir,
@@ -150,7 +150,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	if len(cfg.Ticks) > 0 { // what cannot be read is told before anything is measured
+	if len(cfg.Ticks) > 0 { // report unreadable files before measuring anything
 		src, err := openTicks(cfg.Ticks, &o.files)
 		if err != nil {
 			return err
@@ -159,7 +159,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 			return err
 		}
 	}
-	var reading []string // the flags that say how files are read
+	var reading []string // flags that say how files are read
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if g := f.Annotations[groupAnnotation]; len(g) == 0 || g[0] != groupImport {
 			return
@@ -191,16 +191,16 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	}
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	var failed error // of a write
+	var failed error // error of a write
 	var doing atomic.Value
 	doing.Store("")
 	cfg.Progress = func(what string) { doing.Store(what) }
 	stop := func() {}
-	print := func(write func() error) { // without the progress line
+	print := func(write func() error) { // clears the progress line first
 		stop()
 		if failed == nil {
 			if failed = write(); failed != nil {
-				cancel() // nobody would see what is still to come
+				cancel() // the output is gone
 			}
 		}
 		stop = p.progress(func() string { return doing.Load().(string) })
@@ -236,13 +236,13 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	return err
 }
 
-// benchChildCommand is one of the processes that bench starts.
+// benchChildCommand is the command of a process that bench starts.
 func (p *program) benchChildCommand() *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use: benchChild, Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
+			signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 			return bench.Child(cmd.Context(), args[0], p.stdin, p.stdout, func(paths []string) (feed.Source, error) {
 				return openTicks(paths, &o)
 			})
@@ -252,7 +252,7 @@ func (p *program) benchChildCommand() *cobra.Command {
 	return cmd
 }
 
-// openTicks reads recordings, or other files, as ticks.
+// openTicks opens recordings, or other files, as a source of ticks.
 func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 	recorded, err := isRecording(paths[0])
 	if err != nil {
@@ -286,9 +286,9 @@ func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 	return s, nil
 }
 
-// recordedTicks are the ticks of recordings.
+// recordedTicks is the source of the ticks of recordings.
 type recordedTicks struct {
-	feed.Source // nil if there is none yet
+	feed.Source // nil until all files are open
 	files       []*openRecording
 }
 

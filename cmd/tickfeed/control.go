@@ -56,7 +56,7 @@ The same commands are available over HTTP: GET /status, POST /pause, /resume, /s
 	return cmd
 }
 
-// controlBody is the body of a request for args; nil for the status.
+// controlBody returns the body of the request for args; nil for the status.
 func controlBody(args []string) (*replay.ControlRequest, error) {
 	what, value := args[0], ""
 	if len(args) > 1 {
@@ -95,7 +95,7 @@ func controlBody(args []string) (*replay.ControlRequest, error) {
 	return nil, usage("control %s: want status, pause, resume, step, speed or seek", what)
 }
 
-// A controlStatus is an answer: the status of the player, and what the command adds.
+// A controlStatus is an answer: the status of the player, and what the replay command adds.
 type controlStatus struct {
 	replay.Status
 	replayInfo
@@ -139,7 +139,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	return output(err)
 }
 
-// text is the status for people.
+// text formats the status for people.
 func (st *controlStatus) text() string {
 	at := func(t int64) string { return time.Unix(0, t).UTC().Format("2006-01-02 15:04:05.000Z") }
 	text := fmt.Sprintf("%s at %s, %v, seq %d, %s ticks played, %s, session %v", st.State, at(st.Recorded), st.Speed, st.Seq,
@@ -150,7 +150,7 @@ func (st *controlStatus) text() string {
 	return text
 }
 
-// askControl makes one request and returns the answer's body.
+// askControl sends one request and returns the body of the answer.
 func askControl(ctx context.Context, addr, what string, body *replay.ControlRequest) ([]byte, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	host := addr
@@ -194,7 +194,7 @@ func askControl(ctx context.Context, addr, what string, body *replay.ControlRequ
 	return b, nil
 }
 
-// jumps is args where, of control, a jump back such as -10s is not taken for a flag.
+// jumps rearranges args of control, so that a jump back such as -10s is not taken for a flag.
 func jumps(args []string) []string {
 	if len(args) == 0 || args[0] != "control" {
 		return args

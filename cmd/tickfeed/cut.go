@@ -101,7 +101,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 		})
 }
 
-// remade is what cut and merge made.
+// remade is the result of cut or merge.
 type remade struct {
 	Output  string   `json:"output"`
 	Files   []string `json:"input"`
@@ -129,7 +129,7 @@ func (m *remade) note(format string, args ...any) {
 	m.notes = append(m.notes, fmt.Sprintf("  "+format, args...))
 }
 
-// remake makes a recording of others.
+// remake opens the recordings at paths and writes to output the recording that do makes from them.
 func (p *program) remake(ctx context.Context, in *importOptions, output string, force, asJSON bool, paths []string, doing string, read *atomic.Int64,
 	do func(context.Context, recording.File, []*openRecording) (*remade, error)) error {
 	if output == "" {
@@ -187,7 +187,7 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 	return nil
 }
 
-// stdoutError is the error of a write to standard output.
+// stdoutError returns the error of a write to standard output.
 func stdoutError(err error) error { return output(err) }
 
 // mergeOptions are the flags of merge.
@@ -280,9 +280,9 @@ func names(all []*openRecording) string {
 	return strings.Join(n, ", ")
 }
 
-// joinRelated returns all, or if they are several recordings of one lineage that merge would join, the one recording that
-// they make together, in a temporary file. It closes what it does not return, all of them on an error, which has its exit
-// code.
+// joinRelated returns all, unless merge would join them because they are several recordings of one lineage: then it
+// returns the joined recording, in a temporary file. It closes the recordings that it does not return, all of them on an
+// error. The error has its exit code.
 func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording, err error) {
 	defer func() {
 		if err != nil {
@@ -389,7 +389,7 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 	}
 	h.Source = "merged from " + strings.Join(sources, ", ")
 	if filtered < len(readers) {
-		h.Filter = nil // of one of them it has everything
+		h.Filter = nil // one of the recordings is not filtered
 	} else if filter, err := codec.NewFilter(h.Filter); err == nil {
 		h.Filter = filter
 	}

@@ -105,7 +105,8 @@ var exportExtensions = map[string]string{
 	".txt": formatText,
 }
 
-// chooseFormat is the format of the output, and whether it is to be packed with gzip; zstd is the file's own business.
+// chooseFormat returns the format of the output, and whether to compress it with gzip. The output file itself handles
+// zstd.
 func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
 	if o.output == "" {
 		return "", false, usage("name the file to write with -o, such as -o out.parquet")
@@ -135,7 +136,7 @@ func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
 	return format, gz, nil
 }
 
-// chooseKinds are the kinds of ticks to export.
+// chooseKinds returns the kinds of ticks to export.
 func (o *exportOptions) chooseKinds(format string) ([]feed.Kind, error) {
 	all := parquetfile.Kinds()
 	if len(o.kinds) == 0 {
@@ -211,7 +212,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	return e.report(o.json)
 }
 
-// An exporting is an export under way.
+// An exporting is an export in progress.
 type exporting struct {
 	p        *program
 	ctx      context.Context
@@ -224,7 +225,7 @@ type exporting struct {
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
 	clock    recording.Clock
-	from, to recording.Place // of all recordings; resolved by the first
+	from, to recording.Place // places in all recordings; resolved by the first recording
 
 	started     time.Time
 	read, size  atomic.Int64 // bytes
@@ -233,7 +234,8 @@ type exporting struct {
 	sum         exportSummary
 }
 
-// An exportSummary is what was written, and what the recordings do not hold. Times are nanoseconds since the Unix epoch.
+// An exportSummary counts what was written, and what the recordings do not hold. Times are nanoseconds since the Unix
+// epoch.
 type exportSummary struct {
 	Output      string            `json:"output"`
 	Format      string            `json:"format"`
@@ -247,7 +249,7 @@ type exportSummary struct {
 	NotAsked    uint64            `json:"not_asked"`
 	Withheld    uint64            `json:"withheld"`
 	Gone        uint64            `json:"gone"`
-	GoneDamaged uint64            `json:"gone_damaged"` // those of Gone that were damaged before they were recorded
+	GoneDamaged uint64            `json:"gone_damaged"` // the part of Gone that was damaged before it was recorded
 	Damaged     uint64            `json:"damaged"`
 	Damages     int               `json:"damages"`
 	Torn        int64             `json:"torn_bytes"`
@@ -262,7 +264,7 @@ type tickWriter interface {
 	close() error
 }
 
-// write writes everything to out.
+// write exports all recordings to out.
 func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	defer e.p.progress(e.progress)()
 	passes := int64(1)
@@ -346,7 +348,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// pass hands everything that is wanted to w.
+// pass writes all wanted ticks to w.
 func (e *exporting) pass(w tickWriter) error {
 	e.instruments = make(map[[2]string]struct{})
 	before := int64(0)
@@ -413,7 +415,7 @@ func (e *exporting) pass(w tickWriter) error {
 	return nil
 }
 
-// choose takes the wanted ticks of a part, in its memory, and counts.
+// choose returns the wanted ticks of part, in the memory of part.Ticks, and counts all ticks.
 func (e *exporting) choose(part *recording.Part) []feed.Tick {
 	bounded := !e.from.IsZero() || !e.to.IsZero()
 	kept := part.Ticks[:0]
@@ -446,7 +448,7 @@ func (e *exporting) choose(part *recording.Part) []feed.Tick {
 	return kept
 }
 
-// textRows writes lines of text.
+// textRows writes ticks as lines of text.
 type textRows struct{ printer *printer }
 
 func newTextRows(out io.Writer, f format) *textRows {
@@ -462,7 +464,7 @@ func (w *textRows) write(part *recording.Part, ticks []feed.Tick, ts *recording.
 
 func (w *textRows) close() error { return w.printer.flush() }
 
-// surveyRows looks at what types the columns of a Parquet file must have.
+// surveyRows determines the column types that a Parquet file must have.
 type surveyRows struct{ parquetfile.Survey }
 
 func (w *surveyRows) write(_ *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error {
@@ -488,14 +490,14 @@ func (w *parquetRows) write(part *recording.Part, ticks []feed.Tick, ts *recordi
 
 func (w *parquetRows) close() error { return w.file.Close() }
 
-// progress is the line that tells how far it is.
+// progress returns the progress line.
 func (e *exporting) progress() string {
 	read, size, rows := e.read.Load(), e.size.Load(), e.rows.Load()
 	return fmt.Sprintf("exporting to %s: %.0f %% of %s, %s ticks, %s ticks/s", e.output,
 		100*float64(read)/float64(max(size, 1)), formatBytes(size), formatCount(float64(rows)), formatCount(float64(rows)/time.Since(e.started).Seconds()))
 }
 
-// report tells what was written. The error says that a recording is damaged.
+// report prints the summary. It returns an error if a recording is damaged.
 func (e *exporting) report(asJSON bool) error {
 	s := &e.sum
 	s.Output, s.Format, s.Instruments = e.output, e.format, len(e.instruments)
@@ -532,7 +534,7 @@ func countsByKind(counts []uint64) map[string]uint64 {
 	return m
 }
 
-// lines is the summary for people.
+// lines returns the summary for people.
 func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if s.Format == formatText {
@@ -569,7 +571,7 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	return lines
 }
 
-// kindList names the kinds that there are: "5 quotes, 1 trade".
+// kindList lists the kinds that occur: "5 quotes, 1 trade".
 func kindList(counts []uint64) string {
 	var parts []string
 	for k, n := range counts {

@@ -18,7 +18,7 @@ func fileModeFlag(root *cobra.Command, names ...string) {
 	}
 }
 
-// A fileMode is the value of --file-mode, which the process has once.
+// A fileMode is the value of --file-mode, which is set for the whole process.
 type fileMode struct{}
 
 func (fileMode) Set(s string) error {

@@ -137,9 +137,9 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		case !isText(path):
 			r, err := openFile(cmd.Context(), path)
 			if err != nil {
-				return err // by its name it would be one
+				return err // path is named like a recording
 			}
-			_ = r.Close() // it was only looked at
+			_ = r.Close() // the recording is not used
 			if path == spool {
 				path = rawfile.StdinName
 			}
@@ -222,7 +222,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	return err
 }
 
-// importText makes a recording of its text form, the file at path, which people know by name.
+// importText makes a recording from its text form, the file at path. name is the file's name for people.
 func (p *program) importText(ctx context.Context, o *importCommandOptions, path, name string) error {
 	if err := o.checkFormats(nil); err != nil {
 		return err
@@ -242,7 +242,7 @@ func (p *program) importText(ctx context.Context, o *importCommandOptions, path,
 	return nil
 }
 
-// createRecording begins the file path; - is standard output. The error has its exit code.
+// createRecording creates the recording at path; - is standard output. The error has its exit code.
 func (p *program) createRecording(path string, force bool) (recordingOutput, error) {
 	if path == "-" {
 		return &standardOutput{p.stdout, p.owe(func() string { return "the end of the output to " + standardOutputName })}, nil
@@ -259,7 +259,7 @@ func (p *program) createRecording(path string, force bool) (recordingOutput, err
 	return &watchedOutput{out, slow, paid}, nil
 }
 
-// A recordingOutput is a recording that is being written: see recording.Output.
+// A recordingOutput is a recording that is being written; see recording.Output.
 type recordingOutput interface {
 	recording.File
 	Commit() error
@@ -285,13 +285,13 @@ func (s *standardOutput) Commit() error {
 }
 func (s *standardOutput) Discard() { s.paid() }
 
-// An importSummary is what was read and written. Times are nanoseconds since the Unix epoch.
+// An importSummary counts what was read and written. Times are nanoseconds since the Unix epoch.
 type importSummary struct {
 	Output      string            `json:"output"`
 	OutputBytes int64             `json:"output_bytes"` // before compression
 	Files       string            `json:"input"`
 	Format      files.Format      `json:"format"`
-	InputBytes  int64             `json:"input_bytes"` // as they lie on disk
+	InputBytes  int64             `json:"input_bytes"` // on disk, before decompression
 	Messages    int64             `json:"messages"`    // rows, lines, records or messages
 	Noun        string            `json:"messages_are"`
 	Session     feed.SessionID    `json:"session"`
@@ -310,7 +310,7 @@ type importSummary struct {
 
 	counts  []files.Count
 	kinds   []string
-	several bool // files
+	several bool // there are several files
 }
 
 func (i *importing) summary(output string) *importSummary {
@@ -339,7 +339,7 @@ func (i *importing) summary(output string) *importSummary {
 	return s
 }
 
-// read is how much was read, for a person.
+// read describes how much was read, for people.
 func (s *importSummary) read() string {
 	text := countOf(uint64(s.Messages), s.Noun)
 	if s.Last != 0 {
@@ -348,12 +348,12 @@ func (s *importSummary) read() string {
 	return text
 }
 
-// all is how much was read and what of it was special, for a person.
+// all describes how much was read and the counts of the source, for people.
 func (s *importSummary) all() string {
 	return strings.TrimSuffix(countOf(uint64(s.Messages), s.Noun)+" ("+s.source()+")", " ()")
 }
 
-// source is what was counted of the files themselves.
+// source lists the counts of the source.
 func (s *importSummary) source() string {
 	var all []string
 	for _, c := range s.counts {
@@ -362,7 +362,7 @@ func (s *importSummary) source() string {
 	return strings.Join(all, ", ")
 }
 
-// lines are the summary for a person.
+// lines returns the summary for people.
 func (s *importSummary) lines() []string {
 	took := time.Duration(s.Seconds * float64(time.Second))
 	all := []string{
@@ -393,7 +393,7 @@ func (s *importSummary) lines() []string {
 	return append(all, fmt.Sprintf("  written      %s, %s", s.Output, formatBytes(s.OutputBytes)))
 }
 
-// countOf is n with commas and what it counts, in the singular: 1 status, 12,000 statuses.
+// countOf formats n and the noun, which is given in the singular: 1 status, 12,000 statuses.
 func countOf(n uint64, noun string) string {
 	text := formatThousands(n) + " " + noun
 	switch {
@@ -405,7 +405,7 @@ func countOf(n uint64, noun string) string {
 	return text + "s"
 }
 
-// eventTime is ns since the Unix epoch for a person.
+// eventTime formats a time in nanoseconds since the Unix epoch for people.
 func eventTime(ns int64) string {
 	return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.999999999Z")
 }

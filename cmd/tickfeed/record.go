@@ -78,7 +78,7 @@ SIGTERM and SIGHUP end record as --count does.`,
 	return cmd
 }
 
-// check refuses what cannot be, beyond what subscribe does.
+// check refuses invalid flags, in addition to the checks of subscribe.
 func (o *recordOptions) check() error {
 	switch {
 	case o.output == "":
@@ -154,7 +154,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		Source: "recorded from " + strings.Join(cfg.Addrs, ", "), Now: func() int64 { return time.Now().UnixNano() },
 	})
 	cfg.Recorder, cfg.BatchSize = keep, 0
-	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
+	cfg.Logger = p.logger(zerolog.ErrorLevel) // describe reports the events
 	cfg.Dial = dial
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -176,7 +176,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	}
 	if closeErr := keep.Close(); closeErr != nil {
 		if errors.Is(err, errInterrupted) {
-			err = nil // what counts is that the file is not whole
+			err = nil // the incomplete file matters more
 		}
 		err = errors.Join(err, closeErr)
 	}
@@ -185,12 +185,12 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	p.notef("%s", keep.recv.account(ledger, s.Position().Next))
 	p.notef("recorded: %d packets, %s in %s", stats.Packets, formatBytes(stats.Bytes), plural(stats.Files, "file"))
 	if code != exitDone {
-		return &exitError{code: code} // reported
+		return &exitError{code: code} // already reported
 	}
 	return nil
 }
 
-// names makes the names of files: the one that was given, or numbered ones after those that are there.
+// names returns a function that names the nth file: the name given, or numbered names after the existing ones.
 func (o *recordOptions) names() (func(n int) string, error) {
 	if !o.rotates() {
 		return func(int) string { return o.output }, nil
@@ -216,7 +216,8 @@ func (o *recordOptions) names() (func(n int) string, error) {
 	return func(n int) string { return fmt.Sprintf("%s-%04d%s", stem, last+n, suffix) }, nil
 }
 
-// A recorder is what record does with what comes: the packets go to the Recorder, the account to the receiver.
+// A recorder handles a subscription for record: it passes packets to the Recorder, and batches to the receiver for the
+// account.
 type recorder struct {
 	*recording.Recorder
 	recv  receiver
@@ -224,12 +225,12 @@ type recorder struct {
 	ctx   context.Context
 	o     *recordOptions
 
-	created int // files
+	created int // number of the last file created
 
 	ticks, bytes atomic.Int64 // for the progress line
 }
 
-// handle is for subscriber.Run.
+// handle is the handler for subscriber.Run.
 func (r *recorder) handle(b *subscriber.Batch) error {
 	if err := r.recv.handle(b); err != nil {
 		return err
@@ -245,7 +246,7 @@ func (r *recorder) handle(b *subscriber.Batch) error {
 	return nil
 }
 
-// Begin is for subscriber.Recorder. When the wanted ticks are there, nothing is begun any more.
+// Begin implements subscriber.Recorder. It starts no file once the wanted ticks are recorded.
 func (r *recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error {
 	if r.enough() {
 		return errEnough
@@ -253,12 +254,12 @@ func (r *recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range)
 	return r.begun(r.Recorder.Begin(h, state, lost))
 }
 
-// Before is for subscriber.Recorder.
+// Before implements subscriber.Recorder.
 func (r *recorder) Before(p codec.Packet, state *feed.State) error {
 	return r.begun(r.Recorder.Before(p, state))
 }
 
-// begun removes the file that could not be begun, if err is for that: there is nothing in it.
+// begun removes the file whose beginning could not be written, if that is what err reports: the file holds nothing.
 func (r *recorder) begun(err error) error {
 	if err != nil && r.created > r.Stats().Files {
 		err = errors.Join(err, os.Remove(r.names(r.created)))
@@ -266,7 +267,7 @@ func (r *recorder) begun(err error) error {
 	return err
 }
 
-// Packet is for subscriber.Recorder.
+// Packet implements subscriber.Recorder.
 func (r *recorder) Packet(raw []byte) error {
 	if r.enough() {
 		return errEnough
@@ -296,7 +297,7 @@ func (r *recorder) create(n int) (recording.File, error) {
 	return patient, nil
 }
 
-// closed verifies a file that was closed.
+// closed verifies the nth file after it was closed.
 func (r *recorder) closed(n int) error {
 	path := r.names(n)
 	switch err := verifyRecording(path); {
@@ -310,7 +311,8 @@ func (r *recorder) closed(n int) error {
 
 var errNoEnd = errors.New("it has no end")
 
-// verifyRecording reads a recording to its end: all checksums hold, nothing is missing between packets, it was closed.
+// verifyRecording reads a recording to its end and returns an error unless all checksums hold, nothing is missing between
+// packets, and it was closed.
 func verifyRecording(path string) error {
 	f, err := recording.Open(path)
 	if err != nil {
@@ -338,14 +340,14 @@ func verifyRecording(path string) error {
 	}
 }
 
-// A patientFile waits where the disk is full, until ctx ends.
+// A patientFile retries writes while the disk is full, until ctx ends.
 type patientFile struct {
 	recording.File
 	ctx context.Context
 	say func(format string, args ...any)
 }
 
-// roomInterval is how often a full disk is tried again.
+// roomInterval is the interval at which a write to a full disk is retried.
 const roomInterval = 500 * time.Millisecond
 
 func (f *patientFile) Write(p []byte) (n int, err error) {

@@ -55,7 +55,7 @@ func (s *replaySpeed) Set(text string) error {
 	return err
 }
 
-// defaultControl is where a replay is controlled.
+// defaultControl is the default address of --control.
 const defaultControl = "localhost:" + controlPort
 
 func (p *program) replayCommand() *cobra.Command {
@@ -121,7 +121,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 	return cmd
 }
 
-// config is what the flags say of the player, without recordings.
+// config returns the player's configuration from the flags, without recordings.
 func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Location, err error) {
 	if zone, err = o.location(); err != nil {
 		return cfg, nil, err
@@ -167,8 +167,8 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	return cfg, zone, nil
 }
 
-// readControl returns addr with the port, and refuses addresses that another machine can reach: the control asks for no
-// credentials.
+// readControl returns addr with the port, and refuses addresses that other machines can reach, because the control
+// requires no credentials.
 func readControl(flag, addr string) (string, error) {
 	if addr == "" || strings.HasPrefix(addr, unixPrefix) {
 		return addr, nil
@@ -184,7 +184,7 @@ func readControl(flag, addr string) (string, error) {
 	return addr, nil
 }
 
-// parseStartAt reads --start-at; the zero time if s is empty.
+// parseStartAt parses --start-at. It returns the zero time if s is empty.
 func parseStartAt(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -264,7 +264,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	return s.result(ctx, err)
 }
 
-// A replaying is a replay at work.
+// A replaying is a running replay.
 type replaying struct {
 	p         *program
 	o         *replayOptions
@@ -277,12 +277,12 @@ type replaying struct {
 	log       zerolog.Logger
 
 	startAt    time.Time
-	byPublish  bool   // times are publish times, not those of the market
-	controlled string // where the control listens
-	begun      bool   // the first session was said; the player's goroutine alone uses it
+	byPublish  bool   // times are publish times, not market times
+	controlled string // address of the control
+	begun      bool   // the first session was announced; used by the player's goroutine only
 }
 
-// result says what has to be said at the end, and is the error with its exit code.
+// result reports the end of the replay, and returns the error with its exit code.
 func (s *replaying) result(ctx context.Context, err error) error {
 	if s.player == nil {
 		if errors.Is(err, replay.ErrEmpty) {
@@ -314,7 +314,7 @@ func (s *replaying) forSymbols() string {
 	return " of " + strings.Join(s.o.symbols, ",")
 }
 
-// pacing says how late ticks were, if the replay was paced.
+// pacing describes how late ticks were, if the replay was paced.
 func (s *replaying) pacing(st replay.Status) string {
 	if st.LateP99 == 0 {
 		return ""
@@ -353,7 +353,7 @@ func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 	return err
 }
 
-// stopGroup ends a group that could not be started as a whole.
+// stopGroup ends a group of which only some goroutines could be started.
 func stopGroup(group *errgroup.Group) error {
 	group.Go(func() error { return errOver })
 	_ = group.Wait()
@@ -366,7 +366,7 @@ func controlListenError(err error) error {
 	return errors.New(strings.ReplaceAll(text, "--listen", "--control"))
 }
 
-// leave waits until subscribers have come and have everything.
+// leave waits until the wanted subscribers have connected and all have everything, and then ends the replay.
 func (s *replaying) leave(ctx context.Context) error {
 	s.say("end of the recording", "end of the recording; leaving when all subscribers have everything")
 	want := uint64(max(1, s.o.waitFor))
@@ -380,7 +380,7 @@ func (s *replaying) leave(ctx context.Context) error {
 	return errOver
 }
 
-// await looks now and then whether something holds.
+// await polls holds until it returns true.
 func (s *replaying) await(ctx context.Context, holds func() bool) error {
 	poll := time.NewTicker(pollTime)
 	defer poll.Stop()
@@ -394,7 +394,7 @@ func (s *replaying) await(ctx context.Context, holds func() bool) error {
 	return nil
 }
 
-// barrier lets the replay begin once there are as many subscribers as are waited for.
+// barrier starts the replay once --wait-subscribers are connected.
 func (s *replaying) barrier(ctx context.Context) error {
 	if s.o.waitFor == 0 || s.o.paused {
 		return nil
@@ -408,7 +408,7 @@ func (s *replaying) barrier(ctx context.Context) error {
 	return unlessStopped(s.player.Resume(ctx))
 }
 
-// warnOfNobody warns if a replay that leaves at its end begins to play, and no subscriber is connected.
+// warnOfNobody warns if a replay with --exit-at-end begins to play before a subscriber has connected.
 func (s *replaying) warnOfNobody(ctx context.Context) error {
 	if !s.o.exitAtEnd || s.o.waitFor > 0 {
 		return nil
@@ -426,7 +426,7 @@ func (s *replaying) warnOfNobody(ctx context.Context) error {
 	return nil
 }
 
-// unlessStopped is the error of a command to the player, which may have played everything before.
+// unlessStopped returns err, or nil if the player had already stopped.
 func unlessStopped(err error) error {
 	if errors.Is(err, replay.ErrStopped) {
 		return nil
@@ -434,7 +434,7 @@ func unlessStopped(err error) error {
 	return err
 }
 
-// controlConns bounds the connections of the control, so that they leave file descriptors to the subscribers.
+// controlConns bounds the control connections, so that they leave file descriptors for subscribers.
 const controlConns = 4
 
 // serveControl serves HTTP on ln until ctx ends.
@@ -448,7 +448,7 @@ func (s *replaying) serveControl(ctx context.Context, ln net.Listener) error {
 	return context.Cause(ctx)
 }
 
-// A replayInfo is what the command adds to the status of the player.
+// A replayInfo is what the replay command adds to the player's status.
 type replayInfo struct {
 	Session     feed.SessionID `json:"session"`
 	Origin      feed.SessionID `json:"origin"`
@@ -465,7 +465,7 @@ func (s *replaying) info() replayInfo {
 	return i
 }
 
-// say tells one event: a line for people on a console, else the fields.
+// say logs one event: text on a console, otherwise event with the fields.
 func (s *replaying) say(event, text string, fields ...any) {
 	if s.p.consoleLog() {
 		s.log.Info().Msg(printable(text))
@@ -474,7 +474,7 @@ func (s *replaying) say(event, text string, fields ...any) {
 	s.log.Info().Fields(fields).Msg(event)
 }
 
-// clock is a recorded time for people.
+// clock formats a recorded time for people.
 func (s *replaying) clock(t int64) string {
 	if t == 0 || t == math.MinInt64 {
 		return "the beginning"
@@ -483,7 +483,7 @@ func (s *replaying) clock(t int64) string {
 	return at.Format("2006-01-02 15:04:05.000 MST")
 }
 
-// tell says how it goes.
+// tell reports the status regularly: on a terminal in the status line, otherwise in the log.
 func (s *replaying) tell(ctx context.Context) error {
 	screen, terminal := s.p.stderr.(*console)
 	every := s.o.status
@@ -511,7 +511,7 @@ func (s *replaying) tell(ctx context.Context) error {
 	}
 }
 
-// announced is a stage whose sessions are said.
+// announced is a stage whose sessions are logged.
 type announced struct {
 	*replay.Stage
 	s *replaying
@@ -532,7 +532,7 @@ func (a announced) Begin(ctx context.Context, first uint64, state *feed.State) e
 	return nil
 }
 
-// screenEvery is how often the status line of a terminal changes.
+// screenEvery is the interval at which the status line of a terminal is updated.
 const screenEvery = 200 * time.Millisecond
 
 func (s *replaying) sayStart(session feed.Session) {
@@ -561,8 +561,9 @@ func (s *replaying) sayStart(session feed.Session) {
 	}
 }
 
-// line is the status for people: the market time, by the clock of a publisher also the publish time, which part of the recording that
-// is, and where the recording ends. What matters least is left out if it does not fit into width columns; 0 is any width.
+// line formats the status for people: the market time, with --clock publish also the publish time, the part of the
+// recording played so far, and the recording's end. The least important parts are left out if they do not fit into width
+// columns; 0 is any width.
 func (s *replaying) line(st replay.Status, hint string, width int) string {
 	layout := "15:04:05"
 	if first, last := time.Unix(0, st.First).In(s.zone), time.Unix(0, max(st.First, st.Last)).In(s.zone); first.YearDay() != last.YearDay() {
@@ -594,7 +595,7 @@ func (s *replaying) line(st replay.Status, hint string, width int) string {
 	return text
 }
 
-// behind is how late the replay is, if that is worth a word.
+// behind describes how late the replay is; it is empty below behindTold.
 func (s *replaying) behind(st replay.Status) string {
 	if st.Behind < behindTold {
 		return ""
@@ -602,19 +603,19 @@ func (s *replaying) behind(st replay.Status) string {
 	return ", behind by " + formatDuration(st.Behind)
 }
 
-// stateColours are the colours of what a replay does.
+// stateColours are the colours of a replay's states.
 var stateColours = map[replay.State]colour{replay.Playing: green, replay.Paused: yellow, replay.Waiting: yellow}
 
-// keyHint is what the status line of a terminal says of the keys.
+// keyHint is the key hint in the status line of a terminal.
 const keyHint = ", ? for keys"
 
-// keysHelp lists the keys.
+// keysHelp describes the keys.
 const keysHelp = `space  pause, resume        + -      double, halve the speed
 s      one tick             ← → , .  seek 10 seconds
 ? h    these keys           Ctrl-Z   stop; fg goes on
 q      quit                 Ctrl-C   quit, exit code 130`
 
-// behindTold is the least delay that is worth a word.
+// behindTold is the shortest delay that is reported.
 const behindTold = 10 * time.Millisecond
 
 func (s *replaying) sayStatus(st replay.Status) {
@@ -623,14 +624,14 @@ func (s *replaying) sayStatus(st replay.Status) {
 		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 
-// obey follows the keys.
+// obey carries out the commands of the keys.
 func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	for {
 		select {
 		case k := <-keys:
 			err := unlessStopped(s.press(ctx, k))
 			if errors.As(err, new(*replay.RangeError)) {
-				s.p.notef("%v", err) // an arrow beyond the end
+				s.p.notef("%v", err) // such as a seek beyond the end
 			} else if err != nil {
 				return err
 			}
@@ -640,7 +641,7 @@ func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	}
 }
 
-// keySeek is how far the arrows go, in recorded time.
+// keySeek is how far the arrow keys seek, in recorded time.
 const keySeek = 10 * time.Second
 
 func (s *replaying) press(ctx context.Context, k keyPress) error {

@@ -14,7 +14,7 @@ type serviceOptions struct {
 	listen         []string
 	heartbeat      time.Duration
 	maxConnections int
-	connections    *pflag.Flag // of maxConnections
+	connections    *pflag.Flag // the flag of maxConnections
 	maxLag         time.Duration
 	retryAfter     time.Duration
 	tokenFile      string
@@ -36,7 +36,8 @@ func (o *serviceOptions) define(f *pflag.FlagSet, memoryNote, statusNote string)
 	f.DurationVar(&o.status, "status", 5*time.Second, "interval between status lines"+statusNote+"; 0 for never")
 }
 
-// connectionsAsked returns --max-connections, and 0 if it was not given: then as many as there are descriptors for are enough.
+// connectionsAsked returns --max-connections, or 0 if the flag was not given; the publisher then accepts as many as file
+// descriptors allow.
 func (o *serviceOptions) connectionsAsked() int {
 	if !o.connections.Changed && o.maxConnections == publisher.DefaultConnections {
 		return 0
@@ -44,7 +45,7 @@ func (o *serviceOptions) connectionsAsked() int {
 	return o.maxConnections
 }
 
-// check reports the first flag that is wrong, and completes the addresses.
+// check reports the first invalid flag, and completes the addresses.
 func (o *serviceOptions) check() error {
 	switch {
 	case o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat:

@@ -150,7 +150,7 @@ as --count does.`,
 	return cmd
 }
 
-// connectionFlags are those that record has too.
+// connectionFlags adds the connection flags, which record has too.
 func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	group(cmd, "Connection", func(f *pflag.FlagSet) {
 		f.StringVar(&o.slow, "slow", "all", "`POLICY` if this subscriber is too slow: all (lose nothing), latest (skip to a snapshot) or disconnect")
@@ -162,7 +162,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	})
 }
 
-// The default of --max-backoff, which is the subscriber's too, and the least.
+// The default of --max-backoff, which is also the subscriber's, and its minimum.
 const (
 	defaultBackoff = 30 * time.Second
 	minBackoff     = time.Millisecond
@@ -240,11 +240,11 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	return cfg, err
 }
 
-// clockSlack is how far the clock of a publisher may be ahead of this machine's.
+// clockSlack is how far a publisher's clock may be ahead of this machine's.
 const clockSlack = time.Minute
 
-// parseStart reads --from. A start that lies ahead is refused: a time here, by the clock of this machine, and a number by the
-// publisher, which knows its head (PROTOCOL.md, "start").
+// parseStart parses --from. A start in the future is refused: a time here, by the clock of this machine, and a number by
+// the publisher, which knows its head (PROTOCOL.md, "start").
 func parseStart(s string, now time.Time) (codec.Start, error) {
 	kind, value, hasValue := strings.Cut(s, ":")
 	switch {
@@ -284,7 +284,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
+	cfg.Logger = p.logger(zerolog.ErrorLevel) // describe reports the events
 	cfg.Dial = dial
 	if err := o.checkStats(); err != nil {
 		return err
@@ -351,8 +351,8 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	})
 }
 
-// finish ends subscriptions whose Run returned err and whose numbers add up to totals: it calls save, reports what went wrong, and
-// ends standard error with account.
+// finish ends the subscriptions whose Run returned err and whose numbers add up to totals: it calls save, reports errors,
+// and prints account as the last line on standard error.
 func (p *program) finish(ctx context.Context, err error, totals feed.Totals, account string, save func() error) error {
 	if errors.Is(err, subscriber.ErrPositionLocked) {
 		return usage("--state: %w", err)
@@ -367,17 +367,17 @@ func (p *program) finish(ctx context.Context, err error, totals feed.Totals, acc
 	code := p.exit(nil, err)
 	p.notef("%s", account)
 	if code != exitDone {
-		return &exitError{code: code} // reported
+		return &exitError{code: code} // already reported
 	}
 	return nil
 }
 
-// ended returns how a subscription ends whose Run returned err: with nil if it has enough, and as stopped says if a signal ended it,
-// unless something went wrong beside that, such as a position that could not be saved.
+// ended returns the result of a subscription whose Run returned err: nil if it has enough, and the result of stopped if a
+// signal ended it, unless there was another error, such as a position that could not be saved.
 func (p *program) ended(ctx context.Context, err error) error {
 	ends := []error{errEnough, context.Canceled}
 	if ctx.Err() != nil {
-		ends = append(ends, errOutputClosed) // the same Ctrl-C ended the reader
+		ends = append(ends, errOutputClosed) // the same Ctrl-C may have ended the reader
 	}
 	switch failed := besides(err, ends...); {
 	case failed != nil:
@@ -390,8 +390,8 @@ func (p *program) ended(ctx context.Context, err error) error {
 	return err
 }
 
-// lostError reports the numbers that were asked for and are lost. Those that are expired are no error: nobody promised them,
-// see feed.Account.
+// lostError returns an error if requested numbers are lost. Expired numbers are no error, because they were never
+// promised; see feed.Account.
 func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
 		return wrong("%d ticks were lost; the reasons are listed above", lost)
@@ -399,7 +399,7 @@ func lostError(t feed.Totals) error {
 	return nil
 }
 
-// unsaved says what is lost if the process ends now, where next is the position.
+// unsaved describes what is lost if the process ends now at position next.
 func (o *subscribeOptions) unsaved(next uint64) string {
 	var parts []string
 	switch {
@@ -424,7 +424,7 @@ func (o *subscribeOptions) unsaved(next uint64) string {
 	return strings.Join(parts, "; ")
 }
 
-// checkFiles refuses files that exist, that are two things at once, or that could not be written at the end.
+// checkFiles refuses output files that exist, that two flags name, or that could not be written at the end.
 func (o *subscribeOptions) checkFiles() error {
 	files := []struct {
 		flag, path string
@@ -460,7 +460,7 @@ func samePath(a, b string) bool {
 	return errX == nil && errY == nil && x.Mode().IsRegular() && os.SameFile(x, y)
 }
 
-// openReports opens the file of --reports. A named pipe has no end until somebody reads it: ctx ends the wait.
+// openReports opens the file of --reports. Opening a named pipe blocks until it has a reader; ctx ends the wait.
 func openReports(ctx context.Context, path string) (*os.File, error) {
 	f, err := waitFor(ctx, func() (*os.File, error) {
 		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, filemode.File())
@@ -471,8 +471,7 @@ func openReports(ctx context.Context, path string) (*os.File, error) {
 	return f, err
 }
 
-// syncOutput makes durable what was written to outs: regular files are synced; what was written to a pipe or a terminal is
-// with its reader.
+// syncOutput syncs the regular files among outs. Data written to a pipe or a terminal is already with its reader.
 func syncOutput(outs ...io.Writer) error {
 	for _, out := range outs {
 		f, ok := out.(interface {
@@ -522,37 +521,37 @@ func (p *program) writeResult(flag, path string, replace bool, b []byte) error {
 	return nil
 }
 
-// errEnough: the subscription has what it was asked for.
+// errEnough ends a subscription that has received everything it was asked for.
 var errEnough = errors.New("enough")
 
-// A receiver is what subscribe does with what comes.
+// A receiver handles the batches of one subscription for subscribe.
 type receiver struct {
 	say        func(format string, args ...any)
 	failures   failures
-	crowd      *crowd    // reports changes rather than say and failures, if this is one of many lines; else nil
+	crowd      *crowd    // reports changes instead of say and failures, if this is one of many lines; otherwise nil
 	printer    *printer  // nil: print nothing
 	quiet      bool      // print no ticks
 	events     bool      // print a line for each event
 	reports    io.Writer // nil: none
-	count      uint64    // ticks to end after, given one by one; 0 for no bound
+	count      uint64    // ticks to end after, received one per batch; 0 for no bound
 	stop       func(error)
 	untilEnd   bool
 	filter     codec.Filter
-	kinds      []feed.Kind // that are printed and counted; nil for all
+	kinds      []feed.Kind // kinds that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 
 	savedNext  uint64               // position of the last saved event
-	last       *feed.State          // as of the last batch
-	matched    bool                 // the patterns of filter were compared with the first state that has what they want
-	state      subscriber.ConnState // the last one told
+	last       *feed.State          // state as of the last batch
+	matched    bool                 // the patterns of filter were compared with the first complete state
+	state      subscriber.ConnState // the last one reported
 	ticks      uint64
 	chosen     uint64      // ticks of kinds
-	few        []feed.Tick // for choose
+	few        []feed.Tick // buffer of choose
 	recoveries uint64
 	order      order
 }
 
-// handle is for subscriber.Run.
+// handle is the handler for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
 	r.last = b.State
 	if c := b.Change; c != nil {
@@ -594,7 +593,7 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 		r.chosen += uint64(len(r.choose(b.Ticks)))
 	}
 	if r.count > 0 && r.chosen >= r.count {
-		r.stop(errEnough) // not an error of this batch, which counts
+		r.stop(errEnough) // this batch still counts
 	}
 	return nil
 }
@@ -623,7 +622,7 @@ func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonForma
 	return nil
 }
 
-// choose returns the ticks of the kinds that are wanted. The result is valid until the next call.
+// choose returns the ticks of the wanted kinds. The result is valid until the next call.
 func (r *receiver) choose(ticks []feed.Tick) []feed.Tick {
 	if r.kinds == nil {
 		return ticks
@@ -637,7 +636,7 @@ func (r *receiver) choose(ticks []feed.Tick) []feed.Tick {
 	return r.few
 }
 
-// parseKinds reads --kinds; nil for all.
+// parseKinds parses --kinds. It returns nil for all kinds.
 func parseKinds(names []string) (kinds []feed.Kind, err error) {
 	all := parquetfile.Kinds()
 	for _, name := range names {
@@ -682,7 +681,7 @@ func (r *receiver) change(c *subscriber.Change) error {
 	return nil
 }
 
-// warnOfPatterns reports the patterns of --symbols that match no instrument of state, which is the first one that is whole.
+// warnOfPatterns reports the patterns of --symbols that match no instrument of state, the first complete state.
 func (r *receiver) warnOfPatterns(state *feed.State) {
 	if r.filter.All() {
 		return
@@ -717,12 +716,12 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string) {
 	return missing
 }
 
-// account is the last line of standard error.
+// account returns the last line of standard error.
 func (r *receiver) account(l *feed.Ledger, next uint64) string {
 	return accountText(r.ticks, r.recoveries, l.Totals(), r.order.repeated, fmt.Sprintf("next seq %d", next))
 }
 
-// accountText is an account for people, which ends with end.
+// accountText formats an account for people, ending with end.
 func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
@@ -732,7 +731,7 @@ func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end s
 		ticks, recoveries, t.Withheld, t.Lost, expired, t.Disowned, repeated, end)
 }
 
-// An order checks on its own that no number of a session comes twice, or after a greater one.
+// An order checks, independently of the subscriber, that no number of a session comes twice or after a greater one.
 type order struct {
 	session  feed.SessionID
 	last     uint64 // the greatest number of session
@@ -758,7 +757,7 @@ func (o *order) check(session feed.SessionID, ticks []feed.Tick) {
 	}
 }
 
-// describe is c for people; before is the state that the last change told.
+// describe describes c for people; before is the state of the change before it.
 func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if c.State != before {
@@ -799,7 +798,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 	return lines
 }
 
-// lostReason says in words why count numbers of c are lost.
+// lostReason explains why count numbers of c are lost.
 func lostReason(c *subscriber.Change, count uint64) string {
 	these := formatThousands(count)
 	switch {
@@ -813,7 +812,7 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	return fmt.Sprintf("the publisher no longer has these %s", these)
 }
 
-// dial connects as the subscriber would by itself. Its errors are for people, as failures reports them.
+// dial connects as the subscriber's default dialer does, but with errors for people, which failures reports.
 func dial(ctx context.Context, addr string) (net.Conn, error) {
 	network, host := "tcp", addr
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
@@ -827,7 +826,7 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, nil
 }
 
-// A dialError reports that there is no connection to addr.
+// A dialError reports that connecting to addr failed.
 type dialError struct {
 	addr string
 	err  error
@@ -837,7 +836,7 @@ func (e *dialError) Error() string { return fmt.Sprintf("cannot connect to %s: %
 
 func (e *dialError) Unwrap() error { return e.err }
 
-// dialTimeout bounds one attempt to connect.
+// dialTimeout bounds one connection attempt.
 const dialTimeout = 5 * time.Second
 
 func dialCause(addr string, err error) error {
@@ -851,30 +850,30 @@ func dialCause(addr string, err error) error {
 	return cause(err)
 }
 
-// How often the same failure of one address is reported again: after firstSilence, and then after twice the time before, at most
-// longestSilence.
+// The same failure of one address is reported again after firstSilence, and then after twice the previous interval, at
+// most longestSilence.
 const (
 	firstSilence   = 10 * time.Second
 	longestSilence = 10 * time.Minute
 )
 
-// failures reports why no connection comes about, whatever the reason: a refused connection, a publisher that is busy, a peer
-// that speaks another protocol or says nothing. Each address has its own schedule: a reason is reported at once, and the same
-// reason again at growing intervals until there is a connection.
+// failures reports why connection attempts fail: a refused connection, a busy publisher, a peer that speaks another
+// protocol or sends nothing. Each address has its own schedule: a reason is reported at once, and the same reason again
+// at growing intervals until a connection succeeds.
 type failures struct {
 	say         func(format string, args ...any)
 	maxAttempts int
-	reported    map[string]*failure // by address; as many as the command line names
+	reported    map[string]*failure // by address; bounded by the addresses on the command line
 }
 
-// A failure is what was reported of one address last.
+// A failure is the last failure reported for one address.
 type failure struct {
 	reason string
 	at     time.Time
 	pause  time.Duration // until the same reason is reported again
 }
 
-// note looks at a change; before is the state that the last change reported.
+// note processes a change; before is the state of the change before it.
 func (f *failures) note(c *subscriber.Change, before subscriber.ConnState) {
 	switch {
 	case c.State == subscriber.Disconnected && before == subscriber.Connecting && c.Err != nil:
@@ -919,7 +918,7 @@ func (f *failures) failed(addr string, err error, now time.Time) {
 // connected notes that the publisher at addr has welcomed the subscriber.
 func (f *failures) connected(addr string) { delete(f.reported, addr) }
 
-// terminal reports whether err is a refusal that is not retried.
+// terminal reports whether err is a refusal that the subscriber does not retry.
 func terminal(err error) bool {
 	var refused *subscriber.RefusedError
 	return errors.As(err, &refused) && (!refused.Retry || refused.Code == codec.CodeVersion ||
