@@ -111,10 +111,10 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, published 
 		if h := hashOf(t); p.hash[n] == 0 {
 			p.hash[n] = h
 		} else if p.hash[n] != h {
-			a.problem("%s: number %d of session %v is another tick than somebody was given before", name, t.Seq, session)
+			a.problem("%s: number %d of session %v differs from the tick that was received before", name, t.Seq, session)
 		}
 		if !p.bookTime(n, published, narrow) {
-			a.problem("%s: number %d of session %v has publish time %d, which is not what somebody was given before", name, t.Seq, session, published)
+			a.problem("%s: number %d of session %v has publish time %d, which contradicts the one that was received before", name, t.Seq, session, published)
 		}
 		if o := p.outcomes[who][n]; o != unaccounted {
 			a.problem("%s: number %d of session %v was delivered, and was %s before", name, t.Seq, session, outcomeNames[o])

@@ -336,7 +336,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 		m.note("agreed       %s numbers that several recordings have", formatThousands(st.Agreed))
 	}
 	if st.Left > 0 {
-		m.note("disowned     %s numbers that belong to nobody any more were left out", formatThousands(st.Left))
+		m.note("disowned     %s numbers that no longer belong to any session were left out", formatThousands(st.Left))
 	}
 	for i, h := range st.Holes {
 		m.Holes = append(m.Holes, hole{h.Range, h.Why.String()})

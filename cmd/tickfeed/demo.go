@@ -159,10 +159,10 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 		return err
 	}
 	defer os.RemoveAll(d.dir)
-	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP, %s ticks/s, a trading day in %v. `+
-		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but too slowly: it skips ahead. `+
-		`Every %v something breaks. Nothing may be lost, nothing may come twice. Each second a line shows the rate, the time in New York, and of each `+
-		`subscriber its state and how far it is behind: in time, or if it hears nothing in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
+	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP at %s ticks/s, a trading day in %v. `+
+		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but so slowly that it skips ahead. `+
+		`Every %v there is a fault. No tick may be lost or come twice. Each second a line shows the rate, the time in New York, and for each `+
+		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
 	d.print("%s\n", d.screen().fit(intro, ""))
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))

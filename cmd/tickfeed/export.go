@@ -562,7 +562,7 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 		{"gone", s.Gone - s.GoneDamaged, "numbers: " + goneReason(codec.GoneExpired.String())},
 		{"gone", s.GoneDamaged, "numbers: " + goneReason(codec.GoneDamaged.String())},
 		{"undefined", s.Undefined, "ticks whose definition is missing"},
-		{"torn", uint64(s.Torn), "bytes at the end, of what was being written"},
+		{"torn", uint64(s.Torn), "bytes at the end, of an incomplete write"},
 	} {
 		if c.n > 0 {
 			add("  %-12s %s %s", c.name, formatThousands(c.n), c.why)

@@ -444,7 +444,7 @@ func numbersAre(n uint64, what string) string {
 func goneReason(name string) string {
 	switch name {
 	case codec.GoneExpired.String():
-		return "the publisher did not have them any more"
+		return "the publisher no longer had them"
 	case codec.GoneDamaged.String():
 		return "they were damaged before they were recorded"
 	}

@@ -251,7 +251,7 @@ func damageRows(row func(string, string, ...any), s *recording.Survey) {
 		return
 	}
 	if s.Malformed > 0 {
-		row("damage", "%s whose checksum holds, but not what they say", countOf(s.Malformed, "packet"))
+		row("damage", "%s with a valid checksum and invalid content", countOf(s.Malformed, "packet"))
 	}
 	for i, d := range s.Damages {
 		if i == shownDamage && len(s.Damages)+s.MoreDamages > shownDamage+1 {

@@ -170,7 +170,7 @@ func TestSecondInterrupt(t *testing.T) {
 	require.NoError(t, c.Process.Signal(syscall.SIGTERM))
 	require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
 	assert.Contains(t, c.err.String(), "interrupted again: ended at once")
-	assert.Regexp(t, `not saved: the end of what is printed on standard output; the position, if --state position does not say \d+ yet: `+
+	assert.Regexp(t, `not saved: the end of the output on standard output; the position, if --state position does not say \d+ yet: `+
 		`the ticks from there on come again; the account, --ledger ledger; next seq \d+\n`, c.err.String())
 	_, err = os.Lstat(filepath.Join(dir, "ledger"))
 	assert.ErrorIs(t, err, os.ErrNotExist)

@@ -628,7 +628,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	s.warnOfInput()
 	what := "end of the source: %s ticks published; serving late joiners until Ctrl-C"
 	if s.o.exitAtEnd {
-		what = "end of the source: %s ticks published; leaving when all subscribers have them"
+		what = "end of the source: %s ticks published; exiting once all subscribers have them"
 	}
 	s.say("end of the source", fmt.Sprintf(what, formatThousands(ticks)), append(s.inputStats(), "ticks", ticks)...)
 	if !s.o.exitAtEnd {
@@ -680,7 +680,7 @@ func (s *service) inputStats() []any {
 func (s *service) warnOfInput() {
 	if s.input.files != nil {
 		if st := s.input.files.Stats(); st.Skipped > 0 {
-			s.log.Warn().Int64("skipped", st.Skipped).AnErr("first", st.FirstBad).Msg("bad parts of the files were passed over")
+			s.log.Warn().Int64("skipped", st.Skipped).AnErr("first", st.FirstBad).Msg("bad parts of the files were skipped")
 		}
 	}
 	if s.input.recorded != nil {
@@ -745,7 +745,7 @@ func warnOfAbsent(log zerolog.Logger, st publisher.Stats) {
 		last := st.Absent[n-1]
 		e = e.Str("last", last.Remote).Str("client", last.Client).Uint64("confirmed", last.Confirmed)
 	}
-	e.Uint64("head", st.Head).Msg("leaving, although subscribers whose connection was lost have not come back for the rest")
+	e.Uint64("head", st.Head).Msg("exiting, although subscribers that lost their connection have not reconnected for the rest")
 }
 
 // obey carries out the orders of a parent process, one per line: "end" ends the source. The end of standard input, which
@@ -791,7 +791,7 @@ func (s *service) sayStart() {
 	head := s.pub.Stats().Head
 	rec := s.pub.Recovered()
 	if rec != nil && len(rec.Lineage) > 0 {
-		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; going on at seq %d",
+		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; continuing at seq %d",
 			s.o.journal, formatThousands(rec.Next-1), plural(len(rec.Lineage), "session"), rec.Next),
 			"journal", s.o.journal, "next", rec.Next, "sessions", len(rec.Lineage), "torn_bytes", rec.Torn)
 	}
@@ -835,7 +835,7 @@ func (s *service) warnOfDamage(damage []journal.Damage) {
 		listed = "none that is known"
 	}
 	s.log.Warn().Str("missing", listed).Uint64("numbers", missing.Len()).Int("damages", len(damage)).Strs("first", places).
-		Msg("the journal is damaged; subscribers that ask for the missing numbers are told that they are lost")
+		Msg("the journal is damaged; the missing numbers are reported as lost to subscribers that ask for them")
 }
 
 // sayStatus logs a status line every --status.

@@ -368,7 +368,7 @@ func controlListenError(err error) error {
 
 // leave waits until the wanted subscribers have connected and all have everything, and then ends the replay.
 func (s *replaying) leave(ctx context.Context) error {
-	s.say("end of the recording", "end of the recording; leaving when all subscribers have everything")
+	s.say("end of the recording", "end of the recording; exiting once all subscribers have everything")
 	want := uint64(max(1, s.o.waitFor))
 	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
 		return err
@@ -420,8 +420,8 @@ func (s *replaying) warnOfNobody(ctx context.Context) error {
 		return err
 	}
 	if s.stage.Joined() == 0 {
-		s.log.Warn().Msg("the replay has begun and no subscriber is connected: those that come later get the ticks before only with --from beginning; " +
-			"--wait-subscribers N begins when N are there")
+		s.log.Warn().Msg("the replay has started without a subscriber: later subscribers receive the earlier ticks only with --from beginning; " +
+			"--wait-subscribers N starts once N are connected")
 	}
 	return nil
 }

@@ -74,8 +74,8 @@ Ticks of a snapshot are marked as such, have no number and are not counted. Time
 
 Every number that was requested and is not available is lost; with --from beginning that includes the
 numbers that the publisher no longer holds. One kind of loss is not an error: with --from beginning or
-time:T, the numbers before the first one that the publisher's retention (--retain) still has. They
-are lost and expired, and the account counts them in both: "58 lost (50 expired)". Numbers that retention
+time:T, the numbers that the publisher's retention (--retain) had removed before the first one that it
+still has was received. They are lost and expired, and the account counts them in both: "58 lost (50 expired)". Numbers that retention
 removes later, while a subscriber is too slow or disconnected, and numbers that were requested exactly
 (seq:N, or the position in --state), are lost and not expired.
 
@@ -406,7 +406,7 @@ func (o *subscribeOptions) unsaved(next uint64) string {
 	case o.measures():
 		parts = append(parts, "the end of the statistics")
 	case !o.quiet:
-		parts = append(parts, "the end of what is printed on standard output")
+		parts = append(parts, "the end of the output on standard output")
 	}
 	if o.state != "" {
 		parts = append(parts, fmt.Sprintf("the position, if --state %s does not say %d yet: the ticks from there on come again", o.state, next))
@@ -787,7 +787,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 		add("lost %v: %s", n, lostReason(c, n.Range.Len()))
 	}
 	for _, n := range c.Disowned {
-		add("disowned %v: %d numbers that belong to nobody any more", n, n.Range.Len())
+		add("disowned %v: %d numbers that no longer belong to any session", n, n.Range.Len())
 	}
 	if f := c.Filtered; f != nil {
 		add("%s from number %d on", filterText(f.Filter), f.From)

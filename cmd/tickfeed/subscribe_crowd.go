@@ -103,7 +103,7 @@ func (w *crowd) report() {
 		w.say("lost on %s: %s", e.lost.on(), w.lostReason)
 	}
 	if e.disowned.lines != nil {
-		w.say("disowned on %s: %s that belong to nobody any more", e.disowned.on(), countOf(e.disowned.numbers, "number"))
+		w.say("disowned on %s: %s that no longer belong to any session", e.disowned.on(), countOf(e.disowned.numbers, "number"))
 	}
 	if e.filtered.lines != nil {
 		from := fmt.Sprintf("number %d", w.from.From)

@@ -78,8 +78,8 @@ sessions. It is played at the pace of its publish times:
     gone 50 expired
   closed
 
-  packet TIME   the publish time of the ticks that follow, and their event time;
-                an offset in ns changes the latter: trade +1000 AAPL 187.26 100
+  packet TIME   the publish time of the ticks that follow; their event time too,
+                unless given as an offset in ns: trade +1000 AAPL 187.26 100
   define        #ID symbol= venue= price=EXPONENT size=EXPONENT currency=
                 tick= lot=; prices are multiples of 10^EXPONENT
   quote         INSTRUMENT BID SIZE ASK SIZE; - is no price
