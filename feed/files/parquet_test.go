@@ -126,7 +126,7 @@ func TestTradesOfSeveralParquetFiles(t *testing.T) {
 	require.NoError(t, err)
 	got, _ := recorded.ReadAll(t, src)
 	assert.Len(t, recorded.Only(got, feed.KindTrade), 3)
-	assert.Equal(t, []string{second + ": trades left out because a file before has them: 1"}, src.Stats().Notes)
+	assert.Equal(t, []string{second + ": trades left out because an earlier file has them: 1"}, src.Stats().Notes)
 }
 
 // Columns of any Parquet file are known by the names of CSV, or stated; a bad row names its file and

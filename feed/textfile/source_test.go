@@ -247,7 +247,7 @@ func TestBadLines(t *testing.T) {
 		{quotes + ",XXX,1,1,2,1\n", `stdin:2: column "DT" is empty`},
 		{quotes + "1772461800,X\x1bX,1,1,2,1\n", `stdin:2: column "SYMBOL": "X\x1bX" cannot be a symbol: at most 64 bytes of text without control characters`},
 		{quotes + "1772461800,\"XXX,1,1,2,1\n", `stdin:2: "XXX,1,1,2,1" is a quoted cell that does not end on its line`},
-		{quotes + "1772461800,\"XXX\"Y,1,1,2,1\n", `stdin:2: "Y,1,1,2,1" follows a quoted cell where a delimiter is due`},
+		{quotes + "1772461800,\"XXX\"Y,1,1,2,1\n", `stdin:2: "Y,1,1,2,1" follows a quoted cell, want a delimiter`},
 		{quotes + "2026-03-02 14:30:00,XXX,1,1,2,1\n", `stdin:2: column "DT": "2026-03-02 14:30:00" is a local time; state its zone, for example with --zone America/New_York`},
 		{quotes + "yesterday,XXX,1,1,2,1\n", `stdin:2: column "DT": "yesterday" is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch`},
 		{"{\"type\":\"level\",\"side\":\"buy\",\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":null}\n", `stdin:1: column "size" is empty`},
@@ -255,21 +255,21 @@ func TestBadLines(t *testing.T) {
 		{trades + "1772461800,XXX,500,3,,,,\n1772461800,XXX,0.12345678901234567,1,,,,\n", `stdin:3: column "price": "0.12345678901234567" needs so many decimals that the prices of its instrument before it do not fit 64 bits`},
 		{trades + "1772461800,XXX,5,1,up,,,\n", `stdin:2: column "side": "up" is not a side: want buy or sell; to ignore the column use --column side=`},
 		{trades + "1772461800,XXX,5,1,,123456789,,\n", `stdin:2: column "conditions": "123456789" cannot be trade conditions: at most 8 printable ASCII characters; to leave them out use --column conditions=`},
-		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
+		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a known correction code (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
 		{trades + "1772461800,XXX,5,1,,,," + strings.Repeat("x", 65) + "\n", `stdin:2: column "trade_id": "` + strings.Repeat("x", 64) + `" cannot be a trade id: at most 64 bytes of text without control characters`},
 		{"time,price,size\n1,2,3\n", `stdin:1: the header names no column for the symbol; its columns are "time", "price", "size"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol`},
 		{"when,symbol,price\n", `stdin:1: the header names no column for the time; its columns are "when", "symbol", "price"; name it with --column time=NAME`},
 		{"1772461800,XXX,5,1\n", `stdin:1: the file has no header: its first line is data, "1772461800", "XXX", "5", "1"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is not read), or state whose files they are with --preset`},
-		{"time,symbol,price,Price\n", `stdin:1: column "Price" is there twice, or like "price"; say which is the one with --column price=NAME`},
+		{"time,symbol,price,Price\n", `stdin:1: column "Price" holds the same field as "price"; choose one with --column price=NAME`},
 		{"\xff\xfet\x00i\x00\n", `stdin:1: the file is UTF-16; convert it to UTF-8`},
 		{"PK\x03\x04\x00\x00\n", `stdin:1: the file is not text`},
 		{"[{\"price\":1}]\n", `stdin:1: the file is a JSON array; write one object on each line (jq -c '.[]')`},
-		{"{\"time\":1,\"symbol\":\"X\",\"price\":{\"a\":1}}\n", `stdin:1: column "price": "{\"a\":1}" is an object or a list, where a text or a number is due`},
+		{"{\"time\":1,\"symbol\":\"X\",\"price\":{\"a\":1}}\n", `stdin:1: column "price": "{\"a\":1}" is an object or a list, want a text or a number`},
 		{"{\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":1}\n{\"symbol\":\"X\",\"price\":1}\n", `stdin:2: column "time" is missing; name the field that holds it with --column time=NAME`},
-		{"{\"time\":1,\"symbol\":\"X\"\n", `stdin:1: the line ends early: a comma or a closing brace is due`},
-		{"{\"time\":1,}\n", `stdin:1: "}" is not JSON: a field's name in quotes is due`},
-		{"{\"time\":nul}\n", `stdin:1: "nul}" is not JSON: a value is due`},
-		{"{\"time\":1} {\"time\":2}\n", `stdin:1: "{\"time\":2}" is not JSON: nothing must follow the object; write one on each line`},
+		{"{\"time\":1,\"symbol\":\"X\"\n", `stdin:1: the line ends early: want a comma or a closing brace`},
+		{"{\"time\":1,}\n", `stdin:1: "}" is not JSON: want a field's name in quotes`},
+		{"{\"time\":nul}\n", `stdin:1: "nul}" is not JSON: want a value`},
+		{"{\"time\":1} {\"time\":2}\n", `stdin:1: "{\"time\":2}" is not JSON: unexpected data after the object; write one object on each line`},
 		{"{\"type\":\"subscriptions\"}\n", `stdin:1: the line has neither a price nor a bid or an ask`},
 		{"{\"type\":\"level\",\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":1}\n", `stdin:1: column "side" is not a side: want buy or sell`},
 		{"{\"type\":\"status\",\"time\":1,\"symbol\":\"X\",\"status\":\"lunch\"}\n", `stdin:1: column "status": "lunch" is not a trading status`},
@@ -326,7 +326,7 @@ func TestSkipBad(t *testing.T) {
 		case 0:
 			assert.Equal(t, stats.FirstBad, err)
 		case 1:
-			assert.EqualError(t, err, paths[1]+":2: the line ends early: a field's name in quotes is due")
+			assert.EqualError(t, err, paths[1]+":2: the line ends early: want a field's name in quotes")
 		case 2:
 			assert.NoError(t, err)
 			assert.EqualValues(t, 6, stats.Rows)
@@ -488,7 +488,7 @@ func TestConfiguredColumns(t *testing.T) {
 	assert.Equal(t, want, got)
 
 	_, _, err = read(t, "E,b,B,a\n", cfg)
-	assert.EqualError(t, err, `stdin:1: column "A" was to hold ask_size and is not in the header; its columns are "E", "b", "B", "a"`)
+	assert.EqualError(t, err, `stdin:1: column "A" should hold ask_size, but is not in the header; its columns are "E", "b", "B", "a"`)
 }
 
 // A date and a time of day may stand in two columns.
