@@ -103,7 +103,7 @@ func TestRecognise(t *testing.T) {
 		{"json array", []byte(`[{"symbol":"A"}]`), files.CSV, ""}, // its importer says what to do
 		{"dbn, packed", dbnFile, files.DBN, ""},
 		{"itch", itchMessage, files.ITCH, ""},
-		{"itch without lengths", bytes.Repeat(itchMessage[2:], 3), "", "is ITCH 5.0 with its messages without their lengths; what can be read is BinaryFILE"},
+		{"itch without lengths", bytes.Repeat(itchMessage[2:], 3), "", "is ITCH 5.0 with its messages without their lengths; only BinaryFILE, with a length before each"},
 		{"itch in packets of SoupBinTCP", bytes.Repeat(append([]byte{0, 13, 'S'}, itchMessage[2:]...), 3), "", "is ITCH 5.0 with its messages in packets of SoupBinTCP"},
 		{"text like messages", []byte(strings.Repeat("SYMBOL,TIME,PRICE\n", 9)), files.CSV, ""},
 		{"itch, captured", capture(mold), files.ITCH, ""},
@@ -119,18 +119,18 @@ func TestRecognise(t *testing.T) {
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
 		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
-		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)"},
+		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read"},
 		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
 		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
-		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
-		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a zip of LEAN with 20131007_spy_tick_trade.csv, of which only"},
-		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a zip of LEAN with"},
+		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is a binary file of unknown format"},
+		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a LEAN zip with 20131007_spy_tick_trade.csv; of LEAN's zips only"},
+		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a LEAN zip with"},
 		{"excel", zipped(t, "[Content_Types].xml", "<Types/>"), "", "is a workbook of Excel, or another document of Office; save its table as CSV"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},
-		{"tar", tarred(t, "a.csv", quotes), "", "is a tar archive; unpack it and name its files; what can be read"},
+		{"tar", tarred(t, "a.csv", quotes), "", "is a tar archive; unpack it and name its files; the known formats"},
 		{"tar, packed", gzipped(tarred(t, "a.csv", quotes)), "", "is a tar archive"},
 		{"rar", []byte("Rar!\x1a\x07\x01\x00"), "", "is a RAR archive"},
 		{"compress", []byte("\x1f\x9d\x90\x00"), "", "is packed with compress"},
@@ -142,7 +142,7 @@ func TestRecognise(t *testing.T) {
 		{"columns in brackets", []byte("<DATE>\t<TIME>\t<BID>\n"), files.CSV, ""},
 		{"encrypted zip", encrypted(zipped(t, "a.csv", quotes)), "", `is a zip whose file "a.csv" cannot be opened: it is encrypted; unpack it with its password`},
 		{"encrypted zip of LEAN", encrypted(zipped(t, "20140507_eurusd_tick_quote.csv", "1014,1.39248,1.39250\n")), files.LEAN, ""}, // its importer says so
-		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, parquet, dbn"},
+		{"binary", []byte("\x01\x02\x00\x03"), "", "is a binary file of unknown format; the known formats are csv, ndjson, parquet, dbn"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "file", c.content)

@@ -56,7 +56,7 @@ func TestStandardInput(t *testing.T) {
 	src, err := files.Open([]string{"-"}, strings.NewReader("\x01\x02\x00\x03"), files.Config{})
 	require.NoError(t, err)
 	_, _, err = recorded.Read(t, src)
-	assert.ErrorContains(t, err, "stdin: is binary, and nothing that is known")
+	assert.ErrorContains(t, err, "stdin: is a binary file of unknown format")
 	assert.True(t, files.Damaged(err))
 }
 
