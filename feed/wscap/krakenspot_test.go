@@ -89,7 +89,7 @@ func TestStrangers(t *testing.T) {
 		line := "1700000000.5: " + message
 		assert.True(t, wscap.Recognise([]byte(line)), name)
 		_, _, _, err := ticksOf(t, wscap.Config{}, line)
-		assert.ErrorContains(t, err, "a message of "+name+", which is none of the exchanges known")
+		assert.ErrorContains(t, err, "a message of "+name+", which is not a known exchange")
 	}
 	assert.True(t, wscap.Recognise([]byte("wss://ws.example.com/ <-> 1.0\n")))
 	assert.True(t, wscap.Recognise([]byte(`1700000000.5: [0,[],"trade","XBT/USD"]`)))

@@ -244,7 +244,7 @@ func TestBadLines(t *testing.T) {
 		"no time":          {`hello {"stream":1}`, "want the time of arrival"},
 		"no JSON":          {`100.5: [1,2]`, "want the time of arrival"},
 		"cut short":        {good[:len(good)-5], "cut short"},
-		"stranger":         {`100.5: {"table":"trade"}`, "none of the exchanges known"},
+		"stranger":         {`100.5: {"table":"trade"}`, "not a known exchange"},
 		"price":            {strings.Replace(good, `"price":"1"`, `"price":"1,5"`, 1), "not a decimal number"},
 		"no price":         {strings.Replace(good, `"price":"1"`, `"price":null`, 1), "not a decimal number"},
 		"too many digits":  {strings.Replace(good, `"price":"1"`, `"price":"1e-19"`, 1), "more decimals"},
