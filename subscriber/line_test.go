@@ -15,8 +15,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Scripts of the line: each line is a message of the publisher, or "connect" and "lost", and after the arrow what the
-// application is told. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE [tail:SEQ]" and "session NEXT
+// Scripts of the line: each line is a message of the publisher, or "connect" or "lost"; after the arrow are the application's
+// batches. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE [tail:SEQ]" and "session NEXT
 // LINEAGE" name them as A, AB45 (B from 45 on), and so on.
 func TestLine(t *testing.T) {
 	for _, test := range []struct {
@@ -499,7 +499,7 @@ packet 1 define 2 undefined 1 -> ticks 1 to 5`,
 	}
 }
 
-// A lineScript plays publisher, loop and application to a line.
+// A lineScript plays the publisher, the loop and the application for a line.
 type lineScript struct {
 	line  *line
 	cfg   Config
