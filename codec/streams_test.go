@@ -77,7 +77,7 @@ type tape struct {
 	seed uint32
 }
 
-// as sets the seed of what follows.
+// as sets the seed of the following messages.
 func (w *tape) as(seed uint32) *tape {
 	w.seed = seed
 	return w
@@ -177,7 +177,7 @@ func (w *tape) part(seq, index uint64, entries ...feed.Tick) *tape {
 	return w
 }
 
-// like is a copy that goes its own way.
+// like returns an independent copy.
 func (w *tape) like() *tape { return &tape{raw: bytes.Clone(w.raw), seed: w.seed} }
 
 // The ticks of the streams.
