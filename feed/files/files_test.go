@@ -53,7 +53,7 @@ func zipped(t testing.TB, member, content string) []byte {
 	return out.Bytes()
 }
 
-// capture is a pcap with one packet of UDP over IPv4.
+// capture returns a pcap with one packet of UDP over IPv4.
 func capture(payload []byte) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint32(nil, 0xa1b2c3d4)
@@ -71,8 +71,8 @@ func capture(payload []byte) []byte {
 	return append(b, packet...)
 }
 
-// A file's format is told from what it holds, whatever it is called and however it is packed.
-// What is of no format says what it is instead.
+// A file's format is detected from its content, whatever its name and packing.
+// The error for a file of unknown format describes the file.
 func TestRecognise(t *testing.T) {
 	dbnFile, err := os.ReadFile(filepath.Join("..", "dbn", "testdata", "test_data.trades.v1.dbn.zst"))
 	require.NoError(t, err)
@@ -181,7 +181,7 @@ func encrypted(zip []byte) []byte {
 	return zip
 }
 
-// Files that are opened together are of one format; CSV and NDJSON go together.
+// Files that are opened together must have the same format, except that CSV and NDJSON may be mixed.
 func TestOpen(t *testing.T) {
 	csv, ndjson := write(t, "a", []byte(quotes)), write(t, "b", []byte(`{"ts":1772461800,"symbol":"IBM","price":7}`))
 	lobster := write(t, "c", []byte("34200.017459617,5,0,1,2238200,-1\n"))
@@ -224,8 +224,8 @@ func TestOpen(t *testing.T) {
 	assert.Equal(t, size+int64(len(quotes)), src.Read(), "with standard input")
 }
 
-// What is wrong with a file is told apart from what is wrong with reaching it, and what a
-// greater SkipBad passes over from what it does not.
+// Damaged distinguishes bad content of a file from failed access to it, and Skippable the errors that a
+// greater SkipBad skips from others.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		name                string
@@ -265,7 +265,7 @@ func TestErrors(t *testing.T) {
 	assert.Equal(t, int64(4), line.Line)
 }
 
-// A list is a source of ticks, given two at a time.
+// A list is a source of ticks that returns two at a time.
 type list struct {
 	ticks []feed.Tick
 	err   error
@@ -296,8 +296,8 @@ func trade(id feed.InstrumentID, n int64, more bool) feed.Tick {
 	return t
 }
 
-// Of a selection, instruments that are not wanted are gone with their ticks, the others are
-// numbered densely, and an event that loses its end ends with what is left of it.
+// A selection leaves out unwanted instruments and their ticks, numbers the others densely, and ends an event that loses its
+// last tick with the last one left.
 func TestSelect(t *testing.T) {
 	given := []feed.Tick{
 		define(0, "A"), define(1, "B"), define(2, "C"),
@@ -352,7 +352,7 @@ func TestSelect(t *testing.T) {
 	assert.Len(t, given, n, "it goes on after that")
 }
 
-// Whatever a file begins with, it is told for something, or the reason is said.
+// Whatever a file begins with, its format or a reason is returned.
 func FuzzRecogniseHead(f *testing.F) {
 	f.Add([]byte(quotes))
 	f.Add(capture([]byte("hello")))
