@@ -14,8 +14,8 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// A trade that stands in two files counts once where an id, or a sequence number of Databento, says
-// that it is the same; else it counts, and a note says so.
+// A trade in two files counts once if its id, or Databento sequence number, is the same. Without one, both
+// count, and a note reports them.
 func TestTradesOfSeveralFiles(t *testing.T) {
 	const ids = "time,symbol,price,size,side,id\n"
 	const none = "time,symbol,price,size\n"

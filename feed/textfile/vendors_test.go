@@ -541,8 +541,8 @@ var vendorCases = map[string]vendorCase{
 	},
 }
 
-// The column that says what a row is decides what becomes of it: a row is a trade only if it
-// says so, or if no column speaks against it.
+// The column that states the kind of a row decides: a row is a trade only if the column states it, or if no column
+// states another kind.
 func TestVendorFiles(t *testing.T) {
 	for name, c := range vendorCases {
 		t.Run(name, func(t *testing.T) {
