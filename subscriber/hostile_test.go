@@ -17,7 +17,7 @@ import (
 	"tickfeed/feed"
 )
 
-// lie is raw with the bytes at offset replaced, and sealed again where it is a packet.
+// lie returns raw with the bytes at offset replaced, and sealed again if it is a packet.
 func lie(raw []byte, offset int, value uint64) []byte {
 	for i := range 8 {
 		raw[offset+i] = byte(value >> (56 - 8*i))
@@ -55,8 +55,8 @@ func begin(seq uint64, scope codec.ScopeKind) []byte {
 
 func end(seq, parts uint64) []byte { return message(&codec.SnapshotEnd{Seq: seq, Parts: parts}) }
 
-// RELIABILITY 20: what a hostile publisher sends ends the connection with an error that names it; what was good before it is
-// delivered, nothing of it is. The next connection, of an honest publisher, goes on at the position.
+// A bad message of a hostile publisher ends the connection with an error that names it. Good messages before it are
+// delivered, and nothing of the bad one. The next connection, to an honest publisher, continues at the position.
 func TestHostilePublisher(t *testing.T) {
 	good := message(welcomeA(1, 1, codec.StartedAsAsked))
 	start := [][]byte{good, packet(seedA(), 1, definition(0), quote(0, 2))} // position 3
@@ -211,7 +211,7 @@ func TestHostilePublisher(t *testing.T) {
 	}
 }
 
-// Text of a publisher, for a person, comes without control characters.
+// A publisher's text for people has no control characters when the application gets it.
 func TestGoodbyeTextIsHarmless(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", func(p *peer) {
@@ -226,7 +226,7 @@ func TestGoodbyeTextIsHarmless(t *testing.T) {
 	})
 }
 
-// A snapshot is bounded, however many parts it has, and what it may take until then is little more than its parts.
+// A snapshot is bounded, however many parts it has, and takes little more memory than its parts.
 func TestSnapshotIsBounded(t *testing.T) {
 	l := newLine(codec.Position{}, 256)
 	hello := (&Config{}).hello(nil, codec.Position{}, false)
