@@ -99,7 +99,7 @@ func TestOpenRecordingsRefuses(t *testing.T) {
 		{"an empty file", nil, "", "x", exitData, "is empty"},
 		{"an empty recording", nil, "", "x.tick", exitData, "the file is empty"},
 		{"no recording", nil, quotesCSV, "x.tick", exitData, "not a recording"},
-		{"binary", nil, "\x00\x01", "x", exitData, "is binary"},
+		{"binary", nil, "\x00\x01", "x", exitData, "is a binary file"},
 		{"a bad line", nil, quotesCSV + "x\n", "x", exitData, "--skip-bad N"},
 		{"bad text", nil, "tickfeed-text 1\nhello\n", "x", exitData, "line 2"},
 		{"a flag of another format", []string{"--date", "2026-03-02"}, quotesCSV, "x", exitUsage, "--date applies only to files of [itch]"},
