@@ -11,11 +11,10 @@ import (
 
 var hasFold = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VPCLMULQDQ && cpu.X86.HasSSE42
 
-// foldFrom is the least that foldChecksum takes, in bytes.
+// foldFrom is the minimum length of foldChecksum's input, in bytes.
 const foldFrom = 256
 
-// updateChecksum is crc32.Update of the CRC-32C. The library makes 20 GB/s, which was a tenth of what it takes to
-// receive a tick; this makes 30 to 55.
+// updateChecksum is crc32.Update for the CRC-32C, and is faster for long inputs (see BenchmarkChecksum).
 func updateChecksum(crc uint32, p []byte) uint32 {
 	if hasFold && len(p) >= foldFrom {
 		return foldChecksum(crc, p, &foldBy)
@@ -23,17 +22,17 @@ func updateChecksum(crc uint32, p []byte) uint32 {
 	return crc32.Update(crc, castagnoli, p)
 }
 
-// foldChecksum folds 256 bytes at a time onto the next ones by carry-less multiplication, as V. Gopal et al.,
-// "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009, describe it.
+// foldChecksum folds 256 bytes at a time into the next ones by carry-less multiplication. The method is described in
+// V. Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009.
 //
 //go:noescape
 func foldChecksum(crc uint32, p []byte, by *[4]uint64) uint32
 
-// foldBy are the multipliers for the two halves of 16 bytes that are moved by 2048 bits, and by 512.
+// foldBy holds the multipliers that move the two halves of 16 bytes by 2048 bits, and those that move them by 512 bits.
 var foldBy = [4]uint64{multiplier(2048 + 32), multiplier(2048 - 32), multiplier(512 + 32), multiplier(512 - 32)}
 
-// multiplier is x^n modulo the polynomial, with its bits in the order that the checksum has them, and shifted
-// by the one bit that a product of two such numbers has less.
+// multiplier returns x^n modulo the polynomial, in the bit order of the checksum. It is shifted left by one bit, because a
+// product of two such numbers is one bit short.
 func multiplier(n int) uint64 {
 	const polynomial = 0x1edc6f41
 	r := uint32(1)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The checksum is the library's, whatever the length, the place and what comes before.
+// The checksum equals the library's for every length, alignment and initial value.
 func TestChecksum(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	p := make([]byte, 70_000)

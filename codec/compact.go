@@ -7,12 +7,11 @@ import (
 	"tickfeed/feed"
 )
 
-// A snapshot is thousands of definitions, statuses, summaries and book levels, in compact
-// integers of varied widths. This file reads them as AppendTick writes them: one function, no
-// errors, texts of plain ASCII. Whatever is not as it expects is left to the general path,
-// which reads every valid width and says what is wrong.
+// A snapshot has thousands of definitions, statuses, summaries and book levels, with compact
+// integers of varied widths. This file reads these entries as AppendTick writes them, with texts in ASCII. It reports no
+// errors: it leaves any other entry to the general path, which reads every valid width and returns the errors.
 
-// Heads of the entries that are read here: the array of so many elements, and the code.
+// The first two bytes of the entries that decodeCompact reads: the array with its number of elements, and the code.
 const (
 	headDefinition = 0x9a<<8 | uint16(feed.KindDefinition)<<1
 	headLevel      = 0x96<<8 | uint16(feed.KindLevel)<<1
@@ -20,8 +19,8 @@ const (
 	headSummary    = 0x9e<<8 | uint16(feed.KindSummary)<<1
 )
 
-// decodeCompact decodes the next entry, if it is one of those, into t, all of it but Seq, and
-// returns its size. It is 0 if it is none; then t is anything.
+// decodeCompact decodes the next entry into t, except Seq, and returns the size of the entry. It returns 0 if the general path
+// must decode the entry; the content of t is then undefined.
 func (b *Body) decodeCompact(t *feed.Tick) int {
 	p := b.rest
 	if len(p) < 2 {
@@ -100,11 +99,11 @@ func (b *Body) decodeCompact(t *feed.Tick) int {
 	return 0
 }
 
-// unusual is where the functions below stand once something was not as they expect.
+// unusual is the end that the functions below return if the general path must decode the entry. It is beyond any body.
 const unusual = 1 << 30
 
-// compactInt reads the integer at p[at], of any width, and returns where it ends: beyond p if it
-// is not all there. It leaves those beyond 63 bits to the general path.
+// compactInt reads the integer at p[at], of any width, and returns the index after it, which is beyond p if the integer is cut
+// short. It leaves integers beyond 63 bits to the general path.
 func compactInt(p []byte, at int) (v int64, end int) {
 	if at+9 > len(p) {
 		if at >= len(p) {
@@ -153,7 +152,7 @@ func compactPrice(p []byte, at int) (v int64, end int) {
 	return v, end
 }
 
-// compactText reads a str of printable ASCII and at most feed.MaxText bytes, which belong to p.
+// compactText reads a str of printable ASCII, at most feed.MaxText bytes long. The text it returns is part of p.
 func compactText(p []byte, at int) (text []byte, end int) {
 	if at+2 > len(p) {
 		return nil, unusual
@@ -183,14 +182,14 @@ func compactText(p []byte, at int) (text []byte, end int) {
 	return text, end
 }
 
-// kept is the memory of what the ticks of a body point to, allocated for several of them at
-// once: a late joiner is told thousands. It is the ticks', and who keeps one keeps a few others.
+// kept allocates the definitions, summaries and texts that the ticks of a body point to, several at a time, because a snapshot
+// has thousands of them. The memory belongs to the ticks: a caller that keeps one tick keeps the memory of a few others.
 type kept struct {
 	definitions     []keptDefinition // room for the next ones
 	summaries       []keptSummary
-	defined, summed int             // how many there were
-	texts           strings.Builder // of definitions; one that is full is left to them
-	venue, currency string          // of the last definition; those of the next are often the same
+	defined, summed int             // definitions and summaries so far
+	texts           strings.Builder // texts of definitions; replaced when it is full
+	venue, currency string          // those of the last definition, which the next one often repeats
 }
 
 type keptDefinition struct {
@@ -203,11 +202,11 @@ type keptSummary struct {
 	summary feed.Summary
 }
 
-// maxKept bounds how many definitions, or summaries, are allocated at once; it is as many as
-// there were before, so that one that comes alone is alone in memory.
+// maxKept bounds how many definitions, or summaries, are allocated at once. Up to that bound, as many are allocated as there
+// were before, so that a single one is allocated alone.
 const maxKept = 32
 
-// textRoom is allocated for the texts of each definition that is.
+// textRoom is the number of bytes allocated for the texts of each allocated definition.
 const textRoom = 8
 
 func (b *Body) keep() *kept {
@@ -217,7 +216,7 @@ func (b *Body) keep() *kept {
 	return b.kept
 }
 
-// definition is a new Extra with an empty definition.
+// definition returns a new Extra with an empty definition.
 func (k *kept) definition() *feed.Extra {
 	if len(k.definitions) == 0 {
 		k.definitions = make([]keptDefinition, min(max(k.defined, 1), maxKept))
@@ -229,7 +228,7 @@ func (k *kept) definition() *feed.Extra {
 	return &x.extra
 }
 
-// summary is a new Extra with an empty summary.
+// summary returns a new Extra with an empty summary.
 func (k *kept) summary() *feed.Extra {
 	if len(k.summaries) == 0 {
 		k.summaries = make([]keptSummary, min(max(k.summed, 1), maxKept))
@@ -241,7 +240,7 @@ func (k *kept) summary() *feed.Extra {
 	return &x.extra
 }
 
-// text is b as a string.
+// text returns b as a string.
 func (k *kept) text(b []byte) string {
 	if k.texts.Cap()-k.texts.Len() < len(b) {
 		k.texts.Reset()
@@ -252,8 +251,7 @@ func (k *kept) text(b []byte) string {
 	return k.texts.String()[at:]
 }
 
-// textAgain is b as a string that shares its memory with the last definition's, if it is one of
-// those that are often the same.
+// textAgain returns b as a string. It shares memory with the last definition's venue or currency if it equals one of them.
 func (k *kept) textAgain(b []byte) string {
 	switch {
 	case string(b) == k.venue:

@@ -7,13 +7,13 @@ import (
 	"tickfeed/feed"
 )
 
-// A cursor reads msgpack values of body entries, of any valid width. After the first error
-// it stays where it is and every value is zero. It allocates for texts only.
+// A cursor reads the msgpack values of body entries, of any valid width. After the first error
+// it no longer advances, and every value is zero. It allocates only texts and the Extra of ticks.
 type cursor struct {
 	p    []byte
 	at   int
 	err  error
-	kept *kept // of ticks; nil until there is something to keep
+	kept *kept // allocates the Extra of ticks; nil until needed
 }
 
 func (c *cursor) fail(what, want string) {
@@ -27,7 +27,7 @@ func (c *cursor) fail(what, want string) {
 	c.err = malformed("%s: want %s, got marker %#02x", what, want, c.p[c.at])
 }
 
-// number reads an integer of any width: its 64 bits, and whether they mean a negative number.
+// number reads an integer of any width. It returns its 64 bits, and reports whether it is negative.
 func (c *cursor) number(what string) (v uint64, negative bool) {
 	if c.err != nil || c.at >= len(c.p) {
 		c.fail(what, "an integer")
@@ -92,7 +92,7 @@ func (c *cursor) int(what string) int64 {
 	return int64(v)
 }
 
-// time reads an offset from base; their sum must be within maxTime.
+// time reads an offset from base and returns their sum, which must be within maxTime.
 func (c *cursor) time(what string, base int64) int64 {
 	offset := c.int(what)
 	sum := base + offset
@@ -103,7 +103,7 @@ func (c *cursor) time(what string, base int64) int64 {
 	return sum
 }
 
-// timeOrNil is time, or 0 for nil.
+// timeOrNil reads an offset like time, or nil for 0.
 func (c *cursor) timeOrNil(what string, base int64) int64 {
 	if c.err == nil && c.at < len(c.p) && c.p[c.at] == 0xc0 {
 		c.at++
@@ -137,7 +137,7 @@ func (c *cursor) price(what string) int64 {
 	return v
 }
 
-// bytes reads the bytes of a str of at most limit; they belong to c.p.
+// bytes reads a str of at most limit bytes. The bytes it returns are part of c.p.
 func (c *cursor) bytes(what string, limit int) []byte {
 	if c.err != nil || c.at >= len(c.p) {
 		c.fail(what, "a str")
@@ -183,7 +183,7 @@ func (c *cursor) keep() *kept {
 	return c.kept
 }
 
-// textAgain is text that is often the same as in the last definition, and then shares its memory.
+// textAgain reads a text. The text shares memory with the last definition's venue or currency if it equals one of them.
 func (c *cursor) textAgain(what string) string {
 	at, k := c.at, c.keep()
 	switch b := c.bytes(what, feed.MaxText); {
@@ -235,7 +235,7 @@ func (c *cursor) arrayLen(what string) int {
 	return n
 }
 
-// entryLen is arrayLen for a body entry, of which none has fewer than three elements.
+// entryLen is arrayLen for a body entry, which has at least three elements.
 func (c *cursor) entryLen() int {
 	n := c.arrayLen("entry")
 	if n < 3 && c.err == nil {
@@ -244,7 +244,7 @@ func (c *cursor) entryLen() int {
 	return n
 }
 
-// skip passes over n values of any type but ext, nested no deeper than MaxDepth.
+// skip skips n values of any type except ext, nested no deeper than MaxDepth.
 func (c *cursor) skip(n int) { c.skipDeep(n, MaxDepth-1) }
 
 func (c *cursor) skipDeep(n, depth int) {
@@ -299,7 +299,7 @@ func (c *cursor) skipDeep(n, depth int) {
 	}
 }
 
-// tick reads the rest of a tick's array, whose code has been read, into the zero tick t.
+// tick reads the elements after the code of a tick's array into t, which must be zero.
 func (c *cursor) tick(t *feed.Tick, elements int, code uint64, base int64) {
 	if (code < 2 || code > 255) && c.err == nil {
 		c.err = malformed("tick: code %d, want 2 to 255", code)
@@ -414,7 +414,7 @@ func (c *cursor) trade(t *feed.Tick) {
 	t.Values[3] = int64(c.conditions())
 }
 
-// tradeRef reads the textual trade id, where there is one.
+// tradeRef reads the textual trade id, if there is one.
 func (c *cursor) tradeRef(t *feed.Tick, elements int, read *int) {
 	s := c.ref("trade ref", elements, read)
 	if s == "" {
@@ -426,7 +426,7 @@ func (c *cursor) tradeRef(t *feed.Tick, elements int, read *int) {
 	t.Extra.TradeRef = s
 }
 
-// ref reads the text that may follow the elements read so far; "" if there is none.
+// ref reads the text that may follow the elements read so far. It returns "" if there is none.
 func (c *cursor) ref(what string, elements int, read *int) string {
 	if elements <= *read {
 		return ""

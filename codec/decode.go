@@ -8,14 +8,13 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// Decode reads one whole control message, as [Reader.Next] returns it. Every field is within
-// its bounds, filters are canonical, and texts for a person are printable. Elements beyond
-// those that this version knows are ignored. The message keeps nothing of raw.
+// Decode decodes one whole control message, as [Reader.Next] returns it. In the result every field is within
+// its bounds, filters are canonical, and texts for people are printable. Elements beyond
+// those that this version knows are ignored. The message keeps no reference to raw.
 //
-// A Hello that does not speak this package's Version has its versions filled in and nothing
-// else; so has a FileHeader of another version. An error wraps ErrMalformed; it is a
-// *FieldError if the message is sound but for one field. Packets and snapshot parts are
-// refused: they have [ParsePacket] and [ParsePart].
+// If a Hello does not offer this package's Version, only its versions are set; if a FileHeader has another version, only
+// that is set. An error wraps ErrMalformed; it is a *FieldError if one field is missing or invalid. Packets and snapshot
+// parts are refused: use [ParsePacket] and [ParsePart].
 func Decode(raw []byte) (Message, error) {
 	var s scanner
 	size, err := s.scan(raw, MaxMessage)
@@ -44,18 +43,18 @@ func Decode(raw []byte) (Message, error) {
 	return m, nil
 }
 
-// A decoder is the wire that reads a message which was scanned. It uses only those calls of
-// the library that cannot be made to allocate more than the message holds, and looks at the
-// marker before each: the library reads nil as 0 and −1 as the greatest uint64.
+// A decoder is the wire that reads a message. A scanner must have accepted the message. The decoder calls only functions of
+// the library that cannot allocate more than the message's size, and checks the marker before each call: the library would
+// read nil as 0 and −1 as the greatest uint64.
 type decoder struct {
 	dec      *msgpack.Decoder
 	typ      Type
-	elements int // of the message still to be read
-	depth    int // of open arrays inside the message
+	elements int // elements of the message still to be read
+	depth    int // open arrays inside the message
 	err      error
 }
 
-// marker is that of the next element; ok is false if there is none, or after an error.
+// marker returns the marker of the next element; ok is false if there is none, or after an error.
 func (d *decoder) marker(field string) (m byte, ok bool) {
 	if d.err != nil {
 		return 0, false

@@ -16,8 +16,8 @@ import (
 	"tickfeed/feed"
 )
 
-// encodeAny writes elements as the library does for anyone who does not know this package,
-// with no care for the shortest form.
+// encodeAny writes elements as a program without this package would by the library,
+// not in the shortest form.
 func encodeAny(t *testing.T, elements ...any) []byte {
 	t.Helper()
 	if typ, ok := elements[0].(Type); ok {
@@ -42,7 +42,7 @@ func TestDecodeAcceptsEveryWidth(t *testing.T) {
 	}
 }
 
-// Elements beyond those known are how a message grows. PROTOCOL.md, "Versions".
+// Unknown elements at the end of a message are ignored, so that messages can grow. PROTOCOL.md, "Versions".
 func TestDecodeIgnoresTrailingElements(t *testing.T) {
 	m, err := Decode(encodeAny(t, TypeEnd, 43, "new", []any{1, map[string]any{"a": nil}}, 1.5))
 	require.NoError(t, err)
@@ -70,8 +70,8 @@ func TestDecodeRefusesWhatIsNotOneMessage(t *testing.T) {
 	}
 }
 
-// Fields have bounds, and an error names message, field, value and bound. PROTOCOL.md,
-// "Messages". What the library would read without an error (nil as 0, −1 as 2⁶⁴−1) is
+// Fields have bounds, and an error names the message, the field, the value and the bound. PROTOCOL.md,
+// "Messages". Values that the library would accept (nil as 0, −1 as 2⁶⁴−1) are
 // refused.
 func TestDecodeRefusesFieldsOutOfBounds(t *testing.T) {
 	lineage := []any{[]any{uint64(sessionA), 1}}
@@ -141,8 +141,8 @@ func TestDecodeRefusesFieldsOutOfBounds(t *testing.T) {
 	}
 }
 
-// A peer of another version must learn that it is one: its hello is read as far as the
-// versions. PROTOCOL.md, "Versions".
+// The hello of a peer with another version is read up to the versions, so that the peer can be refused with the right
+// code. PROTOCOL.md, "Versions".
 func TestDecodeReadsOnlyTheVersionsOfAnotherVersionsHello(t *testing.T) {
 	m, err := Decode(encodeAny(t, TypeHello, 2, 3, map[string]any{"nothing": "we know"}))
 	require.NoError(t, err)
@@ -153,7 +153,7 @@ func TestDecodeReadsOnlyTheVersionsOfAnotherVersionsHello(t *testing.T) {
 	assert.Equal(t, &FileHeader{Version: 2}, m)
 }
 
-// Text for a person is never refused for its characters: what could upset a terminal is
+// A text for people is never refused because of its characters: those that could upset a terminal are
 // replaced. PROTOCOL.md, "Conventions".
 func TestNotesArePrintableBothWays(t *testing.T) {
 	const hostile, harmless = "red \x1b[31m, \xff, \u202e, é", "red ?[31m, ?, ?, é"
@@ -210,7 +210,7 @@ func TestAppendRefusesWhatDecodeWould(t *testing.T) {
 	}
 }
 
-// The longest index that a writer may make stays within its bound.
+// The longest index that a writer may write stays within its bound.
 func TestALongIndexFits(t *testing.T) {
 	m := &Index{}
 	for range MaxMarks {
@@ -242,8 +242,8 @@ func TestTokensAreNotPrinted(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f allocates. What else the process allocates meanwhile counts
-// too, so the least of a few runs is taken once it is more than bound.
+// allocated returns how many bytes f allocates. Other allocations of the process count
+// too, so if the result exceeds bound, the least of a few runs is returned.
 func allocated(bound uint64, f func()) uint64 {
 	least := uint64(math.MaxUint64)
 	for range 5 {
@@ -259,11 +259,11 @@ func allocated(bound uint64, f func()) uint64 {
 	return least
 }
 
-// maxAllocation is what decoding n hostile bytes may allocate: 20 times as much, and a
+// maxAllocation returns how many bytes decoding n hostile bytes may allocate: 20 times n, and a
 // constant.
 func maxAllocation(n int) uint64 { return 20*uint64(n) + 4096 }
 
-// Whatever is decoded costs a bounded multiple of its length, and what decodes can be
+// Decoding any bytes allocates at most a bounded multiple of their length, and a decoded message can be
 // encoded and decoded again to the same message.
 func FuzzDecode(f *testing.F) {
 	for _, g := range goldenControl {

@@ -7,9 +7,9 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// Append appends the wire form of m, with compact integers, and returns the longer slice. If
-// a field is out of bounds (a *FieldError), or the message would be longer than the Bound of
-// its type, it returns dst as it was. It does not change m.
+// Append appends the wire form of m, with compact integers, and returns the extended slice. It returns dst unchanged and an
+// error if a field is out of bounds (a *FieldError), or if the message would exceed the Bound of its type. It does not change
+// m.
 func Append(dst []byte, m Message) ([]byte, error) {
 	e := encoder{out: append(dst, 0x90, byte(m.Type())), typ: m.Type(), elements: 1}
 	e.enc = msgpack.NewEncoder(&e)
@@ -36,8 +36,8 @@ type encoder struct {
 	out      []byte
 	enc      *msgpack.Encoder // writes to out
 	typ      Type
-	elements int // of the message so far
-	depth    int // of open arrays inside the message
+	elements int // elements of the message so far
+	depth    int // open arrays inside the message
 	err      error
 }
 

@@ -9,13 +9,12 @@ import (
 	"tickfeed/feed"
 )
 
-// A Filter is the instruments that a subscription wants: those that any of its patterns
-// matches. The empty Filter wants all. A pattern is SYMBOL or SYMBOL@VENUE, where * stands
-// for any run of characters and ? for any one. Filters are compared in their canonical form:
-// sorted, none twice.
+// A Filter selects the instruments that any of its patterns matches. The empty Filter selects all. A pattern is SYMBOL or
+// SYMBOL@VENUE, where * matches any run of characters and ? any one character. Filters are compared in their canonical form:
+// sorted, without duplicates.
 type Filter []string
 
-// NewFilter is the canonical filter of patterns, which it checks.
+// NewFilter checks patterns and returns their canonical filter.
 func NewFilter(patterns []string) (Filter, error) {
 	f := slices.Clone(Filter(patterns))
 	slices.Sort(f)
@@ -29,7 +28,7 @@ func NewFilter(patterns []string) (Filter, error) {
 	return f, nil
 }
 
-// Validate reports a pattern that is empty, too long or not printable, or too many of them.
+// Validate returns an error if a pattern is empty, too long or not printable, or if there are too many patterns.
 func (f Filter) Validate() error {
 	if len(f) > MaxPatterns {
 		return fmt.Errorf("filter has %d patterns, at most %d", len(f), MaxPatterns)
@@ -49,10 +48,10 @@ func (f Filter) Validate() error {
 	return nil
 }
 
-// All reports whether f wants every instrument.
+// All reports whether f selects every instrument.
 func (f Filter) All() bool { return len(f) == 0 }
 
-// Match reports whether f wants instrument d. To ask a filter of others about many instruments, use a Matcher.
+// Match reports whether f selects instrument d. For many instruments, or a filter from a peer, use a Matcher.
 func (f Filter) Match(d *feed.Definition) bool {
 	if f.All() {
 		return true
@@ -66,8 +65,8 @@ func (f Filter) Match(d *feed.Definition) bool {
 	return false
 }
 
-// glob matches s against a pattern of literals, * and ?, in time proportional to the product
-// of their lengths, both of which are bounded by feed.MaxText.
+// glob reports whether s matches a pattern of literals, * and ?. Its time is proportional to the product
+// of their lengths, which feed.MaxText bounds.
 func glob(pattern, s string) bool {
 	star, mark := -1, 0
 	p, i := 0, 0
@@ -102,15 +101,15 @@ func runeLen(s string) int {
 	return n
 }
 
-// A Matcher answers what Filter.Match answers, for many instruments, in a time that is bounded for each of them: a pattern
-// without * and ? costs nothing beyond a binary search, and the others take at most one step for each of their bytes, and one
-// for each pattern. It keeps little more than the filter itself, and may be used by several goroutines at once.
+// A Matcher matches many instruments against a filter, in bounded time for each: a binary search finds patterns without * and
+// ?, and the other patterns take at most one step per byte and one per pattern. It needs little more memory than the filter.
+// It is safe for concurrent use.
 type Matcher struct {
 	all   bool
-	exact []string // patterns without * and ?, in order
-	wild  []string // the others, in order, as simplify makes them
-	// shared is, for each of wild, how many of its first bytes it has in common with the one before it. What was
-	// found out about those is not found out again.
+	exact []string // patterns without * and ?, sorted
+	wild  []string // the other patterns, simplified and sorted
+	// shared is, for each pattern of wild, the length of the prefix that it shares with the pattern before it. The result
+	// for that prefix is reused.
 	shared []uint8
 }
 
@@ -134,7 +133,7 @@ func NewMatcher(f Filter) *Matcher {
 	return m
 }
 
-// simplify returns pattern with each run of * and ? in one form: all of its ?, then at most one *.
+// simplify returns pattern with each run of * and ? replaced by the ?s of the run, followed by one * if the run has any.
 func simplify(pattern string) string {
 	simple := make([]byte, 0, maxPattern)
 	for i := 0; i < len(pattern); {
@@ -154,7 +153,7 @@ func simplify(pattern string) string {
 		}
 	}
 	if string(simple) == pattern {
-		return pattern // which others may share
+		return pattern // shares memory with the filter
 	}
 	return string(simple)
 }
@@ -170,13 +169,13 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
-// Match reports whether the filter wants instrument d.
+// Match reports whether the filter selects instrument d.
 func (m *Matcher) Match(d *feed.Definition) bool {
 	wanted, _ := m.Count(d)
 	return wanted
 }
 
-// Count is Match, and returns how many steps it took: each looks at a byte of a pattern, or passes over a pattern.
+// Count is Match, and also returns the number of steps: a step looks at one byte of a pattern, or begins a pattern.
 func (m *Matcher) Count(d *feed.Definition) (wanted bool, steps int) {
 	if m.all || m.matchExact(d) {
 		return true, 0
@@ -200,14 +199,15 @@ func (m *Matcher) matchExact(d *feed.Definition) bool {
 	return found
 }
 
-// A reach says which first parts of a text the first bytes of a pattern match: bit i of parts stands for the first i
-// bytes of the text, all of it excepted, and whole for all of it.
+// A reach is the set of prefixes of a text that the first bytes of a pattern match: bit i of parts stands for the first i
+// bytes of the text, and whole for the whole text.
 type reach struct {
 	parts uint64
 	whole bool
 }
 
-// places says where in a text, which has at most 64 bytes, each byte stands and each character begins: bit i is for byte i.
+// places holds, for each byte value, the places where it occurs in a text, and for each length where characters of that length
+// begin: bit i for byte i. A text has at most 64 bytes.
 type places struct {
 	bytes [256]uint64
 	chars [utf8.UTFMax]uint64 // chars[n] is of the characters of n+1 bytes
@@ -224,10 +224,10 @@ func (p *places) of(text string) {
 	}
 }
 
-// start is the reach of an empty pattern.
+// start returns the reach of an empty pattern.
 func start(text string) reach { return reach{parts: min(uint64(len(text)), 1), whole: text == ""} }
 
-// byte is the reach of one more byte of text, which stands at places; length is that of the text.
+// byte returns the reach after one more byte, which occurs at places in a text of the given length.
 func (r reach) byte(places uint64, length int) reach {
 	if length == 0 {
 		return reach{}
@@ -236,7 +236,7 @@ func (r reach) byte(places uint64, length int) reach {
 	return reach{parts: hit << 1 & (1<<length - 1), whole: hit>>(length-1)&1 != 0}
 }
 
-// char is the reach of any one character more, of a text of length bytes.
+// char returns the reach after any one character, in a text of length bytes.
 func (r reach) char(p *places, length int) (more reach) {
 	for i, begins := range p.chars {
 		n := i + 1
@@ -248,7 +248,7 @@ func (r reach) char(p *places, length int) (more reach) {
 	return more
 }
 
-// star is the reach of any run of bytes more.
+// star returns the reach after any run of bytes.
 func (r reach) star(length int) reach {
 	if r.parts == 0 {
 		return r
@@ -256,16 +256,16 @@ func (r reach) star(length int) reach {
 	return reach{parts: -(r.parts & -r.parts) & (1<<length - 1), whole: true}
 }
 
-// matchWild goes through the patterns with * or ?. Each of them goes on from the last byte that it shares with the one
-// before it; one that shares a byte at which that one could match no more cannot match either.
+// matchWild tries the patterns with * or ?. Each pattern continues after the prefix that it shares with the pattern before it.
+// If the earlier pattern failed within that prefix, this one cannot match either.
 func (m *Matcher) matchWild(d *feed.Definition) (wanted bool, steps int) {
 	var symbol, venue places
 	symbol.of(d.Symbol)
 	venue.of(d.Venue)
 	var (
-		after [maxPattern + 1]reach // the first n bytes of the pattern
-		valid = 0                   // after is of the present pattern up to here, and what lies there can match
-		at    = maxPattern          // the first @ of the present pattern, if after knows it
+		after [maxPattern + 1]reach // after[n] is the reach of the first n bytes of the current pattern
+		valid = 0                   // after is set, and not empty, up to after[valid]
+		at    = maxPattern          // the index of the first @ of the current pattern, if after includes it
 	)
 	after[0] = start(d.Symbol)
 	for i, p := range m.wild {

@@ -14,7 +14,7 @@ import (
 	"tickfeed/feed"
 )
 
-// What a pattern matches. PROTOCOL.md, "Filters".
+// Patterns match as PROTOCOL.md, "Filters", states.
 func TestFilterMatches(t *testing.T) {
 	for _, c := range []struct {
 		pattern, symbol, venue string
@@ -107,7 +107,7 @@ func TestGlobTakesNoExponentialTime(t *testing.T) {
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 
-// A ? matches one character, also where that has several bytes.
+// A ? matches one character, even if it has several bytes.
 func TestQuestionMarkIsACharacter(t *testing.T) {
 	for _, c := range []struct {
 		pattern, symbol string
@@ -165,7 +165,7 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-// A Matcher answers what the plain comparison of each pattern answers, and takes at most one step for each pattern and
+// A Matcher gives the same result as comparing each pattern, and takes at most one step for each pattern and
 // each of its bytes.
 func TestMatcherIsTheFilter(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 1))
@@ -211,7 +211,7 @@ func TestMatcherIsTheFilter(t *testing.T) {
 	assert.Less(t, matched, checked*9/10)
 }
 
-// stepsAtMost is the bound that Count states.
+// stepsAtMost returns the bound that Matcher documents.
 func stepsAtMost(f Filter) int {
 	n := len(f)
 	for _, p := range f {
@@ -220,8 +220,8 @@ func stepsAtMost(f Filter) int {
 	return n
 }
 
-// One step for each byte is the bound; what patterns share is looked at once, and a pattern that cannot match is passed over. So the
-// filters that cost most, 57 KB of * and ?, cost an instrument some thousand steps and not the product of the lengths.
+// Shared prefixes of patterns are compared once, and a pattern that cannot match is skipped. So the
+// most expensive filters, 57 KB of * and ?, take a few thousand steps for an instrument, not the product of the lengths.
 func TestMatcherSteps(t *testing.T) {
 	d := feed.Definition{Symbol: "S01234", Venue: "XNAS"}
 	many := func(pattern func(i int) string) Filter {
@@ -275,7 +275,7 @@ func FuzzMatcher(f *testing.F) {
 	})
 }
 
-// BenchmarkMatcher is one subscribe of 4,096 patterns at a publisher of 10,000 instruments.
+// BenchmarkMatcher measures a subscribe of 4,096 patterns at a publisher of 10,000 instruments.
 func BenchmarkMatcher(b *testing.B) {
 	for _, c := range []struct{ name, format string }{{"exact", "T%d"}, {"prefixes", "T%d*"}, {"stars", "*?S*%d*?*"}} {
 		var patterns []string

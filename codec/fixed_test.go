@@ -11,7 +11,7 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// validConditions says of four characters what feed.Conditions.Valid says.
+// validConditions agrees with feed.Conditions.Valid for four characters.
 func TestValidConditions(t *testing.T) {
 	bytes := []byte{0, 1, ' ' - 1, ' ', ' ' + 1, 'A', '~', '~' + 1, 0x80, 0x80 + ' ', 0xff}
 	for _, a := range bytes {
@@ -26,8 +26,8 @@ func TestValidConditions(t *testing.T) {
 	}
 }
 
-// A tick that is good is decoded whatever stood in the batch before, in each pattern and at each place: before
-// another, and as the last of its body, where a reader must not look further.
+// A good tick is decoded whatever the batch held before, in each pattern and at each place: before
+// another tick, and as the last of its body, where a reader must not read further.
 func TestDecodeFixedAtTheEnd(t *testing.T) {
 	quote := feed.Quote{Bid: 100, BidSize: 1, Ask: 101, AskSize: 2}.Tick(7, noon)
 	trade := feed.Trade{Price: 100, Size: 3, ID: 9, Side: feed.SideSell, Conditions: feed.Conditions('F') << 56}.Tick(7, noon-5)
@@ -57,8 +57,8 @@ func TestDecodeFixedAtTheEnd(t *testing.T) {
 	}
 }
 
-// BenchmarkDecodeMarket decodes ticks of the simulated market, a hundred to a packet: so many that the processor does
-// not learn by heart which are trades, as it does of those of BenchmarkDecodeTicks.
+// BenchmarkDecodeMarket decodes ticks of the simulated market, a hundred to a packet: so many that the branch predictor
+// cannot memorise which ones are trades, as it does in BenchmarkDecodeTicks.
 func BenchmarkDecodeMarket(b *testing.B) {
 	market, err := sim.New(sim.Config{Seed: 1})
 	require.NoError(b, err)
@@ -88,7 +88,7 @@ func BenchmarkDecodeMarket(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
 }
 
-// BenchmarkAppendMarket encodes such ticks.
+// BenchmarkAppendMarket encodes the ticks of BenchmarkDecodeMarket.
 func BenchmarkAppendMarket(b *testing.B) {
 	market, err := sim.New(sim.Config{Seed: 1})
 	require.NoError(b, err)

@@ -12,34 +12,33 @@ import (
 	"tickfeed/feed"
 )
 
-// A Message is a control message: *Hello, *Welcome and so on, all but packets and snapshot
-// parts, which have a fixed layout and functions of their own.
+// A Message is a control message: *Hello, *Welcome and so on. Packets and snapshot
+// parts are not Messages: they have a fixed layout and their own functions.
 type Message interface {
 	Type() Type
 	// layout passes the elements after the type to w, in the order of PROTOCOL.md. It is
-	// the one description of the message's wire form, for writing and for reading, and of
-	// its fields' bounds, which hold both ways.
+	// the only description of the message's wire form and of the bounds of its fields, for writing and for reading.
 	layout(w wire)
 }
 
-// A wire is an encoder or a decoder: each call writes *v, which it leaves alone, or reads
-// into it. After the first error, calls do nothing.
+// A wire is an encoder or a decoder: each call writes *v without changing it, or reads
+// into *v. After the first error, calls do nothing.
 type wire interface {
 	reading() bool
 	uint(field string, v *uint64)
 	int(field string, v *int64)
 	bool(field string, v *bool)
 	text(field string, v *string, most int)
-	// more reports whether there is an element that earlier messages of this version lack: when writing, whether it is wanted.
+	// more reports whether the message has a further, optional element. When writing, it returns wanted.
 	more(wanted bool) bool
-	// wideUint and wideInt are uint and int that are always written with nine bytes.
+	// wideUint and wideInt are uint and int, but always write nine bytes.
 	wideUint(field string, v *uint64)
 	wideInt(field string, v *int64)
-	// open begins an array of n elements, at most most; when reading, it returns how many
-	// there are. Each open has its close.
+	// open begins an array of n elements, at most most; when reading, it returns the number of
+	// elements. Each open needs a close.
 	open(field string, n, most int) int
 	close()
-	// invalid makes it fail with a FieldError.
+	// invalid makes the wire fail with a FieldError.
 	invalid(field, format string, args ...any)
 }
 
@@ -57,7 +56,7 @@ func (e *FieldError) Error() string {
 
 func (e *FieldError) Unwrap() error { return ErrMalformed }
 
-// newMessage is the zero message of type t; nil if t is not a control message.
+// newMessage returns the zero message of type t, or nil if t is not a control message.
 func newMessage(t Type) Message {
 	switch t {
 	case TypeHello:
@@ -104,7 +103,7 @@ func (m *Hello) layout(w wire) {
 		w.invalid("min version", "versions %d to %d, want 1 or more", m.MinVersion, m.MaxVersion)
 	}
 	if w.reading() && (m.MinVersion > Version || m.MaxVersion < Version) {
-		return // what follows may mean something else
+		return // other versions may define the other elements differently
 	}
 	note(w, "client", &m.Client)
 	token(w, "token", &m.Token)
@@ -255,7 +254,7 @@ func (m *FileHeader) layout(w wire) {
 	}
 	w.uint("version", &m.Version)
 	if w.reading() && m.Version != Version {
-		return // what follows may mean something else
+		return // other versions may define the other elements differently
 	}
 	enum(w, "mode", &m.Mode, ModeReplay)
 	lineage(w, "lineage", &m.Lineage, notEmpty)
@@ -295,8 +294,8 @@ func (m *Trailer) layout(w wire) {
 	}
 }
 
-// The fields that more than one message has. They write through their pointers only what
-// was read, so that one message may be encoded by several goroutines.
+// The functions below handle fields that several messages have. When writing, they do not store through their pointers, so
+// that several goroutines may encode one message.
 
 func set[T comparable](v *T, to T) {
 	if *v != to {
@@ -342,7 +341,7 @@ func enum[T ~uint8](w wire, field string, v *T, greatest T) {
 	set(v, T(n))
 }
 
-// duration is 0 ns (unless least is positive) or least to MaxDuration.
+// duration handles a duration in nanoseconds, in [least, MaxDuration].
 func duration(w wire, field string, v *time.Duration, least time.Duration) {
 	n := int64(*v)
 	w.int(field, &n)
@@ -352,8 +351,8 @@ func duration(w wire, field string, v *time.Duration, least time.Duration) {
 	set(v, time.Duration(n))
 }
 
-// note is text for a person. What a terminal would not print is replaced, both ways; what is
-// too long is cut when writing.
+// note handles a text for people. Characters that a terminal would not print are replaced, when reading and when writing; a
+// text that is too long is cut when writing.
 func note(w wire, field string, v *string) {
 	s := *v
 	if !w.reading() {
@@ -369,8 +368,8 @@ func note(w wire, field string, v *string) {
 	}
 }
 
-// printable is s with each byte that is not UTF-8 and each rune that is not graphic replaced
-// by a question mark; it is never longer than s.
+// printable returns s with a question mark in place of each byte that is not UTF-8 and each rune that is not graphic. The
+// result is never longer than s.
 func printable(s string) string {
 	var b strings.Builder
 	for i, r := range s {
@@ -394,7 +393,7 @@ func token(w wire, field string, v *Token) {
 
 func filter(w wire, field string, v *Filter) {
 	list(w, field, v, MaxPatterns, func(p *string) { w.text(field, p, MaxPattern) })
-	if w.reading() { // canonical, as NewFilter makes it, but in place
+	if w.reading() { // make it canonical, as NewFilter does, but in place
 		slices.Sort(*v)
 		*v = slices.Compact(*v)
 	}
@@ -406,7 +405,8 @@ func filter(w wire, field string, v *Filter) {
 	}
 }
 
-// granted is the last element of a welcome or subscribed, if the filter is not as it was asked for.
+// granted handles the last element of a welcome or subscribed message, which is present if the publisher grants another filter
+// than the client asked for.
 func granted(w wire, v **Filter) {
 	if !w.more(*v != nil) {
 		return

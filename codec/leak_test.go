@@ -6,5 +6,5 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Nothing is left running after the tests (RELIABILITY.md, 29).
+// No goroutine is left running after the tests.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,8 +10,8 @@ import (
 // Version is the protocol version that this package speaks.
 const Version = 1
 
-// A Type is the first element of a message. Types up to MaxCritical that a reader does not
-// know end the connection; greater ones are skipped.
+// A Type is the first element of a message. An unknown type up to MaxCritical ends the connection; messages of greater unknown
+// types are skipped.
 type Type uint8
 
 // The message types.
@@ -51,21 +51,21 @@ func (t Type) String() string {
 	return fmt.Sprintf("message type %d", uint8(t))
 }
 
-// Bounds of the format, in bytes unless they say otherwise.
+// Bounds of the format, in bytes unless noted otherwise.
 const (
 	MaxBody     = 65535           // body of a packet or snapshot part
 	MaxMessage  = 65536 + 64      // any message
 	MaxHello    = 4096            // any message before login
-	MaxText     = 1024            // a text for a person
+	MaxText     = 1024            // a text for people
 	MaxPattern  = 130             // one instrument pattern (SYMBOL@VENUE)
-	MaxPatterns = 4096            // how many patterns a filter has
+	MaxPatterns = 4096            // number of patterns in a filter
 	MaxToken    = 1024            // credentials
 	MaxDepth    = 4               // nesting of arrays and maps
-	MaxSpan     = uint64(1) << 62 // numbers that one packet may cover
+	MaxSpan     = uint64(1) << 62 // count of numbers that one packet may cover
 	MaxSeq      = uint64(1) << 63 // greatest next sequence number
-	MaxMarks    = 2048            // how many marks an index message has
-	MaxFeatures = 16              // how many features a hello or welcome names
-	MaxFeature  = 32              // the name of a feature
+	MaxMarks    = 2048            // number of marks in an index message
+	MaxFeatures = 16              // number of features in a hello or welcome
+	MaxFeature  = 32              // name of a feature
 
 	MinHeartbeat = time.Millisecond // least heartbeat interval
 	MaxDuration  = 24 * time.Hour   // greatest heartbeat interval, lag bound and retry-after
@@ -77,7 +77,7 @@ const FileMagic = "tickfeed"
 // TrailerSize is the size of a trailer, in bytes.
 const TrailerSize = 29
 
-// A Token is a client's credentials. It is never printed: as text it reads "(secret)".
+// A Token holds a client's credentials. Its text form is always "(secret)".
 type Token string
 
 func (Token) String() string { return "(secret)" }
@@ -88,7 +88,7 @@ func (Token) GoString() string { return "(secret)" }
 // MarshalText keeps the token out of JSON and logs.
 func (Token) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
-// A Mode says where a session's ticks come from.
+// A Mode is where the ticks of a session come from.
 type Mode uint8
 
 // The modes.
@@ -98,13 +98,13 @@ const (
 	ModeReplay
 )
 
-// A StartKind says where a subscription begins.
+// A StartKind is the kind of a Start.
 type StartKind uint8
 
 // The starts.
 const (
-	StartSnapshot  StartKind = iota // a snapshot as of now, then what follows
-	StartLive                       // what follows from now, after the definitions
+	StartSnapshot  StartKind = iota // a snapshot as of now, then the following ticks
+	StartLive                       // the definitions, then ticks published from now on
 	StartBeginning                  // the oldest number that the publisher has
 	StartSeq                        // number Value
 	StartTime                       // the first packet with a publish time of at least Value
@@ -113,20 +113,20 @@ const (
 // A Start is where a subscription begins.
 type Start struct {
 	Kind  StartKind
-	Value uint64 // of StartSeq: a sequence number; of StartTime: ns since the Unix epoch
+	Value uint64 // for StartSeq: a sequence number; for StartTime: nanoseconds since the Unix epoch
 }
 
-// A SlowPolicy says what becomes of a subscriber that does not keep up.
+// A SlowPolicy is how the publisher treats a subscriber that does not keep up.
 type SlowPolicy uint8
 
 // The policies.
 const (
-	SlowAll        SlowPolicy = iota // read on from where it is, lose nothing
+	SlowAll        SlowPolicy = iota // continue where the subscriber is, and lose nothing
 	SlowLatest                       // beyond the bound, skip to a snapshot
-	SlowDisconnect                   // beyond the bound, goodbye
+	SlowDisconnect                   // beyond the bound, disconnect with a goodbye
 )
 
-// A Position is how far a subscriber has received: every number of the lineage below Next.
+// A Position is how far a subscriber has received: it has every number of the lineage below Next.
 type Position struct {
 	Lineage feed.Lineage `json:"lineage"`
 	Next    uint64       `json:"next"`
@@ -134,24 +134,25 @@ type Position struct {
 
 // A Hello is the first message of a client.
 type Hello struct {
-	MinVersion, MaxVersion uint64 // the versions it speaks
-	Client                 string // name and version of its software, for logs
+	MinVersion, MaxVersion uint64 // the protocol versions that the client speaks
+	Client                 string // name and version of the client's software, for logs
 	Token                  Token  // credentials; empty for none
 	Filter                 Filter
 	Start                  Start // used unless Position names a session that the publisher knows
 	Slow                   SlowPolicy
-	MaxLag                 time.Duration // bound of SlowLatest and SlowDisconnect in publish time; 0 for the publisher's
-	Heartbeat              time.Duration // wanted interval; 0 for the publisher's
-	HasState               bool          // it still has the definitions and the state as of Position
-	Position               Position      // nothing held if Lineage is empty
-	Until                  uint64        // the line ends once it has covered the numbers below; 0 for no end
-	Features               []string      // that the client understands; see FeatureAck
+	MaxLag                 time.Duration // bound of SlowLatest and SlowDisconnect in publish time; 0 means the publisher's default
+	Heartbeat              time.Duration // requested interval; 0 means the publisher's default
+	HasState               bool          // the client still has the definitions and the state as of Position
+	Position               Position      // the client has no position if Lineage is empty
+	Until                  uint64        // the line ends once it has covered all numbers below Until; 0 means no end
+	Features               []string      // features that the client supports; see FeatureAck
 }
 
-// FeatureAck is the feature that a client may send a pulse as soon as it has applied ticks, and not only each interval.
+// FeatureAck is the feature that allows a client to send a pulse as soon as it has applied ticks, in addition to one per
+// interval.
 const FeatureAck = "ack"
 
-// A StartReason says how a line's start was chosen.
+// A StartReason is how the publisher chose the start of a line.
 type StartReason uint8
 
 // The reasons.
@@ -159,33 +160,33 @@ const (
 	StartedAsAsked    StartReason = iota // the hello's Start
 	StartedResumed                       // at the position
 	StartedRewound                       // before the position: at the fork of the lineages
-	StartedBySnapshot                    // no common session: by a snapshot
+	StartedBySnapshot                    // at a snapshot: there is no common session
 )
 
 // A Welcome accepts a hello.
 type Welcome struct {
 	Version   uint64
-	Server    string // name and version of the software
+	Server    string // name and version of the publisher's software
 	Mode      Mode
-	Lineage   feed.Lineage   // of the publisher's session
-	Origin    feed.SessionID // of a replay: the session that was recorded; else 0
+	Lineage   feed.Lineage   // lineage of the publisher's session
+	Origin    feed.SessionID // in a replay, the recorded session; otherwise 0
 	Head      uint64         // next seq of the session
 	Tail      uint64         // oldest seq that the publisher holds
-	Heartbeat time.Duration  // the interval that it will keep
+	Heartbeat time.Duration  // the heartbeat interval of both sides
 	Seed      uint32         // checksum seed of the line in the session that owns Start
 	Start     uint64         // first number that the line covers
 	Reason    StartReason
-	Now       int64    // the publisher's clock
-	Features  []string // of the hello's, those that the publisher grants
-	Granted   *Filter  // what of the hello's filter the publisher grants; nil for all of it
+	Now       int64    // the publisher's clock, in nanoseconds since the Unix epoch
+	Features  []string // the features of the hello that the publisher grants
+	Granted   *Filter  // the part of the hello's filter that the publisher grants; nil for all of it
 }
 
-// A Code says why a connection was refused or ended.
+// A Code is why a connection was refused or ended.
 type Code uint8
 
 // The codes.
 const (
-	CodeShutdown     Code = 1 + iota // the publisher stops
+	CodeShutdown     Code = 1 + iota // the publisher is shutting down
 	CodeBusy                         // too many connections or handshakes
 	CodeVersion                      // no common protocol version
 	CodeUnauthorized                 // credentials missing or wrong
@@ -194,7 +195,7 @@ const (
 	CodeSlow                         // the slow-consumer policy
 	CodeSilent                       // nothing heard for three intervals
 	CodeInternal                     // the sender failed
-	CodeDone                         // a client has what it wanted
+	CodeDone                         // the client has received what it wanted
 )
 
 var codeNames = [...]string{
@@ -209,124 +210,123 @@ func (c Code) String() string {
 	return fmt.Sprintf("code %d", uint8(c))
 }
 
-// A Farewell is what a refusal and a goodbye say.
+// A Farewell is the content of a refusal or goodbye.
 type Farewell struct {
-	Code       Code          // codes that a reader does not know are read too
-	Text       string        // for a person
-	Retry      bool          // it makes sense to connect again
-	RetryAfter time.Duration // not sooner than this
+	Code       Code          // may be a code that this version does not know
+	Text       string        // for people
+	Retry      bool          // reports whether the peer should connect again
+	RetryAfter time.Duration // the least time to wait before that
 }
 
-// A Refusal answers a hello that is not accepted; the connection ends.
+// A Refusal rejects a hello; the connection ends.
 type Refusal Farewell
 
-// A Goodbye says why its sender ends the connection.
+// A Goodbye ends the connection, and gives the sender's reason.
 type Goodbye Farewell
 
-// A Heartbeat proves that its sender lives, when nothing else was sent for an interval.
+// A Heartbeat is the publisher's sign of life, sent if it has sent nothing else for an interval.
 type Heartbeat struct {
 	Covered uint64 // next seq on this line
 	Head    uint64 // next seq of the session
-	Now     int64  // the publisher's clock
+	Now     int64  // the publisher's clock, in nanoseconds since the Unix epoch
 }
 
-// A ScopeKind says which part of the state a snapshot replaces.
+// A ScopeKind is the part of the state that a snapshot replaces.
 type ScopeKind uint8
 
 // The scopes.
 const (
-	ScopeAll         ScopeKind = iota // everything the subscription sees
-	ScopeDefinitions                  // everything, but only definitions are told
+	ScopeAll         ScopeKind = iota // the whole state of the subscription
+	ScopeDefinitions                  // the whole state, but the snapshot has definitions only
 	ScopeAdded                        // the instruments that Filter matches
 )
 
-// A SnapshotBegin opens a snapshot: the state as of Seq, every number before it is in.
+// A SnapshotBegin begins a snapshot: the state as of Seq, after all numbers before Seq.
 type SnapshotBegin struct {
 	Seq   uint64
 	Scope ScopeKind
-	// Filter, for ScopeAdded, is what was added.
+	// Filter, for ScopeAdded, matches the added instruments.
 	Filter Filter
 }
 
-// A SnapshotPart holds entries of a snapshot. Its wire form has a checksum, as a packet's.
+// A SnapshotPart holds entries of a snapshot. Its wire form has a checksum, like that of a packet.
 type SnapshotPart struct {
-	Seq   uint64 // that of the begin
-	Index uint64 // parts are numbered from 0
+	Seq   uint64 // Seq of the SnapshotBegin
+	Index uint64 // number of the part, from 0
 	Base  int64  // base event time
 	Body  []byte // entries, each a tick or a summary
 }
 
-// A SnapshotEnd closes a snapshot; only now it counts.
+// A SnapshotEnd ends a snapshot, which takes effect only now.
 type SnapshotEnd struct {
 	Seq   uint64
-	Parts uint64 // how many parts there were
+	Parts uint64 // number of parts
 }
 
-// A SessionChange says that from here on the line continues in another session.
+// A SessionChange reports that the line continues in another session.
 type SessionChange struct {
 	Mode    Mode
-	Lineage feed.Lineage // that of the session, itself last
+	Lineage feed.Lineage // lineage of the new session, which is its last element
 	Origin  feed.SessionID
 	Seed    uint32
-	// Next is the first number of the line in that session.
+	// Next is the first number of the line in the new session.
 	Next uint64
 }
 
-// A Subscribe asks for other instruments.
+// A Subscribe asks for another filter.
 type Subscribe struct {
 	Request uint64 // chosen by the client, returned in Subscribed
-	Filter  Filter // replaces the present one
+	Filter  Filter // replaces the current filter
 }
 
-// A Subscribed says from where on another filter holds.
+// A Subscribed reports the number from which on another filter applies.
 type Subscribed struct {
 	Request uint64
 	From    uint64 // the next number of the line
 	Seed    uint32
-	Granted *Filter // what of the subscribe's filter the publisher grants; nil for all of it
+	Granted *Filter // the part of the subscribe's filter that the publisher grants; nil for all of it
 }
 
 // A Pulse is the sign of life of a client.
 type Pulse struct {
-	Next uint64 // position applied so far
+	Next uint64 // position after the ticks applied so far
 	Echo int64  // Now of the last heartbeat or welcome
 }
 
-// An End says that the session is over: no number from Final on will ever be given.
+// An End reports that the session has ended. Final is the number after its last one.
 type End struct {
 	Final uint64
 }
 
-// A FileHeader opens a recording and stands again at every index mark.
+// A FileHeader begins a recording, and is repeated at every index mark.
 type FileHeader struct {
 	Version uint64
 	Mode    Mode
-	Lineage feed.Lineage   // of the session that the following packets belong to
-	Origin  feed.SessionID // of a replay; else 0
+	Lineage feed.Lineage   // lineage of the session that the following packets belong to
+	Origin  feed.SessionID // in a replay, the recorded session; otherwise 0
 	Seed    uint32         // checksum seed of the line
-	Source  string         // what was recorded, for a person
-	Filter  Filter         // what of the session was recorded; empty for all
-	Next    uint64         // first number that follows
-	Created int64          // when the file was begun
+	Source  string         // description of the source, for people
+	Filter  Filter         // the recorded part of the session; empty for all of it
+	Next    uint64         // the next number
+	Created int64          // when the file was created, in nanoseconds since the Unix epoch
 }
 
-// A Mark is one entry of a recording's index: the message at Offset is a file header, the
-// next number after it is Seq, and packets from there on have a publish time of at least Time.
+// A Mark is an entry of a recording's index: the message at Offset is a file header, the
+// next number after it is Seq, and packets after it have a publish time of at least Time.
 type Mark struct {
 	Seq    uint64
 	Time   int64
 	Offset uint64
 }
 
-// An Index is the sparse index at the end of a closed recording; a long one stands in
-// several messages.
+// An Index is the sparse index at the end of a closed recording, or a part of it: a long index has several messages.
 type Index struct {
 	Marks []Mark
 }
 
 // A Trailer is the last message of a closed recording. It has a fixed length, TrailerSize.
 type Trailer struct {
-	IndexOffset uint64 // where the first index message begins
+	IndexOffset uint64 // offset of the first index message
 	Next        uint64 // number after the last one covered
 	LastTime    int64  // publish time of the last packet
 }

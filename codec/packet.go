@@ -8,10 +8,10 @@ import (
 )
 
 // Packets and snapshot parts have a fixed layout (PROTOCOL.md, "Packet"), so that a writer
-// can fill in the header when the packet is sealed, a reader can delimit one at a glance, and
-// a damaged file can be searched for them.
+// can fill in the header when it seals the packet, a reader can find the end of a packet without scanning it, and
+// a damaged file can be searched for packets.
 
-// PacketHeader and PartHeader are the sizes of what stands before the body.
+// PacketHeader and PartHeader are the sizes of the headers before the body, in bytes.
 const (
 	PacketHeader = 46
 	PartHeader   = 37
@@ -30,17 +30,17 @@ type Packet struct {
 	First       uint64
 	Count       uint64
 	PublishTime int64 // never decreases along a lineage
-	Base        int64 // base event time; entries give theirs as an offset from it
+	Base        int64 // base event time; entries hold offsets from it
 }
 
-// Range is the numbers that the packet covers.
+// Range returns the numbers that the packet covers.
 func (h *Packet) Range() feed.Range { return feed.Range{From: h.First, To: h.First + h.Count} }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// LineSeed is the checksum seed of the full line of a session: the CRC-32C of its id as
-// eight bytes, most significant first. The seed of a filtered line goes on over each of the
-// filter's patterns, in canonical order, followed by a zero byte.
+// LineSeed returns the checksum seed of a line. For an unfiltered line it is the CRC-32C of the session's id as
+// eight bytes, most significant first. For a filtered line the checksum continues over each
+// pattern of the filter, in canonical order, followed by a zero byte.
 func LineSeed(id feed.SessionID, f Filter) uint32 {
 	seed := crc32.Checksum(binary.BigEndian.AppendUint64(nil, uint64(id)), castagnoli)
 	for _, p := range f {
@@ -53,13 +53,13 @@ func checksum(seed uint32, t Type, rest []byte) uint32 {
 	return updateChecksum(typeSeed(seed, t), rest)
 }
 
-// typeSeed is crc32.Update(seed, castagnoli, []byte{t}), without the detour by memory.
+// typeSeed is crc32.Update(seed, castagnoli, []byte{t}), without storing the byte in memory.
 func typeSeed(seed uint32, t Type) uint32 {
 	seed = ^seed
 	return ^(castagnoli[byte(seed)^byte(t)] ^ seed>>8)
 }
 
-// SealPacket writes the header of h into the first PacketHeader bytes of p, whose rest is
+// SealPacket writes the header h into the first PacketHeader bytes of p. The rest of p is
 // the body, at most MaxBody bytes.
 func SealPacket(p []byte, h *Packet, seed uint32) {
 	_ = p[PacketHeader-1]
@@ -86,8 +86,8 @@ func AppendPacket(dst []byte, h *Packet, body []byte, seed uint32) []byte {
 	return dst
 }
 
-// PacketSize is the size of the packet that p begins with, from its first PacketHeader
-// bytes; 0 if they are not the header of a packet, or too few.
+// PacketSize returns the size of the packet at the start of p, which may be cut short after PacketHeader bytes. It returns 0
+// if p does not begin with the header of a packet.
 func PacketSize(p []byte) int {
 	if len(p) < PacketHeader ||
 		binary.BigEndian.Uint32(p)>>8 != packetMark || p[7] != 0xcf || p[16] != 0xcf ||
@@ -97,8 +97,8 @@ func PacketSize(p []byte) int {
 	return PacketHeader + int(binary.BigEndian.Uint16(p[44:]))
 }
 
-// ParsePacket reads a whole packet: its header, and its body, which is part of p. It does
-// not look at the checksum or into the body. An error wraps ErrMalformed.
+// ParsePacket returns the header and the body of the packet p. The body is part of p. It does
+// not check the checksum or the body. An error wraps ErrMalformed.
 func ParsePacket(p []byte) (Packet, []byte, error) {
 	if n := PacketSize(p); n == 0 || n != len(p) {
 		return Packet{}, nil, malformed("packet: not in the fixed layout")
@@ -110,7 +110,7 @@ func ParsePacket(p []byte) (Packet, []byte, error) {
 	return h, p[PacketHeader:], nil
 }
 
-// PacketAt reads the header of the packet that p begins with, which must be one.
+// PacketAt returns the header of the packet at the start of p. The caller must know that there is one.
 func PacketAt(p []byte) Packet {
 	_ = p[PacketHeader-1]
 	return Packet{
@@ -121,12 +121,12 @@ func PacketAt(p []byte) Packet {
 	}
 }
 
-// VerifyPacket reports whether the checksum of the whole packet p holds on the line with seed.
+// VerifyPacket reports whether the checksum of the packet p is correct for a line with the given seed.
 func VerifyPacket(p []byte, seed uint32) bool {
 	return binary.BigEndian.Uint32(p[checksumAt:]) == checksum(seed, TypePacket, p[checksumEnd:])
 }
 
-// SealPart writes the header of part s into the first PartHeader bytes of p, whose rest is
+// SealPart writes the header of part s into the first PartHeader bytes of p. The rest of p is
 // the body.
 func SealPart(p []byte, s *SnapshotPart, seed uint32) {
 	_ = p[PartHeader-1]
@@ -142,7 +142,8 @@ func SealPart(p []byte, s *SnapshotPart, seed uint32) {
 	binary.BigEndian.PutUint32(p[checksumAt:], checksum(seed, TypeSnapshotPart, p[checksumEnd:]))
 }
 
-// PartSize is the size of the snapshot part that p begins with; 0 if it is none, or too short.
+// PartSize returns the size of the snapshot part at the start of p, which may be cut short after PartHeader bytes. It returns
+// 0 if p does not begin with the header of a snapshot part.
 func PartSize(p []byte) int {
 	if len(p) < PartHeader ||
 		binary.BigEndian.Uint32(p)>>8 != partMark || p[7] != 0xcf || p[16] != 0xcf ||
@@ -152,8 +153,8 @@ func PartSize(p []byte) int {
 	return PartHeader + int(binary.BigEndian.Uint16(p[35:]))
 }
 
-// ParsePart reads a whole snapshot part; its Body is part of p. An error wraps ErrMalformed,
-// also where the checksum does not hold on the line with seed.
+// ParsePart parses the snapshot part p and verifies its checksum for a line with the given seed. The Body it returns is part
+// of p. An error wraps ErrMalformed.
 func ParsePart(p []byte, seed uint32) (SnapshotPart, error) {
 	if n := PartSize(p); n == 0 || n != len(p) {
 		return SnapshotPart{}, malformed("snapshot part: not in the fixed layout")

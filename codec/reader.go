@@ -6,37 +6,36 @@ import (
 	"io"
 )
 
-// DefaultBuffer is the size of a Reader's buffer if nothing else is said, in bytes.
+// DefaultBuffer is the default size of a Reader's buffer, in bytes.
 const DefaultBuffer = 256 << 10
 
-// ErrUnknownMessage is wrapped by the error about a message that this version does not know
-// and must not pass over.
+// ErrUnknownMessage is wrapped by the error for a message whose type this version does not know
+// and must not skip.
 var ErrUnknownMessage = errors.New("unknown message")
 
 // maxEmptyReads is how often in a row the underlying reader may return neither bytes nor an
 // error.
 const maxEmptyReads = 100
 
-// A Reader cuts a stream into messages. It has one buffer and allocates nothing per message;
-// it reads ahead, so that one read brings many messages. Only one goroutine may use it.
+// A Reader splits a stream into messages. It has one buffer and allocates nothing per message;
+// it reads ahead, so that one read returns many messages. Only one goroutine may use it.
 type Reader struct {
 	r          io.Reader
 	buf        []byte
-	start, end int     // what is not yet returned: buf[start:end]
-	at         scanner // in the message at start
-	size       int     // of buf, once the limit is beyond MaxHello
-	limit      int     // of a message
-	offset     int64   // of start in the stream
+	start, end int     // buf[start:end] is read but not yet returned
+	at         scanner // scans the message at start
+	size       int     // size of buf once limit exceeds MaxHello
+	limit      int     // bound of a message
+	offset     int64   // offset of start in the stream
 	skipped    uint64
 	err        error // final
 }
 
-// smallBuffer is enough for what a client says after its hello. Thousands of clients say it.
+// smallBuffer is large enough for the messages of a client after its hello. A server has thousands of clients.
 const smallBuffer = 512
 
-// NewReader returns a Reader of r with a buffer of size bytes: DefaultBuffer if size is 0,
-// never less than the greatest message. With MaxMessage, the least, the buffer is small until
-// a longer message comes.
+// NewReader returns a Reader of r with a buffer of size bytes, but at least MaxMessage; 0 means DefaultBuffer. With a buffer
+// of MaxMessage bytes, the buffer stays small until a longer message arrives.
 func NewReader(r io.Reader, size int) *Reader {
 	if size == 0 {
 		size = DefaultBuffer
@@ -44,19 +43,19 @@ func NewReader(r io.Reader, size int) *Reader {
 	return &Reader{r: r, size: max(size, MaxMessage), limit: MaxMessage}
 }
 
-// SetLimit bounds every message from the next one on to n bytes, in addition to the bound of
-// its type; at first n is MaxMessage. With n of at most MaxHello a new buffer is no longer than
-// that, and grows when a greater limit is set. For a peer that has not logged in.
+// SetLimit bounds each later message to n bytes, in addition to the bound of its type. The initial limit is MaxMessage. If n is
+// at most MaxHello, for a peer that has not logged in, a new buffer has at most MaxHello bytes, and grows when a greater limit
+// is set.
 func (r *Reader) SetLimit(n int) { r.limit = min(n, MaxMessage) }
 
-// Next returns the next message, whole, with its type. It belongs to the Reader's buffer and
+// Next returns the next whole message and its type. The message is part of the Reader's buffer and
 // is valid until the next call of Next. Messages of unknown types beyond MaxCritical are
-// passed over.
+// skipped.
 //
-// The error is io.EOF where the stream ends after a message, io.ErrUnexpectedEOF where it
-// ends inside one. It wraps ErrMalformed or ErrUnknownMessage where the stream is not one of
-// messages; these two are final. Any other error is the underlying reader's; after one that
-// is temporary, such as a deadline, Next may be called again and has lost nothing.
+// Next returns io.EOF if the stream ends after a message, and io.ErrUnexpectedEOF if it
+// ends inside one. An error that wraps ErrMalformed or ErrUnknownMessage reports an invalid stream, and is final. Any other
+// error comes from the underlying reader; after a temporary one, such as a deadline, Next may be called again and loses no
+// bytes.
 func (r *Reader) Next() (Type, []byte, error) {
 	for empty := 0; ; {
 		size, err := r.next()
@@ -87,13 +86,12 @@ func (r *Reader) Next() (Type, []byte, error) {
 	}
 }
 
-// Reset makes r a Reader of another stream, from its byte offset on. It is as a new one, but keeps
-// its buffer.
+// Reset makes r a new Reader of another stream that begins at the given byte offset. It keeps the buffer.
 func (r *Reader) Reset(from io.Reader, offset int64) {
 	*r = Reader{r: from, buf: r.buf, size: r.size, limit: MaxMessage, offset: offset}
 }
 
-// Partial is how many bytes of the next message have come, if it is not one to be passed over, and not all there.
+// Partial returns how many bytes of an incomplete next message have arrived, or 0 if the message will be skipped.
 func (r *Reader) Partial() int {
 	if r.at.typ > MaxCritical {
 		return 0
@@ -101,7 +99,7 @@ func (r *Reader) Partial() int {
 	return r.end - r.start
 }
 
-// Held is how many bytes were read that Next has not returned.
+// Held returns the number of bytes that were read and that Next has not returned.
 func (r *Reader) Held() int { return r.end - r.start }
 
 // Buffered reports whether Next will return without reading.
@@ -110,14 +108,14 @@ func (r *Reader) Buffered() bool {
 	return size > 0 || err != nil
 }
 
-// Offset is how many bytes of the stream were consumed: the end of the message that Next
-// returned last, and of those it passed over.
+// Offset returns the number of consumed bytes of the stream: the offset after the last message that was returned or
+// skipped.
 func (r *Reader) Offset() int64 { return r.offset }
 
-// Skipped is how many messages of unknown types were passed over.
+// Skipped returns the number of messages of unknown types that were skipped.
 func (r *Reader) Skipped() uint64 { return r.skipped }
 
-// next is the size of the next message to return, 0 if it is not all in the buffer.
+// next returns the size of the next message to return, or 0 if the message is not complete in the buffer.
 func (r *Reader) next() (int, error) {
 	for r.err == nil && r.start < r.end {
 		size, err := r.at.scan(r.buf[r.start:r.end], r.limit)
@@ -142,11 +140,10 @@ func (r *Reader) advance(size int) {
 	r.at = scanner{}
 }
 
-// makeRoom makes buf[end:] long enough for the rest of the message at start: at first, and
-// after the limit was raised, by a new buffer, else by moving what is left to the front. As
-// a message is at most a fraction of the buffer, little is moved for much that is read.
-// A Reader of the least size is for a peer that says little: its buffer grows only for a
-// message that is longer than MaxHello.
+// makeRoom makes buf[end:] long enough for the rest of the message at start. At first, and
+// after the limit was raised, it allocates a new buffer; otherwise it moves buf[start:end] to the front. Since
+// a message is much shorter than the buffer, it moves few bytes compared with those read.
+// A Reader of the minimum size is for a peer that sends little: its buffer grows beyond MaxHello only for a longer message.
 func (r *Reader) makeRoom() {
 	size := r.size
 	switch held := r.end - r.start; {

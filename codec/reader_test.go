@@ -29,7 +29,7 @@ func readAll(r *Reader) (messages []read, err error) {
 	}
 }
 
-// exampleStream is every message of testdata that a server sends, and a long packet.
+// exampleStream returns every message of testdata that a server sends, and a long packet.
 func exampleStream(tb testing.TB) (stream []byte, messages []read) {
 	add := func(typ Type, raw []byte) {
 		stream = append(stream, raw...)
@@ -79,7 +79,7 @@ func TestReaderTellsACutFromAnEnd(t *testing.T) {
 	}
 }
 
-// Unknown types up to 63 end the connection, greater ones are passed over and counted.
+// Unknown types up to 63 end the connection, greater ones are skipped and counted.
 // PROTOCOL.md, "Versions".
 func TestReaderAndUnknownMessages(t *testing.T) {
 	end := encodeAny(t, TypeEnd, 43)
@@ -104,9 +104,8 @@ func TestReaderAndUnknownMessages(t *testing.T) {
 	}
 }
 
-// Before login a connection costs a buffer of 512 bytes, or of 4 KiB where the hello is longer; no
-// message may be longer than that.
-// RELIABILITY, row 17; PROTOCOL.md, "Limits".
+// Before login a connection has a buffer of 512 bytes, or of 4 KiB if the hello is longer; no
+// message may be longer than that. PROTOCOL.md, "Limits".
 func TestReaderBeforeLogin(t *testing.T) {
 	hello, err := Append(nil, goldenControl[0].m)
 	require.NoError(t, err)
@@ -142,8 +141,8 @@ func TestReaderBeforeLogin(t *testing.T) {
 	assert.Len(t, r.buf, MaxHello)
 }
 
-// A head that begins at the last byte of what is allowed is refused, not waited for: there
-// would be no room for it.
+// If the head of an element begins at the last allowed byte, it is refused without waiting for more bytes: there
+// would be no room for them.
 func TestReaderRefusesAHeadBeyondTheLimit(t *testing.T) {
 	raw := append([]byte{0x93, byte(TypeEnd), 0xda, 0x0f, 0xfa}, make([]byte, 4090)...) // 4095 bytes
 	r := NewReader(bytes.NewReader(append(raw, 0xdb, 0, 0, 0, 1, 'x')), 0)
@@ -179,7 +178,7 @@ func TestReaderBuffered(t *testing.T) {
 	assert.ErrorIs(t, err, ErrMalformed)
 }
 
-// A deadline inside a message loses nothing: Next goes on where it stopped.
+// A deadline inside a message loses nothing: Next continues where it stopped.
 func TestReaderSurvivesADeadline(t *testing.T) {
 	end := encodeAny(t, TypeEnd, 43)
 	r := NewReader(io.MultiReader(
@@ -224,7 +223,7 @@ func TestReaderAllocatesNothingPerMessage(t *testing.T) {
 	assert.Zero(t, allocs)
 }
 
-// chunks gives data in pieces of the lengths that sizes lists, again and again.
+// chunks returns data in pieces of the lengths in sizes, repeatedly.
 type chunks struct {
 	data, sizes []byte
 	next        int
@@ -244,7 +243,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Any bytes, in any pieces: the same messages, the same end, bounded memory.
+// Any bytes, in any pieces, give the same messages and the same end, in bounded memory.
 func FuzzReader(f *testing.F) {
 	stream, _ := exampleStream(f)
 	f.Add(stream[:1000], []byte{0, 99, 3}, false)

@@ -2,9 +2,9 @@ package codec
 
 import "tickfeed/feed"
 
-// AppendRest appends what packet p says of the numbers from on, as a packet of the line with seed: the same times, and the
-// same bytes of each entry, but for one that covers numbers on both sides of from, which is made anew. From lies inside
-// of p. An error wraps ErrMalformed.
+// AppendRest appends the part of packet p that covers the number from and those after it, as a packet of the line with the
+// given seed. Times and entries keep their bytes, except an entry that covers numbers on both sides of from, which is
+// written anew. The number from must be in p, but not its first. An error wraps ErrMalformed.
 func AppendRest(dst, p []byte, from uint64, seed uint32) ([]byte, error) {
 	h, body, err := ParsePacket(p)
 	if err != nil {
@@ -37,7 +37,7 @@ func AppendRest(dst, p []byte, from uint64, seed uint32) ([]byte, error) {
 	return AppendPacket(dst, &h, append(rest, body...), seed), nil
 }
 
-// appendCovers appends entry, a skip or gone that covers so many numbers, for n of them.
+// appendCovers appends entry, a skip, withheld or gone entry that covers the given count of numbers, for n of them.
 func appendCovers(dst, entry []byte, covers, n uint64) ([]byte, error) {
 	var none [1]feed.Tick
 	b := PacketBody(&Packet{First: 1, Count: covers}, entry)

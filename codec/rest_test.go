@@ -9,7 +9,7 @@ import (
 	"tickfeed/feed"
 )
 
-// The rest of a packet says of its numbers what the packet says, wherever it is cut.
+// The rest of a packet has the same content for its numbers as the packet, wherever it is cut.
 func TestAppendRest(t *testing.T) {
 	const seed, base = 7, 1000
 	quote := func(id feed.InstrumentID) []byte {

@@ -2,10 +2,10 @@ package codec
 
 import "encoding/binary"
 
-// maxControl bounds a message that is not in a fixed layout, in bytes.
+// maxControl bounds a message that has no fixed layout, in bytes.
 const maxControl = 65536
 
-// Bound is the greatest length of a message of type t, in bytes.
+// Bound returns the greatest length of a message of type t, in bytes.
 func Bound(t Type) int {
 	switch t {
 	case TypeHello:
@@ -20,23 +20,22 @@ func Bound(t Type) int {
 	return maxControl
 }
 
-// A scanner finds the end of a message without decoding it, and refuses what no decoder
-// should see: a length or a count beyond what the message's bound leaves, arrays and maps
-// that promise more elements than bytes can follow, nesting beyond MaxDepth, ext. It may be
-// given a message bit by bit and never looks at a byte twice. The zero scanner is at the
-// start of a message.
+// A scanner finds the end of a message without decoding it, and refuses messages that no decoder
+// should see: those with a length or count that exceeds the message's bound, with arrays and maps
+// that have more elements than bytes can follow, with nesting beyond MaxDepth, or with ext. A message may arrive
+// in pieces; no byte is scanned twice. The zero scanner is at the start of a message.
 type scanner struct {
-	pos     int           // bytes passed; beyond the bytes at hand while inside a str or bin
-	typ     Type          // 0 until it has been passed
-	depth   int           // how many arrays and maps are open
-	left    [MaxDepth]int // elements that each of them still lacks
-	pending int           // sum of left: at least so many bytes are to come
+	pos     int           // bytes scanned; inside a str or bin it may be beyond the bytes received
+	typ     Type          // 0 until it has been scanned
+	depth   int           // number of open arrays and maps
+	left    [MaxDepth]int // missing elements of each open array or map
+	pending int           // sum of left: the message has at least this many more bytes
 }
 
-// scan goes on in b, which holds the message from its first byte as far as it is there, and
-// more bytes than last time. It returns the message's size if all of it is in b, 0 if more
-// is needed. limit bounds the message in addition to its type. An error wraps ErrMalformed;
-// the scanner is of no use afterwards.
+// scan continues in b, which holds all received bytes of the message, from its first one.
+// It returns the message's size if b holds all of it, and 0 if more bytes
+// are needed. limit bounds the message in addition to its type. An error wraps ErrMalformed;
+// the scanner must not be used afterwards.
 func (s *scanner) scan(b []byte, limit int) (size int, err error) {
 	if s.pos == 0 {
 		if size := fixedSize(b); size > 0 && size <= limit {
@@ -59,8 +58,7 @@ func (s *scanner) scan(b []byte, limit int) (size int, err error) {
 	return s.pos, nil
 }
 
-// fixedSize is the size of the packet or snapshot part that b begins with, 0 if there is
-// none in the fixed layout.
+// fixedSize returns the size of the packet or snapshot part at the start of b, or 0 if there is none.
 func fixedSize(b []byte) int {
 	if len(b) < PartHeader {
 		return 0
@@ -71,8 +69,8 @@ func fixedSize(b []byte) int {
 	return PartSize(b)
 }
 
-// element passes one element: a scalar, a whole str or bin, or the head of an array or map.
-// It reports false if its head is not all there.
+// element scans one element: a scalar, a whole str or bin, or the head of an array or map.
+// It returns false if the head is incomplete.
 func (s *scanner) element(b []byte, limit int) (whole bool, err error) {
 	m := b[0]
 	if s.pos == 0 && m&0xf0 != 0x90 && m != 0xdc && m != 0xdd {
@@ -141,9 +139,9 @@ func (s *scanner) element(b []byte, limit int) (whole bool, err error) {
 	return true, nil
 }
 
-// checkBound refuses n more bytes, and at least one for each element to come, that the
-// message's bound does not leave. (A count of 2³² elements does not overflow an int of 64
-// bits; where int has 32, length has cut it.)
+// checkBound returns an error if n more bytes, and one for each missing element, exceed the
+// message's bound. (A count of 2³² elements does not overflow an int of 64
+// bits; for an int of 32 bits, length has cut it.)
 func (s *scanner) checkBound(n, limit int) error {
 	if s.typ != 0 {
 		limit = min(limit, Bound(s.typ))
@@ -172,7 +170,7 @@ var (
 	}
 )
 
-// length reads a length of 1, 2 or 4 bytes, cut to what is beyond every bound.
+// length reads a length of 1, 2 or 4 bytes. It cuts a great length to one that still exceeds every bound.
 func length(b []byte) int {
 	n := uint32(0)
 	switch len(b) {

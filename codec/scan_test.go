@@ -42,8 +42,8 @@ func TestScanFindsTheEndOfAMessage(t *testing.T) {
 	}
 }
 
-// Rule 1 of reliability: nothing is decoded before its lengths were compared with what the
-// message's bound leaves. PROTOCOL.md, "Limits".
+// Nothing is decoded before its lengths are compared with the
+// message's bound. PROTOCOL.md, "Limits".
 func TestScanRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		raw  []byte
@@ -105,8 +105,8 @@ func TestScanHoldsEachBoundToTheByte(t *testing.T) {
 	assert.ErrorIs(t, err, ErrMalformed)
 }
 
-// Scanning allocates next to nothing, agrees with the library on where a message ends, and
-// comes to the same result however few bytes it is given at a time.
+// Scanning allocates almost nothing, agrees with the library on the end of a message, and
+// gives the same result however few bytes arrive at a time.
 func FuzzScan(f *testing.F) {
 	for _, g := range goldenControl {
 		raw, err := Append(nil, g.m)

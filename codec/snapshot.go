@@ -8,7 +8,7 @@ import (
 )
 
 // AppendSnapshot appends a whole snapshot: its begin, parts that hold entries, and its end.
-// Entries are ticks and summaries, as feed.State tells them; seed is the line's.
+// The entries are ticks and summaries, as feed.State yields them; seed is the seed of the line.
 func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick], seed uint32) ([]byte, error) {
 	dst, err := Append(dst, begin)
 	if err != nil {
@@ -16,7 +16,7 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 	}
 	part := SnapshotPart{Seq: begin.Seq}
 	for t := range entries {
-		if t.EventTime != 0 { // definitions have none; offsets from 0 would all be wide
+		if t.EventTime != 0 { // definitions have none, and all offsets from 0 would be wide
 			part.Base = t.EventTime
 			break
 		}
@@ -44,17 +44,22 @@ func AppendSnapshot(dst []byte, begin *SnapshotBegin, entries iter.Seq[feed.Tick
 	return Append(dst, &SnapshotEnd{Seq: begin.Seq, Parts: part.Index})
 }
 
-// FoldPart folds the entries of part p into s, as [Body.Decode] and [feed.State.Apply] would, and
-// returns the first error of either. It costs less: what only the ticks point to is used again.
+// FoldPart applies the entries of part p to s, as [Body.Decode] and [feed.State.Apply] would, and
+// returns the first error of either. It is cheaper, because it reuses the memory that only the ticks point to.
 func FoldPart(s *feed.State, p *SnapshotPart) error {
 	b := PartBody(p)
 	b.kept = new(kept)
-	b.kept.texts.Grow(len(b.rest) / 8) // about what symbols are of it; a state keeps nearly all of them
+	b.kept.texts.Grow(len(b.rest) / 8) // about the share of symbols, nearly all of which the state keeps
 	var room [foldRoom]feed.Tick
 	definitions, summaries := make([]keptDefinition, len(room)), make([]keptSummary, len(room))
 	for {
-		b.kept.definitions, b.kept.summaries = definitions, summaries // a state has copied what they were
+		b.kept.definitions, b.kept.summaries = definitions, summaries // the state has copied their content
 		n, err := b.Decode(room[:])
+		for i := range room[:n] {
+			if room[i].Kind == feed.KindAuction {
+				return malformed("snapshot part: an auction is no part of the state")
+			}
+		}
 		if _, err := s.ApplyAll(room[:n]); err != nil {
 			return err
 		}
@@ -64,5 +69,5 @@ func FoldPart(s *feed.State, p *SnapshotPart) error {
 	}
 }
 
-// foldRoom is how many entries are decoded before they are folded.
+// foldRoom is how many entries FoldPart decodes before it applies them.
 const foldRoom = 16

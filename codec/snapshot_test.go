@@ -17,8 +17,8 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// marketSnapshot is the snapshot of a simulated market of n instruments, all of which have
-// traded, and the state that it tells.
+// marketSnapshot returns the snapshot of a simulated market of n instruments, all of which have
+// traded, and its state.
 func marketSnapshot(tb testing.TB, n int) (raw []byte, s *feed.State) {
 	tb.Helper()
 	market, err := sim.New(sim.Config{Seed: 1, Instruments: n, Continuous: true})
@@ -36,7 +36,7 @@ func marketSnapshot(tb testing.TB, n int) (raw []byte, s *feed.State) {
 	return raw, s
 }
 
-// parts are the snapshot parts of raw.
+// parts returns the snapshot parts of raw.
 func parts(tb testing.TB, raw []byte) (out [][]byte) {
 	tb.Helper()
 	for r := NewReader(bytes.NewReader(raw), 0); ; {
@@ -51,8 +51,8 @@ func parts(tb testing.TB, raw []byte) (out [][]byte) {
 	}
 }
 
-// A part folded at once is what its ticks make, and belongs to nobody else: the bytes may be
-// used again, and so may what the ticks pointed to.
+// FoldPart gives the same state as applying the part's ticks, and the state shares no memory: the bytes may be
+// used again, and so may the memory that the ticks pointed to.
 func TestFoldPart(t *testing.T) {
 	was := feed.NewState()
 	foldMarket(t, was, 60_000)
@@ -90,9 +90,9 @@ func TestFoldPart(t *testing.T) {
 	}
 }
 
-// What ticks point to is theirs: it stays as it was while the body, or another, is read on, and
-// the bytes are used for something else. A definition that comes alone is alone in memory; of
-// many, each costs a fraction of an allocation.
+// The memory that ticks point to belongs to them: it does not change while the rest of the body, or another body, is read, and
+// the bytes are reused. A single definition is allocated alone; of
+// many, each takes a fraction of an allocation.
 func TestDecodedTicksKeepTheirOwn(t *testing.T) {
 	var body []byte
 	var want []feed.Tick
@@ -144,7 +144,7 @@ func TestDecodedTicksKeepTheirOwn(t *testing.T) {
 	assert.LessOrEqual(t, allocated(512, decode(lone)), uint64(512))
 }
 
-// The quick way to read an entry finds in it what the general way finds, or leaves it alone.
+// decodeCompact gives the same result for an entry as the general path, or leaves it to that path.
 func compareCompact(t *testing.T, snapshot bool, entry []byte) {
 	t.Helper()
 	quick := Body{rest: entry, base: noon, snapshot: snapshot}
@@ -161,8 +161,8 @@ func compareCompact(t *testing.T, snapshot bool, entry []byte) {
 	}
 }
 
-// Entries are read the quick way whatever width their integers have, and the general way where
-// a value is out of bounds, of another type, or cut short.
+// decodeCompact reads entries whatever the width of their integers. The general path reads those with
+// a value that is out of bounds, of another type, or cut short.
 func TestCompactEntries(t *testing.T) {
 	values := []any{
 		0, 1, 3, 127, 128, 255, 256, 65535, 65536, 1 << 20, 1<<20 - 1, 1<<32 - 1, 1 << 32, int64(math.MaxInt64), uint64(math.MaxUint64),
@@ -204,7 +204,7 @@ func TestCompactEntries(t *testing.T) {
 	assert.Greater(t, quick, 700, "entries that are read the quick way, to their last byte")
 }
 
-// BenchmarkSnapshot is a snapshot of 10,000 instruments written, read as far as ticks, and read as far as
+// BenchmarkSnapshot measures writing a snapshot of 10,000 instruments, reading it to ticks, and reading it to
 // a state.
 func BenchmarkSnapshot(b *testing.B) {
 	raw, s := marketSnapshot(b, 10_000)

@@ -77,7 +77,7 @@ type tape struct {
 	seed uint32
 }
 
-// as sets the seed of what follows.
+// as sets the seed of the following messages.
 func (w *tape) as(seed uint32) *tape {
 	w.seed = seed
 	return w

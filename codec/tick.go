@@ -10,13 +10,13 @@ import (
 	"tickfeed/feed"
 )
 
-// The body of a packet or snapshot part is a run of entries. This file writes and reads
-// them; PROTOCOL.md, "Body entries", is the norm.
+// The body of a packet or snapshot part is a sequence of entries. This file writes and reads
+// them; PROTOCOL.md, "Body entries", is the specification.
 //
 // Quotes and trades have two fixed-width patterns each. Their fields are at constant
-// places, so that an entry is written with four stores and recognised with three loads, a
-// mask and one branch; compact integers cost a branch per field, which mispredicts (about
-// six times slower on varied data). Everything else takes the general path, which reads
+// offsets, so that an entry is written with four stores and recognised with three loads, a
+// mask and one branch; compact integers would cost one branch per field, which is often
+// mispredicted on varied data. Other entries take the general path, which reads
 // every valid msgpack width.
 
 // The fixed-width patterns, as big-endian words. kk is the code (kind<<1 | more).
@@ -37,11 +37,11 @@ const (
 	headQuote = 0x97 // an array of seven
 	headTrade = 0x98
 
-	headMask = 0xff_fe_ff_0000_ff_0000 // of bytes 0 to 7; the low bit of kk is "more"
+	headMask = 0xff_fe_ff_0000_ff_0000 // bytes 0 to 7; the low bit of kk is "more"
 	headNQ   = 0x97_00_cd_0000_d2_0000 | codeQuote<<48
 	headNT   = 0x98_00_cd_0000_d2_0000 | codeTrade<<48
 
-	pairMask = 0x0000_ff_00000000_ff // of bytes 8 to 15 and 16 to 23
+	pairMask = 0x0000_ff_00000000_ff // bytes 8 to 15, and 16 to 23
 	pairNQ   = 0x0000_ce_00000000_cd
 	pairNT   = 0x0000_ce_00000000_ce
 
@@ -50,18 +50,18 @@ const (
 	headWT       = 0x98_00_ce_00000000_d3 | codeTrade<<48
 )
 
-// MaxEntry bounds one entry of a body, in bytes. AppendTick writes no more.
+// MaxEntry is the maximum size of an entry that AppendTick writes, in bytes.
 const MaxEntry = 512
 
-const kindGone = 10 // an entry, not a tick
+const kindGone = 10 // the kind of an entry that is no tick
 
-// A GoneReason says why numbers cannot be had any more.
+// A GoneReason is why the publisher no longer has some numbers.
 type GoneReason uint8
 
 // The reasons.
 const (
 	GoneExpired GoneReason = 1 + iota // retention dropped them
-	GoneDamaged                       // the journal is damaged there
+	GoneDamaged                       // their part of the journal is damaged
 )
 
 func (r GoneReason) String() string {
@@ -74,9 +74,9 @@ func (r GoneReason) String() string {
 	return fmt.Sprintf("reason(%d)", uint8(r))
 }
 
-// AppendTick appends t as a body entry whose packet has the base event time base. It
-// allocates nothing if dst has MaxEntry bytes to spare. The tick must be valid: kinds known,
-// sizes not negative, texts within feed.MaxText; [ValidateTick] tells.
+// AppendTick appends t as an entry of a packet with the given base event time. It
+// allocates nothing if dst has MaxEntry bytes of spare capacity. The tick must be valid, see [ValidateTick]: its kind is known,
+// its sizes are not negative, and its texts are at most feed.MaxText bytes long.
 func AppendTick(dst []byte, t *feed.Tick, base int64) []byte {
 	code := uint64(t.Kind)<<1 | uint64(t.Flags&feed.FlagMore)
 	offset := t.EventTime - base
@@ -111,10 +111,10 @@ func AppendTick(dst []byte, t *feed.Tick, base int64) []byte {
 	return appendGeneral(dst, t, code, offset)
 }
 
-// AppendFixed appends the first n of ticks, which are valid quotes and trades that have a
-// fixed-width pattern, as AppendTick would, and as long as dst has MaxEntry bytes to spare;
-// latest is the greatest of their event times and of since. It is for many at once: a tick costs
-// half of what ValidateTick and AppendTick cost, and half of that again where there are vectors.
+// AppendFixed appends ticks as AppendTick would, until it reaches a tick that is not a valid quote or trade with a
+// fixed-width pattern, or until dst has less than MaxEntry bytes of spare capacity. It returns the number of ticks that it
+// appended, and the latest of their event times and since. For many ticks it is much cheaper than ValidateTick and
+// AppendTick, especially with vectors (see BenchmarkAppendFixed and BenchmarkAppendTick).
 func AppendFixed(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n int, latest int64) {
 	for latest = since; n < len(ticks); {
 		some := ticks[n:]
@@ -132,11 +132,11 @@ func AppendFixed(dst []byte, ticks []feed.Tick, base, since int64) (_ []byte, n 
 	return dst, n, latest
 }
 
-// MaxFixed bounds an entry that AppendFixed writes, in bytes.
+// MaxFixed is the maximum size of an entry that AppendFixed writes, in bytes.
 const MaxFixed = wideTrade
 
-// IsFixed reports whether t is valid and has a fixed-width pattern, so that AppendFixed takes it. (AppendFixed does not
-// ask it: to look at what is narrow first takes a third less, without vectors.)
+// IsFixed reports whether t is valid and has a fixed-width pattern, so that AppendFixed accepts it. (AppendFixed does not
+// call it: without vectors it is faster to check for a narrow pattern first.)
 func IsFixed(t *feed.Tick) bool {
 	v := &t.Values
 	switch t.Kind {
@@ -149,11 +149,11 @@ func IsFixed(t *feed.Tick) bool {
 	return false
 }
 
-// maxTime bounds event times, before and after the epoch: the years 1823 to 2116. The difference of any two has 64 bits.
+// maxTime bounds event times before and after the epoch: the years 1823 to 2116. The difference of any two fits in 64 bits.
 const maxTime = 1 << 62
 
-// Entries of fixed width are decoded where no sum of base and offset needs a check: where the base is within maxBase, and the offset of
-// a wide entry, for vectors, within maxTime-maxBase.
+// maxBase bounds the base of a packet whose fixed-width entries are decoded without a check of each sum of base and offset.
+// Vectors also require that the offset of a wide entry is within maxTime-maxBase.
 const maxBase = maxTime - maxTime>>2
 
 // isNear reports whether t, a time or an offset between times, is within maxTime.
@@ -249,7 +249,7 @@ func putWideTrade(b *[wideTrade]byte, t *feed.Tick, code uint64, offset int64) {
 	putMarked(b[44:], 0xa8, v[3])
 }
 
-// grow lengthens dst by n bytes and returns it with the new part.
+// grow extends dst by n bytes and returns the whole slice and the new part.
 func grow(dst []byte, n int) (whole, part []byte) {
 	l := len(dst)
 	if cap(dst)-l < n {
@@ -277,7 +277,7 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		dst = appendUint(dst, uint64(t.Instrument))
 		dst = appendInt(dst, offset)
 	}
-	ref := "" // the last element of a kind that may have one
+	ref := "" // the optional last element
 	switch t.Kind {
 	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
 		ref = t.TradeRef()
@@ -375,7 +375,7 @@ func appendGeneral(dst []byte, t *feed.Tick, code uint64, offset int64) []byte {
 		dst = appendInt(dst, s.Volume)
 		dst = appendInt(dst, s.Trades)
 		dst = appendUint(dst, s.LastID)
-	default: // a kind of a later version: its number counts, its values are not known here
+	default: // a kind of a later version: the entry keeps its number, but its values are unknown
 		head(3)
 	}
 	if optional == 1 {
@@ -430,8 +430,8 @@ func appendText(dst []byte, s string) []byte {
 	return append(dst, s...)
 }
 
-// ValidateTick reports why t cannot be published: an unknown kind, a value out of bounds, or
-// no definition where one belongs. It does not look at Seq.
+// ValidateTick returns an error if t cannot be published: its kind is unknown, a value is out of bounds, or
+// its definition or summary is missing. It does not check Seq.
 func ValidateTick(t *feed.Tick) error {
 	v := &t.Values
 	bad := func(field string, value any) error {
@@ -526,65 +526,65 @@ func ValidateTick(t *feed.Tick) error {
 
 const maxTradingDay = 9999_12_31
 
-// ErrMalformed is wrapped by every error about bytes that are not what PROTOCOL.md says.
+// ErrMalformed is wrapped by every error about bytes that PROTOCOL.md does not allow.
 var ErrMalformed = errors.New("malformed")
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// A Body decodes the entries of a packet or snapshot part. The zero Body is empty. It keeps
-// the bytes it was given and nothing else; ticks it returns do not refer to them.
+// A Body decodes the entries of a packet or snapshot part. The zero Body is empty. It refers to
+// the bytes it was given; the ticks it returns do not.
 type Body struct {
 	rest      []byte
 	base      int64
-	seq       uint64 // of the next entry; 0 throughout in a snapshot part
+	seq       uint64 // number of the next entry; 0 in a snapshot part
 	snapshot  bool
-	scattered bool // entries of fixed width have others between them
+	scattered bool // fixed-width entries have other entries between them
 	notAsked  uint64
 	unknown   uint64
 	withheld  uint64
 	gone      uint64
 	reason    GoneReason
 	first     uint64
-	remaining uint64 // numbers that the entries may still cover
-	kept      *kept  // nil until there is something to keep
+	remaining uint64 // count of numbers that the entries may still cover
+	kept      *kept  // nil until needed
 }
 
-// PacketBody reads the body of a packet whose header is h.
+// PacketBody returns the Body of a packet with the header h.
 func PacketBody(h *Packet, body []byte) Body {
 	return Body{rest: body, base: h.Base, seq: h.First, first: h.First, remaining: h.Count}
 }
 
-// PartBody reads the body of a snapshot part. Its ticks have FlagSnapshot and no Seq.
+// PartBody returns the Body of a snapshot part. Its ticks have FlagSnapshot and no Seq.
 func PartBody(p *SnapshotPart) Body {
 	return Body{rest: p.Body, base: p.Base, snapshot: true, remaining: math.MaxUint64}
 }
 
-// NotAsked is how many numbers were skipped so far because they were not asked for.
+// NotAsked returns the count of numbers skipped so far because they were not asked for.
 func (b *Body) NotAsked() uint64 { return b.notAsked }
 
-// Unknown is how many ticks so far were of a kind that this package does not know.
+// Unknown returns the count of ticks so far whose kind this package does not know.
 func (b *Body) Unknown() uint64 { return b.unknown }
 
-// Seq is the number of the entry that comes next; after the last, the end of the packet's range.
+// Seq returns the number of the next entry, or the end of the packet's range after the last entry.
 func (b *Body) Seq() uint64 { return b.seq }
 
-// Withheld is how many numbers the packet withholds by the slow-consumer policy. If it is
-// not 0 the packet has no ticks. Valid once Decode has returned 0 ticks.
+// Withheld returns the count of numbers that the packet withholds under the slow-consumer policy. If it is
+// not 0, the packet has no ticks. It is valid once Decode has returned 0 ticks.
 func (b *Body) Withheld() uint64 { return b.withheld }
 
-// Gone is how many numbers the packet says cannot be had any more, and why. If it is not 0
-// the packet has no ticks. Valid once Decode has returned 0 ticks.
+// Gone returns the count of numbers that the packet reports as gone, and the reason. If the count is not 0,
+// the packet has no ticks. It is valid once Decode has returned 0 ticks.
 func (b *Body) Gone() (uint64, GoneReason) { return b.gone, b.reason }
 
-// Decode decodes ticks into batch, overwriting whole ticks, and returns how many. It returns
-// 0 and nil at the end of the body, having checked that the entries covered what the header
-// said. An error wraps ErrMalformed and the ticks before it, which it returns too, are good.
-// Only rare ticks (those with Extra) allocate.
+// Decode decodes ticks into batch, overwriting whole ticks, and returns their number. It returns
+// 0 and nil at the end of the body, after checking that the entries cover as many numbers as the header
+// announced. An error wraps ErrMalformed; the ticks before it, which Decode returns as well, are valid.
+// Only ticks with Extra, which are rare, allocate.
 func (b *Body) Decode(batch []feed.Tick) (int, error) {
 	rest, seq, base := b.rest, b.seq, b.base
-	far := !isPlain(base) // then every sum needs a check
+	far := !isPlain(base) // every sum of base and offset needs a check
 	n := 0
 	for n < len(batch) && len(rest) > 0 {
 		room := batch[n:]
@@ -603,7 +603,7 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 				k, size = decodeFixed(rest, room, base, seq)
 			}
 			b.scattered = k < fixedRun
-		case 0xcd: // a skip as AppendSkip writes it; what is wrong with it decodeEntry says
+		case 0xcd: // a skip as AppendSkip writes it; decodeEntry reports an invalid one
 			if len(rest) >= 3 && !b.snapshot {
 				if skip := uint64(binary.BigEndian.Uint16(rest[1:])); skip != 0 && skip <= b.remaining {
 					seq += skip
@@ -644,17 +644,16 @@ func (b *Body) Decode(batch []feed.Tick) (int, error) {
 	return n, nil
 }
 
-// fixedRun is how many entries of fixed width stand together where they are not scattered. What decodeFixed does to be
-// fast with many costs more than it saves where they are: on filtered lines, and in snapshots.
+// fixedRun is the least number of consecutive fixed-width entries that do not count as scattered. For scattered entries, on
+// filtered lines and in snapshots, the preparations of decodeFixed cost more than they save.
 const fixedRun = 4
 
-// quoteMarks are kind, flags, side and status of a quote in one word, by its low bit of "more": one store
-// instead of four.
+// quoteMarks holds kind, flags, side and status of a quote in one word, by the "more" bit of its code, so that one store
+// replaces four.
 var quoteMarks = [2]uint32{uint32(feed.KindQuote), uint32(feed.KindQuote) | uint32(feed.FlagMore)<<8}
 
-// decodeFixed decodes into batch the entries that p begins with and that have one of the
-// fixed-width patterns, numbered from seq. It sets all of each tick, and returns how many ticks
-// and bytes that were.
+// decodeFixed decodes the fixed-width entries at the start of p into batch, numbered from seq. It sets all fields of each
+// tick, and returns the number of ticks and their size in p.
 func decodeFixed(p []byte, batch []feed.Tick, base int64, seq uint64) (n, size int) {
 	for n < len(batch) && len(p) > size {
 		room := batch[n:]
@@ -671,19 +670,19 @@ func decodeFixed(p []byte, batch []feed.Tick, base int64, seq uint64) (n, size i
 	return n, size
 }
 
-// vectorRoom is how many bytes vectors write for each entry, whatever its size.
+// vectorRoom is the number of bytes that encodeVector writes for each entry, whatever its size.
 const vectorRoom = 64
 
-// scalarRun is how many ticks are done one by one before vectors are tried again: trying each time would cost
-// more than it saves where vectors can do none.
+// scalarRun is the number of ticks that are processed one by one before vectors are tried again. Trying after each tick would
+// cost more than it saves if vectors can process none.
 const scalarRun = 16
 
 // decodeScalar is decodeFixed without vectors.
 //
-// One loop, because a call for each entry costs a third more. What is stored is loaded again, not
-// shifted out of the words that were compared: the compiler runs out of registers otherwise, which
-// costs 0.4 ns a tick. Whether a trade comes no processor predicts: 1.4 ns a tick where one in seven
-// is. Doing without that branch took more instructions than it saved.
+// It is one loop, because a call for each entry is slower. It loads the fields again instead of
+// shifting them out of the compared words, because the compiler would run out of registers.
+// The branch between quotes and trades is unpredictable, but code without it was slower
+// (BenchmarkDecodeTicks, BenchmarkDecodeMarket).
 func decodeScalar(p []byte, batch []feed.Tick, base int64, seq uint64) (n, size int) {
 	for n := range batch {
 		if size+narrowQuote > len(p) {
@@ -702,7 +701,7 @@ func decodeScalar(p []byte, batch []feed.Tick, base int64, seq uint64) (n, size 
 			t.Instrument = feed.InstrumentID(binary.BigEndian.Uint16(b[3:]))
 			m := quoteMarks[b[1]&1]
 			t.Kind, t.Flags, t.Side, t.Status = feed.Kind(m), feed.Flags(m>>8), feed.Side(m>>16), feed.Status(m>>24)
-			if t.Extra != nil { // rarely; a store of a pointer costs more than the look
+			if t.Extra != nil { // rare; storing a pointer costs more than this check
 				t.Extra = nil
 			}
 			size += narrowQuote
@@ -739,18 +738,18 @@ func decodeScalar(p []byte, batch []feed.Tick, base int64, seq uint64) (n, size 
 	return len(batch), size
 }
 
-// validConditions is [feed.Conditions.Valid] for the first four characters, if there are no others.
-// Which trades have how many no processor predicts, so it has no branch.
+// validConditions is [feed.Conditions.Valid] for conditions with at most four characters.
+// It has no branch, because the number of characters is unpredictable.
 func validConditions(c uint32) bool {
 	x := uint64(c)
-	end := bits.TrailingZeros64(x|1<<32) & 56 // of the characters, in bits
+	end := bits.TrailingZeros64(x|1<<32) & 56 // the end of the characters, in bits
 	last := x >> end & 0xff
-	x |= '!' * 0x01010101 & (1<<end - 1) // where there is none, one that is valid
+	x |= '!' * 0x01010101 & (1<<end - 1) // put a valid character in each empty place
 	return (x|(x-' '*0x01010101)|(x+0x01010101))&0x80808080|((last^' ')-1)>>63 == 0
 }
 
-// decodeWide decodes an entry in one of the wide patterns and returns its size, or 0 if it is
-// none. It sets all of t but Seq.
+// decodeWide decodes an entry in one of the wide patterns and returns its size, or 0 if p does not begin with one. It sets all
+// fields of t except Seq.
 func decodeWide(p []byte, t *feed.Tick, base int64) int {
 	if len(p) < wideQuote {
 		return 0
@@ -789,7 +788,7 @@ func decodeWide(p []byte, t *feed.Tick, base int64) int {
 	return len(p)
 }
 
-// decodeEntry decodes any entry and accounts for it.
+// decodeEntry decodes an entry of any kind and accounts for its numbers.
 func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 	if size := b.decodeCompact(t); size > 0 {
 		return size, true, b.number(t)
@@ -841,7 +840,7 @@ func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 	return c.at, true, b.number(t)
 }
 
-// number gives t the next number, or marks it as a snapshot's, which have none.
+// number gives t the next number, or in a snapshot, whose ticks have no numbers, sets FlagSnapshot.
 func (b *Body) number(t *feed.Tick) error {
 	if b.snapshot {
 		t.Seq = 0
@@ -869,7 +868,7 @@ func (b *Body) cover(n uint64) error {
 	return nil
 }
 
-// The heads of the narrow and the wide patterns, whatever their kind: bytes 0 to 7.
+// The heads of the narrow and the wide patterns of any kind: bytes 0 to 7.
 const (
 	rebaseMask     = 0xf0_80_ff_0000_ff_0000
 	rebaseNarrow   = 0x90_00_cd_0000_d2_0000
@@ -877,9 +876,9 @@ const (
 	rebaseWide     = 0x90_00_ce_00000000_d3
 )
 
-// AppendRebased appends a skip of so many numbers, none if it is 0, and the tick that a body entry
-// is, for a packet whose base event time is delta ns earlier than that of the packet it is from. It
-// is false, and dst is as it was, where the time cannot be told so. It is for bodies that this
+// AppendRebased appends a skip of the given count of numbers, unless it is 0, and the tick in entry, for a packet whose base
+// event time is delta nanoseconds earlier than that of the entry's packet. It
+// returns dst unchanged and false if the entry cannot be rebased. The entry must be from a body that this
 // package wrote.
 func AppendRebased(dst []byte, skip uint64, entry []byte, delta int64) ([]byte, bool) {
 	if len(entry) < narrowQuote {
@@ -887,8 +886,7 @@ func AppendRebased(dst []byte, skip uint64, entry []byte, delta int64) ([]byte, 
 	}
 	w0 := binary.BigEndian.Uint64(entry)
 	at, size := len(dst), len(entry)
-	// Two moves of 16 bytes, and a skip that is written also where there is none, cost half of
-	// calls and branches for each length.
+	// Moving 16 bytes twice, and writing a skip even if there is none, is cheaper than calls and branches for each length.
 	if w0&rebaseMask == rebaseNarrow && size <= 32 && skip <= math.MaxUint16 && cap(dst)-at >= 3+32 {
 		offset := int64(int32(binary.BigEndian.Uint32(entry[6:]))) + delta
 		if int64(int32(offset)) != offset {
@@ -941,20 +939,19 @@ func appendSome(dst []byte, n uint64) []byte {
 	return AppendSkip(dst, n)
 }
 
-// An Entry is what a filter needs to know of a body entry.
+// An Entry describes a body entry, for filters.
 type Entry struct {
-	Size       int               // of the entry in bytes
-	Covers     uint64            // how many numbers it covers
-	Hole       bool              // it withholds numbers or says that they are gone
-	Tick       bool              // it is a tick, of Instrument
-	Kind       feed.Kind         // of a tick
-	Instrument feed.InstrumentID // of a tick
+	Size       int               // size of the entry in bytes
+	Covers     uint64            // count of numbers that the entry covers
+	Hole       bool              // whether the entry reports its numbers as withheld or gone
+	Tick       bool              // whether the entry is a tick
+	Kind       feed.Kind         // kind of the tick
+	Instrument feed.InstrumentID // instrument of the tick
 }
 
-// ScanFixed looks at the ticks that a body begins with and that have one of the fixed-width
-// patterns: their instruments, and how long each is, in bytes. It ends at the first other entry, or
-// where ids is full, and returns how many there were. Sizes is at least as long as ids. It is for
-// bodies that this package wrote: it looks at no more than tells the patterns apart.
+// ScanFixed stores the instruments and the sizes, in bytes, of the fixed-width ticks at the start of a body. It stops at the
+// first other entry, or when ids is full, and returns the number of ticks. sizes must be at least as long as ids. The body
+// must be one that this package wrote: ScanFixed checks only the bytes that distinguish the patterns.
 func ScanFixed(body []byte, ids []feed.InstrumentID, sizes []uint8) (n int) {
 	sizes = sizes[:len(ids)]
 	for n < len(ids) && len(body) >= narrowQuote {
@@ -980,8 +977,8 @@ func ScanFixed(body []byte, ids []feed.InstrumentID, sizes []uint8) (n int) {
 	return n
 }
 
-// EntryAt tells what entry p begins with, without decoding it. It is for bodies that this
-// program wrote or verified; an error wraps ErrMalformed.
+// EntryAt describes the entry at the start of p without decoding it. The body must be one that this
+// program wrote or verified. An error wraps ErrMalformed.
 func EntryAt(p []byte) (Entry, error) {
 	if len(p) >= narrowQuote {
 		w0 := binary.BigEndian.Uint64(p)
@@ -1020,8 +1017,8 @@ func EntryAt(p []byte) (Entry, error) {
 	return e, c.err
 }
 
-// FixedSize is the size of the entry that p begins with if it has one of the fixed-width patterns of
-// quotes and trades; else 0. It looks at the marks of the pattern, not at the values.
+// FixedSize returns the size of the entry at the start of p if it has one of the fixed-width patterns of
+// quotes and trades, or 0 otherwise. It checks the marks of the pattern, but not the values.
 func FixedSize(p []byte) int {
 	if len(p) < narrowQuote {
 		return 0
@@ -1040,9 +1037,8 @@ func FixedSize(p []byte) int {
 	return 0
 }
 
-// AppendSkip appends an entry that skips n numbers that were not asked for: in three bytes where
-// n has 16 bits, because on a filtered line it stands before each tick, and a length that varies is
-// a branch that mispredicts.
+// AppendSkip appends an entry that skips n numbers that were not asked for. The entry has three bytes if
+// n fits in 16 bits: a filtered line has a skip before each tick, and varying lengths would cause mispredicted branches.
 func AppendSkip(dst []byte, n uint64) []byte {
 	if n <= math.MaxUint16 {
 		return binary.BigEndian.AppendUint16(append(dst, 0xcd), uint16(n))
@@ -1050,12 +1046,12 @@ func AppendSkip(dst []byte, n uint64) []byte {
 	return appendUint(dst, n)
 }
 
-// AppendWithheld appends an entry for n numbers that the slow-consumer policy withholds. It
-// must be the only one of its packet.
+// AppendWithheld appends an entry for n numbers that are withheld under the slow-consumer policy. It
+// must be the only entry of its packet.
 func AppendWithheld(dst []byte, n uint64) []byte { return appendInt(dst, -int64(n)) }
 
-// AppendGone appends an entry for n numbers that cannot be had any more. It must be the
-// only one of its packet.
+// AppendGone appends an entry for n numbers that the publisher no longer has. It must be the
+// only entry of its packet.
 func AppendGone(dst []byte, n uint64, reason GoneReason) []byte {
 	dst = appendUint(append(dst, 0x93), kindGone<<1)
 	return appendUint(appendUint(dst, n), uint64(reason))

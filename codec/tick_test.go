@@ -29,7 +29,7 @@ func fti() feed.Conditions {
 	return c
 }
 
-// exampleTicks are one or more ticks of every kind, chosen to cover both patterns and the
+// exampleTicks returns one or more ticks of every kind, chosen to cover both patterns and the
 // general path of quotes and trades.
 func exampleTicks() map[string]feed.Tick {
 	more := func(t feed.Tick) feed.Tick { t.Flags |= feed.FlagMore; return t }
@@ -97,7 +97,7 @@ func exampleSummaries() map[string]feed.Tick {
 	}
 }
 
-// entryBody is body, which holds tick alone, to decode; tick becomes what is to come out.
+// entryBody returns a Body of body, which holds only tick, and changes tick to the expected result of decoding.
 func entryBody(tick *feed.Tick, base int64, body []byte) Body {
 	if tick.Kind == feed.KindSummary {
 		tick.Seq, tick.Flags = 0, tick.Flags|feed.FlagSnapshot
@@ -122,7 +122,7 @@ func decodeOne(t *testing.T, body []byte, seq uint64) feed.Tick {
 	return batch[0]
 }
 
-// Every tick comes back as it went, whatever path writes and reads it (PROTOCOL.md, "Body
+// Every tick is decoded to the tick that was encoded, whatever path writes and reads it (PROTOCOL.md, "Body
 // entries").
 func TestTickRoundTrip(t *testing.T) {
 	for name, tick := range exampleTicks() {
@@ -155,7 +155,7 @@ func TestFixedWidths(t *testing.T) {
 	}
 }
 
-// A summary stands in snapshots only (PROTOCOL.md, "Body entries").
+// A summary is allowed in snapshots only (PROTOCOL.md, "Body entries").
 func TestSummary(t *testing.T) {
 	for name, tick := range exampleSummaries() {
 		t.Run(name, func(t *testing.T) {
@@ -178,8 +178,8 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// The last trade's id must be told, and its textual id is bounded and graphic, like every
-// trade ref; what a later version adds after it is ignored.
+// A summary must have the last trade's id. Its textual id is bounded and graphic, like every
+// trade ref. Elements that a later version adds after it are ignored.
 func TestSummaryBounds(t *testing.T) {
 	for ref, want := range map[string]string{
 		strings.Repeat("x", feed.MaxText): "", strings.Repeat("x", feed.MaxText+1): "at most 64", "a\n": "control character", "\xff": "not UTF-8",
@@ -278,8 +278,8 @@ func foldMarket(t *testing.T, s *feed.State, n int) {
 	}
 }
 
-// What a snapshot tells of a state is all of it: who starts from one and who was there all
-// along know the same, and take the next correction for the same trade's.
+// A snapshot holds the whole state: a client that starts from a snapshot has the same state as one that was connected all
+// along, and both apply the next correction to the same trade.
 func TestStateSurvivesItsSnapshot(t *testing.T) {
 	was := feed.NewState()
 	foldMarket(t, was, 60_000)

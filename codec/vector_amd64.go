@@ -12,42 +12,42 @@ import (
 	"tickfeed/feed"
 )
 
-// hasVector says that the processor has what vector_amd64.s needs: AVX-512 with permutation of bytes,
-// as AMD has since Zen 4, and Intel's servers since Ice Lake.
+// hasVector reports whether the processor has the instructions that vector_amd64.s uses: AVX-512 with permutation of bytes,
+// which AMD processors have since Zen 4, and Intel servers since Ice Lake.
 var hasVector = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VBMI && cpu.X86.HasBMI1
 
-// decodeVector is decodeFixed for as many entries as it can: it stops at any without one of the fixed-width
-// patterns (and at a few with one, whose values are odd), and at a tick of batch that has Extra. It reads
-// nothing of a page that p is not on. It is to be called only if hasVector.
+// decodeVector is decodeFixed for as many entries as possible: it stops at an entry without a fixed-width
+// pattern, at a few entries with unusual values, and at a tick of batch that has Extra. It may read beyond p, but only
+// on pages that p is on. Call it only if hasVector.
 //
-// A tick is 64 bytes, one register, and an entry less. So all four patterns are decoded by the same
-// instructions with other constants, and no branch waits for which of quote and trade it is.
+// A tick has 64 bytes, the size of a register, and an entry has fewer. So the same instructions decode all four patterns, with
+// different constants, and no branch depends on whether the entry is a quote or a trade.
 //
 //go:noescape
 func decodeVector(p []byte, batch []feed.Tick, base int64, seq uint64, by *[4]vectorPattern) (n, size int)
 
-// encodeVector is AppendFixed for as many ticks as it can, and as long as dst, where it writes them, has
-// vectorRoom bytes left. It is to be called only if hasVector.
+// encodeVector is AppendFixed for as many ticks as possible. It writes them to dst, as long as dst has
+// vectorRoom bytes left. Call it only if hasVector.
 //
 //go:noescape
 func encodeVector(dst []byte, ticks []feed.Tick, base, since int64, by *[4]vectorPattern) (n, size int, latest int64)
 
-// A vectorPattern is how an entry of one pattern becomes a tick, or a tick an entry. The bytes of what is
-// there are checked and moved, and bits of them inverted.
+// A vectorPattern describes how an entry of one pattern is converted to a tick, or a tick to an entry. The source bytes
+// are checked, moved to their places in the result, and some of their bits inverted.
 type vectorPattern struct {
-	low, span [64]byte // the least that each byte may be, and how much more
-	from      [64]byte // of the result, which byte each byte is
-	flip      [64]byte // and which of its bits are inverted
-	text      uint64   // the bytes, as bits, that are conditions: 0 is good too, if only 0 follows
-	textEnd   uint64   // the lowest of them, as a bit
+	low, span [64]byte // each source byte must be in [low, low+span]
+	from      [64]byte // for each byte of the result, the index of its source byte
+	flip      [64]byte // for each byte of the result, the bits to invert
+	text      uint64   // a bit for each source byte of the conditions, which may also be 0 if only 0 follows
+	textEnd   uint64   // the lowest bit of text
 	_         [240]byte
 }
 
-// The assembler counts on it.
+// The assembly relies on this size.
 var _ [512]byte = [unsafe.Sizeof(vectorPattern{})]byte{}
 
-// fixedPatterns are those of tick.go: narrow and wide, of quotes and of trades. A letter is half a byte
-// of a field: k the code, i the instrument, t the time, u v w x the values, s the side, z the conditions.
+// fixedPatterns are the patterns of tick.go: narrow and wide, of quotes and of trades. A letter is half a byte
+// of a field: k is the code, i the instrument, t the time, u v w x are the values, s is the side, z the conditions.
 var fixedPatterns = [4]string{
 	"97 kk cd iiii d2 tttttttt ce uuuuuuuu cd vvvv ce wwwwwwww cd xxxx",
 	"98 kk cd iiii d2 tttttttt ce uuuuuuuu ce vvvvvvvv ss ce wwwwwwww a4 zzzzzzzz",
@@ -57,14 +57,14 @@ var fixedPatterns = [4]string{
 
 var vectorDecoding, vectorEncoding = vectorPatterns()
 
-// vectorPatterns are allocated, because a variable would begin anywhere: rows that lie in two lines of the cache
-// make it all twice as slow.
+// vectorPatterns allocates the patterns, because an allocation is aligned and a variable may not be: rows that cross cache
+// lines are much slower.
 func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 	decoding, encoding = new([4]vectorPattern), new([4]vectorPattern)
 	const (
 		kind   = int(unsafe.Offsetof(feed.Tick{}.Kind))
 		values = int(unsafe.Offsetof(feed.Tick{}.Values))
-		// zeroOfTick is a byte that is 0 in each tick that has a pattern: ids have fewer bits.
+		// zeroOfTick is the index of a byte that is 0 in each tick with a pattern: the highest byte of the instrument.
 		zeroOfTick = int(unsafe.Offsetof(feed.Tick{}.Instrument)) + 3
 	)
 	fields := map[byte]int{
@@ -80,8 +80,8 @@ func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 		}
 		code := byte(tickKind) << 1
 		for b := range d.from {
-			d.from[b] = 63               // a 0: no entry is so long
-			e.from[b] = byte(zeroOfTick) // one
+			d.from[b] = 63               // a 0: no entry has 64 bytes
+			e.from[b] = byte(zeroOfTick) // a 0
 		}
 		at := 0 // in the entry
 		for token := range strings.FieldsSeq(pattern) {
@@ -106,17 +106,17 @@ func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 				case letter == 'z':
 					d.text, d.textEnd = d.text|1<<at, 1<<(at-b)
 					e.text, e.textEnd = e.text|1<<to, 1<<to
-				case letter == 't' && !wide && b == 0: // the sign; what is added is 1<<31 off
+				case letter == 't' && !wide && b == 0: // the sign; the assembly adds a base that is 1<<31 off
 					d.flip[to], e.flip[at] = 0x80, 0x80
 				}
 				at++
 			}
 		}
-		for ; at < len(d.span); at++ { // of what follows
+		for ; at < len(d.span); at++ { // the bytes after the entry may have any value
 			d.span[at] = 0xff
 		}
 		d.flip[kind] = byte(tickKind)
-		// What an entry does not tell must be 0 in a tick, but for these.
+		// Bytes of a tick that are not in an entry must be 0, except these.
 		e.span[kind], e.span[unsafe.Offsetof(feed.Tick{}.Status)] = 0xff, 0xff
 		for b := range unsafe.Sizeof(feed.Tick{}.Seq) {
 			e.span[unsafe.Offsetof(feed.Tick{}.Seq)+b] = 0xff
@@ -125,7 +125,7 @@ func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 	return decoding, encoding
 }
 
-// byteBounds are the least that byte b of a field of n bytes may be, and how much more.
+// byteBounds returns the bounds of byte b of a field of n bytes: it must be in [low, low+span].
 func byteBounds(letter byte, b, n int, trade bool) (low, span byte) {
 	switch top := b == 0 && n == 8; {
 	case letter == 'k':

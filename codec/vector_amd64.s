@@ -3,14 +3,14 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// Both loops take a tick at a time: choose the pattern by its kind, check all bytes at once, move them to their
-// places, and store more than there are. What comes next depends on conditional moves, not on branches, but
-// for whether a pattern is wide, which is seldom or nearly always so.
+// Each iteration of both loops handles one tick: it chooses the pattern by the kind, checks all bytes at once, moves them to
+// their places, and stores a full register. Conditional moves replace branches, except the branch for wide patterns, which
+// are rare or nearly all.
 
-// CHECK goes on if each byte of X is in the bounds of the pattern at R10: byte - low <= span. The bytes of
-// the conditions may be 0 instead. Then R13 are the characters of the conditions, as bits, BX the zeros, R12 is
-// not 0 if another byte is out of its bounds, and AX are all spaces. X and TMP are registers of one width, of
-// which SPACES is full of spaces.
+// CHECK checks that each byte of X is in the bounds of the pattern at R10: byte - low <= span. The bytes of
+// the conditions may be 0 instead. It sets R13 to the characters of the conditions, as bits, BX to their zeros, R12 to a
+// value other than 0 if another byte is out of its bounds, and AX to all spaces. X, TMP and SPACES, which is full of spaces,
+// are registers of the same width.
 #define CHECK(X, TMP, SPACES) \
 	VPSUBB   vectorPattern_low(R10), X, TMP; \
 	VPCMPUB  $6, vectorPattern_span(R10), TMP, K1; \
@@ -24,7 +24,7 @@
 	XORQ     R13, BX; \
 	ANDNQ    R12, BX, R12
 
-// FIRSTLOW goes to FAIL if CHECK found something, or if the conditions, whose first character is the lowest
+// FIRSTLOW jumps to FAIL if CHECK found a bad byte, or if the conditions, whose first character is the lowest
 // byte, have a character after a zero, or end in a space.
 #define FIRSTLOW(FAIL) \
 	MOVQ vectorPattern_textEnd(R10), BX; \
@@ -36,7 +36,7 @@
 	ORQ  BX, R12; \
 	JNE  FAIL
 
-// FIRSTHIGH is FIRSTLOW where the first character is the highest byte.
+// FIRSTHIGH is FIRSTLOW for conditions whose first character is the highest byte.
 #define FIRSTHIGH(FAIL) \
 	MOVQ vectorPattern_textEnd(R10), R13; \
 	ADDQ BX, R13; /* the last character, if the zeros are together */ \
@@ -46,8 +46,8 @@
 	ORQ  R13, R12; \
 	JNE  FAIL
 
-// SIZED takes the sizes of an entry if it is a quote and if it is a trade: R11 is where the next one begins, R10
-// 0 or 512. It goes to decoded if not all of the entry is there.
+// SIZED takes the sizes of a quote and of a trade. It sets R11 to the start of the next entry, and R10 to
+// 0 or 512. It jumps to decoded if the entry is incomplete.
 #define SIZED(QUOTE, TRADE) \
 	LEAQ    QUOTE(SI), R11; \
 	LEAQ    TRADE(SI), R12; \
@@ -58,7 +58,7 @@
 	JHI     decoded; \
 	SHLL    $6, R10
 
-// PLACE puts the bytes of X where they belong, in Z2. OUT is as much of Z2 as counts.
+// PLACE moves the bytes of X to their places in Z2. OUT is the part of Z2 that is used.
 #define PLACE(X, OUT) \
 	VMOVDQU64 vectorPattern_from(R10), Z2; \
 	VPERMB    X, Z2, Z2; \

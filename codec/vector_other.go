@@ -4,7 +4,7 @@ package codec
 
 import "tickfeed/feed"
 
-// Other processors do without vectors: see vector_amd64.go.
+// hasVector is false for other processors, and with the build tag purego; see vector_amd64.go.
 const hasVector = false
 
 type vectorPattern struct{}

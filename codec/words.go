@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// The enumerations of the protocol print and parse as words: in logs, errors, JSON, flags and configuration files.
+// The enumerations of the protocol are printed and parsed as words: in logs, errors, JSON, flags and configuration files.
 var (
 	modeWords        = words{"mode", []string{"live", "simulation", "replay"}}
 	startKindWords   = words{"start", []string{"snapshot", "live", "beginning", "seq", "time"}}
@@ -21,7 +21,7 @@ type words struct {
 	list []string
 }
 
-// word returns the word for v; a value without one is written as a number.
+// word returns the word for v. A value without a word is returned as a number.
 func (w *words) word(v uint8) string {
 	if int(v) < len(w.list) {
 		return w.list[v]

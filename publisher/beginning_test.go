@@ -21,8 +21,8 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// retained starts a publisher whose retention has removed the oldest files of its journal, and returns how many numbers it has.
-// Memory holds so little, or so much, that the journal, or memory, has the oldest number.
+// retained starts a publisher whose retention has removed the oldest files of its journal, and returns the publisher
+// and its head. Depending on memory, the journal or the memory log has the oldest number.
 func retained(t *testing.T, memory, retain int64) (w *world, head uint64) {
 	t.Helper()
 	w = start(t, publisher.Config{
@@ -31,14 +31,15 @@ func retained(t *testing.T, memory, retain int64) (w *world, head uint64) {
 	for range 20 {
 		w.quotes(5000)
 	}
-	time.Sleep(2 * time.Second) // retention is looked at each second
+	time.Sleep(2 * time.Second) // retention runs once a second
 	synctest.Wait()
 	require.Greater(t, w.pub.Stats().Tail, uint64(1000), "retention has removed nothing")
 	return w, 100_004
 }
 
-// A line for the beginning first says what retention removed, then has what memory or the journal still holds, whichever holds
-// more: of a journal the beginning is what the publisher was meant to keep.
+// A line from the beginning first reports what retention removed, then has what memory or the journal still holds,
+// whichever reaches further back: the beginning of a journal is the oldest number that the publisher was meant to
+// keep.
 func TestBeginningAfterRetention(t *testing.T) {
 	for name, c := range map[string]struct{ memory, retain int64 }{
 		"the journal has the oldest number": {publisher.MinMemory, 2 << 20},
@@ -67,7 +68,8 @@ func TestBeginningAfterRetention(t *testing.T) {
 	}
 }
 
-// Whatever number below the oldest one a line begins at, exactly the numbers that neither the journal nor memory has are gone.
+// For any starting number below the oldest one, exactly the numbers that neither the journal nor memory has are
+// reported as gone.
 func TestGoneEndsWhereMemoryBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, head := retained(t, 2<<20, 400<<10)
@@ -82,7 +84,8 @@ func TestGoneEndsWhereMemoryBegins(t *testing.T) {
 	})
 }
 
-// A line for the beginning of what memory alone holds begins there; a subscriber sees from the welcome what it does not get.
+// A line from the beginning of a publisher without a journal begins at the oldest number in memory. The welcome shows
+// the subscriber what it does not get.
 func TestBeginningOfMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory})
@@ -101,8 +104,9 @@ func TestBeginningOfMemory(t *testing.T) {
 	})
 }
 
-// A position in a session that this publisher knows nothing of does not cost the numbers that it holds: if memory has the first
-// one the line begins there, else where the hello asks for (PROTOCOL.md, "Where a line starts", reason 3).
+// A client whose position is in a session unknown to this publisher does not lose the numbers that the publisher
+// holds: if memory has the first number the line begins there, otherwise where the hello asks for (PROTOCOL.md,
+// "Where a line starts", reason 3).
 func TestNoCommonSession(t *testing.T) {
 	held := codec.Position{Lineage: feed.Lineage{{ID: 99, First: 1}}, Next: 52}
 	synctest.Test(t, func(t *testing.T) {
@@ -135,7 +139,7 @@ func TestNoCommonSession(t *testing.T) {
 			s.until(head)
 			s.consecutive(c.want, head)
 		}
-		// A number in the midst of a packet: the position is the start of that packet.
+		// The number is within a packet: the position is the start of the packet.
 		s := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: head - 77}, HasState: true, Position: held})
 		assert.LessOrEqual(t, s.welcome.Start, head-77)
 		s.until(head)
@@ -155,8 +159,8 @@ func publishInBackground(w *world) (published chan struct{}) {
 	return published
 }
 
-// Without a journal publishing waits, before it drops the first number, for as many subscribers as Config.WaitFor says. It
-// goes on when they leave.
+// Without a journal, publishing waits for Config.WaitFor subscribers before it drops the first number. It resumes
+// when they leave.
 func TestPublishingWaitsForSubscribers(t *testing.T) {
 	for _, want := range []int{1, 2} {
 		t.Run(fmt.Sprint(want), func(t *testing.T) {
@@ -205,7 +209,7 @@ func TestPublishingWaitsForASlowSubscriber(t *testing.T) {
 	})
 }
 
-// Publishing that waits for subscribers ends with its context, and with the publisher.
+// Publishing that waits for subscribers ends when its context ends or the publisher is closed.
 func TestPublishingStopsWaitingForSubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pub, err := publisher.New(publisher.Config{Seed: 1, Memory: publisher.MinMemory, WaitFor: 1})
@@ -234,7 +238,8 @@ func TestPublishingStopsWaitingForSubscribers(t *testing.T) {
 	})
 }
 
-// Files that are missing at the beginning of a journal have expired only if the journal has a retention; else they are damage.
+// Files that are missing at the beginning of a journal have expired if the journal has a retention; otherwise they
+// are damage.
 func TestFilesMissingAtTheBeginning(t *testing.T) {
 	for _, retain := range []int64{0, 1 << 40} {
 		t.Run(fmt.Sprint(retain), func(t *testing.T) {

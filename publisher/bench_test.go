@@ -19,7 +19,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-// varied looks like a market: many instruments, prices and sizes of different lengths.
+// varied returns ticks that resemble a market: many instruments, prices and sizes of different lengths.
 func varied(ids []feed.InstrumentID, n int) []feed.Tick {
 	r := rand.New(rand.NewPCG(1, 2))
 	ticks := make([]feed.Tick, n)
@@ -51,7 +51,7 @@ func benchPublisher(b *testing.B, cfg publisher.Config, instruments int) (*publi
 	return pub, varied(ids, 100*256)
 }
 
-// BenchmarkPublish is what a tick costs the publisher, journal on and off, without subscribers.
+// BenchmarkPublish measures the cost of a tick to the publisher without subscribers, with and without a journal.
 func BenchmarkPublish(b *testing.B) {
 	for _, batch := range []int{1, 100} {
 		for _, onDisk := range []bool{false, true} {
@@ -76,8 +76,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkServe is one publisher and n subscribers in one process over loopback TCP, journal
-// on: every tick decoded, checked and folded. Beside it the same bytes through plain sockets.
+// BenchmarkServe measures one publisher with a journal and n subscribers in one process over loopback TCP. The
+// subscribers decode, check and fold every tick. The raw cases send the same bytes through plain sockets.
 func BenchmarkServe(b *testing.B) {
 	for _, clients := range []int{1, 100} {
 		b.Run(fmt.Sprintf("raw/clients=%d", clients), func(b *testing.B) { benchRaw(b, clients) })
@@ -140,7 +140,7 @@ func BenchmarkServe(b *testing.B) {
 	}
 }
 
-// rawTick is about how many bytes a tick takes on the wire in these benchmarks.
+// rawTick is the approximate size of a tick on the wire in these benchmarks, in bytes.
 const rawTick = 27
 
 // benchRaw sends the bytes of b.N ticks through plain TCP to each client.

@@ -14,8 +14,8 @@ import (
 	"tickfeed/feed"
 )
 
-// What one subscribe of the greatest filter costs is bounded: by one step for each byte of the filter and each instrument, and in truth
-// by far less. The same holds for each instrument that is defined later.
+// The cost of one subscribe with the largest filter is bounded by one step per byte of the filter and instrument, and
+// is far less in practice. So is the cost of each instrument that is defined later.
 func TestStepsOfAFilter(t *testing.T) {
 	const instruments = 1000
 	p, err := New(Config{Seed: 1})
@@ -44,11 +44,12 @@ func TestStepsOfAFilter(t *testing.T) {
 	assert.Less(t, w.steps-before, 3*codec.MaxPatterns)
 }
 
-// A change that costs much is paid for with a longer pause: a client takes at most a tenth of a processor, beyond what it has saved.
+// An expensive change is followed by a longer pause: a client uses at most a tenth of a processor, apart from the
+// changes that it has saved up.
 func TestCostlyChangesWaitLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &conn{p: &Publisher{started: time.Now()}, door: &door{ctx: t.Context()}}
-		c.ending.Store(true) // so that the timer wakes nobody
+		c.ending.Store(true) // so that the timer starts no writer
 		may := func() bool {
 			c.mail.Lock()
 			defer c.mail.Unlock()
@@ -63,9 +64,9 @@ func TestCostlyChangesWaitLonger(t *testing.T) {
 		assert.InDelta(t, (changeShare*time.Second - changeBurst*changePause).Seconds(), time.Since(began).Seconds(), 0.01)
 		time.Sleep(time.Hour)
 		for range changeBurst {
-			assert.True(t, may(), "what was saved in an hour")
+			assert.True(t, may(), "changes saved up in an hour")
 			c.changed(0)
 		}
-		assert.False(t, may(), "is not more than what a client begins with")
+		assert.False(t, may(), "no more are saved up than a client begins with")
 	})
 }

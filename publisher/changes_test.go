@@ -13,8 +13,9 @@ import (
 	"tickfeed/publisher"
 )
 
-// A client may change its filter a few times at once, as a user interface does. One that goes on and on waits for each change, ten a
-// second, and longer where the changes cost more; its line goes on meanwhile, and it is answered in order.
+// A client may change its filter a few times at once, as a user interface does. The changes of a client that
+// continues are delayed to ten a second, and longer if they are expensive. Meanwhile its line continues, and it is
+// answered in order.
 func TestChangesOfFilterWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -38,7 +39,7 @@ func TestChangesOfFilterWait(t *testing.T) {
 			w.quotes(3)
 			change(n+17, codec.Filter{"A0", fmt.Sprint("NONE", n)})
 		}
-		assert.InDelta(t, 4, time.Since(began).Seconds(), 0.5, "the others come ten a second")
+		assert.InDelta(t, 4, time.Since(began).Seconds(), 0.5, "the others are made ten a second")
 		next := c.next
 		w.quotes(3)
 		c.until(next + 3)
@@ -48,7 +49,8 @@ func TestChangesOfFilterWait(t *testing.T) {
 	})
 }
 
-// A line goes on while a change waits, and the change comes when it is due, also if nothing else happens on the line.
+// A line continues while a change waits, and the change is made when it is due, even if nothing else happens on the
+// line.
 func TestALineGoesOnWhileAChangeWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})

@@ -17,73 +17,72 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A conn is one subscriber. Its reader, one goroutine after the other, hears pulses and requests.
-// Its writer writes to the connection and moves the line; it is a goroutine only while
-// there is something that may have to wait: a caught-up connection is served by who flushes, or by
-// a pump, see inline. Both are bounded: the writer by a deadline that it renews as long as
-// the client gives signs of life, the reader by three intervals of silence.
+// A conn is one subscriber. Its reader, a succession of goroutines that run one at a time, receives pulses and
+// requests. Its writer writes to the connection and advances the line. The writer is a goroutine only while it may
+// have to wait: the flusher or a pump serves a caught-up connection, see inline. The writer is bounded by a write
+// deadline, which it extends as long as the client gives signs of life, and the reader by three intervals of silence.
 type conn struct {
 	*door
 	p      *Publisher
 	nc     net.Conn
-	raw    syscall.RawConn           // of nc; nil if it has none
-	try    func([]byte) (int, error) // writes what fits without waiting; nil if the connection cannot
-	reader *codec.Reader             // nil while there is nothing to read, if awaitBytes can tell
-	read   int64                     // bytes before that
-	number uint64                    // of the connection
+	raw    syscall.RawConn           // raw socket of nc; nil if nc has none
+	try    func([]byte) (int, error) // writes what fits without waiting; nil if nc cannot do that
+	reader *codec.Reader             // nil between messages, if awaitBytes can wait without it
+	read   int64                     // bytes read before reader was made
+	number uint64                    // number of the connection, unique in the publisher
 	client string
-	asked  codec.Filter // at first
+	asked  codec.Filter // filter in the hello
 
-	until    uint64 // the line ends once it has covered the numbers below; 0 for no end
+	until    uint64 // number at which the line ends; 0 for no end
 	granted  []string
 	pump     *pump
-	interval time.Duration // of heartbeats and pulses
+	interval time.Duration // between heartbeats, and at most between pulses
 	maxLag   time.Duration
 	line     line
-	welcome  []byte        // which is sent first; nil after that
-	due      *dueSnapshot  // which comes after it; nil for none
-	begun    time.Duration // when that began, as heard: a bound on the lag holds once the line was live, or had the bound's time to become so
+	welcome  []byte        // sent first; nil once sent
+	due      *dueSnapshot  // snapshot sent after the welcome; nil for none
+	begun    time.Duration // when the line began to be sent, on the clock of heard. MaxLag applies once live, or MaxLag after begun
 
-	// turn is held by who moves the line and writes to the connection: its writer, and for a
-	// moment whoever calls inline. It protects what follows.
+	// turn is held by the goroutine that advances the line and writes to the connection: the writer or, for a moment,
+	// a caller of inline. It protects the fields below.
 	turn     sync.Mutex
-	rest     []byte        // what inline could not write; the writer has to
-	restTime int64         // publish time of the packets that rest began with
-	unsent   []byte        // what is left of a message that was begun when the writer gave up
-	failed   error         // why inline could not write
-	reason   error         // why it is over
-	stopping time.Duration // when the writer first saw that the publisher stops, as heard
+	rest     []byte        // bytes that inline could not write, for the writer or the next round of the pump
+	restTime int64         // publish time of the first packet in rest
+	unsent   []byte        // rest of the message that the writer had begun when it gave up
+	failed   error         // error of a write by inline or a pump
+	reason   error         // why the connection ends
+	stopping time.Duration // when the writer first saw the shutdown, on the clock of heard
 	slow     codec.SlowPolicy
-	back     bool // the client had a position, as one that comes back has
-	over     bool // nothing is written any more
-	live     bool // the line has had all there was at least once
+	back     bool // the hello had a position: the client has been connected before
+	over     bool // nothing more is written
+	live     bool // the line was caught up at least once
 	endTold  bool
 
-	parked   bool        // protected by server.parking
+	parked   bool        // protected by server.parking: waits in server.parked
 	filtered atomic.Bool // the line has a filter
-	ending   atomic.Bool // the writer has ended, or is about to
-	crowded  atomic.Bool // protected by snapshots.mu, to be set: others need the room of the snapshot that it holds
-	buf      []byte      // for what is made for this connection; nil until it is needed
+	ending   atomic.Bool // the writer has ended, or is about to end
+	crowded  atomic.Bool // set under snapshots.mu: the memory of the snapshot that this connection holds is needed for others
+	buf      []byte      // scratch buffer of this connection; nil until needed
 
 	heard     atomic.Int64  // when the client last gave a sign of life, in ns since p.started
-	sent      atomic.Int64  // when something was sent last, about, likewise
-	told      atomic.Uint64 // number after the last one sent, or the position at which the line began: see tell
-	position  uint64        // at which the line began
+	sent      atomic.Int64  // approximately when something was last sent, in ns since p.started
+	told      atomic.Uint64 // number after the last one sent, or position if that is higher: see tell
+	position  uint64        // position at which the line began
 	confirmed atomic.Uint64
 	roundTrip atomic.Int64
 
 	writers sync.WaitGroup
 
 	mail     sync.Mutex
-	writing  bool               // protected by mail: there is a writer
-	again    bool               // protected by mail: it has to look again before it goes
-	left     bool               // protected by mail: the client has left, there is nobody to say goodbye to
-	said     bool               // protected by mail: it said goodbye before it left
+	writing  bool               // protected by mail: a writer is running
+	again    bool               // protected by mail: the writer must look at the connection again before it ends
+	left     bool               // protected by mail: the client has left, so no goodbye is sent
+	said     bool               // protected by mail: the client sent a goodbye before it left
 	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
-	changes  time.Duration      // protected by mail: when, as heard, what changes of the filter cost is paid off; see mayChangeLocked
-	waits    bool               // protected by mail: a timer signals when a change is due
-	leaving  *codec.Goodbye     // protected by mail: why the reader wants to end the connection
-	departed chan struct{}      // protected by mail: closed when the reader has ended, if the writer waits for a state
+	changes  time.Duration      // protected by mail: when the cost of past filter changes is paid off, on the clock of heard; see mayChangeLocked
+	waits    bool               // protected by mail: a timer will signal when a filter change may be made
+	leaving  *codec.Goodbye     // protected by mail: goodbye with which the reader wants to end the connection
+	departed chan struct{}      // protected by mail: closed when the reader ends; set while the writer is in waitFor
 }
 
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
@@ -100,22 +99,23 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	}
 	c.line = line{p: p, filter: h.Filter}
 	c.until = h.Until
-	if slices.Contains(h.Features, codec.FeatureAck) { // the reader hears pulses whenever they come
+	if slices.Contains(h.Features, codec.FeatureAck) { // the reader always accepts pulses
 		c.granted = []string{codec.FeatureAck}
 	}
 	return c
 }
 
-// choose decides where the line starts, and prepares what is sent first.
+// choose decides where the line starts, and prepares the welcome and the first snapshot. It returns a refusal if the
+// line cannot start.
 func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
-	tail := p.tail() // before the head, which it must not exceed
+	tail := p.tail() // read before the head, which it must not exceed
 	head, latest := p.log.end()
 	var (
 		start  uint64
 		reason codec.StartReason
 		scope  = codec.ScopeAll
-		tell   bool // a snapshot stands at the start
+		tell   bool // a snapshot is sent at the start
 		j      *join
 	)
 	fork, common := uint64(0), false
@@ -137,7 +137,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 			reason, tell = codec.StartedRewound, true
 		}
 	case held && p.hasFirst(h.Position.Next):
-		// The client followed a session that this one takes over from, and misses nothing of this one.
+		// The client followed a session that this lineage replaces, and can have every tick of this lineage.
 		start, reason, tell = p.lineage[0].First, codec.StartedBySnapshot, true
 	default:
 		var ok bool
@@ -147,7 +147,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		}
 		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
 			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
-				"seq %d was not given yet: the head is %d", start, head)}
+				"seq %d has not been published yet: the head is %d", start, head)}
 		} else if !ok {
 			start, scope, j, _ = c.asAsked(codec.Start{}, head, tail)
 		}
@@ -161,9 +161,9 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 			Text: fmt.Sprintf("what follows %d cannot be read", start)}
 	}
 	if reason == codec.StartedBySnapshot {
-		start = first // which is the position
+		start = first // the packet boundary is the position
 	}
-	owner, _, _ := p.lineage.Owner(start) // start is none of those that the lineage has forgotten
+	owner, _, _ := p.lineage.Owner(start) // start is not below the oldest session in the lineage
 	l.in(owner)
 	l.wanted = p.wants(l.filter, p.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
@@ -184,8 +184,9 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	return nil
 }
 
-// named is the lineage that a welcome names for a line whose position is next, of a client that held a position: the newest sessions
-// of the publisher's, or those up to the one that owns next if the newest do not show where the line begins.
+// named returns the lineage for a welcome to a client that held the position held, for a line at next: the newest
+// sessions of the publisher or, if those do not show where the line begins, the newest sessions up to the owner of
+// next.
 func (p *Publisher) named(held codec.Position, next uint64) feed.Lineage {
 	newest := p.lineage.Newest()
 	fork, common := p.lineage.Fork(held.Lineage, held.Next)
@@ -197,15 +198,16 @@ func (p *Publisher) named(held codec.Position, next uint64) feed.Lineage {
 	return upto.Newest()
 }
 
-// tell notes that the client is sent everything before number next. A line begins at the packet that holds the position, and what
-// it is sent first may end before the position; the client confirms its position all the same.
+// tell records that the client was sent every number before next. A line begins at the packet that holds the
+// position, and the first data sent may end before the position; the client may confirm its position all the same.
 func (c *conn) tell(next uint64) { c.told.Store(max(next, c.position)) }
 
-// asAsked returns where a line begins that asks for start: its number, the scope of its first snapshot, and the join
-// that it was given, if any. It returns false if start is a number beyond head.
+// asAsked returns where a line begins for the requested start: the number, the scope of the first snapshot, and the
+// join, if the line begins at one. It returns false if start is a number beyond head.
 //
-// The beginning is what the publisher was meant to keep: of a journal everything, so that a line for the beginning
-// first hears what retention removed; of memory alone what it still holds.
+// For the start "beginning" the line begins at the oldest number that the publisher was meant to keep: with a
+// journal, the first number of the lineage, so that the client is first sent what retention removed; otherwise, the
+// oldest number in memory.
 func (c *conn) asAsked(start codec.Start, head, tail uint64) (seq uint64, scope codec.ScopeKind, j *join, ok bool) {
 	p := c.p
 	oldest := tail
@@ -222,7 +224,7 @@ func (c *conn) asAsked(start codec.Start, head, tail uint64) (seq uint64, scope 
 	case codec.StartBeginning:
 		return oldest, codec.ScopeAll, nil, true
 	case codec.StartTime:
-		if seq = p.seqAt(int64(start.Value)); seq == tail { // what was removed may be as late
+		if seq = p.seqAt(int64(start.Value)); seq == tail { // removed packets may have this time too
 			seq = oldest
 		}
 		return seq, codec.ScopeAll, nil, true
@@ -231,22 +233,23 @@ func (c *conn) asAsked(start codec.Start, head, tail uint64) (seq uint64, scope 
 	return seq, codec.ScopeAll, nil, seq <= head
 }
 
-// hasFirst reports whether a client that held next in another session is best served from the publisher's first number:
-// memory holds it, or the client has had nothing yet, or the publisher replays a recording from there.
+// hasFirst reports whether a client at position next of another session should start at the first number of this
+// publisher. That is so if memory holds the first number, or if the first number can be served and the client has
+// received nothing yet or the publisher replays a recording.
 func (p *Publisher) hasFirst(next uint64) bool {
 	first := p.lineage[0].First
 	return p.log.tail() == first || p.tail() == first && (next == first || p.cfg.Mode == codec.ModeReplay)
 }
 
-// A dueSnapshot is the snapshot that stands where a line begins.
+// A dueSnapshot is the snapshot to be sent where a line begins.
 type dueSnapshot struct {
 	seq   uint64
 	scope codec.ScopeKind
-	join  *join // at seq, if not nil
+	join  *join // a join at seq, or nil
 }
 
-// snapshotAt waits for the snapshot as of seq, which it gives the caller to hold; added is the filter of ScopeAdded. It returns nil if
-// the publisher no longer has what follows seq: the line finds that out next.
+// snapshotAt waits for the snapshot as of seq; the caller must release it. added is the filter of ScopeAdded. It
+// returns nil if the ticks after seq can no longer be served: the line finds that out next.
 func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) (*snapshot, error) {
 	states := &c.p.serving.states
 	r := states.request(c, seq, scope, added)
@@ -262,7 +265,8 @@ func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) (*sn
 	return states.take(r), nil
 }
 
-// waitFor waits until done is closed, or due is over, with heartbeats meanwhile. An error is why the connection ends.
+// waitFor waits until done is closed or due fires, and sends heartbeats meanwhile. It returns an error if the
+// connection must end.
 func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 	departed := make(chan struct{})
 	c.mail.Lock()
@@ -307,13 +311,15 @@ func (e *unreadableError) Error() string {
 	return fmt.Sprintf("the state as of %d cannot be read", e.seq)
 }
 
-// crowdedWait is when a client may try again that took nothing of its snapshot.
+// crowdedWait is how long a client is asked to wait before it reconnects, if it was disconnected because it did not
+// read its snapshot.
 const crowdedWait = time.Second
 
-// unreadableWait is when a client may try again that needs a state that cannot be read.
+// unreadableWait is how long a client is asked to wait before it reconnects, if the state that it needs cannot be
+// read.
 const unreadableWait = time.Second
 
-// Reasons for which a connection ends, beside those of the network.
+// Reasons for which a connection ends, besides network errors.
 var (
 	errClientLeft = errors.New("the client said goodbye")
 	errLost       = errors.New("the connection was lost")
@@ -321,10 +327,10 @@ var (
 	errSilent     = errors.New("nothing heard for three intervals")
 	errShutdown   = errors.New("shutdown")
 	errCovered    = errors.New("the client has all that it asked for")
-	errCrowded    = errors.New("a snapshot was not taken, and others need its room")
+	errCrowded    = errors.New("a snapshot was not read, and its memory is needed for other clients")
 )
 
-// run serves the connection; leave is called when it has ended.
+// run starts to serve the connection and returns. leave is called when the connection has ended.
 func (c *conn) run() {
 	filter, more := cut(c.asked)
 	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client)).Strs("filter", filter)
@@ -338,11 +344,11 @@ func (c *conn) run() {
 	c.conns.Go(c.attend)
 }
 
-// partingTime bounds how long a client that is too slow is given to read what was sent before, and the goodbye. It is fed nothing
-// more, so that it costs no more memory than before.
+// partingTime bounds how long a client that is too slow may take to read the data already sent, and the goodbye. It
+// is sent nothing more, so it costs no more memory than before.
 const partingTime = 30 * time.Second
 
-// end says goodbye for reason, and gets the reader to end. The caller has the turn.
+// end sends a goodbye for reason and makes the reader end. The caller must hold the turn.
 func (c *conn) end(reason error) {
 	c.over, c.reason = true, reason
 	c.line.stop()
@@ -366,9 +372,10 @@ func (c *conn) end(reason error) {
 	}
 }
 
-// part writes what is left of a message that has begun, and then m, as soon as the client takes it, and closes for writing. It returns
-// false if the client has not taken it at until, has left, or is silent. What was not read of a client would reset the
-// connection when it is closed, and take m back: the reader goes on until the client closes.
+// part writes the rest of the message that was begun and then m, as the client takes them, and closes the connection
+// for writing. It returns false if the client has not taken them by until, has left, or is silent. The reader
+// continues until the client closes: closing the connection with unread bytes from the client would reset it, and the
+// goodbye would be lost.
 func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 	b, err := codec.Append(nil, m)
 	if err != nil {
@@ -388,7 +395,7 @@ func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 			case err == nil:
 			case !errors.Is(err, os.ErrDeadlineExceeded), left, !time.Now().Before(until), c.silent():
 				return false
-			case c.ctx.Err() != nil: // the publisher does not wait longer than it waits for others
+			case c.ctx.Err() != nil: // the publisher stops, and waits no longer than for other connections
 				until = soonest(until, time.Now().Add(refusalWait))
 			}
 		}
@@ -406,7 +413,7 @@ func soonest(a, b time.Time) time.Time {
 	return a
 }
 
-// goodbye is what to say to the client when the connection ends for reason; nil for nothing.
+// goodbye returns the goodbye for a connection that ends for reason, or nil if none is sent.
 func (c *conn) goodbye(reason error) *codec.Goodbye {
 	switch {
 	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), ErrMoved):
@@ -422,7 +429,7 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	case errors.Is(reason, errSlow):
 		return &codec.Goodbye{Code: codec.CodeSlow, Text: fmt.Sprintf("more than %v behind", c.maxLag), Retry: true}
 	case errors.Is(reason, errCrowded):
-		return &codec.Goodbye{Code: codec.CodeBusy, Text: "nothing was read of a snapshot whose memory others need", Retry: true, RetryAfter: crowdedWait}
+		return &codec.Goodbye{Code: codec.CodeBusy, Text: "the snapshot was not read, and its memory is needed for other clients", Retry: true, RetryAfter: crowdedWait}
 	case errors.Is(reason, errSilent):
 		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
 	}
@@ -441,26 +448,26 @@ func (c *conn) now() time.Duration { return time.Since(c.p.started) }
 
 func (c *conn) hear() { c.heard.Store(int64(c.now())) }
 
-// speak notes that something was sent.
+// speak records that something was sent.
 func (c *conn) speak() { c.sent.Store(int64(c.now())) }
 
-// patience is when the client is found to be silent, if it says nothing before.
+// patience returns when the client counts as silent, if it sends nothing before.
 func (c *conn) patience() time.Duration {
 	return time.Duration(c.heard.Load()) + silence*c.interval
 }
 
 func (c *conn) silent() bool { return c.now() >= c.patience() }
 
-// beat is when a heartbeat is due, if nothing is sent before.
+// beat returns when a heartbeat is due, if nothing is sent before.
 func (c *conn) beat() time.Duration { return time.Duration(c.sent.Load()) + c.interval }
 
-// signal gets the writer to look at the connection: the one there is, or a new one.
+// signal makes the writer look at the connection, and starts a writer if none is running.
 func (c *conn) signal() {
 	c.mail.Lock()
 	defer c.mail.Unlock()
 	c.again = true
 	if c.ending.Load() && c.ctx.Err() != nil {
-		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the client has no longer than that to read the goodbye
+		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the time that the client has to read the goodbye
 	}
 	if c.writing || c.ending.Load() {
 		return
@@ -469,19 +476,18 @@ func (c *conn) signal() {
 	c.writers.Go(c.write)
 }
 
-// attend is the reader: it waits until something comes, hears it, and leaves the rest to another
-// goroutine like it. It is most of the memory of an idle connection: so it waits without a buffer,
-// and on a stack that no message was decoded on. Each of 1000 takes 5.7 KiB instead of 8.3; of
-// these 2 KiB are the stack, the least there is, and 1.5 KiB what Go has for a goroutine and a socket.
+// attend is the reader: it waits for a message, handles it, and starts a new goroutine for the next message. The
+// reader accounts for most of the memory of an idle connection, so it waits without a buffer and on a fresh stack, on
+// which no message was decoded.
 func (c *conn) attend() {
 	err := c.await()
 	if err == nil {
 		err = c.message()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.ending.Load() && !c.silent() {
-		// The writer is not there to see that a heartbeat is due, and a timer would be 128 bytes.
+		// The read deadline replaces a timer for the next heartbeat, which would cost 128 bytes per connection.
 		if c.listen(c.patience()); c.now() >= c.beat() {
-			c.signal() // to listen once that is sent
+			c.signal() // the writer calls listen after the heartbeat
 		} else {
 			c.listen(min(c.beat(), c.patience()))
 		}
@@ -494,7 +500,8 @@ func (c *conn) attend() {
 	c.gone(err)
 }
 
-// listen wakes the reader at a time since p.started, or when it is time for the client to close.
+// listen sets the read deadline to until, a time since p.started or, if the connection is ending, to the time by
+// which the client must close.
 func (c *conn) listen(until time.Duration) {
 	_ = c.nc.SetReadDeadline(c.p.started.Add(until))
 	if c.ending.Load() {
@@ -502,7 +509,8 @@ func (c *conn) listen(until time.Duration) {
 	}
 }
 
-// await waits until there is something to read, if the connection can tell.
+// await waits, without a buffer, until there is something to read. It returns at once if nc has no raw socket or the
+// reader holds unread bytes.
 func (c *conn) await() error {
 	if c.raw == nil || c.reader != nil && c.reader.Held() > 0 {
 		return nil
@@ -513,7 +521,7 @@ func (c *conn) await() error {
 	return awaitBytes(c.raw)
 }
 
-// message hears the client's next message.
+// message reads and handles the next message of the client.
 func (c *conn) message() error {
 	if c.reader == nil {
 		c.reader = codec.NewReader(c.nc, codec.MaxMessage)
@@ -527,8 +535,7 @@ func (c *conn) message() error {
 	return c.handle(t, raw)
 }
 
-// gone ends the connection for err: the client has left, has fallen silent, or has broken the
-// protocol.
+// gone ends the connection after err: the client has left, has fallen silent, or has violated the protocol.
 func (c *conn) gone(err error) {
 	var field *codec.FieldError
 	c.mail.Lock()
@@ -544,10 +551,10 @@ func (c *conn) gone(err error) {
 	}
 	if c.departed != nil {
 		close(c.departed)
-		c.departed = nil // which the writer does once more
+		c.departed = nil // waitFor also sets it to nil
 	}
 	c.mail.Unlock()
-	c.signal() // it finds why the reader has ended, if it has not ended itself
+	c.signal() // the writer reads why the reader has ended, unless the writer has ended already
 	c.writers.Wait()
 	drain(c.nc)
 	c.p.leave(c)
@@ -556,7 +563,7 @@ func (c *conn) gone(err error) {
 
 var errProtocol = errors.New("protocol")
 
-// handle takes one message of the client.
+// handle handles one message of the client.
 func (c *conn) handle(t codec.Type, raw []byte) error {
 	switch t {
 	case codec.TypePulse, codec.TypeSubscribe, codec.TypeGoodbye:
@@ -570,7 +577,7 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 	switch m := m.(type) {
 	case *codec.Pulse:
 		if m.Next > c.told.Load() {
-			return fmt.Errorf("%w: a pulse for %d, told were numbers up to %d", errProtocol, m.Next, c.told.Load())
+			return fmt.Errorf("%w: a pulse for %d, but the next number to be sent is %d", errProtocol, m.Next, c.told.Load())
 		}
 		c.confirmed.Store(m.Next)
 		if m.Echo != 0 {
@@ -594,7 +601,8 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 	return nil
 }
 
-// post is what the reader left for the writer.
+// post returns the next request that the reader queued for the writer, if one is due, or the reason for which the
+// connection must end.
 func (c *conn) post() (request *codec.Subscribe, ending error) {
 	c.mail.Lock()
 	defer c.mail.Unlock()
@@ -605,22 +613,22 @@ func (c *conn) post() (request *codec.Subscribe, ending error) {
 		return nil, errSilent
 	case c.leaving != nil:
 		return nil, errors.New(c.leaving.Text)
-	case len(c.requests) > 0 && c.line.read >= c.position && c.mayChangeLocked(): // the client's position must be reached first
+	case len(c.requests) > 0 && c.line.read >= c.position && c.mayChangeLocked(): // the line must first reach the position of the client
 		request = c.requests[0]
 		c.requests = slices.Delete(c.requests, 0, 1)
 	}
 	return request, nil
 }
 
-// Bounds of how often a client may change its filter. What is above them waits, and the line goes on meanwhile.
+// Bounds on how often a client may change its filter. Changes above them wait, while the line continues.
 const (
-	changePause = 100 * time.Millisecond // for each change, on average
-	changeBurst = maxSubscribe           // changes that need not wait
-	changeShare = 10                     // the pause is at least so many times as long as the change took
-	stepTime    = time.Nanosecond        // for a step of a filter, about
+	changePause = 100 * time.Millisecond // average time between changes
+	changeBurst = maxSubscribe           // changes that may be made at once
+	changeShare = 10                     // the pause is at least this many times as long as the change took
+	stepTime    = time.Nanosecond        // approximate duration of one step of a filter
 )
 
-// mayChangeLocked reports whether a change of the filter is due; if not, the writer is woken when it is.
+// mayChangeLocked reports whether a filter change may be made now. If not, a timer signals the writer when it may.
 func (c *conn) mayChangeLocked() bool {
 	wait := c.changes - changeBurst*changePause - c.now()
 	if wait < 0 {
@@ -633,7 +641,7 @@ func (c *conn) mayChangeLocked() bool {
 	return false
 }
 
-// changed notes a change of the filter, for which that many steps were taken.
+// changed records a filter change that took the given number of steps.
 func (c *conn) changed(steps int) {
 	c.mail.Lock()
 	defer c.mail.Unlock()
@@ -641,7 +649,7 @@ func (c *conn) changed(steps int) {
 	c.changes = max(c.changes, c.now()) + max(changePause, changeShare*time.Duration(steps)*stepTime)
 }
 
-// departureLocked is how a client that has left did so.
+// departureLocked returns errClientLeft if the client sent a goodbye before it left, and errLost otherwise.
 func (c *conn) departureLocked() error {
 	if c.said {
 		return errClientLeft
@@ -649,8 +657,7 @@ func (c *conn) departureLocked() error {
 	return errLost
 }
 
-// write is the writer: it sends the line to the client until the client has all there is, or the
-// connection ends.
+// write is the writer: it sends the line until the client is caught up or the connection ends.
 func (c *conn) write() {
 	c.turn.Lock()
 	defer c.turn.Unlock()
@@ -669,8 +676,8 @@ func (c *conn) write() {
 	}
 }
 
-// send sends what there is, and a heartbeat if nothing was sent for an interval. Once the client
-// has all there is the connection is parked.
+// send sends what is available, and a heartbeat if nothing was sent for an interval. It parks the connection once the
+// client is caught up.
 func (c *conn) send() error {
 	if c.welcome != nil {
 		if err := c.begin(); err != nil {
@@ -699,7 +706,7 @@ func (c *conn) send() error {
 			break
 		}
 		more, err := c.step()
-		if errors.Is(err, journal.ErrFull) { // no file descriptor, for now
+		if errors.Is(err, journal.ErrFull) { // no file descriptor is left for now
 			time.AfterFunc(diskRetry, c.signal)
 			break
 		}
@@ -727,8 +734,8 @@ func (c *conn) send() error {
 	return nil
 }
 
-// joins reports whether what comes next is better sent by a pump: a line that is filtered alone
-// costs as much as all that are filtered together, and would go on alone as long as the log grows.
+// joins reports whether the filter pump should take over: filtering for one connection costs as much as for all
+// together, and this connection would otherwise stay alone for as long as the log grows.
 func (c *conn) joins() bool {
 	l := &c.line
 	if l.wanted == nil || c.try == nil || !l.inMem || l.read < c.position || c.covered() || l.session.ID != c.p.session.ID || c.p.holed.Load() {
@@ -739,7 +746,7 @@ func (c *conn) joins() bool {
 	return ok && len(v.data) > 0 && !c.late(&v)
 }
 
-// begin sends what comes first: the welcome, and then the snapshot, which may have to be read.
+// begin sends the welcome and then the first snapshot, which may have to be read from the journal.
 func (c *conn) begin() error {
 	c.speak()
 	c.filtered.Store(c.line.wanted != nil)
@@ -757,8 +764,8 @@ func (c *conn) begin() error {
 	}
 	c.begun = max(c.begun, c.now())
 	if c.p.cfg.Mode == codec.ModeReplay {
-		// A paused replay that is wound again and again must not look like a publisher that fails:
-		// only after a packet or a heartbeat does a client try again at once.
+		// A client reconnects at once only after a packet or a heartbeat. Without this heartbeat, a paused replay
+		// that seeks repeatedly would look to its clients like a publisher that fails repeatedly.
 		if err := c.heartbeat(); err != nil {
 			return err
 		}
@@ -766,7 +773,7 @@ func (c *conn) begin() error {
 	return nil
 }
 
-// sendDue sends the snapshot that stands where the line begins.
+// sendDue sends the snapshot with which the line begins.
 func (c *conn) sendDue(due *dueSnapshot) error {
 	all := &c.p.serving.snapshots
 	var held *snapshot
@@ -778,7 +785,7 @@ func (c *conn) sendDue(due *dueSnapshot) error {
 				return err
 			}
 		}
-		due.join = nil // who waits for room does not hold a state
+		due.join = nil // a connection that waits for room must not hold a state
 	}
 	if held == nil {
 		var err error
@@ -790,7 +797,7 @@ func (c *conn) sendDue(due *dueSnapshot) error {
 	return c.sendSnapshot(held)
 }
 
-// sendSnapshot sends a snapshot, and gives it back. Nil is nothing.
+// sendSnapshot sends a snapshot and releases it. It does nothing if held is nil.
 func (c *conn) sendSnapshot(held *snapshot) error {
 	if held == nil {
 		return nil
@@ -798,14 +805,15 @@ func (c *conn) sendSnapshot(held *snapshot) error {
 	defer c.p.serving.snapshots.release(c, held)
 	err := c.block(held.data, nil)
 	if err != nil && len(c.unsent) > 0 {
-		// Only the message that was begun is still to be sent, and must not keep the rest.
+		// Only the rest of the message that was begun must still be sent. The copy lets go of the snapshot.
 		sent := len(held.data) - len(c.unsent)
 		c.unsent = slices.Clone(c.unsent[:untilMessageOf(held.data, sent)])
 	}
 	return err
 }
 
-// untilMessageOf returns how many bytes of messages stand between offset n and the end of the message that n is in; 0 if one begins there.
+// untilMessageOf returns the number of bytes from offset n to the end of the message that n is in; 0 if a message
+// begins at n.
 func untilMessageOf(messages []byte, n int) int {
 	end := 0
 	for end < n {
@@ -821,7 +829,7 @@ func untilMessageOf(messages []byte, n int) int {
 	return end - n
 }
 
-// finish writes what inline could not.
+// finish writes what inline could not write.
 func (c *conn) finish() error {
 	if c.failed != nil {
 		return c.failed
@@ -834,18 +842,17 @@ func (c *conn) finish() error {
 	return c.block(rest, c.stillFast(c.restTime))
 }
 
-// What inline made of a connection.
+// served is the result of serving a connection inline.
 type served uint8
 
 const (
-	parkedAgain served = iota // it has all there is, and waits
-	stillBehind               // there is more, and the connection took all so far
-	needsWriter               // its writer has to go on: it has to wait for the client, or read the journal
+	parkedAgain served = iota // the connection is caught up and parked
+	stillBehind               // there is more to send, and the connection took everything so far
+	needsWriter               // the writer must continue: it has to wait for the client, or read the journal
 )
 
-// inline sends what the log has now, for a writer that waits, without a hand-over to it: one
-// wake-up less between a tick and its subscriber. It never waits: what the connection does
-// not take is left for the writer.
+// inline sends what the log has now, on the goroutine of the caller, while the writer is idle. That saves one wake-up
+// between a tick and its subscriber. It never waits: what the connection does not take is left for the writer.
 func (c *conn) inline() served {
 	if !c.take() {
 		return needsWriter
@@ -879,8 +886,8 @@ func (c *conn) inline() served {
 	return c.stay()
 }
 
-// take takes the turn, if the writer waits, the client has taken all that was written, and all that the line needs is in
-// memory.
+// take acquires the turn and reports whether it did. It returns false if the writer is busy, the client has not taken
+// everything written, or the line needs more than the memory log.
 func (c *conn) take() bool {
 	if c.try == nil || !c.turn.TryLock() {
 		return false
@@ -892,7 +899,7 @@ func (c *conn) take() bool {
 	return true
 }
 
-// late reports whether the client is so far behind v that its policy has to be looked at.
+// late reports whether the client is so far behind v that its slow-consumer policy must be applied.
 func (c *conn) late(v *view) bool {
 	if c.slow == codec.SlowAll {
 		return false
@@ -901,8 +908,8 @@ func (c *conn) late(v *view) bool {
 	return now-codec.PacketAt(v.data).PublishTime > int64(c.maxLag)
 }
 
-// put writes what the connection takes of b without waiting, and returns how much that was: all of
-// it if the connection failed.
+// put writes as much of b as the connection takes without waiting and returns the number of bytes, len(b) if the
+// write failed.
 func (c *conn) put(b []byte) int {
 	if len(b) == 0 {
 		return 0
@@ -918,17 +925,17 @@ func (c *conn) put(b []byte) int {
 	return n
 }
 
-// keep copies what the connection did not take, for the writer, or for the next round of its pump.
-// time is the publish time of the packets that rest is of.
+// keep copies what the connection did not take, for the writer or for the next round of its pump. time is the publish
+// time of the packets in rest.
 func (c *conn) keep(rest []byte, time int64) {
 	if c.rest == nil {
 		c.restTime = time
 	}
-	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is part of it
+	c.buf = append(append(c.buf[:0], c.rest...), rest...) // c.rest is a part of c.buf
 	c.rest = c.buf
 }
 
-// drain writes what was kept, as far as the connection takes it now; it is false if something is left.
+// drain writes kept bytes as far as the connection takes them now. It returns false if some are left.
 func (c *conn) drain() bool {
 	if c.rest == nil {
 		return true
@@ -943,8 +950,8 @@ func (c *conn) drain() bool {
 	return true
 }
 
-// pumpOf is the pump that serves the connection: one for all whose lines are filtered, so that what they are told is
-// made in one pass over the log.
+// pumpOf returns the pump that serves the connection. All filtered lines share one pump, which filters them in one
+// pass over the log.
 func (c *conn) pumpOf() *pump {
 	if c.filtered.Load() {
 		return &c.p.serving.pumps[0]
@@ -952,10 +959,11 @@ func (c *conn) pumpOf() *pump {
 	return c.pump
 }
 
-// covered reports whether the line has come to the end that the client asked for.
+// covered reports whether the line has reached the end that the client asked for.
 func (c *conn) covered() bool { return c.until != 0 && c.line.read >= c.until }
 
-// cover sends what a filter left out before the end that the client asked for, and returns why the connection ends.
+// cover sends the last skip, up to the end that the client asked for, and returns the reason for which the connection
+// ends.
 func (c *conn) cover() error {
 	b := c.line.skip(nil)
 	c.tell(c.line.next)
@@ -965,7 +973,7 @@ func (c *conn) cover() error {
 	return errCovered
 }
 
-// stay parks the connection, if it has taken all there is.
+// stay parks the connection if it is caught up.
 func (c *conn) stay() served {
 	switch {
 	case c.rest != nil || c.failed != nil || c.covered():
@@ -976,7 +984,7 @@ func (c *conn) stay() served {
 	return stillBehind
 }
 
-// step sends the next chunk of the line; it is false if there is none.
+// step sends the next chunk of the line. It returns false if there is none.
 func (c *conn) step() (bool, error) {
 	l := &c.line
 	before := l.next
@@ -995,7 +1003,7 @@ func (c *conn) step() (bool, error) {
 	}
 	if len(ch.data) == 0 {
 		if next, _ := c.p.log.end(); l.read < next {
-			return true, nil // only what the filter leaves out
+			return true, nil // the filter left out everything read
 		}
 		c.live = true
 		return c.sessionEnd()
@@ -1023,9 +1031,10 @@ func (c *conn) step() (bool, error) {
 	return true, nil
 }
 
-// sendPackets writes packets straight from the log's memory, as far as the connection takes them without waiting, or from
-// what was read of the journal, as far as it does so in stallTime. Where it does not take all, the packet that it stopped in is
-// copied, so that a client that does not read costs that and no more, and the line goes back to there.
+// sendPackets writes packets directly from the memory log, as far as the connection takes them without waiting, or
+// from the read buffer of the journal, as far as the connection takes them within stallTime. If some are left, it
+// copies only the rest of the packet in which the write stopped, so that a client that does not read costs no more
+// memory than that, and moves the line back to the next packet.
 func (c *conn) sendPackets(ch *chunk) error {
 	c.tell(ch.next)
 	n := 0
@@ -1053,7 +1062,8 @@ func (c *conn) sendPackets(ch *chunk) error {
 	return c.block(rest, c.stillFast(ch.time))
 }
 
-// untilMessageEnds returns how many bytes of packets stand between offset n and the end of the packet that n is in; 0 if one begins there.
+// untilMessageEnds returns the number of bytes from offset n to the end of the packet that n is in; 0 if a packet
+// begins at n.
 func untilMessageEnds(packets []byte, n int) int {
 	end := 0
 	for end < n {
@@ -1062,12 +1072,13 @@ func untilMessageEnds(packets []byte, n int) int {
 	return end - n
 }
 
-// stallTime is how long a client may take to have what was read of the journal for it, at most 256 KiB; then the memory of that
-// is others'. For one that takes less than 5 MB/s some of it is read again.
+// stallTime is how long a client may take for one buffer of the journal, at most 256 KiB; then the buffer is given to
+// other connections. A client that takes less than 5 MB/s has part of the journal read more than once.
 const stallTime = 50 * time.Millisecond
 
-// copyRest copies what is left of the packet in which a write of ch stopped after n bytes, and takes the line back to the packet
-// after it; what was read of the journal is others' then. (What a filter made of that is the connection's own already.)
+// copyRest copies the rest of the packet in which a write of ch stopped after n bytes, and moves the line back to the
+// next packet. The read buffer of the journal may then be reused. (A filtered chunk is in the buffer of the
+// connection already.)
 func (c *conn) copyRest(ch *chunk, n int) []byte {
 	l, rest := &c.line, ch.data[n:]
 	if l.inMem || l.wanted == nil {
@@ -1090,8 +1101,9 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 	return rest
 }
 
-// stillFast is asked while a write waits: it fails if the client's policy is to be cut off
-// when it is more than the bound behind the packet of publish time at.
+// stillFast returns a check for use while a write waits, or nil if there is nothing to check. The check returns
+// errSlow if the client asked to be disconnected when it falls behind and the log is more than maxLag past publish
+// time at.
 func (c *conn) stillFast(at int64) func() error {
 	if c.slow != codec.SlowDisconnect || !c.live || at == 0 {
 		return nil
@@ -1104,11 +1116,11 @@ func (c *conn) stillFast(at int64) func() error {
 	}
 }
 
-// block writes all of b, waiting for the client as long as it gives signs of life. If it gives up, what it has not written is
-// unsent.
+// block writes all of b, and waits for the client as long as it gives signs of life. If it gives up, it keeps the
+// rest of b in c.unsent.
 func (c *conn) block(b []byte, check func() error) error {
 	defer c.nc.SetWriteDeadline(time.Time{}) // a deadline that has passed would fail c.try
-	var deadline time.Time                   // of the shutdown
+	var deadline time.Time                   // of the shutdown; zero until it begins
 	for len(b) > 0 {
 		now := time.Now()
 		if c.ctx.Err() != nil && deadline.IsZero() {
@@ -1132,8 +1144,8 @@ func (c *conn) block(b []byte, check func() error) error {
 	return nil
 }
 
-// stillWaits returns why the writer waits no longer for the client to take something; nil if it does. The deadline is that of the
-// shutdown, if there is one; check is the policy.
+// stillWaits returns why the writer must stop waiting for the client, or nil. deadline is the deadline of the
+// shutdown, zero if there is none; check is the check of the slow-consumer policy, or nil.
 func (c *conn) stillWaits(deadline time.Time, check func() error) error {
 	switch {
 	case c.silent():
@@ -1156,16 +1168,16 @@ func (c *conn) stillWaits(deadline time.Time, check func() error) error {
 	return nil
 }
 
-// jump applies the client's policy for being too far behind.
+// jump applies the slow-consumer policy of the client after it has fallen too far behind.
 func (c *conn) jump() error {
 	if c.slow == codec.SlowDisconnect {
 		return errSlow
 	}
 	l, all := &c.line, &c.p.serving.snapshots
-	l.read = l.next // what is beyond that was not sent
+	l.read = l.next // packets after l.next were read, but not sent
 	var j *join
 	var held *snapshot
-	as := &line{p: c.p, filter: l.filter} // as the line is after it
+	as := &line{p: c.p, filter: l.filter} // the line after the jump
 	as.in(c.p.session)
 	v := &stateView{line: as, scope: codec.ScopeAll}
 	for {
@@ -1188,7 +1200,7 @@ func (c *conn) jump() error {
 	}
 	l.stop()
 	var b []byte
-	for { // what is withheld is told session by session
+	for { // each session needs a withheld packet of its own
 		owner, owned, ok := c.p.lineage.Owner(l.next)
 		if !ok {
 			owned.To = j.seq
@@ -1197,7 +1209,7 @@ func (c *conn) jump() error {
 		}
 		var err error
 		if b, err = l.withhold(min(j.seq, owned.To), b); err != nil {
-			return fmt.Errorf("what follows %d cannot be read: %v", min(j.seq, owned.To), err) // and cannot be waited for: the line has moved
+			return fmt.Errorf("what follows %d cannot be read: %v", min(j.seq, owned.To), err) // not retried: the line has moved
 		}
 		if l.next == j.seq {
 			break
@@ -1216,7 +1228,7 @@ func (c *conn) jump() error {
 	return c.sendSnapshot(snapshot)
 }
 
-// restart tells the state as of seq, after numbers before it were lost.
+// restart sends a snapshot as of seq, after earlier numbers were lost.
 func (c *conn) restart(seq uint64) error {
 	c.line.wanted = c.p.wants(c.line.filter, c.p.catalog())
 	held, err := c.snapshotAt(seq, codec.ScopeAll, nil)
@@ -1226,8 +1238,8 @@ func (c *conn) restart(seq uint64) error {
 	return c.sendSnapshot(held)
 }
 
-// sessionEnd tells, once, that the session is over, if it is and the client has everything. It is
-// false if there was nothing to tell.
+// sessionEnd sends the end message, once, if the session has ended and the client has everything. It returns false if
+// it sent nothing.
 func (c *conn) sessionEnd() (bool, error) {
 	final := c.p.serving.final.Load()
 	if final == 0 || c.endTold || c.line.read < final {
@@ -1243,7 +1255,8 @@ func (c *conn) sessionEnd() (bool, error) {
 	return true, c.block(b, nil)
 }
 
-// heartbeat proves that the writer lives, after it had nothing to send for an interval.
+// heartbeat sends a heartbeat, which covers the numbers that the filter left out so far. It returns errSilent if the
+// client is silent.
 func (c *conn) heartbeat() error {
 	if c.silent() {
 		return errSilent
@@ -1258,10 +1271,10 @@ func (c *conn) heartbeat() error {
 	return c.block(b, nil)
 }
 
-// subscribe changes the instruments from the line's next number on.
+// subscribe changes the filter of the line as of its next number.
 func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
-	if l.read > l.next { // what the filter so far has left out
+	if l.read > l.next { // numbers that the old filter left out
 		b := l.skip(nil)
 		c.tell(l.next)
 		if err := c.block(b, nil); err != nil {
@@ -1289,7 +1302,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 		var err error
 		if held, err = c.snapshotAt(l.next, codec.ScopeAdded, more); err != nil {
 			return err
-		} else if held == nil { // retention was quicker; a client that resumes is told so
+		} else if held == nil { // retention removed it meanwhile; a client that reconnects is sent what is gone
 			return &unreadableError{l.next}
 		}
 	}

@@ -4,4 +4,4 @@ package publisher_test
 
 import "time"
 
-func cpuTime() time.Duration { return 0 } // cannot be had here
+func cpuTime() time.Duration { return 0 } // not available on this system

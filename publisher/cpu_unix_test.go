@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// cpuTime is what this process has used of all cores so far: unlike a rate, it hardly depends on what else runs.
+// cpuTime returns the processor time that this process has used on all cores. Unlike a rate, it hardly depends on
+// what else runs.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

@@ -18,8 +18,8 @@ import (
 	"tickfeed/publisher"
 )
 
-// A crowd is a listener at which clients stand in line: Accept returns one after the other, as fast as it is called. It
-// counts the connections that are open.
+// A crowd is a listener with a queue of clients: Accept returns one after the other, as fast as it is called. It
+// counts the open connections.
 type crowd struct {
 	clients chan net.Conn
 	closed  chan struct{}
@@ -63,9 +63,9 @@ func (c *inCrowd) Close() error {
 	return err
 }
 
-// However fast clients come, no more connections are open than MaxConnections, MaxHandshakes, and the one that was just
-// accepted: the bounds are chosen so that file descriptors suffice (RELIABILITY 32). Whether a client says nothing, is served,
-// is refused, or leaves, its place is free only once its connection is closed.
+// However fast clients connect, no more connections are open than MaxConnections, MaxHandshakes and the connection
+// just accepted, so that file descriptors suffice (RELIABILITY 32). Whether a client is silent, is served, is refused
+// or leaves, its place is free only once its connection is closed.
 func TestConnectionsStayWithinTheirBounds(t *testing.T) {
 	const clients, most, first = 400, 5, 3
 	hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version})
@@ -86,7 +86,7 @@ func TestConnectionsStayWithinTheirBounds(t *testing.T) {
 						_ = outside.SetDeadline(time.Now().Add(time.Minute))
 						_, _ = outside.Write(says)
 						_, err := io.Copy(io.Discard, outside)
-						assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "each is closed in the end")
+						assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "every connection is closed in the end")
 						outside.Close()
 					})
 				}

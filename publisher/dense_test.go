@@ -21,7 +21,7 @@ func TestInstrumentIDsAreDense(t *testing.T) {
 	require.NoError(t, define(0, "A"))
 	require.ErrorContains(t, define(feed.MaxInstruments-1, "B"), "the next one is 1")
 	require.NoError(t, define(1, "B"))
-	require.NoError(t, define(0, "C"), "an id that is known is defined anew")
+	require.NoError(t, define(0, "C"), "a known id may be redefined")
 	assert.EqualValues(t, 4, p.Stats().Head)
 	require.NoError(t, p.Close(t.Context()))
 }

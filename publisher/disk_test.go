@@ -27,7 +27,7 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// A logbook keeps what a publisher logs.
+// A logbook records what a publisher logs.
 type logbook struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -39,7 +39,7 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// lines are the lines so far that contain text.
+// lines returns the lines so far that contain text.
 func (l *logbook) lines(text string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,7 +51,7 @@ func (l *logbook) lines(text string) (found []string) {
 	return found
 }
 
-// trades makes n trades of the first instrument.
+// trades returns n trades of the first instrument.
 func (w *world) trades(n int) []feed.Tick {
 	ticks := make([]feed.Tick, n)
 	for i := range ticks {
@@ -60,9 +60,9 @@ func (w *world) trades(n int) []feed.Tick {
 	return ticks
 }
 
-// A process without file descriptors is a state, as a full disk is: when the next file of the journal is due, publishing
-// waits, within its context, subscribers are served from memory and hear heartbeats, one line says so when that begins
-// and one when it ends, and everything goes on by itself (RELIABILITY 32).
+// A process without file descriptors is handled like a full disk: when the next journal file is due, publishing waits
+// within its context, subscribers are served from memory and sent heartbeats, the beginning and the end are each
+// logged once, and everything resumes by itself (RELIABILITY 32).
 func TestNoDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, log := &memfs.FS{}, &logbook{}
@@ -71,7 +71,7 @@ func TestNoDescriptors(t *testing.T) {
 		})
 		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
 		c.until(4)
-		fs.Limit(1) // fewer than there are: those that the journal gives up are not enough
+		fs.Limit(1) // fewer than are open, so that the descriptors released by the journal do not suffice
 		published := make(chan error)
 		ticks := w.trades(200_000)
 		go func() { published <- w.pub.Publish(t.Context(), ticks) }()
@@ -82,7 +82,7 @@ func TestNoDescriptors(t *testing.T) {
 		}
 		assert.Contains(t, w.pub.Stats().Disk, "too many open files")
 		assert.Len(t, log.lines("no file descriptors left, publishing waits"), 1)
-		assert.Empty(t, log.lines("takes ticks again"))
+		assert.Empty(t, log.lines("can be written again"))
 		late := w.join(codec.Hello{})
 		late.snapshot()
 		late.nc.Close()
@@ -96,7 +96,7 @@ func TestNoDescriptors(t *testing.T) {
 		require.NoError(t, w.pub.Flush(t.Context()))
 		assert.Empty(t, w.pub.Stats().Disk)
 		assert.Len(t, log.lines("publishing waits"), 1)
-		assert.Len(t, log.lines("takes ticks again"), 1)
+		assert.Len(t, log.lines("can be written again"), 1)
 		head := w.pub.Stats().Head
 		c.until(head)
 		c.consecutive(1, head)
@@ -104,8 +104,8 @@ func TestNoDescriptors(t *testing.T) {
 	})
 }
 
-// A subscriber whose numbers are in the journal only waits, and hears heartbeats, where there is no descriptor to read it
-// with; it is not cut off, and goes on when there is one.
+// If no file descriptor is left to read the journal, a subscriber that needs the journal waits and is sent
+// heartbeats. It is not disconnected, and continues once a descriptor is free.
 func TestNoDescriptorToRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out atomic.Bool
@@ -126,7 +126,7 @@ func TestNoDescriptorToRead(t *testing.T) {
 			require.LessOrEqual(t, time.Since(begun), publisher.DefaultHeartbeat)
 		}
 		assert.LessOrEqual(t, c.next, uint64(4), "nothing but heartbeats")
-		// Where the packet begins that holds a position cannot be known now: the client is asked to come again.
+		// The start of the packet that holds the position cannot be read now: the client is asked to retry.
 		inside := w.dial(codec.Hello{HasState: true, Position: codec.Position{Lineage: w.pub.Lineage(), Next: 77}})
 		refusal := inside.message()
 		require.IsType(t, &codec.Refusal{}, refusal)
@@ -139,14 +139,14 @@ func TestNoDescriptorToRead(t *testing.T) {
 		c.until(w.pub.Stats().Head)
 		assert.Less(t, time.Since(at), 500*time.Millisecond, "not with the next heartbeat only")
 		c.consecutive(1, w.pub.Stats().Head)
-		assert.Len(t, log.lines("it can be read again"), 1)
+		assert.Len(t, log.lines("can be read again"), 1)
 		assert.Empty(t, c.gone.Ranges())
 		c.nc.Close()
 	})
 }
 
-// A disk that hangs for two seconds, in any of its operations: nothing is sent that is not in the journal, readers of memory
-// are served, heartbeats come, and nobody is cut off as dead (RELIABILITY 31).
+// While any operation of the disk hangs for two seconds, nothing is sent that is not in the journal, readers of
+// memory are served, heartbeats are sent, and no client is disconnected as silent (RELIABILITY 31).
 func TestDiskHangs(t *testing.T) {
 	const hang = 2 * time.Second
 	for _, sync := range []journal.Sync{journal.SyncNone, journal.SyncInterval, journal.SyncAlways} {
@@ -205,8 +205,9 @@ func TestDiskHangs(t *testing.T) {
 	}
 }
 
-// A journal whose files are removed under the publisher is noticed within a second and a bit, and said; publishing goes on in
-// new files, in the same session, no number of which is given twice; and a restart goes on after it.
+// The removal of journal files under a running publisher is detected and logged within little more than a second.
+// Publishing continues in new files, in the same session, and gives no number twice; a restart continues after the
+// last number.
 func TestJournalIsRemoved(t *testing.T) {
 	for _, idle := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -226,17 +227,17 @@ func TestJournalIsRemoved(t *testing.T) {
 			time.Sleep(time.Second + 10*time.Millisecond)
 			synctest.Wait()
 			assert.Len(t, log.lines("the directory is not as it was left"), 1)
-			assert.Len(t, log.lines("goes on in a new file"), 1)
+			assert.Len(t, log.lines("continues in a new file"), 1)
 			head := w.pub.Stats().Head
 			left, err := journal.Open(journal.Config{Dir: "j", FS: fs.Killed()})
 			require.NoError(t, err)
-			assert.Equal(t, head, left.Next(), "a kill after that gives no number twice")
+			assert.Equal(t, head, left.Next(), "after a kill no number is given twice")
 			require.NoError(t, left.Close())
 			_, err = journal.Open(journal.Config{Dir: "j", FS: fs})
 			require.ErrorIs(t, err, journal.ErrLocked)
 			w.quotes(10)
 			time.Sleep(time.Second)
-			assert.Len(t, log.lines("the directory is well again"), 1)
+			assert.Len(t, log.lines("the directory is intact again"), 1)
 			late := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
 			late.until(w.pub.Stats().Head)
 			late.consecutive(1, w.pub.Stats().Head)
@@ -259,14 +260,14 @@ func TestJournalIsRemoved(t *testing.T) {
 	}
 }
 
-// On a real disk, with a directory that is removed, and whose place is taken: a state, which is said once, with what to do, and
-// passes by itself once the directory can be made. Nothing says that all is well before that.
+// The same on a real disk, with a directory that is removed and whose place is taken: the condition is logged once,
+// with its remedy, and ends by itself once the directory can be created. Nothing logs an end before that.
 func TestJournalDirectoryIsRemoved(t *testing.T) {
-	const moved = "the file that is in the place of the directory, or of a file in it, is removed or moved away"
+	const moved = "the file in the place of the directory, or of a file in it, is removed or moved away"
 	for _, test := range []struct {
 		name  string
 		spoil func(t *testing.T, parent, dir string)
-		mend  func(t *testing.T, parent, dir string) // nil: the publisher can do it
+		mend  func(t *testing.T, parent, dir string) // nil if the publisher can recover by itself
 	}{
 		{"a file is in its place", func(t *testing.T, _, dir string) {
 			require.NoError(t, os.RemoveAll(dir))
@@ -312,27 +313,27 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 				if test.mend != nil {
 					require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
 					require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
-					ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // the directory is looked at twice meanwhile
+					ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // the directory is checked twice meanwhile
 					defer cancel()
 					require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
-					require.Equal(t, uint64(2), p.Stats().Committed, "sent is what is in the journal")
-					assert.Empty(t, log.lines("well again"))
+					require.Equal(t, uint64(2), p.Stats().Committed, "only ticks in the journal are sent")
+					assert.Empty(t, log.lines("intact again"))
 					assert.Empty(t, log.lines("no room"))
 					test.mend(t, parent, dir)
 				} else {
 					require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
 				}
 				require.NoError(t, p.Flush(t.Context()))
-				require.Eventually(t, says("well again"), 30*time.Second, 10*time.Millisecond)
+				require.Eventually(t, says("intact again"), 30*time.Second, 10*time.Millisecond)
 				assert.Len(t, log.lines("the directory is not as it was left"), 1)
-				assert.Len(t, log.lines("well again"), 1)
+				assert.Len(t, log.lines("intact again"), 1)
 				times := 0
 				if test.mend != nil {
 					times = 1
 				}
-				assert.Len(t, log.lines("no file can be made or written, publishing waits"), times)
-				assert.Len(t, log.lines("it goes on once "+moved), times)
-				assert.Len(t, log.lines("takes ticks again"), times)
+				assert.Len(t, log.lines("files cannot be created or written, publishing waits"), times)
+				assert.Len(t, log.lines("publishing resumes once "+moved), times)
+				assert.Len(t, log.lines("can be written again"), times)
 				require.NoError(t, p.Close(t.Context()))
 				j, err := journal.Open(journal.Config{Dir: dir})
 				require.NoError(t, err)
@@ -343,9 +344,9 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 	}
 }
 
-// A disk that does not answer keeps a publisher from nothing for longer than it is given: Close returns within its context and
-// three seconds, although the write that a call of Publish makes itself never ends, and says what did not get into the journal
-// and that the journal was not closed.
+// A disk that does not respond delays Close by at most its context and three seconds, even if the write of a call of
+// Publish never returns. The error of Close says which ticks are not in the journal, and that the journal was not
+// closed.
 func TestCloseOnADiskThatHangs(t *testing.T) {
 	for name, kind := range map[string]memfs.Kind{"write": memfs.Write, "sync": memfs.Sync} {
 		t.Run(name, func(t *testing.T) {
@@ -359,7 +360,7 @@ func TestCloseOnADiskThatHangs(t *testing.T) {
 				}}
 				w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncAlways})
 				head := w.pub.Stats().Committed
-				time.Sleep(time.Second) // at rest: the next call flushes by itself
+				time.Sleep(time.Second) // idle: the next call of Publish flushes itself
 				hangs.Store(true)
 				published := make(chan error, 1)
 				go func() { published <- w.pub.Publish(context.Background(), w.trades(10)) }()
@@ -371,7 +372,7 @@ func TestCloseOnADiskThatHangs(t *testing.T) {
 				at := time.Now()
 				err := w.pub.Close(ctx)
 				assert.LessOrEqual(t, time.Since(at), 4*time.Second)
-				assert.ErrorContains(t, err, fmt.Sprintf("the last 10 ticks, from number %d on, did not get into the journal, and nobody was sent them", head))
+				assert.ErrorContains(t, err, fmt.Sprintf("the last 10 ticks, from number %d on, were neither written to the journal nor sent", head))
 				assert.ErrorContains(t, err, "journal j was not closed: the disk does not answer")
 				w.pub = nil
 				hangs.Store(false)
@@ -382,7 +383,7 @@ func TestCloseOnADiskThatHangs(t *testing.T) {
 	}
 }
 
-// A failed sync is the end within a second, also if nobody publishes anything.
+// A failed sync stops the publisher within a second, even if nothing is published.
 func TestFailedSyncIsAnnouncedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool
@@ -406,7 +407,7 @@ func TestFailedSyncIsAnnouncedAtOnce(t *testing.T) {
 	})
 }
 
-// Publish times never decrease, whatever the clock does: neither along a session nor over a restart.
+// Publish times never decrease within a session or across a restart, whatever the clock does.
 func TestPublishTimesNeverDecrease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now atomic.Int64
@@ -435,7 +436,7 @@ func TestPublishTimesNeverDecrease(t *testing.T) {
 	})
 }
 
-// A flaky listener fails before it accepts.
+// A flaky is a listener that fails before it accepts.
 type flaky struct {
 	net.Listener
 	errs chan error
@@ -450,8 +451,8 @@ func (f *flaky) Accept() (net.Conn, error) {
 	}
 }
 
-// What Accept reports of one connection, or of a want that passes, ends nothing: it is said once when it begins and once when
-// it ends. What it reports of the listener ends Serve.
+// An error of Accept about one connection, or about a passing shortage, does not end Serve: its beginning and its end
+// are each logged once. An error about the listener ends Serve.
 func TestAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &logbook{}
@@ -474,15 +475,15 @@ func TestAcceptFails(t *testing.T) {
 		assert.Len(t, log.lines("cannot accept connections for now"), 1)
 		assert.Len(t, log.lines("accepting connections again"), 1)
 		ln.errs <- syscall.EBADF
-		nc, err = w.net.Dial(t.Context(), "pub:2") // Accept returns once more
+		nc, err = w.net.Dial(t.Context(), "pub:2") // makes Accept return once more
 		require.NoError(t, err)
 		defer nc.Close()
 		require.ErrorIs(t, <-served, syscall.EBADF)
 	})
 }
 
-// Ticks that are published while a write waits for room do not become part of that write: the journal is offered it again
-// as it was.
+// Ticks published while a write waits for room do not become part of that write: the journal is given the same write
+// again.
 func TestPublishWhileTheDiskIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var full atomic.Bool

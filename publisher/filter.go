@@ -11,26 +11,26 @@ import (
 	"tickfeed/feed"
 )
 
-// wanted is the set of instruments that a filter matches. Ids and names of a lineage belong
-// together for good, so that it only ever grows, by definitions.
+// wanted is the set of instruments that a filter matches. The name of an instrument id never changes within a
+// lineage, so definitions can only add to the set.
 type wanted struct {
 	filter  codec.Filter
 	matcher *codec.Matcher
-	steps   int                 // that the matcher took to make the set
+	steps   int                 // steps that the matcher took to make the set
 	bits    []uint64            // by instrument id
-	n       int                 // how many there are
-	ids     []feed.InstrumentID // the same, in no order; nil if they are more than maxListed
+	n       int                 // number of instruments in the set
+	ids     []feed.InstrumentID // the set as a list, in no order; nil if it has more than maxListed
 }
 
-// maxListed bounds the list that a connection has of what it wants. There is no gain from a longer one.
+// maxListed bounds the list of the instruments that a connection wants. A longer list has no benefit.
 const maxListed = 4096
 
-// definitions is where the instruments of a session can be looked up: its state, or the catalog of that.
+// definitions is a source of the instruments of a session: its state, or the catalog of its state.
 type definitions interface {
 	Definitions(want func(feed.InstrumentID) bool) iter.Seq[feed.Tick]
 }
 
-// newWanted returns the set for filter among the instruments of known; nil for all.
+// newWanted returns the set of the instruments in known that filter matches, or nil if it matches all.
 func newWanted(filter codec.Filter, known definitions) *wanted {
 	if filter.All() {
 		return nil
@@ -42,7 +42,7 @@ func newWanted(filter codec.Filter, known definitions) *wanted {
 	return w
 }
 
-// wants returns the set for filter among the instruments of known, in its turn; nil for all.
+// wants is newWanted, run in a slot of server.work.
 func (p *Publisher) wants(filter codec.Filter, known definitions) *wanted {
 	if filter.All() {
 		return nil
@@ -71,7 +71,7 @@ func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
 	w.bits[id/64] |= 1 << (id % 64)
 }
 
-// cost is how many steps it took to make w.
+// cost returns how many steps it took to make w.
 func (w *wanted) cost() int {
 	if w == nil {
 		return 0
@@ -79,7 +79,7 @@ func (w *wanted) cost() int {
 	return w.steps
 }
 
-// count is how many of all instruments the filter wants.
+// count returns how many instruments the filter matches if there are all instruments in total.
 func (w *wanted) count(all int) int {
 	if w == nil {
 		return all
@@ -87,41 +87,41 @@ func (w *wanted) count(all int) int {
 	return w.n
 }
 
-// has reports whether the filter wants instrument id. A nil set has all.
+// has reports whether the filter matches instrument id. A nil set has every instrument.
 func (w *wanted) has(id feed.InstrumentID) bool {
 	return w == nil || int(id/64) < len(w.bits) && w.bits[id/64]>>(id%64)&1 != 0
 }
 
-// chunkTarget is about how much a chunk holds that had to be made, and spillAt how much one of many
-// that are made together, in bytes.
+// chunkTarget is the approximate size in bytes of a chunk that has to be encoded. spillAt is the size at which an
+// output of a pass for several filters is sent.
 const (
 	chunkTarget = 128 << 10
 	spillAt     = 64 << 10
 )
 
-// A filtered is packets in the making, of the ticks that a filter wants. Ticks of packets that
-// were published at about the same time are told in one.
+// A filtered is an output of a filtering: packets with the ticks that a filter matches. Ticks of packets that were
+// published at about the same time are put into one packet.
 type filtered struct {
-	lines []*line // of the same filter and position: more than one where they share it
+	lines []*line // the lines that share the output, all with the same filter and position
 	dst   []byte
 	seed  uint32
-	next  uint64 // number after what the whole packets in dst tell, or where they begin
+	next  uint64 // number after the sealed packets in dst, or where dst begins
 
 	open  bool
-	at    int          // of the open packet in dst
-	h     codec.Packet // its header, but for Count
-	told  uint64       // number after its last tick
-	since int64        // publish time of the first packet of the log in it
+	at    int          // offset of the open packet in dst
+	h     codec.Packet // header of the open packet, except Count
+	told  uint64       // number after the last tick of the open packet
+	since int64        // publish time of the first packet of the log that the open packet has ticks of
 
-	// Of the packet of the log that the last tick is of.
+	// The packet of the log that the last tick is from.
 	from, until uint64 // its numbers
-	delta       int64  // how much later its base event time is
+	delta       int64  // its base event time minus the base of the open packet
 }
 
-// mergeTime is how far apart packets may be published whose ticks a filter puts into one.
+// mergeTime is the greatest difference between the publish times of packets whose ticks are merged into one packet.
 const mergeTime = time.Millisecond
 
-// add adds a tick, numbered seq, of a packet of the log whose header is h.
+// add adds the tick numbered seq of a packet of the log whose header is h.
 func (f *filtered) add(h *codec.Packet, entry []byte, seq uint64) {
 	if !f.open || f.from != h.First {
 		f.enter(h)
@@ -133,14 +133,14 @@ func (f *filtered) add(h *codec.Packet, entry []byte, seq uint64) {
 			return
 		}
 	}
-	f.until = seq // in the midst of a packet of the log
+	f.until = seq // within a packet of the log
 	f.seal()
 	f.enter(h)
 	f.dst, _ = codec.AppendRebased(f.dst, seq-f.told, entry, 0)
 	f.told = seq + 1
 }
 
-// enter makes h the packet of the log that the next tick is of, and opens one for it if need be.
+// enter makes h the packet of the log that the next tick is from, and opens an output packet if none is open.
 func (f *filtered) enter(h *codec.Packet) {
 	if f.open && h.PublishTime-f.since > int64(mergeTime) {
 		f.seal()
@@ -159,10 +159,10 @@ func (f *filtered) enter(h *codec.Packet) {
 
 var emptyHeader [codec.PacketHeader]byte
 
-// aboutPacket is room for a few ticks in a packet.
+// aboutPacket is the initial room for the ticks of a packet, in bytes.
 const aboutPacket = 1 << 10
 
-// seal ends the open packet, if there is one, with the packet of the log that its last tick is of.
+// seal seals the open packet, if there is one. It covers the packet of the log that its last tick is from.
 func (f *filtered) seal() {
 	if !f.open {
 		return
@@ -175,38 +175,38 @@ func (f *filtered) seal() {
 	f.open, f.next = false, f.until
 }
 
-// A filtering is one pass over packets of the log for lines that stand where they begin: what a
-// tick costs does not grow with the lines that do not want it.
+// A filtering is one pass over packets of the log for several lines at the same position. The cost of a tick does not
+// depend on the number of lines that do not want it.
 type filtering struct {
 	outs    []filtered
-	equal   map[uint32]int      // number of an out by its seed
-	wanting []uint16            // by instrument: 1 + the number of the out that wants it, 0 for none, or several
-	several [][]uint16          // by instrument: the outs, where several want it
-	listed  []feed.InstrumentID // those that are wanted by somebody
-	broad   []uint16            // outs that want more instruments than are worth listing
-	read    uint64              // number after the packets that were passed
+	equal   map[uint32]int      // index in outs by seed
+	wanting []uint16            // by instrument: 1 + index of the one output that wants it; 0 for none; several for more than one
+	several [][]uint16          // by instrument: the outputs, if more than one wants it
+	listed  []feed.InstrumentID // instruments that an output wants
+	broad   []uint16            // outputs that want too many instruments to list them
+	read    uint64              // number after the packets passed so far
 
-	ids   [256]feed.InstrumentID // of the ticks that are passed
-	sizes [256]uint8             // and how long each is, in bytes
-	hits  [256]hit               // those that are wanted
+	ids   [256]feed.InstrumentID // instruments of the scanned ticks
+	sizes [256]uint8             // sizes of the scanned ticks, in bytes
+	hits  [256]hit               // the scanned ticks that an output wants
 }
 
-// A hit is one of several ticks that is wanted.
+// A hit is a scanned tick that an output wants.
 type hit struct {
-	at   uint16 // bytes after the first of them
+	at   uint16 // offset from the first scanned tick, in bytes
 	out  uint16 // as in wanting
-	n    uint8  // how many are before it
-	size uint8  // bytes
+	n    uint8  // index among the scanned ticks
+	size uint8  // in bytes
 }
 
-// maxOuts is how many filters a pass is for. With spillAt it bounds the memory of a pass.
+// maxOuts is the greatest number of outputs of a pass. With spillAt it bounds the memory of a pass.
 const maxOuts = 128
 
-// filterings holds the memory of passes.
+// filterings pools filterings with their memory.
 var filterings = sync.Pool{New: func() any { return &filtering{equal: make(map[uint32]int)} }}
 
-// add adds l, whose out is the number returned; about so many ticks are to be passed. It is false
-// where the pass has as many outs as it may.
+// add adds l to the pass, which covers about the given number of ticks, and returns the index of its output. It
+// returns false if the pass has maxOuts outputs already.
 func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 	if i, shared := f.equal[l.seed]; shared {
 		if o := &f.outs[i]; o.next == l.next && slices.Equal(o.lines[0].filter, l.filter) {
@@ -218,7 +218,7 @@ func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 	switch {
 	case i == maxOuts:
 		return 0, false
-	case i < cap(f.outs): // keep the memory that it had
+	case i < cap(f.outs): // reuse its memory
 		f.outs = f.outs[:i+1]
 	default:
 		f.outs = append(f.outs, filtered{})
@@ -236,10 +236,10 @@ func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 	return i, true
 }
 
-// several stands in wanting for more than one out.
+// several marks instruments in wanting that more than one output wants.
 const several = math.MaxUint16
 
-// list notes that an out wants instrument id.
+// list records that output out wants instrument id.
 func (f *filtering) list(id feed.InstrumentID, out int) {
 	f.reach(id)
 	if more := int(id) + 1 - len(f.several); more > 0 {
@@ -255,14 +255,14 @@ func (f *filtering) list(id feed.InstrumentID, out int) {
 	}
 }
 
-// reach makes wanting reach as far as id.
+// reach extends wanting to include id.
 func (f *filtering) reach(id feed.InstrumentID) {
 	if more := int(id) + 1 - len(f.wanting); more > 0 {
 		f.wanting = append(f.wanting, make([]uint16, more)...)
 	}
 }
 
-// end empties f for another pass.
+// end resets f for another pass.
 func (f *filtering) end() {
 	for _, id := range f.listed {
 		f.wanting[id], f.several[id] = 0, f.several[id][:0]
@@ -274,7 +274,7 @@ func (f *filtering) end() {
 	f.outs, f.listed, f.broad = f.outs[:0], f.listed[:0], f.broad[:0]
 }
 
-// packet passes the first of packets and returns its size.
+// packet filters the first of packets and returns its size in bytes.
 func (f *filtering) packet(packets []byte) (size int) {
 	size = codec.PacketSize(packets)
 	h := codec.PacketAt(packets)
@@ -300,9 +300,9 @@ func (f *filtering) packet(packets []byte) (size int) {
 	return size
 }
 
-// fixed gives the ticks that body begins with, as many as were scanned, the first of them numbered seq, to the outs
-// that want them, and returns how many bytes they are. Which are wanted no processor predicts: they are listed first,
-// without a branch. That saves a fifth of a pass where one in three is, and costs nothing where all are.
+// fixed gives the first scanned ticks of body to the outputs that want them, and returns their size in bytes. seq is
+// the number of the first tick. The branch on wanting[id] is unpredictable, so the hits are collected first, without
+// branches. See BenchmarkFilter.
 func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int) (size int) {
 	ids, sizes, wanting := f.ids[:scanned], f.sizes[:scanned], f.wanting
 	if len(f.broad) > 0 {
@@ -320,7 +320,7 @@ func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int)
 		}
 		out := wanting[id]
 		f.hits[hits&(len(f.hits)-1)] = hit{at: uint16(size), out: out, n: uint8(i), size: sizes[i]}
-		hits += int((uint32(out) + math.MaxUint16) >> 16) // 1 but for 0
+		hits += int((uint32(out) + math.MaxUint16) >> 16) // 0 if out is 0, otherwise 1
 		size += int(sizes[i])
 	}
 	for _, hit := range f.hits[:hits] {
@@ -329,7 +329,7 @@ func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int)
 	return size
 }
 
-// tick gives the tick numbered seq to the outs that want it.
+// tick gives the tick numbered seq to the outputs that want it.
 func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
 	if int(id) < len(f.wanting) {
 		f.give(f.wanting[id], h, entry, seq, id)
@@ -341,7 +341,7 @@ func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.Inst
 	}
 }
 
-// give gives a tick to out, which stands in wanting for its instrument.
+// give gives a tick to out, the entry of wanting for its instrument.
 func (f *filtering) give(out uint16, h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
 	switch out {
 	case 0:
@@ -354,8 +354,7 @@ func (f *filtering) give(out uint16, h *codec.Packet, entry []byte, seq uint64, 
 	}
 }
 
-// learn adds the instrument that a definition entry defines to the sets of the lines whose filter
-// matches it.
+// learn adds the instrument defined by a definition entry to the sets of the lines whose filter matches it.
 func (f *filtering) learn(entry []byte) {
 	var t [1]feed.Tick
 	b := codec.PacketBody(&codec.Packet{First: 1, Count: 1}, entry)
@@ -375,8 +374,8 @@ func (f *filtering) learn(entry []byte) {
 	}
 }
 
-// pass passes what log has from at, where all lines stand, up to number end, and takes the lines with
-// it. On the way it hands outs that hold most bytes to spill, and ends where that is false.
+// pass filters the log from at, where all lines stand, up to number end, and advances the lines. It passes outputs of
+// at least most bytes to spill, and ends early if spill returns false.
 func (f *filtering) pass(log *memlog, at place, end uint64, most int, spill func(out int) bool) {
 	f.read = 0
 	for going := true; f.read < end && going; {
@@ -407,7 +406,7 @@ func (f *filtering) pass(log *memlog, at place, end uint64, most int, spill func
 	}
 }
 
-// settle ends what o holds, and takes its lines to at.
+// settle seals the open packet of o and moves its lines to at.
 func (f *filtering) settle(o *filtered, at place) {
 	o.seal()
 	for _, l := range o.lines {
@@ -416,9 +415,9 @@ func (f *filtering) settle(o *filtered, at place) {
 	}
 }
 
-// filterPackets appends to dst what the filter lets through of packets, until dst is about full. It
-// returns how many bytes of packets it used and the number after what dst tells: numbers that
-// were left out at the end stay pending until there is something to tell, or until skip.
+// filterPackets appends to dst the ticks of packets that the filter matches, until dst has about chunkTarget bytes.
+// It returns dst, how many bytes of packets it used, and the number after the packets in dst. Numbers that the filter
+// left out at the end stay pending until the next packet, or until skip is called.
 func (l *line) filterPackets(packets, dst []byte) (out []byte, used int, next uint64) {
 	f := filterings.Get().(*filtering)
 	defer filterings.Put(f)

@@ -14,8 +14,8 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// What a filter lets through is right, whether a line is filtered alone or with others that stand at
-// the same place: the ticks wanted, all of them, in packets that join, not more than mergeTime apart.
+// A filter passes the right ticks whether a line is filtered alone or with others at the same position: all the ticks
+// wanted, in packets that follow each other, merged from at most mergeTime.
 func TestFilter(t *testing.T) {
 	together, shared, spilled := 0, 0, 0
 	for seed := range uint64(12) {
@@ -28,7 +28,7 @@ func TestFilter(t *testing.T) {
 
 			var (
 				truth     []feed.Tick // by seq - 1; definitions have no values
-				published []int64     // when
+				published []int64     // publish times
 				names     []string
 				event     = now
 			)
@@ -79,7 +79,7 @@ func TestFilter(t *testing.T) {
 					hear(i, ch.data)
 				}
 			}
-			// joined reads some of the odd lines; where that is a part of them, the others stand elsewhere.
+			// joined reads some of the odd lines. If it reads only a part of them, the others stand elsewhere.
 			joined := func(some func(i int) bool) {
 				for end, _ := p.log.end(); ; {
 					var (
@@ -195,7 +195,7 @@ func TestFilter(t *testing.T) {
 					}
 					require.Equal(t, want[j], got)
 				}
-				require.Equal(t, told[i&^1], told[i], "together as alone")
+				require.Equal(t, told[i&^1], told[i], "the same together and alone")
 			}
 		})
 	}
@@ -204,9 +204,9 @@ func TestFilter(t *testing.T) {
 	require.Positive(t, spilled)
 }
 
-// BenchmarkFilter is what a published tick costs a pass, of packets of so many ticks of the simulated market, for
-// subscribers that want 10 of 1000 instruments each: for a hundred, who share the market, and for the first alone, who
-// has the most active ones, and so is the first to fall behind.
+// BenchmarkFilter measures the cost of a published tick in a pass over packets of the given number of ticks of the
+// simulated market, for subscribers that want 10 of 1000 instruments each: for a hundred that share the market, and
+// for the first alone, which wants the most active instruments and is therefore the first to fall behind.
 func BenchmarkFilter(b *testing.B) {
 	for _, every := range []int{100, 10_000} {
 		for _, subscribers := range []int{100, 1} {

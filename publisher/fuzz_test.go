@@ -15,8 +15,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Whatever a client sends, from its first byte on, costs a bounded multiple of its length, and when its connection is
-// over nothing of it is left (RELIABILITY 17, 18).
+// Whatever bytes a client sends, they cost a bounded multiple of their length, and nothing of the connection is left
+// when it has ended (RELIABILITY 17, 18).
 func FuzzClient(f *testing.F) {
 	p, err := New(Config{Memory: MinMemory, Seed: 1, Token: "s3cret"})
 	require.NoError(f, err)
@@ -48,7 +48,7 @@ func FuzzClient(f *testing.F) {
 		const constant = 192 << 10 // the buffers of a connection
 		bound := constant + 20*uint64(len(stream))
 		least := uint64(math.MaxUint64)
-		for range 5 { // what else is allocated meanwhile counts too
+		for range 5 { // other allocations at the same time count too, so try again
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			d := &door{ctx: t.Context()}

@@ -9,34 +9,34 @@ import (
 	"time"
 )
 
-// guesses slows down who guesses tokens. The answer to a wrong token waits, longer with each one from the same
-// address; meanwhile the connection takes no place among the handshakes. A right token is answered at once, also from an
-// address that guesses, unless too many of its wrong ones wait: then none is looked at, so that guesses
-// that are made side by side are slowed down as well.
+// guesses slows down clients that guess tokens. The answer to a wrong token is delayed, longer for each wrong token
+// from the same address; the waiting connection does not count as a handshake. A correct token is answered at once,
+// also from an address with wrong tokens, unless too many wrong tokens from there wait for their answers: then no
+// token from the address is checked, which slows down parallel guesses as well.
 type guesses struct {
 	mu      sync.Mutex
-	by      map[string]*list.Element // of recent, by address
-	recent  *list.List               // of *guesser, the one that guessed last at the end
-	waiting *list.List               // of chan struct{}, oldest first: to be closed if the answer must not wait any longer
-	most    int                      // answers that wait
+	by      map[string]*list.Element // elements of recent, by address
+	recent  *list.List               // of *guesser, most recent last
+	waiting *list.List               // of chan struct{}, oldest first: closed to send the answer at once
+	most    int                      // answers that may wait
 }
 
-// A guesser is an address from which wrong tokens came.
+// A guesser is an address that has sent wrong tokens.
 type guesser struct {
 	address string
-	wrong   int       // tokens, the last of them at
-	at      time.Time // then
-	waiting int       // answers
+	wrong   int       // wrong tokens
+	at      time.Time // when the last one came
+	waiting int       // answers that wait
 }
 
 // Bounds of guesses.
 const (
-	guessDelay   = 250 * time.Millisecond // of the answer to the first wrong token; doubled with each more
-	maxGuess     = 4 * time.Second        // delay
-	guessMemory  = time.Minute            // after which an address without wrong tokens is forgotten
-	guessers     = 4096                   // addresses that are remembered; beyond, the one that guessed least recently is forgotten
-	sideBySide   = 16                     // answers that wait for one address, at most MaxHandshakes; beyond, no token from there is looked at
-	guessAnswers = 256                    // answers that wait in all, at most MaxHandshakes; beyond, the oldest is given at once
+	guessDelay   = 250 * time.Millisecond // delay of the answer to the first wrong token; doubled for each further one
+	maxGuess     = 4 * time.Second        // longest delay
+	guessMemory  = time.Minute            // time after which an address without new wrong tokens is forgotten
+	guessers     = 4096                   // addresses that are remembered; above it, the least recent one is forgotten
+	sideBySide   = 16                     // answers that may wait per address, at most MaxHandshakes; above it, no token from there is checked
+	guessAnswers = 256                    // answers that may wait in all, at most MaxHandshakes; above it, the oldest is sent at once
 )
 
 func (g *guesses) init(most int) {
@@ -44,8 +44,8 @@ func (g *guesses) init(most int) {
 	g.by, g.recent, g.waiting = make(map[string]*list.Element), list.New(), list.New()
 }
 
-// addressOf is what is slowed down as one: an IPv4 address, the 64 bits of an IPv6 address that name a network, or what else
-// stands before the port.
+// addressOf returns the address that guesses are counted for: an IPv4 address, the 64-bit network prefix of an IPv6
+// address, or otherwise the host before the port.
 func addressOf(a net.Addr) string {
 	if p, err := netip.ParseAddrPort(a.String()); err == nil {
 		ip := p.Addr().Unmap().WithZone("")
@@ -62,7 +62,7 @@ func addressOf(a net.Addr) string {
 	return a.Network()
 }
 
-// may reports whether a token from an address is looked at.
+// may reports whether a token from address may be checked.
 func (g *guesses) may(address string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -70,7 +70,7 @@ func (g *guesses) may(address string) bool {
 	return !ok || e.Value.(*guesser).waiting < min(sideBySide, g.most)
 }
 
-// wrong calls answer once the answer to a wrong token from an address has waited as long as it has to, or ctx ends.
+// wrong calls answer after the delay for a wrong token from address, or when ctx ends.
 func (g *guesses) wrong(ctx context.Context, address string, answer func()) {
 	guess, delay, early := g.note(address)
 	timer := time.NewTimer(delay)
@@ -87,7 +87,8 @@ func (g *guesses) wrong(ctx context.Context, address string, answer func()) {
 	g.waiting.Remove(early)
 }
 
-// note notes a wrong token, and returns how long its answer waits, unless early is closed.
+// note records a wrong token, and returns the delay of its answer. The value of early is closed if the answer must be
+// sent at once.
 func (g *guesses) note(address string) (guess *guesser, delay time.Duration, early *list.Element) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

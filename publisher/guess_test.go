@@ -20,7 +20,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// login dials from a host with a token, and returns the answer and how long it took.
+// login dials from a host with a token, and returns the answer and the time it took.
 func (w *world) login(from, token string) (codec.Message, time.Duration) {
 	nc, err := w.net.From(from).Dial(context.Background(), "pub:1")
 	if !assert.NoError(w.t, err) {
@@ -46,8 +46,9 @@ func isRefused(m codec.Message, code codec.Code) bool {
 	return ok && r.Code == code
 }
 
-// Tokens cannot be guessed quickly: the answer to a wrong one waits, longer with each. Logins with the right token do not wait,
-// neither from other addresses nor from the same one, and the guesses take none of the places for handshakes.
+// Tokens cannot be guessed quickly: the answer to a wrong token is delayed, longer with each one. Logins with the
+// correct token are not delayed, from other addresses or from the same one, and guesses do not use up the places for
+// handshakes.
 func TestGuessesAreSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, Token: "s3cret", MaxHandshakes: 2})
@@ -69,9 +70,9 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 		assert.Less(t, tried, 20, "guesses in a minute")
 		time.Sleep(2 * time.Minute)
 		_, took := w.login("guesser", "typo")
-		assert.Less(t, took, 300*time.Millisecond, "an address is forgotten in time")
+		assert.Less(t, took, 300*time.Millisecond, "an address is forgotten after a while")
 
-		// Side by side it takes no less: of what comes above a bound no token is looked at.
+		// Parallel guesses are no faster: above a bound, tokens are not checked.
 		unauthorized, busy := 0, 0
 		var all sync.WaitGroup
 		var mu sync.Mutex
@@ -93,8 +94,8 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 		time.Sleep(220 * time.Millisecond)
 		m, took := w.login("honest", "s3cret")
 		require.IsType(t, &codec.Welcome{}, m)
-		assert.Less(t, took, 10*time.Millisecond, "others do not wait")
-		assert.Zero(t, w.pub.Stats().Handshakes, "places of handshakes that wait for an answer")
+		assert.Less(t, took, 10*time.Millisecond, "other addresses do not wait")
+		assert.Zero(t, w.pub.Stats().Handshakes, "waiting answers take no places of handshakes")
 		all.Wait()
 		assert.LessOrEqual(t, unauthorized, 17)
 		assert.GreaterOrEqual(t, busy, 183)
@@ -104,7 +105,7 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 	})
 }
 
-// A publisher that stops does not wait for answers to guesses.
+// A publisher that stops does not wait for the answers to wrong tokens.
 func TestStopWhileGuessesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, Token: "s3cret"})
@@ -119,7 +120,7 @@ func TestStopWhileGuessesWait(t *testing.T) {
 	})
 }
 
-// A lockedBuffer may be written to by several goroutines.
+// A lockedBuffer is a buffer that several goroutines may write to.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -131,7 +132,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// take returns the lines so far that say message.
+// take returns and removes the lines so far with the given message.
 func (b *lockedBuffer) take(message string) (lines []map[string]any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -144,8 +145,8 @@ func (b *lockedBuffer) take(message string) (lines []map[string]any) {
 	return lines
 }
 
-// Log lines of one kind are counted when there are many, and what was counted is said when the period is over, or the publisher closes. The
-// filter of a client is cut.
+// If there are many log lines of one kind, most are counted, and the count is logged when the period is over or the
+// publisher is closed. The filter of a client is shortened.
 func TestLogLinesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(lockedBuffer)
@@ -185,6 +186,6 @@ func TestLogLinesAreCounted(t *testing.T) {
 		w.stop()
 		lines = log.take(counted)
 		require.Len(t, lines, 2)
-		assert.EqualValues(t, 10, lines[1]["more"], "what was counted when the publisher closed")
+		assert.EqualValues(t, 10, lines[1]["more"], "lines counted when the publisher closed")
 	})
 }

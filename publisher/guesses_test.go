@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Addresses that one guesser may have are slowed down as one.
+// Addresses that one client may hold are counted as one.
 func TestAddressOf(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.1:5000":             "192.0.2.1",
@@ -33,7 +33,7 @@ func (n named) String() string  { return string(n) }
 
 var _ net.Addr = named("")
 
-// What is remembered of guesses is bounded: the addresses, and the answers that wait.
+// The memory for wrong tokens is bounded: both the addresses and the waiting answers.
 func TestGuessesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g guesses
@@ -71,6 +71,6 @@ func TestGuessesAreBounded(t *testing.T) {
 		assert.Zero(t, waiting())
 		time.Sleep(guessMemory)
 		g.wrong(ctx, "the last", func() {})
-		assert.Len(t, g.by, 1, "addresses that are remembered after a minute")
+		assert.Len(t, g.by, 1, "addresses remembered after a minute")
 	})
 }

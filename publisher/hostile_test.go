@@ -18,7 +18,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// pack is a message of any elements, right or wrong.
+// pack encodes a message of the given elements, valid or not.
 func pack(elements ...any) []byte {
 	raw, err := msgpack.Marshal(elements)
 	if err != nil {
@@ -46,7 +46,7 @@ const (
 
 const secret = "open sesame"
 
-// hello is one that is served, except for the elements changed: number, value, number, value, …
+// hello encodes a hello that is accepted, except for the elements changed: number, value, number, value, …
 func hello(changed ...any) []byte {
 	e := []any{1, 1, 1, "hostile", secret, []string{}, 0, 0, 0, 0, 0, false, []any{}, 0}
 	for i := 0; i < len(changed); i += 2 {
@@ -57,21 +57,21 @@ func hello(changed ...any) []byte {
 
 func join(raws ...[]byte) []byte { return bytes.Join(raws, nil) }
 
-// What becomes of a hostile client.
+// An outcome is how the publisher treats a hostile client.
 type outcome uint8
 
 const (
-	served  outcome = iota // it did nothing that this protocol forbids: it is connected, and hears heartbeats
+	served  outcome = iota // nothing forbidden by the protocol: the client stays connected and is sent heartbeats
 	refused                // a refusal, then the end of the stream
 	ended                  // a goodbye, then the end of the stream
-	closed                 // the end of the stream, without a word
+	closed                 // the end of the stream, without a message
 )
 
-// hostileHead is the publisher's head when the attacks begin.
+// hostileHead is the head of the publisher when the attacks begin.
 const hostileHead = 14
 
-// RELIABILITY 17, 18: what a hostile client sends is answered as PROTOCOL.md says; it costs the publisher bounded memory and time
-// and leaves nothing behind; an honest client beside it is served meanwhile, and another one logs in.
+// RELIABILITY 17, 18: the publisher answers hostile input as PROTOCOL.md says. An attack costs the publisher bounded
+// memory and time and leaves nothing behind; an honest client is served meanwhile, and another one can log in.
 func TestHostileClient(t *testing.T) {
 	const session = uint64(0xA)
 	bubble := int64(946_684_800_000_000_000) // when the time of synctest begins
@@ -99,7 +99,7 @@ func TestHostileClient(t *testing.T) {
 		raw := join([]byte{0xdc, 0, byte(14 + len(elements))}, hello()[1:])
 		return join(raw, pack(elements...)[1:])
 	}
-	// exactly is a hello of n bytes. Its last element is one that readers ignore.
+	// exactly returns a hello of n bytes. Readers ignore its last element.
 	exactly := func(n int) []byte {
 		raw := append(grown(0, []string{}), 0xda, 0, 0)
 		raw[2]++
@@ -113,14 +113,14 @@ func TestHostileClient(t *testing.T) {
 	patience := publisher.DefaultHandshakeTimeout
 	for _, test := range []struct {
 		name  string
-		login bool // it says a good hello, and is welcomed, before it sends
+		login bool // it sends a valid hello and is welcomed before the attack
 		send  []byte
 		want  outcome
 		code  codec.Code
-		after time.Duration // when the answer comes
-		slow  time.Duration // between two bytes
+		after time.Duration // time until the answer
+		slow  time.Duration // pause between two bytes
 
-		messages int // how many there are, if more than a few
+		messages int // number of messages, if more than a few
 	}{
 		// The first message.
 		{name: "nothing", want: closed, after: patience},
@@ -206,7 +206,7 @@ func TestHostileClient(t *testing.T) {
 		{name: "a heartbeat interval of 1 ns, then silence", send: hello(helloHeartbeat, 1), want: ended, code: codec.CodeSilent, after: 3 * publisher.MinHeartbeat},
 		{name: "has state 1", send: hello(helloHasState, 1), want: refused, code: codec.CodeBadRequest},
 
-		// What a hello has grown by.
+		// Elements that were added to the hello.
 		{name: "a hello with an end and features", send: grown(hostileHead+1, []string{"ack", "of-another-time-1"}), want: served},
 		{name: "an end that is covered", send: grown(1, []string{}), want: ended, code: codec.CodeDone},
 		{name: "an end beyond 2^63", send: grown(uint64(1<<63+1), []string{}), want: refused, code: codec.CodeBadRequest},
@@ -309,7 +309,7 @@ func TestHostileClient(t *testing.T) {
 				runtime.ReadMemStats(&before)
 				began := time.Now()
 				stop, quiet := make(chan struct{}), make(chan struct{})
-				go func() { // the honest client gives signs of life all the while
+				go func() { // the honest client gives signs of life meanwhile
 					defer close(quiet)
 					for {
 						select {
@@ -330,7 +330,7 @@ func TestHostileClient(t *testing.T) {
 						time.Sleep(test.slow)
 					}
 					if test.slow == 0 {
-						_, _ = c.nc.Write(b) // which fails if the publisher has heard enough
+						_, _ = c.nc.Write(b) // fails if the publisher has read enough
 					}
 				}
 				if test.login {
@@ -360,14 +360,14 @@ func TestHostileClient(t *testing.T) {
 					assert.Len(t, w.pub.Stats().Conns, 2, "it is served")
 				} else {
 					said = c.ending()
-					assert.Equal(t, test.after, time.Since(began), "when the answer comes")
+					assert.Equal(t, test.after, time.Since(began), "time until the answer")
 				}
 				runtime.ReadMemStats(&after)
 				// A message of a few bytes costs a few hundred for a moment: its decoder, and a goroutine.
 				assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2<<20+20*len(test.send)+512*test.messages), "memory that the attack cost")
 				switch test.want {
 				case refused, ended:
-					require.NotNil(t, said, "it is told why")
+					require.NotNil(t, said, "the client is told why")
 					assert.Equal(t, test.code.String(), said.Code.String(), said.Text)
 					assert.Equal(t, test.code == codec.CodeSilent, said.Retry, "retry, as a rule")
 					assert.NotEmpty(t, said.Text)

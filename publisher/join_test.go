@@ -12,8 +12,8 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// A snapshot of everything is written into memory for one like the last, so that it is not copied as it grows, and keeps
-// little more than it needs; one of a few instruments takes no notice.
+// A snapshot of everything is encoded into a buffer as large as the last one, so that it is not copied as it grows,
+// and keeps little unused memory. A snapshot of a few instruments does not change the estimate.
 func TestSnapshotIsWrittenInPlace(t *testing.T) {
 	p, err := New(Config{Seed: 1})
 	require.NoError(t, err)
@@ -46,11 +46,11 @@ func TestSnapshotIsWrittenInPlace(t *testing.T) {
 	require.InDelta(t, len(first)*2010/2000*17/16, cap(second), 64)
 	require.Less(t, cap(snapshot(codec.Filter{"S1"})), 1024)
 	define(2010, 4000)
-	require.Greater(t, len(snapshot(nil)), cap(second), "one that is longer is as long as it has to be")
+	require.Greater(t, len(snapshot(nil)), cap(second), "a longer snapshot gets as much memory as it needs")
 }
 
-// BenchmarkJoin is what a late joiner waits for at a publisher of 10,000 instruments that publishes: the state as of now, and
-// that encoded. "At rest" nothing was published since the last one.
+// BenchmarkJoin measures how long a client that joins waits at a publisher of 10,000 instruments: the time to copy
+// and encode the current state. In "at rest" nothing was published since the last join.
 func BenchmarkJoin(b *testing.B) {
 	p, err := New(Config{Seed: 1})
 	require.NoError(b, err)

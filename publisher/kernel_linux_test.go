@@ -18,8 +18,8 @@ import (
 	"tickfeed/publisher"
 )
 
-// What the kernel holds for a subscriber that does not read is bounded as well: 208 KiB, so that with the 48 KiB that the
-// process may hold it is at most 256 KiB (RELIABILITY 14). The kernel doubles what it is asked for.
+// The memory of the kernel for a subscriber that does not read is bounded by 208 KiB. With the 48 KiB that the
+// process may hold, that makes at most 256 KiB (RELIABILITY 14). The kernel doubles the requested size.
 func TestStalledSubscriberInTheKernel(t *testing.T) {
 	const most = 208 << 10
 	pub, err := publisher.New(publisher.Config{Seed: 1})
@@ -73,7 +73,7 @@ func TestStalledSubscriberInTheKernel(t *testing.T) {
 	}
 }
 
-// A notingListener notes the connections that it accepted.
+// A notingListener records the connections that it accepted.
 type notingListener struct {
 	net.Listener
 	mu    sync.Mutex
@@ -96,7 +96,8 @@ func (l *notingListener) all() []net.Conn {
 	return append([]net.Conn(nil), l.conns...)
 }
 
-// kernelMemory is what the kernel holds for a socket: received, set aside, queued to be sent, options, backlog.
+// kernelMemory returns the memory of the kernel for a socket: received, reserved and queued data, options and
+// backlog.
 func kernelMemory(t *testing.T, nc net.Conn) (sum int) {
 	t.Helper()
 	raw, err := nc.(syscall.Conn).SyscallConn()

@@ -9,34 +9,34 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A line is the cursor of one subscription: where it stands in the log, and what of the log
-// it sees. Only its connection's writer uses it.
+// A line is the cursor of one subscription: its position in the log, and the part of the log that it sees. Once its
+// connection is served, only the holder of the turn of the connection may use it.
 type line struct {
 	p       *Publisher
-	session feed.Session // whose packets come next
+	session feed.Session // session of the next packets
 	seed    uint32
-	next    uint64 // number after the last one told to the client, or begun with
+	next    uint64 // number after the last one sent to the client, or the start of the line
 	filter  codec.Filter
-	wanted  *wanted // nil: all
+	wanted  *wanted // nil for all instruments
 
 	at     place
 	inMem  bool
-	cursor *journal.Cursor // reading the journal, if not nil
-	read   uint64          // number after the last packet read; beyond next where a skip is pending
+	cursor *journal.Cursor // reads the journal; nil otherwise
+	read   uint64          // number after the last packet read; beyond next while a skip is pending
 }
 
-// A chunk is what a line sends next: bytes, and where the line is after them.
+// A chunk is what a line sends next: bytes, and the position of the line after them.
 type chunk struct {
 	data []byte
 	next uint64
-	time int64 // publish time of the first packet; 0 for messages that have none
-	mem  view  // what data is part of, if it is the log's own memory
-	// gone, if not empty, is what cannot be had any more; data is the packet that says so, and
-	// a snapshot must follow.
+	time int64 // publish time of the first packet; 0 for messages that have no publish time
+	mem  view  // pins data if it is memory of the log
+	// gone, if not empty, is a range that can no longer be served. data is then the packet that reports the range,
+	// and a snapshot must follow.
 	gone feed.Range
 }
 
-// begin places the line at the packet that holds seq, which is at most the log's end.
+// begin places the line at the packet that holds seq, which must not exceed the end of the log.
 func (l *line) begin(seq uint64) {
 	l.stop()
 	l.next, l.read = seq, seq
@@ -45,8 +45,8 @@ func (l *line) begin(seq uint64) {
 	}
 }
 
-// packetOf is the first number of the packet that holds seq, where a line for seq begins; seq
-// itself if there is no such packet. The error says that the journal cannot be read now.
+// packetOf returns the first number of the packet that holds seq, where a line for seq begins, or seq itself if there
+// is no such packet. It returns an error if the journal cannot be read now.
 func (l *line) packetOf(seq uint64) (uint64, error) {
 	if owner, _, ok := l.p.lineage.Owner(seq); ok && owner.First == seq {
 		return seq, nil // a session begins with a packet
@@ -59,7 +59,7 @@ func (l *line) packetOf(seq uint64) (uint64, error) {
 	return seq, nil
 }
 
-// packetFrom is the packet that holds seq, or the next one that can be had. It returns false if there is none.
+// packetFrom returns the packet that holds seq, or the next available packet. It returns false if there is none.
 func (l *line) packetFrom(seq uint64) (codec.Packet, bool, error) {
 	for {
 		at, ok := l.p.log.find(seq)
@@ -94,15 +94,15 @@ func (l *line) packetFrom(seq uint64) (codec.Packet, bool, error) {
 		if c.Gone.Empty() {
 			return codec.PacketAt(c.Data), true, nil
 		}
-		if tail := l.p.log.tail(); seq < tail && tail < c.Gone.To { // memory holds what the journal no longer has
+		if tail := l.p.log.tail(); seq < tail && tail < c.Gone.To { // memory holds packets that the journal no longer has
 			return l.packetFrom(tail)
 		}
 	}
 }
 
-// timeAt is the publish time for a packet that ends at seq and stands for what is not sent: that of the packet which
-// follows, so that the times of a line never decrease. The error says that the journal cannot be read now: any other time
-// could be later than that of what follows.
+// timeAt returns the publish time for a packet that replaces unsent packets and ends at seq: the publish time of the
+// packet that follows, so that publish times of the line never decrease. It returns an error if the journal cannot be
+// read now: any other time could exceed the time of the packet that follows.
 func (l *line) timeAt(seq uint64) (int64, error) {
 	next, last := l.p.log.end()
 	if seq < next {
@@ -119,7 +119,7 @@ func (l *line) openJournal() {
 	}
 }
 
-// stop frees what the line holds.
+// stop closes the cursor of the line, if it has one.
 func (l *line) stop() {
 	if l.cursor != nil {
 		l.cursor.Close()
@@ -127,20 +127,20 @@ func (l *line) stop() {
 	}
 }
 
-// reopen makes l go on in the journal at read. What advance returned of the journal is not valid after it.
+// reopen opens a new cursor at read. Data that advance returned from the old cursor is no longer valid.
 func (l *line) reopen() {
 	l.stop()
 	l.openJournal()
 }
 
-// in makes session s the line's, and tells its seed.
+// in makes s the session of the line, and computes its seed.
 func (l *line) in(s feed.Session) {
 	l.session = s
 	l.seed = codec.LineSeed(s.ID, l.filter)
 }
 
-// advance returns the next chunk: none (no data) where the line has all there is. The buffer
-// is for what has to be made; the chunk belongs to the log or to it.
+// advance returns the next chunk, without data if the line is caught up. Data that has to be encoded is written to
+// buf; the chunk refers to buf or to the log.
 func (l *line) advance(buf []byte) (chunk, error) {
 	if l.inMem {
 		v, ok := l.p.log.view(l.at)
@@ -164,20 +164,20 @@ func (l *line) advance(buf []byte) (chunk, error) {
 	c, err := l.cursor.Next()
 	switch {
 	case errors.Is(err, io.EOF):
-		// What memory gave up is in the journal, so that what follows is in memory.
+		// The journal holds everything that memory dropped, so the next packet is in memory.
 		return chunk{next: l.next}, nil
 	case err != nil:
 		return chunk{}, err
 	case !c.Gone.Empty():
 		if tail := l.p.log.tail(); tail > max(l.read, c.Gone.From) {
-			c.Gone.To = min(c.Gone.To, tail) // what is not on disk any more may still be in memory
+			c.Gone.To = min(c.Gone.To, tail) // packets no longer on disk may still be in memory
 		}
 		return l.lost(c.Gone, c.Reason, buf)
 	}
 	return l.pass(c.Data, c.Session, view{}, c.Range.To, buf), nil
 }
 
-// change returns the message that must come before packets of session s, if any.
+// change appends the message that must precede packets of session s, if any.
 func (l *line) change(s feed.Session, buf []byte) []byte {
 	if s.ID == l.session.ID {
 		return buf
@@ -196,13 +196,13 @@ func (l *line) change(s feed.Session, buf []byte) []byte {
 // pass makes a chunk of whole packets of session s that end before number end.
 func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byte) chunk {
 	c := chunk{next: end, time: codec.PacketAt(data).PublishTime, mem: mem}
-	if s.ID != l.session.ID { // rare: told alone, and the packets with the next call
+	if s.ID != l.session.ID { // rare: the change is a chunk of its own
 		mem.release()
 		c.mem = view{}
 		if l.cursor != nil {
 			l.reopen()
 		}
-		// What a filter has not told yet belongs to the session before.
+		// A pending skip belongs to the previous session.
 		buf = l.skipTo(l.read, c.time, buf[:0])
 		c.data, c.next, c.time = l.change(s, buf), l.next, 0
 		return c
@@ -227,7 +227,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 		if l.inMem {
 			l.at = place{mem.at.segment, mem.at.offset + len(data)}
 		} else if cut {
-			c.data = append(buf[:0], data...) // the cursor's memory goes with it
+			c.data = append(buf[:0], data...) // reopen invalidates the memory of the cursor
 			l.reopen()
 		}
 		l.next = end
@@ -246,7 +246,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 	return c
 }
 
-// untilHole is how many bytes of packets stand before the first that is a hole.
+// untilHole returns how many bytes of packets precede the first hole.
 func untilHole(packets []byte) int {
 	n := 0
 	for n < len(packets) {
@@ -259,8 +259,8 @@ func untilHole(packets []byte) int {
 	return n
 }
 
-// passHole makes the chunk of the packet that data begins with, which is a hole: every line is
-// told it, and then the state.
+// passHole makes a chunk of the first packet of data, which is a hole. Holes are sent on every line, whatever its
+// filter, followed by a snapshot.
 func (l *line) passHole(data []byte, mem view, buf []byte) chunk {
 	size := codec.PacketSize(data)
 	h := codec.PacketAt(data)
@@ -276,8 +276,8 @@ func (l *line) passHole(data []byte, mem view, buf []byte) chunk {
 	return chunk{data: buf, next: l.next, gone: h.Range()}
 }
 
-// lost makes the chunk that says that r is gone. It covers the part of r in one session; the
-// rest comes with the next call. After an error the line is where it was.
+// lost makes the chunk that reports r as gone. It covers the part of r in one session; the next call covers the rest.
+// After an error the line has not moved.
 func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) (chunk, error) {
 	from := max(l.read, r.From)
 	if l.wanted == nil {
@@ -308,8 +308,8 @@ func (l *line) lost(r feed.Range, reason codec.GoneReason, buf []byte) (chunk, e
 	return chunk{data: buf, next: l.next, gone: r}, nil
 }
 
-// skip appends a packet that skips what the filter has left out so far, if anything. If the journal cannot be read now, which has
-// its publish time, it does nothing: the line stays where it is.
+// skip appends a packet that skips the numbers left out by the filter so far, if any. It appends nothing if the
+// journal, which has the publish time for the packet, cannot be read now.
 func (l *line) skip(buf []byte) []byte {
 	if l.wanted == nil || l.read <= l.next {
 		return buf
@@ -321,7 +321,8 @@ func (l *line) skip(buf []byte) []byte {
 	return l.skipTo(l.read, time, buf)
 }
 
-// skipTo appends a packet, of a publish time, that skips what the filter left out up to number to, if anything.
+// skipTo appends a packet with the given publish time that skips the numbers left out by the filter before number to,
+// if any.
 func (l *line) skipTo(to uint64, time int64, buf []byte) []byte {
 	if l.wanted == nil || to <= l.next {
 		return buf
@@ -332,7 +333,7 @@ func (l *line) skipTo(to uint64, time int64, buf []byte) []byte {
 	return buf
 }
 
-// withhold appends a packet that withholds everything up to number to.
+// withhold appends a packet that withholds all numbers before number to.
 func (l *line) withhold(to uint64, buf []byte) ([]byte, error) {
 	time, err := l.timeAt(to)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// What is to be sent of the journal stays what it is, whoever reads the journal meanwhile: also where a line has to read again from
-// the midst of what was read for it, because something else comes there.
+// A chunk read from the journal does not change while it is sent, even if other lines read the journal, or the line
+// has to read part of its buffer again because something else is sent first.
 func TestChunkOfTheJournalStays(t *testing.T) {
 	ctx := context.Background()
 	p, err := New(Config{Seed: 1, Memory: MinMemory, Journal: filepath.Join(t.TempDir(), "j")})
@@ -48,7 +48,7 @@ func TestChunkOfTheJournalStays(t *testing.T) {
 		c, err := l.advance(buf)
 		require.NoError(t, err)
 		was := bytes.Clone(c.data)
-		for range 2 { // buffers that were given back are taken again
+		for range 2 { // released buffers are used again
 			other := p.journal.Cursor(p.log.tail() - 100)
 			defer other.Close()
 			_, err = other.Next()
@@ -63,8 +63,8 @@ func TestChunkOfTheJournalStays(t *testing.T) {
 	require.Equal(t, 1, holes)
 }
 
-// A packet that stands for numbers which are not sent has the publish time of the packet that follows; while that cannot be read,
-// no such packet is made, and the line stays where it is.
+// A packet for numbers that are not sent has the publish time of the packet that follows. While that cannot be read,
+// no such packet is made, and the line does not move.
 func TestTimeOfWhatIsNotSent(t *testing.T) {
 	ctx := context.Background()
 	var out atomic.Bool

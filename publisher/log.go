@@ -10,54 +10,52 @@ import (
 	"tickfeed/feed"
 )
 
-// A memlog is the part of the log that is in memory: whole packets, verbatim, in contiguous
-// segments of one size. The newest segment is filled by the sequencer; readers see only what
-// was committed, which never changes. When the log is full the oldest segment goes, and who
-// still wants it reads the journal.
+// A memlog is the part of the log in memory: whole packets, unchanged, in contiguous segments of equal size. The
+// sequencer fills the newest segment; readers see only committed bytes, which never change. When the log is full the
+// oldest segments are dropped, and readers that still need them read the journal.
 type memlog struct {
 	mu       sync.Mutex // held for a few instructions, never while anything blocks
 	segments []*segment // oldest first, never empty
-	base     uint64     // number of segments[0]
-	most     int        // how many segments there may be
-	size     int        // of a segment, in bytes
+	base     uint64     // index of segments[0], counted from the first segment ever
+	most     int        // segments at most
+	size     int        // size of a segment, in bytes
 	next     uint64     // number after the last one committed
 	time     int64      // publish time of the last packet committed
-	spare    [][]byte   // of segments that were evicted while nobody read them: to be used again
+	spare    [][]byte   // buffers of dropped segments that were not pinned, for reuse
 	stated   uint64     // first number of the newest segment that has a state
-	unstated int        // how many there are after it
+	unstated int        // segments after that segment
 }
 
 // A segment is contiguous memory for packets.
 type segment struct {
-	buf       []byte // len is its size; the sequencer writes beyond committed
+	buf       []byte // len is the segment size; the sequencer writes beyond committed
 	first     uint64 // number of its first packet
 	firstTime int64  // publish time of its first committed packet; protected by memlog.mu
 	committed int    // bytes that readers may see; protected by memlog.mu
 	marks     []mark // in order, about markEvery bytes apart; protected by memlog.mu
 	pins      atomic.Int32
 	cloning   sync.Mutex
-	state     *feed.State // as of first; nil where it is to be made from that of an older segment
-	restated  bool        // state is not what the ticks before it make
+	state     *feed.State // as of first; nil if it must be computed from the state of an older segment
+	restated  bool        // state was replaced by Skip, and is not the result of the ticks before it
 }
 
-// stateEvery is how many ticks there are for each instrument between two states that the log keeps, and at most an
-// eighth of the log. A state takes time and memory for each instrument that changes after it: with one for each
-// segment, a publisher of 10,000 instruments took 364 MB instead of 204.
+// stateEvery is how many ticks per instrument there are between two states that the log keeps. The distance is at
+// most an eighth of the log. A state costs time and memory for each instrument that changes after it: a state for
+// every segment would almost double the memory of a publisher of 10,000 instruments.
 const stateEvery = 16
 
-// A mark says where in its segment a packet begins, or will begin.
+// A mark is the place in a segment at which a packet begins or will begin.
 type mark struct {
 	first  uint64 // number of the packet
 	offset int
 }
 
-// markEvery is so little that find walks over a few hundred packets at most, unless they were
-// committed at once. From the beginning of a segment of single ticks it was 20,000, and 150 µs of
-// a reconnect.
+// markEvery is the distance between marks, in bytes. It is so small that find walks over a few hundred packets at
+// most, unless more were committed at once. See BenchmarkFind.
 const markEvery = 16 << 10
 
-// A place is where a cursor stands in the log: a segment, and an offset into it at which a
-// packet begins or will begin.
+// A place is the position of a cursor in the log: the index of a segment, and an offset in it at which a packet
+// begins or will begin.
 type place struct {
 	segment uint64
 	offset  int
@@ -69,23 +67,23 @@ func newMemlog(size, most int, next uint64, time int64, state *feed.State) *meml
 	return l
 }
 
-// newest is the segment that is being filled.
+// newest returns the segment that is being filled.
 func (l *memlog) newest() *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.segments[len(l.segments)-1]
 }
 
-// stateDue reports whether the segment that begins at number first is to have a state, where there are so many
-// instruments.
+// stateDue reports whether a segment that begins at number first must have a state, given the number of instruments.
 func (l *memlog) stateDue(first uint64, instruments int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.unstated+1 >= l.most/8 || first-l.stated >= uint64(instruments*stateEvery)
 }
 
-// extend begins a new segment at number first, whose state is as of there, or nil. It is false where
-// there is no room: the oldest segments, up to the second that has a state, are not committed as far as written bytes.
+// extend begins a new segment at number first; state is the state as of first, or nil. It returns false if there is
+// no room: a segment that would be dropped (the oldest ones, up to the second with a state) still holds uncommitted
+// ticks.
 func (l *memlog) extend(first uint64, state *feed.State) (*segment, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,7 +114,8 @@ func (l *memlog) extend(first uint64, state *feed.State) (*segment, bool) {
 	return s, true
 }
 
-// oldestLocked is how many of the oldest segments go together: no state is older than what is left.
+// oldestLocked returns how many of the oldest segments are dropped together, so that the oldest remaining segment has
+// a state.
 func (l *memlog) oldestLocked() int {
 	n := 1
 	for n < len(l.segments)-1 && l.segments[n].state == nil {
@@ -132,8 +131,9 @@ func (l *memlog) canExtend() bool {
 	return len(l.segments) < l.most || l.next >= l.segments[l.oldestLocked()].first
 }
 
-// mayDrop reports whether extend would drop segments because memory is full, and if so whether nobody reads them and sent
-// accepts that memory begins at number next then. It calls sent while no reader can come to those segments.
+// mayDrop reports whether memory is full, so that extend would drop segments, and if so whether they may be dropped:
+// no reader has pinned them, and sent accepts that memory then begins at number next. No reader can pin the segments
+// while sent is called.
 func (l *memlog) mayDrop(sent func(next uint64) bool) (full, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,7 +149,7 @@ func (l *memlog) mayDrop(sent func(next uint64) bool) (full, ok bool) {
 	return true, sent(l.segments[n].first)
 }
 
-// commit lets readers see s up to end; next is the number after it.
+// commit makes s visible to readers up to offset end; next is the number after end.
 func (l *memlog) commit(s *segment, end int, next uint64, time int64) {
 	l.mu.Lock()
 	if s.committed == 0 {
@@ -167,25 +167,25 @@ func (l *memlog) commit(s *segment, end int, next uint64, time int64) {
 	l.mu.Unlock()
 }
 
-// end is the number after the last one committed, and the publish time of the last packet.
+// end returns the number after the last one committed, and the publish time of the last packet.
 func (l *memlog) end() (next uint64, time int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.next, l.time
 }
 
-// tail is the oldest number in memory, or the next one if there is none.
+// tail returns the oldest number in memory, or the next number if memory is empty.
 func (l *memlog) tail() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.segments[0].first
 }
 
-// A view is committed packets in memory. It must be released when its data is no longer used.
+// A view is a run of committed packets in memory. It pins them until release is called.
 type view struct {
 	seg  *segment
 	data []byte // whole packets
-	at   place  // of data
+	at   place  // position of data
 	end  uint64 // number after data
 }
 
@@ -208,8 +208,8 @@ func (v *view) limit(n int) {
 	}
 }
 
-// view returns what is committed at p, all of it that is in one segment; no data where there
-// is none yet. It is false where p is no longer in memory.
+// view returns all committed packets from p to the end of its segment, without data if there are none yet. It returns
+// false if p is no longer in memory.
 func (l *memlog) view(p place) (view, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -234,8 +234,8 @@ func (l *memlog) view(p place) (view, bool) {
 	return v, true
 }
 
-// find is the place of the packet that covers seq, or of the next packet if seq is the number
-// after the last one committed. It is false where seq is not in memory.
+// find returns the place of the packet that holds seq, or of the next packet if seq is the number after the last one
+// committed. It returns false if seq is not in memory.
 func (l *memlog) find(seq uint64) (place, bool) {
 	p, s, committed, ok := l.pinFor(seq)
 	if !ok {
@@ -253,8 +253,8 @@ func (l *memlog) find(seq uint64) (place, bool) {
 	return p, true
 }
 
-// pinFor pins the segment that holds seq and returns a place in it that is not far before seq, with
-// how much of it may be read.
+// pinFor pins the segment that holds seq, and returns a place shortly before seq and how many bytes of the segment
+// may be read.
 func (l *memlog) pinFor(seq uint64) (p place, s *segment, committed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -271,8 +271,8 @@ func (l *memlog) pinFor(seq uint64) (p place, s *segment, committed int, ok bool
 	return p, s, s.committed, true
 }
 
-// segmentLocked is the index of the segment that holds seq, or will hold it if it is the number after the last one
-// committed. It is false where seq is not in memory.
+// segmentLocked returns the index of the segment that holds seq, or will hold it if seq is the number after the last
+// one committed. It returns false if seq is not in memory.
 func (l *memlog) segmentLocked(seq uint64) (i int, ok bool) {
 	if seq < l.segments[0].first || seq > l.next {
 		return 0, false
@@ -280,8 +280,8 @@ func (l *memlog) segmentLocked(seq uint64) (i int, ok bool) {
 	return sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > seq }) - 1, true
 }
 
-// seqAt is the number of the first packet in memory with a publish time of at least time; the
-// next one if there is none. It is false where that packet may be older than memory.
+// seqAt returns the number of the first packet in memory with a publish time of at least time, or the next number if
+// there is none. It returns false if that packet may be older than memory.
 func (l *memlog) seqAt(time int64) (uint64, bool) {
 	l.mu.Lock()
 	first := l.segments[0]
@@ -308,7 +308,7 @@ func (l *memlog) seqAt(time int64) (uint64, bool) {
 	return next, true
 }
 
-// stateAt is the state as of seq. It is false where seq is not in memory.
+// stateAt returns the state as of seq. It returns false if seq is not in memory.
 func (l *memlog) stateAt(seq uint64) (state *feed.State, ok bool) {
 	t, ok := l.stretch(seq)
 	if !ok {
@@ -324,14 +324,15 @@ func (l *memlog) stateAt(seq uint64) (state *feed.State, ok bool) {
 	return state, true
 }
 
-// A stretch is a part of the log in memory that begins with a state. It is pinned until it is folded.
+// A stretch is a part of the memory log that begins with a state. It is pinned until it is folded.
 type stretch struct {
-	first, last uint64 // it comes to the states of these numbers and those between
+	first, last uint64 // range of numbers, both included, whose states it can compute
 	segments    []*segment
-	packets     [][]byte // of the segments
+	packets     [][]byte // committed packets of each segment
 }
 
-// stretch returns the stretch that comes to the state as of seq. It is false where seq is not in memory.
+// stretch returns the stretch from which the state as of seq can be computed. It returns false if seq is not in
+// memory.
 func (l *memlog) stretch(seq uint64) (*stretch, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -357,8 +358,9 @@ func (l *memlog) stretch(seq uint64) (*stretch, bool) {
 	return t, true
 }
 
-// fold calls visit with the state as of first, and then before each packet, at the latest at the number that visit
-// returned. It ends where that is not above to, or beyond last. The state is visit's to keep if it ends there.
+// fold computes states and passes them to visit: first the state as of t.first, then the state before each packet, or
+// as of the number that visit returned if that comes earlier. It ends when that number is not above to, or beyond
+// t.last; visit may then keep the last state.
 func (t *stretch) fold(visit func(state *feed.State, from, to uint64) (next uint64)) error {
 	defer func() {
 		for _, s := range t.segments {
@@ -389,7 +391,8 @@ func (t *stretch) fold(visit func(state *feed.State, from, to uint64) (next uint
 	return nil
 }
 
-// fold applies the ticks of r in a packet, which this program wrote.
+// fold applies the ticks of a packet with numbers in r. It panics if the packet is malformed, since this process
+// wrote it.
 func fold(state *feed.State, batch []feed.Tick, h *codec.Packet, packet []byte, r feed.Range) {
 	body := codec.PacketBody(h, packet)
 	for {

@@ -13,8 +13,8 @@ import (
 	"tickfeed/feed"
 )
 
-// filledLog holds packets of one tick each, committed alone but for every tenth, which comes with the one before; and where
-// each of them begins.
+// filledLog returns a log of packets of one tick each, and the place of each packet. Packets are committed one by
+// one, except every tenth, which is committed with the packet before it.
 func filledLog(tb testing.TB, segments int) (*memlog, []place) {
 	const size = 1 << 20
 	l := newMemlog(size, segments, 1, 0, feed.NewState())
@@ -43,7 +43,8 @@ func filledLog(tb testing.TB, segments int) (*memlog, []place) {
 	}
 }
 
-// A number is found where its packet begins, the next one where that will begin, and none beyond.
+// find returns where the packet of a number begins, where the next packet will begin for the next number, and false
+// for higher numbers.
 func TestFind(t *testing.T) {
 	l, places := filledLog(t, 2)
 	for i, want := range places {
@@ -62,7 +63,7 @@ func TestFind(t *testing.T) {
 	require.False(t, ok)
 }
 
-// BenchmarkFind is what it costs to find the place of a client that resumes, in a log of single ticks.
+// BenchmarkFind measures finding the place of a client that resumes, in a log of packets of one tick.
 func BenchmarkFind(b *testing.B) {
 	l, places := filledLog(b, 2)
 	for i := range b.N {
@@ -72,8 +73,8 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// The state as of any number can be had, from memory and from the journal, also where segments have none of their own: a
-// market of many instruments has one for several. What is in memory begins with one that has.
+// The state as of any number can be computed, from memory and from the journal, even if several segments share one
+// state, as in a market of many instruments. Memory always begins with a segment that has a state.
 func TestStates(t *testing.T) {
 	const instruments, size = 8000, 1 << 20
 	p, err := New(Config{Seed: 1, Memory: 32 * size, Journal: filepath.Join(t.TempDir(), "j"), SegmentSize: size})

@@ -10,8 +10,9 @@ import (
 	"tickfeed/feed"
 )
 
-// R14, T8: after 10,000 restarts that each published ticks, the lineage that a welcome names has at most 65 sessions, shows who owns
-// the number where the line begins, and has the same fork with every position that names at least one of the sessions.
+// R14, T8: after 10,000 restarts that each published ticks, the lineage in a welcome has at most 65 sessions, shows
+// which session owns the number where the line begins, and has the same fork with every position that names at least
+// one of the sessions.
 func TestWelcomeNamesEnough(t *testing.T) {
 	const sessions, each = 10_000, 7
 	p := &Publisher{}
@@ -41,17 +42,17 @@ func TestWelcomeNamesEnough(t *testing.T) {
 	}
 	for _, n := range []int{0, 1, 63, 64, 65, 66, 5000, sessions - 67, sessions - 66, sessions - 65, sessions - 64, sessions - 2, sessions - 1} {
 		upto := p.lineage[:n+1].Newest()
-		for _, ahead := range []uint64{0, 1, each - 1, each, each + 5} { // beyond each, numbers that nobody owns now
+		for _, ahead := range []uint64{0, 1, each - 1, each, each + 5} { // beyond each, numbers that no session owns now
 			held := codec.Position{Lineage: upto, Next: p.lineage[n].First + ahead}
 			fork, ok := p.lineage.Fork(held.Lineage, held.Next)
 			require.True(t, ok)
 			check(held, fork)
-			// So does one that has gone on in a session that this lineage does not have.
+			// So has a position that continued in a session outside this lineage.
 			held.Lineage = upto.Child(1<<40, p.lineage[n].First+min(ahead, 3)).Newest()
 			fork, ok = p.lineage.Fork(held.Lineage, held.Next)
 			require.True(t, ok)
 			check(held, fork)
 		}
 	}
-	assert.Len(t, p.lineage, sessions, "the publisher keeps them all")
+	assert.Len(t, p.lineage, sessions, "the publisher keeps all sessions")
 }

@@ -11,18 +11,18 @@ import (
 	"tickfeed/feed"
 )
 
-// A publisher of recorded ticks keeps their numbers (Config.First), and what the recording does
-// not hold: what was not asked for stays a skip, what was withheld or is gone stays so and is
-// followed by the state, as PROTOCOL.md, "Body entries", wants it.
+// A publisher of recorded ticks keeps their numbers (Config.First), and reports the numbers that the recording lacks:
+// numbers that the recording client did not ask for remain a skip, and numbers that were withheld or gone are reported
+// so again, followed by a snapshot, as section "Body entries" of codec/PROTOCOL.md requires.
 
-// ErrMoved, as the cause of the context of Serve, says that the replay goes on in a sibling
-// session at the same address.
-var ErrMoved = errors.New("the replay goes on elsewhere in the recording")
+// ErrMoved, as the cause of the context of Serve, says that the replay continues in a sibling session at the same
+// address.
+var ErrMoved = errors.New("the replay continues elsewhere in the recording")
 
-// Republish is Publish for ticks that have numbers: each Seq is the next number or a greater
-// one, and what lies between, and after the last up to end, was not asked for. A tick of an
-// instrument that is not defined, because its definition was lost, is published as it is.
-// Errors are those of Publish, or say that a number was given already.
+// Republish is Publish for ticks that keep their numbers: the Seq of each tick must be the next number or a greater
+// one. Numbers between ticks, and after the last tick up to end, are published as not asked for. A tick whose
+// instrument is undefined, because its definition was lost, is published as it is. Republish returns the errors of
+// Publish, or an error if a Seq is below the next number.
 func (p *Publisher) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
 	p.lock()
 	p.recorded = true
@@ -54,11 +54,11 @@ func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick,
 	return p.skipLocked(ctx, end, p.event)
 }
 
-// Relay is Republish for whole packets of a recording, as they are but for their headers. It returns how many
-// bytes of them were published, and how many ticks are in those: fewer than all without an error where a
-// packet is not for Relay, because it does not join, cannot be decoded, or holds what is neither a tick nor
-// numbers that were not asked for. Packets that define something are not for Relay either, since that can be
-// refused. Errors are those of Publish, but for those about ticks.
+// Relay is Republish for whole packets of a recording, which are published unchanged except for their headers. It
+// returns how many bytes of packets were published, and how many ticks they hold. It stops without an error at a
+// packet that it cannot relay: one that does not follow the last number, cannot be decoded, or holds entries other
+// than ticks and numbers that were not asked for. Nor does it relay definitions, because those can be refused. It
+// returns the errors of Publish, except errors about ticks.
 func (p *Publisher) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
 	p.lock()
 	p.recorded = true
@@ -75,7 +75,7 @@ func (p *Publisher) Relay(ctx context.Context, packets []byte) (n, ticks int, er
 	return n, ticks, err
 }
 
-// relayLocked appends packet, unless it is not for Relay: then there are no ticks, and no error.
+// relayLocked appends packet. It returns zero ticks and no error if Relay must not publish the packet.
 func (p *Publisher) relayLocked(ctx context.Context, packet []byte) (ticks int, err error) {
 	if err := p.roomLocked(ctx, len(packet)); err != nil {
 		return 0, err
@@ -93,7 +93,7 @@ func (p *Publisher) relayLocked(ctx context.Context, packet []byte) (ticks int, 
 	for left := all; len(left) > 0; {
 		n, err := p.state.ApplyAll(left)
 		if err != nil {
-			n++ // its definition was lost: nothing else is refused but definitions
+			n++ // its definition was lost: ApplyAll refuses no other ticks here
 		}
 		left = left[n:]
 	}
@@ -106,7 +106,8 @@ func (p *Publisher) relayLocked(ctx context.Context, packet []byte) (ticks int, 
 	return len(all), nil
 }
 
-// decodeLocked is the ticks of a packet, until the next call; false if it is not for Relay.
+// decodeLocked returns the ticks of a packet, valid until the next call. It returns false if Relay must not publish
+// the packet.
 func (p *Publisher) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, bool) {
 	body := codec.PacketBody(h, packet)
 	all := p.relayed[:0]
@@ -127,10 +128,10 @@ func (p *Publisher) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, b
 			return nil, false
 		}
 	}
-	return all, len(all) > 0 // what only says that numbers are withheld or gone has no ticks
+	return all, len(all) > 0 // a packet that only reports numbers as withheld or gone has no ticks
 }
 
-// skipLocked appends a skip up to number to; base is the event time of what follows.
+// skipLocked appends a skip up to, but not including, number to. base is the event time of the tick that follows.
 func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error {
 	switch {
 	case to == p.next:
@@ -138,7 +139,7 @@ func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error
 	case p.ended:
 		return ErrEnded
 	case to < p.next || to > codec.MaxSeq || to-p.next > codec.MaxSpan:
-		return fmt.Errorf("publisher: number %d after %d", to, p.next-1)
+		return fmt.Errorf("publisher: cannot skip to number %d after %d", to, p.next-1)
 	}
 	if p.open < 0 || p.off+codec.MaxEntry > len(p.seg.buf) || to-p.first > codec.MaxSpan {
 		if err := p.openPacketLocked(ctx); err != nil {
@@ -151,10 +152,10 @@ func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error
 	return nil
 }
 
-// Skip covers the next n numbers, 1 to codec.MaxSpan, without ticks, and says why. Where they are
-// not just not asked for, every subscriber is told so and given the state as of their end: state,
-// which becomes the publisher's, or if that is nil what the ticks so far make. Errors are those
-// of Publish; nothing was covered then.
+// Skip advances the sequence by n, 1 to codec.MaxSpan, without ticks, for the reason why. Unless why is
+// recording.SkipNotAsked, subscribers are also sent a snapshot as of the new head: state, which the publisher takes
+// over, or its own state if state is nil. Skip returns the errors of Publish; after an error the sequence has not
+// advanced.
 func (p *Publisher) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
 	p.lock()
 	var err error
@@ -168,14 +169,14 @@ func (p *Publisher) Skip(ctx context.Context, n uint64, why recording.SkipKind, 
 	return err
 }
 
-// holeLocked appends a packet that says why n numbers have no ticks. A state that is not what the
-// ticks make begins a segment, and with it a file of the journal; both become visible at once.
+// holeLocked appends a packet that reports why n numbers have no ticks. A given state begins a new segment, and with
+// it a new journal file, so that the packet and the state become visible together.
 func (p *Publisher) holeLocked(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
 	switch {
 	case p.ended:
 		return ErrEnded
 	case n == 0 || n > codec.MaxSpan || p.next+n > codec.MaxSeq:
-		return fmt.Errorf("publisher: %d numbers from %d", n, p.next)
+		return fmt.Errorf("publisher: cannot skip %d numbers at %d", n, p.next)
 	}
 	p.holed.Store(true)
 	for {
@@ -210,14 +211,14 @@ func (p *Publisher) holeLocked(ctx context.Context, n uint64, why recording.Skip
 	return nil
 }
 
-// State is the state as of the next number, a copy, and that number.
+// State returns a copy of the state as of the next number, and that number.
 func (p *Publisher) State() (*feed.State, uint64) {
 	p.lock()
 	defer p.mu.Unlock()
 	return p.state.Clone(), p.next
 }
 
-// applyRecorded folds t into state. A tick whose definition was lost changes nothing.
+// applyRecorded applies t to state. It ignores a tick of an undefined instrument, whose definition was lost.
 func applyRecorded(state *feed.State, t *feed.Tick) error {
 	if err := state.Apply(t); err != nil && !isUndefined(err) {
 		return err

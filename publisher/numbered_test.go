@@ -14,8 +14,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// Relay passes packets on as Republish would publish their ticks, up to one that is not for it: of that, nothing has
-// happened.
+// Relay publishes the same ticks as Republish, up to a packet that it cannot relay, of which nothing is published.
 func TestRelay(t *testing.T) {
 	ctx := context.Background()
 	def := feed.Tick{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A"}}}
@@ -77,7 +76,7 @@ func TestRelay(t *testing.T) {
 
 			tick := feed.Quote{Bid: 7, BidSize: 1, Ask: 8, AskSize: 1}.Tick(0, noon)
 			tick.Seq = next
-			require.NoError(t, p.Republish(ctx, []feed.Tick{tick}, 0), "and it goes on")
+			require.NoError(t, p.Republish(ctx, []feed.Tick{tick}, 0), "publishing continues")
 			require.NoError(t, p.End(ctx))
 			n, _, err = p.Relay(ctx, packet(next+1, 1, quotes(nil, 1, noon)))
 			assert.Zero(t, n)
@@ -86,8 +85,8 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// A session that begins at a number gives numbers from there, under the state as of there; what is
-// given numbers keeps them, or is refused.
+// A session that begins at a given number continues from there, with the given state. Ticks that have numbers keep
+// them, or are refused.
 func TestRepublish(t *testing.T) {
 	ctx := context.Background()
 	state := feed.NewState()

@@ -18,8 +18,9 @@ import (
 	"tickfeed/publisher"
 )
 
-// A client of policy "disconnect" that reads, however slowly, gets the goodbye after all that was sent before, at the end
-// of a message, and then the end of the stream (PROTOCOL.md, "Slow consumers"). It may lie behind a full window, and with a filter or without.
+// A client with policy "disconnect" that reads, however slowly, is sent the goodbye after everything sent before it,
+// at the end of a message, and then the end of the stream (PROTOCOL.md, "Slow consumers"). That holds behind a full
+// window, and with or without a filter.
 func TestSlowClientGetsItsGoodbye(t *testing.T) {
 	for name, filter := range map[string]codec.Filter{"all": nil, "filtered": {"A*"}} {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +34,7 @@ func TestSlowClientGetsItsGoodbye(t *testing.T) {
 				c.until(4)
 				done := make(chan struct{})
 				defer close(done)
-				go func() { // signs of life, also while it is not read
+				go func() { // signs of life, also while its data is not read
 					pulse, _ := codec.Append(nil, &codec.Pulse{Next: 4})
 					for {
 						select {
@@ -59,7 +60,7 @@ func TestSlowClientGetsItsGoodbye(t *testing.T) {
 				require.ErrorIs(t, err, io.EOF)
 				assert.Equal(t, "goodbye slow", c.events[len(c.events)-1])
 				_, err = c.nc.Read(make([]byte, 1))
-				assert.ErrorIs(t, err, io.EOF, "and then the stream ends")
+				assert.ErrorIs(t, err, io.EOF, "then the stream ends")
 				require.NoError(t, c.nc.Close())
 				time.Sleep(time.Second)
 				assert.Empty(t, w.pub.Stats().Conns)
@@ -68,7 +69,7 @@ func TestSlowClientGetsItsGoodbye(t *testing.T) {
 	}
 }
 
-// A slowly reads so many bytes a second.
+// A slowly reads a fixed number of bytes a second.
 type slowly struct {
 	io.Reader
 	rate int
@@ -80,7 +81,8 @@ func (s *slowly) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A client that does not read at all is cut off when its time is over, and one that falls silent meanwhile or leaves is not waited for.
+// A client that does not read at all is disconnected when its time is over. The publisher does not wait for one that
+// meanwhile falls silent or leaves.
 func TestSlowClientThatDoesNotRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		pulse bool
@@ -121,7 +123,7 @@ func TestSlowClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// A publisher that stops does not wait for slow clients that it has said goodbye to.
+// A publisher that stops does not wait for slow clients to which it has sent a goodbye.
 func TestStopWhileASlowClientParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, net: netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 64 << 10}})}
@@ -134,7 +136,7 @@ func TestStopWhileASlowClientParts(t *testing.T) {
 			w.quotes(1000)
 			time.Sleep(250 * time.Millisecond)
 		}
-		for { // the first has read all, and stays
+		for { // the first client has read everything, and stays
 			if err := clients[0].step(); err != nil {
 				break
 			}
@@ -146,7 +148,8 @@ func TestStopWhileASlowClientParts(t *testing.T) {
 	})
 }
 
-// The same over TCP, where closing a socket that holds unread pulses resets the connection: every slow client gets its goodbye.
+// Every slow client is sent its goodbye over TCP as well, where closing a socket that holds unread pulses would reset
+// the connection.
 func TestSlowClientGetsItsGoodbyeOverTCP(t *testing.T) {
 	pub, err := publisher.New(publisher.Config{Seed: 1})
 	require.NoError(t, err)
@@ -178,13 +181,13 @@ func TestSlowClientGetsItsGoodbyeOverTCP(t *testing.T) {
 		w.quotes(3000)
 		time.Sleep(10 * time.Millisecond)
 	}
-	require.Eventually(t, func() bool { // the publisher has found it too slow when it writes no more, whatever is published
+	require.Eventually(t, func() bool { // the publisher has found it too slow once it writes no more, whatever is published
 		_, _ = nc.Write(pulse)
 		w.quotes(1)
 		conns := pub.Stats().Conns
 		return len(conns) == 1 && conns[0].Told < 100_000
 	}, 30*time.Second, time.Millisecond)
-	for range 20 { // long after it was found too slow; unread pulses lie in the publisher's socket, if it does not read them
+	for range 20 { // long after it was found too slow; unread pulses are in the socket of the publisher if it does not read them
 		_, _ = nc.Write(pulse)
 		time.Sleep(20 * time.Millisecond)
 	}

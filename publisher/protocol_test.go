@@ -27,14 +27,14 @@ import (
 
 // A rule is a sentence of PROTOCOL.md that binds the server.
 type rule struct {
-	section string // its heading
+	section string // heading of its section
 	says    string // the sentence, without marks of emphasis
-	by      string // the tests that hold it, elsewhere; empty if test does
+	by      string // the tests that check it, elsewhere; empty if test does
 	test    func(t *testing.T)
 }
 
-// The sentences of PROTOCOL.md that bind the server, in their order, each with the test that holds it. A sentence that binds the
-// client only, or that says what a word means, is not among them.
+// rules lists the sentences of PROTOCOL.md that bind the server, in their order, each with the tests that check it.
+// Sentences that bind only the client, or only define a word, are left out.
 var rules = []rule{
 	{"Conventions", "Each is a message: an array whose first element is the type, a positive fixint.", "", testLayout},
 	{"Conventions", "a reader MUST accept every width and MUST refuse a negative uint.", "", testWidths},
@@ -86,7 +86,7 @@ var rules = []rule{
 	{"Sessions change", "it says goodbye (code shutdown, retry at once)", "", testMoved},
 	{"Sessions change", "is given a snapshot as of the sibling's first number (reason 3), and everything from there on.", "TestSiblingOfAReplayIsFollowedWithoutALoss", nil},
 
-	{"1 hello (client)", "the line ends once it has covered the numbers below", "TestUntil TestGapOnASecondConnection", nil},
+	{"1 hello (client)", "the line ends soon after it has covered the numbers below", "TestUntil TestGapOnASecondConnection", nil},
 
 	{"2 welcome", "of the hello's, those that the server grants", "TestFeatures", nil},
 	{"2 welcome", "oldest number that the publisher has; at most head", "", testWelcome},
@@ -151,8 +151,8 @@ var rules = []rule{
 	{"Security", "Before a welcome a server grants 4096 bytes, a few seconds, and a bounded number of connections.", "TestHostileClient TestSilentConnections TestTheOldestHandshakeGoes", nil},
 }
 
-// PROTOCOL.md, sentence by sentence: each one that binds the server stands in the text, and a test holds it. Where the text is
-// changed, its sentence here fails until somebody has looked at the test.
+// TestProtocol checks that each rule is in the text of PROTOCOL.md and has a test. If a sentence of the text is
+// changed, this test fails until the rule, and its test, have been adapted.
 func TestProtocol(t *testing.T) {
 	sections := protocolSections(t)
 	tests := testNames(t)
@@ -165,8 +165,8 @@ func TestProtocol(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, "/", " "), func(t *testing.T) {
 			text, ok := sections[r.section]
 			require.True(t, ok, "PROTOCOL.md has no section %q", r.section)
-			assert.Contains(t, text, r.says, "the section does not say so any more: adapt the sentence here, and its test")
-			require.NotEqual(t, r.by == "", r.test == nil, "either another test holds it, or one here")
+			assert.Contains(t, text, r.says, "the section no longer has this sentence: adapt the rule and its test")
+			require.NotEqual(t, r.by == "", r.test == nil, "a rule has either a test here or tests elsewhere")
 			for _, by := range strings.Fields(r.by) {
 				assert.Contains(t, tests, by, "no test of this package has that name")
 			}
@@ -179,7 +179,7 @@ func TestProtocol(t *testing.T) {
 	assert.Greater(t, len(done), 15)
 }
 
-// protocolSections is the text of PROTOCOL.md by heading, each as one line without marks of emphasis.
+// protocolSections returns the text of PROTOCOL.md by heading, each section as one line without marks of emphasis.
 func protocolSections(t *testing.T) map[string]string {
 	raw, err := os.ReadFile("../codec/PROTOCOL.md")
 	require.NoError(t, err)
@@ -211,7 +211,7 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// An observed message, as it came.
+// An observed is a message as it was received.
 type observed struct {
 	at  time.Time
 	typ codec.Type
@@ -219,7 +219,7 @@ type observed struct {
 	msg codec.Message // nil for packets and parts
 }
 
-// observe takes what comes for d, as it is.
+// observe reads messages for d and returns them unchecked.
 func (c *client) observe(d time.Duration) []observed {
 	c.t.Helper()
 	_ = c.nc.SetReadDeadline(time.Now().Add(d))
@@ -390,7 +390,7 @@ func testHeartbeats(t *testing.T) {
 			assert.GreaterOrEqual(t, interval, time.Millisecond)
 			assert.LessOrEqual(t, interval, 24*time.Hour)
 			c.until(4)
-			last := time.Now() // when it was sent something
+			last := time.Now() // when a message was last sent to it
 
 			var beats []time.Time
 			for len(beats) < 5 { // a quiet market
@@ -632,7 +632,7 @@ func testStartTime(t *testing.T) {
 			if cfg.Journal != "" {
 				for range 12 {
 					now += 1000
-					w.quotes(5000) // memory forgets
+					w.quotes(5000) // memory drops the beginning
 				}
 			}
 			for value, want := range map[int64]uint64{
@@ -729,7 +729,7 @@ func testReplayNamesItsOrigin(t *testing.T) {
 		w.open(publisher.Config{Seed: 1}) // the live session
 		w.quotes(100)
 		back := w.join(codec.Hello{HasState: true, Position: codec.Position{Lineage: held, Next: 50}})
-		assert.Equal(t, codec.StartedBySnapshot, back.welcome.Reason, "nobody resumes from a replay into the live session")
+		assert.Equal(t, codec.StartedBySnapshot, back.welcome.Reason, "a client does not resume from a replay into the live session")
 		assert.Equal(t, codec.ModeLive, back.welcome.Mode)
 		assert.Zero(t, back.welcome.Origin)
 	})(t)

@@ -22,8 +22,8 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A Publisher numbers ticks, appends them to the log, and serves the log to subscribers. All
-// its methods may be called by many goroutines at once, but for Close.
+// A Publisher numbers ticks, appends them to the log, and serves the log to subscribers. Its methods are safe for
+// concurrent use, except Close.
 type Publisher struct {
 	cfg     Config
 	journal *journal.Journal // nil: memory only
@@ -32,98 +32,98 @@ type Publisher struct {
 	seed    uint32
 	log     *memlog
 
-	// The sequencer: the one place where numbers are given. Its lock is held while ticks are
-	// encoded, never while anything blocks. Who looks at what is below takes it by lock.
+	// The sequencer is the one place where ticks are numbered. mu is held while ticks are encoded, never while
+	// anything blocks. Acquire it with lock, not mu.Lock, before reading the fields below: lock first appends held
+	// ticks.
 	mu       sync.Mutex
-	held     []feed.Tick // published, in order, and not yet appended to the open packet: see holdLocked
-	state    *feed.State // as of next
+	held     []feed.Tick // published, in order, not yet appended to the open packet: see holdLocked
+	state    *feed.State // state as of next
 	next     uint64      // number of the next tick
-	seg      *segment    // being filled
-	off      int         // where the next entry goes in seg.buf
-	open     int         // where the open packet begins; -1 if none is open
-	first    uint64      // number of the open packet's first tick
+	seg      *segment    // the segment being filled
+	off      int         // offset of the next entry in seg.buf
+	open     int         // offset of the open packet in seg.buf; -1 if none is open
+	first    uint64      // number of the first tick of the open packet
 	base     int64       // base event time of the open packet
 	lastTime int64       // publish time of the last sealed packet
-	event    int64       // event time of the last tick that had one
+	event    int64       // event time of the last tick that had an event time
 	ended    bool
 	recorded bool          // Republish or Relay was called
-	relayed  []feed.Tick   // of Relay, to be used again
-	room     chan struct{} // closed and replaced when the flusher has made progress
-	pieces   []piece       // sealed, not yet journalled; in order
-	spare    []piece       // for the flusher to give back
+	relayed  []feed.Tick   // buffer of Relay, reused by each call
+	room     chan struct{} // closed and replaced whenever the flusher makes progress
+	pieces   []piece       // sealed, not yet in the journal; in order
+	spare    []piece       // empty slice that flush swaps with pieces
 
-	active   atomic.Bool   // somebody flushes and will look again
-	flushing chan struct{} // 1 slot, taken by the goroutine that flushes
-	lastDone atomic.Int64  // when the last flush ended, in monotonic ns since started
+	active   atomic.Bool   // a goroutine is flushing, and looks for more before it stops
+	flushing chan struct{} // 1 slot, held by the goroutine that flushes
+	lastDone atomic.Int64  // when the last flush ended, in ns since started
 	started  time.Time
 	kick     chan struct{} // 1 slot: wakes the flusher
 	syncNow  chan struct{} // 1 slot: wakes the housekeeper
 	fatal    atomic.Pointer[fatalError]
-	holed    atomic.Bool // the log has packets that withhold numbers, or say that they are gone
+	holed    atomic.Bool // the log has packets that withhold numbers, or report them gone
 
-	disk    atomic.Pointer[string] // why the disk does not take ticks; nil if it does
-	trouble string                 // what has to happen until the disk takes ticks, as logged; with the slot of flushing
-	starved atomic.Bool            // a subscriber waits for a file descriptor to read the journal with
+	disk    atomic.Pointer[string] // why the journal cannot be written; nil if it can
+	trouble string                 // the condition for writing to resume, as last logged; protected by the slot of flushing
+	starved atomic.Bool            // a subscriber waits for a file descriptor to read the journal
 	closing chan struct{}
-	done    sync.WaitGroup // goroutines of the publisher itself
+	done    sync.WaitGroup // goroutines that New started
 
 	serving server
 }
 
 type fatalError struct{ err error }
 
-// A piece is sealed packets of one segment.
+// A piece is a run of sealed packets of one segment.
 type piece struct {
 	seg      *segment
 	from, to int
 	next     uint64
 	time     int64
-	tried    bool // the journal may have some of it already: it must be offered again as it is
+	tried    bool // the journal may already hold part of the piece: it must be appended again unchanged
 }
 
-// A Config says how a publisher works. Zero values are the defaults.
+// A Config configures a Publisher. The zero value of each field selects its default.
 type Config struct {
-	// Journal is the directory of the log on disk; empty for none: then only what is in memory
-	// can be had again.
+	// Journal is the directory of the log on disk. If it is empty, only ticks still in memory can be replayed.
 	Journal     string
-	FS          journal.FS // nil for the operating system's
+	FS          journal.FS // nil for the file system of the operating system
 	Sync        journal.Sync
-	SegmentSize int64         // of a journal file, in bytes; 0 for what journal.Config says
-	RetainBytes int64         // the journal's size, about; 0 for no bound
-	RetainAge   time.Duration // of what the journal keeps; 0 for no bound
-	Memory      int64         // of the log in memory, in bytes; 0 for DefaultMemory, at least MinMemory
+	SegmentSize int64         // of a journal file, in bytes; 0 for the default of journal.Config
+	RetainBytes int64         // approximate size of the journal; 0 for no bound
+	RetainAge   time.Duration // age at which the journal removes ticks; 0 for no bound
+	Memory      int64         // size of the log in memory, in bytes, at least MinMemory; 0 for DefaultMemory
 
 	Heartbeat        time.Duration // longest silence on a connection; 0 for DefaultHeartbeat
 	Mode             codec.Mode
-	MaxConnections   int           // 0 for DefaultConnections; fewer if the process may not have as many file descriptors, which is logged if it was asked for
-	MaxHandshakes    int           // connections that have not logged in; beyond, the oldest goes. 0 for DefaultHandshakes
+	MaxConnections   int           // 0 for DefaultConnections; lowered if the process has too few file descriptors, with a warning if it was set: see Fit
+	MaxHandshakes    int           // connections that have not logged in; above it, the oldest is closed. 0 for DefaultHandshakes
 	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
-	// WaitFor is how many subscribers publishing waits for, without a journal, before it drops numbers from a full memory.
-	// Once that many have come, it waits until WaitFor of those that are connected, or all of them if they are fewer, were
-	// sent what it is about to drop. 0 for none.
+	// WaitFor makes publishing without a journal wait for subscribers before it drops numbers from a full memory:
+	// first until WaitFor subscribers have connected since the start, then until the numbers were sent to WaitFor of
+	// the connected subscribers, or to all of them if they are fewer. 0 disables waiting.
 	WaitFor    int
-	MaxLag     time.Duration // bound of the slow-consumer policies where a client names none; 0 for DefaultMaxLag
-	RetryAfter time.Duration // at shutdown clients are asked to wait up to this long, each another time
-	Token      codec.Token   // what clients must present; empty for nothing
-	Server     string        // name and version told to clients; empty for "tickfeed"
-	Source     string        // what is published, for a person
+	MaxLag     time.Duration // lag limit of the slow-consumer policies for clients that set none; 0 for DefaultMaxLag
+	RetryAfter time.Duration // upper bound of the random delay that each client is asked to wait before it reconnects after a shutdown
+	Token      codec.Token   // token that clients must present; empty to accept all clients
+	Server     string        // name and version sent to clients; empty for "tickfeed"
+	Source     string        // description of the data for people, recorded in the journal
 
-	// A replay keeps the numbers of what was recorded. Origin is the session that was recorded,
-	// First the number that the session begins with (0 for 1), and State that as of there, which
-	// becomes the publisher's (nil for an empty one). A journal must be empty if First is not 0.
+	// A replay keeps the recorded numbers. Origin is the session that was recorded, First the number that the session
+	// begins with (0 for 1), and State the state as of First (nil for an empty one), which the publisher takes over.
+	// If First is not 0, the journal must be empty.
 	Origin feed.SessionID
 	First  uint64
 	State  *feed.State
 
 	Now    func() int64        // wall clock in ns since the Unix epoch; nil for the system's
-	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system's, which virtual time knows nothing of
-	Seed   uint64              // of all chance but session ids; 0 for a random one
+	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system call, which testing/synctest cannot fake
+	Seed   uint64              // of all random choices except session ids; 0 for a random seed
 	Logger zerolog.Logger
 
 	fitted bool // Fit was called
 }
 
-// Defaults and bounds of a Config, and the named bounds of everything that could grow.
+// Defaults and bounds of a Config, and the bounds of everything that can grow.
 const (
 	DefaultMemory           = 64 << 20
 	MinMemory               = 1 << 20
@@ -137,16 +137,16 @@ const (
 
 	segmentSize   = 1 << 20
 	minSegments   = 8
-	packetTarget  = 16 << 10 // a packet is sealed when its body is longer
+	packetTarget  = 16 << 10 // body size in bytes above which a packet is sealed
 	handOver      = 50 * time.Microsecond
 	diskRetry     = 100 * time.Millisecond
 	houseInterval = time.Second
-	waitPoll      = 20 * time.Millisecond // how often publishing that waits for subscribers looks for them
-	waitSay       = 10 * time.Second      // how often it says that it waits
-	maxUnsynced   = 16 << 20              // bytes after which a journal is synced before a second is over
+	waitPoll      = 20 * time.Millisecond // how often publishing that waits for subscribers checks for them
+	waitSay       = 10 * time.Second      // how often it logs that it waits
+	maxUnsynced   = 16 << 20              // bytes after which the journal is synced ahead of the next second
 )
 
-// ErrEnded is returned for ticks after End, ErrClosed by a publisher that was closed.
+// ErrEnded is returned for ticks published after End, and ErrClosed by a closed publisher.
 var (
 	ErrEnded  = errors.New("publisher: the session has ended")
 	ErrClosed = errors.New("publisher: closed")
@@ -213,9 +213,9 @@ func (c *Config) fill() error {
 	return nil
 }
 
-// New makes a publisher and begins its session: a child of what the journal holds, or a
-// root. The error wraps journal.ErrLocked if another publisher has the journal, and ErrDescriptors if
-// there are too few file descriptors. Close it.
+// New returns a publisher and begins its session: a child of the session in the journal, or a root session if there
+// is none. The error wraps journal.ErrLocked if another publisher uses the journal, and ErrDescriptors if there are
+// too few file descriptors. The caller must call Close.
 func New(cfg Config) (*Publisher, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
@@ -295,10 +295,10 @@ func randomID() uint64 {
 	}
 }
 
-// Lineage is the session that this publisher writes, last, and those it came through.
+// Lineage returns the sessions that this publisher continues, oldest first; its own session is the last.
 func (p *Publisher) Lineage() feed.Lineage { return p.lineage }
 
-// Recovered is what the journal held when the publisher started; nil without a journal.
+// Recovered returns what the journal held when the publisher started; nil without a journal.
 func (p *Publisher) Recovered() *journal.Recovered {
 	if p.journal == nil {
 		return nil
@@ -306,16 +306,16 @@ func (p *Publisher) Recovered() *journal.Recovered {
 	return p.journal.Recovered()
 }
 
-// Define makes known what an instrument is and returns its id: the one it has, or a new one.
-// A definition tick is published if the instrument is new or was something else before.
-// Errors are those of Publish.
+// Define registers an instrument and returns its id, which is new unless an instrument with the same symbol and venue
+// exists. It publishes a definition tick if the instrument is new or its definition has changed. It returns the
+// errors of Publish.
 func (p *Publisher) Define(ctx context.Context, d feed.Definition) (feed.InstrumentID, error) {
 	id, _, err := p.define(ctx, d, 0)
 	return id, err
 }
 
-// define is Define with the event time of the definition, 0 for that of the last tick. It returns also whether a tick was
-// published.
+// define is Define with an event time for the definition tick; 0 selects the event time of the last tick. It also
+// reports whether a tick was published.
 func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (_ feed.InstrumentID, published bool, _ error) {
 	if err := d.Validate(); err != nil {
 		return 0, false, fmt.Errorf("publisher: %w", err)
@@ -342,14 +342,13 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 	return id, err == nil, err
 }
 
-// Publish numbers ticks and appends them to the log, in order and without a gap; Seq is
-// not looked at. The ticks stay the caller's, but for what Extra points to. Subscribers get
-// them as soon as they are in the journal.
+// Publish numbers ticks and appends them to the log, in order and without a gap; it ignores their Seq. The caller may
+// reuse ticks, but not the values that Extra points to. Subscribers are sent the ticks once they are in the journal.
 //
-// It waits where the log in memory is full of ticks that the journal did not take yet, as on
-// a full disk, until ctx ends. An error says how many ticks of the call were published; those
-// are good. It is ctx.Err(), ErrEnded, ErrClosed, an error about a tick that is not valid or
-// of an instrument that was not defined, or final: the journal failed.
+// Publish waits while the memory log is full of ticks that the journal has not taken, for example on a full disk,
+// until ctx ends. A *PublishError says how many ticks of the call were published; those stay published. It wraps
+// ctx.Err(), ErrEnded, ErrClosed, an error about an invalid tick or an undefined instrument, or the error of a failed
+// journal, which is final.
 func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 	p.mu.Lock()
 	n := 0
@@ -369,21 +368,22 @@ func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 	return err
 }
 
-// lock takes p.mu, and appends what was held.
+// lock acquires p.mu and appends the held ticks.
 func (p *Publisher) lock() {
 	p.mu.Lock()
 	p.settleLocked()
 }
 
-// Of the ticks that are held.
+// Bounds of the held ticks.
 const (
-	mostHeld   = 64
-	heldAtOnce = 8 // of calls of Publish with more ticks, none are
+	mostHeld   = 64 // ticks that are held at most
+	heldAtOnce = 8  // calls of Publish with this many ticks or more append them directly
 )
 
-// holdLocked takes the first of ticks to be appended later, with others: those that are sure to be accepted, and to
-// fit into the open packet. To append many ticks at once costs a third for each of what one alone costs, and the
-// most natural call of Publish has one. They have no numbers until settleLocked gives them.
+// holdLocked holds the first of ticks, to append them later together with others. It stops at the first tick that may
+// be refused, or may not fit into the open packet, and returns how many it holds. A tick appended with many others
+// costs a third of a tick appended alone, and the typical call of Publish has one. Held ticks are numbered by
+// settleLocked.
 func (p *Publisher) holdLocked(ticks []feed.Tick) (n int) {
 	if p.ended || p.open < 0 || p.base == 0 {
 		return 0
@@ -403,7 +403,7 @@ func (p *Publisher) holdLocked(ticks []feed.Tick) (n int) {
 	return len(ticks)
 }
 
-// settleLocked appends the ticks that are held.
+// settleLocked appends the held ticks.
 func (p *Publisher) settleLocked() {
 	if len(p.held) == 0 {
 		return
@@ -426,8 +426,8 @@ func (e *PublishError) Error() string {
 
 func (e *PublishError) Unwrap() error { return e.Err }
 
-// appendLocked encodes ticks into the open packet, sealing packets and opening segments as
-// they fill. It gives p.mu up while it waits for room.
+// appendLocked encodes ticks into the open packet, sealing packets and opening segments as they fill. It releases
+// p.mu while it waits for room.
 func (p *Publisher) appendLocked(ctx context.Context, ticks []feed.Tick) error {
 	for i := 0; i < len(ticks); {
 		if n := p.appendFixedLocked(ticks[i:]); n > 0 {
@@ -442,9 +442,8 @@ func (p *Publisher) appendLocked(ctx context.Context, ticks []feed.Tick) error {
 	return nil
 }
 
-// appendFixedLocked appends as many of the first ticks as are common and have room in the open
-// packet; the rest, and all errors, are appendTickLocked's. It is what makes a tick cost 15 ns
-// instead of 21 where many are published at once.
+// appendFixedLocked appends the leading ticks that have the common fixed layout and fit into the open packet, and
+// returns how many. It is the fast path of appendLocked; appendTickLocked handles the other ticks and all errors.
 func (p *Publisher) appendFixedLocked(ticks []feed.Tick) int {
 	if p.ended || p.open < 0 || p.base == 0 {
 		return 0
@@ -464,7 +463,7 @@ func (p *Publisher) appendFixedLocked(ticks []feed.Tick) int {
 	return applied
 }
 
-// fullLocked is where the buffer of the open packet ends.
+// fullLocked returns the offset at which the buffer of the open packet ends.
 func (p *Publisher) fullLocked() int {
 	return min(p.open+codec.PacketHeader+packetTarget+codec.MaxEntry, len(p.seg.buf))
 }
@@ -483,7 +482,7 @@ func (p *Publisher) appendTickLocked(ctx context.Context, t *feed.Tick) error {
 		return fmt.Errorf("definition of instrument %d: ids are given in order, and the next one is %d", id, p.state.Len())
 	}
 	if p.open < 0 || p.off-p.open > codec.PacketHeader+packetTarget || p.off+codec.MaxEntry > len(p.seg.buf) ||
-		p.base == 0 && t.EventTime != 0 { // offsets from no time at all would all be wide
+		p.base == 0 && t.EventTime != 0 { // offsets from base 0 would all be wide
 		if err := p.openPacketLocked(ctx); err != nil {
 			return err
 		}
@@ -538,8 +537,8 @@ func (p *Publisher) roomLocked(ctx context.Context, size int) error {
 	return p.usable()
 }
 
-// waitForRoomLocked waits, without the lock, until the flusher has made progress. Others may
-// have opened a segment meanwhile; the packet that they opened is sealed.
+// waitForRoomLocked releases the lock and waits until the flusher has made progress. Another goroutine may have
+// opened a packet meanwhile, also in a new segment; that packet is sealed.
 func (p *Publisher) waitForRoomLocked(ctx context.Context) error {
 	room := p.room
 	p.mu.Unlock()
@@ -560,7 +559,8 @@ func (p *Publisher) waitForRoomLocked(ctx context.Context) error {
 	return nil
 }
 
-// awaitsSubscribers reports whether memory is full of numbers that Config.WaitFor wants to be sent first.
+// awaitsSubscribers reports whether memory is full of numbers that must first be sent to subscribers: see
+// Config.WaitFor.
 func (p *Publisher) awaitsSubscribers() bool {
 	if p.cfg.WaitFor == 0 || p.journal != nil {
 		return false
@@ -572,7 +572,7 @@ func (p *Publisher) awaitsSubscribers() bool {
 	return full && !ok
 }
 
-// waitForSubscribersLocked waits, without the lock, until the subscribers have come that Config.WaitFor wants.
+// waitForSubscribersLocked releases the lock and waits until awaitsSubscribers returns false.
 func (p *Publisher) waitForSubscribersLocked(ctx context.Context) error {
 	p.mu.Unlock()
 	defer p.lock()
@@ -597,7 +597,7 @@ func (p *Publisher) waitForSubscribersLocked(ctx context.Context) error {
 	return nil
 }
 
-// usable reports why nothing can be published any more.
+// usable returns why nothing can be published any more, or nil.
 func (p *Publisher) usable() error {
 	if f := p.fatal.Load(); f != nil {
 		return f.err
@@ -610,7 +610,7 @@ func (p *Publisher) usable() error {
 	}
 }
 
-// sealLocked closes the open packet, if there is one with ticks, for the flusher to take.
+// sealLocked seals the open packet for the flusher, or discards it if it has no ticks.
 func (p *Publisher) sealLocked() {
 	if p.open < 0 {
 		return
@@ -632,8 +632,8 @@ func (p *Publisher) sealLocked() {
 	p.open = -1
 }
 
-// appendedSome gets what was appended flushed: by this goroutine if the publisher was at
-// rest, which is quickest, else by the flusher, which then has more to send at once.
+// appendedSome gets appended ticks flushed: by this goroutine if the publisher was idle, which is fastest, otherwise
+// by the flusher, which then sends more at once.
 func (p *Publisher) appendedSome() {
 	if p.active.Load() || !p.active.CompareAndSwap(false, true) {
 		return
@@ -651,13 +651,13 @@ func (p *Publisher) appendedSome() {
 	err := p.flush()
 	<-p.flushing
 	if err != nil {
-		p.kickFlusher() // it waits for room, or says that the journal failed
+		p.kickFlusher() // the flusher waits for room, or reports that the journal failed
 		return
 	}
 	p.rest()
 }
 
-// rest ends the activity of a flush, unless there is more to do.
+// rest marks the publisher as idle after a flush, and kicks the flusher if there is more to flush.
 func (p *Publisher) rest() {
 	p.lastDone.Store(time.Since(p.started).Nanoseconds())
 	p.active.Store(false)
@@ -676,7 +676,7 @@ func (p *Publisher) kickFlusher() {
 	}
 }
 
-// flusher flushes whenever it is kicked, and waits for room on a full disk.
+// flusher flushes whenever it is kicked, and retries while the journal cannot be written.
 func (p *Publisher) flusher() {
 	retry := time.NewTimer(time.Hour)
 	retry.Stop()
@@ -702,8 +702,8 @@ func (p *Publisher) flusher() {
 	}
 }
 
-// flush journals and commits all that is appended. The caller has the slot of p.flushing. On an error
-// what was not committed stays to be flushed again.
+// flush writes all appended ticks to the journal and commits them. The caller must hold the slot of p.flushing. After
+// an error the uncommitted pieces are kept for the next flush.
 func (p *Publisher) flush() error {
 	for {
 		if err := p.goHome(); err != nil {
@@ -745,8 +745,8 @@ func (p *Publisher) flush() error {
 	}
 }
 
-// goHome lets the journal go on in a new file if the one that is written was removed, or is not where the
-// journal's path says any more: the numbers go on, and are nobody else's.
+// goHome continues the journal in a new file if the current file was removed, or is no longer at its path in the
+// journal directory. The numbering continues: no other publisher has used these numbers.
 func (p *Publisher) goHome() error {
 	if p.journal == nil || !p.journal.Missing() {
 		return nil
@@ -760,11 +760,11 @@ func (p *Publisher) goHome() error {
 		return err
 	}
 	p.cfg.Logger.Warn().Str("journal", p.cfg.Journal).Uint64("next", next).
-		Msg("journal: goes on in a new file; what the missing files held can be had from memory only, and not at all after a restart")
+		Msg("journal: continues in a new file; the ticks of the missing files are served from memory only, and not at all after a restart")
 	return nil
 }
 
-// mergePiecesLocked joins neighbours of one segment, so that they stay as few as segments.
+// mergePiecesLocked joins neighbouring pieces of one segment, so that there are about as few pieces as segments.
 func (p *Publisher) mergePiecesLocked() {
 	out := p.pieces[:0]
 	for _, x := range p.pieces {
@@ -777,8 +777,8 @@ func (p *Publisher) mergePiecesLocked() {
 	p.pieces = out
 }
 
-// flushPiece journals and commits one piece. A file of the journal ends where a segment of
-// the memory begins, because there the state is at hand that the next file begins with, or nearly.
+// flushPiece writes one piece to the journal and commits it. A new journal file begins only at the start of a memory
+// segment, where the state that the file begins with is at hand or quickly computed.
 func (p *Publisher) flushPiece(x *piece) error {
 	if p.journal != nil {
 		if x.from == 0 && (x.seg.restated || p.journal.Full()) {
@@ -811,14 +811,14 @@ func (p *Publisher) flushPiece(x *piece) error {
 	return nil
 }
 
-// diskState logs once when the disk stops taking ticks, again when it does so for another reason, and once when it takes them
-// again. The caller has the slot of p.flushing.
+// diskState logs once when the journal can no longer be written, again when the reason changes, and once when it can
+// be written again. The caller must hold the slot of p.flushing.
 func (p *Publisher) diskState(err error) {
 	switch {
 	case err == nil && p.disk.Load() != nil:
 		p.disk.Store(nil)
 		p.trouble = ""
-		p.cfg.Logger.Info().Msg("journal: the disk takes ticks again")
+		p.cfg.Logger.Info().Msg("journal: can be written again")
 	case errors.Is(err, journal.ErrFull):
 		s := err.Error()
 		p.disk.Store(&s)
@@ -827,11 +827,11 @@ func (p *Publisher) diskState(err error) {
 			return
 		}
 		p.trouble = until
-		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served, and it goes on once %s", what, until)
+		p.cfg.Logger.Warn().Err(err).Msgf("journal: %s, publishing waits; subscribers are still served, and publishing resumes once %s", what, until)
 	}
 }
 
-// diskTrouble returns what keeps the journal from being written, and what has to happen until it can be.
+// diskTrouble returns why the journal cannot be written, and the condition under which it can be written again.
 func diskTrouble(err error) (what, until string) {
 	switch {
 	case recording.IsFull(err):
@@ -839,15 +839,15 @@ func diskTrouble(err error) (what, until string) {
 	case journal.OutOfDescriptors(err):
 		return "no file descriptors left", "there are some"
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
-		return "no file can be made or written", "the publisher may write there"
+		return "files cannot be created or written", "the publisher has write permission"
 	case errors.Is(err, os.ErrNotExist):
-		return "no file can be made or written", "the directory can be made"
+		return "files cannot be created or written", "the directory can be created"
 	}
-	return "no file can be made or written", "the file that is in the place of the directory, or of a file in it, is removed or moved away"
+	return "files cannot be created or written", "the file in the place of the directory, or of a file in it, is removed or moved away"
 }
 
-// starves reports whether err says that there is no file descriptor to read the journal with, for now. It says so once
-// when that begins, and once when the journal could be read again.
+// starves reports whether err means that no file descriptor is left to read the journal. It logs once when the
+// shortage begins, and once when the journal can be read again.
 func (p *Publisher) starves(err error) bool {
 	switch {
 	case errors.Is(err, journal.ErrFull):
@@ -856,24 +856,24 @@ func (p *Publisher) starves(err error) bool {
 		}
 		return true
 	case err == nil && p.starved.CompareAndSwap(true, false):
-		p.cfg.Logger.Info().Msg("journal: it can be read again")
+		p.cfg.Logger.Info().Msg("journal: can be read again")
 	}
 	return false
 }
 
-// fail is the end: the journal cannot be written. Nothing more is acknowledged.
+// fail records that the journal failed for good. Nothing is published from then on.
 func (p *Publisher) fail(err error) {
 	if !p.fatal.CompareAndSwap(nil, &fatalError{fmt.Errorf("publisher: %w", err)}) {
 		return
 	}
-	p.cfg.Logger.Error().Err(err).Msg("journal failed: nothing more is published; start again for a child session")
+	p.cfg.Logger.Error().Err(err).Msg("journal failed: nothing more is published; restart to begin a child session")
 	p.mu.Lock()
 	close(p.room)
 	p.room = make(chan struct{})
 	p.mu.Unlock()
 }
 
-// Failed is the reason why the publisher cannot publish any more; nil if it can.
+// Failed returns the error that stopped the publisher from publishing for good, or nil.
 func (p *Publisher) Failed() error {
 	if f := p.fatal.Load(); f != nil {
 		return f.err
@@ -881,12 +881,13 @@ func (p *Publisher) Failed() error {
 	return nil
 }
 
-// housekeeper syncs, checks that the files are still there, and retains, each once a second, and syncs when much is appended: the end of a
-// file waits for what is not synced of it, and nothing is sent meanwhile.
+// housekeeper syncs the journal, checks that its files are still there and applies retention, once a second. It also
+// syncs when much is unsynced, since rotating to the next file has to sync the rest of the current one, and nothing
+// is sent meanwhile.
 func (p *Publisher) housekeeper() {
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
-	var unwell condition // of the directory
+	var unwell condition // the directory is not as it was left
 	for {
 		retain := false
 		select {
@@ -912,7 +913,7 @@ func (p *Publisher) housekeeper() {
 		case unwell.begins(err != nil):
 			p.cfg.Logger.Warn().Err(err).Msg("journal: the directory is not as it was left")
 		case unwell.ends(err == nil):
-			p.cfg.Logger.Info().Msg("journal: the directory is well again")
+			p.cfg.Logger.Info().Msg("journal: the directory is intact again")
 		}
 		if p.journal.Missing() {
 			p.active.Store(true)
@@ -926,7 +927,7 @@ func (p *Publisher) housekeeper() {
 	}
 }
 
-// A condition is a state that is reported when it begins and when it ends. Its zero value has not begun.
+// A condition is a state that is logged when it begins and when it ends. The zero condition has not begun.
 type condition struct{ on bool }
 
 func (c *condition) begins(now bool) bool {
@@ -941,8 +942,8 @@ func (c *condition) ends(now bool) bool {
 	return ends
 }
 
-// Flush waits until all that was published before the call is in the journal, as safely as
-// Sync says, and may be sent. It returns ctx.Err(), ErrClosed, or why the journal failed.
+// Flush waits until everything published before the call is in the journal, synced as Config.Sync demands, and may be
+// sent. It returns ctx.Err(), ErrClosed, or the error of a failed journal.
 func (p *Publisher) Flush(ctx context.Context) error {
 	for {
 		p.lock()
@@ -967,8 +968,8 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	}
 }
 
-// End declares the session over: no tick can be published any more, and subscribers are told
-// so once they have all. The publisher goes on serving. Errors are those of Flush.
+// End ends the session: no more ticks can be published, and each subscriber is told so once it has all ticks. The
+// publisher continues to serve subscribers. It returns the errors of Flush.
 func (p *Publisher) End(ctx context.Context) error {
 	p.lock()
 	p.ended = true
@@ -982,16 +983,16 @@ func (p *Publisher) End(ctx context.Context) error {
 	return nil
 }
 
-// hangTime is how long after the end of its context Close waits for a disk that does not answer.
+// hangTime is how long Close waits, after its context has ended, for a disk that does not respond.
 const hangTime = 3 * time.Second
 
-// errHangs reports that the disk does not answer.
+// errHangs reports that the disk does not respond.
 var errHangs = errors.New("the disk does not answer")
 
-// Close flushes, closes the journal and frees everything. It is for after the last Serve has
-// returned, or when a disk that hangs keeps it from that; ctx bounds how long it waits for a full disk, and a disk that does
-// not answer is waited for a few seconds longer: what waits for it is left behind then. The error says what may not be
-// safe; the publisher is closed all the same.
+// Close flushes, closes the journal and releases all resources. Call it after the last Serve has returned, or if a
+// hanging disk keeps Serve from returning. ctx bounds how long Close waits for a full disk. Close waits a few seconds
+// longer for a disk that does not respond, then returns and leaves behind the goroutines that wait for the disk. The
+// error says which ticks may not be safe; the publisher is closed in any case.
 func (p *Publisher) Close(ctx context.Context) error {
 	err := p.usable()
 	if err == nil {
@@ -1001,7 +1002,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 			if d := p.disk.Load(); d != nil {
 				why = ": " + *d
 			}
-			err = fmt.Errorf("publisher: the last %d ticks, from number %d on, did not get into the journal, and nobody was sent them%s: %w",
+			err = fmt.Errorf("publisher: the last %d ticks, from number %d on, were neither written to the journal nor sent%s: %w",
 				p.appended()-next, next, why, err)
 		}
 	}
@@ -1033,28 +1034,29 @@ func (p *Publisher) Close(ctx context.Context) error {
 			return errors.Join(err, fmt.Errorf("publisher: journal %s was not closed: %w", p.cfg.Journal, errHangs))
 		}
 	}
-	if err == nil || p.Failed() == nil { // else err says the same
+	if err == nil || p.Failed() == nil { // otherwise err already reports it
 		err = errors.Join(err, closeErr)
 	}
 	return err
 }
 
-// appended is the number of the next tick.
+// appended returns the number of the next tick.
 func (p *Publisher) appended() uint64 {
 	p.lock()
 	defer p.mu.Unlock()
 	return p.next
 }
 
-// catalog returns all instruments that were ever defined: more than those of any number that was given before.
+// catalog returns all instruments defined so far. It may include definitions newer than any number read before the
+// call.
 func (p *Publisher) catalog() feed.Catalog {
 	p.lock()
 	defer p.mu.Unlock()
 	return p.state.Catalog()
 }
 
-// tail is the oldest number that can be had. Of a journal of more sessions than a lineage
-// names, the oldest cannot be told to anybody.
+// tail returns the oldest number that can be served. If the journal holds more sessions than a lineage can list, the
+// numbers of the oldest sessions are not served.
 func (p *Publisher) tail() uint64 {
 	tail := p.log.tail()
 	if p.journal != nil {
@@ -1063,7 +1065,7 @@ func (p *Publisher) tail() uint64 {
 	return max(tail, p.lineage[0].First)
 }
 
-// seqAt is the number of the first packet with a publish time of at least time.
+// seqAt returns the number of the first packet with a publish time of at least time.
 func (p *Publisher) seqAt(time int64) uint64 {
 	seq, ok := p.log.seqAt(time)
 	if ok || p.journal == nil {
@@ -1072,27 +1074,28 @@ func (p *Publisher) seqAt(time int64) uint64 {
 	return max(min(seq, p.journal.SeqAt(time)), p.lineage[0].First)
 }
 
-// Stats is how a publisher does.
+// Stats describes the state of a publisher.
 type Stats struct {
 	Session    feed.SessionID
 	Head       uint64 // next number
 	Committed  uint64 // next number that may be sent
-	Tail       uint64 // oldest number that can be had
+	Tail       uint64 // oldest number that can be served
 	LastEvent  int64  // greatest event time published
 	Journal    int64  // bytes on disk
-	Disk       string // why the disk does not take ticks; empty if it does
+	Disk       string // why the journal cannot be written; empty if it can
 	Ended      bool
 	Joined     uint64 // subscribers that have logged in since the publisher began
 	Handshakes int    // connections that have not logged in
 	Conns      []ConnStats
-	// Missing is how many connections were lost before their clients had everything, if those have not come back; the last
-	// of them was lost at Missed. Absent are the last of these connections, as they were then, at most 64.
+	// Missing is how many clients lost their connection before they had everything, and have not come back. Missed is
+	// when the last of these connections was lost. Absent holds the last of these connections, as they were then, at
+	// most 64.
 	Missing int
 	Missed  time.Time
 	Absent  []ConnStats
 }
 
-// Stats is a snapshot of how the publisher does.
+// Stats returns the current state of the publisher.
 func (p *Publisher) Stats() Stats {
 	p.lock()
 	s := Stats{Session: p.session.ID, Head: p.next, LastEvent: p.event, Ended: p.ended}
@@ -1110,7 +1113,7 @@ func (p *Publisher) Stats() Stats {
 	return s
 }
 
-// chance is a random source of a connection's own, drawn from the seed.
+// chance returns the random source of connection n, derived from the seed.
 func (p *Publisher) chance(n uint64) *mathrand.Rand {
 	return mathrand.New(mathrand.NewPCG(p.cfg.Seed, n))
 }

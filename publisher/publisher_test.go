@@ -75,7 +75,7 @@ func (w *world) define() {
 		require.NoError(w.t, err)
 		w.ids = append(w.ids, id)
 	}
-	require.NoError(w.t, w.pub.Flush(context.Background())) // so that a client that joins finds them
+	require.NoError(w.t, w.pub.Flush(context.Background())) // so that clients that join find them
 }
 
 func (w *world) stop() {
@@ -100,7 +100,7 @@ func (w *world) quotes(n int) {
 	require.NoError(w.t, w.pub.Flush(context.Background()))
 }
 
-// A client is a subscriber that checks the rules of PROTOCOL.md and folds what it gets.
+// A client is a subscriber that checks the rules of PROTOCOL.md and applies what it receives to a state.
 type client struct {
 	t       *testing.T
 	nc      net.Conn
@@ -134,7 +134,7 @@ func (w *world) dial(h codec.Hello) *client {
 	return c
 }
 
-// join dials and takes the welcome.
+// join dials and reads the welcome.
 func (w *world) join(h codec.Hello) *client {
 	w.t.Helper()
 	c := w.dial(h)
@@ -161,7 +161,7 @@ func (c *client) send(m codec.Message) {
 	require.NoError(c.t, err)
 }
 
-// message is the next message that is no packet or part.
+// message returns the next message other than packets and parts.
 func (c *client) message() codec.Message {
 	c.t.Helper()
 	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
@@ -172,8 +172,8 @@ func (c *client) message() codec.Message {
 	return m
 }
 
-// until reads and checks the stream until the line has come to number next, and no snapshot
-// is open; the client gives signs of life meanwhile.
+// until reads and checks the stream until the line has reached number next and no snapshot is open. The client gives
+// signs of life meanwhile.
 func (c *client) until(next uint64) {
 	c.t.Helper()
 	for c.next < next || c.begin != nil {
@@ -189,7 +189,7 @@ func (c *client) snapshot() {
 	}
 }
 
-// step takes one message.
+// step reads one message.
 func (c *client) step() error {
 	c.t.Helper()
 	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
@@ -213,10 +213,10 @@ func (c *client) step() error {
 	require.NoError(c.t, err)
 	switch m := m.(type) {
 	case *codec.Heartbeat:
-		require.Equal(c.t, c.at, m.Covered, "a heartbeat says where the line is")
+		require.Equal(c.t, c.at, m.Covered, "a heartbeat has the position of the line")
 		c.send(&codec.Pulse{Next: c.next, Echo: m.Now})
 	case *codec.SnapshotBegin:
-		require.Equal(c.t, c.next, m.Seq, "a snapshot stands where it holds")
+		require.Equal(c.t, c.next, m.Seq, "a snapshot comes at its own number")
 		c.begin, c.part = m, feed.NewState()
 	case *codec.SnapshotEnd:
 		c.events = append(c.events, fmt.Sprintf("snapshot %d scope %d", m.Seq, uint8(c.begin.Scope)))
@@ -252,7 +252,7 @@ func (c *client) packet(raw []byte) {
 	require.True(c.t, codec.VerifyPacket(raw, c.seed), "checksum of %+v", codec.PacketAt(raw))
 	h, b, err := codec.ParsePacket(raw)
 	require.NoError(c.t, err)
-	require.Equal(c.t, c.at, h.First, "ranges join")
+	require.Equal(c.t, c.at, h.First, "packets follow each other")
 	require.LessOrEqual(c.t, c.publish, h.PublishTime, "publish times never decrease along a line")
 	c.publish = h.PublishTime
 	body := codec.PacketBody(&h, b)
@@ -297,7 +297,7 @@ func (c *client) seqs() []uint64 {
 	return s
 }
 
-// consecutive asserts that the client got every number of [from, to), once, in order.
+// consecutive asserts that the client received every number of [from, to) once, in order.
 func (c *client) consecutive(from, to uint64) {
 	c.t.Helper()
 	require.Len(c.t, c.ticks, int(to-from))
@@ -310,8 +310,8 @@ func (w *world) position(c *client, next uint64) codec.Position {
 	return codec.Position{Lineage: c.lineage, Next: next}
 }
 
-// A subscriber starts where it asks to (PROTOCOL.md, "Where a line starts"); the state that
-// it folds is the one that a subscriber from the beginning has.
+// A subscriber starts where it asks to (PROTOCOL.md, "Where a line starts"), and ends with the same state as a
+// subscriber from the beginning.
 func TestStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -349,7 +349,7 @@ func TestStarts(t *testing.T) {
 	})
 }
 
-// A subscriber goes on at its position, or where the lineages fork (PROTOCOL.md, "Lineage").
+// A subscriber resumes at its position, or where the lineages fork (PROTOCOL.md, "Lineage").
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -380,13 +380,13 @@ func TestResume(t *testing.T) {
 		stranger := w.join(codec.Hello{HasState: true, Position: codec.Position{Lineage: feed.Lineage{{ID: 0xB, First: 1}}, Next: 90}})
 		assert.Equal(t, codec.StartedBySnapshot, stranger.welcome.Reason)
 		stranger.until(104)
-		stranger.consecutive(1, 104) // memory holds the session from its first number: the client misses nothing of it
+		stranger.consecutive(1, 104) // memory holds the whole session: the client misses nothing
 		assert.Empty(t, c.state.Diff(stranger.state))
 	})
 }
 
-// A filtered line tells the ticks asked for and skips the rest; an idle one moves on with the
-// heartbeat; the filter can be changed on a living connection (PROTOCOL.md, "Filters").
+// A filtered line has the ticks asked for and skips the others. An idle line advances with the heartbeat, and the
+// filter can be changed while the connection is open (PROTOCOL.md, "Filters").
 func TestFilter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -400,7 +400,7 @@ func TestFilter(t *testing.T) {
 			feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon), feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon),
 		}))
 		c.until(36)
-		assert.Len(t, c.ticks, 11, "an idle line moves on, without ticks")
+		assert.Len(t, c.ticks, 11, "an idle line advances without ticks")
 
 		id, err := w.pub.Define(t.Context(), feed.Definition{Symbol: "B1"})
 		require.NoError(t, err)
@@ -439,8 +439,8 @@ func TestFilter(t *testing.T) {
 	})
 }
 
-// Many filtered lines are served together, and those of equal filters from the same bytes: each gets its own ticks, all of
-// them, also where it joins late, reads late, changes its filter, or an instrument is defined meanwhile.
+// Many filtered lines are served together, and lines with equal filters from the same bytes. Each gets exactly its
+// own ticks, even if it joins late, reads late or changes its filter, or an instrument is defined meanwhile.
 func TestFilteredTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -507,8 +507,8 @@ func TestFilteredTogether(t *testing.T) {
 	})
 }
 
-// Each start over a journal is a child session; who was away follows through all of them, and
-// a filter holds across them (PROTOCOL.md, "Sessions").
+// Each start with a journal begins a child session. A subscriber that was away follows through all of them, and its
+// filter holds across them (PROTOCOL.md, "Sessions").
 func TestChildSessions(t *testing.T) {
 	for _, filter := range []codec.Filter{nil, {"A*", "B0"}} {
 		t.Run(fmt.Sprint(filter), func(t *testing.T) {
@@ -541,7 +541,7 @@ func TestChildSessions(t *testing.T) {
 	}
 }
 
-// T8: a journal of more sessions than a message names is served from its first number.
+// T8: a journal of more sessions than a message can list is served from its first number.
 func TestMoreSessionsThanALineageNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Memory: publisher.MinMemory}
@@ -563,8 +563,8 @@ func TestMoreSessionsThanALineageNames(t *testing.T) {
 	})
 }
 
-// Without a journal, a subscriber that resumes at a position that memory has dropped is told which numbers are gone, and is given
-// the state after them.
+// Without a journal, a subscriber that resumes at a position that memory has dropped is told which numbers are gone,
+// and is sent the state after them.
 func TestMemoryOnlyPublisherForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory})
@@ -577,7 +577,7 @@ func TestMemoryOnlyPublisherForgets(t *testing.T) {
 		tail := w.pub.Stats().Tail
 		require.Greater(t, tail, uint64(100))
 
-		time.Sleep(time.Second) // what is gone was published before what is not
+		time.Sleep(time.Second) // the dropped ticks have earlier publish times than the ticks that remain
 		c := w.join(codec.Hello{HasState: true, Position: w.position(early, 14)})
 		c.until(100_014)
 		assert.Equal(t, []string{fmt.Sprintf("gone [14, %d) expired", tail), fmt.Sprintf("snapshot %d scope 0", tail)}, c.events)
@@ -588,7 +588,7 @@ func TestMemoryOnlyPublisherForgets(t *testing.T) {
 	})
 }
 
-// A subscriber of a session that ended before its first tick misses nothing of the next one.
+// A subscriber of a session that ended before its first tick misses nothing of the next session.
 func TestSessionWithoutTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -602,7 +602,7 @@ func TestSessionWithoutTicks(t *testing.T) {
 	})
 }
 
-// A subscriber that does not read costs the others nothing, and gets what its policy says.
+// A subscriber that does not read costs the others nothing, and its slow-consumer policy is applied.
 func TestSlowConsumers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j"), Memory: publisher.MinMemory})
@@ -626,10 +626,10 @@ func TestSlowConsumers(t *testing.T) {
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
-		require.Greater(t, w.pub.Stats().Journal, int64(2*publisher.MinMemory), "memory has forgotten the beginning, which only the journal holds")
+		require.Greater(t, w.pub.Stats().Journal, int64(2*publisher.MinMemory), "memory has dropped the beginning, and only the journal holds it")
 		all.until(total)
 		all.consecutive(1, total)
-		assert.Empty(t, all.events, "the journal has what memory forgot")
+		assert.Empty(t, all.events, "the journal has everything that memory dropped")
 
 		latest.until(total)
 		latest.snapshot()
@@ -646,8 +646,8 @@ func TestSlowConsumers(t *testing.T) {
 	})
 }
 
-// A subscriber that does not read what it is sent of the journal soon costs what is left of a packet; one with a filter what was
-// made for it (RELIABILITY 14). When it reads again, it gets everything.
+// A subscriber that does not read data from the journal soon costs the rest of one packet only; with a filter, it
+// costs the filtered chunk (RELIABILITY 14). When it reads again, it gets everything.
 func TestStalledReadersOfTheJournal(t *testing.T) {
 	for name, c := range map[string]struct {
 		filter codec.Filter
@@ -666,7 +666,7 @@ func TestStalledReadersOfTheJournal(t *testing.T) {
 				}
 				heap := func() uint64 {
 					runtime.GC()
-					runtime.GC() // pools keep for one round what nobody has
+					runtime.GC() // a pool keeps unused memory for one collection
 					var m runtime.MemStats
 					runtime.ReadMemStats(&m)
 					return m.HeapAlloc
@@ -698,8 +698,8 @@ func TestStalledReadersOfTheJournal(t *testing.T) {
 	}
 }
 
-// A client with a bound on its lag that resumes has the bound's time to replay what it missed;
-// if it cannot, its policy holds although it was never live.
+// A client with a lag limit that resumes has the duration of the limit to replay what it missed. If that is too
+// short, its policy applies although it was never live.
 func TestSlowConsumerResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -717,7 +717,7 @@ func TestSlowConsumerResumes(t *testing.T) {
 		slow.snapshot()
 		quick.state = slow.state.Clone()
 		quick.until(50_004)
-		assert.Empty(t, quick.events, "all was replayed, however old")
+		assert.Empty(t, quick.events, "everything was replayed, however old")
 		for range 5 {
 			slow.send(&codec.Pulse{Next: slow.next})
 			time.Sleep(time.Second)
@@ -773,7 +773,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A peer that goes on sending after it was refused does not keep the publisher busy.
+// A peer that continues to send after it was refused does not keep the publisher busy.
 func TestFloodAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -791,8 +791,8 @@ func TestFloodAfterRefusal(t *testing.T) {
 	})
 }
 
-// Silent connections cost a bounded time; beyond the bound of their number the oldest goes
-// (RELIABILITY 17), and who says hello is served at once.
+// Silent connections cost a bounded time. Above MaxHandshakes the oldest is closed (RELIABILITY 17), and a client
+// that sends a hello is served at once.
 func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 100})
@@ -813,8 +813,8 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
-// A client that falls silent is given up after three intervals; one that pulses is not, and
-// hears heartbeats, for as long as the market is quiet (RELIABILITY 12, 13).
+// A client that is silent for three intervals is disconnected. A client that sends pulses is not, and is sent
+// heartbeats for as long as the market is quiet (RELIABILITY 12, 13).
 func TestLiveness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -833,8 +833,8 @@ func TestLiveness(t *testing.T) {
 	})
 }
 
-// A subscriber whose connection is lost before it has everything is waited for, as long as it may
-// take to notice; one that says goodbye is not.
+// Drained waits for a subscriber whose connection was lost before it had everything, for as long as the subscriber
+// may take to notice. It does not wait for one that said goodbye.
 func TestDrainedWaitsForWhoWasCutOff(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -872,7 +872,7 @@ func TestDrainedWaitsForWhoWasCutOff(t *testing.T) {
 	}
 }
 
-// An orderly stop sends what there is and says goodbye; an ended session is told as ended.
+// A publisher that stops sends the remaining data and a goodbye; an ended session is reported as ended.
 func TestEndAndGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, RetryAfter: time.Second})
@@ -902,8 +902,8 @@ func TestEndAndGoodbye(t *testing.T) {
 	})
 }
 
-// Many goroutines publish at once: every tick gets a number of its own, and each goroutine's
-// stay in its order.
+// If many goroutines publish at once, every tick gets a number of its own, and the ticks of each goroutine keep their
+// order.
 func TestConcurrentPublishers(t *testing.T) {
 	w := start(t, publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j"), SegmentSize: 64 << 10})
 	var wg sync.WaitGroup
@@ -927,7 +927,7 @@ func TestConcurrentPublishers(t *testing.T) {
 	}
 }
 
-// A tick that cannot be is refused, and does not take a number.
+// An invalid tick is refused and gets no number.
 func TestPublishRefuses(t *testing.T) {
 	w := start(t, publisher.Config{Seed: 1})
 	good := feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon)
@@ -947,8 +947,8 @@ func TestPublishRefuses(t *testing.T) {
 	require.NoError(t, w.pub.Flush(context.Background()))
 }
 
-// Ticks that are published a few at a time come out as they went in, whatever else is done between them, and what is
-// refused takes no number.
+// Ticks published a few at a time are sent unchanged and in order, whatever other calls come between them, and
+// refused ticks get no number.
 func TestFewAtATime(t *testing.T) {
 	w := start(t, publisher.Config{Seed: 1})
 	ctx := t.Context()
@@ -1028,14 +1028,14 @@ func TestFewAtATime(t *testing.T) {
 	require.Len(t, c.ticks, 3+len(want))
 	for i, got := range c.ticks[3:] {
 		if got.Kind == feed.KindDefinition {
-			got.EventTime = 0 // that of the tick before it
+			got.EventTime = 0 // it has the event time of the tick before it
 		}
 		require.True(t, got.Equal(&want[i]), "%+v\n%+v", got, want[i])
 		require.Equal(t, want[i].Seq, got.Seq)
 	}
 }
 
-// A second publisher on one journal is refused (RELIABILITY 22).
+// A second publisher on the same journal is refused (RELIABILITY 22).
 func TestSecondPublisherIsRefused(t *testing.T) {
 	cfg := publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j")}
 	w := start(t, cfg)
@@ -1076,8 +1076,7 @@ func (s *listSource) Next(_ context.Context, batch []feed.Tick) (int, error) {
 
 func (s *listSource) Close() error { return nil }
 
-// Feed gives a source's instruments their ids here, and keeps to its pace on an absolute
-// schedule.
+// Feed maps the instruments of a source to ids of the publisher, and keeps its pace on an absolute schedule.
 func TestFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -1104,9 +1103,8 @@ func TestFeed(t *testing.T) {
 	})
 }
 
-// On a full disk publishing waits, within its context, while subscribers are served and hear
-// heartbeats; when there is room everything goes on, with nothing lost and nothing twice
-// (RELIABILITY 6).
+// On a full disk publishing waits, within its context, while subscribers are served and sent heartbeats. When there
+// is room everything resumes, and nothing is lost or sent twice (RELIABILITY 6).
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var room atomic.Int64
@@ -1159,8 +1157,8 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// With SyncInterval the journal is synced within a second, and at once when much was appended, so that the end of a file has
-// little to wait for.
+// With SyncInterval the journal is synced within a second, and at once if much was appended, so that rotating to the
+// next file has little to sync.
 func TestMuchIsSyncedSooner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var synced atomic.Int64
@@ -1192,8 +1190,8 @@ func TestMuchIsSyncedSooner(t *testing.T) {
 	})
 }
 
-// When the journal fails for good nothing more is acknowledged, and the next start is a child
-// session at what is safe (RELIABILITY 5).
+// When the journal fails for good nothing more is acknowledged, and the next start begins a child session after the
+// last safe number (RELIABILITY 5).
 func TestJournalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool

@@ -17,8 +17,9 @@ import (
 	"tickfeed/subscriber"
 )
 
-// R14, T8: a publisher knows all sessions of its journal, however often it was started: --from beginning begins at 1, and every
-// position of which one session is known resumes. A session that owns no numbers stands in no lineage.
+// R14, T8: a publisher knows all sessions of its journal, however often it was started: a line from the beginning
+// begins at 1, and every position with at least one known session resumes. A session that owns no numbers is in no
+// lineage.
 func TestManyRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const restarts = 150
@@ -28,7 +29,7 @@ func TestManyRestarts(t *testing.T) {
 			pub, err := publisher.New(cfg)
 			require.NoError(t, err)
 			lineages = append(lineages, pub.Lineage())
-			if i%10 != 9 { // else it publishes nothing
+			if i%10 != 9 { // in the others it publishes nothing
 				_, err = pub.Define(t.Context(), feed.Definition{Symbol: fmt.Sprintf("S%d", i)})
 				require.NoError(t, err)
 			}
@@ -46,7 +47,7 @@ func TestManyRestarts(t *testing.T) {
 		all.until(head)
 		all.consecutive(1, head)
 		sessions := slices.DeleteFunc(all.events, func(e string) bool { return e != "session 65" })
-		assert.Len(t, sessions, int(published)+1-64, "the oldest fall off")
+		assert.Len(t, sessions, int(published)+1-64, "the oldest sessions are dropped")
 
 		for i, l := range lineages {
 			next := l.Current().First
@@ -57,7 +58,7 @@ func TestManyRestarts(t *testing.T) {
 			assert.True(t, ok && fork == next, "restart %d: %d of %v", i, next, l.Current())
 			c.nc.Close()
 		}
-		// Our subscriber accepts what it is told, also where it is cut in old sessions.
+		// Our subscriber accepts these lineages, even if it is disconnected in old sessions.
 		s, err := subscriber.New(subscriber.Config{Addrs: []string{"pub:1"}, Dial: w.net.Dial, Seed: 1, Start: codec.Start{Kind: codec.StartBeginning}})
 		require.NoError(t, err)
 		enough := errors.New("enough")
@@ -76,7 +77,7 @@ func TestManyRestarts(t *testing.T) {
 	})
 }
 
-// connState is the state after a change; Live for ticks.
+// connState returns the state after a change; Live for ticks.
 func connState(b *subscriber.Batch) subscriber.ConnState {
 	if b.Change == nil {
 		return subscriber.Live

@@ -23,7 +23,7 @@ import (
 
 // The rules of the sending half, one test for each, at the bound and beyond it.
 
-// startOn is start on a network of the given conditions.
+// startOn is start on a network with the given conditions.
 func startOn(t *testing.T, conditions netsim.Conditions, cfg publisher.Config) *world {
 	t.Helper()
 	w := &world{t: t, net: netsim.New(1, netsim.Config{Conditions: conditions})}
@@ -32,7 +32,7 @@ func startOn(t *testing.T, conditions netsim.Conditions, cfg publisher.Config) *
 	return w
 }
 
-// raw dials and sends bytes as they are.
+// raw dials and sends b unchanged.
 func (w *world) raw(b []byte) *client {
 	w.t.Helper()
 	nc, err := w.net.Dial(context.Background(), "pub:1")
@@ -45,7 +45,8 @@ func (w *world) raw(b []byte) *client {
 	return &client{t: w.t, nc: nc, r: codec.NewReader(nc, 0), state: feed.NewState()}
 }
 
-// ending reads on and returns the refusal or goodbye with which the publisher ends the connection; nil if it ends without one.
+// ending reads on and returns the refusal or goodbye with which the publisher ends the connection; nil if there is
+// none.
 func (c *client) ending() *codec.Farewell {
 	c.t.Helper()
 	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
@@ -67,7 +68,7 @@ func (c *client) ending() *codec.Farewell {
 	}
 }
 
-// steps takes messages for d.
+// steps reads messages for d.
 func (c *client) steps(d time.Duration) {
 	c.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -75,7 +76,8 @@ func (c *client) steps(d time.Duration) {
 	}
 }
 
-// More than 128 KiB that become ready at once are sent to a client that had everything without a pause, to the last number.
+// If more than 128 KiB become ready at once, they are sent to a caught-up client without a pause, up to the last
+// number.
 func TestBurstToACaughtUpClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold, held := make(chan struct{}), false
@@ -83,7 +85,7 @@ func TestBurstToACaughtUpClient(t *testing.T) {
 		w := startOn(t, netsim.Conditions{Buffer: 4 << 20}, publisher.Config{Seed: 1, Journal: "j", FS: fs})
 		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
 		c.until(4)
-		synctest.Wait() // it has all there is, and the publisher is at rest
+		synctest.Wait() // the client is caught up, and the publisher is idle
 		fs.Fault = func(op memfs.Op) (int, error) {
 			if op.Kind == memfs.Write && !held {
 				held = true
@@ -111,8 +113,8 @@ func TestBurstToACaughtUpClient(t *testing.T) {
 	})
 }
 
-// Numbers that retention removed across the boundary of two sessions are reported gone session by session: no packet covers
-// numbers of two sessions, because a client refuses one that does.
+// Numbers of two sessions that retention removed are reported as gone session by session: no packet covers numbers of
+// two sessions, because clients refuse such a packet.
 func TestGoneAcrossSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := publisher.Config{
@@ -145,7 +147,7 @@ func TestGoneAcrossSessions(t *testing.T) {
 	})
 }
 
-// withoutSkippedSnapshots leaves out a snapshot that stands between two gone ranges: a publisher may send one, if it has the state.
+// withoutSkippedSnapshots leaves out snapshots between two gone ranges: a publisher may send one if it has the state.
 func withoutSkippedSnapshots(events []string) []string {
 	var out []string
 	for i, e := range events {
@@ -157,8 +159,8 @@ func withoutSkippedSnapshots(events []string) []string {
 	return out
 }
 
-// MaxConnections clients are served, not one more; the next one is refused as busy and may come again, and is served once
-// another has left.
+// MaxConnections clients are served, and no more. The next client is refused as busy and may retry, and is served
+// once another one has left.
 func TestMaxConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, MaxConnections: 3})
@@ -184,8 +186,8 @@ func TestMaxConnections(t *testing.T) {
 	})
 }
 
-// Clients that join within 100 ms of each other share a snapshot, so that a storm costs one encoding; a later one gets
-// the state as of now.
+// Clients that join within 100 ms of each other share a snapshot, so that a storm of clients costs one encoding. A
+// later client gets the current state.
 func TestJoinsAreSharedFor100ms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -194,7 +196,7 @@ func TestJoinsAreSharedFor100ms(t *testing.T) {
 			c := w.join(codec.Hello{})
 			c.snapshot()
 			defer c.nc.Close()
-			c.until(w.pub.Stats().Committed) // what follows the snapshot comes, wherever that stands
+			c.until(w.pub.Stats().Committed) // the ticks after the snapshot are received, wherever it is
 			return c.welcome.Head - uint64(len(c.ticks))
 		}
 		assert.Equal(t, uint64(14), joined())
@@ -206,7 +208,8 @@ func TestJoinsAreSharedFor100ms(t *testing.T) {
 	})
 }
 
-// A client may confirm every number that it was sent, and none beyond (PROTOCOL.md, pulse: "position applied so far").
+// A client may confirm every number that it was sent, and none beyond (PROTOCOL.md, pulse: "position applied so
+// far").
 func TestPulseBeyondWhatWasSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -228,7 +231,7 @@ func TestPulseBeyondWhatWasSent(t *testing.T) {
 	})
 }
 
-// At most 16 changes of filter wait for a client that does not read. With so many the client gets every answer, in order; with
+// At most 16 filter changes wait for a client that does not read. The client is answered all of them, in order; with
 // one more the connection ends.
 func TestSixteenFilterChangesWait(t *testing.T) {
 	for _, n := range []int{16, 17} {
@@ -268,7 +271,8 @@ func TestSixteenFilterChangesWait(t *testing.T) {
 	}
 }
 
-// Beyond MaxHandshakes the connection that has been silent longest is closed, and no other. Before that it has 20 ms.
+// Above MaxHandshakes the oldest connection that has not logged in is closed, and no other one, and not before it has
+// had 20 ms.
 func TestTheOldestHandshakeGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 3})
@@ -339,8 +343,8 @@ func TestRetryAfterIsSpread(t *testing.T) {
 	}
 }
 
-// A client whose policy is to be cut off, and that was never live, is not cut off because what it replays is old: it has MaxLag
-// for that. One that was live is cut off as soon as a write waits for longer than MaxLag.
+// A client with policy "disconnect" that was never live is not disconnected for replaying old ticks: it has MaxLag
+// for that. A client that was live is disconnected once a write waits for longer than MaxLag.
 func TestPolicyWhileAWriteWaits(t *testing.T) {
 	const lag = 5 * time.Second
 	join := func(w *world) *client {
@@ -382,7 +386,7 @@ func TestPolicyWhileAWriteWaits(t *testing.T) {
 			pulses(c, time.Second)
 			w.quotes(1)
 			pulses(c, time.Second)
-			// It is fed nothing more: what it was sent is followed by the goodbye.
+			// Nothing more is sent to it except the goodbye.
 			var err error
 			for err == nil {
 				err = c.step()
@@ -393,7 +397,8 @@ func TestPolicyWhileAWriteWaits(t *testing.T) {
 	})
 }
 
-// A refusal is followed by the end of the stream, at once, and by no reset: the client can read it, whatever it still sends.
+// A refusal is followed at once by the end of the stream, without a reset: the client can read the refusal, whatever
+// it still sends.
 func TestRefusalCanBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -407,7 +412,7 @@ func TestRefusalCanBeRead(t *testing.T) {
 	})
 }
 
-// A goodbye is followed by the end of the stream as well.
+// A goodbye, too, is followed by the end of the stream.
 func TestGoodbyeCanBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -422,7 +427,7 @@ func TestGoodbyeCanBeRead(t *testing.T) {
 	})
 }
 
-// The policy of a client with a filter is looked at before its line is given to the pump that serves all filtered lines.
+// The policy of a client with a filter is checked before its line is given to the filter pump.
 func TestPolicyOfAFilteredClient(t *testing.T) {
 	watchdog := time.AfterFunc(15*time.Second, func() { panic("a filtered client with a policy keeps the publisher busy") })
 	defer watchdog.Stop()
@@ -466,14 +471,14 @@ func TestSiblingOfAReplayIsFollowedWithoutALoss(t *testing.T) {
 		c.consecutive(50, 150)
 		assert.Equal(t, []string{"snapshot 50 scope 0"}, c.events)
 
-		fresh := w.join(codec.Hello{}) // it followed nothing: a snapshot as of now
+		fresh := w.join(codec.Hello{}) // it has followed no session: a snapshot of the current state
 		fresh.snapshot()
 		assert.Equal(t, uint64(150), fresh.next)
 	})
 }
 
-// Filtered lines that were caught up with the session before are told of the next one before its first tick, by the pump that
-// serves them too.
+// Filtered lines that were caught up with a session are told of the next one before its first tick, even if a pump
+// serves them.
 func TestFilteredLinesFollowASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j")}

@@ -16,8 +16,8 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// A seam is a publisher whose goroutines are one: each step that they would take is taken when the test says so. Its memory
-// holds two segments, the journal all.
+// A seam is a publisher without goroutines of its own: the test takes each of their steps. Its memory holds two
+// segments, and its journal everything.
 type seam struct {
 	p    *Publisher
 	conn *conn
@@ -132,7 +132,7 @@ func (s *seam) step(what byte) {
 	}
 }
 
-// read takes the next chunk, after the one before was written in the end, and is what it was.
+// read first checks that the previous chunk is unchanged, as if its write ended now, and then reads the next chunk.
 func (s *seam) read() (more bool) {
 	s.release()
 	l := &s.conn.line
@@ -155,7 +155,7 @@ func (s *seam) release() {
 	s.data, s.was = nil, nil
 }
 
-// take checks packets: ranges join, and each tick is the one of its number.
+// take checks that packets follow each other, and that each tick is the one with its number.
 func (s *seam) take(data []byte) {
 	var ticks [8]feed.Tick
 	for len(data) > 0 && s.err == nil {
@@ -196,7 +196,7 @@ func (s *seam) note(err error) {
 	}
 }
 
-// end reads all there is and checks that it was all.
+// end reads the rest and checks that nothing is missing.
 func (s *seam) end() error {
 	s.step('f')
 	for s.err == nil && s.read() {
@@ -222,7 +222,7 @@ func (s *seam) end() error {
 	return s.err
 }
 
-// The seam journal → memory → live loses and doubles nothing, in whatever order the steps of the hand-over come
+// The hand-over from journal to memory to live ticks loses and repeats nothing, in whatever order its steps come
 // (RELIABILITY.md, 10).
 func TestSeam(t *testing.T) {
 	const steps = "afernp"

@@ -24,33 +24,33 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A server is the connections of a publisher.
+// A server holds the connections of a publisher.
 type server struct {
 	token [sha256.Size]byte
-	most  int // connections
-	first int // handshakes
+	most  int // connections at most
+	first int // handshakes at most
 
 	mu         sync.Mutex
 	conns      map[*conn]struct{} // logged in
-	handshakes *list.List         // of *entrant, oldest first: not logged in
+	handshakes *list.List         // of *entrant, not logged in, oldest first
 	opened     uint64             // connections so far
-	joined     uint64             // of them, those that logged in
-	missing    int                // clients whose connection ended before they had everything, and that did not resume
-	missed     time.Time          // when the last of them went
-	absent     []ConnStats        // the last of them, at most maxAbsent
+	joined     uint64             // connections that logged in so far
+	missing    int                // clients whose connection ended before they had everything, and that have not resumed
+	missed     time.Time          // when the last of the missing clients was lost
+	absent     []ConnStats        // the connections lost last, at most maxAbsent
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
-	waking  []*conn // the other buffer of wake
+	waking  []*conn // the buffer that wake swaps with parked
 	pumps   []pump
 
-	final  atomic.Uint64 // number after the last of an ended session; 0 while it goes on
-	pulses chan struct{} // 1 slot: a client has confirmed something
+	final  atomic.Uint64 // number after the last one of an ended session; 0 until End
+	pulses chan struct{} // 1 slot: a client has confirmed a position
 	ended  chan struct{} // 1 slot: a handshake has ended
 
 	joining   sync.Mutex
 	join      *join
-	work      chan struct{} // a slot for each client for which something is made that takes the processor long: a snapshot, or what its filter wants
+	work      chan struct{} // a slot for each client that uses the processor for long: to make a snapshot, or to match its filter
 	states    states
 	snapshots snapshots
 
@@ -60,20 +60,20 @@ type server struct {
 
 // Bounds of the server.
 const (
-	joinAge      = 100 * time.Millisecond // how old a join point may be that another client shares
-	refusalWait  = 250 * time.Millisecond // for a refusal or goodbye to be read before the connection is closed
-	acceptPause  = 50 * time.Millisecond  // after accept failed for a reason that passes
-	drainTime    = time.Second            // at shutdown, to send what there still is
-	loginGrace   = 20 * time.Millisecond  // for a handshake if others wait for its place
-	maxSubscribe = 16                     // changes of filter that may wait
-	silence      = 3                      // intervals without a sign of life
-	maxDrain     = 64 << 10               // bytes that are read of a peer whose connection has ended
-	sendBuffer   = 72 << 10               // of the kernel, for a connection: Linux holds twice as much, and a segment of 64 KiB
-	maxInline    = 4                      // connections that are served by who flushes
-	maxPumps     = 8                      // goroutines that serve more than that
-	workShare    = 2                      // of the processors, one in so many works for clients that join or change their filters, so that publishing goes on
-	maxAbsent    = 64                     // clients whose connection ended too early that are remembered by name
-	maxTurn      = 128 << 10              // bytes that a connection is sent before it is the next one's turn
+	joinAge      = 100 * time.Millisecond // maximum age of a join that another client shares
+	refusalWait  = 250 * time.Millisecond // time for the client to read a refusal or goodbye before the connection is closed
+	acceptPause  = 50 * time.Millisecond  // pause after accept failed for a passing reason
+	drainTime    = time.Second            // time to send the remaining data at shutdown
+	loginGrace   = 20 * time.Millisecond  // minimum time for a handshake when others wait for its place
+	maxSubscribe = 16                     // filter changes that a client may have queued
+	silence      = 3                      // intervals without a sign of life after which a client is silent
+	maxDrain     = 64 << 10               // bytes read from a peer whose connection has ended
+	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux holds twice as much, plus a segment of 64 KiB
+	maxInline    = 4                      // connections that the flusher serves itself
+	maxPumps     = 8                      // goroutines that serve the connections if there are more
+	workShare    = 2                      // one in this many processors works for clients that join or change filters, so that publishing continues
+	maxAbsent    = 64                     // lost connections that are remembered by name
+	maxTurn      = 128 << 10              // bytes sent to a connection before the next connection is served
 )
 
 func (s *server) init(cfg Config) {
@@ -94,18 +94,18 @@ func (s *server) init(cfg Config) {
 
 // Shares of the file descriptors that a process may have.
 const (
-	otherFiles     = 8 // for files that the publisher knows nothing of, and a connection of each listener that was just accepted
-	handshakeShare = 8 // of connections, one in so many has not logged in, at most
-	fewSockets     = 8 // the least number that a publisher starts with
-	fewConnections = 256
+	otherFiles     = 8   // for files that the publisher does not know of, and one newly accepted connection per listener
+	handshakeShare = 8   // at most one in this many connections is for handshakes
+	fewSockets     = 8   // minimum to start a publisher
+	fewConnections = 256 // fewer connections than this are logged as a warning even if MaxConnections was not set
 )
 
-// ErrDescriptors reports that the process may have too few file descriptors for a publisher.
+// ErrDescriptors reports that the process may not open enough file descriptors for a publisher.
 var ErrDescriptors = errors.New("too few file descriptors")
 
-// Fit lowers MaxConnections and MaxHandshakes so that the connections and the journals of n publishers with this
-// configuration find file descriptors, and logs that. New does so for one publisher, unless Fit was called. The error wraps
-// ErrDescriptors if too few connections are left.
+// Fit lowers MaxConnections and MaxHandshakes so that the file descriptors of the process suffice for the connections
+// and journals of n publishers with this configuration, and logs it if it did. New calls Fit(1), unless Fit was
+// called before. The error wraps ErrDescriptors if too few connections are left.
 func (c *Config) Fit(n int) error {
 	limit, open := journal.FileLimit()
 	if c.fitted || limit == 0 {
@@ -136,7 +136,7 @@ func (c *Config) Fit(n int) error {
 	}
 	if connections = min(wanted, connections); connections < wanted {
 		level := zerolog.WarnLevel
-		if c.MaxConnections == 0 && connections >= fewConnections { // nobody asked for more
+		if c.MaxConnections == 0 && connections >= fewConnections { // not set by the caller
 			level = zerolog.DebugLevel
 		}
 		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", wanted).Int("limit", limit).
@@ -148,15 +148,14 @@ func (c *Config) Fit(n int) error {
 
 // A door is one call of Serve.
 type door struct {
-	ctx   context.Context // of the connections
+	ctx   context.Context // ends the connections
 	conns sync.WaitGroup
 }
 
-// Serve feeds the subscribers that connect on ln until ctx is cancelled or ln fails; several
-// may run at once. It owns ln and every goroutine it starts: once it returns, ln and its
-// connections are closed. When ctx ends each client is sent what there still is, for a
-// bounded time, and a goodbye that asks it to come again: at once, if the cause of ctx is
-// ErrMoved. The error is never nil; after cancellation it is the cause of ctx.
+// Serve feeds the subscribers that connect on ln until ctx is cancelled or ln fails. Several calls may run at once.
+// Serve owns ln and every goroutine it starts: once it returns, ln and its connections are closed. When ctx ends,
+// each client is sent the remaining data, for a bounded time, and a goodbye that asks it to reconnect, at once if the
+// cause of ctx is ErrMoved. The error is never nil; after cancellation it is the cause of ctx.
 func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	d := &door{ctx: ctx}
@@ -172,17 +171,17 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 			ln.Close()
 		}
 	}()
-	var refusing condition // of the system
+	var refusing condition // the system refuses connections
 	for {
 		nc, err := ln.Accept()
 		passes := acceptPasses(err)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, syscall.ECONNABORTED): // that client has left
+		case errors.Is(err, syscall.ECONNABORTED): // the client has left already
 			continue
 		case refusing.begins(passes):
-			p.cfg.Logger.Warn().Err(err).Msg("cannot accept connections for now; those that there are go on")
+			p.cfg.Logger.Warn().Err(err).Msg("cannot accept connections for now; existing connections continue")
 		case refusing.ends(err == nil):
 			p.cfg.Logger.Info().Msg("accepting connections again")
 		}
@@ -195,7 +194,7 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 		} else if err != nil {
 			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		}
-		e := p.serving.enter(ctx, nc) // before the next one is accepted: no more are open than the bounds allow
+		e := p.serving.enter(ctx, nc) // before the next Accept, so that the open connections stay within the bounds
 		d.conns.Go(func() {
 			if c := p.admit(d, e); c != nil {
 				c.run()
@@ -204,8 +203,8 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// acceptPasses reports whether err, of Accept, is about one connection or a want that passes, and not about the
-// listener: see accept(2).
+// acceptPasses reports whether err, returned by Accept, concerns a single connection or a passing shortage rather
+// than the listener: see accept(2).
 func acceptPasses(err error) bool {
 	for _, passing := range []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EPROTO, syscall.ENETDOWN,
@@ -222,12 +221,12 @@ func acceptPasses(err error) bool {
 type entrant struct {
 	net.Conn
 	number uint64
-	at     time.Time     // when it came
-	place  *list.Element // among the handshakes
+	at     time.Time     // when it was accepted
+	place  *list.Element // element of server.handshakes
 }
 
-// enter counts nc among the handshakes. If there are too many, it waits until one of them ends, or the oldest has had
-// loginGrace, and is closed.
+// enter adds nc to the handshakes. If there are too many, it waits until a handshake ends or the oldest one has had
+// loginGrace, and closes the oldest.
 func (s *server) enter(ctx context.Context, nc net.Conn) *entrant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,7 +254,7 @@ func (s *server) enter(ctx context.Context, nc net.Conn) *entrant {
 	return e
 }
 
-// enteredLocked takes e from the handshakes.
+// enteredLocked removes e from the handshakes.
 func (s *server) enteredLocked(e *entrant) {
 	s.handshakes.Remove(e.place)
 	select {
@@ -264,12 +263,11 @@ func (s *server) enteredLocked(e *entrant) {
 	}
 }
 
-// admit hears and answers the hello of a client. It returns the connection to serve; nil if there
-// is none, and e is closed.
+// admit reads and answers the hello of a client. It returns the connection to serve, or nil if it has closed e.
 func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	nc := e.Conn
 	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
-		_ = b.SetWriteBuffer(sendBuffer) // else the kernel grows it to megabytes for a client that does not read
+		_ = b.SetWriteBuffer(sendBuffer) // otherwise the kernel grows it to megabytes if the client does not read
 	}
 	s := &p.serving
 	stop := context.AfterFunc(d.ctx, func() { nc.Close() })
@@ -301,7 +299,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
 				Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second,
-				Text: fmt.Sprintf("%d subscribers are connected, no more are taken", len(s.conns)),
+				Text: fmt.Sprintf("%d subscribers are connected, which is the limit", len(s.conns)),
 			}
 		} else {
 			s.enteredLocked(e)
@@ -322,7 +320,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	case refusal != nil:
 		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
-			leave() // it counts among the answers that wait
+			leave() // from here it counts among the waiting answers
 			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { farewell(nc, refusal) })
 			return nil
 		}
@@ -334,13 +332,13 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	return c
 }
 
-// leave closes c, which has ended, and takes it from the server.
+// leave closes c, which has ended, and removes it from the server.
 func (p *Publisher) leave(c *conn) {
-	c.nc.Close() // before another one gets its place
+	c.nc.Close() // before its place is given to another connection
 	s := &p.serving
 	next, _ := p.log.end()
 	c.mail.Lock()
-	if c.said { // whatever the writer met: it closed after its goodbye
+	if c.said { // the client closed after its goodbye, whatever error the writer saw
 		c.reason = errClientLeft
 	}
 	c.mail.Unlock()
@@ -367,7 +365,8 @@ func (p *Publisher) leave(c *conn) {
 		AnErr("reason", c.reason).Msg("subscriber left")
 }
 
-// backLocked notes that a client has come back, which is of the same name and address if there is such a one.
+// backLocked records that a client has come back. It forgets the lost connection with the same client name and
+// address or, if there is none, the oldest one.
 func (s *server) backLocked(c *conn) {
 	s.missing = max(0, s.missing-1)
 	i := slices.IndexFunc(s.absent, c.stats().isClientOf)
@@ -379,7 +378,7 @@ func (s *server) backLocked(c *conn) {
 	}
 }
 
-// farewell sends m and closes the connection for writing, then lets the peer read it.
+// farewell sends m, closes the connection for writing, and gives the peer time to read m.
 func farewell(nc net.Conn, m codec.Message) {
 	b, err := codec.Append(nil, m)
 	if err != nil {
@@ -395,9 +394,8 @@ func farewell(nc net.Conn, m codec.Message) {
 	drain(nc)
 }
 
-// drain reads what the peer still sends, until it closes, the deadline passes, or it was more
-// than a peer has to say, because closing a socket with unread bytes takes back what was
-// written to it.
+// drain reads and discards data from the peer until it closes, the deadline passes, or maxDrain bytes were read.
+// Closing a socket with unread bytes would discard data that the peer has not read yet.
 func drain(nc net.Conn) {
 	var b [512]byte
 	for left := maxDrain; left > 0; {
@@ -409,7 +407,7 @@ func drain(nc net.Conn) {
 	}
 }
 
-// handshake reads the hello and decides on it. The connection is not written to.
+// handshake reads the hello and decides on it. It does not write to the connection.
 func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if err := nc.SetDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
 		return nil, nil, err
@@ -452,8 +450,8 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	return c, nil, nil
 }
 
-// wake serves the connections that wait, after the log has grown. Only who flushes calls it: a
-// few it serves itself, which is quickest; many are the pumps'.
+// wake serves the parked connections after the log has grown: a few directly, which is fastest, many through the
+// pumps. Only the goroutine that flushes may call it.
 func (s *server) wake() {
 	s.parking.Lock()
 	s.parked, s.waking = s.waking[:0], s.parked
@@ -475,7 +473,7 @@ func (s *server) wake() {
 	clear(s.waking)
 }
 
-// wakeAll signals every connection, the oldest first: the same seed has the same trace.
+// wakeAll signals every connection, the oldest first, so that the same seed produces the same trace.
 func (s *server) wakeAll() {
 	s.mu.Lock()
 	all := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.number, b.number) })
@@ -485,8 +483,8 @@ func (s *server) wakeAll() {
 	}
 }
 
-// park arranges for c to be woken when the log grows beyond what it has read; it is false if
-// it has grown already.
+// park arranges for c to be woken when the log grows beyond what c has read. It returns false if the log has grown
+// already.
 func (s *server) park(c *conn, log *memlog) bool {
 	s.parking.Lock()
 	defer s.parking.Unlock()
@@ -501,8 +499,9 @@ func (s *server) park(c *conn, log *memlog) bool {
 	return true
 }
 
-// sentTo returns how many subscribers are connected, how many of them were sent everything before number next, and how many
-// have connected so far. While a write from memory is under way, and its segment is pinned, sent may count a subscriber too early.
+// sentTo returns how many connected subscribers were sent everything before number next, how many subscribers are
+// connected, and how many have connected so far. While a write from memory is in progress, which pins its segment,
+// sent may count a subscriber too early.
 func (s *server) sentTo(next uint64) (sent, connected int, joined uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -521,10 +520,10 @@ func (s *server) pulsed() {
 	}
 }
 
-// Drained waits, after End, until every connected subscriber has confirmed that it has
-// everything. Subscribers that come or go meanwhile count while they are there; one whose
-// connection was lost before it had everything is given as long to come back as it may take
-// to notice. Only one goroutine may wait.
+// Drained waits, after End, until every connected subscriber has confirmed that it has everything. That includes
+// subscribers that connect meanwhile; a subscriber whose connection was lost before it had everything is given three
+// heartbeat intervals to reconnect. Drained returns ctx.Err() if ctx ends first, or ErrClosed. Only one goroutine may
+// call it at a time.
 func (p *Publisher) Drained(ctx context.Context) error {
 	s := &p.serving
 	for {
@@ -553,15 +552,16 @@ func (p *Publisher) Drained(ctx context.Context) error {
 	}
 }
 
-// A join is a place in the log at which clients come in, with the state as of there. Who
-// comes soon after another comes in at the same place, so that one encoding serves both.
+// A join is a place in the log where clients start, with the state at that place. Clients that connect within a short
+// time share a join, and with it one encoded snapshot.
 type join struct {
 	seq   uint64
 	state *feed.State
 	at    time.Time
 }
 
-// joinAt is a join at or after seq: one that another client had, if it is not older than age.
+// joinAt returns a join at or after seq: the last join, if it is not older than age, or a new one at the end of the
+// log.
 func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 	s := &p.serving
 	s.joining.Lock()
@@ -584,18 +584,19 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 	}
 }
 
-// ConnStats is how one subscriber does.
+// ConnStats describes one connected subscriber.
 type ConnStats struct {
-	Number    uint64 // of the connection: no other one of the publisher has it
+	Number    uint64 // number of the connection, unique in the publisher
 	Remote    string
 	Client    string
 	Filter    []string
 	Told      uint64 // number after the last one sent
-	Confirmed uint64 // number after the last one that the client says it has applied
+	Confirmed uint64 // number after the last one that the client has confirmed as applied
 	RoundTrip time.Duration
 }
 
-// isClientOf reports whether both connections are of clients with the same name and address: perhaps of the same one.
+// isClientOf reports whether both connections are from clients with the same name and address, and so perhaps from
+// the same client.
 func (c ConnStats) isClientOf(o ConnStats) bool {
 	return c.Client == o.Client && host(c.Remote) == host(o.Remote)
 }
@@ -608,8 +609,8 @@ func host(remote string) string {
 	return remote
 }
 
-// Without returns the connections of which there is none in others with the same client's name and address, each of which
-// stands for one.
+// Without returns conns without those that match a connection in others by client name and address. Each connection
+// in others matches at most one.
 func Without(conns, others []ConnStats) (left []ConnStats) {
 	others = slices.Clone(others)
 	for _, c := range conns {
@@ -639,8 +640,8 @@ func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
 	return out, s.handshakes.Len(), s.joined
 }
 
-// lost returns how many clients were cut before they had everything and have not come back, when the last of them was cut,
-// and the connections of the last of them.
+// lost returns how many clients were disconnected before they had everything and have not come back, when the last of
+// them was disconnected, and the last of their connections.
 func (s *server) lost() (missing int, missed time.Time, absent []ConnStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

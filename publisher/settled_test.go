@@ -19,8 +19,8 @@ import (
 	"tickfeed/subscriber"
 )
 
-// T2: a subscribe that comes with the hello, where the line begins before the position, is answered no earlier than the position:
-// the snapshot of what was added is of a place that the client has reached.
+// T2: a subscribe that comes with the hello, on a line that begins before the position, is answered only at the
+// position: the snapshot of the added instruments is as of a number that the client has reached.
 func TestSubscribeWaitsForThePosition(t *testing.T) {
 	for _, journalled := range []bool{false, true} {
 		for _, filter := range []codec.Filter{nil, {"A0"}} {
@@ -61,7 +61,7 @@ func TestSubscribeWaitsForThePosition(t *testing.T) {
 	}
 }
 
-// T28: several subscribes may be open at once, also with one request id; they are answered in order.
+// T28: several subscribes may be open at once, even with the same request id. They are answered in order.
 func TestSubscribesAreAnsweredInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -78,7 +78,7 @@ func TestSubscribesAreAnsweredInOrder(t *testing.T) {
 	})
 }
 
-// T14: after the end a subscribe is answered as before it, with a snapshot of what was added.
+// T14: a subscribe after the end is answered as before it, with a snapshot of the added instruments.
 func TestSubscribeAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -96,7 +96,8 @@ func TestSubscribeAfterTheEnd(t *testing.T) {
 	})
 }
 
-// T4: start is used where the position helps nobody: where the publisher has none of its sessions, and not all of its own numbers.
+// T4: start applies if the position is of no use: the publisher knows none of its sessions, and no longer has all of
+// its own numbers.
 func TestStartWithAForeignPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, head := retained(t, publisher.MinMemory, 2<<20)
@@ -109,7 +110,7 @@ func TestStartWithAForeignPosition(t *testing.T) {
 			{codec.Start{Kind: codec.StartLive}, head},
 			{codec.Start{Kind: codec.StartBeginning}, 1},
 			{codec.Start{Kind: codec.StartSeq, Value: head - 1000}, head - 1000},
-			{codec.Start{Kind: codec.StartSeq, Value: head + 1000}, head}, // where the position is all that it has, it is not refused
+			{codec.Start{Kind: codec.StartSeq, Value: head + 1000}, head}, // with a position, a start beyond the head is not refused
 		} {
 			c := w.join(codec.Hello{Start: test.start, Position: foreign})
 			assert.Equal(t, codec.StartedBySnapshot, c.welcome.Reason, test.start)
@@ -120,7 +121,7 @@ func TestStartWithAForeignPosition(t *testing.T) {
 	})
 }
 
-// T24: a position beyond the head of its own session is refused with code bad request, and no retry.
+// T24: a position beyond the head of its own session is refused with code bad request, without retry.
 func TestPositionBeyondTheHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -142,7 +143,8 @@ func TestPositionBeyondTheHead(t *testing.T) {
 	})
 }
 
-// T26: the interval that a client wants is brought into the publisher's bounds, and the welcome says what holds.
+// T26: the interval that a client asks for is limited to the bounds of the publisher, and the welcome has the
+// resulting interval.
 func TestHeartbeatIsClamped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -157,8 +159,8 @@ func TestHeartbeatIsClamped(t *testing.T) {
 	})
 }
 
-// A line with an end: the publisher says goodbye, code done, once the line has covered the numbers below it, on a full line and on a
-// filtered one, from memory and from the journal, for what is there and for what is still to come.
+// A line with an end: the publisher sends a goodbye with code done once the line has covered the numbers before the
+// end, with and without a filter, from memory and from the journal, for past and for future numbers.
 func TestUntil(t *testing.T) {
 	for _, filter := range []codec.Filter{nil, {"A0"}, {"NONE"}} {
 		for _, until := range []uint64{1, 50, 104, 150, 204} {
@@ -178,14 +180,14 @@ func TestUntil(t *testing.T) {
 					assert.LessOrEqual(t, c.at, max(until, 104)+100, "it ends with the packet that holds the last number")
 					time.Sleep(time.Second)
 					assert.Empty(t, w.pub.Stats().Conns)
-					assert.Zero(t, w.pub.Stats().Missing, "it had all that it asked for")
+					assert.Zero(t, w.pub.Stats().Missing, "it had everything that it asked for")
 				})
 			})
 		}
 	}
 }
 
-// What a client understands is granted if the publisher knows it; else it is left out.
+// The publisher grants the features in the hello that it knows, and leaves out the others.
 func TestFeatures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -199,7 +201,7 @@ func TestFeatures(t *testing.T) {
 	})
 }
 
-// A gap is fetched on a second connection: from number 42 until 99, while the first one goes on.
+// A gap is fetched on a second connection, from number 42 up to 99, while the first connection continues.
 func TestGapOnASecondConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -223,8 +225,8 @@ func TestGapOnASecondConnection(t *testing.T) {
 	})
 }
 
-// The log says what a client that left was sent, and what it has confirmed; one that said goodbye left, whatever became of what it
-// was still being sent.
+// The log says what a client that left was sent, and what it has confirmed. The reason is the goodbye of the client
+// if it sent one, whatever became of data still being sent to it.
 func TestLogOfAClientThatLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(bytes.Buffer)

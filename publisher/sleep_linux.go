@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// sleep sleeps for about d. Go's timers round up to a millisecond where all else sleeps too.
+// sleep sleeps for about d. It does not use a timer, because a Go timer rounds up to a millisecond in a process that
+// is otherwise idle.
 func sleep(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
-	_ = syscall.Nanosleep(&t, nil) // may be cut short by a signal
+	_ = syscall.Nanosleep(&t, nil) // a signal may end it early
 }

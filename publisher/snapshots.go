@@ -12,40 +12,40 @@ import (
 	"tickfeed/feed"
 )
 
-// snapshots are the encoded snapshots that connections are sent, each made once for all connections that are sent the same.
-// A client that does not read would hold its snapshot for as long as it stays; so what all of them take is bounded. Where a
-// snapshot finds no room its connection waits, and the connections that have taken nothing of theirs for snapshotStall
-// are ended.
+// snapshots holds the encoded snapshots that are being sent, each encoded once for all connections that are sent the
+// same one. A client that does not read would hold its snapshot for as long as it stays connected, so the total size
+// is bounded. If there is no room for a snapshot, its connection waits, and connections that have taken nothing of
+// their snapshot for snapshotStall are closed.
 type snapshots struct {
-	room int // bytes; see limitLocked
+	room int // bound of size, in bytes; see limitLocked
 
 	mu      sync.Mutex
 	all     map[snapshotKey]*snapshot
-	size    int           // bytes of all
-	current uint64        // the snapshots as of this number stay though no connection holds them, for those that join next
-	freed   chan struct{} // closed when there may be more room; nil if nobody waits
+	size    int           // total of all, in bytes
+	current uint64        // snapshots as of this number are kept even if no connection holds them, for clients that connect next
+	freed   chan struct{} // closed when there may be more room; nil if no connection waits
 
-	// The last large snapshot, by which the size of one is estimated before it is made.
+	// The size of the last large snapshot, from which the sizes of others are estimated.
 	instruments, bytes int
 }
 
 // Bounds of the snapshots.
 const (
-	snapshotRoom  = 64 << 20               // bytes of all of them, or
-	snapshotCount = 4                      // as many as this of the largest, if that is more
-	snapshotStall = time.Second            // after which a connection that has not taken chunkTarget bytes of its snapshot makes room for another
-	roomPause     = 100 * time.Millisecond // between two looks for room, if none was given back meanwhile
+	snapshotRoom  = 64 << 20               // bytes of all snapshots, or
+	snapshotCount = 4                      // this many times the size of the last large snapshot, if that is more
+	snapshotStall = time.Second            // a connection that takes less than chunkTarget bytes in this time may be closed to make room
+	roomPause     = 100 * time.Millisecond // between two checks for room, if nothing was released meanwhile
 )
 
-// A stateView is what of the state as of seq a connection is to be sent.
+// A stateView is the part of the state as of seq that a connection is sent.
 type stateView struct {
 	seq   uint64
-	line  *line // whose seed, filter and wanted count
+	line  *line // provides seed, filter and wanted
 	scope codec.ScopeKind
-	added *wanted // what ScopeAdded adds; nil for all instruments
+	added *wanted // the instruments that ScopeAdded adds; nil for all
 }
 
-// wanted returns the instruments that v has; nil for all.
+// wanted returns the instruments in v; nil for all.
 func (v *stateView) wanted() *wanted {
 	if v.scope == codec.ScopeAdded {
 		return v.added
@@ -53,7 +53,7 @@ func (v *stateView) wanted() *wanted {
 	return v.line.wanted
 }
 
-// A snapshotKey is equal for connections that are sent the same snapshot.
+// A snapshotKey is the same for connections that are sent the same snapshot.
 type snapshotKey struct {
 	seq uint64
 	of  [sha256.Size]byte
@@ -72,10 +72,10 @@ type snapshot struct {
 	key     snapshotKey
 	size    int                     // protected by snapshots.mu: an estimate until made
 	made    bool                    // protected by snapshots.mu
-	holders map[*conn]time.Duration // protected by snapshots.mu: since when, as heard
+	holders map[*conn]time.Duration // protected by snapshots.mu: when each began to hold it, on the clock of heard
 
 	making sync.Mutex
-	data   []byte // protected by making until it is made; it must not be changed
+	data   []byte // protected by making until it is made, then read-only
 }
 
 func (s *snapshots) init() {
@@ -84,8 +84,8 @@ func (s *snapshots) init() {
 
 func (s *snapshots) limitLocked() int { return max(s.room, snapshotCount*s.bytes) }
 
-// estimateLocked is what a snapshot of that many instruments is thought to take: in proportion to the last large one, but never more than
-// would be let in beside others.
+// estimateLocked returns the estimated size of a snapshot of the given number of instruments, in proportion to the
+// last large snapshot. The estimate is at most the share of one snapshot in the limit.
 func (s *snapshots) estimateLocked(instruments int) int {
 	most := s.limitLocked() / snapshotCount
 	if s.instruments == 0 {
@@ -94,8 +94,8 @@ func (s *snapshots) estimateLocked(instruments int) int {
 	return min(s.bytes*instruments/s.instruments, most)
 }
 
-// hold gives c the snapshot of what v has of state, which may still have to be made, for release to take back. It returns nil if there
-// is no room for it; then freed is closed when there may be.
+// hold makes c a holder of the snapshot for v, whose data may still have to be made. The caller must release it. hold
+// returns nil if there is no room; freed is then closed when there may be.
 func (s *snapshots) hold(c *conn, v *stateView, state *feed.State) (held *snapshot, freed <-chan struct{}) {
 	key := v.key()
 	s.mu.Lock()
@@ -114,14 +114,16 @@ func (s *snapshots) hold(c *conn, v *stateView, state *feed.State) (held *snapsh
 	return held, nil
 }
 
-// vacancy returns nil if there is room for a snapshot of what w wants, or else what is closed when there may be.
+// vacancy returns nil if there is room for a snapshot of the instruments in w, otherwise a channel that is closed
+// when there may be.
 func (s *snapshots) vacancy(w *wanted) (freed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.roomLocked(s.estimateLocked(w.count(s.instruments)))
 }
 
-// roomLocked makes room for size more bytes, as far as that can be done at once.
+// roomLocked makes room for size more bytes. It removes snapshots without holders; if that is not enough, it closes
+// stalled connections and returns a channel that is closed when there may be more room.
 func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 	over := func() int {
 		if s.size == 0 {
@@ -154,7 +156,7 @@ func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 		lacking -= o.size
 		for c := range o.holders {
 			c.crowded.Store(true)
-			_ = c.nc.SetWriteDeadline(time.Now()) // it looks at crowded
+			_ = c.nc.SetWriteDeadline(time.Now()) // wakes its writer, which checks crowded
 		}
 	}
 	if s.freed == nil {
@@ -163,7 +165,7 @@ func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 	return s.freed
 }
 
-// crowded reports whether the connections that hold s are about to give it back, to make room.
+// crowded reports whether all holders of o are about to release it, to make room.
 func (o *snapshot) crowded() bool {
 	for c := range o.holders {
 		if !c.crowded.Load() {
@@ -173,7 +175,8 @@ func (o *snapshot) crowded() bool {
 	return len(o.holders) > 0
 }
 
-// stalledLocked returns the snapshot that connections have taken nothing of for the longest time, if that is snapshotStall or more.
+// stalledLocked returns the snapshot whose holders have taken nothing for the longest time, if that is at least
+// snapshotStall, or nil.
 func (s *snapshots) stalledLocked() (longest *snapshot) {
 	most := snapshotStall
 	for _, o := range s.all {
@@ -191,7 +194,7 @@ func (s *snapshots) stalledLocked() (longest *snapshot) {
 	return longest
 }
 
-// make makes the snapshot that is held of v, in its turn, if that was not done yet.
+// make encodes the data of held, the snapshot for v, in a slot of server.work, unless that is done already.
 func (s *snapshots) make(held *snapshot, v *stateView, state *feed.State) error {
 	held.making.Lock()
 	defer held.making.Unlock()
@@ -202,7 +205,7 @@ func (s *snapshots) make(held *snapshot, v *stateView, state *feed.State) error 
 	work <- struct{}{}
 	defer func() { <-work }()
 	instruments := v.wanted().count(state.Len())
-	// Grown as it is written it would be copied many times; it is about as long as others.
+	// A buffer of the estimated size avoids the copies that growing it would make.
 	room := 0
 	s.mu.Lock()
 	if s.instruments > 0 && v.scope != codec.ScopeDefinitions {
@@ -227,7 +230,7 @@ func (s *snapshots) make(held *snapshot, v *stateView, state *feed.State) error 
 	return nil
 }
 
-// encode encodes the snapshot. It is written into room bytes, if it has room there.
+// encode encodes the snapshot into a buffer that has room bytes at first.
 func (v *stateView) encode(state *feed.State, room int) ([]byte, error) {
 	begin, want := &codec.SnapshotBegin{Seq: v.seq, Scope: v.scope}, v.wanted()
 	if v.added != nil {
@@ -244,7 +247,7 @@ func (v *stateView) encode(state *feed.State, room int) ([]byte, error) {
 	return codec.AppendSnapshot(make([]byte, 0, room), begin, entries, v.line.seed)
 }
 
-// release takes back what c was given. Nil is nothing.
+// release ends the hold of c on held. It does nothing if held is nil.
 func (s *snapshots) release(c *conn, held *snapshot) {
 	if held == nil {
 		return
@@ -261,7 +264,7 @@ func (s *snapshots) release(c *conn, held *snapshot) {
 	}
 }
 
-// keep makes the snapshots as of seq those that stay.
+// keep sets the number whose snapshots are kept without holders, and removes others that have no holders.
 func (s *snapshots) keep(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

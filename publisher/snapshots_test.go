@@ -17,7 +17,7 @@ import (
 	"tickfeed/feed"
 )
 
-// A crowd is a publisher of many instruments, whose clients take little before they stall.
+// A crowd is a publisher of many instruments, whose clients stall after little data.
 type crowd struct {
 	t   *testing.T
 	net *netsim.Network
@@ -92,8 +92,8 @@ func (c *crowd) dial(hello codec.Hello) net.Conn {
 	return nc
 }
 
-// rest reads what there is, and returns how many whole snapshots that was, and the goodbye; it reads no more than rate
-// bytes in a second, if that is not 0.
+// rest reads what was sent, at most rate bytes per second unless rate is 0, and returns the number of whole snapshots
+// and the goodbye.
 func (c *crowd) rest(nc net.Conn, rate int, until func(snapshots int) bool) (snapshots int, bye *codec.Goodbye) {
 	var from io.Reader = nc
 	if rate > 0 {
@@ -130,7 +130,8 @@ func (r *slowReader) Read(p []byte) (int, error) {
 	return r.nc.Read(p[:min(len(p), r.rate/16)])
 }
 
-// held returns how many bytes connections hold of snapshots, how long the longest one is, and the bound of all.
+// held returns the size of all snapshots that connections hold, the size of the largest, and the bound of all, in
+// bytes.
 func (c *crowd) held() (bytes, longest, most int) {
 	all := &c.p.serving.snapshots
 	all.mu.Lock()
@@ -142,8 +143,9 @@ func (c *crowd) held() (bytes, longest, most int) {
 	return bytes, longest, all.limitLocked()
 }
 
-// Clients that do not read their snapshots, each of which is another one, take no more memory than there is room for, however they
-// came to them. A client that reads gets its own meanwhile, also one that reads slowly; those that read nothing end for it, and hear why.
+// Clients that do not read their snapshots, all of them different, take bounded memory in total, whatever the
+// snapshots are for. A client that reads, even slowly, gets its snapshot meanwhile; stalled clients are disconnected
+// for it, and told why.
 func TestStalledSnapshotsAreBounded(t *testing.T) {
 	own := func(i int) codec.Filter { return codec.Filter{"S*", fmt.Sprint("X", i)} }
 	for _, test := range []struct {
@@ -220,14 +222,14 @@ func TestStalledSnapshotsAreBounded(t *testing.T) {
 						assert.True(t, bye.Retry)
 					}
 				}
-				assert.NotZero(t, ended, "some make room for others")
+				assert.NotZero(t, ended, "some clients make room for others")
 			})
 		})
 	}
 }
 
-// A slow consumer that is to skip to a snapshot waits for room as well. Heartbeats come meanwhile, which say nothing of the numbers
-// that it has not had; then these are withheld, each of them.
+// A slow consumer that is to skip to a snapshot waits for room as well. Meanwhile it is sent heartbeats, which do not
+// cover the numbers that it has not received; afterwards each of these numbers is withheld.
 func TestSlowConsumerWaitsForRoom(t *testing.T) {
 	for _, filter := range []codec.Filter{nil, {"S0*"}} {
 		t.Run(fmt.Sprint(filter), func(t *testing.T) {
@@ -287,8 +289,8 @@ func TestSlowConsumerWaitsForRoom(t *testing.T) {
 	}
 }
 
-// What a filter wants is found, and snapshots are made, for few clients at a time, so that a crowd that joins leaves the processors to
-// publishing: who finds no turn waits.
+// Filters are matched and snapshots are made for few clients at a time, and others wait, so that a crowd of clients
+// that join leaves processor time for publishing.
 func TestMakingTakesTurns(t *testing.T) {
 	for _, filter := range []codec.Filter{nil, {"S0*"}} {
 		t.Run(fmt.Sprint(filter), func(t *testing.T) {

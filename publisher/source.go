@@ -10,27 +10,25 @@ import (
 	"tickfeed/feed"
 )
 
-// A Pace says how fast a source is published, on an absolute schedule: a delay is caught up,
-// it does not add up. The zero Pace is as fast as it goes.
+// A Pace is the speed at which a source is published, on an absolute schedule: a delay is made up for and does not
+// accumulate. The zero Pace publishes as fast as possible.
 type Pace struct {
 	// Rate is ticks per second, evenly spaced.
 	Rate float64
-	// Speed is how many seconds of event time pass in a second; ignored if Rate is not 0.
-	// Ticks are never early; event times that go back count as now.
+	// Speed is seconds of event time per second; ignored if Rate is not 0. No tick is early. A tick whose event time
+	// is earlier than the last one is due at once.
 	Speed float64
 }
 
-// feedBatch is how many ticks Feed takes from a source at a time.
+// feedBatch is how many ticks Feed reads from a source at a time.
 const feedBatch = 256
 
-// catchUp is how far a paced source may be behind its schedule before it stops trying to
-// catch up and goes on from now.
+// catchUp is how far a paced source may be behind its schedule before the schedule is moved to the current time.
 const catchUp = time.Second
 
-// Feed publishes what src yields until it ends, and returns how many numbers were given to it: a definition
-// that is known already gets none. Src's
-// instruments are made known as they are defined, under the ids that they have here. Feed
-// does not close src. The error is src's, Publish's, or ctx.Err(); nil at the end of src.
+// Feed publishes the ticks of src until src ends, and returns how many numbers were given to them: a definition that
+// is already known gets no number. Instruments of src get ids of the publisher as they are defined. Feed does not
+// close src. It returns the errors of src and of Publish, or ctx.Err(); nil at the end of src.
 func (p *Publisher) Feed(ctx context.Context, src feed.Source, pace Pace) (ticks uint64, err error) {
 	f := feeder{p: p, pace: pace}
 	batch := make([]feed.Tick, feedBatch)
@@ -53,12 +51,12 @@ func (p *Publisher) Feed(ctx context.Context, src feed.Source, pace Pace) (ticks
 type feeder struct {
 	p     *Publisher
 	pace  Pace
-	ids   []feed.InstrumentID // by the source's ids
+	ids   []feed.InstrumentID // ids of the publisher, by ids of the source
 	ticks uint64
 	timer *time.Timer
 
 	begun     bool
-	start     time.Time // when the schedule begins
+	start     time.Time // start of the schedule
 	scheduled uint64    // ticks since start
 	from      int64     // event time at start
 	latest    time.Time // due time of the last tick
@@ -66,7 +64,7 @@ type feeder struct {
 
 // feed publishes a batch of the source's ticks, each when it is due.
 func (f *feeder) feed(ctx context.Context, batch []feed.Tick) error {
-	ready := 0 // ticks of batch[:ready] are gone
+	ready := 0 // ticks of batch[:ready] are published
 	flush := func(to int) error {
 		if to == ready {
 			return nil
@@ -114,7 +112,7 @@ func (f *feeder) feed(ctx context.Context, batch []feed.Tick) error {
 	return flush(len(batch))
 }
 
-// due is when t is to be published.
+// due returns when t is to be published.
 func (f *feeder) due(t *feed.Tick, now time.Time) time.Time {
 	if !f.begun {
 		f.begun, f.start, f.from = true, now, t.EventTime
@@ -153,14 +151,14 @@ func (f *feeder) wait(ctx context.Context, until time.Time) error {
 	}
 }
 
-// define gives the source's instrument its id here.
+// define defines the instrument in the publisher and records its id there.
 func (f *feeder) define(ctx context.Context, t *feed.Tick) error {
 	d := t.Definition()
 	if d == nil {
-		return errors.New("source: a definition that defines nothing")
+		return errors.New("source: a definition tick without a definition")
 	}
 	if int(t.Instrument) > len(f.ids) {
-		return fmt.Errorf("source: instrument %d is defined after %d others", t.Instrument, len(f.ids))
+		return fmt.Errorf("source: instrument %d is defined out of order, after %d others", t.Instrument, len(f.ids))
 	}
 	id, published, err := f.p.define(ctx, *d, t.EventTime)
 	if err != nil {
@@ -171,7 +169,7 @@ func (f *feeder) define(ctx context.Context, t *feed.Tick) error {
 	} else {
 		f.ids[t.Instrument] = id
 	}
-	if published { // else the instrument was known already, and no number was given
+	if published { // otherwise the definition was known already, and no number was given
 		f.ticks++
 	}
 	return nil

@@ -14,10 +14,10 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// states makes snapshots as of numbers that lie behind: each has to be folded, out of memory or out of the journal. A
-// pass folds one stretch of the log, a file of the journal or a part of the memory, and serves every request
-// for a number of the stretch that it has not come to yet, also those that are made meanwhile. Nothing is
-// read for requests that were dropped. Passes run in goroutines of the publisher, at most maxPasses.
+// states makes snapshots as of past numbers, whose states have to be computed from memory or from the journal. A pass
+// folds one stretch of the log, which is a file of the journal or a part of the memory log, and serves every request
+// for a number ahead of it in the stretch, including requests made meanwhile. Nothing is read for dropped requests.
+// Passes run in goroutines of the publisher, at most maxPasses at a time.
 type states struct {
 	p *Publisher
 
@@ -25,35 +25,35 @@ type states struct {
 	requests []*stateRequest // not served yet, in no order
 	passes   []*pass
 	begun    int           // passes so far
-	changes  atomic.Uint64 // of requests
+	changes  atomic.Uint64 // number of changes to requests
 }
 
-// maxPasses is how many stretches of the log are folded at a time.
+// maxPasses is how many stretches of the log are folded at the same time.
 const maxPasses = 4
 
 // A stateRequest asks for a snapshot.
 type stateRequest struct {
 	stateView
-	conn *conn // which holds the snapshot
+	conn *conn // the holder of the snapshot
 
 	dropped bool          // protected by states.mu
-	served  chan struct{} // closed when what follows holds
+	served  chan struct{} // closed when held or err is set
 	held    *snapshot
 	err     error
 }
 
-// A pass is one fold of a stretch. The fields are protected by states.mu.
+// A pass is one fold of a stretch. Its fields are protected by states.mu.
 type pass struct {
-	from uint64 // least number that it still comes to
-	last uint64 // greatest one
+	from uint64 // lowest number still ahead of the pass
+	last uint64 // highest number of the pass
 }
 
 func (w *pass) covers(seq uint64) bool { return w.from <= seq && seq <= w.last }
 
-// request asks for a snapshot of the state as of seq as c's line sees it; added is the filter of ScopeAdded.
+// request asks for a snapshot of the state as of seq, as seen by the line of c. added is the filter of ScopeAdded.
 func (s *states) request(c *conn, seq uint64, scope codec.ScopeKind, added *wanted) *stateRequest {
 	l := &c.line
-	as := &line{p: l.p, seed: l.seed, filter: l.filter, wanted: l.wanted} // l may move on if the request is dropped
+	as := &line{p: l.p, seed: l.seed, filter: l.filter, wanted: l.wanted} // a copy: l may move on after the request is dropped
 	r := &stateRequest{stateView: stateView{seq, as, scope, added}, conn: c, served: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *states) request(c *conn, seq uint64, scope codec.ScopeKind, added *want
 	return r
 }
 
-// drop takes a request back, and the snapshot that it was served, if nobody took that.
+// drop withdraws a request, and releases its snapshot if the snapshot was not taken.
 func (s *states) drop(r *stateRequest) {
 	s.mu.Lock()
 	if i := slices.Index(s.requests, r); i >= 0 {
@@ -81,7 +81,7 @@ func (s *states) drop(r *stateRequest) {
 	s.p.serving.snapshots.release(r.conn, held)
 }
 
-// take returns the snapshot of a request that was served; the caller gives it back.
+// take returns the snapshot of a served request. The caller must release it.
 func (s *states) take(r *stateRequest) *snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +90,7 @@ func (s *states) take(r *stateRequest) *snapshot {
 	return held
 }
 
-// serve makes the snapshot that r asks for, as soon as there is room for it.
+// serve makes the snapshot for r, as soon as there is room for it.
 func (s *states) serve(r *stateRequest, state *feed.State) {
 	all := &s.p.serving.snapshots
 	held, freed := all.hold(r.conn, &r.stateView, state)
@@ -126,11 +126,12 @@ func (s *states) coveredLocked(seq uint64) bool {
 	return slices.ContainsFunc(s.passes, func(w *pass) bool { return w.covers(seq) })
 }
 
-// run makes passes until every request is served or covered by another pass; w, which is registered, stands for them.
+// run makes passes until every request is served or covered by another pass. w is registered in passes and describes
+// the current pass.
 func (s *states) run(w *pass) {
 	for {
 		s.mu.Lock()
-		w.from, w.last = 1, 0 // nothing
+		w.from, w.last = 1, 0 // covers nothing
 		i := slices.IndexFunc(s.requests, func(r *stateRequest) bool { return !s.coveredLocked(r.seq) })
 		if i < 0 {
 			s.passes = slices.DeleteFunc(s.passes, func(o *pass) bool { return o == w })
@@ -167,7 +168,7 @@ func (s *states) run(w *pass) {
 	}
 }
 
-// stretch returns the numbers whose states one fold of the journal comes to, seq among them.
+// stretch returns the range of numbers around seq whose states one fold of the journal computes.
 func (p *Publisher) stretch(seq uint64) (from, last uint64, ok bool) {
 	if p.journal == nil {
 		return 0, 0, false
@@ -175,7 +176,8 @@ func (p *Publisher) stretch(seq uint64) (from, last uint64, ok bool) {
 	return p.journal.Stretch(seq)
 }
 
-// fail gives err, which ended pass w, to the requests that it was to serve; asked is the one that it was made for.
+// fail ends pass w. If err is not nil, or the request for which the pass was made was not served, the remaining
+// requests of the pass fail.
 func (s *states) fail(w *pass, asked *stateRequest, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +192,7 @@ func (s *states) fail(w *pass, asked *stateRequest, err error) {
 		err = fmt.Errorf("the state as of %d was passed over", asked.seq)
 	}
 	if errors.Is(err, journal.ErrGone) {
-		w.from, w.last = asked.seq, asked.seq // the others may be luckier
+		w.from, w.last = asked.seq, asked.seq // the other requests are tried again
 	} else {
 		s.p.cfg.Logger.Error().Err(err).Uint64("seq", asked.seq).Msg("cannot read a state")
 	}
@@ -200,7 +202,7 @@ func (s *states) fail(w *pass, asked *stateRequest, err error) {
 	}
 }
 
-// takeLocked removes the requests for numbers up to to that w serves, and returns them.
+// takeLocked removes and returns the requests that w covers with numbers up to to.
 func (s *states) takeLocked(w *pass, to uint64) (taken []*stateRequest) {
 	s.requests = slices.DeleteFunc(s.requests, func(r *stateRequest) bool {
 		if !w.covers(r.seq) || r.seq > to {
@@ -212,22 +214,22 @@ func (s *states) takeLocked(w *pass, to uint64) (taken []*stateRequest) {
 	return taken
 }
 
-// A visitor serves requests on the way of a pass.
+// A visitor serves requests during a pass.
 type visitor struct {
 	s       *states
 	w       *pass
-	changes uint64 // of the requests, when next was found
-	next    uint64 // the next number that is asked for; 0 if it is not known
+	changes uint64 // value of states.changes when next was found
+	next    uint64 // next requested number; 0 if unknown
 }
 
-// visit serves the requests for numbers in [from, to], all of which state is as of, and returns the next
-// number whose state is asked for; 0 if there is none.
+// visit serves the requests for numbers in [from, to]; state is the state as of each of them. It returns the next
+// number whose state is requested, or 0 if there is none.
 func (v *visitor) visit(state *feed.State, from, to uint64) (next uint64) {
 	if v.next > to && v.s.changes.Load() == v.changes {
 		return v.next
 	}
 	v.s.mu.Lock()
-	v.w.from = max(v.w.from, from) // what was asked for meanwhile and lies before is for another pass
+	v.w.from = max(v.w.from, from) // requests for earlier numbers are for another pass
 	asked := v.s.takeLocked(v.w, to)
 	v.s.mu.Unlock()
 	for _, r := range asked {
@@ -243,7 +245,7 @@ func (v *visitor) visit(state *feed.State, from, to uint64) (next uint64) {
 		}
 	}
 	if v.next == math.MaxUint64 {
-		v.next, v.w.last = 0, 0 // whoever asks from here on is for another pass
+		v.next, v.w.last = 0, 0 // later requests are for another pass
 	}
 	return v.next
 }

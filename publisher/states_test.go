@@ -20,7 +20,7 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// stateAt is the state as of seq, which the log holds.
+// stateAt returns the state as of seq, which the log must hold.
 func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
 	if s, ok := p.log.stateAt(seq); ok {
 		return s, nil
@@ -28,10 +28,10 @@ func (p *Publisher) stateAt(seq uint64) (*feed.State, error) {
 	return p.journal.StateAt(seq)
 }
 
-// A gatedFS is a file system in memory that counts what is read, and whose files can be held at their beginning.
+// A gatedFS is a file system in memory that counts reads, and can block reads of the beginning of a file.
 type gatedFS struct {
 	journal.FS
-	read   atomic.Int64 // bytes
+	read   atomic.Int64 // bytes read
 	begins atomic.Int64 // reads of the beginning of a file
 
 	mu   sync.Mutex
@@ -79,16 +79,16 @@ func (f *gatedFile) ReadAt(p []byte, at int64) (int, error) {
 	return n, err
 }
 
-// An archive is a publisher most of whose ticks are in one file of the journal only, on a simulated network.
+// An archive is a publisher on a simulated network, with most of its ticks in one file of the journal only.
 type archive struct {
 	t    *testing.T
 	fs   *gatedFS
 	net  *netsim.Network
 	p    *Publisher
-	head uint64 // of what is not in memory
+	head uint64 // end of the numbers that are not in memory
 }
 
-// serveAt has p serve at pub:1 of network until the test ends, and closes it then.
+// serveAt serves p at pub:1 of network until the test ends, and then closes p.
 func serveAt(t *testing.T, network *netsim.Network, p *Publisher) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ln, err := network.Listen("pub:1")
@@ -133,7 +133,7 @@ func newArchive(t *testing.T) *archive {
 	return a
 }
 
-// join connects a client that stands at seq of the present session, and takes the welcome.
+// join connects a client with position seq of the current session, and reads the welcome.
 func (a *archive) join(seq uint64, hello codec.Hello) (net.Conn, *codec.Reader) {
 	a.t.Helper()
 	hello.MinVersion, hello.MaxVersion = 1, 1
@@ -151,7 +151,7 @@ func (a *archive) join(seq uint64, hello codec.Hello) (net.Conn, *codec.Reader) 
 	return nc, r
 }
 
-// snapshot reads up to the end of the first snapshot; it returns how many heartbeats came before, and the state.
+// snapshot reads up to the end of the first snapshot, and returns the number of heartbeats before it, and its state.
 func (a *archive) snapshot(r *codec.Reader, seq uint64) (heartbeats int, state *feed.State) {
 	a.t.Helper()
 	state = feed.NewState()
@@ -186,7 +186,7 @@ func (a *archive) snapshot(r *codec.Reader, seq uint64) (heartbeats int, state *
 	}
 }
 
-// A file is read once for all whose positions it holds, and each gets the state as of its own.
+// A file is read once for all clients with positions in it, and each gets the state as of its own position.
 func TestOnePassServesAllPositions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
@@ -219,7 +219,7 @@ func TestOnePassServesAllPositions(t *testing.T) {
 	})
 }
 
-// Positions that are in memory are served likewise: those of one stretch by one fold.
+// Positions in memory are served the same way: those of one stretch by one fold.
 func TestOneFoldServesPositionsInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
@@ -227,7 +227,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 		s := &a.p.serving.states
 		l := &line{p: a.p}
 		l.in(a.p.session)
-		s.mu.Lock() // until all have asked
+		s.mu.Lock() // until all requests are made
 		var requests []*stateRequest
 		for i := range uint64(40) {
 			seq := tail + (head-tail)*i/39
@@ -259,8 +259,8 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 	})
 }
 
-// The welcome does not wait for the state, and heartbeats come until it is there: to read it may take longer than a client waits
-// for a publisher that says nothing.
+// The welcome does not wait for the state, and heartbeats are sent until the state is read, which may take longer
+// than a client waits for a silent publisher.
 func TestWelcomeComesBeforeTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
@@ -280,8 +280,8 @@ func TestWelcomeComesBeforeTheState(t *testing.T) {
 	})
 }
 
-// A client whose position lies inside a packet confirms that position before it has had the packet, whatever comes first: heartbeats
-// while its state is read, or a part of a line that starts before the position.
+// A client whose position is inside a packet may confirm it before it has received the packet, whether it is first
+// sent heartbeats, while its state is read, or a part of a line that starts before the position.
 func TestPositionInsideAPacketIsConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
@@ -305,7 +305,7 @@ func TestPositionInsideAPacketIsConfirmed(t *testing.T) {
 	})
 }
 
-// Nothing is read for clients that have gone: neither if they go before their turn comes, nor on the way.
+// Nothing is read for clients that have left, whether they leave before their turn or while their file is being read.
 func TestNothingIsReadForClientsThatHaveGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
@@ -346,7 +346,7 @@ func TestNothingIsReadForClientsThatHaveGone(t *testing.T) {
 	})
 }
 
-// Nothing is folded for a client that has its state, be its line filtered or not.
+// No state is computed for a client that has its state, with or without a filter.
 func TestNothingIsFoldedForAClientThatHasItsState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
@@ -361,11 +361,12 @@ func TestNothingIsFoldedForAClientThatHasItsState(t *testing.T) {
 		}
 		assert.Zero(t, a.p.serving.states.begun, "passes")
 		assert.Nil(t, a.p.serving.join, "states as of now")
-		assert.Equal(t, begins, a.fs.begins.Load(), "beginnings of files that were read")
+		assert.Equal(t, begins, a.fs.begins.Load(), "reads of the beginning of a file")
 	})
 }
 
-// The index of a file that was not closed in order, and is not the last, is made once for all who look for their positions in it.
+// The index of a file that was not closed properly, and is not the last one, is made once for all clients with
+// positions in it.
 func TestIndexIsMadeOnce(t *testing.T) {
 	disk := &memfs.FS{}
 	var head uint64
@@ -408,7 +409,8 @@ func TestIndexIsMadeOnce(t *testing.T) {
 	assert.Less(t, fs.read.Load()-before, int64(10<<20), "bytes that were read, of a file of 2.8 MB")
 }
 
-// A request that comes when a pass is already beyond its number is for another pass: it must not be given a later state.
+// A request that comes when a pass is already beyond its number is left for another pass: it must not get a later
+// state.
 func TestALateRequestIsForAnotherPass(t *testing.T) {
 	w := &pass{from: 1, last: 100}
 	p, err := New(Config{Seed: 1})
@@ -439,7 +441,7 @@ func TestALateRequestIsForAnotherPass(t *testing.T) {
 	assert.False(t, served(late), "55 is passed")
 	assert.True(t, served(in))
 	assert.True(t, served(first))
-	assert.Zero(t, v.visit(feed.NewState(), 70, 70), "nothing more is asked for")
+	assert.Zero(t, v.visit(feed.NewState(), 70, 70), "no more numbers are requested")
 	assert.True(t, served(ahead) && served(equal))
 	assert.Same(t, ahead.held, equal.held, "equal requests share the bytes")
 	assert.False(t, s.coveredLocked(80), "the pass is over")

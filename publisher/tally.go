@@ -9,28 +9,29 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A tally keeps log lines of one kind from becoming a flood: of those that come within a period it lets most through, counts the others,
-// and says at the end of the period how many they were.
+// A tally limits log lines of one kind. It writes the first lines of a period, counts the others, and logs the count
+// at the end of the period.
 type tally struct {
 	log  *zerolog.Logger
-	what string // the message of its lines
-	most int    // lines in a period
+	what string // message of its lines
+	most int    // lines written per period
 
 	mu      sync.Mutex
 	lines   int // in this period
-	left    int // of them, those that were not written
+	left    int // lines of this period that were not written
 	waiting *time.Timer
 }
 
 // Bounds of the log lines about clients.
 const (
 	tallyPeriod = 10 * time.Second
-	mostMembers = 1000 // lines about clients that have logged in, in a period
-	mostOthers  = 20   // lines about others
-	maxLogged   = 200  // characters of a client's filter in a line
+	mostMembers = 1000 // lines per period about clients that have logged in
+	mostOthers  = 20   // lines per period about other connections
+	maxLogged   = 200  // characters of a client name or filter in a line
 )
 
-// line returns the event of one more line about the client of nc; nil, which writes nothing, if the line is only counted.
+// line returns the event for a line about the client of nc, or nil, which zerolog discards, if the line is only
+// counted.
 func (t *tally) line(nc net.Conn) *zerolog.Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,7 +45,7 @@ func (t *tally) line(nc net.Conn) *zerolog.Event {
 	return t.log.Info().Str("remote", nc.RemoteAddr().String())
 }
 
-// end ends a period.
+// end ends the period.
 func (t *tally) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -57,7 +58,7 @@ func (t *tally) end() {
 	t.lines, t.left, t.waiting = 0, 0, nil
 }
 
-// tallies are those of a server.
+// tallies are the tallies of a server.
 type tallies struct{ joined, left, skipped, refused, ended tally }
 
 func (t *tallies) init(log *zerolog.Logger) {
@@ -68,7 +69,7 @@ func (t *tallies) init(log *zerolog.Logger) {
 	t.ended.init(log, "connection ended before login", mostOthers)
 }
 
-// end says what was counted so far.
+// end ends the periods of all tallies.
 func (t *tallies) end() {
 	for _, t := range []*tally{&t.joined, &t.left, &t.skipped, &t.refused, &t.ended} {
 		t.end()
@@ -79,7 +80,7 @@ func (t *tally) init(log *zerolog.Logger, what string, most int) {
 	t.log, t.what, t.most = log, what, most
 }
 
-// cut returns the first of patterns, at most maxLogged characters, and how many more there are.
+// cut returns the first of patterns, at most maxLogged characters in total, and the number of the others.
 func cut(patterns []string) (some []string, more int) {
 	length := 0
 	for i, p := range patterns {

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// rawConn is nc's socket, past the net package; nil if nc has none.
+// rawConn returns the raw socket of nc, or nil if nc has none.
 func rawConn(nc net.Conn) syscall.RawConn {
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -15,8 +15,8 @@ func rawConn(nc net.Conn) syscall.RawConn {
 	return nil
 }
 
-// tryWriter returns a function that writes what fits into the send buffer of nc, whose socket is
-// raw, without waiting; nil if the connection has no such way.
+// tryWriter returns a function that writes as much as fits into the send buffer of nc, without waiting. raw is the
+// raw socket of nc. It returns nil if nc cannot do that.
 func tryWriter(nc net.Conn, raw syscall.RawConn) func([]byte) (int, error) {
 	if t, ok := nc.(interface{ TryWrite([]byte) (int, error) }); ok {
 		return t.TryWrite

@@ -4,8 +4,8 @@ package publisher
 
 import "syscall"
 
-// rawTryWriter has no way here.
+// rawTryWriter returns nil: this system has no write that does not wait.
 func rawTryWriter(syscall.RawConn) func([]byte) (int, error) { return nil }
 
-// awaitBytes leaves the waiting to who reads.
+// awaitBytes returns at once; the reader waits in Read.
 func awaitBytes(syscall.RawConn) error { return nil }

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// rawTryWriter writes to the socket itself, past the runtime's poller, which would wait.
+// rawTryWriter returns a function that writes to the socket directly, because a write through the poller of the
+// runtime would wait.
 func rawTryWriter(raw syscall.RawConn) func([]byte) (int, error) {
 	return func(p []byte) (int, error) {
 		w := rawWrites.Get().(*rawWrite)
@@ -28,8 +29,8 @@ func rawTryWriter(raw syscall.RawConn) func([]byte) (int, error) {
 	}
 }
 
-// A rawWrite is one write. They are used again: one for each write would be garbage, one for each
-// connection 120 bytes.
+// A rawWrite is one write. rawWrites are pooled: a new one for each write would be garbage, and one per connection
+// would cost 120 bytes.
 type rawWrite struct {
 	once func(fd uintptr) bool
 	b    []byte
@@ -50,8 +51,7 @@ var rawWrites = sync.Pool{New: func() any {
 	return w
 }}
 
-// awaitBytes waits until a read has something to say, be it an error. It needs no buffer, and
-// little of the stack.
+// awaitBytes waits until a read would return data or an error. It needs no buffer and little stack.
 func awaitBytes(raw syscall.RawConn) error { return raw.Read(readable) }
 
 func readable(fd uintptr) bool {

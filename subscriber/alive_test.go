@@ -13,8 +13,8 @@ import (
 	"tickfeed/feed"
 )
 
-// R11, T11: a sign of life is a whole message of a known type, or 4096 more bytes of one. Half a message, or a snapshot, that does
-// not advance for three intervals is a dead peer; one that advances slowly is alive.
+// A whole message of a known type, or 4096 more bytes of one, is a sign of life. A peer is dead if a message or a snapshot does
+// not advance for three intervals, and alive if it advances slowly.
 func TestSignsOfLife(t *testing.T) {
 	every := func(d time.Duration, p *peer, n int, raw func(i int) []byte) {
 		for i := range n {

@@ -9,20 +9,20 @@ import (
 	"tickfeed/feed"
 )
 
-// A Batch is what the application is handed: ticks, a part of a snapshot, or a change. It and all it points to are valid
-// until the handler returns. Exactly one of Ticks and Change is set.
+// A Batch holds ticks, a part of a snapshot, or a change. The batch and all it points to are valid until the handler
+// returns. Exactly one of Ticks and Change is set.
 type Batch struct {
-	// Session is the one that gave the ticks their numbers; 0 before the first connection.
+	// Session is the session that numbered the ticks; 0 before the first connection.
 	Session feed.SessionID
-	// Ticks are in order, with Seq set unless they are a snapshot's. Numbers that lie between two of them were not asked for.
+	// Ticks are in order. Seq is set, except in the entries of a snapshot. Numbers between two ticks were not asked for.
 	Ticks []feed.Tick
 	// Published holds the publish times of Ticks, in order; it is empty for snapshots and changes. A batch may hold the ticks
 	// of many packets, and each packet has its own publish time.
 	Published []Published
-	// Snapshot says that Ticks are a snapshot's entries (FlagSnapshot, no Seq). They are told after the state was replaced,
-	// have been counted before or never will be, and must not be taken for new ticks.
+	// Snapshot reports whether Ticks are entries of a snapshot (FlagSnapshot, no Seq). The entries follow the replacement of
+	// the state. They are not new ticks and must not be counted as such.
 	Snapshot bool
-	// State is the state after these ticks, to read.
+	// State is the state after these ticks. It is read-only.
 	State  *feed.State
 	Change *Change
 }
@@ -30,14 +30,14 @@ type Batch struct {
 // Published is the publish time of some consecutive ticks of a batch: the ticks of one packet, or of several packets with the
 // same publish time.
 type Published struct {
-	// End is the index after the last of these ticks in Batch.Ticks. They begin at the End of the Published before, the first at 0.
+	// End is the index in Batch.Ticks after the last of the ticks, which begin at the End of the previous Published, or at 0.
 	End int
 	// Time is when the publisher sealed the packet, in nanoseconds since the Unix epoch, UTC. On a filtered line the publisher
-	// joins packets that it sealed within 1 ms, and Time is that of the last of them.
+	// joins packets that it sealed within 1 ms, and Time is the time of the last of them.
 	Time int64
 }
 
-// PublishTime returns the publish time of Ticks[i]; 0 for a snapshot's entries. A loop over all ticks should use
+// PublishTime returns the publish time of Ticks[i], or 0 for an entry of a snapshot. To loop over all ticks, use
 // ByPublishTime, which does not search.
 func (b *Batch) PublishTime(i int) int64 { return publishTime(b.Published, i) }
 
@@ -49,8 +49,8 @@ func publishTime(published []Published, i int) int64 {
 	return published[n].Time
 }
 
-// ByPublishTime iterates over Ticks in runs with the same publish time, which comes first. A snapshot's entries are one run
-// with publish time 0.
+// ByPublishTime iterates over Ticks in runs with the same publish time: it yields the publish time and the ticks of each run.
+// The entries of a snapshot are one run with publish time 0.
 func (b *Batch) ByPublishTime() iter.Seq2[int64, []feed.Tick] {
 	return func(yield func(int64, []feed.Tick) bool) {
 		from := 0
@@ -66,44 +66,44 @@ func (b *Batch) ByPublishTime() iter.Seq2[int64, []feed.Tick] {
 	}
 }
 
-// A Change is something that happened between ticks. Changes come in order with the ticks.
+// A Change is an event between ticks, delivered in order with them.
 type Change struct {
-	State ConnState // that of the connection after the change
-	Addr  string    // the publisher that this is about; empty if there is none
+	State ConnState // the state of the connection after the change
+	Addr  string    // the address of the publisher; empty if there is none
 	// Err is why the state is Disconnected or Closed.
 	Err error
 	// Connected is set in the first change after a publisher has welcomed the subscriber.
 	Connected *Connected
-	// Report is set where a recovery is over.
+	// Report is set when a recovery has ended.
 	Report *Report
-	// Withheld, Lost and Disowned are numbers that were accounted for so just now.
+	// Withheld, Lost and Disowned are the numbers that the ledger now counts as such.
 	Withheld, Lost, Disowned []Numbers
-	// Reason is why Lost cannot be had any more, if the publisher gave a reason.
+	// Reason is why the publisher no longer has the numbers in Lost, if it gave a reason.
 	Reason codec.GoneReason
-	// Unrelated says that the publisher has no session in common with the position that was held. Lost is then what the
-	// subscriber knew of the session it left, and what came in the new sessions before the line starts.
+	// Unrelated reports whether the publisher has no session in common with the previous position. Lost then holds the
+	// numbers of the old session that the subscriber knew of, and the numbers of the new sessions before the start of the line.
 	Unrelated bool
-	// Snapshot is set where a snapshot has ended: the state was replaced, the snapshot's entries follow.
+	// Snapshot is set when a snapshot has ended: the state was replaced, and the entries of the snapshot follow.
 	Snapshot *codec.SnapshotBegin
-	// Filtered is set where another filter takes effect, after SetFilter.
+	// Filtered is set when another filter takes effect: after SetFilter, or when a publisher grants less than was asked for.
 	Filtered *Filtered
-	// End says that the session is over: no number from Final on will ever be given.
+	// End reports whether the session has ended. Final is the number after the last one of the session.
 	End   bool
 	Final uint64
-	// Saved is the position that the position file now holds, if it was replaced just now.
+	// Saved is the position in the position file, if the file was replaced just now.
 	Saved *codec.Position
 }
 
 // Connected is where the line of a new connection begins.
 type Connected struct {
-	Session  feed.SessionID // that owns the first number of the line
+	Session  feed.SessionID // owner of the first number of the line
 	Mode     codec.Mode
 	Reason   codec.StartReason
 	Position uint64 // the next number to deliver
-	Head     uint64 // next number of the publisher's session
+	Head     uint64 // the next number of the publisher's session
 }
 
-// Filtered reports a filter and the number from which on the ticks that are handed over are those that it wants.
+// Filtered reports the filter that applies to the ticks delivered from number From on.
 type Filtered struct {
 	Filter codec.Filter
 	From   uint64
@@ -117,7 +117,7 @@ type Numbers struct {
 
 func (n Numbers) String() string { return fmt.Sprintf("%v of session %v", n.Range, n.Session) }
 
-// spread tells which session of l owns which part of r. What lies before all that l remembers is left out.
+// spread splits r by the session of l that owns each part. Numbers before the first session in l are left out.
 func spread(l feed.Lineage, r feed.Range) []Numbers {
 	var out []Numbers
 	for len(l) > 0 && !r.Empty() {
@@ -141,10 +141,10 @@ const (
 	Disconnected ConnState = iota // waiting before the next attempt
 	Connecting                    // dialling, or waiting for the welcome
 	Snapshotting                  // a snapshot is under way, or due
-	Replaying                     // receiving what was published before the connection was made
-	Live                          // everything that was there when the connection was made has been received
+	Replaying                     // receiving ticks that were published before the connection was made
+	Live                          // all ticks published before the connection was made have been received
 	Stale                         // nothing heard for two heartbeat intervals
-	Ended                         // the session is over; the connection lives on
+	Ended                         // the session has ended; the connection stays open
 	Closed                        // Run returns
 )
 

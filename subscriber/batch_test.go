@@ -116,8 +116,8 @@ func TestPublishTimesAfterRecovery(t *testing.T) {
 	})
 }
 
-// The lag in time is that of the last tick that was handed over, not of a later packet without ticks, nor of one that is
-// still being handed over.
+// LagTime is the lag of the last delivered tick, not of a later packet without ticks, or of a packet that is
+// being delivered.
 func TestLagIsOfTheLastTick(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.Filter = []string{"S0"}

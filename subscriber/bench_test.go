@@ -16,7 +16,7 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// A tape is a connection that serves a welcome and then the same block of packets again and again, numbered on.
+// A tape is a connection that serves a welcome and then the same block of packets repeatedly, with increasing numbers.
 type tape struct {
 	net.Conn  // nil
 	head      []byte
@@ -107,8 +107,8 @@ func newTape(n, size int) *tape {
 	return c
 }
 
-// BenchmarkReceive is one tick received: checked, decoded, folded, accounted for, handed over. The connection costs the
-// renumbering of its packets, which "tape alone" measures.
+// BenchmarkReceive measures receiving a tick: checking, decoding, applying, accounting and delivering it. The connection
+// renumbers its packets; "tape alone" measures the cost of that.
 func BenchmarkReceive(b *testing.B) {
 	for _, bench := range []struct {
 		name string
@@ -150,8 +150,8 @@ func BenchmarkReceive(b *testing.B) {
 	})
 }
 
-// BenchmarkSnapshot is a snapshot of 10,000 instruments received: cut into messages, checked, decoded, folded, and the line
-// moved to it. Its entries are told beside.
+// BenchmarkSnapshot measures receiving a snapshot of 10,000 instruments: splitting it into messages, checking, decoding and
+// applying them, and moving the line to it.
 func BenchmarkSnapshot(b *testing.B) {
 	const instruments = 10_000
 	market, err := sim.New(sim.Config{Seed: 1, Instruments: instruments, Continuous: true})

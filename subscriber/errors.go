@@ -9,7 +9,7 @@ import (
 	"tickfeed/feed"
 )
 
-// Conditions that a *RefusedError matches by errors.Is.
+// Errors that a *RefusedError matches with errors.Is.
 var (
 	ErrUnauthorized = errors.New("credentials missing or wrong")
 	ErrVersion      = errors.New("no common protocol version")
@@ -18,17 +18,17 @@ var (
 // ErrSilent ends a connection on which nothing was heard for three heartbeat intervals. It is retried.
 var ErrSilent = errors.New("nothing heard for three heartbeat intervals")
 
-// ErrRunning is returned by Run while another Run of the same Subscriber has not returned.
+// ErrRunning is returned by Run if another Run of the same Subscriber has not returned.
 var ErrRunning = errors.New("subscriber: Run is running already")
 
-// A RefusedError is the publisher's refusal or goodbye. Run returns it if its Retry is false, whatever its Code is.
+// A RefusedError is the publisher's refusal or goodbye. Run returns it if Retry is false, whatever Code is.
 type RefusedError struct {
 	Addr       string
 	Code       codec.Code
-	Text       string // for a person, from the publisher
+	Text       string // the publisher's explanation, for people
 	Retry      bool
 	RetryAfter time.Duration
-	Goodbye    bool // it came on an accepted connection
+	Goodbye    bool // the publisher had welcomed the subscriber before
 }
 
 func (e *RefusedError) Error() string {
@@ -42,15 +42,15 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%s %s: %v: %s", e.Addr, verb, e.Code, e.Text)
 }
 
-// Is matches ErrUnauthorized and ErrVersion by the code.
+// Is reports whether target is ErrUnauthorized or ErrVersion and Code agrees.
 func (e *RefusedError) Is(target error) bool {
 	return target == ErrUnauthorized && e.Code == codec.CodeUnauthorized || target == ErrVersion && e.Code == codec.CodeVersion
 }
 
-// A GiveUpError is what Run returns after Config.MaxAttempts failed attempts in a row.
+// A GiveUpError is returned by Run after Config.MaxAttempts failed attempts in a row.
 type GiveUpError struct {
 	Attempts int
-	Last     error // why the last one failed
+	Last     error // why the last attempt failed
 }
 
 func (e *GiveUpError) Error() string {
@@ -63,13 +63,13 @@ func (e *GiveUpError) Error() string {
 
 func (e *GiveUpError) Unwrap() error { return e.Last }
 
-// A ProtocolError is something that the publisher sent and PROTOCOL.md does not allow. It ends the connection, and the
+// A ProtocolError reports that the publisher sent something that PROTOCOL.md does not allow. It ends the connection; the
 // subscriber reconnects and resumes.
 type ProtocolError struct {
-	What string // what came, and what was due
-	// Missing is the numbers that a gap left out; empty if it was no gap.
+	What string // the message that arrived, and the one that was due
+	// Missing holds the missing numbers if the error is a gap; otherwise it is empty.
 	Missing feed.Range
-	Err     error // what codec or feed said, or nil
+	Err     error // the error from codec or feed, or nil
 }
 
 func (e *ProtocolError) Error() string {
@@ -88,12 +88,12 @@ func violation(format string, args ...any) *ProtocolError {
 // errCovered ends Run at Config.Until.
 var errCovered = errors.New("everything that was asked for has come")
 
-// A handlerError carries the application's error through the loop.
+// A handlerError carries an error of the application through the loop to Run.
 type handlerError struct{ err error }
 
 func (e *handlerError) Error() string { return e.err.Error() }
 
-// stopped is what the handler of Ticks returns: of its batch, only the first taken ticks were used.
+// stopped is returned by the handler of Ticks if only the first taken ticks of its batch were used.
 type stopped struct{ taken int }
 
 func (stopped) Error() string { return "iteration stopped" }

@@ -30,7 +30,7 @@ var lineageA = feed.Lineage{{ID: sessionA, First: 1}}
 
 func seedA() uint32 { return codec.LineSeed(sessionA, nil) }
 
-// welcomeA is what a publisher of session A with numbers [1, head) says to a line that starts at start.
+// welcomeA returns the welcome of a publisher of session A with numbers [1, head) for a line that starts at start.
 func welcomeA(start, head uint64, reason codec.StartReason) *codec.Welcome {
 	return &codec.Welcome{
 		Version: 1, Server: "fake", Lineage: lineageA, Head: head, Tail: 1, Heartbeat: interval,
@@ -46,7 +46,7 @@ func quote(id feed.InstrumentID, bid int64) feed.Tick {
 	return feed.Quote{Bid: bid, BidSize: 1, Ask: bid + 1, AskSize: 1}.Tick(id, 100)
 }
 
-// body is entries: a tick, an int that skips so many numbers or (negative) withholds them, or a gone.
+// body returns a body with the given entries: a tick, an int that skips numbers or, if negative, withholds them, or a gone.
 type gone struct {
 	n      uint64
 	reason codec.GoneReason
@@ -95,7 +95,7 @@ func message(m codec.Message) []byte {
 	return raw
 }
 
-// snapshot is a whole one that defines instruments 0 and 1, with a quote of the first.
+// snapshot returns a whole snapshot that defines instruments 0 and 1, and has a quote of the first one.
 func snapshot(seed uint32, seq uint64, scope codec.ScopeKind) []byte {
 	s := feed.NewState()
 	for _, t := range []feed.Tick{definition(0), definition(1), quote(0, 7)} {
@@ -231,7 +231,7 @@ func publish(network *netsim.Network, addr string, scripts ...func(*peer)) (stop
 	}
 }
 
-// An app is a handler that keeps what it was told, in words.
+// An app is a handler that records its batches in words.
 type app struct {
 	events  []string
 	ticks   []feed.Tick

@@ -13,8 +13,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Config.Until ends the subscription where every number below it is accounted for, in the middle of a packet, of a skip or of what is
-// gone, also if the publisher knows nothing of it; Run returns nil, and nil again without a connection.
+// Config.Until ends the subscription once every number below it is accounted for, in the middle of a packet, a skip or a gone
+// entry, even if the publisher does not know it. Run returns nil, and a second Run returns nil without a connection.
 func TestUntil(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -61,7 +61,7 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// With Config.Ack, where the publisher grants it, a pulse says at once what was handed over, at most one each millisecond.
+// With Config.Ack, if the publisher grants it, a pulse reports delivered ticks at once, at most one per millisecond.
 func TestAck(t *testing.T) {
 	for _, granted := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
@@ -99,8 +99,9 @@ func TestAck(t *testing.T) {
 	}
 }
 
-// A welcome, and a subscribed, may grant less than what was asked for: the line, and its state, are of that, and it is not asked for
-// again; a grant of more is refused. If another connection grants something else, the state is not the line's any more.
+// A welcome or subscribed message may grant less than the filter asked for. The line and its state then have the granted filter,
+// and the subscriber does not ask again. A grant of more is refused. If another connection grants another filter, the state is no
+// longer valid.
 func TestGranted(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.Filter = []string{"S0", "S9"}
@@ -141,7 +142,7 @@ func TestGranted(t *testing.T) {
 		stop()
 		assert.Equal(t, []string{"S0"}, seen)
 		assert.False(t, first.HasState)
-		assert.True(t, second.HasState)
+		assert.False(t, second.HasState, "it has the state of what was granted, not of what it asks for")
 		assert.False(t, third.HasState, "another grant")
 		require.GreaterOrEqual(t, len(errs), 3)
 		assert.ErrorContains(t, errs[1], "before the snapshot that was due")

@@ -17,7 +17,7 @@ import (
 	"tickfeed/feed"
 )
 
-// lie is raw with the bytes at offset replaced, and sealed again where it is a packet.
+// lie returns raw with the bytes at offset replaced, and sealed again if it is a packet.
 func lie(raw []byte, offset int, value uint64) []byte {
 	for i := range 8 {
 		raw[offset+i] = byte(value >> (56 - 8*i))
@@ -55,8 +55,8 @@ func begin(seq uint64, scope codec.ScopeKind) []byte {
 
 func end(seq, parts uint64) []byte { return message(&codec.SnapshotEnd{Seq: seq, Parts: parts}) }
 
-// RELIABILITY 20: what a hostile publisher sends ends the connection with an error that names it; what was good before it is
-// delivered, nothing of it is. The next connection, of an honest publisher, goes on at the position.
+// A bad message of a hostile publisher ends the connection with an error that names it. Good messages before it are
+// delivered, and nothing of the bad one. The next connection, to an honest publisher, continues at the position.
 func TestHostilePublisher(t *testing.T) {
 	good := message(welcomeA(1, 1, codec.StartedAsAsked))
 	start := [][]byte{good, packet(seedA(), 1, definition(0), quote(0, 2))} // position 3
@@ -147,6 +147,7 @@ func TestHostilePublisher(t *testing.T) {
 			codec.SealPart(raw, &codec.SnapshotPart{Seq: 3}, seedA())
 			return raw
 		}()), "skip of 5", 3},
+		{"a part with an auction", after(begin(3, codec.ScopeAll), part(3, 0, definition(0), feed.Auction{Price: 1, Size: 1}.Tick(0, 1))), "an auction is no part of the state", 3},
 		{"a part that tells what is not defined", after(begin(3, codec.ScopeAll), part(3, 0, quote(8, 1))), "not defined", 3},
 		{"a snapshot of another place", after(begin(9, codec.ScopeAll)), "snapshot as of 9, the position is 3", 3},
 		{"a snapshot that takes the state away", after(begin(3, codec.ScopeDefinitions)), "snapshot of scope definitions", 3},
@@ -166,6 +167,8 @@ func TestHostilePublisher(t *testing.T) {
 		{"an end beyond what was covered", after(message(&codec.End{Final: 4})), "the session ends at 4, want 3", 3},
 		{"a packet after the end", after(message(&codec.End{Final: 3}), ticksA(3, 4)), "packet after the end", 3},
 		{"a heartbeat that goes on after the end", after(message(&codec.End{Final: 3}), heartbeat(3, 4)), "head 4 after the end", 3},
+		{"a snapshot after the end", after(message(&codec.End{Final: 3}), begin(3, codec.ScopeAll)), "a snapshot after the end", 3},
+		{"an end where a snapshot is due", after(packet(seedA(), 3, gone{4, codec.GoneExpired}), message(&codec.End{Final: 7})), "although a snapshot is due", 7},
 		{"two ends", after(message(&codec.End{Final: 3}), message(&codec.End{Final: 3})), "a second end", 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -208,7 +211,7 @@ func TestHostilePublisher(t *testing.T) {
 	}
 }
 
-// Text of a publisher, for a person, comes without control characters.
+// A publisher's text for people has no control characters when the application gets it.
 func TestGoodbyeTextIsHarmless(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", func(p *peer) {
@@ -223,7 +226,7 @@ func TestGoodbyeTextIsHarmless(t *testing.T) {
 	})
 }
 
-// A snapshot is bounded, however many parts it has, and what it may take until then is little more than its parts.
+// A snapshot is bounded, however many parts it has, and takes little more memory than its parts.
 func TestSnapshotIsBounded(t *testing.T) {
 	l := newLine(codec.Position{}, 256)
 	hello := (&Config{}).hello(nil, codec.Position{}, false)

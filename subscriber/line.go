@@ -12,94 +12,94 @@ import (
 	"tickfeed/feed"
 )
 
-// A line is what one subscription sees of its sessions, over all connections: the position, the state, the ledger, and what
-// the present connection may send next. Messages go in; ticks to hand over stand in batch, changes to tell in changes. It
-// does no I/O and reads no clock. An error of any method is a *ProtocolError or a *RefusedError and ends the connection; what
-// batch holds then is good and still to be handed over.
+// A line is one subscription's view of its sessions, over all connections: the position, the state, the ledger, and what the
+// current connection may send next. Its methods take messages; ticks to deliver are added to batch, changes to changes. It
+// does no I/O and reads no clock. An error of any method is a *ProtocolError or a *RefusedError and ends the connection; the
+// ticks in batch are valid even then, and must still be delivered.
 //
-// The order of calls is that of a connection: connect, welcome, then for each packet open and fill (take after each batch
-// was handed over), for each other message control, and at the end lost.
+// For each connection, call connect, welcome, then open and fill for each packet (take after each batch was delivered) and
+// control for each other message, and lost at the end.
 type line struct {
-	position  codec.Position // of what was handed over; no lineage before the first welcome
-	begun     codec.Position // that the line was made with: an earlier process accounted for everything below it
-	state     *feed.State    // as of the end of batch, unless need says otherwise
-	need      need           // the snapshot without which state is no state
-	had       uint64         // ticks before it were delivered when the line was in these sessions before: they are for the state alone
-	filter    codec.Filter   // that the line, and the state, are of, as it was asked for
-	of        codec.Filter   // what of filter was granted
-	handed    codec.Filter   // that the ticks handed over are of, as the application knows
-	until     uint64         // nothing from it on is handed over
+	position  codec.Position // after the ticks delivered so far; no lineage before the first welcome
+	begun     codec.Position // the position that the line was made with: an earlier process accounted for everything below it
+	state     *feed.State    // the state at the end of batch, if need is needNothing
+	need      need           // the snapshot that must arrive before state is valid
+	had       uint64         // ticks before had were delivered when the line was in these sessions before: they only update state
+	filter    codec.Filter   // the filter of the line and the state, as requested
+	of        codec.Filter   // the granted part of filter
+	handed    codec.Filter   // the filter of the delivered ticks, as reported to the application
+	until     uint64         // no tick from until on is delivered
 	ledger    feed.Ledger
-	head      uint64    // next number of the position's last session, as far as known
-	opening   bool      // the line began at the oldest number or at a time, and nothing but gone has come
-	recovery  *recovery // under way, or nil
-	unknown   uint64    // ticks of unknown kinds
-	undefined uint64    // ticks of instruments without a definition
+	head      uint64    // the next number of the position's last session, as far as known
+	opening   bool      // the line began at the oldest number or at a time, and only gone entries have arrived
+	recovery  *recovery // the recovery under way, or nil
+	unknown   uint64    // count of ticks of unknown kinds
+	undefined uint64    // count of ticks of instruments without a definition
 
 	c connected
 
-	batch     []feed.Tick // its first n ticks are to be handed over
+	batch     []feed.Tick // its first n ticks are to be delivered
 	n         int
-	size      int         // batch is handed over once it has so many ticks
-	most      int         // batch is never handed over with more ticks
+	size      int         // batch is delivered once it has size ticks
+	most      int         // batch is never delivered with more than most ticks
 	rest      []feed.Tick // ticks of a packet that batch has no room for; part of spare
 	spare     []feed.Tick
-	published []Published // the publish times of those n ticks
-	upto      uint64      // the position once they are handed over
-	publish   int64       // publish time of the last tick that was handed over; 0 before the first
+	published []Published // the publish times of the first n ticks of batch
+	upto      uint64      // the position once batch is delivered
+	publish   int64       // publish time of the last delivered tick; 0 before the first
 	changes   []Change
 	told      ConnState // the state of the last change
 }
 
-// A need is a snapshot that must come before the next tick.
+// A need is a snapshot that must arrive before the next tick.
 type need uint8
 
 const (
 	needNothing need = iota
-	needState        // of everything
-	needAdded        // of the instruments that were added
+	needState        // a snapshot of everything
+	needAdded        // a snapshot of the added instruments
 )
 
-// connected is what is known of one connection.
+// connected is what the line knows about one connection.
 type connected struct {
 	addr     string
 	welcomed bool
-	flowed   bool // a packet or heartbeat has come
+	flowed   bool // a packet or heartbeat has arrived
 	fresh    bool // the line has covered a number at or above the position that it began with
 	anew     bool // the line began in sessions that have none in common with the position
 	stale    bool // the loop has not heard from the publisher for two intervals
 	session  feed.SessionID
 	mode     codec.Mode
 	origin   feed.SessionID
-	recorded bool       // the recorder was told of the line as it is now
-	owned    feed.Range // what session owns
+	recorded bool       // Recorder.Begin was called for the line as it is now
+	owned    feed.Range // the numbers that session owns
 	seed     uint32
-	at       uint64 // end of what the line has covered
-	target   uint64 // the line is live once the position is here
-	echo     int64  // the publisher's clock, as last told
+	at       uint64 // the number after those that the line has covered
+	target   uint64 // the line is live once the position is at target
+	echo     int64  // the publisher's clock, as last received
 	ended    bool
 	filtered bool          // numbers between ticks may be skipped
-	granted  *codec.Filter // what of the filter the publisher grants; nil for all of it
+	granted  *codec.Filter // the part of the filter that the publisher grants; nil for all of it
 	ack      bool          // the publisher accepts a sign of life at any time
 
-	definitions bool // a snapshot of definitions only will do
+	definitions bool // a snapshot of the definitions alone is sufficient
 	snapshot    *collecting
-	narrow      *narrow         // the line is of more than is wanted
-	request     codec.Subscribe // without an answer yet, if asked
+	narrow      *narrow         // drops unwanted ticks if the line has more than is wanted; nil otherwise
+	request     codec.Subscribe // the last request; not answered yet if asked is set
 	asked       bool
 
-	body    codec.Body // of the packet being read
-	decoded bool       // all of it
-	first   uint64     // of that packet
-	sealed  int64      // publish time of that packet
-	repeat  bool       // it begins before the position
+	body    codec.Body // the body of the packet being read
+	decoded bool       // all of body is decoded
+	first   uint64     // first number of the packet
+	sealed  int64      // publish time of the packet
+	repeat  bool       // the packet begins before the position
 	absent  absent
 	reason  codec.GoneReason
 
 	greeting *Connected // for the next change, which is the first one after the welcome
 }
 
-// absent says what the packet tells instead of ticks.
+// absent is what the packet reports instead of ticks.
 type absent uint8
 
 const (
@@ -108,7 +108,7 @@ const (
 	absentGone
 )
 
-// collecting is a snapshot whose end has not come.
+// collecting is a snapshot whose end has not arrived.
 type collecting struct {
 	begin *codec.SnapshotBegin
 	state *feed.State
@@ -116,7 +116,7 @@ type collecting struct {
 	size  int
 }
 
-// entries are what the snapshot told of its scope, and of what is wanted.
+// entries returns the entries of the snapshot that are in its scope and, if n is not nil, wanted by n.
 func (s *collecting) entries(n *narrow) iter.Seq[feed.Tick] {
 	return s.state.Entries(func(id feed.InstrumentID) bool {
 		d, _ := s.state.Definition(id)
@@ -124,14 +124,14 @@ func (s *collecting) entries(n *narrow) iter.Seq[feed.Tick] {
 	})
 }
 
-// A narrow drops what is not wanted of a line that is of everything: one whose filter was too long for the hello, until the
-// publisher has answered the subscribe that tells it.
+// A narrow drops unwanted ticks from an unfiltered line whose filter was too long for the hello, until the publisher has
+// answered the subscribe that carries the filter.
 type narrow struct {
 	filter codec.Filter
 	wanted map[feed.InstrumentID]bool
 }
 
-// keep moves the wanted of ticks to the front. The state has had them all.
+// keep moves the wanted ticks to the front and returns them. The caller must have applied all ticks to state.
 func (n *narrow) keep(state *feed.State, ticks []feed.Tick) []feed.Tick {
 	kept := ticks[:0]
 	for i := range ticks {
@@ -149,11 +149,11 @@ func (n *narrow) keep(state *feed.State, ticks []feed.Tick) []feed.Tick {
 	return kept
 }
 
-// maxSnapshot bounds the parts of one snapshot, in bytes.
+// maxSnapshot bounds the total size of the parts of a snapshot, in bytes.
 const maxSnapshot = 512 << 20
 
-// newLine returns a line that hands over batches of at most size ticks; if size is 0, whole packets, once there are defaultBatch
-// ticks.
+// newLine returns a line that delivers batches of at most size ticks. If size is 0, batches hold whole packets and are
+// delivered from defaultBatch ticks on.
 func newLine(held codec.Position, size int) *line {
 	l := &line{position: held, begun: held, state: feed.NewState(), size: size, most: size, until: math.MaxUint64}
 	if size == 0 {
@@ -166,7 +166,7 @@ func newLine(held codec.Position, size int) *line {
 	return l
 }
 
-// connect begins a connection to addr: nothing is known of it.
+// connect begins a connection to addr.
 func (l *line) connect(addr string) {
 	l.c = connected{addr: addr}
 	if l.recovery != nil {
@@ -174,12 +174,12 @@ func (l *line) connect(addr string) {
 	}
 }
 
-// hasState reports whether a line of filter f can go on at the position without a snapshot.
+// hasState reports whether a line with filter f can continue at the position without a snapshot.
 func (l *line) hasState(f codec.Filter) bool {
-	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.filter, f)
+	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.of, f)
 }
 
-// welcome begins the line that h asked for. What is wanted is the filter of h, or a part of it.
+// welcome begins the line that h asked for. The filter wanted is the filter of h or a part of it.
 func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, now time.Time) error {
 	if l.c.welcomed {
 		return violation("a second welcome")
@@ -218,7 +218,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
 	l.c.filtered, l.c.granted = !granted.All(), w.Granted
 	l.c.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
-	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind != codec.StartSnapshot
+	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind == codec.StartLive
 	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) {
 		l.need = needState
 	}
@@ -237,7 +237,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	lost := l.lose(p.lost, false)
 	l.head = w.Head
 	if w.Reason == codec.StartedAsAsked {
-		// A publisher that was meant to keep more than it has begins the line before its tail; one without a journal does not.
+		// A publisher that was meant to keep more than it has starts the line before its tail; one without a journal does not.
 		l.opening = (h.Start.Kind == codec.StartBeginning || h.Start.Kind == codec.StartTime) && w.Start < w.Tail
 	}
 	l.goTo(codec.Position{Lineage: w.Lineage, Next: p.position})
@@ -250,7 +250,7 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		case w.Reason == codec.StartedRewound:
 			r.report.Resume = ResumeRewound
 		default:
-			if r.report.Resume == "" { // else an earlier connection of this recovery left numbers behind
+			if r.report.Resume == "" { // otherwise an earlier connection of this recovery skipped numbers
 				r.report.Resume = ResumeReplay
 			}
 		}
@@ -259,11 +259,14 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if len(disowned)+len(lost) > 0 {
 		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
 	}
+	if sameFilter(wanted, h.Filter) {
+		wanted = granted
+	}
 	l.refilter(wanted, l.position.Next)
 	return nil
 }
 
-// refilter notes that the ticks handed over from number from on are of filter f, and reports a change of it.
+// refilter notes that filter f applies to the ticks delivered from number from on, and adds a change if f is new.
 func (l *line) refilter(f codec.Filter, from uint64) {
 	if !sameFilter(l.handed, f) {
 		l.handed = f
@@ -271,14 +274,14 @@ func (l *line) refilter(f codec.Filter, from uint64) {
 	}
 }
 
-// A placed says where a line starts for its reader.
+// A placed is where a line starts for its reader.
 type placed struct {
 	position                 uint64
 	notAsked, lost, disowned []Numbers
-	unrelated                bool // the publisher's sessions have none in common with the position
+	unrelated                bool // the publisher has no session in common with the position
 }
 
-// place applies the rules of "Where a line starts" to an answered hello.
+// place applies the rules of PROTOCOL.md, "Where a line starts", to an answered hello.
 func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 	held := h.Position
 	resuming := len(held.Lineage) > 0
@@ -319,21 +322,22 @@ func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
 	return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
 }
 
-// askedFrom is the first number that a line was asked for which began as asked. The publisher may
-// no longer have it; then the line starts later, and the numbers between are lost.
+// askedFrom returns the first number that was asked for by the start of a line that began as asked. If the publisher no
+// longer has it, the line starts later, and the numbers between are lost.
 func askedFrom(start codec.Start, w *codec.Welcome) uint64 {
 	switch {
 	case start.Kind == codec.StartSeq:
 		return start.Value
 	case start.Kind == codec.StartBeginning,
-		// The publisher does not know the times of what it no longer has: any of it may be as late as T.
+		// The publisher does not know the times of the ticks that it no longer has: any of them may be as late as start.
 		start.Kind == codec.StartTime && w.Start == w.Tail:
 		return w.Lineage[0].First
 	}
 	return w.Start
 }
 
-// grantedOf returns the filter of a line for which asked was asked, and granted is what the publisher said of it.
+// grantedOf returns the filter of a line, given the filter that was asked for and the publisher's answer, which is nil if it
+// grants all of asked.
 func grantedOf(asked codec.Filter, granted *codec.Filter) (codec.Filter, error) {
 	switch {
 	case granted == nil:
@@ -344,7 +348,7 @@ func grantedOf(asked codec.Filter, granted *codec.Filter) (codec.Filter, error) 
 	return *granted, nil
 }
 
-// checkSeed refuses a seed that cannot be that of the full line; that of a filtered one is told.
+// checkSeed refuses a wrong seed for an unfiltered line. It accepts any seed for a filtered line.
 func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 	if f.All() && seed != codec.LineSeed(id, nil) {
 		return violation("seed %08x is not that of session %v", seed, id)
@@ -352,14 +356,14 @@ func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 	return nil
 }
 
-// heldOf returns the end of what is accounted for of lineage, from number from on, without a hole. Sessions that were left
-// without a word come back if an old copy of a journal was restored, or if there are two publishers; what was delivered of them
-// is passed over then, and what was lost behind all of it can still be had. What was delivered behind a hole cannot be passed
-// over, and is refused.
+// heldOf returns the end of the numbers of lineage that are accounted for, from number from on, without a hole. A session that
+// the subscriber left comes back if an old copy of a journal was restored, or if there are two publishers. Its delivered ticks
+// are then skipped, and numbers that were lost after all of them can still be received. If ticks were delivered after a hole,
+// they cannot be skipped, and heldOf returns an error.
 func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error) {
 	held = from
 	numbers := spread(lineage, feed.Range{From: from, To: codec.MaxSeq})
-	last := 0 // the last session of which something was delivered
+	last := 0 // the last session with delivered ticks
 	for i, n := range numbers {
 		if a := l.ledger.Account(n.Session); deliveredTo(&a) > n.Range.From {
 			last = i
@@ -400,7 +404,8 @@ func (l *line) gaps(n Numbers) []feed.Range {
 	return gaps.Ranges()
 }
 
-// checkNew refuses sessions of l that were left without a word and now come back before what was delivered of them.
+// checkNew returns an error if lineage, from number from on, has a session that the subscriber left and that would start again
+// before ticks that were delivered.
 func (l *line) checkNew(lineage feed.Lineage, from uint64) error {
 	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
 		a := l.ledger.Account(n.Session)
@@ -411,7 +416,7 @@ func (l *line) checkNew(lineage feed.Lineage, from uint64) error {
 	return nil
 }
 
-// deliveredTo returns the number after the last one that was delivered, or covered by a filtered line.
+// deliveredTo returns the number after the last number that was delivered, or covered by a filtered line.
 func deliveredTo(a *feed.Account) uint64 {
 	end := uint64(0)
 	if rs := a.Delivered.Ranges(); len(rs) > 0 {
@@ -423,7 +428,7 @@ func deliveredTo(a *feed.Account) uint64 {
 	return end
 }
 
-// goTo sets the position. The state before number 1 is known: it is empty.
+// goTo sets the position. At number 1 the state is empty, and no snapshot is needed.
 func (l *line) goTo(p codec.Position) {
 	l.position = p
 	l.upto = p.Next
@@ -435,7 +440,7 @@ func (l *line) goTo(p codec.Position) {
 func (l *line) disown(ns []Numbers) []Numbers {
 	for _, n := range ns {
 		for _, gap := range l.ledger.Gaps(n.Session, n.Range) {
-			l.ledger.Deliver(n.Session, gap) // to an earlier process, as the position says
+			l.ledger.Deliver(n.Session, gap) // delivered to an earlier process: the gap is before the position
 		}
 		l.ledger.Disown(n.Session, n.Range)
 	}
@@ -445,12 +450,12 @@ func (l *line) disown(ns []Numbers) []Numbers {
 	return ns
 }
 
-// behind lists the numbers from the position on that the line knows of and has not had.
+// behind returns the numbers from the position to head: those that the line knows of and has not received.
 func (l *line) behind() []Numbers {
 	return spread(l.position.Lineage, feed.Range{From: l.position.Next, To: max(l.position.Next, l.head)})
 }
 
-// lose accounts for the numbers of ns that are not accounted for yet, as expired or only as lost, and returns them.
+// lose counts the numbers of ns that are not accounted for yet as expired, or only as lost, and returns them.
 func (l *line) lose(ns []Numbers, expired bool) []Numbers {
 	var lost []Numbers
 	for _, n := range ns {
@@ -470,7 +475,7 @@ func (l *line) lose(ns []Numbers, expired bool) []Numbers {
 	return lost
 }
 
-// open places a packet: it must join. Fill then decodes it.
+// open begins a packet, which must continue the line. fill then decodes it.
 func (l *line) open(raw []byte) error {
 	switch c := &l.c; {
 	case !c.welcomed:
@@ -509,9 +514,9 @@ func (l *line) gap(seq uint64, what string) *ProtocolError {
 	return e
 }
 
-// fill decodes the open packet into batch and folds it into the state. It reports more if batch became full: then it is to
-// be called again after batch was handed over. A packet counts only as a whole: after an error, batch and the position are as
-// they were before the packet.
+// fill decodes the open packet into batch and applies it to the state. If batch becomes full, fill returns more = true, and
+// must be called again after batch was delivered. A packet counts only as a whole: after an error, batch and the position are
+// as they were before the packet.
 func (l *line) fill() (more bool, err error) {
 	if !l.c.decoded {
 		return l.decode()
@@ -524,7 +529,7 @@ func (l *line) fill() (more bool, err error) {
 	return len(l.rest) > 0, l.fold(k, upto)
 }
 
-// decode is fill for a packet of which nothing was decoded.
+// decode is fill for a packet that is not decoded yet.
 func (l *line) decode() (more bool, err error) {
 	b, end := &l.c.body, l.n
 	for {
@@ -573,7 +578,7 @@ func (l *line) decode() (more bool, err error) {
 	return l.fill()
 }
 
-// tryDefinitions returns the error that folding ticks would find. Only a definition can be one that a state refuses.
+// tryDefinitions returns the error that fold would find in ticks. A state refuses only definitions.
 func (l *line) tryDefinitions(ticks []feed.Tick) error {
 	var trial *feed.State
 	for i := range ticks {
@@ -590,8 +595,8 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 	return nil
 }
 
-// fold folds the k ticks behind those of batch into the state, and adds to batch the ones to hand over; the position is upto
-// once they are.
+// fold applies the k ticks after the first n of batch to the state, and adds those to deliver to batch. Once they are
+// delivered, the position is upto.
 func (l *line) fold(k int, upto uint64) error {
 	upto = min(upto, l.until)
 	ticks := l.batch[l.n : l.n+k]
@@ -604,7 +609,7 @@ func (l *line) fold(k int, upto uint64) error {
 			break
 		}
 		if _, undefined := err.(*feed.UndefinedError); !undefined {
-			l.need = needState // the ticks before are in the state
+			l.need = needState // the state already has the ticks before this one
 			return &ProtocolError{What: "packet", Err: err}
 		}
 		l.undefined++ // its definition was lost with a damaged part of the journal
@@ -628,7 +633,7 @@ func (l *line) fold(k int, upto uint64) error {
 	return nil
 }
 
-// stamp notes that the batch now ends with ticks of the open packet.
+// stamp records the publish time of the open packet for the ticks that were added to batch.
 func (l *line) stamp() {
 	if k := len(l.published); k > 0 && l.published[k-1].Time == l.c.sealed {
 		l.published[k-1].End = l.n
@@ -637,8 +642,8 @@ func (l *line) stamp() {
 	l.published = append(l.published, Published{End: l.n, Time: l.c.sealed})
 }
 
-// dropRepeats moves the ticks from number next on to the front. Of those before, the ones that were delivered are duplicates;
-// those that were lost, withheld or not asked for stay what they are.
+// dropRepeats moves the ticks from number next on to the front and returns them. Earlier ticks count as duplicates if they
+// were delivered; those that were lost, withheld, disowned or not asked for stay so in the ledger.
 func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 	k := 0
 	for k < len(ticks) && ticks[k].Seq < next {
@@ -649,14 +654,14 @@ func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 		for i := range ticks[:k] {
 			seq := ticks[i].Seq
 			if !a.Lost.Contains(seq) && !a.Withheld.Contains(seq) && !a.NotAsked.Contains(seq) && !a.Disowned.Contains(seq) {
-				r.report.Duplicates++ // if it is in no account, it was delivered to an earlier process
+				r.report.Duplicates++ // a number in no account was delivered to an earlier process
 			}
 		}
 	}
 	return ticks[:copy(ticks, ticks[k:])]
 }
 
-// covered reports whether nothing is missing below until, once batch is handed over.
+// covered reports whether nothing below until is missing once batch is delivered.
 func (l *line) covered() bool {
 	return len(l.position.Lineage) > 0 && max(l.upto, l.position.Next) >= l.until
 }
@@ -664,14 +669,14 @@ func (l *line) covered() bool {
 // pending reports whether take has something to account for.
 func (l *line) pending() bool { return l.upto > l.position.Next || l.c.absent != absentNone }
 
-// handing notes that batch is about to be handed over.
+// handing records the time of the first tick of a recovery. It is called when batch is about to be delivered.
 func (l *line) handing(now time.Time) {
 	if rec := l.recovery; rec != nil && rec.report.FirstTick == 0 {
 		rec.report.FirstTick = max(1, now.Sub(rec.since))
 	}
 }
 
-// take accounts for batch once it was handed over, and for what the packet told instead of ticks.
+// take accounts for batch after it was delivered, and for the numbers that the packet reported as withheld or gone.
 func (l *line) take() {
 	r := feed.Range{From: l.position.Next, To: l.upto}
 	if l.c.absent != absentNone {
@@ -702,7 +707,7 @@ func (l *line) take() {
 	}
 }
 
-// takeSome is take where only the first k ticks of batch were used, and the connection ends.
+// takeSome is take if only the first k ticks of batch were used. The connection ends.
 func (l *line) takeSome(k int) {
 	if k < l.n {
 		l.upto, l.n = l.batch[k].Seq, k
@@ -712,26 +717,26 @@ func (l *line) takeSome(k int) {
 	l.take()
 }
 
-// drop forgets batch: it was not used, and the connection ends.
+// drop discards batch, which was not used. The connection ends.
 func (l *line) drop() {
 	l.n, l.published = 0, l.published[:0]
 	l.upto, l.c.absent, l.need = l.position.Next, absentNone, needState
 	l.changes = l.changes[:0]
 }
 
-// skip accounts for r, which the packet said is withheld or gone. A snapshot is due.
+// skip accounts for r, which the packet reported as withheld or gone. A snapshot is due.
 func (l *line) skip(r feed.Range) {
 	withheld := l.c.absent == absentWithheld
 	l.c.absent = absentNone
 	if r.Empty() {
-		return // all of it came before
+		return // all of it was accounted for before
 	}
 	ns := []Numbers{{l.c.session, r}}
 	c := Change{}
 	if withheld {
 		before := l.ledger.Account(l.c.session).Withheld
 		l.ledger.Withhold(l.c.session, r)
-		// If the line was in this session before, what was delivered then stays delivered; what was lost or disowned is withheld now.
+		// If the line was in this session before, numbers delivered then stay delivered; lost or disowned ones become withheld.
 		for _, added := range l.ledger.Account(l.c.session).Withheld.Minus(before).Ranges() {
 			c.Withheld = append(c.Withheld, Numbers{l.c.session, added})
 		}
@@ -746,8 +751,8 @@ func (l *line) skip(r feed.Range) {
 	l.tell(c)
 }
 
-// control is for every message but the packet and the welcome. Batch must have been handed over. If a snapshot ended with
-// it, its entries are returned, to be told.
+// control handles every message except packets and the welcome. The caller must have delivered batch. If the message ends a
+// snapshot, control returns it, and the caller must deliver its entries.
 func (l *line) control(t codec.Type, raw []byte) (told *collecting, err error) {
 	if t == codec.TypeSnapshotPart {
 		return nil, l.part(raw)
@@ -816,6 +821,10 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 		return violation("snapshot as of %d, the position is %d", m.Seq, l.position.Next)
 	case m.Scope != codec.ScopeAdded && len(m.Filter) > 0:
 		return violation("snapshot of scope %v with a filter", m.Scope)
+	case l.c.ended && l.need == needNothing:
+		return violation("a snapshot after the end")
+	case l.need == needState && l.c.definitions && m.Scope == codec.ScopeAll:
+		return violation("snapshot of scope all where definitions are due")
 	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
 		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
@@ -862,11 +871,11 @@ func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
 		return s, nil
 	}
 	l.state = s.state
-	l.change(Change{State: Snapshotting, Snapshot: s.begin}) // until its entries were told, and settle is called
+	l.change(Change{State: Snapshotting, Snapshot: s.begin}) // until its entries were delivered and settle is called
 	return s, nil
 }
 
-// session continues the line in another session.
+// session continues the line in the session that m announces.
 func (l *line) session(m *codec.SessionChange) error {
 	owner, owned, ok := m.Lineage.Owner(m.Next)
 	if current := m.Lineage.Current(); !ok || owner != current {
@@ -907,7 +916,8 @@ func (l *line) session(m *codec.SessionChange) error {
 	return nil
 }
 
-// subscribe asks for filter f, if the line is where its answer can be placed and no other request is open.
+// subscribe returns a request for filter f. It returns false if f is the filter already, another request is open, or the line
+// is at a point where it could not place the answer.
 func (l *line) subscribe(f codec.Filter) (m *codec.Subscribe, ok bool) {
 	if !l.c.welcomed || l.c.asked || l.need != needNothing || l.c.snapshot != nil || l.c.at < l.position.Next || sameFilter(f, l.filter) {
 		return nil, false
@@ -940,7 +950,7 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered, l.c.granted = !granted.All(), m.Granted
 	l.filter, l.of = f, granted
-	l.refilter(f, m.From)
+	l.refilter(granted, m.From)
 	return nil
 }
 
@@ -977,6 +987,8 @@ func (l *line) sessionEnd(m *codec.End) error {
 	switch {
 	case l.c.ended:
 		return violation("a second end")
+	case l.need != needNothing && m.Final > 1:
+		return violation("the session ends although a snapshot is due")
 	case m.Final != l.c.at:
 		return l.gap(m.Final, "the session ends")
 	case m.Final < l.position.Next:
@@ -988,7 +1000,7 @@ func (l *line) sessionEnd(m *codec.End) error {
 	return nil
 }
 
-// phase is the state that the line is in, as far as messages tell.
+// phase returns the state of the line.
 func (l *line) phase() ConnState {
 	switch c := &l.c; {
 	case !c.welcomed:
@@ -1005,7 +1017,7 @@ func (l *line) phase() ConnState {
 	return Live
 }
 
-// settle tells what state the line has come to. Where that ends a recovery, its report is told too.
+// settle adds a change if the state of the line is a new one. If that ends a recovery, the change has its report.
 func (l *line) settle(now time.Time) {
 	p := l.phase()
 	over := l.recovery != nil && (p == Live || p == Ended)
@@ -1022,13 +1034,13 @@ func (l *line) settle(now time.Time) {
 	l.change(c)
 }
 
-// tell adds a change that is not one of state.
+// tell adds c, with the state of the line as it is.
 func (l *line) tell(c Change) {
 	c.State = l.phase()
 	l.change(c)
 }
 
-// change adds c; its State is set.
+// change adds c, whose State the caller has set.
 func (l *line) change(c Change) {
 	if c.Addr == "" {
 		c.Addr = l.c.addr
@@ -1038,7 +1050,7 @@ func (l *line) change(c Change) {
 	l.changes = append(l.changes, c)
 }
 
-// lost notes that the connection, or the attempt to make one, ended.
+// lost ends the connection, or the attempt to make one, and begins a recovery if there was a welcome.
 func (l *line) lost(err error, now time.Time) {
 	if l.c.welcomed && l.recovery == nil {
 		l.recovery = &recovery{since: now, report: Report{Cause: CauseOf(err), Detail: err.Error()}}

@@ -15,8 +15,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Scripts of the line: each line is a message of the publisher, or "connect" and "lost", and after the arrow what the
-// application is told. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE [tail:SEQ]" and "session NEXT
+// Scripts of the line: each line is a message of the publisher, or "connect" or "lost"; after the arrow are the application's
+// batches. Sessions are A, and its children B and C; "welcome START HEAD REASON LINEAGE [tail:SEQ]" and "session NEXT
 // LINEAGE" name them as A, AB45 (B from 45 on), and so on.
 func TestLine(t *testing.T) {
 	for _, test := range []struct {
@@ -52,6 +52,14 @@ packet 2 1                   ->
 packet 3 5                   -> ticks 4 to 7; live, cut by replay, 4 replayed, 2 repeated`,
 			"A: delivered [1, 8)"},
 
+		{"the whole state where definitions are due", `
+ask live
+connect                      -> connecting
+welcome 41 41 asked A        -> snapshot
+snapshot 41 all              -> protocol: snapshot of scope all where definitions are due
+snapshot 41 definitions      -> snapshot as of 41; live`,
+			"A: not asked [1, 41)"},
+
 		{"a seq asked for inside a packet", `
 ask 43
 connect                      -> connecting
@@ -64,7 +72,7 @@ packet 41 4                  -> ticks 43 to 44; live`,
 ask 20
 connect                      -> connecting
 welcome 41 45 asked A        -> snapshot, lost [20, 41)
-snapshot 41 definitions      -> snapshot as of 41; replaying
+snapshot 41 all              -> snapshot as of 41; replaying
 packet 41 4                  -> ticks 41 to 44; live`,
 			"A: delivered [41, 45) not asked [1, 20) lost [20, 41)"},
 
@@ -208,7 +216,7 @@ session 4 AB4                ->
 packet 4 2 of B              -> ticks 4 to 5; live`,
 			"A: delivered [1, 4) B: delivered [4, 6)"},
 
-		{"a fork below the position while away disowns what followed", `
+		{"a fork below the position while away disowns the numbers after it", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 9            -> ticks 1 to 10
@@ -219,7 +227,7 @@ snapshot 6 all of B          -> snapshot as of 6; replaying
 packet 6 2 of B              -> ticks 6 to 7; live, cut by rewound, 2 replayed, disowned [6, 11)`,
 			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
 
-		{"what was lost and comes before the position is no duplicate, and stays lost", `
+		{"a lost number that comes before the position is no duplicate, and stays lost", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 2            -> ticks 1 to 3
@@ -232,7 +240,7 @@ welcome 3 8 resumed A        -> replaying
 packet 3 5                   -> ticks 7 to 7; live, cut by replay, 1 replayed, 2 repeated`,
 			"A: delivered [1, 4) [6, 8) lost [4, 6)"},
 
-		{"what was not asked for and comes before the position is no duplicate", `
+		{"a number that was not asked for and comes before the position is no duplicate", `
 ask 43
 connect                      -> connecting
 welcome 41 45 asked A        -> snapshot
@@ -243,7 +251,7 @@ welcome 41 45 resumed A      -> replaying
 packet 41 4                  -> ticks 43 to 44; live, cut by replay, 2 replayed`,
 			"A: delivered [43, 45) not asked [1, 43)"},
 
-		{"what it has had of sessions that come back is for the state alone", `
+		{"delivered ticks of sessions that come back only update the state", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 2            -> ticks 1 to 3
@@ -258,7 +266,7 @@ packet 1 define 2            ->
 packet 4 2                   -> ticks 4 to 5; live, cut by new session, 2 replayed, 3 repeated`,
 			"A: delivered [1, 6) B: delivered [1, 3)"},
 
-		{"what was lost of sessions that come back is had after all", `
+		{"lost numbers of sessions that come back are delivered", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 2            -> ticks 1 to 3
@@ -274,7 +282,7 @@ packet 1 define 2            ->
 packet 4 2                   -> ticks 4 to 5; live, cut by new session, 2 replayed, 3 repeated`,
 			"A: delivered [1, 6) B: delivered [1, 3)"},
 
-		{"what was lost of sessions that come back, before what was delivered, is passed over", `
+		{"lost numbers of sessions that come back are skipped if they are before delivered ones", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 2            -> ticks 1 to 3
@@ -295,7 +303,7 @@ packet 6 2                   ->
 packet 8 2                   -> ticks 8 to 9; live, cut by snapshot, 2 replayed, 5 repeated`,
 			"A: delivered [1, 4) [6, 10) lost [4, 6) B: delivered [1, 3)"},
 
-		{"what was lost of sessions that come back is passed over if something was delivered behind it, in a child", `
+		{"lost numbers of sessions that come back are skipped if they are before delivered ones of a child", `
 connect                      -> connecting
 welcome 1 6 asked A          -> replaying
 packet 1 define 2            -> ticks 1 to 3
@@ -315,7 +323,7 @@ session 6 AC6                ->
 packet 6 3 of C              -> ticks 8 to 8; live, cut by new session, 1 replayed, 5 repeated`,
 			"A: delivered [1, 4) lost [4, 6) C: delivered [6, 9) B: delivered [1, 3)"},
 
-		{"what was delivered of sessions that come back is not withheld", `
+		{"delivered numbers of sessions that come back are not withheld", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 9            -> ticks 1 to 10
@@ -332,7 +340,7 @@ snapshot 13 all              -> snapshot as of 13; replaying
 packet 13 2                  -> ticks 13 to 14; live, cut by new session, 2 replayed, 2 repeated`,
 			"A: delivered [1, 11) [13, 15) withheld [11, 13) B: delivered [1, 3)"},
 
-		{"what was lost of sessions that come back is reported if it is withheld now", `
+		{"lost numbers of sessions that come back are reported if they are withheld now", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 1            -> ticks 1 to 2
@@ -349,7 +357,7 @@ packet 3 withheld:10         -> snapshot, withheld [3, 13)
 snapshot 13 all              -> snapshot as of 13; live, cut by new session, 2 repeated`,
 			"A: delivered [1, 3) withheld [3, 13) B: delivered [1, 3)"},
 
-		{"what is withheld again of sessions that come back is reported once", `
+		{"numbers of sessions that come back are reported once if they are withheld again", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 1            -> ticks 1 to 2
@@ -369,7 +377,7 @@ packet 3 withheld:10         -> snapshot, withheld [3, 5), withheld [9, 13)
 snapshot 13 all              -> snapshot as of 13; live, cut by new session, 2 repeated`,
 			"A: delivered [1, 3) withheld [3, 13) B: delivered [1, 3)"},
 
-		{"a recovery that was rewound, cut and resumed says that it was rewound", `
+		{"a recovery that was rewound, cut and resumed is reported as rewound", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 9            -> ticks 1 to 10
@@ -383,7 +391,7 @@ welcome 6 8 resumed AB6      -> replaying
 packet 6 2 of B              -> ticks 6 to 7; live, cut by rewound, 2 replayed, 2 attempts, disowned [6, 11)`,
 			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
 
-		{"a fork in the line disowns what followed", `
+		{"a fork in the line disowns the numbers after it", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 9            -> ticks 1 to 10
@@ -392,7 +400,7 @@ snapshot 6 all of B          -> snapshot as of 6; live
 packet 6 2 of B              -> ticks 6 to 7`,
 			"A: delivered [1, 6) disowned [6, 11) B: delivered [6, 8)"},
 
-		{"no common session: what the new one had is lost to a client that resumed", `
+		{"no common session: earlier numbers of the new one are lost to a client that resumed", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 9            -> ticks 1 to 10
@@ -403,7 +411,7 @@ snapshot 5 all of C          -> snapshot as of 5; replaying
 packet 5 1 of C              -> ticks 5 to 5; live, cut by new session, 1 replayed, lost [1, 5)`,
 			"A: delivered [1, 11) C: delivered [5, 6) lost [1, 5)"},
 
-		{"no common session: what was known of the old one is lost too", `
+		{"no common session: known numbers of the old one are lost too", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 2            -> ticks 1 to 3
@@ -416,7 +424,7 @@ welcome 1 3 snapshot C       -> replaying, lost [4, 9)
 packet 1 define 1 of C       -> ticks 1 to 2; live, cut by new session, 2 replayed, 2 attempts, lost [4, 9)`,
 			"A: delivered [1, 4) lost [4, 9) C: delivered [1, 3)"},
 
-		{"a replay goes on in a sibling before this subscriber had the session", `
+		{"a replay continues in a sibling before this subscriber has the session", `
 connect                      -> connecting
 welcome 1 20 asked A         -> replaying
 packet 1 define 9            -> ticks 1 to 10
@@ -425,7 +433,7 @@ snapshot 100 all of C        -> snapshot as of 100; live
 packet 100 1 of C            -> ticks 100 to 100`,
 			"A: delivered [1, 11) lost [11, 20) C: delivered [100, 101)"},
 
-		{"a replay goes on in a sibling: what was passed over is in nobody's account", `
+		{"a replay continues in a sibling: skipped numbers are in no account", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 9            -> ticks 1 to 10
@@ -458,7 +466,7 @@ welcome 4 9 resumed A        -> replaying
 packet 4 5                   -> ticks 4 to 8; live, cut by replay, 7 replayed, 2 attempts`,
 			"A: delivered [1, 9)"},
 
-		{"the session ends, and goes on in a child", `
+		{"the session ends, and continues in a child", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define              -> ticks 1 to 1
@@ -468,13 +476,13 @@ session 2 AB2                -> live
 packet 2 1 of B              -> ticks 2 to 2`,
 			"A: delivered [1, 2) B: delivered [2, 3)"},
 
-		{"nothing is taken from a packet of another session", `
+		{"nothing in a packet of another session is used", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define of B         -> protocol: packet [1, 2): wrong checksum for this line`,
 			""},
 
-		{"a tick whose definition was lost is handed over all the same", `
+		{"a tick whose definition was lost is delivered", `
 connect                      -> connecting
 welcome 1 1 asked A          -> live
 packet 1 define 2 undefined 1 -> ticks 1 to 5`,
@@ -499,7 +507,7 @@ packet 1 define 2 undefined 1 -> ticks 1 to 5`,
 	}
 }
 
-// A lineScript plays publisher, loop and application to a line.
+// A lineScript plays the publisher, the loop and the application for a line.
 type lineScript struct {
 	line  *line
 	cfg   Config
@@ -546,6 +554,8 @@ func (s *lineScript) do(words []string) string {
 	switch words[0] {
 	case "ask":
 		switch words[1] {
+		case "live":
+			s.cfg.Start = codec.Start{Kind: codec.StartLive}
 		case "beginning":
 			s.cfg.Start = codec.Start{Kind: codec.StartBeginning}
 		case "time":

@@ -2,13 +2,13 @@ package subscriber
 
 import "time"
 
-// A liveness judges a peer by how long it was listened to in vain. A whole message of a known type is a sign of life, and so is
-// each aliveBytes more of one; a heartbeat inside a snapshot is none. Time spent elsewhere, in a slow handler, does not count. It
-// reads no clock.
+// A liveness decides whether a peer is alive by how long the subscriber has listened without a sign of life. A complete message
+// of a known type is a sign of life, and so are each further aliveBytes of an unfinished one; a heartbeat inside a snapshot is
+// not. Time spent in a slow handler does not count. A liveness reads no clock.
 type liveness struct {
 	interval time.Duration
 	since    time.Time // when listening began; zero after a sign of life
-	partial  int       // bytes of the message that is coming, at the last sign of life
+	partial  int       // bytes of the unfinished message at the last sign of life
 }
 
 // aliveBytes is how many bytes of an unfinished message are a sign of life.
@@ -20,7 +20,7 @@ const (
 	deadAfter  = 3
 )
 
-// listen notes that a read begins, and returns by when it must be over.
+// listen notes that a read begins, and returns its deadline.
 func (l *liveness) listen(now time.Time) (deadline time.Time) {
 	if l.since.IsZero() {
 		l.since = now
@@ -31,10 +31,10 @@ func (l *liveness) listen(now time.Time) (deadline time.Time) {
 	return l.since.Add(staleAfter * l.interval)
 }
 
-// heard notes a sign of life: a message.
+// heard notes that a complete message has arrived.
 func (l *liveness) heard() { l.since, l.partial = time.Time{}, 0 }
 
-// came notes that n bytes of the next message have come.
+// came notes that n bytes of the next message have arrived.
 func (l *liveness) came(n int) {
 	if n >= l.partial+aliveBytes {
 		l.since, l.partial = time.Time{}, n
@@ -49,7 +49,7 @@ func (l *liveness) silent(now time.Time, intervals time.Duration) bool {
 	return !l.since.IsZero() && now.Sub(l.since) >= intervals*l.interval
 }
 
-// pause takes d out of the account: it was spent elsewhere.
+// pause excludes d, during which the subscriber did not listen.
 func (l *liveness) pause(d time.Duration) {
 	if !l.since.IsZero() {
 		l.since = l.since.Add(d)

@@ -19,7 +19,7 @@ import (
 	"tickfeed/feed"
 )
 
-// Nothing is left after Run, whatever happened (RELIABILITY 29).
+// No goroutine is left after Run, however it ends.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The report is one record: the callback's value, the log line, and JSON.

@@ -18,23 +18,23 @@ import (
 	"tickfeed/codec/syncdir"
 )
 
-// A positionFile keeps a position on disk, replaced as a whole each time. Without a path it does nothing.
+// A positionFile keeps a position on disk. Each save replaces the whole file. If path is empty, it does nothing.
 type positionFile struct {
 	path    string
-	output  func() error // makes durable what the application did with the ticks; nil if there is nothing to do
+	output  func() error // Config.SyncOutput
 	disk    disk
-	saved   codec.Position // what the file says
+	saved   codec.Position // the position in the file
 	savedAt time.Time      // when the last save ended
-	failed  error          // of output; nothing is saved any more
+	failed  error          // the error of output; once set, nothing is saved
 }
 
-// A disk is what it takes to replace a file durably. Tests record the order of its operations.
+// A disk has the operations that replace a file durably. Tests record their order.
 type disk interface {
-	// Create makes a file, which must not exist, for writing.
+	// Create creates a file, which must not exist, for writing.
 	Create(name string) (diskFile, error)
 	Rename(from, to string) error
 	Remove(name string) error
-	// SyncDir makes durable which files are in a directory.
+	// SyncDir makes the list of files in a directory durable.
 	SyncDir(dir string) error
 }
 
@@ -49,10 +49,11 @@ const (
 	lockSuffix      = ".lock"
 )
 
-// ErrPositionLocked ends Run at its start if another subscriber that runs has the same position file.
+// ErrPositionLocked is returned by Run if another running subscriber uses the same position file.
 var ErrPositionLocked = errors.New("in use by another subscriber")
 
-// open finds and reads the file at path. A file that is not a regular one would block the reader, or be replaced.
+// open finds and reads the file at path. It refuses a file that is not regular: reading it could block, and a save would
+// replace it.
 func (p *positionFile) open(path string) error {
 	if path == "" {
 		return nil
@@ -126,8 +127,8 @@ func parsePosition(data []byte, held *codec.Position) error {
 	return nil
 }
 
-// lock takes the file for one Run. The lock is a file of its own beside it, because a save replaces the file; the operating
-// system releases it when the process ends, however that ends.
+// lock locks the file for one Run. The lock is on a second file beside it, because a save replaces the position file. The
+// operating system releases the lock when the process ends, even if it crashes.
 func (p *positionFile) lock() (unlock func(), err error) {
 	if p.path == "" {
 		return func() {}, nil
@@ -147,11 +148,11 @@ func (p *positionFile) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	_ = os.Remove(p.temporary()) // of a process that was killed
+	_ = os.Remove(p.temporary()) // a killed process may have left it
 	return func() { _ = l.Close() }, nil
 }
 
-// due is when held has to be saved; zero if it need not.
+// due returns when held must be saved, or the zero time if it need not be saved.
 func (p *positionFile) due(held codec.Position) time.Time {
 	if p.path == "" || !p.changed(held) {
 		return time.Time{}
@@ -163,8 +164,8 @@ func (p *positionFile) changed(held codec.Position) bool {
 	return len(held.Lineage) > 0 && (held.Next != p.saved.Next || held.Lineage.Current() != p.saved.Lineage.Current() || len(held.Lineage) != len(p.saved.Lineage))
 }
 
-// save writes held, if it has changed, once the application's output is durable. An *outputError repeats: what a failed sync
-// left behind is not known, and a second one that succeeds says nothing about it.
+// save writes held, if it has changed, after it has made the application's output durable. An *outputError repeats: after a
+// failed sync it is unknown which output is durable, even if a later sync succeeds.
 func (p *positionFile) save(held codec.Position) error {
 	if p.failed != nil {
 		return p.failed
@@ -189,12 +190,12 @@ func (p *positionFile) save(held codec.Position) error {
 	return nil
 }
 
-// temporary is the name of the next content of the file until it is durable.
+// temporary returns the name of the file that replace writes before it renames it.
 func (p *positionFile) temporary() string {
 	return filepath.Join(filepath.Dir(p.path), "."+filepath.Base(p.path)+".tmp")
 }
 
-// replace gives the file the content data: after a power cut it has the content from before or all of data.
+// replace replaces the content of the file with data. After a power cut the file has either the old content or all of data.
 func (p *positionFile) replace(data []byte) error {
 	temporary := p.temporary()
 	f, err := p.disk.Create(temporary)
@@ -213,12 +214,12 @@ func (p *positionFile) replace(data []byte) error {
 	return p.disk.SyncDir(filepath.Dir(p.path))
 }
 
-// An outputError says that the application's output could not be made durable. It ends Run as err.
+// An outputError reports that the application's output could not be made durable. Run returns err.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return e.err.Error() }
 
-// osDisk is the operating system's.
+// osDisk is the disk of the operating system.
 type osDisk struct{}
 
 func (osDisk) Create(name string) (diskFile, error) {

@@ -120,8 +120,8 @@ func TestLastPositionIsSavedAfterTheOutput(t *testing.T) {
 	})
 }
 
-// Output that cannot be made durable ends Run, and no position is saved any more: a later sync that succeeds says nothing
-// about what was lost.
+// Output that cannot be made durable ends Run, and no position is saved after that: even if a later sync succeeds, output may
+// have been lost.
 func TestOutputThatCannotBeSynced(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.PositionFile = filepath.Join(t.TempDir(), "position")
@@ -280,8 +280,8 @@ func TestPositionFileKinds(t *testing.T) {
 	})
 }
 
-// What an earlier process was delivered, and a fork takes back, is disowned in the account of this one too: the account says
-// what the changes and the reports say.
+// Numbers that were delivered to an earlier process and that a fork takes back are disowned in the ledger of this process, as
+// they are in the changes and the reports.
 func TestDisownedOfAnEarlierProcess(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.PositionFile = filepath.Join(t.TempDir(), "position")
@@ -302,7 +302,7 @@ func TestDisownedOfAnEarlierProcess(t *testing.T) {
 	})
 }
 
-// The longest position that there can be is read back.
+// The longest possible position can be saved and read back.
 func TestLongestPosition(t *testing.T) {
 	held := codec.Position{Next: codec.MaxSeq}
 	for i := range uint64(feed.MaxLineage) {

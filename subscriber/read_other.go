@@ -4,5 +4,5 @@ package subscriber
 
 import "net"
 
-// readerOf is the Read of conn.
+// readerOf returns the Read method of conn.
 func readerOf(conn net.Conn) func([]byte) (int, error) { return conn.Read }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sockets are both ends of a connection over network.
+// sockets returns both ends of a connection over network.
 func sockets(t *testing.T, network, addr string) (near, far net.Conn) {
 	ln, err := net.Listen(network, addr)
 	require.NoError(t, err)
@@ -26,8 +26,8 @@ func sockets(t *testing.T, network, addr string) (near, far net.Conn) {
 	return near, far
 }
 
-// What readerOf returns of a socket does what its Read does: it waits, heeds deadlines, loses nothing by them, and tells the
-// end from an error.
+// The function that readerOf returns for a socket behaves like the socket's Read: it waits, obeys deadlines without losing
+// bytes, and distinguishes the end from an error.
 func TestReaderOf(t *testing.T) {
 	for network, addr := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")} {
 		t.Run(network, func(t *testing.T) {

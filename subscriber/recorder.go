@@ -7,26 +7,26 @@ import (
 	"tickfeed/feed"
 )
 
-// A Recorder keeps the bytes of a subscription. Its methods are called by the goroutine of Run, in the order of the line; an
-// error of any of them ends Run as one of the handler does. They may take their time, as the handler may.
+// A Recorder records the packets of a subscription. The goroutine of Run calls its methods, in the order of the line. An error
+// of a method ends Run, as an error of the handler does. The methods may be slow, as the handler may.
 //
-// With a Recorder each packet is handed over for itself: Begin where a line begins, then for each packet Before, Packet, and
-// then the handler with all its ticks.
+// With a Recorder each packet is a batch: Run calls Begin at the start of a line, then for each packet Before, Packet, and the
+// handler with all its ticks.
 type Recorder interface {
-	// Begin says that the packets from now on are of the session and the line that h tells, from number h.Next on; Version,
-	// Source and Created are not set. The state is as of h.Next; nil where it is not known, because withheld or lost
-	// numbers come first. Lost is the numbers directly before h.Next, of h.Lineage, that were asked for and cannot be had;
-	// it is empty if the number before h.Next is accounted for in another way. Begin is called after each welcome, session
-	// message, change of the filter, and snapshot. H is the Recorder's to keep, the state is not.
+	// Begin announces that the next packets belong to the session and the line that h describes, from number h.Next on;
+	// h.Version, h.Source and h.Created are not set. The state is as of h.Next, or nil if it is unknown because withheld or
+	// lost numbers come first. The range lost holds the numbers of h.Lineage directly before h.Next that were asked for and
+	// are lost; it is empty if the number before h.Next is accounted for in another way. Begin is called after each welcome,
+	// session message, change of the filter, and snapshot. The Recorder may keep h, but not state.
 	Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error
-	// Before announces a packet; the state is as of its beginning, or nil as above.
+	// Before announces a packet. The state is as of its beginning, or nil if it is unknown.
 	Before(p codec.Packet, state *feed.State) error
-	// Packet is that packet, verbatim, once its checksum and all its entries have proved good. It may begin before the
-	// last h.Next, and repeat what was recorded. It is valid until Packet returns.
+	// Packet records the bytes of the packet that Before announced, whose checksum and entries are valid. The packet may begin
+	// before the last h.Next and repeat recorded numbers. raw is valid until Packet returns.
 	Packet(raw []byte) error
 }
 
-// header tells the line as it is now, for a recording.
+// header returns the header of a recording that begins with the line as it is now.
 func (l *line) header() codec.FileHeader {
 	lineage, _ := l.position.Lineage.Until(l.c.session)
 	return codec.FileHeader{
@@ -34,7 +34,7 @@ func (l *line) header() codec.FileHeader {
 	}
 }
 
-// lostBefore is the numbers directly before h.Next, of h.Lineage, that the ledger counts as lost.
+// lostBefore returns the numbers of h.Lineage directly before h.Next that the ledger counts as lost.
 func (l *line) lostBefore(h *codec.FileHeader) feed.Range {
 	var lost feed.RangeSet
 	for _, n := range spread(h.Lineage, feed.Range{From: 1, To: h.Next}) {
@@ -47,7 +47,7 @@ func (l *line) lostBefore(h *codec.FileHeader) feed.Range {
 	return feed.Range{}
 }
 
-// knownState is the state, if it is known.
+// knownState returns the state, or nil if it is unknown.
 func (l *line) knownState() *feed.State {
 	if l.need != needNothing {
 		return nil
@@ -55,7 +55,8 @@ func (l *line) knownState() *feed.State {
 	return l.state
 }
 
-// begin tells the recorder, if there is one, of a line that it was not told of. Batch must have been handed over.
+// begin calls Recorder.Begin, if there is a recorder and it has not been called for the line as it is now. The caller must
+// have delivered the batch.
 func (r *runner) begin() error {
 	l := r.line
 	if r.cfg.Recorder == nil || l.c.recorded || !l.c.welcomed {
@@ -66,7 +67,7 @@ func (r *runner) begin() error {
 	return r.recorder(r.cfg.Recorder.Begin(h, l.knownState(), l.lostBefore(&h)))
 }
 
-// before announces the packet raw, which was opened.
+// before announces the open packet raw to the recorder.
 func (r *runner) before(raw []byte) error {
 	if r.cfg.Recorder == nil {
 		return nil
@@ -77,7 +78,7 @@ func (r *runner) before(raw []byte) error {
 	return r.recorder(r.cfg.Recorder.Before(codec.PacketAt(raw), r.line.knownState()))
 }
 
-// record hands the packet raw, which was read to its end, to the recorder, and what it held to the handler.
+// record passes the packet raw, which is decoded, to the recorder, and its ticks to the handler.
 func (r *runner) record(raw []byte) error {
 	if r.cfg.Recorder == nil {
 		return nil
@@ -95,7 +96,7 @@ func (r *runner) recorder(err error) error {
 	return r.stop(err)
 }
 
-// checkRecorded refuses a size of batches that a recorded packet may not fit in.
+// checkRecorded refuses a BatchSize with a Recorder: a recorded packet may not fit.
 func (c *Config) checkRecorded() error {
 	if c.Recorder != nil && c.BatchSize != 0 {
 		return fmt.Errorf("BatchSize must be 0 with a Recorder, got %d", c.BatchSize)

@@ -15,7 +15,7 @@ import (
 	"tickfeed/feed"
 )
 
-// A keeper is a Recorder that keeps what it was told, in the words of an app.
+// A keeper is a Recorder that records its calls in the words of an app.
 type keeper struct {
 	*app
 	bytes  bytes.Buffer
@@ -50,8 +50,8 @@ func (k *keeper) Packet(raw []byte) error {
 	return k.refuse
 }
 
-// A recorder is given every packet verbatim, between the state before it and the handler's ticks; lines begin where a reader
-// of the recording must know about it (Recorder).
+// A recorder gets every packet verbatim, after the state before it and before the handler gets its ticks. Begin is called
+// whenever a reader of the recording must know about a change of the line.
 func TestRecorder(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var sent [][]byte
@@ -90,7 +90,7 @@ func TestRecorder(t *testing.T) {
 	})
 }
 
-// What is not a good packet is not recorded, and what the recorder refuses counts as not received.
+// A bad packet is not recorded, and a packet that the recorder refuses counts as not received.
 func TestRecorderIsNotGivenWhatIsWrong(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		wrong := codec.AppendPacket(nil, &codec.Packet{First: 2, Count: 3}, []byte{0xc1}, seedA())
@@ -118,9 +118,9 @@ func TestRecorderIsNotGivenWhatIsWrong(t *testing.T) {
 	require.ErrorContains(t, err, "BatchSize must be 0 with a Recorder, got 1")
 }
 
-// A recorder is told which numbers a line begins without, though they were asked for: those of a session that has nothing in
-// common with the one before, and those before the number that a start asked for. Numbers that were not asked for are none
-// of them.
+// Begin reports the numbers that were asked for and are missing before the line: those of a session that is unrelated
+// to the previous one, and those from the number that a start asked for. Numbers that were not asked for are not among
+// them.
 func TestRecorderIsToldWhatIsLost(t *testing.T) {
 	other := feed.Lineage{{ID: sessionB, First: 1}, {ID: sessionB + 1, First: 31}}
 	for name, c := range map[string]struct {
@@ -161,7 +161,7 @@ func TestRecorderIsToldWhatIsLost(t *testing.T) {
 	}
 }
 
-// A recording begins although nothing is published: the state is in it.
+// A recording begins even if nothing is published, and holds the state.
 func TestRecorderOfAQuietLine(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", func(p *peer) {

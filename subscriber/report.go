@@ -9,26 +9,26 @@ import (
 	"tickfeed/feed"
 )
 
-// A Report tells one recovery, from the loss of a connection until everything published before the new connection was
-// received. Connections that are lost again before that are part of the same recovery.
+// A Report describes one recovery, from the loss of a connection until the subscriber has received all ticks published before
+// the new connection. If a connection is lost before that, it is part of the same recovery.
 type Report struct {
 	Cause  Cause  `json:"cause"`  // why the connection was lost
 	Detail string `json:"detail"` // the same in words, possibly the publisher's
-	// Down is from the loss to the welcome, FirstTick to when the first tick was handed over (0 if none had come), Live to the
-	// end.
+	// Down, FirstTick and Live are the times from the loss to the welcome, to the first delivered tick (0 if there was none),
+	// and to the end of the recovery.
 	Down      time.Duration `json:"down_ns"`
 	FirstTick time.Duration `json:"first_tick_ns"`
 	Live      time.Duration `json:"live_ns"`
 	Attempts  int           `json:"attempts"` // to connect
 	Resume    Resume        `json:"resume"`
-	// Replayed counts the ticks delivered that were published before the new connection was made, Duplicates the ticks that
-	// were dropped because they had been delivered before. A tick whose number the ledger has as lost, withheld or not asked
-	// for is dropped too if it comes before the position, but it repeats nothing that was delivered, and is not counted.
+	// Replayed counts the delivered ticks that were published before the new connection was made, Duplicates the ticks that
+	// were dropped because they had been delivered before. A tick before the position that the ledger counts as lost,
+	// withheld, disowned or not asked for is dropped as well, but is not counted, because it was not delivered before.
 	Replayed   uint64         `json:"replayed"`
 	Duplicates uint64         `json:"duplicates"`
 	Lost       []Numbers      `json:"lost,omitempty"`
 	Disowned   []Numbers      `json:"disowned,omitempty"`
-	Addr       string         `json:"addr"` // where it is connected now
+	Addr       string         `json:"addr"` // address of the new connection
 	Session    feed.SessionID `json:"session"`
 }
 
@@ -59,16 +59,16 @@ const (
 	CauseProtocol Cause = "protocol" // the publisher broke the protocol in another way
 )
 
-// A Resume is how a recovery went on. If it took several connections, and one of them rewound or began by a snapshot, the
-// report says so, whatever the last of them did.
+// A Resume is how a recovery resumed the line. If it took several connections and one of them rewound or took a snapshot, the
+// report has that Resume, even if a later connection resumed at the position.
 type Resume string
 
 // The ways to resume.
 const (
 	ResumeReplay   Resume = "replay"   // at the position; nothing is missing
-	ResumeSnapshot Resume = "snapshot" // by a snapshot: the publisher no longer had what followed the position
-	ResumeRewound  Resume = "rewound"  // before the position: what followed is disowned
-	// ResumeNewSession is a start in sessions that have none in common with the position.
+	ResumeSnapshot Resume = "snapshot" // by a snapshot: the publisher no longer had the ticks after the position
+	ResumeRewound  Resume = "rewound"  // before the position: the numbers in between are disowned
+	// ResumeNewSession means that the publisher has no session in common with the position.
 	ResumeNewSession Resume = "new session"
 )
 
@@ -90,7 +90,7 @@ func CauseOf(err error) Cause {
 	return CauseCut
 }
 
-// A recovery is a report that is being written.
+// A recovery is the report of a recovery that is under way.
 type recovery struct {
 	report Report
 	since  time.Time // when the connection was lost

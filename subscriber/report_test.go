@@ -13,8 +13,8 @@ import (
 	"tickfeed/codec/netsim"
 )
 
-// A report's figures are of the recovery alone, whatever batches the ticks came in: FirstTick ends when the first tick is
-// handed over, not when the application has used its batch, and ticks that were published after the welcome are not replayed.
+// The figures of a report cover only the recovery, whatever the batches: FirstTick ends when the first tick is delivered, not
+// when the application has used its batch, and ticks that were published after the welcome do not count as replayed.
 func TestReportFiguresDoNotDependOnBatches(t *testing.T) {
 	for _, size := range []int{0, 1, 3} {
 		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {

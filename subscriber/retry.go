@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A retry decides when, and where, to connect next: at once after a line that was worth its connection, then after a random part
-// of a window that doubles from firstWindow to max. It reads no clock.
+// A retry decides when and to which address to connect next: immediately after a connection that was of use, then after a
+// random part of a window that doubles from firstWindow to max. It reads no clock.
 type retry struct {
 	addrs     []string
-	notBefore []time.Time // by address, as its publisher asked
-	at        int         // address of the present attempt
-	failures  int         // attempts in a row that were not worth their connection
+	notBefore []time.Time // by address: the earliest time that its publisher allowed
+	at        int         // index of the current address
+	failures  int         // attempts in a row that count as failed, see ended
 	max       time.Duration
 	random    *rand.Rand
 }
@@ -24,8 +24,8 @@ func newRetry(addrs []string, limit time.Duration, random *rand.Rand) *retry {
 	return &retry{addrs: addrs, notBefore: make([]time.Time, len(addrs)), at: len(addrs) - 1, max: limit, random: random}
 }
 
-// next is when to connect and to which address: the next of the list that does not ask for a longer wait, or the one that
-// asks for the shortest.
+// next returns when to connect, and to which address: the next one in the list whose publisher did not ask for a longer wait,
+// or else the one with the shortest wait.
 func (r *retry) next(now time.Time) (when time.Time, addr string) {
 	when = now.Add(r.delay())
 	best := -1
@@ -53,7 +53,7 @@ func (r *retry) delay() time.Duration {
 	return time.Duration(r.random.Int64N(int64(r.window())))
 }
 
-// window bounds the wait before the present attempt; before an attempt that had none it is firstWindow.
+// window returns the bound of the wait before the current attempt, or firstWindow if there was no wait.
 func (r *retry) window() time.Duration {
 	if n := max(r.failures-1, 0); n < 32 && firstWindow<<n < r.max {
 		return firstWindow << n
@@ -61,17 +61,18 @@ func (r *retry) window() time.Duration {
 	return r.max
 }
 
-// An outcome is what came of an attempt to connect.
+// An outcome describes an attempt to connect.
 type outcome struct {
 	began  time.Time
 	flowed bool // a packet or heartbeat arrived
-	fresh  bool // the line covered a number at or above the position, or began anew in other sessions
-	slow   bool // the subscriber asked to be disconnected when it lags, and lagged
+	fresh  bool // the line covered a number at or above the position, or began in unrelated sessions
+	slow   bool // the subscriber asked to be disconnected if it lags, and lagged
 }
 
-// ended notes how an attempt went, and reports whether it was worth its connection: the line covered a number at or above the
-// position, or the connection lived longer than the window of the wait before it. The next attempt waits all the same if the
-// publisher sent something that it must not send, or if the subscriber was too slow, unless the connection was good for long.
+// ended records the outcome of an attempt, and reports whether the connection was of use: the line covered a number at or above
+// the position, or messages flowed and the connection lived longer than the window of the wait before it. Even then, if the
+// publisher broke the protocol or the subscriber was too slow, the next attempt waits, and earlier failures still count unless
+// the connection lived for at least max.
 func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
 	cause, lived := CauseOf(err), now.Sub(o.began)
 	broken := cause == CauseProtocol || cause == CauseGap || o.slow && (cause == CauseCut || cause == CauseGoodbye)
@@ -88,7 +89,7 @@ func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
 	return worth
 }
 
-// retryAfter is how long the publisher asked to wait.
+// retryAfter returns how long the publisher asked the subscriber to wait; 0 if it did not ask.
 func retryAfter(err error) time.Duration {
 	var refused *RefusedError
 	if errors.As(err, &refused) {

@@ -17,8 +17,8 @@ import (
 	"tickfeed/feed"
 )
 
-// RELIABILITY 16: of a thousand clients cut in the same millisecond, whose first retry was refused, the second retries
-// spread over the window, and so do later ones.
+// If a thousand clients are cut in the same millisecond and their first retries are refused, their second and later retries
+// spread over the window.
 func TestBackoffSpreads(t *testing.T) {
 	now := time.Unix(0, 0)
 	for failures, window := range map[int]time.Duration{1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 5: 1600 * time.Millisecond, 40: 30 * time.Second} {
@@ -44,9 +44,9 @@ func TestBackoffSpreads(t *testing.T) {
 	}
 }
 
-// R4, T9: the backoff goes back to the start after a line that covered a number beyond the position, or lived longer than the window
-// of the wait before it. It does not after a connection that the publisher broke by what it sent, or on which the subscriber was too
-// slow for its own policy (T10), unless the connection was good for long.
+// The backoff is reset after a line that covered a number at or above the position, or lived longer than the window
+// of the wait before it. It is not reset after a connection on which the publisher broke the protocol or the subscriber was too
+// slow for its own policy, unless the connection was good for long.
 func TestBackoffReset(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"pub:1"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))
@@ -79,8 +79,8 @@ func TestBackoffReset(t *testing.T) {
 	}
 }
 
-// R4: a publisher that welcomes, sends one heartbeat and closes is called again ever more seldom; one that sends something new each
-// time, or begins another session, is called again at once.
+// The waits grow for a publisher that welcomes, sends one heartbeat and closes. If it sends new numbers each
+// time, or begins another session, the subscriber reconnects at once.
 func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
 	for _, brings := range []string{"nothing", "a number", "another session"} {
 		t.Run(brings, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestHeartbeatAloneDoesNotResetTheBackoff(t *testing.T) {
 	}
 }
 
-// An address whose publisher asked for time is passed over as long as there are others.
+// An address whose publisher asked for a wait is skipped as long as there are others.
 func TestRetryAfterIsOfOneAddress(t *testing.T) {
 	now := time.Unix(0, 0)
 	r := newRetry([]string{"a", "b", "c"}, 30*time.Second, rand.New(rand.NewPCG(1, 0)))

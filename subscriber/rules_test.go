@@ -42,7 +42,7 @@ func TestDataSetsTheCountOfFailuresBack(t *testing.T) {
 	})
 }
 
-// What the handler takes when it is told that the publisher is stale is not counted as the publisher's silence: it is dead after
+// The time that the handler takes for the change to Stale does not count as the publisher's silence: the publisher is dead after
 // three intervals of listening.
 func TestTimeInTheHandlerIsNotSilence(t *testing.T) {
 	const busy = 2 * interval // in the handler, from the second interval on

@@ -21,9 +21,9 @@ type runner struct {
 	handle  func(*Batch) error
 	log     zerolog.Logger
 	wire    *wire
-	reader  *codec.Reader // of the present connection
+	reader  *codec.Reader // reused for each connection
 	writer  *writer
-	settled *codec.Filter // the filter that the line was last found to be of
+	settled *codec.Filter // the value of wanted that the line is known to have; nil if none
 	saveErr bool          // the last save failed, and that was logged
 }
 
@@ -74,7 +74,7 @@ func (r *runner) run(ctx context.Context) error {
 	}
 }
 
-// closed tells the last change.
+// closed delivers the last change, and returns err.
 func (r *runner) closed(err error) error {
 	r.line.c = connected{}
 	r.line.change(Change{State: Closed, Err: err})
@@ -101,7 +101,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // past is a deadline that wakes a reader.
 var past = time.Unix(1, 0)
 
-// connection is one connection from dial to close.
+// connection makes one connection and serves it until it ends.
 func (r *runner) connection(ctx context.Context, addr string) (err error) {
 	l := r.line
 	l.connect(addr)
@@ -131,7 +131,7 @@ func (r *runner) connection(ctx context.Context, addr string) (err error) {
 	return r.follow(ctx)
 }
 
-// goodbye is what is said at the end of a connection; nil if there is nobody to hear it.
+// goodbye returns the goodbye to send at the end of a connection that ended with err, or nil if none is needed.
 func goodbye(ctx context.Context, err error) *codec.Goodbye {
 	var protocol *ProtocolError
 	switch {
@@ -145,7 +145,7 @@ func goodbye(ctx context.Context, err error) *codec.Goodbye {
 	return nil
 }
 
-// handshake says hello, takes the welcome, and starts the writer.
+// handshake sends the hello, receives the welcome, and starts the writer.
 func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) error {
 	l := r.line
 	r.woken.Store(false)
@@ -166,7 +166,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	if r.reader == nil {
 		r.reader = codec.NewReader(nil, 0)
 	}
-	r.reader.Reset(r.wire, 0) // a fresh buffer would be 256 KiB to clear, between a cut and the first tick
+	r.reader.Reset(r.wire, 0) // a new buffer would have to be cleared (256 KiB) between a cut and the first tick
 	r.reader.SetLimit(codec.MaxHello)
 	t, raw, err := r.reader.Next()
 	for r.woken.Load() && errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil && time.Now().Before(r.wire.until) {
@@ -203,7 +203,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 		return err
 	}
 	if r.settled = wanted; l.c.narrow != nil {
-		r.settled = nil // to be told by subscribe
+		r.settled = nil // subscribe sends it later
 	}
 	r.reader.SetLimit(codec.MaxMessage)
 	r.wire.until = time.Time{}
@@ -214,14 +214,14 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	return nil
 }
 
-// pulse is the sign of life as of now; the writer calls it.
+// pulse returns the current sign of life; the writer calls it.
 func (r *runner) pulse() *codec.Pulse {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return &codec.Pulse{Next: r.held.Next, Echo: r.status.echo}
 }
 
-// follow reads until the connection ends. What came before the error has been handed over.
+// follow reads until the connection ends. It delivers everything received before the error that it returns.
 func (r *runner) follow(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { r.wire.conn.SetReadDeadline(past) })
 	defer stop()
@@ -269,7 +269,7 @@ func (r *runner) follow(ctx context.Context) error {
 	}
 }
 
-// covered hands over what there is, and ends the connection.
+// covered delivers the batch and ends the connection.
 func (r *runner) covered() error {
 	if err := r.flush(); err != nil {
 		return err
@@ -277,7 +277,7 @@ func (r *runner) covered() error {
 	return &handlerError{errCovered}
 }
 
-// last hands over what came before err, which ends the connection.
+// last delivers the batch before err ends the connection.
 func (r *runner) last(err error) error {
 	if errors.As(err, new(*handlerError)) {
 		return err
@@ -288,7 +288,8 @@ func (r *runner) last(err error) error {
 	return err
 }
 
-// beforeWait does what is better not left undone while nothing comes.
+// beforeWait is called before the reader waits for bytes. It delivers the batch and the changes, saves the position, and asks
+// for another filter if one is wanted.
 func (r *runner) beforeWait() error {
 	l := r.line
 	if err := r.flush(); err != nil {
@@ -298,7 +299,7 @@ func (r *runner) beforeWait() error {
 	if err := r.tellChanges(); err != nil {
 		return err
 	}
-	if l.need == needNothing && l.c.snapshot == nil { // so that a recording begins, though no packet may come
+	if l.need == needNothing && l.c.snapshot == nil { // a recording begins even if no packet arrives
 		if err := r.begin(); err != nil {
 			return err
 		}
@@ -319,19 +320,19 @@ func (r *runner) beforeWait() error {
 		r.writer.send <- m // has room: one request is open at a time
 	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
 		r.settled, l.c.narrow = wanted, nil
-		l.refilter(l.filter, l.position.Next)
+		l.refilter(l.of, l.position.Next)
 		return r.tellChanges()
 	}
 	return nil
 }
 
-// next is the next message. While it waits it notices silence, and saves the position.
+// next returns the next message. While it waits, it detects silence and saves the position.
 func (r *runner) next() (codec.Type, []byte, error) {
 	l := r.line
 	for {
 		t, raw, err := r.reader.Next()
 		if err == nil {
-			if t != codec.TypeHeartbeat || l.c.snapshot == nil { // a snapshot that does not advance is not alive
+			if t != codec.TypeHeartbeat || l.c.snapshot == nil { // a heartbeat does not keep a stalled snapshot alive
 				r.wire.alive.heard()
 				l.c.stale = false
 			}
@@ -352,7 +353,7 @@ func (r *runner) next() (codec.Type, []byte, error) {
 		if err := r.beforeWait(); err != nil {
 			return 0, nil, err
 		}
-		r.wire.alive.pause(time.Since(now)) // what the handler took is not silence
+		r.wire.alive.pause(time.Since(now)) // time in the handler is not silence
 	}
 }
 
@@ -375,7 +376,7 @@ func (r *runner) readError(addr string, err error) error {
 	return err
 }
 
-// message is for all but packets.
+// message handles every message except packets.
 func (r *runner) message(t codec.Type, raw []byte) error {
 	if err := r.flush(); err != nil {
 		return err
@@ -389,7 +390,7 @@ func (r *runner) message(t codec.Type, raw []byte) error {
 		return err
 	}
 	if t == codec.TypeEnd {
-		r.writer.pulseNow() // whoever waits for us to have everything need not wait for an interval
+		r.writer.pulseNow() // the publisher may be waiting until the subscriber has received everything
 	}
 	if err := r.tellChanges(); err != nil {
 		return err
@@ -403,7 +404,7 @@ func (r *runner) message(t codec.Type, raw []byte) error {
 	return r.tellChanges()
 }
 
-// flush hands over the batch, accounts for it, and tells what changed by it.
+// flush delivers the batch, accounts for it, and delivers the resulting changes.
 func (r *runner) flush() error {
 	l := r.line
 	if l.n > 0 {
@@ -433,7 +434,7 @@ func (r *runner) flush() error {
 	return r.tellChanges()
 }
 
-// stop notes that the handler failed, or used only a part of the batch.
+// stop discards the batch, or the part that was not used, after the handler or the recorder returned err.
 func (r *runner) stop(err error) error {
 	l := r.line
 	r.mu.Lock()
@@ -471,7 +472,7 @@ func (r *runner) tellSnapshot(s *collecting) error {
 	return nil
 }
 
-// tellChanges hands over the changes so far, and logs them.
+// tellChanges logs the changes so far, and delivers them.
 func (r *runner) tellChanges() error {
 	l := r.line
 	if len(l.changes) == 0 {
@@ -525,8 +526,8 @@ func (r *runner) logChange(c *Change) {
 	e.Msg("subscription")
 }
 
-// save writes the position file if that is due. If the application's output cannot be made durable, Run ends; another failure
-// is logged once, and save tries again.
+// save writes the position file if a save is due. If the application's output cannot be made durable, save returns a
+// *handlerError, which ends Run; another failure is logged once, and later calls try again.
 func (r *runner) save(now time.Time) error {
 	p := r.position
 	if p.path == "" || now.Sub(p.savedAt) < saveEvery {
@@ -534,7 +535,7 @@ func (r *runner) save(now time.Time) error {
 	}
 	changed := p.changed(r.line.position)
 	err := p.save(r.line.position)
-	p.savedAt = time.Now() // a slow disk must not take all the time
+	p.savedAt = time.Now() // not now: a slow disk must not take all the time
 	if changed && err == nil {
 		saved := p.saved
 		r.line.change(Change{State: r.line.told, Saved: &saved})
@@ -549,7 +550,7 @@ func (r *runner) save(now time.Time) error {
 	return nil
 }
 
-// dial is Config.Dial where there is none.
+// dial is the default Config.Dial.
 func dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {

@@ -20,8 +20,8 @@ import (
 	"tickfeed/feed"
 )
 
-// A first connection takes a snapshot, then what follows, and is live once it has what was there (PROTOCOL.md, "Where a line
-// starts"). What came before is not asked for. At the end it says goodbye.
+// A first connection takes a snapshot and then the following ticks. It is live once it has all ticks published before it
+// (PROTOCOL.md, "Where a line starts"). Earlier numbers are not asked for. At the end it sends a goodbye.
 func TestFirstConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var bye *codec.Goodbye
@@ -48,7 +48,7 @@ func TestFirstConnection(t *testing.T) {
 	})
 }
 
-// beginning is a publisher whose line starts at 1 with a definition and quotes up to next, and then lives on.
+// beginning is a publisher whose line starts at 1 with a definition and quotes up to next, and then stays open.
 func beginning(next uint64) func(*peer) {
 	return func(p *peer) {
 		p.send(message(welcomeA(1, next, codec.StartedAsAsked)), packet(seedA(), 1, definition(0)), ticksA(2, next))
@@ -56,7 +56,7 @@ func beginning(next uint64) func(*peer) {
 	}
 }
 
-// resuming serves a client that resumes: what it lacks up to next, and then lives on.
+// resuming serves a client that resumes: it sends the missing numbers up to next, and then stays open.
 func resuming(next uint64) func(*peer) {
 	return func(p *peer) {
 		from := p.hello.Position.Next
@@ -68,8 +68,7 @@ func resuming(next uint64) func(*peer) {
 	}
 }
 
-// After a cut the first retry comes at once, and the subscriber goes on where it was. The recovery yields one report
-// (DESIGN.md, "Recovery").
+// After a cut the first retry comes at once, and the subscriber continues at its position. The recovery yields one report.
 func TestResumesAfterCut(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var hello *codec.Hello
@@ -100,7 +99,7 @@ func TestResumesAfterCut(t *testing.T) {
 	})
 }
 
-// A connection that is cut inside a message has delivered what was whole.
+// A connection that is cut inside a message has delivered the whole messages before it.
 func TestCutInsidePacket(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		whole := len(message(welcomeA(1, 5, codec.StartedAsAsked))) + len(packet(seedA(), 1, definition(0))) + len(ticksA(2, 4))
@@ -123,7 +122,7 @@ func TestCutInsidePacket(t *testing.T) {
 	})
 }
 
-// A line may begin before the position; what is told again is dropped, inside packets too.
+// A line may begin before the position; repeated ticks are dropped, even inside packets.
 func TestDuplicatesAreDropped(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", func(p *peer) {
@@ -141,7 +140,7 @@ func TestDuplicatesAreDropped(t *testing.T) {
 	})
 }
 
-// A publisher that says nothing for two intervals is stale, for three dead, whatever TCP says (RELIABILITY 12, 13).
+// A publisher that sends nothing for two intervals is stale, and after three it is dead, even if TCP reports no error.
 func TestSilence(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var bye *codec.Goodbye
@@ -170,7 +169,7 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// A quiet market is no outage: eight hours of heartbeats, some of them late, and nothing happens (RELIABILITY 13).
+// A quiet market is not an outage: eight hours of heartbeats, some of them late, cause no change.
 func TestQuietMarket(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var pulses int
@@ -194,8 +193,8 @@ func TestQuietMarket(t *testing.T) {
 	})
 }
 
-// R7: a refusal or goodbye is terminal, an error that is not retried, if its retry is false, whatever its code is; others are
-// retried, and not before the publisher said.
+// A refusal or goodbye ends Run if its retry is false, whatever its code is. Others are retried, but not before the time
+// that the publisher asked for.
 func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -246,7 +245,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// After MaxAttempts failures in a row Run says so; addresses are tried in turn. Data sets the count back.
+// After MaxAttempts failures in a row Run returns a *GiveUpError. Addresses are tried in turn. Data resets the count.
 func TestGivesUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var dialled []string
@@ -269,7 +268,7 @@ func TestGivesUp(t *testing.T) {
 	})
 }
 
-// A publisher that takes the connection and says nothing is given up after the handshake's time.
+// An attempt fails after the handshake timeout if the publisher accepts the connection and sends nothing.
 func TestNoWelcome(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", func(p *peer) { <-p.gone })
@@ -282,7 +281,7 @@ func TestNoWelcome(t *testing.T) {
 	})
 }
 
-// A fork below the position: what followed is disowned, before the snapshot and before any tick of the child.
+// If the lineages fork below the position, the numbers after the fork are disowned before the snapshot and any tick of the child.
 func TestRewound(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		seedB := codec.LineSeed(sessionB, nil)
@@ -413,7 +412,7 @@ func TestSetFilterBeforeRun(t *testing.T) {
 	})
 }
 
-// A filter that was changed while there was no connection cannot go on from the old state.
+// If the filter changes while there is no connection, the next line cannot continue from the old state.
 func TestSetFilterWhileAway(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var hello *codec.Hello
@@ -487,7 +486,7 @@ func TestPositionFile(t *testing.T) {
 	}
 }
 
-// The handler's error ends Run as it is; its batch counts as not received, and a further Run is given it again.
+// Run returns the handler's error unchanged. Its batch counts as not received, and the next Run delivers it again.
 func TestHandlerError(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.BatchSize = 2
@@ -516,7 +515,7 @@ func TestHandlerError(t *testing.T) {
 	})
 }
 
-// A handler that takes its time looks like no dead client, and what it did not hear meanwhile is no silence.
+// A slow handler does not make the client look dead, and the time that it takes does not count as silence.
 func TestSlowHandler(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		during := 0
@@ -536,7 +535,7 @@ func TestSlowHandler(t *testing.T) {
 	})
 }
 
-// Pulses say how far the application is, with the clock of the last heartbeat; at the end of the session one comes at once.
+// Pulses report the application's position, with the clock of the last heartbeat. At the end of the session one is sent at once.
 func TestPulses(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		var atEnd, later codec.Pulse
@@ -558,8 +557,8 @@ func TestPulses(t *testing.T) {
 	})
 }
 
-// Ticks gives ticks only. A loop that is left ends the connection; the next goes on behind what was used, in the middle of a
-// batch. The error is the last element.
+// Ticks yields only ticks. Leaving the loop ends the connection; the next loop continues after the ticks used, even in the
+// middle of a batch. The error is the last element.
 func TestTicks(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", beginning(6), func(p *peer) {
@@ -590,7 +589,7 @@ func TestTicks(t *testing.T) {
 	})
 }
 
-// The cause of the context comes back, also while a dial hangs or between attempts.
+// Run returns the cause of the context, even while a dial hangs or between attempts.
 func TestCancel(t *testing.T) {
 	for name, mode := range map[string]netsim.DialMode{"while dialling": netsim.Hang, "between attempts": netsim.Refuse} {
 		t.Run(name, func(t *testing.T) {
@@ -643,8 +642,8 @@ func longPatterns(n int) []string {
 	return out
 }
 
-// A filter too long for the hello is told by subscribe; what comes before the answer is asked for in full, and what is not
-// wanted of it is not handed over.
+// A filter that is too long for the hello is sent by subscribe. Until the answer the line has all instruments, and unwanted
+// ticks are not delivered.
 func TestLongFilter(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		cfg.Filter = append(manyPatterns(1000), "S1")

@@ -16,87 +16,88 @@ import (
 	"tickfeed/feed"
 )
 
-// A Subscriber receives one feed. Run, or Ticks, is its whole life on the network; all other methods may be called by any
-// goroutine at any time, also from within the handler.
+// A Subscriber receives one feed. It uses the network only during Run or Ticks. All other methods may be called by any
+// goroutine at any time, including from the handler.
 type Subscriber struct {
 	cfg     Config
 	running atomic.Bool
 	wanted  atomic.Pointer[codec.Filter]
-	woken   atomic.Bool // the reading loop has to look at wanted
+	woken   atomic.Bool // the reading loop must look at wanted
 
-	mu     sync.Mutex // guards what follows; never held while anything blocks
+	mu     sync.Mutex // guards ledger, status, held and conn; never held during blocking operations
 	ledger *feed.Ledger
 	status Status
 	held   codec.Position
-	conn   net.Conn // present connection, to wake its reader
+	conn   net.Conn // the current connection, to wake its reader
 
-	// Of the goroutine in Run alone, but for line.ledger and line.position, which change under mu.
+	// Only the goroutine in Run uses the fields below. It changes line.ledger and line.position under mu.
 	line     *line
 	retry    *retry
 	position *positionFile
 	out      Batch
 }
 
-// A Config says what to subscribe to and how. The zero Config lacks only Addrs.
+// A Config configures a Subscriber. Only Addrs is required.
 type Config struct {
-	// Addrs are the publishers, host:port (port 8425 if left out) or unix:PATH, tried in order, round robin. At least one.
+	// Addrs are the addresses of the publishers: host:port (the default port is 8425) or unix:PATH. They are tried in order,
+	// round robin. At least one is required.
 	Addrs []string
-	// Filter is the instruments wanted, as patterns SYMBOL or SYMBOL@VENUE with * and ?; empty for all.
+	// Filter selects instruments by the patterns SYMBOL or SYMBOL@VENUE with * and ?. If it is empty, all are selected.
 	Filter []string
-	// Start is where to begin where no position is held: at first, by a snapshot as of now.
+	// Start is where to begin if there is no position. The zero Start is a snapshot as of now.
 	Start codec.Start
-	// Until ends the subscription: Run returns nil once every number below it is accounted for, and no tick from it on is handed
-	// over. 0 for no end.
+	// Until ends the subscription: Run returns nil once every number below Until is accounted for, and delivers no tick from
+	// Until on. 0 means no end.
 	Until uint64
-	// Ack asks the publisher to accept a sign of life as soon as ticks were handed over, and not only each interval, so that it
-	// knows at once what was received. At most one is sent each millisecond.
+	// Ack asks the publisher to accept a sign of life as soon as ticks are delivered, in addition to one per interval, so that
+	// the publisher knows the position at once. At most one is sent per millisecond.
 	Ack bool
-	// Slow is what becomes of the subscription if it does not keep up; MaxLag is the bound of that in publish time, 0 for the
-	// publisher's.
+	// Slow is the policy that the publisher applies if the subscriber does not keep up. MaxLag is its limit in publish time;
+	// 0 means the publisher's default.
 	Slow   codec.SlowPolicy
 	MaxLag time.Duration
-	// Heartbeat is the interval wanted; 0 for the publisher's choice.
+	// Heartbeat is the requested interval; 0 means the publisher's choice.
 	Heartbeat time.Duration
 	Token     codec.Token // credentials; never logged
 	Client    string      // name and version of the application, for the publisher's log
-	// PositionFile keeps the position across processes: New reads it, and Run writes it after the handler had the ticks, at
-	// most every 100 ms, and when it returns. It is replaced as a whole, durably. While Run is under way no other subscriber
-	// can use the file: a lock beside it, PositionFile.lock, is held. Empty for none.
+	// PositionFile keeps the position across processes. New reads it; Run replaces it, atomically and durably, at most every
+	// 100 ms after the handler has returned, and before Run itself returns. During Run a lock on the file PositionFile.lock
+	// keeps other subscribers from using it. If PositionFile is empty, the position is not saved.
 	PositionFile string
-	// SyncOutput makes durable what the handler did with the ticks. Run calls it before it writes PositionFile, so that a
-	// position never survives a power cut that its ticks did not survive. An error ends Run as one of the handler does, and
-	// the position is not written any more. Nil if the handler leaves nothing to be done.
+	// SyncOutput makes the output of the handler durable. Run calls it before it writes PositionFile, so that after a power cut
+	// the saved position never covers ticks whose output was lost. An error ends Run, as an error of the handler does, and the
+	// position is no longer written. It may be nil.
 	SyncOutput func() error
-	// MaxAttempts is how many attempts in a row may fail before Run returns a *GiveUpError; 0 for no bound.
+	// MaxAttempts is the number of attempts in a row that may fail before Run returns a *GiveUpError; 0 means no limit.
 	MaxAttempts int
 	// MaxBackoff bounds the wait between attempts; 0 means 30 s.
 	MaxBackoff time.Duration
-	// Dial connects; ctx has a deadline. Nil means TCP, or a unix socket.
+	// Dial connects to addr; ctx has a deadline. If Dial is nil, TCP or a Unix socket is used.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// Now is the wall clock, for the lag; nil means time.Now. Timers do not depend on it.
+	// Now returns the wall clock time in nanoseconds since the Unix epoch, for Status.LagTime. Nil means time.Now. Timers do
+	// not depend on it.
 	Now func() int64
-	// Seed of the backoff's random source; 0 for a random one.
+	// Seed is the seed of the random source for the backoff; 0 means a random seed.
 	Seed uint64
-	// BatchSize is the most ticks that the handler is given at once, 1 to 65536; 0 means whole packets, as soon as there are
-	// 256 ticks.
+	// BatchSize is the maximum number of ticks in a batch, 1 to 65536; 0 means that batches hold whole packets and are
+	// delivered from 256 ticks on.
 	BatchSize int
-	// Recorder keeps the bytes; nil for none. With one, BatchSize must be 0: a batch is a packet.
+	// Recorder, if not nil, records the packets. BatchSize must then be 0: each batch is one packet.
 	Recorder Recorder
-	Logger   zerolog.Logger // one event per change of state
+	Logger   zerolog.Logger // logs one event per change of state
 }
 
 // Bounds of a connection.
 const (
 	dialTimeout      = 5 * time.Second
 	handshakeTimeout = 5 * time.Second        // from the hello to the welcome
-	goodbyeTimeout   = 250 * time.Millisecond // for our goodbye to be written
+	goodbyeTimeout   = 250 * time.Millisecond // to write the goodbye
 	defaultBackoff   = 30 * time.Second
 	defaultBatch     = 256
 	maxBatch         = 65536
 )
 
-// New checks cfg and reads the position, if there is one. A position file that cannot be read is an error that says what to
-// do about it.
+// New checks cfg and reads the position file, if there is one. If the file cannot be read, the error suggests what to do.
 func New(cfg Config) (*Subscriber, error) {
 	filter, err := cfg.validate()
 	if err != nil {
@@ -123,7 +124,7 @@ func New(cfg Config) (*Subscriber, error) {
 	return s, nil
 }
 
-// validate names the first field that is out of bounds, and fills in defaults.
+// validate returns an error that names the first field that is out of bounds. It fills in defaults and returns the filter.
 func (c *Config) validate() (codec.Filter, error) {
 	if len(c.Addrs) == 0 {
 		return nil, errors.New("no address in Addrs, want at least one")
@@ -171,7 +172,7 @@ func (c *Config) validate() (codec.Filter, error) {
 	return c.checkFilter(c.Filter)
 }
 
-// checkFilter is the canonical filter, which must fit in a subscribe.
+// checkFilter returns the canonical filter, which must fit in a subscribe message.
 func (c *Config) checkFilter(patterns []string) (codec.Filter, error) {
 	f, err := codec.NewFilter(patterns)
 	if err != nil {
@@ -183,8 +184,8 @@ func (c *Config) checkFilter(patterns []string) (codec.Filter, error) {
 	return f, nil
 }
 
-// appendHello makes a hello that fits its bound. Of a long lineage the oldest sessions are left out, as the least likely to be
-// needed; where the filter is too long all instruments are asked for.
+// appendHello makes a hello that fits its bound. It leaves out the oldest sessions of a long lineage, which are the least
+// likely to be needed; if the filter is too long, the hello asks for all instruments.
 func (c *Config) appendHello(f codec.Filter, held codec.Position, hasState func(codec.Filter) bool) (*codec.Hello, []byte, error) {
 	h := c.hello(f, held, hasState(f))
 	raw, err := codec.Append(nil, h)
@@ -199,7 +200,7 @@ func (c *Config) appendHello(f codec.Filter, held codec.Position, hasState func(
 	return h, raw, err
 }
 
-// leastLineage is how many sessions of a long lineage a hello names rather than a filter.
+// leastLineage is the number of sessions that a long lineage is cut to at most; after that the filter is left out instead.
 const leastLineage = 8
 
 func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *codec.Hello {
@@ -214,15 +215,16 @@ func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *code
 	}
 }
 
-// Run connects, and hands handle what comes, one batch at a time, until ctx ends, handle returns an error, the publisher
-// refuses for good, MaxAttempts is reached, or the numbers below Config.Until are accounted for. It waits for all that it started. After a return it may be called again, and
-// goes on at the position.
+// Run connects and calls handle with one batch at a time, until ctx ends, handle returns an error, the publisher refuses for
+// good, MaxAttempts is reached, or all numbers below Config.Until are accounted for. It returns after the goroutines that it
+// started have ended. Run may be called again, and then continues at the position.
 //
-// Ticks are handed over at most once and in order. If handle returns an error its batch counts as not received: the position
-// stays before it. Handle may take its time: the publisher hears from us meanwhile.
+// Ticks are delivered at most once and in order. If handle returns an error, its batch counts as not received, and the
+// position stays before it. A slow handle does not keep Run from sending signs of life.
 //
-// The error is nil at Config.Until, that of handle or Config.SyncOutput as it is, context.Cause(ctx), a *RefusedError, a *GiveUpError, ErrRunning,
-// or wraps ErrPositionLocked; joined with the position file's, if it could not be written at the end.
+// Run returns nil at Config.Until. Otherwise it returns the error of handle or Config.SyncOutput unchanged,
+// context.Cause(ctx), a *RefusedError, a *GiveUpError, ErrRunning, or an error that wraps ErrPositionLocked. If the position
+// file cannot be written at the end, that error is joined to it.
 func (s *Subscriber) Run(ctx context.Context, handle func(*Batch) error) error {
 	if !s.running.CompareAndSwap(false, true) {
 		return ErrRunning
@@ -248,23 +250,23 @@ func (s *Subscriber) Run(ctx context.Context, handle func(*Batch) error) error {
 	return err
 }
 
-// Ledger is a copy of the account of every number so far.
+// Ledger returns a copy of the ledger, which accounts for every number so far.
 func (s *Subscriber) Ledger() *feed.Ledger {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ledger.Clone()
 }
 
-// Position is how far the application has received. It has no lineage before the first welcome.
+// Position returns how far the application has received. It has no lineage before the first welcome.
 func (s *Subscriber) Position() codec.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.held
 }
 
-// SetFilter replaces the filter, on the living connection and for those to come. It does not wait for the publisher's
-// answer: a Change with Filtered reports the first number that the new filter applies to, unless nothing changes or another
-// call of SetFilter comes first, and a snapshot of the instruments that were added follows. The patterns must fit in 64 KiB.
+// SetFilter replaces the filter of the current connection and of later ones. It does not wait for the publisher's answer: a
+// Change with Filtered reports the first number that the new filter applies to, unless nothing changes or another call of
+// SetFilter comes first. A snapshot of the added instruments follows. The patterns must fit in 64 KiB.
 func (s *Subscriber) SetFilter(patterns []string) error {
 	f, err := s.cfg.checkFilter(patterns)
 	if err != nil {
@@ -280,33 +282,33 @@ func (s *Subscriber) SetFilter(patterns []string) error {
 	return nil
 }
 
-// A Status is how things stand.
+// A Status is the state of a subscriber at one moment.
 type Status struct {
 	State   ConnState      `json:"state"`
 	Addr    string         `json:"addr"`
 	Session feed.SessionID `json:"session"`
 	Mode    codec.Mode     `json:"mode"`
 	Next    uint64         `json:"next"` // the position
-	Head    uint64         `json:"head"` // next number of the session, as far as known
-	// LagTicks is how many numbers are known to be published and not handed over. LagTime is how long ago, by the wall
-	// clocks of both sides, the last tick handed over was published; 0 if there is no lag in ticks.
+	Head    uint64         `json:"head"` // the next number of the session, as far as known
+	// LagTicks is the count of numbers that are known to be published and have not been delivered. LagTime is how long ago,
+	// by the wall clocks of both sides, the last delivered tick was published; 0 if LagTicks is 0.
 	LagTicks  uint64        `json:"lag_ticks"`
 	LagTime   time.Duration `json:"lag_ns"`
 	RoundTrip time.Duration `json:"round_trip_ns"` // from the last hello to its welcome
-	// Granted is what of the filter the publisher grants; nil for all of it.
+	// Granted is the part of the filter that the publisher grants; nil if it grants all of it.
 	Granted []string `json:"granted,omitempty"`
 	// Reconnects counts welcomes after the first.
 	Reconnects int    `json:"reconnects"`
 	Unknown    uint64 `json:"unknown"` // ticks of kinds that this version does not know
-	// Undefined is ticks of instruments that nothing defines, because the definition is gone with a
-	// damaged part of the publisher's journal. They are handed over, and are not in the state.
+	// Undefined counts ticks of instruments without a definition, which the publisher lost with a damaged part of its
+	// journal. They are delivered, but are not in the state.
 	Undefined uint64 `json:"undefined"`
 
 	welcomes      int
 	publish, echo int64
 }
 
-// Status tells how things stand.
+// Status returns the current status.
 func (s *Subscriber) Status() Status {
 	s.mu.Lock()
 	st := s.status
@@ -320,7 +322,7 @@ func (s *Subscriber) Status() Status {
 	return st
 }
 
-// noteLocked copies what others may see of the line.
+// noteLocked copies the position and the status from the line. The caller must hold mu.
 func (s *Subscriber) noteLocked() {
 	l := s.line
 	s.held = l.position

@@ -11,16 +11,16 @@ import (
 // A Tick is a tick with the definition of its instrument, so that t.Symbol and t.Price(t.Quote().Bid) can be printed.
 type Tick struct {
 	feed.Tick
-	// Definition is the one in force at the tick; it is shared and must not be changed. It is empty if the publisher lost it
-	// with a damaged part of its journal.
+	// Definition is the definition in force at the tick; it is shared and must not be changed. It is empty if the publisher
+	// lost it with a damaged part of its journal.
 	*feed.Definition
-	Session     feed.SessionID // that numbered the tick
+	Session     feed.SessionID // the session that numbered the tick
 	PublishTime int64          // when the publisher sealed the tick's packet, in nanoseconds since the Unix epoch, UTC
 }
 
-// Ticks iterates over ticks: the simple way, without snapshots and changes. It is Run in the form of a loop; the error, if
-// there is one, comes with the last element, as the zero tick. A loop that is left has used the ticks that it was given, and
-// the next loop goes on behind them. A tick is the caller's to keep; what its Extra points to is shared.
+// Ticks calls Run and iterates over the ticks, without snapshots and changes. An error is yielded as the last element, with
+// the zero Tick. If the loop is left early, the ticks yielded so far count as received, and the next loop continues after
+// them. The caller may keep each tick; what its Extra points to is shared.
 func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[Tick, error] {
 	return func(yield func(Tick, error) bool) {
 		d := definitions{}
@@ -46,13 +46,13 @@ func (s *Subscriber) Ticks(ctx context.Context) iter.Seq2[Tick, error] {
 	}
 }
 
-// definitions are the definitions in force, by instrument. Those of a batch's State are of its end, so that a tick before a
-// new definition in the same batch must not be read by them.
+// definitions holds the definitions in force, by instrument. The State of a batch is the state at its end, so its definitions
+// do not apply to a tick that comes before a new definition in the same batch.
 type definitions map[feed.InstrumentID]*feed.Definition
 
 var undefined = &feed.Definition{}
 
-// observe takes all definitions of the state where a loop begins, and where a snapshot has replaced it.
+// observe takes all definitions from the state at the start of a loop, and after a snapshot has replaced the state.
 func (d definitions) observe(b *Batch) {
 	if b.Change == nil || len(d) > 0 && b.Change.Snapshot == nil {
 		return
@@ -63,7 +63,7 @@ func (d definitions) observe(b *Batch) {
 	}
 }
 
-// of returns the definition in force at t, which may be one itself.
+// of returns the definition in force at t. If t is a definition, of records and returns it.
 func (d definitions) of(t *feed.Tick) *feed.Definition {
 	if def := t.Definition(); def != nil {
 		d[t.Instrument] = def

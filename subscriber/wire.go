@@ -11,20 +11,20 @@ import (
 	"tickfeed/codec"
 )
 
-// A wire is the reading side of a connection: each read has a deadline, from liveness, or from the handshake.
+// A wire is the reading side of a connection. Each read has a deadline, from the handshake or from alive.
 type wire struct {
 	conn   net.Conn
-	read   func([]byte) (int, error) // from conn
+	read   func([]byte) (int, error) // reads from conn
 	ctx    context.Context
 	woken  *atomic.Bool
 	alive  liveness
-	until  time.Time // if not zero, the handshake's deadline; alive is not asked
-	saveBy time.Time // if not zero, a read is over by then
-	first  [8]byte   // what the peer sent first
+	until  time.Time // if not zero, the deadline of the handshake, which replaces the deadline from alive
+	saveBy time.Time // if not zero, an earlier deadline, to save the position
+	first  [8]byte   // the first bytes from the peer
 	total  int64
 }
 
-// Read returns os.ErrDeadlineExceeded where the caller has to look what is to be done; nothing is lost.
+// Read returns os.ErrDeadlineExceeded if the caller must check what to do next. No bytes are lost.
 func (w *wire) Read(p []byte) (int, error) {
 	deadline := w.until
 	if deadline.IsZero() {
@@ -34,7 +34,8 @@ func (w *wire) Read(p []byte) (int, error) {
 		}
 	}
 	w.conn.SetReadDeadline(deadline)
-	// Whoever ends ctx or sets woken sets a deadline after that; so either we see it here, or that deadline stands.
+	// The goroutine that ends ctx or sets woken sets a past deadline afterwards. So either the check below sees the change, or
+	// that deadline replaces ours.
 	if w.ctx.Err() != nil || w.woken.Load() {
 		return 0, os.ErrDeadlineExceeded
 	}
@@ -48,7 +49,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hint guesses what the peer is.
+// hint guesses the kind of the peer from its first bytes.
 func (w *wire) hint() string {
 	switch {
 	case bytes.HasPrefix(w.first[:], []byte("HTTP/")):
@@ -61,18 +62,18 @@ func (w *wire) hint() string {
 	return ""
 }
 
-// A writer owns the writes of a connection, so that pulses go out however long the handler takes.
+// A writer owns the writes of a connection, so that pulses are sent even while the handler runs.
 type writer struct {
 	conn     net.Conn
 	interval time.Duration
 	pulse    func() *codec.Pulse
-	send     chan *codec.Subscribe // room for the one request that may be open
+	send     chan *codec.Subscribe // has room for the one request that may be open
 	poke     chan struct{}
 	bye      chan *codec.Goodbye
 	done     chan struct{}
 }
 
-// pulsePause is the least time between two pulses of which the second is not due by the interval.
+// pulsePause is the minimum time between two pulses that pulseNow asks for.
 const pulsePause = time.Millisecond
 
 func startWriter(conn net.Conn, interval time.Duration, pulse func() *codec.Pulse) *writer {
@@ -108,7 +109,7 @@ func (w *writer) run() {
 			return
 		}
 		if err != nil {
-			// The reader finds out by itself, after it has read what the peer said before.
+			// The reader reports the error, after it has read the messages that the peer sent before.
 			<-w.bye
 			return
 		}
@@ -134,7 +135,7 @@ func (w *writer) pulseNow() {
 	}
 }
 
-// close says goodbye if m is not nil, and closes the connection.
+// close sends the goodbye m, if it is not nil, and closes the connection.
 func (w *writer) close(m *codec.Goodbye) {
 	w.bye <- m
 	t := time.NewTimer(goodbyeTimeout)

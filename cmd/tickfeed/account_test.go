@@ -136,7 +136,7 @@ func TestExitAgreesWithTheLedger(t *testing.T) {
 	c = subscribe("lost", pub.addr, "--until-end", "--state", "state")
 	totals := assertAgrees(t, c, "lost", exitData)
 	assert.Positive(t, totals.Lost)
-	assert.Contains(t, c.err.String(), fmt.Sprintf("tickfeed: %d ticks were lost; the reasons stand above\n", totals.Lost))
+	assert.Contains(t, c.err.String(), fmt.Sprintf("tickfeed: %d ticks were lost; the reasons are listed above\n", totals.Lost))
 	assert.Equal(t, pub.Stats().Head, 2+totals.Lost+totals.Delivered)
 
 	// A reader that leaves is no failure; what it did not get is not in the account.

@@ -15,14 +15,14 @@ import (
 
 const (
 	defaultAddress = "localhost:" + defaultPort
-	defaultPort    = "8425" // of publishers and replays
-	controlPort    = "8426" // of the control of a replay
+	defaultPort    = "8425" // port of publishers and replays
+	controlPort    = "8426" // port of the control of a replay
 	unixPrefix     = "unix:"
-	// dialOld bounds the look whether a process still listens on a unix socket.
+	// dialOld bounds the check whether a process still listens on a unix socket.
 	dialOld = time.Second
 )
 
-// readAddress returns addr, as people write it, with the port where it names none. The error says what is wrong with addr.
+// readAddress returns addr, as given by the user, with port added if addr has none. The error is a usage error.
 func readAddress(flag, addr, port string) (string, error) {
 	if _, err := strconv.ParseUint(addr, 10, 64); err == nil {
 		return "", usage("%s %q names no host; write localhost:%[2]s", flag, addr)
@@ -35,7 +35,7 @@ func readAddress(flag, addr, port string) (string, error) {
 	return addr, checkAddress(flag, addr)
 }
 
-// readAddresses replaces each of addrs by what readAddress returns.
+// readAddresses replaces each of addrs by the result of readAddress.
 func readAddresses(flag string, addrs []string, port string) error {
 	for i, addr := range addrs {
 		var err error
@@ -46,7 +46,7 @@ func readAddresses(flag string, addrs []string, port string) error {
 	return nil
 }
 
-// checkAddress reports what is wrong with an address that names its port.
+// checkAddress returns an error if addr, which has a port, is invalid.
 func checkAddress(flag, addr string) error {
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		if path == "" {
@@ -59,7 +59,7 @@ func checkAddress(flag, addr string) error {
 		if _, err = strconv.ParseUint(port, 10, 16); err != nil {
 			err = fmt.Errorf("the port %q is not a number from 0 to 65535", port)
 		} else if strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`/\"<>`, r) }) {
-			err = fmt.Errorf("%q is no name of a host", host)
+			err = fmt.Errorf("%q is not a host name", host)
 		}
 	} else if a := (*net.AddrError)(nil); errors.As(err, &a) {
 		err = errors.New(a.Err)
@@ -70,7 +70,7 @@ func checkAddress(flag, addr string) error {
 	return nil
 }
 
-// listen opens addr. A unix socket that a dead process left behind is replaced.
+// listen listens on addr. It replaces a unix socket that a dead process left behind.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	path, isUnix := strings.CutPrefix(addr, unixPrefix)
@@ -108,14 +108,14 @@ func listenError(addr string, err error) error {
 	case isNotHere(err):
 		return fmt.Errorf("listen on %s: no interface of this machine has that address; choose another with --listen", addr)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("listen on %s: permission denied; choose a port from 1024 on, or a directory that you may write", addr)
+		return fmt.Errorf("listen on %s: permission denied; choose a port of 1024 or higher, or a directory that you can write to", addr)
 	case errors.As(err, &dns):
 		return fmt.Errorf("listen on %s: %s: no such host; choose another with --listen", addr, dns.Name)
 	}
 	return fmt.Errorf("listen on %s: %w", addr, cause(err))
 }
 
-// cause is err without the operation and addresses that package net puts before it.
+// cause returns err without the operation and the addresses that package net puts before it.
 func cause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -128,7 +128,7 @@ func cause(err error) error {
 	return err
 }
 
-// listenName is the address of ln as a subscriber writes it.
+// listenName returns the address of ln in the form that subscribers use.
 func listenName(ln net.Listener) string {
 	if ln.Addr().Network() == "unix" {
 		return unixPrefix + ln.Addr().String()

@@ -9,9 +9,9 @@ import (
 	"tickfeed/feed"
 )
 
-// An auditor keeps its own books of what several subscribers of one feed were given, number
-// by number, and shares no code with what it judges. Every number must have one and the same
-// tick for everybody, and for each subscriber exactly one outcome.
+// An auditor keeps its own books, number by number, of the ticks that several subscribers of one feed received, and
+// shares no code with the subscribers. Every number must have the same tick for all subscribers, and exactly one outcome
+// for each.
 type auditor struct {
 	mu       sync.Mutex
 	pages    map[pageKey]*page
@@ -19,11 +19,11 @@ type auditor struct {
 	more     int // problems beyond maxProblems
 }
 
-// An outcome is what became of a number for one subscriber.
+// An outcome is the result of one number for one subscriber.
 type outcome uint8
 
 const (
-	unaccounted outcome = iota // by the end: not asked for
+	unaccounted outcome = iota // at the end: not asked for
 	delivered
 	withheld
 	lost
@@ -35,7 +35,7 @@ var outcomeNames = [outcomes]string{"unaccounted", "delivered", "withheld", "los
 
 const (
 	pageSize    = 4096
-	audience    = 3 // subscribers at most
+	audience    = 3 // maximum number of subscribers
 	maxProblems = 20
 )
 
@@ -44,13 +44,13 @@ type pageKey struct {
 	index   uint64
 }
 
-// A page is the books about pageSize numbers of a session.
+// A page holds the books for pageSize numbers of a session.
 type page struct {
 	hash [pageSize]uint64
-	// published is the publish time of each number. While only the filtered subscriber has it, it is negative, and the
-	// time of the publisher's own packet may be up to mergeTime before it.
+	// published is the publish time of each number. It is negated while only the filtered subscriber has received the
+	// number; the publisher's own packet may then be up to mergeTime earlier.
 	published [pageSize]int64
-	wanted    [pageSize]bool // by the filtered subscriber, says the symbol that the full one saw
+	wanted    [pageSize]bool // wanted by the filtered subscriber, going by the symbol that the full one saw
 	outcomes  [audience][pageSize]outcome
 }
 
@@ -74,11 +74,12 @@ func (a *auditor) page(session feed.SessionID, seq uint64) (*page, uint64) {
 	return p, seq % pageSize
 }
 
-// mergeTime is the most by which a tick of a filtered line appears to be published later than it was: the publisher joins
-// packets that are published so close together.
+// mergeTime is the greatest delay of a publish time on a filtered line: the publisher joins packets that are published so
+// close together.
 const mergeTime = int64(time.Millisecond)
 
-// bookTime compares the publish time of number n with what somebody else was given. narrow is true for a filtered line.
+// bookTime records the publish time of number n. It returns false if the time contradicts that of another subscriber.
+// narrow is true for a filtered line.
 func (p *page) bookTime(n uint64, published int64, narrow bool) bool {
 	known := p.published[n]
 	switch {
@@ -99,8 +100,8 @@ func (p *page) bookTime(n uint64, published int64, narrow bool) bool {
 	return known == published
 }
 
-// ticks books ticks that subscriber who was given, which were published together; wanted says of each whether the filter
-// wants it, and is nil if that is not known. narrow says that the line of who is filtered.
+// ticks records ticks that subscriber who received, which were published together. wanted is whether the filter wants
+// each tick, nil if unknown. narrow is true if the line of who is filtered.
 func (a *auditor) ticks(who int, name string, session feed.SessionID, published int64, narrow bool, ticks []feed.Tick, wanted []bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -110,10 +111,10 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, published 
 		if h := hashOf(t); p.hash[n] == 0 {
 			p.hash[n] = h
 		} else if p.hash[n] != h {
-			a.problem("%s: number %d of session %v is another tick than somebody was given before", name, t.Seq, session)
+			a.problem("%s: number %d of session %v differs from the tick that was received before", name, t.Seq, session)
 		}
 		if !p.bookTime(n, published, narrow) {
-			a.problem("%s: number %d of session %v has publish time %d, which is not what somebody was given before", name, t.Seq, session, published)
+			a.problem("%s: number %d of session %v has publish time %d, which contradicts the one that was received before", name, t.Seq, session, published)
 		}
 		if o := p.outcomes[who][n]; o != unaccounted {
 			a.problem("%s: number %d of session %v was delivered, and was %s before", name, t.Seq, session, outcomeNames[o])
@@ -125,7 +126,7 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, published 
 	}
 }
 
-// told books an outcome that subscriber who was told of r.
+// told records the outcome o, reported to subscriber who, for the numbers in r.
 func (a *auditor) told(who int, name string, session feed.SessionID, r feed.Range, o outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -150,16 +151,16 @@ func (a *auditor) tally(who int) (counts [outcomes]uint64) {
 	return counts
 }
 
-// Rules of close: what a subscriber must have.
+// A rule is what close requires of a subscriber's numbers.
 type rule uint8
 
 const (
-	everything rule = iota // each number delivered
-	skipping               // each number delivered or withheld
-	filtered               // each wanted number delivered, no other
+	everything rule = iota // every number delivered
+	skipping               // every number delivered or withheld
+	filtered               // every wanted number delivered, and no other
 )
 
-// close checks the books of subscriber who over all numbers of l before final.
+// close checks the outcomes of subscriber who for all numbers of l before final.
 func (a *auditor) close(who int, name string, l feed.Lineage, final uint64, must rule) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -184,7 +185,7 @@ func (a *auditor) close(who int, name string, l feed.Lineage, final uint64, must
 	}
 }
 
-// compare checks what a subscriber's own ledger says.
+// compare checks a subscriber's own ledger against the books.
 func (a *auditor) compare(who int, name string, l *feed.Ledger) {
 	mine, theirs := a.tally(who), l.Totals()
 	a.mu.Lock()
@@ -202,7 +203,7 @@ func (a *auditor) compare(who int, name string, l *feed.Ledger) {
 	}
 }
 
-// hashOf is never 0.
+// hashOf returns a hash of t, which is never 0.
 func hashOf(t *feed.Tick) uint64 {
 	h := fnv.New64a()
 	fmt.Fprint(h, t.EventTime, t.Instrument, uint8(t.Kind), uint8(t.Flags), uint8(t.Side), uint8(t.Status), t.Values)

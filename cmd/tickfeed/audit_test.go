@@ -39,7 +39,7 @@ func TestAuditor(t *testing.T) {
 			other := feed.Quote{Bid: 9}.Tick(0, 1)
 			other.Seq = 4
 			x.ticks(1, "reader", b, noon+4, false, []feed.Tick{other}, nil)
-		}, everything, "number 4 of session 000000000000000b is another tick"},
+		}, everything, "number 4 of session 000000000000000b differs from the tick that was received before"},
 		{"withheld where nothing may be", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
 			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, withheld)

@@ -34,7 +34,7 @@ type benchOptions struct {
 	files                importOptions
 }
 
-// benchChild is the hidden command that is a child of bench.
+// benchChild is the name of the hidden command that bench starts as a child process.
 const benchChild = "bench-child"
 
 func (p *program) benchCommand() *cobra.Command {
@@ -47,15 +47,16 @@ func (p *program) benchCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "bench [SCENARIO...|all]",
-		Short: "Measure how fast it is on this machine",
-		Long: `Measure tickfeed as it is used: a publisher and its subscribers in processes of their own, connected
-over loopback, with journal, checksums, heartbeats and ledgers on, every tick decoded, checked and folded
-into the state. Beside each figure stands what the machine itself does in the same run, alternating with
-it (plain TCP with writes of 256 KiB over as many sockets, a plain ping, sendfile), and the ratio of the
-two, which says more than the figure: machines differ, and are noisy. Latency counts from when a tick was
-due, so that a stall is counted. Each measurement is made --runs times; the median is shown, and the range.
+		Short: "Measure how fast tickfeed is on this machine",
+		Long: `Measure tickfeed in realistic use: the publisher and its subscribers run in processes of their own,
+connected over loopback, with journal, checksums, heartbeats and ledgers on, and every tick is decoded,
+checked and folded into the state. Each figure is printed beside a reference figure of the machine,
+measured alternately in the same run (plain TCP with writes of 256 KiB over as many sockets, a plain
+ping, sendfile), and the ratio of the two. The ratio says more than the figure, because machines differ
+and are noisy. Latency is measured from the time at which a tick was due, so it includes stalls. Each
+measurement is made --runs times; the median and the range are printed.
 
-Scenarios, all of them by default:
+Scenarios (all of them by default):
 
 ` + list.String(),
 		Example: `  tickfeed bench throughput
@@ -68,14 +69,14 @@ Scenarios, all of them by default:
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.bench(cmd, &o, args) },
 	}
 	group(cmd, "Bench", func(f *pflag.FlagSet) {
-		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "how long one measurement lasts")
+		f.DurationVar(&o.duration, "duration", bench.DefaultDuration, "duration of one measurement")
 		countVar(f, &o.runs, "runs", bench.DefaultRuns, "make each measurement `N` times")
-		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "the ticks are those of `SOURCE`: sim (the simulated market) or files; a number such as 10M is how many catchup stores, and age publishes")
-		f.StringVar(&o.profile, "profile", "", "write CPU profiles of publisher and subscribers into the directory `DIR`")
-		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while it lasts (default: the system's directory for temporary files)")
-		f.StringVar(&o.sync, "sync", "1s", "as that of publish: `WHEN` none, 1s or always")
-		f.BoolVar(&o.smoke, "smoke", false, "everything small and short, to see that it works; no target is judged")
-		f.BoolVar(&o.json, "json", false, "print JSON lines: one that tells the machine, then one per figure")
+		f.StringSliceVar(&o.ticks, "ticks", []string{"sim"}, "take the ticks from `SOURCE`: sim (the simulated market) or files; a number such as 10M sets how many ticks catchup stores and age publishes")
+		f.StringVar(&o.profile, "profile", "", "write CPU profiles of the publisher and the subscribers to the directory `DIR`")
+		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while bench runs (default: the system's directory for temporary files)")
+		f.StringVar(&o.sync, "sync", "1s", "when to sync the journal, as for publish: `WHEN` none, 1s or always")
+		f.BoolVar(&o.smoke, "smoke", false, "make everything small and short, only to check that it works; targets are not judged")
+		f.BoolVar(&o.json, "json", false, "print JSON lines: one that describes the machine, then one per figure")
 	})
 	group(cmd, "Parameters of scenarios", func(f *pflag.FlagSet) {
 		countVar(f, &o.subscribers, "subscribers", 0, "`N` subscribers")
@@ -88,10 +89,10 @@ Scenarios, all of them by default:
 	return cmd
 }
 
-// benchParameters are the flags that only some scenarios look at.
+// benchParameters are the flags that only some scenarios use.
 var benchParameters = []string{"subscribers", "rate", "symbols", "instruments", "cuts", "count"}
 
-// config is what the flags say.
+// config returns the configuration from the flags.
 func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, error) {
 	cfg := bench.Config{
 		Duration: o.duration, Runs: o.runs, Smoke: o.smoke, Profile: o.profile, Dir: o.dir,
@@ -138,7 +139,7 @@ func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, 
 			if name == "count" {
 				name = "ticks with a number"
 			}
-			return cfg, usage("--%s means nothing to %s", name, strings.Join(cfg.Scenarios, ", "))
+			return cfg, usage("--%s is not used by %s", name, strings.Join(cfg.Scenarios, ", "))
 		}
 	}
 	return cfg, nil
@@ -149,7 +150,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	if len(cfg.Ticks) > 0 { // what cannot be read is told before anything is measured
+	if len(cfg.Ticks) > 0 { // report unreadable files before measuring anything
 		src, err := openTicks(cfg.Ticks, &o.files)
 		if err != nil {
 			return err
@@ -158,7 +159,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 			return err
 		}
 	}
-	var reading []string // the flags that say how files are read
+	var reading []string // flags that say how files are read
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if g := f.Annotations[groupAnnotation]; len(g) == 0 || g[0] != groupImport {
 			return
@@ -172,7 +173,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 		}
 	})
 	if len(cfg.Ticks) == 0 && len(reading) > 0 {
-		return usage("%s is about files, and here are none; name them with --ticks", reading[0])
+		return usage("%s applies only to files; name them with --ticks", reading[0])
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -190,16 +191,16 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	}
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	var failed error // of a write
+	var failed error // error of a write
 	var doing atomic.Value
 	doing.Store("")
 	cfg.Progress = func(what string) { doing.Store(what) }
 	stop := func() {}
-	print := func(write func() error) { // without the progress line
+	print := func(write func() error) { // clears the progress line first
 		stop()
 		if failed == nil {
 			if failed = write(); failed != nil {
-				cancel() // nobody would see what is still to come
+				cancel() // the output is gone
 			}
 		}
 		stop = p.progress(func() string { return doing.Load().(string) })
@@ -235,13 +236,13 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	return err
 }
 
-// benchChildCommand is one of the processes that bench starts.
+// benchChildCommand is the command of a process that bench starts.
 func (p *program) benchChildCommand() *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use: benchChild, Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
+			signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 			return bench.Child(cmd.Context(), args[0], p.stdin, p.stdout, func(paths []string) (feed.Source, error) {
 				return openTicks(paths, &o)
 			})
@@ -251,7 +252,7 @@ func (p *program) benchChildCommand() *cobra.Command {
 	return cmd
 }
 
-// openTicks reads recordings, or other files, as ticks.
+// openTicks opens recordings, or other files, as a source of ticks.
 func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 	recorded, err := isRecording(paths[0])
 	if err != nil {
@@ -285,9 +286,9 @@ func openTicks(paths []string, o *importOptions) (feed.Source, error) {
 	return s, nil
 }
 
-// recordedTicks are the ticks of recordings.
+// recordedTicks is the source of the ticks of recordings.
 type recordedTicks struct {
-	feed.Source // nil if there is none yet
+	feed.Source // nil until all files are open
 	files       []*openRecording
 }
 

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// A child is a publisher in a process of its own, made of this same binary. It ends when its
-// standard input does, so that it never outlives this process.
+// A child is a publisher in a process of its own that runs this same binary. It ends when its standard input ends, so
+// that it never outlives this process.
 type child struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -25,10 +25,10 @@ type child struct {
 	mu     sync.Mutex
 	addr   string
 	status childStatus
-	last   string // what it said last that was an error, or no log line
+	last   string // last line that was an error or not a log event
 }
 
-// A childStatus is the status that a child logged last.
+// A childStatus is a log event of a child; the child keeps the last status.
 type childStatus struct {
 	Level     string `json:"level"`
 	Message   string `json:"message"`
@@ -36,7 +36,7 @@ type childStatus struct {
 	EventTime int64  `json:"event_time"`
 }
 
-// startTime bounds how long a child may take until it listens, stopTime until it has ended.
+// startTime bounds how long a child may take to listen, and stopTime how long it may take to end.
 const (
 	startTime = 10 * time.Second
 	stopTime  = 10 * time.Second
@@ -104,7 +104,7 @@ func (c *child) watch(stderr io.Reader) {
 		}
 		c.mu.Unlock()
 	}
-	_ = c.cmd.Wait() // it may have been killed
+	_ = c.cmd.Wait() // the child may have been killed
 }
 
 func (c *child) said() string {
@@ -125,7 +125,7 @@ func (c *child) now() childStatus {
 	return c.status
 }
 
-// kill ends the child as a crash would, and waits for it.
+// kill kills the child, as a crash would, and waits for it.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
 	c.stdin.Close()
@@ -138,7 +138,7 @@ func (c *child) end() error {
 	return err
 }
 
-// stop lets the child end in order, and waits for it.
+// stop makes the child end in order, and waits for it.
 func (c *child) stop() error {
 	c.stdin.Close()
 	select {

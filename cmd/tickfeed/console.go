@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// A keyPress is what a person pressed.
+// A keyPress is the command of a key.
 type keyPress uint8
 
 const (
@@ -26,7 +26,7 @@ const (
 	keyHelp
 	keyQuit
 	keyInterrupt
-	keySuspend // of the console itself
+	keySuspend // handled by the console itself
 )
 
 var keyBytes = map[byte]keyPress{
@@ -34,7 +34,7 @@ var keyBytes = map[byte]keyPress{
 	'?': keyHelp, 'h': keyHelp, 'q': keyQuit, 0x03: keyInterrupt, 0x1a: keySuspend,
 }
 
-// A keyReader makes keys of what a terminal sends. The arrows are three bytes.
+// A keyReader decodes key presses from the bytes that a terminal sends. An arrow key is three bytes.
 type keyReader struct{ escape int }
 
 func (r *keyReader) next(b byte) keyPress {
@@ -46,7 +46,7 @@ func (r *keyReader) next(b byte) keyPress {
 		r.escape = 2
 		return keyNone
 	case r.escape == 2:
-		if b >= '0' && b <= '9' || b == ';' { // of another key
+		if b >= '0' && b <= '9' || b == ';' { // part of another key
 			return keyNone
 		}
 		r.escape = 0
@@ -62,9 +62,9 @@ func (r *keyReader) next(b byte) keyPress {
 	return keyBytes[b]
 }
 
-// A console is a terminal that is both standard input and standard error. While the process is in the foreground, the terminal is
-// raw, so that single keys arrive, and has a status line at the bottom. In the background the console only passes on what is
-// written: the kernel would stop a process that set or read the terminal there.
+// A console is a terminal that is both standard input and standard error. While the process is in the foreground, the
+// terminal is raw, so that single keys arrive, and has a status line at the bottom. In the background the console only
+// passes on writes, because the kernel would stop a background process that set or read the terminal.
 type console struct {
 	in   *os.File
 	fd   int
@@ -74,16 +74,17 @@ type console struct {
 
 	coloured bool
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	raw    bool
-	before *term.State // of the terminal, before it was first made raw
+	before *term.State // state of the terminal before it was first made raw
 	line   string
 	shown  statusLine
-	colour colour // of the first word of line
+	colour colour // colour of the first word of line
 	done   bool   // restored
 }
 
-// terminalPoll is how often a console looks whether it is in the foreground, and how long it waits for a key.
+// terminalPoll is the interval at which a console checks whether it is in the foreground, and how long it waits for a
+// key.
 const terminalPoll = 200 * time.Millisecond
 
 // Write writes lines above the status line.
@@ -103,7 +104,7 @@ func (c *console) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// status replaces the status line, whose first word is shown in colour. In the background there is none.
+// status replaces the status line, and shows its first word in colour. In the background there is no status line.
 func (c *console) status(line string, colour colour) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,15 +115,15 @@ func (c *console) status(line string, colour colour) {
 	_, _ = io.WriteString(c.out, c.painted(terminalWidth(c.out)))
 }
 
-// painted returns what shows the status line.
+// painted returns the bytes that show the status line.
 func (c *console) painted(width int) string {
 	text := c.shown.show(c.line, width)
 	word, _, _ := strings.Cut(c.line, " ")
 	return strings.Replace(text, word, screen{coloured: c.coloured}.paint(c.colour, word), 1)
 }
 
-// openConsole makes a console of the terminal, if standard input and standard error are one, and sends the keys that are pressed
-// in the foreground. Restore puts the terminal back; it may be called more than once.
+// openConsole makes a console of the terminal, if standard input and standard error are terminals, and sends the keys
+// that are pressed in the foreground. restore resets the terminal; it may be called more than once.
 func (p *program) openConsole() (restore func(), keys <-chan keyPress) {
 	in, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) || !isTerminal(p.stderr) {
@@ -137,10 +138,11 @@ func (p *program) openConsole() (restore func(), keys <-chan keyPress) {
 	return sync.OnceFunc(c.restore), c.keys
 }
 
-// run follows the process from the foreground to the background and back, and sends keys, until restore.
+// run switches the terminal when the process moves to the foreground or the background, and sends keys, until restore is
+// called.
 func (c *console) run() {
 	resumed := make(chan os.Signal, 1)
-	if len(continued) > 0 { // none would mean all
+	if len(continued) > 0 { // Notify without signals would mean all of them
 		signal.Notify(resumed, continued...)
 	}
 	defer signal.Stop(resumed)
@@ -188,7 +190,7 @@ func (c *console) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done || !inForeground(c.fd) {
-		c.raw = false // the shell has the terminal, as it wants it
+		c.raw = false // the shell has set the terminal
 		return false
 	}
 	if c.raw {
@@ -205,8 +207,8 @@ func (c *console) enter() bool {
 	return true
 }
 
-// leave puts the terminal back, if the process is in the foreground. After a shell has continued the process, the terminal is as
-// the shell left it, and enter makes it raw again.
+// leave resets the terminal, if the process is in the foreground. After a shell has continued the process, the terminal
+// is as the shell left it, and enter makes it raw again.
 func (c *console) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,7 +222,7 @@ func (c *console) leave() {
 func (c *console) restore() {
 	close(c.end)
 	c.mu.Lock()
-	c.done = true // enter does nothing any more
+	c.done = true // enter does nothing from now on
 	c.mu.Unlock()
 	c.leave()
 }

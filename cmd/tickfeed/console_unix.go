@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inForeground reports whether the process may read and set the terminal fd, because it is in the foreground process group. The
-// kernel stops a process of another group at once (SIGTTIN, SIGTTOU), so that a process in the background must ask first.
+// inForeground reports whether the process may read and set the terminal fd, because it is in the foreground process
+// group. A process must check that first: the kernel stops processes of other groups at once (SIGTTIN, SIGTTOU).
 func inForeground(fd int) bool {
 	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()
 }
 
-// waitInput waits for input on the terminal fd, at most d, and reports whether there is some. Unlike a read, it may be called in
-// the background.
+// waitInput waits at most d for input on the terminal fd, and reports whether there is any. Unlike a read, it may be
+// called in the background.
 func waitInput(fd int, d time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(d/time.Millisecond))
@@ -29,13 +29,13 @@ func waitInput(fd int, d time.Duration) bool {
 // continued are the signals that continue a stopped process: the shell had the terminal in the meantime.
 var continued = []os.Signal{syscall.SIGCONT}
 
-// suspend stops the process group, as a terminal that is not raw does at Ctrl-Z. It returns when the group was continued, or soon
-// if the kernel does not stop the group, because no shell could continue it.
+// suspend stops the process group, as a terminal that is not raw does at Ctrl-Z. It returns when the group is continued,
+// or after suspendTime if the kernel does not stop the group because no shell could continue it.
 func suspend() {
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, continued...)
 	defer signal.Stop(again)
-	if syscall.Kill(0, syscall.SIGTSTP) != nil { // nothing in this program catches it
+	if syscall.Kill(0, syscall.SIGTSTP) != nil { // this program does not catch it
 		return
 	}
 	select {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// There are no process groups that a terminal stops.
+// Windows has no process groups that a terminal stops.
 
 func inForeground(int) bool { return true }
 

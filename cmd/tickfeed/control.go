@@ -31,13 +31,13 @@ func (p *program) controlCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "control status|pause|resume|step [N]|speed SPEED|seek PLACE",
 		Short: "Control a replay that runs on this machine",
-		Long: `Pause a "tickfeed replay" that runs on this machine, let it go on, play single ticks, change its
-speed, seek. A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date and
-time (2026-01-05T09:45), a number as seq:N, a jump such as +10s or -1m, or start. A place beyond either
-end of the recording is refused, except that a jump back ends at the beginning. step answers when its
-ticks were played. How the replay goes then is printed.
+		Long: `Control a "tickfeed replay" that runs on this machine: pause and resume it, play single ticks, change
+its speed, or seek. A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date
+and time (2026-01-05T09:45), a sequence number, seq:N, a jump such as +10s or -1m, or start. A place
+beyond either end of the recording is refused, except that a jump back stops at the beginning. step
+returns once its ticks have been played. Each command prints the resulting status.
 
-The same can be done over HTTP: GET /status, POST /pause, /resume, /step {"n": 3},
+The same commands are available over HTTP: GET /status, POST /pause, /resume, /step {"n": 3},
 /speed {"speed": "10x"}, /seek {"to": "09:45"}, with a JSON content type.`,
 		Example: `  tickfeed control pause
   tickfeed control step 10
@@ -50,13 +50,13 @@ The same can be done over HTTP: GET /status, POST /pause, /resume, /step {"n": 3
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.control(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Control", func(f *pflag.FlagSet) {
-		f.StringVar(&o.addr, "addr", defaultControl, "`ADDR` of the replay's control: HOST[:PORT] or unix:PATH")
+		f.StringVar(&o.addr, "addr", defaultControl, "control `ADDR` of the replay: HOST[:PORT] or unix:PATH")
 		f.BoolVar(&o.json, "json", false, "print the status as one JSON object")
 	})
 	return cmd
 }
 
-// controlBody is the body of a request for args; nil for the status.
+// controlBody returns the body of the request for args; nil for the status.
 func controlBody(args []string) (*replay.ControlRequest, error) {
 	what, value := args[0], ""
 	if len(args) > 1 {
@@ -95,7 +95,7 @@ func controlBody(args []string) (*replay.ControlRequest, error) {
 	return nil, usage("control %s: want status, pause, resume, step, speed or seek", what)
 }
 
-// A controlStatus is an answer: the status of the player, and what the command adds.
+// A controlStatus is an answer: the status of the player, and what the replay command adds.
 type controlStatus struct {
 	replay.Status
 	replayInfo
@@ -126,7 +126,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	}
 	var st controlStatus
 	if err := json.Unmarshal(answer, &st); err != nil || st.State == "" && st.Error == "" {
-		return fmt.Errorf("%s is no replay's control: it answered %.64q", o.addr, answer)
+		return fmt.Errorf("%s is not the control address of a replay: it answered %.64q", o.addr, answer)
 	}
 	if st.Error != "" {
 		return errors.New(st.Error)
@@ -139,7 +139,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	return output(err)
 }
 
-// text is the status for people.
+// text formats the status for people.
 func (st *controlStatus) text() string {
 	at := func(t int64) string { return time.Unix(0, t).UTC().Format("2006-01-02 15:04:05.000Z") }
 	text := fmt.Sprintf("%s at %s, %v, seq %d, %s ticks played, %s, session %v", st.State, at(st.Recorded), st.Speed, st.Seq,
@@ -150,7 +150,7 @@ func (st *controlStatus) text() string {
 	return text
 }
 
-// askControl makes one request and returns the answer's body.
+// askControl sends one request and returns the body of the answer.
 func askControl(ctx context.Context, addr, what string, body *replay.ControlRequest) ([]byte, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	host := addr
@@ -194,7 +194,7 @@ func askControl(ctx context.Context, addr, what string, body *replay.ControlRequ
 	return b, nil
 }
 
-// jumps is args where, of control, a jump back such as -10s is not taken for a flag.
+// jumps rearranges args of control, so that a jump back such as -10s is not taken for a flag.
 func jumps(args []string) []string {
 	if len(args) == 0 || args[0] != "control" {
 		return args

@@ -37,13 +37,13 @@ func (p *program) cutCommand() *cobra.Command {
 	o := cutOptions{importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "cut FILE -o OUT.tick",
-		Short: "Make a recording of a part of another one",
+		Short: "Write a part of a recording as a recording of its own",
 		Long: `Write a part of a recording as a recording of its own, with the same sessions, numbers, times and
 bytes. It begins with a snapshot, so that it can be read and replayed alone. A file of another
 format is imported first.
 
-With --symbols the numbers of other instruments are skipped, as not asked for, and the recording says
-so. What of the part is damaged is gone in the new recording, and reported at the end.
+With --symbols, the numbers of other instruments are skipped, and the new recording marks them as not
+asked for. Damaged numbers of the part are gone in the new recording, and are reported at the end.
 
 ` + placesHelp,
 		Example: `  tickfeed cut day.tick --from 14:30 --to 14:45 -o open.tick
@@ -55,13 +55,13 @@ so. What of the part is damaged is gone in the new recording, and reported at th
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
-		f.BoolVar(&o.json, "json", false, "print what was cut as one JSON object")
+		f.BoolVar(&o.json, "json", false, "print a summary as one JSON object")
 	})
 	group(cmd, "Which part", func(f *pflag.FlagSet) {
-		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s or -1m from the beginning or the end")
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s from the beginning or -1m from the end")
 		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from; +10s is from --from")
 		clockFlag(f, &o.clock)
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -101,7 +101,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 		})
 }
 
-// remade is what cut and merge made.
+// remade is the result of cut or merge.
 type remade struct {
 	Output  string   `json:"output"`
 	Files   []string `json:"input"`
@@ -129,7 +129,7 @@ func (m *remade) note(format string, args ...any) {
 	m.notes = append(m.notes, fmt.Sprintf("  "+format, args...))
 }
 
-// remake makes a recording of others.
+// remake opens the recordings at paths and writes to output the recording that do makes from them.
 func (p *program) remake(ctx context.Context, in *importOptions, output string, force, asJSON bool, paths []string, doing string, read *atomic.Int64,
 	do func(context.Context, recording.File, []*openRecording) (*remade, error)) error {
 	if output == "" {
@@ -187,7 +187,7 @@ func (p *program) remake(ctx context.Context, in *importOptions, output string, 
 	return nil
 }
 
-// stdoutError is the error of a write to standard output.
+// stdoutError returns the error of a write to standard output.
 func stdoutError(err error) error { return output(err) }
 
 // mergeOptions are the flags of merge.
@@ -204,19 +204,20 @@ func (p *program) mergeCommand() *cobra.Command {
 	var o mergeOptions
 	cmd := &cobra.Command{
 		Use:   "merge FILE... -o OUT.tick",
-		Short: "Make one recording of several",
+		Short: "Write several recordings as one",
 		Long: `Write several recordings as one. Files of other formats are imported first.
 
 Recordings of one session and its successors, such as the files of a journal or of record --rotate-size,
-are joined: each number stays what it is. Where they overlap they must have the same ticks, and what
-one of them lost another can supply. Numbers that none of them has are gone, and told at the end.
+are joined, and every tick keeps its number. Where recordings overlap they must have the same ticks, and
+one can supply ticks that another lost. Numbers that none of them has are gone, and are reported at the
+end.
 
-Recordings that have nothing to do with each other are merged by time, tick for tick, into a session of
-its own, with new numbers, in the order in which "tickfeed replay" plays them together. Time is market
-time: a tick without an event time, or with one before that of an earlier tick of its recording, counts
-at the latest so far. With --clock publish it is when the ticks were published. Each tick keeps both of
-its times, except that no publish time is before that of the tick before it. An instrument of several
-recordings is one.`,
+Unrelated recordings are merged by time, tick by tick, into a new session with new numbers, in the order
+in which "tickfeed replay" plays them together. Time is market time: a tick without an event time, or
+with an earlier one than a tick before it in its recording, counts as if it had the latest event time so
+far. With --clock publish, time is publish time. Each tick keeps both of its times, except that a publish
+time earlier than the one before it is raised to that one. An instrument that several recordings have
+becomes one.`,
 		Example: `  tickfeed merge archive/feed-*.tick -o whole.tick
   tickfeed merge nasdaq.tick binance.tick.zst -o both.tick.zst
   tickfeed merge trades.csv quotes.csv -o day.tick`,
@@ -226,8 +227,8 @@ recordings is one.`,
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
-		f.BoolVar(&o.json, "json", false, "print what was made as one JSON object")
-		f.BoolVar(&o.byTime, "by-time", false, "merge by time with new numbers, also what could be joined")
+		f.BoolVar(&o.json, "json", false, "print a summary as one JSON object")
+		f.BoolVar(&o.byTime, "by-time", false, "merge by time with new numbers, even recordings that could be joined")
 		clockFlag(f, &o.clock)
 	})
 	importFlags(cmd, &o.importOptions)
@@ -279,9 +280,9 @@ func names(all []*openRecording) string {
 	return strings.Join(n, ", ")
 }
 
-// joinRelated returns all, or if they are several recordings of one lineage that merge would join, the one recording that
-// they make together, in a temporary file. It closes what it does not return, all of them on an error, which has its exit
-// code.
+// joinRelated returns all, unless merge would join them because they are several recordings of one lineage: then it
+// returns the joined recording, in a temporary file. It closes the recordings that it does not return, all of them on an
+// error. The error has its exit code.
 func joinRelated(ctx context.Context, all []*openRecording) (_ []*openRecording, err error) {
 	defer func() {
 		if err != nil {
@@ -332,16 +333,16 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	m := &remade{Joined: true, From: st.Range.From, To: st.Range.To, Packets: st.Packets, Agreed: st.Agreed, Left: st.Left, Damages: st.Damages}
 	m.note("joined       numbers %v of session %v", st.Range, lineage.Current().ID)
 	if st.Agreed > 0 {
-		m.note("agreed       %s numbers that several have", formatThousands(st.Agreed))
+		m.note("agreed       %s numbers that several recordings have", formatThousands(st.Agreed))
 	}
 	if st.Left > 0 {
-		m.note("disowned     %s numbers that belong to nobody any more were left out", formatThousands(st.Left))
+		m.note("disowned     %s numbers that no longer belong to any session were left out", formatThousands(st.Left))
 	}
 	for i, h := range st.Holes {
 		m.Holes = append(m.Holes, hole{h.Range, h.Why.String()})
 		m.Missing += h.Len()
 		if i < shownDamage {
-			m.note("missing      %v: %s, none of them has these", h.Range, h.Why)
+			m.note("missing      %v: %s, none of the recordings has them", h.Range, h.Why)
 		}
 	}
 	if more := len(st.Holes) + st.More - shownDamage; more > 0 {
@@ -352,7 +353,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 	}
 	if st.Torn > 0 {
 		m.Torn = st.Torn
-		m.note("torn         %s at the ends of the recordings were left out: what was being written when they ended", formatBytes(st.Torn))
+		m.note("torn         %s at the ends of the recordings were left out: their last writes were incomplete", formatBytes(st.Torn))
 	}
 	return m, err
 }
@@ -388,7 +389,7 @@ func mergeByTime(ctx context.Context, out recording.File, readers []*recording.R
 	}
 	h.Source = "merged from " + strings.Join(sources, ", ")
 	if filtered < len(readers) {
-		h.Filter = nil // of one of them it has everything
+		h.Filter = nil // one of the recordings is not filtered
 	} else if filter, err := codec.NewFilter(h.Filter); err == nil {
 		h.Filter = filter
 	}

@@ -48,8 +48,8 @@ func (p *program) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "See it work: a market, three subscribers, and things going wrong",
 		Long: `Run a simulated market, a publisher with a journal in a temporary directory, and three subscribers:
-one of everything, one of a few symbols, and one that is deliberately slow. Every few seconds something
-breaks: connections are cut or stall, the publisher is killed and started again. At the end a table
+one of everything, one of a few symbols, and one that is deliberately slow. Every few seconds there is a
+fault: connections are cut or stall, or the publisher is killed and started again. At the end a table
 accounts for every tick, checked by an auditor that shares no code with the subscribers.
 
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
@@ -58,10 +58,10 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), &o) },
 	}
 	group(cmd, "Demo", func(f *pflag.FlagSet) {
-		f.DurationVar(&o.duration, "duration", 20*time.Second, "how long it goes on; the market's day is over in that time")
-		f.DurationVar(&o.every, "every", 3*time.Second, "how often something breaks")
-		f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that chooses what the market does and what breaks")
-		f.Var(&o.rate, "rate", "ticks a second: `N` such as 20k")
+		f.DurationVar(&o.duration, "duration", 20*time.Second, "length of the demo, in which the market's whole day passes")
+		f.DurationVar(&o.every, "every", 3*time.Second, "interval between faults")
+		f.Uint64Var(&o.seed, "seed", 1, "random seed `NUMBER` of the market and of the faults")
+		f.Var(&o.rate, "rate", "ticks per second: `N` such as 20k")
 		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
 		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")
@@ -69,7 +69,7 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 	return cmd
 }
 
-// speed is how many seconds of the market pass in one: its day is over in the time of the demo.
+// speed returns how many seconds of the market pass per second, so that its day fits into the demo.
 func (o *demoOptions) speed() float64 { return marketDay.Seconds() / o.duration.Seconds() }
 
 func (o *demoOptions) check() error {
@@ -79,7 +79,7 @@ func (o *demoOptions) check() error {
 	case o.every < 100*time.Millisecond:
 		return usage("--every must be at least 100ms, got %v", o.every)
 	case math.IsInf(float64(o.rate), 1):
-		return usage("--rate max leaves nothing to see; give a number")
+		return usage("--rate must be a number in a demo, got max")
 	case o.instruments < 1:
 		return usage("--instruments must be at least 1, got %d", o.instruments)
 	case float64(o.rate) < sim.MinRate*o.speed() || float64(o.rate) > sim.MaxRate:
@@ -97,19 +97,19 @@ func (o *demoOptions) check() error {
 	return nil
 }
 
-// The day of the simulated market, and what is set so that a demo of seconds shows it all.
+// The day of the simulated market, and settings that let a demo of a few seconds show everything.
 const (
 	marketDay      = 6*time.Hour + 30*time.Minute
-	demoHeartbeat  = 400 * time.Millisecond // dead after three: 1.2 s
+	demoHeartbeat  = 400 * time.Millisecond // a connection is dead after three: 1.2 s
 	demoMaxLag     = time.Second
 	stallTime      = 1700 * time.Millisecond
-	downTime       = 300 * time.Millisecond // between a kill and the next start
-	slowness       = 3                      // the slow subscriber reads so many times slower than the mean
+	downTime       = 300 * time.Millisecond // time between a kill and the next start
+	slowness       = 3                      // the slow subscriber reads this many times slower than the mean rate
 	finishTime     = 20 * time.Second
 	demoMaxBackoff = 500 * time.Millisecond
 )
 
-// A demo is one run.
+// A demo is one run of the demo command.
 type demo struct {
 	p     *program
 	o     *demoOptions
@@ -118,15 +118,15 @@ type demo struct {
 	dir   string
 
 	outMu     sync.Mutex
-	outErr    error // of the first write that failed
+	outErr    error // error of the first failed write
 	publisher atomic.Pointer[child]
 	books     *auditor
 	parties   []*party
 	group     sync.WaitGroup
-	crashed   chan error // 1 slot
+	crashed   chan error // holds one error
 	hurry     atomic.Bool
 	faults    map[string]int
-	head      uint64 // at the last status line
+	head      uint64 // head at the last status line
 	headAt    time.Time
 }
 
@@ -135,11 +135,11 @@ type party struct {
 	name  string
 	who   int
 	rule  rule
-	delay time.Duration // per tick
+	delay time.Duration // time that the subscriber takes per tick
 	relay *relay
 	sub   *subscriber.Subscriber
 	order order
-	names []bool // by instrument: the filter of the demo wants it
+	names []bool // by instrument: whether the filter of the demo wants it
 
 	mu      sync.Mutex
 	reports []subscriber.Report
@@ -159,10 +159,10 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 		return err
 	}
 	defer os.RemoveAll(d.dir)
-	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP, %s ticks/s, a trading day in %v. `+
-		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but too slowly: it skips ahead. `+
-		`Every %v something breaks. Nothing may be lost, nothing may come twice. Each second a line shows the rate, the time in New York, and of each `+
-		`subscriber its state and how far it is behind: in time, or if it hears nothing in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
+	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP at %s ticks/s, a trading day in %v. `+
+		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but so slowly that it skips ahead. `+
+		`Every %v there is a fault. No tick may be lost or come twice. Each second a line shows the rate, the time in New York, and for each `+
+		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
 	d.print("%s\n", d.screen().fit(intro, ""))
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -183,7 +183,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	if err := d.finish(); err != nil {
 		return err
 	}
-	stop() // the books are closed when nobody receives any more
+	stop() // close the books only once no subscriber receives any more
 	d.group.Wait()
 	r := d.result()
 	if err := d.show(p.stdout, r); err != nil {
@@ -263,8 +263,7 @@ func (d *demo) startParty(ctx context.Context, x *party) (err error) {
 	return nil
 }
 
-// dialNarrow connects with little room for what is not read yet, so that the publisher soon
-// feels a slow reader.
+// dialNarrow connects with a small receive buffer, so that the publisher soon notices a slow reader.
 func dialNarrow(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -281,7 +280,7 @@ func (d *demo) crash(err error) {
 	}
 }
 
-// receive is the application of subscriber x: it gives what comes to the auditor.
+// receive is the handler of subscriber x: it reports the ticks to the auditor.
 func (d *demo) receive(ctx context.Context, x *party, b *subscriber.Batch) error {
 	if b.Change != nil {
 		d.change(x, b.Change)
@@ -312,8 +311,8 @@ func (d *demo) receive(ctx context.Context, x *party, b *subscriber.Batch) error
 	return nil
 }
 
-// know says of each tick whether the demo's filter wants it; the full subscriber, which sees
-// every definition, is the one that is asked.
+// know returns whether the demo's filter wants each tick, if x is the full subscriber, which sees every definition;
+// otherwise nil.
 func (x *party) know(ticks []feed.Tick, patterns []string) []bool {
 	if x.rule != everything {
 		return nil
@@ -363,7 +362,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 	}
 }
 
-// watch breaks things and says how it goes, until the time is over or ctx ends.
+// watch causes the faults and prints the status, until the demo's time is over or ctx ends.
 func (d *demo) watch(ctx context.Context) error {
 	chance := rand.New(rand.NewPCG(d.o.seed, 0x64656d6f))
 	second := time.NewTicker(time.Second)
@@ -387,7 +386,7 @@ func (d *demo) watch(ctx context.Context) error {
 			}
 			d.faults[deck[0].name]++
 			deck = deck[1:]
-			// The last one leaves time to see the recovery.
+			// After the last fault there is time to see the recovery.
 			if time.Since(d.began)+d.o.every+d.o.every/2 < d.o.duration {
 				next.Reset(d.o.every)
 			}
@@ -402,7 +401,7 @@ func (d *demo) watch(ctx context.Context) error {
 	}
 }
 
-// A fault is something that goes wrong.
+// A fault is a failure that the demo causes.
 type fault struct {
 	name string
 	do   func(d *demo, ctx context.Context, chance *rand.Rand) error
@@ -425,7 +424,7 @@ var faults = []fault{
 		return d.startPublisher(context.WithoutCancel(ctx))
 	}},
 	{"stall", func(d *demo, _ context.Context, chance *rand.Rand) error {
-		x := d.parties[chance.IntN(len(d.parties)-1)] // the slow one would hardly notice
+		x := d.parties[chance.IntN(len(d.parties)-1)] // except the slow one, which would hardly notice
 		d.say(yellow, "FAULT: the network of %s goes dead for %v, connections stay open", x.name, stallTime)
 		x.relay.stall(stallTime)
 		return nil
@@ -460,8 +459,8 @@ func (d *demo) finish() error {
 	return nil
 }
 
-// lag says how a subscriber is, and how far behind: in time by its own clock, or where that knows of nothing, because nothing comes,
-// in ticks before head, which another subscriber has heard of.
+// lag describes the state of a subscriber and how far behind it is: in time, or if nothing reaches it, in ticks before
+// head, the newest number that any subscriber knows of.
 func lag(s subscriber.Status, head uint64, rate float64) string {
 	behind := max(head, s.Next) - s.Next
 	switch {
@@ -473,7 +472,7 @@ func lag(s subscriber.Status, head uint64, rate float64) string {
 	return fmt.Sprintf("%s 0", s.State)
 }
 
-// status prints the line of this second.
+// status prints the status line of this second.
 func (d *demo) status() {
 	now, head := time.Now(), d.head
 	for _, x := range d.parties {
@@ -496,15 +495,15 @@ func (d *demo) status() {
 	d.line(plain, text)
 }
 
-// outcomeColours are how what a subscriber did not get is shown.
+// outcomeColours are the colours of ticks that were not delivered.
 var outcomeColours = map[outcome]colour{withheld: yellow, lost: red, disowned: red}
 
-// say prints what happens, in colour c, after the time.
+// say prints an event, in colour c, after the time.
 func (d *demo) say(c colour, format string, args ...any) {
 	d.line(c, printable(fmt.Sprintf(format, args...)))
 }
 
-// line is say for text that is printable, colours excepted.
+// line is say for text that is already printable, except for colours.
 func (d *demo) line(c colour, text string) {
 	s := d.screen()
 	at := fmt.Sprintf("%5.1fs ", time.Since(d.began).Seconds())
@@ -512,7 +511,7 @@ func (d *demo) line(c colour, text string) {
 	d.print("%s\n", s.paint(dim, at)+s.paintLines(c, strings.TrimPrefix(text, at)))
 }
 
-// screen returns how the demo is shown: what is no terminal has the width of one.
+// screen returns the screen of the output; if that is not a terminal, the width is columns.
 func (d *demo) screen() screen {
 	s := d.p.screen(d.out)
 	s.width = cmp.Or(s.width, columns)
@@ -527,11 +526,11 @@ func (d *demo) print(format string, args ...any) {
 	}
 	if _, err := fmt.Fprintf(d.out, format, args...); err != nil {
 		d.outErr = output(err)
-		d.crash(d.outErr) // nobody sees how it goes on
+		d.crash(d.outErr) // end the demo: its output is gone
 	}
 }
 
-// printed returns the error of the first write that failed.
+// printed returns the error of the first failed write.
 func (d *demo) printed() error {
 	d.outMu.Lock()
 	defer d.outMu.Unlock()
@@ -551,8 +550,7 @@ type demoResult struct {
 	Max       time.Duration  `json:"recover_max_ns"`
 }
 
-// A partyResult is the account of one subscriber; what the auditor counted, but for what only
-// reports tell.
+// A partyResult is the account of one subscriber. The auditor counted its ticks; the recoveries are from its reports.
 type partyResult struct {
 	Name       string `json:"name"`
 	Delivered  uint64 `json:"delivered"`
@@ -566,7 +564,7 @@ type partyResult struct {
 	Replayed   uint64 `json:"replayed"`
 }
 
-// result closes the books.
+// result closes the books and returns the final account.
 func (d *demo) result() demoResult {
 	lineage := d.parties[0].sub.Position().Lineage
 	final := d.parties[0].final
@@ -574,7 +572,7 @@ func (d *demo) result() demoResult {
 	var times []time.Duration
 	for _, x := range d.parties {
 		if x.final != final {
-			d.books.problem("%s was told that the last number is %d, full that it is %d", x.name, x.final-1, final-1)
+			d.books.problem("the last number of %s is %d, but that of full is %d", x.name, x.final-1, final-1)
 		}
 		d.books.close(x.who, x.name, lineage, final, x.rule)
 		d.books.compare(x.who, x.name, x.sub.Ledger())
@@ -611,10 +609,10 @@ func (d *demo) result() demoResult {
 	return r
 }
 
-// lostRow finds the rows of the table that count what must not be, if they do.
+// lostRow matches the rows of the table that report errors and are not all 0.
 var lostRow = regexp.MustCompile(`(?m)^ +(lost|disowned|duplicated) .*[1-9].*$`)
 
-// show prints the table, and with --json the object.
+// show prints the table, and with --json also the JSON object.
 func (d *demo) show(stdout io.Writer, r demoResult) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s ticks published in %s\n\n", formatThousands(r.Published), plural(r.Sessions, "session"))

@@ -67,7 +67,7 @@ func TestWhatRetentionRemoved(t *testing.T) {
 			} else {
 				assert.Regexp(t, `account: .* [1-9]\d* lost, `, c.err.String())
 			}
-			assert.Equal(t, test.code == exitData, strings.Contains(c.err.String(), "ticks were lost; the reasons stand above"), c.err.String())
+			assert.Equal(t, test.code == exitData, strings.Contains(c.err.String(), "ticks were lost; the reasons are listed above"), c.err.String())
 		})
 	}
 }

@@ -43,24 +43,26 @@ func (p *program) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export FILE... -o OUT.parquet|.csv|.ndjson|.txt",
 		Short: "Write the ticks of recordings as Parquet, CSV, NDJSON or text",
-		Long: `Write the ticks of recordings, or of any file that "tickfeed import" reads, as a table: a row for each
-tick, the files one after the other. The format follows the name:
+		Long: `Write the ticks of recordings, or of any file that "tickfeed import" reads, as a table with a row per
+tick, one file after the other. The file name selects the format:
 
-  .parquet            for pandas, polars, DuckDB, …: exact decimals, times in ns (UTC)
-  .csv  .ndjson       the columns of "subscribe --csv" and "--json"; import reads them back
+  .parquet            for pandas, polars, DuckDB, …: exact decimals, times in ns
+                      (UTC)
+  .csv  .ndjson       the columns of "subscribe --csv" and "--json"; import
+                      reads them
   .csv.zst  .csv.gz   the same, compressed
-  .txt                one whole recording, a line for each packet and tick, to review and edit; import makes
-                      the same bytes of it
+  .txt                one whole recording, a line per packet and tick, to review
+                      and edit; import makes the same bytes of it again
 
 Parquet has quotes and trades unless --kinds says otherwise, CSV and NDJSON have every kind of tick.
-What snapshots tell is not exported: those ticks were counted before. A price that is not known is null, in
-CSV an empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return has an apostrophe
-before it, so that no spreadsheet takes it for a formula; import takes the apostrophe away again.
+Snapshots are not exported: their ticks were counted before. A price that is not known is null, in CSV an
+empty cell. In CSV, text that begins with =, +, -, @, a tab or a carriage return is prefixed with an
+apostrophe, so that spreadsheets do not take it for a formula; import removes the apostrophe.
 
 ` + placesHelp + `
 
-The output gets its name when it is whole. The exit code is 3 where a recording is damaged; then what is
-left of it is exported.`,
+The output appears under its name once it is complete. If a recording is damaged, the rest of it is
+exported and the exit code is 3.`,
 		Example: `  tickfeed export session.tick -o session.parquet
   duckdb -c "select symbol, max(price) from 'session.parquet' group by 1"
   tickfeed export day.tick --symbols AAPL --from 14:45 --to 15:00 -o q.csv.gz
@@ -71,16 +73,16 @@ left of it is exported.`,
 	}
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`; - is standard output, in the format of --as (required)")
-		f.StringVar(&o.as, "as", "", "write `FORMAT` parquet, csv, ndjson or text, whatever the name of the file says")
+		f.StringVar(&o.as, "as", "", "write in `FORMAT` parquet, csv, ndjson or text, regardless of the file name")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 		timeVar(f, &o.time)
 		rawVar(f, &o.raw, "NDJSON")
-		f.BoolVar(&o.json, "json", false, "print what was written as one JSON object")
+		f.BoolVar(&o.json, "json", false, "print a summary as one JSON object")
 	})
 	group(cmd, "What to export", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
-		f.StringSliceVar(&o.kinds, "kinds", nil, "only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status, auction; or all")
-		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s or -1m from the beginning or the end")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, separated by commas: definition, quote, trade, correction, cancel, level, clear, status, auction; or all")
+		f.StringVar(&o.from, "from", "", "begin at `PLACE`: a time of day such as 09:45, a date and time such as 2026-01-05T09:45, seq:N, or +10s from the beginning or -1m from the end")
 		f.StringVar(&o.to, "to", "", "end before `PLACE`, as --from; +10s is from --from")
 		clockFlag(f, &o.clock)
 	})
@@ -103,7 +105,8 @@ var exportExtensions = map[string]string{
 	".txt": formatText,
 }
 
-// chooseFormat is the format of the output, and whether it is to be packed with gzip; zstd is the file's own business.
+// chooseFormat returns the format of the output, and whether to compress it with gzip. The output file itself handles
+// zstd.
 func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
 	if o.output == "" {
 		return "", false, usage("name the file to write with -o, such as -o out.parquet")
@@ -124,7 +127,7 @@ func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
 	case strings.HasSuffix(name, recordingSuffix):
 		return "", false, usage("-o %s: a recording is made by import, cut or merge; export writes .parquet, .csv, .ndjson and .txt", o.output)
 	case format == "":
-		return "", false, usage("-o %s: the name says no format: want .parquet, .csv, .ndjson or .txt (or .csv.zst, .csv.gz, …), or --as FORMAT", o.output)
+		return "", false, usage("-o %s: the file name selects no format: want .parquet, .csv, .ndjson or .txt (or .csv.zst, .csv.gz, …), or --as FORMAT", o.output)
 	case format == formatParquet && (gz || zst):
 		return "", false, usage("-o %s: Parquet is compressed by itself; leave the last extension out", o.output)
 	case o.json && o.output == "-":
@@ -133,7 +136,7 @@ func (o *exportOptions) chooseFormat() (format string, gz bool, err error) {
 	return format, gz, nil
 }
 
-// chooseKinds are the kinds of ticks to export.
+// chooseKinds returns the kinds of ticks to export.
 func (o *exportOptions) chooseKinds(format string) ([]feed.Kind, error) {
 	all := parquetfile.Kinds()
 	if len(o.kinds) == 0 {
@@ -176,7 +179,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 		e.match = filter.Match
 	}
 	if e.format == formatText && (len(paths) > 1 || len(o.kinds)+len(o.symbols) > 0 || o.from != "" || o.to != "") {
-		return usage("the text form is of one whole recording; cut makes a recording of a part, merge of several")
+		return usage("the text form holds one whole recording; use cut for a part of one, and merge for several")
 	}
 	if e.clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &e.from}, placeFlag{"--to", o.to, &e.to}); err != nil {
 		return err
@@ -209,7 +212,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	return e.report(o.json)
 }
 
-// An exporting is an export under way.
+// An exporting is an export in progress.
 type exporting struct {
 	p        *program
 	ctx      context.Context
@@ -222,7 +225,7 @@ type exporting struct {
 	wanted   [feed.MaxKind + 1]bool
 	match    func(*feed.Definition) bool
 	clock    recording.Clock
-	from, to recording.Place // of all recordings; resolved by the first
+	from, to recording.Place // places in all recordings; resolved by the first recording
 
 	started     time.Time
 	read, size  atomic.Int64 // bytes
@@ -231,7 +234,8 @@ type exporting struct {
 	sum         exportSummary
 }
 
-// An exportSummary is what was written, and what the recordings do not hold. Times are nanoseconds since the Unix epoch.
+// An exportSummary counts what was written, and what the recordings do not hold. Times are nanoseconds since the Unix
+// epoch.
 type exportSummary struct {
 	Output      string            `json:"output"`
 	Format      string            `json:"format"`
@@ -245,7 +249,7 @@ type exportSummary struct {
 	NotAsked    uint64            `json:"not_asked"`
 	Withheld    uint64            `json:"withheld"`
 	Gone        uint64            `json:"gone"`
-	GoneDamaged uint64            `json:"gone_damaged"` // those of Gone that were damaged before they were recorded
+	GoneDamaged uint64            `json:"gone_damaged"` // the part of Gone that was damaged before it was recorded
 	Damaged     uint64            `json:"damaged"`
 	Damages     int               `json:"damages"`
 	Torn        int64             `json:"torn_bytes"`
@@ -260,7 +264,7 @@ type tickWriter interface {
 	close() error
 }
 
-// write writes everything to out.
+// write exports all recordings to out.
 func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	defer e.p.progress(e.progress)()
 	passes := int64(1)
@@ -344,7 +348,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// pass hands everything that is wanted to w.
+// pass writes all wanted ticks to w.
 func (e *exporting) pass(w tickWriter) error {
 	e.instruments = make(map[[2]string]struct{})
 	before := int64(0)
@@ -411,7 +415,7 @@ func (e *exporting) pass(w tickWriter) error {
 	return nil
 }
 
-// choose takes the wanted ticks of a part, in its memory, and counts.
+// choose returns the wanted ticks of part, in the memory of part.Ticks, and counts all ticks.
 func (e *exporting) choose(part *recording.Part) []feed.Tick {
 	bounded := !e.from.IsZero() || !e.to.IsZero()
 	kept := part.Ticks[:0]
@@ -444,7 +448,7 @@ func (e *exporting) choose(part *recording.Part) []feed.Tick {
 	return kept
 }
 
-// textRows writes lines of text.
+// textRows writes ticks as lines of text.
 type textRows struct{ printer *printer }
 
 func newTextRows(out io.Writer, f format) *textRows {
@@ -460,7 +464,7 @@ func (w *textRows) write(part *recording.Part, ticks []feed.Tick, ts *recording.
 
 func (w *textRows) close() error { return w.printer.flush() }
 
-// surveyRows looks at what types the columns of a Parquet file must have.
+// surveyRows determines the column types that a Parquet file must have.
 type surveyRows struct{ parquetfile.Survey }
 
 func (w *surveyRows) write(_ *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error {
@@ -486,14 +490,14 @@ func (w *parquetRows) write(part *recording.Part, ticks []feed.Tick, ts *recordi
 
 func (w *parquetRows) close() error { return w.file.Close() }
 
-// progress is the line that tells how far it is.
+// progress returns the progress line.
 func (e *exporting) progress() string {
 	read, size, rows := e.read.Load(), e.size.Load(), e.rows.Load()
 	return fmt.Sprintf("exporting to %s: %.0f %% of %s, %s ticks, %s ticks/s", e.output,
 		100*float64(read)/float64(max(size, 1)), formatBytes(size), formatCount(float64(rows)), formatCount(float64(rows)/time.Since(e.started).Seconds()))
 }
 
-// report tells what was written. The error says that a recording is damaged.
+// report prints the summary. It returns an error if a recording is damaged.
 func (e *exporting) report(asJSON bool) error {
 	s := &e.sum
 	s.Output, s.Format, s.Instruments = e.output, e.format, len(e.instruments)
@@ -512,10 +516,10 @@ func (e *exporting) report(asJSON bool) error {
 		}
 	}
 	if s.Damages > 0 && s.Format == formatText {
-		return wrong("%s: bytes that say nothing are kept as they are", plural(s.Damages, "damaged place"))
+		return wrong("%s: bytes that cannot be decoded are exported as they are", plural(s.Damages, "damaged place"))
 	}
 	if s.Damages > 0 {
-		return wrong("%s: %d numbers are missing from what was exported", plural(s.Damages, "damaged place"), s.Damaged)
+		return wrong("%s: %d numbers are missing from the output", plural(s.Damages, "damaged place"), s.Damaged)
 	}
 	return nil
 }
@@ -530,7 +534,7 @@ func countsByKind(counts []uint64) map[string]uint64 {
 	return m
 }
 
-// lines is the summary for people.
+// lines returns the summary for people.
 func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if s.Format == formatText {
@@ -558,7 +562,7 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 		{"gone", s.Gone - s.GoneDamaged, "numbers: " + goneReason(codec.GoneExpired.String())},
 		{"gone", s.GoneDamaged, "numbers: " + goneReason(codec.GoneDamaged.String())},
 		{"undefined", s.Undefined, "ticks whose definition is missing"},
-		{"torn", uint64(s.Torn), "bytes at the end, of what was being written"},
+		{"torn", uint64(s.Torn), "bytes at the end, of an incomplete write"},
 	} {
 		if c.n > 0 {
 			add("  %-12s %s %s", c.name, formatThousands(c.n), c.why)
@@ -567,7 +571,7 @@ func (s *exportSummary) lines(took time.Duration) (lines []string) {
 	return lines
 }
 
-// kindList names the kinds that there are: "5 quotes, 1 trade".
+// kindList lists the kinds that occur: "5 quotes, 1 trade".
 func kindList(counts []uint64) string {
 	var parts []string
 	for k, n := range counts {

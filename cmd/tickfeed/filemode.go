@@ -13,12 +13,12 @@ import (
 func fileModeFlag(root *cobra.Command, names ...string) {
 	for _, cmd := range root.Commands() {
 		if slices.Contains(names, cmd.Name()) {
-			cmd.Flags().Var(fileMode{}, "file-mode", "who may read the files that this command makes: `MODE` such as 0640, less the umask; directories likewise")
+			cmd.Flags().Var(fileMode{}, "file-mode", "permissions of the files that this command creates: `MODE` such as 0640, less the umask; those of directories follow from it")
 		}
 	}
 }
 
-// A fileMode is the value of --file-mode, which the process has once.
+// A fileMode is the value of --file-mode, which is set for the whole process.
 type fileMode struct{}
 
 func (fileMode) Set(s string) error {

@@ -22,20 +22,19 @@ import (
 
 const envPrefix = "TICKFEED_"
 
-// envName is the environment variable of a flag.
+// envName returns the environment variable of a flag.
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// notSet are flags that only the command line has.
+// notSet are the flags that can only be set on the command line.
 var notSet = []string{"help", "version"}
 
-// settle gives every flag of cmd that the command line left out its value from the
-// environment, else from the YAML file at path, if that is not empty. In the file, what is
-// not a flag is an error, wherever it stands. Other variables that begin with TICKFEED_ are
-// reported, see strangers, and no error: container platforms invent some (TICKFEED_PORT).
+// settle sets every flag of cmd that the command line left out from the environment, or else from the YAML file at path,
+// if path is not empty. A key in the file that is not a flag is an error. Other environment variables that begin with
+// TICKFEED_ are not errors, because container platforms invent some (TICKFEED_PORT); see strangers.
 func settle(ctx context.Context, cmd *cobra.Command, path string, environ []string) error {
-	k := koanf.New("\n") // a delimiter that no key has
+	k := koanf.New("\n") // a delimiter that no key contains
 	if path == "" {
 		path = lookup(environ, envName("config"))
 	}
@@ -52,13 +51,13 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 		}
 	}
 	section := cmd.Name()
-	keys := make(map[string]string) // by environment variable
+	keys := make(map[string]string) // keys by environment variable
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { keys[envName(f.Name)] = key(cmd, section, f.Name) })
 	if err := k.Load(env.Provider("\n", env.Opt{
 		Prefix: envPrefix,
 		TransformFunc: func(name, value string) (string, any) {
 			if value == "" {
-				return "", nil // as if it were not set
+				return "", nil // an empty variable counts as not set
 			}
 			return keys[name], value
 		},
@@ -83,16 +82,16 @@ func settle(ctx context.Context, cmd *cobra.Command, path string, environ []stri
 	return failed
 }
 
-// indented is text with two blanks before each line.
+// indented returns text with two blanks before each line.
 func indented(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
 
-// inventedSuffixes end the names of variables that container platforms set for a service that is called tickfeed.
+// inventedSuffixes are suffixes of the variables that container platforms set for a service named tickfeed.
 var inventedSuffixes = []string{"_PORT", "_SERVICE_HOST", "_HOST", "_ADDR", "_PROTO"}
 
-// strangers returns the variables of environ that begin with TICKFEED_ and that no setting of any command matches, with what
-// may have been meant.
+// strangers returns the variables of environ that begin with TICKFEED_ and are not settings of any command, each with a
+// suggestion if there is one.
 func strangers(root *cobra.Command, environ []string) (found []string) {
-	known := map[string]bool{envPrefix + "TOKEN": true, envPrefix + "DATA": true} // the second is for tests
+	known := map[string]bool{envPrefix + "TOKEN": true, envPrefix + "DATA": true} // TICKFEED_DATA is for tests
 	var add func(cmd *cobra.Command)
 	add = func(cmd *cobra.Command) {
 		note := func(f *pflag.Flag) { known[envName(f.Name)] = true }
@@ -122,7 +121,7 @@ func strangers(root *cobra.Command, environ []string) (found []string) {
 	return found
 }
 
-// oneEdit reports whether a becomes b by one letter that is added, left out or changed.
+// oneEdit reports whether a and b differ by one letter that is added, left out or changed.
 func oneEdit(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -140,8 +139,8 @@ func oneEdit(a, b string) bool {
 	return false
 }
 
-// key is where the value of a flag stands: flags of all commands at the top, others in the
-// section of their command.
+// key returns the key of a flag in the file: at the top level for flags of all commands, otherwise in the section of the
+// command.
 func key(cmd *cobra.Command, section, flag string) string {
 	if cmd.InheritedFlags().Lookup(flag) != nil {
 		return flag
@@ -149,13 +148,13 @@ func key(cmd *cobra.Command, section, flag string) string {
 	return section + "\n" + flag
 }
 
-// checkKeys reports a key that is no flag.
+// checkKeys returns an error if a key is not a flag.
 func checkKeys(root *cobra.Command, raw map[string]any) error {
 	for name, value := range raw {
 		cmd, _, err := root.Find([]string{name})
 		if err != nil || cmd == root || !cmd.Runnable() {
 			if root.PersistentFlags().Lookup(name) == nil || name == "config" {
-				return fmt.Errorf("there is no setting %q at the top; settings of a command stand in its section, such as publish", name)
+				return fmt.Errorf("there is no setting %q at the top level; put the settings of a command in its section, such as publish", name)
 			}
 			continue
 		}
@@ -172,8 +171,7 @@ func checkKeys(root *cobra.Command, raw map[string]any) error {
 	return nil
 }
 
-// setFlag takes a value of the environment or of the file; lists are text with commas, or
-// YAML lists.
+// setFlag sets f to a value from the environment or the file. A list is text with commas, or a YAML list.
 func setFlag(f *pflag.Flag, value any) error {
 	list, isSlice := f.Value.(pflag.SliceValue)
 	switch v := value.(type) {
@@ -200,7 +198,7 @@ func setFlag(f *pflag.Flag, value any) error {
 	}
 }
 
-// provided is a configuration file's content as a koanf provider.
+// provided is the content of a configuration file as a koanf provider.
 type provided []byte
 
 func (p provided) ReadBytes() ([]byte, error) { return p, nil }
@@ -217,17 +215,17 @@ func lookup(environ []string, name string) string {
 	return value
 }
 
-// Bounds of the files that are read as a whole, in bytes.
+// Bounds of the files that are read completely, in bytes.
 const (
 	maxConfigFile = 1 << 20
-	maxTokenFile  = 4 << 10 // a token of codec.MaxToken bytes, and line ends
+	maxTokenFile  = 4 << 10 // a token of codec.MaxToken bytes, with line ends
 )
 
-// maxSmallTime bounds how long a small file may take to be read. A program that writes it to a pipe may ask for a password.
+// maxSmallTime bounds the time for reading a small file. It may be a pipe whose writer asks for a password first.
 const maxSmallTime = 30 * time.Second
 
-// readSmall reads the file at path as a whole, which must not be longer than most bytes. The file may be a device without an
-// end, or a pipe that nobody writes to: ctx and maxSmallTime end the wait.
+// readSmall reads the whole file at path, which must not be longer than most bytes. The file may be a device without an
+// end, or a pipe without a writer: ctx and maxSmallTime end the wait.
 func readSmall(ctx context.Context, path string, most int64) ([]byte, error) {
 	return readWithin(ctx, path, most, maxSmallTime)
 }
@@ -243,18 +241,17 @@ func readWithin(ctx context.Context, path string, most int64, longest time.Durat
 		defer f.Close()
 		b, err := io.ReadAll(io.LimitReader(f, most+1))
 		if err == nil && int64(len(b)) > most {
-			err = fmt.Errorf("%s is longer than %d bytes, the most that is read: is it the right file?", path, most)
+			err = fmt.Errorf("%s is longer than %d bytes, the most that tickfeed reads: is it the right file?", path, most)
 		}
 		return b, err
 	})
 	if errors.Is(err, errInterrupted) && ctx.Err() == nil {
-		return nil, fmt.Errorf("%s was not there as a whole within %v: is it a pipe that nobody writes to?", path, longest)
+		return nil, fmt.Errorf("%s could not be read completely within %v: is it a pipe that nobody writes to?", path, longest)
 	}
 	return b, err
 }
 
-// waitFor returns what do returns, unless ctx ends first: then the error is errInterrupted, and do goes on until the process
-// ends.
+// waitFor returns the result of do. If ctx ends first, it returns errInterrupted, and do keeps running in the background.
 func waitFor[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -274,8 +271,8 @@ func waitFor[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
-// token reads credentials: from the file at path, else from TICKFEED_TOKEN. There is no flag
-// for the value itself, because a command line can be read by everybody on the machine.
+// token reads the credentials from the file at path, or from TICKFEED_TOKEN if path is empty. There is no flag for the
+// value itself, because other users of the machine can read command lines.
 func token(ctx context.Context, path string) (codec.Token, error) {
 	text := os.Getenv(envPrefix + "TOKEN")
 	if path != "" {
@@ -293,7 +290,7 @@ func token(ctx context.Context, path string) (codec.Token, error) {
 	return codec.Token(text), nil
 }
 
-// symbolFilter returns the filter of --symbols. Blanks around a pattern are not part of it: people write 'AAPL, MSFT'.
+// symbolFilter returns the filter of --symbols. It trims blanks around patterns, as in 'AAPL, MSFT'.
 func symbolFilter(patterns []string) (codec.Filter, error) {
 	trimmed := make([]string, len(patterns))
 	for i, p := range patterns {
@@ -302,7 +299,7 @@ func symbolFilter(patterns []string) (codec.Filter, error) {
 	return codec.NewFilter(trimmed)
 }
 
-// wantArgs refuses fewer arguments than least, where the what is missing, and more than most.
+// wantArgs accepts from least to most arguments; what names the missing one in the error.
 func wantArgs(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		line := strings.TrimSuffix(cmd.UseLine(), " [flags]")
@@ -310,13 +307,14 @@ func wantArgs(least, most int, what string) cobra.PositionalArgs {
 		case n < least:
 			return fmt.Errorf("the %s is missing: %s", what, line)
 		case n > most:
-			return fmt.Errorf("%q is one argument too many: %s", args[most], line)
+			return fmt.Errorf("unexpected argument %q: %s", args[most], line)
 		}
 		return nil
 	}
 }
 
-// flagError is err, of reading the flags of cmd, for people: with what is wanted, or what may have been meant.
+// flagError rewrites err, from parsing the flags of cmd, for people: it adds the values wanted, or the flag that may have
+// been meant.
 func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
@@ -338,13 +336,13 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w (--%s?)", err, meant)
 }
 
-// flagValues describes the values of the types of flags whose own errors are for programmers.
+// flagValues describes the values of the flag types whose own errors are written for programmers.
 var flagValues = map[string]string{
 	"bool": "true or false", "duration": "a duration such as 500ms, 5s or 1h30m", "float64": "a number such as 2 or 0.5",
 	"uint64": "a whole number, not negative", "int": "a whole number", "int8": "a whole number from -128 to 127",
 }
 
-// valueError is err, of a value of f, for people.
+// valueError rewrites err, about a value of f, for people.
 func valueError(f *pflag.Flag, err error) error {
 	if want := flagValues[f.Value.Type()]; want != "" {
 		return fmt.Errorf("want %s", want)
@@ -352,10 +350,10 @@ func valueError(f *pflag.Flag, err error) error {
 	return err
 }
 
-// groupAnnotation is the heading under which a flag stands in the help.
+// groupAnnotation is the annotation that holds the heading of a flag in the help.
 const groupAnnotation = "group"
 
-// group puts the flags that define adds to cmd under a heading.
+// group adds to cmd, under a heading, the flags that define adds to its argument.
 func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 	set := pflag.NewFlagSet(heading, pflag.ContinueOnError)
 	set.SortFlags = false
@@ -367,7 +365,7 @@ func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 	cmd.Flags().AddFlagSet(set)
 }
 
-// writeUsage is the usage of cmd, with its flags in groups, for a terminal of width columns.
+// writeUsage writes the usage of cmd, with its flags in groups, for a terminal of width columns.
 func writeUsage(cmd *cobra.Command, width int) error {
 	var b strings.Builder
 	topic := !cmd.Runnable() && !cmd.HasSubCommands()
@@ -401,7 +399,7 @@ func writeUsage(cmd *cobra.Command, width int) error {
 		}
 		sets[heading].AddFlag(f)
 	}
-	cmd.LocalFlags() // joins the flags of all commands to cmd.Flags
+	cmd.LocalFlags() // adds the flags of all commands to cmd.Flags
 	const common = "Common"
 	for _, grouped := range []bool{true, false} {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {

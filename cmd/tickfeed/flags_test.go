@@ -111,5 +111,5 @@ func TestStrangers(t *testing.T) {
 	t.Setenv("TICKFEED_RATEE", "5")
 	c := startCommand(t, t.TempDir(), "version")
 	require.Equal(t, exitDone, c.exit(t))
-	assert.Equal(t, "environment: no setting is called TICKFEED_RATEE (TICKFEED_RATE?); the names are those of the flags\n", c.err.String())
+	assert.Equal(t, "environment: there is no setting TICKFEED_RATEE (TICKFEED_RATE?); settings are named like the flags\n", c.err.String())
 }

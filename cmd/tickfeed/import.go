@@ -39,43 +39,46 @@ func (p *program) importCommand() *cobra.Command {
 	var o importCommandOptions
 	cmd := &cobra.Command{
 		Use:   "import FILE...|- -o OUT.tick",
-		Short: "Make a recording of files in the formats of exchanges and vendors",
+		Short: "Convert market data files of exchanges and vendors to a recording",
 		Long: `Read market data files and write their ticks as a recording, with their original times, exact
-prices and trade ids. The format is told from the content; gzip, zstd and a zip with one CSV in it
-are unpacked:
+prices and trade ids. The format is detected from the content; gzip, zstd and a zip with one CSV in it
+are decompressed:
 
-  csv, ndjson   quotes, trades and levels. A column such as type, rtype,
-                action or is_snapshot decides what a row is; a row that is not read is counted or
-                refused, never a trade. --rows states what all rows are, --header the columns
-                of a file without a header. Also Databento's CSV and JSON (trades, mbp-1,
-                mbp-10, tbbo, bbo), Bybit's and OKX's CSV, and with --preset:
-                  binance   trades, aggTrades, bookTicker, with or without a header
-                  taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with its suffix
+  csv, ndjson   quotes, trades and levels. A column such as type, rtype, action
+                or is_snapshot decides what a row is; a row that is not read is
+                counted or refused, never taken for a trade. --rows says what
+                all rows are, --header names the columns of a file without a
+                header. Also CSV and JSON of Databento (trades, mbp-1, mbp-10,
+                tbbo, bbo), CSV of Bybit and OKX, and with --preset:
+                  binance   trades, aggTrades, bookTicker, header optional
+                  taq       NYSE Daily TAQ, WRDS, DT,EX,SYMBOL,...; BRK B with
+                            its suffix
                   tardis    trades, quotes, incremental_book_L2, book_snapshot
                   polygon (massive), kraken, histdata, truefx
-  parquet       tickfeed's own, and any whose columns are named as those of CSV
-  dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions, statuses
+  parquet       tickfeed's own, and any with the column names of CSV
+  dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions,
+                statuses
   itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
   iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
-  lobster       LOBSTER messages and order books; naming one file of a pair is enough. A
-                message file alone gives trades and statuses
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken (spot,
-                futures)
+  lobster       LOBSTER messages and order books; naming one file of a pair is
+                enough. A message file alone gives trades and statuses
+  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken
+                (spot, futures)
   lean          LEAN's zips of currency quotes
 
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
-- is standard input, in any of these formats but lobster.
+- is standard input, in any of these formats except lobster.
 
-Files that are given together are of one format and become one recording: LOBSTER and LEAN files are
-merged by time, others are read one after the other. A trade that a file before has, too, counts once
-where an id or a sequence number tells (csv, ndjson, parquet, dbn, iex, websocket). A bad line, record
-or packet stops the import and says where it is, unless --skip-bad tolerates it. The recording appears
-when it is whole, and on disk.
+All files of one import must have the same format and become one recording: LOBSTER and LEAN files are
+merged by time, others are read one after the other. A trade that an earlier file also has is imported
+once if an id or a sequence number identifies it (csv, ndjson, parquet, dbn, iex, websocket). An invalid
+line, record or packet stops the import with an error that gives its place, unless --skip-bad allows it.
+The recording appears under its name once it is complete and on disk.
 
-With --session and --created the same input makes the same bytes.
+With --session and --created, the same input produces the same bytes.
 
-At the end stands on standard error what was read: ticks by kind, times, what the source itself was
-missing. The exit code is 3 where the data is wrong.`,
+A summary is printed to standard error at the end: ticks by kind, times, and what the source itself was
+missing. The exit code is 3 if the data is wrong.`,
 		Example: `  tickfeed import AMZN_2012-06-21_34200000_57600000_message_1.csv -o amzn.tick
   tickfeed import es.definition.dbn.zst es.mbp-1.dbn.zst -o es.tick.zst
   tickfeed import 01302020.NASDAQ_ITCH50.gz --symbols 'AAPL,MSFT' -o itch.tick
@@ -88,15 +91,15 @@ missing. The exit code is 3 where the data is wrong.`,
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write the recording to `FILE`, compressed if its name ends in .zst; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the file if it exists")
-		f.BoolVar(&o.json, "json", false, "print what was read as one JSON object")
-		f.BoolVar(&o.partial, "partial", false, "where the files cannot be read to the end, keep what came before; the exit code stays")
+		f.BoolVar(&o.json, "json", false, "print the summary as one JSON object")
+		f.BoolVar(&o.partial, "partial", false, "if the files cannot be read to the end, keep the ticks before the error; the exit code still reports it")
 	})
-	group(cmd, "What tells the recording from others", func(f *pflag.FlagSet) {
-		f.StringVar(&o.session, "session", "", "the session is `ID`, up to 16 hexadecimal digits (default: chosen at random)")
-		f.StringVar(&o.created, "created", "", "the recording was made at `TIME`, such as 2026-03-02T14:30:00Z (default: now)")
+	group(cmd, "Identity of the recording", func(f *pflag.FlagSet) {
+		f.StringVar(&o.session, "session", "", "`ID` of the session, up to 16 hexadecimal digits (default: random)")
+		f.StringVar(&o.created, "created", "", "`TIME` of the recording's creation, such as 2026-03-02T14:30:00Z (default: now)")
 	})
 	group(cmd, "What to import", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
@@ -134,17 +137,17 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 		case !isText(path):
 			r, err := openFile(cmd.Context(), path)
 			if err != nil {
-				return err // by its name it would be one
+				return err // path is named like a recording
 			}
-			_ = r.Close() // it was only looked at
+			_ = r.Close() // the recording is not used
 			if path == spool {
 				path = rawfile.StdinName
 			}
-			return usage("%s is a recording already; \"tickfeed cut\" and \"tickfeed merge\" make others of it", path)
+			return usage("%s is already a recording; use \"tickfeed cut\" or \"tickfeed merge\" to make another one of it", path)
 		case as != (origin{}):
-			return usage("--session and --created are what the text form of a recording says itself")
+			return usage("the text form of a recording sets --session and --created itself; leave the flags out")
 		case len(paths) > 1 || !filter.All() || o.json:
-			return usage("%s is the text form of a recording; it is imported alone and as it is", path)
+			return usage("%s is the text form of a recording; import it alone, without --symbols and --json", path)
 		default:
 			name := path
 			if path == spool {
@@ -219,7 +222,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	return err
 }
 
-// importText makes a recording of its text form, the file at path, which people know by name.
+// importText makes a recording from its text form, the file at path. name is the file's name for people.
 func (p *program) importText(ctx context.Context, o *importCommandOptions, path, name string) error {
 	if err := o.checkFormats(nil); err != nil {
 		return err
@@ -239,10 +242,10 @@ func (p *program) importText(ctx context.Context, o *importCommandOptions, path,
 	return nil
 }
 
-// createRecording begins the file path; - is standard output. The error has its exit code.
+// createRecording creates the recording at path; - is standard output. The error has its exit code.
 func (p *program) createRecording(path string, force bool) (recordingOutput, error) {
 	if path == "-" {
-		return &standardOutput{p.stdout, p.owe(func() string { return "the end of what is written to " + standardOutputName })}, nil
+		return &standardOutput{p.stdout, p.owe(func() string { return "the end of the output to " + standardOutputName })}, nil
 	}
 	slow := p.watch(path)
 	out, err := slow.create(path, force)
@@ -252,11 +255,11 @@ func (p *program) createRecording(path string, force bool) (recordingOutput, err
 	if err != nil {
 		return nil, usage("%w", err)
 	}
-	paid := p.owe(func() string { return path + ", which is not made; a temporary file stays beside it" })
+	paid := p.owe(func() string { return path + ", which was not written; a temporary file is left beside it" })
 	return &watchedOutput{out, slow, paid}, nil
 }
 
-// A recordingOutput is a recording that is being written: see recording.Output.
+// A recordingOutput is a recording that is being written; see recording.Output.
 type recordingOutput interface {
 	recording.File
 	Commit() error
@@ -282,13 +285,13 @@ func (s *standardOutput) Commit() error {
 }
 func (s *standardOutput) Discard() { s.paid() }
 
-// An importSummary is what was read and written. Times are nanoseconds since the Unix epoch.
+// An importSummary counts what was read and written. Times are nanoseconds since the Unix epoch.
 type importSummary struct {
 	Output      string            `json:"output"`
 	OutputBytes int64             `json:"output_bytes"` // before compression
 	Files       string            `json:"input"`
 	Format      files.Format      `json:"format"`
-	InputBytes  int64             `json:"input_bytes"` // as they lie on disk
+	InputBytes  int64             `json:"input_bytes"` // on disk, before decompression
 	Messages    int64             `json:"messages"`    // rows, lines, records or messages
 	Noun        string            `json:"messages_are"`
 	Session     feed.SessionID    `json:"session"`
@@ -307,7 +310,7 @@ type importSummary struct {
 
 	counts  []files.Count
 	kinds   []string
-	several bool // files
+	several bool // there are several files
 }
 
 func (i *importing) summary(output string) *importSummary {
@@ -336,7 +339,7 @@ func (i *importing) summary(output string) *importSummary {
 	return s
 }
 
-// read is how much was read, for a person.
+// read describes how much was read, for people.
 func (s *importSummary) read() string {
 	text := countOf(uint64(s.Messages), s.Noun)
 	if s.Last != 0 {
@@ -345,12 +348,12 @@ func (s *importSummary) read() string {
 	return text
 }
 
-// all is how much was read and what of it was special, for a person.
+// all describes how much was read and the counts of the source, for people.
 func (s *importSummary) all() string {
 	return strings.TrimSuffix(countOf(uint64(s.Messages), s.Noun)+" ("+s.source()+")", " ()")
 }
 
-// source is what was counted of the files themselves.
+// source lists the counts of the source.
 func (s *importSummary) source() string {
 	var all []string
 	for _, c := range s.counts {
@@ -359,7 +362,7 @@ func (s *importSummary) source() string {
 	return strings.Join(all, ", ")
 }
 
-// lines are the summary for a person.
+// lines returns the summary for people.
 func (s *importSummary) lines() []string {
 	took := time.Duration(s.Seconds * float64(time.Second))
 	all := []string{
@@ -390,7 +393,7 @@ func (s *importSummary) lines() []string {
 	return append(all, fmt.Sprintf("  written      %s, %s", s.Output, formatBytes(s.OutputBytes)))
 }
 
-// countOf is n with commas and what it counts, in the singular: 1 status, 12,000 statuses.
+// countOf formats n and the noun, which is given in the singular: 1 status, 12,000 statuses.
 func countOf(n uint64, noun string) string {
 	text := formatThousands(n) + " " + noun
 	switch {
@@ -402,7 +405,7 @@ func countOf(n uint64, noun string) string {
 	return text + "s"
 }
 
-// eventTime is ns since the Unix epoch for a person.
+// eventTime formats a time in nanoseconds since the Unix epoch for people.
 func eventTime(ns int64) string {
 	return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.999999999Z")
 }

@@ -34,27 +34,28 @@ type inspectOptions struct {
 	raw    bool
 	filter codec.Filter
 	place  recording.Place
-	by     recording.Clock // that place and rates are about
-	begun  bool            // something was printed: CSV has its header
+	by     recording.Clock // clock of place and rates
+	begun  bool            // something was printed: CSV has a header already
 }
 
 func (p *program) inspectCommand() *cobra.Command {
 	o := inspectOptions{importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
 		Use:   "inspect FILE...",
-		Short: "Show what is in a recording",
-		Long: `Show what is in recordings: the sessions they are of, instruments, ticks by kind, times, the rate
-over time, what is missing and why, and what is damaged. Other files are imported first. A directory
-stands for its .tick files, so that "inspect j" shows a journal. A file that cannot be read is reported,
-and the others are shown.
+		Short: "Show the contents of recordings",
+		Long: `Show the contents of recordings: their sessions, instruments, ticks by kind, times, the rate over time,
+which numbers are missing and why, and which parts are damaged. Other files are imported first. A
+directory stands for its .tick files, so "inspect j" shows a journal. A file that cannot be read is
+reported, and the others are still shown.
 
-A file that grows is read up to the size that it has. Times are UTC; published is when the publisher sent
-a packet, events is when the venue made the changes. The rate is by market time, or as --clock says.
+A file that is being written is read up to its present size. Times are UTC; published is when the
+publisher sent a packet, events is when the venue made the changes. The rate is by market time unless
+--clock says otherwise.
 
-With --verify a recording is whole if every checksum holds, every packet can be decoded, and every number
+With --verify, a recording is whole if every checksum holds, every packet can be decoded, and every number
 that it covers is there: none is damaged, and none is listed as gone, whatever the reason (the publisher
 had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
-that the recorder's own slow-consumer policy withheld, are no fault; their counts are printed.
+that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed.
 
 ` + placesHelp + ` A place after the end is refused.
 
@@ -69,15 +70,15 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to show", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.verify, "verify", false, "check every checksum, and that all numbers are there, and nothing else; exit code 3 if a number is damaged or gone")
+		f.BoolVar(&o.verify, "verify", false, "only check every checksum, and that all numbers are there; exit code 3 if a number is damaged or gone")
 		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
-		f.BoolVar(&o.ticks, "ticks", false, "print every tick, those of snapshots too")
-		f.StringVar(&o.at, "at", "", "print the state as of `PLACE`: last trades, quotes and books, as of a time of day such as 14:30, a date and time, seq:N, or +10s or -1m from the beginning or the end")
+		f.BoolVar(&o.ticks, "ticks", false, "print every tick, including those of snapshots")
+		f.StringVar(&o.at, "at", "", "print the state as of `PLACE` (last trades, quotes and books): a time of day such as 14:30, a date and time, seq:N, or +10s from the beginning or -1m from the end")
 		clockFlag(f, &o.clock)
-		f.StringSliceVar(&o.symbols, "symbols", nil, "of --ticks and --at only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "with --ticks or --at: only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.json, "json", false, "print JSON: an object for each file, packet or tick")
+		f.BoolVar(&o.json, "json", false, "print a JSON object for each file, packet or tick")
 		f.BoolVar(&o.csv, "csv", false, "print the ticks of --ticks or --at as CSV with a header")
 		timeVar(f, &o.time)
 		rawVar(f, &o.raw, "--ticks --json")
@@ -86,7 +87,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 	return cmd
 }
 
-// check refuses what cannot be.
+// check refuses flags that exclude each other.
 func (o *inspectOptions) check() (err error) {
 	chosen := 0
 	for _, set := range []bool{o.verify, o.packets, o.ticks, o.at != ""} {
@@ -133,11 +134,11 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	}
 	defer func() {
 		for spool := range spooled {
-			_ = os.Remove(spool) // it was only read
+			_ = os.Remove(spool) // the file was only read
 		}
 	}()
 	all, err := p.openSpooled(ctx, paths, spooled, &o.importOptions)
-	var unread *exitError // of a file that could not be opened, and was reported
+	var unread *exitError // exit code of a file that could not be opened; already reported
 	if err != nil && len(paths) > 1 && ctx.Err() == nil {
 		if all, unread, err = p.openEach(ctx, o, paths, spooled); len(all) == 0 {
 			return err
@@ -194,13 +195,13 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	case !o.verify || damaged == 0 && unread == nil:
 		return nil
 	case len(all) == 1 || unread != nil:
-		return &exitError{code: exitData} // it was said
+		return &exitError{code: exitData} // already reported
 	}
 	return wrong("%d of %s are not whole", damaged, plural(len(all), "recording"))
 }
 
-// openEach opens the recordings at paths one by one. Those that cannot be opened are reported, so that one of them does not hide the
-// others; unread then has the exit code of the first. If none can be opened, err is the last error.
+// openEach opens the recordings at paths one by one. It reports those that cannot be opened, so that one of them does not
+// hide the others; unread then has the exit code of the first. If none can be opened, err is unread.
 func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []string, spooled map[string]string) (all []*openRecording, unread *exitError, err error) {
 	for _, path := range paths {
 		one, err := p.openSpooled(ctx, []string{path}, spooled, &o.importOptions)
@@ -222,7 +223,7 @@ func (p *program) openEach(ctx context.Context, o *inspectOptions, paths []strin
 	return all, unread, nil
 }
 
-// lines are written to standard output, many at a time.
+// lines buffers lines of standard output.
 type lines struct {
 	out    io.Writer
 	screen screen
@@ -232,15 +233,15 @@ type lines struct {
 
 func (p *program) newLines(out io.Writer) *lines { return &lines{out: out, screen: p.screen(out)} }
 
-// printf appends text in which nothing but newlines controls a terminal, and which is broken to its width.
+// printf appends text, escaped except for newlines, and wrapped to the width of the terminal.
 func (l *lines) printf(format string, args ...any) {
 	l.paintf(plain, continued4, format, args...)
 }
 
-// continued4 begins what was broken off a line.
+// continued4 is the indent of continuation lines.
 const continued4 = "    "
 
-// paintf is printf in colour c; what is broken off a line begins with indent.
+// paintf is printf in colour c; continuation lines begin with indent.
 func (l *lines) paintf(c colour, indent, format string, args ...any) {
 	text, newline := strings.CutSuffix(l.screen.fit(printable(fmt.Sprintf(format, args...)), indent), "\n")
 	l.buf = append(l.buf, l.screen.paintLines(c, text)...)
@@ -252,11 +253,11 @@ func (l *lines) paintf(c colour, indent, format string, args ...any) {
 	}
 }
 
-// json appends v as a line.
+// json appends v as a line of JSON.
 func (l *lines) json(v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("tickfeed: internal error: " + err.Error()) // what is printed can be marshalled
+		panic("tickfeed: internal error: " + err.Error()) // all printed types can be marshalled
 	}
 	l.buf = append(append(l.buf, printableJSON(b)...), '\n')
 	if len(l.buf) >= writeSize {
@@ -273,7 +274,8 @@ func (l *lines) flush() error {
 	return l.err
 }
 
-// showVerified reads all of f, which verifies every checksum and decodes every packet, and reports whether f is whole.
+// showVerified reads all of f, verifying every checksum and decoding every packet, prints the result, and reports whether
+// f is whole.
 func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
 	if err != nil {
@@ -319,7 +321,7 @@ func (p *program) showVerified(ctx context.Context, o *inspectOptions, f *openRe
 	return v.Complete, nil
 }
 
-// verified is what --verify found.
+// verified is the result of --verify.
 type verified struct {
 	File     string       `json:"file"`
 	Sound    bool         `json:"sound"`    // no byte of the file is damaged
@@ -327,7 +329,7 @@ type verified struct {
 	Closed   bool         `json:"closed"`
 	Bytes    int64        `json:"bytes"`
 	Numbers  uint64       `json:"numbers"`
-	Missing  uint64       `json:"missing"` // numbers that damage took
+	Missing  uint64       `json:"missing"` // numbers lost to damage
 	Damages  []jsonDamage `json:"damages"`
 	More     int          `json:"more_damages,omitempty"`
 
@@ -339,7 +341,7 @@ type verified struct {
 	Seconds     float64     `json:"seconds"`
 }
 
-// A goneRange is numbers that the recording lists as gone, and the reason.
+// A goneRange is a range of numbers that the recording lists as gone, and the reason.
 type goneRange struct {
 	feed.Range
 	Reason string
@@ -348,7 +350,7 @@ type goneRange struct {
 // MarshalJSON writes [from, to, "reason"].
 func (g goneRange) MarshalJSON() ([]byte, error) { return json.Marshal([]any{g.From, g.To, g.Reason}) }
 
-// packet notes what the packet h, the bytes raw at byte at of the file, says instead of ticks.
+// packet adds the numbers without ticks of packet h, whose bytes raw begin at byte at of the file.
 func (v *verified) packet(at int64, h *codec.Packet, raw []byte, batch []feed.Tick) {
 	var l packetLine
 	l.count(h, raw, batch)
@@ -430,7 +432,7 @@ func (v *verified) print(out *lines) {
 	}
 }
 
-// numbersAre is n numbers and what is said of them: 1 number is gone, 2 numbers are gone.
+// numbersAre formats a statement about n numbers: 1 number is gone, 2 numbers are gone.
 func numbersAre(n uint64, what string) string {
 	if n == 1 {
 		return "1 number is " + what
@@ -438,18 +440,18 @@ func numbersAre(n uint64, what string) string {
 	return formatThousands(n) + " numbers are " + what
 }
 
-// goneReason explains why numbers are gone, by the name of the reason in a recording.
+// goneReason explains the name of a reason in a recording.
 func goneReason(name string) string {
 	switch name {
 	case codec.GoneExpired.String():
-		return "the publisher did not have them any more"
+		return "the publisher no longer had them"
 	case codec.GoneDamaged.String():
 		return "they were damaged before they were recorded"
 	}
 	return name
 }
 
-// jsonDamage is a damage as it is printed.
+// jsonDamage is the printed form of a damage.
 type jsonDamage struct {
 	Offset  int64       `json:"offset"`
 	Bytes   int64       `json:"bytes"`
@@ -479,10 +481,10 @@ func (d jsonDamage) String() string {
 	return text
 }
 
-// formatCounted is n with commas and what it counts.
+// formatCounted formats n and noun, as countOf does.
 func formatCounted(n int64, noun string) string { return countOf(uint64(n), noun) }
 
-// showPackets prints a line for all that the Reader tells.
+// showPackets prints a line for each item of the Reader, and for each packet.
 func (p *program) showPackets(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
 	if err != nil {
@@ -532,7 +534,7 @@ func (p *program) showPackets(ctx context.Context, o *inspectOptions, f *openRec
 	}
 }
 
-// packetLine is a packet, or what else stands in a file. Numbers are [from, to).
+// packetLine is a packet or another item of a file. Numbers are [from, to).
 type packetLine struct {
 	What      string `json:"what"`
 	Offset    int64  `json:"offset"`
@@ -550,7 +552,7 @@ type packetLine struct {
 	malformed uint64 // the first number that could not be decoded
 }
 
-// count fills in what the entries of a packet say.
+// count fills in the counts from the entries of a packet.
 func (l *packetLine) count(h *codec.Packet, raw []byte, batch []feed.Tick) {
 	body := codec.PacketBody(h, raw[codec.PacketHeader:])
 	for {
@@ -608,7 +610,7 @@ func (l *packetLine) print(asJSON bool, out *lines) {
 	out.paintf(c, strings.Repeat(" ", 55), "%12d  %7d  %-30s  %s\n", l.Offset, l.Bytes, published, text)
 }
 
-// printer prints ticks of one file.
+// printer returns a printer for the ticks of one file.
 func (o *inspectOptions) printer(p *program) *printer {
 	var f format = textFormat{p.screen(p.stdout).width}
 	switch {
@@ -619,19 +621,19 @@ func (o *inspectOptions) printer(p *program) *printer {
 	}
 	to := newPrinter(p.stdout, f)
 	if o.begun {
-		to.buf = to.buf[:0] // the header stands at the top
+		to.buf = to.buf[:0] // the header is printed once, at the top
 	}
 	o.begun = true
 	return to
 }
 
-// A chooser keeps the ticks of instruments that a filter wants. It keeps all definitions in mind.
+// A chooser selects the ticks of instruments that match a filter. It must see all definitions.
 type chooser struct {
 	filter codec.Filter
 	wanted feed.Table[bool]
 }
 
-// choose moves the wanted ticks to the front and returns how many they are.
+// choose moves the wanted ticks to the front and returns their number.
 func (c *chooser) choose(ticks []feed.Tick) int {
 	if c.filter.All() {
 		return len(ticks)
@@ -712,7 +714,7 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 	}
 }
 
-// showState prints what is known as of a place.
+// showState prints the state as of --at.
 func (p *program) showState(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
 	if err != nil {
@@ -770,10 +772,10 @@ func latestEvent(state *feed.State) (latest int64) {
 	return latest
 }
 
-// bookLevels is how many levels of a book are shown.
+// bookLevels is the number of book levels shown.
 const bookLevels = 10
 
-// showInstrument prints what is known of an instrument.
+// showInstrument prints the state of an instrument.
 func showInstrument(out *lines, state *feed.State, id feed.InstrumentID) {
 	in, ok := state.Instrument(id)
 	if !ok {

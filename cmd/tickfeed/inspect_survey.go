@@ -14,7 +14,7 @@ import (
 	"tickfeed/feed"
 )
 
-// showSurvey prints what is in f, on one screen.
+// showSurvey prints a survey of f that fits on one screen.
 func (p *program) showSurvey(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
 	r, err := f.Reader()
 	if err != nil {
@@ -32,15 +32,15 @@ func (p *program) showSurvey(ctx context.Context, o *inspectOptions, f *openReco
 	return s.Sound(), nil
 }
 
-// Bounds of what is printed for people.
+// Bounds of the survey for people.
 const (
 	busiest     = 8
 	linesShown  = 6
 	shownDamage = 8
-	chartWidth  = 60 // of a chart that is no terminal's
+	chartWidth  = 60 // width of a chart that is not shown on a terminal
 
-	rowIndent = 15 // where the text of a row begins
-	eachWidth = 14 // of what stands after a chart
+	rowIndent = 15 // column in which the text of a row begins
+	eachWidth = 14 // columns for the text after a chart
 )
 
 // surveyText prints the survey of f for people.
@@ -108,7 +108,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 	damageRows(row, s)
 }
 
-// sessionRows tell the sessions.
+// sessionRows prints the sessions.
 func sessionRows(row func(string, string, ...any), s *recording.Survey) {
 	for i, l := range s.Lines {
 		if i == linesShown && len(s.Lines)+s.MoreLines > linesShown+1 {
@@ -165,7 +165,7 @@ func kinds(s *recording.Survey) string {
 	return formatThousands(s.Ticks) + ": " + strings.Join(parts, ", ")
 }
 
-// named is how many instruments are defined.
+// named returns the number of defined instruments.
 func named(s *recording.Survey) int {
 	n := len(s.Instruments)
 	for _, c := range s.Instruments {
@@ -194,7 +194,7 @@ func countName(c recording.Count) string {
 	return (&feed.Definition{Symbol: c.Symbol, Venue: c.Venue}).Name()
 }
 
-// span is two times and how far they are apart.
+// span formats two times and the time between them.
 func span(from, to int64) string {
 	first, last := eventTime(from), eventTime(to)
 	if strings.HasPrefix(last, first[:11]) {
@@ -203,7 +203,7 @@ func span(from, to int64) string {
 	return fmt.Sprintf("%s to %s (%s)", first, last, formatDuration(time.Duration(to-from)))
 }
 
-// rateRows describe the rate over time.
+// rateRows prints the rate over time.
 func rateRows(row func(string, string, ...any), s *recording.Survey, columns int) {
 	if s.Ticks == 0 || s.Last <= s.First {
 		return
@@ -225,10 +225,10 @@ func rateRows(row func(string, string, ...any), s *recording.Survey, columns int
 	}
 }
 
-// bars are the heights of a chart, of something that is there.
+// bars are the heights of the bars in a chart, for values above 0.
 var bars = []rune("▁▂▃▄▅▆▇█")
 
-// chart is values as bars; 0 is a blank.
+// chart draws values as bars; 0 is a blank.
 func chart(values []float64) string {
 	most := 0.0
 	for _, v := range values {
@@ -251,7 +251,7 @@ func damageRows(row func(string, string, ...any), s *recording.Survey) {
 		return
 	}
 	if s.Malformed > 0 {
-		row("damage", "%s whose checksum holds, but not what they say", countOf(s.Malformed, "packet"))
+		row("damage", "%s with a valid checksum and invalid content", countOf(s.Malformed, "packet"))
 	}
 	for i, d := range s.Damages {
 		if i == shownDamage && len(s.Damages)+s.MoreDamages > shownDamage+1 {
@@ -266,7 +266,7 @@ func damageRows(row func(string, string, ...any), s *recording.Survey) {
 	}
 }
 
-// jsonSurvey is a survey as JSON. Times are ns since the Unix epoch, ranges [from, to).
+// jsonSurvey is a survey as JSON. Times are nanoseconds since the Unix epoch, ranges [from, to).
 type jsonSurvey struct {
 	File       string `json:"file"`
 	FileBytes  int64  `json:"file_bytes"`
@@ -274,7 +274,7 @@ type jsonSurvey struct {
 	Compressed bool   `json:"compressed"`
 	Imported   bool   `json:"imported"`
 	Closed     bool   `json:"closed"`
-	Index      string `json:"index"` // present, or rebuilt where it must be made anew
+	Index      string `json:"index"` // present, or rebuilt if the file has none
 	Sound      bool   `json:"sound"`
 
 	Sessions     []jsonLine        `json:"sessions"`
@@ -319,7 +319,7 @@ type jsonLine struct {
 }
 
 type jsonRate struct {
-	Clock      string   `json:"clock"` // that the times are of: market or publish
+	Clock      string   `json:"clock"` // clock of the times: market or publish
 	PerSecond  float64  `json:"per_second"`
 	Peak       uint64   `json:"peak_per_second"`
 	Start      int64    `json:"start"`
@@ -333,7 +333,7 @@ type jsonInstrument struct {
 	Ticks  uint64 `json:"ticks"`
 }
 
-// jsonIntervals bounds the intervals of the rate in JSON.
+// jsonIntervals bounds the number of rate intervals in JSON.
 const jsonIntervals = 240
 
 func surveyJSON(f *openRecording, s *recording.Survey) *jsonSurvey {

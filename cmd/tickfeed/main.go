@@ -1,14 +1,13 @@
 // Command tickfeed publishes, receives and demonstrates a feed of price ticks in which every
 // tick is accounted for.
 //
-// Data goes to standard output and everything else to standard error. The exit code is 0
-// when the work is done, 1 for a failure, 2 for wrong usage or configuration, 3 if the data is
-// wrong, 4 if the peer refused (credentials, version), and 130 after Ctrl-C. A service that SIGTERM or SIGHUP
-// stopped, and that saved everything, is done.
+// Data goes to standard output and everything else to standard error. The exit code is 0 if the work is done, 1 for a
+// failure, 2 for wrong usage or configuration, 3 if the data is wrong, 4 if the peer refused (credentials, version), and
+// 130 after Ctrl-C. It is also 0 if SIGTERM or SIGHUP stopped a service that saved everything.
 //
-// The first Ctrl-C or SIGTERM ends the work in order; if that takes longer, standard error says within a
-// second what the process waits for. Another one ends the process at once if it comes at least a second
-// later; then standard error lists what was not saved.
+// The first Ctrl-C or SIGTERM ends the work in order; if that takes longer than a second, a message on standard error
+// names what the process waits for. A second one, at least a second later, ends the process at once; standard error then
+// lists what was not saved.
 package main
 
 import (
@@ -37,10 +36,10 @@ import (
 	"tickfeed/subscriber"
 )
 
-// heapFloor is how many bytes main allocates and never touches. They take no memory, but the garbage collector counts them as
-// alive: its first rounds come at 32 MB instead of 4, and from then on not each time that a few more were allocated. It was a
-// third of the time of a late joiner, who allocates 3 MB for 10,000 instruments. A higher GOGC would do that too, but
-// multiply what is large. Who sets that, or a limit, has what was set.
+// heapFloor is the size, in bytes, of an allocation that main never touches. It takes no memory, but the garbage
+// collector counts it as live: the first collection comes at 32 MB instead of 4, and later ones are not triggered by a
+// few more megabytes. Without it, collections delay a late joiner, which allocates 3 MB for 10,000 instruments. A higher
+// GOGC would also do that, but would multiply large heaps. GOGC and GOMEMLIMIT, if set, are respected.
 const heapFloor = 16 << 20
 
 func main() {
@@ -64,10 +63,10 @@ const (
 	exitInterrupted = 130
 )
 
-// An exitError is an error with the exit code that it leads to.
+// An exitError is an error with its exit code.
 type exitError struct {
 	code int
-	err  error // nil if it was reported already
+	err  error // nil if the error was already reported
 }
 
 func (e *exitError) Error() string {
@@ -78,30 +77,30 @@ func (e *exitError) Error() string {
 }
 func (e *exitError) Unwrap() error { return e.err }
 
-// usage is an error of the command line or the configuration.
+// usage returns an error in the command line or the configuration.
 func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// wrong is an error of the data.
+// wrong returns an error in the data.
 func wrong(format string, args ...any) error {
 	return &exitError{exitData, fmt.Errorf(format, args...)}
 }
 
 var (
 	errInterrupted = errors.New("interrupted")
-	// errOutputClosed: nobody reads standard output any more, as after "| head".
+	// errOutputClosed reports that the reader of standard output is gone, such as after "| head".
 	errOutputClosed = errors.New("standard output is closed")
 )
 
-// run does what args say and returns the exit code.
+// run runs the command line args and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of the write
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe returns an error instead
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	defer close(signals) // after Stop
@@ -121,7 +120,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return p.exit(cmd, err)
 }
 
-// A program is one run of the command line.
+// A program is one invocation of the command line.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -129,15 +128,15 @@ type program struct {
 
 	configFile, logLevel, logFormat string
 	color                           string
-	running                         bool // the command line and the configuration are understood
+	running                         bool // the command line and the configuration were parsed
 
-	mu      sync.Mutex // guards what follows
-	signal  os.Signal  // the first that asked the process to end; nil before
+	mu      sync.Mutex // guards the fields below
+	signal  os.Signal  // the first one received; nil before
 	unsaved []*unsaved
 	slow    []*slowOutput
 }
 
-// A checkedWriter keeps the error of the first write that failed, which cobra does not look at.
+// A checkedWriter keeps the error of the first failed write, because cobra ignores write errors.
 type checkedWriter struct {
 	w   io.Writer
 	err error
@@ -151,16 +150,16 @@ func (c *checkedWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// sameInterrupt is how long after the first signal another one counts as the same: a terminal, a shell and a wrapper such as
-// timeout may each pass on one Ctrl-C.
+// sameInterrupt is the time after the first signal in which further signals count as the same one: a terminal, a shell
+// and a wrapper such as timeout may each pass on one Ctrl-C.
 const sameInterrupt = time.Second
 
 // abandonTime bounds the report of what was not saved: standard error may be a pipe that nobody reads.
 const abandonTime = 500 * time.Millisecond
 
-// interrupts calls cancel at the first signal, so that the work ends in order, and says after waitNotice what the process waits
-// for. At a signal that comes later than sameInterrupt it reports what was not saved and calls exit. It returns when signals is
-// closed.
+// interrupts calls cancel at the first signal, so that the work ends in order, and after waitNotice reports what the
+// process waits for. At a signal later than sameInterrupt it reports what was not saved and calls exit. It returns when
+// signals is closed.
 func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(code int)) {
 	sig, ok := <-signals
 	if !ok {
@@ -171,7 +170,7 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 	stderr := p.stderr
 	p.mu.Unlock()
 	if _, raw := stderr.(*console); sig == os.Interrupt && !raw && isTerminal(stderr) {
-		fmt.Fprint(stderr, clearLine) // the terminal has shown ^C, and what follows is as wide as it is
+		fmt.Fprint(stderr, clearLine) // the terminal has echoed ^C, which would make the next line too wide
 	}
 	first := time.Now()
 	cancel()
@@ -180,7 +179,7 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 	for {
 		select {
 		case <-notice.C:
-			go p.sayWaits() // standard error may be what it waits for
+			go p.sayWaits() // the process may be waiting for standard error itself
 			continue
 		case _, ok := <-signals:
 			if !ok {
@@ -204,8 +203,8 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 	}
 }
 
-// stopped returns how a service ends that a signal stopped, and that saved everything: in order after SIGTERM and SIGHUP, which
-// service managers and terminals send, and with errInterrupted after Ctrl-C.
+// stopped returns the result of a service that was stopped by a signal and saved everything: nil after SIGTERM and
+// SIGHUP, which service managers and terminals send, and errInterrupted after Ctrl-C.
 func (p *program) stopped() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,7 +214,7 @@ func (p *program) stopped() error {
 	return errInterrupted
 }
 
-// besides returns err without the parts that are one of ends: what else went wrong.
+// besides returns err without the joined errors that match one of ends.
 func besides(err error, ends ...error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var rest []error
@@ -232,11 +231,11 @@ func besides(err error, ends ...error) error {
 	return err
 }
 
-// An unsaved says what would be lost, or left behind, if the process ended now.
+// An unsaved describes data that would be lost, or files that would be left behind, if the process ended now.
 type unsaved struct{ say func() string }
 
-// owe notes that say describes what is not saved, for a process that is ended at once, until paid is called. say is called on
-// another goroutine.
+// owe registers say, which describes unsaved data, until paid is called. If the process is ended at once, say is called,
+// on another goroutine.
 func (p *program) owe(say func() string) (paid func()) {
 	u := &unsaved{say}
 	p.mu.Lock()
@@ -249,18 +248,18 @@ func (p *program) owe(say func() string) (paid func()) {
 	}
 }
 
-// abandon reports what is not saved.
+// abandon reports the data that is not saved.
 func (p *program) abandon() {
 	p.mu.Lock()
 	owed, slow := slices.Clone(p.unsaved), slices.Clone(p.slow)
 	p.mu.Unlock()
-	p.notef("tickfeed: interrupted again: ended at once; what was being written is not whole")
+	p.notef("tickfeed: interrupted again: ended at once; files that were being written are incomplete")
 	for _, u := range owed {
 		p.notef("not saved: %s", u.say())
 	}
 	for _, s := range slow {
 		if len(owed) == 0 && s.waits() != "" {
-			p.notef("not saved: what %s has not taken", s.name)
+			p.notef("not saved: output that %s has not accepted", s.name)
 		}
 	}
 }
@@ -282,13 +281,13 @@ a YAML file named by --config, with a section for each command:
     listen: ["localhost:8425", "unix:/run/tickfeed.sock"]
     journal: /var/lib/tickfeed
 
-A flag wins over the environment, the environment over the file.
+A flag overrides the environment, and the environment overrides the file.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
-(credentials, version); 130 Ctrl-C. publish, replay, subscribe, record and demo that SIGTERM or SIGHUP
-stopped are done if everything was saved. The first Ctrl-C or signal ends the work in order, and what
-that waits for is printed after a second; another one, at least a second later, ends the process at
-once, which then lists what it did not save.`,
+(credentials, version); 130 Ctrl-C. If SIGTERM or SIGHUP stops publish, replay, subscribe, record or
+demo, the exit code is 0 if everything was saved. The first Ctrl-C or signal shuts tickfeed down in
+order; if that takes longer than a second, a message names what it waits for. A second one, at least a
+second later, ends the process at once, with a list of what was not saved.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -299,7 +298,7 @@ once, which then lists what it did not save.`,
 				return err
 			}
 			if unknown := strangers(cmd.Root(), os.Environ()); len(unknown) > 0 && cmd.Name() != benchChild {
-				p.notef("environment: no setting is called %s; the names are those of the flags", strings.Join(unknown, ", "))
+				p.notef("environment: there is no setting %s; settings are named like the flags", strings.Join(unknown, ", "))
 			}
 			p.running = true
 			return nil
@@ -315,8 +314,8 @@ once, which then lists what it did not save.`,
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.configFile, "config", "", "read settings from the YAML `FILE`")
 	flags.StringVar(&p.logLevel, "log-level", "", "log events of at least this `LEVEL`: trace, debug, info, warn, error, off")
-	flags.StringVar(&p.logFormat, "log-format", "auto", "log as console or json; auto is console on a terminal, else json")
-	flags.StringVar(&p.color, "color", "auto", "colours on standard output and error: `WHEN` always, never, or auto, if that is a terminal and NO_COLOR is not set")
+	flags.StringVar(&p.logFormat, "log-format", "auto", "log `FORMAT`: console, json, or auto (console on a terminal, otherwise json)")
+	flags.StringVar(&p.color, "color", "auto", "colour standard output and standard error: `WHEN` always, never, or auto (if it is a terminal and NO_COLOR is not set)")
 	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
@@ -331,7 +330,7 @@ once, which then lists what it did not save.`,
 	return root
 }
 
-// refuseUnknownTopics makes "tickfeed help NAME" an error if there is nothing of that name.
+// refuseUnknownTopics makes "tickfeed help NAME" an error if there is no command or topic NAME.
 func refuseUnknownTopics(root *cobra.Command) {
 	for _, help := range root.Commands() {
 		if help.Name() != "help" {
@@ -348,7 +347,7 @@ func refuseUnknownTopics(root *cobra.Command) {
 	}
 }
 
-// reflowHelp fits the help of cmd and of the commands below it to width columns. Topics are laid out as they are to be read.
+// reflowHelp fits the help of cmd and its subcommands to width columns. Topics keep their layout.
 func reflowHelp(cmd *cobra.Command, width int) {
 	if cmd.Runnable() || cmd.HasSubCommands() {
 		cmd.Long = reflow(cmd.Long, width)
@@ -358,7 +357,7 @@ func reflowHelp(cmd *cobra.Command, width int) {
 	}
 }
 
-// exit reports err and is the code that it leads to.
+// exit reports err and returns its exit code.
 func (p *program) exit(cmd *cobra.Command, err error) int {
 	var coded *exitError
 	var line *textfile.LineError
@@ -382,7 +381,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	}
 	text := oncePerLine(err.Error())
 	if code == exitUsage {
-		text = strings.ReplaceAll(text, "\t", "  ") // before a suggestion
+		text = strings.ReplaceAll(text, "\t", "  ") // cobra puts a tab before a suggestion
 	}
 	p.note(zerolog.ErrorLevel, "tickfeed: %s", text)
 	if code == exitUsage && cmd != nil {
@@ -391,7 +390,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 	return code
 }
 
-// oncePerLine is text without lines that stand in it before: of errors that are joined, several may have one cause.
+// oncePerLine returns text without repeated lines: several joined errors may have the same cause.
 func oncePerLine(text string) string {
 	var lines []string
 	for _, line := range strings.Split(text, "\n") {
@@ -402,10 +401,10 @@ func oncePerLine(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// notef writes lines for people on standard error. What peers and files say may be among
-// args: no control character of it reaches the terminal.
+// notef writes lines for people to standard error. args may contain text from peers and files: no control character in it
+// reaches the terminal.
 //
-// With --log-format json each of them is an event, so that all of standard error is JSON.
+// With --log-format json each line is an event, so that all of standard error is JSON.
 func (p *program) notef(format string, args ...any) { p.note(zerolog.InfoLevel, format, args...) }
 
 func (p *program) note(level zerolog.Level, format string, args ...any) {
@@ -420,8 +419,8 @@ func (p *program) note(level zerolog.Level, format string, args ...any) {
 	}
 }
 
-// printable escapes what is not printable in s, newlines excepted: control characters, those of C1 and of other alphabets
-// too, and bytes that are no UTF-8, which a terminal may take for them.
+// printable escapes the characters in s that are not printable, except newlines: control characters, including C1 and
+// those of other alphabets, and bytes that are not UTF-8, which a terminal may take for control characters.
 func printable(s string) string {
 	if harmless(s) {
 		return s
@@ -440,15 +439,15 @@ func printable(s string) string {
 	return b.String()
 }
 
-// harmless reports whether all of s is printable, newlines excepted.
+// harmless reports whether all of s is printable, except newlines.
 func harmless(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) < 0
 }
 
-// oneLine is s without newlines: a name, or what a file says of itself, cannot look like another line of ours.
+// oneLine returns s with newlines escaped, so that a name, or text from a file, cannot look like another line of output.
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", `\n`) }
 
-// printableJSON is the JSON text b, in which escapes stand for what is not printable. It means the same.
+// printableJSON returns the JSON text b with characters that are not printable escaped. Its value is the same.
 func printableJSON(b []byte) []byte {
 	if harmless(string(b)) {
 		return b
@@ -456,7 +455,7 @@ func printableJSON(b []byte) []byte {
 	out := make([]byte, 0, len(b)+16)
 	for _, r := range string(b) {
 		switch {
-		case unicode.IsPrint(r) || r < ' ': // a control character of ASCII stands between values only
+		case unicode.IsPrint(r) || r < ' ': // in JSON, ASCII control characters appear only between values
 			out = utf8.AppendRune(out, r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)
@@ -497,7 +496,7 @@ func parseLevel(s string) (zerolog.Level, error) {
 	return 0, usage("--log-level must be trace, debug, info, warn, error or off, got %q", s)
 }
 
-// logger writes to standard error; level holds unless --log-level says otherwise.
+// logger returns a logger to standard error; level is the default of --log-level.
 func (p *program) logger(level zerolog.Level) zerolog.Logger {
 	if l, err := parseLevel(p.logLevel); err == nil && l != zerolog.NoLevel {
 		level = l
@@ -511,13 +510,14 @@ func (p *program) logger(level zerolog.Level) zerolog.Logger {
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
 }
 
-// How an event of the log begins on a console: with its time and its level. Lines that are broken go on below the text.
+// The time at the beginning of a console log event, and the indent of its continuation lines, which aligns them with the
+// text.
 const (
 	logTime   = "15:04:05.000"
 	logIndent = "                 "
 )
 
-// consoleLog reports whether the log is for people.
+// consoleLog reports whether the log is written for people, not as JSON.
 func (p *program) consoleLog() bool {
 	return p.logFormat == "console" || p.logFormat == "auto" && isTerminal(p.stderr)
 }

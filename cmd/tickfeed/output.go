@@ -12,10 +12,9 @@ import (
 	"tickfeed/feed"
 )
 
-// A printer writes ticks as lines of text. Each batch is written before batch returns, so
-// that what a handler was given is with the operating system by then. It knows each
-// instrument by the definition that went before, so that prices are right where a later tick
-// of the same batch defines the instrument again.
+// A printer writes ticks as lines of text. It writes each batch before batch returns, so that the operating system has
+// the ticks of a handler's batch when the handler returns. For each instrument it uses the last definition before the
+// tick, so that prices are right even if a later tick of the same batch defines the instrument again.
 type printer struct {
 	out    io.Writer
 	format format
@@ -23,33 +22,33 @@ type printer struct {
 	listed feed.Table[listing]
 	stamp  stamp
 	file   bool // out is not standard output
-	// definition, if set, is asked for the definition of each tick's instrument, rather than state and what went before.
+	// definition, if set, returns the definition of each tick's instrument, instead of state and earlier ticks.
 	definition func(feed.InstrumentID) *feed.Definition
 }
 
-// A format is how a tick becomes a line.
+// A format formats ticks as lines.
 type format interface {
-	// header is the first line; empty for none.
+	// header returns the first line; empty for none.
 	header() string
-	// names is what a line says of an instrument.
+	// names returns the part of a line that names an instrument.
 	names(d *feed.Definition) []byte
 	// line appends t to dst.
 	line(dst []byte, s *stamp, in *listing, t *feed.Tick) []byte
 }
 
-// A listing is what a line needs to know of an instrument.
+// A listing is the data of an instrument that its lines need.
 type listing struct {
-	names                       []byte // nil if it is not defined
+	names                       []byte // nil before the first tick
 	priceExponent, sizeExponent int8
-	decimals                    int              // of a price with fixed: those of the tick size, or of the longest price so far
-	definition                  *feed.Definition // that the printer's definition told
+	decimals                    int              // decimals of a price with fixed: those of the tick size, or of the longest price so far
+	definition                  *feed.Definition // result of the printer's definition
 }
 
-// A stamp is what the ticks of a batch have in common, as text.
+// A stamp is the text that the lines of a batch have in common.
 type stamp struct {
 	session, publish     []byte
 	sessionID            feed.SessionID
-	publishTime, started int64 // started: the second since the epoch that clock is about
+	publishTime, started int64 // started: the second, since the epoch, that clock is the text of
 	clock                []byte
 }
 
@@ -57,12 +56,11 @@ func newPrinter(out io.Writer, f format) *printer {
 	return &printer{out: out, format: f, buf: []byte(f.header())}
 }
 
-// writeSize is about how many bytes one write takes at most.
+// writeSize is, roughly, the maximum number of bytes in a write.
 const writeSize = 64 << 10
 
-// batch writes ticks, which are of one session and were published together, publish ns since
-// the Unix epoch. The state is asked for instruments whose definition was in no batch. The
-// error is errOutputClosed, or of the write.
+// batch writes ticks of one session that were published together, publish nanoseconds since the Unix epoch. state
+// supplies the definitions that were in no batch. The error is errOutputClosed, or that of the write.
 func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
 	if err := p.append(session, publish, ticks, state); err != nil {
 		return err
@@ -70,7 +68,7 @@ func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick
 	return p.flush()
 }
 
-// append is batch, but what is little is kept until flush.
+// append is batch, except that less than writeSize bytes are kept until flush.
 func (p *printer) append(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
 	p.stamp.set(session, publish)
 	for i := range ticks {
@@ -97,7 +95,7 @@ func (p *printer) flush() error {
 	return output(err)
 }
 
-// output is the error of a write to standard output.
+// output returns the error of a write to standard output: errOutputClosed if the reader is gone.
 func output(err error) error {
 	switch {
 	case err == nil:
@@ -148,7 +146,7 @@ func (in *listing) price(dst []byte, v int64) []byte {
 	return feed.AppendDecimal(dst, v, in.priceExponent)
 }
 
-// fixed appends v with as many decimals as the prices before it, so that prices line up.
+// fixed appends v with at least as many decimals as earlier prices, so that prices line up.
 func (in *listing) fixed(dst []byte, v int64) []byte {
 	start := len(dst)
 	dst = in.price(dst, v)
@@ -175,8 +173,9 @@ func (in *listing) size(dst []byte, v int64) []byte {
 	return feed.AppendDecimal(dst, v, in.sizeExponent)
 }
 
-// timeText is how --json and --csv write times: as a whole number of nanoseconds since the Unix epoch, or if rfc3339 is set as text.
-// The numbers are beyond 2^53, which a JSON reader that takes all numbers for float64 rounds, by up to 128 ns today.
+// timeText is how --json and --csv write times: as a whole number of nanoseconds since the Unix epoch, or as text if
+// rfc3339 is set. The numbers are greater than 2^53, so a JSON reader that uses float64 for all numbers rounds them, by
+// up to 128 ns today.
 type timeText struct{ rfc3339 bool }
 
 // The values of --time.
@@ -190,7 +189,7 @@ func timeVar(f *pflag.FlagSet, v *string) {
 	f.StringVar(v, "time", timeNs, "write times in JSON and CSV as `FORM` ns, nanoseconds since the Unix epoch (integers above 2^53, which float64 rounds), or rfc3339, text with nine decimals")
 }
 
-// parseTimeText reads --time.
+// parseTimeText parses --time.
 func parseTimeText(s string) (timeText, error) {
 	switch s {
 	case timeNs:
@@ -204,7 +203,7 @@ func parseTimeText(s string) (timeText, error) {
 // rfc3339Nano always has nine decimals, so that times have one width and sort as text.
 const rfc3339Nano = "2006-01-02T15:04:05.000000000Z07:00"
 
-// json appends ns as a JSON value. A time that is not known is 0 as a number, and null as text.
+// json appends ns as a JSON value. An unknown time is 0 as a number, and null as text.
 func (t timeText) json(b []byte, ns int64) []byte {
 	switch {
 	case !t.rfc3339:
@@ -215,7 +214,7 @@ func (t timeText) json(b []byte, ns int64) []byte {
 	return append(time.Unix(0, ns).UTC().AppendFormat(append(b, '"'), rfc3339Nano), '"')
 }
 
-// csv appends ns as a cell. A time that is not known is 0 as a number, and an empty cell as text.
+// csv appends ns as a cell. An unknown time is 0 as a number, and an empty cell as text.
 func (t timeText) csv(b []byte, ns int64) []byte {
 	switch {
 	case !t.rfc3339:

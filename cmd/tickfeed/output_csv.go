@@ -9,9 +9,9 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// csvFormat is CSV with a header and always the same columns; what a tick does not have is
-// empty, and so is the number of one that comes from a snapshot. Text that a spreadsheet would take for a formula is
-// preceded by an apostrophe: see [textfile.Defuse]. Package textfile reads all of it back.
+// csvFormat is CSV with a header and fixed columns. Columns that a tick does not have are empty, and so is the number of
+// a tick from a snapshot. Text that a spreadsheet would take for a formula is prefixed with an apostrophe; see
+// [textfile.Defuse]. Package textfile reads this format.
 type csvFormat struct{ times timeText }
 
 // csvColumns are the columns, in order.
@@ -30,7 +30,7 @@ func (csvFormat) names(d *feed.Definition) []byte {
 	return append(csvText(b, d.Venue), ',')
 }
 
-// csvText appends a cell of text, in quotes where it needs them (RFC 4180), that no spreadsheet takes for a formula.
+// csvText appends a cell of text, in quotes if it needs them (RFC 4180), so that no spreadsheet takes it for a formula.
 func csvText(b []byte, s string) []byte {
 	if textfile.Defuse(s) {
 		s = "'" + s
@@ -41,14 +41,14 @@ func csvText(b []byte, s string) []byte {
 	return append(append(append(b, '"'), strings.ReplaceAll(s, `"`, `""`)...), '"')
 }
 
-// The groups of columns of which a tick fills one or more.
+// The number of columns in each group; a tick fills one or more groups.
 const (
 	csvQuote      = 4
 	csvTrade      = 7
 	csvStatus     = 2
 	csvDefinition = 5
 	csvSummary    = 7
-	csvReason     = 2 // of a status, after more
+	csvReason     = 2 // columns of a status, after the column more
 	csvAuction    = 3
 )
 
@@ -195,7 +195,7 @@ func csvDefinitionCells(b []byte, in *listing, d *feed.Definition) []byte {
 	return append(b, ',')
 }
 
-// csvSummaryCells fills a whole line, because a summary names its trading day.
+// csvSummaryCells fills a whole line, because a summary has a trading day.
 func csvSummaryCells(b []byte, in *listing, m *feed.Summary) []byte {
 	if m == nil {
 		m = &feed.Summary{Open: feed.NoPrice, High: feed.NoPrice, Low: feed.NoPrice, Last: feed.NoPrice}

@@ -10,7 +10,8 @@ import (
 	"tickfeed/subscriber"
 )
 
-// An eventLine is a line of --events; CLIENT.md, "What a client prints". A field that an event does not have is left out.
+// An eventLine is a line of --events; see CLIENT.md, "What a client prints". Fields that an event does not have are left
+// out.
 type eventLine struct {
 	Event     string         `json:"event"`
 	Session   feed.SessionID `json:"session,omitzero"`
@@ -35,7 +36,7 @@ type eventLine struct {
 	Disowned  *uint64        `json:"disowned,omitempty"`
 }
 
-// eventsOf lists what c says, in the order in which it is printed; session is that of the batch.
+// eventsOf returns the events of c, in the order in which they are printed; session is the batch's.
 func eventsOf(session feed.SessionID, c *subscriber.Change) (list []eventLine) {
 	if to := c.Connected; to != nil {
 		list = append(list, eventLine{
@@ -69,7 +70,7 @@ func eventsOf(session feed.SessionID, c *subscriber.Change) (list []eventLine) {
 	return list
 }
 
-// lostWord is the reason of a lost event: "" if the publisher gave none.
+// lostWord returns the reason of a lost event, or "" if the publisher gave none.
 func lostWord(r codec.GoneReason) string {
 	switch r {
 	case 0:
@@ -95,7 +96,7 @@ func disconnected(err error) eventLine {
 	return e
 }
 
-// left is the last event.
+// left returns the last event.
 func left(p codec.Position, l *feed.Ledger) eventLine {
 	t := l.Totals()
 	e := eventLine{
@@ -117,7 +118,7 @@ func (p *printer) event(e eventLine) {
 	p.buf = append(append(p.buf, b...), '\n')
 }
 
-// state writes what s, of session, has of the instruments that filter matches, in the order in which a snapshot would send it.
+// state writes the state s of session for the instruments that match filter, in the order of a snapshot.
 func (p *printer) state(session feed.SessionID, s *feed.State, filter codec.Filter) error {
 	var one [1]feed.Tick
 	for one[0] = range s.Entries(func(id feed.InstrumentID) bool {

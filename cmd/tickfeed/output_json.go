@@ -9,19 +9,18 @@ import (
 	"tickfeed/feed"
 )
 
-// jsonFormat is one JSON object a line. Its fields are those that package textfile reads
-// back; prices and sizes are numbers with every decimal that they have, and null where there is
-// no price. A line that comes from a snapshot has "snapshot":true in the place of its number. CLIENT.md, "What a client
-// prints", is the norm.
+// jsonFormat is one JSON object per line, with the fields that package textfile reads. Prices and sizes are numbers with
+// all their decimals, or null if there is no price. A tick from a snapshot has "snapshot":true instead of its number.
+// CLIENT.md, "What a client prints", is the norm.
 type jsonFormat struct {
 	times timeText
-	raw   bool // prices and sizes are the integers of the wire, beside their exponents
-	state bool // ticks are of the state at the end, which say so instead of "snapshot"
+	raw   bool // prices and sizes are the integers on the wire, with their exponents
+	state bool // ticks are of the state at the end, and are marked as such instead of as "snapshot"
 }
 
-// rawVar defines the flag --raw, which goes with the one called json.
+// rawVar defines the flag --raw, which requires the flag or format named json.
 func rawVar(f *pflag.FlagSet, v *bool, json string) {
-	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers of the wire, beside price_exponent and size_exponent")
+	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers on the wire, with price_exponent and size_exponent")
 }
 
 func (jsonFormat) header() string { return "" }
@@ -35,11 +34,11 @@ func (f jsonFormat) names(d *feed.Definition) []byte {
 	return append(b, `,"ts_event":`...)
 }
 
-// quoted is s as a JSON string.
+// quoted returns s as a JSON string.
 func quoted(s string) []byte {
 	b, err := json.Marshal(s)
 	if err != nil {
-		panic("tickfeed: internal error: " + err.Error()) // a string can always be written
+		panic("tickfeed: internal error: " + err.Error()) // a string can always be marshalled
 	}
 	return b
 }
@@ -112,7 +111,7 @@ func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	return append(b, '}', '\n')
 }
 
-// jsonTrade is for trades, corrections and cancels.
+// jsonTrade appends the fields of trades, corrections and cancels.
 func jsonTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
@@ -131,7 +130,7 @@ func jsonTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	return b
 }
 
-// jsonTradeID appends the venue's trade id, which is text also where it is a number; nothing if there is none.
+// jsonTradeID appends the venue's trade id, as text even if it is a number; nothing if there is none.
 func jsonTradeID(b []byte, ref string, id uint64) []byte {
 	switch {
 	case ref != "":
@@ -142,7 +141,7 @@ func jsonTradeID(b []byte, ref string, id uint64) []byte {
 	return b
 }
 
-// appendConditions appends c, with escape before each of the characters quote and escape.
+// appendConditions appends c, with escape before each quote and each escape.
 func appendConditions(b []byte, c feed.Conditions, quote, escape byte) []byte {
 	for ; c != 0; c <<= 8 {
 		letter := byte(c >> 56)
@@ -178,7 +177,7 @@ func (f jsonFormat) definition(b []byte, in *listing, d *feed.Definition) []byte
 	if d == nil {
 		return b
 	}
-	if !f.raw { // else every line has them
+	if !f.raw { // with --raw every line has them
 		b = jsonExponents(b, d)
 	}
 	if d.Currency != "" {

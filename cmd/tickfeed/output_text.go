@@ -8,10 +8,10 @@ import (
 	"tickfeed/feed"
 )
 
-// textFormat is for people, and fits a terminal of 80 columns: number, event time of day in UTC, instrument, kind, values. Ticks of a
-// snapshot have no number.
+// textFormat is for people and fits a terminal of 80 columns: number, time of day of the event in UTC, instrument, kind,
+// values. Ticks of a snapshot have no number.
 type textFormat struct {
-	width int // of the terminal, in columns, to which lines are broken; 0 if there is none
+	width int // width of the terminal in columns, to which lines are wrapped; 0 if there is none
 }
 
 func (textFormat) header() string { return "" }
@@ -22,7 +22,7 @@ const (
 	kindWidth = 10
 	timeWidth = 12
 
-	valuesAt   = seqWidth + 1 + timeWidth + 1 + nameWidth + 1 + kindWidth + 1 // where the values of a tick begin
+	valuesAt   = seqWidth + 1 + timeWidth + 1 + nameWidth + 1 + kindWidth + 1 // column of the values of a tick
 	priceWidth = 8
 	sizeWidth  = 4
 )
@@ -97,7 +97,7 @@ func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	return append(b, '\n')
 }
 
-// valuesIndent stands before values that are broken off a line.
+// valuesIndent is the indent of values on continuation lines.
 var valuesIndent = strings.Repeat(" ", valuesAt)
 
 // timeOfDay appends the time of day of ns since the Unix epoch, in UTC, with milliseconds.
@@ -116,7 +116,8 @@ func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
-// textSide is a price of at least width bytes and a size, aligned: "  187.25 x 300   ". A side that has neither is "-".
+// textSide appends a price of at least width bytes and a size, aligned: "  187.25 x 300   ". A side that has neither is
+// "-".
 func textSide(b []byte, in *listing, width int, price, size int64) []byte {
 	start := len(b)
 	b = padLeft(textPrice(b, in, price), start, width)
@@ -126,7 +127,7 @@ func textSide(b []byte, in *listing, width int, price, size int64) []byte {
 	return padRight(b, start, width+3+sizeWidth)
 }
 
-// textPrice is a price, "-" if there is none.
+// textPrice appends a price, or "-" if there is none.
 func textPrice(b []byte, in *listing, price int64) []byte {
 	if price == feed.NoPrice {
 		return append(b, '-')
@@ -193,7 +194,7 @@ func textNumber(b []byte, name string, v int64) []byte {
 	return strconv.AppendInt(append(b, name...), v, 10)
 }
 
-// padRight fills b from start with blanks to at least width bytes.
+// padRight appends blanks to b until it has at least width bytes after start.
 func padRight(b []byte, start, width int) []byte {
 	for len(b)-start < width {
 		b = append(b, ' ')
@@ -201,7 +202,7 @@ func padRight(b []byte, start, width int) []byte {
 	return b
 }
 
-// padLeft puts blanks before what b holds from start, to at least width bytes.
+// padLeft inserts blanks into b at start until it has at least width bytes after start.
 func padLeft(b []byte, start, width int) []byte {
 	missing := width - (len(b) - start)
 	if missing <= 0 {

@@ -10,18 +10,18 @@ const (
 	errorNoData      = syscall.Errno(232)
 	wsaAddrInUse     = syscall.Errno(10048)
 	wsaAddrNotAvail  = syscall.Errno(10049)
-	wsaAccessRefused = syscall.Errno(10013) // also of a port that another process has to itself
+	wsaAccessRefused = syscall.Errno(10013) // also for a port that another process has reserved
 )
 
-// isClosedPipe reports that nobody reads what was written.
+// isClosedPipe reports whether err is from a write to a pipe without a reader.
 func isClosedPipe(err error) bool {
 	return errors.Is(err, syscall.ERROR_BROKEN_PIPE) || errors.Is(err, errorNoData)
 }
 
-// isInUse reports that another process listens there.
+// isInUse reports whether err is from listening on an address that is in use.
 func isInUse(err error) bool {
 	return errors.Is(err, wsaAddrInUse) || errors.Is(err, wsaAccessRefused)
 }
 
-// isNotHere reports an address that no interface of this machine has.
+// isNotHere reports whether err is about an address that no interface of this machine has.
 func isNotHere(err error) bool { return errors.Is(err, wsaAddrNotAvail) }

@@ -11,17 +11,17 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// placesHelp says what a place is, for the help of the commands that read recordings.
+// placesHelp explains places in the help of the commands that read recordings.
 const placesHelp = `A place is a time of day (09:45, 14:30:00.250) or a date and time
-(2026-01-05T09:45), in --zone or else UTC; a number as seq:N; or a jump
-(+10s, -1m). Times are market time: a place is before the first tick whose
-event time is that or later, and a tick that has no event time, or one before
-that of an earlier tick, counts at the latest so far. With --clock publish,
-times are publish times.`
+(2026-01-05T09:45), in --zone (default UTC); a sequence number, seq:N; or a
+jump (+10s, -1m). Times are market time: a place in time is before the first
+tick whose event time is that time or later. A tick without an event time, or
+with an earlier one than a tick before it, counts as if it had the latest event
+time so far. With --clock publish, times are publish times.`
 
-// clockFlag adds --clock to f: what the times of places in a recording are.
+// clockFlag adds --clock to f, which selects the clock of times in a recording.
 func clockFlag(f *pflag.FlagSet, clock *string) {
-	f.StringVar(clock, "clock", recording.MarketClock.String(), "what times are: `CLOCK` market, the event times, or publish, when the packets were published")
+	f.StringVar(clock, "clock", recording.MarketClock.String(), "`CLOCK` of times: market (the event times) or publish (when the packets were published)")
 }
 
 // parseClock reads --clock.

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// How long work goes on before a progress line appears, and how often it changes.
+// The time before a progress line appears, and the interval at which it is updated.
 const (
 	progressAfter = time.Second
 	progressEvery = 200 * time.Millisecond
 )
 
-// progress shows what say says on a line of its own while work goes on, if standard error is a
-// terminal and the work takes more than a second. say is called on another goroutine. The
-// line is gone when stop returns; stop may be called more than once.
+// progress shows the result of say in a line of its own until stop is called, if standard error is a terminal and the
+// work takes more than a second. say is called on another goroutine. The line is gone when stop returns; stop may be
+// called more than once.
 func (p *program) progress(say func() string) (stop func()) {
 	if !isTerminal(p.stderr) {
 		return func() {}

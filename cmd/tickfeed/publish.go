@@ -54,7 +54,7 @@ type publishOptions struct {
 	stdinOrders bool
 }
 
-// defaultRate is of the simulated market, in ticks a second.
+// defaultRate is the rate of the simulated market, in ticks per second.
 const defaultRate = 10_000
 
 func (p *program) publishCommand() *cobra.Command {
@@ -62,23 +62,24 @@ func (p *program) publishCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish [FILE...|-]",
 		Short: "Publish a simulated market, files, or standard input",
-		Long: `Number ticks, journal them, and stream them to everybody who subscribes.
+		Long: `Number ticks, journal them, and stream them to all subscribers.
 
-Without arguments the ticks are a simulated market that goes on until Ctrl-C. Else they are read
-from files: CSV (with a header) or NDJSON, one after the other, - for standard input; the formats of
-exchanges and vendors that "tickfeed import --help" names; or recordings, whose ticks get new numbers
-(replay keeps the recorded ones, and their pace). Files go as fast as --rate allows (default: no limit).
-At their end the subscribers are told so, and late joiners are served until Ctrl-C, or with
---exit-at-end until all have everything.
+Without arguments, publish a simulated market until Ctrl-C. Otherwise read the ticks from files, one
+after the other: CSV (with a header) or NDJSON, - for standard input; the formats of exchanges and
+vendors that "tickfeed import --help" lists; or recordings, whose ticks get new numbers (replay keeps
+the recorded numbers and pace). Files are published as fast as --rate allows (default: no limit). At the
+end of the files the publisher announces that the source has ended, and serves late joiners until
+Ctrl-C or, with --exit-at-end, until all subscribers have everything.
 
-With --journal every tick is on disk before it is sent: a publisher that is killed and started again
-over the same directory goes on where it was, and its subscribers just continue. The simulated market
-then opens on a later day. If the disk is full, publishing waits. If the directory or its current file is
-removed or moved away, the journal goes on in a new file within about a second; what the missing files
-held can be had from memory only, and not at all after a restart. Without --journal, what is in
-memory (--memory) can be replayed: a subscriber that asks for more hears what is lost. Files
-without a journal wait for the first subscriber before they would fill more than the memory;
---wait-for says for how many.`,
+With --journal, every tick is written to disk before it is sent: a publisher that is killed and started
+again with the same directory continues the numbering, and its subscribers reconnect and continue. The
+simulated market then opens on a later day. If the disk is full, publishing waits. If the directory or
+its current file is removed or moved away, the journal continues in a new file within about a second;
+the ticks in the missing files can be replayed from memory only, and not at all after a restart.
+
+Without --journal, only the ticks in memory (--memory) can be replayed; a subscriber that asks for older
+ones receives the range that is lost. Files without a journal are published until memory is full, and
+the publisher then waits for the first subscriber; --wait-for sets how many it waits for.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
@@ -87,29 +88,29 @@ without a journal wait for the first subscriber before they would fill more than
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
 	}
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
-		countVar(f, &o.market.Instruments, "instruments", 1000, "`N` instruments, the most active first")
-		f.Uint64Var(&o.market.Seed, "seed", 1, "`NUMBER` that chooses the course of the market: the same seed and flags give the same ticks")
-		countVar(f, &o.market.Depth, "depth", 0, "publish `N` levels of each side of the book")
-		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat, --rate in every minute, or u, 4 times as many at the opening, 0.6 times past noon and 3 times at the close")
+		countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
+		f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
+		countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
+		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close)")
 		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
-		f.Float64Var(&o.speed, "speed", 1, "`SECONDS` of the market that pass in one second")
+		f.Float64Var(&o.speed, "speed", 1, "simulate this many `SECONDS` of the market per second")
 		countVar(f, &o.market.Days, "days", 0, "end after `N` trading days (default: never)")
 		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.rate, "rate", "ticks a second: `N` such as 500, 10k, 2.5M, or max; of the simulated market in every minute, with bursts within seconds (see --day-shape) (default: 10k for the simulated market, else no limit)")
+		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
 	})
 	group(cmd, groupFiles, func(f *pflag.FlagSet) {
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end of the files, leave once all connected subscribers have everything")
-		f.IntVar(&o.waitFor, "wait-for", -1, "wait for `N` subscribers: without a journal before a full memory drops what they were not sent, and with --exit-at-end before leaving; 0 never waits (default: 1, with a journal 0)")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end of the files, once all connected subscribers have everything")
+		f.IntVar(&o.waitFor, "wait-for", -1, "wait for `N` subscribers: without a journal, before dropping unsent ticks from full memory; with --exit-at-end, before exiting; 0 never waits (default: 1, or 0 with a journal)")
 		f.Lookup("wait-for").DefValue = "0"
 	})
 	importFlags(cmd, &o.imports)
 	group(cmd, "Log", func(f *pflag.FlagSet) {
-		f.StringVar(&o.journal, "journal", "", "keep every tick in the directory `DIR`, made if need be")
-		f.StringVar(&o.sync, "sync", "1s", "when the journal is made durable against a power cut: `WHEN` none, 1s (each second) or always (before sending)")
-		f.Var(&o.retain, "retain", "how much journal to keep: `LIMITS` such as 10GB, 24h or 10GB,24h (default: all)")
-		f.BoolVar(&o.appending, "append", false, "let files go on after the ticks that the journal holds")
+		f.StringVar(&o.journal, "journal", "", "write every tick to a journal in the directory `DIR`, which is created if it does not exist")
+		f.StringVar(&o.sync, "sync", "1s", "when to sync the journal to disk, so that ticks survive a power cut: `WHEN` none, 1s (every second) or always (before sending)")
+		f.Var(&o.retain, "retain", "how much of the journal to keep: `LIMITS` such as 10GB, 24h or 10GB,24h (default: all)")
+		f.BoolVar(&o.appending, "append", false, "publish the files after the ticks that the journal already holds")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.define(f, "", "")
@@ -120,17 +121,17 @@ without a journal wait for the first subscriber before they would fill more than
 	return cmd
 }
 
-// Headings whose flags have a meaning for one kind of source only.
+// Headings of flags that apply to one kind of source only.
 const (
 	groupMarket = "Simulated market"
 	groupFiles  = "Files"
 )
 
-// check reports the first flag that is wrong, before anything is opened.
+// check reports the first invalid flag, before anything is opened.
 func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
-	foreign, kind := []string{groupFiles, groupImport}, "files"
+	foreign, kind := []string{groupFiles, groupImport}, "files, but the simulated market is published"
 	if len(paths) > 0 {
-		foreign, kind = []string{groupMarket}, "the simulated market"
+		foreign, kind = []string{groupMarket}, "the simulated market, but files are published"
 	}
 	var wrongFlag string
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -140,13 +141,13 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	})
 	switch {
 	case wrongFlag != "":
-		return usage("--%s is about %s, and that is not what is published here", wrongFlag, kind)
+		return usage("--%s applies only to %s", wrongFlag, kind)
 	case !(o.speed > 0) || math.IsInf(o.speed, 1):
 		return usage("--speed must be greater than 0, got %v", o.speed)
 	case o.steady && math.IsInf(float64(o.rate), 1):
 		return usage("--steady needs a --rate other than max")
 	case o.journal == "" && (o.retain != retention{} || o.appending):
-		return usage("--retain and --append are about a journal; name its directory with --journal")
+		return usage("--retain and --append need a journal; name its directory with --journal")
 	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
 		return usage("--wait-for must not be negative, got %d", o.waitFor)
 	case o.market.Instruments < 1:
@@ -178,7 +179,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		return err
 	}
 	if o.stdinOrders {
-		signal.Ignore(os.Interrupt) // Ctrl-C reaches the parent too, which decides
+		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 	}
 	credentials, err := token(cmd.Context(), o.tokenFile)
 	if err != nil {
@@ -216,15 +217,15 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	err = s.run(ctx)
 	bound := closeTime
 	if errors.Is(err, errHangs) {
-		bound = lastFlush // it was waited for
+		bound = lastFlush // run has already waited
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
-	if closeErr := pub.Close(closing); err == nil || pub.Failed() == nil { // else err says the same
+	if closeErr := pub.Close(closing); err == nil || pub.Failed() == nil { // otherwise err already reports the failure
 		err = errors.Join(err, journalError(o.journal, closeErr))
 	}
 	ticks, head := s.ticks.Load(), pub.Stats().Head
-	if errors.Is(err, errHangs) { // the source has not said
+	if errors.Is(err, errHangs) { // the source has not returned its count
 		ticks = head - pub.Lineage().Current().First
 	}
 	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(ticks), head), "ticks", ticks, "head", head)
@@ -234,10 +235,10 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	return err
 }
 
-// closeTime bounds how long a full disk holds up the end.
+// closeTime bounds how long a full disk delays the shutdown.
 const closeTime = 5 * time.Second
 
-// checkJournal refuses to mix files into a journal that holds ticks, unless that is wanted.
+// checkJournal refuses to append files to a journal that holds ticks, unless --append is set.
 func (o *publishOptions) checkJournal(paths []string) error {
 	if len(paths) == 0 || o.journal == "" || o.appending {
 		return nil
@@ -254,13 +255,13 @@ func (o *publishOptions) checkJournal(paths []string) error {
 		return journalError(o.journal, err)
 	}
 	if next > 1 {
-		return usage("journal %s holds %s ticks already; give --append to publish the files after them, or name another directory",
+		return usage("journal %s holds %s ticks already; add --append to publish the files after them, or name another directory",
 			o.journal, formatThousands(next-1))
 	}
 	return nil
 }
 
-// journalError says what to do about err.
+// journalError adds to err what to do about it.
 func journalError(dir string, err error) error {
 	switch {
 	case err == nil:
@@ -268,13 +269,13 @@ func journalError(dir string, err error) error {
 	case errors.Is(err, journal.ErrLocked):
 		return fmt.Errorf("journal %s is in use by another publisher; stop that one, or name another directory with --journal", dir)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w; name a directory that you may write with --journal", err)
+		return fmt.Errorf("%w; name a directory that you can write to with --journal", err)
 	case journal.OutOfDescriptors(err):
-		return fmt.Errorf("%w; let the process have more file descriptors (ulimit -n)", err)
+		return fmt.Errorf("%w; raise the file descriptor limit (ulimit -n)", err)
 	case errors.Is(err, journal.ErrFull):
 		return fmt.Errorf("%w; make room, or name another directory with --journal", err)
 	case errors.Is(err, journal.ErrFailed):
-		return fmt.Errorf("%w; see to the disk and start again, a new session goes on after what is on it", err)
+		return fmt.Errorf("%w; see to the disk and start again: a new session continues after the ticks on it", err)
 	}
 	return err
 }
@@ -294,19 +295,19 @@ func listenAll(ctx context.Context, addrs []string) ([]net.Listener, error) {
 	return open, nil
 }
 
-// An input is what is published.
+// An input is the source of the published ticks.
 type input struct {
 	o     *publishOptions
 	paths []string // none: the simulated market
 	sim   *sim.Market
 
-	source     feed.Source       // of paths
-	files      *files.Source     // it, where paths are no recordings
-	recorded   *recording.Source // it, where they are
+	source     feed.Source       // nil for the simulated market
+	files      *files.Source     // source, if paths are not recordings
+	recorded   *recording.Source // source, if paths are recordings
 	recordings []*openRecording
 }
 
-// String says what is published, for a person.
+// String describes what is published, for people.
 func (in *input) String() string {
 	if len(in.paths) == 0 {
 		return fmt.Sprintf("simulated market, seed %d", in.o.market.Seed)
@@ -320,7 +321,7 @@ func (in *input) String() string {
 	return strings.Join(names, " ")
 }
 
-// describe returns what is published and how fast, for the first line of the log.
+// describe returns the source and the rate, for the first line of the log.
 func (in *input) describe() string {
 	if len(in.paths) > 0 {
 		return in.String()
@@ -349,7 +350,7 @@ func (in *input) mode() codec.Mode {
 	return codec.ModeLive
 }
 
-// open checks all that can be checked before there is a publisher.
+// open opens the files and checks everything that can be checked before there is a publisher.
 func (in *input) open(ctx context.Context, stdin io.Reader) error {
 	if len(in.paths) == 0 {
 		cfg, err := in.o.marketConfig()
@@ -377,7 +378,7 @@ func (in *input) open(ctx context.Context, stdin io.Reader) error {
 	return in.o.imports.checkFormats([]files.Format{in.files.Format()})
 }
 
-// allRecordings reports whether paths are recordings, all or none.
+// allRecordings reports whether paths are recordings. It is an error if only some are.
 func allRecordings(paths []string) (bool, error) {
 	count := 0
 	for _, path := range paths {
@@ -427,7 +428,7 @@ func (in *input) close() {
 	closeAll(in.recordings)
 }
 
-// marketConfig is the simulated market that the flags describe.
+// marketConfig returns the configuration of the simulated market from the flags.
 func (o *publishOptions) marketConfig() (sim.Config, error) {
 	cfg := o.market
 	start, err := parseTime(o.start, time.Now())
@@ -444,7 +445,7 @@ func (o *publishOptions) marketConfig() (sim.Config, error) {
 	case !math.IsInf(float64(o.rate), 1):
 		cfg.Rate = float64(o.rate) / o.speed
 	}
-	cfg.Continuous = o.paced() // nobody wants to wait out the nights
+	cfg.Continuous = o.paced() // so that a paced market does not pause for the nights
 	if cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
 		return cfg, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
 			formatCount(cmp.Or(float64(o.rate), defaultRate)), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
@@ -452,10 +453,10 @@ func (o *publishOptions) marketConfig() (sim.Config, error) {
 	return cfg, nil
 }
 
-// paced reports whether the simulated market goes by its event times.
+// paced reports whether the simulated market is published by its event times.
 func (o *publishOptions) paced() bool { return !o.steady && !math.IsInf(float64(o.rate), 1) }
 
-// parseTime reads --start; the zero time if s is empty.
+// parseTime parses --start. It returns the zero time if s is empty.
 func parseTime(s string, now time.Time) (time.Time, error) {
 	switch s {
 	case "":
@@ -478,8 +479,8 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, usage("--start must be a time such as 2026-01-05, 2026-01-05T09:30 or 2026-01-05T14:30:00Z, or now; got %q", s)
 }
 
-// ticks are what to publish after what the journal held: the simulated market goes on on a
-// later day, and on another course.
+// ticks returns the source to publish after the ticks in the journal, and its pace. The simulated market continues on a
+// later day, with another seed.
 func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, error) {
 	var pace publisher.Pace
 	if in.source != nil {
@@ -512,11 +513,11 @@ func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, err
 	return in.sim, pace, nil
 }
 
-// laterDay is start, or the first weekday after it whose opening is later than last, in ns
-// since the Unix epoch.
+// laterDay returns start, or the first weekday after it whose opening is later than last, in nanoseconds since the Unix
+// epoch.
 func laterDay(start time.Time, last int64) time.Time {
 	if start.IsZero() {
-		start = time.Date(2026, 1, 5, 9, 30, 0, 0, time.FixedZone("EST", -5*60*60)) // as sim.Config says
+		start = time.Date(2026, 1, 5, 9, 30, 0, 0, time.FixedZone("EST", -5*60*60)) // the default of sim.Config.Start
 	}
 	opens := start.Add(-time.Second) // the first ticks come before the opening
 	if opens.UnixNano() > last {
@@ -532,7 +533,7 @@ func laterDay(start time.Time, last int64) time.Time {
 	}
 }
 
-// A service is a publisher at work.
+// A service is a running publisher.
 type service struct {
 	p         *program
 	o         *publishOptions
@@ -543,14 +544,14 @@ type service struct {
 	ticks     atomic.Uint64
 }
 
-// errOver ends a service that is done.
+// errOver ends the goroutines of a service that is done.
 var errOver = errors.New("over")
 
-// lastFlush bounds how long the last ticks may take into the journal before subscribers hear the goodbye without them.
+// lastFlush bounds how long the last ticks may take to reach the journal before the goodbye is sent without them.
 const lastFlush = time.Second
 
-// run publishes and serves until the end, or until ctx ends. Connections are served until the source has stopped and all that
-// was published is in the journal: a subscriber is sent that before it hears the goodbye.
+// run publishes and serves until the end, or until ctx ends. Connections are served until the source has stopped and
+// every published tick is in the journal, so that subscribers receive those ticks before the goodbye.
 func (s *service) run(ctx context.Context) error {
 	s.sayStart()
 	group, running := errgroup.WithContext(ctx)
@@ -572,7 +573,7 @@ func (s *service) run(ctx context.Context) error {
 		err := s.feed(running, feeding)
 		flushing, cancel := context.WithTimeout(serving, lastFlush)
 		defer cancel()
-		_ = s.pub.Flush(flushing) // if it fails, Close says what is missing
+		_ = s.pub.Flush(flushing) // if it fails, Close reports what is missing
 		endServing(err)
 		return err
 	})
@@ -583,14 +584,14 @@ func (s *service) run(ctx context.Context) error {
 	return err
 }
 
-// endTime bounds how long a publisher that ends waits for its source and its connections: a disk that hangs may hold up
-// both. It is longer than what they wait for otherwise.
+// endTime bounds how long a publisher waits for its source and its connections at the end: a disk that hangs may block
+// both. It is longer than their own timeouts.
 const endTime = 8 * time.Second
 
-// errHangs reports that what ends did not end in time.
-var errHangs = fmt.Errorf("what was begun did not end within %v, as if the disk of the journal does not answer", endTime)
+// errHangs reports that a shutdown took longer than endTime.
+var errHangs = fmt.Errorf("the shutdown did not finish within %v; the disk of the journal may not be responding", endTime)
 
-// waitBounded returns what wait does, or errHangs if that takes longer than endTime after ctx ended.
+// waitBounded returns the result of wait, or errHangs if wait takes longer than endTime after ctx ends.
 func (p *program) waitBounded(ctx context.Context, wait func() error) error {
 	ended := make(chan error, 1)
 	go func() { ended <- wait() }()
@@ -607,7 +608,7 @@ func (p *program) waitBounded(ctx context.Context, wait func() error) error {
 	}
 }
 
-// feed publishes the source until it or feeding ends, and says that it has ended.
+// feed publishes the source until it or feeding ends, and announces the end of the source.
 func (s *service) feed(ctx, feeding context.Context) error {
 	src, pace, err := s.input.ticks(s.pub.Recovered())
 	if err != nil {
@@ -627,7 +628,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	s.warnOfInput()
 	what := "end of the source: %s ticks published; serving late joiners until Ctrl-C"
 	if s.o.exitAtEnd {
-		what = "end of the source: %s ticks published; leaving when all subscribers have them"
+		what = "end of the source: %s ticks published; exiting once all subscribers have them"
 	}
 	s.say("end of the source", fmt.Sprintf(what, formatThousands(ticks)), append(s.inputStats(), "ticks", ticks)...)
 	if !s.o.exitAtEnd {
@@ -640,7 +641,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	return errOver
 }
 
-// stoppable is a source that ends with ctx even if it never waits, as the simulated market.
+// stoppable is a source that ends with ctx even if it never waits, such as the simulated market.
 type stoppable struct{ feed.Source }
 
 func (s stoppable) Next(ctx context.Context, batch []feed.Tick) (int, error) {
@@ -650,7 +651,7 @@ func (s stoppable) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return s.Source.Next(ctx, batch)
 }
 
-// feedError says what to do about a bad line.
+// feedError adds to err what to do about it.
 func (s *service) feedError(err error) error {
 	if files.Damaged(err) {
 		return fileError(err, false)
@@ -658,7 +659,7 @@ func (s *service) feedError(err error) error {
 	return journalError(s.o.journal, err)
 }
 
-// inputStats are fields about the files that were read.
+// inputStats returns log fields about the files that were read.
 func (s *service) inputStats() []any {
 	switch {
 	case s.input.files != nil:
@@ -675,11 +676,11 @@ func (s *service) inputStats() []any {
 	return nil
 }
 
-// warnOfInput says what of the input was not published.
+// warnOfInput logs how much of the input was not published.
 func (s *service) warnOfInput() {
 	if s.input.files != nil {
 		if st := s.input.files.Stats(); st.Skipped > 0 {
-			s.log.Warn().Int64("skipped", st.Skipped).AnErr("first", st.FirstBad).Msg("bad parts of the files were passed over")
+			s.log.Warn().Int64("skipped", st.Skipped).AnErr("first", st.FirstBad).Msg("bad parts of the files were skipped")
 		}
 	}
 	if s.input.recorded != nil {
@@ -690,8 +691,8 @@ func (s *service) warnOfInput() {
 	}
 }
 
-// awaited returns how many subscribers publishing waits for before a full memory drops anything, and how many --exit-at-end
-// waits for before it leaves.
+// awaited returns how many subscribers publishing waits for before full memory drops ticks, and how many --exit-at-end
+// waits for before it exits.
 func (o *publishOptions) awaited(paths []string) (full, end int) {
 	switch {
 	case o.waitFor >= 0:
@@ -704,11 +705,10 @@ func (o *publishOptions) awaited(paths []string) (full, end int) {
 	return 1, 1
 }
 
-// pollTime is how often is looked whether subscribers have come.
+// pollTime is the interval at which the number of subscribers is polled.
 const pollTime = 20 * time.Millisecond
 
-// drained waits until as many subscribers have come as are waited for, and all that are
-// connected have everything.
+// drained waits until the wanted number of subscribers has connected and every connected one has everything.
 func (s *service) drained(ctx context.Context) error {
 	_, want := s.o.awaited(s.input.paths)
 	poll := time.NewTicker(pollTime)
@@ -735,7 +735,7 @@ func (s *service) drained(ctx context.Context) error {
 	return nil
 }
 
-// warnOfAbsent warns of subscribers that have not come back since their connection was lost, and do not have everything.
+// warnOfAbsent warns about subscribers that lost their connection, have not reconnected, and do not have everything.
 func warnOfAbsent(log zerolog.Logger, st publisher.Stats) {
 	if st.Missing == 0 {
 		return
@@ -745,11 +745,11 @@ func warnOfAbsent(log zerolog.Logger, st publisher.Stats) {
 		last := st.Absent[n-1]
 		e = e.Str("last", last.Remote).Str("client", last.Client).Uint64("confirmed", last.Confirmed)
 	}
-	e.Uint64("head", st.Head).Msg("leaving, although subscribers whose connection was lost have not come back for the rest")
+	e.Uint64("head", st.Head).Msg("exiting, although subscribers that lost their connection have not reconnected for the rest")
 }
 
-// obey follows the orders of a parent process, one a line: "end" ends the source. The end of
-// standard input, which comes also if the parent dies, ends the service.
+// obey carries out the orders of a parent process, one per line: "end" ends the source. The end of standard input, which
+// also comes if the parent dies, ends the service.
 func (s *service) obey(ctx context.Context, orders *bufio.Scanner, endFeed func()) error {
 	lines := make(chan string)
 	go func() { // a read of standard input cannot be interrupted; it ends with the process
@@ -777,7 +777,7 @@ func (s *service) obey(ctx context.Context, orders *bufio.Scanner, endFeed func(
 	}
 }
 
-// say tells one event: a line for people on a console, else the fields.
+// say logs one event: text on a console, otherwise event with the fields.
 func (s *service) say(event, text string, fields ...any) {
 	if s.p.consoleLog() {
 		s.log.Info().Msg(printable(text))
@@ -791,7 +791,7 @@ func (s *service) sayStart() {
 	head := s.pub.Stats().Head
 	rec := s.pub.Recovered()
 	if rec != nil && len(rec.Lineage) > 0 {
-		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; going on at seq %d",
+		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; continuing at seq %d",
 			s.o.journal, formatThousands(rec.Next-1), plural(len(rec.Lineage), "session"), rec.Next),
 			"journal", s.o.journal, "next", rec.Next, "sessions", len(rec.Lineage), "torn_bytes", rec.Torn)
 	}
@@ -808,10 +808,10 @@ func (s *service) sayStart() {
 	}
 }
 
-// shownPlaces is how many places, and how many ranges of numbers, the warning about a damaged journal lists.
+// shownPlaces bounds the places, and the ranges of numbers, that the warning about a damaged journal lists.
 const shownPlaces = 8
 
-// warnOfDamage warns of what is missing in the journal.
+// warnOfDamage logs what is missing in a damaged journal.
 func (s *service) warnOfDamage(damage []journal.Damage) {
 	if len(damage) == 0 {
 		return
@@ -835,10 +835,10 @@ func (s *service) warnOfDamage(damage []journal.Damage) {
 		listed = "none that is known"
 	}
 	s.log.Warn().Str("missing", listed).Uint64("numbers", missing.Len()).Int("damages", len(damage)).Strs("first", places).
-		Msg("the journal is damaged; subscribers that ask for the missing numbers are told that they are lost")
+		Msg("the journal is damaged; the missing numbers are reported as lost to subscribers that ask for them")
 }
 
-// sayStatus prints a status line now and then.
+// sayStatus logs a status line every --status.
 func (s *service) sayStatus(ctx context.Context) error {
 	ticker := time.NewTicker(s.o.status)
 	defer ticker.Stop()

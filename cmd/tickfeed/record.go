@@ -36,25 +36,25 @@ func (p *program) recordCommand() *cobra.Command {
 	var o recordOptions
 	cmd := &cobra.Command{
 		Use:   "record [ADDR...] -o FILE",
-		Short: "Keep what a publisher sends, byte for byte, in a recording",
+		Short: "Record what a publisher sends, byte for byte",
 		Long: `Receive the packets of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
-are tried in turn) and write them to FILE as they are (.tick, compressed as .tick.zst). When the
-connection breaks or the publisher is started again, record goes on by itself, in the same file.
-What it could not have, because the publisher no longer had it, is told in the file and at the end:
+are tried in turn) and write them to FILE unchanged (.tick, or compressed as .tick.zst). When the
+connection breaks or the publisher restarts, record reconnects and continues in the same file. Ticks that
+the publisher no longer had are listed as missing in the file and at the end:
 
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
   recorded: 345 packets, 1.2 MB in 1 file
 
 On Ctrl-C the file is closed, synced and verified. After a crash it can be read as it is, up to the last
-packet (compressed: the last MiB or so is missing). If the disk is full, record waits for room and
-goes on by itself; meanwhile the publisher keeps the ticks.
+packet (if compressed, the last MiB or so is missing). If the disk is full, record waits until there is
+space; meanwhile the publisher keeps the ticks.
 
-With --rotate-size or --rotate-time the files are numbered, FILE-0001.tick and so on, after those
-that are there; each can be read alone.
+With --rotate-size or --rotate-time the files are numbered FILE-0001.tick and so on, continuing after
+existing files; each file can be read alone.
 
-Exit codes: 0 --count, --duration or --until-end reached; 1 the file could not be written; 3 ticks were
-lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.
-SIGTERM and SIGHUP end as --count does.`,
+Exit codes: 0 --count, --duration or --until-end was reached; 1 the file could not be written; 3 ticks
+were lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.
+SIGTERM and SIGHUP end record as --count does.`,
 		Example: `  tickfeed record -o session.tick
   tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425
   tickfeed record --symbols 'AAPL,MSFT' --duration 10m -o two.tick
@@ -62,31 +62,31 @@ SIGTERM and SIGHUP end as --count does.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.record(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to record", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot (now), beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end with the packet that brings the `N`th tick")
-		f.DurationVar(&o.duration, "duration", 0, "end after so long")
-		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
+		f.DurationVar(&o.duration, "duration", 0, "end after this time")
+		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.StringVarP(&o.output, "output", "o", "", "write to `FILE`, NAME.tick or NAME.tick.zst (required)")
 		f.BoolVar(&o.force, "force", false, "replace FILE if it exists")
-		f.Var(&o.rotateSize, "rotate-size", "begin another file when one has so many bytes (before compression), such as 1GB; at least "+strconv.Itoa(recording.MarkInterval)+" bytes")
-		f.DurationVar(&o.rotateTime, "rotate-time", 0, "begin another file when one spans so much publish time, such as 1h")
+		f.Var(&o.rotateSize, "rotate-size", "start a new file when the current one reaches this size (before compression), such as 1GB; at least "+strconv.Itoa(recording.MarkInterval)+" bytes")
+		f.DurationVar(&o.rotateTime, "rotate-time", 0, "start a new file when the current one spans this much publish time, such as 1h")
 	})
 	o.connectionFlags(cmd)
 	return cmd
 }
 
-// check refuses what cannot be, beyond what subscribe does.
+// check refuses invalid flags, in addition to the checks of subscribe.
 func (o *recordOptions) check() error {
 	switch {
 	case o.output == "":
-		return usage("-o FILE is missing: where to record to, such as -o session.tick")
+		return usage("-o FILE is missing: name the file to record to, such as -o session.tick")
 	case o.output == "-":
 		return usage("-o -: a recording is written to a file, not to standard output")
 	case !strings.HasSuffix(o.output, recordingSuffix) && !strings.HasSuffix(o.output, recordingSuffix+zstdSuffix):
-		return usage("-o %s: want a name that ends in %s or %s%s; other formats are made by export", o.output, recordingSuffix, recordingSuffix, zstdSuffix)
+		return usage("-o %s: want a name that ends in %s or %s%s; export writes other formats", o.output, recordingSuffix, recordingSuffix, zstdSuffix)
 	case o.from == "live":
 		return usage("--from live: a recording begins with a snapshot; leave the flag out")
 	case o.duration < 0:
@@ -154,7 +154,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 		Source: "recorded from " + strings.Join(cfg.Addrs, ", "), Now: func() int64 { return time.Now().UnixNano() },
 	})
 	cfg.Recorder, cfg.BatchSize = keep, 0
-	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
+	cfg.Logger = p.logger(zerolog.ErrorLevel) // describe reports the events
 	cfg.Dial = dial
 	s, err := subscriber.New(cfg)
 	if err != nil {
@@ -176,7 +176,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	}
 	if closeErr := keep.Close(); closeErr != nil {
 		if errors.Is(err, errInterrupted) {
-			err = nil // what counts is that the file is not whole
+			err = nil // the incomplete file matters more
 		}
 		err = errors.Join(err, closeErr)
 	}
@@ -185,12 +185,12 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	p.notef("%s", keep.recv.account(ledger, s.Position().Next))
 	p.notef("recorded: %d packets, %s in %s", stats.Packets, formatBytes(stats.Bytes), plural(stats.Files, "file"))
 	if code != exitDone {
-		return &exitError{code: code} // reported
+		return &exitError{code: code} // already reported
 	}
 	return nil
 }
 
-// names makes the names of files: the one that was given, or numbered ones after those that are there.
+// names returns a function that names the nth file: the name given, or numbered names after the existing ones.
 func (o *recordOptions) names() (func(n int) string, error) {
 	if !o.rotates() {
 		return func(int) string { return o.output }, nil
@@ -216,7 +216,8 @@ func (o *recordOptions) names() (func(n int) string, error) {
 	return func(n int) string { return fmt.Sprintf("%s-%04d%s", stem, last+n, suffix) }, nil
 }
 
-// A recorder is what record does with what comes: the packets go to the Recorder, the account to the receiver.
+// A recorder handles a subscription for record: it passes packets to the Recorder, and batches to the receiver for the
+// account.
 type recorder struct {
 	*recording.Recorder
 	recv  receiver
@@ -224,12 +225,12 @@ type recorder struct {
 	ctx   context.Context
 	o     *recordOptions
 
-	created int // files
+	created int // number of the last file created
 
 	ticks, bytes atomic.Int64 // for the progress line
 }
 
-// handle is for subscriber.Run.
+// handle is the handler for subscriber.Run.
 func (r *recorder) handle(b *subscriber.Batch) error {
 	if err := r.recv.handle(b); err != nil {
 		return err
@@ -245,7 +246,7 @@ func (r *recorder) handle(b *subscriber.Batch) error {
 	return nil
 }
 
-// Begin is for subscriber.Recorder. When the wanted ticks are there, nothing is begun any more.
+// Begin implements subscriber.Recorder. It starts no file once the wanted ticks are recorded.
 func (r *recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range) error {
 	if r.enough() {
 		return errEnough
@@ -253,12 +254,12 @@ func (r *recorder) Begin(h codec.FileHeader, state *feed.State, lost feed.Range)
 	return r.begun(r.Recorder.Begin(h, state, lost))
 }
 
-// Before is for subscriber.Recorder.
+// Before implements subscriber.Recorder.
 func (r *recorder) Before(p codec.Packet, state *feed.State) error {
 	return r.begun(r.Recorder.Before(p, state))
 }
 
-// begun removes the file that could not be begun, if err is for that: there is nothing in it.
+// begun removes the file whose beginning could not be written, if that is what err reports: the file holds nothing.
 func (r *recorder) begun(err error) error {
 	if err != nil && r.created > r.Stats().Files {
 		err = errors.Join(err, os.Remove(r.names(r.created)))
@@ -266,7 +267,7 @@ func (r *recorder) begun(err error) error {
 	return err
 }
 
-// Packet is for subscriber.Recorder.
+// Packet implements subscriber.Recorder.
 func (r *recorder) Packet(raw []byte) error {
 	if r.enough() {
 		return errEnough
@@ -296,21 +297,22 @@ func (r *recorder) create(n int) (recording.File, error) {
 	return patient, nil
 }
 
-// closed verifies a file that was closed.
+// closed verifies the nth file after it was closed.
 func (r *recorder) closed(n int) error {
 	path := r.names(n)
 	switch err := verifyRecording(path); {
 	case errors.Is(err, errNoEnd):
 		return fmt.Errorf("%s has no index, because the last write failed; it can be read up to its last whole packet", path)
 	case err != nil:
-		return wrong("%s was written, but what can be read of it is wrong: %w", path, err)
+		return wrong("%s was written, but cannot be read back correctly: %w", path, err)
 	}
 	return nil
 }
 
 var errNoEnd = errors.New("it has no end")
 
-// verifyRecording reads a recording to its end: all checksums hold, nothing is missing between packets, it was closed.
+// verifyRecording reads a recording to its end and returns an error unless all checksums hold, nothing is missing between
+// packets, and it was closed.
 func verifyRecording(path string) error {
 	f, err := recording.Open(path)
 	if err != nil {
@@ -338,14 +340,14 @@ func verifyRecording(path string) error {
 	}
 }
 
-// A patientFile waits where the disk is full, until ctx ends.
+// A patientFile retries writes while the disk is full, until ctx ends.
 type patientFile struct {
 	recording.File
 	ctx context.Context
 	say func(format string, args ...any)
 }
 
-// roomInterval is how often a full disk is tried again.
+// roomInterval is the interval at which a write to a full disk is retried.
 const roomInterval = 500 * time.Millisecond
 
 func (f *patientFile) Write(p []byte) (n int, err error) {

@@ -40,7 +40,7 @@ type importOptions struct {
 	header  []string
 	columns []string
 	date    string
-	places  bool // the command has flags that name places: --zone is about them, too
+	places  bool // the command has flags that name places, to which --zone applies too
 }
 
 // groupImport is the heading of the flags of importFlags.
@@ -54,31 +54,31 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		names = append(names, string(f))
 	}
 	group(cmd, groupImport, func(f *pflag.FlagSet) {
-		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: told from the content)")
+		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: detected from the content)")
 		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
-		f.StringSliceVar(&o.header, "header", nil, "the `NAMES` of the columns of csv without a header line, such as time,symbol,price,size; no name for a column that is not read")
-		f.StringArrayVar(&o.columns, "column", nil, "the column NAME holds FIELD, as `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
-		f.StringVar(&o.files.Text.Rows, "rows", "", "every row is a `KIND` trade, quote or level, whatever its columns say (default: told by its columns)")
-		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows that name none")
-		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` where the file names none")
+		f.StringSliceVar(&o.header, "header", nil, "`NAMES` of the columns of csv without a header line, such as time,symbol,price,size; leave the name of a column empty to ignore it")
+		f.StringArrayVar(&o.columns, "column", nil, "read FIELD from the column NAME: `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
+		f.StringVar(&o.files.Text.Rows, "rows", "", "read every row as `KIND` trade, quote or level (default: detected from its columns)")
+		f.StringVar(&o.files.Text.Symbol, "symbol", "", "`SYMBOL` of rows without a symbol")
+		f.StringVar(&o.files.Venue, "venue", "", "`VENUE` if the file names none")
 		of, without := "local times", ""
 		if o.places {
 			of, without = "places, and of local times in the files", " (default: UTC, of places only)"
 		}
 		f.StringVar(&o.files.Zone, "zone", "", "time `ZONE` of "+of+", such as America/New_York, UTC or -05:00"+without)
 		f.StringVar(&o.date, "date", "", "`DATE` of itch messages, and of times of day (hhmmss), such as 2026-03-02 (default: the capture's or the file name's)")
-		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: told from the magnitude)")
-		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "prices are multiples of 10^`N`; finer where rows need it (default: -4)")
-		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "sizes are multiples of 10^`N`; finer where rows need it")
-		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "a bid or ask of 0 is a price, not an empty side")
-		f.BoolVar(&o.files.NoBooks, "no-books", false, "of books, tell only the best bid and offer (dbn, itch, lobster, and rows of several levels)")
-		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "tell also the changes of books that no snapshot came for (websocket)")
-		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "take the recorder's times, not the exchange's (websocket)")
-		countVar(f, &o.files.SkipBad, "skip-bad", 0, "pass over up to `N` bad lines, records or packets instead of stopping at the first")
+		f.StringVar(&o.files.Text.EpochUnit, "epoch-unit", "", "`UNIT` of times that are numbers: s, ms, us, ns or hhmmss (default: detected from the magnitude)")
+		f.Int8Var(&o.files.Text.PriceExponent, "price-exponent", 0, "store prices as multiples of 10^`N`, or finer if rows need it (default: -4)")
+		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "store sizes as multiples of 10^`N`, or finer if rows need it")
+		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "read a bid or ask of 0 as a price, not as an empty side")
+		f.BoolVar(&o.files.NoBooks, "no-books", false, "read only the best bid and offer of books (dbn, itch, lobster, and rows of several levels)")
+		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "also read changes of books without a snapshot (websocket)")
+		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "use the recorder's times, not the exchange's (websocket)")
+		countVar(f, &o.files.SkipBad, "skip-bad", 0, "skip up to `N` bad lines, records or packets instead of stopping at the first")
 	})
 }
 
-// flagFormats are the formats that flags of importFlags are about; others are about all.
+// flagFormats lists the formats that a flag of importFlags applies to; other flags apply to all formats.
 var flagFormats = map[string][]files.Format{
 	"preset":         {files.CSV, files.NDJSON, files.Parquet},
 	"header":         {files.CSV},
@@ -91,13 +91,13 @@ var flagFormats = map[string][]files.Format{
 	"zero-is-price":  {files.CSV, files.NDJSON, files.Parquet},
 	"venue":          {files.CSV, files.NDJSON, files.Parquet, files.ITCH, files.LOBSTER, files.LEAN},
 	"zone":           {files.CSV, files.NDJSON, files.Parquet, files.LEAN},
-	"date":           {files.ITCH}, // and of text with times of day: see checkFormats
+	"date":           {files.ITCH}, // also text with times of day, see checkFormats
 	"no-books":       {files.DBN, files.ITCH, files.LOBSTER, files.CSV, files.NDJSON, files.Parquet},
 	"partial-books":  {files.Websocket},
 	"arrival-times":  {files.Websocket},
 }
 
-// config is what the flags say. The error is a usage error.
+// config returns the configuration from the flags. The error is a usage error.
 func (o *importOptions) config() (files.Config, error) {
 	cfg := o.files
 	cfg.Format = files.Format(o.format)
@@ -147,8 +147,7 @@ func (o *importOptions) config() (files.Config, error) {
 	return cfg, nil
 }
 
-// checkFormats reports a flag that was given although it is about none of the formats that are
-// read.
+// checkFormats reports a flag that was given although it applies to none of the formats of the input.
 func (o *importOptions) checkFormats(formats []files.Format) error {
 	var err error
 	o.flags.Visit(func(f *pflag.Flag) {
@@ -160,20 +159,20 @@ func (o *importOptions) checkFormats(formats []files.Format) error {
 			return
 		}
 		for _, format := range formats {
-			if format == "" || slices.Contains(about, format) { // "": nothing of standard input has come yet
+			if format == "" || slices.Contains(about, format) { // "": nothing was read from standard input yet
 				return
 			}
 		}
 		if len(formats) == 0 {
-			err = usage("--%s is about files that are not recordings, and here are only recordings", f.Name)
+			err = usage("--%s applies only to files that are not recordings, but all files are recordings", f.Name)
 			return
 		}
-		err = usage("--%s is about files of %v, and what is read here is %v", f.Name, about, formats)
+		err = usage("--%s applies only to files of %v, but the input is %v", f.Name, about, formats)
 	})
 	return err
 }
 
-// timesOfDay reports whether the flags say that the times of CSV and NDJSON are times of day, which need a date.
+// timesOfDay reports whether the flags make the times of CSV and NDJSON times of day, which need a date.
 func (o *importOptions) timesOfDay() bool {
 	cfg, err := o.config()
 	return err == nil && cfg.Text.EpochUnit == textfile.UnitClock
@@ -197,7 +196,7 @@ func (o *importOptions) openSource(paths []string, stdin io.Reader) (*files.Sour
 	return src, nil
 }
 
-// flagsNamed is err, of opening files, in which the flag stands for a field of the configuration that is wrong.
+// flagsNamed returns err, from opening files, with the name of an invalid configuration field replaced by its flag.
 func flagsNamed(err error) error {
 	for field, flag := range map[string]string{
 		"EpochUnit": "--epoch-unit", "Rows": "--rows", "PriceExponent": "--price-exponent", "SizeExponent": "--size-exponent",
@@ -210,8 +209,8 @@ func flagsNamed(err error) error {
 	return err
 }
 
-// fileError is err, of reading files that are not recordings, with its exit code and what to do
-// about it. What is wrong with the data is exit code 3; while opening, all else is wrong usage.
+// fileError returns err, from reading files that are not recordings, with its exit code and what to do about it. Errors
+// in the data are exit code 3; while opening, all other errors are usage errors.
 func fileError(err error, opening bool) error {
 	switch {
 	case err == nil:
@@ -219,9 +218,9 @@ func fileError(err error, opening bool) error {
 	case errors.Is(err, context.Canceled):
 		return errInterrupted
 	case files.Skippable(err) && errors.As(err, new(*rawfile.DamageError)):
-		return wrong("%w (--skip-bad N passes over N bad records or packets)", err)
+		return wrong("%w (--skip-bad N skips N bad records or packets)", err)
 	case files.Skippable(err):
-		return wrong("%w (--skip-bad N passes over N bad lines)", err)
+		return wrong("%w (--skip-bad N skips N bad lines)", err)
 	case errors.Is(err, itch.ErrNoDate):
 		return usage("%w; state it with --date, such as --date 2026-03-02", err)
 	case files.Damaged(err):
@@ -232,20 +231,19 @@ func fileError(err error, opening bool) error {
 	return err
 }
 
-// An openRecording is a recording that is open for reading: a file as it is, or what was made
-// of files in other formats.
+// An openRecording is a recording that is open for reading: a file as it is, or one imported from files in other formats.
 type openRecording struct {
 	*recording.Input
-	name     string // the file, or the files, as given
+	name     string // the file or files, as given
 	imported bool
-	// temporary is a file to be removed in the end; empty where there is none.
+	// temporary is a file that Close removes; empty if there is none.
 	temporary string
 }
 
-// title is the name for people, on one line.
+// title returns the name for people, on one line.
 func (r *openRecording) title() string { return oneLine(r.name) }
 
-// Close closes the recording and removes what was made for it.
+// Close closes the recording and removes its temporary file.
 func (r *openRecording) Close() error {
 	err := r.Input.Close()
 	if r.temporary != "" {
@@ -257,14 +255,13 @@ func (r *openRecording) Close() error {
 // closeAll closes recordings.
 func closeAll(all []*openRecording) {
 	for _, r := range all {
-		_ = r.Close() // they were only read
+		_ = r.Close() // recordings are only read
 	}
 }
 
-// openRecordings opens the files at paths, in their order. What is no recording is imported
-// into a temporary one, with a progress line: CSV and NDJSON files each into one of its own,
-// files of another format all into one, which stands where the first of them stood. The error
-// has its exit code.
+// openRecordings opens the files at paths, in their order. Files that are not recordings are imported into temporary
+// ones, with a progress line: each CSV or NDJSON file into its own, all files of another format into one, which takes the
+// place of the first of them. The error has its exit code.
 func (p *program) openRecordings(ctx context.Context, paths []string, o *importOptions) (all []*openRecording, err error) {
 	if paths, err = expandJournals(paths); err != nil {
 		return nil, err
@@ -275,7 +272,7 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	}
 	defer func() {
 		for spool, name := range spooled {
-			if os.Remove(spool) == nil { // it stays open, and leaves nothing behind whatever happens
+			if os.Remove(spool) == nil { // the file stays open, and is gone even after a crash
 				continue
 			}
 			for _, r := range all {
@@ -304,7 +301,7 @@ func (p *program) openSpooled(ctx context.Context, paths []string, spooled map[s
 		return nil, err
 	}
 	var formats []files.Format
-	var groups [][]string // of paths; a recording is a group without a format
+	var groups [][]string // groups of paths; a recording is a group without a format
 	var kinds []files.Format
 	for _, path := range paths {
 		format, err := p.kindOf(path, cfg.Format)
@@ -345,8 +342,9 @@ func (p *program) openSpooled(ctx context.Context, paths []string, spooled map[s
 	return all, nil
 }
 
-// expandJournals returns paths with the recordings of a journal in the place of its directory, in their order, and without the files
-// of a journal that are no recordings, which j/* names too: its lock, and what was cut from torn files. The error is a usage error.
+// expandJournals returns paths with the directory of a journal replaced by its recordings, in their order. Files of a
+// journal that are not recordings, which j/* names too, are left out: its lock and the saved ends of torn files. The
+// error is a usage error.
 func expandJournals(paths []string) (out []string, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -354,7 +352,7 @@ func expandJournals(paths []string) (out []string, err error) {
 		case err == nil && info.IsDir():
 			names, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+recordingSuffix))
 			if err != nil || len(names) == 0 {
-				return nil, usage("%s is a directory, and no journal: it holds no %s files; name the files", path, recordingSuffix)
+				return nil, usage("%s is a directory, but not a journal: it holds no %s files; name the files", path, recordingSuffix)
 			}
 			slices.Sort(names) // by first number
 			out = append(out, names...)
@@ -369,20 +367,20 @@ func expandJournals(paths []string) (out []string, err error) {
 	return out, nil
 }
 
-// escapeGlob is path as a pattern that matches only itself.
+// escapeGlob returns path as a pattern that matches only path.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// spoolPipes writes what the named pipes among paths give, and standard input if it gives a recording or stands beside other files, to
-// temporary files, which are the caller's to remove. Their paths stand in place of the pipes then, and spooled has the names that people gave. The error has its
-// exit code.
+// spoolPipes copies the named pipes among paths to temporary files, and standard input too if it is a recording or one of
+// several files. In with, the temporary paths replace the pipes; spooled maps them to the names that the user gave. The
+// caller must remove the files. The error has its exit code.
 func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string, spooled map[string]string, err error) {
 	spooled = make(map[string]string)
 	defer func() {
 		if err != nil {
 			for spool := range spooled {
-				_ = os.Remove(spool) // the error before it is the one that counts
+				_ = os.Remove(spool) // err is already set
 			}
 		}
 	}()
@@ -406,7 +404,7 @@ func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string
 	return with, spooled, nil
 }
 
-// spoolNamedPipe writes what the named pipe at path gives to a temporary file.
+// spoolNamedPipe copies the named pipe at path to a temporary file.
 func (p *program) spoolNamedPipe(ctx context.Context, path string) (string, error) {
 	came := p.awaiting(oneLine(path))
 	defer came()
@@ -423,19 +421,20 @@ func (p *program) spoolNamedPipe(ctx context.Context, path string) (string, erro
 	return spool(ctx, pipe, path)
 }
 
-// spool writes what pipe gives, which people know by name, to a temporary file.
+// spool copies pipe to a temporary file. name is the pipe's name for people.
 func spool(ctx context.Context, pipe *files.Pipe, name string) (string, error) {
 	path, err := pipe.Spool(ctx)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "", errInterrupted
 	case err != nil:
-		return "", fmt.Errorf("write what comes from %s to a temporary file: %w", name, err)
+		return "", fmt.Errorf("copy %s to a temporary file: %w", name, err)
 	}
 	return path, nil
 }
 
-// awaiting says after a second that nothing has come from name, unless came is called before. came may be called more than once.
+// awaiting reports after a second that nothing has come from name, unless came is called before. came may be called more
+// than once.
 func (p *program) awaiting(name string) (came func()) {
 	timer := time.AfterFunc(waitNotice, func() { p.sayAwaiting(name) })
 	return func() { timer.Stop() }
@@ -449,7 +448,7 @@ func isNamedPipe(path string) bool {
 	return path != rawfile.Stdin && err == nil && info.Mode()&os.ModeNamedPipe != 0
 }
 
-// A namedError is an error about a temporary copy of what people know by another name.
+// A namedError is an error about a temporary file, with its path replaced by the name that the user gave.
 type namedError struct {
 	error
 	spool, name string
@@ -458,7 +457,7 @@ type namedError struct {
 func (e *namedError) Error() string { return strings.ReplaceAll(e.error.Error(), e.spool, e.name) }
 func (e *namedError) Unwrap() error { return e.error }
 
-// asGiven is err, in which name stands for the path spool; nil for nil.
+// asGiven returns err with the path spool replaced by name, or nil if err is nil.
 func asGiven(err error, spool, name string) error {
 	if err == nil {
 		return nil
@@ -466,9 +465,9 @@ func asGiven(err error, spool, name string) error {
 	return &namedError{err, spool, name}
 }
 
-// standardInput looks at what standard input gives, where one of paths is "-": a recording, the text form of one, and anything if
-// always is set, is written to the temporary file at path, which stands in place of "-" then,
-// and is the caller's to remove. An error has its exit code.
+// standardInput inspects standard input if one of paths is "-". If the input is a recording, the text form of one, or
+// always is set, it is copied to the temporary file at path, which replaces "-" in with and which the caller must remove.
+// The error has its exit code.
 func (p *program) standardInput(ctx context.Context, paths []string, always bool) (with []string, path string, err error) {
 	i := slices.Index(paths, rawfile.Stdin)
 	if i < 0 {
@@ -495,7 +494,7 @@ func (p *program) standardInput(ctx context.Context, paths []string, always bool
 	return with, path, nil
 }
 
-// kindOf is the format of the file at path; empty for a recording.
+// kindOf returns the format of the file at path; empty for a recording.
 func (p *program) kindOf(path string, stated files.Format) (files.Format, error) {
 	if path == rawfile.Stdin {
 		pipe, ok := p.stdin.(*files.Pipe)
@@ -542,7 +541,7 @@ func isRecording(path string) (bool, error) {
 	return err == nil && (recording.Recognise(head) || text.Recognise(head)), nil
 }
 
-// deviceError is the error of a device that is named as market data.
+// deviceError returns the error for a device that is given as market data.
 func deviceError(path string) error {
 	return usage("%s is a device, which may have no end; name a file or a pipe, or - for standard input", path)
 }
@@ -553,8 +552,7 @@ func isText(path string) bool {
 	return err == nil && text.Recognise(head)
 }
 
-// readText writes the recording whose text form is the file at path to w. The error has its
-// exit code.
+// readText writes to w the recording whose text form is the file at path. The error has its exit code.
 func readText(ctx context.Context, w io.Writer, path string) error {
 	f, err := rawfile.Open(path)
 	if err != nil {
@@ -584,7 +582,7 @@ func (c cancelled) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// openFile opens a recording as it is, or makes a temporary one of its text form.
+// openFile opens a recording as it is, or a temporary one made from its text form.
 func openFile(ctx context.Context, path string) (*openRecording, error) {
 	if isGzip(path) {
 		r, err := openTemporary(path, func(f *os.File) error { return unpack(ctx, f, path) })
@@ -609,7 +607,7 @@ func openFile(ctx context.Context, path string) (*openRecording, error) {
 	}
 	r := &openRecording{Input: in, name: path}
 	if _, err := in.Reader(); err != nil {
-		_ = r.Close() // it was only read
+		_ = r.Close() // the file was only read
 		if in.FileSize() == 0 {
 			err = errors.New("the file is empty")
 		}
@@ -618,7 +616,7 @@ func openFile(ctx context.Context, path string) (*openRecording, error) {
 	return r, nil
 }
 
-// isGzip reports whether the file at path is a recording that is packed with gzip, which is not read where it lies, as zstd is.
+// isGzip reports whether the file at path is a recording compressed with gzip, which must be unpacked first, unlike zstd.
 func isGzip(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -633,7 +631,7 @@ func isGzip(path string) bool {
 	return err == nil && recording.Recognise(head)
 }
 
-// unpack writes what the file at path holds to w.
+// unpack writes the decompressed content of the file at path to w, and closes w.
 func unpack(ctx context.Context, w *os.File, path string) error {
 	f, err := rawfile.Open(path)
 	if err != nil {
@@ -648,8 +646,7 @@ func unpack(ctx context.Context, w *os.File, path string) error {
 	return w.Close()
 }
 
-// openTemporary opens a temporary recording that fill writes and closes; it is of the files that
-// name says.
+// openTemporary opens a temporary recording, which fill writes and closes. name names the files that it comes from.
 func openTemporary(name string, fill func(*os.File) error) (*openRecording, error) {
 	f, err := os.CreateTemp("", "tickfeed-*.tick")
 	if err != nil {
@@ -657,7 +654,7 @@ func openTemporary(name string, fill func(*os.File) error) (*openRecording, erro
 	}
 	remove := func() { os.Remove(f.Name()) }
 	if err := fill(f); err != nil {
-		f.Close() // more than once does nothing
+		f.Close() // fill may have closed it already
 		remove()
 		return nil, err
 	}
@@ -667,13 +664,14 @@ func openTemporary(name string, fill func(*os.File) error) (*openRecording, erro
 		return nil, err
 	}
 	r := &openRecording{Input: in, name: name, imported: true, temporary: f.Name()}
-	if os.Remove(f.Name()) == nil { // it stays open, and leaves nothing behind whatever happens
+	if os.Remove(f.Name()) == nil { // the file stays open, and is gone even after a crash
 		r.temporary = ""
 	}
 	return r, nil
 }
 
-// importTemporary makes a temporary recording of the files at paths, which are none, and which people know by the names given.
+// importTemporary imports the files at paths, which are not recordings, into a temporary recording. given are their names
+// for people.
 func (p *program) importTemporary(ctx context.Context, paths, given []string, o *importOptions) (*openRecording, error) {
 	src, err := o.openSource(paths, p.stdin)
 	if err != nil {
@@ -696,18 +694,18 @@ func (p *program) importTemporary(ctx context.Context, paths, given []string, o 
 	return r, nil
 }
 
-// An importing is files on their way into a recording.
+// An importing is an import in progress.
 type importing struct {
-	name    string // of the files, for people
-	several bool   // files
-	piped   bool   // one of them is a named pipe, which may have no writer yet
+	name    string // name of the files, for people
+	several bool   // there are several files
+	piped   bool   // one of the files is a named pipe, which may have no writer yet
 	files   *files.Source
 	builder *recording.Builder
 	ticks   atomic.Int64
 	started time.Time
 }
 
-// namesOf is paths for people; of many, the first.
+// namesOf lists paths for people; only the first of many.
 func namesOf(paths []string) string {
 	paths = slices.Clone(paths)
 	for i := range paths {
@@ -722,7 +720,7 @@ func namesOf(paths []string) string {
 	return fmt.Sprintf("%s and %d more", oneLine(strings.Join(paths[:most-1], " ")), len(paths)-most+1)
 }
 
-// newImporting begins the recording of src, the ticks of the files at paths, in f.
+// newImporting starts the recording of src, the ticks of the files at paths, in f.
 func newImporting(f recording.File, src *files.Source, paths []string, as origin) (*importing, error) {
 	i := &importing{name: namesOf(paths), several: len(paths) > 1, files: src, started: time.Now()}
 	if as.session == 0 {
@@ -741,14 +739,14 @@ func newImporting(f recording.File, src *files.Source, paths []string, as origin
 	return i, err
 }
 
-// An origin is the session and the time of creation that distinguish a recording from another of the same ticks. The command chooses
-// what is zero.
+// An origin is the session and the creation time that distinguish a recording from another one of the same ticks. Zero
+// fields are chosen by the command.
 type origin struct {
 	session feed.SessionID
 	created time.Time
 }
 
-// parseOrigin reads --session and --created. The error is a usage error.
+// parseOrigin parses --session and --created. The error is a usage error.
 func parseOrigin(session, created string) (as origin, err error) {
 	if session != "" {
 		id, err := strconv.ParseUint(session, 16, 64)
@@ -770,8 +768,7 @@ func parseOrigin(session, created string) (as origin, err error) {
 	return as, nil
 }
 
-// run imports ticks, which are those of the files, all or some, and closes the recording. The
-// error has its exit code.
+// run imports ticks, all or some of those of the files, and closes the recording. The error has its exit code.
 func (i *importing) run(ctx context.Context, p *program, ticks feed.Source) error {
 	stop := p.progress(i.progress)
 	defer stop()
@@ -792,7 +789,7 @@ func (i *importing) run(ctx context.Context, p *program, ticks feed.Source) erro
 	return closeErr
 }
 
-// counted is a source whose ticks are counted where another goroutine may look.
+// counted is a source that counts its ticks in n, which other goroutines may read.
 type counted struct {
 	feed.Source
 	n *atomic.Int64
@@ -804,7 +801,7 @@ func (c counted) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, err
 }
 
-// progress is the line that tells how far it is.
+// progress returns the progress line.
 func (i *importing) progress() string {
 	took := time.Since(i.started)
 	ticks, read := i.ticks.Load(), i.files.Read()

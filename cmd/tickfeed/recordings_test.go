@@ -99,11 +99,11 @@ func TestOpenRecordingsRefuses(t *testing.T) {
 		{"an empty file", nil, "", "x", exitData, "is empty"},
 		{"an empty recording", nil, "", "x.tick", exitData, "the file is empty"},
 		{"no recording", nil, quotesCSV, "x.tick", exitData, "not a recording"},
-		{"binary", nil, "\x00\x01", "x", exitData, "is binary"},
+		{"binary", nil, "\x00\x01", "x", exitData, "is a binary file"},
 		{"a bad line", nil, quotesCSV + "x\n", "x", exitData, "--skip-bad N"},
 		{"bad text", nil, "tickfeed-text 1\nhello\n", "x", exitData, "line 2"},
-		{"a flag of another format", []string{"--date", "2026-03-02"}, quotesCSV, "x", exitUsage, "--date is about files of [itch]"},
-		{"a flag of files", []string{"--zone", "UTC"}, sessionTxt, "x", exitUsage, "here are only recordings"},
+		{"a flag of another format", []string{"--date", "2026-03-02"}, quotesCSV, "x", exitUsage, "--date applies only to files of [itch]"},
+		{"a flag of files", []string{"--zone", "UTC"}, sessionTxt, "x", exitUsage, "but all files are recordings"},
 		{"a bad flag", []string{"--format", "xls"}, quotesCSV, "x", exitUsage, "--format must be one of"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

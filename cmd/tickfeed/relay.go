@@ -7,19 +7,18 @@ import (
 	"time"
 )
 
-// A relay passes TCP connections on to a publisher and breaks them on demand, so that
-// neither side has to be told: the code under test sees a network that fails.
+// A relay forwards TCP connections to a publisher and breaks them on demand, so that both sides see a network failure.
 type relay struct {
 	ln     net.Listener
-	target func() string // where the publisher listens now
+	target func() string // returns the address that the publisher listens on now
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
-	gate  chan struct{} // closed while bytes may pass
+	gate  chan struct{} // open channel blocks bytes, closed channel lets them pass
 }
 
-// relayBuffer bounds what a relay, and the system for it, holds of one connection in one
-// direction: little, so that a slow reader is felt by the publisher.
+// relayBuffer bounds the bytes that a relay, and each socket buffer, holds of one connection in one direction. It is
+// small, so that the publisher notices a slow reader.
 const relayBuffer = 32 << 10
 
 func newRelay(target func() string) (*relay, error) {
@@ -34,7 +33,7 @@ func newRelay(target func() string) (*relay, error) {
 
 func (r *relay) addr() string { return r.ln.Addr().String() }
 
-// run relays until ctx ends; then nothing of it is left.
+// run relays connections until ctx ends. When it returns, all of them are closed.
 func (r *relay) run(ctx context.Context) {
 	var pipes sync.WaitGroup
 	defer pipes.Wait()
@@ -82,7 +81,7 @@ func (r *relay) relay(ctx context.Context, client net.Conn) {
 	back.Wait()
 }
 
-// pass copies what comes from one side to the other, and ends both when one has ended.
+// pass copies bytes from one side to the other, and closes both when one of them ends.
 func (r *relay) pass(ctx context.Context, from, to net.Conn) {
 	defer from.Close()
 	defer to.Close()
@@ -108,7 +107,7 @@ func (r *relay) pass(ctx context.Context, from, to net.Conn) {
 	}
 }
 
-// cut resets every connection, and returns how many relayed ones that were.
+// cut resets every connection, and returns the number of relayed ones.
 func (r *relay) cut() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +118,7 @@ func (r *relay) cut() int {
 	return len(r.conns) / 2
 }
 
-// stall lets no byte pass for d, in either direction; connections stay open.
+// stall stops all bytes for d, in both directions; connections stay open.
 func (r *relay) stall(d time.Duration) {
 	gate := make(chan struct{})
 	r.mu.Lock()

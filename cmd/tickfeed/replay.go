@@ -55,7 +55,7 @@ func (s *replaySpeed) Set(text string) error {
 	return err
 }
 
-// defaultControl is where a replay is controlled.
+// defaultControl is the default address of --control.
 const defaultControl = "localhost:" + controlPort
 
 func (p *program) replayCommand() *cobra.Command {
@@ -63,26 +63,27 @@ func (p *program) replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Publish a recording again, as it happened or at another pace",
-		Long: `Publish what was recorded, for any number of subscribers, who share one clock. FILE is a recording, or
-any file that "tickfeed import" reads, which is imported first. The ticks keep their numbers; what the
-recording does not hold stays not asked, withheld or gone. Several files are put together as "tickfeed
-merge" does: recordings of one session and its successors are joined, and keep their numbers; others are
-merged by time under new numbers, and what a recording begins with is told when it begins. A tick is
-published at its market time, the latest event time so far, as fast as --speed says, and never earlier; with
---clock publish when it was published then. Nothing is dropped at any speed.
+		Long: `Publish recorded ticks to any number of subscribers, which share one clock. FILE is a recording, or
+any file that "tickfeed import" reads, which is imported first. Ticks keep their numbers; numbers that
+the recording does not hold stay not asked, withheld or gone. Several files are combined as by "tickfeed
+merge": recordings of one session and its successors are joined, and keep their numbers; others are
+merged by time under new numbers, and the state that each recording begins with is published when that
+recording begins. Each tick is published at its original time or later, never earlier: its market time,
+which is the latest event time so far, or with --clock publish its publish time; --speed sets the pace.
+No tick is dropped at any speed.
 
-While it runs, it is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
+A running replay is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
 
 ` + indented(keysHelp) + `
 
-A seek, a loop, and another session in the recording go on in a new session, which begins with the state
-as of there; subscribers follow by themselves. Before a loop or a session of the recording begins, all
-subscribers are given the rest of the session before it: the replay waits for each as long as it confirms
-something more within 10 s, 10 s for those whose connections were lost, and in all at most 10 s and a
-second for each 1,000 numbers of the session, never more than 5 minutes. The log names those that it waits
-for and those that it goes on without. A seek does not wait, and ends the wait. At the end
-late joiners are served, and a seek goes back, until Ctrl-C. What subscribers may still want to read is
-kept in the directory for temporary files (TMPDIR) meanwhile.
+A seek, a loop, or another session in the recording starts a new session from the state at that point;
+subscribers follow automatically. Before a loop or another session of the recording begins, all
+subscribers are sent the rest of the session before it: the replay waits for each subscriber as long as
+it confirms more ticks within 10 s, and 10 s for those that lost their connection, but in all at most
+10 s plus one second per 1,000 numbers of the session, and never more than 5 minutes. The log names the
+subscribers that the replay waits for and those that it leaves behind. A seek does not wait, and ends the
+wait. At the end the replay serves late joiners, and can seek back, until Ctrl-C. Ticks that subscribers
+may still read are kept in the directory for temporary files (TMPDIR).
 
 ` + placesHelp + `
 
@@ -99,28 +100,28 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 	group(cmd, "What to play", func(f *pflag.FlagSet) {
 		f.StringVar(&o.from, "from", "", "begin at this `PLACE` (default: the first tick)")
 		f.StringVar(&o.to, "to", "", "end before this `PLACE` (default: after the last tick)")
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
-		f.BoolVar(&o.loop, "loop", false, "begin again after the end")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
+		f.BoolVar(&o.loop, "loop", false, "start again after the end")
 		clockFlag(f, &o.clock)
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
-		f.Var(&o.speed, "speed", "how fast: 1x, 10x, 0.5x, or max for as fast as it goes")
-		f.DurationVar(&o.gapLimit, "gap-limit", 0, "leave out of quiet times, like a night, what is longer than this, in recorded time")
-		f.StringVar(&o.shift, "shift", "", "`now`: move event times by a constant, so that they begin now")
-		f.BoolVar(&o.paused, "paused", false, "begin in a pause")
-		countVar(f, &o.waitFor, "wait-subscribers", 0, "begin when `N` subscribers are there")
-		f.StringVar(&o.startAt, "start-at", "", "begin at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if that is over) or RFC 3339")
-		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "at the end, leave once a subscriber has come and all have everything, those that are on their way from one session to the next included")
+		f.Var(&o.speed, "speed", "playback speed: 1x, 10x, 0.5x, or max (as fast as possible)")
+		f.DurationVar(&o.gapLimit, "gap-limit", 0, "limit quiet periods, such as nights, to this length, in recorded time")
+		f.StringVar(&o.shift, "shift", "", "`now`: shift event times by a constant, so that they begin now")
+		f.BoolVar(&o.paused, "paused", false, "start paused")
+		countVar(f, &o.waitFor, "wait-subscribers", 0, "start when `N` subscribers are connected")
+		f.StringVar(&o.startAt, "start-at", "", "start at this `TIME` of the clock, such as 14:30:00 (today, or tomorrow if it has passed) or RFC 3339")
+		f.BoolVar(&o.exitAtEnd, "exit-at-end", false, "exit at the end, once a subscriber has connected and all have everything, including those that are moving from one session to the next")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		o.define(f, "; slower subscribers read a temporary file", ", where standard error is no terminal")
-		f.StringVar(&o.control, "control", defaultControl, "`ADDR` of this machine for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
+		o.define(f, "; subscribers that lag further behind are served from a temporary file", ", if standard error is not a terminal")
+		f.StringVar(&o.control, "control", defaultControl, "local `ADDR` for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
 }
 
-// config is what the flags say of the player, without recordings.
+// config returns the player's configuration from the flags, without recordings.
 func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Location, err error) {
 	if zone, err = o.location(); err != nil {
 		return cfg, nil, err
@@ -150,7 +151,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	case o.waitFor < 0:
 		return cfg, nil, usage("--wait-subscribers must not be negative, got %d", o.waitFor)
 	case o.loop && o.exitAtEnd:
-		return cfg, nil, usage("--loop has no end for --exit-at-end")
+		return cfg, nil, usage("--loop and --exit-at-end exclude each other: a loop has no end")
 	}
 	if err := o.serviceOptions.check(); err != nil {
 		return cfg, nil, err
@@ -166,8 +167,8 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	return cfg, zone, nil
 }
 
-// readControl returns addr with the port, and refuses addresses that another machine can reach: the control asks for no
-// credentials.
+// readControl returns addr with the port, and refuses addresses that other machines can reach, because the control
+// requires no credentials.
 func readControl(flag, addr string) (string, error) {
 	if addr == "" || strings.HasPrefix(addr, unixPrefix) {
 		return addr, nil
@@ -178,12 +179,12 @@ func readControl(flag, addr string) (string, error) {
 	}
 	host, _, _ := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", usage("%s %s: the control asks nobody for credentials and stays on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
+		return "", usage("%s %s: the control requires no credentials and must be on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
 	}
 	return addr, nil
 }
 
-// parseStartAt reads --start-at; the zero time if s is empty.
+// parseStartAt parses --start-at. It returns the zero time if s is empty.
 func parseStartAt(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -202,7 +203,7 @@ func parseStartAt(s string, now time.Time) (time.Time, error) {
 		return time.Time{}, usage("--start-at must be a time such as 14:30:00 or 2026-01-05T14:30:00Z, got %q", s)
 	}
 	if at.Before(now) {
-		return time.Time{}, usage("--start-at %s is over", s)
+		return time.Time{}, usage("--start-at %s has passed", s)
 	}
 	return at, nil
 }
@@ -263,7 +264,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	return s.result(ctx, err)
 }
 
-// A replaying is a replay at work.
+// A replaying is a running replay.
 type replaying struct {
 	p         *program
 	o         *replayOptions
@@ -276,12 +277,12 @@ type replaying struct {
 	log       zerolog.Logger
 
 	startAt    time.Time
-	byPublish  bool   // times are publish times, not those of the market
-	controlled string // where the control listens
-	begun      bool   // the first session was said; the player's goroutine alone uses it
+	byPublish  bool   // times are publish times, not market times
+	controlled string // address of the control
+	begun      bool   // the first session was announced; used by the player's goroutine only
 }
 
-// result says what has to be said at the end, and is the error with its exit code.
+// result reports the end of the replay, and returns the error with its exit code.
 func (s *replaying) result(ctx context.Context, err error) error {
 	if s.player == nil {
 		if errors.Is(err, replay.ErrEmpty) {
@@ -301,7 +302,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	case err == nil && ctx.Err() != nil:
 		return s.p.stopped()
 	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
-		return wrong("%s: damaged: %s ticks are missing, and subscribers were told so", strings.Join(s.names, " "), formatThousands(st.Damaged))
+		return wrong("%s: damaged: %s ticks are missing, and were reported to the subscribers as lost", strings.Join(s.names, " "), formatThousands(st.Damaged))
 	}
 	return err
 }
@@ -313,7 +314,7 @@ func (s *replaying) forSymbols() string {
 	return " of " + strings.Join(s.o.symbols, ",")
 }
 
-// pacing says how late ticks were, if the replay was paced.
+// pacing describes how late ticks were, if the replay was paced.
 func (s *replaying) pacing(st replay.Status) string {
 	if st.LateP99 == 0 {
 		return ""
@@ -352,7 +353,7 @@ func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 	return err
 }
 
-// stopGroup ends a group that could not be started as a whole.
+// stopGroup ends a group of which only some goroutines could be started.
 func stopGroup(group *errgroup.Group) error {
 	group.Go(func() error { return errOver })
 	_ = group.Wait()
@@ -365,9 +366,9 @@ func controlListenError(err error) error {
 	return errors.New(strings.ReplaceAll(text, "--listen", "--control"))
 }
 
-// leave waits until subscribers have come and have everything.
+// leave waits until the wanted subscribers have connected and all have everything, and then ends the replay.
 func (s *replaying) leave(ctx context.Context) error {
-	s.say("end of the recording", "end of the recording; leaving when all subscribers have everything")
+	s.say("end of the recording", "end of the recording; exiting once all subscribers have everything")
 	want := uint64(max(1, s.o.waitFor))
 	if err := s.await(ctx, func() bool { return s.stage.Joined() >= want }); err != nil {
 		return err
@@ -379,7 +380,7 @@ func (s *replaying) leave(ctx context.Context) error {
 	return errOver
 }
 
-// await looks now and then whether something holds.
+// await polls holds until it returns true.
 func (s *replaying) await(ctx context.Context, holds func() bool) error {
 	poll := time.NewTicker(pollTime)
 	defer poll.Stop()
@@ -393,7 +394,7 @@ func (s *replaying) await(ctx context.Context, holds func() bool) error {
 	return nil
 }
 
-// barrier lets the replay begin once there are as many subscribers as are waited for.
+// barrier starts the replay once --wait-subscribers are connected.
 func (s *replaying) barrier(ctx context.Context) error {
 	if s.o.waitFor == 0 || s.o.paused {
 		return nil
@@ -407,7 +408,7 @@ func (s *replaying) barrier(ctx context.Context) error {
 	return unlessStopped(s.player.Resume(ctx))
 }
 
-// warnOfNobody warns if a replay that leaves at its end begins to play, and no subscriber is connected.
+// warnOfNobody warns if a replay with --exit-at-end begins to play before a subscriber has connected.
 func (s *replaying) warnOfNobody(ctx context.Context) error {
 	if !s.o.exitAtEnd || s.o.waitFor > 0 {
 		return nil
@@ -419,13 +420,13 @@ func (s *replaying) warnOfNobody(ctx context.Context) error {
 		return err
 	}
 	if s.stage.Joined() == 0 {
-		s.log.Warn().Msg("the replay has begun and no subscriber is connected: those that come later get the ticks before only with --from beginning; " +
-			"--wait-subscribers N begins when N are there")
+		s.log.Warn().Msg("the replay has started without a subscriber: later subscribers receive the earlier ticks only with --from beginning; " +
+			"--wait-subscribers N starts once N are connected")
 	}
 	return nil
 }
 
-// unlessStopped is the error of a command to the player, which may have played everything before.
+// unlessStopped returns err, or nil if the player had already stopped.
 func unlessStopped(err error) error {
 	if errors.Is(err, replay.ErrStopped) {
 		return nil
@@ -433,7 +434,7 @@ func unlessStopped(err error) error {
 	return err
 }
 
-// controlConns bounds the connections of the control, so that they leave file descriptors to the subscribers.
+// controlConns bounds the control connections, so that they leave file descriptors for subscribers.
 const controlConns = 4
 
 // serveControl serves HTTP on ln until ctx ends.
@@ -447,7 +448,7 @@ func (s *replaying) serveControl(ctx context.Context, ln net.Listener) error {
 	return context.Cause(ctx)
 }
 
-// A replayInfo is what the command adds to the status of the player.
+// A replayInfo is what the replay command adds to the player's status.
 type replayInfo struct {
 	Session     feed.SessionID `json:"session"`
 	Origin      feed.SessionID `json:"origin"`
@@ -464,7 +465,7 @@ func (s *replaying) info() replayInfo {
 	return i
 }
 
-// say tells one event: a line for people on a console, else the fields.
+// say logs one event: text on a console, otherwise event with the fields.
 func (s *replaying) say(event, text string, fields ...any) {
 	if s.p.consoleLog() {
 		s.log.Info().Msg(printable(text))
@@ -473,7 +474,7 @@ func (s *replaying) say(event, text string, fields ...any) {
 	s.log.Info().Fields(fields).Msg(event)
 }
 
-// clock is a recorded time for people.
+// clock formats a recorded time for people.
 func (s *replaying) clock(t int64) string {
 	if t == 0 || t == math.MinInt64 {
 		return "the beginning"
@@ -482,7 +483,7 @@ func (s *replaying) clock(t int64) string {
 	return at.Format("2006-01-02 15:04:05.000 MST")
 }
 
-// tell says how it goes.
+// tell reports the status regularly: on a terminal in the status line, otherwise in the log.
 func (s *replaying) tell(ctx context.Context) error {
 	screen, terminal := s.p.stderr.(*console)
 	every := s.o.status
@@ -510,7 +511,7 @@ func (s *replaying) tell(ctx context.Context) error {
 	}
 }
 
-// announced is a stage whose sessions are said.
+// announced is a stage whose sessions are logged.
 type announced struct {
 	*replay.Stage
 	s *replaying
@@ -531,7 +532,7 @@ func (a announced) Begin(ctx context.Context, first uint64, state *feed.State) e
 	return nil
 }
 
-// screenEvery is how often the status line of a terminal changes.
+// screenEvery is the interval at which the status line of a terminal is updated.
 const screenEvery = 200 * time.Millisecond
 
 func (s *replaying) sayStart(session feed.Session) {
@@ -560,8 +561,9 @@ func (s *replaying) sayStart(session feed.Session) {
 	}
 }
 
-// line is the status for people: the market time, by the clock of a publisher also the publish time, which part of the recording that
-// is, and where the recording ends. What matters least is left out if it does not fit into width columns; 0 is any width.
+// line formats the status for people: the market time, with --clock publish also the publish time, the part of the
+// recording played so far, and the recording's end. The least important parts are left out if they do not fit into width
+// columns; 0 is any width.
 func (s *replaying) line(st replay.Status, hint string, width int) string {
 	layout := "15:04:05"
 	if first, last := time.Unix(0, st.First).In(s.zone), time.Unix(0, max(st.First, st.Last)).In(s.zone); first.YearDay() != last.YearDay() {
@@ -593,7 +595,7 @@ func (s *replaying) line(st replay.Status, hint string, width int) string {
 	return text
 }
 
-// behind is how late the replay is, if that is worth a word.
+// behind describes how late the replay is; it is empty below behindTold.
 func (s *replaying) behind(st replay.Status) string {
 	if st.Behind < behindTold {
 		return ""
@@ -601,19 +603,19 @@ func (s *replaying) behind(st replay.Status) string {
 	return ", behind by " + formatDuration(st.Behind)
 }
 
-// stateColours are the colours of what a replay does.
+// stateColours are the colours of a replay's states.
 var stateColours = map[replay.State]colour{replay.Playing: green, replay.Paused: yellow, replay.Waiting: yellow}
 
-// keyHint is what the status line of a terminal says of the keys.
+// keyHint is the key hint in the status line of a terminal.
 const keyHint = ", ? for keys"
 
-// keysHelp lists the keys.
-const keysHelp = `space  pause, resume        + -      twice, half the speed
+// keysHelp describes the keys.
+const keysHelp = `space  pause, resume        + -      double, halve the speed
 s      one tick             ← → , .  seek 10 seconds
 ? h    these keys           Ctrl-Z   stop; fg goes on
 q      quit                 Ctrl-C   quit, exit code 130`
 
-// behindTold is the least delay that is worth a word.
+// behindTold is the shortest delay that is reported.
 const behindTold = 10 * time.Millisecond
 
 func (s *replaying) sayStatus(st replay.Status) {
@@ -622,14 +624,14 @@ func (s *replaying) sayStatus(st replay.Status) {
 		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 
-// obey follows the keys.
+// obey carries out the commands of the keys.
 func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	for {
 		select {
 		case k := <-keys:
 			err := unlessStopped(s.press(ctx, k))
 			if errors.As(err, new(*replay.RangeError)) {
-				s.p.notef("%v", err) // an arrow beyond the end
+				s.p.notef("%v", err) // such as a seek beyond the end
 			} else if err != nil {
 				return err
 			}
@@ -639,7 +641,7 @@ func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
 	}
 }
 
-// keySeek is how far the arrows go, in recorded time.
+// keySeek is how far the arrow keys seek, in recorded time.
 const keySeek = 10 * time.Second
 
 func (s *replaying) press(ctx context.Context, k keyPress) error {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// A colour is an attribute of text on a terminal, by its number in the escape sequence SGR.
+// A colour is an attribute of text on a terminal: its number in the SGR escape sequence.
 type colour uint8
 
 const (
@@ -20,22 +20,23 @@ const (
 	dim    colour = 2
 	red    colour = 31 // lost, wrong
 	green  colour = 32 // recovered, sound
-	yellow colour = 33 // out of order, and not lost
+	yellow colour = 33 // unusual, but nothing lost
 )
 
-// A screen is how text for people is shown on one stream. The zero screen shows it as it is.
+// A screen formats text for people on one stream. The zero screen leaves it unchanged.
 type screen struct {
 	coloured bool
-	width    int // in columns, to which text is broken; 0 if it is not
+	width    int // in columns, to which text is wrapped; 0 if it is not wrapped
 }
 
-// Bounds of the width that text is broken to: longer lines are hard to read, and shorter ones break almost every word.
+// Bounds of the width that text is wrapped to: longer lines are hard to read, and shorter ones break at almost every
+// word.
 const (
 	minWidth = 40
 	maxWidth = 132
 )
 
-// screen returns how text is shown on w, which may be resized meanwhile.
+// screen returns the screen of w at its present size.
 func (p *program) screen(w io.Writer) screen {
 	s := screen{coloured: p.colours(w)}
 	if width := terminalWidth(w); width > 0 {
@@ -44,8 +45,8 @@ func (p *program) screen(w io.Writer) screen {
 	return s
 }
 
-// colours reports whether w shows colours, as --color says; auto is if w is a terminal that can, and NO_COLOR is not set
-// (https://no-color.org).
+// colours reports whether w shows colours, by --color; auto means that w is a terminal that supports them and NO_COLOR is
+// not set (https://no-color.org).
 func (p *program) colours(w io.Writer) bool {
 	switch p.color {
 	case "always":
@@ -74,7 +75,7 @@ func terminalOf(w io.Writer) *os.File {
 
 func isTerminal(w io.Writer) bool { return terminalOf(w) != nil }
 
-// terminalWidth returns how many columns w has; 0 if w is no terminal.
+// terminalWidth returns the width of w in columns, or 0 if w is not a terminal.
 func terminalWidth(w io.Writer) int {
 	f := terminalOf(w)
 	if f == nil {
@@ -87,7 +88,7 @@ func terminalWidth(w io.Writer) int {
 	return width
 }
 
-// paint returns text in colour c. Text must have no newline.
+// paint returns text in colour c. text must not contain a newline.
 func (s screen) paint(c colour, text string) string {
 	if !s.coloured || c == plain || text == "" {
 		return text
@@ -95,7 +96,7 @@ func (s screen) paint(c colour, text string) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, text)
 }
 
-// fit breaks the lines of text to the width of the screen; what is broken off begins with indent.
+// fit wraps the lines of text to the width of the screen; continuation lines begin with indent.
 func (s screen) fit(text, indent string) string {
 	if s.width == 0 {
 		return text
@@ -103,7 +104,7 @@ func (s screen) fit(text, indent string) string {
 	return wrap(text, s.width, indent)
 }
 
-// noteColours are the colours of lines on standard error, by what a line begins with.
+// noteColours are the colours of lines on standard error, by their prefix.
 var noteColours = []struct {
 	begins string
 	colour colour
@@ -114,8 +115,8 @@ var noteColours = []struct {
 	{"waiting for ", yellow}, {"not saved: ", red},
 }
 
-// note returns text for people, which is printable, as a screen shows it: errors begin in red, what is lost and recovered has its
-// colour, and lines are broken below the text that they explain.
+// note returns the printable text as the screen shows it: the prefix of errors in red, losses and recoveries in their
+// colours, and lines wrapped below the text that they continue.
 func (s screen) note(text string) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
@@ -149,13 +150,13 @@ func noteColour(line string) colour {
 	return plain
 }
 
-// missing finds what an account says is missing.
+// missing matches the missing numbers in an account.
 var missing = regexp.MustCompile(`\b[1-9]\d* (lost|disowned|duplicated)`)
 
-// errorPrefix begins every error.
+// errorPrefix is the prefix of every error.
 const errorPrefix = "tickfeed: "
 
-// paintLines is paint for text of several lines.
+// paintLines is paint for text with several lines.
 func (s screen) paintLines(c colour, text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
@@ -164,7 +165,7 @@ func (s screen) paintLines(c colour, text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// A fitted writer breaks what is written to it, whole lines, to the width of the terminal that it goes to.
+// A fitted writer wraps the lines written to it to the width of its terminal. Every write must be of whole lines.
 type fitted struct {
 	p      *program
 	w      io.Writer
@@ -178,7 +179,8 @@ func (f fitted) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// wideRunes are the characters that take two columns of a terminal (Unicode Standard Annex #11, "Wide" and "Fullwidth"), roughly.
+// wideRunes are, roughly, the characters that take two columns of a terminal (Unicode Standard Annex #11, "Wide" and
+// "Fullwidth").
 var wideRunes = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0x1100, Hi: 0x115f, Stride: 1}, {Lo: 0x2e80, Hi: 0x303e, Stride: 1}, {Lo: 0x3041, Hi: 0xa4cf, Stride: 1}, {Lo: 0xa960, Hi: 0xa97c, Stride: 1},
@@ -188,7 +190,7 @@ var wideRunes = &unicode.RangeTable{
 	R32: []unicode.Range32{{Lo: 0x1f300, Hi: 0x1f64f, Stride: 1}, {Lo: 0x1f680, Hi: 0x1f6ff, Stride: 1}, {Lo: 0x1f900, Hi: 0x1f9ff, Stride: 1}, {Lo: 0x20000, Hi: 0x3fffd, Stride: 1}},
 }
 
-// cell returns how many columns of a terminal r takes, which is printable.
+// cell returns the width in columns of the printable rune r.
 func cell(r rune) int {
 	switch {
 	case r < 0x300:
@@ -201,7 +203,7 @@ func cell(r rune) int {
 	return 1
 }
 
-// cells returns how many columns of a terminal text takes, which is printable.
+// cells returns the width in columns of the printable text.
 func cells(text string) (n int) {
 	for _, r := range text {
 		n += cell(r)
@@ -209,7 +211,7 @@ func cells(text string) (n int) {
 	return n
 }
 
-// cut returns the beginning of text that takes no more than width columns.
+// cut returns the longest prefix of text that fits into width columns.
 func cut(text string, width int) string {
 	n := 0
 	for i, r := range text {
@@ -220,13 +222,14 @@ func cut(text string, width int) string {
 	return text
 }
 
-// A statusLine is the last line of a terminal, which is written again and again.
-type statusLine struct{ cells int } // how long it was when it was written last
+// A statusLine is the last line of a terminal, which is rewritten in place.
+type statusLine struct{ cells int } // its width when it was last written
 
-// clearLine empties the line of a terminal.
+// clearLine clears the current line of a terminal.
 const clearLine = "\r\x1b[K"
 
-// clear returns what removes the line from a terminal of width columns. A terminal that became narrower has broken the line.
+// clear returns the escape sequence that removes the line from a terminal of width columns. A terminal that became
+// narrower has wrapped the line.
 func (l *statusLine) clear(width int) string {
 	rows := 0
 	if width > 0 && l.cells > width {
@@ -239,7 +242,7 @@ func (l *statusLine) clear(width int) string {
 	return fmt.Sprintf("\r\x1b[%dA\x1b[J", rows)
 }
 
-// show returns what writes text, which is printable, in the place of the line, cut so that it fits into width columns; 0 is any width.
+// show returns the bytes that replace the line by the printable text, cut to width columns; 0 is any width.
 func (l *statusLine) show(text string, width int) string {
 	clear := l.clear(width)
 	if width > 1 {

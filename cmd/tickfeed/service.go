@@ -14,7 +14,7 @@ type serviceOptions struct {
 	listen         []string
 	heartbeat      time.Duration
 	maxConnections int
-	connections    *pflag.Flag // of maxConnections
+	connections    *pflag.Flag // the flag of maxConnections
 	maxLag         time.Duration
 	retryAfter     time.Duration
 	tokenFile      string
@@ -22,21 +22,22 @@ type serviceOptions struct {
 	status         time.Duration
 }
 
-// define adds the flags of the heading Service; memoryNote is what else is to be said of --memory, and statusNote of --status.
+// define adds the flags of the heading Service; memoryNote and statusNote are appended to the usage of --memory and --status.
 func (o *serviceOptions) define(f *pflag.FlagSet, memoryNote, statusNote string) {
 	f.StringArrayVar(&o.listen, "listen", []string{defaultAddress}, "`ADDR` to listen on: HOST[:PORT], [IPv6]:PORT or unix:PATH; repeatable")
-	f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "longest silence on a connection")
-	countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "at most `N` subscribers, and no more than there are file descriptors for")
+	f.DurationVar(&o.heartbeat, "heartbeat", publisher.DefaultHeartbeat, "send a heartbeat on a connection that was silent this long")
+	countVar(f, &o.maxConnections, "max-connections", publisher.DefaultConnections, "accept at most `N` subscribers; fewer if the file descriptor limit is too low")
 	o.connections = f.Lookup("max-connections")
-	f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "how late a subscriber is too slow, where its policy has a bound and it names none")
-	f.DurationVar(&o.retryAfter, "retry-after", 0, "at the end, ask subscribers to reconnect at random within this time")
-	f.StringVar(&o.tokenFile, "token-file", "", "demand the credentials in `FILE`, else those in TICKFEED_TOKEN, if there are any")
+	f.DurationVar(&o.maxLag, "max-lag", publisher.DefaultMaxLag, "default lag limit for subscribers with --slow latest or disconnect that set none")
+	f.DurationVar(&o.retryAfter, "retry-after", 0, "at shutdown, ask each subscriber to wait a random time up to this long before it reconnects")
+	f.StringVar(&o.tokenFile, "token-file", "", "require the credentials in `FILE` (default: those in TICKFEED_TOKEN, if set)")
 	o.memory = publisher.DefaultMemory
-	f.Var(&o.memory, "memory", "`SIZE` of the log in memory"+memoryNote)
-	f.DurationVar(&o.status, "status", 5*time.Second, "how often to print a status line"+statusNote+"; 0 for never")
+	f.Var(&o.memory, "memory", "`SIZE` of the in-memory log"+memoryNote)
+	f.DurationVar(&o.status, "status", 5*time.Second, "interval between status lines"+statusNote+"; 0 for never")
 }
 
-// connectionsAsked returns --max-connections, and 0 if it was not given: then as many as there are descriptors for are enough.
+// connectionsAsked returns --max-connections, or 0 if the flag was not given; the publisher then accepts as many as file
+// descriptors allow.
 func (o *serviceOptions) connectionsAsked() int {
 	if !o.connections.Changed && o.maxConnections == publisher.DefaultConnections {
 		return 0
@@ -44,7 +45,7 @@ func (o *serviceOptions) connectionsAsked() int {
 	return o.maxConnections
 }
 
-// check reports the first flag that is wrong, and completes the addresses.
+// check reports the first invalid flag, and completes the addresses.
 func (o *serviceOptions) check() error {
 	switch {
 	case o.heartbeat < publisher.MinHeartbeat || o.heartbeat > publisher.MaxHeartbeat:

@@ -13,16 +13,16 @@ import (
 	"tickfeed/codec/recording"
 )
 
-// A slowOutput is an output that may block: a pipe that nobody reads, a disk that hangs. It notes what it waits for, so that
-// the first signal can be answered.
+// A slowOutput is an output that may block: a pipe without a reader, a disk that hangs. It records what it waits for, so
+// that the process can report that after the first signal.
 type slowOutput struct {
 	name   string
-	writes atomic.Pointer[[]byte] // what is being written
-	saves  atomic.Bool            // what was written is being made durable
-	opens  atomic.Bool            // it is being opened
+	writes atomic.Pointer[[]byte] // data being written; nil if none is
+	saves  atomic.Bool            // written data is being synced
+	opens  atomic.Bool            // the output is being opened
 }
 
-// watch notes the output name among those that the process may wait for.
+// watch adds the output name to those that the process may wait for.
 func (p *program) watch(name string) *slowOutput {
 	s := &slowOutput{name: name}
 	p.mu.Lock()
@@ -43,14 +43,14 @@ func (s *slowOutput) save(do func() error) error {
 	return do()
 }
 
-// create is recording.Create, which waits for a reader if path is a pipe.
+// create calls recording.Create, which waits for a reader if path is a pipe.
 func (s *slowOutput) create(path string, replace bool) (*recording.Output, error) {
 	s.opens.Store(true)
 	defer s.opens.Store(false)
 	return recording.Create(path, replace)
 }
 
-// waits returns what is waited for; "" if nothing is.
+// waits describes what the output waits for; "" if nothing.
 func (s *slowOutput) waits() string {
 	if b := s.writes.Load(); b != nil {
 		if n := bytes.Count(*b, []byte("\n")); n > 0 && s.name == standardOutputName {
@@ -69,14 +69,14 @@ func (s *slowOutput) waits() string {
 
 const standardOutputName = "standard output"
 
-// A watchedFile is standard output, if that is a file: a pipe, a terminal or a regular one.
+// A watchedFile is standard output, if it is an *os.File: a pipe, a terminal or a regular file.
 type watchedFile struct {
 	*os.File
 	slow     *slowOutput
 	terminal bool
 }
 
-// Write implements [io.Writer]. A terminal that was closed is a pipe that nobody reads.
+// Write implements [io.Writer]. A closed terminal is treated as a pipe without a reader.
 func (f *watchedFile) Write(p []byte) (int, error) {
 	n, err := f.slow.write(f.File, p)
 	if f.terminal && errors.Is(err, syscall.EIO) {
@@ -87,14 +87,14 @@ func (f *watchedFile) Write(p []byte) (int, error) {
 
 func (f *watchedFile) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
 
-// ReadFrom hides that of *os.File, which nobody watches.
+// ReadFrom hides the method of *os.File, whose writes would not be watched.
 func (f *watchedFile) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{f}, r)
 }
 
 func (f *watchedFile) Sync() error { return f.slow.save(f.File.Sync) }
 
-// A watchedOutput is a file that is being made.
+// A watchedOutput is a file that is being written.
 type watchedOutput struct {
 	recordingOutput
 	slow *slowOutput
@@ -118,10 +118,10 @@ func (o *watchedOutput) Discard() {
 	o.paid()
 }
 
-// waitNotice is how long after the first signal a process that has not ended says what it waits for.
+// waitNotice is how long after the first signal a process that has not ended reports what it waits for.
 const waitNotice = 700 * time.Millisecond
 
-// sayWaits says what keeps the process from ending.
+// sayWaits reports what keeps the process from ending.
 func (p *program) sayWaits() {
 	p.mu.Lock()
 	slow := append([]*slowOutput(nil), p.slow...)

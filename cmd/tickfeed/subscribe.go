@@ -65,44 +65,47 @@ func (p *program) subscribeCommand() *cobra.Command {
 		Use:   "subscribe [ADDR...]",
 		Short: "Receive ticks, survive disconnections, account for every tick",
 		Long: `Receive the ticks of a publisher at ADDR (HOST[:PORT] or unix:PATH, default ` + defaultAddress + `; several
-are tried in turn) and print them. When the connection breaks, subscribe reconnects by itself and
-replays what was missed; standard error reports what happened, and its last line is the account:
+are tried in turn) and print them. When the connection breaks, subscribe reconnects and replays the
+ticks that it missed; it reports events on standard error, and the last line there is the account:
 
   account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
 Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
-Every number that was asked for and cannot be had is lost: with --from beginning also those that the
-publisher no longer holds. One kind of loss is no error: with --from beginning or time:T, the numbers
-that the publisher's retention (--retain) removed before the first number came that it still has. They
-are lost and expired, and the account counts them twice: "58 lost (50 expired)". Numbers that retention
-removes later, from under a subscriber that is too slow or away, and those that were asked for by number
+Every number that was requested and is not available is lost; with --from beginning that includes the
+numbers that the publisher no longer holds. One kind of loss is not an error: with --from beginning or
+time:T, the numbers that the publisher's retention (--retain) had removed before the first one that it
+still has was received. They are lost and expired, and the account counts them in both: "58 lost (50 expired)". Numbers that retention
+removes later, while a subscriber is too slow or disconnected, and numbers that were requested exactly
 (seq:N, or the position in --state), are lost and not expired.
 
-With --stats no ticks are printed, but a line every second, and the whole run at the end, as text or with
---json: how many of the --connections are live, ticks per second of all of them, the lag (how many numbers
-a connection is behind the newest one that any of them knows of: the greatest, and the median), and percentiles
-of the latency. Each connection is a subscriber of its own, which checks, folds and accounts for every tick,
-and --count is the number of ticks of each. The first that is refused, or gives up, ends them all. The type
-of a JSON object is second or total; its durations are in nanoseconds.
+With --stats, subscribe prints no ticks, but a line every second and the totals of the run at the end, as
+text or with --json: how many of the --connections are live, the ticks per second of all of them, the lag
+(how many numbers a connection is behind the newest number that any of them knows of: maximum and
+median), and percentiles of the latency. Each connection is a subscriber of its own, which checks, folds
+and accounts for every tick, and --count is the number of ticks of each. The first connection that is
+refused or gives up ends all of them. The type of a JSON object is second or total; durations are in
+nanoseconds.
 
-Latency is how long after its publish time, or its event time, a tick is handed to the program. It counts
-from those times and not from when the tick could be read, so that a stall, and an outage once the ticks
-are replayed, count in full. It includes the difference of two clocks: ticks that come before their time
-count as 0, and the end reports how many there are and by how much. Ticks that were published before their
-connection was live for the first time are counted without a latency. So are, for the event time, ticks
-whose event time is not within a minute of the publish time: a simulated market, or files, of another day.
-A replay sends the times of its recording, from which no latency can be measured: "-". With --symbols the
-latency from publish time may be up to 1 ms too small, because the publisher joins packets.
+Latency is the time from a tick's publish time, or its event time, until the tick is handed to the
+program. It starts at those times, not when the tick could be read, so stalls count in full, and so do
+outages once the ticks are replayed. It includes the difference between two clocks: ticks that arrive
+before their time count as 0, and the end reports how many there are and by how much. Ticks that were
+published before their connection was first live are counted without a latency. For the event time, so
+are ticks whose event time is not within a minute of the publish time, such as those of a simulated
+market or of files from another day. A replay sends the times of its recording, from which no latency
+can be measured; it is printed as "-". With --symbols the latency from publish time may be up to 1 ms
+too small, because the publisher joins packets.
 
 With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbols *" for all) replaces the
-patterns of --symbols on all connections, and standard error reports the number from which the new ones
-apply. A line that is wrong, and the end of the input, change nothing. Without the flag standard input is
-not read, because it may hold lines that are for another program: commands that were pasted into a shell,
-or the list of a "while read" loop. In the background of a terminal nothing is read.
+patterns of --symbols on all connections, and standard error reports the number from which the new patterns
+apply. An invalid line and the end of the input change nothing. Without the flag, standard input is not
+read, because its lines may be meant for another program: commands that were pasted into a shell, or the
+list of a "while read" loop. A background job of a terminal reads nothing.
 
-Exit codes: 0 --count, --until or --until-end reached, or the output closed; 3 the same, but ticks were
-lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end as --count does.`,
+Exit codes: 0 --count, --until or --until-end was reached, or the output was closed; 3 the same, but ticks
+were lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end subscribe
+as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425
   tickfeed subscribe --from beginning --until-end --csv > ticks.csv
@@ -114,52 +117,52 @@ lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and S
 		RunE: func(cmd *cobra.Command, args []string) error { return p.subscribe(cmd.Context(), &o, args) },
 	}
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.symbols, "symbols", nil, "only these: `PATTERNS` SYMBOL or SYMBOL@VENUE, * and ? match, commas between")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
 		countVar(f, &o.count, "count", 0, "end after `N` ticks")
-		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and all is received")
-		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M it fetches [M, N)")
-		f.BoolVar(&o.commands, "commands", false, "read commands from standard input while it runs: a line \"symbols PATTERNS\" replaces --symbols")
-		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and go on from there when started again; after a crash or a power cut some ticks may repeat, none is missing: standard output, if it is a file, is synced first. One subscriber at a time")
+		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
+		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M, fetch [M, N)")
+		f.BoolVar(&o.commands, "commands", false, "read commands from standard input: a line \"symbols PATTERNS\" replaces --symbols")
+		f.StringVar(&o.state, "state", "", "keep the position in `FILE` and continue from it after a restart; after a crash or a power cut some ticks may repeat, but none is missing: standard output, if it is a file, is synced before the position. Only one subscriber at a time may use FILE")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.json, "json", false, "print one JSON object per tick; with --stats or --latency one per second, and one at the end")
+		f.BoolVar(&o.json, "json", false, "print a JSON object per tick; with --stats or --latency, one per second and one at the end")
 		f.BoolVar(&o.csv, "csv", false, "print CSV with a header")
 		rawVar(f, &o.raw, "--json")
-		f.BoolVar(&o.events, "events", false, "with --json: print a line for each connection, snapshot and loss too, and a last one with the totals; codec/CLIENT.md lists the fields")
-		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as a snapshot would send it")
+		f.BoolVar(&o.events, "events", false, "with --json: also print a line for each connection, snapshot and loss, and a last one with the totals; codec/CLIENT.md lists the fields")
+		f.BoolVar(&o.finalState, "final-state", false, "with --json: at the end, print the state of every instrument, as in a snapshot")
 		timeVar(f, &o.time)
-		f.StringSliceVar(&o.kinds, "kinds", nil, "print only these `KINDS`, commas between: definition, quote, trade, correction, cancel, level, clear, status, auction; all ticks are received and accounted for, and --count counts those that are printed")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "print only ticks of these `KINDS`, separated by commas: definition, quote, trade, correction, cancel, level, clear, status, auction; all ticks are received and accounted for, but --count counts only those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the files of --ledger, --hdr and --hdr-event if they exist")
-		f.StringVar(&o.reports, "reports", "", "append a JSON line for each recovery to `FILE` when it happens; - is standard output")
+		f.StringVar(&o.reports, "reports", "", "append a JSON line to `FILE` at each recovery; - is standard output")
 	})
 	group(cmd, "Statistics", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.stats, "stats", false, "print no ticks, but rate, lag and latency percentiles every second, and at the end of the whole run")
-		countVar(f, &o.connections, "connections", 1, "open `N` connections, each a subscriber of its own; with --stats or --latency")
-		f.BoolVar(&o.latency, "latency", false, "--stats, with more percentiles at the end")
-		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the plotter of HdrHistogram (.hgrm); - is standard output")
-		f.StringVar(&o.hdrEvent, "hdr-event", "", "the same of the latencies from event time, to `FILE`")
+		f.BoolVar(&o.stats, "stats", false, "instead of ticks, print rate, lag and latency percentiles, every second and for the whole run at the end")
+		countVar(f, &o.connections, "connections", 1, "with --stats or --latency: open `N` connections, each a subscriber of its own")
+		f.BoolVar(&o.latency, "latency", false, "as --stats, with more percentiles at the end")
+		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the HdrHistogram plotter (.hgrm); - is standard output")
+		f.StringVar(&o.hdrEvent, "hdr-event", "", "write the latencies from event time to `FILE`, as --hdr does")
 	})
 	o.connectionFlags(cmd)
 	return cmd
 }
 
-// connectionFlags are those that record has too.
+// connectionFlags adds the connection flags, which record has too.
 func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	group(cmd, "Connection", func(f *pflag.FlagSet) {
-		f.StringVar(&o.slow, "slow", "all", "when this subscriber is too slow: `POLICY` all (lose nothing), latest (skip to a snapshot) or disconnect")
-		f.DurationVar(&o.maxLag, "max-lag", 0, "how late is too slow for --slow latest and disconnect (default: the publisher's)")
-		f.DurationVar(&o.heartbeat, "heartbeat", 0, "longest silence on the connection (default: the publisher's)")
+		f.StringVar(&o.slow, "slow", "all", "`POLICY` if this subscriber is too slow: all (lose nothing), latest (skip to a snapshot) or disconnect")
+		f.DurationVar(&o.maxLag, "max-lag", 0, "lag at which this subscriber is too slow, for --slow latest and disconnect (default: the publisher's)")
+		f.DurationVar(&o.heartbeat, "heartbeat", 0, "ask for a heartbeat after this much silence (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
-		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts; the wait is random, and grows from 100ms up to this")
-		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE`, else from TICKFEED_TOKEN")
+		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound grows from 100ms to this")
+		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
 }
 
-// The default of --max-backoff, which is the subscriber's too, and the least.
+// The default of --max-backoff, which is also the subscriber's, and its minimum.
 const (
 	defaultBackoff = 30 * time.Second
 	minBackoff     = time.Millisecond
@@ -209,7 +212,7 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 		set  bool
 	}{{"--raw", o.raw}, {"--events", o.events}, {"--final-state", o.finalState}} {
 		if f.set && !o.json {
-			return cfg, usage("%s is for --json: add it", f.flag)
+			return cfg, usage("%s needs --json", f.flag)
 		}
 	}
 	for _, d := range []struct {
@@ -237,11 +240,11 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	return cfg, err
 }
 
-// clockSlack is how far the clock of a publisher may be ahead of this machine's.
+// clockSlack is how far a publisher's clock may be ahead of this machine's.
 const clockSlack = time.Minute
 
-// parseStart reads --from. A start that lies ahead is refused: a time here, by the clock of this machine, and a number by the
-// publisher, which knows its head (PROTOCOL.md, "start").
+// parseStart parses --from. A start in the future is refused: a time here, by the clock of this machine, and a number by
+// the publisher, which knows its head (PROTOCOL.md, "start").
 func parseStart(s string, now time.Time) (codec.Start, error) {
 	kind, value, hasValue := strings.Cut(s, ":")
 	switch {
@@ -265,7 +268,7 @@ func parseStart(s string, now time.Time) (codec.Start, error) {
 			return codec.Start{}, usage("--from %s: want a time such as 2026-01-05T09:30:00Z, or nanoseconds since the Unix epoch", s)
 		}
 		if at.After(now.Add(clockSlack)) {
-			return codec.Start{}, usage("--from %s lies ahead: nothing was published then; to wait for what comes, leave --from out", s)
+			return codec.Start{}, usage("--from %s is in the future; to wait for new ticks, leave --from out", s)
 		}
 		ns := int64(0) // nothing was published before 1970
 		if at.After(time.Unix(0, 0)) {
@@ -281,7 +284,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err != nil {
 		return err
 	}
-	cfg.Logger = p.logger(zerolog.ErrorLevel) // what happens is told by describe
+	cfg.Logger = p.logger(zerolog.ErrorLevel) // describe reports the events
 	cfg.Dial = dial
 	if err := o.checkStats(); err != nil {
 		return err
@@ -348,8 +351,8 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	})
 }
 
-// finish ends subscriptions whose Run returned err and whose numbers add up to totals: it calls save, reports what went wrong, and
-// ends standard error with account.
+// finish ends the subscriptions whose Run returned err and whose numbers add up to totals: it calls save, reports errors,
+// and prints account as the last line on standard error.
 func (p *program) finish(ctx context.Context, err error, totals feed.Totals, account string, save func() error) error {
 	if errors.Is(err, subscriber.ErrPositionLocked) {
 		return usage("--state: %w", err)
@@ -364,17 +367,17 @@ func (p *program) finish(ctx context.Context, err error, totals feed.Totals, acc
 	code := p.exit(nil, err)
 	p.notef("%s", account)
 	if code != exitDone {
-		return &exitError{code: code} // reported
+		return &exitError{code: code} // already reported
 	}
 	return nil
 }
 
-// ended returns how a subscription ends whose Run returned err: with nil if it has enough, and as stopped says if a signal ended it,
-// unless something went wrong beside that, such as a position that could not be saved.
+// ended returns the result of a subscription whose Run returned err: nil if it has enough, and the result of stopped if a
+// signal ended it, unless there was another error, such as a position that could not be saved.
 func (p *program) ended(ctx context.Context, err error) error {
 	ends := []error{errEnough, context.Canceled}
 	if ctx.Err() != nil {
-		ends = append(ends, errOutputClosed) // the same Ctrl-C ended the reader
+		ends = append(ends, errOutputClosed) // the same Ctrl-C may have ended the reader
 	}
 	switch failed := besides(err, ends...); {
 	case failed != nil:
@@ -387,23 +390,23 @@ func (p *program) ended(ctx context.Context, err error) error {
 	return err
 }
 
-// lostError reports the numbers that were asked for and are lost. Those that are expired are no error: nobody promised them,
-// see feed.Account.
+// lostError returns an error if requested numbers are lost. Expired numbers are no error, because they were never
+// promised; see feed.Account.
 func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
-		return wrong("%d ticks were lost; the reasons stand above", lost)
+		return wrong("%d ticks were lost; the reasons are listed above", lost)
 	}
 	return nil
 }
 
-// unsaved says what is lost if the process ends now, where next is the position.
+// unsaved describes what is lost if the process ends now at position next.
 func (o *subscribeOptions) unsaved(next uint64) string {
 	var parts []string
 	switch {
 	case o.measures():
 		parts = append(parts, "the end of the statistics")
 	case !o.quiet:
-		parts = append(parts, "the end of what is printed on standard output")
+		parts = append(parts, "the end of the output on standard output")
 	}
 	if o.state != "" {
 		parts = append(parts, fmt.Sprintf("the position, if --state %s does not say %d yet: the ticks from there on come again", o.state, next))
@@ -421,7 +424,7 @@ func (o *subscribeOptions) unsaved(next uint64) string {
 	return strings.Join(parts, "; ")
 }
 
-// checkFiles refuses files that exist, that are two things at once, or that could not be written at the end.
+// checkFiles refuses output files that exist, that two flags name, or that could not be written at the end.
 func (o *subscribeOptions) checkFiles() error {
 	files := []struct {
 		flag, path string
@@ -457,7 +460,7 @@ func samePath(a, b string) bool {
 	return errX == nil && errY == nil && x.Mode().IsRegular() && os.SameFile(x, y)
 }
 
-// openReports opens the file of --reports. A named pipe has no end until somebody reads it: ctx ends the wait.
+// openReports opens the file of --reports. Opening a named pipe blocks until it has a reader; ctx ends the wait.
 func openReports(ctx context.Context, path string) (*os.File, error) {
 	f, err := waitFor(ctx, func() (*os.File, error) {
 		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, filemode.File())
@@ -468,8 +471,7 @@ func openReports(ctx context.Context, path string) (*os.File, error) {
 	return f, err
 }
 
-// syncOutput makes durable what was written to outs: regular files are synced; what was written to a pipe or a terminal is
-// with its reader.
+// syncOutput syncs the regular files among outs. Data written to a pipe or a terminal is already with its reader.
 func syncOutput(outs ...io.Writer) error {
 	for _, out := range outs {
 		f, ok := out.(interface {
@@ -484,7 +486,7 @@ func syncOutput(outs ...io.Writer) error {
 			continue
 		}
 		if err := f.Sync(); err != nil {
-			return fmt.Errorf("sync %s: %w; the position in --state is not saved any more", f.Name(), err)
+			return fmt.Errorf("sync %s: %w; the position in --state is no longer saved", f.Name(), err)
 		}
 	}
 	return nil
@@ -519,37 +521,37 @@ func (p *program) writeResult(flag, path string, replace bool, b []byte) error {
 	return nil
 }
 
-// errEnough: the subscription has what it was asked for.
+// errEnough ends a subscription that has received everything it was asked for.
 var errEnough = errors.New("enough")
 
-// A receiver is what subscribe does with what comes.
+// A receiver handles the batches of one subscription for subscribe.
 type receiver struct {
 	say        func(format string, args ...any)
 	failures   failures
-	crowd      *crowd    // reports changes rather than say and failures, if this is one of many lines; else nil
+	crowd      *crowd    // reports changes instead of say and failures, if this is one of many lines; otherwise nil
 	printer    *printer  // nil: print nothing
 	quiet      bool      // print no ticks
 	events     bool      // print a line for each event
 	reports    io.Writer // nil: none
-	count      uint64    // ticks to end after, given one by one; 0 for no bound
+	count      uint64    // ticks to end after, received one per batch; 0 for no bound
 	stop       func(error)
 	untilEnd   bool
 	filter     codec.Filter
-	kinds      []feed.Kind // that are printed and counted; nil for all
+	kinds      []feed.Kind // kinds that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 
 	savedNext  uint64               // position of the last saved event
-	last       *feed.State          // as of the last batch
-	matched    bool                 // the patterns of filter were compared with the first state that has what they want
-	state      subscriber.ConnState // the last one told
+	last       *feed.State          // state as of the last batch
+	matched    bool                 // the patterns of filter were compared with the first complete state
+	state      subscriber.ConnState // the last one reported
 	ticks      uint64
 	chosen     uint64      // ticks of kinds
-	few        []feed.Tick // for choose
+	few        []feed.Tick // buffer of choose
 	recoveries uint64
 	order      order
 }
 
-// handle is for subscriber.Run.
+// handle is the handler for subscriber.Run.
 func (r *receiver) handle(b *subscriber.Batch) error {
 	r.last = b.State
 	if c := b.Change; c != nil {
@@ -591,7 +593,7 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 		r.chosen += uint64(len(r.choose(b.Ticks)))
 	}
 	if r.count > 0 && r.chosen >= r.count {
-		r.stop(errEnough) // not an error of this batch, which counts
+		r.stop(errEnough) // this batch still counts
 	}
 	return nil
 }
@@ -620,7 +622,7 @@ func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonForma
 	return nil
 }
 
-// choose returns the ticks of the kinds that are wanted. The result is valid until the next call.
+// choose returns the ticks of the wanted kinds. The result is valid until the next call.
 func (r *receiver) choose(ticks []feed.Tick) []feed.Tick {
 	if r.kinds == nil {
 		return ticks
@@ -634,7 +636,7 @@ func (r *receiver) choose(ticks []feed.Tick) []feed.Tick {
 	return r.few
 }
 
-// parseKinds reads --kinds; nil for all.
+// parseKinds parses --kinds. It returns nil for all kinds.
 func parseKinds(names []string) (kinds []feed.Kind, err error) {
 	all := parquetfile.Kinds()
 	for _, name := range names {
@@ -679,7 +681,7 @@ func (r *receiver) change(c *subscriber.Change) error {
 	return nil
 }
 
-// warnOfPatterns reports the patterns of --symbols that match no instrument of state, which is the first one that is whole.
+// warnOfPatterns reports the patterns of --symbols that match no instrument of state, the first complete state.
 func (r *receiver) warnOfPatterns(state *feed.State) {
 	if r.filter.All() {
 		return
@@ -688,7 +690,7 @@ func (r *receiver) warnOfPatterns(state *feed.State) {
 	if len(missing) == 0 {
 		return
 	}
-	r.say("--symbols: no instrument matches %s so far; upper and lower case differ", firstPatterns(missing))
+	r.say("--symbols: no instrument matches %s so far; patterns are case-sensitive", firstPatterns(missing))
 }
 
 // unmatched returns the patterns of f that match no instrument of state.
@@ -714,12 +716,12 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string) {
 	return missing
 }
 
-// account is the last line of standard error.
+// account returns the last line of standard error.
 func (r *receiver) account(l *feed.Ledger, next uint64) string {
 	return accountText(r.ticks, r.recoveries, l.Totals(), r.order.repeated, fmt.Sprintf("next seq %d", next))
 }
 
-// accountText is an account for people, which ends with end.
+// accountText formats an account for people, ending with end.
 func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
@@ -729,7 +731,7 @@ func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end s
 		ticks, recoveries, t.Withheld, t.Lost, expired, t.Disowned, repeated, end)
 }
 
-// An order checks on its own that no number of a session comes twice, or after a greater one.
+// An order checks, independently of the subscriber, that no number of a session comes twice or after a greater one.
 type order struct {
 	session  feed.SessionID
 	last     uint64 // the greatest number of session
@@ -755,7 +757,7 @@ func (o *order) check(session feed.SessionID, ticks []feed.Tick) {
 	}
 }
 
-// describe is c for people; before is the state that the last change told.
+// describe describes c for people; before is the state of the change before it.
 func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if c.State != before {
@@ -785,7 +787,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 		add("lost %v: %s", n, lostReason(c, n.Range.Len()))
 	}
 	for _, n := range c.Disowned {
-		add("disowned %v: %d numbers that belong to nobody any more", n, n.Range.Len())
+		add("disowned %v: %d numbers that no longer belong to any session", n, n.Range.Len())
 	}
 	if f := c.Filtered; f != nil {
 		add("%s from number %d on", filterText(f.Filter), f.From)
@@ -796,7 +798,7 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 	return lines
 }
 
-// lostReason says in words why count numbers of c are lost.
+// lostReason explains why count numbers of c are lost.
 func lostReason(c *subscriber.Change, count uint64) string {
 	these := formatThousands(count)
 	switch {
@@ -805,12 +807,12 @@ func lostReason(c *subscriber.Change, count uint64) string {
 	case c.Reason == codec.GoneExpired:
 		return fmt.Sprintf("the publisher no longer keeps these %s", these)
 	case c.Reason == codec.GoneDamaged:
-		return fmt.Sprintf("these %s are damaged where the publisher reads them", these)
+		return fmt.Sprintf("the publisher's copy of these %s is damaged", these)
 	}
 	return fmt.Sprintf("the publisher no longer has these %s", these)
 }
 
-// dial connects as the subscriber would by itself. Its errors are for people, as failures reports them.
+// dial connects as the subscriber's default dialer does, but with errors for people, which failures reports.
 func dial(ctx context.Context, addr string) (net.Conn, error) {
 	network, host := "tcp", addr
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
@@ -824,7 +826,7 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, nil
 }
 
-// A dialError reports that there is no connection to addr.
+// A dialError reports that connecting to addr failed.
 type dialError struct {
 	addr string
 	err  error
@@ -834,7 +836,7 @@ func (e *dialError) Error() string { return fmt.Sprintf("cannot connect to %s: %
 
 func (e *dialError) Unwrap() error { return e.err }
 
-// dialTimeout bounds one attempt to connect.
+// dialTimeout bounds one connection attempt.
 const dialTimeout = 5 * time.Second
 
 func dialCause(addr string, err error) error {
@@ -848,30 +850,30 @@ func dialCause(addr string, err error) error {
 	return cause(err)
 }
 
-// How often the same failure of one address is reported again: after firstSilence, and then after twice the time before, at most
-// longestSilence.
+// The same failure of one address is reported again after firstSilence, and then after twice the previous interval, at
+// most longestSilence.
 const (
 	firstSilence   = 10 * time.Second
 	longestSilence = 10 * time.Minute
 )
 
-// failures reports why no connection comes about, whatever the reason: a refused connection, a publisher that is busy, a peer
-// that speaks another protocol or says nothing. Each address has its own schedule: a reason is reported at once, and the same
-// reason again at growing intervals until there is a connection.
+// failures reports why connection attempts fail: a refused connection, a busy publisher, a peer that speaks another
+// protocol or sends nothing. Each address has its own schedule: a reason is reported at once, and the same reason again
+// at growing intervals until a connection succeeds.
 type failures struct {
 	say         func(format string, args ...any)
 	maxAttempts int
-	reported    map[string]*failure // by address; as many as the command line names
+	reported    map[string]*failure // by address; bounded by the addresses on the command line
 }
 
-// A failure is what was reported of one address last.
+// A failure is the last failure reported for one address.
 type failure struct {
 	reason string
 	at     time.Time
 	pause  time.Duration // until the same reason is reported again
 }
 
-// note looks at a change; before is the state that the last change reported.
+// note processes a change; before is the state of the change before it.
 func (f *failures) note(c *subscriber.Change, before subscriber.ConnState) {
 	switch {
 	case c.State == subscriber.Disconnected && before == subscriber.Connecting && c.Err != nil:
@@ -916,7 +918,7 @@ func (f *failures) failed(addr string, err error, now time.Time) {
 // connected notes that the publisher at addr has welcomed the subscriber.
 func (f *failures) connected(addr string) { delete(f.reported, addr) }
 
-// terminal reports whether err is a refusal that is not retried.
+// terminal reports whether err is a refusal that the subscriber does not retry.
 func terminal(err error) bool {
 	var refused *subscriber.RefusedError
 	return errors.As(err, &refused) && (!refused.Retry || refused.Code == codec.CodeVersion ||

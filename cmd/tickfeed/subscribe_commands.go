@@ -19,18 +19,18 @@ import (
 	"tickfeed/codec"
 )
 
-// A commander changes the filter of running subscriptions, as the lines of --commands say. Its methods must not be called
+// A commander changes the filter of running subscriptions by the lines of --commands. Its methods must not be called
 // concurrently.
 type commander struct {
 	say    func(format string, args ...any)
-	filter codec.Filter // that the subscriptions were given last
+	filter codec.Filter // the current filter of the subscriptions
 	set    func(patterns []string) error
 }
 
-// symbolsCommand is the one command.
+// symbolsCommand is the only command.
 const symbolsCommand = "symbols"
 
-// line obeys one line. An error is reported, and changes nothing.
+// line carries out one line. An invalid line is reported and changes nothing.
 func (c *commander) line(text string) {
 	if strings.TrimSpace(text) == "" {
 		return
@@ -50,7 +50,7 @@ func (c *commander) line(text string) {
 	c.filter = filter
 }
 
-// parseCommand returns the filter that a line of --commands asks for.
+// parseCommand returns the filter that a line of --commands requests.
 func parseCommand(text string) (codec.Filter, error) {
 	name, list := strings.TrimSpace(text), ""
 	if i := strings.IndexFunc(name, unicode.IsSpace); i >= 0 {
@@ -62,7 +62,7 @@ func parseCommand(text string) (codec.Filter, error) {
 	case list == "":
 		return nil, errors.New("symbols: name PATTERNS, with commas between; * is all")
 	}
-	r := csv.NewReader(strings.NewReader(list)) // as --symbols reads it
+	r := csv.NewReader(strings.NewReader(list)) // the syntax of --symbols
 	r.TrimLeadingSpace = true
 	patterns, err := r.Read()
 	if err == nil {
@@ -74,7 +74,7 @@ func parseCommand(text string) (codec.Filter, error) {
 	return nil, fmt.Errorf("symbols: %w", err)
 }
 
-// filterText is f for people.
+// filterText formats f for people.
 func filterText(f codec.Filter) string {
 	if f.All() {
 		return "all symbols"
@@ -82,10 +82,10 @@ func filterText(f codec.Filter) string {
 	return "symbols " + firstPatterns(f)
 }
 
-// shownPatterns is how many patterns are listed.
+// shownPatterns bounds how many patterns are listed.
 const shownPatterns = 10
 
-// firstPatterns lists the first of patterns, and says how many more there are.
+// firstPatterns lists the first shownPatterns of patterns, and the number of the others.
 func firstPatterns(patterns []string) string {
 	text := strings.Join(patterns[:min(len(patterns), shownPatterns)], ", ")
 	if more := len(patterns) - shownPatterns; more > 0 {
@@ -94,8 +94,8 @@ func firstPatterns(patterns []string) string {
 	return text
 }
 
-// obey reads commands, if o asks for that, and changes with set the filter of subscriptions, which is filter now. It returns
-// what ends that.
+// obey reads commands, if --commands is set, and changes the filter of subscriptions, now filter, by calling set. It
+// returns a function that stops reading.
 func (o *subscribeOptions) obey(ctx context.Context, p *program, filter codec.Filter, set func(patterns []string) error) (stop func()) {
 	if !o.commands {
 		return func() {}
@@ -107,8 +107,8 @@ func (o *subscribeOptions) obey(ctx context.Context, p *program, filter codec.Fi
 // maxCommand bounds a line of --commands, in bytes: more than the longest filter.
 const maxCommand = 1 << 20
 
-// readCommands calls line with each line of standard input until ctx ends; the end of the input ends nothing else. stop waits
-// until no call of line is under way, and none will follow.
+// readCommands calls line with each line of standard input until ctx ends; the end of the input ends nothing else. When
+// stop returns, no call of line is running and none will follow.
 func (p *program) readCommands(ctx context.Context, line func(string)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	in := p.stdin
@@ -117,7 +117,7 @@ func (p *program) readCommands(ctx context.Context, line func(string)) (stop fun
 	}
 	lines := make(chan string)
 	var failed error // set before lines is closed
-	go func() {      // nothing interrupts a read of a pipe: it ends with the input, or with the process
+	go func() {      // a read of a pipe cannot be interrupted: it ends with the input, or with the process
 		defer close(lines)
 		s := bufio.NewScanner(in)
 		s.Buffer(nil, maxCommand)
@@ -155,8 +155,8 @@ func (p *program) readCommands(ctx context.Context, line func(string)) (stop fun
 	}
 }
 
-// A foregroundInput reads a terminal only while the process is in the foreground. The kernel would stop a process that reads its
-// terminal in the background.
+// A foregroundInput reads a terminal only while the process is in the foreground, because the kernel stops a background
+// process that reads its terminal.
 type foregroundInput struct {
 	ctx context.Context
 	in  *os.File

@@ -10,25 +10,25 @@ import (
 	"tickfeed/subscriber"
 )
 
-// A crowd reports what happens to many lines: what happens to several of them within a second is one message.
+// A crowd reports the changes of many lines: those of several lines within a second are one message.
 type crowd struct {
 	say func(format string, args ...any)
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	failures   failures
-	since      events // the last report
+	since      events // changes since the last report
 	cutErr     error
-	slowest    time.Duration // of the recoveries
+	slowest    time.Duration // slowest recovery
 	lostReason string
 	final      uint64
 	filter     codec.Filter
-	from       feed.Range // the numbers from which on filter applies, of all lines
+	from       feed.Range // range of the numbers from which filter applies, over all lines
 }
 
-// events are what happened to which lines.
+// events are the kinds of changes, each with the lines it happened to.
 type events struct{ cut, recovered, lost, withheld, disowned, ended, filtered event }
 
-// An event happened to lines, and to so many numbers in all.
+// An event counts the lines that a change happened to, and the numbers in it.
 type event struct {
 	lines   map[*receiver]bool
 	numbers uint64
@@ -44,10 +44,10 @@ func (e *event) add(r *receiver, ns ...subscriber.Numbers) {
 	}
 }
 
-// on is the lines of e for people.
+// on describes the lines of e for people.
 func (e *event) on() string { return plural(len(e.lines), "line") }
 
-// change notes a change of the line of r, whose state is still that of the change before. Any goroutine may call it.
+// change records a change of the line of r; r.state is still the state before it. It is safe for concurrent use.
 func (w *crowd) change(r *receiver, c *subscriber.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,7 +85,7 @@ func (w *crowd) change(r *receiver, c *subscriber.Change) {
 	}
 }
 
-// report says what has happened since the last report.
+// report reports the changes since the last report.
 func (w *crowd) report() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +103,7 @@ func (w *crowd) report() {
 		w.say("lost on %s: %s", e.lost.on(), w.lostReason)
 	}
 	if e.disowned.lines != nil {
-		w.say("disowned on %s: %s that belong to nobody any more", e.disowned.on(), countOf(e.disowned.numbers, "number"))
+		w.say("disowned on %s: %s that no longer belong to any session", e.disowned.on(), countOf(e.disowned.numbers, "number"))
 	}
 	if e.filtered.lines != nil {
 		from := fmt.Sprintf("number %d", w.from.From)

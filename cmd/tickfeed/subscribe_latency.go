@@ -11,21 +11,21 @@ import (
 	"tickfeed/subscriber"
 )
 
-// Bounds of a latency: differences below the least are not told apart, and what is longer than the greatest counts as the greatest.
+// Bounds of a latency: smaller differences are not distinguished, and a longer latency counts as the greatest.
 const (
 	leastLatency    = 500 * time.Nanosecond
 	greatestLatency = 24 * time.Hour
 )
 
-// nearEvent is how far the event time of a tick may be from its publish time. An event time that is further away is the time of
-// another day's market, as in a simulation or in files, and says nothing about latency.
+// nearEvent is how far a tick's event time may be from its publish time. An event time further away belongs to another
+// day's market, such as a simulation or files, and gives no latency.
 const nearEvent = time.Minute
 
-// A latency is how long after one of their times, the publish time or the event time, ticks were handed over.
+// A latency is the distribution of the times from the ticks' publish time, or event time, until they were handed over.
 type latency struct {
 	values   *hdrhistogram.Histogram // in ns
 	early    int64                   // ticks handed over before that time, whose latency counts as 0: two clocks differ
-	earliest time.Duration           // the longest time before it
+	earliest time.Duration           // longest time by which a tick was early
 }
 
 func newLatency() latency {
@@ -38,7 +38,7 @@ func (l *latency) record(d time.Duration, n int64) {
 		l.early += n
 		l.earliest = max(l.earliest, -d)
 	}
-	_ = l.values.RecordValues(int64(min(max(d, 0), greatestLatency)), n) // within its bounds
+	_ = l.values.RecordValues(int64(min(max(d, 0), greatestLatency)), n) // the value is within bounds
 }
 
 func (l *latency) add(o *latency) {
@@ -54,7 +54,7 @@ func (l *latency) reset() {
 
 func (l *latency) count() int64 { return l.values.TotalCount() }
 
-// at returns the latency of a percentile.
+// at returns the latency at a percentile.
 func (l *latency) at(percentile float64) time.Duration {
 	return time.Duration(l.values.ValueAtPercentile(percentile))
 }
@@ -67,7 +67,7 @@ type tally struct {
 	publish latency // from the publish time
 	event   latency // from the event time
 
-	history  uint64 // ticks without a latency: published before their line was live for the first time
+	history  uint64 // ticks without a latency: published before their line was first live
 	recorded uint64 // ticks without a latency: of a replay, which sends the times of the recording
 	foreign  uint64 // other ticks without a latency from the event time, because it is not within nearEvent
 	undated  uint64 // other ticks without an event time
@@ -91,8 +91,8 @@ func (t *tally) reset() {
 	*t = tally{publish: t.publish, event: t.event}
 }
 
-// count counts the ticks of b, which were handed over at now, in nanoseconds since the Unix epoch. Timed says whether their
-// times are compared with now.
+// count counts the ticks of b, which were handed over at now, in nanoseconds since the Unix epoch; timed says whether
+// they have a latency.
 func (t *tally) count(b *subscriber.Batch, now int64, timed timing) {
 	n := uint64(len(b.Ticks))
 	t.ticks += n
@@ -119,21 +119,21 @@ func (t *tally) count(b *subscriber.Batch, now int64, timed timing) {
 	}
 }
 
-// A timing says whether ticks have a latency.
+// A timing is whether ticks have a latency, and why not.
 type timing uint8
 
 const (
-	timedHistory  timing = iota // no: their line has not been live yet
-	timedRecorded               // no: they come from a replay
-	timedLive                   // yes
+	timedHistory  timing = iota // no latency: their line has not been live yet
+	timedRecorded               // no latency: they come from a replay
+	timedLive                   // they have a latency
 )
 
-// A meter is a tally that a few lines add to, and that is taken away every second. Its lock is held for a batch, not a tick.
-// There are as many as processors, rather than one for each line: each has a megabyte.
+// A meter is a tally that several lines add to and that is drained every second. Its lock is taken once per batch, not
+// per tick. There is one meter per processor, not per line, because each takes a megabyte.
 type meter struct {
 	mu    sync.Mutex
 	now   *tally
-	spare *tally   // of take alone
+	spare *tally   // used by take only
 	_     [64]byte // keep the locks of two meters apart
 }
 
@@ -145,7 +145,7 @@ func (m *meter) count(b *subscriber.Batch, now int64, timed timing) {
 	m.mu.Unlock()
 }
 
-// take adds what was counted since the last call to sum.
+// take adds the ticks counted since the last call to sum.
 func (m *meter) take(sum *tally) {
 	m.mu.Lock()
 	taken := m.now
@@ -163,7 +163,7 @@ type timer struct {
 	mode    codec.Mode // of session
 }
 
-// timing of the ticks of b; mode returns the mode of the session that they are of.
+// timing returns the timing of the ticks of b; mode returns the mode of their session.
 func (t *timer) timing(b *subscriber.Batch, mode func() codec.Mode) timing {
 	if b.Session != t.session {
 		t.session, t.mode = b.Session, mode()

@@ -13,24 +13,24 @@ import (
 	"tickfeed/subscriber"
 )
 
-// A moment is what one line of statistics reports.
+// A moment holds the values of one row of statistics.
 type moment struct {
 	at         time.Time
 	since      time.Duration // since the start
-	span       time.Duration // that tally is of
-	lines      int           // that are wanted
+	span       time.Duration // duration that tally covers
+	lines      int           // number of lines wanted
 	live       int
-	lag        lags   // at the end, only max: the highest there was
+	lag        lags   // at the end only max, the highest of the run
 	reconnects int    // so far
-	tally      *tally // of span
+	tally      *tally // ticks in span
 }
 
-// The lags are how many numbers lines are behind the newest one that any of them knows of.
+// The lags are the numbers by which lines are behind the newest number that any of them knows of.
 type lags struct{ max, median, sum uint64 }
 
-// lagOf compares lines, of which heads and then nexts were read: a line that was read later than another must not appear to be
-// ahead of it. The lineages are those of the sessions of heads: a line that is away may be behind in a parent session. Lines that
-// have no session yet have no lag.
+// lagOf compares lines. All heads must be read before all nexts, so that a line read later does not appear to be ahead of
+// another. lineages holds the lineage of the session of each head: a disconnected line may be behind in a parent session.
+// A line that has no session yet has no lag.
 func lagOf(heads, nexts []subscriber.Status, lineages map[feed.SessionID]feed.Lineage) (l lags) {
 	newest := make(map[feed.SessionID]uint64)
 	for _, s := range heads {
@@ -58,7 +58,7 @@ func lagOf(heads, nexts []subscriber.Status, lineages map[feed.SessionID]feed.Li
 	return l
 }
 
-// isLive reports whether a line in state s has everything that its publisher has sent.
+// isLive reports whether a line in state s has received everything that its publisher has sent.
 func isLive(s subscriber.ConnState) bool { return s == subscriber.Live || s == subscriber.Ended }
 
 // A report writes statistics on standard output: lines of at most columns columns, or JSON.
@@ -66,13 +66,13 @@ type report struct {
 	out   io.Writer
 	json  bool
 	times timeText
-	rows  int // of text that were written
+	rows  int // rows of text written
 }
 
 // headerRows is how many rows of text follow a header.
 const headerRows = 20
 
-// second writes one line.
+// second writes one row.
 func (r *report) second(m *moment) error {
 	if r.json {
 		return r.line(r.figures("second", m))
@@ -98,7 +98,7 @@ func (r *report) second(m *moment) error {
 	return output(err)
 }
 
-// latencyText is d, a latency of l, in at most five columns.
+// latencyText formats d, a latency of l, in at most five columns.
 func latencyText(l *latency, d time.Duration) string {
 	switch {
 	case l.count() == 0:
@@ -118,10 +118,10 @@ func perSecond(n uint64, span time.Duration) float64 {
 	return float64(n) / span.Seconds()
 }
 
-// rounded leaves out what formatCount would show of a number below 1000.
+// rounded drops the decimals that formatCount would show of a number below 1000.
 func rounded(v float64) float64 { return float64(int64(v + 0.5)) }
 
-// A percentile has a name in text.
+// A percentile is a percentile with its name in text.
 type percentile struct {
 	at   float64
 	name string
@@ -134,7 +134,7 @@ var (
 		{99.99, "p99.99"}, {99.999, "p99.999"}}
 )
 
-// total writes the end: m is of the whole run, account is the sum of all lines.
+// total writes the totals: m is for the whole run, account is the sum over all lines.
 func (r *report) total(m *moment, account feed.Totals, percentiles []percentile) error {
 	t := m.tally
 	if r.json {
@@ -172,7 +172,7 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	return output(err)
 }
 
-// remarks say which ticks have no latency, or one that was corrected.
+// remarks describes the ticks that have no latency, or a corrected one.
 func remarks(t *tally) (out []string) {
 	remark := func(n uint64, format string, args ...any) {
 		if n > 0 {
@@ -192,7 +192,7 @@ func remarks(t *tally) (out []string) {
 	return out
 }
 
-// figures is a line of --stats --json. Durations are in nanoseconds.
+// figures is one JSON object of --stats --json. Durations are in nanoseconds.
 type figures struct {
 	Type           string          `json:"type"` // second or total
 	Time           json.RawMessage `json:"ts"`
@@ -214,7 +214,7 @@ type figures struct {
 	Account        *accountFigures `json:"account,omitempty"`
 }
 
-// accountFigures are feed.Totals.
+// accountFigures is feed.Totals as JSON.
 type accountFigures struct {
 	Delivered uint64 `json:"delivered"`
 	NotAsked  uint64 `json:"not_asked"`
@@ -224,7 +224,7 @@ type accountFigures struct {
 	Disowned  uint64 `json:"disowned"`
 }
 
-// latencyFigures is a latency. What it has no ticks for is null.
+// latencyFigures is a latency as JSON. Values are null if there are no ticks.
 type latencyFigures struct {
 	Ticks       int64              `json:"ticks"`
 	P50         *time.Duration     `json:"p50_ns"`
@@ -278,14 +278,14 @@ func (r *report) line(f *figures) error {
 	return output(err)
 }
 
-// hgrmTicks is how many values stand in a percentile distribution between one half of the distance to 100 % and the next, as in
-// other implementations of HdrHistogram.
+// hgrmTicks is the number of values in a percentile distribution for each halving of the distance to 100 %, as in other
+// implementations of HdrHistogram.
 const hgrmTicks = 5
 
-// hgrm is l as a percentile distribution in microseconds, which the plotter of HdrHistogram reads.
+// hgrm formats l as a percentile distribution in microseconds for the HdrHistogram plotter.
 func hgrm(l *latency, from string) []byte {
 	var b bytes.Buffer
-	_, _ = l.values.PercentilesPrint(&b, hgrmTicks, float64(time.Microsecond)) // a buffer takes everything
+	_, _ = l.values.PercentilesPrint(&b, hgrmTicks, float64(time.Microsecond)) // writes to a buffer do not fail
 	fmt.Fprintf(&b, "#[Latency from %s time in microseconds; %d ticks before that time count as 0]\n", from, l.early)
 	return b.Bytes()
 }

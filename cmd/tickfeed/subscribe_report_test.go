@@ -197,7 +197,7 @@ func TestCrowd(t *testing.T) {
 		"3 lines recovered, the slowest in 3s",
 		"withheld on 3 lines: 3,000 ticks skipped because the line was too slow",
 		"lost on 3 lines: the publisher no longer keeps these 30",
-		"disowned on 3 lines: 3 numbers that belong to nobody any more",
+		"disowned on 3 lines: 3 numbers that no longer belong to any session",
 		"symbols A on 3 lines from numbers between 40 and 42 on",
 		"end of the source on 3 lines: the last number is 50",
 	}, said)

@@ -18,41 +18,42 @@ import (
 // Bounds of --connections.
 const (
 	maxConnections = 100_000
-	// maxJoining bounds how many lines connect for the first time at once. It is far below the number of connections that a
-	// publisher accepts before their hello.
+	// maxJoining bounds how many lines make their first connection at the same time. It is far below the number of
+	// connections without a hello that a publisher accepts.
 	maxJoining = 64
-	// spareDescriptors is for files. Lines that connect may take two for a moment, if the host has two addresses.
+	// spareDescriptors is the number of file descriptors kept for files. A line that connects may briefly use two if the
+	// host has two addresses.
 	spareDescriptors = 16
-	// crowdBatch is how many ticks each of many lines takes at once: fewer than one line alone, so that they take less memory.
+	// crowdBatch is the batch size of each of many lines, smaller than that of a single line to save memory.
 	crowdBatch = 64
 )
 
-// measures reports whether statistics are printed, rather than ticks.
+// measures reports whether statistics are printed instead of ticks.
 func (o *subscribeOptions) measures() bool { return o.stats || o.latency }
 
-// checkStats refuses what makes no sense with statistics, or without them.
+// checkStats refuses flags that make no sense with statistics, or without them.
 func (o *subscribeOptions) checkStats() error {
 	switch {
 	case o.connections < 1 || o.connections > maxConnections:
 		return usage("--connections must be from 1 to %d, got %d", maxConnections, o.connections)
 	case !o.measures() && o.connections > 1:
-		return usage("--connections %d: the ticks of many connections are not printed; add --stats, which prints statistics in their stead", o.connections)
+		return usage("--connections %d: the ticks of many connections are not printed; add --stats to print statistics instead", o.connections)
 	case !o.measures() && o.hdr+o.hdrEvent != "":
 		return usage("--hdr and --hdr-event write the latencies that --stats or --latency measure; add one of them")
 	case !o.measures():
 		return nil
 	case o.csv:
-		return usage("--csv is a format of ticks, and with --stats or --latency no ticks are printed; --json is for both")
+		return usage("--csv is a format of ticks, but --stats and --latency print none; use --json")
 	case o.raw || o.events || o.finalState:
-		return usage("--raw, --events and --final-state are about the ticks that are printed, and with --stats or --latency none are")
+		return usage("--raw, --events and --final-state apply to printed ticks, but --stats and --latency print none")
 	case o.kinds != nil:
-		return usage("--kinds chooses the ticks that are printed, and with --stats or --latency none are")
+		return usage("--kinds chooses the ticks that are printed, but --stats and --latency print none")
 	case o.json && (o.hdr == "-" || o.hdrEvent == "-"):
 		return usage("--hdr - and --json would mix two formats on standard output; name a file")
 	case o.connections > 1 && o.state != "":
-		return usage("--state keeps the position of one connection, and --connections asks for %d", o.connections)
+		return usage("--state keeps the position of one connection, but --connections is %d", o.connections)
 	case o.connections > 1 && o.ledger != "":
-		return usage("--ledger is the account of one connection, and --connections asks for %d; the end of the statistics has the sum", o.connections)
+		return usage("--ledger is the account of one connection, but --connections is %d; the statistics end with the sum", o.connections)
 	}
 	limit, open := journal.FileLimit()
 	if needed := open + o.connections + min(o.connections, maxJoining) + spareDescriptors; limit != 0 && needed > limit {
@@ -62,23 +63,23 @@ func (o *subscribeOptions) checkStats() error {
 	return nil
 }
 
-// A load is what subscribe does with --stats and --latency: lines whose ticks are counted and timed.
+// A load is the set of lines of subscribe --stats or --latency, whose ticks are counted and timed.
 type load struct {
 	p       *program
 	lines   []*loadLine
 	meters  []*meter
-	crowd   *crowd // nil for one line, which reports for itself
+	crowd   *crowd // nil for a single line, which reports its own changes
 	report  report
 	began   time.Time
 	last    time.Time // when the last line of statistics was written
-	current *tally    // of the time since last
-	total   *tally    // of all
+	current *tally    // ticks since last
+	total   *tally    // ticks of the whole run
 	maxLag  uint64
 
 	saidRecorded, saidForeign bool
 }
 
-// A loadLine is one of them.
+// A loadLine is one line of a load.
 type loadLine struct {
 	sub    *subscriber.Subscriber
 	recv   receiver
@@ -88,7 +89,7 @@ type loadLine struct {
 	ended  atomic.Bool
 }
 
-// subscribers are those of --connections, one without it.
+// subscribers returns a subscriber for each of --connections.
 func (o *subscribeOptions) subscribers(cfg subscriber.Config) (subs []*subscriber.Subscriber, err error) {
 	if o.connections > 1 && cfg.BatchSize == 0 {
 		cfg.BatchSize = crowdBatch
@@ -103,7 +104,7 @@ func (o *subscribeOptions) subscribers(cfg subscriber.Config) (subs []*subscribe
 	return subs, nil
 }
 
-// newLoad makes a line of each of subs, which does with its ticks what recv does.
+// newLoad returns a load with a line for each of subs; each line handles its ticks with a copy of recv.
 func (p *program) newLoad(subs []*subscriber.Subscriber, recv receiver, rep report) *load {
 	l := &load{p: p, report: rep, current: newTally(), total: newTally()}
 	if len(subs) > 1 {
@@ -120,7 +121,7 @@ func (p *program) newLoad(subs []*subscriber.Subscriber, recv receiver, rep repo
 	return l
 }
 
-// handle is for subscriber.Run.
+// handle is the handler for subscriber.Run.
 func (l *loadLine) handle(b *subscriber.Batch) error {
 	now := time.Now().UnixNano()
 	if err := l.recv.handle(b); err != nil {
@@ -139,7 +140,7 @@ func (l *loadLine) handle(b *subscriber.Batch) error {
 	return nil
 }
 
-// run is the life of the line. Not more lines than joining has room for connect for the first time.
+// run runs the line. joining bounds how many lines make their first connection at the same time.
 func (l *loadLine) run(ctx context.Context, joining chan struct{}) error {
 	select {
 	case joining <- struct{}{}:
@@ -155,7 +156,7 @@ func (l *loadLine) run(ctx context.Context, joining chan struct{}) error {
 	return l.sub.Run(running, l.handle)
 }
 
-// run runs all lines, and writes a line of statistics every second, until all lines have enough, one fails, or ctx ends.
+// run runs all lines and writes a row of statistics every second, until all lines have enough, one fails, or ctx ends.
 func (l *load) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -198,7 +199,7 @@ func (l *load) run(ctx context.Context) error {
 	}
 }
 
-// second writes a line of statistics.
+// second writes a row of statistics.
 func (l *load) second(now time.Time) error {
 	m := l.take(now)
 	if l.crowd != nil {
@@ -208,7 +209,7 @@ func (l *load) second(now time.Time) error {
 	return l.report.second(m)
 }
 
-// take ends the present second, and returns what is to be said of it.
+// take ends the current second and returns its statistics.
 func (l *load) take(now time.Time) *moment {
 	l.current.reset()
 	for _, m := range l.meters {
@@ -229,7 +230,8 @@ func (l *load) take(now time.Time) *moment {
 	return m
 }
 
-// statuses are those of the lines. One that has ended is behind nothing any more.
+// statuses returns the statuses of the lines. A line that has ended is reported as closed and without a session, so that
+// it does not count as behind.
 func (l *load) statuses() []subscriber.Status {
 	out := make([]subscriber.Status, len(l.lines))
 	for i, line := range l.lines {
@@ -241,7 +243,7 @@ func (l *load) statuses() []subscriber.Status {
 	return out
 }
 
-// lineages are those of the sessions of statuses, one of each line.
+// lineages returns the lineages of the sessions of statuses, which has one status per line.
 func (l *load) lineages(statuses []subscriber.Status) map[feed.SessionID]feed.Lineage {
 	out := make(map[feed.SessionID]feed.Lineage)
 	for i, s := range statuses {
@@ -252,7 +254,7 @@ func (l *load) lineages(statuses []subscriber.Status) map[feed.SessionID]feed.Li
 	return out
 }
 
-// explain says once why ticks have no latency.
+// explain reports, once, why ticks have no latency.
 func (l *load) explain() {
 	t := l.current
 	if t.recorded > 0 && !l.saidRecorded {
@@ -266,7 +268,7 @@ func (l *load) explain() {
 	}
 }
 
-// end returns what is to be said of the whole run, once all lines have ended.
+// end returns the statistics of the whole run, once all lines have ended.
 func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 	last := l.take(now)
 	m = &moment{at: now, since: last.since, span: last.since, lines: len(l.lines), lag: lags{max: l.maxLag}, reconnects: last.reconnects, tally: l.total}
@@ -285,17 +287,17 @@ func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 	return m, account
 }
 
-// setFilter gives all lines another filter.
+// setFilter sets the filter of all lines.
 func (l *load) setFilter(patterns []string) error {
 	for _, line := range l.lines {
 		if err := line.sub.SetFilter(patterns); err != nil {
-			return err // of the patterns: the first line refuses them
+			return err // the patterns are invalid: the first line refuses them
 		}
 	}
 	return nil
 }
 
-// measure is subscribe with statistics.
+// measure runs subscribe with statistics.
 func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, recv receiver, times timeText) error {
 	l := p.newLoad(subs, recv, report{out: p.stdout, json: o.json, times: times})
 	defer p.owe(func() string { return o.unsaved(l.lines[0].sub.Position().Next) })()

@@ -103,7 +103,7 @@ func TestOutputIsDurableBeforeThePosition(t *testing.T) {
 			require.Equal(t, test.code, code, stderr.String())
 			out.look()
 			if test.code != exitDone {
-				assert.Contains(t, stderr.String(), "tickfeed: sync ticks.ndjson: input/output error; the position in --state is not saved any more\n")
+				assert.Contains(t, stderr.String(), "tickfeed: sync ticks.ndjson: input/output error; the position in --state is no longer saved\n")
 				_, err := os.Lstat(out.state)
 				assert.ErrorIs(t, err, fs.ErrNotExist)
 				return

@@ -17,12 +17,12 @@ func (p *program) formatsTopic() *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use:   topicFormats,
-		Short: "How files that are not recordings are read, and the flags for it",
+		Short: "How files that are not recordings are read, and the flags for that",
 		Long: `publish, replay, import, inspect, cut, merge, export and bench read files of
-these formats, and know them by their content: CSV and NDJSON, Databento DBN,
-Nasdaq ITCH, IEX, LOBSTER, websocket captures, LEAN. gzip and zstd are unpacked.
-"tickfeed import --help" says more about each. All these commands have the
-flags below.`,
+these formats, which they detect by content: CSV and NDJSON, Parquet, Databento
+DBN, Nasdaq ITCH, IEX, LOBSTER, websocket captures, LEAN. Files compressed with
+gzip or zstd are decompressed. "tickfeed import --help" describes each format.
+All these commands accept the flags below.`,
 	}
 	importFlags(cmd, &o)
 	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { // cobra prints no flags of a topic
@@ -37,31 +37,33 @@ func (p *program) scenariosTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   topicScenarios,
 		Short: "How to write ticks by hand, as NDJSON or in the text form",
-		Long: `A test of a client often needs a few ticks, exactly so. There are two forms.
+		Long: `Tests of a client often need a few exact ticks. They can be written in two ways.
 
-NDJSON, a line for each tick, which any script can write to standard input:
+NDJSON has one line per tick, which any script can write to standard input:
 
   $ tickfeed publish - --exit-at-end <<'END'
   {"time":"2026-03-02T14:30:00Z","symbol":"AAPL","bid":187.25,"ask":187.26}
   {"time":"2026-03-02T14:30:01Z","symbol":"AAPL","price":187.26,"size":100}
   END
 
-  time      RFC 3339, or a number since the Unix epoch: s, ms, us or ns by its
-            magnitude (--epoch-unit says which); the event time, in UTC
-  symbol    the instrument; venue, if it has one
+  time      the event time, in UTC: RFC 3339, or a number since the Unix epoch,
+            in s, ms, us or ns by its magnitude (--epoch-unit sets the unit)
+  symbol    the instrument; venue is optional
   bid, bid_size, ask, ask_size
             a quote. Prices and sizes are decimal numbers in the instrument's
-            currency and units, exact as written; no bid, or null, is no bid
+            currency and units, exact as written; if a bid is left out or null,
+            there is no bid
   price, size, side
-            a trade; side is buy or sell, of the aggressor. trade_id, conditions
-  type      quote, trade, correction, cancel, level, clear, status, auction,
-            definition: all kinds, with the keys that "subscribe --json" prints
+            a trade; side is the aggressor's, buy or sell. trade_id and
+            conditions are optional
+  type      quote, trade, correction, cancel, level, clear, status, auction or
+            definition, each with the keys that "subscribe --json" prints
 
-The publisher numbers the ticks, from 1; the definition of an instrument comes
-before its first tick. They go out at once, or at --rate N.
+The publisher numbers the ticks from 1 and sends the definition of an instrument
+before its first tick. It publishes them at once, or at --rate N.
 
-The text form is a whole recording: numbers, publish times, gaps and sessions
-too. It plays at the pace of its publish times:
+The text form is a whole recording, with numbers, publish times, gaps and
+sessions. It is played at the pace of its publish times:
 
   $ tickfeed replay scenario.txt
 
@@ -76,8 +78,8 @@ too. It plays at the pace of its publish times:
     gone 50 expired
   closed
 
-  packet TIME   the publish time of what follows; each tick has it as its event
-                time too, or so many ns from it: trade +1000 AAPL 187.26 100
+  packet TIME   the publish time of the ticks that follow; their event time too,
+                unless given as an offset in ns: trade +1000 AAPL 187.26 100
   define        #ID symbol= venue= price=EXPONENT size=EXPONENT currency=
                 tick= lot=; prices are multiples of 10^EXPONENT
   quote         INSTRUMENT BID SIZE ASK SIZE; - is no price
@@ -89,9 +91,10 @@ too. It plays at the pace of its publish times:
   auction       INSTRUMENT opening|closing|intraday|halt|ipo PRICE SIZE
                 [buy|sell] imbalance=SIZE at=+NS, after the event time
   skip N, withheld N, gone N expired|damaged
-                N numbers that have no tick; the last two fill their packet
+                N numbers without ticks; withheld and gone need a packet of
+                their own
 
-"tickfeed export session.tick -o session.txt" writes any recording so, to be
-edited; "tickfeed import session.txt -o session.tick" makes a recording of it.`,
+"tickfeed export session.tick -o session.txt" writes any recording in this form,
+for editing; "tickfeed import session.txt -o session.tick" converts it back.`,
 	}
 }

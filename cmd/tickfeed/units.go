@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// rate is a flag: so many a second, with k, M or G; max is +Inf.
+// rate is a flag: a number per second, with k, M or G; max is +Inf.
 type rate float64
 
 func (r *rate) Type() string { return "rate" }
@@ -43,7 +43,7 @@ func (r *rate) Set(s string) error {
 // count is a flag: a whole number such as 1000 or 10k.
 type count[T int | uint64] struct{ v *T }
 
-// countVar defines a flag that is a count; its value is where it starts.
+// countVar defines a flag that is a count, with the default value.
 func countVar[T int | uint64](f *pflag.FlagSet, v *T, name string, value T, usage string) {
 	*v = value
 	f.Var(count[T]{v}, name, usage)
@@ -59,7 +59,7 @@ func (c count[T]) String() string {
 }
 
 func (c count[T]) Set(s string) error {
-	if n, err := strconv.ParseUint(s, 10, 63); err == nil { // all digits of great ones
+	if n, err := strconv.ParseUint(s, 10, 63); err == nil { // exact even for large numbers
 		*c.v = T(n)
 		return nil
 	}
@@ -80,7 +80,7 @@ func (b *byteSize) String() string {
 	switch {
 	case *b == 0:
 		return ""
-	case *b%(1<<20) == 0: // as it would be typed
+	case *b%(1<<20) == 0: // in the form that a user would type
 		return fmt.Sprintf("%dMiB", *b>>20)
 	}
 	return formatBytes(int64(*b))
@@ -92,7 +92,7 @@ func (b *byteSize) Set(s string) error {
 	return err
 }
 
-// retention is a flag: a size, a duration, or both with a comma between.
+// retention is a flag: a size, a duration, or both, separated by a comma.
 type retention struct {
 	bytes int64
 	age   time.Duration
@@ -128,7 +128,7 @@ func (r *retention) Set(s string) error {
 	return nil
 }
 
-// parseCount reads a number that is not negative, with k, M or G for thousands.
+// parseCount parses a number that is not negative, with a suffix k, M or G for powers of 1000.
 func parseCount(s string) (float64, error) {
 	factor := 1.0
 	number := s
@@ -160,7 +160,7 @@ var sizeUnits = []struct {
 	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
 }
 
-// parseBytes reads a size such as 64MB, 1.5GiB or 4096.
+// parseBytes parses a size such as 64MB, 1.5GiB or 4096.
 func parseBytes(s string) (int64, error) {
 	number, factor := s, 1.0
 	for _, u := range sizeUnits {
@@ -184,10 +184,10 @@ func cutSuffixFold(s, suffix string) (string, bool) {
 	return s[:n], true
 }
 
-// formatCount is v for people, with three digits or more: 999, 12.3k, 4.56M.
+// formatCount formats v for people, with about three digits: 999, 12.3k, 4.56M.
 func formatCount(v float64) string { return scaled(v, []string{"", "k", "M", "G", "T"}) }
 
-// formatBytes is a size for people: 999 B, 12.3 KB, 4.56 MB.
+// formatBytes formats a size for people: 999 B, 12.3 KB, 4.56 MB.
 func formatBytes(n int64) string {
 	return scaled(float64(n), []string{" B", " KB", " MB", " GB", " TB"})
 }
@@ -214,7 +214,7 @@ func scaled(v float64, units []string) string {
 	return text + units[unit]
 }
 
-// formatDuration is d for people, with about three digits: 850ms, 12.3s, 4m10s.
+// formatDuration formats d for people, with about three digits: 850ms, 12.3s, 4m10s.
 func formatDuration(d time.Duration) string {
 	switch abs := d.Abs(); {
 	case abs >= time.Minute:
@@ -231,7 +231,7 @@ func formatDuration(d time.Duration) string {
 	return d.Round(time.Microsecond).String()
 }
 
-// formatThousands is n with commas: 1,234,567.
+// formatThousands formats n with commas: 1,234,567.
 func formatThousands(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	var b strings.Builder
@@ -244,7 +244,7 @@ func formatThousands(n uint64) string {
 	return b.String()
 }
 
-// plural is n and what it counts: 1 session, 2 sessions.
+// plural formats n and the noun: 1 session, 2 sessions.
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -252,11 +252,11 @@ func plural(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun + "s"
 }
 
-// columns is the width of a terminal that everything fits.
+// columns is the terminal width that all output fits.
 const columns = 80
 
-// wrap breaks the lines of text between words, so that none is wider than width; what is broken off begins with indent. Escape
-// sequences that colour text have no width.
+// wrap breaks the lines of text between words, so that none is wider than width; continuation lines begin with indent.
+// Escape sequences that colour text have no width.
 func wrap(text string, width int, indent string) string {
 	var b strings.Builder
 	for i, line := range strings.Split(text, "\n") {
@@ -276,8 +276,8 @@ func wrap(text string, width int, indent string) string {
 	return b.String()
 }
 
-// breakAt returns where line is to be broken so that the first part is not wider than width: at the last blank that does it, or else
-// at the first one; -1 if line is not too wide, or one long word.
+// breakAt returns the index at which to break line so that the first part is not wider than width: at the last blank that
+// allows it, or else at the first blank. It returns -1 if line is not too wide, or is one long word.
 func breakAt(line string, width int) int {
 	at, column, escape, word := -1, 0, false, false
 	for i, r := range line {
@@ -301,7 +301,7 @@ func breakAt(line string, width int) int {
 	return at
 }
 
-// hang is the column in which the text of a line of a list begins, after the name that it explains.
+// hang returns the column in which the text of a list line begins, after the name that it explains.
 func hang(line string) int {
 	name := len(line) - len(strings.TrimLeft(line, " "))
 	if i := strings.LastIndex(line, "  "); i >= name {
@@ -310,8 +310,8 @@ func hang(line string) int {
 	return name + 2
 }
 
-// reflow fills the paragraphs of text, which are lines that begin with no blank, to width. Other lines, those of lists, are broken where
-// they are too long.
+// reflow fills the paragraphs of text, which are lines that do not begin with a blank, to width. Other lines, such as
+// lists, are wrapped if they are too long.
 func reflow(text string, width int) string {
 	var out, paragraph []string
 	flush := func() {

@@ -11,9 +11,9 @@ import (
 	"tickfeed/codec"
 )
 
-// A build is what this binary was made of.
+// A build describes how this binary was built.
 type build struct {
-	Version  string `json:"version"`          // of the module; (devel) if it was built in its checkout
+	Version  string `json:"version"`          // version of the module; (devel) if built from a checkout
 	Commit   string `json:"commit,omitempty"` // unknown if empty
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
@@ -44,7 +44,7 @@ func thisBuild() build {
 	return b
 }
 
-// software is the name and version that peers are told.
+// software returns the name and version that is sent to peers.
 func software() string { return "tickfeed " + thisBuild().Version }
 
 func (p *program) versionCommand() *cobra.Command {

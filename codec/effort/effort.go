@@ -1,8 +1,8 @@
-// Package effort sets how much work tests do. "go test ./..." ends within two minutes on two idle cores, and within Go's limit of
-// ten minutes on any machine: a test that does less than it could logs what it leaves out. With the flag -full, which
-// .ci/run sets, tests do all that the project promises, and judge the bounds that hold in real time only.
+// Package effort sets how much work tests do. Without flags, "go test ./..." ends within two minutes on two idle cores, and
+// within Go's limit of ten minutes on any machine; tests log the work that they leave out. With the flag -full, which
+// .ci/run sets, tests do all their work, and also check bounds on real time.
 //
-// Only packages whose tests import effort know the flag -full.
+// Only packages whose tests import effort have the flag -full.
 package effort
 
 import (
@@ -16,10 +16,10 @@ import (
 
 var full = flag.Bool("full", false, "do all the work that a test can do, without a budget of time, and judge bounds in real time")
 
-// Full reports whether tests are to do all their work.
+// Full reports whether tests must do all their work.
 func Full() bool { return *full }
 
-// Of returns all with -full, and else usual, which it logs.
+// Of returns all with -full. Otherwise it returns usual, and logs both.
 func Of[T any](t testing.TB, all, usual T) T {
 	t.Helper()
 	if Full() {
@@ -29,7 +29,7 @@ func Of[T any](t testing.TB, all, usual T) T {
 	return usual
 }
 
-// Stride returns 1 with -full, and else usual, which it logs: of so many cases, a test does one.
+// Stride returns 1 with -full. Otherwise it returns usual, and logs it: the test does one of usual cases.
 func Stride(t testing.TB, usual int) int {
 	t.Helper()
 	if Full() {
@@ -47,7 +47,7 @@ type logLine struct {
 
 var logged sync.Map // of logLine
 
-// logOnce logs a line that t did not log yet.
+// logOnce logs line, unless t has logged it before.
 func logOnce(t testing.TB, line string) {
 	t.Helper()
 	if _, before := logged.LoadOrStore(logLine{t, line}, true); !before {
@@ -55,7 +55,7 @@ func logOnce(t testing.TB, line string) {
 	}
 }
 
-// A Budget is how long a test may go through its cases. With -full it never ends.
+// A Budget is how long a test may take for its cases. With -full it has no limit.
 type Budget struct {
 	began time.Time
 	limit time.Duration
@@ -67,7 +67,8 @@ func Within(limit time.Duration) *Budget { return &Budget{began: time.Now(), lim
 // Spent reports whether the budget is used up. It is safe for concurrent use.
 func (b *Budget) Spent() bool { return !Full() && time.Since(b.began) >= b.limit }
 
-// Times returns the numbers 0 to n-1, and stops before n, but not before least, when limit has passed. It logs that.
+// Times yields the numbers 0 to n-1. It stops early when limit has passed and it has yielded at least least numbers, and logs
+// that.
 func Times(t testing.TB, n, least int, limit time.Duration) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		b := Within(limit)
@@ -83,7 +84,7 @@ func Times(t testing.TB, n, least int, limit time.Duration) iter.Seq[int] {
 	}
 }
 
-// Log logs what was left out, if fewer than all cases were done.
+// Log logs how many cases were done, if it is fewer than all.
 func (b *Budget) Log(t testing.TB, done, all int) {
 	t.Helper()
 	if done < all {

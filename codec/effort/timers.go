@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Timers measures how late plain timers fire while a test runs: how busy the machine is.
+// Timers measures how late plain timers fire while a test runs, to find out how busy the machine is.
 type Timers struct {
 	latest atomic.Int64 // time.Duration
 }
 
-// timerPeriod is how often a timer of Timers fires.
+// timerPeriod is the interval of the timers.
 const timerPeriod = 10 * time.Millisecond
 
-// WatchTimers measures until the test ends.
+// WatchTimers returns a Timers that measures until the test ends.
 func WatchTimers(t testing.TB) *Timers {
 	w := &Timers{}
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -37,11 +37,11 @@ func WatchTimers(t testing.TB) *Timers {
 	return w
 }
 
-// Latest returns how late the latest timer fired so far.
+// Latest returns the longest delay of a timer so far.
 func (w *Timers) Latest() time.Duration { return time.Duration(w.latest.Load()) }
 
-// Judge fails the test if took is longer than bound and the latest timer's delay together. It logs instead that it does not
-// judge without -full, and if a timer was later than a tenth of bound.
+// Judge fails the test if took exceeds the sum of bound and the longest delay of a timer. Without -full, or if a timer was
+// delayed by more than a tenth of bound, it only logs that it does not judge.
 func (w *Timers) Judge(t testing.TB, what string, took, bound time.Duration) {
 	t.Helper()
 	late := w.Latest()

@@ -17,7 +17,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// expectation is what an independent decoder found in a file.
+// expectation is the result of an independent decoder for a file.
 type expectation struct {
 	Schema      string           `json:"schema"`
 	Records     int64            `json:"records"`
@@ -225,8 +225,8 @@ func TestTradeRecordsDoNotChangeTheBook(t *testing.T) {
 	assert.Len(t, recorded.Only(mbp, feed.KindQuote), 2168+1)
 }
 
-// Files of several schemas have the same trades: those that a file before has told are left out and
-// counted, and a file given twice adds none. Equal trades of one file are different trades.
+// Files of several schemas have the same trades: those that an earlier file has are left out and
+// counted, and a file given twice adds none. Equal trades in one file are different trades.
 func TestTradesOfSeveralSchemas(t *testing.T) {
 	dir := filepath.Join(recorded.Dir(t), "dbn", "sessions")
 	mbp := filepath.Join(dir, "futures_mbp-1_2024-07-01T23-58_2024-07-02T00-02.dbn.zst")
@@ -245,7 +245,7 @@ func TestTradesOfSeveralSchemas(t *testing.T) {
 	}
 }
 
-// The trades of mbo are those of trades, though their records differ.
+// The trades of mbo equal those of trades, although their records differ.
 func TestTradesOfOrders(t *testing.T) {
 	var trades, orders builder
 	trades.trade(noon, 5, 1).trade(noon, 5, 1).trade(noon+1, 6, 2)
@@ -255,7 +255,7 @@ func TestTradesOfOrders(t *testing.T) {
 	assert.EqualValues(t, 2, stats.Duplicates)
 }
 
-// In tbbo each trade comes after the quote it met, unless that was told already.
+// In tbbo each trade comes after the quote before it, unless that quote repeats the last one.
 func TestQuoteComesBeforeItsTrade(t *testing.T) {
 	dir := filepath.Join(recorded.Dir(t), "dbn", "versions")
 	ticks, _, _ := read(t, dbn.Config{}, filepath.Join(dir, "test_data.tbbo.dbn"))
@@ -269,8 +269,8 @@ func TestQuoteComesBeforeItsTrade(t *testing.T) {
 }
 
 // Records of an mbo snapshot carry the times at which orders were entered, days before; they
-// are told at the time of the snapshot, and one quote when it is complete. The book is then
-// never crossed, and orders executed are known.
+// get the time of the snapshot, and a quote follows when it is complete. The book is then
+// never crossed, and executed orders are known.
 func TestMBOSnapshotThenIncrements(t *testing.T) {
 	path := filepath.Join(recorded.Dir(t), "dbn/sessions/orderbooks_mbo_2024-05-08T00-00-00_2024-05-08T00-00-02.dbn.zst")
 	ticks, state, stats := read(t, dbn.Config{}, path)
@@ -407,7 +407,7 @@ func TestBookOfOrders(t *testing.T) {
 	}, got)
 }
 
-// A trade whose price DBN does not define is no trade: the number that stands for it is no price.
+// A trade with DBN's number for an undefined price is left out.
 func TestUndefinedPrice(t *testing.T) {
 	var b builder
 	b.trade(noon, 1<<63-1, 5).trade(noon+1, 1<<63-2, 6)
@@ -468,8 +468,8 @@ func rolling(first, second string) builder {
 	return b
 }
 
-// A continuous symbol that goes over to another instrument id stays one instrument; the book
-// of the contract before is cleared.
+// A continuous symbol that moves to another instrument id stays one instrument; the book
+// of the previous contract is cleared.
 func TestContinuousSymbolRolls(t *testing.T) {
 	const tomorrow = noon + 86400e9 // noon is 2023-11-14 22:13:20
 	b := rolling("7", "8")
@@ -510,7 +510,7 @@ func TestMappingsHoldForTheirDays(t *testing.T) {
 	assert.Equal(t, "NQ.c.0@GLBX", defs[1].Definition().Name())
 }
 
-// Records of a type that is not known yet are counted and passed over by their length.
+// Records of an unknown type are counted and skipped by their length.
 func TestRecordsOfLaterVersions(t *testing.T) {
 	b := rolling("7", "8")
 	binary.LittleEndian.PutUint16(b[8+16:], 99) // of a schema that is not known either
@@ -547,7 +547,7 @@ func TestLongSymbols(t *testing.T) {
 	assert.Len(t, stats.Notes, 3)
 }
 
-// A mapping holds for its days only: on the days between two mappings, and before and after
+// A mapping applies to its days only: on the days between two mappings, and before and after
 // them, the symbol is the id.
 func TestDaysWithoutMapping(t *testing.T) {
 	const day = 86400e9
@@ -567,7 +567,7 @@ func TestDaysWithoutMapping(t *testing.T) {
 	assert.Equal(t, []string{"ES.c.0", "7", "ES.c.0", "7", "7", "ES.c.0", "ES.c.0", "7"}, got)
 }
 
-// Ten levels are told as the difference to what was told before.
+// Ten levels become the changes from the previous ones.
 func TestDepthAsDifferences(t *testing.T) {
 	var b builder
 	depth := func(ts uint64, bids ...int64) {
@@ -615,7 +615,7 @@ func num(v int64) string {
 	return strings.TrimLeft(string(feed.AppendDecimal(nil, v, 0)), "+")
 }
 
-// Damage is an error with its offset; with SkipBad, a damaged record is passed over by its
+// Damage is an error with its offset. With SkipBad, a damaged record is skipped by its
 // length, and a torn tail is the end.
 func TestDamage(t *testing.T) {
 	var good builder
@@ -704,7 +704,7 @@ func FuzzSource(f *testing.F) {
 	})
 }
 
-// BenchmarkSource reads records that lie uncompressed in the page cache.
+// BenchmarkSource reads uncompressed records from the page cache.
 func BenchmarkSource(b *testing.B) {
 	for _, c := range []struct{ name, file string }{
 		{"mbp-1", "futures_mbp-1_2024-07-01T23-58_2024-07-02T00-02.dbn.zst"},

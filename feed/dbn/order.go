@@ -7,7 +7,7 @@ import (
 	"tickfeed/feed/book"
 )
 
-// order applies an mbo record to the book of in. Rules: "Market by order" and "Limit order
+// order applies an mbo record to the book of in, by the rules in "Market by order" and "Limit order
 // book construction" of Databento's documentation.
 func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte) ([]feed.Tick, error) {
 	le := binary.LittleEndian
@@ -18,7 +18,7 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 	if flags&flagSnapshot != 0 {
 		t = recv
 	} else if in.dirty && in.since != t {
-		out = d.flush(out, in) // a venue that does not mark the last record of an event
+		out = d.flush(out, in) // the venue does not mark the last record of an event
 	}
 	in.book.ID = in.id
 	known := true
@@ -48,7 +48,7 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 			break
 		}
 		old := in.orders.Get(ref)
-		if old != nil && size > 0 && px == old.Price && (s == old.Side || s == feed.SideNone) { // one level changes, once
+		if old != nil && size > 0 && px == old.Price && (s == old.Side || s == feed.SideNone) { // change the level only once
 			delta := int64(size) - int64(old.Size)
 			old.Size = size
 			out = d.change(out, in, t, old.Side, px, delta)
@@ -62,7 +62,7 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 			}
 			in.orders.Delete(ref)
 		} else if action == 'M' {
-			known = false // and an order from now on
+			known = false // but the order is added
 		}
 		if s != feed.SideNone && px != feed.NoPrice && size > 0 {
 			if err := in.orders.Add(ref, book.Order{Price: px, Size: size, Side: s}); err != nil {
@@ -96,7 +96,7 @@ func (d *decoder) order(out []feed.Tick, in *instrument, t, recv int64, b []byte
 	return out, nil
 }
 
-// change adds delta to a level of the book and tells it.
+// change adds delta to a level of the book, and appends the level.
 func (d *decoder) change(out []feed.Tick, in *instrument, t int64, side feed.Side, price, delta int64) []feed.Tick {
 	size := in.book.Add(side, price, delta)
 	return d.level(out, in, t, side, price, size)
@@ -114,7 +114,7 @@ func (d *decoder) touch(in *instrument, t int64) {
 	}
 }
 
-// flush tells the best bid and offer of in if it has changed.
+// flush appends a quote if the best bid or offer of in has changed.
 func (d *decoder) flush(out []feed.Tick, in *instrument) []feed.Tick {
 	in.dirty = false
 	return in.book.Quote(out, in.since)

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// An instrument whose best bid and offer changes again and again is listed once, so that
+// An instrument whose best bid and offer changes repeatedly is listed once, so that
 // neither memory nor time grows with the file.
 func TestTouchedInstrumentsAreListedOnce(t *testing.T) {
 	var d decoder

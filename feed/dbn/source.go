@@ -1,57 +1,57 @@
-// Package dbn reads Databento Binary Encoding, versions 1 to 3, and gives its ticks to a
-// publisher as a [feed.Source]. The format is that of https://github.com/databento/dbn.
+// Package dbn reads Databento Binary Encoding, versions 1 to 3, as a [feed.Source]. The format is
+// documented at https://github.com/databento/dbn.
 //
 //	src, err := dbn.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, dbn.Config{})
 //
 // # Files
 //
-// Files are read one after the other; gzip and zstd are unpacked, told from the content. A
-// fragment (records without the metadata in front) is told from its first record. Memory
+// Files are read one after the other. gzip and zstd are detected from the content and unpacked. A
+// fragment (records without metadata) is detected from its first record. Memory
 // grows with the number of instruments and of live orders, not with the file.
 //
 // # Records
 //
 //	trades                  trades
-//	mbp-1, tbbo, cmbp-1,    quotes, and the trades that stand between them
+//	mbp-1, tbbo, cmbp-1,    quotes, and the trades between them
 //	tcbbo
-//	bbo-1s, bbo-1m, cbbo-…  quotes, at the end of their interval (ts_recv): their ts_event is
-//	                        that of the last trade, if any; their price and size are not told
-//	mbp-10                  levels, as the difference to the ten levels told before; a quote
-//	                        where the best changes; trades
-//	mbo                     a book is built: levels, clears, trades; a quote where the best
+//	bbo-1s, bbo-1m, cbbo-…  quotes, at the end of their interval (ts_recv): their ts_event, price
+//	                        and size are those of the last trade, if any, and are not used
+//	mbp-10                  levels, as changes from the ten levels before; a quote
+//	                        when the best level changes; trades
+//	mbo                     a book is built: levels, clears, trades; a quote if the best level
 //	                        has changed at the end of an event (F_LAST)
 //	definition              definitions
 //	status                  statuses
 //	symbol mapping          the symbols of instruments (live data)
 //
-// A record of action T shows the book before its trade took effect. It never changes the
-// book here; if its best bid and offer is not what was told last (so in tbbo), a quote
-// tells it before the trade. Fills (action F) repeat what T and C records say.
+// A record with action T shows the book before its trade took effect. It never changes the
+// book here; if its best bid and offer differ from the last quote (as in tbbo), a quote
+// precedes the trade. Fills (action F) are ignored, because they repeat T and C records.
 //
-// Records of types that are not known are counted as ignored and passed over by their length, if
-// publisher and time may be those of a record; the first of a type is noted.
-// System and error messages are passed over; bars, statistics and imbalances are passed over
-// in files of mixed records, and a file of nothing else is refused by a [*rawfile.FormatError].
+// Records of unknown types are counted as ignored and skipped by their length, if
+// publisher and time are plausible; the first one of a type is noted.
+// System and error messages are skipped; bars, statistics and imbalances are skipped
+// in files of mixed records, and a file with nothing else is refused with a [*rawfile.FormatError].
 //
 // # Values
 //
-// Prices are exact, in units of 10^-9 (PriceExponent -9), and [feed.NoPrice] where
-// undefined. Event times are ts_event; ts_recv where that is undefined, and for mbo
-// snapshots, whose records carry the time at which each order was entered, days before. DBN
-// has no trade ids. A tick is marked [feed.FlagMore] if more ticks of the same record follow.
+// Prices are exact, in units of 10^-9 (PriceExponent -9), or [feed.NoPrice] if they are
+// undefined. Event times are ts_event, or ts_recv if ts_event is undefined and in mbo
+// snapshots, whose records have the time at which each order was entered, days before. DBN
+// has no trade ids. A tick has [feed.FlagMore] if more ticks of the same record follow.
 //
 // An instrument is one instrument id at one publisher. Its venue is the publisher's, by
-// Databento's code. Its symbol is that of its definition record, else of the mappings of the
-// metadata for the day of the record (ts_recv, UTC) or of a symbol mapping record, else, as on
-// a day that no mapping covers, the id in digits. Where a symbol goes over to another id (a continuous contract that rolls),
-// the instrument stays and its book is cleared.
+// Databento's code. Its symbol comes from its definition record, or else from the mappings of the
+// metadata for the day of the record (ts_recv, UTC) or from a symbol mapping record; on
+// a day that no mapping covers, it is the id in digits. If a symbol moves to another id (a continuous contract that rolls),
+// the instrument stays the same and its book is cleared.
 //
 // # Stats
 //
-// Messages are records, Duplicates counts trades that a file before has, too (of several files, the last
-// two to four million trades are known), Types counts them by rtype, Gaps those that begin a doubtful book
-// (F_MAYBE_BAD_BOOK), Unknown mbo records about orders that were never added. DBN's sequence
-// is the venue's packet number and has gaps by nature.
+// Messages counts records, and Types counts them by rtype. Duplicates counts trades that an earlier file has as well (with
+// several files, the last two to four million trades are remembered). Gaps counts the starts of doubtful books
+// (F_MAYBE_BAD_BOOK), and Unknown the mbo records about orders that were never added. DBN's sequence
+// is the venue's packet number, which has gaps by nature.
 package dbn
 
 import (
@@ -67,21 +67,21 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// Config says how files are to be read. The zero Config is ready to use.
+// Config configures how files are read. The zero Config is ready to use.
 type Config struct {
-	// QuotesOnly leaves levels and clears of mbo and mbp-10 out: only the best bid and offer
-	// of the books is told.
+	// QuotesOnly leaves out levels and clears of mbo and mbp-10: of the books only quotes of the best bid and offer
+	// remain.
 	QuotesOnly bool
-	// SkipBad is how many damaged records are passed over, in all files together, before one
-	// ends the source. Not negative.
+	// SkipBad is how many damaged records are skipped, in all files together, before one
+	// ends the source. It must not be negative.
 	SkipBad int
 }
 
 // A Source yields the ticks of DBN files; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
-// Open prepares to read the files at paths one after the other. It reads nothing yet, but a
-// path that is not there is an error now.
+// Open prepares to read the files at paths one after the other. It reads nothing, but returns an error if a
+// path does not exist.
 func Open(paths []string, cfg Config) (*Source, error) {
 	d := &decoder{
 		cfg: cfg, several: len(paths) > 1, instruments: make(map[uint64]*instrument), mappings: make(map[uint32][]mapping),
@@ -128,8 +128,8 @@ const (
 	forever    = math.MaxInt64
 )
 
-// least is the least length of a record by type; 0 for types that are not known. Records
-// may be longer: ts_out adds 8 bytes, later versions may add more.
+// least is the minimum length of a record by type, or 0 for unknown types. Records
+// may be longer: ts_out adds 8 bytes, and later versions may add more.
 var least = [256]uint16{
 	rtypeTrade: 48, rtypeMBP1: 80, rtypeMBP10: 368, rtypeMBO: 56, rtypeCMBP1: 80, rtypeTCBBO: 80,
 	rtypeCBBO1s: 80, rtypeCBBO1m: 80, rtypeBBO1s: 80, rtypeBBO1m: 80,
@@ -138,7 +138,7 @@ var least = [256]uint16{
 	rtypeOHLCVOld: 16, 0x20: 16, 0x21: 16, 0x22: 16, 0x23: 16, 0x24: 16,
 }
 
-// tickless names the types of records that hold no ticks but are data.
+// tickless returns the schema of a type of market data records that hold no ticks, or "" for other types.
 func tickless(rtype byte) string {
 	switch {
 	case rtype == rtypeOHLCVOld || rtype >= rtypeOHLCV1s && rtype <= rtypeOHLCVLast:
@@ -156,35 +156,35 @@ type decoder struct {
 	cfg         Config
 	count       rawfile.Stats
 	several     bool          // there are several files
-	prints      recent.Prints // the trades, where there are several files
-	path        string        // of the file at hand
+	prints      recent.Prints // the trades, if there are several files
+	path        string        // path of the current file
 	meta        metadata
 	names       rawfile.Instruments
 	instruments map[uint64]*instrument // by publisher << 32 | instrument id
-	last        *instrument            // of the last record
-	owners      []*instrument          // by feed.InstrumentID: whose data the instrument's is now
-	mappings    map[uint32][]mapping   // of the file at hand, by instrument id
-	mapped      int                    // entries of mappings
-	dirty       []*instrument          // all that were dirty in the file at hand, each once
+	last        *instrument            // instrument of the last record
+	owners      []*instrument          // by feed.InstrumentID: the instrument that has this id now
+	mappings    map[uint32][]mapping   // mappings of the current file, by instrument id
+	mapped      int                    // number of mappings
+	dirty       []*instrument          // all instruments that were dirty in the current file, without duplicates
 }
 
-// An instrument is what a publisher calls by one instrument id.
+// An instrument is one instrument id of one publisher.
 type instrument struct {
 	key      uint64
 	id       feed.InstrumentID
 	symbol   string
-	from, to int64 // the symbol is right for records in [from, to)
-	defined  bool  // by a definition record
+	from, to int64 // the symbol applies to records in [from, to)
+	defined  bool  // a definition record has defined it
 	doubtful bool  // the last record was marked flagMaybeBadBook
 
 	prints recent.Group
-	quote  feed.Quote // the last of mbp-1 and the like
+	quote  feed.Quote // the last quote of mbp-1 and the like
 	quoted bool
 
-	book   book.Book // of mbo and mbp-10
+	book   book.Book // the book from mbo or mbp-10
 	orders book.Orders
 	dirty  bool
-	listed bool  // in decoder.dirty
+	listed bool  // the instrument is in decoder.dirty
 	since  int64 // event time of the change that made it dirty
 }
 
@@ -193,7 +193,7 @@ func (d *decoder) Begin(r *rawfile.Reader) error {
 	d.path = r.Path()
 	for _, in := range d.instruments {
 		if !in.defined {
-			in.from, in.to = 0, 0 // asks the mappings of this file
+			in.from, in.to = 0, 0 // look the symbol up in the mappings of this file
 		}
 	}
 	clear(d.mappings)
@@ -221,8 +221,8 @@ func (d *decoder) Begin(r *rawfile.Reader) error {
 	return nil
 }
 
-// Recognise reports whether head, the first bytes of an unpacked file, are those of a DBN
-// file of any version, or of a fragment: its first records must all look like records.
+// Recognise reports whether head, the first bytes of an unpacked file, begins a DBN
+// file of any version, or a fragment, whose first records must all be plausible.
 func Recognise(head []byte) bool {
 	if len(head) >= 4 && string(head[:3]) == "DBN" && head[3] < 32 {
 		return true
@@ -243,7 +243,7 @@ func Recognise(head []byte) bool {
 	return true
 }
 
-// plausible reports whether head may be the header of a record, of any type: it has a length, a
+// plausible reports whether head may be the header of a record of any type: it has a valid length and
 // publisher, and a time that is undefined or in [1990, 2100).
 func plausible(head []byte) bool {
 	if 4*int(head[0]) < headerSize || binary.LittleEndian.Uint16(head[2:]) > 4096 {
@@ -253,8 +253,8 @@ func plausible(head []byte) bool {
 	return ts == undefTime || ts == 0 || ts >= 631152000e9 && ts < 4102444800e9
 }
 
-// recogniseRecord reports whether head looks like a record's header of a type that is known,
-// with a length that is possible for it.
+// recogniseRecord reports whether head may be the header of a record of a known type,
+// with a length that is possible for the type.
 func recogniseRecord(head []byte) bool {
 	if len(head) < headerSize {
 		return false
@@ -372,10 +372,10 @@ func (d *decoder) market(out []feed.Tick, rtype byte, b []byte) ([]feed.Tick, er
 	}
 }
 
-// price is a price of DBN as one of feed.
+// price converts a price of DBN to one of feed.
 func price(b []byte) int64 {
 	if p := int64(binary.LittleEndian.Uint64(b)); p != undefPrice {
-		return p // the least int64 is no price there either
+		return p // the least int64 is not a price in DBN either
 	}
 	return feed.NoPrice
 }
@@ -390,13 +390,13 @@ func side(b byte) feed.Side {
 	return feed.SideNone
 }
 
-// trade tells the trade whose price stands at 16 of b: all but mbo have that layout.
+// trade appends the trade in b, whose price is at offset 16: all records except mbo have this layout.
 func (d *decoder) trade(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
 	le := binary.LittleEndian
 	return d.tellTrade(out, in, t, price(b[16:]), le.Uint32(b[24:]), b[29], le.Uint32(b[44:]))
 }
 
-// tellTrade tells a trade, unless a file before has told it: trades, tbbo, mbp-1, mbp-10 and mbo of
+// tellTrade appends a trade, unless an earlier file has it: trades, tbbo, mbp-1, mbp-10 and mbo files of
 // the same instruments and times have the same trades.
 func (d *decoder) tellTrade(out []feed.Tick, in *instrument, t, price int64, size uint32, aggressor byte, sequence uint32) []feed.Tick {
 	if price == feed.NoPrice {
@@ -408,14 +408,14 @@ func (d *decoder) tellTrade(out []feed.Tick, in *instrument, t, price int64, siz
 		Source: in.key, Time: t, Number: uint64(sequence), Price: price, Size: int64(size), Side: aggressor,
 	}) {
 		if d.count.Duplicates++; d.count.Duplicates == 1 {
-			d.count.Note("%s: trades that a file before has, of %s and maybe others, are left out as duplicates", d.path, in.symbol)
+			d.count.Note("%s: trades of %s, and perhaps of others, that an earlier file has are left out as duplicates", d.path, in.symbol)
 		}
 		return out
 	}
 	return append(out, feed.Trade{Price: price, Size: int64(size), Side: side(aggressor)}.Tick(in.id, t))
 }
 
-// bbo is the first pair of levels of a record.
+// bbo returns the first pair of levels of a record as a quote.
 func bbo(b []byte) feed.Quote {
 	le := binary.LittleEndian
 	q := feed.Quote{Bid: price(b[48:]), Ask: price(b[56:])}
@@ -451,7 +451,7 @@ func (d *decoder) quote(out []feed.Tick, in *instrument, t int64, b []byte) []fe
 	return append(out, in.quote.Tick(in.id, t))
 }
 
-// depth tells how the ten levels differ from those told before.
+// depth appends the changes from the previous ten levels.
 func (d *decoder) depth(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
 	d.doubt(in, b[30], t)
 	start := len(out)
@@ -467,7 +467,7 @@ func (d *decoder) depth(out []feed.Tick, in *instrument, t int64, b []byte) []fe
 
 const depthLevels = 10
 
-// compare makes one side of the book what pairs of 32 bytes say, and tells the changes.
+// compare sets one side of the book to the levels in pairs of 32 bytes, and appends the changes.
 func (d *decoder) compare(out []feed.Tick, in *instrument, t int64, side feed.Side, pairs []byte, priceAt, sizeAt int) []feed.Tick {
 	var prices, sizes [depthLevels]int64
 	n := 0
@@ -513,7 +513,7 @@ func (d *decoder) status(out []feed.Tick, in *instrument, t int64, b []byte) []f
 	return append(out, feed.StatusTick(in.id, t, s, 0))
 }
 
-// doubt counts where the books of an instrument begin to be doubtful.
+// doubt counts and notes the start of doubtful books of an instrument.
 func (d *decoder) doubt(in *instrument, flags byte, t int64) {
 	doubtful := flags&flagMaybeBadBook != 0
 	if doubtful && !in.doubtful {

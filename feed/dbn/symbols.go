@@ -14,14 +14,14 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// metadata is what a file says of itself.
+// metadata holds the fields of a file's metadata that are used.
 type metadata struct {
 	version byte // 0 for a fragment
 	dataset string
 	schema  uint16
 }
 
-// schemas by their number in the metadata.
+// schemas holds the names of schemas by their number in the metadata.
 var schemas = []string{
 	"mbo", "mbp-1", "mbp-10", "tbbo", "trades", "ohlcv-1s", "ohlcv-1m", "ohlcv-1h", "ohlcv-1d", "definition",
 	"statistics", "status", "imbalance", "ohlcv-eod", "cmbp-1", "cbbo-1s", "cbbo-1m", "tcbbo", "bbo-1s", "bbo-1m",
@@ -29,20 +29,20 @@ var schemas = []string{
 
 const (
 	mixedSchema  = 0xffff
-	fixedSize    = 100 // of the metadata, before its lists
+	fixedSize    = 100 // size of the metadata before its lists
 	symbolSizeV1 = 22
 	stypeID      = 0 // symbols are instrument ids
 )
 
-// A mapping is the symbol of an instrument id for records of some time.
+// A mapping is the symbol of an instrument id for records in [from, to).
 type mapping struct {
 	from, to int64
 	symbol   string
 }
 
-// readMetadata reads what stands before the records: the magic and version, a length, fixed
-// fields, and lists of symbols of which only the mappings matter here. It is read piece by
-// piece; no count of the file is trusted further than the bytes that are there.
+// readMetadata reads the metadata before the records: the magic and version, a length, fixed
+// fields, and lists of symbols, of which only the mappings are used. It reads piece by
+// piece, and does not allocate for a count beyond the bytes that the file has.
 func (d *decoder) readMetadata(r *rawfile.Reader) error {
 	le := binary.LittleEndian
 	start := r.Offset()
@@ -81,7 +81,7 @@ func (d *decoder) readMetadata(r *rawfile.Reader) error {
 	d.meta = metadata{version: version, dataset: cstring(b[:16]), schema: le.Uint16(b[16:])}
 	symbolSize, stypeAt := symbolSizeV1, 50
 	if version == 1 {
-		// A count of records stands before the kinds of symbols.
+		// A count of records precedes the kinds of symbols.
 	} else {
 		stypeAt = 42
 		symbolSize = int(le.Uint16(b[45:]))
@@ -96,7 +96,7 @@ func (d *decoder) readMetadata(r *rawfile.Reader) error {
 			return &rawfile.FormatError{File: r.Path(), Reason: fmt.Sprintf("schema %s holds no ticks", name)}
 		}
 	} else if d.meta.schema != mixedSchema {
-		d.count.Note("schema %d is not known; what is known of its records is read", s)
+		d.count.Note("schema %d is not known; only its records of known types are read", s)
 	}
 	number := func() (int, error) {
 		b, err := take(4)
@@ -160,8 +160,8 @@ func (d *decoder) readMetadata(r *rawfile.Reader) error {
 // maxMappings bounds the mappings of a file.
 const maxMappings = 4 << 20
 
-// addMapping notes that id, in digits, has a symbol; an id that is no number, as of a
-// symbol that was not found on a day, is nothing.
+// addMapping adds a mapping for id, in digits. It ignores an id that is not a number, which a
+// symbol has on a day when it was not found.
 func (d *decoder) addMapping(id string, m mapping) error {
 	n, err := strconv.ParseUint(id, 10, 32)
 	if err != nil || m.symbol == "" {
@@ -175,7 +175,7 @@ func (d *decoder) addMapping(id string, m mapping) error {
 	return nil
 }
 
-// day is the first nanosecond of a date yyyymmdd, UTC; otherwise if it is none.
+// day returns the first nanosecond of a date yyyymmdd, UTC. If date is not a date, it returns otherwise.
 func day(date uint32, otherwise int64) int64 {
 	y, m, d := int(date/10000), time.Month(date/100%100), int(date%100)
 	t := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
@@ -185,7 +185,7 @@ func day(date uint32, otherwise int64) int64 {
 	return t.UnixNano()
 }
 
-// cstring is the text before the first zero.
+// cstring returns the text before the first zero byte.
 func cstring(b []byte) string {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
@@ -193,16 +193,16 @@ func cstring(b []byte) string {
 	return string(b)
 }
 
-// short is symbol within feed.MaxText: DBN 2 and 3 allow 70 bytes.
+// short returns symbol, shortened to feed.MaxText bytes if it is longer: DBN 2 and 3 allow 70 bytes.
 func (d *decoder) short(symbol string) string {
 	short := rawfile.Short(symbol)
 	if short != symbol {
-		d.count.Note("symbol %.80s is longer than %d bytes: it is called %s", symbol, feed.MaxText, short)
+		d.count.Note("symbol %.80s is longer than %d bytes: it is shortened to %s", symbol, feed.MaxText, short)
 	}
 	return short
 }
 
-// symbolMapping reads a symbol mapping record, as live data has them.
+// symbolMapping reads a symbol mapping record of live data.
 func (d *decoder) symbolMapping(b []byte) error {
 	le := binary.LittleEndian
 	id := le.Uint32(b[4:])
@@ -234,15 +234,15 @@ func (d *decoder) symbolMapping(b []byte) error {
 	return d.addMapping(digits, mapping{math.MinInt64, forever, symbol})
 }
 
-// mapping is the symbol of an instrument id at recv, or its digits if no mapping covers recv;
-// and for how long around recv that holds.
+// mapping returns the symbol of an instrument id at recv, or the digits of the id if no mapping covers recv,
+// and the range of times around recv in which it applies.
 func (d *decoder) mapping(id uint32, recv int64) mapping {
 	m := mapping{from: math.MinInt64, to: forever}
 	for _, x := range d.mappings[id] {
 		if recv >= x.from && recv < x.to {
 			m.symbol = x.symbol
 		}
-		for _, edge := range [...]int64{x.from, x.to} { // the answer may be another beyond it
+		for _, edge := range [...]int64{x.from, x.to} { // beyond an edge, the symbol may differ
 			if edge <= recv {
 				m.from = max(m.from, edge)
 			} else {
@@ -256,8 +256,8 @@ func (d *decoder) mapping(id uint32, recv int64) mapping {
 	return m
 }
 
-// instrument is the one that a record at recv is about; a definition is appended to out if
-// it is new, or has another symbol from here on.
+// instrument returns the instrument of a record at recv. If the instrument is new or has another symbol, a definition is
+// appended to out.
 func (d *decoder) instrument(out []feed.Tick, publisher uint16, id uint32, recv, event int64) (*instrument, []feed.Tick, error) {
 	key := uint64(publisher)<<32 | uint64(id)
 	in := d.last
@@ -282,7 +282,7 @@ func (d *decoder) instrument(out []feed.Tick, publisher uint16, id uint32, recv,
 	return in, out, nil
 }
 
-// assign makes def what key is from here on.
+// assign makes def the definition of key.
 func (d *decoder) assign(out []feed.Tick, key uint64, def feed.Definition, event int64) (*instrument, []feed.Tick, error) {
 	in := d.instruments[key]
 	if in == nil && len(d.instruments) >= feed.MaxInstruments {
@@ -300,7 +300,7 @@ func (d *decoder) assign(out []feed.Tick, key uint64, def feed.Definition, event
 		d.owners = append(d.owners, nil)
 	}
 	if in.id != id {
-		*in = instrument{key: key, id: id} // the id is another instrument's now
+		*in = instrument{key: key, id: id} // key now belongs to another instrument
 	}
 	in.symbol, in.book.ID = def.Symbol, id
 	if owner := d.owners[id]; owner != in {
@@ -315,7 +315,7 @@ func (d *decoder) assign(out []feed.Tick, key uint64, def feed.Definition, event
 	return in, out, nil
 }
 
-// Where the fields of a definition record stand, by version.
+// A layout holds the offsets of the fields of a definition record.
 type layout struct{ size, lot, currency, symbol, symbolSize int }
 
 var layouts = [...]layout{

@@ -1,4 +1,4 @@
 package dbn
 
-// Venue is the code of the venue behind a publisher of Databento; empty for publisher 0.
+// Venue returns the code of the venue of a Databento publisher, or "" for publisher 0.
 func Venue(publisher uint16) string { return venue(publisher) }

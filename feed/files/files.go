@@ -1,14 +1,14 @@
-// Package files opens files of market data, whatever their format, as one [feed.Source]. The
-// package recognises a format by what a file holds, not by its name; gzip, zstd and a zip with one file of
-// data are unpacked.
+// Package files opens files of market data in several formats as one [feed.Source]. It
+// recognises a format by a file's content, not by its name, and unpacks gzip, zstd and a zip with one file of
+// data.
 //
 //	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
 //
 // # Formats
 //
 //	csv        quotes and trades with a header        feed/textfile
-//	ndjson     quotes and trades, an object a line    feed/textfile
-//	parquet    rows in columns named as those of CSV  feed/parquetfile
+//	ndjson     quotes and trades, one object a line   feed/textfile
+//	parquet    rows in columns with the names of CSV  feed/parquetfile
 //	dbn        Databento Binary Encoding, v1 to v3    feed/dbn
 //	itch       Nasdaq TotalView-ITCH 5.0              feed/itch
 //	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/iex
@@ -16,7 +16,7 @@
 //	websocket  Binance, Coinbase, Kraken, captured    feed/wscap
 //	lean       tick quotes of currency pairs, LEAN    feed/leanfx
 //
-// The package of each format says what it reads and what becomes of it.
+// The package of each format documents what it reads and which ticks it makes.
 package files
 
 import (
@@ -43,7 +43,7 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// A Format is one of the package comment, by its name there.
+// A Format is the name of a format in the package comment.
 type Format string
 
 // The formats.
@@ -59,7 +59,7 @@ const (
 	LEAN      Format = "lean"
 )
 
-// Formats are all there are.
+// Formats returns all formats.
 func Formats() []Format {
 	return []Format{CSV, NDJSON, Parquet, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
 }
@@ -67,30 +67,30 @@ func Formats() []Format {
 // Text reports whether f is CSV or NDJSON, which package textfile reads.
 func (f Format) Text() bool { return f == CSV || f == NDJSON }
 
-// Config says how files are to be read. The zero Config tells the format from the content.
-// What is of no meaning in a format is not looked at.
+// Config configures how files are read. The zero Config detects the format from the content.
+// Fields that do not apply to a format are ignored.
 type Config struct {
-	// Format is that of all files; empty tells it from each file's content.
+	// Format is the format of all files. If it is empty, each file's format is detected from its content.
 	Format Format
-	// Text is about CSV, NDJSON and Parquet; its Format, Venue, Zone and SkipBad are taken from here
-	// where they are set here.
+	// Text configures CSV, NDJSON and Parquet. If Format, Venue, Zone, Date or SkipBad of this Config are set, they replace the
+	// fields of the same name in Text.
 	Text textfile.Config
-	// Venue is that of CSV, NDJSON and Parquet rows that name none, of all ITCH and LOBSTER
+	// Venue is the venue of CSV, NDJSON and Parquet rows without one, the venue of all ITCH and LOBSTER
 	// instruments, and the market of LEAN's zips.
 	Venue string
-	// Zone is that of local times in CSV, NDJSON and Parquet, and of midnight in LEAN's zips.
+	// Zone is the time zone of local times in CSV, NDJSON and Parquet, and of midnight in LEAN's zips.
 	Zone string
-	// Date is that of ITCH messages, as yyyymmdd, and of times of day in CSV and NDJSON beside which
-	// there is no date; 0 takes the capture's or the file name's.
+	// Date is the date of ITCH messages, as yyyymmdd, and of times of day without a date in CSV and NDJSON.
+	// 0 means the date of the capture or in the file name.
 	Date int
-	// NoBooks leaves the levels of books out of DBN, ITCH, LOBSTER, and of rows of CSV, NDJSON and
-	// Parquet that hold several: only quotes of the best bid and offer, trades and statuses.
+	// NoBooks leaves out the levels of books in DBN, ITCH and LOBSTER, and in CSV, NDJSON and
+	// Parquet rows with several levels. What remains is quotes of the best bid and offer, trades and statuses.
 	NoBooks bool
-	// PartialBooks tells, of websocket captures, also updates of books that no snapshot came
-	// for; ArrivalTimes takes the recorder's times instead of the exchange's.
+	// PartialBooks includes, for websocket captures, updates of books without a
+	// snapshot. ArrivalTimes uses the recorder's times instead of the exchange's.
 	PartialBooks, ArrivalTimes bool
-	// SkipBad is how many damaged parts (lines, records, packets) are passed over, in all files
-	// together, before one ends the source. Not negative.
+	// SkipBad is how many damaged parts (lines, records, packets) are skipped, in all files
+	// together, before one ends the source. It must not be negative.
 	SkipBad int
 }
 
@@ -102,24 +102,24 @@ type Source struct {
 	stats  func() Stats
 	meter  rawfile.Meter
 	size   int64
-	text   *textfile.Source // set if it knows better than format whether its only file is CSV or NDJSON
+	text   *textfile.Source // if set, it detects whether the only file is CSV or NDJSON
 }
 
-// An importer is what the Source of each format can do.
+// An importer is the Source of one format.
 type importer interface {
 	feed.Source
 	Meter(*rawfile.Meter)
 }
 
-// Open prepares to read the files at paths, which are all of one format (LOBSTER and LEAN
-// files are merged by time, others are read one after the other). "-", at most once, is
-// stdin; where it stands alone the first Next recognises its format by what comes, unless it is a
-// [*Pipe] already. Named pipes are read as CSV or NDJSON if no format is stated. Open reads no more
-// than the beginning of each file.
+// Open prepares to read the files at paths, which must all have the same format. LOBSTER and LEAN
+// files are merged by time, others are read one after the other. The path "-", at most once, is
+// stdin; if it is the only path, the first Next detects its format, unless stdin is a
+// [*Pipe]. Named pipes are read as CSV or NDJSON unless cfg states a format. Open reads only
+// the beginning of each file.
 //
-// The error names the file that is not there or is a directory, is a [*rawfile.FormatError]
-// where a file is of no known format or of another one than the first, or says what in cfg is
-// wrong. Later errors are those of the format's Source: see [Damaged].
+// Open returns an error if a file does not exist or is a directory, a [*rawfile.FormatError]
+// if a file has an unknown format or another one than the first, or an error about
+// cfg. The errors of Next come from the format's Source: see [Damaged].
 func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	s := &Source{format: cfg.Format}
 	if cfg.Format != "" && !slices.Contains(Formats(), cfg.Format) {
@@ -167,7 +167,7 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	for i, p := range paths {
 		f, err := recognise(p, cfg.Format)
 		if err == nil && p == rawfile.Stdin && cfg.Format == "" && s.format != "" {
-			f = s.format // as the files beside it
+			f = s.format // the format of the other files
 		}
 		if err != nil {
 			return nil, err
@@ -176,7 +176,7 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 			s.format = f
 		} else if f != s.format && !(f.Text() && s.format.Text()) {
 			return nil, &rawfile.FormatError{File: p, Reason: fmt.Sprintf(
-				"is %s, but %s is %s; files that are read together must be of one format", f, paths[max(0, i-1)], s.format)}
+				"is %s, but %s is %s; files read together must have the same format", f, paths[max(0, i-1)], s.format)}
 		}
 	}
 	if err := s.open(paths, stdin, &cfg); err != nil {
@@ -262,7 +262,7 @@ func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) 
 	return err
 }
 
-// text is how files of rows are read.
+// text returns the Config for files of rows.
 func (c *Config) text() textfile.Config {
 	t := c.Text
 	if c.Venue != "" {
@@ -281,7 +281,7 @@ func (c *Config) text() textfile.Config {
 	return t
 }
 
-// raw is the source of a format that package rawfile reads.
+// raw makes s the source of a format that package rawfile reads.
 func (s *Source) raw(src *rawfile.Source, err error, noun string, paths []string, stdin io.Reader) error {
 	if err != nil {
 		return err
@@ -292,7 +292,8 @@ func (s *Source) raw(src *rawfile.Source, err error, noun string, paths []string
 	return nil
 }
 
-// interruptible is src, whose Next ends with its context also while standard input is silent.
+// interruptible returns src, or if it reads standard input, a source whose Next returns when its context ends, even while no
+// input arrives.
 func interruptible(src importer, paths []string) importer {
 	if slices.Contains(paths, rawfile.Stdin) {
 		return &patient{importer: src}
@@ -300,7 +301,7 @@ func interruptible(src importer, paths []string) importer {
 	return src
 }
 
-// known is s, or the source of standard input once its format is known; nil before that.
+// known returns s, or the source of standard input once its format is known, and nil before that.
 func (s *Source) known() *Source {
 	if p, ok := s.importer.(*piped); ok {
 		return p.source.Load()
@@ -308,8 +309,8 @@ func (s *Source) known() *Source {
 	return s
 }
 
-// Format is that of the files; CSV where it is CSV or NDJSON and not yet known which, and empty
-// where nothing of standard input has come yet.
+// Format returns the format of the files. It returns CSV if it is not yet known whether the format is CSV or NDJSON, and ""
+// if standard input has not sent anything yet and no format was stated.
 func (s *Source) Format() Format {
 	k := s.known()
 	if k == nil {
@@ -323,7 +324,7 @@ func (s *Source) Format() Format {
 	return k.format
 }
 
-// Noun is what Stats.Messages counts, in the singular: row, line, record or message.
+// Noun returns the name of what Stats.Messages counts, in the singular: row, line, record or message.
 func (s *Source) Noun() string {
 	if k := s.known(); k != nil {
 		return k.noun
@@ -331,10 +332,10 @@ func (s *Source) Noun() string {
 	return "row"
 }
 
-// Size is that of all files as they lie on disk, in bytes; without standard input.
+// Size returns the size of all files on disk, in bytes, without standard input.
 func (s *Source) Size() int64 { return s.size }
 
-// Read is how many bytes of the files were read so far. Any goroutine may ask.
+// Read returns how many bytes of the files have been read. It is safe for concurrent use.
 func (s *Source) Read() int64 {
 	if k := s.known(); k != nil {
 		return k.meter.Bytes()
@@ -342,7 +343,7 @@ func (s *Source) Read() int64 {
 	return 0
 }
 
-// Stats is what was read so far, as of the last return from Next. Any goroutine may ask.
+// Stats returns the counts as of the last return from Next. It is safe for concurrent use.
 func (s *Source) Stats() Stats {
 	if k := s.known(); k != nil {
 		return k.stats()
@@ -350,18 +351,18 @@ func (s *Source) Stats() Stats {
 	return Stats{}
 }
 
-// Recognise is the format of the file at path. The error is a [*rawfile.FormatError] that says
-// what the file is where it is of none, or is about opening the file.
+// Recognise returns the format of the file at path. If the format is unknown, the error is a [*rawfile.FormatError] that
+// describes the file; otherwise the error is about opening the file.
 func Recognise(path string) (Format, error) { return recognise(path, "") }
 
-// recognise is Recognise for a file that is stated to be of a format, or not.
+// recognise is Recognise for a file whose format is stated, or not if stated is empty.
 func recognise(path string, stated Format) (Format, error) {
 	if path == rawfile.Stdin {
 		if stated == "" {
 			return CSV, nil
 		}
 		if stated == LOBSTER || stated == LEAN || stated == Parquet {
-			return "", fmt.Errorf("standard input is not read as %s beside other files; put it into a file", stated)
+			return "", fmt.Errorf("standard input cannot be read as %s together with other files; save it to a file first", stated)
 		}
 		return stated, nil
 	}
@@ -373,7 +374,7 @@ func recognise(path string, stated Format) (Format, error) {
 		return "", fmt.Errorf("%s is a directory; name its files", path)
 	}
 	switch {
-	case !info.Mode().IsRegular(): // a pipe: what is read of it is gone
+	case !info.Mode().IsRegular(): // a pipe, whose beginning cannot be read twice
 		if stated == "" {
 			return CSV, nil
 		}
@@ -381,8 +382,8 @@ func recognise(path string, stated Format) (Format, error) {
 	case info.Size() == 0:
 		return "", &rawfile.FormatError{File: path, Reason: "is empty"}
 	case stated == "" && leanEntry(path) != "":
-		return "", &rawfile.FormatError{File: path, Reason: fmt.Sprintf("is a zip of LEAN with %s, of which only the tick quotes of currency pairs"+
-			" (YYYYMMDD_PAIR_tick_quote.csv) are read", leanEntry(path))}
+		return "", &rawfile.FormatError{File: path, Reason: fmt.Sprintf("is a LEAN zip with %s; of LEAN's zips only the tick quotes of currency pairs"+
+			" (YYYYMMDD_PAIR_tick_quote.csv) can be read", leanEntry(path))}
 	}
 	if stated != "" {
 		return stated, nil
@@ -407,8 +408,8 @@ func recognise(path string, stated Format) (Format, error) {
 	return f, nil
 }
 
-// RecogniseHead is the format of an unpacked file that begins with head, of which
-// rawfile.HeadSize bytes are enough; or empty, and what the file seems to be, in words that
+// RecogniseHead returns the format of an unpacked file that begins with head, which need not
+// exceed rawfile.HeadSize bytes. If the format is unknown, f is empty, and reason describes the file, in words that
 // may follow its name.
 func RecogniseHead(head []byte) (f Format, reason string) {
 	switch {
@@ -423,18 +424,18 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	case parquetfile.Recognise(head):
 		return Parquet, ""
 	case pcap.Recognise(head) && iex.OtherProtocol(head) != 0:
-		return "", fmt.Sprintf("is a capture of IEX with message protocol %#04x; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)", iex.OtherProtocol(head))
+		return "", fmt.Sprintf("is a capture of IEX with message protocol %#04x; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read", iex.OtherProtocol(head))
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)
 	case itch.OtherFraming(head) != "":
-		return "", fmt.Sprintf("is ITCH 5.0 with its messages %s; what can be read is BinaryFILE, a length before each, and captures of MoldUDP64", itch.OtherFraming(head))
+		return "", fmt.Sprintf("is ITCH 5.0 with its messages %s; only BinaryFILE, with a length before each, and captures of MoldUDP64 can be read", itch.OtherFraming(head))
 	case bytes.Contains(head[:min(len(head), 16)], []byte("\xa8tickfeed")):
 		return "", `is a recording, which is not read here; "tickfeed replay -" plays it from standard input`
 	case bytes.HasPrefix(head, []byte("tickfeed-text ")):
 		return "", `is the text form of a recording, which is not read here; "tickfeed replay -" plays it from standard input`
 	case whatIs(head) != "":
-		return "", fmt.Sprintf("is %s; what can be read is %s", whatIs(head), names())
+		return "", fmt.Sprintf("is %s; the known formats are %s", whatIs(head), names())
 	case wscap.Recognise(head):
 		return Websocket, ""
 	case lobster.Recognise(head):
@@ -445,7 +446,7 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	return CSV, ""
 }
 
-// magics tell files that people mistake for market data.
+// magics are the first bytes of files that people mistake for market data.
 var magics = []struct{ magic, name string }{
 	{"PK\x03\x04", "a zip, but not one of LEAN's (YYYYMMDD_PAIR_tick_quote.csv in it); unzip it"},
 	{"ARROW1", "an Arrow file; convert it to CSV"},
@@ -468,7 +469,7 @@ var magics = []struct{ magic, name string }{
 	{"SQLite format 3", "an SQLite database; export its tables as CSV"},
 }
 
-// whatIs is what a file seems to be that begins with head and cannot be read; empty for text.
+// whatIs describes an unreadable file that begins with head. It returns "" for text.
 func whatIs(head []byte) string {
 	text := bytes.IndexByte(head, 0) < 0
 	for _, m := range magics {
@@ -480,16 +481,16 @@ func whatIs(head []byte) string {
 	case len(head) >= tarMagicAt+len(tarMagic) && string(head[tarMagicAt:][:len(tarMagic)]) == tarMagic:
 		return "a tar archive; unpack it and name its files"
 	case isMarkup(head):
-		return "HTML or XML, such as a page that tells of an error, and no data"
+		return "HTML or XML, such as an error page, not market data"
 	case !text:
-		return "binary, and nothing that is known"
+		return "a binary file of unknown format"
 	case len(bytes.TrimLeft(head, blank)) == 0:
 		return "blank"
 	}
 	return ""
 }
 
-// What a tar archive has in the header of its first file.
+// The mark of a tar archive, in the header of its first file, and its offset.
 const (
 	tarMagic   = "ustar"
 	tarMagicAt = 257
@@ -508,7 +509,7 @@ func isMarkup(head []byte) bool {
 
 func notPrintable(r rune) bool { return r < ' ' || r > '~' }
 
-// blank is what may stand before the first line.
+// blank holds the characters that may precede the first line.
 const blank = "\ufeff \t\r\n"
 
 var _ feed.Source = (*Source)(nil)

@@ -53,7 +53,7 @@ func zipped(t testing.TB, member, content string) []byte {
 	return out.Bytes()
 }
 
-// capture is a pcap with one packet of UDP over IPv4.
+// capture returns a pcap with one packet of UDP over IPv4.
 func capture(payload []byte) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint32(nil, 0xa1b2c3d4)
@@ -71,8 +71,8 @@ func capture(payload []byte) []byte {
 	return append(b, packet...)
 }
 
-// A file's format is told from what it holds, whatever it is called and however it is packed.
-// What is of no format says what it is instead.
+// A file's format is detected from its content, whatever its name and packing.
+// The error for a file of unknown format describes the file.
 func TestRecognise(t *testing.T) {
 	dbnFile, err := os.ReadFile(filepath.Join("..", "dbn", "testdata", "test_data.trades.v1.dbn.zst"))
 	require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestRecognise(t *testing.T) {
 		{"json array", []byte(`[{"symbol":"A"}]`), files.CSV, ""}, // its importer says what to do
 		{"dbn, packed", dbnFile, files.DBN, ""},
 		{"itch", itchMessage, files.ITCH, ""},
-		{"itch without lengths", bytes.Repeat(itchMessage[2:], 3), "", "is ITCH 5.0 with its messages without their lengths; what can be read is BinaryFILE"},
+		{"itch without lengths", bytes.Repeat(itchMessage[2:], 3), "", "is ITCH 5.0 with its messages without their lengths; only BinaryFILE, with a length before each"},
 		{"itch in packets of SoupBinTCP", bytes.Repeat(append([]byte{0, 13, 'S'}, itchMessage[2:]...), 3), "", "is ITCH 5.0 with its messages in packets of SoupBinTCP"},
 		{"text like messages", []byte(strings.Repeat("SYMBOL,TIME,PRICE\n", 9)), files.CSV, ""},
 		{"itch, captured", capture(mold), files.ITCH, ""},
@@ -119,18 +119,18 @@ func TestRecognise(t *testing.T) {
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
 		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
-		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; what can be read is TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004)"},
+		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read"},
 		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
 		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},
-		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is binary, and nothing that is known"},
-		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a zip of LEAN with 20131007_spy_tick_trade.csv, of which only"},
-		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a zip of LEAN with"},
+		{"zeros as a DBN fragment", append([]byte{12}, make([]byte, 200)...), "", "is a binary file of unknown format"},
+		{"lean, of shares", zipped(t, "20131007_spy_tick_trade.csv", "1014,1.39248\n"), "", "is a LEAN zip with 20131007_spy_tick_trade.csv; of LEAN's zips only"},
+		{"lean, of futures", zipped(t, "20131007_es_minute_quote_201312.csv", "1014,1.39248\n"), "", "is a LEAN zip with"},
 		{"excel", zipped(t, "[Content_Types].xml", "<Types/>"), "", "is a workbook of Excel, or another document of Office; save its table as CSV"},
 		{"another zip", zipped(t, "a.txt", "a"), "", "is a zip, but not one of LEAN's"},
 		{"parquet", []byte("PAR1\x15\x00\x15"), files.Parquet, ""},
 		{"utf-16", []byte("\xff\xfet\x00s\x00"), "", "is UTF-16 text; convert it to UTF-8"},
-		{"tar", tarred(t, "a.csv", quotes), "", "is a tar archive; unpack it and name its files; what can be read"},
+		{"tar", tarred(t, "a.csv", quotes), "", "is a tar archive; unpack it and name its files; the known formats"},
 		{"tar, packed", gzipped(tarred(t, "a.csv", quotes)), "", "is a tar archive"},
 		{"rar", []byte("Rar!\x1a\x07\x01\x00"), "", "is a RAR archive"},
 		{"compress", []byte("\x1f\x9d\x90\x00"), "", "is packed with compress"},
@@ -142,7 +142,7 @@ func TestRecognise(t *testing.T) {
 		{"columns in brackets", []byte("<DATE>\t<TIME>\t<BID>\n"), files.CSV, ""},
 		{"encrypted zip", encrypted(zipped(t, "a.csv", quotes)), "", `is a zip whose file "a.csv" cannot be opened: it is encrypted; unpack it with its password`},
 		{"encrypted zip of LEAN", encrypted(zipped(t, "20140507_eurusd_tick_quote.csv", "1014,1.39248,1.39250\n")), files.LEAN, ""}, // its importer says so
-		{"binary", []byte("\x01\x02\x00\x03"), "", "is binary, and nothing that is known; what can be read is csv, ndjson, parquet, dbn"},
+		{"binary", []byte("\x01\x02\x00\x03"), "", "is a binary file of unknown format; the known formats are csv, ndjson, parquet, dbn"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := write(t, "file", c.content)
@@ -181,7 +181,7 @@ func encrypted(zip []byte) []byte {
 	return zip
 }
 
-// Files that are opened together are of one format; CSV and NDJSON go together.
+// Files that are opened together must have the same format, except that CSV and NDJSON may be mixed.
 func TestOpen(t *testing.T) {
 	csv, ndjson := write(t, "a", []byte(quotes)), write(t, "b", []byte(`{"ts":1772461800,"symbol":"IBM","price":7}`))
 	lobster := write(t, "c", []byte("34200.017459617,5,0,1,2238200,-1\n"))
@@ -224,8 +224,8 @@ func TestOpen(t *testing.T) {
 	assert.Equal(t, size+int64(len(quotes)), src.Read(), "with standard input")
 }
 
-// What is wrong with a file is told apart from what is wrong with reaching it, and what a
-// greater SkipBad passes over from what it does not.
+// Damaged distinguishes bad content of a file from failed access to it, and Skippable the errors that a
+// greater SkipBad skips from others.
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		name                string
@@ -265,7 +265,7 @@ func TestErrors(t *testing.T) {
 	assert.Equal(t, int64(4), line.Line)
 }
 
-// A list is a source of ticks, given two at a time.
+// A list is a source of ticks that returns two at a time.
 type list struct {
 	ticks []feed.Tick
 	err   error
@@ -296,8 +296,8 @@ func trade(id feed.InstrumentID, n int64, more bool) feed.Tick {
 	return t
 }
 
-// Of a selection, instruments that are not wanted are gone with their ticks, the others are
-// numbered densely, and an event that loses its end ends with what is left of it.
+// A selection leaves out unwanted instruments and their ticks, numbers the others densely, and ends an event that loses its
+// last tick with the last one left.
 func TestSelect(t *testing.T) {
 	given := []feed.Tick{
 		define(0, "A"), define(1, "B"), define(2, "C"),
@@ -352,7 +352,7 @@ func TestSelect(t *testing.T) {
 	assert.Len(t, given, n, "it goes on after that")
 }
 
-// Whatever a file begins with, it is told for something, or the reason is said.
+// Whatever a file begins with, its format or a reason is returned.
 func FuzzRecogniseHead(f *testing.F) {
 	f.Add([]byte(quotes))
 	f.Add(capture([]byte("hello")))

@@ -16,7 +16,7 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// zipOf is a zip of files, names and contents in turn.
+// zipOf returns a zip of files; the arguments are names and contents in turn.
 func zipOf(t testing.TB, namesAndContents ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -39,7 +39,7 @@ func zstded(t testing.TB, b string) []byte {
 	return w.EncodeAll([]byte(b), nil)
 }
 
-// ticksOf counts the ticks of a file that are no definitions.
+// ticksOf counts the ticks of a file, without definitions.
 func ticksOf(t testing.TB, path string, cfg files.Config) (n int, stats files.Stats) {
 	t.Helper()
 	src, err := files.Open([]string{path}, nil, cfg)
@@ -60,7 +60,7 @@ func ticksOf(t testing.TB, path string, cfg files.Config) (n int, stats files.St
 	}
 }
 
-// What collectors and tapes leave behind compressed data does not stop the import, and is noted.
+// Data that collectors and tapes leave after compressed data does not stop the import, and is noted.
 func TestTrailingBytes(t *testing.T) {
 	const more = "2026-03-02T14:30:02Z,AAPL,101.25,101.5\n"
 	for name, content := range map[string][]byte{
@@ -82,7 +82,7 @@ func TestTrailingBytes(t *testing.T) {
 	}
 }
 
-// The one CSV file of a zip is read; what people and systems add to a zip does not matter.
+// The only CSV file of a zip is read; files that people and systems add to a zip are ignored.
 func TestZips(t *testing.T) {
 	path := write(t, "a.zip", zipOf(t, "__MACOSX/._quotes.csv", "\x00\x05", "readme.txt", "hello", "quotes.csv", quotes, "quotes.csv.CHECKSUM", "ab"))
 	n, _ := ticksOf(t, path, files.Config{})

@@ -16,7 +16,7 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// What is exported as Parquet is the same ticks again, events of several ticks among them.
+// Ticks that are exported as Parquet are read back unchanged, including events of several ticks.
 func TestParquetOfOurOwn(t *testing.T) {
 	at := int64(1_700_000_000_000_000_001)
 	d := &feed.Definition{Symbol: "=AB", Venue: "XNAS", PriceExponent: -2, Currency: "USD", TickSize: 1, Lot: 100}
@@ -103,7 +103,7 @@ func TestParquetOfDatabento(t *testing.T) {
 	assert.Equal(t, []int64{50000000, 50002500}, prices(b.Bytes()))
 }
 
-// A trade of one Parquet file that stands in the file before it, too, counts once.
+// A trade that two Parquet files have counts once.
 func TestTradesOfSeveralParquetFiles(t *testing.T) {
 	type line struct {
 		Time   int64   `parquet:"time"`
@@ -126,11 +126,11 @@ func TestTradesOfSeveralParquetFiles(t *testing.T) {
 	require.NoError(t, err)
 	got, _ := recorded.ReadAll(t, src)
 	assert.Len(t, recorded.Only(got, feed.KindTrade), 3)
-	assert.Equal(t, []string{second + ": trades left out because a file before has them: 1"}, src.Stats().Notes)
+	assert.Equal(t, []string{second + ": trades left out because an earlier file has them: 1"}, src.Stats().Notes)
 }
 
-// Columns of any Parquet file are known by the names of CSV, or stated; a bad row names its file and
-// may be passed over.
+// Columns of any Parquet file are recognised by the names of CSV, or stated. The error for a bad row names its file, and the row
+// may be skipped.
 func TestParquetOfOthers(t *testing.T) {
 	type line struct {
 		Timestamp int64   `parquet:"timestamp"`

@@ -12,16 +12,16 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// A Pipe is standard input whose beginning was looked at. It reads from the start.
+// A Pipe is standard input whose beginning was read to detect its format. Read returns all bytes from the start.
 type Pipe struct {
 	r    io.Reader
-	read []byte // looked at, and not read yet
+	read []byte // bytes of the beginning that Read has not returned
 	head []byte // the beginning, unpacked
-	err  error  // that ended the look
+	err  error  // the error of r while it was read for the beginning
 }
 
-// NewPipe reads of r what is needed to recognise it: a line of text, or up to rawfile.HeadSize bytes
-// of anything else. If ctx ends before, NewPipe returns its error, and r is still being read.
+// NewPipe reads as much of r as is needed to detect its format: a line of text, or otherwise up to rawfile.HeadSize bytes.
+// If ctx ends before, NewPipe returns its error while a goroutine continues to read r.
 func NewPipe(ctx context.Context, r io.Reader) (*Pipe, error) {
 	if p, ok := r.(*Pipe); ok {
 		return p, nil
@@ -35,11 +35,10 @@ func NewPipe(ctx context.Context, r io.Reader) (*Pipe, error) {
 	}
 }
 
-// A glance is a look at standard input that goes on in a goroutine of its own, because nothing
-// interrupts it.
+// A glance reads the beginning of standard input in a separate goroutine, because such a read cannot be interrupted.
 type glance struct {
 	pipe *Pipe
-	done chan struct{} // closed when pipe is there
+	done chan struct{} // closed when pipe is set
 }
 
 func look(r io.Reader) *glance {
@@ -51,8 +50,8 @@ func look(r io.Reader) *glance {
 	return l
 }
 
-// maxGlance bounds what is read of a pipe to recognise it, in bytes: more than rawfile.HeadSize if
-// that much is needed to unpack it.
+// maxGlance bounds how many bytes of a pipe are read to detect its format. It exceeds rawfile.HeadSize, because unpacking may
+// need more bytes.
 const maxGlance = 256 << 10
 
 func peek(r io.Reader) *Pipe {
@@ -70,10 +69,10 @@ func peek(r io.Reader) *Pipe {
 	return p
 }
 
-// unpacked is the beginning of what packed is the beginning of.
+// unpacked returns the beginning of the unpacked data, given the beginning of the packed data.
 func unpacked(packed []byte) []byte {
 	f, err := rawfile.OpenReader(rawfile.StdinName, bytes.NewReader(packed), nil)
-	if err != nil { // cut off, or a zip, whose directory stands at its end
+	if err != nil { // cut off, or a zip, whose directory is at its end
 		return packed[:min(len(packed), rawfile.HeadSize)]
 	}
 	defer f.Close()
@@ -81,7 +80,7 @@ func unpacked(packed []byte) []byte {
 	return head
 }
 
-// enough reports whether head says what follows.
+// enough reports whether head is sufficient to detect the format.
 func enough(head []byte) bool {
 	if len(head) >= rawfile.HeadSize {
 		return true
@@ -90,7 +89,7 @@ func enough(head []byte) bool {
 	if len(text) == 0 {
 		return false
 	}
-	if bytes.IndexByte(head, 0) < 0 { // text: a line that is not the recorder's
+	if bytes.IndexByte(head, 0) < 0 { // text: a whole line that a recorder of captures did not write
 		for {
 			line, rest, whole := bytes.Cut(text, []byte{'\n'})
 			if !whole {
@@ -106,7 +105,7 @@ func enough(head []byte) bool {
 	return f != ""
 }
 
-// Head is the beginning of what the pipe gives, unpacked.
+// Head returns the beginning of the pipe's data, unpacked.
 func (p *Pipe) Head() []byte { return p.head }
 
 // Read implements [io.Reader].
@@ -122,8 +121,8 @@ func (p *Pipe) Read(b []byte) (int, error) {
 	return p.r.Read(b)
 }
 
-// Spool writes what the pipe gives, as it is, to a new temporary file, which is the caller's to
-// remove. The error is that of reading, writing, or ctx's.
+// Spool copies the pipe's data, without unpacking it, to a new temporary file, which the caller must
+// remove. The error is from reading, writing, or ctx.
 func (p *Pipe) Spool(ctx context.Context) (path string, err error) {
 	f, err := os.CreateTemp("", "tickfeed-*.stdin")
 	if err != nil {
@@ -140,20 +139,20 @@ func (p *Pipe) Spool(ctx context.Context) (path string, err error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // the error before it is the one that counts
+		_ = os.Remove(f.Name()) // best effort: err is more important
 		return "", err
 	}
 	return f.Name(), nil
 }
 
-// A piped is standard input as a source: its format is known once something has come.
+// A piped is a source that reads standard input. Its format is detected once input arrives.
 type piped struct {
 	cfg    Config
 	stdin  io.Reader
 	glance *glance
 	source atomic.Pointer[Source] // nil until the format is known
-	spool  string                 // the file that it was written to; empty if there is none
-	err    error                  // of opening; repeats
+	spool  string                 // the temporary file with the input; empty if there is none
+	err    error                  // the error of opening the input, which Next repeats
 }
 
 // Next implements [feed.Source]. It may be called again after ctx has ended.
@@ -190,8 +189,8 @@ func (p *piped) open(ctx context.Context) error {
 	return nil
 }
 
-// openPipe opens standard input, of which the beginning is known. A format that is not read from
-// front to back is written to a file first, whose path becomes spool.
+// openPipe opens standard input, whose beginning has been read. If its format cannot be read sequentially, the input is first
+// written to a temporary file, whose path is stored in spool.
 func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *string) (err error) {
 	f := cfg.Format
 	if bytes.HasPrefix(pipe.Head(), []byte("PK\x03\x04")) {
@@ -215,7 +214,7 @@ func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *st
 		}
 	}
 	if f == "" {
-		f = CSV // of nothing
+		f = CSV // the input is empty
 	}
 	paths, stdin := []string{rawfile.Stdin}, io.Reader(pipe)
 	switch f {
@@ -237,7 +236,7 @@ func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *st
 
 var errNoPair = &rawfile.FormatError{File: rawfile.StdinName, Reason: "LOBSTER files come in pairs; put it into a file with its own name"}
 
-// Meter implements importer: the source that reads counts.
+// Meter implements importer. It does nothing, because the source that reads the input counts.
 func (p *piped) Meter(*rawfile.Meter) {}
 
 // Close implements [feed.Source].
@@ -256,20 +255,20 @@ func (p *piped) Close() error {
 	return err
 }
 
-// A patient source reads standard input in a goroutine of its own, so that Next ends with its
-// context though nothing interrupts a read.
+// A patient source reads standard input in a separate goroutine, so that Next returns when its
+// context ends, although a read cannot be interrupted.
 type patient struct {
 	importer
-	asked bool
+	asked bool // a call of the importer's Next is under way
 	ticks []feed.Tick
-	given chan given // by the Next that was asked
-	err   error      // of the last Next that gave something
+	given chan given // result of that call
+	err   error      // error of the last call that returned
 	rest  []feed.Tick
 }
 
-// given is what a Next returned.
+// given is the result of a call of Next.
 type given struct {
-	n   int // ticks
+	n   int // number of ticks
 	err error
 }
 
@@ -306,7 +305,7 @@ func (p *patient) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return 0, p.err
 }
 
-// Close implements [feed.Source]. A read that is under way is left to itself.
+// Close implements [feed.Source]. It does not wait for a read that is under way, and then does not close the importer.
 func (p *patient) Close() error {
 	if p.asked {
 		return nil

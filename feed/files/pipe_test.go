@@ -18,8 +18,8 @@ import (
 
 const captured = `1735689600123456789 {"e":"trade","E":1735689600123,"s":"AB","t":1,"p":"1","q":"1","T":1735689600123,"m":true,"M":true}` + "\n"
 
-// Standard input is of the format that it holds; a Source that has received nothing yet does not
-// know, and has read nothing.
+// The format of standard input is detected from its content. Before any input arrives, a Source does not
+// know the format, and has read nothing.
 func TestStandardInput(t *testing.T) {
 	itch := append([]byte{0, 12, 'S', 0, 0, 0, 0}, 1, 2, 3, 4, 5, 6, 'O')
 	for _, c := range []struct {
@@ -56,12 +56,12 @@ func TestStandardInput(t *testing.T) {
 	src, err := files.Open([]string{"-"}, strings.NewReader("\x01\x02\x00\x03"), files.Config{})
 	require.NoError(t, err)
 	_, _, err = recorded.Read(t, src)
-	assert.ErrorContains(t, err, "stdin: is binary, and nothing that is known")
+	assert.ErrorContains(t, err, "stdin: is a binary file of unknown format")
 	assert.True(t, files.Damaged(err))
 }
 
-// A Next that waits for a silent standard input ends with its context, before the format is known and
-// after, and may be called again.
+// A Next that waits for silent standard input returns when its context ends, before and after the format is known,
+// and may be called again.
 func TestSilentStandardInput(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -97,7 +97,7 @@ func TestSilentStandardInput(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-// A capture with quotes on the recorder's clock and trades on the exchange's says so, and what to do.
+// A capture with quotes on the recorder's clock and trades on the exchange's has a note that suggests what to do.
 func TestTwoClocks(t *testing.T) {
 	quote := `1735689600100000000 {"u":5,"s":"AB","b":"1","B":"2","a":"3","A":"4"}` + "\n"
 	trade := func(millis string) string { return strings.ReplaceAll(captured, "1735689600123,", millis+",") }

@@ -6,8 +6,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Select is src without the instruments that are not wanted; the others get dense ids of their
-// own. An instrument is judged by its first definition. It owns src.
+// Select returns a source with the ticks of those instruments of src whose first definition want accepts. These
+// instruments get new, dense ids. The returned source owns src.
 func Select(src feed.Source, want func(*feed.Definition) bool) feed.Source {
 	return &selection{src: src, want: want}
 }
@@ -15,14 +15,14 @@ func Select(src feed.Source, want func(*feed.Definition) bool) feed.Source {
 type selection struct {
 	src  feed.Source
 	want func(*feed.Definition) bool
-	ids  []int64 // by id in src: the id here, -1 not wanted, -2 not defined
+	ids  []int64 // by id in src: the new id, notWanted or notDefined
 	next feed.InstrumentID
 
-	held    feed.Tick // the last one kept, of an event that has not ended
+	held    feed.Tick // the last wanted tick of an event that has not ended
 	holding bool
-	out     []feed.Tick // of buf, still to be given
+	out     []feed.Tick // the part of buf that Next has not returned
 	in, buf []feed.Tick
-	err     error // of src, once out is given
+	err     error // the error of src, to be returned after out
 }
 
 const (
@@ -49,7 +49,7 @@ func (s *selection) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 			return 0, err
 		}
 		s.err = err
-		if s.holding { // its event does not go on
+		if s.holding { // its event has no more ticks
 			s.holding = false
 			s.held.Flags &^= feed.FlagMore
 			s.out = append(s.out, s.held)
@@ -60,7 +60,7 @@ func (s *selection) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, nil
 }
 
-// keep puts what is wanted of ticks into s.out, after the tick that was held.
+// keep appends the held tick and the wanted ones of ticks to s.out.
 func (s *selection) keep(ticks []feed.Tick) {
 	for i := range ticks {
 		t := ticks[i]
@@ -83,7 +83,7 @@ func (s *selection) keep(ticks []feed.Tick) {
 	}
 }
 
-// rename gives t its id here; it reports false if t is not wanted.
+// rename gives t its new id. It returns false if t is not wanted.
 func (s *selection) rename(t *feed.Tick) bool {
 	for int(t.Instrument) >= len(s.ids) {
 		s.ids = append(s.ids, notDefined)
@@ -103,5 +103,5 @@ func (s *selection) rename(t *feed.Tick) bool {
 	return true
 }
 
-// Close closes the source that it selects from.
+// Close closes the underlying source.
 func (s *selection) Close() error { return s.src.Close() }

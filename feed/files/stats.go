@@ -12,27 +12,27 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// Stats is what a Source has read, in the same terms for all formats.
+// Stats counts what a Source has read, in the same terms for all formats.
 type Stats struct {
 	Messages int64 // rows, lines, records or messages: see Source.Noun
-	Ticks    int64 // given out, definitions among them
-	Skipped  int64 // damaged parts passed over
+	Ticks    int64 // ticks returned, including definitions
+	Skipped  int64 // damaged parts that were skipped
 	FirstBad error // the first damaged part; nil if there is none
-	// Counts are further counts that are not 0, each with its name: gaps, duplicates, ….
+	// Counts are other counts that are not 0: gaps, duplicates and so on.
 	Counts []Count
-	Notes  []string // gaps, resets and the like in words, the first of them
+	Notes  []string // descriptions of the first gaps, resets and the like
 }
 
-// twoClocks is how far the clocks of a capture differ, at least, to be worth a note.
+// twoClocks is the least difference between the clocks of a capture that is noted.
 const twoClocks = 100 * time.Millisecond
 
-// A Count is how many there were of something.
+// A Count is a named count.
 type Count struct {
 	Name string // in the plural, in lower case: "voided trades"
 	N    int64
 }
 
-// counts are those of all that are not 0.
+// counts returns the counts that are not 0.
 func counts(all ...Count) []Count {
 	var some []Count
 	for _, c := range all {
@@ -116,8 +116,8 @@ func websocketStats(st wscap.Stats) Stats {
 	return s
 }
 
-// Damaged reports whether err, of Open or of a Source, is about what a file holds rather than
-// about reaching it.
+// Damaged reports whether err, from Open or a Source, is about the content of a file rather than
+// about access to it.
 func Damaged(err error) bool {
 	var damage *rawfile.DamageError
 	var format *rawfile.FormatError
@@ -126,7 +126,7 @@ func Damaged(err error) bool {
 	return errors.As(err, &damage) || errors.As(err, &format) || errors.As(err, &line) || errors.As(err, &row)
 }
 
-// Skippable reports whether err may be passed over by a greater Config.SkipBad.
+// Skippable reports whether a greater Config.SkipBad would skip the part that err is about.
 func Skippable(err error) bool {
 	var format *rawfile.FormatError
 	var damage *rawfile.DamageError

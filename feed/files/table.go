@@ -10,15 +10,15 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// A table is a source of rows that stand in the columns of Parquet files: the importer of text
-// reads them, so that one set of rules says what columns and cells mean.
+// A table is a source of rows from Parquet files. The importer of text
+// reads them, so that the same rules apply to their columns and cells.
 type table struct {
 	*textfile.Source
 	rows *parquetfile.Rows
 }
 
-// Next implements [feed.Source]. Errors name the file; the line of a row is as if a header stood
-// before the rows of each file.
+// Next implements [feed.Source]. Errors name the file. Lines are numbered as if a header
+// preceded the rows of each file.
 func (t *table) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	n, err := t.Source.Next(ctx, batch)
 	var line *textfile.LineError
@@ -32,7 +32,7 @@ func (t *table) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, err
 }
 
-// place is err with the file that its row is of.
+// place returns a copy of err with the file and line of its row.
 func (t *table) place(err *textfile.LineError) *textfile.LineError {
 	placed := *err
 	path, row := t.rows.Where(err.Line)
@@ -49,7 +49,7 @@ func (t *table) stats() Stats {
 	return s
 }
 
-// Meter implements importer: the rows count what is read of the files.
+// Meter implements importer. It does nothing, because the rows count the bytes read.
 func (t *table) Meter(*rawfile.Meter) {}
 
 // Close closes the files.

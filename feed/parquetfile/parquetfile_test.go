@@ -19,7 +19,7 @@ import (
 
 const noon = 1_772_461_800_000_000_001
 
-// A row is a tick and what it is of.
+// A row is a tick and the definition of its instrument.
 type row struct {
 	feed.Tick
 	d *feed.Definition

@@ -20,19 +20,19 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// Magic is what a Parquet file begins and ends with.
+// Magic is at the beginning and the end of a Parquet file.
 const Magic = "PAR1"
 
-// Recognise reports whether head, the first bytes of a file, are those of Parquet.
+// Recognise reports whether head, the first bytes of a file, begins a Parquet file.
 func Recognise(head []byte) bool { return bytes.HasPrefix(head, []byte(Magic)) }
 
-// A Rows gives the rows of Parquet files as CSV with one header, for the importer of text: the
-// columns are those of all files, by name, and a cell is empty where its value is null. Numbers
-// are exact; a time of a column that is marked as UTC, and any of a file of our own, ends with Z;
-// one of another column is local. Columns of lists, maps and groups are left out.
+// Rows is a reader of the rows of Parquet files as CSV with one header, for the importer of text. The
+// columns are those of all files, by name. A null value is an empty cell. Numbers
+// are exact. A time ends with Z if its column is marked as UTC or tickfeed wrote the file;
+// otherwise it is local. Columns of lists, maps and groups are left out.
 //
-// It holds, besides what is read of the files' ends, one page of each column. Only one goroutine
-// may read it; any may close it.
+// Rows holds the footers of the files, and one page of each column. Only one goroutine
+// may call Read; any goroutine may call Close.
 type Rows struct {
 	paths   []string
 	columns []string
@@ -40,20 +40,20 @@ type Rows struct {
 	mu     sync.Mutex // held while a file is read
 	files  []*os.File
 	open   []*parquet.File
-	next   int // file to begin next
-	group  int // row group of the file at hand to begin next
+	next   int // index of the next file
+	group  int // index of the next row group of the current file
 	leaves []leaf
-	left   int64 // rows of the row group at hand
+	left   int64 // remaining rows of the current row group
 	buf    []byte
-	out    []byte  // of buf, not given yet
-	rows   int64   // given so far
-	starts []int64 // rows of the files before each that was begun
+	out    []byte  // the part of buf that Read has not returned
+	rows   int64   // rows read so far
+	starts []int64 // for each file begun, the number of rows before it
 	err    error
 }
 
-// A leaf is a column of the row group at hand, at its place in the header.
+// A leaf is a column of the current row group.
 type leaf struct {
-	at     int // in Rows.columns
+	at     int // index in Rows.columns
 	render func([]byte, parquet.Value) []byte
 	null   string
 	pages  parquet.Pages
@@ -64,13 +64,13 @@ type leaf struct {
 }
 
 const (
-	readRows   = 512  // rows that are made at once
-	maxColumns = 1024 // of all files together
+	readRows   = 512  // rows that are converted at once
+	maxColumns = 1024 // columns of all files together
 	pageBuffer = 64 << 10
 )
 
-// OpenRows opens the files at paths; what is read of them is counted by m. The error is a
-// [*rawfile.FormatError] where a file is not Parquet, or names the file that cannot be opened.
+// OpenRows opens the files at paths. m counts the bytes read from them. The error is a
+// [*rawfile.FormatError] if a file is not Parquet, or else names the file that cannot be opened.
 func OpenRows(paths []string, m *rawfile.Meter) (*Rows, error) {
 	r := &Rows{paths: slices.Clone(paths)}
 	for _, path := range paths {
@@ -101,7 +101,7 @@ func (r *Rows) add(path string, m *rawfile.Meter) (err error) {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return &rawfile.FormatError{File: path, Reason: "is no regular file; Parquet is read from its end: put it into a file"}
+		return &rawfile.FormatError{File: path, Reason: "is not a regular file; Parquet is read from its end: save it to a file"}
 	}
 	defer guard(&err, path)
 	p, err := parquet.OpenFile(m.ReaderAt(f), info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true),
@@ -122,14 +122,14 @@ func (r *Rows) add(path string, m *rawfile.Meter) (err error) {
 	return nil
 }
 
-// guard makes a panic of the library, which files that are damaged can bring about, an error.
+// guard converts a panic of the library, which a damaged file can cause, to an error.
 func guard(err *error, path string) {
 	if p := recover(); p != nil {
 		*err = &rawfile.DamageError{File: path, Reason: fmt.Sprintf("is damaged: %v", p)}
 	}
 }
 
-// Read implements [io.Reader]. The error is a [*rawfile.DamageError] where a file is damaged.
+// Read implements [io.Reader]. The error is a [*rawfile.DamageError] if a file is damaged.
 func (r *Rows) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +146,7 @@ func (r *Rows) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill makes some rows.
+// fill converts some rows to CSV in buf.
 func (r *Rows) fill() (err error) {
 	if r.left == 0 {
 		return r.begin()
@@ -182,7 +182,7 @@ func (r *Rows) fill() (err error) {
 	return nil
 }
 
-// begin goes on to the next row group.
+// begin begins the next row group or file.
 func (r *Rows) begin() (err error) {
 	r.release()
 	if r.next == 0 || r.group == len(r.open[r.next-1].RowGroups()) {
@@ -208,7 +208,7 @@ func (r *Rows) begin() (err error) {
 		at := slices.Index(r.columns, c.Name())
 		l := leaf{at: at, render: renderer(c, own), pages: chunks[c.Index()].Pages(), some: make([]parquet.Value, readRows)}
 		if own && c.Name() == "ts_event" {
-			l.null = "1970-01-01T00:00:00Z" // the venue did not say
+			l.null = "1970-01-01T00:00:00Z" // the venue gave no time
 		}
 		r.leaves = append(r.leaves, l)
 	}
@@ -217,7 +217,7 @@ func (r *Rows) begin() (err error) {
 	return nil
 }
 
-// release frees what the row group at hand holds.
+// release frees the pages of the current row group.
 func (r *Rows) release() {
 	for i := range r.leaves {
 		l := &r.leaves[i]
@@ -229,7 +229,7 @@ func (r *Rows) release() {
 	r.leaves = r.leaves[:0]
 }
 
-// next is the column's value in the next row; its bytes are valid until the following call.
+// next returns the column's value in the next row. Its bytes are valid until the following call.
 func (l *leaf) next() (parquet.Value, error) {
 	for l.i == l.n {
 		if l.values == nil {
@@ -260,8 +260,8 @@ func (l *leaf) next() (parquet.Value, error) {
 	return v, nil
 }
 
-// Where is the file, and the row of it from 1, that line number line of the CSV was made of, the
-// header being line 1.
+// Where returns the file, and the row in it from 1, that a line of the CSV was made from. The
+// header is line 1.
 func (r *Rows) Where(line int64) (path string, row int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -289,14 +289,14 @@ func (r *Rows) Close() error {
 	return nil
 }
 
-// isOwn reports whether f has the columns that a [Writer] gives to all files: its times are UTC,
-// though not marked so.
+// isOwn reports whether f has the columns that a [Writer] writes to every file. Its times are then UTC,
+// although they are not marked as such.
 func isOwn(f *parquet.File) bool {
 	c := f.Root().Columns()
 	return len(c) > 4 && c[0].Name() == "session" && c[1].Name() == "seq" && c[2].Name() == "type"
 }
 
-// renderer makes text of the values of a column.
+// renderer returns a function that appends the text of a column's values.
 func renderer(c *parquet.Column, own bool) func([]byte, parquet.Value) []byte {
 	t := c.Type()
 	if l := t.LogicalType(); l != nil {
@@ -341,7 +341,7 @@ func renderer(c *parquet.Column, own bool) func([]byte, parquet.Value) []byte {
 		return func(b []byte, v parquet.Value) []byte { return strconv.AppendBool(b, v.Boolean()) }
 	case parquet.Int32, parquet.Int64:
 		return func(b []byte, v parquet.Value) []byte { return strconv.AppendInt(b, wide(v), 10) }
-	case parquet.Int96: // a time, as old Spark and Impala write it
+	case parquet.Int96: // a time of old versions of Spark and Impala
 		return func(b []byte, v parquet.Value) []byte {
 			x := v.Int96()
 			const julianEpoch = 2440588
@@ -363,7 +363,7 @@ func wide(v parquet.Value) int64 {
 	return v.Int64()
 }
 
-// integerOf is the unscaled value of a decimal: two's complement, the highest byte first.
+// integerOf returns the unscaled value of a decimal, which is stored in two's complement, highest byte first.
 func integerOf(v parquet.Value) *big.Int {
 	b := v.ByteArray()
 	n := new(big.Int).SetBytes(b)
@@ -373,7 +373,7 @@ func integerOf(v parquet.Value) *big.Int {
 	return n
 }
 
-// appendPoint appends digits × 10^-scale without zeros at its end.
+// appendPoint appends digits × 10^-scale without trailing zeros.
 func appendPoint(b, digits []byte, scale int) []byte {
 	if digits[0] == '-' {
 		b, digits = append(b, '-'), digits[1:]
@@ -393,8 +393,8 @@ func appendPoint(b, digits []byte, scale int) []byte {
 	return b
 }
 
-// isPrice reports whether a column is called a price. A price that is a float or a decimal is written with
-// a point always: without one, the importer of text takes a price of Databento for a multiple of 10^-9.
+// isPrice reports whether the name of a column is that of a price. A price that is a float or a decimal is always written with
+// a point: without one, the importer of text takes a price of Databento for a multiple of 10^-9.
 func isPrice(c *parquet.Column) bool {
 	name := strings.ToLower(c.Name())
 	return strings.Contains(name, "price") || strings.Contains(name, "px")
@@ -402,7 +402,7 @@ func isPrice(c *parquet.Column) bool {
 
 func appendFloat(b []byte, v float64, bits int, point bool) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return b // nothing
+		return b // an empty cell
 	}
 	b = strconv.AppendFloat(b, v, 'f', -1, bits)
 	if point && v == math.Trunc(v) {
@@ -421,7 +421,7 @@ func perSecond(u format.TimeUnit) int64 {
 	return 1e9
 }
 
-// appendTime appends a time in units of which a second has so many.
+// appendTime appends the time t, in units of which a second has per.
 func appendTime(b []byte, t, per int64, utc bool) []byte {
 	sec, rest := t/per, t%per
 	if rest < 0 {
@@ -434,13 +434,13 @@ func appendTime(b []byte, t, per int64, utc bool) []byte {
 	return time.Unix(sec, rest*(1e9/per)).UTC().AppendFormat(b, layout)
 }
 
-// appendClock appends a time of day.
+// appendClock appends the time of day t, in units of which a second has per.
 func appendClock(b []byte, t, per int64) []byte {
 	return time.Unix(t/per, t%per*(1e9/per)).UTC().AppendFormat(b, "15:04:05.999999999")
 }
 
-// appendCell appends text as a cell of CSV. What would end its line becomes a control character,
-// which is refused as text.
+// appendCell appends text as a CSV cell. Line breaks become a control character,
+// which the importer refuses in a text.
 func appendCell(b []byte, text string) []byte {
 	if !strings.ContainsAny(text, ",;|\t\"\r\n ") {
 		return append(b, text...)

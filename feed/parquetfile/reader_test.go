@@ -31,8 +31,8 @@ func csvOf(t testing.TB, paths ...string) string {
 	return string(b)
 }
 
-// A file of our own gives its values exactly: decimals without zeros at the end, times as UTC, a time
-// that the venue did not say as the beginning of the epoch.
+// A file that tickfeed wrote gives its values exactly: decimals without trailing zeros, times as UTC, and a time
+// that the venue did not give as the beginning of the epoch.
 func TestRowsOfOurOwn(t *testing.T) {
 	aapl := &feed.Definition{Symbol: "A,\"B", PriceExponent: -2}
 	first := feed.Quote{Bid: 18725, BidSize: 300, Ask: feed.NoPrice}.Tick(0, noon)
@@ -45,7 +45,7 @@ func TestRowsOfOurOwn(t *testing.T) {
 `, got)
 }
 
-// foreign is a file as other programs write it, of two row groups.
+// foreign returns a file as other programs write it, with two row groups.
 func foreign(t testing.TB) []byte {
 	type nested struct{ A int64 }
 	type line struct {
@@ -98,7 +98,7 @@ func TestRowsOfOthers(t *testing.T) {
 	assert.Contains(t, csvOf(t, path, file(t, out.Bytes())), "false,z,8,\n,,,,,,,,,1,2\n")
 }
 
-// What is no Parquet file, or a damaged one, is an error and never a panic.
+// A file that is damaged or not Parquet is an error and never causes a panic.
 func TestDamagedFiles(t *testing.T) {
 	whole := foreign(t)
 	_, err := OpenRows([]string{file(t, whole[:len(whole)-9])}, nil)
@@ -116,7 +116,7 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// The place of a row is that in its file.
+// The place of a row is its place in its file.
 func TestWhere(t *testing.T) {
 	a, b := file(t, foreign(t)), file(t, foreign(t))
 	rows, err := OpenRows([]string{a, b}, nil)

@@ -7,14 +7,14 @@ import (
 	"tickfeed/feed"
 )
 
-// A Survey finds out what types hold all prices and sizes of the ticks that it is shown, and whether
-// events of several ticks are among them. The zero Survey has seen none.
+// A Survey determines which types hold all prices and sizes of the ticks passed to Add, and whether
+// any event has several ticks. The zero Survey is ready to use.
 type Survey struct {
 	prices, sizes extents
 	more          bool
 }
 
-// extents are the greatest magnitudes by exponent.
+// extents holds the greatest magnitudes by exponent.
 type extents [feed.MaxExponent - feed.MinExponent + 1]extent
 
 type extent struct {
@@ -38,7 +38,7 @@ func magnitude(v int64) uint64 {
 	return uint64(v)
 }
 
-// Add shows the Survey a tick of an instrument that is defined as d, which may be nil.
+// Add adds a tick of an instrument with the definition d, which may be nil, to the survey.
 func (s *Survey) Add(t *feed.Tick, d *feed.Definition) {
 	if d == nil {
 		d = &none
@@ -71,7 +71,7 @@ func (s *Survey) Add(t *feed.Tick, d *feed.Definition) {
 	}
 }
 
-// none is what an instrument is that nothing defines.
+// none is the definition of an instrument without a definition.
 var none feed.Definition
 
 // A form is how a price or size is stored.
@@ -88,7 +88,7 @@ const (
 	longScale, longPrecision   = 18, 38
 )
 
-// form is the narrowest that holds what was seen; integers only if they are allowed.
+// form returns the narrowest form that holds all values. formInteger is considered only if integers is true.
 func (x *extents) form(integers bool) (form, error) {
 	holds := [...]bool{formInteger: integers, formShort: true, formLong: true}
 	for i, e := range x {
@@ -112,7 +112,7 @@ func (x *extents) form(integers bool) (form, error) {
 	return formLong, nil
 }
 
-// fits reports whether v × 10^shift is an integer of at most so many digits.
+// fits reports whether v × 10^shift is an integer of at most the given number of digits.
 func fits(v uint64, shift, digits int) bool {
 	if v == 0 {
 		return true
@@ -128,7 +128,7 @@ func fits(v uint64, shift, digits int) bool {
 	return hi < limitHi || hi == limitHi && lo < limitLo
 }
 
-// scale is v × 10^shift, shift at least 0; ok is false if it needs more than 128 bits.
+// scale returns v × 10^shift in 128 bits; shift must not be negative. ok is false if the result does not fit.
 func scale(v uint64, shift int) (hi, lo uint64, ok bool) {
 	lo = v
 	for shift > 0 {
@@ -145,7 +145,7 @@ func scale(v uint64, shift int) (hi, lo uint64, ok bool) {
 	return hi, lo, true
 }
 
-// powers are those of ten that 64 bits hold.
+// powers holds the powers of ten that fit in 64 bits.
 var powers = func() (p [20]uint64) {
 	p[0] = 1
 	for i := 1; i < len(p); i++ {

@@ -13,32 +13,32 @@ import (
 	"tickfeed/feed"
 )
 
-// A Writer writes ticks as rows. Only one goroutine may use it. It holds about 64 MB, however long the file becomes.
+// A Writer writes ticks as rows. Only one goroutine may use it. It holds about 64 MB, whatever the length of the file.
 type Writer struct {
 	file    *parquet.GenericWriter[any]
 	writers []*parquet.ColumnWriter
 	columns []column
-	at      [columnCount]*column // nil where the file has no such column
+	at      [columnCount]*column // nil if the file has no such column
 	prices  form
 	sizes   form
-	rows    int // of the columns, not written yet
-	group   int // rows in the row group
+	rows    int // rows that are not written yet
+	group   int // rows in the current row group
 	arena   []byte
 	err     error
 
 	session   feed.SessionID
 	sessionID parquet.Value
 	kindTexts [feed.MaxKind + 1]parquet.Value
-	sideTexts [2][feed.SideBoth + 1]parquet.Value // of trades, and of books
+	sideTexts [2][feed.SideBoth + 1]parquet.Value // names of the sides of trades, and of books
 	names     map[*feed.Definition][2]parquet.Value
 }
 
-// A column is the values of a column that are not written yet; nulls at the end are left out.
+// A column holds the values of a column that are not written yet, without trailing nulls.
 type column struct {
 	index  int
 	level  int // definition level of a value
 	values []parquet.Value
-	nulls  []parquet.Value // batchRows of them, if there can be such
+	nulls  []parquet.Value // batchRows nulls, if the column is optional
 }
 
 // The columns, in their order.
@@ -80,10 +80,10 @@ const (
 const (
 	batchRows = 4096
 	groupRows = 1 << 18
-	maxNames  = 1 << 16 // how many definitions' names are kept
+	maxNames  = 1 << 16 // number of definitions whose names are kept
 )
 
-// kinds of ticks, as bits.
+// bit returns a set of kinds of ticks, as bits.
 func bit(kinds ...feed.Kind) (set uint64) {
 	for _, k := range kinds {
 		set |= 1 << k
@@ -97,20 +97,20 @@ var (
 	priced    = prints | bit(feed.KindLevel, feed.KindAuction)
 )
 
-// Kinds are the kinds of ticks that can be written.
+// Kinds returns the kinds of ticks that can be written.
 func Kinds() []feed.Kind {
 	return []feed.Kind{feed.KindDefinition, feed.KindQuote, feed.KindTrade, feed.KindCorrection, feed.KindCancel,
 		feed.KindLevel, feed.KindClear, feed.KindStatus, feed.KindAuction}
 }
 
-// A spec is how a column is declared.
+// A spec declares a column.
 type spec struct {
 	name  string
-	kinds uint64 // that fill it
+	kinds uint64 // the kinds of ticks that have it
 	node  parquet.Node
 }
 
-// specs declares all columns.
+// specs returns the declarations of all columns.
 func specs(prices, sizes form) [columnCount]spec {
 	text := func() parquet.Node { return parquet.Encoded(parquet.String(), &parquet.RLEDictionary) }
 	optional := parquet.Optional
@@ -173,8 +173,8 @@ type ordered struct {
 
 func (o ordered) Fields() []parquet.Field { return o.fields }
 
-// New begins a file of ticks of the kinds given. The survey has seen all ticks that will be written; the error is about
-// values that no column holds.
+// New begins a file of ticks of the given kinds. All ticks that will be written must have been added to survey. The error
+// reports values that do not fit in a column.
 func New(out io.Writer, kinds []feed.Kind, survey *Survey) (*Writer, error) {
 	w := &Writer{names: make(map[*feed.Definition][2]parquet.Value), columns: make([]column, 0, columnCount)}
 	var err error
@@ -213,7 +213,7 @@ func New(out io.Writer, kinds []feed.Kind, survey *Survey) (*Writer, error) {
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 	}
 	for _, f := range root.fields {
-		if f.Type().Kind() == parquet.ByteArray { // no reader finds anything by the least and greatest text of a page
+		if f.Type().Kind() == parquet.ByteArray { // the bounds of texts in a page help no reader
 			options = append(options, parquet.SkipPageBounds(f.Name()))
 		}
 	}
@@ -231,7 +231,7 @@ func New(out io.Writer, kinds []feed.Kind, survey *Survey) (*Writer, error) {
 	return w, nil
 }
 
-// put gives column i of the present row a value.
+// put sets column i of the current row to v.
 func (w *Writer) put(i int, v parquet.Value) {
 	if c := w.at[i]; c != nil {
 		c.pad(w.rows)
@@ -242,7 +242,7 @@ func (w *Writer) put(i int, v parquet.Value) {
 	}
 }
 
-// putText gives column i of the present row a value that text made.
+// putText sets column i of the current row to v, which text returned.
 func (w *Writer) putText(i int, v parquet.Value) {
 	if c := w.at[i]; c != nil {
 		c.pad(w.rows)
@@ -250,7 +250,7 @@ func (w *Writer) putText(i int, v parquet.Value) {
 	}
 }
 
-// text is a value of column i.
+// text returns the value s for column i.
 func (w *Writer) text(i int, s string) parquet.Value {
 	v := parquet.ByteArrayValue([]byte(s))
 	if c := w.at[i]; c != nil {
@@ -266,8 +266,8 @@ func (c *column) pad(n int) {
 	}
 }
 
-// Write adds tick t, which has its number in session, was published at publish ns since the Unix epoch, and is of an instrument
-// defined as d; nil if nothing defines it. It keeps nothing of t. The error is that of the output, and repeats.
+// Write adds the tick t of session. publish is its publish time in nanoseconds since the Unix epoch, and d the definition of
+// its instrument, or nil if it has none. Write keeps no reference to t. An error comes from the output, and repeats.
 func (w *Writer) Write(session feed.SessionID, publish int64, t *feed.Tick, d *feed.Definition) error {
 	if w.err != nil {
 		return w.err
@@ -400,7 +400,7 @@ func (w *Writer) price(i int, d *feed.Definition, v int64) {
 
 func (w *Writer) size(i int, d *feed.Definition, v int64) { w.decimal(i, w.sizes, d.SizeExponent, v) }
 
-// decimal puts v × 10^exponent, which the survey has found to fit.
+// decimal sets column i of the current row to v × 10^exponent, which the survey has found to fit.
 func (w *Writer) decimal(i int, f form, exponent int8, v int64) {
 	switch f {
 	case formInteger:
@@ -423,7 +423,7 @@ func (w *Writer) decimal(i int, f form, exponent int8, v int64) {
 	}
 }
 
-// flush writes the rows that the columns hold.
+// flush writes the rows in columns.
 func (w *Writer) flush() error {
 	for i := range w.columns {
 		c := &w.columns[i]
@@ -442,7 +442,7 @@ func (w *Writer) flush() error {
 	return w.file.Flush()
 }
 
-// Close writes what is left and the end of the file. It does not close the output.
+// Close writes the remaining rows and the footer. It does not close the output.
 func (w *Writer) Close() error {
 	if w.err != nil {
 		return w.err

@@ -10,37 +10,36 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// A clock reads times. The zero clock knows no zone and tells units from magnitudes.
+// A clock parses times. The zero clock has no zone and infers units from magnitudes.
 type clock struct {
-	zone *time.Location // of local times; nil if not stated
-	unit string         // of numbers; empty if not stated
-	day  []byte         // the date of times of day that have none; empty if not known
+	zone *time.Location // zone of local times; nil if not stated
+	unit string         // unit of numbers; empty if not stated
+	day  []byte         // date of times of day without a date; empty if not known
 
-	// The zone's offset in seconds, and the Unix times [from, to) for which it is known to
-	// hold; set by the last look into the zone.
+	// offset is the zone's offset in seconds, which is known to apply to the Unix times [from, to). The last call of look sets
+	// them.
 	offset, from, to int64
 
-	last     int64 // Unix time of the last local time of the file at hand
+	last     int64 // Unix time of the last local time of the current file
 	hasLast  bool
-	backward bool // the file went back by more than lateness to the last time that there was once
+	backward bool // the last unambiguous time was more than lateness before the line before it
 }
 
-// begin starts another file, whose lines have an order of their own.
+// begin starts another file, whose lines have their own order.
 func (c *clock) begin(day []byte) { c.day, c.hasLast, c.backward = day, false, false }
 
-// lateness is how far a line may be behind the one before it, in seconds, in a file that goes
-// forward.
+// lateness is how many seconds a line may be earlier than the line before it if the file counts as ordered.
 const lateness = 60
 
-// ErrNoZone says that a time is local and that nothing states its zone.
+// ErrNoZone reports a local time whose zone is not stated.
 var ErrNoZone = errors.New("is a local time; state its zone, for example with --zone America/New_York")
 
-// Why a text is not a time.
+// Reasons why a text is not a time.
 var (
 	errNotTime    = errors.New("is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch")
 	errNoDate     = errors.New("is a time of day without a date; name the date's column with --column date=NAME, or state the date with --date and --epoch-unit hhmmss")
 	errNotDigits  = errors.New("is not a time of day: want hhmmss, with or without the digits of a fraction")
-	errBesideDate = errors.New("is a number beside a date, and nothing says what it counts; state it with --epoch-unit: " +
+	errBesideDate = errors.New("is a number beside a date, and its unit is not known; state it with --epoch-unit: " +
 		"s, ms, us or ns after midnight, or hhmmss; to ignore the date use --column date=")
 	errOtherDate  = errors.New("is a time on another day than the date beside it; to ignore the date use --column date=")
 	errNotDate    = errors.New("is not a date: want 2018-01-02 or 20180102")
@@ -50,14 +49,14 @@ var (
 	errNoSuchTime = errors.New("is a local time that does not exist: the clocks of the zone skip it")
 )
 
-// epochExponents tells a unit as a power of ten of the number's nanosecond.
+// epochExponents holds, for each unit, the power of ten of a nanosecond in that unit.
 var epochExponents = map[string]int8{"s": -9, "ms": -6, "us": -3, "ns": 0}
 
-// UnitClock is the EpochUnit of numbers that are digits of a clock: 093000, 093000123456789.
+// UnitClock is the EpochUnit of numbers that are the digits of a time of day: 093000, 093000123456789.
 const UnitClock = "hhmmss"
 
-// parse reads b as nanoseconds since the Unix epoch. day is the date beside it; if b is only a
-// time of day and day is empty, c.day is its date.
+// parse parses b as a time and returns nanoseconds since the Unix epoch. day is the date in its own column; if b is only a
+// time of day and day is empty, its date is c.day.
 func (c *clock) parse(b, day []byte) (int64, error) {
 	if date, n, ok := parseDate(b); ok && n == len(b) && c.unit == "" {
 		return 0, errDateOnly
@@ -89,7 +88,7 @@ func (c *clock) parse(b, day []byte) (int64, error) {
 	return c.at(date, b)
 }
 
-// beside reads the number b beside the date day. It counts from midnight, if its unit is stated
+// beside parses the number b, with the date day in its own column. The number counts from midnight if its unit is stated
 // and it is less than a day; otherwise it counts from the epoch, and must be near that date.
 func (c *clock) beside(b, day []byte) (int64, error) {
 	date, _, ok := parseDate(day)
@@ -117,8 +116,8 @@ func (c *clock) beside(b, day []byte) (int64, error) {
 	return 0, errOtherDate
 }
 
-// clockDigits appends the time hhmmss that b states, with or without a fraction behind it, as
-// hh:mm:ss.fraction. A leading zero may be missing. The result is nil if b is no such time.
+// clockDigits appends the time hhmmss in b, with or without a fraction, as
+// hh:mm:ss.fraction. A leading zero may be missing. It returns nil if b is no such time.
 func clockDigits(to, b []byte) []byte {
 	whole, fraction, _ := bytes.Cut(b, []byte{'.'})
 	for _, c := range whole {
@@ -150,7 +149,7 @@ func clockDigits(to, b []byte) []byte {
 	return to
 }
 
-// at is the time of day b, with what follows it, on the day that begins at date (in seconds
+// at parses b, a time of day that an offset may follow, on the day that begins at date (in seconds
 // since the epoch, as if it were UTC).
 func (c *clock) at(date int64, b []byte) (int64, error) {
 	seconds, nanos, rest, err := parseTimeOfDay(b)
@@ -177,8 +176,8 @@ func (c *clock) at(date int64, b []byte) (int64, error) {
 	return seconds*1e9 + nanos, nil
 }
 
-// utc is the Unix time at which the zone's clocks show local. If there are two, it is the one that
-// goes on from the line before; without such a line, the first.
+// utc returns the Unix time at which the zone's clocks show local. If there are two, it returns the one that
+// continues from the line before; without such a line, the first.
 func (c *clock) utc(local int64) (int64, error) {
 	t, twice := local-c.offset, false
 	if t < c.from || t >= c.to {
@@ -194,9 +193,9 @@ func (c *clock) utc(local int64) (int64, error) {
 	return t, nil
 }
 
-// look is utc of a time for which the offset known last may not hold; twice reports whether clocks show local twice.
+// look is utc for a time to which the last known offset may not apply. It also reports whether clocks show local twice.
 func (c *clock) look(local int64) (t int64, twice bool, err error) {
-	// Near a change the offset before it, or the one after it, can be the one that holds.
+	// Near a change either the offset before it or the one after it can apply.
 	at := time.Unix(local, 0).In(c.zone)
 	start, end := at.ZoneBounds()
 	const none = int64(math.MaxInt64)
@@ -219,9 +218,9 @@ func (c *clock) look(local int64) (t int64, twice bool, err error) {
 		return 0, false, errNoSuchTime
 	}
 	if c.hasLast && !c.backward && second != none && best < c.last-lateness && second >= c.last-lateness {
-		best = second // which still says that there are two
+		best = second // second stays set, so that twice is reported
 	}
-	// Until a day before the next change, the same offset is the answer.
+	// The same offset applies until a day before the next change.
 	first := time.Unix(best, 0).In(c.zone)
 	_, offset := first.Zone()
 	start, end = first.ZoneBounds()
@@ -236,7 +235,7 @@ func (c *clock) look(local int64) (t int64, twice bool, err error) {
 	return best, second != none, nil
 }
 
-// epoch reads a number.
+// epoch parses a number that counts from the Unix epoch.
 func (c *clock) epoch(b []byte) (int64, error) {
 	unit := c.unit
 	if unit == "" {
@@ -264,7 +263,7 @@ func (c *clock) epoch(b []byte) (int64, error) {
 	return 0, errNotTime
 }
 
-// wholeDigits is how many digits the number b has before its point, without leading zeros.
+// wholeDigits returns the number of digits of b before the decimal point, without leading zeros.
 func wholeDigits(b []byte) int {
 	n := 0
 	for i, c := range b {
@@ -299,9 +298,9 @@ func hasPower(b []byte) bool {
 	return false
 }
 
-// parseDate reads yyyymmdd, or yyyy-mm-dd with any of - / . between, from the start of b. It
-// is the start of that day, in seconds since the epoch as if it were UTC, and how many bytes
-// it takes.
+// parseDate parses yyyymmdd, or yyyy-mm-dd with the separator - / or ., at the start of b. It
+// returns the start of that day, in seconds since the epoch as if it were UTC, and the number of bytes
+// parsed.
 func parseDate(b []byte) (seconds int64, n int, ok bool) {
 	if len(b) < 8 {
 		return 0, 0, false
@@ -329,8 +328,8 @@ func daysIn(year, month int64) int64 {
 	return [...]int64{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[month]
 }
 
-// daysSinceEpoch counts years from March, so that the leap day is a year's last. The months
-// from March on begin after (153 m + 2) / 5 days.
+// daysSinceEpoch returns the days from the Unix epoch to a date. It begins years in March, so that the leap day is the last of
+// a year. The months from March on then begin after (153 m + 2) / 5 days.
 func daysSinceEpoch(year, month, day int64) int64 {
 	if month <= 2 {
 		year--
@@ -343,8 +342,8 @@ func separator(c byte) bool {
 	return c == 'T' || c == ' ' || c == 't' || c == 'D' || c == '-' || c == '_'
 }
 
-// parseTimeOfDay reads h:mm, h:mm:ss, h:mm:ss.fraction or, of six digits or more, hhmmss with the
-// digits of a fraction; rest is what follows.
+// parseTimeOfDay parses h:mm, h:mm:ss, h:mm:ss.fraction, or at least six digits hhmmss with the
+// digits of a fraction. It returns the rest of b.
 func parseTimeOfDay(b []byte) (seconds, nanos int64, rest []byte, err error) {
 	if len(b) >= 6 && b[1]-'0' <= 9 && b[2]-'0' <= 9 {
 		n := 0
@@ -396,8 +395,8 @@ func parseTimeOfDay(b []byte) (seconds, nanos int64, rest []byte, err error) {
 	return seconds, nanos, b, nil
 }
 
-// parseOffset reads Z, UTC, +hh, +hhmm or +hh:mm from the start of b, blanks before it
-// passed over, as seconds east of UTC.
+// parseOffset parses Z, UTC, GMT, +hh, +hhmm or +hh:mm at the start of b, after blanks. It returns seconds east of UTC, and the
+// rest of b.
 func parseOffset(b []byte) (offset int64, rest []byte, ok bool) {
 	for len(b) > 0 && b[0] == ' ' {
 		b = b[1:]
@@ -425,7 +424,7 @@ func parseOffset(b []byte) (offset int64, rest []byte, ok bool) {
 	return sign * (hours*3600 + minutes*60), b, true
 }
 
-// two is the number of two digits at b[i]; far below 0 if there are none.
+// two returns the number of the two digits at b[i], or a number far below 0 if there are none.
 func two(b []byte, i int) int64 {
 	if i+2 > len(b) {
 		return -1e6

@@ -87,7 +87,7 @@ func TestEpochUnits(t *testing.T) {
 	}
 }
 
-// What is no time, or not one time, is refused.
+// Invalid and ambiguous times are refused.
 func TestNotTimes(t *testing.T) {
 	for _, c := range []struct {
 		text, day, zone string
@@ -131,8 +131,8 @@ func TestNotTimes(t *testing.T) {
 	}
 }
 
-// Local times are read as the zone's rules have it, around every change of the clocks; the
-// first of two equal ones is taken.
+// Local times are read by the zone's rules around every change of the clocks; of two possible times the
+// first is used.
 func TestLocalTimesAroundChanges(t *testing.T) {
 	for _, name := range []string{"America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Lord_Howe", "Pacific/Apia", "+05:45"} {
 		zone, err := parseZone(name)

@@ -8,58 +8,57 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones on a machine that has none
+	_ "time/tzdata" // zones for machines without a zone database
 
 	"tickfeed/feed"
 )
 
-// Config says how files are to be read. The zero Config reads files whose columns have
+// Config configures how files are read. The zero Config reads files whose columns have
 // known names and whose times state their zone.
 type Config struct {
-	// Format is "csv" or "ndjson"; empty tells it from each file's content.
+	// Format is "csv" or "ndjson". If it is empty, each file's format is detected from its content.
 	Format string
 	// Columns maps a field of the package comment (time, symbol, bid_size, …) to the name of
-	// the column that holds it, exactly as in the file. A name that is empty means that the
-	// field is in no column. Fields that are not mapped are found by the known names.
+	// the column that holds it, exactly as in the file. An empty name means that no column holds the
+	// field. Fields that are not mapped are found by the known names.
 	Columns map[string]string
-	// Header names the columns of CSV files without a header line, from the first to the last, as a
-	// header would; an empty name is that of a column that is not read.
+	// Header names the columns of CSV files without a header line, in order. An empty name means that the column is not read.
 	Header []string
-	// Symbol and Venue are those of rows that name none.
+	// Symbol and Venue are used for rows that have none.
 	Symbol, Venue string
-	// Zone is that of local times: an IANA name such as America/New_York, UTC, or an offset
-	// such as -05:00. Empty makes a local time a bad line.
+	// Zone is the zone of local times: an IANA name such as America/New_York, UTC, or an offset
+	// such as -05:00. If it is empty, a local time makes a bad line.
 	Zone string
 	// EpochUnit is the unit of times that are numbers: "s", "ms", "us" or "ns", since the Unix
-	// epoch or, beside a date, after midnight; or "hhmmss" for the digits of a clock. Empty tells
-	// it from the magnitude.
+	// epoch or, if there is a date column, after midnight; or "hhmmss" for the digits of a time of day. If it is empty, the
+	// unit is inferred from the magnitude.
 	EpochUnit string
-	// Date is that of times of day beside which there is none, as yyyymmdd; 0 if not known.
+	// Date is the date of times of day without a date, as yyyymmdd; 0 if not known.
 	Date int
 	// DateInName takes that date from the name of each file if Date is 0.
 	DateInName bool
-	// PriceExponent and SizeExponent are those that instruments are first defined with, in
-	// [feed.MinExponent, 0]; finer ones are taken where rows need them. A PriceExponent of 0
+	// PriceExponent and SizeExponent are the exponents of an instrument's first definition, in
+	// [feed.MinExponent, 0]. Finer ones replace them if rows need them. A PriceExponent of 0
 	// means -4.
 	PriceExponent, SizeExponent int8
-	// ZeroIsPrice keeps a bid or ask of 0 as a price; otherwise it is no quote on that side.
+	// ZeroIsPrice keeps a bid or ask of 0 as a price. Otherwise it means that there is no quote on that side.
 	ZeroIsPrice bool
-	// QuotesOnly leaves out the levels of rows that hold several (Databento's mbp-10, Tardis's
-	// book_snapshot): only their best bid and offer is told, as a quote.
+	// QuotesOnly leaves out the levels of rows with several levels (Databento's mbp-10, Tardis's
+	// book_snapshot). Such a row makes only a quote of its best bid and offer.
 	QuotesOnly bool
-	// Rows is what every row is, whatever its columns say: "trade", "quote" or "level". Empty lets
-	// each row say it; see the package comment.
+	// Rows is the kind of every row, whatever its columns say: "trade", "quote" or "level". If it is empty, the columns of
+	// each row decide; see the package comment.
 	Rows string
-	// SkipBad is how many bad lines are passed over, in all files together, before one ends
-	// the source. Not negative.
+	// SkipBad is how many bad lines are skipped, in all files together, before one ends
+	// the source. It must not be negative.
 	SkipBad int
 
-	headerOf     func(cells []string) []string              // names for a first line that is data; nil if there are none
+	headerOf     func(cells []string) []string              // returns column names if the first line is data; may be nil
 	symbolInName *regexp.Regexp                             // finds the symbol in the name of a file
-	venueOf      func(names []string, symbol string) string // the venue of a file with such columns, if Venue is empty; or nil
+	venueOf      func(names []string, symbol string) string // returns the venue of a file with such columns if Venue is empty; may be nil
 }
 
-// rowKinds are what Config.Rows can state.
+// rowKinds are the kinds that Config.Rows accepts.
 var rowKinds = []feed.Kind{feed.KindTrade, feed.KindQuote, feed.KindLevel}
 
 const (
@@ -69,7 +68,7 @@ const (
 	defaultPriceExponent = -4
 )
 
-// validate fills defaults in and names the first field that is wrong.
+// validate fills in defaults. It returns an error that names the first invalid field.
 func (c *Config) validate() (columns, *time.Location, error) {
 	fail := func(format string, args ...any) (columns, *time.Location, error) {
 		return columns{}, nil, fmt.Errorf(format, args...)
@@ -116,11 +115,11 @@ func (c *Config) validate() (columns, *time.Location, error) {
 	return cols, zone, nil
 }
 
-// ParseZone returns the time zone that name is: an IANA zone such as America/New_York, or an offset such as -05:00. It returns nil
-// for an empty name.
+// ParseZone returns the time zone with the given name: an IANA zone such as America/New_York, or an offset such as -05:00. It
+// returns nil for an empty name.
 func ParseZone(name string) (*time.Location, error) { return parseZone(name) }
 
-// parseZone is nil for an empty name.
+// parseZone is ParseZone.
 func parseZone(name string) (*time.Location, error) {
 	if name == "" {
 		return nil, nil
@@ -138,7 +137,7 @@ func parseZone(name string) (*time.Location, error) {
 	return zone, nil
 }
 
-// A field is something that a row can say.
+// A field is the meaning of a column.
 type field uint8
 
 const (
@@ -190,8 +189,7 @@ const (
 	noField = numFields
 )
 
-// fieldNames holds each field's name and the names of columns known for it, the best first;
-// see normal.
+// fieldNames holds each field's name and the known names of its columns, as normal returns them, the best first.
 var fieldNames = [numFields]struct{ name, known string }{
 	fieldTime: {"time", "tsevent transactiontime eventtime exchangetime exchangetimestamp " +
 		"time timestamp datetime dt ts timem tradetime transacttime createdtime participanttimestamp siptimestamp localtimestamp"},
@@ -248,7 +246,7 @@ func (f field) String() string {
 	return fieldNames[f].name
 }
 
-// A place is the field that a column holds; of two columns with one field, the lower rank wins.
+// A place is the field that a column holds. If two columns hold one field, the lower rank wins.
 type place struct {
 	field field
 	rank  int
@@ -264,8 +262,8 @@ var known = func() map[string]place {
 	return m
 }()
 
-// normal is how a column's name is looked up: lower case, no blanks, '_', '-' or '.'. OKX writes
-// a second name behind a slash.
+// normal returns the form in which a column's name is looked up: lower case, without blanks, '_', '-', '.', and without
+// the second name that OKX writes after a slash.
 func normal(name string) string {
 	name, _, _ = strings.Cut(name, "/")
 	return strings.Map(func(r rune) rune {
@@ -276,7 +274,7 @@ func normal(name string) string {
 	}, strings.ToLower(name))
 }
 
-// columns is Config.Columns, checked.
+// columns holds the checked Config.Columns.
 type columns struct {
 	byName map[string]field
 	mapped [numFields]bool
@@ -310,7 +308,7 @@ func newColumns(mapping map[string]string) (columns, error) {
 	return c, nil
 }
 
-// place is what the column called name holds; its field is noField if that is nothing known.
+// place returns what the column with the given name holds. Its field is noField if the name is unknown.
 func (c *columns) place(name string) place {
 	if f, ok := c.byName[name]; ok {
 		return place{f, -1}
@@ -321,14 +319,14 @@ func (c *columns) place(name string) place {
 	return place{noField, 0}
 }
 
-// A row is what one line says, as text.
+// A row holds the cells of one line, as text.
 type row struct {
 	cells [numFields][]byte
-	names [numFields]string // of the columns; empty where the line has none
-	deep  []deepLevel       // levels below the best, the second first
+	names [numFields]string // names of the columns; empty if the line has no such column
+	deep  []deepLevel       // the levels below the best, from the second on
 }
 
-// cell is the text in f, also where f is of a level below the best.
+// cell returns the text of f, which may be a field of a level below the best.
 func (r *row) cell(f field) []byte {
 	if f > noField {
 		n := int(f - deepField)
@@ -337,7 +335,7 @@ func (r *row) cell(f field) []byte {
 	return r.cells[f]
 }
 
-// name is that of the column that holds f.
+// name returns the name of the column that holds f.
 func (r *row) name(f field) string {
 	if f > noField || r.names[f] == "" {
 		return f.String()
@@ -345,7 +343,7 @@ func (r *row) name(f field) string {
 	return r.names[f]
 }
 
-// has reports whether there is a number in f: neither nothing nor a word for nothing.
+// has reports whether f has a value: it is neither empty nor a word for a missing value.
 func (r *row) has(f field) bool {
 	b := r.cell(f)
 	if len(b) == 0 {
@@ -357,21 +355,21 @@ func (r *row) has(f field) bool {
 			return false
 		}
 	}
-	return string(b) != `\N` // of MySQL and PostgreSQL
+	return string(b) != `\N` // NULL of MySQL and PostgreSQL
 }
 
-// bad is the error of a value that cannot be what it should.
+// bad returns the error for an invalid value of f.
 func (r *row) bad(f field, reason string, err error) *LineError {
 	return &LineError{Column: clip([]byte(r.name(f))), Value: clip(r.cell(f)), Reason: reason, Err: err}
 }
 
-// isDatabento reports whether the columns are those of Databento: with a record type, or, as a table
-// from which it was left out, a publisher.
+// isDatabento reports whether the columns are Databento's: they include a record type, or a publisher, as in a table without
+// record types.
 func (r *row) isDatabento() bool {
 	return r.names[fieldRecordType] != "" || r.names[fieldPublisher] != ""
 }
 
-// absent is the error of a value that must be there.
+// absent returns the error for a missing value of f.
 func (r *row) absent(f field, advice string) *LineError {
 	e := r.bad(f, "is empty", nil)
 	if r.names[f] == "" {
@@ -381,7 +379,7 @@ func (r *row) absent(f field, advice string) *LineError {
 	return e
 }
 
-// integer reads f as a whole number in [low, high].
+// integer parses f as a whole number in [low, high].
 func (r *row) integer(f field, low, high int64) (int64, *LineError) {
 	v, err := feed.ParseDecimal(r.cells[f], 0)
 	if err != nil || v < low || v > high {

@@ -10,20 +10,20 @@ import (
 	"tickfeed/feed"
 )
 
-// A header is the first line of a CSV file: what each column holds.
+// A header describes the columns of a CSV file.
 type header struct {
 	names   []string
 	line    []byte
 	delim   byte
-	dest    []field // by column; noField where its cells are not looked at
-	own     bool    // the file is one of our own: text in it may be defused
-	scratch []byte  // quoted cells of the line at hand, without their quotes
+	dest    []field // the field of each column; noField if its cells are not read
+	own     bool    // tickfeed wrote the file: its texts may be defused
+	scratch []byte  // quoted cells of the current line, without their quotes
 }
 
-// maxColumns bounds the columns of a file.
+// maxColumns bounds the number of columns of a file.
 const maxColumns = 1024
 
-// parse reads line as a header, and gives r the names of the columns. file is the name of the file, cfg how it is read.
+// parse parses line as a header, and stores the names of the columns in r. file is the name of the file.
 func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.line = bytes.Clone(line)
 	names, bad := h.cells(h.line)
@@ -33,7 +33,7 @@ func (h *header) parse(line []byte, c *columns, cfg *Config, file string, r *row
 	return h.adopt(names, c, cfg, file, r)
 }
 
-// cells are the cells of line, which tells the delimiter.
+// cells detects the delimiter of line and returns its cells.
 func (h *header) cells(line []byte) (cells []string, bad *LineError) {
 	h.delim = delimiter(line)
 	h.scratch = h.scratch[:0]
@@ -50,14 +50,13 @@ func (h *header) cells(line []byte) (cells []string, bad *LineError) {
 	return cells, nil
 }
 
-// place takes names for the columns of a file without a header, whose first line is line.
+// place uses names for the columns of a file without a header, whose first line is line.
 func (h *header) place(line []byte, names []string, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.line, h.delim = nil, delimiter(line)
 	return h.adopt(names, c, cfg, file, r)
 }
 
-// adopt takes names for the columns, from the first to the last, and gives r the names of those
-// that are looked at.
+// adopt uses names for the columns, in order, and stores the names of the columns that are read in r.
 func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *row) *LineError {
 	h.dest = nil
 	var ranks, column [numFields]int
@@ -69,14 +68,14 @@ func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *
 		case f == noField:
 			continue
 		case f > noField && slices.Contains(h.dest, f):
-			return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf("is there twice: it is the %v", f)}
+			return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf("repeats the %v", f)}
 		case f > noField:
 			h.dest[i] = f
 			r.deepen(f)
 			continue
 		case r.names[f] != "" && p.rank == ranks[f]:
 			return &LineError{Column: clip([]byte(name)),
-				Reason: fmt.Sprintf("is there twice, or like %q; say which is the one with --column %v=NAME", r.names[f], f)}
+				Reason: fmt.Sprintf("holds the same field as %q; choose one with --column %v=NAME", r.names[f], f)}
 		case r.names[f] != "" && p.rank > ranks[f]:
 			continue
 		case r.names[f] != "":
@@ -89,12 +88,12 @@ func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
 		if f := c.byName[name]; r.names[f] != name {
 			return &LineError{Column: clip([]byte(name)),
-				Reason: fmt.Sprintf("was to hold %v and is not in the header; %s", f, list(names))}
+				Reason: fmt.Sprintf("should hold %v, but is not in the header; %s", f, list(names))}
 		}
 	}
 	what := refusal(names, file)
 	switch {
-	case r.names[fieldRecordType] != "" && cfg.Rows == "": // the rows say what they are
+	case r.names[fieldRecordType] != "" && cfg.Rows == "": // each row states its kind
 		return nil
 	case what != "" && cfg.Rows == "":
 		return &LineError{Reason: "the file holds " + what + "; if its rows are trades, quotes or levels all the same, state it with --rows"}
@@ -111,8 +110,8 @@ func (h *header) adopt(names []string, c *columns, cfg *Config, file string, r *
 	return h.sizes(c, r)
 }
 
-// sizes looks for columns that seem to hold a size where none is known to: a size of 0 must not
-// be what becomes of them.
+// sizes returns an error if no column of a known name holds a size, but another column seems to: its values must not
+// be read as sizes of 0.
 func (h *header) sizes(c *columns, r *row) *LineError {
 	for _, f := range []struct{ price, size field }{{fieldPrice, fieldSize}, {fieldBid, fieldBidSize}, {fieldAsk, fieldAskSize}} {
 		if r.names[f.price] == "" || r.names[f.size] != "" || c.mapped[f.size] {
@@ -121,14 +120,14 @@ func (h *header) sizes(c *columns, r *row) *LineError {
 		for i, name := range h.names {
 			if h.dest[i] == noField && seemsSize(normal(name), f.size) {
 				return &LineError{Column: clip([]byte(name)), Reason: fmt.Sprintf(
-					"seems to hold the %v, which no column of a known name holds; say it with --column %v=NAME, or --column %[1]v= if there is none", f.size, f.size)}
+					"seems to hold the %v, for which there is no column with a known name; state it with --column %v=NAME, or --column %[1]v= if there is none", f.size, f.size)}
 			}
 		}
 	}
 	return nil
 }
 
-// seemsSize reports whether a column of this name, as normal makes it, may hold f, a size.
+// seemsSize reports whether a column with the given normal name may hold the size f.
 func seemsSize(name string, f field) bool {
 	is := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(name, w) })
@@ -145,8 +144,8 @@ func seemsSize(name string, f field) bool {
 	return !bid && !ask
 }
 
-// isData reports whether the cells of a first line are those of a row rather than names: none is
-// the name of a column that is known, and one is a number or begins with a date.
+// isData reports whether the cells of a first line are data rather than names: none is a known
+// name of a column, and at least one is a number or begins with a date.
 func isData(cells []string, c *columns) bool {
 	data := false
 	for _, cell := range cells {
@@ -160,18 +159,18 @@ func isData(cells []string, c *columns) bool {
 	return data
 }
 
-// errNoHeader is the error of a file whose first line is data.
+// errNoHeader returns the error for a file whose first line is data.
 func errNoHeader(cells []string, preset bool) *LineError {
 	data := "its first line is data, " + strings.TrimPrefix(list(cells), "its columns are ")
 	if preset {
-		return &LineError{Reason: "the file has no header, and is none of those of the preset: " + data + "; name the columns by their places with --header"}
+		return &LineError{Reason: "the file has no header, and does not match the preset: " + data + "; name the columns by their places with --header"}
 	}
 	return &LineError{Reason: "the file has no header: " + data +
 		"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is " +
 		"not read), or state whose files they are with --preset"}
 }
 
-// list tells the columns that there are.
+// list returns a clause that lists the columns.
 func list(names []string) string {
 	const most = 20
 	more := ""
@@ -185,7 +184,7 @@ func list(names []string) string {
 	return "its columns are " + strings.Join(quoted, ", ") + more
 }
 
-// delimiter is the character that delimits the columns of a header.
+// delimiter returns the character that delimits the columns of a header.
 func delimiter(line []byte) byte {
 	best, most := byte(','), 0
 	for _, d := range []byte(",;\t|") {
@@ -204,7 +203,7 @@ func delimiter(line []byte) byte {
 	return best
 }
 
-// split gives r the cells of line, valid until the next call. They share memory with line.
+// split stores the cells of line in r. They are valid until the next call, and share memory with line.
 func (h *header) split(line []byte, r *row) *LineError {
 	h.scratch = h.scratch[:0]
 	col, more := 0, true
@@ -243,7 +242,7 @@ func (h *header) split(line []byte, r *row) *LineError {
 	return nil
 }
 
-// isQuoted reports whether the first cell of line is in quotes, which blanks may stand before.
+// isQuoted reports whether the first cell of line is quoted, possibly after blanks.
 func isQuoted(line []byte) bool {
 	for i, c := range line {
 		if c != ' ' {
@@ -253,7 +252,7 @@ func isQuoted(line []byte) bool {
 	return false
 }
 
-// cell cuts the first cell off line; more is false if it is the last.
+// cell returns the first cell of line and the rest. more is false if it is the last cell.
 func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError) {
 	if !isQuoted(line) {
 		cell, rest, more = bytes.Cut(line, []byte{h.delim})
@@ -279,17 +278,17 @@ func (h *header) cell(line []byte) (cell, rest []byte, more bool, bad *LineError
 		return cell, nil, false, nil
 	}
 	if line[0] != h.delim {
-		return nil, nil, false, &LineError{Value: clip(line), Reason: "follows a quoted cell where a delimiter is due"}
+		return nil, nil, false, &LineError{Value: clip(line), Reason: "follows a quoted cell, want a delimiter"}
 	}
 	return cell, line[1:], true, nil
 }
 
-// has reports whether there is a column of this name, as normal makes it.
+// has reports whether there is a column with the given normal name.
 func (h *header) has(name string) bool {
 	return slices.ContainsFunc(h.names, func(n string) bool { return normal(n) == name })
 }
 
-// isTrailer reports whether line is the last one of a file of NYSE's Daily TAQ: END|20240102|1234.
+// isTrailer reports whether line is the last line of a Daily TAQ file of NYSE: END|20240102|1234.
 func (h *header) isTrailer(line []byte) bool {
 	return h.delim == '|' && (bytes.HasPrefix(line, []byte("END|")) || string(line) == "END")
 }

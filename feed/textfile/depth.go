@@ -8,8 +8,8 @@ import (
 )
 
 // Rows of some files hold several levels of a book, such as Databento's mbp-10 (bid_px_03) and
-// Tardis's book_snapshot (bids[3].price). The best level is in fieldBid and the like; each of the
-// others has four fields above noField.
+// Tardis's book_snapshot (bids[3].price). The best level is in fieldBid, fieldBidSize, fieldAsk and fieldAskSize; each of the
+// other levels has four fields above noField.
 const (
 	maxDeep   = 49 // levels below the best
 	deepField = noField + 1
@@ -17,18 +17,18 @@ const (
 	allFields = int(deepField) + maxDeep*deepWidth
 )
 
-// deepOf is the field of level, from 1, that f is of the best level.
+// deepOf returns the field of a level, from 1, that corresponds to the field f of the best level.
 func deepOf(level int, f field) field {
 	return deepField + field((level-1)*deepWidth) + f - fieldBid
 }
 
-// ofBest is the field of the best level that f, above noField, is of another one, and that level.
+// ofBest returns the level of f, which is above noField, and the corresponding field of the best level.
 func (f field) ofBest() (best field, level int) {
 	n := int(f - deepField)
 	return fieldBid + field(n%deepWidth), n/deepWidth + 1
 }
 
-// A deepLevel is the bid, its size, the ask and its size, as text.
+// A deepLevel holds the bid, its size, the ask and its size, as text.
 type deepLevel [deepWidth][]byte
 
 func init() {
@@ -48,29 +48,29 @@ func init() {
 	}
 }
 
-// deepPrices and deepSizes are the fields of all levels below the best, two of each level.
+// deepPrices and deepSizes are the fields of all levels below the best, two for each level.
 var deepPrices, deepSizes []field
 
-// deepen gives r levels down to the one of f.
+// deepen extends r.deep to the level of f.
 func (r *row) deepen(f field) {
 	for _, level := f.ofBest(); len(r.deep) < level; {
 		r.deep = append(r.deep, deepLevel{})
 	}
 }
 
-// setDeep sets f, of a level below the best.
+// setDeep sets f, a field of a level below the best.
 func (r *row) setDeep(f field, cell []byte) {
 	r.deepen(f)
 	n := int(f - deepField)
 	r.deep[n/deepWidth][n%deepWidth] = cell
 }
 
-// hasDepth reports whether levels of r below the best are told.
+// hasDepth reports whether the levels of r below the best are used.
 func (d *desk) hasDepth(r *row, kind feed.Kind) bool {
 	return len(r.deep) > 0 && !d.quotesOnly && (kind == feed.KindQuote || kind == shapeBoth)
 }
 
-// deepNumbers reads the levels of r below the best as numbers does, at the exponents of def or finer ones.
+// deepNumbers parses the levels of r below the best as numbers does, with the exponents of def or finer ones.
 func (d *desk) deepNumbers(r *row, def *feed.Definition) (bad *LineError) {
 	n := 2 * len(r.deep)
 	if def.PriceExponent, bad = d.exact(r, deepPrices[:n], def.PriceExponent); bad != nil {
@@ -87,8 +87,8 @@ func (d *desk) deepNumbers(r *row, def *feed.Definition) (bad *LineError) {
 	return nil
 }
 
-// depth appends how the levels of r, whose best ones are q, differ from those of inst that were told, and
-// the best bid and ask as a quote if it has changed, as package dbn does.
+// depth appends the changes from the book of inst to the levels of r, whose best level is q, as levels, and
+// a quote if the best bid or ask has changed, as package dbn does.
 func (d *desk) depth(out []feed.Tick, inst *instrument, r *row, q feed.Quote, at int64) []feed.Tick {
 	if inst.book == nil {
 		inst.book = &book.Book{ID: inst.id}

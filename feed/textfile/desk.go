@@ -14,26 +14,26 @@ import (
 	"tickfeed/feed/rawfile"
 )
 
-// A desk makes ticks of rows: it gives instruments their ids, and defines them again when a
+// A desk makes ticks from rows: it gives instruments their ids, and defines them again when a
 // row needs more decimals.
 type desk struct {
-	symbol, venue []byte // of rows that name none
+	symbol, venue []byte // for rows that have none
 	exponents     feed.Definition
 	zeroIsPrice   bool
 	instruments   map[string]*instrument // by symbol, NUL, venue
-	key           []byte                 // of the row at hand
-	name          []byte                 // of its symbol, if it has a suffix
-	values        [allFields]int64       // of the row at hand, in the exponents of its instrument
-	out           []feed.Tick            // of the row at hand: a definition, a clear or levels, a quote, a trade
-	prices, sizes []int64                // of a side of the row at hand
+	key           []byte                 // key in instruments of the current row
+	name          []byte                 // symbol of the current row, if it has a suffix
+	values        [allFields]int64       // numbers of the current row, in the exponents of its instrument
+	out           []feed.Tick            // ticks of the current row: a definition, a clear or levels, a quote, a trade
+	prices, sizes []int64                // levels of one side of the current row
 	quotesOnly    bool
 	statedPrice   bool      // Config.Columns names the column of the price
-	repeats       *repeats  // nil where there is one file
+	repeats       *repeats  // nil if there is only one file
 	rows          feed.Kind // Config.Rows, or 0
 	unread        []Unread
-	shortened     string // what is to be noted of a symbol that is too long
-	forgot        bool   // the volume of the instrument at hand, which does not fit with the decimals of its row
-	rounded       int64  // numbers of the row at hand that were rounded
+	shortened     string // a note about a symbol that is too long
+	forgot        bool   // the volume of the instrument was dropped: it does not fit with the decimals of the current row
+	rounded       int64  // numbers of the current row that were rounded
 }
 
 // An instrument is one symbol at one venue.
@@ -41,12 +41,12 @@ type instrument struct {
 	id  feed.InstrumentID
 	def feed.Definition
 
-	extent   extent     // of its numbers, in the exponents of def
-	levels   bool       // some were given out
-	snapshot bool       // the last level was of a snapshot
-	book     *book.Book // that rows of several levels tell; nil if there was none
+	extent   extent     // range of its numbers, in the exponents of def
+	levels   bool       // levels were returned
+	snapshot bool       // the last level was part of a snapshot
+	book     *book.Book // the book from rows with several levels; nil if there were none
 	prints   recent.Group
-	traded   [2]span // the times of its trades, and of its aggregated trades
+	traded   [2]span // the times of its single trades, and of its aggregated trades
 }
 
 func newDesk(c *Config) desk {
@@ -59,16 +59,16 @@ func newDesk(c *Config) desk {
 	}
 }
 
-// An extent is how far the numbers of an instrument reach.
+// An extent is the range of the numbers of an instrument.
 type extent struct {
 	price, size int64 // the greatest magnitudes seen
 	volume      int64 // the sum of the sizes of trades
 }
 
-// A shape is the numbers that a tick has: prices, and sizes.
+// A shape lists the number fields of a kind of tick.
 type shape struct{ prices, sizes []field }
 
-// shapeBoth is that of a row without a kind.
+// shapeBoth is the kind of a row that is a quote and a trade.
 const shapeBoth = feed.KindAuction + 1
 
 var shapes = [...]shape{
@@ -85,8 +85,8 @@ var shapes = [...]shape{
 	},
 }
 
-// ticks is what r says, valid until the next call; nothing if r is not to be published. A
-// row that is bad changes nothing.
+// ticks returns the ticks of r, which are valid until the next call. It returns none if r is not to be published. A
+// bad row changes no instrument.
 func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	d.rounded, d.forgot = 0, false
 	kind, bad := d.kind(r)
@@ -151,7 +151,7 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 			return nil, bad
 		}
 	}
-	// From here on the row is good.
+	// The row is good: no error can follow.
 	d.out = d.out[:0]
 	if kind == feed.KindDefinition || inst == nil || inst.def != def {
 		d.out = append(d.out, definitionTick(id, at, def))
@@ -166,7 +166,7 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	if kind == feed.KindLevel {
 		snapshot := isTrue(r.cells[fieldIsSnapshot])
 		if snapshot && inst.levels && !inst.snapshot {
-			d.out = append(d.out, feed.ClearTick(id, at, feed.SideBoth)) // the levels before do not count any more
+			d.out = append(d.out, feed.ClearTick(id, at, feed.SideBoth)) // the snapshot replaces the earlier levels
 		}
 		inst.levels, inst.snapshot = true, snapshot
 	}
@@ -198,7 +198,7 @@ func (d *desk) ticks(r *row, c *clock, count *Stats) ([]feed.Tick, *LineError) {
 	return d.out, nil
 }
 
-// define makes def, which has the exponents of the one before or finer ones, the definition of i.
+// define sets the definition of i to def, whose exponents are those of the previous definition or finer.
 func (i *instrument) define(def feed.Definition) {
 	if i.book != nil {
 		price, _ := finer(1, i.def.PriceExponent, def.PriceExponent)
@@ -208,7 +208,7 @@ func (i *instrument) define(def feed.Definition) {
 	i.def = def
 }
 
-// definitionTick gives def memory of its own, because the reader of the tick may keep it.
+// definitionTick returns a definition with its own copy of def, because the receiver of the tick may keep it.
 func definitionTick(id feed.InstrumentID, at int64, def feed.Definition) feed.Tick {
 	return feed.Tick{
 		Kind: feed.KindDefinition, Instrument: id, EventTime: at,
@@ -216,11 +216,11 @@ func definitionTick(id feed.InstrumentID, at int64, def feed.Definition) feed.Ti
 	}
 }
 
-// instrument is the one that r names, or nil if it is new; key is its key then.
+// instrument returns the instrument that r names, or nil if it is new. It sets d.key to its key.
 func (d *desk) instrument(r *row) (*instrument, *LineError) {
 	symbol, venue := d.symbolVenue(r)
 	if suffix := r.cells[fieldSuffix]; len(suffix) > 0 && len(symbol) > 0 {
-		// WRDS gives the root and the suffix of a symbol; NYSE's own files have BRK B.
+		// WRDS has the root and the suffix of a symbol in two columns; NYSE's own files have BRK B.
 		d.name = append(append(append(d.name[:0], symbol...), ' '), suffix...)
 		symbol = d.name
 		r.cells[fieldSymbol], r.cells[fieldSuffix] = symbol, nil
@@ -246,15 +246,15 @@ func (d *desk) symbolVenue(r *row) (symbol, venue []byte) {
 	return symbol, venue
 }
 
-// names is the symbol and venue of a new instrument.
+// names returns the symbol and the venue of a new instrument.
 func (d *desk) names(r *row) (symbol, venue string, bad *LineError) {
 	if len(d.instruments) == feed.MaxInstruments {
-		return "", "", r.bad(fieldSymbol, fmt.Sprintf("is one instrument too many, at most %d", feed.MaxInstruments), nil)
+		return "", "", r.bad(fieldSymbol, fmt.Sprintf("exceeds the limit of %d instruments", feed.MaxInstruments), nil)
 	}
 	s, v := d.symbolVenue(r)
 	symbol, venue = rawfile.Short(string(s)), string(v)
 	if len(symbol) != len(s) {
-		d.shortened = fmt.Sprintf("symbol %.80s is longer than %d bytes: it is called %s", s, feed.MaxText, symbol)
+		d.shortened = fmt.Sprintf("symbol %.80s is longer than %d bytes: it is shortened to %s", s, feed.MaxText, symbol)
 	}
 	if err := feed.ValidateText(symbol); err != nil {
 		return "", "", r.bad(fieldSymbol, "cannot be a symbol: at most "+maxText+" bytes of text without control characters", err)
@@ -281,7 +281,7 @@ func eventTime(r *row, c *clock) (int64, *LineError) {
 		return 0, r.absent(f, "; name the field that holds it with --column time=NAME")
 	}
 	if r.isOwn() || r.isDatabento() {
-		// A whole number counts nanoseconds, whatever its magnitude and whatever unit is stated for other files.
+		// A whole number is in nanoseconds, whatever its magnitude and the stated unit.
 		if t, err := feed.ParseDecimal(r.cells[f], 0); err == nil {
 			return t, nil
 		}
@@ -296,8 +296,8 @@ func eventTime(r *row, c *clock) (int64, *LineError) {
 	return t, nil
 }
 
-// numbers reads the prices and sizes of r exactly, and makes the exponents of def finer where
-// that takes more decimals.
+// numbers parses the prices and sizes of r exactly, and makes the exponents of def finer if
+// they need more decimals.
 func (d *desk) numbers(r *row, kind feed.Kind, def *feed.Definition) *LineError {
 	before := *def
 	if kind == feed.KindDefinition {
@@ -321,7 +321,7 @@ func (d *desk) numbers(r *row, kind feed.Kind, def *feed.Definition) *LineError 
 		return bad
 	}
 	if d.hasDepth(r, kind) && (def.PriceExponent != price || def.SizeExponent != size) {
-		if bad := d.deepNumbers(r, def); bad != nil { // once more, with the decimals of the best level
+		if bad := d.deepNumbers(r, def); bad != nil { // again, with the decimals of the best level
 			return bad
 		}
 	}
@@ -345,7 +345,8 @@ func (d *desk) numbers(r *row, kind feed.Kind, def *feed.Definition) *LineError 
 	return nil
 }
 
-// finer is v of exponent from in units of the finer exponent to.
+// finer converts v from units of exponent from to units of the finer exponent to. It returns false if the result does not fit
+// 64 bits.
 func finer(v int64, from, to int8) (int64, bool) {
 	for ; from > to && v != 0; from-- {
 		if v > math.MaxInt64/10 {
@@ -356,8 +357,8 @@ func finer(v int64, from, to int8) (int64, bool) {
 	return v, true
 }
 
-// exact reads fields as multiples of 10^exponent, or of something finer if one of them needs
-// it; the result is the exponent taken. Those that are empty are 0.
+// exact parses fields as multiples of 10^exponent, or of a finer unit if one of them needs
+// it, and returns the exponent used. Empty fields are 0.
 func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 	for {
 		next, rounded := exponent, int64(0)
@@ -395,10 +396,10 @@ func (d *desk) exact(r *row, fields []field, exponent int8) (int8, *LineError) {
 	}
 }
 
-// denoise undoes what a program that adds numbers as floats leaves behind their digits:
-// 0.30000000000000004 is 0.3. The result is m × 10^e. ok is false if b shows no such trace: b
-// must be a text of a float, the shortest one or the one of 17 digits, that has 16 or 17 digits,
-// and that has at most 12 if it is rounded to 15.
+// denoise removes the rounding error of a program that adds numbers as floats:
+// 0.30000000000000004 becomes 0.3. The result is m × 10^e. ok is false if b has no such error: b
+// must be the text of a float, either the shortest text or the one of 17 digits, must have 16 or 17 digits,
+// and must have at most 12 digits after it is rounded to 15.
 func denoise(b []byte) (m int64, e int, ok bool) {
 	if len(b) < 16 {
 		return 0, 0, false
@@ -416,7 +417,7 @@ func denoise(b []byte) (m int64, e int, ok bool) {
 		return 0, 0, false
 	}
 	var buf [32]byte
-	unit := int64(10) // of the fifteenth digit
+	unit := int64(10) // unit of the fifteenth digit
 	if size >= 1e16 {
 		unit = 100
 	}
@@ -434,16 +435,16 @@ func denoise(b []byte) (m int64, e int, ok bool) {
 	return size, e, true
 }
 
-// isText64 reports whether f, written with precision digits behind the first one (-1: as few as
-// say which float it is), is m × 10^e.
+// isText64 reports whether the text of f, with precision digits after the first one (-1 for the shortest
+// text), is m × 10^e.
 func isText64(f float64, precision int, m int64, e int) bool {
 	var buf [32]byte
 	m2, e2, err := feed.ScanDecimal(strconv.AppendFloat(buf[:0], f, 'e', precision, 64))
 	return err == nil && m2 == m && e2 == e
 }
 
-// reach is the extent of an instrument once r, whose numbers are read, is among what came before.
-// A row that needs so many decimals that a number before it does not fit any more is bad, rather
+// reach returns the extent of an instrument after the row r, whose numbers are parsed.
+// If the row needs so many decimals that an earlier number would no longer fit, this row is bad, rather
 // than every row after it.
 func (d *desk) reach(inst *instrument, r *row, kind feed.Kind, def *feed.Definition) (e extent, bad *LineError) {
 	s := &shapes[kind]
@@ -473,7 +474,7 @@ func (d *desk) reach(inst *instrument, r *row, kind feed.Kind, def *feed.Definit
 	return e, nil
 }
 
-// cover makes e reach the numbers of prices and sizes.
+// cover extends e to the numbers in prices and sizes.
 func (e *extent) cover(r *row, d *desk, prices, sizes []field) {
 	for _, f := range prices {
 		if r.has(f) {
@@ -485,7 +486,7 @@ func (e *extent) cover(r *row, d *desk, prices, sizes []field) {
 	}
 }
 
-// tooFine is the error of the one of fields that exponent is not fine enough for.
+// tooFine returns the error for the first of fields that needs a finer exponent.
 func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
 	reason := "needs so many decimals that the " + what + " of its instrument before it do not fit 64 bits"
 	for _, f := range fields {
@@ -496,7 +497,7 @@ func tooFine(r *row, fields []field, exponent int8, what string) *LineError {
 	return &LineError{Reason: "the line " + reason}
 }
 
-// decimals is the exponent that f, in units of 10^scale, needs if it cannot be read at exponent because of err.
+// decimals returns the exponent that f, in units of 10^scale, needs if parsing it with exponent failed with err.
 func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineError) {
 	switch err {
 	case feed.ErrDecimalInexact:
@@ -513,7 +514,7 @@ func decimals(r *row, f field, exponent, scale int8, err error) (int8, *LineErro
 	return 0, r.bad(f, "is not a decimal number", err)
 }
 
-// quote is that of r, whose numbers are read.
+// quote returns the quote of r, whose numbers are parsed.
 func (d *desk) quote(r *row) feed.Quote {
 	q := feed.Quote{
 		Bid: d.values[fieldBid], BidSize: d.values[fieldBidSize],
@@ -529,13 +530,13 @@ func (d *desk) quote(r *row) feed.Quote {
 	return q
 }
 
-// other is the tick of r that is neither a quote nor a definition.
+// other returns the tick of r that is neither a quote nor a definition.
 func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (feed.Tick, *LineError) {
 	side, bad := sideOf(r)
 	if bad != nil {
 		return feed.Tick{}, bad
 	}
-	if r.names[fieldMakerOrder] != "" { // Coinbase states the side of the maker's order
+	if r.names[fieldMakerOrder] != "" { // Coinbase gives the side of the maker's order
 		switch side {
 		case feed.SideBuy:
 			side = feed.SideSell
@@ -593,8 +594,8 @@ func (d *desk) other(r *row, kind feed.Kind, id feed.InstrumentID, at int64) (fe
 	return t, nil
 }
 
-// price is the price of r, which is no quote. A row that names its kind may say that the price is not known: its cell is
-// empty, or null. A level has a price always.
+// price returns the price of r, which is not a quote. In a row that names its kind, an empty cell or null means that the price
+// is not known. A level must have a price.
 func (d *desk) price(r *row, kind feed.Kind) (int64, *LineError) {
 	switch {
 	case r.has(fieldPrice):
@@ -630,7 +631,7 @@ func statusTick(r *row, id feed.InstrumentID, at int64) (feed.Tick, *LineError) 
 	return feed.Tick{}, r.bad(fieldStatus, "is not a trading status", nil)
 }
 
-// auction is the auction of r, whose numbers are read.
+// auction returns the auction of r, whose numbers are parsed.
 func (d *desk) auction(r *row, id feed.InstrumentID, at int64, side feed.Side) (feed.Tick, *LineError) {
 	a := feed.Auction{Price: feed.NoPrice, Size: d.values[fieldSize], Side: side, Imbalance: d.values[fieldImbalance]}
 	if r.has(fieldPrice) {
@@ -648,7 +649,7 @@ func (d *desk) auction(r *row, id feed.InstrumentID, at int64, side feed.Side) (
 	return a.Tick(id, at), nil
 }
 
-// ownTime is a time as our own files write it, in ns since the Unix epoch or as RFC 3339; 0 if there is none.
+// ownTime parses a time as tickfeed writes it, in nanoseconds since the Unix epoch or as RFC 3339. It returns 0 if there is none.
 func ownTime(r *row, f field) (int64, *LineError) {
 	if !r.has(f) {
 		return 0, nil
@@ -664,7 +665,7 @@ func ownTime(r *row, f field) (int64, *LineError) {
 	return t.UnixNano(), nil
 }
 
-// describe takes over what r, a definition, says of an instrument, but for its steps.
+// describe copies the exponents and the currency from r, a definition, to def.
 func describe(r *row, def *feed.Definition) *LineError {
 	for _, f := range []struct {
 		field    field
@@ -688,7 +689,7 @@ func describe(r *row, def *feed.Definition) *LineError {
 	return nil
 }
 
-// steps takes over the tick size and the lot of a definition, which are read.
+// steps copies the tick size and the lot of a definition, which are parsed, to def.
 func (d *desk) steps(r *row, def *feed.Definition) *LineError {
 	if d.values[fieldTickSize] < 0 {
 		return r.bad(fieldTickSize, "is negative", nil)
@@ -697,7 +698,7 @@ func (d *desk) steps(r *row, def *feed.Definition) *LineError {
 	return nil
 }
 
-// voided reports whether the correction code of r says that its trade does not count.
+// voided reports whether the correction code of r means that its trade does not count.
 func voided(r *row) (bool, *LineError) {
 	code, err := feed.ParseDecimal(r.cells[fieldCorrection], 0)
 	if err == nil && code >= 0 && code <= 2 {
@@ -706,14 +707,14 @@ func voided(r *row) (bool, *LineError) {
 	if err == nil && slices.Contains([]int64{7, 8, 10, 11, 12}, code) {
 		return true, nil
 	}
-	return false, r.bad(fieldCorrection, "is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); "+
+	return false, r.bad(fieldCorrection, "is not a known correction code (0, 1, 2, 7, 8, 10, 11, 12); "+
 		"to ignore the column use --column correction=", err)
 }
 
 // cancelled reports whether r is a quote of NYSE TAQ that cancels an earlier one.
 func cancelled(r *row) bool { return oneOf(r.cells[fieldQuoteCancel], "b") }
 
-// kindOf is the kind that b names, 0 if it names none.
+// kindOf returns the kind that b names, or 0 if it names none.
 func kindOf(b []byte) feed.Kind {
 	var lower [12]byte
 	if len(b) == 0 || len(b) > len(lower) {
@@ -784,7 +785,8 @@ func sideOf(r *row) (feed.Side, *LineError) {
 	return 0, r.bad(fieldSide, "is not a side: want buy or sell; to ignore the column use --column side=", nil)
 }
 
-// tradeID is a number where that says the same as the text: digits, not 0 first.
+// tradeID returns the trade id of r as a number, if it has only digits, does not begin with 0 and fits 64 bits, and otherwise
+// as a text.
 func tradeID(r *row) (id uint64, ref string, bad *LineError) {
 	b := r.cells[fieldTradeID]
 	if len(b) == 0 || len(b) == 1 && b[0] == '0' {

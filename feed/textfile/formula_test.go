@@ -20,7 +20,7 @@ func TestDefuse(t *testing.T) {
 	}
 }
 
-// A reader takes the apostrophe off a defused cell of text only in our own files, and off no other cell.
+// A reader removes the apostrophe only from defused text cells of files that tickfeed wrote.
 func TestOwnFiles(t *testing.T) {
 	const (
 		own   = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish,price,size,trade_id,conditions\n"

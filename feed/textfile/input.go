@@ -16,36 +16,36 @@ import (
 // MaxLine bounds a line, in bytes; a longer one is a bad line.
 const MaxLine = 1 << 20
 
-// Bounds of reading: the size of each of the read buffers, and their number.
+// The size and the number of the read buffers.
 const (
 	readSize    = 256 << 10
 	readBuffers = 2
 )
 
-// lines cuts the chunks of an input into lines.
+// lines splits the chunks of an input into lines.
 type lines struct {
 	in     *input
-	file   int    // index of the file that the line is from
-	number int64  // of the line, from 1
-	rest   []byte // of the chunk at hand, not yet cut
-	buf    []byte // the chunk's buffer, owed to the input
-	tail   []byte // the beginning of a line that went on in the next chunk
-	long   bool   // the line is longer than MaxLine; the rest of it is passed over
+	file   int    // index of the file of the line
+	number int64  // number of the line, from 1
+	rest   []byte // the part of the current chunk that is not split yet
+	buf    []byte // the chunk's buffer, to be returned to the input
+	tail   []byte // the beginning of a line that continues in the next chunk
+	long   bool   // the line is longer than MaxLine; its rest is skipped
 	ended  bool   // no more chunks of this file
-	note   string // about this file; its reader clears it
-	end    byte   // of this file's lines: a newline, or a carriage return; 0 until the first
+	note   string // a note about this file; the caller clears it
+	end    byte   // what ends this file's lines: a newline or a carriage return; 0 until it is known
 }
 
-// What lines.next says besides a line.
+// Errors of lines.next that do not end the source.
 var (
 	errNotYet    = errors.New("nothing to read yet")
 	errEndOfFile = errors.New("end of one file")
 	errLong      = errors.New("line too long")
 )
 
-// next is the next line without its newline, valid until the following call. The error is
-// errNotYet if wait is false and none is there, errLong in the place of a line that is too
-// long, errEndOfFile after each file, io.EOF after the last, and ctx.Err().
+// next returns the next line without its newline, valid until the following call. The error is
+// errNotYet if wait is false and no line has arrived, errLong instead of a line that is too
+// long, errEndOfFile after each file, io.EOF after the last one, ctx.Err(), or from reading a file.
 func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 	for {
 		if l.end == 0 {
@@ -78,13 +78,13 @@ func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 	}
 }
 
-// findEnd looks for what the lines of this file end with: a carriage return if that comes first and
-// no newline follows it. It stays unknown if that needs more of the file.
+// findEnd detects what ends the lines of this file: a carriage return, if one comes first and
+// no newline follows it, or else a newline. The end stays unknown if more of the file is needed.
 func (l *lines) findEnd() {
 	if n := len(l.tail); n > 0 && l.tail[n-1] == '\r' && len(l.rest) > 0 {
 		l.end = '\n'
 		if l.rest[0] != '\n' {
-			// The line ended with the chunk before: it is put in front again.
+			// The carriage return was the end of the previous chunk: put it back in front.
 			l.end, l.tail = '\r', l.tail[:n-1]
 			l.rest = append([]byte{'\r'}, l.rest...)
 		}
@@ -100,7 +100,7 @@ func (l *lines) findEnd() {
 	}
 }
 
-// join is the line that ends with end.
+// join returns the line that consists of tail and end.
 func (l *lines) join(end []byte) ([]byte, error) {
 	l.number++
 	long := l.long || len(l.tail)+len(end) > MaxLine
@@ -116,7 +116,7 @@ func (l *lines) join(end []byte) ([]byte, error) {
 	return line, nil
 }
 
-// keep puts the rest of the chunk aside and gives its buffer back.
+// keep appends the rest of the chunk to tail and returns the chunk's buffer to the input.
 func (l *lines) keep() {
 	if l.long = l.long || len(l.tail)+len(l.rest) > MaxLine; l.long {
 		l.tail = l.tail[:0]
@@ -129,30 +129,30 @@ func (l *lines) keep() {
 	l.rest, l.buf = nil, nil
 }
 
-// An input reads files one after the other in a goroutine of its own, a few buffers ahead.
+// An input reads files one after the other in a separate goroutine, a few buffers ahead.
 type input struct {
 	paths  []string
 	stdin  io.Reader
 	chunks chan chunk // closed after the last file
-	size   int        // of a buffer
+	size   int        // size of a buffer, in bytes
 	meter  *rawfile.Meter
-	free   chan []byte   // buffers to be filled, nil until first used; holds all there are
+	free   chan []byte   // buffers to be filled, nil until first used; it has room for all buffers
 	stop   chan struct{} // closed by close
 	done   chan struct{} // closed at the end of run
 	start  sync.Once
 
 	mu     sync.Mutex
 	closed bool
-	stuck  bool // in a call that nothing interrupts
+	stuck  bool // the goroutine is in a call that cannot be interrupted
 	file   *os.File
 }
 
-// A chunk is some bytes of a file. err is io.EOF if they are its last, or what ends the input.
+// A chunk is a part of a file. err is io.EOF at the end of the file, or the error that ends the input.
 type chunk struct {
 	file int
 	data []byte
 	err  error
-	note string // about the file, for a person
+	note string // a note about the file, for people
 }
 
 func newInput(paths []string, stdin io.Reader, size int) *input {
@@ -176,8 +176,8 @@ func (in *input) name(file int) string {
 	return in.paths[file]
 }
 
-// next is the next chunk, whose buffer goes back through free. The error is errNotYet if
-// wait is false and there is none, io.EOF after the last file, ctx.Err().
+// next returns the next chunk, whose buffer the caller must return through free. The error is errNotYet if
+// wait is false and there is no chunk, io.EOF after the last file, or ctx.Err().
 func (in *input) next(ctx context.Context, wait bool) (chunk, error) {
 	in.start.Do(func() { go in.run() })
 	var c chunk
@@ -210,7 +210,7 @@ func (in *input) close() {
 		close(in.stop)
 	}
 	if file != nil {
-		file.Close() // ends a read of a pipe; of a file that is read only, nothing is lost
+		file.Close() // ends a read of a pipe; the error does not matter, because the file is only read
 	}
 	in.start.Do(func() { close(in.done) })
 	if !stuck {
@@ -241,7 +241,7 @@ func (in *input) send(c chunk) bool {
 	}
 }
 
-// read sends what file i holds, unpacked.
+// read sends the unpacked content of file i.
 func (in *input) read(i int) error {
 	packed, err := in.open(i)
 	if err != nil {
@@ -292,8 +292,8 @@ func (in *input) read(i int) error {
 	}
 }
 
-// damaged is the error of file i, which cannot be unpacked on from offset, unless err is of
-// reading it.
+// damaged returns the error for file i, which cannot be unpacked from offset on. It returns err if err is about opening or
+// reading the file, or about its format.
 func (in *input) damaged(i int, offset int64, err error) error {
 	if errors.As(err, new(*fs.PathError)) || errors.As(err, new(*rawfile.FormatError)) {
 		return err
@@ -305,7 +305,7 @@ func (in *input) damaged(i int, offset int64, err error) error {
 	return &rawfile.DamageError{File: in.name(i), Offset: offset, Reason: reason, Err: err}
 }
 
-// named is err with the name of file i, unless it has one.
+// named adds the name of file i to err, unless it has a name.
 func (in *input) named(i int, err error) error {
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		return err
@@ -319,7 +319,7 @@ func (in *input) stopped() bool {
 	return in.closed
 }
 
-// open opens file i; while it does so, and as long as standard input is open, in is stuck.
+// open opens file i. in.stuck is set while it does so, and as long as standard input is open.
 func (in *input) open(i int) (io.Reader, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -345,7 +345,7 @@ func (in *input) open(i int) (io.Reader, error) {
 	return f, nil
 }
 
-// release ends what open began.
+// release closes the file that open opened.
 func (in *input) release() {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -10,18 +10,18 @@ import (
 	"tickfeed/feed/dbn"
 )
 
-// kindUnread is that of a row whose type says that it is no tick; it is counted and passed over.
+// kindUnread is the kind of a row that is not a tick. Such a row is counted and skipped.
 const kindUnread = shapeBoth + 1
 
-// An Unread counts rows of one type that were passed over because such rows are no ticks.
+// An Unread counts skipped rows of one type that are not ticks.
 type Unread struct {
-	What string // for a person: "Databento system messages"
+	What string // description for people: "Databento system messages"
 	Rows int64
 }
 
-// kind is what r is. The column that states what a row is decides, in this order: type, if it
-// names one of our kinds; Config.Rows; rtype; is_snapshot; action. Only a row without such a
-// column is what its cells say.
+// kind returns the kind of r. The first of these that states a kind decides: the column type, if it
+// names one of our kinds; Config.Rows; rtype; is_snapshot; action. Without them,
+// the cells of the row decide.
 func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	if r.isDatabento() {
 		r.dropUndefined()
@@ -57,7 +57,7 @@ func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	case kind == shapeBoth:
 		return feed.KindQuote, nil
 	default:
-		return 0, r.bad(fieldAction, "does not say that the row is a trade, and nothing else that it may be is known; "+
+		return 0, r.bad(fieldAction, "does not mean that the row is a trade, and is not a known action; "+
 			"if all rows are of one kind, state it with --rows trade or --rows level", nil)
 	}
 	switch {
@@ -65,17 +65,17 @@ func (d *desk) kind(r *row) (feed.Kind, *LineError) {
 	case kind == shapeBoth:
 		return feed.KindQuote, nil
 	default:
-		return 0, r.bad(fieldType, "is not a kind of row that is known, such as quote, trade or level; "+
+		return 0, r.bad(fieldType, "is not a known kind of row, such as quote, trade or level; "+
 			"if all rows are of one kind, state it with --rows trade or --rows level", nil)
 	}
 	if isBookSide(r.cells[fieldSide]) {
-		return 0, r.bad(fieldSide, "is a side of a book, and nothing says whether the row is a trade or a level; "+
+		return 0, r.bad(fieldSide, "is a side of a book, so that the row may be a trade or a level; "+
 			"state it with --rows level or --rows trade", nil)
 	}
 	return kind, nil
 }
 
-// byCells is the kind of a row of which only the cells say what it is.
+// byCells returns the kind of a row according to its cells alone.
 func byCells(r *row) (feed.Kind, *LineError) {
 	switch quote, trade := r.has(fieldBid) || r.has(fieldAsk), r.has(fieldPrice); {
 	case quote && trade:
@@ -85,26 +85,26 @@ func byCells(r *row) (feed.Kind, *LineError) {
 	case trade:
 		return feed.KindTrade, nil
 	case r.names[fieldPrice] == "" && (r.names[fieldBid] != "" || r.names[fieldAsk] != ""):
-		return feed.KindQuote, nil // of a book that is empty on both sides
+		return feed.KindQuote, nil // the book is empty on both sides
 	}
 	return 0, &LineError{Reason: reasonNothing}
 }
 
 const reasonNothing = "the line has neither a price nor a bid or an ask"
 
-// isTradeWord reports whether an action or a type says that a row is a trade.
+// isTradeWord reports whether an action or a type means that a row is a trade.
 func isTradeWord(b []byte) bool {
 	return oneOf(b, "t", "trade", "trades", "match", "execution", "exec")
 }
 
-// isOrderWord reports whether a type is that of the order behind a trade, or its side, as
+// isOrderWord reports whether a type is the type or the side of the order behind a trade, as
 // Kraken and Gemini write it.
 func isOrderWord(b []byte) bool {
 	return oneOf(b, "buy", "sell", "b", "s", "market", "limit", "m", "l")
 }
 
-// isTicker reports whether the price of a row with a bid and an ask is that of a ticker: the last
-// trade, which the next row repeats, and the volume of the day or none.
+// isTicker reports whether a row with a bid and an ask is a ticker, whose price is that of the last
+// trade, which the next row repeats, and whose size, if any, is the volume of the day.
 func isTicker(r *row) bool {
 	if r.names[fieldAction] != "" || r.names[fieldType] != "" || r.names[fieldTradeID] != "" || r.names[fieldSide] != "" {
 		return false
@@ -114,7 +114,7 @@ func isTicker(r *row) bool {
 		(size == "" || normalIs(size, "volume") || normalIs(size, "vol"))
 }
 
-// isBookSide reports whether a side is one of a book rather than that of a trade's aggressor.
+// isBookSide reports whether a side is a side of a book rather than of a trade's aggressor.
 func isBookSide(b []byte) bool { return oneOf(b, "bid", "ask", "offer", "a") }
 
 func oneOf(b []byte, words ...string) bool {
@@ -126,7 +126,7 @@ func oneOf(b []byte, words ...string) bool {
 	return false
 }
 
-// Databento's record types (rtype), as far as they are quotes or trades.
+// The record types (rtype) of Databento that are read or counted.
 const (
 	rtypeTrades  = 0
 	rtypeMBP1    = 1 // tbbo too
@@ -149,7 +149,7 @@ var databentoRefused = map[int64]string{
 	35: "ohlcv-1d, bars, which are no ticks", 36: "ohlcv-eod, bars, which are no ticks", 160: "mbo",
 }
 
-// databento is the kind of a record of Databento, as CSV or JSON.
+// databento returns the kind of a Databento record in CSV or JSON.
 func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	rtype, bad := r.integer(fieldRecordType, 0, 255)
 	if bad != nil {
@@ -177,7 +177,7 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 			d.pass("Databento trades without a price")
 		}
 		return feed.KindQuote, nil
-	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // price and ts_event are those of the last trade, seen before
+	case rtypeBBO1s, rtypeBBO1m, rtypeCBBO1s, rtypeCBBO1m: // price and ts_event repeat those of the last trade
 		if r.has(fieldReceived) && string(r.cells[fieldReceived]) != undefinedTime {
 			r.cells[fieldTime] = r.cells[fieldReceived]
 		}
@@ -193,7 +193,7 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	if name := databentoRefused[rtype]; name != "" {
 		reason = "is Databento's schema " + name
 		if !strings.Contains(name, ",") {
-			reason += ", which is not read from CSV or JSON; the DBN encoding of it is what can be imported"
+			reason += ", which is not read from CSV or JSON; import its DBN encoding instead"
 			if rtype == 20 || rtype == 24 {
 				reason = "is Databento's schema " + name + ", which holds no ticks"
 			}
@@ -202,7 +202,7 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 	return 0, r.bad(fieldRecordType, reason, nil)
 }
 
-// dropUndefined empties the prices that Databento's number for an undefined price stands in.
+// dropUndefined empties the price cells that hold Databento's number for an undefined price.
 func (r *row) dropUndefined() {
 	for _, f := range [...]field{fieldPrice, fieldBid, fieldAsk} {
 		if string(r.cells[f]) == undefinedPrice {
@@ -218,9 +218,9 @@ func (r *row) dropUndefined() {
 	}
 }
 
-// pass counts a row that is no tick.
+// pass counts a row that is not a tick, and returns kindUnread.
 func (d *desk) pass(what string) feed.Kind {
-	// Stats that were given out share the slice: it is replaced, not changed.
+	// Replace the slice instead of changing it, because Stats returned earlier share it.
 	unread := make([]Unread, len(d.unread), len(d.unread)+1)
 	copy(unread, d.unread)
 	d.unread = unread
@@ -234,7 +234,7 @@ func (d *desk) pass(what string) feed.Kind {
 	return kindUnread
 }
 
-// What Databento writes for a price and a time that are not defined, where it writes numbers.
+// The numbers that Databento writes for an undefined price and an undefined time.
 const (
 	undefinedPrice = "9223372036854775807"
 	undefinedTime  = "18446744073709551615"
@@ -244,8 +244,8 @@ func isUndefinedTime(r *row, f field) bool {
 	return r.isDatabento() && (string(r.cells[f]) == undefinedTime || !r.has(f))
 }
 
-// scaleOf is the power of ten that the number in f is a multiple of: prices of Databento are
-// written as decimals, or as whole numbers of 10^-9.
+// scaleOf returns the exponent of the unit of the number in f, as a power of ten: Databento writes prices
+// as decimals, or as multiples of 10^-9.
 func scaleOf(r *row, f field) int8 {
 	if r.isRaw() {
 		return rawScale(r, f)
@@ -262,10 +262,10 @@ func scaleOf(r *row, f field) int8 {
 	return -9
 }
 
-// isRaw reports whether r was written with --raw: its prices and sizes are integers beside their exponents.
+// isRaw reports whether r was written with --raw: its prices and sizes are integers, and their exponents are in other columns.
 func (r *row) isRaw() bool { return isTrue(r.cells[fieldRaw]) && r.isOwn() }
 
-// rawScale returns the exponent that r states for f, a price or a size; 0 if it states none.
+// rawScale returns the exponent that r states for the price or size f, or 0 if it states none.
 func rawScale(r *row, f field) int8 {
 	exponent := fieldPriceExponent
 	switch f {
@@ -279,13 +279,13 @@ func rawScale(r *row, f field) int8 {
 	return int8(e)
 }
 
-// isEvent reports whether r is a line that subscribe --events prints beside the ticks.
+// isEvent reports whether r is a line that subscribe --events prints between the ticks.
 func isEvent(r *row) bool {
 	return len(r.cells[fieldType]) == 0 && oneOf(r.cells[fieldEvent],
 		"connected", "snapshot", "lost", "withheld", "disowned", "filtered", "end", "saved", "disconnected", "left")
 }
 
-// publisherVenue is the venue of a publisher of Databento.
+// publisherVenue returns the venue of a Databento publisher id.
 func publisherVenue(b []byte) []byte {
 	id, err := strconv.ParseUint(string(b), 10, 16)
 	switch {
@@ -304,8 +304,8 @@ var publisherVenues = func() (all [256][]byte) {
 	return all
 }()
 
-// refused are files of vendors that have prices but no ticks, or ticks that would be mistaken
-// for others. They are told by columns that all have to be there; see normal.
+// refused lists vendors' files that have prices but no ticks, or ticks that would be mistaken
+// for others. A file is recognised if it has all the columns, given by their normal names.
 var refused = []struct{ columns, what string }{
 	{"open high low close", "bars (open, high, low, close), which are no ticks"},
 	{"fundingrate markprice", "Tardis's derivative_ticker, whose last_price repeats and is no trade"},
@@ -317,8 +317,8 @@ var refused = []struct{ columns, what string }{
 	{"fundingtime", "funding rates, which are no ticks"},
 }
 
-// refusal is what a file with columns of these names is if it is refused; empty otherwise.
-// file is its name: Tardis's liquidations have the columns of its trades.
+// refusal describes a file with columns of these names if it is refused; otherwise it returns "".
+// file is the name of the file, because Tardis's liquidations have the same columns as its trades.
 func refusal(names []string, file string) string {
 	has := make(map[string]bool, len(names))
 	for _, n := range names {

@@ -6,27 +6,27 @@ import (
 	"unicode/utf8"
 )
 
-// An object reads JSON objects, one a line, into rows.
+// An object parses JSON objects, one per line, into rows.
 type object struct {
 	columns *columns
 	keys    map[string]key
-	order   []key  // of the lines before: the same names mostly come at the same places
-	nth     int    // name of the line at hand
-	scratch []byte // strings of the line at hand, without their escapes
+	order   []key  // the names of earlier lines by index: lines mostly have the same names in the same order
+	nth     int    // index of the name in the current line
+	scratch []byte // strings of the current line, without their escapes
 	ranks   [numFields]int
-	nested  string // the first name in the line at hand whose value is an object or a list and is not read
+	nested  string // the first name in the current line whose value is an object or a list that is not read
 	inHead  bool
-	level   int // that the members at hand are of; 0 is the best
-	levels  int // where the list of that name begins in the line at hand; 0 if there is none
+	level   int // level of the members being read; 0 is the best
+	levels  int // where the list "levels" begins in the current line; 0 if there is none
 }
 
-// A key is what is known about a name seen before.
+// A key is a known name and its place.
 type key struct {
 	place
 	name string
 }
 
-// maxKeys bounds how many names are remembered, of at most maxValue bytes; others are looked up
+// maxKeys bounds how many names, of at most maxValue bytes, are remembered; other names are looked up
 // each time.
 const maxKeys = 1024
 
@@ -34,9 +34,9 @@ func (o *object) reset(c *columns) {
 	*o = object{columns: c, keys: make(map[string]key), scratch: o.scratch}
 }
 
-// scan gives r the values of the object in line, valid until the next call. They share
-// memory with line. Values of names that are not known are passed over; of two values for
-// one field the better name's counts, of two of one name the last.
+// scan stores the values of the object in line in r. They are valid until the next call, and share
+// memory with line. Values with unknown names are skipped. If two names have the same field, the
+// better name is used; if a name occurs twice, its last value is used.
 func (o *object) scan(line []byte, r *row) *LineError {
 	*r = row{deep: r.deep[:0]}
 	o.level = 0
@@ -49,7 +49,7 @@ func (o *object) scan(line []byte, r *row) *LineError {
 		return bad
 	}
 	if o.levels > 0 && r.names[fieldRecordType] != "" {
-		// A record of Databento: the first object of the list is the best bid and offer.
+		// In a Databento record, the first object of the list is the best bid and offer.
 		s.at = o.levels
 		if s.take('['); !s.take(']') {
 			for ; o.level == 0 || o.level <= maxDeep && s.take(','); o.level++ {
@@ -62,24 +62,24 @@ func (o *object) scan(line []byte, r *row) *LineError {
 	return nil
 }
 
-// members reads an object, whose names and values it gives to r.
+// members parses an object and stores its values in r.
 func (o *object) members(s *scanner, r *row) *LineError {
 	if !s.take('{') {
-		return s.bad("a JSON object is due")
+		return s.bad("want a JSON object")
 	}
 	if s.take('}') {
 		return nil
 	}
 	for {
 		if !s.take('"') {
-			return s.bad("a field's name in quotes is due")
+			return s.bad("want a field's name in quotes")
 		}
 		name, bad := o.text(s)
 		if bad != nil {
 			return bad
 		}
 		if !s.take(':') {
-			return s.bad("a colon is due")
+			return s.bad("want a colon")
 		}
 		k := o.key(name)
 		if bad := o.value(s, k, r); bad != nil {
@@ -91,11 +91,11 @@ func (o *object) members(s *scanner, r *row) *LineError {
 		if s.take('}') {
 			return nil
 		}
-		return s.bad("a comma or a closing brace is due")
+		return s.bad("want a comma or a closing brace")
 	}
 }
 
-// key is what is known about the next name of the line.
+// key returns the key of the next name of the line.
 func (o *object) key(name []byte) key {
 	nth := o.nth
 	o.nth++
@@ -119,11 +119,11 @@ func (o *object) key(name []byte) key {
 	return k
 }
 
-// value reads the value of k and gives it to r.
+// value parses the value of k and stores it in r.
 func (o *object) value(s *scanner, k key, r *row) *LineError {
 	s.space()
 	if s.at == len(s.line) {
-		return s.bad("a value is due")
+		return s.bad("want a value")
 	}
 	var v []byte
 	start := s.at
@@ -152,7 +152,7 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 		}
 		if k.field != noField {
 			return &LineError{Column: clip([]byte(k.name)), Value: clip(s.line[start:s.at]),
-				Reason: "is an object or a list, where a text or a number is due"}
+				Reason: "is an object or a list, want a text or a number"}
 		}
 	default:
 		for s.at < len(s.line) && word[s.line[s.at]] {
@@ -166,7 +166,7 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 			case "true", "false":
 			default:
 				s.at = start
-				return s.bad("a value is due")
+				return s.bad("want a value")
 			}
 		}
 	}
@@ -188,7 +188,7 @@ func (o *object) value(s *scanner, k key, r *row) *LineError {
 	return nil
 }
 
-// word holds the characters that numbers and literals are made of.
+// word reports which characters numbers and literals consist of.
 var word = func() (w [256]bool) {
 	for _, c := range "+-.0123456789abcdefghijklmnopqrstuvwxyzE" {
 		w[c] = true
@@ -196,7 +196,7 @@ var word = func() (w [256]bool) {
 	return w
 }()
 
-// text reads the string that s stands in, after its opening quote.
+// text parses a string; s is after its opening quote.
 func (o *object) text(s *scanner) ([]byte, *LineError) {
 	start := s.at
 	for ; s.at < len(s.line); s.at++ {
@@ -213,7 +213,7 @@ func (o *object) text(s *scanner) ([]byte, *LineError) {
 	return nil, s.bad("the string does not end")
 }
 
-// escaped goes on where text has found the first escape.
+// escaped continues text at the first escape.
 func (o *object) escaped(s *scanner, start int) ([]byte, *LineError) {
 	from := len(o.scratch)
 	b := append(o.scratch, s.line[start:s.at]...)
@@ -251,7 +251,7 @@ func (o *object) escaped(s *scanner, start int) ([]byte, *LineError) {
 		case 'u':
 			r, ok := s.hex()
 			if !ok {
-				return nil, s.bad("four hexadecimal digits are due")
+				return nil, s.bad("want four hexadecimal digits")
 			}
 			if utf16.IsSurrogate(r) {
 				r = s.pair(r)
@@ -276,7 +276,7 @@ func (s *scanner) space() {
 	}
 }
 
-// take passes over c, and blanks before it, if it is next.
+// take skips blanks, and c if it is next. It returns false if c is not next.
 func (s *scanner) take(c byte) bool {
 	s.space()
 	if s.at == len(s.line) || s.line[s.at] != c {
@@ -286,10 +286,10 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-// end is nil if nothing follows the object.
+// end returns an error if anything follows the object.
 func (s *scanner) end() *LineError {
 	if s.space(); s.at < len(s.line) {
-		return s.bad("nothing must follow the object; write one on each line")
+		return s.bad("unexpected data after the object; write one object on each line")
 	}
 	return nil
 }
@@ -302,8 +302,8 @@ func (s *scanner) bad(reason string) *LineError {
 	return &LineError{Value: clip(rest), Reason: "is not JSON: " + reason}
 }
 
-// skip passes over an object or a list, of any depth. Of what is in it only the brackets and
-// the strings are looked at.
+// skip skips an object or a list of any depth. It checks only the brackets and
+// the strings in it.
 func (s *scanner) skip() *LineError {
 	for depth := 0; s.at < len(s.line); s.at++ {
 		switch s.line[s.at] {
@@ -326,7 +326,7 @@ func (s *scanner) skip() *LineError {
 	return s.bad("an object or a list does not end")
 }
 
-// hex reads the four digits of a \u escape.
+// hex parses the four digits of a \u escape.
 func (s *scanner) hex() (rune, bool) {
 	if len(s.line)-s.at < 4 {
 		return 0, false
@@ -343,8 +343,8 @@ func (s *scanner) hex() (rune, bool) {
 	return r, true
 }
 
-// pair is the character of which r is the first half; the replacement character if the
-// second does not follow.
+// pair returns the character whose first half is r, or the replacement character if the
+// second half does not follow.
 func (s *scanner) pair(r rune) rune {
 	mark := *s
 	if bytes.HasPrefix(s.line[s.at:], []byte(`\u`)) {

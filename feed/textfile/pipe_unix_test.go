@@ -17,8 +17,8 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// A named pipe that nobody writes to yet holds up neither Next beyond its context nor Close;
-// one whose writer is silent is closed for good.
+// A named pipe without a writer delays neither Next beyond its context nor Close;
+// a pipe with a silent writer is closed.
 func TestNamedPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))

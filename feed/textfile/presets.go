@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// presets holds the Configs of files that vendors publish, as far as their columns and times
-// are not told from the files themselves.
+// presets holds the Configs for files of vendors. They state what cannot be inferred from the columns and times of the
+// files.
 var presets = map[string]Config{
 	// NYSE TAQ as CSV: DT,EX,SYMBOL,COND,SIZE,PRICE,CORR and DT,EX,BID,BIDSIZ,OFR,OFRSIZ,SYMBOL.
 	// WRDS: DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,…. NYSE Daily TAQ: Time|Exchange|Symbol|…, whose
-	// times are hhmmssnnnnnnnnn of the SIP and whose date stands in the name of the file.
-	// Times are New York's; an instrument is a symbol at one exchange.
+	// times are hhmmssnnnnnnnnn of the SIP and whose date is in the name of the file.
+	// Times are New York time; an instrument is a symbol at one exchange.
 	"taq": {Zone: "America/New_York", EpochUnit: UnitClock, DateInName: true},
 
 	// Flat files of Polygon, now Massive, of US stocks: trades_v1 and quotes_v1. The time is the
-	// exchange's, or, in files without it, such as those of options, the SIP's. Trades and quotes of a ticker are one instrument, whatever the exchange: the
-	// files tell exchanges by numbers, and quotes have two. Conditions are lists of numbers and
+	// exchange's, or the SIP's in files without it, such as those of options. All trades and quotes of a ticker are
+	// one instrument, because the files give exchanges as numbers, and a quote has two. Conditions are lists of numbers and
 	// are left out. The files are sorted by ticker, not by time.
 	"polygon": {
 		Columns: map[string]string{
@@ -29,9 +29,9 @@ var presets = map[string]Config{
 	},
 
 	// Binance's public archive (data.binance.vision): trades, aggTrades and bookTicker of spot and
-	// futures, with a header or without. The symbol stands only in the name of the file. The
-	// aggressor is the seller if the buyer is the maker. Times are in milliseconds, those of spot
-	// in microseconds from 2025 on, which the magnitude tells. The venue is called as in captures:
+	// futures, with a header or without. The symbol is only in the name of the file. The
+	// aggressor is the seller if the buyer is the maker. Times are in milliseconds, or in microseconds for spot
+	// from 2025 on; the unit is inferred from the magnitude. The venue has the same name as in captures:
 	// BINANCE for spot, BINANCE_USDM or BINANCE_COINM for futures. klines are refused.
 	"binance": {
 		headerOf:     binanceHeader,
@@ -68,8 +68,8 @@ var presets = map[string]Config{
 	},
 }
 
-// Preset is the Config for the files of a vendor; its other fields may be set before Open. The
-// names are those of [PresetNames], and massive for polygon, binance-trades for binance.
+// Preset returns the Config for the files of a vendor. Its other fields may be set before Open. name is one of
+// [PresetNames], or massive for polygon, or binance-trades for binance.
 func Preset(name string) (Config, error) {
 	key := strings.ToLower(name)
 	if other, ok := otherNames[key]; ok {
@@ -85,7 +85,7 @@ func Preset(name string) (Config, error) {
 
 var otherNames = map[string]string{"massive": "polygon", "binance-trades": "binance"}
 
-// ofWidth names the columns by how many there are.
+// ofWidth returns a function that names the columns according to their number.
 func ofWidth(headers map[int]string) func([]string) []string {
 	return func(cells []string) []string {
 		if h, ok := headers[len(cells)]; ok {
@@ -95,8 +95,8 @@ func ofWidth(headers map[int]string) func([]string) []string {
 	}
 }
 
-// binanceHeader names the columns of Binance's files without a header. Flags (True, false) tell
-// those apart that have equally many.
+// binanceHeader names the columns of Binance's files without a header. Files with the same number of columns differ in
+// their flags (True, false).
 func binanceHeader(cells []string) []string {
 	flags := 0
 	for i := len(cells) - 1; i >= 0 && (strings.EqualFold(cells[i], "true") || strings.EqualFold(cells[i], "false")); i-- {
@@ -122,8 +122,8 @@ func binanceHeader(cells []string) []string {
 	return strings.Split(h, ",")
 }
 
-// binanceVenue is the venue of a file with columns of these names. Only files of spot have is_best_match;
-// the contracts of COIN-M futures are BTCUSD_PERP, BTCUSD_240329 and the like, and their trades have base_qty.
+// binanceVenue returns the venue of a file with columns of these names. Only spot files have is_best_match.
+// COIN-M futures are named BTCUSD_PERP, BTCUSD_240329 and the like, and their trades have base_qty.
 func binanceVenue(names []string, symbol string) string {
 	columns := func(name string) bool {
 		return slices.ContainsFunc(names, func(n string) bool { return normal(n) == name })
@@ -139,7 +139,7 @@ func binanceVenue(names []string, symbol string) string {
 
 var coinM = regexp.MustCompile(`USD_(?:PERP|\d{6})$`)
 
-// PresetNames are the names that Preset knows, sorted.
+// PresetNames returns the names of the presets, sorted.
 func PresetNames() []string {
 	return slices.Sorted(maps.Keys(presets))
 }

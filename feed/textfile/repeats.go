@@ -8,11 +8,11 @@ import (
 	"tickfeed/feed/internal/recent"
 )
 
-// A repeats knows trades that several files have: trades and mbp-1 of Databento, or one day twice.
+// A repeats detects trades that several files have, such as trades and mbp-1 files of Databento, or two files of one day.
 type repeats struct {
 	prints recent.Prints
-	known  int64 // trades of the file at hand that a file before has
-	alike  int64 // trades of the file at hand that a file before may have: no id says so
+	known  int64 // trades of the current file that an earlier file has
+	alike  int64 // trades of the current file that an earlier file may have: they have no id
 }
 
 // begin starts a file.
@@ -21,22 +21,22 @@ func (p *repeats) begin() {
 	p.known, p.alike = 0, 0
 }
 
-// notes are what is to be said of the file at hand.
+// notes returns the notes about the current file.
 func (p *repeats) notes() (all []string) {
 	if p.known > 0 {
-		all = append(all, fmt.Sprintf("trades left out because a file before has them: %d", p.known))
+		all = append(all, fmt.Sprintf("trades left out because an earlier file has them: %d", p.known))
 	}
 	if p.alike > 0 {
-		all = append(all, fmt.Sprintf("trades that may be those of a file before, which has the same instrument, time, price, size and side, and no id: %d", p.alike))
+		all = append(all, fmt.Sprintf("trades that may repeat those of an earlier file, with the same instrument, time, price, size and side, and no id: %d", p.alike))
 	}
 	if len(all) > 0 && p.prints.Forgot() {
-		all = append(all, "so many trades were read that the first of them are not known any more")
+		all = append(all, "too many trades were read to remember the first ones")
 	}
 	return all
 }
 
-// repeated reports whether a file before has t, the trade of r, whose instrument is inst and whose
-// definition def.
+// repeated reports whether an earlier file has the trade t of row r and instrument inst, whose
+// definition is def.
 func (p *repeats) repeated(inst *instrument, r *row, t *feed.Tick, def *feed.Definition) bool {
 	tr := t.Trade()
 	print := recent.Print{
@@ -61,7 +61,7 @@ func (p *repeats) repeated(inst *instrument, r *row, t *feed.Tick, def *feed.Def
 	return known
 }
 
-// shortest is v, of exponent e, without the zeros at its end.
+// shortest returns v, of exponent e, without trailing zeros, and the exponent of the result.
 func shortest(v int64, e int8) (int64, int8) {
 	for ; v != 0 && v%10 == 0; v /= 10 {
 		e++
@@ -69,11 +69,11 @@ func shortest(v int64, e int8) (int64, int8) {
 	return v, e
 }
 
-// A span is the event times of the trades of one kind, single or aggregated; it is empty if to is 0.
+// A span is the range of event times of the trades of one kind, single or aggregated. It is empty if to is 0.
 type span struct{ from, to int64 }
 
-// mixed is the error of a trade of inst that is an aggregate of trades that were told, or one of
-// those that an aggregate was told of.
+// mixed returns an error if inst has both single and aggregated trades at the same time: the trade of r would count
+// twice.
 func mixed(inst *instrument, r *row, at int64) *LineError {
 	name := r.names[fieldTradeID]
 	if name == "" || at <= 0 {
@@ -95,7 +95,7 @@ func mixed(inst *instrument, r *row, at int64) *LineError {
 	return nil
 }
 
-// normalIs reports whether a column's name is, as normal makes it, want.
+// normalIs reports whether the normal form of a column's name is want.
 func normalIs(name, want string) bool {
 	return len(name) >= len(want) && len(name) <= len(want)+4 && strings.EqualFold(normal(name), want)
 }

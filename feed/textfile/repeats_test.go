@@ -14,8 +14,8 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// A trade that stands in two files counts once where an id, or a sequence number of Databento, says
-// that it is the same; else it counts, and a note says so.
+// A trade in two files counts once if its id, or Databento sequence number, is the same. Without one, both
+// count, and a note reports them.
 func TestTradesOfSeveralFiles(t *testing.T) {
 	const ids = "time,symbol,price,size,side,id\n"
 	const none = "time,symbol,price,size\n"
@@ -35,7 +35,7 @@ func TestTradesOfSeveralFiles(t *testing.T) {
 		{
 			name:   "the same ids",
 			files:  []string{ids + "1772461800,A,1.50,2,buy,7\n1772461801,A,1,2,buy,8\n", ids + "1772461801,A,1.0,2,buy,8\n1772461802,A,1.00001,2,buy,9\n"},
-			trades: []string{"1.5 x 2", "1 x 2", "1.00001 x 2"}, duplicates: 1, notes: "trades left out because a file before has them: 1",
+			trades: []string{"1.5 x 2", "1 x 2", "1.00001 x 2"}, duplicates: 1, notes: "trades left out because an earlier file has them: 1",
 		},
 		{
 			name:   "ids that begin again",
@@ -50,12 +50,12 @@ func TestTradesOfSeveralFiles(t *testing.T) {
 		{
 			name:   "no ids",
 			files:  []string{none + "1772461800,A,1.50,2\n", none + "1772461800,A,1.5,2\n1772461800,A,1.5,2\n"},
-			trades: []string{"1.5 x 2", "1.5 x 2", "1.5 x 2"}, notes: "trades that may be those of a file before, which has the same instrument, time, price, size and side, and no id: 1",
+			trades: []string{"1.5 x 2", "1.5 x 2", "1.5 x 2"}, notes: "trades that may repeat those of an earlier file, with the same instrument, time, price, size and side, and no id: 1",
 		},
 		{
 			name:   "Databento's trades and mbp-1",
 			files:  []string{databento("0", "101.5", "", ""), databento("1", "101500000000", "101.000000000,102.000000000,5,6,", "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,")},
-			trades: []string{"101.5 x 2", "101.5 x 2"}, duplicates: 2, notes: "trades left out because a file before has them: 2",
+			trades: []string{"101.5 x 2", "101.5 x 2"}, duplicates: 2, notes: "trades left out because an earlier file has them: 2",
 		},
 		{
 			name: "trades and aggTrades",

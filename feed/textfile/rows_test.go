@@ -8,7 +8,7 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// Rows at the bounds of what a row may be, and beyond them.
+// Rows are tested at their bounds, and beyond them.
 func TestRowsAtTheBounds(t *testing.T) {
 	for _, test := range []struct {
 		row string

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// read gives the ticks of text, come in one byte at a time, as lines to be compared.
+// read reads text one byte at a time, and returns its ticks as lines.
 func read(t testing.TB, text string, cfg textfile.Config) ([]string, textfile.Stats, error) {
 	t.Helper()
 	src, err := textfile.Open([]string{"-"}, iotest.OneByteReader(strings.NewReader(text)), cfg)
@@ -35,7 +35,7 @@ func read(t testing.TB, text string, cfg textfile.Config) ([]string, textfile.St
 	return got, src.Stats(), err
 }
 
-// show is a tick as text: prices and sizes as decimals, times as nanoseconds since 2026-03-02
+// show returns a tick as text: prices and sizes as decimals, times as nanoseconds since 2026-03-02
 // 14:30 UTC.
 func show(t *feed.Tick, def *feed.Definition) string {
 	p := func(v int64) string {
@@ -83,7 +83,7 @@ func show(t *feed.Tick, def *feed.Definition) string {
 	return head
 }
 
-// sample are the committed files and what they say.
+// sample holds the committed files and their ticks.
 var sample = map[string][]string{
 	"quotes.csv": {
 		"0 1 definition AAPL@XNAS 10^-4 10^0",
@@ -116,7 +116,7 @@ var sample = map[string][]string{
 	},
 }
 
-// Each format is told from its content, packed or not, and says what it says.
+// Each format is detected from its content, packed or not, and gives the same ticks.
 func TestSamples(t *testing.T) {
 	for name, want := range sample {
 		plain, err := os.ReadFile(filepath.Join("testdata", name))
@@ -164,7 +164,7 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// The ways in which a CSV file may be written make no difference.
+// All ways to write a CSV file give the same ticks.
 func TestCSVDialects(t *testing.T) {
 	want := []string{
 		"0 0 definition AAPL@N 10^-4 10^0",
@@ -247,7 +247,7 @@ func TestBadLines(t *testing.T) {
 		{quotes + ",XXX,1,1,2,1\n", `stdin:2: column "DT" is empty`},
 		{quotes + "1772461800,X\x1bX,1,1,2,1\n", `stdin:2: column "SYMBOL": "X\x1bX" cannot be a symbol: at most 64 bytes of text without control characters`},
 		{quotes + "1772461800,\"XXX,1,1,2,1\n", `stdin:2: "XXX,1,1,2,1" is a quoted cell that does not end on its line`},
-		{quotes + "1772461800,\"XXX\"Y,1,1,2,1\n", `stdin:2: "Y,1,1,2,1" follows a quoted cell where a delimiter is due`},
+		{quotes + "1772461800,\"XXX\"Y,1,1,2,1\n", `stdin:2: "Y,1,1,2,1" follows a quoted cell, want a delimiter`},
 		{quotes + "2026-03-02 14:30:00,XXX,1,1,2,1\n", `stdin:2: column "DT": "2026-03-02 14:30:00" is a local time; state its zone, for example with --zone America/New_York`},
 		{quotes + "yesterday,XXX,1,1,2,1\n", `stdin:2: column "DT": "yesterday" is not a time: want RFC 3339, a local date and time, or a number since the Unix epoch`},
 		{"{\"type\":\"level\",\"side\":\"buy\",\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":null}\n", `stdin:1: column "size" is empty`},
@@ -255,21 +255,21 @@ func TestBadLines(t *testing.T) {
 		{trades + "1772461800,XXX,500,3,,,,\n1772461800,XXX,0.12345678901234567,1,,,,\n", `stdin:3: column "price": "0.12345678901234567" needs so many decimals that the prices of its instrument before it do not fit 64 bits`},
 		{trades + "1772461800,XXX,5,1,up,,,\n", `stdin:2: column "side": "up" is not a side: want buy or sell; to ignore the column use --column side=`},
 		{trades + "1772461800,XXX,5,1,,123456789,,\n", `stdin:2: column "conditions": "123456789" cannot be trade conditions: at most 8 printable ASCII characters; to leave them out use --column conditions=`},
-		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a correction code that is known (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
+		{trades + "1772461800,XXX,5,1,,,9,\n", `stdin:2: column "corr": "9" is not a known correction code (0, 1, 2, 7, 8, 10, 11, 12); to ignore the column use --column correction=`},
 		{trades + "1772461800,XXX,5,1,,,," + strings.Repeat("x", 65) + "\n", `stdin:2: column "trade_id": "` + strings.Repeat("x", 64) + `" cannot be a trade id: at most 64 bytes of text without control characters`},
 		{"time,price,size\n1,2,3\n", `stdin:1: the header names no column for the symbol; its columns are "time", "price", "size"; name it with --column symbol=NAME, or give the one symbol of the file with --symbol`},
 		{"when,symbol,price\n", `stdin:1: the header names no column for the time; its columns are "when", "symbol", "price"; name it with --column time=NAME`},
 		{"1772461800,XXX,5,1\n", `stdin:1: the file has no header: its first line is data, "1772461800", "XXX", "5", "1"; name the columns by their places with --header, such as --header time,symbol,price,size (no name for a column that is not read), or state whose files they are with --preset`},
-		{"time,symbol,price,Price\n", `stdin:1: column "Price" is there twice, or like "price"; say which is the one with --column price=NAME`},
+		{"time,symbol,price,Price\n", `stdin:1: column "Price" holds the same field as "price"; choose one with --column price=NAME`},
 		{"\xff\xfet\x00i\x00\n", `stdin:1: the file is UTF-16; convert it to UTF-8`},
 		{"PK\x03\x04\x00\x00\n", `stdin:1: the file is not text`},
 		{"[{\"price\":1}]\n", `stdin:1: the file is a JSON array; write one object on each line (jq -c '.[]')`},
-		{"{\"time\":1,\"symbol\":\"X\",\"price\":{\"a\":1}}\n", `stdin:1: column "price": "{\"a\":1}" is an object or a list, where a text or a number is due`},
+		{"{\"time\":1,\"symbol\":\"X\",\"price\":{\"a\":1}}\n", `stdin:1: column "price": "{\"a\":1}" is an object or a list, want a text or a number`},
 		{"{\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":1}\n{\"symbol\":\"X\",\"price\":1}\n", `stdin:2: column "time" is missing; name the field that holds it with --column time=NAME`},
-		{"{\"time\":1,\"symbol\":\"X\"\n", `stdin:1: the line ends early: a comma or a closing brace is due`},
-		{"{\"time\":1,}\n", `stdin:1: "}" is not JSON: a field's name in quotes is due`},
-		{"{\"time\":nul}\n", `stdin:1: "nul}" is not JSON: a value is due`},
-		{"{\"time\":1} {\"time\":2}\n", `stdin:1: "{\"time\":2}" is not JSON: nothing must follow the object; write one on each line`},
+		{"{\"time\":1,\"symbol\":\"X\"\n", `stdin:1: the line ends early: want a comma or a closing brace`},
+		{"{\"time\":1,}\n", `stdin:1: "}" is not JSON: want a field's name in quotes`},
+		{"{\"time\":nul}\n", `stdin:1: "nul}" is not JSON: want a value`},
+		{"{\"time\":1} {\"time\":2}\n", `stdin:1: "{\"time\":2}" is not JSON: unexpected data after the object; write one object on each line`},
 		{"{\"type\":\"subscriptions\"}\n", `stdin:1: the line has neither a price nor a bid or an ask`},
 		{"{\"type\":\"level\",\"time\":1,\"symbol\":\"X\",\"price\":1,\"size\":1}\n", `stdin:1: column "side" is not a side: want buy or sell`},
 		{"{\"type\":\"status\",\"time\":1,\"symbol\":\"X\",\"status\":\"lunch\"}\n", `stdin:1: column "status": "lunch" is not a trading status`},
@@ -283,7 +283,7 @@ func TestBadLines(t *testing.T) {
 	}
 }
 
-// The sentinel behind a bad number or time can be asked for.
+// The error for a bad number or time wraps its sentinel.
 func TestBadLineCauses(t *testing.T) {
 	for text, want := range map[string]error{
 		"1,X,1x":                  feed.ErrDecimalSyntax,
@@ -296,7 +296,7 @@ func TestBadLineCauses(t *testing.T) {
 	}
 }
 
-// SkipBad tolerates that many bad lines in all files together, and counts them.
+// Up to SkipBad bad lines, in all files together, are skipped and counted.
 func TestSkipBad(t *testing.T) {
 	dir := t.TempDir()
 	var paths []string
@@ -326,7 +326,7 @@ func TestSkipBad(t *testing.T) {
 		case 0:
 			assert.Equal(t, stats.FirstBad, err)
 		case 1:
-			assert.EqualError(t, err, paths[1]+":2: the line ends early: a field's name in quotes is due")
+			assert.EqualError(t, err, paths[1]+":2: the line ends early: want a field's name in quotes")
 		case 2:
 			assert.NoError(t, err)
 			assert.EqualValues(t, 6, stats.Rows)
@@ -379,8 +379,8 @@ func TestExponents(t *testing.T) {
 	}, got)
 }
 
-// The digits that another program's floats left behind a number do not make its instrument finer,
-// and an empty size is that of a trade whose size is not known.
+// The rounding errors of another program's floats do not make an instrument finer,
+// and a trade with an empty size is a trade whose size is not known.
 func TestTracesOfFloats(t *testing.T) {
 	got, stats, err := read(t, "time,symbol,price,size\n"+
 		"1772461800,A,11649.98,0.30000000000000004\n"+
@@ -404,7 +404,7 @@ func TestTracesOfFloats(t *testing.T) {
 	assert.EqualValues(t, 4, stats.Rounded)
 }
 
-// A volume that does not fit with the decimals of a row is not forgotten in silence.
+// If a volume does not fit with the decimals of a row, a note reports that it was dropped.
 func TestForgottenVolumeIsNoted(t *testing.T) {
 	_, stats, err := read(t, "time,symbol,price,size\n"+strings.Repeat("1772461800,A,1,5\n", 40)+"1772461800,A,1,0.12345678901234567\n1772461800,A,1,5\n", textfile.Config{})
 	require.NoError(t, err)
@@ -425,7 +425,7 @@ func TestExponentsKeepSteps(t *testing.T) {
 	assert.ErrorContains(t, err, "tick size or lot")
 }
 
-// Trades that TAQ says were cancelled or wrong are left out and counted.
+// Trades that TAQ marks as cancelled or wrong are left out and counted.
 func TestCorrectionCodes(t *testing.T) {
 	text := "time,symbol,price,size,corr\n"
 	for _, code := range []string{"0", "00", "1", "01", "2", "", "7", "08", "10", "11", "12"} {
@@ -438,8 +438,7 @@ func TestCorrectionCodes(t *testing.T) {
 	assert.EqualValues(t, 11, stats.Rows)
 }
 
-// A bid or ask of 0 is no quote on that side unless ZeroIsPrice says otherwise; 0 is a price of
-// a trade all the same.
+// A bid or ask of 0 means no quote on that side, unless ZeroIsPrice is set. A trade may have the price 0.
 func TestZeroPrices(t *testing.T) {
 	const text = "time,symbol,bid,bidsize,ask,asksize,price,size\n1772461800,A,0.00,5,1,1,0,1\n"
 	got, _, err := read(t, text, textfile.Config{})
@@ -450,8 +449,8 @@ func TestZeroPrices(t *testing.T) {
 	assert.Equal(t, []string{"0 quote A 0 x 5 / 1 x 1", `0 trade A 0 x 1 id 0 ""`}, got[1:])
 }
 
-// What tickfeed prints is read back as it was, whatever its magnitude: times are nanoseconds, 0 is
-// a price, and blanks belong to a symbol.
+// The output of tickfeed is read back unchanged, whatever the magnitudes: times are in nanoseconds, 0 is
+// a price, and blanks are part of a symbol.
 func TestOwnFormIsNotGuessedAt(t *testing.T) {
 	const csv = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish,bid,bid_size,ask,ask_size,price,size\n"
 	for name, text := range map[string]string{
@@ -488,7 +487,7 @@ func TestConfiguredColumns(t *testing.T) {
 	assert.Equal(t, want, got)
 
 	_, _, err = read(t, "E,b,B,a\n", cfg)
-	assert.EqualError(t, err, `stdin:1: column "A" was to hold ask_size and is not in the header; its columns are "E", "b", "B", "a"`)
+	assert.EqualError(t, err, `stdin:1: column "A" should hold ask_size, but is not in the header; its columns are "E", "b", "B", "a"`)
 }
 
 // A date and a time of day may stand in two columns.
@@ -502,7 +501,7 @@ func TestDateColumn(t *testing.T) {
 	assert.EqualError(t, err, `stdin:2: column "date": "monday" is not a date: want 2018-01-02 or 20180102`)
 }
 
-// The order of the lines says which of the two hours it is that clocks show twice.
+// The order of the lines decides which of the two hours is meant when clocks show an hour twice.
 func TestHourThatComesTwice(t *testing.T) {
 	const head = "time,symbol,price,size\n"
 	times := func(text string) (all []string) {
@@ -542,7 +541,7 @@ func TestCarriageReturns(t *testing.T) {
 	}
 }
 
-// What is wrong with the arguments is said before anything is read.
+// Open returns errors in the arguments before anything is read.
 func TestOpenErrors(t *testing.T) {
 	std := strings.NewReader("")
 	for want, open := range map[string]func() (*textfile.Source, error){
@@ -594,8 +593,8 @@ func TestDamagedGzip(t *testing.T) {
 	assert.Equal(t, err, again, "the error repeats")
 }
 
-// A tick that comes down a pipe goes out at once; a Next that waits ends with its context, and
-// what was read is not lost.
+// A tick from a pipe is returned at once. A Next that waits returns when its context ends, and
+// loses nothing that was read.
 func TestLivePipe(t *testing.T) {
 	r, w := io.Pipe()
 	defer w.Close()
@@ -634,7 +633,7 @@ func TestLivePipe(t *testing.T) {
 	require.NoError(t, src.Close())
 }
 
-// Ticks that do not fit the batch come with the next one.
+// Ticks that do not fit in the batch are returned with the next one.
 func TestSmallBatch(t *testing.T) {
 	src, err := textfile.Open([]string{"testdata/both.csv"}, nil, textfile.Config{})
 	require.NoError(t, err)
@@ -655,7 +654,7 @@ func TestSmallBatch(t *testing.T) {
 	}, kinds)
 }
 
-// A source that is closed half way leaves nothing behind; TestMain looks for its goroutine.
+// A source that is closed half way leaves no goroutine behind; TestMain checks this.
 func TestCloseHalfWay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "long.csv")
 	text := "time,symbol,price,size\n" + strings.Repeat("1772461800,A,1,1\n", 100_000)

@@ -18,7 +18,7 @@ import (
 	"tickfeed/feed/textfile"
 )
 
-// recorded is the directory of recorded market data; the test is skipped where it is absent.
+// recorded returns the directory of recorded market data; it skips the test if there is none.
 func recorded(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("TICKFEED_DATA")
@@ -41,7 +41,7 @@ func recorded(t testing.TB) string {
 	return dir
 }
 
-// expectation is what an independent decoder found in a file.
+// expectation is the result of an independent decoder for a file.
 type expectation struct {
 	Rows      int64 `json:"rows"`
 	PerSymbol map[string]struct {
@@ -110,14 +110,14 @@ func drain(t testing.TB, src *textfile.Source, each func(*feed.Tick, *feed.Defin
 	}
 }
 
-// sums adds up what a file holds of one instrument.
+// sums adds up the ticks of one instrument in a file.
 type sums struct {
 	trades, volume, first, last int64
 	low, high                   int64 // in units of 10^-4
 	notional                    big.Int
 }
 
-// The TAQ files go through without any mapping but the zone, and nothing of them is lost.
+// The TAQ files are read without any mapping except the zone, and nothing in them is lost.
 func TestTAQTrades(t *testing.T) {
 	dir := recorded(t)
 	for _, c := range []struct {

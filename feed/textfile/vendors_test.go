@@ -89,7 +89,7 @@ var vendorCases = map[string]vendorCase{
 			`0 trade SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6 1 x 2 id 0 ""`,
 		},
 		note: "stdin: symbol SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS is longer than 64 bytes: " +
-			"it is called SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6",
+			"it is shortened to SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS~bfa279f6",
 	},
 	"Databento without rtype": {
 		text: "ts_event,publisher_id,instrument_id,action,price,size,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,symbol\n" +
@@ -188,7 +188,7 @@ var vendorCases = map[string]vendorCase{
 	},
 	"a level that is there twice": {
 		text: "symbol,time,bid_px_00,bid_sz_00,bid_px_01,bids[1].price\n",
-		err:  `column "bids[1].price" is there twice: it is the bid of level 2`,
+		err:  `column "bids[1].price" repeats the bid of level 2`,
 	},
 	"Databento mbp-10": {
 		text: databentoHead + "action,side,depth,price,size,flags,ts_in_delta,sequence,bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,bid_px_01,ask_px_01,bid_sz_01,ask_sz_01,bid_ct_01,ask_ct_01,symbol\n" +
@@ -297,7 +297,7 @@ var vendorCases = map[string]vendorCase{
 	"a number beside a date": {
 		text: "date,time,symbol,price,size\n20260302,34200.5,A,1,1\n",
 		cfg:  textfile.Config{Zone: "UTC"},
-		err:  `stdin:2: column "time": "34200.5" is a number beside a date, and nothing says what it counts; state it with --epoch-unit`,
+		err:  `stdin:2: column "time": "34200.5" is a number beside a date, and its unit is not known; state it with --epoch-unit`,
 	},
 	"a number beside a date, of a stated unit": {
 		text: "date,time,symbol,price,size\n20260302,34200.5,A,1,1\n20260302,1772461800,A,1,1\n20260302,1772761800,A,1,1\n",
@@ -389,7 +389,7 @@ var vendorCases = map[string]vendorCase{
 	},
 	"a preset of other files": {
 		preset: "histdata", text: "20120201 000000,1.3066,0\n", cfg: textfile.Config{Symbol: "A"},
-		err: `the file has no header, and is none of those of the preset: its first line is data, "20120201 000000", "1.3066", "0"; name the columns by their places with --header`,
+		err: `the file has no header, and does not match the preset: its first line is data, "20120201 000000", "1.3066", "0"; name the columns by their places with --header`,
 	},
 	"a ticker": {
 		text: "time,symbol,bid,ask,last,volume\n1772461800,A,1,2,1.5,1000\n",
@@ -465,7 +465,7 @@ var vendorCases = map[string]vendorCase{
 	},
 	"a size that is not known": {
 		text: "time,symbol,price,Executed Shares\n1772461800,A,1,5\n",
-		err:  `stdin:1: column "Executed Shares" seems to hold the size, which no column of a known name holds; say it with --column size=NAME, or --column size= if there is none`,
+		err:  `stdin:1: column "Executed Shares" seems to hold the size, for which there is no column with a known name; state it with --column size=NAME, or --column size= if there is none`,
 	},
 	"a bid size that is not known": {
 		text: "time,symbol,bid,ask,bid_lots,ask_lots\n1772461800,A,1,5,1,1\n",
@@ -473,11 +473,11 @@ var vendorCases = map[string]vendorCase{
 	},
 	"Bybit order book": {
 		text: `{"topic":"orderbook.500.BTCUSDT","type":"snapshot","ts":1772461800000,"data":{"s":"BTCUSDT","b":[["1","2"]],"a":[["3","4"]]}}` + "\n",
-		err:  `the line has neither a price nor a bid or an ask; "data" holds an object or a list, of which nothing is read`,
+		err:  `the line has neither a price nor a bid or an ask; "data" holds an object or a list, which is not read`,
 	},
 	"OKX order book": {
 		text: `{"instId":"BTC-USDT","action":"snapshot","ts":"1772461800000","asks":[["1","2","3"]],"bids":[["1","2","3"]]}` + "\n",
-		err:  `"asks" holds an object or a list, of which nothing is read`,
+		err:  `"asks" holds an object or a list, which is not read`,
 	},
 	"OKX funding rates": {
 		text: "instrument_name,contract_type,funding_rate,real_funding_rate,funding_time\n", err: "the file holds funding rates, which are no ticks",
@@ -510,19 +510,19 @@ var vendorCases = map[string]vendorCase{
 	"a type that is no kind": {
 		text: "time,type,symbol,price,size\n1772461800,TRADE,A,1,5\n1772461800,BEST_BID,A,1,5\n",
 		want: []string{"0 0 definition A 10^-4 10^0", `0 trade A 1 x 5 id 0 ""`},
-		err:  `stdin:3: column "type": "BEST_BID" is not a kind of row that is known`,
+		err:  `stdin:3: column "type": "BEST_BID" is not a known kind of row`,
 	},
 	"an action that is no trade": {
 		text: "time,action,symbol,price,size\n1772461800,add,A,1,5\n",
-		err:  `stdin:2: column "action": "add" does not say that the row is a trade`,
+		err:  `stdin:2: column "action": "add" does not mean that the row is a trade`,
 	},
 	"an update type that is no trade": {
 		text: "time,update_type,symbol,price,size\n1772461800,update,A,1,5\n",
-		err:  `stdin:2: column "update_type": "update" does not say that the row is a trade`,
+		err:  `stdin:2: column "update_type": "update" does not mean that the row is a trade`,
 	},
 	"sides of a book": {
 		text: "time,symbol,side,price,size\n1772461800,A,bid,1,5\n",
-		err:  `stdin:2: column "side": "bid" is a side of a book, and nothing says whether the row is a trade or a level`,
+		err:  `stdin:2: column "side": "bid" is a side of a book, so that the row may be a trade or a level`,
 	},
 	"sides of a book, stated to be levels": {
 		text: "time,symbol,side,price,size\n1772461800,A,bid,1,5\n",
@@ -541,8 +541,8 @@ var vendorCases = map[string]vendorCase{
 	},
 }
 
-// The column that says what a row is decides what becomes of it: a row is a trade only if it
-// says so, or if no column speaks against it.
+// The column that states the kind of a row decides: a row is a trade only if the column states it, or if no column
+// states another kind.
 func TestVendorFiles(t *testing.T) {
 	for name, c := range vendorCases {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"tickfeed/feed"
 )
 
-// A market is one of the exchange's whose messages differ.
+// A market is a market of Binance; their messages differ.
 type market uint8
 
 const (
@@ -21,14 +21,14 @@ const (
 	marketOptions
 )
 
-// marketSuffix is what a venue is called after the exchange.
+// marketSuffix is appended to the name of the exchange to make a venue.
 var marketSuffix = [...]string{marketSpot: "", marketUSDM: "_USDM", marketCOINM: "_COINM", marketOptions: "_OPTIONS"}
 
-// venue is that of a market, on the site that the recorder connected to: binance.com, or one that
+// venue returns the venue of a market on the site that the recorder connected to: binance.com, or another site that
 // sends the same messages.
 func (s *Source) venue(of market) string { return s.site[of] }
 
-// connectedTo takes the address that a recorder connected to, such as wss://stream.binance.us:9443.
+// connectedTo sets the site from the address that a recorder connected to, such as wss://stream.binance.us:9443.
 func (s *Source) connectedTo(url []byte) {
 	u, err := neturl.Parse(string(bytes.TrimSpace(firstWord(url))))
 	if err != nil || u.Hostname() == s.host {
@@ -49,9 +49,9 @@ func (s *Source) setSite(site string) {
 	}
 }
 
-// siteOf names the exchange behind a host: BINANCE for binance.com and what belongs to it,
-// BINANCE_US for binance.us, and the like; for others the name of their domain in capitals, as for
-// those who run the same software.
+// siteOf returns the name of the exchange at a host: BINANCE for the domains of binance.com,
+// BINANCE_US for binance.us, and the like; for other exchanges, which run the same software, the name of their domain in
+// capitals.
 func siteOf(host string) string {
 	labels := strings.Split(strings.ToLower(host), ".")
 	if len(labels) < 2 || net.ParseIP(host) != nil {
@@ -73,8 +73,8 @@ func siteOf(host string) string {
 
 const exchangeName = "BINANCE"
 
-// delivery reports whether symbol is one of COIN-M futures: BTCUSD_PERP, BTCUSD_240927. Those of
-// USD-M futures with a date are BTCUSDT_240927.
+// delivery reports whether symbol is a COIN-M future: BTCUSD_PERP, BTCUSD_240927. A
+// USD-M future with a date is BTCUSDT_240927.
 func delivery(symbol []byte) bool {
 	pair, date, ok := bytes.Cut(symbol, []byte{'_'})
 	if !ok {
@@ -95,7 +95,7 @@ func number6(b []byte) bool {
 	return true
 }
 
-// futures is the market of a message that is not of spot.
+// futures returns the market of a message that is not from spot.
 func (m *binanceMessage) futures() market {
 	symbol := text(m.s)
 	switch {
@@ -107,8 +107,8 @@ func (m *binanceMessage) futures() market {
 	return marketUSDM
 }
 
-// A binanceMessage is the members that any message of interest has, as they are in the line.
-// The names are the exchange's; one letter means different things in different messages.
+// A binanceMessage holds the members of the messages that are read, as they are in the line.
+// The names are the exchange's; a letter has different meanings in different messages.
 type binanceMessage struct {
 	e, E, T, s, t, p, q, m, X, M, U, u, pu []byte
 	b, B, a, A, S, ps, pair, symbol        []byte
@@ -179,7 +179,7 @@ func (m *binanceMessage) parse(b []byte) string {
 	return ""
 }
 
-// time is T, or else E, or else the time of arrival.
+// time returns T, or else E, or else the time of arrival.
 func (m *binanceMessage) time(s *Source) (at int64, reason string) {
 	millis, ok := integer(m.T)
 	if ok && millis == 0 {
@@ -194,7 +194,7 @@ func (m *binanceMessage) time(s *Source) (at int64, reason string) {
 	return at, ""
 }
 
-// binance takes a message of Binance; stream is empty if it came without.
+// binance handles a message of Binance. stream is empty if the message has none.
 func (s *Source) binance(stream, b []byte) string {
 	_, channel, _ := bytes.Cut(stream, []byte{'@'})
 	var m binanceMessage
@@ -209,7 +209,7 @@ func (s *Source) binance(stream, b []byte) string {
 	case string(e) == "bookTicker", len(e) == 0 && m.u != nil && m.b != nil && m.a != nil && m.s != nil:
 		return s.binanceQuote(&m)
 	case len(channel) > 5 && bytes.HasPrefix(channel, []byte("depth")) && channel[5] != '@':
-		return s.other(channel) // only the best levels, again and again
+		return s.other(channel) // repeats the best levels
 	case string(e) == "depthUpdate":
 		return s.binanceUpdate(&m, b)
 	case m.lastUpdateID != nil && m.bids != nil && m.asks != nil && len(stream) == 0:
@@ -225,7 +225,7 @@ func (s *Source) binance(stream, b []byte) string {
 func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string {
 	of := m.futures()
 	if m.M != nil {
-		of = marketSpot // only there
+		of = marketSpot // only spot messages have M
 	}
 	in, reason := s.instrument(s.venue(of), text(m.s))
 	if reason != "" {
@@ -245,7 +245,7 @@ func (s *Source) binanceTrade(m *binanceMessage, from stream, id []byte) string 
 		t.side = feed.SideSell
 	case "false":
 		t.side = feed.SideBuy
-	case "": // of options: 1 bought, -1 sold
+	case "": // options: 1 bought, -1 sold
 		switch string(text(m.S)) {
 		case "1", "BUY":
 			t.side = feed.SideBuy
@@ -293,7 +293,7 @@ func (s *Source) binanceQuote(m *binanceMessage) string {
 	return s.quote(in, at, id, m.b, m.B, m.a, m.A)
 }
 
-// binanceUpdate takes a change of a book; b is the message that m is from.
+// binanceUpdate handles a change of a book; b is the message that was parsed to m.
 func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
 	of := marketSpot
 	if m.pu != nil {
@@ -320,7 +320,7 @@ func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
 	if h.first == 0 || h.last < h.first {
 		return fmt.Sprintf("the update ids go from %d to %d", h.first, h.last)
 	}
-	// What is held, and what is told, must be readable alike.
+	// Parse the levels before the update is held: a held update must be good.
 	s.begin()
 	if reason := s.pairs(feed.SideBuy, m.b); reason != "" {
 		return reason
@@ -356,7 +356,7 @@ func (s *Source) binanceUpdate(m *binanceMessage, b []byte) string {
 	return ""
 }
 
-// place reports whether the update h is in the book already, and if not whether it is the
+// place reports whether the book already includes the update h, and if not, whether h is the
 // next one.
 func (b *book) place(h *held, futures bool) (old, joins bool) {
 	switch {
@@ -372,7 +372,7 @@ func (b *book) place(h *held, futures bool) (old, joins bool) {
 	return false, h.first == b.last+1
 }
 
-// binanceSnapshot takes a whole book, which does not say of which instrument.
+// binanceSnapshot handles a whole book, which may not name its instrument.
 func (s *Source) binanceSnapshot(m *binanceMessage) string {
 	last, ok := integer(m.lastUpdateID)
 	if string(m.lastUpdateID) == "-1" { // the book of a new instrument, which no update has reached
@@ -412,7 +412,7 @@ func (s *Source) binanceSnapshot(m *binanceMessage) string {
 		return ""
 	}
 	if in.book.live && last <= in.book.last {
-		s.count.Repeated++ // the book is ahead of it
+		s.count.Repeated++ // the book is newer
 		return ""
 	}
 	if reason := s.tellLevels(in, at, true); reason != "" {
@@ -424,7 +424,7 @@ func (s *Source) binanceSnapshot(m *binanceMessage) string {
 	return s.release(in, waiting)
 }
 
-// release takes the updates that waited for a snapshot.
+// release handles the updates that waited for a snapshot.
 func (s *Source) release(in *instrument, waiting []held) (reason string) {
 	arrival := s.arrival
 	for i := range waiting {
@@ -445,11 +445,11 @@ func (s *Source) release(in *instrument, waiting []held) (reason string) {
 	return reason
 }
 
-// maxOwners bounds how many instruments are asked whether a snapshot is theirs.
+// maxOwners bounds how many instruments are considered for a snapshot without a symbol.
 const maxOwners = 1024
 
-// owner is the instrument of venue that a snapshot as of last can be of: the only one there
-// is, or the only one that waits with updates that it joins.
+// owner returns the instrument of venue that a snapshot as of last belongs to: the only instrument of the venue,
+// or the only one with held updates that join the snapshot. It returns nil if there is none.
 func (s *Source) owner(venue string, last uint64, futures bool) *instrument {
 	var only, fits *instrument
 	all, fitting := 0, 0

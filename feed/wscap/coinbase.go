@@ -10,7 +10,7 @@ import (
 
 const venueCoinbase = "COINBASE"
 
-// A coinbaseMessage is the members that any message of interest has, as they are in the line.
+// A coinbaseMessage holds the members of the messages that are read, as they are in the line.
 type coinbaseMessage struct {
 	kind, product, time, tradeID, price, size, side, sequence []byte
 	bestBid, bestBidSize, bestAsk, bestAskSize                []byte
@@ -63,7 +63,7 @@ func (m *coinbaseMessage) parse(b []byte) string {
 	return ""
 }
 
-// coinbase takes a message of Coinbase.
+// coinbase handles a message of Coinbase.
 func (s *Source) coinbase(b []byte) string {
 	var m coinbaseMessage
 	if reason := m.parse(b); reason != "" {
@@ -88,7 +88,7 @@ func (s *Source) coinbase(b []byte) string {
 		}
 	}
 	at, ok := s.venueTime(0)
-	if v := text(m.time); len(v) > 0 && !bytes.HasPrefix(v, []byte("0001-01-01T00:00:00")) { // what Coinbase sends if it has none
+	if v := text(m.time); len(v) > 0 && !bytes.HasPrefix(v, []byte("0001-01-01T00:00:00")) { // Coinbase's value for no time
 		if at, ok = parseTime(v); !ok {
 			return fmt.Sprintf("%.40q is not a time", v)
 		}
@@ -130,7 +130,7 @@ func (s *Source) coinbaseMatch(in *instrument, at int64, m *coinbaseMessage) str
 		return fmt.Sprintf("trade_id %.40q is not a whole number", m.tradeID)
 	}
 	t := trade{price: m.price, size: m.size, id: n, count: n}
-	switch sideOf(m.side) { // of the maker
+	switch sideOf(m.side) { // the maker's side
 	case feed.SideBuy:
 		t.side = feed.SideSell
 	case feed.SideSell:
@@ -176,7 +176,7 @@ func (s *Source) coinbaseUpdate(in *instrument, at int64, m *coinbaseMessage) st
 	return reason
 }
 
-// startBook notes that a whole book without a number was told.
+// startBook begins the book of in, which has no numbers, after a snapshot.
 func (s *Source) startBook(in *instrument) {
 	s.unnumber(in)
 	in.book.live = true
@@ -200,7 +200,7 @@ func sideOf(v []byte) feed.Side {
 	return feed.SideNone
 }
 
-// parseTime reads 2021-04-17T16:43:37.089723Z, with at most nine decimals.
+// parseTime parses a time such as 2021-04-17T16:43:37.089723Z, with at most nine decimals.
 func parseTime(b []byte) (int64, bool) {
 	const layout = "0000-00-00T00:00:00"
 	if len(b) < len(layout)+1 || b[len(b)-1] != 'Z' {

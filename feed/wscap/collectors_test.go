@@ -11,9 +11,9 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// A capture of two collectors holds trades twice, and one brings late what the other has lost.
-// A duplicate has the exchange's time of its first copy; ids that go back at a later time are
-// a numbering that begins again.
+// A capture of two collectors has trades twice, and one collector writes late what the other has lost.
+// A duplicate has the exchange's time of its first copy; ids that go back at a later time belong to
+// a new numbering.
 func TestTwoCollectors(t *testing.T) {
 	type trade struct{ id, at int64 }
 	run := func(from, step int64, n int) (out []trade) {
@@ -55,8 +55,8 @@ func TestTwoCollectors(t *testing.T) {
 	}
 }
 
-// A quote that was told, or that is older than the last one, is left out; one whose number goes
-// back for good is of a numbering that begins again.
+// A repeated quote, or one that is older than the last one, is left out; a quote whose number goes
+// back for good belongs to a new numbering.
 func TestQuotesOfTwoCollectors(t *testing.T) {
 	quote := func(second, number int) string {
 		return fmt.Sprintf(`1700000%03d.5: {"u":%d,"s":"XY","b":"%d","B":"1","a":"900","A":"1"}`, second, number, number)
@@ -81,7 +81,7 @@ func TestQuotesOfTwoCollectors(t *testing.T) {
 	assert.EqualValues(t, 2, st.Repeated)
 }
 
-// The snapshot of a second collector that the book is ahead of changes nothing.
+// A snapshot of a second collector that is older than the book changes nothing.
 func TestKrakenSnapshotOfTwoCollectors(t *testing.T) {
 	snapshot := `100.5: {"feed":"book_snapshot","product_id":"PI_X","timestamp":5,"seq":7,"bids":[{"price":1,"qty":2}],"asks":[]}`
 	update := func(seq int) string {

@@ -13,16 +13,16 @@ type instrument struct {
 	id      feed.InstrumentID
 	def     feed.Definition
 	defined bool
-	trades  stream        // that its trades are from
-	tradeID uint64        // the highest of the trades, as the exchange counts them
-	tradeAt int64         // the latest time that the exchange stated of one; 0 if it stated none
-	told    feed.RangeSet // the ids of trades since the last reset; old holes may be closed
+	trades  stream        // the stream that its trades come from
+	tradeID uint64        // the highest number of a trade
+	tradeAt int64         // the exchange's latest time of a trade; 0 if it stated none
+	told    feed.RangeSet // the numbers of trades since the last reset; old holes may be closed
 	quoteID uint64        // the exchange's number of the last quote; 0 if it has none
-	quoteAt int64         // the exchange's time of the last quote, or that of its arrival
+	quoteAt int64         // the exchange's time of the last quote, or its time of arrival
 	book    book
-	depth   int // of the book of Kraken spot, as its subscription states it; 0 if none did
+	depth   int // depth of the book of Kraken spot that the subscription states; 0 if it states none
 
-	unnumbered bool // in Source.unnumbered
+	unnumbered bool // the instrument is in Source.unnumbered
 }
 
 // A stream is where the trades of a Binance instrument come from.
@@ -34,27 +34,27 @@ const (
 	streamAggregate
 )
 
-// A book is how far the book of an instrument was told.
+// A book is the state of the updates to an instrument's book.
 type book struct {
-	live  bool   // a snapshot was told, and no update is missing since then
+	live  bool   // there was a snapshot, and no update is missing since then
 	fresh bool   // the next update is the first after the snapshot
 	last  uint64 // id of the last update, or of the snapshot; 0 before the first
-	at    int64  // the exchange's time of last, of Kraken
+	at    int64  // the exchange's time of last, for Kraken
 	held  []held
 
-	kraken *krakenBook // of Kraken spot, while live
+	kraken *krakenBook // the book, for Kraken spot, while live
 }
 
 // A held update waits for its book's snapshot.
 type held struct {
 	first, last uint64 // U and u
-	before      uint64 // pu, where there is one
+	before      uint64 // pu, if there is one
 	arrival     int64
 	message     []byte
 }
 
-// instrument finds or makes the instrument that a message names. It is defined by its first
-// tick.
+// instrument returns the instrument that a message names, or the reason if it cannot. A new instrument is defined with its
+// first tick.
 func (s *Source) instrument(venue string, symbol []byte) (*instrument, string) {
 	s.key = append(append(append(s.key[:0], venue...), 0), symbol...)
 	if in := s.instruments[string(s.key)]; in != nil {
@@ -67,7 +67,7 @@ func (s *Source) instrument(venue string, symbol []byte) (*instrument, string) {
 		return nil, "symbol: " + err.Error()
 	}
 	if len(s.instruments) == feed.MaxInstruments {
-		return nil, fmt.Sprintf("%q is one instrument too many, at most %d", symbol, feed.MaxInstruments)
+		return nil, fmt.Sprintf("%q exceeds the limit of %d instruments", symbol, feed.MaxInstruments)
 	}
 	in := &instrument{def: feed.Definition{Symbol: string(symbol), Venue: venue}}
 	s.instruments[string(s.key)] = in
@@ -77,7 +77,7 @@ func (s *Source) instrument(venue string, symbol []byte) (*instrument, string) {
 	return in, ""
 }
 
-// A number is a price or size of the message at hand.
+// A number is a price or size of the current message.
 type number struct {
 	text  []byte
 	size  bool
@@ -87,7 +87,7 @@ type number struct {
 func (s *Source) price(v []byte) { s.numbers = append(s.numbers, number{text: text(v)}) }
 func (s *Source) size(v []byte)  { s.numbers = append(s.numbers, number{text: text(v), size: true}) }
 
-// resolve reads the numbers exactly, and defines in, or defines it anew where a number needs
+// resolve parses the numbers exactly. It defines in if it is new, or again if a number needs
 // more decimals. A bad number changes nothing.
 func (s *Source) resolve(in *instrument, at int64) string {
 	def := in.def
@@ -131,7 +131,7 @@ func (s *Source) resolve(in *instrument, at int64) string {
 	return ""
 }
 
-// cutZeros cuts zeros after the point, which exchanges print up to a fixed length.
+// cutZeros removes the trailing zeros after the point that exchanges print up to a fixed length.
 func cutZeros(b []byte) []byte {
 	n := len(b)
 	if n == 0 || b[n-1] != '0' || bytes.IndexByte(b, '.') < 0 || bytes.IndexByte(b, 'e') >= 0 || bytes.IndexByte(b, 'E') >= 0 {
@@ -146,17 +146,17 @@ func cutZeros(b []byte) []byte {
 	return b[:n]
 }
 
-// A trade is what all exchanges tell of one.
+// A trade holds the fields that trades have on all exchanges.
 type trade struct {
 	price, size []byte
 	side        feed.Side
-	id          uint64 // the exchange's, 0 if it is text
-	ref         []byte // the exchange's id where it is text
-	count       uint64 // of the instrument's trades, without holes
+	id          uint64 // the exchange's id; 0 if it is text
+	ref         []byte // the exchange's id if it is text
+	count       uint64 // the exchange's number of the trade, which has no holes; 0 if it has none
 	condition   []byte
 }
 
-// trade tells t, a trade of in.
+// trade appends the trade t of in. It returns the reason if t is bad.
 func (s *Source) trade(in *instrument, at int64, t trade) string {
 	if err := feed.ValidateText(string(t.ref)); err != nil {
 		return "trade id: " + err.Error()
@@ -196,10 +196,10 @@ func (s *Source) trade(in *instrument, at int64, t trade) string {
 // maxHoles bounds the holes in the trade ids of an instrument that a late trade can fill.
 const maxHoles = 256
 
-// joins reports whether the trade that the exchange counts as n was not told before, and notes
-// where it does not follow the last one. A capture of two collectors holds trades twice, or
-// late: such a trade has the exchange's time of its first copy. A trade with an id that went
-// back at a later time is of a numbering that begins again.
+// joins reports whether the trade with the exchange's number n is new, and reports a gap, reset or late trade
+// if n does not follow the last number. A capture of two collectors has trades twice, or
+// late: such a trade has the exchange's time of its first copy. A number that goes
+// back at a later time belongs to a new numbering.
 func (s *Source) joins(in *instrument, n uint64) bool {
 	last := in.tradeID
 	later := s.stated > in.tradeAt
@@ -217,7 +217,7 @@ func (s *Source) joins(in *instrument, n uint64) bool {
 		s.count.Resets++
 		s.report("%s: trade %d after %d", in.def.Name(), n, last)
 		in.tradeID, in.told = 0, feed.RangeSet{}
-	case n < in.told.Ranges()[0].From: // older than the first of the capture
+	case n < in.told.Ranges()[0].From: // older than the first trade of the capture
 		s.count.Resets++
 		s.report("%s: trade %d after %d", in.def.Name(), n, last)
 	default:
@@ -237,11 +237,11 @@ func (s *Source) joins(in *instrument, n uint64) bool {
 	return true
 }
 
-// maxLag is by how much two collectors may differ in what they receive: a quote whose number
-// goes back by that time, and that states no time of the exchange, is of a new numbering.
+// maxLag is the maximum time between the copies of two collectors, in nanoseconds. A quote without a time of the exchange
+// whose number goes back after more than maxLag belongs to a new numbering.
 const maxLag = int64(60e9)
 
-// newer reports whether the quote that the exchange numbers n is not older than the last one.
+// newer reports whether the quote with the exchange's number n is newer than the last one.
 func (s *Source) newer(in *instrument, n uint64) bool {
 	at, lag := s.stated, int64(0)
 	if at == 0 {
@@ -261,8 +261,8 @@ func (s *Source) newer(in *instrument, n uint64) bool {
 	return true
 }
 
-// quote tells the best bid and offer of in; empty sizes are not known. The exchange numbers it
-// id; 0 if it does not.
+// quote appends a quote of in. Empty sizes are not known. id is the exchange's number of the quote, or 0 if it has
+// none.
 func (s *Source) quote(in *instrument, at int64, id uint64, bid, bidSize, ask, askSize []byte) string {
 	s.numbers = s.numbers[:0]
 	for _, v := range [...][]byte{bid, ask} {
@@ -307,7 +307,7 @@ var zero = []byte("0")
 // begin starts a message with levels.
 func (s *Source) begin() { s.numbers, s.sides = s.numbers[:0], s.sides[:0] }
 
-// level adds a level to the message at hand.
+// level adds a level to the current message.
 func (s *Source) level(side feed.Side, price, size []byte) {
 	s.sides = append(s.sides, side)
 	s.price(price)
@@ -336,8 +336,8 @@ func (s *Source) pairs(side feed.Side, array []byte) string {
 	return ""
 }
 
-// tellLevels tells the levels of the message at hand as one event. A whole book replaces
-// what was told before; its empty levels are left out.
+// tellLevels appends the levels of the current message as one event. A whole book replaces
+// the earlier levels; its empty levels are left out.
 func (s *Source) tellLevels(in *instrument, at int64, whole bool) string {
 	start := len(s.buf)
 	if reason := s.resolve(in, at); reason != "" {
@@ -348,7 +348,7 @@ func (s *Source) tellLevels(in *instrument, at int64, whole bool) string {
 	return ""
 }
 
-// appendLevels is tellLevels for levels that are resolved; start is where their event begins in buf.
+// appendLevels is tellLevels for levels that are resolved; start is the index in buf where their event begins.
 func (s *Source) appendLevels(in *instrument, at int64, whole bool, start int) {
 	if whole {
 		s.buf = append(s.buf, feed.ClearTick(in.id, at, feed.SideBoth))
@@ -365,8 +365,8 @@ func (s *Source) appendLevels(in *instrument, at int64, whole bool, start int) {
 	}
 }
 
-// breakBook ends the book of in, because updates are missing: what was told of it is cleared,
-// and what is held can join no snapshot that comes now.
+// breakBook ends the book of in, because updates are missing: the book is cleared,
+// and the held updates are dropped, since they cannot join a later snapshot.
 func (s *Source) breakBook(in *instrument, at int64, format string, args ...any) {
 	s.count.Gaps++
 	s.report("%s: %s", in.def.Name(), fmt.Sprintf(format, args...))

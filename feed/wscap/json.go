@@ -5,20 +5,20 @@ import (
 	"encoding/json"
 )
 
-// A walker goes over the members of a JSON object, or the elements of an array, without
-// decoding them: a value stays the bytes that it is in the line, which the walker shares.
-// Values that nobody asks for are only checked for brackets and quotes that match.
+// A walker iterates over the members of a JSON object, or the elements of an array, without
+// decoding them: each value is a part of the line.
+// A walker checks only that the brackets and quotes of a value match.
 type walker struct {
-	b     []byte // what is left, after the opening bracket
+	b     []byte // the rest of the value, after the opening bracket
 	close byte
 	first bool
 	bad   bool // the text is not JSON
 }
 
-// maxDepth bounds how deep values are nested.
+// maxDepth bounds the nesting of values.
 const maxDepth = 32
 
-// walk is over the value b, which opens with open; it is bad if b is not such a value.
+// walk returns a walker over the value b, which begins with open. The walker is bad if b is not such a value.
 func walk(b []byte, open byte) walker {
 	w := walker{close: open + 2, first: true} // '[' ']' and '{' '}' are two apart
 	if len(b) < 2 || b[0] != open {
@@ -29,7 +29,7 @@ func walk(b []byte, open byte) walker {
 	return w
 }
 
-// next is the next element of an array.
+// next returns the next element of an array.
 func (w *walker) next() (value []byte, ok bool) {
 	if !w.more() {
 		return nil, false
@@ -37,8 +37,8 @@ func (w *walker) next() (value []byte, ok bool) {
 	return w.value()
 }
 
-// member is the next member of an object; key is without its quotes, and as it is where it
-// has escapes.
+// member returns the next member of an object. key has no quotes, but may have
+// escapes.
 func (w *walker) member() (key, value []byte, ok bool) {
 	if !w.more() {
 		return nil, nil, false
@@ -58,7 +58,7 @@ func (w *walker) member() (key, value []byte, ok bool) {
 	return quoted[1 : len(quoted)-1], value, ok
 }
 
-// more passes over the comma before the next value; it is false at the end.
+// more skips the comma before the next value. It returns false at the end.
 func (w *walker) more() bool {
 	if w.bad {
 		return false
@@ -101,7 +101,7 @@ func (w *walker) value() ([]byte, bool) {
 	return v, true
 }
 
-// valueLen is how many bytes the value at the start of b takes; 0 if it does not end.
+// valueLen returns the length of the value at the start of b, or 0 if the value does not end.
 func valueLen(b []byte) int {
 	if len(b) == 0 {
 		return 0
@@ -171,8 +171,8 @@ func bracketLen(b []byte) int {
 	return 0
 }
 
-// text is a value without its quotes, if it has any: strings and numbers are alike to the
-// formats here. A null is no text.
+// text returns a value without its quotes, if it has any: these formats make no difference between strings and
+// numbers. It returns nil for null.
 func text(v []byte) []byte {
 	if len(v) >= 2 && v[0] == '"' {
 		if v = v[1 : len(v)-1]; bytes.IndexByte(v, '\\') >= 0 {
@@ -190,7 +190,7 @@ func text(v []byte) []byte {
 	return v
 }
 
-// integer reads a value as a whole number that is not negative; 0 if there is none.
+// integer parses a value as a whole number that is not negative. It returns 0 if the value is missing.
 func integer(v []byte) (n uint64, ok bool) {
 	v = text(v)
 	if len(v) == 0 || len(v) > 19 {

@@ -9,7 +9,7 @@ import (
 
 const venueKraken = "KRAKEN_FUTURES"
 
-// A krakenMessage is the members that any message of interest has, as they are in the line.
+// A krakenMessage holds the members of the messages that are read, as they are in the line.
 type krakenMessage struct {
 	feed, event, product, uid, side, kind, seq, time, timestamp []byte
 	price, qty, bid, bidSize, ask, askSize, bids, asks          []byte
@@ -65,7 +65,7 @@ func (m *krakenMessage) parse(b []byte) string {
 	return ""
 }
 
-// kraken takes a message of Kraken Futures.
+// kraken handles a message of Kraken Futures.
 func (s *Source) kraken(b []byte) string {
 	var m krakenMessage
 	if reason := m.parse(b); reason != "" {
@@ -143,7 +143,7 @@ func (s *Source) krakenSnapshot(in *instrument, at int64, seq uint64, m *krakenM
 	bk := &in.book
 	if bk.live && seq <= bk.last && s.stated <= bk.at && bk.at != 0 {
 		s.useful = true
-		s.count.Repeated++ // from another collector; the book is ahead of it
+		s.count.Repeated++ // from another collector; the book is newer
 		return ""
 	}
 	reason := s.tellLevels(in, at, true)
@@ -163,7 +163,7 @@ func (s *Source) krakenUpdate(in *instrument, at int64, seq uint64, m *krakenMes
 	s.level(side, m.price, m.qty)
 	bk := &in.book
 	if bk.last != 0 {
-		if seq <= bk.last { // a book that begins again has a snapshot first
+		if seq <= bk.last { // not a new numbering, which would begin with a snapshot
 			s.count.Repeated++
 			return ""
 		}

@@ -10,17 +10,17 @@ import (
 	"tickfeed/feed"
 )
 
-// A krakenBook is what a capture has told of the book of one instrument of Kraken spot. Kraken
-// keeps a fixed number of levels on each side, does not send the removal of a level that falls out
-// of them, and sends a checksum of the ten best (Kraken API documentation, "Spot Websockets Book
+// A krakenBook is the book of one instrument of Kraken spot. Kraken
+// keeps a fixed number of levels on each side, does not send the removal of a level beyond
+// them, and sends a checksum of the ten best levels (Kraken API documentation, "Spot Websockets Book
 // Checksum").
 type krakenBook struct {
 	depth      int
 	price      int8 // the exponent of prices: as many decimals as Kraken prints
-	size       int8 // likewise
-	unchecked  bool // the checksum of the snapshot was not that of its levels
+	size       int8 // the exponent of sizes, likewise
+	unchecked  bool // the checksum of the snapshot did not match its levels
 	bids, asks []krakenLevel
-	undo       []krakenChange // of the message at hand
+	undo       []krakenChange // undoes the current message
 }
 
 type krakenLevel struct{ price, size int64 }
@@ -31,12 +31,12 @@ type krakenChange struct {
 	krakenLevel
 }
 
-// krakenDepths are those that Kraken offers.
+// krakenDepths are the depths that Kraken offers.
 var krakenDepths = [...]int{10, 25, 100, 500, 1000}
 
 const maxKrakenDepth = 1000
 
-// depthOf is the smallest depth that holds n levels.
+// depthOf returns the smallest depth that holds n levels.
 func depthOf(n int) int {
 	for _, d := range krakenDepths {
 		if n <= d {
@@ -48,13 +48,13 @@ func depthOf(n int) int {
 
 // A krakenLevels is a message about a book.
 type krakenLevels struct {
-	depth    int    // that of the channel; 0 if the message does not say
+	depth    int    // depth of the channel; 0 if the message does not state it
 	whole    bool   // the message is a snapshot
 	checksum []byte // empty if there is none
 	key      uint64 // the hash of the message
 }
 
-// krakenBook tells the levels at hand, which are of a book of Kraken spot.
+// krakenBook appends the levels of the current message, which belong to a book of Kraken spot.
 func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 	bk := &in.book
 	if !m.whole && !bk.live {
@@ -68,7 +68,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 		return reason
 	}
 	if bk.live && m.depth != 0 && m.depth != bk.kraken.depth {
-		s.count.Repeated++ // the same book, of another subscription
+		s.count.Repeated++ // the same book, from another subscription
 		return ""
 	}
 	key := m.key ^ s.hash([]byte(in.def.Symbol))
@@ -93,7 +93,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 	case m.whole:
 		k.unchecked = true
 		s.report("%s: the checksum of a snapshot is not that of its levels, as if a program had changed the numbers; the book is not checked", in.def.Name())
-	case s.stated != 0 && s.stated <= bk.at: // what another collector brings late
+	case s.stated != 0 && s.stated <= bk.at: // late, from another collector
 		k.revert()
 		s.count.Repeated++
 		return ""
@@ -128,7 +128,7 @@ func (s *Source) krakenBook(in *instrument, at int64, m krakenLevels) string {
 	return ""
 }
 
-// apply takes over levels, of which there are two numbers each.
+// apply applies levels to the book; each level has two numbers.
 func (k *krakenBook) apply(sides []feed.Side, numbers []number) string {
 	price, size := k.price, k.size
 	for _, n := range numbers {
@@ -155,7 +155,7 @@ func (k *krakenBook) apply(sides []feed.Side, numbers []number) string {
 	return ""
 }
 
-// printedExponent is that of the last digit of b, zeros included.
+// printedExponent returns the exponent of the last digit of b, including zeros.
 func printedExponent(b []byte) int8 {
 	e := 0
 	if _, scanned, err := feed.ScanDecimal(b); err == nil {
@@ -167,8 +167,8 @@ func printedExponent(b []byte) int8 {
 	return int8(min(0, max(e, feed.MinExponent)))
 }
 
-// refine makes price and size, which are not coarser, the exponents of the book. It returns false if
-// a level does not fit them.
+// refine sets the exponents of the book to price and size, which are not coarser. It returns false if
+// a level does not fit.
 func (k *krakenBook) refine(price, size int8) bool {
 	if price == k.price && size == k.size {
 		return true
@@ -195,7 +195,7 @@ func (k *krakenBook) side(side feed.Side) *[]krakenLevel {
 	return &k.asks
 }
 
-// set makes l the level at its price; a size of 0 removes it. note keeps what was there in undo.
+// set sets the level at the price of l; a size of 0 removes it. If note is true, the previous level is added to undo.
 func (k *krakenBook) set(side feed.Side, l krakenLevel, note bool) {
 	levels := k.side(side)
 	i, found := slices.BinarySearchFunc(*levels, l.price, func(x krakenLevel, price int64) int {
@@ -227,7 +227,7 @@ func (k *krakenBook) set(side feed.Side, l krakenLevel, note bool) {
 	}
 }
 
-// revert undoes what the message at hand has changed.
+// revert undoes the changes of the current message.
 func (k *krakenBook) revert() {
 	for _, c := range slices.Backward(k.undo) {
 		k.set(c.side, c.krakenLevel, false)
@@ -247,7 +247,7 @@ func (k *krakenBook) cut() (gone []krakenChange) {
 	return gone
 }
 
-// checksum is the CRC-32 of the digits of the ten best asks and the ten best bids: of each price
+// checksum returns the CRC-32 of the digits of the ten best asks and the ten best bids: each price
 // and size without the point and without leading zeros.
 func (k *krakenBook) checksum() uint32 {
 	const best = 10
@@ -262,7 +262,7 @@ func (k *krakenBook) checksum() uint32 {
 	return crc32.ChecksumIEEE(b)
 }
 
-// rescale is v of exponent from as one of exponent to; it returns false if that is not exact.
+// rescale converts v from exponent from to exponent to. It returns false if the result is not exact.
 func rescale(v int64, from, to int8) (int64, bool) {
 	for ; from > to; from-- {
 		if v > (1<<63-1)/10 {

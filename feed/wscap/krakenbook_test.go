@@ -35,8 +35,8 @@ func krakenUpdate(objects string) string {
 	return `1582905489.0: [0,` + objects + `,"book-10","XBT/USD"]`
 }
 
-// Kraken spot, version 1: a book is told from its snapshot on, and each update is checked against
-// its checksum. A level that falls out of the depth is removed, though no message says so.
+// Kraken spot, version 1: a book begins with its snapshot, and each update is checked against
+// its checksum. A level beyond the depth is removed, although no message removes it.
 func TestKrakenArrayBook(t *testing.T) {
 	ticks, st, state, err := ticksOf(t, wscap.Config{},
 		krakenUpdate(`{"b":[["0.05000","0.00000100","1582905480.1"]],"c":"1"}`), // before the snapshot
@@ -73,8 +73,8 @@ func TestKrakenArrayBook(t *testing.T) {
 	assert.EqualValues(t, 5005, in.Asks[0].Price)
 }
 
-// A checksum that is not that of the book means that updates are missing: the book is cleared and
-// waits for its next snapshot. An update that another collector brings late, or again, is no such thing.
+// A checksum that does not match the book means that updates are missing: the book is cleared and
+// waits for its next snapshot. A late or repeated update of another collector does not clear the book.
 func TestKrakenBookChecksum(t *testing.T) {
 	good := krakenUpdate(`{"b":[["0.05000","0.00000500","1582905488.5"]],"c":"974947235"}`)
 	insert := krakenUpdate(`{"a":[["0.05001","1.00000000","1582905488.6"]],"c":"2782141652"}`)
@@ -126,7 +126,7 @@ const (
 		"45291.8x1.54553491 45294.7x0.04454749 45296.1x0.35380000 45297.5x0.09945542 45299.5x0.18772827"
 )
 
-// Kraken spot, version 2: the snapshot has a checksum too, also where a recorder has cut zeros off
+// Kraken spot, version 2: the snapshot has a checksum too, which is right even if a recorder has cut zeros off
 // the numbers. The confirmation of a subscription states the depth.
 func TestKrakenObjectBook(t *testing.T) {
 	update := krakenObject("update", "45283.6x0.25000000", "", `,"checksum":1315439348,"timestamp":"2023-10-06T17:35:55.440295Z"`)

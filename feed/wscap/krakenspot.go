@@ -10,7 +10,7 @@ import (
 
 const venueKrakenSpot = "KRAKEN"
 
-// krakenArray takes a message of Kraken spot, version 1: [id, payload, …, channel, pair].
+// krakenArray handles a message of Kraken spot, version 1: [id, payload, …, channel, pair].
 func (s *Source) krakenArray(b []byte) string {
 	w := walk(b, '[')
 	var parts [5][]byte
@@ -82,7 +82,7 @@ func (s *Source) krakenArray(b []byte) string {
 		}
 		return s.quote(in, at, 0, f[0], f[3], f[1], f[4])
 	}
-	var m binanceMessage // a and b: price, whole lots, volume
+	var m binanceMessage // its a and b are [price, whole lots, volume]
 	if reason := m.parse(parts[1]); reason != "" {
 		return reason
 	}
@@ -94,8 +94,7 @@ func (s *Source) krakenArray(b []byte) string {
 	return s.quote(in, at, 0, bid[0], bid[2], ask[0], ask[2])
 }
 
-// hash is the hash of parts of a message. The times in messages without a number tell one from another
-// that says the same.
+// hash returns the hash of parts of a message. Messages without a number differ in their times.
 func (s *Source) hash(parts ...[]byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(s.seed)
@@ -106,8 +105,8 @@ func (s *Source) hash(parts ...[]byte) uint64 {
 	return h.Sum64()
 }
 
-// repeated reports whether a message with this hash was told, as another collector brings it again; it
-// is counted then.
+// repeated reports whether a message with this hash was read before, from another collector, and counts it if
+// so.
 func (s *Source) repeated(key uint64) bool {
 	if !s.seen.Has(key) {
 		return false
@@ -117,8 +116,8 @@ func (s *Source) repeated(key uint64) bool {
 	return true
 }
 
-// krakenArrayBook takes a message about the book of in, of one or two objects: bs and as are a whole
-// book, b and a changes, c is the checksum.
+// krakenArrayBook handles a message about the book of in, with one or two objects: bs and as are a whole
+// book, b and a are changes, c is the checksum.
 func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte) string {
 	n, ok := integer(depth)
 	if !ok || n > maxKrakenDepth {
@@ -178,7 +177,7 @@ func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte)
 	return s.krakenBook(in, at, m)
 }
 
-// fieldsOf are the first elements of an array.
+// fieldsOf returns the first elements of an array.
 func fieldsOf(b []byte) (f [5][]byte) {
 	w := walk(b, '[')
 	for i := range f {
@@ -191,7 +190,7 @@ func fieldsOf(b []byte) (f [5][]byte) {
 	return f
 }
 
-// krakenTime is a time in seconds with decimals.
+// krakenTime parses a time in seconds with decimals. It returns the reason if it cannot.
 func (s *Source) krakenTime(v []byte) (int64, string) {
 	at, err := feed.ParseDecimal(text(v), -9)
 	if err != nil || at <= 0 {
@@ -210,14 +209,14 @@ func krakenSide(side []byte) feed.Side {
 	return feed.SideNone
 }
 
-// currencyOf gives a new instrument the currency behind the stroke of its pair.
+// currencyOf sets the currency of a new instrument to the part of its pair after the slash.
 func currencyOf(in *instrument, pair []byte) {
 	if _, currency, ok := bytes.Cut(pair, []byte{'/'}); ok && !in.defined {
 		in.def.Currency = string(currency)
 	}
 }
 
-// krakenSpot takes a message of Kraken spot, version 2.
+// krakenSpot handles a message of Kraken spot, version 2.
 func (s *Source) krakenSpot(b []byte) string {
 	w := walk(b, '{')
 	var channel, kind, data []byte
@@ -244,7 +243,7 @@ func (s *Source) krakenSpot(b []byte) string {
 		return s.other([]byte("confirmation"))
 	case string(channel) != "trade" && string(channel) != "ticker" && string(channel) != "book":
 		return s.other(channel)
-	case string(channel) == "trade" && string(kind) == "snapshot": // from before the subscription
+	case string(channel) == "trade" && string(kind) == "snapshot": // trades from before the subscription
 		s.count.Repeated++
 		return ""
 	}
@@ -268,8 +267,8 @@ func (s *Source) krakenSpot(b []byte) string {
 	return ""
 }
 
-// krakenSubscribed takes the confirmation of a subscription of version 2, which states how deep a
-// book is.
+// krakenSubscribed handles the confirmation of a subscription of version 2, which states the depth of a
+// book.
 func (s *Source) krakenSubscribed(result []byte) {
 	var symbol []byte
 	depth := uint64(0)
@@ -294,7 +293,7 @@ func (s *Source) krakenSubscribed(result []byte) {
 	}
 }
 
-// krakenObjectBook takes a book, or its changes, of version 2.
+// krakenObjectBook handles a book, or its changes, of version 2.
 func (s *Source) krakenObjectBook(_, kind, b []byte) string {
 	m := krakenLevels{whole: string(kind) == "snapshot", key: s.hash(b)}
 	var symbol, stamp []byte
@@ -373,7 +372,7 @@ func (s *Source) krakenObjectLevels(side feed.Side, array []byte) string {
 	return ""
 }
 
-// krakenStamp is the time of a message of version 2; that of its arrival if it states none.
+// krakenStamp parses the time of a message of version 2. It returns the time of arrival if the message has none.
 func (s *Source) krakenStamp(stamp []byte) (int64, string) {
 	if len(stamp) > 0 {
 		at, ok := parseTime(stamp)
@@ -389,7 +388,7 @@ func (s *Source) krakenStamp(stamp []byte) (int64, string) {
 	return at, ""
 }
 
-// krakenItem takes a trade, or a ticker, of version 2.
+// krakenItem handles a trade or a ticker of version 2.
 func (s *Source) krakenItem(channel, _, b []byte) string {
 	var symbol, side, price, size, id, stamp, bid, bidSize, ask, askSize []byte
 	w := walk(b, '{')

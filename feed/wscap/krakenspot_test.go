@@ -34,8 +34,8 @@ func TestKrakenSpotArrays(t *testing.T) {
 	assert.EqualValues(t, 2, st.Other)
 }
 
-// Trades and quotes of version 1 have no number: what a second collector brings again is known by what it
-// says.
+// Trades and quotes of version 1 have no number: those that a second collector repeats are recognised by their
+// content.
 func TestKrakenSpotOfTwoCollectors(t *testing.T) {
 	trade := func(stamp string) string {
 		return `1534614057.2: [0,[["5541.2","0.1","` + stamp + `","s","l",""],["5541.2","0.1","` + stamp + `","s","l",""]],"trade","XBT/USD"]`
@@ -89,7 +89,7 @@ func TestStrangers(t *testing.T) {
 		line := "1700000000.5: " + message
 		assert.True(t, wscap.Recognise([]byte(line)), name)
 		_, _, _, err := ticksOf(t, wscap.Config{}, line)
-		assert.ErrorContains(t, err, "a message of "+name+", which is none of the exchanges known")
+		assert.ErrorContains(t, err, "a message of "+name+", which is not a known exchange")
 	}
 	assert.True(t, wscap.Recognise([]byte("wss://ws.example.com/ <-> 1.0\n")))
 	assert.True(t, wscap.Recognise([]byte(`1700000000.5: [0,[],"trade","XBT/USD"]`)))

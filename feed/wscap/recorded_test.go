@@ -21,7 +21,7 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// recorded is the directory of recorded market data; the test is skipped where it is absent.
+// recorded returns the directory of recorded market data; it skips the test if there is none.
 func recorded(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("TICKFEED_DATA")
@@ -44,7 +44,7 @@ func recorded(t testing.TB) string {
 	return dir
 }
 
-// expected fills e with what an independent decoder found in file.
+// expected fills e with the result of an independent decoder for file.
 func expected(t testing.TB, dir, file string, e any) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
@@ -229,7 +229,7 @@ func (w *binanceTicker) check(t *testing.T, got *row) {
 	equal(t, w.AskSize, eight(q.AskSize, d.SizeExponent), "ask size")
 }
 
-// The recorded Binance captures agree with what an independent decoder found.
+// The recorded Binance captures agree with an independent decoder.
 func TestBinance(t *testing.T) {
 	dir := recorded(t)
 	for _, c := range []struct {
@@ -292,7 +292,7 @@ func TestBinance(t *testing.T) {
 	}
 }
 
-// Two files of one session: book and trade ids go on at midnight without a gap.
+// Two files of one session: book and trade ids continue at midnight without a gap.
 func TestBinanceAcrossMidnight(t *testing.T) {
 	dir := filepath.Join(recorded(t), "binance")
 	src, err := wscap.Open([]string{
@@ -321,8 +321,7 @@ func TestBinanceAcrossMidnight(t *testing.T) {
 	assert.Equal(t, int64(9757+10147), st.Trades)
 }
 
-// The capture of four futures has no snapshots: books are not told, unless partial ones are
-// asked for.
+// The capture of four futures has no snapshots: its books are left out unless PartialBooks is set.
 func TestBinanceFutures(t *testing.T) {
 	dir := recorded(t)
 	const file = "binance-futures-ws/BINANCE_FUTURES.ws.1.0.gz"

@@ -1,45 +1,45 @@
-// Package wscap reads captures of the websocket feeds of crypto exchanges and gives them to
-// a publisher as a [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange,
+// Package wscap reads captures of the websocket feeds of crypto exchanges as a
+// [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange,
 // Kraken spot (versions 1 and 2) and Kraken Futures. Captures of other exchanges are refused by name.
 //
 // # Files
 //
 // A line is one message: the local time of its arrival, if the recorder wrote it (since the Unix epoch; seconds with
-// decimals, ms, µs or ns, told by the magnitude), a blank or a colon and a blank, and the
-// JSON. So hftbacktest's and cryptofeed's recorders write. Lines of the recorder (connect,
-// subscribe), which begin with wss:// or ws://, and blank lines are passed over. Files are
-// read one after the other and are one session: a book goes on in the next file. They may
-// be packed with gzip or zstd. Memory does not grow with the files; a line is at most
+// decimals, ms, µs or ns, inferred from the magnitude), a blank or a colon and a blank, and the
+// JSON. The recorders of hftbacktest and cryptofeed write this format. Lines of the recorder (connect,
+// subscribe), which begin with wss:// or ws://, and blank lines are skipped. Files are
+// read one after the other as one session: a book continues in the next file. They may
+// be packed with gzip or zstd. Memory does not grow with the files; a line has at most
 // MaxLine bytes.
 //
 // # Instruments and numbers
 //
-// Symbols are the exchange's, venues BINANCE, BINANCE_USDM, BINANCE_COINM, BINANCE_OPTIONS,
-// COINBASE, KRAKEN and KRAKEN_FUTURES; so BTCUSDT spot and future are two instruments. Where a line of the
-// recorder names another site that sends Binance's messages, the venue is called after that:
+// Symbols are the exchange's. Venues are BINANCE, BINANCE_USDM, BINANCE_COINM, BINANCE_OPTIONS,
+// COINBASE, KRAKEN and KRAKEN_FUTURES, so that BTCUSDT spot and future are two instruments. If a line of the
+// recorder names another site that sends Binance's messages, the venue is named after the site:
 // BINANCE_US for binance.us, BINANCE_TR for trbinance.com. All numbers are exact, never through a float:
 // an instrument is defined with the decimals that its first message needs, and defined again
-// with a finer exponent when a later one needs more.
+// with a finer exponent when a later message needs more.
 //
 // # Times
 //
-// EventTime is the exchange's: of the trade or change (T, time, timestamp), else of the
-// message (E). Messages in which the exchange states none carry the local time of arrival:
+// EventTime is the exchange's time of the trade or change (T, time, timestamp), or else of the
+// message (E). Messages without a time of the exchange have the local time of arrival:
 // Binance spot bookTicker and REST snapshots, Coinbase snapshots, Kraken ticker_lite. The
-// two clocks may differ by seconds, in either direction ([Stats].Skew tells); with
-// Config.Clock = [ClockArrival] all ticks have the local time. Ticks come in the order of
-// the file either way.
+// two clocks may differ by seconds, in either direction (see SkewMin and SkewMax in [Stats]); with
+// Config.Clock = [ClockArrival] all ticks have the local time. Ticks have the order of
+// the file in both cases.
 //
 // # Messages
 //
 //	Binance   trade, aggTrade   a trade; m (the buyer is the maker) means that the aggressor sold.
-//	                            Where both streams of an instrument are there, the one that came
-//	                            first counts, the other is Repeated. X other than MARKET is told as
-//	                            the trade's condition; X NA with price 0 is no trade.
+//	                            If an instrument has both streams, the one that came first
+//	                            is used, the other is Repeated. X other than MARKET is
+//	                            the trade's condition; X NA with price 0 is not a trade.
 //	          bookTicker        a quote
 //	          depthUpdate       levels; see below
 //	          REST snapshot     the whole book; it has no symbol: see below
-//	Coinbase  match             a trade; side is the maker's, the aggressor is the other
+//	Coinbase  match             a trade; side is the maker's, and the aggressor is on the other side
 //	          last_match        a trade from before the subscription: Repeated
 //	          ticker            a quote, without sizes unless it has them
 //	          snapshot          the whole book
@@ -51,32 +51,32 @@
 //	          book              a level
 //	Kraken    trade             trades; version 1 has no ids
 //	spot      spread, ticker    a quote
-//	          book              its first message the whole book, the others levels
+//	          book              its first message is the whole book, the others are levels
 //
-// Two collectors may have written the same messages into a capture: a trade whose id was told,
-// and that is not later than the last one, is Repeated, and so is a quote whose number (Binance
+// Two collectors may have written the same messages to a capture. A trade with a known id
+// that is not later than the last one is Repeated, and so is a quote whose number (Binance
 // u, Coinbase sequence) is not above the last. An id that goes back at a later time is a reset.
 // Trades and spreads of version 1 of Kraken spot, and its books, have no number: a message with the same
 // times, prices and sizes as one of the last two million is Repeated.
-// A trade that one collector has lost and the other brings later is told when it comes.
+// A trade that one collector lost and the other wrote later is used when it comes.
 //
 // A message with several levels is one event. Messages of other kinds (candles, mark prices,
-// confirmations) are counted in Stats.Other; a file that holds nothing else is refused.
+// confirmations) are counted in Stats.Other; a file with no other messages is refused.
 //
 // # Books
 //
-// A book is told from its snapshot on: it is cleared, the snapshot's levels follow, then the
-// updates. A Binance snapshot comes from another connection, after updates that it does not
-// hold; so updates are held until then, those that the snapshot holds are dropped, and the
+// A book begins with its snapshot: it is cleared, and the snapshot's levels and then the
+// updates follow. A Binance snapshot comes from another connection, after updates that it does not
+// include. So updates are held until the snapshot arrives, those that it includes are dropped, and the
 // first of the others must join it (Binance API documentation, "How to manage a local order
-// book correctly": U ≤ lastUpdateId+1 ≤ u; for futures pu ≤ lastUpdateId ≤ u). From there on
-// each update must join the one before (U = u+1; for futures pu = u; Kraken seq+1). Where one
+// book correctly": U ≤ lastUpdateId+1 ≤ u; for futures pu ≤ lastUpdateId ≤ u). After that
+// each update must join the one before (U = u+1; for futures pu = u; Kraken seq+1). If one
 // does not, updates are missing: the book is cleared, the gap is reported in Stats, and the
-// book waits for its next snapshot. Books of Kraken spot have no numbers but checksums, from which
-// it follows likewise that updates are missing; levels that fall out of the depth that was
-// subscribed, of which Kraken sends nothing, are removed. At most 16 MiB of updates are held. Updates that no
-// snapshot came for are counted in Stats.Unanchored; with Config.PartialBooks they are told
-// as they come, and the book then holds what has changed since the start of the file only.
+// book waits for its next snapshot. Books of Kraken spot have checksums instead of numbers; a wrong
+// checksum also means that updates are missing. Levels beyond the subscribed depth are removed, because
+// Kraken does not send their removal. At most 16 MiB of updates are held. Updates without a
+// snapshot are counted in Stats.Unanchored; with Config.PartialBooks they become levels
+// as they come, and the book then holds only the changes since the start of the file.
 package wscap
 
 import (
@@ -100,62 +100,62 @@ import (
 type Source struct {
 	cfg   Config
 	paths []string
-	next  int           // path to open next
+	next  int           // index of the path to open next
 	raw   *rawfile.File // nil between files
 	lines *rawfile.Lines
 	meter *rawfile.Meter
 	stdin io.Reader // nil if there is none
 
 	instruments map[string]*instrument // by venue, NUL, symbol
-	order       []*instrument          // those that may have a snapshot without a symbol
-	unnumbered  []*instrument          // those whose books have no numbers, once a level was told
-	host        string                 // that the recorder connected to last
-	site        [4]string              // Binance's venues there, by market
+	order       []*instrument          // instruments that a snapshot without a symbol may belong to
+	unnumbered  []*instrument          // instruments with levels whose books have no numbers
+	host        string                 // the host that the recorder connected to last
+	site        [4]string              // Binance's venues at host, by market
 	defined     int
 	key         []byte
 	held        int          // bytes of held updates
 	seen        recent.Set   // hashes of Kraken's messages whose trades and quotes have no number
-	seed        maphash.Seed // of these hashes
+	seed        maphash.Seed // seed of these hashes
 	useful      bool
-	otherName   string // first kind of message of the file at hand that has no ticks
+	otherName   string // the first kind of message without ticks in the current file
 
-	arrival int64 // of the line at hand; math.MinInt64 if it states none
-	stated  int64 // the exchange's time of the message at hand; 0 if it states none
+	arrival int64 // arrival time of the current line; math.MinInt64 if it has none
+	stated  int64 // the exchange's time of the current message; 0 if it has none
 	numbers []number
-	sides   []feed.Side // of the levels at hand; two numbers each
+	sides   []feed.Side // sides of the current levels, which have two numbers each
 	buf     []feed.Tick
 	pending []feed.Tick
 	err     error // once set, Next repeats it
 
 	count Stats
 	mu    sync.Mutex
-	stats Stats // what Stats returns
+	stats Stats // the counts that Stats returns; guarded by mu
 }
 
 var _ feed.Source = (*Source)(nil)
 
-// Config says how captures are to be read. The zero Config is right for most.
+// Config configures how captures are read. The zero Config is right for most captures.
 type Config struct {
-	// Clock says whose time EventTime is.
+	// Clock is the clock of EventTime.
 	Clock Clock
-	// PartialBooks tells updates of books that no snapshot came for.
+	// PartialBooks includes updates of books without a snapshot.
 	PartialBooks bool
-	// SkipBad is how many bad lines are passed over, in all files together, before one ends
-	// the source. Not negative.
+	// SkipBad is how many bad lines are skipped, in all files together, before one ends
+	// the source. It must not be negative.
 	SkipBad int
 }
 
-// A Clock is one of the two that a capture has.
+// A Clock is one of the two clocks of a capture.
 type Clock uint8
 
 const (
-	// ClockVenue is the exchange's where the message states a time.
+	// ClockVenue is the exchange's clock, or the recorder's for messages without a time.
 	ClockVenue Clock = iota
-	// ClockArrival is the recorder's: it gives replay the pace at which messages came.
+	// ClockArrival is the recorder's clock: a replay then has the pace at which messages arrived.
 	ClockArrival
 )
 
-// MaxLine bounds a line, in bytes; a longer one is a bad line. It holds the whole book of any
+// MaxLine bounds a line, in bytes; a longer one is a bad line. It is enough for the whole book of any
 // instrument.
 const MaxLine = 8 << 20
 
@@ -164,37 +164,37 @@ const maxHeld = 16 << 20
 
 // Stats counts what a Source has read.
 type Stats struct {
-	Lines     int64 // with something in them, good or bad
-	Control   int64 // of them the recorder's own
-	Ticks     int64 // given out, definitions among them
+	Lines     int64 // lines that are not blank, good or bad
+	Control   int64 // lines of the recorder
+	Ticks     int64 // ticks returned, including definitions
 	Trades    int64
 	Quotes    int64
 	Updates   int64 // messages that change a book
-	Snapshots int64 // messages that tell a whole book
+	Snapshots int64 // messages with a whole book
 	Other     int64 // messages without ticks
-	// Repeated are messages that tell again what was told: trades from before a
-	// subscription, a trade twice, a quote, snapshot or update that is older than the last.
+	// Repeated counts messages that were left out: trades from before a
+	// subscription, repeated trades, and quotes, snapshots and updates that are older than the last one.
 	Repeated   int64
-	Unanchored int64 // updates of books that no snapshot came for; told with PartialBooks only
+	Unanchored int64 // updates of books without a snapshot, which are left out unless PartialBooks is set
 	Unplaced   int64 // snapshots without symbol that fit none, or more than one, of the instruments
 	Gaps       int64 // places where updates or trades of the exchange are missing
 	Resets     int64 // ids of the exchange that went back, and connections after the first of a file
-	// Reports tells the first few gaps, resets and unplaced snapshots in words.
+	// Reports describes the first few gaps, resets and unplaced snapshots.
 	Reports []string
-	// SkewMin and SkewMax bound the exchange's time of a message less the local time of its
-	// arrival, in nanoseconds; both 0 without such messages.
+	// SkewMin and SkewMax bound the difference between the exchange's time of a message and the local time of its
+	// arrival, in nanoseconds; both are 0 without such messages.
 	SkewMin, SkewMax int64
-	// Arrived are quotes in which the exchange states no time, so that they have that of arrival
-	// although other ticks have the exchange's.
+	// Arrived counts quotes without a time of the exchange, which have the time of arrival
+	// although other ticks have the exchange's time.
 	Arrived  int64
-	Skipped  int64 // bad lines tolerated
+	Skipped  int64 // bad lines that were skipped
 	FirstBad *rawfile.LineError
 }
 
 const maxReports = 16
 
-// Open prepares to read the files at paths one after the other. It reads nothing yet, but a
-// path that is not there is an error now.
+// Open prepares to read the files at paths one after the other. It reads nothing, but returns an error if a
+// path does not exist or is a directory, or cfg is invalid.
 func Open(paths []string, cfg Config) (*Source, error) {
 	if cfg.SkipBad < 0 {
 		return nil, fmt.Errorf("SkipBad must not be negative, got %d", cfg.SkipBad)
@@ -223,16 +223,17 @@ func Open(paths []string, cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Stdin makes r what is read in place of the path [rawfile.Stdin]. It is called before the first
+// Stdin makes r the input for the path [rawfile.Stdin]. Call it before the first
 // Next.
 func (s *Source) Stdin(r io.Reader) { s.stdin = r }
 
-// Meter makes m count what is read of the files. It is called before the first Next.
+// Meter makes m count the bytes read from the files. Call it before the first Next.
 func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 
 // Next implements [feed.Source]. The error is io.EOF after the last file, a
-// [*rawfile.LineError] where a line is bad and Config.SkipBad is used up, or where a file
-// cannot be unpacked or holds no ticks, and else names the file that cannot be opened.
+// [*rawfile.LineError] if a line is bad and Config.SkipBad is used up, or if a file
+// cannot be unpacked, a [*rawfile.FormatError] if a file holds no ticks, or an error that names the file that cannot be
+// opened.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	if s.err != nil {
 		return 0, s.err
@@ -248,7 +249,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 			break
 		}
 		if n > 0 && s.stdin != nil && s.raw != nil && !s.lines.Ready() {
-			break // what came down a pipe goes out at once
+			break // return ticks from a pipe as soon as they arrive
 		}
 		if s.err = s.fill(); s.err != nil {
 			break
@@ -264,7 +265,7 @@ func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
 	return n, nil
 }
 
-// fill reads a line; its ticks are pending then.
+// fill reads a line and sets pending to its ticks.
 func (s *Source) fill() error {
 	if s.raw == nil {
 		if s.next == len(s.paths) {
@@ -322,7 +323,7 @@ func (s *Source) fill() error {
 	return nil
 }
 
-// read takes one line. The result says what is wrong with it.
+// read handles one line. It returns the reason if the line is bad, and "" otherwise.
 func (s *Source) read(line []byte) string {
 	if control(line) {
 		s.count.Control++
@@ -337,8 +338,8 @@ func (s *Source) read(line []byte) string {
 	return s.message(message)
 }
 
-// connection takes a line of the recorder. A new connection tells of Coinbase's books again; those
-// of the other exchanges have numbers that join, or do not.
+// connection handles a line of the recorder. After a new connection, books without numbers must begin again; the numbers of
+// other books show whether updates are missing.
 func (s *Source) connection(line []byte) {
 	url, stamp, ok := bytes.Cut(line, []byte(" <-> "))
 	s.connectedTo(url)
@@ -365,7 +366,7 @@ func control(line []byte) bool {
 	return bytes.HasPrefix(line, []byte("wss://")) || bytes.HasPrefix(line, []byte("ws://"))
 }
 
-// splitLine cuts the time of arrival off; it is math.MinInt64 if there is none.
+// splitLine splits line into the time of arrival, which is math.MinInt64 if there is none, and the message.
 func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 	if line[0] == '{' {
 		return line, math.MinInt64, true
@@ -385,7 +386,7 @@ func splitLine(line []byte) (message []byte, arrival int64, ok bool) {
 	return line[i+1:], t, ok
 }
 
-// arrivalTime reads the recorder's time: seconds with decimals, ms, µs or ns, told by the magnitude.
+// arrivalTime parses the recorder's time: seconds with decimals, ms, µs or ns, inferred from the magnitude.
 func arrivalTime(stamp []byte) (int64, bool) {
 	whole := len(stamp)
 	if point := bytes.IndexByte(stamp, '.'); point >= 0 {
@@ -404,7 +405,7 @@ func arrivalTime(stamp []byte) (int64, bool) {
 	return t, err == nil && t > 0
 }
 
-// An exchange is one whose messages are known.
+// An exchange is an exchange whose messages are known.
 type exchange uint8
 
 const (
@@ -412,10 +413,10 @@ const (
 	exchangeBinance
 	exchangeCoinbase
 	exchangeKraken     // Futures
-	exchangeKrakenSpot // version 2; of version 1, only events are objects
+	exchangeKrakenSpot // version 2; in version 1, only events are objects
 )
 
-// members are those that tell an exchange, as bits.
+// members is a set of bits for the members that identify an exchange.
 type members uint16
 
 const (
@@ -440,8 +441,8 @@ var memberBits = map[string]members{
 	"table": hasTable, "ch": hasTick, "tick": hasTick, "ping": hasTick, "events": hasEvents, "method": hasMethod,
 }
 
-// stranger names an exchange that cannot be read, of a message with such members; "" if it is none of
-// those that are known by name.
+// stranger returns the name of an exchange that cannot be read but whose messages have these members, or "" if there is
+// none.
 func (has members) stranger() string {
 	all := func(m members) bool { return has&m == m }
 	switch {
@@ -467,9 +468,9 @@ func (has members) stranger() string {
 	return ""
 }
 
-// exchangeOf tells the exchange of a message from the names of its members, in any order. A
-// message of a combined stream of Binance is data, and stream its name; key is the first member, and
-// stranger the exchange where it is one that cannot be read.
+// exchangeOf identifies the exchange of a message by the names of its members, in any order. For a combined stream of
+// Binance, data is the message and stream the name of the stream; otherwise data is b. key is the first member. If the
+// message is from an exchange that cannot be read, stranger is its name.
 func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger string, ok bool) {
 	w := walk(b, '{')
 	data = b
@@ -516,7 +517,7 @@ func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger str
 	return from, nil, b, key, "", key != nil
 }
 
-// message hands a message to its exchange.
+// message passes a message to the function for its exchange.
 func (s *Source) message(b []byte) string {
 	if b[0] == '[' {
 		return s.krakenArray(b)
@@ -536,12 +537,12 @@ func (s *Source) message(b []byte) string {
 	case string(key) == "stream":
 		return "the message names a stream and has no data"
 	case stranger != "":
-		return "a message of " + stranger + ", which is none of the exchanges known; " + known
+		return "a message of " + stranger + ", which is not a known exchange; " + known
 	}
-	return fmt.Sprintf("a message that begins with %.40q is of none of the exchanges known; %s", key, known)
+	return fmt.Sprintf("a message that begins with %.40q is from no known exchange; %s", key, known)
 }
 
-const known = "what can be read is Binance, Coinbase Exchange, Kraken"
+const known = "the known exchanges are Binance, Coinbase Exchange and Kraken"
 
 // other counts a message without ticks.
 func (s *Source) other(name []byte) string {
@@ -558,8 +559,8 @@ func (s *Source) report(format string, args ...any) {
 	}
 }
 
-// venueTime is the exchange's time as an event time, in ms, µs or ns since the epoch, told by the
-// magnitude; 0 means that it stated none. ok is false if there is no time at all.
+// venueTime converts the exchange's time, in ms, µs or ns since the epoch as inferred from the
+// magnitude, to an event time. If stamp is 0, it returns the time of arrival. ok is false if there is no time at all.
 func (s *Source) venueTime(stamp uint64) (at int64, ok bool) {
 	unit := uint64(1)
 	switch {
@@ -576,7 +577,7 @@ func (s *Source) venueTime(stamp uint64) (at int64, ok bool) {
 	return s.eventTime(int64(stamp * unit)), true
 }
 
-// eventTime is at, the exchange's time, or that of arrival.
+// eventTime returns at, the exchange's time, or the time of arrival, according to Config.Clock.
 func (s *Source) eventTime(at int64) int64 {
 	s.stated = at
 	if s.arrival == math.MinInt64 {
@@ -592,8 +593,7 @@ func (s *Source) eventTime(at int64) int64 {
 
 const reasonNoTime = "the message has no time that can be read, and the line none of arrival"
 
-// Stats is what was read so far, as of the last return from Next. It may be called at any
-// time, from any goroutine.
+// Stats returns the counts as of the last return from Next. It is safe for concurrent use.
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -605,7 +605,7 @@ func (s *Source) Stats() Stats {
 	return st
 }
 
-// Close closes the file at hand. The error is always nil.
+// Close closes the current file. The error is always nil.
 func (s *Source) Close() error {
 	if s.raw != nil {
 		s.raw.Close()
@@ -621,9 +621,9 @@ var errClosed = errors.New("wscap: the source is closed")
 
 var byteOrderMark = []byte("\ufeff")
 
-// Recognise reports whether a file that begins with head is a capture: of one of the exchanges, or of
-// another, which is refused by its name. A recorder's line, or a time of arrival before JSON, decides;
-// or JSON that has the members of a message and could not be rows of NDJSON.
+// Recognise reports whether a file that begins with head is a capture, of a known exchange or of
+// another one, which is refused by its name. A capture begins with a line of a recorder, with a time of arrival before JSON,
+// or with JSON that has the members of a message and cannot be a row of NDJSON.
 func Recognise(head []byte) bool {
 	head = bytes.TrimPrefix(head, byteOrderMark)
 	for len(head) > 0 {

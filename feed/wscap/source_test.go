@@ -57,7 +57,7 @@ func spot(first, last, bids, asks string) string {
 
 const snapshot20 = `100000000000000002 {"lastUpdateId":20,"bids":[["1.0","5"]],"asks":[["2.0","6"],["3.0","7"]]}`
 
-// Binance spot: what the snapshot holds is dropped, the update that straddles it joins, a
+// Binance spot: updates that the snapshot includes are dropped, the update that straddles it joins, a
 // hole clears the book, and the next snapshot begins it again.
 func TestSpotBook(t *testing.T) {
 	lines := []string{
@@ -124,7 +124,7 @@ func TestSnapshotEdge(t *testing.T) {
 	assert.Len(t, ticks, 1+1+2+1, "definition, clear, two levels, the update")
 }
 
-// Futures: an update joins by pu; ids between the updates of one instrument are others'.
+// Futures: an update joins by pu; ids between the updates of one instrument belong to others.
 func TestFuturesBook(t *testing.T) {
 	update := func(u, last, pu, bids string) string {
 		return `100000000000000001 {"stream":"xy@depth@0ms","data":{"e":"depthUpdate","E":1723161255208,"T":1723161255207,"s":"XY","U":` +
@@ -198,7 +198,7 @@ func TestBinanceTrades(t *testing.T) {
 	assert.Len(t, st.Reports, 2)
 }
 
-// Where the exchange states no time, and with ClockArrival, the event time is that of arrival.
+// If the exchange states no time, and with ClockArrival, the event time is the time of arrival.
 func TestClock(t *testing.T) {
 	quote := `1723161254.087891268: {"u":5,"s":"XY","b":"1.50","B":"2.25","a":"0.00","A":"0"}`
 	trade := `1723161254088000000 {"e":"trade","E":1723161255343,"s":"XY","t":3,"p":"1.625","q":"0.0001","T":1723161255342,"m":true,"M":true}`
@@ -244,7 +244,7 @@ func TestBadLines(t *testing.T) {
 		"no time":          {`hello {"stream":1}`, "want the time of arrival"},
 		"no JSON":          {`100.5: [1,2]`, "want the time of arrival"},
 		"cut short":        {good[:len(good)-5], "cut short"},
-		"stranger":         {`100.5: {"table":"trade"}`, "none of the exchanges known"},
+		"stranger":         {`100.5: {"table":"trade"}`, "not a known exchange"},
 		"price":            {strings.Replace(good, `"price":"1"`, `"price":"1,5"`, 1), "not a decimal number"},
 		"no price":         {strings.Replace(good, `"price":"1"`, `"price":null`, 1), "not a decimal number"},
 		"too many digits":  {strings.Replace(good, `"price":"1"`, `"price":"1e-19"`, 1), "more decimals"},
@@ -274,7 +274,7 @@ func TestBadLines(t *testing.T) {
 	}
 }
 
-// A file without ticks is refused by the name of what it holds.
+// A file without ticks is refused, and the error names a message in it.
 func TestRefused(t *testing.T) {
 	_, _, _, err := ticksOf(t, wscap.Config{}, `100000000000000001 {"stream":"xy@kline_1m","data":{"e":"kline","E":1}}`)
 	assert.ErrorContains(t, err, `holds no trades, quotes or books, only messages such as "kline"`)

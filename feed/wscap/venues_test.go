@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed/wscap"
 )
 
-// names are those of the instruments, in the order of their ids.
+// names returns the names of the instruments, in the order of their ids.
 func names(ticks []feed.Tick) (all []string) {
 	for _, tick := range ticks {
 		if d := tick.Definition(); d != nil && int(tick.Instrument) == len(all) {
@@ -45,7 +45,7 @@ func TestBinanceMarkets(t *testing.T) {
 	assert.Equal(t, []string{"BTCUSD_PERP@BINANCE_COINM"}, names(ticks))
 }
 
-// Sites that send Binance's messages are told from the address that the recorder connected to.
+// Sites that send Binance's messages are recognised by the address that the recorder connected to.
 func TestBinanceSites(t *testing.T) {
 	const spot = `100.5: {"e":"trade","E":2,"T":1,"s":"AB","t":1,"p":"1","q":"2","m":true,"M":true}`
 	const futures = `100.5: {"e":"trade","E":2,"T":1,"s":"AB","t":1,"p":"1","q":"2","X":"MARKET","m":true}`
@@ -65,7 +65,7 @@ func TestBinanceSites(t *testing.T) {
 	}
 }
 
-// The unit of a time is told by its magnitude, as the recorder's is.
+// The unit of a time is inferred from its magnitude, like that of the recorder's time.
 func TestUnitsOfTime(t *testing.T) {
 	for _, stamp := range []string{"1735689600123", "1735689600123000", "1735689600123000000"} {
 		ticks, _, _, err := ticksOf(t, wscap.Config{},
@@ -96,7 +96,7 @@ func TestEmptyBook(t *testing.T) {
 	assert.EqualValues(t, 1, st.Gaps)
 }
 
-// Coinbase sends the year 1 where it has no time: the tick has that of its arrival.
+// Coinbase sends the year 1 if it has no time: the tick then has the time of arrival.
 func TestNoTime(t *testing.T) {
 	ticks, _, _, err := ticksOf(t, wscap.Config{},
 		`100.5: {"type":"l2update","product_id":"A-B","changes":[],"time":"2021-04-17T16:44:10Z"}`,
@@ -125,8 +125,8 @@ func TestOrderOfMembers(t *testing.T) {
 	assert.EqualValues(t, 1, st.Snapshots)
 }
 
-// A new connection tells of Coinbase's books again: what was told of them ends there, and updates
-// wait for the next snapshot. Books with numbers go on if they join.
+// Coinbase sends its books again on a new connection: the old ones end there, and updates
+// wait for the next snapshot. Books with numbers continue if they join.
 func TestSecondConnection(t *testing.T) {
 	const url = "wss://ws-feed.pro.coinbase.com <-> "
 	snapshot := `1618677817.06: {"type":"snapshot","product_id":"A-B","bids":[["100","1"]],"asks":[["101","2"]]}`

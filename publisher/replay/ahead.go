@@ -8,15 +8,15 @@ import (
 	"tickfeed/feed"
 )
 
-// An ahead reads a reel a few units ahead. Ticks are decoded, and merged, by a goroutine of its own, which runs from
-// read to the end, an error, rewind, goTo or stop, or until packets are wanted as they are: these stay where the
-// reader has them.
+// An ahead reads a reel a few units ahead of the player. Its goroutine decodes and merges ticks. The goroutine runs
+// from a call of read to the end of the reel, an error, rewind, goTo or stop, or until the player asks for packets:
+// the reel then stays where it is.
 type ahead struct {
 	r      reel
-	after  any // place of r after the unit that read returned last
+	after  any // place of r after the last unit that read returned
 	raw    atomic.Bool
-	opened *tape // packets of a unit, to be read as ticks; nil where the reel has none
-	inside bool  // there are some
+	opened *tape // decodes the packets of a unit into ticks; nil if the reel has no packets
+	inside bool  // opened has packets left
 
 	full, free chan *unit // aheadUnits slots each
 	quit       chan struct{}
@@ -24,14 +24,14 @@ type ahead struct {
 	on         bool
 }
 
-// aheadUnits is how many units there are beside the player's own.
+// aheadUnits is how many units there are besides the unit of the player.
 const aheadUnits = 3
 
 func newAhead(t *tape) *ahead {
 	return &ahead{r: tapeReel{t}, opened: &tape{rec: t.rec, filter: t.filter, log: t.log, tally: t.tally, clock: t.clock, first: t.first}}
 }
 
-// A tapeReel is one tape as a reel.
+// A tapeReel makes a tape a reel.
 type tapeReel struct{ *tape }
 
 func (t tapeReel) place() any {
@@ -45,14 +45,14 @@ func (t tapeReel) goTo(p any, state *feed.State) error {
 	return t.tape.goTo(p.(place), definitionsOf(state))
 }
 
-// read fills u with what comes next: what it still has of packets, and else what follows.
+// read fills u with the rest of its packets, decoded, or else with the next unit.
 func (a *ahead) read(u *unit, raw bool) error {
 	if len(u.packets) > 0 {
 		a.opened.enter(u)
 		a.inside = true
 	}
 	if a.inside {
-		if a.opened.read(u, false) == nil { // it reads no file
+		if a.opened.read(u, false) == nil { // cannot fail otherwise: it reads no file
 			return nil
 		}
 		a.inside = false
@@ -80,7 +80,7 @@ func (a *ahead) read(u *unit, raw bool) error {
 	return err
 }
 
-// errHere is that the goroutine has left the reel to the caller of read.
+// errHere reports that the goroutine has left the reel to the caller of read.
 var errHere = errors.New("packets are wanted")
 
 func (a *ahead) start() {
@@ -101,7 +101,7 @@ func (a *ahead) start() {
 				}
 				u.after = a.r.place()
 				over := u.err != nil
-				a.full <- u // has room
+				a.full <- u // never blocks
 				if over {
 					return
 				}
@@ -110,7 +110,7 @@ func (a *ahead) start() {
 	})
 }
 
-// stop ends the goroutine; what it has read is lost.
+// stop ends the goroutine and discards the units that it has read.
 func (a *ahead) stop() {
 	if a.on {
 		close(a.quit)
@@ -130,7 +130,7 @@ func (a *ahead) goTo(p any, state *feed.State) error {
 	return a.r.goTo(p, state)
 }
 
-// place is where the reel goes on after what read returned last, nil if that cannot be told.
+// place returns where the reel continues after the last unit that read returned, or nil if that place is unknown.
 func (a *ahead) place() any {
 	if a.inside {
 		at, _ := a.opened.here()

@@ -5,24 +5,25 @@ import (
 	"time"
 )
 
-// Max is the speed without waiting.
+// Max is the speed of a replay that does not wait.
 var Max = math.Inf(1)
 
-// Bounds of speeds, but for Max.
+// Bounds of speeds other than Max.
 const (
 	MinSpeed = 1e-6
 	MaxSpeed = 1e6
 )
 
-// A clock tells when what was recorded is due. It reads no clock itself. At time wall the
-// recorded time is at, in ns since the Unix epoch; from there on it passes speed times as fast.
+// A clock computes when recorded times are due. It does not read the time itself. At time wall the recorded time is
+// at, in ns since the Unix epoch; after wall it passes speed times as fast.
 type clock struct {
 	wall  time.Time
 	at    int64
 	speed float64 // Max: everything is due
 }
 
-// due is when recorded time t is reached, never too early; for times past, clock.wall or before.
+// due returns when recorded time t is reached, never too early. For times up to at it returns wall or an earlier
+// time.
 func (c *clock) due(t int64) time.Time {
 	if t <= c.at || c.speed == Max {
 		return c.wall
@@ -34,7 +35,7 @@ func (c *clock) due(t int64) time.Time {
 	return c.wall.Add(time.Duration(after))
 }
 
-// now is the recorded time at wall time t; for Max the greatest there is.
+// now returns the recorded time at time t; math.MaxInt64 for Max.
 func (c *clock) now(t time.Time) int64 {
 	passed := t.Sub(c.wall)
 	switch {
@@ -50,5 +51,5 @@ func (c *clock) now(t time.Time) int64 {
 	return c.at + int64(d)
 }
 
-// anchor lets the clock go on from recorded time at, which is reached at wall.
+// anchor makes the clock continue from recorded time at, which is reached at time wall.
 func (c *clock) anchor(wall time.Time, at int64) { c.wall, c.at = wall, at }

@@ -12,14 +12,14 @@ import (
 	"tickfeed/codec/recording"
 )
 
-// An extent is where a replay may seek to: recorded times in [from, to], and numbers in [first, next). The numbers are 0 if they
-// are not known, as those of recordings that are merged, or that hold several numberings.
+// An extent is where a replay may seek to: recorded times in [from, to], and numbers in [first, next). The numbers
+// are 0 if they are unknown, as with recordings that are merged or hold several numberings.
 type extent struct {
 	from, to    int64
 	first, next uint64
 }
 
-// extent returns where the replay may seek to: what the recordings hold, up to Config.To.
+// extent returns where the replay may seek to: the extent of the recordings, up to Config.To.
 func (p *Player) extent() (extent, error) {
 	x, err := p.held()
 	if err != nil {
@@ -39,7 +39,7 @@ func (p *Player) extent() (extent, error) {
 	return x, nil
 }
 
-// held returns the extent of the recordings. The first call reads the index of each and the last part of it.
+// held returns the extent of the recordings. The first call reads the index and the last part of each.
 func (p *Player) held() (extent, error) {
 	if p.span != nil {
 		return *p.span, nil
@@ -59,7 +59,8 @@ func (p *Player) held() (extent, error) {
 	return x, nil
 }
 
-// end returns when the last tick of a recording is due on clock, and its numbers, which are 0 if it has several numberings.
+// end returns when the last tick of a recording is due on clock, and the range of its numbers, [0, 0) if it has
+// several numberings.
 func end(rec Recording, clock recording.Clock) (to int64, first, next uint64, err error) {
 	t, err := openTape(rec, nil, clock, &tally{}, zerolog.Nop())
 	if err != nil {
@@ -104,7 +105,7 @@ func end(rec Recording, clock recording.Clock) (to int64, first, next uint64, er
 	return to, first, next, nil
 }
 
-// sealed reports whether all recordings end with an index, so that reading it takes no time.
+// sealed reports whether all recordings end with an index, so that finding their extent is quick.
 func (p *Player) sealed() bool {
 	for _, rec := range p.cfg.Recordings {
 		r, err := recording.NewReader(rec.R, rec.Size)
@@ -115,13 +116,13 @@ func (p *Player) sealed() bool {
 	return true
 }
 
-// A RangeError reports a seek to where the recording is not. Nothing has happened then.
+// A RangeError reports a seek to a place outside the recording. The replay is where it was.
 type RangeError struct {
-	Seq uint64 // the number that was asked for, else 0
-	At  int64  // the time that was asked for, in ns since the Unix epoch
+	Seq uint64 // the requested number, or 0
+	At  int64  // the requested time, in ns since the Unix epoch
 
-	From, To    int64  // the times of the recording
-	First, Last uint64 // its numbers, 0 if they are not known
+	From, To    int64  // the first and last time of the recording
+	First, Last uint64 // its first and last number; 0 if unknown
 	zone        *time.Location
 }
 
@@ -150,7 +151,7 @@ func (e *RangeError) Error() string {
 	return b.String()
 }
 
-// checkRange returns a *RangeError if t, which is resolved, is beyond either end of what is played.
+// checkRange returns a *RangeError if t, which must be resolved, is outside the extent.
 func (p *Player) checkRange(t Target) error {
 	x, err := p.extent()
 	if err != nil {

@@ -95,7 +95,7 @@ func TestConfirmsTooLittle(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		return st.Sessions > 1
 	})
-	for _, text := range []string{"the replay waits for subscribers", "goes on without a subscriber"} {
+	for _, text := range []string{"the replay waits for subscribers", "continues without a subscriber"} {
 		n := 0
 		for _, e := range s.log.events(t, text) {
 			if e["session"] != first.String() {

@@ -13,31 +13,31 @@ import (
 	"time"
 )
 
-// ControlHeader is the header with which a program says that a request is not a web page's; any
-// value but the empty one will do. A JSON content type does as well.
+// ControlHeader is a header, with any value that is not empty, by which a program shows that its request does not
+// come from a web page. A JSON content type has the same effect.
 const ControlHeader = "X-Tickfeed"
 
 // maxControl bounds the body of a request, in bytes.
 const maxControl = 4096
 
-// A ControlRequest is the body of POST /step, /speed and /seek; other fields are empty.
+// A ControlRequest is the body of POST /step, /speed and /seek. Each uses one field.
 type ControlRequest struct {
-	N     uint64 `json:"n,omitempty"`     // of step: how many ticks, at most MaxStep; 0 for 1
-	Speed *Speed `json:"speed,omitempty"` // of speed
-	To    string `json:"to,omitempty"`    // of seek: as ParseTarget reads it
+	N     uint64 `json:"n,omitempty"`     // for step: number of ticks, at most MaxStep; 0 for 1
+	Speed *Speed `json:"speed,omitempty"` // for speed
+	To    string `json:"to,omitempty"`    // for seek: a target for ParseTarget
 }
 
-// A ControlError is the body of an answer that is not 200.
+// A ControlError is the body of a response whose status is not 200.
 type ControlError struct {
 	Error string `json:"error"`
 }
 
-// Handler answers GET /status, and POST /pause, /resume, /step, /speed and /seek, each with the
-// status as JSON. Info is added to it under the names of its JSON form; times of day are in zone.
+// Handler serves GET /status, and POST /pause, /resume, /step, /speed and /seek. Each responds with the Status as
+// JSON, extended by the JSON fields of the value that info returns. Times of day in requests are in zone.
 //
-// It is for loopback: it answers requests for names of this machine only (else 421), so that no
-// web page reaches it by a name of its own, and takes effect only by POST from the same
-// origin with a ControlHeader or a JSON content type, which a form of another site cannot send.
+// The handler is for loopback. It accepts requests for names of this machine only (otherwise 421), so that no web
+// page reaches it by a host name of its own. Commands must be POST requests from the same origin with a ControlHeader
+// or a JSON content type, which a form on another site cannot send.
 func (p *Player) Handler(info func() any, zone *time.Location) http.Handler {
 	c := &control{p: p, info: info, zone: zone}
 	mux := http.NewServeMux()
@@ -48,7 +48,7 @@ func (p *Player) Handler(info func() any, zone *time.Location) http.Handler {
 		"/step":   func(ctx context.Context, r *ControlRequest) error { return p.Step(ctx, max(1, r.N)) },
 		"/speed": func(ctx context.Context, r *ControlRequest) error {
 			if r.Speed == nil {
-				return &badRequest{`the body must say the speed, such as {"speed": "10x"}`}
+				return &badRequest{`the body must contain the speed, such as {"speed": "10x"}`}
 			}
 			return p.SetSpeed(ctx, float64(*r.Speed))
 		},
@@ -78,7 +78,7 @@ type control struct {
 func (c *control) serve(w http.ResponseWriter, r *http.Request, do func(context.Context, *ControlRequest) error) {
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if r.Header.Get(ControlHeader) == "" && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
-		fail(w, http.StatusForbidden, "a request with an effect needs the header "+ControlHeader+", or a JSON content type")
+		fail(w, http.StatusForbidden, "a command needs the header "+ControlHeader+", or a JSON content type")
 		return
 	}
 	var q ControlRequest
@@ -105,7 +105,7 @@ func (c *control) serve(w http.ResponseWriter, r *http.Request, do func(context.
 	}
 }
 
-// status answers with the status and what info adds.
+// status responds with the status of the player and the fields of info.
 func (c *control) status(w http.ResponseWriter) {
 	b, err := json.Marshal(c.p.Status())
 	if err == nil && c.info != nil {
@@ -135,7 +135,7 @@ func fail(w http.ResponseWriter, status int, text string) {
 	_ = json.NewEncoder(w).Encode(ControlError{text})
 }
 
-// localOnly answers requests for names of this machine.
+// localOnly refuses requests for names other than those of this machine.
 func localOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -146,14 +146,14 @@ func localOnly(h http.Handler) http.Handler {
 		}
 		host = strings.Trim(host, "[]")
 		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
-			fail(w, http.StatusMisdirectedRequest, "this is the control of a replay on this machine; ask for localhost")
+			fail(w, http.StatusMisdirectedRequest, "this server controls a replay on this machine; use the host name localhost")
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
-// ControlServer is a server for h with bounds on what a request may take.
+// ControlServer returns a server for h with bounds on the duration and size of requests.
 func ControlServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 5 * time.Minute,

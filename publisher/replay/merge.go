@@ -14,22 +14,22 @@ import (
 	"tickfeed/feed"
 )
 
-// A merge is several tapes as one reel, by time. Its numbers are new, from 1; from 2 where the
-// recordings begin with a state. An instrument is one symbol at one venue, in whichever recording;
-// where two of them define it in different ways it is defined anew as often as needed. What a
-// recording does not have is one number in a merge.
+// A merge is a reel that merges several tapes by time. Its numbers are new, from 1, or from 2 if the recordings begin
+// with a state. An instrument is identified by symbol and venue in all recordings; if recordings define it
+// differently, it is redefined as often as needed. Each range of numbers that a recording lacks is one number in a
+// merge.
 //
-// The merge begins with the state of the recordings that begin first. A state that comes later,
-// where another recording begins or after numbers that one does not have, is told by ticks at its
-// own time, as [recording.Source] does: nothing is known before it was.
+// The merge begins with the state of the recordings that begin first. A later state, where another recording begins
+// or after numbers that a recording lacks, is turned into ticks at its own time, as [recording.Source] does, so that
+// nothing is known before it happened.
 type merge struct {
 	tapes []*mergeTape
 	names map[[2]string]feed.InstrumentID
-	now   []*feed.Definition // by id here: the definition in force, or one that is equal to it; nil for none
+	now   []*feed.Definition // by merged id: the definition in force, or an equal one; nil for none
 	next  uint64
 	due   int64
 	begun bool
-	told  uint64 // next as of the place that was told last
+	told  uint64 // value of next when place last returned a place
 }
 
 // A mergeTape is a tape of a merge.
@@ -37,17 +37,17 @@ type mergeTape struct {
 	*tape
 	u     unit
 	i     int         // next tick of u
-	told  int         // ticks of u, at its front, that tell a state
-	fresh bool        // the instrument whose state is being told was not known before
-	state *feed.State // to be told before the next tick; nil for none
-	began *feed.State // that the first told ticks of u tell
+	told  int         // ticks at the front of u that were made from a state
+	fresh bool        // the instrument whose state is being turned into ticks was unknown before
+	state *feed.State // to be turned into ticks before the next tick; nil for none
+	began *feed.State // the state that the first told ticks of u were made from
 	full  bool
 	over  bool
-	own   feed.Table[mergeInstrument] // by the recording's own ids
-	ids   []feed.InstrumentID         // the own ids that are defined
+	own   feed.Table[mergeInstrument] // by the ids of the recording
+	ids   []feed.InstrumentID         // the ids of the recording that are defined
 }
 
-// A mergePlace is where a merge can go on.
+// A mergePlace is a place at which a merge can continue.
 type mergePlace struct {
 	next  uint64
 	due   int64
@@ -58,13 +58,13 @@ type mergeTapePlace struct {
 	place
 	over bool
 	ids  []feed.InstrumentID
-	defs []*feed.Definition // of ids
+	defs []*feed.Definition // definitions of ids
 }
 
 // A mergeInstrument is an instrument of one recording.
 type mergeInstrument struct {
 	def  *feed.Definition // nil if the recording does not define it
-	here uint32           // 1 + the id in the merge; 0 if that was not asked for
+	here uint32           // 1 + the merged id; 0 if none was assigned yet
 }
 
 func openMerge(recordings []Recording, filter codec.Filter, clock recording.Clock, tl *tally, log zerolog.Logger) (*merge, error) {
@@ -90,7 +90,7 @@ func (m *merge) rewind() error {
 	return nil
 }
 
-// begin makes u the line that the merge begins with.
+// begin makes u the line with which the merge begins.
 func (m *merge) begin(u *unit) error {
 	m.begun = true
 	first := int64(math.MaxInt64)
@@ -113,7 +113,7 @@ func (m *merge) begin(u *unit) error {
 				return m.tooMany()
 			}
 			x.Instrument = id
-			_ = state.Apply(&x) // it applied to the state of the recording
+			_ = state.Apply(&x) // cannot fail: it applied to the state of the recording
 		}
 		t.i = t.told
 		t.full = t.i < len(t.u.ticks)
@@ -130,8 +130,8 @@ func (m *merge) tooMany() error {
 	return fmt.Errorf("together the recordings have more than %d instruments", feed.MaxInstruments)
 }
 
-// id is the id here of instrument id of tape t, a new one if need be. It is false if there are
-// too many, or t did not define it.
+// id returns the merged id of instrument id of tape t, and assigns one if necessary. It returns false if there are
+// too many instruments or t did not define the instrument.
 func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool) {
 	own := t.own.Lookup(id)
 	if own == nil || own.def == nil {
@@ -154,7 +154,7 @@ func (m *merge) id(t *mergeTape, id feed.InstrumentID) (feed.InstrumentID, bool)
 	return here, true
 }
 
-// define notes what the recording says of its instrument id.
+// define records the definition of the instrument with the given id of the recording.
 func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
 	own := t.own.At(id)
 	if own.def == nil {
@@ -163,7 +163,7 @@ func (t *mergeTape) define(id feed.InstrumentID, d *feed.Definition) {
 	*own = mergeInstrument{def: d}
 }
 
-// ready reads on where t has played what it had.
+// ready reads the next unit if all of the current one was played.
 func (t *mergeTape) ready() error {
 	for !t.over && !t.full {
 		err := t.read(&t.u, false)
@@ -193,8 +193,8 @@ func (t *mergeTape) ready() error {
 	return nil
 }
 
-// tell puts the ticks that lead to the state that is to be told before the first tick of u, and makes them due with it; if there is
-// none, when they happened.
+// tell puts ticks that lead to t.state before the first tick of u, and makes them due with it or, if u has no tick,
+// when they happened.
 func (t *mergeTape) tell() {
 	var ticks []feed.Tick
 	due, seq := t.at.due, t.at.next
@@ -203,7 +203,7 @@ func (t *mergeTape) tell() {
 		due = max(due, x.EventTime)
 		switch x.Kind {
 		case feed.KindSummary:
-			continue // the trades of the day are not there
+			continue // the trades that it summarizes are not available
 		case feed.KindDefinition:
 			in, _ := t.state.Instrument(x.Instrument)
 			ticks = append(ticks, x, feed.ClearTick(x.Instrument, max(in.QuoteTime, in.StatusTime), feed.SideBoth))
@@ -223,7 +223,7 @@ func (t *mergeTape) tell() {
 	t.full = len(t.u.ticks) > 0
 }
 
-// head is when t goes on.
+// head returns when the next tick or hole of t is due.
 func (t *mergeTape) head() int64 {
 	if t.u.kind == unitHole {
 		return t.u.due
@@ -240,7 +240,7 @@ func (m *merge) read(u *unit, _ bool) error {
 	u.first, u.end = m.next, m.next
 	for len(u.ticks) < unitSize {
 		var t *mergeTape
-		until := int64(math.MaxInt64) // of the others
+		until := int64(math.MaxInt64) // when the next other tape is due
 		for _, o := range m.tapes {
 			if err := o.ready(); err != nil {
 				return err
@@ -250,7 +250,7 @@ func (m *merge) read(u *unit, _ bool) error {
 			case t == nil:
 				t = o
 			case o.head() < t.head():
-				t, until = o, t.head()-1 // what is due at the same time comes from the first recording first
+				t, until = o, t.head()-1 // of ticks due at the same time, those of the first recording come first
 			default:
 				until = min(until, o.head())
 			}
@@ -279,7 +279,7 @@ func (m *merge) read(u *unit, _ bool) error {
 	return nil
 }
 
-// take moves ticks of t to u, at least one, and those that are due up to until.
+// take moves ticks of t to u: at least one, and all that are due up to until.
 func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 	for first := true; t.i < len(t.u.ticks) && (first || t.u.dues[t.i] <= until && len(u.ticks) < unitSize); first = false {
 		x := &t.u.ticks[t.i]
@@ -294,7 +294,7 @@ func (m *merge) take(u *unit, t *mergeTape, until int64) error {
 			if own := t.own.Lookup(x.Instrument); own != nil && own.def != nil {
 				return m.tooMany()
 			}
-			continue // its definition was lost; what it is, nobody knows
+			continue // its definition was lost, so the instrument is unknown
 		}
 		if telling && x.Kind == feed.KindDefinition {
 			t.fresh = m.now[id] == nil
@@ -322,7 +322,8 @@ func (m *merge) add(u *unit, x *feed.Tick, id feed.InstrumentID) {
 	m.next++
 }
 
-// place implements reel. It takes time for each instrument, and so is told again after as many ticks only.
+// place implements reel. Its cost grows with the number of instruments, so it returns nil until that many ticks have
+// followed the last place.
 func (m *merge) place() any {
 	instruments := 0
 	for _, t := range m.tapes {
@@ -347,7 +348,7 @@ func (m *merge) place() any {
 		case t.u.kind == unitHole:
 			x.next = t.u.first
 		case t.i < t.told:
-			return nil // a state is being told, which no number stands for
+			return nil // within the ticks made from a state, which have no number
 		default:
 			x.next = t.u.ticks[t.i].Seq
 			x.due = m.due
@@ -392,7 +393,7 @@ func (t *mergeTape) definitions() iter.Seq2[feed.InstrumentID, *feed.Definition]
 	}
 }
 
-// definitionsOf are the definitions that a state has.
+// definitionsOf returns the definitions in s by instrument id.
 func definitionsOf(s *feed.State) iter.Seq2[feed.InstrumentID, *feed.Definition] {
 	return func(yield func(feed.InstrumentID, *feed.Definition) bool) {
 		for x := range s.Definitions(nil) {

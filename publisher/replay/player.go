@@ -19,44 +19,44 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// An Output is where a player publishes. A Stage is one.
+// An Output is where a player publishes, such as a Stage.
 type Output interface {
-	// Begin begins a session at number first; state is as of there and the output's. The one
-	// before it, if any, is left.
+	// Begin ends the current session, if any, and begins a session at number first. state is the state as of first
+	// and belongs to the output.
 	Begin(ctx context.Context, first uint64, state *feed.State) error
-	// Republish, Relay and Skip are those of publisher.Publisher.
+	// Republish, Relay and Skip do what the methods of publisher.Publisher do.
 	Republish(ctx context.Context, ticks []feed.Tick, end uint64) error
 	Relay(ctx context.Context, packets []byte) (n, ticks int, err error)
 	Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error
-	// State is the state of the session so far, a copy, and the next number.
+	// State returns a copy of the state of the session so far, and the next number.
 	State() (*feed.State, uint64)
 	// Drain waits, for a bounded time, until all subscribers have received what was published in this session.
 	Drain(ctx context.Context) error
-	// End says that no tick will follow in this session.
+	// End ends the session: no tick will follow in it.
 	End(ctx context.Context) error
 }
 
-// A Config says what is played, and how. Zero values are the defaults.
+// A Config says what to play, and how. The zero value of each field selects its default.
 type Config struct {
 	Recordings []Recording     // at least one; several are merged by time
-	Filter     codec.Filter    // instruments that are played; others are not asked for
-	Clock      recording.Clock // by which ticks are due, and which times in From, To and seeks are about
-	From, To   Target          // from the first, and up to the other, which is left out; zero for all
-	Speed      float64         // seconds of recorded time in a second: MinSpeed to MaxSpeed, or Max; 0 for 1
-	Loop       bool            // begin again at From after the end
-	Paused     bool            // begin in a pause
-	StartAt    time.Time       // not before; zero for at once
-	GapLimit   time.Duration
-	ShiftToNow bool // move event times by a constant, so that a session begins now; how late ticks were published stays
-	ExitAtEnd  bool // Run returns at the end
+	Filter     codec.Filter    // instruments to play; ticks of other instruments are reported as not asked for
+	Clock      recording.Clock // decides when ticks are due, and what times in From, To and seeks mean
+	From, To   Target          // plays from From up to, but not including, To; zero values for all
+	Speed      float64         // recorded seconds per second: MinSpeed to MaxSpeed, or Max; 0 for 1
+	Loop       bool            // start again at From after the end
+	Paused     bool            // start paused
+	StartAt    time.Time       // time of the start; zero to start at once
+	GapLimit   time.Duration   // longest wait in recorded time between two ticks; the rest of the gap is skipped; 0 for no limit
+	ShiftToNow bool            // move event times by a constant so that the session begins now; the delay from event to publication is kept
+	ExitAtEnd  bool            // Run returns at the end
 
 	Logger zerolog.Logger
-	// Sleep waits for times below two milliseconds; nil for what is most precise. A test in
-	// virtual time sets time.Sleep.
+	// Sleep sleeps for times below two milliseconds; nil for the most precise way. A test with testing/synctest sets
+	// time.Sleep.
 	Sleep func(time.Duration)
 }
 
-// A State says what a player does.
+// A State says what a player is doing.
 type State string
 
 // The states of a player.
@@ -65,68 +65,69 @@ const (
 	Playing State = "playing"
 	Paused  State = "paused"
 	Seeking State = "seeking"
-	Ended   State = "ended" // everything was played; a seek goes back
+	Ended   State = "ended" // everything was played; a seek resumes
 )
 
-// Status is how a replay goes. Times are in ns since the Unix epoch.
+// A Status describes the progress of a replay. Times are in ns since the Unix epoch.
 type Status struct {
 	State    State         `json:"state"`
 	Speed    Speed         `json:"speed"`
-	Recorded int64         `json:"recorded_time"` // where it is in the recording
+	Recorded int64         `json:"recorded_time"` // current place in the recording
 	Wall     int64         `json:"replay_time"`   // now
-	Behind   time.Duration `json:"behind_ns"`     // how late the next tick is already
+	Behind   time.Duration `json:"behind_ns"`     // how late the next tick is
 	Seq      uint64        `json:"seq"`           // next number
-	Ticks    uint64        `json:"ticks"`         // played so far, over all sessions
-	Sessions int           `json:"sessions"`      // so far: one, and one for each seek and loop
+	Ticks    uint64        `json:"ticks"`         // ticks played so far, in all sessions
+	Sessions int           `json:"sessions"`      // sessions so far: one, and one more for each seek and loop
 	First    int64         `json:"recording_start"`
-	Last     int64         `json:"recording_end"` // 0 until it is known: a recording without an index is read to its end for it
-	// LateP50 and LateP99 are how late ticks were published that the player had to wait for.
+	Last     int64         `json:"recording_end"` // 0 until it is known: a recording without an index must be read to its end to find it
+	// LateP50 and LateP99 are how late the player published ticks that it had to wait for.
 	LateP50 time.Duration `json:"late_p50_ns"`
 	LateP99 time.Duration `json:"late_p99_ns"`
-	Damaged uint64        `json:"damaged"` // numbers that the recordings lost, as far as they were read
+	Damaged uint64        `json:"damaged"` // numbers lost to damage in the recordings, as far as they were read
 }
 
 // Errors of a Player's methods.
 var (
-	// ErrStopped: the player does not run any more.
+	// ErrStopped reports that the player no longer runs.
 	ErrStopped = errors.New("the replay has stopped")
-	// ErrEmpty: there is nothing to play.
+	// ErrEmpty reports that there is nothing to play.
 	ErrEmpty = errors.New("no tick to play")
 )
 
 // Bounds of a player.
 const (
-	catchUp       = time.Second // what is later than this is not caught up
-	maxStates     = 128         // states kept to seek from, at most
-	keptSum       = 1 << 20     // instruments in them, about
+	catchUp       = time.Second // a tick that is later than this moves the schedule
+	maxStates     = 128         // states kept for seeking, at most
+	keptSum       = 1 << 20     // approximate number of instruments in all of them
 	stateInterval = 1 << 17     // ticks between two of them, at first
 	maxLate       = 100 * time.Second
-	sameClock     = time.Minute // event times that are farther from when they were published are of another clock
+	sameClock     = time.Minute // an event time farther from its publish time is of another clock
 )
 
-// A reel is recordings as units: one tape, or several that are merged.
+// A reel yields recordings as units: one tape, or several tapes that are merged.
 type reel interface {
-	// read fills u with what comes next. Only where raw is set there may be packets, and then what cannot be
-	// told by them comes as ticks.
+	// read fills u with the next unit. It may return packets only if raw is set; packets that cannot be played
+	// unchanged are returned as ticks.
 	read(u *unit, raw bool) error
 	rewind() error
-	// place is where it goes on with what comes next, nil if that cannot be told. It is asked for each unit.
+	// place returns the place at which the reel continues, or nil if it cannot describe it. It is called for each
+	// unit.
 	place() any
 	goTo(p any, state *feed.State) error
 }
 
-// A keepsake is a state to seek from.
+// A keepsake is a kept state for seeking.
 type keepsake struct {
 	place any
 	part  int
-	seq   uint64 // as of
-	due   int64  // of what comes before
+	seq   uint64 // number as of which state is
+	due   int64  // recorded time of the tick before it
 	state *feed.State
-	shift int64 // of the times in state
+	shift int64 // shift of the times in state
 }
 
-// A Player plays recordings into an Output. Run does all the work; the other methods may be
-// called by any goroutine while it runs.
+// A Player plays recordings into an Output. Run does all the work; the other methods may be called from any goroutine
+// while it runs.
 type Player struct {
 	cfg      Config
 	out      Output
@@ -135,29 +136,29 @@ type Player struct {
 	commands chan func(context.Context)
 	done     chan struct{} // closed when Run returns
 
-	// What follows is Run's.
+	// The fields below belong to Run.
 	clock   clock
 	started bool // the clock was set in this session, or a tick was published
 	whole   bool // the session began at Config.From
 	paused  bool
-	steps   uint64 // ticks to play in the pause
+	steps   uint64 // ticks still to be played while paused
 	over    bool
 	u       unit
 	at      int    // next tick of u
-	full    bool   // u has something that was not played
-	last    bool   // nothing of the recording comes after u
-	until   Target // the end
-	ending  bool   // there is one
-	due     int64  // recorded time of what was played last
+	full    bool   // u has parts that were not played
+	last    bool   // u is the last unit to play
+	until   Target // end of the replay
+	ending  bool   // until is set
+	due     int64  // recorded time of the last thing played
 	part    int
 	shift   int64
-	skew    int64  // of event times, where their clock is not that of publishing
-	played  uint64 // ticks since the session began
+	skew    int64  // event time minus publish time, if they are of different clocks
+	played  uint64 // ticks in this session
 	seq     uint64 // next number of the session
-	broken  error  // ends Run
+	broken  error  // makes Run return
 	span    *extent
-	stepped []chan struct{} // closed once no step is left to be played
-	cut     func()          // ends the wait in drain, because the place changes; nil outside of it
+	stepped []chan struct{} // closed once no step is left to play
+	cut     func()          // ends the wait in drain before a seek; nil outside of drain
 
 	kept     []keepsake // in order
 	interval uint64     // ticks between them
@@ -165,12 +166,12 @@ type Player struct {
 
 	mu     sync.Mutex
 	status Status
-	anchor clock // of status: recorded time goes on between two updates
-	next   int64 // and is at most this
+	anchor clock // clock of status, which extrapolates the recorded time between two updates
+	next   int64 // bound of the recorded time in status
 	late   *hdrhistogram.Histogram
 }
 
-// New returns a player of cfg into out. It reads the beginnings of the recordings.
+// New returns a player that plays cfg into out. It reads the beginnings of the recordings.
 func New(cfg Config, out Output) (*Player, error) {
 	if cfg.Speed == 0 {
 		cfg.Speed = 1
@@ -213,7 +214,7 @@ func New(cfg Config, out Output) (*Player, error) {
 	return p, nil
 }
 
-// lookAhead finds out when the recording begins, and resolves what is relative to that.
+// lookAhead finds when the recording begins, and resolves relative targets.
 func (p *Player) lookAhead() error {
 	defer p.reel.stop()
 	for {
@@ -247,9 +248,8 @@ func (p *Player) lookAhead() error {
 	return nil
 }
 
-// Run plays until ctx ends, which it returns the cause of, or until the end where Config.ExitAtEnd
-// is set, where it returns nil. Else the error is the recording's, wraps ErrEmpty, or is the
-// output's. It may be called once.
+// Run plays until ctx ends, and returns the cause of ctx, or until the end if Config.ExitAtEnd is set, and returns
+// nil. Any other error comes from a recording or the output, or wraps ErrEmpty. It may be called once.
 func (p *Player) Run(ctx context.Context) error {
 	defer close(p.done)
 	defer p.reel.stop()
@@ -282,10 +282,10 @@ func (p *Player) Run(ctx context.Context) error {
 	}
 }
 
-// forever is a time that does not come.
+// forever is a time that never comes.
 var forever = time.Unix(1<<40, 0)
 
-// wait waits until a time or for a command, or for less than that.
+// wait waits until the given time, a command or the end of ctx. It may return early.
 func (p *Player) wait(ctx context.Context, until time.Time) {
 	d := time.Until(until)
 	switch {
@@ -305,7 +305,7 @@ func (p *Player) wait(ctx context.Context, until time.Time) {
 	}
 }
 
-// play plays what is due at now, and says when to go on.
+// play plays one thing that is due at now, and returns when to continue.
 func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	if p.over || p.paused && p.steps == 0 {
 		return forever, nil
@@ -332,7 +332,7 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 			u.state = restamp(u.state, p.shift)
 		}
 		return time.Time{}, p.out.Skip(ctx, u.end-u.first, u.why, u.state)
-	case p.at == len(u.ticks): // the end of the unit: numbers that nobody asked for
+	case p.at == len(u.ticks): // the end of the unit: numbers that were not asked for
 		if due := p.clock.due(u.due); len(u.ticks) == 0 && !p.paused && p.cfg.GapLimit == 0 && due.After(now) {
 			return due, nil
 		}
@@ -341,17 +341,16 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	return p.ticks(ctx, now)
 }
 
-// asIs reports whether whole packets may be played as they are: nothing is to be changed or left out, or
-// waited for.
+// asIs reports whether whole packets may be played unchanged: nothing has to be changed, left out or waited for.
 func (p *Player) asIs() bool {
 	return p.clock.speed == Max && !p.paused && p.cfg.GapLimit == 0 && !p.ending && !p.cfg.ShiftToNow
 }
 
-// relay plays the packets of the unit, as far as the output takes them; what is left of them is read as ticks. In
-// BenchmarkServe 27 M ticks/s are replayed this way, 22 M where ticks are decoded ahead and encoded again.
+// relay plays the packets of the unit, as far as the output takes them; the rest is then read as ticks. Relaying is
+// faster than decoding packets and encoding them again, see BenchmarkServe.
 func (p *Player) relay(ctx context.Context) error {
 	p.full = false
-	if !p.asIs() { // any more
+	if !p.asIs() { // no longer
 		return nil
 	}
 	u := &p.u
@@ -370,7 +369,7 @@ func (p *Player) relay(ctx context.Context) error {
 	return err
 }
 
-// ticks plays those ticks of the unit that are due.
+// ticks plays the ticks of the unit that are due.
 func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
 	u, limit := &p.u, int64(math.MaxInt64)
 	first := u.dues[p.at]
@@ -425,7 +424,7 @@ func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// start notes that a session's time begins to pass, which moves its event times.
+// start records that the time of a session begins to pass. With Config.ShiftToNow it sets the shift of event times.
 func (p *Player) start(now time.Time, first int64) {
 	p.started = true
 	if p.cfg.ShiftToNow {
@@ -434,8 +433,8 @@ func (p *Player) start(now time.Time, first int64) {
 	}
 }
 
-// look finds out by the next event how far event times are from when they were published, as those of a simulated
-// market, or of an old file that was published at a pace of its own, are by days and years.
+// look measures how far event times are from publish times, at the next event. In a simulated market, or an old file
+// that was published at its own pace, they differ by days or years.
 func (p *Player) look() {
 	if !p.full || p.u.kind != unitTicks {
 		return
@@ -453,7 +452,7 @@ func (p *Player) look() {
 	}
 }
 
-// failed says what is wrong with the recording where the output refused what it holds.
+// failed returns a *DataError if the output refused a tick of the recording, and otherwise err.
 func (p *Player) failed(err error) error {
 	var partial *publisher.PublishError
 	if errors.As(err, &partial) && !errors.Is(err, publisher.ErrClosed) && !errors.Is(err, journal.ErrFailed) &&
@@ -473,7 +472,7 @@ func (e *DataError) Error() string { return fmt.Sprintf("tick %d of the recordin
 
 func (e *DataError) Unwrap() error { return e.Err }
 
-// gap is how much of the time between two dues is left out.
+// gap returns how much of the time between two dues is skipped.
 func (p *Player) gap(from, to int64) int64 {
 	if p.cfg.GapLimit == 0 || to <= from || uint64(to)-uint64(from) <= uint64(p.cfg.GapLimit) {
 		return 0
@@ -481,13 +480,13 @@ func (p *Player) gap(from, to int64) int64 {
 	return int64(min(uint64(to)-uint64(from)-uint64(p.cfg.GapLimit), math.MaxInt64))
 }
 
-// load reads the next unit, or ends what there is to play.
+// load reads the next unit, or ends the replay if there is none.
 func (p *Player) load(ctx context.Context) error {
 	p.at = 0
 	if p.last {
 		return p.end(ctx)
 	}
-	if len(p.u.packets) == 0 { // else the reel stands after what is left of them
+	if len(p.u.packets) == 0 { // otherwise the reel is after packets that are still to be played
 		p.keep()
 	}
 	err := p.reel.read(&p.u, p.asIs())
@@ -501,7 +500,7 @@ func (p *Player) load(ctx context.Context) error {
 	return nil
 }
 
-// trim takes from the unit what is not to be played.
+// trim removes from the unit everything from the end target onward.
 func (p *Player) trim() {
 	if !p.ending || p.u.kind == unitLine {
 		return
@@ -541,8 +540,8 @@ func (p *Player) leave(ctx context.Context) error {
 	return p.out.Republish(ctx, nil, p.u.end)
 }
 
-// end is the end of what there is to play. A seek may go to where nothing is; that nothing is
-// where the configuration says is an error.
+// end ends the session or, with Config.Loop, begins the next round. It returns an error wrapping ErrEmpty if there is
+// no tick between Config.From and Config.To; a seek to a part without ticks is no error.
 func (p *Player) end(ctx context.Context) error {
 	if p.played == 0 && p.whole {
 		return fmt.Errorf("%w in that part; by its %s times the recording begins at %s", ErrEmpty, p.cfg.Clock,
@@ -558,8 +557,8 @@ func (p *Player) end(ctx context.Context) error {
 	return p.round(ctx)
 }
 
-// drain waits as Output.Drain does, and carries out commands meanwhile. It returns true when the wait is over, and false if it
-// failed or if a command went to another place, where there is nothing to wait for.
+// drain waits as Output.Drain does, and runs commands meanwhile. It returns true when the wait has ended, and false
+// if it failed, or if a command moved the replay to another place, which makes waiting pointless.
 func (p *Player) drain(ctx context.Context) (over bool, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -584,9 +583,9 @@ func (p *Player) drain(ctx context.Context) (over bool, err error) {
 	}
 }
 
-// round begins at the beginning of what there is to play.
+// round begins a session at Config.From.
 func (p *Player) round(ctx context.Context) error {
-	steps := p.steps // of a step during the wait for subscribers
+	steps := p.steps // requested while the last round waited for subscribers
 	if err := p.seek(ctx, p.cfg.From); err != nil {
 		return err
 	}
@@ -594,7 +593,7 @@ func (p *Player) round(ctx context.Context) error {
 	return nil
 }
 
-// begin begins a session. State is unshifted.
+// begin begins a session. The times in state must not be shifted.
 func (p *Player) begin(ctx context.Context, first uint64, state *feed.State, at int64) error {
 	now := time.Now()
 	wall := now
@@ -616,7 +615,7 @@ func (p *Player) begin(ctx context.Context, first uint64, state *feed.State, at 
 	return p.out.Begin(ctx, first, state)
 }
 
-// restamp is state with its times moved by d.
+// restamp returns state with its times moved by d.
 func restamp(state *feed.State, d int64) *feed.State {
 	if d == 0 {
 		return state
@@ -632,12 +631,12 @@ func restamp(state *feed.State, d int64) *feed.State {
 			extra.Summary = &sum
 			t.Extra = &extra
 		}
-		_ = moved.Apply(&t) // it applied to state
+		_ = moved.Apply(&t) // cannot fail: it applied to state
 	}
 	return moved
 }
 
-// note publishes how it goes for Status.
+// note updates the fields behind Status.
 func (p *Player) note() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -671,7 +670,7 @@ func (p *Player) note() {
 	}
 }
 
-// count counts ticks that were played.
+// count counts played ticks.
 func (p *Player) count(n uint64) {
 	p.played += n
 	p.since += n
@@ -680,7 +679,7 @@ func (p *Player) count(n uint64) {
 	p.mu.Unlock()
 }
 
-// Status is how the replay goes.
+// Status returns the progress of the replay.
 func (p *Player) Status() Status {
 	now := time.Now()
 	p.mu.Lock()
@@ -695,7 +694,7 @@ func (p *Player) Status() Status {
 	return s
 }
 
-// call has Run do what do does, between two ticks.
+// call makes Run call do between two ticks, and waits for the result.
 func (p *Player) call(ctx context.Context, do func(context.Context) error) error {
 	result := make(chan error, 1)
 	select {
@@ -710,14 +709,14 @@ func (p *Player) call(ctx context.Context, do func(context.Context) error) error
 		return context.Cause(ctx)
 	}
 	select {
-	case err := <-result: // it comes: Run does what it takes, also where it ends with that
+	case err := <-result: // always arrives: Run runs every command that it has received
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// recorded is the recorded time now.
+// recorded returns the recorded time at now.
 func (p *Player) recorded(now time.Time) int64 {
 	t := p.due
 	if p.clock.speed == Max || p.paused || p.over {
@@ -732,8 +731,7 @@ func (p *Player) recorded(now time.Time) int64 {
 	return max(t, min(p.clock.now(now), next))
 }
 
-// Pause stops the recorded time. The error is ErrStopped or the cause of ctx; so of all that
-// follow.
+// Pause stops the recorded time. It returns ErrStopped or the cause of ctx, as do Resume, Step, SetSpeed and Seek.
 func (p *Player) Pause(ctx context.Context) error {
 	return p.call(ctx, func(context.Context) error { p.pause(); return nil })
 }
@@ -746,7 +744,7 @@ func (p *Player) pause() {
 	p.paused = true
 }
 
-// Resume lets it go on.
+// Resume continues a paused replay, and drops the rest of a step.
 func (p *Player) Resume(ctx context.Context) error {
 	return p.call(ctx, func(context.Context) error {
 		if !p.paused {
@@ -762,12 +760,12 @@ func (p *Player) Resume(ctx context.Context) error {
 	})
 }
 
-// MaxStep is how many ticks one step may have, together with those of steps before that are still to be played.
+// MaxStep is the greatest number of ticks that steps may have left to play.
 const MaxStep = 1_000_000
 
-// A StepError reports a step of more ticks than MaxStep.
+// A StepError reports a step that exceeds MaxStep.
 type StepError struct {
-	N, Pending uint64 // ticks that were asked for; ticks of steps before
+	N, Pending uint64 // ticks requested; ticks of earlier steps still to be played
 }
 
 func (e *StepError) Error() string {
@@ -777,9 +775,9 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("a step has at most %d ticks, got %d; to play on, resume", MaxStep, e.N)
 }
 
-// Step pauses, and plays n more ticks. It waits until they were played, or until the end, a seek or Resume leaves nothing of the
-// step to be played. The error may also be a *StepError; then nothing happens. While a round waits for subscribers
-// before it ends, Step returns at once: its ticks are the first of the next round.
+// Step pauses, and plays n more ticks. It waits until they were played, or until the end, a seek or Resume leaves
+// none of them to play. It returns a *StepError, and does nothing, if there are too many. While the replay waits for
+// subscribers at the end of a round, Step returns at once, and its ticks are the first of the next round.
 func (p *Player) Step(ctx context.Context, n uint64) error {
 	played := make(chan struct{})
 	if err := p.call(ctx, func(context.Context) error {
@@ -788,7 +786,7 @@ func (p *Player) Step(ctx context.Context, n uint64) error {
 		}
 		p.pause()
 		p.steps += n
-		if p.cut != nil { // the next round plays them, whose beginning others hold up
+		if p.cut != nil { // the next round plays them, once its subscribers are ready
 			close(played)
 			return nil
 		}
@@ -807,14 +805,14 @@ func (p *Player) Step(ctx context.Context, n uint64) error {
 	}
 }
 
-// SetSpeed changes the speed, which is as in Config; a speed out of bounds is an error.
+// SetSpeed changes the speed, with the bounds of Config.Speed. It returns an error if speed is out of bounds.
 func (p *Player) SetSpeed(ctx context.Context, speed float64) error {
 	if speed != Max && !(speed >= MinSpeed && speed <= MaxSpeed) {
 		return fmt.Errorf("a speed must be from %g to %g, or max, got %g", MinSpeed, MaxSpeed, speed)
 	}
 	return p.call(ctx, func(context.Context) error {
 		now := time.Now()
-		if p.clock.wall.After(now) { // it has not begun
+		if p.clock.wall.After(now) { // the replay has not begun
 			p.clock.speed = speed
 			return nil
 		}
@@ -824,8 +822,9 @@ func (p *Player) SetSpeed(ctx context.Context, speed float64) error {
 	})
 }
 
-// Seek goes to t in a new session, paused or not as it was. It waits until the session has begun. If t is beyond either end of
-// the recording, the error is a *RangeError and nothing happens. An error of the recording or the output ends Run, too.
+// Seek moves to t in a new session and remains paused if it was paused. It waits until the session has begun. If t is
+// outside the recording, it returns a *RangeError and does nothing. An error of the recording or the output also ends
+// Run.
 func (p *Player) Seek(ctx context.Context, t Target) error {
 	return p.call(ctx, func(running context.Context) error {
 		if p.cut != nil {

@@ -780,7 +780,7 @@ func TestLoop(t *testing.T) {
 	})
 }
 
-// That nothing is where From says is an error, and not an end; a seek there is refused.
+// A replay without a tick from Config.From on fails instead of ending, and a seek to such a place is refused.
 func TestNothingToPlay(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"from beyond the end":          {From: ToSeq(100)},

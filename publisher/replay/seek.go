@@ -9,7 +9,7 @@ import (
 	"tickfeed/feed"
 )
 
-// seek begins a session at t, which is resolved.
+// seek begins a session at t, which must be resolved.
 func (p *Player) seek(ctx context.Context, t Target) error {
 	first, state, err := p.locate(ctx, t)
 	if err != nil {
@@ -24,12 +24,12 @@ func (p *Player) seek(ctx context.Context, t Target) error {
 	case p.full:
 		at = p.u.due
 	}
-	p.part-- // begin counts lines of the recording
+	p.part-- // begin increments it again
 	return p.begin(ctx, first, state, at)
 }
 
-// locate reads up to t, so that what comes next is what is to be played, and returns the number
-// there and the state as of it.
+// locate reads up to t, so that the next unit is the first to be played, and returns the number at t and the state as
+// of that number.
 func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *feed.State, err error) {
 	p.full, p.last, p.over, p.steps, p.at = false, false, false, 0, 0
 	p.u.packets = nil
@@ -72,7 +72,7 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 		for before := u.ticks[:i]; len(before) > 0; {
 			n, err := state.ApplyAll(before)
 			if err != nil {
-				n++ // a tick that lost its definition tells nothing
+				n++ // skip a tick whose definition was lost
 			}
 			before = before[n:]
 		}
@@ -95,14 +95,14 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 		p.at = min(p.at, len(u.ticks))
 		return first, state, nil
 	}
-	if err == io.EOF { // beyond the end: there is nothing to play
+	if err == io.EOF { // t is beyond the end: there is nothing to play
 		p.last = true
 		return first, state, nil
 	}
 	return 0, nil, err
 }
 
-// nearest is the kept state to reach t from; nil for the beginning.
+// nearest returns the kept state from which to reach t, or nil to start at the beginning.
 func (p *Player) nearest(t Target) *keepsake {
 	var best *keepsake
 	for i := range p.kept {
@@ -114,7 +114,7 @@ func (p *Player) nearest(t Target) *keepsake {
 	return best
 }
 
-// keep keeps the state, now and then, while playing.
+// keep keeps the current state while playing, if one is due.
 func (p *Player) keep() {
 	if p.since < p.interval {
 		return
@@ -123,8 +123,8 @@ func (p *Player) keep() {
 	p.keepState(next, state, p.shift)
 }
 
-// keepState keeps state, which is as of number seq, where the reel stands, if it is time for one.
-// Where there are too many, every other one goes.
+// keepState keeps state, which is as of number seq at the place of the reel, if one is due. If there are too many
+// kept states, it drops every other one.
 func (p *Player) keepState(seq uint64, state *feed.State, shift int64) {
 	if p.since < p.interval {
 		return
@@ -135,7 +135,7 @@ func (p *Player) keepState(seq uint64, state *feed.State, shift int64) {
 	}
 	p.since = 0
 	if n := len(p.kept); n > 0 && (p.kept[n-1].part > k.part || p.kept[n-1].part == k.part && p.kept[n-1].seq >= seq) {
-		return // played before
+		return // kept when it was first played
 	}
 	k.state = state.Clone()
 	most := max(4, min(maxStates, keptSum/max(1, state.Len())))

@@ -4,8 +4,8 @@ package replay
 
 import "time"
 
-// coarse is how long before a tick Go's timers are left.
+// coarse is how long before a tick the player stops using timers.
 const coarse = 0
 
-// sleep waits for d.
+// sleep sleeps for d.
 func sleep(d time.Duration) { time.Sleep(d) }

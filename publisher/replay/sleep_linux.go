@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// coarse is how long before a tick Go's timers are left: they are up to a millisecond late when
-// the process is idle, because the poller that they wait in counts in milliseconds.
+// coarse is how long before a tick the player stops using timers: a timer is up to a millisecond late in an idle
+// process, because the poller of the runtime waits in milliseconds.
 const coarse = 3 * time.Millisecond
 
-// The kernel is 50 to 200 µs late as well. Where ticks are so far apart that it costs little, a
-// tenth of a core at most, it is asked to be early, and the rest is spun.
+// The kernel wakes up 50 to 200 µs late as well. For sleeps of at least spinFrom, sleep wakes up spinTime early and
+// spins for the rest, which uses a tenth of a core at most.
 const (
 	spinFrom = time.Millisecond
 	spinTime = 100 * time.Microsecond
 )
 
-// sleep waits for d; a signal may end it early.
+// sleep sleeps for d; a signal may end it early.
 func sleep(d time.Duration) {
 	if d < spinFrom {
 		nanosleep(d)
@@ -25,7 +25,7 @@ func sleep(d time.Duration) {
 	until := time.Now().Add(d)
 	nanosleep(d - spinTime)
 	if time.Until(until) > spinTime {
-		return // a signal: the caller looks again
+		return // woken by a signal: the caller checks the time
 	}
 	for time.Until(until) > 0 {
 	}

@@ -22,9 +22,9 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// A Stage is where a player publishes for subscribers: one publisher after the other, a new one
-// for each seek and loop, behind the same listeners. Each keeps its log in a directory of its
-// own, which is removed after it, so that a subscriber that is slow loses nothing.
+// A Stage is an Output for subscribers: a succession of publishers, a new one for each seek and loop, behind the same
+// listeners. Each publisher keeps its log in a directory of its own, so that slow subscribers lose nothing. The
+// directory is removed after the publisher has ended.
 type Stage struct {
 	cfg     publisher.Config
 	scratch *scratchDir
@@ -33,16 +33,16 @@ type Stage struct {
 	stall   time.Duration // stallTime, except in a test
 	longest time.Duration // longestDrain, except in a test
 	retired sync.WaitGroup
-	slots   chan struct{} // of publishers whose subscribers are still taking leave
+	slots   chan struct{} // held by each publisher that is still serving its last subscribers
 
 	mu      sync.Mutex
 	current *act
 	acts    int
-	joined  uint64                // subscribers of those before
-	sent    uint64                // subscribers of those before that were sent on to the present one, or may be on their way to it
-	moved   time.Time             // when they were
-	movers  []publisher.ConnStats // the connections of those that were sent on from the session before
-	failed  error                 // why serving the present one ended
+	joined  uint64                // subscribers of previous publishers
+	sent    uint64                // subscribers that were sent on to the current publisher, or may be on their way to it
+	moved   time.Time             // when they were sent on
+	movers  []publisher.ConnStats // the connections that were sent on from the previous session
+	failed  error                 // why serving the current publisher ended
 }
 
 // An act is one publisher.
@@ -53,39 +53,39 @@ type act struct {
 	done   sync.WaitGroup
 }
 
-// maxLeaving bounds the publishers that are kept for subscribers that take leave. sideBySide is for how many publishers there
-// are file descriptors: the present one and the one before it, whose subscribers move.
+// maxLeaving bounds the publishers that are kept for their last subscribers. sideBySide is the number of publishers
+// that the file descriptors must suffice for: the current one and its predecessor, whose subscribers move.
 const (
 	maxLeaving = 16
 	sideBySide = 2
 )
 
-// stagePoll is how often Drain looks, stageRetry how often a full disk, or a process without file
-// descriptors, is tried again.
+// stagePoll is how often Drain checks for progress. stageRetry is how often Begin retries on a full disk or without
+// file descriptors.
 const (
 	stagePoll  = 5 * time.Millisecond
 	stageRetry = 100 * time.Millisecond
 )
 
-// Bounds of what a stage waits for. At each of them it goes on without the subscriber.
+// Bounds on what a stage waits for. At each of them it continues without the subscriber.
 const (
-	// followTime is how long a subscriber may take to come back: from a session that it was sent on from, or after its
-	// connection was lost. It is also how long one Drain waits in all while nobody but absent subscribers holds it up, however
-	// many connections are lost meanwhile.
+	// followTime is how long a subscriber may take to reconnect after it was sent on from a session or lost its
+	// connection. It is also the total time that one Drain waits for absent subscribers only, however many
+	// connections are lost meanwhile.
 	followTime = 10 * time.Second
-	// stallTime is how long a connected subscriber may take to confirm that it has received something more.
+	// stallTime is how long a connected subscriber may take to confirm further numbers.
 	stallTime = 10 * time.Second
-	// leastRate is how many numbers a second a subscriber must be able to take: one Drain waits in all for stallTime and
-	// the time that the numbers of the session take at leastRate, but never longer than longestDrain.
+	// leastRate is how many numbers per second a subscriber must be able to take. One Drain waits at most for
+	// stallTime plus the time that the numbers of the session take at leastRate, and never longer than longestDrain.
 	leastRate    = 1000
 	longestDrain = 5 * time.Minute
-	// noticeTime is how long a Drain waits before it says for which subscribers.
+	// noticeTime is how long a Drain waits before it logs which subscribers it waits for.
 	noticeTime = time.Second
 )
 
-// NewStage returns a stage on listeners, which it owns from now on. Cfg is that of all its
-// publishers, but for what belongs to a session; Mode is always that of a replay. Logs are kept in
-// a new directory within dir, the system's for temporary files if that is empty, until Close.
+// NewStage returns a stage that serves on listeners and takes ownership of them. cfg configures all its publishers,
+// except for the fields that belong to a session; Mode is always codec.ModeReplay. Until Close, logs are kept in a
+// new directory within dir, or within the default directory for temporary files if dir is empty.
 func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stage, error) {
 	cfg.Mode = codec.ModeReplay
 	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
@@ -109,8 +109,8 @@ func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stag
 	return s, nil
 }
 
-// Begin implements Output: subscribers of the session before are sent a goodbye and come back to
-// this one.
+// Begin implements Output: it sends the subscribers of the previous session a goodbye, after which they reconnect to
+// the new session.
 func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) error {
 	s.mu.Lock()
 	s.acts++
@@ -126,7 +126,7 @@ func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) erro
 		if !errors.Is(err, journal.ErrFull) && !journal.OutOfDescriptors(err) {
 			return err
 		}
-		select { // subscribers of the session before are served meanwhile
+		select { // subscribers of the previous session are served meanwhile
 		case <-time.After(stageRetry):
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
@@ -165,12 +165,12 @@ func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) erro
 	return err
 }
 
-// leave lets the subscribers go, and removes what there is on disk.
+// leave ends the connections of the publisher, closes the publisher and removes its directory.
 func (a *act) leave(why error) error {
 	a.cancel(why)
 	a.done.Wait()
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // nobody wants what is not in the journal yet
+	cancel() // ticks not yet in the journal are not needed any more
 	err := a.pub.Close(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -178,7 +178,7 @@ func (a *act) leave(why error) error {
 	return errors.Join(err, os.RemoveAll(a.dir))
 }
 
-// Publisher is the present publisher; nil before the first session.
+// Publisher returns the current publisher, or nil before the first session.
 func (s *Stage) Publisher() *publisher.Publisher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,8 +188,8 @@ func (s *Stage) Publisher() *publisher.Publisher {
 	return s.current.pub
 }
 
-// Joined is how many subscribers have logged in so far, in all sessions; who follows a seek
-// counts again.
+// Joined returns how many subscribers have logged in so far, in all sessions. A subscriber that follows a seek counts
+// again.
 func (s *Stage) Joined() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,7 +200,7 @@ func (s *Stage) Joined() uint64 {
 	return n
 }
 
-// serving is the present publisher, or why there is none that serves.
+// serving returns the current publisher, or the error that ended serving it.
 func (s *Stage) serving() (*publisher.Publisher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,8 +236,8 @@ func (s *Stage) State() (*feed.State, uint64) { return s.Publisher().State() }
 // End implements Output.
 func (s *Stage) End(ctx context.Context) error { return s.Publisher().End(ctx) }
 
-// away is how many subscribers of the present session, which has statistics st, are likely to come yet: they were sent on
-// to it, or their connection was lost. The caller holds mu.
+// away returns how many subscribers are likely still to connect to the current session, whose statistics are st: they
+// were sent on to it, or lost their connection. The caller must hold mu.
 func (s *Stage) away(st publisher.Stats) (n uint64) {
 	if s.sent > st.Joined && time.Since(s.moved) < s.follow {
 		n = s.sent - st.Joined
@@ -248,19 +248,19 @@ func (s *Stage) away(st publisher.Stats) (n uint64) {
 	return n
 }
 
-// patience is how long a Drain of a session with that many numbers waits in all.
+// patience returns how long Drain waits at most for a session with the given number of numbers.
 func (s *Stage) patience(numbers uint64) time.Duration {
 	atLeastRate := time.Duration(min(numbers/leastRate, uint64(longestDrain/time.Second))) * time.Second
 	return min(s.stall+atLeastRate, s.longest)
 }
 
-// An absence adds up how long nobody but absent subscribers is waited for.
+// An absence measures for how long absent subscribers only are waited for.
 type absence struct {
 	spent time.Duration
-	since time.Time // when that was looked at last; zero if somebody else was waited for then
+	since time.Time // last measurement; zero if connected subscribers were waited for then
 }
 
-// over reports whether bound is spent at now. Alone says that nobody but absent subscribers is waited for.
+// over reports whether bound is used up at now. alone says whether only absent subscribers are waited for.
 func (a *absence) over(now time.Time, alone bool, bound time.Duration) bool {
 	if !a.since.IsZero() {
 		a.spent += now.Sub(a.since)
@@ -271,10 +271,10 @@ func (a *absence) over(now time.Time, alone bool, bound time.Duration) bool {
 	return a.spent >= bound
 }
 
-// Drain implements Output. A subscriber that is away is given followTime to come back, and one that confirms nothing more
-// for stallTime is not waited for any longer. So that no client can hold the replay up by being lost again and again, or by
-// confirming one number at a time, the wait is bounded in all as well: see followTime and leastRate. A line in the log says
-// for which subscribers the replay waits, and a warning names each subscriber that it goes on without.
+// Drain implements Output. It gives an absent subscriber followTime to reconnect, and stops waiting for a subscriber
+// that confirms nothing more for stallTime. The total wait is bounded as well, so that no client can delay the replay
+// by losing its connection again and again or by confirming one number at a time: see followTime and leastRate. Drain
+// logs which subscribers it waits for, and warns of each subscriber that the replay continues without.
 func (s *Stage) Drain(ctx context.Context) error {
 	p := s.Publisher()
 	if err := p.Flush(ctx); err != nil {
@@ -284,7 +284,7 @@ func (s *Stage) Drain(ctx context.Context) error {
 		confirmed uint64
 		at        time.Time
 	}
-	seen := make(map[uint64]progress) // by the connection's number
+	seen := make(map[uint64]progress) // by connection number
 	var st publisher.Stats
 	var absent absence
 	began, noticed := time.Now(), false
@@ -322,7 +322,7 @@ func (s *Stage) Drain(ctx context.Context) error {
 	return nil
 }
 
-// noteWait says for which subscribers of the session, whose statistics are st, the replay waits.
+// noteWait logs which subscribers of the session, whose statistics are st, the replay waits for.
 func (s *Stage) noteWait(st publisher.Stats, bound time.Duration) {
 	clients := zerolog.Arr()
 	n := 0
@@ -337,18 +337,18 @@ func (s *Stage) noteWait(st publisher.Stats, bound time.Duration) {
 		Stringer("at_most", bound).Msg("the replay waits for subscribers that do not have the whole session yet")
 }
 
-// maxWarnings bounds how many subscribers are named when the replay goes on without them.
+// maxWarnings bounds how many subscribers are listed when the replay waits for them or continues without them.
 const maxWarnings = 16
 
-// A behindGroup is subscribers that do not have the whole session, and why.
+// A behindGroup is the subscribers that lack part of a session for the same reason.
 type behindGroup struct {
 	why   string
 	conns []publisher.ConnStats
 }
 
-// behind returns the subscribers that do not have all of the session whose statistics are st: those that have not
-// confirmed everything, those whose connection was lost and that did not come back, and those that were sent on to the session
-// and did not come.
+// behind returns the subscribers that lack part of the session whose statistics are st: those that have not confirmed
+// everything, those that lost their connection and did not reconnect, and those that were sent on to the session and
+// did not connect.
 func (s *Stage) behind(st publisher.Stats) []behindGroup {
 	s.mu.Lock()
 	var late []publisher.ConnStats
@@ -356,7 +356,7 @@ func (s *Stage) behind(st publisher.Stats) []behindGroup {
 		late = publisher.Without(s.movers, slices.Concat(st.Conns, st.Absent))
 		late = late[:min(len(late), int(s.sent-st.Joined))]
 		for i := range late {
-			late[i].Confirmed = 0 // it was of another session
+			late[i].Confirmed = 0 // a number of another session
 		}
 	}
 	s.mu.Unlock()
@@ -373,7 +373,7 @@ func (s *Stage) behind(st publisher.Stats) []behindGroup {
 	}
 }
 
-// warnOfLeft warns of the subscribers that did not get the rest of the session, whose statistics are st.
+// warnOfLeft logs a warning for each subscriber that lacks part of the session, whose statistics are st.
 func (s *Stage) warnOfLeft(st publisher.Stats) {
 	warned := 0
 	for _, group := range s.behind(st) {
@@ -382,17 +382,18 @@ func (s *Stage) warnOfLeft(st publisher.Stats) {
 				continue
 			}
 			s.cfg.Logger.Warn().Stringer("session", st.Session).Str("remote", c.Remote).Str("client", c.Client).Uint64("confirmed", c.Confirmed).
-				Uint64("head", st.Head).Str("why", group.why).Msg("the replay goes on without a subscriber that did not get the rest of the session")
+				Uint64("head", st.Head).Str("why", group.why).Msg("the replay continues without a subscriber that did not receive the rest of the session")
 		}
 	}
 	if warned > maxWarnings {
 		s.cfg.Logger.Warn().Stringer("session", st.Session).Int("more", warned-maxWarnings).
-			Msg("the replay goes on without more subscribers that did not get the rest of the session")
+			Msg("the replay continues without more subscribers that did not receive the rest of the session")
 	}
 }
 
-// Drained waits, after End, until every subscriber has confirmed that it has everything: see [publisher.Publisher.Drained].
-// Before that it gives subscribers that were sent on to the present session, or whose connection was lost, followTime in all.
+// Drained waits, after End, until every subscriber has confirmed that it has everything: see
+// [publisher.Publisher.Drained]. It first gives subscribers that were sent on to the current session, or lost their
+// connection, followTime in all to connect.
 func (s *Stage) Drained(ctx context.Context) error {
 	p := s.Publisher()
 	began := time.Now()
@@ -407,7 +408,7 @@ func (s *Stage) Drained(ctx context.Context) error {
 	return p.Drained(ctx)
 }
 
-// await polls until holds returns true, or ctx ends.
+// await polls until holds returns true or ctx ends.
 func (s *Stage) await(ctx context.Context, holds func() bool) error {
 	poll := time.NewTicker(stagePoll)
 	defer poll.Stop()
@@ -421,8 +422,8 @@ func (s *Stage) await(ctx context.Context, holds func() bool) error {
 	return nil
 }
 
-// Run accepts connections until ctx ends, whose cause it returns, or until a listener fails. The
-// present publisher then takes leave of its subscribers.
+// Run accepts connections until ctx ends, and returns the cause of ctx, or until a listener fails, and returns that
+// error. If a listener fails, the current publisher sends its subscribers a goodbye.
 func (s *Stage) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -435,11 +436,12 @@ func (s *Stage) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// lastFlush bounds how long the last ticks may take into the log before subscribers hear the goodbye without them.
+// lastFlush bounds how long Close waits for the last ticks to reach the log. Subscribers are then sent the goodbye
+// without them.
 const lastFlush = time.Second
 
-// Close ends everything: subscribers are sent what there still is, for a bounded time, and a
-// goodbye. It is for after Run and the player have returned.
+// Close sends subscribers the remaining data, for a bounded time, and a goodbye, and releases all resources. Call it
+// after Run and the player have returned.
 func (s *Stage) Close() error {
 	var err error
 	s.mu.Lock()
@@ -448,7 +450,7 @@ func (s *Stage) Close() error {
 	s.mu.Unlock()
 	if current != nil {
 		flushing, cancel := context.WithTimeout(context.Background(), lastFlush)
-		_ = current.pub.Flush(flushing) // so that what was played is sent before the goodbye
+		_ = current.pub.Flush(flushing) // so that all played ticks are sent before the goodbye
 		cancel()
 		err = current.leave(errOver)
 	}
@@ -465,8 +467,8 @@ var errOver = errors.New("the replay is over")
 type door struct {
 	ln    net.Listener
 	mu    sync.Mutex
-	stage *stageListener // who gets the connections; nil before the first
-	begun chan struct{}  // closed when there is one
+	stage *stageListener // gets the connections; nil before the first publisher
+	begun chan struct{}  // closed when stage is first set
 }
 
 func newDoor(ln net.Listener) *door { return &door{ln: ln, begun: make(chan struct{})} }
@@ -483,8 +485,8 @@ func (d *door) open() net.Listener {
 	return l
 }
 
-// accept accepts until ctx ends or the listener fails for good. What fails for a while, the
-// publisher knows how to wait for.
+// accept accepts connections until ctx ends or the listener fails for good. It passes on errors, too: the publisher
+// retries those that are temporary.
 func (d *door) accept(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { d.ln.Close() })
 	defer stop()
@@ -528,7 +530,7 @@ type result struct {
 	err error
 }
 
-// A stageListener is a door while one publisher has it.
+// A stageListener is a door as seen by one publisher.
 type stageListener struct {
 	addr   net.Addr
 	conns  chan result
@@ -546,7 +548,7 @@ func (l *stageListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener; the door stays open.
+// Close implements net.Listener. The door remains open.
 func (l *stageListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
@@ -555,7 +557,7 @@ func (l *stageListener) Close() error {
 // Addr implements net.Listener.
 func (l *stageListener) Addr() net.Addr { return l.addr }
 
-// scratch is a file system for journals that need not outlive the process: nothing is synced.
+// scratch is a file system for journals that do not outlive the process: nothing is synced.
 type scratch struct{ journal.OS }
 
 // Create implements journal.FS.

@@ -613,7 +613,7 @@ func TestWarnsOfSubscribersLeftBehind(t *testing.T) {
 					ids = append(ids, id)
 				}
 			}
-			events := s.log.events(t, "goes on without a subscriber")
+			events := s.log.events(t, "continues without a subscriber")
 			if c.why == "" {
 				assert.Empty(t, events)
 				return
@@ -635,8 +635,8 @@ func TestWarnsOfSubscribersLeftBehind(t *testing.T) {
 	}
 }
 
-// A subscriber that is left behind, because it received nothing more for too long, knows the head of the session that it was
-// in from its welcome, and lists the numbers up to there that it did not receive as lost.
+// A subscriber that is left behind, because it received nothing more for too long, knows the head of its session from
+// its last welcome there, and reports the numbers up to the head that it did not receive as lost.
 func TestLeftBehindIsLost(t *testing.T) {
 	const n = 100_000
 	rec := sessions(t, []feed.SessionID{1, 2}, n)

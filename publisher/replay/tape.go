@@ -15,32 +15,32 @@ import (
 	"tickfeed/feed"
 )
 
-// A Recording is an open recording. It stays its owner's to close.
+// A Recording is an open recording. The caller remains responsible for closing it.
 type Recording struct {
 	Name string // for messages
 	R    io.ReaderAt
 	Size int64 // in bytes
 }
 
-// A unit is what a player plays next.
+// A unit is what a player plays next: ticks, packets, a hole or the beginning of a line.
 type unit struct {
 	kind  unitKind
-	first uint64      // number it begins at
+	first uint64      // number of its beginning
 	end   uint64      // number after it
-	ticks []feed.Tick // with Seq; what lies between was not asked for
-	dues  []int64     // when each is due, in recorded time; they do not decrease
+	ticks []feed.Tick // each with its Seq; numbers between them were not asked for
+	dues  []int64     // when each tick is due, in recorded time, or when each packet ends; never decreasing
 	due   int64       // when the end of the unit is due
 	why   recording.SkipKind
-	state *feed.State // of a line: as of first; of a hole: as of end, nil if the recording does not tell
+	state *feed.State // for a line: as of first; for a hole: as of end, nil if the recording has no snapshot there
 
-	// Packets as they are, the tape's until it reads again, and where the first of them begins.
+	// Unchanged packets, valid until the tape reads again, and the place before the first of them.
 	packets []byte
 	before  place
-	offset  int64 // in the file
+	offset  int64 // offset of packets in the file
 
-	// What an ahead has to say of it.
+	// Fields for an ahead.
 	err   error
-	after any // place of the reel
+	after any // place of the reel after the unit
 }
 
 type unitKind uint8
@@ -48,18 +48,18 @@ type unitKind uint8
 const (
 	unitTicks unitKind = iota
 	unitHole           // numbers that were withheld, or are gone
-	unitLine           // another line begins, which does not join
+	unitLine           // the beginning of another line, which does not continue the previous one
 	unitPackets
 )
 
-// unitSize is about how many ticks a unit has, and unitBytes how many bytes of packets.
+// unitSize is the approximate number of ticks in a unit, and unitBytes the approximate size of its packets.
 const (
 	unitSize  = 2048
 	unitBytes = 64 << 10
 )
 
-// wholeSize is the size in bytes from which on packets are passed on as they are. With smaller ones nothing is gained
-// (BenchmarkServe/imported), and their headers would all be sent.
+// wholeSize is the minimum size in bytes of packets that are passed on unchanged. Smaller packets gain nothing (see
+// BenchmarkServe/imported), and all their headers would be sent.
 const wholeSize = 1 << 10
 
 func (u *unit) reset() {
@@ -67,42 +67,42 @@ func (u *unit) reset() {
 	u.ticks, u.dues, u.packets = u.ticks[:0], u.dues[:0], nil
 }
 
-// A place is where a tape can go on.
+// A place is a place at which a tape can continue.
 type place struct {
 	part int    // how many lines began before
-	next uint64 // number of that line
-	due  int64  // recorded time of what comes before
+	next uint64 // next number of the last of these lines
+	due  int64  // recorded time of the last tick before the place
 }
 
-// A tape reads one recording as units. Only one goroutine may use it.
+// A tape reads one recording as units. Only one goroutine may use it at a time.
 type tape struct {
 	rec    Recording
 	filter codec.Filter
 	log    zerolog.Logger
 	tally  *tally
 	clock  recording.Clock
-	first  int64 // the first time of the recording on clock: no tick is due before it
+	first  int64 // first time of the recording on clock: no tick is due earlier
 
-	r      *recording.Reader // nil where it reads the packets of a unit: see enter
-	marks  []codec.Mark      // the index, once it was needed
-	line   *codec.FileHeader // in force; nil before the first
+	r      *recording.Reader // nil if the tape decodes the packets of a unit: see enter
+	marks  []codec.Mark      // the index, once it was read
+	line   *codec.FileHeader // the header in force; nil before the first
 	at     place
-	from   uint64   // ticks before it are left out
-	seen   int64    // what is wrong before this byte of the file was told
-	wanted []uint64 // bits by instrument id; unused without a filter
+	from   uint64   // ticks below it are left out
+	seen   int64    // damage before this offset in the file was logged
+	wanted []uint64 // bit set of instrument ids; unused without a filter
 
-	item  recording.Item // not used yet, if have
+	item  recording.Item // valid if have
 	have  bool
-	rest  []byte            // packets that were not told yet
-	batch []feed.Tick       // to look for times in
-	hole  unit              // to be told before anything else, if its end is not 0
-	next  *codec.FileHeader // a line that begins, to be told after the hole
+	rest  []byte            // packets that were not returned yet
+	batch []feed.Tick       // scratch space to find times
+	hole  unit              // returned before anything else if its end is not 0
+	next  *codec.FileHeader // header of a line that begins, returned after the hole
 	with  *feed.State       // its state
 }
 
-// A tally is what was found wrong with recordings.
+// A tally counts the damage in recordings.
 type tally struct {
-	damaged atomic.Uint64 // numbers
+	damaged atomic.Uint64 // numbers lost
 	unknown atomic.Uint64 // ticks of kinds that this version does not know
 }
 
@@ -119,7 +119,7 @@ func openTape(rec Recording, filter codec.Filter, clock recording.Clock, tl *tal
 	return t, nil
 }
 
-// rewind goes to the beginning: a line.
+// rewind goes to the beginning of the recording, where a line begins.
 func (t *tape) rewind() error {
 	r, err := recording.NewReader(t.rec.R, t.rec.Size)
 	if err != nil {
@@ -132,7 +132,7 @@ func (t *tape) rewind() error {
 	return nil
 }
 
-// here is where the tape can go on; false where that cannot be told by numbers.
+// here returns the place at which the tape can continue. It returns false if no place describes where it is.
 func (t *tape) here() (place, bool) {
 	p := t.at
 	if t.hole.end != 0 {
@@ -145,9 +145,9 @@ func (t *tape) forget() {
 	t.from, t.have, t.rest, t.hole.end, t.next, t.with = 0, false, nil, 0, nil, nil
 }
 
-// goTo goes to p, where the instruments that are wanted have definitions.
+// goTo goes to p. definitions are the definitions in force there.
 func (t *tape) goTo(p place, definitions iter.Seq2[feed.InstrumentID, *feed.Definition]) error {
-	if p.part > 0 { // numbers say nothing about where in the file that is
+	if p.part > 0 { // a number does not identify a place in the file, since each line has its own
 		if err := t.rewind(); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func (t *tape) goTo(p place, definitions iter.Seq2[feed.InstrumentID, *feed.Defi
 	return nil
 }
 
-// enter goes to what u has of packets.
+// enter goes to the packets of u.
 func (t *tape) enter(u *unit) {
 	t.forget()
 	t.rest = u.packets
@@ -187,8 +187,8 @@ func (t *tape) enter(u *unit) {
 	t.at = u.before
 }
 
-// read fills u with what comes next, packets as they are where raw allows it and they can be. The error is
-// io.EOF at the end, or the file's.
+// read fills u with the next unit. It returns unchanged packets if raw is set and possible. It returns io.EOF at the
+// end, or the error of the file.
 func (t *tape) read(u *unit, raw bool) error {
 	u.reset()
 	for {
@@ -232,7 +232,7 @@ func (t *tape) nextItem() (recording.Item, error) {
 	return t.r.Next()
 }
 
-// begin makes u what must be told before anything else, if there is something.
+// begin makes u the pending hole or line. It returns false if there is none.
 func (t *tape) begin(u *unit) bool {
 	switch {
 	case t.hole.end != 0:
@@ -253,7 +253,7 @@ func (t *tape) begin(u *unit) bool {
 	return true
 }
 
-// joins reports whether h only continues the line in force.
+// joins reports whether h continues the line in force.
 func (t *tape) joins(h *codec.FileHeader) bool {
 	if t.line == nil || t.next != nil || h.Next != t.at.next || !slices.Equal(h.Filter, t.line.Filter) {
 		return false
@@ -262,7 +262,7 @@ func (t *tape) joins(h *codec.FileHeader) bool {
 	return ok
 }
 
-// take notes what an item says.
+// take processes an item of the recording.
 func (t *tape) take(item *recording.Item) error {
 	switch item.Kind {
 	case recording.KindHeader:
@@ -274,7 +274,7 @@ func (t *tape) take(item *recording.Item) error {
 	case recording.KindSnapshot:
 		ofHole := t.hole.end != 0 && t.next == nil && item.Range.From == t.hole.end
 		if t.next == nil && !ofHole {
-			return nil // what the ticks make
+			return nil // the ticks produce the same state
 		}
 		if !item.Whole {
 			t.damage(item, "the snapshot is not whole")
@@ -282,7 +282,7 @@ func (t *tape) take(item *recording.Item) error {
 		state := feed.NewState()
 		err := t.r.SnapshotTicks(*item, func(x *feed.Tick) {
 			if t.wants(x) {
-				_ = state.Apply(x) // one that lacks its definition tells nothing
+				_ = state.Apply(x) // ignores a tick whose definition is missing
 			}
 		})
 		if ofHole {
@@ -304,7 +304,7 @@ func (t *tape) take(item *recording.Item) error {
 	return nil
 }
 
-// tell notes a hole.
+// tell records a hole.
 func (t *tape) tell(r feed.Range, why recording.SkipKind, due int64) {
 	r.From = max(r.From, t.from)
 	t.at.next = r.To
@@ -313,7 +313,7 @@ func (t *tape) tell(r feed.Range, why recording.SkipKind, due int64) {
 	}
 }
 
-// damage says what is wrong with the file, the first time that it is read.
+// damage logs a problem of the file and returns true, unless it has done so already.
 func (t *tape) damage(item *recording.Item, problem string) bool {
 	if item.Offset < t.seen {
 		return false
@@ -327,8 +327,8 @@ func (t *tape) damage(item *recording.Item, problem string) bool {
 	return true
 }
 
-// whole makes u those packets that rest begins with, as they are, which are large, all wanted, and join. It is
-// false if there are none. Whether they can be decoded is not known.
+// whole makes u the leading packets of rest, unchanged, if they are large, wanted as a whole, and follow each other.
+// It returns false if there are none. The packets may be malformed.
 func (t *tape) whole(u *unit) bool {
 	if !t.filter.All() || t.hole.end != 0 {
 		return false
@@ -357,7 +357,7 @@ func (t *tape) whole(u *unit) bool {
 	return true
 }
 
-// after returns when packet h is over, where due is when what comes before it is.
+// after returns when packet h ends; due is when the previous packet ends.
 func (t *tape) after(due int64, h *codec.Packet, body []byte) int64 {
 	if t.clock == recording.PublishClock {
 		return max(due, h.PublishTime)
@@ -379,7 +379,7 @@ func (t *tape) after(due int64, h *codec.Packet, body []byte) int64 {
 	}
 }
 
-// quiet returns when packet h, which has no ticks, is over.
+// quiet returns when packet h, which has no ticks, ends.
 func (t *tape) quiet(h *codec.Packet) int64 {
 	if t.clock == recording.PublishClock {
 		return max(t.at.due, h.PublishTime)
@@ -387,8 +387,7 @@ func (t *tape) quiet(h *codec.Packet) int64 {
 	return max(t.at.due, t.first)
 }
 
-// fill decodes packets of rest into u. It is false if there is nothing to tell of them, or a
-// hole was noted.
+// fill decodes packets of rest into u. It returns false if they have no ticks, or a hole comes first.
 func (t *tape) fill(u *unit) bool {
 	for len(t.rest) > 0 && len(u.ticks) < unitSize && t.hole.end == 0 {
 		size := codec.PacketSize(t.rest)
@@ -407,7 +406,7 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	end, from := h.First+h.Count, len(u.ticks)
 	b := codec.PacketBody(h, body)
 	greatest := int64(math.MinInt64)
-	all := t.filter.All() && h.First >= t.from // are wanted
+	all := t.filter.All() && h.First >= t.from // every tick is wanted
 	var broken error
 	for {
 		if cap(u.ticks)-len(u.ticks) < 64 {
@@ -476,9 +475,9 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 	}
 }
 
-// keep drops what is not wanted of the ticks of a packet, which begin at from, and says when the others are due: by event times
-// if byEvent says so, else at floor; and the end of the packet not before floor. A tick without an event time is due with the one
-// before it.
+// keep removes the unwanted ticks of a packet, which begin at index from of u.ticks, and computes when the others are
+// due: at their event times if byEvent is set, otherwise at floor. The packet does not end before floor. A tick
+// without an event time is due with the tick before it.
 func (t *tape) keep(u *unit, from int, floor int64, byEvent bool) {
 	due, known := t.start(floor, byEvent)
 	kept := u.ticks[:from]
@@ -505,7 +504,7 @@ func (t *tape) keep(u *unit, from int, floor int64, byEvent bool) {
 	t.at.due = max(due, floor)
 }
 
-// keepAll is keep where all are wanted and of known kinds, as they are in most replays.
+// keepAll is keep for a packet whose ticks are all wanted and of known kinds, as in most replays.
 func (t *tape) keepAll(u *unit, from int, floor int64, byEvent bool) {
 	due, known := t.start(floor, byEvent)
 	u.dues = slices.Grow(u.dues, len(u.ticks)-from)[:len(u.ticks)]
@@ -519,8 +518,8 @@ func (t *tape) keepAll(u *unit, from int, floor int64, byEvent bool) {
 	t.at.due = max(due, floor)
 }
 
-// start returns the least time that a tick of the next packet is due, and whether an event time of 0 is a time: where packets were
-// published with the last of their events, as imported ones are, it is.
+// start returns the earliest time that a tick of the next packet is due, and whether event time 0 counts as a time,
+// which it does if packets were published at the time of their last event, as in imported recordings.
 func (t *tape) start(floor int64, byEvent bool) (due int64, known bool) {
 	if byEvent && t.clock == recording.PublishClock {
 		return t.at.due, true
@@ -528,7 +527,7 @@ func (t *tape) start(floor int64, byEvent bool) (due int64, known bool) {
 	return max(t.at.due, floor), false
 }
 
-// wants reports whether the filter wants x; it learns definitions.
+// wants reports whether the filter matches the instrument of x. It learns definitions.
 func (t *tape) wants(x *feed.Tick) bool {
 	if t.filter.All() {
 		return true

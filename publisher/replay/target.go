@@ -7,14 +7,14 @@ import (
 	"tickfeed/codec/recording"
 )
 
-// A Target is a place in a recording: a number, a time on the clock of the replay, a time of day, or so far from where the replay
-// is; as Config.From, from the beginning, and as Config.To, from Config.From, or back from the end. The zero Target is the
-// beginning.
+// A Target is a place in a recording: a number, a time on the clock of the replay, a time of day, or an offset. An
+// offset is relative to the current place of the replay; as Config.From, to the beginning; and as Config.To, to
+// Config.From, or to the end if it is negative. The zero Target is the beginning.
 type Target struct {
 	kind targetKind
 	seq  uint64
-	at   int64           // time in ns since the Unix epoch; or a duration
-	zone *time.Location  // of messages about a time
+	at   int64           // a time in ns since the Unix epoch, or an offset in ns
+	zone *time.Location  // for messages about a time
 	day  recording.Place // a time of day
 }
 
@@ -28,19 +28,19 @@ const (
 	toOffset
 )
 
-// ToSeq is the tick with number seq, or the next one there is.
+// ToSeq returns the target at the tick with number seq, or the next one if there is none.
 func ToSeq(seq uint64) Target { return Target{kind: toSeq, seq: seq} }
 
-// ToTime is the first tick that is due at recorded time t, in ns since the Unix epoch, or later.
+// ToTime returns the target at the first tick that is due at or after recorded time t, in ns since the Unix epoch.
 func ToTime(t int64) Target { return Target{kind: toTime, at: t} }
 
-// ToOffset is d of recorded time from where the replay is, back if d is negative.
+// ToOffset returns the target d of recorded time after the current place, or before it if d is negative.
 func ToOffset(d time.Duration) Target { return Target{kind: toOffset, at: int64(d)} }
 
 // IsStart reports whether t is the beginning.
 func (t Target) IsStart() bool { return t.kind == toStart }
 
-// ParseTarget reads what recording.ParsePlace reads. Times without a zone are in zone.
+// ParseTarget parses the syntax of recording.ParsePlace. Times without a zone are in zone.
 func ParseTarget(s string, zone *time.Location) (Target, error) {
 	p, err := recording.ParsePlace(s, zone)
 	if err != nil || p.IsStart() {
@@ -51,7 +51,7 @@ func ParseTarget(s string, zone *time.Location) (Target, error) {
 	return t, nil
 }
 
-// targetOf returns the target that p is.
+// targetOf returns p as a target.
 func targetOf(p recording.Place) Target {
 	if seq, ok := p.Seq(); ok {
 		return ToSeq(seq)
@@ -68,7 +68,7 @@ func targetOf(p recording.Place) Target {
 	return Target{}
 }
 
-// place returns the place in a recording that t is; the zero Place for the beginning.
+// place returns t as a place in a recording; the zero Place for the beginning.
 func (t Target) place() recording.Place {
 	switch t.kind {
 	case toSeq:
@@ -83,8 +83,9 @@ func (t Target) place() recording.Place {
 	return recording.Place{}
 }
 
-// resolve is t as a number or a time. Start is when the recording begins, now where the replay
-// is. A time of day is that of now's day, or of the next day if that is before start. A jump back ends at start.
+// resolve returns t as a number or a time. start is when the recording begins, and now is the recorded time of the
+// replay. A time of day is on the day of now, or on the next day if it is then before start. A negative offset does
+// not go before start.
 func (t Target) resolve(start, now int64) Target {
 	switch t.kind {
 	case toTimeOfDay:
@@ -108,7 +109,7 @@ func (t Target) resolve(start, now int64) Target {
 	return t
 }
 
-// reached reports whether a tick with number seq, due at due, is at t or behind it.
+// reached reports whether a tick with number seq, due at due, is at or after t.
 func (t Target) reached(seq uint64, due int64) bool {
 	switch t.kind {
 	case toSeq:

@@ -447,7 +447,7 @@ func TestDiskFull(t *testing.T) {
 		f.wait(t, "ticks", func() bool { return f.next > at+100 })
 		before := len(p.said())
 		limitFiles(t, p.process, uint64(journalled(t, dir))+random.Uint64N(10_000))
-		_, ok := p.event(before, "journal: disk full, publishing waits; subscribers are still served, and it goes on once there is room")
+		_, ok := p.event(before, "journal: disk full, publishing waits; subscribers are still served, and publishing resumes once there is room")
 		require.True(t, ok, "the publisher ended: %v", p.said())
 
 		late := follow(t, "late", audit, addr, nil) // it is served

@@ -146,13 +146,13 @@ func TestNoFileDescriptors(t *testing.T) {
 	for range 3 {
 		before := len(p.said())
 		limitDescriptors(t, p.process, 1)
-		_, ok := p.event(before, "journal: no file descriptors left, publishing waits; subscribers are still served, and it goes on once there are some")
+		_, ok := p.event(before, "journal: no file descriptors left, publishing waits; subscribers are still served, and publishing resumes once there are some")
 		require.True(t, ok, "the publisher ended: %v", p.said())
 		at := f.sub.Position().Next
 		time.Sleep(700 * time.Millisecond) // longer than a heartbeat
 		limitDescriptors(t, p.process, 1024)
 		f.wait(t, "ticks again", func() bool { return f.next > at })
-		_, ok = p.event(before, "journal: the disk takes ticks again")
+		_, ok = p.event(before, "journal: can be written again")
 		require.True(t, ok)
 	}
 	p.end()
@@ -183,7 +183,7 @@ func TestJournalIsDeleted(t *testing.T) {
 		} else {
 			require.NoError(t, os.Rename(dir, fmt.Sprintf("%s.%d", dir, i)))
 		}
-		goesOn, ok := p.event(before, "journal: goes on in a new file; what the missing files held can be had from memory only, and not at all after a restart")
+		goesOn, ok := p.event(before, "journal: continues in a new file; the ticks of the missing files are served from memory only, and not at all after a restart")
 		require.True(t, ok, "the publisher ended: %v", p.said())
 		t.Logf("noticed after %v", time.Since(began))
 		require.NotZero(t, goesOn.Next)

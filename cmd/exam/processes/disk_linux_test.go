@@ -101,7 +101,7 @@ func TestFailedSync(t *testing.T) {
 	f.wait(t, "ticks", func() bool { return f.got > 0 })
 
 	assert.Equal(t, 1, p.wait(), "exit code")
-	_, failed := p.event(0, "journal failed: nothing more is published; start again for a child session")
+	_, failed := p.event(0, "journal failed: nothing more is published; restart to begin a child session")
 	assert.True(t, failed, "the log says so: %v", p.said())
 	stopped, _ := p.event(0, "stopped")
 	said := p.said()

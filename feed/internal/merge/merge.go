@@ -1,5 +1,5 @@
-// Package merge joins streams of events by time. Importers of formats with one file per
-// instrument and day read with it any number of such files as one session.
+// Package merge merges streams of events by time. Importers of formats with one file per
+// instrument and day use it to read any number of files as one session.
 package merge
 
 import (
@@ -8,27 +8,27 @@ import (
 	"slices"
 )
 
-// A Stream is events in an order that is kept, whatever their times.
+// A Stream is a sequence of events. Its order is kept, whatever the times of the events.
 type Stream interface {
-	// Start is a time before which the stream has no event: it need not be opened earlier.
+	// Start returns a time before which the stream has no event, so that it need not be opened earlier.
 	Start() int64
-	// Advance goes on to the next event and tells its time. It opens what it needs at the
-	// first call. The error is io.EOF after the last event.
+	// Advance moves to the next event and returns its time. The first call opens the stream. The error is io.EOF after the
+	// last event.
 	Advance() (int64, error)
 	// Close frees what Advance opened. It may be called more than once.
 	Close()
 }
 
-// A Queue yields the events of streams, the earliest first; of equal times, those of the
-// stream that was given first. Only streams whose times overlap are open at once.
+// A Queue yields the events of several streams, the earliest first. Events with equal times are ordered by the
+// position of their streams in the argument of New. Only streams whose times overlap are open at the same time.
 type Queue[S Stream] struct {
-	waiting []entry[S] // not yet opened, the latest start first
-	open    []entry[S] // a heap, the next event on top
-	moving  bool       // the event on top was given out
+	waiting []entry[S] // streams that are not open, the latest start first
+	open    []entry[S] // a heap of open streams, the next event on top
+	moving  bool       // Next has returned the stream on top
 }
 
 type entry[S Stream] struct {
-	time   int64 // of the event at hand, never decreasing; while waiting, of the start
+	time   int64 // time of the current event, which never decreases; before the stream is opened, its Start
 	order  int
 	stream S
 }
@@ -37,7 +37,7 @@ func (a *entry[S]) before(b *entry[S]) bool {
 	return a.time < b.time || a.time == b.time && a.order < b.order
 }
 
-// New is a queue of streams.
+// New returns a Queue of streams.
 func New[S Stream](streams []S) *Queue[S] {
 	q := &Queue[S]{}
 	for i, s := range streams {
@@ -49,8 +49,8 @@ func New[S Stream](streams []S) *Queue[S] {
 	return q
 }
 
-// Next is the stream that has the next event. The error is io.EOF after the last event of
-// all, or what a stream's Advance gave.
+// Next returns the stream that has the next event. The error is io.EOF after the last event of
+// all streams, or an error from a stream's Advance.
 func (q *Queue[S]) Next() (s S, err error) {
 	if q.moving {
 		q.moving = false
@@ -83,7 +83,7 @@ func (q *Queue[S]) Next() (s S, err error) {
 	return q.open[0].stream, nil
 }
 
-// advance goes on with the stream on top.
+// advance moves the stream on top to its next event.
 func (q *Queue[S]) advance() error {
 	top := &q.open[0]
 	t, err := top.stream.Advance()

@@ -2,30 +2,30 @@ package recent
 
 import "hash/maphash"
 
-// A Print is what makes a trade the same one in two files of a vendor.
+// A Print identifies a trade in several files of a vendor.
 type Print struct {
-	Source      uint64 // the instrument, and what else tells numberings apart
+	Source      uint64 // the instrument, and whatever else distinguishes numberings
 	Time        int64
-	Number      uint64 // the venue's, of the trade or its message; 0 if there is none
-	Ref         string // the venue's id where it is text
+	Number      uint64 // the venue's number of the trade or its message; 0 if there is none
+	Ref         string // the venue's id if it is text
 	Price, Size int64
 	Exponent    [2]int8 // of Price and Size
 	Side        byte
 
-	nth int // of equal prints one after the other
+	nth int // index among equal prints in a row
 }
 
-// Prints knows a trade of one file again in a later file. Equal trades of one file are different
-// trades: the second of them is the second of the other file. The zero Prints is ready to use.
+// Prints detects trades of earlier files in a later file. Equal trades in one file are different
+// trades: the second one corresponds to the second one in another file. The zero Prints is ready to use.
 type Prints struct {
 	seed   maphash.Seed
 	seeded bool
 	files  int
-	before Set // those of the files before
-	now    Set // those of the file at hand
+	before Set // trades of earlier files
+	now    Set // trades of the current file
 }
 
-// Group is the last trades of one instrument: those of one time and number. The zero Group is empty.
+// Group holds the last trades of one instrument with the same time and number. The zero Group is empty.
 type Group struct {
 	file   int
 	prints []Print
@@ -51,8 +51,7 @@ func (p *Prints) Begin() {
 	p.now = Set{}
 }
 
-// Repeated reports whether t, a trade of the file at hand whose instrument has g, stood in a file
-// before.
+// Repeated reports whether an earlier file has t, a trade of the current file. g is the Group of its instrument.
 func (p *Prints) Repeated(g *Group, t Print) bool {
 	if n := len(g.prints); n > 0 && (g.file != p.files || g.prints[n-1].Time != t.Time || g.prints[n-1].Number != t.Number) {
 		g.prints = g.prints[:0]
@@ -73,5 +72,5 @@ func (p *Prints) Repeated(g *Group, t Print) bool {
 	return p.before.Has(key)
 }
 
-// Forgot reports whether trades were forgotten, so that some may not be known again.
+// Forgot reports whether trades were forgotten, so that repeated ones may not be detected.
 func (p *Prints) Forgot() bool { return p.before.Forgot() || p.now.Forgot() }

@@ -1,12 +1,12 @@
-// Package recent remembers, in bounded memory, what was seen most recently.
+// Package recent remembers recent keys and trades in bounded memory.
 package recent
 
-// Generation is how many keys a Set holds at least once it had more: it forgets the oldest ones.
+// Generation is the least number of recent keys that a Set remembers when it forgets older ones.
 const Generation = 1 << 21
 
-// A Set remembers the keys that were added to it most recently: between one and two generations of
-// them, 16 to 32 bytes each. Keys are hashes: their bits must be evenly distributed. The zero Set is
-// empty. It is not safe for concurrent use.
+// A Set remembers the keys that were added most recently: between one and two generations of
+// them, at 16 to 32 bytes each. Keys are hashes: their bits must be evenly distributed. The zero Set is
+// empty. A Set is not safe for concurrent use.
 type Set struct {
 	young, old table
 	forgot     bool
@@ -43,11 +43,11 @@ func (s *Set) AddAll(o *Set) {
 	s.forgot = s.forgot || o.forgot
 }
 
-// A table is a hash table with open addressing; its slots are at most half full.
+// A table is a hash table with open addressing. At most half of its slots are in use.
 type table struct {
-	slots []uint64 // a power of two; 0 is free
+	slots []uint64 // the length is a power of two; a slot with 0 is free
 	n     int
-	zero  bool // the key 0 is in it
+	zero  bool // the table has the key 0
 }
 
 const leastSlots = 1 << 10
@@ -82,7 +82,7 @@ func (t *table) has(key uint64) bool {
 	return t.n > 0 && t.slots[t.find(key)] == key
 }
 
-// find is the slot of key, or the free one where it belongs.
+// find returns the index of the slot of key, or of the free slot for it.
 func (t *table) find(key uint64) uint64 {
 	mask := uint64(len(t.slots) - 1)
 	i := key & mask

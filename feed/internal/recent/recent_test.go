@@ -13,7 +13,7 @@ func mixed(n uint64) uint64 {
 	return n ^ n>>27
 }
 
-// A set holds what was added, 0 too, and nothing else.
+// A set has the added keys, including 0, and no others.
 func TestSet(t *testing.T) {
 	var s, all Set
 	assert.False(t, s.Has(0))
@@ -48,7 +48,7 @@ func TestGenerations(t *testing.T) {
 	assert.LessOrEqual(t, len(s.young.slots)+len(s.old.slots), 4*Generation*2)
 }
 
-// A trade of a later file is known again; equal trades of one file are different ones.
+// A repeated trade in a later file is detected; equal trades in one file are different ones.
 func TestPrints(t *testing.T) {
 	var p Prints
 	var g Group

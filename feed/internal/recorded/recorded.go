@@ -1,4 +1,4 @@
-// Package recorded finds recorded market data for tests, and runs sources over it.
+// Package recorded finds recorded market data for tests, and reads sources of it.
 package recorded
 
 import (
@@ -14,8 +14,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Dir is the directory of recorded market data: TICKFEED_DATA, or shared/data beside the
-// checkout. The test is skipped where it is absent.
+// Dir returns the directory of recorded market data: TICKFEED_DATA, or shared/data beside the
+// checkout. It skips the test if there is none.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("TICKFEED_DATA")
@@ -38,7 +38,7 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// All is what an independent decoder found in each file of dir, by its path in there.
+// All returns the results of an independent decoder for each file of dir, by the file's path in dir.
 func All(t testing.TB, dir string) map[string]json.RawMessage {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
@@ -48,7 +48,7 @@ func All(t testing.TB, dir string) map[string]json.RawMessage {
 	return all
 }
 
-// Expected is what an independent decoder found in file.
+// Expected returns the result of an independent decoder for file.
 func Expected[E any](t testing.TB, dir, file string) E {
 	t.Helper()
 	all := All(t, dir)
@@ -59,7 +59,7 @@ func Expected[E any](t testing.TB, dir, file string) E {
 }
 
 // ReadAll reads src to its end, closes it, and checks that every tick can be applied to a
-// state: what is used was defined before.
+// state: its instrument was defined before.
 func ReadAll(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State) {
 	t.Helper()
 	ticks, state, err := Read(t, src)
@@ -67,7 +67,7 @@ func ReadAll(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.Stat
 	return ticks, state
 }
 
-// Read is ReadAll for a source that may fail; io.EOF is no error.
+// Read is ReadAll for a source that may fail. It returns nil instead of io.EOF.
 func Read(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State, err error) {
 	t.Helper()
 	defer src.Close()
@@ -89,7 +89,7 @@ func Read(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State, 
 	}
 }
 
-// Drain reads src to its end and checks nothing; it is for benchmarks and fuzzing.
+// Drain reads src to its end without checks, for benchmarks and fuzzing.
 func Drain(src feed.Source) (ticks int, err error) {
 	defer src.Close()
 	batch := make([]feed.Tick, 1024)
@@ -105,7 +105,7 @@ func Drain(src feed.Source) (ticks int, err error) {
 	}
 }
 
-// Only are the ticks of one kind.
+// Only returns the ticks of one kind.
 func Only(ticks []feed.Tick, kind feed.Kind) []feed.Tick {
 	var only []feed.Tick
 	for _, t := range ticks {
