@@ -64,7 +64,7 @@ SIGTERM and SIGHUP end record as --count does.`,
 	group(cmd, "What to record", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot (now), beginning, seq:N, or time:T with T in RFC 3339 or ns since the Unix epoch")
-		countVar(f, &o.count, "count", 0, "end with the packet that brings the `N`th tick")
+		countVar(f, &o.count, "count", 0, "end with the packet that brings the `N`th tick; 0 for no limit")
 		f.DurationVar(&o.duration, "duration", 0, "end after this time")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
 	})

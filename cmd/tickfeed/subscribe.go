@@ -119,7 +119,7 @@ as --count does.`,
 	group(cmd, "What to receive", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 		f.StringVar(&o.from, "from", "snapshot", "where to `START`: snapshot, live, beginning, seq:N, or time:T, the first packet published at T or later, with T in RFC 3339 or ns since the Unix epoch")
-		countVar(f, &o.count, "count", 0, "end after `N` ticks")
+		countVar(f, &o.count, "count", 0, "end after `N` ticks; 0 for no limit")
 		f.BoolVar(&o.untilEnd, "until-end", false, "end when the publisher's source has ended and every tick was received")
 		f.StringVar(&o.until, "until", "", "end `BEFORE` seq:N, once every number below N is accounted for; with --from seq:M, fetch [M, N)")
 		f.BoolVar(&o.commands, "commands", false, "read commands from standard input: a line \"symbols PATTERNS\" replaces --symbols")
@@ -192,6 +192,9 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 		seq, ok := strings.CutPrefix(o.until, "seq:")
 		if cfg.Until, err = strconv.ParseUint(seq, 10, 64); !ok || err != nil || cfg.Until == 0 || cfg.Until > codec.MaxSeq {
 			return cfg, usage("--until must be seq:N with a sequence number, from 1, got %q", o.until)
+		}
+		if cfg.Start.Kind == codec.StartSeq && cfg.Until <= cfg.Start.Value {
+			return cfg, usage("--until %s is not after --from %s: nothing lies between", o.until, o.from)
 		}
 	}
 	switch o.slow {

@@ -33,4 +33,7 @@ func TestSubscribeUntil(t *testing.T) {
 		assert.Equal(t, exitUsage, c.exit(t), bad)
 		assert.Contains(t, c.err.String(), "--until must be seq:N")
 	}
+	c = startCommand(t, t.TempDir(), "subscribe", pub.addr, "--from", "seq:42", "--until", "seq:42")
+	assert.Equal(t, exitUsage, c.exit(t))
+	assert.Contains(t, c.err.String(), "--until seq:42 is not after --from seq:42")
 }

@@ -106,8 +106,12 @@ func websocketStats(st wscap.Stats) Stats {
 		Count{"gaps", st.Gaps}, Count{"resets", st.Resets},
 	)
 	if st.SkewMin <= st.SkewMax && (st.SkewMin != 0 || st.SkewMax != 0) {
+		unit := time.Millisecond
+		if max(-st.SkewMin, st.SkewMax) < int64(10*time.Millisecond) {
+			unit = time.Microsecond
+		}
 		s.Notes = append(s.Notes[:len(s.Notes):len(s.Notes)], fmt.Sprintf("the exchange's times are %v to %v after the recorder's",
-			time.Duration(st.SkewMin).Round(time.Millisecond), time.Duration(st.SkewMax).Round(time.Millisecond)))
+			time.Duration(st.SkewMin).Round(unit), time.Duration(st.SkewMax).Round(unit)))
 		if st.Arrived > 0 && max(-st.SkewMin, st.SkewMax) >= int64(twoClocks) {
 			s.Notes = append(s.Notes, fmt.Sprintf("%d quotes without a time of the exchange have the recorder's, beside ticks on the exchange's clock:"+
 				" --arrival-times puts all on the recorder's", st.Arrived))

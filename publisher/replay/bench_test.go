@@ -20,8 +20,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-// BenchmarkMax is what a tick costs to play at the greatest speed, journal included, without
-// subscribers.
+// BenchmarkMax measures the cost of a tick played at maximum speed with a journal and without subscribers.
 func BenchmarkMax(b *testing.B) {
 	rec, ticks, _, _ := market(b, 1_000_000, false)
 	b.ReportAllocs()
@@ -41,9 +40,9 @@ func BenchmarkMax(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ticks)), "ns/tick")
 }
 
-// BenchmarkServe is what reaches one subscriber over TCP of quotes and trades that are replayed at the greatest speed, from
-// the journal of a feed and from an imported file with its packets of a millisecond, and beside it of the same ticks when
-// they are published, a hundred a call; journals included.
+// BenchmarkServe measures how fast quotes and trades that are replayed at maximum speed reach one subscriber over
+// TCP, from the journal of a feed and from an imported file with a packet per millisecond, and the same ticks
+// published a hundred per call. All publishers have a journal.
 func BenchmarkServe(b *testing.B) {
 	imported, ticks := quotesAndTrades(b, 2_000_000)
 	replayed := func(b *testing.B, rec replay.Recording) {
@@ -111,8 +110,7 @@ func BenchmarkServe(b *testing.B) {
 	})
 }
 
-// BenchmarkMerge is what a tick costs to play at the greatest speed of two recordings that are merged by time, before it is
-// published.
+// BenchmarkMerge measures the cost of a tick of two merged recordings at maximum speed, before it is published.
 func BenchmarkMerge(b *testing.B) {
 	one, ticks := quotesAndTrades(b, 1_000_000)
 	two, _ := quotesAndTrades(b, 1_000_000)
@@ -128,7 +126,7 @@ func BenchmarkMerge(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(2*len(ticks)), "ns/tick")
 }
 
-// quotesAndTrades is a recording of n ticks of a simulated market without books, and the ticks.
+// quotesAndTrades returns a recording of n ticks of a simulated market without books, and the ticks.
 func quotesAndTrades(b *testing.B, n int) (replay.Recording, []feed.Tick) {
 	m, err := sim.New(sim.Config{Seed: 3})
 	if err != nil {
@@ -153,7 +151,7 @@ func quotesAndTrades(b *testing.B, n int) (replay.Recording, []feed.Tick) {
 	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks
 }
 
-// journalOf is the journal of a feed of ticks, which is a recording.
+// journalOf returns the journal of a publisher that published ticks, as a recording.
 func journalOf(b *testing.B, ticks []feed.Tick) replay.Recording {
 	dir := b.TempDir()
 	pub, err := publisher.New(publisher.Config{Journal: dir})
@@ -190,7 +188,7 @@ func localListener(b *testing.B) net.Listener {
 	return ln
 }
 
-// receive subscribes to what is at addr; the channels are closed when it is connected, and when number last is there.
+// receive subscribes to addr. It closes joined once it is connected, and arrived once it has received number last.
 func receive(b *testing.B, ctx context.Context, addr string, last uint64) (joined, arrived <-chan struct{}) {
 	sub, err := subscriber.New(subscriber.Config{
 		Addrs: []string{addr}, Start: codec.Start{Kind: codec.StartBeginning}, Heartbeat: publisher.MaxHeartbeat,
@@ -225,8 +223,8 @@ func receive(b *testing.B, ctx context.Context, addr string, last uint64) (joine
 	return in, end
 }
 
-// BenchmarkFirstSeek is what a tick costs that a seek passes for the first time, where there is no
-// state to go on from.
+// BenchmarkFirstSeek measures the cost of each tick that a seek passes for the first time, without a kept state to
+// start from.
 func BenchmarkFirstSeek(b *testing.B) {
 	rec, ticks, _, _ := market(b, 1_000_000, false)
 	b.ReportAllocs()
@@ -244,7 +242,7 @@ func BenchmarkFirstSeek(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ticks)), "ns/tick")
 }
 
-// nowhere is an output that takes everything.
+// A nowhere is an output that discards everything.
 type nowhere struct{ replay.Output }
 
 func (nowhere) Begin(context.Context, uint64, *feed.State) error     { return nil }

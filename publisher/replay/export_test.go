@@ -2,11 +2,11 @@ package replay
 
 import "time"
 
-// SetPatience replaces followTime and stallTime. It is for before the first session.
+// SetPatience replaces followTime and stallTime. Call it before the first session.
 func (s *Stage) SetPatience(follow, stall time.Duration) { s.follow, s.stall = follow, stall }
 
-// SetLongestDrain replaces longestDrain. It is for before the first session.
+// SetLongestDrain replaces longestDrain. Call it before the first session.
 func (s *Stage) SetLongestDrain(d time.Duration) { s.longest = d }
 
-// Patience is how long a Drain of a session with that many numbers waits in all.
+// Patience returns how long Drain waits at most for a session with the given number of numbers.
 func (s *Stage) Patience(numbers uint64) time.Duration { return s.patience(numbers) }

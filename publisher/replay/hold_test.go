@@ -16,7 +16,8 @@ import (
 	"tickfeed/publisher/replay"
 )
 
-// A holder is a client by hand that asks for the beginning, reads everything, and confirms only what it is made to.
+// A holder is a minimal client that asks for the beginning, reads everything, and confirms only what the test makes
+// it confirm.
 type holder struct {
 	t  *testing.T
 	nc net.Conn
@@ -42,7 +43,7 @@ func (h *holder) send(m codec.Message) {
 	_, _ = h.nc.Write(b) // the publisher may have left
 }
 
-// loop starts a loop of n numbers that waits for a client that is connected already, and returns when a round is played.
+// loop starts a loop of n numbers that waits for a connected client, and returns when a round is played.
 func loop(t *testing.T, n int, prepare func(*replay.Stage)) (*show, *holder) {
 	t.Helper()
 	rec := sessions(t, []feed.SessionID{1}, n)
@@ -66,8 +67,8 @@ func (s *show) until(what string, holds func(replay.Status) bool) {
 	}
 }
 
-// A client that loses its connection again and again, and comes back each time before it is given up, does not hold the next
-// round for ever.
+// A client that loses its connection again and again, and each time reconnects within bounds, does not delay the next
+// round forever.
 func TestLostAgainAndAgain(t *testing.T) {
 	s, h := loop(t, 1000, func(s *replay.Stage) { s.SetPatience(300*time.Millisecond, time.Minute) })
 	s.until("it never goes on", func(st replay.Status) bool {
@@ -81,8 +82,8 @@ func TestLostAgainAndAgain(t *testing.T) {
 	assert.NotEmpty(t, s.log.events(t, "it did not come back in time"))
 }
 
-// A client that confirms one number at a time, each before it counts as stalled, does not hold the next round for ever; the log
-// names it once while the replay waits, and once when the replay goes on without it.
+// A client that confirms one number at a time, each before it counts as stalled, does not delay the next round
+// forever. The log names it once while the replay waits, and once when the replay continues without it.
 func TestConfirmsTooLittle(t *testing.T) {
 	s, h := loop(t, 1000, func(s *replay.Stage) {
 		s.SetPatience(time.Minute, time.Minute)
@@ -110,7 +111,7 @@ func TestConfirmsTooLittle(t *testing.T) {
 	}
 }
 
-// How long one wait takes at most depends on how much there is to receive.
+// The bound of one wait depends on how many numbers there are to receive.
 func TestPatience(t *testing.T) {
 	s := perform(t, replay.Config{Recordings: []replay.Recording{sessions(t, []feed.SessionID{1}, 10)}, Paused: true}, publisher.MinMemory)
 	for numbers, want := range map[uint64]time.Duration{
@@ -120,7 +121,8 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// The controls answer at once while the next round waits for a subscriber, and a seek does not wait for it.
+// The controls respond at once while the next round waits for a subscriber, and a seek does not wait for the
+// subscriber.
 func TestControlsDuringTheWait(t *testing.T) {
 	s, h := loop(t, 1000, func(s *replay.Stage) { s.SetPatience(time.Minute, time.Minute) })
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
@@ -130,7 +132,7 @@ func TestControlsDuringTheWait(t *testing.T) {
 	require.NoError(t, s.player.Resume(ctx))
 	require.NoError(t, s.player.SetSpeed(ctx, 100))
 	require.NoError(t, s.player.Step(ctx, 5))
-	assert.Equal(t, 1, s.player.Status().Sessions, "none of these goes to another place")
+	assert.Equal(t, 1, s.player.Status().Sessions, "none of these commands seeks")
 	s.until("the round is sent", func(replay.Status) bool { // no client confirms more than it was sent
 		conns := s.stage.Publisher().Stats().Conns
 		return len(conns) == 1 && conns[0].Told == 1001

@@ -22,7 +22,7 @@ import (
 	"tickfeed/feed"
 )
 
-// open is 2026-01-05 14:30 UTC, when the recordings of these tests begin.
+// open is when the recordings of these tests begin, 2026-01-05 14:30 UTC.
 const open = int64(1_767_623_400_000_000_000)
 
 const second = int64(time.Second)
@@ -33,7 +33,7 @@ type tapeFile struct{ bytes.Buffer }
 func (*tapeFile) Sync() error  { return nil }
 func (*tapeFile) Close() error { return nil }
 
-// record is a recording of what write appends: of session id, from first on.
+// record returns a recording of session id, from number first, with what write appends.
 func record(t *testing.T, id feed.SessionID, first uint64, state *feed.State, write func(b *recording.Builder)) Recording {
 	t.Helper()
 	f := &tapeFile{}
@@ -53,8 +53,8 @@ func quote(id feed.InstrumentID, price, at int64) feed.Tick {
 	return feed.Quote{Bid: price, BidSize: 1, Ask: price + 1, AskSize: 1}.Tick(id, at)
 }
 
-// imported is a recording of n quotes of A (even prices) and B (odd ones), each with its number as
-// its price, at times that next tells; published when they happened.
+// imported returns a recording of n quotes of A (even prices) and B (odd prices), each with its number as price, at
+// the times that next returns, published at their event time.
 func imported(t *testing.T, n int, next func(i int) int64) Recording {
 	t.Helper()
 	return record(t, 0xa, 1, nil, func(b *recording.Builder) {
@@ -65,13 +65,13 @@ func imported(t *testing.T, n int, next func(i int) int64) Recording {
 	})
 }
 
-// pass lets a time pass, and all that happens in it happen.
+// pass lets the time d pass, and everything that happens in it.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// A score is an Output that notes what it is given.
+// A score is an Output that records what is played.
 type score struct {
 	t        *testing.T
 	mu       sync.Mutex
@@ -102,7 +102,7 @@ func newScore(t *testing.T) *score { return &score{t: t, ended: make(chan struct
 
 func (s *score) now() *scoreSession { return &s.sessions[len(s.sessions)-1] }
 
-// all is what was played so far, by sessions; it does not change.
+// all returns everything played so far, by session. The result does not change later.
 func (s *score) all() []scoreSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +114,7 @@ func (s *score) all() []scoreSession {
 	return out
 }
 
-// played is what was played of the last session.
+// played returns what was played of the last session.
 func (s *score) played() *scoreSession {
 	all := s.all()
 	return &all[len(all)-1]
@@ -147,7 +147,7 @@ func (s *score) Republish(_ context.Context, ticks []feed.Tick, end uint64) erro
 	return nil
 }
 
-// Relay takes packets but those that refuse names.
+// Relay takes packets except those for which refuse returns true.
 func (s *score) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
 	for n < len(packets) {
 		size, h := codec.PacketSize(packets[n:]), codec.PacketAt(packets[n:])
@@ -197,7 +197,7 @@ func (s *score) End(context.Context) error {
 	return nil
 }
 
-// seqs are the numbers of the ticks of a session.
+// seqs returns the numbers of the ticks of a session.
 func (x *scoreSession) seqs() []uint64 {
 	var out []uint64
 	for _, n := range x.notes {
@@ -230,8 +230,8 @@ func play(t *testing.T, cfg Config, prepare ...func(*Player)) (p *Player, s *sco
 	return p, s
 }
 
-// Ticks are never early, and an hour later as exact as at first, at any speed: bursts, pauses
-// of the market, and ticks whose event times go back.
+// Ticks are never early, and as exact after an hour as at first, at any speed, with bursts, pauses of the market and
+// event times that go back.
 func TestPaceOfEvents(t *testing.T) {
 	for _, speed := range []float64{1, 10, 0.37} {
 		synctest.Test(t, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestPaceOfEvents(t *testing.T) {
 	}
 }
 
-// By the publish clock, what was recorded live is due when it was published, whatever its event times say.
+// By the publish clock, ticks recorded live are due when they were published, whatever their event times.
 func TestPaceOfPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
@@ -287,9 +287,9 @@ func TestPaceOfPackets(t *testing.T) {
 	})
 }
 
-// A market day that was published in seven seconds, whose venue did not say when some ticks happened and told others late: by the
-// market clock, each is due at the greatest event time so far. A place T is before the first tick that is due at T or later, at any
-// speed, and in the state of a seek.
+// In a market day that was published in seven seconds, with ticks without event times and late ticks, each tick is
+// due by the market clock at the greatest event time so far. Target T is before the first tick that is due at T or
+// later, at any speed and for the state of a seek.
 func TestMarketClock(t *testing.T) {
 	const hour = 3600 * second
 	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
@@ -346,11 +346,11 @@ func TestMarketClock(t *testing.T) {
 	}
 }
 
-// every is one quote each second.
+// every spaces quotes by one second.
 func every(i int) int64 { return open + int64(i+1)*second }
 
-// A pause stops the recorded time, a speed changes it from there on, steps play so many ticks, and
-// after all that the schedule is as exact as before.
+// A pause stops the recorded time, a new speed applies from then on, a step plays its number of ticks, and afterwards
+// the schedule is as exact as before.
 func TestControls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
@@ -396,7 +396,7 @@ func TestControls(t *testing.T) {
 	})
 }
 
-// A seek, backwards too, is a new session with the state as of there; the time goes on from there.
+// A seek, also backward, begins a new session with the state at its target, and the time continues from there.
 func TestSeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
@@ -429,10 +429,10 @@ func TestSeek(t *testing.T) {
 			assert.Equal(t, c.next, got[0].tick.Seq)
 			last := got[len(got)-1]
 			assert.Less(t, begun.Add(2*time.Second), last.at.Add(time.Second+1), "one each second")
-			// Back to where the case began, for the jumps.
+			// Return to where the case began, for the offsets.
 			require.NoError(t, p.Seek(ctx, ToTime(open)))
 		}
-		// Beyond either end nothing is, and nothing happens.
+		// A target beyond either end is refused, and nothing happens.
 		sessions, before := s.count(), p.Status()
 		for _, beyond := range []Target{ToSeq(20_003), ToSeq(1_000_000), ToTime(0), ToTime(open - 1), ToTime(every(19_999) + 1), ToOffset(20_003 * time.Second)} {
 			var refused *RangeError
@@ -448,14 +448,14 @@ func TestSeek(t *testing.T) {
 		assert.Equal(t, []uint64{20_002}, s.played().seqs(), "the end itself can be reached")
 		require.NoError(t, p.Seek(ctx, ToSeq(20_000)))
 		<-s.ended
-		assert.Equal(t, []uint64{20_000, 20_001, 20_002}, s.played().seqs(), "a replay that has ended can be wound back")
+		assert.Equal(t, []uint64{20_000, 20_001, 20_002}, s.played().seqs(), "a replay that has ended can seek back")
 	})
 }
 
-// oftenKept has a player keep states to go back to.
+// oftenKept makes a player keep states for seeking often.
 func oftenKept(p *Player) { p.interval = 100 }
 
-// dump is a state as its entries.
+// dump returns the entries of a state.
 func dump(s *feed.State) []feed.Tick {
 	var out []feed.Tick
 	for t := range s.Entries(nil) {
@@ -467,7 +467,7 @@ func dump(s *feed.State) []feed.Tick {
 	return out
 }
 
-// From and to bound what is played; places are numbers, times, and times of day of the recording.
+// From and To bound what is played, as numbers, times, and times of day of the recording.
 func TestFromTo(t *testing.T) {
 	parse := func(text string) Target {
 		to, err := ParseTarget(text, time.UTC)
@@ -501,7 +501,7 @@ func TestFromTo(t *testing.T) {
 	}
 }
 
-// What the filter leaves out, and what the recording does not hold, stays so under its numbers.
+// Numbers that the filter leaves out or the recording lacks are reported as such under their numbers.
 func TestAbsences(t *testing.T) {
 	after := feed.NewState()
 	for _, x := range []feed.Tick{define("A", 0, open), define("C", 2, open), quote(2, 77, open)} {
@@ -528,7 +528,7 @@ func TestAbsences(t *testing.T) {
 		assert.Equal(t, note{at: x.notes[7].at, hole: 3, why: recording.SkipDamaged}, x.notes[8])
 		assert.Equal(t, uint64(27), x.next)
 		_, b := x.state.Definition(1)
-		assert.False(t, b, "the state after what was withheld is what the recording tells")
+		assert.False(t, b, "the state after withheld numbers is the one in the recording")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{rec}, Filter: codec.Filter{"A"}, Speed: Max})
@@ -543,8 +543,8 @@ func TestAbsences(t *testing.T) {
 	})
 }
 
-// Packets that are passed on as they are, as many as the output takes, tell what their ticks would, whatever is
-// between them and whatever is commanded meanwhile.
+// Unchanged packets, as many as the output takes, have the same effect as their ticks, whatever comes between them
+// and whatever commands are given meanwhile.
 func TestWholePackets(t *testing.T) {
 	const packets, size = 300, 100
 	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
@@ -562,7 +562,7 @@ func TestWholePackets(t *testing.T) {
 			require.NoError(t, b.AppendAt(at, quotes(size)))
 			switch i % 50 {
 			case 10:
-				require.NoError(t, b.AppendAt(at, quotes(3))) // too few to be worth it
+				require.NoError(t, b.AppendAt(at, quotes(3))) // too small to be passed on unchanged
 			case 20:
 				require.NoError(t, b.Skip(5, recording.SkipNotAsked))
 			case 30:
@@ -634,7 +634,7 @@ func TestWholePackets(t *testing.T) {
 	same(t, commanded)
 	assert.Positive(t, commanded.relayed)
 
-	synctest.Test(t, func(t *testing.T) { // a seek back finds what was passed on
+	synctest.Test(t, func(t *testing.T) { // a seek back finds the ticks of these packets
 		p, s := play(t, Config{Recordings: []Recording{rec}, Speed: Max}, oftenKept, func(p *Player) {
 			p.out.(*score).refuse = func(first uint64) bool { return first%3 == 0 }
 		})
@@ -658,7 +658,7 @@ func TestWholePackets(t *testing.T) {
 	})
 }
 
-// Damage costs the numbers that it hits, which are told as gone.
+// Damage costs the numbers that it hits, which are reported as gone.
 func TestDamage(t *testing.T) {
 	rec := imported(t, 10_000, every)
 	b := make([]byte, rec.Size)
@@ -681,11 +681,11 @@ func TestDamage(t *testing.T) {
 		assert.Equal(t, gone, p.Status().Damaged)
 		require.NoError(t, p.Seek(context.Background(), Target{}))
 		<-s.ended
-		assert.Equal(t, gone, p.Status().Damaged, "read twice, told once")
+		assert.Equal(t, gone, p.Status().Damaged, "read twice, reported once")
 	})
 }
 
-// Dead time beyond the limit is left out; what is within it keeps its shape.
+// Gaps are shortened to the limit; shorter gaps are kept.
 func TestGapLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		times := []int64{1, 2, 30_000, 30_001, 30_006, 30_012}
@@ -701,7 +701,7 @@ func TestGapLimit(t *testing.T) {
 	})
 }
 
-// Event times can be moved to now, each session anew, and nothing else about them changes.
+// Event times can be shifted to now, anew in each session, without any other change.
 func TestShift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 20, every)}, ShiftToNow: true, Loop: true, From: ToSeq(5)})
@@ -720,7 +720,7 @@ func TestShift(t *testing.T) {
 	})
 }
 
-// Event times that are of another clock than those of publishing, as those of a simulated market, are moved to now, too.
+// Event times on a clock other than that of publishing, as in a simulated market, are shifted to now as well.
 func TestShiftOfAnotherClock(t *testing.T) {
 	const years = 7 * 365 * 24 * 3600 * second
 	rec := record(t, 0xa, 1, nil, func(b *recording.Builder) {
@@ -753,8 +753,8 @@ func TestShiftOfAnotherClock(t *testing.T) {
 	})
 }
 
-// A loop begins again, each time in a session of its own, and at the greatest speed not before
-// all have everything.
+// A loop starts again, each time in a session of its own, and at maximum speed not before all subscribers have
+// everything.
 func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true})
@@ -767,7 +767,7 @@ func TestLoop(t *testing.T) {
 		}
 		assert.Equal(t, 10*time.Second, s.all()[1].notes[0].at.Sub(s.all()[0].notes[0].at))
 	})
-	// A seek to the end is no end of the loop.
+	// A seek to the end does not end the loop.
 	synctest.Test(t, func(t *testing.T) {
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 10, every)}, Loop: true, From: ToSeq(5)})
 		pass(time.Second)
@@ -806,7 +806,7 @@ func TestNothingToPlay(t *testing.T) {
 	})
 }
 
-// What is asked of a player was done, also where the player ends with it.
+// A command that a player has accepted is carried out, even if the player ends with it.
 func TestLastCommand(t *testing.T) {
 	for range 200 {
 		p, err := New(Config{Recordings: []Recording{imported(t, 10, every)}, Speed: Max, Paused: true, ExitAtEnd: true}, newScore(t))
@@ -875,7 +875,7 @@ func TestMerge(t *testing.T) {
 		}
 		assert.EqualValues(t, 12_000, quotes)
 
-		// From any place, by way of what was kept, the same numbers are the same ticks.
+		// From any place, by way of the kept states, the same numbers are the same ticks.
 		require.Greater(t, len(p.kept), 3)
 		for _, seq := range []uint64{1, 2, 900, 9999, uint64(len(whole.notes))} {
 			require.NoError(t, p.Seek(context.Background(), ToSeq(seq)))
@@ -892,8 +892,8 @@ func TestMerge(t *testing.T) {
 	})
 }
 
-// since is a recording of trades of one symbol, one each second from at on, of which the first before are only in the state
-// that the recording begins with.
+// since returns a recording of trades of one symbol, one each second from at. The first before trades are only in the
+// state that the recording begins with.
 func since(t *testing.T, id feed.SessionID, symbol string, at int64, before, n int64) Recording {
 	state := feed.NewState()
 	d := define(symbol, 0, at)
@@ -911,8 +911,8 @@ func since(t *testing.T, id feed.SessionID, symbol string, at int64, before, n i
 	})
 }
 
-// Of recordings that are merged, the state that one begins with is told when it begins: what is played before knows nothing
-// of it. Merged into one recording they give the same ticks.
+// The state that a merged recording begins with is played when that recording begins: ticks played before do not
+// reflect it. A merge into one recording gives the same ticks.
 func TestMergeTellsAStateAtItsTime(t *testing.T) {
 	early := since(t, 0xa, "A", open, 5, 20)
 	late := since(t, 0xb, "B", open+10*second, 3, 5)
@@ -950,7 +950,7 @@ func TestMergeTellsAStateAtItsTime(t *testing.T) {
 			"A trade 15 at 10s", "B definition 0 at 10s", "B quote 7 at 10s", "B trade 3 at 10s", "A trade 16 at 11s",
 		}, told[10:15])
 		assert.Equal(t, []string{"A trade 20 at 15s", "A clear 0 at 15s", "A quote 7 at 15s", "A trade 40 at 15s"}, told[22:26])
-		for id, volume := range []int64{5 + 20 + 3, 5} { // what the others had before is in nobody's trades
+		for id, volume := range []int64{5 + 20 + 3, 5} { // trades before the other recordings began are in no tick
 			in, _ := whole.state.Instrument(feed.InstrumentID(id))
 			assert.Equal(t, volume, in.Summary.Volume)
 		}
@@ -960,8 +960,9 @@ func TestMergeTellsAStateAtItsTime(t *testing.T) {
 	})
 }
 
-// A replay of several recordings and a merge of them give the same ticks in the same order, by either clock: of recordings that
-// were made live, late, in bursts and on other days than their market's, of imported ones, and of one without event times.
+// A replay of several recordings and a merge of them give the same ticks in the same order, by either clock, for
+// recordings that were made live, late, in bursts and on days other than the day of the market, for imported
+// recordings, and for one without event times.
 func TestMergeIsWhatAReplayPlays(t *testing.T) {
 	chance := rand.New(rand.NewPCG(7, 13))
 	const n = 2000
@@ -1037,7 +1038,7 @@ func TestMergeIsWhatAReplayPlays(t *testing.T) {
 	}
 }
 
-// What is due at the same time comes from the first recording first.
+// Of ticks due at the same time, those of the first recording come first.
 func TestMergeOfTies(t *testing.T) {
 	at := func(id feed.SessionID, symbol string, times ...int64) Recording {
 		return record(t, id, 1, nil, func(b *recording.Builder) {
@@ -1074,7 +1075,7 @@ func (g gated) Republish(ctx context.Context, ticks []feed.Tick, end uint64) err
 	return g.Output.Republish(ctx, ticks, end)
 }
 
-// Step returns once its ticks were played, or once nothing of the step is left to be played, and not before.
+// Step returns once its ticks were played, or none of them is left to play, and not before.
 func TestStepWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})

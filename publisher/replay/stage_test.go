@@ -33,8 +33,8 @@ type memoryFile struct{ bytes.Buffer }
 func (*memoryFile) Sync() error  { return nil }
 func (*memoryFile) Close() error { return nil }
 
-// market is a recording of so many ticks of a simulated market, with what the recording does not
-// hold at some places, the ticks, the state after them, and the volume of the day wherever something is withheld or gone.
+// market returns a recording of n ticks of a simulated market, with missing numbers at some places if holes is set,
+// the ticks, the state after them, and the volume of the day at each place where numbers are withheld or gone.
 func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick, *feed.State, []int64) {
 	t.Helper()
 	m, err := sim.New(sim.Config{Instruments: 50, Seed: 3, Depth: 2})
@@ -62,7 +62,7 @@ func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick, *fe
 			case 1:
 				k, err := m.Next(context.Background(), batch)
 				require.NoError(t, err)
-				for i := range batch[:k] { // the state knows of them, the recording does not tell them
+				for i := range batch[:k] { // the state has them, the recording does not
 					require.NoError(t, state.Apply(&batch[i]))
 				}
 				require.NoError(t, b.Skip(uint64(k), recording.SkipWithheld))
@@ -79,7 +79,7 @@ func market(t testing.TB, n int, holes bool) (replay.Recording, []feed.Tick, *fe
 	return replay.Recording{Name: "market.tick", R: bytes.NewReader(f.Bytes()), Size: int64(f.Len())}, ticks, state, volumes
 }
 
-// volume is that of all instruments.
+// volume returns the volume of all instruments.
 func volume(s *feed.State) (sum int64) {
 	for id := range feed.InstrumentID(s.Len()) {
 		if x, ok := s.Instrument(id); ok {
@@ -99,7 +99,7 @@ type show struct {
 	log    *logbook
 }
 
-// A logbook keeps what a stage logs, a line for each event.
+// A logbook records what a stage logs, a line for each event.
 type logbook struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -111,7 +111,7 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// events are the events so far that contain text.
+// events returns the events so far that contain text.
 func (l *logbook) events(t *testing.T, text string) (events []map[string]any) {
 	t.Helper()
 	l.mu.Lock()
@@ -157,7 +157,7 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 	return &show{t: t, addr: ln.Addr().String(), stage: stage, player: player, dir: dir, log: log}
 }
 
-// An audience is a subscriber and what it was given.
+// An audience is a subscriber and what it received.
 type audience struct {
 	sub *subscriber.Subscriber
 
@@ -177,7 +177,7 @@ func (s *show) attend(cfg subscriber.Config) *audience {
 	return a
 }
 
-// follow runs the subscriber of a, whose batches handle takes.
+// follow runs the subscriber of a, and passes its batches to handle.
 func (s *show) follow(a *audience, cfg subscriber.Config, handle func(*subscriber.Batch) error) {
 	s.t.Helper()
 	cfg.Addrs = []string{s.addr}
@@ -216,7 +216,7 @@ func (a *audience) take(b *subscriber.Batch) error {
 	return nil
 }
 
-// has waits until the audience has been given something for which ok holds.
+// has waits until the audience has received something for which ok returns true.
 func (a *audience) has(t *testing.T, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(waitLimit); ; {
@@ -231,9 +231,9 @@ func (a *audience) has(t *testing.T, ok func() bool) {
 	}
 }
 
-// A recording that is played at the greatest speed arrives whole, tick for tick, under its
-// numbers, with what it does not hold, at subscribers that read much more slowly than it is
-// published as well; a recording of that says the same.
+// A recording played at maximum speed arrives complete, tick for tick, under its numbers and with its missing
+// numbers, also at subscribers that read much more slowly than it is published. A recording made of the replay is the
+// same.
 func TestRoundTrip(t *testing.T) {
 	for name, holes := range map[string]bool{"whole": false, "with holes": true} {
 		t.Run(name, func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// waitLimit bounds a wait for something that is due within seconds on an idle machine.
+// waitLimit bounds a wait for something that takes seconds on an idle machine.
 const waitLimit = 50 * time.Second
 
 func (s *show) subscribers(n int) {
@@ -330,8 +330,8 @@ func entries(s *feed.State, wanted func(feed.InstrumentID) bool) []feed.Tick {
 	return out
 }
 
-// Who follows a replay that is wound follows by itself, to the state as of there, and is given
-// every tick from there on; nothing of what was passed over is in anybody's account.
+// A subscriber follows the seeks of a replay by itself: it is sent the state at each target and every tick from
+// there. Ticks that the seek passes over are not in its account.
 func TestSeekIsFollowed(t *testing.T) {
 	rec, ticks, want, _ := market(t, 30_000, false)
 	ctx := context.Background()
@@ -361,7 +361,7 @@ func TestSeekIsFollowed(t *testing.T) {
 		}
 		all.mu.Unlock()
 	}
-	// While it goes on, what is played before they are back is not missed.
+	// While the replay continues, subscribers do not miss ticks played before they have reconnected.
 	require.NoError(t, s.player.SetSpeed(ctx, 1e5))
 	require.NoError(t, s.player.Resume(ctx))
 	for _, to := range []uint64{100, 2000, 300} {
@@ -384,7 +384,7 @@ func TestSeekIsFollowed(t *testing.T) {
 	assert.Equal(t, entries(want, nil), entries(all.state, nil))
 }
 
-// sessions is a recording of several sessions that have nothing in common, of n ticks each.
+// sessions returns a recording of several unrelated sessions of n ticks each.
 func sessions(t *testing.T, ids []feed.SessionID, n int) replay.Recording {
 	t.Helper()
 	f := &memoryFile{}
@@ -411,7 +411,7 @@ func sessions(t *testing.T, ids []feed.SessionID, n int) replay.Recording {
 
 const noon = 1_772_461_800_000_000_000
 
-// A gate is a Dial that lets the first connection pass, and each other one only once it is open.
+// A gate is a Dial that admits the first connection, and every other one only once it is open.
 type gate struct {
 	dialled int
 	open    chan struct{}
@@ -429,8 +429,8 @@ func (g *gate) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
 
-// A replay that is over does not leave before the subscribers that it sent on to another session have come and have
-// everything; and does not wait for them for ever.
+// A replay that is over does not end before the subscribers that it sent on to another session have connected and
+// have everything, but it does not wait forever.
 func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
 	rec := sessions(t, []feed.SessionID{1, 2}, 100)
 	start := func(follow time.Duration) (*show, *gate, *audience) {
@@ -460,7 +460,7 @@ func TestDrainedWaitsForThoseOnTheirWay(t *testing.T) {
 	a.mu.Unlock()
 
 	s, g, _ = start(50 * time.Millisecond)
-	require.NoError(t, s.stage.Drained(patient), "a subscriber that does not come is not waited for")
+	require.NoError(t, s.stage.Drained(patient), "Drained does not wait for a subscriber that does not come")
 	close(g.open)
 }
 
@@ -472,8 +472,9 @@ func (s *show) ended() {
 	}
 }
 
-// A loop, at any speed, and the next session of a recording begin only when all subscribers have received the one before it:
-// one that is slow, and one whose connection was lost. One that receives nothing more for too long is left behind.
+// A loop, at any speed, and the next session of a recording begin only when all subscribers have received the
+// previous session, including slow subscribers and those that lost their connection. A subscriber that receives
+// nothing more for too long is left behind.
 func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
 	one, two := sessions(t, []feed.SessionID{1}, 1000), sessions(t, []feed.SessionID{1, 2}, 1000)
 	for name, c := range map[string]struct {
@@ -556,13 +557,14 @@ func TestNextRoundWaitsForSlowSubscribers(t *testing.T) {
 		s.subscribers(1)
 		require.NoError(t, s.player.Resume(t.Context()))
 		for deadline := time.Now().Add(waitLimit); s.player.Status().Sessions < 3; time.Sleep(time.Millisecond) {
-			require.True(t, time.Now().Before(deadline), "a subscriber that is stalled holds the replay up for ever")
+			require.True(t, time.Now().Before(deadline), "a stalled subscriber delays the replay forever")
 		}
 	})
 }
 
-// A replay that goes on without a subscriber warns of that once for each session whose rest the subscriber did not get, and names
-// both: a subscriber that stalls, one whose connection was lost, and one that was sent on to the session and never came.
+// A replay that continues without a subscriber logs one warning per session that names the subscriber and the
+// session: for a subscriber that stalls, one that lost its connection, and one that was sent on to the session and
+// never connected.
 func TestWarnsOfSubscribersLeftBehind(t *testing.T) {
 	for name, c := range map[string]struct {
 		take func(held chan struct{}, conn net.Conn)
@@ -697,7 +699,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 	assert.Len(t, a.ticks[a.sessions[1]], n)
 }
 
-// The control takes effect for programs of this machine, not for web pages.
+// The control accepts commands of programs on this machine, not of web pages.
 func TestControlRefusesTheWeb(t *testing.T) {
 	rec, _, _, _ := market(t, 1000, false)
 	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Paused: true}, 0)
@@ -774,7 +776,7 @@ func TestStageEndsWithItsListener(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-// Ticks whose definition is damaged are played all the same, and stop nobody.
+// Ticks whose definition is damaged are played all the same, and stop no subscriber.
 func TestDamagedDefinition(t *testing.T) {
 	rec, ticks, _, _ := market(t, 5000, false)
 	b := make([]byte, rec.Size)
