@@ -459,7 +459,7 @@ func TestStateMemoryIsProportionalToDefinitions(t *testing.T) {
 	mustApply(s, tick)
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(s)
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(128<<10))
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(256<<10))
 }
 
 // Ticks of the common kinds allocate nothing, whether ids are dense or not.

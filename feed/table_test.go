@@ -27,5 +27,5 @@ func TestTable(t *testing.T) {
 	for i, id := range ids {
 		assert.EqualValues(t, i+1, table.At(id)[0], id)
 	}
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2<<20))
 }

@@ -237,6 +237,7 @@ func TestLogOfAClientThatLeft(t *testing.T) {
 		c.send(&codec.Pulse{Next: 5})
 		c.send(&codec.Goodbye{Code: codec.CodeDone})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		assert.Contains(t, log.String(), `"next":14,"confirmed":5,"reason":"the client said goodbye","message":"subscriber left"`)
 	})
 }

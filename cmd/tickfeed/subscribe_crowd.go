@@ -44,8 +44,8 @@ func (e *event) add(r *receiver, ns ...subscriber.Numbers) {
 	}
 }
 
-// on describes the lines of e for people.
-func (e *event) on() string { return plural(len(e.lines), "line") }
+// on describes the connections of e for people.
+func (e *event) on() string { return plural(len(e.lines), "connection") }
 
 // change records a change of the line of r; r.state is still the state before it. It is safe for concurrent use.
 func (w *crowd) change(r *receiver, c *subscriber.Change) {
@@ -97,7 +97,7 @@ func (w *crowd) report() {
 		w.say("%s recovered, the slowest in %s", e.recovered.on(), formatDuration(w.slowest))
 	}
 	if e.withheld.lines != nil {
-		w.say("withheld on %s: %s skipped because the line was too slow", e.withheld.on(), countOf(e.withheld.numbers, "tick"))
+		w.say("withheld on %s: %s skipped because the connection was too slow", e.withheld.on(), countOf(e.withheld.numbers, "tick"))
 	}
 	if e.lost.lines != nil {
 		w.say("lost on %s: %s", e.lost.on(), w.lostReason)

@@ -81,7 +81,7 @@ func (r *report) second(m *moment) error {
 	live := fmt.Sprintf("%d/%d", m.live, m.lines)
 	width := max(len("live"), 2*len(fmt.Sprint(m.lines))+1)
 	if r.rows%headerRows == 0 {
-		fmt.Fprintf(&b, "%6s %*s %7s %13s %17s %17s\n", "", width, "", "", "lag", "from publish time", "from event time")
+		fmt.Fprintf(&b, "%6s %*s %7s %13s %17s %17s\n", "", width, "", "", "lag in ticks", "latency (publish)", "latency (event)")
 		fmt.Fprintf(&b, "%6s %*s %7s %6s %6s %5s %5s %5s %5s %5s %5s\n", "time", width, "live", "ticks/s", "max", "median",
 			"p50", "p99", "p99.9", "p50", "p99", "p99.9")
 	}
@@ -179,7 +179,7 @@ func remarks(t *tally) (out []string) {
 			out = append(out, countOf(n, "tick")+" "+fmt.Sprintf(format, args...))
 		}
 	}
-	remark(t.history, "without latency: published before the line was live")
+	remark(t.history, "without latency: published before the connection was live")
 	remark(t.recorded, "without latency: a replay sends the times of its recording")
 	remark(t.foreign, "without latency from event time: it is not within %s of the publish time", formatDuration(nearEvent))
 	remark(t.undated, "without latency from event time: they have none")

@@ -74,7 +74,7 @@ func TestReportSeconds(t *testing.T) {
 	r := report{out: &b}
 	require.NoError(t, r.second(aMoment(tally)))
 	assert.Equal(t, ""+
-		"                                 lag from publish time   from event time\n"+
+		"                        lag in ticks latency (publish)   latency (event)\n"+
 		"  time    live ticks/s    max median   p50   p99 p99.9   p50   p99 p99.9\n"+
 		"   61s 499/500   4.98M  12.3k      3 120µs 3.5ms 12.5m     -     -     -\n", b.String())
 	for range headerRows {
@@ -117,7 +117,7 @@ func TestReportTotal(t *testing.T) {
   p99.9                     250µs                  -
   max                       250µs                  -
   ticks                     1,000                  0
-  11 ticks without latency: published before the line was live
+  11 ticks without latency: published before the connection was live
   12 ticks without latency from event time: it is not within 1m0s of the publish
     time
   10 ticks came before their publish time, by up to 1.5ms: two clocks differ;
@@ -193,13 +193,13 @@ func TestCrowd(t *testing.T) {
 	w.report()
 	assert.Equal(t, []string{
 		"a:1: busy; trying again until it answers (--max-attempts N would give up)",
-		"3 lines disconnected: cut",
-		"3 lines recovered, the slowest in 3s",
-		"withheld on 3 lines: 3,000 ticks skipped because the line was too slow",
-		"lost on 3 lines: the publisher no longer keeps these 30",
-		"disowned on 3 lines: 3 numbers that no longer belong to any session",
-		"symbols A on 3 lines from numbers between 40 and 42 on",
-		"end of the source on 3 lines: the last number is 50",
+		"3 connections disconnected: cut",
+		"3 connections recovered, the slowest in 3s",
+		"withheld on 3 connections: 3,000 ticks skipped because the connection was too slow",
+		"lost on 3 connections: the publisher no longer keeps these 30",
+		"disowned on 3 connections: 3 numbers that no longer belong to any session",
+		"symbols A on 3 connections from numbers between 40 and 42 on",
+		"end of the source on 3 connections: the last number is 50",
 	}, said)
 	w.report()
 	assert.Len(t, said, 8)

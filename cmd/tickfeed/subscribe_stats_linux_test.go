@@ -143,7 +143,7 @@ func TestStatsOfARestart(t *testing.T) {
 	awaitLive(t, c, lines)
 	addr := pub.addr
 	pub.stop()
-	c.says(t, `lines? disconnected: `)
+	c.says(t, `connections? disconnected: `)
 	pub = serve(t, cfg, addr)
 	awaitLive(t, c, lines)
 	publishQuotes(t, pub, id, ticks, 0)
@@ -196,7 +196,7 @@ func TestStatsExitCodes(t *testing.T) {
 	require.NoError(t, lossy.End(t.Context()))
 	c := startCommand(t, t.TempDir(), "subscribe", lossy.addr, "--connections", "3", "--stats", "--from", "seq:1", "--until-end")
 	require.Equal(t, exitData, c.exit(t), c.err.String())
-	assert.Regexp(t, `lost on [123] lines?: the publisher no longer`, c.err.String())
+	assert.Regexp(t, `lost on [123] connections?: the publisher no longer`, c.err.String())
 	assert.Regexp(t, `(?m)^  lost +[1-9][\d,]*$`, c.out.String())
 
 	closed := serve(t, publisher.Config{Token: "secret"}, "127.0.0.1:0")
@@ -234,7 +234,7 @@ func TestStatsObeyCommands(t *testing.T) {
 		if _, next := pub.State(); lines == 1 {
 			c.says(t, fmt.Sprintf("(?m)^symbols B from number %d on$", next))
 		} else {
-			c.says(t, fmt.Sprintf("(?m)^symbols B on %d lines from number %d on$", lines, next))
+			c.says(t, fmt.Sprintf("(?m)^symbols B on %d connections from number %d on$", lines, next))
 		}
 		require.NoError(t, out.Close())
 		publishQuotes(t, pub, ids[0], 20, 0)

@@ -76,7 +76,9 @@ func newShell(t *testing.T, dir string) *shell {
 	}()
 	t.Cleanup(func() {
 		if t.Failed() {
+			s.mu.Lock()
 			t.Logf("the end of what the terminal showed:\n%q", s.text[max(0, len(s.text)-4000):])
+			s.mu.Unlock()
 		}
 		s.killJobs()
 		_ = s.cmd.Process.Kill()
@@ -193,7 +195,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
 		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: \d+ ticks, 0 recoveries`, code: exitInterrupted},
-		{command: "./tickfeed subscribe --connections 500 --stats", until: `500/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: \d+ ticks, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
+		{command: "./tickfeed subscribe --connections 500 --stats", until: `/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: \d+ ticks, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
 		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`, exact: true},
