@@ -69,6 +69,8 @@ func TestFrom(t *testing.T) {
 		_, err := parseStart(ahead, now)
 		assert.ErrorContains(t, err, "is in the future", ahead)
 	}
+	_, err := parseStart("time:2026", now)
+	assert.ErrorContains(t, err, "time:2026-01-01T00:00:00Z")
 	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
 	for _, test := range []struct {
 		from string

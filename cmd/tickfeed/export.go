@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -178,8 +179,8 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if !filter.All() {
 		e.match = filter.Match
 	}
-	if e.format == formatText && (len(paths) > 1 || len(o.kinds)+len(o.symbols) > 0 || o.from != "" || o.to != "") {
-		return usage("the text form holds one whole recording; use cut for a part of one, and merge for several")
+	if e.format == formatText && (len(paths) > 1 || len(o.kinds) > 0 && !slices.Contains(o.kinds, "all") || len(o.symbols) > 0 || o.from != "" || o.to != "") {
+		return usage("the text form holds one whole recording, without --kinds, --symbols, --from and --to; use cut for a part of one, and merge for several")
 	}
 	if e.clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &e.from}, placeFlag{"--to", o.to, &e.to}); err != nil {
 		return err

@@ -266,6 +266,9 @@ func parseStart(s string, now time.Time) (codec.Start, error) {
 	case kind == "time" && hasValue:
 		var at time.Time
 		if ns, err := strconv.ParseInt(value, 10, 64); err == nil {
+			if ns >= 1900 && ns < 3000 {
+				return codec.Start{}, usage("--from %s is that many nanoseconds after 1970; for the year, %s-01-01T00:00:00Z", s, s)
+			}
 			at = time.Unix(0, ns)
 		} else if at, err = time.Parse(time.RFC3339Nano, value); err != nil {
 			return codec.Start{}, usage("--from %s: want a time such as 2026-01-05T09:30:00Z, or nanoseconds since the Unix epoch", s)

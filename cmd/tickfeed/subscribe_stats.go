@@ -86,6 +86,7 @@ type loadLine struct {
 	meter  *meter
 	timer  timer
 	joined func() // lets another line connect
+	away   bool   // disconnected, and neither live nor at the end of the source since
 	ended  atomic.Bool
 }
 
@@ -132,7 +133,13 @@ func (l *loadLine) handle(b *subscriber.Batch) error {
 		l.meter.count(b, now, l.timer.timing(b, func() codec.Mode { return l.sub.Status().Mode }))
 	case c == nil:
 	case c.State == subscriber.Live:
-		l.timer.live = true
+		l.timer.live, l.away = true, false
+		l.joined()
+	case c.State == subscriber.Ended:
+		l.away = false
+		l.joined()
+	case c.State == subscriber.Disconnected:
+		l.away = true
 		l.joined()
 	case c.State != subscriber.Connecting:
 		l.joined()
@@ -315,7 +322,15 @@ func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subs
 		recoveries += line.recv.recoveries
 		repeated += line.recv.order.repeated
 	}
-	end := plural(len(l.lines), "connection")
+	end, away := plural(len(l.lines), "connection"), 0
+	for _, line := range l.lines {
+		if line.away {
+			away++
+		}
+	}
+	if away > 0 {
+		end += fmt.Sprintf(", %d of them not live at the end", away)
+	}
 	if len(l.lines) == 1 {
 		end = fmt.Sprintf("next seq %d", l.lines[0].sub.Position().Next)
 	}

@@ -190,6 +190,18 @@ func TestStatsEnd(t *testing.T) {
 	assert.Regexp(t, `^account: \d+ ticks.*; 100 connections\n$`, c.err.String())
 }
 
+// Connections that are down at the end are counted in the account.
+func TestStatsOfConnectionsThatAreDown(t *testing.T) {
+	pub := serve(t, publisher.Config{}, "127.0.0.1:0")
+	c := startCommand(t, t.TempDir(), "subscribe", pub.addr, "--connections", "3", "--stats", "--json")
+	awaitLive(t, c, 3)
+	pub.stop()
+	c.says(t, "connections? disconnected: ")
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	require.Equal(t, exitInterrupted, c.exit(t), c.err.String())
+	assert.Regexp(t, `; 3 connections, [123] of them not live at the end\n$`, c.err.String())
+}
+
 // What one connection lost is exit code 3, and a refusal of one ends all of them.
 func TestStatsExitCodes(t *testing.T) {
 	lossy := servedWithoutTail(t)

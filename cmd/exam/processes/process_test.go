@@ -216,6 +216,22 @@ type event struct {
 	Head     uint64         `json:"head"`
 	Client   string         `json:"client"`
 	Next     uint64         `json:"next"`
+	Of       string         `json:"of"` // message of the lines that were only counted
+	More     int            `json:"more"`
+}
+
+// joined returns how many times subscribers joined, by the lines of a log that has ended.
+func joined(lines []string) (n int) {
+	const message = "subscriber joined"
+	for _, line := range lines {
+		switch e, _ := parse(line); {
+		case e.Message == message:
+			n++
+		case e.Of == message:
+			n += e.More
+		}
+	}
+	return n
 }
 
 func parse(line string) (e event, ok bool) {

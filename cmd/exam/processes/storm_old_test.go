@@ -63,12 +63,6 @@ func TestStormOfOldPositions(t *testing.T) {
 	}
 	stood := time.Since(began)
 	timers.Judge(t, fmt.Sprintf("until %d subscribers with old positions were live", subscribers), stood, stormTime)
-	tries := 0
-	for _, line := range p.said() {
-		if e, ok := parse(line); ok && e.Message == "subscriber joined" {
-			tries++
-		}
-	}
 	for _, f := range followers {
 		f.leave()
 		ledger := f.sub.Ledger()
@@ -76,6 +70,7 @@ func TestStormOfOldPositions(t *testing.T) {
 	}
 	p.end()
 	p.stop()
+	tries := joined(p.said())
 	slices.Sort(took)
 	// A subscriber, or the publisher, gives up a connection only if it was silent for three intervals. On a machine that does
 	// other things that happens, because processes wait for the processor; but it takes its time, so each subscriber has one

@@ -59,13 +59,7 @@ func TestReconnectStorm(t *testing.T) {
 	for _, f := range followers {
 		assert.Equal(t, final-f.begun, f.got, "%s: ticks", f.name)
 	}
-	joined := 0
-	for _, line := range p.said() {
-		if e, ok := parse(line); ok && e.Message == "subscriber joined" {
-			joined++
-		}
-	}
-	assert.Equal(t, subscribers, joined, "subscribers that joined the second publisher")
+	assert.Equal(t, subscribers, joined(p.said()), "subscribers that joined the second publisher")
 	t.Logf("%d subscribers: all live %v after the restart, after %d tries in all; %d ticks each", subscribers, took[len(took)-1], tries, final-1)
 	audit.judge(t)
 }
