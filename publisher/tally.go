@@ -25,9 +25,9 @@ type tally struct {
 // Bounds of the log lines about clients.
 const (
 	tallyPeriod = 10 * time.Second
-	mostMembers = 50  // lines per period about clients that have logged in
-	mostOthers  = 20  // lines per period about other connections
-	maxLogged   = 200 // characters of a client name or filter in a line
+	mostMembers = 1000 // lines per period about clients that have logged in
+	mostOthers  = 20   // lines per period about other connections
+	maxLogged   = 200  // characters of a client name or filter in a line
 )
 
 // line returns the event for a line about the client of nc, or nil, which zerolog discards, if the line is only
