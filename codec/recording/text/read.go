@@ -571,6 +571,15 @@ func (r *reader) values(t *feed.Tick, in *listing, base int64) (err error) {
 	return r.summary(t, in, base)
 }
 
+// tradingDay parses a trading day, which is 0 or yyyymmdd.
+func tradingDay(s string) (int32, error) {
+	day, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || day > 9999_12_31 {
+		return 0, errors.New("want a number from 0 to 99991231")
+	}
+	return int32(day), nil
+}
+
 // status reads what follows the word of a status.
 func (r *reader) status(t *feed.Tick) error {
 	reason := ""
@@ -585,10 +594,8 @@ func (r *reader) status(t *feed.Tick) error {
 		}
 		switch key {
 		case "day":
-			var day uint64
-			if day, err = strconv.ParseUint(value, 10, 64); err != nil || day > 9999_12_31 {
-				return fmt.Errorf("day=%s: want a number from 0 to 99991231", value)
-			}
+			var day int32
+			day, err = tradingDay(value)
 			t.Values[0] = int64(day)
 		case "reason":
 			reason = value
@@ -735,9 +742,7 @@ func (r *reader) summary(t *feed.Tick, in *listing, base int64) error {
 		}
 		switch key {
 		case "day":
-			var day uint64
-			day, err = strconv.ParseUint(value, 10, 31)
-			s.TradingDay = int32(day)
+			s.TradingDay, err = tradingDay(value)
 		case "open":
 			s.Open, err = parsePrice(value, in.price)
 		case "high":

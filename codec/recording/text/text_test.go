@@ -319,7 +319,7 @@ func TestStatusesAndAuctions(t *testing.T) {
 	}
 	assert.True(t, bytes.Equal(f.Bytes(), fileOf(t, text)))
 	for line, want := range map[string]string{
-		"status A halted reason=": "", "status A halted day=x": "want a number", "status A halted x=1": "does not belong here", "status A halted end=x": "invalid syntax",
+		"status A halted reason=": "", "status A halted day=x": "want a number", "status A halted day=99991232": "want a number", "status A halted x=1": "does not belong here", "status A halted end=x": "invalid syntax",
 		"auction A closing 1 2 buy": "", "auction A closing 1": "a size is missing", "auction A never 1 2": "never", "auction A closing 1 2 both": "too much", "auction A closing 1 2 x=3": "does not belong here",
 	} {
 		err := Read(new(memory), strings.NewReader(strings.Replace(text, "auction +3 A 99 - 0", line, 1)))
