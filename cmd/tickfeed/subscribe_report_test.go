@@ -204,3 +204,26 @@ func TestCrowd(t *testing.T) {
 	w.report()
 	assert.Len(t, said, 8)
 }
+
+// A connection counts as down at the end only if it was neither live nor at the end of the source since it was cut, also if
+// the end of the source is what ends the run.
+func TestAway(t *testing.T) {
+	joined := 0
+	l := &loadLine{recv: receiver{crowd: &crowd{}, untilEnd: true}, joined: func() { joined++ }}
+	handle := func(c subscriber.Change) error { return l.handle(&subscriber.Batch{Change: &c}) }
+	require.NoError(t, handle(subscriber.Change{State: subscriber.Connecting}))
+	assert.Zero(t, joined)
+	for _, s := range []struct {
+		state subscriber.ConnState
+		away  bool
+	}{
+		{subscriber.Snapshotting, false}, {subscriber.Live, false}, {subscriber.Disconnected, true}, {subscriber.Connecting, true},
+		{subscriber.Replaying, true}, {subscriber.Live, false}, {subscriber.Stale, false}, {subscriber.Disconnected, true}, {subscriber.Replaying, true},
+	} {
+		require.NoError(t, handle(subscriber.Change{State: s.state}))
+		assert.Equal(t, s.away, l.away, s.state)
+	}
+	assert.ErrorIs(t, handle(subscriber.Change{State: subscriber.Ended, End: true, Final: 9}), errEnough)
+	assert.False(t, l.away)
+	assert.Equal(t, 9, joined)
+}

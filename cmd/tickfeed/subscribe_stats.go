@@ -125,24 +125,16 @@ func (p *program) newLoad(subs []*subscriber.Subscriber, recv receiver, rep repo
 // handle is the handler for subscriber.Run.
 func (l *loadLine) handle(b *subscriber.Batch) error {
 	now := time.Now().UnixNano()
-	if err := l.recv.handle(b); err != nil {
+	if c := b.Change; c != nil && c.State != subscriber.Connecting {
+		l.joined()
+		l.timer.live = l.timer.live || c.State == subscriber.Live
+		l.away = !isLive(c.State) && (l.away || c.State == subscriber.Disconnected)
+	}
+	if err := l.recv.handle(b); err != nil { // also where it has all that it wants
 		return err
 	}
-	switch c := b.Change; {
-	case c == nil && !b.Snapshot:
+	if b.Change == nil && !b.Snapshot {
 		l.meter.count(b, now, l.timer.timing(b, func() codec.Mode { return l.sub.Status().Mode }))
-	case c == nil:
-	case c.State == subscriber.Live:
-		l.timer.live, l.away = true, false
-		l.joined()
-	case c.State == subscriber.Ended:
-		l.away = false
-		l.joined()
-	case c.State == subscriber.Disconnected:
-		l.away = true
-		l.joined()
-	case c.State != subscriber.Connecting:
-		l.joined()
 	}
 	return nil
 }
