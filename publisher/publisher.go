@@ -968,7 +968,7 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	}
 }
 
-// End ends the session: no more ticks can be published, and each subscriber is told so once it has all ticks. The
+// End ends the session: no more ticks can be published, and each subscriber is sent the end once it has all ticks. The
 // publisher continues to serve subscribers. It returns the errors of Flush.
 func (p *Publisher) End(ctx context.Context) error {
 	p.lock()

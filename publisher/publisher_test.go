@@ -563,8 +563,8 @@ func TestMoreSessionsThanALineageNames(t *testing.T) {
 	})
 }
 
-// Without a journal, a subscriber that resumes at a position that memory has dropped is told which numbers are gone,
-// and is sent the state after them.
+// Without a journal, a subscriber that resumes at a position that memory has dropped is sent the range of the numbers
+// that are gone, and the state after them.
 func TestMemoryOnlyPublisherForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, Memory: publisher.MinMemory})

@@ -163,7 +163,7 @@ var steps = []step{
 			return
 		}
 		w.floods--
-		// Some clients are slow to receive it, but for less than three intervals, after which they would be
+		// Some clients stop reading for a while, but for less than three intervals, after which they would be
 		// disconnected.
 		for _, l := range w.net.Links() {
 			if w.rand.IntN(2) == 0 {

@@ -212,7 +212,7 @@ func readStream(t *testing.T, path string) (*codec.Hello, []byte) {
 	return m.(*codec.Hello), raw[len(first):]
 }
 
-// receiveFlags are those that make h the hello of subscribe and record, but for its position.
+// receiveFlags returns the flags with which subscribe and record send the hello h, apart from its position.
 func receiveFlags(h *codec.Hello) []string {
 	flags := []string{"--max-attempts", "1", "--from", startFlag(h.Start), "--slow", []string{"all", "latest", "disconnect"}[h.Slow]}
 	if len(h.Filter) > 0 {

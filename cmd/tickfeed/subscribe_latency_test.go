@@ -77,7 +77,7 @@ func TestTallySetsApart(t *testing.T) {
 	assert.InEpsilon(t, int64(greatestLatency), int64(tally.publish.max()), 0.002, "the greatest there is")
 }
 
-// What a meter has counted is taken once, whoever counts meanwhile.
+// A meter returns each count once, even while other goroutines count.
 func TestMeterIsTakenOnce(t *testing.T) {
 	m, sum := newMeter(), newTally()
 	const lines, batches = 3, 1000

@@ -52,7 +52,7 @@ func TestListenTakesTheName(t *testing.T) {
 	assert.Zero(t, network.Stats(), "no fault was asked for and no connection made")
 }
 
-// Both ends know each other's names, and the number of the connection tells diallers apart.
+// Both ends know each other's names, and diallers differ in the number of the connection.
 func TestAddresses(t *testing.T) {
 	network := netsim.New(1, netsim.Config{})
 	ln := listen(t, network, "pub:1")

@@ -79,7 +79,7 @@ func (u *Unpacked) Close() {
 	u.close = func() {}
 }
 
-// TrailingNote tells a person that there was trailing data.
+// TrailingNote is the note that reports trailing data to people.
 const TrailingNote = "bytes behind the end of the compressed data are not read"
 
 const zipMagic = "PK\x03\x04"

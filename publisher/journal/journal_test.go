@@ -177,7 +177,7 @@ func TestStateAtSeqAt(t *testing.T) {
 }
 
 // Retention removes whole files, oldest first, by size and by age, never the current one; a
-// cursor that it overtakes is told so once.
+// cursor that it overtakes gets an error for it once.
 func TestRetain(t *testing.T) {
 	for name, c := range map[string]struct {
 		segment, bytes int64
