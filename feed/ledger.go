@@ -47,6 +47,16 @@ type Span struct {
 // Totals are counts of numbers. The numbers of Expired are also counted in Lost.
 type Totals struct{ Delivered, NotAsked, Withheld, Lost, Expired, Disowned uint64 }
 
+// Add adds the counts of o to t.
+func (t *Totals) Add(o Totals) {
+	t.Delivered += o.Delivered
+	t.NotAsked += o.NotAsked
+	t.Withheld += o.Withheld
+	t.Lost += o.Lost
+	t.Expired += o.Expired
+	t.Disowned += o.Disowned
+}
+
 // Deliver accounts for every number of r as delivered. It returns how many numbers of r were accounted for
 // already, in any way: if not 0, numbers came twice.
 //
@@ -162,13 +172,7 @@ func (l *Ledger) Account(session SessionID) Account {
 func (l *Ledger) Totals() Totals {
 	var t Totals
 	for i := range l.accounts {
-		a := l.accounts[i].Totals()
-		t.Delivered += a.Delivered
-		t.NotAsked += a.NotAsked
-		t.Withheld += a.Withheld
-		t.Lost += a.Lost
-		t.Expired += a.Expired
-		t.Disowned += a.Disowned
+		t.Add(l.accounts[i].Totals())
 	}
 	return t
 }

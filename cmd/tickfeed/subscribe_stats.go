@@ -275,13 +275,7 @@ func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 		if line.timer.live {
 			m.live++
 		}
-		t := line.sub.Ledger().Totals()
-		account.Delivered += t.Delivered
-		account.NotAsked += t.NotAsked
-		account.Withheld += t.Withheld
-		account.Lost += t.Lost
-		account.Expired += t.Expired
-		account.Disowned += t.Disowned
+		account.Add(line.sub.Ledger().Totals())
 	}
 	return m, account
 }
