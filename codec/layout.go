@@ -122,6 +122,9 @@ func (m *Hello) layout(w wire) {
 	w.bool("has state", &m.HasState)
 	lineage(w, "lineage", &m.Position.Lineage, maybeEmpty)
 	seq(w, "next", &m.Position.Next, min(1, len(m.Position.Lineage)))
+	if len(m.Position.Lineage) == 0 && m.Position.Next != 0 {
+		w.invalid("next", "%d without a lineage, want 0", m.Position.Next)
+	}
 	if w.more(m.Until != 0 || len(m.Features) > 0) {
 		seq(w, "until", &m.Until, 0)
 	}

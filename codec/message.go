@@ -56,6 +56,7 @@ const (
 	MaxBody     = 65535           // body of a packet or snapshot part
 	MaxMessage  = 65536 + 64      // any message
 	MaxHello    = 4096            // any message before login
+	MaxEarly    = 16384           // the messages together that a reader skips before login
 	MaxText     = 1024            // a text for people
 	MaxPattern  = 130             // one instrument pattern (SYMBOL@VENUE)
 	MaxPatterns = 4096            // number of patterns in a filter

@@ -28,6 +28,7 @@ type Reader struct {
 	limit      int     // bound of a message
 	offset     int64   // offset of start in the stream
 	skipped    uint64
+	early      int   // bytes skipped under a limit of at most MaxHello
 	err        error // final
 }
 
@@ -45,7 +46,7 @@ func NewReader(r io.Reader, size int) *Reader {
 
 // SetLimit bounds each later message to n bytes, in addition to the bound of its type. The initial limit is MaxMessage. If n is
 // at most MaxHello, for a peer that has not logged in, a new buffer has at most MaxHello bytes, and grows when a greater limit
-// is set.
+// is set; and the messages that Next skips are at most MaxEarly bytes together.
 func (r *Reader) SetLimit(n int) { r.limit = min(n, MaxMessage) }
 
 // Next returns the next whole message and its type. The message is part of the Reader's buffer and
@@ -126,7 +127,12 @@ func (r *Reader) next() (int, error) {
 			return size, nil
 		case r.at.typ <= MaxCritical:
 			r.err = fmt.Errorf("at byte %d: %w of type %d", r.offset, ErrUnknownMessage, r.at.typ)
+		case r.limit <= MaxHello && r.early+size > MaxEarly:
+			r.err = malformed("at byte %d: more than %d bytes of messages of unknown types before login", r.offset, MaxEarly)
 		default:
+			if r.limit <= MaxHello {
+				r.early += size
+			}
 			r.skipped++
 			r.advance(size)
 		}

@@ -84,6 +84,8 @@ func goodStreams() []stream {
 		{"good-granted", "a welcome that grants less than what was asked for",
 			begin(Hello{Start: Start{Kind: StartBeginning}, Filter: Filter{"AAPL", "MSFT"}}).as(granted.Seed).send(granted).
 				packet(1, 3, slices.Concat(AppendSkip(nil, 1), entry(define(1)), entry(quoteOf(1, 48290, 48299)))).raw},
+		{"good-early", "messages of types 64 to 127 before the welcome, 16,384 bytes together",
+			begin(fromBeginning).early(MaxEarly).welcome(1, 2).ticks(1, define(0)).raw},
 		{"good-unknown-types", "messages of types 64 to 127 before the welcome, between packets and inside a snapshot",
 			begin(Hello{}).bytes(0x92, 64, 1).welcome(4, 4).bytes(0x92, 127, 0xa1, 'x').
 				send(&SnapshotBegin{Seq: 4, Scope: ScopeAll}).bytes(0x91, 64).part(4, 0, define(0), quoteOf(0, 1, 2)).bytes(0x91, 100).
@@ -185,6 +187,7 @@ func badStreams() []stream {
 		{"bad-welcome-resumed-elsewhere", "as asked, though the hello has a position",
 			begin(held(3, false)).welcome(1, 6).ticks(1, define(0)).raw},
 		{"bad-welcome-twice", "a second welcome", five().welcome(6, 6).raw},
+		{"bad-early", "messages of types 64 to 127 before the welcome, 16,385 bytes together", begin(fromBeginning).early(MaxEarly+1).welcome(1, 6).raw},
 		{"bad-before-welcome", "a packet before the welcome", begin(fromBeginning).ticks(1, define(0)).raw},
 		{"bad-lineage", "a lineage whose firsts decrease", five().bytes(
 			append([]byte{0x96, 10, 0, 0x92, 0x92, 1, 9, 0x92, 2, 5, 0, 0xce, 0, 0, 0, 0}, 6)...).raw},
@@ -228,6 +231,7 @@ func badStreams() []stream {
 		{"bad-size", "a negative size", after([]byte{0x97, 4, 0, 0, 1, 0xff, 2, 1}, 1)},
 		{"bad-level-price", "a level without a price", after([]byte{0x96, 12, 0, 0, 1, 0xc0, 5}, 1)},
 		{"bad-kind-zero", "an entry of code 0", after([]byte{0x93, 0, 0, 0}, 1)},
+		{"bad-gone-reason", "gone with reason 0: a reason is 1 to 255", after([]byte{0x93, 20, 1, 0}, 1)},
 		{"bad-gone-code", "gone with code 21: gone is code 20", after([]byte{0x93, 21, 1, 1}, 1)},
 		{"bad-session-gap", "a session message whose next is beyond the position",
 			five().send(&SessionChange{Lineage: feed.Lineage{{ID: sessionA, First: 1}, {ID: sessionB, First: 6}}, Seed: seedB, Next: 7}).raw},

@@ -107,6 +107,14 @@ func (w *tape) bytes(b ...byte) *tape {
 // welcome answers as asked from number start, in session A, whose head is head.
 func (w *tape) welcome(start, head uint64) *tape { return w.send(welcomeTo(start, head)) }
 
+// early sends messages of types 64 and 127 of n bytes together.
+func (w *tape) early(n int) *tape {
+	for ; n > MaxHello; n -= MaxHello - 100 {
+		w.bytes(append([]byte{0x92, 64, 0xc5, (MaxHello - 105) >> 8, (MaxHello - 105) & 0xff}, make([]byte, MaxHello-105)...)...)
+	}
+	return w.bytes(append([]byte{0x92, 127, 0xc5, byte((n - 5) >> 8), byte(n - 5)}, make([]byte, n-5)...)...)
+}
+
 func welcomeTo(start, head uint64) *Welcome {
 	return &Welcome{
 		Version: 1, Server: "golden", Mode: ModeLive, Lineage: lineageA, Head: head, Tail: 1,

@@ -819,7 +819,7 @@ func (b *Body) decodeEntry(t *feed.Tick) (size int, isTick bool, err error) {
 		switch {
 		case c.err != nil:
 			return 0, false, c.err
-		case b.snapshot || n == 0 || reason > math.MaxUint8:
+		case b.snapshot || n == 0 || reason == 0 || reason > math.MaxUint8:
 			return 0, false, malformed("gone: %d numbers, reason %d", n, reason)
 		}
 		b.gone, b.reason = n, GoneReason(reason)

@@ -107,6 +107,14 @@ func TestHostileClient(t *testing.T) {
 		raw[len(raw)-2], raw[len(raw)-1] = byte(pad>>8), byte(pad)
 		return append(raw, make([]byte, pad)...)
 	}
+	// early returns messages of types 64 to 127, n bytes together.
+	early := func(n int) (raw []byte) {
+		for ; n > 1000; n -= 1000 {
+			raw = append(raw, pack(64, make([]byte, 995))...) // 1000 bytes
+		}
+		return append(raw, pack(127, make([]byte, n-5))...)
+	}
+	require.Equal(t, 16_384, len(early(16_384)))
 	subscribe := func(filter any) []byte { return pack(11, 1, filter) }
 
 	silent := 3 * publisher.DefaultHeartbeat
@@ -141,6 +149,10 @@ func TestHostileClient(t *testing.T) {
 		{name: "a type that is text", send: pack("hello", 1), want: refused, code: codec.CodeProtocol},
 		{name: "type 40", send: pack(40, 1), want: refused, code: codec.CodeProtocol},
 		{name: "type 63", send: pack(63, 1), want: refused, code: codec.CodeProtocol},
+		{name: "messages of types 64 to 127 before the hello, 16,384 bytes", send: join(early(16_384), hello()), want: served},
+		{name: "messages of types 64 to 127 before the hello, 16,385 bytes", send: join(early(16_385), hello()), want: refused, code: codec.CodeProtocol},
+		{name: "messages of type 127 without a hello, and without end", send: bytes.Repeat(pack(127, 1), 100_000), want: refused, code: codec.CodeProtocol},
+		{name: "a message of type 64 of more than 4096 bytes before the hello", send: join(pack(64, make([]byte, 4096)), hello()), want: refused, code: codec.CodeProtocol},
 		{name: "type 128", send: pack(128, 1), want: refused, code: codec.CodeProtocol},
 
 		// Lengths and counts that lie.
@@ -233,6 +245,7 @@ func TestHostileClient(t *testing.T) {
 		{name: "a session of one element", send: hello(helloLineage, []any{[]any{7}}, helloNext, 9), want: refused, code: codec.CodeBadRequest},
 		{name: "a session of three elements", send: hello(helloLineage, []any{[]any{7, 1, 1}}, helloNext, 9), want: refused, code: codec.CodeBadRequest},
 		{name: "a lineage without a next number", send: hello(helloLineage, lineage([2]uint64{session, 1}), helloNext, 0), want: refused, code: codec.CodeBadRequest},
+		{name: "a next number without a lineage", send: hello(helloNext, 5), want: refused, code: codec.CodeBadRequest},
 		{name: "a next number beyond 2^63", send: hello(helloLineage, lineage([2]uint64{session, 1}), helloNext, uint64(1<<63+1)), want: refused, code: codec.CodeBadRequest},
 		{name: "a position of a session that nobody knows", send: hello(helloLineage, lineage([2]uint64{session, 1}), helloNext, uint64(1<<63)), want: served},
 

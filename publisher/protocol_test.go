@@ -48,7 +48,7 @@ var rules = []rule{
 	{"Terms", "it never decreases along a lineage", "", testPublishTimesNeverDecrease},
 
 	{"A connection", "the server closes connections that take longer than a few seconds.", "TestHostileClient TestSilentConnections", nil},
-	{"A connection", "Only messages of types 64 to 127 may come before it.", "TestHostileClient", nil},
+	{"A connection", "Only messages of types 64 to 127 may come before it, at most 16,384 bytes of them.", "TestHostileClient", nil},
 	{"A connection", "The server answers welcome, or refusal and closes.", "TestRefusals TestRefusalCanBeRead", nil},
 	{"A connection", "if needed a snapshot, then packets, each covering a range of numbers, for as long as the session lasts.", "TestStarts", nil},
 	{"A connection", "It sends a heartbeat whenever it has sent nothing else for one interval (heartbeat of the welcome).", "", testHeartbeats},
@@ -139,6 +139,7 @@ var rules = []rule{
 	{"Slow consumers", "when it lags more: goodbye, code slow", "TestPolicyWhileAWriteWaits", nil},
 
 	{"Limits", "a message before the welcome, either way", "", testGreatestWelcome},
+	{"Limits", "all messages of types 64 to 127 before the hello; all those before its answer", "TestHostileClient", nil},
 	{"Limits", "A reader MUST compare every length and count that it reads with the bytes that the bound leaves, before it reserves memory", "TestHostileClient", nil},
 	{"Limits", "Msgpack ext is not used and MUST be refused. Floats, maps, bool and nil may stand in elements that a reader ignores.", "TestHostileClient", nil},
 
@@ -148,7 +149,8 @@ var rules = []rule{
 	{"Versions", "A message of an unknown type up to 63 ends the connection; one of 64 to 127 is passed over.", "TestHostileClient", nil},
 
 	{"Security", "It is never logged.", "", testTokenIsNotLogged},
-	{"Security", "Before a welcome a server grants 4096 bytes, a few seconds, and a bounded number of connections.", "TestHostileClient TestSilentConnections TestTheOldestHandshakeGoes", nil},
+	{"Security", "The rate of a client's messages after the welcome needs no bound of its own.", "TestPulsesWithoutEnd", nil},
+	{"Security", "Before a welcome a server grants the bytes under Limits, a few seconds, and a bounded number of connections.", "TestHostileClient TestSilentConnections TestTheOldestHandshakeGoes", nil},
 }
 
 // TestProtocol checks that each rule is in the text of PROTOCOL.md and has a test. If a sentence of the text is

@@ -1,12 +1,15 @@
 package publisher_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +231,48 @@ func TestPulseBeyondWhatWasSent(t *testing.T) {
 		assert.False(t, bye.Retry)
 		assert.Contains(t, bye.Text, "15")
 		c.nc.Close()
+	})
+}
+
+// A client may send pulses without end, with or without the feature ack: they cost the publisher no memory, and
+// everyone is served meanwhile (PROTOCOL.md, "Security").
+func TestPulsesWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		honest := w.join(codec.Hello{Start: fromBeginning})
+		honest.until(4)
+		c := w.join(codec.Hello{Start: fromBeginning})
+		c.until(4)
+		var sent atomic.Int64
+		flooded := make(chan struct{})
+		go func() {
+			defer close(flooded)
+			for pulses := bytes.Repeat(pack(13, 1, 0), 1000); ; sent.Add(1000) {
+				if _, err := c.nc.Write(pulses); err != nil {
+					return
+				}
+			}
+		}()
+		var before, after runtime.MemStats
+		for sent.Load() < 10_000 {
+			runtime.Gosched()
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for range 100 {
+			w.quotes(3)
+		}
+		honest.until(304)
+		c.until(304)
+		for sent.Load() < 100_000 {
+			runtime.Gosched()
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		assert.Less(t, after.HeapAlloc, before.HeapAlloc+1<<20)
+		assert.Len(t, w.pub.Stats().Conns, 2)
+		c.nc.Close()
+		<-flooded
 	})
 }
 

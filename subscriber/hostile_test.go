@@ -1,6 +1,7 @@
 package subscriber
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -95,6 +96,7 @@ func TestHostilePublisher(t *testing.T) {
 		{"a welcome beyond the bound before login", [][]byte{pack(2, 1, strings.Repeat("x", 5000))}, "at most 4096", 0},
 		{"an array that promises 2^32 elements", [][]byte{{0xdd, 0xff, 0xff, 0xff, 0xff}}, "does not speak tickfeed", 0},
 
+		{"messages of types 64 to 127 before the welcome, 16,387 bytes", [][]byte{bytes.Repeat(pack(64, make([]byte, 4096-5)), 4), pack(64, 1), good}, "more than 16384 bytes", 0},
 		{"a second welcome", after(good), "a second welcome", 3},
 		{"a refusal after the welcome", after(message(&codec.Refusal{Code: codec.CodeBusy})), "refusal from a publisher", 3},
 		{"a pulse", after(message(&codec.Pulse{})), "pulse from a publisher", 3},
@@ -117,6 +119,8 @@ func TestHostilePublisher(t *testing.T) {
 		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 16777216", 3},
 		{"a definition under another's name", after(packet(seedA(), 3, func() feed.Tick { d := definition(0); d.Instrument = 1; return d }())), "it is instrument 0", 3},
 		{"T19: gone with code 21", after(rawPacket(3, 4, []byte{0x93, 21, 4, 1})), "gone: code 21", 3},
+		{"gone for reason 0", after(rawPacket(3, 4, []byte{0x93, 20, 4, 0})), "reason 0", 3},
+		{"gone for a reason beyond 255", after(rawPacket(3, 4, []byte{0x93, 20, 4, 0xcd, 1, 0})), "reason 256", 3},
 		{"T19: a trade with side 3", after(rawPacket(3, 1, []byte{0x98, 6, 0, 0, 1, 1, 3, 0, 0xa0})), "side: 3", 3},
 		{"T19: a level with side 3", after(rawPacket(3, 1, []byte{0x96, 12, 0, 0, 3, 1, 1})), "side: 3", 3},
 		{"T19: a clear with side 4", after(rawPacket(3, 1, []byte{0x94, 14, 0, 0, 4})), "side: 4", 3},

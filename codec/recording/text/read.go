@@ -434,6 +434,8 @@ func (r *reader) absent(kind string) (n uint64, err error) {
 		reason, err := oneOrNumber(reasons, text)
 		if err != nil {
 			return 0, err
+		} else if reason == 0 {
+			return 0, errors.New("the reason of gone numbers is 1 to 255, got 0")
 		}
 		r.buf = codec.AppendGone(r.buf, n, codec.GoneReason(reason))
 	}

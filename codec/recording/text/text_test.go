@@ -160,6 +160,7 @@ func TestWrong(t *testing.T) {
 		magic + "\nsession lineage=a1:1\npacket 5\n  skip 0":                          "skip: want how many numbers",
 		magic + "\nsession lineage=a1:1\npacket 5\n  skip 1\n  gone 5 expired":        "must be all of their packet",
 		magic + "\nsession lineage=a1:1\npacket 5\n  withheld 5\n  skip 1":            "must be all of their packet",
+		magic + "\nsession lineage=a1:1\npacket 5\n  gone 5 0":                        "the reason of gone numbers is 1 to 255",
 		magic + "\nsession lineage=a1:1\npacket 5\n  gone 5 forgotten":                "want one of expired damaged",
 		magic + "\nsession lineage=a1:1\npacket 5\n  skip 4611686018427387905":        "want how many numbers",
 		magic + "\nsession lineage=a1:1 next=9223372036854775808\npacket 5\n  skip 9": "covers 9 numbers from 9223372036854775808",
