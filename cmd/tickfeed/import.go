@@ -57,9 +57,10 @@ are decompressed:
                   polygon (massive), kraken, histdata, truefx
   parquet       tickfeed's own, and any with the column names of CSV
   dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions,
-                statuses
-  itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in pcap
-  iex           IEX TOPS 1.6 and DEEP 1.0 in pcap
+                statuses, imbalances (auctions)
+  itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in
+                pcap; net order imbalances become auctions
+  iex           IEX TOPS 1.6 and DEEP 1.0 in pcap, with auction information
   lobster       LOBSTER messages and order books; naming one file of a pair is
                 enough. A message file alone gives trades and statuses
   websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken

@@ -121,7 +121,7 @@ func TestImportRecordedData(t *testing.T) {
 		return
 	}
 	assert.Equal(t, map[string]int{
-		"csv": 3, "dbn": 73, "itch": 20, "iex": 2, "lobster": 6, "websocket": 7, "lean": 3, "refused": 8, "without ticks": 32,
+		"csv": 3, "dbn": 73, "itch": 22, "iex": 2, "lobster": 6, "websocket": 7, "lean": 3, "refused": 8, "without ticks": 30,
 	}, seen)
 }
 

@@ -22,6 +22,7 @@
 //	                        has changed at the end of an event (F_LAST)
 //	definition              definitions
 //	status                  statuses
+//	imbalance               auctions
 //	symbol mapping          the symbols of instruments (live data)
 //
 // A record with action T shows the book before its trade took effect. It never changes the
@@ -30,7 +31,7 @@
 //
 // Records of unknown types are counted as ignored and skipped by their length, if
 // publisher and time are plausible; the first one of a type is noted.
-// System and error messages are skipped; bars, statistics and imbalances are skipped
+// System and error messages are skipped; bars and statistics are skipped
 // in files of mixed records, and a file with nothing else is refused with a [*rawfile.FormatError].
 //
 // # Values
@@ -38,7 +39,9 @@
 // Prices are exact, in units of 10^-9 (PriceExponent -9), or [feed.NoPrice] if they are
 // undefined. Event times are ts_event, or ts_recv if ts_event is undefined and in mbo
 // snapshots, whose records have the time at which each order was entered, days before. DBN
-// has no trade ids. A tick has [feed.FlagMore] if more ticks of the same record follow.
+// has no trade ids. An auction has the reference price, at which its records state the paired quantity (the size) and
+// the total imbalance; a quantity that is undefined is 0. Its kind is opening for the auction types O and M, closing for
+// C, P and R, halt for H and V, IPO for I, and unknown for others. The clearing prices and collars are not read. A tick has [feed.FlagMore] if more ticks of the same record follow.
 //
 // An instrument is one instrument id at one publisher. Its venue is the publisher's, by
 // Databento's code. Its symbol comes from its definition record, or else from the mappings of the
@@ -122,10 +125,12 @@ const (
 )
 
 const (
-	undefPrice = math.MaxInt64
-	undefTime  = math.MaxUint64
-	headerSize = 16
-	forever    = math.MaxInt64
+	undefPrice    = math.MaxInt64
+	undefTime     = math.MaxUint64
+	undefQuantity = math.MaxUint32
+	headerSize    = 16
+	latestTime    = 1 << 62 // times from here on, of the year 2116 and later, are not expected times of auctions
+	forever       = math.MaxInt64
 )
 
 // least is the minimum length of a record by type, or 0 for unknown types. Records
@@ -134,7 +139,7 @@ var least = [256]uint16{
 	rtypeTrade: 48, rtypeMBP1: 80, rtypeMBP10: 368, rtypeMBO: 56, rtypeCMBP1: 80, rtypeTCBBO: 80,
 	rtypeCBBO1s: 80, rtypeCBBO1m: 80, rtypeBBO1s: 80, rtypeBBO1m: 80,
 	rtypeStatus: 40, rtypeDefinition: 360, rtypeSymbolMapping: 80,
-	rtypeImbalance: 16, rtypeError: 16, rtypeSystem: 16, rtypeStatistics: 16,
+	rtypeImbalance: 112, rtypeError: 16, rtypeSystem: 16, rtypeStatistics: 16,
 	rtypeOHLCVOld: 16, 0x20: 16, 0x21: 16, 0x22: 16, 0x23: 16, 0x24: 16,
 }
 
@@ -145,8 +150,6 @@ func tickless(rtype byte) string {
 		return "ohlcv"
 	case rtype == rtypeStatistics:
 		return "statistics"
-	case rtype == rtypeImbalance:
-		return "imbalance"
 	}
 	return ""
 }
@@ -298,7 +301,7 @@ func (d *decoder) Decode(r *rawfile.Reader, out []feed.Tick) ([]feed.Tick, error
 	d.count.Types[rtype]++
 	switch rtype {
 	case rtypeTrade, rtypeMBP1, rtypeMBP10, rtypeMBO, rtypeCMBP1, rtypeTCBBO,
-		rtypeCBBO1s, rtypeCBBO1m, rtypeBBO1s, rtypeBBO1m, rtypeStatus:
+		rtypeCBBO1s, rtypeCBBO1m, rtypeBBO1s, rtypeBBO1m, rtypeStatus, rtypeImbalance:
 		out, err = d.market(out, rtype, b)
 	case rtypeDefinition:
 		out, err = d.definition(out, b)
@@ -330,7 +333,7 @@ func (d *decoder) market(out []feed.Tick, rtype byte, b []byte) ([]feed.Tick, er
 	switch rtype {
 	case rtypeMBO:
 		recvAt = 40
-	case rtypeStatus:
+	case rtypeStatus, rtypeImbalance:
 		recvAt = 16
 	}
 	event, recv := le.Uint64(b[8:]), le.Uint64(b[recvAt:])
@@ -367,6 +370,8 @@ func (d *decoder) market(out []feed.Tick, rtype byte, b []byte) ([]feed.Tick, er
 		return d.order(out, in, t, int64(recv), b)
 	case rtypeStatus:
 		return d.status(out, in, t, b), nil
+	case rtypeImbalance:
+		return append(out, auction(b).Tick(in.id, t)), nil
 	default:
 		return d.quote(out, in, int64(recv), b), nil
 	}
@@ -511,6 +516,32 @@ func (d *decoder) status(out []feed.Tick, in *instrument, t int64, b []byte) []f
 		return out
 	}
 	return append(out, feed.StatusTick(in.id, t, s, 0))
+}
+
+// auction returns the auction of an imbalance record.
+func auction(b []byte) feed.Auction {
+	le := binary.LittleEndian
+	quantity := func(b []byte) int64 {
+		if n := le.Uint32(b); n != undefQuantity {
+			return int64(n)
+		}
+		return 0
+	}
+	a := feed.Auction{Price: price(b[24:]), Size: quantity(b[88:]), Side: side(b[105]), Imbalance: quantity(b[92:])}
+	if at := le.Uint64(b[32:]); at < latestTime {
+		a.Time = int64(at)
+	}
+	switch b[104] { // the venue's letter
+	case 'O', 'M': // M: the core opening auction of NYSE, whose O is the early one
+		a.Kind = feed.AuctionOpening
+	case 'C', 'P', 'R': // P and R: closing imbalances of NYSE, extreme and regulatory
+		a.Kind = feed.AuctionClosing
+	case 'H', 'V':
+		a.Kind = feed.AuctionHalt
+	case 'I':
+		a.Kind = feed.AuctionIPO
+	}
+	return a
 }
 
 // doubt counts and notes the start of doubtful books of an instrument.

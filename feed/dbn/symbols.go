@@ -92,7 +92,7 @@ func (d *decoder) readMetadata(r *rawfile.Reader) error {
 	}
 	if s := int(d.meta.schema); s < len(schemas) {
 		name := schemas[s]
-		if strings.HasPrefix(name, "ohlcv") || name == "statistics" || name == "imbalance" {
+		if strings.HasPrefix(name, "ohlcv") || name == "statistics" {
 			return &rawfile.FormatError{File: r.Path(), Reason: fmt.Sprintf("schema %s holds no ticks", name)}
 		}
 	} else if d.meta.schema != mixedSchema {

@@ -13,8 +13,9 @@
 //	H  trading status         a status
 //	O  operational halt       a status: halted, or the last status from H
 //	D  security directory     a definition with the round lot
+//	A  auction information    an auction, see Values
 //
-// All other messages (system events, auction information, short sale restrictions, …) give no ticks and are
+// All other messages (system events, official prices, short sale restrictions, …) give no ticks and are
 // counted as ignored. The first message of each unknown type is also noted.
 //
 // # Values
@@ -25,7 +26,11 @@
 // is IEXG. The first trading status of an instrument after the start of messages names the trading day (New
 // York).
 //
-// Captures of both TOPS and DEEP, in one file or several, have each trade and each status twice: the first copy
+// An auction has the reference price, at which the messages state the paired shares (the size) and the imbalance; it
+// has no price if that is 0. Its expected time is the scheduled auction time. After a halt and after a pause for
+// volatility it is of kind halt. The indicative clearing price and the collars are not read.
+//
+// Captures of both TOPS and DEEP, in one file or several, have each trade, auction and status twice: the first copy
 // counts, the other is a duplicate (the last two million reports of each protocol are remembered). The quotes
 // of an instrument are then those of TOPS.
 //
@@ -192,8 +197,8 @@ type instrument struct {
 	tops   bool // quotes come from TOPS, not from the book
 }
 
-// A report is a trade (T), its break (B), a status (H) or an operational halt (O), which TOPS and DEEP both
-// send.
+// A report is a trade (T), its break (B), a status (H), an operational halt (O) or auction information (A), which
+// TOPS and DEEP both send.
 type report struct {
 	kind, code byte
 	symbol     [8]byte
@@ -206,7 +211,7 @@ func (d *decoder) repeated(m []byte, protocol uint16) bool {
 	switch m[0] {
 	case 'T', 'B':
 		r.id = binary.LittleEndian.Uint64(m[30:])
-	case 'H', 'O':
+	case 'H', 'O', 'A':
 		r.code = m[1]
 	default:
 		return false

@@ -62,7 +62,7 @@ func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Ti
 		d.count.Note("messages of type %q are not known", kind)
 	}
 	switch kind {
-	case 'Q', 'T', 'B', 'H', 'O', 'D', '8', '5':
+	case 'Q', 'T', 'B', 'H', 'O', 'D', 'A', '8', '5':
 	case 'S':
 		if m[1] == 'O' {
 			d.day = d.date(int64(binary.LittleEndian.Uint64(m[2:])))
@@ -105,6 +105,8 @@ func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Ti
 		out = append(out, feed.Cancel{
 			Price: int64(le.Uint64(m[22:])), Size: int64(le.Uint32(m[18:])), ID: le.Uint64(m[30:]),
 		}.Tick(in.id, t, ""))
+	case 'A':
+		out = append(out, auction(m).Tick(in.id, t))
 	case '8', '5':
 		side := feed.SideBuy
 		if kind == '5' {
@@ -190,6 +192,35 @@ func (d *decoder) instrument(out []feed.Tick, m []byte, t int64) (*instrument, [
 		d.order = append(d.order, in)
 	}
 	return in, out, nil
+}
+
+// auction returns the auction of an auction information message.
+func auction(m []byte) feed.Auction {
+	le := binary.LittleEndian
+	a := feed.Auction{
+		Size: int64(le.Uint32(m[18:])), Price: int64(le.Uint64(m[22:])), Imbalance: int64(le.Uint32(m[38:])),
+		Time: int64(le.Uint32(m[44:])) * int64(time.Second),
+	}
+	if a.Price == 0 {
+		a.Price = feed.NoPrice
+	}
+	switch m[42] {
+	case 'B':
+		a.Side = feed.SideBuy
+	case 'S':
+		a.Side = feed.SideSell
+	}
+	switch m[1] {
+	case 'O':
+		a.Kind = feed.AuctionOpening
+	case 'C':
+		a.Kind = feed.AuctionClosing
+	case 'I':
+		a.Kind = feed.AuctionIPO
+	case 'H', 'V': // after a halt, after a pause for volatility
+		a.Kind = feed.AuctionHalt
+	}
+	return a
 }
 
 // conditions returns the letters of sale condition flags.

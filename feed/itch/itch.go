@@ -15,9 +15,10 @@
 //	Q            a cross: a trade, unless it is of 0 shares
 //	B            a cancel, with price and size of the trade if it is among the last 262,144
 //	             (a table by match number); otherwise with size 0 and without price
+//	I            net order imbalance indicator: an auction, see Values
 //	S            the start of messages (O) drops all orders and clears the books
 //
-// All other messages (positions of market participants, imbalances, price collars, …) give no ticks and are
+// All other messages (positions of market participants, price collars, …) give no ticks and are
 // counted as ignored. The first message of each unknown type is also noted. The ticks of one message are one
 // event: all but the last have [feed.FlagMore].
 //
@@ -29,6 +30,10 @@
 // Prices are exact, in units of 10^-4 dollars. The aggressor of an execution is on the side opposite to the
 // order; P and Q do not state it. A trade's id is the match number; a cross has its type as condition: O
 // opening, C closing, H after a halt or IPO, I intraday.
+//
+// An auction has the current reference price, at which the messages state the paired shares (the size) and the
+// imbalance; it has no price if that is 0. Its kind is opening (O), closing (C), halt (H, also for an IPO), or unknown.
+// The far and near indicative prices are not read.
 //
 // Messages carry nanoseconds after midnight in New York and no date. The date is Config.Date, or that of the
 // capture, or the one in the file's name (01302020, 20200130, 2020-01-30, S013020). The first status of an

@@ -161,6 +161,8 @@ func TestRecordedCaptures(t *testing.T) {
 			assert.Zero(t, stats.Gaps, file)
 		}
 		trades, levels := recorded.Only(ticks, feed.KindTrade), recorded.Only(ticks, feed.KindLevel)
+		auctions := recorded.Only(ticks, feed.KindAuction)
+		assert.EqualValues(t, stats.Types['I'], len(auctions), file)
 		for _, p := range e.Detail {
 			for _, m := range p.Messages {
 				var got *feed.Tick
@@ -175,6 +177,8 @@ func TestRecordedCaptures(t *testing.T) {
 					assert.Equal(t, m.Price, got.Trade().Price, file)
 					assert.Equal(t, m.Shares, got.Trade().Size, file)
 					assert.Equal(t, m.Match, got.Trade().ID, file)
+				case m.Type == "I":
+					got, auctions = &auctions[0], auctions[1:]
 				default:
 					continue
 				}

@@ -79,6 +79,8 @@ func (k *market) message(out []feed.Tick, m []byte) ([]feed.Tick, error) {
 		out, err = k.print(out, t, m)
 	case 'B':
 		out = k.broken(out, t, m)
+	case 'I':
+		out, err = k.auction(out, t, m)
 	case 'H', 'h':
 		out, err = k.status(out, t, m)
 	case 'R':
@@ -311,6 +313,38 @@ func (k *market) broken(out []feed.Tick, t int64, m []byte) []feed.Tick {
 		k.count.Note("broken trade %d is not among the last trades: its price and size are not known", number)
 	}
 	return append(out, c.Tick(in.id, t, ""))
+}
+
+// auction appends the auction that a net order imbalance indicator states.
+func (k *market) auction(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error) {
+	be := binary.BigEndian
+	paired, imbalance := be.Uint64(m[11:]), be.Uint64(m[19:])
+	if max(paired, imbalance) > feed.MaxSize {
+		return out, fmt.Errorf("an auction of %d paired shares with an imbalance of %d", paired, imbalance)
+	}
+	in, out, err := k.instrument(out, t, m, m[28:36])
+	if err != nil {
+		return out, err
+	}
+	a := feed.Auction{Price: int64(be.Uint32(m[44:])), Size: int64(paired), Imbalance: int64(imbalance)}
+	if a.Price == 0 {
+		a.Price = feed.NoPrice
+	}
+	switch m[27] {
+	case 'B':
+		a.Side = feed.SideBuy
+	case 'S':
+		a.Side = feed.SideSell
+	}
+	switch m[48] {
+	case 'O':
+		a.Kind = feed.AuctionOpening
+	case 'C':
+		a.Kind = feed.AuctionClosing
+	case 'H':
+		a.Kind = feed.AuctionHalt
+	}
+	return append(out, a.Tick(in.id, t)), nil
 }
 
 func (k *market) status(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error) {

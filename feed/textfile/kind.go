@@ -194,7 +194,7 @@ func (d *desk) databento(r *row) (feed.Kind, *LineError) {
 		reason = "is Databento's schema " + name
 		if !strings.Contains(name, ",") {
 			reason += ", which is not read from CSV or JSON; import its DBN encoding instead"
-			if rtype == 20 || rtype == 24 {
+			if rtype == 24 {
 				reason = "is Databento's schema " + name + ", which holds no ticks"
 			}
 		}

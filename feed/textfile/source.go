@@ -54,9 +54,9 @@
 //	              or a side states no kind
 //	rtype         in Databento's CSV and JSON: trades, mbp-1, mbp-10, tbbo, bbo, cmbp-1, cbbo,
 //	              tcbbo. Only rows with action T are trades. Prices may be multiples of 10^-9, and
-//	              times are in nanoseconds; the venue is the publisher's. mbo, definitions and statuses
-//	              are refused (their DBN encoding can be read), and so are bars, statistics and
-//	              imbalances; system messages are skipped and counted
+//	              times are in nanoseconds; the venue is the publisher's. mbo, definitions, statuses
+//	              and imbalances are refused (their DBN encoding can be read), and so are bars
+//	              and statistics; system messages are skipped and counted
 //	is_snapshot   in Tardis's incremental_book_L2: rows are levels; the first row of a
 //	              snapshot clears the book
 //	action        or update_type, message_type, …: trade, t. A row with another action is a

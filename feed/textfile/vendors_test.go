@@ -505,7 +505,7 @@ var vendorCases = map[string]vendorCase{
 	"Databento imbalance": {
 		text: databentoHead + "ref_price,auction_time,cont_book_clr_price,paired_qty,total_imbalance_qty,auction_type,side,symbol\n" +
 			strings.ReplaceAll(databentoTimes, "%", "1") + "20,2,1,1.000000000,0,1.000000000,1,1,O,B,A\n",
-		err: `"20" is Databento's schema imbalance, which holds no ticks`,
+		err: `"20" is Databento's schema imbalance, which is not read from CSV or JSON; import its DBN encoding instead`,
 	},
 	"a type that is no kind": {
 		text: "time,type,symbol,price,size\n1772461800,TRADE,A,1,5\n1772461800,BEST_BID,A,1,5\n",
