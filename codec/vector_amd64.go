@@ -46,7 +46,7 @@ type vectorPattern struct {
 // The assembly relies on this size.
 var _ [512]byte = [unsafe.Sizeof(vectorPattern{})]byte{}
 
-// fixedPatterns are the patterns of tick.go: narrow and wide, of quotes and of trades. A letter is half a byte
+// fixedPatterns are the patterns of fixed.go: narrow and wide, of quotes and of trades. A letter is half a byte
 // of a field: k is the code, i the instrument, t the time, u v w x are the values, s is the side, z the conditions.
 var fixedPatterns = [4]string{
 	"97 kk cd iiii d2 tttttttt ce uuuuuuuu cd vvvv ce wwwwwwww cd xxxx",
