@@ -288,19 +288,8 @@ type Entry struct {
 // EntryAt describes the entry at the start of p without decoding it. The body must be one that this
 // program wrote or verified. An error wraps ErrMalformed.
 func EntryAt(p []byte) (Entry, error) {
-	if len(p) >= narrowQuote {
-		w0 := binary.BigEndian.Uint64(p)
-		e := Entry{Covers: 1, Tick: true, Kind: feed.Kind(w0 >> 49 & 0x7f)}
-		switch {
-		case (w0^headNQ)&headMask == 0 &&
-			(binary.BigEndian.Uint64(p[8:])^pairNQ)&pairMask|(binary.BigEndian.Uint64(p[16:])^pairNQ)&pairMask == 0:
-			e.Size, e.Instrument = narrowQuote, feed.InstrumentID(w0>>24&0xffff)
-			return e, nil
-		case (w0^headNT)&headMask == 0 && len(p) >= narrowTrade && p[10] == 0xce && p[15] == 0xce &&
-			p[20] < 0x80 && p[21] == 0xce && p[26] == 0xa4:
-			e.Size, e.Instrument = narrowTrade, feed.InstrumentID(w0>>24&0xffff)
-			return e, nil
-		}
+	if size, id := fixedAt(p); size > 0 {
+		return Entry{Size: size, Covers: 1, Tick: true, Kind: feed.Kind(p[1] >> 1), Instrument: id}, nil
 	}
 	if len(p) == 0 {
 		return Entry{}, malformed("entry: the body ends")

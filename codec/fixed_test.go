@@ -140,11 +140,6 @@ func BenchmarkScan(b *testing.B) {
 				p = p[e.Size:]
 			}
 		},
-		"FixedSize": func() {
-			for p := body; len(p) > 0; {
-				p = p[FixedSize(p):]
-			}
-		},
 		"AppendRebased": func() {
 			dst := dst
 			for i, entry := range entries {
