@@ -108,3 +108,54 @@ func BenchmarkAppendMarket(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(total), "ns/tick")
 }
+
+// BenchmarkScan finds the ends of the entries of a packet with narrow and wide quotes and trades, in each of the ways that
+// decode nothing.
+func BenchmarkScan(b *testing.B) {
+	ticks := variedTicks(1000)
+	var body []byte
+	var entries [][]byte
+	for i := range ticks {
+		if i%7 == 0 {
+			ticks[i].Values[1] += 1 << 40
+		}
+		at := len(body)
+		body = AppendTick(body, &ticks[i], noon)
+		entries = append(entries, body[at:])
+	}
+	dst := make([]byte, 0, 2*len(body)+MaxEntry)
+	for name, scan := range map[string]func(){
+		"ScanFixed": func() {
+			var ids [256]feed.InstrumentID
+			var sizes [256]uint8
+			for p := body; len(p) > 0; {
+				for _, size := range sizes[:ScanFixed(p, ids[:], sizes[:])] {
+					p = p[size:]
+				}
+			}
+		},
+		"EntryAt": func() {
+			for p := body; len(p) > 0; {
+				e, _ := EntryAt(p)
+				p = p[e.Size:]
+			}
+		},
+		"AppendRebased": func() {
+			dst := dst
+			for i, entry := range entries {
+				var ok bool
+				if dst, ok = AppendRebased(dst, 5, entry, 1000); !ok {
+					b.Fatal(i)
+				}
+			}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				scan()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ticks)), "ns/tick")
+		})
+	}
+}

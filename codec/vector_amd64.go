@@ -3,8 +3,6 @@
 package codec
 
 import (
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
@@ -46,15 +44,6 @@ type vectorPattern struct {
 // The assembly relies on this size.
 var _ [512]byte = [unsafe.Sizeof(vectorPattern{})]byte{}
 
-// fixedPatterns are the patterns of tick.go: narrow and wide, of quotes and of trades. A letter is half a byte
-// of a field: k is the code, i the instrument, t the time, u v w x are the values, s is the side, z the conditions.
-var fixedPatterns = [4]string{
-	"97 kk cd iiii d2 tttttttt ce uuuuuuuu cd vvvv ce wwwwwwww cd xxxx",
-	"98 kk cd iiii d2 tttttttt ce uuuuuuuu ce vvvvvvvv ss ce wwwwwwww a4 zzzzzzzz",
-	"97 kk ce iiiiiiii d3 tttttttttttttttt d3 uuuuuuuuuuuuuuuu cf vvvvvvvvvvvvvvvv d3 wwwwwwwwwwwwwwww cf xxxxxxxxxxxxxxxx",
-	"98 kk ce iiiiiiii d3 tttttttttttttttt d3 uuuuuuuuuuuuuuuu cf vvvvvvvvvvvvvvvv ss cf wwwwwwwwwwwwwwww a8 zzzzzzzzzzzzzzzz",
-}
-
 var vectorDecoding, vectorEncoding = vectorPatterns()
 
 // vectorPatterns allocates the patterns, because an allocation is aligned and a variable may not be: rows that cross cache
@@ -67,36 +56,31 @@ func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 		// zeroOfTick is the index of a byte that is 0 in each tick with a pattern: the highest byte of the instrument.
 		zeroOfTick = int(unsafe.Offsetof(feed.Tick{}.Instrument)) + 3
 	)
-	fields := map[byte]int{
+	places := map[byte]int{ // in a tick
 		'k': int(unsafe.Offsetof(feed.Tick{}.Flags)), 'i': int(unsafe.Offsetof(feed.Tick{}.Instrument)), 't': int(unsafe.Offsetof(feed.Tick{}.EventTime)),
 		'u': values, 'v': values + 8, 'w': values + 16, 'x': values + 24, 's': int(unsafe.Offsetof(feed.Tick{}.Side)),
 	}
-	for i, pattern := range fixedPatterns {
+	for i := range decoding {
 		d, e := &decoding[i], &encoding[i]
-		trade, wide := i%2 == 1, i >= 2
-		tickKind := feed.KindQuote
-		if trade {
-			tickKind = feed.KindTrade
-		}
+		tickKind := fixedPatterns[i].kind
+		fields, entrySize := fixedFields(fixedPatterns[i].bytes)
 		code := byte(tickKind) << 1
 		for b := range d.from {
 			d.from[b] = 63               // a 0: no entry has 64 bytes
 			e.from[b] = byte(zeroOfTick) // a 0
 		}
-		at := 0 // in the entry
-		for token := range strings.FieldsSeq(pattern) {
-			if mark, err := strconv.ParseUint(token, 16, 8); err == nil {
-				d.low[at], e.flip[at] = byte(mark), byte(mark)
-				at++
+		for _, field := range fields {
+			letter, n := field.letter, field.size
+			if letter == 0 {
+				d.low[field.at], e.flip[field.at] = field.mark, field.mark
 				continue
 			}
-			letter, n := token[0], len(token)/2
 			for b := range n { // the most significant byte comes first
-				to := fields[letter] + n - 1 - b // in the tick
+				at, to := field.at+b, places[letter]+n-1-b // in the entry, in the tick
 				if letter == 'z' {
 					to = values + 31 - b
 				}
-				low, span := byteBounds(letter, b, n, trade)
+				low, span := byteBounds(letter, b, n, tickKind == feed.KindTrade)
 				d.low[at], d.span[at], d.from[to] = low, span, byte(at)
 				e.low[to], e.span[to], e.from[at] = low, span, byte(to)
 				switch {
@@ -104,15 +88,14 @@ func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 					d.low[at] = code
 					d.flip[to], e.flip[at] = code, code
 				case letter == 'z':
-					d.text, d.textEnd = d.text|1<<at, 1<<(at-b)
+					d.text, d.textEnd = d.text|1<<at, 1<<field.at
 					e.text, e.textEnd = e.text|1<<to, 1<<to
-				case letter == 't' && !wide && b == 0: // the sign; the assembly adds a base that is 1<<31 off
+				case letter == 't' && n == 4 && b == 0: // the sign; the assembly adds a base that is 1<<31 off
 					d.flip[to], e.flip[at] = 0x80, 0x80
 				}
-				at++
 			}
 		}
-		for ; at < len(d.span); at++ { // the bytes after the entry may have any value
+		for at := entrySize; at < len(d.span); at++ { // the bytes after the entry may have any value
 			d.span[at] = 0xff
 		}
 		d.flip[kind] = byte(tickKind)

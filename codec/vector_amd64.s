@@ -97,7 +97,7 @@ decode:
 within:
 	CMPB    2(SI), $0xcd
 	JNE     wide
-	SIZED(26, 31)
+	SIZED(const_narrowQuote, const_narrowTrade)
 	ADDQ    R8, R10
 	VMOVDQU (SI), Y0
 	CHECK(Y0, Y1, Y8)
@@ -125,7 +125,7 @@ decoded:
 	RET
 
 wide:
-	SIZED(52, 53)
+	SIZED(const_wideQuote, const_wideTrade)
 	LEAQ       1024(R8)(R10*1), R10
 	VMOVDQU8.Z (SI), K4, Z0
 	CHECK(Z0, Z1, Z8)

@@ -313,10 +313,17 @@ func (s *surveyor) tick(t *feed.Tick) {
 
 // fixed returns how many entries of a body have a fixed-width pattern.
 func fixed(body []byte) (n uint64) {
+	var (
+		ids   [64]feed.InstrumentID
+		sizes [64]uint8
+	)
 	for len(body) > 0 {
-		if size := codec.FixedSize(body); size > 0 {
-			n++
+		k := codec.ScanFixed(body, ids[:], sizes[:])
+		n += uint64(k)
+		for _, size := range sizes[:k] {
 			body = body[size:]
+		}
+		if k == len(ids) || len(body) == 0 {
 			continue
 		}
 		e, err := codec.EntryAt(body)
