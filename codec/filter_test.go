@@ -26,7 +26,7 @@ func TestFilterMatches(t *testing.T) {
 		{"AAPL", "AAPLW", "XNAS", false},
 		{"AAPL", "AAP", "XNAS", false},
 		{"AAPL@XNAS", "AAPL", "XNAS", true},
-		{"A@B@C", "A", "B@C", true}, // T30: the first @ begins the venue
+		{"A@B@C", "A", "B@C", true}, // the first @ begins the venue
 		{"A@B@C", "A@B", "C", false},
 		{"A?B@C", "A@B", "C", true},
 		{"AAPL@XNAS", "AAPL", "ARCX", false},

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -81,6 +82,8 @@ func goodStreams() []stream {
 				feed.Auction{Kind: feed.AuctionHalt, Price: 18725, Size: 70_000, Side: feed.SideSell, Imbalance: 1200, Time: opening + 300*second}.Tick(0, opening+1),
 				feed.Auction{Kind: 200, Price: feed.NoPrice}.Tick(0, opening+2),
 				feed.StatusTick(0, opening+3, feed.StatusTrading, 0).Because("", opening-1)).raw},
+		{"good-deep-entry", "an entry with an element of three arrays inside each other: four with the entry itself",
+			begin(fromBeginning).welcome(1, 3).packet(1, 2, append(entry(define(0)), 0x98, 4, 0, 0, 1, 1, 2, 1, 0x91, 0x91, 0x91, 1)).raw},
 		{"good-granted", "a welcome that grants less than what was asked for",
 			begin(Hello{Start: Start{Kind: StartBeginning}, Filter: Filter{"AAPL", "MSFT"}}).as(granted.Seed).send(granted).
 				packet(1, 3, slices.Concat(AppendSkip(nil, 1), entry(define(1)), entry(quoteOf(1, 48290, 48299)))).raw},
@@ -217,6 +220,14 @@ func badStreams() []stream {
 		{"bad-negative", "a negative number where there is none", five().bytes(0x94, 6, 0xff, 6, 0).raw},
 		{"bad-nil", "nil where an integer must stand", five().bytes(0x94, 6, 0xc0, 6, 0).raw},
 		{"bad-deep", "five arrays inside each other", five().bytes(0x95, 6, 6, 6, 0, 0x91, 0x91, 0x91, 0x91, 1).raw},
+		{"bad-deep-entry", "an entry with an element of four arrays inside each other: five with the entry itself",
+			after([]byte{0x98, 4, 0, 0, 1, 1, 2, 1, 0x91, 0x91, 0x91, 0x91, 1}, 1)},
+		{"bad-mode", "a welcome of mode 3, which this version does not know", begin(fromBeginning).bytes(func() []byte {
+			raw := msg(welcomeTo(1, 6))
+			raw[bytes.Index(raw, []byte("golden"))+6] = 3
+			return raw
+		}()...).raw},
+		{"bad-tick-size", "a definition with a negative tick size", after([]byte{0x9a, 2, 2, 0, 0xa1, 'C', 0xa1, 'X', 0, 0, 0xa0, 0xff, 0}, 1)},
 		{"bad-ext", "a msgpack ext in an element that is otherwise ignored", five().bytes(0x95, 6, 6, 6, 0, 0xd4, 1, 0).raw},
 		{"bad-length", "a str that claims 4 GiB", five().bytes(0x95, 4, 1, 0xdb, 0xff, 0xff, 0xff, 0xff, 'x').raw},
 		{"bad-no-array", "a string where a message should begin", five().bytes(0xa4, 'H', 'T', 'T', 'P').raw},

@@ -922,7 +922,7 @@ func TestScanFixed(t *testing.T) {
 	require.Greater(t, other, 100)
 }
 
-// R8: an event time is the sum of two numbers. One beyond its bound, or beyond 64 bits, is refused in every form, by readers and by
+// An event time is the sum of two numbers. One beyond its bound, or beyond 64 bits, is refused in every form, by readers and by
 // publishers.
 func TestEventTimesDoNotOverflow(t *testing.T) {
 	quote := func(at int64) feed.Tick { return feed.Quote{Bid: 1, BidSize: 2, Ask: 3, AskSize: 4}.Tick(7, at) }

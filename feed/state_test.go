@@ -868,7 +868,7 @@ func TestCatalogStaysAsItIs(t *testing.T) {
 	assert.Equal(t, []string{"0 A", "1 C", "70 D"}, names(s.Catalog()))
 }
 
-// T31: a status has the reason and the expected end that it came with; a snapshot carries them, and the next status replaces them. An
+// A status has the reason and the expected end that it came with; a snapshot carries them, and the next status replaces them. An
 // auction changes nothing.
 func TestStatusReason(t *testing.T) {
 	s := stateOf(t, define(0, "A"), feed.StatusTick(0, 5, feed.StatusHalted, 0).Because("LUDP", 500))

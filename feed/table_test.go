@@ -9,7 +9,7 @@ import (
 	"tickfeed/feed"
 )
 
-// R10: a table keeps what was put there for each instrument, and one great id costs little memory.
+// A table keeps what was put there for each instrument, and one great id costs little memory.
 func TestTable(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -10,7 +10,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// R10: instrument ids are dense: a definition's id is at most the number of definitions before it.
+// Instrument ids are dense: a definition's id is at most the number of definitions before it.
 func TestInstrumentIDsAreDense(t *testing.T) {
 	p, err := publisher.New(publisher.Config{Seed: 1})
 	require.NoError(t, err)

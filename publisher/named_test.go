@@ -10,7 +10,7 @@ import (
 	"tickfeed/feed"
 )
 
-// R14, T8: after 10,000 restarts that each published ticks, the lineage in a welcome has at most 65 sessions, shows
+// After 10,000 restarts that each published ticks, the lineage in a welcome has at most 65 sessions, shows
 // which session owns the number where the line begins, and has the same fork with every position that names at least
 // one of the sessions.
 func TestWelcomeNamesEnough(t *testing.T) {

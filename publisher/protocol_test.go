@@ -446,6 +446,10 @@ func testSilence(t *testing.T) {
 			time.Sleep(3*publisher.DefaultHeartbeat - time.Millisecond)
 			c.send(&codec.Pulse{})
 		}
+		for i := range 5 {
+			time.Sleep(3*publisher.DefaultHeartbeat - time.Millisecond)
+			c.send(&codec.Subscribe{Request: uint64(i)}) // any message that the text names is a sign of life
+		}
 		began := time.Now()
 		synctest.Wait()
 		require.Len(t, w.pub.Stats().Conns, 1, "a sign of life within three intervals is enough")

@@ -541,7 +541,7 @@ func TestChildSessions(t *testing.T) {
 	}
 }
 
-// T8: a journal of more sessions than a message can list is served from its first number.
+// A journal of more sessions than a message can list is served from its first number.
 func TestMoreSessionsThanALineageNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Memory: publisher.MinMemory}

@@ -17,7 +17,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-// R14, T8: a publisher knows all sessions of its journal, however often it was started: a line from the beginning
+// A publisher knows all sessions of its journal, however often it was started: a line from the beginning
 // begins at 1, and every position with at least one known session resumes. A session that owns no numbers is in no
 // lineage.
 func TestManyRestarts(t *testing.T) {

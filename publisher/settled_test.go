@@ -19,7 +19,7 @@ import (
 	"tickfeed/subscriber"
 )
 
-// T2: a subscribe that comes with the hello, on a line that begins before the position, is answered only at the
+// A subscribe that comes with the hello, on a line that begins before the position, is answered only at the
 // position: the snapshot of the added instruments is as of a number that the client has reached.
 func TestSubscribeWaitsForThePosition(t *testing.T) {
 	for _, journalled := range []bool{false, true} {
@@ -61,7 +61,7 @@ func TestSubscribeWaitsForThePosition(t *testing.T) {
 	}
 }
 
-// T28: several subscribes may be open at once, even with the same request id. They are answered in order.
+// Several subscribes may be open at once, even with the same request id. They are answered in order.
 func TestSubscribesAreAnsweredInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -74,11 +74,11 @@ func TestSubscribesAreAnsweredInOrder(t *testing.T) {
 			require.NoError(t, c.step())
 		}
 		assert.Equal(t, []string{"subscribed 9", "subscribed 3", "snapshot 4 scope 2", "subscribed 3", "snapshot 4 scope 2"}, c.events,
-			"R13, T6: all that is new is scope 2, also where that is everything")
+			"all that is new is scope 2, also where that is everything")
 	})
 }
 
-// T14: a subscribe after the end is answered as before it, with a snapshot of the added instruments.
+// A subscribe after the end is answered as before it, with a snapshot of the added instruments.
 func TestSubscribeAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -96,7 +96,7 @@ func TestSubscribeAfterTheEnd(t *testing.T) {
 	})
 }
 
-// T4: start applies if the position is of no use: the publisher knows none of its sessions, and no longer has all of
+// Start applies if the position is of no use: the publisher knows none of its sessions, and no longer has all of
 // its own numbers.
 func TestStartWithAForeignPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestStartWithAForeignPosition(t *testing.T) {
 	})
 }
 
-// T24: a position beyond the head of its own session is refused with code bad request, without retry.
+// A position beyond the head of its own session is refused with code bad request, without retry.
 func TestPositionBeyondTheHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -143,7 +143,7 @@ func TestPositionBeyondTheHead(t *testing.T) {
 	})
 }
 
-// T26: the interval that a client asks for is limited to the bounds of the publisher, and the welcome has the
+// The interval that a client asks for is limited to the bounds of the publisher, and the welcome has the
 // resulting interval.
 func TestHeartbeatIsClamped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

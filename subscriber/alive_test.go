@@ -98,7 +98,7 @@ func TestSignsOfLife(t *testing.T) {
 	}
 }
 
-// T19: a value that only describes is tolerated where a reader does not know it: the reason of gone, a status, the kind of a tick.
+// A value that only describes is tolerated where a reader does not know it: the reason of gone, a status, the kind of a tick.
 func TestUnknownDescriptions(t *testing.T) {
 	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
 		stop := publish(network, "pub:1", func(p *peer) {

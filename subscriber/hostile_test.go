@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -97,6 +98,14 @@ func TestHostilePublisher(t *testing.T) {
 		{"an array that promises 2^32 elements", [][]byte{{0xdd, 0xff, 0xff, 0xff, 0xff}}, "does not speak tickfeed", 0},
 
 		{"messages of types 64 to 127 before the welcome, 16,387 bytes", [][]byte{bytes.Repeat(pack(64, make([]byte, 4096-5)), 4), pack(64, 1), good}, "more than 16384 bytes", 0},
+		{"a mode that is not known", [][]byte{pack(2, 1, "x", 3, []any{[]any{uint64(sessionA), 1}}, 0, 1, 1, 1000000000, seedA(), 1, 0, 0)}, "mode: 3", 0},
+		{"a lineage without a session", [][]byte{pack(2, 1, "x", 0, []any{}, 0, 1, 1, 1000000000, seedA(), 1, 0, 0)}, "lineage: ", 0},
+		{"a lineage with session 0", [][]byte{pack(2, 1, "x", 0, []any{[]any{0, 1}}, 0, 1, 1, 1000000000, seedA(), 1, 0, 0)}, "lineage: ", 0},
+		{"a lineage whose firsts decrease", [][]byte{pack(2, 1, "x", 0, []any{[]any{7, 5}, []any{8, 4}}, 0, 9, 1, 1000000000, seedA(), 5, 0, 0)}, "lineage: ", 0},
+		{"a tail beyond the head", [][]byte{pack(2, 1, "x", 0, []any{[]any{uint64(sessionA), 1}}, 0, 1, 2, 1000000000, seedA(), 1, 0, 0)}, "tail: 2", 0},
+		{"a seed beyond 32 bits", [][]byte{pack(2, 1, "x", 0, []any{[]any{uint64(sessionA), 1}}, 0, 1, 1, 1000000000, uint64(1<<32), 1, 0, 0)}, "seed: ", 0},
+		{"a goodbye with code 0", after(pack(4, 0, "", false, 0)), "code: 0", 3},
+		{"a session message of a mode that is not known", after(pack(10, 3, []any{[]any{uint64(sessionA), 1}}, 0, seedA(), 3)), "mode: 3", 3},
 		{"a second welcome", after(good), "a second welcome", 3},
 		{"a refusal after the welcome", after(message(&codec.Refusal{Code: codec.CodeBusy})), "refusal from a publisher", 3},
 		{"a pulse", after(message(&codec.Pulse{})), "pulse from a publisher", 3},
@@ -118,19 +127,38 @@ func TestHostilePublisher(t *testing.T) {
 		{"gone and a tick in one packet", after(packet(seedA(), 3, gone{4, codec.GoneExpired}, quote(0, 3))), "is not the only one", 3},
 		{"a tick of an instrument beyond the bound", after(rawPacket(3, 1, bigID)), "instrument: 16777216", 3},
 		{"a definition under another's name", after(packet(seedA(), 3, func() feed.Tick { d := definition(0); d.Instrument = 1; return d }())), "it is instrument 0", 3},
-		{"T19: gone with code 21", after(rawPacket(3, 4, []byte{0x93, 21, 4, 1})), "gone: code 21", 3},
+		{"gone with code 21", after(rawPacket(3, 4, []byte{0x93, 21, 4, 1})), "gone: code 21", 3},
 		{"gone for reason 0", after(rawPacket(3, 4, []byte{0x93, 20, 4, 0})), "reason 0", 3},
 		{"gone for a reason beyond 255", after(rawPacket(3, 4, []byte{0x93, 20, 4, 0xcd, 1, 0})), "reason 256", 3},
-		{"T19: a trade with side 3", after(rawPacket(3, 1, []byte{0x98, 6, 0, 0, 1, 1, 3, 0, 0xa0})), "side: 3", 3},
-		{"T19: a level with side 3", after(rawPacket(3, 1, []byte{0x96, 12, 0, 0, 3, 1, 1})), "side: 3", 3},
-		{"T19: a clear with side 4", after(rawPacket(3, 1, []byte{0x94, 14, 0, 0, 4})), "side: 4", 3},
-		{"T19: a scope that is not known", after(pack(7, 3, 3, []string{})), "scope: 3", 3},
-		{"T19: a reason that is not known", [][]byte{pack(2, 1, "x", 0, []any{[]any{uint64(sessionA), 1}}, 0, 1, 1, 1000000000, seedA(), 1, 4, 0)}, "reason: 4", 0},
-		{"T19: a code of a tick beyond 255", after(rawPacket(3, 1, []byte{0x93, 0xcd, 1, 0, 0, 0})), "code 256", 3},
-		{"R8: an event time beyond 64 bits, narrow", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(quote(0, 3)), 99), seedA())), "beyond the bound", 3},
-		{"R8: an event time beyond 64 bits, wide", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<62 - 1}, codec.AppendTick(nil, new(feed.Quote{Bid: -1, Ask: 1}.Tick(0, 1<<62-1)), -1<<62), seedA())), "beyond the bound", 3},
-		{"R8: an event time beyond 64 bits, before the first", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: -1 << 63}, codec.AppendTick(nil, new(quote(0, 3)), 101), seedA())), "beyond the bound", 3},
-		{"R8: an event time beyond 64 bits, compact", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(feed.ClearTick(0, 100, feed.SideBoth)), 99), seedA())), "beyond the bound", 3},
+		{"a trade with side 3", after(rawPacket(3, 1, []byte{0x98, 6, 0, 0, 1, 1, 3, 0, 0xa0})), "side: 3", 3},
+		{"a level with side 3", after(rawPacket(3, 1, []byte{0x96, 12, 0, 0, 3, 1, 1})), "side: 3", 3},
+		{"a clear with side 4", after(rawPacket(3, 1, []byte{0x94, 14, 0, 0, 4})), "side: 4", 3},
+		{"a scope that is not known", after(pack(7, 3, 3, []string{})), "scope: 3", 3},
+		{"a reason that is not known", [][]byte{pack(2, 1, "x", 0, []any{[]any{uint64(sessionA), 1}}, 0, 1, 1, 1000000000, seedA(), 1, 4, 0)}, "reason: 4", 0},
+		{"a code of a tick beyond 255", after(rawPacket(3, 1, []byte{0x93, 0xcd, 1, 0, 0, 0})), "code 256", 3},
+		{"an event time beyond 64 bits, narrow", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(quote(0, 3)), 99), seedA())), "beyond the bound", 3},
+		{"an event time beyond 64 bits, wide", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<62 - 1}, codec.AppendTick(nil, new(feed.Quote{Bid: -1, Ask: 1}.Tick(0, 1<<62-1)), -1<<62), seedA())), "beyond the bound", 3},
+		{"an event time beyond 64 bits, before the first", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: -1 << 63}, codec.AppendTick(nil, new(quote(0, 3)), 101), seedA())), "beyond the bound", 3},
+		{"an event time beyond 64 bits, compact", after(codec.AppendPacket(nil, &codec.Packet{First: 3, Count: 1, Base: 1<<63 - 1}, codec.AppendTick(nil, new(feed.ClearTick(0, 100, feed.SideBoth)), 99), seedA())), "beyond the bound", 3},
+		{"a definition with a negative tick size", after(rawPacket(3, 1, pack(2, 2, 0, "C", "X", -2, 0, "USD", -1, 0))), "tick size: -1", 3},
+		{"a definition with a negative lot", after(rawPacket(3, 1, pack(2, 2, 0, "C", "X", -2, 0, "USD", 0, -1))), "lot: -1", 3},
+		{"a definition with a price exponent of 19", after(rawPacket(3, 1, pack(2, 2, 0, "C", "X", 19, 0, "USD", 0, 0))), "price exponent: 19", 3},
+		{"a definition with a size exponent of -19", after(rawPacket(3, 1, pack(2, 2, 0, "C", "X", 0, -19, "USD", 0, 0))), "size exponent: -19", 3},
+		{"a symbol of 65 bytes", after(rawPacket(3, 1, pack(2, 2, 0, strings.Repeat("C", 65), "X", 0, 0, "USD", 0, 0))), "symbol: a str of 65 bytes", 3},
+		{"a venue with a control character", after(rawPacket(3, 1, pack(2, 2, 0, "C", "X\n", 0, 0, "USD", 0, 0))), "venue: ", 3},
+		{"a trade ref of 65 bytes", after(rawPacket(3, 1, pack(6, 0, 0, 1, 1, 0, 0, "", strings.Repeat("r", 65)))), "trade ref: a str of 65 bytes", 3},
+		{"a trade of -1 shares", after(rawPacket(3, 1, pack(6, 0, 0, 1, -1, 0, 0, ""))), "size: -1", 3},
+		{"a trade at -2^63", after(rawPacket(3, 1, pack(6, 0, 0, math.MinInt64, 1, 0, 0, ""))), "price: -9223372036854775808", 3},
+		{"a trade whose price is a float", after(rawPacket(3, 1, pack(6, 0, 0, 1.0, 1, 0, 0, ""))), "price: ", 3},
+		{"a trading day of five digits of year", after(rawPacket(3, 1, pack(16, 0, 0, 2, 99991232))), "trading day: 99991232", 3},
+		{"a status of 256", after(rawPacket(3, 1, pack(16, 0, 0, 256, 0))), "status: 256", 3},
+		{"an auction with a side of 3", after(rawPacket(3, 1, pack(22, 0, 0, 1, 1, 1, 3, 0, 0))), "side: 3", 3},
+		{"an auction with a negative imbalance", after(rawPacket(3, 1, pack(22, 0, 0, 1, 1, 1, 2, -1, 0))), "imbalance: -1", 3},
+		{"an entry whose arrays are five deep", after(rawPacket(3, 1, append([]byte{0x98, 4, 0, 0, 1, 1, 2, 1}, 0x91, 0x91, 0x91, 0x91, 1))), "nested too deep", 3},
+		{"an entry that is a map", after(rawPacket(3, 1, []byte{0x80})), "marker 0x80", 3},
+		{"an entry that is a skip of 0", after(rawPacket(3, 1, []byte{0})), "skip of 0", 3},
+		{"an entry that is a skip of -2^63", after(rawPacket(3, 1, pack(int64(math.MinInt64))[1:])), "skip of -9223372036854775808", 3},
+		{"a skip where a snapshot is due", after(packet(seedA(), 3, gone{4, codec.GoneExpired}), rawPacket(7, 5, codec.AppendSkip(nil, 5))), "before the snapshot", 7},
 		{"a summary outside a snapshot", after(packet(seedA(), 3, feed.Tick{Kind: feed.KindSummary, Extra: &feed.Extra{Summary: &feed.Summary{}}})), "outside a snapshot", 3},
 		{"an empty packet", after(rawPacket(3, 1, nil)), "numbers early", 3},
 		{"ticks where a snapshot is due", after(packet(seedA(), 3, gone{4, codec.GoneExpired}), ticksA(7, 8)), "tick 7 before the snapshot", 7},
@@ -153,6 +181,12 @@ func TestHostilePublisher(t *testing.T) {
 		}()), "skip of 5", 3},
 		{"a part with an auction", after(begin(3, codec.ScopeAll), part(3, 0, definition(0), feed.Auction{Price: 1, Size: 1}.Tick(0, 1))), "an auction is no part of the state", 3},
 		{"a part that tells what is not defined", after(begin(3, codec.ScopeAll), part(3, 0, quote(8, 1))), "not defined", 3},
+		{"a snapshot of everything with a filter", after(pack(7, 3, 0, []string{"A"})), "filter", 3},
+		{"a part with gone numbers", after(begin(3, codec.ScopeAll), func() []byte {
+			raw := append(append(make([]byte, codec.PartHeader), codec.AppendGone(nil, 4, codec.GoneExpired)...), 0)[:codec.PartHeader+4]
+			codec.SealPart(raw, &codec.SnapshotPart{Seq: 3}, seedA())
+			return raw
+		}()), "gone", 3},
 		{"a snapshot of another place", after(begin(9, codec.ScopeAll)), "snapshot as of 9, the position is 3", 3},
 		{"a snapshot that takes the state away", after(begin(3, codec.ScopeDefinitions)), "snapshot of scope definitions", 3},
 
@@ -207,7 +241,7 @@ func TestHostilePublisher(t *testing.T) {
 				}
 				require.NoError(t, s.Ledger().Check())
 				assert.Len(t, a.ticks, int(s.Ledger().Totals().Delivered))
-				require.NotNil(t, said, "R9: the publisher is told, before the welcome too")
+				require.NotNil(t, said, "the publisher is told, before the welcome too")
 				assert.Equal(t, codec.CodeProtocol, said.Code)
 				assert.NotEmpty(t, said.Text)
 			})

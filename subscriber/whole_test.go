@@ -13,7 +13,7 @@ import (
 	"tickfeed/feed"
 )
 
-// R6, T32: a packet counts only as a whole: nothing of a packet that turns out broken at its end is delivered, however long the
+// A packet counts only as a whole: nothing of a packet that turns out broken at its end is delivered, however long the
 // batches are; the position stays before it, and the next connection delivers it once.
 func TestPacketCountsAsAWhole(t *testing.T) {
 	clash := definition(0)
@@ -62,7 +62,7 @@ func TestPacketCountsAsAWhole(t *testing.T) {
 	}
 }
 
-// R10: ids may have holes, as in a replay of a filtered recording; ids of 2^24 and more are refused.
+// Ids may have holes, as in a replay of a filtered recording; ids of 2^24 and more are refused.
 func TestSparseIDs(t *testing.T) {
 	for id, ok := range map[feed.InstrumentID]bool{8: true, feed.MaxInstruments - 1: true, feed.MaxInstruments: false} {
 		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {

@@ -592,7 +592,7 @@ func drain(t *testing.T, c *journal.Cursor) (data []byte, gone []feed.Range) {
 	}
 }
 
-// R14: the lineage of a journal is all that its files name together, over any number of restarts, and each file names at most
+// The lineage of a journal is all that its files name together, over any number of restarts, and each file names at most
 // feed.MaxLineage sessions.
 func TestManyRestarts(t *testing.T) {
 	w := newWorld()

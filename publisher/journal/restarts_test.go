@@ -14,7 +14,7 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// R14, T8: a journal of 10,000 sessions, each with a tick and a file that names the newest 65, knows all of them, and can be read from
+// A journal of 10,000 sessions, each with a tick and a file that names the newest 65, knows all of them, and can be read from
 // number 1 to its end.
 func TestTenThousandRestarts(t *testing.T) {
 	const restarts = 10_000
