@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/feed"
+	"tickfeed/codec/start"
 	"tickfeed/publisher/journal"
 )
 
@@ -109,137 +109,57 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 // line cannot start.
 func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
+	at := places{p: p}
 	tail := p.tail() // read before the head, which it must not exceed
 	head, latest := p.log.end()
-	var (
-		start  uint64
-		reason codec.StartReason
-		scope  = codec.ScopeAll
-		tell   bool // a snapshot is sent at the start
-		j      *join
-	)
-	fork, common := uint64(0), false
-	if len(h.Position.Lineage) > 0 {
-		if fork, common = p.lineage.Fork(h.Position.Lineage, h.Position.Next); common {
-			_, _, common = p.lineage.Owner(fork)
-		}
-		if common && fork > head {
-			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
-				"position %d is beyond the head of session %v, which is %d", fork, p.session.ID, head)}
-		}
-	}
-	held := len(h.Position.Lineage) > 0
+	a, refusal, err := (&start.Offer{
+		Lineage: p.lineage, Mode: p.cfg.Mode, Keeps: p.journal != nil, Head: head, Tail: tail, Memory: p.log.tail(), Now: max(p.cfg.Now(), latest),
+	}).Answer(h, &at)
 	switch {
-	case common:
-		start, reason = fork, codec.StartedResumed
-		tell = !h.HasState
-		if fork != h.Position.Next {
-			reason, tell = codec.StartedRewound, true
-		}
-	case held && p.hasFirst(h.Position.Next):
-		// The client followed a session that this lineage replaces, and can have every tick of this lineage.
-		start, reason, tell = p.lineage[0].First, codec.StartedBySnapshot, true
-	default:
-		var ok bool
-		if h.Start.Kind == codec.StartTime && int64(h.Start.Value) > max(p.cfg.Now(), latest) {
-			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
-				"time %d is later than the publisher's clock, which is at %d", h.Start.Value, p.cfg.Now())}
-		}
-		if start, scope, j, ok = c.asAsked(h.Start, head, tail); !ok && !held {
-			return &codec.Refusal{Code: codec.CodeBadRequest, Text: fmt.Sprintf(
-				"seq %d has not been published yet: the head is %d", start, head)}
-		} else if !ok {
-			start, scope, j, _ = c.asAsked(codec.Start{}, head, tail)
-		}
-		if tell = true; held {
-			reason, scope = codec.StartedBySnapshot, codec.ScopeAll
-		}
-	}
-	first, err := l.packetOf(start)
-	if err != nil {
+	case err != nil:
 		return &codec.Refusal{Code: codec.CodeInternal, Retry: true, RetryAfter: unreadableWait,
-			Text: fmt.Sprintf("what follows %d cannot be read", start)}
+			Text: fmt.Sprintf("the place where the line would start cannot be read: %v", err)}
+	case refusal != nil:
+		return refusal
 	}
-	if reason == codec.StartedBySnapshot {
-		start = first // the packet boundary is the position
-	}
-	owner, _, _ := p.lineage.Owner(start) // start is not below the oldest session in the lineage
-	l.in(owner)
+	l.in(a.Owner)
 	l.wanted = p.wants(l.filter, p.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
-		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: p.named(h.Position, start), Origin: p.cfg.Origin,
-		Head: max(head, start), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: first, Reason: reason, Now: p.cfg.Now(),
+		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: a.Lineage, Origin: p.cfg.Origin,
+		Head: max(head, a.Position), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: a.First, Reason: a.Reason, Now: p.cfg.Now(),
 		Features: c.granted,
 	})
 	if err != nil {
 		panic("publisher: internal error: welcome: " + err.Error())
 	}
 	c.welcome = welcome
-	if tell && start > 1 && start >= p.tail() {
-		c.due = &dueSnapshot{seq: start, scope: scope, join: j}
+	if a.Snapshot && a.Position >= p.tail() {
+		c.due = &dueSnapshot{seq: a.Position, scope: a.Scope, join: at.join}
 	}
-	l.begin(first)
-	c.position = start
-	c.tell(start)
+	l.begin(a.First)
+	c.position = a.Position
+	c.tell(a.Position)
 	return nil
 }
 
-// named returns the lineage for a welcome to a client that held the position held, for a line at next: the newest
-// sessions of the publisher or, if those do not show where the line begins, the newest sessions up to the owner of
-// next.
-func (p *Publisher) named(held codec.Position, next uint64) feed.Lineage {
-	newest := p.lineage.Newest()
-	fork, common := p.lineage.Fork(held.Lineage, held.Next)
-	if as, ok := newest.Fork(held.Lineage, held.Next); next >= newest[0].First && as == fork && ok == common {
-		return newest
-	}
-	owner, _, _ := p.lineage.Owner(next)
-	upto, _ := p.lineage.Until(owner.ID)
-	return upto.Newest()
+// places finds places in the log for a start.Offer.
+type places struct {
+	p    *Publisher
+	join *join // the join that Join returned last
 }
+
+func (x *places) Join(least uint64) uint64 {
+	x.join = x.p.joinAt(least, joinAge)
+	return x.join.seq
+}
+
+func (x *places) SeqAt(time int64) uint64 { return x.p.seqAt(time) }
+
+func (x *places) PacketOf(seq uint64) (uint64, error) { return (&line{p: x.p}).packetOf(seq) }
 
 // tell records that the client was sent every number before next. A line begins at the packet that holds the
 // position, and the first data sent may end before the position; the client may confirm its position all the same.
 func (c *conn) tell(next uint64) { c.told.Store(max(next, c.position)) }
-
-// asAsked returns where a line begins for the requested start: the number, the scope of the first snapshot, and the
-// join, if the line begins at one. It returns false if start is a number beyond head.
-//
-// For the start "beginning" the line begins at the oldest number that the publisher was meant to keep: with a
-// journal, the first number of the lineage, so that the client is first sent what retention removed; otherwise, the
-// oldest number in memory.
-func (c *conn) asAsked(start codec.Start, head, tail uint64) (seq uint64, scope codec.ScopeKind, j *join, ok bool) {
-	p := c.p
-	oldest := tail
-	if p.journal != nil {
-		oldest = p.lineage[0].First
-	}
-	switch start.Kind {
-	case codec.StartSnapshot:
-		j = p.joinAt(0, joinAge)
-		return j.seq, codec.ScopeAll, j, true
-	case codec.StartLive:
-		j = p.joinAt(head, joinAge)
-		return j.seq, codec.ScopeDefinitions, j, true
-	case codec.StartBeginning:
-		return oldest, codec.ScopeAll, nil, true
-	case codec.StartTime:
-		if seq = p.seqAt(int64(start.Value)); seq == tail { // removed packets may have this time too
-			seq = oldest
-		}
-		return seq, codec.ScopeAll, nil, true
-	}
-	seq = max(start.Value, p.lineage[0].First)
-	return seq, codec.ScopeAll, nil, seq <= head
-}
-
-// hasFirst reports whether a client at position next of another session should start at the first number of this
-// publisher. That is so if memory holds the first number, or if the first number can be served and the client has
-// received nothing yet or the publisher replays a recording.
-func (p *Publisher) hasFirst(next uint64) bool {
-	first := p.lineage[0].First
-	return p.log.tail() == first || p.tail() == first && (next == first || p.cfg.Mode == codec.ModeReplay)
-}
 
 // A dueSnapshot is the snapshot to be sent where a line begins.
 type dueSnapshot struct {
