@@ -33,15 +33,14 @@ type conn struct {
 	client string
 	asked  codec.Filter // filter in the hello
 
-	until    uint64 // number at which the line ends; 0 for no end
-	granted  []string
-	pump     *pump
-	interval time.Duration // between heartbeats, and at most between pulses
-	maxLag   time.Duration
-	line     line
-	welcome  []byte        // sent first; nil once sent
-	due      *dueSnapshot  // snapshot sent after the welcome; nil for none
-	begun    time.Duration // when the line began to be sent, on the clock of heard. MaxLag applies once live, or MaxLag after begun
+	until   uint64 // number at which the line ends; 0 for no end
+	granted []string
+	pump    *pump
+	maxLag  time.Duration
+	line    line
+	welcome []byte        // sent first; nil once sent
+	due     *dueSnapshot  // snapshot sent after the welcome; nil for none
+	begun   time.Duration // when the line began to be sent, on the clock of alive. MaxLag applies once live, or MaxLag after begun
 
 	// turn is held by the goroutine that advances the line and writes to the connection: the writer or, for a moment,
 	// a caller of inline. It protects the fields below.
@@ -51,7 +50,7 @@ type conn struct {
 	unsent   []byte        // rest of the message that the writer had begun when it gave up
 	failed   error         // error of a write by inline or a pump
 	reason   error         // why the connection ends
-	stopping time.Duration // when the writer first saw the shutdown, on the clock of heard
+	stopping time.Duration // when the writer first saw the shutdown, on the clock of alive
 	slow     codec.SlowPolicy
 	back     bool // the hello had a position: the client has been connected before
 	over     bool // nothing more is written
@@ -64,10 +63,9 @@ type conn struct {
 	crowded  atomic.Bool // set under snapshots.mu: the memory of the snapshot that this connection holds is needed for others
 	buf      []byte      // scratch buffer of this connection; nil until needed
 
-	heard     atomic.Int64  // when the client last gave a sign of life, in ns since p.started
-	sent      atomic.Int64  // approximately when something was last sent, in ns since p.started
-	told      atomic.Uint64 // number after the last one sent, or position if that is higher: see tell
-	position  uint64        // position at which the line began
+	alive     codec.Liveness // on the clock of now
+	told      atomic.Uint64  // number after the last one sent, or position if that is higher: see tell
+	position  uint64         // position at which the line began
 	confirmed atomic.Uint64
 	roundTrip atomic.Int64
 
@@ -79,7 +77,7 @@ type conn struct {
 	left     bool               // protected by mail: the client has left, so no goodbye is sent
 	said     bool               // protected by mail: the client sent a goodbye before it left
 	requests []*codec.Subscribe // protected by mail, at most maxSubscribe
-	changes  time.Duration      // protected by mail: when the cost of past filter changes is paid off, on the clock of heard; see mayChangeLocked
+	changes  time.Duration      // protected by mail: when the cost of past filter changes is paid off, on the clock of alive; see mayChangeLocked
 	waits    bool               // protected by mail: a timer will signal when a filter change may be made
 	leaving  *codec.Goodbye     // protected by mail: goodbye with which the reader wants to end the connection
 	departed chan struct{}      // protected by mail: closed when the reader ends; set while the writer is in waitFor
@@ -88,11 +86,12 @@ type conn struct {
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	c := &conn{
 		p: p, nc: nc, raw: rawConn(nc), reader: r, client: h.Client, asked: h.Filter, slow: h.Slow, back: len(h.Position.Lineage) > 0,
-		interval: p.cfg.Heartbeat, maxLag: p.cfg.MaxLag,
+		maxLag: p.cfg.MaxLag,
 	}
+	c.alive.Interval = p.cfg.Heartbeat
 	c.try = tryWriter(nc, c.raw)
 	if h.Heartbeat != 0 {
-		c.interval = min(max(h.Heartbeat, MinHeartbeat), MaxHeartbeat)
+		c.alive.Interval = min(max(h.Heartbeat, MinHeartbeat), MaxHeartbeat)
 	}
 	if h.MaxLag != 0 {
 		c.maxLag = h.MaxLag
@@ -126,7 +125,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	l.wanted = p.wants(l.filter, p.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: a.Lineage, Origin: p.cfg.Origin,
-		Head: max(head, a.Position), Tail: tail, Heartbeat: c.interval, Seed: l.seed, Start: a.First, Reason: a.Reason, Now: p.cfg.Now(),
+		Head: max(head, a.Position), Tail: tail, Heartbeat: c.alive.Interval, Seed: l.seed, Start: a.First, Reason: a.Reason, Now: p.cfg.Now(),
 		Features: c.granted,
 	})
 	if err != nil {
@@ -202,7 +201,7 @@ func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 		c.departed = nil
 		c.mail.Unlock()
 	}()
-	beat := time.NewTimer(c.beat() - c.now())
+	beat := time.NewTimer(c.alive.BeatAt() - c.now())
 	defer beat.Stop()
 	for {
 		select {
@@ -214,7 +213,7 @@ func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 			if err := c.heartbeat(); err != nil {
 				return err
 			}
-			beat.Reset(c.interval)
+			beat.Reset(c.alive.Interval)
 		case <-departed:
 			_, err := c.post()
 			return err
@@ -259,7 +258,7 @@ func (c *conn) run() {
 	}
 	e.Uint64("start", c.told.Load()).Msg("subscriber joined")
 	c.reader.SetLimit(codec.MaxMessage)
-	c.listen(time.Duration(c.heard.Load()) + silence*c.interval)
+	c.listen(c.patience())
 	c.signal()
 	c.conns.Go(c.attend)
 }
@@ -305,7 +304,7 @@ func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 	c.unsent = nil
 	for _, b := range [][]byte{unsent, b} {
 		for len(b) > 0 {
-			_ = c.nc.SetWriteDeadline(soonest(until, time.Now().Add(min(c.interval, refusalWait))))
+			_ = c.nc.SetWriteDeadline(soonest(until, time.Now().Add(min(c.alive.Interval, refusalWait))))
 			n, err := c.nc.Write(b)
 			b = b[n:]
 			c.mail.Lock()
@@ -366,20 +365,19 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 
 func (c *conn) now() time.Duration { return time.Since(c.p.started) }
 
-func (c *conn) hear() { c.heard.Store(int64(c.now())) }
-
-// speak records that something was sent.
-func (c *conn) speak() { c.sent.Store(int64(c.now())) }
-
-// patience returns when the client counts as silent, if it sends nothing before.
-func (c *conn) patience() time.Duration {
-	return time.Duration(c.heard.Load()) + silence*c.interval
+// hear notes a sign of life of the client. The reader listens again at once.
+func (c *conn) hear() {
+	c.alive.Heard()
+	c.alive.Listen(c.now())
 }
 
-func (c *conn) silent() bool { return c.now() >= c.patience() }
+// speak notes that something was sent.
+func (c *conn) speak() { c.alive.Spoke(c.now()) }
 
-// beat returns when a heartbeat is due, if nothing is sent before.
-func (c *conn) beat() time.Duration { return time.Duration(c.sent.Load()) + c.interval }
+// patience returns when the client counts as silent, if it sends nothing before.
+func (c *conn) patience() time.Duration { return c.alive.DeadAt(c.now()) }
+
+func (c *conn) silent() bool { return c.alive.Dead(c.now()) }
 
 // signal makes the writer look at the connection, and starts a writer if none is running.
 func (c *conn) signal() {
@@ -406,10 +404,10 @@ func (c *conn) attend() {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.ending.Load() && !c.silent() {
 		// The read deadline replaces a timer for the next heartbeat, which would cost 128 bytes per connection.
-		if c.listen(c.patience()); c.now() >= c.beat() {
+		if c.listen(c.patience()); c.now() >= c.alive.BeatAt() {
 			c.signal() // the writer calls listen after the heartbeat
 		} else {
-			c.listen(min(c.beat(), c.patience()))
+			c.listen(min(c.alive.BeatAt(), c.patience()))
 		}
 		err = nil
 	}
@@ -645,12 +643,12 @@ func (c *conn) send() error {
 			break
 		}
 	}
-	if c.now() >= c.beat() {
+	if c.now() >= c.alive.BeatAt() {
 		if err := c.heartbeat(); err != nil {
 			return err
 		}
 	}
-	c.listen(min(c.beat(), c.patience()))
+	c.listen(min(c.alive.BeatAt(), c.patience()))
 	return nil
 }
 
@@ -1046,7 +1044,7 @@ func (c *conn) block(b []byte, check func() error) error {
 		if c.ctx.Err() != nil && deadline.IsZero() {
 			deadline = now.Add(drainTime)
 		}
-		_ = c.nc.SetWriteDeadline(now.Add(min(c.interval, drainTime)))
+		_ = c.nc.SetWriteDeadline(now.Add(min(c.alive.Interval, drainTime)))
 		n, err := c.nc.Write(b[:min(len(b), chunkTarget)])
 		b = b[n:]
 		switch {

@@ -66,7 +66,6 @@ const (
 	drainTime    = time.Second            // time to send the remaining data at shutdown
 	loginGrace   = 20 * time.Millisecond  // minimum time for a handshake when others wait for its place
 	maxSubscribe = 16                     // filter changes that a client may have queued
-	silence      = 3                      // intervals without a sign of life after which a client is silent
 	maxDrain     = 64 << 10               // bytes read from a peer whose connection has ended
 	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux holds twice as much, plus a segment of 64 KiB
 	maxInline    = 4                      // connections that the flusher serves itself
@@ -534,7 +533,7 @@ func (p *Publisher) Drained(ctx context.Context) error {
 		for c := range s.conns {
 			behind = behind || c.confirmed.Load() < final
 		}
-		if wait := time.Until(s.missed.Add(silence * p.cfg.Heartbeat)); s.missing > 0 && wait > 0 {
+		if wait := time.Until(s.missed.Add(codec.DeadAfter * p.cfg.Heartbeat)); s.missing > 0 && wait > 0 {
 			behind, back = true, time.After(wait)
 		}
 		s.mu.Unlock()

@@ -72,7 +72,7 @@ type snapshot struct {
 	key     snapshotKey
 	size    int                     // protected by snapshots.mu: an estimate until made
 	made    bool                    // protected by snapshots.mu
-	holders map[*conn]time.Duration // protected by snapshots.mu: when each began to hold it, on the clock of heard
+	holders map[*conn]time.Duration // protected by snapshots.mu: when each began to hold it, on the clock of conn.alive
 
 	making sync.Mutex
 	data   []byte // protected by making until it is made, then read-only
@@ -185,7 +185,7 @@ func (s *snapshots) stalledLocked() (longest *snapshot) {
 		}
 		stall := time.Duration(math.MaxInt64)
 		for c, since := range o.holders {
-			stall = min(stall, c.now()-max(since, time.Duration(c.sent.Load())))
+			stall = min(stall, c.now()-max(since, c.alive.LastSpoke()))
 		}
 		if stall >= most {
 			longest, most = o, stall
