@@ -155,8 +155,7 @@ func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 		}
 		lacking -= o.size
 		for c := range o.holders {
-			c.crowded.Store(true)
-			_ = c.nc.SetWriteDeadline(time.Now()) // wakes its writer, which checks crowded
+			c.out.crowd()
 		}
 	}
 	if s.freed == nil {
@@ -168,7 +167,7 @@ func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 // crowded reports whether all holders of o are about to release it, to make room.
 func (o *snapshot) crowded() bool {
 	for c := range o.holders {
-		if !c.crowded.Load() {
+		if !c.out.isCrowded() {
 			return false
 		}
 	}
@@ -259,9 +258,7 @@ func (s *snapshots) release(c *conn, held *snapshot) {
 	}
 	s.freeLocked()
 	s.mu.Unlock()
-	if c.crowded.Swap(false) {
-		_ = c.nc.SetWriteDeadline(time.Time{})
-	}
+	c.out.relieve()
 }
 
 // keep sets the number whose snapshots are kept without holders, and removes others that have no holders.
