@@ -126,3 +126,27 @@ func (l Lineage) Fork(held Lineage, next uint64) (seq uint64, ok bool) {
 	}
 	return 0, false
 }
+
+// Numbers are sequence numbers of one session.
+type Numbers struct {
+	Session SessionID `json:"session"`
+	Range   Range     `json:"range"`
+}
+
+func (n Numbers) String() string { return fmt.Sprintf("%v of session %v", n.Range, n.Session) }
+
+// Split splits r by the session that owns each part. It leaves out numbers before the first session of l.
+func (l Lineage) Split(r Range) []Numbers {
+	var out []Numbers
+	for len(l) > 0 && !r.Empty() {
+		s, owned, ok := l.Owner(r.From)
+		if !ok {
+			r.From = l[0].First
+			continue
+		}
+		part := r.Intersect(owned)
+		out = append(out, Numbers{s.ID, part})
+		r.From = part.To
+	}
+	return out
+}

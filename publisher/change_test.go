@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -47,26 +46,39 @@ func TestStepsOfAFilter(t *testing.T) {
 // An expensive change is followed by a longer pause: a client uses at most a tenth of a processor, apart from the
 // changes that it has saved up.
 func TestCostlyChangesWaitLonger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := &conn{p: &Publisher{started: time.Now()}, door: &door{ctx: t.Context()}}
-		c.ending.Store(true) // so that the timer starts no writer
-		may := func() bool {
-			c.mail.Lock()
-			defer c.mail.Unlock()
-			return c.mayChangeLocked()
-		}
-		steps := int(time.Second / stepTime) // a second of work
-		c.changed(steps)
-		began := time.Now()
-		for !may() {
-			time.Sleep(time.Millisecond)
-		}
-		assert.InDelta(t, (changeShare*time.Second - changeBurst*changePause).Seconds(), time.Since(began).Seconds(), 0.01)
-		time.Sleep(time.Hour)
-		for range changeBurst {
-			assert.True(t, may(), "changes saved up in an hour")
-			c.changed(0)
-		}
-		assert.False(t, may(), "no more are saved up than a client begins with")
-	})
+	var r changeRate
+	now := time.Minute
+	r.made(now, int(time.Second/stepTime)) // a second of work
+	wait := r.wait(now)
+	assert.Equal(t, changeShare*time.Second-changeBurst*changePause+1, wait)
+	assert.Equal(t, time.Nanosecond, r.wait(now+wait-1))
+	assert.Zero(t, r.wait(now+wait))
+	now += time.Hour
+	for range changeBurst {
+		assert.LessOrEqual(t, r.wait(now), time.Duration(0), "changes saved up in an hour")
+		r.made(now, 0)
+	}
+	assert.Positive(t, r.wait(now), "no more are saved up than a client begins with")
+}
+
+// A change that must wait is announced once, so that one timer runs for it, and the next one again.
+func TestOneTimerWaitsForAChange(t *testing.T) {
+	var m mailbox
+	for range changeBurst + 1 {
+		m.changed(time.Minute, 0)
+	}
+	require.True(t, m.ask(&codec.Subscribe{Request: 1}))
+	r, wait := m.next(time.Minute)
+	require.Nil(t, r)
+	require.Positive(t, wait)
+	r, again := m.next(time.Minute)
+	require.Nil(t, r)
+	require.Zero(t, again, "a timer runs already")
+	r, again = m.next(time.Minute + wait)
+	require.Zero(t, again)
+	require.Equal(t, uint64(1), uint64(r.Request))
+	m.changed(time.Minute+wait, 0)
+	require.True(t, m.ask(&codec.Subscribe{Request: 2}))
+	_, again = m.next(time.Minute + wait)
+	require.Positive(t, again)
 }

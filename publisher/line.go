@@ -17,6 +17,7 @@ type line struct {
 	seed    uint32
 	next    uint64 // number after the last one sent to the client, or the start of the line
 	filter  codec.Filter
+	until   uint64  // number at which the line ends, as the client asked; 0 for no end
 	wanted  *wanted // nil for all instruments
 
 	at     place
@@ -24,6 +25,9 @@ type line struct {
 	cursor *journal.Cursor // reads the journal; nil otherwise
 	read   uint64          // number after the last packet read; beyond next while a skip is pending
 }
+
+// covered reports whether the line has reached the end that the client asked for.
+func (l *line) covered() bool { return l.until != 0 && l.read >= l.until }
 
 // A chunk is what a line sends next: bytes, and the position of the line after them.
 type chunk struct {

@@ -55,8 +55,8 @@ type Publisher struct {
 
 	active   atomic.Bool   // a goroutine is flushing, and looks for more before it stops
 	flushing chan struct{} // 1 slot, held by the goroutine that flushes
-	lastDone atomic.Int64  // when the last flush ended, in ns since started
-	started  time.Time
+	lastDone atomic.Int64  // when the last flush ended, in ns, on clock
+	clock    clock
 	kick     chan struct{} // 1 slot: wakes the flusher
 	syncNow  chan struct{} // 1 slot: wakes the housekeeper
 	fatal    atomic.Pointer[fatalError]
@@ -70,6 +70,11 @@ type Publisher struct {
 
 	serving server
 }
+
+// A clock counts the time since a publisher started.
+type clock struct{ started time.Time }
+
+func (c *clock) now() time.Duration { return time.Since(c.started) }
 
 type fatalError struct{ err error }
 
@@ -231,7 +236,7 @@ func New(cfg Config) (*Publisher, error) {
 		syncNow:  make(chan struct{}, 1),
 		flushing: make(chan struct{}, 1),
 		closing:  make(chan struct{}),
-		started:  time.Now(),
+		clock:    clock{time.Now()},
 	}
 	id := feed.SessionID(randomID())
 	if cfg.First > 0 {
@@ -638,7 +643,7 @@ func (p *Publisher) appendedSome() {
 	if p.active.Load() || !p.active.CompareAndSwap(false, true) {
 		return
 	}
-	if time.Since(p.started).Nanoseconds()-p.lastDone.Load() < int64(handOver) {
+	if p.clock.now()-time.Duration(p.lastDone.Load()) < handOver {
 		p.kickFlusher()
 		return
 	}
@@ -659,7 +664,7 @@ func (p *Publisher) appendedSome() {
 
 // rest marks the publisher as idle after a flush, and kicks the flusher if there is more to flush.
 func (p *Publisher) rest() {
-	p.lastDone.Store(time.Since(p.started).Nanoseconds())
+	p.lastDone.Store(int64(p.clock.now()))
 	p.active.Store(false)
 	p.mu.Lock()
 	more := p.open >= 0 || len(p.pieces) > 0

@@ -170,7 +170,7 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	for i, c := range w.members {
 		w.send(c, f.outs[w.outs[i]].dst)
 		how := c.stay()
-		if c.failed == nil && c.rest != nil && len(c.rest) <= maxRest {
+		if c.out.failed == nil && c.out.rest != nil && len(c.out.rest) <= maxRest {
 			how = stillBehind // it may take the rest in the next round
 		}
 		c.turn.Unlock()
@@ -200,16 +200,16 @@ const maxRest = 128 << 10
 // send writes data, which ends at the position of the line of c, and keeps what c does not take. It returns false if
 // c has left more than maxRest, or has failed.
 func (w *pump) send(c *conn, data []byte) bool {
-	c.tell(c.line.next)
+	c.progress.tell(c.line.next)
 	if len(data) > 0 {
 		w.writes++
 	}
 	n := 0
-	if c.drain() {
-		n = c.put(data)
+	if c.out.drain() {
+		n = c.out.now(data)
 	}
 	if n < len(data) {
-		c.keep(data[n:], codec.PacketAt(data).PublishTime)
+		c.out.keep(data[n:], codec.PacketAt(data).PublishTime)
 	}
-	return len(c.rest) <= maxRest && c.failed == nil
+	return len(c.out.rest) <= maxRest && c.out.failed == nil
 }

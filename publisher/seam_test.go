@@ -44,7 +44,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	require.NoError(t, err)
 	p := &Publisher{
 		cfg: cfg, journal: j, state: feed.NewState(), next: 1, open: -1, room: make(chan struct{}), kick: make(chan struct{}, 1),
-		closing: make(chan struct{}), started: time.Now(), lineage: feed.Lineage{{ID: 7, First: 1}},
+		closing: make(chan struct{}), clock: clock{time.Now()}, lineage: feed.Lineage{{ID: 7, First: 1}},
 	}
 	require.NoError(t, j.Begin(p.lineage, cfg.Mode, p.state.Clone()))
 	p.session, p.seed = p.lineage.Current(), codec.LineSeed(7, nil)
@@ -64,7 +64,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	}
 	s.step('a')
 	s.step('f')
-	s.conn = &conn{p: p, writing: true, line: line{p: p, filter: filter}}
+	s.conn = &conn{p: p, mail: mailbox{writing: true}, line: line{p: p, filter: filter}}
 	l := &s.conn.line
 	l.in(p.session)
 	l.wanted = newWanted(filter, p.state)
@@ -104,10 +104,10 @@ func (s *seam) step(what byte) {
 		}
 		s.note(p.flush())
 		if parked {
-			if !s.conn.again {
+			if !s.conn.mail.again {
 				s.note(fmt.Errorf("parked at %d, not woken although the log has numbers up to %d", s.conn.line.read, before))
 			}
-			s.conn.again = false
+			s.conn.mail.again = false
 		}
 	case 'e':
 		p.sealLocked()

@@ -66,7 +66,6 @@ const (
 	drainTime    = time.Second            // time to send the remaining data at shutdown
 	loginGrace   = 20 * time.Millisecond  // minimum time for a handshake when others wait for its place
 	maxSubscribe = 16                     // filter changes that a client may have queued
-	silence      = 3                      // intervals without a sign of life after which a client is silent
 	maxDrain     = 64 << 10               // bytes read from a peer whose connection has ended
 	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux holds twice as much, plus a segment of 64 KiB
 	maxInline    = 4                      // connections that the flusher serves itself
@@ -273,7 +272,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	stop := context.AfterFunc(d.ctx, func() { nc.Close() })
 	c, refusal, err := p.handshake(nc)
 	if c != nil {
-		c.door, c.number, c.pump = d, e.number, &s.pumps[e.number%uint64(len(s.pumps))]
+		c.door, c.client.number, c.pump = d, e.number, &s.pumps[e.number%uint64(len(s.pumps))]
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
@@ -305,7 +304,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 			s.enteredLocked(e)
 			s.conns[c] = struct{}{}
 			s.joined++
-			if c.back {
+			if c.client.back {
 				s.backLocked(c)
 			}
 		}
@@ -321,10 +320,10 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
 			leave() // from here it counts among the waiting answers
-			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { farewell(nc, refusal) })
+			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { p.farewell(nc, refusal) })
 			return nil
 		}
-		farewell(nc, refusal)
+		p.farewell(nc, refusal)
 		return nil
 	case !stopped:
 		return nil
@@ -337,14 +336,12 @@ func (p *Publisher) leave(c *conn) {
 	c.nc.Close() // before its place is given to another connection
 	s := &p.serving
 	next, _ := p.log.end()
-	c.mail.Lock()
-	if c.said { // the client closed after its goodbye, whatever error the writer saw
+	if errors.Is(c.mail.gone(), errClientLeft) { // the client closed after its goodbye, whatever error the writer saw
 		c.reason = errClientLeft
 	}
-	c.mail.Unlock()
 	s.mu.Lock()
 	delete(s.conns, c)
-	if !errors.Is(c.reason, errClientLeft) && !errors.Is(c.reason, errCovered) && c.confirmed.Load() < next {
+	if !errors.Is(c.reason, errClientLeft) && !errors.Is(c.reason, errCovered) && c.progress.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()
 		s.absent = append(s.absent, c.stats())
@@ -361,7 +358,7 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.parking.Unlock()
 	s.pulsed()
-	s.tallies.left.line(c.nc).Str("client", cutText(c.client)).Uint64("next", c.told.Load()).Uint64("confirmed", c.confirmed.Load()).
+	s.tallies.left.line(c.nc).Str("client", cutText(c.client.name)).Uint64("next", c.progress.told.Load()).Uint64("confirmed", c.progress.confirmed.Load()).
 		AnErr("reason", c.reason).Msg("subscriber left")
 }
 
@@ -378,20 +375,15 @@ func (s *server) backLocked(c *conn) {
 	}
 }
 
-// farewell sends m, closes the connection for writing, and gives the peer time to read m.
-func farewell(nc net.Conn, m codec.Message) {
-	b, err := codec.Append(nil, m)
-	if err != nil {
-		return
+// farewell sends m to a peer that has not logged in, closes the connection for writing, and gives the peer time to read
+// m.
+func (p *Publisher) farewell(nc net.Conn, m codec.Message) {
+	until := time.Now().Add(refusalWait)
+	_ = nc.SetReadDeadline(until)
+	out := newSender(nc, nil, new(codec.Liveness), &p.clock)
+	if out.last(m, until, refusalWait, func(until time.Time) (time.Time, bool) { return until, false }) {
+		drain(nc)
 	}
-	_ = nc.SetDeadline(time.Now().Add(refusalWait))
-	if _, err := nc.Write(b); err != nil {
-		return
-	}
-	if w, ok := nc.(interface{ CloseWrite() error }); ok {
-		_ = w.CloseWrite()
-	}
-	drain(nc)
 }
 
 // drain reads and discards data from the peer until it closes, the deadline passes, or maxDrain bytes were read.
@@ -476,7 +468,7 @@ func (s *server) wake() {
 // wakeAll signals every connection, the oldest first, so that the same seed produces the same trace.
 func (s *server) wakeAll() {
 	s.mu.Lock()
-	all := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.number, b.number) })
+	all := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.client.number, b.client.number) })
 	s.mu.Unlock()
 	for _, c := range all {
 		c.signal()
@@ -506,7 +498,7 @@ func (s *server) sentTo(next uint64) (sent, connected int, joined uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		if c.told.Load() >= next {
+		if c.progress.told.Load() >= next {
 			sent++
 		}
 	}
@@ -532,9 +524,9 @@ func (p *Publisher) Drained(ctx context.Context) error {
 		var back <-chan time.Time
 		s.mu.Lock()
 		for c := range s.conns {
-			behind = behind || c.confirmed.Load() < final
+			behind = behind || c.progress.confirmed.Load() < final
 		}
-		if wait := time.Until(s.missed.Add(silence * p.cfg.Heartbeat)); s.missing > 0 && wait > 0 {
+		if wait := time.Until(s.missed.Add(codec.DeadAfter * p.cfg.Heartbeat)); s.missing > 0 && wait > 0 {
 			behind, back = true, time.After(wait)
 		}
 		s.mu.Unlock()
@@ -625,8 +617,8 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 
 func (c *conn) stats() ConnStats {
 	return ConnStats{
-		Number: c.number, Remote: c.nc.RemoteAddr().String(), Client: c.client, Filter: c.asked,
-		Told: c.told.Load(), Confirmed: c.confirmed.Load(), RoundTrip: time.Duration(c.roundTrip.Load()),
+		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, Filter: c.client.filter,
+		Told: c.progress.told.Load(), Confirmed: c.progress.confirmed.Load(), RoundTrip: time.Duration(c.progress.roundTrip.Load()),
 	}
 }
 

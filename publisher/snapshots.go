@@ -72,7 +72,7 @@ type snapshot struct {
 	key     snapshotKey
 	size    int                     // protected by snapshots.mu: an estimate until made
 	made    bool                    // protected by snapshots.mu
-	holders map[*conn]time.Duration // protected by snapshots.mu: when each began to hold it, on the clock of heard
+	holders map[*conn]time.Duration // protected by snapshots.mu: when each began to hold it, on the clock of conn.alive
 
 	making sync.Mutex
 	data   []byte // protected by making until it is made, then read-only
@@ -155,8 +155,7 @@ func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 		}
 		lacking -= o.size
 		for c := range o.holders {
-			c.crowded.Store(true)
-			_ = c.nc.SetWriteDeadline(time.Now()) // wakes its writer, which checks crowded
+			c.out.crowd()
 		}
 	}
 	if s.freed == nil {
@@ -168,7 +167,7 @@ func (s *snapshots) roomLocked(size int) (freed <-chan struct{}) {
 // crowded reports whether all holders of o are about to release it, to make room.
 func (o *snapshot) crowded() bool {
 	for c := range o.holders {
-		if !c.crowded.Load() {
+		if !c.out.isCrowded() {
 			return false
 		}
 	}
@@ -185,7 +184,7 @@ func (s *snapshots) stalledLocked() (longest *snapshot) {
 		}
 		stall := time.Duration(math.MaxInt64)
 		for c, since := range o.holders {
-			stall = min(stall, c.now()-max(since, time.Duration(c.sent.Load())))
+			stall = min(stall, c.now()-max(since, c.alive.LastSpoke()))
 		}
 		if stall >= most {
 			longest, most = o, stall
@@ -259,9 +258,7 @@ func (s *snapshots) release(c *conn, held *snapshot) {
 	}
 	s.freeLocked()
 	s.mu.Unlock()
-	if c.crowded.Swap(false) {
-		_ = c.nc.SetWriteDeadline(time.Time{})
-	}
+	c.out.relieve()
 }
 
 // keep sets the number whose snapshots are kept without holders, and removes others that have no holders.

@@ -5,8 +5,11 @@ import (
 	"syscall"
 )
 
+// A rawSocket is the socket below a connection.
+type rawSocket = syscall.RawConn
+
 // rawConn returns the raw socket of nc, or nil if nc has none.
-func rawConn(nc net.Conn) syscall.RawConn {
+func rawConn(nc net.Conn) rawSocket {
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			return raw
@@ -17,7 +20,7 @@ func rawConn(nc net.Conn) syscall.RawConn {
 
 // tryWriter returns a function that writes as much as fits into the send buffer of nc, without waiting. raw is the
 // raw socket of nc. It returns nil if nc cannot do that.
-func tryWriter(nc net.Conn, raw syscall.RawConn) func([]byte) (int, error) {
+func tryWriter(nc net.Conn, raw rawSocket) func([]byte) (int, error) {
 	if t, ok := nc.(interface{ TryWrite([]byte) (int, error) }); ok {
 		return t.TryWrite
 	}

@@ -110,28 +110,7 @@ type Filtered struct {
 }
 
 // Numbers are sequence numbers of one session.
-type Numbers struct {
-	Session feed.SessionID `json:"session"`
-	Range   feed.Range     `json:"range"`
-}
-
-func (n Numbers) String() string { return fmt.Sprintf("%v of session %v", n.Range, n.Session) }
-
-// spread splits r by the session of l that owns each part. Numbers before the first session in l are left out.
-func spread(l feed.Lineage, r feed.Range) []Numbers {
-	var out []Numbers
-	for len(l) > 0 && !r.Empty() {
-		s, owned, ok := l.Owner(r.From)
-		if !ok {
-			r.From = l[0].First
-			continue
-		}
-		part := r.Intersect(owned)
-		out = append(out, Numbers{s.ID, part})
-		r.From = part.To
-	}
-	return out
-}
+type Numbers = feed.Numbers
 
 // A ConnState is what the subscriber is doing.
 type ConnState uint8

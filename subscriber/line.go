@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/start"
 	"tickfeed/feed"
 )
 
@@ -187,17 +188,11 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	if w.Version != codec.Version {
 		return violation("welcome: version %d, the hello offered %d", w.Version, codec.Version)
 	}
-	owner, owned, ok := w.Lineage.Owner(w.Start)
-	if !ok || w.Start > w.Head {
-		return violation("welcome: start %d is not in [%d, %d]", w.Start, w.Lineage[0].First, w.Head)
-	}
-	p, err := place(h, w)
+	p, err := start.Place(h, w)
 	if err != nil {
-		return err
+		return violation("%v", err)
 	}
-	if p.position > w.Head {
-		return violation("welcome: head %d is below the position %d", w.Head, p.position)
-	}
+	owner, owned, _ := w.Lineage.Owner(w.Start)
 	granted, err := grantedOf(h.Filter, w.Granted)
 	if err != nil {
 		return err
@@ -206,14 +201,14 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		return err
 	}
 	switch {
-	case p.unrelated:
-		if l.had, err = l.heldOf(w.Lineage, p.position); err != nil {
+	case p.Unrelated:
+		if l.had, err = l.heldOf(w.Lineage, p.Position); err != nil {
 			return err
 		}
 	case w.Reason != codec.StartedResumed:
-		l.had = min(l.had, p.position)
+		l.had = min(l.had, p.Position)
 	}
-	l.c.welcomed, l.c.anew = true, p.unrelated
+	l.c.welcomed, l.c.anew = true, p.Unrelated
 	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
 	l.c.filtered, l.c.granted = !granted.All(), w.Granted
@@ -227,25 +222,25 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		l.c.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
 	}
 
-	disowned := l.disown(p.disowned)
-	for _, n := range p.notAsked {
+	disowned := l.disown(p.Disowned)
+	for _, n := range p.NotAsked {
 		l.ledger.NotAsked(n.Session, n.Range)
 	}
-	if p.unrelated {
-		p.lost = append(l.behind(), p.lost...)
+	if p.Unrelated {
+		p.Lost = append(l.behind(), p.Lost...)
 	}
-	lost := l.lose(p.lost, false)
+	lost := l.lose(p.Lost, false)
 	l.head = w.Head
 	if w.Reason == codec.StartedAsAsked {
 		// A publisher that was meant to keep more than it has starts the line before its tail; one without a journal does not.
 		l.opening = (h.Start.Kind == codec.StartBeginning || h.Start.Kind == codec.StartTime) && w.Start < w.Tail
 	}
-	l.goTo(codec.Position{Lineage: w.Lineage, Next: p.position})
+	l.goTo(codec.Position{Lineage: w.Lineage, Next: p.Position})
 	if r := l.recovery; r != nil {
 		r.report.Down = now.Sub(r.since)
 		r.report.Addr, r.report.Session = l.c.addr, w.Lineage.Current().ID
 		switch {
-		case p.unrelated:
+		case p.Unrelated:
 			r.report.Resume = ResumeNewSession
 		case w.Reason == codec.StartedRewound:
 			r.report.Resume = ResumeRewound
@@ -255,9 +250,9 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 			}
 		}
 	}
-	l.c.greeting = &Connected{Session: owner.ID, Mode: w.Mode, Reason: w.Reason, Position: p.position, Head: w.Head}
+	l.c.greeting = &Connected{Session: owner.ID, Mode: w.Mode, Reason: w.Reason, Position: p.Position, Head: w.Head}
 	if len(disowned)+len(lost) > 0 {
-		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.unrelated})
+		l.tell(Change{Disowned: disowned, Lost: lost, Unrelated: p.Unrelated})
 	}
 	if sameFilter(wanted, h.Filter) {
 		wanted = granted
@@ -272,68 +267,6 @@ func (l *line) refilter(f codec.Filter, from uint64) {
 		l.handed = f
 		l.tell(Change{Filtered: &Filtered{Filter: f, From: from}})
 	}
-}
-
-// A placed is where a line starts for its reader.
-type placed struct {
-	position                 uint64
-	notAsked, lost, disowned []Numbers
-	unrelated                bool // the publisher has no session in common with the position
-}
-
-// place applies the rules of PROTOCOL.md, "Where a line starts", to an answered hello.
-func place(h *codec.Hello, w *codec.Welcome) (placed, error) {
-	held := h.Position
-	resuming := len(held.Lineage) > 0
-	fork, common := uint64(0), false
-	if resuming {
-		fork, common = w.Lineage.Fork(held.Lineage, held.Next)
-	}
-	before := func(seq uint64) feed.Range { return feed.Range{From: 1, To: seq} }
-	switch w.Reason {
-	case codec.StartedAsAsked:
-		if resuming {
-			return placed{}, violation("welcome: starts as asked, although the hello has a position")
-		}
-		asked := askedFrom(h.Start, w)
-		at := max(w.Start, asked)
-		return placed{
-			position: at,
-			notAsked: spread(w.Lineage, before(asked)),
-			lost:     spread(w.Lineage, feed.Range{From: asked, To: at}),
-		}, nil
-	case codec.StartedResumed:
-		if !common || fork != held.Next || w.Start > fork {
-			return placed{}, violation("welcome: resumed at %d, the position is %d and the lineages part at %d", w.Start, held.Next, fork)
-		}
-		return placed{position: fork}, nil
-	case codec.StartedRewound:
-		if !common || fork >= held.Next || w.Start > fork {
-			return placed{}, violation("welcome: rewound to %d, the position is %d and the lineages part at %d", w.Start, held.Next, fork)
-		}
-		return placed{position: fork, disowned: spread(held.Lineage, feed.Range{From: fork, To: held.Next})}, nil
-	}
-	switch {
-	case !resuming:
-		return placed{}, violation("welcome: no session in common, although the hello has no position")
-	case common:
-		return placed{}, violation("welcome: no session in common, although the lineages part at %d", fork)
-	}
-	return placed{position: w.Start, lost: spread(w.Lineage, before(w.Start)), unrelated: true}, nil
-}
-
-// askedFrom returns the first number that was asked for by the start of a line that began as asked. If the publisher no
-// longer has it, the line starts later, and the numbers between are lost.
-func askedFrom(start codec.Start, w *codec.Welcome) uint64 {
-	switch {
-	case start.Kind == codec.StartSeq:
-		return start.Value
-	case start.Kind == codec.StartBeginning,
-		// The publisher does not know the times of the ticks that it no longer has: any of them may be as late as start.
-		start.Kind == codec.StartTime && w.Start == w.Tail:
-		return w.Lineage[0].First
-	}
-	return w.Start
 }
 
 // grantedOf returns the filter of a line, given the filter that was asked for and the publisher's answer, which is nil if it
@@ -362,7 +295,7 @@ func checkSeed(seed uint32, id feed.SessionID, f codec.Filter) error {
 // they cannot be skipped, and heldOf returns an error.
 func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error) {
 	held = from
-	numbers := spread(lineage, feed.Range{From: from, To: codec.MaxSeq})
+	numbers := lineage.Split(feed.Range{From: from, To: codec.MaxSeq})
 	last := 0 // the last session with delivered ticks
 	for i, n := range numbers {
 		if a := l.ledger.Account(n.Session); deliveredTo(&a) > n.Range.From {
@@ -396,7 +329,7 @@ func (l *line) heldOf(lineage feed.Lineage, from uint64) (held uint64, err error
 // gaps lists the parts of n that neither this process nor an earlier one has accounted for.
 func (l *line) gaps(n Numbers) []feed.Range {
 	gaps := feed.NewRangeSet(l.ledger.Gaps(n.Session, n.Range)...)
-	for _, earlier := range spread(l.begun.Lineage, feed.Range{From: 1, To: l.begun.Next}) {
+	for _, earlier := range l.begun.Lineage.Split(feed.Range{From: 1, To: l.begun.Next}) {
 		if earlier.Session == n.Session {
 			gaps = gaps.Minus(feed.NewRangeSet(earlier.Range))
 		}
@@ -407,7 +340,7 @@ func (l *line) gaps(n Numbers) []feed.Range {
 // checkNew returns an error if lineage, from number from on, has a session that the subscriber left and that would start again
 // before ticks that were delivered.
 func (l *line) checkNew(lineage feed.Lineage, from uint64) error {
-	for _, n := range spread(lineage, feed.Range{From: from, To: codec.MaxSeq}) {
+	for _, n := range lineage.Split(feed.Range{From: from, To: codec.MaxSeq}) {
 		a := l.ledger.Account(n.Session)
 		if end := deliveredTo(&a); end > n.Range.From {
 			return violation("session %v goes back to %d, %d was delivered", n.Session, n.Range.From, end-1)
@@ -452,7 +385,7 @@ func (l *line) disown(ns []Numbers) []Numbers {
 
 // behind returns the numbers from the position to head: those that the line knows of and has not received.
 func (l *line) behind() []Numbers {
-	return spread(l.position.Lineage, feed.Range{From: l.position.Next, To: max(l.position.Next, l.head)})
+	return l.position.Lineage.Split(feed.Range{From: l.position.Next, To: max(l.position.Next, l.head)})
 }
 
 // lose counts the numbers of ns that are not accounted for yet as expired, or only as lost, and returns them.
@@ -466,7 +399,7 @@ func (l *line) lose(ns []Numbers, expired bool) []Numbers {
 			} else {
 				l.ledger.Lose(n.Session, open)
 			}
-			lost = append(lost, Numbers{n.Session, open})
+			lost = append(lost, Numbers{Session: n.Session, Range: open})
 		}
 	}
 	if r := l.recovery; r != nil {
@@ -731,14 +664,14 @@ func (l *line) skip(r feed.Range) {
 	if r.Empty() {
 		return // all of it was accounted for before
 	}
-	ns := []Numbers{{l.c.session, r}}
+	ns := []Numbers{{Session: l.c.session, Range: r}}
 	c := Change{}
 	if withheld {
 		before := l.ledger.Account(l.c.session).Withheld
 		l.ledger.Withhold(l.c.session, r)
 		// If the line was in this session before, numbers delivered then stay delivered; lost or disowned ones become withheld.
 		for _, added := range l.ledger.Account(l.c.session).Withheld.Minus(before).Ranges() {
-			c.Withheld = append(c.Withheld, Numbers{l.c.session, added})
+			c.Withheld = append(c.Withheld, Numbers{Session: l.c.session, Range: added})
 		}
 	} else {
 		c.Lost, c.Reason = l.lose(ns, l.opening && l.c.reason == codec.GoneExpired), l.c.reason
@@ -900,7 +833,7 @@ func (l *line) session(m *codec.SessionChange) error {
 	case fork < position && m.Next > fork:
 		return l.gap(m.Next, fmt.Sprintf("session forks off at %d and goes on", fork))
 	case fork < position:
-		disowned = l.disown(spread(l.position.Lineage, feed.Range{From: fork, To: position}))
+		disowned = l.disown(l.position.Lineage.Split(feed.Range{From: fork, To: position}))
 		position, target = fork, fork
 		l.need = needState
 	}

@@ -26,8 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestReportForms(t *testing.T) {
 	r := Report{
 		Cause: CauseCut, Detail: "EOF", Down: time.Second, FirstTick: 1500 * time.Millisecond, Live: 2 * time.Second,
-		Attempts: 3, Resume: ResumeReplay, Replayed: 4, Duplicates: 5, Disowned: []Numbers{{sessionB, feed.Range{From: 1, To: 2}}},
-		Addr: "pub:1", Session: sessionA, Lost: []Numbers{{sessionA, feed.Range{From: 41, To: 44}}},
+		Attempts: 3, Resume: ResumeReplay, Replayed: 4, Duplicates: 5, Disowned: []Numbers{{Session: sessionB, Range: feed.Range{From: 1, To: 2}}},
+		Addr: "pub:1", Session: sessionA, Lost: []Numbers{{Session: sessionA, Range: feed.Range{From: 41, To: 44}}},
 	}
 	want := `{"cause":"cut","detail":"EOF","down_ns":1000000000,"first_tick_ns":1500000000,"live_ns":2000000000,"attempts":3,"resume":"replay",
 		"replayed":4,"duplicates":5,"disowned":[{"session":"000000020261122b","range":[1,2]}],"lost":[{"session":"000000020261122a","range":[41,44]}],"addr":"pub:1","session":"000000020261122a"}`

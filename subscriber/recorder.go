@@ -37,7 +37,7 @@ func (l *line) header() codec.FileHeader {
 // lostBefore returns the numbers of h.Lineage directly before h.Next that the ledger counts as lost.
 func (l *line) lostBefore(h *codec.FileHeader) feed.Range {
 	var lost feed.RangeSet
-	for _, n := range spread(h.Lineage, feed.Range{From: 1, To: h.Next}) {
+	for _, n := range h.Lineage.Split(feed.Range{From: 1, To: h.Next}) {
 		a := l.ledger.Account(n.Session)
 		lost = lost.Union(a.Lost.Intersect(feed.NewRangeSet(n.Range)))
 	}

@@ -162,7 +162,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	if _, err := conn.Write(raw); err != nil {
 		return err
 	}
-	r.wire = &wire{conn: conn, read: readerOf(conn), ctx: ctx, woken: &r.woken, until: began.Add(handshakeTimeout)}
+	r.wire = &wire{conn: conn, read: readerOf(conn), ctx: ctx, began: began, woken: &r.woken, until: began.Add(handshakeTimeout)}
 	if r.reader == nil {
 		r.reader = codec.NewReader(nil, 0)
 	}
@@ -207,7 +207,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	}
 	r.reader.SetLimit(codec.MaxMessage)
 	r.wire.until = time.Time{}
-	r.wire.alive.interval = w.Heartbeat
+	r.wire.alive.Interval = w.Heartbeat
 	r.writer = startWriter(conn, w.Heartbeat, r.pulse)
 	r.log.Info().Str("addr", addr).Str("server", w.Server).Stringer("session", w.Lineage.Current().ID).
 		Uint64("start", w.Start).Uint64("head", w.Head).Stringer("reason", w.Reason).Msg("welcome")
@@ -333,27 +333,27 @@ func (r *runner) next() (codec.Type, []byte, error) {
 		t, raw, err := r.reader.Next()
 		if err == nil {
 			if t != codec.TypeHeartbeat || l.c.snapshot == nil { // a heartbeat does not keep a stalled snapshot alive
-				r.wire.alive.heard()
+				r.wire.alive.Heard()
 				l.c.stale = false
 			}
 			return t, raw, nil
 		}
-		r.wire.alive.came(r.reader.Partial())
+		r.wire.alive.Came(r.reader.Partial())
 		if r.wire.ctx.Err() != nil {
 			return 0, nil, r.wire.ctx.Err()
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, nil, r.readError(l.c.addr, err)
 		}
-		now := time.Now()
-		if r.wire.alive.dead(now) {
+		now := r.wire.now()
+		if r.wire.alive.Dead(now) {
 			return 0, nil, ErrSilent
 		}
-		l.c.stale = r.wire.alive.stale(now)
+		l.c.stale = r.wire.alive.Stale(now)
 		if err := r.beforeWait(); err != nil {
 			return 0, nil, err
 		}
-		r.wire.alive.pause(time.Since(now)) // time in the handler is not silence
+		r.wire.alive.Pause(r.wire.now() - now) // time in the handler is not silence
 	}
 }
 

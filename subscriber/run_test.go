@@ -301,7 +301,7 @@ func TestRewound(t *testing.T) {
 			"snapshot, disowned [6, 9)", "snapshot, snapshot as of 6", "snapshot of 3 entries", "replaying", "ticks 6 to 7",
 			"live, recovered from cut by rewound", "closed",
 		}, a.events)
-		assert.Equal(t, []Numbers{{sessionA, feed.Range{From: 6, To: 9}}}, a.reports[0].Disowned)
+		assert.Equal(t, []Numbers{{Session: sessionA, Range: feed.Range{From: 6, To: 9}}}, a.reports[0].Disowned)
 		assert.Equal(t, feed.Totals{Delivered: 7, Disowned: 3}, s.Ledger().Totals())
 		require.NoError(t, s.Ledger().Check())
 	})

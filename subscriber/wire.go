@@ -17,7 +17,8 @@ type wire struct {
 	read   func([]byte) (int, error) // reads from conn
 	ctx    context.Context
 	woken  *atomic.Bool
-	alive  liveness
+	began  time.Time // the instant from which alive counts
+	alive  codec.Liveness
 	until  time.Time // if not zero, the deadline of the handshake, which replaces the deadline from alive
 	saveBy time.Time // if not zero, an earlier deadline, to save the position
 	first  [8]byte   // the first bytes from the peer
@@ -28,7 +29,7 @@ type wire struct {
 func (w *wire) Read(p []byte) (int, error) {
 	deadline := w.until
 	if deadline.IsZero() {
-		deadline = w.alive.listen(time.Now())
+		deadline = w.deadline()
 		if !w.saveBy.IsZero() && w.saveBy.Before(deadline) {
 			deadline = w.saveBy
 		}
@@ -47,6 +48,19 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.total += int64(n)
 	}
 	return n, err
+}
+
+// now returns the time on the clock of alive.
+func (w *wire) now() time.Duration { return time.Since(w.began) }
+
+// deadline notes that the subscriber listens, and returns when the peer is stale or, if it is stale already, dead.
+func (w *wire) deadline() time.Time {
+	now := w.now()
+	w.alive.Listen(now)
+	if w.alive.Stale(now) {
+		return w.began.Add(w.alive.DeadAt(now))
+	}
+	return w.began.Add(w.alive.StaleAt(now))
 }
 
 // hint guesses the kind of the peer from its first bytes.
@@ -94,14 +108,14 @@ func (w *writer) run() {
 		var err error
 		select {
 		case <-ticker.C:
-			err = w.write(w.pulse(), deadAfter*w.interval)
+			err = w.write(w.pulse(), codec.DeadAfter*w.interval)
 		case <-poke:
-			err = w.write(w.pulse(), deadAfter*w.interval)
+			err = w.write(w.pulse(), codec.DeadAfter*w.interval)
 			poke, pause = nil, time.After(pulsePause)
 		case <-pause:
 			poke, pause = w.poke, nil
 		case m := <-w.send:
-			err = w.write(m, deadAfter*w.interval)
+			err = w.write(m, codec.DeadAfter*w.interval)
 		case m := <-w.bye:
 			if m != nil {
 				_ = w.write(m, goodbyeTimeout) // best effort: the connection ends either way

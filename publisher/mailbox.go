@@ -1,0 +1,175 @@
+package publisher
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"tickfeed/codec"
+)
+
+// A mailbox passes what the reader of a connection receives to the writer, and records whether a writer runs. The
+// zero mailbox is empty. Its methods are safe for concurrent use and never wait.
+type mailbox struct {
+	mu       sync.Mutex
+	writing  bool               // a writer is running
+	again    bool               // the writer must look at the connection again before it ends
+	requests []*codec.Subscribe // at most maxSubscribe
+	changes  changeRate
+	timed    bool           // a timer will call the writer when a filter change may be made
+	left     error          // errClientLeft or errLost: the client has left, so no goodbye is sent
+	leaving  *codec.Goodbye // goodbye with which the reader wants to end the connection
+	departed chan struct{}  // closed when the reader ends; set while the writer is in waitFor
+}
+
+// A starter starts the writer of a connection.
+type starter interface{ startWriter() }
+
+// call makes the writer look at the connection, and starts it if none is running. It starts the writer before it returns,
+// also for another goroutine that calls at the same time, so that the reader can wait for the writer after a call.
+func (m *mailbox) call(s starter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.again = true
+	if !m.writing {
+		m.writing = true
+		s.startWriter()
+	}
+}
+
+// answer reports whether the writer must look at the connection, since it was called. If not, no writer runs any more.
+func (m *mailbox) answer() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writing = m.again
+	m.again = false
+	return m.writing
+}
+
+// ask queues a filter change. It returns false if maxSubscribe changes are queued already.
+func (m *mailbox) ask(r *codec.Subscribe) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.requests) == maxSubscribe {
+		return false
+	}
+	m.requests = append(m.requests, r)
+	return true
+}
+
+// end records why the reader has ended: bye is sent to the client or, if bye is nil, the client has left for the reason
+// left.
+func (m *mailbox) end(bye *codec.Goodbye, left error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leaving, m.left = bye, left
+	if m.departed != nil {
+		close(m.departed)
+		m.departed = nil
+	}
+}
+
+// ending returns the reason for which the reader has ended, or nil.
+func (m *mailbox) ending() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.endingLocked()
+}
+
+func (m *mailbox) endingLocked() error {
+	switch {
+	case m.left != nil:
+		return m.left
+	case m.leaving != nil && m.leaving.Code == codec.CodeSilent:
+		return errSilent
+	case m.leaving != nil:
+		return errors.New(m.leaving.Text)
+	}
+	return nil
+}
+
+// gone returns errClientLeft or errLost if the client has left, or nil.
+func (m *mailbox) gone() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.left
+}
+
+// goodbye returns the goodbye with which the reader wants to end the connection, or nil if there is none or the client
+// has left.
+func (m *mailbox) goodbye() *codec.Goodbye {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left != nil {
+		return nil
+	}
+	return m.leaving
+}
+
+// next returns the next filter change that may be made now, or nil. If only the rate of changes keeps the next one
+// back, wait is how long, once for each change: the caller must call the writer then.
+func (m *mailbox) next(now time.Duration) (r *codec.Subscribe, wait time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.requests) == 0 {
+		return nil, 0
+	}
+	if wait = m.changes.wait(now); wait > 0 {
+		if m.timed {
+			return nil, 0
+		}
+		m.timed = true
+		return nil, wait
+	}
+	r = m.requests[0]
+	m.requests = slices.Delete(m.requests, 0, 1)
+	return r, 0
+}
+
+// changed records a filter change that took the given number of steps.
+func (m *mailbox) changed(now time.Duration, steps int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.timed = false
+	m.changes.made(now, steps)
+}
+
+// watch returns a channel that is closed when the reader ends. It returns nil if the reader has ended. The caller must
+// call unwatch.
+func (m *mailbox) watch() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.endingLocked() != nil {
+		return nil
+	}
+	m.departed = make(chan struct{})
+	return m.departed
+}
+
+func (m *mailbox) unwatch() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.departed = nil
+}
+
+// Bounds on how often a client may change its filter. Changes above them wait, while the line continues.
+const (
+	changePause = 100 * time.Millisecond // average time between changes
+	changeBurst = maxSubscribe           // changes that may be made at once
+	changeShare = 10                     // the pause is at least this many times as long as the change took
+	stepTime    = time.Nanosecond        // approximate duration of one step of a filter
+)
+
+// A changeRate bounds the rate of filter changes. It reads no clock.
+type changeRate struct{ paid time.Duration } // paid is when the cost of past changes is paid off
+
+// wait returns how long the next change must wait; it may be made at once if the result is not positive.
+func (r *changeRate) wait(now time.Duration) time.Duration {
+	return r.paid - changeBurst*changePause - now + 1
+}
+
+// made records a change that took the given number of steps.
+func (r *changeRate) made(now time.Duration, steps int) {
+	r.paid = max(r.paid, now) + max(changePause, changeShare*time.Duration(steps)*stepTime)
+}

@@ -1,0 +1,101 @@
+package publisher
+
+import (
+	"fmt"
+	"time"
+
+	"tickfeed/codec"
+)
+
+// A consumer is the slow-consumer policy of a client. It reads no clock.
+type consumer struct {
+	policy codec.SlowPolicy
+	maxLag time.Duration
+	begun  time.Duration // when the line began to be sent, on the clock of the publisher
+	live   bool          // the line was caught up at least once
+}
+
+// late reports whether packets published at the time at are more than the permitted lag behind the latest ones.
+func (x *consumer) late(at, latest int64) bool {
+	return x.policy != codec.SlowAll && latest-at > int64(x.maxLag)
+}
+
+// mustJump reports whether the policy must be applied before packets published at the time at are sent. A client that
+// starts in the past is given the permitted lag to catch up.
+func (x *consumer) mustJump(at, latest int64, now time.Duration) bool {
+	return (x.live || now-x.begun > x.maxLag) && x.late(at, latest)
+}
+
+// stillFast returns a check for use while a write of packets published at the time at waits, or nil if there is nothing
+// to check. The check returns errSlow once the client must be disconnected.
+func (c *conn) stillFast(at int64) func() error {
+	if at == 0 || c.slow.policy != codec.SlowDisconnect || !c.slow.live {
+		return nil
+	}
+	return func() error {
+		if _, latest := c.p.log.end(); c.slow.late(at, latest) {
+			return errSlow
+		}
+		return nil
+	}
+}
+
+// jump applies the slow-consumer policy of the client after it has fallen too far behind.
+func (c *conn) jump() error {
+	if c.slow.policy == codec.SlowDisconnect {
+		return errSlow
+	}
+	l, all := &c.line, &c.p.serving.snapshots
+	l.read = l.next // packets after l.next were read, but not sent
+	var j *join
+	var held *snapshot
+	as := &line{p: c.p, filter: l.filter} // the line after the jump
+	as.in(c.p.session)
+	v := &stateView{line: as, scope: codec.ScopeAll}
+	for {
+		freed := all.vacancy(l.wanted)
+		if freed == nil {
+			j = c.p.joinAt(l.next+1, 0)
+			as.wanted = c.p.wants(l.filter, j.state)
+			v.seq = j.seq
+			if held, freed = all.hold(c, v, j.state); held != nil {
+				break
+			}
+		}
+		if err := c.waitFor(freed, time.After(roomPause)); err != nil {
+			return err
+		}
+	}
+	defer func() { all.release(c, held) }()
+	if err := all.make(held, v, j.state); err != nil {
+		return err
+	}
+	l.stop()
+	var b []byte
+	for { // each session needs a withheld packet of its own
+		owner, owned, ok := c.p.lineage.Owner(l.next)
+		if !ok {
+			owned.To = j.seq
+		} else {
+			b = l.change(owner, b)
+		}
+		var err error
+		if b, err = l.withhold(min(j.seq, owned.To), b); err != nil {
+			return fmt.Errorf("what follows %d cannot be read: %v", min(j.seq, owned.To), err) // not retried: the line has moved
+		}
+		if l.next == j.seq {
+			break
+		}
+	}
+	b = l.change(c.p.session, b)
+	l.wanted = as.wanted
+	l.begin(j.seq)
+	c.progress.tell(j.seq)
+	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
+	if err := c.block(b, nil); err != nil {
+		return err
+	}
+	snapshot := held
+	held = nil
+	return c.sendSnapshot(snapshot)
+}
