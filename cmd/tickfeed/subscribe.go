@@ -663,7 +663,7 @@ func (r *receiver) change(c *subscriber.Change) error {
 	if r.crowd != nil {
 		r.crowd.change(r, c)
 	} else {
-		r.failures.note(c, r.state)
+		r.failures.note(r, c)
 		for _, text := range describe(c, r.state) {
 			r.say("%s", text)
 		}
@@ -863,34 +863,44 @@ const (
 	longestSilence = 10 * time.Minute
 )
 
+// maxReasons bounds the reasons that are remembered for one address; the peer chooses the text of some.
+const maxReasons = 16
+
 // failures reports why connection attempts fail: a refused connection, a busy publisher, a peer that speaks another
-// protocol or sends nothing. Each address has its own schedule: a reason is reported at once, and the same reason again
-// at growing intervals until a connection succeeds.
+// protocol or sends nothing. Each reason of each address has its own schedule: it is reported at once, and then at growing
+// intervals, also if other reasons come in between. The schedules of an address begin anew once every connection that
+// failed there has succeeded.
 type failures struct {
 	say         func(format string, args ...any)
 	maxAttempts int
-	reported    map[string]*failure // by address; bounded by the addresses on the command line
+	outages     map[string]*outage // by address; bounded by the addresses on the command line
 }
 
-// A failure is the last failure reported for one address.
+// An outage holds the failures at one address.
+type outage struct {
+	failures []*failure         // at most maxReasons, the least recently reported first
+	failing  map[*receiver]bool // connections that failed here and have not succeeded here since
+}
+
+// A failure is one reason for which attempts fail.
 type failure struct {
 	reason string
-	at     time.Time
-	pause  time.Duration // until the same reason is reported again
+	at     time.Time     // when it was reported last
+	pause  time.Duration // until it is reported again
 }
 
-// note processes a change; before is the state of the change before it.
-func (f *failures) note(c *subscriber.Change, before subscriber.ConnState) {
+// note processes a change of the connection of r; r.state is still the state before it.
+func (f *failures) note(r *receiver, c *subscriber.Change) {
 	switch {
-	case c.State == subscriber.Disconnected && before == subscriber.Connecting && c.Err != nil:
-		f.failed(c.Addr, c.Err, time.Now())
+	case c.State == subscriber.Disconnected && r.state == subscriber.Connecting && c.Err != nil:
+		f.failed(r, c.Addr, c.Err, time.Now())
 	case c.State == subscriber.Live, c.State == subscriber.Replaying:
-		f.connected(c.Addr)
+		f.connected(r, c.Addr)
 	}
 }
 
-// failed reports that an attempt at addr failed with err.
-func (f *failures) failed(addr string, err error, now time.Time) {
+// failed reports that an attempt of r at addr failed with err.
+func (f *failures) failed(r *receiver, addr string, err error, now time.Time) {
 	if f.maxAttempts == 1 || terminal(err) {
 		return // the command ends, and reports it
 	}
@@ -901,19 +911,18 @@ func (f *failures) failed(addr string, err error, now time.Time) {
 	if !strings.Contains(reason, addr) {
 		reason = addr + ": " + reason
 	}
-	last := f.reported[addr]
-	switch {
-	case last == nil || last.reason != reason:
-		last = &failure{reason: reason, at: now, pause: firstSilence}
-	case now.Sub(last.at) < last.pause:
+	out := f.outages[addr]
+	if out == nil {
+		out = &outage{failing: make(map[*receiver]bool)}
+		if f.outages == nil {
+			f.outages = make(map[string]*outage)
+		}
+		f.outages[addr] = out
+	}
+	out.failing[r] = true
+	if !out.due(reason, now) {
 		return
-	default:
-		last.at, last.pause = now, min(2*last.pause, longestSilence)
 	}
-	if f.reported == nil {
-		f.reported = make(map[string]*failure)
-	}
-	f.reported[addr] = last
 	advice := fmt.Sprintf("trying again, %d times in all", f.maxAttempts)
 	if f.maxAttempts == 0 {
 		advice = "trying again until it answers (--max-attempts N would give up)"
@@ -921,8 +930,32 @@ func (f *failures) failed(addr string, err error, now time.Time) {
 	f.say("%s; %s", reason, advice)
 }
 
-// connected notes that the publisher at addr has welcomed the subscriber.
-func (f *failures) connected(addr string) { delete(f.reported, addr) }
+// connected notes that the publisher at addr has welcomed r.
+func (f *failures) connected(r *receiver, addr string) {
+	if out := f.outages[addr]; out != nil {
+		if delete(out.failing, r); len(out.failing) == 0 {
+			delete(f.outages, addr)
+		}
+	}
+}
+
+// due reports whether reason is to be reported now, and if so, schedules its next report.
+func (o *outage) due(reason string, now time.Time) bool {
+	i := slices.IndexFunc(o.failures, func(f *failure) bool { return f.reason == reason })
+	last := &failure{reason: reason, at: now, pause: firstSilence}
+	switch {
+	case i < 0 && len(o.failures) == maxReasons:
+		o.failures = slices.Delete(o.failures, 0, 1)
+	case i < 0:
+	case now.Sub(o.failures[i].at) < o.failures[i].pause:
+		return false
+	default:
+		last.pause = min(2*o.failures[i].pause, longestSilence)
+		o.failures = slices.Delete(o.failures, i, i+1)
+	}
+	o.failures = append(o.failures, last)
+	return true
+}
 
 // terminal reports whether err is a refusal that the subscriber does not retry.
 func terminal(err error) bool {
