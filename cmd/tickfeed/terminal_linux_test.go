@@ -469,7 +469,7 @@ func TestTerminalColours(t *testing.T) {
 	text, code := sh.run("export NO_COLOR=; ./tickfeed demo --duration 3s --every 1s")
 	require.Zero(t, code)
 	assert.Contains(t, text, "\x1b[33mFAULT: ")
-	assert.Regexp(t, `\x1b\[32m  \w+ recovered in `, text)
+	assert.Regexp(t, `\x1b\[32m  \w+ recovered by `, text)
 	assert.Contains(t, text, "\x1b[32mEvery number is accounted for")
 	text, _ = sh.run("./tickfeed replay nothing.tick --log-format json")
 	assert.NotContains(t, text, "\x1b", "JSON has no colours")
