@@ -141,7 +141,7 @@ as --count does.`,
 	})
 	group(cmd, "Statistics", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.stats, "stats", false, "instead of ticks, print rate, lag and latency percentiles, every second and for the whole run at the end")
-		countVar(f, &o.connections, "connections", 1, "with --stats or --latency: open `N` connections, each a subscriber of its own")
+		countVar(f, &o.connections, "connections", 1, "with --stats or --latency: open `N` connections, each a subscriber of its own; a short --max-backoff brings them back together after an outage")
 		f.BoolVar(&o.latency, "latency", false, "as --stats, with more percentiles at the end")
 		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the HdrHistogram plotter (.hgrm); - is standard output")
 		f.StringVar(&o.hdrEvent, "hdr-event", "", "write the latencies from event time to `FILE`, as --hdr does")
@@ -157,7 +157,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.DurationVar(&o.maxLag, "max-lag", 0, "lag at which this subscriber is too slow, for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "ask for a heartbeat after this much silence (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
-		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound grows from 100ms to this")
+		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound doubles from 100ms to this. Within this time after the publisher is back the subscriber has tried again, unless a busy publisher asked it to wait")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
 }
