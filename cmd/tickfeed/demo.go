@@ -418,7 +418,7 @@ var faults = []fault{
 		return nil
 	}},
 	{"kill", func(d *demo, ctx context.Context, _ *rand.Rand) error {
-		d.say(yellow, "FAULT: the publisher is killed (kill -9), and started again over its journal; its simulated day begins again")
+		d.say(yellow, "FAULT: the publisher is killed (kill -9), and started again over its journal; its market opens on the next day")
 		d.publisher.Load().kill()
 		select {
 		case <-time.After(downTime):
