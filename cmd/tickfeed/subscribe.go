@@ -68,7 +68,7 @@ func (p *program) subscribeCommand() *cobra.Command {
 are tried in turn) and print them. When the connection breaks, subscribe reconnects and replays the
 ticks that it missed; it reports events on standard error, and the last line there is the account:
 
-  account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
+  account: 12,345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
 Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
@@ -84,8 +84,8 @@ text or with --json: how many of the --connections are live, the ticks per secon
 (how many numbers a connection is behind the newest number that any of them knows of: maximum and
 median), and percentiles of the latency. Each connection is a subscriber of its own, which checks, folds
 and accounts for every tick, and --count is the number of ticks of each. The first connection that is
-refused or gives up ends all of them. The type of a JSON object is second or total; durations are in
-nanoseconds.
+refused or gives up ends all of them. The type of a JSON object is second or total, whose live counts the connections that
+were live when the run ended; durations are in nanoseconds.
 
 Latency is the time from a tick's publish time, or its event time, until the tick is handed to the
 program. It starts at those times, not when the tick could be read, so stalls count in full, and so do
@@ -400,7 +400,7 @@ func (p *program) ended(ctx context.Context, err error) error {
 // promised; see feed.Account.
 func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
-		return wrong("%d ticks were lost; the reasons are listed above", lost)
+		return wrong("%s; the reasons are listed above", countAre(lost, "tick", "lost"))
 	}
 	return nil
 }
@@ -731,10 +731,11 @@ func (r *receiver) account(l *feed.Ledger, next uint64) string {
 func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
-		expired = fmt.Sprintf(" (%d expired)", t.Expired)
+		expired = fmt.Sprintf(" (%s expired)", formatThousands(t.Expired))
 	}
-	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost%s, %d disowned, %d duplicated; %s",
-		ticks, recoveries, t.Withheld, t.Lost, expired, t.Disowned, repeated, end)
+	return fmt.Sprintf("account: %s, %s, %s withheld, %s lost%s, %s disowned, %s duplicated; %s",
+		countOf(ticks, "tick"), countOf(recoveries, "recovery"), formatThousands(t.Withheld), formatThousands(t.Lost), expired,
+		formatThousands(t.Disowned), formatThousands(repeated), end)
 }
 
 // An order checks, independently of the subscriber, that no number of a session comes twice or after a greater one.
@@ -787,13 +788,13 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 			formatDuration(r.Down), plural(r.Attempts, "attempt"), countOf(r.Replayed, "tick"), countOf(r.Duplicates, "duplicate"))
 	}
 	for _, n := range c.Withheld {
-		add("withheld %v: %d ticks skipped because this subscriber was too slow", n, n.Range.Len())
+		add("withheld %v: %s skipped because this subscriber was too slow", n, countOf(n.Range.Len(), "tick"))
 	}
 	for _, n := range c.Lost {
 		add("lost %v: %s", n, lostReason(c, n.Range.Len()))
 	}
 	for _, n := range c.Disowned {
-		add("disowned %v: %d numbers that no longer belong to any session", n, n.Range.Len())
+		add("disowned %v: %s that no longer belong to any session", n, countOf(n.Range.Len(), "number"))
 	}
 	if f := c.Filtered; f != nil {
 		add("%s from number %d on", filterText(f.Filter), f.From)
@@ -806,16 +807,19 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 
 // lostReason explains why count numbers of c are lost.
 func lostReason(c *subscriber.Change, count uint64) string {
-	these := formatThousands(count)
+	these := "these " + formatThousands(count)
+	if count == 1 {
+		these = "this number"
+	}
 	switch {
 	case c.Unrelated:
-		return fmt.Sprintf("these %s were not received: the publisher has no session in common with the position", these)
+		return "the publisher has no session in common with the position, and cannot send " + these
 	case c.Reason == codec.GoneExpired:
-		return fmt.Sprintf("the publisher no longer keeps these %s", these)
+		return "the publisher no longer keeps " + these
 	case c.Reason == codec.GoneDamaged:
-		return fmt.Sprintf("the publisher's copy of these %s is damaged", these)
+		return "the publisher's copy of " + these + " is damaged"
 	}
-	return fmt.Sprintf("the publisher no longer has these %s", these)
+	return "the publisher no longer has " + these
 }
 
 // dial connects as the subscriber's default dialer does, but with errors for people, which failures reports.
