@@ -132,7 +132,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// take returns and removes the lines so far with the given message.
+// take returns the lines so far with the given message.
 func (b *lockedBuffer) take(message string) (lines []map[string]any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -187,5 +187,39 @@ func TestLogLinesAreCounted(t *testing.T) {
 		lines = log.take(counted)
 		require.Len(t, lines, 2)
 		assert.EqualValues(t, 10, lines[1]["more"], "lines counted when the publisher closed")
+	})
+}
+
+// The log of a crowd that joins and leaves at once fits a screen: of subscribers that join, and of those that say
+// goodbye, it lists 50 in ten seconds and counts the others. One that leaves in another way has a line of its own.
+func TestLogOfACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const crowd, cut = 500, 70
+		log := new(lockedBuffer)
+		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
+		clients := make([]*client, crowd)
+		for i := range clients {
+			clients[i] = w.join(codec.Hello{Start: fromBeginning})
+		}
+		synctest.Wait()
+		assert.Equal(t, 50, len(log.take("subscriber joined")))
+		for _, c := range clients[:crowd-cut] {
+			c.send(&codec.Goodbye{Code: codec.CodeDone})
+			c.nc.Close()
+		}
+		synctest.Wait()
+		assert.Equal(t, 50, len(log.take("subscriber left")))
+		for _, c := range clients[crowd-cut:] {
+			c.nc.Close()
+		}
+		time.Sleep(11 * time.Second)
+		left := log.take("subscriber left")
+		require.Equal(t, 50+cut, len(left))
+		assert.NotEqual(t, left[49]["reason"], left[50]["reason"])
+		counted := map[any]float64{}
+		for _, line := range log.take("lines of one kind were counted, not written") {
+			counted[line["of"]] += line["more"].(float64)
+		}
+		assert.Equal(t, map[any]float64{"subscriber joined": crowd - 50, "subscriber left": crowd - cut - 50}, counted)
 	})
 }

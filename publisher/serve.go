@@ -358,7 +358,7 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.parking.Unlock()
 	s.pulsed()
-	s.tallies.left.line(c.nc).Str("client", cutText(c.client.name)).Uint64("next", c.progress.told.Load()).Uint64("confirmed", c.progress.confirmed.Load()).
+	s.tallies.departed(c.reason).line(c.nc).Str("client", cutText(c.client.name)).Uint64("next", c.progress.told.Load()).Uint64("confirmed", c.progress.confirmed.Load()).
 		AnErr("reason", c.reason).Msg("subscriber left")
 }
 

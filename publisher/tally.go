@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -24,10 +25,11 @@ type tally struct {
 
 // Bounds of the log lines about clients.
 const (
-	tallyPeriod = 10 * time.Second
-	mostMembers = 1000 // lines per period about clients that have logged in
-	mostOthers  = 20   // lines per period about other connections
-	maxLogged   = 200  // characters of a client name or filter in a line
+	tallyPeriod  = 10 * time.Second
+	mostMembers  = 50   // lines per period about clients that join, leave with a goodbye, or skip to a snapshot
+	mostDeparted = 1000 // lines per period about clients that leave in another way: each has its own reason and place
+	mostOthers   = 20   // lines per period about other connections
+	maxLogged    = 200  // characters of a client name or filter in a line
 )
 
 // line returns the event for a line about the client of nc, or nil, which zerolog discards, if the line is only
@@ -58,12 +60,13 @@ func (t *tally) end() {
 	t.lines, t.left, t.waiting = 0, 0, nil
 }
 
-// tallies are the tallies of a server.
-type tallies struct{ joined, left, skipped, refused, ended tally }
+// tallies are the tallies of a server. A client that leaves counts in goodbyes if it said goodbye, and in left otherwise.
+type tallies struct{ joined, goodbyes, left, skipped, refused, ended tally }
 
 func (t *tallies) init(log *zerolog.Logger) {
 	t.joined.init(log, "subscriber joined", mostMembers)
-	t.left.init(log, "subscriber left", mostMembers)
+	t.goodbyes.init(log, "subscriber left", mostMembers)
+	t.left.init(log, "subscriber left", mostDeparted)
 	t.skipped.init(log, "slow consumer skips to a snapshot", mostMembers)
 	t.refused.init(log, "refused", mostOthers)
 	t.ended.init(log, "connection ended before login", mostOthers)
@@ -71,9 +74,17 @@ func (t *tallies) init(log *zerolog.Logger) {
 
 // end ends the periods of all tallies.
 func (t *tallies) end() {
-	for _, t := range []*tally{&t.joined, &t.left, &t.skipped, &t.refused, &t.ended} {
+	for _, t := range []*tally{&t.joined, &t.goodbyes, &t.left, &t.skipped, &t.refused, &t.ended} {
 		t.end()
 	}
+}
+
+// departed returns the tally for a client that leaves for reason.
+func (t *tallies) departed(reason error) *tally {
+	if errors.Is(reason, errClientLeft) {
+		return &t.goodbyes
+	}
+	return &t.left
 }
 
 func (t *tally) init(log *zerolog.Logger, what string, most int) {

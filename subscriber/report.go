@@ -14,8 +14,9 @@ import (
 type Report struct {
 	Cause  Cause  `json:"cause"`  // why the connection was lost
 	Detail string `json:"detail"` // the same in words, possibly the publisher's
-	// Down, FirstTick and Live are the times from the loss to the welcome, to the first delivered tick (0 if there was none),
-	// and to the end of the recovery.
+	// Down, FirstTick and Live are the times until the welcome, the first delivered tick (0 if there was none), and the end
+	// of the recovery. They begin when the subscriber notices that the connection is lost: after three silent heartbeat
+	// intervals if the peer says nothing, and after what arrived before the end of the connection has been handled.
 	Down      time.Duration `json:"down_ns"`
 	FirstTick time.Duration `json:"first_tick_ns"`
 	Live      time.Duration `json:"live_ns"`

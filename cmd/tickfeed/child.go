@@ -30,10 +30,21 @@ type child struct {
 
 // A childStatus is a log event of a child; the child keeps the last status.
 type childStatus struct {
-	Level     string `json:"level"`
-	Message   string `json:"message"`
-	Listen    string `json:"listen"`
-	EventTime int64  `json:"event_time"`
+	Level     string    `json:"level"`
+	Time      time.Time `json:"time"`
+	Message   string    `json:"message"`
+	Listen    string    `json:"listen"`
+	EventTime int64     `json:"event_time"`
+}
+
+// marketTime returns the market time at now, in nanoseconds since the Unix epoch, of a market in which speed seconds pass
+// per second, or 0 if it is not known. The market is taken to go on for as long as a status is expected.
+func (s *childStatus) marketTime(now time.Time, speed float64) int64 {
+	if s.EventTime == 0 {
+		return 0
+	}
+	since := min(max(now.Sub(s.Time), 0), 2*demoStatus)
+	return s.EventTime + int64(speed*float64(since))
 }
 
 // startTime bounds how long a child may take to listen, and stopTime how long it may take to end.

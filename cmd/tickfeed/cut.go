@@ -95,7 +95,7 @@ func (p *program) cut(ctx context.Context, o *cutOptions, path string) (err erro
 			m := &remade{From: st.Range.From, To: st.Range.To, Packets: st.Packets, Damages: st.Damages, Missing: st.Missing}
 			m.note("numbers      %v of %s", st.Range, all[0].title())
 			if st.Damages > 0 {
-				m.note("damage       in %s: %s numbers are gone", plural(st.Damages, "place"), formatThousands(st.Missing))
+				m.note("damage       in %s: %s", plural(st.Damages, "place"), countAre(st.Missing, "number", "gone"))
 			}
 			return m, err
 		})

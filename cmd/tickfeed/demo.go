@@ -100,8 +100,10 @@ func (o *demoOptions) check() error {
 // The day of the simulated market, and settings that let a demo of a few seconds show everything.
 const (
 	marketDay      = 6*time.Hour + 30*time.Minute
-	demoHeartbeat  = 400 * time.Millisecond // a connection is dead after three: 1.2 s
+	demoHeartbeat  = 400 * time.Millisecond
+	demoSilence    = 3 * demoHeartbeat // after which a connection is dead
 	demoMaxLag     = time.Second
+	demoStatus     = 200 * time.Millisecond // interval between two statuses of the publisher
 	stallTime      = 1700 * time.Millisecond
 	downTime       = 300 * time.Millisecond // time between a kill and the next start
 	slowness       = 3                      // the slow subscriber reads this many times slower than the mean rate
@@ -161,8 +163,9 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	defer os.RemoveAll(d.dir)
 	intro := fmt.Sprintf(`A simulated market of %d instruments is published over TCP at %s ticks/s, a trading day in %v. `+
 		`Three subscribers read it: "full" everything, "filtered" only %s, "slow" everything, but so slowly that it skips ahead. `+
-		`Every %v there is a fault. No tick may be lost or come twice. Each second a line shows the rate, the time in New York, and for each `+
-		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every)
+		`Every %v there is a fault. A subscriber notices it at once, after %v if its network is silent, or, if it is slow, when it has read what came before. `+
+		`No tick may be lost or come twice. Each second a line shows the rate, the time in New York, and for each `+
+		`subscriber its state and how far it is behind: in time or, if it receives nothing, in ticks, such as -31.5k.`, o.instruments, formatCount(float64(o.rate)), o.duration, strings.Join(o.symbols, ","), o.every, demoSilence)
 	d.print("%s\n", d.screen().fit(intro, ""))
 
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -219,7 +222,7 @@ func (d *demo) start(ctx context.Context) error {
 
 func (d *demo) startPublisher(ctx context.Context) error {
 	c, err := startChild(ctx,
-		"--listen", "127.0.0.1:0", "--journal", filepath.Join(d.dir, "journal"), "--sync", "none", "--status", "1s",
+		"--listen", "127.0.0.1:0", "--journal", filepath.Join(d.dir, "journal"), "--sync", "none", "--status", demoStatus.String(),
 		"--seed", strconv.FormatUint(d.o.seed, 10), "--instruments", strconv.Itoa(d.o.instruments),
 		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
 		"--speed", strconv.FormatFloat(d.o.speed(), 'f', -1, 64),
@@ -349,8 +352,8 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 		x.mu.Lock()
 		x.reports = append(x.reports, *r)
 		x.mu.Unlock()
-		d.say(green, "  %s recovered in %s by %s: %s replayed, %s, cause %s", x.name,
-			formatDuration(r.Live), r.Resume, countOf(r.Replayed, "tick"), plural(r.Attempts, "attempt"), cause)
+		d.say(green, "  %s recovered by %s %s after it noticed: %s replayed, %s, cause %s", x.name,
+			r.Resume, formatDuration(r.Live), countOf(r.Replayed, "tick"), plural(r.Attempts, "attempt"), cause)
 	}
 	if c.End {
 		x.mu.Lock()
@@ -415,7 +418,7 @@ var faults = []fault{
 		return nil
 	}},
 	{"kill", func(d *demo, ctx context.Context, _ *rand.Rand) error {
-		d.say(yellow, "FAULT: the publisher is killed (kill -9), and started again over its journal")
+		d.say(yellow, "FAULT: the publisher is killed (kill -9), and started again over its journal; its market opens on the next day")
 		d.publisher.Load().kill()
 		select {
 		case <-time.After(downTime):
@@ -480,9 +483,10 @@ func (d *demo) status() {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%5s/s", formatCount(math.Round(float64(head-d.head)/now.Sub(d.headAt).Seconds())))
-	if st := d.publisher.Load().now(); st.EventTime != 0 {
+	st := d.publisher.Load().now()
+	if at := st.marketTime(now, d.o.speed()); at != 0 {
 		est := time.FixedZone("EST", -5*60*60)
-		fmt.Fprintf(&b, " %s", time.Unix(0, st.EventTime).In(est).Format("15:04"))
+		fmt.Fprintf(&b, " %s", time.Unix(0, at).In(est).Format("15:04"))
 	}
 	d.head, d.headAt = head, now
 	for _, x := range d.parties {
@@ -642,7 +646,7 @@ func (d *demo) show(stdout io.Writer, r demoResult) error {
 		row(measure.name, func(x partyResult) string { return formatThousands(measure.of(x)) })
 	}
 	w.Flush()
-	fmt.Fprintf(&b, "\nTime to recover: p50 %s, max %s.\n", formatDuration(r.P50), formatDuration(r.Max))
+	fmt.Fprintf(&b, "\nTime from noticing a fault to having recovered: p50 %s, max %s.\n", formatDuration(r.P50), formatDuration(r.Max))
 	screen := d.screen()
 	if r.Agree {
 		b.WriteString(screen.paint(green, "Every number is accounted for exactly once: the auditor and all ledgers agree.") + "\n")

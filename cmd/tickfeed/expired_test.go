@@ -63,11 +63,11 @@ func TestWhatRetentionRemoved(t *testing.T) {
 			}
 			require.Equal(t, test.code, c.exit(t), c.err.String())
 			if test.expired {
-				assert.Regexp(t, `account: .* (\d+) lost \(\d+ expired\)`, c.err.String())
+				assert.Regexp(t, `account: .* [\d,]+ lost \([\d,]+ expired\)`, c.err.String())
 			} else {
-				assert.Regexp(t, `account: .* [1-9]\d* lost, `, c.err.String())
+				assert.Regexp(t, `account: .* [1-9][\d,]* lost, `, c.err.String())
 			}
-			assert.Equal(t, test.code == exitData, strings.Contains(c.err.String(), "ticks were lost; the reasons are listed above"), c.err.String())
+			assert.Equal(t, test.code == exitData, strings.Contains(c.err.String(), " lost; the reasons are listed above"), c.err.String())
 		})
 	}
 }

@@ -520,7 +520,7 @@ func (e *exporting) report(asJSON bool) error {
 		return wrong("%s: bytes that cannot be decoded are exported as they are", plural(s.Damages, "damaged place"))
 	}
 	if s.Damages > 0 {
-		return wrong("%s: %d numbers are missing from the output", plural(s.Damages, "damaged place"), s.Damaged)
+		return wrong("%s: %s from the output", plural(s.Damages, "damaged place"), countAre(s.Damaged, "number", "missing"))
 	}
 	return nil
 }

@@ -79,36 +79,69 @@ func TestFailuresAreSaid(t *testing.T) {
 	startCommand(t, t.TempDir(), "subscribe", "unix:"+gone).says(t, "cannot connect to unix:.*: there is no such socket; trying again")
 }
 
-// The same failure of an address is said again after 10 s, 20 s and so on up to ten minutes; another reason, or the same one after
-// a welcome, at once. A refusal that ends the command is its error.
+// The same failure of an address is reported again after 10 s, 20 s and so on up to ten minutes; another reason, or the
+// same one after a welcome, at once. A refusal that ends the command is its error.
 func TestFailuresSchedule(t *testing.T) {
 	var said []string
+	r := new(receiver)
 	f := failures{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
 	refused := errors.New("cannot connect to a:1: connection refused")
 	now := time.Unix(0, 0)
 	var at []int
 	for i := range 4000 {
 		before := len(said)
-		f.failed("a:1", refused, now.Add(time.Duration(i)*time.Second))
+		f.failed(r, "a:1", refused, now.Add(time.Duration(i)*time.Second))
 		if len(said) > before {
 			at = append(at, i)
 		}
 	}
 	assert.Equal(t, []int{0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030, 3630}, at)
 	said = nil
-	f.failed("a:1", errors.New("a:1 closed the connection without a welcome"), now)
-	f.failed("b:1", &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}, now)
-	f.connected("a:1")
-	f.failed("a:1", errors.New("a:1 closed the connection without a welcome"), now)
-	f.failed("a:1", &subscriber.RefusedError{Addr: "a:1", Code: codec.CodeUnauthorized}, now)
+	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
+	f.failed(r, "b:1", &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}, now)
+	f.connected(r, "a:1")
+	f.failed(r, "a:1", errors.New("a:1 closed the connection without a welcome"), now)
+	f.failed(r, "a:1", &subscriber.RefusedError{Addr: "a:1", Code: codec.CodeUnauthorized}, now)
 	const advice = "; trying again until it answers (--max-attempts N would give up)"
 	assert.Equal(t, []string{"a:1 closed the connection without a welcome" + advice, "b:1: no welcome: connection reset by peer" + advice,
 		"a:1 closed the connection without a welcome" + advice}, said)
 
 	said = nil
 	three := failures{say: f.say, maxAttempts: 3}
-	three.failed("a:1", refused, now)
+	three.failed(r, "a:1", refused, now)
 	assert.Equal(t, []string{"cannot connect to a:1: connection refused; trying again, 3 times in all"}, said)
+}
+
+// Reasons that alternate have a schedule each, and so has the same reason of another address. Of many connections that
+// failed at an address, the first that succeeds does not begin the schedules of the others anew; the last one does.
+func TestFailuresThatAlternate(t *testing.T) {
+	var said []string
+	f := failures{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+	refused, reset := errors.New("refused by a:1 and b:1"), errors.New("reset by a:1 and b:1")
+	first, second := new(receiver), new(receiver)
+	now := time.Unix(0, 0)
+	for range 8 {
+		for _, addr := range []string{"a:1", "b:1"} {
+			f.failed(first, addr, refused, now)
+			f.failed(second, addr, reset, now)
+		}
+		now = now.Add(time.Second)
+	}
+	assert.Len(t, said, 4)
+	f.connected(first, "a:1")
+	f.failed(second, "a:1", reset, now)
+	f.failed(first, "a:1", refused, now)
+	assert.Len(t, said, 4, "the second connection still fails")
+	f.connected(first, "a:1")
+	f.connected(second, "a:1")
+	f.failed(second, "a:1", reset, now)
+	assert.Len(t, said, 5, "all connections had succeeded")
+	f.failed(second, "b:1", reset, now)
+	assert.Len(t, said, 5, "but not at the other address")
+	for i := range 100 {
+		f.failed(first, "b:1", fmt.Errorf("b:1 says %d", i), now)
+	}
+	assert.Len(t, f.outages["b:1"].failures, maxReasons)
 }
 
 // --max-backoff bounds the waits of subscribe and record, so that an outage costs little more than it lasts.

@@ -368,7 +368,7 @@ func group(cmd *cobra.Command, heading string, define func(*pflag.FlagSet)) {
 // writeUsage writes the usage of cmd, with its flags in groups, for a terminal of width columns.
 func writeUsage(cmd *cobra.Command, width int) error {
 	var b strings.Builder
-	topic := !cmd.Runnable() && !cmd.HasSubCommands()
+	topic := isTopic(cmd)
 	if !topic {
 		fmt.Fprintf(&b, "Usage:\n  %s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]")+" [flags]")
 	}
@@ -382,10 +382,11 @@ func writeUsage(cmd *cobra.Command, width int) error {
 				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
 			}
 		}
-		b.WriteString("\nMore help, by \"tickfeed help TOPIC\":\n")
+		heading := "\nMore help, by \"tickfeed help TOPIC\":\n"
 		for _, c := range cmd.Commands() {
-			if !c.Runnable() && !c.HasSubCommands() {
-				fmt.Fprintf(&b, "  %-11s %s\n", c.Name(), c.Short)
+			if isTopic(c) {
+				fmt.Fprintf(&b, "%s  %-11s %s\n", heading, c.Name(), c.Short)
+				heading = ""
 			}
 		}
 	}

@@ -394,18 +394,6 @@ func (s *importSummary) lines() []string {
 	return append(all, fmt.Sprintf("  written      %s, %s", s.Output, formatBytes(s.OutputBytes)))
 }
 
-// countOf formats n and the noun, which is given in the singular: 1 status, 12,000 statuses.
-func countOf(n uint64, noun string) string {
-	text := formatThousands(n) + " " + noun
-	switch {
-	case n == 1:
-		return text
-	case strings.HasSuffix(noun, "s"):
-		return text + "es"
-	}
-	return text + "s"
-}
-
 // eventTime formats a time in nanoseconds since the Unix epoch for people.
 func eventTime(ns int64) string {
 	return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.999999999Z")

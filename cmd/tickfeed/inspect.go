@@ -410,13 +410,13 @@ func (v *verified) print(out *lines) {
 		out.paintf(green, continued4, "%s: sound, %s; %s\n", oneLine(v.File), closed, rest)
 		return
 	case v.Sound:
-		out.paintf(red, continued4, "%s: not whole, %s; %s; %s\n", oneLine(v.File), numbersAre(v.GoneNumbers, "gone"), closed, rest)
+		out.paintf(red, continued4, "%s: not whole, %s; %s; %s\n", oneLine(v.File), countAre(v.GoneNumbers, "number", "gone"), closed, rest)
 	default:
 		gone := ""
 		if v.GoneNumbers > 0 {
-			gone = ", " + numbersAre(v.GoneNumbers, "gone")
+			gone = ", " + countAre(v.GoneNumbers, "number", "gone")
 		}
-		out.paintf(red, continued4, "%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), numbersAre(v.Missing, "missing"), gone, closed)
+		out.paintf(red, continued4, "%s: damaged in %s, %s%s; %s\n", oneLine(v.File), plural(len(v.Damages)+v.More, "place"), countAre(v.Missing, "number", "missing"), gone, closed)
 	}
 	for _, d := range v.Damages {
 		out.printf("  %s\n", d)
@@ -430,14 +430,6 @@ func (v *verified) print(out *lines) {
 	if v.MoreGone > 0 {
 		out.printf("  and %s more\n", plural(v.MoreGone, "range"))
 	}
-}
-
-// numbersAre formats a statement about n numbers: 1 number is gone, 2 numbers are gone.
-func numbersAre(n uint64, what string) string {
-	if n == 1 {
-		return "1 number is " + what
-	}
-	return formatThousands(n) + " numbers are " + what
 }
 
 // goneReason explains the name of a reason in a recording.

@@ -588,7 +588,7 @@ func TestLiveOutput(t *testing.T) {
 	}
 	account := func(c *command, ticks, recoveries int) {
 		lines := strings.Split(strings.TrimSpace(c.err.String()), "\n")
-		assert.Equal(t, fmt.Sprintf("account: %d ticks, %d recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq %d", ticks, recoveries, n+1),
+		assert.Equal(t, fmt.Sprintf("account: %s, %s, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq %d", plural(ticks, "tick"), plural(recoveries, "recovery"), n+1),
 			lines[len(lines)-1])
 		assert.Contains(t, lines, fmt.Sprintf("end of the source: the last number is %d", n))
 	}

@@ -330,26 +330,71 @@ second later, ends the process at once, with a list of what was not saved.`,
 	return root
 }
 
-// refuseUnknownTopics makes "tickfeed help NAME" an error if there is no command or topic NAME.
+// refuseUnknownTopics makes "tickfeed help NAME" an error if there is no command or topic NAME, and "tickfeed completion
+// NAME" if there is no shell NAME.
 func refuseUnknownTopics(root *cobra.Command) {
-	for _, help := range root.Commands() {
-		if help.Name() != "help" {
-			continue
-		}
-		show := help.Run
-		help.Run, help.RunE = nil, func(cmd *cobra.Command, args []string) error {
-			if _, _, err := root.Find(args); err != nil {
-				return usage("%w", err)
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			show := c.Run
+			c.Run, c.RunE = nil, func(cmd *cobra.Command, args []string) error {
+				if err := checkTopic(root, args); err != nil {
+					return err
+				}
+				show(cmd, args)
+				return nil
 			}
-			show(cmd, args)
-			return nil
+		case "completion":
+			c.Args, c.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return usage("completion %s: want %s", args[0], strings.Join(commandNames(cmd.Commands()), ", "))
+				}
+				return cmd.Help()
+			}
 		}
 	}
 }
 
+// checkTopic returns an error, which lists all commands and topics, if args of help name none of them.
+func checkTopic(root *cobra.Command, args []string) error {
+	found, rest, err := root.Find(args)
+	if err == nil && len(rest) == 0 {
+		return nil
+	}
+	if err == nil && found != root {
+		return usage("help %s: %q has no page of its own; leave out %s", strings.Join(args, " "), found.CommandPath(), strings.Join(rest, " "))
+	}
+	var commands, topics []*cobra.Command
+	meant := ""
+	for _, c := range root.Commands() {
+		switch {
+		case c.Hidden:
+			continue
+		case isTopic(c):
+			topics = append(topics, c)
+		default:
+			commands = append(commands, c)
+		}
+		if oneEdit(c.Name(), args[0]) {
+			meant = " (" + c.Name() + "?)"
+		}
+	}
+	return usage("there is no command or topic %q%s; commands: %s; topics: %s", args[0], meant, strings.Join(commandNames(commands), ", "), strings.Join(commandNames(topics), ", "))
+}
+
+// isTopic reports whether c is only a help page.
+func isTopic(c *cobra.Command) bool { return !c.Runnable() && !c.HasSubCommands() }
+
+func commandNames(commands []*cobra.Command) (names []string) {
+	for _, c := range commands {
+		names = append(names, c.Name())
+	}
+	return names
+}
+
 // reflowHelp fits the help of cmd and its subcommands to width columns. Topics keep their layout.
 func reflowHelp(cmd *cobra.Command, width int) {
-	if cmd.Runnable() || cmd.HasSubCommands() {
+	if !isTopic(cmd) {
 		cmd.Long = reflow(cmd.Long, width)
 	}
 	for _, c := range cmd.Commands() {

@@ -42,7 +42,7 @@ are tried in turn) and write them to FILE unchanged (.tick, or compressed as .ti
 connection breaks or the publisher restarts, record reconnects and continues in the same file. Ticks that
 the publisher no longer had are listed as missing in the file and at the end:
 
-  account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
+  account: 12,345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
   recorded: 345 packets, 1.2 MB in 1 file
 
 On Ctrl-C the file is closed, synced and verified. After a crash it can be read as it is, up to the last
@@ -183,7 +183,7 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	code := p.exit(nil, err)
 	stats := keep.Stats()
 	p.notef("%s", keep.recv.account(ledger, s.Position().Next))
-	p.notef("recorded: %d packets, %s in %s", stats.Packets, formatBytes(stats.Bytes), plural(stats.Files, "file"))
+	p.notef("recorded: %s, %s in %s", countOf(uint64(stats.Packets), "packet"), formatBytes(stats.Bytes), plural(stats.Files, "file"))
 	if code != exitDone {
 		return &exitError{code: code} // already reported
 	}

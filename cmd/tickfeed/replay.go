@@ -302,7 +302,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	case err == nil && ctx.Err() != nil:
 		return s.p.stopped()
 	case err == nil && s.o.exitAtEnd && st.Damaged > 0:
-		return wrong("%s: damaged: %s ticks are missing, and were reported to the subscribers as lost", strings.Join(s.names, " "), formatThousands(st.Damaged))
+		return wrong("%s: damaged: %s, and reported to the subscribers as lost", strings.Join(s.names, " "), countAre(st.Damaged, "tick", "missing"))
 	}
 	return err
 }

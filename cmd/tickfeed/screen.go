@@ -151,7 +151,7 @@ func noteColour(line string) colour {
 }
 
 // missing matches the missing numbers in an account.
-var missing = regexp.MustCompile(`\b[1-9]\d* (lost|disowned|duplicated)`)
+var missing = regexp.MustCompile(`\b[1-9][\d,]* (lost|disowned|duplicated)`)
 
 // errorPrefix is the prefix of every error.
 const errorPrefix = "tickfeed: "

@@ -22,6 +22,7 @@ func TestNoteColours(t *testing.T) {
 		"disconnected from a:1: EOF":                        "\x1b[33mdisconnected from a:1: EOF\x1b[0m",
 		"a:1: busy; trying again until":                     "\x1b[33ma:1: busy; trying again until\x1b[0m",
 		"account: 5 ticks, 0 withheld, 0 lost":              "account: 5 ticks, 0 withheld, 0 lost",
+		"account: 5 ticks, 1,000,000 lost, 0 disowned":      "account: 5 ticks, \x1b[31m1,000,000 lost\x1b[0m, 0 disowned",
 		"account: 5 ticks, 10 lost (3 expired), 0 disowned": "account: 5 ticks, \x1b[31m10 lost\x1b[0m (3 expired), 0 disowned",
 		"live: receiving from lost ":                        "live: receiving from lost ",
 		"x\nlost y":                                         "x\n\x1b[31mlost y\x1b[0m",

@@ -68,7 +68,7 @@ func (p *program) subscribeCommand() *cobra.Command {
 are tried in turn) and print them. When the connection breaks, subscribe reconnects and replays the
 ticks that it missed; it reports events on standard error, and the last line there is the account:
 
-  account: 12345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
+  account: 12,345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
 Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
@@ -84,8 +84,8 @@ text or with --json: how many of the --connections are live, the ticks per secon
 (how many numbers a connection is behind the newest number that any of them knows of: maximum and
 median), and percentiles of the latency. Each connection is a subscriber of its own, which checks, folds
 and accounts for every tick, and --count is the number of ticks of each. The first connection that is
-refused or gives up ends all of them. The type of a JSON object is second or total; durations are in
-nanoseconds.
+refused or gives up ends all of them. The type of a JSON object is second or total, whose live counts the connections that
+were live when the run ended; durations are in nanoseconds.
 
 Latency is the time from a tick's publish time, or its event time, until the tick is handed to the
 program. It starts at those times, not when the tick could be read, so stalls count in full, and so do
@@ -141,7 +141,7 @@ as --count does.`,
 	})
 	group(cmd, "Statistics", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.stats, "stats", false, "instead of ticks, print rate, lag and latency percentiles, every second and for the whole run at the end")
-		countVar(f, &o.connections, "connections", 1, "with --stats or --latency: open `N` connections, each a subscriber of its own")
+		countVar(f, &o.connections, "connections", 1, "with --stats or --latency: open `N` connections, each a subscriber of its own; a short --max-backoff brings them back together after an outage")
 		f.BoolVar(&o.latency, "latency", false, "as --stats, with more percentiles at the end")
 		f.StringVar(&o.hdr, "hdr", "", "write the latencies from publish time to `FILE` at the end, as a percentile distribution in microseconds for the HdrHistogram plotter (.hgrm); - is standard output")
 		f.StringVar(&o.hdrEvent, "hdr-event", "", "write the latencies from event time to `FILE`, as --hdr does")
@@ -157,7 +157,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.DurationVar(&o.maxLag, "max-lag", 0, "lag at which this subscriber is too slow, for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "ask for a heartbeat after this much silence (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
-		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound grows from 100ms to this")
+		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound doubles from 100ms to this. Within this time after the publisher is back the subscriber has tried again, unless a busy publisher asked it to wait")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
 }
@@ -400,7 +400,7 @@ func (p *program) ended(ctx context.Context, err error) error {
 // promised; see feed.Account.
 func lostError(t feed.Totals) error {
 	if lost := t.Lost - t.Expired; lost > 0 {
-		return wrong("%d ticks were lost; the reasons are listed above", lost)
+		return wrong("%s; the reasons are listed above", countAre(lost, "tick", "lost"))
 	}
 	return nil
 }
@@ -663,7 +663,7 @@ func (r *receiver) change(c *subscriber.Change) error {
 	if r.crowd != nil {
 		r.crowd.change(r, c)
 	} else {
-		r.failures.note(c, r.state)
+		r.failures.note(r, c)
 		for _, text := range describe(c, r.state) {
 			r.say("%s", text)
 		}
@@ -731,10 +731,11 @@ func (r *receiver) account(l *feed.Ledger, next uint64) string {
 func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
-		expired = fmt.Sprintf(" (%d expired)", t.Expired)
+		expired = fmt.Sprintf(" (%s expired)", formatThousands(t.Expired))
 	}
-	return fmt.Sprintf("account: %d ticks, %d recoveries, %d withheld, %d lost%s, %d disowned, %d duplicated; %s",
-		ticks, recoveries, t.Withheld, t.Lost, expired, t.Disowned, repeated, end)
+	return fmt.Sprintf("account: %s, %s, %s withheld, %s lost%s, %s disowned, %s duplicated; %s",
+		countOf(ticks, "tick"), countOf(recoveries, "recovery"), formatThousands(t.Withheld), formatThousands(t.Lost), expired,
+		formatThousands(t.Disowned), formatThousands(repeated), end)
 }
 
 // An order checks, independently of the subscriber, that no number of a session comes twice or after a greater one.
@@ -787,13 +788,13 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 			formatDuration(r.Down), plural(r.Attempts, "attempt"), countOf(r.Replayed, "tick"), countOf(r.Duplicates, "duplicate"))
 	}
 	for _, n := range c.Withheld {
-		add("withheld %v: %d ticks skipped because this subscriber was too slow", n, n.Range.Len())
+		add("withheld %v: %s skipped because this subscriber was too slow", n, countOf(n.Range.Len(), "tick"))
 	}
 	for _, n := range c.Lost {
 		add("lost %v: %s", n, lostReason(c, n.Range.Len()))
 	}
 	for _, n := range c.Disowned {
-		add("disowned %v: %d numbers that no longer belong to any session", n, n.Range.Len())
+		add("disowned %v: %s that no longer belong to any session", n, countOf(n.Range.Len(), "number"))
 	}
 	if f := c.Filtered; f != nil {
 		add("%s from number %d on", filterText(f.Filter), f.From)
@@ -806,16 +807,19 @@ func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string
 
 // lostReason explains why count numbers of c are lost.
 func lostReason(c *subscriber.Change, count uint64) string {
-	these := formatThousands(count)
+	these := "these " + formatThousands(count)
+	if count == 1 {
+		these = "this number"
+	}
 	switch {
 	case c.Unrelated:
-		return fmt.Sprintf("these %s were not received: the publisher has no session in common with the position", these)
+		return "the publisher has no session in common with the position, and cannot send " + these
 	case c.Reason == codec.GoneExpired:
-		return fmt.Sprintf("the publisher no longer keeps these %s", these)
+		return "the publisher no longer keeps " + these
 	case c.Reason == codec.GoneDamaged:
-		return fmt.Sprintf("the publisher's copy of these %s is damaged", these)
+		return "the publisher's copy of " + these + " is damaged"
 	}
-	return fmt.Sprintf("the publisher no longer has these %s", these)
+	return "the publisher no longer has " + these
 }
 
 // dial connects as the subscriber's default dialer does, but with errors for people, which failures reports.
@@ -863,34 +867,44 @@ const (
 	longestSilence = 10 * time.Minute
 )
 
+// maxReasons bounds the reasons that are remembered for one address; the peer chooses the text of some.
+const maxReasons = 16
+
 // failures reports why connection attempts fail: a refused connection, a busy publisher, a peer that speaks another
-// protocol or sends nothing. Each address has its own schedule: a reason is reported at once, and the same reason again
-// at growing intervals until a connection succeeds.
+// protocol or sends nothing. Each reason of each address has its own schedule: it is reported at once, and then at growing
+// intervals, also if other reasons come in between. The schedules of an address begin anew once every connection that
+// failed there has succeeded.
 type failures struct {
 	say         func(format string, args ...any)
 	maxAttempts int
-	reported    map[string]*failure // by address; bounded by the addresses on the command line
+	outages     map[string]*outage // by address; bounded by the addresses on the command line
 }
 
-// A failure is the last failure reported for one address.
+// An outage holds the failures at one address.
+type outage struct {
+	failures []*failure         // at most maxReasons, the least recently reported first
+	failing  map[*receiver]bool // connections that failed here and have not succeeded here since
+}
+
+// A failure is one reason for which attempts fail.
 type failure struct {
 	reason string
-	at     time.Time
-	pause  time.Duration // until the same reason is reported again
+	at     time.Time     // when it was reported last
+	pause  time.Duration // until it is reported again
 }
 
-// note processes a change; before is the state of the change before it.
-func (f *failures) note(c *subscriber.Change, before subscriber.ConnState) {
+// note processes a change of the connection of r; r.state is still the state before it.
+func (f *failures) note(r *receiver, c *subscriber.Change) {
 	switch {
-	case c.State == subscriber.Disconnected && before == subscriber.Connecting && c.Err != nil:
-		f.failed(c.Addr, c.Err, time.Now())
+	case c.State == subscriber.Disconnected && r.state == subscriber.Connecting && c.Err != nil:
+		f.failed(r, c.Addr, c.Err, time.Now())
 	case c.State == subscriber.Live, c.State == subscriber.Replaying:
-		f.connected(c.Addr)
+		f.connected(r, c.Addr)
 	}
 }
 
-// failed reports that an attempt at addr failed with err.
-func (f *failures) failed(addr string, err error, now time.Time) {
+// failed reports that an attempt of r at addr failed with err.
+func (f *failures) failed(r *receiver, addr string, err error, now time.Time) {
 	if f.maxAttempts == 1 || terminal(err) {
 		return // the command ends, and reports it
 	}
@@ -901,19 +915,18 @@ func (f *failures) failed(addr string, err error, now time.Time) {
 	if !strings.Contains(reason, addr) {
 		reason = addr + ": " + reason
 	}
-	last := f.reported[addr]
-	switch {
-	case last == nil || last.reason != reason:
-		last = &failure{reason: reason, at: now, pause: firstSilence}
-	case now.Sub(last.at) < last.pause:
+	out := f.outages[addr]
+	if out == nil {
+		out = &outage{failing: make(map[*receiver]bool)}
+		if f.outages == nil {
+			f.outages = make(map[string]*outage)
+		}
+		f.outages[addr] = out
+	}
+	out.failing[r] = true
+	if !out.due(reason, now) {
 		return
-	default:
-		last.at, last.pause = now, min(2*last.pause, longestSilence)
 	}
-	if f.reported == nil {
-		f.reported = make(map[string]*failure)
-	}
-	f.reported[addr] = last
 	advice := fmt.Sprintf("trying again, %d times in all", f.maxAttempts)
 	if f.maxAttempts == 0 {
 		advice = "trying again until it answers (--max-attempts N would give up)"
@@ -921,8 +934,32 @@ func (f *failures) failed(addr string, err error, now time.Time) {
 	f.say("%s; %s", reason, advice)
 }
 
-// connected notes that the publisher at addr has welcomed the subscriber.
-func (f *failures) connected(addr string) { delete(f.reported, addr) }
+// connected notes that the publisher at addr has welcomed r.
+func (f *failures) connected(r *receiver, addr string) {
+	if out := f.outages[addr]; out != nil {
+		if delete(out.failing, r); len(out.failing) == 0 {
+			delete(f.outages, addr)
+		}
+	}
+}
+
+// due reports whether reason is to be reported now, and if so, schedules its next report.
+func (o *outage) due(reason string, now time.Time) bool {
+	i := slices.IndexFunc(o.failures, func(f *failure) bool { return f.reason == reason })
+	last := &failure{reason: reason, at: now, pause: firstSilence}
+	switch {
+	case i < 0 && len(o.failures) == maxReasons:
+		o.failures = slices.Delete(o.failures, 0, 1)
+	case i < 0:
+	case now.Sub(o.failures[i].at) < o.failures[i].pause:
+		return false
+	default:
+		last.pause = min(2*o.failures[i].pause, longestSilence)
+		o.failures = slices.Delete(o.failures, i, i+1)
+	}
+	o.failures = append(o.failures, last)
+	return true
+}
 
 // terminal reports whether err is a refusal that the subscriber does not retry.
 func terminal(err error) bool {

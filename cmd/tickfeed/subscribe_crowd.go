@@ -52,7 +52,7 @@ func (w *crowd) change(r *receiver, c *subscriber.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := &w.since
-	w.failures.note(c, r.state)
+	w.failures.note(r, c)
 	if c.State == subscriber.Disconnected && r.state != subscriber.Disconnected && r.state != subscriber.Connecting && c.Err != nil {
 		e.cut.add(r)
 		w.cutErr = c.Err

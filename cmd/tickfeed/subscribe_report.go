@@ -19,10 +19,10 @@ type moment struct {
 	since      time.Duration // since the start
 	span       time.Duration // duration that tally covers
 	lines      int           // number of lines wanted
-	live       int
-	lag        lags   // at the end only max, the highest of the run
-	reconnects int    // so far
-	tally      *tally // ticks in span
+	live       int           // at the end, how many were live when the run ended
+	lag        lags          // at the end only max, the highest of the run
+	reconnects int           // so far
+	tally      *tally        // ticks in span
 }
 
 // The lags are the numbers by which lines are behind the newest number that any of them knows of.
@@ -159,7 +159,11 @@ func (r *report) total(m *moment, account feed.Totals, percentiles []percentile)
 	}
 	b.WriteString("all connections\n")
 	count("delivered", account.Delivered)
-	count("not asked", account.NotAsked)
+	note := ""
+	if account.NotAsked > 0 {
+		note = "  before the start, or of other symbols"
+	}
+	fmt.Fprintf(&b, "  %-12s %18s%s\n", "not asked", formatThousands(account.NotAsked), note)
 	count("withheld", account.Withheld)
 	count("lost", account.Lost)
 	if account.Expired > 0 {

@@ -124,7 +124,7 @@ func TestReportTotal(t *testing.T) {
     their latency counts as 0
 all connections
   delivered             1,000,000
-  not asked                     1
+  not asked                     1  before the start, or of other symbols
   withheld                      2
   lost                         50
     expired                    40

@@ -272,7 +272,7 @@ func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 	last := l.take(now)
 	m = &moment{at: now, since: last.since, span: last.since, lines: len(l.lines), lag: lags{max: l.maxLag}, reconnects: last.reconnects, tally: l.total}
 	for _, line := range l.lines {
-		if line.timer.live {
+		if line.timer.live && !line.away {
 			m.live++
 		}
 		account.Add(line.sub.Ledger().Totals())

@@ -124,7 +124,7 @@ func TestStatsMeasureLatency(t *testing.T) {
 				assert.InDelta(t, test.event-test.clock, *f.EventLatency.P50-*f.PublishLatency.P50, float64(test.event)/100)
 				assert.Zero(t, f.PublishLatency.Early+f.EventLatency.Early)
 			}
-			assert.Regexp(t, fmt.Sprintf(`\naccount: %d ticks, 0 recoveries, .*; %d connections\n$`, lines*ticks, lines), "\n"+c.err.String())
+			assert.Regexp(t, fmt.Sprintf(`\naccount: %s ticks, 0 recoveries, .*; %d connections\n$`, formatThousands(lines*ticks), lines), "\n"+c.err.String())
 		})
 	}
 }
@@ -154,8 +154,8 @@ func TestStatsOfARestart(t *testing.T) {
 	assert.EqualValues(t, lines*(next-1), f.Account.Delivered)
 	assert.EqualValues(t, lines*(next-1), f.Ticks)
 	assert.Equal(t, lines, f.Reconnects)
-	assert.Regexp(t, fmt.Sprintf(`account: %d ticks, %d recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; %d connections\n$`,
-		lines*(next-1), lines, lines), c.err.String())
+	assert.Regexp(t, fmt.Sprintf(`account: %s ticks, %d recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; %d connections\n$`,
+		formatThousands(lines*(next-1)), lines, lines), c.err.String())
 	reports, err := os.ReadFile(filepath.Join(dir, "reports"))
 	require.NoError(t, err)
 	assert.Equal(t, lines, strings.Count(string(reports), "\n"))
@@ -187,7 +187,7 @@ func TestStatsEnd(t *testing.T) {
 	w.Close()
 	require.NoError(t, r.Close())
 	require.Equal(t, exitDone, c.exit(t), c.err.String())
-	assert.Regexp(t, `^account: \d+ ticks.*; 100 connections\n$`, c.err.String())
+	assert.Regexp(t, `^account: [\d,]+ ticks.*; 100 connections\n$`, c.err.String())
 }
 
 // Connections that are down at the end are counted in the account.
@@ -255,6 +255,27 @@ func TestStatsObeyCommands(t *testing.T) {
 		assert.EqualValues(t, 10*lines, total(t, c).Ticks)
 		assert.Contains(t, c.err.String(), "commands: symbols: name PATTERNS, with commas between; * is all; nothing changes\n")
 	}
+}
+
+// The total counts as live the connections that were live when the run ended, not those that ever were.
+func TestStatsLiveAtTheEnd(t *testing.T) {
+	p := &program{stderr: io.Discard}
+	subs, err := (&subscribeOptions{connections: 4}).subscribers(subscriber.Config{Addrs: []string{"unix:nowhere"}})
+	require.NoError(t, err)
+	l := p.newLoad(subs, receiver{}, report{})
+	for i, states := range [][]subscriber.ConnState{
+		{subscriber.Connecting},
+		{subscriber.Live},
+		{subscriber.Live, subscriber.Disconnected},
+		{subscriber.Live, subscriber.Disconnected, subscriber.Live},
+	} {
+		l.lines[i].joined = func() {}
+		for _, s := range states {
+			require.NoError(t, l.lines[i].handle(&subscriber.Batch{Change: &subscriber.Change{State: s}}))
+		}
+	}
+	m, _ := l.end(time.Now())
+	assert.Equal(t, 2, m.live)
 }
 
 // A line that has had its --count is neither live nor behind, however far the others get.

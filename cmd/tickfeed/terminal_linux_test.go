@@ -194,8 +194,8 @@ func TestReadme(t *testing.T) {
 		{command: "go build ./cmd/tickfeed", does: "true"},
 		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
-		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: \d+ ticks, 0 recoveries`, code: exitInterrupted},
-		{command: "./tickfeed subscribe --connections 500 --stats", until: `/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: \d+ ticks, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
+		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: [\d,]+ ticks?, 0 recoveries`, code: exitInterrupted},
+		{command: "./tickfeed subscribe --connections 500 --stats", until: `/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: [\d,]+ ticks?, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
 		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
 		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`, exact: true},
@@ -204,7 +204,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed control pause", shows: `paused at 2026-`},
 		{command: "./tickfeed control seek 14:30", shows: `paused at 2026-`},
 		{command: "./tickfeed control resume", shows: `playing at 2026-`},
-		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: \d+ packets`, code: exitInterrupted},
+		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: [\d,]+ packets`, code: exitInterrupted},
 		{command: "./tickfeed import quotes.dbn.zst -o es.tick", shows: `written +es.tick`},
 		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
 		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", does: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick", shows: `AAPL`},
@@ -469,7 +469,7 @@ func TestTerminalColours(t *testing.T) {
 	text, code := sh.run("export NO_COLOR=; ./tickfeed demo --duration 3s --every 1s")
 	require.Zero(t, code)
 	assert.Contains(t, text, "\x1b[33mFAULT: ")
-	assert.Regexp(t, `\x1b\[32m  \w+ recovered in `, text)
+	assert.Regexp(t, `\x1b\[32m  \w+ recovered by `, text)
 	assert.Contains(t, text, "\x1b[32mEvery number is accounted for")
 	text, _ = sh.run("./tickfeed replay nothing.tick --log-format json")
 	assert.NotContains(t, text, "\x1b", "JSON has no colours")

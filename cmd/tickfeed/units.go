@@ -244,12 +244,29 @@ func formatThousands(n uint64) string {
 	return b.String()
 }
 
-// plural formats n and the noun: 1 session, 2 sessions.
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+// countOf formats n and the noun, which is given in the singular: 1 status, 12,000 statuses, 2 recoveries.
+func countOf(n uint64, noun string) string {
+	text := formatThousands(n) + " " + noun
+	switch stem, ends := strings.CutSuffix(text, "ry"); {
+	case n == 1:
+		return text
+	case ends:
+		return stem + "ries"
+	case strings.HasSuffix(noun, "s"):
+		return text + "es"
 	}
-	return strconv.Itoa(n) + " " + noun + "s"
+	return text + "s"
+}
+
+// plural is countOf for an int.
+func plural(n int, noun string) string { return countOf(uint64(n), noun) }
+
+// countAre formats a statement about n things: 1 number is gone, 2 numbers are gone.
+func countAre(n uint64, noun, what string) string {
+	if n == 1 {
+		return countOf(n, noun) + " is " + what
+	}
+	return countOf(n, noun) + " are " + what
 }
 
 // columns is the terminal width that all output fits.

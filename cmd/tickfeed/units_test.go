@@ -8,6 +8,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/subscriber"
 )
 
 func TestRate(t *testing.T) {
@@ -93,4 +97,22 @@ func TestLaterDay(t *testing.T) {
 	assert.Equal(t, friday.AddDate(0, 0, 3), laterDay(friday, friday.UnixNano()))
 	assert.Equal(t, friday.AddDate(0, 0, 3), laterDay(friday, friday.Add(30*time.Hour).UnixNano()))
 	assert.Equal(t, friday.AddDate(0, 0, 4), laterDay(friday, friday.AddDate(0, 0, 3).Add(-time.Second).UnixNano()))
+}
+
+// What is counted for people has thousands separators and the number of its noun.
+func TestCountOf(t *testing.T) {
+	for want, got := range map[string]string{
+		"1 recovery": countOf(1, "recovery"), "2 recoveries": countOf(2, "recovery"), "0 ticks": countOf(0, "tick"), "12,345 ticks": countOf(12_345, "tick"),
+		"3 statuses": countOf(3, "status"), "10,000 connections": plural(10_000, "connection"), "1 number is gone": countAre(1, "number", "gone"),
+		"1,000 numbers are gone": countAre(1000, "number", "gone"),
+		"account: 1 tick, 1 recovery, 0 withheld, 1,000 lost (999 expired), 0 disowned, 0 duplicated; next seq 1002": accountText(1, 1,
+			feed.Totals{Lost: 1000, Expired: 999}, 0, "next seq 1002"),
+		"account: 12,345,678 ticks, 0 recoveries, 1,234 withheld, 0 lost, 2,345 disowned, 3,456 duplicated; 2 connections": accountText(12_345_678, 0,
+			feed.Totals{Withheld: 1234, Disowned: 2345}, 3456, "2 connections"),
+		"the publisher no longer keeps this number":                                         lostReason(&subscriber.Change{Reason: codec.GoneExpired}, 1),
+		"the publisher's copy of these 1,234 is damaged":                                    lostReason(&subscriber.Change{Reason: codec.GoneDamaged}, 1234),
+		"the publisher has no session in common with the position, and cannot send these 2": lostReason(&subscriber.Change{Unrelated: true}, 2),
+	} {
+		assert.Equal(t, want, got)
+	}
 }
