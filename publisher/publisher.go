@@ -764,6 +764,7 @@ func (p *Publisher) goHome() error {
 	if err := p.journal.Rotate(state); err != nil {
 		return err
 	}
+	p.wakeHousekeeper()
 	p.cfg.Logger.Warn().Str("journal", p.cfg.Journal).Uint64("next", next).
 		Msg("journal: continues in a new file; the ticks of the missing files are served from memory only, and not at all after a restart")
 	return nil
@@ -794,6 +795,7 @@ func (p *Publisher) flushPiece(x *piece) error {
 			if err := p.journal.Rotate(state); err != nil {
 				return err
 			}
+			p.wakeHousekeeper()
 		}
 		if err := p.journal.Append(x.seg.buf[x.from:x.to], x.next, x.time); err != nil {
 			return err
@@ -804,16 +806,20 @@ func (p *Publisher) flushPiece(x *piece) error {
 				return err
 			}
 		case journal.SyncInterval:
-			if p.journal.Unsynced() > maxUnsynced {
-				select {
-				case p.syncNow <- struct{}{}:
-				default:
-				}
+			if unsynced, _ := p.journal.Unsynced(); unsynced > maxUnsynced {
+				p.wakeHousekeeper()
 			}
 		}
 	}
 	p.log.commit(x.seg, x.to, x.next, x.time)
 	return nil
+}
+
+func (p *Publisher) wakeHousekeeper() {
+	select {
+	case p.syncNow <- struct{}{}:
+	default:
+	}
 }
 
 // diskState logs once when the journal can no longer be written, again when the reason changes, and once when it can
@@ -887,8 +893,7 @@ func (p *Publisher) Failed() error {
 }
 
 // housekeeper syncs the journal, checks that its files are still there and applies retention, once a second. It also
-// syncs when much is unsynced, since rotating to the next file has to sync the rest of the current one, and nothing
-// is sent meanwhile.
+// syncs when much is unsynced, and settles each journal file as soon as the flusher has rotated to the next one.
 func (p *Publisher) housekeeper() {
 	tick := time.NewTicker(houseInterval)
 	defer tick.Stop()
@@ -899,21 +904,21 @@ func (p *Publisher) housekeeper() {
 		case <-tick.C:
 			retain = true
 		case <-p.syncNow:
-			if p.journal.Unsynced() <= maxUnsynced {
-				continue
-			}
 		case <-p.closing:
 			return
 		}
-		if p.cfg.Sync == journal.SyncInterval {
-			if err := p.journal.Sync(); err != nil {
-				p.fail(err)
-			}
+		err := p.journal.Settle()
+		unsynced, _ := p.journal.Unsynced()
+		if err == nil && p.cfg.Sync == journal.SyncInterval && (retain || unsynced > maxUnsynced) {
+			err = p.journal.Sync()
+		}
+		if err != nil && !errors.Is(err, journal.ErrFull) {
+			p.fail(err)
 		}
 		if !retain {
 			continue
 		}
-		err := p.journal.Check()
+		err = p.journal.Check()
 		switch {
 		case unwell.begins(err != nil):
 			p.cfg.Logger.Warn().Err(err).Msg("journal: the directory is not as it was left")

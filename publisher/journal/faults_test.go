@@ -88,12 +88,16 @@ func judgeRecovered(w *world, j *journal.Journal, got told) error {
 	return nil
 }
 
-// life runs a publisher on fs until an operation fails for good: it opens the journal, appends,
-// syncs after each, or each of w.syncEvery, rotates, and waits where the disk is full, at most a few times. After
-// ErrFailed it goes on in a child session. It reports whether it lived to close the journal,
-// and any break of what an error promises.
+// life runs a publisher on fs until an operation fails for good: it opens the journal, appends, syncs after each
+// packet or after w.syncEvery packets, rotates, settles, and waits where the disk is full, at most a few times. After
+// ErrFailed it goes on in a child session. It reports whether it lived to its end, and any break of what an error
+// promises.
 func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
-	j, err := journal.Open(journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10, Sync: journal.SyncAlways, RetainBytes: 30 << 10})
+	cfg := journal.Config{Dir: "j", FS: fs, SegmentSize: 4 << 10, Sync: journal.SyncAlways, RetainBytes: 30 << 10}
+	if w.rotates {
+		cfg.Sync, cfg.SegmentSize = journal.SyncInterval, journal.MinSegmentSize
+	}
+	j, err := journal.Open(cfg)
 	if err != nil {
 		return false, nil
 	}
@@ -111,13 +115,14 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 				continue
 			case errors.Is(err, journal.ErrFailed) && tries < 3 && begun:
 				from := j.Synced()
-				if from > j.Next() {
-					problem = fmt.Errorf("synced up to %d of %d", from, j.Next())
+				if from > j.Next() || from < w.synced {
+					problem = fmt.Errorf("synced up to %d of %d, and before up to %d", from, j.Next(), w.synced)
 					return false
 				}
 				w.fork(from)
 				for again := 0; again < 3; again++ {
 					if err = j.Begin(w.lineage, codec.ModeLive, w.state); err == nil {
+						w.synced = w.next
 						return false
 					}
 				}
@@ -131,12 +136,30 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 		return false, problem
 	}
 	begun = true
+	w.synced = w.next // also what the life before appended last
+	settle := -1      // the packet after which the file that ended is settled; -1 if none is to be
+	forked := func() bool { return problem == nil && !j.Full() && j.Next() == w.next && j.Synced() == w.next }
 	for i := range packets {
-		if j.Full() && !do(func() error { return j.Rotate(w.state) }) {
-			if problem != nil || !j.Full() && j.Next() == w.next {
-				continue
+		if j.Full() {
+			if !do(func() error { return j.Rotate(w.state) }) {
+				if forked() {
+					continue
+				}
+				return false, problem
 			}
-			return false, problem
+			settle = i
+			if w.rotates {
+				settle = i + 2
+			}
+		}
+		if settle >= 0 && i >= settle {
+			settle = -1
+			if !do(j.Settle) {
+				if forked() {
+					continue
+				}
+				return false, problem
+			}
 		}
 		_ = j.Retain(w.time)
 		p, to := w.packet(1+int(w.next%25)), w.next
@@ -154,11 +177,18 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 				return err
 			}
 			w.synced = to
+			if bytes, since := j.Unsynced(); bytes != 0 || !since.IsZero() || j.Synced() != to {
+				problem = fmt.Errorf("after Sync %d bytes are unsynced, since %v; synced up to %d of %d", bytes, since, j.Synced(), to)
+			}
 			return nil
 		})
-		if !ok && (problem != nil || w.next == to) { // not in a child session
+		if problem != nil || !ok && w.next == to { // not in a child session
 			return false, problem
 		}
+	}
+	if w.rotates {
+		fs.Kill()
+		return true, nil
 	}
 	return j.Close() == nil, nil
 }
@@ -167,10 +197,26 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 // the next start, every number is told once, with the bytes it was given, and what is missing
 // is said to be (RELIABILITY 4, 5).
 func TestEveryOperationFails(t *testing.T) {
+	t.Run("synced always", func(t *testing.T) { everyOperationFails(t, false) })
+	t.Run("rotating, synced from time to time", func(t *testing.T) { everyOperationFails(t, true) })
+}
+
+func everyOperationFails(t *testing.T, rotates bool) {
+	newWorld := func() *world {
+		w := newWorld()
+		if w.rotates = rotates; rotates {
+			w.syncEvery = 3
+		}
+		return w
+	}
 	script := func(fs *memfs.FS, w *world) error {
 		for range 3 {
 			if _, err := life(w, fs, 40); err != nil {
 				return err
+			}
+			if rotates {
+				fs.Kill() // what is not synced remains so
+				continue
 			}
 			fault := fs.Fault
 			*fs = *fs.Killed()
@@ -246,6 +292,11 @@ func TestEveryOperationFails(t *testing.T) {
 // acknowledged after a sync is there, nothing is told twice or with other bytes, what is
 // missing is said to be, and recovering again changes nothing (RELIABILITY 3).
 func TestPowerCuts(t *testing.T) {
+	t.Run("synced always", func(t *testing.T) { powerCuts(t, false) })
+	t.Run("rotating, synced from time to time", func(t *testing.T) { powerCuts(t, true) })
+}
+
+func powerCuts(t *testing.T, rotates bool) {
 	const packets = 12
 	count := func() int { // operations that change something
 		n := 0
@@ -256,7 +307,7 @@ func TestPowerCuts(t *testing.T) {
 			return 0, nil
 		}}
 		w := newWorld()
-		w.syncEvery = 3
+		w.syncEvery, w.rotates = 3, rotates
 		for range 2 {
 			_, err := life(w, fs, packets)
 			require.NoError(t, err)
@@ -281,7 +332,7 @@ func TestPowerCuts(t *testing.T) {
 					break
 				}
 				seed, k := *crashSeed+i, int((*crashSeed+i)%uint64(count))
-				if err := powerCut(seed, k, packets, seen); err != nil {
+				if err := powerCut(seed, k, packets, rotates, seen); err != nil {
 					problems[worker] = fmt.Errorf("-journal.seed=%d -journal.crashes=1: operation %d: %w", seed, k, err)
 				}
 				cuts.Add(1)
@@ -304,7 +355,7 @@ const (
 
 // powerCut lets the power fail at operation k of two lives, and judges what the disk may hold
 // then, unless it was seen. With the last of it there is another life, which is judged too.
-func powerCut(seed uint64, k, packets int, seen map[uint64]bool) error {
+func powerCut(seed uint64, k, packets int, rotates bool, seen map[uint64]bool) error {
 	r := rand.New(rand.NewPCG(seed, 2))
 	n := 0
 	fs := &memfs.FS{}
@@ -321,7 +372,7 @@ func powerCut(seed uint64, k, packets int, seen map[uint64]bool) error {
 		return 0, memfs.ErrLostPower
 	}
 	w := newWorld()
-	w.syncEvery = 3
+	w.syncEvery, w.rotates = 3, rotates
 	for range 2 {
 		if _, err := life(w, fs, packets); err != nil {
 			return err

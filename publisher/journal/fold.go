@@ -135,9 +135,9 @@ const (
 )
 
 // OpenFiles returns how many file descriptors a journal may use at a time in a process whose limit is limit, 0
-// for no limit: for the files being read, the lock, the file that ends and the one that begins, a directory,
-// and the reserve.
-func OpenFiles(limit int) int { return readFiles(limit) + reservedFiles + 4 }
+// for no limit: for the files being read, the lock, the files that ended and the current one, a directory, and
+// the reserve.
+func OpenFiles(limit int) int { return readFiles(limit) + reservedFiles + maxUnsettled + 3 }
 
 func readFiles(limit int) int {
 	if limit > 0 {

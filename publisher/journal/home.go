@@ -83,18 +83,15 @@ func (j *Journal) Check() error {
 	j.syncing <- struct{}{}
 	defer func() { <-j.syncing }()
 	j.mu.Lock()
-	file, lock, missing, name := j.file, j.lock, j.missing, ""
-	if n := len(j.segments); n > 0 {
-		name = j.segments[n-1].name
-	}
+	current, lock, missing := j.current, j.lock, j.missing
 	usable := !j.closed && j.failed == nil
 	j.mu.Unlock()
-	if !usable || file == nil && !missing {
+	if !usable || current == nil && !missing {
 		return nil // no current file
 	}
 	var err error
-	if file != nil {
-		err = j.fs.Check(j.path(name), file)
+	if current != nil {
+		err = j.fs.Check(j.path(current.name), current.f)
 	}
 	if err == nil {
 		err = j.fs.Check(j.path(lockName), lock)

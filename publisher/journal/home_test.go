@@ -45,8 +45,11 @@ func TestRotateWithoutDescriptors(t *testing.T) {
 			w.append(t, j, 20)
 		}
 		now, _ := fs.Descriptors()
-		fs.Limit(now - 1) // what the file gives back is another's
-		return j.Rotate(w.state)
+		fs.Limit(now) // what the last file gave back is another's
+		if err := j.Rotate(w.state); err != nil {
+			return err
+		}
+		return j.Settle()
 	}
 	give := crowd(t, fs)
 	for ; rotations < 100; rotations++ {
@@ -235,7 +238,7 @@ func TestCurrentFileIsRemoved(t *testing.T) {
 			for range 3 {
 				w.append(t, j, 20)
 			}
-			require.NoError(t, j.Rotate(w.state))
+			w.rotate(t, j)
 			kept := w.next
 			for range c.packets {
 				w.append(t, j, 20)
@@ -248,7 +251,7 @@ func TestCurrentFileIsRemoved(t *testing.T) {
 			require.True(t, j.Missing())
 			require.True(t, j.Full())
 			head := w.next
-			require.NoError(t, j.Rotate(w.state))
+			w.rotate(t, j)
 			require.False(t, j.Missing())
 			require.NoError(t, j.Check())
 			require.Equal(t, head, j.Next())
@@ -297,7 +300,7 @@ func TestLockIsRemoved(t *testing.T) {
 	require.ErrorIs(t, err, journal.ErrLocked)
 	require.ErrorIs(t, err, journal.ErrFailed)
 	require.ErrorIs(t, j.Append(w.packet(1), w.next, w.time), journal.ErrFailed)
-	require.NoError(t, j.Close())
+	require.ErrorIs(t, j.Close(), journal.ErrLocked)
 	require.NoError(t, other.Close())
 }
 
@@ -482,28 +485,37 @@ func (f *lasting) Close() error {
 	return f.File.Close()
 }
 
-// A file that ends is synced before the next one is born, which is synced, with its directory, before it is used; under
-// SyncNone neither is (RELIABILITY, rule 4).
+// Rotate makes durable what it must before the next append: nothing, except with SyncAlways, where the next file and its
+// name are. Settle syncs the file that ended before its trailer is written, unless the policy is SyncNone, and closes
+// it. Sync makes the next file and its name durable (RELIABILITY, rule 4).
 func TestRotationIsDurable(t *testing.T) {
-	for sync, want := range map[journal.Sync][]string{
-		journal.SyncNone:     {"write", "close", "create", "write"},
-		journal.SyncInterval: {"write", "sync", "close", "create", "write", "sync", "sync directory"},
-		journal.SyncAlways:   {"write", "sync", "close", "create", "write", "sync", "sync directory"},
+	for sync, want := range map[journal.Sync]struct{ rotate, settle, sync []string }{
+		journal.SyncNone:     {[]string{"create", "write"}, []string{"write", "close"}, []string{"sync directory", "sync"}},
+		journal.SyncInterval: {[]string{"create", "write"}, []string{"sync", "write", "sync", "close"}, []string{"sync directory", "sync"}},
+		journal.SyncAlways:   {[]string{"create", "write", "sync", "sync directory"}, []string{"write", "sync", "close"}, nil},
 	} {
 		fs := &durability{}
 		w := newWorld()
 		j := w.start(t, journal.Config{Dir: t.TempDir(), FS: fs, Sync: sync, SegmentSize: journal.MinSegmentSize})
 		for !j.Full() {
 			w.append(t, j, 20)
+			if sync == journal.SyncAlways {
+				require.NoError(t, j.Sync())
+			}
 		}
-		fs.trace = nil
-		require.NoError(t, j.Rotate(w.state))
-		assert.Equal(t, want, fs.trace, "sync %v", sync)
+		traced := func(do func() error) []string {
+			fs.trace = nil
+			require.NoError(t, do())
+			return fs.trace
+		}
+		assert.Equal(t, want.rotate, traced(func() error { return j.Rotate(w.state) }), "sync %v", sync)
+		assert.Equal(t, want.settle, traced(j.Settle), "sync %v", sync)
 		assert.Equal(t, w.next, j.Synced())
-		fs.trace = nil
+		assert.Empty(t, traced(j.Settle))
+		assert.Equal(t, want.sync, traced(j.Sync), "sync %v", sync)
+		assert.Empty(t, traced(j.Sync))
 		w.append(t, j, 20)
-		require.NoError(t, j.Close())
-		assert.Equal(t, []string{"write", "write", "sync", "close"}, fs.trace, "packets, index, and the end")
+		assert.Equal(t, []string{"sync", "write", "sync", "close"}, traced(j.Close), "packets, index, and the end")
 	}
 }
 

@@ -2,7 +2,16 @@
 // recording), each of which can be read alone.
 //
 // One goroutine begins sessions, appends and rotates. Any number of cursors may read at the same time: they see
-// only whole appends and never make the writer wait. Other goroutines may sync and apply retention.
+// only whole appends and never make the writer wait. Other goroutines may sync, settle and apply retention.
+//
+// Rotate is on the way of ticks to subscribers, so it does only what must precede the next append: it creates the
+// next file and writes the header and the state that the file begins with. Settle does the rest, from another
+// goroutine: it syncs the file that ended, then writes its index and trailer, syncs those, and closes the file.
+// So a trailer says that everything before it is durable, and Open syncs the files without a trailer that a killed
+// process may have left. If power fails before Settle has synced, the file that ended may be cut short although
+// the next one survived. The next header states its first number, so the numbers between the two are reported as
+// missing, and the next session begins after all that is left. [Journal.Unsynced] returns how much a power cut
+// may cost. With SyncAlways, the file that ends, the next file and its name are durable before Rotate returns.
 //
 // A condition that can end by itself is not a failure: if room, file descriptors or permission are lacking, a
 // call returns ErrFull and may be made again. A journal holds a few descriptors in reserve, so that it can
@@ -18,15 +27,18 @@
 // disowns the ticks beyond it. If another publisher holds the new lock, the journal fails.
 //
 //	Open → Recovered → Begin → Append … Rotate → Append … → Close
+//	                        │               └→ Settle
 //	                        └→ Cursor → Next … (for subscribers behind the log in memory)
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -44,27 +56,27 @@ type Journal struct {
 
 	// Fields used by the writer's goroutine alone.
 	header   codec.FileHeader
-	sealed   bool   // the current file is finished; the next one is not made yet
 	begun    int    // length of the append that ErrFull interrupted; 0 if none was
 	leftover string // file that a failed attempt could not remove
 
 	retaining sync.Mutex    // held by Retain
-	syncing   chan struct{} // one slot, taken while the current file is synced, closed or checked; acquired before mu
+	syncing   chan struct{} // one slot, taken while files are synced, closed or checked; acquired before mu
 	reading   chan struct{} // one slot for each descriptor that may be open for reading
 
 	mu       sync.Mutex // held for a few instructions only
 	lock     io.Closer
-	file     recording.File // the file that w writes; nil once it is closed
-	missing  bool           // the directory no longer names file or lock
-	reserve  []io.Closer    // descriptors held so that they can be given up
-	w        *recording.Writer
-	segments []*segment  // oldest first; w, if not nil, writes the last one
+	out      []*outFile  // files open for writing, oldest first; an element never changes
+	current  *outFile    // the last of out, which is appended to; nil if all of out have ended
+	missing  bool        // the directory no longer names current or lock
+	reserve  []io.Closer // descriptors held so that they can be given up
+	segments []*segment  // oldest first; current, if not nil, is the last one
 	files    []*openFile // least recently requested first
 	opened   []*openFile // files whose descriptor is open, least recently read first
 	opening  int         // number of files about to be opened
 	next     uint64
 	synced   uint64
-	failed   error // final for the current file
+	stamps   []stamp // when the appends from synced on were made, oldest first
+	failed   error   // final for the current file
 	closed   bool
 }
 
@@ -84,19 +96,49 @@ type segment struct {
 	marks []codec.Mark // nil if not known; only ever appended to
 	gone  bool         // removed by retention
 	late  bool         // the file has lost its first header: the header was found at a later mark
+	cut   bool         // the file was recovered without a trailer: its writer was killed, or lost power
 
 	indexing chan struct{} // one slot, taken while marks are made for a file that has none
 }
 
 func (s *segment) session() feed.Session { return s.lineage.Current() }
 
+// An outFile is a file that is open for writing: the current file, or one that ended and waits for Settle.
+type outFile struct {
+	*segment
+	w *recording.Writer
+	f recording.File // the file that w writes
+
+	// Protected by Journal.mu.
+	synced uint64 // the file is durable up to this number; its first number if nothing of it is
+	named  bool   // its name is durable
+	broken bool   // a sync failed: it is unknown what is durable
+}
+
+// A stamp says when numbers were appended: first at time at, the numbers after it at that time or later.
+type stamp struct {
+	first uint64
+	at    time.Time
+}
+
+// Bounds of stamps. Appends that follow a stamp within stampInterval share it, and so do all later ones once there
+// are maxStamps.
+const (
+	stampInterval = 10 * time.Millisecond
+	maxStamps     = 1024
+)
+
+// maxUnsettled is how many ended files may wait for Settle. Full returns false at this bound, so the current file
+// grows instead.
+const maxUnsettled = 2
+
 // A Sync is a policy that says when appended data becomes durable.
 type Sync int
 
-// The policies. The journal itself syncs only when it begins, rotates or closes a file; in between, its owner
-// calls [Journal.Sync].
+// The policies. The journal itself syncs only when it begins a session, settles a file or closes; in between, its
+// owner calls [Journal.Sync].
 const (
-	SyncNone     Sync = iota // files are synced when a session begins and at Close
+	SyncNone     Sync = iota // files are synced when a session begins and at Close; other files count as synced once they are closed
 	SyncInterval             // the owner calls Sync from time to time
 	SyncAlways               // the owner calls Sync after Append and before it sends; cursors see synced data only
 )
@@ -230,18 +272,16 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 	case session.First > next && !empty || session.First < next && (failed == nil || session.First < synced):
 		return fmt.Errorf("journal %s: session %v begins at %d, the journal ends at %d", j.cfg.Dir, session.ID, session.First, next)
 	}
-	if failed == nil {
-		if err := j.seal(); err != nil {
-			return err
-		}
-	} else {
-		j.abandon()
+	if failed != nil {
+		_ = j.closeOut() // as far as possible
+	} else if err := j.finish(); err != nil {
+		return err
 	}
 	j.header = codec.FileHeader{
 		Mode: mode, Lineage: lineage, Origin: j.cfg.Origin, Seed: codec.LineSeed(session.ID, nil),
 		Source: j.cfg.Source, Next: session.First,
 	}
-	return j.create(state, SyncAlways)
+	return j.create(state, SyncAlways, failed)
 }
 
 // Append appends p verbatim. P must be whole sealed packets of the current session that join; next is the
@@ -253,7 +293,7 @@ func (j *Journal) Begin(lineage feed.Lineage, mode codec.Mode, state *feed.State
 // After ErrFailed the caller must call Begin.
 func (j *Journal) Append(p []byte, next uint64, lastTime int64) error {
 	j.mu.Lock()
-	w, first, err := j.w, j.next, j.usableLocked()
+	out, first, err := j.current, j.next, j.usableLocked()
 	j.mu.Unlock()
 	if err != nil {
 		return err
@@ -261,23 +301,29 @@ func (j *Journal) Append(p []byte, next uint64, lastTime int64) error {
 	if codec.PacketSize(p) == 0 || codec.PacketAt(p).First != first {
 		return fmt.Errorf("journal %s: internal error: append does not begin at %d", j.cfg.Dir, first)
 	}
-	if j.sealed {
-		return fmt.Errorf("journal %s: the current file is finished: call Rotate before Append", j.cfg.Dir)
-	}
 	if j.begun != 0 && j.begun != len(p) {
 		return fmt.Errorf("journal %s: internal error: append of %d bytes resumed with %d", j.cfg.Dir, j.begun, len(p))
 	}
-	if err := w.Append(p, next, lastTime); err != nil {
+	if err := out.w.Append(p, next, lastTime); err != nil {
 		j.begun = len(p)
 		return j.failedTo("append", err)
 	}
 	j.begun = 0
+	now := time.Now()
 	j.mu.Lock()
-	s := j.segments[len(j.segments)-1]
-	s.size, s.next, s.last, s.marks = w.Size(), next, lastTime, w.Marks()
+	out.size, out.next, out.last, out.marks = out.w.Size(), next, lastTime, out.w.Marks()
+	j.stampLocked(first, now)
 	j.next = next
 	j.mu.Unlock()
 	return nil
+}
+
+// stampLocked records that the numbers from first on are appended now.
+func (j *Journal) stampLocked(first uint64, now time.Time) {
+	n := len(j.stamps)
+	if n == 0 || n < maxStamps && now.Sub(j.stamps[n-1].at) >= stampInterval {
+		j.stamps = append(j.stamps, stamp{first, now})
+	}
 }
 
 func (j *Journal) usableLocked() error {
@@ -286,7 +332,7 @@ func (j *Journal) usableLocked() error {
 		return ErrClosed
 	case j.failed != nil:
 		return j.failed
-	case j.w == nil:
+	case j.current == nil:
 		return fmt.Errorf("journal %s: no session was begun", j.cfg.Dir)
 	}
 	return nil
@@ -314,85 +360,138 @@ func (j *Journal) failedTo(what string, err error) error {
 	return err
 }
 
-// Full reports whether Rotate is due because the current file has reached its size or age, or is missing. Only
-// the writer's goroutine may call it.
+// Full reports whether Rotate is due because the current file has reached its size or age, or is missing. It
+// returns false while too many files that ended wait for Settle. Only the writer's goroutine may call it.
 func (j *Journal) Full() bool {
-	if j.sealed {
-		return true
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.missing {
+	switch {
+	case j.missing:
 		return true
-	}
-	if j.w == nil {
+	case j.current == nil || len(j.out) > maxUnsettled:
 		return false
 	}
-	s := j.segments[len(j.segments)-1]
+	s := j.current
 	return s.size >= j.cfg.SegmentSize || j.cfg.RetainAge > 0 && j.cfg.Now()-s.created >= int64(j.cfg.RetainAge)/retained
 }
 
-// Rotate ends the current file and begins the next one of the session; state is the state as of Next. After
-// ErrFull the caller must call it again with the same state. A file without packets is not rotated, unless
-// Check found that it is missing.
+// Rotate ends the current file and begins the next one of the session; state is the state as of Next. The owner
+// then calls Settle, from another goroutine. After ErrFull nothing has changed: the caller may call Rotate again
+// with the same state, or append to the current file. A file without packets is not rotated, unless Check found
+// that it is missing. Rotate waits for the disk only with SyncAlways, or if too many files that ended wait for
+// Settle.
 func (j *Journal) Rotate(state *feed.State) error {
 	j.mu.Lock()
 	err := j.usableLocked()
-	if err == nil && j.segments[len(j.segments)-1].first == j.next && !j.sealed && !j.missing {
+	if err == nil && j.current.first == j.next && !j.missing {
 		j.mu.Unlock()
 		return nil
 	}
-	next := j.next
+	next, crowded := j.next, len(j.out) > maxUnsettled
 	j.mu.Unlock()
+	if err == nil && crowded {
+		err = j.Settle()
+	}
+	if err == nil && j.cfg.Sync == SyncAlways {
+		err = j.Sync()
+	}
 	if err != nil {
 		return err
 	}
-	if err := j.seal(); err != nil {
-		return err
-	}
 	j.header.Next = next
-	return j.create(state, j.cfg.Sync)
+	return j.create(state, j.cfg.Sync, nil)
 }
 
-// seal ends the current file, if there is one: it writes index and trailer, syncs if the policy asks for it,
-// and closes.
-func (j *Journal) seal() error {
-	if j.w == nil || j.sealed {
-		return nil
-	}
-	_ = j.w.Finish() // the index only makes reading faster
-	if j.cfg.Sync != SyncNone {
-		if err := j.sync(); err != nil {
-			return err
-		}
-	}
-	if err := j.closeFile(j.w.Close); err != nil {
-		return j.failedTo("close", finalError{err})
-	}
-	j.sealed = true
-	return nil
-}
-
-// closeFile closes the current file by calling end.
-func (j *Journal) closeFile(end func() error) error {
+// Settle finishes the files that Rotate ended: it syncs each of them unless the policy is SyncNone, writes its
+// index and trailer, and closes it. Any goroutine may call it; appends continue meanwhile. After ErrFull the
+// caller may call it again; any other error wraps ErrFailed.
+func (j *Journal) Settle() error {
 	j.syncing <- struct{}{}
 	defer func() { <-j.syncing }()
-	j.mu.Lock()
-	j.file = nil
-	j.mu.Unlock()
-	return end()
+	return j.settle(j.cfg.Sync != SyncNone)
 }
 
-// abandon closes a file that has failed.
-func (j *Journal) abandon() {
-	if j.w != nil && !j.sealed {
-		_ = j.closeFile(j.w.CloseTorn)
+// settle does the work of Settle. The caller must hold the slot of syncing.
+func (j *Journal) settle(durably bool) error {
+	for {
+		j.mu.Lock()
+		if len(j.out) == 0 || j.out[0] == j.current {
+			j.mu.Unlock()
+			return nil
+		}
+		out := j.out[0]
+		broken := out.broken
+		j.mu.Unlock()
+		if broken {
+			_ = out.w.CloseTorn()
+			j.settled(out)
+			continue
+		}
+		if durably {
+			if err := j.syncFile(out); err != nil {
+				return err
+			}
+		}
+		_ = out.w.Finish() // the index only makes reading faster
+		if durably {
+			if err := out.w.Sync(); err != nil {
+				return j.breaks(out, err)
+			}
+		}
+		err := out.w.Close()
+		j.settled(out)
+		if err != nil {
+			return j.failedTo("close", finalError{err})
+		}
 	}
-	j.sealed = true
 }
 
-// create creates the next file as described by j.header, durably unless sync is SyncNone.
-func (j *Journal) create(state *feed.State, sync Sync) error {
+// settled removes out, the oldest file open for writing, which is closed now.
+func (j *Journal) settled(out *outFile) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.out = j.out[1:]
+	out.safe = out.size
+	j.advanceLocked()
+}
+
+// finish ends the current file and settles it.
+func (j *Journal) finish() error {
+	j.mu.Lock()
+	j.current = nil
+	j.mu.Unlock()
+	return j.Settle()
+}
+
+// closeOut ends the current file and settles all files durably; it closes the files that it cannot sync without
+// index and trailer. It returns the first error.
+func (j *Journal) closeOut() (first error) {
+	j.syncing <- struct{}{}
+	defer func() { <-j.syncing }()
+	for {
+		j.mu.Lock()
+		j.current = nil
+		var oldest *outFile
+		if len(j.out) > 0 {
+			oldest = j.out[0]
+		}
+		j.mu.Unlock()
+		err := j.settle(true)
+		if err == nil {
+			return first
+		}
+		first = cmp.Or(first, err)
+		j.mu.Lock()
+		if len(j.out) > 0 && j.out[0] == oldest {
+			oldest.broken = true
+		}
+		j.mu.Unlock()
+	}
+}
+
+// create creates the next file as described by j.header, durably if sync is SyncAlways. The file ends the failure
+// over, or none if over is nil: Settle may find another failure meanwhile, which remains.
+func (j *Journal) create(state *feed.State, sync Sync, over error) error {
 	h := j.header
 	h.Created = j.cfg.Now()
 	seg := &segment{
@@ -421,7 +520,7 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 		return j.failedTo("create", err)
 	}
 	w, err := recording.NewWriter(f, h, state)
-	if err == nil && sync != SyncNone {
+	if err == nil && sync == SyncAlways {
 		if err = w.Sync(); err == nil {
 			err = j.withDescriptors(func() error { return j.fs.SyncDir(j.cfg.Dir) })
 		}
@@ -434,53 +533,113 @@ func (j *Journal) create(state *feed.State, sync Sync) error {
 		}
 		return j.failedTo("begin "+seg.name, err)
 	}
-	seg.size, seg.safe = w.Size(), w.Size()
-	j.sealed, j.begun = false, 0
-	j.mu.Lock()
-	if i := len(j.segments) - 1; i >= 0 {
-		j.segments[i].to = seg.first
+	seg.size = w.Size()
+	out := &outFile{segment: seg, w: w, f: f, synced: seg.first}
+	if sync == SyncAlways {
+		seg.safe, out.named = seg.size, true
 	}
+	j.begun = 0
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if h.Next < j.next { // a child session begins before the end of a failed file
+		j.synced, j.stamps = h.Next, nil
+	}
+	// The new file owns the numbers from its first one on. No number is left for files that begin there or later.
+	for _, s := range j.segments {
+		if s.to == 0 || s.to > seg.first {
+			s.to = seg.first
+		}
+	}
+	j.segments = slices.DeleteFunc(j.segments, func(s *segment) bool { return s.first >= seg.first })
 	j.segments = append(j.segments, seg)
-	j.file, j.missing = f, false
-	j.w, j.next, j.synced, j.failed = w, h.Next, h.Next, nil
-	j.mu.Unlock()
+	j.out = append(j.out, out)
+	j.current, j.missing = out, false
+	j.next = h.Next
+	if j.failed == over {
+		j.failed = nil
+	}
+	j.advanceLocked()
 	return nil
 }
 
 func fileName(first uint64, id feed.SessionID) string { return fmt.Sprintf("%020d-%v.tick", first, id) }
 
-// Sync makes appended data durable. Any goroutine may call it; appends continue meanwhile. The error wraps
-// ErrFailed, which is final for the file, because the operating system drops data that it could not write.
+// Sync makes appended data durable, in the current file and in those that wait for Settle. Any goroutine may call
+// it; appends continue meanwhile. After ErrFull, about the directory, the caller may call it again. Any other
+// error wraps ErrFailed and is final, because the operating system drops data that it could not write.
 func (j *Journal) Sync() error {
+	j.syncing <- struct{}{}
+	defer func() { <-j.syncing }()
 	j.mu.Lock()
 	err := j.usableLocked()
+	files := j.out
 	j.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return j.sync()
+	for _, out := range files {
+		if err := j.syncFile(out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (j *Journal) sync() error {
-	j.syncing <- struct{}{}
-	defer func() { <-j.syncing }()
+// syncFile makes what was appended to out durable, and its name. The caller must hold the slot of syncing.
+func (j *Journal) syncFile(out *outFile) error {
 	j.mu.Lock()
-	w, next, failed, done := j.w, j.next, j.failed, j.next == j.synced
-	s := j.segments[len(j.segments)-1]
-	size := s.size
+	size, next, named := out.size, out.next, out.named
+	done := named && out.safe == size
+	files := j.out
 	j.mu.Unlock()
-	if failed != nil || done {
-		return failed
+	if done {
+		return nil
 	}
-	if err := w.Sync(); err != nil {
-		return j.failedTo("sync", fmt.Errorf("%w", finalError{err}))
+	if !named {
+		if err := j.withDescriptors(func() error { return j.fs.SyncDir(j.cfg.Dir) }); err != nil {
+			return j.failedTo("sync the directory", err)
+		}
+		j.mu.Lock()
+		for _, o := range files {
+			o.named = true
+		}
+		j.mu.Unlock()
+	}
+	if err := out.w.Sync(); err != nil {
+		return j.breaks(out, err)
 	}
 	j.mu.Lock()
-	if j.w == w {
-		j.synced, s.safe = next, size
-	}
-	j.mu.Unlock()
+	defer j.mu.Unlock()
+	out.safe, out.synced = size, next
+	j.advanceLocked()
 	return nil
+}
+
+// breaks records that a sync of out returned err.
+func (j *Journal) breaks(out *outFile, err error) error {
+	j.mu.Lock()
+	out.broken = true
+	j.mu.Unlock()
+	return j.failedTo("sync", finalError{err})
+}
+
+// advanceLocked computes synced from the files that are open for writing.
+func (j *Journal) advanceLocked() {
+	if j.failed != nil {
+		return
+	}
+	for _, out := range j.out {
+		j.synced = max(j.synced, out.synced)
+		if out.safe < out.size {
+			break
+		}
+	}
+	for len(j.stamps) > 1 && j.stamps[1].first <= j.synced {
+		j.stamps = j.stamps[1:]
+	}
+	if j.synced == j.next {
+		j.stamps = j.stamps[:0]
+	}
 }
 
 // A finalError hides its cause from passes: a sync that failed for lack of room has failed for good.
@@ -488,15 +647,18 @@ type finalError struct{ err error }
 
 func (e finalError) Error() string { return e.err.Error() }
 
-// Unsynced returns the number of bytes of the current file that were appended and not synced.
-func (j *Journal) Unsynced() int64 {
+// Unsynced returns what a power cut may cost: the number of bytes that were written and not synced, in all files,
+// and when the oldest unsynced append was made, up to 10 ms too early; the zero time if every append is synced.
+func (j *Journal) Unsynced() (bytes int64, since time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.segments) == 0 {
-		return 0
+	for _, out := range j.out {
+		bytes += out.size - out.safe
 	}
-	s := j.segments[len(j.segments)-1]
-	return s.size - s.safe
+	if len(j.stamps) > 0 {
+		since = j.stamps[0].at
+	}
+	return bytes, since
 }
 
 // Next returns the number after the last one appended or recovered.
@@ -607,32 +769,17 @@ func (j *Journal) Retain(now int64) error {
 	return nil
 }
 
-// Close ends the current file with index and trailer, syncs it, and releases the lock. The journal is closed
+// Close settles all files, with syncs under every policy, and releases the lock. The journal is closed
 // even if Close returns an error; the error wraps ErrFailed if some data may not be durable. The callers of
 // Cursor must still close their cursors.
 func (j *Journal) Close() error {
 	j.mu.Lock()
-	w, failed, closed := j.w, j.failed, j.closed
+	failed, closed := j.failed, j.closed
 	j.mu.Unlock()
 	if closed {
 		return nil
 	}
-	var err error
-	if w != nil && !j.sealed {
-		if failed != nil {
-			j.abandon()
-			err = failed
-		} else {
-			_ = w.Finish()
-			err = j.closeFile(func() error {
-				err := w.Sync()
-				if err != nil {
-					err = fmt.Errorf("journal %s: sync: %w: %w", j.cfg.Dir, ErrFailed, err)
-				}
-				return errors.Join(err, w.Close())
-			})
-		}
-	}
+	err := cmp.Or(failed, j.closeOut())
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()

@@ -98,6 +98,9 @@ func (j *Journal) recover() error {
 			return err
 		}
 		if !again {
+			if err := j.syncUnsettled(); err != nil {
+				return err
+			}
 			j.reportGaps()
 			return nil
 		}
@@ -164,9 +167,25 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 	if t := r.Trailer(); t != nil && t.Next >= first {
 		s.next, s.last = t.Next, t.LastTime
 	} else {
+		s.cut = true
 		err = s.findEnd(f)
 	}
 	return s, err
+}
+
+// syncUnsettled makes the files of the last session durable that a killed process may have left unsynced: those
+// without a trailer. The files of earlier sessions were made durable before the last session began, and the last
+// file by recoverLast.
+func (j *Journal) syncUnsettled() error {
+	last := j.segments[len(j.segments)-1]
+	for _, s := range j.segments[:len(j.segments)-1] {
+		if s.cut && s.session() == last.session() {
+			if err := j.fs.Truncate(j.path(s.name), s.size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // findEnd sets where s ends if its last bytes are a packet. A process that was killed leaves a file without a

@@ -30,6 +30,9 @@ type world struct {
 	// states holds the state as of every packet's end, by session.
 	states    map[place]*feed.State
 	syncEvery int // packets; 0 as 1
+	// rotates has life use small files with SyncInterval, settle each file only after the second packet of the next
+	// one, and end like a killed process.
+	rotates bool
 	// acked is up to where appending succeeded, synced up to where syncing did after it.
 	acked, synced uint64
 	hole          feed.Range // below synced, where a power cut may have cost something
@@ -116,15 +119,22 @@ func (w *world) packet(n int) []byte {
 	return p
 }
 
-// append makes a packet and appends it.
+// append makes a packet and appends it, after a rotation if one is due.
 func (w *world) append(t testing.TB, j *journal.Journal, n int) {
 	t.Helper()
 	if j.Full() {
-		require.NoError(t, j.Rotate(w.state))
+		w.rotate(t, j)
 	}
 	p := w.packet(n)
 	require.NoError(t, j.Append(p, w.next, w.time-10))
 	w.acked = w.next
+}
+
+// rotate goes on to the next file and settles the one that ended, as a publisher does.
+func (w *world) rotate(t testing.TB, j *journal.Journal) {
+	t.Helper()
+	require.NoError(t, j.Rotate(w.state))
+	require.NoError(t, j.Settle())
 }
 
 // start opens the journal and begins a session.

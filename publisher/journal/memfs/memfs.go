@@ -488,6 +488,14 @@ func (m *FS) Killed() *FS {
 	return out
 }
 
+// Kill ends the process that uses the FS: its locks and descriptors are released. Unlike the files that Killed
+// returns, those of the FS are as durable as before.
+func (m *FS) Kill() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.locked, m.open = map[string]*lock{}, 0
+}
+
 // PowerCut returns the files as a power cut leaves them. It keeps each unsynced sector with probability keep; a
 // sector that it does not keep reads as zeros or as garbage, or the file ends before it. A file that was
 // created or removed without a sync of its directory exists with the same probability.
