@@ -35,7 +35,7 @@ func TestStepsOfAFilter(t *testing.T) {
 	require.Len(t, filter, codec.MaxPatterns)
 	require.Greater(t, size, 57_000)
 
-	w := newWanted(filter, p.catalog())
+	w := newWanted(filter, p.seq.catalog())
 	assert.Empty(t, w.ids)
 	assert.Less(t, w.steps, instruments*3*codec.MaxPatterns, "%d for each pattern and instrument", w.steps/instruments/codec.MaxPatterns)
 	before := w.steps

@@ -19,6 +19,32 @@
 // A few pumps serve many connections, with writes that do not block. The first pump serves all connections that have a
 // filter: it scans the log once for every connection at the same position, and encodes each distinct filter once.
 //
-// Goroutines: a Publisher runs one flusher, one pump per core and, with a journal, one housekeeper from New to Close.
-// Serve runs one reader per connection, and one writer per connection that is behind or cannot take more at once.
+// # Inside
+//
+// Each goroutine touches what it owns, and takes the rest from its neighbour:
+//
+//	goroutine       owns                                   is woken by
+//	caller          sequencer (under mu): number, encode   -
+//	flusher         journal, commit (slot flushing)        the sequencer: kick
+//	housekeeper     sync, retention                        a timer; the flusher: syncNow
+//	pump (a few)    a round of caught-up connections       the flusher: add
+//	reader (1 each) receiver                               bytes from the client
+//	writer (1 each) the turn: sender, line, consumer       the mailbox: call
+//
+// The caller of Publish flushes itself if the publisher was idle. The flusher, a pump and the writer take the turn of a
+// connection, and only its holder advances the line and writes to the socket; the flusher and the pumps never wait for
+// it. A reader runs from the login to the end of a connection, a writer only while the connection is behind or cannot
+// take more at once. Serve waits for the goroutines of its connections, and Close for the others.
+//
+// Locks are taken in this order, outermost first; a lock of one line is never held while another of that line is taken:
+//
+//	flusher.flushing                       the slot of the goroutine that flushes
+//	conn.turn                              only tried, except by the writer
+//	sequencer.mu, server.joining           mu never while anything blocks
+//	states.mu, snapshot.making, server.parking
+//	memlog.mu, snapshots.mu
+//	server.mu, mailbox.mu, pump.mu, segment.cloning, tally.mu, guesses.mu
+//
+// What is decided without a clock, a log or a socket: where a line starts (codec/start), whether a client is alive
+// (codec.Liveness), whether it is too slow (consumer), when it may change its filter (changeRate).
 package publisher

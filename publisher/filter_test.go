@@ -142,7 +142,7 @@ func TestFilter(t *testing.T) {
 				if i%2 == 1 {
 					filter = lines[i-1].filter
 				}
-				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, p.state)}
+				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, p.seq.state)}
 				lines[i].in(p.session)
 				lines[i].begin(from)
 				at[i] = from
@@ -218,7 +218,7 @@ func BenchmarkFilter(b *testing.B) {
 				market, err := sim.New(sim.Config{Seed: 1, Instruments: instruments, Continuous: true})
 				require.NoError(b, err)
 				ticks := make([]feed.Tick, 1<<16)
-				for p.state.Len() < instruments {
+				for p.seq.state.Len() < instruments {
 					n, err := market.Next(b.Context(), ticks[:every])
 					require.NoError(b, err)
 					require.NoError(b, p.Publish(b.Context(), ticks[:n]))
@@ -233,13 +233,13 @@ func BenchmarkFilter(b *testing.B) {
 				for i := range subscribers {
 					var filter codec.Filter
 					for j := range symbols {
-						d, ok := p.state.Definition(feed.InstrumentID(i*symbols + j))
+						d, ok := p.seq.state.Definition(feed.InstrumentID(i*symbols + j))
 						require.True(b, ok)
 						filter = append(filter, d.Symbol)
 					}
-					l := &line{p: p, filter: filter, wanted: newWanted(filter, p.state)}
+					l := &line{p: p, filter: filter, wanted: newWanted(filter, p.seq.state)}
 					l.in(p.session)
-					l.begin(p.next)
+					l.begin(p.seq.next)
 					lines = append(lines, l)
 				}
 				f := &filtering{equal: make(map[uint32]int)}

@@ -189,7 +189,7 @@ func (l *line) change(s feed.Session, buf []byte) []byte {
 	l.in(s)
 	lineage, _ := l.p.lineage.Until(s.ID)
 	buf, err := codec.Append(buf, &codec.SessionChange{
-		Mode: l.p.cfg.Mode, Lineage: lineage.Newest(), Origin: l.p.cfg.Origin, Seed: l.seed, Next: l.next,
+		Mode: l.p.cfg.Mode, Lineage: lineage.Newest(), Origin: l.p.origin, Seed: l.seed, Next: l.next,
 	})
 	if err != nil {
 		panic("publisher: internal error: session change: " + err.Error())
@@ -212,7 +212,7 @@ func (l *line) pass(data []byte, s feed.Session, mem view, end uint64, buf []byt
 		return c
 	}
 	cut := false
-	if l.p.holed.Load() {
+	if l.p.log.holed.Load() {
 		n := untilHole(data)
 		if n == 0 {
 			return l.passHole(data, mem, buf)

@@ -29,12 +29,12 @@ func TestChunkOfTheJournalStays(t *testing.T) {
 	publish := func(n int) {
 		ticks := make([]feed.Tick, n)
 		for i := range ticks {
-			ticks[i] = feed.Quote{Bid: int64(p.next) + int64(i), BidSize: 1, Ask: 1 << 20, AskSize: 2}.Tick(id, int64(i))
+			ticks[i] = feed.Quote{Bid: int64(p.seq.next) + int64(i), BidSize: 1, Ask: 1 << 20, AskSize: 2}.Tick(id, int64(i))
 		}
 		require.NoError(t, p.Publish(ctx, ticks))
 	}
 	publish(3000)
-	require.NoError(t, p.Skip(ctx, 5, recording.SkipWithheld, nil))
+	require.NoError(t, (&Recorded{p}).Skip(ctx, 5, recording.SkipWithheld, nil))
 	publish(int(10 * MinMemory / 28))
 	require.NoError(t, p.Flush(ctx))
 
@@ -90,7 +90,7 @@ func TestTimeOfWhatIsNotSent(t *testing.T) {
 	}
 
 	out.Store(true)
-	l := &line{p: p, wanted: newWanted(codec.Filter{"B"}, p.catalog()), next: 2, read: 50}
+	l := &line{p: p, wanted: newWanted(codec.Filter{"B"}, p.seq.catalog()), next: 2, read: 50}
 	assert.Empty(t, l.skip(nil))
 	_, err = l.withhold(50, nil)
 	assert.ErrorIs(t, err, syscall.EMFILE)

@@ -24,6 +24,8 @@ type memlog struct {
 	spare    [][]byte   // buffers of dropped segments that were not pinned, for reuse
 	stated   uint64     // first number of the newest segment that has a state
 	unstated int        // segments after that segment
+
+	holed atomic.Bool // the log has packets that withhold numbers, or report them gone
 }
 
 // A segment is contiguous memory for packets.

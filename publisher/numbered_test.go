@@ -46,10 +46,10 @@ func TestRelay(t *testing.T) {
 		"only skips":           packet(1146, 3, codec.AppendSkip(nil, 3)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			begin := func() *publisher.Publisher {
+			begin := func() *publisher.Recorded {
 				state := feed.NewState()
 				require.NoError(t, state.Apply(&def))
-				p, err := publisher.New(publisher.Config{Journal: t.TempDir(), First: 1000, State: state, Mode: codec.ModeReplay})
+				p, err := publisher.NewRecorded(publisher.Config{Journal: t.TempDir()}, publisher.Origin{First: 1000, State: state})
 				require.NoError(t, err)
 				t.Cleanup(func() { assert.NoError(t, p.Close(ctx)) })
 				return p
@@ -93,7 +93,7 @@ func TestRepublish(t *testing.T) {
 	def := feed.Tick{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &feed.Definition{Symbol: "A"}}}
 	require.NoError(t, state.Apply(&def))
 	dir := t.TempDir()
-	p, err := publisher.New(publisher.Config{Journal: dir, First: 1000, State: state, Origin: 7, Mode: codec.ModeReplay})
+	p, err := publisher.NewRecorded(publisher.Config{Journal: dir}, publisher.Origin{Session: 7, First: 1000, State: state})
 	require.NoError(t, err)
 	assert.Equal(t, uint64(1000), p.Lineage().Current().First)
 	tick := func(seq uint64) feed.Tick {
@@ -125,6 +125,6 @@ func TestRepublish(t *testing.T) {
 	require.NoError(t, p.Skip(ctx, codec.MaxSpan, recording.SkipNotAsked, nil))
 	require.NoError(t, p.Close(ctx))
 
-	_, err = publisher.New(publisher.Config{Journal: dir, First: 5})
+	_, err = publisher.NewRecorded(publisher.Config{Journal: dir}, publisher.Origin{First: 5})
 	assert.ErrorContains(t, err, "which is not empty")
 }

@@ -681,7 +681,7 @@ func testWelcomeOfAnOlderSession(t *testing.T) {
 func testSessionMessages(t *testing.T) {
 	for _, filter := range []codec.Filter{nil, {"A1"}, {"NONE"}} {
 		synctest.Test(t, func(t *testing.T) {
-			cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}, Origin: 0}
+			cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}}
 			w := start(t, cfg)
 			w.quotes(9)
 			for range 2 {
@@ -720,7 +720,7 @@ func testSessionMessages(t *testing.T) {
 
 func testReplayNamesItsOrigin(t *testing.T) {
 	bubble(func(t *testing.T) {
-		w := start(t, publisher.Config{Seed: 1, Mode: codec.ModeReplay, Origin: 0xABC, First: 41})
+		w := startRecorded(t, publisher.Config{Seed: 1}, publisher.Origin{Session: 0xABC, First: 41})
 		w.quotes(10)
 		c := w.join(codec.Hello{Start: fromBeginning})
 		assert.Equal(t, codec.ModeReplay, c.welcome.Mode)

@@ -51,11 +51,28 @@ func start(t *testing.T, cfg publisher.Config) *world {
 	return w
 }
 
+// startRecorded is start for a publisher of recorded ticks.
+func startRecorded(t *testing.T, cfg publisher.Config, origin publisher.Origin) *world {
+	t.Helper()
+	w := &world{t: t, net: netsim.New(1, netsim.Config{})}
+	cfg.Sleep = time.Sleep
+	pub, err := publisher.NewRecorded(cfg, origin)
+	require.NoError(t, err)
+	w.serveWith(pub.Publisher)
+	t.Cleanup(w.stop)
+	return w
+}
+
 func (w *world) open(cfg publisher.Config) {
 	w.t.Helper()
 	cfg.Sleep = time.Sleep
 	pub, err := publisher.New(cfg)
 	require.NoError(w.t, err)
+	w.serveWith(pub)
+}
+
+func (w *world) serveWith(pub *publisher.Publisher) {
+	w.t.Helper()
 	w.pub, w.ids = pub, nil
 	w.define()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -1003,7 +1020,7 @@ func TestFewAtATime(t *testing.T) {
 		case 2:
 			require.NoError(t, w.pub.Flush(ctx))
 		case 3:
-			require.NoError(t, w.pub.Skip(ctx, 5, recording.SkipNotAsked, nil))
+			require.NoError(t, (&publisher.Recorded{Publisher: w.pub}).Skip(ctx, 5, recording.SkipNotAsked, nil))
 			next += 5
 		case 4:
 			d := feed.Definition{Symbol: fmt.Sprint("S", next)}

@@ -506,7 +506,7 @@ func TestSiblingOfAReplayIsFollowedWithoutALoss(t *testing.T) {
 			d := feed.Definition{Symbol: s, PriceExponent: -2}
 			require.NoError(t, state.Apply(&feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(i), Extra: &feed.Extra{Definition: &d}}))
 		}
-		w := start(t, publisher.Config{Seed: 1, Mode: codec.ModeReplay, Origin: 7, First: 50, State: state})
+		w := startRecorded(t, publisher.Config{Seed: 1}, publisher.Origin{Session: 7, First: 50, State: state})
 		w.quotes(100)
 		before := codec.Position{Lineage: feed.Lineage{{ID: 0xB, First: 1}}, Next: 30}
 		c := w.join(codec.Hello{HasState: true, Position: before})

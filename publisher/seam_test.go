@@ -42,20 +42,14 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	require.NoError(t, cfg.fill())
 	j, err := journal.Open(journal.Config{Dir: "j", FS: &memfs.FS{}, SegmentSize: journal.MinSegmentSize, Now: cfg.Now})
 	require.NoError(t, err)
-	p := &Publisher{
-		cfg: cfg, journal: j, state: feed.NewState(), next: 1, open: -1, room: make(chan struct{}), kick: make(chan struct{}, 1),
-		closing: make(chan struct{}), clock: clock{time.Now()}, lineage: feed.Lineage{{ID: 7, First: 1}},
-	}
-	require.NoError(t, j.Begin(p.lineage, cfg.Mode, p.state.Clone()))
-	p.session, p.seed = p.lineage.Current(), codec.LineSeed(7, nil)
-	p.log = newMemlog(seamSegment, 2, 1, 0, p.state.Clone())
-	p.seg = p.log.newest()
-	p.serving.init(cfg)
+	p := &Publisher{cfg: cfg, journal: j, clock: clock{time.Now()}, lineage: feed.Lineage{{ID: 7, First: 1}}}
+	require.NoError(t, j.Begin(p.lineage, cfg.Mode, feed.NewState()))
+	p.assemble(newMemlog(seamSegment, 2, 1, 0, feed.NewState()), feed.NewState(), 0)
 
 	s := &seam{p: p}
 	for i := range 2 {
 		d := feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(i), Extra: &feed.Extra{Definition: &feed.Definition{Symbol: fmt.Sprintf("S%d", i)}}}
-		require.NoError(t, p.appendTickLocked(context.Background(), &d))
+		require.NoError(t, p.seq.appendTickLocked(context.Background(), &d))
 	}
 	for range 3 {
 		s.step('a')
@@ -67,7 +61,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	s.conn = &conn{p: p, mail: mailbox{writing: true}, line: line{p: p, filter: filter}}
 	l := &s.conn.line
 	l.in(p.session)
-	l.wanted = newWanted(filter, p.state)
+	l.wanted = newWanted(filter, p.seq.state)
 	s.at = 1
 	if inMemory {
 		s.at = p.log.tail()
@@ -89,20 +83,20 @@ func (s *seam) step(what byte) {
 	switch what {
 	case 'a':
 		for range seamPacket {
-			seq := int64(p.next)
+			seq := int64(p.seq.next)
 			q := feed.Quote{Bid: seq, Ask: seq + 1}.Tick(feed.InstrumentID(seq%2), seq)
-			if p.off+codec.PacketHeader+codec.MaxEntry > len(p.seg.buf) {
+			if p.seq.off+codec.PacketHeader+codec.MaxEntry > len(p.seq.seg.buf) {
 				break // a segment begins by its own step
 			}
-			s.note(p.appendTickLocked(context.Background(), &q))
+			s.note(p.seq.appendTickLocked(context.Background(), &q))
 		}
-		p.sealLocked()
+		p.seq.sealLocked()
 	case 'f':
-		parked, before := s.conn != nil && s.conn.parked, p.next
+		parked, before := s.conn != nil && s.conn.parked, p.seq.next
 		if next, _ := p.log.end(); next == before {
 			parked = false
 		}
-		s.note(p.flush())
+		s.note(p.flusher.flush())
 		if parked {
 			if !s.conn.mail.again {
 				s.note(fmt.Errorf("parked at %d, not woken although the log has numbers up to %d", s.conn.line.read, before))
@@ -110,16 +104,16 @@ func (s *seam) step(what byte) {
 			s.conn.mail.again = false
 		}
 	case 'e':
-		p.sealLocked()
-		if p.off == 0 {
+		p.seq.sealLocked()
+		if p.seq.off == 0 {
 			return
 		}
-		if seg, ok := p.log.extend(p.next, p.state.Clone()); ok {
-			p.seg, p.off = seg, 0
+		if seg, ok := p.log.extend(p.seq.next, p.seq.state.Clone()); ok {
+			p.seq.seg, p.seq.off = seg, 0
 		}
 	case 'r':
-		if next, _ := p.log.end(); next == p.next {
-			s.note(p.journal.Rotate(p.state.Clone()))
+		if next, _ := p.log.end(); next == p.seq.next {
+			s.note(p.journal.Rotate(p.seq.state.Clone()))
 		}
 	case 'n':
 		s.read()
@@ -205,14 +199,14 @@ func (s *seam) end() error {
 	l := &s.conn.line
 	s.take(l.skip(nil)) // as before a heartbeat
 	l.stop()
-	want := int(s.p.next - s.from)
+	want := int(s.p.seq.next - s.from)
 	if l.wanted != nil {
 		want /= 2 // one of two instruments
 	}
 	switch {
 	case s.err != nil:
-	case s.at != s.p.next:
-		s.note(fmt.Errorf("read up to %d, published up to %d", s.at, s.p.next))
+	case s.at != s.p.seq.next:
+		s.note(fmt.Errorf("read up to %d, published up to %d", s.at, s.p.seq.next))
 	case s.wanted != want && l.wanted == nil, s.wanted < want-1 || s.wanted > want+1:
 		s.note(fmt.Errorf("%d ticks read, want %d", s.wanted, want))
 	}

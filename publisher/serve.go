@@ -17,11 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"tickfeed/codec"
-	"tickfeed/feed"
-	"tickfeed/publisher/journal"
 )
 
 // A server holds the connections of a publisher.
@@ -89,60 +85,6 @@ func (s *server) init(cfg Config) {
 	for i := range s.pumps {
 		s.pumps[i].kick = make(chan struct{}, 1)
 	}
-}
-
-// Shares of the file descriptors that a process may have.
-const (
-	otherFiles     = 8   // for files that the publisher does not know of, and one newly accepted connection per listener
-	handshakeShare = 8   // at most one in this many connections is for handshakes
-	fewSockets     = 8   // minimum to start a publisher
-	fewConnections = 256 // fewer connections than this are logged as a warning even if MaxConnections was not set
-)
-
-// ErrDescriptors reports that the process may not open enough file descriptors for a publisher.
-var ErrDescriptors = errors.New("too few file descriptors")
-
-// Fit lowers MaxConnections and MaxHandshakes so that the file descriptors of the process suffice for the connections
-// and journals of n publishers with this configuration, and logs it if it did. New calls Fit(1), unless Fit was
-// called before. The error wraps ErrDescriptors if too few connections are left.
-func (c *Config) Fit(n int) error {
-	limit, open := journal.FileLimit()
-	if c.fitted || limit == 0 {
-		return nil
-	}
-	c.fitted = true
-	fixed := open + otherFiles
-	files := func(limit int) int {
-		if c.Journal == "" {
-			return 0
-		}
-		return journal.OpenFiles(limit)
-	}
-	sockets := (limit-fixed)/n - files(limit)
-	if sockets < fewSockets {
-		needed := limit + 1
-		for needed-fixed < n*(fewSockets+files(needed)) {
-			needed++
-		}
-		return fmt.Errorf("publisher: %w: the process may have %d, of which %d are open, and needs at least %d for %d connections: raise the limit (ulimit -n)",
-			ErrDescriptors, limit, open, needed, fewSockets)
-	}
-	wanted, first := cmp.Or(c.MaxConnections, DefaultConnections), cmp.Or(c.MaxHandshakes, DefaultHandshakes)
-	handshakes := max(1, min(first, sockets/handshakeShare))
-	connections := sockets - handshakes
-	if c.Token != "" {
-		connections -= min(guessAnswers, handshakes)
-	}
-	if connections = min(wanted, connections); connections < wanted {
-		level := zerolog.WarnLevel
-		if c.MaxConnections == 0 && connections >= fewConnections { // not set by the caller
-			level = zerolog.DebugLevel
-		}
-		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", wanted).Int("limit", limit).
-			Msg("fewer connections than wanted: the process may not have more file descriptors; raise the limit (ulimit -n)")
-	}
-	c.MaxConnections, c.MaxHandshakes = connections, handshakes
-	return nil
 }
 
 // A door is one call of Serve.
@@ -538,104 +480,8 @@ func (p *Publisher) Drained(ctx context.Context) error {
 		case <-back:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-p.closing:
+		case <-p.flusher.closing:
 			return ErrClosed
 		}
 	}
-}
-
-// A join is a place in the log where clients start, with the state at that place. Clients that connect within a short
-// time share a join, and with it one encoded snapshot.
-type join struct {
-	seq   uint64
-	state *feed.State
-	at    time.Time
-}
-
-// joinAt returns a join at or after seq: the last join, if it is not older than age, or a new one at the end of the
-// log.
-func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
-	s := &p.serving
-	s.joining.Lock()
-	defer s.joining.Unlock()
-	if j := s.join; j != nil && j.seq >= seq && time.Since(j.at) <= age {
-		if _, ok := p.log.find(j.seq); ok {
-			return j
-		}
-	}
-	for {
-		next, _ := p.log.end()
-		if s.join != nil && s.join.seq == next {
-			return s.join
-		}
-		if state, ok := p.log.stateAt(next); ok {
-			s.join = &join{seq: next, state: state, at: time.Now()}
-			s.snapshots.keep(next)
-			return s.join
-		}
-	}
-}
-
-// ConnStats describes one connected subscriber.
-type ConnStats struct {
-	Number    uint64 // number of the connection, unique in the publisher
-	Remote    string
-	Client    string
-	Filter    []string
-	Told      uint64 // number after the last one sent
-	Confirmed uint64 // number after the last one that the client has confirmed as applied
-	RoundTrip time.Duration
-}
-
-// isClientOf reports whether both connections are from clients with the same name and address, and so perhaps from
-// the same client.
-func (c ConnStats) isClientOf(o ConnStats) bool {
-	return c.Client == o.Client && host(c.Remote) == host(o.Remote)
-}
-
-// host returns an address without its port.
-func host(remote string) string {
-	if h, _, err := net.SplitHostPort(remote); err == nil {
-		return h
-	}
-	return remote
-}
-
-// Without returns conns without those that match a connection in others by client name and address. Each connection
-// in others matches at most one.
-func Without(conns, others []ConnStats) (left []ConnStats) {
-	others = slices.Clone(others)
-	for _, c := range conns {
-		if i := slices.IndexFunc(others, c.isClientOf); i >= 0 {
-			others = slices.Delete(others, i, i+1)
-			continue
-		}
-		left = append(left, c)
-	}
-	return left
-}
-
-func (c *conn) stats() ConnStats {
-	return ConnStats{
-		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, Filter: c.client.filter,
-		Told: c.progress.told.Load(), Confirmed: c.progress.confirmed.Load(), RoundTrip: time.Duration(c.progress.roundTrip.Load()),
-	}
-}
-
-func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]ConnStats, 0, len(s.conns))
-	for c := range s.conns {
-		out = append(out, c.stats())
-	}
-	return out, s.handshakes.Len(), s.joined
-}
-
-// lost returns how many clients were disconnected before they had everything and have not come back, when the last of
-// them was disconnected, and the last of their connections.
-func (s *server) lost() (missing int, missed time.Time, absent []ConnStats) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.missing, s.missed, slices.Clone(s.absent)
 }

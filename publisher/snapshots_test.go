@@ -160,10 +160,10 @@ func TestStalledSnapshotsAreBounded(t *testing.T) {
 			return codec.Hello{Filter: own(i), Start: codec.Start{Kind: codec.StartLive}}
 		}},
 		{name: "of numbers", hello: func(c *crowd, i int) codec.Hello {
-			return codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: c.p.next - uint64(i) - 1}}
+			return codec.Hello{Start: codec.Start{Kind: codec.StartSeq, Value: c.p.seq.next - uint64(i) - 1}}
 		}},
 		{name: "of positions", hello: func(c *crowd, i int) codec.Hello {
-			return codec.Hello{Position: codec.Position{Lineage: c.p.Lineage(), Next: c.p.next - uint64(i) - 1}}
+			return codec.Hello{Position: codec.Position{Lineage: c.p.Lineage(), Next: c.p.seq.next - uint64(i) - 1}}
 		}},
 		{name: "of instruments that are added", hello: func(_ *crowd, i int) codec.Hello {
 			return codec.Hello{Filter: codec.Filter{fmt.Sprint("X", i)}}
@@ -245,7 +245,7 @@ func TestSlowConsumerWaitsForRoom(t *testing.T) {
 				}
 				for typ, _ := next(); typ != codec.TypeSnapshotEnd; typ, _ = next() {
 				}
-				at := c.p.next
+				at := c.p.seq.next
 				for i := range crowdSize {
 					c.dial(codec.Hello{Filter: codec.Filter{"S*", fmt.Sprint("X", i)}})
 				}
@@ -281,7 +281,7 @@ func TestSlowConsumerWaitsForRoom(t *testing.T) {
 						body = body[e.Size:]
 					}
 				}
-				assert.Equal(t, c.p.next, at)
+				assert.Equal(t, c.p.seq.next, at)
 				assert.NotZero(t, withheld)
 				t.Logf("%d numbers withheld after %v and %d heartbeats", withheld, time.Since(began), heartbeats)
 			})

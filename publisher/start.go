@@ -40,9 +40,9 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 		return refusal
 	}
 	l.in(a.Owner)
-	l.wanted = p.wants(l.filter, p.catalog())
+	l.wanted = p.wants(l.filter, p.seq.catalog())
 	welcome, err := codec.Append(nil, &codec.Welcome{
-		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: a.Lineage, Origin: p.cfg.Origin,
+		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: a.Lineage, Origin: p.origin,
 		Head: max(head, a.Position), Tail: tail, Heartbeat: c.alive.Interval, Seed: l.seed, Start: a.First, Reason: a.Reason, Now: p.cfg.Now(),
 		Features: grantedFeatures(h),
 	})
@@ -194,7 +194,7 @@ func (c *conn) sendSnapshot(held *snapshot) error {
 
 // restart sends a snapshot as of seq, after earlier numbers were lost.
 func (c *conn) restart(seq uint64) error {
-	c.line.wanted = c.p.wants(c.line.filter, c.p.catalog())
+	c.line.wanted = c.p.wants(c.line.filter, c.p.seq.catalog())
 	held, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {
 		return err

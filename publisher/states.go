@@ -98,7 +98,7 @@ func (s *states) serve(r *stateRequest, state *feed.State) {
 		select {
 		case <-freed:
 		case <-time.After(roomPause):
-		case <-s.p.closing:
+		case <-s.p.flusher.closing:
 			r.err = ErrClosed
 			continue
 		}
@@ -156,11 +156,11 @@ func (s *states) run(w *pass) {
 			err = part.fold(v.visit)
 		case ok:
 			err = s.p.journal.Fold(seq, v.visit)
-			if s.p.starves(err) {
+			if s.p.flusher.starves(err) {
 				select {
 				case <-time.After(diskRetry):
 					continue
-				case <-s.p.closing:
+				case <-s.p.flusher.closing:
 				}
 			}
 		}

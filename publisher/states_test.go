@@ -223,7 +223,7 @@ func TestOnePassServesAllPositions(t *testing.T) {
 func TestOneFoldServesPositionsInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArchive(t)
-		tail, head := a.p.log.tail(), a.p.next
+		tail, head := a.p.log.tail(), a.p.seq.next
 		s := &a.p.serving.states
 		l := &line{p: a.p}
 		l.in(a.p.session)
@@ -352,7 +352,7 @@ func TestNothingIsFoldedForAClientThatHasItsState(t *testing.T) {
 		a := newArchive(t)
 		begins := a.fs.begins.Load()
 		for _, filter := range []codec.Filter{nil, {"S01"}, {"S0*"}} {
-			for _, seq := range []uint64{a.head, a.p.next - 10} {
+			for _, seq := range []uint64{a.head, a.p.seq.next - 10} {
 				_, r := a.join(seq, codec.Hello{HasState: true, Filter: filter})
 				typ, _, err := r.Next()
 				require.NoError(t, err)
@@ -383,7 +383,7 @@ func TestIndexIsMadeOnce(t *testing.T) {
 			require.NoError(t, p.Publish(t.Context(), ticks))
 			require.NoError(t, p.Flush(t.Context()))
 		}
-		head = p.next
+		head = p.seq.next
 		require.NoError(t, p.Flush(t.Context()))
 		disk = disk.Killed()
 		t.Cleanup(func() { _ = p.Close(context.Background()) })

@@ -113,13 +113,13 @@ func (c *conn) step() (bool, error) {
 	before := l.next
 	ch, err := l.advance(c.out.buf)
 	if err != nil {
-		if !c.p.starves(err) {
+		if !c.p.flusher.starves(err) {
 			c.p.cfg.Logger.Error().Err(err).Uint64("seq", l.read).Msg("cannot read the journal")
 		}
 		return false, err
 	}
 	if l.cursor != nil {
-		c.p.starves(nil)
+		c.p.flusher.starves(nil)
 	}
 	if l.wanted != nil {
 		c.out.scratch(ch.data)
@@ -281,7 +281,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 		}
 	}
 	l.stop()
-	known := c.p.catalog()
+	known := c.p.seq.catalog()
 	var added codec.Filter
 	for _, p := range r.Filter {
 		if _, had := slices.BinarySearch(l.filter, p); !l.filter.All() && !had {

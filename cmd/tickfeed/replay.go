@@ -251,8 +251,8 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	}
 	s.stage, err = replay.NewStage(publisher.Config{
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter,
-		Token: credentials, Server: software(), Source: source, Origin: s.origin, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
-	}, "", s.listeners)
+		Token: credentials, Server: software(), Source: source, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
+	}, s.origin, "", s.listeners)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func BenchmarkMax(b *testing.B) {
 	rec, ticks, _, _ := market(b, 1_000_000, false)
 	b.ReportAllocs()
 	for b.Loop() {
-		stage, err := replay.NewStage(publisher.Config{}, b.TempDir(), nil)
+		stage, err := replay.NewStage(publisher.Config{}, 0, b.TempDir(), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func BenchmarkServe(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
 			ln := localListener(b)
-			stage, err := replay.NewStage(publisher.Config{}, b.TempDir(), []net.Listener{ln})
+			stage, err := replay.NewStage(publisher.Config{}, 0, b.TempDir(), []net.Listener{ln})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -29,7 +29,7 @@ func Serve(ctx context.Context, listener net.Listener, files ...string) error {
 	if len(recordings) == 0 {
 		return errors.Join(errors.New("replay: Serve needs a file to play"), listener.Close())
 	}
-	stage, err := NewStage(publisher.Config{Source: "replay of " + strings.Join(files, " ")}, "", []net.Listener{listener})
+	stage, err := NewStage(publisher.Config{Source: "replay of " + strings.Join(files, " ")}, 0, "", []net.Listener{listener})
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}

@@ -27,6 +27,7 @@ import (
 // directory is removed after the publisher has ended.
 type Stage struct {
 	cfg     publisher.Config
+	origin  feed.SessionID
 	scratch *scratchDir
 	doors   []*door
 	follow  time.Duration // followTime, except in a test
@@ -47,7 +48,7 @@ type Stage struct {
 
 // An act is one publisher.
 type act struct {
-	pub    *publisher.Publisher
+	pub    *publisher.Recorded
 	dir    string
 	cancel context.CancelCauseFunc
 	done   sync.WaitGroup
@@ -84,12 +85,13 @@ const (
 )
 
 // NewStage returns a stage that serves on listeners and takes ownership of them. cfg configures all its publishers,
-// except for the fields that belong to a session; Mode is always codec.ModeReplay. Until Close, logs are kept in a
+// except for the directory of the journal; Mode is always codec.ModeReplay. origin is the recorded session, 0 if it is
+// unknown. Until Close, logs are kept in a
 // new directory within dir, or within the default directory for temporary files if dir is empty.
-func NewStage(cfg publisher.Config, dir string, listeners []net.Listener) (*Stage, error) {
+func NewStage(cfg publisher.Config, origin feed.SessionID, dir string, listeners []net.Listener) (*Stage, error) {
 	cfg.Mode = codec.ModeReplay
 	cfg.FS, cfg.Sync = scratch{}, journal.SyncNone
-	s := &Stage{cfg: cfg, follow: followTime, stall: stallTime, longest: longestDrain, slots: make(chan struct{}, maxLeaving)}
+	s := &Stage{cfg: cfg, origin: origin, follow: followTime, stall: stallTime, longest: longestDrain, slots: make(chan struct{}, maxLeaving)}
 	for _, ln := range listeners {
 		s.doors = append(s.doors, newDoor(ln))
 	}
@@ -117,10 +119,11 @@ func (s *Stage) Begin(ctx context.Context, first uint64, state *feed.State) erro
 	a := &act{dir: filepath.Join(s.scratch.path, strconv.Itoa(s.acts))}
 	s.mu.Unlock()
 	cfg := s.cfg
-	cfg.Journal, cfg.First, cfg.State = a.dir, first, state
+	cfg.Journal = a.dir
+	from := publisher.Origin{Session: s.origin, First: first, State: state}
 	var err error
 	for {
-		if a.pub, err = publisher.New(cfg); err == nil {
+		if a.pub, err = publisher.NewRecorded(cfg, from); err == nil {
 			break
 		}
 		if !errors.Is(err, journal.ErrFull) && !journal.OutOfDescriptors(err) {
@@ -179,7 +182,7 @@ func (a *act) leave(why error) error {
 }
 
 // Publisher returns the current publisher, or nil before the first session.
-func (s *Stage) Publisher() *publisher.Publisher {
+func (s *Stage) Publisher() *publisher.Recorded {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current == nil {
@@ -201,7 +204,7 @@ func (s *Stage) Joined() uint64 {
 }
 
 // serving returns the current publisher, or the error that ended serving it.
-func (s *Stage) serving() (*publisher.Publisher, error) {
+func (s *Stage) serving() (*publisher.Recorded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current.pub, s.failed

@@ -133,8 +133,8 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 	dir := t.TempDir()
 	log := &logbook{}
 	stage, err := replay.NewStage(publisher.Config{
-		Origin: 0xabc, Memory: memory, Heartbeat: 300 * time.Millisecond, Logger: zerolog.New(log).Level(zerolog.WarnLevel),
-	}, dir, []net.Listener{ln})
+		Memory: memory, Heartbeat: 300 * time.Millisecond, Logger: zerolog.New(log).Level(zerolog.WarnLevel),
+	}, 0xabc, dir, []net.Listener{ln})
 	require.NoError(t, err)
 	player, err := replay.New(cfg, stage)
 	require.NoError(t, err)
@@ -675,7 +675,7 @@ func TestLeftBehindIsLost(t *testing.T) {
 	})
 	t.Cleanup(release) // before the subscriber is waited for
 	s.subscribers(1)
-	first.Store(s.stage.Publisher())
+	first.Store(s.stage.Publisher().Publisher)
 	require.NoError(t, s.player.Resume(t.Context()))
 	s.ended()
 	logs := func() int {
@@ -763,7 +763,7 @@ func TestStageEndsWithItsListener(t *testing.T) {
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	require.NoError(t, err)
 	dir := t.TempDir()
-	stage, err := replay.NewStage(publisher.Config{}, dir, []net.Listener{ln})
+	stage, err := replay.NewStage(publisher.Config{}, 0, dir, []net.Listener{ln})
 	require.NoError(t, err)
 	require.NoError(t, stage.Begin(context.Background(), 1, nil))
 	done := make(chan error, 1)

@@ -11,9 +11,28 @@ import (
 	"tickfeed/feed"
 )
 
-// A publisher of recorded ticks keeps their numbers (Config.First), and reports the numbers that the recording lacks:
-// numbers that the recording client did not ask for remain a skip, and numbers that were withheld or gone are reported
-// so again, followed by a snapshot, as section "Body entries" of codec/PROTOCOL.md requires.
+// A Recorded publishes recorded ticks. It keeps their numbers, and reports the numbers that the recording lacks: numbers
+// that the recording client did not ask for remain a skip, and numbers that were withheld or gone are reported so again,
+// followed by a snapshot, as section "Body entries" of codec/PROTOCOL.md requires.
+type Recorded struct{ *Publisher }
+
+// An Origin is where recorded ticks come from.
+type Origin struct {
+	Session feed.SessionID // the recorded session; 0 if unknown
+	First   uint64         // number that the session of the publisher begins with; 0 for 1
+	State   *feed.State    // state as of First, which the publisher takes over; nil for an empty one
+}
+
+// NewRecorded is New for recorded ticks; the mode is codec.ModeReplay. If origin.First is not 0, the journal must be
+// empty. NewRecorded returns the errors of New.
+func NewRecorded(cfg Config, origin Origin) (*Recorded, error) {
+	cfg.Mode = codec.ModeReplay
+	p, err := open(cfg, origin)
+	if err != nil {
+		return nil, err
+	}
+	return &Recorded{p}, nil
+}
 
 // ErrMoved, as the cause of the context of Serve, says that the replay continues in a sibling session at the same
 // address.
@@ -23,35 +42,36 @@ var ErrMoved = errors.New("the replay continues elsewhere in the recording")
 // one. Numbers between ticks, and after the last tick up to end, are published as not asked for. A tick whose
 // instrument is undefined, because its definition was lost, is published as it is. Republish returns the errors of
 // Publish, or an error if a Seq is below the next number.
-func (p *Publisher) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
-	p.lock()
-	p.recorded = true
-	err := p.appendNumberedLocked(ctx, ticks, end)
-	p.mu.Unlock()
-	p.appendedSome()
+func (r *Recorded) Republish(ctx context.Context, ticks []feed.Tick, end uint64) error {
+	s := &r.seq
+	s.lock()
+	s.recorded = true
+	err := s.appendNumberedLocked(ctx, ticks, end)
+	s.mu.Unlock()
+	r.flusher.some()
 	return err
 }
 
-func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick, end uint64) error {
+func (s *sequencer) appendNumberedLocked(ctx context.Context, ticks []feed.Tick, end uint64) error {
 	for i := 0; i < len(ticks); {
-		if err := p.skipLocked(ctx, ticks[i].Seq, ticks[i].EventTime); err != nil {
+		if err := s.skipLocked(ctx, ticks[i].Seq, ticks[i].EventTime); err != nil {
 			return &PublishError{Published: i, Err: err}
 		}
 		n := 1
 		for i+n < len(ticks) && ticks[i+n].Seq == ticks[i].Seq+uint64(n) {
 			n++
 		}
-		if err := p.appendLocked(ctx, ticks[i:i+n]); err != nil {
+		if err := s.appendLocked(ctx, ticks[i:i+n]); err != nil {
 			partial := err.(*PublishError)
 			partial.Published += i
 			return partial
 		}
 		i += n
 	}
-	if end <= p.next {
+	if end <= s.next {
 		return nil
 	}
-	return p.skipLocked(ctx, end, p.event)
+	return s.skipLocked(ctx, end, s.event)
 }
 
 // Relay is Republish for whole packets of a recording, which are published unchanged except for their headers. It
@@ -59,58 +79,59 @@ func (p *Publisher) appendNumberedLocked(ctx context.Context, ticks []feed.Tick,
 // packet that it cannot relay: one that does not follow the last number, cannot be decoded, or holds entries other
 // than ticks and numbers that were not asked for. Nor does it relay definitions, because those can be refused. It
 // returns the errors of Publish, except errors about ticks.
-func (p *Publisher) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
-	p.lock()
-	p.recorded = true
+func (r *Recorded) Relay(ctx context.Context, packets []byte) (n, ticks int, err error) {
+	s := &r.seq
+	s.lock()
+	s.recorded = true
 	for n < len(packets) {
 		size := codec.PacketSize(packets[n:])
 		k := 0
-		if k, err = p.relayLocked(ctx, packets[n:n+size]); k == 0 {
+		if k, err = s.relayLocked(ctx, packets[n:n+size]); k == 0 {
 			break
 		}
 		n, ticks = n+size, ticks+k
 	}
-	p.mu.Unlock()
-	p.appendedSome()
+	s.mu.Unlock()
+	r.flusher.some()
 	return n, ticks, err
 }
 
 // relayLocked appends packet. It returns zero ticks and no error if Relay must not publish the packet.
-func (p *Publisher) relayLocked(ctx context.Context, packet []byte) (ticks int, err error) {
-	if err := p.roomLocked(ctx, len(packet)); err != nil {
+func (s *sequencer) relayLocked(ctx context.Context, packet []byte) (ticks int, err error) {
+	if err := s.roomLocked(ctx, len(packet)); err != nil {
 		return 0, err
 	}
 	h := codec.PacketAt(packet)
-	if p.ended {
+	if s.ended {
 		return 0, ErrEnded
-	} else if h.First != p.next || h.Count > codec.MaxSpan || h.First+h.Count > codec.MaxSeq {
+	} else if h.First != s.next || h.Count > codec.MaxSpan || h.First+h.Count > codec.MaxSeq {
 		return 0, nil
 	}
-	all, ok := p.decodeLocked(&h, packet[codec.PacketHeader:])
+	all, ok := s.decodeLocked(&h, packet[codec.PacketHeader:])
 	if !ok {
 		return 0, nil
 	}
 	for left := all; len(left) > 0; {
-		n, err := p.state.ApplyAll(left)
+		n, err := s.state.ApplyAll(left)
 		if err != nil {
 			n++ // its definition was lost: ApplyAll refuses no other ticks here
 		}
 		left = left[n:]
 	}
 	for i := range all {
-		p.event = max(p.event, all[i].EventTime)
+		s.event = max(s.event, all[i].EventTime)
 	}
-	p.open, p.first, p.base, p.next = p.off, h.First, h.Base, h.First+h.Count
-	p.off += copy(p.seg.buf[p.off:], packet)
-	p.sealLocked()
+	s.open, s.first, s.base, s.next = s.off, h.First, h.Base, h.First+h.Count
+	s.off += copy(s.seg.buf[s.off:], packet)
+	s.sealLocked()
 	return len(all), nil
 }
 
 // decodeLocked returns the ticks of a packet, valid until the next call. It returns false if Relay must not publish
 // the packet.
-func (p *Publisher) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, bool) {
+func (s *sequencer) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, bool) {
 	body := codec.PacketBody(h, packet)
-	all := p.relayed[:0]
+	all := s.relayed[:0]
 	for {
 		all = slices.Grow(all, 64)
 		n, err := body.Decode(all[len(all):cap(all)])
@@ -122,7 +143,7 @@ func (p *Publisher) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, b
 		}
 		all = all[:len(all)+n]
 	}
-	p.relayed = all
+	s.relayed = all
 	for i := range all {
 		if k := all[i].Kind; !k.Known() || k == feed.KindDefinition || k == feed.KindSummary {
 			return nil, false
@@ -132,23 +153,23 @@ func (p *Publisher) decodeLocked(h *codec.Packet, packet []byte) ([]feed.Tick, b
 }
 
 // skipLocked appends a skip up to, but not including, number to. base is the event time of the tick that follows.
-func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error {
+func (s *sequencer) skipLocked(ctx context.Context, to uint64, base int64) error {
 	switch {
-	case to == p.next:
+	case to == s.next:
 		return nil
-	case p.ended:
+	case s.ended:
 		return ErrEnded
-	case to < p.next || to > codec.MaxSeq || to-p.next > codec.MaxSpan:
-		return fmt.Errorf("publisher: cannot skip to number %d after %d", to, p.next-1)
+	case to < s.next || to > codec.MaxSeq || to-s.next > codec.MaxSpan:
+		return fmt.Errorf("publisher: cannot skip to number %d after %d", to, s.next-1)
 	}
-	if p.open < 0 || p.off+codec.MaxEntry > len(p.seg.buf) || to-p.first > codec.MaxSpan {
-		if err := p.openPacketLocked(ctx); err != nil {
+	if s.open < 0 || s.off+codec.MaxEntry > len(s.seg.buf) || to-s.first > codec.MaxSpan {
+		if err := s.openPacketLocked(ctx); err != nil {
 			return err
 		}
-		p.base = base
+		s.base = base
 	}
-	p.off = len(codec.AppendSkip(p.seg.buf[:p.off], to-p.next))
-	p.next = to
+	s.off = len(codec.AppendSkip(s.seg.buf[:s.off], to-s.next))
+	s.next = to
 	return nil
 }
 
@@ -156,42 +177,43 @@ func (p *Publisher) skipLocked(ctx context.Context, to uint64, base int64) error
 // recording.SkipNotAsked, subscribers are also sent a snapshot as of the new head: state, which the publisher takes
 // over, or its own state if state is nil. Skip returns the errors of Publish; after an error the sequence has not
 // advanced.
-func (p *Publisher) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
-	p.lock()
+func (r *Recorded) Skip(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
+	s := &r.seq
+	s.lock()
 	var err error
 	if why == recording.SkipNotAsked {
-		err = p.skipLocked(ctx, p.next+n, p.event)
+		err = s.skipLocked(ctx, s.next+n, s.event)
 	} else {
-		err = p.holeLocked(ctx, n, why, state)
+		err = s.holeLocked(ctx, n, why, state)
 	}
-	p.mu.Unlock()
-	p.appendedSome()
+	s.mu.Unlock()
+	r.flusher.some()
 	return err
 }
 
 // holeLocked appends a packet that reports why n numbers have no ticks. A given state begins a new segment, and with
 // it a new journal file, so that the packet and the state become visible together.
-func (p *Publisher) holeLocked(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
+func (s *sequencer) holeLocked(ctx context.Context, n uint64, why recording.SkipKind, state *feed.State) error {
 	switch {
-	case p.ended:
+	case s.ended:
 		return ErrEnded
-	case n == 0 || n > codec.MaxSpan || p.next+n > codec.MaxSeq:
-		return fmt.Errorf("publisher: cannot skip %d numbers at %d", n, p.next)
+	case n == 0 || n > codec.MaxSpan || s.next+n > codec.MaxSeq:
+		return fmt.Errorf("publisher: cannot skip %d numbers at %d", n, s.next)
 	}
-	p.holed.Store(true)
+	s.log.holed.Store(true)
 	for {
-		if err := p.openPacketLocked(ctx); err != nil {
+		if err := s.openPacketLocked(ctx); err != nil {
 			return err
 		}
-		if state == nil || p.log.canExtend() {
+		if state == nil || s.log.canExtend() {
 			break
 		}
-		p.sealLocked()
-		if err := p.waitForRoomLocked(ctx); err != nil {
+		s.sealLocked()
+		if err := s.waitForRoomLocked(ctx); err != nil {
 			return err
 		}
 	}
-	at := p.seg.buf[:p.off]
+	at := s.seg.buf[:s.off]
 	switch why {
 	case recording.SkipWithheld:
 		at = codec.AppendWithheld(at, n)
@@ -200,22 +222,15 @@ func (p *Publisher) holeLocked(ctx context.Context, n uint64, why recording.Skip
 	default:
 		at = codec.AppendGone(at, n, codec.GoneDamaged)
 	}
-	p.off, p.base = len(at), 0
-	p.next += n
-	p.sealLocked()
+	s.off, s.base = len(at), 0
+	s.next += n
+	s.sealLocked()
 	if state != nil {
-		p.state = state
-		p.seg, _ = p.log.extend(p.next, state.Clone())
-		p.seg.restated, p.off = true, 0
+		s.state = state
+		s.seg, _ = s.log.extend(s.next, state.Clone())
+		s.seg.restated, s.off = true, 0
 	}
 	return nil
-}
-
-// State returns a copy of the state as of the next number, and that number.
-func (p *Publisher) State() (*feed.State, uint64) {
-	p.lock()
-	defer p.mu.Unlock()
-	return p.state.Clone(), p.next
 }
 
 // applyRecorded applies t to state. It ignores a tick of an undefined instrument, whose definition was lost.

@@ -1,0 +1,127 @@
+package publisher
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tickfeed/codec"
+	"tickfeed/publisher/journal"
+)
+
+// A Config configures a Publisher. The zero value of each field selects its default.
+type Config struct {
+	// Journal is the directory of the log on disk. If it is empty, only ticks still in memory can be replayed.
+	Journal     string
+	FS          journal.FS // nil for the file system of the operating system
+	Sync        journal.Sync
+	SegmentSize int64         // of a journal file, in bytes; 0 for the default of journal.Config
+	RetainBytes int64         // approximate size of the journal; 0 for no bound
+	RetainAge   time.Duration // age at which the journal removes ticks; 0 for no bound
+	Memory      int64         // size of the log in memory, in bytes, at least MinMemory; 0 for DefaultMemory
+
+	Heartbeat        time.Duration // longest silence on a connection; 0 for DefaultHeartbeat
+	Mode             codec.Mode
+	MaxConnections   int           // 0 for DefaultConnections; lowered if the process has too few file descriptors, with a warning if it was set: see Fit
+	MaxHandshakes    int           // connections that have not logged in; above it, the oldest is closed. 0 for DefaultHandshakes
+	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
+	// WaitFor makes publishing without a journal wait for subscribers before it drops numbers from a full memory:
+	// first until WaitFor subscribers have connected since the start, then until the numbers were sent to WaitFor of
+	// the connected subscribers, or to all of them if they are fewer. 0 disables waiting.
+	WaitFor    int
+	MaxLag     time.Duration // lag limit of the slow-consumer policies for clients that set none; 0 for DefaultMaxLag
+	RetryAfter time.Duration // upper bound of the random delay that each client is asked to wait before it reconnects after a shutdown
+	Token      codec.Token   // token that clients must present; empty to accept all clients
+	Server     string        // name and version sent to clients; empty for "tickfeed"
+	Source     string        // description of the data for people, recorded in the journal
+
+	Now    func() int64        // wall clock in ns since the Unix epoch; nil for the system's
+	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system call, which testing/synctest cannot fake
+	Seed   uint64              // of all random choices except session ids; 0 for a random seed
+	Logger zerolog.Logger
+
+	fitted bool // Fit was called
+}
+
+// Defaults and bounds of a Config, and the bounds of everything that can grow.
+const (
+	DefaultMemory           = 64 << 20
+	MinMemory               = 1 << 20
+	DefaultHeartbeat        = time.Second
+	MinHeartbeat            = 10 * time.Millisecond
+	MaxHeartbeat            = time.Minute
+	DefaultConnections      = 20_000
+	DefaultHandshakes       = 1024
+	DefaultHandshakeTimeout = 5 * time.Second
+	DefaultMaxLag           = 5 * time.Second
+
+	segmentSize   = 1 << 20
+	minSegments   = 8
+	packetTarget  = 16 << 10 // body size in bytes above which a packet is sealed
+	handOver      = 50 * time.Microsecond
+	diskRetry     = 100 * time.Millisecond
+	houseInterval = time.Second
+	waitPoll      = 20 * time.Millisecond // how often publishing that waits for subscribers checks for them
+	waitSay       = 10 * time.Second      // how often it logs that it waits
+	maxUnsynced   = 16 << 20              // bytes after which the journal is synced ahead of the next second
+)
+
+func (c *Config) fill() error {
+	for _, d := range []struct {
+		name     string
+		v        *time.Duration
+		def      time.Duration
+		min, max time.Duration
+	}{
+		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat, MinHeartbeat, MaxHeartbeat},
+		{"HandshakeTimeout", &c.HandshakeTimeout, DefaultHandshakeTimeout, time.Millisecond, time.Hour},
+		{"MaxLag", &c.MaxLag, DefaultMaxLag, time.Millisecond, codec.MaxDuration},
+		{"RetryAfter", &c.RetryAfter, 0, 0, time.Hour},
+	} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+		if *d.v < d.min || *d.v > d.max {
+			return fmt.Errorf("publisher: %s must be from %v to %v, got %v", d.name, d.min, d.max, *d.v)
+		}
+	}
+	if c.Memory == 0 {
+		c.Memory = DefaultMemory
+	}
+	if c.Memory < MinMemory {
+		return fmt.Errorf("publisher: Memory must be at least %d bytes, got %d", MinMemory, c.Memory)
+	}
+	for _, n := range []struct {
+		name string
+		v    int
+	}{{"MaxConnections", c.MaxConnections}, {"MaxHandshakes", c.MaxHandshakes}} {
+		if n.v < 0 {
+			return fmt.Errorf("publisher: %s must be positive, got %d", n.name, n.v)
+		}
+	}
+	if c.WaitFor < 0 {
+		return fmt.Errorf("publisher: WaitFor must not be negative, got %d", c.WaitFor)
+	}
+	if len(c.Token) > codec.MaxToken {
+		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
+	}
+	if c.Server == "" {
+		c.Server = "tickfeed"
+	}
+	if c.Now == nil {
+		c.Now = func() int64 { return time.Now().UnixNano() }
+	}
+	if c.Sleep == nil {
+		c.Sleep = sleep
+	}
+	if c.Seed == 0 {
+		c.Seed = randomID()
+	}
+	if err := c.Fit(1); err != nil {
+		return err
+	}
+	c.MaxConnections, c.MaxHandshakes = cmp.Or(c.MaxConnections, DefaultConnections), cmp.Or(c.MaxHandshakes, DefaultHandshakes)
+	return nil
+}
