@@ -3,6 +3,7 @@ package feed
 import (
 	"encoding/json"
 	"fmt"
+	"sort"
 )
 
 // A Range is the half-open span [From, To) of sequence numbers. The zero Range is empty.
@@ -29,6 +30,13 @@ func (r Range) Intersect(o Range) Range {
 		return Range{}
 	}
 	return x
+}
+
+// Of returns the ticks whose numbers are in r, as a part of ticks, which must be in the order of their numbers.
+func (r Range) Of(ticks []Tick) []Tick {
+	from := sort.Search(len(ticks), func(i int) bool { return ticks[i].Seq >= r.From })
+	n := sort.Search(len(ticks)-from, func(i int) bool { return ticks[from+i].Seq >= r.To })
+	return ticks[from : from+n]
 }
 
 func (r Range) String() string { return fmt.Sprintf("[%d, %d)", r.From, r.To) }

@@ -70,3 +70,18 @@ func TestRangeJSON(t *testing.T) {
 		assert.Error(t, json.Unmarshal([]byte(text), &r), text)
 	}
 }
+
+func TestRangeOfTicks(t *testing.T) {
+	ticks := []feed.Tick{{Seq: 41}, {Seq: 42}, {Seq: 44}}
+	for _, c := range []struct {
+		r    feed.Range
+		want []feed.Tick
+	}{
+		{feed.Range{From: 0, To: 41}, ticks[:0]}, {feed.Range{From: 0, To: 42}, ticks[:1]}, {feed.Range{From: 41, To: 45}, ticks},
+		{feed.Range{From: 42, To: 44}, ticks[1:2]}, {feed.Range{From: 43, To: 44}, ticks[:0]}, {feed.Range{From: 43, To: math.MaxUint64}, ticks[2:]},
+		{feed.Range{From: 45, To: 50}, ticks[:0]}, {feed.Range{From: 44, To: 42}, ticks[:0]}, {feed.Range{}, ticks[:0]},
+	} {
+		assert.Equal(t, c.want, c.r.Of(ticks), "%v", c.r)
+	}
+	assert.Empty(t, feed.Range{From: 1, To: 2}.Of(nil))
+}

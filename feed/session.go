@@ -1,12 +1,25 @@
 package feed
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 )
 
 // A SessionID names one writer's unbroken numbering. Ids are random; 0 is no session.
 type SessionID uint64
+
+// NewSessionID returns a random id for a new session.
+func NewSessionID() SessionID {
+	var b [8]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails
+		if id := SessionID(binary.BigEndian.Uint64(b[:])); id != 0 {
+			return id
+		}
+	}
+}
 
 func (id SessionID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 

@@ -184,3 +184,13 @@ func TestLineageForkInATree(t *testing.T) {
 		require.Equal(t, want, seq, "publisher %v, held %v, next %d", publisher, held, next)
 	})
 }
+
+// A session has an id other than 0, and another one than its neighbours.
+func TestNewSessionID(t *testing.T) {
+	seen := map[feed.SessionID]bool{0: true}
+	for range 1000 {
+		id := feed.NewSessionID()
+		require.False(t, seen[id], "%v again", id)
+		seen[id] = true
+	}
+}

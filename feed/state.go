@@ -165,6 +165,25 @@ func (s *State) ApplyAll(ticks []Tick) (n int, err error) {
 	}
 }
 
+// ApplyKnown folds ticks of which some definitions may be missing: they were in a part of a recording or journal that is
+// damaged, or that was removed. It calls Apply for each tick and leaves out those that Apply refuses. undefined is the number
+// of ticks that were left out because their instrument is not defined; err is the first error of another kind, which only a
+// publisher that broke its own rules can cause.
+func (s *State) ApplyKnown(ticks []Tick) (undefined int, err error) {
+	for {
+		n, refused := s.ApplyAll(ticks)
+		if refused == nil {
+			return undefined, err
+		}
+		if _, ok := refused.(*UndefinedError); ok {
+			undefined++
+		} else if err == nil {
+			err = refused
+		}
+		ticks = ticks[n+1:]
+	}
+}
+
 // applyPlain folds quotes and plain trades of instruments with dense ids, up to the first other tick. It makes
 // no calls, so that no register has to be saved.
 func (s *State) applyPlain(ticks []Tick) (n int) {

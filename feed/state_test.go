@@ -1,6 +1,7 @@
 package feed_test
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -568,6 +569,34 @@ func TestStateApplyAll(t *testing.T) {
 				apply(t, each, ticks[bad+1:]...)
 			}
 		}
+	})
+}
+
+// ApplyKnown does the same as Apply for each tick that Apply takes, and goes on after the others.
+func TestStateApplyKnown(t *testing.T) {
+	eachSeed(t, 100, func(t *testing.T, rng *rand.Rand) {
+		g := &script{rng: rng, instruments: 1 + rng.IntN(100), stride: 1 + rng.IntN(2)}
+		known, each := feed.NewState(), feed.NewState()
+		ticks, undefined, refused := g.ticks(rng.IntN(200)), 0, error(nil)
+		for range rng.IntN(5) {
+			bad := feed.Quote{Bid: 1, Ask: 2}.Tick(999_999, 1)
+			if rng.IntN(3) == 0 {
+				bad = feed.Tick{Kind: feed.KindDefinition, Instrument: 7}
+			}
+			ticks = slices.Insert(ticks, rng.IntN(len(ticks)+1), bad)
+		}
+		for i := range ticks {
+			switch err := each.Apply(&ticks[i]); {
+			case errors.As(err, new(*feed.UndefinedError)):
+				undefined++
+			case err != nil && refused == nil:
+				refused = err
+			}
+		}
+		n, err := known.ApplyKnown(ticks)
+		require.Equal(t, undefined, n)
+		require.Equal(t, refused, err)
+		require.Empty(t, known.Diff(each))
 	})
 }
 

@@ -536,17 +536,11 @@ func (l *line) fold(k int, upto uint64) error {
 	if l.c.repeat {
 		ticks = l.dropRepeats(ticks, l.position.Next)
 	}
-	for done := 0; done < len(ticks); {
-		k, err := l.state.ApplyAll(ticks[done:])
-		if done += k; err == nil {
-			break
-		}
-		if _, undefined := err.(*feed.UndefinedError); !undefined {
-			l.need = needState // the state already has the ticks before this one
-			return &ProtocolError{What: "packet", Err: err}
-		}
-		l.undefined++ // its definition was lost with a damaged part of the journal
-		done++
+	undefined, err := l.state.ApplyKnown(ticks)
+	l.undefined += uint64(undefined)
+	if err != nil {
+		l.need = needState // the state already has the ticks beside this one
+		return &ProtocolError{What: "packet", Err: err}
 	}
 	if len(ticks) > 0 && ticks[0].Seq < l.had {
 		ticks = l.dropRepeats(ticks, l.had)

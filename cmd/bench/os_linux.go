@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,10 +68,4 @@ func keenTimers() (undo func()) {
 		_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, prSetTimerslack, defaultTimerSlack, 0)
 		runtime.UnlockOSThread()
 	}
-}
-
-// nap sleeps for d with the system's clock, because Go's timers round up to a millisecond on an idle machine.
-func nap(d time.Duration) {
-	t := syscall.NsecToTimespec(int64(d))
-	_ = syscall.Nanosleep(&t, nil) // the caller checks the clock in case a signal cut it short
 }

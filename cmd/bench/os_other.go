@@ -5,7 +5,6 @@ package bench
 import (
 	"errors"
 	"runtime"
-	"time"
 )
 
 // resident returns the resident memory of this process in bytes.
@@ -20,6 +19,3 @@ func kernelMemory() (int64, error) {
 
 // keenTimers has no effect on this system.
 func keenTimers() (undo func()) { return func() {} }
-
-// nap sleeps for d.
-func nap(d time.Duration) { time.Sleep(d) }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/nap"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
@@ -273,7 +274,7 @@ func paced(ctx context.Context, a pacedArgs, f func(due time.Time) error) (late 
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			nap(max(min(d, 100*time.Millisecond), minNap))
+			nap.Sleep(max(min(d, 100*time.Millisecond), minNap))
 		}
 		record(lateness, time.Since(due))
 		if err := f(due); err != nil {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -359,10 +357,8 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 }
 
 func mergeByTime(ctx context.Context, out recording.File, readers []*recording.Reader, all []*openRecording, clock recording.Clock, read *atomic.Int64) (*remade, error) {
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails
 	h := codec.FileHeader{
-		Lineage: feed.Lineage{{ID: feed.SessionID(binary.BigEndian.Uint64(id[:])), First: 1}},
+		Lineage: feed.Lineage{{ID: feed.NewSessionID(), First: 1}},
 		Next:    1, Created: time.Now().UnixNano(),
 	}
 	var sources []string

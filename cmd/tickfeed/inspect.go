@@ -674,10 +674,9 @@ func (p *program) showTicks(ctx context.Context, o *inspectOptions, f *openRecor
 		switch item.Kind {
 		case recording.KindSnapshot:
 			var failed error
-			err := r.SnapshotTicks(item, func(t *feed.Tick) {
+			err := r.SnapshotTicks(item, func(ticks []feed.Tick) {
 				if failed == nil {
-					batch[0] = *t
-					failed = print(session, 0, batch[:1])
+					failed = print(session, 0, ticks)
 				}
 			})
 			if err = errors.Join(failed, err); err != nil {

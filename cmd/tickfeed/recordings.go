@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -724,9 +722,7 @@ func namesOf(paths []string) string {
 func newImporting(f recording.File, src *files.Source, paths []string, as origin) (*importing, error) {
 	i := &importing{name: namesOf(paths), several: len(paths) > 1, files: src, started: time.Now()}
 	if as.session == 0 {
-		var id [8]byte
-		_, _ = rand.Read(id[:]) // never fails
-		as.session = feed.SessionID(binary.BigEndian.Uint64(id[:]))
+		as.session = feed.NewSessionID()
 	}
 	if as.created.IsZero() {
 		as.created = i.started

@@ -3,6 +3,7 @@ package recording
 import (
 	"context"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"tickfeed/codec"
@@ -113,20 +114,14 @@ func (f *fold) enter(item *Item) error {
 func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 	body := codec.PacketBody(h, raw[codec.PacketHeader:])
 	f.time = h.PublishTime
+	fresh := feed.Range{From: f.next, To: math.MaxUint64} // a part of the packet may be folded already
+	if until.seq > 0 {
+		fresh.To = until.seq
+	}
 	for {
 		n, err := body.Decode(f.batch)
-		for i := range f.batch[:n] {
-			t := &f.batch[i]
-			if until.seq > 0 && t.Seq >= until.seq {
-				f.next = until.seq
-				return
-			}
-			if t.Seq < f.next { // this part of the packet is folded already
-				continue
-			}
-			_ = f.state.Apply(t) // refused if its definition is missing
-		}
-		if err != nil || n == 0 {
+		f.state.ApplyKnown(fresh.Of(f.batch[:n]))
+		if err != nil || n == 0 || f.batch[n-1].Seq >= fresh.To {
 			break
 		}
 	}

@@ -250,9 +250,7 @@ func (m *merger) append(f *merged, from, to int) error {
 // appendAt writes ticks of f. They are published at their event times if they were so in f, otherwise at the
 // given time.
 func (m *merger) appendAt(f *merged, at int64, ticks []feed.Tick) error {
-	for i := range ticks {
-		_ = m.state.Apply(&ticks[i]) // refused if its definition is missing
-	}
+	m.state.ApplyKnown(ticks)
 	if f.byEvent && !f.stating {
 		return m.b.Append(ticks)
 	}

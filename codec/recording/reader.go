@@ -361,13 +361,13 @@ func partSize(p []byte, seq uint64, seed uint32) int {
 // not move the Reader.
 func (r *Reader) State(item Item) (*feed.State, error) {
 	s := feed.NewState()
-	err := r.SnapshotTicks(item, func(t *feed.Tick) { _ = s.Apply(t) }) // refused if its definition is missing
+	err := r.SnapshotTicks(item, func(ticks []feed.Tick) { s.ApplyKnown(ticks) })
 	return s, err
 }
 
-// SnapshotTicks calls each with the ticks and summaries of snapshot item, as far as it is intact. It does not
-// move the Reader. The tick is overwritten by the next call.
-func (r *Reader) SnapshotTicks(item Item, each func(*feed.Tick)) error {
+// SnapshotTicks calls each with the ticks and summaries of snapshot item, some at a time, as far as it is intact. It does not
+// move the Reader. The ticks are overwritten for the next call.
+func (r *Reader) SnapshotTicks(item Item, each func([]feed.Tick)) error {
 	batch := make([]feed.Tick, 64)
 	for at, end := item.Offset, item.Offset+item.Size; at < end; {
 		p, err := r.window(at, codec.MaxMessage)
@@ -389,8 +389,8 @@ func (r *Reader) SnapshotTicks(item Item, each func(*feed.Tick)) error {
 		body := codec.PartBody(&part)
 		for {
 			k, err := body.Decode(batch)
-			for i := range batch[:k] {
-				each(&batch[i])
+			if k > 0 {
+				each(batch[:k])
 			}
 			if err != nil || k == 0 {
 				break

@@ -185,9 +185,11 @@ func (s *surveyor) item(item *Item) error {
 		s.header(item.Header)
 	case KindSnapshot:
 		s.Snapshots++
-		return s.r.SnapshotTicks(*item, func(t *feed.Tick) {
-			if d := t.Definition(); d != nil {
-				s.define(t.Instrument, d)
+		return s.r.SnapshotTicks(*item, func(ticks []feed.Tick) {
+			for i := range ticks {
+				if d := ticks[i].Definition(); d != nil {
+					s.define(ticks[i].Instrument, d)
+				}
 			}
 		})
 	case KindPackets:

@@ -180,9 +180,11 @@ func (t *Ticks) item() error {
 		t.lines = item.Header.Lineage
 		t.part.Session = t.lines.Current().ID
 	case KindSnapshot:
-		return t.r.SnapshotTicks(item, func(tick *feed.Tick) {
-			if d := tick.Definition(); d != nil {
-				t.define(tick.Instrument, d)
+		return t.r.SnapshotTicks(item, func(ticks []feed.Tick) {
+			for i := range ticks {
+				if d := ticks[i].Definition(); d != nil {
+					t.define(ticks[i].Instrument, d)
+				}
 			}
 		})
 	case KindPackets:

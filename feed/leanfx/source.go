@@ -49,8 +49,7 @@ type Source struct {
 	pairs   map[string]*pair // by market, NUL, symbol
 	defined int              // number of pairs defined so far
 	buf     [3]feed.Tick
-	pending []feed.Tick
-	err     error // once set, Next repeats it
+	pump    rawfile.Pump
 
 	count Stats
 	mu    sync.Mutex
@@ -140,34 +139,20 @@ func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 // Next implements [feed.Source]. The error is io.EOF after the last file, or a [*rawfile.LineError] if a row is
 // bad and Config.SkipBad is used up, or if a zip cannot be unpacked.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if err := ctx.Err(); err != nil || len(batch) == 0 {
-		return 0, err
-	}
-	n := 0
-	for {
-		k := copy(batch[n:], s.pending)
-		s.pending = s.pending[k:]
-		if n += k; n == len(batch) {
-			break
-		}
-		d, err := s.queue.Next()
-		if err != nil {
-			s.err = err
-			break
-		}
-		s.tell(d)
-	}
+	n, err := s.pump.Next(ctx, batch, s.more)
 	s.count.Ticks += int64(n)
 	s.mu.Lock()
 	s.stats = s.count
 	s.mu.Unlock()
-	if n == 0 {
-		return 0, s.err
+	return n, err
+}
+
+func (s *Source) more(bool) error {
+	d, err := s.queue.Next()
+	if err == nil {
+		s.tell(d)
 	}
-	return n, nil
+	return err
 }
 
 // tell makes the ticks of d's current row pending.
@@ -204,7 +189,7 @@ func (s *Source) tell(d *day) {
 	if q.Ask == 0 {
 		q.Ask = feed.NoPrice
 	}
-	s.pending = append(out, q.Tick(p.id, d.time))
+	s.pump.Pending = append(out, q.Tick(p.id, d.time))
 }
 
 // bad counts a bad row. It returns nil if the row is skipped.
@@ -229,9 +214,7 @@ func (s *Source) Stats() Stats {
 // Close closes the open files. The error is always nil.
 func (s *Source) Close() error {
 	s.queue.Close()
-	if s.err == nil {
-		s.err = errClosed
-	}
+	s.pump.End(errClosed)
 	return nil
 }
 

@@ -17,32 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/leanfx"
 	"tickfeed/feed/rawfile"
 )
-
-// recorded is the directory of recorded market data; the test is skipped where it is absent.
-func recorded(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		root, err := os.Getwd()
-		require.NoError(t, err)
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			up := filepath.Dir(root)
-			require.NotEqual(t, root, up, "no go.mod above the test's directory")
-			root = up
-		}
-		dir = filepath.Join(root, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "expected.json")); err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
-	return dir
-}
 
 func drain(t testing.TB, src *leanfx.Source, each func(*feed.Tick, *feed.State)) error {
 	t.Helper()
@@ -85,11 +63,8 @@ type expectation struct {
 // The recorded zips agree with the results of an independent decoder; locked and crossed quotes are kept, and
 // FXCM's days are in UTC-5, Oanda's in UTC.
 func TestRecorded(t *testing.T) {
-	dir := recorded(t)
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	require.NoError(t, err)
-	var all map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &all))
+	dir := recorded.Dir(t)
+	all := recorded.All(t, dir)
 	for _, c := range []struct {
 		file     string
 		def      feed.Definition
@@ -298,7 +273,7 @@ func FuzzSource(f *testing.F) {
 }
 
 func BenchmarkRecorded(b *testing.B) {
-	path := filepath.Join(recorded(b), "fx", "fxcm_eurusd_20140507_quote.zip")
+	path := filepath.Join(recorded.Dir(b), "fx", "fxcm_eurusd_20140507_quote.zip")
 	batch := make([]feed.Tick, 256)
 	rows := int64(0)
 	for b.Loop() {

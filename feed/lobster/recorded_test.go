@@ -19,32 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/lobster"
 	"tickfeed/feed/rawfile"
 )
-
-// recorded is the directory of recorded market data; the test is skipped if it does not exist.
-func recorded(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		root, err := os.Getwd()
-		require.NoError(t, err)
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			up := filepath.Dir(root)
-			require.NotEqual(t, root, up, "no go.mod above the test's directory")
-			root = up
-		}
-		dir = filepath.Join(root, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "expected.json")); err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
-	return dir
-}
 
 // An expectation is what an independent decoder found in a pair of files.
 type expectation struct {
@@ -73,10 +51,7 @@ type expectation struct {
 
 func expected(t testing.TB, dir string, files ...string) (e expectation) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	require.NoError(t, err)
-	var all map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &all))
+	all := recorded.All(t, dir)
 	for _, f := range files {
 		require.Contains(t, all, f)
 		require.NoError(t, json.Unmarshal(all[f], &e))
@@ -113,7 +88,7 @@ const midnight = 1340251200 * int64(time.Second) // of 2012-06-21 in New York, f
 // The recorded pairs agree with the results of an independent decoder; after each event the book of the state
 // equals the row of the order book file.
 func TestRecorded(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	for _, name := range []string{
 		"AMZN_2012-06-21_34200000_57600000_*_1.csv.gz",
 		"GOOG_2012-06-21_34200000_57600000_*_1.csv.gz",
@@ -253,7 +228,7 @@ func openRows(t *testing.T, path string) func() [][4]int64 {
 
 // Several instruments form one session in order of time.
 func TestMergedByTime(t *testing.T) {
-	dir := filepath.Join(recorded(t), "lobster")
+	dir := filepath.Join(recorded.Dir(t), "lobster")
 	paths, err := filepath.Glob(filepath.Join(dir, "*.csv.gz"))
 	require.NoError(t, err)
 	require.Len(t, paths, 6)
@@ -278,7 +253,7 @@ func TestMergedByTime(t *testing.T) {
 }
 
 func TestRecogniseRecorded(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	for path, want := range map[string]bool{
 		"lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz":             true,
 		"lobster/AMZN_2012-06-21_34200000_57600000_orderbook_1.csv.gz":           true,
@@ -295,7 +270,7 @@ func TestRecogniseRecorded(t *testing.T) {
 }
 
 func BenchmarkRecorded(b *testing.B) {
-	dir := filepath.Join(recorded(b), "lobster")
+	dir := filepath.Join(recorded.Dir(b), "lobster")
 	batch := make([]feed.Tick, 256)
 	messages := int64(0)
 	for b.Loop() {

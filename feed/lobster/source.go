@@ -53,9 +53,8 @@ type Source struct {
 	meter       *rawfile.Meter
 	queue       *merge.Queue[*pair]
 	instruments map[string]*instrument // by symbol
-	pending     []feed.Tick
+	pump        rawfile.Pump
 	buf         []feed.Tick // backing array of pending
-	err         error       // once set, Next repeats it
 
 	count Stats
 	mu    sync.Mutex
@@ -171,34 +170,20 @@ func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 // Next implements [feed.Source]. The error is io.EOF after the last file, a [*rawfile.LineError] if a row is
 // bad and Config.SkipBad is used up, or else names the file that cannot be read or unpacked.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if err := ctx.Err(); err != nil || len(batch) == 0 {
-		return 0, err
-	}
-	n := 0
-	for {
-		k := copy(batch[n:], s.pending)
-		s.pending = s.pending[k:]
-		if n += k; n == len(batch) {
-			break
-		}
-		p, err := s.queue.Next()
-		if err != nil {
-			s.err = err
-			break
-		}
-		s.tell(p)
-	}
+	n, err := s.pump.Next(ctx, batch, s.more)
 	s.count.Ticks += int64(n)
 	s.mu.Lock()
 	s.stats = s.count
 	s.mu.Unlock()
-	if s.err != nil && n == 0 {
-		return 0, s.err
+	return n, err
+}
+
+func (s *Source) more(bool) error {
+	p, err := s.queue.Next()
+	if err == nil {
+		s.tell(p)
 	}
-	return n, nil
+	return err
 }
 
 // tell makes the ticks of p's current event pending.
@@ -234,7 +219,7 @@ func (s *Source) tell(p *pair) {
 	for i := range s.buf[:max(0, len(s.buf)-1)] {
 		s.buf[i].Flags |= feed.FlagMore
 	}
-	s.pending = s.buf
+	s.pump.Pending = s.buf
 }
 
 // begin starts the trading day of p.
@@ -327,9 +312,7 @@ func (s *Source) Stats() Stats {
 // Close closes the open files. The error is always nil.
 func (s *Source) Close() error {
 	s.queue.Close()
-	if s.err == nil {
-		s.err = errClosed
-	}
+	s.pump.End(errClosed)
 	return nil
 }
 

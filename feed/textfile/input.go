@@ -38,13 +38,12 @@ type lines struct {
 
 // Errors of lines.next that do not end the source.
 var (
-	errNotYet    = errors.New("nothing to read yet")
 	errEndOfFile = errors.New("end of one file")
 	errLong      = errors.New("line too long")
 )
 
 // next returns the next line without its newline, valid until the following call. The error is
-// errNotYet if wait is false and no line has arrived, errLong instead of a line that is too
+// rawfile.ErrNotYet if wait is false and no line has arrived, errLong instead of a line that is too
 // long, errEndOfFile after each file, io.EOF after the last one, ctx.Err(), or from reading a file.
 func (l *lines) next(ctx context.Context, wait bool) ([]byte, error) {
 	for {
@@ -176,7 +175,7 @@ func (in *input) name(file int) string {
 	return in.paths[file]
 }
 
-// next returns the next chunk, whose buffer the caller must return through free. The error is errNotYet if
+// next returns the next chunk, whose buffer the caller must return through free. The error is rawfile.ErrNotYet if
 // wait is false and there is no chunk, io.EOF after the last file, or ctx.Err().
 func (in *input) next(ctx context.Context, wait bool) (chunk, error) {
 	in.start.Do(func() { go in.run() })
@@ -186,7 +185,7 @@ func (in *input) next(ctx context.Context, wait bool) (chunk, error) {
 	case c, more = <-in.chunks:
 	default:
 		if !wait {
-			return chunk{}, errNotYet
+			return chunk{}, rawfile.ErrNotYet
 		}
 		select {
 		case c, more = <-in.chunks:

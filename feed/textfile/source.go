@@ -172,8 +172,7 @@ type Source struct {
 	desk    desk
 	where   func(line int64) (file string, at int64) // see Parts; nil without several parts
 	part    string                                   // the part of the current line, see Parts
-	pending []feed.Tick
-	err     error // once set, Next repeats it
+	pump    rawfile.Pump
 
 	count Stats // used by the goroutine in Next only
 	mu    sync.Mutex
@@ -270,54 +269,30 @@ func (s *Source) noteRepeats() {
 // Config.SkipBad is used up, a [*rawfile.DamageError] if a file cannot be unpacked, or
 // an error that names the file that cannot be read.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if err := ctx.Err(); err != nil || len(batch) == 0 {
-		return 0, err
-	}
-	n := 0
-	for {
-		k := copy(batch[n:], s.pending)
-		s.pending = s.pending[k:]
-		if n += k; n == len(batch) {
-			break
-		}
-		line, err := s.lines.next(ctx, n == 0)
-		if err == errNotYet {
-			break
-		}
-		if err == errEndOfFile {
-			s.format = ""
-			s.noteRepeats()
-			if s.lines.note != "" {
-				s.note(s.lines.note)
-				s.lines.note = ""
-			}
-			continue
-		}
-		if err != nil && err != errLong {
-			if err != ctx.Err() {
-				s.err = err
-			}
-			s.publishStats(n)
-			return n, err
-		}
-		if err := s.read(line, err); err != nil {
-			s.err = err
-			s.publishStats(n)
-			return n, err
-		}
-	}
-	s.publishStats(n)
-	return n, nil
-}
-
-func (s *Source) publishStats(n int) {
+	n, err := s.pump.Next(ctx, batch, func(wait bool) error { return s.more(ctx, wait) })
 	s.count.Ticks += int64(n)
 	s.mu.Lock()
 	s.stats = s.count
 	s.mu.Unlock()
+	return n, err
+}
+
+// more reads a line, and makes its ticks pending.
+func (s *Source) more(ctx context.Context, wait bool) error {
+	line, err := s.lines.next(ctx, wait)
+	switch err {
+	case nil, errLong:
+		return s.read(line, err)
+	case errEndOfFile:
+		s.format = ""
+		s.noteRepeats()
+		if s.lines.note != "" {
+			s.note(s.lines.note)
+			s.lines.note = ""
+		}
+		return nil
+	}
+	return err
 }
 
 // read reads one line and sets pending to its ticks. An error ends the source.
@@ -358,7 +333,7 @@ func (s *Source) read(line []byte, tooLong error) error {
 		if s.where != nil {
 			s.enter(s.lines.number)
 		}
-		s.pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
+		s.pump.Pending, bad = s.desk.ticks(&s.row, &s.clock, &s.count)
 		if bad == nil && s.desk.shortened != "" {
 			s.note(s.desk.shortened)
 			s.desk.shortened = ""
@@ -527,9 +502,7 @@ func (s *Source) Stats() Stats {
 // interrupted, and the goroutine ends when they return. The error is always nil.
 func (s *Source) Close() error {
 	s.lines.in.close()
-	if s.err == nil {
-		s.err = errClosed
-	}
+	s.pump.End(errClosed)
 	return nil
 }
 

@@ -2,11 +2,9 @@ package textfile_test
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"math"
 	"math/big"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,31 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/textfile"
 )
-
-// recorded returns the directory of recorded market data; it skips the test if there is none.
-func recorded(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		root, err := os.Getwd()
-		require.NoError(t, err)
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			up := filepath.Dir(root)
-			require.NotEqual(t, root, up, "no go.mod above the test's directory")
-			root = up
-		}
-		dir = filepath.Join(root, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "expected.json")); err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
-	return dir
-}
 
 // expectation is the result of an independent decoder for a file.
 type expectation struct {
@@ -66,18 +42,6 @@ type expectation struct {
 	BidAbove  int64  `json:"rows_bid_above_ofr"`
 	BidEquals int64  `json:"rows_bid_equal_ofr"`
 	SameTime  int64  `json:"rows_with_timestamp_equal_to_previous"`
-}
-
-func expected(t testing.TB, dir, file string) expectation {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	require.NoError(t, err)
-	var all map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &all))
-	require.Contains(t, all, file)
-	var e expectation
-	require.NoError(t, json.Unmarshal(all[file], &e))
-	return e
 }
 
 // drain reads all of a source, and checks that each instrument is defined before it is used.
@@ -119,7 +83,7 @@ type sums struct {
 
 // The TAQ files are read without any mapping except the zone, and nothing in them is lost.
 func TestTAQTrades(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	for _, c := range []struct {
 		file, zone string
 	}{
@@ -127,7 +91,7 @@ func TestTAQTrades(t *testing.T) {
 		{"taq/ETF_AAA_BBB_trades_2014-09-17.csv.gz", "America/New_York"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			want := expected(t, dir, c.file)
+			want := recorded.Expected[expectation](t, dir, c.file)
 			zone, err := time.LoadLocation(c.zone)
 			require.NoError(t, err)
 			src, err := textfile.Open([]string{filepath.Join(dir, c.file)}, nil, textfile.Config{Zone: c.zone})
@@ -187,9 +151,9 @@ func wallClock(ns int64, zone *time.Location) string {
 }
 
 func TestTAQQuotes(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	const file = "taq/XXX_quotes_2018-01-02.csv.gz"
-	want := expected(t, dir, file)
+	want := recorded.Expected[expectation](t, dir, file)
 	src, err := textfile.Open([]string{filepath.Join(dir, file)}, nil, textfile.Config{Zone: "-05:00"})
 	require.NoError(t, err)
 	got := expectation{PerExchange: map[string]int64{}}
@@ -243,7 +207,7 @@ func TestTAQQuotes(t *testing.T) {
 }
 
 func BenchmarkTAQ(b *testing.B) {
-	dir := recorded(b)
+	dir := recorded.Dir(b)
 	for _, file := range []string{"XXX_trades_2018-01-02.csv.gz", "XXX_quotes_2018-01-02.csv.gz"} {
 		b.Run(file, func(b *testing.B) {
 			batch := make([]feed.Tick, 256)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"math/big"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,40 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
+	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/rawfile"
 	"tickfeed/feed/wscap"
 )
 
-// recorded returns the directory of recorded market data; it skips the test if there is none.
-func recorded(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		root, err := os.Getwd()
-		require.NoError(t, err)
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			up := filepath.Dir(root)
-			require.NotEqual(t, root, up, "no go.mod above the test's directory")
-			root = up
-		}
-		dir = filepath.Join(root, "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "expected.json")); err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
-	return dir
-}
-
 // expected fills e with the result of an independent decoder for file.
 func expected(t testing.TB, dir, file string, e any) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	require.NoError(t, err)
-	var all map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &all))
+	all := recorded.All(t, dir)
 	require.Contains(t, all, file)
 	require.NoError(t, json.Unmarshal(all[file], e))
 }
@@ -231,7 +205,7 @@ func (w *binanceTicker) check(t *testing.T, got *row) {
 
 // The recorded Binance captures agree with an independent decoder.
 func TestBinance(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	for _, c := range []struct {
 		file, symbol, venue        string
 		held, depth, old, snapshot int64
@@ -294,7 +268,7 @@ func TestBinance(t *testing.T) {
 
 // Two files of one session: book and trade ids continue at midnight without a gap.
 func TestBinanceAcrossMidnight(t *testing.T) {
-	dir := filepath.Join(recorded(t), "binance")
+	dir := filepath.Join(recorded.Dir(t), "binance")
 	src, err := wscap.Open([]string{
 		filepath.Join(dir, "spot_btcusdt_20240808.gz"), filepath.Join(dir, "spot_btcusdt_20240809.gz"),
 	}, wscap.Config{Clock: wscap.ClockArrival})
@@ -323,7 +297,7 @@ func TestBinanceAcrossMidnight(t *testing.T) {
 
 // The capture of four futures has no snapshots: its books are left out unless PartialBooks is set.
 func TestBinanceFutures(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	const file = "binance-futures-ws/BINANCE_FUTURES.ws.1.0.gz"
 	var want struct {
 		Lines    int64            `json:"lines"`
@@ -365,7 +339,7 @@ func TestBinanceFutures(t *testing.T) {
 }
 
 func TestCoinbase(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	const file = "coinbase/COINBASE.ws.28.0.gz"
 	type match struct {
 		ID      uint64    `json:"trade_id"`
@@ -430,7 +404,7 @@ func TestCoinbase(t *testing.T) {
 }
 
 func TestKraken(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	const file = "kraken/KRAKEN_FUTURES.ws.1.0.gz"
 	var want struct {
 		Lines  int64            `json:"lines"`
@@ -487,7 +461,7 @@ func TestKraken(t *testing.T) {
 }
 
 func TestRecogniseRecorded(t *testing.T) {
-	dir := recorded(t)
+	dir := recorded.Dir(t)
 	for path, want := range map[string]bool{
 		"binance/spot_btcusdt_20240808.gz":                           true,
 		"binance/spot_btcusdt_20240809.gz":                           true,
@@ -505,7 +479,7 @@ func TestRecogniseRecorded(t *testing.T) {
 }
 
 func BenchmarkRecorded(b *testing.B) {
-	dir := recorded(b)
+	dir := recorded.Dir(b)
 	for _, file := range []string{"binance/usdm_btcusdt_20240808.gz", "coinbase/COINBASE.ws.28.0.gz", "kraken/KRAKEN_FUTURES.ws.1.0.gz"} {
 		b.Run(filepath.Dir(file), func(b *testing.B) {
 			batch := make([]feed.Tick, 256)

@@ -124,8 +124,7 @@ type Source struct {
 	numbers []number
 	sides   []feed.Side // sides of the current levels, which have two numbers each
 	buf     []feed.Tick
-	pending []feed.Tick
-	err     error // once set, Next repeats it
+	pump    rawfile.Pump
 
 	count Stats
 	mu    sync.Mutex
@@ -235,38 +234,19 @@ func (s *Source) Meter(m *rawfile.Meter) { s.meter = m }
 // cannot be unpacked, a [*rawfile.FormatError] if a file holds no ticks, or an error that names the file that cannot be
 // opened.
 func (s *Source) Next(ctx context.Context, batch []feed.Tick) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if err := ctx.Err(); err != nil || len(batch) == 0 {
-		return 0, err
-	}
-	n := 0
-	for {
-		k := copy(batch[n:], s.pending)
-		s.pending = s.pending[k:]
-		if n += k; n == len(batch) {
-			break
-		}
-		if n > 0 && s.stdin != nil && s.raw != nil && !s.lines.Ready() {
-			break // return ticks from a pipe as soon as they arrive
-		}
-		if s.err = s.fill(); s.err != nil {
-			break
-		}
-	}
+	n, err := s.pump.Next(ctx, batch, s.more)
 	s.count.Ticks += int64(n)
 	s.mu.Lock()
 	s.stats = s.count
 	s.mu.Unlock()
-	if n == 0 {
-		return 0, s.err
-	}
-	return n, nil
+	return n, err
 }
 
-// fill reads a line and sets pending to its ticks.
-func (s *Source) fill() error {
+// more reads a line, and makes its ticks pending.
+func (s *Source) more(wait bool) error {
+	if !wait && s.stdin != nil && s.raw != nil && !s.lines.Ready() {
+		return rawfile.ErrNotYet // ticks from a pipe are returned as soon as they arrive
+	}
 	if s.raw == nil {
 		if s.next == len(s.paths) {
 			return io.EOF
@@ -291,7 +271,7 @@ func (s *Source) fill() error {
 		}
 		s.buf = s.buf[:0]
 		reason = s.read(line)
-		s.pending = s.buf
+		s.pump.Pending = s.buf
 	case rawfile.ErrLongLine:
 		reason = err.Error()
 	case io.EOF:
@@ -359,7 +339,7 @@ func (s *Source) connection(line []byte) {
 		}
 		in.book = book{}
 	}
-	s.pending = s.buf
+	s.pump.Pending = s.buf
 }
 
 func control(line []byte) bool {
@@ -611,9 +591,7 @@ func (s *Source) Close() error {
 		s.raw.Close()
 		s.raw = nil
 	}
-	if s.err == nil {
-		s.err = errClosed
-	}
+	s.pump.End(errClosed)
 	return nil
 }
 

@@ -31,17 +31,13 @@ type fold struct {
 	done  bool                                                   // visit asked for nothing more
 }
 
-// add folds one item. Like a subscriber, it leaves out ticks that the state refuses because their definition
-// was lost.
+// add folds one item.
 func (x *fold) add(r *recording.Reader, item recording.Item) error {
 	switch item.Kind {
 	case recording.KindSnapshot:
 		x.whole = x.whole || item.Whole
 		x.short = x.short && !x.whole
-		return r.SnapshotTicks(item, func(t *feed.Tick) {
-			x.event = max(x.event, t.EventTime)
-			_ = x.state.Apply(t)
-		})
+		return r.SnapshotTicks(item, x.ticks)
 	case recording.KindPackets:
 		x.packets++
 		for h, raw := range recording.Packets(item.Data) {
@@ -83,23 +79,24 @@ func (x *fold) packet(h *codec.Packet, raw []byte, r feed.Range) {
 	b := codec.PacketBody(h, raw[codec.PacketHeader:])
 	for {
 		n, err := b.Decode(x.batch[:])
-		for i := range x.batch[:n] {
-			t := &x.batch[i]
-			if t.Seq < r.From {
-				continue
-			} else if t.Seq >= r.To {
-				return
-			}
-			x.event = max(x.event, t.EventTime)
-			if t.Kind == feed.KindDefinition && x.defined != nil {
+		ticks := r.Of(x.batch[:n])
+		for i := range ticks {
+			if t := &ticks[i]; t.Kind == feed.KindDefinition && x.defined != nil {
 				x.defined(t)
 			}
-			_ = x.state.Apply(t)
 		}
-		if n == 0 || err != nil {
+		x.ticks(ticks)
+		if n == 0 || err != nil || x.batch[n-1].Seq >= r.To {
 			return
 		}
 	}
+}
+
+func (x *fold) ticks(ticks []feed.Tick) {
+	for i := range ticks {
+		x.event = max(x.event, ticks[i].EventTime)
+	}
+	x.state.ApplyKnown(ticks)
 }
 
 // read opens segment s for the duration of do.

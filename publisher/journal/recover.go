@@ -517,9 +517,11 @@ func (j *Journal) snapshotDefinitions(s *segment) (told []feed.Tick, err error) 
 				return err
 			}
 			if item.Kind == recording.KindSnapshot {
-				err = r.SnapshotTicks(item, func(t *feed.Tick) {
-					if t.Kind == feed.KindDefinition {
-						told = append(told, *t)
+				err = r.SnapshotTicks(item, func(ticks []feed.Tick) {
+					for i := range ticks {
+						if ticks[i].Kind == feed.KindDefinition {
+							told = append(told, ticks[i])
+						}
 					}
 				})
 			}

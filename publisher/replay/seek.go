@@ -69,13 +69,7 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 			return first, state, nil
 		}
 		i := sort.Search(len(u.ticks), func(i int) bool { return t.reached(u.ticks[i].Seq, u.dues[i]) })
-		for before := u.ticks[:i]; len(before) > 0; {
-			n, err := state.ApplyAll(before)
-			if err != nil {
-				n++ // skip a tick whose definition was lost
-			}
-			before = before[n:]
-		}
+		state.ApplyKnown(u.ticks[:i])
 		if i > 0 {
 			p.due = u.dues[i-1]
 		}

@@ -1,8 +1,9 @@
 package replay
 
 import (
-	"syscall"
 	"time"
+
+	"tickfeed/codec/nap"
 )
 
 // coarse is how long before a tick the player stops using timers: a timer is up to a millisecond late in an idle
@@ -19,19 +20,14 @@ const (
 // sleep sleeps for d; a signal may end it early.
 func sleep(d time.Duration) {
 	if d < spinFrom {
-		nanosleep(d)
+		nap.Sleep(d)
 		return
 	}
 	until := time.Now().Add(d)
-	nanosleep(d - spinTime)
+	nap.Sleep(d - spinTime)
 	if time.Until(until) > spinTime {
 		return // woken by a signal: the caller checks the time
 	}
 	for time.Until(until) > 0 {
 	}
-}
-
-func nanosleep(d time.Duration) {
-	t := syscall.NsecToTimespec(int64(d))
-	_ = syscall.Nanosleep(&t, nil)
 }

@@ -280,10 +280,8 @@ func (t *tape) take(item *recording.Item) error {
 			t.damage(item, "the snapshot is not whole")
 		}
 		state := feed.NewState()
-		err := t.r.SnapshotTicks(*item, func(x *feed.Tick) {
-			if t.wants(x) {
-				_ = state.Apply(x) // ignores a tick whose definition is missing
-			}
+		err := t.r.SnapshotTicks(*item, func(ticks []feed.Tick) {
+			state.ApplyKnown(slices.DeleteFunc(ticks, func(x feed.Tick) bool { return !t.wants(&x) }))
 		})
 		if ofHole {
 			t.hole.state = state
