@@ -555,7 +555,7 @@ func normal(fields []any) []string {
 	return out
 }
 
-// FuzzTick compares our tick codec with the library's over all values (RELIABILITY 19).
+// FuzzTick compares our tick codec with the library's over all values (PROMISES.md, 19).
 func FuzzTick(f *testing.F) {
 	f.Add(uint8(2), uint8(0), uint32(7), noon, int64(0), int64(1), int64(2), int64(3), int64(4), uint8(1), "")
 	f.Add(uint8(3), uint8(1), uint32(7), int64(0), noon, int64(-1), int64(2), int64(3), int64(0x4142<<48), uint8(2), "a-1")
@@ -619,7 +619,7 @@ func FuzzTick(f *testing.F) {
 
 // FuzzBody feeds hostile bodies: no panic, no laxness (what we take as a tick, the library
 // takes as an array too, and our own encoding of it decodes to the same), and no more memory
-// than twenty times the bytes (RELIABILITY 18, 19).
+// than twenty times the bytes (PROMISES.md, 18, 19).
 func FuzzBody(f *testing.F) {
 	for _, ticks := range []map[string]feed.Tick{exampleTicks(), exampleSummaries()} {
 		for _, tick := range ticks {

@@ -64,7 +64,7 @@ func (c *inCrowd) Close() error {
 }
 
 // However fast clients connect, no more connections are open than MaxConnections, MaxHandshakes and the connection
-// just accepted, so that file descriptors suffice (RELIABILITY 32). Whether a client is silent, is served, is refused
+// just accepted, so that file descriptors suffice (PROMISES.md, 32). Whether a client is silent, is served, is refused
 // or leaves, its place is free only once its connection is closed.
 func TestConnectionsStayWithinTheirBounds(t *testing.T) {
 	const clients, most, first = 400, 5, 3

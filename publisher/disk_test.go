@@ -62,7 +62,7 @@ func (w *world) trades(n int) []feed.Tick {
 
 // A process without file descriptors is handled like a full disk: when the next journal file is due, publishing waits
 // within its context, subscribers are served from memory and sent heartbeats, the beginning and the end are each
-// logged once, and everything resumes by itself (RELIABILITY 32).
+// logged once, and everything resumes by itself (PROMISES.md, 32).
 func TestNoDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, log := &memfs.FS{}, &logbook{}
@@ -146,7 +146,7 @@ func TestNoDescriptorToRead(t *testing.T) {
 }
 
 // While any operation of the disk hangs for two seconds, nothing is sent that is not in the journal, readers of
-// memory are served, heartbeats are sent, and no client is disconnected as silent (RELIABILITY 31).
+// memory are served, heartbeats are sent, and no client is disconnected as silent (PROMISES.md, 31).
 func TestDiskHangs(t *testing.T) {
 	const hang = 2 * time.Second
 	for _, sync := range []journal.Sync{journal.SyncNone, journal.SyncInterval, journal.SyncAlways} {

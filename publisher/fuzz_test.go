@@ -16,7 +16,7 @@ import (
 )
 
 // Whatever bytes a client sends, they cost a bounded multiple of their length, and nothing of the connection is left
-// when it has ended (RELIABILITY 17, 18).
+// when it has ended (PROMISES.md, 17, 18).
 func FuzzClient(f *testing.F) {
 	p, err := New(Config{Memory: MinMemory, Seed: 1, Token: "s3cret"})
 	require.NoError(f, err)

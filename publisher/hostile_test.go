@@ -70,7 +70,7 @@ const (
 // hostileHead is the head of the publisher when the attacks begin.
 const hostileHead = 14
 
-// RELIABILITY 17, 18: the publisher answers hostile input as PROTOCOL.md says. An attack costs the publisher bounded
+// PROMISES.md, 17, 18: the publisher answers hostile input as PROTOCOL.md says. An attack costs the publisher bounded
 // memory and time and leaves nothing behind; an honest client is served meanwhile, and another one can log in.
 func TestHostileClient(t *testing.T) {
 	const session = uint64(0xA)

@@ -19,7 +19,7 @@ import (
 )
 
 // The memory of the kernel for a subscriber that does not read is bounded by 208 KiB. With the 48 KiB that the
-// process may hold, that makes at most 256 KiB (RELIABILITY 14). The kernel doubles the requested size.
+// process may hold, that makes at most 256 KiB (PROMISES.md, 14). The kernel doubles the requested size.
 func TestStalledSubscriberInTheKernel(t *testing.T) {
 	const most = 208 << 10
 	pub, err := publisher.New(publisher.Config{Seed: 1})

@@ -664,7 +664,7 @@ func TestSlowConsumers(t *testing.T) {
 }
 
 // A subscriber that does not read data from the journal soon costs the rest of one packet only; with a filter, it
-// costs the filtered chunk (RELIABILITY 14). When it reads again, it gets everything.
+// costs the filtered chunk (PROMISES.md, 14). When it reads again, it gets everything.
 func TestStalledReadersOfTheJournal(t *testing.T) {
 	for name, c := range map[string]struct {
 		filter codec.Filter
@@ -808,7 +808,7 @@ func TestFloodAfterRefusal(t *testing.T) {
 	})
 }
 
-// Silent connections cost a bounded time. Above MaxHandshakes the oldest is closed (RELIABILITY 17), and a client
+// Silent connections cost a bounded time. Above MaxHandshakes the oldest is closed (PROMISES.md, 17), and a client
 // that sends a hello is served at once.
 func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -831,7 +831,7 @@ func TestSilentConnections(t *testing.T) {
 }
 
 // A client that is silent for three intervals is disconnected. A client that sends pulses is not, and is sent
-// heartbeats for as long as the market is quiet (RELIABILITY 12, 13).
+// heartbeats for as long as the market is quiet (PROMISES.md, 12, 13).
 func TestLiveness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
@@ -1052,7 +1052,7 @@ func TestFewAtATime(t *testing.T) {
 	}
 }
 
-// A second publisher on the same journal is refused (RELIABILITY 22).
+// A second publisher on the same journal is refused (PROMISES.md, 22).
 func TestSecondPublisherIsRefused(t *testing.T) {
 	cfg := publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j")}
 	w := start(t, cfg)
@@ -1121,7 +1121,7 @@ func TestFeed(t *testing.T) {
 }
 
 // On a full disk publishing waits, within its context, while subscribers are served and sent heartbeats. When there
-// is room everything resumes, and nothing is lost or sent twice (RELIABILITY 6).
+// is room everything resumes, and nothing is lost or sent twice (PROMISES.md, 6).
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var room atomic.Int64
@@ -1208,7 +1208,7 @@ func TestMuchIsSyncedSooner(t *testing.T) {
 }
 
 // When the journal fails for good nothing more is acknowledged, and the next start begins a child session after the
-// last safe number (RELIABILITY 5).
+// last safe number (PROMISES.md, 5).
 func TestJournalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var broken atomic.Bool

@@ -217,7 +217,7 @@ func (s *seam) end() error {
 }
 
 // The hand-over from journal to memory to live ticks loses and repeats nothing, in whatever order its steps come
-// (RELIABILITY.md, 10).
+// (PROMISES.md, 10).
 func TestSeam(t *testing.T) {
 	const steps = "afernp"
 	depth := effort.Of(t, 6, 4)

@@ -40,7 +40,7 @@ func sealed(stream []byte) []byte {
 }
 
 // Whatever a publisher sends costs a bounded multiple of its length, no tick comes twice or out of order, and the
-// ledger adds up (RELIABILITY 18, 20).
+// ledger adds up (PROMISES.md, 18, 20).
 func FuzzPublisher(f *testing.F) {
 	good := message(welcomeA(1, 1, codec.StartedAsAsked))
 	begun := append(bytes.Clone(good), packet(seedA(), 1, definition(0), quote(0, 2))...)

@@ -163,7 +163,7 @@ func recordings(fs *memfs.FS) []string {
 }
 
 // There are never two different ticks under one number of one session, whatever is lost, restored, or run twice
-// (RELIABILITY.md, 21).
+// (PROMISES.md, 21).
 func TestNumbersAreNeverReused(t *testing.T) {
 	alone(t)
 	worlds, losses := effort.Of(t, 40, 5), 250

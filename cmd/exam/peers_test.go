@@ -21,7 +21,7 @@ import (
 )
 
 // A peer that is gone, however it went, is found by both sides within three intervals, and everything goes on when it is
-// back (RELIABILITY.md, 12). A stopped process has a test of its own.
+// back (PROMISES.md, 12). A stopped process has a test of its own.
 func TestDeadPeerIsFound(t *testing.T) {
 	alone(t)
 	const interval = time.Second
@@ -107,7 +107,7 @@ func TestDeadPeerIsFound(t *testing.T) {
 }
 
 // Where one packet in twenty is lost, so that what follows it waits for its repetition, nobody is taken for dead
-// (RELIABILITY.md, 12).
+// (PROMISES.md, 12).
 func TestLossIsNoDeath(t *testing.T) {
 	alone(t)
 	minutes := effort.Of(t, 30, 10)

@@ -138,7 +138,7 @@ func (m *thief) Pass(dst, p []byte) []byte {
 	}
 }
 
-// A gap is known within one heartbeat interval, whichever packets are missing (RELIABILITY.md, 11).
+// A gap is known within one heartbeat interval, whichever packets are missing (PROMISES.md, 11).
 func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 	alone(t)
 	gaps, clients := effort.Of(t, 10_000, 1000), 40
@@ -198,7 +198,7 @@ func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 	})
 }
 
-// A quiet market is no outage (RELIABILITY.md, 13).
+// A quiet market is no outage (PROMISES.md, 13).
 func TestQuietMarketIsNoOutage(t *testing.T) {
 	alone(t)
 	hours := effort.Of(t, 8, 2)
@@ -229,7 +229,7 @@ func TestQuietMarketIsNoOutage(t *testing.T) {
 	})
 }
 
-// A server whose TCP lives but whose loop hangs is no quiet market: it is found within three intervals (RELIABILITY.md, 13).
+// A server whose TCP lives but whose loop hangs is no quiet market: it is found within three intervals (PROMISES.md, 13).
 func TestMuteServerIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval = time.Second
@@ -312,7 +312,7 @@ func TestMuteClientIsFound(t *testing.T) {
 }
 
 // A thousand clients that are cut in the same millisecond, and refused at once, do not come back together: later tries
-// spread over at least 80 % of their window (RELIABILITY.md, 16).
+// spread over at least 80 % of their window (PROMISES.md, 16).
 func TestLaterTriesSpread(t *testing.T) {
 	alone(t)
 	clients := effort.Of(t, 1000, 100)

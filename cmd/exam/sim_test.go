@@ -56,7 +56,7 @@ func scratch(t *testing.T) string {
 	return t.TempDir()
 }
 
-// No tick comes twice, none out of order, and every number is accounted for, over any sequence of faults (RELIABILITY.md,
+// No tick comes twice, none out of order, and every number is accounted for, over any sequence of faults (PROMISES.md,
 // 9, 23 and 29). Seeds that have failed before come first.
 func TestSimulation(t *testing.T) {
 	alone(t)

@@ -63,7 +63,7 @@ func assertAgrees(t *testing.T, c *command, name string, code int) feed.Totals {
 	return totals
 }
 
-// What a subscription says at its end, and its exit code, agree with its ledger, whatever ended it (RELIABILITY 35).
+// What a subscription says at its end, and its exit code, agree with its ledger, whatever ended it (PROMISES.md, 35).
 func TestExitAgreesWithTheLedger(t *testing.T) {
 	dir := t.TempDir()
 	quotes := func(from, to int) (ticks []feed.Tick) {

@@ -487,7 +487,7 @@ func everyField(first feed.InstrumentID) (groups [][]feed.Tick) {
 	return groups
 }
 
-// Every field of everything that subscribe prints and writes is what was published (RELIABILITY 35): of ticks of every
+// Every field of everything that subscribe prints and writes is what was published (PROMISES.md, 35): of ticks of every
 // kind, as they come and when they are replayed in large batches, over a restart of the publisher, and in a snapshot; in
 // each format; and the ledger, the reports, the account and the exit code agree with that.
 func TestLiveOutput(t *testing.T) {

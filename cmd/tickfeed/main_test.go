@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){"tickfeed": main})
 }
 
-// leakChecked fails if something is left running after the tests (RELIABILITY.md, 29).
+// leakChecked fails if something is left running after the tests (PROMISES.md, 29).
 type leakChecked struct{ *testing.M }
 
 func (m leakChecked) Run() int {

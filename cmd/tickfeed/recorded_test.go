@@ -102,7 +102,7 @@ func recordEveryField(t *testing.T, f recording.File, holes bool) *recorded {
 	return out
 }
 
-// Every field of everything that export and inspect make of a recording, in each format, is what was recorded (RELIABILITY
+// Every field of everything that export and inspect make of a recording, in each format, is what was recorded (PROMISES.md,
 // 35): of ticks of every kind, in two sessions, and in snapshots. The values compared with are those given to the Builder.
 func TestRecordedOutput(t *testing.T) {
 	dir := t.TempDir()

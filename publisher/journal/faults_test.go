@@ -195,7 +195,7 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 
 // Whatever operation fails, once or from then on, in whatever way: what was synced is there at
 // the next start, every number is told once, with the bytes it was given, and what is missing
-// is said to be (RELIABILITY 4, 5).
+// is said to be (PROMISES.md, 4, 5).
 func TestEveryOperationFails(t *testing.T) {
 	t.Run("synced always", func(t *testing.T) { everyOperationFails(t, false) })
 	t.Run("rotating, synced from time to time", func(t *testing.T) { everyOperationFails(t, true) })
@@ -290,7 +290,7 @@ func everyOperationFails(t *testing.T, rotates bool) {
 
 // After a power cut at any operation, whatever the disk kept of what was not synced: what was
 // acknowledged after a sync is there, nothing is told twice or with other bytes, what is
-// missing is said to be, and recovering again changes nothing (RELIABILITY 3).
+// missing is said to be, and recovering again changes nothing (PROMISES.md, 3).
 func TestPowerCuts(t *testing.T) {
 	t.Run("synced always", func(t *testing.T) { powerCuts(t, false) })
 	t.Run("rotating, synced from time to time", func(t *testing.T) { powerCuts(t, true) })
@@ -408,7 +408,7 @@ func powerCut(seed uint64, k, packets int, rotates bool, seen map[uint64]bool) e
 
 // The disk is full at any byte of a packet, of a mark or of a file's beginning; then there is
 // room again: appending goes on at the byte where it stopped, and the files are as if it had
-// never been full (RELIABILITY 6).
+// never been full (PROMISES.md, 6).
 func TestFullAtEveryByte(t *testing.T) {
 	run := func(room int64) (files string, full int) {
 		w := newWorld()
@@ -523,7 +523,7 @@ func parallel(t *testing.T, fs *memfs.FS, n int, do func(fs *memfs.FS, i int) er
 }
 
 // One flipped bit of a journal costs at most the packet that it hits, the range is told, and
-// all that follows is read: every bit of three files (RELIABILITY 7).
+// all that follows is read: every bit of three files (PROMISES.md, 7).
 func TestEveryFlippedBit(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		w, fs := example(t, closed)
@@ -576,7 +576,7 @@ func TestEveryFlippedBit(t *testing.T) {
 }
 
 // A last file that was cut anywhere is recovered up to its last whole packet; what was cut off
-// is kept; and the publisher goes on there, again and again (RELIABILITY 7, 8).
+// is kept; and the publisher goes on there, again and again (PROMISES.md, 7, 8).
 func TestEveryCut(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		w, fs := example(t, closed)

@@ -35,7 +35,7 @@ func crowd(t *testing.T, fs *memfs.FS) func(n int) {
 
 // A journal goes on to the next file although others have taken all descriptors, and the one that the last file
 // gives back too: it has a reserve. When that is used up it is full, until there are descriptors again;
-// and Check fills the reserve again (RELIABILITY 32).
+// and Check fills the reserve again (PROMISES.md, 32).
 func TestRotateWithoutDescriptors(t *testing.T) {
 	w, fs := newWorld(), &memfs.FS{}
 	j := w.start(t, journal.Config{Dir: "j", FS: fs, SegmentSize: journal.MinSegmentSize, Sync: journal.SyncAlways})
@@ -278,7 +278,7 @@ func TestCurrentFileIsRemoved(t *testing.T) {
 }
 
 // If the lock was removed, a journal takes it again; if another publisher has it by then, it ends: two publishers must
-// never write one journal (RELIABILITY 22).
+// never write one journal (PROMISES.md, 22).
 func TestLockIsRemoved(t *testing.T) {
 	w, fs := newWorld(), &memfs.FS{}
 	cfg := journal.Config{Dir: "j", FS: fs}
@@ -305,7 +305,7 @@ func TestLockIsRemoved(t *testing.T) {
 }
 
 // On a real disk: a directory that is removed, moved, replaced, or loses one file is made again, and the session goes on
-// in it; one that takes no files is a state that passes (RELIABILITY, rule 5).
+// in it; one that takes no files is a state that passes (PROMISES.md, 6).
 func TestDirectoryIsTakenAway(t *testing.T) {
 	for name, take := range map[string]func(t *testing.T, dir string){
 		"removed":  func(t *testing.T, dir string) { require.NoError(t, os.RemoveAll(dir)) },
@@ -487,7 +487,7 @@ func (f *lasting) Close() error {
 
 // Rotate makes durable what it must before the next append: nothing, except with SyncAlways, where the next file and its
 // name are. Settle syncs the file that ended before its trailer is written, unless the policy is SyncNone, and closes
-// it. Sync makes the next file and its name durable (RELIABILITY, rule 4).
+// it. Sync makes the next file and its name durable (PROMISES.md, 2).
 func TestRotationIsDurable(t *testing.T) {
 	for sync, want := range map[journal.Sync]struct{ rotate, settle, sync []string }{
 		journal.SyncNone:     {[]string{"create", "write"}, []string{"write", "close"}, []string{"sync directory", "sync"}},

@@ -87,7 +87,7 @@ func TestAppendRestartRead(t *testing.T) {
 }
 
 // A second publisher on one journal is refused by name, and takes over when the first is gone
-// (RELIABILITY 22).
+// (PROMISES.md, 22).
 func TestSecondPublisherIsRefused(t *testing.T) {
 	cfg := journal.Config{Dir: t.TempDir()}
 	first, err := journal.Open(cfg)
@@ -338,7 +338,7 @@ func TestConcurrentCursors(t *testing.T) {
 }
 
 // Files that are missing, older, foreign, or of a session that is nobody's show as what they
-// are, and no number is told twice with other bytes (RELIABILITY 21).
+// are, and no number is told twice with other bytes (PROMISES.md, 21).
 func TestMissingAndForeignFiles(t *testing.T) {
 	build := func() (*world, *memfs.FS, journal.Config, []string) {
 		w := newWorld()
@@ -517,7 +517,7 @@ func TestNothingButTheBeginning(t *testing.T) {
 }
 
 // A sync that fails is final for its file: nothing more is appended to it, and what was not
-// synced is not told any more once a child session began before it (RELIABILITY 5).
+// synced is not told any more once a child session began before it (PROMISES.md, 5).
 func TestFailedSync(t *testing.T) {
 	w := newWorld()
 	fs := &memfs.FS{}

@@ -310,7 +310,7 @@ func (r *reader) read(addr string) {
 }
 
 // Subscribers that read nothing, but say that they live, delay nobody: at full rate the others get everything. They cost
-// a bound, what the kernel holds for them included (RELIABILITY.md, 14).
+// a bound, what the kernel holds for them included (PROMISES.md, 14).
 func TestStalledSubscribers(t *testing.T) {
 	t.Parallel()
 	stalled, plain, followed := effort.Of(t, 100, 20), effort.Of(t, 90, 10), effort.Of(t, 10, 3)

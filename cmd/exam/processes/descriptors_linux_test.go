@@ -86,7 +86,7 @@ func crowdOf(t *testing.T, addr string, n int) (disperse func()) {
 
 // File descriptors that run out end nobody: with 40 of them, and twice as many clients that crowd in, a publisher rotates its
 // journal on and on, and a subscriber that came before the crowd misses nothing. The bound on connections is lowered
-// to what there are descriptors for, and said (RELIABILITY.md, 32).
+// to what there are descriptors for, and said (PROMISES.md, 32).
 func TestFileDescriptors(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "journal")
@@ -165,7 +165,7 @@ func TestNoFileDescriptors(t *testing.T) {
 }
 
 // A journal that is deleted under a publisher is noticed, and said, and the publisher goes on in a new directory; killed after
-// that, it goes on where it was, and no number is given twice (RELIABILITY.md, rules 5 and 6).
+// that, it goes on where it was, and no number is given twice (PROMISES.md, 21).
 func TestJournalIsDeleted(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "journal")

@@ -84,7 +84,7 @@ func (d *disk) again() {
 
 // After a failed fsync, here on a disk whose image has no room although its file system has, nothing
 // more is sent: the publisher says so and ends, with ticks that nobody was given. Over what the disk
-// holds when it is mounted again subscribers go on, and each number is accounted for (RELIABILITY.md, 5).
+// holds when it is mounted again subscribers go on, and each number is accounted for (PROMISES.md, 5).
 // What they had been given may be more than that: of such a disk the kernel says nil to the fdatasync
 // before the one that fails, and has lost its bytes too.
 func TestFailedSync(t *testing.T) {
@@ -136,7 +136,7 @@ func TestFailedSync(t *testing.T) {
 }
 
 // What was sent under --sync always before the power was cut survives; under --sync 1s what does not
-// is told as disowned, all of it, and subscribers go on in a child session (RELIABILITY.md, 2).
+// is told as disowned, all of it, and subscribers go on in a child session (PROMISES.md, 2).
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	cuts := times(t, cuts, 50, 10)

@@ -17,7 +17,7 @@ import (
 )
 
 // What a recorder has closed is whole after a power cut, and what it has not is readable up to a torn tail: each packet is
-// that of the publisher's journal (RELIABILITY.md, 33).
+// that of the publisher's journal (PROMISES.md, 33).
 func TestPowerCutsOfARecorder(t *testing.T) {
 	t.Parallel()
 	random := chance(t)

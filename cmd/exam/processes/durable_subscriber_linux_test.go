@@ -29,7 +29,7 @@ func linesOf(t *testing.T, path string) [][]byte {
 }
 
 // A subscriber whose machine loses power has printed every tick that its position says it has: what stands in the position
-// file is never ahead of the output, a regular file on the same disk (RELIABILITY.md, 33).
+// file is never ahead of the output, a regular file on the same disk (PROMISES.md, 33).
 func TestPowerCutsOfASubscriber(t *testing.T) {
 	t.Parallel()
 	random := chance(t)

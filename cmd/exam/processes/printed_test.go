@@ -166,7 +166,7 @@ func csvRows(t *testing.T, printed []byte) (rows []map[string]string) {
 
 // Everything that is printed or written is what was published, field by field, as the journal holds it: ticks in each
 // format, over a kill of the publisher; the ledger, the reports and the last line; what the publisher logs; and exit codes
-// (RELIABILITY.md, 35).
+// (PROMISES.md, 35).
 func TestEverythingPrintedIsWhatWasPublished(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "4"); err != nil { // they wait more than they compute; -parallel on the command line overrides it
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { // RELIABILITY.md, 29
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { // PROMISES.md, 29
 		if binary.dir != "" {
 			_ = os.RemoveAll(binary.dir)
 		}

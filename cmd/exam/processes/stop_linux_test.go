@@ -15,7 +15,7 @@ import (
 
 // A publisher whose process is stopped (SIGSTOP), so that its kernel goes on to acknowledge what comes, is found to be dead
 // after three intervals of silence and not before. When it goes on so do its subscribers, and nothing is missing
-// (RELIABILITY.md, 12 and 23).
+// (PROMISES.md, 12 and 23).
 func TestStoppedPublisherIsFound(t *testing.T) {
 	t.Parallel()
 	timers := effort.WatchTimers(t)

@@ -18,7 +18,7 @@ import (
 )
 
 // A publisher that is started again under many subscribers whose positions lie in the journal only, far from its end and all
-// of them different, and of which none has its state any more, has all of them live soon (RELIABILITY.md, 34).
+// of them different, and of which none has its state any more, has all of them live soon (PROMISES.md, 34).
 func TestStormOfOldPositions(t *testing.T) {
 	t.Parallel()
 	timers := effort.WatchTimers(t)

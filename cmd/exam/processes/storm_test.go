@@ -16,7 +16,7 @@ import (
 const stormTime = 10 * time.Second
 
 // A publisher that is killed under many subscribers has all of them back, and live, soon after it was started again, each
-// with few tries (RELIABILITY.md, 15; without TLS).
+// with few tries (PROMISES.md, 15; without TLS).
 func TestReconnectStorm(t *testing.T) {
 	t.Parallel()
 	timers := effort.WatchTimers(t)
