@@ -89,7 +89,7 @@ func TestSymbols(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, codec.Filter{"AAPL", "ES*", "MSFT"}, f)
 	_, err = symbolFilter([]string{"AAPL", " "})
-	assert.ErrorContains(t, err, "names no symbol")
+	assert.ErrorContains(t, err, "a pattern is empty")
 
 	state := feed.NewState()
 	for id, d := range []feed.Definition{{Symbol: "AAPL", Venue: "SIM"}, {Symbol: "ESH6"}} {

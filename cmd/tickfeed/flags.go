@@ -294,9 +294,15 @@ func token(ctx context.Context, path string) (codec.Token, error) {
 func symbolFilter(patterns []string) (codec.Filter, error) {
 	trimmed := make([]string, len(patterns))
 	for i, p := range patterns {
-		trimmed[i] = strings.TrimSpace(p)
+		if trimmed[i] = strings.TrimSpace(p); trimmed[i] == "" {
+			return nil, errors.New("a pattern is empty; want SYMBOL or SYMBOL@VENUE, with commas between; * is all")
+		}
 	}
-	return codec.NewFilter(trimmed)
+	f, err := codec.NewFilter(trimmed)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "filter: "))
+	}
+	return f, nil
 }
 
 // wantArgs accepts from least to most arguments; what names the missing one in the error.

@@ -53,7 +53,7 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 	}
 	group(cmd, groupImport, func(f *pflag.FlagSet) {
 		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: detected from the content)")
-		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", "))
+		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", ")+"; massive is polygon, and binance-trades is binance")
 		f.StringSliceVar(&o.header, "header", nil, "`NAMES` of the columns of csv without a header line, such as time,symbol,price,size; leave the name of a column empty to ignore it")
 		f.StringArrayVar(&o.columns, "column", nil, "read FIELD from the column NAME: `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
 		f.StringVar(&o.files.Text.Rows, "rows", "", "read every row as `KIND` trade, quote or level (default: detected from its columns)")

@@ -99,7 +99,8 @@ too small, because the publisher joins packets.
 
 With --commands, a line on standard input such as "symbols AAPL,ES*" (or "symbols *" for all) replaces the
 patterns of --symbols on all connections, and standard error reports the number from which the new patterns
-apply. An invalid line and the end of the input change nothing. Without the flag, standard input is not
+apply. An invalid line and the end of the input change nothing; a line of more than 1 MiB is
+taken for the end. Without the flag, standard input is not
 read, because its lines may be meant for another program: commands that were pasted into a shell, or the
 list of a "while read" loop. A background job of a terminal reads nothing.
 

@@ -33,9 +33,9 @@ func TestParseCommand(t *testing.T) {
 	for line, want := range map[string]string{
 		"symbols":           "name PATTERNS",
 		"symbols   ":        "name PATTERNS",
-		"symbols ,":         "names no symbol",
-		"symbols A,,B":      "names no symbol",
-		"symbols @XNAS":     "names no symbol",
+		"symbols ,":         "symbols: a pattern is empty; want SYMBOL or SYMBOL@VENUE, with commas between; * is all",
+		"symbols A,,B":      "symbols: a pattern is empty; want SYMBOL or SYMBOL@VENUE",
+		"symbols @XNAS":     `symbols: pattern "@XNAS" names no symbol`,
 		`symbols "A`:        "symbols: ",
 		"AAPL":              `there is no command "AAPL"; want symbols PATTERNS`,
 		"symbol AAPL":       `there is no command "symbol"`,
@@ -44,6 +44,7 @@ func TestParseCommand(t *testing.T) {
 	} {
 		_, err := parseCommand(line)
 		assert.ErrorContains(t, err, want, line)
+		assert.NotContains(t, fmt.Sprint(err), "filter", "a word of the protocol")
 	}
 }
 

@@ -22,7 +22,9 @@ func helpOf(t *testing.T, args ...string) string {
 
 // The flags that say how files are read are on one page, and the pages of commands name it.
 func TestHelpFormats(t *testing.T) {
-	assert.Contains(t, helpOf(t, "help", "formats"), "--price-exponent N")
+	page := helpOf(t, "help", "formats")
+	assert.Contains(t, page, "--price-exponent N")
+	assert.Regexp(t, `massive\s+is\s+polygon,\s+and\s+binance-trades\s+is\s+binance`, page)
 	for _, name := range []string{"publish", "replay", "import", "inspect", "cut", "merge", "export", "bench"} {
 		page := helpOf(t, name, "--help")
 		assert.NotContains(t, page, "--price-exponent", name)

@@ -346,8 +346,8 @@ func (in *Input) decompress() error {
 	from := &remember{r: stream}
 	n, err := io.Copy(spill, io.LimitReader(from, most))
 	switch {
-	case errors.Is(from.err, zstd.ErrWindowSizeExceeded):
-		return fmt.Errorf("compressed with a window of more than %d MiB (zstd --long or --ultra): decompress it first", maxWindow>>20)
+	case errors.Is(from.err, zstd.ErrWindowSizeExceeded), errors.Is(from.err, zstd.ErrDecoderSizeExceeded):
+		return fmt.Errorf("compressed with a window, or as a single segment, of more than %d MiB (zstd --long or --ultra): decompress it first, with zstd -d --long=31", maxWindow>>20)
 	case from.err != nil: // damaged or cut off: the data before the error is good
 		n, err = n+tornMark, spill.Truncate(n+tornMark)
 	}

@@ -304,6 +304,12 @@ func TestCompressedBounds(t *testing.T) {
 	require.NoError(t, wide.Close())
 	_, err = NewInput(bytes.NewReader(b.Bytes()), int64(b.Len()))
 	assert.ErrorContains(t, err, "decompress it first")
+
+	single, err := zstd.NewWriter(nil, zstd.WithSingleSegment(true)) // as zstd --long and libraries write it
+	require.NoError(t, err)
+	file = single.EncodeAll(noise, nil)
+	_, err = NewInput(bytes.NewReader(file), int64(len(file)))
+	assert.ErrorContains(t, err, "or as a single segment, of more than 8 MiB (zstd --long or --ultra): decompress it first")
 }
 
 // FuzzInput reads hostile compressed files: opening and reading them always ends, in bounded memory.

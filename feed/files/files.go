@@ -424,7 +424,8 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 	case parquetfile.Recognise(head):
 		return Parquet, ""
 	case pcap.Recognise(head) && iex.OtherProtocol(head) != 0:
-		return "", fmt.Sprintf("is a capture of IEX with message protocol %#04x; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read", iex.OtherProtocol(head))
+		return "", fmt.Sprintf("is a capture of IEX%s with message protocol %#04x; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read: download the day as one of these, if IEX has it",
+			map[uint16]string{iex.ProtocolTOPS15: " TOPS 1.5"}[iex.OtherProtocol(head)], iex.OtherProtocol(head))
 	case pcap.Recognise(head):
 		return "", "is a capture, but none of ITCH 5.0 (MoldUDP64), IEX TOPS 1.6 or IEX DEEP 1.0 in its first packets" +
 			" (if those come later, state the format: itch or iex)" + pcap.Describe(head)

@@ -119,7 +119,7 @@ func TestRecognise(t *testing.T) {
 		{"packed twice", gzipped(gzipped([]byte(quotes))), "", "packed with gzip twice"},
 		{"another capture", capture([]byte("hello")), "", "is a capture, but none of ITCH 5.0"},
 		{"iex, captured later in the day", capture(iexLater), files.IEX, ""},
-		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX with message protocol 0x8002; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read"},
+		{"iex, another protocol", capture(iexOther), "", "is a capture of IEX TOPS 1.5 with message protocol 0x8002; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read: download the day as one of these, if IEX has it"},
 		{"zeros", capture(append(sbe, make([]byte, 20)...)), "", "is a capture, but none of ITCH 5.0"},
 		{"MoldUDP64 of other messages", capture(chance), "", "its first UDP packet goes to 5.6.7.8:2"},
 		{"a link type that is not read", wireless, "", "its packets are of link type 127 (IEEE 802.11, radiotap), which cannot be read"},

@@ -90,6 +90,9 @@ const (
 	protocolDEEP = 0x8004
 )
 
+// ProtocolTOPS15 is the message protocol of TOPS 1.5, which is not read.
+const ProtocolTOPS15 = 0x8002
+
 const (
 	segmentHeader = 40
 	maxStreams    = 1024

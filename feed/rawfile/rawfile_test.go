@@ -153,3 +153,19 @@ func TestBeforeAndAfter(t *testing.T) {
 	assert.Error(t, err)
 	assert.False(t, errors.Is(err, io.EOF))
 }
+
+// A zstd file that needs more memory than is justified is refused with what to do, whether its window is large or it is a
+// single segment, which has no window.
+func TestLargeWindow(t *testing.T) {
+	const magic, emptyBlock = "\x28\xb5\x2f\xfd", "\x01\x00\x00"
+	for name, header := range map[string]string{
+		"window of 256 MiB":         "\x00\x90",
+		"single segment of 256 MiB": "\xa0\x00\x00\x00\x10",
+	} {
+		u, err := rawfile.Unpack(bytes.NewReader([]byte(magic+header+emptyBlock)), nil)
+		require.NoError(t, err, name)
+		_, err = io.ReadAll(u)
+		assert.ErrorContains(t, err, "of more than 128 MiB: decompress it first, with zstd -d --long=31", name)
+		u.Close()
+	}
+}

@@ -138,6 +138,9 @@ type zstdFrames struct {
 func (z *zstdFrames) Read(p []byte) (int, error) {
 	n, err := z.z.Read(p)
 	z.n += int64(n)
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		err = fmt.Errorf("it is compressed with a window, or as a single segment, of more than %d MiB: decompress it first, with zstd -d --long=31", maxWindow>>20)
+	}
 	// The decoder checks the magic number between frames only.
 	if errors.Is(err, zstd.ErrMagicMismatch) && z.n > 0 {
 		*z.trailing = true

@@ -90,7 +90,13 @@ func TestStrangers(t *testing.T) {
 		assert.True(t, wscap.Recognise([]byte(line)), name)
 		_, _, _, err := ticksOf(t, wscap.Config{}, line)
 		assert.ErrorContains(t, err, "a message of "+name+", which is not a known exchange")
+		assert.ErrorContains(t, err, `write its trades and quotes as NDJSON, as "tickfeed help scenarios" shows`)
 	}
+	advanced := `{"channel":"subscriptions","client_id":"","timestamp":"2023-02-09T20:19:35.39625135Z","sequence_num":0,"events":[{"subscriptions":{}}]}`
+	assert.True(t, wscap.Recognise([]byte(advanced)), "without a time of arrival")
+	assert.True(t, wscap.Recognise([]byte(advanced[:len(advanced)-5])), "cut by the end of the head")
+	_, _, _, err := ticksOf(t, wscap.Config{}, advanced)
+	assert.ErrorContains(t, err, "a message of Coinbase Advanced Trade, which is not a known exchange")
 	assert.True(t, wscap.Recognise([]byte("wss://ws.example.com/ <-> 1.0\n")))
 	assert.True(t, wscap.Recognise([]byte(`1700000000.5: [0,[],"trade","XBT/USD"]`)))
 	for _, message := range []string{

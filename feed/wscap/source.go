@@ -517,7 +517,7 @@ func (s *Source) message(b []byte) string {
 	case string(key) == "stream":
 		return "the message names a stream and has no data"
 	case stranger != "":
-		return "a message of " + stranger + ", which is not a known exchange; " + known
+		return "a message of " + stranger + ", which is not a known exchange; " + known + `; write its trades and quotes as NDJSON, as "tickfeed help scenarios" shows`
 	}
 	return fmt.Sprintf("a message that begins with %.40q is from no known exchange; %s", key, known)
 }
@@ -620,7 +620,8 @@ func Recognise(head []byte) bool {
 	return false
 }
 
-// isMessage reports whether line begins an object with the members of a message of Binance or Kraken.
+// isMessage reports whether line begins an object with the members of a message of Binance, Kraken or Coinbase Advanced
+// Trade.
 func isMessage(line []byte) bool {
 	seen := make(map[string]bool)
 	futures := false
@@ -642,6 +643,9 @@ func isMessage(line []byte) bool {
 	case seen["stream"] && (seen["data"] || w.bad), seen["e"] && seen["E"] && seen["s"]:
 		return true
 	case seen["u"] && seen["s"] && seen["b"] && seen["a"]: // bookTicker of Binance spot
+		return true
+	}
+	if seen["channel"] && (seen["events"] || seen["sequence_num"] && w.bad) { // Coinbase Advanced Trade, which is refused by its name
 		return true
 	}
 	return futures && seen["product_id"] || seen["channel"] && seen["type"] && (seen["data"] || w.bad) // cut by the end of head
