@@ -2,6 +2,9 @@ package codec
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -158,4 +161,215 @@ func BenchmarkScan(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(ticks)), "ns/tick")
 		})
 	}
+}
+
+// compareVectors compares vectors with what does without them.
+func compareVectors(t *testing.T, p []byte) {
+	var want, got [40]feed.Tick
+	n, size := decodeScalar(p, want[:], noon, 1)
+	if k, s := decodeFixed(p, got[:], noon, 1); k != n || s != size || !slices.Equal(want[:n], got[:n]) {
+		t.Fatalf("% x: %d ticks in %d bytes, want %d in %d\n%+v\n%+v", p, k, s, n, size, got[:k], want[:n])
+	}
+}
+
+// variedTicks looks like a market: many instruments, sizes and prices of different lengths.
+func variedTicks(n int) []feed.Tick {
+	r := rand.New(rand.NewPCG(1, 2))
+	ticks := make([]feed.Tick, n)
+	at := noon
+	for i := range ticks {
+		at += r.Int64N(20_000)
+		id := feed.InstrumentID(r.IntN(1000))
+		price := int64(10_000) << (uint(id) % 10)
+		if r.IntN(8) == 0 {
+			ticks[i] = feed.Trade{Price: price + r.Int64N(100), Size: 1 + r.Int64N(1000), ID: uint64(i), Side: feed.Side(1 + r.IntN(2))}.Tick(id, at)
+			continue
+		}
+		bid := price + r.Int64N(100)
+		ticks[i] = feed.Quote{Bid: bid, BidSize: 1 + r.Int64N(400), Ask: bid + 1 + r.Int64N(3), AskSize: 1 + r.Int64N(400)}.Tick(id, at)
+	}
+	return ticks
+}
+
+func BenchmarkAppendTick(b *testing.B) {
+	ticks := variedTicks(100)
+	dst := make([]byte, 0, MaxBody)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%100 == 0 {
+			dst = dst[:0]
+		}
+		dst = AppendTick(dst, &ticks[i%100], noon)
+	}
+}
+
+func BenchmarkAppendFixed(b *testing.B) {
+	ticks := variedTicks(100)
+	dst := make([]byte, 0, MaxBody)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, n, _ := AppendFixed(dst, ticks, noon, 0); n != len(ticks) {
+			b.Fatal(n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/tick")
+}
+
+func BenchmarkDecodeTicks(b *testing.B) {
+	ticks := variedTicks(100)
+	var body []byte
+	for i := range ticks {
+		body = AppendTick(body, &ticks[i], noon)
+	}
+	h := Packet{First: 1, Count: 100, Base: noon}
+	batch := make([]feed.Tick, 256)
+	b.ReportAllocs()
+	for b.Loop() {
+		p := PacketBody(&h, body)
+		if n, err := p.Decode(batch); n != 100 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/tick")
+}
+
+// AppendFixed writes what AppendTick writes, of ticks that ValidateTick passes, and stops at the first other.
+func TestAppendFixed(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	pick := func(vs ...int64) int64 { return vs[r.IntN(len(vs))] }
+	stopped := 0
+	for range 20_000 {
+		ticks := variedTicks(1 + r.IntN(8))
+		odd := r.IntN(len(ticks))
+		o := &ticks[odd]
+		switch r.IntN(8) {
+		case 0:
+			o.Values[r.IntN(4)] = pick(-1, 0, 1<<16-1, 1<<16, 1<<32-1, 1<<32, math.MinInt64, math.MaxInt64)
+		case 1:
+			o.EventTime = noon + pick(-1<<31, -1<<31-1, 1<<31-1, 1<<31, math.MinInt64, math.MaxInt64)
+		case 2:
+			o.Instrument = feed.InstrumentID(pick(0, 1<<16-1, 1<<16, feed.MaxInstruments-1, feed.MaxInstruments))
+		case 3:
+			o.Side = feed.Side(r.IntN(6))
+		case 4:
+			o.Kind = feed.Kind(r.IntN(14))
+		case 5:
+			o.Extra = &feed.Extra{TradeRef: "T"}
+		case 6:
+			o.Flags = feed.Flags(r.IntN(256))
+		case 7:
+			o.Kind, o.Values[3] = feed.KindTrade, int64(r.Uint64())&^0xffffffff
+		}
+		dst := make([]byte, 5, 5+8*MaxEntry)
+		got, n, latest := AppendFixed(dst, ticks, noon, noon+5)
+		want, late := dst, noon+5
+		for i := range ticks[:n] {
+			require.NoError(t, ValidateTick(&ticks[i]), "%+v", ticks[i])
+			want = AppendTick(want, &ticks[i], noon)
+			late = max(late, ticks[i].EventTime)
+		}
+		require.Equal(t, want, got)
+		require.Equal(t, late, latest)
+		require.Equal(t, n == len(ticks), IsFixed(o), "%+v", *o)
+		if n == len(ticks) {
+			continue
+		}
+		stopped++
+		require.Equal(t, odd, n, "a common tick is not what it stops at")
+		if ValidateTick(o) == nil && (o.Kind != feed.KindQuote || o.Side == 0) {
+			size := len(AppendTick(nil, o, noon))
+			require.False(t, o.Kind == feed.KindQuote && (size == narrowQuote || size == wideQuote) || o.Kind == feed.KindTrade && o.Extra == nil && (size == narrowTrade || size == wideTrade), "%+v", *o)
+		}
+	}
+	require.Greater(t, stopped, 5000)
+
+	full := make([]byte, 0, MaxEntry+narrowTrade)
+	_, n, _ := AppendFixed(full, variedTicks(100), noon, 0)
+	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
+}
+
+// A tick that is told with another base event time, after a skip, is the same tick. Where its time cannot be told so
+// nothing is appended.
+func TestAppendRebased(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	ticks := variedTicks(2000)
+	for _, tick := range exampleTicks() {
+		ticks = append(ticks, tick)
+	}
+	refused := 0
+	for i := range ticks {
+		tick := &ticks[i]
+		if i%10 == 0 && (tick.Kind == feed.KindQuote || tick.Kind == feed.KindTrade) {
+			tick.Values[0] = 1 << 40 // a wide pattern
+		}
+		delta := []int64{0, 1, -1, 1000, -1 << 20, 1<<31 - 1, -1 << 31, 1 << 33, -1 << 40}[r.IntN(9)]
+		skip := []uint64{0, 1, 0xff, 0xffff, 0x10000, 1 << 40}[r.IntN(6)]
+		dst := make([]byte, 5, 5+r.IntN(2*MaxEntry))
+		entry := AppendTick(nil, tick, noon)
+		got, ok := AppendRebased(dst, skip, entry, delta)
+		if !ok {
+			refused++
+			require.Equal(t, dst, got)
+			require.Less(t, len(entry), wideQuote, "only the narrow patterns have too few bits")
+			require.NotEqual(t, int64(int32(tick.EventTime-noon+delta)), tick.EventTime-noon+delta)
+			continue
+		}
+		require.Equal(t, dst, got[:5])
+		body := PacketBody(&Packet{First: 41, Count: skip + 1, Base: noon - delta}, got[5:])
+		var batch [2]feed.Tick
+		n, err := body.Decode(batch[:])
+		require.NoError(t, err, "%+v after a skip of %d, by %d: %x", *tick, skip, delta, got[5:])
+		require.Equal(t, 1, n)
+		want := *tick
+		want.Seq = 41 + skip
+		require.Equal(t, want, batch[0])
+		require.Equal(t, skip, body.NotAsked())
+	}
+	require.Greater(t, refused, 100)
+}
+
+// ScanFixed tells of each tick in a fixed-width pattern what EntryAt tells, and ends at the first other entry.
+func TestScanFixed(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var (
+		ids   [7]feed.InstrumentID
+		sizes [7]uint8
+	)
+	fixed, other := 0, 0
+	for range 500 {
+		var body []byte
+		for _, tick := range variedTicks(1 + r.IntN(20)) {
+			switch r.IntN(12) {
+			case 0:
+				tick.Values[1] = 1 << 40
+			case 1:
+				tick.Instrument = 1<<20 - 1
+			case 2:
+				tick = feed.Level{Side: feed.SideBuy, Price: -5, Size: 3}.Tick(tick.Instrument, noon)
+			case 3:
+				body = AppendSkip(body, 1+r.Uint64N(1000))
+			}
+			body = AppendTick(body, &tick, noon)
+		}
+		for len(body) > 0 {
+			n := ScanFixed(body, ids[:], sizes[:])
+			fixed += n
+			for i := range n {
+				e, err := EntryAt(body)
+				require.NoError(t, err)
+				require.Equal(t, Entry{Size: int(sizes[i]), Covers: 1, Tick: true, Kind: e.Kind, Instrument: ids[i]}, e)
+				body = body[e.Size:]
+			}
+			if n == len(ids) || len(body) == 0 {
+				continue
+			}
+			e, err := EntryAt(body)
+			require.NoError(t, err)
+			require.NotContains(t, []int{narrowQuote, narrowTrade, wideQuote, wideTrade}, e.Size, "%x", body[:e.Size])
+			body = body[e.Size:]
+			other++
+		}
+	}
+	require.Greater(t, fixed, 1000)
+	require.Greater(t, other, 100)
 }

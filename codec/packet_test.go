@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"hash/crc32"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -77,4 +78,30 @@ func TestSnapshotPartsAreNumbered(t *testing.T) {
 	}
 	assert.True(t, ended)
 	assert.Greater(t, parts, uint64(2))
+}
+
+// A packet of another line, or with any bit wrong, does not pass (PROTOCOL.md, "Checksum").
+func TestPacketChecksum(t *testing.T) {
+	quote := exampleTicks()["narrow quote"]
+	h := Packet{First: 41, Count: 1, PublishTime: noon + 100, Base: noon}
+	seed := LineSeed(0x20261122A, nil)
+	p := AppendPacket(nil, &h, AppendTick(nil, &quote, noon), seed)
+	require.Equal(t, len(p), PacketSize(p))
+	require.True(t, VerifyPacket(p, seed))
+	got, body, err := ParsePacket(p)
+	require.NoError(t, err)
+	assert.Equal(t, h, got)
+	assert.Equal(t, feed.Range{From: 41, To: 42}, got.Range())
+	assert.Len(t, body, 26)
+
+	assert.False(t, VerifyPacket(p, LineSeed(0x20261122B, nil)), "another session")
+	assert.False(t, VerifyPacket(p, LineSeed(0x20261122A, Filter{"AAPL"})), "another line")
+	for bit := range 8 * len(p) {
+		p[bit/8] ^= 1 << (bit % 8)
+		if n := PacketSize(p); n == len(p) {
+			assert.False(t, VerifyPacket(p, seed), "bit %d", bit)
+		}
+		p[bit/8] ^= 1 << (bit % 8)
+	}
+	assert.Equal(t, crc32.Update(seed, castagnoli, append([]byte{byte(TypePacket)}, p[7:]...)), checksum(seed, TypePacket, p[7:]))
 }
