@@ -40,7 +40,7 @@ type Config struct {
 	Now    func() int64        // wall clock in ns since the Unix epoch; nil for the system's
 	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system call, which testing/synctest cannot fake
 	Seed   uint64              // of all random choices except session ids; 0 for a random seed
-	Logger zerolog.Logger
+	Logger zerolog.Logger      // the zero Logger is silent; package logto makes one of a slog.Handler
 
 	fitted bool // Fit was called
 }

@@ -44,6 +44,48 @@ func ExampleSubscriber_Ticks() {
 	//   delivered         3  [1, 4)
 }
 
+// A program that wants more than ticks gives a function for each thing: here the reports of recoveries, and each quote with the
+// state of its instrument.
+func ExampleHandler() {
+	network := netsim.New(1, netsim.Config{})
+	ln, err := network.Listen("pub:8425")
+	if err != nil {
+		panic(err)
+	}
+	go publish(ln)
+
+	s, err := subscriber.New(subscriber.Config{Addrs: []string{"pub:8425"}, Dial: network.Dial})
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	err = s.Run(ctx, subscriber.Handler{
+		Ticks: func(b *subscriber.Batch) error {
+			for i := range b.Ticks {
+				t := &b.Ticks[i]
+				if d, ok := b.State.Definition(t.Instrument); ok && t.Kind == feed.KindQuote {
+					fmt.Println(t.Seq, d.Symbol, d.Price(t.Quote().Bid), d.Price(t.Quote().Ask))
+				}
+				if t.Seq == 3 {
+					stop()
+				}
+			}
+			return nil
+		},
+		Recovery: func(r *subscriber.Report) error {
+			fmt.Println("recovered from:", r.Cause, "by", r.Resume)
+			return nil
+		},
+	}.Handle)
+	ln.Close()
+	fmt.Println(err)
+	// Output:
+	// 2 AAPL 187.25 187.26
+	// 3 AAPL 187.24 187.26
+	// recovered from: cut by replay
+	// context canceled
+}
+
 // publish stands for a real publisher.
 func publish(ln net.Listener) {
 	lineage := feed.Lineage{{ID: 0x20261122a, First: 1}}

@@ -84,7 +84,8 @@ type Config struct {
 	BatchSize int
 	// Recorder, if not nil, records the packets. BatchSize must then be 0: each batch is one packet.
 	Recorder Recorder
-	Logger   zerolog.Logger // logs one event per change of state
+	// Logger logs one event per change of state; the zero Logger is silent. Package logto makes one of a slog.Handler.
+	Logger zerolog.Logger
 }
 
 // Bounds of a connection.
@@ -218,6 +219,8 @@ func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *code
 // Run connects and calls handle with one batch at a time, until ctx ends, handle returns an error, the publisher refuses for
 // good, MaxAttempts is reached, or all numbers below Config.Until are accounted for. It returns after the goroutines that it
 // started have ended. Run may be called again, and then continues at the position.
+//
+// Handler.Handle is a handle that calls a function of its own for each kind of batch.
 //
 // Ticks are delivered at most once and in order. If handle returns an error, its batch counts as not received, and the
 // position stays before it. A slow handle does not keep Run from sending signs of life.

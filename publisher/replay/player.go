@@ -50,7 +50,7 @@ type Config struct {
 	ShiftToNow bool            // move event times by a constant so that the session begins now; the delay from event to publication is kept
 	ExitAtEnd  bool            // Run returns at the end
 
-	Logger zerolog.Logger
+	Logger zerolog.Logger // the zero Logger is silent; package logto makes one of a slog.Handler
 	// Sleep sleeps for times below two milliseconds; nil for the most precise way. A test with testing/synctest sets
 	// time.Sleep.
 	Sleep func(time.Duration)
