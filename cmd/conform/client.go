@@ -1,0 +1,245 @@
+package conform
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tickfeed/codec"
+)
+
+// A Client is a program under exam.
+type Client interface {
+	// Start starts the program.
+	Start(ctx context.Context, o Orders) (Process, error)
+}
+
+// Orders say what one run of a client does. A Client passes on what its program has abilities for.
+type Orders struct {
+	Addr      string   // address of the publisher, HOST:PORT
+	Stdin     []byte   // instead of Addr: the bytes of a connection, hello first
+	Files     []string // instead of Addr: files with the bytes of one connection each, hello first
+	Filter    codec.Filter
+	From      string // snapshot, live, beginning, seq:N or time:T
+	Slow      string // all, latest or disconnect
+	StateFile string // file that holds the position, and is kept up to date
+	Token     string
+}
+
+// A Process is a running client.
+type Process interface {
+	// Lines returns the lines printed so far, and a channel that is closed when there are more, or the process has ended.
+	Lines() (lines []string, more <-chan struct{})
+	// Done is closed when the process has ended and all its lines are there.
+	Done() <-chan struct{}
+	// Err returns how the process ended: nil for exit code 0.
+	Err() error
+	// Stop asks the process to end, as SIGTERM does.
+	Stop()
+	// Kill ends the process at once.
+	Kill()
+	// Said returns the end of what the process printed for people.
+	Said() string
+}
+
+// Placeholders lists what a command may contain, and what stands there in a case.
+var Placeholders = []struct{ Name, Is string }{
+	{"{addr}", "address of the publisher, HOST:PORT"},
+	{"{filter}", "patterns of symbols with commas between them; empty for everything"},
+	{"{from}", "where to start without a position: snapshot, live, beginning or seq:N"},
+	{"{slow}", "slow-consumer policy: all, latest or disconnect"},
+	{"{state-file}", `file with the position, {"lineage":[{"session":"…","first":N},…],"next":N}, read at the start and kept up to date; empty if the case needs none`},
+	{"{token}", "the id of the case, for the hello"},
+	{"{files}", "with --bytes: files with the bytes of one connection each, in this order"},
+}
+
+// A Command is a client that is started as a process. Placeholders in its arguments are replaced. An argument in which
+// an empty value stands is left out, together with a flag before it that would then lack its value.
+type Command struct {
+	Args []string
+}
+
+// Has reports whether the command contains placeholder, for example "{addr}".
+func (c *Command) Has(placeholder string) bool {
+	return slices.ContainsFunc(c.Args, func(a string) bool { return strings.Contains(a, placeholder) })
+}
+
+// Lacks returns the abilities that the command cannot use, because the placeholder that asks for them is missing.
+func (c *Command) Lacks() (lacks []Ability) {
+	for _, x := range []struct {
+		placeholder string
+		ability     Ability
+	}{{"{filter}", Filters}, {"{from}", Starts}, {"{slow}", Policies}, {"{state-file}", StateFile}} {
+		if !c.Has(x.placeholder) {
+			lacks = append(lacks, x.ability)
+		}
+	}
+	return lacks
+}
+
+func (c *Command) args(o Orders) []string {
+	values := map[string]string{
+		"{addr}": o.Addr, "{filter}": strings.Join(o.Filter, ","), "{from}": o.From, "{slow}": o.Slow, "{state-file}": o.StateFile, "{token}": o.Token,
+	}
+	var out []string
+	for i, arg := range c.Args {
+		if arg == "{files}" {
+			out = append(out, o.Files...)
+			continue
+		}
+		filled, empty := arg, false
+		for name, value := range values {
+			if strings.Contains(arg, name) {
+				empty = empty || value == ""
+				filled = strings.ReplaceAll(filled, name, value)
+			}
+		}
+		switch {
+		case !empty:
+			out = append(out, filled)
+		case strings.HasPrefix(arg, "{") && i > 1 && len(out) > 1 && strings.HasPrefix(c.Args[i-1], "-") && out[len(out)-1] == c.Args[i-1] && !strings.Contains(c.Args[i-1], "="):
+			out = out[:len(out)-1]
+		}
+	}
+	return out
+}
+
+// Bounds of what a client may print in a case.
+const (
+	maxOutput = 64 << 20
+	maxLine   = 1 << 20
+	maxSaid   = 4 << 10
+	killAfter = 5 * time.Second // time that a client has to end after SIGTERM
+)
+
+// Start implements Client.
+func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
+	args := c.args(o)
+	if len(args) == 0 {
+		return nil, errors.New("the command is empty")
+	}
+	p := &process{output: newOutput(), cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
+	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
+	p.cmd.WaitDelay = time.Second
+	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
+	if o.Stdin != nil {
+		p.cmd.Stdin = strings.NewReader(string(o.Stdin))
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stderr = &p.said
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the client: %w", err)
+	}
+	go func() {
+		err := p.output.read(stdout)
+		if err != nil {
+			p.Kill()
+			_, _ = io.Copy(io.Discard, stdout)
+		}
+		p.output.end(errors.Join(err, p.cmd.Wait()))
+	}()
+	return p, nil
+}
+
+type process struct {
+	*output
+	cmd  *exec.Cmd
+	said tail
+}
+
+func (p *process) Stop() {
+	_ = p.cmd.Process.Signal(stopSignal)
+}
+
+func (p *process) Kill() { _ = p.cmd.Process.Kill() }
+
+func (p *process) Said() string { return p.said.String() }
+
+// An output collects lines.
+type output struct {
+	mu    sync.Mutex
+	lines []string
+	more  chan struct{}
+	done  chan struct{}
+	err   error
+}
+
+func newOutput() *output { return &output{more: make(chan struct{}), done: make(chan struct{})} }
+
+func (p *output) Lines() ([]string, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lines[:len(p.lines):len(p.lines)], p.more
+}
+
+func (p *output) Done() <-chan struct{} { return p.done }
+
+func (p *output) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+func (p *output) add(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lines = append(p.lines, line)
+	close(p.more)
+	p.more = make(chan struct{})
+}
+
+func (p *output) end(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+	close(p.more)
+	p.more = make(chan struct{})
+	close(p.done)
+}
+
+func (p *output) read(r io.Reader) error {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, maxLine)
+	size := 0
+	for s.Scan() {
+		if size += len(s.Bytes()); size > maxOutput {
+			return fmt.Errorf("the client printed more than %d MiB", maxOutput>>20)
+		}
+		p.add(s.Text())
+	}
+	if errors.Is(s.Err(), bufio.ErrTooLong) {
+		return fmt.Errorf("the client printed a line of more than %d MiB", maxLine>>20)
+	}
+	return nil
+}
+
+// A tail keeps the last maxSaid bytes written to it.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	t.b = t.b[max(0, len(t.b)-maxSaid):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}

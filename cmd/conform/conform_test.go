@@ -1,0 +1,351 @@
+package conform
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Each case has a chapter, a sentence, and a section that PROTOCOL.md has.
+func TestCases(t *testing.T) {
+	text, err := os.ReadFile("../../codec/PROTOCOL.md")
+	require.NoError(t, err)
+	headings := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if i := strings.Index(line, "# "); strings.HasPrefix(line, "#") && i > 0 {
+			headings[strings.TrimSpace(line[i+2:])] = true
+		}
+	}
+	assert.GreaterOrEqual(t, len(Cases()), 120)
+	for _, c := range Cases() {
+		assert.Contains(t, Chapters, c.Chapter, c.ID)
+		assert.NotEmpty(t, c.Rule, c.ID)
+		assert.True(t, headings[c.Section], "%s: PROTOCOL.md has no section %q", c.ID, c.Section)
+		assert.NotEmpty(t, c.Streams, c.ID)
+		wants := c.Wants()
+		assert.True(t, slices.ContainsFunc(wants, func(l string) bool { return strings.Contains(l, `"event":"left"`) }), "%s ends with left", c.ID)
+	}
+}
+
+// find returns the case with the given id.
+func find(t *testing.T, id string) *Case {
+	t.Helper()
+	cases, err := Select(Cases(), []string{id})
+	require.NoError(t, err)
+	require.Len(t, cases, 1)
+	return cases[0]
+}
+
+// The lines of a right client are right in every case, also with fields that nobody expects, "saved" events, and numbers
+// written in another way.
+func TestJudgeAcceptsARightClient(t *testing.T) {
+	for _, c := range Cases() {
+		require.Nil(t, Judge(c.Wants(), c.Wants()), c.ID)
+		var other []string
+		for _, line := range c.Wants() {
+			line = strings.Replace(line, "{", `{"extra":[1,{"x":null}],`, 1)
+			line = strings.ReplaceAll(line, `"size":100,`, `"size":1e2,`)
+			other = append(other, `{"event":"saved","session":"000000020261122a","next":3}`, line, "")
+		}
+		require.Nil(t, Judge(c.Wants(), other), c.ID)
+	}
+}
+
+// Each way to print something wrong is a fault, with a sentence that says what.
+func TestJudgeFindsFaults(t *testing.T) {
+	lines := find(t, "account-rewound").Wants()
+	filtered := find(t, "account-filtered").Wants()
+	index := func(lines []string, part string) int {
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, part) })
+		require.GreaterOrEqual(t, i, 0, part)
+		return i
+	}
+	without := func(lines []string, part string) []string {
+		i := index(lines, part)
+		return slices.Concat(lines[:i], lines[i+1:])
+	}
+	replaced := func(lines []string, old, new string) []string {
+		i := index(lines, old)
+		return slices.Concat(lines[:i], []string{strings.Replace(lines[i], old, new, 1)}, lines[i+1:])
+	}
+	twice := func(lines []string, part string) []string {
+		i := index(lines, part)
+		return slices.Concat(lines[:i+1], lines[i:])
+	}
+	for _, test := range []struct {
+		name  string
+		want  []string
+		got   []string
+		fault string
+	}{
+		{"nothing", lines, nil, "lines too early"},
+		{"a tick is missing", lines, without(lines, `"seq":3,`), `"seq" is 4, want 3`},
+		{"a tick twice", lines, twice(lines, `"seq":3,`), `"seq" is 3, want 4`},
+		{"an event is missing", lines, without(lines, `"disowned","session"`), `"event" is "snapshot", want "disowned"`},
+		{"a range that is too long", lines, replaced(lines, `"from":4,"to":6`, `"from":4,"to":7`), `"to" is 7, want 6`},
+		{"a range that begins too early", lines, replaced(lines, `"from":4,"to":6`, `"from":3,"to":6`), `"from" is 3, want 4`},
+		{"another session", lines, replaced(lines, `000000020261122b","mode"`, `000000020261122c","mode"`), `"session" is "000000020261122c"`},
+		{"another cause", lines, replaced(lines, `"cause":"cut"`, `"cause":"silent"`), `"cause" is "silent", want "cut"`},
+		{"a snapshot that is a tick", lines, replaced(lines, `"snapshot":true,`, `"seq":4,`), `"snapshot" is missing`},
+		{"a tick that is a snapshot", lines, replaced(lines, `"seq":3,`, `"snapshot":true,"seq":3,`), `"snapshot" is true, and must be left out`},
+		{"another price", lines, replaced(lines, `"bid":18725`, `"bid":18724`), `"bid" is 18724, want 18725`},
+		{"a price as text", lines, replaced(lines, `"bid":18725`, `"bid":"18725"`), `"bid" is "18725", want 18725`},
+		{"a price that is nearly right", lines, replaced(lines, `"bid":18725`, `"bid":18725.0000001`), `"bid" is 18725.0000001`},
+		{"a price that is left out", lines, replaced(lines, `"bid":18725,`, ``), `"bid" is missing: a price that is not there is null`},
+		{"a trade id that is a number", lines, replaced(lines, `"trade_id":"9001"`, `"trade_id":9001`), `"trade_id" is 9001, want "9001"`},
+		{"a side in other words", lines, replaced(lines, `"side":"buy"`, `"side":"bid"`), `"side" is "bid", want "buy"`},
+		{"more of an event that is over", lines, replaced(lines, `"seq":3,`, `"more":true,"seq":3,`), `"more" is true, and must be left out`},
+		{"a sum that is wrong", lines, replaced(lines, `"delivered":5,`, `"delivered":6,`), `"delivered" is 6, want 5`},
+		{"no ledger", lines, lines[:len(lines)-1], "1 lines too early"},
+		{"a ledger that delivers disowned numbers", lines, replaced(lines, `"delivered":[[1,4]],"disowned":[[4,6]]`, `"delivered":[[1,6]]`), "says disowned no number, want [4, 6)"},
+		{"a ledger without a session", lines, replaced(lines, `,{"session":"000000020261122b","delivered":[[4,6]]}`, ``), "the ledger has 1 sessions, want 2"},
+		{"a ledger with ranges that touch", lines, replaced(lines, `"delivered":[[1,4]]`, `"delivered":[[3,4],[1,3]]`), "the ledger cannot be read"},
+		{"a filtered ledger that counts wrong", filtered, replaced(filtered, `[[1,15,2]]`, `[[1,15,3]]`), "with 3 ticks, want"},
+		{"text instead of JSON", lines, append([]string{"connected"}, lines...), "not a JSON object"},
+		{"two objects in a line", lines, append([]string{lines[0] + lines[1]}, lines[2:]...), "something follows the object"},
+		{"more at the end", lines, append(slices.Clone(lines), lines[1]), "one too many"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := Judge(test.want, test.got)
+			require.NotNil(t, f)
+			assert.Contains(t, f.Text, test.fault)
+		})
+	}
+	other := replaced(filtered, `"filtered":[[1,15,2]]`, `"delivered":[[2,3],[11,12]],"not_asked":[[1,2],[3,11],[12,15]]`)
+	assert.Nil(t, Judge(filtered, other), "a filtered line may be accounted for number by number")
+}
+
+// A forger prints the lines of a right client without understanding anything: it knows the case from its token.
+type forger struct {
+	*output
+	stop chan struct{}
+
+	hello  func(*codec.Hello) // changes each hello
+	lines  func([]string) []string
+	hangs  bool // does not end by itself
+	silent bool // does not connect
+}
+
+func (f *forger) Start(ctx context.Context, o Orders) (Process, error) {
+	run := *f
+	run.output, run.stop = newOutput(), make(chan struct{}, 1)
+	go func() { run.output.end(run.sit(ctx, o)) }()
+	return &run, nil
+}
+
+func (f *forger) Stop() {
+	if !f.hangs {
+		f.Kill()
+	}
+}
+
+func (f *forger) Kill() {
+	select {
+	case f.stop <- struct{}{}:
+	default:
+	}
+}
+
+func (f *forger) Said() string { return "forged" }
+
+func (f *forger) sit(ctx context.Context, o Orders) error {
+	cases, err := Select(Cases(), []string{o.Token})
+	if err != nil {
+		return err
+	}
+	if !f.silent {
+		for _, s := range cases[0].Streams {
+			nc, err := net.Dial("tcp", o.Addr)
+			if err != nil {
+				return err
+			}
+			h := *s.Hello
+			if f.hello != nil {
+				f.hello(&h)
+			}
+			b, err := codec.Append(nil, &h)
+			if err != nil {
+				return err
+			}
+			_, _ = nc.Write(b)
+			_, _ = new(bytes.Buffer).ReadFrom(nc)
+			nc.Close()
+		}
+	}
+	lines := cases[0].Wants()
+	if f.lines != nil {
+		lines = f.lines(lines)
+	}
+	for _, line := range lines {
+		if !strings.Contains(line, `"event":"left"`) {
+			f.add(line)
+			continue
+		}
+		select {
+		case <-f.stop:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		f.add(line)
+	}
+	return nil
+}
+
+// What a client says is judged, too, and a client that does not end is a fault.
+func TestRun(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		id     string
+		client forger
+		limit  time.Duration
+		fault  string // "" if the case is passed
+		late   bool
+	}{
+		{"a right client", "account-rewound", forger{}, time.Minute, "", false},
+		{"a right client that refuses", "bad-gap", forger{}, time.Minute, "", false},
+		{"resumes one number too late", "account-rewound", forger{hello: func(h *codec.Hello) {
+			if h.Position.Next > 0 {
+				h.Position.Next++
+			}
+		}}, time.Minute, "account-rewound-2: the hello has next 7, want 6", false},
+		{"forgets its lineage", "account-rewound", forger{hello: func(h *codec.Hello) { h.Position = codec.Position{} }}, time.Minute, "has the lineage []", false},
+		{"throws its state away", "account-resumed", forger{hello: func(h *codec.Hello) { h.HasState = false }}, time.Minute, "a needless snapshot", false},
+		{"claims a state that it does not have", "good-plain", forger{hello: func(h *codec.Hello) {
+			h.HasState = true
+			h.Position = codec.Position{Lineage: feed.Lineage{{ID: 1, First: 1}}, Next: 1}
+		}}, time.Minute, "has the lineage", false},
+		{"asks for something else", "account-filtered", forger{hello: func(h *codec.Hello) { h.Filter = nil }}, time.Minute, "the hello asks for []", false},
+		{"starts elsewhere", "good-live", forger{hello: func(h *codec.Hello) { h.Start = codec.Start{} }}, time.Minute, "starts at snapshot, want live", false},
+		{"speaks another version", "good-plain", forger{hello: func(h *codec.Hello) { h.MinVersion, h.MaxVersion = 2, 3 }}, time.Minute, "versions 2 to 3", false},
+		{"prints too little", "good-plain", forger{lines: func(l []string) []string { return slices.Concat(l[:2], l[3:]) }}, time.Minute, `"seq" is 3, want 2`, false},
+		{"does not connect", "good-plain", forger{silent: true}, 100 * time.Millisecond, "the client has not finished with the connection", true},
+		{"does not say that it is disconnected", "good-plain", forger{lines: func(l []string) []string { return nil }, hangs: true}, time.Minute, "lines too early", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			x := Exam{Client: &test.client, Limit: test.limit, Dir: t.TempDir()}
+			v := x.Run(t.Context(), find(t, test.id))
+			if test.fault == "" {
+				require.Nil(t, v.Fault)
+				assert.Equal(t, Passed, v.Outcome)
+				return
+			}
+			require.NotNil(t, v.Fault)
+			assert.Equal(t, Failed, v.Outcome)
+			assert.Contains(t, v.Fault.Text, test.fault)
+			assert.Equal(t, test.late, v.Late)
+			assert.Equal(t, "forged", v.Said)
+		})
+	}
+}
+
+// A forger passes every case; cases that need what it lacks do not count.
+func TestRunAll(t *testing.T) {
+	x := Exam{Client: &forger{}, Limit: time.Minute, Dir: t.TempDir(), Lacks: []Ability{Filters}}
+	var done []string
+	verdicts := x.RunAll(t.Context(), Cases(), 8, func(v Verdict) { done = append(done, v.ID) })
+	require.Len(t, verdicts, len(Cases()))
+	for i, v := range verdicts {
+		assert.Equal(t, Cases()[i].ID, done[i])
+		if slices.Contains(v.Case.Needs, Filters) {
+			assert.Equal(t, NotApplicable, v.Outcome, v.ID)
+		} else {
+			assert.Equal(t, Passed, v.Outcome, "%s: %v", v.ID, v.Fault)
+		}
+	}
+	var b bytes.Buffer
+	require.NoError(t, WriteJUnit(&b, verdicts))
+	var suites struct {
+		Suites []struct {
+			Tests    int `xml:"tests,attr"`
+			Failures int `xml:"failures,attr"`
+			Skipped  int `xml:"skipped,attr"`
+		} `xml:"testsuite"`
+	}
+	require.NoError(t, xml.Unmarshal(b.Bytes(), &suites))
+	require.Len(t, suites.Suites, len(Chapters))
+	tests, skipped := 0, 0
+	for i, s := range Scores(verdicts) {
+		assert.Equal(t, s.Passed+s.NotApplicable, suites.Suites[i].Tests)
+		tests, skipped = tests+suites.Suites[i].Tests, skipped+suites.Suites[i].Skipped
+	}
+	assert.Equal(t, len(Cases()), tests)
+	assert.Positive(t, skipped)
+}
+
+// A case that failed on time alone is repeated, alone and with more time.
+func TestLateCasesAreRepeated(t *testing.T) {
+	x := Exam{Client: &forger{silent: true}, Limit: 50 * time.Millisecond, Dir: t.TempDir()}
+	verdicts := x.RunAll(t.Context(), []*Case{find(t, "good-plain")}, 1, func(Verdict) {})
+	require.Len(t, verdicts, 1)
+	assert.True(t, verdicts[0].Repeated)
+	assert.Equal(t, Failed, verdicts[0].Outcome)
+}
+
+// The placeholders of a command are replaced; an empty one takes the flag before it along.
+func TestCommandArguments(t *testing.T) {
+	c := Command{Args: []string{"client", "{addr}", "--symbols", "{filter}", "--from={from}", "-s", "{state-file}", "--slow={slow}", "-v", "{files}"}}
+	assert.Equal(t, []string{"client", "h:1", "--symbols", "A*,B", "--from=live", "-s", "p.json", "--slow=all", "-v", "a", "b"},
+		c.args(Orders{Addr: "h:1", Filter: codec.Filter{"A*", "B"}, From: "live", StateFile: "p.json", Slow: "all", Files: []string{"a", "b"}}))
+	assert.Equal(t, []string{"client", "h:1", "--from=live", "-v"}, c.args(Orders{Addr: "h:1", From: "live"}))
+}
+
+// A client that the exam cannot start names the case as its token; without one the cases come in order.
+func TestServer(t *testing.T) {
+	cases, err := Select(Cases(), []string{"account-rewound", "good-plain"})
+	require.NoError(t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	played := make(chan Played, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	s := Server{Cases: cases, Limit: time.Minute, Played: func(p Played) { played <- p }}
+	go func() { served <- s.Serve(ctx, ln) }()
+	connect := func(token string, h codec.Hello) Played {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		defer nc.Close()
+		h.Token = codec.Token(token)
+		b, err := codec.Append(nil, &h)
+		require.NoError(t, err)
+		_, err = nc.Write(b)
+		require.NoError(t, err)
+		_, err = new(bytes.Buffer).ReadFrom(nc)
+		require.NoError(t, err)
+		nc.Close()
+		return <-played
+	}
+	for _, c := range cases { // in order
+		for i := range c.Streams {
+			p := connect("", *c.Streams[i].Hello)
+			assert.Equal(t, c, p.Case)
+			assert.Equal(t, i, p.Stream)
+			assert.Empty(t, p.Fault)
+		}
+	}
+	p := connect("good-plain", *find(t, "good-plain").Streams[0].Hello)
+	assert.Equal(t, "good-plain", p.Case.ID)
+	assert.Empty(t, p.Fault)
+	p = connect("good-plain", codec.Hello{MinVersion: 1, MaxVersion: 1})
+	assert.Contains(t, p.Fault, "starts at snapshot")
+	p = connect("no-such-case", codec.Hello{MinVersion: 1, MaxVersion: 1})
+	assert.Nil(t, p.Case)
+	assert.Contains(t, p.Fault, "no case")
+	cancel()
+	assert.ErrorIs(t, <-served, context.Canceled)
+}

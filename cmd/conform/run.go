@@ -1,0 +1,375 @@
+package conform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"tickfeed/codec"
+)
+
+// An Outcome is the result of a case.
+type Outcome string
+
+// The outcomes.
+const (
+	Passed        Outcome = "passed"
+	Failed        Outcome = "failed"
+	NotApplicable Outcome = "not applicable" // the client lacks an ability
+)
+
+// A Verdict is the result of one case for one client.
+type Verdict struct {
+	Case     *Case         `json:"-"`
+	ID       string        `json:"case"`
+	Outcome  Outcome       `json:"outcome"`
+	Lacks    Ability       `json:"lacks,omitempty"` // if not applicable
+	Fault    *Fault        `json:"fault,omitempty"` // if failed
+	Said     string        `json:"said,omitempty"`  // the end of what a failed client printed for people
+	Took     time.Duration `json:"took_ns"`
+	Late     bool          `json:"-"` // failed on time alone
+	Repeated bool          `json:"repeated,omitempty"`
+	Lines    []string      `json:"-"` // what the client printed
+}
+
+// A Way is how a client sits a case.
+type Way uint8
+
+// The ways.
+const (
+	ByTCP   Way = iota // the exam listens, and the client connects
+	ByStdin            // the client reads a connection from standard input
+	ByFiles            // the client reads each connection from a file
+)
+
+// An Exam runs cases.
+type Exam struct {
+	Client Client
+	Way    Way
+	Lacks  []Ability     // abilities that the client does not have
+	Limit  time.Duration // of one case; 0 for DefaultLimit
+	Dir    string        // for files; empty for the default directory for temporary files
+}
+
+// DefaultLimit is how long a client may take for a case.
+const DefaultLimit = 10 * time.Second
+
+// errLimit ends a case.
+var errLimit = errors.New("the time limit of the case")
+
+// Run lets the client sit c.
+func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
+	began := time.Now()
+	v = Verdict{Case: c, ID: c.ID}
+	defer func() { v.Took = time.Since(began) }()
+	for _, a := range c.Needs {
+		if slices.Contains(x.Lacks, a) {
+			v.Outcome, v.Lacks = NotApplicable, a
+			return v
+		}
+	}
+	if x.Way == ByStdin && len(c.Streams) > 1 {
+		v.Outcome, v.Lacks = NotApplicable, "several connections on standard input"
+		return v
+	}
+	limit := x.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errLimit)
+	defer cancel()
+	dir, err := os.MkdirTemp(x.Dir, "tickfeed-exam-")
+	if err != nil {
+		v.Outcome, v.Fault = Failed, &Fault{Text: err.Error()}
+		return v
+	}
+	defer os.RemoveAll(dir)
+	lines, said, err := x.sit(ctx, c, dir)
+	v.Lines = lines
+	fault := Judge(x.Wants(c), lines)
+	v.Late = errors.Is(err, errLimit)
+	var wrong *Fault
+	switch {
+	case errors.As(err, &wrong): // what the client sent is wrong, so what it printed may be too
+		fault = wrong
+	case fault == nil && err != nil:
+		fault = &Fault{Text: err.Error()}
+	case fault != nil && err != nil:
+		fault.Text += "; " + err.Error()
+	}
+	if v.Outcome, v.Fault = Passed, fault; fault != nil {
+		v.Outcome, v.Said = Failed, said
+	}
+	return v
+}
+
+// Wants returns the lines that c expects of the client.
+func (x *Exam) Wants(c *Case) []string {
+	return slices.DeleteFunc(c.Wants(), func(line string) bool {
+		return slices.Contains(x.Lacks, Ledgers) && strings.HasPrefix(line, `{"sessions":`) ||
+			slices.Contains(x.Lacks, States) && strings.Contains(line, `"state":true`)
+	})
+}
+
+// orders returns what the client must do.
+func (x *Exam) orders(c *Case, dir string) (Orders, error) {
+	h := c.Streams[0].Hello
+	o := Orders{
+		Filter: h.Filter, From: fromOf(h.Start), Slow: h.Slow.String(), Token: c.ID,
+	}
+	if len(h.Position.Lineage) > 0 {
+		b, err := json.Marshal(h.Position)
+		if err != nil {
+			return o, err
+		}
+		o.StateFile = filepath.Join(dir, "position.json")
+		if err := os.WriteFile(o.StateFile, b, 0o600); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// fromOf returns the flag for a start.
+func fromOf(s codec.Start) string {
+	switch s.Kind {
+	case codec.StartLive:
+		return "live"
+	case codec.StartBeginning:
+		return "beginning"
+	case codec.StartSeq:
+		return fmt.Sprintf("seq:%d", s.Value)
+	case codec.StartTime:
+		return "time:" + time.Unix(0, int64(s.Value)).UTC().Format(time.RFC3339Nano)
+	}
+	return "snapshot"
+}
+
+// sit runs the client on c, and returns what it printed, the end of what it printed for people, and what went wrong.
+func (x *Exam) sit(ctx context.Context, c *Case, dir string) (lines []string, said string, err error) {
+	o, err := x.orders(c, dir)
+	if err != nil {
+		return nil, "", err
+	}
+	var played chan error
+	switch x.Way {
+	case ByStdin:
+		if o.Stdin, err = wholeOf(&c.Streams[0]); err != nil {
+			return nil, "", err
+		}
+	case ByFiles:
+		for _, s := range c.Streams {
+			b, err := wholeOf(&s)
+			if err != nil {
+				return nil, "", err
+			}
+			path := filepath.Join(dir, s.Name+".msgpack")
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				return nil, "", err
+			}
+			o.Files = append(o.Files, path)
+		}
+	default:
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, "", err
+		}
+		defer ln.Close() // only after the client has ended: it would connect to whoever listens there next
+		o.Addr = ln.Addr().String()
+		played = make(chan error, 1)
+		playing, stop := context.WithCancel(ctx)
+		defer func() {
+			stop()
+			ln.Close()
+			<-played
+		}()
+		go func() {
+			played <- play(playing, ln, c.Streams)
+			close(played)
+		}()
+	}
+	p, err := x.Client.Start(ctx, o)
+	if err != nil {
+		return nil, "", err
+	}
+	if played != nil {
+		err = x.conduct(ctx, p, played, len(c.Streams))
+	}
+	if err == nil {
+		select {
+		case <-p.Done():
+		case <-ctx.Done():
+			err = fmt.Errorf("the client has not ended: %w", context.Cause(ctx))
+		}
+	}
+	p.Kill()
+	<-p.Done()
+	lines, _ = p.Lines()
+	return lines, p.Said(), err
+}
+
+// conduct waits until the streams were played and the client has said so, and makes it end.
+func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, connections int) error {
+	select {
+	case err := <-played:
+		if err != nil {
+			return err
+		}
+	case <-p.Done():
+		if err := p.Err(); err != nil {
+			return fmt.Errorf("the client has ended: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the client has not finished with the connection: %w", context.Cause(ctx))
+	}
+	for {
+		lines, more := p.Lines()
+		if ended(lines, connections) {
+			break
+		}
+		select {
+		case <-more:
+		case <-p.Done():
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("the client has not printed that it is disconnected: %w", context.Cause(ctx))
+		}
+	}
+	p.Stop()
+	select {
+	case <-p.Done():
+	case <-time.After(killAfter):
+		return fmt.Errorf("the client has not ended within %v after SIGTERM", killAfter)
+	case <-ctx.Done():
+		return fmt.Errorf("the client has not ended after SIGTERM: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+// ended reports whether lines hold the end of each connection, or of the client.
+func ended(lines []string, connections int) bool {
+	n := 0
+	for _, line := range slices.Backward(lines) {
+		if !strings.Contains(line, `"event"`) {
+			continue
+		}
+		switch o, _ := parseLine(line); o["event"] {
+		case "left":
+			return true
+		case "disconnected":
+			n++
+		}
+	}
+	return n >= connections
+}
+
+// wholeOf returns the bytes of a stream file: the hello, then what follows.
+func wholeOf(s *Stream) ([]byte, error) {
+	b, err := codec.Append(nil, s.Hello)
+	return append(b, s.Bytes...), err
+}
+
+// play serves one connection for each of streams.
+func play(ctx context.Context, ln net.Listener, streams []Stream) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	for i := range streams {
+		nc, err := ln.Accept()
+		if err != nil {
+			if i == 0 {
+				return errors.New("the client has not connected")
+			}
+			return fmt.Errorf("the client has not connected again after connection %d", i)
+		}
+		err = playOne(ctx, nc, func(*codec.Hello) (*Stream, *codec.Refusal) { return &streams[i], nil })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// playOne reads the hello of a client, sends it the stream that choose returns or a refusal, ends the connection for
+// writing, and waits until the client has closed it. It returns a *Fault if the client said something wrong.
+func playOne(ctx context.Context, nc net.Conn, choose func(*codec.Hello) (*Stream, *codec.Refusal)) error {
+	defer nc.Close()
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
+	r := codec.NewReader(nc, codec.MaxHello)
+	_, raw, err := r.Next()
+	if err != nil {
+		return fmt.Errorf("the hello cannot be read: %w", err)
+	}
+	m, err := codec.Decode(raw)
+	if err != nil {
+		return &Fault{Text: fmt.Sprintf("the hello is wrong: %v", err)}
+	}
+	hello, ok := m.(*codec.Hello)
+	if !ok {
+		return &Fault{Text: fmt.Sprintf("the first message of the client is a %T, want a hello", m)}
+	}
+	s, refusal := choose(hello)
+	var answer []byte
+	wrong := ""
+	if refusal != nil {
+		wrong = refusal.Text
+		if answer, err = codec.Append(nil, refusal); err != nil {
+			return err
+		}
+	} else {
+		answer = s.Bytes
+		if wrong = helloDiffers(s.Hello, hello); wrong != "" {
+			wrong = s.Name + ": " + wrong
+		}
+	}
+	// The rest is read so that the client is never stuck in a write, and closing does not reset the connection.
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = io.Copy(io.Discard, nc)
+	}()
+	_, _ = nc.Write(answer) // fails if the client has refused what came before
+	if w, ok := nc.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+	<-gone
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("the client has not closed the connection")
+	case wrong != "":
+		return &Fault{Text: wrong}
+	}
+	return nil
+}
+
+// helloDiffers returns how a hello differs from the one that a right client sends, in a sentence, or "".
+func helloDiffers(want, got *codec.Hello) string {
+	switch {
+	case got.MinVersion > codec.Version || got.MaxVersion < codec.Version: // the rest of such a hello is not decoded
+		return fmt.Sprintf("the hello speaks versions %d to %d, want %d", got.MinVersion, got.MaxVersion, codec.Version)
+	case !slices.Equal(want.Filter, got.Filter):
+		return fmt.Sprintf("the hello asks for %q, want %q", got.Filter, want.Filter)
+	case want.Start != got.Start && len(want.Position.Lineage) == 0:
+		return fmt.Sprintf("the hello starts at %s, want %s", fromOf(got.Start), fromOf(want.Start))
+	case want.Slow != got.Slow:
+		return fmt.Sprintf("the hello has the policy %v, want %v", got.Slow, want.Slow)
+	case !slices.Equal(want.Position.Lineage, got.Position.Lineage):
+		return fmt.Sprintf("the hello has the lineage %v, want %v", got.Position.Lineage, want.Position.Lineage)
+	case want.Position.Next != got.Position.Next:
+		return fmt.Sprintf("the hello has next %d, want %d", got.Position.Next, want.Position.Next)
+	case !want.HasState && got.HasState:
+		return "the hello says has state, and the client cannot have it: it would miss the snapshot"
+	case want.HasState && !got.HasState:
+		return "the hello does not say has state, although the client has it: it would be sent a needless snapshot"
+	}
+	return ""
+}

@@ -1,0 +1,468 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/cmd/conform"
+)
+
+// examOptions are the flags of exam.
+type examOptions struct {
+	bytes, self    bool
+	list           bool
+	show           string
+	judge          string
+	serve          string
+	cases, lacks   []string
+	limit          time.Duration
+	parallel       int
+	json, force    bool
+	junit          string
+	served, failed int
+}
+
+// examFlags is how exam --self starts the subscriber of this program.
+var examFlags = []string{
+	"subscribe", "{addr}", "--json", "--raw", "--events", "--final-state", "--ledger", "-", "--log-level", "off",
+	"--symbols", "{filter}", "--from", "{from}", "--slow", "{slow}", "--state", "{state-file}",
+}
+
+func (p *program) examCommand() *cobra.Command {
+	var o examOptions
+	var places strings.Builder
+	for _, x := range conform.Placeholders {
+		fmt.Fprintf(&places, "  %-12s  %s\n", x.Name, strings.Join(strings.Split(wrap(x.Is, columns-16, ""), "\n"), "\n"+strings.Repeat(" ", 16)))
+	}
+	var abilities []string
+	for _, a := range conform.Abilities {
+		abilities = append(abilities, string(a))
+	}
+	cmd := &cobra.Command{
+		Use:   "exam [-- CLIENT [ARG...]]",
+		Short: "Examine a subscriber in any language",
+		Long: `Examine whether a subscriber does what codec/PROTOCOL.md says. The exam plays a publisher, starts the client
+for each case, reads the lines that the client prints (codec/CLIENT.md, "What a client prints") and compares
+them, field by field, with those of a right client. A case that failed on time alone is repeated once, alone,
+before it counts. The result is a score for each chapter; the exit code is 3 if a case failed.
+
+These placeholders in ARG are replaced for each case. An argument that would be empty is left out, together
+with a flag before it:
+
+` + places.String() + `
+With --bytes nothing is connected: the client reads the bytes of a connection, hello first, from standard
+input or, if {files} stands in ARG, from files, one connection each.
+
+A client that cannot be started from here connects to --serve, and names the case as its token; what it
+prints is judged by --judge.`,
+		Example: `  tickfeed exam --self
+  tickfeed exam -- python3 my_client.py {addr} --symbols {filter} --from {from} --state {state-file}
+  tickfeed exam --bytes -- ./decode
+  tickfeed exam --lacks filters,policies --junit exam.xml -- ./my-client {addr}
+  tickfeed exam --case 'bad-*' -- ./my-client {addr}
+  tickfeed exam --list
+  tickfeed exam --show account-rewound
+  tickfeed exam --serve localhost:9000
+  tickfeed exam --judge bad-gap < output.ndjson`,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.exam(cmd, &o, args) },
+	}
+	group(cmd, "Client", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.self, "self", false, "examine the subscribe command of this program")
+		f.BoolVar(&o.bytes, "bytes", false, "give the client bytes on standard input or in {files}, not a connection")
+		f.StringSliceVar(&o.lacks, "lacks", nil, "the client lacks these `ABILITIES`; cases that need one do not count: "+strings.Join(abilities, ", "))
+	})
+	group(cmd, "Cases", func(f *pflag.FlagSet) {
+		f.StringSliceVar(&o.cases, "case", nil, "run the cases whose id matches `PATTERN`, which may contain * and ?; can be repeated")
+		f.DurationVar(&o.limit, "limit", conform.DefaultLimit, "time limit of a case")
+		countVar(f, &o.parallel, "parallel", 0, "run `N` cases at the same time (default: two for each processor)")
+		f.BoolVar(&o.list, "list", false, "list the cases")
+		f.StringVar(&o.show, "show", "", "print the hello and the lines that the case `ID` expects")
+		f.StringVar(&o.judge, "judge", "", "judge lines on standard input, which a client printed in the case `ID`")
+		f.StringVar(&o.serve, "serve", "", "play cases to the clients that connect to `ADDR`: HOST:PORT or unix:PATH")
+	})
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.json, "json", false, "print JSON lines: one for each case, then one with the scores")
+		f.StringVar(&o.junit, "junit", "", "also write the result to `FILE` as JUnit XML")
+		f.BoolVar(&o.force, "force", false, "replace FILE of --junit")
+	})
+	return cmd
+}
+
+func (p *program) exam(cmd *cobra.Command, o *examOptions, args []string) error {
+	if err := o.check(cmd, args); err != nil {
+		return err
+	}
+	cases, err := conform.Select(conform.Cases(), o.cases)
+	if err != nil {
+		return usage("--case: %w", err)
+	}
+	switch {
+	case o.list:
+		return p.listCases(o, cases)
+	case o.show != "":
+		return p.showCase(o)
+	case o.judge != "":
+		return p.judgeLines(cmd.Context(), o)
+	case o.serve != "":
+		return p.serveCases(cmd.Context(), o, cases)
+	}
+	return p.examine(cmd.Context(), o, cases, args)
+}
+
+// check refuses flags that contradict each other.
+func (o *examOptions) check(cmd *cobra.Command, args []string) error {
+	modes := 0
+	for _, on := range []bool{o.list, o.show != "", o.judge != "", o.serve != "", o.self, len(args) > 0} {
+		if on {
+			modes++
+		}
+	}
+	switch {
+	case modes == 0:
+		return usage("name the client to examine, as in: tickfeed exam -- ./my-client {addr}; or --self, --list, --show, --judge or --serve")
+	case modes > 1:
+		return usage("only one of a client, --self, --list, --show, --judge and --serve can be given")
+	case o.limit <= 0:
+		return usage("--limit must be positive, got %v", o.limit)
+	case o.self && o.bytes:
+		return usage("--self connects: it has no --bytes")
+	case cmd.Flags().Changed("parallel") && o.parallel < 1:
+		return usage("--parallel must be at least 1")
+	}
+	c := conform.Command{Args: args}
+	switch {
+	case len(args) == 0:
+	case o.bytes && c.Has("{addr}"):
+		return usage("with --bytes there is no {addr}: the client reads standard input or {files}")
+	case !o.bytes && !c.Has("{addr}"):
+		return usage("the client is given no address: write {addr} where it expects HOST:PORT, or use --bytes")
+	case !o.bytes && c.Has("{files}"):
+		return usage("{files} is for --bytes")
+	}
+	for _, a := range o.lacks {
+		if !slices.Contains(conform.Abilities, conform.Ability(a)) {
+			return usage("--lacks %s: the abilities are %v", a, conform.Abilities)
+		}
+	}
+	return nil
+}
+
+// byID returns the case named by flag.
+func byID(flag, id string) (*conform.Case, error) {
+	for _, c := range conform.Cases() {
+		if c.ID == id {
+			return c, nil
+		}
+	}
+	return nil, usage("%s %s: there is no such case; tickfeed exam --list names them", flag, id)
+}
+
+// A listedCase is a case in the list.
+type listedCase struct {
+	ID          string            `json:"case"`
+	Chapter     string            `json:"chapter"`
+	Rule        string            `json:"rule"`
+	Section     string            `json:"section"`
+	Connections int               `json:"connections"`
+	Needs       []conform.Ability `json:"needs,omitempty"`
+}
+
+func (p *program) listCases(o *examOptions, cases []*conform.Case) error {
+	var b bytes.Buffer
+	lines := json.NewEncoder(&b)
+	s := p.screen(p.stdout)
+	for _, c := range cases {
+		if o.json {
+			if err := lines.Encode(listedCase{c.ID, c.Chapter, c.Rule, c.Section, len(c.Streams), c.Needs}); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintln(&b, s.fit(fmt.Sprintf("%-30s %s", c.ID, c.Rule), strings.Repeat(" ", 31)))
+	}
+	if !o.json {
+		fmt.Fprintf(&b, "\n%d cases\n", len(cases))
+	}
+	_, err := p.stdout.Write(b.Bytes())
+	return output(err)
+}
+
+func (p *program) showCase(o *examOptions) error {
+	c, err := byID("--show", o.show)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if o.json {
+		for _, line := range c.Wants() {
+			fmt.Fprintln(&b, line)
+		}
+	} else {
+		fmt.Fprintf(&b, "%s: %s\nPROTOCOL.md, %q\n", c.ID, c.Rule, c.Section)
+		for i, s := range c.Streams {
+			fmt.Fprintf(&b, "\nconnection %d of %d, %d bytes; the client says hello with\n", i+1, len(c.Streams), len(s.Bytes))
+			h := s.Hello
+			fmt.Fprintf(&b, "  start %v %d, policy %v, filter %v, position %d of %v, has state %v\nand prints\n",
+				h.Start.Kind, h.Start.Value, h.Slow, h.Filter, h.Position.Next, h.Position.Lineage, h.HasState)
+			for _, line := range s.Want {
+				fmt.Fprintln(&b, line)
+			}
+		}
+	}
+	_, err = p.stdout.Write(b.Bytes())
+	return output(err)
+}
+
+// judgeLines judges what a client printed in a case.
+func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
+	c, err := byID("--judge", o.judge)
+	if err != nil {
+		return err
+	}
+	printed, err := waitFor(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.stdin, maxJudged+1)) })
+	switch {
+	case err != nil:
+		return fmt.Errorf("standard input: %w", err)
+	case len(printed) > maxJudged:
+		return wrong("standard input has more than %d MiB", maxJudged>>20)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(printed), "\n"), "\n")
+	x := conform.Exam{Lacks: o.lacking()}
+	v := conform.Verdict{Case: c, ID: c.ID, Outcome: conform.Passed}
+	if v.Fault = conform.Judge(x.Wants(c), lines); v.Fault != nil {
+		v.Outcome = conform.Failed
+	}
+	if err := p.printVerdict(o, &v, true); err != nil {
+		return err
+	}
+	if v.Fault != nil {
+		return &exitError{code: exitData}
+	}
+	return nil
+}
+
+// maxJudged bounds the output of a client that --judge reads.
+const maxJudged = 64 << 20
+
+func (o *examOptions) lacking() (lacks []conform.Ability) {
+	for _, a := range o.lacks {
+		lacks = append(lacks, conform.Ability(a))
+	}
+	return lacks
+}
+
+// serveCases plays cases to clients until it is interrupted.
+func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*conform.Case) error {
+	listeners, err := listenAll(ctx, []string{o.serve})
+	if err != nil {
+		return err
+	}
+	ln := listeners[0]
+	p.notef("playing %d cases on %s: the token of a client names its case, without one they come in order", len(cases), ln.Addr())
+	var failed error
+	server := conform.Server{Cases: cases, Limit: o.limit, Played: func(played conform.Played) {
+		o.served++
+		line := "no case"
+		if played.Case != nil {
+			line = fmt.Sprintf("%s, connection %d of %d", played.Case.ID, played.Stream+1, len(played.Case.Streams))
+		}
+		if played.Fault != "" {
+			o.failed++
+			line += ": " + played.Fault
+		} else {
+			line += ": the client said the right hello and has closed"
+		}
+		if _, err := fmt.Fprintln(p.stdout, printable(line)); err != nil && failed == nil {
+			failed = err
+		}
+	}}
+	err = server.Serve(ctx, ln)
+	p.notef("played %d connections, %d of them with a fault of the client", o.served, o.failed)
+	switch {
+	case failed != nil:
+		return output(failed)
+	case ctx.Err() != nil:
+		return p.stopped()
+	}
+	return err
+}
+
+func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.Case, args []string) error {
+	x := conform.Exam{Lacks: o.lacking(), Limit: o.limit}
+	if o.self {
+		exe, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		args = append([]string{exe}, examFlags...)
+	}
+	command := &conform.Command{Args: args}
+	if _, err := exec.LookPath(args[0]); err != nil {
+		return usage("the client %s cannot be started: %w", args[0], err)
+	}
+	x.Client = command
+	if x.Way = conform.ByTCP; !o.bytes {
+		x.Lacks = append(x.Lacks, command.Lacks()...)
+	}
+	switch {
+	case o.bytes && command.Has("{files}"):
+		x.Way = conform.ByFiles
+	case o.bytes:
+		x.Way = conform.ByStdin
+	}
+	done := 0
+	var doing string
+	stop := p.progress(func() string { return doing })
+	var failed error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	verdicts := x.RunAll(ctx, cases, o.parallel, func(v conform.Verdict) {
+		done++
+		stop()
+		doing = fmt.Sprintf("%d of %d cases", done, len(cases))
+		if o.json || v.Outcome == conform.Failed {
+			if failed = errors.Join(failed, p.printVerdict(o, &v, len(o.cases) > 0)); failed != nil {
+				cancel()
+			}
+		}
+		stop = p.progress(func() string { return doing })
+	})
+	stop()
+	switch {
+	case failed != nil:
+		return failed
+	case ctx.Err() != nil:
+		p.notef("interrupted after %d of %d cases", len(verdicts), len(cases))
+		return errInterrupted
+	}
+	if err := p.printScores(o, verdicts); err != nil {
+		return err
+	}
+	if o.junit != "" {
+		var b bytes.Buffer
+		if err := conform.WriteJUnit(&b, verdicts); err != nil {
+			return err
+		}
+		if err := p.writeResult("--junit", o.junit, o.force, b.Bytes()); err != nil {
+			return err
+		}
+	}
+	failures, passes := 0, 0
+	for _, v := range verdicts {
+		switch v.Outcome {
+		case conform.Failed:
+			failures++
+		case conform.Passed:
+			passes++
+		}
+	}
+	switch {
+	case failures > 0:
+		return &exitError{code: exitData}
+	case passes == 0:
+		return usage("no case was run: the client lacks what each of them needs")
+	}
+	return nil
+}
+
+// printVerdict prints the verdict of a case. With lines it also prints the lines around a fault, which are long.
+func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) error {
+	if o.json {
+		return output(json.NewEncoder(p.stdout).Encode(v))
+	}
+	s := p.screen(p.stdout)
+	var b strings.Builder
+	switch {
+	case v.Fault == nil:
+		fmt.Fprintf(&b, "%s %s: %s\n", s.paint(green, string(v.Outcome)), v.ID, v.Case.Rule)
+	default:
+		text := printable(v.Fault.Text)
+		if v.Fault.Line > 0 {
+			text = fmt.Sprintf("line %d: %s", v.Fault.Line, text)
+		}
+		fmt.Fprintf(&b, "%s %s\n", s.paint(red, "FAILED"), s.fit(v.ID+": "+v.Case.Rule, "  "))
+		fmt.Fprintln(&b, s.fit("  "+text, "    "))
+		fmt.Fprintln(&b, s.fit(fmt.Sprintf("  PROTOCOL.md, %q; tickfeed exam --show %s", v.Case.Section, v.ID), "    "))
+		if lines {
+			for _, line := range v.Fault.Before {
+				fmt.Fprintf(&b, "  right  %s\n", printable(line))
+			}
+			if v.Fault.Want != "" {
+				fmt.Fprintf(&b, "  want   %s\n", v.Fault.Want)
+			}
+			if v.Fault.Got != "" {
+				fmt.Fprintf(&b, "  got    %s\n", shortened(printable(v.Fault.Got)))
+			}
+			for line := range strings.Lines(v.Said) {
+				fmt.Fprintf(&b, "  said   %s\n", printable(strings.TrimSuffix(line, "\n")))
+			}
+		}
+	}
+	_, err := fmt.Fprint(p.stdout, b.String())
+	return output(err)
+}
+
+// placeholderOf says how a command shows that it has an ability.
+var placeholderOf = map[conform.Ability]string{
+	conform.Filters: ": pass {filter} to the client", conform.Starts: ": pass {from} to the client",
+	conform.Policies: ": pass {slow} to the client", conform.StateFile: ": pass {state-file} to the client",
+}
+
+// shortened returns line, or its first part if it is much longer than a line of a right client.
+func shortened(line string) string {
+	const most = 1000
+	if len(line) <= most {
+		return line
+	}
+	return strings.ToValidUTF8(line[:most], "") + fmt.Sprintf("… (%d bytes)", len(line))
+}
+
+func (p *program) printScores(o *examOptions, verdicts []conform.Verdict) error {
+	scores := conform.Scores(verdicts)
+	if o.json {
+		return output(json.NewEncoder(p.stdout).Encode(map[string][]conform.Score{"scores": scores}))
+	}
+	s := p.screen(p.stdout)
+	var b strings.Builder
+	lacking := map[conform.Ability]int{}
+	for _, v := range verdicts {
+		if v.Lacks != "" {
+			lacking[v.Lacks]++
+		}
+	}
+	for _, a := range slices.Sorted(maps.Keys(lacking)) {
+		defer p.notef("not applicable: %d cases need %s%s", lacking[a], a, placeholderOf[a])
+	}
+	total := conform.Score{Chapter: "all"}
+	line := func(x conform.Score) {
+		text := fmt.Sprintf("%-10s %3d of %d passed", x.Chapter, x.Passed, x.Passed+x.Failed)
+		if x.NotApplicable > 0 {
+			text += fmt.Sprintf(", %d not applicable", x.NotApplicable)
+		}
+		c := green
+		if x.Failed > 0 {
+			c = red
+		}
+		fmt.Fprintln(&b, s.paint(c, text))
+	}
+	for _, x := range scores {
+		line(x)
+		total.Passed, total.Failed, total.NotApplicable = total.Passed+x.Passed, total.Failed+x.Failed, total.NotApplicable+x.NotApplicable
+	}
+	line(total)
+	_, err := fmt.Fprint(p.stdout, b.String())
+	return output(err)
+}
