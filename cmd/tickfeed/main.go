@@ -112,6 +112,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	go p.interrupts(signals, cancel, os.Exit)
 	root := p.command()
+	if slices.Equal(args, []string{"--version"}) { // as other programs have it
+		args = []string{"version"}
+	}
 	root.SetArgs(jumps(args))
 	cmd, err := root.ExecuteContextC(ctx)
 	if help := p.help; err == nil && help.err != nil {

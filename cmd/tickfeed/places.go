@@ -65,7 +65,18 @@ func (o *importOptions) parsePlaces(clock string, flags ...placeFlag) (recording
 			return 0, usage("%s: %w", f.name, err)
 		}
 	}
+	if err := checkPart(flags...); err != nil {
+		return 0, err
+	}
 	return parseClock(clock)
+}
+
+// checkPart refuses the bounds --from and --to of a part if nothing can be between them in any recording.
+func checkPart(flags ...placeFlag) error {
+	if len(flags) == 2 && !flags[1].place.Follows(*flags[0].place) {
+		return usage("%s %s is not after %s %s: nothing lies between", flags[1].name, flags[1].text, flags[0].name, flags[0].text)
+	}
+	return nil
 }
 
 // spanOf returns the times of a recording for a message about a part that has nothing, if one of its bounds was given.

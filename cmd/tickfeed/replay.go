@@ -126,7 +126,8 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	if zone, err = o.location(); err != nil {
 		return cfg, nil, err
 	}
-	if cfg.Clock, err = parseClock(o.clock); err != nil {
+	var from, to recording.Place
+	if cfg.Clock, err = o.parsePlaces(o.clock, placeFlag{"--from", o.from, &from}, placeFlag{"--to", o.to, &to}); err != nil {
 		return cfg, nil, err
 	}
 	for _, x := range []struct {

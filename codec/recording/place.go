@@ -103,6 +103,20 @@ func (p Place) Jump() (d time.Duration, ok bool) { return time.Duration(p.at), p
 // recording.
 func (p Place) Relative() bool { return p.kind == placeDaily || p.kind == placeJump }
 
+// Follows reports whether p can be after q in some recording: false only if both are numbers, or both are times, and p
+// is not greater.
+func (p Place) Follows(q Place) bool {
+	switch {
+	case p.kind != q.kind:
+		return true
+	case p.kind == placeSeq:
+		return p.seq > q.seq
+	case p.kind == placeTime:
+		return p.at > q.at
+	}
+	return true
+}
+
 // ResolvePlaces turns the bounds of a part of a recording into numbers and times. The times of the recording
 // are from first to last, in ns since the Unix epoch. A time of day is on the day of first in its zone, or on
 // the next day if it is before first and the recording reaches that; the time of day to is the next one after
