@@ -280,15 +280,20 @@ type story struct {
 
 // Witness returns a witness of subscriber s, which must not have run yet.
 func (a *Auditor) Witness(name string, s *subscriber.Subscriber) *Witness {
-	w := &Witness{
-		auditor: a, name: name,
-		excused: make(map[feed.SessionID]feed.Range), stories: make(map[feed.SessionID]*story),
-	}
+	w := a.witness(name)
 	held := s.Position()
 	for session, r := range below(held.Lineage, held.Next) {
 		w.excused[session] = r
 	}
 	return w
+}
+
+// witness returns a witness of a subscriber that has received nothing yet.
+func (a *Auditor) witness(name string) *Witness {
+	return &Witness{
+		auditor: a, name: name,
+		excused: make(map[feed.SessionID]feed.Range), stories: make(map[feed.SessionID]*story),
+	}
 }
 
 // Take checks one batch of s. An error is a broken promise; it repeats.
@@ -389,7 +394,8 @@ func (w *Witness) change(s *subscriber.Subscriber, c *subscriber.Change) error {
 			st.publish = 0 // the line goes back and continues along another one, whose packets may be older
 		}
 	}
-	w.through(s)
+	held := s.Position()
+	w.through(held.Lineage, held.Next)
 	return nil
 }
 
@@ -488,10 +494,9 @@ func causeOf(err error) subscriber.Cause {
 	return subscriber.CauseCut
 }
 
-// through adds the numbers below the position of s to those that the line has covered.
-func (w *Witness) through(s *subscriber.Subscriber) {
-	held := s.Position()
-	for session, r := range below(held.Lineage, held.Next) {
+// through adds the numbers of lineage below next to those that the line has covered.
+func (w *Witness) through(lineage feed.Lineage, next uint64) {
+	for session, r := range below(lineage, next) {
 		st := w.story(session)
 		st.owned = spanning(st.owned, r)
 	}
@@ -532,8 +537,13 @@ func (w *Witness) Judge(s *subscriber.Subscriber) error {
 	if w.err != nil {
 		return w.err
 	}
-	w.through(s)
-	ledger := s.Ledger()
+	held := s.Position()
+	w.through(held.Lineage, held.Next)
+	return w.judgeLedger(s.Ledger())
+}
+
+// judgeLedger compares a ledger with the stories.
+func (w *Witness) judgeLedger(ledger *feed.Ledger) error {
 	for _, id := range ledger.Sessions() {
 		w.story(id)
 	}
@@ -563,12 +573,14 @@ func (w *Witness) judge(st *story, a *feed.Account) error {
 	}
 	var all []feed.Range
 	for _, c := range classes {
-		for _, r := range c.ranges {
-			if both := intersect(all, []feed.Range{r}); len(both) > 0 {
-				return fmt.Errorf("%v is %s and something else", both[0], c.name)
-			}
-			all = union(all, []feed.Range{r})
+		if both := intersect(all, c.ranges); len(both) > 0 {
+			return fmt.Errorf("%v is %s and something else", both[0], c.name)
 		}
+		once := union(c.ranges, nil)
+		if n := length(c.ranges); n != length(once) {
+			return fmt.Errorf("of %d numbers that are %s, %d are twice", n, c.name, n-length(once))
+		}
+		all = union(all, once)
 	}
 	required := minus([]feed.Range{st.owned}, []feed.Range{w.excused[a.Session]})
 	if missing := minus(required, all); len(missing) > 0 {

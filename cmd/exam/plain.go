@@ -2,12 +2,14 @@ package exam
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 // A plain is a subscriber written from the text of PROTOCOL.md: it shares no code with packages codec and
 // subscriber. It has more patterns than fit into a hello, so it asks for everything, drops unwanted ticks
 // itself, and sends its patterns by subscribe once the line has reached the position. Whatever happens, it must
-// get every tick that it wants once.
+// get every tick that it wants once, and the auditor must agree with its ledger, as with those of package subscriber.
 type plain struct {
 	w    *world
 	name string
@@ -34,19 +36,20 @@ type plain struct {
 	// The goroutine of run owns the fields below until done is closed.
 	lineage    feed.Lineage
 	next       uint64
+	head       uint64            // greatest head of the lineage that it was sent
 	anew       bool              // the line has gone to sessions without one in common with those before, and may come back
 	holds      bool              // symbols has the definitions of all instruments as of next
 	symbols    map[uint64]string // by instrument
 	accounts   map[feed.SessionID]*plainAccount
-	order      []feed.SessionID
+	order      []feed.SessionID // of accounts
+	witness    *Witness         // of what it reports
 	delivered  uint64
 	reconnects uint64
 }
 
 // A plainAccount accounts for the numbers of one session.
 type plainAccount struct {
-	owned                        feed.Range
-	covered, delivered, disowned []feed.Range
+	delivered, notAsked, lost, disowned []feed.Range
 }
 
 // A plainLine is one connection.
@@ -54,7 +57,10 @@ type plainLine struct {
 	*plain
 	nc       net.Conn
 	in       []byte
-	heard    time.Time
+	began    time.Time
+	heard    time.Time // last sign of life
+	partial  int       // bytes of an incomplete message at the last sign of life
+	early    int       // bytes of messages of unknown types before the welcome
 	pulse    time.Time
 	interval time.Duration
 
@@ -64,7 +70,7 @@ type plainLine struct {
 	at       uint64
 	seed     uint32
 	publish  int64
-	flowed   bool            // a packet or heartbeat has come
+	brought  bool            // it covered a number at or above the position, or began in unrelated sessions
 	filter   []string        // filter of the line; nil for everything
 	force    []string        // patterns of the ticks to deliver; nil for everything
 	matched  map[string]bool // by symbol, whether force matches it; a cache
@@ -88,6 +94,7 @@ func (w *world) newPlain(i int) *plain {
 		w: w, name: fmt.Sprintf("plain%d", i), rand: w.chance(200 + uint64(i)), beat: w.heartbeat + 17_000_059,
 		symbols: make(map[uint64]string), accounts: make(map[feed.SessionID]*plainAccount),
 	}
+	p.witness = w.audit.witness(p.name)
 	p.dial = w.net.From(p.name).Dial
 	if p.rand.IntN(4) > 0 {
 		p.wants([]string{"A*", "C01"})
@@ -142,9 +149,15 @@ func (p *plain) stop() error {
 	return p.judge()
 }
 
-// run connects repeatedly: at once, then with exponential backoff and full jitter.
+// The bounds of the waits between attempts.
+const (
+	firstWait = 100 * time.Millisecond
+	mostWait  = 3 * time.Second // less than what PROTOCOL.md says, so that the simulation can end in time
+)
+
+// run connects repeatedly: at once after a cut, and after a random time up to a bound that doubles with each attempt.
 func (p *plain) run(ctx context.Context) {
-	wait := time.Duration(0)
+	bound := time.Duration(0)
 	for turn := 0; ctx.Err() == nil; turn++ {
 		l := &plainLine{plain: p}
 		err := l.connection(ctx, p.w.addrs[turn%len(p.w.addrs)])
@@ -155,8 +168,12 @@ func (p *plain) run(ctx context.Context) {
 		if l.snapshot {
 			p.w.see(CutInSnapshot)
 		}
-		if l.flowed {
-			wait = 0
+		if l.welcomed && !errors.Is(err, errBroken) && (l.brought || time.Since(l.began) > max(bound, firstWait)) {
+			bound = 0
+		}
+		wait := time.Duration(0)
+		if bound > 0 {
+			wait = time.Duration(p.rand.Int64N(int64(bound))) + 1009
 		}
 		var bye *plainBye
 		if errors.As(err, &bye) {
@@ -168,16 +185,17 @@ func (p *plain) run(ctx context.Context) {
 		}
 		if wait > 0 {
 			select {
-			case <-time.After(time.Duration(p.rand.Int64N(int64(wait))) + 1009):
+			case <-time.After(wait):
 			case <-ctx.Done():
 				return
 			}
 		}
-		wait = min(max(2*wait, 100*time.Millisecond), 3*time.Second)
+		bound = min(max(2*bound, firstWait), mostWait)
 	}
 }
 
-func (l *plainLine) connection(ctx context.Context, addr string) error {
+func (l *plainLine) connection(ctx context.Context, addr string) (err error) {
+	l.began = time.Now()
 	dialing, cancel := context.WithTimeout(ctx, 5*time.Second)
 	nc, err := l.dial(dialing, addr)
 	cancel()
@@ -185,8 +203,9 @@ func (l *plainLine) connection(ctx context.Context, addr string) error {
 		return err
 	}
 	defer nc.Close()
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { nc.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	defer func() { l.leave(ctx, err) }()
 	l.nc, l.heard, l.interval = nc, time.Now(), l.beat
 	l.pulse = l.heard.Add(time.Hour) // no pulse before the welcome
 	l.force = l.wanted()
@@ -222,7 +241,7 @@ func (l *plainLine) connection(ctx context.Context, addr string) error {
 		}
 		now := time.Now()
 		if !now.Before(l.heard.Add(3 * l.interval)) {
-			return errors.New("silent for three intervals")
+			return errPlainSilent
 		}
 		if !now.Before(l.pulse) {
 			l.pulse = now.Add(l.interval)
@@ -233,6 +252,20 @@ func (l *plainLine) connection(ctx context.Context, addr string) error {
 		if err := l.ask(); err != nil {
 			return err
 		}
+	}
+}
+
+var errPlainSilent = errors.New("silent for three intervals")
+
+// leave says goodbye, if the connection ends for a reason that the publisher does not know.
+func (l *plainLine) leave(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+		_ = l.say(appendWire(nil, []any{typeGoodbye, 10, "", false, 0}))
+	case errors.Is(err, errBroken):
+		_ = l.say(appendWire(nil, []any{typeGoodbye, 5, err.Error(), true, 0}))
+	case errors.Is(err, errPlainSilent):
+		_ = l.say(appendWire(nil, []any{typeGoodbye, 8, err.Error(), true, 0}))
 	}
 }
 
@@ -265,14 +298,16 @@ func (l *plainLine) messages() error {
 			return broken("%v", err)
 		}
 		if size == 0 {
+			if len(l.in) >= l.partial+4096 {
+				l.heard, l.partial = time.Now(), len(l.in)
+			}
 			return nil
 		}
 		raw := l.in[:size:size]
-		l.in = l.in[size:]
+		l.in, l.partial = l.in[size:], 0
 		if err := l.message(raw); err != nil {
 			return err
 		}
-		l.heard = time.Now()
 	}
 }
 
@@ -284,6 +319,11 @@ func (l *plainLine) message(raw []byte) error {
 	switch {
 	case m.bad:
 		return broken("a message without a type")
+	case typ >= 64 && typ <= 127: // of a later version
+		if l.early += len(raw); !l.welcomed && l.early > 16384 {
+			return broken("%d bytes of messages of unknown types before the welcome", l.early)
+		}
+		return nil
 	case typ == typeRefusal, typ == typeGoodbye:
 		bye := &plainBye{text: m.text(2), retry: m.bool(3), after: time.Duration(m.uint(4))}
 		if m.bad {
@@ -295,6 +335,9 @@ func (l *plainLine) message(raw []byte) error {
 	case l.snapshot && typ != typeSnapshotPart && typ != typeSnapshotEnd && typ != typeHeartbeat:
 		return broken("message %d inside a snapshot", typ)
 	}
+	if !l.snapshot || typ != typeHeartbeat {
+		l.heard = time.Now()
+	}
 	var err error
 	switch typ {
 	case typeWelcome:
@@ -302,8 +345,9 @@ func (l *plainLine) message(raw []byte) error {
 	case typePacket:
 		err = l.packet(raw)
 	case typeHeartbeat:
-		l.flowed = true
-		err = l.joins(m.uint(1), "a heartbeat")
+		if err = l.joins(m.uint(1), "a heartbeat"); err == nil {
+			l.head = max(l.head, m.uint(2))
+		}
 	case typeSnapshotBegin:
 		l.snapshot, l.seq, l.scope, l.parts, l.symbols = true, m.uint(1), m.uint(2), 0, make(map[uint64]string)
 		if l.seq != l.next {
@@ -350,6 +394,7 @@ func (l *plainLine) welcome(m *wireMessage) error {
 	l.due = !l.holds || reason != 1
 	fork, common := forkOf(lineage, l.lineage, l.next)
 	l.anew = l.anew || l.lineage != nil && !common
+	l.brought = l.lineage != nil && !common
 	if err := l.inSession(lineage, start); err != nil {
 		return err
 	}
@@ -364,23 +409,15 @@ func (l *plainLine) welcome(m *wireMessage) error {
 		}
 		l.disown(fork)
 	default:
-		if reason == 0 && l.lineage != nil {
-			return broken("the line begins as asked, the hello had a position")
+		if reason == 0 && l.lineage != nil || reason == 3 && (l.lineage == nil || common) {
+			return broken("reason %d of a line that begins at %d, the position is %d of %v", reason, start, l.next, l.lineage)
 		}
-		if common && start < fork {
-			return broken("a snapshot as of %d, the fork is at %d", start, fork)
-		}
-		if common {
-			l.disown(fork)
-		}
+		l.lose(feed.Range{From: l.next, To: l.head}) // of the sessions left
 		l.lineage = lineage
-		from := uint64(1)
-		if common {
-			from = fork
-		}
-		l.cover(feed.Range{From: from, To: start}, nil) // not available
+		l.lose(feed.Range{From: lineage[0].First, To: start})
 	}
 	l.lineage, l.next = lineage, l.position(reason, start, fork)
+	l.head = m.uint(6)
 	l.due = l.due && l.next > 1
 	if l.next == 1 {
 		l.plain.symbols = make(map[uint64]string)
@@ -446,10 +483,11 @@ func (l *plainLine) sessionChange(m *wireMessage) error {
 	fork, common := forkOf(lineage, l.lineage, l.next)
 	switch {
 	case !common:
-		l.next, l.due, l.anew = next, true, true
+		l.lose(feed.Range{From: l.next, To: l.head})
+		l.next, l.head, l.due, l.anew, l.brought = next, next, true, true, true
 	case fork < l.next:
 		l.disown(fork)
-		l.next, l.due = fork, true
+		l.next, l.head, l.due = fork, fork, true
 	default:
 		if err := l.joins(next, "a session"); err != nil {
 			return err
@@ -540,71 +578,119 @@ func (l *plainLine) packet(raw []byte) error {
 	if err := l.joins(p.first, "a packet"); err != nil {
 		return err
 	}
-	l.publish, l.flowed = p.publish, true
-	ticks, gone := l.ticks[:0], false
-	for body := p.body; len(body) > 0; {
-		size, err := wireSize(body, 1)
-		if size == 0 || err != nil {
-			return broken("a packet's body: %v", err)
+	entries, err := l.entries(&p)
+	if err != nil {
+		return err
+	}
+	// The packet is whole. Nothing of it was used before this point.
+	l.publish = p.publish
+	l.brought = l.brought || p.first+p.count > l.next
+	l.head = max(l.head, p.first+p.count)
+	ticks := l.ticks[:0]
+	for _, e := range entries {
+		if e.gone {
+			l.lose(feed.Range{From: max(e.r.From, l.next), To: e.r.To})
+			l.next, l.due = max(l.next, e.r.To), true
 		}
-		v, _ := wireValue(body)
-		body = body[size:]
-		switch v := v.(type) {
-		case int64:
-			r := feed.Range{From: l.at, To: l.at + uint64(v)}
-			if v < 0 {
-				return l.wrong("numbers were withheld without a request: %d", v)
-			}
-			if l.filter == nil {
-				return l.wrong("%v was skipped on a line of everything", r)
-			}
-			l.at = r.To
-		case []any:
-			e := wireMessage{fields: v}
-			if e.uint(0) == kindGone {
-				r := feed.Range{From: l.at, To: l.at + e.uint(1)}
-				l.cover(r, nil)
-				l.at, l.next, l.due, gone = r.To, max(l.next, r.To), true, true
-				break
-			}
-			if l.due {
-				return broken("a tick before the required snapshot")
-			}
-			t, known, err := wireTick(v, p.base)
-			if err != nil {
-				return broken("%v", err)
-			}
-			t.Seq = l.at
-			if known && t.Kind == feed.KindDefinition {
-				l.plain.symbols[uint64(t.Instrument)] = t.Definition().Symbol
-			}
-			symbol, defined := l.plain.symbols[uint64(t.Instrument)]
-			if !defined && !l.w.damaged.Load() {
-				return broken("tick %d is of instrument %d, which is not defined", t.Seq, t.Instrument)
-			}
-			if l.had != nil && within(l.had.delivered, t.Seq) {
-				l.at++ // it came before the line went to unrelated sessions, and is not new
-				break
-			}
-			if t.Seq >= l.next && (l.force == nil || defined && l.needs(symbol)) {
-				ticks = append(ticks, t)
-			}
-			l.at++
-		default:
-			return broken("an entry: %v", v)
+		if e.tick == nil {
+			continue
 		}
-		if m := l.at - p.first; m > p.count {
-			return broken("a packet of %d numbers has entries for %d", p.count, m)
+		if e.known && e.tick.Kind == feed.KindDefinition {
+			l.plain.symbols[uint64(e.tick.Instrument)] = e.tick.Definition().Symbol
+		}
+		if l.had != nil && within(l.had.delivered, e.tick.Seq) {
+			continue // it came before the line went to unrelated sessions, and is not new
+		}
+		if e.tick.Seq >= l.next && (l.force == nil || e.defined && l.needs(e.symbol)) {
+			ticks = append(ticks, *e.tick)
 		}
 	}
-	if l.at != p.first+p.count {
-		return broken("a packet of %d numbers has entries for %d", p.count, l.at-p.first)
-	}
-	l.ticks = ticks
-	if gone {
+	l.at, l.ticks = p.first+p.count, ticks
+	if entries[0].gone {
 		return nil
 	}
 	return l.deliver(p.publish, feed.Range{From: max(p.first, l.next), To: l.at}, ticks)
+}
+
+// A plainEntry is an entry of a packet.
+type plainEntry struct {
+	r       feed.Range
+	gone    bool
+	tick    *feed.Tick // nil for a skip and for gone
+	known   bool       // the kind of the tick is known
+	symbol  string     // of the tick's instrument
+	defined bool
+}
+
+// entries decodes the entries of p, and checks that they cover exactly its numbers. It changes nothing.
+func (l *plainLine) entries(p *wirePacket) (list []plainEntry, err error) {
+	symbols := make(map[uint64]string) // that the packet defines
+	at := p.first
+	for body := p.body; len(body) > 0; {
+		size, err := wireSize(body, 1)
+		if size == 0 || err != nil {
+			return nil, broken("a packet's body: %v", err)
+		}
+		v, _ := wireValue(body)
+		body = body[size:]
+		e := plainEntry{r: feed.Range{From: at, To: at + 1}}
+		switch v := v.(type) {
+		case int64:
+			e.r.To = at + uint64(v)
+			switch {
+			case v == 0:
+				return nil, broken("a skip of 0")
+			case v < 0:
+				return nil, l.wrong("numbers were withheld without a request: %d", v)
+			case l.due:
+				return nil, broken("a skip before the required snapshot")
+			case l.filter == nil:
+				return nil, l.wrong("%v was skipped on a line of everything", e.r)
+			}
+		case []any:
+			m := wireMessage{fields: v}
+			if e.gone = m.uint(0) == kindGone; e.gone {
+				e.r.To = at + m.uint(1)
+				if reason := m.uint(2); m.bad || m.uint(1) == 0 || m.uint(1) > 1<<62 || reason == 0 || reason > 255 {
+					return nil, broken("gone: %v", v)
+				}
+				break
+			}
+			if l.due {
+				return nil, broken("a tick before the required snapshot")
+			}
+			t, known, err := wireTick(v, p.base)
+			if err != nil {
+				return nil, broken("%v", err)
+			}
+			t.Seq = at
+			e.tick, e.known = &t, known
+			if known && t.Kind == feed.KindDefinition {
+				symbols[uint64(t.Instrument)] = t.Definition().Symbol
+			}
+			if e.symbol, e.defined = symbols[uint64(t.Instrument)]; !e.defined {
+				e.symbol, e.defined = l.plain.symbols[uint64(t.Instrument)]
+			}
+			if !e.defined && !l.w.damaged.Load() {
+				return nil, broken("tick %d is of instrument %d, which is not defined", t.Seq, t.Instrument)
+			}
+		default:
+			return nil, broken("an entry: %v", v)
+		}
+		if at = e.r.To; at-p.first > p.count {
+			return nil, broken("a packet of %d numbers has entries for %d", p.count, at-p.first)
+		}
+		list = append(list, e)
+	}
+	for _, e := range list {
+		if e.gone && len(list) > 1 {
+			return nil, broken("gone is not the only entry of its packet")
+		}
+	}
+	if at != p.first+p.count {
+		return nil, broken("a packet of %d numbers has entries for %d", p.count, at-p.first)
+	}
+	return list, nil
 }
 
 // wrong reports a fault that no middlebox can cause, and fails the simulation.
@@ -685,21 +771,62 @@ func (p *plain) account(id feed.SessionID) *plainAccount {
 	return a
 }
 
-// cover accounts for numbers r of the lineage, of which ticks were delivered.
+// cover accounts for numbers r of the lineage: those of ticks were delivered, the others were not asked for.
 func (p *plain) cover(r feed.Range, ticks []feed.Tick) {
 	for session, part := range parts(p.lineage, r) {
-		a := p.account(session)
+		a, told := p.account(session), p.witness.story(session)
+		if again := intersect(a.lost, []feed.Range{part}); len(again) > 0 {
+			if !p.anew {
+				p.w.fail(fmt.Errorf("%s: %v of session %v was lost before", p.name, again[0], session))
+			}
+			a.lost, told.lost = minus(a.lost, again), minus(told.lost, again)
+		}
 		if len(a.disowned) > 0 {
 			a.disowned = minus(a.disowned, []feed.Range{part})
+			told.disowned = minus(told.disowned, []feed.Range{part})
 		}
-		a.covered = with(a.covered, part)
+		from := part.From
+		pass := func(to uint64) { // numbers without a tick to deliver
+			for _, r := range minus([]feed.Range{{From: from, To: to}}, since(a.delivered, from)) {
+				a.notAsked = with(a.notAsked, r)
+			}
+		}
 		for i := range ticks {
 			seq := ticks[i].Seq
+			if seq < part.From || seq >= part.To {
+				continue
+			}
 			if within(a.delivered, seq) {
 				p.w.fail(fmt.Errorf("%s: number %d of session %v was delivered twice", p.name, seq, session))
 			}
-			a.delivered = with(a.delivered, feed.Range{From: seq, To: seq + 1})
+			pass(seq)
+			one := feed.Range{From: seq, To: seq + 1}
+			if within(a.notAsked, seq) { // before the line came back, under another filter
+				a.notAsked = minus(a.notAsked, []feed.Range{one})
+			}
+			a.delivered, told.delivered = with(a.delivered, one), with(told.delivered, one)
+			from = seq + 1
 		}
+		pass(part.To)
+	}
+}
+
+// since returns the ranges of rs that end after seq.
+func since(rs []feed.Range, seq uint64) []feed.Range {
+	for i := len(rs); ; i-- {
+		if i == 0 || rs[i-1].To <= seq {
+			return rs[i:]
+		}
+	}
+}
+
+// lose reports numbers r of the lineage as lost, except those that are accounted for.
+func (p *plain) lose(r feed.Range) {
+	for session, part := range parts(p.lineage, r) {
+		a, told := p.account(session), p.witness.story(session)
+		fresh := minus(minus(minus([]feed.Range{part}, a.delivered), a.notAsked), a.lost)
+		a.disowned, a.lost = minus(a.disowned, fresh), union(a.lost, fresh)
+		told.lost = union(told.lost, fresh)
 	}
 }
 
@@ -714,29 +841,53 @@ func with(rs []feed.Range, r feed.Range) []feed.Range {
 // disown moves the numbers from fork to the position to disowned.
 func (p *plain) disown(fork uint64) {
 	for session, part := range parts(p.lineage, feed.Range{From: fork, To: p.next}) {
-		a, r := p.account(session), []feed.Range{part}
-		a.covered, a.delivered, a.disowned = minus(a.covered, r), minus(a.delivered, r), union(a.disowned, r)
+		a, told, r := p.account(session), p.witness.story(session), []feed.Range{part}
+		a.delivered, a.notAsked, a.lost, a.disowned = minus(a.delivered, r), minus(a.notAsked, r), minus(a.lost, r), union(a.disowned, r)
+		told.delivered, told.lost, told.disowned = minus(told.delivered, r), minus(told.lost, r), union(told.disowned, r)
+		told.forked = true
 	}
 }
 
 // through adds the numbers below the position to those that the line has covered.
-func (p *plain) through() {
-	for session, r := range below(p.lineage, p.next) {
-		a := p.account(session)
-		a.owned = spanning(a.owned, r)
-	}
-}
+func (p *plain) through() { p.witness.through(p.lineage, p.next) }
 
-// judge returns an error if numbers that the line has covered are in no account.
-func (p *plain) judge() error {
-	p.through()
+// ledger returns the accounts in the form of CLIENT.md, "The ledger".
+func (p *plain) ledger() []byte {
+	var sessions []string
 	for _, id := range p.order {
 		a := p.accounts[id]
-		if missing := minus(minus([]feed.Range{a.owned}, a.covered), a.disowned); len(missing) > 0 {
-			return fmt.Errorf("%s: session %v: %v is in no account", p.name, id, missing[0])
+		fields := []string{fmt.Sprintf(`"session":"%016x"`, uint64(id))}
+		for _, o := range []struct {
+			name   string
+			ranges []feed.Range
+		}{{"delivered", a.delivered}, {"not_asked", a.notAsked}, {"lost", a.lost}, {"disowned", a.disowned}} {
+			var list []string
+			for _, r := range union(o.ranges, nil) {
+				list = append(list, fmt.Sprintf("[%d,%d]", r.From, r.To))
+			}
+			if len(list) > 0 {
+				fields = append(fields, fmt.Sprintf("%q:[%s]", o.name, strings.Join(list, ",")))
+			}
 		}
+		sessions = append(sessions, "{"+strings.Join(fields, ",")+"}")
 	}
-	return nil
+	return []byte(`{"sessions":[` + strings.Join(sessions, ",") + `]}`)
+}
+
+// judge returns an error if the ledger does not agree with what the client reported, or reports what cannot be.
+func (p *plain) judge() error {
+	p.through()
+	var ledger feed.Ledger
+	if err := json.Unmarshal(p.ledger(), &ledger); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	switch t := ledger.Totals(); {
+	case t.Lost > 0 && !p.w.mayLose.Load():
+		return fmt.Errorf("%s: %d numbers lost for no reason\n%v", p.name, t.Lost, &ledger)
+	case t.Disowned > 0 && !p.w.mayDisown.Load():
+		return fmt.Errorf("%s: %d numbers disowned for no reason\n%v", p.name, t.Disowned, &ledger)
+	}
+	return p.witness.judgeLedger(&ledger)
 }
 
 // well returns an error unless the line has reached head, and its end.
