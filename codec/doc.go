@@ -8,6 +8,18 @@
 //	packet   [5, checksum, first seq, count, publish time, base event time, body]
 //	body     tick tick tick …   each a msgpack array; its place determines its number
 //
+//	for r := codec.NewReader(conn, 0); ; {
+//		typ, raw, err := r.Next()
+//		switch {
+//		case err != nil:
+//			return err
+//		case typ == codec.TypePacket && codec.VerifyPacket(raw, seed):
+//			h, body, err := codec.ParsePacket(raw)
+//			ticks := codec.PacketBody(&h, body)
+//			n, err := ticks.Decode(batch) // until n is 0
+//		}
+//	}
+//
 // A [Reader] splits a stream or a recording into messages. [Decode] and [Append] read and
 // write control messages. Packets and snapshot parts have a fixed layout: [ParsePacket] and
 // [PacketBody] read them, [AppendTick] and [SealPacket] write them, without allocating.

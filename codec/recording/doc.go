@@ -4,7 +4,22 @@
 //	header header [snapshot] packets … header packets … [header header [snapshot] packets …] [index … trailer]
 //	└ a session begins ────┘           └ a mark now and then  └ another session ─────┘        └ closed in order
 //
-// A [Writer] only appends. A [Reader] reads any bytes: it verifies every checksum, reports missing or damaged
+// To read the ticks of a recording, with their definitions:
+//
+//	for part, err := range recording.Parts("day.tick") {
+//		if err != nil {
+//			return err
+//		}
+//		for i := range part.Ticks {
+//			t := &part.Ticks[i]
+//			if d := part.Definition(t.Instrument); d != nil && t.Kind == feed.KindTrade {
+//				fmt.Println(t.Seq, d.Symbol, d.Price(t.Trade().Price))
+//			}
+//		}
+//	}
+//
+// [Cut], [Join] and [Merge] make recordings of recordings, a [Builder] makes one of ticks, and a [Recorder] writes what a
+// subscriber receives. A [Writer] only appends. A [Reader] reads any bytes: it verifies every checksum, reports missing or damaged
 // parts with their ranges of sequence numbers, and continues after them. The index only makes seeking faster.
 //
 // The last element of headers and index messages is a checksum: a uint32 in its five-byte form, the CRC-32C of

@@ -41,7 +41,7 @@ type Part struct {
 	PublishTime int64
 	// Times are the times of Ticks on the timeline given to SetTimeline; empty without one.
 	Times []int64
-	// Definition returns the definitions of Ticks; a tick that defines an instrument is the first of its Part.
+	// Ticks are in order. A tick that defines an instrument is the first of its Part, so that Definition holds for all of them.
 	Ticks []feed.Tick
 
 	of *Ticks

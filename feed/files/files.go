@@ -3,6 +3,17 @@
 // data.
 //
 //	src, err := files.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, nil, files.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer src.Close()
+//	for batch := make([]feed.Tick, 1024); ; {
+//		n, err := src.Next(ctx, batch)
+//		if err != nil { // io.EOF after the last tick
+//			return err
+//		}
+//		err = pub.Publish(ctx, batch[:n])
+//	}
 //
 // # Formats
 //

@@ -3,6 +3,13 @@
 // and starts no goroutine; event times are those of the simulated market, and a caller that wants them at that
 // pace must wait for them.
 //
+//	market, err := sim.New(sim.Config{Seed: 1, Instruments: 100, Rate: 1000})
+//	if err != nil {
+//		return err
+//	}
+//	batch := make([]feed.Tick, 256)
+//	n, err := market.Next(ctx, batch) // it never ends, unless Config.Days does
+//
 // A few instruments are very active and many are quiet (Zipf's law). Events come in clusters, where each event
 // makes others of its instrument more likely, and any minute has as many ticks as [Config].Rate asks for; with
 // the U-shaped day many at the opening, few past noon, many before the close. Prices follow the market in part

@@ -5,6 +5,16 @@
 //	recording ──> tape ──┴─> Player ──> Stage ──> Publisher, Publisher, … ──> subscribers
 //	                        (when)     (where)   (one for each seek or loop)
 //
+// [Serve] is the whole of it for most programs:
+//
+//	listener, err := net.Listen("tcp", ":8425")
+//	if err != nil {
+//		return err
+//	}
+//	return replay.Serve(ctx, listener, "day.tick")
+//
+// A [Player] with a [Stage] can be paused, stepped and moved.
+//
 // A replay is a session of its own that names its origin and keeps the recorded numbers. Numbers that the recording
 // lacks are reported as not asked for, withheld or gone, as they were recorded. A seek or a loop continues in a sibling
 // session behind the same listeners: subscribers are sent a goodbye, reconnect by themselves, and are sent the state at
