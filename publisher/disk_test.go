@@ -243,7 +243,7 @@ func (f stuckFile) Sync() error {
 // heartbeats and served from memory, and the status and the log say why. All of it resumes when the sync returns. With
 // SyncAlways nothing is sent before it returns, and the status says so.
 func TestSyncDoesNotReturn(t *testing.T) {
-	for name, policy := range map[string]journal.Sync{"synced each second": journal.SyncInterval} {
+	for name, policy := range map[string]journal.Sync{"synced each second": journal.SyncInterval, "synced always": journal.SyncAlways} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				fs, log, gate := &stuck{FS: &memfs.FS{}}, &logbook{}, make(chan struct{})

@@ -15,7 +15,7 @@ import (
 )
 
 // A flusher writes sealed packets to the journal and commits them, so that they may be sent. It runs on its own
-// goroutine or, if the publisher was idle, on that of the caller of Publish, which is fastest.
+// goroutine or, if the publisher was idle and does not sync each write, on that of the caller of Publish, which is fastest.
 type flusher struct {
 	journal *journal.Journal // nil: memory only
 	path    string           // of the journal
@@ -59,12 +59,13 @@ func (f *flusher) usable() error {
 }
 
 // some gets appended ticks flushed: by this goroutine if the publisher was idle, which is fastest, otherwise
-// by the flusher, which then sends more at once.
+// by the flusher, which then sends more at once. A flush that syncs may wait for a disk longer than the context of the
+// caller of Publish allows, so it is the flusher's.
 func (f *flusher) some() {
 	if f.active.Load() || !f.active.CompareAndSwap(false, true) {
 		return
 	}
-	if f.clock.now()-time.Duration(f.lastDone.Load()) < handOver {
+	if f.sync == journal.SyncAlways || f.clock.now()-time.Duration(f.lastDone.Load()) < handOver {
 		f.wake()
 		return
 	}
