@@ -15,8 +15,8 @@ import (
 type Config struct {
 	// Journal is the directory of the log on disk. If it is empty, only ticks still in memory can be replayed.
 	Journal     string
-	FS          journal.FS // nil for the file system of the operating system
-	Sync        journal.Sync
+	FS          journal.FS    // nil for the file system of the operating system
+	Sync        journal.Sync  // SyncInterval syncs once a second, and makes publishing wait for a disk that does not keep up
 	SegmentSize int64         // of a journal file, in bytes; 0 for the default of journal.Config
 	RetainBytes int64         // approximate size of the journal; 0 for no bound
 	RetainAge   time.Duration // age at which the journal removes ticks; 0 for no bound
@@ -65,7 +65,7 @@ const (
 	houseInterval = time.Second
 	waitPoll      = 20 * time.Millisecond // how often publishing that waits for subscribers checks for them
 	waitSay       = 10 * time.Second      // how often it logs that it waits
-	maxUnsynced   = 16 << 20              // bytes after which the journal is synced ahead of the next second
+	syncAhead     = 16 << 20              // bytes after which the journal is synced ahead of the next second
 )
 
 func (c *Config) fill() error {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
@@ -202,6 +205,126 @@ func TestDiskHangs(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A stuck file system lets syncs wait while it has a gate.
+type stuck struct {
+	*memfs.FS
+	gate atomic.Pointer[chan struct{}]
+}
+
+func (s *stuck) Create(name string) (recording.File, error) {
+	f, err := s.FS.Create(name)
+	return stuckFile{f, s}, err
+}
+
+func (s *stuck) Check(name string, f io.Closer) error {
+	if stuck, ok := f.(stuckFile); ok {
+		f = stuck.File
+	}
+	return s.FS.Check(name, f)
+}
+
+type stuckFile struct {
+	recording.File
+	fs *stuck
+}
+
+func (f stuckFile) Sync() error {
+	if gate := f.fs.gate.Load(); gate != nil {
+		<-*gate
+	}
+	return f.File.Sync()
+}
+
+// A sync that does not return: with SyncInterval, nothing more is written or sent once something has not been synced
+// for 2 seconds, so a power cut costs no more than that. Publish waits within its context, subscribers are sent
+// heartbeats and served from memory, and the status and the log say why. All of it resumes when the sync returns. With
+// SyncAlways nothing is sent before it returns, and the status says so.
+func TestSyncDoesNotReturn(t *testing.T) {
+	for name, policy := range map[string]journal.Sync{"synced each second": journal.SyncInterval, "synced always": journal.SyncAlways} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fs, log, gate := &stuck{FS: &memfs.FS{}}, &logbook{}, make(chan struct{})
+				w := start(t, publisher.Config{
+					Seed: 1, Journal: "j", FS: fs, Sync: policy, Memory: publisher.MinMemory, Logger: zerolog.New(log),
+				})
+				w.quotes(10)
+				c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+				c.until(14)
+				time.Sleep(1500 * time.Millisecond) // all is synced
+				fs.gate.Store(&gate)
+				release := sync.OnceFunc(func() { fs.gate.Store(nil); close(gate) })
+				defer release()
+				during := func(do func() error) error { // while the client hears something in each heartbeat interval
+					done := make(chan error, 1)
+					go func() { done <- do() }()
+					for begun := time.Now(); ; {
+						require.Less(t, time.Since(begun), 10*time.Second)
+						at := time.Now()
+						require.NoError(t, c.step())
+						require.LessOrEqual(t, time.Since(at), publisher.DefaultHeartbeat)
+						c.send(&codec.Pulse{Next: c.next})
+						select {
+						case err := <-done:
+							return err
+						default:
+						}
+					}
+				}
+				require.NoError(t, during(func() error {
+					for range 50 { // 5 seconds
+						if err := w.pub.Publish(t.Context(), w.trades(3)); err != nil {
+							return err
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+					return nil
+				}))
+				stats := w.pub.Stats()
+				require.Equal(t, c.next, stats.Committed)
+				left, err := journal.Open(journal.Config{Dir: "j", FS: fs.PowerCut(rand.New(rand.NewPCG(1, 1)), 0)})
+				require.NoError(t, err)
+				require.Equal(t, uint64(14), left.Next())
+				require.NoError(t, left.Close())
+				assert.Contains(t, stats.Disk, "the disk does not keep up")
+				if policy == journal.SyncAlways {
+					assert.Equal(t, uint64(14), stats.Committed)
+				} else {
+					assert.GreaterOrEqual(t, stats.Committed, uint64(14+57), "sent in 2 seconds")
+					assert.LessOrEqual(t, stats.Committed, uint64(14+63), "sent in 2 seconds")
+					assert.Len(t, log.lines("the disk does not keep up, publishing waits"), 1)
+				}
+				late := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+				late.until(stats.Committed)
+				late.nc.Close()
+				require.ErrorIs(t, during(func() error {
+					ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+					defer cancel()
+					at := time.Now()
+					err := w.pub.Publish(ctx, w.trades(200_000))
+					assert.Equal(t, 5*time.Second, time.Since(at))
+					assert.ErrorIs(t, w.pub.Flush(ctx), context.DeadlineExceeded)
+					return err
+				}), context.DeadlineExceeded)
+				assert.Equal(t, stats.Committed, w.pub.Stats().Committed)
+
+				at := time.Now()
+				release()
+				require.NoError(t, w.pub.Flush(t.Context()))
+				assert.LessOrEqual(t, time.Since(at), 100*time.Millisecond)
+				head := w.pub.Stats().Head
+				c.until(head)
+				c.consecutive(1, head)
+				assert.Empty(t, w.pub.Stats().Disk)
+				if policy == journal.SyncInterval {
+					assert.Len(t, log.lines("publishing waits"), 1)
+					assert.Len(t, log.lines("can be written again"), 1)
+				}
+				c.nc.Close()
+			})
+		})
 	}
 }
 

@@ -11,10 +11,11 @@
 //
 // If the journal cannot be written, because the disk is full, no file descriptor is left or the directory is read-only,
 // publishing waits while subscribers are served and sent heartbeats, and resumes by itself. The start and the end of
-// such a period are each logged once. The files are checked once a second: if the directory or the current file was
-// removed or moved away, the journal continues in a new file. The ticks of the missing files are then served from
-// memory only, and not at all after a restart (see package journal). The number of connections never exceeds the file
-// descriptors of the process less those that the journal needs.
+// such a period are each logged once. With journal.SyncInterval, publishing waits in the same way while something has not
+// been synced for 2 seconds, or 256 MiB have not been, so that a power cut never costs more. The files are checked once
+// a second: if the directory or the current file was removed or moved away, the journal continues in a new file. The
+// ticks of the missing files are then served from memory only, and not at all after a restart (see package journal). The
+// number of connections never exceeds the file descriptors of the process less those that the journal needs.
 //
 // A few pumps serve many connections, with writes that do not block. The first pump serves all connections that have a
 // filter: it scans the log once for every connection at the same position, and encodes each distinct filter once.
@@ -26,7 +27,7 @@
 //	goroutine       owns                                   is woken by
 //	caller          sequencer (under mu): number, encode   -
 //	flusher         journal, commit (slot flushing)        the sequencer: kick
-//	housekeeper     sync, retention                        a timer; the flusher: syncNow
+//	housekeeper     sync, settling of files, retention     a timer; the flusher: syncNow
 //	pump (a few)    a round of caught-up connections       the flusher: add
 //	reader (1 each) receiver                               bytes from the client
 //	writer (1 each) the turn: sender, line, consumer       the mailbox: call

@@ -15,7 +15,7 @@ import (
 )
 
 // A flusher writes sealed packets to the journal and commits them, so that they may be sent. It runs on its own
-// goroutine or, if the publisher was idle, on that of the caller of Publish, which is fastest.
+// goroutine or, if the publisher was idle and does not sync each write, on that of the caller of Publish, which is fastest.
 type flusher struct {
 	journal *journal.Journal // nil: memory only
 	path    string           // of the journal
@@ -33,7 +33,7 @@ type flusher struct {
 	syncNow  chan struct{} // 1 slot: wakes the housekeeper
 	closing  chan struct{} // closed by Close
 	fatal    atomic.Pointer[fatalError]
-	disk     atomic.Pointer[string] // why the journal cannot be written; nil if it can
+	disk     atomic.Pointer[string] // why the flusher waits for the disk; nil if it does not
 	trouble  string                 // the condition for writing to resume, as last logged; protected by the slot of flushing
 	starved  atomic.Bool            // a subscriber waits for a file descriptor to read the journal
 }
@@ -59,12 +59,13 @@ func (f *flusher) usable() error {
 }
 
 // some gets appended ticks flushed: by this goroutine if the publisher was idle, which is fastest, otherwise
-// by the flusher, which then sends more at once.
+// by the flusher, which then sends more at once. A flush that syncs may wait for a disk longer than the context of the
+// caller of Publish allows, so it is the flusher's.
 func (f *flusher) some() {
 	if f.active.Load() || !f.active.CompareAndSwap(false, true) {
 		return
 	}
-	if f.clock.now()-time.Duration(f.lastDone.Load()) < handOver {
+	if f.sync == journal.SyncAlways || f.clock.now()-time.Duration(f.lastDone.Load()) < handOver {
 		f.wake()
 		return
 	}
@@ -177,6 +178,9 @@ func (f *flusher) goHome() error {
 // segment, where the state that the file begins with is at hand or quickly computed.
 func (f *flusher) flushPiece(x *piece) error {
 	if f.journal != nil {
+		if err := f.behind(); err != nil {
+			return err
+		}
 		if x.from == 0 && (x.seg.restated || f.journal.Full()) {
 			state, ok := f.log.stateAt(x.seg.first)
 			if !ok {
@@ -196,7 +200,7 @@ func (f *flusher) flushPiece(x *piece) error {
 				return err
 			}
 		case journal.SyncInterval:
-			if unsynced, _ := f.journal.Unsynced(); unsynced > maxUnsynced {
+			if unsynced, _ := f.journal.Unsynced(); unsynced > syncAhead {
 				f.wakeHousekeeper()
 			}
 		}
@@ -212,17 +216,22 @@ func (f *flusher) wakeHousekeeper() {
 	}
 }
 
-// diskState logs once when the journal can no longer be written, again when the reason changes, and once when it can
-// be written again. The caller must hold the slot of f.flushing.
+// diskState logs once when the flusher has to wait for the disk, because the journal cannot be written or is not synced in
+// time, again when the reason changes, and once when it goes on. The caller must hold the slot of f.flushing.
 func (f *flusher) diskState(err error) {
 	switch {
 	case err == nil && f.disk.Load() != nil:
 		f.disk.Store(nil)
-		f.trouble = ""
-		f.logger.Info().Msg("journal: can be written again")
+		if f.trouble != "" {
+			f.trouble = ""
+			f.logger.Info().Msg("journal: can be written again")
+		}
 	case errors.Is(err, journal.ErrFull):
 		s := err.Error()
 		f.disk.Store(&s)
+		if b, ok := err.(*behindError); ok && !b.hangs() {
+			return
+		}
 		what, until := diskTrouble(err)
 		if until == f.trouble {
 			return
@@ -232,8 +241,11 @@ func (f *flusher) diskState(err error) {
 	}
 }
 
-// diskTrouble returns why the journal cannot be written, and the condition under which it can be written again.
+// diskTrouble returns why the flusher waits for the disk, and the condition under which it goes on.
 func diskTrouble(err error) (what, until string) {
+	if _, ok := err.(*behindError); ok {
+		return "the disk does not keep up", "it has synced what was written"
+	}
 	switch {
 	case recording.IsFull(err):
 		return "disk full", "there is room"
@@ -296,11 +308,15 @@ func (f *flusher) housekeep(retains bool) {
 		}
 		err := f.journal.Settle()
 		unsynced, _ := f.journal.Unsynced()
-		if err == nil && f.sync == journal.SyncInterval && (retain || unsynced > maxUnsynced) {
+		if err == nil && f.sync == journal.SyncInterval && (retain || unsynced > syncAhead) {
 			err = f.journal.Sync()
 		}
 		if err != nil && !errors.Is(err, journal.ErrFull) {
 			f.fail(err)
+		}
+		if f.disk.Load() != nil { // the flusher may wait for this sync
+			f.active.Store(true)
+			f.wake()
 		}
 		if !retain {
 			continue

@@ -161,10 +161,10 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 // Publish numbers ticks and appends them to the log, in order and without a gap; it ignores their Seq. The caller may
 // reuse ticks, but not the values that Extra points to. Subscribers are sent the ticks once they are in the journal.
 //
-// Publish waits while the memory log is full of ticks that the journal has not taken, for example on a full disk,
-// until ctx ends. A *PublishError says how many ticks of the call were published; those stay published. It wraps
-// ctx.Err(), ErrEnded, ErrClosed, an error about an invalid tick or an undefined instrument, or the error of a failed
-// journal, which is final.
+// Publish waits while the memory log is full of ticks that the journal has not taken, because the disk is full or does
+// not sync them in time, until ctx ends. A *PublishError says how many ticks of the call were published; those stay
+// published. It wraps ctx.Err(), ErrEnded, ErrClosed, an error about an invalid tick or an undefined instrument, or the
+// error of a failed journal, which is final.
 func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 	err := p.seq.publish(ctx, ticks)
 	p.flusher.some()

@@ -16,7 +16,7 @@ type Stats struct {
 	Tail       uint64 // oldest number that can be served
 	LastEvent  int64  // greatest event time published
 	Journal    int64  // bytes on disk
-	Disk       string // why the journal cannot be written; empty if it can
+	Disk       string // why the journal cannot be written, or is not synced in time; empty if all is well
 	Ended      bool
 	Joined     uint64 // subscribers that have logged in since the publisher began
 	Handshakes int    // connections that have not logged in
@@ -42,6 +42,8 @@ func (p *Publisher) Stats() Stats {
 	}
 	if d := p.flusher.disk.Load(); d != nil {
 		s.Disk = *d
+	} else if err := p.flusher.behind(); err != nil {
+		s.Disk = err.Error()
 	}
 	s.Conns, s.Handshakes, s.Joined = p.serving.stats()
 	s.Missing, s.Missed, s.Absent = p.serving.lost()

@@ -90,7 +90,7 @@ func (OS) Create(name string) (recording.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{File: f}, nil
+	return osFile{f}, nil
 }
 
 // Open implements FS.
@@ -145,42 +145,11 @@ var errReplaced = fmt.Errorf("another file has this name: %w", os.ErrNotExist)
 // Reserve implements FS.
 func (OS) Reserve() (io.Closer, error) { return os.Open(os.DevNull) }
 
-// An osFile is a file written from its beginning. It reserves disk space beyond its end, which makes writes to
-// new pages a quarter cheaper.
-type osFile struct {
-	*os.File
-	size     int64
-	reserved int64 // bytes of disk, counted from the beginning; -1 if reserving is not possible
-}
-
-// Disk space is reserved only for a file longer than reserveFrom, in steps of reserveStep bytes.
-const (
-	reserveFrom = 1 << 20
-	reserveStep = 16 << 20
-)
-
-func (f *osFile) Write(p []byte) (int, error) {
-	if end := f.size + int64(len(p)); end > reserveFrom && f.reserved >= 0 && end > f.reserved {
-		from := max(f.size, f.reserved)
-		if f.reserved = end + reserveStep; !reserve(f.File, from, f.reserved-from) {
-			f.reserved = -1 // also if the disk is full: writes find the remaining space
-		}
-	}
-	n, err := f.File.Write(p)
-	f.size += int64(n)
-	return n, err
-}
-
-// Close releases the reserved space that was not used.
-func (f *osFile) Close() error {
-	if f.reserved != 0 {
-		_ = f.Truncate(f.size)
-	}
-	return f.File.Close()
-}
+// An osFile is a file that is written.
+type osFile struct{ *os.File }
 
 // Sync makes the contents of the file durable, and the metadata needed to read them.
-func (f *osFile) Sync() error { return fdatasync(f.File) }
+func (f osFile) Sync() error { return fdatasync(f.File) }
 
 // Tests replace fsync and fdatasync to see that they are called: only a power cut would show it otherwise.
 var (

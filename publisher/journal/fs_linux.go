@@ -23,15 +23,3 @@ func datasync(f *os.File) error {
 	}
 	return err
 }
-
-// reserve allocates n bytes of disk for f from offset, without changing the size of f.
-func reserve(f *os.File, offset, n int64) bool {
-	const keepSize = 1 // FALLOC_FL_KEEP_SIZE
-	c, err := f.SyscallConn()
-	if err != nil {
-		return false
-	}
-	done := false
-	err = c.Control(func(fd uintptr) { done = syscall.Fallocate(int(fd), keepSize, offset, n) == nil })
-	return err == nil && done
-}

@@ -53,5 +53,5 @@ func TestRealSyncs(t *testing.T) {
 	require.NoError(t, err)
 	defer r.Close()
 	defer w.Close()
-	assert.Error(t, (&osFile{File: w}).Sync())
+	assert.Error(t, osFile{w}.Sync())
 }

@@ -337,8 +337,7 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 		rec.Torn += s.size - torn
 		s.size, s.safe = torn, torn
 	} else if !r.Closed() {
-		// The process was killed. Truncate releases the space reserved beyond the end and makes the file
-		// durable before another session continues after it.
+		// The process was killed. Truncate makes the file durable before another session continues after it.
 		if err := j.fs.Truncate(j.path(s.name), s.size); err != nil {
 			return false, err
 		}
