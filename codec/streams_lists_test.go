@@ -220,6 +220,13 @@ func badStreams() []stream {
 		{"bad-negative", "a negative number where there is none", five().bytes(0x94, 6, 0xff, 6, 0).raw},
 		{"bad-nil", "nil where an integer must stand", five().bytes(0x94, 6, 0xc0, 6, 0).raw},
 		{"bad-deep", "five arrays inside each other", five().bytes(0x95, 6, 6, 6, 0, 0x91, 0x91, 0x91, 0x91, 1).raw},
+		{"bad-granted-everything", "a welcome that grants everything, where patterns were asked for", func() []byte {
+			m := welcomeTo(1, 6)
+			m.Granted = &Filter{}
+			return begin(Hello{Start: Start{Kind: StartBeginning}, Filter: Filter{"MSFT"}}).send(m).raw
+		}()},
+		{"bad-head-after-end", "after the end, a heartbeat whose head is beyond it",
+			five().send(&End{Final: 6}).send(&Heartbeat{Covered: 6, Head: 7, Now: opening}).raw},
 		{"bad-deep-entry", "an entry with an element of four arrays inside each other: five with the entry itself",
 			after([]byte{0x98, 4, 0, 0, 1, 1, 2, 1, 0x91, 0x91, 0x91, 0x91, 1}, 1)},
 		{"bad-mode", "a welcome of mode 3, which this version does not know", begin(fromBeginning).bytes(func() []byte {
