@@ -131,35 +131,33 @@ func TestFixedPatterns(t *testing.T) {
 		line := &lines[i]
 		t.Run(fmt.Sprintf("%v of %d bytes", line.kind, line.size), func(t *testing.T) {
 			counts := map[string]int{}
-			for range 2 {
-				example := make([]byte, line.size)
-				for {
-					for b := range example {
-						example[b] = byte(r.Uint32())
-					}
-					tick, offset := line.read(example, noon)
-					tick.EventTime = noon + offset>>4 // the vector code takes times within 2^60 only
-					tick.Side = feed.Side(r.IntN(3)) * feed.Side(line.kind-feed.KindQuote)
-					if line.kind == feed.KindTrade {
-						tick.Values[3] = 'F'<<56 | 'T'<<48 | 'I'<<40
-					}
-					if example = line.write(&tick, noon); tick.Instrument < feed.MaxInstruments && validFixed(&tick, tick.EventTime-noon) {
-						break
+			example := make([]byte, line.size)
+			for {
+				for b := range example {
+					example[b] = byte(r.Uint32())
+				}
+				tick, offset := line.read(example, noon)
+				tick.EventTime = noon + offset>>4 // the vector code takes times within 2^60 only
+				tick.Side = feed.Side(r.IntN(3)) * feed.Side(line.kind-feed.KindQuote)
+				if line.kind == feed.KindTrade {
+					tick.Values[3] = 'F'<<56 | 'T'<<48 | 'I'<<40
+				}
+				if example = line.write(&tick, noon); tick.Instrument < feed.MaxInstruments && validFixed(&tick, tick.EventTime-noon) {
+					break
+				}
+			}
+			for at := range example {
+				for b := range 256 {
+					entry := slices.Clone(example)
+					entry[at] = byte(b)
+					checkEntry(t, lines, i, entry, counts)
+					if t.Failed() {
+						t.Fatalf("byte %d is %#02x: % x", at, b, entry)
 					}
 				}
-				for at := range example {
-					for b := range 256 {
-						entry := slices.Clone(example)
-						entry[at] = byte(b)
-						checkEntry(t, lines, i, entry, counts)
-						if t.Failed() {
-							t.Fatalf("byte %d is %#02x: % x", at, b, entry)
-						}
-					}
-				}
-				for cut := range example {
-					checkCut(t, example[:cut:cut])
-				}
+			}
+			for cut := range example {
+				checkCut(t, example[:cut:cut])
 			}
 			for _, what := range []string{"marked", "valid", "rebased"} {
 				assert.NotZero(t, counts[what], what)
@@ -169,6 +167,14 @@ func TestFixedPatterns(t *testing.T) {
 				assert.Greater(t, counts["by vectors"], counts["valid"]*9/10)
 			}
 		})
+	}
+}
+
+// same is assert.Equal, and much faster if the values are equal.
+func same[T comparable](t *testing.T, want, got T) {
+	if want != got {
+		t.Helper()
+		assert.Equal(t, want, got)
 	}
 }
 
@@ -184,66 +190,66 @@ func checkEntry(t *testing.T, lines []tableLine, i int, entry []byte, counts map
 	scanned := ScanFixed(entry, ids[:], sizes[:])
 	decoded, size := decodeScalar(entry, one[:], noon, 41)
 	if !line.marked(entry) {
-		assert.Zero(t, scanned)
-		assert.Zero(t, decoded)
+		same(t, 0, scanned)
+		same(t, 0, decoded)
 		_, ok := decodeByVectorTable(i, entry, noon, 41)
-		assert.False(t, ok, "the vector code takes an entry without the marks")
+		same(t, false, ok)
 		return
 	}
 	counts["marked"]++
 	tick, offset := line.read(entry, noon)
-	require.Equal(t, 1, scanned)
-	assert.Equal(t, line.size, int(sizes[0]))
-	assert.Equal(t, tick.Instrument, ids[0])
+	same(t, 1, scanned)
+	same(t, line.size, int(sizes[0]))
+	same(t, tick.Instrument, ids[0])
 	e, err := EntryAt(entry)
 	require.NoError(t, err)
-	assert.Equal(t, Entry{Size: line.size, Covers: 1, Tick: true, Kind: line.kind, Instrument: tick.Instrument}, e)
+	same(t, Entry{Size: line.size, Covers: 1, Tick: true, Kind: line.kind, Instrument: tick.Instrument}, e)
 
 	byVector, accepted := decodeByVectorTable(i, entry, noon, 41)
 	if !validFixed(&tick, offset) {
 		counts["invalid"]++
-		assert.Zero(t, decoded)
-		assert.False(t, accepted, "the vector code takes %+v", tick)
+		same(t, 0, decoded)
+		same(t, false, accepted)
 		return
 	}
 	counts["valid"]++
 	numbered := tick
 	numbered.Seq = 41
-	require.Equal(t, 1, decoded)
-	assert.Equal(t, line.size, size)
-	assert.Equal(t, numbered, one[0])
+	same(t, 1, decoded)
+	same(t, line.size, size)
+	same(t, numbered, one[0])
 	body := PacketBody(&Packet{First: 41, Count: 1, Base: noon}, entry)
 	n, err := body.Decode(one[:])
 	require.NoError(t, err)
-	assert.Equal(t, 1, n)
-	assert.Equal(t, numbered, one[0])
+	same(t, 1, n)
+	same(t, numbered, one[0])
 
 	want := encodeByTable(lines, &tick, noon)
-	assert.True(t, IsFixed(&tick))
-	assert.Equal(t, want, AppendTick(nil, &tick, noon))
+	same(t, true, IsFixed(&tick))
+	same(t, string(want), string(AppendTick(nil, &tick, noon)))
 	fixed, n, latest := appendScalar(make([]byte, 0, MaxEntry), []feed.Tick{tick}, noon, math.MinInt64)
-	assert.Equal(t, 1, n)
-	assert.Equal(t, tick.EventTime, latest)
-	assert.Equal(t, want, fixed)
+	same(t, 1, n)
+	same(t, tick.EventTime, latest)
+	same(t, string(want), string(fixed))
 
 	if accepted {
 		counts["by vectors"]++
-		assert.Equal(t, numbered, byVector)
+		same(t, numbered, byVector)
 		again, ok := encodeByVectorTable(i, &tick, noon)
-		assert.True(t, ok, "the vector code does not write what it reads")
-		assert.Equal(t, entry, again)
+		same(t, true, ok)
+		same(t, string(entry), string(again))
 	}
 
 	for _, delta := range []int64{1, -1000, 1 << 33} {
 		moved := line.write(&tick, noon-delta)
 		rebased, ok := AppendRebased(make([]byte, 0, 2*MaxEntry), 0, entry, delta)
 		if back, _ := line.read(moved, noon-delta); back != tick {
-			assert.False(t, ok, "by %d", delta)
+			same(t, false, ok)
 			continue
 		}
 		counts["rebased"]++
-		assert.True(t, ok, "by %d", delta)
-		assert.Equal(t, moved, rebased, "by %d", delta)
+		same(t, true, ok)
+		same(t, string(moved), string(rebased))
 	}
 }
 

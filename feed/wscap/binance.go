@@ -117,11 +117,7 @@ type binanceMessage struct {
 
 func (m *binanceMessage) parse(b []byte) string {
 	w := walk(b, '{')
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		switch string(key) {
 		case "e":
 			m.e = v

@@ -19,11 +19,7 @@ type coinbaseMessage struct {
 
 func (m *coinbaseMessage) parse(b []byte) string {
 	w := walk(b, '{')
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		switch string(key) {
 		case "type":
 			m.kind = v
@@ -142,11 +138,7 @@ func (s *Source) coinbaseMatch(in *instrument, at int64, m *coinbaseMessage) str
 func (s *Source) coinbaseUpdate(in *instrument, at int64, m *coinbaseMessage) string {
 	s.begin()
 	w := walk(m.changes, '[')
-	for {
-		v, ok := w.next()
-		if !ok {
-			break
-		}
+	for v := range w.elements {
 		l := walk(v, '[')
 		side, _ := l.next()
 		price, _ := l.next()

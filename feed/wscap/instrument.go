@@ -317,11 +317,7 @@ func (s *Source) level(side feed.Side, price, size []byte) {
 // pairs adds the levels of an array of [price, size].
 func (s *Source) pairs(side feed.Side, array []byte) string {
 	w := walk(array, '[')
-	for {
-		v, ok := w.next()
-		if !ok {
-			break
-		}
+	for v := range w.elements {
 		l := walk(v, '[')
 		price, ok := l.next()
 		size, also := l.next()

@@ -58,6 +58,26 @@ func (w *walker) member() (key, value []byte, ok bool) {
 	return quoted[1 : len(quoted)-1], value, ok
 }
 
+// members iterates over the members that are left.
+func (w *walker) members(yield func(key, value []byte) bool) {
+	for {
+		key, value, ok := w.member()
+		if !ok || !yield(key, value) {
+			return
+		}
+	}
+}
+
+// elements iterates over the elements that are left.
+func (w *walker) elements(yield func(value []byte) bool) {
+	for {
+		value, ok := w.next()
+		if !ok || !yield(value) {
+			return
+		}
+	}
+}
+
 // more skips the comma before the next value. It returns false at the end.
 func (w *walker) more() bool {
 	if w.bad {

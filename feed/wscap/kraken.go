@@ -17,11 +17,7 @@ type krakenMessage struct {
 
 func (m *krakenMessage) parse(b []byte) string {
 	w := walk(b, '{')
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		switch string(key) {
 		case "feed":
 			m.feed = v
@@ -125,11 +121,7 @@ func (s *Source) krakenSnapshot(in *instrument, at int64, seq uint64, m *krakenM
 		array []byte
 	}{{feed.SideBuy, m.bids}, {feed.SideSell, m.asks}} {
 		w := walk(side.array, '[')
-		for {
-			v, ok := w.next()
-			if !ok {
-				break
-			}
+		for v := range w.elements {
 			var level krakenMessage
 			if reason := level.parse(v); reason != "" {
 				return reason

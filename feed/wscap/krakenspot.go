@@ -15,11 +15,7 @@ func (s *Source) krakenArray(b []byte) string {
 	w := walk(b, '[')
 	var parts [5][]byte
 	n := 0
-	for {
-		v, ok := w.next()
-		if !ok {
-			break
-		}
+	for v := range w.elements {
 		if n < len(parts) {
 			parts[n] = v
 		}
@@ -55,11 +51,7 @@ func (s *Source) krakenArray(b []byte) string {
 		return s.krakenArrayBook(in, parts[1:n-2], depth)
 	case "trade":
 		trades := walk(parts[1], '[')
-		for {
-			v, ok := trades.next()
-			if !ok {
-				break
-			}
+		for v := range trades.elements {
 			f := fieldsOf(v)
 			at, reason := s.krakenTime(f[2])
 			if reason != "" {
@@ -128,11 +120,7 @@ func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte)
 	s.begin()
 	for _, object := range objects {
 		w := walk(object, '{')
-		for {
-			key, v, ok := w.member()
-			if !ok {
-				break
-			}
+		for key, v := range w.members {
 			side := feed.SideNone
 			switch string(key) {
 			case "bs", "b":
@@ -150,11 +138,7 @@ func (s *Source) krakenArrayBook(in *instrument, objects [][]byte, depth []byte)
 				return reason
 			}
 			levels := walk(v, '[')
-			for {
-				l, ok := levels.next()
-				if !ok {
-					break
-				}
+			for l := range levels.elements {
 				stamp := fieldsOf(l)[2]
 				at, err := feed.ParseDecimal(text(stamp), -9)
 				if err != nil || at <= 0 {
@@ -220,11 +204,7 @@ func currencyOf(in *instrument, pair []byte) {
 func (s *Source) krakenSpot(b []byte) string {
 	w := walk(b, '{')
 	var channel, kind, data []byte
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		switch string(key) {
 		case "result":
 			s.krakenSubscribed(v)
@@ -248,11 +228,7 @@ func (s *Source) krakenSpot(b []byte) string {
 		return ""
 	}
 	items := walk(data, '[')
-	for {
-		v, ok := items.next()
-		if !ok {
-			break
-		}
+	for v := range items.elements {
 		take := s.krakenItem
 		if string(channel) == "book" {
 			take = s.krakenObjectBook
@@ -273,11 +249,7 @@ func (s *Source) krakenSubscribed(result []byte) {
 	var symbol []byte
 	depth := uint64(0)
 	w := walk(result, '{')
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		switch string(key) {
 		case "depth":
 			depth, _ = integer(v)
@@ -299,11 +271,7 @@ func (s *Source) krakenObjectBook(_, kind, b []byte) string {
 	var symbol, stamp []byte
 	s.begin()
 	w := walk(b, '{')
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		reason := ""
 		switch string(key) {
 		case "symbol":
@@ -342,18 +310,10 @@ func (s *Source) krakenObjectBook(_, kind, b []byte) string {
 // krakenObjectLevels adds the levels of an array of objects with price and qty.
 func (s *Source) krakenObjectLevels(side feed.Side, array []byte) string {
 	levels := walk(array, '[')
-	for {
-		v, ok := levels.next()
-		if !ok {
-			break
-		}
+	for v := range levels.elements {
 		var price, size []byte
 		w := walk(v, '{')
-		for {
-			key, v, ok := w.member()
-			if !ok {
-				break
-			}
+		for key, v := range w.members {
 			switch string(key) {
 			case "price":
 				price = v
@@ -392,11 +352,7 @@ func (s *Source) krakenStamp(stamp []byte) (int64, string) {
 func (s *Source) krakenItem(channel, _, b []byte) string {
 	var symbol, side, price, size, id, stamp, bid, bidSize, ask, askSize []byte
 	w := walk(b, '{')
-	for {
-		key, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for key, v := range w.members {
 		switch string(key) {
 		case "symbol":
 			symbol = text(v)

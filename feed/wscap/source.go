@@ -455,11 +455,7 @@ func exchangeOf(b []byte) (from exchange, stream, data, key []byte, stranger str
 	w := walk(b, '{')
 	data = b
 	var has members
-	for {
-		name, value, more := w.member()
-		if !more {
-			break
-		}
+	for name, value := range w.members {
 		if key == nil {
 			key = name
 		}
@@ -626,11 +622,7 @@ func isMessage(line []byte) bool {
 	seen := make(map[string]bool)
 	futures := false
 	w := walk(line, '{')
-	for {
-		name, v, ok := w.member()
-		if !ok {
-			break
-		}
+	for name, v := range w.members {
 		seen[string(name)] = true
 		if string(name) == "feed" {
 			switch string(text(v)) {
