@@ -37,6 +37,8 @@ func TestBodyAccountsForNumbers(t *testing.T) {
 		"the most withheld":              {body: appendInt(nil, math.MinInt64), count: 1, fails: true},
 		"withheld after a tick":          {body: join(q, AppendWithheld(nil, 1)), count: 2, seqs: []uint64{41}, fails: true},
 		"a tick after withheld":          {body: join(AppendWithheld(nil, 1), q), count: 2, fails: true},
+		"gone for reason 0":              {body: AppendGone(nil, 9, 0), count: 9, fails: true},
+		"gone for a reason beyond 255":   {body: []byte{0x93, 20, 9, 0xcd, 1, 0}, count: 9, fails: true},
 		"a tick after gone":              {body: join(AppendGone(nil, 1, GoneExpired), q), count: 2, fails: true},
 		"nothing":                        {body: nil, count: 1, fails: true},
 		"a map for an entry":             {body: []byte{0x80}, count: 1, fails: true},

@@ -121,6 +121,7 @@ func TestDecodeRefusesFieldsOutOfBounds(t *testing.T) {
 		"hello: start value: time 9223372036854775808":        hello(map[int]any{6: 4, 7: uint64(1 << 63)}),
 		"hello: slow: 3, want at most 2":                      hello(map[int]any{8: 3}),
 		"hello: next: 0, want 1 to":                           hello(map[int]any{12: lineage}),
+		"hello: next: 5 without a lineage, want 0":            hello(map[int]any{13: 5}),
 		"hello: token: 1025 bytes, want at most 1024":         hello(map[int]any{4: strings.Repeat("x", 1025)}),
 		"hello: token: has characters that cannot":            hello(map[int]any{4: "s3cret\n"}),
 		"hello: filter: 4097 elements, want at most 4096":     {TypeHello, 1, 1, "", "", make([]any, 4097)},

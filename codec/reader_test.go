@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -139,6 +140,31 @@ func TestReaderBeforeLogin(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, TypeHello, typ, "after a message as long as may be")
 	assert.Len(t, r.buf, MaxHello)
+}
+
+// Before login the messages that a reader skips are bounded together; after it they are not. PROTOCOL.md, "Limits".
+func TestReaderSkipsLittleBeforeLogin(t *testing.T) {
+	hello, err := Append(nil, goldenControl[0].m)
+	require.NoError(t, err)
+	const size = 1024
+	skipped := append([]byte{0x92, byte(MaxCritical) + 1, 0xda, (size - 5) >> 8, (size - 5) & 0xff}, make([]byte, size-5)...)
+	most := bytes.Repeat(skipped, MaxEarly/size)
+
+	r := NewReader(bytes.NewReader(slices.Concat(most, hello, most, skipped, hello)), 0)
+	r.SetLimit(MaxHello)
+	typ, _, err := r.Next()
+	require.NoError(t, err)
+	assert.Equal(t, TypeHello, typ)
+	r.SetLimit(MaxMessage)
+	typ, _, err = r.Next()
+	require.NoError(t, err, "after login")
+	assert.Equal(t, TypeHello, typ)
+
+	r = NewReader(bytes.NewReader(slices.Concat(most, []byte{0x91, byte(MaxCritical) + 1}, hello)), 0)
+	r.SetLimit(MaxHello)
+	_, _, err = r.Next()
+	require.ErrorIs(t, err, ErrMalformed)
+	assert.Contains(t, err.Error(), "more than 16384 bytes")
 }
 
 // If the head of an element begins at the last allowed byte, it is refused without waiting for more bytes: there
