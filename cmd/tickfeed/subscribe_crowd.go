@@ -16,13 +16,24 @@ type crowd struct {
 
 	mu         sync.Mutex // guards the fields below
 	failures   failures
-	since      events // changes since the last report
+	failed     []string // reported by failures since the last report
+	since      events   // changes since the last report
 	cutErr     error
 	slowest    time.Duration // slowest recovery
 	lostReason string
 	final      uint64
 	filter     codec.Filter
 	from       feed.Range // range of the numbers from which filter applies, over all lines
+}
+
+// newCrowd returns a crowd that reports by say. Why attempts to connect fail is reported after the connections that were
+// lost before them.
+func newCrowd(say func(format string, args ...any), maxAttempts int) *crowd {
+	w := &crowd{say: say}
+	w.failures = failures{maxAttempts: maxAttempts, say: func(format string, args ...any) {
+		w.failed = append(w.failed, fmt.Sprintf(format, args...))
+	}}
+	return w
 }
 
 // events are the kinds of changes, each with the lines it happened to.
@@ -93,6 +104,9 @@ func (w *crowd) report() {
 	if e.cut.lines != nil {
 		w.say("%s disconnected: %v", e.cut.on(), w.cutErr)
 	}
+	for _, text := range w.failed {
+		w.say("%s", text)
+	}
 	if e.recovered.lines != nil {
 		w.say("%s recovered, the slowest in %s", e.recovered.on(), formatDuration(w.slowest))
 	}
@@ -115,5 +129,5 @@ func (w *crowd) report() {
 	if e.ended.lines != nil {
 		w.say("end of the source on %s: the last number is %d", e.ended.on(), w.final-1)
 	}
-	w.since, w.slowest = events{}, 0
+	w.since, w.slowest, w.failed = events{}, 0, nil
 }

@@ -168,7 +168,7 @@ all connections
 func TestCrowd(t *testing.T) {
 	var said []string
 	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
-	w := &crowd{say: say, failures: failures{say: say}}
+	w := newCrowd(say, 0)
 	span := func(from, to uint64) []subscriber.Numbers {
 		return []subscriber.Numbers{{Session: 1, Range: feed.Range{From: from, To: to}}}
 	}
@@ -192,8 +192,8 @@ func TestCrowd(t *testing.T) {
 	}
 	w.report()
 	assert.Equal(t, []string{
-		"a:1: busy; trying again until it answers (--max-attempts N would give up)",
 		"3 connections disconnected: cut",
+		"a:1: busy; trying again until it answers (--max-attempts N would give up)",
 		"3 connections recovered, the slowest in 3s",
 		"withheld on 3 connections: 3,000 ticks skipped because the connection was too slow",
 		"lost on 3 connections: the publisher no longer keeps these 30",

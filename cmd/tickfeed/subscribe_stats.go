@@ -109,7 +109,7 @@ func (o *subscribeOptions) subscribers(cfg subscriber.Config) (subs []*subscribe
 func (p *program) newLoad(subs []*subscriber.Subscriber, recv receiver, rep report) *load {
 	l := &load{p: p, report: rep, current: newTally(), total: newTally()}
 	if len(subs) > 1 {
-		l.crowd = &crowd{say: p.notef, failures: recv.failures}
+		l.crowd = newCrowd(p.notef, recv.failures.maxAttempts)
 		recv.crowd = l.crowd
 	}
 	for range min(len(subs), runtime.GOMAXPROCS(0)) {
