@@ -21,13 +21,14 @@ type Lab struct {
 	Event func(Event)
 
 	once    sync.Once
+	start   sync.Once // of the first Serve, which runs the clocks
 	rules   *rules
-	began   time.Time
 	mu      sync.Mutex
 	links   map[*link]struct{}
 	number  uint64
-	refused time.Time // until when new connections are closed
-	hung    time.Time // until when new connections hang
+	clocks  func(i int) // starts the clock of a rule; nil unless Serve runs
+	refused time.Time   // until when new connections are closed
+	hung    time.Time   // until when new connections hang
 	saying  sync.Mutex
 }
 
@@ -49,7 +50,7 @@ func (l *Lab) init() {
 		if l.Script == nil {
 			l.Script = &Script{Seed: 1}
 		}
-		l.rules, l.links, l.began = newRules(l.Script), make(map[*link]struct{}), time.Now()
+		l.rules, l.links = newRules(l.Script), make(map[*link]struct{})
 	})
 }
 
@@ -83,11 +84,22 @@ func (l *Lab) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
 	defer ln.Close()
-	for i, r := range l.Script.Rules {
-		if w := r.Trigger.When; w == AtTime || w == EveryTime {
-			all.Go(func() { l.clock(ctx, i) })
+	l.start.Do(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.clocks = func(i int) { all.Go(func() { l.clock(ctx, i) }) }
+		list, _ := l.rules.all()
+		for i, r := range list {
+			if r != nil && r.Trigger.timed() {
+				l.clocks(i)
+			}
 		}
-	}
+	})
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.clocks = nil // before all.Wait
+	}()
 	for {
 		nc, err := ln.Accept()
 		switch {
@@ -108,8 +120,12 @@ func (l *Lab) Serve(ctx context.Context, ln net.Listener) error {
 
 // clock triggers rule i by time.
 func (l *Lab) clock(ctx context.Context, i int) {
-	t := l.Script.Rules[i].Trigger
-	timer := time.NewTimer(time.Until(l.began.Add(t.After)))
+	r := l.rules.rule(i)
+	if r == nil {
+		return
+	}
+	t := r.Trigger
+	timer := time.NewTimer(t.After)
 	defer timer.Stop()
 	for {
 		select {
@@ -118,7 +134,7 @@ func (l *Lab) clock(ctx context.Context, i int) {
 			return
 		}
 		l.inject([]int{i})
-		if t.When == AtTime {
+		if t.When == AtTime || l.rules.rule(i) == nil {
 			return
 		}
 		timer.Reset(t.After)
@@ -136,7 +152,10 @@ func (l *Lab) Trigger(name string) bool {
 // inject applies rules to all connections now.
 func (l *Lab) inject(hits []int) {
 	for _, i := range hits {
-		r := l.Script.Rules[i]
+		r := l.rules.rule(i)
+		if r == nil {
+			continue
+		}
 		if f := r.Fault; f.Verb.ofDials() {
 			until := time.Now().Add(f.For)
 			l.mu.Lock()
@@ -165,20 +184,41 @@ func (l *Lab) inject(hits []int) {
 	}
 }
 
-// Result says how often a rule has done something.
+// Add adds a rule while the lab runs, and returns its index for Remove. A trigger by time counts from now.
+func (l *Lab) Add(r *Rule) int {
+	l.init()
+	i := l.rules.add(r)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.clocks != nil && r.Trigger.timed() {
+		l.clocks(i)
+	}
+	return i
+}
+
+// Remove removes a rule. It returns false if there is none with that index.
+func (l *Lab) Remove(i int) bool {
+	l.init()
+	return l.rules.remove(i)
+}
+
+// A Result says how often a rule has done something.
 type Result struct {
 	Rule  *Rule  `json:"-"`
-	Line  int    `json:"line"`
+	Index int    `json:"index"` // for Remove
+	Line  int    `json:"line,omitempty"`
 	Text  string `json:"rule"`
 	Times uint64 `json:"times"`
 }
 
-// Results returns what each rule did so far.
+// Results returns what each rule did so far, without those that were removed.
 func (l *Lab) Results() (all []Result) {
 	l.init()
-	fired := l.rules.counts()
-	for i, r := range l.Script.Rules {
-		all = append(all, Result{r, r.Line, r.Text, fired[i]})
+	list, fired := l.rules.all()
+	for i, r := range list {
+		if r != nil {
+			all = append(all, Result{r, i, r.Line, r.Text, fired[i]})
+		}
 	}
 	return all
 }

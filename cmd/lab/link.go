@@ -88,7 +88,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	k.login = login
 	wait := time.Duration(0)
 	for _, i := range hits {
-		switch f := l.Script.Rules[i].Fault; f.Verb {
+		switch f := l.rules.faultOf(i); f.Verb {
 		case Refuse:
 			k.happened(i, 0)
 			k.refuse(&codec.Refusal{Code: f.Code, Text: "refused by the lab", Retry: f.Retry, RetryAfter: f.RetryIn})
@@ -201,7 +201,10 @@ func (k *link) isDeaf() bool {
 // happened records that rule i has done something at number seq.
 func (k *link) happened(i int, seq uint64) {
 	k.lab.rules.happened(i)
-	r := k.lab.Script.Rules[i]
+	r := k.lab.rules.rule(i)
+	if r == nil {
+		return
+	}
 	k.mu.Lock()
 	session := k.session
 	k.mu.Unlock()
@@ -210,7 +213,7 @@ func (k *link) happened(i int, seq uint64) {
 
 // inject applies rule i now, from another goroutine, or has the next message that it suits apply it.
 func (k *link) inject(i int) {
-	f := k.lab.Script.Rules[i].Fault
+	f := k.lab.rules.faultOf(i)
 	k.mu.Lock()
 	at := k.at
 	switch {
@@ -347,7 +350,7 @@ func (k *link) take(t codec.Type) (hits []int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.pending = slices.DeleteFunc(k.pending, func(i int) bool {
-		v := k.lab.Script.Rules[i].Fault.Verb
+		v := k.lab.rules.faultOf(i).Verb
 		suits := t != codec.TypeWelcome
 		switch {
 		case v.ofPackets():
@@ -379,7 +382,7 @@ func (k *link) down(messages *codec.Reader) error {
 		}
 		var ofSnapshot []int
 		for _, i := range hits {
-			if k.lab.Script.Rules[i].Fault.Verb.ofSnapshots() {
+			if k.lab.rules.faultOf(i).Verb.ofSnapshots() {
 				ofSnapshot = append(ofSnapshot, i)
 			} else if err := k.do(i, k.at, raw); err != nil {
 				return err
@@ -422,7 +425,7 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 	case *codec.SnapshotBegin:
 		k.cutting, k.endless = false, false
 		for _, i := range append(hits, k.lab.rules.snapshot(k.name)...) {
-			f := k.lab.Script.Rules[i].Fault
+			f := k.lab.rules.faultOf(i)
 			switch f.Verb {
 			case CutSnapshot:
 				k.cutting = true
@@ -478,7 +481,7 @@ func (k *link) reached(at uint64) error {
 	}
 	k.head = 0
 	for _, i := range k.lab.rules.live(k.name) {
-		if k.lab.Script.Rules[i].Fault.Verb.ofPackets() {
+		if k.lab.rules.faultOf(i).Verb.ofPackets() {
 			k.mu.Lock()
 			k.pending = append(k.pending, i)
 			k.mu.Unlock()
@@ -510,7 +513,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 				break
 			}
 		}
-		f := k.lab.Script.Rules[x.rule].Fault
+		f := k.lab.rules.faultOf(x.rule)
 		if f.Verb.ofPackets() && !(f.Verb == Drop && f.How == "tick") {
 			if raw, err = k.spoil(x, raw); err != nil {
 				return err
@@ -555,7 +558,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 // spoil applies a fault of a whole packet, and returns what is sent instead; nil for nothing.
 func (k *link) spoil(x hit, raw []byte) ([]byte, error) {
 	k.happened(x.rule, x.seq)
-	f := k.lab.Script.Rules[x.rule].Fault
+	f := k.lab.rules.faultOf(x.rule)
 	k.broken = f.Verb != Delay
 	switch f.Verb {
 	case Drop:
@@ -580,7 +583,7 @@ func (k *link) spoil(x hit, raw []byte) ([]byte, error) {
 // It returns errEnded if the connection has ended.
 func (k *link) do(i int, seq uint64, next []byte) error {
 	k.happened(i, seq)
-	f := k.lab.Script.Rules[i].Fault
+	f := k.lab.rules.faultOf(i)
 	k.mu.Lock()
 	switch f.Verb {
 	case Stall:

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"path"
+	"slices"
 	"sync"
 
 	"tickfeed/feed"
@@ -12,9 +13,11 @@ import (
 
 // rules decides which rules of a script apply. It reads no clock and no socket. Its methods are safe for concurrent use.
 type rules struct {
-	script *Script
+	seed uint64
 
 	mu      sync.Mutex
+	list    []*Rule // nil where a rule was removed; only ever appended to
+	faults  []Fault // of list, also where a rule was removed
 	clients map[string]*counts
 	fired   []uint64 // by rule
 }
@@ -27,7 +30,54 @@ type counts struct {
 }
 
 func newRules(s *Script) *rules {
-	return &rules{script: s, clients: make(map[string]*counts), fired: make([]uint64, len(s.Rules))}
+	x := &rules{seed: s.Seed, clients: make(map[string]*counts)}
+	for _, r := range s.Rules {
+		x.add(r)
+	}
+	return x
+}
+
+// add adds a rule and returns its index.
+func (x *rules) add(r *Rule) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.list, x.faults, x.fired = append(x.list, r), append(x.faults, r.Fault), append(x.fired, 0)
+	for _, c := range x.clients {
+		c.reached, c.refused = append(c.reached, 0), append(c.refused, 0)
+	}
+	return len(x.list) - 1
+}
+
+// remove removes rule i, which then applies to nothing. It returns false if there is none.
+func (x *rules) remove(i int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if i < 0 || i >= len(x.list) || x.list[i] == nil {
+		return false
+	}
+	x.list[i] = nil
+	return true
+}
+
+// rule returns rule i, or nil if it was removed.
+func (x *rules) rule(i int) *Rule {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.list[i]
+}
+
+// faultOf returns the fault of rule i, also if it was removed meanwhile.
+func (x *rules) faultOf(i int) Fault {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.faults[i]
+}
+
+// all returns the rules with how often each has done something; nil for those that were removed.
+func (x *rules) all() ([]*Rule, []uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.list), slices.Clone(x.fired)
 }
 
 // maxClients bounds the client names that are told apart; others share one.
@@ -42,15 +92,18 @@ func (x *rules) clientLocked(name string) *counts {
 				return c
 			}
 		}
-		c = &counts{reached: make([]uint64, len(x.script.Rules)), refused: make([]uint64, len(x.script.Rules))}
+		c = &counts{reached: make([]uint64, len(x.list)), refused: make([]uint64, len(x.list))}
 		x.clients[name] = c
 	}
 	return c
 }
 
-// applies reports whether rule i applies to clients called name.
-func (x *rules) applies(i int, name string) bool {
-	w := &x.script.Rules[i].Who
+// appliesLocked reports whether rule i applies to clients called name.
+func (x *rules) appliesLocked(i int, name string) bool {
+	if x.list[i] == nil {
+		return false
+	}
+	w := &x.list[i].Who
 	if w.Name != "" {
 		ok, _ := path.Match(w.Name, name)
 		return ok
@@ -62,7 +115,7 @@ func (x *rules) applies(i int, name string) bool {
 func (x *rules) chance(i int, text string, n uint64) float64 {
 	h := fnv.New64a()
 	var b [24]byte
-	binary.BigEndian.PutUint64(b[:], x.script.Seed)
+	binary.BigEndian.PutUint64(b[:], x.seed)
 	binary.BigEndian.PutUint64(b[8:], uint64(i))
 	binary.BigEndian.PutUint64(b[16:], n)
 	_, _ = h.Write(b[:])
@@ -82,8 +135,8 @@ func (x *rules) login(name string) (hits []int, n uint64) {
 	defer x.mu.Unlock()
 	c := x.clientLocked(name)
 	c.logins++
-	for i, r := range x.script.Rules {
-		if r.Trigger.When != AtLogin || !x.applies(i, name) {
+	for i, r := range x.list {
+		if !x.appliesLocked(i, name) || r.Trigger.When != AtLogin {
 			continue
 		}
 		if r.Fault.Verb == Refuse { // also the logins that follow
@@ -114,8 +167,8 @@ func (x *rules) counted(name string, when When, of func(*counts) *uint64) (hits 
 	defer x.mu.Unlock()
 	n := of(x.clientLocked(name))
 	*n++
-	for i, r := range x.script.Rules {
-		if r.Trigger.When == when && r.Trigger.N == *n && x.applies(i, name) {
+	for i, r := range x.list {
+		if x.appliesLocked(i, name) && r.Trigger.When == when && r.Trigger.N == *n {
 			hits = append(hits, i)
 		}
 	}
@@ -149,8 +202,8 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 			first, mark, ok = hit{i, seq}, reached, true
 		}
 	}
-	for i, rule := range x.script.Rules {
-		if !x.applies(i, name) {
+	for i, rule := range x.list {
+		if !x.appliesLocked(i, name) {
 			continue
 		}
 		switch t := rule.Trigger; t.When {
@@ -194,8 +247,10 @@ func nextMultiple(after, of uint64) uint64 {
 
 // byHand returns the rules that name triggers.
 func (x *rules) byHand(name string) (hits []int) {
-	for i, r := range x.script.Rules {
-		if r.Trigger.When == ByHand && r.Trigger.Name == name {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, r := range x.list {
+		if r != nil && r.Trigger.When == ByHand && r.Trigger.Name == name {
 			hits = append(hits, i)
 		}
 	}
@@ -209,9 +264,9 @@ func (x *rules) happened(i int) {
 	x.fired[i]++
 }
 
-// Fired returns how often each rule has done something.
-func (x *rules) counts() []uint64 {
+// applies reports whether rule i applies to clients called name.
+func (x *rules) applies(i int, name string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return append([]uint64(nil), x.fired...)
+	return x.appliesLocked(i, name)
 }

@@ -64,6 +64,9 @@ func (t Trigger) Repeatable() bool {
 	return t.When != AtTime && t.When != EveryTime && t.When != ByHand
 }
 
+// timed reports whether the trigger is a time.
+func (t Trigger) timed() bool { return t.When == AtTime || t.When == EveryTime }
+
 // A Verb is the kind of a fault.
 type Verb uint8
 
