@@ -26,6 +26,7 @@ type Lab struct {
 	mu      sync.Mutex
 	links   map[*link]struct{}
 	number  uint64
+	waiting []int       // rules at a time that met no connection
 	clocks  func(i int) // starts the clock of a rule; nil unless Serve runs
 	refused time.Time   // until when new connections are closed
 	hung    time.Time   // until when new connections hang
@@ -177,6 +178,11 @@ func (l *Lab) inject(hits []int) {
 			}
 		}
 		l.mu.Unlock()
+		if len(links) == 0 && r.Trigger.When == AtTime { // nobody is connected: the next connection meets it
+			l.mu.Lock()
+			l.waiting = append(l.waiting, i)
+			l.mu.Unlock()
+		}
 		slices.SortFunc(links, func(a, b *link) int { return int(a.number) - int(b.number) })
 		for _, k := range links {
 			k.inject(i)

@@ -116,6 +116,13 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	k.server = server
 	l.mu.Lock()
 	l.links[k] = struct{}{}
+	l.waiting = slices.DeleteFunc(l.waiting, func(i int) bool {
+		if !l.rules.applies(i, k.name) {
+			return false
+		}
+		k.pending = append(k.pending, i)
+		return true
+	})
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
