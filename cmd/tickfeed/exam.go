@@ -271,7 +271,7 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*confo
 		return err
 	}
 	ln := listeners[0]
-	p.notef("playing %d cases on %s: the token of a client names its case, without one they come in order", len(cases), ln.Addr())
+	p.notef("playing %d cases on %s: the token of a client names its case, without one they come in order", len(cases), listenName(ln))
 	var failed error
 	server := conform.Server{Cases: cases, Limit: o.limit, Played: func(played conform.Played) {
 		o.served++

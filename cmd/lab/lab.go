@@ -1,0 +1,253 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// A Lab stands between a publisher and its clients. Set the fields before Serve.
+type Lab struct {
+	Script *Script
+	// Dial connects to the publisher.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Event is called for each fault that happens, and for connections; one call at a time. It may be nil.
+	Event func(Event)
+
+	once    sync.Once
+	start   sync.Once // of the first Serve, which runs the clocks
+	rules   *rules
+	mu      sync.Mutex
+	links   map[*link]struct{}
+	number  uint64
+	waiting []int       // rules at a time that met no connection
+	clocks  func(i int) // starts the clock of a rule; nil unless Serve runs
+	refused time.Time   // until when new connections are closed
+	hung    time.Time   // until when new connections hang
+	saying  sync.Mutex
+}
+
+// An Event is something that happened to a connection.
+type Event struct {
+	Time       time.Time      `json:"time"`
+	Line       int            `json:"line,omitempty"`  // of the script; 0 if no rule is behind it
+	Fault      string         `json:"fault,omitempty"` // as written
+	What       string         `json:"what,omitempty"`  // without a rule: connected, disconnected, or an error
+	Client     string         `json:"client,omitempty"`
+	Connection uint64         `json:"connection"`
+	Login      uint64         `json:"login,omitempty"`
+	Session    feed.SessionID `json:"session,omitempty"`
+	Seq        uint64         `json:"seq,omitempty"` // number that the fault is about: the numbers below were passed
+}
+
+func (l *Lab) init() {
+	l.once.Do(func() {
+		if l.Script == nil {
+			l.Script = &Script{Seed: 1}
+		}
+		l.rules, l.links = newRules(l.Script), make(map[*link]struct{})
+	})
+}
+
+func (l *Lab) say(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	l.saying.Lock()
+	defer l.saying.Unlock()
+	if l.Event != nil {
+		l.Event(e)
+	}
+}
+
+// Bounds of a lab.
+const (
+	dialTime     = 5 * time.Second
+	handshakeFor = 10 * time.Second // time that a client has to say hello
+	maxLinks     = 10_000           // connections at the same time; above it new ones are closed
+	acceptPause  = 50 * time.Millisecond
+)
+
+// Serve serves the clients that connect on ln until ctx ends or ln fails. It owns ln and all goroutines that it starts.
+// Several calls may run at once.
+func (l *Lab) Serve(ctx context.Context, ln net.Listener) error {
+	l.init()
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	defer ln.Close()
+	l.start.Do(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.clocks = func(i int) { all.Go(func() { l.clock(ctx, i) }) }
+		list, _ := l.rules.all()
+		for i, r := range list {
+			if r != nil && r.Trigger.timed() {
+				l.clocks(i)
+			}
+		}
+	})
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.clocks = nil // before all.Wait
+	}()
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		case err != nil: // a passing shortage
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		all.Go(func() { l.serve(ctx, nc) })
+	}
+}
+
+// clock triggers rule i by time.
+func (l *Lab) clock(ctx context.Context, i int) {
+	r := l.rules.rule(i)
+	if r == nil {
+		return
+	}
+	t := r.Trigger
+	timer := time.NewTimer(t.After)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		l.inject([]int{i})
+		if t.When == AtTime || l.rules.rule(i) == nil {
+			return
+		}
+		timer.Reset(t.After)
+	}
+}
+
+// Trigger triggers the rules "on NAME: …". It returns false if there is none.
+func (l *Lab) Trigger(name string) bool {
+	l.init()
+	hits := l.rules.byHand(name)
+	l.inject(hits)
+	return len(hits) > 0
+}
+
+// inject applies rules to all connections now.
+func (l *Lab) inject(hits []int) {
+	for _, i := range hits {
+		r := l.rules.rule(i)
+		if r == nil {
+			continue
+		}
+		if f := r.Fault; f.Verb.ofDials() {
+			until := time.Now().Add(f.For)
+			l.mu.Lock()
+			if f.Verb == RefuseDials {
+				l.refused = until
+			} else {
+				l.hung = until
+			}
+			l.mu.Unlock()
+			l.rules.happened(i)
+			l.say(Event{Line: r.Line, Fault: r.Text})
+			continue
+		}
+		l.mu.Lock()
+		links := make([]*link, 0, len(l.links))
+		for k := range l.links {
+			if l.rules.applies(i, k.name) {
+				links = append(links, k)
+			}
+		}
+		l.mu.Unlock()
+		if len(links) == 0 && r.Trigger.When == AtTime { // nobody is connected: the next connection meets it
+			l.mu.Lock()
+			l.waiting = append(l.waiting, i)
+			l.mu.Unlock()
+		}
+		slices.SortFunc(links, func(a, b *link) int { return int(a.number) - int(b.number) })
+		for _, k := range links {
+			k.inject(i)
+		}
+	}
+}
+
+// Add adds a rule while the lab runs, and returns its index for Remove. A trigger by time counts from now.
+func (l *Lab) Add(r *Rule) int {
+	l.init()
+	i := l.rules.add(r)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.clocks != nil && r.Trigger.timed() {
+		l.clocks(i)
+	}
+	return i
+}
+
+// Remove removes a rule. It returns false if there is none with that index.
+func (l *Lab) Remove(i int) bool {
+	l.init()
+	return l.rules.remove(i)
+}
+
+// A Result says how often a rule has done something.
+type Result struct {
+	Rule  *Rule  `json:"-"`
+	Index int    `json:"index"` // for Remove
+	Line  int    `json:"line,omitempty"`
+	Text  string `json:"rule"`
+	Times uint64 `json:"times"`
+}
+
+// Results returns what each rule did so far, without those that were removed.
+func (l *Lab) Results() (all []Result) {
+	l.init()
+	list, fired := l.rules.all()
+	for i, r := range list {
+		if r != nil {
+			all = append(all, Result{r, i, r.Line, r.Text, fired[i]})
+		}
+	}
+	return all
+}
+
+// Connections returns how many clients are connected.
+func (l *Lab) Connections() int {
+	l.init()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.links)
+}
+
+// CutAll resets every connection and returns how many there were.
+func (l *Lab) CutAll() int {
+	l.init()
+	l.mu.Lock()
+	links := make([]*link, 0, len(l.links))
+	for k := range l.links {
+		links = append(links, k)
+	}
+	l.mu.Unlock()
+	for _, k := range links {
+		k.reset()
+	}
+	return len(links)
+}

@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/subscriber"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A trial is a publisher, a lab before it and a subscriber called probe behind it, in virtual time.
+type trial struct {
+	pub    *publisher.Publisher
+	lab    *Lab
+	events []Event // those of rules
+	ticks  []uint64
+	sub    *subscriber.Subscriber
+	err    error // of Run
+}
+
+// try publishes n quotes, 10 a millisecond, to a subscriber behind a lab with the given script, and ends the session.
+func try(t *testing.T, script string, n int, change func(*subscriber.Config)) *trial {
+	t.Helper()
+	x := &trial{}
+	s, err := Parse("script", []byte(script))
+	require.NoError(t, err)
+	network := netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Latency: 100 * time.Microsecond}})
+	x.pub, err = publisher.New(publisher.Config{Seed: 1, Heartbeat: 100 * time.Millisecond, Sleep: time.Sleep, Memory: 8 << 20})
+	require.NoError(t, err)
+	id, err := x.pub.Define(t.Context(), feed.Definition{Symbol: "AAPL", PriceExponent: -2})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 2)
+	listen := func(addr string, serve func(context.Context, net.Listener) error) {
+		ln, err := network.Listen(addr)
+		require.NoError(t, err)
+		go func() { served <- serve(ctx, ln) }()
+	}
+	listen("pub:1", x.pub.Serve)
+	x.lab = &Lab{
+		Script: s,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return network.From("lab").Dial(ctx, "pub:1") },
+		Event: func(e Event) {
+			if e.Line > 0 {
+				x.events = append(x.events, e)
+			}
+		},
+	}
+	listen("lab:1", x.lab.Serve)
+	cfg := subscriber.Config{
+		Addrs: []string{"lab:1"}, Client: "probe", Start: subscriber.Beginning, Seed: 1, MaxBackoff: time.Second,
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) { return network.From("probe").Dial(ctx, addr) },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	x.sub, err = subscriber.New(cfg)
+	require.NoError(t, err)
+	running, stop := context.WithCancel(context.Background())
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		x.err = x.sub.Run(running, func(b *subscriber.Batch) error {
+			for i := range b.Ticks {
+				if !b.Snapshot {
+					x.ticks = append(x.ticks, b.Ticks[i].Seq)
+				}
+			}
+			return nil
+		})
+	}()
+	for i := range n {
+		require.NoError(t, x.pub.Publish(t.Context(), []feed.Tick{feed.Quote{Bid: int64(i), BidSize: 1, Ask: int64(i) + 1, AskSize: 1}.Tick(id, int64(i+1))}))
+		if i%10 == 9 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	require.NoError(t, x.pub.End(t.Context()))
+	select {
+	case <-ran:
+	case <-time.After(time.Minute):
+		stop()
+		<-ran
+	}
+	stop()
+	cancel()
+	<-served
+	<-served
+	require.NoError(t, x.pub.Close(context.Background()))
+	return x
+}
+
+// Whatever a script does, it does it, and a right client delivers each number once, in order, and accounts for all of
+// them. Each example of the documentation is tried.
+func TestEveryFaultHappensAndIsSurvived(t *testing.T) {
+	scripts := map[string]string{ // where the example alone would not meet anything
+		"at 5s: stall 2s":        "at 50ms: stall 2s",
+		"at 5s: refuse dials 1s": "at 50ms: refuse dials 1s\nat 60ms: cut rst",
+		"at 5s: hang dials 1s":   "at 50ms: hang dials 1s\nat 60ms: cut rst",
+		"every 10s: cut fin":     "every 100ms: cut fin",
+		"with 0.1%: drop packet": "with 0.5%: drop packet",
+		"with 1%: delay 5ms":     "with 1%: delay 5ms",
+		"every seq 5000: cut":    "every seq 500: cut",
+		"on storm: cut rst":      "at 90ms: cut rst",
+	}
+	lines := []string{"with 1%: drop tick", "at seq 1000: cut inside", "at seq 700: half-open out", "at login 2: refuse shutdown retry 3s 3 times\nat seq 100: cut"}
+	for _, f := range slices.Concat(Verbs[:], Triggers) {
+		script := f.Example
+		if s, ok := scripts[script]; ok {
+			script = s
+		}
+		lines = append(lines, script)
+	}
+	for i, script := range lines {
+		t.Run(fmt.Sprint(i, " ", script), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := Parse("x", []byte(script))
+				require.NoError(t, err)
+				r := s.Rules[0]
+				change := func(cfg *subscriber.Config) {
+					if r.Fault.Verb.ofSnapshots() || r.Trigger.When == AtSnapshot {
+						cfg.Start = codec.Start{}
+					}
+				}
+				first := script
+				if r.Trigger.When == AtLogin && r.Trigger.N == 2 {
+					first += "\nat seq 100: cut"
+				}
+				x := try(t, first, 3000, change)
+				for _, result := range x.lab.Results() {
+					assert.Positive(t, result.Times, "%s: never happened", result.Text)
+				}
+				require.Equal(t, x.pub.Stats().Head, x.sub.Position().Next, "err %v, %d events", x.err, len(x.events))
+				for j := 1; j < len(x.ticks); j++ {
+					require.Equal(t, x.ticks[j-1]+1, x.ticks[j])
+				}
+				require.NoError(t, x.sub.Ledger().Check())
+				totals := x.sub.Ledger().Totals()
+				assert.Zero(t, totals.Lost)
+				assert.Equal(t, uint64(len(x.ticks)), totals.Delivered)
+			})
+		})
+	}
+}
+
+// The same script, seed and session give the same faults at the same ticks, whatever the packets look like; another seed
+// gives others.
+func TestRepeatable(t *testing.T) {
+	script := "with 0.3%: cut\nwith 0.2%: drop tick\nevery seq 777: cut rst\nat login 4: refuse busy retry 10ms"
+	type what struct {
+		Line       int
+		Seq, Login uint64
+	}
+	run := func(seed int, pace func(*subscriber.Config)) (faults []what) {
+		synctest.Test(t, func(t *testing.T) {
+			x := try(t, fmt.Sprintf("seed %d\n%s", seed, script), 3000, pace)
+			for _, e := range x.events {
+				faults = append(faults, what{e.Line, e.Seq, e.Login})
+			}
+			require.Equal(t, x.pub.Stats().Head, x.sub.Position().Next)
+		})
+		return faults
+	}
+	first := run(7, nil)
+	require.Greater(t, len(first), 10)
+	assert.Equal(t, first, run(7, nil))
+	assert.Equal(t, first, run(7, func(cfg *subscriber.Config) { cfg.MaxBackoff = 10 * time.Millisecond }))
+	assert.NotEqual(t, first, run(8, nil))
+}
+
+// A refusal for good ends the client, and a rule that never met anything is reported as such.
+func TestResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := try(t, "at login 1: refuse unauthorized for good\nat seq 10_000_000: cut\nfor nobody at seq 1: cut", 10, nil)
+		var refused *subscriber.RefusedError
+		require.ErrorAs(t, x.err, &refused)
+		assert.Equal(t, codec.CodeUnauthorized, refused.Code)
+		results := x.lab.Results()
+		assert.Equal(t, []uint64{1, 0, 0}, []uint64{results[0].Times, results[1].Times, results[2].Times})
+	})
+}

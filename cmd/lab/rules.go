@@ -1,0 +1,272 @@
+package lab
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math"
+	"path"
+	"slices"
+	"sync"
+
+	"tickfeed/feed"
+)
+
+// rules decides which rules of a script apply. It reads no clock and no socket. Its methods are safe for concurrent use.
+type rules struct {
+	seed uint64
+
+	mu      sync.Mutex
+	list    []*Rule // nil where a rule was removed; only ever appended to
+	faults  []Fault // of list, also where a rule was removed
+	clients map[string]*counts
+	fired   []uint64 // by rule
+}
+
+// counts are what has happened to one client name.
+type counts struct {
+	logins, snapshots, lives, packets uint64
+	reached                           []uint64 // by rule: the number up to which it has been decided
+	refused                           []uint64 // by rule: logins that were refused in a row
+}
+
+func newRules(s *Script) *rules {
+	x := &rules{seed: s.Seed, clients: make(map[string]*counts)}
+	for _, r := range s.Rules {
+		x.add(r)
+	}
+	return x
+}
+
+// add adds a rule and returns its index.
+func (x *rules) add(r *Rule) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.list, x.faults, x.fired = append(x.list, r), append(x.faults, r.Fault), append(x.fired, 0)
+	for _, c := range x.clients {
+		c.reached, c.refused = append(c.reached, 0), append(c.refused, 0)
+	}
+	return len(x.list) - 1
+}
+
+// remove removes rule i, which then applies to nothing. It returns false if there is none.
+func (x *rules) remove(i int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if i < 0 || i >= len(x.list) || x.list[i] == nil {
+		return false
+	}
+	x.list[i] = nil
+	return true
+}
+
+// rule returns rule i, or nil if it was removed.
+func (x *rules) rule(i int) *Rule {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.list[i]
+}
+
+// faultOf returns the fault of rule i, also if it was removed meanwhile.
+func (x *rules) faultOf(i int) Fault {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.faults[i]
+}
+
+// all returns the rules with how often each has done something; nil for those that were removed.
+func (x *rules) all() ([]*Rule, []uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.list), slices.Clone(x.fired)
+}
+
+// maxClients bounds the client names that are told apart; others share one.
+const maxClients = 100_000
+
+func (x *rules) clientLocked(name string) *counts {
+	c := x.clients[name]
+	if c == nil {
+		if len(x.clients) >= maxClients {
+			name = ""
+			if c = x.clients[name]; c != nil {
+				return c
+			}
+		}
+		c = &counts{reached: make([]uint64, len(x.list)), refused: make([]uint64, len(x.list))}
+		x.clients[name] = c
+	}
+	return c
+}
+
+// appliesLocked reports whether rule i applies to clients called name.
+func (x *rules) appliesLocked(i int, name string) bool {
+	if x.list[i] == nil {
+		return false
+	}
+	w := &x.list[i].Who
+	if w.Name != "" {
+		ok, _ := path.Match(w.Name, name)
+		return ok
+	}
+	return w.Share == 0 || x.chance(i, name, 0) < w.Share
+}
+
+// chance returns a number in [0, 1) that depends on the seed, rule i, the text and the number alone.
+func (x *rules) chance(i int, text string, n uint64) float64 {
+	h := fnv.New64a()
+	var b [24]byte
+	binary.BigEndian.PutUint64(b[:], x.seed)
+	binary.BigEndian.PutUint64(b[8:], uint64(i))
+	binary.BigEndian.PutUint64(b[16:], n)
+	_, _ = h.Write(b[:])
+	_, _ = h.Write([]byte(text))
+	v := h.Sum64()
+	v ^= v >> 33 // FNV mixes its high bits poorly (MurmurHash3, fmix64)
+	v *= 0xff51afd7ed558ccd
+	v ^= v >> 33
+	v *= 0xc4ceb9fe1a85ec53
+	v ^= v >> 33
+	return float64(v>>11) / (1 << 53)
+}
+
+// login returns the rules for the next hello of name, and the number of that hello.
+func (x *rules) login(name string) (hits []int, n uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.clientLocked(name)
+	c.logins++
+	for i, r := range x.list {
+		if !x.appliesLocked(i, name) || r.Trigger.When != AtLogin {
+			continue
+		}
+		if r.Fault.Verb == Refuse { // also the logins that follow
+			if c.logins >= r.Trigger.N && c.refused[i] < r.Fault.ForTimes {
+				c.refused[i]++
+				hits = append(hits, i)
+			}
+			continue
+		}
+		if c.logins == r.Trigger.N {
+			hits = append(hits, i)
+		}
+	}
+	return hits, c.logins
+}
+
+// snapshot returns the rules for the next snapshot of name, and live those for the next time that name is live.
+func (x *rules) snapshot(name string) []int {
+	return x.counted(name, AtSnapshot, func(c *counts) *uint64 { return &c.snapshots })
+}
+
+func (x *rules) live(name string) []int {
+	return x.counted(name, AtLive, func(c *counts) *uint64 { return &c.lives })
+}
+
+func (x *rules) counted(name string, when When, of func(*counts) *uint64) (hits []int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := of(x.clientLocked(name))
+	*n++
+	for i, r := range x.list {
+		if x.appliesLocked(i, name) && r.Trigger.When == when && r.Trigger.N == *n {
+			hits = append(hits, i)
+		}
+	}
+	return hits
+}
+
+// A hit is a rule that applies at a number.
+type hit struct {
+	rule int
+	seq  uint64
+}
+
+// packet counts a packet of name, and returns its number.
+func (x *rules) packet(name string) uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.clientLocked(name)
+	c.packets++
+	return c.packets
+}
+
+// next returns the rule that applies first to the numbers r of the n-th packet of name, and the number. Each rule is
+// returned once for each number. Of rules for the same number the first in the script is returned first.
+func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := x.clientLocked(name)
+	mark := uint64(0)
+	found := func(i int, seq, reached uint64) {
+		if !ok || seq < first.seq {
+			first, mark, ok = hit{i, seq}, reached, true
+		}
+	}
+	for i, rule := range x.list {
+		if !x.appliesLocked(i, name) {
+			continue
+		}
+		switch t := rule.Trigger; t.When {
+		case AtSeq:
+			if r.To > t.N && c.reached[i] < t.N {
+				found(i, max(t.N, r.From), t.N)
+			}
+		case EverySeq:
+			if next := nextMultiple(max(c.reached[i], r.From-1), t.N); next < r.To {
+				found(i, next, next)
+			}
+		case AtPacket:
+			if n >= t.N && c.reached[i] == 0 {
+				found(i, r.From, 1)
+			}
+		case WithChance:
+			for seq := max(r.From, c.reached[i]+1); seq < r.To && seq-r.From < maxChances; seq++ {
+				if x.chance(i, "", seq) < t.Chance {
+					found(i, seq, seq)
+					break
+				}
+			}
+		}
+	}
+	if ok {
+		c.reached[first.rule] = mark
+	}
+	return first, ok
+}
+
+// maxChances bounds the numbers of a packet for which chance is asked: a skip may cover very many.
+const maxChances = 1 << 16
+
+func nextMultiple(after, of uint64) uint64 {
+	n := after/of + 1
+	if n > math.MaxUint64/of {
+		return math.MaxUint64
+	}
+	return n * of
+}
+
+// byHand returns the rules that name triggers.
+func (x *rules) byHand(name string) (hits []int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, r := range x.list {
+		if r != nil && r.Trigger.When == ByHand && r.Trigger.Name == name {
+			hits = append(hits, i)
+		}
+	}
+	return hits
+}
+
+// happened counts that rule i did something.
+func (x *rules) happened(i int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fired[i]++
+}
+
+// applies reports whether rule i applies to clients called name.
+func (x *rules) applies(i int, name string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.appliesLocked(i, name)
+}

@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+)
+
+// Every word of the language has an example that Parse reads, and is documented.
+func TestEveryExampleIsARule(t *testing.T) {
+	for v, f := range Verbs {
+		s, err := Parse("x", []byte(f.Example))
+		require.NoError(t, err, f.Example)
+		require.Len(t, s.Rules, 1)
+		assert.Equal(t, Verb(v), s.Rules[0].Fault.Verb, f.Example)
+		assert.NotEmpty(t, f.Does, f.Word)
+		assert.True(t, strings.HasPrefix(f.Usage, f.Word), f.Usage)
+	}
+	for w, f := range Triggers {
+		s, err := Parse("x", []byte(f.Example))
+		require.NoError(t, err, f.Example)
+		assert.Equal(t, When(w), s.Rules[0].Trigger.When, f.Example)
+	}
+}
+
+func TestParse(t *testing.T) {
+	s, err := Parse("x", []byte(`
+# a bad day
+seed 7
+at seq 1_000: cut rst          # the tick before which it happens
+for probe-* at login 2: refuse bad request for good
+for 10% with 0.5%: drop tick
+at login 3:refuse busy retry 200ms 3 times
+at seq 5: goodbye 77
+`))
+	require.NoError(t, err)
+	assert.Equal(t, uint64(7), s.Seed)
+	assert.Equal(t, []*Rule{
+		{Line: 4, Text: "at seq 1_000: cut rst", Trigger: Trigger{When: AtSeq, N: 1000}, Fault: Fault{Verb: Cut, How: "rst"}},
+		{Line: 5, Text: "for probe-* at login 2: refuse bad request for good", Who: Who{Name: "probe-*"}, Trigger: Trigger{When: AtLogin, N: 2}, Fault: Fault{Verb: Refuse, Code: codec.CodeBadRequest, ForTimes: 1}},
+		{Line: 6, Text: "for 10% with 0.5%: drop tick", Who: Who{Share: 0.1}, Trigger: Trigger{When: WithChance, Chance: 0.005}, Fault: Fault{Verb: Drop, How: "tick"}},
+		{Line: 7, Text: "at login 3:refuse busy retry 200ms 3 times", Trigger: Trigger{When: AtLogin, N: 3}, Fault: Fault{Verb: Refuse, Code: codec.CodeBusy, Retry: true, RetryIn: 200 * time.Millisecond, ForTimes: 3}},
+		{Line: 8, Text: "at seq 5: goodbye 77", Trigger: Trigger{When: AtSeq, N: 5}, Fault: Fault{Verb: SayGoodbye, Code: 77, Retry: true, ForTimes: 1}},
+	}, s.Rules)
+}
+
+// A mistake is reported with its line and column, before anything starts.
+func TestParseErrors(t *testing.T) {
+	for _, test := range []struct{ script, want string }{
+		{"cut", "bad.lab:1:1: a rule begins with for, at, every, with or on, got \"cut\""},
+		{"at seq 1000 cut", "bad.lab:1:13: a colon and a fault must follow the trigger, got \"cut\""},
+		{"\n\nat seq x: cut", "bad.lab:3:8: at seq must be followed by a number of at least 1, got \"x\""},
+		{"at seq 0: cut", "bad.lab:1:8: at seq must be followed by a number of at least 1"},
+		{"at seq 5: cutt", "bad.lab:1:11: there is no fault \"cutt\""},
+		{"at seq 5: cut fun", "bad.lab:1:15: \"fun\" must be fin or rst or inside"},
+		{"at seq 5: cut rst now", "bad.lab:1:19: \"now\" is too much: cut [fin|rst|inside]"},
+		{"at seq 5: stall", "bad.lab:1:16: stall must be followed by a duration such as 200ms or 5s"},
+		{"at seq 5: stall 5", "bad.lab:1:17: stall must be followed by a duration"},
+		{"at seq 5: refuse busy", "refuse happens at a login: write \"at login N: refuse\""},
+		{"at login 1: drop", "drop happens to a packet, and there is none at at login"},
+		{"at seq 5: cut snapshot", "cut snapshot happens at a snapshot"},
+		{"at seq 5: refuse dials 1s", "refuse dials happens at a time"},
+		{"at login 1: refuse nonsense", "bad.lab:1:20: \"nonsense\" is no code"},
+		{"at login 1: refuse busy for bad", "want \"for good\", got \"bad\""},
+		{"at login 1: refuse busy 3", "want \"times\" after the number"},
+		{"with 200%: drop", "bad.lab:1:6: \"200%\" must be more than 0% and at most 100%"},
+		{"with 1: drop", "with must be followed by a share"},
+		{"for : at seq 1: cut", "for must be followed by a client name or a share"},
+		{"for [ at seq 1: cut", "pattern \"[\""},
+		{"seed", "bad.lab:1:5: seed must be followed by a number"},
+		{"seed 1 2", "nothing may follow the seed"},
+		{"at 5x: cut", "bad.lab:1:4: at must be followed by a duration"},
+		{"at 25h: cut", "at most 24h0m0s"},
+		{"on : cut", "on must be followed by a name"},
+	} {
+		_, err := Parse("bad.lab", []byte(test.script))
+		require.Error(t, err, test.script)
+		assert.Contains(t, err.Error(), test.want)
+		assert.IsType(t, &ScriptError{}, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, v := range Verbs {
+		f.Add(v.Example)
+	}
+	f.Add("seed 7\nfor 10% with 1%: drop tick # x\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := Parse("x", []byte(text))
+		if err != nil {
+			require.IsType(t, &ScriptError{}, err)
+			return
+		}
+		for _, r := range s.Rules { // a rule reads as it is written
+			again, err := Parse("x", []byte(r.Text))
+			require.NoError(t, err, r.Text)
+			require.Len(t, again.Rules, 1)
+			require.Equal(t, r.Fault, again.Rules[0].Fault)
+		}
+	})
+}

@@ -1,0 +1,324 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/cmd/lab"
+)
+
+// labOptions are the flags of lab.
+type labOptions struct {
+	upstream string
+	listen   []string
+	rules    []string
+	list     bool
+	json     bool
+	commands bool
+	duration time.Duration
+}
+
+// labPort is the port on which a lab listens by default, next to that of the publisher.
+const labPort = "8426"
+
+func (p *program) labCommand() *cobra.Command {
+	var o labOptions
+	cmd := &cobra.Command{
+		Use:   "lab [SCRIPT]",
+		Short: "Stand between a publisher and its subscribers and make faults",
+		Long: `Pass connections on to a publisher, and do to them what a script says: cut, stall, drop, reorder, corrupt, refuse,
+and more. The lab knows messages and sequence numbers, so that the same script, seed and session give the
+same faults at the same ticks. Each fault is printed with what it hit; at the end each rule is listed with
+how often it did something, and the exit code is 3 if one never did.
+
+SCRIPT is a file, or - for standard input. A line is a rule: a trigger, a colon and a fault, as in
+
+  seed 7
+  at seq 1000: cut rst                   # before this number, once
+  at login 2: refuse busy retry 200ms
+  for 10% with 0.1%: drop packet         # of the clients, of the ticks
+
+"for PATTERN" or "for SHARE%" before a trigger chooses clients by the name in their hello. Rules with a trigger
+at a number, login, snapshot or count are kept for each client name: a client that reconnects does not
+meet them again. tickfeed lab --list documents every trigger and fault.
+
+With --commands, a line on standard input adds a rule, or is one of: list, remove N, trigger NAME.`,
+		Example: `  tickfeed lab --upstream localhost:8425 --listen localhost:9000 faults.lab
+  tickfeed lab --rule 'at seq 1000: cut rst' --rule 'every 10s: stall 2s'
+  tickfeed lab --rule 'on storm: cut rst' --commands
+  tickfeed subscribe localhost:9000 --json --events
+  tickfeed lab --list`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.lab(cmd.Context(), &o, args) },
+	}
+	group(cmd, "Connection", func(f *pflag.FlagSet) {
+		f.StringVar(&o.upstream, "upstream", "localhost", "`ADDR` of the publisher: HOST[:PORT] or unix:PATH")
+		f.StringSliceVar(&o.listen, "listen", []string{"localhost:" + labPort}, "serve clients on `ADDR`: HOST:PORT or unix:PATH; can be repeated")
+		f.DurationVar(&o.duration, "duration", 0, "end after this time; 0 for no end")
+	})
+	group(cmd, "Faults", func(f *pflag.FlagSet) {
+		f.StringArrayVar(&o.rules, "rule", nil, "add the `RULE` to the script; can be repeated")
+		f.BoolVar(&o.commands, "commands", false, "read commands from standard input")
+		f.BoolVar(&o.list, "list", false, "list the triggers and the faults, with an example of each")
+	})
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.json, "json", false, "print JSON lines: one for each fault and connection, then one for each rule")
+	})
+	return cmd
+}
+
+// listLab documents the language.
+func (p *program) listLab(o *labOptions) error {
+	type word struct {
+		Kind       string `json:"kind"`
+		Usage      string `json:"usage"`
+		Does       string `json:"does"`
+		Example    string `json:"example"`
+		Repeatable *bool  `json:"repeatable,omitempty"`
+	}
+	var words []word
+	for i, t := range lab.Triggers {
+		repeatable := lab.Trigger{When: lab.When(i)}.Repeatable()
+		words = append(words, word{"trigger", t.Usage, t.Does, t.Example, &repeatable})
+	}
+	for _, v := range lab.Verbs {
+		words = append(words, word{"fault", v.Usage, v.Does, v.Example, nil})
+	}
+	var b strings.Builder
+	if o.json {
+		for _, w := range words {
+			line, err := json.Marshal(w)
+			if err != nil {
+				return err
+			}
+			b.Write(append(line, '\n'))
+		}
+	} else {
+		s := p.screen(p.stdout)
+		kind := ""
+		for _, w := range words {
+			if w.Kind != kind {
+				kind = w.Kind
+				fmt.Fprintf(&b, "%s:\n", map[string]string{"trigger": "Triggers", "fault": "\nFaults"}[kind])
+			}
+			fmt.Fprintf(&b, "  %s\n%s\n      %s\n", w.Usage, s.fit("      "+w.Does, "      "), w.Example)
+		}
+	}
+	_, err := fmt.Fprint(p.stdout, b.String())
+	return output(err)
+}
+
+// script reads the script and the rules of the flags.
+func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (*lab.Script, error) {
+	s := &lab.Script{Seed: 1}
+	if len(args) > 0 {
+		var text []byte
+		var err error
+		if args[0] == "-" {
+			text, err = waitFor(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.stdin, lab.MaxScript+1)) })
+		} else {
+			text, err = readSmall(ctx, args[0], lab.MaxScript+1)
+		}
+		if err != nil {
+			return nil, usage("script: %w", err)
+		}
+		if s, err = lab.Parse(args[0], text); err != nil {
+			return nil, usage("%w", err)
+		}
+	}
+	for _, text := range o.rules {
+		r, err := lab.Parse("--rule", []byte(text))
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		s.Rules = append(s.Rules, r.Rules...)
+	}
+	if len(s.Rules) == 0 && !o.commands {
+		return nil, usage("there is no rule: name a SCRIPT, give --rule, or read --commands; tickfeed lab --list shows what can be written")
+	}
+	for i, r := range s.Rules { // rules of flags have no line of their own
+		if i >= len(s.Rules)-len(o.rules) {
+			r.Line = i + 1
+		}
+	}
+	return s, nil
+}
+
+func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
+	if o.list {
+		return p.listLab(o)
+	}
+	if o.commands && slices.Equal(args, []string{"-"}) {
+		return usage("standard input cannot be both the script and --commands")
+	}
+	script, err := p.labScript(ctx, o, args)
+	if err != nil {
+		return err
+	}
+	if o.upstream, err = readAddress("--upstream", o.upstream, defaultPort); err != nil {
+		return err
+	}
+	if err := readAddresses("--listen", o.listen, labPort); err != nil {
+		return err
+	}
+	listeners, err := listenAll(ctx, o.listen)
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if o.duration > 0 {
+		running, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	x := &lab.Lab{
+		Script: script,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, o.upstream) },
+	}
+	var failed error
+	x.Event = func(e lab.Event) {
+		if failed == nil {
+			if failed = p.printLabEvent(o, &e); failed != nil {
+				cancel()
+			}
+		}
+	}
+	for _, ln := range listeners {
+		p.notef("listening on %s, passing connections on to %s; %s", listenName(ln), o.upstream, plural(len(script.Rules), "rule"))
+	}
+	stop := func() {}
+	if o.commands {
+		c := labCommander{p: p, lab: x}
+		stop = p.readCommands(running, c.line)
+	}
+	var serving sync.WaitGroup
+	errs := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		serving.Go(func() {
+			errs <- x.Serve(running, ln)
+			cancel()
+		})
+	}
+	serving.Wait()
+	stop()
+	switch {
+	case failed != nil:
+		return failed
+	case running.Err() == nil:
+		return <-errs
+	}
+	never, err := p.printLabResults(o, x)
+	switch {
+	case err != nil:
+		return err
+	case ctx.Err() != nil && p.stopped() != nil:
+		return errInterrupted
+	case never > 0:
+		return wrong("%s never did anything", plural(never, "rule"))
+	}
+	return nil
+}
+
+// printLabEvent prints a fault, or what became of a connection.
+func (p *program) printLabEvent(o *labOptions, e *lab.Event) error {
+	if o.json {
+		b, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		_, err = p.stdout.Write(append(b, '\n'))
+		return output(err)
+	}
+	s := p.screen(p.stdout)
+	text := e.What
+	c := dim
+	if e.Line > 0 {
+		text, c = e.Fault, yellow
+	}
+	line := fmt.Sprintf("%s  %s", e.Time.Format("15:04:05.000"), s.paint(c, printable(text)))
+	if e.Connection > 0 {
+		line += fmt.Sprintf("  %s, connection %d", printable(strconv.Quote(e.Client)), e.Connection)
+		if e.Login > 0 {
+			line += fmt.Sprintf(", login %d", e.Login)
+		}
+	}
+	if e.Seq > 0 {
+		line += fmt.Sprintf(", at %s", formatThousands(e.Seq))
+	}
+	_, err := fmt.Fprintln(p.stdout, s.fit(line, "              "))
+	return output(err)
+}
+
+// printLabResults prints what each rule did, and returns how many never did anything.
+func (p *program) printLabResults(o *labOptions, x *lab.Lab) (never int, err error) {
+	s := p.screen(p.stdout)
+	var b strings.Builder
+	for _, r := range x.Results() {
+		if r.Times == 0 {
+			never++
+		}
+		if o.json {
+			line, err := json.Marshal(r)
+			if err != nil {
+				return never, err
+			}
+			b.Write(append(line, '\n'))
+			continue
+		}
+		times := s.paint(green, fmt.Sprintf("%7s", formatThousands(r.Times)))
+		if r.Times == 0 {
+			times = s.paint(red, "  never")
+		}
+		fmt.Fprintf(&b, "%s  %s\n", times, printable(r.Text))
+	}
+	_, err = fmt.Fprint(p.stdout, b.String())
+	return never, output(err)
+}
+
+// A labCommander obeys the lines of --commands.
+type labCommander struct {
+	p   *program
+	lab *lab.Lab
+}
+
+func (c *labCommander) line(text string) {
+	words := strings.Fields(text)
+	switch {
+	case len(words) == 0:
+	case words[0] == "list" && len(words) == 1:
+		for _, r := range c.lab.Results() {
+			c.p.notef("%d  %s  (%s)", r.Index, r.Text, plural(int(r.Times), "time"))
+		}
+	case words[0] == "remove" && len(words) == 2:
+		n, err := strconv.Atoi(words[1])
+		if err != nil || !c.lab.Remove(n) {
+			c.p.notef("remove %s: there is no such rule; \"list\" shows the numbers", words[1])
+			return
+		}
+		c.p.notef("removed rule %d", n)
+	case words[0] == "trigger" && len(words) == 2:
+		if !c.lab.Trigger(words[1]) {
+			c.p.notef("trigger %s: no rule is \"on %s: …\"", words[1], words[1])
+		}
+	default:
+		s, err := lab.Parse("line", []byte(text))
+		if err != nil {
+			c.p.notef("%v; or list, remove N, trigger NAME", err)
+			return
+		}
+		for _, r := range s.Rules {
+			c.p.notef("added rule %d: %s", c.lab.Add(r), r.Text)
+		}
+	}
+}
