@@ -22,7 +22,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
-	"tickfeed/feed/parquetfile"
+	"tickfeed/feed/files/parquetfile"
 )
 
 // exportOptions are the flags of export.

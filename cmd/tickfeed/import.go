@@ -20,7 +20,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/rawfile"
+	"tickfeed/feed/files/rawfile"
 )
 
 // importCommandOptions are the flags of import.

@@ -21,7 +21,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/rawfile"
+	"tickfeed/feed/files/rawfile"
 )
 
 // recordedData is the directory of recorded market data, and what an independent decoder found
@@ -286,7 +286,7 @@ func manyQuotes(rng *rand.Rand, n int) []byte {
 
 // manyRecords is the records of a file of Databento's tests, again and again.
 func manyRecords(b *testing.B, n int) []byte {
-	f, err := rawfile.Open(filepath.Join("..", "..", "feed", "dbn", "testdata", "test_data.mbp-1.v3.dbn.zst"))
+	f, err := rawfile.Open(filepath.Join("..", "..", "feed", "files", "dbn", "testdata", "test_data.mbp-1.v3.dbn.zst"))
 	require.NoError(b, err)
 	defer f.Close()
 	content, err := io.ReadAll(f)

@@ -31,7 +31,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
 )

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"tickfeed/feed"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/textfile"
 )
 
 // csvFormat is CSV with a header and fixed columns. Columns that a tick does not have are empty, and so is the number of

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/textfile"
 )
 
 const noon = 1_772_461_800_000_000_000

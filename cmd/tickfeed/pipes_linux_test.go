@@ -16,7 +16,7 @@ import (
 func TestNamedPipes(t *testing.T) {
 	day, err := os.ReadFile("../../testdata/day.tick")
 	require.NoError(t, err)
-	dbn, err := os.ReadFile("../../feed/dbn/testdata/test_data.trades.v1.dbn.zst")
+	dbn, err := os.ReadFile("../../feed/files/dbn/testdata/test_data.trades.v1.dbn.zst")
 	require.NoError(t, err)
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/codec/recording"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/textfile"
 )
 
 // placesHelp explains places in the help of the commands that read recordings.

@@ -26,7 +26,7 @@ import (
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/rawfile"
+	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"

@@ -23,9 +23,9 @@ import (
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/itch"
-	"tickfeed/feed/rawfile"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/itch"
+	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/publisher/journal"
 )
 

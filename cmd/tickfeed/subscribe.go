@@ -24,7 +24,7 @@ import (
 	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
-	"tickfeed/feed/parquetfile"
+	"tickfeed/feed/files/parquetfile"
 	"tickfeed/subscriber"
 )
 

@@ -220,7 +220,7 @@ func TestReadme(t *testing.T) {
 
 	dir := t.TempDir()
 	for _, file := range [][2]string{{"../../testdata/day.tick", "testdata/day.tick"}, {"../../testdata/day.tick", "day.tick"},
-		{"../../feed/dbn/testdata/test_data.trades.v1.dbn.zst", "quotes.dbn.zst"}} {
+		{"../../feed/files/dbn/testdata/test_data.trades.v1.dbn.zst", "quotes.dbn.zst"}} {
 		b, err := os.ReadFile(file[0])
 		require.NoError(t, err)
 		path := filepath.Join(dir, file[1])

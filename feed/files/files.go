@@ -17,15 +17,15 @@
 //
 // # Formats
 //
-//	csv        quotes and trades with a header        feed/textfile
-//	ndjson     quotes and trades, one object a line   feed/textfile
-//	parquet    rows in columns with the names of CSV  feed/parquetfile
-//	dbn        Databento Binary Encoding, v1 to v3    feed/dbn
-//	itch       Nasdaq TotalView-ITCH 5.0              feed/itch
-//	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/iex
-//	lobster    LOBSTER messages and order books       feed/lobster
-//	websocket  Binance, Coinbase, Kraken, captured    feed/wscap
-//	lean       tick quotes of currency pairs, LEAN    feed/leanfx
+//	csv        quotes and trades with a header        feed/files/textfile
+//	ndjson     quotes and trades, one object a line   feed/files/textfile
+//	parquet    rows in columns with the names of CSV  feed/files/parquetfile
+//	dbn        Databento Binary Encoding, v1 to v3    feed/files/dbn
+//	itch       Nasdaq TotalView-ITCH 5.0              feed/files/itch
+//	iex        IEX TOPS 1.6 and DEEP 1.0, captured    feed/files/iex
+//	lobster    LOBSTER messages and order books       feed/files/lobster
+//	websocket  Binance, Coinbase, Kraken, captured    feed/files/wscap
+//	lean       tick quotes of currency pairs, LEAN    feed/files/leanfx
 //
 // The package of each format documents what it reads and which ticks it makes.
 package files
@@ -42,16 +42,16 @@ import (
 	"strings"
 
 	"tickfeed/feed"
-	"tickfeed/feed/dbn"
-	"tickfeed/feed/iex"
-	"tickfeed/feed/itch"
-	"tickfeed/feed/leanfx"
-	"tickfeed/feed/lobster"
-	"tickfeed/feed/parquetfile"
-	"tickfeed/feed/pcap"
-	"tickfeed/feed/rawfile"
-	"tickfeed/feed/textfile"
-	"tickfeed/feed/wscap"
+	"tickfeed/feed/files/dbn"
+	"tickfeed/feed/files/iex"
+	"tickfeed/feed/files/internal/pcap"
+	"tickfeed/feed/files/itch"
+	"tickfeed/feed/files/leanfx"
+	"tickfeed/feed/files/lobster"
+	"tickfeed/feed/files/parquetfile"
+	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/files/wscap"
 )
 
 // A Format is the name of a format in the package comment.

@@ -19,9 +19,9 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/internal/recorded"
-	"tickfeed/feed/rawfile"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/internal/recorded"
+	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/files/textfile"
 )
 
 const quotes = "ts_event,symbol,bid,ask\n2026-03-02T14:30:00Z,AAPL,101.25,101.5\n2026-03-02T14:30:01Z,MSFT,400,400.5\n"
@@ -74,7 +74,7 @@ func capture(payload []byte) []byte {
 // A file's format is detected from its content, whatever its name and packing.
 // The error for a file of unknown format describes the file.
 func TestRecognise(t *testing.T) {
-	dbnFile, err := os.ReadFile(filepath.Join("..", "dbn", "testdata", "test_data.trades.v1.dbn.zst"))
+	dbnFile, err := os.ReadFile(filepath.Join("dbn", "testdata", "test_data.trades.v1.dbn.zst"))
 	require.NoError(t, err)
 	itchMessage := append([]byte{0, 12, 'S', 0, 0, 0, 0}, 1, 2, 3, 4, 5, 6, 'O')
 	iexSegment := make([]byte, 40)

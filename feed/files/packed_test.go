@@ -13,7 +13,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/rawfile"
+	"tickfeed/feed/files/rawfile"
 )
 
 // zipOf returns a zip of files; the arguments are names and contents in turn.

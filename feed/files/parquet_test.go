@@ -11,9 +11,9 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/internal/recorded"
-	"tickfeed/feed/parquetfile"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/internal/recorded"
+	"tickfeed/feed/files/parquetfile"
+	"tickfeed/feed/files/textfile"
 )
 
 // Ticks that are exported as Parquet are read back unchanged, including events of several ticks.

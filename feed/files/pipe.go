@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 
 	"tickfeed/feed"
-	"tickfeed/feed/rawfile"
+	"tickfeed/feed/files/rawfile"
 )
 
 // A Pipe is standard input whose beginning was read to detect its format. Read returns all bytes from the start.

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"tickfeed/feed/leanfx"
-	"tickfeed/feed/lobster"
-	"tickfeed/feed/rawfile"
-	"tickfeed/feed/textfile"
-	"tickfeed/feed/wscap"
+	"tickfeed/feed/files/leanfx"
+	"tickfeed/feed/files/lobster"
+	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/files/wscap"
 )
 
 // Stats counts what a Source has read, in the same terms for all formats.

@@ -5,9 +5,9 @@ import (
 	"errors"
 
 	"tickfeed/feed"
-	"tickfeed/feed/parquetfile"
-	"tickfeed/feed/rawfile"
-	"tickfeed/feed/textfile"
+	"tickfeed/feed/files/parquetfile"
+	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/files/textfile"
 )
 
 // A table is a source of rows from Parquet files. The importer of text
