@@ -3,11 +3,13 @@ package publisher
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec"
+	"tickfeed/codec/nap"
 	"tickfeed/publisher/journal"
 )
 
@@ -114,10 +116,10 @@ func (c *Config) fill() error {
 		c.Now = func() int64 { return time.Now().UnixNano() }
 	}
 	if c.Sleep == nil {
-		c.Sleep = sleep
+		c.Sleep = nap.Sleep
 	}
 	if c.Seed == 0 {
-		c.Seed = randomID()
+		c.Seed = rand.Uint64()
 	}
 	if err := c.Fit(1); err != nil {
 		return err

@@ -393,8 +393,8 @@ func (t *stretch) fold(visit func(state *feed.State, from, to uint64) (next uint
 	return nil
 }
 
-// fold applies the ticks of a packet with numbers in r. It panics if the packet is malformed, since this process
-// wrote it.
+// fold applies the ticks of a packet with numbers in r, except those of undefined instruments, whose definitions a
+// recording lost. It panics if the packet is malformed, since this process wrote it.
 func fold(state *feed.State, batch []feed.Tick, h *codec.Packet, packet []byte, r feed.Range) {
 	body := codec.PacketBody(h, packet)
 	for {
@@ -405,16 +405,11 @@ func fold(state *feed.State, batch []feed.Tick, h *codec.Packet, packet []byte, 
 		if k == 0 {
 			return
 		}
-		for i := range batch[:k] {
-			switch seq := batch[i].Seq; {
-			case seq < r.From:
-				continue
-			case seq >= r.To:
-				return
-			}
-			if err := applyRecorded(state, &batch[i]); err != nil {
-				panic("publisher: internal error: the log holds a tick that does not apply: " + err.Error())
-			}
+		if _, err := state.ApplyKnown(r.Of(batch[:k])); err != nil {
+			panic("publisher: internal error: the log holds a tick that does not apply: " + err.Error())
+		}
+		if batch[k-1].Seq >= r.To-1 {
+			return
 		}
 	}
 }

@@ -3,11 +3,9 @@ package publisher
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -61,7 +59,7 @@ func open(cfg Config, origin Origin) (*Publisher, error) {
 	p := &Publisher{cfg: cfg, origin: origin.Session, clock: clock{time.Now()}}
 	state, next := cmp.Or(origin.State, feed.NewState()), cmp.Or(origin.First, 1)
 	var lastTime, event int64
-	id := feed.SessionID(randomID())
+	id := feed.NewSessionID()
 	p.lineage = feed.Lineage{{ID: id, First: next}}
 	if cfg.Journal != "" {
 		j, err := journal.Open(journal.Config{
@@ -119,16 +117,6 @@ func (p *Publisher) assemble(log *memlog, state *feed.State, event int64) {
 	p.serving.init(p.cfg)
 	p.serving.states.p = p
 	p.serving.tallies.init(&p.cfg.Logger)
-}
-
-func randomID() uint64 {
-	var b [8]byte
-	for {
-		_, _ = rand.Read(b[:]) // never fails
-		if v := binary.BigEndian.Uint64(b[:]); v != 0 {
-			return v
-		}
-	}
 }
 
 // Lineage returns the sessions that this publisher continues, oldest first; its own session is the last.
@@ -301,6 +289,6 @@ func (p *Publisher) seqAt(time int64) uint64 {
 }
 
 // chance returns the random source of connection n, derived from the seed.
-func (p *Publisher) chance(n uint64) *mathrand.Rand {
-	return mathrand.New(mathrand.NewPCG(p.cfg.Seed, n))
+func (p *Publisher) chance(n uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(p.cfg.Seed, n))
 }

@@ -111,13 +111,7 @@ func (s *sequencer) relayLocked(ctx context.Context, packet []byte) (ticks int, 
 	if !ok {
 		return 0, nil
 	}
-	for left := all; len(left) > 0; {
-		n, err := s.state.ApplyAll(left)
-		if err != nil {
-			n++ // its definition was lost: ApplyAll refuses no other ticks here
-		}
-		left = left[n:]
-	}
+	_, _ = s.state.ApplyKnown(all) // it refuses only ticks whose definition was lost: decoding has checked the rest
 	for i := range all {
 		s.event = max(s.event, all[i].EventTime)
 	}
@@ -229,14 +223,6 @@ func (s *sequencer) holeLocked(ctx context.Context, n uint64, why recording.Skip
 		s.state = state
 		s.seg, _ = s.log.extend(s.next, state.Clone())
 		s.seg.restated, s.off = true, 0
-	}
-	return nil
-}
-
-// applyRecorded applies t to state. It ignores a tick of an undefined instrument, whose definition was lost.
-func applyRecorded(state *feed.State, t *feed.Tick) error {
-	if err := state.Apply(t); err != nil && !isUndefined(err) {
-		return err
 	}
 	return nil
 }
