@@ -631,3 +631,132 @@ func TestPublishWhileTheDiskIsFull(t *testing.T) {
 		c.nc.Close()
 	})
 }
+
+// A second publisher on the same journal is refused (PROMISES.md, 22).
+func TestSecondPublisherIsRefused(t *testing.T) {
+	cfg := publisher.Config{Seed: 1, Journal: filepath.Join(t.TempDir(), "j")}
+	w := start(t, cfg)
+	_, err := publisher.New(cfg)
+	assert.ErrorIs(t, err, journal.ErrLocked)
+	w.quotes(1)
+}
+
+// On a full disk publishing waits, within its context, while subscribers are served and sent heartbeats. When there
+// is room everything resumes, and nothing is lost or sent twice (PROMISES.md, 6).
+func TestDiskFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var room atomic.Int64
+		room.Store(1 << 20)
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind != memfs.Write {
+				return 0, nil
+			}
+			if left := room.Add(-int64(op.Size)); left < 0 {
+				fits := max(0, int64(op.Size)+left)
+				room.Add(int64(op.Size) - fits)
+				return int(fits), syscall.ENOSPC
+			}
+			return 0, nil
+		}}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory})
+		c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		c.until(4)
+
+		published := make(chan error)
+		ticks := make([]feed.Tick, 200_000) // 5 MB
+		for i := range ticks {
+			ticks[i] = feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 2}.Tick(w.ids[0], noon+int64(i))
+		}
+		go func() { published <- w.pub.Publish(t.Context(), ticks) }()
+		c.until(30_000)
+		for range 10 {
+			require.NoError(t, c.step()) // what there is, and heartbeats
+		}
+		assert.NotEmpty(t, w.pub.Stats().Disk)
+		late := w.join(codec.Hello{})
+		late.snapshot()
+		assert.LessOrEqual(t, late.next, w.pub.Stats().Committed)
+		late.nc.Close()
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.ErrorIs(t, w.pub.Publish(ctx, ticks[:100_000]), context.DeadlineExceeded)
+		synctest.Wait()
+		room.Store(100 << 20)
+		begun := time.Now()
+		require.NoError(t, <-published)
+		assert.LessOrEqual(t, time.Since(begun), time.Second)
+		require.NoError(t, w.pub.Flush(t.Context()))
+		assert.Empty(t, w.pub.Stats().Disk)
+		head := w.pub.Stats().Head
+		c.until(head)
+		c.consecutive(1, head)
+		c.nc.Close()
+	})
+}
+
+// With SyncInterval the journal is synced within a second, and at once if much was appended, so that rotating to the
+// next file has little to sync.
+func TestMuchIsSyncedSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var synced atomic.Int64
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync {
+				synced.Add(1)
+			}
+			return 0, nil
+		}}
+		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncInterval})
+		ticks := make([]feed.Tick, 10_000)
+		for i := range ticks {
+			ticks[i] = feed.Quote{Bid: int64(i), BidSize: 1, Ask: int64(i) + 1, AskSize: 1}.Tick(w.ids[0], noon)
+		}
+		publish := func(n int) { // of 260 kB each, in no time
+			for range n {
+				require.NoError(t, w.pub.Publish(t.Context(), ticks))
+				require.NoError(t, w.pub.Flush(t.Context()))
+				synctest.Wait()
+			}
+		}
+		before := synced.Load()
+		publish(60)
+		assert.Equal(t, before, synced.Load(), "syncs of 15.6 MB within a second")
+		publish(60)
+		assert.Equal(t, before+1, synced.Load(), "syncs of twice as much")
+		time.Sleep(time.Second + time.Millisecond)
+		assert.Equal(t, before+2, synced.Load(), "syncs once a second is over")
+	})
+}
+
+// When the journal fails for good nothing more is acknowledged, and the next start begins a child session after the
+// last safe number (PROMISES.md, 5).
+func TestJournalFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		fs := &memfs.FS{Fault: func(op memfs.Op) (int, error) {
+			if op.Kind == memfs.Sync && broken.Load() {
+				return 0, errors.New("the disk is broken")
+			}
+			return 0, nil
+		}}
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncAlways}
+		w := start(t, cfg)
+		w.quotes(10)
+		broken.Store(true)
+		tick := feed.Trade{Price: 1, Size: 1}.Tick(w.ids[0], noon)
+		_ = w.pub.Publish(t.Context(), []feed.Tick{tick})
+		assert.ErrorIs(t, w.pub.Flush(t.Context()), journal.ErrFailed)
+		assert.ErrorIs(t, w.pub.Publish(t.Context(), []feed.Tick{tick}), journal.ErrFailed)
+		assert.ErrorIs(t, w.pub.Failed(), journal.ErrFailed)
+		assert.Equal(t, uint64(14), w.pub.Stats().Committed)
+		w.cancel()
+		<-w.serve
+		assert.ErrorIs(t, w.pub.Close(t.Context()), journal.ErrFailed)
+		w.pub = nil
+
+		cfg.FS = fs.Killed()
+		w.open(cfg)
+		assert.Len(t, w.pub.Lineage(), 2)
+		w.quotes(1)
+	})
+}

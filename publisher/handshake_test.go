@@ -1,0 +1,96 @@
+package publisher_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/publisher"
+)
+
+// A client that breaks a rule before login is refused with a code and a reason.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		hello codec.Hello
+		raw   []byte
+		code  codec.Code
+	}{
+		"version":      {hello: codec.Hello{MinVersion: 2, MaxVersion: 9}, code: codec.CodeVersion},
+		"no token":     {hello: codec.Hello{}, code: codec.CodeUnauthorized},
+		"wrong token":  {hello: codec.Hello{Token: "guess"}, code: codec.CodeUnauthorized},
+		"future seq":   {hello: codec.Hello{Token: "open sesame", Start: codec.Start{Kind: codec.StartSeq, Value: 99}}, code: codec.CodeBadRequest},
+		"not msgpack":  {raw: []byte("GET / HTTP/1.1\r\n\r\n"), code: codec.CodeProtocol},
+		"a bomb":       {raw: []byte{0xdd, 0xff, 0xff, 0xff, 0xff}, code: codec.CodeProtocol},
+		"not a hello":  {raw: []byte{0x93, 13, 1, 0}, code: codec.CodeProtocol},
+		"odd position": {hello: codec.Hello{Token: "open sesame", Position: codec.Position{Next: 99}}, code: codec.CodeBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := start(t, publisher.Config{Seed: 1, Token: "open sesame"})
+				if c.hello.Position.Next > 0 {
+					c.hello.Position.Lineage = w.pub.Lineage()
+				}
+				var cl *client
+				if c.raw == nil {
+					cl = w.dial(c.hello)
+				} else {
+					nc, err := w.net.Dial(t.Context(), "pub:1")
+					require.NoError(t, err)
+					_, err = nc.Write(c.raw)
+					require.NoError(t, err)
+					cl = &client{t: t, nc: nc, r: codec.NewReader(nc, 0)}
+				}
+				m := cl.message()
+				require.IsType(t, &codec.Refusal{}, m)
+				assert.Equal(t, c.code, m.(*codec.Refusal).Code)
+				assert.NotEmpty(t, m.(*codec.Refusal).Text)
+				cl.nc.Close()
+			})
+		})
+	}
+}
+
+// A peer that continues to send after it was refused does not keep the publisher busy.
+func TestFloodAfterRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		nc, err := w.net.Dial(context.Background(), "pub:1")
+		require.NoError(t, err)
+		defer nc.Close()
+		sent, chunk := 0, make([]byte, 4096)
+		chunk[0] = 0xc1 // no msgpack
+		for err == nil && sent < 16<<20 {
+			var n int
+			n, err = nc.Write(chunk)
+			sent += n
+		}
+		assert.Error(t, err, "%d bytes were taken of a connection that was refused", sent)
+	})
+}
+
+// Silent connections cost a bounded time. Above MaxHandshakes the oldest is closed (PROMISES.md, 17), and a client
+// that sends a hello is served at once.
+func TestSilentConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 100})
+		for range 300 {
+			nc, err := w.net.Dial(t.Context(), "pub:1")
+			require.NoError(t, err)
+			defer nc.Close()
+			_, _ = nc.Write([]byte{0x9d})
+		}
+		synctest.Wait()
+		assert.Equal(t, 100, w.pub.Stats().Handshakes)
+		begun := time.Now()
+		c := w.join(codec.Hello{})
+		c.snapshot()
+		assert.Less(t, time.Since(begun), time.Second)
+		time.Sleep(publisher.DefaultHandshakeTimeout + time.Second)
+		assert.Zero(t, w.pub.Stats().Handshakes)
+	})
+}
