@@ -95,7 +95,7 @@ func (x *Exam) RunAll(ctx context.Context, cases []*Case, parallel int, done fun
 	if patient.Limit == 0 {
 		patient.Limit = DefaultLimit
 	}
-	patient.Limit *= 2
+	patient.Limit, patient.slow = 2*patient.Limit, true
 	for _, i := range late {
 		v := patient.Run(ctx, cases[i])
 		if ctx.Err() != nil {

@@ -19,7 +19,8 @@ type Case struct {
 	Chapter string // tolerance, faults, accounts or state
 	Section string // of codec/PROTOCOL.md
 	Needs   []Ability
-	Streams []Stream // one for each connection
+	Streams []Stream // one for each connection; none if Drive is set
+	Drive   *Drive
 }
 
 // A Stream is one connection of a case: the bytes that a publisher sends to a client that said Hello, and the lines that
@@ -48,7 +49,7 @@ const (
 var Abilities = []Ability{Filters, Policies, Starts, StateFile, Ledgers, States}
 
 // Chapters lists the chapters in the order of a report.
-var Chapters = []string{"tolerance", "faults", "accounts", "state"}
+var Chapters = []string{"tolerance", "faults", "accounts", "state", "recovery", "liveness", "patience", "sessions"}
 
 var chapterOf = map[string]string{"good": "tolerance", "bad": "faults", "account": "accounts", "state": "state"}
 
@@ -104,7 +105,7 @@ var sections = []struct{ prefix, section string }{
 	{"state-", "The state"},
 }
 
-// Cases returns the cases of the golden streams, sorted by id. The result is shared and must not be changed.
+// Cases returns all cases: those of the golden streams, sorted by id, and then those that take time. The result is shared and must not be changed.
 func Cases() []*Case { return allCases() }
 
 var allCases = sync.OnceValue(func() []*Case {
@@ -112,7 +113,7 @@ var allCases = sync.OnceValue(func() []*Case {
 	if err != nil {
 		panic("conform: internal error: the golden streams: " + err.Error())
 	}
-	return cases
+	return append(cases, driveCases()...)
 })
 
 func load(files fs.FS) ([]*Case, error) {
@@ -195,6 +196,21 @@ func readStream(files fs.FS, name string) (Stream, error) {
 }
 
 func needs(c *Case) (all []Ability) {
+	if d := c.Drive; d != nil {
+		if len(d.Filter) > 0 {
+			all = append(all, Filters)
+		}
+		if d.Slow != codec.SlowAll {
+			all = append(all, Policies)
+		}
+		if d.From.Kind != codec.StartSnapshot {
+			all = append(all, Starts)
+		}
+		if d.KillAfter > 0 {
+			all = append(all, StateFile)
+		}
+		return all
+	}
 	h := c.Streams[0].Hello
 	if len(h.Filter) > 0 {
 		all = append(all, Filters)

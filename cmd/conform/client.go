@@ -65,6 +65,7 @@ var Placeholders = []struct{ Name, Is string }{
 // an empty value stands is left out, together with a flag before it that would then lack its value.
 type Command struct {
 	Args []string
+	Path string // of the program; if empty, Args[0] is looked up
 }
 
 // Has reports whether the command contains placeholder, for example "{addr}".
@@ -126,7 +127,10 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	if len(args) == 0 {
 		return nil, errors.New("the command is empty")
 	}
-	p := &process{output: newOutput(), cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
+	p := &process{Output: NewOutput(), cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
+	if c.Path != "" {
+		p.cmd.Path, p.cmd.Err = c.Path, nil
+	}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
 	p.cmd.WaitDelay = time.Second
 	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
@@ -142,18 +146,18 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 		return nil, fmt.Errorf("start the client: %w", err)
 	}
 	go func() {
-		err := p.output.read(stdout)
+		err := p.Output.read(stdout)
 		if err != nil {
 			p.Kill()
 			_, _ = io.Copy(io.Discard, stdout)
 		}
-		p.output.end(errors.Join(err, p.cmd.Wait()))
+		p.Output.End(errors.Join(err, p.cmd.Wait()))
 	}()
 	return p, nil
 }
 
 type process struct {
-	*output
+	*Output
 	cmd  *exec.Cmd
 	said tail
 }
@@ -166,8 +170,8 @@ func (p *process) Kill() { _ = p.cmd.Process.Kill() }
 
 func (p *process) Said() string { return p.said.String() }
 
-// An output collects lines.
-type output struct {
+// An Output collects the lines of a client. Its methods are safe for concurrent use.
+type Output struct {
 	mu    sync.Mutex
 	lines []string
 	more  chan struct{}
@@ -175,23 +179,28 @@ type output struct {
 	err   error
 }
 
-func newOutput() *output { return &output{more: make(chan struct{}), done: make(chan struct{})} }
+// NewOutput returns an output without lines.
+func NewOutput() *Output { return &Output{more: make(chan struct{}), done: make(chan struct{})} }
 
-func (p *output) Lines() ([]string, <-chan struct{}) {
+// Lines and Done are those of Process.
+func (p *Output) Lines() ([]string, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lines[:len(p.lines):len(p.lines)], p.more
 }
 
-func (p *output) Done() <-chan struct{} { return p.done }
+// Done is described with Lines.
+func (p *Output) Done() <-chan struct{} { return p.done }
 
-func (p *output) Err() error {
+// Err returns the error of End.
+func (p *Output) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
 }
 
-func (p *output) add(line string) {
+// Add adds a line.
+func (p *Output) Add(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lines = append(p.lines, line)
@@ -199,7 +208,8 @@ func (p *output) add(line string) {
 	p.more = make(chan struct{})
 }
 
-func (p *output) end(err error) {
+// End notes that the client has ended; err says how. It is called once.
+func (p *Output) End(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.err = err
@@ -208,7 +218,7 @@ func (p *output) end(err error) {
 	close(p.done)
 }
 
-func (p *output) read(r io.Reader) error {
+func (p *Output) read(r io.Reader) error {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, maxLine)
 	size := 0
@@ -216,7 +226,7 @@ func (p *output) read(r io.Reader) error {
 		if size += len(s.Bytes()); size > maxOutput {
 			return fmt.Errorf("the client printed more than %d MiB", maxOutput>>20)
 		}
-		p.add(s.Text())
+		p.Add(s.Text())
 	}
 	if errors.Is(s.Err(), bufio.ErrTooLong) {
 		return fmt.Errorf("the client printed a line of more than %d MiB", maxLine>>20)

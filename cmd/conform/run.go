@@ -57,10 +57,15 @@ type Exam struct {
 	Lacks  []Ability     // abilities that the client does not have
 	Limit  time.Duration // of one case; 0 for DefaultLimit
 	Dir    string        // for files; empty for the default directory for temporary files
+
+	slow bool // heartbeats are rare: a case is repeated
 }
 
 // DefaultLimit is how long a client may take for a case.
 const DefaultLimit = 10 * time.Second
+
+// driveTime is how much longer a client may take for a case that takes time itself.
+const driveTime = 20 * time.Second
 
 // errLimit ends a case.
 var errLimit = errors.New("the time limit of the case")
@@ -76,6 +81,10 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 			return v
 		}
 	}
+	if x.Way != ByTCP && c.Drive != nil {
+		v.Outcome, v.Lacks = NotApplicable, "a connection"
+		return v
+	}
 	if x.Way == ByStdin && len(c.Streams) > 1 {
 		v.Outcome, v.Lacks = NotApplicable, "several connections on standard input"
 		return v
@@ -83,6 +92,9 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 	limit := x.Limit
 	if limit == 0 {
 		limit = DefaultLimit
+	}
+	if c.Drive != nil {
+		limit += driveTime
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errLimit)
 	defer cancel()
@@ -92,10 +104,17 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 		return v
 	}
 	defer os.RemoveAll(dir)
-	lines, said, err := x.sit(ctx, c, dir)
+	var lines []string
+	var said string
+	var fault *Fault
+	if c.Drive != nil {
+		lines, said, fault, v.Late, err = x.drive(ctx, c, dir)
+	} else {
+		lines, said, err = x.sit(ctx, c, dir)
+		fault = Judge(x.Wants(c), lines)
+	}
 	v.Lines = lines
-	fault := Judge(x.Wants(c), lines)
-	v.Late = errors.Is(err, errLimit)
+	v.Late = v.Late || errors.Is(err, errLimit)
 	var wrong *Fault
 	switch {
 	case errors.As(err, &wrong): // what the client sent is wrong, so what it printed may be too

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"tickfeed/codec"
 	"tickfeed/feed"
 )
 
@@ -19,6 +20,9 @@ type Lab struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Event is called for each fault that happens, and for connections; one call at a time. It may be nil.
 	Event func(Event)
+	// Heard is called for each message of a client, and with a nil message when the client has ended its connection; one
+	// call at a time. It may be nil.
+	Heard func(Heard)
 
 	once    sync.Once
 	start   sync.Once // of the first Serve, which runs the clocks
@@ -63,6 +67,21 @@ func (l *Lab) say(e Event) {
 	defer l.saying.Unlock()
 	if l.Event != nil {
 		l.Event(e)
+	}
+}
+
+// Heard is a message of a client.
+type Heard struct {
+	Time       time.Time
+	Connection uint64
+	Message    codec.Message // nil: the client has ended the connection
+}
+
+func (l *Lab) hear(connection uint64, m codec.Message) {
+	l.saying.Lock()
+	defer l.saying.Unlock()
+	if l.Heard != nil {
+		l.Heard(Heard{time.Now(), connection, m})
 	}
 }
 

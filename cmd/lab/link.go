@@ -82,7 +82,9 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		if h, ok := m.(*codec.Hello); ok {
 			k.name = h.Client
 		}
+		l.hear(k.number, m)
 	}
+	defer l.hear(k.number, nil)
 	_ = nc.SetReadDeadline(time.Time{})
 	hits, login := l.rules.login(k.name)
 	k.login = login
@@ -103,6 +105,9 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		default:
 			k.pending = append(k.pending, i)
 		}
+	}
+	if !k.sleep(wait) {
+		return
 	}
 	dialling, stop := context.WithTimeout(ctx, dialTime)
 	server, err := l.Dial(dialling)
@@ -140,9 +145,6 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		defer close(gone)
 		k.up(messages)
 	})
-	if !k.sleep(wait) {
-		return
-	}
 	switch err := k.down(codec.NewReader(server, codec.MaxMessage)); {
 	case errors.Is(err, errEnded):
 		server.Close()
@@ -282,6 +284,11 @@ func (k *link) unstalled() bool {
 func (k *link) up(messages *codec.Reader) {
 	for {
 		t, raw, err := messages.Next()
+		if err == nil && k.lab.Heard != nil {
+			if m, err := codec.Decode(raw); err == nil {
+				k.lab.hear(k.number, m)
+			}
+		}
 		if !k.unstalled() {
 			return
 		}

@@ -148,7 +148,7 @@ var Verbs = [verbs]form{
 	Ahead:           {"ahead", "ahead N", "lets the next heartbeat cover N numbers that were not sent", "at seq 100: ahead 5"},
 	IgnorePulses:    {"ignore pulses", "ignore pulses DURATION", "drops the pulses of the client for so long", "at login 1: ignore pulses 5s"},
 	Refuse:          {"refuse", "refuse CODE [retry DURATION|for good] [N times]", "answers the hello with a refusal", "at login 2: refuse busy retry 200ms 3 times"},
-	SlowLogin:       {"slow login", "slow login DURATION", "passes the welcome so much later", "at login 1: slow login 2s"},
+	SlowLogin:       {"slow login", "slow login DURATION", "passes the hello on, and so gets the welcome, so much later", "at login 1: slow login 2s"},
 	NoWelcome:       {"no welcome", "no welcome", "never answers the hello", "at login 1: no welcome"},
 	CutSnapshot:     {"cut snapshot", "cut snapshot", "cuts the connection after the first part of a snapshot", "at snapshot 1: cut snapshot"},
 	EndlessSnapshot: {"endless snapshot", "endless snapshot", "leaves out the end of a snapshot", "at snapshot 1: endless snapshot"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -125,44 +124,4 @@ func TestListenUnix(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "unix:"+path, listenName(ln))
 	require.NoError(t, ln.Close())
-}
-
-// A relay passes bytes on, holds them while it stalls, and resets connections when it cuts.
-func TestRelay(t *testing.T) {
-	echo, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	go func() {
-		for {
-			c, err := echo.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); c.Close() }()
-		}
-	}()
-	defer echo.Close()
-	r, err := newRelay(func() string { return echo.Addr().String() })
-	require.NoError(t, err)
-	ended := make(chan struct{})
-	go func() { r.run(t.Context()); close(ended) }()
-	t.Cleanup(func() { <-ended })
-
-	c, err := net.Dial("tcp", r.addr())
-	require.NoError(t, err)
-	defer c.Close()
-	ping := func() error {
-		if _, err := c.Write([]byte("ping")); err != nil {
-			return err
-		}
-		_, err := io.ReadFull(c, make([]byte, 4))
-		return err
-	}
-	require.NoError(t, ping())
-	const stall = 100 * time.Millisecond
-	began := time.Now()
-	r.stall(stall)
-	require.NoError(t, ping())
-	assert.GreaterOrEqual(t, time.Since(began), stall)
-	assert.Equal(t, 1, r.cut())
-	assert.Error(t, ping())
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/cmd/lab"
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
@@ -39,6 +40,7 @@ type demoOptions struct {
 	rate            rate
 	instruments     int
 	symbols         []string
+	listen          string
 	json            bool
 }
 
@@ -52,8 +54,11 @@ one of everything, one of a few symbols, and one that is deliberately slow. Ever
 fault: connections are cut or stall, or the publisher is killed and started again. At the end a table
 accounts for every tick, checked by an auditor that shares no code with the subscribers.
 
+With --listen, subscribers of your own can join: they connect to ADDR and meet the same faults (tickfeed lab
+makes faults of your choice, and tickfeed exam judges a client).
+
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
-		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json",
+		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json\n  tickfeed demo --duration 5m --listen localhost:9000",
 		Args:    wantArgs(0, 0, ""),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), &o) },
 	}
@@ -64,6 +69,7 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 20k")
 		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
 		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
+		f.StringVar(&o.listen, "listen", "", "let subscribers join on `ADDR`, HOST:PORT or unix:PATH, and meet the faults")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")
 	})
 	return cmd
@@ -86,6 +92,11 @@ func (o *demoOptions) check() error {
 		return usage("--rate must be from %s to %s in a demo of %v, got %s", formatCount(math.Ceil(sim.MinRate*o.speed())), formatCount(sim.MaxRate), o.duration, o.rate.String())
 	case len(o.symbols) == 0:
 		return usage("--symbols names no pattern")
+	}
+	if o.listen != "" {
+		if err := checkAddress("--listen", o.listen); err != nil {
+			return err
+		}
 	}
 	filter, err := symbolFilter(o.symbols)
 	if err != nil {
@@ -124,6 +135,7 @@ type demo struct {
 	publisher atomic.Pointer[child]
 	books     *auditor
 	parties   []*party
+	guests    *lab.Lab // before subscribers that join; nil for none
 	group     sync.WaitGroup
 	crashed   chan error // holds one error
 	hurry     atomic.Bool
@@ -138,7 +150,7 @@ type party struct {
 	who   int
 	rule  rule
 	delay time.Duration // time that the subscriber takes per tick
-	relay *relay
+	lab   *lab.Lab      // through which it reaches the publisher
 	sub   *subscriber.Subscriber
 	order order
 	names []bool // by instrument: whether the filter of the demo wants it
@@ -217,7 +229,27 @@ func (d *demo) start(ctx context.Context) error {
 		}
 		d.parties = append(d.parties, x)
 	}
+	if d.o.listen == "" {
+		return nil
+	}
+	ln, err := listen(ctx, d.o.listen)
+	if err != nil {
+		return err
+	}
+	if d.guests, err = d.newLab(); err != nil {
+		ln.Close()
+		return err
+	}
+	d.group.Go(func() { _ = d.guests.Serve(ctx, ln) })
+	d.say(plain, "subscribers of your own can join on %s", listenName(ln))
 	return nil
+}
+
+// guestsMeet triggers a fault for the subscribers that have joined.
+func (d *demo) guestsMeet(fault string) {
+	if d.guests != nil {
+		d.guests.Trigger(fault)
+	}
 }
 
 func (d *demo) startPublisher(ctx context.Context) error {
@@ -235,12 +267,17 @@ func (d *demo) startPublisher(ctx context.Context) error {
 }
 
 func (d *demo) startParty(ctx context.Context, x *party) (err error) {
-	if x.relay, err = newRelay(func() string { return d.publisher.Load().listens() }); err != nil {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		return err
 	}
-	d.group.Go(func() { x.relay.run(ctx) })
+	if x.lab, err = d.newLab(); err != nil {
+		ln.Close()
+		return err
+	}
+	d.group.Go(func() { _ = x.lab.Serve(ctx, narrowListener{ln}) })
 	cfg := subscriber.Config{
-		Addrs: []string{x.relay.addr()}, Start: codec.Start{Kind: codec.StartBeginning}, Client: "demo " + x.name,
+		Addrs: []string{ln.Addr().String()}, Start: codec.Start{Kind: codec.StartBeginning}, Client: "demo " + x.name,
 		MaxBackoff: demoMaxBackoff, Seed: d.o.seed + uint64(x.who) + 1, Logger: zerolog.Nop(),
 	}
 	switch x.rule {
@@ -266,14 +303,55 @@ func (d *demo) startParty(ctx context.Context, x *party) (err error) {
 	return nil
 }
 
-// dialNarrow connects with a small receive buffer, so that the publisher soon notices a slow reader.
-func dialNarrow(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// demoRules are the faults of a demo's connection, which the demo triggers by name.
+const (
+	demoCut   = "cut"
+	demoStall = "stall"
+	demoRules = "on " + demoCut + ": cut rst\non " + demoStall + ": stall "
+)
+
+// newLab returns a lab before the present publisher.
+func (d *demo) newLab() (*lab.Lab, error) {
+	script, err := lab.Parse("demo", []byte(demoRules+stallTime.String()))
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.(*net.TCPConn).SetReadBuffer(relayBuffer)
-	return conn, nil
+	return &lab.Lab{
+		Script: script,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return dialNarrow(ctx, d.publisher.Load().listens()) },
+	}, nil
+}
+
+// narrow is the size of the socket buffers of a demo's connections. It is small, so that the publisher soon notices a slow
+// reader.
+const narrow = 32 << 10
+
+func narrowed(nc net.Conn) net.Conn {
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(narrow)
+		_ = tcp.SetWriteBuffer(narrow)
+	}
+	return nc
+}
+
+// dialNarrow connects with small buffers.
+func dialNarrow(ctx context.Context, addr string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return narrowed(nc), nil
+}
+
+// A narrowListener accepts connections with small buffers.
+type narrowListener struct{ net.Listener }
+
+func (l narrowListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return narrowed(nc), nil
 }
 
 func (d *demo) crash(err error) {
@@ -414,7 +492,8 @@ var faults = []fault{
 	{"cut one", func(d *demo, _ context.Context, chance *rand.Rand) error {
 		x := d.parties[chance.IntN(len(d.parties))]
 		d.say(yellow, "FAULT: the connection of %s is cut", x.name)
-		x.relay.cut()
+		x.lab.Trigger(demoCut)
+		d.guestsMeet(demoCut)
 		return nil
 	}},
 	{"kill", func(d *demo, ctx context.Context, _ *rand.Rand) error {
@@ -429,14 +508,16 @@ var faults = []fault{
 	{"stall", func(d *demo, _ context.Context, chance *rand.Rand) error {
 		x := d.parties[chance.IntN(len(d.parties)-1)] // except the slow one, which would hardly notice
 		d.say(yellow, "FAULT: the network of %s goes dead for %v, connections stay open", x.name, stallTime)
-		x.relay.stall(stallTime)
+		x.lab.Trigger(demoStall)
+		d.guestsMeet(demoStall)
 		return nil
 	}},
 	{"cut all", func(d *demo, _ context.Context, _ *rand.Rand) error {
 		d.say(yellow, "FAULT: all connections are cut at once")
 		for _, x := range d.parties {
-			x.relay.cut()
+			x.lab.Trigger(demoCut)
 		}
+		d.guestsMeet(demoCut)
 		return nil
 	}},
 }

@@ -176,7 +176,8 @@ type listedCase struct {
 	Chapter     string            `json:"chapter"`
 	Rule        string            `json:"rule"`
 	Section     string            `json:"section"`
-	Connections int               `json:"connections"`
+	Connections int               `json:"connections,omitempty"` // 0: as many as it takes
+	Script      string            `json:"script,omitempty"`
 	Needs       []conform.Ability `json:"needs,omitempty"`
 }
 
@@ -186,7 +187,11 @@ func (p *program) listCases(o *examOptions, cases []*conform.Case) error {
 	s := p.screen(p.stdout)
 	for _, c := range cases {
 		if o.json {
-			if err := lines.Encode(listedCase{c.ID, c.Chapter, c.Rule, c.Section, len(c.Streams), c.Needs}); err != nil {
+			l := listedCase{ID: c.ID, Chapter: c.Chapter, Rule: c.Rule, Section: c.Section, Connections: len(c.Streams), Needs: c.Needs}
+			if c.Drive != nil {
+				l.Script = c.Drive.Script
+			}
+			if err := lines.Encode(l); err != nil {
 				return err
 			}
 			continue
@@ -212,6 +217,9 @@ func (p *program) showCase(o *examOptions) error {
 		}
 	} else {
 		fmt.Fprintf(&b, "%s: %s\nPROTOCOL.md, %q\n", c.ID, c.Rule, c.Section)
+		if c.Drive != nil {
+			b.WriteString("\n" + c.Drive.Describe())
+		}
 		for i, s := range c.Streams {
 			fmt.Fprintf(&b, "\nconnection %d of %d, %d bytes; the client says hello with\n", i+1, len(c.Streams), len(s.Bytes))
 			h := s.Hello
@@ -238,6 +246,9 @@ func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
 		return fmt.Errorf("standard input: %w", err)
 	case len(printed) > maxJudged:
 		return wrong("standard input has more than %d MiB", maxJudged>>20)
+	}
+	if c.Drive != nil {
+		return usage("--judge %s: what a client must print in this case depends on the exam that it sat", c.ID)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(printed), "\n"), "\n")
 	x := conform.Exam{Lacks: o.lacking()}
@@ -266,6 +277,10 @@ func (o *examOptions) lacking() (lacks []conform.Ability) {
 
 // serveCases plays cases to clients until it is interrupted.
 func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*conform.Case) error {
+	cases = slices.DeleteFunc(slices.Clone(cases), func(c *conform.Case) bool { return c.Drive != nil })
+	if len(cases) == 0 {
+		return usage("--serve plays the cases of bytes; those that were chosen need a client that the exam starts")
+	}
 	listeners, err := listenAll(ctx, []string{o.serve})
 	if err != nil {
 		return err

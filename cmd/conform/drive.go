@@ -1,0 +1,457 @@
+package conform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/cmd/lab"
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal/memfs"
+)
+
+// A Drive is a case in which a real publisher sends ticks, as time passes, through a lab that does what a script says.
+// The publisher defines three instruments (numbers 1 to 3), publishes Ticks quotes, and ends the session. The client is
+// then stopped.
+type Drive struct {
+	Script string // of package lab
+	Ticks  int    // 0 for 1200
+	Filter codec.Filter
+	From   codec.Start
+	Slow   codec.SlowPolicy
+	Memory int64  // of a publisher without a journal; 0 for one with a journal
+	Steps  []Step // of the publisher
+
+	// What the client may and must do, besides delivering each tick once, in order, with a right account.
+	MayLose   bool          // numbers may be lost or withheld
+	Terminal  bool          // the client must end by itself, and may lack what follows
+	Causes    []string      // of its disconnects, in order, as "cause" or "cause code"; nil for any
+	Logins    [2]int        // least and greatest number of hellos; zero for any
+	Within    time.Duration // longest time from a fault to the next hello; 0 for any
+	Pulses    int           // least number of pulses on its first connection
+	Quiet     bool          // the publisher publishes nothing after the first tick for two seconds
+	KillAfter int           // the client is killed once it has printed so many ticks, and started again with its state file
+}
+
+// A Step is something that happens to the publisher once it has published so many ticks.
+type Step struct {
+	After int
+	Do    StepKind
+}
+
+// A StepKind is what happens to a publisher.
+type StepKind uint8
+
+// The steps.
+const (
+	Backup  StepKind = iota // a copy of the journal is taken
+	Restart                 // the publisher is stopped, and starts again over its journal
+	Restore                 // the publisher is stopped, and starts again over the copy: numbers after it are disowned
+	Replace                 // the publisher is stopped, and another one without a common session starts
+)
+
+// Describe returns what happens, and what the client must do, for people.
+func (d *Drive) Describe() string {
+	var b strings.Builder
+	n := d.Ticks
+	if n == 0 {
+		n = driveTicks
+	}
+	fmt.Fprintf(&b, "A publisher of 3 instruments publishes %d quotes, a thousand a second, and ends the session.\n", n)
+	if d.Quiet {
+		b.WriteString("After the first one nothing comes for two seconds.\n")
+	}
+	fmt.Fprintf(&b, "Heartbeats come every %v. The client starts at %s", driveBeat, fromOf(d.From))
+	if len(d.Filter) > 0 {
+		fmt.Fprintf(&b, " and asks for %s", strings.Join(d.Filter, ","))
+	}
+	b.WriteString(".\n")
+	for _, s := range d.Steps {
+		fmt.Fprintf(&b, "After %d quotes %s.\n", s.After, [...]string{
+			Backup: "a copy of its journal is taken", Restart: "it stops, and starts again over its journal",
+			Restore: "it stops, and starts again over the copy", Replace: "it stops, and one without a common session starts",
+		}[s.Do])
+	}
+	if d.KillAfter > 0 {
+		fmt.Fprintf(&b, "The client is killed after %d ticks, and started again with its state file.\n", d.KillAfter)
+	}
+	if d.Script != "" {
+		fmt.Fprintf(&b, "Between them stands a lab (tickfeed lab --list) with this script:\n  %s\n", strings.ReplaceAll(d.Script, "\n", "\n  "))
+	}
+	b.WriteString("The client must ")
+	if d.Terminal {
+		b.WriteString("end by itself")
+	} else {
+		b.WriteString("deliver each tick once and in order, print the end of the session, and leave with a goodbye on SIGTERM")
+	}
+	b.WriteString(".\n")
+	if d.Causes != nil {
+		fmt.Fprintf(&b, "The causes of its disconnects must be %q.\n", d.Causes)
+	}
+	if d.Logins[1] > 0 {
+		fmt.Fprintf(&b, "It may say hello %d to %d times.\n", d.Logins[0], d.Logins[1])
+	}
+	if d.Within > 0 {
+		fmt.Fprintf(&b, "It must be back at most %v after each fault.\n", d.Within)
+	}
+	return b.String()
+}
+
+const (
+	driveTicks = 1200
+	driveBeat  = 50 * time.Millisecond  // interval of heartbeats
+	slowBeat   = 500 * time.Millisecond // the same, of a case that is repeated
+	drivePace  = 10                     // ticks a millisecond step publishes
+)
+
+// A tickTruth is a tick that was published.
+type tickTruth struct {
+	symbol string
+	bid    int64 // 0 for a definition
+	event  int64
+}
+
+// A truth is everything that was published.
+type truth struct {
+	sessions []feed.SessionID // in the order in which they began
+	ticks    map[feed.SessionID]map[uint64]tickTruth
+	lineage  feed.Lineage // of the last publisher
+	final    uint64       // of the last session
+}
+
+// A sight is what the lab saw of the client.
+type sight struct {
+	hellos    []lab.Heard
+	goodbyes  []*codec.Goodbye
+	pulses    map[uint64]int // by connection
+	gone      int            // connections that the client has ended
+	faults    []lab.Event
+	lastFault time.Time
+}
+
+// driver runs a Drive.
+type driver struct {
+	d      *Drive
+	beat   time.Duration
+	lab    *lab.Lab
+	fs     *memfs.FS
+	backup *memfs.FS
+	pub    *publisher.Publisher
+	addr   atomic.Pointer[string]
+	stop   func() error // stops the present publisher
+	ids    []feed.InstrumentID
+	truth  truth
+	mu     sync.Mutex
+	sight  sight
+}
+
+var driveSymbols = []string{"AAPL", "AMZN", "MSFT"}
+
+// run lets the client sit the drive, and returns what it printed, what it said for people, and what is wrong.
+func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, said string, fault *Fault, late bool, err error) {
+	d := c.Drive
+	v := &driver{d: d, beat: driveBeat, fs: new(memfs.FS), truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
+	if x.slow {
+		v.beat = slowBeat
+	}
+	script, err := lab.Parse(c.ID, []byte(d.Script))
+	if err != nil {
+		return nil, "", nil, false, err
+	}
+	if err := v.open(ctx); err != nil {
+		return nil, "", nil, false, err
+	}
+	defer func() { err = errors.Join(err, v.stop()) }()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", nil, false, err
+	}
+	v.lab = &lab.Lab{
+		Script: script, Heard: v.heard, Event: v.event,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", *v.addr.Load())
+		},
+	}
+	serving, cancel := context.WithCancel(ctx)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = v.lab.Serve(serving, ln)
+	}()
+	defer func() {
+		cancel()
+		<-served
+	}()
+	o := Orders{Addr: ln.Addr().String(), Filter: d.Filter, From: fromOf(d.From), Slow: d.Slow.String(), Token: c.ID}
+	if d.KillAfter > 0 {
+		o.StateFile = filepath.Join(dir, "position.json")
+	}
+	p, err := x.Client.Start(ctx, o)
+	if err != nil {
+		return nil, "", nil, false, err
+	}
+	defer func() {
+		p.Kill()
+		<-p.Done()
+	}()
+	var before []string // what an earlier process printed
+	if d.KillAfter > 0 {
+		if err := await(ctx, p, func(lines []string) bool { return countTicks(lines) >= 1 }); err != nil {
+			return nil, p.Said(), nil, false, err
+		}
+	}
+	publishing, stopPublishing := context.WithCancel(ctx)
+	published := make(chan error, 1)
+	go func() {
+		published <- v.publish(publishing)
+		close(published)
+	}()
+	defer func() {
+		stopPublishing()
+		for range published {
+		}
+	}()
+	if d.KillAfter > 0 {
+		if err := await(ctx, p, func(lines []string) bool { return countTicks(lines) >= d.KillAfter }); err != nil {
+			return nil, p.Said(), nil, false, fmt.Errorf("the client has not printed %d ticks: %w", d.KillAfter, err)
+		}
+		p.Kill()
+		<-p.Done()
+		before, _ = p.Lines()
+		if p, err = x.Client.Start(ctx, o); err != nil {
+			return nil, "", nil, false, err
+		}
+	}
+	err = <-published
+	if err == nil {
+		err = x.endDrive(ctx, v, p)
+	}
+	p.Kill()
+	<-p.Done()
+	lines, _ = p.Lines()
+	v.settle()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j := judge{d: d, beat: v.beat, script: script, truth: &v.truth, sight: &v.sight}
+	fault = j.all(before, lines)
+	return append(before, lines...), p.Said(), fault, fault != nil && j.late(), err
+}
+
+// endDrive waits until the client has everything, and makes it end.
+func (x *Exam) endDrive(ctx context.Context, v *driver, p Process) error {
+	if v.d.Terminal {
+		select {
+		case <-p.Done():
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("the client was refused for good, and has not ended by itself: %w", context.Cause(ctx))
+		}
+	}
+	final := fmt.Sprintf(`"final":%d`, v.truth.final)
+	err := await(ctx, p, func(lines []string) bool {
+		return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(strings.ReplaceAll(l, " ", ""), final) })
+	})
+	if err != nil {
+		return fmt.Errorf("the client has not printed the end of the session at %d: %w", v.truth.final, err)
+	}
+	p.Stop()
+	select {
+	case <-p.Done():
+		return nil
+	case <-time.After(killAfter):
+		return fmt.Errorf("the client has not ended within %v after SIGTERM", killAfter)
+	case <-ctx.Done():
+		return fmt.Errorf("the client has not ended after SIGTERM: %w", context.Cause(ctx))
+	}
+}
+
+// await waits until done accepts the lines of p. It returns an error if p ends first, or ctx does.
+func await(ctx context.Context, p Process, done func([]string) bool) error {
+	for {
+		lines, more := p.Lines()
+		if done(lines) {
+			return nil
+		}
+		select {
+		case <-p.Done():
+			if lines, _ := p.Lines(); done(lines) {
+				return nil
+			}
+			return errors.Join(errors.New("the client has ended"), p.Err())
+		default:
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func countTicks(lines []string) (n int) {
+	for _, l := range lines {
+		if strings.Contains(l, `"seq"`) && !strings.Contains(l, `"event"`) {
+			n++
+		}
+	}
+	return n
+}
+
+func (v *driver) heard(h lab.Heard) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch m := h.Message.(type) {
+	case *codec.Hello:
+		v.sight.hellos = append(v.sight.hellos, h)
+	case *codec.Goodbye:
+		v.sight.goodbyes = append(v.sight.goodbyes, m)
+	case *codec.Pulse:
+		v.sight.pulses[h.Connection]++
+	case nil:
+		v.sight.gone++
+	}
+}
+
+// settle waits until the lab has read all that a client has sent that has ended.
+func (v *driver) settle() {
+	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline); time.Sleep(settlePoll) {
+		v.mu.Lock()
+		settled := v.sight.gone >= len(v.sight.hellos)
+		v.mu.Unlock()
+		if settled {
+			return
+		}
+	}
+}
+
+const (
+	settleTime = 5 * time.Second
+	settlePoll = 2 * time.Millisecond
+)
+
+func (v *driver) event(e lab.Event) {
+	if e.Line > 0 {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.sight.faults, v.sight.lastFault = append(v.sight.faults, e), e.Time
+	}
+}
+
+// open starts a publisher over v.fs.
+func (v *driver) open(ctx context.Context) error {
+	cfg := publisher.Config{Heartbeat: v.beat, Journal: "j", FS: v.fs, Server: "tickfeed exam"}
+	if v.d.Memory > 0 {
+		cfg.Journal, cfg.FS, cfg.Memory = "", nil, v.d.Memory
+	}
+	pub, err := publisher.New(cfg)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(err, pub.Close(ctx))
+	}
+	addr := ln.Addr().String()
+	v.addr.Store(&addr)
+	serving, cancel := context.WithCancel(context.Background())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = pub.Serve(serving, ln)
+	}()
+	v.stop = func() error {
+		cancel()
+		<-served
+		return pub.Close(context.Background())
+	}
+	v.pub = pub
+	v.truth.lineage = pub.Lineage()
+	session := pub.Lineage().Current().ID
+	v.truth.sessions = append(v.truth.sessions, session)
+	v.truth.ticks[session] = make(map[uint64]tickTruth)
+	v.ids = v.ids[:0]
+	for _, s := range driveSymbols {
+		before := pub.Stats().Head
+		id, err := pub.Define(ctx, feed.Definition{Symbol: s, Venue: "XNAS", PriceExponent: -2, Currency: "USD"})
+		if err != nil {
+			return err
+		}
+		if pub.Stats().Head > before {
+			v.truth.ticks[session][before] = tickTruth{symbol: s}
+		}
+		v.ids = append(v.ids, id)
+	}
+	return pub.Flush(ctx)
+}
+
+// publish publishes the ticks of the drive and takes its steps.
+func (v *driver) publish(ctx context.Context) error {
+	n := v.d.Ticks
+	if n == 0 {
+		n = driveTicks
+	}
+	for i := range n {
+		for _, s := range v.d.Steps {
+			if s.After == i {
+				if err := v.step(ctx, s.Do); err != nil {
+					return err
+				}
+			}
+		}
+		session, seq := v.truth.lineage.Current().ID, v.pub.Stats().Head
+		event := 1795357800_000000000 + int64(i)*1000
+		q := feed.Quote{Bid: int64(i + 1), BidSize: 10, Ask: int64(i + 2), AskSize: 20}.Tick(v.ids[i%len(v.ids)], event)
+		v.truth.ticks[session][seq] = tickTruth{driveSymbols[i%len(driveSymbols)], int64(i + 1), event}
+		if err := v.pub.Publish(ctx, []feed.Tick{q}); err != nil {
+			return err
+		}
+		wait := time.Duration(0)
+		if i%drivePace == drivePace-1 {
+			wait = 10 * time.Millisecond
+		}
+		if i == 0 && v.d.Quiet {
+			wait = 2 * time.Second
+		}
+		if wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	if err := v.pub.End(ctx); err != nil {
+		return err
+	}
+	v.truth.final = v.pub.Stats().Head
+	return nil
+}
+
+func (v *driver) step(ctx context.Context, s StepKind) error {
+	if s == Backup {
+		if err := v.pub.Flush(ctx); err != nil {
+			return err
+		}
+		v.backup = v.fs.Killed()
+		return nil
+	}
+	if err := v.stop(); err != nil {
+		return err
+	}
+	switch s {
+	case Restore:
+		v.fs = v.backup
+	case Replace:
+		v.fs = new(memfs.FS)
+	}
+	return v.open(ctx)
+}

@@ -1,0 +1,480 @@
+package conform
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tickfeed/cmd/lab"
+	"tickfeed/codec"
+	"tickfeed/feed"
+)
+
+// A judge compares what a client printed in a Drive with what was published. It keeps its own account, number by number.
+type judge struct {
+	d      *Drive
+	beat   time.Duration
+	script *lab.Script
+	truth  *truth
+	sight  *sight
+
+	line      int
+	session   feed.SessionID
+	next      uint64 // the number that must come next
+	known     bool   // session and next are known
+	connected bool
+	attempts  []uint64 // the position of the client when it said each hello; 0 if it had none
+	again     bool     // the client was killed and started again: its hellos can no longer be counted
+	causes    []string
+	totals    map[string]uint64
+	state     map[string]int64 // last bid by symbol
+	entries   map[string]int64 // of the snapshot that is being printed
+	ended     bool
+	left      bool
+	final     map[string]int64
+}
+
+// all judges the lines of the first process, which was killed, if there was one, and of the last.
+func (j *judge) all(before, lines []string) *Fault {
+	j.totals, j.state, j.final = map[string]uint64{}, map[string]int64{}, map[string]int64{}
+	var recent []string
+	process := func(lines []string, killed bool) *Fault {
+		for i, line := range lines {
+			j.line = i + 1
+			o, err := parseLine(line)
+			if err != nil && killed && i == len(lines)-1 {
+				break // a line that the kill cut
+			}
+			if err != nil {
+				return &Fault{Line: j.line, Text: "the line is not a JSON object: " + err.Error(), Got: line, Before: recent}
+			}
+			if text := j.read(o); text != "" {
+				return &Fault{Line: j.line, Text: text, Got: line, Before: recent}
+			}
+			recent = append(recent[max(0, len(recent)-around+1):], line)
+		}
+		return nil
+	}
+	if j.d.KillAfter > 0 {
+		if f := process(before, true); f != nil {
+			return f
+		}
+		j.restart()
+	}
+	if f := process(lines, false); f != nil {
+		return f
+	}
+	if text := j.end(); text != "" {
+		return &Fault{Text: text, Before: recent}
+	}
+	return nil
+}
+
+// restart begins the lines of a client that was killed and started again: it may deliver again what it had not saved.
+func (j *judge) restart() {
+	j.connected, j.known, j.totals, j.again = false, false, map[string]uint64{}, true
+}
+
+// attempt notes that the client has said hello.
+func (j *judge) attempt() {
+	if j.again {
+		return
+	}
+	next := uint64(0)
+	if j.known {
+		next = j.next
+	}
+	j.attempts = append(j.attempts, next)
+}
+
+// numberOf returns the number in field key of o.
+func numberOf(o object, key string) (uint64, bool) {
+	n, ok := o[key].(json.Number)
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(n.String(), 10, 64)
+	return v, err == nil
+}
+
+func sessionOf(o object) (id feed.SessionID) {
+	text, _ := o["session"].(string)
+	_ = id.UnmarshalText([]byte(text))
+	return id
+}
+
+// read judges one line.
+func (j *judge) read(o object) string {
+	if o["sessions"] != nil {
+		return ""
+	}
+	switch event, _ := o["event"].(string); event {
+	case "":
+		switch {
+		case o["state"] == true:
+			return j.entry(o, j.final)
+		case o["snapshot"] == true:
+			return j.entry(o, j.entries)
+		}
+		return j.tick(o)
+	case "connected":
+		return j.connect(o)
+	case "disconnected":
+		if cause, _ := o["cause"].(string); true {
+			if code, ok := o["code"].(string); ok {
+				cause += " " + code
+			}
+			j.causes = append(j.causes, cause)
+		}
+		if !j.connected { // refused, or cut before the welcome
+			j.attempt()
+		}
+		j.connected = false
+	case "snapshot":
+		if seq, _ := numberOf(o, "seq"); j.known && seq != j.next {
+			return fmt.Sprintf("the snapshot is as of %d, and the position is %d", seq, j.next)
+		}
+		j.entries = map[string]int64{}
+	case "lost", "withheld":
+		if !j.d.MayLose {
+			return fmt.Sprintf("the client says %s, and the publisher had every number", event)
+		}
+		return j.without(o, event)
+	case "disowned":
+		return j.disown(o)
+	case "end":
+		j.ended = true
+		if final, _ := numberOf(o, "final"); final != j.truth.final && !j.madeUp() {
+			return fmt.Sprintf("the session ends at %d, want %d", final, j.truth.final)
+		}
+	case "left":
+		j.left = true
+		for _, key := range []string{"delivered", "withheld", "lost", "disowned"} {
+			if v, ok := numberOf(o, key); !ok || v != j.totals[key] {
+				return fmt.Sprintf("the total of %q is %s, and the lines before say %d", key, show(o[key]), j.totals[key])
+			}
+		}
+		next, ok := numberOf(o, "next")
+		if !ok || !j.known {
+			break
+		}
+		if text := j.skip(next); text != "" { // numbers that the filter does not want may follow
+			return text
+		}
+		if next != j.next {
+			return fmt.Sprintf("the client leaves at %d, and its lines end at %d", next, j.next)
+		}
+	}
+	return ""
+}
+
+// madeUp reports whether the script ends a session that has not ended.
+func (j *judge) madeUp() bool {
+	return slices.ContainsFunc(j.sight.faults, func(e lab.Event) bool { return strings.HasSuffix(e.Fault, ": end") })
+}
+
+func (j *judge) connect(o object) string {
+	if j.connected {
+		return "the client is connected a second time, and has not said that it was disconnected"
+	}
+	j.connected = true
+	j.attempt()
+	position, ok := numberOf(o, "position")
+	if !ok {
+		return "position is missing"
+	}
+	session := sessionOf(o)
+	if j.truth.ticks[session] == nil {
+		return fmt.Sprintf("session %v was never published", session)
+	}
+	switch reason, _ := o["reason"].(string); {
+	case !j.known, reason == "snapshot": // another account begins
+		j.session, j.next, j.known = session, position, true
+	case reason == "resumed":
+		if text := j.skip(position); text != "" {
+			return text
+		}
+		if position != j.next {
+			return fmt.Sprintf("the client resumes at %d, and its lines end at %d", position, j.next)
+		}
+	case reason == "rewound": // the line that disowns numbers follows
+	}
+	return ""
+}
+
+// wants reports whether the filter wants a tick.
+func (j *judge) wants(t tickTruth) bool {
+	return j.d.Filter.All() || j.d.Filter.Match(&feed.Definition{Symbol: t.symbol, Venue: "XNAS"})
+}
+
+// skip passes over numbers up to seq that the filter does not want. It returns a sentence if one is missing.
+func (j *judge) skip(seq uint64) string {
+	for ; j.next < seq; j.next++ {
+		t, ok := j.lookup(j.session, j.next)
+		if ok && j.wants(t) {
+			return fmt.Sprintf("number %d is missing: %d comes after %d", j.next, seq, j.next-1)
+		}
+	}
+	return ""
+}
+
+// lookup returns the tick with a number of session or, if it is of an older session, of the one that owns it.
+func (j *judge) lookup(session feed.SessionID, seq uint64) (tickTruth, bool) {
+	if t, ok := j.truth.ticks[session][seq]; ok {
+		return t, ok
+	}
+	for _, s := range j.truth.sessions {
+		if t, ok := j.truth.ticks[s][seq]; ok {
+			return t, ok
+		}
+	}
+	return tickTruth{}, false
+}
+
+func (j *judge) tick(o object) string {
+	seq, ok := numberOf(o, "seq")
+	if !ok {
+		return "the line is neither an event nor a tick: seq is missing"
+	}
+	session := sessionOf(o)
+	t, ok := j.truth.ticks[session][seq]
+	if !ok {
+		return fmt.Sprintf("number %d of session %v was never published", seq, session)
+	}
+	if !j.known || !j.connected {
+		return fmt.Sprintf("number %d comes without a connection", seq)
+	}
+	j.session = session
+	if seq < j.next {
+		return fmt.Sprintf("number %d comes a second time, or out of order: %d is next", seq, j.next)
+	}
+	if text := j.skip(seq); text != "" {
+		return text
+	}
+	if !j.wants(t) {
+		return fmt.Sprintf("number %d is of %s, which was not asked for", seq, t.symbol)
+	}
+	if symbol, _ := o["symbol"].(string); symbol != t.symbol {
+		return fmt.Sprintf("number %d has the symbol %q, want %q", seq, symbol, t.symbol)
+	}
+	kind, _ := o["type"].(string)
+	switch {
+	case t.bid == 0 && kind != "definition", t.bid != 0 && kind != "quote":
+		return fmt.Sprintf("number %d is of type %q", seq, kind)
+	case t.bid != 0:
+		if text := j.quote(o, t.symbol, t.bid); text != "" {
+			return fmt.Sprintf("number %d: %s", seq, text)
+		}
+		j.state[t.symbol] = t.bid
+	}
+	j.next = seq + 1
+	j.totals["delivered"]++
+	return ""
+}
+
+// quote compares the prices of a line with those of the quote whose bid is bid.
+func (j *judge) quote(o object, symbol string, bid int64) string {
+	scale := int64(1)
+	if o["raw"] != true {
+		scale = 100
+	}
+	for key, want := range map[string]int64{"bid": bid, "ask": bid + 1} {
+		text := strconv.FormatInt(want, 10)
+		if scale > 1 {
+			text = fmt.Sprintf("%d.%02d", want/scale, want%scale)
+		}
+		if !equal(json.Number(text), o[key]) {
+			return fmt.Sprintf("%q of %s is %s, want %s", key, symbol, show(o[key]), text)
+		}
+	}
+	return ""
+}
+
+// entry judges an entry of a snapshot, or of the state at the end.
+func (j *judge) entry(o object, into map[string]int64) string {
+	symbol, _ := o["symbol"].(string)
+	if !slices.Contains(driveSymbols, symbol) {
+		return fmt.Sprintf("there is no instrument %q", symbol)
+	}
+	if o["type"] != "quote" || into == nil {
+		return ""
+	}
+	bid, ok := numberOf(o, "bid")
+	if o["raw"] != true || !ok {
+		return ""
+	}
+	into[symbol] = int64(bid)
+	if o["snapshot"] != true {
+		return ""
+	}
+	want := int64(0) // the last quote of the symbol before the snapshot
+	for seq := j.next; seq > 0 && want == 0; seq-- {
+		if t, ok := j.truth.ticks[sessionOf(o)][seq-1]; ok && t.symbol == symbol {
+			want = t.bid
+		} else if t, ok := j.lookup(sessionOf(o), seq-1); ok && t.symbol == symbol {
+			want = t.bid
+		}
+	}
+	if want != int64(bid) && want != 0 {
+		return fmt.Sprintf("the snapshot as of %d has the bid %d of %s, want %d", j.next, bid, symbol, want)
+	}
+	j.state[symbol] = int64(bid)
+	return ""
+}
+
+// without accounts for numbers that are lost or withheld.
+func (j *judge) without(o object, event string) string {
+	from, ok1 := numberOf(o, "from")
+	to, ok2 := numberOf(o, "to")
+	if !ok1 || !ok2 || from >= to {
+		return "the range is empty, or from or to is missing"
+	}
+	session := sessionOf(o)
+	if session == j.session || from >= j.next {
+		if from < j.next {
+			return fmt.Sprintf("number %d is %s, and was delivered: %d is next", from, event, j.next)
+		}
+		if text := j.skip(from); text != "" {
+			return text
+		}
+	}
+	j.session, j.next = session, to
+	j.totals[event] += to - from
+	return ""
+}
+
+// disown takes back numbers that were delivered.
+func (j *judge) disown(o object) string {
+	from, ok1 := numberOf(o, "from")
+	to, ok2 := numberOf(o, "to")
+	if !ok1 || !ok2 || from >= to {
+		return "the range is empty, or from or to is missing"
+	}
+	if to != j.next {
+		return fmt.Sprintf("numbers up to %d are disowned, and the client has those below %d", to, j.next)
+	}
+	if owner, _, ok := j.truth.lineage.Owner(from); !ok || owner.First != from {
+		return fmt.Sprintf("numbers from %d on are disowned, and no session begins there", from)
+	}
+	j.next = from
+	j.totals["disowned"] += to - from
+	j.totals["delivered"] -= to - from
+	return ""
+}
+
+// end judges the whole.
+func (j *judge) end() string {
+	if j.d.Terminal {
+		return j.seen()
+	}
+	if text := j.skip(j.truth.final); text != "" {
+		return fmt.Sprintf("the output ends at number %d; the session ends at %d", j.next, j.truth.final)
+	}
+	switch {
+	case !j.ended:
+		return "the client has not printed the end of the session"
+	case !j.left:
+		return "the client has not printed that it has left"
+	}
+	if len(j.final) > 0 {
+		for _, symbol := range driveSymbols {
+			if want := j.last(symbol); want != 0 && j.wants(tickTruth{symbol: symbol}) && j.final[symbol] != want {
+				return fmt.Sprintf("the state at the end has the bid %d of %s, want %d", j.final[symbol], symbol, want)
+			}
+		}
+	}
+	return j.seen()
+}
+
+// last returns the last bid of symbol that was published and is not disowned.
+func (j *judge) last(symbol string) int64 {
+	for seq := j.truth.final; seq > 1; seq-- {
+		owner, _, ok := j.truth.lineage.Owner(seq - 1)
+		if !ok {
+			return 0
+		}
+		if t, ok := j.truth.ticks[owner.ID][seq-1]; ok && t.symbol == symbol && t.bid != 0 {
+			return t.bid
+		}
+	}
+	return 0
+}
+
+// seen judges what the client sent, and when.
+func (j *judge) seen() string {
+	d, s := j.d, j.sight
+	if d.Causes != nil && !slices.Equal(d.Causes, j.causes) {
+		return fmt.Sprintf("the causes of its disconnects are %q, want %q", j.causes, d.Causes)
+	}
+	if n := len(s.hellos); d.Logins[1] > 0 && (n < d.Logins[0] || n > d.Logins[1]) {
+		return fmt.Sprintf("the client said hello %d times, want %d to %d", n, d.Logins[0], d.Logins[1])
+	}
+	if text := j.patient(); text != "" {
+		return text
+	}
+	if len(s.hellos) > 0 && s.pulses[s.hellos[0].Connection] < d.Pulses*int(driveBeat/time.Millisecond)/int(j.beat/time.Millisecond) {
+		return fmt.Sprintf("the client sent %d pulses on its first connection, want at least %d: one each %v", s.pulses[s.hellos[0].Connection], d.Pulses*int(driveBeat/time.Millisecond)/int(j.beat/time.Millisecond), j.beat)
+	}
+	if d.Within > 0 {
+		for _, f := range s.faults {
+			i := slices.IndexFunc(s.hellos, func(h lab.Heard) bool { return h.Time.After(f.Time) })
+			if i < 0 {
+				return fmt.Sprintf("the client has not come back after %q", f.Fault)
+			}
+			if gap := s.hellos[i].Time.Sub(f.Time); gap > d.Within+3*j.beat {
+				return fmt.Sprintf("the client comes back %v after %q, want at most %v", gap.Round(time.Millisecond), f.Fault, d.Within+3*j.beat)
+			}
+		}
+	}
+	for i, want := range j.attempts[:min(len(j.attempts), len(s.hellos))] {
+		held := s.hellos[i].Message.(*codec.Hello).Position
+		switch {
+		case want == 0 || held.Next == want && len(held.Lineage) > 0:
+		case len(held.Lineage) == 0:
+			return fmt.Sprintf("hello %d has no position, and the client has printed every number below %d", i+1, want)
+		case held.Next < want || d.Filter.All():
+			return fmt.Sprintf("hello %d has the position %d, and the client has printed every number below %d", i+1, held.Next, want)
+		}
+	}
+	if !d.Terminal && len(s.goodbyes) == 0 {
+		return "the client has not said goodbye when it left"
+	}
+	return ""
+}
+
+// late reports whether the client, or its publisher, was taken for dead where the case does not provide for it: that can
+// be the machine's fault.
+func (j *judge) late() bool {
+	return slices.ContainsFunc(j.causes, func(c string) bool { return strings.HasSuffix(c, "silent") && !slices.Contains(j.d.Causes, c) })
+}
+
+// early is how much sooner than it was asked to a client may come back: clocks are read on both sides.
+const early = 5 * time.Millisecond
+
+// patient reports a client that came back before it was asked to, or although it was told not to.
+func (j *judge) patient() string {
+	for _, f := range j.sight.faults {
+		i := slices.IndexFunc(j.script.Rules, func(r *lab.Rule) bool { return r.Line == f.Line })
+		if i < 0 {
+			continue
+		}
+		fault := j.script.Rules[i].Fault
+		if fault.Verb != lab.Refuse && fault.Verb != lab.SayGoodbye {
+			continue
+		}
+		for _, h := range j.sight.hellos {
+			gap := h.Time.Sub(f.Time)
+			switch {
+			case gap <= 0:
+			case !fault.Retry:
+				return fmt.Sprintf("the client came back %v after %q, which says that it must not", gap.Round(time.Millisecond), f.Fault)
+			case gap < fault.RetryIn-early:
+				return fmt.Sprintf("the client came back %v after %q, want at least %v", gap.Round(time.Millisecond), f.Fault, fault.RetryIn)
+			}
+		}
+	}
+	return ""
+}
