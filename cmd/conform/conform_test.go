@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"tickfeed/cmd/lab"
 	"tickfeed/codec"
+	"tickfeed/codec/lab"
 	"tickfeed/feed"
 )
 

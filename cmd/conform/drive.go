@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tickfeed/cmd/lab"
 	"tickfeed/codec"
+	"tickfeed/codec/lab"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal/memfs"

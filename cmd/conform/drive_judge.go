@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"tickfeed/cmd/lab"
 	"tickfeed/codec"
+	"tickfeed/codec/lab"
 	"tickfeed/feed"
 )
 

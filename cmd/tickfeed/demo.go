@@ -26,8 +26,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"tickfeed/cmd/lab"
 	"tickfeed/codec"
+	"tickfeed/codec/lab"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
 	"tickfeed/subscriber"

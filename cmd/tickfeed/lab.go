@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"tickfeed/cmd/lab"
+	"tickfeed/codec/lab"
 )
 
 // labOptions are the flags of lab.
