@@ -1,0 +1,112 @@
+package publishertest_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"tickfeed/codec"
+	"tickfeed/codec/netsim"
+	"tickfeed/publisher"
+	"tickfeed/publisher/publishertest"
+	"tickfeed/subscriber"
+	"tickfeed/subscriber/subscribertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A first reconnect test: after a cut before number 1000 the handler sees 1000 next, within 50 ms.
+func TestReconnect(t *testing.T) {
+	s := publishertest.New(t)
+	aapl := s.Define("AAPL") // number 1
+	s.Rule("at seq 1000: cut rst")
+	r := subscribertest.Start(t, subscriber.Config{Addrs: []string{s.Addr}, Start: subscriber.Beginning})
+	s.Quotes(aapl, 1500)
+	r.Wait(1502)
+	r.Complete(1, 1502)
+	r.WaitRecovered(1)
+	require.Equal(t, uint64(1), s.Happened())
+}
+
+// follow starts a subscriber of s from the beginning.
+func follow(t *testing.T, s *publishertest.Server, change func(*subscriber.Config)) *subscribertest.Recorder {
+	cfg := subscriber.Config{Addrs: []string{s.Addr}, Dial: s.Dial, Start: subscriber.Beginning, Seed: 1, MaxBackoff: time.Second}
+	if change != nil {
+		change(&cfg)
+	}
+	return subscribertest.Start(t, cfg)
+}
+
+// Each fault, in a simulated network and virtual time, with the recovery that it causes.
+func TestFaults(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault func(s *publishertest.Server)
+		cause subscriber.Cause // "" for no recovery
+		least time.Duration    // virtual time that it takes
+	}{
+		{"cut", (*publishertest.Server).Cut, subscriber.CauseCut, 0},
+		{"silence", (*publishertest.Server).Silence, subscriber.CauseSilent, 3 * publishertest.Heartbeat},
+		{"a stall that a client must bear", func(s *publishertest.Server) { s.Stall(2 * publishertest.Heartbeat) }, "", 2 * publishertest.Heartbeat},
+		{"goodbye", func(s *publishertest.Server) { s.Goodbye(codec.CodeShutdown, 300*time.Millisecond) }, subscriber.CauseGoodbye, 300 * time.Millisecond},
+		{"refused three times", func(s *publishertest.Server) { s.Refuse(codec.CodeBusy, 200*time.Millisecond, 3); s.Cut() }, subscriber.CauseCut, 600 * time.Millisecond},
+		{"a tick is dropped", func(s *publishertest.Server) { s.Drop(s.Head() + 5) }, subscriber.CauseGap, 0},
+		{"restart", (*publishertest.Server).Restart, subscriber.CauseGoodbye, 0},
+		{"kill", (*publishertest.Server).Kill, subscriber.CauseCut, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := publishertest.NewNetwork(t, netsim.New(1, netsim.Config{}), "feed:1")
+				aapl := s.Define("AAPL")
+				r := follow(t, s, nil)
+				r.Wait(s.Quotes(aapl, 20))
+				began := time.Now()
+				test.fault(s)
+				next := s.Quotes(aapl, 20)
+				r.Wait(next)
+				r.Complete(1, next)
+				assert.GreaterOrEqual(t, time.Since(began), test.least)
+				if test.cause == "" {
+					assert.Empty(t, r.Recoveries())
+					return
+				}
+				r.WaitRecovered(1)
+				assert.Equal(t, test.cause, r.Recoveries()[0].Cause)
+			})
+		})
+	}
+}
+
+// Numbers after a backup that is restored are disowned; after a replacement they are of another session.
+func TestSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := publishertest.NewNetwork(t, netsim.New(1, netsim.Config{}), "feed:1")
+		aapl := s.Define("AAPL")
+		r := follow(t, s, nil)
+		fork := s.Quotes(aapl, 10)
+		s.Backup()
+		r.Wait(s.Quotes(aapl, 5))
+		s.Restore()
+		s.Quotes(aapl, 3)
+		r.WaitFor("the numbers that are disowned", func() bool { return r.Subscriber.Ledger().Totals().Disowned == 5 })
+		assert.Equal(t, fork+3, s.Head())
+		s.Replace()
+		s.Define("MSFT")
+		r.WaitFor("the other session", func() bool { return r.Subscriber.Position().Lineage.Current().ID == s.Publisher.Lineage().Current().ID })
+	})
+}
+
+// A refusal for good ends the subscriber.
+func TestRefusedForGood(t *testing.T) {
+	s := publishertest.New(t, publisher.Config{Token: "secret"})
+	r := follow(t, s, func(cfg *subscriber.Config) { cfg.Token = "wrong" })
+	r.WaitFor("the end", func() bool { return r.Err() != nil })
+	var refused *subscriber.RefusedError
+	require.True(t, errors.As(r.Err(), &refused))
+	assert.Equal(t, codec.CodeUnauthorized, refused.Code)
+}

@@ -1,0 +1,212 @@
+// Package subscribertest records what a subscriber delivers, and asserts that nothing is missing, doubled or out of
+// order.
+//
+//	r := subscribertest.Start(t, subscriber.Config{Addrs: []string{s.Addr}, Start: subscriber.Beginning})
+//	r.Wait(1001)                  // until every number below 1001 is accounted for
+//	r.Complete(1, 1001)           // each delivered once, in order
+//	r.Recoveries()[0].Live        // how long it took
+//
+// A method that fails ends the test with t.Fatal; only the goroutine of the test may call them.
+package subscribertest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"tickfeed/feed"
+	"tickfeed/subscriber"
+)
+
+// A Recorder is a subscriber and all that it has delivered.
+type Recorder struct {
+	// Subscriber is the subscriber that Start made.
+	Subscriber *subscriber.Subscriber
+
+	t    testing.TB
+	done chan struct{} // closed when Run has returned
+	stop context.CancelFunc
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed and replaced with each batch
+	ticks     []feed.Tick
+	snapshots int
+	changes   []subscriber.Change
+	err       error
+}
+
+// Patience is how long Wait, WaitFor and Stop wait before they fail the test.
+const Patience = 30 * time.Second
+
+// Start makes a subscriber and runs it until the test ends.
+func Start(t testing.TB, cfg subscriber.Config) *Recorder {
+	t.Helper()
+	sub, err := subscriber.New(cfg)
+	if err != nil {
+		t.Fatal("subscribertest: ", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Recorder{Subscriber: sub, t: t, done: make(chan struct{}), stop: cancel, changed: make(chan struct{})}
+	go func() {
+		err := sub.Run(ctx, r.handle)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if ctx.Err() == nil {
+			r.err = err
+		}
+		close(r.changed)
+		r.changed = make(chan struct{})
+		close(r.done)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-r.done
+	})
+	return r
+}
+
+func (r *Recorder) handle(b *subscriber.Batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case b.Snapshot:
+		r.snapshots++
+	default:
+		for _, t := range b.Ticks {
+			if t.Extra != nil {
+				extra := *t.Extra
+				t.Extra = &extra
+			}
+			r.ticks = append(r.ticks, t)
+		}
+	}
+	if b.Change != nil {
+		r.changes = append(r.changes, *b.Change)
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return nil
+}
+
+// Ticks returns the ticks delivered so far, without the entries of snapshots.
+func (r *Recorder) Ticks() []feed.Tick {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ticks)
+}
+
+// Changes returns the changes delivered so far.
+func (r *Recorder) Changes() []subscriber.Change {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.changes)
+}
+
+// Recoveries returns the reports of the recoveries so far.
+func (r *Recorder) Recoveries() (reports []subscriber.Report) {
+	for _, c := range r.Changes() {
+		if c.Report != nil {
+			reports = append(reports, *c.Report)
+		}
+	}
+	return reports
+}
+
+// Snapshots returns how many batches of snapshot entries were delivered so far.
+func (r *Recorder) Snapshots() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshots
+}
+
+// Err returns the error with which the subscriber has ended by itself, or nil.
+func (r *Recorder) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// WaitFor waits until is returns true; it is called after each batch. what names it, for a failure.
+func (r *Recorder) WaitFor(what string, is func() bool) {
+	r.t.Helper()
+	timeout := time.NewTimer(Patience)
+	defer timeout.Stop()
+	for {
+		r.mu.Lock()
+		changed := r.changed
+		r.mu.Unlock()
+		if is() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-r.done:
+			if is() {
+				return
+			}
+			r.t.Fatalf("subscribertest: the subscriber has ended before %s: %v", what, r.Err())
+		case <-timeout.C:
+			r.t.Fatalf("subscribertest: %s: not within %v; the position is %d", what, Patience, r.Subscriber.Position().Next)
+		}
+	}
+}
+
+// Wait waits until every number below next is accounted for and delivered.
+func (r *Recorder) Wait(next uint64) {
+	r.t.Helper()
+	r.WaitFor(fmt.Sprintf("number %d", next-1), func() bool {
+		if r.Subscriber.Position().Next < next {
+			return false
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return uint64(len(r.ticks)) >= r.Subscriber.Ledger().Totals().Delivered
+	})
+}
+
+// WaitRecovered waits for n recoveries.
+func (r *Recorder) WaitRecovered(n int) {
+	r.t.Helper()
+	r.WaitFor(fmt.Sprintf("recovery %d", n), func() bool { return len(r.Recoveries()) >= n })
+}
+
+// Complete fails the test unless each number in [from, to) was delivered once, in order.
+func (r *Recorder) Complete(from, to uint64) {
+	r.t.Helper()
+	next := from
+	for i, t := range r.Ticks() {
+		switch {
+		case t.Seq < from, t.Seq >= to:
+			continue
+		case t.Seq < next:
+			r.t.Fatalf("subscribertest: tick %d of those delivered has number %d, which comes a second time or out of order: %d is next", i, t.Seq, next)
+		case t.Seq > next:
+			r.t.Fatalf("subscribertest: numbers from %d to %d were not delivered", next, t.Seq-1)
+		}
+		next++
+	}
+	if next < to {
+		r.t.Fatalf("subscribertest: numbers from %d to %d were not delivered", next, to-1)
+	}
+	if err := r.Subscriber.Ledger().Check(); err != nil {
+		r.t.Fatal("subscribertest: the ledger: ", err)
+	}
+}
+
+// Lost returns the numbers that the ledger counts as lost, over all sessions.
+func (r *Recorder) Lost() uint64 { return r.Subscriber.Ledger().Totals().Lost }
+
+// Stop ends the subscriber, and returns the error of Run.
+func (r *Recorder) Stop() error {
+	r.t.Helper()
+	r.stop()
+	select {
+	case <-r.done:
+	case <-time.After(Patience):
+		r.t.Fatalf("subscribertest: the subscriber has not ended within %v", Patience)
+	}
+	return r.Err()
+}
