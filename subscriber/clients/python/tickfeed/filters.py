@@ -14,7 +14,6 @@ def matcher(patterns):
     alternatives = []
     for pattern in patterns:
         symbol, at, venue = pattern.partition("@")
-        alternatives.append(_regex(symbol) + "@" + (_regex(venue) if at else ".*"))
+        alternatives.append(_regex(symbol) + "\0" + (_regex(venue) if at else ".*"))
     match = re.compile("|".join(alternatives), re.DOTALL).fullmatch
-    # A symbol may contain "@", but a pattern for one cannot: it is split at the first.
-    return lambda d: bool(match(d["symbol"].replace("@", "\0") + "@" + d["venue"]))
+    return lambda definition: bool(match(definition["symbol"] + "\0" + definition["venue"]))

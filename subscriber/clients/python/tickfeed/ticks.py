@@ -101,9 +101,9 @@ _READERS = {
 }  # fmt: skip
 
 _INTERNAL = frozenset(("kind", "id", "more", "trade_ref", "symbol", "venue", "price_exponent", "size_exponent", "ts_event"))
+_EXPECTED = ("expected_end", "expected_time")
 _OPTIONAL = frozenset((
-    "side", "last_side", "trade_id", "conditions", "currency", "tick_size", "lot", "trading_day", "reason", "expected_end",
-    "expected_time",
+    "side", "last_side", "trade_id", "conditions", "currency", "tick_size", "lot", "trading_day", "reason",
 ))  # fmt: skip
 
 
@@ -121,7 +121,8 @@ def event_of(tick, definition, session, **head):
             value = STATUSES[value] if value < len(STATUSES) else f"status({value})"
         elif name == "auction":
             value = AUCTIONS[value] if value < len(AUCTIONS) else f"auction({value})"
-        if name not in _INTERNAL and (value not in (None, "", 0) or name not in _OPTIONAL):
+        left_out = value is None if name in _EXPECTED else name in _OPTIONAL and value in (None, "", 0)
+        if name not in _INTERNAL and not left_out:
             event[name] = value
     if tick["more"]:
         event["more"] = True
