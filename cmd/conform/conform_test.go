@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -111,6 +112,8 @@ func TestJudgeFindsFaults(t *testing.T) {
 		{"a snapshot that is a tick", lines, replaced(lines, `"snapshot":true,`, `"seq":4,`), `"snapshot" is missing`},
 		{"a tick that is a snapshot", lines, replaced(lines, `"seq":3,`, `"snapshot":true,"seq":3,`), `"snapshot" is true, and must be left out`},
 		{"another price", lines, replaced(lines, `"bid":18725`, `"bid":18724`), `"bid" is 18724, want 18725`},
+		{"a price that is not raw", lines, replaced(lines, `"raw":true,`, ``), "as --raw prints them"},
+		{"a tick where an event is expected", lines, without(lines, `"event":"connected"`), `the line is a tick, of type "definition"; the event "connected" is expected`},
 		{"a price as text", lines, replaced(lines, `"bid":18725`, `"bid":"18725"`), `"bid" is "18725", want 18725`},
 		{"a price that is nearly right", lines, replaced(lines, `"bid":18725`, `"bid":18725.0000001`), `"bid" is 18725.0000001`},
 		{"a price that is left out", lines, replaced(lines, `"bid":18725,`, ``), `"bid" is missing: a price that is not there is null`},
@@ -118,7 +121,7 @@ func TestJudgeFindsFaults(t *testing.T) {
 		{"a side in other words", lines, replaced(lines, `"side":"buy"`, `"side":"bid"`), `"side" is "bid", want "buy"`},
 		{"more of an event that is over", lines, replaced(lines, `"seq":3,`, `"more":true,"seq":3,`), `"more" is true, and must be left out`},
 		{"a sum that is wrong", lines, replaced(lines, `"delivered":5,`, `"delivered":6,`), `"delivered" is 6, want 5`},
-		{"no ledger", lines, lines[:len(lines)-1], "1 lines too early"},
+		{"no ledger", lines, lines[:len(lines)-1], "1 lines too early; the ledger is expected"},
 		{"a ledger that delivers disowned numbers", lines, replaced(lines, `"delivered":[[1,4]],"disowned":[[4,6]]`, `"delivered":[[1,6]]`), "says disowned no number, want [4, 6)"},
 		{"a ledger without a session", lines, replaced(lines, `,{"session":"000000020261122b","delivered":[[4,6]]}`, ``), "the ledger has 1 sessions, want 2"},
 		{"a ledger with ranges that touch", lines, replaced(lines, `"delivered":[[1,4]]`, `"delivered":[[3,4],[1,3]]`), "the ledger cannot be read"},
@@ -144,8 +147,9 @@ type forger struct {
 
 	hello  func(*codec.Hello) // changes each hello
 	lines  func([]string) []string
-	hangs  bool // does not end by itself
-	silent bool // does not connect
+	hangs  bool  // does not end by itself
+	silent bool  // does not connect
+	code   error // if not nil, it ends by itself, so
 }
 
 // golden returns the cases of bytes.
@@ -208,14 +212,16 @@ func (f *forger) sit(ctx context.Context, o Orders) error {
 			f.Add(line)
 			continue
 		}
-		select {
-		case <-f.stop:
-		case <-ctx.Done():
-			return ctx.Err()
+		if f.code == nil {
+			select {
+			case <-f.stop:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		f.Add(line)
 	}
-	return nil
+	return f.code
 }
 
 // What a client says is judged, too, and a client that does not end is a fault.
@@ -245,6 +251,8 @@ func TestRun(t *testing.T) {
 		{"starts elsewhere", "good-live", forger{hello: func(h *codec.Hello) { h.Start = codec.Start{} }}, time.Minute, "starts at snapshot, want live", false},
 		{"speaks another version", "good-plain", forger{hello: func(h *codec.Hello) { h.MinVersion, h.MaxVersion = 2, 3 }}, time.Minute, "versions 2 to 3", false},
 		{"prints too little", "good-plain", forger{lines: func(l []string) []string { return slices.Concat(l[:2], l[3:]) }}, time.Minute, `"seq" is 3, want 2`, false},
+		{"ends by itself after a refusal for good", "good-refused", forger{code: errors.New("exit status 1")}, time.Minute, "", false},
+		{"ends by itself too early", "good-plain", forger{lines: func([]string) []string { return nil }, code: errors.New("exit status 1")}, time.Minute, "ended by itself: exit status 1", false},
 		{"does not connect", "good-plain", forger{silent: true}, 100 * time.Millisecond, "the client has not finished with the connection", true},
 		{"does not say that it is disconnected", "good-plain", forger{lines: func(l []string) []string { return nil }, hangs: true}, time.Minute, "lines too early", false},
 	} {

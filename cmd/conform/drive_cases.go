@@ -32,7 +32,7 @@ func driveCases() []*Case {
 		{"recover-snapshot-endless", "a snapshot without its end", "recovery", "7 snapshot begin, 8 snapshot part, 9 snapshot end", Drive{Script: "at snapshot 1: endless snapshot", Causes: []string{"protocol"}}},
 		{"recover-snapshot-moved", "a snapshot as of another number than the position", "recovery", "7 snapshot begin, 8 snapshot part, 9 snapshot end", Drive{Script: "at snapshot 1: move snapshot 1", Causes: []string{"protocol"}}},
 		{"recover-filtered", "a filtered line is cut: skipped numbers are not asked for again", "recovery", "Filters", Drive{Script: "every seq 300: cut fin", Filter: codec.Filter{"A*"}, Logins: [2]int{5, 8}}},
-		{"recover-killed", "the client is killed and started again with its state file: no tick is missing", "recovery", "Security", Drive{KillAfter: 400}},
+		{"recover-killed", "the client is killed and started again with its state file: no tick is missing", "recovery", "A connection", Drive{KillAfter: 400}},
 		{"recover-killed-cut", "the client is killed between cuts and started again with its state file", "recovery", "A connection", Drive{Script: "every seq 200: cut fin", KillAfter: 500}},
 
 		{"alive-heartbeats", "nothing but heartbeats for two seconds: the publisher lives", "liveness", "A connection", Drive{Quiet: true, Ticks: 300, Causes: []string{}, Logins: [2]int{1, 1}}},

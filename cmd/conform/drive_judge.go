@@ -375,7 +375,7 @@ func (j *judge) end() string {
 	}
 	switch {
 	case !j.ended:
-		return "the client has not printed the end of the session"
+		return `the event "end" is missing`
 	case !j.left:
 		return "the client has not printed that it has left"
 	}

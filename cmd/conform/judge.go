@@ -65,7 +65,8 @@ func Judge(want, got []string) *Fault {
 		before = append(before[max(0, len(before)-around+1):], line)
 	}
 	if next < len(expected) {
-		return &Fault{Text: fmt.Sprintf("the output ends %d lines too early", len(expected)-next), Want: want[next], Before: before}
+		text := fmt.Sprintf("the output ends %d lines too early; %s", len(expected)-next, kindOf(expected[next]))
+		return &Fault{Text: text, Want: want[next], Before: before}
 	}
 	return nil
 }
@@ -98,6 +99,10 @@ func differs(want, got object) string {
 		v, ok := got[key]
 		switch {
 		case key == "detail": // text for people
+		case !ok && key == "event" && got["type"] != nil:
+			return fmt.Sprintf("the line is a tick, of type %v; %s", show(got["type"]), kindOf(want))
+		case !ok && key == "raw":
+			return "the field \"raw\" is missing: the exam compares prices and sizes as integers, as --raw prints them"
 		case !ok && key != "bid" && key != "ask":
 			return fmt.Sprintf("the field %q is missing; %s", key, kindOf(want))
 		case !ok:
@@ -117,6 +122,8 @@ func differs(want, got object) string {
 // kindOf says what line is expected.
 func kindOf(o object) string {
 	switch {
+	case o["sessions"] != nil:
+		return "the ledger is expected (a client without one: --lacks ledger)"
 	case o["event"] != nil:
 		return fmt.Sprintf("the event %v is expected", show(o["event"]))
 	case o["seq"] != nil:
@@ -124,7 +131,7 @@ func kindOf(o object) string {
 	case o["snapshot"] == true:
 		return fmt.Sprintf("an entry of a snapshot is expected, of type %v", show(o["type"]))
 	}
-	return fmt.Sprintf("an entry of the state is expected, of type %v", show(o["type"]))
+	return fmt.Sprintf("an entry of the state is expected, of type %v (a client that does not print its state: --lacks state)", show(o["type"]))
 }
 
 // order returns the fields of o, those first that say what line it is.

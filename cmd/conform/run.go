@@ -119,6 +119,7 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 	switch {
 	case errors.As(err, &wrong): // what the client sent is wrong, so what it printed may be too
 		fault = wrong
+	case fault == nil && errors.As(err, new(endedError)):
 	case fault == nil && err != nil:
 		fault = &Fault{Text: err.Error()}
 	case fault != nil && err != nil:
@@ -243,10 +244,7 @@ func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, conn
 			return err
 		}
 	case <-p.Done():
-		if err := p.Err(); err != nil {
-			return fmt.Errorf("the client has ended: %w", err)
-		}
-		return nil
+		return errEnded(p)
 	case <-ctx.Done():
 		return fmt.Errorf("the client has not finished with the connection: %w", context.Cause(ctx))
 	}
@@ -258,7 +256,7 @@ func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, conn
 		select {
 		case <-more:
 		case <-p.Done():
-			return nil
+			return errEnded(p)
 		case <-ctx.Done():
 			return fmt.Errorf("the client has not printed that it is disconnected: %w", context.Cause(ctx))
 		}
@@ -273,6 +271,19 @@ func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, conn
 	}
 	return nil
 }
+
+// An endedError says how a client ended by itself. It is no fault: a client may end after a refusal without retry, with any
+// exit code. But if its output is wrong, it explains why.
+type endedError struct{ err error }
+
+func (e endedError) Error() string {
+	if e.err == nil {
+		return "the client has ended by itself"
+	}
+	return "the client has ended by itself: " + e.err.Error()
+}
+
+func errEnded(p Process) error { return endedError{p.Err()} }
 
 // ended reports whether lines hold the end of each connection, or of the client.
 func ended(lines []string, connections int) bool {

@@ -59,6 +59,10 @@ for each case, reads the lines that the client prints (codec/CLIENT.md, "What a 
 them, field by field, with those of a right client. A case that failed on time alone is repeated once, alone,
 before it counts. The result is a score for each chapter; the exit code is 3 if a case failed.
 
+The client prints prices and sizes as integers, and at its end the state and the ledger: what tickfeed
+subscribe prints with --json --events --raw --final-state --ledger -. When a case is over, the exam sends it
+SIGTERM; its exit code does not count. Begin with --case good-plain.
+
 These placeholders in ARG are replaced for each case. An argument that would be empty is left out, together
 with a flag before it:
 
