@@ -161,10 +161,14 @@ func acceptPasses(err error) bool {
 // An entrant is a connection that has not logged in.
 type entrant struct {
 	net.Conn
-	number uint64
-	at     time.Time     // when it was accepted
-	place  *list.Element // element of server.handshakes
+	number  uint64
+	at      time.Time     // when it was accepted
+	place   *list.Element // element of server.handshakes
+	evicted bool          // closed by enter; guarded by server.mu
 }
+
+// errEvicted is why an entrant ends that enter has closed after its hello was read.
+var errEvicted = errors.New("closed to make room for another connection that has not logged in")
 
 // enter adds nc to the handshakes. If there are too many, it waits until a handshake ends or the oldest one has had
 // loginGrace, and closes the oldest.
@@ -172,11 +176,12 @@ func (s *server) enter(ctx context.Context, nc net.Conn) *entrant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.handshakes.Len() >= s.first {
-		oldest := s.handshakes.Front()
-		grace := time.Until(oldest.Value.(*entrant).at.Add(loginGrace))
+		oldest := s.handshakes.Front().Value.(*entrant)
+		grace := time.Until(oldest.at.Add(loginGrace))
 		if grace <= 0 || ctx.Err() != nil {
-			s.handshakes.Remove(oldest)
-			oldest.Value.(*entrant).Close()
+			s.handshakes.Remove(oldest.place)
+			oldest.evicted = true
+			oldest.Close()
 			break
 		}
 		s.mu.Unlock()
@@ -236,6 +241,9 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		leave()
 	}()
 	s.mu.Lock()
+	if err == nil && e.evicted {
+		err = errEvicted
+	}
 	if err == nil && refusal == nil && stopped {
 		if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{

@@ -74,13 +74,14 @@ func TestTooFewDescriptors(t *testing.T) {
 }
 
 // A replay that goes on in another session serves its subscribers with two publishers for a while. There are file
-// descriptors for the connections of both, so that it does not end for want of them, however many clients come.
+// descriptors for the connections of both, so that it does not end for want of them, however many clients come. It begins with
+// fewer subscribers than there is room for: that is 10, and less if the process starts with more files open.
 func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
 	t.Parallel()
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	c := limited(t, 80, dir, "replay", day, "--speed", "100000x", "--loop", "--wait-subscribers", "10", "--listen", "unix:p.sock", "--control", "", "--status", "0")
+	c := limited(t, 80, dir, "replay", day, "--speed", "100000x", "--loop", "--wait-subscribers", "5", "--listen", "unix:p.sock", "--control", "", "--status", "0")
 	c.start(t)
 	c.says(t, "listening")
 	ctx, cancel := context.WithCancel(t.Context())

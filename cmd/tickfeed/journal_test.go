@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,17 +24,23 @@ func TestMissingJournalFilesAreReportedAtTheStart(t *testing.T) {
 	require.NoError(t, err)
 	id, err := pub.Define(t.Context(), feed.Definition{Symbol: "A"})
 	require.NoError(t, err)
-	for range 5 {
+	begun := func() []string {
+		names, err := filepath.Glob(filepath.Join(dir, "j", "*.tick"))
+		require.NoError(t, err)
+		return names
+	}
+	// While two files that ended are not settled yet, no further file begins.
+	for deadline := time.Now().Add(patience); len(begun()) < 6; {
+		require.True(t, time.Now().Before(deadline), "the journal has %d files", len(begun()))
 		ticks := make([]feed.Tick, 50_000) // more than a segment of the memory: a file ends where one begins
 		for i := range ticks {
 			ticks[i] = feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 1}.Tick(id, noon)
 		}
 		require.NoError(t, pub.Publish(t.Context(), ticks))
+		require.NoError(t, pub.Flush(t.Context()))
 	}
 	require.NoError(t, pub.Close(t.Context()))
-	names, err := filepath.Glob(filepath.Join(dir, "j", "*.tick"))
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(names), 6)
+	names := begun()
 	slices.Sort(names)
 	first := func(i int) string { return strings.TrimLeft(strings.SplitN(filepath.Base(names[i]), "-", 2)[0], "0") }
 	for _, i := range []int{0, 2, 3} {
