@@ -193,3 +193,60 @@ func TestResults(t *testing.T) {
 		assert.Equal(t, []uint64{1, 0, 0}, []uint64{results[0].Times, results[1].Times, results[2].Times})
 	})
 }
+
+// A refusal for several logins refuses as many, and a rule is not spent on a connection that the client must end because of
+// an earlier fault.
+func TestRulesAreSpentOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := try(t, "at seq 100: cut\nat login 2: refuse busy retry 10ms 3 times", 1000, nil)
+		results := x.lab.Results()
+		assert.Equal(t, []uint64{1, 3}, []uint64{results[0].Times, results[1].Times})
+		assert.Equal(t, x.pub.Stats().Head, x.sub.Position().Next)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		x := try(t, "at seq 100: drop tick\nat seq 101: cut rst", 1000, nil)
+		require.Len(t, x.events, 2)
+		assert.Equal(t, []uint64{100, 1}, []uint64{x.events[0].Seq, x.events[0].Login})
+		assert.Equal(t, []uint64{101, 2}, []uint64{x.events[1].Seq, x.events[1].Login})
+	})
+}
+
+// A packet is split before any number that it covers, also inside a skip, and both parts are sealed.
+func TestSplit(t *testing.T) {
+	const seed = 7
+	quote := func(bid int64) feed.Tick { return feed.Quote{Bid: bid, Ask: bid + 1}.Tick(0, bid) }
+	first, last := quote(1), quote(2)
+	body := codec.AppendTick(nil, &first, 0)
+	body = codec.AppendSkip(body, 5) // numbers 11 to 15
+	body = codec.AppendTick(body, &last, 0)
+	raw := codec.AppendPacket(nil, &codec.Packet{First: 10, Count: 7, PublishTime: 99}, body, seed)
+	for at := uint64(10); at <= 17; at++ {
+		left, right, ok := split(raw, at, seed)
+		require.True(t, ok, at)
+		next := uint64(10)
+		for _, part := range [][]byte{left, right} {
+			if part == nil {
+				continue
+			}
+			require.True(t, codec.VerifyPacket(part, seed), at)
+			h, body, err := codec.ParsePacket(part)
+			require.NoError(t, err)
+			require.Equal(t, next, h.First)
+			next += h.Count
+			b := codec.PacketBody(&h, body)
+			ticks := make([]feed.Tick, 10)
+			for {
+				n, err := b.Decode(ticks)
+				require.NoError(t, err, "split before %d", at)
+				if n == 0 {
+					break
+				}
+			}
+			assert.Equal(t, h.First+h.Count, b.Seq())
+		}
+		assert.Equal(t, uint64(17), next)
+	}
+	gone := codec.AppendPacket(nil, &codec.Packet{First: 10, Count: 7, PublishTime: 99}, codec.AppendGone(nil, 7, codec.GoneExpired), seed)
+	_, _, ok := split(gone, 12, seed)
+	assert.False(t, ok, "numbers that are gone cannot be split")
+}
