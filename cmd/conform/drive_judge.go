@@ -415,8 +415,8 @@ func (j *judge) seen() string {
 	if text := j.patient(); text != "" {
 		return text
 	}
-	if len(s.hellos) > 0 && s.pulses[s.hellos[0].Connection] < d.Pulses*int(driveBeat/time.Millisecond)/int(j.beat/time.Millisecond) {
-		return fmt.Sprintf("the client sent %d pulses on its first connection, want at least %d: one each %v", s.pulses[s.hellos[0].Connection], d.Pulses*int(driveBeat/time.Millisecond)/int(j.beat/time.Millisecond), j.beat)
+	if got, want := j.pulses(); got < want {
+		return fmt.Sprintf("the client sent %d pulses on its first connection, want at least %d: one each %v", got, want, j.beat)
 	}
 	if d.Within > 0 {
 		for _, f := range s.faults {
@@ -445,9 +445,20 @@ func (j *judge) seen() string {
 	return ""
 }
 
-// late reports whether the client, or its publisher, was taken for dead where the case does not provide for it: that can
-// be the machine's fault.
+// pulses returns how many pulses the client sent on its first connection, and the least number that it must send.
+func (j *judge) pulses() (got, want int) {
+	if len(j.sight.hellos) == 0 {
+		return 0, 0
+	}
+	return j.sight.pulses[j.sight.hellos[0].Connection], j.d.Pulses * int(driveBeat/time.Millisecond) / int(j.beat/time.Millisecond)
+}
+
+// late reports whether the client sent too few pulses, or the client or its publisher was taken for dead where the case does
+// not provide for it: that can be the machine's fault.
 func (j *judge) late() bool {
+	if got, want := j.pulses(); got < want {
+		return true
+	}
 	return slices.ContainsFunc(j.causes, func(c string) bool { return strings.HasSuffix(c, "silent") && !slices.Contains(j.d.Causes, c) })
 }
 

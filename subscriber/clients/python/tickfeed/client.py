@@ -252,8 +252,10 @@ class _Connection:
             return
 
         def run():
-            while not self.closed.wait(line.interval):
+            due = time.monotonic() + line.interval
+            while not self.closed.wait(max(0, due - time.monotonic())):
                 self.send(line.pulse(position()))
+                due = max(due, time.monotonic() - line.interval) + line.interval  # a late one delays the others little
 
         self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
