@@ -131,7 +131,8 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	if c.Path != "" {
 		p.cmd.Path, p.cmd.Err = c.Path, nil
 	}
-	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
+	ownGroup(p.cmd)
+	p.cmd.Cancel = func() error { return signalGroup(p.cmd, os.Kill) }
 	p.cmd.WaitDelay = time.Second
 	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
 	if o.Stdin != nil {
@@ -151,7 +152,11 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 			p.Kill()
 			_, _ = io.Copy(io.Discard, stdout)
 		}
-		p.Output.End(errors.Join(err, p.cmd.Wait()))
+		ended := p.cmd.Wait()
+		if err == nil { // otherwise it was killed for what it printed
+			err = ended
+		}
+		p.Output.End(err)
 	}()
 	return p, nil
 }
@@ -163,10 +168,10 @@ type process struct {
 }
 
 func (p *process) Stop() {
-	_ = p.cmd.Process.Signal(stopSignal)
+	_ = signalGroup(p.cmd, stopSignal)
 }
 
-func (p *process) Kill() { _ = p.cmd.Process.Kill() }
+func (p *process) Kill() { _ = signalGroup(p.cmd, os.Kill) }
 
 func (p *process) Said() string { return p.said.String() }
 

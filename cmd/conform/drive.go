@@ -417,6 +417,9 @@ func (v *driver) publish(ctx context.Context) error {
 		wait := time.Duration(0)
 		if i%drivePace == drivePace-1 {
 			wait = 10 * time.Millisecond
+			if v.beat > driveBeat { // what takes intervals takes as large a part of the session
+				wait *= 5
+			}
 		}
 		if i == 0 && v.d.Quiet {
 			wait = 2 * time.Second

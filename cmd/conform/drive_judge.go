@@ -459,6 +459,9 @@ func (j *judge) late() bool {
 	if got, want := j.pulses(); got < want {
 		return true
 	}
+	if len(j.sight.hellos) < j.d.Logins[0] && slices.ContainsFunc(j.script.Rules, func(r *lab.Rule) bool { return r.Fault.Verb == lab.HalfOpen }) {
+		return true // the session was over before either side noticed
+	}
 	return slices.ContainsFunc(j.causes, func(c string) bool { return strings.HasSuffix(c, "silent") && !slices.Contains(j.d.Causes, c) })
 }
 

@@ -50,7 +50,11 @@ func Judge(want, got []string) *Fault {
 		}
 		o, err := parseLine(line)
 		if err != nil {
-			return &Fault{Line: i + 1, Text: "the line is not a JSON object: " + err.Error(), Got: line, Before: before}
+			f := &Fault{Line: i + 1, Text: "the line is not a JSON object (" + err.Error() + `): a client prints one for each tick and event, see CLIENT.md, "What a client prints"`, Got: line, Before: before}
+			if next < len(expected) {
+				f.Want = want[next]
+			}
+			return f
 		}
 		if o["event"] == "saved" || o["state"] == true && !states || o["sessions"] != nil && !ledger {
 			continue

@@ -20,6 +20,13 @@ import (
 	"tickfeed/cmd/conform"
 )
 
+func abilityNames() (names []string) {
+	for _, a := range conform.Abilities {
+		names = append(names, string(a))
+	}
+	return names
+}
+
 // examOptions are the flags of exam.
 type examOptions struct {
 	bytes, self    bool
@@ -47,10 +54,7 @@ func (p *program) examCommand() *cobra.Command {
 	for _, x := range conform.Placeholders {
 		fmt.Fprintf(&places, "  %-12s  %s\n", x.Name, strings.Join(strings.Split(wrap(x.Is, columns-16, ""), "\n"), "\n"+strings.Repeat(" ", 16)))
 	}
-	var abilities []string
-	for _, a := range conform.Abilities {
-		abilities = append(abilities, string(a))
-	}
+	abilities := abilityNames()
 	cmd := &cobra.Command{
 		Use:   "exam [-- CLIENT [ARG...]]",
 		Short: "Examine a subscriber in any language",
@@ -158,7 +162,7 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	}
 	for _, a := range o.lacks {
 		if !slices.Contains(conform.Abilities, conform.Ability(a)) {
-			return usage("--lacks %s: the abilities are %v", a, conform.Abilities)
+			return usage("--lacks %s: the abilities are %s", a, strings.Join(abilityNames(), ", "))
 		}
 	}
 	return nil
@@ -290,7 +294,7 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*confo
 		return err
 	}
 	ln := listeners[0]
-	p.notef("playing %d cases on %s: the token of a client names its case, without one they come in order", len(cases), listenName(ln))
+	p.notef("playing the %d cases of bytes on %s: the token of a client names its case, without one they come in order", len(cases), listenName(ln))
 	var failed error
 	server := conform.Server{Cases: cases, Limit: o.limit, Played: func(played conform.Played) {
 		o.served++
@@ -436,8 +440,8 @@ func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) e
 
 // placeholderOf says how a command shows that it has an ability.
 var placeholderOf = map[conform.Ability]string{
-	conform.Filters: ": pass {filter} to the client", conform.Starts: ": pass {from} to the client",
-	conform.Policies: ": pass {slow} to the client", conform.StateFile: ": pass {state-file} to the client",
+	conform.Filters: "; pass {filter} to the client", conform.Starts: "; pass {from} to the client",
+	conform.Policies: "; pass {slow} to the client", conform.StateFile: "; pass {state-file} to the client",
 }
 
 // shortened returns line, or its first part if it is much longer than a line of a right client.
@@ -463,7 +467,7 @@ func (p *program) printScores(o *examOptions, verdicts []conform.Verdict) error 
 		}
 	}
 	for _, a := range slices.Sorted(maps.Keys(lacking)) {
-		defer p.notef("not applicable: %d cases need %s%s", lacking[a], a, placeholderOf[a])
+		defer p.notef("not applicable without %s: %s%s", a, plural(lacking[a], "case"), placeholderOf[a])
 	}
 	total := conform.Score{Chapter: "all"}
 	line := func(x conform.Score) {

@@ -40,7 +40,7 @@ func (p *program) labCommand() *cobra.Command {
 		Long: `Pass connections on to a publisher, and do to them what a script says: cut, stall, drop, reorder, corrupt, refuse,
 and more. The lab knows messages and sequence numbers, so that the same script, seed and session give the
 same faults at the same ticks. Each fault is printed with what it hit; at the end each rule is listed with
-how often it did something, and the exit code is 3 if one never did.
+how often it did something, and the exit code is 3 if one never did (130 after Ctrl-C).
 
 SCRIPT is a file, or - for standard input. A line is a rule: a trigger, a colon and a fault, as in
 
@@ -223,6 +223,9 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	case err != nil:
 		return err
 	case ctx.Err() != nil && p.stopped() != nil:
+		if never > 0 {
+			p.notef("%s never did anything", plural(never, "rule"))
+		}
 		return errInterrupted
 	case never > 0:
 		return wrong("%s never did anything", plural(never, "rule"))
@@ -309,12 +312,14 @@ func (c *labCommander) line(text string) {
 		c.p.notef("removed rule %d", n)
 	case words[0] == "trigger" && len(words) == 2:
 		if !c.lab.Trigger(words[1]) {
-			c.p.notef("trigger %s: no rule is \"on %s: …\"", words[1], words[1])
+			c.p.notef("trigger %s: no rule is \"on %s: …\"; \"list\" shows the rules", words[1], words[1])
 		}
+	case words[0] == "list", words[0] == "remove", words[0] == "trigger":
+		c.p.notef("%s: want list, remove N or trigger NAME", text)
 	default:
 		s, err := lab.Parse("line", []byte(text))
 		if err != nil {
-			c.p.notef("%v; or list, remove N, trigger NAME", err)
+			c.p.notef("%v; a line is a rule, list, remove N or trigger NAME", err)
 			return
 		}
 		for _, r := range s.Rules {

@@ -41,6 +41,7 @@ type subscribeOptions struct {
 	heartbeat   time.Duration
 	maxAttempts int
 	maxBackoff  time.Duration
+	client      string
 	tokenFile   string
 
 	json, csv, quiet bool
@@ -158,6 +159,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.DurationVar(&o.maxLag, "max-lag", 0, "lag at which this subscriber is too slow, for --slow latest and disconnect (default: the publisher's)")
 		f.DurationVar(&o.heartbeat, "heartbeat", 0, "ask for a heartbeat after this much silence (default: the publisher's)")
 		countVar(f, &o.maxAttempts, "max-attempts", 0, "give up after `N` failed attempts in a row (default: never)")
+		f.StringVar(&o.client, "client", "", "say this `NAME` to the publisher, for its log and for the rules of a lab; of many --connections each adds its number (default: the name and version of this program)")
 		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound doubles from 100ms to this. Within this time after the publisher is back the subscriber has tried again, unless a busy publisher asked it to wait")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
@@ -179,7 +181,7 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	cfg := subscriber.Config{
 		Addrs: addrs, MaxLag: o.maxLag, Heartbeat: o.heartbeat,
-		PositionFile: o.state, MaxAttempts: o.maxAttempts, MaxBackoff: o.maxBackoff, Client: software(),
+		PositionFile: o.state, MaxAttempts: o.maxAttempts, MaxBackoff: o.maxBackoff, Client: cmp.Or(o.client, software()),
 	}
 	filter, err := symbolFilter(o.symbols)
 	if err != nil {

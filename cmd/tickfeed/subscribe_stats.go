@@ -95,7 +95,10 @@ func (o *subscribeOptions) subscribers(cfg subscriber.Config) (subs []*subscribe
 	if o.connections > 1 && cfg.BatchSize == 0 {
 		cfg.BatchSize = crowdBatch
 	}
-	for range o.connections {
+	for i := range o.connections {
+		if o.client != "" && o.connections > 1 {
+			cfg.Client = fmt.Sprintf("%s-%d", o.client, i+1)
+		}
 		s, err := subscriber.New(cfg)
 		if err != nil {
 			return nil, err

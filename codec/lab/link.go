@@ -23,6 +23,7 @@ type link struct {
 	number uint64
 	name   string
 	login  uint64
+	why    string // the connection has ended
 
 	mu      sync.Mutex
 	stalled time.Time // nothing passes until then
@@ -41,7 +42,6 @@ type link struct {
 	swapped   bool   // the present packet is to be kept
 	kept      []byte // packet to send after the next message
 	beatsDrop time.Time
-	ahead     uint64
 	rate      uint64 // bytes per second; 0 for no bound
 	cutting   bool   // the snapshot is cut after its first part
 	endless   bool   // the snapshot's end is dropped
@@ -116,7 +116,6 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		l.say(Event{What: "the publisher cannot be reached: " + err.Error(), Client: k.name, Connection: k.number})
 		return
 	}
-	defer server.Close()
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	k.server = server
 	l.mu.Lock()
@@ -133,9 +132,10 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		l.mu.Lock()
 		delete(l.links, k)
 		l.mu.Unlock()
-		l.say(Event{What: "disconnected", Client: k.name, Connection: k.number, Login: k.login, Session: k.session, Seq: k.at})
+		l.say(Event{What: "disconnected: " + k.why, Client: k.name, Connection: k.number, Login: k.login, Session: k.session, Seq: k.at})
 	}()
 	l.say(Event{What: "connected", Client: k.name, Connection: k.number, Login: k.login})
+	defer server.Close()
 	if _, err := server.Write(hello); err != nil {
 		return
 	}
@@ -145,7 +145,16 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		defer close(gone)
 		k.up(messages)
 	})
-	switch err := k.down(codec.NewReader(server, codec.MaxMessage)); {
+	early := newReadAhead(server)
+	defer early.wait() // after server.Close
+	err = k.down(codec.NewReader(early, codec.MaxMessage))
+	select {
+	case <-gone:
+		k.why = "the client has closed"
+	default:
+		k.why = whyEnded(err)
+	}
+	switch {
 	case errors.Is(err, errEnded):
 		server.Close()
 		k.finish(gone)
@@ -159,6 +168,21 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	nc.Close()
 	server.Close()
 	up.Wait()
+}
+
+// whyEnded says in words why messages from the publisher ended.
+func whyEnded(err error) string {
+	switch {
+	case errors.Is(err, errEnded):
+		return "a rule has ended it"
+	case errors.Is(err, io.EOF):
+		return "the publisher has closed"
+	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
+		return "the upstream sent what is no message of a publisher: " + err.Error()
+	case errors.Is(err, context.Canceled):
+		return "the lab ends"
+	}
+	return err.Error()
 }
 
 // finish ends the connection for writing, and gives the client time to close.
@@ -478,11 +502,6 @@ func (k *link) heartbeat(m *codec.Heartbeat, raw []byte) ([]byte, error) {
 	case k.ended:
 		m.Covered, m.Head = k.at, k.at
 		return codec.Append(nil, m)
-	case k.ahead > 0:
-		m.Covered += k.ahead
-		m.Head = max(m.Head, m.Covered)
-		k.ahead = 0
-		return codec.Append(nil, m)
 	}
 	return raw, k.reached(m.Covered)
 }
@@ -512,10 +531,14 @@ func (k *link) packet(raw []byte, pending []int) error {
 		return nil
 	}
 	h, _, err := codec.ParsePacket(raw)
-	if err != nil || k.broken {
+	if err != nil {
 		return k.pass(raw)
 	}
 	end := h.First + h.Count
+	if k.broken {
+		k.moved(end)
+		return k.pass(raw)
+	}
 	raw = append([]byte(nil), raw...) // the reader reuses its memory
 	for n := k.lab.rules.packet(k.name); raw != nil && !k.broken; {
 		var x hit
@@ -618,7 +641,12 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	case MuteData:
 		return k.muteData(f.For)
 	case Ahead:
-		k.ahead, k.broken = f.N, true
+		k.broken = true
+		b, err := codec.Append(nil, &codec.Heartbeat{Covered: seq + f.N, Head: max(seq+f.N, k.head), Now: time.Now().UnixNano()})
+		if err != nil {
+			return err
+		}
+		return k.write(b)
 	case SayGoodbye:
 		b, err := codec.Append(nil, &codec.Goodbye{Code: f.Code, Text: "ended by the lab", Retry: f.Retry, RetryAfter: f.RetryIn})
 		if err == nil {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"path"
@@ -145,7 +146,7 @@ var Verbs = [verbs]form{
 	Delay:           {"delay", "delay DURATION", "passes a packet so much later, and all that follow it", "with 1%: delay 5ms"},
 	MuteHeartbeats:  {"mute heartbeats", "mute heartbeats DURATION", "drops heartbeats for so long; data flows", "at seq 100: mute heartbeats 1s"},
 	MuteData:        {"mute data", "mute data DURATION", "holds back data for so long; heartbeats flow", "at seq 100: mute data 1s"},
-	Ahead:           {"ahead", "ahead N", "lets the next heartbeat cover N numbers that were not sent", "at seq 100: ahead 5"},
+	Ahead:           {"ahead", "ahead N", "sends a heartbeat that covers N numbers that were not sent", "at seq 100: ahead 5"},
 	IgnorePulses:    {"ignore pulses", "ignore pulses DURATION", "drops the pulses of the client for so long", "at login 1: ignore pulses 5s"},
 	Refuse:          {"refuse", "refuse CODE [retry DURATION|for good] [N times]", "answers the hello with a refusal", "at login 2: refuse busy retry 200ms 3 times"},
 	SlowLogin:       {"slow login", "slow login DURATION", "passes the hello on, and so gets the welcome, so much later", "at login 1: slow login 2s"},
@@ -182,6 +183,7 @@ const (
 	MaxScript = 64 << 10 // bytes
 	MaxRules  = 1000
 	MaxFor    = 24 * time.Hour
+	MinEvery  = 10 * time.Millisecond // between two faults by the clock
 )
 
 // A ScriptError is a mistake in a script.
@@ -199,6 +201,7 @@ func (e *ScriptError) Error() string {
 // name is for errors, which are of type *ScriptError.
 func Parse(name string, text []byte) (*Script, error) {
 	s := &Script{Seed: 1}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // of an editor
 	if len(text) > MaxScript {
 		return nil, &ScriptError{name, 1, 1, fmt.Sprintf("the script has %d bytes, at most %d", len(text), MaxScript)}
 	}
@@ -392,7 +395,9 @@ func (p *parser) trigger(t *Trigger) (err error) {
 			break
 		}
 		t.When = EveryTime
-		t.After, err = p.duration("every")
+		if t.After, err = p.duration("every"); err == nil && t.After < MinEvery {
+			err = fmt.Errorf("every must be followed by at least %v, got %v", MinEvery, t.After)
+		}
 	case "with":
 		t.When = WithChance
 		text := p.next()
@@ -415,7 +420,7 @@ func (p *parser) number(what string, least, most uint64) (uint64, error) {
 	text := p.next()
 	n, err := strconv.ParseUint(strings.ReplaceAll(text, "_", ""), 10, 64)
 	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("%s must be followed by a number of at least %d, got %q", what, least, text)
+		return 0, fmt.Errorf("%s must be followed by a number of at least %d and at most %d, got %q", what, least, most, text)
 	}
 	return n, nil
 }

@@ -54,7 +54,7 @@ func TestParseErrors(t *testing.T) {
 	for _, test := range []struct{ script, want string }{
 		{"cut", "bad.lab:1:1: a rule begins with for, at, every, with or on, got \"cut\""},
 		{"at seq 1000 cut", "bad.lab:1:13: a colon and a fault must follow the trigger, got \"cut\""},
-		{"\n\nat seq x: cut", "bad.lab:3:8: at seq must be followed by a number of at least 1, got \"x\""},
+		{"\n\nat seq x: cut", "bad.lab:3:8: at seq must be followed by a number of at least 1 and at most"},
 		{"at seq 0: cut", "bad.lab:1:8: at seq must be followed by a number of at least 1"},
 		{"at seq 5: cutt", "bad.lab:1:11: there is no fault \"cutt\""},
 		{"at seq 5: cut fun", "bad.lab:1:15: \"fun\" must be fin or rst or inside"},
