@@ -51,7 +51,7 @@ func Judge(want, got []string) *Fault {
 		o, err := parseLine(line)
 		if err != nil {
 			f := &Fault{Line: i + 1, Text: "the line is not a JSON object (" + err.Error() + `): a client prints one for each tick and event, see CLIENT.md, "What a client prints"`, Got: line, Before: before}
-			if next < len(expected) {
+			if len(expected) > next {
 				f.Want = want[next]
 			}
 			return f
