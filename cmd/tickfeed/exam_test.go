@@ -335,7 +335,7 @@ func (l *liar) see(ctx context.Context, n int, client net.Conn, addr string) {
 func TestWrongClientsFail(t *testing.T) {
 	all := conform.Cases()
 	require.GreaterOrEqual(t, len(liars), 30)
-	for i := 0; i < len(liars); i += effort.Stride(t, 6) {
+	for i := 0; i < len(liars); i += effort.Stride(t, 10) {
 		l := &liars[i]
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()

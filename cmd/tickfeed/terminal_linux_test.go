@@ -209,7 +209,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed control pause", shows: `paused at 2026-`},
 		{command: "./tickfeed control seek 14:30", shows: `paused at 2026-`},
 		{command: "./tickfeed control resume", shows: `playing at 2026-`},
-		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: [\d,]+ packets`, code: exitInterrupted},
+		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: [\d,]+ packets?`, code: exitInterrupted},
 		{command: "./tickfeed import quotes.dbn.zst -o es.tick", shows: `written +es.tick`},
 		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
 		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", does: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick", shows: `AAPL`},
