@@ -146,7 +146,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 	const most = 60
 	late := effort.WatchTimers(t) // while the test runs: a machine that was busy may be idle at the end
 	traces, total := 0, 0
-	for i := range effort.Times(t, effort.Of(t, 40, 10), 3, time.Minute) {
+	for i := range effort.Times(t, effort.Of(t, 20, 10), 3, time.Minute) {
 		seed := uint64(1001 + i)
 		var first []netsim.Event
 		outcomes := make(map[exam.Outcome]int)
