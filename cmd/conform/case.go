@@ -196,33 +196,23 @@ func readStream(files fs.FS, name string) (Stream, error) {
 }
 
 func needs(c *Case) (all []Ability) {
+	var h codec.Hello
+	keeps := false // a position, in a file
 	if d := c.Drive; d != nil {
-		if len(d.Filter) > 0 {
-			all = append(all, Filters)
-		}
-		if d.Slow != codec.SlowAll {
-			all = append(all, Policies)
-		}
-		if d.From.Kind != codec.StartSnapshot {
-			all = append(all, Starts)
-		}
-		if d.KillAfter > 0 {
-			all = append(all, StateFile)
-		}
-		return all
+		h, keeps = codec.Hello{Filter: d.Filter, Slow: d.Slow, Start: d.From}, d.KillAfter > 0
+	} else {
+		h = *c.Streams[0].Hello
+		keeps = len(h.Position.Lineage) > 0
 	}
-	h := c.Streams[0].Hello
-	if len(h.Filter) > 0 {
-		all = append(all, Filters)
-	}
-	if h.Slow != codec.SlowAll {
-		all = append(all, Policies)
-	}
-	if h.Start.Kind != codec.StartSnapshot {
-		all = append(all, Starts)
-	}
-	if len(h.Position.Lineage) > 0 {
-		all = append(all, StateFile)
+	for _, x := range []struct {
+		needed  bool
+		ability Ability
+	}{
+		{len(h.Filter) > 0, Filters}, {h.Slow != codec.SlowAll, Policies}, {h.Start.Kind != codec.StartSnapshot, Starts}, {keeps, StateFile},
+	} {
+		if x.needed {
+			all = append(all, x.ability)
+		}
 	}
 	return all
 }

@@ -468,7 +468,7 @@ func (j *judge) late() bool {
 // early is how much sooner than it was asked to a client may come back: clocks are read on both sides.
 const early = 5 * time.Millisecond
 
-// patient reports a client that came back before it was asked to, or although it was told not to.
+// patient reports a client that came back before it was asked to, or although it must not.
 func (j *judge) patient() string {
 	for _, f := range j.sight.faults {
 		i := slices.IndexFunc(j.script.Rules, func(r *lab.Rule) bool { return r.Line == f.Line })

@@ -255,18 +255,3 @@ func (l *Lab) Connections() int {
 	defer l.mu.Unlock()
 	return len(l.links)
 }
-
-// CutAll resets every connection and returns how many there were.
-func (l *Lab) CutAll() int {
-	l.init()
-	l.mu.Lock()
-	links := make([]*link, 0, len(l.links))
-	for k := range l.links {
-		links = append(links, k)
-	}
-	l.mu.Unlock()
-	for _, k := range links {
-		k.reset()
-	}
-	return len(links)
-}

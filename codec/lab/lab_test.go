@@ -250,3 +250,39 @@ func TestSplit(t *testing.T) {
 	_, _, ok := split(gone, 12, seed)
 	assert.False(t, ok, "numbers that are gone cannot be split")
 }
+
+// While no rule holds bytes back, a link reads from the publisher only what its client takes, so that the publisher notices a
+// slow client. While one does, it goes on reading, and loses nothing when the publisher closes.
+func TestReadAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, publisher := net.Pipe()
+		sent := 0
+		go func() {
+			for {
+				if _, err := publisher.Write(make([]byte, 1000)); err != nil {
+					return
+				}
+				sent++
+			}
+		}()
+		r := newReadAhead(server)
+		synctest.Wait()
+		assert.Equal(t, 1, sent, "one read")
+		r.hold(true)
+		synctest.Wait()
+		assert.Equal(t, (maxAhead+999)/1000, sent, "as much as it may hold")
+		r.hold(false)
+		publisher.Close()
+		server.Close()
+		n := 0
+		b := make([]byte, 4096)
+		for {
+			k, err := r.Read(b)
+			if n += k; err != nil {
+				break
+			}
+		}
+		assert.Equal(t, sent*1000, n)
+		r.wait()
+	})
+}

@@ -35,6 +35,7 @@ type link struct {
 	at      uint64 // number after the last one passed
 
 	// The goroutine that passes messages down owns the fields below.
+	early     *readAhead
 	seed      uint32
 	interval  time.Duration
 	head      uint64 // of the welcome; 0 once the line has been live
@@ -145,9 +146,9 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		defer close(gone)
 		k.up(messages)
 	})
-	early := newReadAhead(server)
-	defer early.wait() // after server.Close
-	err = k.down(codec.NewReader(early, codec.MaxMessage))
+	k.early = newReadAhead(server)
+	defer k.early.wait() // after server.Close
+	err = k.down(codec.NewReader(k.early, codec.MaxMessage))
 	select {
 	case <-gone:
 		k.why = "the client has closed"
@@ -304,6 +305,14 @@ func (k *link) unstalled() bool {
 	}
 }
 
+// holdBack calls wait, which waits because of a rule, and returns its result. Meanwhile the link goes on reading from the
+// publisher.
+func (k *link) holdBack(wait func() bool) bool {
+	k.early.hold(true)
+	defer k.early.hold(false)
+	return wait()
+}
+
 // up passes what the client sends.
 func (k *link) up(messages *codec.Reader) {
 	for {
@@ -345,7 +354,10 @@ func (k *link) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if !k.unstalled() {
+	k.mu.Lock()
+	stalled := time.Now().Before(k.stalled)
+	k.mu.Unlock()
+	if stalled && !k.holdBack(k.unstalled) {
 		return k.ctx.Err()
 	}
 	if k.isDeaf() {
@@ -609,7 +621,7 @@ func (k *link) spoil(x hit, raw []byte) ([]byte, error) {
 	case Forge:
 		return forge(raw, k.seed), nil
 	case Delay:
-		if !k.sleep(f.For) {
+		if !k.holdBack(func() bool { return k.sleep(f.For) }) {
 			return nil, k.ctx.Err()
 		}
 	}
@@ -698,7 +710,7 @@ func (k *link) muteData(d time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if !k.sleep(min(interval, time.Until(end))) {
+		if !k.holdBack(func() bool { return k.sleep(min(interval, time.Until(end))) }) {
 			return k.ctx.Err()
 		}
 	}

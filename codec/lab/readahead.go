@@ -5,12 +5,14 @@ import (
 	"sync"
 )
 
-// maxAhead bounds the bytes that a link has read from the publisher and not passed on, for a client that is slow or held
-// back.
-const maxAhead = 8 << 20
+// Bounds of the bytes that a link has read from the publisher and not passed on.
+const (
+	maxAhead  = 8 << 20 // while a rule holds them back
+	restAhead = 1       // otherwise: one read, so that the publisher notices a client that reads slowly
+)
 
 // A readAhead reads from a connection before its user does: what the publisher has sent is not lost if it closes, and the
-// system resets the connection, while the lab holds the bytes back.
+// system resets the connection, while a rule holds the bytes back.
 type readAhead struct {
 	from io.Reader
 	done sync.WaitGroup
@@ -19,6 +21,7 @@ type readAhead struct {
 	changed sync.Cond
 	held    []byte
 	err     error
+	holding bool // a rule holds the bytes back
 	ended   bool // the user reads no more
 }
 
@@ -37,7 +40,7 @@ func (r *readAhead) run() {
 		r.held = append(r.held, b[:n]...)
 		r.err = err
 		r.changed.Broadcast()
-		for len(r.held) >= maxAhead && !r.ended {
+		for len(r.held) >= r.mostLocked() && !r.ended {
 			r.changed.Wait()
 		}
 		ended := r.ended
@@ -46,6 +49,21 @@ func (r *readAhead) run() {
 			return
 		}
 	}
+}
+
+func (r *readAhead) mostLocked() int {
+	if r.holding {
+		return maxAhead
+	}
+	return restAhead
+}
+
+// hold notes that a rule holds the bytes back from now on, or no more.
+func (r *readAhead) hold(holding bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.holding = holding
+	r.changed.Broadcast()
 }
 
 // Read returns what was read ahead, and then the error that ended the connection.
