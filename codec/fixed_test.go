@@ -288,7 +288,7 @@ func TestAppendFixed(t *testing.T) {
 	require.Equal(t, 2, n, "ticks where there is room for an entry of any size before each")
 }
 
-// A tick that is told with another base event time, after a skip, is the same tick. Where its time cannot be told so
+// A tick that is encoded with another base event time, after a skip, is the same tick. Where its time cannot be told so
 // nothing is appended.
 func TestAppendRebased(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
@@ -328,7 +328,7 @@ func TestAppendRebased(t *testing.T) {
 	require.Greater(t, refused, 100)
 }
 
-// ScanFixed tells of each tick in a fixed-width pattern what EntryAt tells, and ends at the first other entry.
+// ScanFixed reports of each tick in a fixed-width pattern what EntryAt reports, and ends at the first other entry.
 func TestScanFixed(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var (

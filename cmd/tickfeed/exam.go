@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -248,15 +247,12 @@ func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
 	if err != nil {
 		return err
 	}
-	printed, err := waitFor(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.stdin, maxJudged+1)) })
-	switch {
-	case err != nil:
-		return fmt.Errorf("standard input: %w", err)
-	case len(printed) > maxJudged:
-		return wrong("standard input has more than %d MiB", maxJudged>>20)
-	}
 	if c.Drive != nil {
 		return usage("--judge %s: what a client must print in this case depends on the exam that it sat", c.ID)
+	}
+	printed, err := waitFor(ctx, func() ([]byte, error) { return readUpTo(p.stdin, "standard input", maxJudged) })
+	if err != nil {
+		return wrong("--judge: %w", err)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(printed), "\n"), "\n")
 	x := conform.Exam{Lacks: o.lacking()}

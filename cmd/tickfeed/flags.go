@@ -239,14 +239,19 @@ func readWithin(ctx context.Context, path string, most int64, longest time.Durat
 			return nil, err
 		}
 		defer f.Close()
-		b, err := io.ReadAll(io.LimitReader(f, most+1))
-		if err == nil && int64(len(b)) > most {
-			err = fmt.Errorf("%s is longer than %d bytes, the most that tickfeed reads: is it the right file?", path, most)
-		}
-		return b, err
+		return readUpTo(f, path, most)
 	})
 	if errors.Is(err, errInterrupted) && ctx.Err() == nil {
 		return nil, fmt.Errorf("%s could not be read completely within %v: is it a pipe that nobody writes to?", path, longest)
+	}
+	return b, err
+}
+
+// readUpTo reads all of r, which is called name and must not be longer than most bytes.
+func readUpTo(r io.Reader, name string, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%s is longer than %d bytes, the most that tickfeed reads: is it the right file?", name, most)
 	}
 	return b, err
 }

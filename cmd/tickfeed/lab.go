@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -126,9 +125,9 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 		var text []byte
 		var err error
 		if args[0] == "-" {
-			text, err = waitFor(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.stdin, lab.MaxScript+1)) })
+			text, err = waitFor(ctx, func() ([]byte, error) { return readUpTo(p.stdin, "standard input", lab.MaxScript) })
 		} else {
-			text, err = readSmall(ctx, args[0], lab.MaxScript+1)
+			text, err = readSmall(ctx, args[0], lab.MaxScript)
 		}
 		if err != nil {
 			return nil, usage("script: %w", err)

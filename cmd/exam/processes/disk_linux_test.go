@@ -136,7 +136,7 @@ func TestFailedSync(t *testing.T) {
 }
 
 // What was sent under --sync always before the power was cut survives; under --sync 1s what does not
-// is told as disowned, all of it, and subscribers go on in a child session (PROMISES.md, 2).
+// is reported as disowned, all of it, and subscribers go on in a child session (PROMISES.md, 2).
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	cuts := times(t, cuts, 50, 10)
