@@ -15,7 +15,7 @@ func TestStandardOutputFails(t *testing.T) {
 	for _, args := range [][]string{
 		{"demo", "--duration", "1s"}, {"demo", "--duration", "1s", "--json"}, {"help"}, {"help", "formats"}, {"publish", "--help"}, {"version"},
 		{"inspect", day}, {"inspect", "--ticks", day}, {"inspect", "--json", day}, {"export", day, "-o", "-", "--as", "csv"}, {"export", day, "-o", "-", "--as", "parquet"},
-		{"cut", day, "-o", "-"}, {"merge", day, "--by-time", "-o", "-"},
+		{"cut", day, "-o", "-"}, {"merge", day, "--by-time", "-o", "-"}, {"sim", "--instruments", "2", "--rate", "1", "-o", "-"},
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {

@@ -95,10 +95,7 @@ missing. The exit code is 3 if the data is wrong.`,
 		f.BoolVar(&o.json, "json", false, "print the summary as one JSON object")
 		f.BoolVar(&o.partial, "partial", false, "if the files cannot be read to the end, keep the ticks before the error; the exit code still reports it")
 	})
-	group(cmd, "Identity of the recording", func(f *pflag.FlagSet) {
-		f.StringVar(&o.session, "session", "", "`ID` of the session, up to 16 hexadecimal digits (default: random)")
-		f.StringVar(&o.created, "created", "", "`TIME` of the recording's creation, such as 2026-03-02T14:30:00Z (default: now)")
-	})
+	group(cmd, "Identity of the recording", func(f *pflag.FlagSet) { originFlags(f, &o.session, &o.created) })
 	group(cmd, "What to import", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})

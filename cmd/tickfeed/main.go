@@ -319,7 +319,7 @@ second later, ends the process at once, with a list of what was not saved.`,
 	flags.StringVar(&p.logLevel, "log-level", "", "log events of at least this `LEVEL`: trace, debug, info, warn, error, off")
 	flags.StringVar(&p.logFormat, "log-format", "auto", "log `FORMAT`: console, json, or auto (console on a terminal, otherwise json)")
 	flags.StringVar(&p.color, "color", "auto", "colour standard output and standard error: `WHEN` always, never, or auto (if it is a terminal and NO_COLOR is not set)")
-	root.AddCommand(p.publishCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
+	root.AddCommand(p.publishCommand(), p.simCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand(), p.examCommand(), p.labCommand())
@@ -329,7 +329,7 @@ second later, ends the process at once, with a list of what was not saved.`,
 	root.InitDefaultHelpCmd()
 	refuseUnknownTopics(root)
 	reflowHelp(root, width)
-	fileModeFlag(root, "publish", "subscribe", "record", "import", "export", "cut", "merge", "replay")
+	fileModeFlag(root, "publish", "sim", "subscribe", "record", "import", "export", "cut", "merge", "replay")
 	return root
 }
 

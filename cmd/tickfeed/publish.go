@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,12 +33,7 @@ import (
 
 // publishOptions are the flags of publish.
 type publishOptions struct {
-	market  sim.Config
-	shape   string
-	start   string
-	speed   float64
-	rate    rate
-	steady  bool
+	marketOptions
 	imports importOptions
 
 	serviceOptions
@@ -54,11 +48,8 @@ type publishOptions struct {
 	stdinOrders bool
 }
 
-// defaultRate is the rate of the simulated market, in ticks per second.
-const defaultRate = 10_000
-
 func (p *program) publishCommand() *cobra.Command {
-	o := publishOptions{rate: 0}
+	var o publishOptions
 	cmd := &cobra.Command{
 		Use:   "publish [FILE...|-]",
 		Short: "Publish a simulated market, files, or standard input",
@@ -87,16 +78,7 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
   producer | tickfeed publish - --listen unix:/run/tickfeed.sock`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
 	}
-	group(cmd, groupMarket, func(f *pflag.FlagSet) {
-		countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
-		f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
-		countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
-		f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close)")
-		f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
-		f.Float64Var(&o.speed, "speed", 1, "simulate this many `SECONDS` of the market per second")
-		countVar(f, &o.market.Days, "days", 0, "end after `N` trading days (default: never)")
-		f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
-	})
+	group(cmd, groupMarket, func(f *pflag.FlagSet) { o.marketOptions.define(f, 0) })
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
 	})
@@ -113,7 +95,7 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 		f.BoolVar(&o.appending, "append", false, "publish the files after the ticks that the journal already holds")
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
-		o.define(f, "", "")
+		o.serviceOptions.define(f, "", "")
 	})
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
@@ -121,11 +103,8 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 	return cmd
 }
 
-// Headings of flags that apply to one kind of source only.
-const (
-	groupMarket = "Simulated market"
-	groupFiles  = "Files"
-)
+// groupFiles is the heading of the flags that apply to files only.
+const groupFiles = "Files"
 
 // check reports the first invalid flag, before anything is opened.
 func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
@@ -142,16 +121,13 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	switch {
 	case wrongFlag != "":
 		return usage("--%s applies only to %s", wrongFlag, kind)
-	case !(o.speed > 0) || math.IsInf(o.speed, 1):
-		return usage("--speed must be greater than 0, got %v", o.speed)
-	case o.steady && math.IsInf(float64(o.rate), 1):
-		return usage("--steady needs a --rate other than max")
 	case o.journal == "" && (o.retain != retention{} || o.appending):
 		return usage("--retain and --append need a journal; name its directory with --journal")
 	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
 		return usage("--wait-for must not be negative, got %d", o.waitFor)
-	case o.market.Instruments < 1:
-		return usage("--instruments must be at least 1, got %d", o.market.Instruments)
+	}
+	if err := o.marketOptions.check(); err != nil {
+		return err
 	}
 	if err := o.serviceOptions.check(); err != nil {
 		return err
@@ -310,7 +286,7 @@ type input struct {
 // String describes what is published, for people.
 func (in *input) String() string {
 	if len(in.paths) == 0 {
-		return fmt.Sprintf("simulated market, seed %d", in.o.market.Seed)
+		return in.o.marketName()
 	}
 	names := slices.Clone(in.paths)
 	for i := range names {
@@ -327,10 +303,7 @@ func (in *input) describe() string {
 		return in.String()
 	}
 	text := in.String() + ", "
-	rate := float64(in.o.rate)
-	if rate == 0 {
-		rate = defaultRate
-	}
+	rate := in.o.ticksPerSecond()
 	switch n := formatCount(rate) + " ticks/s"; {
 	case math.IsInf(rate, 1):
 		return text + "as fast as possible"
@@ -428,57 +401,6 @@ func (in *input) close() {
 	closeAll(in.recordings)
 }
 
-// marketConfig returns the configuration of the simulated market from the flags.
-func (o *publishOptions) marketConfig() (sim.Config, error) {
-	cfg := o.market
-	start, err := parseTime(o.start, time.Now())
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Start = start
-	if cfg.Shape, err = sim.ParseShape(o.shape); err != nil {
-		return cfg, usage("--day-shape: %w", err)
-	}
-	switch {
-	case o.rate == 0:
-		cfg.Rate = defaultRate / o.speed
-	case !math.IsInf(float64(o.rate), 1):
-		cfg.Rate = float64(o.rate) / o.speed
-	}
-	cfg.Continuous = o.paced() // so that a paced market does not pause for the nights
-	if cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
-		return cfg, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
-			formatCount(cmp.Or(float64(o.rate), defaultRate)), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
-	}
-	return cfg, nil
-}
-
-// paced reports whether the simulated market is published by its event times.
-func (o *publishOptions) paced() bool { return !o.steady && !math.IsInf(float64(o.rate), 1) }
-
-// parseTime parses --start. It returns the zero time if s is empty.
-func parseTime(s string, now time.Time) (time.Time, error) {
-	switch s {
-	case "":
-		return time.Time{}, nil
-	case "now":
-		return now, nil
-	}
-	zone, err := time.LoadLocation("America/New_York")
-	if err != nil {
-		return time.Time{}, err
-	}
-	if at, err := time.ParseInLocation(time.DateOnly, s, zone); err == nil {
-		return at.Add(9*time.Hour + 30*time.Minute), nil
-	}
-	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateTime, time.RFC3339} {
-		if at, err := time.ParseInLocation(layout, s, zone); err == nil {
-			return at, nil
-		}
-	}
-	return time.Time{}, usage("--start must be a time such as 2026-01-05, 2026-01-05T09:30 or 2026-01-05T14:30:00Z, or now; got %q", s)
-}
-
 // ticks returns the source to publish after the ticks in the journal, and its pace. The simulated market continues on a
 // later day, with another seed.
 func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, error) {
@@ -501,10 +423,7 @@ func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, err
 	case in.o.paced():
 		pace.Speed = in.o.speed
 	case in.o.steady:
-		pace.Rate = float64(in.o.rate)
-		if pace.Rate == 0 {
-			pace.Rate = defaultRate
-		}
+		pace.Rate = in.o.ticksPerSecond()
 	}
 	in.sim, err = sim.New(cfg)
 	if err != nil {

@@ -721,12 +721,7 @@ func namesOf(paths []string) string {
 // newImporting starts the recording of src, the ticks of the files at paths, in f.
 func newImporting(f recording.File, src *files.Source, paths []string, as origin) (*importing, error) {
 	i := &importing{name: namesOf(paths), several: len(paths) > 1, files: src, started: time.Now()}
-	if as.session == 0 {
-		as.session = feed.NewSessionID()
-	}
-	if as.created.IsZero() {
-		as.created = i.started
-	}
+	as = as.complete(i.started)
 	var err error
 	i.builder, err = recording.NewBuilder(f, codec.FileHeader{
 		Lineage: feed.Lineage{{ID: as.session, First: 1}},
@@ -740,6 +735,23 @@ func newImporting(f recording.File, src *files.Source, paths []string, as origin
 type origin struct {
 	session feed.SessionID
 	created time.Time
+}
+
+// complete returns as with a random session and the creation time now where it has none.
+func (as origin) complete(now time.Time) origin {
+	if as.session == 0 {
+		as.session = feed.NewSessionID()
+	}
+	if as.created.IsZero() {
+		as.created = now
+	}
+	return as
+}
+
+// originFlags adds --session and --created to f.
+func originFlags(f *pflag.FlagSet, session, created *string) {
+	f.StringVar(session, "session", "", "`ID` of the session, up to 16 hexadecimal digits (default: random)")
+	f.StringVar(created, "created", "", "`TIME` of the recording's creation, such as 2026-03-02T14:30:00Z (default: now)")
 }
 
 // parseOrigin parses --session and --created. The error is a usage error.

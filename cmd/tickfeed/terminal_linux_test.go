@@ -213,6 +213,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed control seek 14:30", shows: `paused at 2026-`},
 		{command: "./tickfeed control resume", shows: `playing at 2026-`},
 		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: [\d,]+ packets?`, code: exitInterrupted},
+		{command: "./tickfeed sim --instruments 12 -o sim.tick", shows: `written +sim.tick`},
 		{command: "./tickfeed import quotes.dbn.zst -o es.tick", shows: `written +es.tick`},
 		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
 		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", does: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick", shows: `AAPL`},
@@ -382,7 +383,7 @@ func TestTerminalWidth(t *testing.T) {
 		"pubish", "replay nothing.tick", "publish --rate many", "publish --listen :8425 --token-file nothing", "inspect --verify --packets day.tick", "cut day.tick -o x.tick --from 2031-01-01T00:00", "subscribe --from nowhere --max-attempts 1",
 		"subscribe --max-attempts 2 --max-backoff 1ms", "TICKFEED_RATEE=1 version", "help formats", "help scenarios", "help",
 	}
-	for _, name := range []string{"bench", "completion", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "subscribe", "version"} {
+	for _, name := range []string{"bench", "completion", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "sim", "subscribe", "version"} {
 		commands = append(commands, "help "+name)
 	}
 	sh := newShell(t, dir)

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"tickfeed/feed/sim"
+)
+
+// marketOptions are the flags of the simulated market.
+type marketOptions struct {
+	market      sim.Config
+	shape       string
+	start       string
+	speed       float64
+	rate        rate
+	defaultRate float64 // ticks per second if --rate is not given
+	steady      bool
+}
+
+// groupMarket is the heading of the flags that apply to the simulated market only.
+const groupMarket = "Simulated market"
+
+// defaultRate is the rate of a published market, in ticks per second.
+const defaultRate = 10_000
+
+// define adds the flags, except --rate, to f. days is the default of --days.
+func (o *marketOptions) define(f *pflag.FlagSet, days int) {
+	o.defaultRate = defaultRate
+	countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
+	f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
+	countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
+	f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close)")
+	f.StringVar(&o.start, "start", "", "when the market opens: `TIME` such as 2026-01-05, 2026-01-05T09:30 (New York) or RFC 3339, or now (default: 2026-01-05 09:30 New York)")
+	f.Float64Var(&o.speed, "speed", 1, "simulate this many `SECONDS` of the market per second")
+	countVar(f, &o.market.Days, "days", days, "end after `N` trading days; 0 for never")
+	f.BoolVar(&o.steady, "steady", false, "space ticks evenly at --rate instead of by their event times")
+}
+
+// check reports the first invalid flag.
+func (o *marketOptions) check() error {
+	switch {
+	case !(o.speed > 0) || math.IsInf(o.speed, 1):
+		return usage("--speed must be greater than 0, got %v", o.speed)
+	case o.steady && math.IsInf(float64(o.rate), 1):
+		return usage("--steady needs a --rate other than max")
+	case o.market.Instruments < 1:
+		return usage("--instruments must be at least 1, got %d", o.market.Instruments)
+	}
+	return nil
+}
+
+// marketName describes the market, for people.
+func (o *marketOptions) marketName() string {
+	return fmt.Sprintf("simulated market, seed %d", o.market.Seed)
+}
+
+// ticksPerSecond returns the rate asked for, in ticks per second of real time; +Inf for max.
+func (o *marketOptions) ticksPerSecond() float64 { return cmp.Or(float64(o.rate), o.defaultRate) }
+
+// marketConfig returns the configuration of the simulated market from the flags.
+func (o *marketOptions) marketConfig() (sim.Config, error) {
+	cfg := o.market
+	start, err := parseTime(o.start, time.Now())
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Start = start
+	if cfg.Shape, err = sim.ParseShape(o.shape); err != nil {
+		return cfg, usage("--day-shape: %w", err)
+	}
+	if rate := o.ticksPerSecond(); !math.IsInf(rate, 1) {
+		cfg.Rate = rate / o.speed
+	}
+	cfg.Continuous = o.paced() // so that a paced market does not pause for the nights
+	if cfg.Rate != 0 && (cfg.Rate < sim.MinRate || cfg.Rate > sim.MaxRate) {
+		return cfg, usage("--rate %s at --speed %v is %v ticks per second of the market; it must be from %v to %.0f",
+			formatCount(o.ticksPerSecond()), o.speed, cfg.Rate, sim.MinRate, sim.MaxRate)
+	}
+	return cfg, nil
+}
+
+// paced reports whether the simulated market is published by its event times.
+func (o *marketOptions) paced() bool { return !o.steady && !math.IsInf(float64(o.rate), 1) }
+
+// parseTime parses --start. It returns the zero time if s is empty.
+func parseTime(s string, now time.Time) (time.Time, error) {
+	switch s {
+	case "":
+		return time.Time{}, nil
+	case "now":
+		return now, nil
+	}
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		return time.Time{}, err
+	}
+	if at, err := time.ParseInLocation(time.DateOnly, s, zone); err == nil {
+		return at.Add(9*time.Hour + 30*time.Minute), nil
+	}
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02 15:04", time.DateTime, time.RFC3339} {
+		if at, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, usage("--start must be a time such as 2026-01-05, 2026-01-05T09:30 or 2026-01-05T14:30:00Z, or now; got %q", s)
+}
