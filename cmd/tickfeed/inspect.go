@@ -25,17 +25,20 @@ import (
 type inspectOptions struct {
 	importOptions
 	verify, packets, ticks bool
+	facts, force           bool
+	html                   string
 	at, clock              string
 	symbols                []string
 	json, csv              bool
 	time                   string
 
-	times  timeText
-	raw    bool
-	filter codec.Filter
-	place  recording.Place
-	by     recording.Clock // clock of place and rates
-	begun  bool            // something was printed: CSV has a header already
+	times    timeText
+	raw      bool
+	filter   codec.Filter
+	place    recording.Place
+	by       recording.Clock // clock of place and rates
+	begun    bool            // something was printed: CSV has a header already
+	measured []*measuredFile // with --facts, the recordings so far
 }
 
 func (p *program) inspectCommand() *cobra.Command {
@@ -57,6 +60,11 @@ that it covers is there: none is damaged, and none is listed as gone, whatever t
 had removed it, or it was damaged before it was recorded). Numbers that were not asked for, and numbers
 that the recorder's own slow-consumer policy withheld, are not faults; their counts are printed.
 
+With --facts, the statistics that real markets share (Cont 2001; Lillo and Farmer 2004; LOB-Bench 2025) are
+measured of the busiest instruments, at most 64, or of those that --symbols names. Each stands beside the
+range in which those of real days lie; a row without enough data is left out. Several recordings also get
+the distance of each to the one before it: row 19.
+
 ` + placesHelp + ` A place after the end is refused.
 
 Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is not whole; 130 Ctrl-C.`,
@@ -65,6 +73,7 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
   tickfeed inspect j
   tickfeed inspect --ticks --symbols AAPL --json session.tick.zst
   tickfeed inspect --at 14:30:00.5 --symbols 'AAPL,MSFT' session.tick
+  tickfeed inspect --facts --html facts.html real.tick simulated.tick
   tickfeed inspect --packets session.tick | tail -n 3`,
 		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.inspect(cmd.Context(), &o, args) },
@@ -73,9 +82,12 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 		f.BoolVar(&o.verify, "verify", false, "only check every checksum, and that all numbers are there; exit code 3 if a number is damaged or gone")
 		f.BoolVar(&o.packets, "packets", false, "print a line for each packet, header, snapshot and damage")
 		f.BoolVar(&o.ticks, "ticks", false, "print every tick, including those of snapshots")
+		f.BoolVar(&o.facts, "facts", false, "print the statistics that real markets share, of the busiest instruments, beside the ranges in which those of real days lie")
+		f.StringVar(&o.html, "html", "", "with --facts: also write a page with plots to `FILE`, of one recording or two side by side")
+		f.BoolVar(&o.force, "force", false, "replace the page of --html if it exists")
 		f.StringVar(&o.at, "at", "", "print the state as of `PLACE` (last trades, quotes and books): a time of day such as 14:30, a date and time, seq:N, or +10s from the beginning or -1m from the end")
 		clockFlag(f, &o.clock)
-		f.StringSliceVar(&o.symbols, "symbols", nil, "with --ticks or --at: only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
+		f.StringSliceVar(&o.symbols, "symbols", nil, "with --ticks, --at or --facts: only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas")
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print a JSON object for each file, packet or tick")
@@ -90,20 +102,26 @@ Exit codes: 0 done; 3 the file is no recording, or with --verify a recording is 
 // check refuses flags that exclude each other.
 func (o *inspectOptions) check() (err error) {
 	chosen := 0
-	for _, set := range []bool{o.verify, o.packets, o.ticks, o.at != ""} {
+	for _, set := range []bool{o.verify, o.packets, o.ticks, o.facts, o.at != ""} {
 		if set {
 			chosen++
 		}
 	}
 	switch {
 	case chosen > 1:
-		return usage("--verify, --packets, --ticks and --at show different things; choose one")
+		return usage("--verify, --packets, --ticks, --facts and --at show different things; choose one")
 	case o.json && o.csv:
 		return usage("--json and --csv are two formats; choose one")
 	case o.csv && !o.ticks && o.at == "":
 		return usage("--csv is for --ticks and --at")
-	case len(o.symbols) > 0 && !o.ticks && o.at == "":
-		return usage("--symbols is for --ticks and --at")
+	case len(o.symbols) > 0 && !o.ticks && !o.facts && o.at == "":
+		return usage("--symbols is for --ticks, --at and --facts")
+	case o.html != "" && !o.facts:
+		return usage("--html is for --facts: add it")
+	case o.force && o.html == "":
+		return usage("--force is for --html")
+	case o.html != "" && !o.force && exists(o.html):
+		return usage("--html %s: the file exists; choose another, or replace it with --force", o.html)
 	}
 	if o.by, err = o.parsePlaces(o.clock, placeFlag{"--at", o.at, &o.place}); err != nil {
 		return err
@@ -148,6 +166,9 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		return err
 	}
 	defer closeAll(all)
+	if o.html != "" && len(all) > maxFactsPage {
+		return usage("--html shows one recording, or two side by side, got %d", len(all))
+	}
 	damaged := 0
 	lines := p.newLines(p.stdout)
 	for i, f := range all {
@@ -162,6 +183,8 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 			show = p.showPackets
 		case o.ticks:
 			show = p.showTicks
+		case o.facts:
+			show = p.showFacts
 		case o.at != "":
 			show = p.showState
 		}
@@ -188,6 +211,12 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 		if !sound {
 			damaged++
 		}
+	}
+	if o.html != "" {
+		if err := writeFactsPage(o.html, o.measured); err != nil {
+			return fmt.Errorf("--html: %w", err)
+		}
+		p.notef("%s: the page is written", oneLine(o.html))
 	}
 	switch {
 	case unread != nil && !o.verify:

@@ -1,0 +1,435 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/feed/facts"
+	factspage "tickfeed/feed/facts/page"
+)
+
+// measuredFile is the facts of one recording.
+type measuredFile struct {
+	title  string
+	report *facts.Report
+	others int // instruments that were not measured
+}
+
+// measureFacts reads f twice: once to find its busiest instruments, and once to measure them.
+func (p *program) measureFacts(ctx context.Context, o *inspectOptions, f *openRecording, read *atomic.Int64) (*measuredFile, error) {
+	var names stableIDs
+	var ticks []uint64 // by stable id
+	err := names.each(ctx, f, o, read, func(batch []feed.Tick) {
+		for i := range batch {
+			ticks[batch[i].Instrument]++
+		}
+	}, func(feed.InstrumentID, *feed.Definition) { ticks = append(ticks, 0) })
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]feed.InstrumentID, len(ticks))
+	for i := range ids {
+		ids[i] = feed.InstrumentID(i)
+	}
+	slices.SortStableFunc(ids, func(a, b feed.InstrumentID) int { return cmp.Compare(ticks[b], ticks[a]) })
+	chosen := ids[:min(len(ids), facts.MaxInstruments)]
+	exam := facts.New(chosen...)
+	names = stableIDs{}
+	if err := names.each(ctx, f, o, read, exam.Add, func(id feed.InstrumentID, d *feed.Definition) { exam.Define(id, *d) }); err != nil {
+		return nil, err
+	}
+	return &measuredFile{f.title(), exam.Report(), len(ids) - len(chosen)}, nil
+}
+
+// stableIDs gives each instrument that is named in a recording an id, from 0. Sessions of other lineages may use an id of the
+// recording for another instrument.
+type stableIDs struct {
+	byName  map[string]feed.InstrumentID
+	byID    feed.Table[feed.InstrumentID] // one more than the stable id; 0 if it is not known
+	session feed.SessionID
+}
+
+// each calls visit with the ticks of f that --symbols wants, with stable ids, and define before the first tick of each
+// instrument. Ticks without a definition are passed over.
+func (s *stableIDs) each(ctx context.Context, f *openRecording, o *inspectOptions, read *atomic.Int64, visit func([]feed.Tick), define func(feed.InstrumentID, *feed.Definition)) error {
+	r, err := f.Reader()
+	if err != nil {
+		return err
+	}
+	s.byName = make(map[string]feed.InstrumentID)
+	ticks := recording.NewTicks(r, func(d *feed.Definition) bool { return o.filter.All() || o.filter.Match(d) })
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part, err := ticks.Next()
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		read.Store(r.Offset())
+		if part.Session != s.session || part.Ticks[0].Kind == feed.KindDefinition {
+			s.session, s.byID = part.Session, feed.Table[feed.InstrumentID]{}
+		}
+		kept := part.Ticks[:0]
+		for _, t := range part.Ticks {
+			at := s.byID.At(t.Instrument)
+			if *at == 0 {
+				d := part.Definition(t.Instrument)
+				if d == nil {
+					continue
+				}
+				id, known := s.byName[d.Name()]
+				if !known {
+					id = feed.InstrumentID(len(s.byName))
+					s.byName[d.Name()] = id
+					define(id, d)
+				}
+				*at = id + 1
+			}
+			t.Instrument = *at - 1
+			kept = append(kept, t)
+		}
+		visit(kept)
+	}
+}
+
+// Widths of the table of facts.
+const (
+	factsNames  = 56 // columns for the number, the name and the range of a row
+	factsValues = 8  // columns for a value
+	factsWidth  = 80 // where the width of the screen is not known
+	factsCharts = 3  // instruments whose charts are shown
+)
+
+// factsText prints the facts of a recording for people.
+func factsText(out *lines, m *measuredFile) {
+	all := m.report.Instruments
+	others := ""
+	if m.others > 0 {
+		others = fmt.Sprintf(", the busiest of %s", formatThousands(uint64(m.others+len(all))))
+	}
+	out.printf("%s: %s measured%s\n", m.title, plural(len(all), "instrument"), others)
+	if len(all) == 0 {
+		return
+	}
+	width := cmp.Or(out.screen.width, factsWidth)
+	shown := max(1, min(len(all), (width-factsNames)/factsValues-1))
+	head := fmt.Sprintf("%-3s %-39s%12s ", "", "statistic", "range")
+	for _, in := range all[:shown] {
+		head += fmt.Sprintf("%*.*s", factsValues, factsValues-1, oneLine(in.Definition.Symbol))
+	}
+	out.paintf(dim, "", "%s%*s\n", head, factsValues, "median")
+	outside, judged := 0, 0
+	for i := range facts.Rows {
+		row := &facts.Rows[i]
+		median, n := m.report.Median(row.ID)
+		if n == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%-3s %-39s%12s ", row.ID, row.Name, row.Range)
+		for k := range all[:shown] {
+			v, ok := all[k].Values[row.ID]
+			text += factCell(row, v, ok)
+		}
+		judged++
+		c := plain
+		if !row.Range.Holds(median) {
+			c = yellow
+			outside++
+		}
+		out.paintf(c, "", "%s%s\n", text, factCell(row, median, true))
+	}
+	if judged == 0 {
+		out.printf("No statistic has enough ticks.\n")
+		return
+	}
+	out.printf("%d of %d medians lie in the range of real markets; * marks a value outside of it.\n", judged-outside, judged)
+	for k := range all[:min(len(all), factsCharts)] {
+		in := &all[k]
+		out.printf("\n%s: %s, %.3g a second\n", oneLine(in.Definition.Name()), countOf(in.Events, "event"), in.Rate)
+		for _, picture := range factsPictures(in) {
+			if len(picture.values) > 1 {
+				out.paintf(plain, "", "  %-20s %s  %s\n", picture.name, chart(resample(picture.values, min(36, width-46))), picture.about)
+			}
+		}
+	}
+}
+
+// factCell formats one value of the table.
+func factCell(row *facts.Row, v float64, ok bool) string {
+	if !ok {
+		return fmt.Sprintf("%*s", factsValues, "-")
+	}
+	mark := ""
+	if !row.Range.Holds(v) {
+		mark = "*"
+	}
+	return fmt.Sprintf("%*s", factsValues, shortNumber(v)+mark)
+}
+
+// shortNumber formats v in at most six columns.
+func shortNumber(v float64) string {
+	a := math.Abs(v)
+	switch {
+	case a < 10:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	case a < 1000:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strings.ReplaceAll(formatCount(v), " ", "")
+}
+
+// A factsPicture is a distribution or a curve as a row of bars.
+type factsPicture struct {
+	name, about string
+	values      []float64
+}
+
+func factsPictures(in *facts.Instrument) []factsPicture {
+	ys := func(points []facts.Point) []float64 {
+		var out []float64
+		for _, p := range points {
+			if !math.IsNaN(p.Y) && !math.IsInf(p.Y, 0) {
+				out = append(out, p.Y)
+			}
+		}
+		return out
+	}
+	ends := func(points []facts.Point, format func(float64) string) string {
+		if len(points) == 0 {
+			return ""
+		}
+		return format(points[0].X) + " to " + format(points[len(points)-1].X)
+	}
+	ns := func(v float64) string { return formatDuration(time.Duration(v)) }
+	number := func(v float64) string { return strings.TrimSpace(formatCount(v)) }
+	low, high := math.Inf(1), math.Inf(-1)
+	path := ys(in.Path)
+	for _, v := range path {
+		low, high = min(low, v), max(high, v)
+	}
+	for i := range path {
+		path[i] -= low - (high-low)/8
+	}
+	size := math.Pow(10, float64(in.SizeUnit))
+	sizes := slices.Clone(in.Sizes)
+	for i := range sizes {
+		sizes[i].X *= size
+	}
+	return []factsPicture{
+		{"price", fmt.Sprintf("%.6g to %.6g", low, high), path},
+		{"events, the day", "events a second", ys(in.Shape)},
+		{"volatility, the day", "of 10 s returns", ys(in.Volatility)},
+		{"returns, 10 s", "-5 to +5 std dev", ys(in.Returns)},
+		{"time between", ends(in.Gaps, ns), ys(in.Gaps)},
+		{"trade signs", "autocorrelation, " + ends(in.ACFSigns, number) + " trades", ys(in.ACFSigns)},
+		{"absolute returns", "autocorrelation, 10 s to 5 min", ys(in.ACFAbs)},
+		{"variance per second", ends(in.Signature, number) + " s", ys(in.Signature)},
+		{"impact", "after " + ends(in.Impact, number) + " trades", ys(in.Impact)},
+		{"trade sizes", ends(sizes, number), ys(in.Sizes)},
+		{"imbalance", "all asked to all bid", ys(in.Imbalance)},
+		{"depth", "size at levels " + ends(in.Profile, number), ys(in.Profile)},
+	}
+}
+
+// resample returns values as at most n means; fewer are kept as they are.
+func resample(values []float64, n int) []float64 {
+	if len(values) <= n {
+		return values
+	}
+	out := make([]float64, n)
+	for i := range out {
+		from, to := i*len(values)/n, (i+1)*len(values)/n
+		for _, v := range values[from:to] {
+			out[i] += v / float64(to-from)
+		}
+	}
+	return out
+}
+
+// jsonFacts is the facts of a recording as JSON.
+type jsonFacts struct {
+	File        string             `json:"file"`
+	Others      int                `json:"instruments_not_measured"`
+	Medians     []jsonFact         `json:"medians"`
+	Instruments []jsonMeasured     `json:"instruments"`
+	Distances   []jsonFactDistance `json:"distances,omitempty"`
+}
+
+type jsonFact struct {
+	Row   string   `json:"row"`
+	Name  string   `json:"name"`
+	Value float64  `json:"value"`
+	Low   *float64 `json:"low"` // nil if there is no bound
+	High  *float64 `json:"high"`
+	Holds bool     `json:"holds"`
+}
+
+type jsonMeasured struct {
+	Symbol    string                  `json:"symbol"`
+	Venue     string                  `json:"venue"`
+	Events    uint64                  `json:"events"`
+	Quotes    uint64                  `json:"quotes"`
+	Trades    uint64                  `json:"trades"`
+	Levels    uint64                  `json:"levels"`
+	PerSecond float64                 `json:"events_per_second"`
+	First     int64                   `json:"first_ts_event"`
+	Last      int64                   `json:"last_ts_event"`
+	Facts     []jsonFact              `json:"facts"`
+	Pictures  map[string][][2]float64 `json:"pictures"`
+}
+
+// jsonFactDistance is row 19 between an instrument and the same or the busiest one of the recording before.
+type jsonFactDistance struct {
+	From      string  `json:"from"`
+	To        string  `json:"to"`
+	Spread    float64 `json:"spread"`
+	Imbalance float64 `json:"imbalance"`
+	Times     float64 `json:"times"`
+	Volume    float64 `json:"volume"`
+	Mean      float64 `json:"mean"`
+}
+
+func factJSON(row *facts.Row, v float64) jsonFact {
+	f := jsonFact{Row: row.ID, Name: row.Name, Value: v, Holds: row.Range.Holds(v)}
+	if !math.IsInf(row.Range.Low, 0) {
+		f.Low = &row.Range.Low
+	}
+	if !math.IsInf(row.Range.High, 0) {
+		f.High = &row.Range.High
+	}
+	return f
+}
+
+func factsJSON(m, before *measuredFile) *jsonFacts {
+	j := &jsonFacts{File: m.title, Others: m.others, Medians: []jsonFact{}, Instruments: []jsonMeasured{}}
+	for i := range facts.Rows {
+		if v, n := m.report.Median(facts.Rows[i].ID); n > 0 {
+			j.Medians = append(j.Medians, factJSON(&facts.Rows[i], v))
+		}
+	}
+	for i := range m.report.Instruments {
+		in := &m.report.Instruments[i]
+		x := jsonMeasured{
+			Symbol: in.Definition.Symbol, Venue: in.Definition.Venue, Events: in.Events, Quotes: in.Quotes, Trades: in.Trades, Levels: in.Levels,
+			PerSecond: in.Rate, First: in.First, Last: in.Last, Facts: []jsonFact{}, Pictures: make(map[string][][2]float64),
+		}
+		for k := range facts.Rows {
+			if v, ok := in.Values[facts.Rows[k].ID]; ok {
+				x.Facts = append(x.Facts, factJSON(&facts.Rows[k], v))
+			}
+		}
+		for name, points := range in.Pictures() {
+			xy := make([][2]float64, 0, len(points))
+			for _, p := range points {
+				if !math.IsNaN(p.Y) && !math.IsInf(p.Y, 0) {
+					xy = append(xy, [2]float64{p.X, p.Y})
+				}
+			}
+			x.Pictures[name] = xy
+		}
+		j.Instruments = append(j.Instruments, x)
+	}
+	for _, d := range distances(m, before) {
+		j.Distances = append(j.Distances, jsonFactDistance{
+			d.from, d.to, d.Spread, d.Imbalance, d.Times, d.Volume, d.Mean(),
+		})
+	}
+	return j
+}
+
+// A factsDistance is the distance of an instrument to one of another recording.
+type factsDistance struct {
+	from, to string
+	facts.Distances
+}
+
+// distances returns the distances of the first factsCharts instruments of m to those of the same name in before, or to its
+// busiest one; none if before is nil.
+func distances(m, before *measuredFile) (out []factsDistance) {
+	if before == nil || len(before.report.Instruments) == 0 {
+		return nil
+	}
+	for i := range m.report.Instruments[:min(len(m.report.Instruments), factsCharts)] {
+		in, of := &m.report.Instruments[i], &before.report.Instruments[0]
+		for k := range before.report.Instruments {
+			if o := &before.report.Instruments[k]; o.Definition.Symbol == in.Definition.Symbol {
+				of = o
+				break
+			}
+		}
+		name := func(m *measuredFile, in *facts.Instrument) string {
+			return fmt.Sprintf("%s in %s", oneLine(in.Definition.Symbol), m.title)
+		}
+		out = append(out, factsDistance{name(m, in), name(before, of), facts.Distance(in, of)})
+	}
+	return out
+}
+
+// distancesText prints row 19.
+func distancesText(out *lines, m, before *measuredFile) {
+	for _, d := range distances(m, before) {
+		out.printf("19  distance (L1, 0 to 2) of %s to %s: %.2f; spread %.2f, imbalance %.2f, times between events %.2f, volume %.2f\n",
+			d.from, d.to, d.Mean(), d.Spread, d.Imbalance, d.Times, d.Volume)
+	}
+}
+
+// showFacts measures f and prints its facts, and the distance to the recording before it.
+func (p *program) showFacts(ctx context.Context, o *inspectOptions, f *openRecording, out *lines, read *atomic.Int64) (bool, error) {
+	m, err := p.measureFacts(ctx, o, f, read)
+	if err != nil {
+		return false, err
+	}
+	var before *measuredFile
+	if n := len(o.measured); n > 0 {
+		before = o.measured[n-1]
+	}
+	o.measured = append(o.measured, m)
+	if o.json {
+		out.json(factsJSON(m, before))
+		return true, nil
+	}
+	factsText(out, m)
+	distancesText(out, m, before)
+	return true, nil
+}
+
+// maxFactsPage bounds the recordings on a page.
+const maxFactsPage = 2
+
+// writeFactsPage writes the page of --html.
+func writeFactsPage(path string, measured []*measuredFile) error {
+	var all []factspage.Recording
+	var before *measuredFile
+	for _, m := range measured[:min(len(measured), maxFactsPage)] {
+		r := factspage.Recording{Title: m.title, Report: m.report}
+		for _, d := range distances(m, before) {
+			r.Distances = append(r.Distances, d.Distances)
+		}
+		all, before = append(all, r), m
+	}
+	var b bytes.Buffer
+	if err := factspage.Write(&b, all); err != nil {
+		panic("tickfeed: internal error: " + err.Error()) // a buffer takes all, and the template is ours
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

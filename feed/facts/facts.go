@@ -1,0 +1,96 @@
+// Package facts measures what distinguishes a market from noise: the statistics that real markets share ("stylised facts"),
+// each beside the range in which real days lie. It is the exam of the simulated market, and describes any recording.
+//
+//	exam := facts.New(0, 1)       // the ids of AAPL and MSFT
+//	exam.Add(batch)               // any number of times, in order
+//	report := exam.Report()
+//	for _, row := range facts.Rows {
+//		fmt.Println(row.Name, row.Range, report.Instruments[0].Values[row.ID])
+//	}
+//
+// Ticks are measured as they pass: an instrument takes about 100 KiB, whatever the length of the recording. Prices are mid
+// prices, and returns are their differences.
+package facts
+
+import (
+	"time"
+
+	"tickfeed/feed"
+)
+
+// MaxInstruments bounds the instruments that one Exam measures.
+const MaxInstruments = 64
+
+// maxGap is the longest time without a tick that is part of a trading day: returns do not reach across it.
+const maxGap = time.Hour
+
+// An Exam measures instruments. It reads no clock and is not safe for concurrent use.
+type Exam struct {
+	of          feed.Table[*instrument]
+	instruments []*instrument
+	second      int64 // the next to be sampled, since the Unix epoch; 0 before the first tick
+	last        int64 // the latest event time
+}
+
+// New returns an Exam of the instruments with the given ids, at most MaxInstruments, the most important one first: the others
+// are correlated with it, and it with the second one.
+func New(ids ...feed.InstrumentID) *Exam {
+	e := &Exam{}
+	for _, id := range ids[:min(len(ids), MaxInstruments)] {
+		if at := e.of.At(id); *at == nil {
+			*at = newInstrument()
+			e.instruments = append(e.instruments, *at)
+		}
+	}
+	for i, in := range e.instruments {
+		if i > 0 {
+			in.partner = e.instruments[0]
+		} else if len(e.instruments) > 1 {
+			in.partner = e.instruments[1]
+		}
+	}
+	return e
+}
+
+// Add measures the next ticks. Ticks of other instruments are passed over, and so are those of snapshots, but for definitions.
+func (e *Exam) Add(ticks []feed.Tick) {
+	for i := range ticks {
+		t := &ticks[i]
+		at := e.of.Lookup(t.Instrument)
+		if at == nil || *at == nil || t.Flags&feed.FlagSnapshot != 0 && t.Kind != feed.KindDefinition {
+			continue
+		}
+		if t.EventTime >= e.second*second && t.EventTime > 0 && t.Kind != feed.KindDefinition {
+			e.advance(t.EventTime / second)
+		}
+		(*at).add(t)
+	}
+}
+
+// Define sets the definition of an instrument, as a definition tick does.
+func (e *Exam) Define(id feed.InstrumentID, d feed.Definition) {
+	if at := e.of.Lookup(id); at != nil && *at != nil {
+		(*at).define(d)
+	}
+}
+
+// advance samples the seconds before second now, which begins.
+func (e *Exam) advance(now int64) {
+	if e.second == 0 || now-e.second > int64(maxGap/time.Second) {
+		if e.second != 0 {
+			for _, in := range e.instruments {
+				in.silence()
+				in.dayBegan = 0
+			}
+		}
+		e.second = now
+	}
+	for ; e.second <= now; e.second++ {
+		for _, in := range e.instruments {
+			in.sample(e.second)
+		}
+		for _, in := range e.instruments {
+			in.correlate()
+		}
+	}
+}

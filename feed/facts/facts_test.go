@@ -1,0 +1,221 @@
+package facts
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"tickfeed/feed"
+)
+
+func TestHistogram(t *testing.T) {
+	for _, v := range []uint64{0, 1, 7, 15, 16, 17, 31, 32, 33, 1000, 1 << 40, math.MaxUint64} {
+		i := binOf(v)
+		assert.LessOrEqual(t, binFrom(i), float64(v), v)
+		assert.Greater(t, binFrom(i+1), float64(v)*(1-1e-15), v)
+	}
+	var h histogram
+	for v := range uint64(10_000) {
+		h.add(v)
+	}
+	for _, q := range []float64{0.01, 0.5, 0.99} {
+		assert.InEpsilon(t, q*10_000, h.quantile(q), 0.02)
+	}
+	var pareto histogram
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 100_000 {
+		pareto.add(uint64(1000 * math.Pow(r.Float64(), -1/1.5)))
+	}
+	assert.InEpsilon(t, 1.5, pareto.tailIndex(0.05), 0.05)
+}
+
+func TestMoments(t *testing.T) {
+	var normal, laplace moments
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200_000 {
+		normal.add(5 + r.NormFloat64())
+		laplace.add(r.ExpFloat64() - r.ExpFloat64())
+	}
+	assert.InDelta(t, 0, normal.kurtosis(), 0.05)
+	assert.InDelta(t, 3, laplace.kurtosis(), 0.3)
+	assert.InEpsilon(t, 1, normal.variance(), 0.02)
+}
+
+func TestAutocorrelation(t *testing.T) {
+	a := newAutocorrelation(1, 2, 10)
+	r := rand.New(rand.NewPCG(1, 2))
+	x := 0.0
+	for range 100_000 {
+		x = 0.8*x + r.NormFloat64()
+		a.add(x)
+	}
+	for _, lag := range a.lags {
+		assert.InDelta(t, math.Pow(0.8, float64(lag)), a.at(lag), 0.02, "lag %d", lag)
+	}
+	b := newAutocorrelation(1)
+	for range 100 {
+		b.add(1)
+		b.cut()
+	}
+	assert.True(t, math.IsNaN(b.at(1)), "nothing precedes the first value after a cut")
+}
+
+func TestCounts(t *testing.T) {
+	c := counts{window: 10}
+	for i := range int64(100) { // ten events in every other window
+		c.add(i/10*20 + i%10)
+	}
+	c.flush()
+	assert.InDelta(t, (100.0/2-25)/5, c.fano(200), 1e-9)
+	assert.Equal(t, 10.0, c.greatest)
+}
+
+// market feeds an exam with quotes and trades of one instrument.
+type market struct {
+	*Exam
+	at int64
+}
+
+func newMarket(d feed.Definition) *market {
+	m := &market{New(0), 1e18}
+	m.Add([]feed.Tick{{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &d}}})
+	return m
+}
+
+func (m *market) quote(mid, bidSize, askSize int64) {
+	m.Add([]feed.Tick{feed.Quote{Bid: mid - 1, BidSize: bidSize, Ask: mid + 1, AskSize: askSize}.Tick(0, m.at)})
+}
+
+func (m *market) trade(mid int64, side feed.Side) {
+	price := mid + 1
+	if side == feed.SideSell {
+		price = mid - 1
+	}
+	m.Add([]feed.Tick{feed.Trade{Price: price, Size: 100, Side: side}.Tick(0, m.at)})
+}
+
+// Independent normal returns and independent signs are no market: the exam must see it.
+func TestNoiseFailsTheExam(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := newMarket(feed.Definition{Symbol: "N", PriceExponent: -2})
+	mid := int64(1e6)
+	for range 20_000 {
+		m.at += 1e9
+		mid += int64(math.Round(3 * r.NormFloat64()))
+		m.quote(mid, 1+r.Int64N(9), 1+r.Int64N(9))
+		m.trade(mid, feed.SideBuy+feed.Side(r.IntN(2)))
+	}
+	in := m.Report().Instruments[0]
+	for _, id := range []string{"1a", "1b", "2", "4a", "7a", "7b", "8", "9a", "10a", "11a", "11b", "12"} {
+		for i := range Rows {
+			if row := &Rows[i]; row.ID == id {
+				holds, ok := in.Holds(row)
+				assert.True(t, ok && !holds, "row %s: %v", id, in.Values[id])
+			}
+		}
+	}
+	assert.InDelta(t, 0, in.Values["1a"], 0.2)
+	assert.InDelta(t, 0, in.Values["7a"], 0.03)
+	assert.InDelta(t, 1, in.Values["5"], 0.2)
+	assert.InDelta(t, 0.5, in.Values["8"], 0.03)
+	assert.Equal(t, uint64(40_000), in.Events)
+}
+
+// What the queues promise comes true, each trade moves the mid price by half a spread for good, and signs come in pairs.
+func TestImbalanceAndImpact(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := newMarket(feed.Definition{Symbol: "N", PriceExponent: -2})
+	mid := int64(1e6)
+	for range 2000 {
+		up := r.IntN(2) == 0
+		side, step, bid, ask := feed.SideBuy, int64(1), int64(9), int64(1)
+		if !up {
+			side, step, bid, ask = feed.SideSell, -1, 1, 9
+		}
+		m.at += 1e9
+		m.quote(mid, bid, ask)
+		m.trade(mid, side)
+		m.trade(mid, side)
+		mid += step
+	}
+	in := m.Report().Instruments[0]
+	assert.InDelta(t, 1, in.Values["8"], 1e-9)
+	assert.InDelta(t, 0.5, in.Values["7a"], 0.05)
+	assert.InDelta(t, 0.5, in.Impact[1].Y, 0.05, "after two trades, in spreads of 2")
+}
+
+// A finer definition of the same instrument leaves prices as they were.
+func TestFinerDefinition(t *testing.T) {
+	m := newMarket(feed.Definition{Symbol: "N", PriceExponent: -2})
+	finer := feed.Definition{Symbol: "N", PriceExponent: -3}
+	for i := range int64(400) {
+		m.at += 1e9
+		if i == 200 {
+			m.Add([]feed.Tick{{Kind: feed.KindDefinition, Extra: &feed.Extra{Definition: &finer}}})
+		}
+		if i < 200 {
+			m.quote(1e6, 1, 1)
+			m.trade(1e6, feed.SideBuy)
+		} else {
+			m.quote(1e7, 1, 1)
+			m.trade(1e7+9, feed.SideBuy)
+		}
+	}
+	in := m.Report().Instruments[0]
+	for _, p := range in.Path {
+		assert.Equal(t, 10_000.0, p.Y)
+	}
+	assert.Zero(t, m.instruments[0].changes.all.sq)
+}
+
+func TestBook(t *testing.T) {
+	var b book
+	for i := range int64(5) {
+		b.add(feed.Level{Side: feed.SideBuy, Price: 100 - i, Size: 10 + i})
+		b.add(feed.Level{Side: feed.SideSell, Price: 101 + i, Size: 20 + i})
+	}
+	assert.Equal(t, []bookLevel{{100, 10}, {99, 11}, {98, 12}, {97, 13}, {96, 14}}, b.sides[0])
+	assert.Equal(t, []bookLevel{{101, 20}, {102, 21}, {103, 22}, {104, 23}, {105, 24}}, b.sides[1])
+	b.sample()
+	assert.Equal(t, 15.0, b.profile[0].mean())
+	assert.Equal(t, 19.0, b.profile[4].mean())
+
+	b.traded(feed.Trade{Side: feed.SideBuy, Size: 5})
+	b.add(feed.Level{Side: feed.SideSell, Price: 101, Size: 15})
+	b.endEvent()
+	assert.Zero(t, b.cancels, "the trade took it")
+	b.add(feed.Level{Side: feed.SideSell, Price: 103})
+	assert.Equal(t, 1.0, b.cancels)
+	assert.Len(t, b.sides[1], 4)
+	b.clear(feed.SideSell)
+	assert.Empty(t, b.sides[1])
+	assert.Len(t, b.sides[0], 5)
+}
+
+func TestRangesAsText(t *testing.T) {
+	for want, r := range map[string]Range{
+		"±0.1": {-0.1, 0.1}, "≥ 0": {0, inf}, "≤ 1": {-inf, 1}, "2.5 to 4.5": {2.5, 4.5}, "-0.4 to -0.03": {-0.4, -0.03},
+	} {
+		assert.Equal(t, want, r.String())
+	}
+}
+
+func TestAddAllocatesNothing(t *testing.T) {
+	m := newMarket(feed.Definition{Symbol: "N"})
+	step := func() {
+		m.at += 5e8
+		m.quote(1e6, 1, 2)
+		m.trade(1e6, feed.SideBuy)
+	}
+	for range 2000 {
+		step()
+	}
+	ticks := []feed.Tick{feed.Quote{Bid: 1, Ask: 2}.Tick(0, m.at), feed.Trade{Price: 1, Size: 1, Side: feed.SideBuy}.Tick(0, m.at)}
+	assert.Zero(t, testing.AllocsPerRun(1000, func() {
+		ticks[0].EventTime += 5e8
+		ticks[1].EventTime += 5e8
+		m.Add(ticks)
+	}))
+}

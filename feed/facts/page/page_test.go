@@ -1,0 +1,64 @@
+package page
+
+import (
+	"encoding/xml"
+	"io"
+	"math"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+	"tickfeed/feed/facts"
+)
+
+// The page is one file without scripts and references, its plots are well formed, and names are escaped.
+func TestPage(t *testing.T) {
+	points := []facts.Point{{X: 1, Y: 0.5}, {X: 10, Y: 2}, {X: 100, Y: math.NaN()}, {X: 1000, Y: 1}}
+	in := facts.Instrument{
+		Definition: feed.Definition{Symbol: "<A>"}, Values: map[string]float64{"1a": 10, "2": 9},
+		Path: points, Shape: points, Returns: points, Gaps: points, Impact: points, Sizes: points,
+	}
+	r := &facts.Report{Instruments: []facts.Instrument{in, {}, {}, {}, {}}}
+	var b strings.Builder
+	require.NoError(t, Write(&b, []Recording{{"a & b", r, nil}, {"c", r, []facts.Distances{{Spread: 1}}}}))
+	html := b.String()
+	assert.NotContains(t, html, "<A>")
+	assert.Contains(t, html, "&lt;A&gt;")
+	assert.Contains(t, html, "a &amp; b")
+	assert.NotContains(t, html, "NaN")
+	assert.NotRegexp(t, `<script|<link|src=|url\(|https?:`, html)
+	assert.Contains(t, html, `<td class="in">10</td>`)
+	assert.Contains(t, html, `<td class="out">9</td>`)
+	assert.Contains(t, html, "mean 0.25")
+	plots := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(html, -1)
+	assert.Len(t, plots, 2*maxShown*13)
+	for _, plot := range plots {
+		d := xml.NewDecoder(strings.NewReader(plot))
+		for {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else {
+				require.NoError(t, err, plot)
+			}
+		}
+	}
+	require.NoError(t, Write(io.Discard, []Recording{{"nothing", &facts.Report{}, nil}}))
+}
+
+func TestAxis(t *testing.T) {
+	a := span([]float64{0, 7.3}, false, false)
+	assert.Equal(t, []float64{0, 2, 4, 6}, a.ticks(4))
+	a = span([]float64{0.01, 1000}, true, false)
+	assert.InDeltaSlice(t, []float64{0.01, 0.1, 1, 10, 100, 1000}, a.ticks(6), 1e-9)
+	assert.Equal(t, []float64{5, 6}, []float64{span([]float64{5, 5}, false, false).from, span([]float64{5, 5}, false, false).to})
+}
+
+func TestNumber(t *testing.T) {
+	for want, v := range map[string]float64{"0": -0.0000000000000001, "0.123": 0.12345, "12.3": 12.345, "1234": 1234.4, "12345": 12345, "1.23M": 1.2345e6, "-2G": -2e9} {
+		assert.Equal(t, want, number(v))
+	}
+}

@@ -1,0 +1,113 @@
+package facts_test
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/feed"
+	"tickfeed/feed/facts"
+	"tickfeed/feed/files"
+)
+
+// realData is where the recordings of real markets are, beside the repository. They are not part of it.
+const realData = "../../../shared/data"
+
+// examine measures the first instruments of files.
+func examine(t testing.TB, instruments int, names ...string) *facts.Report {
+	t.Helper()
+	var paths []string
+	for _, name := range names {
+		path := filepath.Join(realData, name)
+		if _, err := os.Stat(path); err != nil {
+			t.Skipf("the recordings of real markets are not here: %v", err)
+		}
+		paths = append(paths, path)
+	}
+	src, err := files.Open(paths, nil, files.Config{ArrivalTimes: true})
+	require.NoError(t, err)
+	defer src.Close()
+	var ids []feed.InstrumentID
+	for id := range instruments {
+		ids = append(ids, feed.InstrumentID(id))
+	}
+	e := facts.New(ids...)
+	for batch := make([]feed.Tick, 1024); ; {
+		n, err := src.Next(context.Background(), batch)
+		e.Add(batch[:n])
+		if err == io.EOF {
+			return e.Report()
+		}
+		require.NoError(t, err)
+	}
+}
+
+const (
+	amzn = "lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz"
+	goog = "lobster/GOOG_2012-06-21_34200000_57600000_message_1.csv.gz"
+)
+
+// An independent program measured the values that are expected here.
+func TestRealDays(t *testing.T) {
+	r := examine(t, 2, amzn, goog)
+	bySymbol := map[string]facts.Instrument{}
+	for _, in := range r.Instruments {
+		bySymbol[in.Definition.Symbol] = in
+	}
+	for symbol, want := range map[string]map[string]float64{
+		"AMZN": {
+			"1a": 33, "1b": 3.4, "2": 3.2, "3a": 0.05, "3b": 0.05, "4a": 0.15, "4b": 0.07, "4c": 0.02, "6": -0.07,
+			"7a": 0.72, "7b": 0.34, "7c": 0.18, "7d": 0.07, "8": 0.61, "9a": 0.39, "10a": 3.2, "10b": 3000, "11a": 10, "11b": 16, "12": 100,
+			"13a": 1.2, "13b": 1.9, "14": 0.5, "15a": 6, "15b": 2.8, "15c": 0.38, "16": 0.3, "17": 0.70,
+		},
+		"GOOG": {
+			"1a": 91, "1b": 2.6, "2": 3.0, "3a": -0.07, "3b": -0.15, "4a": 0.21, "4b": 0.07, "4c": 0.06, "6": -0.08,
+			"7a": 0.74, "7b": 0.36, "7c": 0.18, "7d": 0.01, "8": 0.59, "9a": 0.24, "10a": 3.0, "10b": 5000, "11a": 11, "11b": 20, "12": 92,
+			"13a": 2.1, "13b": 2.8, "14": 0.64, "15a": 5, "15b": 1.6, "15c": 0.32, "16": 0.3, "17": 0.74,
+		},
+	} {
+		in := bySymbol[symbol]
+		for id, v := range want {
+			assert.InDelta(t, v, in.Values[id], 0.1*max(v, -v)+0.02, "row %s of %s", id, symbol)
+		}
+		for i := range facts.Rows {
+			row := &facts.Rows[i]
+			if holds, ok := in.Holds(row); ok {
+				assert.True(t, holds, "row %s, %s, of %s is %.3f; the range is %v", row.ID, row.Name, symbol, in.Values[row.ID], row.Range)
+			} else {
+				assert.Equal(t, facts.Depth, row.Only, "row %s of %s has no value", row.ID, symbol)
+			}
+		}
+	}
+}
+
+func TestRealCoins(t *testing.T) {
+	for name, want := range map[string]map[string]float64{
+		"binance/spot_btcusdt_20240808.gz": {"6": -0.06, "7a": 0.78, "7b": 0.67, "7c": 0.60, "7d": 0.31, "8": 0.81},
+		"binance/usdm_btcusdt_20240808.gz": {"6": -0.09, "7a": 0.79, "7b": 0.65, "7c": 0.58, "7d": 0.33, "8": 0.76},
+	} {
+		in := examine(t, 1, name).Instruments[0]
+		for i := range facts.Rows {
+			row := &facts.Rows[i]
+			if v, ok := want[row.ID]; ok {
+				assert.InDelta(t, v, in.Values[row.ID], 0.02, "row %s of %s", row.ID, name)
+				assert.True(t, row.Range.Holds(in.Values[row.ID]), "row %s of %s", row.ID, name)
+			}
+		}
+	}
+}
+
+// Two real stocks of the same day are the yardstick of row 19.
+func TestDistanceOfRealDays(t *testing.T) {
+	r := examine(t, 2, amzn, goog)
+	a, b := &r.Instruments[0], &r.Instruments[1]
+	assert.Equal(t, facts.Distances{}, facts.Distance(a, a))
+	d := facts.Distance(a, b)
+	t.Logf("%+v, mean %.3f", d, d.Mean())
+	assert.InDelta(t, 0.26, d.Mean(), 0.03)
+}

@@ -1,0 +1,102 @@
+package facts
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// A Row is one statistic of the exam, with the range in which those of real days lie.
+type Row struct {
+	ID     string // such as 1a: the number of the statistic, and a letter if it has several values
+	Name   string
+	Range  Range
+	Source string
+	Only   Only
+}
+
+// A Range is [Low, High]. An end is open if it is infinite.
+type Range struct{ Low, High float64 }
+
+// Holds reports whether v lies in the range.
+func (r Range) Holds(v float64) bool { return v >= r.Low && v <= r.High }
+
+func (r Range) String() string {
+	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	switch {
+	case math.IsInf(r.Low, -1):
+		return "≤ " + number(r.High)
+	case math.IsInf(r.High, 1):
+		return "≥ " + number(r.Low)
+	case r.Low == -r.High:
+		return "±" + number(r.High)
+	}
+	return fmt.Sprintf("%s to %s", number(r.Low), number(r.High))
+}
+
+// Only says to which instruments a row applies.
+type Only uint8
+
+// The instruments to which a row applies.
+const (
+	All      Only = iota
+	Quiet         // instruments with at most QuietRate events a second
+	Equities      // instruments whose sizes are whole shares
+	Depth         // instruments with level ticks at several prices
+)
+
+// QuietRate is the rate, in events a second, beyond which an instrument is busy: the windows of the rows for quiet instruments
+// then hold many events each.
+const QuietRate = 10
+
+func (o Only) String() string { return [...]string{"", "quiet", "equities", "depth"}[o] }
+
+var inf = math.Inf(1)
+
+const (
+	cont    = "Cont 2001; arXiv 1912.04941"
+	ownData = "own data"
+)
+
+// Rows are the statistics of one instrument. Row 19, the distance of two recordings, is [Distance].
+var Rows = []Row{
+	{"1a", "excess kurtosis of returns, 1 s", Range{5, 150}, cont, All},
+	{"1b", "excess kurtosis of returns, 60 s", Range{1, 15}, cont, All},
+	{"1c", "kurtosis at 60 s / at 1 s", Range{-inf, 1}, cont, All},
+	{"2", "tail index of 10 s returns", Range{2.5, 4.5}, cont, All},
+	{"3a", "autocorrelation of 10 s returns", Range{-0.1, 0.1}, cont, All},
+	{"3b", "autocorrelation of 60 s returns", Range{-0.2, 0.2}, cont, All},
+	{"4a", "of absolute 10 s returns, lag 1", Range{0.1, 0.4}, cont, All},
+	{"4b", "of absolute 10 s returns, lag 6", Range{0.05, inf}, cont, All},
+	{"4c", "of absolute 10 s returns, lag 30", Range{0, inf}, cont, All},
+	{"5", "variance ratio, 1 s / 300 s", Range{0.8, 1.6}, "signature plot", All},
+	{"6", "autocorrelation of trade price changes", Range{-0.4, -0.03}, "Roll 1984", All},
+	{"7a", "of trade signs, 1 trade later", Range{0.4, 0.85}, "Lillo, Farmer 2004; arXiv 1504.04354", All},
+	{"7b", "of trade signs, 5 trades later", Range{0.25, 0.7}, "Lillo, Farmer 2004", All},
+	{"7c", "of trade signs, 10 trades later", Range{0.15, 0.6}, "Lillo, Farmer 2004", All},
+	{"7d", "of trade signs, 50 trades later", Range{0, 0.35}, "Lillo, Farmer 2004", All},
+	{"8", "next move follows the imbalance", Range{0.55, 0.85}, "arXiv 1512.03492", All},
+	{"9a", "impact in spreads, R(50)", Range{0.2, 0.6}, "arXiv cond-mat/0307332", All},
+	{"9b", "impact R(1) / R(10)", Range{-inf, 1}, "arXiv cond-mat/0307332", All},
+	{"9c", "impact R(10) / R(50)", Range{-inf, 1}, "arXiv cond-mat/0307332", All},
+	{"9d", "impact R(200) / R(50)", Range{0.5, 2}, "arXiv cond-mat/0307332", All},
+	{"10a", "time between events, std dev / mean", Range{2.5, 60}, "arXiv 1302.1405", All},
+	{"10b", "time between events, p99 / median", Range{500, inf}, "arXiv 1406.3967", All},
+	{"11a", "variance / mean of counts in 0.1 s", Range{6, 30}, "arXiv 1403.5227", Quiet},
+	{"11b", "variance / mean of counts in 1 s", Range{12, 60}, "arXiv 1403.5227", Quiet},
+	{"12", "busiest second / mean second", Range{40, 200}, ownData, All},
+	{"13a", "events, first half hour / midday", Range{1.2, 5}, "U shape", All},
+	{"13b", "events, last half hour / midday", Range{1.5, 5}, "U shape", All},
+	{"13c", "volatility, first half hour / midday", Range{1.2, 5}, "U shape", All},
+	{"13d", "volatility, last half hour / midday", Range{1.1, 5}, "U shape", All},
+	{"14", "log spread with log volatility, 5 min", Range{0.3, inf}, "U shape", All},
+	{"15a", "trade size, p99 / median", Range{4, 20}, "literature", All},
+	{"15b", "trade size, tail index", Range{1.3, 3}, "literature", All},
+	{"15c", "trade size, share of round lots", Range{0.25, 0.5}, ownData, Equities},
+	{"16", "correlation at 1 s / at 60 s (Epps)", Range{-inf, 0.6}, "Epps 1979", All},
+	{"17", "share of 1 s returns that are 0", Range{0.4, 0.8}, ownData, Quiet},
+	{"18a", "mean queue, deepest of levels 2-4 / 1st", Range{1, inf}, "LOB-Bench, arXiv 2502.09172", Depth},
+	{"18b", "mean queue, last level / deepest", Range{-inf, 1}, "LOB-Bench", Depth},
+	{"18c", "cancels / trades", Range{5, inf}, "LOB-Bench", Depth},
+	{"18d", "share of new orders at levels 1-3", Range{0.5, 1}, "LOB-Bench", Depth},
+}
