@@ -54,7 +54,7 @@ import (
 	"tickfeed/feed/files/wscap"
 )
 
-// A Format is the name of a format in the package comment.
+// A Format names a format that this package reads, as in the package comment.
 type Format string
 
 // The formats.

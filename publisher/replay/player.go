@@ -128,6 +128,18 @@ type keepsake struct {
 
 // A Player plays recordings into an Output. Run does all the work; the other methods may be called from any goroutine
 // while it runs.
+//
+// # Pace
+//
+// A tick is due at its market time, which is the greatest event time so far, including its own; a tick without an event
+// time does not advance it. With recording.PublishClock as Config.Clock, a tick is due when its packet was published
+// instead. If that is the greatest event time in the packet, as in imported recordings, each tick is due at its own
+// event time. Times in Config.From, Config.To and seeks are on the same clock. The schedule is absolute: no tick is
+// early, and a late tick does not delay the next one. The schedule begins anew when the speed changes, when a pause ends,
+// and when the player is more than a second late.
+//
+// On Linux the player sleeps the last milliseconds before a tick in the kernel, because Go's timers have a resolution of
+// a millisecond there. If ticks are at least a millisecond apart, it spins for the last 100 µs.
 type Player struct {
 	cfg      Config
 	out      Output

@@ -25,6 +25,15 @@ import (
 // A Stage is an Output for subscribers: a succession of publishers, a new one for each seek and loop, behind the same
 // listeners. Each publisher keeps its log in a directory of its own, so that slow subscribers lose nothing. The
 // directory is removed after the publisher has ended.
+//
+// A replay is a session of its own that names its origin and keeps the recorded numbers. Numbers that the recording
+// lacks are reported as not asked for, withheld or gone, as they were recorded. A seek or a loop continues in a sibling
+// session behind the same listeners: subscribers are sent a goodbye, reconnect by themselves, and are sent the state at
+// the new place. A loop, and the next session of a recording, begin only once all subscribers have received the previous
+// session, or have failed to receive it within bounds (followTime, stallTime, leastRate, longestDrain). A seek does not
+// wait, and ends such a wait. The replay waits up to 5 minutes for a subscriber that takes at least 1,000 numbers a
+// second. A subscriber that is left behind loses the ticks that it did not receive, and its account says so. Recordings
+// that are played together are merged by time into a new session with its own numbers.
 type Stage struct {
 	cfg     publisher.Config
 	origin  feed.SessionID

@@ -2,6 +2,45 @@
 // documented at https://github.com/databento/dbn.
 //
 //	src, err := dbn.Open([]string{"es.definition.dbn.zst", "es.mbp-1.dbn.zst"}, dbn.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer src.Close()
+//	for batch := make([]feed.Tick, 256); ; {
+//		n, err := src.Next(ctx, batch)
+//		use(batch[:n])
+//		if err != nil {
+//			return err // io.EOF at the end
+//		}
+//	}
+//
+// [Source] documents which records become which ticks.
+package dbn
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"tickfeed/feed"
+	"tickfeed/feed/files/internal/book"
+	"tickfeed/feed/files/internal/recent"
+	"tickfeed/feed/files/rawfile"
+)
+
+// Config configures how files are read. The zero Config is ready to use.
+type Config struct {
+	// QuotesOnly leaves out levels and clears of mbo and mbp-10: of the books only quotes of the best bid and offer
+	// remain.
+	QuotesOnly bool
+	// SkipBad is how many damaged records are skipped, in all files together, before one
+	// ends the source. It must not be negative.
+	SkipBad int
+}
+
+// A Source yields the ticks of DBN files; see [rawfile.Source] for its methods and errors.
 //
 // # Files
 //
@@ -55,32 +94,6 @@
 // several files, the last two to four million trades are remembered). Gaps counts the starts of doubtful books
 // (F_MAYBE_BAD_BOOK), and Unknown the mbo records about orders that were never added. DBN's sequence
 // is the venue's packet number, which has gaps by nature.
-package dbn
-
-import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"math"
-
-	"tickfeed/feed"
-	"tickfeed/feed/files/internal/book"
-	"tickfeed/feed/files/internal/recent"
-	"tickfeed/feed/files/rawfile"
-)
-
-// Config configures how files are read. The zero Config is ready to use.
-type Config struct {
-	// QuotesOnly leaves out levels and clears of mbo and mbp-10: of the books only quotes of the best bid and offer
-	// remain.
-	QuotesOnly bool
-	// SkipBad is how many damaged records are skipped, in all files together, before one
-	// ends the source. It must not be negative.
-	SkipBad int
-}
-
-// A Source yields the ticks of DBN files; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
 // Open prepares to read the files at paths one after the other. It reads nothing, but returns an error if a

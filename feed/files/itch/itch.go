@@ -3,6 +3,50 @@
 // BinaryFILE 1.00, MoldUDP64 1.00.
 //
 //	src, err := itch.Open([]string{"01302020.NASDAQ_ITCH50.gz"}, itch.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer src.Close()
+//	for batch := make([]feed.Tick, 256); ; {
+//		n, err := src.Next(ctx, batch)
+//		use(batch[:n])
+//		if err != nil {
+//			return err // io.EOF at the end
+//		}
+//	}
+//
+// [Source] documents which messages become which ticks.
+package itch
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+	_ "time/tzdata" // New York on a machine that has no zones
+
+	"tickfeed/feed"
+	"tickfeed/feed/files/internal/pcap"
+	"tickfeed/feed/files/rawfile"
+)
+
+// Config configures a Source. The zero Config reads captures, and files with a date in their name.
+type Config struct {
+	// Date is the date of all messages, as yyyymmdd; 0 takes it from the capture or the file's name.
+	Date int
+	// Venue is the venue of all instruments; empty means XNAS. Nasdaq BX (XBOS) and PSX (XPSX) use the same
+	// format, which does not say which of them it is.
+	Venue string
+	// QuotesOnly omits levels and clears: of the books, only the best bid and offer are published.
+	QuotesOnly bool
+	// SkipBad is how many damaged messages or packets are skipped, in all files together, before one ends the
+	// source. Not negative.
+	SkipBad int
+}
+
+// A Source yields the ticks of ITCH files; see [rawfile.Source] for its methods and errors.
 //
 // # Messages
 //
@@ -46,37 +90,6 @@
 // reading continues; a repeated message is counted and left out. A change of session is counted as a reset, and
 // so is a sender that begins again at number 1 in the same session; unlike a duplicate it has later times.
 // Packets with number 0, as in anonymised captures, are not numbered.
-package itch
-
-import (
-	"bytes"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
-	"time"
-	_ "time/tzdata" // New York on a machine that has no zones
-
-	"tickfeed/feed"
-	"tickfeed/feed/files/internal/pcap"
-	"tickfeed/feed/files/rawfile"
-)
-
-// Config configures a Source. The zero Config reads captures, and files with a date in their name.
-type Config struct {
-	// Date is the date of all messages, as yyyymmdd; 0 takes it from the capture or the file's name.
-	Date int
-	// Venue is the venue of all instruments; empty means XNAS. Nasdaq BX (XBOS) and PSX (XPSX) use the same
-	// format, which does not say which of them it is.
-	Venue string
-	// QuotesOnly omits levels and clears: of the books, only the best bid and offer are published.
-	QuotesOnly bool
-	// SkipBad is how many damaged messages or packets are skipped, in all files together, before one ends the
-	// source. Not negative.
-	SkipBad int
-}
-
-// A Source yields the ticks of ITCH files; see [rawfile.Source] for its methods and errors.
 type Source = rawfile.Source
 
 // ErrNoDate is returned if nothing gives the date of the messages; Config.Date must be set then.

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	// Format is "csv" or "ndjson". If it is empty, each file's format is detected from its content.
 	Format string
-	// Columns maps a field of the package comment (time, symbol, bid_size, …) to the name of
+	// Columns maps a field of [Source]'s table of columns (time, symbol, bid_size, …) to the name of
 	// the column that holds it, exactly as in the file. An empty name means that no column holds the
 	// field. Fields that are not mapped are found by the known names.
 	Columns map[string]string
@@ -47,7 +47,7 @@ type Config struct {
 	// book_snapshot). Such a row makes only a quote of its best bid and offer.
 	QuotesOnly bool
 	// Rows is the kind of every row, whatever its columns say: "trade", "quote" or "level". If it is empty, the columns of
-	// each row decide; see the package comment.
+	// each row decide; see [Source].
 	Rows string
 	// SkipBad is how many bad lines are skipped, in all files together, before one ends
 	// the source. It must not be negative.

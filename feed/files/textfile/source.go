@@ -1,6 +1,39 @@
 // Package textfile reads quotes and trades from text files, CSV or NDJSON (one JSON object per line), as a [feed.Source].
 //
 //	src, err := textfile.Open([]string{"quotes.csv.gz"}, os.Stdin, textfile.Config{Zone: "America/New_York"})
+//	if err != nil {
+//		return err
+//	}
+//	defer src.Close()
+//	for batch := make([]feed.Tick, 256); ; {
+//		n, err := src.Next(ctx, batch)
+//		use(batch[:n])
+//		if err != nil {
+//			return err // io.EOF at the end
+//		}
+//	}
+//
+// [Source] documents files, columns, what a row is, prices, and times.
+package textfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+
+	"tickfeed/feed"
+	"tickfeed/feed/files/rawfile"
+)
+
+// A Source yields the ticks of text files. Make one with [Open]; it implements [feed.Source].
 //
 // # Files
 //
@@ -140,26 +173,6 @@
 // same venue event. Rows with a type of ours and a ts_event are read without guessing: ts_event is in nanoseconds, whatever
 // Config.EpochUnit is, and a bid or ask of 0 is a price. Lines with "snapshot":true describe a state, not a change; they are
 // skipped and counted.
-package textfile
-
-import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
-	"sync"
-
-	"tickfeed/feed"
-	"tickfeed/feed/files/rawfile"
-)
-
-// A Source yields the ticks of text files. Make one with [Open]; it implements [feed.Source].
 type Source struct {
 	cfg     Config
 	columns columns

@@ -2,6 +2,41 @@
 // [feed.Source]: Binance spot, USD-M and COIN-M futures, Coinbase Exchange,
 // Kraken spot (versions 1 and 2) and Kraken Futures. Captures of other exchanges are refused by name.
 //
+//	src, err := wscap.Open([]string{"btcusdt.gz"}, wscap.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer src.Close()
+//	for batch := make([]feed.Tick, 256); ; {
+//		n, err := src.Next(ctx, batch)
+//		use(batch[:n])
+//		if err != nil {
+//			return err // io.EOF at the end
+//		}
+//	}
+//
+// [Source] documents which messages become which ticks, their instruments, times and books.
+package wscap
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"sync"
+
+	"tickfeed/feed"
+	"tickfeed/feed/files/internal/recent"
+	"tickfeed/feed/files/rawfile"
+)
+
+// A Source yields the ticks of captures. Make one with [Open]; it implements [feed.Source].
+//
 // # Files
 //
 // A line is one message: the local time of its arrival, if the recorder wrote it (since the Unix epoch; seconds with
@@ -77,26 +112,6 @@
 // Kraken does not send their removal. At most 16 MiB of updates are held. Updates without a
 // snapshot are counted in Stats.Unanchored; with Config.PartialBooks they become levels
 // as they come, and the book then holds only the changes since the start of the file.
-package wscap
-
-import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"hash/maphash"
-	"io"
-	"math"
-	"os"
-	"slices"
-	"sync"
-
-	"tickfeed/feed"
-	"tickfeed/feed/files/internal/recent"
-	"tickfeed/feed/files/rawfile"
-)
-
-// A Source yields the ticks of captures. Make one with [Open]; it implements [feed.Source].
 type Source struct {
 	cfg   Config
 	paths []string
