@@ -132,9 +132,10 @@ func afterSnapshot(state map[string]int, line string) []string {
 
 func admits(state map[string]int, line string) []string {
 	if strings.Contains(line, `"seq":700,`) {
+		state["admitted"]++
 		return []string{`{"event":"lost","session":` + line[strings.Index(line, `:"`)+1:strings.Index(line, `",`)+1] + `,"from":700,"to":701}`}
 	}
-	if strings.Contains(line, `"event":"left"`) { // it counts as it says
+	if state["admitted"] > 0 && strings.Contains(line, `"event":"left"`) { // it counts as it says
 		line = strings.Replace(line, `"lost":0`, `"lost":1`, 1)
 		line = strings.Replace(line, `"delivered":1203`, `"delivered":1202`, 1)
 	}
