@@ -39,7 +39,9 @@ type demoOptions struct {
 	seed            uint64
 	rate            rate
 	instruments     int
+	universe        universeOptions
 	symbols         []string
+	patterns        *pflag.Flag // the flag of symbols
 	listen          string
 	json            bool
 }
@@ -68,7 +70,9 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		f.Uint64Var(&o.seed, "seed", 1, "random seed `NUMBER` of the market and of the faults")
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 20k")
 		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
-		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber")
+		o.universe.define(f, "instruments")
+		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber; with --universe its first three instruments, if not given")
+		o.patterns = f.Lookup("symbols")
 		f.StringVar(&o.listen, "listen", "", "let subscribers join on `ADDR`, HOST:PORT or unix:PATH, and meet the faults")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")
 	})
@@ -165,6 +169,16 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
+	u, err := o.universe.load(ctx, &o.instruments)
+	if err != nil {
+		return err
+	}
+	if o.universe.print != "" {
+		return p.printUniverse(&o.universe, u, o.instruments)
+	}
+	if u != nil && !o.patterns.Changed {
+		o.symbols = u.First(min(o.instruments, 3)).Symbols()
+	}
 	d := &demo{p: p, o: o, out: p.stdout, began: time.Now(), books: newAuditor(), crashed: make(chan error, 1), faults: make(map[string]int)}
 	if o.json {
 		d.out = p.stderr
@@ -253,12 +267,17 @@ func (d *demo) guestsMeet(fault string) {
 }
 
 func (d *demo) startPublisher(ctx context.Context) error {
-	c, err := startChild(ctx,
+	args := []string{
 		"--listen", "127.0.0.1:0", "--journal", filepath.Join(d.dir, "journal"), "--sync", "none", "--status", demoStatus.String(),
 		"--seed", strconv.FormatUint(d.o.seed, 10), "--instruments", strconv.Itoa(d.o.instruments),
 		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
 		"--speed", strconv.FormatFloat(d.o.speed(), 'f', -1, 64),
-		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String())
+		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String(),
+	}
+	if d.o.universe.file != "" {
+		args = append(args, "--universe", d.o.universe.file)
+	}
+	c, err := startChild(ctx, args...)
 	if err != nil {
 		return err
 	}

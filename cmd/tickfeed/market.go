@@ -2,12 +2,14 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"tickfeed/feed"
 	"tickfeed/feed/sim"
 )
 
@@ -20,6 +22,62 @@ type marketOptions struct {
 	rate        rate
 	defaultRate float64 // ticks per second if --rate is not given
 	steady      bool
+	universe    universeOptions
+}
+
+// universeOptions are the flags that choose the instruments of the simulated market.
+type universeOptions struct {
+	file        string
+	print       string      // csv or yaml; "" for not
+	instruments *pflag.Flag // how many
+}
+
+// define adds the flags to f; instruments is the flag that says how many instruments there are.
+func (o *universeOptions) define(f *pflag.FlagSet, instruments string) {
+	o.instruments = f.Lookup(instruments)
+	f.StringVar(&o.file, "universe", "", "simulate the instruments in `FILE`, CSV or YAML as --print-universe writes it")
+	f.StringVar(&o.print, "print-universe", "", "write the instruments to standard output, to be edited for --universe, and exit: `FORMAT` csv or yaml")
+	f.Lookup("print-universe").NoOptDefVal = "csv"
+}
+
+// load reads the file, if one is named, and makes n, the number of instruments, fit.
+func (o *universeOptions) load(ctx context.Context, n *int) (*sim.Universe, error) {
+	if o.file == "" {
+		return nil, nil
+	}
+	text, err := readSmall(ctx, o.file, sim.MaxUniverseFile)
+	if err != nil {
+		return nil, usage("--universe: %w", err)
+	}
+	u, err := sim.ParseUniverse(o.file, text)
+	switch {
+	case err != nil:
+		return nil, usage("--universe: %w", err)
+	case !o.instruments.Changed:
+		*n = u.Len()
+	case *n > u.Len():
+		return nil, usage("--instruments must be at most %s, the number in %s, got %s", formatThousands(uint64(u.Len())), o.file, formatThousands(uint64(*n)))
+	}
+	return u, nil
+}
+
+// printUniverse writes the first n instruments of u, or of the default universe, to standard output.
+func (p *program) printUniverse(o *universeOptions, u *sim.Universe, n int) error {
+	if u == nil {
+		u = sim.DefaultUniverse(n)
+	}
+	u = u.First(n)
+	var text []byte
+	switch o.print {
+	case "csv":
+		text = u.AppendCSV(nil)
+	case "yaml":
+		text = u.AppendYAML(nil)
+	default:
+		return usage("--print-universe must be csv or yaml, got %q", o.print)
+	}
+	_, err := p.stdout.Write(text)
+	return output(err)
 }
 
 // groupMarket is the heading of the flags that apply to the simulated market only.
@@ -32,6 +90,7 @@ const defaultRate = 10_000
 func (o *marketOptions) define(f *pflag.FlagSet, days int) {
 	o.defaultRate = defaultRate
 	countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
+	o.universe.define(f, "instruments")
 	f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
 	countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
 	f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close)")
@@ -48,10 +107,16 @@ func (o *marketOptions) check() error {
 		return usage("--speed must be greater than 0, got %v", o.speed)
 	case o.steady && math.IsInf(float64(o.rate), 1):
 		return usage("--steady needs a --rate other than max")
-	case o.market.Instruments < 1:
-		return usage("--instruments must be at least 1, got %d", o.market.Instruments)
+	case o.market.Instruments < 1 || o.market.Instruments > feed.MaxInstruments:
+		return usage("--instruments must be from 1 to %d, got %d", feed.MaxInstruments, o.market.Instruments)
 	}
 	return nil
+}
+
+// load reads the files that the flags name. The caller must have called check.
+func (o *marketOptions) load(ctx context.Context) (err error) {
+	o.market.Universe, err = o.universe.load(ctx, &o.market.Instruments)
+	return err
 }
 
 // marketName describes the market, for people.

@@ -55,7 +55,9 @@ func (p *program) publishCommand() *cobra.Command {
 		Short: "Publish a simulated market, files, or standard input",
 		Long: `Number ticks, journal them, and stream them to all subscribers.
 
-Without arguments, publish a simulated market until Ctrl-C. Otherwise read the ticks from files, one
+Without arguments, publish a simulated market until Ctrl-C. --universe names a file with its instruments: their
+prices, tick sizes, habits and hours (tickfeed publish --print-universe describes the fields). If any of
+them has hours, a day is 24 hours, and --rate is the rate while all instruments trade. Otherwise read the ticks from files, one
 after the other: CSV (with a header) or NDJSON, - for standard input; the formats of exchanges and
 vendors that "tickfeed import --help" lists; or recordings, whose ticks get new numbers (replay keeps
 the recorded numbers and pace). Files are published as fast as --rate allows (default: no limit). At the
@@ -74,6 +76,7 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
+  tickfeed publish --print-universe > u.csv       # edit it for --universe u.csv
   tickfeed publish quotes.csv.gz --zone America/New_York --column bid=BEST_BID
   producer | tickfeed publish - --listen unix:/run/tickfeed.sock`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
@@ -153,6 +156,12 @@ func parseSync(s string) (journal.Sync, error) {
 func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string) error {
 	if err := o.check(cmd, paths); err != nil {
 		return err
+	}
+	if err := o.marketOptions.load(cmd.Context()); err != nil {
+		return err
+	}
+	if o.universe.print != "" {
+		return p.printUniverse(&o.universe, o.market.Universe, o.market.Instruments)
 	}
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides

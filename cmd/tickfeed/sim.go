@@ -71,7 +71,7 @@ standard error at the end.`,
 // check reports the first invalid flag.
 func (o *simOptions) check() error {
 	switch {
-	case o.output == "":
+	case o.output == "" && o.universe.print == "":
 		return usage("name the recording to write with -o, such as -o day.tick")
 	case math.IsInf(float64(o.rate), 1):
 		return usage("--rate must be a number: ticks per second of the market; sim is as fast as the machine at any rate")
@@ -84,6 +84,12 @@ func (o *simOptions) check() error {
 func (p *program) sim(ctx context.Context, o *simOptions) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if err := o.load(ctx); err != nil {
+		return err
+	}
+	if o.universe.print != "" {
+		return p.printUniverse(&o.universe, o.market.Universe, o.market.Instruments)
 	}
 	as, err := parseOrigin(o.session, o.created)
 	if err != nil {

@@ -1,6 +1,9 @@
 package sim
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // arrivals draws the time and the instrument of the next event.
 //
@@ -93,17 +96,22 @@ func (a *arrivals) pick() uint32 {
 	return i
 }
 
-// aliasTable builds the table for the activity of n instruments by Vose's method (IEEE Trans. Softw. Eng.
-// 1991).
-func aliasTable(n int) []aliasSlot {
-	weights := make([]float64, n)
+// aliasTable returns the table for weights, of which at least one must be positive and none negative.
+func aliasTable(weights []float64) []aliasSlot {
+	table := make([]aliasSlot, len(weights))
+	fillAliasTable(table, slices.Clone(weights), make([]uint32, 2*len(weights)))
+	return table
+}
+
+// fillAliasTable makes table the table for weights by Vose's method (IEEE Trans. Softw. Eng. 1991). It overwrites weights and
+// room, which must be twice as long as them.
+func fillAliasTable(table []aliasSlot, weights []float64, room []uint32) {
+	n := len(weights)
 	sum := 0.0
-	for i := range weights {
-		weights[i] = activity(i)
-		sum += weights[i]
+	for _, w := range weights {
+		sum += w
 	}
-	table := make([]aliasSlot, n)
-	small, large := make([]uint32, 0, n), make([]uint32, 0, n)
+	small, large := room[:0:n], room[n:n]
 	for i := range weights {
 		weights[i] *= float64(n) / sum
 		table[i] = aliasSlot{keep: 1<<32 - 1, alias: uint32(i)}
@@ -123,8 +131,7 @@ func aliasTable(n int) []aliasSlot {
 			small = append(small, l)
 		}
 	}
-	return table
 }
 
-// activity returns the weight of place i of the universe in the events: Zipf's law with its top cut off.
+// activity returns the weight in the events of place i of the default universe: Zipf's law with its top cut off.
 func activity(i int) float64 { return 1 / float64(i+2) }

@@ -23,6 +23,46 @@ type climate struct {
 	// per unit since then. Over a whole day the mean variance is 1, and so is the variance of the return.
 	from                           int64
 	ret0, retSlope, var0, varSlope float64
+
+	// sectors are the returns of the sectors beyond that of the market; the first is none.
+	sectors []sector
+	// flat leaves out the shape of the day, if each instrument has hours of its own.
+	flat bool
+}
+
+// A sector is the return, at climate.from and per unit since then, that the instruments of a sector share.
+type sector struct {
+	name      string
+	ret, rise float64
+}
+
+// sectorMove is the standard deviation of a sector's own return, as a multiple of the market's.
+const sectorMove = 0.7
+
+func newClimate(rng *rand.Rand, listings []listing) climate {
+	c := climate{rng: rng, sectors: make([]sector, 1)}
+	for i := range listings {
+		if name := listings[i].sector; c.sectorOf(name) == 0 && name != "" {
+			c.sectors = append(c.sectors, sector{name: name})
+		}
+	}
+	return c
+}
+
+// sectorOf returns the index of the sector called name, or 0 if there is none.
+func (c *climate) sectorOf(name string) uint16 {
+	for i := range c.sectors {
+		if c.sectors[i].name == name {
+			return uint16(i)
+		}
+	}
+	return 0
+}
+
+// sector returns the return of sector i since the opening, beyond that of the market.
+func (c *climate) sector(i uint16, now int64) float64 {
+	s := &c.sectors[i]
+	return s.ret + float64(s.rise*float64(now-c.from))
 }
 
 const (
@@ -33,10 +73,16 @@ const (
 // open begins a day.
 func (c *climate) open() {
 	c.from, c.ret0, c.retSlope, c.var0, c.varSlope = 0, 0, 0, 0, 0
+	for i := range c.sectors {
+		c.sectors[i].ret, c.sectors[i].rise = 0, 0
+	}
 }
 
 // step begins the epoch at now, which is epoch units long; dayUnits is the length of the day.
 func (c *climate) step(now, epoch, dayUnits int64) {
+	for i := range c.sectors {
+		c.sectors[i].ret = c.sector(uint16(i), now)
+	}
 	c.ret0, c.var0 = c.at(now)
 	c.from = now
 	share := float64(epoch) / float64(dayUnits)
@@ -45,11 +91,17 @@ func (c *climate) step(now, epoch, dayUnits int64) {
 	keep := exp(-share * moodsPerDay)
 	c.mood = float64(c.mood*keep) + float64(moodSwing*math.Sqrt(1-float64(keep*keep))*c.rng.NormFloat64())
 	variance := exp(float64(2*c.mood) - 2*moodSwing*moodSwing)
-	c.spread = math.Sqrt(variance) * (1 + float64(1.5*exp(-done/0.02)))
-
-	grown := dayShape(done) * variance * share
+	c.spread = math.Sqrt(variance)
+	grown := variance * share
+	if !c.flat {
+		c.spread *= 1 + float64(1.5*exp(-done/0.02))
+		grown = dayShape(done) * variance * share
+	}
 	c.varSlope = grown / float64(epoch)
 	c.retSlope = math.Sqrt(grown) * c.rng.NormFloat64() / float64(epoch)
+	for i := 1; i < len(c.sectors); i++ {
+		c.sectors[i].rise = sectorMove * math.Sqrt(grown) * c.rng.NormFloat64() / float64(epoch)
+	}
 }
 
 // at returns the market's return and variance since the opening.

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"tickfeed/feed"
@@ -16,6 +17,12 @@ type Config struct {
 	// Instruments is the number of instruments: the first n of a fixed list, the most active first. 0 means
 	// 1000; at most feed.MaxInstruments.
 	Instruments int
+	// Universe is the instruments; nil for the fixed list. With a Universe, Instruments is how many of its first ones are
+	// simulated, 0 for all. If an instrument has hours of its own, the days of the market are 24 hours, the first from Start
+	// or the first opening after it, without random halts; instruments without hours then trade for DayLength from the time
+	// of day of Start, Monday to Friday, and Rate is that of the time when all instruments trade: less of them have their
+	// share of it.
+	Universe *Universe
 	// Rate is the mean number of ticks per second of simulated time, over the day and, with the flat shape,
 	// over any minute of it. Definitions and the status ticks that begin and end a day are not counted. 0 means
 	// 10,000; in [MinRate, MaxRate].
@@ -30,7 +37,7 @@ type Config struct {
 	// DayLength is the time from the opening to the close. 0 means 6h30m; in
 	// [MinDayLength, MaxDayLength].
 	DayLength time.Duration
-	// Continuous leaves out nights and weekends: each day opens two seconds after the last one closed. Each day
+	// Continuous leaves out nights and weekends, or the times at which no instrument trades: each day opens two seconds after the last one closed. Each day
 	// is still dated as a trading day of its own.
 	Continuous bool
 	// Days is the number of trading days after which the source ends. 0 means no end before the year 2262,
@@ -99,7 +106,11 @@ const (
 
 // withDefaults returns c with every zero replaced by its default.
 func (c Config) withDefaults() Config {
-	if c.Instruments == 0 {
+	switch {
+	case c.Instruments != 0:
+	case c.Universe != nil:
+		c.Instruments = c.Universe.Len()
+	default:
 		c.Instruments = 1000
 	}
 	if c.Rate == 0 {
@@ -115,11 +126,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// listings returns the instruments of the market.
+func (c *Config) listings() []listing {
+	if c.Universe != nil {
+		return slices.Clone(c.Universe.listings[:c.Instruments])
+	}
+	return universe(c.Instruments)
+}
+
 // validate returns an error that names the first field out of bounds.
 func (c *Config) validate() error {
 	switch {
 	case c.Instruments < 1 || c.Instruments > feed.MaxInstruments:
 		return fmt.Errorf("sim: Instruments must be in [1, %d], got %d", feed.MaxInstruments, c.Instruments)
+	case c.Universe != nil && c.Instruments > c.Universe.Len():
+		return fmt.Errorf("sim: Instruments must be at most %d, the length of the universe, got %d", c.Universe.Len(), c.Instruments)
 	case math.IsNaN(c.Rate) || c.Rate < MinRate || c.Rate > MaxRate:
 		return fmt.Errorf("sim: Rate must be in [%v, %.0f] ticks per second, got %v", MinRate, MaxRate, c.Rate)
 	case c.Shape > UShaped:

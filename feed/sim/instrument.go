@@ -28,10 +28,19 @@ type instrument struct {
 	lot      int32
 	dust     uint32 // mask of the random units added to sizes that have decimals
 	sizes    sizeClass
-	quoted   bool // there is a quote, and neither a halt nor a night since
-	halted   bool
-	lastSide int8 // +1 bought, -1 sold, 0 no trade yet
+	quoted   bool    // there is a quote, and neither a halt nor a night since
+	special  special // why events of the instrument are not ordinary ones; 0 if they are
+	lastSide int8    // +1 bought, -1 sold, 0 no trade yet
+	sector   uint16  // index in climate.sectors; 0 for none
 }
+
+// special is a set of reasons why events of an instrument are not ordinary ones.
+type special uint8
+
+const (
+	halted special = 1 << iota // no quotes and no trades
+	closed                     // outside its hours: no quotes and no trades
+)
 
 const (
 	heatGain   = 0.03
@@ -62,10 +71,15 @@ func newInstrument(l *listing) instrument {
 // startDay sets the scale of the day's moves.
 func (in *instrument) startDay(l *listing) {
 	in.ret, in.variance = 0, 0
-	in.halted = false
-	in.marketScale, in.ownScale = 0, l.own
+	in.special &^= halted
+	in.setScale(l, 1)
+}
+
+// setScale makes the day's moves k times as large as usual.
+func (in *instrument) setScale(l *listing, k float64) {
+	in.marketScale, in.ownScale = 0, l.own*k
 	if !l.signed {
-		in.marketScale, in.ownScale = marketMove*l.beta*in.fair, l.own*in.fair
+		in.marketScale, in.ownScale = marketMove*l.beta*in.fair*k, l.own*in.fair*k
 	}
 }
 
@@ -83,7 +97,7 @@ func (in *instrument) overnight(l *listing, market, own float64) {
 
 // reopen ends a halt with a new price and raised volatility. normal is standard normal.
 func (in *instrument) reopen(normal float64) {
-	in.halted = false
+	in.special &^= halted
 	in.fair = max(in.fair+float64(2*in.ownScale*normal), float64(in.lowest)+in.spread)
 	in.heat = max(in.heat, 8)
 }

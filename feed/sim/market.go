@@ -49,6 +49,8 @@ type Market struct {
 	books       books
 	arrivals    arrivals
 	climate     climate
+	calendar    *calendar // nil if all instruments have the hours of the market
+	stage       stage
 
 	phase phase
 	index int // index of the next instrument, in phases that visit all of them
@@ -77,6 +79,7 @@ const (
 	preOpening
 	opening
 	trading
+	performing // tasks of the stage, between two epochs
 	closing
 	ended
 )
@@ -113,17 +116,18 @@ func New(config Config) (*Market, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	listings := config.listings()
 	bits := rand.NewPCG(config.Seed, 0x7469636b66656564)
 	rng := rand.New(bits)
 	m := &Market{
 		config:      config,
 		rng:         rng,
 		bits:        bits,
-		listings:    universe(config.Instruments),
+		listings:    listings,
 		extras:      make([]feed.Extra, config.Instruments),
 		instruments: make([]instrument, config.Instruments),
-		arrivals:    arrivals{rng: rng, bits: bits, byActivity: aliasTable(config.Instruments)},
-		climate:     climate{rng: rng},
+		arrivals:    arrivals{rng: rng, bits: bits, byActivity: aliasTable(activities(listings))},
+		climate:     newClimate(rng, listings),
 		scratch:     make([]feed.Tick, 2*maxControls+maxFills+1+maxLevelTicks(config.Depth)),
 		dayUnits:    int64(config.DayLength) << unitShift,
 		controls:    make([]control, 0, maxControls),
@@ -136,6 +140,12 @@ func New(config Config) (*Market, error) {
 	for i := range m.listings {
 		m.extras[i].Definition = &m.listings[i].definition
 		m.instruments[i] = newInstrument(&m.listings[i])
+		m.instruments[i].sector = m.climate.sectorOf(m.listings[i].sector)
+	}
+	m.calendar = newCalendar(m.listings, &m.config)
+	if m.calendar != nil {
+		m.startCalendar()
+		return m, nil
 	}
 	m.startDay()
 	return m, nil
@@ -173,6 +183,9 @@ func (m *Market) step(out []feed.Tick) int {
 		m.dayTicks += int64(n)
 		return n
 	}
+	if m.phase == performing {
+		return m.perform(out)
+	}
 	id := feed.InstrumentID(m.index)
 	n := 1
 	switch m.phase {
@@ -191,6 +204,9 @@ func (m *Market) step(out []feed.Tick) int {
 	if m.index++; m.index == len(m.instruments) {
 		m.index = 0
 		m.phase++
+		if m.calendar != nil {
+			m.phase = performing
+		}
 		if m.phase == ended && m.day != m.config.Days {
 			m.startDay()
 		}
@@ -299,10 +315,13 @@ func (m *Market) event(out []feed.Tick) int {
 		return m.endEpoch(out, at)
 	}
 	in := &m.instruments[id]
-	if in.halted {
+	if in.special != 0 {
 		return 0
 	}
 	ret, variance := m.climate.at(m.arrivals.now)
+	if in.sector != 0 {
+		ret += m.climate.sector(in.sector, m.arrivals.now)
+	}
 	in.move(ret, variance, m.rng.NormFloat64())
 	r := m.bits.Uint64()
 	n := 0
@@ -419,7 +438,7 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 		c := m.controls[m.control]
 		m.control++
 		if c.halt {
-			m.instruments[c.id].halted = true
+			m.instruments[c.id].special |= halted
 			n += m.silence(out[n:], c.id, feed.StatusTick(feed.InstrumentID(c.id), at, feed.StatusHalted, 0))
 			continue
 		}
@@ -430,12 +449,26 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 			m.arrivals.excite(c.id)
 		}
 	}
-	if m.arrivals.now == m.dayUnits {
-		m.phase = closing
-		return n
+	switch {
+	case m.stage.due(m.arrivals.now):
+		m.phase = performing
+	default:
+		m.goOn()
 	}
-	m.startEpoch()
 	return n
+}
+
+// goOn begins the next epoch, or ends the day.
+func (m *Market) goOn() {
+	switch {
+	case m.arrivals.now < m.dayUnits:
+		m.phase = trading
+		m.startEpoch()
+	case m.calendar != nil:
+		m.turn()
+	default:
+		m.phase = closing
+	}
 }
 
 // startEpoch sets the climate and the intensity of the next epoch. The epoch lasts about epochEvents events, at
@@ -443,19 +476,35 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 // difference between the day's ticks so far and the number that its shape demands.
 func (m *Market) startEpoch() {
 	now := m.arrivals.now
-	done := float64(now) / float64(m.dayUnits)
-	shape := m.config.Shape.at(done)
-	eventRate := m.config.Rate * shape * m.events / m.ticks
-	epoch := min(float64(m.dayUnits)/1000, maxEpoch*unitsPerSecond, epochEvents/eventRate*unitsPerSecond)
-	m.until = min(now+max(int64(epoch), 1<<unitShift), m.dayUnits)
+	rate, planned := m.demand(now)
+	m.until = m.dayUnits
 	if m.control < len(m.controls) {
 		m.until = min(m.until, m.controls[m.control].at)
 	}
+	m.until = min(m.until, m.stage.next())
+	if rate == 0 { // every instrument is closed or quiet
+		m.skipNight(now, m.until)
+		m.arrivals.background, m.arrivals.excited = 0, 0
+		m.climate.step(now, m.until-now, m.dayUnits)
+		return
+	}
+	eventRate := rate * m.events / m.ticks
+	epoch := min(float64(m.dayUnits)/1000, maxEpoch*unitsPerSecond, epochEvents/eventRate*unitsPerSecond)
+	m.until = min(m.until, now+max(int64(epoch), 1<<unitShift))
 	m.climate.step(now, m.until-now, m.dayUnits)
 
-	planned := m.config.Rate * m.config.DayLength.Seconds() * m.config.Shape.done(done)
-	behind := (planned - float64(m.dayTicks)) / (m.config.Rate * shape)
+	behind := (planned - float64(m.dayTicks)) / rate
 	pace := min(max(1+behind/catchUp, minPace), maxPace)
-	m.most = int64(planned + m.config.Rate*shape*(maxLead+float64(m.until-now)/unitsPerSecond))
+	m.most = int64(planned + rate*(maxLead+float64(m.until-now)/unitsPerSecond))
 	m.arrivals.background = (1 - branching) * eventRate * pace
+}
+
+// demand returns the ticks per second that are asked for at now, and the ticks that are asked for from the opening to now.
+func (m *Market) demand(now int64) (rate, planned float64) {
+	if m.calendar != nil {
+		return m.stage.demand(m.config.Rate, now)
+	}
+	done := float64(now) / float64(m.dayUnits)
+	rate = m.config.Rate * m.config.Shape.at(done)
+	return rate, m.config.Rate * m.config.DayLength.Seconds() * m.config.Shape.done(done)
 }

@@ -211,9 +211,9 @@ func (j *judge) visit(k *feed.Tick) {
 		j.seen[k.Instrument] = in
 		return
 	case feed.KindStatus:
-		check(k.Status != in.status, "a status changes")
-		check((k.TradingDay() != 0) == (k.Status == feed.StatusPreOpen), "a pre-open begins a trading day")
-		in.status, in.quoted = k.Status, false
+		check(k.Status != in.status || k.TradingDay() != 0, "a status changes, or begins a day")
+		check((k.TradingDay() != 0) == (k.Status == feed.StatusPreOpen || k.Status == in.status), "a pre-open begins a trading day, or midnight does")
+		in.status, in.quoted = k.Status, in.quoted && k.Status == in.status
 		check((k.Flags != 0) == (j.depth > 0 && (k.Status == feed.StatusPreOpen || k.Status == feed.StatusHalted)),
 			"with levels a clear follows")
 		return
@@ -232,7 +232,7 @@ func (j *judge) visit(k *feed.Tick) {
 		check(q.Bid%tick == 0 && q.Ask%tick == 0, "quotes lie on the grid")
 		check(q.BidSize > 0 && q.AskSize > 0, "quotes have sizes")
 		check(!in.quoted || q != in.quote || in.dealt, "a quote tells something new")
-		check(q.Bid > 0 || strings.Contains(in.definition.Symbol, "-"), "prices are positive, but of spreads")
+		check(q.Bid > 0 || strings.Contains(in.definition.Symbol, "-") || in.definition.Symbol == "POWER", "prices are positive, but of spreads")
 		in.quote, in.quoted, in.dealt = q, true, false
 	case feed.KindTrade:
 		tr := k.Trade()

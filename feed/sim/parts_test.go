@@ -47,7 +47,7 @@ func TestTickersAreAllDifferent(t *testing.T) {
 func TestAliasTableKeepsTheWeights(t *testing.T) {
 	const n, draws = 50, 200_000
 	bits := rand.NewPCG(1, 2)
-	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(n)}
+	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(activities(universe(n)))}
 	var counts [n]float64
 	for range draws {
 		counts[a.pick()]++
@@ -75,7 +75,7 @@ func TestSpreadsOfAllInstrumentsWidenInAVolatileMood(t *testing.T) {
 // The branching ratio is the share of events caused by others.
 func TestBranchingRatio(t *testing.T) {
 	bits := rand.NewPCG(3, 4)
-	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(1000), background: 100}
+	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(activities(universe(1000))), background: 100}
 	events := 0
 	const seconds = 500
 	for {

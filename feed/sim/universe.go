@@ -17,7 +17,10 @@ type listing struct {
 	// one day. They are fractions of the price, except if the price may be negative: then beta is 0 and own is
 	// in ticks.
 	beta, own float64
-	signed    bool // the price may be negative
+	signed    bool    // the price may be negative
+	activity  float64 // weight in the events
+	sector    string  // "" for none
+	hours     hours
 }
 
 // A sizeClass selects a distribution of sizes.
@@ -46,7 +49,18 @@ func universe(n int) []listing {
 			u = append(u, madeUpStock(s, len(u)))
 		}
 	}
+	for i := range u {
+		u[i].activity = activity(i)
+	}
 	return u[:n]
+}
+
+func activities(listings []listing) []float64 {
+	weights := make([]float64, len(listings))
+	for i := range listings {
+		weights[i] = listings[i].activity
+	}
+	return weights
 }
 
 // wellKnown begins the universe, with prices of about the default date. It has at least one instrument of each

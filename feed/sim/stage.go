@@ -1,0 +1,139 @@
+package sim
+
+import (
+	"math"
+
+	"tickfeed/feed"
+)
+
+// A stage performs tasks at certain times of the market, between two epochs, and says how many ticks are asked for when that is
+// not the same all day. Its cost while no task is due is one comparison for each epoch.
+type stage struct {
+	tasks []task // a heap, the next one first
+	order uint64
+
+	share float64 // activity of the instruments that have events now, as a share of the activity of all
+
+	rate, planned float64 // ticks per second since at, and ticks that were asked for up to at
+	at            int64   // units since the opening
+
+	weights []float64
+	room    []uint32
+}
+
+// A task is something to do at a time.
+type task struct {
+	at    int64 // units since the opening
+	order uint64
+	do    doer
+}
+
+// A doer does a task in steps. do writes the ticks of at most one event to out, which is as long as Market.scratch, and returns
+// their number, and false if it must be called again. It may add tasks, none of them earlier than its own.
+type doer interface {
+	do(m *Market, t task, out []feed.Tick) (n int, done bool)
+}
+
+// add adds a task at a time, in units since the opening.
+func (s *stage) add(at int64, do doer) {
+	s.order++
+	s.tasks = append(s.tasks, task{at, s.order, do})
+	for i := len(s.tasks) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !s.tasks[i].before(s.tasks[up]) {
+			break
+		}
+		s.tasks[i], s.tasks[up] = s.tasks[up], s.tasks[i]
+		i = up
+	}
+}
+
+func (t task) before(o task) bool { return t.at < o.at || t.at == o.at && t.order < o.order }
+
+// pop removes the next task.
+func (s *stage) pop() {
+	last := len(s.tasks) - 1
+	s.tasks[0] = s.tasks[last]
+	s.tasks[last] = task{}
+	s.tasks = s.tasks[:last]
+	for i := 0; ; {
+		least := i
+		for _, down := range [2]int{2*i + 1, 2*i + 2} {
+			if down < last && s.tasks[down].before(s.tasks[least]) {
+				least = down
+			}
+		}
+		if least == i {
+			return
+		}
+		s.tasks[i], s.tasks[least] = s.tasks[least], s.tasks[i]
+		i = least
+	}
+}
+
+// next returns the time of the next task.
+func (s *stage) next() int64 {
+	if len(s.tasks) == 0 {
+		return math.MaxInt64
+	}
+	return s.tasks[0].at
+}
+
+// due reports whether a task is due at now.
+func (s *stage) due(now int64) bool { return s.next() <= now }
+
+// perform continues the task that is due, and goes on with the market after the last one.
+func (m *Market) perform(out []feed.Tick) (n int) {
+	if m.stage.due(m.arrivals.now) {
+		t := m.stage.tasks[0]
+		var done bool
+		if n, done = t.do.do(m, t, out); done {
+			m.stage.pop()
+		}
+	}
+	if m.phase == performing && !m.stage.due(m.arrivals.now) {
+		m.goOn()
+	}
+	return n
+}
+
+// timeOf returns the event time of a time in units since the opening.
+func (m *Market) timeOf(at int64) int64 { return m.open + at>>unitShift }
+
+// demand returns the ticks per second that are asked for from now on if full are asked for when all instruments have events,
+// and the ticks that were asked for from the opening to now.
+func (s *stage) demand(full float64, now int64) (rate, planned float64) {
+	s.planned += s.rate * float64(now-s.at) / unitsPerSecond
+	s.rate, s.at = full*s.share, now
+	return s.rate, s.planned
+}
+
+// reweigh makes the events come from the instruments by their activity now.
+func (m *Market) reweigh() {
+	s := &m.stage
+	if len(s.weights) != len(m.listings) {
+		s.weights, s.room = make([]float64, len(m.listings)), make([]uint32, 2*len(m.listings))
+	}
+	all, now := 0.0, 0.0
+	for i := range m.listings {
+		all += m.listings[i].activity
+		s.weights[i] = m.weight(i)
+		now += s.weights[i]
+	}
+	s.share = now / all
+	if now > 0 {
+		fillAliasTable(m.arrivals.byActivity, s.weights, s.room)
+	}
+}
+
+// weight returns the activity of instrument i now.
+func (m *Market) weight(i int) float64 {
+	if m.instruments[i].special&closed != 0 {
+		return 0
+	}
+	w := m.listings[i].activity
+	if m.calendar != nil {
+		w *= m.calendar.busy(i)
+	}
+	return w
+}

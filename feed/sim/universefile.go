@@ -1,0 +1,485 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"tickfeed/feed"
+)
+
+// A Universe is the instruments of a simulated market, with their prices and habits.
+type Universe struct{ listings []listing }
+
+// DefaultUniverse returns the first n instruments of the fixed list.
+func DefaultUniverse(n int) *Universe { return &Universe{universe(n)} }
+
+// Len returns the number of instruments.
+func (u *Universe) Len() int { return len(u.listings) }
+
+// First returns the first n instruments of u, which must have as many.
+func (u *Universe) First(n int) *Universe { return &Universe{u.listings[:n:n]} }
+
+// Symbols returns the symbols of the instruments.
+func (u *Universe) Symbols() []string {
+	symbols := make([]string, len(u.listings))
+	for i := range symbols {
+		symbols[i] = u.listings[i].definition.Symbol
+	}
+	return symbols
+}
+
+// A UniverseError is a mistake in the file of a universe.
+type UniverseError struct {
+	File         string
+	Line, Column int    // from 1
+	Field        string // "" if the mistake is not one of a field
+	Text         string
+}
+
+func (e *UniverseError) Error() string {
+	text := e.Text
+	if e.Field != "" {
+		text = fmt.Sprintf("field %q: %s", e.Field, e.Text)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, text)
+}
+
+// MaxUniverseFile bounds the file of a universe, in bytes.
+const MaxUniverseFile = 256 << 20
+
+// universeFields are the fields of an instrument, in the order of the columns.
+var universeFields = []string{
+	"symbol", "venue", "kind", "currency", "price", "tick_size", "lot", "spread", "volatility", "beta", "activity", "sector", "hours", "negative",
+}
+
+// UniverseHelp describes the fields, as comments that a universe file may hold.
+const UniverseHelp = `# One line for each instrument of the simulated market. Only symbol and price are needed.
+#   symbol, venue  the name; the venue is SIM if it is left out
+#   kind           stock, future or crypto: how large its trades are
+#   currency       USD if it is left out
+#   price          at which it opens on the first day, a multiple of tick_size
+#   tick_size      least price step; its decimals, as written, are those of the prices
+#   lot            size of a round lot; its decimals, as written, are those of the sizes
+#   spread         usual spread in calm times, in ticks
+#   volatility     standard deviation of its own moves in one day, as a fraction of the price;
+#                  of an instrument whose price may be negative, in ticks
+#   beta           share in the moves of the whole market, 1 for all of them
+#   activity       weight of its events relative to the other instruments
+#   sector         instruments of a sector move together beyond the market; empty for none
+#   hours          24h, 24h ZONE, or [DAYS] HH:MM-HH:MM ZONE, such as 09:30-16:00 America/New_York
+#                  or sun-thu 17:00-16:00 America/Chicago (DAYS are those on which it opens, mon-fri
+#                  if they are left out); empty for the hours of the market
+#   negative       yes if the price may be negative
+`
+
+// kinds are the names of the size classes.
+var kindNames = [sizeClasses]string{shares: "stock", contracts: "future", coins: "crypto"}
+
+// AppendCSV appends u as CSV with a header line, from which ParseUniverse makes a universe with the same ticks.
+func (u *Universe) AppendCSV(dst []byte) []byte {
+	b := bytes.NewBuffer(append(dst, UniverseHelp...))
+	w := csv.NewWriter(b)
+	_ = w.Write(universeFields) // a bytes.Buffer takes every write
+	for i := range u.listings {
+		fields := u.listings[i].fields()
+		if symbol := fields[0]; symbol[0] == '#' { // without quotes it would begin a comment
+			w.Flush()
+			b.WriteString(`"` + strings.ReplaceAll(symbol, `"`, `""`) + `",`)
+			fields = fields[1:]
+		}
+		_ = w.Write(fields)
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+// AppendYAML appends u as YAML, from which ParseUniverse makes a universe with the same ticks.
+func (u *Universe) AppendYAML(dst []byte) []byte {
+	dst = append(dst, UniverseHelp...)
+	dst = append(dst, "instruments:\n"...)
+	for i := range u.listings {
+		lead := "  - "
+		for j, value := range u.listings[i].fields() {
+			if value == "" {
+				continue
+			}
+			switch universeFields[j] {
+			case "symbol", "venue", "currency", "sector", "hours":
+				value = strconv.Quote(value)
+			}
+			dst = fmt.Appendf(dst, "%s%s: %s\n", lead, universeFields[j], value)
+			lead = "    "
+		}
+	}
+	return dst
+}
+
+// fields returns the values of universeFields.
+func (l *listing) fields() []string {
+	d := &l.definition
+	float := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+	negative := ""
+	if l.signed {
+		negative = "yes"
+	}
+	return []string{
+		d.Symbol, d.Venue, kindNames[l.sizes], d.Currency,
+		fixedDecimal(int64(l.price)*d.TickSize, d.PriceExponent), fixedDecimal(d.TickSize, d.PriceExponent), fixedDecimal(d.Lot, d.SizeExponent),
+		float(l.spread), float(l.own), float(l.beta), float(l.activity), l.sector, l.hours.text, negative,
+	}
+}
+
+// fixedDecimal returns v × 10^exponent with all of its decimals.
+func fixedDecimal(v int64, exponent int8) string {
+	text := string(feed.AppendDecimal(nil, v, exponent))
+	decimals := int(-exponent)
+	if decimals <= 0 {
+		return text
+	}
+	whole, fraction, _ := strings.Cut(text, ".")
+	return whole + "." + fraction + strings.Repeat("0", decimals-len(fraction))
+}
+
+// A cell is a value of a universe file, and where it is.
+type cell struct {
+	text         string
+	line, column int
+}
+
+// A row is the fields of one instrument, and where it is.
+type row struct {
+	line, column int
+	fields       map[string]cell
+}
+
+// ParseUniverse reads a universe from CSV with a header line, or from YAML: a list of instruments, by itself or as
+// "instruments". name is for errors, which are of type *UniverseError.
+func ParseUniverse(name string, text []byte) (*Universe, error) {
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	read := readCSV
+	if isYAML(text) {
+		read = readYAML
+	}
+	rows, err := read(text)
+	u := &Universe{listings: make([]listing, 0, len(rows))}
+	if err == nil && len(rows) == 0 {
+		err = &UniverseError{Line: 1, Column: 1, Text: "there is no instrument"}
+	}
+	lines := make(map[string]int, len(rows))
+	total := 0.0
+	for i := range rows {
+		if err != nil {
+			break
+		}
+		r := &rows[i]
+		var l listing
+		if l, err = r.listing(i); err != nil {
+			break
+		}
+		total += l.activity
+		full := l.definition.Name()
+		switch earlier := lines[full]; {
+		case earlier > 0:
+			err = r.wrong("symbol", "%s is already there, in line %d", full, earlier)
+		case len(u.listings) == feed.MaxInstruments:
+			err = r.wrong("", "more than %d instruments", feed.MaxInstruments)
+		}
+		lines[full] = r.line
+		u.listings = append(u.listings, l)
+	}
+	if err == nil && !(total > 0) {
+		err = rows[0].wrong("activity", "no instrument has any: there would be no ticks")
+	}
+	var wrong *UniverseError
+	if errors.As(err, &wrong) {
+		wrong.File = name
+	}
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// isYAML reports whether text is YAML rather than CSV: CSV has a header line without a colon.
+func isYAML(text []byte) bool {
+	for line := range strings.Lines(string(text[:min(len(text), 64<<10)])) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		return strings.HasPrefix(line, "-") || strings.HasPrefix(line, "[") || strings.HasPrefix(line, "{") || strings.Contains(line, ":")
+	}
+	return false
+}
+
+// fieldName returns the field that a column or key names, or "".
+func fieldName(text string) string {
+	name := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(strings.TrimSpace(text)))
+	if name == "tick" {
+		name = "tick_size"
+	}
+	if slices.Contains(universeFields, name) {
+		return name
+	}
+	return ""
+}
+
+func readCSV(text []byte) ([]row, error) {
+	r := csv.NewReader(bytes.NewReader(text))
+	r.Comment, r.TrimLeadingSpace, r.ReuseRecord = '#', true, true
+	header, err := r.Read()
+	if err == io.EOF {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, csvError(err)
+	}
+	names := make([]string, len(header))
+	for i, text := range header {
+		line, column := r.FieldPos(i)
+		names[i] = fieldName(text)
+		switch {
+		case names[i] == "":
+			return nil, &UniverseError{Line: line, Column: column, Text: fmt.Sprintf("there is no field %q; the fields are %s", text, strings.Join(universeFields, ", "))}
+		case slices.Contains(names[:i], names[i]):
+			return nil, &UniverseError{Line: line, Column: column, Field: names[i], Text: "there are two such columns"}
+		}
+	}
+	var rows []row
+	for {
+		record, err := r.Read()
+		if err == io.EOF {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, csvError(err)
+		}
+		line, column := r.FieldPos(0)
+		w := row{line, column, make(map[string]cell, len(names))}
+		for i, value := range record {
+			line, column := r.FieldPos(i)
+			w.fields[names[i]] = cell{strings.TrimSpace(value), line, column}
+		}
+		rows = append(rows, w)
+	}
+}
+
+func csvError(err error) error {
+	var parse *csv.ParseError
+	if !errors.As(err, &parse) {
+		return err
+	}
+	text := parse.Err.Error()
+	if errors.Is(parse, csv.ErrFieldCount) {
+		text = "the line has not as many fields as the header"
+	}
+	return &UniverseError{Line: parse.Line, Column: max(parse.Column, 1), Text: text}
+}
+
+func readYAML(text []byte) ([]row, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		line := 1
+		message := strings.TrimPrefix(err.Error(), "yaml: ")
+		if n, _ := fmt.Sscanf(message, "line %d:", &line); n == 1 {
+			_, message, _ = strings.Cut(message, ": ")
+		}
+		return nil, &UniverseError{Line: line, Column: 1, Text: "not YAML: " + message}
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil
+	}
+	list := doc.Content[0]
+	if list.Kind == yaml.MappingNode {
+		if len(list.Content) != 2 || list.Content[0].Value != "instruments" {
+			return nil, nodeError(list.Content[0], "", "want \"instruments\" with a list of them")
+		}
+		list = list.Content[1]
+	}
+	if list.Kind != yaml.SequenceNode {
+		return nil, nodeError(list, "", "want a list of instruments")
+	}
+	var rows []row
+	for _, item := range list.Content {
+		if item.Kind != yaml.MappingNode {
+			return nil, nodeError(item, "", "want an instrument: symbol: AAPL, price: 271.00, and so on")
+		}
+		w := row{item.Line, item.Column, make(map[string]cell, len(item.Content)/2)}
+		for i := 0; i < len(item.Content); i += 2 {
+			key, value := item.Content[i], item.Content[i+1]
+			name := fieldName(key.Value)
+			switch _, twice := w.fields[name]; {
+			case name == "":
+				return nil, nodeError(key, "", fmt.Sprintf("there is no field %q; the fields are %s", key.Value, strings.Join(universeFields, ", ")))
+			case twice:
+				return nil, nodeError(key, name, "it is there twice")
+			case value.Kind != yaml.ScalarNode:
+				return nil, nodeError(value, name, "want one value")
+			}
+			text := value.Value
+			if value.Tag == "!!null" {
+				text = ""
+			}
+			w.fields[name] = cell{strings.TrimSpace(text), value.Line, value.Column}
+		}
+		rows = append(rows, w)
+	}
+	return rows, nil
+}
+
+func nodeError(n *yaml.Node, field, text string) error {
+	return &UniverseError{Line: n.Line, Column: n.Column, Field: field, Text: text}
+}
+
+// wrong returns an error about a field, or about the row if field is "".
+func (r *row) wrong(field, format string, args ...any) error {
+	e := &UniverseError{Line: r.line, Column: r.column, Field: field, Text: fmt.Sprintf(format, args...)}
+	if c, ok := r.fields[field]; ok {
+		e.Line, e.Column = c.line, c.column
+	}
+	return e
+}
+
+// number returns the value of a field in [least, most], or standard if it is empty.
+func (r *row) number(field string, standard, least, most float64) (float64, error) {
+	text := r.fields[field].text
+	if text == "" {
+		return standard, nil
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= least && v <= most) {
+		return 0, r.wrong(field, "want a number from %v to %v, got %q", least, most, text)
+	}
+	return v, nil
+}
+
+// step returns a positive decimal and the exponent that its decimals, as written, make.
+func (r *row) step(field, standard string) (v int64, exponent int8, err error) {
+	text := r.fields[field].text
+	if text == "" {
+		text = standard
+	}
+	_, fraction, _ := strings.Cut(text, ".")
+	if len(fraction) <= -feed.MinExponent {
+		exponent = int8(-len(fraction))
+		v, err = feed.ParseDecimal(text, exponent)
+	}
+	if err != nil || v <= 0 || v > maxStep {
+		return 0, 0, r.wrong(field, "want a decimal number greater than 0, such as %s, got %q", standard, text)
+	}
+	return v, exponent, nil
+}
+
+// Bounds of the numbers in a universe file.
+const (
+	maxStep        = 1 << 31 // of the tick size and the lot, in units
+	maxTicks       = 1 << 50 // of a price
+	maxSpread      = 1e9     // ticks
+	maxVolatility  = 1.0     // of the price in a day
+	maxTickMoves   = 1e9     // ticks in a day
+	defaultVolatil = 0.015
+)
+
+// listing makes the instrument of a row, at place i of the universe.
+func (r *row) listing(i int) (l listing, err error) {
+	text := func(field, standard string) string {
+		if t := r.fields[field].text; t != "" {
+			return t
+		}
+		return standard
+	}
+	for field := range r.fields {
+		if field == "symbol" || field == "venue" || field == "currency" || field == "sector" {
+			if err := feed.ValidateText(r.fields[field].text); err != nil {
+				return l, r.wrong(field, "%v", err)
+			}
+		}
+	}
+	l.definition = feed.Definition{Symbol: text("symbol", ""), Venue: text("venue", venue), Currency: text("currency", "USD")}
+	if l.definition.Symbol == "" {
+		return l, r.wrong("symbol", "it is missing")
+	}
+	kind := slices.Index(kindNames[:], strings.ToLower(text("kind", "stock")))
+	if kind < 0 {
+		return l, r.wrong("kind", "want %s, got %q", strings.Join(kindNames[:], ", "), text("kind", ""))
+	}
+	l.sizes = sizeClass(kind)
+	switch negative := strings.ToLower(text("negative", "")); negative {
+	case "yes", "true":
+		l.signed = true
+	case "", "no", "false":
+		l.signed = strings.HasPrefix(text("price", ""), "-")
+	default:
+		return l, r.wrong("negative", "want yes or no, got %q", negative)
+	}
+	if l.definition.TickSize, l.definition.PriceExponent, err = r.step("tick_size", "0.01"); err != nil {
+		return l, err
+	}
+	lots := [sizeClasses]string{shares: "100", contracts: "1", coins: "0.00000001"}
+	if l.definition.Lot, l.definition.SizeExponent, err = r.step("lot", lots[l.sizes]); err != nil {
+		return l, err
+	}
+	if l.price, err = r.price(&l); err != nil {
+		return l, err
+	}
+	standard, most := defaultVolatil, maxVolatility
+	beta := 1.0
+	if l.signed {
+		standard, most, beta = 10, maxTickMoves, 0
+	}
+	if l.own, err = r.number("volatility", standard, 0, most); err != nil {
+		return l, err
+	}
+	if l.beta, err = r.number("beta", beta, -10, 10); err != nil {
+		return l, err
+	}
+	if l.signed && l.beta != 0 {
+		return l, r.wrong("beta", "want 0 or nothing, because the price may be negative: a share in the moves of the market is a fraction of the price")
+	}
+	if l.spread, err = r.number("spread", max(1, math.Abs(l.price)*2e-4), 0.01, maxSpread); err != nil {
+		return l, err
+	}
+	if l.activity, err = r.number("activity", activity(i), 0, 1e9); err != nil {
+		return l, err
+	}
+	l.sector = text("sector", "")
+	if l.hours, err = parseHours(text("hours", "")); err != nil {
+		return l, r.wrong("hours", "%v", err)
+	}
+	if err := l.definition.Validate(); err != nil {
+		return l, r.wrong("symbol", "%v", err)
+	}
+	return l, nil
+}
+
+// price returns the price of a row in ticks.
+func (r *row) price(l *listing) (float64, error) {
+	text, d := r.fields["price"].text, &l.definition
+	if text == "" {
+		return 0, r.wrong("price", "it is missing")
+	}
+	v, err := d.ParsePrice(text)
+	switch {
+	case errors.Is(err, feed.ErrDecimalInexact) || err == nil && v%d.TickSize != 0:
+		return 0, r.wrong("price", "%s is not a multiple of the tick size %s", text, fixedDecimal(d.TickSize, d.PriceExponent))
+	case err != nil:
+		return 0, r.wrong("price", "want a decimal number such as 271.00, got %q", text)
+	}
+	v /= d.TickSize
+	switch {
+	case v < 2 && !l.signed:
+		return 0, r.wrong("price", "want at least two ticks, %s, got %s", fixedDecimal(2*d.TickSize, d.PriceExponent), text)
+	case v > maxTicks || v < -maxTicks:
+		return 0, r.wrong("price", "want at most %d ticks of %s, got %s", int64(maxTicks), fixedDecimal(d.TickSize, d.PriceExponent), text)
+	}
+	return float64(v), nil
+}
