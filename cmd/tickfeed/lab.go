@@ -171,6 +171,13 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	if err := readAddresses("--listen", o.listen, labPort); err != nil {
 		return err
 	}
+	x := &lab.Lab{
+		Script: script,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, o.upstream) },
+	}
+	if err := x.Check(script.Rules...); err != nil {
+		return usage("%w", err)
+	}
 	listeners, err := listenAll(ctx, o.listen)
 	if err != nil {
 		return err
@@ -180,10 +187,6 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	if o.duration > 0 {
 		running, cancel = context.WithTimeout(ctx, o.duration)
 		defer cancel()
-	}
-	x := &lab.Lab{
-		Script: script,
-		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, o.upstream) },
 	}
 	var failed error
 	x.Event = func(e lab.Event) {
@@ -322,7 +325,12 @@ func (c *labCommander) line(text string) {
 			return
 		}
 		for _, r := range s.Rules {
-			c.p.notef("added rule %d: %s", c.lab.Add(r), r.Text)
+			i, err := c.lab.Add(r)
+			if err != nil {
+				c.p.notef("%v", err)
+				return
+			}
+			c.p.notef("added rule %d: %s", i, r.Text)
 		}
 	}
 }

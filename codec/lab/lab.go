@@ -18,6 +18,8 @@ type Lab struct {
 	Script *Script
 	// Dial connects to the publisher.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// Publisher is the publisher behind Dial, if rules may end it, freeze it and start it again; nil if they may not.
+	Publisher Publisher
 	// Event is called for each fault that happens, and for connections; one call at a time. It may be nil.
 	Event func(Event)
 	// Heard is called for each message of a client, and with a nil message when the client has ended its connection; one
@@ -30,10 +32,15 @@ type Lab struct {
 	mu      sync.Mutex
 	links   map[*link]struct{}
 	number  uint64
-	waiting []int       // rules at a time that met no connection
-	clocks  func(i int) // starts the clock of a rule; nil unless Serve runs
-	refused time.Time   // until when new connections are closed
-	hung    time.Time   // until when new connections hang
+	waiting []int                           // rules at a time that met no connection
+	spawn   func(func(ctx context.Context)) // starts a goroutine; nil unless Serve runs
+	ends    []context.CancelCauseFunc       // of the calls of Serve
+	refused time.Time                       // until when new connections are closed
+	hung    time.Time                       // until when new connections hang
+	frozen  time.Time                       // until when the publisher is suspended
+	copied  bool                            // there is a copy of the publisher's journal, or there will be
+	down    int                             // faults for which the publisher is away; new connections are closed
+	turn    chan struct{}                   // closed when the last fault of the publisher is done; nil before the first
 	saying  sync.Mutex
 }
 
@@ -93,32 +100,35 @@ const (
 	acceptPause  = 50 * time.Millisecond
 )
 
-// Serve serves the clients that connect on ln until ctx ends or ln fails. It owns ln and all goroutines that it starts.
-// Several calls may run at once.
+// Serve serves the clients that connect on ln until ctx ends, ln fails, or the Publisher does. It owns ln and all goroutines
+// that it starts. Several calls may run at once.
 func (l *Lab) Serve(ctx context.Context, ln net.Listener) error {
 	l.init()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
-	defer cancel()
+	defer cancel(nil)
+	l.mu.Lock()
+	l.ends = append(l.ends, cancel)
+	l.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
 	defer ln.Close()
 	l.start.Do(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.clocks = func(i int) { all.Go(func() { l.clock(ctx, i) }) }
+		l.spawn = func(f func(context.Context)) { all.Go(func() { f(ctx) }) }
 		list, _ := l.rules.all()
 		for i, r := range list {
 			if r != nil && r.Trigger.timed() {
-				l.clocks(i)
+				l.clockLocked(i)
 			}
 		}
 	})
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.clocks = nil // before all.Wait
+		l.spawn = nil // before all.Wait
 	}()
 	for {
 		nc, err := ln.Accept()
@@ -136,6 +146,11 @@ func (l *Lab) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		all.Go(func() { l.serve(ctx, nc) })
 	}
+}
+
+// clockLocked starts the clock of rule i.
+func (l *Lab) clockLocked(i int) {
+	l.spawn(func(ctx context.Context) { l.clock(ctx, i) })
 }
 
 // clock triggers rule i by time.
@@ -161,7 +176,8 @@ func (l *Lab) clock(ctx context.Context, i int) {
 	}
 }
 
-// Trigger triggers the rules "on NAME: …". It returns false if there is none.
+// Trigger triggers the rules "on NAME: …". It returns false if there is none. When it returns, a publisher that
+// they end is back, and one that they freeze is frozen.
 func (l *Lab) Trigger(name string) bool {
 	l.init()
 	hits := l.rules.byHand(name)
@@ -174,6 +190,10 @@ func (l *Lab) inject(hits []int) {
 	for _, i := range hits {
 		r := l.rules.rule(i)
 		if r == nil {
+			continue
+		}
+		if r.Fault.Verb.ofPublisher() {
+			<-l.act(i, Event{})
 			continue
 		}
 		if f := r.Fault; f.Verb.ofDials() {
@@ -209,16 +229,51 @@ func (l *Lab) inject(hits []int) {
 	}
 }
 
-// Add adds a rule while the lab runs, and returns its index for Remove. A trigger by time counts from now.
-func (l *Lab) Add(r *Rule) int {
+// Check returns a *ScriptError for the first rule that can do nothing here, because there is no Publisher, or not of the
+// kind that the rule needs.
+func (l *Lab) Check(rules ...*Rule) error {
+	for _, r := range rules {
+		if !r.Fault.Verb.ofPublisher() {
+			continue
+		}
+		word := Verbs[r.Fault.Verb].Word
+		if l.Publisher == nil {
+			return r.refuse(word + " happens to a publisher that the lab runs itself: give its command, as in tickfeed lab SCRIPT -- COMMAND")
+		}
+		if err := l.Publisher.Can(r.Fault); err != nil {
+			return r.refuse(word + ": " + err.Error())
+		}
+		if r.Fault.overCopy() && !l.copies(rules) {
+			return r.refuse("restart over copy needs a copy: add a rule such as \"at seq 500: copy journal\"")
+		}
+	}
+	return nil
+}
+
+// copies reports whether there is a copy of the journal, or a rule that makes one.
+func (l *Lab) copies(rules []*Rule) bool {
 	l.init()
+	l.mu.Lock()
+	copied := l.copied
+	l.mu.Unlock()
+	present, _ := l.rules.all()
+	return copied || slices.ContainsFunc(append(present, rules...), func(r *Rule) bool { return r != nil && r.Fault.Verb == CopyJournal })
+}
+
+// Add adds a rule while the lab runs, and returns its index for Remove. A trigger by time counts from now. The error is that
+// of Check.
+func (l *Lab) Add(r *Rule) (int, error) {
+	l.init()
+	if err := l.Check(r); err != nil {
+		return 0, err
+	}
 	i := l.rules.add(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.clocks != nil && r.Trigger.timed() {
-		l.clocks(i)
+	if l.spawn != nil && r.Trigger.timed() {
+		l.clockLocked(i)
 	}
-	return i
+	return i, nil
 }
 
 // Remove removes a rule. It returns false if there is none with that index.

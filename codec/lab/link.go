@@ -58,7 +58,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
 	l.mu.Lock()
-	refuse, hang := time.Now().Before(l.refused) || len(l.links) >= maxLinks, time.Until(l.hung)
+	refuse, hang := time.Now().Before(l.refused) || l.down > 0 || len(l.links) >= maxLinks, time.Until(l.hung)
 	l.number++
 	k := &link{lab: l, ctx: ctx, client: nc, number: l.number}
 	l.mu.Unlock()
@@ -104,10 +104,14 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 			k.happened(i, 0)
 			wait += f.For
 		default:
+			if f.Verb.ofPublisher() {
+				k.happenToPublisher(i, 0)
+				continue
+			}
 			k.pending = append(k.pending, i)
 		}
 	}
-	if !k.sleep(wait) {
+	if !k.sleep(wait) || !k.unstalled() {
 		return
 	}
 	dialling, stop := context.WithTimeout(ctx, dialTime)
@@ -120,6 +124,11 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	k.server = server
 	l.mu.Lock()
+	if l.down > 0 { // since it was dialled
+		l.mu.Unlock()
+		k.reset()
+		return
+	}
 	l.links[k] = struct{}{}
 	l.waiting = slices.DeleteFunc(l.waiting, func(i int) bool {
 		if !l.rules.applies(i, k.name) {
@@ -182,6 +191,8 @@ func whyEnded(err error) string {
 		return "the upstream sent what is no message of a publisher: " + err.Error()
 	case errors.Is(err, context.Canceled):
 		return "the lab ends"
+	case errors.Is(err, net.ErrClosed):
+		return "a rule or the end of the lab has ended it"
 	}
 	return err.Error()
 }
@@ -290,12 +301,15 @@ func (k *link) sleep(d time.Duration) bool {
 	}
 }
 
-// unstalled waits while the link is stalled.
-func (k *link) unstalled() bool {
+// unstalled waits while nothing passes down, and unstalledUp while nothing passes up.
+func (k *link) unstalled() bool { return k.during(k.stall) }
+
+func (k *link) unstalledUp() bool { return k.during(k.stallUp) }
+
+// during waits while stall returns a time, and returns false if the link must end.
+func (k *link) during(stall func() time.Duration) bool {
 	for {
-		k.mu.Lock()
-		d := time.Until(k.stalled)
-		k.mu.Unlock()
+		d := stall()
 		if d <= 0 {
 			return k.ctx.Err() == nil
 		}
@@ -303,6 +317,21 @@ func (k *link) unstalled() bool {
 			return false
 		}
 	}
+}
+
+// stall returns for how long nothing passes down, and stallUp for how long nothing passes up. What the client sends while the
+// publisher is suspended waits on the publisher's side.
+func (k *link) stall() time.Duration {
+	k.lab.mu.Lock()
+	until := k.lab.frozen
+	k.lab.mu.Unlock()
+	return max(time.Until(until), k.stallUp())
+}
+
+func (k *link) stallUp() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return time.Until(k.stalled)
 }
 
 // holdBack calls wait, which waits because of a rule, and returns its result. Meanwhile the link goes on reading from the
@@ -322,7 +351,7 @@ func (k *link) up(messages *codec.Reader) {
 				k.lab.hear(k.number, m)
 			}
 		}
-		if !k.unstalled() {
+		if !k.unstalledUp() {
 			return
 		}
 		k.mu.Lock()
@@ -354,10 +383,7 @@ func (k *link) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	k.mu.Lock()
-	stalled := time.Now().Before(k.stalled)
-	k.mu.Unlock()
-	if stalled && !k.holdBack(k.unstalled) {
+	if k.stall() > 0 && !k.holdBack(k.unstalled) {
 		return k.ctx.Err()
 	}
 	if k.isDeaf() {
@@ -631,8 +657,15 @@ func (k *link) spoil(x hit, raw []byte) ([]byte, error) {
 // do applies rule i, which is not about a packet or a snapshot, before next, the message that follows; nil if unknown.
 // It returns errEnded if the connection has ended.
 func (k *link) do(i int, seq uint64, next []byte) error {
-	k.happened(i, seq)
 	f := k.lab.rules.faultOf(i)
+	if f.Verb.ofPublisher() {
+		k.happenToPublisher(i, seq)
+		if f.Verb == Kill {
+			return errEnded
+		}
+		return k.ctx.Err()
+	}
+	k.happened(i, seq)
 	k.mu.Lock()
 	switch f.Verb {
 	case Stall:
@@ -677,6 +710,14 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 		return k.write([]byte{0xc1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	}
 	return nil
+}
+
+// happenToPublisher lets rule i happen to the publisher, because the line has reached number seq.
+func (k *link) happenToPublisher(i int, seq uint64) {
+	k.mu.Lock()
+	session := k.session
+	k.mu.Unlock()
+	k.lab.act(i, Event{Client: k.name, Connection: k.number, Login: k.login, Session: session, Seq: seq})
 }
 
 // cut ends the connection.

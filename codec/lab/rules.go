@@ -20,6 +20,7 @@ type rules struct {
 	faults  []Fault // of list, also where a rule was removed
 	clients map[string]*counts
 	fired   []uint64 // by rule
+	shared  []uint64 // by rule: as counts.reached, of rules that happen once for all clients
 }
 
 // counts are what has happened to one client name.
@@ -41,7 +42,7 @@ func newRules(s *Script) *rules {
 func (x *rules) add(r *Rule) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.list, x.faults, x.fired = append(x.list, r), append(x.faults, r.Fault), append(x.fired, 0)
+	x.list, x.faults, x.fired, x.shared = append(x.list, r), append(x.faults, r.Fault), append(x.fired, 0), append(x.shared, 0)
 	for _, c := range x.clients {
 		c.reached, c.refused = append(c.reached, 0), append(c.refused, 0)
 	}
@@ -111,11 +112,33 @@ func (x *rules) appliesLocked(i int, name string) bool {
 	return w.Share == 0 || x.chance(i, name, 0) < w.Share
 }
 
-// chance returns a number in [0, 1) that depends on the seed, rule i, the text and the number alone.
+// reachedLocked returns the number up to which rule i has been decided for c.
+func (x *rules) reachedLocked(c *counts, i int) *uint64 {
+	if x.faults[i].Verb.ofPublisher() {
+		return &x.shared[i]
+	}
+	return &c.reached[i]
+}
+
+// onceLocked reports whether rule i, whose trigger is a count, may still apply to c, and notes that it does.
+func (x *rules) onceLocked(c *counts, i int) bool {
+	at := x.reachedLocked(c, i)
+	if *at > 0 {
+		return false
+	}
+	*at = 1
+	return true
+}
+
+// chance returns a number in [0, 1) that depends on the seed, the index of rule i, the text and the number alone.
 func (x *rules) chance(i int, text string, n uint64) float64 {
 	h := fnv.New64a()
 	var b [24]byte
-	binary.BigEndian.PutUint64(b[:], x.seed)
+	seed := x.seed
+	if own := x.list[i].seed; own != nil {
+		seed = *own
+	}
+	binary.BigEndian.PutUint64(b[:], seed)
 	binary.BigEndian.PutUint64(b[8:], uint64(i))
 	binary.BigEndian.PutUint64(b[16:], n)
 	_, _ = h.Write(b[:])
@@ -146,7 +169,7 @@ func (x *rules) login(name string) (hits []int, n uint64) {
 			}
 			continue
 		}
-		if c.logins == r.Trigger.N {
+		if c.logins == r.Trigger.N && x.onceLocked(c, i) {
 			hits = append(hits, i)
 		}
 	}
@@ -165,10 +188,11 @@ func (x *rules) live(name string) []int {
 func (x *rules) counted(name string, when When, of func(*counts) *uint64) (hits []int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n := of(x.clientLocked(name))
+	c := x.clientLocked(name)
+	n := of(c)
 	*n++
 	for i, r := range x.list {
-		if x.appliesLocked(i, name) && r.Trigger.When == when && r.Trigger.N == *n {
+		if x.appliesLocked(i, name) && r.Trigger.When == when && r.Trigger.N == *n && x.onceLocked(c, i) {
 			hits = append(hits, i)
 		}
 	}
@@ -206,21 +230,22 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 		if !x.appliesLocked(i, name) {
 			continue
 		}
+		reached := *x.reachedLocked(c, i)
 		switch t := rule.Trigger; t.When {
 		case AtSeq:
-			if r.To > t.N && c.reached[i] < t.N {
+			if r.To > t.N && reached < t.N {
 				found(i, max(t.N, r.From), t.N)
 			}
 		case EverySeq:
-			if next := nextMultiple(max(c.reached[i], r.From-1), t.N); next < r.To {
+			if next := nextMultiple(max(reached, r.From-1), t.N); next < r.To {
 				found(i, next, next)
 			}
 		case AtPacket:
-			if n >= t.N && c.reached[i] == 0 {
+			if n >= t.N && reached == 0 {
 				found(i, r.From, 1)
 			}
 		case WithChance:
-			for seq := max(r.From, c.reached[i]+1); seq < r.To && seq-r.From < maxChances; seq++ {
+			for seq := max(r.From, reached+1); seq < r.To && seq-r.From < maxChances; seq++ {
 				if x.chance(i, "", seq) < t.Chance {
 					found(i, seq, seq)
 					break
@@ -229,7 +254,7 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 		}
 	}
 	if ok {
-		c.reached[first.rule] = mark
+		*x.reachedLocked(c, first.rule) = mark
 	}
 	return first, ok
 }

@@ -26,6 +26,15 @@ type Rule struct {
 	Who     Who
 	Trigger Trigger
 	Fault   Fault
+
+	script string  // its name
+	column int     // of the fault
+	seed   *uint64 // of its script; nil if that has none
+}
+
+// refuse returns an error that says where the fault of r stands, and text.
+func (r *Rule) refuse(text string) *ScriptError {
+	return &ScriptError{r.script, max(r.Line, 1), max(r.column, 1), text}
 }
 
 // A Who is the clients to which a rule applies.
@@ -98,13 +107,19 @@ const (
 	Garbage
 	RefuseDials
 	HangDials
+	Kill
+	Stop
+	Restart
+	CopyJournal
+	Freeze
+	FillDisk
 	verbs
 )
 
 // A Fault is what a rule does.
 type Fault struct {
 	Verb     Verb
-	How      string        // of Cut: fin, rst or inside; of HalfOpen: in or out; of Drop: packet or tick
+	How      string        // of Cut: fin, rst or inside; of HalfOpen: in or out; of Drop: packet or tick; of Restart: what it is over
 	For      time.Duration // duration
 	N        uint64        // of Ahead and MoveSnapshot: numbers; of Slow: bytes per second
 	Code     codec.Code    // of Refuse and SayGoodbye
@@ -159,7 +174,17 @@ var Verbs = [verbs]form{
 	Garbage:         {"garbage", "garbage", "sends bytes that are no message", "at seq 1000: garbage"},
 	RefuseDials:     {"refuse dials", "refuse dials DURATION", "closes new connections at once for so long", "at 5s: refuse dials 1s"},
 	HangDials:       {"hang dials", "hang dials DURATION", "accepts new connections for so long and does nothing with them", "at 5s: hang dials 1s"},
+	Kill:            {"kill", "kill [for DURATION]", "ends the publisher as kill -9 does, and starts it again over its journal, at once or after so long", "at seq 1000: kill for 200ms"},
+	Stop:            {"stop", "stop [for DURATION]", "stops the publisher, which says goodbye, and starts it again over its journal, at once or after so long", "at seq 1000: stop for 200ms"},
+	Restart:         {"restart", "restart [over journal|copy|none]", "stops the publisher and starts it again over its journal (the default), over the copy that copy journal made (numbers after it are disowned), or over no journal (another session, with nothing in common)", "at seq 1000: restart"},
+	CopyJournal:     {"copy journal", "copy journal", "keeps a copy of the publisher's journal for restart over copy", "at seq 500: copy journal"},
+	Freeze:          {"freeze", "freeze for DURATION", "suspends the publisher, as SIGSTOP does; its connections stay open, and nothing passes", "at seq 1000: freeze for 2s"},
+	FillDisk:        {"disk full", "disk full for DURATION", "leaves no room on the disk of the journal: publishing waits, and heartbeats go on", "at seq 1000: disk full for 1s"},
 }
+
+// ofPublisher reports whether v happens to the publisher, which the lab must run itself. It then happens once for all
+// clients: when the first of them meets the trigger.
+func (v Verb) ofPublisher() bool { return v >= Kill && v <= FillDisk }
 
 // ofPackets reports whether v happens to a packet; ofSnapshots, ofLogins and ofDials say the same of others.
 func (v Verb) ofPackets() bool {
@@ -205,7 +230,7 @@ func Parse(name string, text []byte) (*Script, error) {
 	if len(text) > MaxScript {
 		return nil, &ScriptError{name, 1, 1, fmt.Sprintf("the script has %d bytes, at most %d", len(text), MaxScript)}
 	}
-	n := 0
+	n, seeded := 0, false
 	for raw := range strings.Lines(string(text)) {
 		n++
 		line, _, _ := strings.Cut(strings.TrimRight(raw, "\r\n"), "#")
@@ -213,15 +238,21 @@ func Parse(name string, text []byte) (*Script, error) {
 		if len(p.words) == 0 {
 			continue
 		}
+		seeded = seeded || p.words[0].text == "seed"
 		if err := p.line(s); err != nil {
 			return nil, &ScriptError{name, n, p.column(), err.Error()}
 		}
 		if len(s.Rules) > 0 && s.Rules[len(s.Rules)-1].Line == 0 {
 			r := s.Rules[len(s.Rules)-1]
-			r.Line, r.Text = n, strings.TrimSpace(line)
+			r.Line, r.Text, r.script = n, strings.TrimSpace(line), name
 		}
 		if len(s.Rules) > MaxRules {
 			return nil, &ScriptError{name, n, 1, fmt.Sprintf("more than %d rules", MaxRules)}
+		}
+	}
+	for _, r := range s.Rules {
+		if seeded {
+			r.seed = &s.Seed
 		}
 	}
 	return s, nil
@@ -322,6 +353,9 @@ func (p *parser) line(s *Script) error {
 	if w := p.next(); w != ":" {
 		return fmt.Errorf("a colon and a fault must follow the trigger, got %q", w)
 	}
+	if p.peek() != "" {
+		r.column = p.words[p.at].column
+	}
 	if err := p.fault(&r.Fault); err != nil {
 		return err
 	}
@@ -345,6 +379,8 @@ func suits(r *Rule) error {
 		return fmt.Errorf("%s happens at a snapshot: write \"at snapshot N: %s\"", usage, usage)
 	case v.ofDials() && w != AtTime && w != EveryTime && w != ByHand:
 		return fmt.Errorf("%s happens at a time: write \"at 5s: %s 1s\"", usage, usage)
+	case v.ofPublisher() && r.Who != (Who{}) && (r.Trigger.timed() || w == ByHand):
+		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", usage)
 	case v.ofPackets() && (w == AtLogin || w == AtSnapshot):
 		return fmt.Errorf("%s happens to a packet, and there is none at %s", usage, Triggers[w].Word)
 	}
@@ -463,6 +499,20 @@ func (p *parser) fault(f *Fault) (err error) {
 		f.How, err = p.choice("packet", "packet", "tick")
 	case Stall, Delay, MuteHeartbeats, MuteData, IgnorePulses, SlowLogin, RefuseDials, HangDials:
 		f.For, err = p.duration(Verbs[v].Word)
+	case Kill, Stop:
+		if p.peek() != "" {
+			f.For, err = p.span(v)
+		}
+	case Freeze, FillDisk:
+		f.For, err = p.span(v)
+	case Restart:
+		f.How = "journal"
+		if p.peek() != "" {
+			if w := p.next(); w != "over" {
+				return fmt.Errorf("want \"over\", got %q", w)
+			}
+			f.How, err = p.choice("", "journal", "copy", "none")
+		}
 	case Slow:
 		f.N, err = p.number("slow", 1, 1<<40)
 	case Ahead, MoveSnapshot:
@@ -471,6 +521,14 @@ func (p *parser) fault(f *Fault) (err error) {
 		err = p.farewell(f)
 	}
 	return err
+}
+
+// span reads "for DURATION".
+func (p *parser) span(v Verb) (time.Duration, error) {
+	if w := p.next(); w != "for" {
+		return 0, fmt.Errorf("want \"for\" and a duration after %s, got %q", Verbs[v].Word, w)
+	}
+	return p.duration("for")
 }
 
 // Words lists the words of the faults.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,12 @@ at seq 5: goodbye 77
 `))
 	require.NoError(t, err)
 	assert.Equal(t, uint64(7), s.Seed)
+	for _, r := range s.Rules {
+		assert.Equal(t, "x", r.script)
+		assert.Equal(t, strings.Index(r.Text, ":")+2, r.column-strings.Count(r.Text[strings.Index(r.Text, ":"):][:2], " "), r.Text)
+		assert.Equal(t, uint64(7), *r.seed)
+		r.script, r.column, r.seed = "", 0, nil
+	}
 	assert.Equal(t, []*Rule{
 		{Line: 4, Text: "at seq 1_000: cut rst", Trigger: Trigger{When: AtSeq, N: 1000}, Fault: Fault{Verb: Cut, How: "rst"}},
 		{Line: 5, Text: "for probe-* at login 2: refuse bad request for good", Who: Who{Name: "probe-*"}, Trigger: Trigger{When: AtLogin, N: 2}, Fault: Fault{Verb: Refuse, Code: codec.CodeBadRequest, ForTimes: 1}},
@@ -65,6 +72,12 @@ func TestParseErrors(t *testing.T) {
 		{"at login 1: drop", "drop happens to a packet, and there is none at at login"},
 		{"at seq 5: cut snapshot", "cut snapshot happens at a snapshot"},
 		{"at seq 5: refuse dials 1s", "refuse dials happens at a time"},
+		{"at seq 5: freeze", "bad.lab:1:17: want \"for\" and a duration after freeze, got \"\""},
+		{"at seq 5: freeze 2s", "bad.lab:1:18: want \"for\" and a duration after freeze, got \"2s\""},
+		{"at seq 5: kill now", "bad.lab:1:16: want \"for\" and a duration after kill, got \"now\""},
+		{"at seq 5: restart over there", "bad.lab:1:24: \"there\" must be journal or copy or none"},
+		{"at seq 5: restart now", "bad.lab:1:19: want \"over\", got \"now\""},
+		{"for probe at 5s: stop", "stop happens to the publisher, and no client triggers it: leave out \"for\""},
 		{"at login 1: refuse nonsense", "bad.lab:1:20: \"nonsense\" is no code"},
 		{"at login 1: refuse busy for bad", "want \"for good\", got \"bad\""},
 		{"at login 1: refuse busy 3", "want \"times\" after the number"},
@@ -85,10 +98,41 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// A rule that can do nothing in this lab is refused with its line and column.
+func TestCheck(t *testing.T) {
+	s, err := Parse("bad.lab", []byte("seed 1\nat seq 5: cut\nfor x at seq 6:  kill for 1s"))
+	require.NoError(t, err)
+	var refused *ScriptError
+	require.ErrorAs(t, new(Lab).Check(s.Rules...), &refused)
+	assert.Equal(t, "bad.lab:3:18", fmt.Sprintf("%s:%d:%d", refused.Name, refused.Line, refused.Column))
+	assert.Contains(t, refused.Text, "kill happens to a publisher that the lab runs itself")
+	require.NoError(t, new(Lab).Check(s.Rules[0]))
+	_, err = new(Lab).Add(s.Rules[1])
+	require.ErrorAs(t, err, &refused)
+
+	can := &Lab{Publisher: canAll{}}
+	s, err = Parse("x", []byte("at seq 5: restart over copy\nat seq 4: copy journal"))
+	require.NoError(t, err)
+	require.ErrorContains(t, can.Check(s.Rules[0]), "x:1:11: restart over copy needs a copy")
+	require.NoError(t, can.Check(s.Rules...))
+	_, err = can.Add(s.Rules[0])
+	require.ErrorContains(t, err, "needs a copy")
+	_, err = can.Add(s.Rules[1])
+	require.NoError(t, err)
+	_, err = can.Add(s.Rules[0])
+	require.NoError(t, err)
+}
+
+// canAll is a Publisher that can do everything.
+type canAll struct{ Publisher }
+
+func (canAll) Can(Fault) error { return nil }
+
 func FuzzParse(f *testing.F) {
 	for _, v := range Verbs {
 		f.Add(v.Example)
 	}
+	f.Add("at seq 5: restart over copy\nat seq 4: copy journal\nfor p* every seq 7: stop for 1s\nat 5s: disk full for 1s")
 	f.Add("seed 7\nfor 10% with 1%: drop tick # x\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := Parse("x", []byte(text))
@@ -101,6 +145,13 @@ func FuzzParse(f *testing.F) {
 			require.NoError(t, err, r.Text)
 			require.Len(t, again.Rules, 1)
 			require.Equal(t, r.Fault, again.Rules[0].Fault)
+			require.Equal(t, r.Trigger, again.Rules[0].Trigger)
+			require.Equal(t, r.Who, again.Rules[0].Who)
+			if r.Fault.Verb.ofPublisher() {
+				var refused *ScriptError
+				require.ErrorAs(t, new(Lab).Check(r), &refused)
+				require.Equal(t, r.Line, refused.Line)
+			}
 		}
 	})
 }

@@ -17,11 +17,10 @@ package publishertest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,25 +29,23 @@ import (
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/publisher"
-	"tickfeed/publisher/journal/memfs"
+	"tickfeed/publisher/hosted"
 )
 
 // A Server is a publisher with a lab before it. Its journal is in memory, so that Kill and Restart lose nothing.
 type Server struct {
 	Addr string // where clients connect
-	// Publisher is the present publisher; Restart and the like replace it.
-	Publisher *publisher.Publisher
 
 	t       testing.TB
-	cfg     publisher.Config
 	network *netsim.Network // nil for TCP
 	lab     *lab.Lab
-	inner   atomic.Pointer[string] // address of the present publisher
-	fs      *memfs.FS
-	backup  *memfs.FS
-	end     func() error // ends the present publisher
-	event   int64        // event time of the last quote of Quotes
+	host    *hosted.Publisher
+	event   int64 // event time of the last quote of Quotes
 	serving sync.WaitGroup
+
+	mu          sync.Mutex
+	definitions []feed.Definition // each publisher makes them
+	faults      []lab.Event
 }
 
 // Heartbeat is the heartbeat interval of a server whose Config sets none. It is short, so that tests of dead peers are.
@@ -69,30 +66,42 @@ func NewNetwork(t testing.TB, network *netsim.Network, addr string, configs ...p
 
 func start(t testing.TB, network *netsim.Network, addr string, configs []publisher.Config) *Server {
 	t.Helper()
-	s := &Server{t: t, network: network, fs: new(memfs.FS), event: time.Now().UnixNano()}
+	s := &Server{t: t, network: network, event: time.Now().UnixNano()}
+	var cfg publisher.Config
 	if len(configs) > 0 {
-		s.cfg = configs[0]
+		cfg = configs[0]
 	}
-	if s.cfg.Heartbeat == 0 {
-		s.cfg.Heartbeat = Heartbeat
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = Heartbeat
 	}
-	if network != nil && s.cfg.Sleep == nil {
-		s.cfg.Sleep = time.Sleep // which testing/synctest can fake
+	if network != nil && cfg.Sleep == nil {
+		cfg.Sleep = time.Sleep // which testing/synctest can fake
 	}
-	s.cfg.Journal = "journal"
-	s.open()
+	var err error
+	s.host, err = hosted.New(t.Context(), hosted.Config{
+		Publisher: cfg, Dial: s.dial, Began: s.define,
+		Listen: func(life uint64) (net.Listener, error) {
+			if network == nil {
+				return net.Listen("tcp", "127.0.0.1:0")
+			}
+			return network.Listen(fmt.Sprintf("publisher-%d:1", life))
+		},
+	})
+	s.must(err)
 	ln, err := s.listen(addr)
-	if err != nil {
-		t.Fatal("publishertest: ", err)
-	}
+	s.must(err)
 	s.Addr = ln.Addr().String()
-	s.lab = &lab.Lab{Dial: func(ctx context.Context) (net.Conn, error) { return s.dial(ctx, *s.inner.Load()) }}
+	s.lab = &lab.Lab{Dial: s.host.Dial, Publisher: s.host, Event: s.happened}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.serving.Go(func() { _ = s.lab.Serve(ctx, ln) })
+	s.serving.Go(func() {
+		if err := s.lab.Serve(ctx, ln); ctx.Err() == nil {
+			t.Error("publishertest: ", err)
+		}
+	})
 	t.Cleanup(func() {
 		cancel()
 		s.serving.Wait()
-		if err := s.end(); err != nil && !errors.Is(err, publisher.ErrClosed) {
+		if err := s.host.Close(); err != nil {
 			t.Error("publishertest: ", err)
 		}
 	})
@@ -121,37 +130,32 @@ func (s *Server) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", addr)
 }
 
-// open starts a publisher over s.fs.
-func (s *Server) open() {
+// define makes the instruments of Define known to a publisher that begins.
+func (s *Server) define(ctx context.Context, pub *publisher.Publisher) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.definitions {
+		if _, err := pub.Define(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) happened(e lab.Event) {
+	if e.Line > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.faults = append(s.faults, e)
+	}
+}
+
+// Publisher returns the present publisher, once it is there; Restart and the like replace it.
+func (s *Server) Publisher() *publisher.Publisher {
 	s.t.Helper()
-	cfg := s.cfg
-	cfg.FS = s.fs
-	pub, err := publisher.New(cfg)
-	if err != nil {
-		s.t.Fatal("publishertest: ", err)
-	}
-	addr := "127.0.0.1:0"
-	if s.network != nil {
-		addr = fmt.Sprintf("publisher-%v:1", pub.Lineage().Current().ID)
-	}
-	ln, err := s.listen(addr)
-	if err != nil {
-		s.t.Fatal("publishertest: ", err)
-	}
-	addr = ln.Addr().String()
-	s.inner.Store(&addr)
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = pub.Serve(ctx, ln)
-	}()
-	s.Publisher = pub
-	s.end = func() error {
-		cancel()
-		<-served
-		return pub.Close(context.Background())
-	}
+	pub, err := s.host.Wait(s.t.Context())
+	s.must(err)
+	return pub
 }
 
 func (s *Server) must(err error) {
@@ -161,20 +165,27 @@ func (s *Server) must(err error) {
 	}
 }
 
-// Define registers an instrument with two decimals, and returns its id.
-func (s *Server) Define(symbol string) feed.InstrumentID {
+// Define registers an instrument with two decimals, and returns its id. A publisher that is started again has it too.
+func (s *Server) Define(symbol string) (id feed.InstrumentID) {
 	s.t.Helper()
-	id, err := s.Publisher.Define(s.t.Context(), feed.Definition{Symbol: symbol, PriceExponent: -2})
-	s.must(err)
-	s.must(s.Publisher.Flush(s.t.Context()))
+	d := feed.Definition{Symbol: symbol, PriceExponent: -2}
+	s.must(s.host.Do(s.t.Context(), func(pub *publisher.Publisher) (err error) {
+		if id, err = pub.Define(s.t.Context(), d); err == nil {
+			err = pub.Flush(s.t.Context())
+		}
+		return err
+	}))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.definitions = append(s.definitions, d)
 	return id
 }
 
-// Publish publishes ticks, and returns the number after the last one once they may be sent.
+// Publish publishes ticks, and returns the number after the last one once they may be sent. If a rule ends the publisher
+// meanwhile, Publish waits for the next one, and goes on with what has not survived.
 func (s *Server) Publish(ticks ...feed.Tick) (next uint64) {
 	s.t.Helper()
-	s.must(s.Publisher.Publish(s.t.Context(), ticks))
-	s.must(s.Publisher.Flush(s.t.Context()))
+	s.must(s.host.Publish(s.t.Context(), ticks))
 	return s.Head()
 }
 
@@ -190,32 +201,37 @@ func (s *Server) Quotes(id feed.InstrumentID, n int) (next uint64) {
 	return s.Head()
 }
 
-// Source publishes all ticks of a source: a recording, a file, a simulated market.
+// Source publishes all ticks of a source: a recording, a file, a simulated market. No rule may end the publisher meanwhile.
 func (s *Server) Source(source feed.Source) (next uint64) {
 	s.t.Helper()
-	_, err := s.Publisher.Feed(s.t.Context(), source, publisher.Pace{})
+	pub := s.Publisher()
+	_, err := pub.Feed(s.t.Context(), source, publisher.Pace{})
 	s.must(err)
-	s.must(s.Publisher.Flush(s.t.Context()))
+	s.must(pub.Flush(s.t.Context()))
 	return s.Head()
 }
 
 // Head returns the next sequence number.
-func (s *Server) Head() uint64 { return s.Publisher.Stats().Head }
+func (s *Server) Head() uint64 {
+	s.t.Helper()
+	return s.Publisher().Stats().Head
+}
 
 // End ends the session.
 func (s *Server) End() {
 	s.t.Helper()
-	s.must(s.Publisher.End(s.t.Context()))
+	s.must(s.host.Do(s.t.Context(), func(pub *publisher.Publisher) error { return pub.End(s.t.Context()) }))
 }
 
-// Rule adds a rule to the script of the lab, for example "at seq 1000: cut rst"; the verbs are documented in lab.Verbs, the
-// triggers in lab.Triggers. It applies until the end of the test.
+// Rule adds rules to the script of the lab, for example "at seq 1000: cut rst" or "at seq 1000: kill for 10ms"; the verbs are
+// documented in lab.Verbs, the triggers in lab.Triggers. They apply until the end of the test.
 func (s *Server) Rule(text string) {
 	s.t.Helper()
 	script, err := lab.Parse("rule", []byte(text))
 	s.must(err)
 	for _, r := range script.Rules {
-		s.lab.Add(r)
+		_, err := s.lab.Add(r)
+		s.must(err)
 	}
 }
 
@@ -224,7 +240,8 @@ func (s *Server) do(fault string) {
 	s.t.Helper()
 	script, err := lab.Parse("fault", []byte("on now: "+fault))
 	s.must(err)
-	i := s.lab.Add(script.Rules[0])
+	i, err := s.lab.Add(script.Rules[0])
+	s.must(err)
 	s.lab.Trigger("now")
 	s.lab.Remove(i)
 }
@@ -270,44 +287,51 @@ func (s *Server) Drop(seq uint64) {
 // Restart stops the publisher in order and starts it again over its journal: the next session continues the numbers.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.must(s.end())
-	s.open()
+	s.do("restart")
 }
 
 // Kill ends the publisher as kill -9 would, and starts it again over what its journal holds then.
 func (s *Server) Kill() {
 	s.t.Helper()
-	killed := s.fs.Killed()
-	s.Cut()
-	s.must(s.end())
-	s.fs = killed
-	s.open()
+	s.do("kill")
 }
 
 // Backup keeps a copy of the journal for Restore.
 func (s *Server) Backup() {
 	s.t.Helper()
-	s.must(s.Publisher.Flush(s.t.Context()))
-	s.backup = s.fs.Killed()
+	s.must(s.Publisher().Flush(s.t.Context()))
+	s.do("copy journal")
 }
 
 // Restore stops the publisher and starts it again over the copy that Backup kept: numbers published since are disowned.
 func (s *Server) Restore() {
 	s.t.Helper()
-	if s.backup == nil {
-		s.t.Fatal("publishertest: Restore without Backup")
-	}
-	s.must(s.end())
-	s.fs, s.backup = s.backup, s.backup.Killed()
-	s.open()
+	s.do("restart over copy")
 }
 
 // Replace stops the publisher and starts another one, which has no session in common with it.
 func (s *Server) Replace() {
 	s.t.Helper()
-	s.must(s.end())
-	s.fs = new(memfs.FS)
-	s.open()
+	s.do("restart over none")
+}
+
+// Freeze suspends the publisher for d, as SIGSTOP does: its connections stay open, and Publish waits.
+func (s *Server) Freeze(d time.Duration) {
+	s.t.Helper()
+	s.do("freeze for " + d.String())
+}
+
+// FillDisk leaves no room on the disk of the journal for d: Publish waits.
+func (s *Server) FillDisk(d time.Duration) {
+	s.t.Helper()
+	s.do("disk full for " + d.String())
+}
+
+// Faults returns what the rules and methods have done so far, in order.
+func (s *Server) Faults() []lab.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.faults)
 }
 
 // Happened returns how often the rules added by Rule, Drop and Refuse have done something.

@@ -51,7 +51,7 @@ func TestFaults(t *testing.T) {
 		least time.Duration    // virtual time that it takes
 	}{
 		{"cut", (*publishertest.Server).Cut, subscriber.CauseCut, 0},
-		{"silence", (*publishertest.Server).Silence, subscriber.CauseSilent, 3 * publishertest.Heartbeat},
+		{"silence", (*publishertest.Server).Silence, subscriber.CauseSilent, 2 * publishertest.Heartbeat},
 		{"a stall that a client must bear", func(s *publishertest.Server) { s.Stall(2 * publishertest.Heartbeat) }, "", 2 * publishertest.Heartbeat},
 		{"goodbye", func(s *publishertest.Server) { s.Goodbye(codec.CodeShutdown, 300*time.Millisecond) }, subscriber.CauseGoodbye, 300 * time.Millisecond},
 		{"refused three times", func(s *publishertest.Server) { s.Refuse(codec.CodeBusy, 200*time.Millisecond, 3); s.Cut() }, subscriber.CauseCut, 600 * time.Millisecond},
@@ -97,7 +97,9 @@ func TestSessions(t *testing.T) {
 		assert.Equal(t, fork+3, s.Head())
 		s.Replace()
 		s.Define("MSFT")
-		r.WaitFor("the other session", func() bool { return r.Subscriber.Position().Lineage.Current().ID == s.Publisher.Lineage().Current().ID })
+		r.WaitFor("the other session", func() bool {
+			return r.Subscriber.Position().Lineage.Current().ID == s.Publisher().Lineage().Current().ID
+		})
 	})
 }
 

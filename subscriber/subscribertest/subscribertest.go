@@ -129,11 +129,17 @@ func (r *Recorder) Err() error {
 	return r.err
 }
 
-// WaitFor waits until is returns true; it is called after each batch. what names it, for a failure.
+// poll is how often WaitFor looks when no batch comes: the subscriber's position and ledger change only once the handler of the
+// last batch has returned.
+const poll = 5 * time.Millisecond
+
+// WaitFor waits until is returns true; it is called with each batch, and every few milliseconds. what names it, for a failure.
 func (r *Recorder) WaitFor(what string, is func() bool) {
 	r.t.Helper()
 	timeout := time.NewTimer(Patience)
 	defer timeout.Stop()
+	again := time.NewTicker(poll)
+	defer again.Stop()
 	for {
 		r.mu.Lock()
 		changed := r.changed
@@ -143,6 +149,7 @@ func (r *Recorder) WaitFor(what string, is func() bool) {
 		}
 		select {
 		case <-changed:
+		case <-again.C:
 		case <-r.done:
 			if is() {
 				return
