@@ -15,6 +15,7 @@
 // Ticks allocate no memory, snapshots do. In a program with a small heap a large snapshot triggers garbage collections; a
 // higher GOGC avoids them, and the state is complete sooner.
 //
-// A line decides what each message means (line.go), codec.Liveness when a peer is dead, and retry when to connect
-// again; none of them does I/O or reads a clock. Subscriber.Run owns the socket and the position file.
+// A line decides what each message means (line.go; welcome.go decides where it begins, control.go reads control messages),
+// codec.Liveness when a peer is dead, and retry when to connect again; none of them does I/O or reads a clock.
+// Subscriber.Run owns the socket and the position file.
 package subscriber

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text"
+	"tickfeed/feed/files"
+	"tickfeed/feed/files/rawfile"
+)
+
+// spoolPipes copies the named pipes among paths to temporary files, and standard input too if it is a recording or one of
+// several files. In with, the temporary paths replace the pipes; spooled maps them to the names that the user gave. The
+// caller must remove the files. The error has its exit code.
+func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string, spooled map[string]string, err error) {
+	spooled = make(map[string]string)
+	defer func() {
+		if err != nil {
+			for spool := range spooled {
+				_ = os.Remove(spool) // err is already set
+			}
+		}
+	}()
+	with, spool, err := p.standardInput(ctx, paths, len(paths) > 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if spool != "" {
+		spooled[spool] = rawfile.StdinName
+	}
+	with = slices.Clone(with)
+	for i, path := range with {
+		if !isNamedPipe(path) {
+			continue
+		}
+		if with[i], err = p.spoolNamedPipe(ctx, path); err != nil {
+			return nil, nil, err
+		}
+		spooled[with[i]] = path
+	}
+	return with, spooled, nil
+}
+
+// spoolNamedPipe copies the named pipe at path to a temporary file.
+func (p *program) spoolNamedPipe(ctx context.Context, path string) (string, error) {
+	came := p.awaiting(oneLine(path))
+	defer came()
+	f, err := waitFor(ctx, func() (*os.File, error) { return os.Open(path) })
+	if err != nil {
+		return "", usage("%w", err)
+	}
+	defer f.Close()
+	pipe, err := files.NewPipe(ctx, f)
+	if err != nil {
+		return "", errInterrupted
+	}
+	came()
+	return spool(ctx, pipe, path)
+}
+
+// spool copies pipe to a temporary file. name is the pipe's name for people.
+func spool(ctx context.Context, pipe *files.Pipe, name string) (string, error) {
+	path, err := pipe.Spool(ctx)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "", errInterrupted
+	case err != nil:
+		return "", fmt.Errorf("copy %s to a temporary file: %w", name, err)
+	}
+	return path, nil
+}
+
+// awaiting reports after a second that nothing has come from name, unless came is called before. came may be called more
+// than once.
+func (p *program) awaiting(name string) (came func()) {
+	timer := time.AfterFunc(waitNotice, func() { p.sayAwaiting(name) })
+	return func() { timer.Stop() }
+}
+
+func (p *program) sayAwaiting(name string) { p.notef("waiting for %s: nothing has come yet", name) }
+
+// isNamedPipe reports whether the file at path is a named pipe.
+func isNamedPipe(path string) bool {
+	info, err := os.Stat(path)
+	return path != rawfile.Stdin && err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
+// A namedError is an error about a temporary file, with its path replaced by the name that the user gave.
+type namedError struct {
+	error
+	spool, name string
+}
+
+func (e *namedError) Error() string { return strings.ReplaceAll(e.error.Error(), e.spool, e.name) }
+
+func (e *namedError) Unwrap() error { return e.error }
+
+// asGiven returns err with the path spool replaced by name, or nil if err is nil.
+func asGiven(err error, spool, name string) error {
+	if err == nil {
+		return nil
+	}
+	return &namedError{err, spool, name}
+}
+
+// standardInput inspects standard input if one of paths is "-". If the input is a recording, the text form of one, or
+// always is set, it is copied to the temporary file at path, which replaces "-" in with and which the caller must remove.
+// The error has its exit code.
+func (p *program) standardInput(ctx context.Context, paths []string, always bool) (with []string, path string, err error) {
+	i := slices.Index(paths, rawfile.Stdin)
+	if i < 0 {
+		return paths, "", nil
+	}
+	if slices.Contains(paths[i+1:], rawfile.Stdin) {
+		return nil, "", usage("standard input (-) can be read only once")
+	}
+	came := p.awaiting("standard input")
+	pipe, err := files.NewPipe(ctx, p.stdin)
+	came()
+	if err != nil {
+		return nil, "", errInterrupted
+	}
+	p.stdin = pipe
+	if !always && !recording.Recognise(pipe.Head()) && !text.Recognise(pipe.Head()) {
+		return paths, "", nil
+	}
+	if path, err = spool(ctx, pipe, "standard input"); err != nil {
+		return nil, "", err
+	}
+	with = slices.Clone(paths)
+	with[i] = path
+	return with, path, nil
+}
