@@ -1,0 +1,514 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec/compare"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/feed/files/rawfile"
+)
+
+// diffOptions are the flags of ledger diff.
+type diffOptions struct {
+	in       importOptions
+	symbols  []string
+	kinds    []string
+	byNumber bool
+	common   bool
+	show     uint64
+	json     bool
+}
+
+func (p *program) ledgerCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Compare what two parties hold",
+		Args:  cobra.NoArgs,
+		Long:  `Work with the accounts of numbers that subscribers keep.`,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(p.ledgerDiffCommand())
+	return cmd
+}
+
+func (p *program) ledgerDiffCommand() *cobra.Command {
+	var o diffOptions
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Find out whether two parties hold the same ticks",
+		Long: `Find out whether two parties hold the same ticks, and if not, which numbers of which sessions differ, which
+instruments, and how. A and B are each one of
+
+  a journal       the directory of publish --journal, also while it is written
+  a recording     of record or cut, plain or compressed
+  lines           what subscribe --json [--events] printed, plain or compressed
+  a ledger        of subscribe --ledger; it has numbers, but no ticks
+
+Times, prices and sizes are compared as values: --raw and --time of subscribe do not matter.
+
+They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
+withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
+numbers that are disowned (a later session of the lineage begins before them), are listed, and are no
+difference. A recording did not ask for what comes before it, nor a ledger for what it does not reach. Lines
+state what they did not ask for only with --events, and only if all of them are there: otherwise numbers without
+a line are missing, so compare with the same --symbols and --kinds as those of subscribe.
+
+What is in order is compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of a
+wrong client) are sorted in memory, 40 bytes for each tick.
+
+Exit codes: 0 they hold the same ticks; 3 they differ; 1 one of them cannot be read.`,
+		Example: `  tickfeed ledger diff journal client.ndjson
+  tickfeed ledger diff journal ledger.json
+  tickfeed ledger diff monday.tick.zst monday-backup.tick --common
+  tickfeed ledger diff journal client.ndjson --symbols 'AAPL,ES*' --show 20
+  tickfeed ledger diff day.tick replayed.ndjson --by-number`,
+		Args: wantArgs(2, 2, "name of two files or journals"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.in.flags = cmd.Flags()
+			return p.ledgerDiff(cmd.Context(), &o, args)
+		},
+	}
+	group(cmd, "What to compare", func(f *pflag.FlagSet) {
+		f.StringSliceVar(&o.symbols, "symbols", nil, "only instruments that match `PATTERNS`: SYMBOL or SYMBOL@VENUE with wildcards * and ?, separated by commas; not with a ledger")
+		f.StringSliceVar(&o.kinds, "kinds", nil, "only ticks of these `KINDS`, as subscribe has them; not with a ledger")
+		f.BoolVar(&o.common, "common", false, "make no difference of what only one party has before the first or after the last number of the other one")
+		f.BoolVar(&o.byNumber, "by-number", false, "compare numbers whatever their session is: a replay is a session of its own, with the numbers of its recording")
+	})
+	group(cmd, "Output", func(f *pflag.FlagSet) {
+		countVar(f, &o.show, "show", 5, "show the first `N` differing ticks")
+		f.BoolVar(&o.json, "json", false, "print one JSON object")
+	})
+	return cmd
+}
+
+// maxShow bounds --show.
+const maxShow = 100_000
+
+func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string) error {
+	cfg := compare.Config{ByNumber: o.byNumber, Common: o.common, Show: int(min(o.show, maxShow))}
+	filter, err := symbolFilter(o.symbols)
+	if err != nil {
+		return usage("--symbols: %w", err)
+	}
+	kinds, err := parseKinds(o.kinds)
+	if err != nil {
+		return err
+	}
+	if !filter.All() || kinds != nil {
+		cfg.Want = func(e *compare.Entry) bool {
+			return filter.Match(e.Definition) && (kinds == nil || slices.Contains(kinds, e.Kind))
+		}
+	}
+	paths, spooled, err := p.spoolPipes(ctx, args)
+	if err != nil {
+		return unreadable(ctx, err)
+	}
+	defer func() {
+		for spool := range spooled {
+			_ = os.Remove(spool) // the file was only read
+		}
+	}()
+	var read atomic.Uint64
+	cfg.Read = read.Store
+	stop := p.progress(func() string { return fmt.Sprintf("comparing: %s read", countOf(read.Load(), "entry")) })
+	defer stop()
+	var parties [2]*diffParty
+	for i, path := range paths {
+		name := args[i]
+		if name == rawfile.Stdin {
+			name = rawfile.StdinName
+		}
+		d, err := p.openParty(ctx, o, path)
+		if err != nil {
+			return unreadable(ctx, asGiven(err, path, name))
+		}
+		defer d.close()
+		d.name = name
+		if d.kind == kindLedger && cfg.Want != nil {
+			return usage("%s is a ledger, which has numbers but no ticks: --symbols and --kinds cannot choose among them", d.name)
+		}
+		parties[i] = d
+	}
+	r, err := compare.Compare(ctx, parties[0].Party, parties[1].Party, cfg)
+	stop()
+	var of *compare.PartyError
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case errors.As(err, &of):
+		return &exitError{exitFailure, fmt.Errorf("%s: %w", parties[of.Party].title(), asGiven(of.Err, paths[of.Party], parties[of.Party].name))}
+	case err != nil:
+		return err
+	}
+	out := p.newLines(p.stdout)
+	if o.json {
+		out.json(diffJSON(parties, r))
+	} else {
+		diffText(out, parties, r)
+	}
+	if err := out.flush(); err != nil {
+		return err
+	}
+	if r.Differs() {
+		return &exitError{code: exitData}
+	}
+	return nil
+}
+
+// unreadable returns err, of opening a party, with exit code 1.
+func unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, errInterrupted) {
+		return errInterrupted
+	}
+	return &exitError{exitFailure, err}
+}
+
+// The kinds of parties.
+const (
+	kindJournal   = "journal"
+	kindRecording = "recording"
+	kindLines     = "lines"
+	kindLedger    = "ledger"
+)
+
+// A diffParty is a party of ledger diff.
+type diffParty struct {
+	compare.Party
+	name, kind string
+	close      func()
+}
+
+func (d *diffParty) title() string { return oneLine(d.name) }
+
+// maxLedger bounds a file with a ledger, in bytes.
+const maxLedger = 1 << 30
+
+// openParty opens the party at path.
+func (p *program) openParty(ctx context.Context, o *diffOptions, path string) (*diffParty, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	recorded, kind := info.IsDir(), kindJournal
+	if !recorded {
+		kind = kindRecording
+		if recorded, err = isRecording(path); err != nil {
+			return nil, err
+		}
+	}
+	if recorded {
+		all, err := p.openRecordings(ctx, []string{path}, &o.in)
+		if err != nil {
+			return nil, err
+		}
+		var inputs []*recording.Input
+		for _, r := range all {
+			inputs = append(inputs, r.Input)
+		}
+		return &diffParty{Party: compare.OfRecordings(inputs...), kind: kind, close: func() { closeAll(all) }}, nil
+	}
+	head, err := rawfile.Head(path, rawfile.HeadSize)
+	if err != nil {
+		return nil, err
+	}
+	head = bytes.TrimSpace(head)
+	switch {
+	case isLedger(head):
+		l, err := readLedger(ctx, path)
+		return &diffParty{Party: compare.OfLedger(l), kind: kindLedger, close: func() {}}, err
+	case len(head) == 0 && info.Size() == 0, len(head) > 0 && head[0] == '{':
+		return &diffParty{Party: compare.OfLines(func() (compare.Lines, error) {
+			f, err := rawfile.Open(path)
+			if err != nil {
+				return nil, err
+			}
+			return partyLines{rawfile.NewLines(f, compare.MaxLine), f}, nil
+		}), kind: kindLines, close: func() {}}, nil
+	}
+	return nil, fmt.Errorf("%s is neither a journal, a recording, a ledger of subscribe --ledger, nor lines of subscribe --json", path)
+}
+
+// partyLines are the lines of a file.
+type partyLines struct {
+	*rawfile.Lines
+	io.Closer
+}
+
+// isLedger reports whether a file that begins with head is a ledger.
+func isLedger(head []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(head))
+	brace, err := d.Token()
+	if err != nil || brace != json.Delim('{') {
+		return false
+	}
+	name, err := d.Token()
+	return err == nil && name == "sessions"
+}
+
+func readLedger(ctx context.Context, path string) (*feed.Ledger, error) {
+	f, err := rawfile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := readUpTo(cancelled{ctx, f}, path, maxLedger)
+	if err != nil {
+		return nil, err
+	}
+	l := new(feed.Ledger)
+	if err := json.Unmarshal(b, l); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return l, nil
+}
+
+// partyNames are the names of the parties in the output.
+var partyNames = [2]string{"A", "B"}
+
+// absenceTexts says what a party does with ticks that it lacks.
+var absenceTexts = [compare.NumAbsences]string{
+	"does not have", "begins after", "ends before", "lost", "withheld", "did not ask for", "disowned", "has perhaps",
+}
+
+// Bounds of the result for people.
+const (
+	rangesShown      = 8
+	instrumentsShown = 12
+)
+
+// diffText prints r for people.
+func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
+	for i, d := range parties {
+		s := r.Parties[i]
+		notes := []string{d.kind, countOf(s.Ticks, "tick"), plural(len(s.Sessions), "session")}
+		if d.kind == kindLedger {
+			notes[1] += " without their contents"
+		}
+		if s.Repeated > 0 {
+			notes = append(notes, countOf(s.Repeated, "tick")+" twice")
+		}
+		if s.Torn {
+			notes = append(notes, "its end is cut off")
+		}
+		out.printf("%s  %s: %s\n", partyNames[i], d.title(), strings.Join(notes, ", "))
+	}
+	width := 0
+	for _, s := range r.Sessions {
+		width = max(width, len(formatThousands(s.Same)))
+		for i := range parties {
+			for a := range compare.NumAbsences {
+				width = max(width, len(formatThousands(s.Lacks[i][a].Count)))
+			}
+		}
+	}
+	row := func(c colour, what string, n uint64, note string) {
+		text := strings.TrimRight(fmt.Sprintf("  %-18s %*s  %s", what, width, formatThousands(n), note), " ")
+		out.paintf(c, strings.Repeat(" ", width+23), "%s\n", text)
+	}
+	for _, s := range r.Sessions {
+		out.printf("session %v\n", s.Session)
+		if s.Same > 0 {
+			note := ""
+			if !r.Contents {
+				note = "numbers; the ticks could not be compared"
+			}
+			row(plain, "the same", s.Same, note)
+		}
+		if s.Contents.Count > 0 {
+			row(red, "different ticks", s.Contents.Count, rangesText(&s.Contents))
+		}
+		for i, name := range partyNames {
+			for a := range compare.NumAbsences {
+				if n := &s.Lacks[i][a]; n.Count > 0 {
+					c := plain
+					if r.IsDifference(a) {
+						c = red
+					}
+					row(c, name+" "+absenceTexts[a], n.Count, rangesText(n))
+				}
+			}
+			if n := &s.Short[i]; n.Count > 0 {
+				row(red, name+" lacks of these", n.Count, "at least, "+rangesText(n))
+			}
+		}
+	}
+	if len(r.Instruments) > 0 {
+		out.printf("instruments that differ\n")
+		all := slices.Clone(r.Instruments)
+		slices.SortStableFunc(all, func(x, y *compare.InstrumentResult) int { return cmp.Compare(differing(y), differing(x)) })
+		for i, in := range all {
+			if i == instrumentsShown {
+				out.printf("  and %d more\n", len(all)-i)
+				break
+			}
+			var parts []string
+			for i, n := range in.Lacks {
+				if n > 0 {
+					parts = append(parts, fmt.Sprintf("%s not with %s", formatThousands(n), partyNames[i]))
+				}
+			}
+			if in.Contents > 0 {
+				parts = append(parts, formatThousands(in.Contents)+" different")
+			}
+			out.printf("  %-18s %s\n", oneLine(cmp.Or(in.Name, "(not defined)")), strings.Join(parts, ", "))
+		}
+	}
+	if len(r.First) > 0 {
+		out.printf("first differences\n")
+	}
+	for _, d := range r.First {
+		what := "different"
+		if d.Lacks >= 0 {
+			what = partyNames[d.Lacks] + " " + absenceTexts[d.Absence]
+		}
+		out.printf("  %s of session %v: %s\n", formatThousands(d.Seq), d.Session, what)
+		for i, text := range d.Texts {
+			if text != "" {
+				out.printf("    %s  %s\n", partyNames[i], oneLine(text))
+			}
+		}
+	}
+	out.printf("%s\n", verdict(r))
+}
+
+func differing(in *compare.InstrumentResult) uint64 { return in.Lacks[0] + in.Lacks[1] + in.Contents }
+
+// verdict returns the last line.
+func verdict(r *compare.Result) string {
+	same := "they hold the same ticks"
+	if !r.Contents {
+		same = "they hold the same numbers"
+	}
+	asked := ""
+	for i := range r.Parties {
+		if r.Lacks(i, compare.NotAskedThere) > 0 {
+			asked = ", as far as both asked for them"
+		}
+	}
+	switch {
+	case !r.Related():
+		return "they differ: they have no session in common; for a replay and its recording, --by-number compares the numbers alone"
+	case r.Differs():
+		return "they differ"
+	case r.Same == 0 && r.Contents:
+		return "they hold nothing in common, and nothing that the other one should have"
+	}
+	return same + asked
+}
+
+// rangesText lists the first ranges of s.
+func rangesText(s *compare.Ranges) string {
+	var b strings.Builder
+	for i, r := range s.Ranges {
+		if i == rangesShown {
+			break
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(r.String())
+	}
+	if more := uint64(len(s.Ranges)) + s.More; more > rangesShown {
+		fmt.Fprintf(&b, " and %s more", formatThousands(more-rangesShown))
+	}
+	return b.String()
+}
+
+// jsonDiff is the result of ledger diff as JSON. Ranges are [from, to).
+type jsonDiff struct {
+	Same        bool                 `json:"same"`
+	Contents    bool                 `json:"contents_compared"`
+	Ticks       uint64               `json:"same_ticks"`
+	A           jsonParty            `json:"a"`
+	B           jsonParty            `json:"b"`
+	Sessions    []jsonDiffSession    `json:"sessions"`
+	Instruments []jsonDiffInstrument `json:"instruments"`
+	First       []jsonDiffTick       `json:"first"`
+}
+
+type jsonParty struct {
+	Name         string           `json:"name"`
+	Kind         string           `json:"kind"`
+	Ticks        uint64           `json:"ticks"`
+	Sessions     []feed.SessionID `json:"sessions"`
+	Repeated     uint64           `json:"repeated"`
+	Contradicted uint64           `json:"contradicted"`
+	Torn         bool             `json:"torn"`
+}
+
+type jsonDiffSession struct {
+	Session   feed.SessionID             `json:"session"`
+	Same      uint64                     `json:"same_ticks"`
+	Different *compare.Ranges            `json:"different,omitempty"`
+	A         map[string]*compare.Ranges `json:"a"` // what A lacks, by the reason
+	B         map[string]*compare.Ranges `json:"b"`
+}
+
+type jsonDiffInstrument struct {
+	Name      string `json:"name"`
+	A         uint64 `json:"not_with_a"`
+	B         uint64 `json:"not_with_b"`
+	Different uint64 `json:"different"`
+}
+
+type jsonDiffTick struct {
+	Session feed.SessionID `json:"session"`
+	Seq     uint64         `json:"seq"`
+	What    string         `json:"what"` // different, or a reason of jsonDiffSession
+	A       string         `json:"a,omitempty"`
+	B       string         `json:"b,omitempty"`
+}
+
+func diffJSON(parties [2]*diffParty, r *compare.Result) *jsonDiff {
+	party := func(i int) jsonParty {
+		s := r.Parties[i]
+		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Torn}
+	}
+	j := &jsonDiff{
+		Same: !r.Differs(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),
+		Sessions: []jsonDiffSession{}, Instruments: []jsonDiffInstrument{}, First: []jsonDiffTick{},
+	}
+	for _, s := range r.Sessions {
+		lacks := [2]map[string]*compare.Ranges{{}, {}}
+		for i := range lacks {
+			for a := range compare.NumAbsences {
+				if n := &s.Lacks[i][a]; n.Count > 0 {
+					lacks[i][strings.ReplaceAll(a.String(), " ", "_")] = n
+				}
+			}
+			if n := &s.Short[i]; n.Count > 0 {
+				lacks[i]["at_least"] = n
+			}
+		}
+		out := jsonDiffSession{Session: s.Session, Same: s.Same, A: lacks[0], B: lacks[1]}
+		if s.Contents.Count > 0 {
+			out.Different = &s.Contents
+		}
+		j.Sessions = append(j.Sessions, out)
+	}
+	for _, in := range r.Instruments {
+		j.Instruments = append(j.Instruments, jsonDiffInstrument{in.Name, in.Lacks[0], in.Lacks[1], in.Contents})
+	}
+	for _, d := range r.First {
+		what := "different"
+		if d.Lacks >= 0 {
+			what = strings.ReplaceAll(d.Absence.String(), " ", "_")
+		}
+		j.First = append(j.First, jsonDiffTick{d.Session, d.Seq, what, d.Texts[0], d.Texts[1]})
+	}
+	return j
+}
