@@ -120,7 +120,7 @@ func (l *Lab) Serve(ctx context.Context, ln net.Listener) error {
 		l.spawn = func(f func(context.Context)) { all.Go(func() { f(ctx) }) }
 		list, _ := l.rules.all()
 		for i, r := range list {
-			if r != nil && r.Trigger.timed() {
+			if r != nil && r.Trigger.Timed() {
 				l.clockLocked(i)
 			}
 		}
@@ -270,7 +270,7 @@ func (l *Lab) Add(r *Rule) (int, error) {
 	i := l.rules.add(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.spawn != nil && r.Trigger.timed() {
+	if l.spawn != nil && r.Trigger.Timed() {
 		l.clockLocked(i)
 	}
 	return i, nil

@@ -1,16 +1,12 @@
 package lab
 
 import (
-	"bytes"
 	"fmt"
-	"math"
-	"path"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/feed/script"
 )
 
 // A Script is what goes wrong.
@@ -34,48 +30,33 @@ type Rule struct {
 
 // refuse returns an error that says where the fault of r stands, and text.
 func (r *Rule) refuse(text string) *ScriptError {
-	return &ScriptError{r.script, max(r.Line, 1), max(r.column, 1), text}
+	return &ScriptError{Name: r.script, Line: max(r.Line, 1), Column: max(r.column, 1), Text: text}
 }
 
-// A Who is the clients to which a rule applies.
-type Who struct {
-	Name  string  // pattern of the client's name in its hello, as path.Match; "" for all
-	Share float64 // of the client names, chosen by the seed; 0 for all
-}
-
-// A When is the kind of a trigger.
-type When uint8
+// Scripts are those of package script, whose rules say when something happens and to whom.
+type (
+	Who         = script.Who
+	When        = script.When
+	Trigger     = script.Trigger
+	ScriptError = script.Error
+)
 
 // The triggers.
 const (
-	AtSeq      When = iota // a line reaches a sequence number, for the first time for each client name
-	EverySeq               // a line reaches a multiple of a sequence number, each for the first time for each client name
-	AtLogin                // the n-th hello of a client name
-	AtPacket               // the n-th packet of a client name
-	AtSnapshot             // the n-th snapshot of a client name begins
-	AtLive                 // a line is live for the n-th time for a client name: it has reached the head of the welcome
-	WithChance             // each tick, by chance
-	AtTime                 // once, a time after the lab began
-	EveryTime              // again and again
-	ByHand                 // when asked by name, at a terminal or by control
+	AtSeq      = script.AtSeq
+	EverySeq   = script.EverySeq
+	AtLogin    = script.AtLogin
+	AtPacket   = script.AtPacket
+	AtSnapshot = script.AtSnapshot
+	AtLive     = script.AtLive
+	WithChance = script.WithChance
+	AtTime     = script.AtTime
+	EveryTime  = script.EveryTime
+	ByHand     = script.ByHand
 )
 
-// A Trigger says when a rule applies.
-type Trigger struct {
-	When   When
-	N      uint64        // number, count
-	After  time.Duration // of AtTime and EveryTime
-	Chance float64       // of WithChance, for each tick
-	Name   string        // of ByHand
-}
-
-// Repeatable reports whether the same script, seed and session trigger the same faults at the same ticks.
-func (t Trigger) Repeatable() bool {
-	return t.When != AtTime && t.When != EveryTime && t.When != ByHand
-}
-
-// timed reports whether the trigger is a time.
-func (t Trigger) timed() bool { return t.When == AtTime || t.When == EveryTime }
+// Triggers documents the triggers of faults, in the order of When.
+var Triggers = script.Triggers[:script.AtClock]
 
 // A Verb is the kind of a fault.
 type Verb uint8
@@ -128,27 +109,8 @@ type Fault struct {
 	ForTimes uint64        // of Refuse: how many logins in a row; at least 1
 }
 
-// A form describes a word of the language: how it is written, what it does, and an example.
-type form struct {
-	Word, Usage, Does, Example string
-}
-
-// Triggers documents the triggers, in the order of When.
-var Triggers = []form{
-	AtSeq:      {"at seq", "at seq N", "when a line first reaches number N, once for each client name", "at seq 1000: cut rst"},
-	EverySeq:   {"every seq", "every seq N", "at each multiple of N, each once for each client name", "every seq 5000: cut"},
-	AtLogin:    {"at login", "at login N", "at the N-th hello of a client name", "at login 2: refuse busy retry 200ms"},
-	AtPacket:   {"at packet", "at packet N", "at the N-th packet of a client name", "at packet 3: flip"},
-	AtSnapshot: {"at snapshot", "at snapshot N", "when the N-th snapshot of a client name begins", "at snapshot 1: cut snapshot"},
-	AtLive:     {"at live", "at live N", "when a client name is live for the N-th time", "at live 1: mute data 2s"},
-	WithChance: {"with", "with P%", "at each tick with this probability; the seed and the tick's number decide", "with 0.1%: drop packet"},
-	AtTime:     {"at", "at DURATION", "once, this long after the lab began (not repeatable)", "at 5s: stall 2s"},
-	EveryTime:  {"every", "every DURATION", "again and again (not repeatable)", "every 10s: cut fin"},
-	ByHand:     {"on", "on NAME", "when NAME is triggered at the terminal or by control (not repeatable)", "on storm: cut rst"},
-}
-
 // Verbs documents the faults, in the order of Verb.
-var Verbs = [verbs]form{
+var Verbs = [verbs]script.Form{
 	Cut:             {"cut", "cut [fin|rst|inside]", "ends the connection: in order (fin, the default), by a reset, or in the middle of a message", "at seq 1000: cut rst"},
 	Stall:           {"stall", "stall DURATION", "passes nothing in either direction for so long", "at 5s: stall 2s"},
 	HalfOpen:        {"half-open", "half-open in|out", "from now on drops what the client should receive (in), or what it sends (out); TCP stays open", "at seq 500: half-open in"},
@@ -203,358 +165,113 @@ func (v Verb) ofLogins() bool { return v == Refuse || v == SlowLogin || v == NoW
 
 func (v Verb) ofDials() bool { return v == RefuseDials || v == HangDials }
 
-// Bounds of a script.
-const (
-	MaxScript = 64 << 10 // bytes
-	MaxRules  = 1000
-	MaxFor    = 24 * time.Hour
-	MinEvery  = 10 * time.Millisecond // between two faults by the clock
-)
+// MaxScript bounds a script, in bytes.
+const MaxScript = script.MaxScript
 
-// A ScriptError is a mistake in a script.
-type ScriptError struct {
-	Name         string // of the script
-	Line, Column int    // from 1
-	Text         string
-}
+// Language is the rules that make faults.
+var Language = &script.Language{Noun: "fault", Verbs: Verbs[:], Parse: parseFault, Suits: suits}
 
-func (e *ScriptError) Error() string {
-	return fmt.Sprintf("%s:%d:%d: %s", e.Name, e.Line, e.Column, e.Text)
-}
-
-// Parse reads a script. Each line is a rule "[for WHO] TRIGGER: FAULT", "seed N", empty, or a comment that begins with #.
+// Parse reads a script of faults. Each line is a rule "[for WHO] TRIGGER: FAULT", "seed N", empty, or a comment that begins with #.
 // name is for errors, which are of type *ScriptError.
 func Parse(name string, text []byte) (*Script, error) {
-	s := &Script{Seed: 1}
-	text = bytes.TrimPrefix(text, []byte("\ufeff")) // of an editor
-	if len(text) > MaxScript {
-		return nil, &ScriptError{name, 1, 1, fmt.Sprintf("the script has %d bytes, at most %d", len(text), MaxScript)}
+	s, err := script.Parse(name, text, Language)
+	if err != nil {
+		return nil, err
 	}
-	n, seeded := 0, false
-	for raw := range strings.Lines(string(text)) {
-		n++
-		line, _, _ := strings.Cut(strings.TrimRight(raw, "\r\n"), "#")
-		p := parser{words: wordsOf(line), end: len([]rune(strings.TrimRight(line, " \t"))) + 1}
-		if len(p.words) == 0 {
+	return FaultsOf(s), nil
+}
+
+// FaultsOf returns the rules of s that make faults.
+func FaultsOf(s *script.Script) *Script {
+	faults := &Script{Seed: s.Seed}
+	for _, r := range s.Rules {
+		f, ok := r.Does.(Fault)
+		if !ok {
 			continue
 		}
-		seeded = seeded || p.words[0].text == "seed"
-		if err := p.line(s); err != nil {
-			return nil, &ScriptError{name, n, p.column(), err.Error()}
+		rule := &Rule{Line: r.Line, Text: r.Text, Who: r.Who, Trigger: r.Trigger, Fault: f, script: r.Name, column: r.Column}
+		if s.Seeded {
+			rule.seed = &faults.Seed
 		}
-		if len(s.Rules) > 0 && s.Rules[len(s.Rules)-1].Line == 0 {
-			r := s.Rules[len(s.Rules)-1]
-			r.Line, r.Text, r.script = n, strings.TrimSpace(line), name
-		}
-		if len(s.Rules) > MaxRules {
-			return nil, &ScriptError{name, n, 1, fmt.Sprintf("more than %d rules", MaxRules)}
-		}
+		faults.Rules = append(faults.Rules, rule)
 	}
-	for _, r := range s.Rules {
-		if seeded {
-			r.seed = &s.Seed
-		}
-	}
-	return s, nil
-}
-
-// A word is a word of a line. A colon at its end is a word of its own.
-type word struct {
-	text   string
-	column int
-}
-
-func wordsOf(line string) (words []word) {
-	column, start := 0, 0
-	var b strings.Builder
-	flush := func() {
-		if b.Len() > 0 {
-			words = append(words, word{b.String(), start})
-			b.Reset()
-		}
-	}
-	for _, r := range line {
-		column++
-		switch r {
-		case ' ', '\t':
-			flush()
-		case ':':
-			flush()
-			words = append(words, word{":", column})
-		default:
-			if b.Len() == 0 {
-				start = column
-			}
-			b.WriteRune(r)
-		}
-	}
-	flush()
-	return words
-}
-
-// A parser reads the words of one line.
-type parser struct {
-	words []word
-	at    int
-	end   int // column after the line
-}
-
-// column is where the parser stands, for an error.
-func (p *parser) column() int {
-	if p.at > 0 {
-		return p.words[p.at-1].column
-	}
-	return 1
-}
-
-// next returns the next word, or "" at the end of the line.
-func (p *parser) next() string {
-	if p.at == len(p.words) {
-		p.words = append(p.words, word{"", p.end})
-	}
-	p.at++
-	return p.words[p.at-1].text
-}
-
-func (p *parser) peek() string {
-	if p.at == len(p.words) {
-		return ""
-	}
-	return p.words[p.at].text
-}
-
-// accept consumes text if it comes next.
-func (p *parser) accept(text string) bool {
-	if p.peek() != text {
-		return false
-	}
-	p.at++
-	return true
-}
-
-func (p *parser) line(s *Script) error {
-	if p.accept("seed") {
-		n, err := p.number("seed", 0, math.MaxUint64)
-		s.Seed = n
-		if err == nil && p.next() != "" {
-			return fmt.Errorf("nothing may follow the seed")
-		}
-		return err
-	}
-	r := &Rule{}
-	if p.accept("for") {
-		if err := p.who(&r.Who); err != nil {
-			return err
-		}
-	}
-	if err := p.trigger(&r.Trigger); err != nil {
-		return err
-	}
-	if w := p.next(); w != ":" {
-		return fmt.Errorf("a colon and a fault must follow the trigger, got %q", w)
-	}
-	if p.peek() != "" {
-		r.column = p.words[p.at].column
-	}
-	if err := p.fault(&r.Fault); err != nil {
-		return err
-	}
-	if w := p.next(); w != "" {
-		return fmt.Errorf("%q is too much: %s", w, Verbs[r.Fault.Verb].Usage)
-	}
-	if err := suits(r); err != nil {
-		return err
-	}
-	s.Rules = append(s.Rules, r)
-	return nil
+	return faults
 }
 
 // suits refuses a fault that cannot happen at its trigger.
-func suits(r *Rule) error {
-	v, w := r.Fault.Verb, r.Trigger.When
+func suits(r *script.Rule) error {
+	v, w := r.Does.(Fault).Verb, r.Trigger.When
 	switch usage := Verbs[v].Word; {
+	case w == script.AtClock:
+		return fmt.Errorf("a time of day is one of the market, and %s happens to connections: write \"at 5s: %s\" or \"at seq N: %s\"", usage, usage, usage)
 	case v.ofLogins() && w != AtLogin && w != ByHand:
 		return fmt.Errorf("%s happens at a login: write \"at login N: %s\"", usage, usage)
 	case v.ofSnapshots() && w != AtSnapshot && w != ByHand:
 		return fmt.Errorf("%s happens at a snapshot: write \"at snapshot N: %s\"", usage, usage)
 	case v.ofDials() && w != AtTime && w != EveryTime && w != ByHand:
 		return fmt.Errorf("%s happens at a time: write \"at 5s: %s 1s\"", usage, usage)
-	case v.ofPublisher() && r.Who != (Who{}) && (r.Trigger.timed() || w == ByHand):
+	case v.ofPublisher() && r.Who != (Who{}) && (r.Trigger.Timed() || w == ByHand):
 		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", usage)
 	case v.ofPackets() && (w == AtLogin || w == AtSnapshot):
-		return fmt.Errorf("%s happens to a packet, and there is none at %s", usage, Triggers[w].Word)
+		return fmt.Errorf("%s happens to a packet, and there is none at %s", usage, script.Triggers[w].Word)
 	}
 	return nil
 }
 
-func (p *parser) who(w *Who) error {
-	text := p.next()
-	switch {
-	case text == "" || text == ":":
-		return fmt.Errorf("for must be followed by a client name or a share, as in \"for probe-*\" or \"for 10%%\"")
-	case strings.HasSuffix(text, "%"):
-		share, err := percent(text)
-		w.Share = share
-		return err
-	}
-	if _, err := path.Match(text, ""); err != nil {
-		return fmt.Errorf("pattern %q: %w", text, err)
-	}
-	w.Name = text
-	return nil
+// parseFault reads what follows the words of a verb.
+func parseFault(p *script.Parser, verb int) (any, error) {
+	f := Fault{Verb: Verb(verb)}
+	err := readFault(p, &f)
+	return f, err
 }
 
-func percent(text string) (float64, error) {
-	v, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-	if err != nil || !(v > 0 && v <= 100) {
-		return 0, fmt.Errorf("%q must be more than 0%% and at most 100%%", text)
-	}
-	return v / 100, nil
-}
-
-func (p *parser) trigger(t *Trigger) (err error) {
-	switch word := p.next(); word {
-	case "at":
-		switch what := p.peek(); what {
-		case "seq", "login", "packet", "snapshot", "live":
-			p.next()
-			t.When = map[string]When{"seq": AtSeq, "login": AtLogin, "packet": AtPacket, "snapshot": AtSnapshot, "live": AtLive}[what]
-			t.N, err = p.number("at "+what, 1, codec.MaxSeq)
-		default:
-			t.When = AtTime
-			t.After, err = p.duration("at")
-		}
-	case "every":
-		if p.accept("seq") {
-			t.When = EverySeq
-			t.N, err = p.number("every seq", 1, codec.MaxSeq)
-			break
-		}
-		t.When = EveryTime
-		if t.After, err = p.duration("every"); err == nil && t.After < MinEvery {
-			err = fmt.Errorf("every must be followed by at least %v, got %v", MinEvery, t.After)
-		}
-	case "with":
-		t.When = WithChance
-		text := p.next()
-		if !strings.HasSuffix(text, "%") {
-			return fmt.Errorf("with must be followed by a share, as in \"with 0.1%%\", got %q", text)
-		}
-		t.Chance, err = percent(text)
-	case "on":
-		t.When, t.Name = ByHand, p.next()
-		if t.Name == "" || t.Name == ":" {
-			return fmt.Errorf("on must be followed by a name")
-		}
-	default:
-		return fmt.Errorf("a rule begins with for, at, every, with or on, got %q", word)
-	}
-	return err
-}
-
-func (p *parser) number(what string, least, most uint64) (uint64, error) {
-	text := p.next()
-	n, err := strconv.ParseUint(strings.ReplaceAll(text, "_", ""), 10, 64)
-	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("%s must be followed by a number of at least %d and at most %d, got %q", what, least, most, text)
-	}
-	return n, nil
-}
-
-func (p *parser) duration(what string) (time.Duration, error) {
-	text := p.next()
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 || d > MaxFor {
-		return 0, fmt.Errorf("%s must be followed by a duration such as 200ms or 5s, at most %v, got %q", what, MaxFor, text)
-	}
-	return d, nil
-}
-
-func (p *parser) fault(f *Fault) (err error) {
-	first := p.next()
-	// The longest word that fits: "cut snapshot" before "cut".
-	v, found := Verb(0), false
-	for i := range Verbs {
-		words := strings.Fields(Verbs[i].Word)
-		if words[0] != first || len(words) > 1 && p.peek() != words[1] {
-			continue
-		}
-		if !found || len(words) > 1 {
-			v, found = Verb(i), true
-		}
-	}
-	if !found {
-		return fmt.Errorf("there is no fault %q: %s", first, strings.Join(Words(), ", "))
-	}
-	if strings.Contains(Verbs[v].Word, " ") {
-		p.next()
-	}
-	f.Verb = v
+func readFault(p *script.Parser, f *Fault) (err error) {
+	v := f.Verb
 	switch v {
 	case Cut:
-		f.How, err = p.choice("fin", "fin", "rst", "inside")
+		f.How, err = p.Choice("fin", "fin", "rst", "inside")
 	case HalfOpen:
-		f.How, err = p.choice("", "in", "out")
+		f.How, err = p.Choice("", "in", "out")
 	case Drop:
-		f.How, err = p.choice("packet", "packet", "tick")
+		f.How, err = p.Choice("packet", "packet", "tick")
 	case Stall, Delay, MuteHeartbeats, MuteData, IgnorePulses, SlowLogin, RefuseDials, HangDials:
-		f.For, err = p.duration(Verbs[v].Word)
+		f.For, err = p.Duration(Verbs[v].Word)
 	case Kill, Stop:
-		if p.peek() != "" {
-			f.For, err = p.span(v)
+		if p.Peek() != "" {
+			f.For, err = span(p, v)
 		}
 	case Freeze, FillDisk:
-		f.For, err = p.span(v)
+		f.For, err = span(p, v)
 	case Restart:
 		f.How = "journal"
-		if p.peek() != "" {
-			if w := p.next(); w != "over" {
+		if p.Peek() != "" {
+			if w := p.Next(); w != "over" {
 				return fmt.Errorf("want \"over\", got %q", w)
 			}
-			f.How, err = p.choice("", "journal", "copy", "none")
+			f.How, err = p.Choice("", "journal", "copy", "none")
 		}
 	case Slow:
-		f.N, err = p.number("slow", 1, 1<<40)
+		f.N, err = p.Number("slow", 1, 1<<40)
 	case Ahead, MoveSnapshot:
-		f.N, err = p.number(Verbs[v].Word, 1, codec.MaxSeq)
+		f.N, err = p.Number(Verbs[v].Word, 1, codec.MaxSeq)
 	case Refuse, SayGoodbye:
-		err = p.farewell(f)
+		err = farewell(p, f)
 	}
 	return err
 }
 
 // span reads "for DURATION".
-func (p *parser) span(v Verb) (time.Duration, error) {
-	if w := p.next(); w != "for" {
+func span(p *script.Parser, v Verb) (time.Duration, error) {
+	if w := p.Next(); w != "for" {
 		return 0, fmt.Errorf("want \"for\" and a duration after %s, got %q", Verbs[v].Word, w)
 	}
-	return p.duration("for")
-}
-
-// Words lists the words of the faults.
-func Words() (words []string) {
-	for _, f := range Verbs {
-		words = append(words, f.Word)
-	}
-	return words
-}
-
-// choice reads one of options, or returns standard if the line ends; standard "" means that one is needed.
-func (p *parser) choice(standard string, options ...string) (string, error) {
-	if p.peek() == "" && standard != "" {
-		return standard, nil
-	}
-	if text := p.next(); slices.Contains(options, text) {
-		return text, nil
-	} else {
-		return "", fmt.Errorf("%q must be %s", text, strings.Join(options, " or "))
-	}
+	return p.Duration("for")
 }
 
 // farewell reads a code, and whether and when the client may try again.
-func (p *parser) farewell(f *Fault) (err error) {
-	name := p.next()
-	if name == "bad" && p.accept("request") {
+func farewell(p *script.Parser, f *Fault) (err error) {
+	name := p.Next()
+	if name == "bad" && p.Accept("request") {
 		name = "bad request"
 	}
 	for c := codec.CodeShutdown; c <= codec.CodeDone; c++ {
@@ -571,17 +288,17 @@ func (p *parser) farewell(f *Fault) (err error) {
 	}
 	f.Retry, f.ForTimes = true, 1
 	switch {
-	case p.accept("retry"):
-		f.RetryIn, err = p.duration("retry")
-	case p.accept("for"):
+	case p.Accept("retry"):
+		f.RetryIn, err = p.Duration("retry")
+	case p.Accept("for"):
 		f.Retry = false
-		if w := p.next(); w != "good" {
+		if w := p.Next(); w != "good" {
 			return fmt.Errorf("want \"for good\", got %q", w)
 		}
 	}
-	if err == nil && f.Verb == Refuse && p.peek() != "" {
-		f.ForTimes, err = p.number("refuse", 1, 1_000_000)
-		if w := p.next(); err == nil && w != "times" {
+	if err == nil && f.Verb == Refuse && p.Peek() != "" {
+		f.ForTimes, err = p.Number("refuse", 1, 1_000_000)
+		if w := p.Next(); err == nil && w != "times" {
 			return fmt.Errorf("want \"times\" after the number, got %q", w)
 		}
 	}
