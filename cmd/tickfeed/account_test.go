@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -15,6 +17,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
+	"tickfeed/subscriber"
 )
 
 var accountLine = regexp.MustCompile(`^account: .* ticks?, .* recover(?:y|ies), .* withheld, .* lost, .* disowned, 0 duplicated; next seq (\d+)$`)
@@ -150,4 +153,51 @@ func TestExitAgreesWithTheLedger(t *testing.T) {
 	c.start(t)
 	w.Close()
 	assert.Zero(t, assertAgrees(t, c, "left", exitDone).Delivered)
+}
+
+// A connection is described once, whatever happens on it, and a recovery that is not over is in the account.
+func TestConnectionWords(t *testing.T) {
+	state := func(s subscriber.ConnState) *subscriber.Change { return &subscriber.Change{State: s, Addr: "a:1"} }
+	welcomed := func(s subscriber.ConnState) *subscriber.Change {
+		return &subscriber.Change{State: s, Addr: "a:1", Connected: &subscriber.Connected{}}
+	}
+	cut := &subscriber.Change{State: subscriber.Disconnected, Addr: "a:1", Err: errors.New("cut")}
+	recovered := &subscriber.Change{State: subscriber.Live, Addr: "a:1", Report: &subscriber.Report{Live: time.Second, Resume: "replay", Cause: "cut"}}
+	for _, test := range []struct {
+		name    string
+		changes []*subscriber.Change
+		says    []string
+		account string
+	}{
+		{"before the welcome", []*subscriber.Change{state(subscriber.Connecting)}, nil, "0 recoveries, "},
+		{"replay, then live", []*subscriber.Change{state(subscriber.Connecting), welcomed(subscriber.Replaying), state(subscriber.Live)},
+			[]string{"connected to a:1: replaying", "live: receiving from a:1"}, "0 recoveries, "},
+		{"a stall while replaying", []*subscriber.Change{state(subscriber.Connecting), welcomed(subscriber.Replaying), state(subscriber.Stale), state(subscriber.Replaying), state(subscriber.Live)},
+			[]string{"connected to a:1: replaying", "stale: nothing heard from a:1 for two heartbeat intervals", "no longer stale: replaying from a:1 again", "live: receiving from a:1"}, "0 recoveries, "},
+		{"a stall while live", []*subscriber.Change{welcomed(subscriber.Live), state(subscriber.Stale), state(subscriber.Live)},
+			[]string{"live: receiving from a:1", "stale: nothing heard from a:1 for two heartbeat intervals", "no longer stale: receiving from a:1 again"}, "0 recoveries, "},
+		{"a snapshot on the way", []*subscriber.Change{welcomed(subscriber.Live), state(subscriber.Snapshotting), state(subscriber.Replaying), state(subscriber.Live)},
+			[]string{"live: receiving from a:1", "live: receiving from a:1"}, "0 recoveries, "},
+		{"ended while disconnected", []*subscriber.Change{welcomed(subscriber.Live), cut, state(subscriber.Connecting)},
+			[]string{"live: receiving from a:1", "disconnected from a:1: cut"}, "0 recoveries, "},
+		{"ended while replaying again", []*subscriber.Change{welcomed(subscriber.Live), cut, state(subscriber.Connecting), welcomed(subscriber.Replaying)},
+			[]string{"live: receiving from a:1", "disconnected from a:1: cut", "connected to a:1: replaying"}, "1 recovery (1 not over), "},
+		{"recovered", []*subscriber.Change{welcomed(subscriber.Live), cut, state(subscriber.Connecting), welcomed(subscriber.Replaying), recovered},
+			[]string{"live: receiving from a:1", "disconnected from a:1: cut", "connected to a:1: replaying",
+				"recovered in 1s by replay: cause cut, down 0s, 0 attempts, 0 ticks replayed, 0 duplicates dropped"}, "1 recovery, "},
+		{"recovered, then cut again", []*subscriber.Change{welcomed(subscriber.Live), cut, welcomed(subscriber.Replaying), recovered, cut, welcomed(subscriber.Replaying), cut, welcomed(subscriber.Replaying)}, nil, "2 recoveries (1 not over), "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var said []string
+			say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+			r := receiver{say: say, failures: failures{say: say}}
+			for _, c := range test.changes {
+				require.NoError(t, r.change(c))
+			}
+			if test.says != nil {
+				assert.Equal(t, test.says, said)
+			}
+			assert.Contains(t, r.account(new(feed.Ledger), 1), "account: 0 ticks, "+test.account)
+		})
+	}
 }

@@ -71,7 +71,8 @@ ticks that it missed; it reports events on standard error, and the last line the
 
   account: 12,345 ticks, 2 recoveries, 0 withheld, 0 lost, 0 disowned, 0 duplicated; next seq 12346
 
-Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
+A recovery is over once every tick that was missed is there: "2 recoveries (1 not over)" if subscribe ended
+before. Ticks of a snapshot are marked as such, have no number and are not counted. Times in text are UTC.
 
 Every number that was requested and is not available is lost; with --from beginning that includes the
 numbers that the publisher no longer holds. One kind of loss is not an error: with --from beginning or
@@ -549,10 +550,10 @@ type receiver struct {
 	kinds      []feed.Kind // kinds that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
 
-	savedNext  uint64               // position of the last saved event
-	last       *feed.State          // state as of the last batch
-	matched    bool                 // the patterns of filter were compared with the first complete state
-	state      subscriber.ConnState // the last one reported
+	savedNext uint64      // position of the last saved event
+	last      *feed.State // state as of the last batch
+	matched   bool        // the patterns of filter were compared with the first complete state
+	link
 	ticks      uint64
 	chosen     uint64      // ticks of kinds
 	few        []feed.Tick // buffer of choose
@@ -667,11 +668,11 @@ func (r *receiver) change(c *subscriber.Change) error {
 		r.crowd.change(r, c)
 	} else {
 		r.failures.note(r, c)
-		for _, text := range describe(c, r.state) {
+		for _, text := range describe(c, r.state, r.greeted) {
 			r.say("%s", text)
 		}
 	}
-	r.state = c.State
+	r.link.note(c)
 	if c.Report != nil {
 		r.recoveries++
 		if r.reports != nil {
@@ -727,17 +728,51 @@ func unmatched(f codec.Filter, state *feed.State) (missing []string) {
 
 // account returns the last line of standard error.
 func (r *receiver) account(l *feed.Ledger, next uint64) string {
-	return accountText(r.ticks, r.recoveries, l.Totals(), r.order.repeated, fmt.Sprintf("next seq %d", next))
+	return accountText(r.ticks, r.recoveries, r.unfinished(), l.Totals(), r.order.repeated, fmt.Sprintf("next seq %d", next))
 }
 
-// accountText formats an account for people, ending with end.
-func accountText(ticks, recoveries uint64, t feed.Totals, repeated uint64, end string) string {
+// A link is what the changes so far say about the connection of a receiver.
+type link struct {
+	state       subscriber.ConnState // after the last change
+	greeted     bool                 // the connection has been replaying or live
+	recovering  bool                 // a connection was lost, and no report has come since
+	reconnected bool                 // while recovering: a publisher has welcomed the subscriber since
+}
+
+func (l *link) note(c *subscriber.Change) {
+	switch c.State {
+	case subscriber.Replaying, subscriber.Live:
+		l.greeted = true
+	case subscriber.Connecting, subscriber.Disconnected:
+		l.recovering = l.recovering || l.state != subscriber.Connecting && l.state != subscriber.Disconnected
+		l.greeted = false
+	}
+	l.recovering = l.recovering && c.Report == nil
+	l.reconnected = l.recovering && (l.reconnected || c.Connected != nil)
+	l.state = c.State
+}
+
+// unfinished returns 1 if the subscriber is connected again, but has not received all that it missed.
+func (l *link) unfinished() uint64 {
+	if l.reconnected {
+		return 1
+	}
+	return 0
+}
+
+// accountText formats an account for people, ending with end. unfinished counts recoveries that were not over, and are not in
+// recoveries.
+func accountText(ticks, recoveries, unfinished uint64, t feed.Totals, repeated uint64, end string) string {
 	expired := ""
 	if t.Expired > 0 {
 		expired = fmt.Sprintf(" (%s expired)", formatThousands(t.Expired))
 	}
-	return fmt.Sprintf("account: %s, %s, %s withheld, %s lost%s, %s disowned, %s duplicated; %s",
-		countOf(ticks, "tick"), countOf(recoveries, "recovery"), formatThousands(t.Withheld), formatThousands(t.Lost), expired,
+	open := ""
+	if unfinished > 0 {
+		open = fmt.Sprintf(" (%s not over)", formatThousands(unfinished))
+	}
+	return fmt.Sprintf("account: %s, %s%s, %s withheld, %s lost%s, %s disowned, %s duplicated; %s",
+		countOf(ticks, "tick"), countOf(recoveries+unfinished, "recovery"), open, formatThousands(t.Withheld), formatThousands(t.Lost), expired,
 		formatThousands(t.Disowned), formatThousands(repeated), end)
 }
 
@@ -767,17 +802,26 @@ func (o *order) check(session feed.SessionID, ticks []feed.Tick) {
 	}
 }
 
-// describe describes c for people; before is the state of the change before it.
-func describe(c *subscriber.Change, before subscriber.ConnState) (lines []string) {
+// describe describes c for people; before is the state of the change before it. greeted reports whether this connection was
+// described as connected or live before.
+func describe(c *subscriber.Change, before subscriber.ConnState, greeted bool) (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if c.State != before {
 		switch c.State {
 		case subscriber.Live:
-			if c.Report == nil {
+			switch {
+			case before == subscriber.Stale:
+				add("no longer stale: receiving from %s again", c.Addr)
+			case c.Report == nil:
 				add("live: receiving from %s", c.Addr)
 			}
 		case subscriber.Replaying:
-			add("connected to %s: replaying", c.Addr)
+			switch {
+			case before == subscriber.Stale:
+				add("no longer stale: replaying from %s again", c.Addr)
+			case !greeted:
+				add("connected to %s: replaying", c.Addr)
+			}
 		case subscriber.Stale:
 			add("stale: nothing heard from %s for two heartbeat intervals", c.Addr)
 		case subscriber.Disconnected:

@@ -305,10 +305,11 @@ func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subs
 		l.crowd.report()
 	}
 	l.explain()
-	ticks, recoveries, repeated := uint64(0), uint64(0), uint64(0)
+	ticks, recoveries, unfinished, repeated := uint64(0), uint64(0), uint64(0), uint64(0)
 	for _, line := range l.lines {
 		ticks += line.recv.ticks
 		recoveries += line.recv.recoveries
+		unfinished += line.recv.unfinished()
 		repeated += line.recv.order.repeated
 	}
 	end, away := plural(len(l.lines), "connection"), 0
@@ -324,7 +325,7 @@ func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subs
 		end = fmt.Sprintf("next seq %d", l.lines[0].sub.Position().Next)
 	}
 	closed := errors.Is(err, errOutputClosed)
-	return p.finish(ctx, err, account, accountText(ticks, recoveries, account, repeated, end), func() error {
+	return p.finish(ctx, err, account, accountText(ticks, recoveries, unfinished, account, repeated, end), func() error {
 		var failed []error
 		if !closed {
 			percentiles := fewPercentiles

@@ -4,7 +4,8 @@
 //	r := subscribertest.Start(t, subscriber.Config{Addrs: []string{s.Addr}, Start: subscriber.Beginning})
 //	r.Wait(1001)                  // until every number below 1001 is accounted for
 //	r.Complete(1, 1001)           // each delivered once, in order
-//	r.Recoveries()[0].Live        // how long it took
+//	seq, after := r.Resumed(1)    // what came first after the first cut, and when
+//	r.Recoveries()[0].Live        // how long it took until everything missed was there
 //
 // A method that fails ends the test with t.Fatal; only the goroutine of the test may call them.
 package subscribertest
@@ -35,7 +36,15 @@ type Recorder struct {
 	ticks     []feed.Tick
 	snapshots int
 	changes   []subscriber.Change
+	cut       time.Time // when the connection was lost; zero since the first tick after that
+	resumed   []resumption
 	err       error
+}
+
+// A resumption is the first tick after the loss of a connection.
+type resumption struct {
+	seq   uint64
+	after time.Duration
 }
 
 // Patience is how long Wait, WaitFor and Stop wait before they fail the test.
@@ -75,6 +84,10 @@ func (r *Recorder) handle(b *subscriber.Batch) error {
 	case b.Snapshot:
 		r.snapshots++
 	default:
+		if len(b.Ticks) > 0 && !r.cut.IsZero() {
+			r.resumed = append(r.resumed, resumption{b.Ticks[0].Seq, time.Since(r.cut)})
+			r.cut = time.Time{}
+		}
 		for _, t := range b.Ticks {
 			if t.Extra != nil {
 				extra := *t.Extra
@@ -85,6 +98,9 @@ func (r *Recorder) handle(b *subscriber.Batch) error {
 	}
 	if b.Change != nil {
 		r.changes = append(r.changes, *b.Change)
+		if b.Change.State == subscriber.Disconnected && r.cut.IsZero() && len(r.ticks) > 0 {
+			r.cut = time.Now()
+		}
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})
@@ -113,6 +129,20 @@ func (r *Recorder) Recoveries() (reports []subscriber.Report) {
 		}
 	}
 	return reports
+}
+
+// Resumed waits until the handler has seen a tick after the n-th loss of a connection, counted from 1. It returns the number of
+// that tick, and how long after the loss was noticed the handler saw it.
+func (r *Recorder) Resumed(n int) (seq uint64, after time.Duration) {
+	r.t.Helper()
+	r.WaitFor(fmt.Sprintf("a tick after loss %d of the connection", n), func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.resumed) >= n
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.resumed[n-1].seq, r.resumed[n-1].after
 }
 
 // Snapshots returns how many batches of snapshot entries were delivered so far.
