@@ -91,21 +91,27 @@ func (x *Exam) RunAll(ctx context.Context, cases []*Case, parallel int, done fun
 		done(results[i])
 	}
 	workers.Wait()
+	for _, i := range late {
+		v := x.Again(ctx, cases[i])
+		if ctx.Err() != nil {
+			return verdicts
+		}
+		verdicts = append(verdicts, v)
+		done(v)
+	}
+	return verdicts
+}
+
+// Again is Run for a case that has failed on time alone: with twice the limit, and with rare heartbeats.
+func (x *Exam) Again(ctx context.Context, c *Case) Verdict {
 	patient := *x
 	if patient.Limit == 0 {
 		patient.Limit = DefaultLimit
 	}
 	patient.Limit, patient.slow = 2*patient.Limit, true
-	for _, i := range late {
-		v := patient.Run(ctx, cases[i])
-		if ctx.Err() != nil {
-			return verdicts
-		}
-		v.Repeated = true
-		verdicts = append(verdicts, v)
-		done(v)
-	}
-	return verdicts
+	v := patient.Run(ctx, c)
+	v.Repeated = true
+	return v
 }
 
 // A Score counts the verdicts of a chapter.

@@ -19,8 +19,12 @@ type Case struct {
 	Chapter string // tolerance, faults, accounts or state
 	Section string // of codec/PROTOCOL.md
 	Needs   []Ability
-	Streams []Stream // one for each connection; none if Drive is set
+	Streams []Stream // one for each connection; none if Drive is set, or if the case is for publishers
 	Drive   *Drive
+
+	// Of a case for publishers.
+	Does  string // what the exam does
+	probe func(*probe)
 }
 
 // A Stream is one connection of a case: the bytes that a publisher sends to a client that said Hello, and the lines that
@@ -48,8 +52,25 @@ const (
 // Abilities lists all abilities.
 var Abilities = []Ability{Filters, Policies, Starts, StateFile, Ledgers, States}
 
-// Chapters lists the chapters in the order of a report.
-var Chapters = []string{"tolerance", "faults", "accounts", "state", "recovery", "liveness", "patience", "sessions"}
+// The abilities of publishers, beside Filters and Policies.
+const (
+	Input     Ability = "input"     // it publishes the ticks on its standard input
+	History   Ability = "history"   // it sends numbers that it gave before a client connected
+	Snapshots Ability = "snapshots" // it sends the state as of a number
+	Checksums Ability = "checksums" // its checksums and seeds are right
+	Journal   Ability = "journal"   // it continues its numbering when it is started again
+	Retention Ability = "retention" // it can be told to keep a part of its journal only
+	Tokens    Ability = "tokens"    // it demands credentials
+)
+
+// PublisherAbilities lists all abilities of publishers.
+var PublisherAbilities = []Ability{Input, History, Snapshots, Filters, Policies, Checksums, Journal, Retention, Tokens}
+
+// Chapters lists the chapters in the order of a report: those of clients, and those of publishers.
+var Chapters = []string{
+	"tolerance", "faults", "accounts", "state", "recovery", "liveness", "patience", "sessions",
+	"welcome", "starts", "numbers", "snapshots", "filters", "life", "refusals", "hostility", "restarts", "slowness",
+}
 
 var chapterOf = map[string]string{"good": "tolerance", "bad": "faults", "account": "accounts", "state": "state"}
 

@@ -16,13 +16,13 @@ import (
 	"tickfeed/codec"
 )
 
-// A Client is a program under exam.
-type Client interface {
+// A Program is a client or a publisher under exam.
+type Program interface {
 	// Start starts the program.
 	Start(ctx context.Context, o Orders) (Process, error)
 }
 
-// Orders say what one run of a client does. A Client passes on what its program has abilities for.
+// Orders say what one run of a program does. A Program passes on what it has abilities for.
 type Orders struct {
 	Addr      string   // address of the publisher, HOST:PORT
 	Stdin     []byte   // instead of Addr: the bytes of a connection, hello first
@@ -32,9 +32,16 @@ type Orders struct {
 	Slow      string // all, latest or disconnect
 	StateFile string // file that holds the position, and is kept up to date
 	Token     string
+
+	// For publishers.
+	Listen    string   // HOST:PORT
+	Journal   string   // directory
+	Retain    string   // bytes that the journal keeps; empty for all
+	TokenFile string   // file with the credentials that clients must have; empty for none
+	Input     *os.File // standard input: ticks
 }
 
-// A Process is a running client.
+// A Process is a running program.
 type Process interface {
 	// Lines returns the lines printed so far, and a channel that is closed when there are more, or the process has ended.
 	Lines() (lines []string, more <-chan struct{})
@@ -50,8 +57,11 @@ type Process interface {
 	Said() string
 }
 
-// Placeholders lists what a command may contain, and what stands there in a case.
-var Placeholders = []struct{ Name, Is string }{
+// A Placeholder may stand in a command; in each case something else takes its place.
+type Placeholder struct{ Name, Is string }
+
+// Placeholders lists what the command of a client may contain.
+var Placeholders = []Placeholder{
 	{"{addr}", "address of the publisher, HOST:PORT"},
 	{"{filter}", "patterns of symbols with commas between them; empty for everything"},
 	{"{from}", "where to start without a position: snapshot, live, beginning or seq:N"},
@@ -61,7 +71,15 @@ var Placeholders = []struct{ Name, Is string }{
 	{"{files}", "with --bytes: files with the bytes of one connection each, in this order"},
 }
 
-// A Command is a client that is started as a process. Placeholders in its arguments are replaced. An argument in which
+// PublisherPlaceholders lists what the command of a publisher may contain.
+var PublisherPlaceholders = []Placeholder{
+	{"{listen}", "address to listen on, HOST:PORT; another one for each start"},
+	{"{journal}", "directory, empty at the first start of a case, for what the publisher keeps between two starts"},
+	{"{retain}", "bytes of ticks that are kept in the journal; empty, except in the cases of retention, for all"},
+	{"{token-file}", "file with the credentials that a hello must have as its token; empty, except in the case of credentials, for none"},
+}
+
+// A Command is a program that is started as a process. Placeholders in its arguments are replaced. An argument in which
 // an empty value stands is left out, together with a flag before it that would then lack its value.
 type Command struct {
 	Args []string
@@ -73,12 +91,24 @@ func (c *Command) Has(placeholder string) bool {
 	return slices.ContainsFunc(c.Args, func(a string) bool { return strings.Contains(a, placeholder) })
 }
 
-// Lacks returns the abilities that the command cannot use, because the placeholder that asks for them is missing.
-func (c *Command) Lacks() (lacks []Ability) {
-	for _, x := range []struct {
-		placeholder string
-		ability     Ability
-	}{{"{filter}", Filters}, {"{from}", Starts}, {"{slow}", Policies}, {"{state-file}", StateFile}} {
+// A shown is an ability that a command shows by a placeholder.
+type shown struct {
+	placeholder string
+	ability     Ability
+}
+
+// Lacks returns the abilities that the command of a client cannot use, because the placeholder that asks for them is missing.
+func (c *Command) Lacks() []Ability {
+	return c.without([]shown{{"{filter}", Filters}, {"{from}", Starts}, {"{slow}", Policies}, {"{state-file}", StateFile}})
+}
+
+// PublisherLacks is Lacks for the command of a publisher.
+func (c *Command) PublisherLacks() []Ability {
+	return c.without([]shown{{"{journal}", Journal}, {"{retain}", Retention}, {"{token-file}", Tokens}})
+}
+
+func (c *Command) without(all []shown) (lacks []Ability) {
+	for _, x := range all {
 		if !c.Has(x.placeholder) {
 			lacks = append(lacks, x.ability)
 		}
@@ -89,6 +119,7 @@ func (c *Command) Lacks() (lacks []Ability) {
 func (c *Command) args(o Orders) []string {
 	values := map[string]string{
 		"{addr}": o.Addr, "{filter}": strings.Join(o.Filter, ","), "{from}": o.From, "{slow}": o.Slow, "{state-file}": o.StateFile, "{token}": o.Token,
+		"{listen}": o.Listen, "{journal}": o.Journal, "{retain}": o.Retain, "{token-file}": o.TokenFile,
 	}
 	var out []string
 	for i, arg := range c.Args {
@@ -113,12 +144,12 @@ func (c *Command) args(o Orders) []string {
 	return out
 }
 
-// Bounds of what a client may print in a case.
+// Bounds of what a program may print in a case.
 const (
 	maxOutput = 64 << 20
 	maxLine   = 1 << 20
 	maxSaid   = 4 << 10
-	killAfter = 5 * time.Second // time that a client has to end after SIGTERM
+	killAfter = 5 * time.Second // time that a program has to end after SIGTERM
 )
 
 // Start implements Client.
@@ -135,7 +166,10 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	p.cmd.Cancel = func() error { return signalGroup(p.cmd, os.Kill) }
 	p.cmd.WaitDelay = time.Second
 	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
-	if o.Stdin != nil {
+	switch {
+	case o.Input != nil:
+		p.cmd.Stdin = o.Input
+	case o.Stdin != nil:
 		p.cmd.Stdin = strings.NewReader(string(o.Stdin))
 	}
 	stdout, err := p.cmd.StdoutPipe()
@@ -144,7 +178,7 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	}
 	p.cmd.Stderr = &p.said
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the client: %w", err)
+		return nil, fmt.Errorf("start the program: %w", err)
 	}
 	go func() {
 		err := p.Output.read(stdout)
@@ -229,12 +263,12 @@ func (p *Output) read(r io.Reader) error {
 	size := 0
 	for s.Scan() {
 		if size += len(s.Bytes()); size > maxOutput {
-			return fmt.Errorf("the client printed more than %d MiB", maxOutput>>20)
+			return fmt.Errorf("the program printed more than %d MiB", maxOutput>>20)
 		}
 		p.Add(s.Text())
 	}
 	if errors.Is(s.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("the client printed a line of more than %d MiB", maxLine>>20)
+		return fmt.Errorf("the program printed a line of more than %d MiB", maxLine>>20)
 	}
 	return nil
 }

@@ -34,6 +34,17 @@ func TestCases(t *testing.T) {
 		}
 	}
 	assert.GreaterOrEqual(t, len(Cases()), 160)
+	assert.GreaterOrEqual(t, len(PublisherCases()), 40)
+	ids := map[string]bool{}
+	for _, c := range PublisherCases() {
+		assert.Contains(t, Chapters, c.Chapter, c.ID)
+		assert.NotEmpty(t, c.Rule, c.ID)
+		assert.NotEmpty(t, c.Does, c.ID)
+		assert.True(t, headings[c.Section], "%s: PROTOCOL.md has no section %q", c.ID, c.Section)
+		assert.Subset(t, PublisherAbilities, c.Needs, c.ID)
+		assert.False(t, ids[c.ID], c.ID)
+		ids[c.ID] = true
+	}
 	for _, c := range Cases() {
 		assert.Contains(t, Chapters, c.Chapter, c.ID)
 		assert.NotEmpty(t, c.Rule, c.ID)
@@ -258,7 +269,7 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			x := Exam{Client: &test.client, Limit: test.limit, Dir: t.TempDir()}
+			x := Exam{Program: &test.client, Limit: test.limit, Dir: t.TempDir()}
 			v := x.Run(t.Context(), find(t, test.id))
 			if test.fault == "" {
 				require.Nil(t, v.Fault)
@@ -276,7 +287,7 @@ func TestRun(t *testing.T) {
 
 // A forger passes every case; cases that need what it lacks do not count.
 func TestRunAll(t *testing.T) {
-	x := Exam{Client: &forger{}, Limit: time.Minute, Dir: t.TempDir(), Lacks: []Ability{Filters}}
+	x := Exam{Program: &forger{}, Limit: time.Minute, Dir: t.TempDir(), Lacks: []Ability{Filters}}
 	var done []string
 	verdicts := x.RunAll(t.Context(), golden(), 8, func(v Verdict) { done = append(done, v.ID) })
 	require.Len(t, verdicts, len(golden()))
@@ -310,7 +321,7 @@ func TestRunAll(t *testing.T) {
 
 // A case that failed on time alone is repeated, alone and with more time.
 func TestLateCasesAreRepeated(t *testing.T) {
-	x := Exam{Client: &forger{silent: true}, Limit: 50 * time.Millisecond, Dir: t.TempDir()}
+	x := Exam{Program: &forger{silent: true}, Limit: 50 * time.Millisecond, Dir: t.TempDir()}
 	verdicts := x.RunAll(t.Context(), []*Case{find(t, "good-plain")}, 1, func(Verdict) {})
 	require.Len(t, verdicts, 1)
 	assert.True(t, verdicts[0].Repeated)

@@ -195,7 +195,7 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 	if d.KillAfter > 0 {
 		o.StateFile = filepath.Join(dir, "position.json")
 	}
-	p, err := x.Client.Start(ctx, o)
+	p, err := x.Program.Start(ctx, o)
 	if err != nil {
 		return nil, "", nil, false, err
 	}
@@ -227,7 +227,7 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 		p.Kill()
 		<-p.Done()
 		before, _ = p.Lines()
-		if p, err = x.Client.Start(ctx, o); err != nil {
+		if p, err = x.Program.Start(ctx, o); err != nil {
 			return nil, "", nil, false, err
 		}
 	}

@@ -52,11 +52,11 @@ const (
 
 // An Exam runs cases.
 type Exam struct {
-	Client Client
-	Way    Way
-	Lacks  []Ability     // abilities that the client does not have
-	Limit  time.Duration // of one case; 0 for DefaultLimit
-	Dir    string        // for files; empty for the default directory for temporary files
+	Program Program
+	Way     Way
+	Lacks   []Ability     // abilities that the client does not have
+	Limit   time.Duration // of one case; 0 for DefaultLimit
+	Dir     string        // for files; empty for the default directory for temporary files
 
 	slow bool // heartbeats are rare: a case is repeated
 }
@@ -93,7 +93,7 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 	if limit == 0 {
 		limit = DefaultLimit
 	}
-	if c.Drive != nil {
+	if c.Drive != nil || c.probe != nil {
 		limit += driveTime
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errLimit)
@@ -107,9 +107,12 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 	var lines []string
 	var said string
 	var fault *Fault
-	if c.Drive != nil {
+	switch {
+	case c.probe != nil:
+		said, fault, v.Late = x.probe(ctx, c, dir)
+	case c.Drive != nil:
 		lines, said, fault, v.Late, err = x.drive(ctx, c, dir)
-	} else {
+	default:
 		lines, said, err = x.sit(ctx, c, dir)
 		fault = Judge(x.Wants(c), lines)
 	}
@@ -216,7 +219,7 @@ func (x *Exam) sit(ctx context.Context, c *Case, dir string) (lines []string, sa
 			close(played)
 		}()
 	}
-	p, err := x.Client.Start(ctx, o)
+	p, err := x.Program.Start(ctx, o)
 	if err != nil {
 		return nil, "", err
 	}

@@ -19,16 +19,18 @@ import (
 	"tickfeed/cmd/conform"
 )
 
-func abilityNames() (names []string) {
-	for _, a := range conform.Abilities {
+func abilityNames(abilities []conform.Ability) string {
+	var names []string
+	for _, a := range abilities {
 		names = append(names, string(a))
 	}
-	return names
+	return strings.Join(names, ", ")
 }
 
 // examOptions are the flags of exam.
 type examOptions struct {
 	bytes, self    bool
+	publisher      bool
 	list           bool
 	show           string
 	judge          string
@@ -47,16 +49,24 @@ var examFlags = []string{
 	"--symbols", "{filter}", "--from", "{from}", "--slow", "{slow}", "--state", "{state-file}",
 }
 
+// examPublishFlags is how exam --self --publisher starts the publisher of this program.
+var examPublishFlags = []string{
+	"publish", "-", "--listen", "{listen}", "--journal", "{journal}", "--append", "--retain", "{retain}", "--token-file", "{token-file}", "--memory", "1MiB",
+	"--log-level", "error", "--log-format", "console",
+}
+
 func (p *program) examCommand() *cobra.Command {
 	var o examOptions
-	var places strings.Builder
-	for _, x := range conform.Placeholders {
-		fmt.Fprintf(&places, "  %-12s  %s\n", x.Name, strings.Join(strings.Split(wrap(x.Is, columns-16, ""), "\n"), "\n"+strings.Repeat(" ", 16)))
+	places := func(all []conform.Placeholder) string {
+		var b strings.Builder
+		for _, x := range all {
+			fmt.Fprintf(&b, "  %-12s  %s\n", x.Name, strings.Join(strings.Split(wrap(x.Is, columns-16, ""), "\n"), "\n"+strings.Repeat(" ", 16)))
+		}
+		return b.String()
 	}
-	abilities := abilityNames()
 	cmd := &cobra.Command{
-		Use:   "exam [-- CLIENT [ARG...]]",
-		Short: "Examine a subscriber in any language",
+		Use:   "exam [-- PROGRAM [ARG...]]",
+		Short: "Examine a subscriber or a publisher in any language",
 		Long: `Examine whether a subscriber does what codec/PROTOCOL.md says. The exam plays a publisher, starts the client
 for each case, reads the lines that the client prints (codec/CLIENT.md, "What a client prints") and compares
 them, field by field, with those of a right client. A case that failed on time alone is repeated once, alone,
@@ -69,12 +79,20 @@ SIGTERM; its exit code does not count. Begin with --case good-plain.
 These placeholders in ARG are replaced for each case. An argument that would be empty is left out, together
 with a flag before it:
 
-` + places.String() + `
+` + places(conform.Placeholders) + `
 With --bytes nothing is connected: the client reads the bytes of a connection, hello first, from standard
 input or, if {files} stands in ARG, from files, one connection each.
 
 A client that cannot be started from here connects to --serve, and names the case as its token; what it
-prints is judged by --judge.`,
+prints is judged by --judge.
+
+With --publisher the program is a publisher: the exam plays its subscribers and judges every message that it
+sends (codec/PUBLISHER.md). It publishes the ticks that come on standard input, one JSON line each as a client
+prints them, or --lacks input and has a source of its own. The exam ends it with SIGTERM, kills it and starts
+it again:
+
+` + places(conform.PublisherPlaceholders) + `
+Begin with --case welcome-fields.`,
 		Example: `  tickfeed exam --self
   tickfeed exam -- python3 my_client.py {addr} --symbols {filter} --from {from} --state {state-file}
   tickfeed exam --bytes -- ./decode
@@ -83,13 +101,18 @@ prints is judged by --judge.`,
   tickfeed exam --list
   tickfeed exam --show account-rewound
   tickfeed exam --serve localhost:9000
-  tickfeed exam --judge bad-gap < output.ndjson`,
+  tickfeed exam --judge bad-gap < output.ndjson
+  tickfeed exam --publisher --self
+  tickfeed exam --publisher -- ./my-publisher --listen {listen} --journal {journal}
+  tickfeed exam --publisher --lacks input,filters -- ./my-publisher {listen}
+  tickfeed exam --publisher --list`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.exam(cmd, &o, args) },
 	}
-	group(cmd, "Client", func(f *pflag.FlagSet) {
-		f.BoolVar(&o.self, "self", false, "examine the subscribe command of this program")
+	group(cmd, "Program", func(f *pflag.FlagSet) {
+		f.BoolVar(&o.publisher, "publisher", false, "examine a publisher")
+		f.BoolVar(&o.self, "self", false, "examine the subscribe command of this program, or with --publisher its publish command")
 		f.BoolVar(&o.bytes, "bytes", false, "give the client bytes on standard input or in {files}, not a connection")
-		f.StringSliceVar(&o.lacks, "lacks", nil, "the client lacks these `ABILITIES`; cases that need one do not count: "+strings.Join(abilities, ", "))
+		f.StringSliceVar(&o.lacks, "lacks", nil, "the program lacks these `ABILITIES`; cases that need one do not count: "+abilityNames(conform.Abilities)+"; of a publisher: "+abilityNames(conform.PublisherAbilities))
 	})
 	group(cmd, "Cases", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.cases, "case", nil, "run the cases whose id matches `PATTERN`, which may contain * and ?; can be repeated")
@@ -112,7 +135,7 @@ func (p *program) exam(cmd *cobra.Command, o *examOptions, args []string) error 
 	if err := o.check(cmd, args); err != nil {
 		return err
 	}
-	cases, err := conform.Select(conform.Cases(), o.cases)
+	cases, err := conform.Select(o.all(), o.cases)
 	if err != nil {
 		return usage("--case: %w", err)
 	}
@@ -129,6 +152,14 @@ func (p *program) exam(cmd *cobra.Command, o *examOptions, args []string) error 
 	return p.examine(cmd.Context(), o, cases, args)
 }
 
+// all returns the cases for the kind of program.
+func (o *examOptions) all() []*conform.Case {
+	if o.publisher {
+		return conform.PublisherCases()
+	}
+	return conform.Cases()
+}
+
 // check refuses flags that contradict each other.
 func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	modes := 0
@@ -139,11 +170,13 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case modes == 0:
-		return usage("name the client to examine, as in: tickfeed exam -- ./my-client {addr}; or --self, --list, --show, --judge or --serve")
+		return usage("name the program to examine, as in: tickfeed exam -- ./my-client {addr}; or --self, --list, --show, --judge or --serve")
 	case modes > 1:
-		return usage("only one of a client, --self, --list, --show, --judge and --serve can be given")
+		return usage("only one of a program, --self, --list, --show, --judge and --serve can be given")
 	case o.limit <= 0:
 		return usage("--limit must be positive, got %v", o.limit)
+	case o.publisher && (o.bytes || o.serve != "" || o.judge != ""):
+		return usage("--publisher starts a publisher and connects to it: it has no --bytes, --serve or --judge")
 	case o.self && o.bytes:
 		return usage("--self connects: it has no --bytes")
 	case cmd.Flags().Changed("parallel") && o.parallel < 1:
@@ -152,6 +185,13 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	c := conform.Command{Args: args}
 	switch {
 	case len(args) == 0:
+	case o.publisher && !c.Has("{listen}"):
+		return usage("the publisher is given no address: write {listen} where it expects HOST:PORT to listen on")
+	case o.publisher && c.Has("{addr}"):
+		return usage("{addr} is for clients: a publisher listens on {listen}")
+	case o.publisher:
+	case c.Has("{listen}"):
+		return usage("{listen} is for publishers: add --publisher, or write {addr} where the client expects HOST:PORT")
 	case o.bytes && c.Has("{addr}"):
 		return usage("with --bytes there is no {addr}: the client reads standard input or {files}")
 	case !o.bytes && !c.Has("{addr}"):
@@ -159,22 +199,34 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	case !o.bytes && c.Has("{files}"):
 		return usage("{files} is for --bytes")
 	}
+	abilities, of := conform.Abilities, "a client"
+	if o.publisher {
+		abilities, of = conform.PublisherAbilities, "a publisher"
+	}
 	for _, a := range o.lacks {
-		if !slices.Contains(conform.Abilities, conform.Ability(a)) {
-			return usage("--lacks %s: the abilities are %s", a, strings.Join(abilityNames(), ", "))
+		if !slices.Contains(abilities, conform.Ability(a)) {
+			return usage("--lacks %s: the abilities of %s are %s", a, of, abilityNames(abilities))
 		}
 	}
 	return nil
 }
 
 // byID returns the case named by flag.
-func byID(flag, id string) (*conform.Case, error) {
-	for _, c := range conform.Cases() {
+func (o *examOptions) byID(flag, id string) (*conform.Case, error) {
+	for _, c := range o.all() {
 		if c.ID == id {
 			return c, nil
 		}
 	}
-	return nil, usage("%s %s: there is no such case; tickfeed exam --list names them", flag, id)
+	return nil, usage("%s %s: there is no such case; %s names them", flag, id, o.command("--list"))
+}
+
+// command returns the command line that has these arguments, for the kind of program.
+func (o *examOptions) command(args string) string {
+	if o.publisher {
+		return "tickfeed exam --publisher " + args
+	}
+	return "tickfeed exam " + args
 }
 
 // A listedCase is a case in the list.
@@ -213,7 +265,7 @@ func (p *program) listCases(o *examOptions, cases []*conform.Case) error {
 }
 
 func (p *program) showCase(o *examOptions) error {
-	c, err := byID("--show", o.show)
+	c, err := o.byID("--show", o.show)
 	if err != nil {
 		return err
 	}
@@ -224,8 +276,11 @@ func (p *program) showCase(o *examOptions) error {
 		}
 	} else {
 		fmt.Fprintf(&b, "%s: %s\nPROTOCOL.md, %q\n", c.ID, c.Rule, c.Section)
-		if c.Drive != nil {
+		switch {
+		case c.Drive != nil:
 			b.WriteString("\n" + c.Drive.Describe())
+		case c.Does != "":
+			fmt.Fprintf(&b, "\nWhat happens: %s\n", wrap(c.Does, columns-14, "  "))
 		}
 		for i, s := range c.Streams {
 			fmt.Fprintf(&b, "\nconnection %d of %d, %d bytes; the client says hello with\n", i+1, len(c.Streams), len(s.Bytes))
@@ -243,7 +298,7 @@ func (p *program) showCase(o *examOptions) error {
 
 // judgeLines judges what a client printed in a case.
 func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
-	c, err := byID("--judge", o.judge)
+	c, err := o.byID("--judge", o.judge)
 	if err != nil {
 		return err
 	}
@@ -326,17 +381,23 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 		if err != nil {
 			return err
 		}
-		args = append([]string{exe}, examFlags...)
+		flags := examFlags
+		if o.publisher {
+			flags = examPublishFlags
+		}
+		args = append([]string{exe}, flags...)
 	}
 	command := &conform.Command{Args: args}
 	if _, err := exec.LookPath(args[0]); err != nil {
-		return usage("the client %s cannot be started: %w", args[0], err)
+		return usage("the program %s cannot be started: %w", args[0], err)
 	}
-	x.Client = command
-	if x.Way = conform.ByTCP; !o.bytes {
-		x.Lacks = append(x.Lacks, command.Lacks()...)
-	}
+	x.Program = command
+	x.Way = conform.ByTCP
 	switch {
+	case o.publisher:
+		x.Lacks = append(x.Lacks, command.PublisherLacks()...)
+	case !o.bytes:
+		x.Lacks = append(x.Lacks, command.Lacks()...)
 	case o.bytes && command.Has("{files}"):
 		x.Way = conform.ByFiles
 	case o.bytes:
@@ -392,7 +453,7 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 	case failures > 0:
 		return &exitError{code: exitData}
 	case passes == 0:
-		return usage("no case was run: the client lacks what each of them needs")
+		return usage("no case was run: the program lacks what each of them needs")
 	}
 	return nil
 }
@@ -414,7 +475,7 @@ func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) e
 		}
 		fmt.Fprintf(&b, "%s %s\n", s.paint(red, "FAILED"), s.fit(v.ID+": "+v.Case.Rule, "  "))
 		fmt.Fprintln(&b, s.fit("  "+text, "    "))
-		fmt.Fprintln(&b, s.fit(fmt.Sprintf("  PROTOCOL.md, %q; tickfeed exam --show %s", v.Case.Section, v.ID), "    "))
+		fmt.Fprintln(&b, s.fit(fmt.Sprintf("  PROTOCOL.md, %q; %s", v.Case.Section, o.command("--show "+v.ID)), "    "))
 		if lines {
 			for _, line := range v.Fault.Before {
 				fmt.Fprintf(&b, "  right  %s\n", printable(line))
@@ -438,6 +499,7 @@ func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) e
 var placeholderOf = map[conform.Ability]string{
 	conform.Filters: "; pass {filter} to the client", conform.Starts: "; pass {from} to the client",
 	conform.Policies: "; pass {slow} to the client", conform.StateFile: "; pass {state-file} to the client",
+	conform.Journal: "; pass {journal} to the publisher", conform.Retention: "; pass {retain} to the publisher", conform.Tokens: "; pass {token-file} to the publisher",
 }
 
 // shortened returns line, or its first part if it is much longer than a line of a right client.
@@ -463,7 +525,11 @@ func (p *program) printScores(o *examOptions, verdicts []conform.Verdict) error 
 		}
 	}
 	for _, a := range slices.Sorted(maps.Keys(lacking)) {
-		defer p.notef("not applicable without %s: %s%s", a, plural(lacking[a], "case"), placeholderOf[a])
+		how := placeholderOf[a]
+		if o.publisher && (a == conform.Filters || a == conform.Policies) {
+			how = ""
+		}
+		defer p.notef("not applicable without %s: %s%s", a, plural(lacking[a], "case"), how)
 	}
 	total := conform.Score{Chapter: "all"}
 	line := func(x conform.Score) {
