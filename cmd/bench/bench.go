@@ -72,7 +72,7 @@ func Scenarios() []Scenario {
 		{"fanout", "ticks/s delivered to many subscribers", []string{"subscribers"}, (*bench).fanOut},
 		{"latency", "from when a tick is due to the application, at a steady rate", []string{"subscribers", "rate"}, (*bench).latency},
 		{"catchup", "a late joiner reads stored ticks from the journal", []string{"count"}, (*bench).catchUp},
-		{"reconnect", "from a cut connection to the first new tick, and to live", []string{"cuts", "rate"}, (*bench).reconnect},
+		{"reconnect", "from an outage of each kind to its notice, the first new tick and live, and ticks lost", []string{"cuts", "rate"}, (*bench).reconnect},
 		{"snapshot", "a late joiner: from connecting to the complete state", []string{"instruments"}, (*bench).snapshot},
 		{"filter", "what a published tick costs where each subscriber wants other symbols", []string{"subscribers", "symbols"}, (*bench).filter},
 		{"memory", "the publisher's resident memory, for each idle and each stalled subscriber", []string{"subscribers"}, (*bench).memory},
@@ -253,7 +253,9 @@ type pair struct {
 	pub, subs *peer
 	info      setInfo
 	openResult
-	dir string // the journal; empty if there is none
+	dir    string   // the journal; empty if there is none
+	loaded loadArgs // what the publisher was told
+	opened openArgs // likewise, with the address at which it listens
 }
 
 type pairArgs struct {
@@ -282,7 +284,8 @@ func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 		a.size = b.or(0, setSize, smokeSetSize)
 	}
 	b.Progress(b.scenario + ": making ticks")
-	p.info, err = call[setInfo](ctx, p.pub, "load", loadArgs{Ticks: b.Ticks, Instruments: a.instruments, Size: a.size})
+	p.loaded = loadArgs{Ticks: b.Ticks, Instruments: a.instruments, Size: a.size}
+	p.info, err = call[setInfo](ctx, p.pub, "load", p.loaded)
 	if err != nil {
 		return nil, err
 	}
@@ -300,6 +303,8 @@ func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 		}
 	}
 	p.openResult, err = call[openResult](ctx, p.pub, "open", open)
+	p.opened = open
+	p.opened.Listen = p.Addr
 	return p, err
 }
 

@@ -34,7 +34,11 @@ func Child(ctx context.Context, role string, in io.Reader, out io.Writer, open f
 	var ops map[string]op
 	switch role {
 	case rolePublisher:
-		ops = (&source{open: open}).ops()
+		s := &source{open: open}
+		// SIGTERM ends ctx: the publisher then ends in order, as "tickfeed publish" does.
+		stop := context.AfterFunc(ctx, func() { _, _ = s.closePublisher(ctx, nothing{}) })
+		defer stop()
+		ops = s.ops()
 	case roleSubscriber:
 		ops = new(sink).ops()
 	case roleSender:

@@ -43,6 +43,8 @@ type Figure struct {
 	SubscriberCPU *Spread `json:"subscriber_cpu_s_per_tick,omitempty"`
 	// Detail is additional numbers; the name of each ends with its unit.
 	Detail map[string]float64 `json:"detail,omitempty"`
+
+	rows []string // what WriteText writes instead of the columns; nil for the columns
 }
 
 // A Target is a bound that a figure should meet.
@@ -108,6 +110,14 @@ func WriteHeader(w io.Writer) error {
 
 // WriteText writes f as a line of the table.
 func (f *Figure) WriteText(w io.Writer) error {
+	if f.rows != nil {
+		for _, row := range f.rows {
+			if _, err := fmt.Fprintln(w, f.Scenario+": "+row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	cells := []string{f.Scenario + ": " + f.Name, f.spread(f.Measured), "", "", "", ""}
 	if f.Limit != nil {
 		cells[2] = f.Against + " " + f.value(f.Limit.Median)

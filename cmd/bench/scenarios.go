@@ -329,7 +329,17 @@ func (b *bench) sendFile(ctx context.Context, files segments) (time.Duration, er
 	return sent.Elapsed, both.Wait()
 }
 
-// reconnect cuts the connection of a subscriber repeatedly, with all defaults.
+// pause waits for a random time, so that outages do not come in step with anything.
+func (b *bench) pause(ctx context.Context) error {
+	select {
+	case <-time.After(20*time.Millisecond + rand.N(20*time.Millisecond)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// reconnect cuts the connection of a subscriber repeatedly, with all defaults, and then makes outages of every kind.
 func (b *bench) reconnect(ctx context.Context) error {
 	cuts := b.or(b.Cuts, 200, 3)
 	rate := b.Rate
@@ -368,10 +378,8 @@ func (b *bench) reconnect(ctx context.Context) error {
 	cutAll := func() error {
 		for i := range cuts {
 			b.Progress(fmt.Sprintf("reconnect: cut %d of %d", i+1, cuts))
-			select {
-			case <-time.After(20*time.Millisecond + rand.N(20*time.Millisecond)):
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			if err := b.pause(ctx); err != nil {
+				return err
 			}
 			at, err := call[int64](ctx, p.pub, "cut", nothing{})
 			if err != nil {
@@ -412,7 +420,7 @@ func (b *bench) reconnect(ctx context.Context) error {
 		b.tell(&Figure{Name: name + ", " + f.what + ", p99", Unit: Seconds, Measured: one(quantile(f.times, 0.99)), Target: f.p99, Detail: detail})
 	}
 	b.tell(&Figure{Name: name + ", ticks lost", Unit: Ticks, Measured: NewSpread([]float64{float64(lost)}), Target: atMost(0)})
-	return nil
+	return b.outages(ctx, max(1, cuts/10), rate)
 }
 
 // one returns the spread of a single measured time.

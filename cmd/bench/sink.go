@@ -48,7 +48,7 @@ type reader struct {
 func (s *sink) ops() map[string]op {
 	return map[string]op{
 		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "kernel": handle(kernel), "begin": handle(s.begin),
-		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery), "lost": handle(s.lost),
+		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery), "recoveries": handle(s.recoveries), "lost": handle(s.lost),
 		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "snapshotsize": handle(s.snapshotSize), "profile": handle(s.profile),
 	}
 }
@@ -158,6 +158,12 @@ func (r *reader) handle(b *subscriber.Batch) error {
 // look measures the ticks of a batch, which arrived together.
 func (r *reader) look(b *subscriber.Batch) {
 	now := time.Now()
+	if r.awaiting {
+		r.awaiting, r.heard.First = false, now.UnixNano()
+		if r.heard.Live != 0 {
+			r.recoveredNow()
+		}
+	}
 	if r.latencies != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -165,9 +171,14 @@ func (r *reader) look(b *subscriber.Batch) {
 			record(r.latencies, time.Duration(now.UnixNano()-b.Ticks[i].EventTime))
 		}
 	}
-	if r.awaiting {
-		r.awaiting, r.heard.First = false, now.UnixNano()
-	}
+}
+
+// recoveredNow adds the recovery that was heard, which has its first tick and is live.
+func (r *reader) recoveredNow() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recovered = append(r.recovered, r.heard)
+	r.heard = recovery{}
 }
 
 func (r *reader) change(c *subscriber.Change) {
@@ -176,14 +187,16 @@ func (r *reader) change(c *subscriber.Change) {
 		close(r.live)
 	}
 	if c.Err != nil && c.State == subscriber.Disconnected {
+		if r.heard.Noticed == 0 {
+			r.heard.Noticed = time.Now().UnixNano()
+		}
 		r.awaiting = true
 	}
 	if c.Report != nil {
 		r.heard.Live, r.heard.Report = time.Now().UnixNano(), *c.Report
-		r.mu.Lock()
-		r.recovered = append(r.recovered, r.heard)
-		r.mu.Unlock()
-		r.heard, r.awaiting = recovery{}, false
+		if !r.awaiting { // else it is live before a tick has come, as of a publisher that was frozen
+			r.recoveredNow()
+		}
 	}
 }
 
@@ -321,9 +334,18 @@ func (s *sink) await(ctx context.Context, delivered uint64) (nothing, error) {
 
 // A recovery is one recovery of a subscriber; its times are by the wall clock, in ns since the Unix epoch.
 type recovery struct {
-	First  int64 // when the first tick after it arrived
-	Live   int64
-	Report subscriber.Report
+	Noticed int64 // when the connection was found to be lost
+	First   int64 // when the first tick after it arrived
+	Live    int64
+	Report  subscriber.Report
+}
+
+// recoveries returns how often the first subscriber has recovered.
+func (s *sink) recoveries(context.Context, nothing) (int, error) {
+	x := s.subs[0]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.recovered), nil
 }
 
 // recovery waits until the first subscriber has recovered n times and returns the n-th.

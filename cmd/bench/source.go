@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,6 +30,7 @@ type source struct {
 	profiler
 
 	set     *tickSet
+	closing sync.Mutex // held by closePublisher
 	pub     *publisher.Publisher
 	serving sync.WaitGroup
 	stop    context.CancelFunc
@@ -76,6 +78,7 @@ type openArgs struct {
 	Retain    int64 // bytes
 	Memory    int64
 	Heartbeat time.Duration
+	Listen    string // address; empty for any port
 }
 
 type openResult struct {
@@ -98,7 +101,7 @@ func (s *source) openPublisher(ctx context.Context, a openArgs) (r openResult, e
 	if err := s.set.define(ctx, pub); err != nil {
 		return r, err
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", cmp.Or(a.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return r, err
 	}
@@ -114,6 +117,8 @@ func (s *source) openPublisher(ctx context.Context, a openArgs) (r openResult, e
 }
 
 func (s *source) closePublisher(ctx context.Context, _ nothing) (nothing, error) {
+	s.closing.Lock()
+	defer s.closing.Unlock()
 	if s.pub == nil {
 		return nothing{}, nil
 	}

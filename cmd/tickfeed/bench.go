@@ -83,7 +83,7 @@ Scenarios (all of them by default):
 		f.Var(&o.rate, "rate", "`N` ticks a second")
 		countVar(f, &o.symbols, "symbols", 0, "each subscriber wants `K` symbols")
 		countVar(f, &o.instruments, "instruments", 0, "`N` instruments")
-		countVar(f, &o.cuts, "cuts", 0, "cut the connection `N` times")
+		countVar(f, &o.cuts, "cuts", 0, "cut the connection `N` times, and make a tenth as many outages of each other kind")
 	})
 	importFlags(cmd, &o.files)
 	return cmd
