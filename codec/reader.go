@@ -44,6 +44,10 @@ func NewReader(r io.Reader, size int) *Reader {
 	return &Reader{r: r, size: max(size, MaxMessage), limit: MaxMessage}
 }
 
+// Unread returns the bytes that were read and are not part of a message yet: after an error, those that it is about. They are
+// valid until the next call of Next.
+func (r *Reader) Unread() []byte { return r.buf[r.start:r.end] }
+
 // SetLimit bounds each later message to n bytes, in addition to the bound of its type. The initial limit is MaxMessage. If n is
 // at most MaxHello, for a peer that has not logged in, a new buffer has at most MaxHello bytes, and grows when a greater limit
 // is set; and the messages that Next skips are at most MaxEarly bytes together.

@@ -37,7 +37,7 @@ type client struct {
 
 func (w *world) dial(h codec.Hello) *client {
 	w.t.Helper()
-	nc, err := w.net.Dial(context.Background(), "pub:1")
+	nc, err := w.connect(context.Background(), "pub:1")
 	require.NoError(w.t, err)
 	c := &client{t: w.t, nc: nc, r: codec.NewReader(nc, 0), state: feed.NewState()}
 	w.t.Cleanup(func() { nc.Close() })

@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -27,7 +28,7 @@ type Config struct {
 	Heartbeat        time.Duration // longest silence on a connection; 0 for DefaultHeartbeat
 	Mode             codec.Mode
 	MaxConnections   int           // 0 for DefaultConnections; lowered if the process has too few file descriptors, with a warning if it was set: see Fit
-	MaxHandshakes    int           // connections that have not logged in; above it, the oldest is closed. 0 for DefaultHandshakes
+	MaxHandshakes    int           // connections that have not logged in; above it, the oldest is closed. 0 for DefaultHandshakes, or half as many with TLS
 	HandshakeTimeout time.Duration // 0 for DefaultHandshakeTimeout
 	// WaitFor makes publishing without a journal wait for subscribers before it drops numbers from a full memory:
 	// first until WaitFor subscribers have connected since the start, then until the numbers were sent to WaitFor of
@@ -36,8 +37,12 @@ type Config struct {
 	MaxLag     time.Duration // lag limit of the slow-consumer policies for clients that set none; 0 for DefaultMaxLag
 	RetryAfter time.Duration // upper bound of the random delay that each client is asked to wait before it reconnects after a shutdown
 	Token      codec.Token   // token that clients must present; empty to accept all clients
-	Server     string        // name and version sent to clients; empty for "tickfeed"
-	Source     string        // description of the data for people, recorded in the journal
+	// TLS makes all connections TLS, with the fast paths of plain ones: a listener of package tls would lose them, and every
+	// client that is slow for a moment. Nil for plain connections. Package certs makes one of files that may be replaced. If
+	// MinVersion is 0, only TLS 1.3 is spoken.
+	TLS    *tls.Config
+	Server string // name and version sent to clients; empty for "tickfeed"
+	Source string // description of the data for people, recorded in the journal
 
 	Now    func() int64        // wall clock in ns since the Unix epoch; nil for the system's
 	Sleep  func(time.Duration) // for pauses below a millisecond; nil for the system call, which testing/synctest cannot fake
@@ -109,6 +114,10 @@ func (c *Config) fill() error {
 	if len(c.Token) > codec.MaxToken {
 		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
 	}
+	var err error
+	if c.TLS, err = fillTLS(c.TLS); err != nil {
+		return err
+	}
 	if c.Server == "" {
 		c.Server = "tickfeed"
 	}
@@ -124,6 +133,14 @@ func (c *Config) fill() error {
 	if err := c.Fit(1); err != nil {
 		return err
 	}
-	c.MaxConnections, c.MaxHandshakes = cmp.Or(c.MaxConnections, DefaultConnections), cmp.Or(c.MaxHandshakes, DefaultHandshakes)
+	c.MaxConnections, c.MaxHandshakes = cmp.Or(c.MaxConnections, DefaultConnections), c.handshakes()
 	return nil
+}
+
+// handshakes returns MaxHandshakes or its default. One under TLS takes about 32 KiB.
+func (c *Config) handshakes() int {
+	if c.TLS != nil {
+		return cmp.Or(c.MaxHandshakes, DefaultHandshakes/2)
+	}
+	return cmp.Or(c.MaxHandshakes, DefaultHandshakes)
 }

@@ -47,10 +47,11 @@ type conn struct {
 	writers  sync.WaitGroup
 }
 
-// A client is what a hello says about the client.
+// A client is what a hello, and a certificate, says about the client.
 type client struct {
 	number uint64 // number of the connection, unique in the publisher
 	name   string
+	cert   string // the name in its certificate, or ""
 	filter codec.Filter
 	back   bool // the hello had a position: the client has been connected before
 }
@@ -73,6 +74,9 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 		client: client{name: h.Client, filter: h.Filter, back: len(h.Position.Lineage) > 0},
 		slow:   consumer{policy: h.Slow, maxLag: cmp.Or(h.MaxLag, p.cfg.MaxLag)},
 		line:   line{p: p, filter: h.Filter, until: h.Until},
+	}
+	if s, ok := nc.(*secureConn); ok {
+		c.client.cert = s.identity()
 	}
 	c.alive.Interval = p.cfg.Heartbeat
 	if h.Heartbeat != 0 {
@@ -101,6 +105,9 @@ func (c *conn) run() {
 	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client.name)).Strs("filter", filter)
 	if more > 0 {
 		e = e.Int("more_patterns", more)
+	}
+	if c.client.cert != "" {
+		e = e.Str("certificate", cutText(c.client.cert))
 	}
 	e.Uint64("start", c.progress.told.Load()).Msg("subscriber joined")
 	c.in.messages.SetLimit(codec.MaxMessage)

@@ -588,7 +588,7 @@ func TestAcceptFails(t *testing.T) {
 		}
 		served := make(chan error)
 		go func() { served <- w.pub.Serve(t.Context(), ln) }()
-		nc, err := w.net.Dial(t.Context(), "pub:2")
+		nc, err := w.connect(t.Context(), "pub:2")
 		require.NoError(t, err)
 		_, err = nc.Write([]byte("hello?"))
 		require.NoError(t, err)
@@ -598,7 +598,7 @@ func TestAcceptFails(t *testing.T) {
 		assert.Len(t, log.lines("cannot accept connections for now"), 1)
 		assert.Len(t, log.lines("accepting connections again"), 1)
 		ln.errs <- syscall.EBADF
-		nc, err = w.net.Dial(t.Context(), "pub:2") // makes Accept return once more
+		nc, err = w.connect(t.Context(), "pub:2") // makes Accept return once more
 		require.NoError(t, err)
 		defer nc.Close()
 		require.ErrorIs(t, <-served, syscall.EBADF)

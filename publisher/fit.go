@@ -46,7 +46,7 @@ func (c *Config) Fit(n int) error {
 		return fmt.Errorf("publisher: %w: the process may have %d, of which %d are open, and needs at least %d for %d connections: raise the limit (ulimit -n)",
 			ErrDescriptors, limit, open, needed, fewSockets)
 	}
-	wanted, first := cmp.Or(c.MaxConnections, DefaultConnections), cmp.Or(c.MaxHandshakes, DefaultHandshakes)
+	wanted, first := cmp.Or(c.MaxConnections, DefaultConnections), c.handshakes()
 	handshakes := max(1, min(first, sockets/handshakeShare))
 	connections := sockets - handshakes
 	if c.Token != "" {

@@ -132,6 +132,12 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+func (b *lockedBuffer) text() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 // take returns the lines so far with the given message.
 func (b *lockedBuffer) take(message string) (lines []map[string]any) {
 	b.mu.Lock()

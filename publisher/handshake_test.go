@@ -39,7 +39,7 @@ func TestRefusals(t *testing.T) {
 				if c.raw == nil {
 					cl = w.dial(c.hello)
 				} else {
-					nc, err := w.net.Dial(t.Context(), "pub:1")
+					nc, err := w.connect(t.Context(), "pub:1")
 					require.NoError(t, err)
 					_, err = nc.Write(c.raw)
 					require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestRefusals(t *testing.T) {
 func TestFloodAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
-		nc, err := w.net.Dial(context.Background(), "pub:1")
+		nc, err := w.connect(context.Background(), "pub:1")
 		require.NoError(t, err)
 		defer nc.Close()
 		sent, chunk := 0, make([]byte, 4096)
@@ -79,7 +79,7 @@ func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 100})
 		for range 300 {
-			nc, err := w.net.Dial(t.Context(), "pub:1")
+			nc, err := w.connect(t.Context(), "pub:1")
 			require.NoError(t, err)
 			defer nc.Close()
 			_, _ = nc.Write([]byte{0x9d})

@@ -38,6 +38,7 @@ func (c *conn) inline() served {
 		if l.wanted != nil {
 			c.out.scratch(ch.data)
 		}
+		c.out.sent(ch.time)
 		if n := c.out.now(ch.data); n < len(ch.data) && ch.mem.seg != nil {
 			c.out.rest, c.out.restTime = c.copyRest(&ch, n), ch.time
 		} else if n < len(ch.data) {
@@ -73,7 +74,7 @@ func (c *conn) late(v *view) bool {
 // stay parks the connection if it is caught up.
 func (c *conn) stay() served {
 	switch {
-	case c.out.rest != nil || c.out.failed != nil || c.line.covered():
+	case c.out.behind() || c.out.failed != nil || c.line.covered():
 		return needsWriter
 	case c.p.serving.park(c, c.p.log):
 		return parkedAgain

@@ -304,7 +304,7 @@ func testMoved(t *testing.T) {
 		go func() { serve <- w.pub.Serve(ctx, ln) }()
 		var clients []*client
 		for range 3 {
-			nc, err := w.net.Dial(t.Context(), "pub:2")
+			nc, err := w.connect(t.Context(), "pub:2")
 			require.NoError(t, err)
 			c := &client{t: t, nc: nc, r: codec.NewReader(nc, 0), state: feed.NewState()}
 			c.send(&codec.Hello{MinVersion: 1, MaxVersion: 1})

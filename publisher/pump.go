@@ -170,7 +170,7 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	for i, c := range w.members {
 		w.send(c, f.outs[w.outs[i]].dst)
 		how := c.stay()
-		if c.out.failed == nil && c.out.rest != nil && len(c.out.rest) <= maxRest {
+		if c.out.failed == nil && c.out.behind() && len(c.out.rest) <= maxRest {
 			how = stillBehind // it may take the rest in the next round
 		}
 		c.turn.Unlock()
@@ -201,11 +201,14 @@ const maxRest = 128 << 10
 // c has left more than maxRest, or has failed.
 func (w *pump) send(c *conn, data []byte) bool {
 	c.progress.tell(c.line.next)
+	n := 0
 	if len(data) > 0 {
 		w.writes++
 	}
-	n := 0
 	if c.out.drain() {
+		if len(data) > 0 {
+			c.out.sent(codec.PacketAt(data).PublishTime)
+		}
 		n = c.out.now(data)
 	}
 	if n < len(data) {

@@ -59,7 +59,7 @@ func TestManyRestarts(t *testing.T) {
 			c.nc.Close()
 		}
 		// Our subscriber accepts these lineages, even if it is disconnected in old sessions.
-		s, err := subscriber.New(subscriber.Config{Addrs: []string{"pub:1"}, Dial: w.net.Dial, Seed: 1, Start: codec.Start{Kind: codec.StartBeginning}})
+		s, err := subscriber.New(subscriber.Config{Addrs: []string{"pub:1"}, Dial: w.connect, Seed: 1, Start: codec.Start{Kind: codec.StartBeginning}})
 		require.NoError(t, err)
 		enough := errors.New("enough")
 		for _, upto := range []uint64{3, 40, 41, 90, head} {

@@ -38,7 +38,7 @@ func startOn(t *testing.T, conditions netsim.Conditions, cfg publisher.Config) *
 // raw dials and sends b unchanged.
 func (w *world) raw(b []byte) *client {
 	w.t.Helper()
-	nc, err := w.net.Dial(context.Background(), "pub:1")
+	nc, err := w.connect(context.Background(), "pub:1")
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { nc.Close() })
 	if len(b) > 0 {
@@ -319,6 +319,9 @@ func TestSixteenFilterChangesWait(t *testing.T) {
 // Above MaxHandshakes the oldest connection that has not logged in is closed, and no other one, and not before it has
 // had 20 ms.
 func TestTheOldestHandshakeGoes(t *testing.T) {
+	if *overTLS {
+		t.Skip("handshakes have more time with TLS")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 3})
 		var silent []*client

@@ -17,19 +17,34 @@ import (
 type sender struct {
 	nc    net.Conn
 	try   func([]byte) (int, error) // writes what fits without waiting; nil if nc cannot do that
+	holds func() bool               // nc has taken bytes that the socket has not; always false without TLS
 	alive *codec.Liveness
 	clock *clock
 
 	buf      []byte // memory of rest, and scratch memory for what is sent next; nil until needed
 	rest     []byte // bytes that the client did not take at once, for the writer or the next round of the pump
-	restTime int64  // publish time of the first packet in rest
+	restTime int64  // publish time of the first packet in rest or, if there is no rest, in what nc holds
 	failed   error  // error of a write that did not wait
 	unsent   []byte // rest of the message that was begun when a write that waited gave up
 	crowded  atomic.Bool
 }
 
 func newSender(nc net.Conn, raw rawSocket, alive *codec.Liveness, c *clock) sender {
-	return sender{nc: nc, try: tryWriter(nc, raw), alive: alive, clock: c}
+	holds := func() bool { return false }
+	if secure, ok := nc.(*secureConn); ok {
+		holds = secure.holds
+	}
+	return sender{nc: nc, try: tryWriter(nc, raw), holds: holds, alive: alive, clock: c}
+}
+
+// behind reports whether the client has not taken everything: the writer or the next round of the pump must go on.
+func (s *sender) behind() bool { return s.rest != nil || s.holds() }
+
+// sent records that packets of publish time time were taken as a whole.
+func (s *sender) sent(time int64) {
+	if s.rest == nil {
+		s.restTime = time
+	}
 }
 
 // write is the one path to the socket: it writes b until the time until, or what fits without waiting if until is zero.
@@ -55,7 +70,7 @@ func (s *sender) ready() { _ = s.nc.SetWriteDeadline(time.Time{}) }
 // now writes as much of b as the client takes without waiting and returns the number of bytes, len(b) if the write
 // failed.
 func (s *sender) now(b []byte) int {
-	if len(b) == 0 {
+	if len(b) == 0 && !s.holds() {
 		return 0
 	}
 	n, err := s.write(b, time.Time{})
@@ -76,14 +91,14 @@ func (s *sender) soon(b []byte, d time.Duration) (n int, err error) {
 // that returns an error; the rest of b is then in unsent.
 func (s *sender) wait(b []byte, step time.Duration, check func() error) error {
 	defer s.ready()
-	for len(b) > 0 {
+	for len(b) > 0 || s.holds() {
 		chunk := b[:min(len(b), chunkTarget)]
 		n, err := s.write(chunk, time.Now().Add(step))
 		b = b[n:]
 		switch {
 		case err != nil:
 			return err
-		case n == len(chunk):
+		case n == len(chunk) && !s.holds():
 			continue
 		}
 		if err := check(); err != nil {
@@ -106,12 +121,12 @@ func (s *sender) last(m codec.Message, until time.Time, step time.Duration, chec
 	unsent := s.unsent
 	s.unsent = nil
 	for _, b := range [][]byte{unsent, b} {
-		for len(b) > 0 {
+		for len(b) > 0 || s.holds() {
 			n, err := s.write(b, soonest(until, time.Now().Add(step)))
 			if err != nil {
 				return false
 			}
-			if b = b[n:]; len(b) == 0 {
+			if b = b[n:]; len(b) == 0 && !s.holds() {
 				break
 			}
 			ok := true
@@ -145,13 +160,13 @@ func (s *sender) keep(rest []byte, time int64) {
 
 // drain writes kept bytes as far as the client takes them without waiting. It returns false if some are left.
 func (s *sender) drain() bool {
-	if s.rest == nil {
+	if !s.behind() {
 		return true
 	}
 	if s.failed == nil {
 		s.rest = s.rest[s.now(s.rest):]
 	}
-	if len(s.rest) > 0 {
+	if len(s.rest) > 0 || s.holds() {
 		return false
 	}
 	s.rest = nil

@@ -25,6 +25,7 @@ type server struct {
 	token [sha256.Size]byte
 	most  int // connections at most
 	first int // handshakes at most
+	grace time.Duration
 
 	mu         sync.Mutex
 	conns      map[*conn]struct{} // logged in
@@ -61,6 +62,7 @@ const (
 	acceptPause  = 50 * time.Millisecond  // pause after accept failed for a passing reason
 	drainTime    = time.Second            // time to send the remaining data at shutdown
 	loginGrace   = 20 * time.Millisecond  // minimum time for a handshake when others wait for its place
+	secureGrace  = 500 * time.Millisecond // the same with TLS, which takes more turns and processor time
 	maxSubscribe = 16                     // filter changes that a client may have queued
 	maxDrain     = 64 << 10               // bytes read from a peer whose connection has ended
 	sendBuffer   = 72 << 10               // send buffer of a connection in the kernel; Linux holds twice as much, plus a segment of 64 KiB
@@ -73,7 +75,10 @@ const (
 
 func (s *server) init(cfg Config) {
 	s.token = sha256.Sum256([]byte(cfg.Token))
-	s.most, s.first = cfg.MaxConnections, cfg.MaxHandshakes
+	s.most, s.first, s.grace = cfg.MaxConnections, cfg.MaxHandshakes, loginGrace
+	if cfg.TLS != nil {
+		s.grace = secureGrace
+	}
 	s.conns = make(map[*conn]struct{})
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
@@ -171,13 +176,13 @@ type entrant struct {
 var errEvicted = errors.New("closed to make room for another connection that has not logged in")
 
 // enter adds nc to the handshakes. If there are too many, it waits until a handshake ends or the oldest one has had
-// loginGrace, and closes the oldest.
+// grace, and closes the oldest.
 func (s *server) enter(ctx context.Context, nc net.Conn) *entrant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.handshakes.Len() >= s.first {
 		oldest := s.handshakes.Front().Value.(*entrant)
-		grace := time.Until(oldest.at.Add(loginGrace))
+		grace := time.Until(oldest.at.Add(s.grace))
 		if grace <= 0 || ctx.Err() != nil {
 			s.handshakes.Remove(oldest.place)
 			oldest.evicted = true
@@ -211,13 +216,16 @@ func (s *server) enteredLocked(e *entrant) {
 
 // admit reads and answers the hello of a client. It returns the connection to serve, or nil if it has closed e.
 func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
-	nc := e.Conn
-	if b, ok := nc.(interface{ SetWriteBuffer(int) error }); ok {
+	if b, ok := e.Conn.(interface{ SetWriteBuffer(int) error }); ok {
 		_ = b.SetWriteBuffer(sendBuffer) // otherwise the kernel grows it to megabytes if the client does not read
 	}
 	s := &p.serving
-	stop := context.AfterFunc(d.ctx, func() { nc.Close() })
+	stop := context.AfterFunc(d.ctx, func() { e.Close() })
+	nc := p.secured(e.Conn)
 	c, refusal, err := p.handshake(nc)
+	if below := plain(err); below != nil {
+		nc, refusal, err = below, &codec.Refusal{Code: codec.CodeProtocol, Text: "this publisher speaks TLS: connect with --tls"}, nil
+	}
 	if c != nil {
 		c.door, c.client.number, c.pump = d, e.number, &s.pumps[e.number%uint64(len(s.pumps))]
 		c.hear()
@@ -265,6 +273,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		if d.ctx.Err() == nil {
 			s.tallies.ended.line(nc).Err(err).Msg("connection ended before login")
 		}
+		abandon(nc, err)
 		return nil
 	case refusal != nil:
 		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
@@ -354,6 +363,9 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if err := nc.SetDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
 		return nil, nil, err
 	}
+	if err := secure(nc); err != nil {
+		return nil, nil, err
+	}
 	r := codec.NewReader(nc, codec.MaxMessage)
 	r.SetLimit(codec.MaxHello)
 	t, raw, err := r.Next()
@@ -361,6 +373,8 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 		return nil, &codec.Refusal{Code: code, Text: fmt.Sprintf(format, args...)}, nil
 	}
 	switch {
+	case errors.Is(err, codec.ErrMalformed) && isTLS(r.Unread()):
+		return refuse(codec.CodeProtocol, "the client speaks TLS, and this listener does not: connect without TLS, or serve with --tls-cert")
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
 		return refuse(codec.CodeProtocol, "this is a tickfeed publisher: %v", err)
 	case err != nil:

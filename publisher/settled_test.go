@@ -207,7 +207,7 @@ func TestGapOnASecondConnection(t *testing.T) {
 		w := start(t, publisher.Config{Seed: 1})
 		w.quotes(300)
 		s, err := subscriber.New(subscriber.Config{
-			Addrs: []string{"pub:1"}, Dial: w.net.Dial, Start: codec.Start{Kind: codec.StartSeq, Value: 42}, Until: 99, Ack: true,
+			Addrs: []string{"pub:1"}, Dial: w.connect, Start: codec.Start{Kind: codec.StartSeq, Value: 42}, Until: 99, Ack: true,
 		})
 		require.NoError(t, err)
 		var got []uint64

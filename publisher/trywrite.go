@@ -21,7 +21,13 @@ func rawConn(nc net.Conn) rawSocket {
 // tryWriter returns a function that writes as much as fits into the send buffer of nc, without waiting. raw is the
 // raw socket of nc. It returns nil if nc cannot do that.
 func tryWriter(nc net.Conn, raw rawSocket) func([]byte) (int, error) {
-	if t, ok := nc.(interface{ TryWrite([]byte) (int, error) }); ok {
+	switch t := nc.(type) {
+	case *secureConn:
+		if t.try == nil {
+			return nil
+		}
+		return t.TryWrite
+	case interface{ TryWrite([]byte) (int, error) }:
 		return t.TryWrite
 	}
 	if raw == nil {

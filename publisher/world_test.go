@@ -2,16 +2,22 @@ package publisher_test
 
 import (
 	"context"
+	"crypto/tls"
+	"flag"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/certs/certstest"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 )
+
+var overTLS = flag.Bool("tls", false, "make the connections of the tests with a world TLS")
 
 const noon = int64(1_767_700_800_000_000_000)
 
@@ -23,6 +29,7 @@ type world struct {
 	ids    []feed.InstrumentID
 	serve  chan error
 	cancel context.CancelFunc
+	trust  *tls.Config
 	silent bool // nothing is published, no instruments either
 }
 
@@ -50,6 +57,7 @@ func startRecorded(t *testing.T, cfg publisher.Config, origin publisher.Origin) 
 func (w *world) open(cfg publisher.Config) {
 	w.t.Helper()
 	cfg.Sleep = time.Sleep
+	w.encrypt(&cfg)
 	pub, err := publisher.New(cfg)
 	require.NoError(w.t, err)
 	w.serveWith(pub)
@@ -99,4 +107,22 @@ func (w *world) quotes(n int) {
 	}
 	require.NoError(w.t, w.pub.Publish(context.Background(), ticks))
 	require.NoError(w.t, w.pub.Flush(context.Background()))
+}
+
+// encrypt makes the connections TLS, if the tests were run with -tls.
+func (w *world) encrypt(cfg *publisher.Config) {
+	if *overTLS {
+		a := certstest.NewAuthority("test")
+		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"pub"}}).TLS}}
+		w.trust = &tls.Config{RootCAs: a.Pool(), ServerName: "pub"}
+	}
+}
+
+// connect dials, and speaks TLS if the publisher does.
+func (w *world) connect(ctx context.Context, addr string) (net.Conn, error) {
+	nc, err := w.net.Dial(ctx, addr)
+	if err == nil && w.trust != nil {
+		return tls.Client(nc, w.trust), nil
+	}
+	return nc, err
 }

@@ -100,7 +100,7 @@ func (c *conn) request() *codec.Subscribe {
 // finish writes what was not taken at once.
 func (c *conn) finish() error {
 	rest := c.out.rest
-	if c.out.failed != nil || rest == nil {
+	if c.out.failed != nil || !c.out.behind() {
 		return c.out.failed
 	}
 	c.out.rest = nil
@@ -158,6 +158,7 @@ func (c *conn) step() (bool, error) {
 // memory than that, and moves the line back to the next packet.
 func (c *conn) sendPackets(ch *chunk) error {
 	c.progress.tell(ch.next)
+	c.out.sent(ch.time)
 	n := 0
 	var err error
 	switch {

@@ -47,6 +47,17 @@ func (e *RefusedError) Is(target error) bool {
 	return target == ErrUnauthorized && e.Code == codec.CodeUnauthorized || target == ErrVersion && e.Code == codec.CodeVersion
 }
 
+// A TLSError reports that the publisher at Addr cannot be reached over TLS, or refused the certificate of the subscriber. It is
+// retried, since certificates are renewed. Err is a *certs.Error, which says what to do.
+type TLSError struct {
+	Addr string
+	Err  error
+}
+
+func (e *TLSError) Error() string { return e.Addr + ": " + e.Err.Error() }
+
+func (e *TLSError) Unwrap() error { return e.Err }
+
 // A GiveUpError is returned by Run after Config.MaxAttempts failed attempts in a row.
 type GiveUpError struct {
 	Attempts int

@@ -6,14 +6,16 @@ import (
 	"time"
 )
 
-// A retry decides when and to which address to connect next: immediately after a connection that was of use, then after a
-// random part of a window that doubles from firstWindow to max. It reads no clock.
+// A retry decides when and to which address to connect next: immediately (under TLS after a random part of firstJitter) after a
+// connection that was of use, then after a random part of a window that doubles from firstWindow to max. It reads no clock.
 type retry struct {
 	addrs     []string
 	notBefore []time.Time // by address: the earliest time that its publisher allowed
 	at        int         // index of the current address
 	failures  int         // attempts in a row that count as failed, see ended
 	max       time.Duration
+	jitter    time.Duration // bound of the wait before the first attempt after a connection that was of use
+	again     bool          // there was a connection that was of use
 	random    *rand.Rand
 }
 
@@ -47,7 +49,10 @@ func (r *retry) next(now time.Time) (when time.Time, addr string) {
 }
 
 func (r *retry) delay() time.Duration {
-	if r.failures == 0 {
+	switch {
+	case r.failures == 0 && r.again && r.jitter > 0:
+		return time.Duration(r.random.Int64N(int64(r.jitter)))
+	case r.failures == 0:
 		return 0
 	}
 	return time.Duration(r.random.Int64N(int64(r.window())))
@@ -78,7 +83,7 @@ func (r *retry) ended(o outcome, now time.Time, err error) (worth bool) {
 	broken := cause == CauseProtocol || cause == CauseGap || o.slow && (cause == CauseCut || cause == CauseGoodbye)
 	worth = o.fresh || o.flowed && lived > r.window()
 	if worth && (!broken || lived >= r.max) {
-		r.failures = 0
+		r.failures, r.again = 0, true
 	}
 	if !worth || broken {
 		r.failures++

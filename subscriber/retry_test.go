@@ -155,3 +155,24 @@ func TestRetryAfterIsOfOneAddress(t *testing.T) {
 	assert.Equal(t, "b", addr)
 	assert.Equal(t, time.Hour, when.Sub(time.Unix(0, 0)))
 }
+
+// After a connection that was of use the first attempt is made at once or, with TLS, after a random part of firstJitter, so that
+// the handshakes of many subscribers spread; the very first attempt never waits (PROTOCOL.md, "Reconnecting").
+func TestFirstAttemptIsSpreadOverTLS(t *testing.T) {
+	began := time.Unix(1_000_000, 0)
+	for _, jitter := range []time.Duration{0, firstJitter} {
+		var least, most time.Duration = time.Hour, 0
+		for seed := range uint64(200) {
+			r := newRetry([]string{"a"}, 30*time.Second, rand.New(rand.NewPCG(seed, 0)))
+			r.jitter = jitter
+			when, _ := r.next(began)
+			require.Equal(t, began, when, "the first attempt")
+			r.ended(outcome{began: began, flowed: true, fresh: true}, began.Add(time.Second), io.EOF)
+			when, _ = r.next(began)
+			least, most = min(least, when.Sub(began)), max(most, when.Sub(began))
+		}
+		assert.LessOrEqual(t, least, jitter/10)
+		assert.LessOrEqual(t, most, jitter)
+		assert.GreaterOrEqual(t, most, jitter*9/10)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tickfeed/codec"
+	"tickfeed/codec/certs"
 )
 
 // A runner is one Run.
@@ -111,6 +112,9 @@ func (r *runner) connection(ctx context.Context, addr string) (err error) {
 	}
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := r.cfg.Dial(dialing, addr)
+	if err == nil && r.cfg.TLS != nil {
+		conn, err = secure(dialing, conn, addr, r.cfg.TLS)
+	}
 	cancel()
 	if err != nil {
 		return err
@@ -159,7 +163,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	conn.SetDeadline(began.Add(handshakeTimeout))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(past) })
 	defer stop()
-	if _, err := conn.Write(raw); err != nil {
+	if _, err := conn.Write(raw); err != nil && r.cfg.TLS == nil { // otherwise there may be an alert to read, which says why
 		return err
 	}
 	r.wire = &wire{conn: conn, read: readerOf(conn), ctx: ctx, began: began, woken: &r.woken, until: began.Add(handshakeTimeout)}
@@ -359,6 +363,8 @@ func (r *runner) next() (codec.Type, []byte, error) {
 
 func (r *runner) readError(addr string, err error) error {
 	switch {
+	case certs.IsAlert(err): // a publisher refuses a certificate after the handshake
+		return &TLSError{Addr: addr, Err: certs.DialError(err)}
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage):
 		what := "stream"
 		if !r.line.c.welcomed {
@@ -553,7 +559,7 @@ func (r *runner) save(now time.Time) error {
 // dial is the default Config.Dial.
 func dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		return d.DialContext(ctx, "unix", path)
 	}
 	if _, _, err := net.SplitHostPort(addr); err != nil {
@@ -562,4 +568,7 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-const defaultPort = "8425"
+const (
+	defaultPort = "8425"
+	unixPrefix  = "unix:"
+)

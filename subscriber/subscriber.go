@@ -2,6 +2,7 @@ package subscriber
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -74,6 +75,10 @@ type Config struct {
 	MaxBackoff time.Duration
 	// Dial connects to addr; ctx has a deadline. If Dial is nil, TCP or a Unix socket is used.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// TLS makes the connections that Dial returns TLS; nil means plain connections. If its ServerName is empty, the publisher's
+	// certificate must be for the host in the address (localhost for a Unix socket). If MinVersion is 0, only TLS 1.3 is spoken.
+	// Package certs makes one of files that may be replaced.
+	TLS *tls.Config
 	// Now returns the wall clock time in nanoseconds since the Unix epoch, for Status.LagTime. Nil means time.Now. Timers do
 	// not depend on it.
 	Now func() int64
@@ -122,6 +127,9 @@ func New(cfg Config) (*Subscriber, error) {
 		s.cfg.Seed = rand.Uint64()
 	}
 	s.retry = newRetry(s.cfg.Addrs, s.cfg.MaxBackoff, rand.New(rand.NewPCG(s.cfg.Seed, 0)))
+	if s.cfg.TLS != nil {
+		s.retry.jitter = firstJitter
+	}
 	return s, nil
 }
 
@@ -164,6 +172,7 @@ func (c *Config) validate() (codec.Filter, error) {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
+	c.TLS = completeTLS(c.TLS)
 	if c.Now == nil {
 		c.Now = func() int64 { return time.Now().UnixNano() }
 	}

@@ -69,7 +69,7 @@ func (w *wire) hint() string {
 	case bytes.HasPrefix(w.first[:], []byte("HTTP/")):
 		return " (it is an HTTP server)"
 	case bytes.HasPrefix(w.first[:], []byte{0x15, 0x03}):
-		return " (it is a TLS server)"
+		return " (it is a TLS server: connect with TLS)"
 	case bytes.HasPrefix(w.first[:], []byte("SSH-")):
 		return " (it is an SSH server)"
 	}

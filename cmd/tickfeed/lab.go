@@ -11,28 +11,32 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/codec/certs"
 	"tickfeed/codec/lab"
 )
 
 // labOptions are the flags of lab.
 type labOptions struct {
-	upstream string
-	listen   []string
-	rules    []string
-	list     bool
-	json     bool
-	commands bool
-	duration time.Duration
+	upstream    string
+	tls         serveTLS
+	upstreamTLS dialTLS
+	listen      []string
+	rules       []string
+	list        bool
+	json        bool
+	commands    bool
+	duration    time.Duration
 }
 
 // labPort is the port on which a lab listens by default, next to that of the publisher.
 const labPort = "8426"
 
 func (p *program) labCommand() *cobra.Command {
-	var o labOptions
+	o := labOptions{upstreamTLS: dialTLS{prefix: "upstream-"}}
 	cmd := &cobra.Command{
 		Use:   "lab [SCRIPT]",
 		Short: "Stand between a publisher and its subscribers and make faults",
@@ -65,6 +69,10 @@ With --commands, a line on standard input adds a rule, or is one of: list, remov
 		f.StringVar(&o.upstream, "upstream", "localhost", "`ADDR` of the publisher: HOST[:PORT] or unix:PATH")
 		f.StringSliceVar(&o.listen, "listen", []string{"localhost:" + labPort}, "serve clients on `ADDR`: HOST:PORT or unix:PATH; can be repeated")
 		f.DurationVar(&o.duration, "duration", 0, "end after this time; 0 for no end")
+	})
+	group(cmd, groupTLS, func(f *pflag.FlagSet) {
+		o.tls.define(f)
+		o.upstreamTLS.define(f)
 	})
 	group(cmd, "Faults", func(f *pflag.FlagSet) {
 		f.StringArrayVar(&o.rules, "rule", nil, "add the `RULE` to the script; can be repeated")
@@ -168,12 +176,21 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	if o.upstream, err = readAddress("--upstream", o.upstream, defaultPort); err != nil {
 		return err
 	}
+	encryption, err := o.tls.config(p.logger(zerolog.InfoLevel), certs.Protocol)
+	if err != nil {
+		return err
+	}
+	upstream, err := o.upstreamTLS.config(p.notef)
+	if err != nil {
+		return err
+	}
 	if err := readAddresses("--listen", o.listen, labPort); err != nil {
 		return err
 	}
 	x := &lab.Lab{
 		Script: script,
-		Dial:   func(ctx context.Context) (net.Conn, error) { return dial(ctx, o.upstream) },
+		TLS:    encryption,
+		Dial:   func(ctx context.Context) (net.Conn, error) { return dialSecure(ctx, o.upstream, upstream) },
 	}
 	if err := x.Check(script.Rules...); err != nil {
 		return usage("%w", err)

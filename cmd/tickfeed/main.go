@@ -424,7 +424,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		code = exitUsage
 	case errors.As(err, &line):
 		code = exitData
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, new(*subscriber.TLSError)):
 		code = exitRefused
 	}
 	text := oncePerLine(err.Error())

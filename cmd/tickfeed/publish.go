@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tickfeed/codec"
+	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/files"
@@ -100,6 +101,7 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.serviceOptions.define(f, "", "")
 	})
+	group(cmd, groupTLS, o.tls.define)
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")
@@ -170,6 +172,11 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
+	log := p.logger(zerolog.InfoLevel)
+	encryption, err := o.tls.config(log, certs.Protocol)
+	if err != nil {
+		return err
+	}
 	input := input{o: o, paths: paths}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err
@@ -183,14 +190,13 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
-	log := p.logger(zerolog.InfoLevel)
 	policy, _ := parseSync(o.sync)
 	full, _ := o.awaited(paths)
 	pub, err := publisher.New(publisher.Config{
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
 		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
-		Token: credentials, Server: software(), Source: input.String(), Logger: log,
+		Token: credentials, TLS: encryption, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
 		for _, ln := range listeners {

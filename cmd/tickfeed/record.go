@@ -142,6 +142,9 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 			p.notef(format, args...)
 		}
 	}
+	if cfg.TLS, err = o.tls.config(say); err != nil {
+		return err
+	}
 	keep := &recorder{
 		recv:  receiver{say: say, failures: failures{say: say, maxAttempts: o.maxAttempts}, count: o.count, untilEnd: o.untilEnd, filter: cfg.Filter, stop: stop},
 		names: names,

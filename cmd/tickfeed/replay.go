@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/publisher"
@@ -117,6 +118,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 		o.define(f, "; subscribers that lag further behind are served from a temporary file", ", if standard error is not a terminal")
 		f.StringVar(&o.control, "control", defaultControl, "local `ADDR` for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
 	})
+	group(cmd, groupTLS, o.tls.define)
 	importFlags(cmd, &o.importOptions)
 	return cmd
 }
@@ -218,6 +220,10 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
+	encryption, err := o.tls.config(p.logger(zerolog.InfoLevel), certs.Protocol)
+	if err != nil {
+		return err
+	}
 	ctx := cmd.Context()
 	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
 	if err != nil {
@@ -252,7 +258,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	}
 	s.stage, err = replay.NewStage(publisher.Config{
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter,
-		Token: credentials, Server: software(), Source: source, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
+		Token: credentials, TLS: encryption, Server: software(), Source: source, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
 	}, s.origin, "", s.listeners)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type serviceOptions struct {
 	maxLag         time.Duration
 	retryAfter     time.Duration
 	tokenFile      string
+	tls            serveTLS
 	memory         byteSize
 	status         time.Duration
 }

@@ -43,6 +43,7 @@ type subscribeOptions struct {
 	maxBackoff  time.Duration
 	client      string
 	tokenFile   string
+	tls         dialTLS
 
 	json, csv, quiet bool
 	raw, events      bool
@@ -164,6 +165,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.DurationVar(&o.maxBackoff, "max-backoff", defaultBackoff, "longest wait between two attempts to connect; the wait is random, and its bound doubles from 100ms to this. Within this time after the publisher is back the subscriber has tried again, unless a busy publisher asked it to wait")
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
+	group(cmd, groupTLS, o.tls.define)
 }
 
 // The default of --max-backoff, which is also the subscriber's, and its minimum.
@@ -296,6 +298,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	}
 	cfg.Logger = p.logger(zerolog.ErrorLevel) // describe reports the events
 	cfg.Dial = dial
+	if cfg.TLS, err = o.tls.config(p.notef); err != nil {
+		return err
+	}
 	if err := o.checkStats(); err != nil {
 		return err
 	}
@@ -956,7 +961,7 @@ func (f *failures) failed(r *receiver, addr string, err error, now time.Time) {
 		return // the command ends, and reports it
 	}
 	reason := err.Error()
-	if op := (*net.OpError)(nil); errors.As(err, &op) && !strings.HasPrefix(reason, "cannot connect") {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && !strings.HasPrefix(reason, "cannot connect") && !errors.As(err, new(*subscriber.TLSError)) {
 		reason = "no welcome: " + cause(err).Error()
 	}
 	if !strings.Contains(reason, addr) {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +19,8 @@ type Lab struct {
 	Script *Script
 	// Dial connects to the publisher.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// TLS is the configuration for clients; nil for plain connections. Dial chooses for itself: see Secure.
+	TLS *tls.Config
 	// Publisher is the publisher behind Dial, if rules may end it, freeze it and start it again; nil if they may not.
 	Publisher Publisher
 	// Event is called for each fault that happens, and for connections; one call at a time. It may be nil.

@@ -56,7 +56,8 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer nc.Close()
-	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	socket := nc
+	defer context.AfterFunc(ctx, func() { socket.Close() })()
 	l.mu.Lock()
 	refuse, hang := time.Now().Before(l.refused) || l.down > 0 || len(l.links) >= maxLinks, time.Until(l.hung)
 	l.number++
@@ -72,6 +73,12 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		return
 	}
 	_ = nc.SetReadDeadline(time.Now().Add(handshakeFor))
+	nc, err := secureClient(nc, l.TLS)
+	if err != nil {
+		l.say(Event{What: "the client cannot connect: " + err.Error(), Connection: k.number})
+		return
+	}
+	k.client = nc
 	messages := codec.NewReader(nc, codec.MaxMessage)
 	_, raw, err := messages.Next()
 	if err != nil {

@@ -1,6 +1,7 @@
 package processes
 
 import (
+	"crypto/tls"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"tickfeed/codec/certs/certstest"
 	"tickfeed/codec/effort"
 	"tickfeed/subscriber"
 )
@@ -16,21 +18,42 @@ import (
 const stormTime = 10 * time.Second
 
 // A publisher that is killed under many subscribers has all of them back, and live, soon after it was started again, each
-// with few tries (PROMISES.md, 15; without TLS).
+// with few tries (PROMISES.md, 15).
 func TestReconnectStorm(t *testing.T) {
 	t.Parallel()
+	storm(t, effort.Of(t, 500, 100), nil, nil)
+}
+
+// The same over TLS, with a certificate on both sides.
+func TestReconnectStormOverTLS(t *testing.T) {
+	t.Parallel()
+	args, cfg := mutualTLS(t)
+	storm(t, effort.Of(t, 500, 50), args, cfg)
+}
+
+// mutualTLS returns the arguments of a publisher that speaks TLS and demands certificates, and the configuration of its clients.
+func mutualTLS(t *testing.T) (args []string, client *tls.Config) {
+	dir, a := t.TempDir(), certstest.NewAuthority("exam")
+	cert, key := a.Issue(certstest.Want{Names: []string{"feed"}}).Write(dir, "feed")
+	ca := certstest.WriteFile(dir, "ca.pem", a.PEM)
+	own := a.Issue(certstest.Want{Names: []string{"desk"}})
+	return []string{"--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ca},
+		&tls.Config{RootCAs: a.Pool(), ServerName: "feed", Certificates: []tls.Certificate{own.TLS}}
+}
+
+// storm kills a publisher with more arguments, and TLS if it speaks that, under subscribers.
+func storm(t *testing.T, subscribers int, more []string, secure *tls.Config) {
 	timers := effort.WatchTimers(t)
-	subscribers := effort.Of(t, 500, 100)
 	dir := t.TempDir()
 	audit, addr := newAuditor(), newAddress()
-	args := lively("200", "--journal", filepath.Join(dir, "journal"))
+	args := append(lively("200", "--journal", filepath.Join(dir, "journal")), more...)
 	p := publish(t, args...)
 	addr.is(p.addr)
 	followers := make([]*follower, subscribers)
 	for i := range followers {
 		followers[i] = follow(t, fmt.Sprintf("follower %d", i), audit, addr, func(c *subscriber.Config, f *follower) {
 			patiently(c, f)
-			c.MaxBackoff = time.Second
+			c.MaxBackoff, c.TLS = time.Second, secure
 		})
 	}
 	for _, f := range followers {

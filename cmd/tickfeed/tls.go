@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec/certs"
+	"tickfeed/codec/lab"
+)
+
+// groupTLS is the heading of the flags below.
+const groupTLS = "TLS"
+
+// serveTLS are the TLS flags of the commands that listen.
+type serveTLS struct {
+	cert, key, clientCA string
+}
+
+func (o *serveTLS) define(f *pflag.FlagSet) {
+	f.StringVar(&o.cert, "tls-cert", "", "speak TLS 1.3 only, with the certificate in `FILE` (PEM, followed by those of its authorities); read again at each connection, so that a renewed one is used at once")
+	f.StringVar(&o.key, "tls-key", "", "the private key of --tls-cert, in `FILE`")
+	f.StringVar(&o.clientCA, "tls-client-ca", "", "admit only clients with a certificate of an authority in `FILE`")
+}
+
+// config returns the configuration for listeners that speak one of protocols, or nil if the flags were not given. Changes of the
+// files are logged.
+func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config, error) {
+	switch {
+	case o.cert == "" && o.key == "" && o.clientCA == "":
+		return nil, nil
+	case o.cert == "" || o.key == "":
+		return nil, usage("--tls-cert and --tls-key belong together, and --tls-client-ca needs both")
+	}
+	cfg, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(err error) {
+		if err != nil {
+			log.Error().Err(err).Msg("TLS files")
+		} else {
+			log.Info().Msg("new TLS files are in use")
+		}
+	}}.Config()
+	if err != nil {
+		return nil, usage("TLS: %w", err)
+	}
+	return cfg, nil
+}
+
+// dialTLS are the TLS flags of the commands that connect.
+type dialTLS struct {
+	prefix                    string // of the flags, such as upstream-
+	on, insecure              bool
+	ca, cert, key, serverName string
+}
+
+func (o *dialTLS) define(f *pflag.FlagSet) {
+	name := func(flag string) string { return o.prefix + flag }
+	f.BoolVar(&o.on, name("tls"), false, "speak TLS; the other flags of TLS imply it")
+	f.StringVar(&o.ca, name("tls-ca"), "", "trust the authorities, or the self-signed certificate, in `FILE` (PEM), not those of the system; read again at each connection")
+	f.StringVar(&o.cert, name("tls-cert"), "", "show the certificate in `FILE` if the publisher asks for one")
+	f.StringVar(&o.key, name("tls-key"), "", "the private key of that certificate, in `FILE`")
+	f.StringVar(&o.serverName, name("tls-server-name"), "", "the `NAME` that the publisher's certificate must be for (default: the host in ADDR)")
+	f.BoolVar(&o.insecure, name("insecure"), false, "accept any certificate: anyone between here and the publisher can then read and change everything")
+}
+
+// config returns the configuration, or nil if no flag was given. say is called if files change.
+func (o *dialTLS) config(say func(format string, args ...any)) (*tls.Config, error) {
+	switch {
+	case !o.on && !o.insecure && o.ca == "" && o.cert == "" && o.key == "" && o.serverName == "":
+		return nil, nil
+	case (o.cert == "") != (o.key == ""):
+		return nil, usage("--%stls-cert and --%[1]stls-key belong together", o.prefix)
+	case o.insecure && o.ca != "":
+		return nil, usage("--%sinsecure and --%[1]stls-ca exclude each other: any certificate would be accepted", o.prefix)
+	}
+	cfg, err := certs.Client{
+		CA: o.ca, Cert: o.cert, Key: o.key, ServerName: o.serverName, Insecure: o.insecure,
+		Changed: func(err error) {
+			if err != nil {
+				say("TLS: %v", err)
+			}
+		},
+	}.Config()
+	if err != nil {
+		return nil, usage("TLS: %w", err)
+	}
+	return cfg, nil
+}
+
+// dialSecure connects to addr, over TLS if cfg is not nil.
+func dialSecure(ctx context.Context, addr string, cfg *tls.Config) (net.Conn, error) {
+	nc, err := dial(ctx, addr)
+	if err != nil || cfg == nil {
+		return nc, err
+	}
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = serverName(addr)
+	}
+	return lab.Secure(ctx, nc, cfg)
+}
+
+// serverName returns the name that the certificate of a server at addr must be for, by default.
+func serverName(addr string) string {
+	if strings.HasPrefix(addr, unixPrefix) {
+		return "localhost"
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	return host
+}

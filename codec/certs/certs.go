@@ -1,0 +1,286 @@
+// Package certs makes TLS configurations of certificate files that may be replaced while they are in use, and says what is
+// wrong when a handshake fails.
+//
+//	serve := certs.Server{Cert: "feed.pem", Key: "feed.key", ClientCA: "clients.pem", Protocols: []string{certs.Protocol}}
+//	cfg, err := serve.Config()                                  // for publisher.Config.TLS
+//	cfg, err = certs.Client{CA: "ca.pem"}.Config()              // for subscriber.Config.TLS
+//
+// The files are read at each handshake, so that a new pair is used at once. Files that cannot be used, such as a certificate
+// and a key that do not match, leave the ones before in force. Only TLS 1.3 is spoken, and sessions are not resumed: each
+// connection proves again who it is.
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Protocol is the ALPN name of the stream.
+const Protocol = "tickfeed/1"
+
+// maxFile bounds a file, in bytes.
+const maxFile = 1 << 20
+
+// A Server names the files of a listener.
+type Server struct {
+	Cert, Key string // in PEM; the certificate first, then those of its authorities
+	// ClientCA holds the certificates of the authorities whose clients are admitted, in PEM. If it is empty, clients need no
+	// certificate.
+	ClientCA string
+	// Protocols are the ALPN names that clients may ask for: Protocol for the stream, none for HTTP. A client that asks for none
+	// is admitted, and one that asks for others is not.
+	Protocols []string
+	// Changed is called when files that changed are in use, with nil, and when they are not, with the reason. The reason is
+	// also given if a certificate is in use that clients will refuse, because of its dates. Changed may be nil, and may be
+	// called by several goroutines, but not at the same time.
+	Changed func(error)
+}
+
+// Config returns the configuration, or an error if the files cannot be used.
+func (s Server) Config() (*tls.Config, error) {
+	paths := []string{s.Cert, s.Key}
+	if s.ClientCA != "" {
+		paths = append(paths, s.ClientCA)
+	}
+	w := &watched[*tls.Config]{paths: paths, changed: s.Changed, build: s.build}
+	if err := w.open(); err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.current(), nil },
+	}, nil
+}
+
+// build makes the configuration of a handshake.
+func (s Server) build(files [][]byte) (cfg *tls.Config, warning, err error) {
+	pair, err := keyPair(s.Cert, s.Key, files[0], files[1])
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg = &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, NextProtos: s.Protocols, SessionTicketsDisabled: true,
+	}
+	if s.ClientCA != "" {
+		if cfg.ClientCAs, err = pool(s.ClientCA, files[2]); err != nil {
+			return nil, nil, err
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return cfg, validity(s.Cert, pair.Leaf, time.Now()), nil
+}
+
+// A Client names the files of a client. Its zero value trusts the authorities of the system.
+type Client struct {
+	CA         string // certificates of the authorities that are trusted, in PEM; empty for those of the system
+	Cert, Key  string // the client's own certificate, in PEM; empty for none
+	ServerName string // the name that the server's certificate must hold; empty for the host that is dialled
+	Insecure   bool   // accept any certificate: the connection is encrypted, but the server may be anyone
+	Changed    func(error)
+}
+
+// Config returns the configuration, or an error if the files cannot be used.
+func (c Client) Config() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: c.ServerName, InsecureSkipVerify: true} // see VerifyConnection
+	if !c.Insecure {
+		roots := &watched[*x509.CertPool]{changed: c.Changed}
+		roots.build = func(files [][]byte) (*x509.CertPool, error, error) {
+			if c.CA == "" {
+				return nil, nil, nil // the system's
+			}
+			p, err := pool(c.CA, files[0])
+			return p, nil, err
+		}
+		if c.CA != "" {
+			roots.paths = []string{c.CA}
+		}
+		if err := roots.open(); err != nil {
+			return nil, err
+		}
+		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, roots.current()) }
+	}
+	if c.Cert == "" && c.Key == "" {
+		return cfg, nil
+	}
+	own := &watched[*tls.Certificate]{paths: []string{c.Cert, c.Key}, changed: c.Changed}
+	own.build = func(files [][]byte) (*tls.Certificate, error, error) {
+		pair, err := keyPair(c.Cert, c.Key, files[0], files[1])
+		if err != nil {
+			return nil, nil, err
+		}
+		return &pair, validity(c.Cert, pair.Leaf, time.Now()), nil
+	}
+	if err := own.open(); err != nil {
+		return nil, err
+	}
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.current(), nil }
+	return cfg, nil
+}
+
+// verify does what package tls does if InsecureSkipVerify is false, with the authorities of now.
+func verify(s tls.ConnectionState, roots *x509.CertPool) error {
+	if len(s.PeerCertificates) == 0 {
+		return errors.New("tls: the server sent no certificate")
+	}
+	o := x509.VerifyOptions{Roots: roots, DNSName: s.ServerName, Intermediates: x509.NewCertPool()}
+	for _, c := range s.PeerCertificates[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	if _, err := s.PeerCertificates[0].Verify(o); err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: err}
+	}
+	return nil
+}
+
+// Identity returns the one name that a certificate is for: a DNS name, an email address, an IP address or a URI. It returns
+// false if the certificate has none, or several: it then is nobody's in particular.
+func Identity(c *x509.Certificate) (string, bool) {
+	names := slices.Concat(c.DNSNames, c.EmailAddresses)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, u := range c.URIs {
+		names = append(names, u.String())
+	}
+	if len(names) != 1 {
+		return "", false
+	}
+	return names[0], true
+}
+
+// A watched is a value made of files, which are read again each time it is asked for.
+type watched[T any] struct {
+	paths   []string
+	build   func(files [][]byte) (value T, warning, err error)
+	changed func(error)
+
+	mu    sync.Mutex
+	tried string // what was read last, used or not
+	value T
+}
+
+// open reads the files for the first time.
+func (w *watched[T]) open() error {
+	files, err := w.read()
+	if err != nil {
+		return err
+	}
+	value, warning, err := w.build(files)
+	if err != nil {
+		return err
+	}
+	w.tried, w.value = digest(files, nil), value
+	if warning != nil {
+		w.tell(warning)
+	}
+	return nil
+}
+
+// current reads the files, and returns the value made of them or, if they cannot be used, the one before.
+func (w *watched[T]) current() T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	files, err := w.read()
+	d := digest(files, err)
+	if d == w.tried {
+		return w.value
+	}
+	w.tried = d
+	var value T
+	var warning error
+	if err == nil {
+		value, warning, err = w.build(files)
+	}
+	if err != nil {
+		w.tell(fmt.Errorf("%w; the files before stay in use", err))
+		return w.value
+	}
+	w.value = value
+	w.tell(warning)
+	return w.value
+}
+
+func (w *watched[T]) tell(err error) {
+	if w.changed != nil {
+		w.changed(err)
+	}
+}
+
+func (w *watched[T]) read() ([][]byte, error) {
+	var files [][]byte
+	for _, path := range w.paths {
+		b, err := read(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, b)
+	}
+	return files, nil
+}
+
+// digest returns a string that differs if the files, or the error, do.
+func digest(files [][]byte, err error) string {
+	return fmt.Sprintf("%v\x00", err) + string(bytes.Join(files, []byte{0}))
+}
+
+func read(path string) ([]byte, error) {
+	info, err := os.Stat(path) // before Open, which waits if it is a pipe
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: it is read again at each handshake", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s is longer than %d bytes: is it the right file?", path, maxFile)
+	}
+	return b, err
+}
+
+func keyPair(certPath, keyPath string, cert, key []byte) (tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return pair, pairError(certPath, keyPath, err)
+	}
+	if pair.Leaf == nil {
+		if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
+			return pair, fmt.Errorf("%s: %w", certPath, err)
+		}
+	}
+	return pair, nil
+}
+
+func pool(path string, pem []byte) (*x509.CertPool, error) {
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM; want the certificates of authorities", path)
+	}
+	return p, nil
+}
+
+// validity returns an error if peers refuse c now because of its dates.
+func validity(path string, c *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Errorf("the certificate %s expired on %s, and peers refuse it: renew it", path, date(c.NotAfter))
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("the certificate %s is not valid before %s, and peers refuse it until then: is the clock right?", path, date(c.NotBefore))
+	}
+	return nil
+}
+
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

@@ -1,0 +1,196 @@
+package certs_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/certs"
+	"tickfeed/codec/certs/certstest"
+)
+
+// shake makes a handshake over loopback, and returns the serial number of the server's certificate and the errors of both.
+func shake(t *testing.T, server, client *tls.Config) (serial string, clientErr, serverErr error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	served := make(chan error, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err == nil {
+			defer nc.Close()
+			_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+			err = tls.Server(nc, server).Handshake()
+			_ = nc.(*net.TCPConn).CloseWrite()
+			_, _ = nc.Read(make([]byte, 1))
+		}
+		served <- err
+	}()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	c := tls.Client(nc, client)
+	if clientErr = c.Handshake(); clientErr == nil {
+		serial = c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	nc.Close()
+	return serial, clientErr, <-served
+}
+
+// A new pair is used at the next handshake. A pair that does not match leaves the one before in force, and is reported once.
+func TestFilesAreReadAgain(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("one")
+	first, second := a.Issue(certstest.Want{Names: []string{"feed"}}), a.Issue(certstest.Want{Names: []string{"feed"}})
+	cert, key := first.Write(dir, "feed")
+	var told []error
+	server, err := certs.Server{Cert: cert, Key: key, Changed: func(err error) { told = append(told, err) }}.Config()
+	require.NoError(t, err)
+	ca := certstest.WriteFile(dir, "ca.pem", a.PEM)
+	client, err := certs.Client{CA: ca, ServerName: "feed"}.Config()
+	require.NoError(t, err)
+	serialOf := func(p certstest.Pair) string { return p.TLS.Leaf.SerialNumber.String() }
+
+	serial, err, _ := shake(t, server, client)
+	require.NoError(t, err)
+	assert.Equal(t, serialOf(first), serial)
+
+	certstest.WriteFile(dir, "feed.pem", second.Cert) // with the key of the first
+	for range 3 {
+		serial, err, _ = shake(t, server, client)
+		require.NoError(t, err)
+		assert.Equal(t, serialOf(first), serial)
+	}
+	require.Len(t, told, 1, "an error is reported once")
+	assert.ErrorContains(t, told[0], "the key "+key+" does not belong to the certificate "+cert+"; the files before stay in use")
+
+	require.NoError(t, os.Remove(key))
+	serial, err, _ = shake(t, server, client)
+	require.NoError(t, err)
+	assert.Equal(t, serialOf(first), serial)
+	require.Len(t, told, 2)
+	assert.ErrorContains(t, told[1], "no such file")
+
+	second.Write(dir, "feed")
+	serial, err, _ = shake(t, server, client)
+	require.NoError(t, err)
+	assert.Equal(t, serialOf(second), serial)
+	require.Len(t, told, 3)
+	assert.NoError(t, told[2])
+
+	// The authorities of the client are read again too.
+	other := certstest.NewAuthority("two")
+	other.Issue(certstest.Want{Names: []string{"feed"}}).Write(dir, "feed")
+	_, err, _ = shake(t, server, client)
+	assert.ErrorContains(t, certs.DialError(err), "signed by CN=two, which is not trusted")
+	certstest.WriteFile(dir, "ca.pem", other.PEM)
+	_, err, _ = shake(t, server, client)
+	assert.NoError(t, err)
+}
+
+// The authorities of clients and the client's own pair are read again.
+func TestClientFilesAreReadAgain(t *testing.T) {
+	dir, a, b := t.TempDir(), certstest.NewAuthority("one"), certstest.NewAuthority("two")
+	cert, key := a.Issue(certstest.Want{Names: []string{"feed"}}).Write(dir, "feed")
+	admitted := certstest.WriteFile(dir, "clients.pem", a.PEM)
+	server, err := certs.Server{Cert: cert, Key: key, ClientCA: admitted}.Config()
+	require.NoError(t, err)
+	ownCert, ownKey := b.Issue(certstest.Want{Names: []string{"me"}}).Write(dir, "me")
+	client, err := certs.Client{CA: admitted, ServerName: "feed", Cert: ownCert, Key: ownKey}.Config()
+	require.NoError(t, err)
+
+	_, _, serverErr := shake(t, server, client)
+	assert.ErrorContains(t, certs.AcceptError(serverErr), "the client's certificate (me) was signed by CN=two, which is not in --tls-client-ca")
+	certstest.WriteFile(dir, "clients.pem", append(a.PEM, b.PEM...))
+	_, _, serverErr = shake(t, server, client)
+	assert.NoError(t, serverErr)
+	certstest.WriteFile(dir, "clients.pem", a.PEM)
+	a.Issue(certstest.Want{Names: []string{"me"}}).Write(dir, "me")
+	_, _, serverErr = shake(t, server, client)
+	assert.NoError(t, serverErr)
+}
+
+// Files that cannot be used are errors that name them.
+func TestBadFiles(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("one")
+	cert, key := a.Issue(certstest.Want{}).Write(dir, "a")
+	_, otherKey := a.Issue(certstest.Want{}).Write(dir, "b")
+	text := certstest.WriteFile(dir, "text", []byte("hello"))
+	for name, c := range map[string]struct {
+		files certs.Server
+		want  string
+	}{
+		"no file":            {certs.Server{Cert: filepath.Join(dir, "x"), Key: key}, "x: no such file or directory"},
+		"a directory":        {certs.Server{Cert: dir, Key: key}, dir + " is not a regular file"},
+		"another key":        {certs.Server{Cert: cert, Key: otherKey}, "the key " + otherKey + " does not belong to the certificate " + cert},
+		"exchanged":          {certs.Server{Cert: key, Key: cert}, "were the two exchanged?"},
+		"no certificate":     {certs.Server{Cert: text, Key: key}, text + " holds no certificate in PEM"},
+		"no key":             {certs.Server{Cert: cert, Key: text}, text + " holds no private key in PEM"},
+		"twice the same":     {certs.Server{Cert: cert, Key: cert}, "were the two exchanged?"},
+		"no authority":       {certs.Server{Cert: cert, Key: key, ClientCA: text}, text + " holds no certificate in PEM"},
+		"a key of authority": {certs.Server{Cert: cert, Key: key, ClientCA: key}, key + " holds no certificate in PEM"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := c.files.Config()
+			assert.ErrorContains(t, err, c.want)
+		})
+	}
+	_, err := certs.Client{CA: text}.Config()
+	assert.ErrorContains(t, err, text+" holds no certificate in PEM")
+	_, err = certs.Client{Cert: cert, Key: otherKey}.Config()
+	assert.ErrorContains(t, err, "does not belong")
+}
+
+// A certificate that peers refuse because of its dates is in use, and is reported.
+func TestDates(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("one")
+	for name, c := range map[string]struct {
+		want certstest.Want
+		says string
+	}{
+		"expired":       {certstest.Want{NotAfter: time.Now().Add(-time.Minute)}, "expired on"},
+		"not valid yet": {certstest.Want{NotBefore: time.Now().Add(time.Hour)}, "is not valid before"},
+		"valid":         {certstest.Want{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert, key := a.Issue(c.want).Write(dir, "feed")
+			var told error
+			_, err := certs.Server{Cert: cert, Key: key, Changed: func(err error) { told = err }}.Config()
+			require.NoError(t, err)
+			if c.says == "" {
+				assert.NoError(t, told)
+			} else {
+				assert.ErrorContains(t, told, c.says)
+			}
+		})
+	}
+}
+
+// A certificate has an identity if it is for exactly one name.
+func TestIdentity(t *testing.T) {
+	a := certstest.NewAuthority("one")
+	for want, names := range map[string][]string{"desk": {"desk"}, "spiffe://x/desk": {"spiffe://x/desk"}, "10.1.2.3": {"10.1.2.3"}} {
+		got, ok := certs.Identity(a.Issue(certstest.Want{Names: names}).TLS.Leaf)
+		assert.True(t, ok)
+		assert.Equal(t, want, got)
+	}
+	for _, names := range [][]string{nil, {"desk", "other"}, {"desk", "10.1.2.3"}} {
+		_, ok := certs.Identity(a.Issue(certstest.Want{Names: names}).TLS.Leaf)
+		assert.False(t, ok, "%v", names)
+	}
+}
+
+// An error that has nothing to do with TLS stays what it is.
+func TestOtherErrors(t *testing.T) {
+	err := errors.New("no route to host")
+	assert.Equal(t, err, certs.DialError(err))
+	assert.Equal(t, err, certs.AcceptError(err))
+}

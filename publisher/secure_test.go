@@ -1,0 +1,102 @@
+package publisher_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/certs/certstest"
+	"tickfeed/publisher"
+)
+
+// Over TLS the rules of plain connections hold: slow consumers, stalls, changes of filters, goodbyes. With
+// -tls all tests of this package that have a world run so.
+func TestOverTLS(t *testing.T) {
+	if *overTLS {
+		t.Skip("all tests run over TLS")
+	}
+	*overTLS = true
+	defer func() { *overTLS = false }()
+	for name, test := range map[string]func(*testing.T){
+		"slow consumers": TestSlowConsumers, "stalled readers": TestStalledReadersOfTheJournal, "filters": TestFilter, "together": TestFilteredTogether,
+		"changes": TestChangesOfFilterWait, "goodbye of slow clients": TestSlowClientGetsItsGoodbye, "clients that do not read": TestSlowClientThatDoesNotRead,
+		"stop": TestStopWhileASlowClientParts, "liveness": TestLiveness, "end": TestEndAndGoodbye, "refusals": TestRefusals,
+		"silent": TestSilentConnections, "resume": TestResume,
+	} {
+		t.Run(name, test)
+	}
+}
+
+// A TLS client is caught up without a writer of its own: it is served by the flusher, as a plain one is, with what has
+// been published by the time that Publish has returned and Flush has. Nothing waits for the next heartbeat: also of a record
+// whose end the socket did not take, all comes as soon as the client reads.
+func TestTLSKeepsNothingBack(t *testing.T) {
+	*overTLS = true
+	defer func() { *overTLS = false }()
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, Heartbeat: time.Minute})
+		c := w.join(codec.Hello{Heartbeat: time.Minute})
+		c.snapshot()
+		for range 50 { // until the buffers of the connection are full, and not an even number of records
+			w.quotes(997)
+		}
+		synctest.Wait()
+		begun := time.Now()
+		head := w.pub.Stats().Head
+		c.until(head)
+		assert.Less(t, time.Since(begun), time.Second, "the end of what was published came with the next heartbeat")
+	})
+}
+
+// A handshake is bounded in bytes and in time, and its end is logged with the reason.
+func TestHandshakeIsBounded(t *testing.T) {
+	a := certstest.NewAuthority("test")
+	var log lockedBuffer
+	pub, err := publisher.New(publisher.Config{
+		TLS:              &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"localhost"}}).TLS}},
+		HandshakeTimeout: 200 * time.Millisecond, Logger: zerolog.New(&log),
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- pub.Serve(ctx, ln) }()
+	defer func() {
+		cancel()
+		<-served
+		_ = pub.Close(context.Background())
+	}()
+	addr := ln.Addr().String()
+	for name, c := range map[string]struct {
+		bytes []byte
+		says  string
+	}{
+		"half a ClientHello":    {[]byte{0x16, 3, 1, 2, 0, 1, 0, 1}, "did not complete the handshake in time"},
+		"nothing":               {nil, "did not complete the handshake in time"},
+		"a message without end": {append([]byte{0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff}, make([]byte, 64<<10)...), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nc, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			defer nc.Close()
+			_, _ = nc.Write(c.bytes)
+			_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+			for err == nil {
+				_, err = nc.Read(make([]byte, 512))
+			}
+			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection was kept open")
+			require.Eventually(t, func() bool { return strings.Contains(log.text(), c.says) }, 10*time.Second, time.Millisecond, log.text())
+		})
+	}
+}
