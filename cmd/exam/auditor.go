@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
@@ -50,7 +51,7 @@ func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tic
 	defer a.mu.Unlock()
 	for i := range ticks {
 		seq := first + uint64(i)
-		if err := a.see(session, seq, hash(&ticks[i]), "published"); err != nil {
+		if err := a.see(session, seq, audit.Hash(&ticks[i]), "published"); err != nil {
 			return err
 		}
 		d := ticks[i].Definition()
@@ -164,7 +165,7 @@ func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range ticks {
-		if err := a.see(session, ticks[i].Seq, hash(&ticks[i]), who); err != nil {
+		if err := a.see(session, ticks[i].Seq, audit.Hash(&ticks[i]), who); err != nil {
 			return err
 		}
 	}
@@ -188,49 +189,6 @@ func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
 		a.err = err
 	}
 	return err
-}
-
-// hash returns a hash of every field of t except its number. It is never 0.
-func hash(t *feed.Tick) uint64 {
-	h := hasher(0xcbf29ce484222325)
-	if d := t.Definition(); d != nil {
-		h.text(d.Symbol)
-		h.text(d.Venue)
-		h.word(uint64(uint8(d.PriceExponent))<<8 | uint64(uint8(d.SizeExponent)))
-		h.text(d.Currency)
-		h.word(uint64(d.TickSize))
-		h.word(uint64(d.Lot))
-	}
-	h.word(uint64(t.Instrument)<<32 | uint64(t.Kind)<<24 | uint64(t.Flags)<<16 | uint64(t.Side)<<8 | uint64(t.Status))
-	h.word(uint64(t.EventTime))
-	for _, v := range t.Values {
-		h.word(uint64(v))
-	}
-	if x := t.Extra; x != nil {
-		h.text(x.TradeRef)
-		h.word(uint64(x.OldPrice))
-		h.word(uint64(x.OldSize))
-	} else {
-		h.text("")
-		h.word(0)
-		h.word(0)
-	}
-	return max(1, uint64(h))
-}
-
-// A hasher is FNV-1a over words of 64 bits, with a shift that lets high bits reach low ones.
-type hasher uint64
-
-func (h *hasher) word(v uint64) {
-	x := (uint64(*h) ^ v) * 0x100000001b3
-	*h = hasher(x ^ x>>29)
-}
-
-func (h *hasher) text(s string) {
-	h.word(uint64(len(s)))
-	for i := range len(s) {
-		h.word(uint64(s[i]))
-	}
 }
 
 // A Witness receives every batch that one subscriber passes to its application, from New to the end, and checks

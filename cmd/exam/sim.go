@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/codec"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
@@ -78,7 +79,7 @@ type world struct {
 	rand  *rand.Rand // of the driver
 	began time.Time
 
-	trace   hasher // of the network's events before instant; used by the network, one event at a time
+	trace   audit.Hasher // of the network's events before instant; used by the network, one event at a time
 	instant time.Duration
 	at      uint64 // sum of the hashes of the events at instant
 
@@ -379,7 +380,7 @@ func matches(patterns []string, symbol string) bool {
 }
 
 func (w *world) outcome() *Outcome {
-	w.trace.word(w.at)
+	w.trace.Word(w.at)
 	o := &Outcome{Virtual: time.Since(w.began), Trace: uint64(w.trace)}
 	for _, c := range w.clients {
 		o.Delivered += c.delivered
@@ -770,15 +771,15 @@ func (w *world) meddle(l *netsim.Link) {
 // its children by ranging over a map.
 func (w *world) event(e netsim.Event) {
 	if e.At != w.instant {
-		w.trace.word(w.at)
+		w.trace.Word(w.at)
 		w.instant, w.at = e.At, 0
 	}
-	h := hasher(1)
-	h.word(uint64(e.At))
-	h.word(e.Conn)
-	h.text(e.Dir)
-	h.text(e.What)
-	h.word(uint64(e.Bytes))
+	h := audit.Hasher(1)
+	h.Word(uint64(e.At))
+	h.Word(e.Conn)
+	h.Text(e.Dir)
+	h.Text(e.What)
+	h.Word(uint64(e.Bytes))
 	w.at += uint64(h)
 	if w.plan.Trace != nil {
 		w.plan.Trace(e)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/codec"
 	"tickfeed/feed"
 )
@@ -60,7 +61,7 @@ func TestWireReadsTheExamples(t *testing.T) {
 		}
 		require.Len(t, got, n, file)
 		for i := range got {
-			assert.Equal(t, hash(&want[i]), hash(&got[i]), "%s, tick %d: %+v, want %+v", file, i, got[i], want[i])
+			assert.Equal(t, audit.Hash(&want[i]), audit.Hash(&got[i]), "%s, tick %d: %+v, want %+v", file, i, got[i], want[i])
 		}
 		ticks += n
 	}

@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
-	"hash/fnv"
 	"sync"
 	"time"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/feed"
 )
 
@@ -108,7 +108,7 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, published 
 	for i := range ticks {
 		t := &ticks[i]
 		p, n := a.page(session, t.Seq)
-		if h := hashOf(t); p.hash[n] == 0 {
+		if h := audit.Hash(t); p.hash[n] == 0 {
 			p.hash[n] = h
 		} else if p.hash[n] != h {
 			a.problem("%s: number %d of session %v differs from the tick that was received before", name, t.Seq, session)
@@ -201,17 +201,4 @@ func (a *auditor) compare(who int, name string, l *feed.Ledger) {
 			a.problem("%s: the ledger has %d numbers %s, the auditor counted %d", name, c.ledger, outcomeNames[c.outcome], mine[c.outcome])
 		}
 	}
-}
-
-// hashOf returns a hash of t, which is never 0.
-func hashOf(t *feed.Tick) uint64 {
-	h := fnv.New64a()
-	fmt.Fprint(h, t.EventTime, t.Instrument, uint8(t.Kind), uint8(t.Flags), uint8(t.Side), uint8(t.Status), t.Values)
-	if x := t.Extra; x != nil {
-		fmt.Fprint(h, x.TradeRef, x.OldPrice, x.OldSize)
-		if x.Definition != nil {
-			fmt.Fprintf(h, "%+v", *x.Definition)
-		}
-	}
-	return h.Sum64() | 1
 }

@@ -399,6 +399,9 @@ func verdict(r *compare.Result) string {
 			asked = ", as far as both asked for them"
 		}
 	}
+	if undecided(r) {
+		same, asked = "nothing shows that they differ: a ledger of filtered ticks says how many of these came, not which", ""
+	}
 	switch {
 	case !r.Related():
 		return "they differ: they have no session in common; for a replay and its recording, --by-number compares the numbers alone"
@@ -408,6 +411,11 @@ func verdict(r *compare.Result) string {
 		return "they hold nothing in common, and nothing that the other one should have"
 	}
 	return same + asked
+}
+
+// undecided reports whether a ledger leaves open which ticks its party has.
+func undecided(r *compare.Result) bool {
+	return r.Lacks(0, compare.Undecided)+r.Lacks(1, compare.Undecided) > 0
 }
 
 // rangesText lists the first ranges of s.

@@ -17,7 +17,7 @@ type outline struct {
 	sessions []feed.SessionID // in order of first appearance
 	segments []feed.SessionID // the session of each run of entries of one session; at most maxSegments
 	ascends  bool             // within each segment numbers ascend, and none is in two entries
-	bare     bool             // an entry holds numbers without ticks
+	bare     bool             // an entry has numbers without their ticks
 }
 
 // maxSegments bounds the changes of session of a party that is compared without being sorted.
@@ -57,7 +57,7 @@ func (c *comparer) outline(p Party) (*outline, error) {
 			next = 0
 		}
 		o.ascends = o.ascends && e.Range.From >= next
-		o.bare = o.bare || e.Claim == Held && e.Definition == nil
+		o.bare = o.bare || (e.Claim == Held || e.Claim == Filtered) && e.Definition == nil
 		next = e.Range.To
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
@@ -68,7 +69,7 @@ func (a *auditor) see(who string, session feed.SessionID, ticks []feed.Tick) {
 			}
 		}
 		h := &b[t.Seq%blockSize]
-		switch v := hash(t); *h {
+		switch v := audit.Hash(t); *h {
 		case 0:
 			*h = v
 			a.ticks++
@@ -109,34 +110,6 @@ func (a *auditor) judge(t *testing.T) {
 	for _, w := range a.wrongs {
 		assert.Fail(t, w)
 	}
-}
-
-// hash covers all of a tick but its number; it is never 0.
-func hash(t *feed.Tick) uint64 {
-	h := uint64(14695981039346656037)
-	mix := func(v uint64) {
-		h ^= v
-		h *= 0x9e3779b97f4a7c15
-		h ^= h >> 29
-	}
-	mix(uint64(t.EventTime))
-	mix(uint64(t.Instrument)<<32 | uint64(t.Kind)<<24 | uint64(t.Flags)<<16 | uint64(t.Side)<<8 | uint64(t.Status))
-	for _, v := range t.Values {
-		mix(uint64(v))
-	}
-	if e := t.Extra; e != nil {
-		text := fmt.Sprintf("%q %d %d", e.TradeRef, e.OldPrice, e.OldSize)
-		if e.Definition != nil {
-			text += fmt.Sprintf("%+v", *e.Definition)
-		}
-		if e.Summary != nil {
-			text += fmt.Sprintf("%+v", *e.Summary)
-		}
-		for _, c := range []byte(text) {
-			mix(uint64(c))
-		}
-	}
-	return h | 1
 }
 
 // What became of a number.
