@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -24,6 +25,8 @@ type labOptions struct {
 	upstream    string
 	tls         serveTLS
 	upstreamTLS dialTLS
+	command     []string // of the publisher; empty if it runs already
+	journal     string
 	listen      []string
 	rules       []string
 	list        bool
@@ -38,7 +41,7 @@ const labPort = "8426"
 func (p *program) labCommand() *cobra.Command {
 	o := labOptions{upstreamTLS: dialTLS{prefix: "upstream-"}}
 	cmd := &cobra.Command{
-		Use:   "lab [SCRIPT]",
+		Use:   "lab [SCRIPT] [-- COMMAND [ARG]...]",
 		Short: "Stand between a publisher and its subscribers and make faults",
 		Long: `Pass connections on to a publisher, and do to them what a script says: cut, stall, drop, reorder, corrupt, refuse,
 and more. The lab knows messages and sequence numbers, so that the same script, seed and session give the
@@ -56,17 +59,43 @@ SCRIPT is a file, or - for standard input. A line is a rule: a trigger, a colon 
 at a number, login, snapshot or count are kept for each client name: a client that reconnects does not
 meet them again. tickfeed lab --list documents every trigger and fault.
 
+With a COMMAND the lab starts the publisher itself, ends it with itself, and rules may kill, stop, freeze and restart it, or
+fill its disk. In its arguments {listen} stands for the address on which it must listen, and {journal} for
+the directory of its journal, which is a new one that is removed at the end unless --journal names it. A
+rule that needs what is not there is refused before anything starts. Faults of the publisher happen once for all clients,
+one after the other: a line that meets the next one waits for it.
+
 With --commands, a line on standard input adds a rule, or is one of: list, remove N, trigger NAME.`,
 		Example: `  tickfeed lab --upstream localhost:8425 --listen localhost:9000 faults.lab
   tickfeed lab --rule 'at seq 1000: cut rst' --rule 'every 10s: stall 2s'
   tickfeed lab --rule 'on storm: cut rst' --commands
+  tickfeed lab --rule 'at seq 1000: kill for 200ms' -- tickfeed publish --listen {listen} --journal {journal}
   tickfeed subscribe localhost:9000 --json --events
   tickfeed lab --list`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.lab(cmd.Context(), &o, args) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			if n := cmd.ArgsLenAtDash(); n >= 0 {
+				args = args[:n]
+			}
+			if len(args) > 1 {
+				return fmt.Errorf("%q is too much: there is one SCRIPT, and the command of a publisher comes after --", args[1])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if n := cmd.ArgsLenAtDash(); n >= 0 {
+				if args, o.command = args[:n], args[n:]; len(o.command) == 0 {
+					return usage("the command of the publisher must follow --")
+				}
+				if !cmd.Flags().Changed("upstream") {
+					o.upstream = ""
+				}
+			}
+			return p.lab(cmd.Context(), &o, args)
+		},
 	}
 	group(cmd, "Connection", func(f *pflag.FlagSet) {
 		f.StringVar(&o.upstream, "upstream", "localhost", "`ADDR` of the publisher: HOST[:PORT] or unix:PATH")
+		f.StringVar(&o.journal, "journal", "", "`DIR` of the journal of a publisher that the lab starts")
 		f.StringSliceVar(&o.listen, "listen", []string{"localhost:" + labPort}, "serve clients on `ADDR`: HOST:PORT or unix:PATH; can be repeated")
 		f.DurationVar(&o.duration, "duration", 0, "end after this time; 0 for no end")
 	})
@@ -119,7 +148,11 @@ func (p *program) listLab(o *labOptions) error {
 				kind = w.Kind
 				fmt.Fprintf(&b, "%s:\n", map[string]string{"trigger": "Triggers", "fault": "\nFaults"}[kind])
 			}
-			fmt.Fprintf(&b, "  %s\n%s\n      %s\n", w.Usage, s.fit("      "+w.Does, "      "), w.Example)
+			does := w.Does
+			if w.Repeatable != nil && !*w.Repeatable {
+				does += " (not repeatable, except on a recording or in virtual time)"
+			}
+			fmt.Fprintf(&b, "  %s\n%s\n      %s\n", w.Usage, s.fit("      "+does, "      "), w.Example)
 		}
 	}
 	_, err := fmt.Fprint(p.stdout, b.String())
@@ -162,7 +195,7 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 	return s, nil
 }
 
-func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
+func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err error) {
 	if o.list {
 		return p.listLab(o)
 	}
@@ -173,8 +206,10 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.upstream, err = readAddress("--upstream", o.upstream, defaultPort); err != nil {
-		return err
+	if o.upstream != "" || len(o.command) == 0 {
+		if o.upstream, err = readAddress("--upstream", o.upstream, defaultPort); err != nil {
+			return err
+		}
 	}
 	encryption, err := o.tls.config(p.logger(zerolog.InfoLevel), certs.Protocol)
 	if err != nil {
@@ -192,6 +227,13 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 		TLS:    encryption,
 		Dial:   func(ctx context.Context) (net.Conn, error) { return dialSecure(ctx, o.upstream, upstream) },
 	}
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	pub, err := p.labPublisher(running, o, x, cancel)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pub.Close()) }()
 	if err := x.Check(script.Rules...); err != nil {
 		return usage("%w", err)
 	}
@@ -199,19 +241,24 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	running, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if o.duration > 0 {
-		running, cancel = context.WithTimeout(ctx, o.duration)
-		defer cancel()
+		var stop func()
+		running, stop = context.WithTimeout(running, o.duration)
+		defer stop()
 	}
 	var failed error
 	x.Event = func(e lab.Event) {
 		if failed == nil {
 			if failed = p.printLabEvent(o, &e); failed != nil {
-				cancel()
+				cancel(nil)
 			}
 		}
+	}
+	if err := pub.begin(running); err != nil {
+		for _, ln := range listeners {
+			ln.Close()
+		}
+		return err
 	}
 	for _, ln := range listeners {
 		p.notef("listening on %s, passing connections on to %s; %s", listenName(ln), o.upstream, plural(len(script.Rules), "rule"))
@@ -225,8 +272,11 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	errs := make(chan error, len(listeners))
 	for _, ln := range listeners {
 		serving.Go(func() {
-			errs <- x.Serve(running, ln)
-			cancel()
+			err := x.Serve(running, ln)
+			if running.Err() == nil {
+				errs <- err
+			}
+			cancel(nil)
 		})
 	}
 	serving.Wait()
@@ -234,13 +284,16 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) error {
 	switch {
 	case failed != nil:
 		return failed
-	case running.Err() == nil:
+	case len(errs) > 0:
 		return <-errs
 	}
 	never, err := p.printLabResults(o, x)
+	cause := new(publisherEnded)
 	switch {
 	case err != nil:
 		return err
+	case errors.As(context.Cause(running), &cause) && cause.err != nil:
+		return cause
 	case ctx.Err() != nil && p.stopped() != nil:
 		if never > 0 {
 			p.notef("%s never did anything", plural(never, "rule"))

@@ -39,7 +39,9 @@ type Lab struct {
 	spawn   func(func(ctx context.Context)) // starts a goroutine; nil unless Serve runs
 	ends    []context.CancelCauseFunc       // of the calls of Serve
 	refused time.Time                       // until when new connections are closed
+	refuser int                             // rule because of which they are
 	hung    time.Time                       // until when new connections hang
+	hanger  int                             // rule because of which they do
 	frozen  time.Time                       // until when the publisher is suspended
 	copied  bool                            // there is a copy of the publisher's journal, or there will be
 	down    int                             // faults for which the publisher is away; new connections are closed
@@ -202,14 +204,12 @@ func (l *Lab) inject(hits []int) {
 		if f := r.Fault; f.Verb.ofDials() {
 			until := time.Now().Add(f.For)
 			l.mu.Lock()
-			if f.Verb == RefuseDials {
-				l.refused = until
+			if f.Verb == RefuseDials { // counts when it meets a connection
+				l.refused, l.refuser = until, i
 			} else {
-				l.hung = until
+				l.hung, l.hanger = until, i
 			}
 			l.mu.Unlock()
-			l.rules.happened(i)
-			l.say(Event{Line: r.Line, Fault: r.Text})
 			continue
 		}
 		l.mu.Lock()

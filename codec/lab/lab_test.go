@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,9 @@ type trial struct {
 	events []Event // those of rules
 	ticks  []uint64
 	sub    *subscriber.Subscriber
-	err    error // of Run
+	err    error    // of Run
+	ended  []error  // why each connection has ended, as the subscriber sees it
+	hellos []uint64 // positions in the hellos
 }
 
 // try publishes n quotes, 10 a millisecond, to a subscriber behind a lab with the given script, and ends the session.
@@ -60,6 +63,11 @@ func try(t *testing.T, script string, n int, change func(*subscriber.Config)) *t
 			}
 		},
 	}
+	x.lab.Heard = func(h Heard) {
+		if m, ok := h.Message.(*codec.Hello); ok {
+			x.hellos = append(x.hellos, m.Position.Next)
+		}
+	}
 	listen("lab:1", x.lab.Serve)
 	cfg := subscriber.Config{
 		Addrs: []string{"lab:1"}, Client: "probe", Start: subscriber.Beginning, Seed: 1, MaxBackoff: time.Second,
@@ -75,6 +83,9 @@ func try(t *testing.T, script string, n int, change func(*subscriber.Config)) *t
 	go func() {
 		defer close(ran)
 		x.err = x.sub.Run(running, func(b *subscriber.Batch) error {
+			if b.Change != nil && b.Change.State == subscriber.Disconnected {
+				x.ended = append(x.ended, b.Change.Err)
+			}
 			for i := range b.Ticks {
 				if !b.Snapshot {
 					x.ticks = append(x.ticks, b.Ticks[i].Seq)
@@ -108,16 +119,19 @@ func try(t *testing.T, script string, n int, change func(*subscriber.Config)) *t
 // them. Each example of the documentation is tried.
 func TestEveryFaultHappensAndIsSurvived(t *testing.T) {
 	scripts := map[string]string{ // where the example alone would not meet anything
-		"at 5s: stall 2s":        "at 50ms: stall 2s",
-		"at 5s: refuse dials 1s": "at 50ms: refuse dials 1s\nat 60ms: cut rst",
-		"at 5s: hang dials 1s":   "at 50ms: hang dials 1s\nat 60ms: cut rst",
-		"every 10s: cut fin":     "every 100ms: cut fin",
-		"with 0.1%: drop packet": "with 0.5%: drop packet",
-		"with 1%: delay 5ms":     "with 1%: delay 5ms",
-		"every seq 5000: cut":    "every seq 500: cut",
-		"on storm: cut rst":      "at 90ms: cut rst",
+		"at 5s: stall 2s":                "at 50ms: stall 2s",
+		"at 5s: refuse dials 1s":         "at 50ms: refuse dials 1s\nat 60ms: cut rst",
+		"at 5s: hang dials 1s":           "at 50ms: hang dials 1s\nat 60ms: cut rst",
+		"every 10s: cut fin":             "every 100ms: cut fin",
+		"with 0.1%: drop packet":         "with 0.5%: drop packet",
+		"with 1%: delay 5ms":             "with 1%: delay 5ms",
+		"every seq 5000: cut":            "every seq 500: cut",
+		"on storm: cut rst":              "at 90ms: cut rst",
+		"at seq 100: mute heartbeats 1s": "at seq 2990: mute heartbeats 1s",
+		"at login 1: ignore pulses 5s":   "at login 1: ignore pulses 5s",
+		"at login 2: expire 50":          "at seq 1000: cut\nat login 2: expire 50",
 	}
-	lines := []string{"with 1%: drop tick", "at seq 1000: cut inside", "at seq 700: half-open out", "at login 2: refuse shutdown retry 3s 3 times\nat seq 100: cut"}
+	lines := []string{"with 1%: drop tick", "at seq 1005: repeat tick", "at seq 1005: swap tick", "at seq 1005: flip tick", "at seq 1005: forge tick", "with 1%: delay tick 5ms", "at seq 1000: end 3 times", "at snapshot 1: stale snapshot 1", "at seq 1000: cut inside", "at seq 700: half-open out", "at login 2: refuse shutdown retry 3s 3 times\nat seq 100: cut"}
 	for _, f := range slices.Concat(Verbs[:Kill], Triggers) { // faults of the publisher: see publisher/publishertest
 		script := f.Example
 		if s, ok := scripts[script]; ok {
@@ -146,15 +160,79 @@ func TestEveryFaultHappensAndIsSurvived(t *testing.T) {
 				}
 				require.Equal(t, x.pub.Stats().Head, x.sub.Position().Next, "err %v, %d events", x.err, len(x.events))
 				for j := 1; j < len(x.ticks); j++ {
+					if strings.Contains(script, "expire 50") && x.ticks[j] == 1050 {
+						require.Equal(t, uint64(999), x.ticks[j-1])
+						continue
+					}
 					require.Equal(t, x.ticks[j-1]+1, x.ticks[j])
 				}
 				require.NoError(t, x.sub.Ledger().Check())
 				totals := x.sub.Ledger().Totals()
-				assert.Zero(t, totals.Lost)
+				if strings.Contains(script, "expire 50") {
+					assert.Equal(t, uint64(50), totals.Lost)
+				} else {
+					assert.Zero(t, totals.Lost)
+				}
 				assert.Equal(t, uint64(len(x.ticks)), totals.Delivered)
 			})
 		})
 	}
+}
+
+// Each fault does what its description says, at its number, and the subscriber notices as it must.
+func TestWhatFaultsDo(t *testing.T) {
+	for _, test := range []struct {
+		script string
+		start  codec.Start
+		cause  string // of the first disconnect; "" for none
+		at     uint64 // position in the hello after it
+		lost   feed.Range
+	}{
+		{"at seq 1005: drop tick", subscriber.Beginning, "begins at 1006, want 1005", 1005, feed.Range{}},
+		{"at seq 1005: repeat tick", subscriber.Beginning, "begins at 1005, want 1006", 1006, feed.Range{}},
+		{"at seq 1005: swap tick", subscriber.Beginning, "begins at 1006, want 1005", 1005, feed.Range{}},
+		{"at seq 1005: flip tick", subscriber.Beginning, "checksum", 1005, feed.Range{}},
+		{"at seq 1005: forge tick", subscriber.Beginning, "begins at 1006, want 1005", 1005, feed.Range{}},
+		{"at seq 1005: delay tick 20ms", subscriber.Beginning, "", 0, feed.Range{}},
+		{"at seq 1000: end 2 times", subscriber.Beginning, "end", 1000, feed.Range{}},
+		{"at live 1: end\nat seq 1000: cut", codec.Start{}, "", 0, feed.Range{}},
+		{"at snapshot 1: stale snapshot 3", codec.Start{}, "snapshot", 0, feed.Range{}},
+		{"at seq 1000: cut\nat login 2: expire 50", subscriber.Beginning, "EOF", 1000, feed.Range{From: 1000, To: 1050}},
+		{"at login 1: ignore pulses 5s", subscriber.Beginning, "silent: no pulse", 0, feed.Range{}},
+	} {
+		t.Run(test.script, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := try(t, test.script, 3000, func(cfg *subscriber.Config) { cfg.Start = test.start })
+				t.Log(x.ended, x.hellos)
+				require.NotEmpty(t, x.events)
+				if test.cause != "" {
+					require.NotEmpty(t, x.ended)
+					assert.ErrorContains(t, x.ended[0], test.cause)
+					require.Greater(t, len(x.hellos), 1)
+					if test.at > 0 {
+						assert.Equal(t, test.at, x.hellos[1])
+					}
+				}
+				require.Equal(t, x.pub.Stats().Head, x.sub.Position().Next)
+				require.NoError(t, x.sub.Ledger().Check())
+				assert.Equal(t, test.lost.Len(), x.sub.Ledger().Totals().Lost)
+				for _, seq := range x.ticks {
+					assert.False(t, test.lost.Contains(seq), seq)
+				}
+			})
+		})
+	}
+}
+
+// A fault that is on and meets nothing has not happened.
+func TestFaultsThatMeetNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := try(t, "at 50ms: refuse dials 5ms\nat 50ms: hang dials 5ms\nat seq 5: mute heartbeats 1ms\nat seq 5: ignore pulses 1ms\nat login 1: expire 5\nat 40ms: kill\nat end 2: cut", 1000, nil)
+		for _, r := range x.lab.Results() {
+			assert.Zero(t, r.Times, r.Text)
+		}
+		assert.Empty(t, x.ended)
+	})
 }
 
 // The same script, seed and session give the same faults at the same ticks, whatever the packets look like; another seed

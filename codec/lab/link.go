@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -28,6 +29,7 @@ type link struct {
 	mu      sync.Mutex
 	stalled time.Time // nothing passes until then
 	ignored time.Time // pulses are dropped until then
+	ignorer int       // rule because of which they are; -1 once that was counted
 	deafIn  bool      // what the client should receive is dropped
 	deafOut bool      // what the client sends is dropped
 	pending []int     // rules for the next message that they suit
@@ -41,8 +43,15 @@ type link struct {
 	head      uint64 // of the welcome; 0 once the line has been live
 	broken    bool   // the client must end the connection, so no rule is spent on it any more
 	swapped   bool   // the present packet is to be kept
+	hello     codec.Hello
+	lineage   feed.Lineage // of the publisher
+	expire    int          // rule by which the next numbers are gone after this login; -1 for none
+	from      uint64       // then the number from which on they are gone, and skip the number after them
+	skip      uint64
+	stale     bool   // a stale snapshot was sent instead of this one
 	kept      []byte // packet to send after the next message
 	beatsDrop time.Time
+	beatsRule int    // because of which heartbeats are dropped; -1 once that was counted
 	rate      uint64 // bytes per second; 0 for no bound
 	cutting   bool   // the snapshot is cut after its first part
 	endless   bool   // the snapshot's end is dropped
@@ -59,15 +68,21 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	socket := nc
 	defer context.AfterFunc(ctx, func() { socket.Close() })()
 	l.mu.Lock()
-	refuse, hang := time.Now().Before(l.refused) || l.down > 0 || len(l.links) >= maxLinks, time.Until(l.hung)
+	refused, hang := time.Now().Before(l.refused), time.Until(l.hung)
+	refuser, hanger := l.refuser, l.hanger
+	away := l.down > 0 || len(l.links) >= maxLinks
 	l.number++
-	k := &link{lab: l, ctx: ctx, client: nc, number: l.number}
+	k := &link{lab: l, ctx: ctx, client: nc, number: l.number, expire: -1}
 	l.mu.Unlock()
-	if refuse {
+	if refused {
+		k.happened(refuser, 0)
+	}
+	if refused || away {
 		k.reset()
 		return
 	}
 	if hang > 0 {
+		k.happened(hanger, 0)
 		_ = nc.SetReadDeadline(time.Now().Add(hang))
 		_, _ = io.Copy(io.Discard, nc)
 		return
@@ -88,7 +103,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	hello := append([]byte(nil), raw...)
 	if m, err := codec.Decode(hello); err == nil {
 		if h, ok := m.(*codec.Hello); ok {
-			k.name = h.Client
+			k.name, k.hello = h.Client, *h
 		}
 		l.hear(k.number, m)
 	}
@@ -110,6 +125,8 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		case SlowLogin:
 			k.happened(i, 0)
 			wait += f.For
+		case Expire:
+			k.expire = i
 		default:
 			if f.Verb.ofPublisher() {
 				k.happenToPublisher(i, 0)
@@ -119,6 +136,10 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		}
 	}
 	if !k.sleep(wait) || !k.unstalled() {
+		return
+	}
+	if hello, err = k.overtake(hello); err != nil {
+		l.say(Event{What: "the publisher: " + err.Error(), Client: k.name, Connection: k.number})
 		return
 	}
 	dialling, stop := context.WithTimeout(ctx, dialTime)
@@ -283,7 +304,9 @@ func (k *link) inject(i int) {
 	case f.Verb == HalfOpen:
 		k.deafIn, k.deafOut = k.deafIn || f.How == "in", k.deafOut || f.How == "out"
 	case f.Verb == IgnorePulses:
-		k.ignored = time.Now().Add(f.For)
+		k.ignored, k.ignorer = time.Now().Add(f.For), i
+		k.mu.Unlock()
+		return
 	default:
 		k.pending = append(k.pending, i)
 		k.mu.Unlock()
@@ -364,7 +387,15 @@ func (k *link) up(messages *codec.Reader) {
 		k.mu.Lock()
 		deaf := k.deafOut
 		ignore := t == codec.TypePulse && time.Now().Before(k.ignored)
+		ignorer := k.ignorer
+		if ignore {
+			k.ignorer = -1
+		}
+		at := k.at
 		k.mu.Unlock()
+		if ignore && ignorer >= 0 {
+			k.happened(ignorer, at)
+		}
 		switch {
 		case err != nil && deaf:
 			return // the publisher must find out by itself
@@ -485,6 +516,9 @@ func (k *link) down(messages *codec.Reader) error {
 
 // control returns what is sent instead of a message that is no packet.
 func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
+	if t == codec.TypeSnapshotPart && k.stale {
+		return nil, nil
+	}
 	m, err := codec.Decode(raw)
 	if err != nil {
 		return raw, nil // passed on as it is
@@ -495,12 +529,13 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 		k.mu.Lock()
 		k.session, k.at = owner.ID, m.Start
 		k.mu.Unlock()
-		k.seed, k.interval, k.head = m.Seed, m.Heartbeat, m.Head
+		k.seed, k.interval, k.head, k.lineage = m.Seed, m.Heartbeat, m.Head, m.Lineage
+		return k.expired(m, raw)
 	case *codec.SessionChange:
 		k.mu.Lock()
 		k.session, k.at = m.Lineage.Current().ID, m.Next
 		k.mu.Unlock()
-		k.seed = m.Seed
+		k.seed, k.lineage = m.Seed, m.Lineage
 	case *codec.Subscribed:
 		k.seed = m.Seed
 	case *codec.Heartbeat:
@@ -514,6 +549,13 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 				k.cutting = true
 			case EndlessSnapshot:
 				k.endless, k.broken = true, true
+			case StaleSnapshot:
+				old, err := k.oldSnapshot(m.Seq, f.N)
+				if err != nil || m.Scope == codec.ScopeAdded {
+					k.lab.say(Event{What: fmt.Sprintf("%q: there is no older snapshot: %v", k.lab.rules.rule(i).Text, err), Client: k.name, Connection: k.number})
+					continue
+				}
+				k.stale, k.broken, raw = true, true, old
 			case MoveSnapshot:
 				m.Seq -= min(m.Seq, f.N)
 				k.broken = true
@@ -529,8 +571,18 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 			k.happened(i, m.Seq)
 		}
 	case *codec.SnapshotEnd:
-		if k.endless {
+		if k.endless || k.stale {
+			k.stale = false
 			return nil, nil
+		}
+	case *codec.End:
+		if k.ended {
+			break
+		}
+		for _, i := range k.lab.rules.end(k.name) {
+			if err := k.do(i, m.Final, raw); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if k.ended && t != codec.TypeWelcome {
@@ -543,6 +595,10 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 func (k *link) heartbeat(m *codec.Heartbeat, raw []byte) ([]byte, error) {
 	switch {
 	case time.Now().Before(k.beatsDrop):
+		if k.beatsRule >= 0 {
+			k.happened(k.beatsRule, k.at)
+			k.beatsRule = -1
+		}
 		return nil, nil
 	case k.ended:
 		m.Covered, m.Head = k.at, k.at
@@ -580,6 +636,12 @@ func (k *link) packet(raw []byte, pending []int) error {
 		return k.pass(raw)
 	}
 	end := h.First + h.Count
+	if h.First < k.skip {
+		if _, raw, _ = split(raw, min(end, k.skip), k.seed); end <= k.skip {
+			return nil
+		}
+		h.First = k.skip
+	}
 	if k.broken {
 		k.moved(end)
 		return k.pass(raw)
@@ -587,8 +649,9 @@ func (k *link) packet(raw []byte, pending []int) error {
 	raw = append([]byte(nil), raw...) // the reader reuses its memory
 	for n := k.lab.rules.packet(k.name); raw != nil && !k.broken; {
 		var x hit
+		given := true // by a number of the script
 		if len(pending) > 0 {
-			x, pending = hit{pending[0], k.at}, pending[1:]
+			x, pending, given = hit{rule: pending[0], seq: k.at}, pending[1:], false
 		} else {
 			var ok bool
 			if x, ok = k.lab.rules.next(k.name, feed.Range{From: max(h.First, k.at), To: end}, n); !ok {
@@ -596,23 +659,31 @@ func (k *link) packet(raw []byte, pending []int) error {
 			}
 		}
 		f := k.lab.rules.faultOf(x.rule)
-		if f.Verb.ofPackets() && !(f.Verb == Drop && f.How == "tick") {
+		left, right, ok := split(raw, x.seq, k.seed)
+		var rest []byte
+		one := ok && right != nil && f.Verb.ofPackets() && f.How == "tick"
+		if one {
+			right, rest, one = split(right, x.seq+1, k.seed)
+		}
+		if f.Verb.ofPackets() && !one {
 			if raw, err = k.spoil(x, raw); err != nil {
 				return err
 			}
 			continue
 		}
-		left, right, ok := split(raw, x.seq, k.seed)
 		if !ok {
 			left, right = nil, raw // before the packet
 		}
 		if left != nil {
 			if err := k.pass(left); err != nil {
+				if given {
+					k.lab.rules.giveBack(k.name, x)
+				}
 				return err
 			}
 			k.moved(x.seq)
 		}
-		if raw = right; f.Verb != Drop {
+		if raw = right; !one {
 			if err := k.do(x.rule, x.seq, raw); err != nil {
 				return err
 			}
@@ -621,11 +692,16 @@ func (k *link) packet(raw []byte, pending []int) error {
 			}
 			continue
 		}
-		k.happened(x.rule, x.seq)
-		k.broken = true
-		if _, raw, ok = split(right, x.seq+1, k.seed); !ok {
-			raw = nil
+		if raw, err = k.spoil(x, raw); err != nil {
+			return err
 		}
+		if k.swapped {
+			k.swapped, k.kept = false, raw
+		} else if err := k.pass(raw); err != nil {
+			return err
+		}
+		k.moved(x.seq + 1)
+		raw = rest
 	}
 	if k.swapped {
 		k.swapped, k.kept = false, raw
@@ -672,7 +748,9 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 		}
 		return k.ctx.Err()
 	}
-	k.happened(i, seq)
+	if f.Verb != MuteHeartbeats && f.Verb != IgnorePulses { // which count when they drop something
+		k.happened(i, seq)
+	}
 	k.mu.Lock()
 	switch f.Verb {
 	case Stall:
@@ -680,7 +758,7 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	case HalfOpen:
 		k.deafIn, k.deafOut = k.deafIn || f.How == "in", k.deafOut || f.How == "out"
 	case IgnorePulses:
-		k.ignored = time.Now().Add(f.For)
+		k.ignored, k.ignorer = time.Now().Add(f.For), i
 	}
 	k.mu.Unlock()
 	switch f.Verb {
@@ -689,7 +767,7 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	case Slow:
 		k.rate = f.N
 	case MuteHeartbeats:
-		k.beatsDrop = time.Now().Add(f.For)
+		k.beatsDrop, k.beatsRule = time.Now().Add(f.For), i
 	case MuteData:
 		return k.muteData(f.For)
 	case Ahead:
@@ -706,12 +784,12 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 		}
 		return errors.Join(err, errEnded)
 	case EndSession:
-		k.ended = true
+		k.ended, k.broken = true, f.ForTimes > 1
 		b, err := codec.Append(nil, &codec.End{Final: seq})
-		if err != nil {
-			return err
+		for n := f.ForTimes; n > 0 && err == nil; n-- {
+			err = k.write(b)
 		}
-		return k.write(b)
+		return err
 	case Garbage:
 		k.broken = true
 		return k.write([]byte{0xc1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
@@ -719,8 +797,24 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	return nil
 }
 
-// happenToPublisher lets rule i happen to the publisher, because the line has reached number seq.
+// happenToPublisher lets rule i happen to the publisher, because the line has reached number seq. It waits until what
+// happened to the publisher before is done.
 func (k *link) happenToPublisher(i int, seq uint64) {
+	k.lab.mu.Lock()
+	before := k.lab.turn
+	k.lab.mu.Unlock()
+	if before != nil {
+		wait := func() bool {
+			select {
+			case <-before:
+			case <-k.ctx.Done():
+			}
+			return k.ctx.Err() == nil
+		}
+		if k.early != nil && !k.holdBack(wait) || !wait() {
+			return
+		}
+	}
 	k.mu.Lock()
 	session := k.session
 	k.mu.Unlock()

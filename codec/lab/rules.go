@@ -25,9 +25,9 @@ type rules struct {
 
 // counts are what has happened to one client name.
 type counts struct {
-	logins, snapshots, lives, packets uint64
-	reached                           []uint64 // by rule: the number up to which it has been decided
-	refused                           []uint64 // by rule: logins that were refused in a row
+	logins, snapshots, lives, packets, ends uint64
+	reached                                 []uint64 // by rule: the number up to which it has been decided
+	refused                                 []uint64 // by rule: logins that were refused in a row
 }
 
 func newRules(s *Script) *rules {
@@ -185,6 +185,11 @@ func (x *rules) live(name string) []int {
 	return x.counted(name, AtLive, func(c *counts) *uint64 { return &c.lives })
 }
 
+// end returns the rules for the next end of a session that name is sent.
+func (x *rules) end(name string) []int {
+	return x.counted(name, AtEnd, func(c *counts) *uint64 { return &c.ends })
+}
+
 func (x *rules) counted(name string, when When, of func(*counts) *uint64) (hits []int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -201,8 +206,9 @@ func (x *rules) counted(name string, when When, of func(*counts) *uint64) (hits 
 
 // A hit is a rule that applies at a number.
 type hit struct {
-	rule int
-	seq  uint64
+	rule   int
+	seq    uint64
+	before uint64 // for giveBack
 }
 
 // packet counts a packet of name, and returns its number.
@@ -223,7 +229,7 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 	mark := uint64(0)
 	found := func(i int, seq, reached uint64) {
 		if !ok || seq < first.seq {
-			first, mark, ok = hit{i, seq}, reached, true
+			first, mark, ok = hit{rule: i, seq: seq}, reached, true
 		}
 	}
 	for i, rule := range x.list {
@@ -254,9 +260,17 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 		}
 	}
 	if ok {
-		*x.reachedLocked(c, first.rule) = mark
+		at := x.reachedLocked(c, first.rule)
+		first.before, *at = *at, mark
 	}
 	return first, ok
+}
+
+// giveBack undoes next: the client has gone before the rule could do anything.
+func (x *rules) giveBack(name string, h hit) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	*x.reachedLocked(x.clientLocked(name), h.rule) = h.before
 }
 
 // maxChances bounds the numbers of a packet for which chance is asked: a skip may cover very many.

@@ -49,6 +49,7 @@ const (
 	AtPacket   = script.AtPacket
 	AtSnapshot = script.AtSnapshot
 	AtLive     = script.AtLive
+	AtEnd      = script.AtEnd
 	WithChance = script.WithChance
 	AtTime     = script.AtTime
 	EveryTime  = script.EveryTime
@@ -83,6 +84,8 @@ const (
 	CutSnapshot
 	EndlessSnapshot
 	MoveSnapshot
+	StaleSnapshot
+	Expire
 	SayGoodbye
 	EndSession
 	Garbage
@@ -100,13 +103,13 @@ const (
 // A Fault is what a rule does.
 type Fault struct {
 	Verb     Verb
-	How      string        // of Cut: fin, rst or inside; of HalfOpen: in or out; of Drop: packet or tick; of Restart: what it is over
+	How      string        // of Cut: fin, rst or inside; of HalfOpen: in or out; of faults of packets: packet or tick; of Restart: what it is over
 	For      time.Duration // duration
-	N        uint64        // of Ahead and MoveSnapshot: numbers; of Slow: bytes per second
+	N        uint64        // of Ahead, MoveSnapshot, StaleSnapshot and Expire: numbers; of Slow: bytes per second
 	Code     codec.Code    // of Refuse and SayGoodbye
 	Retry    bool          // of Refuse and SayGoodbye
 	RetryIn  time.Duration // of Refuse and SayGoodbye
-	ForTimes uint64        // of Refuse: how many logins in a row; at least 1
+	ForTimes uint64        // of Refuse: how many logins in a row; of EndSession: how many ends; at least 1
 }
 
 // Verbs documents the faults, in the order of Verb.
@@ -116,11 +119,11 @@ var Verbs = [verbs]script.Form{
 	HalfOpen:        {"half-open", "half-open in|out", "from now on drops what the client should receive (in), or what it sends (out); TCP stays open", "at seq 500: half-open in"},
 	Slow:            {"slow", "slow RATE", "passes at most RATE bytes a second to the client from now on", "at login 1: slow 20000"},
 	Drop:            {"drop", "drop [packet|tick]", "leaves out a packet, or one tick of it: what follows does not join", "with 0.1%: drop packet"},
-	Repeat:          {"repeat", "repeat", "sends a packet twice", "at packet 4: repeat"},
-	Swap:            {"swap", "swap", "sends a packet after the one that follows it", "at packet 4: swap"},
-	Flip:            {"flip", "flip", "flips a bit of a packet: its checksum is wrong", "at packet 4: flip"},
-	Forge:           {"forge", "forge", "moves a packet by one number and seals it again: only the sequence shows it", "at packet 4: forge"},
-	Delay:           {"delay", "delay DURATION", "passes a packet so much later, and all that follow it", "with 1%: delay 5ms"},
+	Repeat:          {"repeat", "repeat [packet|tick]", "sends a packet, or one tick, twice", "at packet 4: repeat"},
+	Swap:            {"swap", "swap [packet|tick]", "sends a packet, or one tick, after the one that follows it", "at packet 4: swap"},
+	Flip:            {"flip", "flip [packet|tick]", "flips a bit of a packet, or of one tick: its checksum is wrong", "at packet 4: flip"},
+	Forge:           {"forge", "forge [packet|tick]", "moves a packet, or one tick, by one number and seals it again: only the sequence shows it", "at packet 4: forge"},
+	Delay:           {"delay", "delay [packet|tick] DURATION", "passes a packet, or one tick, so much later, and all that follow it", "with 1%: delay 5ms"},
 	MuteHeartbeats:  {"mute heartbeats", "mute heartbeats DURATION", "drops heartbeats for so long; data flows", "at seq 100: mute heartbeats 1s"},
 	MuteData:        {"mute data", "mute data DURATION", "holds back data for so long; heartbeats flow", "at seq 100: mute data 1s"},
 	Ahead:           {"ahead", "ahead N", "sends a heartbeat that covers N numbers that were not sent", "at seq 100: ahead 5"},
@@ -131,8 +134,10 @@ var Verbs = [verbs]script.Form{
 	CutSnapshot:     {"cut snapshot", "cut snapshot", "cuts the connection after the first part of a snapshot", "at snapshot 1: cut snapshot"},
 	EndlessSnapshot: {"endless snapshot", "endless snapshot", "leaves out the end of a snapshot", "at snapshot 1: endless snapshot"},
 	MoveSnapshot:    {"move snapshot", "move snapshot N", "says that a snapshot is as of N numbers earlier", "at snapshot 1: move snapshot 1"},
+	StaleSnapshot:   {"stale snapshot", "stale snapshot N", "sends the snapshot of N numbers earlier, whole, instead of the one that is due", "at snapshot 1: stale snapshot 10"},
+	Expire:          {"expire", "expire N", "says that the publisher has removed the N numbers that follow the client's position: retention has overtaken the client", "at login 2: expire 50"},
 	SayGoodbye:      {"goodbye", "goodbye CODE [retry DURATION|for good]", "sends a goodbye and ends the connection", "at seq 1000: goodbye shutdown retry 100ms"},
-	EndSession:      {"end", "end", "says that the session has ended, at the number that the line has reached", "at seq 1000: end"},
+	EndSession:      {"end", "end [N times]", "says that the session has ended, at the number that the line has reached, once or more often", "at seq 1000: end"},
 	Garbage:         {"garbage", "garbage", "sends bytes that are no message", "at seq 1000: garbage"},
 	RefuseDials:     {"refuse dials", "refuse dials DURATION", "closes new connections at once for so long", "at 5s: refuse dials 1s"},
 	HangDials:       {"hang dials", "hang dials DURATION", "accepts new connections for so long and does nothing with them", "at 5s: hang dials 1s"},
@@ -158,10 +163,10 @@ func (v Verb) ofPackets() bool {
 }
 
 func (v Verb) ofSnapshots() bool {
-	return v == CutSnapshot || v == EndlessSnapshot || v == MoveSnapshot
+	return v >= CutSnapshot && v <= StaleSnapshot
 }
 
-func (v Verb) ofLogins() bool { return v == Refuse || v == SlowLogin || v == NoWelcome }
+func (v Verb) ofLogins() bool { return v == Refuse || v == SlowLogin || v == NoWelcome || v == Expire }
 
 func (v Verb) ofDials() bool { return v == RefuseDials || v == HangDials }
 
@@ -212,7 +217,7 @@ func suits(r *script.Rule) error {
 		return fmt.Errorf("%s happens at a time: write \"at 5s: %s 1s\"", usage, usage)
 	case v.ofPublisher() && r.Who != (Who{}) && (r.Trigger.Timed() || w == ByHand):
 		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", usage)
-	case v.ofPackets() && (w == AtLogin || w == AtSnapshot):
+	case v.ofPackets() && (w == AtLogin || w == AtSnapshot || w == AtEnd):
 		return fmt.Errorf("%s happens to a packet, and there is none at %s", usage, script.Triggers[w].Word)
 	}
 	return nil
@@ -232,9 +237,20 @@ func readFault(p *script.Parser, f *Fault) (err error) {
 		f.How, err = p.Choice("fin", "fin", "rst", "inside")
 	case HalfOpen:
 		f.How, err = p.Choice("", "in", "out")
-	case Drop:
+	case Drop, Repeat, Swap, Flip, Forge:
 		f.How, err = p.Choice("packet", "packet", "tick")
-	case Stall, Delay, MuteHeartbeats, MuteData, IgnorePulses, SlowLogin, RefuseDials, HangDials:
+	case Delay:
+		if f.How = "packet"; p.Accept("tick") {
+			f.How = "tick"
+		} else {
+			p.Accept("packet")
+		}
+		f.For, err = p.Duration("delay")
+	case EndSession:
+		if f.ForTimes = 1; p.Peek() != "" {
+			err = times(p, f)
+		}
+	case Stall, MuteHeartbeats, MuteData, IgnorePulses, SlowLogin, RefuseDials, HangDials:
 		f.For, err = p.Duration(Verbs[v].Word)
 	case Kill, Stop:
 		if p.Peek() != "" {
@@ -252,7 +268,7 @@ func readFault(p *script.Parser, f *Fault) (err error) {
 		}
 	case Slow:
 		f.N, err = p.Number("slow", 1, 1<<40)
-	case Ahead, MoveSnapshot:
+	case Ahead, MoveSnapshot, StaleSnapshot, Expire:
 		f.N, err = p.Number(Verbs[v].Word, 1, codec.MaxSeq)
 	case Refuse, SayGoodbye:
 		err = farewell(p, f)
@@ -297,10 +313,18 @@ func farewell(p *script.Parser, f *Fault) (err error) {
 		}
 	}
 	if err == nil && f.Verb == Refuse && p.Peek() != "" {
-		f.ForTimes, err = p.Number("refuse", 1, 1_000_000)
-		if w := p.Next(); err == nil && w != "times" {
-			return fmt.Errorf("want \"times\" after the number, got %q", w)
-		}
+		err = times(p, f)
 	}
 	return err
+}
+
+// times reads "N times".
+func times(p *script.Parser, f *Fault) (err error) {
+	if f.ForTimes, err = p.Number(Verbs[f.Verb].Word, 1, 1_000_000); err != nil {
+		return err
+	}
+	if w := p.Next(); w != "times" {
+		return fmt.Errorf("want \"times\" after the number, got %q", w)
+	}
+	return nil
 }

@@ -56,6 +56,7 @@ const (
 	AtPacket               // the n-th packet of a client name
 	AtSnapshot             // the n-th snapshot of a client name begins
 	AtLive                 // a line is live for the n-th time for a client name: it has reached the head of the welcome
+	AtEnd                  // the n-th time that a client name is sent the end of a session
 	WithChance             // each tick, by chance
 	AtTime                 // once, a time after the lab began, or after the opening of the market
 	EveryTime              // again and again
@@ -93,10 +94,11 @@ var Triggers = []Form{
 	AtPacket:   {"at packet", "at packet N", "at the N-th packet of a client name", "at packet 3: flip"},
 	AtSnapshot: {"at snapshot", "at snapshot N", "when the N-th snapshot of a client name begins", "at snapshot 1: cut snapshot"},
 	AtLive:     {"at live", "at live N", "when a client name is live for the N-th time", "at live 1: mute data 2s"},
+	AtEnd:      {"at end", "at end N", "before a client name is sent the end of a session for the N-th time", "at end 1: cut inside"},
 	WithChance: {"with", "with P%", "at each tick with this probability; the seed and the tick's number decide", "with 0.1%: drop packet"},
-	AtTime:     {"at", "at DURATION", "once, this long after the lab began, or after the market opened (a fault is then not repeatable)", "at 5s: stall 2s"},
-	EveryTime:  {"every", "every DURATION", "again and again (a fault is then not repeatable)", "every 10s: cut fin"},
-	ByHand:     {"on", "on NAME", "when NAME is triggered at the terminal or by control (not repeatable)", "on storm: cut rst"},
+	AtTime:     {"at", "at DURATION", "once, this long after the lab began, or after the market opened", "at 5s: stall 2s"},
+	EveryTime:  {"every", "every DURATION", "again and again", "every 10s: cut fin"},
+	ByHand:     {"on", "on NAME", "when NAME is triggered at the terminal or by control", "on storm: cut rst"},
 	AtClock:    {"at", "at HH:MM[:SS]", "each day at this time of day of the market, where it opens; not for faults", "at 10:00: halt TSLA for 10m"},
 }
 
@@ -280,9 +282,9 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 	switch word := p.Next(); word {
 	case "at", "from":
 		switch what := p.Peek(); {
-		case word == "at" && slices.Contains([]string{"seq", "login", "packet", "snapshot", "live"}, what):
+		case word == "at" && slices.Contains([]string{"seq", "login", "packet", "snapshot", "live", "end"}, what):
 			p.Next()
-			t.When = map[string]When{"seq": AtSeq, "login": AtLogin, "packet": AtPacket, "snapshot": AtSnapshot, "live": AtLive}[what]
+			t.When = map[string]When{"seq": AtSeq, "login": AtLogin, "packet": AtPacket, "snapshot": AtSnapshot, "live": AtLive, "end": AtEnd}[what]
 			t.N, err = p.Number("at "+what, 1, maxSeq)
 		case strings.Contains(what, ":"):
 			t.When = AtClock
