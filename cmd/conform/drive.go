@@ -9,14 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"tickfeed/codec"
 	"tickfeed/codec/lab"
 	"tickfeed/feed"
 	"tickfeed/publisher"
-	"tickfeed/publisher/journal/memfs"
+	"tickfeed/publisher/hosted"
 )
 
 // A Drive is a case in which a real publisher sends ticks, as time passes, through a lab that does what a script says.
@@ -140,18 +139,15 @@ type sight struct {
 
 // driver runs a Drive.
 type driver struct {
-	d      *Drive
-	beat   time.Duration
-	lab    *lab.Lab
-	fs     *memfs.FS
-	backup *memfs.FS
-	pub    *publisher.Publisher
-	addr   atomic.Pointer[string]
-	stop   func() error // stops the present publisher
-	ids    []feed.InstrumentID
-	truth  truth
-	mu     sync.Mutex
-	sight  sight
+	d     *Drive
+	beat  time.Duration
+	lab   *lab.Lab
+	host  *hosted.Publisher
+	pub   *publisher.Publisher // the present one
+	ids   []feed.InstrumentID
+	truth truth
+	mu    sync.Mutex
+	sight sight
 }
 
 var driveSymbols = []string{"AAPL", "AMZN", "MSFT"}
@@ -159,7 +155,7 @@ var driveSymbols = []string{"AAPL", "AMZN", "MSFT"}
 // run lets the client sit the drive, and returns what it printed, what it said for people, and what is wrong.
 func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, said string, fault *Fault, late bool, err error) {
 	d := c.Drive
-	v := &driver{d: d, beat: driveBeat, fs: new(memfs.FS), truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
+	v := &driver{d: d, beat: driveBeat, truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
 	if x.slow {
 		v.beat = slowBeat
 	}
@@ -170,17 +166,12 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 	if err := v.open(ctx); err != nil {
 		return nil, "", nil, false, err
 	}
-	defer func() { err = errors.Join(err, v.stop()) }()
+	defer func() { err = errors.Join(err, v.host.Close()) }()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", nil, false, err
 	}
-	v.lab = &lab.Lab{
-		Script: script, Heard: v.heard, Event: v.event,
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", *v.addr.Load())
-		},
-	}
+	v.lab = &lab.Lab{Script: script, Heard: v.heard, Event: v.event, Dial: v.host.Dial}
 	serving, cancel := context.WithCancel(ctx)
 	served := make(chan struct{})
 	go func() {
@@ -346,33 +337,21 @@ func (v *driver) event(e lab.Event) {
 	}
 }
 
-// open starts a publisher over v.fs.
-func (v *driver) open(ctx context.Context) error {
-	cfg := publisher.Config{Heartbeat: v.beat, Journal: "j", FS: v.fs, Server: "tickfeed exam"}
-	if v.d.Memory > 0 {
-		cfg.Journal, cfg.FS, cfg.Memory = "", nil, v.d.Memory
-	}
-	pub, err := publisher.New(cfg)
-	if err != nil {
-		return err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return errors.Join(err, pub.Close(ctx))
-	}
-	addr := ln.Addr().String()
-	v.addr.Store(&addr)
-	serving, cancel := context.WithCancel(context.Background())
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = pub.Serve(serving, ln)
-	}()
-	v.stop = func() error {
-		cancel()
-		<-served
-		return pub.Close(context.Background())
-	}
+// open starts the publisher.
+func (v *driver) open(ctx context.Context) (err error) {
+	v.host, err = hosted.New(ctx, hosted.Config{
+		Publisher: publisher.Config{Heartbeat: v.beat, Server: "tickfeed exam", Memory: v.d.Memory}, InMemory: v.d.Memory > 0,
+		Listen: func(uint64) (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		},
+		Began: v.began,
+	})
+	return err
+}
+
+// began defines the instruments of a publisher that was started.
+func (v *driver) began(ctx context.Context, pub *publisher.Publisher) error {
 	v.pub = pub
 	v.truth.lineage = pub.Lineage()
 	session := pub.Lineage().Current().ID
@@ -444,17 +423,10 @@ func (v *driver) step(ctx context.Context, s StepKind) error {
 		if err := v.pub.Flush(ctx); err != nil {
 			return err
 		}
-		v.backup = v.fs.Killed()
-		return nil
+		return v.host.Copy()
 	}
-	if err := v.stop(); err != nil {
+	if err := v.host.Stop(); err != nil {
 		return err
 	}
-	switch s {
-	case Restore:
-		v.fs = v.backup
-	case Replace:
-		v.fs = new(memfs.FS)
-	}
-	return v.open(ctx)
+	return v.host.Start(ctx, map[StepKind]lab.Journal{Restart: lab.SameJournal, Restore: lab.CopiedJournal, Replace: lab.NoJournal}[s])
 }

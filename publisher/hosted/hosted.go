@@ -22,6 +22,8 @@ import (
 type Config struct {
 	// Publisher is the publisher's; Journal and FS are ignored. A Seed gives each life a seed of its own.
 	Publisher publisher.Config
+	// InMemory leaves out the journal: a life knows nothing of the one before.
+	InMemory bool
 	// Listen listens for a life, numbered from 1.
 	Listen func(life uint64) (net.Listener, error)
 	// Dial connects to an address of Listen.
@@ -98,7 +100,9 @@ func (p *Publisher) Start(ctx context.Context, over lab.Journal) error {
 	d := new(disk)
 	fs.Fault = d.fault
 	cfg := p.cfg.Publisher
-	cfg.Journal, cfg.FS = "journal", fs
+	if cfg.Journal, cfg.FS = "journal", fs; p.cfg.InMemory {
+		cfg.Journal, cfg.FS = "", nil
+	}
 	if cfg.Seed != 0 {
 		cfg.Seed = cfg.Seed<<16 + n
 	}
