@@ -18,8 +18,6 @@ type outage struct {
 	end   func(p *pair) error
 	// started is true if the fault ends the publisher's process, and another one takes over its journal and its address.
 	started bool
-	// frozen is how long the publisher is suspended: longer if the subscriber has not noticed it by then.
-	frozen time.Duration
 }
 
 // outages returns the kinds of outages; those that this system cannot make are left out.
@@ -29,7 +27,7 @@ func outages(frozen time.Duration) []outage {
 		{name: "cut by RST", fault: "cut rst"},
 		{name: "half-open, nothing comes", fault: "half-open in"},
 		{name: "half-open, nothing goes", fault: "half-open out"},
-		{name: "stalled", fault: "stall 1m"},
+		{name: fmt.Sprintf("stalled for %v", frozen), fault: "stall " + frozen.String()},
 		{name: "publisher killed", started: true, end: func(p *pair) error { p.pub.kill(); return nil }},
 	}
 	if canSignal {
@@ -43,7 +41,7 @@ func outages(frozen time.Duration) []outage {
 				p.pub.stop()
 				return nil
 			}},
-			outage{name: fmt.Sprintf("publisher frozen for %v", frozen), frozen: frozen, end: func(p *pair) error { return p.pub.freeze() }},
+			outage{name: fmt.Sprintf("publisher frozen for %v", frozen), end: func(p *pair) error { return p.pub.freeze() }},
 		)
 	}
 	return list
@@ -69,18 +67,17 @@ func (t *times) add(began int64, r recovery) {
 
 // outages measures each kind of outage, n times.
 func (b *bench) outages(ctx context.Context, n int, rate float64) error {
-	heartbeat := 200 * time.Millisecond
+	heartbeat, frozen := 200*time.Millisecond, time.Second
 	if b.Smoke {
-		heartbeat /= 2
+		heartbeat, frozen = 100*time.Millisecond, 400*time.Millisecond
 	}
-	frozen := 5 * heartbeat
 	header := outageRow(fmt.Sprintf("%d × each at %s, heartbeats every %v, p50 / p99", n, rateText(rate), heartbeat), "noticed", "first new tick", "live", "lost")
 	for _, o := range outages(frozen) {
 		p, err := b.pair(ctx, pairArgs{heartbeat: heartbeat})
 		if err != nil {
 			return err
 		}
-		t, err := b.suffer(ctx, p, o, n, rate)
+		t, err := b.suffer(ctx, p, o, n, rate, frozen)
 		var lost uint64
 		if err == nil { // before close, which treats a loss as an error
 			lost, err = call[uint64](ctx, p.subs, "unsubscribe", nothing{})
@@ -121,7 +118,7 @@ func outageRow(name, noticed, first, live, lost string) string {
 }
 
 // suffer makes outage o happen n times to the subscriber of p, while ticks are published.
-func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float64) (t times, err error) {
+func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float64, frozen time.Duration) (t times, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var under sync.WaitGroup
 	defer under.Wait()
@@ -175,14 +172,12 @@ func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float
 				return t, err
 			}
 			publish()
-		case o.frozen > 0:
-			thaw := time.After(o.frozen)
-			_, err := call[nothing](ctx, p.subs, "notice", had+1)
+		case x == nil:
 			select {
-			case <-thaw:
+			case <-time.After(frozen):
 			case <-ctx.Done():
 			}
-			if err := errors.Join(err, p.pub.thaw()); err != nil {
+			if err := p.pub.thaw(); err != nil {
 				return t, err
 			}
 		}

@@ -82,7 +82,7 @@ func (in *instrument) report() Instrument {
 		in.windows[i].flush()
 	}
 	apply := map[Only]bool{
-		All: true, Quiet: out.Rate <= QuietRate, Equities: in.def.SizeExponent == 0 && !in.contracts(),
+		All: true, Quiet: out.Rate >= QuietFrom && out.Rate <= QuietTo, Equities: in.def.SizeExponent == 0 && !in.contracts(),
 		Depth: in.book.used && in.book.profile[1].n > 0,
 	}
 	for i := range Rows {
@@ -186,10 +186,6 @@ func (in *instrument) value(id string) float64 {
 		return in.halfHour(&in.shapeN, true)
 	case "13b":
 		return in.halfHour(&in.shapeN, false)
-	case "13c":
-		return math.Sqrt(in.halfHour(&in.shapeSq, true))
-	case "13d":
-		return math.Sqrt(in.halfHour(&in.shapeSq, false))
 	case "14":
 		return when(in.wide.n >= 24, in.wide.correlation())
 	case "15a":

@@ -40,14 +40,17 @@ type Only uint8
 // The instruments to which a row applies.
 const (
 	All      Only = iota
-	Quiet         // instruments with at most QuietRate events a second
+	Quiet         // instruments with QuietFrom to QuietTo events a second
 	Equities      // instruments whose sizes are whole shares
 	Depth         // instruments with level ticks at several prices
 )
 
-// QuietRate is the rate, in events a second, beyond which an instrument is busy: the windows of the rows for quiet instruments
-// then hold many events each.
-const QuietRate = 10
+// QuietFrom and QuietTo bound the rates of quiet instruments, in events a second. The windows of the rows for quiet ones hold
+// hardly an event below them, and many events each above.
+const (
+	QuietFrom = 2
+	QuietTo   = 10
+)
 
 func (o Only) String() string { return [...]string{"", "quiet", "equities", "depth"}[o] }
 
@@ -87,8 +90,6 @@ var Rows = []Row{
 	{"12", "busiest second / mean second", Range{40, 200}, ownData, All},
 	{"13a", "events, first half hour / midday", Range{1.2, 5}, "U shape", All},
 	{"13b", "events, last half hour / midday", Range{1.5, 5}, "U shape", All},
-	{"13c", "volatility, first half hour / midday", Range{1.2, 5}, "U shape", All},
-	{"13d", "volatility, last half hour / midday", Range{1.1, 5}, "U shape", All},
 	{"14", "log spread with log volatility, 5 min", Range{0.3, inf}, "U shape", All},
 	{"15a", "trade size, p99 / median", Range{4, 20}, "literature", All},
 	{"15b", "trade size, tail index", Range{1.3, 3}, "literature", All},

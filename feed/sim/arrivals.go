@@ -7,30 +7,44 @@ import (
 
 // arrivals draws the time and the instrument of the next event.
 //
-// Events come in clusters: a self-exciting process (Hawkes, Biometrika 1971) with an
-// exponential kernel, drawn by thinning (Ogata, IEEE Trans. Inf. Theory 1981). A background
-// event picks its instrument by activity; an event caused by an earlier event has the same
-// instrument as its cause. The work per event is constant.
+// Events come in clusters: a self-exciting process (Hawkes, Biometrika 1971) with a sum of exponential kernels,
+// drawn by thinning (Ogata, IEEE Trans. Inf. Theory 1981). A background event picks its instrument by activity;
+// an event caused by an earlier event has the same instrument as its cause. The work per event is constant.
 type arrivals struct {
 	rng  *rand.Rand
 	bits *rand.PCG // what rng draws from
 	// now is the time since the opening in units of 1/1024 ns, so that rates beyond one
 	// event per nanosecond keep their mean.
 	now int64
-	// background and excited are intensities in events per second; background is set by
-	// the caller, excited decays at the rate decay and rises with each event.
-	background, excited float64
+	// background, excited and rushing are intensities in events per second. background is set by the caller;
+	// excited decays at the rates of the kernels and rises with each event; rushing is that of the instrument
+	// rusher, and decays at rushDecay.
+	background float64
+	excited    [scales]float64
+	rushing    float64
+	rusher     uint32
 
 	byActivity []aliasSlot
 	// recent holds the instruments of the latest events; head is the place of the next, modulo its length.
-	recent [1 << 12]uint32
+	recent [1 << 11]uint32
 	head   uint32
 }
 
+// The kernels are the time scales of the excitation: how many events an event causes, on average, and the rate, per
+// second, at which its effect decays. Programs answer an event within a millisecond, as the peak of the times between
+// events of real days shows; traders answer within 50 ms; and attention lasts for seconds. Together they cause 0.9 of
+// the events: real markets are close to 1 (Filimonov, Sornette 2012; Hardiman et al., arXiv 1302.1405).
 const (
-	branching = 0.65 // events that one event causes, on average
-	decay     = 25.0 // per second: most of what an event causes comes within 40 ms
-	kick      = branching * decay
+	branching0, decay0 = 0.58, 5000.0
+	branching1, decay1 = 0.20, 20.0
+	branching2, decay2 = 0.12, 0.5
+
+	kick0, kick1, kick2 = branching0 * decay0, branching1 * decay1, branching2 * decay2 // what an event adds to the intensities
+
+	branching = branching0 + branching1 + branching2 // events that one event causes, on average
+	rushDecay = 5.0                                  // per second: most of a rush comes within half a second
+
+	scales = 3 // of time
 
 	unitsPerSecond = 1024e9
 )
@@ -39,22 +53,28 @@ const (
 // with now at until.
 func (a *arrivals) next(until int64) (uint32, bool) {
 	for {
-		intensity := a.background + a.excited
+		intensity := a.background + a.rushing + a.excited[0] + a.excited[1] + a.excited[2]
 		wait := a.rng.ExpFloat64() * unitsPerSecond / intensity
 		if left := float64(until - a.now); wait >= left {
-			a.excited *= fade(decay / unitsPerSecond * left)
+			a.decay(left)
 			a.now = until
 			return 0, false
 		}
 		a.now += int64(wait)
-		a.excited *= fade(decay / unitsPerSecond * wait)
+		a.decay(wait)
+		at := uniform(a.bits.Uint64()) * intensity
 		var id uint32
-		switch at := uniform(a.bits.Uint64()) * intensity; {
-		case at < a.background:
+		if at -= a.excited[0]; at < 0 {
+			id = a.cause(a.excited[0] * (1 / kick0))
+		} else if at -= a.background; at < 0 {
 			id = a.pick()
-		case at < a.background+a.excited:
-			id = a.cause()
-		default:
+		} else if at -= a.excited[1]; at < 0 {
+			id = a.cause(a.excited[1] * (1 / kick1))
+		} else if at -= a.excited[2]; at < 0 {
+			id = a.cause(a.excited[2] * (1 / kick2))
+		} else if at -= a.rushing; at < 0 {
+			id = a.rusher
+		} else {
 			continue // the intensity has fallen since the wait was drawn
 		}
 		a.excite(id)
@@ -62,20 +82,52 @@ func (a *arrivals) next(until int64) (uint32, bool) {
 	}
 }
 
+// decay lets units of time pass.
+func (a *arrivals) decay(units float64) {
+	a.excited[0] *= fade(decay0 / unitsPerSecond * units)
+	if x := decay1 / unitsPerSecond * units; x < 0.01 {
+		a.excited[1] *= fadeSlightly(x)
+		a.excited[2] *= fadeSlightly(decay2 / unitsPerSecond * units)
+	} else {
+		a.excited[1] *= fade(x)
+		a.excited[2] *= fade(decay2 / unitsPerSecond * units)
+	}
+	if a.rushing > 0 {
+		a.rushing *= fade(rushDecay / unitsPerSecond * units)
+		if a.rushing < 1e-3 {
+			a.rushing = 0
+		}
+	}
+}
+
 // excite makes further events of an instrument more likely.
 func (a *arrivals) excite(id uint32) {
-	a.excited += kick
+	a.excited[0] += kick0
+	a.excited[1] += kick1
+	a.excited[2] += kick2
 	a.recent[a.head%uint32(len(a.recent))] = id
 	a.head++
 }
 
-// cause draws the instrument of an earlier event, weighted by how much that event still excites. The weight of
-// an event fades with its age. At an even pace it fades with the number of later events, and the sum of all
-// weights is the mean of that number.
-func (a *arrivals) cause() uint32 {
-	weight := min(a.excited/kick, float64(len(a.recent)/4))
-	back := uint32(a.rng.ExpFloat64() * weight)
-	back = min(back, uint32(len(a.recent)-1), a.head-1)
+// calm ends all clusters.
+func (a *arrivals) calm() { a.excited, a.rushing = [scales]float64{}, 0 }
+
+// rush makes an instrument have about events more events within a second, with those that they cause on the fast time
+// scales.
+func (a *arrivals) rush(id uint32, events float64) {
+	a.rusher, a.rushing = id, (1-branching0-branching1)*rushDecay*events
+}
+
+// cause draws the instrument of an earlier event, weighted by how much that event still excites on a time scale; sum
+// is the sum of all weights, if a new event has 1. The weight of an event fades with its age. At an even pace it fades
+// with the number of later events, and the sum of all weights is the mean of that number.
+func (a *arrivals) cause(sum float64) uint32 {
+	back := uint32(0)
+	if sum > 1 {
+		sum = min(sum, float64(len(a.recent)/4))
+		back = uint32(a.rng.ExpFloat64() * (sum - 0.5 - 0.5/sum))
+		back = min(back, uint32(len(a.recent)-1), a.head-1)
+	}
 	return a.recent[(a.head-1-back)%uint32(len(a.recent))]
 }
 
@@ -135,3 +187,15 @@ func fillAliasTable(table []aliasSlot, weights []float64, room []uint32) {
 
 // activity returns the weight in the events of place i of the default universe: Zipf's law with its top cut off.
 func activity(i int) float64 { return 1 / float64(i+2) }
+
+// eventShares returns the shares of the instruments in the events.
+func eventShares(listings []listing) []float64 {
+	out, sum := activities(listings), 0.0
+	for _, w := range out {
+		sum += w
+	}
+	for i := range out {
+		out[i] /= sum
+	}
+	return out
+}

@@ -13,6 +13,10 @@ type books struct {
 // A level is a price, in ticks, and the size there.
 type level struct{ price, size int64 }
 
+// depthShape is the mean size by level, as a multiple of that of the best one: it rises, and falls again (Bouchaud,
+// Mézard, Potters, arXiv cond-mat/0203511).
+var depthShape = [...]float64{1, 1.6, 2.0, 1.9, 1.6, 1.4, 1.25, 1.1, 1}
+
 // A wing is one side of one instrument's book.
 type wing struct {
 	levels []level // all places of the side, in use or not
@@ -98,7 +102,7 @@ func (m *Market) fill(out []feed.Tick, n int, w wing, id uint32, at int64) int {
 	for int(*w.count) < len(w.levels) {
 		r := m.bits.Uint64()
 		gap := 1 + int64((r>>40&1023)*uint64(in.spread)>>10)
-		l := level{w.levels[*w.count-1].price + w.away*gap, in.displayed(r)}
+		l := level{w.levels[*w.count-1].price + w.away*gap, in.size(r, depthShape[min(int(*w.count), len(depthShape)-1)])}
 		if l.price < in.lowest {
 			break
 		}
@@ -118,8 +122,11 @@ func (m *Market) deepen(out []feed.Tick, id uint32, in *instrument, at int64, r 
 	if *w.count < 2 {
 		return 0
 	}
-	l := &w.levels[1+int(r>>44&1023)%(int(*w.count)-1)]
-	if size := in.displayed(r >> 12); size != l.size {
+	// Most orders come close to the best price: the level is the least of two.
+	behind := uint64(*w.count) - 1
+	i := 1 + min((r>>44&1023)*behind>>10, (r>>34&1023)*behind>>10)
+	l := &w.levels[i]
+	if size := in.size(r>>12, depthShape[min(i, uint64(len(depthShape)-1))]); size != l.size {
 		l.size = size
 	} else {
 		l.size += int64(in.lot)

@@ -199,6 +199,7 @@ func (m *Market) startCalendar() {
 	}
 	m.open, x.origin = first, first
 	m.dayUnits = int64(calendarDay) << unitShift
+	m.lag = marketLag / calendarDay.Seconds()
 	m.climate.flat = true
 	m.climate.open()
 	m.day = 1
@@ -300,7 +301,7 @@ func (g *group) visit(m *Market, id uint32, at int64, out []feed.Tick) int {
 		}
 		in.special &^= closed
 		if !g.hours.roundClock || g.sessions == 0 {
-			in.startDay(l)
+			m.startDayOf(id)
 		}
 		in.ret, in.variance = m.climate.at(m.arrivals.now)
 		if in.sector != 0 {

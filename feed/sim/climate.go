@@ -18,6 +18,7 @@ type climate struct {
 	mood float64
 
 	spread float64 // current factor of the usual spreads
+	pace   float64 // current variance per unit of time, as a multiple of the day's mean
 
 	// The market's return and the day's variance so far, at from (in units since the opening), and their growth
 	// per unit since then. Over a whole day the mean variance is 1, and so is the variance of the return.
@@ -66,8 +67,8 @@ func (c *climate) sector(i uint16, now int64) float64 {
 }
 
 const (
-	moodSwing   = 0.3
-	moodsPerDay = 40
+	moodSwing   = 0.46
+	moodsPerDay = 60
 )
 
 // open begins a day.
@@ -91,12 +92,12 @@ func (c *climate) step(now, epoch, dayUnits int64) {
 	keep := exp(-share * moodsPerDay)
 	c.mood = float64(c.mood*keep) + float64(moodSwing*math.Sqrt(1-float64(keep*keep))*c.rng.NormFloat64())
 	variance := exp(float64(2*c.mood) - 2*moodSwing*moodSwing)
-	c.spread = math.Sqrt(variance)
-	grown := variance * share
+	c.spread, c.pace = math.Sqrt(variance), variance
 	if !c.flat {
 		c.spread *= 1 + float64(1.5*exp(-done/0.02))
-		grown = dayShape(done) * variance * share
+		c.pace *= dayShape(done)
 	}
+	grown := c.pace * share
 	c.varSlope = grown / float64(epoch)
 	c.retSlope = math.Sqrt(grown) * c.rng.NormFloat64() / float64(epoch)
 	for i := 1; i < len(c.sectors); i++ {
@@ -149,13 +150,34 @@ func shapeSum(s float64) float64 {
 	return sum
 }
 
-// fade returns exp(-x) for x ≥ 0, for small x by a polynomial accurate to nine digits.
+// fade returns exp(-x) for x ≥ 0, accurate to nine digits.
 func fade(x float64) float64 {
 	if x < 0.01 {
-		return 1 - float64(x*(1-float64(x*(0.5-float64(x*(1.0/6))))))
+		return fadeSlightly(x)
 	}
-	return exp(-x)
+	if x > 600 {
+		return 0
+	}
+	// exp(-x) is 2 to the power of -n, times an entry of the table, times the exp of a rest below 1/256.
+	steps := float64(x * (fadeSteps / math.Ln2))
+	n := int64(steps)
+	rest := float64(float64(steps-float64(n)) * (math.Ln2 / fadeSteps))
+	power := math.Float64frombits(uint64(1023-n/fadeSteps) << 52)
+	return float64(power*fades[n%fadeSteps]) * fadeSlightly(rest)
 }
+
+// fadeSlightly is fade for x < 0.01.
+func fadeSlightly(x float64) float64 { return 1 - float64(x*(1-float64(x*(0.5-float64(x*(1.0/6)))))) }
+
+const fadeSteps = 256
+
+// fades are the powers of 2 with exponents from 0 down to -1, in fadeSteps steps.
+var fades = func() (t [fadeSteps]float64) {
+	for i := range t {
+		t[i] = exp(-float64(i) * math.Ln2 / fadeSteps)
+	}
+	return t
+}()
 
 // exp returns e to the power x, rounded alike on every machine.
 func exp(x float64) float64 {

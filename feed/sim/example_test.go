@@ -38,6 +38,6 @@ func ExampleNew() {
 	// 0s          status of instrument 1
 	// 10ms        status of instrument 0
 	// 10ms        status of instrument 1
-	// 10.452011ms quote of instrument 1
-	// 10.579605ms quote of instrument 1
+	// 10.106638ms quote of instrument 1
+	// 12.818735ms quote of instrument 0
 }

@@ -9,15 +9,13 @@ import (
 // An instrument is the changing state of one instrument. Prices are in its own ticks. Its size is 128 bytes,
 // two cache lines, because reading it is most of the cost of an event in a large market.
 type instrument struct {
-	// fair is the price that the quote follows at the next event.
-	fair float64
+	// fair is the price that the quote follows.
+	fair          float64
+	ret, variance float64 // of the climate, as far as the price knows them
 	// heat is the instrument's own variance as a multiple of the usual one: a GARCH(1,1) process with mean 1,
 	// in event time.
-	heat float64
-	// marketScale and ownScale are the moves of one day, in ticks.
-	marketScale, ownScale float64
-	spread                float64 // usual spread, in ticks
-	ret, variance         float64 // of the climate, when the price last moved
+	heat     float32
+	overshot float32 // part of the fair price, in ticks, that will be taken back: see overreaction
 
 	// The published quote; bid < ask once quoted.
 	bid, ask, bidSize, askSize int64
@@ -25,13 +23,19 @@ type instrument struct {
 	tickSize int64
 	tradeID  int64 // last trade id used
 	lowest   int64 // least bid, in ticks
-	lot      int32
-	dust     uint32 // mask of the random units added to sizes that have decimals
-	sizes    sizeClass
-	quoted   bool    // there is a quote, and neither a halt nor a night since
-	special  special // why events of the instrument are not ordinary ones; 0 if they are
-	lastSide int8    // +1 bought, -1 sold, 0 no trade yet
-	sector   uint16  // index in climate.sectors; 0 for none
+	// marketScale and ownScale are the moves of one day, in ticks, and spread is the usual spread.
+	marketScale, ownScale, spread float32
+	perEvent                      float32  // share of one event in the day's variance
+	push                          float32  // ticks by which an order moves the price: see impact
+	expected                      [2]int16 // the side of the next order as two kinds of other traders expect it, in units of 1/certain
+	lot                           int32
+	dust                          uint32 // mask of the random units added to sizes that have decimals
+	parentLeft                    uint16 // orders that the parent order at hand still has
+	sector                        uint16 // index in climate.sectors; 0 for none
+	sizes                         sizeClass
+	quoted                        bool    // there is a quote, and neither a halt nor a night since
+	special                       special // why events of the instrument are not ordinary ones; 0 if they are
+	side                          int8    // of the parent order at hand: +1 or -1
 }
 
 // special is a set of reasons why events of an instrument are not ordinary ones.
@@ -47,16 +51,57 @@ const (
 	heatReturn = 0.003
 	maxHeat    = 25
 
-	tradeShare = 147 // of 1024 events
-	moreFills  = 45  // of 256 fills are followed by another in the same event
-	maxFills   = 4
+	// eventTime is the part of an instrument's own variance that comes with its events; the rest comes with
+	// time. Volatility follows activity (Clark 1973; Ané, Geman 2000), which gives returns over a second their
+	// fat tails.
+	eventTime = 0.65
+	// marketLag is the time, in seconds, in which an instrument's price learns of the market's move. Returns over a
+	// second are less correlated for it (Epps 1979).
+	marketLag = 1.4
+	// overreaction is the part by which the price answers the instrument's own news too strongly at first; it is
+	// taken back within marketLag (Hasbrouck 1993: transitory parts of prices).
+	overreaction = 0.42
+
+	// Orders: one event in eleven is an order that trades, with 1.5 fills on average.
+	tradeShare     = 93  // of 1024 events
+	deepTradeShare = 62  // of 1024 events, if the book behind the best levels is published: more events are seen
+	moreFills      = 128 // of 256 fills are followed by another in the same event
+	maxFills       = 8
+
+	// Orders are children of parent orders, whose lengths have a Pareto distribution: that is why signs have a
+	// long memory (Lillo, Mike, Farmer, arXiv cond-mat/0412708). A child keeps the parent's side in all but
+	// strays of 256 cases.
+	parentExponent = 1.3
+	maxParent      = 150
+	strays         = 20
+
+	// spreadPerTrade is the usual spread in standard deviations of the price from one order to the next:
+	// spreads and volatility per trade are proportional (Wyart et al., arXiv physics/0603084).
+	spreadPerTrade = 2.0
+	// impact is the move, in spreads, that an order causes whose side is no more expected than the other. The
+	// other traders expect a side by averages of the past ones, a fast and a slow one, and as their liquidity
+	// answers the order that they expect, only the surprise moves the price (Bouchaud et al., arXiv
+	// cond-mat/0307332): the price is no more predictable than the market's, although the orders are. The
+	// weights are fitted to the memory of the parent orders: the impact rises for some ten orders, and stays.
+	impact        = 0.24
+	fastForesight = 0.40
+	slowForesight = 0.33
+	certain       = 1 << 14
+
+	// A quote moves if it is more than slack spreads from its target; the sizes tell before where it will go.
+	slack = 0.25
+	// shy is how far, in spreads, a side that moves away goes beyond its target at most: liquidity is taken away in
+	// a hurry and comes back slowly, so that the price answers the news at once and more than it must.
+	shy = 0.6
+	// flickers of 256 quotes that would only change a size step away by a part of the spread instead.
+	flickers = 24
 
 	reopeningRush = 24 // events' worth of excitement at the end of a halt
 )
 
 func newInstrument(l *listing) instrument {
 	in := instrument{
-		fair: l.price, heat: 1, spread: l.spread,
+		fair: l.price, heat: 1, spread: float32(l.spread), side: 1,
 		tickSize: l.definition.TickSize, lot: int32(l.definition.Lot), lowest: 1, sizes: l.sizes,
 	}
 	if l.signed {
@@ -68,20 +113,46 @@ func newInstrument(l *listing) instrument {
 	return in
 }
 
-// startDay sets the scale of the day's moves.
-func (in *instrument) startDay(l *listing) {
-	in.ret, in.variance = 0, 0
+// startDay sets the scale of the day's moves, and what follows from it, for a day that is part of the climate's, with
+// the given mean numbers of events and orders of the instrument.
+func (in *instrument) startDay(l *listing, events, orders, part float64) {
+	in.ret, in.variance, in.overshot = 0, 0, 0
 	in.special &^= halted
+	market, own := in.moves(l)
+	move := math.Sqrt(float64(market*market) + float64(own*own))
+	perOrder := move / math.Sqrt(max(orders, 1))
+	most := move / 4
+	if !l.signed {
+		most = min(most, in.fair*mostSpread)
+	}
+	in.spread = float32(max(l.spread, min(spreadPerTrade*perOrder, most)))
+	in.push = float32(impact * spreadPerTrade * perOrder)
+	in.perEvent = float32(part / events)
 	in.setScale(l, 1)
 }
 
-// setScale makes the day's moves k times as large as usual.
-func (in *instrument) setScale(l *listing, k float64) {
-	in.marketScale, in.ownScale = 0, l.own*k
-	if !l.signed {
-		in.marketScale, in.ownScale = marketMove*l.beta*in.fair*k, l.own*in.fair*k
+// moves returns the moves of a usual day, in ticks: with the market, and the instrument's own.
+func (in *instrument) moves(l *listing) (market, own float64) {
+	if l.signed {
+		return 0, l.own
 	}
+	return marketMove * l.beta * in.fair, l.own * in.fair
 }
+
+// setScale makes the day's moves k times as large as usual. The part of the variance that comes from the orders is not
+// in the instrument's own.
+func (in *instrument) setScale(l *listing, k float64) {
+	market, own := in.moves(l)
+	orders := float64(flowPart * (float64(market*market) + float64(own*own)))
+	in.marketScale = float32(market * k)
+	in.ownScale = float32(math.Sqrt(max(float64(own*own)-orders, 0.1*own*own)) * k)
+}
+
+// flowPart is the part of the day's variance that comes from the surprises of the order flow.
+const flowPart = 1.2 * impact * impact * spreadPerTrade * spreadPerTrade
+
+// mostSpread bounds the spread that follows from the volatility, as a share of the price.
+const mostSpread = 0.002
 
 // overnight moves the price by half a day's move, and slightly back towards the price at which it was first
 // listed, so that it stays plausible for any number of days. market and own are standard normal.
@@ -92,58 +163,124 @@ func (in *instrument) overnight(l *listing, market, own float64) {
 	}
 	back := float64(0.005 * (l.price - in.fair) / max(l.price, in.fair))
 	in.fair *= exp(float64(0.5*(float64(marketMove*l.beta*market)+float64(l.own*own))) + back)
-	in.fair = max(in.fair, float64(in.lowest)+in.spread)
+	in.fair = in.bounded(in.fair)
 }
 
 // reopen ends a halt with a new price and raised volatility. normal is standard normal.
 func (in *instrument) reopen(normal float64) {
 	in.special &^= halted
-	in.fair = max(in.fair+float64(2*in.ownScale*normal), float64(in.lowest)+in.spread)
+	in.fair = in.bounded(in.fair + float64(2*float64(in.ownScale)*normal))
 	in.heat = max(in.heat, 8)
 }
 
-// move updates the fair price for the time since the instrument's last event.
-func (in *instrument) move(ret, variance, normal float64) {
-	own := float64(in.ownScale*math.Sqrt(in.heat*max(variance-in.variance, 0))) * normal
-	in.fair += float64(in.marketScale*(ret-in.ret)) + float64(own)
-	in.ret, in.variance = ret, variance
-	in.heat += float64(heatReturn*(1-in.heat)) + float64(heatGain*in.heat*(float64(normal*normal)-1))
-	in.heat = min(in.heat, maxHeat)
-	in.fair = max(in.fair, float64(in.lowest)+in.spread)
+// bounded returns fair, or the lowest price that leaves room for a quote.
+func (in *instrument) bounded(fair float64) float64 {
+	return max(fair, float64(in.lowest)+float64(in.spread))
+}
+
+// move updates the fair price for the time since the instrument's last event. pace is the variance that an event
+// brings, as a multiple of the day's mean, and lag is marketLag as a share of the day's variance.
+func (in *instrument) move(ret, variance, pace, lag, normal float64) {
+	passed, heat := max(variance-in.variance, 0), float64(in.heat)
+	forgotten := passed / (passed + lag)
+	learnt := forgotten * (ret - in.ret)
+	own := float64(in.ownScale) * math.Sqrt(float64(heat*(float64((1-eventTime)*passed)+float64(eventTime*pace*float64(in.perEvent))))) * normal
+	back := float64(forgotten * float64(in.overshot))
+	in.fair = in.bounded(in.fair + float64(float64(in.marketScale)*learnt) + float64((1+overreaction)*own) - back)
+	in.overshot += float32(float64(overreaction*own) - back)
+	in.ret += learnt
+	in.variance = variance
+	heat += float64(heatReturn*(1-heat)) + float64(heatGain*heat*(float64(normal*normal)-1))
+	in.heat = float32(min(heat, maxHeat))
 }
 
 // target returns the quote that fits the fair price if spreads are wide times the usual.
 func (in *instrument) target(wide float64) (bid, ask int64) {
-	half := float64(in.spread * wide * (0.25 + float64(0.25*in.heat)))
+	half := float64(float64(in.spread) * wide * (0.25 + float64(0.25*float64(in.heat))))
 	bid = max(int64(math.Floor(in.fair-half+0.5)), in.lowest)
 	ask = max(int64(math.Floor(in.fair+half+0.5)), bid+1)
 	return bid, ask
 }
 
-// buys reports whether the next trade lifts the offer, for r uniform in [0, 1). A purchase is more likely if
-// the fair price is nearer to the ask or beyond it, and after another purchase.
-func (in *instrument) buys(r float64) bool {
-	edge := (in.fair - float64(0.5*float64(in.bid+in.ask))) / float64(in.ask-in.bid)
-	return r < 0.5+float64(0.5*edge)+float64(0.15*float64(in.lastSide))
+// edge returns how far the fair price is from the middle of the quote: -1 at the bid, +1 at the ask.
+func (in *instrument) edge() float64 {
+	return (float64(2*in.fair) - float64(in.bid+in.ask)) / float64(in.ask-in.bid)
 }
 
-// displayed returns a size for a quote, chosen by the bits of r.
-func (in *instrument) displayed(r uint64) int64 {
-	return displayedLots[in.sizes][r&255]*int64(in.lot) + int64(uint32(r>>8)&in.dust)
+// order returns the side of the next order, +1 or -1, chosen by the bits of r, and moves the fair price by its
+// surprise. A new parent order more likely buys if the fair price is nearer to the ask or beyond it.
+func (in *instrument) order(r uint64, pace float64) int8 {
+	if in.parentLeft == 0 {
+		in.parentLeft = parents[r>>20&1023]
+		in.side = 1
+		if uniform(r<<20) > 0.5+float64(0.5*in.edge()) {
+			in.side = -1
+		}
+	} else {
+		in.parentLeft--
+	}
+	side := in.side
+	if r>>8&255 < strays {
+		side = -side
+	}
+	surprise := float64(side) - float64(fastForesight/certain*float64(in.expected[0])) - float64(slowForesight/certain*float64(in.expected[1]))
+	in.fair = in.bounded(in.fair + float64(float64(in.push)*math.Sqrt(float64(in.heat)*pace)*surprise))
+	in.expected[0] += int16((int32(side)*certain - int32(in.expected[0])) * 26 / 64) // the fast average
+	in.expected[1] += int16((int32(side)*certain - int32(in.expected[1])) * 3 / 64)
+	return side
 }
+
+// parents are quantiles of the number of orders of a parent order beyond its first.
+var parents = func() (t [1024]uint16) {
+	for i := range t {
+		u := (float64(i) + 0.5) / float64(len(t))
+		t[i] = uint16(min(exp(-math.Log(u)/parentExponent), maxParent)) - 1
+	}
+	return t
+}()
+
+// displayed returns a size for a quote on side, +1 for the bid and -1 for the ask, chosen by the bits of r. The
+// side towards which the price is going is the larger one: its orders wait, and those of the other side have been
+// taken or taken away (Gould, Bonart, arXiv 1512.03492).
+func (in *instrument) displayed(r uint64, side float64) int64 {
+	return in.size(r, leans[int(min(max(float64(side*in.edge())+1, 0), 2)*(float64(len(leans)-1)/2))])
+}
+
+// size returns a size of the book, chosen by the bits of r, times a factor.
+func (in *instrument) size(r uint64, factor float64) int64 {
+	lots := int64(float64(float64(displayedLots[in.sizes][r&1023])*factor) + 0.5)
+	return max(lots, 1)*int64(in.lot) + int64(uint32(r>>8)&in.dust)
+}
+
+// leans are the factors of sizes by the edge, from -1 to +1.
+var leans = func() (t [33]float64) {
+	for i := range t {
+		t[i] = exp(lean*(float64(i)/float64(len(t)/2)-1)) / leanMean
+	}
+	return t
+}()
+
+const (
+	lean     = 1.7
+	leanMean = 1.25 // mean of the factors, about: most edges are small
+)
 
 // another returns a new size for a quote. If the price is unchanged, the size differs from old.
-func (in *instrument) another(old int64, samePrice bool, r uint64) int64 {
-	size := in.displayed(r)
+func (in *instrument) another(old int64, samePrice bool, r uint64, side float64) int64 {
+	size := in.displayed(r, side)
 	if samePrice && size == old {
 		size += int64(in.lot)
 	}
 	return size
 }
 
-// dealt returns the size of a trade, chosen by the bits of r.
+// dealt returns the size of a trade, chosen by the bits of r. Many sizes of shares are whole lots.
 func (in *instrument) dealt(r uint64) int64 {
-	return dealtSizes[in.sizes][r&255] + int64(uint32(r>>8)&in.dust)
+	size := int64(dealtSizes[in.sizes][r&1023]) + int64(uint32(r>>10)&in.dust)
+	if half := int64(in.lot / 2); in.sizes == shares && size >= half && r>>48&255 < roundLots {
+		return max((size+half)/int64(in.lot), 1) * int64(in.lot)
+	}
+	return size
 }
 
 // putQuote makes t the published quote. It sets each field in place, which is faster than assigning a whole
@@ -169,37 +306,40 @@ func conditions(sweep, odd bool) feed.Conditions {
 	return 0
 }
 
-// The size tables, indexed by eight random bits: quantiles of a log-normal distribution, rounded to typical
-// sizes.
+// The size tables, indexed by ten random bits: quantiles of a log-normal distribution whose upper tail is that of
+// a Pareto distribution, in whole units.
 var (
-	displayedLots = sizeTables([sizeClasses]lognormal{
-		shares: {median: 2.5, sigma: 0.9}, contracts: {median: 12, sigma: 0.9}, coins: {median: 6e7, sigma: 1.3},
-	}, wholeSize)
-	dealtSizes = sizeTables([sizeClasses]lognormal{
-		shares: {median: 70, sigma: 1.15}, contracts: {median: 1.8, sigma: 1.0}, coins: {median: 1.2e6, sigma: 1.6},
-	}, roundedSize)
+	displayedLots = sizeTables([sizeClasses]sizes{
+		shares: {median: 4, sigma: 0.9}, contracts: {median: 12, sigma: 0.9}, coins: {median: 6e7, sigma: 1.3},
+	})
+	dealtSizes = sizeTables([sizeClasses]sizes{
+		shares: {median: 60, sigma: 1.0}, contracts: {median: 1.8, sigma: 1.0}, coins: {median: 1.2e6, sigma: 1.6},
+	})
 )
 
-// roundedSize rounds half of the dealt share sizes of 50 and more to whole lots.
-func roundedSize(class sizeClass, i int, size float64) int64 {
-	if class == shares && size >= 50 && i%2 == 0 {
-		return max(100, int64(size/100+0.5)*100)
-	}
-	return wholeSize(class, i, size)
-}
+// sizes is a distribution of sizes. Beyond its quantile tailFrom it has the tail index tailExponent: sizes of
+// trades have one of about 1.5 (Gopikrishnan et al., arXiv cond-mat/0008113).
+type sizes struct{ median, sigma float64 }
 
-func wholeSize(_ sizeClass, _ int, size float64) int64 { return max(1, int64(size+0.5)) }
+const (
+	roundLots    = 85 // of 256 sizes of shares that are not much less than a lot
+	tailFrom     = 0.9
+	tailExponent = 1.5
+)
 
-type lognormal struct{ median, sigma float64 }
+type sizeTable [sizeClasses][1024]uint32
 
-type sizeTable [sizeClasses][256]int64
-
-func sizeTables(of [sizeClasses]lognormal, round func(sizeClass, int, float64) int64) *sizeTable {
+func sizeTables(of [sizeClasses]sizes) *sizeTable {
 	var t sizeTable
 	for class, d := range of {
+		quantile := func(q float64) float64 { return d.median * exp(d.sigma*math.Sqrt2*math.Erfinv(2*q-1)) }
 		for i := range t[class] {
-			z := math.Sqrt2 * math.Erfinv((float64(i)+0.5)/128-1)
-			t[class][i] = round(sizeClass(class), i, d.median*exp(d.sigma*z))
+			q := (float64(i) + 0.5) / float64(len(t[class]))
+			size := quantile(min(q, tailFrom))
+			if q > tailFrom {
+				size *= exp(math.Log((1-tailFrom)/(1-q)) / tailExponent)
+			}
+			t[class][i] = uint32(min(max(1, size+0.5), math.MaxUint32))
 		}
 	}
 	return &t

@@ -10,12 +10,22 @@
 //	batch := make([]feed.Tick, 256)
 //	n, err := market.Next(ctx, batch) // it never ends, unless Config.Days does
 //
-// A few instruments are very active and many are quiet (Zipf's law). Events come in clusters, where each event
-// makes others of its instrument more likely, and any minute has as many ticks as [Config].Rate asks for; with
-// the U-shaped day many at the opening, few past noon, many before the close. Prices follow the market in part
-// and move on their own in part; both volatilities wander, and the spread widens with them. Trades hit the bid
-// or lift the offer at the quoted price, then the quote shows the remaining sizes. About one tick in seven is a
-// trade and the others are quotes; level ticks are added if asked for.
+// The market passes the exam of package facts: what it has in common with real ones is measured, and a test holds it
+// to the ranges in which real days lie.
+//
+//   - A few instruments are very active and many are quiet (Zipf's law). Events come in clusters, on time scales from
+//     a millisecond to seconds, where each event makes others of its instrument more likely; now and then an
+//     instrument has a rush. Any minute has as many ticks as [Config].Rate asks for; with the U-shaped day many at
+//     the opening, few past noon, many before the close.
+//   - Prices follow the market in part, a second late, and move on their own in part; both volatilities wander, and
+//     the spread widens with them. The usual spread is proportional to the volatility from one order to the next, so
+//     that a market with few ticks has wide spreads.
+//   - Orders are parts of parent orders, and so their sides have a long memory. The surprise in them moves the price;
+//     the liquidity answers what was expected. They hit the bid or lift the offer at the quoted price in one or more
+//     trades, then the quote shows the remaining sizes.
+//   - The sizes of the quote lean to where the price is going. Sizes have heavy tails.
+//
+// About one tick in seven is a trade and the others are quotes; level ticks are added if asked for.
 //
 // The source begins with the definition of every instrument. On each day every instrument has a pre-open status
 // one second before the opening, which names the trading day, a trading status at the opening, and a closed
@@ -58,17 +68,21 @@ type Market struct {
 	// not fit.
 	scratch, pending []feed.Tick
 
-	day      int       // number of days begun
-	date     time.Time // the trading day, as midnight UTC
-	open     int64     // time of the opening, in nanoseconds since the Unix epoch
-	dayUnits int64     // length of the day in units of arrivals.now
-	until    int64     // end of the epoch, in those units
-	controls []control // the day's halts and resumptions, soonest first
-	control  int       // index in controls of the next one
-	dayTicks int64     // ticks since the opening
-	most     int64     // if dayTicks exceeds most, the epoch ends early
-	ticks    float64   // ticks and events of all days so far, for their ratio
-	events   float64
+	day        int       // number of days begun
+	date       time.Time // the trading day, as midnight UTC
+	open       int64     // time of the opening, in nanoseconds since the Unix epoch
+	dayUnits   int64     // length of the day in units of arrivals.now
+	until      int64     // end of the epoch, in those units
+	controls   []control // the day's halts and resumptions, soonest first
+	control    int       // index in controls of the next one
+	dayTicks   int64     // ticks since the opening
+	most       int64     // if dayTicks exceeds most, the epoch ends early
+	ticks      float64   // ticks and events of all days so far, for their ratio
+	events     float64
+	shares     []float64 // of the instruments in the events
+	pace       float64   // variance that an event brings now, as a multiple of the day's mean
+	lag        float64   // marketLag as a share of the day
+	tradeShare uint64    // orders in 1024 events
 }
 
 // A phase is a part of the source. Every phase except trading visits the instruments once.
@@ -98,15 +112,26 @@ const (
 	epochEvents = 256  // approximate number of events that share one state of the climate
 	maxEpoch    = 0.25 // seconds
 
-	// These constants keep the rate. startEpoch makes up for a lead or a lag within catchUp by background
-	// events that come at most maxPace times as fast as usual. A cluster ends early if the day's ticks are
-	// maxLead ahead. catchUp and maxLead are in seconds at the rate of the time of day, so that at 10 ticks a
-	// second and more any minute has its ticks within 10 %, and clusters shorter than a second stay intact.
-	catchUp     = 2.0
-	maxLead     = 1.5
+	// These constants keep the rate. startEpoch makes up for a lag within catchUp, and for a lead within payBack,
+	// by background events that come at most maxPace times as fast as usual. A cluster ends early if the day's
+	// ticks are maxLead ahead. These are in seconds at the rate of the time of day, so that at 10 ticks a
+	// second and more any minute has its ticks within 10 %, and a second may have five times its ticks.
+	catchUp     = 0.12
+	payBack     = 8.0
+	maxLead     = 4.7
+	leadTicks   = 12.0 // ticks by which maxLead is less: a feed of few ticks a second may lag by as many
 	minPace     = 1e-6 // not 0, so that a wait can be drawn
-	maxPace     = 8
+	maxPace     = 30
 	maxControls = 8
+
+	deepShare = 3 // of 8 events without a trade change the book behind the best levels, if there is one
+
+	// Rushes are what makes the busiest second of a day: each instrument has rushesPerDay of them on average. A
+	// rush has as many events as the instrument has in leastRush seconds to mostRush seconds, with a Pareto
+	// distribution of exponent 1.
+	rushesPerDay = 12.0
+	leastRush    = 10.0
+	mostRush     = 75.0
 )
 
 // New returns the market of config, or an error that names the field out of bounds. A Market takes about 500
@@ -131,6 +156,11 @@ func New(config Config) (*Market, error) {
 		scratch:     make([]feed.Tick, 2*maxControls+maxFills+1+maxLevelTicks(config.Depth)),
 		dayUnits:    int64(config.DayLength) << unitShift,
 		controls:    make([]control, 0, maxControls),
+		shares:      eventShares(listings),
+		tradeShare:  tradeShare,
+	}
+	if config.Depth > 1 {
+		m.tradeShare = deepTradeShare
 	}
 	if config.Depth > 0 {
 		m.books = newBooks(config.Instruments, config.Depth)
@@ -143,6 +173,7 @@ func New(config Config) (*Market, error) {
 		m.instruments[i].sector = m.climate.sectorOf(m.listings[i].sector)
 	}
 	m.calendar = newCalendar(m.listings, &m.config)
+	m.lag = marketLag / m.config.DayLength.Seconds()
 	if m.calendar != nil {
 		m.startCalendar()
 		return m, nil
@@ -247,12 +278,13 @@ func (m *Market) startDay() {
 		m.overnight()
 	}
 	for i := range m.instruments {
-		m.instruments[i].startDay(&m.listings[i])
+		m.startDayOf(uint32(i))
 	}
 	m.day++
 	m.dayTicks = 0
 	m.planHalts()
-	m.arrivals.now, m.arrivals.excited = 0, 0
+	m.arrivals.now = 0
+	m.arrivals.calm()
 	m.climate.open()
 	m.startEpoch()
 }
@@ -322,15 +354,15 @@ func (m *Market) event(out []feed.Tick) int {
 	if in.sector != 0 {
 		ret += m.climate.sector(in.sector, m.arrivals.now)
 	}
-	in.move(ret, variance, m.rng.NormFloat64())
+	in.move(ret, variance, m.pace, m.lag, m.rng.NormFloat64())
 	r := m.bits.Uint64()
 	n := 0
 	switch {
 	case !in.quoted:
 		n = m.quote(out, id, in, at, r)
-	case r&1023 < tradeShare:
+	case r&1023 < m.tradeShare:
 		n = m.trade(out, id, in, at, r)
-	case m.config.Depth > 1 && r>>10&3 == 0:
+	case m.config.Depth > 1 && r>>10&7 < deepShare:
 		n = m.deepen(out, id, in, at, r)
 	default:
 		n = m.quote(out, id, in, at, r)
@@ -338,46 +370,69 @@ func (m *Market) event(out []feed.Tick) int {
 	m.events++
 	m.ticks += float64(n)
 	if m.dayTicks+int64(n) > m.most {
-		m.until, m.arrivals.excited = m.arrivals.now, 0
+		m.until = m.arrivals.now
+		m.arrivals.calm()
 	}
 	return n
 }
 
-// quote is the event of a new quote: the one that fits the fair price, or, if that is already published, a new
-// size on one side.
+// quote is the event of a new quote. One side moves towards the quote that fits the fair price, if it is too far
+// from it; otherwise it gets a new size, or flickers.
 func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
 	bid, ask := in.target(m.climate.spread)
-	newBid, newAsk := bid != in.bid || !in.quoted, ask != in.ask || !in.quoted
-	if !newBid && !newAsk {
-		newBid = r>>63 == 0
-		newAsk = !newBid
+	if !in.quoted {
+		in.bid, in.ask, in.quoted = bid, ask, true
+		in.bidSize, in.askSize = in.displayed(r>>12, +1), in.displayed(r>>34, -1)
+		return m.publish(out, 0, id, in, at)
 	}
-	if newBid {
-		in.bidSize = in.another(in.bidSize, bid == in.bid, r>>12)
+	offBid, offAsk := max(bid-in.bid, in.bid-bid), max(ask-in.ask, in.ask-ask)
+	far := max(1+int64(slack*float64(in.spread)), min(int64(in.spread+0.5), 2))
+	moveBid := offBid >= far && (offBid > offAsk || offBid == offAsk && r>>63 == 0)
+	moveAsk := offAsk >= far && !moveBid
+	switch {
+	case moveBid && bid < in.bid:
+		bid = max(bid-int64(shy/1024*float64(r>>45&1023)*float64(in.spread)), in.lowest)
+	case moveAsk && ask > in.ask:
+		ask += int64(shy / 1024 * float64(r>>45&1023) * float64(in.spread))
+	case !moveBid && !moveAsk:
+		moveBid = r>>63 == 0
+		moveAsk = !moveBid
+		bid, ask = in.bid, in.ask
+		if r>>55&255 < flickers {
+			step := 1 + int64(r>>45&1023)*int64(in.spread)>>10
+			bid, ask = max(bid-step, in.lowest), ask+step
+		}
 	}
-	if newAsk {
-		in.askSize = in.another(in.askSize, ask == in.ask, r>>34)
+	moveBid = moveBid || moveAsk && ask <= in.bid
+	moveAsk = moveAsk || moveBid && bid >= in.ask
+	if moveBid {
+		in.bidSize = in.another(in.bidSize, bid == in.bid, r>>12, +1)
+		in.bid = bid
 	}
-	in.bid, in.ask, in.quoted = bid, ask, true
+	if moveAsk {
+		in.askSize = in.another(in.askSize, ask == in.ask, r>>34, -1)
+		in.ask = ask
+	}
 	return m.publish(out, 0, id, in, at)
 }
 
 // trade is the event of one order that meets the quote: its fills, all at the best price, and the remaining
 // quote.
 func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
-	buy := in.buys(uniform(r))
+	buy := in.order(r, m.pace) > 0
 	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
 	left := &in.askSize
-	in.lastSide = 1
 	if !buy {
 		t.Side, t.Price = feed.SideSell, in.bid*in.tickSize
 		left = &in.bidSize
-		in.lastSide = -1
 	}
 	n := 0
 	for more := true; more; {
 		r = m.bits.Uint64()
-		t.Size = min(in.dealt(r), *left)
+		t.Size = *left
+		if r>>40&15 != 0 {
+			t.Size = min(in.dealt(r), *left)
+		}
 		*left -= t.Size
 		more = n+1 < maxFills && *left > 0 && r>>56 < moreFills
 		in.tradeID++
@@ -403,7 +458,11 @@ func (m *Market) exhaust(id uint32, in *instrument, ask bool, r uint64) {
 		}
 		next, known = w.second()
 	}
-	size := in.displayed(r)
+	side := 1.0
+	if ask {
+		side = -1
+	}
+	size := in.displayed(r, side)
 	switch {
 	case ask && known:
 		in.ask, in.askSize = next.price, next.size
@@ -484,7 +543,8 @@ func (m *Market) startEpoch() {
 	m.until = min(m.until, m.stage.next())
 	if rate == 0 { // every instrument is closed or quiet
 		m.skipNight(now, m.until)
-		m.arrivals.background, m.arrivals.excited = 0, 0
+		m.arrivals.background = 0
+		m.arrivals.calm()
 		m.climate.step(now, m.until-now, m.dayUnits)
 		return
 	}
@@ -492,11 +552,19 @@ func (m *Market) startEpoch() {
 	epoch := min(float64(m.dayUnits)/1000, maxEpoch*unitsPerSecond, epochEvents/eventRate*unitsPerSecond)
 	m.until = min(m.until, now+max(int64(epoch), 1<<unitShift))
 	m.climate.step(now, m.until-now, m.dayUnits)
+	m.pace = m.climate.pace
+	if m.calendar == nil {
+		m.pace /= m.config.Shape.at(float64(now) / float64(m.dayUnits))
+	}
 
 	behind := (planned - float64(m.dayTicks)) / rate
-	pace := min(max(1+behind/catchUp, minPace), maxPace)
-	m.most = int64(planned + rate*(maxLead+float64(m.until-now)/unitsPerSecond))
+	pace := max(1+behind/payBack, minPace)
+	if behind > 0 {
+		pace = min(1+behind/catchUp, maxPace)
+	}
+	m.most = int64(planned + rate*(max(maxLead-leadTicks/rate, 1)+float64(m.until-now)/unitsPerSecond))
 	m.arrivals.background = (1 - branching) * eventRate * pace
+	m.startRush(eventRate, float64(m.until-now)/float64(m.dayUnits))
 }
 
 // demand returns the ticks per second that are asked for at now, and the ticks that are asked for from the opening to now.
@@ -507,4 +575,32 @@ func (m *Market) demand(now int64) (rate, planned float64) {
 	done := float64(now) / float64(m.dayUnits)
 	rate = m.config.Rate * m.config.Shape.at(done)
 	return rate, m.config.Rate * m.config.DayLength.Seconds() * m.config.Shape.done(done)
+}
+
+// startRush begins a rush of some instrument, or more likely none, in an epoch that is share of the day.
+func (m *Market) startRush(eventRate, share float64) {
+	u := uniform(m.bits.Uint64()) / (float64(len(m.instruments)) * rushesPerDay * share)
+	if u >= 1 {
+		return
+	}
+	id := m.rng.IntN(len(m.instruments))
+	if m.calendar != nil {
+		eventRate /= m.stage.share
+	}
+	events := eventRate * m.shares[id] * min(leastRush/u, mostRush)
+	if events >= 1/(1-branching) && m.instruments[id].special == 0 {
+		m.arrivals.rush(uint32(id), events)
+	}
+}
+
+// startDayOf sets the scale of the day's moves of instrument i.
+func (m *Market) startDayOf(i uint32) {
+	length := m.config.DayLength
+	if m.calendar != nil {
+		g := m.calendar.of[i]
+		length = time.Duration(g.to - g.from)
+	}
+	events := max(m.config.Rate*length.Seconds()*m.events/m.ticks*m.shares[i], 1)
+	part := float64(int64(length)<<unitShift) / float64(m.dayUnits)
+	m.instruments[i].startDay(&m.listings[i], events, events*float64(m.tradeShare)/1024, part)
 }
