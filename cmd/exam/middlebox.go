@@ -8,7 +8,8 @@ import (
 )
 
 // A middlebox passes on a publisher's messages and damages some of them. It is a netsim.Middlebox for the
-// direction from the publisher, set before the first byte.
+// direction from the publisher, set before the first byte. It is no lab: a lab is goroutines and buffers between two
+// connections, whose order the scheduler decides, and the simulation promises the same trace for the same seed.
 type middlebox struct {
 	chance func() float64 // share of the messages after the welcome that are damaged
 	rand   *rand.Rand

@@ -27,19 +27,28 @@ func TestDeadPeerIsFound(t *testing.T) {
 	const interval = time.Second
 	for name, c := range map[string]struct {
 		fault func(*netsim.Network, *netsim.Link)
+		lab   string // instead, the fault of a lab between them
 		// The side that hears nothing any more; the other one hears of the end when the network is whole again.
 		subscriber, publisher bool
 	}{
-		"partition":                     {func(n *netsim.Network, _ *netsim.Link) { n.Partition("client0", "pub:1") }, true, true},
-		"partition, from the publisher": {func(n *netsim.Network, _ *netsim.Link) { n.Block("pub:1", "client0") }, true, false},
-		"partition, to the publisher":   {func(n *netsim.Network, _ *netsim.Link) { n.Block("client0", "pub:1") }, false, true},
-		"half-open":                     {func(_ *netsim.Network, l *netsim.Link) { l.BlackHole() }, true, true},
-		"reset":                         {func(_ *netsim.Network, l *netsim.Link) { l.Reset() }, true, true},
+		"partition":                     {func(n *netsim.Network, _ *netsim.Link) { n.Partition("client0", "pub:1") }, "", true, true},
+		"partition, from the publisher": {func(n *netsim.Network, _ *netsim.Link) { n.Block("pub:1", "client0") }, "", true, false},
+		"partition, to the publisher":   {func(n *netsim.Network, _ *netsim.Link) { n.Block("client0", "pub:1") }, "", false, true},
+		"half-open":                     {func(_ *netsim.Network, l *netsim.Link) { l.BlackHole() }, "", true, true},
+		"reset":                         {func(_ *netsim.Network, l *netsim.Link) { l.Reset() }, "", true, true},
+		"lab: half-open in":             {nil, "half-open in", true, false},
+		"lab: half-open out":            {nil, "half-open out", false, true},
+		"lab: stall":                    {nil, "stall 5s", true, true},
+		"lab: cut":                      {nil, "cut rst", true, true},
+		"lab: goodbye":                  {nil, "goodbye shutdown", true, true},
 	} {
 		for _, busy := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, busy %t", name, busy), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := newStage(t, publisher.Config{Seed: 1, Heartbeat: interval})
+					if c.lab != "" {
+						s.behind("on now: "+c.lab, nil)
+					}
 					var down, up atomic.Int64 // when the subscriber found it, and was live again; ns since the epoch
 					var stale atomic.Bool
 					sub, stop := s.subscribe(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, MaxBackoff: interval}, func(b *subscriber.Batch) {
@@ -65,11 +74,15 @@ func TestDeadPeerIsFound(t *testing.T) {
 					})
 					time.Sleep(10*interval + 300*time.Millisecond)
 					require.Equal(t, subscriber.Live, sub.Status().State)
-					require.Len(t, s.net.Links(), 1)
 					require.False(t, stale.Load(), "a false alarm")
 
 					at, remote := time.Now(), s.pub.Stats().Conns[0].Remote
-					c.fault(s.net, s.net.Links()[0])
+					if c.fault != nil {
+						require.Len(t, s.net.Links(), 1)
+						c.fault(s.net, s.net.Links()[0])
+					} else {
+						require.True(t, s.lab.Trigger("now"))
+					}
 					found := time.Duration(0) // by the publisher
 					for time.Since(at) < 4*interval {
 						time.Sleep(time.Millisecond)

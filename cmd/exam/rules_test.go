@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"tickfeed/cmd/exam"
 	"tickfeed/codec"
 	"tickfeed/codec/effort"
+	"tickfeed/codec/lab"
 	"tickfeed/codec/netsim"
 	"tickfeed/feed"
 	"tickfeed/publisher"
@@ -32,6 +34,7 @@ type stage struct {
 	pub    *publisher.Publisher
 	audit  exam.Auditor
 	end    func()
+	lab    *lab.Lab // nil if subscribers dial the publisher itself
 	subs   []*subscriber.Subscriber
 	broken atomic.Pointer[error]
 	n      int64
@@ -58,6 +61,27 @@ func newStage(t *testing.T, cfg publisher.Config) *stage {
 	return s
 }
 
+// behind puts a lab with a script before the subscribers to come. Its clients are called as they are by subscribe.
+func (s *stage) behind(script string, event func(lab.Event)) {
+	rules, err := lab.Parse("script", []byte(script))
+	require.NoError(s.t, err)
+	s.lab = &lab.Lab{Script: rules, Event: event, Dial: func(ctx context.Context) (net.Conn, error) { return s.net.From("lab").Dial(ctx, "pub:1") }}
+	ln, err := s.net.Listen("lab:1")
+	require.NoError(s.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.lab.Serve(ctx, ln)
+	}()
+	end := s.end
+	s.end = func() {
+		cancel()
+		<-served
+		end()
+	}
+}
+
 // quotes publishes n quotes.
 func (s *stage) quotes(n int) {
 	ticks := make([]feed.Tick, n)
@@ -72,7 +96,10 @@ func (s *stage) quotes(n int) {
 
 // subscribe runs a subscriber until stop is called, which judges it.
 func (s *stage) subscribe(cfg subscriber.Config, see func(*subscriber.Batch)) (sub *subscriber.Subscriber, stop func()) {
-	cfg.Addrs = []string{"pub:1"}
+	cfg.Addrs, cfg.Client = []string{"pub:1"}, fmt.Sprintf("client%d", len(s.subs))
+	if s.lab != nil {
+		cfg.Addrs = []string{"lab:1"}
+	}
 	if cfg.Dial == nil {
 		cfg.Dial = s.net.From(fmt.Sprintf("client%d", len(s.subs))).Dial
 	}
@@ -99,45 +126,6 @@ func (s *stage) subscribe(cfg subscriber.Config, see func(*subscriber.Batch)) (s
 	}
 }
 
-// A thief drops the packets from number from to number to of a stream.
-type thief struct {
-	from, to int
-	at       func() // is called for each that is gone
-	in       []byte
-	reader   *codec.Reader
-	seen     int
-}
-
-func (m *thief) Read(p []byte) (int, error) {
-	if len(m.in) == 0 {
-		return 0, errors.New("no more yet")
-	}
-	n := copy(p, m.in)
-	m.in = m.in[n:]
-	return n, nil
-}
-
-func (m *thief) Pass(dst, p []byte) []byte {
-	if m.reader == nil {
-		m.reader = codec.NewReader(m, codec.MaxMessage)
-	}
-	for m.in = p; ; {
-		typ, raw, err := m.reader.Next()
-		if err != nil {
-			return dst
-		}
-		if typ != codec.TypePacket {
-			dst = append(dst, raw...)
-			continue
-		}
-		if m.seen++; m.seen < m.from || m.seen >= m.to {
-			dst = append(dst, raw...)
-		} else {
-			m.at()
-		}
-	}
-}
-
 // A gap is known within one heartbeat interval, whichever packets are missing (PROMISES.md, 11).
 func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 	alone(t)
@@ -150,12 +138,16 @@ func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 		for i := range clients {
 			thefts[fmt.Sprintf("client%d", i)] = &theft{}
 		}
-		s.net.OnConnect(func(l *netsim.Link) {
-			name, _ := l.Names()
-			r := l.Down.Rand()
-			from := 1 + r.IntN(6)
-			mine := thefts[name]
-			l.Down.SetMiddlebox(&thief{from: from, to: from + 1 + r.IntN(4), at: func() { mine.at.Store(time.Now().UnixNano()) }})
+		var script strings.Builder
+		for i := range clients { // chance is by rule and number, so that each client needs rules of its own
+			for _, what := range []string{"packet", "tick", "2 packets", "4 packets"} {
+				fmt.Fprintf(&script, "for client%d with 4%%: drop %s\n", i, what)
+			}
+		}
+		s.behind(script.String(), func(e lab.Event) {
+			if e.Line > 0 {
+				thefts[e.Client].at.Store(time.Now().UnixNano())
+			}
 		})
 		var known, late atomic.Int64
 		var longest atomic.Int64
@@ -194,6 +186,14 @@ func TestGapIsKnownWithinOneHeartbeat(t *testing.T) {
 		s.end()
 		assert.Zero(t, late.Load(), "gaps that were not known within %v, or not as gaps", interval)
 		assert.Greater(t, longest.Load(), int64(interval/2), "some gaps were known only by a heartbeat")
+		kinds := map[string]uint64{}
+		for _, r := range s.lab.Results() {
+			_, kind, _ := strings.Cut(r.Text, ": ")
+			kinds[kind] += r.Times
+		}
+		for kind, times := range kinds {
+			assert.Greater(t, times, uint64(gaps/10), kind)
+		}
 		t.Logf("%d gaps, the slowest known after %v", known.Load(), time.Duration(longest.Load()))
 	})
 }
@@ -318,6 +318,7 @@ func TestLaterTriesSpread(t *testing.T) {
 	clients := effort.Of(t, 1000, 100)
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, publisher.Config{Seed: 1, Heartbeat: 10 * time.Second})
+		s.behind("on storm: refuse dials 5s\non storm: cut rst", nil)
 		s.quotes(10)
 		var mu sync.Mutex
 		dials := map[int][]time.Duration{} // by attempt: the wait before it
@@ -341,19 +342,14 @@ func TestLaterTriesSpread(t *testing.T) {
 			stops = append(stops, stop)
 		}
 		time.Sleep(11 * time.Second) // all have had a heartbeat
-		require.Len(t, s.net.Links(), clients)
+		require.Equal(t, clients, s.lab.Connections())
 
 		mu.Lock()
 		cut = time.Now()
 		mu.Unlock()
-		s.net.Dials(netsim.Any, netsim.Refuse)
-		for _, l := range s.net.Links() {
-			l.Reset()
-		}
-		time.Sleep(5 * time.Second)
-		s.net.Dials(netsim.Any, netsim.Answer)
+		require.True(t, s.lab.Trigger("storm"))
 		time.Sleep(time.Minute)
-		assert.Len(t, s.net.Links(), clients, "all are back")
+		assert.Equal(t, clients, s.lab.Connections(), "all are back")
 		for _, stop := range stops {
 			stop()
 		}

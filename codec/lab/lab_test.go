@@ -189,6 +189,7 @@ func TestWhatFaultsDo(t *testing.T) {
 		lost   feed.Range
 	}{
 		{"at seq 1005: drop tick", subscriber.Beginning, "begins at 1006, want 1005", 1005, feed.Range{}},
+		{"at seq 1005: drop 2 packets", subscriber.Beginning, "want 1", 0, feed.Range{}},
 		{"at seq 1005: repeat tick", subscriber.Beginning, "begins at 1005, want 1006", 1006, feed.Range{}},
 		{"at seq 1005: swap tick", subscriber.Beginning, "begins at 1006, want 1005", 1005, feed.Range{}},
 		{"at seq 1005: flip tick", subscriber.Beginning, "checksum", 1005, feed.Range{}},
@@ -196,7 +197,7 @@ func TestWhatFaultsDo(t *testing.T) {
 		{"at seq 1005: delay tick 20ms", subscriber.Beginning, "", 0, feed.Range{}},
 		{"at seq 1000: end 2 times", subscriber.Beginning, "end", 1000, feed.Range{}},
 		{"at live 1: end\nat seq 1000: cut", codec.Start{}, "", 0, feed.Range{}},
-		{"at snapshot 1: stale snapshot 3", codec.Start{}, "snapshot", 0, feed.Range{}},
+		{"at snapshot 1: stale snapshot 3", codec.Start{}, "snapshot as of", 0, feed.Range{}},
 		{"at seq 1000: cut\nat login 2: expire 50", subscriber.Beginning, "EOF", 1000, feed.Range{From: 1000, To: 1050}},
 		{"at login 1: ignore pulses 5s", subscriber.Beginning, "silent: no pulse", 0, feed.Range{}},
 	} {
@@ -205,6 +206,9 @@ func TestWhatFaultsDo(t *testing.T) {
 				x := try(t, test.script, 3000, func(cfg *subscriber.Config) { cfg.Start = test.start })
 				t.Log(x.ended, x.hellos)
 				require.NotEmpty(t, x.events)
+				if strings.Contains(test.script, "2 packets") {
+					require.Len(t, x.events, 2)
+				}
 				if test.cause != "" {
 					require.NotEmpty(t, x.ended)
 					assert.ErrorContains(t, x.ended[0], test.cause)
@@ -363,4 +367,33 @@ func TestReadAhead(t *testing.T) {
 		assert.Equal(t, sent*1000, n)
 		r.wait()
 	})
+}
+
+// What happens to the publisher happens once for all clients, and what happens to a client once for each. A rule whose client
+// has gone before it could do anything is not spent.
+func TestOnceForAll(t *testing.T) {
+	s, err := Parse("x", []byte("at seq 5: stop\nat seq 5: cut\nat login 1: kill\nevery seq 3: freeze for 1s"))
+	require.NoError(t, err)
+	x := newRules(s)
+	hits := func(name string) (seqs []string) {
+		logins, _ := x.login(name)
+		for _, i := range logins {
+			seqs = append(seqs, fmt.Sprint(i))
+		}
+		for {
+			h, ok := x.next(name, feed.Range{From: 1, To: 10}, 1)
+			if !ok {
+				return seqs
+			}
+			seqs = append(seqs, fmt.Sprint(h.rule, " at ", h.seq))
+		}
+	}
+	assert.Equal(t, []string{"2", "3 at 3", "0 at 5", "1 at 5", "3 at 6", "3 at 9"}, hits("a"))
+	assert.Equal(t, []string{"1 at 5"}, hits("b"))
+	h, ok := x.next("c", feed.Range{From: 1, To: 10}, 1)
+	require.True(t, ok)
+	x.giveBack("c", h)
+	again, ok := x.next("c", feed.Range{From: 1, To: 10}, 1)
+	require.True(t, ok)
+	assert.Equal(t, h, again)
 }

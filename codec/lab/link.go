@@ -43,6 +43,8 @@ type link struct {
 	head      uint64 // of the welcome; 0 once the line has been live
 	broken    bool   // the client must end the connection, so no rule is spent on it any more
 	swapped   bool   // the present packet is to be kept
+	dropping  uint64 // packets that are still to be dropped, because of rule dropper
+	dropper   int
 	hello     codec.Hello
 	lineage   feed.Lineage // of the publisher
 	expire    int          // rule by which the next numbers are gone after this login; -1 for none
@@ -644,6 +646,11 @@ func (k *link) packet(raw []byte, pending []int) error {
 	}
 	if k.broken {
 		k.moved(end)
+		if k.dropping > 0 {
+			k.dropping--
+			k.happened(k.dropper, h.First)
+			return nil
+		}
 		return k.pass(raw)
 	}
 	raw = append([]byte(nil), raw...) // the reader reuses its memory
@@ -720,6 +727,9 @@ func (k *link) spoil(x hit, raw []byte) ([]byte, error) {
 	k.broken = f.Verb != Delay
 	switch f.Verb {
 	case Drop:
+		if f.N > 1 {
+			k.dropping, k.dropper = f.N-1, x.rule
+		}
 		return nil, nil
 	case Repeat:
 		return append(raw, raw...), nil

@@ -105,7 +105,7 @@ type Fault struct {
 	Verb     Verb
 	How      string        // of Cut: fin, rst or inside; of HalfOpen: in or out; of faults of packets: packet or tick; of Restart: what it is over
 	For      time.Duration // duration
-	N        uint64        // of Ahead, MoveSnapshot, StaleSnapshot and Expire: numbers; of Slow: bytes per second
+	N        uint64        // of Drop: packets, 0 for one; of Ahead, MoveSnapshot, StaleSnapshot and Expire: numbers; of Slow: bytes per second
 	Code     codec.Code    // of Refuse and SayGoodbye
 	Retry    bool          // of Refuse and SayGoodbye
 	RetryIn  time.Duration // of Refuse and SayGoodbye
@@ -118,7 +118,7 @@ var Verbs = [verbs]script.Form{
 	Stall:           {"stall", "stall DURATION", "passes nothing in either direction for so long", "at 5s: stall 2s"},
 	HalfOpen:        {"half-open", "half-open in|out", "from now on drops what the client should receive (in), or what it sends (out); TCP stays open", "at seq 500: half-open in"},
 	Slow:            {"slow", "slow RATE", "passes at most RATE bytes a second to the client from now on", "at login 1: slow 20000"},
-	Drop:            {"drop", "drop [packet|tick]", "leaves out a packet, or one tick of it: what follows does not join", "with 0.1%: drop packet"},
+	Drop:            {"drop", "drop [packet|tick|N packets]", "leaves out a packet, one tick, or several packets in a row: what follows does not join", "with 0.1%: drop packet"},
 	Repeat:          {"repeat", "repeat [packet|tick]", "sends a packet, or one tick, twice", "at packet 4: repeat"},
 	Swap:            {"swap", "swap [packet|tick]", "sends a packet, or one tick, after the one that follows it", "at packet 4: swap"},
 	Flip:            {"flip", "flip [packet|tick]", "flips a bit of a packet, or of one tick: its checksum is wrong", "at packet 4: flip"},
@@ -237,7 +237,17 @@ func readFault(p *script.Parser, f *Fault) (err error) {
 		f.How, err = p.Choice("fin", "fin", "rst", "inside")
 	case HalfOpen:
 		f.How, err = p.Choice("", "in", "out")
-	case Drop, Repeat, Swap, Flip, Forge:
+	case Drop:
+		switch p.Peek() {
+		case "", "packet", "tick":
+			f.How, err = p.Choice("packet", "packet", "tick")
+		default:
+			f.How = "packet"
+			if f.N, err = p.Number("drop", 1, 1_000_000); err == nil && !p.Accept("packets") {
+				return fmt.Errorf("want \"packets\" after the number, got %q", p.Next())
+			}
+		}
+	case Repeat, Swap, Flip, Forge:
 		f.How, err = p.Choice("packet", "packet", "tick")
 	case Delay:
 		if f.How = "packet"; p.Accept("tick") {

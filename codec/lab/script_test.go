@@ -72,6 +72,13 @@ func TestParseErrors(t *testing.T) {
 		{"at login 1: drop", "drop happens to a packet, and there is none at at login"},
 		{"at seq 5: cut snapshot", "cut snapshot happens at a snapshot"},
 		{"at seq 5: refuse dials 1s", "refuse dials happens at a time"},
+		{"at seq 5: drop 3", "bad.lab:1:17: want \"packets\" after the number, got \"\""},
+		{"at seq 5: drop three packets", "bad.lab:1:16: drop must be followed by a number"},
+		{"at seq 5: end 3", "want \"times\" after the number, got \"\""},
+		{"at seq 5: expire 3", "expire happens at a login"},
+		{"at seq 5: stale snapshot 3", "stale snapshot happens at a snapshot"},
+		{"at end 1: drop tick", "drop happens to a packet, and there is none at at end"},
+		{"at seq 5: delay tick", "bad.lab:1:21: delay must be followed by a duration"},
 		{"at seq 5: freeze", "bad.lab:1:17: want \"for\" and a duration after freeze, got \"\""},
 		{"at seq 5: freeze 2s", "bad.lab:1:18: want \"for\" and a duration after freeze, got \"2s\""},
 		{"at seq 5: kill now", "bad.lab:1:16: want \"for\" and a duration after kill, got \"now\""},
@@ -132,6 +139,7 @@ func FuzzParse(f *testing.F) {
 	for _, v := range Verbs {
 		f.Add(v.Example)
 	}
+	f.Add("at seq 5: drop 3 packets\nat packet 2: delay tick 5ms\nat end 1: end 3 times\nwith 1%: repeat tick")
 	f.Add("at seq 5: restart over copy\nat seq 4: copy journal\nfor p* every seq 7: stop for 1s\nat 5s: disk full for 1s")
 	f.Add("seed 7\nfor 10% with 1%: drop tick # x\n")
 	f.Fuzz(func(t *testing.T, text string) {
