@@ -20,6 +20,9 @@
 // policy says what happens if it stays behind. Every start with a journal begins a child session, which subscribers of the
 // previous session follow. PROMISES.md lists all promises, each with its tests.
 //
+// With Config.TLS the connections are encrypted, and clients can be made to show a certificate; package certs makes such a
+// configuration of files that are renewed while in use.
+//
 // If the journal cannot be written, because the disk is full, no file descriptor is left or the directory is read-only,
 // publishing waits while subscribers are served and sent heartbeats, and resumes by itself. The start and the end of such a
 // period are each logged once. With journal.SyncInterval, publishing waits in the same way while something has not been

@@ -49,13 +49,13 @@ func (c *secureConn) open() error {
 	return err
 }
 
-// identity returns the name in the certificate of the client, or "" if there is none or there are several.
+// identity returns the one name in the certificate of the client, or "" if it has another number of names, or was not verified.
 func (c *secureConn) identity() string {
-	shown := c.tls.ConnectionState().PeerCertificates
-	if len(shown) == 0 {
+	chains := c.tls.ConnectionState().VerifiedChains
+	if len(chains) == 0 {
 		return ""
 	}
-	name, _ := certs.Identity(shown[0])
+	name, _ := certs.Identity(chains[0][0])
 	return name
 }
 

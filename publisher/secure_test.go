@@ -1,6 +1,7 @@
 package publisher_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -67,24 +68,14 @@ func TestHandshakeIsBounded(t *testing.T) {
 		HandshakeTimeout: 200 * time.Millisecond, Logger: zerolog.New(&log),
 	})
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	served := make(chan error, 1)
-	go func() { served <- pub.Serve(ctx, ln) }()
-	defer func() {
-		cancel()
-		<-served
-		_ = pub.Close(context.Background())
-	}()
-	addr := ln.Addr().String()
+	addr := serveTCP(t, pub)
 	for name, c := range map[string]struct {
 		bytes []byte
 		says  string
 	}{
 		"half a ClientHello":    {[]byte{0x16, 3, 1, 2, 0, 1, 0, 1}, "did not complete the handshake in time"},
 		"nothing":               {nil, "did not complete the handshake in time"},
-		"a message without end": {append([]byte{0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff}, make([]byte, 64<<10)...), ""},
+		"a message without end": {bytes.Join([][]byte{{0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff}, make([]byte, 0x4000-4), {0x16, 3, 1, 0x40, 0}, make([]byte, 0x4000)}, nil), "the handshake of the client is too long"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nc, err := net.Dial("tcp", addr)
@@ -99,4 +90,44 @@ func TestHandshakeIsBounded(t *testing.T) {
 			require.Eventually(t, func() bool { return strings.Contains(log.text(), c.says) }, 10*time.Second, time.Millisecond, log.text())
 		})
 	}
+}
+
+// A client whose certificate is refused can read why, also if it reads after the connection was closed: it has sent its hello
+// before it was refused, and a socket that is closed with unread bytes takes the alert with it.
+func TestTheAlertCanBeRead(t *testing.T) {
+	a, other := certstest.NewAuthority("test"), certstest.NewAuthority("other")
+	pub, err := publisher.New(publisher.Config{TLS: &tls.Config{
+		Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"localhost"}}).TLS}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool(),
+	}})
+	require.NoError(t, err)
+	socket, err := net.Dial("tcp", serveTCP(t, pub))
+	require.NoError(t, err)
+	defer socket.Close()
+	own := other.Issue(certstest.Want{}).TLS
+	nc := tls.Client(socket, &tls.Config{
+		RootCAs: a.Pool(), ServerName: "localhost", GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &own, nil },
+	})
+	require.NoError(t, nc.Handshake())
+	_, err = nc.Write(make([]byte, 100))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return pub.Stats().Handshakes == 0 }, 10*time.Second, time.Millisecond)
+	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err = nc.Read(make([]byte, 1))
+	assert.ErrorContains(t, err, "unknown certificate authority")
+}
+
+// serveTCP serves pub on loopback until the test ends.
+func serveTCP(t *testing.T, pub *publisher.Publisher) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- pub.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		<-served
+		_ = pub.Close(context.Background())
+	})
+	return ln.Addr().String()
 }

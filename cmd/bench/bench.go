@@ -31,6 +31,7 @@ type Config struct {
 	Profile string
 	Dir     string       // for temporary journals; empty for the system's temporary directory
 	Sync    journal.Sync // of the journals
+	TLS     bool         // connect over TLS, in the scenarios that use it; the figures of the machine stay those of plain TCP
 
 	// Parameters of single scenarios; 0 for the scenario's default.
 	Subscribers, Symbols, Instruments, Cuts, Count int
@@ -67,18 +68,18 @@ type Scenario struct {
 // Scenarios returns all scenarios in the order in which they run.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{"throughput", "ticks/s from 1 publisher to 1 subscriber, 100 ticks and 1 tick for each call of Publish", nil, (*bench).throughput},
+		{"throughput", "ticks/s from 1 publisher to 1 subscriber, 100 ticks and 1 tick for each call of Publish", []string{"tls"}, (*bench).throughput},
 		{"journal", "the same with the journal and without", nil, (*bench).journal},
-		{"fanout", "ticks/s delivered to many subscribers", []string{"subscribers"}, (*bench).fanOut},
-		{"latency", "from when a tick is due to the application, at a steady rate", []string{"subscribers", "rate"}, (*bench).latency},
+		{"fanout", "ticks/s delivered to many subscribers", []string{"tls", "subscribers"}, (*bench).fanOut},
+		{"latency", "from when a tick is due to the application, at a steady rate", []string{"tls", "subscribers", "rate"}, (*bench).latency},
 		{"catchup", "a late joiner reads stored ticks from the journal", []string{"count"}, (*bench).catchUp},
 		{"reconnect", "from an outage of each kind to its notice, the first new tick and live, and ticks lost", []string{"cuts", "rate"}, (*bench).reconnect},
 		{"snapshot", "a late joiner: from connecting to the complete state", []string{"instruments"}, (*bench).snapshot},
-		{"filter", "what a published tick costs where each subscriber wants other symbols", []string{"subscribers", "symbols"}, (*bench).filter},
-		{"memory", "the publisher's resident memory, for each idle and each stalled subscriber", []string{"subscribers"}, (*bench).memory},
-		{"idle", "cores used by a quiet feed: ticks one at a time to 1 subscriber", []string{"rate"}, (*bench).idle},
-		{"slow", "latency of healthy subscribers while as many others have stalled", []string{"subscribers", "rate"}, (*bench).slow},
-		{"connections", "cores used by very many connections", []string{"subscribers", "rate"}, (*bench).connections},
+		{"filter", "what a published tick costs where each subscriber wants other symbols", []string{"tls", "subscribers", "symbols"}, (*bench).filter},
+		{"memory", "the publisher's resident memory, for each idle and each stalled subscriber", []string{"tls", "subscribers"}, (*bench).memory},
+		{"idle", "cores used by a quiet feed: ticks one at a time to 1 subscriber", []string{"tls", "rate"}, (*bench).idle},
+		{"slow", "latency of healthy subscribers while as many others have stalled", []string{"tls", "subscribers", "rate"}, (*bench).slow},
+		{"connections", "cores used by very many connections", []string{"tls", "subscribers", "rate"}, (*bench).connections},
 		{"sim", "ticks/s of the simulated market on one core, nothing published", []string{"instruments"}, (*bench).sim},
 		{"scale", "throughput against the number of instruments, and of subscribers", nil, (*bench).scale},
 		{"age", "throughput and memory after many ticks were published against before", []string{"count"}, (*bench).age},
@@ -290,7 +291,7 @@ func (b *bench) pair(ctx context.Context, a pairArgs) (*pair, error) {
 		return nil, err
 	}
 	b.tellMachine(p.info)
-	open := openArgs{Sync: b.Sync, Memory: a.memory, Heartbeat: a.heartbeat}
+	open := openArgs{Sync: b.Sync, TLS: b.TLS, Memory: a.memory, Heartbeat: a.heartbeat}
 	if !a.noJournal {
 		if p.dir, err = os.MkdirTemp(b.dir, "journal-"); err != nil {
 			return nil, err
@@ -367,7 +368,7 @@ func (b *bench) end(ctx context.Context, c *peer) (err error) {
 }
 
 func (p *pair) subscribe(ctx context.Context, a subscribeArgs) error {
-	a.Addr = p.Addr
+	a.Addr, a.TLS = p.Addr, p.opened.TLS
 	_, err := call[nothing](ctx, p.subs, "subscribe", a)
 	return err
 }

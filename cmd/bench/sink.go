@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,6 +56,7 @@ func (s *sink) ops() map[string]op {
 
 type subscribeArgs struct {
 	Addr    string
+	TLS     bool
 	Acks    string // address for acknowledgements; empty for none
 	N       int
 	Filters [][]string // of each subscriber; nil for everything
@@ -75,6 +77,9 @@ func (s *sink) subscribe(ctx context.Context, a subscribeArgs) (nothing, error) 
 	var added []*reader
 	for i := range a.N {
 		cfg := subscriber.Config{Addrs: []string{a.Addr}, Client: "tickfeed bench"}
+		if a.TLS {
+			cfg.TLS = &tls.Config{InsecureSkipVerify: true} // the time of a handshake is not measured
+		}
 		if a.Filters != nil {
 			cfg.Filter = a.Filters[i]
 		}

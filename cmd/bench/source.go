@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/certs/certstest"
 	"tickfeed/codec/nap"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
@@ -79,6 +81,7 @@ type openArgs struct {
 	Memory    int64
 	Heartbeat time.Duration
 	Listen    string // address; empty for any port
+	TLS       bool
 }
 
 type openResult struct {
@@ -90,8 +93,12 @@ type openResult struct {
 const closeTime = 10 * time.Second
 
 func (s *source) openPublisher(ctx context.Context, a openArgs) (r openResult, err error) {
+	var encryption *tls.Config
+	if a.TLS {
+		encryption = &tls.Config{Certificates: []tls.Certificate{certstest.SelfSigned(certstest.Want{}).TLS}}
+	}
 	pub, err := publisher.New(publisher.Config{
-		Journal: a.Journal, Sync: a.Sync, RetainBytes: a.Retain, Memory: a.Memory, Heartbeat: a.Heartbeat,
+		TLS: encryption, Journal: a.Journal, Sync: a.Sync, RetainBytes: a.Retain, Memory: a.Memory, Heartbeat: a.Heartbeat,
 		Mode: codec.ModeSimulation, Source: "tickfeed bench",
 	})
 	if err != nil {

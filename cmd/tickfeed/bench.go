@@ -26,7 +26,7 @@ type benchOptions struct {
 	duration             time.Duration
 	runs                 int
 	ticks                []string
-	smoke, json          bool
+	smoke, json, tls     bool
 	profile, dir, sync   string
 	subscribers, symbols int
 	instruments, cuts    int
@@ -75,6 +75,7 @@ Scenarios (all of them by default):
 		f.StringVar(&o.profile, "profile", "", "write CPU profiles of the publisher and the subscribers to the directory `DIR`")
 		f.StringVar(&o.dir, "dir", "", "keep journals, up to 3 GB, under `DIR` while bench runs (default: the system's directory for temporary files)")
 		f.StringVar(&o.sync, "sync", "1s", "when to sync the journal, as for publish: `WHEN` none, 1s or always")
+		f.BoolVar(&o.tls, "tls", false, "connect over TLS; the reference figures stay those of plain TCP")
 		f.BoolVar(&o.smoke, "smoke", false, "make everything small and short, only to check that it works; targets are not judged")
 		f.BoolVar(&o.json, "json", false, "print JSON lines: one that describes the machine, then one per figure")
 	})
@@ -90,12 +91,12 @@ Scenarios (all of them by default):
 }
 
 // benchParameters are the flags that only some scenarios use.
-var benchParameters = []string{"subscribers", "rate", "symbols", "instruments", "cuts", "count"}
+var benchParameters = []string{"tls", "subscribers", "rate", "symbols", "instruments", "cuts", "count"}
 
 // config returns the configuration from the flags.
 func (o *benchOptions) config(cmd *cobra.Command, args []string) (bench.Config, error) {
 	cfg := bench.Config{
-		Duration: o.duration, Runs: o.runs, Smoke: o.smoke, Profile: o.profile, Dir: o.dir,
+		Duration: o.duration, Runs: o.runs, Smoke: o.smoke, Profile: o.profile, Dir: o.dir, TLS: o.tls,
 		Subscribers: o.subscribers, Symbols: o.symbols, Instruments: o.instruments, Cuts: o.cuts, Rate: float64(o.rate),
 	}
 	if !cmd.Flags().Changed("duration") {

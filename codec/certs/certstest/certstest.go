@@ -1,4 +1,4 @@
-// Package certstest makes certificates for tests.
+// Package certstest makes certificates for tests and benchmarks.
 package certstest
 
 import (
