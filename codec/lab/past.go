@@ -34,19 +34,33 @@ func (k *link) another(p codec.Position) (net.Conn, *codec.Reader, *codec.Welcom
 		return nil, nil, nil, err
 	}
 	r := codec.NewReader(nc, codec.MaxMessage)
-	for {
-		_, raw, err := r.Next()
-		if err == nil {
-			var m codec.Message
-			if m, err = codec.Decode(raw); err == nil {
-				if w, ok := m.(*codec.Welcome); ok {
-					return nc, r, w, nil
-				}
-				err = fmt.Errorf("it answers %v", m)
-			}
-		}
+	w, err := welcomeOf(r)
+	if err != nil {
 		nc.Close()
 		return nil, nil, nil, err
+	}
+	return nc, r, w, nil
+}
+
+// welcomeOf reads the answer to a hello.
+func welcomeOf(r *codec.Reader) (*codec.Welcome, error) {
+	for {
+		t, raw, err := r.Next()
+		switch {
+		case err != nil:
+			return nil, err
+		case t != codec.TypeWelcome && t != codec.TypeRefusal && t != codec.TypeGoodbye:
+			continue // of a type that may come before it; the deadline bounds the wait
+		}
+		m, err := codec.Decode(raw)
+		if err != nil {
+			return nil, err
+		}
+		w, ok := m.(*codec.Welcome)
+		if !ok {
+			return nil, fmt.Errorf("the publisher answers %v", m)
+		}
+		return w, nil
 	}
 }
 
