@@ -242,6 +242,8 @@ func (p *probe) start() {
 		p.throwf("%v", err)
 	}
 	p.input, p.addr = out, addr
+	step := time.NewTimer(p.step)
+	defer step.Stop()
 	for {
 		nc, err := net.DialTimeout("tcp", addr, dialTime)
 		if err == nil {
@@ -251,6 +253,9 @@ func (p *probe) start() {
 		select {
 		case <-p.proc.Done():
 			p.throwf("the publisher has ended by itself before it accepted a connection on %s: %v", addr, p.proc.Err())
+		case <-step.C:
+			p.isLate()
+			p.throwf("the publisher accepts no connection on %s after %v", addr, p.step)
 		case <-p.ctx.Done():
 			p.ended("the publisher accepts no connection on "+addr, nil)
 		case <-time.After(dialPoll):

@@ -59,7 +59,6 @@ const (
 	inSecurity    = "Security"
 	inRefuses     = "What a reader refuses, and what it accepts"
 	closeWithin   = 3 * time.Second  // a publisher closes a connection that it has refused
-	patience      = 20 * time.Second // "a few seconds" for a hello, for those that take their time
 	handshakeTime = 10 * time.Second // longest wait for a hello
 )
 
@@ -441,8 +440,8 @@ var startCases = []Case{
 	},
 }
 
-// position compares the position of a line at its welcome.
-func (p *probe) position(l *line, from, to uint64) { // to is from, or has no end
+// position compares the position of a line at its welcome, which must be from, or up to to.
+func (p *probe) position(l *line, from, to uint64) {
 	if got := l.placed.Position; got < from || got > to {
 		want := fmt.Sprint(from)
 		if from < to {

@@ -14,7 +14,7 @@ import (
 	"tickfeed/feed"
 )
 
-// A bookTest is a book of a publisher that was given n ticks.
+// newBook returns the book of a publisher that was given n ticks.
 func newBook(n int) *book {
 	s := new(supply)
 	s.lines(n)
