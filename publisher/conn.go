@@ -49,7 +49,8 @@ type conn struct {
 
 // A client is what a hello, and a certificate, says about the client.
 type client struct {
-	number uint64 // number of the connection, unique in the publisher
+	number uint64    // number of the connection, unique in the publisher
+	since  time.Time // when it was accepted
 	name   string
 	cert   string // the name in its certificate, or ""
 	filter codec.Filter
@@ -60,13 +61,22 @@ type client struct {
 type progress struct {
 	position  uint64        // position at which the line began; never changes
 	told      atomic.Uint64 // number after the last one sent, or position if that is higher: see tell
+	passed    atomic.Uint64 // as told, and beyond it while a skip is pending
+	read      atomic.Int64  // publish time of the last packet read from the journal; 0 if none was
 	confirmed atomic.Uint64
 	roundTrip atomic.Int64 // in ns
 }
 
-// tell records that the client was sent every number before next. A line begins at the packet that holds the
+// tell records that the client was sent every number before next, and that those before read need not be sent. A line begins at the packet that holds the
 // position, and the first data sent may end before the position; the client may confirm its position all the same.
-func (x *progress) tell(next uint64) { x.told.Store(max(next, x.position)) }
+func (x *progress) tell(next, read uint64) {
+	x.told.Store(max(next, x.position))
+	x.passed.Store(max(next, read, x.position))
+}
+
+func (x *progress) sofar() ConnProgress {
+	return ConnProgress{x.told.Load(), x.passed.Load(), x.read.Load()}
+}
 
 func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 	c := &conn{

@@ -34,7 +34,7 @@ func (c *conn) inline() served {
 			v.limit(maxTurn)
 		}
 		ch := l.pass(v.data, c.p.session, v, v.end, c.out.buf)
-		c.progress.tell(ch.next)
+		c.progress.tell(ch.next, c.line.read)
 		if l.wanted != nil {
 			c.out.scratch(ch.data)
 		}

@@ -200,7 +200,7 @@ const maxRest = 128 << 10
 // send writes data, which ends at the position of the line of c, and keeps what c does not take. It returns false if
 // c has left more than maxRest, or has failed.
 func (w *pump) send(c *conn, data []byte) bool {
-	c.progress.tell(c.line.next)
+	c.progress.tell(c.line.next, c.line.read)
 	n := 0
 	if len(data) > 0 {
 		w.writes++

@@ -13,7 +13,7 @@ import (
 )
 
 // A sender writes to the socket of one connection; nothing else does. It belongs to the goroutine that holds the turn
-// of the connection, except crowd, relieve and isCrowded, which are safe for concurrent use.
+// of the connection, except bytes, crowd, relieve and isCrowded, which are safe for concurrent use.
 type sender struct {
 	nc    net.Conn
 	try   func([]byte) (int, error) // writes what fits without waiting; nil if nc cannot do that
@@ -27,6 +27,7 @@ type sender struct {
 	failed   error  // error of a write that did not wait
 	unsent   []byte // rest of the message that was begun when a write that waited gave up
 	crowded  atomic.Bool
+	bytes    atomic.Uint64 // written
 }
 
 func newSender(nc net.Conn, raw rawSocket, alive *codec.Liveness, c *clock) sender {
@@ -58,6 +59,7 @@ func (s *sender) write(b []byte, until time.Time) (n int, err error) {
 			err = nil
 		}
 	}
+	s.bytes.Add(uint64(n))
 	if n == len(b) && err == nil {
 		s.alive.Spoke(s.clock.now())
 	}

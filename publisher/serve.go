@@ -35,6 +35,9 @@ type server struct {
 	missing    int                // clients whose connection ended before they had everything, and that have not resumed
 	missed     time.Time          // when the last of the missing clients was lost
 	absent     []ConnStats        // the connections lost last, at most maxAbsent
+	sentBefore uint64             // bytes sent on connections that have ended
+	leftBy     map[Reason]uint64  // connections that have ended
+	refusedBy  map[codec.Code]uint64
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
@@ -42,6 +45,7 @@ type server struct {
 	pumps   []pump
 
 	final  atomic.Uint64 // number after the last one of an ended session; 0 until End
+	skips  atomic.Uint64 // see Summary.Skipped
 	pulses chan struct{} // 1 slot: a client has confirmed a position
 	ended  chan struct{} // 1 slot: a handshake has ended
 
@@ -80,6 +84,7 @@ func (s *server) init(cfg Config) {
 		s.grace = secureGrace
 	}
 	s.conns = make(map[*conn]struct{})
+	s.leftBy, s.refusedBy = make(map[Reason]uint64), make(map[codec.Code]uint64)
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
 	s.snapshots.init()
@@ -227,7 +232,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		nc, refusal, err = below, &codec.Refusal{Code: codec.CodeProtocol, Text: "this publisher speaks TLS: connect with --tls"}, nil
 	}
 	if c != nil {
-		c.door, c.client.number, c.pump = d, e.number, &s.pumps[e.number%uint64(len(s.pumps))]
+		c.door, c.client.number, c.client.since, c.pump = d, e.number, e.at, &s.pumps[e.number%uint64(len(s.pumps))]
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
@@ -267,6 +272,9 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 			}
 		}
 	}
+	if err == nil && refusal != nil {
+		s.refusedBy[refusal.Code]++
+	}
 	s.mu.Unlock()
 	switch {
 	case err != nil:
@@ -300,6 +308,8 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.mu.Lock()
 	delete(s.conns, c)
+	s.leftBy[reasonOf(c.reason)]++
+	s.sentBefore += c.out.bytes.Load()
 	if !errors.Is(c.reason, errClientLeft) && !errors.Is(c.reason, errCovered) && c.progress.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()

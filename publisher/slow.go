@@ -90,7 +90,8 @@ func (c *conn) jump() error {
 	b = l.change(c.p.session, b)
 	l.wanted = as.wanted
 	l.begin(j.seq)
-	c.progress.tell(j.seq)
+	c.progress.tell(j.seq, c.line.read)
+	c.p.serving.skips.Add(1)
 	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
 	if err := c.block(b, nil); err != nil {
 		return err

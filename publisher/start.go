@@ -55,7 +55,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	}
 	l.begin(a.First)
 	c.progress.position = a.Position
-	c.progress.tell(a.Position)
+	c.progress.tell(a.Position, c.line.read)
 	return nil
 }
 

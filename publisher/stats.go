@@ -1,64 +1,196 @@
 package publisher
 
 import (
+	"errors"
+	"io"
+	"maps"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
+	"tickfeed/codec"
 	"tickfeed/feed"
 )
 
-// Stats describes the state of a publisher.
+// Stats describes the state of a publisher and each of its connections.
 type Stats struct {
-	Session    feed.SessionID
-	Head       uint64 // next number
-	Committed  uint64 // next number that may be sent
-	Tail       uint64 // oldest number that can be served
-	LastEvent  int64  // greatest event time published
-	Journal    int64  // bytes on disk
-	Disk       string // why the journal cannot be written, or is not synced in time; empty if all is well
-	Ended      bool
-	Joined     uint64 // subscribers that have logged in since the publisher began
-	Handshakes int    // connections that have not logged in
-	Conns      []ConnStats
+	Summary
+	Conns []ConnStats
+	// Absent holds the connections that Summary.Missing counts, as they were when they were lost, at most the last 64.
+	Absent []ConnStats
+}
+
+// A Summary describes the state of a publisher and its subscribers as a whole.
+type Summary struct {
+	Session     feed.SessionID
+	First       uint64        // first number of the session
+	Head        uint64        // next number
+	Committed   uint64        // next number that may be sent
+	Tail        uint64        // oldest number that can be served
+	LastEvent   int64         // greatest event time published
+	LastPublish int64         // publish time of the last packet that may be sent, in ns since the Unix epoch; 0 if there is none
+	Journal     int64         // bytes on disk
+	Unsynced    int64         // bytes of the journal that a power cut may cost
+	UnsyncedFor time.Duration // since when the oldest of them is unsynced
+	Disk        string        // why the journal cannot be written, or is not synced in time; empty if all is well
+	Ended       bool
+	Waits       bool   // publishing waits for subscribers: see Config.WaitFor
+	Subscribers int    // connected and logged in
+	Handshakes  int    // connections that have not logged in
+	Joined      uint64 // subscribers that have logged in since the publisher began
 	// Missing is how many clients lost their connection before they had everything, and have not come back. Missed is
-	// when the last of these connections was lost. Absent holds the last of these connections, as they were then, at
-	// most 64.
+	// when the last of these connections was lost.
 	Missing int
 	Missed  time.Time
-	Absent  []ConnStats
+	// Slowest is the connected subscriber that is furthest behind. Its Passed is Committed if none is behind.
+	Slowest ConnProgress
+	// Behind counts the subscribers that are behind by more than each of BehindBounds, by the time since what they were
+	// not yet sent was published.
+	Behind [len(BehindBounds)]int
+	Sent   uint64 // bytes sent to subscribers, also to those that have left
+	// Left counts the subscribers that have left, by reason, and Refused the refusals, by code.
+	Left    map[Reason]uint64
+	Refused map[codec.Code]uint64
+	Skipped uint64 // how often a subscriber was sent a snapshot instead of what it was too slow for
+}
+
+// BehindBounds are the bounds of Summary.Behind.
+var BehindBounds = [...]time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, time.Minute}
+
+// A Reason is why a connection has ended.
+type Reason string
+
+// The reasons.
+const (
+	LeftGoodbye  Reason = "goodbye"  // the client said goodbye
+	LeftLost     Reason = "lost"     // the network ended it
+	LeftSilent   Reason = "silent"   // nothing was heard for three intervals
+	LeftSlow     Reason = "slow"     // its slow-consumer policy is to disconnect, or it did not read a snapshot
+	LeftCovered  Reason = "covered"  // it had all that it asked for
+	LeftShutdown Reason = "shutdown" // the publisher stopped, or a replay moved
+	LeftOther    Reason = "other"    // a violation of the protocol, or a state that could not be read
+)
+
+// reasonOf returns the Reason of a connection that ended with err.
+func reasonOf(err error) Reason {
+	var network net.Error
+	switch {
+	case errors.Is(err, errClientLeft):
+		return LeftGoodbye
+	case errors.Is(err, errSilent):
+		return LeftSilent
+	case errors.Is(err, errSlow), errors.Is(err, errCrowded):
+		return LeftSlow
+	case errors.Is(err, errCovered):
+		return LeftCovered
+	case errors.Is(err, errShutdown):
+		return LeftShutdown
+	case errors.Is(err, errLost), errors.As(err, &network), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.As(err, new(syscall.Errno)):
+		return LeftLost
+	}
+	return LeftOther
 }
 
 // Stats returns the current state of the publisher.
 func (p *Publisher) Stats() Stats {
+	s := Stats{Summary: p.Summary()}
+	s.Conns, s.Absent = p.serving.stats()
+	s.Subscribers = len(s.Conns)
+	return s
+}
+
+// Summary returns the current state of the publisher without its connections, which is cheaper if there are many.
+func (p *Publisher) Summary() Summary {
 	q := &p.seq
 	q.lock()
-	s := Stats{Session: p.session.ID, Head: q.next, LastEvent: q.event, Ended: q.ended}
+	s := Summary{Session: p.session.ID, First: p.session.First, Head: q.next, LastEvent: q.event, Ended: q.ended}
 	q.mu.Unlock()
-	s.Committed, _ = p.log.end()
+	s.Committed, s.LastPublish = p.log.end()
 	s.Tail = p.tail()
 	if p.journal != nil {
 		s.Journal = p.journal.Bytes()
+		var since time.Time
+		if s.Unsynced, since = p.journal.Unsynced(); !since.IsZero() {
+			s.UnsyncedFor = time.Since(since)
+		}
 	}
 	if d := p.flusher.disk.Load(); d != nil {
 		s.Disk = *d
 	} else if err := p.flusher.behind(); err != nil {
 		s.Disk = err.Error()
 	}
-	s.Conns, s.Handshakes, s.Joined = p.serving.stats()
-	s.Missing, s.Missed, s.Absent = p.serving.lost()
+	s.Waits = p.audience.lacks()
+	p.serving.summarize(&s, p.delays())
 	return s
+}
+
+// delays says from which number, or time, on a subscriber is behind by each of BehindBounds.
+type delays [len(BehindBounds)]struct {
+	seq   uint64 // the numbers below were published before time
+	young bool   // memory begins with seq, and what came before may be younger than time
+	time  int64
+}
+
+func (p *Publisher) delays() (d delays) {
+	for i, bound := range BehindBounds {
+		d[i].time = p.cfg.Now() - int64(bound)
+		seq, exact := p.log.seqAt(d[i].time)
+		d[i].seq, d[i].young = seq, !exact
+	}
+	return d
+}
+
+// behind reports whether a subscriber that was sent c is behind by BehindBounds[i].
+func (d *delays) behind(i int, c ConnProgress) bool {
+	return c.Passed < d[i].seq && (!d[i].young || c.Read < d[i].time)
+}
+
+// Lag returns how long ago, by the publisher's clock, the first number that a subscriber was not sent was published; 0 if it
+// was sent everything that may be sent. For a subscriber that reads the journal it is the time of the last packet it was sent.
+func (p *Publisher) Lag(c ConnProgress) time.Duration {
+	next, time := p.log.end()
+	if c.Passed >= next {
+		return 0
+	}
+	if at, ok := p.log.find(c.Passed); ok {
+		if v, ok := p.log.view(at); ok {
+			if len(v.data) > 0 {
+				time = codec.PacketAt(v.data).PublishTime
+			}
+			v.release()
+			return p.since(time)
+		}
+	}
+	if c.Read != 0 {
+		time = c.Read
+	}
+	return p.since(time)
+}
+
+func (p *Publisher) since(t int64) time.Duration { return max(0, time.Duration(p.cfg.Now()-t)) }
+
+// A ConnProgress is how far a subscriber was sent the log.
+type ConnProgress struct {
+	Told   uint64 // number after the last one sent
+	Passed uint64 // as Told, or a later number if those between are not asked for and are yet to be skipped
+	Read   int64  // publish time of the last packet that was read from the journal for it; 0 if none was
 }
 
 // ConnStats describes one connected subscriber.
 type ConnStats struct {
-	Number    uint64 // number of the connection, unique in the publisher
-	Remote    string
-	Client    string
-	Filter    []string
-	Told      uint64 // number after the last one sent
+	Number uint64 // number of the connection, unique in the publisher
+	Remote string
+	Client string
+	Since  time.Time // when it was accepted
+	Filter []string  // as of the login
+	Start  uint64    // number at which its line began
+	ConnProgress
 	Confirmed uint64 // number after the last one that the client has confirmed as applied
 	RoundTrip time.Duration
+	Slow      codec.SlowPolicy
+	MaxLag    time.Duration // of Slow
+	Sent      uint64        // bytes
 }
 
 // isClientOf reports whether both connections are from clients with the same name and address, and so perhaps from
@@ -91,25 +223,42 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 
 func (c *conn) stats() ConnStats {
 	return ConnStats{
-		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, Filter: c.client.filter,
-		Told: c.progress.told.Load(), Confirmed: c.progress.confirmed.Load(), RoundTrip: time.Duration(c.progress.roundTrip.Load()),
+		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, Since: c.client.since, Filter: c.client.filter,
+		Start: c.progress.position, ConnProgress: c.progress.sofar(), Confirmed: c.progress.confirmed.Load(),
+		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
 	}
 }
 
-func (s *server) stats() (conns []ConnStats, handshakes int, joined uint64) {
+// stats returns the connections, and those lost last.
+func (s *server) stats() (conns, absent []ConnStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]ConnStats, 0, len(s.conns))
+	conns = make([]ConnStats, 0, len(s.conns))
 	for c := range s.conns {
-		out = append(out, c.stats())
+		conns = append(conns, c.stats())
 	}
-	return out, s.handshakes.Len(), s.joined
+	return conns, slices.Clone(s.absent)
 }
 
-// lost returns how many clients were disconnected before they had everything and have not come back, when the last of
-// them was disconnected, and the last of their connections.
-func (s *server) lost() (missing int, missed time.Time, absent []ConnStats) {
+// summarize adds what the server knows to sum, in which Committed is set.
+func (s *server) summarize(sum *Summary, late delays) {
+	sum.Slowest.Passed = sum.Committed
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.missing, s.missed, slices.Clone(s.absent)
+	sum.Subscribers, sum.Handshakes, sum.Joined = len(s.conns), s.handshakes.Len(), s.joined
+	sum.Missing, sum.Missed = s.missing, s.missed
+	sum.Left, sum.Refused, sum.Sent = maps.Clone(s.leftBy), maps.Clone(s.refusedBy), s.sentBefore
+	sum.Skipped = s.skips.Load()
+	for c := range s.conns {
+		at := c.progress.sofar()
+		if at.Passed < sum.Slowest.Passed {
+			sum.Slowest = at
+		}
+		for i := range sum.Behind {
+			if late.behind(i, at) {
+				sum.Behind[i]++
+			}
+		}
+		sum.Sent += c.out.bytes.Load()
+	}
 }

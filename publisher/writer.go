@@ -125,6 +125,7 @@ func (c *conn) step() (bool, error) {
 		c.out.scratch(ch.data)
 	}
 	if len(ch.data) == 0 {
+		c.progress.tell(l.next, l.read)
 		if next, _ := c.p.log.end(); l.read < next {
 			return true, nil // the filter left out everything read
 		}
@@ -139,7 +140,7 @@ func (c *conn) step() (bool, error) {
 	if ch.mem.seg != nil || l.cursor != nil && ch.time != 0 {
 		return true, c.sendPackets(&ch)
 	}
-	c.progress.tell(ch.next)
+	c.progress.tell(ch.next, c.line.read)
 	if err := c.block(ch.data, c.stillFast(ch.time)); errors.Is(err, errSlow) {
 		c.out.trim(ch.data)
 		return false, err
@@ -157,12 +158,13 @@ func (c *conn) step() (bool, error) {
 // copies only the rest of the packet in which the write stopped, so that a client that does not read costs no more
 // memory than that, and moves the line back to the next packet.
 func (c *conn) sendPackets(ch *chunk) error {
-	c.progress.tell(ch.next)
+	c.progress.tell(ch.next, c.line.read)
 	c.out.sent(ch.time)
 	n := 0
 	var err error
 	switch {
 	case ch.mem.seg == nil:
+		c.progress.read.Store(ch.time)
 		n, err = c.out.soon(ch.data, stallTime)
 	case c.out.try != nil:
 		n, err = c.out.write(ch.data, time.Time{})
@@ -194,7 +196,7 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 			l.at = place{ch.mem.at.segment, ch.mem.at.offset + cut}
 			l.next = codec.PacketAt(ch.data[cut:]).First
 			l.read = l.next
-			c.progress.tell(l.next)
+			c.progress.tell(l.next, c.line.read)
 		}
 		c.out.buf = append(c.out.buf[:0], ch.data[n:cut]...)
 		rest = c.out.buf
@@ -231,7 +233,7 @@ func (c *conn) block(b []byte, check func() error) error {
 // ends.
 func (c *conn) cover() error {
 	b := c.line.skip(nil)
-	c.progress.tell(c.line.next)
+	c.progress.tell(c.line.next, c.line.read)
 	if err := c.block(b, nil); err != nil {
 		return err
 	}
@@ -251,7 +253,7 @@ func (c *conn) sessionEnd() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c.progress.tell(c.line.next)
+	c.progress.tell(c.line.next, c.line.read)
 	return true, c.block(b, nil)
 }
 
@@ -267,7 +269,7 @@ func (c *conn) heartbeat() error {
 	if err != nil {
 		return err
 	}
-	c.progress.tell(c.line.next)
+	c.progress.tell(c.line.next, c.line.read)
 	return c.block(b, nil)
 }
 
@@ -276,7 +278,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
 	if l.read > l.next { // numbers that the old filter left out
 		b := l.skip(nil)
-		c.progress.tell(l.next)
+		c.progress.tell(l.next, c.line.read)
 		if err := c.block(b, nil); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -269,6 +270,13 @@ func (s *Subscriber) Ledger() *feed.Ledger {
 	return s.ledger.Clone()
 }
 
+// Totals returns the totals of the ledger, which is cheaper than Ledger.
+func (s *Subscriber) Totals() feed.Totals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ledger.Totals()
+}
+
 // Position returns how far the application has received. It has no lineage before the first welcome.
 func (s *Subscriber) Position() codec.Position {
 	s.mu.Lock()
@@ -293,6 +301,9 @@ func (s *Subscriber) SetFilter(patterns []string) error {
 	}
 	return nil
 }
+
+// Filter returns the filter that was asked for last.
+func (s *Subscriber) Filter() []string { return slices.Clone(*s.wanted.Load()) }
 
 // A Status is the state of a subscriber at one moment.
 type Status struct {

@@ -18,6 +18,8 @@ type outage struct {
 	end   func(p *pair) error
 	// started is true if the fault ends the publisher's process, and another one takes over its journal and its address.
 	started bool
+	// frozen is how long the publisher is suspended: longer if the subscriber has not noticed it by then.
+	frozen time.Duration
 }
 
 // outages returns the kinds of outages; those that this system cannot make are left out.
@@ -27,7 +29,7 @@ func outages(frozen time.Duration) []outage {
 		{name: "cut by RST", fault: "cut rst"},
 		{name: "half-open, nothing comes", fault: "half-open in"},
 		{name: "half-open, nothing goes", fault: "half-open out"},
-		{name: fmt.Sprintf("stalled for %v", frozen), fault: "stall " + frozen.String()},
+		{name: "stalled", fault: "stall 1m"},
 		{name: "publisher killed", started: true, end: func(p *pair) error { p.pub.kill(); return nil }},
 	}
 	if canSignal {
@@ -41,7 +43,7 @@ func outages(frozen time.Duration) []outage {
 				p.pub.stop()
 				return nil
 			}},
-			outage{name: fmt.Sprintf("publisher frozen for %v", frozen), end: func(p *pair) error { return p.pub.freeze() }},
+			outage{name: fmt.Sprintf("publisher frozen for %v", frozen), frozen: frozen, end: func(p *pair) error { return p.pub.freeze() }},
 		)
 	}
 	return list
@@ -67,17 +69,18 @@ func (t *times) add(began int64, r recovery) {
 
 // outages measures each kind of outage, n times.
 func (b *bench) outages(ctx context.Context, n int, rate float64) error {
-	heartbeat, frozen := 200*time.Millisecond, time.Second
+	heartbeat := 200 * time.Millisecond
 	if b.Smoke {
-		heartbeat, frozen = 100*time.Millisecond, 400*time.Millisecond
+		heartbeat /= 2
 	}
+	frozen := 5 * heartbeat
 	header := outageRow(fmt.Sprintf("%d × each at %s, heartbeats every %v, p50 / p99", n, rateText(rate), heartbeat), "noticed", "first new tick", "live", "lost")
 	for _, o := range outages(frozen) {
 		p, err := b.pair(ctx, pairArgs{heartbeat: heartbeat})
 		if err != nil {
 			return err
 		}
-		t, err := b.suffer(ctx, p, o, n, rate, frozen)
+		t, err := b.suffer(ctx, p, o, n, rate)
 		var lost uint64
 		if err == nil { // before close, which treats a loss as an error
 			lost, err = call[uint64](ctx, p.subs, "unsubscribe", nothing{})
@@ -118,7 +121,7 @@ func outageRow(name, noticed, first, live, lost string) string {
 }
 
 // suffer makes outage o happen n times to the subscriber of p, while ticks are published.
-func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float64, frozen time.Duration) (t times, err error) {
+func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float64) (t times, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var under sync.WaitGroup
 	defer under.Wait()
@@ -172,12 +175,14 @@ func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float
 				return t, err
 			}
 			publish()
-		case x == nil:
+		case o.frozen > 0:
+			thaw := time.After(o.frozen)
+			_, err := call[nothing](ctx, p.subs, "notice", had+1)
 			select {
-			case <-time.After(frozen):
+			case <-thaw:
 			case <-ctx.Done():
 			}
-			if err := p.pub.thaw(); err != nil {
+			if err := errors.Join(err, p.pub.thaw()); err != nil {
 				return t, err
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"tickfeed/codec"
+	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
 
@@ -35,6 +36,7 @@ type sink struct {
 type reader struct {
 	sub       *subscriber.Subscriber
 	delivered atomic.Uint64
+	noticed   atomic.Int64  // how many outages have begun that the subscriber knows of
 	live      chan struct{} // closed when the subscriber is live for the first time
 	isLive    bool
 
@@ -49,7 +51,7 @@ type reader struct {
 func (s *sink) ops() map[string]op {
 	return map[string]op{
 		"subscribe": handle(s.subscribe), "unsubscribe": handle(s.unsubscribe), "kernel": handle(kernel), "begin": handle(s.begin),
-		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery), "recoveries": handle(s.recoveries), "lost": handle(s.lost),
+		"collect": handle(s.collect), "await": handle(s.await), "recovery": handle(s.recovery), "recoveries": handle(s.recoveries), "notice": handle(s.notice), "lost": handle(s.lost),
 		"catchup": handle(s.catchUp), "snapshot": handle(s.snapshot), "snapshotsize": handle(s.snapshotSize), "profile": handle(s.profile),
 	}
 }
@@ -194,6 +196,7 @@ func (r *reader) change(c *subscriber.Change) {
 	if c.Err != nil && c.State == subscriber.Disconnected {
 		if r.heard.Noticed == 0 {
 			r.heard.Noticed = time.Now().UnixNano()
+			r.noticed.Add(1)
 		}
 		r.awaiting = true
 	}
@@ -346,66 +349,65 @@ type recovery struct {
 }
 
 // recoveries returns how often the first subscriber has recovered.
-func (s *sink) recoveries(context.Context, nothing) (int, error) {
-	x := s.subs[0]
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.recovered), nil
+func (s *sink) recoveries(context.Context, nothing) (int, error) { return s.subs[0].recoveries(), nil }
+
+func (r *reader) recoveries() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.recovered)
 }
 
-// recovery waits until the first subscriber has recovered n times and returns the n-th.
-func (s *sink) recovery(ctx context.Context, n int) (recovery, error) {
+// notice waits until the first subscriber has noticed n outages.
+func (s *sink) notice(ctx context.Context, n int64) (nothing, error) {
+	late := func() error { return fmt.Errorf("the subscriber has not noticed the outage within %v", ackTimeout) }
+	return nothing{}, s.until(ctx, late, func() bool { return s.subs[0].noticed.Load() >= n })
+}
+
+// until waits until is returns true. It returns the error of late if that takes longer than ackTimeout.
+func (s *sink) until(ctx context.Context, late func() error, is func() bool) error {
 	poll := time.NewTicker(ackInterval)
 	defer poll.Stop()
 	timeout := time.NewTimer(ackTimeout)
 	defer timeout.Stop()
-	x := s.subs[0]
-	for {
-		x.mu.Lock()
-		var r recovery
-		ok := len(x.recovered) >= n
-		if ok {
-			r = x.recovered[n-1]
-		}
-		x.mu.Unlock()
-		if ok {
-			return r, nil
-		}
+	for !is() {
 		select {
 		case <-poll.C:
 		case err := <-s.failed:
-			return r, err
+			return err
 		case <-timeout.C:
-			return r, fmt.Errorf("no recovery within %v", ackTimeout)
+			return late()
 		case <-ctx.Done():
-			return r, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
+	return nil
+}
+
+// recovery waits until the first subscriber has recovered n times and returns the n-th.
+func (s *sink) recovery(ctx context.Context, n int) (recovery, error) {
+	x := s.subs[0]
+	late := func() error { return fmt.Errorf("no recovery within %v", ackTimeout) }
+	if err := s.until(ctx, late, func() bool { return x.recoveries() >= n }); err != nil {
+		return recovery{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.recovered[n-1], nil
 }
 
 // lost waits until the first subscriber has accounted for the given number of ticks, and returns how many of
 // them are lost, withheld or disowned.
 func (s *sink) lost(ctx context.Context, ticks uint64) (uint64, error) {
-	poll := time.NewTicker(ackInterval)
-	defer poll.Stop()
-	timeout := time.NewTimer(ackTimeout)
-	defer timeout.Stop()
-	for {
-		t := s.subs[0].sub.Ledger().Totals()
-		missing := t.Lost + t.Withheld + t.Disowned
-		if t.Delivered+missing >= ticks {
-			return missing, nil
-		}
-		select {
-		case <-poll.C:
-		case err := <-s.failed:
-			return 0, err
-		case <-timeout.C:
-			return 0, fmt.Errorf("%w: of %d ticks %d were delivered and %d were reported lost", ErrAccount, ticks, t.Delivered, missing)
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		}
+	var t feed.Totals
+	missing := func() uint64 { return t.Lost + t.Withheld + t.Disowned }
+	late := func() error {
+		return fmt.Errorf("%w: of %d ticks %d were delivered and %d were reported lost", ErrAccount, ticks, t.Delivered, missing())
 	}
+	err := s.until(ctx, late, func() bool {
+		t = s.subs[0].sub.Ledger().Totals()
+		return t.Delivered+missing() >= ticks
+	})
+	return missing(), err
 }
 
 type catchUpArgs struct {

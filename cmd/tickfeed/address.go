@@ -16,7 +16,7 @@ import (
 const (
 	defaultAddress = "localhost:" + defaultPort
 	defaultPort    = "8425" // port of publishers and replays
-	controlPort    = "8426" // port of the control of a replay
+	httpPort       = "8427" // port of the HTTP server of a command; labPort is between the two
 	unixPrefix     = "unix:"
 	// dialOld bounds the check whether a process still listens on a unix socket.
 	dialOld = time.Second

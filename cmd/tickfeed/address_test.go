@@ -43,9 +43,9 @@ func TestDefaultPort(t *testing.T) {
 	cfg, err := o.config(t.Context(), []string{"a", "b:1"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a:8425", "b:1"}, cfg.Addrs)
-	control, err := readControl("--control", "localhost")
-	require.NoError(t, err)
-	assert.Equal(t, "localhost:8426", control)
+	web := httpOptions{addr: "localhost"}
+	require.NoError(t, web.check())
+	assert.Equal(t, "localhost:8427", web.addr)
 	for _, args := range [][]string{{"publish", "--listen", "192.0.2.1"}, {"replay", "../../testdata/day.tick", "--listen", "192.0.2.1"}} {
 		c := startCommand(t, ".", args...)
 		require.Equal(t, exitFailure, c.exit(t))

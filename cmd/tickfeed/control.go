@@ -3,13 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/publisher/replay"
 )
 
@@ -29,49 +26,59 @@ type controlOptions struct {
 func (p *program) controlCommand() *cobra.Command {
 	var o controlOptions
 	cmd := &cobra.Command{
-		Use:   "control status|pause|resume|step [N]|speed SPEED|seek PLACE",
-		Short: "Control a replay that runs on this machine",
-		Long: `Control a "tickfeed replay" that runs on this machine: pause and resume it, play single ticks, change
-its speed, or seek. A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date
-and time (2026-01-05T09:45), a sequence number, seq:N, a jump such as +10s or -1m, or start. A place
-beyond either end of the recording is refused, except that a jump back stops at the beginning. step
-returns once its ticks have been played. Each command prints the resulting status.
+		Use:   "control VERB [VALUE]",
+		Short: "Control a command that runs on this machine, or show its status",
+		Long: `Control a command that runs on this machine with --http, which a replay has by default, or show what it does:
 
-The same commands are available over HTTP: GET /status, POST /pause, /resume, /step {"n": 3},
-/speed {"speed": "10x"}, /seek {"to": "09:45"}, with a JSON content type.`,
+` + indented(controlHelp()) + `
+
+A place is a time of day (09:45, 14:30:00.250, in the --zone of the replay), a date and time
+(2026-01-05T09:45), a sequence number, seq:N, a jump such as +10s or -1m, or start. A place beyond either
+end of the recording is refused, except that a jump back stops at the beginning. step returns once its ticks
+have been played. Each verb of a replay prints the resulting status.
+
+The same is available over HTTP: "tickfeed help http" lists the paths.`,
 		Example: `  tickfeed control pause
   tickfeed control step 10
   tickfeed control speed 0.5x
   tickfeed control seek 14:45
   tickfeed control seek -30s
-  tickfeed control status --json`,
-		Args:      wantArgs(1, 2, "command"),
-		ValidArgs: []string{"status", "pause", "resume", "step", "speed", "seek"},
+  tickfeed control status --json
+  tickfeed control --addr unix:lab.sock add 'every 10s: cut rst'
+  tickfeed control --addr unix:lab.sock trigger storm`,
+		Args:      wantArgs(1, 64, "verb"),
+		ValidArgs: controlNames(),
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.control(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Control", func(f *pflag.FlagSet) {
-		f.StringVar(&o.addr, "addr", defaultControl, "control `ADDR` of the replay: HOST[:PORT] or unix:PATH")
-		f.BoolVar(&o.json, "json", false, "print the status as one JSON object")
+		f.StringVar(&o.addr, "addr", defaultHTTP, "`ADDR` of --http of the command: HOST[:PORT] or unix:PATH")
+		f.BoolVar(&o.json, "json", false, "print the answer as JSON")
 	})
 	return cmd
 }
 
-// controlBody returns the body of the request for args; nil for the status.
-func controlBody(args []string) (*replay.ControlRequest, error) {
-	what, value := args[0], ""
-	if len(args) > 1 {
-		value = args[1]
-	}
-	switch what {
-	case "status", "pause", "resume":
-		if value != "" {
-			return nil, usage("control %s takes no value, got %q", what, value)
+// A controlVerb is a verb of control.
+type controlVerb struct {
+	name, value string // value describes what follows the name; empty for nothing
+	of          string // the command that has it; empty for all
+	does        string
+	path        string // of the request, without the slash
+	// body returns the body of the request for value, nil for a GET. It is nil for a GET without a value.
+	body func(value string) (any, error)
+}
+
+// controlVerbs are the verbs, in the order of the help.
+var controlVerbs = []controlVerb{
+	{name: "status", does: "show what the command does", path: "status"},
+	{name: "connections", value: "[LIMIT]", does: "show its connections, those that are furthest behind first", path: "connz", body: func(value string) (any, error) {
+		if n, err := strconv.Atoi(value); value != "" && (err != nil || n < 1) {
+			return nil, usage("control connections: want a number from 1, got %q", value)
 		}
-		if what == "status" {
-			return nil, nil
-		}
-		return &replay.ControlRequest{}, nil
-	case "step":
+		return nil, nil
+	}},
+	{name: "pause", of: "replay", does: "stop the recorded time", path: "pause", body: noBody},
+	{name: "resume", of: "replay", does: "let it go on", path: "resume", body: noBody},
+	{name: "step", value: "[N]", of: "replay", does: "pause, and play N ticks (1)", path: "step", body: func(value string) (any, error) {
 		n, err := uint64(1), error(nil)
 		if value != "" {
 			n, err = strconv.ParseUint(value, 10, 64)
@@ -79,119 +86,145 @@ func controlBody(args []string) (*replay.ControlRequest, error) {
 		if err != nil || n == 0 || n > replay.MaxStep {
 			return nil, usage("control step: want a number of ticks from 1 to %d, got %q", replay.MaxStep, value)
 		}
-		return &replay.ControlRequest{N: n}, nil
-	case "speed":
+		return &ops.ReplayRequest{N: n}, nil
+	}},
+	{name: "speed", value: "SPEED", of: "replay", does: "play at 1x, 10x, 0.5x or max", path: "speed", body: func(value string) (any, error) {
 		speed, err := replay.ParseSpeed(value)
 		if err != nil {
 			return nil, usage("control speed: %w", err)
 		}
-		return &replay.ControlRequest{Speed: &speed}, nil
-	case "seek":
+		return &ops.ReplayRequest{Speed: &speed}, nil
+	}},
+	{name: "seek", value: "PLACE", of: "replay", does: "go to a place", path: "seek", body: func(value string) (any, error) {
 		if _, err := replay.ParseTarget(value, nil); err != nil {
 			return nil, usage("control seek: %w", err)
 		}
-		return &replay.ControlRequest{To: value}, nil
+		return &ops.ReplayRequest{To: value}, nil
+	}},
+	{name: "rules", of: "lab", does: "list the rules, with how often each did something", path: "rules"},
+	{name: "add", value: "RULE", of: "lab", does: "add a rule, such as 'every 10s: cut rst'", path: "add", body: func(value string) (any, error) {
+		if value == "" {
+			return nil, usage("control add: the rule is missing; tickfeed lab --list documents the language")
+		}
+		return &ops.RuleRequest{Rule: value}, nil
+	}},
+	{name: "remove", value: "N", of: "lab", does: "remove rule N", path: "remove", body: func(value string) (any, error) {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return nil, usage("control remove: want the number of a rule, which rules shows, got %q", value)
+		}
+		return &ops.RuleRequest{N: &n}, nil
+	}},
+	{name: "trigger", value: "NAME", of: "lab", does: "make the faults of the rules \"on NAME: …\" now", path: "trigger", body: func(value string) (any, error) {
+		if value == "" {
+			return nil, usage("control trigger: the name is missing, such as storm for a rule \"on storm: cut rst\"")
+		}
+		return &ops.RuleRequest{Name: value}, nil
+	}},
+	{name: "symbols", value: "PATTERNS", of: "subscribe", does: "receive these instruments from now on; * is all", path: "symbols", body: func(value string) (any, error) {
+		if value == "" {
+			return nil, usage("control symbols: the patterns are missing, such as 'AAPL,ES*'")
+		}
+		return &symbolsRequest{value}, nil
+	}},
+}
+
+func noBody(string) (any, error) { return struct{}{}, nil }
+
+func controlNames() (names []string) {
+	for _, v := range controlVerbs {
+		names = append(names, v.name)
 	}
-	return nil, usage("control %s: want status, pause, resume, step, speed or seek", what)
+	return names
 }
 
-// A controlStatus is an answer: the status of the player, and what the replay command adds.
-type controlStatus struct {
-	replay.Status
-	replayInfo
-	Error string `json:"error"`
+// controlHelp describes the verbs, one a line.
+func controlHelp() string {
+	var b strings.Builder
+	for _, v := range controlVerbs {
+		of := ""
+		if v.of != "" {
+			of = v.of + ": "
+		}
+		fmt.Fprintf(&b, "%-20s %s%s\n", strings.TrimSpace(v.name+" "+v.value), of, v.does)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// Bounds of the client.
-const (
-	controlTimeout = 5 * time.Minute // a seek in a large file may read much of it
-	maxAnswer      = 64 << 10
-)
+// controlRequest returns the verb of args, the path of the request for it, and its body, nil for a GET.
+func controlRequest(args []string) (v *controlVerb, path string, body any, err error) {
+	i := slices.IndexFunc(controlVerbs, func(v controlVerb) bool { return v.name == args[0] })
+	if i < 0 {
+		return nil, "", nil, usage("control %s: want %s", args[0], strings.Join(controlNames(), ", "))
+	}
+	v = &controlVerbs[i]
+	value := strings.Join(args[1:], " ") // a rule may be given without quotes
+	if v.value == "" && value != "" {
+		return nil, "", nil, usage("control %s takes no value, got %q", v.name, value)
+	}
+	if v.body != nil {
+		if body, err = v.body(value); err != nil {
+			return nil, "", nil, err
+		}
+	}
+	path = "/" + v.path
+	if body == nil && value != "" {
+		path += "?limit=" + value
+	}
+	return v, path, body, nil
+}
+
+// controlTimeout bounds a request: a seek in a large file may read much of it.
+const controlTimeout = 5 * time.Minute
 
 func (p *program) control(ctx context.Context, o *controlOptions, args []string) error {
-	body, err := controlBody(args)
+	verb, path, body, err := controlRequest(args)
 	if err != nil {
 		return err
 	}
 	if o.addr == "" {
 		return usage("--addr names no address")
 	}
-	addr, err := readAddress("--addr", o.addr, controlPort)
+	addr, err := readAddress("--addr", o.addr, httpPort)
 	if err != nil {
 		return err
 	}
-	answer, err := askControl(ctx, addr, args[0], body)
-	if err != nil {
-		return err
-	}
-	var st controlStatus
-	if err := json.Unmarshal(answer, &st); err != nil || st.State == "" && st.Error == "" {
-		return fmt.Errorf("%s is not the control address of a replay: it answered %.64q", o.addr, answer)
-	}
-	if st.Error != "" {
-		return errors.New(st.Error)
-	}
+	accept := "text/plain"
 	if o.json {
-		_, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(bytes.TrimSpace(answer)))
+		accept = "application/json"
+	}
+	answer, err := ops.Ask(ctx, addr, path, body, accept, controlTimeout)
+	if err != nil {
+		return askError(ctx, addr, err)
+	}
+	if verb.of != "" && verb.of != answer.Command {
+		return fmt.Errorf("%s is a tickfeed %s, but %s is for a %s; name another command with --addr", addr, answer.Command, verb.name, verb.of)
+	}
+	if err := answer.Err(); err != nil {
+		return err
+	}
+	text := bytes.TrimSpace(answer.Body)
+	if o.json {
+		_, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text))
 		return output(err)
 	}
-	_, err = fmt.Fprintln(p.stdout, p.screen(p.stdout).fit(printable(st.text()), "  "))
+	shown := printable(string(text))
+	if !strings.Contains(shown, "\n") { // a table keeps its lines
+		shown = p.screen(p.stdout).fit(shown, "  ")
+	}
+	_, err = fmt.Fprintln(p.stdout, shown)
 	return output(err)
 }
 
-// text formats the status for people.
-func (st *controlStatus) text() string {
-	at := func(t int64) string { return time.Unix(0, t).UTC().Format("2006-01-02 15:04:05.000Z") }
-	text := fmt.Sprintf("%s at %s, %v, seq %d, %s ticks played, %s, session %v", st.State, at(st.Recorded), st.Speed, st.Seq,
-		formatThousands(st.Ticks), plural(st.Subscribers, "subscriber"), st.Session)
-	if st.Behind >= behindTold {
-		text += ", behind by " + formatDuration(st.Behind)
+// askError describes err of ops.Ask for people.
+func askError(ctx context.Context, addr string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case errors.Is(err, ops.ErrForeign):
+		return fmt.Errorf("%s: %w; name the address of --http of a command with --addr", addr, err)
 	}
-	return text
-}
-
-// askControl sends one request and returns the body of the answer.
-func askControl(ctx context.Context, addr, what string, body *replay.ControlRequest) ([]byte, error) {
-	transport := &http.Transport{DisableKeepAlives: true}
-	host := addr
-	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
-		host = "localhost"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}
-	}
-	client := &http.Client{Transport: transport, Timeout: controlTimeout}
-	method, content := http.MethodGet, []byte(nil)
-	if body != nil {
-		var err error
-		if content, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-		method = http.MethodPost
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+host+"/"+what, bytes.NewReader(content))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(replay.ControlHeader, "control")
-	answer, err := client.Do(r)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, errInterrupted
-		}
-		var at *url.Error
-		if errors.As(err, &at) {
-			err = at.Err
-		}
-		return nil, fmt.Errorf("cannot reach the control of a replay at %s: %w; is one running on this machine, with this --control?", addr, cause(err))
-	}
-	defer answer.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("control at %s: %w", addr, cause(err))
-	}
-	return b, nil
+	return fmt.Errorf("cannot reach a command at %s: %w; is one running on this machine, with this --http?", addr, cause(err))
 }
 
 // jumps rearranges args of control, so that a jump back such as -10s is not taken for a flag.

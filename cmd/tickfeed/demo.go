@@ -43,6 +43,7 @@ type demoOptions struct {
 	symbols         []string
 	patterns        *pflag.Flag // the flag of symbols
 	listen          string
+	http            httpOptions
 	json            bool
 }
 
@@ -57,7 +58,7 @@ fault: connections are cut or stall, or the publisher is killed and started agai
 accounts for every tick, checked by an auditor that shares no code with the subscribers.
 
 With --listen, subscribers of your own can join: they connect to ADDR and meet the same faults (tickfeed lab
-makes faults of your choice, and tickfeed exam judges a client).
+makes faults of your choice, and tickfeed exam judges a client). --http is that of the publisher.
 
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json\n  tickfeed demo --duration 5m --listen localhost:9000",
@@ -76,6 +77,7 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		f.StringVar(&o.listen, "listen", "", "let subscribers join on `ADDR`, HOST:PORT or unix:PATH, and meet the faults")
 		f.BoolVar(&o.json, "json", false, "print the final account as one JSON object, and the rest on standard error")
 	})
+	o.http.define(cmd, "")
 	return cmd
 }
 
@@ -101,6 +103,9 @@ func (o *demoOptions) check() error {
 		if err := checkAddress("--listen", o.listen); err != nil {
 			return err
 		}
+	}
+	if err := o.http.check(); err != nil {
+		return err
 	}
 	filter, err := symbolFilter(o.symbols)
 	if err != nil {
@@ -273,6 +278,7 @@ func (d *demo) startPublisher(ctx context.Context) error {
 		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
 		"--speed", strconv.FormatFloat(d.o.speed(), 'f', -1, 64),
 		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String(),
+		"--http", d.o.http.addr, "--pprof=" + strconv.FormatBool(d.o.http.pprof),
 	}
 	if d.o.universe.file != "" {
 		args = append(args, "--universe", d.o.universe.file)

@@ -36,7 +36,7 @@ func TestTooFewDescriptors(t *testing.T) {
 	for name, args := range map[string][]string{
 		"publish":                {"publish", "--listen", "unix:p.sock", "--rate", "1k", "--instruments", "5"},
 		"publish with a journal": {"publish", "--listen", "unix:p.sock", "--rate", "1k", "--instruments", "5", "--journal", "j"},
-		"replay":                 {"replay", day, "--listen", "unix:p.sock", "--control", ""},
+		"replay":                 {"replay", day, "--listen", "unix:p.sock", "--http", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -81,7 +81,7 @@ func TestReplayMovesACrowdWithFewDescriptors(t *testing.T) {
 	day, err := filepath.Abs("../../testdata/day.tick")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	c := limited(t, 80, dir, "replay", day, "--speed", "100000x", "--loop", "--wait-subscribers", "5", "--listen", "unix:p.sock", "--control", "", "--status", "0")
+	c := limited(t, 80, dir, "replay", day, "--speed", "100000x", "--loop", "--wait-subscribers", "5", "--listen", "unix:p.sock", "--http", "", "--status", "0")
 	c.start(t)
 	c.says(t, "listening")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -275,7 +275,7 @@ func TestSignals(t *testing.T) {
 		"subscribe":      {[]string{"subscribe", pub.addr, "--from", "beginning", "--state", "position", "--ledger", "ledger"}, "live: ", exitDone},
 		"record":         {[]string{"record", pub.addr, "--from", "beginning", "-o", "r.tick"}, "live: ", exitDone},
 		"publish":        {[]string{"publish", "--journal", "j", "--listen", "127.0.0.1:0", "--rate", "1k", "--instruments", "5"}, "listening", exitDone},
-		"replay":         {[]string{"replay", day, "--listen", "127.0.0.1:0", "--control", ""}, "listening", exitDone},
+		"replay":         {[]string{"replay", day, "--listen", "127.0.0.1:0", "--http", ""}, "listening", exitDone},
 		"subscribe lost": {[]string{"subscribe", lossy.addr, "--from", "seq:1", "--quiet"}, "live: ", exitData},
 		"record lost":    {[]string{"record", lossy.addr, "--from", "seq:1", "-o", "r.tick"}, "live: ", exitData},
 	} {
@@ -423,7 +423,7 @@ func TestStopSendsWhatWasPlayed(t *testing.T) {
 	record := startCommand(t, dir, "record", "unix:q.sock", "--from", "beginning", "--count", "300000", "-o", "r.tick")
 	require.Equal(t, exitDone, record.exit(t), record.err.String())
 	for range 4 {
-		play := startCommand(t, dir, "replay", "r.tick", "--speed", "1x", "--wait-subscribers", "1", "--listen", "unix:p.sock", "--control", "", "--status", "0")
+		play := startCommand(t, dir, "replay", "r.tick", "--speed", "1x", "--wait-subscribers", "1", "--listen", "unix:p.sock", "--http", "", "--status", "0")
 		play.says(t, "listening")
 		sub := startCommand(t, dir, "subscribe", "unix:p.sock", "--quiet", "--max-attempts", "1")
 		sub.says(t, "live: ")

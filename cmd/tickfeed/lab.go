@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +16,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec/certs"
 	"tickfeed/codec/lab"
 )
@@ -33,6 +36,7 @@ type labOptions struct {
 	json        bool
 	commands    bool
 	duration    time.Duration
+	http        httpOptions
 }
 
 // labPort is the port on which a lab listens by default, next to that of the publisher.
@@ -65,11 +69,13 @@ the directory of its journal, which is a new one that is removed at the end unle
 rule that needs what is not there is refused before anything starts. Faults of the publisher happen once for all clients,
 one after the other: a line that meets the next one waits for it.
 
-With --commands, a line on standard input adds a rule, or is one of: list, remove N, trigger NAME.`,
+While the lab runs, rules are listed, added, removed and triggered by lines: list, remove N, trigger NAME, or a
+rule, which is added. The lab reads them at its terminal, or with --commands from standard input; with --http,
+"tickfeed control" does the same.`,
 		Example: `  tickfeed lab --upstream localhost:8425 --listen localhost:9000 faults.lab
   tickfeed lab --rule 'at seq 1000: cut rst' --rule 'every 10s: stall 2s'
-  tickfeed lab --rule 'on storm: cut rst' --commands
   tickfeed lab --rule 'at seq 1000: kill for 200ms' -- tickfeed publish --listen {listen} --journal {journal}
+  tickfeed lab --rule 'on storm: cut rst' --http localhost & tickfeed control trigger storm
   tickfeed subscribe localhost:9000 --json --events
   tickfeed lab --list`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -105,9 +111,10 @@ With --commands, a line on standard input adds a rule, or is one of: list, remov
 	})
 	group(cmd, "Faults", func(f *pflag.FlagSet) {
 		f.StringArrayVar(&o.rules, "rule", nil, "add the `RULE` to the script; can be repeated")
-		f.BoolVar(&o.commands, "commands", false, "read commands from standard input")
+		f.BoolVar(&o.commands, "commands", false, "read commands from standard input, also if it is not a terminal")
 		f.BoolVar(&o.list, "list", false, "list the triggers and the faults, with an example of each")
 	})
+	o.http.define(cmd, "")
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print JSON lines: one for each fault and connection, then one for each rule")
 	})
@@ -184,8 +191,8 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 		}
 		s.Rules = append(s.Rules, r.Rules...)
 	}
-	if len(s.Rules) == 0 && !o.commands {
-		return nil, usage("there is no rule: name a SCRIPT, give --rule, or read --commands; tickfeed lab --list shows what can be written")
+	if len(s.Rules) == 0 && !o.commands && o.http.addr == "" {
+		return nil, usage("there is no rule: name a SCRIPT, give --rule, or add rules by --commands or --http; tickfeed lab --list shows what can be written")
 	}
 	for i, r := range s.Rules { // rules of flags have no line of their own
 		if i >= len(s.Rules)-len(o.rules) {
@@ -202,8 +209,12 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	if o.commands && slices.Equal(args, []string{"-"}) {
 		return usage("standard input cannot be both the script and --commands")
 	}
+	o.commands = o.commands || p.atTerminal() && !slices.Equal(args, []string{"-"})
 	script, err := p.labScript(ctx, o, args)
 	if err != nil {
+		return err
+	}
+	if err := o.http.check(); err != nil {
 		return err
 	}
 	if o.upstream != "" || len(o.command) == 0 {
@@ -222,11 +233,17 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	if err := readAddresses("--listen", o.listen, labPort); err != nil {
 		return err
 	}
+	var reached ops.Upstream
 	x := &lab.Lab{
 		Script: script,
 		TLS:    encryption,
-		Dial:   func(ctx context.Context) (net.Conn, error) { return dialSecure(ctx, o.upstream, upstream) },
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			nc, err := dialSecure(ctx, o.upstream, upstream)
+			reached.Note(err)
+			return nc, err
+		},
 	}
+	rules := ops.Rules{Lab: x}
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	pub, err := p.labPublisher(running, o, x, cancel)
@@ -239,6 +256,11 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	listeners, err := listenAll(ctx, o.listen)
 	if err != nil {
+		return err
+	}
+	web, err := o.http.listen(ctx)
+	if err != nil {
+		closeListeners(listeners)
 		return err
 	}
 	if o.duration > 0 {
@@ -255,9 +277,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 		}
 	}
 	if err := pub.begin(running); err != nil {
-		for _, ln := range listeners {
-			ln.Close()
-		}
+		closeListeners(append(listeners, web))
 		return err
 	}
 	for _, ln := range listeners {
@@ -265,9 +285,12 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	stop := func() {}
 	if o.commands {
-		c := labCommander{p: p, lab: x}
-		stop = p.readCommands(running, c.line)
+		stop = p.readCommands(running, func(line string) { p.obeyLab(rules, line) })
 	}
+	if web != nil {
+		p.notef("control and status over HTTP on %s", listenName(web))
+	}
+	stopWeb := o.http.serveBeside(running, web, labSite(rules, o.upstream, &reached), p.logger(zerolog.WarnLevel))
 	var serving sync.WaitGroup
 	errs := make(chan error, len(listeners))
 	for _, ln := range listeners {
@@ -281,6 +304,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	serving.Wait()
 	stop()
+	stopWeb()
 	switch {
 	case failed != nil:
 		return failed
@@ -361,46 +385,38 @@ func (p *program) printLabResults(o *labOptions, x *lab.Lab) (never int, err err
 	return never, output(err)
 }
 
-// A labCommander obeys the lines of --commands.
-type labCommander struct {
-	p   *program
-	lab *lab.Lab
+// atTerminal reports whether a person at a terminal can type lines to this program and see the answers.
+func (p *program) atTerminal() bool {
+	in, ok := p.stdin.(*os.File)
+	return ok && term.IsTerminal(int(in.Fd())) && isTerminal(p.stderr)
 }
 
-func (c *labCommander) line(text string) {
-	words := strings.Fields(text)
-	switch {
-	case len(words) == 0:
-	case words[0] == "list" && len(words) == 1:
-		for _, r := range c.lab.Results() {
-			c.p.notef("%d  %s  (%s)", r.Index, r.Text, plural(int(r.Times), "time"))
-		}
-	case words[0] == "remove" && len(words) == 2:
-		n, err := strconv.Atoi(words[1])
-		if err != nil || !c.lab.Remove(n) {
-			c.p.notef("remove %s: there is no such rule; \"list\" shows the numbers", words[1])
-			return
-		}
-		c.p.notef("removed rule %d", n)
-	case words[0] == "trigger" && len(words) == 2:
-		if !c.lab.Trigger(words[1]) {
-			c.p.notef("trigger %s: no rule is \"on %s: …\"; \"list\" shows the rules", words[1], words[1])
-		}
-	case words[0] == "list", words[0] == "remove", words[0] == "trigger":
-		c.p.notef("%s: want list, remove N or trigger NAME", text)
-	default:
-		s, err := lab.Parse("line", []byte(text))
-		if err != nil {
-			c.p.notef("%v; a line is a rule, list, remove N or trigger NAME", err)
-			return
-		}
-		for _, r := range s.Rules {
-			i, err := c.lab.Add(r)
-			if err != nil {
-				c.p.notef("%v", err)
-				return
-			}
-			c.p.notef("added rule %d: %s", i, r.Text)
-		}
+// obeyLab carries out a line of a person or of --commands.
+func (p *program) obeyLab(rules ops.Rules, line string) {
+	switch answer, err := rules.Obey(line); {
+	case err != nil:
+		p.notef("%v", err)
+	case answer != nil:
+		p.notef("%v", answer)
+	}
+}
+
+// A labStatus is the status of a lab.
+type labStatus struct {
+	Upstream    string       `json:"upstream"`
+	Connections int          `json:"connections"`
+	Rules       ops.RuleList `json:"rules"`
+}
+
+// String describes the status for people.
+func (s labStatus) String() string {
+	return fmt.Sprintf("passing connections on to %s: %s, %s\n%v", ops.Clean(s.Upstream), plural(s.Connections, "connection"), plural(len(s.Rules), "rule"), s.Rules)
+}
+
+// labSite returns what is served over HTTP.
+func labSite(rules ops.Rules, upstream string, reached *ops.Upstream) ops.Site {
+	return ops.Site{
+		Command: "lab", Status: func() any { return labStatus{upstream, rules.Lab.Connections(), rules.List()} }, Ready: reached.Ready,
+		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: rules.Routes(),
 	}
 }

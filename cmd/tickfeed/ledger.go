@@ -115,7 +115,7 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	}
 	paths, spooled, err := p.spoolPipes(ctx, args)
 	if err != nil {
-		return unreadable(ctx, err)
+		return err
 	}
 	defer func() {
 		for spool := range spooled {

@@ -16,7 +16,7 @@ func TestReplayToNobody(t *testing.T) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	for _, wait := range []string{"0", "1"} {
-		play := startCommand(t, dir, "replay", day, "--speed", "max", "--exit-at-end", "--wait-subscribers", wait, "--listen", "unix:p.sock", "--control", "")
+		play := startCommand(t, dir, "replay", day, "--speed", "max", "--exit-at-end", "--wait-subscribers", wait, "--listen", "unix:p.sock", "--http", "")
 		play.says(t, "listening")
 		if wait == "0" {
 			play.says(t, "started without a subscriber.*--wait-subscribers N")

@@ -71,7 +71,7 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 		{"market", "America/New_York", map[string]string{"09:30": "2026-01-05T14:30:00Z", "2026-01-05T15:59:59": "2026-01-05T20:59:59Z"}},
 		{"publish", "UTC", map[string]string{"00:02:30": "2026-11-24T00:02:30Z"}},
 	} {
-		play := startCommand(t, dir, "replay", day, "--paused", "--clock", test.clock, "--zone", test.zone, "--listen", "unix:p.sock", "--control", "unix:c.sock")
+		play := startCommand(t, dir, "replay", day, "--paused", "--clock", test.clock, "--zone", test.zone, "--listen", "unix:p.sock", "--http", "unix:c.sock")
 		play.says(t, `"control"`)
 		for place, when := range test.places {
 			at, err := time.Parse(time.RFC3339, when)
@@ -100,7 +100,7 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 			if place[0] != '+' && place[0] != '-' { // which is from where the replay is
 				assert.Equal(t, want, statusOf(t, dir, "seek", place), "control seek %s", name)
 			}
-			from := startCommand(t, dir, append(by, "replay", day, "--paused", "--from", place, "--listen", "unix:q.sock", "--control", "")...)
+			from := startCommand(t, dir, append(by, "replay", day, "--paused", "--from", place, "--listen", "unix:q.sock", "--http", "")...)
 			from.says(t, fmt.Sprintf(`"message":"session"|"first":%d,`, want))
 			assert.Contains(t, from.err.String(), fmt.Sprintf(`"first":%d,`, want), "replay --from %s", name)
 			_ = from.Process.Kill()
@@ -156,7 +156,7 @@ func TestAReplayGoesByMarketTime(t *testing.T) {
 	}, "\n")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "day.txt"), []byte(text), 0o600))
 	for clock, least := range map[string]time.Duration{"market": 20 * time.Minute / 1000, "publish": 0} { // that the replay takes
-		play := startCommand(t, dir, "replay", "day.txt", "--speed", "1000x", "--clock", clock, "--wait-subscribers", "1", "--exit-at-end", "--listen", "unix:p.sock", "--control", "")
+		play := startCommand(t, dir, "replay", "day.txt", "--speed", "1000x", "--clock", clock, "--wait-subscribers", "1", "--exit-at-end", "--listen", "unix:p.sock", "--http", "")
 		play.says(t, `"listening"|"listen"`)
 		ticks := outputOf(t, dir, "subscribe", "unix:p.sock", "--from", "beginning", "--until-end", "--json")
 		require.Equal(t, exitDone, play.exit(t), play.err.String())

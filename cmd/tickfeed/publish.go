@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec"
 	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
@@ -38,6 +39,8 @@ type publishOptions struct {
 	imports importOptions
 
 	serviceOptions
+	http       httpOptions
+	staleAfter time.Duration
 
 	journal   string
 	sync      string
@@ -102,6 +105,10 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 		o.serviceOptions.define(f, "", "")
 	})
 	group(cmd, groupTLS, o.tls.define)
+	o.http.define(cmd, "")
+	group(cmd, "HTTP", func(f *pflag.FlagSet) {
+		f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "with --http: not ready if an open market has no tick for this long; 0 for any time")
+	})
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")
@@ -140,7 +147,10 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	if _, err := parseSync(o.sync); err != nil {
 		return err
 	}
-	return nil
+	if o.staleAfter < 0 {
+		return usage("--stale-after must not be negative, got %v", o.staleAfter)
+	}
+	return o.http.check()
 }
 
 func parseSync(s string) (journal.Sync, error) {
@@ -190,6 +200,11 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
+	web, err := o.http.listen(ctx)
+	if err != nil {
+		closeListeners(listeners)
+		return err
+	}
 	policy, _ := parseSync(o.sync)
 	full, _ := o.awaited(paths)
 	pub, err := publisher.New(publisher.Config{
@@ -199,12 +214,10 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		Token: credentials, TLS: encryption, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
-		for _, ln := range listeners {
-			ln.Close()
-		}
+		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, log: log}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, log: log}
 	err = s.run(ctx)
 	bound := closeTime
 	if errors.Is(err, errHangs) {
@@ -276,14 +289,21 @@ func listenAll(ctx context.Context, addrs []string) ([]net.Listener, error) {
 	for _, addr := range addrs {
 		ln, err := listen(ctx, addr)
 		if err != nil {
-			for _, ln := range open {
-				ln.Close()
-			}
+			closeListeners(open)
 			return nil, err
 		}
 		open = append(open, ln)
 	}
 	return open, nil
+}
+
+// closeListeners closes those of listeners that are not nil.
+func closeListeners(listeners []net.Listener) {
+	for _, ln := range listeners {
+		if ln != nil {
+			ln.Close()
+		}
+	}
 }
 
 // An input is the source of the published ticks.
@@ -474,6 +494,7 @@ type service struct {
 	pub       *publisher.Publisher
 	input     *input
 	listeners []net.Listener
+	web       net.Listener // of --http; nil for none
 	log       zerolog.Logger
 	ticks     atomic.Uint64
 }
@@ -497,6 +518,9 @@ func (s *service) run(ctx context.Context) error {
 	if s.o.status > 0 {
 		group.Go(func() error { return s.sayStatus(running) })
 	}
+	if s.web != nil {
+		group.Go(func() error { return s.o.http.serve(running, s.web, s.site(), s.log) })
+	}
 	feeding, endFeed := context.WithCancel(running)
 	defer endFeed()
 	if s.o.stdinOrders {
@@ -516,6 +540,16 @@ func (s *service) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// site returns what is served over HTTP.
+func (s *service) site() ops.Site {
+	started := time.Now()
+	view := ops.NewPublisher(s.pub, s.o.staleAfter)
+	return ops.Site{
+		Command: "publish", Status: func() any { return newPublisherStatus(s.pub, s.input.String(), started) }, Ready: view.Ready, Conns: view.Conns,
+		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
+	}
 }
 
 // endTime bounds how long a publisher waits for its source and its connections at the end: a disk that hangs may block
@@ -739,6 +773,9 @@ func (s *service) sayStart() {
 		"session", session.ID.String(), "first", head, "source", s.input.describe())
 	for _, ln := range s.listeners {
 		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
+	}
+	if s.web != nil {
+		s.say("http", "status over HTTP on "+listenName(s.web), "http", listenName(s.web))
 	}
 }
 

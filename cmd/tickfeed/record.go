@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
@@ -163,6 +164,13 @@ func (p *program) record(ctx context.Context, o *recordOptions, addrs []string) 
 	if err != nil {
 		return usage("%w", err)
 	}
+	web, err := o.http.listen(ctx)
+	if err != nil {
+		return err
+	}
+	view := ops.NewSubscriptions(s)
+	keep.recv.recovered = view.Note
+	defer o.http.serveBeside(ctx, web, keep.site(view, s), p.logger(zerolog.WarnLevel))()
 	began := time.Now()
 	done := p.progress(func() string {
 		st, ticks := s.Status(), keep.ticks.Load()
@@ -231,6 +239,19 @@ type recorder struct {
 	created int // number of the last file created
 
 	ticks, bytes atomic.Int64 // for the progress line
+	full         atomic.Bool  // a write waits for room
+}
+
+// site returns what is served over HTTP.
+func (r *recorder) site(view *ops.Subscriptions, s *subscriber.Subscriber) ops.Site {
+	site := subscriptionSite("record", view, func() any {
+		st := newSubscriptionStatus([]*subscriber.Subscriber{s})
+		st.Recorded = r.bytes.Load()
+		return st
+	})
+	site.Ready = func() []ops.Check { return append(view.Ready(), ops.OutputReady(r.full.Load())) }
+	site.Metrics = append(site.Metrics, ops.RecordingMetrics(r.bytes.Load, r.ticks.Load, r.full.Load))
+	return site
 }
 
 // handle is the handler for subscriber.Run.
@@ -293,7 +314,7 @@ func (r *recorder) create(n int) (recording.File, error) {
 		return nil, err
 	}
 	r.created = n
-	patient := &patientFile{File: f, ctx: r.ctx, say: r.recv.say}
+	patient := &patientFile{File: f, ctx: r.ctx, say: r.recv.say, full: &r.full}
 	if strings.HasSuffix(path, zstdSuffix) {
 		return recording.Compress(patient)
 	}
@@ -346,8 +367,9 @@ func verifyRecording(path string) error {
 // A patientFile retries writes while the disk is full, until ctx ends.
 type patientFile struct {
 	recording.File
-	ctx context.Context
-	say func(format string, args ...any)
+	ctx  context.Context
+	say  func(format string, args ...any)
+	full *atomic.Bool // set while a write waits
 }
 
 // roomInterval is the interval at which a write to a full disk is retried.
@@ -366,6 +388,8 @@ func (f *patientFile) Write(p []byte) (n int, err error) {
 		case !recording.IsFull(err) || f.ctx.Err() != nil:
 			return n, err
 		case waits == 0:
+			f.full.Store(true)
+			defer f.full.Store(false)
 			f.say("%v: waiting for room; the publisher keeps the ticks meanwhile, as far as its retention allows", err)
 		}
 		select {

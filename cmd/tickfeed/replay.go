@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
@@ -40,7 +39,7 @@ type replayOptions struct {
 	exitAtEnd bool
 
 	serviceOptions
-	control string
+	http httpOptions
 }
 
 // replaySpeed is a flag: 1x, 10x, 0.5x or max.
@@ -56,9 +55,6 @@ func (s *replaySpeed) Set(text string) error {
 	return err
 }
 
-// defaultControl is the default address of --control.
-const defaultControl = "localhost:" + controlPort
-
 func (p *program) replayCommand() *cobra.Command {
 	o := replayOptions{speed: 1, importOptions: importOptions{places: true}}
 	cmd := &cobra.Command{
@@ -73,7 +69,7 @@ recording begins. Each tick is published at its original time or later, never ea
 which is the latest event time so far, or with --clock publish its publish time; --speed sets the pace.
 No tick is dropped at any speed.
 
-A running replay is controlled by "tickfeed control", by HTTP on ` + defaultControl + `, and on a terminal by keys:
+A running replay is controlled by "tickfeed control", by HTTP on ` + defaultHTTP + `, and on a terminal by keys:
 
 ` + indented(keysHelp) + `
 
@@ -93,7 +89,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
   tickfeed replay day.tick.zst --speed 10x --from 09:45 --zone America/New_York
   tickfeed replay quotes.dbn.zst --symbols 'ES*' --loop --shift now
   tickfeed replay night.tick --gap-limit 5s --wait-subscribers 2 --exit-at-end
-  tickfeed replay a.tick b.tick --speed max --listen unix:r.sock --control ''
+  tickfeed replay a.tick b.tick --speed max --listen unix:r.sock --http ''
   zstdcat day.tick.zst | tickfeed replay -`,
 		Args: wantArgs(1, math.MaxInt, "name of a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd, &o, args) },
@@ -116,9 +112,9 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.define(f, "; subscribers that lag further behind are served from a temporary file", ", if standard error is not a terminal")
-		f.StringVar(&o.control, "control", defaultControl, "local `ADDR` for control over HTTP: localhost[:PORT] or unix:PATH; empty for none")
 	})
 	group(cmd, groupTLS, o.tls.define)
+	o.http.define(cmd, defaultHTTP)
 	importFlags(cmd, &o.importOptions)
 	return cmd
 }
@@ -159,7 +155,7 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	if err := o.serviceOptions.check(); err != nil {
 		return cfg, nil, err
 	}
-	if o.control, err = readControl("--control", o.control); err != nil {
+	if err := o.http.check(); err != nil {
 		return cfg, nil, err
 	}
 	if cfg.StartAt, err = parseStartAt(o.startAt, now); err != nil {
@@ -168,23 +164,6 @@ func (o *replayOptions) config(now time.Time) (cfg replay.Config, zone *time.Loc
 	cfg.Speed, cfg.Loop, cfg.GapLimit, cfg.ShiftToNow, cfg.ExitAtEnd = float64(o.speed), o.loop, o.gapLimit, o.shift != "", o.exitAtEnd
 	cfg.Paused = o.paused || o.waitFor > 0
 	return cfg, zone, nil
-}
-
-// readControl returns addr with the port, and refuses addresses that other machines can reach, because the control
-// requires no credentials.
-func readControl(flag, addr string) (string, error) {
-	if addr == "" || strings.HasPrefix(addr, unixPrefix) {
-		return addr, nil
-	}
-	addr, err := readAddress(flag, addr, controlPort)
-	if err != nil {
-		return "", err
-	}
-	host, _, _ := net.SplitHostPort(addr)
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", usage("%s %s: the control requires no credentials and must be on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", flag, addr)
-	}
-	return addr, nil
 }
 
 // parseStartAt parses --start-at. It returns the zero time if s is empty.
@@ -256,15 +235,22 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if s.listeners, err = listenAll(ctx, o.listen); err != nil {
 		return err
 	}
+	if s.web, err = o.http.listen(ctx); err != nil {
+		closeListeners(s.listeners)
+		return err
+	}
 	s.stage, err = replay.NewStage(publisher.Config{
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter,
 		Token: credentials, TLS: encryption, Server: software(), Source: source, Logger: s.log.Level(max(s.log.GetLevel(), zerolog.WarnLevel)),
 	}, s.origin, "", s.listeners)
 	if err != nil {
+		closeListeners([]net.Listener{s.web})
 		return err
 	}
 	if s.player, err = replay.New(cfg, announced{s.stage, &s}); err == nil {
 		err = s.run(ctx, keys)
+	} else {
+		closeListeners([]net.Listener{s.web})
 	}
 	restore()
 	err = errors.Join(err, s.stage.Close())
@@ -283,10 +269,10 @@ type replaying struct {
 	player    *replay.Player
 	log       zerolog.Logger
 
-	startAt    time.Time
-	byPublish  bool   // times are publish times, not market times
-	controlled string // address of the control
-	begun      bool   // the first session was announced; used by the player's goroutine only
+	startAt   time.Time
+	byPublish bool         // times are publish times, not market times
+	web       net.Listener // of --http; nil for none
+	begun     bool         // the first session was announced; used by the player's goroutine only
 }
 
 // result reports the end of the replay, and returns the error with its exit code.
@@ -333,13 +319,8 @@ func (s *replaying) pacing(st replay.Status) string {
 func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.stage.Run(running) })
-	if s.o.control != "" {
-		ln, err := listen(ctx, s.o.control)
-		if err != nil {
-			return errors.Join(controlListenError(err), stopGroup(group))
-		}
-		s.controlled = listenName(ln)
-		group.Go(func() error { return s.serveControl(running, ln) })
+	if s.web != nil {
+		group.Go(func() error { return s.o.http.serve(running, s.web, s.site(), s.log) })
 	}
 	group.Go(func() error {
 		if err := s.player.Run(running); err != nil {
@@ -358,19 +339,6 @@ func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
 		return nil
 	}
 	return err
-}
-
-// stopGroup ends a group of which only some goroutines could be started.
-func stopGroup(group *errgroup.Group) error {
-	group.Go(func() error { return errOver })
-	_ = group.Wait()
-	return nil
-}
-
-func controlListenError(err error) error {
-	text := strings.ReplaceAll(err.Error(), "stop the other publisher or choose another with --listen",
-		"stop the other replay, or choose another with --control (empty for none)")
-	return errors.New(strings.ReplaceAll(text, "--listen", "--control"))
 }
 
 // leave waits until the wanted subscribers have connected and all have everything, and then ends the replay.
@@ -441,18 +409,37 @@ func unlessStopped(err error) error {
 	return err
 }
 
-// controlConns bounds the control connections, so that they leave file descriptors for subscribers.
-const controlConns = 4
-
-// serveControl serves HTTP on ln until ctx ends.
-func (s *replaying) serveControl(ctx context.Context, ln net.Listener) error {
-	server := replay.ControlServer(s.player.Handler(func() any { return s.info() }, s.zone))
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.Serve(netutil.LimitListener(ln, controlConns)); !errors.Is(err, http.ErrServerClosed) {
-		return err
+// site returns what is served over HTTP.
+func (s *replaying) site() ops.Site {
+	view := &ops.Publisher{Get: func() *publisher.Publisher {
+		if pub := s.stage.Publisher(); pub != nil {
+			return pub.Publisher
+		}
+		return nil
+	}}
+	status := func() any { return replayStatus{s.player.Status(), s.info()} }
+	return ops.Site{
+		Command: "replay", Status: status, Ready: view.Ready, Conns: view.Conns,
+		Metrics: []ops.Collector{view.Metrics, ops.ReplayMetrics(s.player)}, Details: []ops.Collector{view.Details},
+		Routes: ops.ReplayRoutes(s.player, s.zone, status),
 	}
-	return context.Cause(ctx)
+}
+
+// A replayStatus is the status of the player, and what the replay command adds.
+type replayStatus struct {
+	replay.Status
+	replayInfo
+}
+
+// String describes the status for people.
+func (st replayStatus) String() string {
+	at := time.Unix(0, st.Recorded).UTC().Format("2006-01-02 15:04:05.000Z")
+	text := fmt.Sprintf("%s at %s, %v, seq %d, %s ticks played, %s, session %v", st.State, at, st.Speed, st.Seq,
+		formatThousands(st.Ticks), plural(st.Subscribers, "subscriber"), st.Session)
+	if st.Behind >= behindTold {
+		text += ", behind by " + formatDuration(st.Behind)
+	}
+	return text
 }
 
 // A replayInfo is what the replay command adds to the player's status.
@@ -466,8 +453,8 @@ type replayInfo struct {
 func (s *replaying) info() replayInfo {
 	i := replayInfo{Origin: s.origin, Files: s.names}
 	if pub := s.stage.Publisher(); pub != nil {
-		st := pub.Stats()
-		i.Session, i.Subscribers = st.Session, len(st.Conns)
+		st := pub.Summary()
+		i.Session, i.Subscribers = st.Session, st.Subscribers
 	}
 	return i
 }
@@ -563,8 +550,8 @@ func (s *replaying) sayStart(session feed.Session) {
 	for _, ln := range s.listeners {
 		s.say("listening", "listening on "+listenName(ln), "listen", listenName(ln))
 	}
-	if s.controlled != "" {
-		s.say("control", "control on "+s.controlled, "control", s.controlled)
+	if s.web != nil {
+		s.say("http", "control and status over HTTP on "+listenName(s.web), "http", listenName(s.web))
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec"
 	"tickfeed/codec/filemode"
 	"tickfeed/codec/recording"
@@ -55,6 +56,7 @@ type subscribeOptions struct {
 	force            bool
 
 	commands bool
+	http     httpOptions
 
 	stats, latency bool
 	connections    int
@@ -166,6 +168,7 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 		f.StringVar(&o.tokenFile, "token-file", "", "read the credentials from `FILE` (default: TICKFEED_TOKEN)")
 	})
 	group(cmd, groupTLS, o.tls.define)
+	o.http.define(cmd, "")
 }
 
 // The default of --max-backoff, which is also the subscriber's, and its minimum.
@@ -180,6 +183,9 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 	}
 	addrs = slices.Clone(addrs)
 	if err := readAddresses("address", addrs, defaultPort); err != nil {
+		return subscriber.Config{}, err
+	}
+	if err := o.http.check(); err != nil {
 		return subscriber.Config{}, err
 	}
 	cfg := subscriber.Config{
@@ -331,8 +337,16 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		defer f.Close()
 		r.reports = f
 	}
+	web, err := o.http.listen(ctx)
+	if err != nil {
+		return err
+	}
+	view := ops.NewSubscriptions(subs...)
+	r.recovered = view.Note
+	site := subscriptionSite("subscribe", view, func() any { return newSubscriptionStatus(subs) })
+	steer := func() (stop func()) { return p.steer(ctx, o, subs, r.filter, web, site) }
 	if o.measures() {
-		return p.measure(ctx, o, subs, r, times)
+		return p.measure(ctx, o, subs, r, times, steer)
 	}
 	s := subs[0]
 	format := jsonFormat{times: times, raw: o.raw}
@@ -349,9 +363,9 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	defer stop(nil)
 	r.stop = stop
 	defer p.owe(func() string { return o.unsaved(s.Position().Next) })()
-	stopCommands := o.obey(ctx, p, r.filter, s.SetFilter)
+	stopSteering := steer()
 	err = s.Run(running, r.handle)
-	stopCommands()
+	stopSteering()
 	ledger := s.Ledger()
 	return p.finish(ctx, err, ledger.Totals(), r.account(ledger, s.Position().Next), func() error {
 		if !errors.Is(err, errOutputClosed) {
@@ -550,6 +564,7 @@ type receiver struct {
 	reports    io.Writer // nil: none
 	count      uint64    // ticks to end after, received one per batch; 0 for no bound
 	stop       func(error)
+	recovered  func(*subscriber.Report) // called for each recovery; it may be nil
 	untilEnd   bool
 	filter     codec.Filter
 	kinds      []feed.Kind // kinds that are printed and counted; nil for all
@@ -680,6 +695,9 @@ func (r *receiver) change(c *subscriber.Change) error {
 	r.link.note(c)
 	if c.Report != nil {
 		r.recoveries++
+		if r.recovered != nil {
+			r.recovered(c.Report)
+		}
 		if r.reports != nil {
 			b, err := json.Marshal(c.Report)
 			if err == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -14,17 +15,22 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/term"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec"
+	"tickfeed/subscriber"
 )
 
-// A commander changes the filter of running subscriptions by the lines of --commands. Its methods must not be called
-// concurrently.
+// A commander changes the filter of running subscriptions, by the lines of --commands or over HTTP. Its methods are safe for
+// concurrent use.
 type commander struct {
-	say    func(format string, args ...any)
+	say func(format string, args ...any)
+	set func(patterns []string) error
+
+	mu     sync.Mutex
 	filter codec.Filter // the current filter of the subscriptions
-	set    func(patterns []string) error
 }
 
 // symbolsCommand is the only command.
@@ -35,19 +41,30 @@ func (c *commander) line(text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	filter, err := parseCommand(text)
-	if err == nil && slices.Equal(filter, c.filter) {
-		c.say("commands: %s already, nothing changes", filterText(filter))
-		return
-	}
-	if err == nil {
-		err = c.set(filter)
-	}
-	if err != nil {
+	switch answer, err := c.obey(text); {
+	case err != nil:
 		c.say("commands: %v; nothing changes", err)
-		return
+	case !answer.Changed: // the subscriptions report a change
+		c.say("commands: %v", answer)
+	}
+}
+
+// obey carries out one line.
+func (c *commander) obey(text string) (symbolsAnswer, error) {
+	filter, err := parseCommand(text)
+	if err != nil {
+		return symbolsAnswer{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Equal(filter, c.filter) {
+		return symbolsAnswer{Filter: filter}, nil
+	}
+	if err := c.set(filter); err != nil {
+		return symbolsAnswer{}, err
 	}
 	c.filter = filter
+	return symbolsAnswer{filter, true}, nil
 }
 
 // parseCommand returns the filter that a line of --commands requests.
@@ -94,14 +111,27 @@ func firstPatterns(patterns []string) string {
 	return text
 }
 
-// obey reads commands, if --commands is set, and changes the filter of subscriptions, now filter, by calling set. It
-// returns a function that stops reading.
-func (o *subscribeOptions) obey(ctx context.Context, p *program, filter codec.Filter, set func(patterns []string) error) (stop func()) {
-	if !o.commands {
-		return func() {}
+// steer lets the filter of subs, which is filter, be changed by --commands and over HTTP on web, nil for none, and serves the
+// rest of site there, until stop is called. When stop returns, no change is under way and none will follow.
+func (p *program) steer(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, filter codec.Filter, web net.Listener, site ops.Site) (stop func()) {
+	c := &commander{say: p.notef, filter: filter, set: func(patterns []string) error {
+		for _, s := range subs {
+			if err := s.SetFilter(patterns); err != nil {
+				return err // the patterns are invalid: the first one refuses them
+			}
+		}
+		return nil
+	}}
+	stopCommands := func() {}
+	if o.commands {
+		stopCommands = p.readCommands(ctx, c.line)
 	}
-	c := &commander{say: p.notef, filter: filter, set: set}
-	return p.readCommands(ctx, c.line)
+	site.Routes = append(site.Routes, symbolsRoute(c))
+	stopWeb := o.http.serveBeside(ctx, web, site, p.logger(zerolog.WarnLevel))
+	return func() {
+		stopCommands()
+		stopWeb()
+	}
 }
 
 // maxCommand bounds a line of --commands, in bytes: more than the longest filter.

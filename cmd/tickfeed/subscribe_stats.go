@@ -283,23 +283,13 @@ func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 	return m, account
 }
 
-// setFilter sets the filter of all lines.
-func (l *load) setFilter(patterns []string) error {
-	for _, line := range l.lines {
-		if err := line.sub.SetFilter(patterns); err != nil {
-			return err // the patterns are invalid: the first line refuses them
-		}
-	}
-	return nil
-}
-
-// measure runs subscribe with statistics.
-func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, recv receiver, times timeText) error {
+// measure runs subscribe with statistics. steer begins what works beside the subscriptions.
+func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, recv receiver, times timeText, steer func() (stop func())) error {
 	l := p.newLoad(subs, recv, report{out: p.stdout, json: o.json, times: times})
 	defer p.owe(func() string { return o.unsaved(l.lines[0].sub.Position().Next) })()
-	stopCommands := o.obey(ctx, p, recv.filter, l.setFilter)
+	stop := steer()
 	err := l.run(ctx)
-	stopCommands()
+	stop()
 	m, account := l.end(time.Now())
 	if l.crowd != nil {
 		l.crowd.report()

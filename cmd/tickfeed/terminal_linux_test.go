@@ -47,7 +47,7 @@ func newShell(t *testing.T, dir string) *shell {
 	}
 	tickfeed, err := exec.LookPath("tickfeed")
 	require.NoError(t, err)
-	shim := "#!" + bash + "\ncase $1 in subscribe) set -- \"$@\" unix:p.sock;; esac\nexec -a tickfeed " + tickfeed + " \"$@\"\n"
+	shim := "#!" + bash + "\ncase $1 in subscribe) set -- \"$@\" unix:p.sock;; replay) set -- \"$@\" --http unix:c.sock;; health) set -- \"$@\" unix:c.sock;; esac\nexec -a tickfeed " + tickfeed + " \"$@\"\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tickfeed"), []byte(shim), 0o755))
 
 	master, slave := newTerminal(t)
@@ -55,7 +55,7 @@ func newShell(t *testing.T, dir string) *shell {
 
 	s := &shell{t: t, master: master, cmd: exec.Command(bash, "--norc", "--noprofile", "--noediting", "-i")}
 	s.cmd.Dir = dir
-	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "NO_COLOR=1", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock", "TICKFEED_CONTROL=unix:c.sock",
+	s.cmd.Env = append(os.Environ(), "PS1=@$?@ ", "TERM=xterm", "NO_COLOR=1", "TZ=UTC", "TICKFEED_LISTEN=unix:p.sock",
 		"TICKFEED_ADDR=unix:c.sock")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -204,7 +204,7 @@ func TestReadme(t *testing.T) {
 			prepare: "wait; ./tickfeed publish --journal j2 2> p.log & until grep -q listening p.log; do sleep 0.01; done", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe localhost:8426 --json --events --from beginning --until seq:5000 > client.ndjson",
 			does:  "tickfeed subscribe unix:l.sock --json --events --from beginning --until seq:5000 > client.ndjson",
-			shows: `at seq 3000: cut rst(?s:.*)at login 2: refuse busy(?s:.*)account: 4,999 ticks, [\d,]+ recover(?:y|ies)(?: \(\d+ not over\))?, 0 withheld, 0 lost, 0 disowned`},
+			shows: `at seq 3000: cut rst(?s:.*)at login 2: refuse busy(?s:.*)account:\s+4,999\s+ticks,\s+\d+\s+recover(?:y|ies)(?:\s+\(\d+\s+not\s+over\))?,\s+0\s+withheld,\s+0\s+lost,\s+0\s+disowned`},
 		{command: "./tickfeed ledger diff j client.ndjson", does: "./tickfeed ledger diff j2 client.ndjson", shows: `the same +4,999\n(?s:.*)they hold the same ticks, as far as both asked for them`},
 		{command: "./tickfeed lab --list | head -n 3", shows: `at seq N`, exact: true},
 		{command: "./tickfeed exam --self --case 'account-*'", prepare: "kill -INT $(jobs -p); wait; true", shows: `all +(\d+) of (\d+) passed`},
@@ -224,6 +224,10 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:`},
 		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
 		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},
+		{command: "./tickfeed publish --journal j --http localhost &", does: "./tickfeed publish --journal j --http unix:c.sock &", prepare: "kill -INT $(jobs -p); wait; true", shows: `\[\d\] \d+`},
+		{command: "./tickfeed health", prepare: "until ./tickfeed health; do sleep 0.01; done", shows: `journal: ok\nhead: ok\nok`},
+		{command: "./tickfeed control connections", shows: `0 of 0 connections`},
+		{command: "curl -s localhost:8427/metrics | grep '^tickfeed_subscribers '", does: "./tickfeed control status", shows: `publishing simulated market, seed 1 since (?s:.*)next\s+seq\s+\d+,\s+0\s+subscribers`},
 	}
 	var known []string
 	for _, s := range steps {
@@ -288,7 +292,7 @@ func TestReadme(t *testing.T) {
 	}
 	text, _ := sh.run("jobs")
 	assert.NotContains(t, text, "Stopped")
-	assert.Regexp(t, `Running +\./tickfeed replay`, text)
+	assert.Regexp(t, `Running +\./tickfeed publish`, text)
 }
 
 // A replay is raw in the foreground only: Ctrl-Z stops it and gives the shell its terminal back, bg lets it go on without a

@@ -36,7 +36,7 @@ func TestTLSFlags(t *testing.T) {
 	assert.Contains(t, sub.err.String(), "disconnected from unix:l.sock")
 	assert.Regexp(t, "account: 399 ticks, .* 0 lost", sub.err.String())
 
-	replay := startCommand(t, dir, with(serving, "replay", "a.tick", "--speed", "max", "--listen", "unix:r.sock", "--control", "", "--exit-at-end", "--wait-subscribers", "1")...)
+	replay := startCommand(t, dir, with(serving, "replay", "a.tick", "--speed", "max", "--listen", "unix:r.sock", "--http", "", "--exit-at-end", "--wait-subscribers", "1")...)
 	replay.says(t, "listening")
 	sub = startCommand(t, dir, with(own, "subscribe", "unix:r.sock", "--quiet", "--from", "beginning", "--until-end")...)
 	assert.Zero(t, sub.exit(t), sub.err.String())

@@ -10,6 +10,7 @@ import (
 const (
 	topicFormats   = "formats"
 	topicScenarios = "scenarios"
+	topicHTTP      = "http"
 )
 
 // formatsTopic describes the flags that say how files that are not recordings are read, once for all commands that have them.
@@ -96,5 +97,54 @@ sessions. It is played at the pace of its publish times:
 
 "tickfeed export session.tick -o session.txt" writes any recording in this form,
 for editing; "tickfeed import session.txt -o session.tick" converts it back.`,
+	}
+}
+
+// httpTopic describes what --http serves, once for all commands that have it.
+func (p *program) httpTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   topicHTTP,
+		Short: "What a command serves over HTTP: status, health, metrics, control",
+		Long: `publish, replay, record, subscribe, lab and demo serve HTTP on the address of
+--http, which must be on this machine: localhost:PORT (8427 if PORT is left out)
+or unix:PATH. A replay does so by default, the others if they are asked to.
+
+  $ tickfeed publish --http localhost
+  $ tickfeed health && tickfeed control status
+  $ curl localhost:8427/metrics
+
+All commands:
+  GET  /status    what the command does, as "tickfeed control status" shows it
+  GET  /livez     200 as long as the process responds
+  GET  /readyz    200 if it does its work, 503 and the reasons if not: the journal
+                  or the recording can be written, the head moves or the market
+                  is closed (publish --stale-after), the publisher is joined
+  GET  /metrics   for Prometheus; ?detail=1 adds those of each connection and of
+                  the Go runtime. cmd/ops has alert rules and a dashboard
+  GET  /debug/pprof/   profiles of the process, with --pprof
+
+publish, replay, record, subscribe:
+  GET  /connz     the connections; ?limit=100, ?sort=lag (the default), bytes,
+                  position, connection, name, address or since
+
+replay:
+  POST /pause, /resume, /step {"n": 3}, /speed {"speed": "10x"},
+       /seek {"to": "09:45"}
+
+lab:
+  GET  /rules     the rules, with how often each did something
+  POST /add {"rule": "every 10s: cut rst"}, /remove {"n": 3},
+       /trigger {"name": "storm"}
+
+subscribe:
+  POST /symbols {"patterns": "AAPL,ES*"}
+
+Responses are JSON, or text for people with ?format=text; durations are in
+nanoseconds, times of ticks in nanoseconds since the Unix epoch. A POST needs a
+JSON content type, or any value in the header X-Tickfeed. Requests of web pages
+are refused: for another host name than localhost, or from another site.
+
+To scrape a command from another machine, let a proxy or an agent there do it:
+the server requires no credentials, and so listens on this machine only.`,
 	}
 }

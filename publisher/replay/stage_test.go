@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -419,65 +417,6 @@ func sessions(t *testing.T, ids []feed.SessionID, n int) replay.Recording {
 }
 
 const noon = 1_772_461_800_000_000_000
-
-// The control accepts commands of programs on this machine, not of web pages.
-func TestControlRefusesTheWeb(t *testing.T) {
-	rec, _, _, _ := market(t, 1000, false)
-	s := perform(t, replay.Config{Recordings: []replay.Recording{rec}, Paused: true}, 0)
-	h := s.player.Handler(func() any { return map[string]int{"subscribers": 3} }, time.UTC)
-	ask := func(method, path, host, body string, header ...string) (int, map[string]any) {
-		r := httptest.NewRequest(method, "http://"+host+path, strings.NewReader(body))
-		for i := 0; i < len(header); i += 2 {
-			r.Header.Set(header[i], header[i+1])
-		}
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		var answer map[string]any
-		_ = json.Unmarshal(w.Body.Bytes(), &answer)
-		return w.Code, answer
-	}
-	json := []string{"Content-Type", "application/json"}
-	for name, c := range map[string]struct {
-		method, path, host, body string
-		header                   []string
-		code                     int
-	}{
-		"status":                    {"GET", "/status", "localhost:8426", "", nil, 200},
-		"status by address":         {"GET", "/status", "127.0.0.1", "", nil, 200},
-		"status by IPv6":            {"GET", "/status", "[::1]:8426", "", nil, 200},
-		"a name that was rebound":   {"GET", "/status", "evil.example:8426", "", nil, http.StatusMisdirectedRequest},
-		"an address of the network": {"POST", "/pause", "192.168.1.1:8426", "", json, http.StatusMisdirectedRequest},
-		"an effect by GET":          {"GET", "/pause", "localhost", "", json, http.StatusMethodNotAllowed},
-		"a form of another site":    {"POST", "/pause", "localhost", "a=b", []string{"Content-Type", "application/x-www-form-urlencoded"}, http.StatusForbidden},
-		"a plain text form":         {"POST", "/pause", "localhost", "{}", []string{"Content-Type", "text/plain"}, http.StatusForbidden},
-		"a script of another site":  {"POST", "/pause", "localhost", "{}", append(json, "Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
-		"another origin":            {"POST", "/pause", "localhost", "{}", append(json, "Origin", "https://evil.example"), http.StatusForbidden},
-		"a program":                 {"POST", "/pause", "localhost", "", []string{replay.ControlHeader, "1"}, 200},
-		"JSON":                      {"POST", "/speed", "localhost", `{"speed":"2x"}`, json, 200},
-		"a speed as a number":       {"POST", "/speed", "localhost", `{"speed":2.5}`, json, 200},
-		"no speed":                  {"POST", "/speed", "localhost", `{}`, json, 400},
-		"a speed that is none":      {"POST", "/speed", "localhost", `{"speed":"-1x"}`, json, 400},
-		"a place that is none":      {"POST", "/seek", "localhost", `{"to":"yesterday"}`, json, 400},
-		"a seek":                    {"POST", "/seek", "localhost", `{"to":"seq:77"}`, json, 200},
-		"a step":                    {"POST", "/step", "localhost", `{"n":2}`, json, 200},
-		"a step of too many ticks":  {"POST", "/step", "localhost", `{"n":1000001}`, json, 400},
-		"the greatest step":         {"POST", "/step", "localhost", `{"n":18446744073709551615}`, json, 400},
-		"no JSON":                   {"POST", "/step", "localhost", `{`, json, 400},
-		"a long body":               {"POST", "/step", "localhost", strings.Repeat(" ", 5000), json, http.StatusRequestEntityTooLarge},
-		"another path":              {"GET", "/", "localhost", "", nil, 404},
-	} {
-		code, answer := ask(c.method, c.path, c.host, c.body, c.header...)
-		assert.Equal(t, c.code, code, name)
-		if code == 200 {
-			assert.Contains(t, answer, "recorded_time", name)
-			assert.EqualValues(t, 3, answer["subscribers"], name)
-		}
-	}
-	_, answer := ask("POST", "/step", "localhost", `{"n":1000001}`, json...)
-	assert.Equal(t, "a step has at most 1000000 ticks, got 1000001; to play on, resume", answer["error"])
-	_, answer = ask("GET", "/status", "localhost", "")
-	assert.Equal(t, "paused", answer["state"])
-}
 
 // A stage whose listener fails ends, and leaves nothing behind.
 func TestStageEndsWithItsListener(t *testing.T) {

@@ -1,0 +1,373 @@
+package ops
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/net/netutil"
+)
+
+// A Site is what a command serves. Set the fields before Handler.
+type Site struct {
+	Command string // its name, such as publish
+	Version string
+	// Status returns what the command does now. It is sent as JSON, or as text if it is a fmt.Stringer.
+	Status func() any
+	// Ready returns the conditions under which the command does its work; nil for one that always does.
+	Ready func() []Check
+	// Conns returns the connections; nil for a command that has none.
+	Conns func() []Conn
+	// Metrics are served at /metrics, and Details only if the request asks for them.
+	Metrics, Details []Collector
+	Routes           []Route
+	// Profiles adds the profiles of net/http/pprof below /debug/pprof/.
+	Profiles bool
+}
+
+// A Route is what one command serves in addition to what all commands serve.
+type Route struct {
+	Name   string // its path without the slash
+	Effect bool   // it changes something: only POST may call it. Otherwise it is for GET
+	// Do returns what is sent, as for Site.Status. body is that of a POST request, at most MaxBody bytes. An *Error chooses
+	// the HTTP status.
+	Do func(ctx context.Context, body []byte) (any, error)
+}
+
+// An Error is an error with its HTTP status. Other errors have status 500.
+type Error struct {
+	Status int
+	Err    error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// BadRequest returns an error in a request.
+func BadRequest(format string, args ...any) error {
+	return &Error{http.StatusBadRequest, fmt.Errorf(format, args...)}
+}
+
+// Read decodes body, one JSON object, into a request of type T, which is empty if body is. An unknown field is an error.
+func Read[T any](body []byte) (*T, error) {
+	q := new(T)
+	if len(bytes.TrimSpace(body)) == 0 {
+		return q, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(q); err != nil {
+		return nil, BadRequest("the body: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, BadRequest("the body: more than one JSON value")
+	}
+	return q, nil
+}
+
+// Header is the header by which a program shows that its request does not come from a web page; any value that is not empty
+// will do. A JSON content type has the same effect. Each response has it as well, with the command as its value.
+const Header = "X-Tickfeed"
+
+// Bounds of a server.
+const (
+	MaxBody    = 64 << 10 // of a request, in bytes
+	maxHeader  = 16 << 10 // of a request, in bytes, with the request line
+	maxConns   = 8        // at the same time, so that file descriptors are left for subscribers; others wait
+	headerTime = 5 * time.Second
+	readTime   = 10 * time.Second
+	writeTime  = time.Minute     // for a response; longer than a profile takes by default
+	effectTime = 5 * time.Minute // for an effect and its response: a seek in a large file may read much of it
+)
+
+// Serve serves h on ln until ctx ends, and returns its cause, or until ln fails. It owns ln; when it returns, ln and the
+// connections are closed and no call of h runs.
+func Serve(ctx context.Context, ln net.Listener, h http.Handler, logger zerolog.Logger) error {
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			calls.Add(1)
+			defer calls.Done()
+			h.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    stdlog.New(errorLog{logger}, "", 0),
+	}
+	server.SetKeepAlivesEnabled(false) // an idle connection would take the place of another
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	err := server.Serve(netutil.LimitListener(ln, maxConns))
+	if errors.Is(err, http.ErrServerClosed) {
+		return context.Cause(ctx)
+	}
+	server.Close()
+	return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+}
+
+// errorLog logs what net/http reports: a panic of a handler, or a connection that could not be accepted.
+type errorLog struct{ zerolog.Logger }
+
+func (l errorLog) Write(b []byte) (int, error) {
+	l.Warn().Str("error", strings.TrimSpace(string(b))).Msg("http")
+	return len(b), nil
+}
+
+// A route is the handler of a path.
+type route struct {
+	effect bool
+	handle func(x *exchange)
+}
+
+// Handler serves the routes of the site. It refuses
+//
+//   - requests for a name that is not one of this machine (421): a web page may have its own name resolve to 127.0.0.1
+//   - requests that a browser says another site or another port has made (403)
+//   - effects by another method than POST (405), and those with neither Header nor a JSON content type (403), which a form
+//     of another site cannot send
+//   - paths, queries and bodies that it does not know, and those beyond its bounds (404, 400, 413)
+func (s *Site) Handler() http.Handler {
+	routes := s.routes()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set(Header, s.Command)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+		x := &exchange{w: w, r: r, text: wantsText(r)}
+		if err := guard(r); err != nil {
+			x.fail(err)
+			return
+		}
+		found, ok := routes[r.URL.Path]
+		if !ok && s.Profiles && strings.HasPrefix(r.URL.Path, profilePath) {
+			found, ok = routes[profilePath]
+		}
+		if !ok {
+			x.fail(&Error{http.StatusNotFound, fmt.Errorf("tickfeed %s does not serve this path; it serves %s", s.Command, strings.Join(s.paths(), ", "))})
+			return
+		}
+		if err := found.admit(w, r); err != nil {
+			x.fail(err)
+			return
+		}
+		found.handle(x)
+	})
+}
+
+// guard refuses requests that do not come from a program or a user of this machine.
+func guard(r *http.Request) error {
+	if !isLocal(r.Host) {
+		return &Error{http.StatusMisdirectedRequest, errors.New("this server is for programs on this machine; use the host name localhost")}
+	}
+	switch site := r.Header.Get("Sec-Fetch-Site"); site {
+	case "", "same-origin", "none":
+	default:
+		return &Error{http.StatusForbidden, errors.New("a page of another site made this request")}
+	}
+	return nil
+}
+
+// isLocal reports whether host, with or without a port, is a name or an address of this machine.
+func isLocal(host string) bool {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+			host = name
+		}
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+var crossOrigin = http.NewCrossOriginProtection()
+
+// admit refuses methods that the route does not have, and effects that a web page could ask for.
+func (x *route) admit(w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case !x.effect && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		return &Error{http.StatusMethodNotAllowed, fmt.Errorf("%s is for GET", r.URL.Path)}
+	case !x.effect:
+		return nil
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", "POST")
+		return &Error{http.StatusMethodNotAllowed, fmt.Errorf("%s has an effect and is for POST", r.URL.Path)}
+	}
+	if err := crossOrigin.Check(r); err != nil {
+		return &Error{http.StatusForbidden, errors.New("a page of another site made this request")}
+	}
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if r.Header.Get(Header) == "" && !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+		return &Error{http.StatusForbidden, errors.New("an effect needs the header " + Header + ", or a JSON content type")}
+	}
+	return nil
+}
+
+const profilePath = "/debug/pprof/"
+
+// routes returns the routes by their paths.
+func (s *Site) routes() map[string]*route {
+	all := map[string]*route{
+		"/livez": {handle: func(x *exchange) {
+			if x.query() == nil {
+				x.send(http.StatusOK, Checks{Ok: true})
+			}
+		}},
+		"/readyz":  {handle: func(x *exchange) { s.ready(x) }},
+		"/metrics": {handle: s.metrics()},
+	}
+	if s.Status != nil {
+		all["/status"] = &route{handle: func(x *exchange) {
+			if x.query() == nil {
+				x.send(http.StatusOK, s.Status())
+			}
+		}}
+	}
+	if s.Conns != nil {
+		all["/connz"] = &route{handle: func(x *exchange) { s.connz(x) }}
+	}
+	for _, r := range s.Routes {
+		all["/"+r.Name] = &route{effect: r.Effect, handle: func(x *exchange) { x.call(&r) }}
+	}
+	if s.Profiles {
+		all[profilePath] = &route{handle: func(x *exchange) { profile(x.w, x.r) }}
+	}
+	return all
+}
+
+// paths returns what the site serves, for people.
+func (s *Site) paths() (list []string) {
+	for path, r := range s.routes() {
+		if r.effect {
+			path += " (POST)"
+		}
+		list = append(list, path)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func profile(w http.ResponseWriter, r *http.Request) {
+	switch strings.TrimPrefix(r.URL.Path, profilePath) {
+	case "cmdline":
+		pprof.Cmdline(w, r)
+	case "profile":
+		pprof.Profile(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default:
+		pprof.Index(w, r)
+	}
+}
+
+// An exchange is a request and its response.
+type exchange struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	text bool // the response is text for people
+}
+
+// wantsText reports whether the response is text: format=text, or else a client that accepts text/plain and not JSON.
+func wantsText(r *http.Request) bool {
+	if f := r.URL.Query().Get("format"); f != "" {
+		return f == "text"
+	}
+	accept := r.Header.Get("Accept")
+	return strings.Contains(accept, "text/plain") && !strings.Contains(accept, "json")
+}
+
+// query sends an error, and returns it, if the query has a parameter other than format and those allowed.
+func (x *exchange) query(allowed ...string) error {
+	q := x.r.URL.Query()
+	for name, values := range q {
+		if name == "format" && len(values) == 1 && (values[0] == "text" || values[0] == "json") {
+			continue
+		}
+		if name == "format" || len(values) != 1 || !slices.Contains(allowed, name) {
+			err := BadRequest("the query: want format=text or json%s, each once", orWords(allowed))
+			x.fail(err)
+			return err
+		}
+	}
+	return nil
+}
+
+func orWords(names []string) string {
+	text := ""
+	for _, n := range names {
+		text += ", " + n + "="
+	}
+	return text
+}
+
+// call calls the route of a command.
+func (x *exchange) call(r *Route) {
+	if x.query() != nil {
+		return
+	}
+	var body []byte
+	if r.Effect {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(effectTime))
+		var err error
+		if body, err = io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, MaxBody)); err != nil {
+			x.fail(&Error{http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes, or was cut", MaxBody)})
+			return
+		}
+	}
+	answer, err := r.Do(x.r.Context(), body)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	x.send(http.StatusOK, answer)
+}
+
+// A problem is what is sent for an error.
+type problem struct {
+	Text string `json:"error"`
+}
+
+func (p problem) String() string { return p.Text }
+
+func (x *exchange) fail(err error) {
+	status := http.StatusInternalServerError
+	var chosen *Error
+	if errors.As(err, &chosen) {
+		status = chosen.Status
+	}
+	x.send(status, problem{Clean(err.Error())})
+}
+
+// send sends v as JSON, or as text if the client wants that and v is a fmt.Stringer.
+func (x *exchange) send(status int, v any) {
+	if text, ok := v.(fmt.Stringer); ok && x.text {
+		x.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		x.w.WriteHeader(status)
+		_, _ = io.WriteString(x.w, strings.TrimSuffix(text.String(), "\n")+"\n")
+		return
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":"the response cannot be written as JSON"}`)
+	}
+	x.w.Header().Set("Content-Type", "application/json")
+	x.w.WriteHeader(status)
+	_, _ = x.w.Write(append(b, '\n'))
+}

@@ -1,0 +1,379 @@
+package ops_test
+
+import (
+	"context"
+	encoding "encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/cmd/ops"
+)
+
+// routesOf are the routes of each command: true if they have an effect.
+var routesOf = map[string]map[string]bool{
+	"publish":   {"status": false, "connz": false},
+	"replay":    {"status": false, "connz": false, "pause": true, "resume": true, "step": true, "speed": true, "seek": true},
+	"subscribe": {"status": false, "connz": false},
+	"record":    {"status": false, "connz": false},
+	"lab":       {"status": false, "rules": false, "add": true, "remove": true, "trigger": true},
+}
+
+// common are the routes of every command.
+var common = []string{"livez", "readyz", "metrics", "debug/pprof/", "debug/pprof/cmdline", "debug/pprof/heap"}
+
+// Every route of every command refuses what a web page could send, and an effect that is refused does not happen
+// (PROMISES.md, 27).
+func TestRoutesRefuseTheWeb(t *testing.T) {
+	w := newWorld(t)
+	for command, routes := range routesOf {
+		for _, name := range common {
+			routes[name] = false
+		}
+		for name, effect := range routes {
+			path, method, other := "/"+name, "GET", "POST"
+			var program []string
+			if effect {
+				method, other, program = "POST", "GET", json
+			}
+			with := func(header ...string) []string { return append(append([]string{}, program...), header...) }
+			for what, c := range map[string]struct {
+				method string
+				header []string
+				status int
+			}{
+				"a name that was rebound":      {method, with("Host", "evil.example:8427"), 421},
+				"a name that begins as ours":   {method, with("Host", "localhost.evil.example"), 421},
+				"an address of the network":    {method, with("Host", "192.168.1.1:8427"), 421},
+				"any address":                  {method, with("Host", "0.0.0.0"), 421},
+				"no name":                      {method, with("Host", ""), 421},
+				"a script of another site":     {method, with("Sec-Fetch-Site", "cross-site"), 403},
+				"a page of another port":       {method, with("Sec-Fetch-Site", "same-site"), 403},
+				"another method":               {other, with(), 405},
+				"PUT":                          {"PUT", with(), 405},
+				"a preflight of another site":  {"OPTIONS", with("Origin", "https://evil.example", "Access-Control-Request-Method", "POST"), 405},
+				"a preflight that says it all": {"OPTIONS", with("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), 403},
+			} {
+				r := w.ask(command, c.method, path, "", c.header...)
+				assert.Equal(t, c.status, r.StatusCode, "%s %s: %s", command, path, what)
+				assert.Empty(t, r.Header.Get("Access-Control-Allow-Origin"))
+				assert.Equal(t, "nosniff", r.Header.Get("X-Content-Type-Options"))
+			}
+			if !effect {
+				continue
+			}
+			for what, header := range map[string][]string{
+				"no header":                 nil,
+				"a form of another site":    {"Content-Type", "application/x-www-form-urlencoded"},
+				"a file of a form":          {"Content-Type", "multipart/form-data; boundary=application/json"},
+				"a plain text form":         {"Content-Type", "text/plain"},
+				"another origin":            with("Origin", "https://evil.example"),
+				"another port of localhost": with("Origin", "http://localhost:3000"),
+				"a sandboxed page":          with("Origin", "null"),
+			} {
+				assert.Equal(t, 403, w.ask(command, "POST", path, "{}", header...).StatusCode, "%s %s: %s", command, path, what)
+			}
+			assert.Equal(t, 413, w.ask(command, "POST", path, strings.Repeat(" ", ops.MaxBody+1), json...).StatusCode, path)
+			assert.EqualValues(t, 0, w.effects.Load(), "%s %s: an effect that was refused has happened", command, path)
+			assert.Equal(t, 400, w.ask(command, "POST", path, `{"nonsense": 1}`, json...).StatusCode, path)
+			assert.Equal(t, 400, w.ask(command, "POST", path, `{} {}`, json...).StatusCode, path)
+			assert.Equal(t, 400, w.ask(command, "POST", path+"?x=1", `{}`, json...).StatusCode, path)
+			w.effects.Store(0)
+		}
+		for _, name := range []string{"", "/", "//status", "/status/", "/../status", "/debug/pprof", "/nonsense"} {
+			assert.Equal(t, 404, w.ask(command, "GET", "/"+name, "").StatusCode, name)
+		}
+	}
+}
+
+// The names by which a program on this machine asks are those of this machine.
+func TestLocalNames(t *testing.T) {
+	w := newWorld(t)
+	for _, host := range []string{"localhost", "LocalHost:1", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:8427", "::1"} {
+		assert.Equal(t, 200, w.ask("publish", "GET", "/status", "", "Host", host).StatusCode, host)
+	}
+	for _, site := range []string{"none", "same-origin"} {
+		assert.Equal(t, 200, w.ask("publish", "GET", "/status", "", "Sec-Fetch-Site", site).StatusCode, site)
+	}
+	assert.Equal(t, 200, w.ask("replay", "POST", "/pause", "", ops.Header, "1").StatusCode)
+	assert.Equal(t, 200, w.ask("replay", "POST", "/pause", "", "Content-Type", "application/json; charset=utf-8").StatusCode)
+	assert.Equal(t, "replay", w.ask("replay", "GET", "/livez", "").Header.Get(ops.Header))
+}
+
+// What a peer chooses, such as the name of a client or of a rule, is text wherever it is shown: no browser, terminal or
+// scraper takes it for anything else.
+func TestMarkupOfPeersIsText(t *testing.T) {
+	w := newWorld(t)
+	_ = w.ask("lab", "POST", "/add", `{"rule":"for <b>\u001b[31m at seq 1000000: cut rst"}`, json...)
+	shown := 0
+	for command := range routesOf {
+		for _, path := range []string{"/status", "/status?format=text", "/connz", "/connz?format=text", "/rules", "/rules?format=text", "/metrics?detail=1", "/readyz?format=text", "/%1b%5b31m"} {
+			r := w.ask(command, "GET", path, "")
+			b, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			media := r.Header.Get("Content-Type")
+			assert.True(t, strings.HasPrefix(media, "text/plain") || media == "application/json", "%s %s: %s", command, path, media)
+			for _, c := range string(b) {
+				if c != '\n' && !unicode.IsPrint(c) {
+					t.Errorf("%s %s: character %q in %.2000q", command, path, c, b)
+					break
+				}
+			}
+			assert.NotContains(t, string(b), "\n# HELP \\xff", "%s %s", command, path)
+			if media == "application/json" {
+				assert.NotContains(t, string(b), "<script>", "%s %s", command, path)
+			}
+			if strings.Contains(string(b), "script") {
+				shown++
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, shown, 3, "the name of the client is in the lists and in the details")
+}
+
+// Text is for people, JSON for programs, and a request says which it wants.
+func TestFormats(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct{ path, accept, media string }{
+		{"/readyz", "", "application/json"},
+		{"/readyz", "*/*", "application/json"},
+		{"/readyz", "text/plain", "text/plain; charset=utf-8"},
+		{"/readyz", "application/json, text/plain", "application/json"},
+		{"/readyz?format=json", "text/plain", "application/json"},
+		{"/readyz?format=text", "application/json", "text/plain; charset=utf-8"},
+	} {
+		r := w.ask("publish", "GET", c.path, "", "Accept", c.accept)
+		assert.Equal(t, c.media, r.Header.Get("Content-Type"), c)
+	}
+	for _, path := range []string{"/readyz?format=xml", "/status?format=text&format=json", "/connz?limt=5", "/connz?limit=0", "/connz?limit=10001", "/connz?limit=x", "/connz?sort=beauty",
+		"/metrics?detail=2", "/metrics?details=1", "/livez?x", "/rules?x=1"} {
+		command := "publish"
+		if strings.HasPrefix(path, "/rules") {
+			command = "lab"
+		}
+		assert.Equal(t, 400, w.ask(command, "GET", path, "").StatusCode, path)
+	}
+	r := w.ask("publish", "HEAD", "/status", "")
+	assert.Equal(t, 200, r.StatusCode)
+}
+
+// A replay is controlled by requests, and each responds with the status that results.
+func TestReplayRoutes(t *testing.T) {
+	w := newWorld(t)
+	ask := func(path, body string) (int, map[string]any) {
+		r := w.ask("replay", "POST", path, body, json...)
+		var answer map[string]any
+		require.NoError(t, encoding.NewDecoder(r.Body).Decode(&answer))
+		return r.StatusCode, answer
+	}
+	for name, c := range map[string]struct {
+		path, body string
+		status     int
+		says       string
+	}{
+		"a pause":                  {"/pause", "", 200, ""},
+		"a speed":                  {"/speed", `{"speed":"2x"}`, 200, ""},
+		"a speed as a number":      {"/speed", `{"speed":2.5}`, 200, ""},
+		"no speed":                 {"/speed", `{}`, 400, "the body must contain the speed"},
+		"a speed that is none":     {"/speed", `{"speed":"-1x"}`, 400, ""},
+		"a place that is none":     {"/seek", `{"to":"yesterday"}`, 400, "is no place in a recording"},
+		"a place beyond the end":   {"/seek", `{"to":"+100h"}`, 400, "is after the end"},
+		"a seek":                   {"/seek", `{"to":"seq:77"}`, 200, ""},
+		"a step":                   {"/step", `{"n":2}`, 200, ""},
+		"a step of too many ticks": {"/step", `{"n":1000001}`, 400, "a step has at most 1000000 ticks, got 1000001; to play on, resume"},
+		"the greatest step":        {"/step", `{"n":18446744073709551615}`, 400, ""},
+		"no JSON":                  {"/step", `{`, 400, "the body: "},
+	} {
+		status, answer := ask(c.path, c.body)
+		assert.Equal(t, c.status, status, name)
+		if c.status == 200 {
+			assert.Equal(t, "paused", answer["state"], name)
+		} else {
+			assert.Contains(t, answer["error"], c.says, name)
+		}
+	}
+}
+
+// The rules of a running lab are listed, added, removed and triggered, by requests as by lines.
+func TestLabRoutes(t *testing.T) {
+	w := newWorld(t)
+	ask := func(method, path, body string) (int, string) {
+		r := w.ask("lab", method, path, body, append(json, "Accept", "text/plain")...)
+		b, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		return r.StatusCode, string(b)
+	}
+	line := func(text string) string {
+		answer, err := w.rules.Obey(text)
+		if err != nil {
+			return err.Error()
+		}
+		return fmt.Sprint(answer)
+	}
+	for _, step := range []struct {
+		path, body, line string // the same, in both ways
+		status           int
+		says             string
+	}{
+		{"/rules", "", "list", 200, "0  never  on storm: cut rst\n  1  never  at seq 1000000: stall 1s"},
+		{"/add", `{"rule":"at seq 2000000: cut fin"}`, "at seq 3000000: cut fin", 200, "added rule %d: at seq %d000000: cut fin"},
+		{"/add", `{"rule":"at seq 5: nonsense"}`, "at seq 5: nonsense", 400, `there is no fault "nonsense"`},
+		{"/add", `{}`, "list all", 400, "want"},
+		{"/add", `{"rule":"on a: cut\non b: cut"}`, "seed 7", 400, "want"},
+		{"/remove", `{"n":2}`, "remove 3", 200, "removed rule %d: at seq %d000000: cut fin"},
+		{"/remove", `{"n":2}`, "remove 3", 400, "there is no such rule; list shows the numbers"},
+		{"/remove", `{}`, "remove x", 400, ""},
+		{"/trigger", `{"name":"storm"}`, "trigger storm", 200, "triggered: on storm"},
+		{"/trigger", `{"name":"calm"}`, "trigger calm", 400, `no rule is "on calm: …"; list shows the rules`},
+		{"/rules", "", "list", 200, "×  on storm: cut rst"},
+	} {
+		method := "POST"
+		if step.path == "/rules" {
+			method = "GET"
+		}
+		expect := func(k int) string {
+			if strings.Contains(step.says, "%d") {
+				return fmt.Sprintf(step.says, k, k)
+			}
+			return step.says
+		}
+		status, text := ask(method, step.path, step.body)
+		assert.Equal(t, step.status, status, "%s %s: %s", step.path, step.body, text)
+		assert.Contains(t, text, expect(2))
+		assert.Contains(t, line(step.line), expect(3))
+	}
+	assert.Equal(t, "<nil>", line("   "))
+}
+
+// pipes is a listener in memory.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case nc := <-p.conns:
+		return nc, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// dial returns the client's side of a connection that the server may accept or not.
+func (p *pipes) dial() net.Conn {
+	client, server := net.Pipe()
+	go func() {
+		select {
+		case p.conns <- server:
+		case <-p.done:
+			server.Close()
+		}
+	}()
+	return client
+}
+
+// get sends a request, and returns the status line of the response.
+func get(nc net.Conn, path string) (string, error) {
+	go func() { _, _ = io.WriteString(nc, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n") }()
+	b, err := io.ReadAll(nc)
+	line, _, _ := strings.Cut(string(b), "\r\n")
+	return line, err
+}
+
+// A client that sends nothing, or reads nothing, costs a bounded time and one of a bounded number of connections. When Serve
+// returns, nothing of it is left.
+func TestServerBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := &pipes{make(chan net.Conn), make(chan struct{})}
+		site := ops.Site{Command: "test", Status: func() any { return strings.Repeat("x", 1<<20) }, Routes: []ops.Route{{Name: "hang", Do: func(ctx context.Context, _ []byte) (any, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}}}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- ops.Serve(ctx, ln, site.Handler(), zerolog.Nop()) }()
+
+		began := time.Now()
+		var silent []net.Conn
+		for range 8 {
+			silent = append(silent, ln.dial())
+		}
+		synctest.Wait()
+		line, err := get(ln.dial(), "/livez") // waits for the place of a silent client
+		require.NoError(t, err)
+		assert.Equal(t, "HTTP/1.1 200 OK", line)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+		for _, nc := range silent {
+			_, err := nc.Read(make([]byte, 1))
+			assert.ErrorIs(t, err, io.EOF)
+		}
+
+		began = time.Now()
+		slow := ln.dial()
+		_, err = io.WriteString(slow, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		require.NoError(t, err)
+		time.Sleep(2 * time.Minute) // does not read the response
+		_, err = io.ReadAll(slow)
+		assert.NoError(t, err)
+		assert.Equal(t, 2*time.Minute, time.Since(began))
+
+		line, _ = get(ln.dial(), "/"+strings.Repeat("x", 64<<10))
+		assert.Contains(t, line, "431", "a request line and headers of more than 16 KiB")
+
+		hangs := make(chan error, 1)
+		hanging := ln.dial()
+		go func() {
+			_, err := get(hanging, "/hang")
+			hangs <- err
+		}()
+		synctest.Wait()
+		over := errors.New("over")
+		cancel(over)
+		assert.ErrorIs(t, <-served, over)
+		<-hangs
+	})
+}
+
+// A client of the server reports what is not there, and does not take another server for a tickfeed command.
+func TestAsk(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	foreign := &http.Server{Handler: http.RedirectHandler("http://evil.example/", http.StatusFound)}
+	go func() { _ = foreign.Serve(ln) }()
+	defer foreign.Close()
+	_, err = ops.Ask(t.Context(), ln.Addr().String(), "/readyz", nil, "", patience)
+	assert.ErrorIs(t, err, ops.ErrForeign)
+
+	w := newWorld(t)
+	own, err := net.Listen("unix", t.TempDir()+"/s")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- ops.Serve(ctx, own, w.sites["lab"].Handler(), zerolog.Nop()) }()
+	addr := "unix:" + own.Addr().String()
+	answer, err := ops.Ask(t.Context(), addr, "/trigger", &ops.RuleRequest{Name: "storm"}, "text/plain", patience)
+	require.NoError(t, err)
+	assert.Equal(t, "lab", answer.Command)
+	assert.Equal(t, "triggered: on storm\n", string(answer.Body))
+	answer, err = ops.Ask(t.Context(), addr, "/pause", struct{}{}, "application/json", patience)
+	require.NoError(t, err)
+	assert.ErrorContains(t, answer.Err(), "tickfeed lab does not serve this path; it serves /add (POST), /debug/pprof/, ")
+	cancel()
+	<-served
+	_, err = ops.Ask(t.Context(), addr, "/readyz", nil, "", patience)
+	assert.Error(t, err)
+}

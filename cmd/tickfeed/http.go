@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/cmd/ops"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/subscriber"
+)
+
+// httpOptions are the flags of the HTTP server of the commands that run for long.
+type httpOptions struct {
+	addr  string // empty for none
+	pprof bool
+}
+
+// defaultHTTP is the address at which "tickfeed control" and "tickfeed health" look for a command.
+const defaultHTTP = "localhost:" + httpPort
+
+// define adds the flags; addr is the default of --http.
+func (o *httpOptions) define(cmd *cobra.Command, addr string) {
+	group(cmd, "HTTP", func(f *pflag.FlagSet) {
+		f.StringVar(&o.addr, "http", addr, "serve status, control, health, metrics and connections over HTTP on `ADDR` of this machine: localhost[:PORT] or unix:PATH; empty for none; \"tickfeed help http\" lists the paths")
+		f.BoolVar(&o.pprof, "pprof", false, "with --http: serve profiles of this process below /debug/pprof/")
+	})
+}
+
+// check completes the address. It refuses addresses that other machines can reach, because the server requires no
+// credentials.
+func (o *httpOptions) check() error {
+	if o.addr == "" {
+		if o.pprof {
+			return usage("--pprof needs --http, the address at which profiles are served")
+		}
+		return nil
+	}
+	addr, err := readAddress("--http", o.addr, httpPort)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(addr, unixPrefix) {
+		host, _, _ := net.SplitHostPort(addr)
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return usage("--http %s: the server requires no credentials and must be on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", addr)
+		}
+	}
+	o.addr = addr
+	return nil
+}
+
+// listen returns the listener for --http, or nil if there is none. A command with a publisher calls it before it makes the
+// publisher, which counts the open file descriptors.
+func (o *httpOptions) listen(ctx context.Context) (net.Listener, error) {
+	if o.addr == "" {
+		return nil, nil
+	}
+	ln, err := listen(ctx, o.addr)
+	if err != nil {
+		text := strings.ReplaceAll(err.Error(), "stop the other publisher or choose another with --listen",
+			"stop the other command, or choose another with --http (empty for none)")
+		return nil, errors.New(strings.ReplaceAll(text, "--listen", "--http"))
+	}
+	return ln, nil
+}
+
+// serve serves site on ln until ctx ends. It returns nil at once if ln is nil.
+func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) error {
+	if ln == nil {
+		return nil
+	}
+	site.Version, site.Profiles = thisBuild().Version, o.pprof
+	return ops.Serve(ctx, ln, site.Handler(), log)
+}
+
+// serveBeside starts serve, unless ln is nil, and returns a function that ends it and waits.
+func (o *httpOptions) serveBeside(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := o.serve(ctx, ln, site, log); err != nil && ctx.Err() == nil {
+			log.Error().Err(err).Msg("http: ended")
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// A publisherStatus is the status of publish.
+type publisherStatus struct {
+	Source      string         `json:"source"`
+	Started     time.Time      `json:"started"`
+	Session     feed.SessionID `json:"session"`
+	Head        uint64         `json:"head"`
+	Tail        uint64         `json:"tail"`
+	Ended       bool           `json:"ended"`
+	LastEvent   int64          `json:"event_time"`
+	LastPublish int64          `json:"publish_time"`
+	Subscribers int            `json:"subscribers"`
+	Missing     int            `json:"missing"`
+	LagTicks    uint64         `json:"lag_ticks"` // of the slowest subscriber
+	LagTime     time.Duration  `json:"lag_ns"`
+	Journal     int64          `json:"journal_bytes"`
+	Disk        string         `json:"disk,omitempty"`
+}
+
+func newPublisherStatus(pub *publisher.Publisher, source string, started time.Time) publisherStatus {
+	s := pub.Summary()
+	return publisherStatus{
+		Source: source, Started: started, Session: s.Session, Head: s.Head, Tail: s.Tail, Ended: s.Ended, LastEvent: s.LastEvent,
+		LastPublish: s.LastPublish, Subscribers: s.Subscribers, Missing: s.Missing, LagTicks: s.Committed - s.Slowest.Passed,
+		LagTime: pub.Lag(s.Slowest), Journal: s.Journal, Disk: s.Disk,
+	}
+}
+
+// String describes the status for people.
+func (s publisherStatus) String() string {
+	text := fmt.Sprintf("publishing %s since %s: session %v, next seq %d, %s", ops.Clean(s.Source), s.Started.UTC().Format(time.DateTime), s.Session, s.Head,
+		plural(s.Subscribers, "subscriber"))
+	if s.LagTicks > 0 {
+		text += fmt.Sprintf(", the slowest %s behind (%s)", countOf(s.LagTicks, "tick"), formatDuration(s.LagTime))
+	}
+	if s.Missing > 0 {
+		text += fmt.Sprintf(", %d that lost the connection have not come back", s.Missing)
+	}
+	if s.Journal > 0 {
+		text += ", journal " + formatBytes(s.Journal)
+	}
+	if s.Ended {
+		text += ", the source has ended"
+	}
+	if s.Disk != "" {
+		text += ", PUBLISHING WAITS: " + ops.Clean(s.Disk)
+	}
+	return text
+}
+
+// A subscriptionStatus is the status of subscribe and record.
+type subscriptionStatus struct {
+	Connections int               `json:"connections"`
+	Joined      int               `json:"joined"` // connections that have a publisher
+	Line        subscriber.Status `json:"subscription"`
+	Totals      numberTotals      `json:"numbers"`
+	Recorded    int64             `json:"recorded_bytes,omitempty"`
+}
+
+// numberTotals are the totals of the account, as JSON.
+type numberTotals struct {
+	Delivered uint64 `json:"delivered"`
+	NotAsked  uint64 `json:"not_asked"`
+	Withheld  uint64 `json:"withheld"`
+	Lost      uint64 `json:"lost"`
+	Expired   uint64 `json:"expired"`
+	Disowned  uint64 `json:"disowned"`
+}
+
+// newSubscriptionStatus returns the status of subs; Line is that of the one that is furthest behind.
+func newSubscriptionStatus(subs []*subscriber.Subscriber) subscriptionStatus {
+	st := subscriptionStatus{Connections: len(subs)}
+	var totals feed.Totals
+	for i, sub := range subs {
+		s := sub.Status()
+		if ops.IsJoined(s.State) {
+			st.Joined++
+		}
+		if i == 0 || s.LagTicks > st.Line.LagTicks {
+			st.Line = s
+		}
+		totals.Add(sub.Totals())
+	}
+	st.Totals = numberTotals(totals)
+	return st
+}
+
+// String describes the status for people.
+func (s subscriptionStatus) String() string {
+	text := fmt.Sprintf("%v at %s, session %v, next seq %d", s.Line.State, ops.Clean(s.Line.Addr), s.Line.Session, s.Line.Next)
+	if s.Connections > 1 {
+		text = fmt.Sprintf("%d of %d connections are joined; the one furthest behind is %s", s.Joined, s.Connections, text)
+	}
+	if s.Line.LagTicks > 0 {
+		text += fmt.Sprintf(", %s behind (%s)", countOf(s.Line.LagTicks, "tick"), formatDuration(s.Line.LagTime))
+	}
+	text += fmt.Sprintf("; %s delivered, %s withheld, %s lost, %s disowned", formatThousands(s.Totals.Delivered), formatThousands(s.Totals.Withheld),
+		formatThousands(s.Totals.Lost), formatThousands(s.Totals.Disowned))
+	if s.Recorded > 0 {
+		text += ", " + formatBytes(s.Recorded) + " recorded"
+	}
+	return text
+}
+
+// subscriptionSite returns the site of subscribe and record.
+func subscriptionSite(command string, view *ops.Subscriptions, status func() any) ops.Site {
+	return ops.Site{
+		Command: command, Status: status, Ready: view.Ready, Conns: view.Conns,
+		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
+	}
+}
+
+// A symbolsRequest is the body of POST /symbols.
+type symbolsRequest struct {
+	Patterns string `json:"patterns"` // separated by commas; * is all
+}
+
+// A symbolsAnswer is the response to it.
+type symbolsAnswer struct {
+	Filter  []string `json:"filter"`
+	Changed bool     `json:"changed"`
+}
+
+// String describes the filter for people.
+func (a symbolsAnswer) String() string {
+	if !a.Changed {
+		return ops.Clean(filterText(a.Filter)) + " already, nothing changes"
+	}
+	return ops.Clean(filterText(a.Filter)) + " from now on"
+}
+
+// symbolsRoute returns POST /symbols, which changes the filter of the subscriptions.
+func symbolsRoute(c *commander) ops.Route {
+	return ops.Route{Name: symbolsCommand, Effect: true, Do: func(_ context.Context, body []byte) (any, error) {
+		q, err := ops.Read[symbolsRequest](body)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := c.obey(symbolsCommand + " " + q.Patterns)
+		if err != nil {
+			return nil, ops.BadRequest("%w", err)
+		}
+		return answer, nil
+	}}
+}
