@@ -63,9 +63,9 @@ Times, prices and sizes are compared as values: --raw and --time of subscribe do
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
 withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
 numbers that are disowned (a later session of the lineage begins before them), are listed, and are no
-difference. A recording did not ask for what comes before it, nor a ledger for what it does not reach. Lines
-state what they did not ask for only with --events, and only if all of them are there: otherwise numbers without
-a line are missing, so compare with the same --symbols and --kinds as those of subscribe.
+difference. That includes what comes before a recording, what a journal does not keep any more, and what a
+ledger does not reach. Lines say what they did not ask for only with --events, and only if all of them are
+there; otherwise numbers without a line are missing, so use the --symbols and --kinds of subscribe here too.
 
 What is in order is compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of a
 wrong client) are sorted in memory, 40 bytes for each tick.
@@ -284,6 +284,13 @@ var absenceTexts = [compare.NumAbsences]string{
 	"does not have", "begins after", "ends before", "lost", "withheld", "did not ask for", "disowned", "has perhaps",
 }
 
+func (d *diffParty) lacks(a compare.Absence) string {
+	if d.kind == kindJournal && a == compare.NotAskedThere {
+		return "does not keep" // as its retention says
+	}
+	return absenceTexts[a]
+}
+
 // Bounds of the result for people.
 const (
 	rangesShown      = 8
@@ -338,7 +345,7 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 					if r.IsDifference(a) {
 						c = red
 					}
-					row(c, name+" "+absenceTexts[a], n.Count, rangesText(n))
+					row(c, name+" "+parties[i].lacks(a), n.Count, rangesText(n))
 				}
 			}
 			if n := &s.Short[i]; n.Count > 0 {
@@ -373,7 +380,7 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 	for _, d := range r.First {
 		what := "different"
 		if d.Lacks >= 0 {
-			what = partyNames[d.Lacks] + " " + absenceTexts[d.Absence]
+			what = partyNames[d.Lacks] + " " + parties[d.Lacks].lacks(d.Absence)
 		}
 		out.printf("  %s of session %v: %s\n", formatThousands(d.Seq), d.Session, what)
 		for i, text := range d.Texts {
