@@ -119,6 +119,25 @@ func TestDeadPeerIsFound(t *testing.T) {
 	}
 }
 
+// A refusal that is triggered by hand meets the next hellos, as many as it says, and nobody before.
+func TestRefusalByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, publisher.Config{Seed: 1})
+		s.behind("on now: refuse busy retry 50ms 2 times\non now: cut", nil)
+		sub, stop := s.subscribe(subscriber.Config{Start: codec.Start{Kind: codec.StartBeginning}, MaxBackoff: time.Millisecond}, nil)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, subscriber.Live, sub.Status().State)
+		require.True(t, s.lab.Trigger("now"))
+		time.Sleep(90 * time.Millisecond)
+		require.NotEqual(t, subscriber.Live, sub.Status().State, "refused twice")
+		time.Sleep(3 * time.Second)
+		require.Equal(t, subscriber.Live, sub.Status().State)
+		assert.Equal(t, uint64(2), s.lab.Results()[0].Times)
+		stop()
+		s.end()
+	})
+}
+
 // Where one packet in twenty is lost, so that what follows it waits for its repetition, nobody is taken for dead
 // (PROMISES.md, 12).
 func TestLossIsNoDeath(t *testing.T) {

@@ -43,6 +43,7 @@ type Lab struct {
 	hung    time.Time                       // until when new connections hang
 	hanger  int                             // rule because of which they do
 	frozen  time.Time                       // until when the publisher is suspended
+	hellos  map[int]uint64                  // rules triggered by hand that the next hellos meet, and how many
 	copied  bool                            // there is a copy of the publisher's journal, or there will be
 	down    int                             // faults for which the publisher is away; new connections are closed
 	turn    chan struct{}                   // closed when the last fault of the publisher is done; nil before the first
@@ -195,6 +196,15 @@ func (l *Lab) inject(hits []int) {
 	for _, i := range hits {
 		r := l.rules.rule(i)
 		if r == nil {
+			continue
+		}
+		if r.Fault.Verb.ofLogins() {
+			l.mu.Lock()
+			if l.hellos == nil {
+				l.hellos = make(map[int]uint64)
+			}
+			l.hellos[i] += max(1, r.Fault.ForTimes)
+			l.mu.Unlock()
 			continue
 		}
 		if r.Fault.Verb.ofPublisher() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -111,6 +112,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	defer l.hear(k.number, nil)
 	_ = nc.SetReadDeadline(time.Time{})
 	hits, login := l.rules.login(k.name)
+	hits = append(hits, l.nextHello(k.name)...)
 	k.login = login
 	wait := time.Duration(0)
 	for _, i := range hits {
@@ -207,6 +209,22 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	nc.Close()
 	server.Close()
 	up.Wait()
+}
+
+// nextHello returns the rules triggered by hand that a hello of name meets.
+func (l *Lab) nextHello(name string) (hits []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range slices.Sorted(maps.Keys(l.hellos)) {
+		if !l.rules.applies(i, name) {
+			continue
+		}
+		hits = append(hits, i)
+		if l.hellos[i]--; l.hellos[i] == 0 {
+			delete(l.hellos, i)
+		}
+	}
+	return hits
 }
 
 // whyEnded says in words why messages from the publisher ended.
