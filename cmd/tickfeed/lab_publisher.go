@@ -103,6 +103,9 @@ func (p *program) labPublisher(ctx context.Context, o *labOptions, l *lab.Lab, e
 	if err != nil {
 		return nil, err
 	}
+	if x.journal == "" {
+		p.notef("the command of the publisher has no %s: without a journal, it begins another session whenever a rule starts it again", journalPlaceholder)
+	}
 	o.upstream, l.Publisher = x.addr, x
 	return x, nil
 }
@@ -180,7 +183,8 @@ func (x *labPublisher) Start(ctx context.Context, over lab.Journal) error {
 	x.cmd, x.ended = cmd, ended
 	x.mu.Unlock()
 	go x.watch(cmd, out, ended)
-	ctx, cancel := context.WithTimeout(ctx, publisherStarts)
+	all := ctx // until the lab ends
+	ctx, cancel := context.WithTimeout(all, publisherStarts)
 	defer cancel()
 	for {
 		if nc, err := dial(ctx, x.addr); err == nil {
@@ -192,6 +196,9 @@ func (x *labPublisher) Start(ctx context.Context, over lab.Journal) error {
 			return fmt.Errorf("%s has ended, and has not listened on %s: what it printed is above", x.args[0], x.addr)
 		case <-ctx.Done():
 			_ = x.Kill()
+			if all.Err() != nil {
+				return fmt.Errorf("%s did not listen on %s before the lab ended", x.args[0], x.addr)
+			}
 			return fmt.Errorf("%s does not listen on %s after %v", x.args[0], x.addr, publisherStarts)
 		case <-time.After(publisherPolls):
 		}

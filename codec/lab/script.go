@@ -114,7 +114,7 @@ type Fault struct {
 
 // Verbs documents the faults, in the order of Verb.
 var Verbs = [verbs]script.Form{
-	Cut:             {"cut", "cut [fin|rst|inside]", "ends the connection: in order (fin, the default), by a reset, or in the middle of a message", "at seq 1000: cut rst"},
+	Cut:             {"cut", "cut [fin|rst|inside]", "ends the connection: in order (fin, the default), by a reset, which also throws away what the client has not read yet, or in the middle of a message", "at seq 1000: cut rst"},
 	Stall:           {"stall", "stall DURATION", "passes nothing in either direction for so long", "at 5s: stall 2s"},
 	HalfOpen:        {"half-open", "half-open in|out", "from now on drops what the client should receive (in), or what it sends (out); TCP stays open", "at seq 500: half-open in"},
 	Slow:            {"slow", "slow RATE", "passes at most RATE bytes a second to the client from now on", "at login 1: slow 20000"},
@@ -142,8 +142,8 @@ var Verbs = [verbs]script.Form{
 	RefuseDials:     {"refuse dials", "refuse dials DURATION", "closes new connections at once for so long", "at 5s: refuse dials 1s"},
 	HangDials:       {"hang dials", "hang dials DURATION", "accepts new connections for so long and does nothing with them", "at 5s: hang dials 1s"},
 	Kill:            {"kill", "kill [for DURATION]", "ends the publisher as kill -9 does, and starts it again over its journal, at once or after so long", "at seq 1000: kill for 200ms"},
-	Stop:            {"stop", "stop [for DURATION]", "stops the publisher, which says goodbye, and starts it again over its journal, at once or after so long", "at seq 1000: stop for 200ms"},
-	Restart:         {"restart", "restart [over journal|copy|none]", "stops the publisher and starts it again over its journal (the default), over the copy that copy journal made (numbers after it are disowned), or over no journal (another session, with nothing in common)", "at seq 1000: restart"},
+	Stop:            {"stop", "stop [for DURATION]", "stops the publisher, which sends what it has published, says goodbye, and starts again over its journal, at once or after so long", "at seq 1000: stop for 200ms"},
+	Restart:         {"restart", "restart [over journal|copy|none]", "stops the publisher as stop does, and starts it again over its journal (the default), over the copy that copy journal made (numbers after it are disowned), or over no journal (another session, with nothing in common)", "at seq 1000: restart"},
 	CopyJournal:     {"copy journal", "copy journal", "keeps a copy of the publisher's journal for restart over copy", "at seq 500: copy journal"},
 	Freeze:          {"freeze", "freeze for DURATION", "suspends the publisher, as SIGSTOP does; its connections stay open, and nothing passes", "at seq 1000: freeze for 2s"},
 	FillDisk:        {"disk full", "disk full for DURATION", "leaves no room on the disk of the journal: publishing waits, and heartbeats go on", "at seq 1000: disk full for 1s"},

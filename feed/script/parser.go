@@ -116,7 +116,7 @@ func (p *Parser) Duration(what string) (time.Duration, error) {
 	text := p.Next()
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 || d > MaxFor {
-		return 0, fmt.Errorf("%s must be followed by a duration such as 200ms or 5s, at most %v, got %q", what, MaxFor, text)
+		return 0, fmt.Errorf("%s must be followed by a duration such as 200ms or 5s, greater than 0 and at most %v, got %q", what, MaxFor, text)
 	}
 	return d, nil
 }

@@ -294,7 +294,9 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 			p.Next()
 		default:
 			t.When = AtTime
-			t.After, err = p.Duration(word)
+			if t.After, err = p.Duration(word); err != nil && word == "at" && strings.Trim(what[:min(1, len(what))], "0123456789") != "" {
+				err = fmt.Errorf("at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got %q", what)
+			}
 		}
 	case "every":
 		if p.Accept("seq") {

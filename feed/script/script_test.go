@@ -66,6 +66,7 @@ func TestErrors(t *testing.T) {
 		{"at 5s: break", "x:1:13: break what?"},
 		{`at 5s: break "it`, "x:1:14: the quote has no end"},
 		{"at 5s: break it now", `x:1:17: "now" is too much: break TEXT`},
+		{"at sequ 5: break it", `x:1:4: at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got "sequ"`},
 		{"at 5s: wait 1d", `x:1:13: wait must be followed by a duration`},
 	} {
 		_, err := Parse("x", []byte(test.script), faults, events)

@@ -34,7 +34,7 @@ func run(test func(t *testing.T)) {
 func Example() {
 	run(func(t *testing.T) { // in a file of yours: func TestReconnect(t *testing.T) {
 		s := publishertest.New(t)
-		aapl := s.Define("AAPL") // number 1
+		aapl := s.Define("AAPL")       // number 1
 		s.Rule("at seq 1000: cut fin") // "cut rst" also takes what the client has not read yet
 		r := subscribertest.Start(t, subscriber.Config{Addrs: []string{s.Addr}, Start: subscriber.Beginning})
 		next := s.Quotes(aapl, 1500)

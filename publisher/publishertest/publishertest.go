@@ -102,7 +102,12 @@ func start(t testing.TB, network *netsim.Network, addr string, configs []publish
 		cancel()
 		s.serving.Wait()
 		if err := s.host.Close(); err != nil {
-			t.Error("publishertest: ", err)
+			t.Error("publishertest:", err)
+		}
+		for _, r := range s.lab.Results() {
+			if r.Times == 0 && r.Rule.Trigger.When != lab.WithChance && !t.Failed() {
+				t.Errorf("publishertest: the rule %q never did anything", r.Text)
+			}
 		}
 	})
 	return s
@@ -224,7 +229,9 @@ func (s *Server) End() {
 }
 
 // Rule adds rules to the script of the lab, for example "at seq 1000: cut rst" or "at seq 1000: kill for 10ms"; the verbs are
-// documented in lab.Verbs, the triggers in lab.Triggers. They apply until the end of the test.
+// documented in lab.Verbs, the triggers in lab.Triggers. They apply until the end of the test, which fails if one of them,
+// except one with a chance, never did anything. Before "at seq N: cut fin" a client receives every number below N; a reset, cut rst, throws away what
+// the client has not read yet.
 func (s *Server) Rule(text string) {
 	s.t.Helper()
 	script, err := lab.Parse("rule", []byte(text))
