@@ -2,7 +2,6 @@ package ops_test
 
 import (
 	"io"
-	"net"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -23,7 +22,7 @@ func BenchmarkScrape(b *testing.B) {
 	defer pub.Close(b.Context())
 	id, err := pub.Define(b.Context(), feed.Definition{Symbol: "AAPL", PriceExponent: -2})
 	require.NoError(b, err)
-	ln := &pipes{make(chan net.Conn), make(chan struct{})}
+	ln := newPipes()
 	var served sync.WaitGroup
 	served.Go(func() { _ = pub.Serve(b.Context(), ln) })
 	defer served.Wait()
