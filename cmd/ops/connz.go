@@ -93,10 +93,15 @@ func (s *Site) connz(x *exchange) {
 // list sorts conns, keeps the first limit of them, and completes those.
 func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connList {
 	l := &connList{Total: len(conns), Sort: by}
-	slices.SortFunc(conns, func(a, b Conn) int { return cmp.Or(order(&a, &b), cmp.Compare(a.Number, b.Number)) })
-	l.Conns = append([]Conn{}, conns[:min(limit, len(conns))]...)
+	sorted := make([]*Conn, len(conns))
+	for i := range conns {
+		sorted[i] = &conns[i]
+	}
+	slices.SortFunc(sorted, func(a, b *Conn) int { return cmp.Or(order(a, b), cmp.Compare(a.Number, b.Number)) })
+	l.Conns = make([]Conn, min(limit, len(conns)))
 	for i := range l.Conns {
 		c := &l.Conns[i]
+		*c = *sorted[i]
 		if c.lag != nil {
 			c.LagTime = c.lag()
 		}

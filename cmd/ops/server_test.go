@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,7 +261,10 @@ func TestLabRoutes(t *testing.T) {
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
+	once  sync.Once
 }
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
@@ -270,7 +274,7 @@ func (p *pipes) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
 
 // dial returns the client's side of a connection that the server may accept or not.
@@ -298,7 +302,7 @@ func get(nc net.Conn, path string) (string, error) {
 // returns, nothing of it is left.
 func TestServerBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := &pipes{make(chan net.Conn), make(chan struct{})}
+		ln := newPipes()
 		site := ops.Site{Command: "test", Status: func() any { return strings.Repeat("x", 1<<20) }, Routes: []ops.Route{{Name: "hang", Do: func(ctx context.Context, _ []byte) (any, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()

@@ -168,3 +168,11 @@ func (w *world) ask(command, method, path, body string, header ...string) *http.
 
 // json are the headers of a program that asks for an effect.
 var json = []string{"Content-Type", "application/json"}
+
+func dialTCP(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+	return nc
+}

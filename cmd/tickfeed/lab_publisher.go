@@ -195,6 +195,11 @@ func (x *labPublisher) Start(ctx context.Context, over lab.Journal) error {
 		case <-ended:
 			return fmt.Errorf("%s has ended, and has not listened on %s: what it printed is above", x.args[0], x.addr)
 		case <-ctx.Done():
+			select {
+			case <-ended: // which has cancelled ctx
+				continue
+			default:
+			}
 			_ = x.Kill()
 			if all.Err() != nil {
 				return fmt.Errorf("%s did not listen on %s before the lab ended", x.args[0], x.addr)
