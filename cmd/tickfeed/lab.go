@@ -21,6 +21,7 @@ import (
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/certs"
 	"tickfeed/codec/lab"
+	"tickfeed/feed/script"
 )
 
 // labOptions are the flags of lab.
@@ -180,8 +181,12 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 		if err != nil {
 			return nil, usage("script: %w", err)
 		}
-		if s, err = lab.Parse(args[0], text); err != nil {
+		all, err := script.Parse(args[0], text, labLanguages...)
+		if err != nil {
 			return nil, usage("%w", err)
+		}
+		if s = lab.FaultsOf(all); len(s.Rules) < len(all.Rules) {
+			p.notef("%s: %s of a market left out: they are for tickfeed publish --scenario", args[0], plural(len(all.Rules)-len(s.Rules), "event"))
 		}
 	}
 	for _, text := range o.rules {

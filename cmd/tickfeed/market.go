@@ -23,6 +23,7 @@ type marketOptions struct {
 	defaultRate float64 // ticks per second if --rate is not given
 	steady      bool
 	universe    universeOptions
+	scenario    scenarioOptions
 }
 
 // universeOptions are the flags that choose the instruments of the simulated market.
@@ -91,6 +92,7 @@ func (o *marketOptions) define(f *pflag.FlagSet, days int) {
 	o.defaultRate = defaultRate
 	countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
 	o.universe.define(f, "instruments")
+	o.scenario.define(f)
 	f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
 	countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
 	f.StringVar(&o.shape, "day-shape", sim.Flat.String(), "how ticks are spread over the day: `SHAPE` flat (--rate in every minute) or u (4 times --rate at the opening, 0.6 times past noon, 3 times at the close)")
@@ -115,13 +117,31 @@ func (o *marketOptions) check() error {
 
 // load reads the files that the flags name. The caller must have called check.
 func (o *marketOptions) load(ctx context.Context) (err error) {
-	o.market.Universe, err = o.universe.load(ctx, &o.market.Instruments)
+	if o.market.Universe, err = o.universe.load(ctx, &o.market.Instruments); err == nil {
+		o.market.Scenario, err = o.scenario.load(ctx)
+	}
 	return err
+}
+
+// printsInstead prints what is asked for instead of a market: the instruments, or the language of scenarios. The caller must
+// have called load.
+func (o *marketOptions) printsInstead(p *program) (printed bool, err error) {
+	switch {
+	case o.scenario.list:
+		return true, p.listScenarios(o.scenario.name)
+	case o.universe.print != "":
+		return true, p.printUniverse(&o.universe, o.market.Universe, o.market.Instruments)
+	}
+	return false, nil
 }
 
 // marketName describes the market, for people.
 func (o *marketOptions) marketName() string {
-	return fmt.Sprintf("simulated market, seed %d", o.market.Seed)
+	text := fmt.Sprintf("simulated market, seed %d", o.market.Seed)
+	if o.scenario.name != "" {
+		text += ", scenario " + o.scenario.name
+	}
+	return text
 }
 
 // ticksPerSecond returns the rate asked for, in ticks per second of real time; +Inf for max.

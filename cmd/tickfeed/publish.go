@@ -50,6 +50,7 @@ type publishOptions struct {
 	exitAtEnd   bool
 	waitFor     int
 	stdinOrders bool
+	commands    bool
 }
 
 func (p *program) publishCommand() *cobra.Command {
@@ -59,7 +60,9 @@ func (p *program) publishCommand() *cobra.Command {
 		Short: "Publish a simulated market, files, or standard input",
 		Long: `Number ticks, journal them, and stream them to all subscribers.
 
-Without arguments, publish a simulated market until Ctrl-C. --universe names a file with its instruments: their
+Without arguments, publish a simulated market until Ctrl-C. --scenario lets auctions, halts, news, a flash
+crash and more happen in it, at times of the market and the same each time; --list documents the events, and
+--commands reads them from standard input while the market runs. --universe names a file with its instruments: their
 prices, tick sizes, habits and hours (tickfeed publish --print-universe describes the fields). If any of
 them has hours, a day is 24 hours, and --rate is the rate while all instruments trade. Otherwise read the ticks from files, one
 after the other: CSV (with a header) or NDJSON, - for standard input; the formats of exchanges and
@@ -80,12 +83,17 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
+  tickfeed publish --scenario flash-crash
+  tickfeed publish --event 'at 10:00: halt TSLA for 10m reason "news pending"'
   tickfeed publish --print-universe > u.csv       # edit it for --universe u.csv
   tickfeed publish quotes.csv.gz --zone America/New_York --column bid=BEST_BID
   producer | tickfeed publish - --listen unix:/run/tickfeed.sock`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
 	}
 	group(cmd, groupMarket, func(f *pflag.FlagSet) { o.marketOptions.define(f, 0) })
+	group(cmd, groupMarket, func(f *pflag.FlagSet) {
+		f.BoolVar(&o.commands, "commands", false, "read events from standard input while the market runs, such as halt TSLA for 10m; list and trigger NAME")
+	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
 	})
@@ -135,6 +143,8 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 		return usage("--%s applies only to %s", wrongFlag, kind)
 	case o.journal == "" && (o.retain != retention{} || o.appending):
 		return usage("--retain and --append need a journal; name its directory with --journal")
+	case o.commands && o.stdinOrders:
+		return usage("--commands and the orders of a parent process both need standard input")
 	case o.waitFor < -1 || o.waitFor < 0 && cmd.Flags().Changed("wait-for"):
 		return usage("--wait-for must not be negative, got %d", o.waitFor)
 	}
@@ -172,8 +182,8 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err := o.marketOptions.load(cmd.Context()); err != nil {
 		return err
 	}
-	if o.universe.print != "" {
-		return p.printUniverse(&o.universe, o.market.Universe, o.market.Instruments)
+	if printed, err := o.printsInstead(p); printed {
+		return err
 	}
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
@@ -187,7 +197,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
-	input := input{o: o, paths: paths}
+	input := input{o: o, paths: paths, director: &director{say: p.notef}}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err
 	}
@@ -196,6 +206,15 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		return err
 	}
 	ctx := cmd.Context()
+	faults, err := newFaults(ctx, o.market.Scenario)
+	switch {
+	case err != nil:
+		return err
+	case faults != nil && encryption != nil:
+		faults.close()
+		return usage("the scenario has faults, which are made between a publisher and its subscribers, where TLS hides the stream: leave out TLS or the faults")
+	}
+	defer faults.close()
 	listeners, err := listenAll(ctx, o.listen)
 	if err != nil {
 		return err
@@ -217,7 +236,8 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, log: log}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log}
+	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime
 	if errors.Is(err, errHangs) {
@@ -311,6 +331,9 @@ type input struct {
 	o     *publishOptions
 	paths []string // none: the simulated market
 	sim   *sim.Market
+	// director obeys --commands, and happens is told what happens in the market; it may be nil.
+	director *director
+	happens  func(sim.Event)
 
 	source     feed.Source       // nil for the simulated market
 	files      *files.Source     // source, if paths are not recordings
@@ -460,10 +483,12 @@ func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, err
 	case in.o.steady:
 		pace.Rate = in.o.ticksPerSecond()
 	}
+	cfg.Happens, cfg.Commands = in.happens, in.o.commands
 	in.sim, err = sim.New(cfg)
 	if err != nil {
 		return nil, pace, usage("%w", err)
 	}
+	in.director.begin(in.sim, cfg.Scenario)
 	return in.sim, pace, nil
 }
 
@@ -495,6 +520,7 @@ type service struct {
 	input     *input
 	listeners []net.Listener
 	web       net.Listener // of --http; nil for none
+	faults    *faultLab    // between the subscribers and the publisher; nil for none
 	log       zerolog.Logger
 	ticks     atomic.Uint64
 }
@@ -512,8 +538,12 @@ func (s *service) run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	serving, endServing := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer endServing(nil)
-	for _, ln := range s.listeners {
-		group.Go(func() error { return s.pub.Serve(serving, ln) })
+	if s.faults == nil {
+		for _, ln := range s.listeners {
+			group.Go(func() error { return s.pub.Serve(serving, ln) })
+		}
+	} else {
+		group.Go(func() error { return s.faults.serve(serving, s) })
 	}
 	if s.o.status > 0 {
 		group.Go(func() error { return s.sayStatus(running) })
@@ -581,6 +611,10 @@ func (s *service) feed(ctx, feeding context.Context) error {
 	src, pace, err := s.input.ticks(s.pub.Recovered())
 	if err != nil {
 		return err
+	}
+	if s.o.commands && s.input.sim != nil {
+		stop := s.p.readCommands(feeding, s.input.director.line)
+		defer stop()
 	}
 	ticks, err := s.pub.Feed(feeding, stoppable{src}, pace)
 	s.ticks.Store(ticks)

@@ -71,7 +71,7 @@ standard error at the end.`,
 // check reports the first invalid flag.
 func (o *simOptions) check() error {
 	switch {
-	case o.output == "" && o.universe.print == "":
+	case o.output == "" && o.universe.print == "" && !o.scenario.list:
 		return usage("name the recording to write with -o, such as -o day.tick")
 	case math.IsInf(float64(o.rate), 1):
 		return usage("--rate must be a number: ticks per second of the market; sim is as fast as the machine at any rate")
@@ -88,8 +88,8 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 	if err := o.load(ctx); err != nil {
 		return err
 	}
-	if o.universe.print != "" {
-		return p.printUniverse(&o.universe, o.market.Universe, o.market.Instruments)
+	if printed, err := o.printsInstead(p); printed {
+		return err
 	}
 	as, err := parseOrigin(o.session, o.created)
 	if err != nil {
@@ -103,6 +103,9 @@ func (p *program) sim(ctx context.Context, o *simOptions) error {
 	market, err := sim.New(cfg)
 	if err != nil {
 		return usage("%w", err)
+	}
+	if n := faultsIn(o.market.Scenario); n > 0 {
+		p.notef("%s: %s left out: they need a network; see tickfeed publish and tickfeed lab", o.scenario.name, plural(n, "fault"))
 	}
 	out, err := p.createRecording(o.output, o.force)
 	if err != nil {

@@ -28,7 +28,19 @@ type arrivals struct {
 	// recent holds the instruments of the latest events; head is the place of the next, modulo its length.
 	recent [1 << 11]uint32
 	head   uint32
+
+	spacing spacing
+	last    int64 // time of the last event, of plain
 }
+
+// spacing is how events follow each other.
+type spacing uint8
+
+const (
+	clustered     spacing = iota
+	evenly                // at the same distance
+	independently         // a Poisson process
+)
 
 // The kernels are the time scales of the excitation: how many events an event causes, on average, and the rate, per
 // second, at which its effect decays. Programs answer an event within a millisecond, as the peak of the times between
@@ -52,6 +64,9 @@ const (
 // next advances to the next event before until and returns its instrument. It returns false if there is none,
 // with now at until.
 func (a *arrivals) next(until int64) (uint32, bool) {
+	if a.spacing != clustered {
+		return a.plain(until)
+	}
 	for {
 		intensity := a.background + a.rushing + a.excited[0] + a.excited[1] + a.excited[2]
 		wait := a.rng.ExpFloat64() * unitsPerSecond / intensity
@@ -98,6 +113,23 @@ func (a *arrivals) decay(units float64) {
 			a.rushing = 0
 		}
 	}
+}
+
+// plain is next for events that cause no others.
+func (a *arrivals) plain(until int64) (uint32, bool) {
+	wait := unitsPerSecond / a.background
+	if a.spacing == independently {
+		a.last = a.now
+		wait *= a.rng.ExpFloat64()
+	}
+	wait -= float64(a.now - a.last)
+	if wait >= float64(until-a.now) {
+		a.now = until
+		return 0, false
+	}
+	a.now += max(int64(wait), 0)
+	a.last = a.now
+	return a.pick(), true
 }
 
 // excite makes further events of an instrument more likely.

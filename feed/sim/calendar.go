@@ -210,6 +210,7 @@ func (m *Market) startCalendar() {
 		m.stage.add(max(x.units(g.from-preOpen), -preOpen<<unitShift), g)
 	}
 	m.reweigh()
+	m.schedule()
 }
 
 // units returns the time at, in ns since the Unix epoch, as units since the opening of the market's day.
@@ -226,16 +227,13 @@ func (m *Market) turn() {
 	m.open += int64(calendarDay)
 	m.calendar.origin += int64(calendarDay)
 	m.arrivals.now -= m.dayUnits
-	for i := range m.stage.tasks {
-		m.stage.tasks[i].at -= m.dayUnits
-	}
-	m.stage.at, m.stage.planned = 0, 0
+	m.stage.rebase(m.dayUnits)
 	m.climate.open()
 	for i := range m.instruments {
 		m.instruments[i].ret, m.instruments[i].variance = 0, 0
 	}
-	m.phase = trading
-	m.startEpoch()
+	m.schedule()
+	m.phase = performing
 }
 
 // skipNight leaves out the time until the next task, except its last two seconds, if the market is continuous and no
@@ -286,6 +284,9 @@ func (g *group) begin(m *Market, at int64) {
 
 // visit makes the change of one instrument.
 func (g *group) visit(m *Market, id uint32, at int64, out []feed.Tick) int {
+	if m.isGone(id) {
+		return 0
+	}
 	in, l := &m.instruments[id], &m.listings[id]
 	name, when := feed.InstrumentID(id), m.timeOf(at)
 	switch g.next {
@@ -380,4 +381,5 @@ func (g *group) scale(m *Market, id uint32) {
 		k = math.Sqrt(float64(calendarDay) / float64(g.to-g.from) * dayShape(g.done(m, m.arrivals.now)))
 	}
 	m.instruments[id].setScale(&m.listings[id], k)
+	m.rebase(id)
 }

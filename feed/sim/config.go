@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // A Config says which market to simulate. The zero Config is a market of 1000 instruments and 10,000 ticks a
@@ -23,6 +24,14 @@ type Config struct {
 	// of day of Start, Monday to Friday, and Rate is that of the time when all instruments trade: less of them have their
 	// share of it.
 	Universe *Universe
+	// Scenario is what happens in the market: its rules in Language; others are ignored. There are no random halts then. The
+	// error of New is a *script.Error if a rule can never do anything.
+	Scenario *script.Script
+	// Commands allows Market.Do. Next then returns at the end of each epoch, so that a command waits for a quarter of a
+	// second of the market at most.
+	Commands bool
+	// Happens, if set, is called by Next for each rule that happens, before its ticks.
+	Happens func(Event)
 	// Rate is the mean number of ticks per second of simulated time, over the day and, with the flat shape,
 	// over any minute of it. Definitions and the status ticks that begin and end a day are not counted. 0 means
 	// 10,000; in [MinRate, MaxRate].

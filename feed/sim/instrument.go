@@ -42,8 +42,13 @@ type instrument struct {
 type special uint8
 
 const (
-	halted special = 1 << iota // no quotes and no trades
-	closed                     // outside its hours: no quotes and no trades
+	halted     special = 1 << iota // no quotes and no trades
+	closed                         // outside its hours, or delisted: no quotes and no trades
+	quiet                          // no events, and no status that says so
+	locked                         // the bid is the ask, or above it, and nothing trades
+	limited                        // trades stay within a band
+	scaled                         // sizes are larger or smaller than usual
+	remembered                     // its trades may be busted
 )
 
 const (
@@ -153,6 +158,24 @@ const flowPart = 1.2 * impact * impact * spreadPerTrade * spreadPerTrade
 
 // mostSpread bounds the spread that follows from the volatility, as a share of the price.
 const mostSpread = 0.002
+
+// scales returns what setScales sets: the moves of a day and the usual spread, in ticks.
+func (in *instrument) scales() (market, own, spread float64) {
+	return float64(in.marketScale), float64(in.ownScale), float64(in.spread)
+}
+
+func (in *instrument) setScales(market, own, spread float64) {
+	in.marketScale, in.ownScale, in.spread = float32(market), float32(own), float32(spread)
+}
+
+// shift multiplies the price by 1 + by. Of an instrument whose price may be negative, 1 % is the volatility of a day.
+func (in *instrument) shift(l *listing, by float64) {
+	if l.signed {
+		in.fair += float64(by * 100 * l.own)
+		return
+	}
+	in.fair = in.bounded(in.fair * (1 + by))
+}
 
 // overnight moves the price by half a day's move, and slightly back towards the price at which it was first
 // listed, so that it stays plausible for any number of days. market and own are standard normal.

@@ -32,6 +32,9 @@
 // status at the end. Now and then an instrument is halted for some minutes and neither quotes nor trades. With
 // levels, a clear follows a pre-open or halted status in the same event.
 //
+// [Config].Scenario lets something happen at times of the market: see [Language] and [Verbs]. The rules above then hold but for what
+// the scenario does. [Config].Universe has instruments of one's own, each in the hours of its venue.
+//
 // Between days the event times jump by a night or a weekend. A caller that waits for event times would wait
 // that long; [Config].Continuous leaves nights and weekends out.
 package sim
@@ -61,6 +64,7 @@ type Market struct {
 	climate     climate
 	calendar    *calendar // nil if all instruments have the hours of the market
 	stage       stage
+	commands    commands
 
 	phase phase
 	index int // index of the next instrument, in phases that visit all of them
@@ -174,6 +178,9 @@ func New(config Config) (*Market, error) {
 	}
 	m.calendar = newCalendar(m.listings, &m.config)
 	m.lag = marketLag / m.config.DayLength.Seconds()
+	if err := m.setUp(); err != nil {
+		return nil, err
+	}
 	if m.calendar != nil {
 		m.startCalendar()
 		return m, nil
@@ -187,7 +194,11 @@ func New(config Config) (*Market, error) {
 func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	n := copy(batch, m.pending)
 	m.pending = m.pending[n:]
+	m.stage.epochEnded = false
 	for n < len(batch) {
+		if m.stage.epochEnded && n > 0 {
+			break
+		}
 		if m.phase == ended {
 			return n, io.EOF
 		}
@@ -219,6 +230,21 @@ func (m *Market) step(out []feed.Tick) int {
 	}
 	id := feed.InstrumentID(m.index)
 	n := 1
+	if m.stage.active && m.phase != defining && m.passesOver(uint32(id)) {
+		n = 0
+	}
+	if n > 0 {
+		n = m.visit(out, id)
+	}
+	if m.index++; m.index == len(m.instruments) {
+		m.index = 0
+		m.endPhase()
+	}
+	return n
+}
+
+// visit writes the ticks of one instrument in a phase that visits all of them.
+func (m *Market) visit(out []feed.Tick, id feed.InstrumentID) int {
 	switch m.phase {
 	case defining:
 		out[0] = feed.Tick{
@@ -226,23 +252,33 @@ func (m *Market) step(out []feed.Tick) int {
 		}
 	case preOpening:
 		day := int32(m.date.Year()*10_000 + int(m.date.Month())*100 + m.date.Day())
-		n = m.silence(out, uint32(id), feed.StatusTick(id, m.open-preOpen, feed.StatusPreOpen, day))
+		return m.silence(out, uint32(id), feed.StatusTick(id, m.open-preOpen, feed.StatusPreOpen, day))
 	case opening:
 		out[0] = feed.StatusTick(id, m.open, feed.StatusTrading, 0)
 	case closing:
 		out[0] = feed.StatusTick(id, m.open+int64(m.config.DayLength), feed.StatusClosed, 0)
 	}
-	if m.index++; m.index == len(m.instruments) {
-		m.index = 0
-		m.phase++
-		if m.calendar != nil {
-			m.phase = performing
-		}
-		if m.phase == ended && m.day != m.config.Days {
+	return 1
+}
+
+// endPhase goes on to the next phase after one that has visited all instruments.
+func (m *Market) endPhase() {
+	switch was := m.phase; {
+	case m.calendar != nil: // after the definitions the calendar opens and closes instruments
+		m.phase = performing
+	case m.stage.active && was == preOpening:
+		m.phase = performing // what happens at the opening, then goOn
+	case m.stage.active && was == opening:
+		m.stage.opened = true
+		m.phase = performing
+	case was == closing:
+		m.phase = ended
+		if m.day != m.config.Days {
 			m.startDay()
 		}
+	default:
+		m.phase++
 	}
-	return n
 }
 
 // silence writes a status that ends the quote, and with levels the clear of the book that goes with it.
@@ -287,6 +323,7 @@ func (m *Market) startDay() {
 	m.arrivals.calm()
 	m.climate.open()
 	m.startEpoch()
+	m.schedule()
 }
 
 // nextOpening returns the opening time of the day after the current one.
@@ -324,6 +361,9 @@ func (m *Market) overnight() {
 // planHalts draws the halts of the day: two or three if the market has many instruments.
 func (m *Market) planHalts() {
 	m.controls, m.control = m.controls[:0], 0
+	if m.stage.active {
+		return // all halts are those of the scenario
+	}
 	count := len(m.instruments)
 	for range maxControls / 2 {
 		wanted := m.rng.Float64() < min(0.6, float64(count)/200)
@@ -348,7 +388,9 @@ func (m *Market) event(out []feed.Tick) int {
 	}
 	in := &m.instruments[id]
 	if in.special != 0 {
-		return 0
+		if n, taken := m.unusual(out, id, in, at); taken {
+			return n
+		}
 	}
 	ret, variance := m.climate.at(m.arrivals.now)
 	if in.sector != 0 {
@@ -366,6 +408,9 @@ func (m *Market) event(out []feed.Tick) int {
 		n = m.deepen(out, id, in, at, r)
 	default:
 		n = m.quote(out, id, in, at, r)
+	}
+	if in.special != 0 {
+		m.adapt(out[:n], id, in)
 	}
 	m.events++
 	m.ticks += float64(n)
@@ -520,6 +565,10 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 // goOn begins the next epoch, or ends the day.
 func (m *Market) goOn() {
 	switch {
+	case m.stage.active && m.command():
+		m.phase = performing
+	case m.stage.active && m.calendar == nil && !m.stage.opened:
+		m.phase = opening
 	case m.arrivals.now < m.dayUnits:
 		m.phase = trading
 		m.startEpoch()
@@ -541,6 +590,11 @@ func (m *Market) startEpoch() {
 		m.until = min(m.until, m.controls[m.control].at)
 	}
 	m.until = min(m.until, m.stage.next())
+	if m.stage.active {
+		m.stage.epochEnded = m.config.Commands
+		m.until = min(m.until, m.stage.change)
+		m.arrivals.spacing = m.stage.spacing
+	}
 	if rate == 0 { // every instrument is closed or quiet
 		m.skipNight(now, m.until)
 		m.arrivals.background = 0
@@ -565,6 +619,9 @@ func (m *Market) startEpoch() {
 	m.most = int64(planned + rate*(max(maxLead-leadTicks/rate, 1)+float64(m.until-now)/unitsPerSecond))
 	m.arrivals.background = (1 - branching) * eventRate * pace
 	m.startRush(eventRate, float64(m.until-now)/float64(m.dayUnits))
+	if m.arrivals.spacing != clustered {
+		m.arrivals.background /= 1 - branching
+	}
 }
 
 // demand returns the ticks per second that are asked for at now, and the ticks that are asked for from the opening to now.
@@ -573,6 +630,9 @@ func (m *Market) demand(now int64) (rate, planned float64) {
 		return m.stage.demand(m.config.Rate, now)
 	}
 	done := float64(now) / float64(m.dayUnits)
+	if m.stage.active {
+		return m.stage.demand(m.config.Rate*m.config.Shape.at(done), now)
+	}
 	rate = m.config.Rate * m.config.Shape.at(done)
 	return rate, m.config.Rate * m.config.DayLength.Seconds() * m.config.Shape.done(done)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // A stage performs tasks at certain times of the market, between two epochs, and says how many ticks are asked for when that is
@@ -19,6 +20,18 @@ type stage struct {
 
 	weights []float64
 	room    []uint32
+
+	// active says that there is a scenario, or that there may be commands: then the fields below are in use.
+	active     bool
+	rules      []*script.Rule
+	effects    []*effect
+	overlays   []overlay // by instrument
+	opened     bool      // the instruments of a market without a calendar have opened today
+	limitClock bool      // a limitClock is among the tasks
+	spacing    spacing
+	change     int64  // when the factor of the rate changes next, in units
+	epochEnded bool   // Next is to return
+	calms      uint32 // counts calm events, after which earlier crashes go no further
 }
 
 // A task is something to do at a time.
@@ -79,6 +92,20 @@ func (s *stage) next() int64 {
 	return s.tasks[0].at
 }
 
+// rebase makes all times those of a day that begins units later.
+func (s *stage) rebase(units int64) {
+	for i := range s.tasks {
+		s.tasks[i].at -= units
+	}
+	for _, e := range s.effects {
+		e.begin -= units
+		if e.end != math.MaxInt64 {
+			e.end -= units
+		}
+	}
+	s.at, s.planned = 0, 0
+}
+
 // due reports whether a task is due at now.
 func (s *stage) due(now int64) bool { return s.next() <= now }
 
@@ -104,7 +131,9 @@ func (m *Market) timeOf(at int64) int64 { return m.open + at>>unitShift }
 // and the ticks that were asked for from the opening to now.
 func (s *stage) demand(full float64, now int64) (rate, planned float64) {
 	s.planned += s.rate * float64(now-s.at) / unitsPerSecond
-	s.rate, s.at = full*s.share, now
+	factor, spacing, change := s.rates(now)
+	s.spacing, s.change = spacing, change
+	s.rate, s.at = full*s.share*factor, now
 	return s.rate, s.planned
 }
 
@@ -132,6 +161,9 @@ func (m *Market) weight(i int) float64 {
 		return 0
 	}
 	w := m.listings[i].activity
+	if m.stage.active {
+		w *= m.stage.overlays[i].activity
+	}
 	if m.calendar != nil {
 		w *= m.calendar.busy(i)
 	}

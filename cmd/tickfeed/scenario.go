@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"tickfeed/codec/lab"
+	"tickfeed/feed/script"
+	"tickfeed/feed/sim"
+)
+
+// scenarioOptions are the flags that say what happens in the simulated market.
+type scenarioOptions struct {
+	name  string
+	rules []string
+	list  bool
+}
+
+// define adds the flags to f.
+func (o *scenarioOptions) define(f *pflag.FlagSet) {
+	f.StringVar(&o.name, "scenario", "", "let the events of a script happen in the market: `FILE`, or "+strings.Join(sim.Scenarios(), ", ")+", which ship with tickfeed")
+	f.StringArrayVar(&o.rules, "event", nil, "add the `RULE` to the scenario, such as 'at 10:00: halt TSLA for 10m'; can be repeated")
+	f.BoolVar(&o.list, "list", false, "list the triggers and events that a scenario knows, and the scenarios that ship, and exit; with --scenario NAME print that one")
+}
+
+// languages are those of all scripts: what happens in the market comes first for the market, and faults for the lab.
+var (
+	marketLanguages = []*script.Language{sim.Language, lab.Language}
+	labLanguages    = []*script.Language{lab.Language, sim.Language}
+)
+
+// load reads the scenario: nil if there is none. The error is a usage error.
+func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
+	if o.name == "" && len(o.rules) == 0 {
+		return nil, nil
+	}
+	s := &script.Script{Seed: 1}
+	if o.name != "" {
+		text, err := readSmall(ctx, o.name, script.MaxScript)
+		if shipped, ok := sim.ScenarioText(o.name); ok && errors.Is(err, fs.ErrNotExist) {
+			text, err = shipped, nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usage("--scenario: there is no file %s, and no scenario of that name ships: %s", o.name, strings.Join(sim.Scenarios(), ", "))
+		} else if err != nil {
+			return nil, usage("--scenario: %w", err)
+		}
+		if s, err = script.Parse(o.name, text, marketLanguages...); err != nil {
+			return nil, usage("%w", err)
+		}
+	}
+	for _, text := range o.rules {
+		r, err := script.Parse("--event", []byte(text), sim.Language)
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		s.Rules = append(s.Rules, r.Rules...)
+	}
+	return s, nil
+}
+
+// faultsIn returns how many rules of s are faults, which are no business of the market.
+func faultsIn(s *script.Script) int {
+	if s == nil {
+		return 0
+	}
+	return len(lab.FaultsOf(s).Rules)
+}
+
+// A faultLab is the faults of a scenario: a lab between the subscribers of a publisher and the publisher, which listens on an
+// address of its own.
+type faultLab struct {
+	lab    *lab.Lab
+	behind net.Listener
+}
+
+// newFaults prepares the faults of s, or returns nil if there are none. The error is a usage error.
+func newFaults(ctx context.Context, s *script.Script) (*faultLab, error) {
+	if faultsIn(s) == 0 {
+		return nil, nil
+	}
+	f := &faultLab{lab: &lab.Lab{Script: lab.FaultsOf(s)}}
+	if err := f.lab.Check(f.lab.Script.Rules...); err != nil {
+		return nil, usage("%w", err)
+	}
+	var err error
+	if f.behind, err = listen(ctx, "127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	f.lab.Dial = func(ctx context.Context) (net.Conn, error) { return dial(ctx, f.behind.Addr().String()) }
+	return f, nil
+}
+
+func (f *faultLab) close() {
+	if f != nil {
+		f.behind.Close() // serve has closed it, unless it was never called
+	}
+}
+
+// serve serves the subscribers of s through the lab until ctx ends.
+func (f *faultLab) serve(ctx context.Context, s *service) error {
+	f.lab.Event = func(e lab.Event) {
+		if e.Line == 0 {
+			return
+		}
+		if s.p.consoleLog() {
+			s.log.Info().Msg(printable(fmt.Sprintf("fault: %s, connection %d, at %s", e.Fault, e.Connection, formatThousands(e.Seq))))
+			return
+		}
+		s.log.Info().Str("fault", e.Fault).Str("client", e.Client).Uint64("connection", e.Connection).Uint64("seq", e.Seq).Msg("fault")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.pub.Serve(ctx, f.behind) })
+	for _, ln := range s.listeners {
+		group.Go(func() error { return f.lab.Serve(ctx, ln) })
+	}
+	return group.Wait()
+}
+
+// listScenarios prints the scenario called name, or documents the language of scenarios and those that ship if none has the name.
+func (p *program) listScenarios(name string) error {
+	if text, ok := sim.ScenarioText(name); ok {
+		_, err := p.stdout.Write(text)
+		return output(err)
+	}
+	var b strings.Builder
+	s := p.screen(p.stdout)
+	section := func(heading string, forms []script.Form) {
+		fmt.Fprintf(&b, "%s:\n", heading)
+		for _, f := range forms {
+			fmt.Fprintf(&b, "%s\n%s\n      %s\n", s.fit("  "+f.Usage, "    "), s.fit("      "+f.Does, "      "), f.Example)
+		}
+	}
+	section("Triggers", []script.Form{script.Triggers[script.AtClock], script.Triggers[script.AtTime], script.Triggers[script.EveryTime], script.Triggers[script.ByHand]})
+	section("\nEvents", sim.Verbs[:])
+	b.WriteString("\nScenarios:\n")
+	for _, name := range sim.Scenarios() {
+		text, _ := sim.ScenarioText(name)
+		comment, _, _ := strings.Cut(string(text), "\n")
+		fmt.Fprintf(&b, "%s\n", s.fit("  "+strings.TrimPrefix(comment, "# "), "    "))
+	}
+	_, err := fmt.Fprint(p.stdout, b.String())
+	return output(err)
+}
+
+// A director makes what lines of standard input say happen in a market that runs.
+type director struct {
+	say func(format string, args ...any)
+
+	mu     sync.Mutex
+	market *sim.Market
+	rules  []string
+}
+
+// begin gives the director its market, with the rules of its scenario.
+func (d *director) begin(m *sim.Market, s *script.Script) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.market = m
+	if s != nil {
+		for _, r := range s.Rules {
+			d.rules = append(d.rules, r.Text)
+		}
+	}
+}
+
+// line carries out one line: an event, which happens at once, a rule, "list" or "trigger NAME".
+func (d *director) line(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	words := strings.Fields(text)
+	switch {
+	case len(words) == 0:
+	case words[0] == "list" && len(words) == 1:
+		for i, rule := range d.rules {
+			d.say("%d  %s", i+1, rule)
+		}
+		if len(d.rules) == 0 {
+			d.say("commands: the scenario has no rule; a line is an event such as \"halt AAPL for 1m\", or a rule such as \"at 10:00: calm\"")
+		}
+	case words[0] == "trigger" && len(words) == 2:
+		if !d.market.Trigger(words[1]) {
+			d.say("commands: no rule is \"on %s: …\"; \"list\" shows the rules", words[1])
+		}
+	default:
+		r, err := parseEvent(text)
+		if err != nil {
+			d.say("commands: %v; a line is an event, a rule, list or trigger NAME; tickfeed publish --list shows all", err)
+			return
+		}
+		if r.Trigger.When != script.ByHand || r.Trigger.Name != "" {
+			d.rules = append(d.rules, r.Text)
+			d.say("added rule %d: %s", len(d.rules), r.Text)
+		}
+		d.market.Do(r)
+	}
+}
+
+// parseEvent parses an event, or a rule with a trigger.
+func parseEvent(text string) (*script.Rule, error) {
+	first, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	switch first {
+	case "at", "from", "every", "on", "for", "with", "seed":
+		s, err := script.Parse("line", []byte(text), sim.Language)
+		if err != nil {
+			return nil, err
+		}
+		if len(s.Rules) != 1 {
+			return nil, fmt.Errorf("line: %q is no rule", text)
+		}
+		return s.Rules[0], nil
+	}
+	return script.ParseVerb("line", text, sim.Language)
+}
+
+// sayHappened logs what has happened in the market.
+func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
+	at := time.Unix(0, e.Time).UTC()
+	if people {
+		to := ""
+		switch {
+		case e.Nothing:
+			to = ": NO INSTRUMENT MATCHES"
+		case e.Instruments > 0:
+			to = ": " + plural(e.Instruments, "instrument")
+		}
+		log.Info().Msg(printable(fmt.Sprintf("market at %s: %s%s", at.Format("15:04:05.000Z"), e.Rule.Text, to)))
+		return
+	}
+	log.Info().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments).Msg("market")
+}

@@ -1,0 +1,831 @@
+package sim
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"tickfeed/feed"
+	"tickfeed/feed/script"
+)
+
+// An Event is something that a scenario or a command has made happen.
+type Event struct {
+	Time        int64 // of the market, in ns since the Unix epoch
+	Rule        *script.Rule
+	Instruments int  // how many it happened to; 0 with an event of the whole market
+	Nothing     bool // it happened to nothing, because no instrument matches
+}
+
+// commands are what other goroutines want to happen.
+type commands struct {
+	mu       sync.Mutex
+	rules    []*script.Rule
+	triggers []string
+	named    map[string]bool // the rules that wait for a name
+}
+
+// Do adds a rule to the scenario. If it has no trigger (see [script.ParseVerb]), it happens once, with the next epoch of the
+// market, which is at most a quarter of a second of its time away. Config.Commands must be set. Do may be called by any goroutine.
+func (m *Market) Do(r *script.Rule) {
+	m.commands.mu.Lock()
+	defer m.commands.mu.Unlock()
+	m.commands.rules = append(m.commands.rules, r)
+	m.commands.name(r)
+}
+
+func (c *commands) name(r *script.Rule) {
+	if name := r.Trigger.Name; r.Trigger.When == script.ByHand && name != "" {
+		if c.named == nil {
+			c.named = make(map[string]bool)
+		}
+		c.named[name] = true
+	}
+}
+
+// Trigger makes the rules "on NAME" happen. It returns false if there is none. Config.Commands must be set. Trigger may be called
+// by any goroutine.
+func (m *Market) Trigger(name string) bool {
+	m.commands.mu.Lock()
+	defer m.commands.mu.Unlock()
+	if m.commands.named[name] {
+		m.commands.triggers = append(m.commands.triggers, name)
+	}
+	return m.commands.named[name]
+}
+
+// command adds the tasks of the commands that have come, and reports whether there are any.
+func (m *Market) command() bool {
+	m.commands.mu.Lock()
+	defer m.commands.mu.Unlock()
+	s, now := &m.stage, m.arrivals.now
+	for _, r := range m.commands.rules {
+		if r.Trigger.When == script.ByHand && r.Trigger.Name == "" {
+			s.add(now, &happening{rule: r})
+			continue
+		}
+		s.rules = append(s.rules, r)
+		if at, ok := m.first(r); ok {
+			m.plan(r, at<<unitShift, now)
+		}
+	}
+	for _, name := range m.commands.triggers {
+		for _, r := range s.rules {
+			if r.Trigger.When == script.ByHand && r.Trigger.Name == name {
+				s.add(now, &happening{rule: r})
+			}
+		}
+	}
+	m.commands.rules, m.commands.triggers = nil, nil
+	return s.due(now)
+}
+
+// plan adds a task for a rule that happens at a time, if that is not before now; one that happens again and again is next due after
+// now.
+func (m *Market) plan(r *script.Rule, at, now int64) {
+	again := r.Trigger.When == script.EveryTime
+	if every := units(r.Trigger.After); again && at < now {
+		at += (now - at + every - 1) / every * every
+	}
+	if at >= now {
+		m.stage.add(at, &happening{rule: r, again: again})
+	}
+}
+
+// setUp prepares for the scenario of the configuration, and for commands.
+func (m *Market) setUp() error {
+	c, s := &m.config, &m.stage
+	if c.Scenario != nil {
+		for _, r := range c.Scenario.Rules {
+			if _, ok := r.Does.(*action); ok {
+				s.rules = append(s.rules, r)
+			}
+		}
+	}
+	s.active = len(s.rules) > 0 || c.Commands
+	if !s.active {
+		return nil
+	}
+	s.overlays = make([]overlay, len(m.listings))
+	for i := range s.overlays {
+		o := &s.overlays[i]
+		o.activity, o.depth = 1, 1
+		if c.Commands {
+			m.instruments[i].special |= remembered
+		}
+	}
+	for _, r := range s.rules {
+		if err := m.check(r); err != nil {
+			return err
+		}
+		m.commands.name(r)
+	}
+	return nil
+}
+
+// check refuses a rule that can never do anything.
+func (m *Market) check(r *script.Rule) error {
+	a := r.Does.(*action)
+	known := a.patterns == nil || slices.ContainsFunc(m.listings, func(l listing) bool { return matches(a.patterns, &l.definition) })
+	for _, other := range m.stage.rules {
+		if o := other.Does.(*action); o.verb == doListing {
+			known = known || matches(a.patterns, &o.listing.definition)
+		}
+	}
+	if a.verb == doBust {
+		for _, id := range m.matching(a.patterns) {
+			m.instruments[id].special |= remembered
+		}
+	}
+	at, ok := m.first(r)
+	switch {
+	case !known:
+		return r.Wrong("no instrument of the market matches %s", joined(a.patterns))
+	case a.verb == doListing && m.known(&a.listing.definition):
+		return r.Wrong("there is an instrument %s already", a.listing.definition.Name())
+	case ok && m.calendar == nil && at >= int64(m.config.DayLength):
+		return r.Wrong("this is not within the market's day, which is %v long from %v", m.config.DayLength, m.config.Start.Format("15:04:05"))
+	}
+	return nil
+}
+
+func joined(patterns []string) string {
+	text := ""
+	for i, p := range patterns {
+		if i > 0 {
+			text += ","
+		}
+		text += p
+	}
+	return text
+}
+
+func (m *Market) known(d *feed.Definition) bool {
+	return slices.ContainsFunc(m.listings, func(l listing) bool { return l.definition.Name() == d.Name() })
+}
+
+// first returns when a rule happens first on a day, in ns since its beginning; ok is false if it happens by hand only.
+func (m *Market) first(r *script.Rule) (at int64, ok bool) {
+	switch r.Trigger.When {
+	case script.AtTime, script.EveryTime:
+		return int64(r.Trigger.After), true
+	case script.AtClock:
+		begins := m.config.Start
+		if m.calendar != nil {
+			begins = time.Unix(0, m.calendar.origin).In(m.config.Start.Location())
+		}
+		midnight := time.Date(begins.Year(), begins.Month(), begins.Day(), 0, 0, 0, 0, begins.Location())
+		after := int64(r.Trigger.After) - int64(begins.Sub(midnight))
+		if after < 0 {
+			after += int64(24 * time.Hour)
+		}
+		return after, true
+	}
+	return 0, false
+}
+
+// schedule plans what the scenario does on a day that begins. A market without a calendar begins it without any effect.
+func (m *Market) schedule() {
+	s := &m.stage
+	if !s.active {
+		return
+	}
+	if m.calendar == nil {
+		s.tasks, s.effects, s.opened = s.tasks[:0], nil, false
+		s.at, s.planned, s.rate = 0, 0, 0
+		any := false
+		for i := range s.overlays {
+			o := &s.overlays[i]
+			o.held++
+			o.auction, o.shut, o.recent = nil, false, nil
+			m.instruments[i].special &^= halted
+			m.rebase(uint32(i))
+			if o.limits != nil {
+				any = true
+				o.limits.restart(m.instruments[i].fair)
+			}
+		}
+		if s.limitClock = any; any {
+			s.add(int64(referenceTime/referenceParts)<<unitShift, &limitClock{})
+		}
+		m.reweigh()
+	}
+	for _, r := range s.rules {
+		at, ok := m.first(r)
+		if !ok || r.Trigger.When == script.AtTime && m.day > 1 || r.Trigger.When == script.EveryTime && m.calendar != nil && m.day > 1 {
+			continue
+		}
+		m.plan(r, at<<unitShift, 0)
+	}
+}
+
+// isGone reports whether an instrument was delisted.
+func (m *Market) isGone(id uint32) bool { return m.stage.active && m.stage.overlays[id].gone }
+
+// passesOver reports whether a phase that visits all instruments passes over this one.
+func (m *Market) passesOver(id uint32) bool {
+	o := &m.stage.overlays[id]
+	return o.gone || m.phase == closing && o.shut || m.phase == opening && m.instruments[id].special&halted != 0
+}
+
+// matching returns the ids of the instruments that match, except those that are gone.
+func (m *Market) matching(patterns []string) (ids []uint32) {
+	for i := range m.listings {
+		if matches(patterns, &m.listings[i].definition) && !m.isGone(uint32(i)) {
+			ids = append(ids, uint32(i))
+		}
+	}
+	return ids
+}
+
+// A happening is a rule that happens.
+type happening struct {
+	rule  *script.Rule
+	again bool
+}
+
+func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
+	if h.again {
+		m.stage.add(t.at+int64(h.rule.Trigger.After)<<unitShift, h)
+	}
+	a := h.rule.Does.(*action)
+	var ids []uint32
+	if a.patterns != nil {
+		ids = m.matching(a.patterns)
+	}
+	if m.config.Happens != nil {
+		m.config.Happens(Event{m.timeOf(t.at), h.rule, len(ids), a.patterns != nil && len(ids) == 0})
+	}
+	if a.patterns == nil || len(ids) > 0 {
+		m.act(a, ids, t.at)
+	}
+	return 0, true
+}
+
+// A visit is a task for each of some instruments, and for all of them afterwards. do writes the ticks of one of them.
+type visit struct {
+	ids   []uint32
+	one   func(id uint32, at int64, out []feed.Tick) int
+	after func(at int64)
+	i     int
+}
+
+func (e *visit) do(m *Market, t task, out []feed.Tick) (int, bool) {
+	for e.i < len(e.ids) {
+		id := e.ids[e.i]
+		e.i++
+		if n := e.one(id, t.at, out); n > 0 {
+			return n, false
+		}
+	}
+	if e.after != nil {
+		e.after(t.at)
+	}
+	return 0, true
+}
+
+// A moment is a task for the whole market.
+type moment func(at int64)
+
+func (f moment) do(_ *Market, t task, _ []feed.Tick) (int, bool) {
+	f(t.at)
+	return 0, true
+}
+
+// units returns a duration in units.
+func units(d time.Duration) int64 { return int64(d) << unitShift }
+
+// act makes a happen at a time, to the given instruments.
+func (m *Market) act(a *action, ids []uint32, at int64) {
+	s := &m.stage
+	switch a.verb {
+	case doHalt:
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+			return m.hold(out, id, at, a.reason, a.span, a.luld.auction)
+		}})
+	case doResume:
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.resume(out, id, at) }})
+	case doAuction:
+		for _, id := range ids {
+			m.addAuction(id, a.auction, at, a.span)
+		}
+	case doLULD:
+		m.setLimits(a, ids, at)
+	case doNews:
+		m.tell(a, ids, at)
+	case doCrash:
+		m.crash(a, ids, at)
+	case doSpread, doDepth, doVolatility, doActivity, doQuiet, doLock, doCross:
+		m.beginEffect(a, ids, at)
+	case doRate:
+		e := &effect{vol: 1, spread: 1, depth: 1, factor: a.factor, factor2: a.factor2, rate: a.rate, every: units(a.every), begin: at, end: math.MaxInt64}
+		switch {
+		case a.rate == burstRate:
+			if e.span = units(a.span); a.every == 0 {
+				e.end = at + e.span
+			}
+		case a.span > 0:
+			e.end = at + units(a.span)
+		}
+		s.effects = slices.DeleteFunc(s.effects, func(e *effect) bool { return e.ids == nil })
+		m.begin(e)
+		if e.end != math.MaxInt64 && a.rate != rampRate { // a ramp stays at its end
+			s.add(e.end, moment(func(int64) { m.finish(e) }))
+		}
+	case doListing:
+		if !m.known(&a.listing.definition) {
+			m.addListing(&a.listing, at)
+		}
+	case doDelisting:
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.delist(out, id, at, a.reason) },
+			after: func(int64) { m.reweigh() }})
+	case doSplit:
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.split(out, id, at, a) }})
+	case doBust:
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.bust(out, id, at, a) }})
+	case doCalm:
+		effects := s.effects
+		s.effects = nil
+		s.calms++
+		requoted := make(map[uint32]bool)
+		for _, e := range effects {
+			m.retuneAll(e)
+			if e.locked || e.depth != 1 {
+				for _, id := range e.ids {
+					requoted[id] = true
+				}
+			}
+		}
+		var again []uint32
+		for id := range requoted {
+			again = append(again, id)
+		}
+		slices.Sort(again)
+		m.anew(again, at)
+	}
+}
+
+// anew clears the books of instruments, whose sizes or prices do not fit any more, and quotes them again.
+func (m *Market) anew(ids []uint32, at int64) {
+	m.stage.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+		if m.instruments[id].special&(halted|closed|quiet) != 0 {
+			return 0
+		}
+		n := 0
+		if m.config.Depth > 0 {
+			m.books.clear(id)
+			out[0] = feed.ClearTick(feed.InstrumentID(id), m.timeOf(at), feed.SideBoth)
+			out[0].Flags = feed.FlagMore
+			n = 1
+		}
+		return n + m.requote(out[n:], id, m.timeOf(at))
+	}})
+}
+
+// beginEffect begins the effect of a on instruments, and plans its end.
+func (m *Market) beginEffect(a *action, ids []uint32, at int64) {
+	e := &effect{ids: ids, vol: a.vol, spread: a.spread, depth: a.depth, factor: a.factor, quiet: a.verb == doQuiet,
+		locked: a.verb == doLock || a.verb == doCross, begin: at, end: math.MaxInt64}
+	if a.verb == doCross {
+		e.crossed = a.n
+	}
+	shows := func(at int64) {
+		if e.locked || e.depth != 1 || e.spread != 1 {
+			m.anew(ids, at)
+		}
+	}
+	m.begin(e)
+	shows(at)
+	if a.span == 0 {
+		return
+	}
+	e.end = at + units(a.span)
+	m.stage.add(e.end, moment(func(at int64) {
+		if slices.Contains(m.stage.effects, e) {
+			m.finish(e)
+			shows(at)
+		}
+	}))
+}
+
+// hold halts an instrument for a time, or until it is resumed if span is 0. An auction ends the halt, if it has a length.
+func (m *Market) hold(out []feed.Tick, id uint32, at int64, reason string, span, auction time.Duration) int {
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	if in.special&closed != 0 || o.shut {
+		return 0
+	}
+	o.held++
+	o.auction = nil
+	held := o.held
+	in.special |= halted
+	end := int64(0)
+	if span > 0 {
+		due := at + units(span)
+		end = m.timeOf(due)
+		m.stage.add(due, &visit{ids: []uint32{id}, one: func(id uint32, at int64, out []feed.Tick) int {
+			if m.stage.overlays[id].held != held || m.instruments[id].special&halted == 0 {
+				return 0
+			}
+			if auction > 0 {
+				m.addAuction(id, feed.AuctionHalt, at, auction)
+				return 0
+			}
+			return m.resume(out, id, at)
+		}})
+	}
+	status := feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusHalted, 0).Because(reason, end)
+	return m.silence(out, id, status)
+}
+
+// resume ends a halt or an auction with a status and a quote.
+func (m *Market) resume(out []feed.Tick, id uint32, at int64) int {
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	if in.special&halted == 0 || in.special&closed != 0 || o.shut {
+		return 0
+	}
+	o.held++
+	o.auction = nil
+	in.special &^= halted
+	m.settle(in)
+	if o.limits != nil {
+		o.limits.restart(in.fair)
+	}
+	out[0] = feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusTrading, 0)
+	return 1 + m.requote(out[1:], id, m.timeOf(at))
+}
+
+// settle makes the price forget the moves of the market while the instrument did not trade: it reopens where it is.
+func (m *Market) settle(in *instrument) {
+	in.ret, in.variance = m.climate.at(m.arrivals.now)
+	if in.sector != 0 {
+		in.ret += m.climate.sector(in.sector, m.arrivals.now)
+	}
+}
+
+// setLimits switches the bands of instruments on or off.
+func (m *Market) setLimits(a *action, ids []uint32, at int64) {
+	s := &m.stage
+	for _, id := range ids {
+		o, in := &s.overlays[id], &m.instruments[id]
+		if !a.on || m.listings[id].signed {
+			o.limits = nil
+			in.special &^= limited
+			continue
+		}
+		o.limits = newLimits(a.luld, in.fair, m.widthOf(id, at))
+		in.special |= limited
+	}
+	if a.on && !s.limitClock {
+		s.limitClock = true
+		s.add(at+units(referenceTime/referenceParts), &limitClock{})
+	}
+}
+
+// tell makes news of instruments.
+func (m *Market) tell(a *action, ids []uint32, at int64) {
+	e := &effect{ids: ids, vol: a.vol, spread: 1, depth: 1, factor: 1, begin: at, end: math.MaxInt64}
+	if a.correlate != 0 {
+		sectors := make(map[uint16]bool)
+		for _, id := range ids {
+			if sector := m.instruments[id].sector; sector != 0 {
+				sectors[sector] = true
+			}
+		}
+		for i := range m.instruments {
+			in, l := &m.instruments[i], &m.listings[i]
+			if !e.has(uint32(i)) && !l.signed && (len(sectors) == 0 || sectors[in.sector]) {
+				in.shift(l, max(a.move*a.correlate*l.beta, -0.99))
+			}
+		}
+	}
+	m.stage.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+		m.instruments[id].shift(&m.listings[id], a.move)
+		return m.requote(out, id, m.timeOf(at))
+	}})
+	if a.vol == 1 {
+		return
+	}
+	m.begin(e)
+	// The volatility fades in steps of a quarter of the half-life.
+	const steps = 4
+	step := max(units(a.halflife)/steps, 1)
+	var fade moment
+	fade = func(at int64) {
+		if !slices.Contains(m.stage.effects, e) {
+			return
+		}
+		e.vol = 1 + float64((e.vol-1)*0.8408964152537145) // 2 to the power of -1/4
+		if math.Abs(e.vol-1) < 0.05 {
+			m.finish(e)
+			return
+		}
+		m.retuneAll(e)
+		m.stage.add(at+step, fade)
+	}
+	m.stage.add(at+step, fade)
+}
+
+// crashStep is the time between two moves of a crash.
+const crashStep = 250 * time.Millisecond
+
+// crash moves instruments by a share, and back by a share of that.
+func (m *Market) crash(a *action, ids []uint32, at int64) {
+	s := &m.stage
+	calms := s.calms
+	e := &effect{ids: ids, vol: a.vol, spread: a.spread, depth: a.depth, factor: 1, begin: at, end: math.MaxInt64}
+	m.begin(e)
+	if a.depth != 1 {
+		m.anew(ids, at)
+	}
+	// glide moves by a factor of 1 + by in a time, and then calls after.
+	glide := func(at int64, by float64, in time.Duration, after func(at int64)) {
+		steps := min(max(int64(in/crashStep), 1), 10_000)
+		factor := math.Pow(1+by, 1/float64(steps)) - 1
+		done := int64(0)
+		var move moment
+		move = func(now int64) {
+			if s.calms != calms {
+				return
+			}
+			for _, id := range ids {
+				step := factor
+				if m.listings[id].signed {
+					step = by / float64(steps)
+				}
+				m.instruments[id].shift(&m.listings[id], step)
+			}
+			if done++; done == steps {
+				after(now)
+				return
+			}
+			s.add(at+units(in)*(done+1)/steps, move)
+		}
+		s.add(at+units(in)/steps, move)
+	}
+	finish := func(at int64) {
+		m.finish(e)
+		m.anew(ids, at)
+	}
+	glide(at, a.move, a.span, func(at int64) {
+		if a.rebound == 0 {
+			finish(at)
+			return
+		}
+		m.anew(ids, at)
+		back := (1+float64(a.move*(1-a.rebound)))/(1+a.move) - 1
+		glide(at, back, a.back, finish)
+	})
+}
+
+// addListing adds an instrument.
+func (m *Market) addListing(l *listing, at int64) {
+	id := uint32(len(m.listings))
+	if id == feed.MaxInstruments {
+		return
+	}
+	m.listings = append(m.listings, *l)
+	definition := l.definition
+	m.extras = append(m.extras, feed.Extra{Definition: &definition})
+	in := newInstrument(l)
+	in.special |= remembered
+	m.instruments = append(m.instruments, in)
+	m.shares = append(m.shares, l.activity/totalActivity(m.listings))
+	if x := m.calendar; x != nil {
+		g := x.groups[0]
+		g.ids = append(g.ids, id)
+		x.of = append(x.of, g)
+		if g.next <= toOpen {
+			m.instruments[id].special |= closed
+		}
+	}
+	m.startDayOf(id)
+	m.settle(&m.instruments[id])
+	m.arrivals.byActivity = append(m.arrivals.byActivity, aliasSlot{})
+	if m.config.Depth > 0 {
+		m.books.levels = append(m.books.levels, make([]level, 2*m.config.Depth)...)
+		m.books.counts = append(m.books.counts, 0, 0)
+	}
+	m.stage.overlays = append(m.stage.overlays, overlay{activity: 1, depth: 1})
+	m.rebase(id)
+	m.reweigh()
+	m.stage.add(at, &visit{ids: []uint32{id, id, id}, one: m.introduce(id)})
+}
+
+func totalActivity(listings []listing) (sum float64) {
+	for i := range listings {
+		sum += listings[i].activity
+	}
+	return sum
+}
+
+// introduce returns the steps that make a new instrument known: its definition, its day, and its first quote.
+func (m *Market) introduce(id uint32) func(id uint32, at int64, out []feed.Tick) int {
+	step := 0
+	return func(_ uint32, at int64, out []feed.Tick) int {
+		when := m.timeOf(at)
+		switch step++; {
+		case step == 1:
+			out[0] = feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(id), EventTime: when, Extra: &m.extras[id]}
+			return 1
+		case step == 2:
+			return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), when, feed.StatusPreOpen, m.tradingDay(id)))
+		case m.instruments[id].special&closed != 0:
+			return 0
+		}
+		out[0] = feed.StatusTick(feed.InstrumentID(id), when, feed.StatusTrading, 0)
+		return 1 + m.requote(out[1:], id, when)
+	}
+}
+
+// tradingDay returns the trading day of an instrument, as the number yyyymmdd.
+func (m *Market) tradingDay(id uint32) int32 {
+	if m.calendar != nil {
+		return m.calendar.of[id].date()
+	}
+	return int32(m.date.Year()*10_000 + int(m.date.Month())*100 + m.date.Day())
+}
+
+// delist closes an instrument for good.
+func (m *Market) delist(out []feed.Tick, id uint32, at int64, reason string) int {
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	if o.gone {
+		return 0
+	}
+	o.held++
+	o.gone, o.auction = true, nil
+	in.special |= closed
+	return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusClosed, 0).Because(reason, 0))
+}
+
+// split makes a.n shares out of a.of. The trading day begins anew, so that no price of before is compared with one of after.
+func (m *Market) split(out []feed.Tick, id uint32, at int64, a *action) int {
+	o, in, l := &m.stage.overlays[id], &m.instruments[id], &m.listings[id]
+	if in.special&(closed|halted) != 0 {
+		return 0
+	}
+	k := float64(a.of) / float64(a.n)
+	in.fair = in.bounded(in.fair * k)
+	l.price = max(math.Round(l.price*k), 2)
+	o.market, o.own, o.spread = o.market*k, o.own*k, max(o.spread*k, min(o.spread, 1))
+	l.spread = o.spread
+	if l.signed {
+		l.own *= k
+	}
+	m.retune(id)
+	o.recent = nil
+	if o.limits != nil {
+		o.limits.restart(in.fair)
+	}
+	name, when := feed.InstrumentID(id), m.timeOf(at)
+	n := m.silence(out, id, feed.StatusTick(name, when, feed.StatusHalted, 0).Because("split "+itoa(a.n)+":"+itoa(a.of), when))
+	out[n] = feed.StatusTick(name, when, feed.StatusPreOpen, m.tradingDay(id))
+	out[n+1] = feed.StatusTick(name, when, feed.StatusTrading, 0)
+	n += 2
+	return n + m.requote(out[n:], id, when)
+}
+
+func itoa(n int64) string { return string(feed.AppendDecimal(nil, n, 0)) }
+
+// bust cancels or corrects the last trades of an instrument, the last one first.
+func (m *Market) bust(out []feed.Tick, id uint32, at int64, a *action) int {
+	o, in, l := &m.stage.overlays[id], &m.instruments[id], &m.listings[id]
+	n := 0
+	for len(o.recent) > 0 && n < int(a.n) {
+		t := o.recent[len(o.recent)-1]
+		o.recent = o.recent[:len(o.recent)-1]
+		name, when := feed.InstrumentID(id), m.timeOf(at)
+		if !a.correct {
+			out[n] = feed.Cancel{Price: t.Price, Size: t.Size, ID: t.ID}.Tick(name, when, "")
+			n++
+			continue
+		}
+		c := feed.Correction{OldPrice: t.Price, OldSize: t.Size, Trade: t}
+		by := float64(t.Price/in.tickSize) * a.move
+		if l.signed {
+			by = a.move * 100 * l.own
+		}
+		c.Trade.Price = max(t.Price/in.tickSize+int64(math.Round(by)), in.lowest) * in.tickSize
+		out[n] = c.Tick(name, when, "")
+		n++
+	}
+	for i := range max(n-1, 0) {
+		out[i].Flags = feed.FlagMore
+	}
+	return n
+}
+
+// An auction is a call auction of one instrument.
+type auction struct {
+	kind      feed.AuctionKind
+	from, to  int64 // units
+	step      int64 // between two indicative ticks
+	size      int64 // of the trade with which it ends
+	imbalance float64
+	held      uint32
+}
+
+// Bounds of the ticks of an auction.
+const (
+	auctionStep  = time.Second
+	leastIndices = 4
+	mostIndices  = 120
+)
+
+// addAuction begins an auction of an instrument.
+func (m *Market) addAuction(id uint32, kind feed.AuctionKind, at int64, span time.Duration) {
+	m.stage.add(at, &visit{ids: []uint32{id}, one: func(id uint32, at int64, out []feed.Tick) int {
+		o, in := &m.stage.overlays[id], &m.instruments[id]
+		if in.special&closed != 0 || o.shut {
+			return 0
+		}
+		to := at + units(span)
+		if m.calendar == nil {
+			to = min(to, m.dayUnits)
+		}
+		if to <= at {
+			return 0
+		}
+		count := min(max((to-at)/units(auctionStep), leastIndices), mostIndices)
+		o.held++
+		o.auction = &auction{kind: kind, from: at, to: to, step: max((to-at)/count, 1), held: o.held,
+			size: m.size(in) * int64(20+m.rng.IntN(80)), imbalance: m.rng.NormFloat64()}
+		in.special |= halted
+		m.stage.add(at+o.auction.step, o.auction.of(m, id))
+		reason := kind.String() + " auction"
+		if kind == feed.AuctionHalt {
+			reason = "reopening auction"
+		}
+		return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusAuction, 0).Because(reason, m.timeOf(to)))
+	}})
+}
+
+// of returns the next task of the auction: an indicative tick, or the uncross.
+func (x *auction) of(m *Market, id uint32) doer {
+	return &visit{ids: []uint32{id}, one: func(id uint32, at int64, out []feed.Tick) int {
+		o := &m.stage.overlays[id]
+		if o.auction != x || o.held != x.held {
+			return 0
+		}
+		in := &m.instruments[id]
+		if at >= x.to {
+			return m.uncross(out, id, in, x, at)
+		}
+		m.drift(in)
+		done := float64(at-x.from) / float64(x.to-x.from)
+		x.imbalance = float64(0.9*x.imbalance) + float64(0.4*m.rng.NormFloat64())
+		// The price comes to the one of the uncross as the orders come in.
+		price := int64(math.Floor(in.fair + float64(4*float64(in.spread)*(1-done)*x.imbalance) + 0.5))
+		a := feed.Auction{Kind: x.kind, Price: max(price, in.lowest) * in.tickSize, Size: max(int64(done*float64(x.size)), 1),
+			Imbalance: int64(math.Abs(x.imbalance) * (1 - done) * 0.3 * float64(x.size)), Time: m.timeOf(x.to)}
+		switch {
+		case a.Imbalance == 0:
+		case x.imbalance > 0:
+			a.Side = feed.SideBuy
+		default:
+			a.Side = feed.SideSell
+		}
+		out[0] = a.Tick(feed.InstrumentID(id), m.timeOf(at))
+		next := at + x.step
+		if x.to-next < x.step/2 {
+			next = x.to
+		}
+		m.stage.add(next, x.of(m, id))
+		return 1
+	}}
+}
+
+// uncross ends an auction: a last indicative tick, the trade at its price, and the status that follows.
+func (m *Market) uncross(out []feed.Tick, id uint32, in *instrument, x *auction, at int64) int {
+	o := &m.stage.overlays[id]
+	name, when := feed.InstrumentID(id), m.timeOf(at)
+	m.drift(in)
+	price := max(int64(math.Floor(in.fair+0.5)), in.lowest)
+	in.fair = float64(price)
+	in.tradeID++
+	out[0] = feed.Auction{Kind: x.kind, Price: price * in.tickSize, Size: x.size, Time: when}.Tick(name, when)
+	trade := feed.Trade{Price: price * in.tickSize, Size: x.size, ID: uint64(in.tradeID), Conditions: auctionConditions[x.kind] << 56}
+	out[1] = trade.Tick(name, when)
+	out[0].Flags = feed.FlagMore
+	if in.special&remembered != 0 {
+		o.recent = append(o.recent[:min(len(o.recent), maxBust-1)], trade)
+	}
+	o.held++
+	o.auction = nil
+	if x.kind == feed.AuctionClosing {
+		o.shut = true
+		out[2] = feed.StatusTick(name, when, feed.StatusClosed, 0)
+		return 3
+	}
+	in.special &^= halted
+	if o.limits != nil {
+		o.limits.restart(in.fair)
+	}
+	out[2] = feed.StatusTick(name, when, feed.StatusTrading, 0)
+	return 3 + m.requote(out[3:], id, when)
+}
+
+// auctionConditions are the sale conditions of the trade of an auction: those of the consolidated tape.
+var auctionConditions = [...]feed.Conditions{
+	feed.AuctionUnknown: 'X', feed.AuctionOpening: 'O', feed.AuctionClosing: '6', feed.AuctionIntraday: 'X', feed.AuctionHalt: '5', feed.AuctionIPO: 'O',
+}

@@ -1,0 +1,251 @@
+package sim
+
+import (
+	"math"
+	"slices"
+
+	"tickfeed/feed"
+)
+
+// An effect changes how instruments behave, or the rate of the whole market, for a time.
+type effect struct {
+	ids        []uint32 // ascending; nil for the rate of the market
+	vol        float64
+	spread     float64
+	depth      float64
+	factor     float64 // of the activity, or of the rate
+	quiet      bool
+	locked     bool
+	crossed    int64 // ticks by which the bid is above the ask, of locked
+	rate       rateShape
+	factor2    float64
+	every      int64 // units
+	span       int64 // of a burst, in units
+	begin, end int64 // units since the opening; end is math.MaxInt64 for none
+}
+
+func (e *effect) has(id uint32) bool {
+	_, ok := slices.BinarySearch(e.ids, id)
+	return ok
+}
+
+// rateAt returns the factor of the rate at a time, and the time of its next sudden change.
+func (e *effect) rateAt(now int64) (factor float64, next int64) {
+	since := now - e.begin
+	next = e.end
+	switch e.rate {
+	case rampRate:
+		if now >= e.end {
+			return e.factor2, math.MaxInt64
+		}
+		return e.factor + float64((e.factor2-e.factor)*float64(since)/float64(e.end-e.begin)), next
+	case burstRate:
+		if e.every == 0 {
+			return e.factor, next
+		}
+		if at := since % e.every; at < e.span {
+			return e.factor, min(next, now-at+e.span)
+		} else {
+			return 1, min(next, now-at+e.every)
+		}
+	case squareRate:
+		if at := since % e.every; at < e.every/2 {
+			return e.factor, min(next, now-at+e.every/2)
+		} else {
+			return e.factor2, min(next, now-at+e.every)
+		}
+	}
+	return e.factor, next
+}
+
+// An overlay is what a scenario knows of an instrument beyond the market's own state.
+type overlay struct {
+	market, own, spread float64 // the scales of the instrument without effects
+	activity            float64 // factor of the effects
+	depth               float64 // factor of the effects
+	held                uint32  // counts halts, auctions and resumptions, so that the end of an earlier one does nothing
+	auction             *auction
+	limits              *limits // of luld; nil for none
+	crossed             int64
+	gone                bool // delisted
+	shut                bool // by a closing auction, until the day ends
+	recent              []feed.Trade
+}
+
+// begin adds an effect.
+func (m *Market) begin(e *effect) {
+	m.stage.effects = append(m.stage.effects, e)
+	m.retuneAll(e)
+}
+
+// finish removes an effect, if it is still there.
+func (m *Market) finish(e *effect) {
+	i := slices.Index(m.stage.effects, e)
+	if i < 0 {
+		return
+	}
+	m.stage.effects = slices.Delete(m.stage.effects, i, i+1)
+	m.retuneAll(e)
+}
+
+func (m *Market) retuneAll(e *effect) {
+	for _, id := range e.ids {
+		m.retune(id)
+	}
+	if e.ids != nil && (e.factor != 1 || e.quiet) {
+		m.reweigh()
+	}
+}
+
+// retune applies the effects to an instrument.
+func (m *Market) retune(id uint32) {
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	vol, spread := 1.0, 1.0
+	o.activity, o.depth, o.crossed = 1, 1, 0
+	in.special &^= quiet | locked | scaled
+	for _, e := range m.stage.effects {
+		if e.ids == nil || !e.has(id) {
+			continue
+		}
+		vol *= e.vol
+		spread *= e.spread
+		o.depth *= e.depth
+		o.activity *= e.factor
+		if e.quiet {
+			o.activity = 0
+			in.special |= quiet
+		}
+		if e.locked {
+			in.special |= locked
+			o.crossed = max(o.crossed, e.crossed)
+		}
+	}
+	if o.depth != 1 {
+		in.special |= scaled
+	}
+	in.setScales(o.market*vol, o.own*vol, o.spread*spread)
+}
+
+// rebase takes over the scales of an instrument that a new day or session has set.
+func (m *Market) rebase(id uint32) {
+	if !m.stage.active {
+		return
+	}
+	o := &m.stage.overlays[id]
+	o.market, o.own, o.spread = m.instruments[id].scales()
+	m.retune(id)
+}
+
+// rates returns the factor of the market's rate, how the events are spaced, and the time of the next sudden change.
+func (s *stage) rates(now int64) (factor float64, spacing spacing, next int64) {
+	factor, next = 1, math.MaxInt64
+	for _, e := range s.effects {
+		if e.ids != nil {
+			continue
+		}
+		f, change := e.rateAt(now)
+		factor *= f
+		next = min(next, change)
+		switch e.rate {
+		case constantRate:
+			spacing = evenly
+		case poissonRate:
+			spacing = independently
+		}
+	}
+	return factor, spacing, next
+}
+
+// unusual decides what becomes of an event of an instrument whose events are not ordinary. taken is false if the event goes on as
+// an ordinary one, and adapt is to be called for its ticks.
+func (m *Market) unusual(out []feed.Tick, id uint32, in *instrument, at int64) (n int, taken bool) {
+	switch {
+	case in.special&(halted|closed|quiet) != 0:
+		return 0, true
+	case in.special&locked != 0:
+		return m.pinLocked(out, id, in, at), true
+	case in.special&limited != 0:
+		return m.limit(out, id, in, at)
+	}
+	return 0, false
+}
+
+// adapt changes the ticks of an event for the effects on its instrument, and remembers its trades.
+func (m *Market) adapt(ticks []feed.Tick, id uint32, in *instrument) {
+	o := &m.stage.overlays[id]
+	for i := range ticks {
+		t := &ticks[i]
+		if in.special&scaled != 0 {
+			scale := func(v *int64) {
+				if *v > 0 {
+					*v = max(int64(float64(*v)*o.depth), 1)
+				}
+			}
+			switch t.Kind {
+			case feed.KindQuote:
+				scale(&t.Values[1])
+				scale(&t.Values[3])
+			case feed.KindTrade:
+				scale(&t.Values[1])
+				t.Values[3] = int64(conditions(t.Trade().Conditions>>56 == 'F', t.Values[1] < int64(in.lot)))
+			case feed.KindLevel:
+				scale(&t.Values[1])
+			}
+		}
+		if t.Kind != feed.KindTrade {
+			continue
+		}
+		if in.special&remembered != 0 {
+			if len(o.recent) == maxBust {
+				copy(o.recent, o.recent[1:])
+				o.recent = o.recent[:maxBust-1]
+			}
+			o.recent = append(o.recent, t.Trade())
+		}
+		if o.limits != nil {
+			o.limits.trade(float64(t.Values[0] / in.tickSize))
+		}
+	}
+}
+
+// requote publishes a new quote that fits the fair price.
+func (m *Market) requote(out []feed.Tick, id uint32, at int64) int {
+	in := &m.instruments[id]
+	if in.special&(halted|closed|quiet) != 0 {
+		return 0
+	}
+	if in.special&locked != 0 {
+		return m.pinLocked(out, id, in, at)
+	}
+	in.quoted = false
+	n := m.quote(out, id, in, at, m.bits.Uint64())
+	m.adapt(out[:n], id, in)
+	return n
+}
+
+// pin publishes a quote at given prices, in ticks, with new sizes.
+func (m *Market) pin(out []feed.Tick, id uint32, in *instrument, at, bid, ask int64) int {
+	in.bidSize, in.askSize = m.size(in), m.size(in)
+	in.bid, in.ask, in.quoted = bid, ask, true
+	n := m.publish(out, 0, id, in, at)
+	m.adapt(out[:n], id, in)
+	return n
+}
+
+// size draws a displayed size.
+func (m *Market) size(in *instrument) int64 { return in.size(m.bits.Uint64(), 1) }
+
+// pinLocked publishes a locked or crossed quote.
+func (m *Market) pinLocked(out []feed.Tick, id uint32, in *instrument, at int64) int {
+	ask := max(int64(math.Floor(in.fair+0.5)), in.lowest)
+	return m.pin(out, id, in, at, ask+m.stage.overlays[id].crossed, ask)
+}
+
+// drift moves the fair price of an instrument for the time since its last event, without an event.
+func (m *Market) drift(in *instrument) {
+	ret, variance := m.climate.at(m.arrivals.now)
+	if in.sector != 0 {
+		ret += m.climate.sector(in.sector, m.arrivals.now)
+	}
+	in.move(ret, variance, m.pace, m.lag, m.rng.NormFloat64())
+}

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"math"
+	"time"
+
+	"tickfeed/feed"
+)
+
+// limits keep the trades of an instrument within a band around the mean price of its recent trades: limit up, limit down.
+type limits struct {
+	rules        luldRules
+	reference    float64 // ticks
+	lower, upper int64   // ticks: trades are within them, both included
+	wide         float64 // multiple of the band at this time of the day
+	limited      bool    // the price is outside the band
+	episode      uint32  // counts the times that the price has left the band
+	// sums and counts are of the trades in each of the last parts of referenceTime; the first is going on.
+	sums   [referenceParts]float64
+	counts [referenceParts]float64
+}
+
+// The reference price is the mean of the trades of referenceTime, and changes if that differs by leastChange.
+const (
+	referenceTime  = 5 * time.Minute
+	referenceParts = 10
+	leastChange    = 0.01
+
+	openingWide = 15 * time.Minute // after the opening, and closingWide before the close, bands are twice as wide
+	closingWide = 25 * time.Minute
+)
+
+func newLimits(rules luldRules, reference, wide float64) *limits {
+	l := &limits{rules: rules, wide: wide}
+	l.restart(reference)
+	return l
+}
+
+// restart forgets the trades: the reference is a new price.
+func (l *limits) restart(reference float64) {
+	l.sums, l.counts, l.limited = [referenceParts]float64{}, [referenceParts]float64{}, false
+	l.sums[0], l.counts[0] = reference, 1
+	l.set(reference)
+}
+
+func (l *limits) set(reference float64) {
+	l.reference = reference
+	band := min(l.rules.band*l.wide, 0.9)
+	l.lower = max(int64(math.Ceil(reference*(1-band))), 1)
+	l.upper = max(int64(math.Floor(reference*(1+band))), l.lower+1)
+}
+
+func (l *limits) trade(price float64) {
+	l.sums[0] += price
+	l.counts[0]++
+}
+
+// shift begins the next part of the reference time.
+func (l *limits) shift(wide float64) {
+	sum, count := 0.0, 0.0
+	for i := range l.sums {
+		sum += l.sums[i]
+		count += l.counts[i]
+	}
+	reference := l.reference
+	if count > 0 && math.Abs(sum/count/l.reference-1) >= leastChange {
+		reference = sum / count
+	}
+	if reference != l.reference || wide != l.wide {
+		l.wide = wide
+		l.set(reference)
+	}
+	copy(l.sums[1:], l.sums[:referenceParts-1])
+	copy(l.counts[1:], l.counts[:referenceParts-1])
+	l.sums[0], l.counts[0] = 0, 0
+}
+
+// widthOf returns how much wider the bands are at a time of the day.
+func (m *Market) widthOf(id uint32, at int64) float64 {
+	from, to := int64(0), m.dayUnits
+	if m.calendar != nil {
+		g := m.calendar.of[id]
+		if g.hours.roundClock {
+			return 1
+		}
+		from, to = m.calendar.units(g.from), m.calendar.units(g.to)
+	}
+	if at-from < int64(openingWide)<<unitShift || to-at < int64(closingWide)<<unitShift {
+		return 2
+	}
+	return 1
+}
+
+// limit is an event of an instrument with limits. taken is false if it may be an ordinary one.
+func (m *Market) limit(out []feed.Tick, id uint32, in *instrument, at int64) (n int, taken bool) {
+	o := &m.stage.overlays[id]
+	l := o.limits
+	lower, upper := float64(l.lower), float64(l.upper)
+	switch {
+	case in.fair < lower || in.fair > upper:
+		if !l.limited {
+			return m.enterLimit(out, id, in, at), true
+		}
+		m.drift(in)
+		return m.pinAtLimit(out, id, in, at), true
+	case l.limited:
+		l.limited = false
+		out[0] = feed.StatusTick(feed.InstrumentID(id), at, feed.StatusTrading, 0)
+		return 1 + m.pinInside(out[1:], id, in, at), true
+	case in.quoted && (in.bid < l.lower || in.ask > l.upper):
+		// A trade would be outside the band: there are only quotes.
+		m.drift(in)
+		return m.pinInside(out, id, in, at), true
+	}
+	return 0, false
+}
+
+// pinInside publishes the quote that fits the fair price, no side of it outside the band.
+func (m *Market) pinInside(out []feed.Tick, id uint32, in *instrument, at int64) int {
+	l := m.stage.overlays[id].limits
+	bid, ask := in.target(m.climate.spread)
+	bid = min(max(bid, l.lower), l.upper-1)
+	ask = max(min(ask, l.upper), bid+1)
+	return m.pin(out, id, in, at, bid, ask)
+}
+
+// pinAtLimit publishes the quote of a limit state: the best offer at the lower band, or the best bid at the upper one.
+func (m *Market) pinAtLimit(out []feed.Tick, id uint32, in *instrument, at int64) int {
+	l := m.stage.overlays[id].limits
+	gap := max(int64(in.spread), 1)
+	if in.fair < float64(l.lower) {
+		return m.pin(out, id, in, at, max(l.lower-gap, in.lowest), l.lower)
+	}
+	return m.pin(out, id, in, at, l.upper, l.upper+gap)
+}
+
+// enterLimit begins a limit state, which pauses trading if it lasts.
+func (m *Market) enterLimit(out []feed.Tick, id uint32, in *instrument, at int64) int {
+	l := m.stage.overlays[id].limits
+	l.limited = true
+	l.episode++
+	reason := "limit down"
+	if in.fair > float64(l.upper) {
+		reason = "limit up"
+	}
+	due := m.arrivals.now + int64(l.rules.limit)<<unitShift
+	out[0] = feed.StatusTick(feed.InstrumentID(id), at, feed.StatusTrading, 0).Because(reason, m.timeOf(due))
+	m.stage.add(due, &limitCheck{id, l.episode, l})
+	m.until = min(m.until, due) // the epoch is already going on
+	return 1 + m.pinAtLimit(out[1:], id, in, at)
+}
+
+// A limitCheck pauses an instrument that is still in a limit state.
+type limitCheck struct {
+	id      uint32
+	episode uint32
+	limits  *limits
+}
+
+func (c *limitCheck) do(m *Market, t task, out []feed.Tick) (int, bool) {
+	o, in := &m.stage.overlays[c.id], &m.instruments[c.id]
+	if o.limits != c.limits || !c.limits.limited || c.limits.episode != c.episode || in.special&(halted|closed) != 0 {
+		return 0, true
+	}
+	c.limits.limited = false
+	rules := c.limits.rules
+	return m.hold(out, c.id, t.at, "LULD pause", rules.pause, rules.auction), true
+}
+
+// A limitClock moves the reference prices of the instruments with limits.
+type limitClock struct{}
+
+func (c *limitClock) do(m *Market, t task, _ []feed.Tick) (int, bool) {
+	any := false
+	for i := range m.stage.overlays {
+		if l := m.stage.overlays[i].limits; l != nil {
+			any = true
+			l.shift(m.widthOf(uint32(i), t.at))
+		}
+	}
+	if any {
+		m.stage.add(t.at+int64(referenceTime/referenceParts)<<unitShift, c)
+	} else {
+		m.stage.limitClock = false
+	}
+	return 0, true
+}
