@@ -29,7 +29,6 @@ type Exam struct {
 	of          feed.Table[*instrument]
 	instruments []*instrument
 	second      int64 // the next to be sampled, since the Unix epoch; 0 before the first tick
-	last        int64 // the latest event time
 }
 
 // New returns an Exam of the instruments with the given ids, at most MaxInstruments, the most important one first: the others

@@ -61,7 +61,7 @@ func (in *Instrument) Holds(r *Row) (holds, ok bool) {
 	return ok && r.Range.Holds(v), ok
 }
 
-// Report returns what was measured so far. The last second, which may go on, is left out.
+// Report returns what was measured. It must be called once, after the last tick.
 func (e *Exam) Report() *Report {
 	r := &Report{}
 	for _, in := range e.instruments {
