@@ -236,7 +236,7 @@ func badStreams() []stream {
 		}()...).raw},
 		{"bad-tick-size", "a definition with a negative tick size", after([]byte{0x9a, 2, 2, 0, 0xa1, 'C', 0xa1, 'X', 0, 0, 0xa0, 0xff, 0}, 1)},
 		{"bad-ext", "a msgpack ext in an element that is otherwise ignored", five().bytes(0x95, 6, 6, 6, 0, 0xd4, 1, 0).raw},
-		{"bad-length", "a str that claims 4 GiB", five().bytes(0x95, 4, 1, 0xdb, 0xff, 0xff, 0xff, 0xff, 'x').raw},
+		{"bad-length", "a str that claims 4 GiB", five().bytes(0x95, 4, 1, 0xdb, 0xff, 0xff, 0xff, 0xff).bytes(bytes.Repeat([]byte{'x'}, MaxMessage)...).raw},
 		{"bad-no-array", "a string where a message should begin", five().bytes(0xa4, 'H', 'T', 'T', 'P').raw},
 		{"bad-event-time", "base and offset whose sum is beyond 64 bits",
 			five().packetAt(6, 1, opening, 1<<62, []byte{0x97, 4, 0, 0xd3, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1, 2, 1}).raw},

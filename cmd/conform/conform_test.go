@@ -112,7 +112,7 @@ func TestJudgeFindsFaults(t *testing.T) {
 		got   []string
 		fault string
 	}{
-		{"nothing", lines, nil, "lines too early"},
+		{"nothing", lines, nil, "too early"},
 		{"a tick is missing", lines, without(lines, `"seq":3,`), `"seq" is 4, want 3`},
 		{"a tick twice", lines, twice(lines, `"seq":3,`), `"seq" is 3, want 4`},
 		{"an event is missing", lines, without(lines, `"disowned","session"`), `"event" is "snapshot", want "disowned"`},
@@ -132,7 +132,7 @@ func TestJudgeFindsFaults(t *testing.T) {
 		{"a side in other words", lines, replaced(lines, `"side":"buy"`, `"side":"bid"`), `"side" is "bid", want "buy"`},
 		{"more of an event that is over", lines, replaced(lines, `"seq":3,`, `"more":true,"seq":3,`), `"more" is true, and must be left out`},
 		{"a sum that is wrong", lines, replaced(lines, `"delivered":5,`, `"delivered":6,`), `"delivered" is 6, want 5`},
-		{"no ledger", lines, lines[:len(lines)-1], "1 lines too early; the ledger is expected"},
+		{"no ledger", lines, lines[:len(lines)-1], "1 line too early; the ledger is expected"},
 		{"a ledger that delivers disowned numbers", lines, replaced(lines, `"delivered":[[1,4]],"disowned":[[4,6]]`, `"delivered":[[1,6]]`), "says disowned no number, want [4, 6)"},
 		{"a ledger without a session", lines, replaced(lines, `,{"session":"000000020261122b","delivered":[[4,6]]}`, ``), "the ledger has 1 sessions, want 2"},
 		{"a ledger with ranges that touch", lines, replaced(lines, `"delivered":[[1,4]]`, `"delivered":[[3,4],[1,3]]`), "the ledger cannot be read"},
@@ -265,7 +265,7 @@ func TestRun(t *testing.T) {
 		{"ends by itself after a refusal for good", "good-refused", forger{code: errors.New("exit status 1")}, time.Minute, "", false},
 		{"ends by itself too early", "good-plain", forger{lines: func([]string) []string { return nil }, code: errors.New("exit status 1")}, time.Minute, "ended by itself: exit status 1", false},
 		{"does not connect", "good-plain", forger{silent: true}, 100 * time.Millisecond, "the client has not finished with the connection", true},
-		{"does not say that it is disconnected", "good-plain", forger{lines: func(l []string) []string { return nil }, hangs: true}, time.Minute, "lines too early", false},
+		{"does not say that it is disconnected", "good-plain", forger{lines: func(l []string) []string { return nil }, hangs: true}, time.Minute, "too early", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

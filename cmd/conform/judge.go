@@ -69,7 +69,11 @@ func Judge(want, got []string) *Fault {
 		before = append(before[max(0, len(before)-around+1):], line)
 	}
 	if next < len(expected) {
-		text := fmt.Sprintf("the output ends %d lines too early; %s", len(expected)-next, kindOf(expected[next]))
+		missing := "1 line"
+		if n := len(expected) - next; n > 1 {
+			missing = fmt.Sprint(n, " lines")
+		}
+		text := fmt.Sprintf("the output ends %s too early; %s", missing, kindOf(expected[next]))
 		return &Fault{Text: text, Want: want[next], Before: before}
 	}
 	return nil

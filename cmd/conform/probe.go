@@ -459,7 +459,7 @@ func (p *probe) knock(within time.Duration, b ...[]byte) (said []codec.Message) 
 		case errors.Is(err, io.EOF) || err != nil: // a reset, if it had not read everything
 			return said
 		case typ == codec.TypeWelcome:
-			p.throwf("the publisher has welcomed the client: %+v", m)
+			p.throwf("the publisher has welcomed the client; a refusal is expected, or the end of the connection")
 		}
 		said = append(said, m)
 	}

@@ -466,7 +466,7 @@ var numberCases = []Case{
 		},
 	},
 	{
-		ID: "numbers-burst", Rule: "a burst changes nothing", Section: inJoining,
+		ID: "numbers-burst", Rule: "a burst changes nothing", Section: inJoining, Needs: []Ability{Input},
 		Does: "20,000 ticks come at once.",
 		probe: func(p *probe) {
 			p.begin(20)

@@ -74,7 +74,8 @@ before it counts. The result is a score for each chapter; the exit code is 3 if 
 
 The client prints prices and sizes as integers, and at its end the state and the ledger: what tickfeed
 subscribe prints with --json --events --raw --final-state --ledger -. When a case is over, the exam sends it
-SIGTERM; its exit code does not count. Begin with --case good-plain.
+SIGTERM; its exit code does not count. Begin with --case good-plain, which
+needs {addr} and {from}.
 
 These placeholders in ARG are replaced for each case. An argument that would be empty is left out, together
 with a flag before it:
@@ -450,6 +451,9 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 		}
 	}
 	switch {
+	case failures > 0 && len(o.cases) == 0:
+		p.notef("add --case ID to see the lines around a fault")
+		return &exitError{code: exitData}
 	case failures > 0:
 		return &exitError{code: exitData}
 	case passes == 0:
@@ -457,6 +461,9 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 	}
 	return nil
 }
+
+// lastSaid is how many of the last lines that a program said are printed in an exam of all cases.
+const lastSaid = 2
 
 // printVerdict prints the verdict of a case. With lines it also prints the lines around a fault, which are long.
 func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) error {
@@ -486,8 +493,14 @@ func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) e
 			if v.Fault.Got != "" {
 				fmt.Fprintf(&b, "  got    %s\n", shortened(printable(v.Fault.Got)))
 			}
-			for line := range strings.Lines(v.Said) {
-				fmt.Fprintf(&b, "  said   %s\n", printable(strings.TrimSuffix(line, "\n")))
+		}
+		said := strings.Split(strings.TrimSuffix(v.Said, "\n"), "\n")
+		if !lines {
+			said = said[max(0, len(said)-lastSaid):]
+		}
+		for _, line := range said {
+			if line != "" {
+				fmt.Fprintf(&b, "  said   %s\n", shortened(printable(line)))
 			}
 		}
 	}
