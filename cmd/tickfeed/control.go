@@ -60,7 +60,7 @@ The same is available over HTTP: "tickfeed help http" lists the paths.`,
 // A controlVerb is a verb of control.
 type controlVerb struct {
 	name, value string // value describes what follows the name; empty for nothing
-	of          string // the command that has it; empty for all
+	of          string // the commands that have it, separated by commas; empty for all
 	does        string
 	path        string // of the request, without the slash
 	// body returns the body of the request for value, nil for a GET. It is nil for a GET without a value.
@@ -102,7 +102,7 @@ var controlVerbs = []controlVerb{
 		return &ops.ReplayRequest{To: value}, nil
 	}},
 	{name: "rules", of: "lab", does: "list the rules, with how often each did something", path: "rules"},
-	{name: "add", value: "RULE", of: "lab", does: "add a rule, such as 'every 10s: cut rst'", path: "add", body: func(value string) (any, error) {
+	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or with publish --commands let an event happen, such as 'halt TSLA for 10m'", path: "add", body: func(value string) (any, error) {
 		if value == "" {
 			return nil, usage("control add: the rule is missing; tickfeed lab --list documents the language")
 		}
@@ -115,7 +115,7 @@ var controlVerbs = []controlVerb{
 		}
 		return &ops.RuleRequest{N: &n}, nil
 	}},
-	{name: "trigger", value: "NAME", of: "lab", does: "make the faults of the rules \"on NAME: …\" now", path: "trigger", body: func(value string) (any, error) {
+	{name: "trigger", value: "NAME", of: "lab, publish", does: "make the faults or events of the rules \"on NAME: …\" now", path: "trigger", body: func(value string) (any, error) {
 		if value == "" {
 			return nil, usage("control trigger: the name is missing, such as storm for a rule \"on storm: cut rst\"")
 		}
@@ -197,7 +197,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if err != nil {
 		return askError(ctx, addr, err)
 	}
-	if verb.of != "" && verb.of != answer.Command {
+	if verb.of != "" && !slices.Contains(strings.Split(verb.of, ", "), answer.Command) {
 		return fmt.Errorf("%s is a tickfeed %s, but %s is for a %s; name another command with --addr", addr, answer.Command, verb.name, verb.of)
 	}
 	if err := answer.Err(); err != nil {

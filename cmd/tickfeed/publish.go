@@ -92,7 +92,7 @@ the publisher then waits for the first subscriber; --wait-for sets how many it w
 	}
 	group(cmd, groupMarket, func(f *pflag.FlagSet) { o.marketOptions.define(f, 0) })
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
-		f.BoolVar(&o.commands, "commands", false, "read events from standard input while the market runs, such as halt TSLA for 10m; list and trigger NAME")
+		f.BoolVar(&o.commands, "commands", false, "read events from standard input while the market runs, such as halt TSLA for 10m; list and trigger NAME. With --http also tickfeed control add and trigger")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
@@ -576,10 +576,14 @@ func (s *service) run(ctx context.Context) error {
 func (s *service) site() ops.Site {
 	started := time.Now()
 	view := ops.NewPublisher(s.pub, s.o.staleAfter)
-	return ops.Site{
+	site := ops.Site{
 		Command: "publish", Status: func() any { return newPublisherStatus(s.pub, s.input.String(), started) }, Ready: view.Ready, Conns: view.Conns,
 		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
 	}
+	if s.o.commands {
+		site.Routes = s.input.director.routes()
+	}
+	return site
 }
 
 // endTime bounds how long a publisher waits for its source and its connections at the end: a disk that hangs may block

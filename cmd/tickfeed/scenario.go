@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
 	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
@@ -203,6 +204,47 @@ func (d *director) line(text string) {
 			d.say("added rule %d: %s", len(d.rules), r.Text)
 		}
 		d.market.Do(r)
+	}
+}
+
+// routes returns the routes of --http that make things happen: POST /add and /trigger, as those of a lab.
+func (d *director) routes() []ops.Route {
+	route := func(name string, do func(m *sim.Market, q *ops.RuleRequest) (any, error)) ops.Route {
+		return ops.Route{Name: name, Effect: true, Do: func(_ context.Context, body []byte) (any, error) {
+			q, err := ops.Read[ops.RuleRequest](body)
+			if err != nil {
+				return nil, err
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.market == nil {
+				return nil, ops.BadRequest("the market has not opened yet")
+			}
+			answer, err := do(d.market, q)
+			if err != nil {
+				return nil, ops.BadRequest("%w", err)
+			}
+			return answer, nil
+		}}
+	}
+	return []ops.Route{
+		route("add", func(m *sim.Market, q *ops.RuleRequest) (any, error) {
+			r, err := parseEvent(q.Rule)
+			if err != nil {
+				return nil, err
+			}
+			if r.Trigger.When != script.ByHand || r.Trigger.Name != "" {
+				d.rules = append(d.rules, r.Text)
+			}
+			m.Do(r)
+			return ops.RuleChange{Did: "added", Text: r.Text}, nil
+		}),
+		route("trigger", func(m *sim.Market, q *ops.RuleRequest) (any, error) {
+			if !m.Trigger(q.Name) {
+				return nil, fmt.Errorf("no rule is \"on %s: …\"", q.Name)
+			}
+			return ops.RuleChange{Did: "triggered", Text: q.Name}, nil
+		}),
 	}
 }
 

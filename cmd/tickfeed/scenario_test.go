@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -65,4 +66,17 @@ func TestDirector(t *testing.T) {
 	for i, want := range []string{"the scenario has no rule", `there is no event "hlat"`, "added rule 1: on x: halt MSFT", "added rule 2: at 10:00: calm", `"seed 3" is no rule`, `there is no event "cut"`, "1  on x: halt MSFT", "2  at 10:00: calm", `no rule is "on y: …"`} {
 		assert.Contains(t, said[i], want)
 	}
+}
+
+// tickfeed control adds an event to a market that runs.
+func TestControlAddsEvents(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	web := "unix:" + filepath.Join(dir, "h.sock")
+	pub := startCommand(t, dir, "publish", "--commands", "--http", web, "--instruments", "5", "--rate", "100", "--listen", "unix:"+filepath.Join(dir, "p.sock"))
+	require.Eventually(t, func() bool {
+		c := startCommand(t, dir, "control", "--addr", web, "add", "halt TSLA,AAPL for 10m")
+		return c.exit(t) == exitDone && strings.Contains(c.out.String(), "added: halt TSLA,AAPL for 10m")
+	}, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(pub.err.String(), `"rule":"halt TSLA,AAPL for 10m"`) }, patience, 10*time.Millisecond)
 }
