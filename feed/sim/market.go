@@ -194,17 +194,31 @@ func New(config Config) (*Market, error) {
 func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	n := copy(batch, m.pending)
 	m.pending = m.pending[n:]
-	m.stage.epochEnded = false
+	if m.config.Commands {
+		return m.nextEpoch(batch, n)
+	}
 	for n < len(batch) {
-		if m.stage.epochEnded && n > 0 {
-			break
-		}
 		if m.phase == ended {
 			return n, io.EOF
 		}
 		if len(batch)-n >= len(m.scratch) {
 			n += m.step(batch[n:])
 			continue
+		}
+		made := m.step(m.scratch)
+		taken := copy(batch[n:], m.scratch[:made])
+		m.pending = m.scratch[taken:made]
+		n += taken
+	}
+	return n, nil
+}
+
+// nextEpoch goes on with Next, after its first n ticks, to the end of the epoch at most.
+func (m *Market) nextEpoch(batch []feed.Tick, n int) (int, error) {
+	m.stage.epochEnded = false
+	for n < len(batch) && !(m.stage.epochEnded && n > 0) {
+		if m.phase == ended {
+			return n, io.EOF
 		}
 		made := m.step(m.scratch)
 		taken := copy(batch[n:], m.scratch[:made])
