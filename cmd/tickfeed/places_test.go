@@ -72,7 +72,7 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 		{"publish", "UTC", map[string]string{"00:02:30": "2026-11-24T00:02:30Z"}},
 	} {
 		play := startCommand(t, dir, "replay", day, "--paused", "--clock", test.clock, "--zone", test.zone, "--listen", "unix:p.sock", "--http", "unix:c.sock")
-		play.says(t, `"control"`)
+		play.says(t, `"http"`)
 		for place, when := range test.places {
 			at, err := time.Parse(time.RFC3339, when)
 			require.NoError(t, err)

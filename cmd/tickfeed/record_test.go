@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -65,7 +66,9 @@ func TestPatientFile(t *testing.T) {
 	defer full.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	var said []string
-	f := &patientFile{File: full, ctx: ctx, say: func(format string, _ ...any) {
+	var waits atomic.Bool
+	f := &patientFile{File: full, ctx: ctx, full: &waits, say: func(format string, _ ...any) {
+		assert.True(t, waits.Load(), "while it waits")
 		said = append(said, format)
 		cancel()
 	}}
