@@ -557,7 +557,7 @@ func TestWrongPublishersFail(t *testing.T) {
 	}
 	all := conform.PublisherCases()
 	require.GreaterOrEqual(t, len(frauds), 12)
-	for i := 0; i < len(frauds); i += effort.Stride(t, 8) {
+	for i := 0; i < len(frauds); i += effort.Stride(t, 17) {
 		f := &frauds[i]
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

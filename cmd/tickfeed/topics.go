@@ -136,6 +136,9 @@ lab:
   POST /add {"rule": "every 10s: cut rst"}, /remove {"n": 3},
        /trigger {"name": "storm"}
 
+publish --commands:
+  POST /add {"rule": "halt TSLA for 10m"}, /trigger {"name": "storm"}
+
 subscribe:
   POST /symbols {"patterns": "AAPL,ES*"}
 

@@ -17,9 +17,11 @@ import (
 
 // run runs test once, as go test would, and prints nothing unless it fails.
 func run(test func(t *testing.T)) {
-	verbose := flag.Lookup("test.v").Value.String()
-	defer func() { _ = flag.Set("test.v", verbose) }()
-	_ = flag.Set("test.v", "false")
+	for _, f := range [][2]string{{"test.v", "false"}, {"test.skip", ""}} { // which are those of the examples
+		was := flag.Lookup(f[0]).Value.String()
+		defer func() { _ = flag.Set(f[0], was) }()
+		_ = flag.Set(f[0], f[1])
+	}
 	again := false
 	testing.RunTests(func(_, _ string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "Test", F: func(t *testing.T) {
 		if again { // as with -count or -cpu

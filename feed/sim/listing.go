@@ -1,0 +1,114 @@
+package sim
+
+import (
+	"math"
+
+	"tickfeed/feed"
+)
+
+// addListing adds an instrument.
+func (m *Market) addListing(l *listing, at int64) {
+	id := uint32(len(m.listings))
+	if id == feed.MaxInstruments {
+		return
+	}
+	m.listings = append(m.listings, *l)
+	definition := l.definition
+	m.extras = append(m.extras, feed.Extra{Definition: &definition})
+	in := newInstrument(l)
+	in.special |= remembered
+	m.instruments = append(m.instruments, in)
+	m.shares = append(m.shares, l.activity/totalActivity(m.listings))
+	if x := m.calendar; x != nil {
+		g := x.groups[0]
+		g.ids = append(g.ids, id)
+		x.of = append(x.of, g)
+		if g.next <= toOpen {
+			m.instruments[id].special |= closed
+		}
+	}
+	m.startDayOf(id)
+	m.settle(&m.instruments[id])
+	m.arrivals.byActivity = append(m.arrivals.byActivity, aliasSlot{})
+	if m.config.Depth > 0 {
+		m.books.levels = append(m.books.levels, make([]level, 2*m.config.Depth)...)
+		m.books.counts = append(m.books.counts, 0, 0)
+	}
+	m.stage.overlays = append(m.stage.overlays, overlay{activity: 1, depth: 1})
+	m.rebase(id)
+	m.reweigh()
+	m.stage.add(at, &visit{ids: []uint32{id, id, id}, one: m.introduce(id)})
+}
+
+func totalActivity(listings []listing) (sum float64) {
+	for i := range listings {
+		sum += listings[i].activity
+	}
+	return sum
+}
+
+// introduce returns the steps that make a new instrument known: its definition, its day, and its first quote.
+func (m *Market) introduce(id uint32) func(id uint32, at int64, out []feed.Tick) int {
+	step := 0
+	return func(_ uint32, at int64, out []feed.Tick) int {
+		when := m.timeOf(at)
+		switch step++; {
+		case step == 1:
+			out[0] = feed.Tick{Kind: feed.KindDefinition, Instrument: feed.InstrumentID(id), EventTime: when, Extra: &m.extras[id]}
+			return 1
+		case step == 2:
+			return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), when, feed.StatusPreOpen, m.tradingDay(id)))
+		case m.instruments[id].special&closed != 0:
+			return 0
+		}
+		out[0] = feed.StatusTick(feed.InstrumentID(id), when, feed.StatusTrading, 0)
+		return 1 + m.requote(out[1:], id, when)
+	}
+}
+
+// tradingDay returns the trading day of an instrument, as the number yyyymmdd.
+func (m *Market) tradingDay(id uint32) int32 {
+	if m.calendar != nil {
+		return m.calendar.of[id].date()
+	}
+	return int32(m.date.Year()*10_000 + int(m.date.Month())*100 + m.date.Day())
+}
+
+// delist closes an instrument for good.
+func (m *Market) delist(out []feed.Tick, id uint32, at int64, reason string) int {
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	if o.gone {
+		return 0
+	}
+	o.held++
+	o.gone, o.auction = true, nil
+	in.special |= closed
+	return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusClosed, 0).Because(reason, 0))
+}
+
+// split makes a.n shares out of a.of. The trading day begins anew, so that no price of before is compared with one of after.
+func (m *Market) split(out []feed.Tick, id uint32, at int64, a *action) int {
+	o, in, l := &m.stage.overlays[id], &m.instruments[id], &m.listings[id]
+	if in.special&(closed|halted) != 0 {
+		return 0
+	}
+	k := float64(a.of) / float64(a.n)
+	in.fair = in.bounded(in.fair * k)
+	l.price = max(math.Round(l.price*k), 2)
+	o.market, o.own, o.spread = o.market*k, o.own*k, max(o.spread*k, min(o.spread, 1))
+	l.spread = o.spread
+	if l.signed {
+		l.own *= k
+	}
+	m.retune(id)
+	o.recent = nil
+	if o.limits != nil {
+		o.limits.restart(in.fair)
+	}
+	name, when := feed.InstrumentID(id), m.timeOf(at)
+	n := m.silence(out, id, feed.StatusTick(name, when, feed.StatusHalted, 0).Because("split "+itoa(a.n)+":"+itoa(a.of), when))
+	out[n] = feed.StatusTick(name, when, feed.StatusPreOpen, m.tradingDay(id))
+	out[n+1] = feed.StatusTick(name, when, feed.StatusTrading, 0)
+	n += 2
+	return n + m.requote(out[n:], id, when)
+}
