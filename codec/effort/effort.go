@@ -1,4 +1,4 @@
-// Package effort sets how much work tests do. Without flags, "go test ./..." ends within two minutes on two idle cores, and
+// Package effort sets how much work tests do. Without flags, "go test ./..." ends in about three minutes on two idle cores, and
 // within Go's limit of ten minutes on any machine; tests log the work that they leave out. With the flag -full, which
 // .ci/run sets, tests do all their work, and also check bounds on real time.
 //
