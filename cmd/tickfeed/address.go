@@ -70,47 +70,58 @@ func checkAddress(flag, addr string) error {
 	return nil
 }
 
-// listen listens on addr. It replaces a unix socket that a dead process left behind.
-func listen(ctx context.Context, addr string) (net.Listener, error) {
+// Flags that name an address to listen on, as errors name them.
+const (
+	listenFlag = "--listen"
+	httpFlag   = "--http (empty for none)"
+	serveFlag  = "--serve"
+)
+
+// listen listens on addr, the value of flag. It replaces a unix socket that a dead process left behind.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	path, isUnix := strings.CutPrefix(addr, unixPrefix)
 	if !isUnix {
 		ln, err := lc.Listen(ctx, "tcp", addr)
-		return ln, listenError(addr, err)
+		return ln, listenError(flag, addr, err)
 	}
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&fs.ModeSocket == 0 {
-			return nil, fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path with --listen", addr)
+			return nil, fmt.Errorf("listen on %s: the file exists and is not a socket; choose another path with %s", addr, flag)
 		}
 		if conn, err := net.DialTimeout("unix", path, dialOld); err == nil {
 			conn.Close()
-			return nil, inUse(addr)
+			return nil, inUse(flag, addr)
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("listen on %s: remove the socket that a dead process left: %w", addr, err)
 		}
 	}
 	ln, err := lc.Listen(ctx, "unix", path)
-	return ln, listenError(addr, err)
+	return ln, listenError(flag, addr, err)
 }
 
-func inUse(addr string) error {
-	return fmt.Errorf("listen on %s: address in use; stop the other publisher or choose another with --listen", addr)
+func inUse(flag, addr string) error {
+	other := "command"
+	if flag == listenFlag {
+		other = "publisher"
+	}
+	return fmt.Errorf("listen on %s: address in use; stop the other %s or choose another with %s", addr, other, flag)
 }
 
-func listenError(addr string, err error) error {
+func listenError(flag, addr string, err error) error {
 	var dns *net.DNSError
 	switch {
 	case err == nil:
 		return nil
 	case isInUse(err):
-		return inUse(addr)
+		return inUse(flag, addr)
 	case isNotHere(err):
-		return fmt.Errorf("listen on %s: no interface of this machine has that address; choose another with --listen", addr)
+		return fmt.Errorf("listen on %s: no interface of this machine has that address; choose another with %s", addr, flag)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("listen on %s: permission denied; choose a port of 1024 or higher, or a directory that you can write to", addr)
 	case errors.As(err, &dns):
-		return fmt.Errorf("listen on %s: %s: no such host; choose another with --listen", addr, dns.Name)
+		return fmt.Errorf("listen on %s: %s: no such host; choose another with %s", addr, dns.Name, flag)
 	}
 	return fmt.Errorf("listen on %s: %w", addr, cause(err))
 }

@@ -114,14 +114,29 @@ func TestListenUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	old, err := net.Listen("unix", path)
 	require.NoError(t, err)
-	_, err = listen(t.Context(), "unix:"+path)
+	_, err = listen(t.Context(), listenFlag, "unix:"+path)
 	assert.ErrorContains(t, err, "address in use")
 	old.(*net.UnixListener).SetUnlinkOnClose(false)
 	require.NoError(t, old.Close())
 	_, err = os.Stat(path)
 	require.NoError(t, err, "a process that dies leaves its socket")
-	ln, err := listen(t.Context(), "unix:"+path)
+	ln, err := listen(t.Context(), listenFlag, "unix:"+path)
 	require.NoError(t, err)
 	assert.Equal(t, "unix:"+path, listenName(ln))
 	require.NoError(t, ln.Close())
+}
+
+// An address that is taken is refused with the flag that named it.
+func TestListenNamesTheFlag(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	for flag, want := range map[string]string{
+		listenFlag: "address in use; stop the other publisher or choose another with --listen",
+		httpFlag:   "address in use; stop the other command or choose another with --http (empty for none)",
+		serveFlag:  "address in use; stop the other command or choose another with --serve",
+	} {
+		_, err := listen(t.Context(), flag, ln.Addr().String())
+		assert.ErrorContains(t, err, want)
+	}
 }

@@ -251,7 +251,7 @@ func (d *demo) start(ctx context.Context) error {
 	if d.o.listen == "" {
 		return nil
 	}
-	ln, err := listen(ctx, d.o.listen)
+	ln, err := listen(ctx, listenFlag, d.o.listen)
 	if err != nil {
 		return err
 	}

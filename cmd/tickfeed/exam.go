@@ -341,11 +341,10 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*confo
 	if len(cases) == 0 {
 		return usage("--serve plays the cases of bytes; those that were chosen need a client that the exam starts")
 	}
-	listeners, err := listenAll(ctx, []string{o.serve})
+	ln, err := listen(ctx, serveFlag, o.serve)
 	if err != nil {
 		return err
 	}
-	ln := listeners[0]
 	p.notef("playing the %d cases of bytes on %s: the token of a client names its case, without one they come in order", len(cases), listenName(ln))
 	var failed error
 	server := conform.Server{Cases: cases, Limit: o.limit, Played: func(played conform.Played) {

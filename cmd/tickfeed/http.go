@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -58,19 +57,12 @@ func (o *httpOptions) check() error {
 	return nil
 }
 
-// listen returns the listener for --http, or nil if there is none. A command with a publisher calls it before it makes the
-// publisher, which counts the open file descriptors.
+// listen returns the listener for --http, or nil if there is none.
 func (o *httpOptions) listen(ctx context.Context) (net.Listener, error) {
 	if o.addr == "" {
 		return nil, nil
 	}
-	ln, err := listen(ctx, o.addr)
-	if err != nil {
-		text := strings.ReplaceAll(err.Error(), "stop the other publisher or choose another with --listen",
-			"stop the other command, or choose another with --http (empty for none)")
-		return nil, errors.New(strings.ReplaceAll(text, "--listen", "--http"))
-	}
-	return ln, nil
+	return listen(ctx, httpFlag, o.addr)
 }
 
 // serve serves site on ln until ctx ends. It returns nil at once if ln is nil.

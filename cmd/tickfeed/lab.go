@@ -259,13 +259,8 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	if err := x.Check(script.Rules...); err != nil {
 		return usage("%w", err)
 	}
-	listeners, err := listenAll(ctx, o.listen)
+	listeners, web, err := listenAll(ctx, o.listen, &o.http)
 	if err != nil {
-		return err
-	}
-	web, err := o.http.listen(ctx)
-	if err != nil {
-		closeListeners(listeners)
 		return err
 	}
 	if o.duration > 0 {

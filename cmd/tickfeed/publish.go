@@ -215,13 +215,8 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		return usage("the scenario has faults, which are made between a publisher and its subscribers, where TLS hides the stream: leave out TLS or the faults")
 	}
 	defer faults.close()
-	listeners, err := listenAll(ctx, o.listen)
+	listeners, web, err := listenAll(ctx, o.listen, &o.http)
 	if err != nil {
-		return err
-	}
-	web, err := o.http.listen(ctx)
-	if err != nil {
-		closeListeners(listeners)
 		return err
 	}
 	policy, _ := parseSync(o.sync)
@@ -304,17 +299,24 @@ func journalError(dir string, err error) error {
 	return err
 }
 
-func listenAll(ctx context.Context, addrs []string) ([]net.Listener, error) {
-	var open []net.Listener
-	for _, addr := range addrs {
-		ln, err := listen(ctx, addr)
+// listenAll listens on addrs, the values of --listen, and for --http; web is nil if that is not asked for. A command with a
+// publisher calls it before it makes the publisher, which counts the open file descriptors.
+func listenAll(ctx context.Context, addrs []string, o *httpOptions) (open []net.Listener, web net.Listener, err error) {
+	defer func() {
 		if err != nil {
 			closeListeners(open)
-			return nil, err
+			open = nil
+		}
+	}()
+	for _, addr := range addrs {
+		ln, err := listen(ctx, listenFlag, addr)
+		if err != nil {
+			return open, nil, err
 		}
 		open = append(open, ln)
 	}
-	return open, nil
+	web, err = o.listen(ctx)
+	return open, web, err
 }
 
 // closeListeners closes those of listeners that are not nil.

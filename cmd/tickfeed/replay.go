@@ -232,11 +232,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	s.log = p.logger(zerolog.InfoLevel)
 	cfg.Logger = s.log
 	source := "replay of " + strings.Join(s.names, " ")
-	if s.listeners, err = listenAll(ctx, o.listen); err != nil {
-		return err
-	}
-	if s.web, err = o.http.listen(ctx); err != nil {
-		closeListeners(s.listeners)
+	if s.listeners, s.web, err = listenAll(ctx, o.listen, &o.http); err != nil {
 		return err
 	}
 	s.stage, err = replay.NewStage(publisher.Config{

@@ -95,7 +95,7 @@ func newFaults(ctx context.Context, s *script.Script) (*faultLab, error) {
 		return nil, usage("%w", err)
 	}
 	var err error
-	if f.behind, err = listen(ctx, "127.0.0.1:0"); err != nil {
+	if f.behind, err = listen(ctx, listenFlag, "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
 	f.lab.Dial = func(ctx context.Context) (net.Conn, error) { return dial(ctx, f.behind.Addr().String()) }
