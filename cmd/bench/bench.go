@@ -255,7 +255,7 @@ type pair struct {
 	info      setInfo
 	openResult
 	dir    string   // the journal; empty if there is none
-	loaded loadArgs // what the publisher was told
+	loaded loadArgs // the arguments of the publisher
 	opened openArgs // likewise, with the address at which it listens
 }
 

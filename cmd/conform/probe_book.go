@@ -271,7 +271,7 @@ func (b *book) defined(t *feed.Tick) string {
 	return ""
 }
 
-// sameTick reports whether a and b are the same but for their numbers and, since ids are the publisher's, their instruments.
+// sameTick reports whether a and b are the same, except for their numbers and, since ids are the publisher's, their instruments.
 func sameTick(a, b *feed.Tick) bool {
 	x, y := *a, *b
 	x.Seq, x.Instrument, x.Extra, y.Seq, y.Instrument, y.Extra = 0, 0, nil, 0, 0, nil

@@ -621,7 +621,7 @@ func (p *probe) resumed() {
 	}
 }
 
-// sessions checks how often a line was told of a new session.
+// sessions checks how often a line was sent a new session.
 func (p *probe) sessions(l *line, want int) {
 	n := 0
 	for _, e := range l.seen() {
@@ -630,7 +630,7 @@ func (p *probe) sessions(l *line, want int) {
 		}
 	}
 	if n != want {
-		p.throwf("%s was told of %d new sessions, want %d", l.name, n, want)
+		p.throwf("%s was sent %d new sessions, want %d", l.name, n, want)
 	}
 }
 

@@ -32,7 +32,7 @@ type fraud struct {
 	ticks func(c *frauded, h *codec.Packet, ticks []feed.Tick, snapshot bool) []feed.Tick
 	// raw replaces the bytes of a packet or part.
 	raw func(c *frauded, typ codec.Type, raw []byte) []byte
-	// starts changes what the publisher is told before it starts for the nth time.
+	// starts changes the arguments of the publisher before its nth start.
 	starts func(n int, o *conform.Orders)
 	pulses bool // the middle sends pulses for the client
 	holds  bool // the middle does not close before a welcome

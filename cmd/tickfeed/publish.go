@@ -333,7 +333,7 @@ type input struct {
 	o     *publishOptions
 	paths []string // none: the simulated market
 	sim   *sim.Market
-	// director obeys --commands, and happens is told what happens in the market; it may be nil.
+	// director obeys --commands, and happens receives what happens in the market; it may be nil.
 	director *director
 	happens  func(sim.Event)
 

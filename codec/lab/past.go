@@ -104,7 +104,7 @@ func (k *link) overtake(hello []byte) ([]byte, error) {
 	}
 	nc, r, w, err := k.another(p)
 	if err != nil {
-		return hello, nil // the client is told why
+		return hello, nil // the publisher gives the reason
 	}
 	defer nc.Close()
 	owner, owned, ok := w.Lineage.Owner(p.Next)

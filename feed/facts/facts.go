@@ -51,7 +51,7 @@ func New(ids ...feed.InstrumentID) *Exam {
 	return e
 }
 
-// Add measures the next ticks. Ticks of other instruments are passed over, and so are those of snapshots, but for definitions.
+// Add measures the next ticks. Ticks of other instruments are passed over, and so are those of snapshots, except definitions.
 func (e *Exam) Add(ticks []feed.Tick) {
 	for i := range ticks {
 		t := &ticks[i]

@@ -292,11 +292,12 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 		case what == "0s" || what == "0":
 			t.When = AtTime
 			p.Next()
+		case word == "at" && what != "" && !strings.ContainsRune("0123456789-+.", rune(what[0])):
+			p.Next()
+			return fmt.Errorf("at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got %q", what)
 		default:
 			t.When = AtTime
-			if t.After, err = p.Duration(word); err != nil && word == "at" && strings.Trim(what[:min(1, len(what))], "0123456789") != "" {
-				err = fmt.Errorf("at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got %q", what)
-			}
+			t.After, err = p.Duration(word)
 		}
 	case "every":
 		if p.Accept("seq") {

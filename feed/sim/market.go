@@ -32,7 +32,7 @@
 // status at the end. Now and then an instrument is halted for some minutes and neither quotes nor trades. With
 // levels, a clear follows a pre-open or halted status in the same event.
 //
-// [Config].Scenario lets something happen at times of the market: see [Language] and [Verbs]. The rules above then hold but for what
+// [Config].Scenario lets something happen at times of the market: see [Language] and [Verbs]. The rules above then hold, except for what
 // the scenario does. [Config].Universe has instruments of one's own, each in the hours of its venue.
 //
 // Between days the event times jump by a night or a weekend. A caller that waits for event times would wait

@@ -171,6 +171,11 @@ func login(addr string) time.Duration {
 	began := time.Now()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // its ports are not those of the hostile
 	nc, err := d.Dial("tcp", addr)
+	return welcomed(nc, err, began)
+}
+
+// welcomed returns how long after began the welcome comes on nc, which it closes; loginPatience if there is none.
+func welcomed(nc net.Conn, err error, began time.Time) time.Duration {
 	if err != nil {
 		return loginPatience
 	}

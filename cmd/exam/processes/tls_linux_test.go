@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/codec"
 	"tickfeed/codec/effort"
 )
 
@@ -112,16 +111,5 @@ func TestHostileHandshakes(t *testing.T) {
 func secureLogin(addr string, cfg *tls.Config) time.Duration {
 	began := time.Now()
 	nc, err := tls.DialWithDialer(&net.Dialer{Timeout: loginPatience}, "tcp", addr, cfg)
-	if err != nil {
-		return loginPatience
-	}
-	defer nc.Close()
-	_ = nc.SetDeadline(began.Add(loginPatience))
-	if _, err := nc.Write(hello(codec.StartLive)); err != nil {
-		return loginPatience
-	}
-	if typ, _, err := codec.NewReader(nc, 0).Next(); err != nil || typ != codec.TypeWelcome {
-		return loginPatience
-	}
-	return time.Since(began)
+	return welcomed(nc, err, began)
 }
