@@ -208,7 +208,7 @@ func (p *Parser) line(s *Script, languages []*Language) (*Rule, error) {
 		return nil, err
 	}
 	if w := p.Next(); w != ":" {
-		return nil, fmt.Errorf("a colon and a %s must follow the trigger, got %q", languages[0].Noun, w)
+		return nil, fmt.Errorf("a colon and %s %s must follow the trigger, got %q", article(languages[0].Noun), languages[0].Noun, w)
 	}
 	return r, p.does(r, languages)
 }
@@ -276,6 +276,14 @@ func (p *Parser) who(w *Who) error {
 	}
 	w.Name = text
 	return nil
+}
+
+// article returns the indefinite article of noun.
+func article(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an"
+	}
+	return "a"
 }
 
 func (p *Parser) trigger(t *Trigger) (err error) {

@@ -78,6 +78,8 @@ func TestErrors(t *testing.T) {
 	assert.EqualError(t, err, "line:1:7: the quote has no end")
 	_, err = ParseVerb("line", "sleep", faults)
 	assert.ErrorContains(t, err, `line:1:1: there is no fault "sleep"`)
+	_, err = Parse("x", []byte("at 10:00 wait 5s"), events)
+	assert.ErrorContains(t, err, "a colon and an event must follow the trigger")
 }
 
 func TestFactorsAndPercentages(t *testing.T) {
