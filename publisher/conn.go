@@ -19,7 +19,7 @@ import (
 // by a write deadline, which it extends as long as the client gives signs of life, and the reader by three intervals of
 // silence.
 type conn struct {
-	*door
+	visit
 	p        *Publisher
 	nc       net.Conn
 	client   client
@@ -45,6 +45,13 @@ type conn struct {
 	filtered atomic.Bool // the line has a filter
 	ending   atomic.Bool // the writer has ended, or is about to end
 	writers  sync.WaitGroup
+}
+
+// A visit is the time of a connection in a publisher: leave ends it before the door does.
+type visit struct {
+	*door
+	ctx   context.Context // ends the connection
+	leave context.CancelCauseFunc
 }
 
 // A client is what a hello, and a certificate, says about the client.
@@ -207,6 +214,11 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	switch {
 	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), ErrMoved):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: ErrMoved.Error(), Retry: true}
+	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), errDismissed):
+		return &codec.Goodbye{
+			Code: codec.CodeShutdown, Text: restartText, Retry: true,
+			RetryAfter: c.p.serving.dismissed.Load().retryAfter(c.p.chance(c.client.number)),
+		}
 	case errors.Is(reason, errShutdown):
 		after := time.Duration(0)
 		if c.p.cfg.RetryAfter > 0 {

@@ -1,14 +1,12 @@
 package publisher
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"runtime"
 	"slices"
@@ -38,6 +36,7 @@ type server struct {
 	sentBefore uint64             // bytes sent on connections that have ended
 	leftBy     map[Reason]uint64  // connections that have ended
 	refusedBy  map[codec.Code]uint64
+	dismissed  atomic.Pointer[dismissal] // set by Dismiss, under mu; nil before
 
 	parking sync.Mutex
 	parked  []*conn // waiting for something to send
@@ -232,11 +231,14 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		nc, refusal, err = below, &codec.Refusal{Code: codec.CodeProtocol, Text: "this publisher speaks TLS: connect with --tls"}, nil
 	}
 	if c != nil {
-		c.door, c.client.number, c.client.since, c.pump = d, e.number, e.at, &s.pumps[e.number%uint64(len(s.pumps))]
+		c.client.number, c.client.since, c.pump = e.number, e.at, &s.pumps[e.number%uint64(len(s.pumps))]
+		c.door = d
+		c.ctx, c.leave = context.WithCancelCause(d.ctx)
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
 			if admitted == nil {
+				c.leave(nil)
 				c.line.stop()
 			}
 		}()
@@ -258,7 +260,9 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		err = errEvicted
 	}
 	if err == nil && refusal == nil && stopped {
-		if len(s.conns) >= s.most {
+		if leaving := s.dismissed.Load(); leaving != nil {
+			refusal = leaving.refusal(p.chance(e.number))
+		} else if len(s.conns) >= s.most {
 			refusal = &codec.Refusal{
 				Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second,
 				Text: fmt.Sprintf("%d subscribers are connected, which is the limit", len(s.conns)),
@@ -301,6 +305,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 // leave closes c, which has ended, and removes it from the server.
 func (p *Publisher) leave(c *conn) {
 	c.nc.Close() // before its place is given to another connection
+	c.leave(nil)
 	s := &p.serving
 	next, _ := p.log.end()
 	if errors.Is(c.mail.gone(), errClientLeft) { // the client closed after its goodbye, whatever error the writer saw
@@ -442,7 +447,7 @@ func (s *server) wake() {
 // wakeAll signals every connection, the oldest first, so that the same seed produces the same trace.
 func (s *server) wakeAll() {
 	s.mu.Lock()
-	all := slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.client.number, b.client.number) })
+	all := s.connsLocked()
 	s.mu.Unlock()
 	for _, c := range all {
 		c.signal()

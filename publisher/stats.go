@@ -36,6 +36,7 @@ type Summary struct {
 	Disk        string        // why the journal cannot be written, or is not synced in time; empty if all is well
 	Ended       bool
 	Waits       bool   // publishing waits for subscribers: see Config.WaitFor
+	Dismissing  bool   // Dismiss was called: no client is admitted any more
 	Subscribers int    // connected and logged in
 	Handshakes  int    // connections that have not logged in
 	Joined      uint64 // subscribers that have logged in since the publisher began
@@ -121,6 +122,7 @@ func (p *Publisher) Summary() Summary {
 		s.Disk = err.Error()
 	}
 	s.Waits = p.audience.lacks()
+	s.Dismissing = p.serving.dismissed.Load() != nil
 	p.serving.summarize(&s, p.delays())
 	return s
 }

@@ -46,10 +46,11 @@ const (
 	checkHead     = "head"
 	checkUpstream = "upstream"
 	checkOutput   = "output"
+	checkAdmits   = "admits"
 )
 
 // Ready returns the conditions of a publisher: it can write its journal, and its head moves, unless the market is closed, the
-// source has ended, or publishing waits for subscribers.
+// source has ended, or publishing waits for subscribers. It admits subscribers, unless it is being drained.
 func (p *Publisher) Ready() []Check {
 	pub := p.Get()
 	if pub == nil {
@@ -60,7 +61,11 @@ func (p *Publisher) Ready() []Check {
 	if err := pub.Failed(); err != nil {
 		stored = Check{checkJournal, false, err.Error()}
 	}
-	return []Check{stored, p.moves(pub, &s)}
+	checks := []Check{stored, p.moves(pub, &s)}
+	if s.Dismissing {
+		checks = append(checks, Check{checkAdmits, false, "the subscribers are being dismissed, and the process then ends"})
+	}
+	return checks
 }
 
 // moves returns the condition that the head moves.

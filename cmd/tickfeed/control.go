@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
 )
 
@@ -21,6 +22,7 @@ import (
 type controlOptions struct {
 	addr string
 	json bool
+	over time.Duration
 }
 
 func (p *program) controlCommand() *cobra.Command {
@@ -44,6 +46,7 @@ The same is available over HTTP: "tickfeed help http" lists the paths.`,
   tickfeed control seek 14:45
   tickfeed control seek -30s
   tickfeed control status --json
+  tickfeed control drain --over 30s
   tickfeed control --addr unix:lab.sock add 'every 10s: cut rst'
   tickfeed control --addr unix:lab.sock trigger storm`,
 		Args:      wantArgs(1, 64, "verb"),
@@ -53,6 +56,7 @@ The same is available over HTTP: "tickfeed help http" lists the paths.`,
 	group(cmd, "Control", func(f *pflag.FlagSet) {
 		f.StringVar(&o.addr, "addr", defaultHTTP, "`ADDR` of --http of the command: HOST[:PORT] or unix:PATH")
 		f.BoolVar(&o.json, "json", false, "print the answer as JSON")
+		f.DurationVar(&o.over, "over", defaultDrain, "for drain: the time over which the goodbyes are spread")
 	})
 	return cmd
 }
@@ -64,21 +68,28 @@ type controlVerb struct {
 	does        string
 	path        string // of the request, without the slash
 	// body returns the body of the request for value, nil for a GET. It is nil for a GET without a value.
-	body func(value string) (any, error)
+	body func(o *controlOptions, value string) (any, error)
+	ends bool // the process ends, which control waits for
 }
 
 // controlVerbs are the verbs, in the order of the help.
 var controlVerbs = []controlVerb{
 	{name: "status", does: "show what the command does", path: "status"},
-	{name: "connections", value: "[LIMIT]", does: "show its connections, those that are furthest behind first", path: "connz", body: func(value string) (any, error) {
+	{name: "connections", value: "[LIMIT]", does: "show its connections, those that are furthest behind first", path: "connz", body: func(_ *controlOptions, value string) (any, error) {
 		if n, err := strconv.Atoi(value); value != "" && (err != nil || n < 1) {
 			return nil, usage("control connections: want a number from 1, got %q", value)
 		}
 		return nil, nil
 	}},
+	{name: "drain", of: "publish", does: "end the process without a storm: no client is admitted any more, each subscriber is asked to leave and to come back to the next process, evenly spread over --over; returns when the process has ended", path: "drain", ends: true, body: func(o *controlOptions, _ string) (any, error) {
+		if o.over < 0 || o.over > publisher.MaxDismissal {
+			return nil, usage("--over must be from 0 to %v, got %v", publisher.MaxDismissal, o.over)
+		}
+		return &drainRequest{o.over.String()}, nil
+	}},
 	{name: "pause", of: "replay", does: "stop the recorded time", path: "pause", body: noBody},
 	{name: "resume", of: "replay", does: "let it go on", path: "resume", body: noBody},
-	{name: "step", value: "[N]", of: "replay", does: "pause, and play N ticks (1)", path: "step", body: func(value string) (any, error) {
+	{name: "step", value: "[N]", of: "replay", does: "pause, and play N ticks (1)", path: "step", body: func(_ *controlOptions, value string) (any, error) {
 		n, err := uint64(1), error(nil)
 		if value != "" {
 			n, err = strconv.ParseUint(value, 10, 64)
@@ -88,40 +99,40 @@ var controlVerbs = []controlVerb{
 		}
 		return &ops.ReplayRequest{N: n}, nil
 	}},
-	{name: "speed", value: "SPEED", of: "replay", does: "play at 1x, 10x, 0.5x or max", path: "speed", body: func(value string) (any, error) {
+	{name: "speed", value: "SPEED", of: "replay", does: "play at 1x, 10x, 0.5x or max", path: "speed", body: func(_ *controlOptions, value string) (any, error) {
 		speed, err := replay.ParseSpeed(value)
 		if err != nil {
 			return nil, usage("control speed: %w", err)
 		}
 		return &ops.ReplayRequest{Speed: &speed}, nil
 	}},
-	{name: "seek", value: "PLACE", of: "replay", does: "go to a place", path: "seek", body: func(value string) (any, error) {
+	{name: "seek", value: "PLACE", of: "replay", does: "go to a place", path: "seek", body: func(_ *controlOptions, value string) (any, error) {
 		if _, err := replay.ParseTarget(value, nil); err != nil {
 			return nil, usage("control seek: %w", err)
 		}
 		return &ops.ReplayRequest{To: value}, nil
 	}},
 	{name: "rules", of: "lab", does: "list the rules, with how often each did something", path: "rules"},
-	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or with publish --commands let an event happen, such as 'halt TSLA for 10m'", path: "add", body: func(value string) (any, error) {
+	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or with publish --commands let an event happen, such as 'halt TSLA for 10m'", path: "add", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
 			return nil, usage("control add: the rule is missing; tickfeed lab --list documents the language")
 		}
 		return &ops.RuleRequest{Rule: value}, nil
 	}},
-	{name: "remove", value: "N", of: "lab", does: "remove rule N", path: "remove", body: func(value string) (any, error) {
+	{name: "remove", value: "N", of: "lab", does: "remove rule N", path: "remove", body: func(_ *controlOptions, value string) (any, error) {
 		n, err := strconv.Atoi(value)
 		if err != nil {
 			return nil, usage("control remove: want the number of a rule, which rules shows, got %q", value)
 		}
 		return &ops.RuleRequest{N: &n}, nil
 	}},
-	{name: "trigger", value: "NAME", of: "lab, publish", does: "make the faults or events of the rules \"on NAME: …\" now", path: "trigger", body: func(value string) (any, error) {
+	{name: "trigger", value: "NAME", of: "lab, publish", does: "make the faults or events of the rules \"on NAME: …\" now", path: "trigger", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
 			return nil, usage("control trigger: the name is missing, such as storm for a rule \"on storm: cut rst\"")
 		}
 		return &ops.RuleRequest{Name: value}, nil
 	}},
-	{name: "symbols", value: "PATTERNS", of: "subscribe", does: "receive these instruments from now on; * is all", path: "symbols", body: func(value string) (any, error) {
+	{name: "symbols", value: "PATTERNS", of: "subscribe", does: "receive these instruments from now on; * is all", path: "symbols", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
 			return nil, usage("control symbols: the patterns are missing, such as 'AAPL,ES*'")
 		}
@@ -129,7 +140,7 @@ var controlVerbs = []controlVerb{
 	}},
 }
 
-func noBody(string) (any, error) { return struct{}{}, nil }
+func noBody(*controlOptions, string) (any, error) { return struct{}{}, nil }
 
 func controlNames() (names []string) {
 	for _, v := range controlVerbs {
@@ -152,7 +163,7 @@ func controlHelp() string {
 }
 
 // controlRequest returns the verb of args, the path of the request for it, and its body, nil for a GET.
-func controlRequest(args []string) (v *controlVerb, path string, body any, err error) {
+func controlRequest(o *controlOptions, args []string) (v *controlVerb, path string, body any, err error) {
 	i := slices.IndexFunc(controlVerbs, func(v controlVerb) bool { return v.name == args[0] })
 	if i < 0 {
 		return nil, "", nil, usage("control %s: want %s", args[0], strings.Join(controlNames(), ", "))
@@ -163,7 +174,7 @@ func controlRequest(args []string) (v *controlVerb, path string, body any, err e
 		return nil, "", nil, usage("control %s takes no value, got %q", v.name, value)
 	}
 	if v.body != nil {
-		if body, err = v.body(value); err != nil {
+		if body, err = v.body(o, value); err != nil {
 			return nil, "", nil, err
 		}
 	}
@@ -178,7 +189,7 @@ func controlRequest(args []string) (v *controlVerb, path string, body any, err e
 const controlTimeout = 5 * time.Minute
 
 func (p *program) control(ctx context.Context, o *controlOptions, args []string) error {
-	verb, path, body, err := controlRequest(args)
+	verb, path, body, err := controlRequest(o, args)
 	if err != nil {
 		return err
 	}
@@ -205,16 +216,40 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	}
 	text := bytes.TrimSpace(answer.Body)
 	if o.json {
-		_, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text))
-		return output(err)
+		if _, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text)); err != nil || !verb.ends {
+			return output(err)
+		}
+		return awaitEnd(ctx, addr)
 	}
 	shown := printable(string(text))
 	if !strings.Contains(shown, "\n") { // a table keeps its lines
 		shown = p.screen(p.stdout).fit(shown, "  ")
 	}
-	_, err = fmt.Fprintln(p.stdout, shown)
-	return output(err)
+	if _, err = fmt.Fprintln(p.stdout, shown); err != nil || !verb.ends {
+		return output(err)
+	}
+	return awaitEnd(ctx, addr)
 }
+
+// awaitEnd waits until the command at addr does not respond any more.
+func awaitEnd(ctx context.Context, addr string) error {
+	for poll := time.Tick(endPoll); ; {
+		if _, err := ops.Ask(ctx, addr, "/livez", nil, "", endPatience); err != nil && ctx.Err() == nil {
+			return nil
+		}
+		select {
+		case <-poll:
+		case <-ctx.Done():
+			return errInterrupted
+		}
+	}
+}
+
+// awaitEnd asks this often, and a command that takes this long to respond has ended.
+const (
+	endPoll     = 100 * time.Millisecond
+	endPatience = 5 * time.Second
+)
 
 // askError describes err of ops.Ask for people.
 func askError(ctx context.Context, addr string, err error) error {

@@ -106,6 +106,7 @@ type publisherStatus struct {
 	LagTime     time.Duration  `json:"lag_ns"`
 	Journal     int64          `json:"journal_bytes"`
 	Disk        string         `json:"disk,omitempty"`
+	Draining    bool           `json:"draining,omitempty"`
 }
 
 func newPublisherStatus(pub *publisher.Publisher, source string, started time.Time) publisherStatus {
@@ -113,7 +114,7 @@ func newPublisherStatus(pub *publisher.Publisher, source string, started time.Ti
 	return publisherStatus{
 		Source: source, Started: started, Session: s.Session, Head: s.Head, Tail: s.Tail, Ended: s.Ended, LastEvent: s.LastEvent,
 		LastPublish: s.LastPublish, Subscribers: s.Subscribers, Missing: s.Missing, LagTicks: s.Committed - s.Slowest.Passed,
-		LagTime: pub.Lag(s.Slowest), Journal: s.Journal, Disk: s.Disk,
+		LagTime: pub.Lag(s.Slowest), Journal: s.Journal, Disk: s.Disk, Draining: s.Dismissing,
 	}
 }
 
@@ -132,6 +133,9 @@ func (s publisherStatus) String() string {
 	}
 	if s.Ended {
 		text += ", the source has ended"
+	}
+	if s.Draining {
+		text += ", DRAINING"
 	}
 	if s.Disk != "" {
 		text += ", PUBLISHING WAITS: " + ops.Clean(s.Disk)

@@ -79,7 +79,10 @@ the ticks in the missing files can be replayed from memory only, and not at all 
 
 Without --journal, only the ticks in memory (--memory) can be replayed; a subscriber that asks for older
 ones receives the range that is lost. Files without a journal are published until memory is full, and
-the publisher then waits for the first subscriber; --wait-for sets how many it waits for.`,
+the publisher then waits for the first subscriber; --wait-for sets how many it waits for.
+
+SIGTERM and Ctrl-C say goodbye to all subscribers at once. With --http, "tickfeed control drain" spreads
+the goodbyes, and with them the returns of the subscribers to the next publisher, over a time.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
@@ -231,7 +234,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan time.Duration, 1)}
 	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime
@@ -525,6 +528,8 @@ type service struct {
 	faults    *faultLab    // between the subscribers and the publisher; nil for none
 	log       zerolog.Logger
 	ticks     atomic.Uint64
+	drained   atomic.Bool        // a drain was ordered
+	drains    chan time.Duration // 1 slot: the order to drain
 }
 
 // errOver ends the goroutines of a service that is done.
@@ -552,6 +557,7 @@ func (s *service) run(ctx context.Context) error {
 	}
 	if s.web != nil {
 		group.Go(func() error { return s.o.http.serve(running, s.web, s.site(), s.log) })
+		group.Go(func() error { return s.drain(running) })
 	}
 	feeding, endFeed := context.WithCancel(running)
 	defer endFeed()
@@ -582,8 +588,9 @@ func (s *service) site() ops.Site {
 		Command: "publish", Status: func() any { return newPublisherStatus(s.pub, s.input.String(), started) }, Ready: view.Ready, Conns: view.Conns,
 		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
 	}
+	site.Routes = []ops.Route{s.drainRoute()}
 	if s.o.commands {
-		site.Routes = s.input.director.routes()
+		site.Routes = append(site.Routes, s.input.director.routes()...)
 	}
 	return site
 }
@@ -643,7 +650,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	if err := s.drained(ctx); err != nil {
+	if err := s.allHave(ctx); err != nil {
 		return err
 	}
 	return errOver
@@ -716,8 +723,8 @@ func (o *publishOptions) awaited(paths []string) (full, end int) {
 // pollTime is the interval at which the number of subscribers is polled.
 const pollTime = 20 * time.Millisecond
 
-// drained waits until the wanted number of subscribers has connected and every connected one has everything.
-func (s *service) drained(ctx context.Context) error {
+// allHave waits until the wanted number of subscribers has connected and every connected one has everything.
+func (s *service) allHave(ctx context.Context) error {
 	_, want := s.o.awaited(s.input.paths)
 	poll := time.NewTicker(pollTime)
 	defer poll.Stop()

@@ -118,7 +118,8 @@ All commands:
   GET  /livez     200 as long as the process responds
   GET  /readyz    200 if it does its work, 503 and the reasons if not: the journal
                   or the recording can be written, the head moves or the market
-                  is closed (publish --stale-after), the publisher is joined
+                  is closed (publish --stale-after), the publisher is joined,
+                  no drain is under way
   GET  /metrics   for Prometheus; ?detail=1 adds those of each connection and of
                   the Go runtime. cmd/ops has alert rules and a dashboard
   GET  /debug/pprof/   profiles of the process, with --pprof
@@ -135,6 +136,10 @@ lab:
   GET  /rules     the rules, with how often each did something
   POST /add {"rule": "every 10s: cut rst"}, /remove {"n": 3},
        /trigger {"name": "storm"}
+
+publish:
+  POST /drain {"over": "30s"}   end the process without a storm: no client is
+                  admitted any more, the goodbyes are spread over that time (10s)
 
 publish --commands:
   POST /add {"rule": "halt TSLA for 10m"}, /trigger {"name": "storm"}

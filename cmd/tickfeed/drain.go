@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"tickfeed/cmd/ops"
+	"tickfeed/publisher"
+)
+
+// defaultDrain is the time over which a drain spreads the goodbyes if it is not told.
+const defaultDrain = 10 * time.Second
+
+// A drainRequest is the body of POST /drain.
+type drainRequest struct {
+	Over string `json:"over"` // a duration such as 10s; empty for defaultDrain
+}
+
+// A drainAnswer is the response to it.
+type drainAnswer struct {
+	Subscribers int           `json:"subscribers"`
+	Over        time.Duration `json:"over_ns"`
+}
+
+// String describes the drain for people.
+func (a drainAnswer) String() string {
+	if a.Subscribers == 0 {
+		return "draining: there are no subscribers, and the process ends now"
+	}
+	return fmt.Sprintf("draining: %s leave over %v, and the process then ends", plural(a.Subscribers, "subscriber"), a.Over)
+}
+
+// drainRoute returns POST /drain. It does not wait for the end of the drain.
+func (s *service) drainRoute() ops.Route {
+	return ops.Route{Name: "drain", Effect: true, Do: func(_ context.Context, body []byte) (any, error) {
+		q, err := ops.Read[drainRequest](body)
+		if err != nil {
+			return nil, err
+		}
+		over := defaultDrain
+		if q.Over != "" {
+			if over, err = time.ParseDuration(q.Over); err != nil || over < 0 || over > publisher.MaxDismissal {
+				return nil, ops.BadRequest("over: want a duration from 0s to %v, such as 10s, got %q", publisher.MaxDismissal, q.Over)
+			}
+		}
+		if s.drained.Swap(true) {
+			return nil, &ops.Error{Status: http.StatusConflict, Err: errors.New("this publisher is being drained already; SIGTERM ends it at once")}
+		}
+		s.drains <- over
+		return drainAnswer{s.pub.Summary().Subscribers, over}, nil
+	}}
+}
+
+// drain waits for an order to drain, dismisses the subscribers, and returns errOver. Publishing goes on meanwhile.
+func (s *service) drain(ctx context.Context) error {
+	var over time.Duration
+	select {
+	case over = <-s.drains:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	answer := drainAnswer{s.pub.Summary().Subscribers, over}
+	s.say("draining", answer.String(), "subscribers", answer.Subscribers, "over", over.String())
+	if err := s.pub.Dismiss(ctx, over); err != nil {
+		return context.Cause(ctx)
+	}
+	return errOver
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/cmd/ops"
+	"tickfeed/publisher"
+)
+
+// A publisher that is drained is not ready, ends with exit code 0 once its subscribers have left, and the next one over its
+// journal has them back without a loss.
+func TestDrainAndRestart(t *testing.T) {
+	dir := t.TempDir()
+	listen, web := "unix:"+filepath.Join(dir, "feed"), "unix:"+filepath.Join(dir, "http")
+	publish := func() *command {
+		c := startCommand(t, dir, "publish", "--journal", "j", "--rate", "1000", "--listen", listen, "--http", web, "--status", "0")
+		c.says(t, "(?s)listening.*http")
+		return c
+	}
+	c := publish()
+	sub := startCommand(t, dir, "subscribe", listen, "--connections", "2", "--stats", "--from", "beginning")
+	require.Eventually(t, func() bool {
+		answer, err := ops.Ask(t.Context(), web, "/connz", nil, "text/plain", patience)
+		return err == nil && len(answer.Body) > 0 && answer.Body[0] == '2'
+	}, patience, pollTime)
+
+	drain := startCommand(t, dir, "control", "drain", "--over", "800ms", "--addr", web)
+	c.says(t, `"subscribers":2,"over":"800ms".*"draining"`)
+	answer, err := ops.Ask(t.Context(), web, "/readyz", nil, "text/plain", patience)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusServiceUnavailable, answer.Status)
+	assert.Contains(t, string(answer.Body), "admits: FAILED, the subscribers are being dismissed")
+	again := startCommand(t, dir, "control", "drain", "--addr", web)
+	assert.Equal(t, exitFailure, again.exit(t))
+	assert.Contains(t, again.err.String(), "is being drained already; SIGTERM ends it at once")
+
+	assert.Equal(t, exitDone, c.exit(t), "%s", c.err.String())
+	assert.Contains(t, c.err.String(), "stopped")
+	assert.Equal(t, exitDone, drain.exit(t))
+	assert.Equal(t, "draining: 2 subscribers leave over 800ms, and the process then ends\n", drain.out.String())
+
+	c = publish()
+	c.says(t, "(?s)joined.*joined")
+	require.NoError(t, sub.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, exitDone, sub.exit(t), "%s", sub.err.String())
+	assert.Contains(t, sub.err.String(), "0 lost")
+}
+
+// An order to drain that makes no sense is refused, and nothing is drained.
+func TestDrainRequests(t *testing.T) {
+	pub, err := publisher.New(publisher.Config{})
+	require.NoError(t, err)
+	defer pub.Close(context.Background())
+	s := service{pub: pub, drains: make(chan time.Duration, 1)}
+	route := s.drainRoute()
+	for _, body := range []string{`{"over": "soon"}`, `{"over": "-1s"}`, `{"over": "2h"}`, `{"within": "1s"}`} {
+		_, err := route.Do(t.Context(), []byte(body))
+		assert.Error(t, err, body)
+	}
+	assert.Empty(t, s.drains)
+	answer, err := route.Do(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, drainAnswer{0, defaultDrain}, answer)
+	assert.Len(t, s.drains, 1)
+	for _, args := range [][]string{{"drain", "10s"}, {"drain", "--over", "-1s"}, {"drain", "--over", "61m"}} {
+		c := startCommand(t, ".", append([]string{"control"}, args...)...)
+		assert.Equal(t, exitUsage, c.exit(t), "%v", args)
+	}
+}

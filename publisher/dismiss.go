@@ -1,0 +1,86 @@
+package publisher
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"tickfeed/codec"
+)
+
+// MaxDismissal bounds how long Dismiss may take.
+const MaxDismissal = time.Hour
+
+// ErrDismissing reports that the subscribers are being dismissed already.
+var ErrDismissing = errors.New("publisher: the subscribers are being dismissed already")
+
+// Dismiss empties the publisher before a restart: from now on clients that log in are refused, and each subscriber is sent
+// the remaining data, for a bounded time, and a goodbye, one after the other, evenly spread over the given time. Publishing
+// goes on. Clients are asked not to come back to this address before the same time has passed again, so that their returns
+// to the next process are spread as well, and Config.RetryAfter is added as at a shutdown.
+//
+// Dismiss returns when the last goodbye is due; the caller then ends Serve, which waits for it. It returns ctx.Err() if ctx
+// ends first, and ErrDismissing if it was called before: a publisher is dismissed once and for good.
+func (p *Publisher) Dismiss(ctx context.Context, over time.Duration) error {
+	over = min(max(over, 0), MaxDismissal)
+	all, err := p.serving.dismiss(&dismissal{over: over, spread: p.cfg.RetryAfter})
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for i, c := range all {
+		timer.Reset(time.Until(began.Add(over / time.Duration(len(all)) * time.Duration(i))))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		c.leave(errDismissed)
+		c.signal()
+	}
+	return nil
+}
+
+// errDismissed is the cause with which a dismissal ends a connection.
+var errDismissed = errors.New(restartText)
+
+// A dismissal is how clients are asked to leave by Dismiss.
+type dismissal struct{ over, spread time.Duration }
+
+// retryAfter returns how long a client is asked to wait before it comes back.
+func (d *dismissal) retryAfter(chance *rand.Rand) time.Duration {
+	if d.spread <= 0 {
+		return d.over
+	}
+	return d.over + time.Duration(chance.Int64N(int64(d.spread)))
+}
+
+// refusal returns the refusal of a client that logs in.
+func (d *dismissal) refusal(chance *rand.Rand) *codec.Refusal {
+	return &codec.Refusal{Code: codec.CodeShutdown, Text: restartText, Retry: true, RetryAfter: d.retryAfter(chance)}
+}
+
+// restartText is what dismissed clients are told.
+const restartText = "the publisher restarts"
+
+// dismiss makes d the dismissal of the server, and returns the connections to be ended, oldest first.
+func (s *server) dismiss(d *dismissal) ([]*conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dismissed.Load() != nil {
+		return nil, ErrDismissing
+	}
+	s.dismissed.Store(d)
+	return s.connsLocked(), nil
+}
+
+// connsLocked returns the connections that have logged in, oldest first.
+func (s *server) connsLocked() []*conn {
+	return slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.client.number, b.client.number) })
+}

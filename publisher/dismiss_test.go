@@ -1,0 +1,123 @@
+package publisher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/feed"
+	"tickfeed/publisher"
+	"tickfeed/publisher/journal/memfs"
+	"tickfeed/subscriber"
+)
+
+// Subscribers that are dismissed leave one after the other, come back to the next publisher of the journal as spread as they
+// left, and lose nothing. Meanwhile publishing goes on, and no client is admitted.
+func TestDismiss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const crowd, over, restart = 20, 10 * time.Second, 500 * time.Millisecond
+		cfg := publisher.Config{Seed: 1, Journal: "j", FS: &memfs.FS{}}
+		w := start(t, cfg)
+		w.quotes(100)
+		began := time.Now()
+		left, back := make([]time.Duration, crowd), make([]time.Duration, crowd)
+		for i := range left {
+			left[i] = -1
+		}
+		subs := make([]*subscriber.Subscriber, crowd)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		for i := range subs {
+			var err error
+			subs[i], err = subscriber.New(subscriber.Config{Addrs: []string{"pub:1"}, Dial: w.connect, Seed: uint64(i + 1), Start: codec.Start{Kind: codec.StartBeginning}})
+			require.NoError(t, err)
+			running.Go(func() {
+				err := subs[i].Run(ctx, func(b *subscriber.Batch) error {
+					if b.Change != nil && b.Change.State == subscriber.Disconnected && left[i] < 0 {
+						left[i] = time.Since(began)
+					}
+					if b.Change != nil && b.Change.Report != nil {
+						back[i] = time.Since(began)
+					}
+					return nil
+				})
+				assert.ErrorIs(t, err, context.Canceled)
+			})
+			time.Sleep(time.Millisecond) // so that they are connected in this order
+		}
+		synctest.Wait()
+		began = time.Now()
+
+		dismissed := make(chan error)
+		go func() { dismissed <- w.pub.Dismiss(t.Context(), over) }()
+		for range 90 { // publishing goes on
+			w.quotes(10)
+			time.Sleep(over / 100)
+		}
+		assert.True(t, w.pub.Summary().Dismissing)
+		assert.ErrorIs(t, w.pub.Dismiss(t.Context(), 0), publisher.ErrDismissing)
+		late := w.dial(codec.Hello{})
+		refusal := late.message().(*codec.Refusal)
+		assert.Equal(t, &codec.Refusal{Code: codec.CodeShutdown, Text: "the publisher restarts", Retry: true, RetryAfter: over}, refusal)
+		require.NoError(t, <-dismissed)
+		w.stop()
+		time.Sleep(restart)
+		w.open(cfg)
+		w.quotes(100)
+		time.Sleep(over + time.Second)
+
+		for i := range subs {
+			due := over * time.Duration(i) / crowd
+			assert.InDelta(t, due.Seconds(), left[i].Seconds(), 0.1, "subscriber %d", i)
+			assert.InDelta(t, (due + over).Seconds(), back[i].Seconds(), 0.6, "subscriber %d", i)
+		}
+		head := w.pub.Summary().Head
+		require.Greater(t, head, uint64(1100))
+		for i, s := range subs {
+			assert.Equal(t, feed.Totals{Delivered: head - 1}, s.Totals(), "subscriber %d", i)
+			assert.NoError(t, s.Ledger().Check())
+		}
+		stop()
+		running.Wait()
+	})
+}
+
+// A client that is dismissed is sent all that was published before, also without a journal, and a spread of
+// Config.RetryAfter is added to the time that it is asked to wait. A dismissal ends with its context.
+func TestDismissSendsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1, RetryAfter: 4 * time.Second})
+		waits := map[time.Duration]bool{}
+		var clients []*client
+		for range 10 {
+			clients = append(clients, w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}}))
+		}
+		w.quotes(1000)
+		ctx, cancel := context.WithTimeout(t.Context(), 1700*time.Millisecond)
+		defer cancel()
+		dismissed := make(chan error)
+		go func() { dismissed <- w.pub.Dismiss(ctx, 2*time.Second) }()
+		for i, c := range clients[:8] {
+			c.until(1004)
+			bye := c.ending()
+			require.NotNil(t, bye, "client %d", i)
+			assert.Equal(t, "the publisher restarts", bye.Text)
+			assert.GreaterOrEqual(t, bye.RetryAfter, 2*time.Second)
+			assert.Less(t, bye.RetryAfter, 6*time.Second)
+			waits[bye.RetryAfter] = true
+			assert.Len(t, c.ticks, 1003, fmt.Sprintf("client %d", i))
+			c.nc.Close()
+		}
+		assert.Greater(t, len(waits), 6)
+		err := <-dismissed
+		assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
+	})
+}
