@@ -69,7 +69,7 @@ func TestDeadPeerIsFound(t *testing.T) {
 							if busy {
 								s.quotes(3)
 							}
-							time.Sleep(7_000_003)
+							time.Sleep(29_000_003)
 						}
 					})
 					time.Sleep(10*interval + 300*time.Millisecond)

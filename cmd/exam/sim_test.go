@@ -76,6 +76,9 @@ func TestSimulation(t *testing.T) {
 		n, least = 0, 0
 	case n == 0:
 		n, least = effort.Of(t, uint64(200), 6), 3
+		if raceEnabled {
+			n = min(n, 2) // each takes ten times as long
+		}
 	}
 	budget := effort.Within(time.Minute)
 	kept := keptSeeds(t)

@@ -339,7 +339,7 @@ func TestWrongClientsFail(t *testing.T) {
 	}
 	all := conform.Cases()
 	require.GreaterOrEqual(t, len(liars), 30)
-	for i := 0; i < len(liars); i += effort.Stride(t, 10) {
+	for i := 0; i < len(liars); i += effort.Stride(t, 14) {
 		l := &liars[i]
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
