@@ -68,6 +68,16 @@ func (p *Publisher) Ready() []Check {
 	return checks
 }
 
+// Moves reports whether the head moves, with the exceptions of Ready.
+func (p *Publisher) Moves() bool {
+	pub := p.Get()
+	if pub == nil {
+		return false
+	}
+	s := pub.Summary()
+	return s.Disk != "" || p.moves(pub, &s).Ok
+}
+
 // moves returns the condition that the head moves.
 func (p *Publisher) moves(pub *publisher.Publisher, s *publisher.Summary) Check {
 	last := time.Unix(0, s.LastPublish)

@@ -18,6 +18,16 @@ func inForeground(fd int) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
+// hasTerminal reports whether the process has a controlling terminal, which sends SIGHUP when it is gone.
+func hasTerminal() bool {
+	f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
 // waitInput waits at most d for input on the terminal fd, and reports whether there is any. Unlike a read, it may be
 // called in the background.
 func waitInput(fd int, d time.Duration) bool {

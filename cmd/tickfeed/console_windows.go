@@ -9,6 +9,8 @@ import (
 
 func inForeground(int) bool { return true }
 
+func hasTerminal() bool { return true }
+
 func waitInput(int, time.Duration) bool { return true }
 
 var continued []os.Signal

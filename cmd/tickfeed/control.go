@@ -87,6 +87,7 @@ var controlVerbs = []controlVerb{
 		}
 		return &drainRequest{o.over.String()}, nil
 	}},
+	{name: "reload", of: "publish", does: "read files that may have changed again, such as certificates; if one cannot be used, what was in force stays", path: "reload", body: noBody},
 	{name: "pause", of: "replay", does: "stop the recorded time", path: "pause", body: noBody},
 	{name: "resume", of: "replay", does: "let it go on", path: "resume", body: noBody},
 	{name: "step", value: "[N]", of: "replay", does: "pause, and play N ticks (1)", path: "step", body: func(_ *controlOptions, value string) (any, error) {

@@ -63,6 +63,7 @@ func (s *service) drain(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	answer := drainAnswer{s.pub.Summary().Subscribers, over}
+	notify(s.log, stateDraining(over))
 	s.say("draining", answer.String(), "subscribers", answer.Subscribers, "over", over.String())
 	if err := s.pub.Dismiss(ctx, over); err != nil {
 		return context.Cause(ctx)

@@ -3,7 +3,8 @@
 //
 // Data goes to standard output and everything else to standard error. The exit code is 0 if the work is done, 1 for a
 // failure, 2 for wrong usage or configuration, 3 if the data is wrong, 4 if the peer refused (credentials, version), and
-// 130 after Ctrl-C. It is also 0 if SIGTERM or SIGHUP stopped a service that saved everything.
+// 130 after Ctrl-C. It is also 0 if SIGTERM or SIGHUP stopped a service that saved everything; at SIGHUP a publisher without
+// a terminal reads its files again.
 //
 // The first Ctrl-C or SIGTERM ends the work in order; if that takes longer than a second, a message on standard error
 // names what the process waits for. A second one, at least a second later, ends the process at once; standard error then
@@ -133,8 +134,9 @@ type program struct {
 	color                           string
 	running                         bool // the command line and the configuration were parsed
 
-	mu      sync.Mutex // guards the fields below
-	signal  os.Signal  // the first one received; nil before
+	mu      sync.Mutex    // guards the fields below
+	signal  os.Signal     // the first one received; nil before
+	hangup  chan struct{} // see hangups; nil if SIGHUP ends the command
 	unsaved []*unsaved
 	slow    []*slowOutput
 }
@@ -165,6 +167,9 @@ const abandonTime = 500 * time.Millisecond
 // signals is closed.
 func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(code int)) {
 	sig, ok := <-signals
+	for ok && sig == syscall.SIGHUP && p.hungUp() {
+		sig, ok = <-signals
+	}
 	if !ok {
 		return
 	}
@@ -184,9 +189,12 @@ func (p *program) interrupts(signals <-chan os.Signal, cancel func(), exit func(
 		case <-notice.C:
 			go p.sayWaits() // the process may be waiting for standard error itself
 			continue
-		case _, ok := <-signals:
+		case sig, ok := <-signals:
 			if !ok {
 				return
+			}
+			if sig == syscall.SIGHUP && p.hungUp() {
+				continue
 			}
 		}
 		if time.Since(first) < sameInterrupt {
@@ -288,7 +296,8 @@ A flag overrides the environment, and the environment overrides the file.
 
 Exit codes: 0 done; 1 failure; 2 usage or configuration; 3 the data is wrong; 4 refused
 (credentials, version); 130 Ctrl-C. If SIGTERM or SIGHUP stops publish, replay, subscribe, record or
-demo, the exit code is 0 if everything was saved. The first Ctrl-C or signal shuts tickfeed down in
+demo, the exit code is 0 if everything was saved. A publish without a terminal, such as a service, reads its files again
+at SIGHUP. The first Ctrl-C or signal shuts tickfeed down in
 order; if that takes longer than a second, a message names what it waits for. A second one, at least a
 second later, ends the process at once, with a list of what was not saved.`,
 		SilenceErrors: true,

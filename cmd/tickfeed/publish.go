@@ -82,7 +82,9 @@ ones receives the range that is lost. Files without a journal are published unti
 the publisher then waits for the first subscriber; --wait-for sets how many it waits for.
 
 SIGTERM and Ctrl-C say goodbye to all subscribers at once. With --http, "tickfeed control drain" spreads
-the goodbyes, and with them the returns of the subscribers to the next publisher, over a time.`,
+the goodbyes, and with them the returns of the subscribers to the next publisher, over a time. Without a
+terminal SIGHUP reads files such as certificates again, as "tickfeed control reload" does. Under systemd,
+Type=notify and WatchdogSec are supported.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
@@ -234,7 +236,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan time.Duration, 1)}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan time.Duration, 1), reload: &reloader{log: log, files: o.tls.reloadables()}}
 	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime
@@ -530,6 +532,7 @@ type service struct {
 	ticks     atomic.Uint64
 	drained   atomic.Bool        // a drain was ordered
 	drains    chan time.Duration // 1 slot: the order to drain
+	reload    *reloader
 }
 
 // errOver ends the goroutines of a service that is done.
@@ -559,6 +562,16 @@ func (s *service) run(ctx context.Context) error {
 		group.Go(func() error { return s.o.http.serve(running, s.web, s.site(), s.log) })
 		group.Go(func() error { return s.drain(running) })
 	}
+	group.Go(func() error { return s.guard(running) })
+	if hangups := s.p.hangups(); hangups != nil {
+		group.Go(func() error { return s.reload.follow(running, hangups) })
+	}
+	notify(s.log, stateReady)
+	group.Go(func() error {
+		<-running.Done()
+		notify(s.log, stateStopping)
+		return nil
+	})
 	feeding, endFeed := context.WithCancel(running)
 	defer endFeed()
 	if s.o.stdinOrders {
@@ -588,7 +601,7 @@ func (s *service) site() ops.Site {
 		Command: "publish", Status: func() any { return newPublisherStatus(s.pub, s.input.String(), started) }, Ready: view.Ready, Conns: view.Conns,
 		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
 	}
-	site.Routes = []ops.Route{s.drainRoute()}
+	site.Routes = []ops.Route{s.drainRoute(), s.reload.route()}
 	if s.o.commands {
 		site.Routes = append(site.Routes, s.input.director.routes()...)
 	}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/pflag"
@@ -47,6 +50,42 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 		return nil, usage("TLS: %w", err)
 	}
 	return cfg, nil
+}
+
+// reloadables returns the files of the flags, as what reload reads again. They are also read at each connection.
+func (o *serveTLS) reloadables() []reloadable {
+	if o.cert == "" {
+		return nil
+	}
+	return []reloadable{{groupTLS, func() (string, error) {
+		text, warning, err := o.describe()
+		if warning != nil {
+			text += ": " + warning.Error()
+		}
+		return text, err
+	}}}
+}
+
+// describe reads the files and says which certificate is in them. The warning is why clients refuse it because of its dates.
+func (o *serveTLS) describe() (text string, warning, err error) {
+	cfg, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Changed: func(err error) { warning = err }}.Config()
+	if err != nil {
+		return "", nil, err
+	}
+	now, err := cfg.GetConfigForClient(nil)
+	if err != nil {
+		return "", nil, err
+	}
+	leaf := now.Certificates[0].Leaf
+	name, ok := certs.Identity(leaf)
+	if !ok {
+		name = cmp.Or(strings.Join(leaf.DNSNames, ", "), leaf.Subject.String())
+	}
+	text = fmt.Sprintf("the certificate %s of %s, until %s", o.cert, name, leaf.NotAfter.UTC().Format(time.RFC3339))
+	if o.clientCA != "" {
+		text += ", and clients of the authorities in " + o.clientCA
+	}
+	return text, warning, nil
 }
 
 // dialTLS are the TLS flags of the commands that connect.

@@ -140,6 +140,7 @@ lab:
 publish:
   POST /drain {"over": "30s"}   end the process without a storm: no client is
                   admitted any more, the goodbyes are spread over that time (10s)
+  POST /reload    read files again; so does SIGHUP if there is no terminal
 
 publish --commands:
   POST /add {"rule": "halt TSLA for 10m"}, /trigger {"name": "storm"}
