@@ -18,6 +18,14 @@ func inForeground(fd int) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
+// canWrite returns an error if the process may not create files in dir.
+func canWrite(dir string) error {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &os.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
+}
+
 // hasTerminal reports whether the process has a controlling terminal, which sends SIGHUP when it is gone.
 func hasTerminal() bool {
 	f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY, 0)

@@ -51,6 +51,7 @@ type publishOptions struct {
 	waitFor     int
 	stdinOrders bool
 	commands    bool
+	checking    bool
 }
 
 func (p *program) publishCommand() *cobra.Command {
@@ -87,6 +88,7 @@ terminal SIGHUP reads files such as certificates again, as "tickfeed control rel
 Type=notify and WatchdogSec are supported.`,
 		Example: `  tickfeed publish
   tickfeed publish --journal j --rate 100k --instruments 5000
+  tickfeed publish --journal j --tls-cert feed.pem --tls-key feed.key --check
   tickfeed publish --speed 1170 --days 1          # a trading day in 20 seconds
   tickfeed publish --scenario flash-crash
   tickfeed publish --event 'at 10:00: halt TSLA for 10m reason "news pending"'
@@ -122,6 +124,7 @@ Type=notify and WatchdogSec are supported.`,
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "with --http: not ready if an open market has no tick for this long; 0 for any time")
 	})
+	cmd.Flags().BoolVar(&o.checking, "check", false, "only check the configuration, and print what would be done: nothing is published, listened on or written; exit code 2 if it would fail")
 	// For a parent process: read orders from standard input (see obey).
 	cmd.Flags().BoolVar(&o.stdinOrders, "stdin-orders", false, "")
 	_ = cmd.Flags().MarkHidden("stdin-orders")
@@ -190,6 +193,9 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if printed, err := o.printsInstead(p); printed {
 		return err
 	}
+	if o.checking {
+		return p.checkPublish(cmd.Context(), o, paths)
+	}
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 	}
@@ -217,7 +223,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		return err
 	case faults != nil && encryption != nil:
 		faults.close()
-		return usage("the scenario has faults, which are made between a publisher and its subscribers, where TLS hides the stream: leave out TLS or the faults")
+		return errFaultsTLS
 	}
 	defer faults.close()
 	listeners, web, err := listenAll(ctx, o.listen, &o.http)
@@ -259,6 +265,9 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	return err
 }
 
+// errFaultsTLS reports flags that exclude each other.
+var errFaultsTLS = usage("the scenario has faults, which are made between a publisher and its subscribers, where TLS hides the stream: leave out TLS or the faults")
+
 // closeTime bounds how long a full disk delays the shutdown.
 const closeTime = 5 * time.Second
 
@@ -279,10 +288,14 @@ func (o *publishOptions) checkJournal(paths []string) error {
 		return journalError(o.journal, err)
 	}
 	if next > 1 {
-		return usage("journal %s holds %s ticks already; add --append to publish the files after them, or name another directory",
-			o.journal, formatThousands(next-1))
+		return errHoldsTicks(o.journal, next)
 	}
 	return nil
+}
+
+// errHoldsTicks reports that journal dir, whose next number is next, is not empty.
+func errHoldsTicks(dir string, next uint64) error {
+	return usage("journal %s holds %s ticks already; add --append to publish the files after them, or name another directory", dir, formatThousands(next-1))
 }
 
 // journalError adds to err what to do about it.

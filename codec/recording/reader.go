@@ -59,7 +59,7 @@ var ErrNoHeader = errors.New("not a recording: no file header")
 type VersionError struct{ Version uint64 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("recording of version %d, this program reads version %d", e.Version, codec.Version)
+	return fmt.Sprintf("recording of version %d, written by a newer tickfeed: this one reads version %d, so use the newer one", e.Version, codec.Version)
 }
 
 // NewReader returns a Reader of the first size bytes of r. The error is ErrNoHeader, a

@@ -108,13 +108,15 @@ func (j *Journal) recover() error {
 	}
 }
 
-// scanDir reads the headers of the directory's files that are named like a journal's.
+// scanDir reads the headers of the directory's files that are named like a journal's, and then removes empty ones, which a
+// crash left just after creating them.
 func (j *Journal) scanDir() ([]*segment, error) {
 	names, err := j.fs.Names(j.cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	var segments []*segment
+	var empty []string
 	for _, name := range names {
 		first, id, ok := parseName(name)
 		if !ok {
@@ -124,15 +126,23 @@ func (j *Journal) scanDir() ([]*segment, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s != nil {
+		switch {
+		case s != nil && s.size == 0:
+			empty = append(empty, name)
+		case s != nil:
 			segments = append(segments, s)
+		}
+	}
+	for _, name := range empty {
+		if err := j.fs.Remove(j.path(name)); err != nil {
+			return nil, err
 		}
 	}
 	return segments, nil
 }
 
-// scanFile reads the header of one file. It returns nil if the file has no header or another session's. It
-// removes an empty file, which a crash left just after creating it.
+// scanFile reads the header of one file. It returns nil if the file has no header or another session's, and a segment of
+// size 0 if the file is empty.
 func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segment, error) {
 	f, err := j.fs.Open(j.path(name))
 	if err != nil {
@@ -144,7 +154,7 @@ func (j *Journal) scanFile(name string, first uint64, id feed.SessionID) (*segme
 		return nil, err
 	}
 	if size == 0 {
-		return nil, j.fs.Remove(j.path(name))
+		return &segment{name: name}, nil
 	}
 	r, err := recording.NewReader(f, size)
 	var version *recording.VersionError

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/certs/certstest"
+)
+
+// publish --check says what publish would do, or all that is wrong with what to do about it, and leaves everything as it is.
+func TestPublishCheck(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("here")
+	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
+	a.Issue(certstest.Want{Names: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute)}).Write(dir, "old")
+	certstest.WriteFile(dir, "token", []byte("secret"))
+	certstest.WriteFile(dir, "cut.market", []byte("at seq 5: cut rst\n"))
+	certstest.WriteFile(dir, "wrong.market", []byte("at 10:00: hlat TSLA\n"))
+	certstest.WriteFile(dir, "q.csv", []byte("symbol,bid,ask\nAAPL,1.25,1.26\n"))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "j"), os.DirFS(filepath.Join(v1, "journal"))))
+	tls := []string{"--tls-cert", "feed.pem", "--tls-key", "feed.key"}
+	before := treeOf(t, dir)
+	for _, test := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{nil, exitDone, []string{"publish   simulated market, seed 1, 10k ticks/s", "listen    localhost:8425", "admit     any client, at most", "journal   none: what is not in memory", "ok: "}},
+		{append([]string{"--journal", "j", "--http", "localhost", "--token-file", "token"}, tls...), exitDone, []string{
+			"http      localhost:8427", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
+			"journal   j holds 57 ticks of 2 sessions, the last of them 000000000000002b (live, ", "the next would continue at seq 58, after its torn end of 70 bytes is cut"}},
+		{[]string{"--journal", "new/j", "q.csv"}, exitDone, []string{"publish   q.csv", "new/j is empty, and a first session would begin in it"}},
+		{[]string{"-"}, exitDone, []string{"publish   stdin, which is not read now"}},
+		{[]string{"--scenario", "cut.market"}, exitDone, []string{"faults    1 rule of the scenario"}},
+
+		{[]string{"--journal", "j", "q.csv"}, exitUsage, []string{"journal j holds 57 ticks already; add --append"}},
+		{[]string{"--scenario", "wrong.market"}, exitUsage, []string{`there is no event "hlat"`}},
+		{[]string{"--universe", "none.csv"}, exitUsage, []string{"none.csv: no such file"}},
+		{[]string{"--listen", "unix:none/feed", "--tls-cert", "old.pem", "--tls-key", "old.key", "--journal", "feed.pem"}, exitUsage, []string{
+			"listen on unix:none/feed: write to none: no such file or directory; choose another path with --listen",
+			"TLS: the certificate old.pem expired on 20", "feed.pem: not a directory"}},
+		{[]string{"--tls-cert", "feed.pem", "--tls-key", "old.key"}, exitUsage, []string{"the key old.key does not belong to the certificate feed.pem"}},
+		{append([]string{"--scenario", "cut.market"}, tls...), exitUsage, []string{"leave out TLS or the faults"}},
+		{[]string{"--http", "feed.example:80"}, exitUsage, []string{"the server requires no credentials"}},
+		{[]string{"--listen", "unix:token"}, exitUsage, []string{"the file exists and is not a socket"}},
+	} {
+		c := startCommand(t, dir, append([]string{"publish", "--check"}, test.args...)...)
+		assert.Equal(t, test.code, c.exit(t), "%v: %s", test.args, c.err.String())
+		for _, says := range test.says {
+			assert.Contains(t, c.out.String()+c.err.String(), says, "%v", test.args)
+		}
+		assert.NotContains(t, c.out.String()+c.err.String(), "secret")
+	}
+	assert.Equal(t, before, treeOf(t, dir))
+
+	pub := startCommand(t, dir, "publish", "--journal", "j", "--rate", "1k", "--listen", "unix:feed")
+	pub.says(t, "listening")
+	c := startCommand(t, dir, "publish", "--journal", "j", "--listen", "unix:feed", "--check")
+	assert.Equal(t, exitDone, c.exit(t), c.err.String())
+	assert.Contains(t, c.out.String(), "once the publisher that writes to it now has ended")
+}
+
+// treeOf returns the contents of all files below dir.
+func treeOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	tree := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			tree[path] = ""
+			return err
+		}
+		b, err := os.ReadFile(path)
+		tree[path] = string(b)
+		return err
+	}))
+	return tree
+}

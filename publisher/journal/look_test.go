@@ -1,0 +1,107 @@
+package journal_test
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec"
+	"tickfeed/codec/recording"
+	"tickfeed/feed"
+	"tickfeed/publisher/journal"
+)
+
+// copied copies the journal that version 1 has written, and returns the directory.
+func copied(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "j")
+	require.NoError(t, os.CopyFS(dir, os.DirFS("../../testdata/v1/journal")))
+	return dir
+}
+
+// contents returns the contents of the files in dir.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		all[name] = string(b)
+		return err
+	}))
+	return all
+}
+
+// Look finds what Open does, of a journal that is at rest, torn, or in use, and changes nothing.
+func TestLook(t *testing.T) {
+	found, err := journal.Look(filepath.Join(t.TempDir(), "none"))
+	require.NoError(t, err)
+	assert.Nil(t, found)
+
+	dir := copied(t)
+	last := filepath.Join(dir, "00000000000000000030-000000000000002b.tick")
+	whole, err := os.ReadFile(last)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(last, append(whole, 0xdd, 1, 2, 3), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000000000000000099-000000000000003c.tick"), nil, 0o600)) // a crash left it
+	before := contents(t, dir)
+	found, err = journal.Look(dir)
+	require.NoError(t, err)
+	assert.Equal(t, before, contents(t, dir))
+	assert.False(t, found.InUse)
+
+	j, err := journal.Open(journal.Config{Dir: dir})
+	require.NoError(t, err)
+	opened := j.Recovered()
+	assert.Equal(t, opened.Lineage, found.Lineage)
+	assert.Equal(t, opened.Next, found.Next)
+	assert.Equal(t, opened.Torn, found.Torn)
+	assert.Equal(t, opened.Damage, found.Damage)
+	assert.Positive(t, found.Torn)
+	assert.NotEmpty(t, found.Source)
+
+	found, err = journal.Look(dir)
+	require.NoError(t, err)
+	assert.True(t, found.InUse)
+	require.NoError(t, j.Close())
+	found, err = journal.Look(dir)
+	require.NoError(t, err)
+	assert.False(t, found.InUse)
+
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = journal.Look(file)
+	assert.ErrorContains(t, err, "not a directory")
+}
+
+// A journal with a file of a newer format is refused by name, and nothing in it is touched, whatever else could be repaired.
+func TestNewerJournalIsRefused(t *testing.T) {
+	dir := copied(t)
+	h := codec.FileHeader{Version: codec.Version + 1, Lineage: feed.Lineage{{ID: 0x3c, First: 99}}, Next: 99}
+	newer, err := codec.Append(nil, &h)
+	require.NoError(t, err)
+	newer[0]++ // the checksum is one more element
+	newer = binary.BigEndian.AppendUint32(append(newer, 0xce), crc32.Checksum(newer, crc32.MakeTable(crc32.Castagnoli)))
+	const name = "00000000000000000099-000000000000003c.tick"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), newer, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000000000000000001-000000000000000f.tick"), nil, 0o600))
+	require.NoError(t, os.Truncate(filepath.Join(dir, "00000000000000000030-000000000000002b.tick"), 700))
+	before := contents(t, dir)
+	for range 2 {
+		_, err = journal.Open(journal.Config{Dir: dir})
+		var version *recording.VersionError
+		require.ErrorAs(t, err, &version)
+		assert.ErrorContains(t, err, name+": recording of version 2, written by a newer tickfeed: this one reads version 1, so use the newer one")
+	}
+	after := contents(t, dir)
+	delete(after, "LOCK")
+	assert.Equal(t, before, after)
+}
