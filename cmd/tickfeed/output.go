@@ -59,16 +59,9 @@ func newPrinter(out io.Writer, f format) *printer {
 // writeSize is, roughly, the maximum number of bytes in a write.
 const writeSize = 64 << 10
 
-// batch writes ticks of one session that were published together, publish nanoseconds since the Unix epoch. state
-// supplies the definitions that were in no batch. The error is errOutputClosed, or that of the write.
-func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
-	if err := p.append(session, publish, ticks, state); err != nil {
-		return err
-	}
-	return p.flush()
-}
-
-// append is batch, except that less than writeSize bytes are kept until flush.
+// append writes ticks of one session that were published together, publish nanoseconds since the Unix epoch; fewer than
+// writeSize bytes are kept until flush. state supplies the definitions that were in no batch. The error is errOutputClosed, or
+// that of the write.
 func (p *printer) append(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
 	p.stamp.set(session, publish)
 	for i := range ticks {

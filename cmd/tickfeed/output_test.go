@@ -293,3 +293,11 @@ func TestPrintStatusesAndAuctions(t *testing.T) {
 		assert.Equal(t, i == 1, at)
 	}
 }
+
+// batch appends ticks and flushes.
+func (p *printer) batch(session feed.SessionID, publish int64, ticks []feed.Tick, state *feed.State) error {
+	if err := p.append(session, publish, ticks, state); err != nil {
+		return err
+	}
+	return p.flush()
+}

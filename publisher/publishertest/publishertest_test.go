@@ -2,6 +2,8 @@ package publishertest_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/netsim"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/publisher"
 	"tickfeed/publisher/publishertest"
 	"tickfeed/subscriber"
@@ -58,6 +61,9 @@ func TestFaults(t *testing.T) {
 		{"a tick is dropped", func(s *publishertest.Server) { s.Drop(s.Head() + 5) }, subscriber.CauseGap, 0},
 		{"restart", (*publishertest.Server).Restart, subscriber.CauseGoodbye, 0},
 		{"kill", (*publishertest.Server).Kill, subscriber.CauseCut, 0},
+		{"frozen for four heartbeats", func(s *publishertest.Server) { s.Freeze(4 * publishertest.Heartbeat) }, subscriber.CauseSilent, 2 * publishertest.Heartbeat},
+		{"frozen for one heartbeat", func(s *publishertest.Server) { s.Freeze(publishertest.Heartbeat) }, "", publishertest.Heartbeat},
+		{"disk full", func(s *publishertest.Server) { s.FillDisk(5 * publishertest.Heartbeat) }, "", 5 * publishertest.Heartbeat},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,6 +106,69 @@ func TestSessions(t *testing.T) {
 		r.WaitFor("the other session", func() bool {
 			return r.Subscriber.Position().Lineage.Current().ID == s.Publisher().Lineage().Current().ID
 		})
+	})
+}
+
+// Each start, over ticks from a file, to the end of the session.
+func TestStarts(t *testing.T) {
+	const file = `type,symbol,time,price,size
+trade,A,2026-01-05T09:30:00Z,1.25,1
+trade,A,2026-01-05T09:30:01Z,1.26,1
+trade,A,2026-01-05T09:30:02Z,1.27,1
+`
+	for _, test := range []struct {
+		name      string
+		start     func(noon time.Time) subscriber.Start // noon: when the file was published
+		first     uint64                                // the first number delivered; 0 if there is none
+		snapshots bool
+	}{
+		{"beginning", func(time.Time) subscriber.Start { return subscriber.Beginning }, 1, false},
+		{"a number", func(time.Time) subscriber.Start { return subscriber.At(3) }, 3, true},
+		{"the time of the file", subscriber.Since, 2, true},
+		{"a time before 1970", func(time.Time) subscriber.Start { return subscriber.Since(time.Unix(0, -1)) }, 1, false},
+		{"a snapshot", func(time.Time) subscriber.Start { return subscriber.Start{} }, 0, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := publishertest.NewNetwork(t, netsim.New(1, netsim.Config{}), "feed:1")
+				s.Define("B") // number 1
+				time.Sleep(time.Hour)
+				noon := time.Now()
+				source, err := textfile.Open([]string{"-"}, strings.NewReader(file), textfile.Config{})
+				require.NoError(t, err)
+				next := s.Source(source)
+				r := follow(t, s, func(cfg *subscriber.Config) { cfg.Start = test.start(noon) })
+				r.WaitFor("the last tick", func() bool { return r.Subscriber.Position().Next == next })
+				s.End()
+				r.WaitFor("the end of the session", func() bool {
+					return slices.ContainsFunc(r.Changes(), func(c subscriber.Change) bool { return c.End && c.Final == next })
+				})
+				if test.first > 0 {
+					r.Complete(test.first, next)
+					require.NotEmpty(t, r.Ticks())
+					assert.Equal(t, test.first, r.Ticks()[0].Seq)
+				} else {
+					assert.Empty(t, r.Ticks())
+				}
+				assert.Equal(t, test.snapshots, r.Snapshots() > 0)
+			})
+		})
+	}
+}
+
+// Stop ends a subscriber without an error, and nothing is delivered afterwards.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := publishertest.NewNetwork(t, netsim.New(1, netsim.Config{}), "feed:1")
+		aapl := s.Define("AAPL")
+		r := follow(t, s, nil)
+		next := s.Quotes(aapl, 10)
+		r.Wait(next)
+		require.NoError(t, r.Stop())
+		s.Quotes(aapl, 10)
+		synctest.Wait()
+		assert.Len(t, r.Ticks(), int(next-1))
+		assert.Equal(t, next, r.Subscriber.Position().Next)
 	})
 }
 
