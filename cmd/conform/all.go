@@ -41,8 +41,9 @@ func Select(cases []*Case, patterns []string) ([]*Case, error) {
 }
 
 // RunAll runs cases, parallel of them at the same time (0 for two per processor), and passes each verdict to done, one
-// at a time, in the order of cases. A case that failed on time alone is repeated once, alone and with twice the limit,
-// before it counts. RunAll returns early, without the remaining verdicts, if ctx ends.
+// at a time, in the order of cases. A case that failed on time alone is repeated once, alone, before it counts; after
+// maxHopeless of them that fail again, one after another, the others count at once. RunAll returns early, without the remaining
+// verdicts, if ctx ends.
 func (x *Exam) RunAll(ctx context.Context, cases []*Case, parallel int, done func(Verdict)) (verdicts []Verdict) {
 	if parallel <= 0 {
 		parallel = 2 * runtime.GOMAXPROCS(0)
@@ -91,8 +92,16 @@ func (x *Exam) RunAll(ctx context.Context, cases []*Case, parallel int, done fun
 		done(results[i])
 	}
 	workers.Wait()
+	hopeless := 0
 	for _, i := range late {
-		v := x.Again(ctx, cases[i])
+		v := results[i]
+		if hopeless < maxHopeless {
+			if v = x.Again(ctx, cases[i]); v.Late {
+				hopeless++
+			} else {
+				hopeless = 0
+			}
+		}
 		if ctx.Err() != nil {
 			return verdicts
 		}
@@ -102,13 +111,13 @@ func (x *Exam) RunAll(ctx context.Context, cases []*Case, parallel int, done fun
 	return verdicts
 }
 
-// Again is Run for a case that has failed on time alone: with twice the limit, and with rare heartbeats.
+// maxHopeless is after how many repeated cases that were late again no other is repeated: the client hangs, not the machine.
+const maxHopeless = 3
+
+// Again is Run for a case that has failed on time alone: with rare heartbeats.
 func (x *Exam) Again(ctx context.Context, c *Case) Verdict {
 	patient := *x
-	if patient.Limit == 0 {
-		patient.Limit = DefaultLimit
-	}
-	patient.Limit, patient.slow = 2*patient.Limit, true
+	patient.slow = true
 	v := patient.Run(ctx, c)
 	v.Repeated = true
 	return v

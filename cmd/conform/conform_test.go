@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func TestJudgeFindsFaults(t *testing.T) {
 		got   []string
 		fault string
 	}{
-		{"nothing", lines, nil, "too early"},
+		{"nothing", lines, nil, "the client has printed nothing, and 18 lines are missing"},
 		{"a tick is missing", lines, without(lines, `"seq":3,`), `"seq" is 4, want 3`},
 		{"a tick twice", lines, twice(lines, `"seq":3,`), `"seq" is 3, want 4`},
 		{"an event is missing", lines, without(lines, `"disowned","session"`), `"event" is "snapshot", want "disowned"`},
@@ -264,8 +265,9 @@ func TestRun(t *testing.T) {
 		{"prints too little", "good-plain", forger{lines: func(l []string) []string { return slices.Concat(l[:2], l[3:]) }}, time.Minute, `"seq" is 3, want 2`, false},
 		{"ends by itself after a refusal for good", "good-refused", forger{code: errors.New("exit status 1")}, time.Minute, "", false},
 		{"ends by itself too early", "good-plain", forger{lines: func([]string) []string { return nil }, code: errors.New("exit status 1")}, time.Minute, "ended by itself: exit status 1", false},
-		{"does not connect", "good-plain", forger{silent: true}, 100 * time.Millisecond, "the client has not finished with the connection", true},
-		{"does not say that it is disconnected", "good-plain", forger{lines: func(l []string) []string { return nil }, hangs: true}, time.Minute, "too early", false},
+		{"does not connect", "good-plain", forger{silent: true}, 100 * time.Millisecond, "the client has not connected: the time limit of the case, 100ms, is over", false},
+		{"does not end", "good-plain", forger{hangs: true}, 500 * time.Millisecond, "the client has not ended after SIGTERM: the time limit of the case, 500ms, is over", true},
+		{"does not say that it is disconnected", "good-plain", forger{lines: func(l []string) []string { return nil }, hangs: true}, time.Minute, "the client has printed nothing, and 8 lines are missing", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -319,13 +321,48 @@ func TestRunAll(t *testing.T) {
 	assert.Positive(t, skipped)
 }
 
-// A case that failed on time alone is repeated, alone and with more time.
+// A case that failed on time alone is repeated, alone; not so if the client never connected, and not for ever.
 func TestLateCasesAreRepeated(t *testing.T) {
-	x := Exam{Program: &forger{silent: true}, Limit: 50 * time.Millisecond, Dir: t.TempDir()}
-	verdicts := x.RunAll(t.Context(), []*Case{find(t, "good-plain")}, 1, func(Verdict) {})
-	require.Len(t, verdicts, 1)
-	assert.True(t, verdicts[0].Repeated)
-	assert.Equal(t, Failed, verdicts[0].Outcome)
+	run := func(f *forger, cases []*Case) (repeated int) {
+		x := Exam{Program: f, Limit: 200 * time.Millisecond, Dir: t.TempDir()}
+		verdicts := x.RunAll(t.Context(), cases, 6, func(Verdict) {})
+		require.Len(t, verdicts, len(cases))
+		for _, v := range verdicts {
+			assert.Equal(t, Failed, v.Outcome)
+			if v.Repeated {
+				repeated++
+			}
+		}
+		return repeated
+	}
+	assert.Zero(t, run(&forger{silent: true}, []*Case{find(t, "good-plain")}))
+	assert.Equal(t, 1, run(&forger{hangs: true}, []*Case{find(t, "good-plain")}))
+	assert.Equal(t, maxHopeless, run(&forger{hangs: true}, golden()[:6]))
+}
+
+// The limit bounds the whole of a case that takes time, also if the client ignores SIGTERM, and the report says how far the
+// client has come.
+func TestLimitOfADrive(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the client is a shell script")
+	}
+	for _, test := range []struct{ name, id, script, fault string }{
+		{"hangs", "session-end", "sleep 60", "the client has not said hello: the time limit of the case, 500ms, is over; it has printed nothing"},
+		{"ends at once", "session-end", "exit 7", "the client has ended by itself: exit status 7; it has printed nothing"},
+		{"prints text", "session-end", "echo connected; sleep 60", "the line is not a JSON object (invalid character 'c' looking for beginning of value): a client prints one"},
+		{"hangs before it is killed", "recover-killed", `echo '{"event":"connected"}'; sleep 60`, "position is missing; the client has not said hello: the time limit of the case, 500ms, is over"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := Command{Args: []string{"sh", "-c", "trap '' TERM; " + test.script, "{addr}"}}
+			x := Exam{Program: &c, Limit: 500 * time.Millisecond, Dir: t.TempDir()}
+			v := x.Run(t.Context(), find(t, test.id))
+			require.NotNil(t, v.Fault)
+			assert.Contains(t, v.Fault.Text, test.fault)
+			assert.Less(t, v.Took, 10*time.Second)
+			assert.False(t, v.Late, "the case is not repeated")
+		})
+	}
 }
 
 // The placeholders of a command are replaced; an empty one takes the flag before it along.

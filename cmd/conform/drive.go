@@ -148,14 +148,22 @@ type driver struct {
 	truth truth
 	mu    sync.Mutex
 	sight sight
+
+	giveUp context.CancelCauseFunc // ends the case
 }
+
+// errTooOften ends a case whose client has said hello more often than it may.
+var errTooOften = errors.New("the client has said hello too often")
 
 var driveSymbols = []string{"AAPL", "AMZN", "MSFT"}
 
-// run lets the client sit the drive, and returns what it printed, what it said for people, and what is wrong.
+// drive lets the client sit a drive, and returns what it printed, what it said for people, what is wrong, and whether that is
+// a matter of time. The error is one of the exam itself.
 func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, said string, fault *Fault, late bool, err error) {
 	d := c.Drive
-	v := &driver{d: d, beat: driveBeat, truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	v := &driver{d: d, giveUp: giveUp, beat: driveBeat, truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
 	if x.slow {
 		v.beat = slowBeat
 	}
@@ -186,59 +194,78 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 	if d.KillAfter > 0 {
 		o.StateFile = filepath.Join(dir, "position.json")
 	}
-	p, err := x.Program.Start(ctx, o)
-	if err != nil {
+	before, p, err := v.conduct(ctx, func() (Process, error) { return x.Program.Start(ctx, o) })
+	if p == nil {
 		return nil, "", nil, false, err
+	}
+	lines, _ = p.Lines()
+	v.settle(ctx)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.sight.hellos) == 0 && errors.Is(err, errLimit) {
+		err = timedOut(ctx, errors.New("the client has not said hello"), true)
+	}
+	fault, late = (&judge{d: d, beat: v.beat, script: script, truth: &v.truth, sight: &v.sight}).all(before, lines, err)
+	late = late || fault != nil && fault.Line == 0 && ofTime(err)
+	return append(before, lines...), p.Said(), fault, late, nil
+}
+
+// conduct starts the client, publishes, kills the client and starts it again if the case says so, and makes it end. It returns
+// what a process that was killed has printed, and the last process, which has ended; nil if it cannot be started.
+func (v *driver) conduct(ctx context.Context, start func() (Process, error)) (before []string, p Process, err error) {
+	if p, err = start(); err != nil {
+		return nil, nil, err
 	}
 	defer func() {
 		p.Kill()
 		<-p.Done()
 	}()
-	var before []string // what an earlier process printed
-	if d.KillAfter > 0 {
-		if err := await(ctx, p, func(lines []string) bool { return countTicks(lines) >= 1 }); err != nil {
-			return nil, p.Said(), nil, false, err
+	if v.d.KillAfter > 0 {
+		if err := awaitTicks(ctx, p, 1); err != nil {
+			return nil, p, err
 		}
 	}
-	publishing, stopPublishing := context.WithCancel(ctx)
+	publishing, stop := context.WithCancel(ctx)
 	published := make(chan error, 1)
 	go func() {
 		published <- v.publish(publishing)
 		close(published)
 	}()
 	defer func() {
-		stopPublishing()
+		stop()
 		for range published {
 		}
 	}()
-	if d.KillAfter > 0 {
-		if err := await(ctx, p, func(lines []string) bool { return countTicks(lines) >= d.KillAfter }); err != nil {
-			return nil, p.Said(), nil, false, fmt.Errorf("the client has not printed %d ticks: %w", d.KillAfter, err)
+	if v.d.KillAfter > 0 {
+		if err := awaitTicks(ctx, p, v.d.KillAfter); err != nil {
+			return nil, p, err
 		}
 		p.Kill()
 		<-p.Done()
 		before, _ = p.Lines()
-		if p, err = x.Program.Start(ctx, o); err != nil {
-			return nil, "", nil, false, err
+		again, err := start()
+		if err != nil {
+			return before, p, err
 		}
+		p = again
 	}
-	err = <-published
-	if err == nil {
-		err = x.endDrive(ctx, v, p)
+	ended := p.Done()
+	if v.d.Terminal {
+		ended = nil
 	}
-	p.Kill()
-	<-p.Done()
-	lines, _ = p.Lines()
-	v.settle()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	j := judge{d: d, beat: v.beat, script: script, truth: &v.truth, sight: &v.sight}
-	fault = j.all(before, lines)
-	return append(before, lines...), p.Said(), fault, fault != nil && j.late(), err
+	select {
+	case err = <-published:
+	case <-ended:
+		err = endedError{p.Err()}
+	}
+	if err != nil {
+		return before, p, err
+	}
+	return before, p, v.end(ctx, p)
 }
 
-// endDrive waits until the client has everything, and makes it end.
-func (x *Exam) endDrive(ctx context.Context, v *driver, p Process) error {
+// end waits until the client has everything, and makes it end.
+func (v *driver) end(ctx context.Context, p Process) error {
 	if v.d.Terminal {
 		select {
 		case <-p.Done():
@@ -254,15 +281,16 @@ func (x *Exam) endDrive(ctx context.Context, v *driver, p Process) error {
 	if err != nil {
 		return fmt.Errorf("the client has not printed the end of the session at %d: %w", v.truth.final, err)
 	}
-	p.Stop()
-	select {
-	case <-p.Done():
-		return nil
-	case <-time.After(killAfter):
-		return fmt.Errorf("the client has not ended within %v after SIGTERM", killAfter)
-	case <-ctx.Done():
-		return fmt.Errorf("the client has not ended after SIGTERM: %w", context.Cause(ctx))
+	return end(ctx, p)
+}
+
+// awaitTicks waits until p has printed n ticks.
+func awaitTicks(ctx context.Context, p Process, n int) error {
+	err := await(ctx, p, func(lines []string) bool { return countTicks(lines) >= n })
+	if err != nil {
+		return fmt.Errorf("the client has printed %d ticks, and must print %d before it is killed: %w", func() int { lines, _ := p.Lines(); return countTicks(lines) }(), n, err)
 	}
+	return nil
 }
 
 // await waits until done accepts the lines of p. It returns an error if p ends first, or ctx does.
@@ -277,7 +305,7 @@ func await(ctx context.Context, p Process, done func([]string) bool) error {
 			if lines, _ := p.Lines(); done(lines) {
 				return nil
 			}
-			return errors.Join(errors.New("the client has ended"), p.Err())
+			return endedError{p.Err()}
 		default:
 		}
 		select {
@@ -302,7 +330,9 @@ func (v *driver) heard(h lab.Heard) {
 	defer v.mu.Unlock()
 	switch m := h.Message.(type) {
 	case *codec.Hello:
-		v.sight.hellos = append(v.sight.hellos, h)
+		if v.sight.hellos = append(v.sight.hellos, h); v.d.Logins[1] > 0 && len(v.sight.hellos) > v.d.Logins[1] {
+			v.giveUp(errTooOften)
+		}
 	case *codec.Goodbye:
 		v.sight.goodbyes = append(v.sight.goodbyes, m)
 	case *codec.Pulse:
@@ -312,9 +342,9 @@ func (v *driver) heard(h lab.Heard) {
 	}
 }
 
-// settle waits until the lab has read all that a client has sent that has ended.
-func (v *driver) settle() {
-	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline); time.Sleep(settlePoll) {
+// settle waits until the lab has read all that a client has sent that has ended, but no longer than the case may take.
+func (v *driver) settle(ctx context.Context) {
+	for deadline := time.Now().Add(settleTime); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(settlePoll) {
 		v.mu.Lock()
 		settled := v.sight.gone >= len(v.sight.hellos)
 		v.mu.Unlock()

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -30,17 +31,54 @@ type judge struct {
 	again     bool     // the client was killed and started again: its hellos can no longer be counted
 	causes    []string
 	totals    map[string]uint64
-	state     map[string]int64 // last bid by symbol
-	entries   map[string]int64 // of the snapshot that is being printed
+	sets      map[string]*feed.RangeSet // what totals count of the present account
+	state     map[string]int64          // last bid by symbol
+	entries   map[string]int64          // of the snapshot that is being printed
 	ended     bool
 	left      bool
 	final     map[string]int64
 }
 
-// all judges the lines of the first process, which was killed, if there was one, and of the last.
-func (j *judge) all(before, lines []string) *Fault {
+// all judges the lines of the first process, which was killed, if there was one, and of the last. err says why the case ended
+// before the client had done everything; nil if it had. late reports whether the fault may be one of time alone.
+func (j *judge) all(before, lines []string, err error) (fault *Fault, late bool) {
+	fault, recent := j.lines(before, lines)
+	text := ""
+	switch {
+	case errors.Is(err, errTooOften):
+		err = nil
+		text = j.tooOften()
+	case fault == nil && err == nil:
+		text = j.end()
+	case fault == nil:
+		text, err = err.Error()+"; "+j.where(len(before)+len(lines)), nil
+	}
+	switch {
+	case fault == nil && text == "":
+		return nil, false
+	case fault == nil:
+		fault = &Fault{Text: text, Before: recent}
+	case err != nil:
+		fault.Text += "; " + err.Error()
+	}
+	return fault, j.late()
+}
+
+// where says how far n lines of a client have come, for people.
+func (j *judge) where(n int) string {
+	switch {
+	case n == 0:
+		return "it has printed nothing"
+	case !j.known:
+		return `its output has no event "connected"`
+	}
+	return fmt.Sprintf("its output accounts for the numbers below %d", j.next)
+}
+
+// lines judges each line, and returns the last ones that were right.
+func (j *judge) lines(before, lines []string) (fault *Fault, recent []string) {
 	j.totals, j.state, j.final = map[string]uint64{}, map[string]int64{}, map[string]int64{}
-	var recent []string
+	j.account()
 	process := func(lines []string, killed bool) *Fault {
 		for i, line := range lines {
 			j.line = i + 1
@@ -49,7 +87,7 @@ func (j *judge) all(before, lines []string) *Fault {
 				break // a line that the kill cut
 			}
 			if err != nil {
-				return &Fault{Line: j.line, Text: "the line is not a JSON object: " + err.Error(), Got: line, Before: recent}
+				return &Fault{Line: j.line, Text: notJSON(err), Got: line, Before: recent}
 			}
 			if text := j.read(o); text != "" {
 				return &Fault{Line: j.line, Text: text, Got: line, Before: recent}
@@ -58,24 +96,30 @@ func (j *judge) all(before, lines []string) *Fault {
 		}
 		return nil
 	}
-	if j.d.KillAfter > 0 {
+	if len(before) > 0 {
 		if f := process(before, true); f != nil {
-			return f
+			return f, nil
 		}
 		j.restart()
 	}
-	if f := process(lines, false); f != nil {
-		return f
-	}
-	if text := j.end(); text != "" {
-		return &Fault{Text: text, Before: recent}
-	}
-	return nil
+	return process(lines, false), recent
+}
+
+// account begins the account of another numbering.
+func (j *judge) account() {
+	j.sets = map[string]*feed.RangeSet{"delivered": {}, "lost": {}, "withheld": {}}
+}
+
+// count notes what became of numbers.
+func (j *judge) count(what string, r feed.Range) {
+	j.totals[what] += r.Len()
+	j.sets[what].Add(r)
 }
 
 // restart begins the lines of a client that was killed and started again: it may deliver again what it had not saved.
 func (j *judge) restart() {
 	j.connected, j.known, j.totals, j.again = false, false, map[string]uint64{}, true
+	j.account()
 }
 
 // attempt notes that the client has said hello.
@@ -140,7 +184,7 @@ func (j *judge) read(o object) string {
 		j.entries = map[string]int64{}
 	case "lost", "withheld":
 		if !j.d.MayLose {
-			return fmt.Sprintf("the client says %s, and the publisher had every number", event)
+			return fmt.Sprintf("the client says that numbers are %s, and the publisher had every number", event)
 		}
 		return j.without(o, event)
 	case "disowned":
@@ -148,13 +192,17 @@ func (j *judge) read(o object) string {
 	case "end":
 		j.ended = true
 		if final, _ := numberOf(o, "final"); final != j.truth.final && !j.madeUp() {
-			return fmt.Sprintf("the session ends at %d, want %d", final, j.truth.final)
+			return fmt.Sprintf(`"final" is %s, and the session ends at %d`, show(o["final"]), j.truth.final)
 		}
 	case "left":
 		j.left = true
 		for _, key := range []string{"delivered", "withheld", "lost", "disowned"} {
 			if v, ok := numberOf(o, key); !ok || v != j.totals[key] {
-				return fmt.Sprintf("the total of %q is %s, and the lines before say %d", key, show(o[key]), j.totals[key])
+				text := fmt.Sprintf("the total of %q is %s, and the lines before it come to %d", key, show(o[key]), j.totals[key])
+				if j.totals["disowned"] > 0 && key != "disowned" {
+					text += fmt.Sprintf(": the %d numbers that were disowned count as nothing else", j.totals["disowned"])
+				}
+				return text
 			}
 		}
 		next, ok := numberOf(o, "next")
@@ -165,7 +213,7 @@ func (j *judge) read(o object) string {
 			return text
 		}
 		if next != j.next {
-			return fmt.Sprintf("the client leaves at %d, and its lines end at %d", next, j.next)
+			return fmt.Sprintf(`"next" is %d, and the lines before it account for the numbers below %d`, next, j.next)
 		}
 	}
 	return ""
@@ -188,17 +236,18 @@ func (j *judge) connect(o object) string {
 	}
 	session := sessionOf(o)
 	if j.truth.ticks[session] == nil {
-		return fmt.Sprintf("session %v was never published", session)
+		return j.noSession(o)
 	}
 	switch reason, _ := o["reason"].(string); {
 	case !j.known, reason == "snapshot": // another account begins
+		j.account()
 		j.session, j.next, j.known = session, position, true
 	case reason == "resumed":
 		if text := j.skip(position); text != "" {
 			return text
 		}
 		if position != j.next {
-			return fmt.Sprintf("the client resumes at %d, and its lines end at %d", position, j.next)
+			return fmt.Sprintf("the client resumes at %d, and the lines before account for the numbers below %d", position, j.next)
 		}
 	case reason == "rewound": // the line that disowns numbers follows
 	}
@@ -215,7 +264,7 @@ func (j *judge) skip(seq uint64) string {
 	for ; j.next < seq; j.next++ {
 		t, ok := j.lookup(j.session, j.next)
 		if ok && j.wants(t) {
-			return fmt.Sprintf("number %d is missing: %d comes after %d", j.next, seq, j.next-1)
+			return fmt.Sprintf("number %d is missing: what follows begins at %d", j.next, seq)
 		}
 	}
 	return ""
@@ -241,11 +290,15 @@ func (j *judge) tick(o object) string {
 	}
 	session := sessionOf(o)
 	t, ok := j.truth.ticks[session][seq]
-	if !ok {
+	switch {
+	case j.truth.ticks[session] == nil:
+		return j.noSession(o)
+	case !ok:
 		return fmt.Sprintf("number %d of session %v was never published", seq, session)
-	}
-	if !j.known || !j.connected {
-		return fmt.Sprintf("number %d comes without a connection", seq)
+	case !j.known:
+		return fmt.Sprintf(`number %d comes before the event "connected"`, seq)
+	case !j.connected:
+		return fmt.Sprintf(`number %d comes after "disconnected", and before the next "connected"`, seq)
 	}
 	j.session = session
 	if seq < j.next {
@@ -271,8 +324,20 @@ func (j *judge) tick(o object) string {
 		j.state[t.symbol] = t.bid
 	}
 	j.next = seq + 1
-	j.totals["delivered"]++
+	j.count("delivered", feed.Range{From: seq, To: seq + 1})
 	return ""
+}
+
+// noSession says that the publisher never had the session of a line.
+func (j *judge) noSession(o object) string {
+	if o["session"] == nil {
+		return `"session" is missing`
+	}
+	var all []string
+	for _, s := range j.truth.sessions {
+		all = append(all, s.String())
+	}
+	return fmt.Sprintf(`"session" is %s, and the publisher has only had %s`, show(o["session"]), strings.Join(all, ", "))
 }
 
 // quote compares the prices of a line with those of the quote whose bid is bid.
@@ -342,7 +407,7 @@ func (j *judge) without(o object, event string) string {
 		}
 	}
 	j.session, j.next = session, to
-	j.totals[event] += to - from
+	j.count(event, feed.Range{From: from, To: to})
 	return ""
 }
 
@@ -361,7 +426,11 @@ func (j *judge) disown(o object) string {
 	}
 	j.next = from
 	j.totals["disowned"] += to - from
-	j.totals["delivered"] -= to - from
+	gone := feed.NewRangeSet(feed.Range{From: from, To: to})
+	for what, set := range j.sets {
+		j.totals[what] -= set.Intersect(gone).Len()
+		*set = set.Minus(gone)
+	}
 	return ""
 }
 
@@ -370,14 +439,17 @@ func (j *judge) end() string {
 	if j.d.Terminal {
 		return j.seen()
 	}
-	if text := j.skip(j.truth.final); text != "" {
-		return fmt.Sprintf("the output ends at number %d; the session ends at %d", j.next, j.truth.final)
-	}
 	switch {
-	case !j.ended:
-		return `the event "end" is missing`
+	case !j.known:
+		return `the output has no event "connected"`
 	case !j.left:
-		return "the client has not printed that it has left"
+		return missingLeft
+	}
+	if text := j.skip(j.truth.final); text != "" {
+		return fmt.Sprintf("the output ends without number %d; the session ends at %d", j.next, j.truth.final)
+	}
+	if !j.ended {
+		return `the event "end" is missing`
 	}
 	if len(j.final) > 0 {
 		for _, symbol := range driveSymbols {
@@ -409,8 +481,8 @@ func (j *judge) seen() string {
 	if d.Causes != nil && !slices.Equal(d.Causes, j.causes) {
 		return fmt.Sprintf("the causes of its disconnects are %q, want %q", j.causes, d.Causes)
 	}
-	if n := len(s.hellos); d.Logins[1] > 0 && (n < d.Logins[0] || n > d.Logins[1]) {
-		return fmt.Sprintf("the client said hello %d times, want %d to %d", n, d.Logins[0], d.Logins[1])
+	if text := j.tooOften(); text != "" {
+		return text
 	}
 	if text := j.patient(); text != "" {
 		return text
@@ -445,6 +517,18 @@ func (j *judge) seen() string {
 	return ""
 }
 
+// tooOften reports a client that said hello more often, or less often, than it may.
+func (j *judge) tooOften() string {
+	n, least, most := len(j.sight.hellos), j.d.Logins[0], j.d.Logins[1]
+	switch {
+	case most == 0 || n >= least && n <= most:
+		return ""
+	case least == most:
+		return fmt.Sprintf("the client has said hello %d times, want %d", n, least)
+	}
+	return fmt.Sprintf("the client has said hello %d times, want %d to %d", n, least, most)
+}
+
 // pulses returns how many pulses the client sent on its first connection, and the least number that it must send.
 func (j *judge) pulses() (got, want int) {
 	if len(j.sight.hellos) == 0 {
@@ -462,7 +546,17 @@ func (j *judge) late() bool {
 	if len(j.sight.hellos) < j.d.Logins[0] && slices.ContainsFunc(j.script.Rules, func(r *lab.Rule) bool { return r.Fault.Verb == lab.HalfOpen }) {
 		return true // the session was over before either side noticed
 	}
-	return slices.ContainsFunc(j.causes, func(c string) bool { return strings.HasSuffix(c, "silent") && !slices.Contains(j.d.Causes, c) })
+	return silences(j.causes) > silences(j.d.Causes)
+}
+
+// silences counts the causes that say that somebody was taken for dead.
+func silences(causes []string) (n int) {
+	for _, c := range causes {
+		if strings.HasSuffix(c, "silent") {
+			n++
+		}
+	}
+	return n
 }
 
 // early is how much sooner than it was asked to a client may come back: clocks are read on both sides.

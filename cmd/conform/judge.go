@@ -50,7 +50,7 @@ func Judge(want, got []string) *Fault {
 		}
 		o, err := parseLine(line)
 		if err != nil {
-			f := &Fault{Line: i + 1, Text: "the line is not a JSON object (" + err.Error() + `): a client prints one for each tick and event, see CLIENT.md, "What a client prints"`, Got: line, Before: before}
+			f := &Fault{Line: i + 1, Text: notJSON(err), Got: line, Before: before}
 			if len(expected) > next {
 				f.Want = want[next]
 			}
@@ -74,10 +74,21 @@ func Judge(want, got []string) *Fault {
 			missing = fmt.Sprint(n, " lines")
 		}
 		text := fmt.Sprintf("the output ends %s too early; %s", missing, kindOf(expected[next]))
+		if next == 0 && len(before) == 0 {
+			text = fmt.Sprintf("the client has printed nothing, and %s are missing; %s", missing, kindOf(expected[next]))
+		}
 		return &Fault{Text: text, Want: want[next], Before: before}
 	}
 	return nil
 }
+
+// notJSON says that a line is not a JSON object.
+func notJSON(err error) string {
+	return "the line is not a JSON object (" + err.Error() + `): a client prints one for each tick and event, see CLIENT.md, "What a client prints"`
+}
+
+// missingLeft says that a client does not print its last event.
+const missingLeft = `the event "left" is missing: the exam ends a client by SIGTERM, and the client must catch it, say goodbye (code done) and print "left"`
 
 // An object is a line of output.
 type object = map[string]any

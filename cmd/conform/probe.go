@@ -2,7 +2,6 @@ package conform
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +28,6 @@ type probe struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc // with the *Fault
 	beat   time.Duration           // heartbeat interval that hellos ask for
-	step   time.Duration           // longest wait for one thing
 	token  codec.Token
 
 	journal, retain, tokenFile string
@@ -56,7 +54,7 @@ const (
 
 // probe examines the publisher in one case.
 func (x *Exam) probe(ctx context.Context, c *Case, dir string) (said string, fault *Fault, late bool) {
-	p := &probe{x: x, c: c, beat: probeBeat, step: cmp.Or(x.Limit, DefaultLimit)}
+	p := &probe{x: x, c: c, beat: probeBeat}
 	if x.slow {
 		p.beat = slowProbe
 	}
@@ -242,8 +240,6 @@ func (p *probe) start() {
 		p.throwf("%v", err)
 	}
 	p.input, p.addr = out, addr
-	step := time.NewTimer(p.step)
-	defer step.Stop()
 	for {
 		nc, err := net.DialTimeout("tcp", addr, dialTime)
 		if err == nil {
@@ -253,9 +249,6 @@ func (p *probe) start() {
 		select {
 		case <-p.proc.Done():
 			p.throwf("the publisher has ended by itself before it accepted a connection on %s: %v", addr, p.proc.Err())
-		case <-step.C:
-			p.isLate()
-			p.throwf("the publisher accepts no connection on %s after %v", addr, p.step)
 		case <-p.ctx.Done():
 			p.ended("the publisher accepts no connection on "+addr, nil)
 		case <-time.After(dialPoll):
@@ -370,8 +363,8 @@ func (p *probe) stop() {
 	p.proc.Stop()
 	select {
 	case <-p.proc.Done():
-	case <-time.After(killAfter):
-		p.throwf("the publisher has not ended within %v after SIGTERM", killAfter)
+	case <-time.After(endTime):
+		p.throwf("the publisher has not ended %v after SIGTERM, and was killed", endTime)
 	case <-p.ctx.Done():
 		p.ended("the publisher has not ended after SIGTERM", nil)
 	}

@@ -148,10 +148,8 @@ func (l *line) say(m codec.Message) {
 }
 
 // wait waits until done, which is called with l.mu held, reports true. The case fails if the connection ends before, or the
-// time of the case does, or that of a step.
+// time of the case does.
 func (l *line) wait(what string, done func() bool) {
-	step := time.NewTimer(l.p.step)
-	defer step.Stop()
 	for {
 		l.mu.Lock()
 		ok, over, more := done(), l.over, l.more
@@ -173,11 +171,8 @@ func (l *line) wait(what string, done func() bool) {
 		}
 		select {
 		case <-more:
-		case <-step.C:
-			l.p.isLate()
-			l.p.throw(&Fault{Text: fmt.Sprintf("%s has waited %v for %s", l.name, l.p.step, what), Before: recent})
 		case <-l.p.ctx.Done():
-			l.p.ended(fmt.Sprintf("%s waits for %s", l.name, what), recent)
+			l.p.ended(fmt.Sprintf("%s still waits for %s", l.name, what), recent)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,11 +62,9 @@ type Exam struct {
 	slow bool // heartbeats are rare: a case is repeated
 }
 
-// DefaultLimit is how long a client may take for a case.
-const DefaultLimit = 10 * time.Second
-
-// driveTime is how much longer a client may take for a case that takes time itself.
-const driveTime = 20 * time.Second
+// DefaultLimit is how long a case may take: every start of the program, what happens, and its end. The longest case, repeated
+// with rare heartbeats, takes a right client 8 s.
+const DefaultLimit = 15 * time.Second
 
 // errLimit ends a case.
 var errLimit = errors.New("the time limit of the case")
@@ -89,14 +88,8 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 		v.Outcome, v.Lacks = NotApplicable, "several connections on standard input"
 		return v
 	}
-	limit := x.Limit
-	if limit == 0 {
-		limit = DefaultLimit
-	}
-	if c.Drive != nil || c.probe != nil {
-		limit += driveTime
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errLimit)
+	limit := cmp.Or(x.Limit, DefaultLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w, %v, is over", errLimit, limit))
 	defer cancel()
 	dir, err := os.MkdirTemp(x.Dir, "tickfeed-exam-")
 	if err != nil {
@@ -116,8 +109,11 @@ func (x *Exam) Run(ctx context.Context, c *Case) (v Verdict) {
 		lines, said, err = x.sit(ctx, c, dir)
 		fault = Judge(x.Wants(c), lines)
 	}
+	if fault != nil && fault.Line == 0 && err == nil && x.Way == ByTCP && strings.Contains(fault.Want, `"event":"left"`) {
+		fault.Text = missingLeft
+	}
 	v.Lines = lines
-	v.Late = v.Late || errors.Is(err, errLimit)
+	v.Late = v.Late || ofTime(err) && (fault == nil || fault.Line == 0)
 	var wrong *Fault
 	switch {
 	case errors.As(err, &wrong): // what the client sent is wrong, so what it printed may be too
@@ -249,7 +245,8 @@ func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, conn
 	case <-p.Done():
 		return errEnded(p)
 	case <-ctx.Done():
-		return fmt.Errorf("the client has not finished with the connection: %w", context.Cause(ctx))
+		missing := <-played
+		return timedOut(ctx, missing, errors.Is(missing, errNotConnected))
 	}
 	for {
 		lines, more := p.Lines()
@@ -264,16 +261,45 @@ func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, conn
 			return fmt.Errorf("the client has not printed that it is disconnected: %w", context.Cause(ctx))
 		}
 	}
+	return end(ctx, p)
+}
+
+// end asks the client to end, and waits for it.
+func end(ctx context.Context, p Process) error {
 	p.Stop()
 	select {
 	case <-p.Done():
-	case <-time.After(killAfter):
-		return fmt.Errorf("the client has not ended within %v after SIGTERM", killAfter)
+		return nil
+	case <-time.After(endTime):
+		return fmt.Errorf("the client has not ended %v after SIGTERM, and was killed", endTime)
 	case <-ctx.Done():
 		return fmt.Errorf("the client has not ended after SIGTERM: %w", context.Cause(ctx))
 	}
-	return nil
 }
+
+// An idleError says that a client has not connected until the time was over. The case is not repeated: more time would not help.
+type idleError struct{ error }
+
+func (e idleError) Unwrap() error { return e.error }
+
+// ofTime reports whether err may be one of time alone.
+func ofTime(err error) bool { return errors.Is(err, errLimit) && !errors.As(err, new(idleError)) }
+
+// timedOut returns the error of a case whose time is over, where missing says what the client has not done. away says that it
+// has not connected at all.
+func timedOut(ctx context.Context, missing error, away bool) error {
+	if missing == nil {
+		missing = errors.New("the client has not ended the connection in time")
+	}
+	err := fmt.Errorf("%w: %w", missing, context.Cause(ctx))
+	if away {
+		return idleError{err}
+	}
+	return err
+}
+
+// errNotConnected says that a client has not connected.
+var errNotConnected = errors.New("the client has not connected")
 
 // An endedError says how a client ended by itself. It is no fault: a client may end after a refusal without retry, with any
 // exit code. But if its output is wrong, it explains why.
@@ -319,7 +345,7 @@ func play(ctx context.Context, ln net.Listener, streams []Stream) error {
 		nc, err := ln.Accept()
 		if err != nil {
 			if i == 0 {
-				return errors.New("the client has not connected")
+				return errNotConnected
 			}
 			return fmt.Errorf("the client has not connected again after connection %d", i)
 		}
@@ -339,7 +365,12 @@ func playOne(ctx context.Context, nc net.Conn, choose func(*codec.Hello) (*Strea
 	defer stop()
 	r := codec.NewReader(nc, codec.MaxHello)
 	_, raw, err := r.Next()
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("the client has connected, and said no hello")
+	case errors.Is(err, io.EOF):
+		return errors.New("the client has closed the connection before a whole hello")
+	case err != nil:
 		return fmt.Errorf("the hello cannot be read: %w", err)
 	}
 	m, err := codec.Decode(raw)
@@ -377,7 +408,7 @@ func playOne(ctx context.Context, nc net.Conn, choose func(*codec.Hello) (*Strea
 	<-gone
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("the client has not closed the connection")
+		return errors.New("the client has not closed the connection, which the publisher has ended")
 	case wrong != "":
 		return &Fault{Text: wrong}
 	}

@@ -69,7 +69,8 @@ func (p *program) examCommand() *cobra.Command {
 		Short: "Examine a subscriber or a publisher in any language",
 		Long: `Examine whether a subscriber does what codec/PROTOCOL.md says. The exam plays a publisher, starts the client
 for each case, reads the lines that the client prints (codec/CLIENT.md, "What a client prints") and compares
-them, field by field, with those of a right client. A case that failed on time alone is repeated once, alone,
+them, field by field, with those of a right client. A case takes at most --limit, the end of the client
+included; the longest takes a right client about 8 s. One that failed on time alone is repeated once, alone,
 before it counts. The result is a score for each chapter; the exit code is 3 if a case failed.
 
 The client prints prices and sizes as integers, and at its end the state and the ledger: what tickfeed
@@ -117,7 +118,7 @@ Begin with --case welcome-fields.`,
 	})
 	group(cmd, "Cases", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.cases, "case", nil, "run the cases whose id matches `PATTERN`, which may contain * and ?; can be repeated")
-		f.DurationVar(&o.limit, "limit", conform.DefaultLimit, "time limit of a case")
+		f.DurationVar(&o.limit, "limit", conform.DefaultLimit, "longest time that a case may take, with every start and the end of the program")
 		countVar(f, &o.parallel, "parallel", 0, "run `N` cases at the same time (default: two for each processor)")
 		f.BoolVar(&o.list, "list", false, "list the cases")
 		f.StringVar(&o.show, "show", "", "print the hello and the lines that the case `ID` expects")

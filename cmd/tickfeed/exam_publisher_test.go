@@ -568,7 +568,7 @@ func TestWrongPublishersFail(t *testing.T) {
 				if slices.Contains(f.passes, id) {
 					want = conform.Passed
 				}
-				x := conform.Exam{Program: &middle{fraud: f}, Limit: 3 * time.Second, Dir: t.TempDir()}
+				x := conform.Exam{Program: &middle{fraud: f}, Limit: 4 * time.Second, Dir: t.TempDir()}
 				v := x.Run(t.Context(), all[i])
 				if v.Late { // as the exam does
 					x.Program = &middle{fraud: f}

@@ -343,7 +343,7 @@ func TestWrongClientsFail(t *testing.T) {
 		l := &liars[i]
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			x := conform.Exam{Program: l, Limit: 3 * time.Second, Dir: t.TempDir()}
+			x := conform.Exam{Program: l, Limit: 6 * time.Second, Dir: t.TempDir()}
 			for _, id := range slices.Concat(l.fails, l.passes) {
 				i := slices.IndexFunc(all, func(c *conform.Case) bool { return c.ID == id })
 				require.GreaterOrEqual(t, i, 0, id)
