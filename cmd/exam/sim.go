@@ -112,6 +112,7 @@ type world struct {
 	damage  bool          // the journal lacks numbers in its middle, which a subscriber may have
 	damaged atomic.Bool   // the same, for other goroutines
 	taken   bool          // files of the journal were removed in this life
+	removed string        // the file that was, until the publisher has begun another one
 	past    []moment      // of this life, oldest first
 	least   uint64        // after a power cut under sync 1s, numbers below least were a second old
 	holes   feed.RangeSet // numbers that the journal lacked before the power cut

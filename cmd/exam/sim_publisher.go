@@ -88,7 +88,7 @@ func (w *world) start() {
 		go func() { served <- pub.Serve(ctx, &tapped{ln, w, n}) }()
 	}
 	w.survived(n)
-	w.taken, w.past = false, nil
+	w.taken, w.removed, w.past = false, "", nil
 	w.node.Store(n)
 }
 
@@ -200,9 +200,14 @@ type moment struct {
 	files     int // number of journal files
 }
 
-// remember records the current moment.
+// remember records the current moment, unless the publisher writes to a file that was removed, which it notices within a second.
 func (w *world) remember(n *node) {
-	w.past = append(w.past, moment{time.Since(w.began), n.pub.Stats().Committed, len(journalFiles(n.fs))})
+	files := journalFiles(n.fs)
+	if w.removed != "" && (len(files) == 0 || files[len(files)-1] <= w.removed) {
+		return
+	}
+	w.removed = ""
+	w.past = append(w.past, moment{time.Since(w.began), n.pub.Stats().Committed, len(files)})
 }
 
 // syncedWithin bounds the age of unsynced data under sync 1s: a second, plus the time until the housekeeper

@@ -120,7 +120,7 @@ var steps = []step{
 			if names := journalFiles(fs); len(names) > 0 {
 				fs.Unlink(names[len(names)-1])
 				fs.Unlink("journal/LOCK")
-				w.past = nil // a power cut before the publisher notices loses what the file held, synced or not
+				w.past, w.removed = nil, names[len(names)-1] // a power cut before the publisher notices loses what the file held, synced or not
 				w.happen(JournalRemoved)
 			}
 		}
