@@ -139,6 +139,7 @@ func TestJudgeFindsFaults(t *testing.T) {
 		{"a ledger with ranges that touch", lines, replaced(lines, `"delivered":[[1,4]]`, `"delivered":[[3,4],[1,3]]`), "the ledger cannot be read"},
 		{"a filtered ledger that counts wrong", filtered, replaced(filtered, `[[1,15,2]]`, `[[1,15,3]]`), "with 3 ticks, want"},
 		{"text instead of JSON", lines, append([]string{"connected"}, lines...), "not a JSON object"},
+		{"a number instead of an object", lines, append([]string{"50 AAPL"}, lines...), "it begins with another value, of type number"},
 		{"two objects in a line", lines, append([]string{lines[0] + lines[1]}, lines[2:]...), "something follows the object"},
 		{"more at the end", lines, append(slices.Clone(lines), lines[1]), "one too many"},
 	} {
@@ -350,7 +351,7 @@ func TestLimitOfADrive(t *testing.T) {
 		{"hangs", "session-end", "sleep 60", "the client has not said hello: the time limit of the case, 500ms, is over; it has printed nothing"},
 		{"ends at once", "session-end", "exit 7", "the client has ended by itself: exit status 7; it has printed nothing"},
 		{"prints text", "session-end", "echo connected; sleep 60", "the line is not a JSON object (invalid character 'c' looking for beginning of value): a client prints one"},
-		{"hangs before it is killed", "recover-killed", `echo '{"event":"connected"}'; sleep 60`, "position is missing; the client has not said hello: the time limit of the case, 500ms, is over"},
+		{"hangs before it is killed", "recover-killed", `echo '{"event":"connected"}'; sleep 60`, `"position" is missing; the client has not said hello: the time limit of the case, 500ms, is over`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -279,7 +279,7 @@ func (v *driver) end(ctx context.Context, p Process) error {
 		return slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(strings.ReplaceAll(l, " ", ""), final) })
 	})
 	if err != nil {
-		return fmt.Errorf("the client has not printed the end of the session at %d: %w", v.truth.final, err)
+		return fmt.Errorf("the client has not printed the event \"end\" with the final %d: %w", v.truth.final, err)
 	}
 	return end(ctx, p)
 }

@@ -26,6 +26,7 @@ type judge struct {
 	session   feed.SessionID
 	next      uint64 // the number that must come next
 	known     bool   // session and next are known
+	fork      uint64 // the numbers from here on must be disowned now; 0 for none
 	connected bool
 	attempts  []uint64 // the position of the client when it said each hello; 0 if it had none
 	again     bool     // the client was killed and started again: its hellos can no longer be counted
@@ -46,8 +47,7 @@ func (j *judge) all(before, lines []string, err error) (fault *Fault, late bool)
 	text := ""
 	switch {
 	case errors.Is(err, errTooOften):
-		err = nil
-		text = j.tooOften()
+		text, err = j.tooOften()+"; "+j.where(len(before)+len(lines)), nil
 	case fault == nil && err == nil:
 		text = j.end()
 	case fault == nil:
@@ -178,6 +178,9 @@ func (j *judge) read(o object) string {
 		}
 		j.connected = false
 	case "snapshot":
+		if j.fork > 0 {
+			return j.notDisowned()
+		}
 		if seq, _ := numberOf(o, "seq"); j.known && seq != j.next {
 			return fmt.Sprintf("the snapshot is as of %d, and the position is %d", seq, j.next)
 		}
@@ -226,13 +229,13 @@ func (j *judge) madeUp() bool {
 
 func (j *judge) connect(o object) string {
 	if j.connected {
-		return "the client is connected a second time, and has not said that it was disconnected"
+		return `the event "connected" comes a second time, without "disconnected" before it`
 	}
 	j.connected = true
 	j.attempt()
 	position, ok := numberOf(o, "position")
 	if !ok {
-		return "position is missing"
+		return `"position" is missing`
 	}
 	session := sessionOf(o)
 	if j.truth.ticks[session] == nil {
@@ -249,7 +252,8 @@ func (j *judge) connect(o object) string {
 		if position != j.next {
 			return fmt.Sprintf("the client resumes at %d, and the lines before account for the numbers below %d", position, j.next)
 		}
-	case reason == "rewound": // the line that disowns numbers follows
+	case reason == "rewound" && position < j.next: // the line that disowns numbers follows
+		j.fork = position
 	}
 	return ""
 }
@@ -293,6 +297,8 @@ func (j *judge) tick(o object) string {
 	switch {
 	case j.truth.ticks[session] == nil:
 		return j.noSession(o)
+	case j.fork > 0:
+		return j.notDisowned()
 	case !ok:
 		return fmt.Sprintf("number %d of session %v was never published", seq, session)
 	case !j.known:
@@ -411,6 +417,11 @@ func (j *judge) without(o object, event string) string {
 	return ""
 }
 
+// notDisowned says that the event "disowned" is missing.
+func (j *judge) notDisowned() string {
+	return fmt.Sprintf(`the event "disowned" from %d to %d is missing: the line begins again at %d, and the numbers from there on were delivered`, j.fork, j.next, j.fork)
+}
+
 // disown takes back numbers that were delivered.
 func (j *judge) disown(o object) string {
 	from, ok1 := numberOf(o, "from")
@@ -424,7 +435,7 @@ func (j *judge) disown(o object) string {
 	if owner, _, ok := j.truth.lineage.Owner(from); !ok || owner.First != from {
 		return fmt.Sprintf("numbers from %d on are disowned, and no session begins there", from)
 	}
-	j.next = from
+	j.next, j.fork = from, 0
 	j.totals["disowned"] += to - from
 	gone := feed.NewRangeSet(feed.Range{From: from, To: to})
 	for what, set := range j.sets {

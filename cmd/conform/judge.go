@@ -98,6 +98,9 @@ func parseLine(line string) (object, error) {
 	d.UseNumber()
 	var o object
 	if err := d.Decode(&o); err != nil {
+		if other := (*json.UnmarshalTypeError)(nil); errors.As(err, &other) {
+			err = fmt.Errorf("it begins with another value, of type %s", other.Value)
+		}
 		return nil, err
 	}
 	if o == nil {
