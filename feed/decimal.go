@@ -11,7 +11,7 @@ import (
 // so that callers can compare them with ==.
 var (
 	ErrDecimalSyntax   = errors.New("not a decimal number")
-	ErrDecimalInexact  = errors.New("decimal number needs more decimals")
+	ErrDecimalInexact  = errors.New("the number has more decimals than its unit")
 	ErrDecimalOverflow = errors.New("decimal number out of range")
 )
 

@@ -21,7 +21,7 @@ func ExampleDefinition_Price() {
 	// Output:
 	// 270.9 300
 	// 27096 <nil>
-	// price "270.965" of AAPL@XNAS: decimal number needs more decimals
+	// price "270.965" of AAPL@XNAS: the number has more decimals than its unit
 }
 
 // Prices and sizes are exact in both directions at every exponent, and errors name the text and the instrument.

@@ -126,7 +126,7 @@ type Language struct {
 	Verbs []Form // Word is one word or two
 	// Parse reads what follows the words of Verbs[verb] and returns what Rule.Does is to hold.
 	Parse func(p *Parser, verb int) (any, error)
-	// Suits returns an error if the rule cannot do this for these clients at this trigger.
+	// Suits, if set, returns an error if the rule cannot do this for these clients at this trigger.
 	Suits func(r *Rule) error
 }
 
@@ -227,6 +227,9 @@ func (p *Parser) does(r *Rule, languages []*Language) error {
 	}
 	if w := p.Next(); w != "" {
 		return fmt.Errorf("%q is too much: %s", w, l.Verbs[verb].Usage)
+	}
+	if l.Suits == nil {
+		return nil
 	}
 	if err := l.Suits(r); err != nil {
 		return &Error{Column: r.Column, Text: err.Error()}

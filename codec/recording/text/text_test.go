@@ -166,7 +166,7 @@ func TestWrong(t *testing.T) {
 		magic + "\nsession lineage=a1:1 next=9223372036854775808\npacket 5\n  skip 9": "covers 9 numbers from 9223372036854775808",
 		head + "  quote MSFT 1 1 1 1":                                                 "line 7: quote: no instrument is called MSFT here",
 		head + "  quote B 1 1 1 1":                                                    "several instruments are called B here",
-		head + "  quote AAPL 1.234 1 2 1":                                             `price "1.234" with exponent -2: decimal number needs more decimals`,
+		head + "  quote AAPL 1.234 1 2 1":                                             `price "1.234" with exponent -2: the number has more decimals than its unit`,
 		head + "  quote AAPL 1 1 2":                                                   "quote: a size is missing",
 		head + "  quote AAPL 1 -1 2 1":                                                "size -1 is out of bounds",
 		head + "  quote AAPL 1 1 2 1 3":                                               `"3" is too much`,
