@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -91,26 +92,23 @@ func (c *Command) Has(placeholder string) bool {
 	return slices.ContainsFunc(c.Args, func(a string) bool { return strings.Contains(a, placeholder) })
 }
 
-// A shown is an ability that a command shows by a placeholder.
-type shown struct {
-	placeholder string
-	ability     Ability
-}
+// ShownBy and PublisherShownBy say by which placeholder the command of a client, or of a publisher, shows that it has an ability.
+// The other abilities are those of every program that does not lack them.
+var (
+	ShownBy          = map[Ability]string{Filters: "{filter}", Starts: "{from}", Policies: "{slow}", StateFile: "{state-file}"}
+	PublisherShownBy = map[Ability]string{Journal: "{journal}", Retention: "{retain}", Tokens: "{token-file}"}
+)
 
 // Lacks returns the abilities that the command of a client cannot use, because the placeholder that asks for them is missing.
-func (c *Command) Lacks() []Ability {
-	return c.without([]shown{{"{filter}", Filters}, {"{from}", Starts}, {"{slow}", Policies}, {"{state-file}", StateFile}})
-}
+func (c *Command) Lacks() []Ability { return c.without(ShownBy) }
 
 // PublisherLacks is Lacks for the command of a publisher.
-func (c *Command) PublisherLacks() []Ability {
-	return c.without([]shown{{"{journal}", Journal}, {"{retain}", Retention}, {"{token-file}", Tokens}})
-}
+func (c *Command) PublisherLacks() []Ability { return c.without(PublisherShownBy) }
 
-func (c *Command) without(all []shown) (lacks []Ability) {
-	for _, x := range all {
-		if !c.Has(x.placeholder) {
-			lacks = append(lacks, x.ability)
+func (c *Command) without(shownBy map[Ability]string) (lacks []Ability) {
+	for _, a := range slices.Sorted(maps.Keys(shownBy)) {
+		if !c.Has(shownBy[a]) {
+			lacks = append(lacks, a)
 		}
 	}
 	return lacks

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -60,6 +61,64 @@ func TestCases(t *testing.T) {
 		wants := c.Wants()
 		assert.True(t, slices.ContainsFunc(wants, func(l string) bool { return strings.Contains(l, `"event":"left"`) }), "%s ends with left", c.ID)
 	}
+}
+
+// The pages for authors list the placeholders and the abilities that there are, and how many cases need each.
+func TestPagesForAuthors(t *testing.T) {
+	text, err := os.ReadFile("../../codec/CLIENT.md")
+	require.NoError(t, err)
+	_, exam, ok := strings.Cut(string(text), "\n## The exam\n")
+	require.True(t, ok)
+	rows := func(head string) (rows [][]string) {
+		_, table, ok := strings.Cut(exam, "\n| "+head+" |")
+		require.True(t, ok, head)
+		for i, line := range strings.Split(table, "\n") {
+			if i < 2 {
+				continue
+			}
+			if !strings.HasPrefix(line, "|") {
+				break
+			}
+			cells := strings.Split(strings.Trim(line, "| "), " | ")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows = append(rows, cells)
+		}
+		return rows
+	}
+	var placeholders, want []string
+	for _, row := range rows("placeholder") {
+		placeholders = append(placeholders, strings.Trim(row[0], "`"))
+	}
+	for _, p := range Placeholders {
+		want = append(want, p.Name)
+	}
+	assert.ElementsMatch(t, want, placeholders)
+	abilities := rows("ability")
+	require.Len(t, abilities, len(Abilities))
+	for i, row := range abilities {
+		a := Abilities[i]
+		assert.Equal(t, "`"+string(a)+"`", row[0])
+		needed := 0
+		for _, c := range Cases() {
+			named := strings.Contains(row[3], "`"+c.ID+"`")
+			if slices.Contains(c.Needs, a) {
+				needed++
+			} else {
+				assert.False(t, named, "%s does not need %s", c.ID, a)
+			}
+		}
+		if by := ShownBy[a]; by != "" {
+			assert.Equal(t, "`"+by+"`", row[2])
+			assert.True(t, strings.HasPrefix(row[3], fmt.Sprint(needed, ": ")), "%d cases need %s: %s", needed, a, row[3])
+		} else {
+			assert.Equal(t, "`--lacks "+string(a)+"`", row[2])
+			assert.Zero(t, needed, a)
+		}
+	}
+	assert.Contains(t, exam, fmt.Sprintf("takes at most %.0f s (`--limit`)", DefaultLimit.Seconds()))
+	assert.Contains(t, exam, fmt.Sprintf("kills it %.0f s later", endTime.Seconds()))
 }
 
 // find returns the case with the given id.

@@ -75,8 +75,8 @@ before it counts. The result is a score for each chapter; the exit code is 3 if 
 
 The client prints prices and sizes as integers, and at its end the state and the ledger: what tickfeed
 subscribe prints with --json --events --raw --final-state --ledger -. When a case is over, the exam sends it
-SIGTERM; its exit code does not count. Begin with --case good-plain, which
-needs {addr} and {from}.
+SIGTERM; its exit code does not count. Begin with --case good-plain, which needs
+{addr} and {from}; CLIENT.md, "The exam", has what each ability of a client adds.
 
 These placeholders in ARG are replaced for each case. An argument that would be empty is left out, together
 with a flag before it:
@@ -96,10 +96,11 @@ it again:
 ` + places(conform.PublisherPlaceholders) + `
 Begin with --case welcome-fields.`,
 		Example: `  tickfeed exam --self
+  tickfeed exam --case good-plain -- ./my-client {addr} {from}
   tickfeed exam -- python3 my_client.py {addr} --symbols {filter} --from {from} --state {state-file}
   tickfeed exam --bytes -- ./decode
-  tickfeed exam --lacks filters,policies --junit exam.xml -- ./my-client {addr}
-  tickfeed exam --case 'bad-*' -- ./my-client {addr}
+  tickfeed exam --lacks filters,policies --junit exam.xml -- ./my-client {addr} {from}
+  tickfeed exam --case 'bad-*' -- ./my-client {addr} {from}
   tickfeed exam --list
   tickfeed exam --show account-rewound
   tickfeed exam --serve localhost:9000
@@ -172,7 +173,7 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case modes == 0:
-		return usage("name the program to examine, as in: tickfeed exam -- ./my-client {addr}; or --self, --list, --show, --judge or --serve")
+		return usage("name the program to examine, as in: tickfeed exam -- ./my-client {addr} {from}; or --self, --list, --show, --judge or --serve")
 	case modes > 1:
 		return usage("only one of a program, --self, --list, --show, --judge and --serve can be given")
 	case o.limit <= 0:
@@ -508,13 +509,6 @@ func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) e
 	return output(err)
 }
 
-// placeholderOf says how a command shows that it has an ability.
-var placeholderOf = map[conform.Ability]string{
-	conform.Filters: "; pass {filter} to the client", conform.Starts: "; pass {from} to the client",
-	conform.Policies: "; pass {slow} to the client", conform.StateFile: "; pass {state-file} to the client",
-	conform.Journal: "; pass {journal} to the publisher", conform.Retention: "; pass {retain} to the publisher", conform.Tokens: "; pass {token-file} to the publisher",
-}
-
 // shortened returns line, or its first part if it is much longer than a line of a right client.
 func shortened(line string) string {
 	const most = 1000
@@ -538,9 +532,13 @@ func (p *program) printScores(o *examOptions, verdicts []conform.Verdict) error 
 		}
 	}
 	for _, a := range slices.Sorted(maps.Keys(lacking)) {
-		how := placeholderOf[a]
-		if o.publisher && (a == conform.Filters || a == conform.Policies) {
-			how = ""
+		shownBy, program := conform.ShownBy, "client"
+		if o.publisher {
+			shownBy, program = conform.PublisherShownBy, "publisher"
+		}
+		how := ""
+		if placeholder := shownBy[a]; placeholder != "" {
+			how = fmt.Sprintf("; pass %s to the %s", placeholder, program)
 		}
 		defer p.notef("not applicable without %s: %s%s", a, plural(lacking[a], "case"), how)
 	}
