@@ -108,7 +108,7 @@ func (o *publishOptions) describeJournal(paths []string) (string, error) {
 	if o.journal == "" {
 		return "none: what is not in memory (" + formatBytes(int64(o.memory)) + ") any more is lost", nil
 	}
-	found, err := journal.Look(o.journal)
+	found, err := journal.Look(journal.Config{Dir: o.journal, RetainBytes: o.retain.bytes, RetainAge: o.retain.age})
 	if err != nil {
 		return "", journalError(o.journal, err)
 	}

@@ -17,16 +17,18 @@ type Found struct {
 	InUse  bool   // another publisher writes the journal: what else is here may be from a moment ago
 }
 
-// Look returns what Open would find in dir, and changes nothing. It returns nil if there is no such directory. The error is
-// that of Open, except that a journal may be in use.
-func Look(dir string) (*Found, error) {
+// Look returns what Open would find, and changes nothing. It returns nil if there is no such directory. The error is that of
+// Open, except that the journal may be in use. The journal is one of the file system of the operating system.
+func Look(cfg Config) (*Found, error) {
+	dir := cfg.Dir
 	if info, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err == nil && !info.IsDir() {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
 	}
 	looked := &looking{}
-	j, err := Open(Config{Dir: dir, FS: looked})
+	cfg.FS = looked
+	j, err := Open(cfg)
 	if err != nil {
 		return nil, err
 	}

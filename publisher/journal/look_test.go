@@ -42,7 +42,7 @@ func contents(t *testing.T, dir string) map[string]string {
 
 // Look finds what Open does, of a journal that is at rest, torn, or in use, and changes nothing.
 func TestLook(t *testing.T) {
-	found, err := journal.Look(filepath.Join(t.TempDir(), "none"))
+	found, err := journal.Look(journal.Config{Dir: filepath.Join(t.TempDir(), "none")})
 	require.NoError(t, err)
 	assert.Nil(t, found)
 
@@ -53,7 +53,7 @@ func TestLook(t *testing.T) {
 	require.NoError(t, os.WriteFile(last, append(whole, 0xdd, 1, 2, 3), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "00000000000000000099-000000000000003c.tick"), nil, 0o600)) // a crash left it
 	before := contents(t, dir)
-	found, err = journal.Look(dir)
+	found, err = journal.Look(journal.Config{Dir: dir})
 	require.NoError(t, err)
 	assert.Equal(t, before, contents(t, dir))
 	assert.False(t, found.InUse)
@@ -68,17 +68,17 @@ func TestLook(t *testing.T) {
 	assert.Positive(t, found.Torn)
 	assert.NotEmpty(t, found.Source)
 
-	found, err = journal.Look(dir)
+	found, err = journal.Look(journal.Config{Dir: dir})
 	require.NoError(t, err)
 	assert.True(t, found.InUse)
 	require.NoError(t, j.Close())
-	found, err = journal.Look(dir)
+	found, err = journal.Look(journal.Config{Dir: dir})
 	require.NoError(t, err)
 	assert.False(t, found.InUse)
 
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err = journal.Look(file)
+	_, err = journal.Look(journal.Config{Dir: file})
 	assert.ErrorContains(t, err, "not a directory")
 }
 
