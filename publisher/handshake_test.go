@@ -2,10 +2,12 @@ package publisher_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -92,5 +94,27 @@ func TestSilentConnections(t *testing.T) {
 		assert.Less(t, time.Since(begun), time.Second)
 		time.Sleep(publisher.DefaultHandshakeTimeout + time.Second)
 		assert.Zero(t, w.pub.Stats().Handshakes)
+	})
+}
+
+// A connection that sends nothing, such as one that looks whether the port is open, is logged for debugging only; one that ends
+// inside its hello is logged.
+func TestProbesAreNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuffer{}
+		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
+		for _, sent := range [][]byte{nil, {0x9c}} {
+			nc, err := w.connect(t.Context(), "pub:1")
+			require.NoError(t, err)
+			_, err = nc.Write(sent)
+			require.NoError(t, err)
+			nc.Close()
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		assert.Contains(t, log.text(), `{"level":"debug","remote":`)
+		assert.Equal(t, 1, strings.Count(log.text(), `"message":"connection ended before login: nothing was sent"`), log.text())
+		assert.Equal(t, 1, strings.Count(log.text(), `"message":"connection ended before login"`), log.text())
+		assert.Contains(t, log.text(), "unexpected EOF")
 	})
 }

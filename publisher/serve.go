@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"slices"
@@ -282,7 +283,11 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		if d.ctx.Err() == nil {
+		switch {
+		case d.ctx.Err() != nil:
+		case errors.Is(err, io.EOF): // nothing was sent: something looked whether the port is open
+			s.tallies.ended.log.Debug().Str("remote", nc.RemoteAddr().String()).Msg("connection ended before login: nothing was sent")
+		default:
 			s.tallies.ended.line(nc).Err(err).Msg("connection ended before login")
 		}
 		abandon(nc, err)

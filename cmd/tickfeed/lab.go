@@ -51,7 +51,8 @@ func (p *program) labCommand() *cobra.Command {
 		Long: `Pass connections on to a publisher, and do to them what a script says: cut, stall, drop, reorder, corrupt, refuse,
 and more. The lab knows messages and sequence numbers, so that the same script, seed and session give the
 same faults at the same ticks. Each fault is printed with what it hit; at the end each rule is listed with
-how often it did something, and the exit code is 3 if one never did (130 after Ctrl-C).
+how often it did something, and the exit code is 3 if one never did (130 after Ctrl-C). While the publisher
+cannot be reached the lab says so, goes on trying, and closes the connections of clients.
 
 SCRIPT is a file, or - for standard input. A line is a rule: a trigger, a colon and a fault, as in
 
@@ -292,6 +293,9 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	stopWeb := o.http.serveBeside(running, web, labSite(rules, o.upstream, &reached), p.logger(zerolog.WarnLevel))
 	var serving sync.WaitGroup
+	if len(o.command) == 0 {
+		serving.Go(func() { p.watchUpstream(running, o.upstream, x.Dial) })
+	}
 	errs := make(chan error, len(listeners))
 	for _, ln := range listeners {
 		serving.Go(func() {
