@@ -89,8 +89,9 @@ const (
 	maxConns   = 8        // at the same time, so that file descriptors are left for subscribers; others wait
 	headerTime = 5 * time.Second
 	readTime   = 10 * time.Second
-	writeTime  = time.Minute     // for a response; longer than a profile takes by default
-	effectTime = 5 * time.Minute // for an effect and its response: a seek in a large file may read much of it
+	writeTime  = time.Minute            // for a response; longer than a profile takes by default
+	answerTime = 500 * time.Millisecond // for the responses under way when the server ends
+	effectTime = 5 * time.Minute        // for an effect and its response: a seek in a large file may read much of it
 )
 
 // Serve serves h on ln until ctx ends, and returns its cause, or until ln fails. It owns ln; when it returns, ln and the
@@ -109,10 +110,18 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, logger zerolog.
 		ErrorLog:    stdlog.New(errorLog{logger}, "", 0),
 	}
 	server.SetKeepAlivesEnabled(false) // an idle connection would take the place of another
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		answering, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+		defer cancel()
+		_ = server.Shutdown(answering) // the request that ended the command is answered
+		server.Close()
+	})
 	defer stop()
 	err := server.Serve(netutil.LimitListener(ln, maxConns))
 	if errors.Is(err, http.ErrServerClosed) {
+		<-closed
 		return context.Cause(ctx)
 	}
 	server.Close()

@@ -381,3 +381,25 @@ func TestAsk(t *testing.T) {
 	_, err = ops.Ask(t.Context(), addr, "/readyz", nil, "", patience)
 	assert.Error(t, err)
 }
+
+// A request that ends the command is answered all the same.
+func TestAnswerAtTheEnd(t *testing.T) {
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		site := ops.Site{Command: "publish", Routes: []ops.Route{{Name: "end", Effect: true, Do: func(context.Context, []byte) (any, error) {
+			cancel()
+			return "ending", nil
+		}}}}
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() {
+			defer close(ended)
+			_ = ops.Serve(ctx, ln, site.Handler(), zerolog.Nop())
+		}()
+		answer, err := ops.Ask(t.Context(), ln.Addr().String(), "/end", struct{}{}, "", patience)
+		require.NoError(t, err)
+		assert.Equal(t, "\"ending\"\n", string(answer.Body))
+		<-ended
+	}
+}
