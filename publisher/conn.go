@@ -176,6 +176,9 @@ const partingTime = 30 * time.Second
 
 // end sends a goodbye for reason and makes the reader end. The caller must hold the turn.
 func (c *conn) end(reason error) {
+	if errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), errKicked) {
+		reason = errKicked
+	}
 	c.over, c.reason = true, reason
 	c.line.stop()
 	slow := errors.Is(reason, errSlow) || errors.Is(reason, errCrowded)
@@ -219,6 +222,8 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 			Code: codec.CodeShutdown, Text: restartText, Retry: true,
 			RetryAfter: c.p.serving.dismissed.Load().retryAfter(c.p.chance(c.client.number)),
 		}
+	case errors.Is(reason, errKicked):
+		return &codec.Goodbye{Code: codec.CodeShutdown, Text: errKicked.Error(), Retry: true, RetryAfter: kickedWait}
 	case errors.Is(reason, errShutdown):
 		after := time.Duration(0)
 		if c.p.cfg.RetryAfter > 0 {

@@ -50,6 +50,25 @@ func (p *Publisher) Dismiss(ctx context.Context, over time.Duration) error {
 // errDismissed is the cause with which a dismissal ends a connection.
 var errDismissed = errors.New(restartText)
 
+// Kick ends the connection with that number (see ConnStats) like a shutdown, and asks the client to come back after a second. It
+// returns false if there is no such connection.
+func (p *Publisher) Kick(number uint64) bool {
+	for _, c := range p.serving.all() {
+		if c.client.number == number {
+			c.leave(errKicked)
+			c.signal()
+			return true
+		}
+	}
+	return false
+}
+
+// kickedWait is how long a client that was kicked is asked to wait before it reconnects.
+const kickedWait = time.Second
+
+// errKicked is the cause with which Kick ends a connection.
+var errKicked = errors.New("the operator of the publisher ended this connection")
+
 // A dismissal is how clients are asked to leave by Dismiss.
 type dismissal struct{ over, spread time.Duration }
 
@@ -78,6 +97,13 @@ func (s *server) dismiss(d *dismissal) ([]*conn, error) {
 	}
 	s.dismissed.Store(d)
 	return s.connsLocked(), nil
+}
+
+// all returns the connections that have logged in, oldest first.
+func (s *server) all() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connsLocked()
 }
 
 // connsLocked returns the connections that have logged in, oldest first.

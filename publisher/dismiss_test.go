@@ -121,3 +121,30 @@ func TestDismissSendsTheRest(t *testing.T) {
 		assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
 	})
 }
+
+// A client that is kicked is sent what was published, and a goodbye that asks it to come back. Others stay.
+func TestKick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, publisher.Config{Seed: 1})
+		first := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		second := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
+		synctest.Wait()
+		conns := w.pub.Stats().Conns
+		require.Len(t, conns, 2)
+		w.quotes(100)
+		number := min(conns[0].Number, conns[1].Number)
+		assert.True(t, w.pub.Kick(number))
+		first.until(104)
+		bye := first.ending()
+		assert.Equal(t, &codec.Farewell{Code: codec.CodeShutdown, Text: "the operator of the publisher ended this connection", Retry: true, RetryAfter: time.Second}, bye)
+		first.nc.Close()
+		synctest.Wait()
+		assert.False(t, w.pub.Kick(number), "it has left")
+		s := w.pub.Stats()
+		assert.Len(t, s.Conns, 1)
+		assert.Equal(t, map[publisher.Reason]uint64{publisher.LeftKicked: 1}, s.Left)
+		second.until(104)
+		w.join(codec.Hello{Position: codec.Position{Lineage: first.lineage, Next: 104}})
+		assert.EqualValues(t, 1, w.pub.Summary().Returned)
+	})
+}

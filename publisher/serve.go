@@ -31,6 +31,7 @@ type server struct {
 	handshakes *list.List         // of *entrant, not logged in, oldest first
 	opened     uint64             // connections so far
 	joined     uint64             // connections that logged in so far
+	returned   uint64             // those of them whose clients had been connected before
 	missing    int                // clients whose connection ended before they had everything, and that have not resumed
 	missed     time.Time          // when the last of the missing clients was lost
 	absent     []ConnStats        // the connections lost last, at most maxAbsent
@@ -273,6 +274,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 			s.conns[c] = struct{}{}
 			s.joined++
 			if c.client.back {
+				s.returned++
 				s.backLocked(c)
 			}
 		}
@@ -451,10 +453,7 @@ func (s *server) wake() {
 
 // wakeAll signals every connection, the oldest first, so that the same seed produces the same trace.
 func (s *server) wakeAll() {
-	s.mu.Lock()
-	all := s.connsLocked()
-	s.mu.Unlock()
-	for _, c := range all {
+	for _, c := range s.all() {
 		c.signal()
 	}
 }

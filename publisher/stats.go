@@ -40,6 +40,7 @@ type Summary struct {
 	Subscribers int    // connected and logged in
 	Handshakes  int    // connections that have not logged in
 	Joined      uint64 // subscribers that have logged in since the publisher began
+	Returned    uint64 // those of them whose clients had been connected before
 	// Missing is how many clients lost their connection before they had everything, and have not come back. Missed is
 	// when the last of these connections was lost.
 	Missing int
@@ -70,6 +71,7 @@ const (
 	LeftSlow     Reason = "slow"     // its slow-consumer policy is to disconnect, or it did not read a snapshot
 	LeftCovered  Reason = "covered"  // it had all that it asked for
 	LeftShutdown Reason = "shutdown" // the publisher stopped, or a replay moved
+	LeftKicked   Reason = "kicked"   // the operator ended it
 	LeftOther    Reason = "other"    // a violation of the protocol, or a state that could not be read
 )
 
@@ -87,6 +89,8 @@ func reasonOf(err error) Reason {
 		return LeftCovered
 	case errors.Is(err, errShutdown):
 		return LeftShutdown
+	case errors.Is(err, errKicked):
+		return LeftKicked
 	case errors.Is(err, errLost), errors.As(err, &network), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.As(err, new(syscall.Errno)):
 		return LeftLost
 	}
@@ -247,7 +251,7 @@ func (s *server) summarize(sum *Summary, late delays) {
 	sum.Slowest.Passed = sum.Committed
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sum.Subscribers, sum.Handshakes, sum.Joined = len(s.conns), s.handshakes.Len(), s.joined
+	sum.Subscribers, sum.Handshakes, sum.Joined, sum.Returned = len(s.conns), s.handshakes.Len(), s.joined, s.returned
 	sum.Missing, sum.Missed = s.missing, s.missed
 	sum.Left, sum.Refused, sum.Sent = maps.Clone(s.leftBy), maps.Clone(s.refusedBy), s.sentBefore
 	sum.Skipped = s.skips.Load()

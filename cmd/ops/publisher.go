@@ -186,7 +186,7 @@ var (
 
 // reasons are the values of the label reason, so that each has a series from the beginning.
 var reasons = []publisher.Reason{
-	publisher.LeftGoodbye, publisher.LeftLost, publisher.LeftSilent, publisher.LeftSlow, publisher.LeftCovered, publisher.LeftShutdown, publisher.LeftOther,
+	publisher.LeftGoodbye, publisher.LeftLost, publisher.LeftSilent, publisher.LeftSlow, publisher.LeftCovered, publisher.LeftShutdown, publisher.LeftKicked, publisher.LeftOther,
 }
 
 // Metrics adds the metrics of the publisher. Their number does not depend on that of its subscribers.

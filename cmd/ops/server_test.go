@@ -387,12 +387,18 @@ func TestAnswerAtTheEnd(t *testing.T) {
 	for range 20 {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		site := ops.Site{Command: "publish", Routes: []ops.Route{{Name: "end", Effect: true, Do: func(context.Context, []byte) (any, error) {
-			cancel()
-			return "ending", nil
-		}}}}
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
+		site := ops.Site{Command: "publish", Routes: []ops.Route{{Name: "end", Effect: true, Do: func(context.Context, []byte) (any, error) {
+			cancel()
+			for { // until the server has begun to close
+				nc, err := net.Dial("tcp", ln.Addr().String())
+				if err != nil {
+					return "ending", nil
+				}
+				nc.Close()
+			}
+		}}}}
 		go func() {
 			defer close(ended)
 			_ = ops.Serve(ctx, ln, site.Handler(), zerolog.Nop())
