@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
@@ -29,28 +30,36 @@ type measuredFile struct {
 
 // measureFacts reads f twice: once to find its busiest instruments, and once to measure them.
 func (p *program) measureFacts(ctx context.Context, o *inspectOptions, f *openRecording, read *atomic.Int64) (*measuredFile, error) {
+	chosen, n, err := busiestOf(ctx, f, o.filter, read, facts.MaxInstruments)
+	if err != nil {
+		return nil, err
+	}
+	exam := facts.New(chosen...)
+	var names stableIDs
+	if err := names.each(ctx, f, o.filter, read, exam.Add, func(id feed.InstrumentID, d *feed.Definition) { exam.Define(id, *d) }); err != nil {
+		return nil, err
+	}
+	return &measuredFile{f.title(), exam.Report(), n - len(chosen)}, nil
+}
+
+// busiestOf returns the stable ids of the most instruments with the most ticks, and the number of all instruments.
+func busiestOf(ctx context.Context, f *openRecording, filter codec.Filter, read *atomic.Int64, most int) (chosen []feed.InstrumentID, n int, err error) {
 	var names stableIDs
 	var ticks []uint64 // by stable id
-	err := names.each(ctx, f, o, read, func(batch []feed.Tick) {
+	err = names.each(ctx, f, filter, read, func(batch []feed.Tick) {
 		for i := range batch {
 			ticks[batch[i].Instrument]++
 		}
 	}, func(feed.InstrumentID, *feed.Definition) { ticks = append(ticks, 0) })
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	ids := make([]feed.InstrumentID, len(ticks))
 	for i := range ids {
 		ids[i] = feed.InstrumentID(i)
 	}
 	slices.SortStableFunc(ids, func(a, b feed.InstrumentID) int { return cmp.Compare(ticks[b], ticks[a]) })
-	chosen := ids[:min(len(ids), facts.MaxInstruments)]
-	exam := facts.New(chosen...)
-	names = stableIDs{}
-	if err := names.each(ctx, f, o, read, exam.Add, func(id feed.InstrumentID, d *feed.Definition) { exam.Define(id, *d) }); err != nil {
-		return nil, err
-	}
-	return &measuredFile{f.title(), exam.Report(), len(ids) - len(chosen)}, nil
+	return ids[:min(len(ids), most)], len(ids), nil
 }
 
 // stableIDs gives each instrument that is named in a recording an id, from 0. Sessions of other lineages may use an id of the
@@ -61,15 +70,15 @@ type stableIDs struct {
 	session feed.SessionID
 }
 
-// each calls visit with the ticks of f that --symbols wants, with stable ids, and define before the first tick of each
+// each calls visit with the ticks of f that filter wants, with stable ids, and define before the first tick of each
 // instrument. Ticks without a definition are passed over.
-func (s *stableIDs) each(ctx context.Context, f *openRecording, o *inspectOptions, read *atomic.Int64, visit func([]feed.Tick), define func(feed.InstrumentID, *feed.Definition)) error {
+func (s *stableIDs) each(ctx context.Context, f *openRecording, filter codec.Filter, read *atomic.Int64, visit func([]feed.Tick), define func(feed.InstrumentID, *feed.Definition)) error {
 	r, err := f.Reader()
 	if err != nil {
 		return err
 	}
 	s.byName = make(map[string]feed.InstrumentID)
-	ticks := recording.NewTicks(r, func(d *feed.Definition) bool { return o.filter.All() || o.filter.Match(d) })
+	ticks := recording.NewTicks(r, func(d *feed.Definition) bool { return filter.All() || filter.Match(d) })
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

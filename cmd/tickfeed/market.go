@@ -23,6 +23,7 @@ type marketOptions struct {
 	defaultRate float64 // ticks per second if --rate is not given
 	steady      bool
 	universe    universeOptions
+	profile     string // name of its file; "" for none
 	scenario    scenarioOptions
 }
 
@@ -92,6 +93,7 @@ func (o *marketOptions) define(f *pflag.FlagSet, days int) {
 	o.defaultRate = defaultRate
 	countVar(f, &o.market.Instruments, "instruments", 1000, "simulate `N` instruments, the most active first")
 	o.universe.define(f, "instruments")
+	f.StringVar(&o.profile, "profile", "", "simulate a market with the habits in `FILE`, as sim fit writes it: instruments, rate, day and distributions")
 	o.scenario.define(f)
 	f.Uint64Var(&o.market.Seed, "seed", 1, "random seed `NUMBER`: the same seed and flags give the same ticks")
 	countVar(f, &o.market.Depth, "depth", 0, "publish `N` price levels on each side of the book")
@@ -109,6 +111,10 @@ func (o *marketOptions) check() error {
 		return usage("--speed must be greater than 0, got %v", o.speed)
 	case o.steady && math.IsInf(float64(o.rate), 1):
 		return usage("--steady needs a --rate other than max")
+	case o.profile != "" && o.universe.file != "":
+		return usage("--profile and --universe both say which instruments there are; choose one")
+	case o.profile != "" && o.steady && o.rate == 0:
+		return usage("--steady with --profile needs a --rate")
 	case o.market.Instruments < 1 || o.market.Instruments > feed.MaxInstruments:
 		return usage("--instruments must be from 1 to %d, got %d", feed.MaxInstruments, o.market.Instruments)
 	}
@@ -117,10 +123,35 @@ func (o *marketOptions) check() error {
 
 // load reads the files that the flags name. The caller must have called check.
 func (o *marketOptions) load(ctx context.Context) (err error) {
-	if o.market.Universe, err = o.universe.load(ctx, &o.market.Instruments); err == nil {
-		o.market.Scenario, err = o.scenario.load(ctx)
+	if o.market.Universe, err = o.universe.load(ctx, &o.market.Instruments); err != nil {
+		return err
 	}
+	if err = o.loadProfile(ctx); err != nil {
+		return err
+	}
+	o.market.Scenario, err = o.scenario.load(ctx)
 	return err
+}
+
+// loadProfile reads the file of --profile, if one is named, and makes the number of instruments fit.
+func (o *marketOptions) loadProfile(ctx context.Context) error {
+	if o.profile == "" {
+		return nil
+	}
+	text, err := readSmall(ctx, o.profile, sim.MaxProfileFile)
+	if err != nil {
+		return usage("--profile: %w", err)
+	}
+	if o.market.Profile, err = sim.ParseProfile(o.profile, text); err != nil {
+		return usage("--profile: %w", err)
+	}
+	switch n := len(o.market.Profile.Instruments); {
+	case !o.universe.instruments.Changed:
+		o.market.Instruments = n
+	case o.market.Instruments > n:
+		return usage("--instruments must be at most %d, the number in %s, got %s", n, o.profile, formatThousands(uint64(o.market.Instruments)))
+	}
+	return nil
 }
 
 // printsInstead prints what is asked for instead of a market: the instruments, or the language of scenarios. The caller must
@@ -130,7 +161,11 @@ func (o *marketOptions) printsInstead(p *program) (printed bool, err error) {
 	case o.scenario.list:
 		return true, p.listScenarios(o.scenario.name)
 	case o.universe.print != "":
-		return true, p.printUniverse(&o.universe, o.market.Universe, o.market.Instruments)
+		u := o.market.Universe
+		if o.market.Profile != nil {
+			u = o.market.Profile.Universe()
+		}
+		return true, p.printUniverse(&o.universe, u, o.market.Instruments)
 	}
 	return false, nil
 }
@@ -138,14 +173,22 @@ func (o *marketOptions) printsInstead(p *program) (printed bool, err error) {
 // marketName describes the market, for people.
 func (o *marketOptions) marketName() string {
 	text := fmt.Sprintf("simulated market, seed %d", o.market.Seed)
+	if o.profile != "" {
+		text += ", profile " + oneLine(o.profile)
+	}
 	if o.scenario.name != "" {
 		text += ", scenario " + o.scenario.name
 	}
 	return text
 }
 
-// ticksPerSecond returns the rate asked for, in ticks per second of real time; +Inf for max.
-func (o *marketOptions) ticksPerSecond() float64 { return cmp.Or(float64(o.rate), o.defaultRate) }
+// ticksPerSecond returns the rate asked for, in ticks per second of real time; +Inf for max, and 0 for that of the profile.
+func (o *marketOptions) ticksPerSecond() float64 {
+	if o.profile != "" {
+		return float64(o.rate)
+	}
+	return cmp.Or(float64(o.rate), o.defaultRate)
+}
 
 // marketConfig returns the configuration of the simulated market from the flags.
 func (o *marketOptions) marketConfig() (sim.Config, error) {
@@ -155,6 +198,9 @@ func (o *marketOptions) marketConfig() (sim.Config, error) {
 		return cfg, err
 	}
 	cfg.Start = start
+	if cfg.Profile != nil && start.IsZero() {
+		cfg.Start = cfg.Profile.Start
+	}
 	if cfg.Shape, err = sim.ParseShape(o.shape); err != nil {
 		return cfg, usage("--day-shape: %w", err)
 	}

@@ -65,7 +65,9 @@ Without arguments, publish a simulated market until Ctrl-C. --scenario lets auct
 crash and more happen in it, at times of the market and the same each time; --list documents the events, and
 --commands reads them from standard input while the market runs. --universe names a file with its instruments: their
 prices, tick sizes, habits and hours (tickfeed publish --print-universe describes the fields). If any of
-them has hours, a day is 24 hours, and --rate is the rate while all instruments trade. Otherwise read the ticks from files, one
+them has hours, a day is 24 hours, and --rate is the rate while all instruments trade. --profile names a file
+with the habits of a recorded market, which tickfeed sim fit measures: its rate and its day are the default
+then. Otherwise read the ticks from files, one
 after the other: CSV (with a header) or NDJSON, - for standard input; the formats of exchanges and
 vendors that "tickfeed import --help" lists; or recordings, whose ticks get new numbers (replay keeps
 the recorded numbers and pace). Files are published as fast as --rate allows (default: no limit). At the
@@ -93,6 +95,7 @@ Type=notify and WatchdogSec are supported.`,
   tickfeed publish --scenario flash-crash
   tickfeed publish --event 'at 10:00: halt TSLA for 10m reason "news pending"'
   tickfeed publish --print-universe > u.csv       # edit it for --universe u.csv
+  tickfeed publish --profile profile.yaml         # see tickfeed sim fit --help
   tickfeed publish quotes.csv.gz --zone America/New_York --column bid=BEST_BID
   producer | tickfeed publish - --listen unix:/run/tickfeed.sock`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.publish(cmd, &o, args) },
@@ -385,6 +388,8 @@ func (in *input) describe() string {
 	switch n := formatCount(rate) + " ticks/s"; {
 	case math.IsInf(rate, 1):
 		return text + "as fast as possible"
+	case rate == 0:
+		return text + fmt.Sprintf("%s events/s on average over the day", formatCount(in.o.market.Profile.Rate*in.o.speed))
 	case in.o.steady:
 		return text + n + " evenly spaced"
 	case in.o.shape == sim.UShaped.String():

@@ -42,13 +42,18 @@ The recording begins with the definitions of the instruments, and the ticks are 
 times: nights and weekends between the days are kept. The same flags give the same ticks; with --session
 and --created also the same bytes.
 
+With --profile the market is like a recorded one: tickfeed sim fit measures a recording and writes the
+profile, which people can read and edit. Rate, day and instruments are those of the profile by default.
+
 Ctrl-C ends the recording at the tick it has reached and says where; the exit code is then 130, and the
 recording is complete up to there. If the disk is full, nothing is written. A summary is printed to
 standard error at the end.`,
 		Example: `  tickfeed sim -o day.tick
   tickfeed sim --days 5 --rate 1000 --depth 5 -o week.tick.zst
   tickfeed sim --seed 7 --session 7 --created 2026-01-05 -o seven.tick
-  tickfeed sim -o - --instruments 20 | tickfeed inspect -`,
+  tickfeed sim -o - --instruments 20 | tickfeed inspect -
+  tickfeed sim fit day.tick -o profile.yaml       # then
+  tickfeed sim --profile profile.yaml -o like.tick`,
 		Args: wantArgs(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.sim(cmd.Context(), &o) },
 	}
@@ -65,6 +70,7 @@ standard error at the end.`,
 		f.Lookup("steady").Usage = "space the times of publishing evenly at --rate; event times stay"
 	})
 	group(cmd, "Identity of the recording", func(f *pflag.FlagSet) { originFlags(f, &o.session, &o.created) })
+	cmd.AddCommand(p.fitCommand())
 	return cmd
 }
 

@@ -221,6 +221,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
 		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", does: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick", shows: `AAPL`},
 		{command: "./tickfeed inspect --facts --html facts.html day.tick", shows: `medians lie in the range of real markets(?s:.*)facts.html: the page is written`},
+		{command: "./tickfeed sim fit day.tick -o profile.yaml", shows: `day.tick: \d+ instruments fitted in`},
 		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:`},
 		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
 		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},

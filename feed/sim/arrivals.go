@@ -23,6 +23,8 @@ type arrivals struct {
 	excited    [scales]float64
 	rushing    float64
 	rusher     uint32
+	kernels    kernels
+	happened   bool // the last call of next returned an event
 
 	byActivity []aliasSlot
 	// recent holds the instruments of the latest events; head is the place of the next, modulo its length.
@@ -51,8 +53,6 @@ const (
 	branching1, decay1 = 0.20, 20.0
 	branching2, decay2 = 0.12, 0.5
 
-	kick0, kick1, kick2 = branching0 * decay0, branching1 * decay1, branching2 * decay2 // what an event adds to the intensities
-
 	branching = branching0 + branching1 + branching2 // events that one event causes, on average
 	rushDecay = 5.0                                  // per second: most of a rush comes within half a second
 
@@ -61,18 +61,42 @@ const (
 	unitsPerSecond = 1024e9
 )
 
+// kernels are how events cause others, by time scale.
+type kernels struct {
+	decay    [scales]float64 // per unit
+	kick     [scales]float64 // what an event adds to the intensities, per second
+	perKick  [scales]float64 // 1/kick
+	rest     float64         // share of the events that no other event causes
+	rushKick float64         // intensity of a rush for each of its events, with those that they cause on the fast time scales
+	// together is the share, of 1<<32, of the events that have the time and the instrument of the one before.
+	together uint32
+}
+
+// usualKernels are those of a market without a Profile.
+var usualKernels = kernels{
+	decay:    [scales]float64{decay0 / unitsPerSecond, decay1 / unitsPerSecond, decay2 / unitsPerSecond},
+	kick:     [scales]float64{branching0 * decay0, branching1 * decay1, branching2 * decay2},
+	perKick:  [scales]float64{1 / (branching0 * decay0), 1 / (branching1 * decay1), 1 / (branching2 * decay2)},
+	rest:     1 - branching,
+	rushKick: (1 - branching0 - branching1) * rushDecay,
+}
+
 // next advances to the next event before until and returns its instrument. It returns false if there is none,
 // with now at until.
 func (a *arrivals) next(until int64) (uint32, bool) {
 	if a.spacing != clustered {
 		return a.plain(until)
 	}
+	k := &a.kernels
+	if k.together > 0 && a.happened && uint32(a.bits.Uint64()) < k.together {
+		return a.recent[(a.head-1)%uint32(len(a.recent))], true
+	}
 	for {
 		intensity := a.background + a.rushing + a.excited[0] + a.excited[1] + a.excited[2]
 		wait := a.rng.ExpFloat64() * unitsPerSecond / intensity
 		if left := float64(until - a.now); wait >= left {
 			a.decay(left)
-			a.now = until
+			a.now, a.happened = until, false
 			return 0, false
 		}
 		a.now += int64(wait)
@@ -80,32 +104,34 @@ func (a *arrivals) next(until int64) (uint32, bool) {
 		at := uniform(a.bits.Uint64()) * intensity
 		var id uint32
 		if at -= a.excited[0]; at < 0 {
-			id = a.cause(a.excited[0] * (1 / kick0))
+			id = a.cause(a.excited[0] * k.perKick[0])
 		} else if at -= a.background; at < 0 {
 			id = a.pick()
 		} else if at -= a.excited[1]; at < 0 {
-			id = a.cause(a.excited[1] * (1 / kick1))
+			id = a.cause(a.excited[1] * k.perKick[1])
 		} else if at -= a.excited[2]; at < 0 {
-			id = a.cause(a.excited[2] * (1 / kick2))
+			id = a.cause(a.excited[2] * k.perKick[2])
 		} else if at -= a.rushing; at < 0 {
 			id = a.rusher
 		} else {
 			continue // the intensity has fallen since the wait was drawn
 		}
 		a.excite(id)
+		a.happened = true
 		return id, true
 	}
 }
 
 // decay lets units of time pass.
 func (a *arrivals) decay(units float64) {
-	a.excited[0] *= fade(decay0 / unitsPerSecond * units)
-	if x := decay1 / unitsPerSecond * units; x < 0.01 {
+	decay := &a.kernels.decay
+	a.excited[0] *= fade(decay[0] * units)
+	if x := decay[1] * units; x < 0.01 { // the last one is the slowest
 		a.excited[1] *= fadeSlightly(x)
-		a.excited[2] *= fadeSlightly(decay2 / unitsPerSecond * units)
+		a.excited[2] *= fadeSlightly(decay[2] * units)
 	} else {
 		a.excited[1] *= fade(x)
-		a.excited[2] *= fade(decay2 / unitsPerSecond * units)
+		a.excited[2] *= fade(decay[2] * units)
 	}
 	if a.rushing > 0 {
 		a.rushing *= fade(rushDecay / unitsPerSecond * units)
@@ -134,9 +160,10 @@ func (a *arrivals) plain(until int64) (uint32, bool) {
 
 // excite makes further events of an instrument more likely.
 func (a *arrivals) excite(id uint32) {
-	a.excited[0] += kick0
-	a.excited[1] += kick1
-	a.excited[2] += kick2
+	kick := &a.kernels.kick
+	a.excited[0] += kick[0]
+	a.excited[1] += kick[1]
+	a.excited[2] += kick[2]
 	a.recent[a.head%uint32(len(a.recent))] = id
 	a.head++
 }
@@ -147,7 +174,7 @@ func (a *arrivals) calm() { a.excited, a.rushing = [scales]float64{}, 0 }
 // rush makes an instrument have about events more events within a second, with those that they cause on the fast time
 // scales.
 func (a *arrivals) rush(id uint32, events float64) {
-	a.rusher, a.rushing = id, (1-branching0-branching1)*rushDecay*events
+	a.rusher, a.rushing = id, a.kernels.rushKick*events
 }
 
 // cause draws the instrument of an earlier event, weighted by how much that event still excites on a time scale; sum

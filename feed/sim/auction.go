@@ -34,7 +34,7 @@ func (m *Market) addAuction(id uint32, kind feed.AuctionKind, at int64, span tim
 		count := min(max((to-at)/units(auctionStep), leastIndices), mostIndices)
 		o.held++
 		o.auction = &auction{kind: kind, from: at, to: to, step: max((to-at)/count, 1), held: o.held,
-			size: m.size(in) * int64(20+m.rng.IntN(80)), imbalance: m.rng.NormFloat64()}
+			size: m.size(id, in) * int64(20+m.rng.IntN(80)), imbalance: m.rng.NormFloat64()}
 		in.special |= halted
 		m.stage.add(at+o.auction.step, o.auction.of(m, id))
 		reason := kind.String() + " auction"

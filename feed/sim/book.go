@@ -102,7 +102,7 @@ func (m *Market) fill(out []feed.Tick, n int, w wing, id uint32, at int64) int {
 	for int(*w.count) < len(w.levels) {
 		r := m.bits.Uint64()
 		gap := 1 + int64((r>>40&1023)*uint64(in.spread)>>10)
-		l := level{w.levels[*w.count-1].price + w.away*gap, in.size(r, depthShape[min(int(*w.count), len(depthShape)-1)])}
+		l := level{w.levels[*w.count-1].price + w.away*gap, m.sizeAt(id, in, r, int(*w.count))}
 		if l.price < in.lowest {
 			break
 		}
@@ -126,12 +126,20 @@ func (m *Market) deepen(out []feed.Tick, id uint32, in *instrument, at int64, r 
 	behind := uint64(*w.count) - 1
 	i := 1 + min((r>>44&1023)*behind>>10, (r>>34&1023)*behind>>10)
 	l := &w.levels[i]
-	if size := in.size(r>>12, depthShape[min(i, uint64(len(depthShape)-1))]); size != l.size {
+	if size := m.sizeAt(id, in, r>>12, int(i)); size != l.size {
 		l.size = size
 	} else {
 		l.size += int64(in.lot)
 	}
 	return m.putLevel(out, 0, w.side, *l, id, at)
+}
+
+// sizeAt returns a size of a level, 0 for the best one, chosen by the bits of r.
+func (m *Market) sizeAt(id uint32, in *instrument, r uint64, level int) int64 {
+	if m.habits != nil {
+		return m.habits[id].sizeAt(r, level)
+	}
+	return in.size(r, depthShape[min(level, len(depthShape)-1)])
 }
 
 func (m *Market) putLevel(out []feed.Tick, n int, side feed.Side, l level, id uint32, at int64) int {

@@ -380,6 +380,6 @@ func (g *group) scale(m *Market, id uint32) {
 	if !g.hours.roundClock {
 		k = math.Sqrt(float64(calendarDay) / float64(g.to-g.from) * dayShape(g.done(m, m.arrivals.now)))
 	}
-	m.instruments[id].setScale(&m.listings[id], k)
+	m.setScale(id, k)
 	m.rebase(id)
 }

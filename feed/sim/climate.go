@@ -29,6 +29,8 @@ type climate struct {
 	sectors []sector
 	// flat leaves out the shape of the day, if each instrument has hours of its own.
 	flat bool
+	// shape is the variance by equal parts of the day, as multiples of the mean, in a market with a Profile; nil otherwise.
+	shape steps
 }
 
 // A sector is the return, at climate.from and per unit since then, that the instruments of a sector share.
@@ -93,7 +95,9 @@ func (c *climate) step(now, epoch, dayUnits int64) {
 	c.mood = float64(c.mood*keep) + float64(moodSwing*math.Sqrt(1-float64(keep*keep))*c.rng.NormFloat64())
 	variance := exp(float64(2*c.mood) - 2*moodSwing*moodSwing)
 	c.spread, c.pace = math.Sqrt(variance), variance
-	if !c.flat {
+	if c.shape != nil {
+		c.pace *= c.shape.at(done)
+	} else if !c.flat {
 		c.spread *= 1 + float64(1.5*exp(-done/0.02))
 		c.pace *= dayShape(done)
 	}
@@ -110,6 +114,9 @@ func (c *climate) at(now int64) (ret, variance float64) {
 	d := float64(now - c.from)
 	return c.ret0 + float64(c.retSlope*d), c.var0 + float64(c.varSlope*d)
 }
+
+// swing returns the market's mood in standard deviations.
+func (c *climate) swing() float32 { return float32(c.mood / moodSwing) }
 
 // slopes is the shape of a day above shapeFloor: a steep and a slow slope at either end.
 var slopes = [...]struct{ height, width float64 }{{2.2, 0.04}, {0.9, 0.2}, {1.6, 0.05}, {0.7, 0.2}}

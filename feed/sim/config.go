@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -24,6 +26,10 @@ type Config struct {
 	// of day of Start, Monday to Friday, and Rate is that of the time when all instruments trade: less of them have their
 	// share of it.
 	Universe *Universe
+	// Profile is the habits of the market, nil for those that this package knows. It has the instruments: Universe must be nil.
+	// With a Profile, Rate, Start and DayLength are those of the Profile if they are 0, and the shape of the day is if it is Flat.
+	// Rate then is what Profile.Rate is if it is 0, and there are no rushes.
+	Profile *Profile
 	// Scenario is what happens in the market: its rules in Language; others are ignored. There are no random halts then. The
 	// error of New is a *script.Error if a rule can never do anything.
 	Scenario *script.Script
@@ -103,6 +109,52 @@ func (s Shape) done(done float64) float64 {
 	return done
 }
 
+// A daily shape is how ticks are spread over a day: a Shape, or steps.
+type daily interface {
+	at(done float64) float64
+	done(done float64) float64
+}
+
+// steps are the values in equal parts of a day, as multiples of their mean; without any, the day is flat.
+type steps []float64
+
+// at returns the value after part done of a day.
+func (s steps) at(done float64) float64 {
+	if len(s) == 0 {
+		return 1
+	}
+	return s[min(max(int(done*float64(len(s))), 0), len(s)-1)]
+}
+
+// done returns the integral from 0 to done: 1 at the end of the day.
+func (s steps) done(done float64) float64 {
+	if len(s) == 0 {
+		return done
+	}
+	place := min(max(done, 0), 1) * float64(len(s))
+	sum := 0.0
+	for _, v := range s[:int(place)] {
+		sum += v
+	}
+	if i := int(place); i < len(s) {
+		sum += float64(s[i] * (place - float64(i)))
+	}
+	return sum / float64(len(s))
+}
+
+// newSteps returns values as multiples of their mean.
+func newSteps(values []float64) steps {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	s := make(steps, len(values))
+	for i, v := range values {
+		s[i] = v * float64(len(values)) / sum
+	}
+	return s
+}
+
 // Bounds of a Config.
 const (
 	MinRate      = 0.001
@@ -115,6 +167,16 @@ const (
 
 // withDefaults returns c with every zero replaced by its default.
 func (c Config) withDefaults() Config {
+	if p := c.Profile; p != nil {
+		c.Instruments = cmp.Or(c.Instruments, len(p.Instruments))
+		c.DayLength = cmp.Or(c.DayLength, p.DayLength)
+		if c.Rate == 0 {
+			c.Rate = p.rate(c.Instruments, c.Depth)
+		}
+		if c.Start.IsZero() {
+			c.Start = p.Start
+		}
+	}
 	switch {
 	case c.Instruments != 0:
 	case c.Universe != nil:
@@ -137,6 +199,9 @@ func (c Config) withDefaults() Config {
 
 // listings returns the instruments of the market.
 func (c *Config) listings() []listing {
+	if c.Profile != nil {
+		return c.Profile.listings(c.Instruments)
+	}
 	if c.Universe != nil {
 		return slices.Clone(c.Universe.listings[:c.Instruments])
 	}
@@ -150,6 +215,10 @@ func (c *Config) validate() error {
 		return fmt.Errorf("sim: Instruments must be in [1, %d], got %d", feed.MaxInstruments, c.Instruments)
 	case c.Universe != nil && c.Instruments > c.Universe.Len():
 		return fmt.Errorf("sim: Instruments must be at most %d, the length of the universe, got %d", c.Universe.Len(), c.Instruments)
+	case c.Profile != nil && c.Universe != nil:
+		return errors.New("sim: Profile and Universe both say which instruments there are; set one")
+	case c.Profile != nil && c.Instruments > len(c.Profile.Instruments):
+		return fmt.Errorf("sim: Instruments must be at most %d, the number in the profile, got %d", len(c.Profile.Instruments), c.Instruments)
 	case math.IsNaN(c.Rate) || c.Rate < MinRate || c.Rate > MaxRate:
 		return fmt.Errorf("sim: Rate must be in [%v, %.0f] ticks per second, got %v", MinRate, MaxRate, c.Rate)
 	case c.Shape > UShaped:

@@ -218,14 +218,20 @@ func (m *Market) requote(out []feed.Tick, id uint32, at int64) int {
 		return m.pinLocked(out, id, in, at)
 	}
 	in.quoted = false
-	n := m.quote(out, id, in, at, m.bits.Uint64())
+	r := m.bits.Uint64()
+	var n int
+	if m.habits != nil {
+		n = m.quoteByHabit(out, id, in, &m.habits[id], at, r)
+	} else {
+		n = m.quote(out, id, in, at, r)
+	}
 	m.adapt(out[:n], id, in)
 	return n
 }
 
 // pin publishes a quote at given prices, in ticks, with new sizes.
 func (m *Market) pin(out []feed.Tick, id uint32, in *instrument, at, bid, ask int64) int {
-	in.bidSize, in.askSize = m.size(in), m.size(in)
+	in.bidSize, in.askSize = m.size(id, in), m.size(id, in)
 	in.bid, in.ask, in.quoted = bid, ask, true
 	n := m.publish(out, 0, id, in, at)
 	m.adapt(out[:n], id, in)
@@ -233,7 +239,7 @@ func (m *Market) pin(out []feed.Tick, id uint32, in *instrument, at, bid, ask in
 }
 
 // size draws a displayed size.
-func (m *Market) size(in *instrument) int64 { return in.size(m.bits.Uint64(), 1) }
+func (m *Market) size(id uint32, in *instrument) int64 { return m.sizeAt(id, in, m.bits.Uint64(), 0) }
 
 // pinLocked publishes a locked or crossed quote.
 func (m *Market) pinLocked(out []feed.Tick, id uint32, in *instrument, at int64) int {

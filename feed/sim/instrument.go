@@ -144,6 +144,15 @@ func (in *instrument) moves(l *listing) (market, own float64) {
 	return marketMove * l.beta * in.fair, l.own * in.fair
 }
 
+// setScale makes the day's moves of instrument id k times as large as usual.
+func (m *Market) setScale(id uint32, k float64) {
+	if m.habits != nil {
+		m.habits[id].setScale(&m.instruments[id], &m.listings[id], k)
+		return
+	}
+	m.instruments[id].setScale(&m.listings[id], k)
+}
+
 // setScale makes the day's moves k times as large as usual. The part of the variance that comes from the orders is not
 // in the instrument's own.
 func (in *instrument) setScale(l *listing, k float64) {
@@ -230,11 +239,21 @@ func (in *instrument) edge() float64 {
 	return (float64(2*in.fair) - float64(in.bid+in.ask)) / float64(in.ask-in.bid)
 }
 
+// flow is how the sides of orders follow one another.
+type flow struct {
+	parents    *[1024]uint16 // quantiles of the number of orders of a parent order beyond its first
+	strays     uint64        // of 256 orders, those that leave the side of their parent order
+	fast, slow float64       // weights of the two averages of past sides, over certain
+}
+
+// usualFlow is the flow of a market without a Profile.
+var usualFlow = flow{&parents, strays, fastForesight / certain, slowForesight / certain}
+
 // order returns the side of the next order, +1 or -1, chosen by the bits of r, and moves the fair price by its
 // surprise. A new parent order more likely buys if the fair price is nearer to the ask or beyond it.
-func (in *instrument) order(r uint64, pace float64) int8 {
+func (in *instrument) order(r uint64, pace float64, f *flow) int8 {
 	if in.parentLeft == 0 {
-		in.parentLeft = parents[r>>20&1023]
+		in.parentLeft = f.parents[r>>20&1023]
 		in.side = 1
 		if uniform(r<<20) > 0.5+float64(0.5*in.edge()) {
 			in.side = -1
@@ -243,24 +262,32 @@ func (in *instrument) order(r uint64, pace float64) int8 {
 		in.parentLeft--
 	}
 	side := in.side
-	if r>>8&255 < strays {
+	if r>>8&255 < f.strays {
 		side = -side
 	}
-	surprise := float64(side) - float64(fastForesight/certain*float64(in.expected[0])) - float64(slowForesight/certain*float64(in.expected[1]))
+	surprise := float64(side) - float64(f.fast*float64(in.expected[0])) - float64(f.slow*float64(in.expected[1]))
 	in.fair = in.bounded(in.fair + float64(float64(in.push)*math.Sqrt(float64(in.heat)*pace)*surprise))
-	in.expected[0] += int16((int32(side)*certain - int32(in.expected[0])) * 26 / 64) // the fast average
-	in.expected[1] += int16((int32(side)*certain - int32(in.expected[1])) * 3 / 64)
+	in.expect(side)
 	return side
 }
 
-// parents are quantiles of the number of orders of a parent order beyond its first.
-var parents = func() (t [1024]uint16) {
+// expect adds the side of an order to the averages, the fast and the slow one.
+func (in *instrument) expect(side int8) {
+	in.expected[0] += int16((int32(side)*certain - int32(in.expected[0])) * 26 / 64)
+	in.expected[1] += int16((int32(side)*certain - int32(in.expected[1])) * 3 / 64)
+}
+
+// parents are those of the usual flow.
+var parents = parentsOf(parentExponent, maxParent)
+
+// parentsOf returns quantiles of the number of orders of a parent order beyond its first.
+func parentsOf(exponent, longest float64) (t [1024]uint16) {
 	for i := range t {
 		u := (float64(i) + 0.5) / float64(len(t))
-		t[i] = uint16(min(exp(-math.Log(u)/parentExponent), maxParent)) - 1
+		t[i] = uint16(min(exp(-math.Log(u)/exponent), longest)) - 1
 	}
 	return t
-}()
+}
 
 // displayed returns a size for a quote on side, +1 for the bid and -1 for the ask, chosen by the bits of r. The
 // side towards which the price is going is the larger one: its orders wait, and those of the other side have been

@@ -33,7 +33,9 @@
 // levels, a clear follows a pre-open or halted status in the same event.
 //
 // [Config].Scenario lets something happen at times of the market: see [Language] and [Verbs]. The rules above then hold, except for what
-// the scenario does. [Config].Universe has instruments of one's own, each in the hours of its venue.
+// the scenario does. [Config].Universe has instruments of one's own, each in the hours of its venue. With [Config].Profile the market
+// has the habits of a recorded one, which package fit has measured: its rate, its clusters, the shape of its day, and the
+// distributions, the order flow and the prices of its instruments, instead of those that are the same for all markets here.
 //
 // Between days the event times jump by a night or a weekend. A caller that waits for event times would wait
 // that long; [Config].Continuous leaves nights and weekends out.
@@ -43,6 +45,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -64,6 +67,9 @@ type Market struct {
 	climate     climate
 	calendar    *calendar // nil if all instruments have the hours of the market
 	stage       stage
+	habits      []habit // nil without a Profile
+	byEvents    bool    // the rate is that of events, not of ticks
+	shape       daily
 	commands    commands
 
 	phase phase
@@ -128,6 +134,11 @@ const (
 	maxPace     = 30
 	maxControls = 8
 
+	// A market with a Profile has the clusters of a recording: it makes up for a lag or a lead within calmCatchUp seconds, by
+	// background events that come at most calmPace times as fast, or slow, as usual.
+	calmCatchUp = 900.0
+	calmPace    = 3.0
+
 	deepShare = 3 // of 8 events without a trade change the book behind the best levels, if there is one
 
 	// Rushes are what makes the busiest second of a day: each instrument has rushesPerDay of them on average. A
@@ -141,6 +152,12 @@ const (
 // New returns the market of config, or an error that names the field out of bounds. A Market takes about 500
 // bytes per instrument, and 32 per instrument and level of depth.
 func New(config Config) (*Market, error) {
+	byEvents := config.Profile != nil && config.Rate == 0
+	if config.Profile != nil {
+		if err := config.Profile.validate(); err != nil {
+			return nil, err
+		}
+	}
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {
 		return nil, err
@@ -155,13 +172,15 @@ func New(config Config) (*Market, error) {
 		listings:    listings,
 		extras:      make([]feed.Extra, config.Instruments),
 		instruments: make([]instrument, config.Instruments),
-		arrivals:    arrivals{rng: rng, bits: bits, byActivity: aliasTable(activities(listings))},
+		arrivals:    arrivals{rng: rng, bits: bits, byActivity: aliasTable(activities(listings)), kernels: usualKernels},
 		climate:     newClimate(rng, listings),
 		scratch:     make([]feed.Tick, 2*maxControls+maxFills+1+maxLevelTicks(config.Depth)),
 		dayUnits:    int64(config.DayLength) << unitShift,
 		controls:    make([]control, 0, maxControls),
 		shares:      eventShares(listings),
 		tradeShare:  tradeShare,
+		byEvents:    byEvents,
+		shape:       config.Shape,
 	}
 	if config.Depth > 1 {
 		m.tradeShare = deepTradeShare
@@ -175,6 +194,9 @@ func New(config Config) (*Market, error) {
 		m.extras[i].Definition = &m.listings[i].definition
 		m.instruments[i] = newInstrument(&m.listings[i])
 		m.instruments[i].sector = m.climate.sectorOf(m.listings[i].sector)
+	}
+	if config.Profile != nil {
+		m.follow(config.Profile)
 	}
 	m.calendar = newCalendar(m.listings, &m.config)
 	m.lag = marketLag / m.config.DayLength.Seconds()
@@ -236,7 +258,7 @@ func (m *Market) Close() error { return nil }
 func (m *Market) step(out []feed.Tick) int {
 	if m.phase == trading {
 		n := m.event(out)
-		m.dayTicks += int64(n)
+		m.dayTicks += int64(m.cost(n))
 		return n
 	}
 	if m.phase == performing {
@@ -414,6 +436,8 @@ func (m *Market) event(out []feed.Tick) int {
 	r := m.bits.Uint64()
 	n := 0
 	switch {
+	case m.habits != nil:
+		n = m.habitual(out, id, in, at, r)
 	case !in.quoted:
 		n = m.quote(out, id, in, at, r)
 	case r&1023 < m.tradeShare:
@@ -427,8 +451,8 @@ func (m *Market) event(out []feed.Tick) int {
 		m.adapt(out[:n], id, in)
 	}
 	m.events++
-	m.ticks += float64(n)
-	if m.dayTicks+int64(n) > m.most {
+	m.ticks += float64(m.cost(n))
+	if m.dayTicks+int64(m.cost(n)) > m.most {
 		m.until = m.arrivals.now
 		m.arrivals.calm()
 	}
@@ -478,7 +502,7 @@ func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r u
 // trade is the event of one order that meets the quote: its fills, all at the best price, and the remaining
 // quote.
 func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
-	buy := in.order(r, m.pace) > 0
+	buy := in.order(r, m.pace, &usualFlow) > 0
 	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
 	left := &in.askSize
 	if !buy {
@@ -622,7 +646,7 @@ func (m *Market) startEpoch() {
 	m.climate.step(now, m.until-now, m.dayUnits)
 	m.pace = m.climate.pace
 	if m.calendar == nil {
-		m.pace /= m.config.Shape.at(float64(now) / float64(m.dayUnits))
+		m.pace /= m.shape.at(float64(now) / float64(m.dayUnits))
 	}
 
 	behind := (planned - float64(m.dayTicks)) / rate
@@ -631,10 +655,13 @@ func (m *Market) startEpoch() {
 		pace = min(1+behind/catchUp, maxPace)
 	}
 	m.most = int64(planned + rate*(max(maxLead-leadTicks/rate, 1)+float64(m.until-now)/unitsPerSecond))
-	m.arrivals.background = (1 - branching) * eventRate * pace
+	if m.habits != nil {
+		pace, m.most = min(max(1+behind/calmCatchUp, 1/calmPace), calmPace), math.MaxInt64
+	}
+	m.arrivals.background = m.arrivals.kernels.rest * eventRate * pace
 	m.startRush(eventRate, float64(m.until-now)/float64(m.dayUnits))
 	if m.arrivals.spacing != clustered {
-		m.arrivals.background /= 1 - branching
+		m.arrivals.background /= m.arrivals.kernels.rest
 	}
 }
 
@@ -645,14 +672,25 @@ func (m *Market) demand(now int64) (rate, planned float64) {
 	}
 	done := float64(now) / float64(m.dayUnits)
 	if m.stage.active {
-		return m.stage.demand(m.config.Rate*m.config.Shape.at(done), now)
+		return m.stage.demand(m.config.Rate*m.shape.at(done), now)
 	}
-	rate = m.config.Rate * m.config.Shape.at(done)
-	return rate, m.config.Rate * m.config.DayLength.Seconds() * m.config.Shape.done(done)
+	rate = m.config.Rate * m.shape.at(done)
+	return rate, m.config.Rate * m.config.DayLength.Seconds() * m.shape.done(done)
+}
+
+// cost returns what an event of n ticks counts towards the rate.
+func (m *Market) cost(n int) int {
+	if m.byEvents {
+		return min(n, 1)
+	}
+	return n
 }
 
 // startRush begins a rush of some instrument, or more likely none, in an epoch that is share of the day.
 func (m *Market) startRush(eventRate, share float64) {
+	if m.habits != nil {
+		return
+	}
 	u := uniform(m.bits.Uint64()) / (float64(len(m.instruments)) * rushesPerDay * share)
 	if u >= 1 {
 		return
@@ -662,7 +700,7 @@ func (m *Market) startRush(eventRate, share float64) {
 		eventRate /= m.stage.share
 	}
 	events := eventRate * m.shares[id] * min(leastRush/u, mostRush)
-	if events >= 1/(1-branching) && m.instruments[id].special == 0 {
+	if events >= 1/m.arrivals.kernels.rest && m.instruments[id].special == 0 {
 		m.arrivals.rush(uint32(id), events)
 	}
 }
@@ -677,4 +715,8 @@ func (m *Market) startDayOf(i uint32) {
 	events := max(m.config.Rate*length.Seconds()*m.events/m.ticks*m.shares[i], 1)
 	part := float64(int64(length)<<unitShift) / float64(m.dayUnits)
 	m.instruments[i].startDay(&m.listings[i], events, events*float64(m.tradeShare)/1024, part)
+	if m.habits != nil {
+		h := &m.habits[i]
+		h.startDay(&m.instruments[i], &m.listings[i], events*float64(h.orders)/(1<<16))
+	}
 }

@@ -710,6 +710,7 @@ func BenchmarkNext(b *testing.B) {
 		{"1M ticks per second", Config{Rate: 1e6}},
 		{"1 tick per second", Config{Rate: 1}},
 		{"depth 5", Config{Depth: 5}},
+		{"profile", Config{Profile: fullProfile()}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			m, err := New(c.config)

@@ -75,7 +75,7 @@ func TestSpreadsOfAllInstrumentsWidenInAVolatileMood(t *testing.T) {
 // The branching ratio is the share of events caused by others.
 func TestBranchingRatio(t *testing.T) {
 	bits := rand.NewPCG(3, 4)
-	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(activities(universe(1000))), background: 100}
+	a := arrivals{rng: rand.New(bits), bits: bits, byActivity: aliasTable(activities(universe(1000))), kernels: usualKernels, background: 100}
 	events := 0
 	const seconds = 500
 	for {

@@ -33,8 +33,10 @@ const (
 	sizeClasses
 )
 
-// marketMove is the standard deviation of the whole market in one day.
-const marketMove = 0.009
+// MarketMove is the standard deviation of the whole market in one day: a beta of 1.
+const MarketMove = 0.009
+
+const marketMove = MarketMove
 
 // universe returns the first n instruments, most active first. They do not depend on a seed, and a larger
 // universe begins with the smaller one.

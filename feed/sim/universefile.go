@@ -37,7 +37,7 @@ func (u *Universe) Symbols() []string {
 	return symbols
 }
 
-// A UniverseError is a mistake in the file of a universe.
+// A UniverseError is a mistake in the file of a universe or a profile.
 type UniverseError struct {
 	File         string
 	Line, Column int    // from 1
@@ -107,18 +107,24 @@ func (u *Universe) AppendYAML(dst []byte) []byte {
 	dst = append(dst, UniverseHelp...)
 	dst = append(dst, "instruments:\n"...)
 	for i := range u.listings {
-		lead := "  - "
-		for j, value := range u.listings[i].fields() {
-			if value == "" {
-				continue
-			}
-			switch universeFields[j] {
-			case "symbol", "venue", "currency", "sector", "hours":
-				value = strconv.Quote(value)
-			}
-			dst = fmt.Appendf(dst, "%s%s: %s\n", lead, universeFields[j], value)
-			lead = "    "
+		dst = u.listings[i].appendYAML(dst)
+	}
+	return dst
+}
+
+// appendYAML appends l as an item of a list of instruments.
+func (l *listing) appendYAML(dst []byte) []byte {
+	lead := "  - "
+	for j, value := range l.fields() {
+		if value == "" {
+			continue
 		}
+		switch universeFields[j] {
+		case "symbol", "venue", "currency", "sector", "hours":
+			value = strconv.Quote(value)
+		}
+		dst = fmt.Appendf(dst, "%s%s: %s\n", lead, universeFields[j], value)
+		lead = "    "
 	}
 	return dst
 }
@@ -286,19 +292,10 @@ func csvError(err error) error {
 }
 
 func readYAML(text []byte) ([]row, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		line := 1
-		message := strings.TrimPrefix(err.Error(), "yaml: ")
-		if n, _ := fmt.Sscanf(message, "line %d:", &line); n == 1 {
-			_, message, _ = strings.Cut(message, ": ")
-		}
-		return nil, &UniverseError{Line: line, Column: 1, Text: "not YAML: " + message}
+	list, err := parseYAML(text)
+	if err != nil || list == nil {
+		return nil, err
 	}
-	if len(doc.Content) == 0 {
-		return nil, nil
-	}
-	list := doc.Content[0]
 	if list.Kind == yaml.MappingNode {
 		if len(list.Content) != 2 || list.Content[0].Value != "instruments" {
 			return nil, nodeError(list.Content[0], "", "want \"instruments\" with a list of them")
