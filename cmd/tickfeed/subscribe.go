@@ -42,6 +42,7 @@ type subscribeOptions struct {
 	time             string
 	kinds            []string
 	noSnapshot       bool
+	snapshot         bool
 	ledger, reports  string
 	force            bool
 
@@ -130,6 +131,7 @@ as --count does.`,
 		timeVar(f, &o.time)
 		f.StringSliceVar(&o.kinds, "kinds", nil, "print only ticks of these `KINDS`, separated by commas: definition, quote, trade, correction, cancel, level, clear, status, auction; all ticks are received and accounted for, but --count counts only those that are printed")
 		f.BoolVar(&o.noSnapshot, "no-snapshot", false, "print no ticks of snapshots")
+		f.BoolVar(&o.snapshot, "snapshot", false, "print each tick of a snapshot as text, too, which otherwise has one line for a snapshot of more than 10 instruments")
 		f.BoolVar(&o.quiet, "quiet", false, "print no ticks")
 		f.StringVar(&o.ledger, "ledger", "", "write the account of every number as JSON to `FILE` at the end; - is standard output")
 		f.BoolVar(&o.force, "force", false, "replace the files of --ledger, --hdr and --hdr-event if they exist")
@@ -208,6 +210,9 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 		cfg.Slow = codec.SlowDisconnect
 	default:
 		return cfg, usage("--slow must be all, latest or disconnect, got %q", o.slow)
+	}
+	if o.snapshot && o.noSnapshot {
+		return cfg, usage("--snapshot and --no-snapshot contradict each other; choose one")
 	}
 	if o.json && o.csv {
 		return cfg, usage("--json and --csv are two formats; choose one")
@@ -348,6 +353,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		r.printer = newPrinter(p.stdout, csvFormat{times})
 	default:
 		r.printer = newPrinter(p.stdout, textFormat{p.screen(p.stdout).width})
+		r.brief = !o.snapshot && !o.noSnapshot
 	}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -33,6 +33,8 @@ type receiver struct {
 	filter     codec.Filter
 	kinds      []feed.Kind // kinds that are printed and counted; nil for all
 	noSnapshot bool        // print no ticks of snapshots
+	brief      bool        // print one line for a snapshot of many instruments
+	passing    bool        // that line stands for the ticks of the present snapshot
 
 	savedNext uint64      // position of the last saved event
 	last      *feed.State // state as of the last batch
@@ -60,6 +62,11 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 				return err
 			}
 		}
+		if c.Snapshot != nil && r.brief {
+			if err := r.summarize(c.Snapshot, b.State); err != nil {
+				return err
+			}
+		}
 		if f := c.Filtered; f != nil {
 			r.filter, r.matched = f.Filter, false
 		} else if c.State == subscriber.Live && !r.matched {
@@ -71,7 +78,7 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 	if r.count > 0 && r.chosen >= r.count {
 		return errEnough
 	}
-	if r.printer != nil && !r.quiet && !(b.Snapshot && r.noSnapshot) {
+	if r.printer != nil && !r.quiet && !(b.Snapshot && (r.noSnapshot || r.passing)) {
 		for publish, ticks := range b.ByPublishTime() {
 			if err := r.printer.append(b.Session, publish, r.choose(ticks), b.State); err != nil {
 				return err
@@ -90,6 +97,29 @@ func (r *receiver) handle(b *subscriber.Batch) error {
 		r.stop(errEnough) // this batch still counts
 	}
 	return nil
+}
+
+// fewInstruments is how many instruments a snapshot may have whose ticks are all printed as text.
+const fewInstruments = 10
+
+// summarize prints a line instead of the ticks of a snapshot, which gave state, if they are many.
+func (r *receiver) summarize(s *codec.SnapshotBegin, state *feed.State) error {
+	n := 0
+	for range state.Definitions(func(feed.InstrumentID) bool { return true }) {
+		n++
+	}
+	if r.passing = n > fewInstruments; !r.passing {
+		return nil
+	}
+	what := "snapshot of " + plural(n, "instrument")
+	switch s.Scope {
+	case codec.ScopeDefinitions:
+		what = "definitions of " + plural(n, "instrument")
+	case codec.ScopeAdded:
+		what = "snapshot of the added instruments"
+	}
+	r.printer.buf = fmt.Appendf(r.printer.buf, "%*s%s as of number %s (--snapshot prints it)\n", seqWidth+1, "", what, formatThousands(s.Seq))
+	return r.printer.flush()
 }
 
 // printEnd writes what --events and --final-state print at the end.
