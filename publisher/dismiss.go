@@ -18,19 +18,24 @@ const MaxDismissal = time.Hour
 // ErrDismissing reports that the subscribers are being dismissed already.
 var ErrDismissing = errors.New("publisher: the subscribers are being dismissed already")
 
-// Dismiss empties the publisher before a restart: from now on clients that log in are refused, and each subscriber is sent
-// the remaining data, for a bounded time, and a goodbye, one after the other, evenly spread over the given time. Publishing
-// goes on. Clients are asked not to come back to this address before the same time has passed again, so that their returns
-// to the next process are spread as well, and Config.RetryAfter is added as at a shutdown.
+// Dismiss empties the publisher before a restart. When it returns, clients that log in are refused. The caller then calls
+// run, which sends each subscriber the remaining data, for a bounded time, and a goodbye, one after the other, evenly spread
+// over the given time. Publishing goes on. Clients are asked not to come back to this address before the same time has passed
+// again, so that their returns to the next process are spread as well, and Config.RetryAfter is added as at a shutdown.
 //
-// Dismiss returns when the last goodbye is due; the caller then ends Serve, which waits for it. It returns ctx.Err() if ctx
-// ends first, and ErrDismissing if it was called before: a publisher is dismissed once and for good.
-func (p *Publisher) Dismiss(ctx context.Context, over time.Duration) error {
+// run returns when the last goodbye is due; the caller then ends Serve, which waits for it. It returns ctx.Err() if ctx ends
+// first. The error is ErrDismissing if Dismiss was called before: a publisher is dismissed once and for good.
+func (p *Publisher) Dismiss(over time.Duration) (run func(ctx context.Context) error, err error) {
 	over = min(max(over, 0), MaxDismissal)
 	all, err := p.serving.dismiss(&dismissal{over: over, spread: p.cfg.RetryAfter})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return func(ctx context.Context) error { return leaveOver(ctx, all, over) }, nil
+}
+
+// leaveOver lets connections leave one after the other, evenly spread over a time.
+func leaveOver(ctx context.Context, all []*conn, over time.Duration) error {
 	began := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -57,13 +57,16 @@ func TestDismiss(t *testing.T) {
 		began = time.Now()
 
 		dismissed := make(chan error)
-		go func() { dismissed <- w.pub.Dismiss(t.Context(), over) }()
+		run, err := w.pub.Dismiss(over)
+		require.NoError(t, err)
+		assert.True(t, w.pub.Summary().Dismissing)
+		go func() { dismissed <- run(t.Context()) }()
 		for range 90 { // publishing goes on
 			w.quotes(10)
 			time.Sleep(over / 100)
 		}
-		assert.True(t, w.pub.Summary().Dismissing)
-		assert.ErrorIs(t, w.pub.Dismiss(t.Context(), 0), publisher.ErrDismissing)
+		_, err = w.pub.Dismiss(0)
+		assert.ErrorIs(t, err, publisher.ErrDismissing)
 		late := w.dial(codec.Hello{})
 		refusal := late.message().(*codec.Refusal)
 		assert.Equal(t, &codec.Refusal{Code: codec.CodeShutdown, Text: "the publisher restarts", Retry: true, RetryAfter: over}, refusal)
@@ -104,7 +107,9 @@ func TestDismissSendsTheRest(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1700*time.Millisecond)
 		defer cancel()
 		dismissed := make(chan error)
-		go func() { dismissed <- w.pub.Dismiss(ctx, 2*time.Second) }()
+		run, err := w.pub.Dismiss(2 * time.Second)
+		require.NoError(t, err)
+		go func() { dismissed <- run(ctx) }()
 		for i, c := range clients[:8] {
 			c.until(1004)
 			bye := c.ending()
@@ -117,7 +122,7 @@ func TestDismissSendsTheRest(t *testing.T) {
 			c.nc.Close()
 		}
 		assert.Greater(t, len(waits), 6)
-		err := <-dismissed
+		err = <-dismissed
 		assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
 	})
 }

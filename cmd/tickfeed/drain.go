@@ -11,7 +11,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// defaultDrain is the time over which a drain spreads the goodbyes if it is not told.
+// defaultDrain is the time over which a drain spreads the goodbyes if the order names none.
 const defaultDrain = 10 * time.Second
 
 // A drainRequest is the body of POST /drain.
@@ -46,26 +46,35 @@ func (s *service) drainRoute() ops.Route {
 				return nil, ops.BadRequest("over: want a duration from 0s to %v, such as 10s, got %q", publisher.MaxDismissal, q.Over)
 			}
 		}
-		if s.drained.Swap(true) {
+		d := drainage{over: over, subscribers: s.pub.Summary().Subscribers}
+		if d.run, err = s.pub.Dismiss(over); errors.Is(err, publisher.ErrDismissing) {
 			return nil, &ops.Error{Status: http.StatusConflict, Err: errors.New("this publisher is being drained already; SIGTERM ends it at once")}
+		} else if err != nil {
+			return nil, err
 		}
-		s.drains <- over
-		return drainAnswer{s.pub.Summary().Subscribers, over}, nil
+		s.drains <- d
+		return drainAnswer{d.subscribers, over}, nil
 	}}
+}
+
+// A drainage is a drain that was ordered.
+type drainage struct {
+	over        time.Duration
+	subscribers int
+	run         func(context.Context) error // see publisher.Publisher.Dismiss
 }
 
 // drain waits for an order to drain, dismisses the subscribers, and returns errOver. Publishing goes on meanwhile.
 func (s *service) drain(ctx context.Context) error {
-	var over time.Duration
+	var d drainage
 	select {
-	case over = <-s.drains:
+	case d = <-s.drains:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	answer := drainAnswer{s.pub.Summary().Subscribers, over}
-	notify(s.log, stateDraining(over))
-	s.say("draining", answer.String(), "subscribers", answer.Subscribers, "over", over.String())
-	if err := s.pub.Dismiss(ctx, over); err != nil {
+	notify(s.log, stateDraining(d.over))
+	s.say("draining", drainAnswer{d.subscribers, d.over}.String(), "subscribers", d.subscribers, "over", d.over.String())
+	if err := d.run(ctx); err != nil {
 		return context.Cause(ctx)
 	}
 	return errOver

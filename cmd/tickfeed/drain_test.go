@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -59,7 +58,7 @@ func TestDrainRequests(t *testing.T) {
 	pub, err := publisher.New(publisher.Config{})
 	require.NoError(t, err)
 	defer pub.Close(context.Background())
-	s := service{pub: pub, drains: make(chan time.Duration, 1)}
+	s := service{pub: pub, drains: make(chan drainage, 1)}
 	route := s.drainRoute()
 	for _, body := range []string{`{"over": "soon"}`, `{"over": "-1s"}`, `{"over": "2h"}`, `{"within": "1s"}`} {
 		_, err := route.Do(t.Context(), []byte(body))

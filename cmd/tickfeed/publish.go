@@ -245,7 +245,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan time.Duration, 1), reload: &reloader{log: log, files: o.tls.reloadables()}}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan drainage, 1), reload: &reloader{log: log, files: o.tls.reloadables()}}
 	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime
@@ -548,8 +548,7 @@ type service struct {
 	faults    *faultLab    // between the subscribers and the publisher; nil for none
 	log       zerolog.Logger
 	ticks     atomic.Uint64
-	drained   atomic.Bool        // a drain was ordered
-	drains    chan time.Duration // 1 slot: the order to drain
+	drains    chan drainage // 1 slot: the order to drain
 	reload    *reloader
 }
 

@@ -225,6 +225,33 @@ func TestRetentionOvertakesACursor(t *testing.T) {
 	require.NoError(t, j.Close())
 }
 
+// A journal of which no packet is left has no time of a last packet, though a file without packets is before the last one: the
+// directory kept the name of a removed file, whose bytes a power cut took.
+func TestNoPacketIsLeft(t *testing.T) {
+	w, dir := newWorld(), t.TempDir()
+	j := w.start(t, journal.Config{Dir: dir})
+	names, err := filepath.Glob(filepath.Join(dir, "*.tick"))
+	require.NoError(t, err)
+	require.Len(t, names, 1)
+	header, err := os.ReadFile(names[0])
+	require.NoError(t, err)
+	w.append(t, j, 20)
+	require.NoError(t, os.Remove(names[0]))
+	require.Error(t, j.Check())
+	w.rotate(t, j)
+	require.NoError(t, j.Close())
+	require.NoError(t, os.WriteFile(names[0], header, 0o600))
+
+	j, err = journal.Open(journal.Config{Dir: dir})
+	require.NoError(t, err)
+	defer j.Close()
+	rec := j.Recovered()
+	require.Equal(t, w.next, rec.Next)
+	require.Len(t, rec.Damage, 1)
+	require.Equal(t, feed.Range{From: 1, To: w.next}, rec.Damage[0].Range)
+	assert.Zero(t, rec.LastTime)
+}
+
 // A current file that was removed is found missing, and the session goes on in a new one: its numbers are given to
 // nothing else, also after a restart, and those that the file held are reported as missing.
 func TestCurrentFileIsRemoved(t *testing.T) {

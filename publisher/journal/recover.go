@@ -357,10 +357,7 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 		return false, err
 	}
 	if x.packets == 0 {
-		s.last = 0
-		if i := len(j.segments) - 2; i >= 0 {
-			s.last = j.lastTime(j.segments[i])
-		}
+		s.last = j.newestTime(j.segments[:len(j.segments)-1])
 	}
 	rec.Mode, rec.Next, rec.LastTime, rec.LastEvent = s.mode, x.next, s.last, x.event
 	rec.Damage = append(rec.Damage, damage...)
@@ -372,6 +369,16 @@ func (j *Journal) recoverLast(all []*segment) (again bool, err error) {
 		}
 	}
 	return false, j.define(defined)
+}
+
+// newestTime returns the publish time of the last packet of segments, 0 if they have none that can be read.
+func (j *Journal) newestTime(segments []*segment) int64 {
+	for _, s := range slices.Backward(segments) {
+		if t := j.lastTime(s); t != recording.NoTime && t != math.MaxInt64 {
+			return t
+		}
+	}
+	return 0
 }
 
 // spare reports whether the last segment of all, which has no packets and ends at next, can be removed because
