@@ -255,14 +255,7 @@ func (r *reader) message(kind string) error {
 func (r *reader) header(times int) error {
 	h := codec.FileHeader{Version: codec.Version, Next: 1}
 	var seed, raw []byte
-	for {
-		key, value, ok, err := r.words.pair()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
+	if err := r.words.pairs(func(key, value string) (err error) {
 		switch key {
 		case "lineage":
 			h.Lineage, err = parseLineage(value)
@@ -287,11 +280,11 @@ func (r *reader) header(times int) error {
 		case "raw":
 			raw, err = hex.DecodeString(value)
 		default:
-			return fmt.Errorf("%s= does not belong here", key)
+			return errForeign
 		}
-		if err != nil {
-			return fmt.Errorf("%s=%s: %w", key, value, err)
-		}
+		return err
+	}); err != nil {
+		return err
 	}
 	if len(h.Lineage) == 0 {
 		return errors.New("lineage=ID:FIRST is missing")

@@ -139,15 +139,7 @@ func tradingDay(s string) (int32, error) {
 // status reads what follows the word of a status.
 func (r *reader) status(t *feed.Tick) error {
 	reason := ""
-	for {
-		key, value, ok, err := r.words.pair()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			*t = t.Because(reason, t.Values[1])
-			return nil
-		}
+	err := r.words.pairs(func(key, value string) (err error) {
 		switch key {
 		case "day":
 			var day int32
@@ -158,12 +150,12 @@ func (r *reader) status(t *feed.Tick) error {
 		case "end":
 			t.Values[1], err = offsetFrom(t.EventTime, value)
 		default:
-			return fmt.Errorf("%s= does not belong here", key)
+			return errForeign
 		}
-		if err != nil {
-			return fmt.Errorf("%s=%s: %w", key, value, err)
-		}
-	}
+		return err
+	})
+	*t = t.Because(reason, t.Values[1])
+	return err
 }
 
 // auction reads what follows the size of an auction.
@@ -171,23 +163,17 @@ func (r *reader) auction(t *feed.Tick, in *listing) error {
 	if text, ok := r.words.nextIf(func(s string) bool { return s == "buy" || s == "sell" }); ok {
 		t.Side = feed.Side(slices.Index(tradeSides, text))
 	}
-	for {
-		key, value, ok, err := r.words.pair()
-		if err != nil || !ok {
-			return err
-		}
+	return r.words.pairs(func(key, value string) (err error) {
 		switch key {
 		case "imbalance":
 			t.Values[2], err = feed.ParseDecimal(value, in.size)
 		case "at":
 			t.Values[3], err = offsetFrom(t.EventTime, value)
 		default:
-			return fmt.Errorf("%s= does not belong here", key)
+			return errForeign
 		}
-		if err != nil {
-			return fmt.Errorf("%s=%s: %w", key, value, err)
-		}
-	}
+		return err
+	})
 }
 
 // offsetFrom returns the time that is an offset, as text, after base.
@@ -199,14 +185,7 @@ func offsetFrom(base int64, text string) (int64, error) {
 func (r *reader) definition(t *feed.Tick) error {
 	d := &feed.Definition{}
 	tick, lot := "0", "0"
-	for {
-		key, value, ok, err := r.words.pair()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
+	if err := r.words.pairs(func(key, value string) (err error) {
 		switch key {
 		case "symbol":
 			d.Symbol = value
@@ -223,11 +202,11 @@ func (r *reader) definition(t *feed.Tick) error {
 		case "lot":
 			lot = value
 		default:
-			return fmt.Errorf("%s= does not belong here", key)
+			return errForeign
 		}
-		if err != nil {
-			return fmt.Errorf("%s=%s: %w", key, value, err)
-		}
+		return err
+	}); err != nil {
+		return err
 	}
 	var err error
 	if d.TickSize, err = feed.ParseDecimal(tick, d.PriceExponent); err != nil {
@@ -251,14 +230,7 @@ func (r *reader) trade(t *feed.Tick, in *listing) error {
 	if t.Kind == feed.KindCorrection {
 		extra.OldPrice = feed.NoPrice
 	}
-	for {
-		key, value, ok, err := r.words.pair()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
+	if err := r.words.pairs(func(key, value string) (err error) {
 		switch {
 		case key == "id":
 			var id uint64
@@ -273,11 +245,11 @@ func (r *reader) trade(t *feed.Tick, in *listing) error {
 		case key == "oldsize" && t.Kind == feed.KindCorrection:
 			extra.OldSize, err = feed.ParseDecimal(value, in.size)
 		default:
-			return fmt.Errorf("%s= does not belong here", key)
+			return errForeign
 		}
-		if err != nil {
-			return fmt.Errorf("%s=%s: %w", key, value, err)
-		}
+		return err
+	}); err != nil {
+		return err
 	}
 	if extra.TradeRef != "" || t.Kind == feed.KindCorrection {
 		t.Extra = &extra
@@ -288,14 +260,7 @@ func (r *reader) trade(t *feed.Tick, in *listing) error {
 func (r *reader) summary(t *feed.Tick, in *listing, base int64) error {
 	s := &feed.Summary{Open: feed.NoPrice, High: feed.NoPrice, Low: feed.NoPrice, Last: feed.NoPrice, LastTime: base}
 	t.Extra = &feed.Extra{Summary: s}
-	for {
-		key, value, ok, err := r.words.pair()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return nil
-		}
+	return r.words.pairs(func(key, value string) (err error) {
 		switch key {
 		case "day":
 			s.TradingDay, err = tradingDay(value)
@@ -326,10 +291,8 @@ func (r *reader) summary(t *feed.Tick, in *listing, base int64) error {
 		case "ref":
 			s.LastRef = value
 		default:
-			return fmt.Errorf("%s= does not belong here", key)
+			return errForeign
 		}
-		if err != nil {
-			return fmt.Errorf("%s=%s: %w", key, value, err)
-		}
-	}
+		return err
+	})
 }

@@ -79,6 +79,25 @@ func (w *words) pair() (key, value string, ok bool, err error) {
 	return key, value, true, nil
 }
 
+// errForeign reports that a key does not belong to what is read.
+var errForeign = errors.New("does not belong here")
+
+// pairs calls set with each of the next words that is key=value, until set returns an error.
+func (w *words) pairs(set func(key, value string) error) error {
+	for {
+		key, value, ok, err := w.pair()
+		if err != nil || !ok {
+			return err
+		}
+		switch err := set(key, value); {
+		case errors.Is(err, errForeign):
+			return fmt.Errorf("%s= %w", key, err)
+		case err != nil:
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+}
+
 // value returns the value of the next word if its key is key.
 func (w *words) value(key string) (string, bool) {
 	text, ok := w.nextIf(func(s string) bool { return strings.HasPrefix(s, key+"=") })
