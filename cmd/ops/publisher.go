@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -21,6 +22,8 @@ type Publisher struct {
 	StaleAfter time.Duration
 	// Paused returns why no ticks are due although the market is open, such as "paused"; empty if they are. It may be nil.
 	Paused func() string
+	Source string // what is published, for people
+	Keeps  Keeps
 
 	began time.Time
 
@@ -40,6 +43,8 @@ func NewPublisher(pub *publisher.Publisher, staleAfter time.Duration) *Publisher
 	return &Publisher{Get: func() *publisher.Publisher { return pub }, StaleAfter: staleAfter, began: time.Now()}
 }
 
+var errNotBegun = errors.New("the first session has not begun")
+
 // Names of the conditions.
 const (
 	checkJournal  = "journal"
@@ -54,7 +59,7 @@ const (
 func (p *Publisher) Ready() []Check {
 	pub := p.Get()
 	if pub == nil {
-		return []Check{{checkHead, false, "the first session has not begun"}}
+		return []Check{{checkHead, false, errNotBegun.Error()}}
 	}
 	s := pub.Summary()
 	stored := Check{checkJournal, s.Disk == "", s.Disk}

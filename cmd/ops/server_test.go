@@ -24,8 +24,8 @@ import (
 
 // routesOf are the routes of each command: true if they have an effect.
 var routesOf = map[string]map[string]bool{
-	"publish":   {"status": false, "connz": false},
-	"replay":    {"status": false, "connz": false, "pause": true, "resume": true, "step": true, "speed": true, "seek": true},
+	"publish":   {"status": false, "connz": false, "overview": false, "kick": true},
+	"replay":    {"status": false, "connz": false, "overview": false, "kick": true, "pause": true, "resume": true, "step": true, "speed": true, "seek": true},
 	"subscribe": {"status": false, "connz": false},
 	"record":    {"status": false, "connz": false},
 	"lab":       {"status": false, "rules": false, "add": true, "remove": true, "trigger": true},
@@ -119,7 +119,7 @@ func TestMarkupOfPeersIsText(t *testing.T) {
 	_ = w.ask("lab", "POST", "/add", `{"rule":"for <b>\u001b[31m at seq 1000000: cut rst"}`, json...)
 	shown := 0
 	for command := range routesOf {
-		for _, path := range []string{"/status", "/status?format=text", "/connz", "/connz?format=text", "/rules", "/rules?format=text", "/metrics?detail=1", "/readyz?format=text", "/%1b%5b31m"} {
+		for _, path := range []string{"/status", "/status?format=text", "/connz", "/connz?format=text", "/overview", "/rules", "/rules?format=text", "/metrics?detail=1", "/readyz?format=text", "/%1b%5b31m"} {
 			r := w.ask(command, "GET", path, "")
 			b, err := io.ReadAll(r.Body)
 			require.NoError(t, err)

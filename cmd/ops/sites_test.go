@@ -114,11 +114,11 @@ func newWorld(t testing.TB) *world {
 	w.sites = map[string]*ops.Site{
 		"publish": {
 			Status: func() any { return w.server.Publisher().Summary() }, Ready: w.view.Ready, Conns: w.view.Conns,
-			Metrics: []ops.Collector{w.view.Metrics}, Details: []ops.Collector{w.view.Details},
+			Metrics: []ops.Collector{w.view.Metrics}, Details: []ops.Collector{w.view.Details}, Routes: w.view.Routes(),
 		},
 		"replay": {
 			Status: status, Ready: played2.Ready, Conns: played2.Conns, Metrics: []ops.Collector{played2.Metrics, ops.ReplayMetrics(w.player)},
-			Details: []ops.Collector{played2.Details}, Routes: ops.ReplayRoutes(w.player, time.UTC, status),
+			Details: []ops.Collector{played2.Details}, Routes: append(played2.Routes(), ops.ReplayRoutes(w.player, time.UTC, status)...),
 		},
 		"subscribe": {
 			Status: func() any { return w.sub.Status() }, Ready: w.subs.Ready, Conns: w.subs.Conns,

@@ -87,6 +87,13 @@ var controlVerbs = []controlVerb{
 		}
 		return &drainRequest{o.over.String()}, nil
 	}},
+	{name: "kick", value: "N", of: "publish, replay", does: "end connection N, whose client comes back after a second", path: "kick", body: func(_ *controlOptions, value string) (any, error) {
+		n, err := strconv.ParseUint(value, 10, 64)
+		if err != nil {
+			return nil, usage("control kick: want the number of a connection, which connections shows, got %q", value)
+		}
+		return &ops.KickRequest{Connection: n}, nil
+	}},
 	{name: "reload", of: "publish", does: "read files that may have changed again, such as certificates; if one cannot be used, what was in force stays", path: "reload", body: noBody},
 	{name: "pause", of: "replay", does: "stop the recorded time", path: "pause", body: noBody},
 	{name: "resume", of: "replay", does: "let it go on", path: "resume", body: noBody},

@@ -412,12 +412,12 @@ func (s *replaying) site() ops.Site {
 			return pub.Publisher
 		}
 		return nil
-	}}
+	}, Source: strings.Join(s.names, " "), Keeps: ops.KeepsAll}
 	status := func() any { return replayStatus{s.player.Status(), s.info()} }
 	return ops.Site{
 		Command: "replay", Status: status, Ready: view.Ready, Conns: view.Conns,
 		Metrics: []ops.Collector{view.Metrics, ops.ReplayMetrics(s.player)}, Details: []ops.Collector{view.Details},
-		Routes: ops.ReplayRoutes(s.player, s.zone, status),
+		Routes: append(view.Routes(), ops.ReplayRoutes(s.player, s.zone, status)...),
 	}
 }
 

@@ -137,6 +137,10 @@ lab:
   POST /add {"rule": "every 10s: cut rst"}, /remove {"n": 3},
        /trigger {"name": "storm"}
 
+publish, replay:
+  GET  /overview  all that "tickfeed top" shows, but the connections
+  POST /kick {"connection": 7}   end a connection; its client comes back
+
 publish:
   POST /drain {"over": "30s"}   end the process without a storm: no client is
                   admitted any more, the goodbyes are spread over that time (10s)

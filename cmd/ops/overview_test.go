@@ -1,0 +1,47 @@
+package ops_test
+
+import (
+	stdjson "encoding/json"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/cmd/ops"
+)
+
+// An overview says what was published and who receives it; a kick ends one connection, whose client comes back.
+func TestOverviewAndKick(t *testing.T) {
+	w := newWorld(t)
+	overview := func(command string) (o ops.Overview) {
+		r := w.ask(command, "GET", "/overview", "")
+		b, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Equal(t, 200, r.StatusCode, "%s", b)
+		require.NoError(t, stdjson.Unmarshal(b, &o))
+		return o
+	}
+	o := overview("publish")
+	assert.EqualValues(t, 102, o.Head)
+	assert.EqualValues(t, 1, o.Tail)
+	assert.Equal(t, 1, o.Subscribers)
+	assert.EqualValues(t, 1, o.Joined)
+	assert.Positive(t, o.Memory)
+	require.Len(t, o.Activity.Ticks, 30)
+	require.Len(t, o.Activity.Instruments, 1)
+	assert.Equal(t, "AAPL", o.Activity.Instruments[0].Name)
+	assert.EqualValues(t, 101, o.Activity.Instruments[0].Total)
+	assert.Zero(t, overview("replay").Subscribers)
+
+	number := w.view.Conns()[0].Number
+	assert.Equal(t, 404, w.ask("publish", "POST", "/kick", `{"connection": 99}`, json...).StatusCode)
+	r := w.ask("publish", "POST", "/kick?format=text", fmt.Sprintf(`{"connection": %d}`, number), json...)
+	b, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintf("connection %d is ended, and its client asked to come back\n", number), string(b))
+	require.Eventually(t, func() bool { return overview("publish").Left["kicked"] == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return overview("publish").Returned == 1 }, patience, time.Millisecond)
+}
