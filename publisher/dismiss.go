@@ -90,7 +90,7 @@ func (d *dismissal) refusal(chance *rand.Rand) *codec.Refusal {
 	return &codec.Refusal{Code: codec.CodeShutdown, Text: restartText, Retry: true, RetryAfter: d.retryAfter(chance)}
 }
 
-// restartText is what dismissed clients are told.
+// restartText is the text of the goodbye to dismissed clients.
 const restartText = "the publisher restarts"
 
 // dismiss makes d the dismissal of the server, and returns the connections to be ended, oldest first.

@@ -12,7 +12,7 @@ import (
 	"tickfeed/cmd/ops"
 )
 
-// The states that a service manager is told, with Type=notify in the unit of systemd. See sd_notify(3).
+// The states that are sent to a service manager, with Type=notify in the unit of systemd. See sd_notify(3).
 const (
 	stateReady    = daemon.SdNotifyReady
 	stateStopping = daemon.SdNotifyStopping
@@ -32,14 +32,14 @@ func stateDraining(over time.Duration) string {
 // drainMargin is more than a shutdown takes: what waitBounded and Close wait for, and a margin.
 const drainMargin = 30 * time.Second
 
-// notify tells the service manager a state. It does nothing if there is none.
+// notify sends a state to the service manager. It does nothing if there is none.
 func notify(log zerolog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn().Err(err).Msg("cannot notify the service manager")
 	}
 }
 
-// guard tells the service manager that the publisher is alive, twice in each of its watchdog intervals, until ctx ends. It
+// guard reports to the service manager that the publisher is alive, twice in each of its watchdog intervals, until ctx ends. It
 // returns at once if there is no watchdog. A publisher that hangs is killed and started again.
 func (s *service) guard(ctx context.Context) error {
 	interval, err := daemon.SdWatchdogEnabled(false)

@@ -12,7 +12,7 @@ import (
 	"tickfeed/cmd/ops"
 )
 
-// A reloadable is a file, or files that belong together, that a running command reads again when it is told to, by "tickfeed
+// A reloadable is a file, or files that belong together, that a running command reads again when asked by "tickfeed
 // control reload" or SIGHUP. Files that are read again by themselves are here too, so that the operator learns at once
 // whether they can be used.
 type reloadable struct {

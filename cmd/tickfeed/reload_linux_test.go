@@ -22,7 +22,7 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// A manager is a service manager that notes what it is told.
+// A manager is a service manager that records what it is sent.
 type manager struct {
 	t  *testing.T
 	nc *net.UnixConn
@@ -54,7 +54,7 @@ func (m *manager) any() string {
 	return string(b[:n])
 }
 
-// A service manager is told when the publisher serves, reads its files again, lives and stops, in this order, over a socket in
+// A publisher reports to its service manager when it serves, reads its files again, lives and stops, in this order, over a socket in
 // the file system or an abstract one.
 func TestServiceManager(t *testing.T) {
 	for name, drain := range map[string]bool{filepath.Join(t.TempDir(), "notify"): false, "@tickfeed-test-" + filepath.Base(t.TempDir()) + t.TempDir(): true} {
