@@ -76,6 +76,7 @@ func TestDismiss(t *testing.T) {
 		w.open(cfg)
 		w.quotes(100)
 		time.Sleep(over + time.Second)
+		synctest.Wait()
 
 		for i := range subs {
 			due := over * time.Duration(i) / crowd

@@ -116,6 +116,11 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 
 	stop := context.AfterFunc(ctx, func() {
 		ln.Close() // unblocks Accept
+		for _, c := range p.serving.all() {
+			if c.door == d { // this function may run before the contexts of the connections have ended
+				c.leave(context.Cause(ctx))
+			}
+		}
 		p.serving.wakeAll()
 	})
 	defer func() {
