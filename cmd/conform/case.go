@@ -68,9 +68,12 @@ var PublisherAbilities = []Ability{Input, History, Snapshots, Filters, Policies,
 
 // Chapters lists the chapters in the order of a report: those of clients, and those of publishers.
 var Chapters = []string{
-	"tolerance", "faults", "accounts", "state", "recovery", "liveness", "patience", "sessions",
+	"tolerance", "faults", "accounts", "state", "recovery", "liveness", "patience", "sessions", chapterOwn,
 	"welcome", "starts", "numbers", "snapshots", "filters", "life", "refusals", "hostility", "restarts", "slowness",
 }
+
+// chapterOwn is the chapter of a case that names none.
+const chapterOwn = "own"
 
 var chapterOf = map[string]string{"good": "tolerance", "bad": "faults", "account": "accounts", "state": "state"}
 
@@ -134,7 +137,11 @@ var allCases = sync.OnceValue(func() []*Case {
 	if err != nil {
 		panic("conform: internal error: the golden streams: " + err.Error())
 	}
-	return append(cases, driveCases()...)
+	drives, err := driveCases()
+	if err != nil {
+		panic("conform: internal error: the cases that take time: " + err.Error())
+	}
+	return append(cases, drives...)
 })
 
 func load(files fs.FS) ([]*Case, error) {

@@ -121,6 +121,54 @@ func TestPagesForAuthors(t *testing.T) {
 	assert.Contains(t, exam, fmt.Sprintf("kills it %.0f s later", endTime.Seconds()))
 }
 
+// CLIENT.md lists what a case of one's own may say, and its example is one.
+func TestPageOnOwnCases(t *testing.T) {
+	text, err := os.ReadFile("../../codec/CLIENT.md")
+	require.NoError(t, err)
+	_, own, ok := strings.Cut(string(text), "\n### Cases of your own\n")
+	require.True(t, ok)
+	var want strings.Builder
+	for _, k := range CaseKeys {
+		fmt.Fprintf(&want, "| `%s: %s` | %s |\n", k.Name, k.Value, k.Is)
+	}
+	assert.Contains(t, own, "| line | |\n| --- | --- |\n"+want.String()+"\n")
+	_, example, _ := strings.Cut(own, "```\n")
+	example, _, _ = strings.Cut(example, "```\n")
+	c, err := ParseCase("twice-refused", "twice-refused.case", []byte(example))
+	require.NoError(t, err)
+	assert.Equal(t, &Drive{
+		Script: "at seq 100: cut fin\nat login 2: refuse busy retry 100ms 2 times", Ticks: 300, From: codec.Start{Kind: codec.StartBeginning},
+		Causes: []string{"cut", "refused busy", "refused busy"}, Logins: [2]int{4, 4},
+	}, c.Drive)
+	assert.Equal(t, []any{"own", "A connection", []Ability{Starts}}, []any{c.Chapter, c.Section, c.Needs})
+	script, err := os.ReadFile("../tickfeed/testdata/script/exam.txtar")
+	require.NoError(t, err)
+	assert.Contains(t, string(script), "-- own/twice-refused.case --\n"+example, "it is run there")
+}
+
+// A mistake in a case is reported with its line, before anything starts.
+func TestCaseErrors(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"rule: x\n", `x.case:1:1: a line "---" must stand before the script`},
+		{"---\nat seq 5: cut\n", `x.case:1:1: the line "rule: TEXT" is missing`},
+		{"rule: x\n\n# y\nhello: 2\n---\n", "x.case:4:1: the line must begin with one of these words and a colon: rule, chapter,"},
+		{"rule: x\nat seq 5: cut\n---\n", "x.case:2:1: the line must begin with"},
+		{"rule: x\nrule: y\n---\n", "x.case:2:1: rule is given twice"},
+		{"rule: x\nhellos: 3 to 2\n---\n", "x.case:2:1: hellos: 3 is more than 2"},
+		{"rule: x\nhellos: some\n---\n", `x.case:2:1: hellos: want a number from 1 to 100000, got "some"`},
+		{"rule: x\nfrom: end\n---\n", `x.case:2:1: from: want beginning, snapshot, live, got "end"`},
+		{"rule: x\nquiet: no\n---\n", `x.case:2:1: quiet: want yes, got "no"`},
+		{"rule: x\nback-within: 5\n---\n", "x.case:2:1: back-within: time: missing unit"},
+		{"rule: x\nchapter: mine\n---\n", "x.case:2:1: chapter: want tolerance"},
+		{"rule: x\n---\nat seq 5: cutt\n", `x.case:3:11: there is no fault "cutt"`},
+		{"rule: x\n---\nat seq 5: restart over copy\n", "x.case:3:11: restart over copy needs a copy"},
+	} {
+		_, err := ParseCase("x", "x.case", []byte(test.text))
+		require.ErrorContains(t, err, test.want, test.text)
+		assert.IsType(t, &lab.ScriptError{}, err)
+	}
+}
+
 // find returns the case with the given id.
 func find(t *testing.T, id string) *Case {
 	t.Helper()

@@ -27,8 +27,7 @@ type Drive struct {
 	Filter codec.Filter
 	From   codec.Start
 	Slow   codec.SlowPolicy
-	Memory int64  // of a publisher without a journal; 0 for one with a journal
-	Steps  []Step // of the publisher
+	Memory int64 // of a publisher without a journal; 0 for one with a journal
 
 	// What the client may and must do, besides delivering each tick once, in order, with a right account.
 	MayLose   bool          // numbers may be lost or withheld
@@ -40,23 +39,6 @@ type Drive struct {
 	Quiet     bool          // the publisher publishes nothing after the first tick for two seconds
 	KillAfter int           // the client is killed once it has printed so many ticks, and started again with its state file
 }
-
-// A Step is something that happens to the publisher once it has published so many ticks.
-type Step struct {
-	After int
-	Do    StepKind
-}
-
-// A StepKind is what happens to a publisher.
-type StepKind uint8
-
-// The steps.
-const (
-	Backup  StepKind = iota // a copy of the journal is taken
-	Restart                 // the publisher is stopped, and starts again over its journal
-	Restore                 // the publisher is stopped, and starts again over the copy: numbers after it are disowned
-	Replace                 // the publisher is stopped, and another one without a common session starts
-)
 
 // Describe returns what happens, and what the client must do, for people.
 func (d *Drive) Describe() string {
@@ -74,12 +56,6 @@ func (d *Drive) Describe() string {
 		fmt.Fprintf(&b, " and asks for %s", strings.Join(d.Filter, ","))
 	}
 	b.WriteString(".\n")
-	for _, s := range d.Steps {
-		fmt.Fprintf(&b, "After %d quotes %s.\n", s.After, [...]string{
-			Backup: "a copy of its journal is taken", Restart: "it stops, and starts again over its journal",
-			Restore: "it stops, and starts again over the copy", Replace: "it stops, and one without a common session starts",
-		}[s.Do])
-	}
 	if d.KillAfter > 0 {
 		fmt.Fprintf(&b, "The client is killed after %d ticks, and started again with its state file.\n", d.KillAfter)
 	}
@@ -129,12 +105,12 @@ type truth struct {
 
 // A sight is what the lab saw of the client.
 type sight struct {
-	hellos    []lab.Heard
-	goodbyes  []*codec.Goodbye
-	pulses    map[uint64]int // by connection
-	gone      int            // connections that the client has ended
-	faults    []lab.Event
-	lastFault time.Time
+	hellos   []lab.Heard
+	turned   int // connections that were turned away before their hello
+	goodbyes []*codec.Goodbye
+	pulses   map[uint64]int // by connection
+	gone     int            // connections that the client has ended
+	faults   []lab.Event
 }
 
 // driver runs a Drive.
@@ -149,6 +125,7 @@ type driver struct {
 	mu    sync.Mutex
 	sight sight
 
+	turn   chan struct{}           // held by what publishes, and by what happens to the publisher
 	giveUp context.CancelCauseFunc // ends the case
 }
 
@@ -163,7 +140,7 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 	d := c.Drive
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	v := &driver{d: d, giveUp: giveUp, beat: driveBeat, truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
+	v := &driver{d: d, turn: make(chan struct{}, 1), giveUp: giveUp, beat: driveBeat, truth: truth{ticks: make(map[feed.SessionID]map[uint64]tickTruth)}, sight: sight{pulses: make(map[uint64]int)}}
 	if x.slow {
 		v.beat = slowBeat
 	}
@@ -179,12 +156,14 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 	if err != nil {
 		return nil, "", nil, false, err
 	}
-	v.lab = &lab.Lab{Script: script, Heard: v.heard, Event: v.event, Dial: v.host.Dial}
 	serving, cancel := context.WithCancel(ctx)
+	v.lab = &lab.Lab{Script: script, Heard: v.heard, Event: v.event, Dial: v.host.Dial, Publisher: gate{v.host, v, serving}}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = v.lab.Serve(serving, ln)
+		if err := v.lab.Serve(serving, ln); serving.Err() == nil {
+			giveUp(err)
+		}
 	}()
 	defer func() {
 		cancel()
@@ -200,6 +179,8 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 	}
 	lines, _ = p.Lines()
 	v.settle(ctx)
+	cancel() // nothing happens to the publisher any more
+	<-served
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.sight.hellos) == 0 && errors.Is(err, errLimit) {
@@ -360,10 +341,13 @@ const (
 )
 
 func (v *driver) event(e lab.Event) {
-	if e.Line > 0 {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		v.sight.faults, v.sight.lastFault = append(v.sight.faults, e), e.Time
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case e.Line > 0:
+		v.sight.faults = append(v.sight.faults, e)
+	case e.What == lab.TurnedAway:
+		v.sight.turned++
 	}
 }
 
@@ -402,25 +386,23 @@ func (v *driver) began(ctx context.Context, pub *publisher.Publisher) error {
 	return pub.Flush(ctx)
 }
 
-// publish publishes the ticks of the drive and takes its steps.
+// publish publishes the ticks of the drive, and ends the session.
 func (v *driver) publish(ctx context.Context) error {
 	n := v.d.Ticks
 	if n == 0 {
 		n = driveTicks
 	}
 	for i := range n {
-		for _, s := range v.d.Steps {
-			if s.After == i {
-				if err := v.step(ctx, s.Do); err != nil {
-					return err
-				}
-			}
+		if !v.take(ctx) {
+			return context.Cause(ctx)
 		}
 		session, seq := v.truth.lineage.Current().ID, v.pub.Stats().Head
 		event := 1795357800_000000000 + int64(i)*1000
 		q := feed.Quote{Bid: int64(i + 1), BidSize: 10, Ask: int64(i + 2), AskSize: 20}.Tick(v.ids[i%len(v.ids)], event)
 		v.truth.ticks[session][seq] = tickTruth{driveSymbols[i%len(driveSymbols)], int64(i + 1), event}
-		if err := v.pub.Publish(ctx, []feed.Tick{q}); err != nil {
+		err := v.pub.Publish(ctx, []feed.Tick{q})
+		v.give()
+		if err != nil {
 			return err
 		}
 		wait := time.Duration(0)
@@ -441,22 +423,13 @@ func (v *driver) publish(ctx context.Context) error {
 			}
 		}
 	}
+	if !v.take(ctx) {
+		return context.Cause(ctx)
+	}
+	defer v.give()
 	if err := v.pub.End(ctx); err != nil {
 		return err
 	}
 	v.truth.final = v.pub.Stats().Head
 	return nil
-}
-
-func (v *driver) step(ctx context.Context, s StepKind) error {
-	if s == Backup {
-		if err := v.pub.Flush(ctx); err != nil {
-			return err
-		}
-		return v.host.Copy()
-	}
-	if err := v.host.Stop(); err != nil {
-		return err
-	}
-	return v.host.Start(ctx, map[StepKind]lab.Journal{Restart: lab.SameJournal, Restore: lab.CopiedJournal, Replace: lab.NoJournal}[s])
 }

@@ -85,6 +85,9 @@ with a flag before it:
 With --bytes nothing is connected: the client reads the bytes of a connection, hello first, from standard
 input or, if {files} stands in ARG, from files, one connection each.
 
+A case of your own is a file NAME.case, which names what must happen and then, in the language of tickfeed lab,
+what goes wrong: CLIENT.md, "Cases of your own". --case runs it, or every such file of a directory.
+
 A client that cannot be started from here connects to --serve, and names the case as its token; what it
 prints is judged by --judge.
 
@@ -101,6 +104,7 @@ Begin with --case welcome-fields.`,
   tickfeed exam --bytes -- ./decode
   tickfeed exam --lacks filters,policies --junit exam.xml -- ./my-client {addr} {from}
   tickfeed exam --case 'bad-*' -- ./my-client {addr} {from}
+  tickfeed exam --case mine.case -- ./my-client {addr} {from}
   tickfeed exam --list
   tickfeed exam --show account-rewound
   tickfeed exam --serve localhost:9000
@@ -118,7 +122,7 @@ Begin with --case welcome-fields.`,
 		f.StringSliceVar(&o.lacks, "lacks", nil, "the program lacks these `ABILITIES`; cases that need one do not count: "+abilityNames(conform.Abilities)+"; of a publisher: "+abilityNames(conform.PublisherAbilities))
 	})
 	group(cmd, "Cases", func(f *pflag.FlagSet) {
-		f.StringSliceVar(&o.cases, "case", nil, "run the cases whose id matches `PATTERN`, which may contain * and ?; can be repeated")
+		f.StringSliceVar(&o.cases, "case", nil, "run the cases whose id matches `PATTERN`, which may contain * and ?, or those of a file or a directory of your own; can be repeated")
 		f.DurationVar(&o.limit, "limit", conform.DefaultLimit, "longest time that a case may take, with every start and the end of the program")
 		countVar(f, &o.parallel, "parallel", 0, "run `N` cases at the same time (default: two for each processor)")
 		f.BoolVar(&o.list, "list", false, "list the cases")
@@ -138,15 +142,15 @@ func (p *program) exam(cmd *cobra.Command, o *examOptions, args []string) error 
 	if err := o.check(cmd, args); err != nil {
 		return err
 	}
-	cases, err := conform.Select(o.all(), o.cases)
+	cases, err := p.selectCases(cmd.Context(), o)
 	if err != nil {
-		return usage("--case: %w", err)
+		return err
 	}
 	switch {
 	case o.list:
 		return p.listCases(o, cases)
 	case o.show != "":
-		return p.showCase(o)
+		return p.showCase(o, cases)
 	case o.judge != "":
 		return p.judgeLines(cmd.Context(), o)
 	case o.serve != "":
@@ -267,10 +271,15 @@ func (p *program) listCases(o *examOptions, cases []*conform.Case) error {
 	return output(err)
 }
 
-func (p *program) showCase(o *examOptions) error {
-	c, err := o.byID("--show", o.show)
-	if err != nil {
-		return err
+func (p *program) showCase(o *examOptions, cases []*conform.Case) error {
+	var c *conform.Case
+	if i := slices.IndexFunc(cases, func(c *conform.Case) bool { return c.ID == o.show }); i >= 0 {
+		c = cases[i]
+	} else {
+		var err error
+		if c, err = o.byID("--show", o.show); err != nil {
+			return err
+		}
 	}
 	var b bytes.Buffer
 	if o.json {
@@ -295,7 +304,7 @@ func (p *program) showCase(o *examOptions) error {
 			}
 		}
 	}
-	_, err = p.stdout.Write(b.Bytes())
+	_, err := p.stdout.Write(b.Bytes())
 	return output(err)
 }
 

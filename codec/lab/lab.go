@@ -50,6 +50,9 @@ type Lab struct {
 	saying  sync.Mutex
 }
 
+// TurnedAway is Event.What of a connection that was closed before its hello, because a rule has ended the publisher.
+const TurnedAway = "turned away: the publisher is down"
+
 // An Event is something that happened to a connection.
 type Event struct {
 	Time       time.Time      `json:"time"`

@@ -72,14 +72,17 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	l.mu.Lock()
 	refused, hang := time.Now().Before(l.refused), time.Until(l.hung)
 	refuser, hanger := l.refuser, l.hanger
-	away := l.down > 0 || len(l.links) >= maxLinks
+	down, full := l.down > 0, len(l.links) >= maxLinks
 	l.number++
 	k := &link{lab: l, ctx: ctx, client: nc, number: l.number, expire: -1}
 	l.mu.Unlock()
 	if refused {
 		k.happened(refuser, 0)
 	}
-	if refused || away {
+	if down {
+		l.say(Event{What: TurnedAway, Connection: k.number})
+	}
+	if refused || down || full {
 		k.reset()
 		return
 	}
