@@ -28,7 +28,7 @@ type Config struct {
 	Universe *Universe
 	// Profile is the habits of the market, nil for those that this package knows. It has the instruments: Universe must be nil.
 	// With a Profile, Rate, Start and DayLength are those of the Profile if they are 0, and the shape of the day is if it is Flat.
-	// Rate then is what Profile.Rate is if it is 0, and there are no rushes.
+	// Rate then is what Profile.Rate is if it is 0, and there are no random halts.
 	Profile *Profile
 	// Scenario is what happens in the market: its rules in Language; others are ignored. There are no random halts then. The
 	// error of New is a *script.Error if a rule can never do anything.

@@ -397,7 +397,7 @@ func (m *Market) overnight() {
 // planHalts draws the halts of the day: two or three if the market has many instruments.
 func (m *Market) planHalts() {
 	m.controls, m.control = m.controls[:0], 0
-	if m.stage.active {
+	if m.stage.active || m.habits != nil {
 		return // all halts are those of the scenario
 	}
 	count := len(m.instruments)
@@ -717,6 +717,6 @@ func (m *Market) startDayOf(i uint32) {
 	m.instruments[i].startDay(&m.listings[i], events, events*float64(m.tradeShare)/1024, part)
 	if m.habits != nil {
 		h := &m.habits[i]
-		h.startDay(&m.instruments[i], &m.listings[i], events*float64(h.orders)/(1<<16))
+		h.startDay(&m.instruments[i], &m.listings[i], events*h.share)
 	}
 }

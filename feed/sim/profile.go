@@ -32,11 +32,12 @@ type Profile struct {
 	Instruments []Habits
 }
 
-// withKnown makes h have the fields of a universe.
-func (h *Habits) withKnown(l *listing) {
-	h.Definition, h.Kind, h.Price = l.definition, kindNames[l.sizes], int64(l.price)*l.definition.TickSize
-	h.Spread, h.Volatility, h.Beta, h.Activity = l.spread, l.own, l.beta, l.activity
-	h.Sector, h.Hours, h.Negative = l.sector, l.hours.text, l.signed
+// entryOf returns an instrument of a universe.
+func entryOf(l *listing) Entry {
+	return Entry{
+		Definition: l.definition, Kind: kindNames[l.sizes], Price: int64(l.price) * l.definition.TickSize, Spread: l.spread,
+		Volatility: l.own, Beta: l.beta, Activity: l.activity, Sector: l.sector, Hours: l.hours.text, Negative: l.signed,
+	}
 }
 
 // A Cluster is a time scale on which events cause further events.
@@ -48,9 +49,8 @@ type Cluster struct {
 // UsualClusters are those of a market without a Profile.
 var UsualClusters = [scales]Cluster{{branching0, time.Second / decay0}, {branching1, time.Second / decay1}, {branching2, 2 * time.Second}}
 
-// Habits are an instrument and its distributions. Fields without a bound are those of a universe: see UniverseHelp. A field that
-// is 0, and may not be, stands for what is usual in a market without a Profile.
-type Habits struct {
+// An Entry is an instrument as a universe has it; UniverseHelp describes the fields.
+type Entry struct {
 	Definition feed.Definition
 	Kind       string  // stock, future or crypto; "" for what the definition looks like
 	Price      int64   // at which it opens on the first day, in units of the definition
@@ -61,6 +61,12 @@ type Habits struct {
 	Sector     string
 	Hours      string
 	Negative   bool
+}
+
+// Habits are an instrument and its distributions. A field that is 0, and may not be, stands for what is usual in a market without a
+// profile.
+type Habits struct {
+	Entry
 
 	// Spreads is the distribution of the spread that quotes aim at, in ticks; Queues that of the sizes of quotes, and Trades that
 	// of the sizes of trades, in units of the definition: each its quantiles at Percents, positive and rising, or nil.
@@ -68,6 +74,7 @@ type Habits struct {
 	Correlation             float64 // of the sizes of bid and ask; in (-1, 1)
 	Lean                    float64 // how strongly the sizes of a quote lean to where the price is going; in (0, 2]
 	Orders                  float64 // share of events that trade; in (0, 1]
+	Follow                  float64 // share of the events after such an event that trade as well; in (0, 1), or 0 for Orders
 	Fills                   float64 // trades of such an event on average; in [1, 8]
 	// Memory is how long the sides of orders last; its zero value stands for the usual.
 	Memory Memory
@@ -87,10 +94,13 @@ type Memory struct {
 	Exponent float64 // of the distribution; in (0, 10]
 	Longest  int     // orders of a parent order; in [1, 1000]
 	Strays   float64 // share of the orders that leave the side of their parent order; in [0, 0.5]
+	// Patience is the pause between two orders after which half of the parent orders have ended: shares of 1/(1 + pause/Patience)
+	// go on. 0 if pauses do not matter; at most a day.
+	Patience time.Duration
 }
 
 // kind returns the size class.
-func (h *Habits) kind() sizeClass {
+func (h *Entry) kind() sizeClass {
 	if i := slices.Index(kindNames[:], h.Kind); i >= 0 {
 		return sizeClass(i)
 	}
@@ -104,7 +114,7 @@ func (h *Habits) kind() sizeClass {
 }
 
 // listing returns the instrument in the form of a universe.
-func (h *Habits) listing() (listing, error) {
+func (h *Entry) listing() (listing, error) {
 	l := listing{
 		definition: h.Definition, sizes: h.kind(), spread: h.Spread, own: h.Volatility, beta: h.Beta, activity: h.Activity,
 		sector: h.Sector, signed: h.Negative,
@@ -129,18 +139,23 @@ func (p *Profile) listings(n int) []listing {
 // Universe returns the instruments without their habits.
 func (p *Profile) Universe() *Universe { return &Universe{p.listings(len(p.Instruments))} }
 
+// activity returns that of all instruments.
+func (p *Profile) activity() (sum float64) {
+	for i := range p.Instruments {
+		sum += p.Instruments[i].Activity
+	}
+	return sum
+}
+
 // rate returns the events per second of the first n instruments, with those behind the best levels if they are published.
 func (p *Profile) rate(n, depth int) float64 {
-	all, some, deep := 0.0, 0.0, 0.0
-	for i := range p.Instruments {
+	some, deep := 0.0, 0.0
+	for i := range p.Instruments[:min(max(n, 0), len(p.Instruments))] {
 		h := &p.Instruments[i]
-		all += h.Activity
-		if i < n {
-			some += h.Activity
-			deep += float64(h.Activity * h.Deep * (1 - h.Orders))
-		}
+		some += h.Activity
+		deep += float64(h.Activity * h.Deep * (1 - h.Orders))
 	}
-	rate := p.Rate * some / all
+	rate := p.Rate * some / p.activity()
 	if depth > 1 {
 		rate /= 1 - deep/some
 	}
@@ -151,7 +166,7 @@ func (p *Profile) rate(n, depth int) float64 {
 func (m *Market) follow(p *Profile) {
 	m.habits = make([]habit, len(m.listings))
 	for i := range m.habits {
-		m.habits[i] = newHabit(&p.Instruments[i], &m.instruments[i], &m.listings[i])
+		m.habits[i] = newHabit(p, &p.Instruments[i], &m.instruments[i], &m.listings[i])
 	}
 	m.arrivals.kernels = p.kernels()
 	if m.config.Shape == Flat {
@@ -284,7 +299,7 @@ func (h *Habits) check() error {
 	if h.Memory != (Memory{}) {
 		if err := cmp.Or(
 			between("memory", h.Memory.Exponent, 0.1, 10), between("memory", float64(h.Memory.Longest), 1, 1000),
-			between("memory", h.Memory.Strays, 0, 0.5),
+			between("memory", h.Memory.Strays, 0, 0.5), between("memory", h.Memory.Patience.Hours(), 0, 24),
 		); err != nil {
 			return err
 		}
@@ -295,7 +310,7 @@ func (h *Habits) check() error {
 		}
 	}
 	return cmp.Or(
-		between("correlation", h.Correlation, -0.99, 0.99), between("lean", h.Lean, 0, 3), between("orders", h.Orders, 0, 1),
+		between("correlation", h.Correlation, -0.99, 0.99), between("lean", h.Lean, 0, 3), between("orders", h.Orders, 0, 1), between("follow", h.Follow, 0, 0.99),
 		between("foresight", h.Foresight[0], 0, 1), between("foresight", h.Foresight[1], 0, 1), between("impact", h.Impact, 0, 10),
 		between("deep", h.Deep, 0, 0.99),
 	)

@@ -30,14 +30,19 @@ func fullProfile() *Profile {
 		Clusters: [3]Cluster{{0.4, 250 * time.Microsecond}, {0.2, 9 * time.Millisecond}, {0.125, 1500 * time.Millisecond}},
 		Instruments: []Habits{
 			{
-				Definition: feed.Definition{Symbol: "AMZN", Venue: "NASDAQ", PriceExponent: -4, Currency: "USD", TickSize: 100, Lot: 100},
-				Kind:       "stock", Price: 2_238_200, Spread: 13.5, Volatility: 0.01, Beta: 0.9, Activity: 2, Sector: "retail",
-				Spreads: spread(1, 0.5), Queues: spread(1, 20), Trades: spread(1, 7), Correlation: -0.1, Lean: 1.25, Orders: 0.2, Fills: 1.5,
-				Memory: Memory{1.4, 80, 0.03125}, Foresight: [2]float64{0.25, 0.125}, Impact: 0.2, Deep: 0.5, Depth: []float64{1, 2, 1.5},
+				Entry: Entry{
+					Definition: feed.Definition{Symbol: "AMZN", Venue: "NASDAQ", PriceExponent: -4, Currency: "USD", TickSize: 100, Lot: 100},
+					Kind:       "stock", Price: 2_238_200, Spread: 13.5, Volatility: 0.01, Beta: 0.9, Activity: 2, Sector: "retail",
+				},
+				Spreads: spread(1, 0.5), Queues: spread(1, 20), Trades: spread(1, 7), Correlation: -0.1, Lean: 1.25, Orders: 0.2, Follow: 0.4, Fills: 1.5,
+				Memory: Memory{1.4, 80, 0.03125, 2 * time.Second}, Foresight: [2]float64{0.25, 0.125}, Impact: 0.2, Deep: 0.5, Depth: []float64{1, 2, 1.5},
 			},
 			{
-				Definition: feed.Definition{Symbol: "BTC", Venue: "X", PriceExponent: -2, SizeExponent: -6, Currency: "EUR", TickSize: 1, Lot: 1},
-				Kind:       "crypto", Price: 5_000_000, Spread: 1, Volatility: 0.02, Activity: 1, Queues: spread(1000, 1e6),
+				Entry: Entry{
+					Definition: feed.Definition{Symbol: "BTC", Venue: "X", PriceExponent: -2, SizeExponent: -6, Currency: "EUR", TickSize: 1, Lot: 1},
+					Kind:       "crypto", Price: 5_000_000, Spread: 1, Volatility: 0.02, Activity: 1,
+				},
+				Queues: spread(1000, 1e6),
 			},
 		},
 	}
@@ -85,13 +90,13 @@ func TestProfileErrors(t *testing.T) {
 		{"  - {causes: 0.4, within: 250us}", "  - {causes: 0.4, within: 250}", `:27: field "within": want a duration such as 6h30m or 200us, got "250"`},
 		{"  - {causes: 0.4, within: 250us}", "  - {causes: 0.4, during: 1ms}", `:19: there is no field "during"; the fields are causes, within`},
 		{"    price: 223.8200", "    price: 223.8250", `:12: field "price": 223.8250 is not a multiple of the tick size 0.0100`},
-		{"    kind: stock", "    sort: stock", `:5: there is no field "sort"; the fields are symbol, venue, kind, currency, price, tick_size, lot, spread, volatility, beta, activity, sector, hours, negative, spreads, queues, trades, correlation, lean, orders, fills, memory, foresight, impact, deep, depth`},
+		{"    kind: stock", "    sort: stock", `:5: there is no field "sort"; the fields are symbol, venue, kind, currency, price, tick_size, lot, spread, volatility, beta, activity, sector, hours, negative, spreads, queues, trades, correlation, lean, orders, follow, fills, memory, foresight, impact, deep, depth`},
 		{"    spreads: [1, 1.5", "    spreads: [2, 1.5", `:14: field "spreads": want values that do not fall, got 1.5 after 2`},
 		{"    spreads: [1, 1.5", "    spreads: [1.5", `:14: field "spreads": want the quantiles at 27 percentages, from 0 to 100, got 26`},
 		{"    queues: [1, 21", "    queues: [1.5, 21", `:14: field "queues": 1.5 has more decimals than the lot`},
 		{"    orders: 0.2", "    orders: 2", `:13: field "orders": want a number from 0 to 1, got 2`},
 		{"    fills: 1.5", "    fills: 0.5", `:12: field "fills": want a number from 1 to 8, got 0.5`},
-		{"    memory: {exponent: 1.4, longest: 80, strays: 0.03125}\n", "", `:16: field "foresight": it is for a memory, which is not there`},
+		{"    memory: {exponent: 1.4, longest: 80, strays: 0.03125, patience: 2s}\n", "", `:16: field "foresight": it is for a memory, which is not there`},
 		{"    foresight: [0.25, 0.125]", "    foresight: [0.25]", `:16: field "foresight": want 2 numbers, got 1`},
 		{"    depth: [1, 2, 1.5]", "    depth: 1", `:12: field "depth": want a list, such as [1, 2, 3]`},
 		{`  - symbol: "BTC"`, "  - symbol: \"AMZN\"\n    venue: \"NASDAQ\"", ""},
@@ -147,7 +152,8 @@ func TestMarketWithProfile(t *testing.T) {
 	require.NoError(t, err)
 	all := drain(t, m, 1024)
 	require.Equal(t, all, drain(t, other, 7))
-	var events, trades, together, early float64
+	var events, trades, together, early, followed float64
+	after, traded := false, false
 	var dealt []int64
 	last := int64(0)
 	books := map[feed.InstrumentID]feed.Quote{}
@@ -165,12 +171,19 @@ func TestMarketWithProfile(t *testing.T) {
 				dealt = append(dealt, tr.Size)
 				if i == 0 || all[i-1].Kind != feed.KindTrade || all[i-1].Flags&feed.FlagMore == 0 {
 					trades++
+					traded = true
 				}
 			}
 		case feed.KindQuote:
 			q := tick.Quote()
 			require.Less(t, q.Bid, q.Ask)
 			books[tick.Instrument] = q
+		}
+		if tick.Kind == feed.KindQuote && tick.Instrument == 0 {
+			if after && traded {
+				followed++
+			}
+			after, traded = traded, false
 		}
 		if tick.Flags&feed.FlagMore == 0 && tick.Kind == feed.KindQuote {
 			if events++; tick.EventTime == last {
@@ -187,6 +200,7 @@ func TestMarketWithProfile(t *testing.T) {
 	assert.InEpsilon(t, 2/4.5, early/events, 0.05)
 	assert.InDelta(t, p.Together, together/events, 0.01)
 	assert.InEpsilon(t, p.Instruments[0].Orders*events*2/3, trades, 0.05)
+	assert.InEpsilon(t, p.Instruments[0].Follow, followed/trades, 0.05)
 	low := 0
 	for _, size := range dealt {
 		if size <= 85 { // the median
@@ -227,4 +241,35 @@ func TestScenarioWithProfile(t *testing.T) {
 	require.NoError(t, err)
 	batch := make([]feed.Tick, 5000)
 	assert.Zero(t, testing.AllocsPerRun(3, func() { _, _ = m.Next(context.Background(), batch) }))
+}
+
+// Half of the parent orders end in a pause as long as the patience; without a pause, their sides last.
+func TestMemoryLastsByTheTime(t *testing.T) {
+	m := Memory{Exponent: 0.1, Longest: 1000, Patience: time.Second}
+	for pause, want := range map[float64]float64{0: 0.98, 1: 0.48, 9: 0.1} {
+		pauses := make([]float64, 20_000)
+		for i := range pauses {
+			pauses[i] = pause
+		}
+		sides := m.Sides(pauses)
+		same := 0
+		for i := 1; i < len(sides); i++ {
+			same += int(sides[i]) * int(sides[i-1])
+		}
+		assert.InDelta(t, want, float64(same)/float64(len(sides)), 0.03, "pauses of %v s", pause)
+	}
+}
+
+// A price that foresees the sides of orders moves by their surprise only: it goes no further after the first order.
+func TestForesightEndsTheResponse(t *testing.T) {
+	m := Memory{Exponent: 1.2, Longest: 50}
+	pauses := make([]float64, 20_000)
+	sides := m.Sides(pauses)
+	blind, all := m.Response([2]float64{}, sides, pauses, 1, 20)
+	assert.InDelta(t, 1, blind[0], 1e-9)
+	assert.Greater(t, blind[1], 3.0)
+	assert.Greater(t, all, 5.0)
+	wise, some := m.Response([2]float64{0.6, 0.2}, sides, pauses, 1, 20)
+	assert.Less(t, wise[1], 2*wise[0])
+	assert.Less(t, some, 2.0)
 }

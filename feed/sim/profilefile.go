@@ -22,7 +22,7 @@ const MaxProfileFile = 64 << 20
 var (
 	profileFields = []string{"source", "start", "day_length", "rate", "shape", "volatility_shape", "together", "clusters", "instruments"}
 	habitFields   = []string{
-		"spreads", "queues", "trades", "correlation", "lean", "orders", "fills", "memory", "foresight", "impact", "deep", "depth",
+		"spreads", "queues", "trades", "correlation", "lean", "orders", "follow", "fills", "memory", "foresight", "impact", "deep", "depth",
 	}
 )
 
@@ -43,9 +43,11 @@ const ProfileHelp = `# A profile: the habits of a market, for tickfeed publish -
 #     correlation      of the sizes of bid and ask
 #     lean             how strongly the sizes of a quote show where the price is going: 0 to 3
 #     orders           share of the events that trade
+#     follow           share of the events after such an event that trade as well
 #     fills            trades of such an event, on average
 #     memory           how long the sides of orders last: they are parts of parent orders, whose lengths have a Pareto distribution
-#                      with an exponent, up to the longest; strays is the share of orders that leave the side of their parent
+#                      with an exponent, up to the longest; strays is the share of orders that leave the side of their parent;
+#                      half of the parent orders end in a pause as long as the patience
 #     foresight        how much of the side of the next order the price has already answered, by a fast and a slow average
 #     impact           move of the price by an order that surprises, in usual spreads
 #     deep             with --depth: share of the events without a trade that change only levels behind the best
@@ -67,7 +69,7 @@ func (p *Profile) AppendYAML(dst []byte) []byte {
 	}
 	dst = fmt.Appendf(dst, "together: %s\nclusters:\n", number(p.Together))
 	for _, c := range p.Clusters {
-		dst = fmt.Appendf(dst, "  - {causes: %s, within: %s}\n", number(c.Causes), strings.ReplaceAll(c.Within.String(), "µ", "u"))
+		dst = fmt.Appendf(dst, "  - {causes: %s, within: %s}\n", number(c.Causes), duration(c.Within))
 	}
 	dst = append(dst, "instruments:\n"...)
 	for i := range p.Instruments {
@@ -104,9 +106,10 @@ func (h *Habits) appendYAML(dst []byte) []byte {
 	known("correlation", h.Correlation)
 	known("lean", h.Lean)
 	known("orders", h.Orders)
+	known("follow", h.Follow)
 	known("fills", h.Fills)
 	if h.Memory != (Memory{}) {
-		field("memory", fmt.Sprintf("{exponent: %s, longest: %d, strays: %s}", number(h.Memory.Exponent), h.Memory.Longest, number(h.Memory.Strays)))
+		field("memory", fmt.Sprintf("{exponent: %s, longest: %d, strays: %s, patience: %s}", number(h.Memory.Exponent), h.Memory.Longest, number(h.Memory.Strays), duration(h.Memory.Patience)))
 		field("foresight", numbers(h.Foresight[:]))
 	}
 	known("impact", h.Impact)
@@ -116,6 +119,8 @@ func (h *Habits) appendYAML(dst []byte) []byte {
 	}
 	return dst
 }
+
+func duration(d time.Duration) string { return strings.ReplaceAll(d.String(), "µ", "u") }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
@@ -374,8 +379,7 @@ func parseHabits(n *yaml.Node, i int) (*Habits, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Habits{}
-	h.withKnown(&l)
+	h := &Habits{Entry: entryOf(&l)}
 	if h.Activity <= 0 {
 		return nil, r.wrong("activity", "want a number greater than 0, got %v", h.Activity)
 	}
@@ -383,7 +387,7 @@ func parseHabits(n *yaml.Node, i int) (*Habits, error) {
 		name string
 		v    *float64
 	}{
-		{"correlation", &h.Correlation}, {"lean", &h.Lean}, {"orders", &h.Orders}, {"fills", &h.Fills}, {"impact", &h.Impact}, {"deep", &h.Deep},
+		{"correlation", &h.Correlation}, {"lean", &h.Lean}, {"orders", &h.Orders}, {"follow", &h.Follow}, {"fills", &h.Fills}, {"impact", &h.Impact}, {"deep", &h.Deep},
 	} {
 		if *f.v, err = fields.number(f.name); err != nil {
 			return nil, err
@@ -416,7 +420,7 @@ func (f nodes) memory(h *Habits) error {
 		}
 		return nil
 	}
-	m, err := mapping(n, []string{"exponent", "longest", "strays"})
+	m, err := mapping(n, []string{"exponent", "longest", "strays", "patience"})
 	if err != nil {
 		return err
 	}
@@ -431,8 +435,13 @@ func (f nodes) memory(h *Habits) error {
 	if h.Memory.Strays, err = m.number("strays"); err != nil {
 		return err
 	}
+	if _, ok := m["patience"]; ok {
+		if h.Memory.Patience, err = m.duration("patience"); err != nil {
+			return err
+		}
+	}
 	if h.Memory == (Memory{}) {
-		return nodeError(n, "memory", "want {exponent: 1.3, longest: 150, strays: 0.08}")
+		return nodeError(n, "memory", "want {exponent: 1.3, longest: 150, strays: 0.08, patience: 1s}")
 	}
 	foresight, err := f.numbers("foresight")
 	if err != nil || foresight == nil {

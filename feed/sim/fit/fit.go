@@ -37,7 +37,7 @@ func (f *Fitter) Fit(source string) (*Result, error) {
 	kept := f.all[:0]
 	for i, m := range f.all {
 		m.row = &report.Instruments[i] // they are in the same order
-		if max(m.quotes, m.dealt) >= leastEvents && m.firstPrice != 0 && (m.firstPrice > 0 || m.lowest < 0) {
+		if max(m.quotes, m.dealt) >= leastEvents && m.path.first != 0 && (m.path.first > 0 || m.path.least < 0) {
 			kept = append(kept, m)
 		}
 	}
@@ -58,12 +58,13 @@ func (f *Fitter) Fit(source string) (*Result, error) {
 	if err := f.refine(p); err != nil {
 		return nil, err
 	}
-	market, _, err := simulate(p, lastTicks, lastDays)
+	market, err := simulate(p, lastTicks, lastDays)
 	if err != nil {
 		return nil, err
 	}
+	simulated := market.exam.Report()
 	for i, m := range f.all {
-		out.Distances = append(out.Distances, facts.Distance(&market.Instruments[i], m.row))
+		out.Distances = append(out.Distances, facts.Distance(&simulated.Instruments[i], m.row))
 	}
 	return out, nil
 }
@@ -75,7 +76,7 @@ func (m *measure) usual(p *sim.Profile, h *sim.Habits) (out []string) {
 		text    string
 	}{
 		{p.Shape == nil, "the shape of the day (the recording is short)"},
-		{m.events < leastCounted || m.tradesOnly(), "the times between events"},
+		{m.events.all < leastCounted || m.tradesOnly(), "the times between events"},
 		{h.Spreads == nil, "spreads"}, {h.Queues == nil, "sizes of quotes"}, {h.Orders == 0, "the share of orders"},
 		{h.Trades == nil, "sizes of trades"}, {h.Memory == (sim.Memory{}), "the memory of sides"}, {h.Impact == 0, "impact"},
 		{h.Depth == nil, "depth"},
@@ -94,9 +95,9 @@ func (m *measure) tradesOnly() bool { return m.quotes*10 < m.dealt }
 // usual beside them.
 func (m *measure) visible() float64 {
 	if m.tradesOnly() {
-		return float64(m.orders) / usualOrders
+		return float64(m.events.orders) / usualOrders
 	}
-	return float64(m.events - m.deeper)
+	return float64(m.events.all - m.events.deeper)
 }
 
 // usualOrders is about the share of orders in the events of a market without a profile.
@@ -129,7 +130,7 @@ func (f *Fitter) fitDay(p *sim.Profile) {
 	var events, moves [shapeParts]float64
 	parts := min(int((p.DayLength+partOfDay-1)/partOfDay), shapeParts)
 	for _, m := range f.all {
-		for i, n := range m.parts {
+		for i, n := range m.events.parts {
 			events[i] += n
 		}
 		all, mine := 0.0, [shapeParts]float64{}
@@ -214,9 +215,9 @@ func (f *Fitter) loadings() []float64 {
 	series := make([]map[int64]float64, n)
 	for i, m := range f.all {
 		series[i] = make(map[int64]float64)
-		for k := slots; k < len(m.slots); k++ {
-			if s := m.slots[k]; s.at%slots == 0 && s.at-m.slots[k-slots].at == slots {
-				series[i][s.at] = s.price - m.slots[k-slots].price
+		for k := slots; k < len(m.path.slots); k++ {
+			if s := m.path.slots[k]; s.at%slots == 0 && s.at-m.path.slots[k-slots].at == slots {
+				series[i][s.at] = s.price - m.path.slots[k-slots].price
 			}
 		}
 	}

@@ -13,30 +13,32 @@ import (
 // habits returns the habits of an instrument; loading is its correlation with what all have in common, and seconds the length of
 // its days.
 func (m *measure) habits(p *sim.Profile, loading, seconds float64) sim.Habits {
-	d := m.definition
-	h := sim.Habits{Definition: d, Lean: sim.UsualLean, Activity: round4(m.visible() / seconds)}
+	h := sim.Habits{Entry: sim.Entry{Definition: m.definition, Activity: round4(m.visible() / seconds)}, Lean: sim.UsualLean}
 	m.fitUnits(&h)
 	tick := float64(h.Definition.TickSize) * m.price
-	h.Price = max(int64(math.Round(m.firstPrice/tick)), 2) * h.Definition.TickSize
-	if h.Negative = m.lowest <= 0; h.Negative {
-		h.Price = int64(math.Round(m.firstPrice/tick)) * h.Definition.TickSize
+	h.Price = max(int64(math.Round(m.path.first/tick)), 2) * h.Definition.TickSize
+	if h.Negative = m.path.least <= 0; h.Negative {
+		h.Price = int64(math.Round(m.path.first/tick)) * h.Definition.TickSize
 	}
 	days := max(seconds/p.DayLength.Seconds(), 1)
 	move := m.move(days, p.DayLength)
 	if h.Negative {
 		h.Volatility = round4(move / tick)
 	} else {
-		relative := min(move/m.firstPrice, 1)
+		relative := min(move/m.path.first, 1)
 		shared := min(max(loading*relative, -10*sim.MarketMove), 10*sim.MarketMove)
 		h.Beta = round4(shared / sim.MarketMove)
 		h.Volatility = round4(math.Sqrt(relative*relative - shared*shared))
 	}
-	if m.orders >= leastTrades {
-		h.Orders = round4(min(float64(m.orders)/m.visible(), 1))
-		h.Fills = round4(min(max(float64(m.dealt)/float64(m.orders), 1), mostFills))
+	if m.events.orders >= leastTrades {
+		h.Orders = round4(min(float64(m.events.orders)/m.visible(), 1))
+		if !m.tradesOnly() {
+			h.Follow = round4(min(float64(m.events.followed)/float64(m.events.orders), 0.99))
+		}
+		h.Fills = round4(min(max(float64(m.dealt)/float64(m.events.orders), 1), mostFills))
 	}
-	if !m.tradesOnly() && m.deeper > 0 {
-		h.Deep = round4(min(float64(m.deeper)/float64(m.events-m.orders), 0.95))
+	if !m.tradesOnly() && m.events.deeper > 0 {
+		h.Deep = round4(min(float64(m.events.deeper)/float64(m.events.all-m.events.orders), 0.95))
 	}
 	h.Spread = max(1, float64(h.Price/h.Definition.TickSize)*2e-4)
 	if spreads := sortedBy(&m.spreads, func(v float64) float64 { return v / tick }); len(spreads) >= leastSamples {
@@ -56,11 +58,13 @@ func (m *measure) habits(p *sim.Profile, loading, seconds float64) sim.Habits {
 	if sizes := sortedBy(&m.trades, func(v float64) float64 { return v / m.size }); len(sizes) >= leastTrades {
 		h.Trades = whole(quantiles(sizes, 1))
 	}
+	var pauses []float64 // between simulated orders
 	if len(m.signs) >= leastSigns {
-		h.Memory = fitMemory(m.signs)
+		pauses = p.Pauses(&h, h.Activity, maxFitted)
+		h.Memory = fitMemory(m.signs, m.pauses, pauses)
 	}
 	if h.Memory != (sim.Memory{}) {
-		m.fitImpact(&h, move/tick/math.Sqrt(float64(m.orders)/days))
+		m.fitImpact(&h, pauses, move/tick/math.Sqrt(float64(m.events.orders)/days))
 	}
 	h.Depth = profileOf(m.row)
 	return h
@@ -69,13 +73,13 @@ func (m *measure) habits(p *sim.Profile, loading, seconds float64) sim.Habits {
 // fitUnits sets the tick size and the lot where the definition has none: the tick size to the greatest step of which all prices are
 // multiples.
 func (m *measure) fitUnits(h *sim.Habits) {
-	step := m.step
+	step := m.path.step
 	if m.quotes < leastSamples {
-		step = gcd(step, m.odd)
+		step = gcd(step, m.path.odd)
 	}
 	d := &h.Definition
 	d.TickSize = max(d.TickSize, 1)
-	if step > d.TickSize && step%d.TickSize == 0 && m.events >= leastEvents {
+	if step > d.TickSize && step%d.TickSize == 0 && m.events.all >= leastEvents {
 		d.TickSize = step
 	}
 	if d.Lot == 0 {
@@ -89,13 +93,13 @@ func (m *measure) fitUnits(h *sim.Habits) {
 // move returns the standard deviation of the move of a day.
 func (m *measure) move(days float64, length time.Duration) float64 {
 	slots := 30 // 5 minutes
-	for slots > 1 && len(m.slots) < slots*leastSlots {
+	for slots > 1 && len(m.path.slots) < slots*leastSlots {
 		slots /= 5
 	}
 	sum, n := 0.0, 0
 	m.returns(max(slots, 1), func(_ int64, r float64) { sum += r * r; n++ })
 	if n == 0 {
-		return 0.01 * math.Abs(m.firstPrice)
+		return 0.01 * math.Abs(m.path.first)
 	}
 	return math.Sqrt(sum / float64(n) * length.Seconds() / (float64(max(slots, 1)) * slotLength.Seconds()))
 }
@@ -160,22 +164,30 @@ func ranks(values []queues, of func(queues) float64) []float64 {
 // signLags are the lags, in trades, at which the memory of the sides is fitted.
 var signLags = [...]int{1, 2, 5, 10, 20, 50}
 
-// fitMemory returns the memory whose sides have the autocorrelation of signs.
-func fitMemory(signs []int8) (memory sim.Memory) {
-	want := autocorrelation(signs)
+// maxFitted bounds the simulated orders by which the memory of the sides is fitted.
+const maxFitted = 1 << 13
+
+// fitMemory returns the memory whose sides have the autocorrelation of signs, before which there were pauses: by the number of
+// trades, and by the time, between two trades. simulated are pauses between simulated orders.
+func fitMemory(signs []int8, pauses, simulated []float64) (memory sim.Memory) {
+	want := correlations(signs, pauses)
 	best := math.Inf(1)
-	for exponent := 0.6; exponent < 2.5; exponent += 0.2 {
-		for _, longest := range []int{35, 50, 75, 100, 150, 250} {
-			for off := 0; off <= 64; off += 8 {
-				m := sim.Memory{Exponent: round3(exponent), Longest: longest, Strays: float64(off) / 256}
-				got := autocorrelation(m.Sides(1 << 13))
-				sum := 0.0
-				for i := range want {
-					d := (got[i] - want[i]) / (math.Abs(want[i]) + 0.06)
-					sum += d * d
-				}
-				if sum < best {
-					best, memory = sum, m
+	for _, patience := range []time.Duration{0, time.Second, 2 * time.Second, 5 * time.Second, 15 * time.Second} {
+		for exponent := 0.4; exponent < 1.7; exponent += 0.2 {
+			for _, longest := range []int{35, 75, 150, 300} {
+				for off := 0; off <= 48; off += 12 {
+					m := sim.Memory{Exponent: round3(exponent), Longest: longest, Strays: float64(off) / 256, Patience: patience}
+					sum := 0.0
+					for i, got := range correlations(m.Sides(simulated), simulated) {
+						d := (got - want[i]) / (math.Abs(want[i]) + 0.1)
+						if i >= len(signLags) {
+							d *= 0.25
+						}
+						sum += d * d
+					}
+					if sum < best {
+						best, memory = sum, m
+					}
 				}
 			}
 		}
@@ -183,26 +195,46 @@ func fitMemory(signs []int8) (memory sim.Memory) {
 	return memory
 }
 
-// autocorrelation returns that of signs at signLags.
-func autocorrelation(signs []int8) (out [len(signLags)]float64) {
+// pauseSteps divide the pauses between trades, in seconds.
+var pauseSteps = [...]float64{0.03, 0.3, 3}
+
+// correlations returns the autocorrelation of signs at signLags, then that at 1 of trades after a pause in each part of pauseSteps.
+func correlations(signs []int8, pauses []float64) (out [len(signLags) + len(pauseSteps) + 1]float64) {
 	mean := 0.0
 	for _, s := range signs {
 		mean += float64(s)
 	}
 	mean /= float64(len(signs))
+	scale := func(sum, n int) float64 {
+		return (float64(sum)/max(float64(n), 1) - mean*mean) / max(1-mean*mean, 1e-9)
+	}
 	for i, lag := range signLags {
 		sum := 0
 		for k := lag; k < len(signs); k++ {
 			sum += int(signs[k]) * int(signs[k-lag])
 		}
-		out[i] = (float64(sum)/float64(len(signs)-lag) - mean*mean) / max(1-mean*mean, 1e-9)
+		out[i] = scale(sum, len(signs)-lag)
+	}
+	var sums, counts [len(pauseSteps) + 1]int
+	for k := 1; k < len(signs); k++ {
+		i := 0
+		for i < len(pauseSteps) && pauses[k] > pauseSteps[i] {
+			i++
+		}
+		sums[i] += int(signs[k]) * int(signs[k-1])
+		counts[i]++
+	}
+	for i := range sums {
+		if counts[i] >= leastPairs {
+			out[len(signLags)+i] = scale(sums[i], counts[i])
+		}
 	}
 	return out
 }
 
 // fitImpact sets the impact of an order, and the foresight of the price, to those whose response is most like the measured one.
 // perOrder is the standard deviation of the price from one order to the next, in ticks.
-func (m *measure) fitImpact(h *sim.Habits, perOrder float64) {
+func (m *measure) fitImpact(h *sim.Habits, pauses []float64, perOrder float64) {
 	measured := make(map[float64]float64)
 	for _, p := range m.row.Impact {
 		measured[p.X] = p.Y
@@ -213,12 +245,12 @@ func (m *measure) fitImpact(h *sim.Habits, perOrder float64) {
 			return
 		}
 	}
-	sides := h.Memory.Sides(1 << 14)
+	sides := h.Memory.Sides(pauses)
 	best := math.Inf(1)
 	for fast := 0.0; fast < 0.85; fast += 0.1 {
 		for slow := 0.0; slow < 0.25; slow += 0.1 {
 			foresight := [2]float64{fast, slow}
-			moves, variance := sim.Response(sides, foresight, lags...)
+			moves, variance := h.Memory.Response(foresight, sides, pauses, lags...)
 			most := math.Sqrt(sim.MostFlow*perOrder*perOrder/variance) / h.Spread
 			var xy, xx float64
 			for i, lag := range lags {

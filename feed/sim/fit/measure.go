@@ -50,33 +50,49 @@ type queues struct{ bid, ask float64 }
 
 // A measure is what was measured of one instrument. Prices are in its currency, and sizes in shares, contracts or coins.
 type measure struct {
-	row        *facts.Instrument // what the exam has measured, once it is done
-	definition feed.Definition
-	defined    bool
-	price      float64 // 10^exponent
-	size       float64
+	row         *facts.Instrument // what the exam has measured, once it is done
+	definition  feed.Definition
+	defined     bool
+	price, size float64 // 10 to the power of the exponents
+	events      eventMeasure
+	path        pathMeasure
 
+	quotes  int // ticks
 	spreads samples[float64]
 	queues  samples[queues]
+
+	dealt   int // ticks
 	trades  samples[float64]
-	gaps    samples[float64] // seconds
 	signs   []int8
+	pauses  []float64 // before the trades of signs, in seconds
+	tradeAt int64     // time of the last trade
+}
 
-	step int64 // greatest common divisor of the prices of quotes, or of trades if there are none, in units of 10^exponent
-	odd  int64 // of those of trades
+// An eventMeasure counts events.
+type eventMeasure struct {
+	all      int
+	orders   int  // events with trades
+	followed int  // events with trades that follow one
+	after    bool // the last event had trades
+	deeper   int  // events without a quote or a trade
+	together int  // events at the same time as the one before
+	last     int64
+	gaps     samples[float64]    // seconds
+	parts    [shapeParts]float64 // by time of day
+	counts   [len(windows)]windowCount
 
-	quotes, dealt   int // ticks
-	events          int
-	orders, deeper  int // events with trades, and without a quote or a trade
-	together        int // events at the same time as the one before
-	inEvent         bool
-	traded, quoted  bool                // in the event at hand
-	last            int64               // time of an event
-	parts           [shapeParts]float64 // events by time of day
-	mid, firstPrice float64
-	lowest          float64
-	slots           []slot
-	counts          [len(windows)]windowCount
+	open           bool // an event is at hand
+	traded, quoted bool // in it
+}
+
+// A pathMeasure is the course of the price.
+type pathMeasure struct {
+	step  int64 // greatest common divisor of the prices of quotes, in units of 10^exponent
+	odd   int64 // of those of trades
+	first float64
+	least float64
+	now   float64
+	slots []slot
 }
 
 // windows are the times in which events are counted.
@@ -116,7 +132,7 @@ func New(ids ...feed.InstrumentID) *Fitter {
 	f := &Fitter{exam: facts.New(ids...)}
 	for _, id := range ids[:min(len(ids), MaxInstruments)] {
 		if at := f.of.At(id); *at == nil {
-			*at = &measure{price: 1, size: 1, lowest: math.Inf(1)}
+			*at = &measure{price: 1, size: 1, path: pathMeasure{least: math.Inf(1)}}
 			f.all = append(f.all, *at)
 		}
 	}
@@ -166,10 +182,10 @@ func (m *measure) define(d feed.Definition) {
 	if m.defined && d.PriceExponent != m.definition.PriceExponent {
 		from, to := m.definition.PriceExponent, d.PriceExponent
 		for ; from > to; from-- { // a step in the new, finer units
-			m.step, m.odd = m.step*10, m.odd*10
+			m.path.step, m.path.odd = m.path.step*10, m.path.odd*10
 		}
 		for ; from < to; from++ {
-			m.step, m.odd = max(m.step/10, min(m.step, 1)), max(m.odd/10, min(m.odd, 1))
+			m.path.step, m.path.odd = max(m.path.step/10, min(m.path.step, 1)), max(m.path.odd/10, min(m.path.odd, 1))
 		}
 	}
 	m.definition, m.defined = d, true
@@ -178,7 +194,7 @@ func (m *measure) define(d feed.Definition) {
 
 // add measures a tick; the last of days is that of it.
 func (m *measure) add(t *feed.Tick, days []span) {
-	if !m.inEvent {
+	if !m.events.open {
 		m.begin(t.EventTime, days)
 	}
 	switch t.Kind {
@@ -187,47 +203,50 @@ func (m *measure) add(t *feed.Tick, days []span) {
 	case feed.KindTrade:
 		m.addTrade(t.Trade(), t.EventTime)
 	}
-	if m.inEvent = t.Flags&feed.FlagMore != 0; !m.inEvent {
+	if m.events.open = t.Flags&feed.FlagMore != 0; !m.events.open {
 		switch {
-		case m.traded:
-			m.orders++
-		case !m.quoted:
-			m.deeper++
+		case m.events.traded:
+			if m.events.orders++; m.events.after {
+				m.events.followed++
+			}
+		case !m.events.quoted:
+			m.events.deeper++
 		}
-		m.traded, m.quoted = false, false
+		m.events.after = m.events.traded
+		m.events.traded, m.events.quoted = false, false
 	}
 }
 
 // begin counts the beginning of an event.
 func (m *measure) begin(at int64, days []span) {
-	gap := at - m.last
+	gap := at - m.events.last
 	switch {
-	case m.events == 0:
+	case m.events.all == 0:
 	case gap >= 0 && gap < int64(maxGap):
-		m.gaps.add(float64(gap) / 1e9)
+		m.events.gaps.add(float64(gap) / 1e9)
 		if gap == 0 {
-			m.together++
+			m.events.together++
 		}
 	}
-	m.events++
-	m.last = max(m.last, at)
+	m.events.all++
+	m.events.last = max(m.events.last, at)
 	if len(days) > 0 {
 		if part := (at - days[len(days)-1].from) / int64(partOfDay); part >= 0 && part < shapeParts {
-			m.parts[part]++
+			m.events.parts[part]++
 		}
 	}
 	for i, seconds := range windows {
-		m.counts[i].add(int64(float64(at) / (seconds * 1e9)))
+		m.events.counts[i].add(int64(float64(at) / (seconds * 1e9)))
 	}
 }
 
 func (m *measure) addQuote(q feed.Quote, at int64) {
 	m.quotes++
-	m.quoted = true
+	m.events.quoted = true
 	if q.Bid == feed.NoPrice || q.Ask == feed.NoPrice || q.Bid >= q.Ask {
 		return
 	}
-	m.step = gcd(gcd(m.step, q.Bid), q.Ask)
+	m.path.step = gcd(gcd(m.path.step, q.Bid), q.Ask)
 	m.spreads.add(float64(q.Ask-q.Bid) * m.price)
 	if q.BidSize > 0 && q.AskSize > 0 {
 		m.queues.add(queues{float64(q.BidSize) * m.size, float64(q.AskSize) * m.size})
@@ -237,18 +256,18 @@ func (m *measure) addQuote(q feed.Quote, at int64) {
 
 func (m *measure) addTrade(tr feed.Trade, at int64) {
 	m.dealt++
-	m.traded = true
-	m.odd = gcd(m.odd, tr.Price)
+	m.events.traded = true
+	m.path.odd = gcd(m.path.odd, tr.Price)
 	if tr.Size > 0 {
 		m.trades.add(float64(tr.Size) * m.size)
 	}
-	if len(m.signs) < maxSigns {
-		switch tr.Side {
-		case feed.SideBuy:
-			m.signs = append(m.signs, 1)
-		case feed.SideSell:
-			m.signs = append(m.signs, -1)
+	if sided := tr.Side == feed.SideBuy || tr.Side == feed.SideSell; sided && len(m.signs) < maxSigns {
+		sign := int8(1)
+		if tr.Side == feed.SideSell {
+			sign = -1
 		}
+		m.signs, m.pauses = append(m.signs, sign), append(m.pauses, max(float64(at-m.tradeAt)/1e9, 0))
+		m.tradeAt = at
 	}
 	if m.quotes == 0 {
 		m.sample(float64(tr.Price)*m.price, at)
@@ -257,19 +276,19 @@ func (m *measure) addTrade(tr feed.Trade, at int64) {
 
 // sample notes the price at the beginning of each slot of event time.
 func (m *measure) sample(price float64, at int64) {
-	if m.firstPrice == 0 {
-		m.firstPrice = price
+	if m.path.first == 0 {
+		m.path.first = price
 	}
-	m.lowest = min(m.lowest, price)
+	m.path.least = min(m.path.least, price)
 	now := at / int64(slotLength)
 	next := now
-	if n := len(m.slots); n > 0 && now-m.slots[n-1].at <= int64(maxGap/slotLength) {
-		next = m.slots[n-1].at + 1
+	if n := len(m.path.slots); n > 0 && now-m.path.slots[n-1].at <= int64(maxGap/slotLength) {
+		next = m.path.slots[n-1].at + 1
 	}
-	for ; next <= now && len(m.slots) < maxSlots; next++ {
-		m.slots = append(m.slots, slot{next, cmp.Or(m.mid, price)})
+	for ; next <= now && len(m.path.slots) < maxSlots; next++ {
+		m.path.slots = append(m.path.slots, slot{next, cmp.Or(m.path.now, price)})
 	}
-	m.mid = price
+	m.path.now = price
 }
 
 // A slot is a time of slotLength, counted since the Unix epoch, and the price at its beginning.
@@ -280,9 +299,9 @@ type slot struct {
 
 // returns calls visit with the differences of prices that are slots apart, without overlap.
 func (m *measure) returns(slots int, visit func(at int64, r float64)) {
-	for i := slots; i < len(m.slots); i += slots {
-		if m.slots[i].at-m.slots[i-slots].at == int64(slots) {
-			visit(m.slots[i].at, m.slots[i].price-m.slots[i-slots].price)
+	for i := slots; i < len(m.path.slots); i += slots {
+		if m.path.slots[i].at-m.path.slots[i-slots].at == int64(slots) {
+			visit(m.path.slots[i].at, m.path.slots[i].price-m.path.slots[i-slots].price)
 		}
 	}
 }

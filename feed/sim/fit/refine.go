@@ -3,10 +3,10 @@ package fit
 import (
 	"context"
 	"io"
+	"math"
 	"slices"
 
 	"tickfeed/feed"
-	"tickfeed/feed/facts"
 	"tickfeed/feed/sim"
 )
 
@@ -21,14 +21,19 @@ const (
 // quotes have is not quite the one that they aim at, and sizes lean more or less with the way in which the price moves.
 func (f *Fitter) refine(p *sim.Profile) error {
 	for range refinements {
-		report, got, err := simulate(p, refineTicks, refineDays)
+		got, err := simulate(p, refineTicks, refineDays)
 		if err != nil {
 			return err
 		}
+		report := got.exam.Report()
 		for i := range p.Instruments {
 			h := &p.Instruments[i]
-			refineSpreads(h, f.all[i], got[i])
-			refineFills(h, f.all[i], got[i])
+			refineSpreads(h, f.all[i], got.all[i])
+			refineFills(h, f.all[i], got.all[i])
+			if want, have := f.variance(i, p), got.variance(i, p); want > 0 && have > 0 {
+				k := min(max(math.Sqrt(want/have), 0.75), 1.33)
+				h.Volatility, h.Beta = round4(min(h.Volatility*k, 1)), round4(min(max(h.Beta*k, -10), 10))
+			}
 			want, known := f.all[i].row.Values["8"]
 			if have, ok := report.Instruments[i].Values["8"]; known && ok {
 				h.Lean = round3(min(max(h.Lean+leanStep*(want-have), leastLean), mostLean))
@@ -39,10 +44,10 @@ func (f *Fitter) refine(p *sim.Profile) error {
 }
 
 // simulate measures the first ticks of the market of p, at most those of some days.
-func simulate(p *sim.Profile, ticks, days int) (*facts.Report, []*measure, error) {
+func simulate(p *sim.Profile, ticks, days int) (*Fitter, error) {
 	market, err := sim.New(sim.Config{Seed: 1, Profile: p, Days: days})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ids := make([]feed.InstrumentID, len(p.Instruments))
 	for i := range ids {
@@ -57,9 +62,28 @@ func simulate(p *sim.Profile, ticks, days int) (*facts.Report, []*measure, error
 		ticks -= n
 	}
 	if err != nil && err != io.EOF {
-		return nil, nil, err
+		return nil, err
 	}
-	return got.exam.Report(), got.all, nil
+	return got, nil
+}
+
+// variance returns the variance of returns over a minute of instrument i, as if the volatility of the day was even.
+func (f *Fitter) variance(i int, p *sim.Profile) float64 {
+	const slots = 6
+	sum, n := 0.0, 0
+	f.all[i].returns(slots, func(at int64, r float64) {
+		k := 1.0
+		if part := f.partOf((at - slots/2) * int64(slotLength)); part >= 0 && len(p.Volatility) > 0 {
+			done := float64(part) * float64(partOfDay) / float64(p.DayLength)
+			k = p.Volatility[min(int(done*float64(len(p.Volatility))), len(p.Volatility)-1)]
+		}
+		sum += r * r / k
+		n++
+	})
+	if n < leastPairs {
+		return 0
+	}
+	return sum / float64(n)
 }
 
 const (
@@ -69,10 +93,10 @@ const (
 
 // refineFills corrects the number of trades of an order: a fill that takes all that the quote has is the last one.
 func refineFills(h *sim.Habits, want, got *measure) {
-	if want.orders < leastTrades || got.orders < leastTrades || got.dealt == got.orders {
+	if want.events.orders < leastTrades || got.events.orders < leastTrades || got.dealt == got.events.orders {
 		return
 	}
-	more := (float64(want.dealt)/float64(want.orders) - 1) / (float64(got.dealt)/float64(got.orders) - 1)
+	more := (float64(want.dealt)/float64(want.events.orders) - 1) / (float64(got.dealt)/float64(got.events.orders) - 1)
 	h.Fills = round4(min(1+(h.Fills-1)*more, mostFills))
 }
 

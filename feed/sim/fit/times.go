@@ -31,24 +31,24 @@ func (f *Fitter) fitTimes(p *sim.Profile) {
 	var busiest *measure
 	events, together := 0, 0
 	for _, m := range f.all {
-		if m.events < leastCounted || len(wants) == judged || m.tradesOnly() {
+		if m.events.all < leastCounted || len(wants) == judged || m.tradesOnly() {
 			continue
 		}
-		want := times{rate: float64(m.events) / f.seconds(p)}
-		for _, gap := range m.gaps.values {
-			want.gaps[gapBin(gap*want.rate)] += 1 / float64(len(m.gaps.values))
-			want.shares[gapBin(gap*want.rate)] += gap * want.rate / float64(len(m.gaps.values))
+		want := times{rate: float64(m.events.all) / f.seconds(p)}
+		for _, gap := range m.events.gaps.values {
+			want.gaps[gapBin(gap*want.rate)] += 1 / float64(len(m.events.gaps.values))
+			want.shares[gapBin(gap*want.rate)] += gap * want.rate / float64(len(m.events.gaps.values))
 		}
 		for i, w := range windows {
-			c := m.counts[i]
+			c := m.events.counts[i]
 			mean, n := want.rate*w, f.seconds(p)/w
 			want.fano[i] = ((c.squares+c.n*c.n)/n - mean*mean) / mean
 		}
 		if wants = append(wants, want); busiest == nil {
 			busiest = m
 		}
-		events += m.events
-		together += m.together
+		events += m.events.all
+		together += m.events.together
 	}
 	if len(wants) == 0 {
 		return
@@ -79,7 +79,7 @@ func (f *Fitter) fitTimes(p *sim.Profile) {
 
 // scales returns clusters on the time scales of the times between events.
 func (m *measure) scales() [3]sim.Cluster {
-	gaps := sortedBy(&m.gaps, func(v float64) float64 { return v })
+	gaps := sortedBy(&m.events.gaps, func(v float64) float64 { return v })
 	c := sim.UsualClusters
 	for i, q := range [...]float64{0.2, 0.5, 0.8} {
 		least := 1e-6
