@@ -176,6 +176,13 @@ func (l *memlog) end() (next uint64, time int64) {
 	return l.next, l.time
 }
 
+// bytes returns how much memory the log takes.
+func (l *memlog) bytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(len(l.segments)) * int64(l.size)
+}
+
 // tail returns the oldest number in memory, or the next number if memory is empty.
 func (l *memlog) tail() uint64 {
 	l.mu.Lock()

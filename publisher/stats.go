@@ -30,6 +30,7 @@ type Summary struct {
 	Tail        uint64        // oldest number that can be served
 	LastEvent   int64         // greatest event time published
 	LastPublish int64         // publish time of the last packet that may be sent, in ns since the Unix epoch; 0 if there is none
+	Memory      int64         // bytes of the log in memory, at most Config.Memory
 	Journal     int64         // bytes on disk
 	Unsynced    int64         // bytes of the journal that a power cut may cost
 	UnsyncedFor time.Duration // since when the oldest of them is unsynced
@@ -112,7 +113,7 @@ func (p *Publisher) Summary() Summary {
 	s := Summary{Session: p.session.ID, First: p.session.First, Head: q.next, LastEvent: q.event, Ended: q.ended}
 	q.mu.Unlock()
 	s.Committed, s.LastPublish = p.log.end()
-	s.Tail = p.tail()
+	s.Tail, s.Memory = p.tail(), p.log.bytes()
 	if p.journal != nil {
 		s.Journal = p.journal.Bytes()
 		var since time.Time

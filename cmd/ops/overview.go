@@ -28,7 +28,7 @@ type Overview struct {
 	Paused      string            `json:"paused,omitempty"`
 	Journal     int64             `json:"journal_bytes"`
 	Memory      int64             `json:"memory_bytes"` // of the process
-	Keeps       Keeps             `json:"keeps"`
+	Kept        Kept              `json:"kept"`
 	Subscribers int               `json:"subscribers"`
 	Handshakes  int               `json:"handshakes"`
 	Joined      uint64            `json:"joined"`
@@ -42,15 +42,11 @@ type Overview struct {
 	Activity    Recent            `json:"activity"`
 }
 
-// Keeps is where the numbers are that subscribers who are behind are sent.
-type Keeps string
-
-// The values of Keeps.
-const (
-	KeepsMemory Keeps = "memory"  // a bounded memory, and nothing else
-	KeepsSome   Keeps = "journal" // a journal with retention
-	KeepsAll    Keeps = "all"     // a journal without
-)
+// A Kept says how long the numbers are kept that subscribers who are behind are sent. If neither bound is set, it is for ever.
+type Kept struct {
+	Full float64       `json:"full,omitempty"`   // how full that is which has a bound of size: from 0 to 1; 0 if there is none
+	For  time.Duration `json:"for_ns,omitempty"` // 0 for no bound of age
+}
 
 // An Absence is a client whose connection was lost and that has not come back.
 type Absence struct {
@@ -90,7 +86,7 @@ func (p *Publisher) Overview() (o Overview, ok bool) {
 	s := pub.Stats()
 	o = Overview{
 		Now: time.Now(), Source: Clean(p.Source), Started: p.began, Session: s.Session, Head: s.Head, Tail: s.Tail, Committed: s.Committed,
-		LastPublish: s.LastPublish, Ended: s.Ended, Draining: s.Dismissing, Disk: Clean(s.Disk), Journal: s.Journal, Memory: memory(), Keeps: p.Keeps,
+		LastPublish: s.LastPublish, Ended: s.Ended, Draining: s.Dismissing, Disk: Clean(s.Disk), Journal: s.Journal, Memory: memory(), Kept: p.kept(&s.Summary),
 		Subscribers: s.Subscribers, Handshakes: s.Handshakes, Joined: s.Joined, Returned: s.Returned, Missing: s.Missing,
 		Left: map[string]uint64{}, Refused: map[string]uint64{}, Skipped: s.Skipped, Sent: s.Sent, Absent: []Absence{},
 	}
@@ -113,6 +109,18 @@ func (p *Publisher) Overview() (o Overview, ok bool) {
 		o.Activity.Instruments[i] = Busy{nameOf(b.Name), b.Total, b.Ticks}
 	}
 	return o, true
+}
+
+// kept returns how full the memory or the journal is.
+func (p *Publisher) kept(s *publisher.Summary) (k Kept) {
+	switch {
+	case p.Memory > 0:
+		k.Full = float64(s.Memory) / float64(p.Memory)
+	case p.RetainBytes > 0:
+		k.Full = float64(s.Journal) / float64(p.RetainBytes)
+	}
+	k.Full, k.For = min(1, k.Full), p.RetainAge
+	return k
 }
 
 // memory returns how many bytes the process has from the operating system, in so far as the Go runtime manages them.

@@ -23,7 +23,10 @@ type Publisher struct {
 	// Paused returns why no ticks are due although the market is open, such as "paused"; empty if they are. It may be nil.
 	Paused func() string
 	Source string // what is published, for people
-	Keeps  Keeps
+	// Memory is the bound of the log in memory if nothing else is kept, and RetainBytes and RetainAge are the bounds of the
+	// journal; 0 for none.
+	Memory, RetainBytes int64
+	RetainAge           time.Duration
 
 	began time.Time
 

@@ -12,32 +12,26 @@ import (
 	"golang.org/x/term"
 )
 
-// A keyPress is the command of a key.
-type keyPress uint8
+// A keystroke is a key of a terminal: the character that it sends, or one of the constants below.
+type keystroke rune
 
 const (
-	keyNone keyPress = iota
-	keyPause
-	keyStep
-	keyFaster
-	keySlower
-	keyBack
-	keyForward
-	keyHelp
-	keyQuit
-	keyInterrupt
-	keySuspend // handled by the console itself
+	keyNone   keystroke = 0
+	keyCtrlC  keystroke = 0x03
+	keyCtrlZ  keystroke = 0x1a // handled by the console itself
+	keyEnter  keystroke = '\r'
+	keyEscape keystroke = 0x1b
+	keyErase  keystroke = 0x7f
+	keyUp     keystroke = -1 - iota
+	keyDown
+	keyRight
+	keyLeft
 )
 
-var keyBytes = map[byte]keyPress{
-	' ': keyPause, 's': keyStep, '+': keyFaster, '=': keyFaster, '-': keySlower, ',': keyBack, '.': keyForward,
-	'?': keyHelp, 'h': keyHelp, 'q': keyQuit, 0x03: keyInterrupt, 0x1a: keySuspend,
-}
-
-// A keyReader decodes key presses from the bytes that a terminal sends. An arrow key is three bytes.
+// A keyReader decodes keys from the bytes that a terminal sends. An arrow key is three bytes.
 type keyReader struct{ escape int }
 
-func (r *keyReader) next(b byte) keyPress {
+func (r *keyReader) next(b byte) keystroke {
 	switch {
 	case b == 0x1b:
 		r.escape = 1
@@ -51,28 +45,34 @@ func (r *keyReader) next(b byte) keyPress {
 		}
 		r.escape = 0
 		switch b {
+		case 'A':
+			return keyUp
+		case 'B':
+			return keyDown
 		case 'C':
-			return keyForward
+			return keyRight
 		case 'D':
-			return keyBack
+			return keyLeft
 		}
 		return keyNone
 	}
 	r.escape = 0
-	return keyBytes[b]
+	return keystroke(b)
 }
 
-// A console is a terminal that is both standard input and standard error. While the process is in the foreground, the
+// A console is a terminal that is both standard input and an output. While the process is in the foreground, the
 // terminal is raw, so that single keys arrive, and has a status line at the bottom. In the background the console only
 // passes on writes, because the kernel would stop a background process that set or read the terminal.
 type console struct {
 	in   *os.File
 	fd   int
 	out  io.Writer
-	keys chan keyPress
+	keys chan keystroke
 	end  chan struct{} // closed by restore
 
 	coloured bool
+	// entering and leaving are written when the terminal becomes raw, and before it is reset.
+	entering, leaving string
 
 	mu     sync.Mutex // guards the fields below
 	raw    bool
@@ -124,18 +124,45 @@ func (c *console) painted(width int) string {
 
 // openConsole makes a console of the terminal, if standard input and standard error are terminals, and sends the keys
 // that are pressed in the foreground. restore resets the terminal; it may be called more than once.
-func (p *program) openConsole() (restore func(), keys <-chan keyPress) {
+func (p *program) openConsole() (restore func(), keys <-chan keystroke) {
 	in, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) || !isTerminal(p.stderr) {
 		return func() {}, nil
 	}
-	c := &console{in: in, fd: int(in.Fd()), out: p.stderr, coloured: p.colours(p.stderr), keys: make(chan keyPress), end: make(chan struct{})}
+	c := p.newConsole(in, p.stderr)
 	p.mu.Lock()
 	p.stderr = c
 	p.mu.Unlock()
 	c.enter()
 	go c.run()
 	return sync.OnceFunc(c.restore), c.keys
+}
+
+// openScreen makes a console of the terminal, if standard input and standard output are terminals, whose whole screen is drawn.
+// What the terminal showed before is back when it is reset. It returns nil if they are not.
+func (p *program) openScreen() *console {
+	in, ok := p.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) || !isTerminal(p.stdout) {
+		return nil
+	}
+	c := p.newConsole(in, p.stdout)
+	c.entering, c.leaving = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l" // the alternate screen, without a cursor
+	c.enter()
+	go c.run()
+	return c
+}
+
+func (p *program) newConsole(in *os.File, out io.Writer) *console {
+	return &console{in: in, fd: int(in.Fd()), out: out, coloured: p.colours(out), keys: make(chan keystroke), end: make(chan struct{})}
+}
+
+// draw replaces what the screen shows, unless the process is in the background. Each line must fit.
+func (c *console) draw(lines []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw {
+		_, _ = io.WriteString(c.out, "\x1b[H"+strings.Join(lines, "\x1b[K\r\n")+"\x1b[K\x1b[J")
+	}
 }
 
 // run switches the terminal when the process moves to the foreground or the background, and sends keys, until restore is
@@ -166,9 +193,13 @@ func (c *console) run() {
 		}
 		n, err := c.in.Read(b)
 		for _, x := range b[:n] {
-			switch k := r.next(x); k {
+			k := r.next(x)
+			if n == 1 && x == 0x1b { // the key itself: the sequence of another key comes at once
+				k = keyEscape
+			}
+			switch k {
 			case keyNone:
-			case keySuspend:
+			case keyCtrlZ:
 				c.leave()
 				suspend()
 			default:
@@ -204,6 +235,7 @@ func (c *console) enter() bool {
 		c.before = before
 	}
 	c.raw = true
+	_, _ = io.WriteString(c.out, c.entering)
 	return true
 }
 
@@ -213,7 +245,7 @@ func (c *console) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.raw && inForeground(c.fd) {
-		_, _ = io.WriteString(c.out, c.shown.clear(terminalWidth(c.out)))
+		_, _ = io.WriteString(c.out, c.shown.clear(terminalWidth(c.out))+c.leaving)
 		_ = term.Restore(c.fd, c.before)
 	}
 	c.raw = false

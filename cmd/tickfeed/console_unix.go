@@ -47,6 +47,9 @@ func waitInput(fd int, d time.Duration) bool {
 // continued are the signals that continue a stopped process: the shell had the terminal in the meantime.
 var continued = []os.Signal{syscall.SIGCONT}
 
+// resizes are the signals of a terminal whose size has changed.
+var resizes = []os.Signal{syscall.SIGWINCH}
+
 // suspend stops the process group, as a terminal that is not raw does at Ctrl-Z. It returns when the group is continued,
 // or after suspendTime if the kernel does not stop the group because no shell could continue it.
 func suspend() {

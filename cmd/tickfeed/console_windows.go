@@ -15,6 +15,6 @@ func hasTerminal() bool { return true }
 
 func waitInput(int, time.Duration) bool { return true }
 
-var continued []os.Signal
+var continued, resizes []os.Signal
 
 func suspend() {}

@@ -614,7 +614,10 @@ func (s *service) run(ctx context.Context) error {
 func (s *service) site() ops.Site {
 	started := time.Now()
 	view := ops.NewPublisher(s.pub, s.o.staleAfter)
-	view.Source, view.Keeps = s.input.String(), s.o.keeps()
+	view.Source, view.RetainBytes, view.RetainAge = s.input.String(), s.o.retain.bytes, s.o.retain.age
+	if s.o.journal == "" {
+		view.Memory = int64(s.o.memory)
+	}
 	site := ops.Site{
 		Command: "publish", Status: func() any { return newPublisherStatus(s.pub, s.input.String(), started) }, Ready: view.Ready, Conns: view.Conns,
 		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
@@ -624,17 +627,6 @@ func (s *service) site() ops.Site {
 		site.Routes = append(site.Routes, s.input.director.routes()...)
 	}
 	return site
-}
-
-// keeps returns where the numbers are that a subscriber who is behind is sent.
-func (o *publishOptions) keeps() ops.Keeps {
-	switch {
-	case o.journal == "":
-		return ops.KeepsMemory
-	case o.retain != retention{}:
-		return ops.KeepsSome
-	}
-	return ops.KeepsAll
 }
 
 // endTime bounds how long a publisher waits for its source and its connections at the end: a disk that hangs may block

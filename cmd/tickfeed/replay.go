@@ -312,7 +312,7 @@ func (s *replaying) pacing(st replay.Status) string {
 }
 
 // run plays and serves until the end, or until ctx ends.
-func (s *replaying) run(ctx context.Context, keys <-chan keyPress) error {
+func (s *replaying) run(ctx context.Context, keys <-chan keystroke) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.stage.Run(running) })
 	if s.web != nil {
@@ -412,7 +412,7 @@ func (s *replaying) site() ops.Site {
 			return pub.Publisher
 		}
 		return nil
-	}, Source: strings.Join(s.names, " "), Keeps: ops.KeepsAll}
+	}, Source: strings.Join(s.names, " ")}
 	status := func() any { return replayStatus{s.player.Status(), s.info()} }
 	return ops.Site{
 		Command: "replay", Status: status, Ready: view.Ready, Conns: view.Conns,
@@ -614,12 +614,33 @@ func (s *replaying) sayStatus(st replay.Status) {
 		"seq", st.Seq, "ticks", st.Ticks, "subscribers", i.Subscribers, "behind_ns", int64(st.Behind))
 }
 
+// A keyPress is the command of a key.
+type keyPress uint8
+
+const (
+	pressNothing keyPress = iota
+	pressPause
+	pressStep
+	pressFaster
+	pressSlower
+	pressBack
+	pressForward
+	pressHelp
+	pressQuit
+	pressInterrupt
+)
+
+var keyPresses = map[keystroke]keyPress{
+	' ': pressPause, 's': pressStep, '+': pressFaster, '=': pressFaster, '-': pressSlower, ',': pressBack, '.': pressForward,
+	'?': pressHelp, 'h': pressHelp, 'q': pressQuit, keyCtrlC: pressInterrupt, keyLeft: pressBack, keyRight: pressForward,
+}
+
 // obey carries out the commands of the keys.
-func (s *replaying) obey(ctx context.Context, keys <-chan keyPress) error {
+func (s *replaying) obey(ctx context.Context, keys <-chan keystroke) error {
 	for {
 		select {
 		case k := <-keys:
-			err := unlessStopped(s.press(ctx, k))
+			err := unlessStopped(s.press(ctx, keyPresses[k]))
 			if errors.As(err, new(*replay.RangeError)) {
 				s.p.notef("%v", err) // such as a seek beyond the end
 			} else if err != nil {
@@ -637,33 +658,33 @@ const keySeek = 10 * time.Second
 func (s *replaying) press(ctx context.Context, k keyPress) error {
 	st := s.player.Status()
 	switch k {
-	case keyPause:
+	case pressPause:
 		if st.State == replay.Paused {
 			return s.player.Resume(ctx)
 		}
 		return s.player.Pause(ctx)
-	case keyStep:
+	case pressStep:
 		return s.player.Step(ctx, 1)
-	case keyFaster, keySlower:
+	case pressFaster, pressSlower:
 		speed := float64(st.Speed)
 		switch {
 		case speed == replay.Max:
 			speed = 1
-		case k == keyFaster:
+		case k == pressFaster:
 			speed = min(2*speed, replay.MaxSpeed)
 		default:
 			speed = max(speed/2, replay.MinSpeed)
 		}
 		return s.player.SetSpeed(ctx, speed)
-	case keyHelp:
+	case pressHelp:
 		s.p.notef("%s", keysHelp)
-	case keyBack:
+	case pressBack:
 		return s.player.Seek(ctx, replay.ToOffset(-keySeek))
-	case keyForward:
+	case pressForward:
 		return s.player.Seek(ctx, replay.ToOffset(keySeek))
-	case keyQuit:
+	case pressQuit:
 		return errOver
-	case keyInterrupt:
+	case pressInterrupt:
 		return errInterrupted
 	}
 	return nil

@@ -16,11 +16,13 @@ import (
 type colour uint8
 
 const (
-	plain  colour = 0
-	dim    colour = 2
-	red    colour = 31 // lost, wrong
-	green  colour = 32 // recovered, sound
-	yellow colour = 33 // unusual, but nothing lost
+	plain   colour = 0
+	bold    colour = 1
+	dim     colour = 2
+	reverse colour = 7
+	red     colour = 31 // lost, wrong
+	green   colour = 32 // recovered, sound
+	yellow  colour = 33 // unusual, but nothing lost
 )
 
 // A screen formats text for people on one stream. The zero screen leaves it unchanged.

@@ -229,6 +229,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed health", prepare: "until ./tickfeed health; do sleep 0.01; done", shows: `journal: ok\nhead: ok\nok`},
 		{command: "./tickfeed control connections", shows: `0 of 0 connections`},
 		{command: "curl -s localhost:8427/metrics | grep '^tickfeed_subscribers '", does: "./tickfeed control status", shows: `publishing simulated market, seed 1 since (?s:.*)next\s+seq\s+\d+,\s+0\s+subscribers`},
+		{command: "./tickfeed top", does: "./tickfeed top --once unix:c.sock", shows: `(?s)publish  simulated market, seed 1.*nobody is connected.*AAPL@SIM`},
 		{command: "./tickfeed control reload", shows: `there is nothing to read again`},
 		{command: "./tickfeed control drain --over 30s", shows: `draining: there are no subscribers`},
 	}

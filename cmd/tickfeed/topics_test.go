@@ -56,7 +56,7 @@ func TestHelpScenarios(t *testing.T) {
 
 // Help fits a terminal of 80 columns.
 func TestHelpWidth(t *testing.T) {
-	for _, name := range []string{"", "completion", "completion bash", "completion zsh", "bench", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "sim", "subscribe", "version"} {
+	for _, name := range []string{"", "completion", "completion bash", "completion zsh", "bench", "control", "cut", "demo", "export", "import", "inspect", "merge", "publish", "record", "replay", "sim", "subscribe", "top", "version"} {
 		page := helpOf(t, strings.Fields(name+" --help")...)
 		for line := range strings.Lines(page) {
 			assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), columns, "%s: %s", name, line)
