@@ -39,6 +39,7 @@ type publishOptions struct {
 	imports importOptions
 
 	serviceOptions
+	users      string // file of --users; empty for none
 	http       httpOptions
 	staleAfter time.Duration
 
@@ -121,6 +122,7 @@ Type=notify and WatchdogSec are supported.`,
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.serviceOptions.define(f, "", "")
+		f.StringVar(&o.users, "users", "", "admit only the users in `FILE`, and send each what they may see; tickfeed user add adds one and describes the file; read again when it changes")
 	})
 	group(cmd, groupTLS, o.tls.define)
 	o.http.define(cmd, "")
@@ -211,6 +213,17 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
+	var authorize func(publisher.Login) (*publisher.Permission, error)
+	if o.users != "" {
+		if credentials != "" {
+			return usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: remove that one")
+		}
+		file, err := openUsers(o.users, o.tls.clientCA != "", log)
+		if err != nil {
+			return err
+		}
+		authorize = file.Authorize
+	}
 	input := input{o: o, paths: paths, director: &director{say: p.notef}}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err
@@ -239,7 +252,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
 		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
-		Token: credentials, TLS: encryption, Server: software(), Source: input.String(), Logger: log,
+		Token: credentials, Authorize: authorize, TLS: encryption, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
 		closeListeners(append(listeners, web))

@@ -232,6 +232,9 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed top", does: "./tickfeed top --once unix:c.sock", shows: `(?s)publish  simulated market, seed 1.*nobody is connected.*AAPL@SIM`},
 		{command: "./tickfeed control reload", shows: `there is nothing to read again`},
 		{command: "./tickfeed control drain --over 30s", shows: `draining: there are no subscribers`},
+		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
+		{command: "./tickfeed publish --journal j --users users.yml &", prepare: "wait; true", shows: `\[\d\] \d+`},
+		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
 	}
 	var known []string
 	for _, s := range steps {
