@@ -204,25 +204,14 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 	}
-	credentials, err := token(cmd.Context(), o.tokenFile)
-	if err != nil {
-		return err
-	}
 	log := p.logger(zerolog.InfoLevel)
 	encryption, err := o.tls.config(log, certs.Protocol)
 	if err != nil {
 		return err
 	}
-	var authorize func(publisher.Login) (*publisher.Permission, error)
-	if o.users != "" {
-		if credentials != "" {
-			return usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: remove that one")
-		}
-		file, err := openUsers(o.users, o.tls.clientCA != "", log)
-		if err != nil {
-			return err
-		}
-		authorize = file.Authorize
+	who, err := o.admission(cmd.Context(), log)
+	if err != nil {
+		return err
 	}
 	input := input{o: o, paths: paths, director: &director{say: p.notef}}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
@@ -252,13 +241,13 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
 		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
-		Token: credentials, Authorize: authorize, TLS: encryption, Server: software(), Source: input.String(), Logger: log,
+		Token: who.token, Authorize: who.authorize(), TLS: encryption, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan drainage, 1), reload: &reloader{log: log, files: o.tls.reloadables()}}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan drainage, 1), reload: &reloader{log: log, files: append(o.tls.reloadables(), who.reloadables()...)}}
 	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,28 +10,74 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/codec"
+	"tickfeed/publisher"
 	"tickfeed/publisher/users"
 )
 
-// openUsers reads the file of publish --users. Changes of the file are logged. certificates says that clients show verified ones.
-func openUsers(path string, certificates bool, log zerolog.Logger) (*users.File, error) {
-	file, err := users.Open(path, func(err error) {
+// An admission is who may connect to a publisher.
+type admission struct {
+	token codec.Token // that all clients must present; empty for none
+	users *users.File // nil for none
+}
+
+// admission returns who may connect. Changes of the file of --users are logged.
+func (o *publishOptions) admission(ctx context.Context, log zerolog.Logger) (a admission, err error) {
+	if a.token, err = token(ctx, o.tokenFile); err != nil || o.users == "" {
+		return a, err
+	}
+	if a.token != "" {
+		return a, usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: remove that one")
+	}
+	file, err := users.Open(o.users, func(err error) {
 		if err != nil {
 			log.Error().Err(err).Msg("users")
 		} else {
-			log.Info().Str("file", path).Msg("new users are in force")
+			log.Info().Str("file", o.users).Msg("new users are in force")
 		}
 	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, usage("--users: %w; tickfeed user add NAME --users %s creates it", err, path)
+		return a, usage("--users: %w; tickfeed user add NAME --users %s creates it", err, o.users)
 	case err != nil:
-		return nil, usage("--users: %w", err)
+		return a, usage("--users: %w", err)
 	}
-	if name := file.NeedsCertificates(); name != "" && !certificates {
-		return nil, usage("--users %s: user %s is known by a certificate: name the authorities whose clients are admitted with --tls-client-ca", path, name)
+	if name := file.NeedsCertificates(); name != "" && o.tls.clientCA == "" {
+		return a, usage("--users %s: user %s is known by a certificate: name the authorities whose clients are admitted with --tls-client-ca", o.users, name)
 	}
-	return file, nil
+	a.users = file
+	return a, nil
+}
+
+// authorize returns what publisher.Config takes.
+func (a admission) authorize() func(publisher.Login) (*publisher.Permission, error) {
+	if a.users == nil {
+		return nil
+	}
+	return a.users.Authorize
+}
+
+// String describes a for people.
+func (a admission) String() string {
+	switch {
+	case a.users != nil:
+		n, _ := a.users.Reload()
+		return plural(n, "user")
+	case a.token != "":
+		return "clients with the token"
+	}
+	return "any client"
+}
+
+// reloadables returns the file of users, as what reload reads again.
+func (a admission) reloadables() []reloadable {
+	if a.users == nil {
+		return nil
+	}
+	return []reloadable{{"users", func() (string, error) {
+		n, err := a.users.Reload()
+		return plural(n, "user"), err
+	}}}
 }
 
 // userOptions are the flags of user add.

@@ -47,6 +47,9 @@ func TestUsers(t *testing.T) {
 	chief.says(t, "user chief may not see AAPL")
 	require.NoError(t, os.WriteFile(path, []byte("- name: chief\n"), 0o600))
 	pub.says(t, "users.yml:1: a user has either token_sha256")
+	reload := startCommand(t, dir, "control", "reload", "--addr", "unix:h.sock")
+	assert.Equal(t, exitFailure, reload.exit(t))
+	assert.Contains(t, reload.err.String(), "users: users.yml:1: a user has either")
 	before, _, _ := strings.Cut(text, "- name: chief")
 	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
 	assert.Equal(t, exitRefused, chief.exit(t))
@@ -70,6 +73,7 @@ func TestWrongUsers(t *testing.T) {
 	}{
 		{[]string{"publish", "--users", "none.yml"}, "tickfeed user add NAME --users none.yml creates it"},
 		{[]string{"publish", "--users", "bad.yml"}, "bad.yml:1: depth: want l1 or l2"},
+		{[]string{"publish", "--users", "bad.yml", "--check"}, "bad.yml:1: depth: want l1 or l2"},
 		{[]string{"publish", "--users", "san.yml"}, "user risk is known by a certificate: name the authorities whose clients are admitted with --tls-client-ca"},
 		{[]string{"publish", "--users", "san.yml", "--tls-cert", "a.pem", "--tls-key", "a.key"}, "with --tls-client-ca"},
 		{[]string{"publish", "--users", "san.yml", "--token-file", "token"}, "exclude each other"},

@@ -48,6 +48,7 @@ type File struct {
 	read  time.Time // when text was read
 	text  []byte    // what was read last, used or not
 	err   error     // of reading the file; nil if text was read
+	wrong error     // why text is not used; nil if it is
 	users *index
 }
 
@@ -104,24 +105,37 @@ func (f *File) Authorize(login publisher.Login) (*publisher.Permission, error) {
 	return u.Permission, nil
 }
 
+// Reload reads the file now. It returns the number of users in force, and an error if those are not the users of the file.
+func (f *File) Reload() (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readLocked()
+	return len(f.users.tokens) + len(f.users.names), f.wrong
+}
+
 // current returns the users, and reads the file again if that is due.
 func (f *File) current() *index {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if time.Since(f.read) < readInterval {
-		return f.users
+	if time.Since(f.read) >= readInterval {
+		f.readLocked()
 	}
+	return f.users
+}
+
+// readLocked reads the file.
+func (f *File) readLocked() {
 	text, err := readFile(f.path)
 	f.read = time.Now()
 	if same := err == nil && f.err == nil && bytes.Equal(text, f.text) || err != nil && f.err != nil && err.Error() == f.err.Error(); same {
-		return f.users
+		return
 	}
 	f.text, f.err = text, err
 	var list []*User
 	if err == nil {
 		list, err = Parse(f.path, text)
 	}
-	if err != nil {
+	if f.wrong = err; err != nil {
 		err = fmt.Errorf("%w; the users before stay in force", err)
 	} else {
 		f.users = newIndex(list, f.users)
@@ -129,7 +143,6 @@ func (f *File) current() *index {
 	if f.changed != nil {
 		f.changed(err)
 	}
-	return f.users
 }
 
 // newIndex indexes list. Permissions that are as in the index before stay the same pointers.
