@@ -225,6 +225,9 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:`},
 		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
 		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},
+		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
+		{command: "./tickfeed publish --journal j --users users.yml &", prepare: "kill -INT $(jobs -p); wait; true", shows: `\[\d\] \d+`},
+		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
 		{command: "./tickfeed publish --journal j --http localhost &", does: "./tickfeed publish --journal j --http unix:c.sock &", prepare: "kill -INT $(jobs -p); wait; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed health", prepare: "until ./tickfeed health; do sleep 0.01; done", shows: `journal: ok\nhead: ok\nok`},
 		{command: "./tickfeed control connections", shows: `0 of 0 connections`},
@@ -232,9 +235,6 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed top", does: "./tickfeed top --once unix:c.sock", shows: `(?s)publish  simulated market, seed 1.*nobody is connected.*AAPL@SIM`},
 		{command: "./tickfeed control reload", shows: `there is nothing to read again`},
 		{command: "./tickfeed control drain --over 30s", shows: `draining: there are no subscribers`},
-		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
-		{command: "./tickfeed publish --journal j --users users.yml &", prepare: "wait; true", shows: `\[\d\] \d+`},
-		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
 	}
 	var known []string
 	for _, s := range steps {
