@@ -62,6 +62,10 @@ var goldenControl = []struct {
 		Version: 1, Server: "tickfeed 0.1", Lineage: lineageA, Head: 45, Tail: 1, Heartbeat: time.Second,
 		Seed: LineSeed(sessionA, Filter{"AAPL"}), Start: 42, Now: opening, Features: []string{FeatureAck}, Granted: &Filter{"AAPL"},
 	}},
+	{"welcome-limits", &Welcome{
+		Version: 1, Server: "tickfeed 0.1", Lineage: lineageA, Head: 45, Tail: 1, Heartbeat: time.Second,
+		Seed: LineSeed(sessionA, Filter{"?*"}), Start: 45, Now: opening, Granted: &Filter{"?*"}, Limits: "without the patterns ES*",
+	}},
 	{"welcome", &Welcome{
 		Version: 1, Server: "tickfeed 0.1", Mode: ModeSimulation, Lineage: lineageAB,
 		Head: 45, Tail: 1, Heartbeat: time.Second, Seed: seedB, Start: 42, Reason: StartedRewound, Now: opening,
@@ -77,6 +81,7 @@ var goldenControl = []struct {
 	{"subscribe", &Subscribe{Request: 7, Filter: Filter{"AAPL", "MSFT"}}},
 	{"subscribed", &Subscribed{Request: 7, From: 45, Seed: LineSeed(sessionB, Filter{"AAPL", "MSFT"})}},
 	{"subscribed-granted", &Subscribed{Request: 8, From: 45, Seed: LineSeed(sessionB, Filter{"AAPL"}), Granted: &Filter{"AAPL"}}},
+	{"subscribed-limits", &Subscribed{From: 45, Seed: LineSeed(sessionB, Filter{"AAPL"}), Granted: &Filter{"AAPL"}, Limits: "without the levels of the book"}},
 	{"pulse", &Pulse{Next: 45, Echo: opening + 1000*millis}},
 	{"end", &End{Final: 45}},
 	{"file", &FileHeader{

@@ -149,10 +149,10 @@ func (m *Welcome) layout(w wire) {
 	seq(w, "start", &m.Start, 1)
 	enum(w, "reason", &m.Reason, StartedBySnapshot)
 	w.int("now", &m.Now)
-	if w.more(len(m.Features) > 0 || m.Granted != nil) {
+	if w.more(len(m.Features) > 0 || m.Granted != nil || m.Limits != "") {
 		features(w, "features", &m.Features)
 	}
-	granted(w, &m.Granted)
+	granted(w, &m.Granted, &m.Limits)
 	if m.Tail > m.Head {
 		w.invalid("tail", "%d, want at most head %d", m.Tail, m.Head)
 	}
@@ -230,7 +230,7 @@ func (m *Subscribed) layout(w wire) {
 	w.uint("request", &m.Request)
 	seq(w, "from", &m.From, 1)
 	seed(w, "seed", &m.Seed)
-	granted(w, &m.Granted)
+	granted(w, &m.Granted, &m.Limits)
 }
 
 // Type is TypePulse.
@@ -408,16 +408,24 @@ func filter(w wire, field string, v *Filter) {
 	}
 }
 
-// granted handles the last element of a welcome or subscribed message, which is present if the publisher grants another filter
-// than the client asked for.
-func granted(w wire, v **Filter) {
-	if !w.more(*v != nil) {
+// granted handles the last elements of a welcome or subscribed message: the filter, which is present if the publisher grants
+// another one than the client asked for or the line lacks something else, and what it lacks.
+func granted(w wire, v **Filter, limits *string) {
+	if !w.more(*v != nil || *limits != "") {
 		return
 	}
-	if *v == nil {
+	switch {
+	case *v != nil:
+	case w.reading():
 		*v = new(Filter)
+	default:
+		w.invalid("limits", "%q without the filter granted", *limits)
+		return
 	}
 	filter(w, "filter granted", *v)
+	if w.more(*limits != "") {
+		note(w, "limits", limits)
+	}
 }
 
 func features(w wire, field string, v *[]string) {

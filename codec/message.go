@@ -149,9 +149,14 @@ type Hello struct {
 	Features               []string      // features that the client supports; see FeatureAck
 }
 
-// FeatureAck is the feature that allows a client to send a pulse as soon as it has applied ticks, in addition to one per
-// interval.
-const FeatureAck = "ack"
+// The features.
+const (
+	// FeatureAck allows a client to send a pulse as soon as it has applied ticks, in addition to one per interval.
+	FeatureAck = "ack"
+	// FeatureNarrow allows a publisher to send a Subscribed with request 0, without a Subscribe: what the client may see has
+	// changed.
+	FeatureNarrow = "narrow"
+)
 
 // A StartReason is how the publisher chose the start of a line.
 type StartReason uint8
@@ -180,6 +185,7 @@ type Welcome struct {
 	Now       int64    // the publisher's clock, in nanoseconds since the Unix epoch
 	Features  []string // the features of the hello that the publisher grants
 	Granted   *Filter  // the part of the hello's filter that the publisher grants; nil for all of it
+	Limits    string   // what the line lacks, because the client may not see it, for people; empty for nothing. Needs Granted
 }
 
 // A Code is why a connection was refused or ended.
@@ -197,11 +203,12 @@ const (
 	CodeSilent                       // nothing heard for three intervals
 	CodeInternal                     // the sender failed
 	CodeDone                         // the client has received what it wanted
+	CodeDenied                       // the client may not have what it asked for
 )
 
 var codeNames = [...]string{
 	"", "shutdown", "busy", "version", "unauthorized", "protocol", "bad request", "slow",
-	"silent", "internal", "done",
+	"silent", "internal", "done", "denied",
 }
 
 func (c Code) String() string {
@@ -286,6 +293,7 @@ type Subscribed struct {
 	From    uint64 // the next number of the line
 	Seed    uint32
 	Granted *Filter // the part of the subscribe's filter that the publisher grants; nil for all of it
+	Limits  string  // as in Welcome
 }
 
 // A Pulse is the sign of life of a client.

@@ -38,7 +38,7 @@ func goodStreams() []stream {
 		w := begin(fromBeginning)
 		m := welcomeTo(1, 3)
 		m.Features, m.Granted = []string{"of-another-time"}, &Filter{}
-		w.bytes(grown(msg(m))...)
+		w.bytes(grown(msg(m), 0xa0)...) // with limits, which are empty
 		w.packet(1, 2, append(grown(entry(define(0))), grown(entry(quoteOf(0, 18725, 18726)))...))
 		w.bytes(grown(msg(&Heartbeat{Covered: 3, Head: 3, Now: opening + second}))...)
 		return w.bytes(grown(msg(&End{Final: 3}))...).raw

@@ -286,14 +286,14 @@ func widen(b []byte, v any, turn *int, message bool) []byte {
 	panic(fmt.Sprintf("%T", v))
 }
 
-// grown appends elements that this version does not know to a message or an entry whose array header is one byte.
-func grown(raw []byte) []byte {
-	const more = 3
-	if n := raw[0]&0x0f + more; n <= 15 {
+// grown appends known elements, each of one byte, and elements that this version does not know to a message or an entry whose array header is one byte.
+func grown(raw []byte, known ...byte) []byte {
+	if n := raw[0]&0x0f + byte(len(known)) + 3; n <= 15 {
 		raw = append([]byte{0x90 | n}, raw[1:]...)
 	} else {
 		raw = append([]byte{0xdc, 0, n}, raw[1:]...)
 	}
+	raw = append(raw, known...)
 	return append(raw, 0x92, 0x01, 0xa1, 'x', 0xcb, 0x40, 0x09, 0x21, 0xfb, 0x54, 0x44, 0x2d, 0x18, 0xc0) // [1, "x"], 3.14…, nil
 }
 

@@ -35,7 +35,7 @@ func TestStepsOfAFilter(t *testing.T) {
 	require.Len(t, filter, codec.MaxPatterns)
 	require.Greater(t, size, 57_000)
 
-	w := newWanted(filter, p.seq.catalog())
+	w := newWanted(filter, nil, p.seq.catalog())
 	assert.Empty(t, w.ids)
 	assert.Less(t, w.steps, instruments*3*codec.MaxPatterns, "%d for each pattern and instrument", w.steps/instruments/codec.MaxPatterns)
 	before := w.steps
@@ -65,7 +65,7 @@ func TestCostlyChangesWaitLonger(t *testing.T) {
 func TestOneTimerWaitsForAChange(t *testing.T) {
 	var m mailbox
 	for range changeBurst + 1 {
-		m.changed(time.Minute, 0)
+		m.made(time.Minute, 0)
 	}
 	require.True(t, m.ask(&codec.Subscribe{Request: 1}))
 	r, wait := m.next(time.Minute)
@@ -77,7 +77,7 @@ func TestOneTimerWaitsForAChange(t *testing.T) {
 	r, again = m.next(time.Minute + wait)
 	require.Zero(t, again)
 	require.Equal(t, uint64(1), uint64(r.Request))
-	m.changed(time.Minute+wait, 0)
+	m.made(time.Minute+wait, 0)
 	require.True(t, m.ask(&codec.Subscribe{Request: 2}))
 	_, again = m.next(time.Minute + wait)
 	require.Positive(t, again)

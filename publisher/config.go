@@ -3,6 +3,7 @@ package publisher
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -36,7 +37,12 @@ type Config struct {
 	WaitFor    int
 	MaxLag     time.Duration // lag limit of the slow-consumer policies for clients that set none; 0 for DefaultMaxLag
 	RetryAfter time.Duration // upper bound of the random delay that each client is asked to wait before it reconnects after a shutdown
-	Token      codec.Token   // token that clients must present; empty to accept all clients
+	Token      codec.Token   // token that clients must present; empty to accept all clients, or those that Authorize does
+	// Authorize returns what the user of a login may see, or an error if the login is wrong or no longer valid; its text is sent
+	// to the client. It is called at each login and, since permissions change, about once a second for each connection, so it
+	// must be quick, and return the same pointer as long as the permission is the same. An error ends the connection, and a
+	// permission for less narrows it. Calls are concurrent. It excludes Token. Package users makes one of a file.
+	Authorize func(Login) (*Permission, error)
 	// TLS makes all connections TLS, with the fast paths of plain ones: a listener of package tls would lose them, and every
 	// client that is slow for a moment. Nil for plain connections. Package certs makes one of files that may be replaced. If
 	// MinVersion is 0, only TLS 1.3 is spoken.
@@ -114,6 +120,9 @@ func (c *Config) fill() error {
 	if len(c.Token) > codec.MaxToken {
 		return fmt.Errorf("publisher: Token has %d bytes, at most %d", len(c.Token), codec.MaxToken)
 	}
+	if c.Token != "" && c.Authorize != nil {
+		return errors.New("publisher: Token and Authorize exclude each other: set one")
+	}
 	var err error
 	if c.TLS, err = fillTLS(c.TLS); err != nil {
 		return err
@@ -136,6 +145,9 @@ func (c *Config) fill() error {
 	c.MaxConnections, c.MaxHandshakes = cmp.Or(c.MaxConnections, DefaultConnections), c.handshakes()
 	return nil
 }
+
+// authenticates reports whether clients must show who they are.
+func (c *Config) authenticates() bool { return c.Token != "" || c.Authorize != nil }
 
 // handshakes returns MaxHandshakes or its default. One under TLS takes about 32 KiB.
 func (c *Config) handshakes() int {

@@ -60,6 +60,9 @@ type client struct {
 	since  time.Time // when it was accepted
 	name   string
 	cert   string // the name in its certificate, or ""
+	user   string // "" without Config.Authorize
+	login  *Login // nil without Config.Authorize
+	narrow bool   // the publisher may narrow the line unasked: see codec.FeatureNarrow
 	filter codec.Filter
 	back   bool // the hello had a position: the client has been connected before
 }
@@ -90,7 +93,7 @@ func newConn(p *Publisher, nc net.Conn, r *codec.Reader, h *codec.Hello) *conn {
 		p: p, nc: nc, in: receiver{raw: rawConn(nc), messages: r},
 		client: client{name: h.Client, filter: h.Filter, back: len(h.Position.Lineage) > 0},
 		slow:   consumer{policy: h.Slow, maxLag: cmp.Or(h.MaxLag, p.cfg.MaxLag)},
-		line:   line{p: p, filter: h.Filter, until: h.Until},
+		line:   line{p: p, filter: h.Filter, grant: grant{filter: h.Filter}, until: h.Until},
 	}
 	if s, ok := nc.(*secureConn); ok {
 		c.client.cert = s.identity()
@@ -122,6 +125,12 @@ func (c *conn) run() {
 	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client.name)).Strs("filter", filter)
 	if more > 0 {
 		e = e.Int("more_patterns", more)
+	}
+	if c.client.user != "" {
+		e = e.Str("user", cutText(c.client.user))
+	}
+	if c.line.grant.limited {
+		e = e.Str("limits", c.line.grant.limits)
 	}
 	if c.client.cert != "" {
 		e = e.Str("certificate", cutText(c.client.cert))
@@ -238,6 +247,9 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 		return &codec.Goodbye{Code: codec.CodeBusy, Text: "the snapshot was not read, and its memory is needed for other clients", Retry: true, RetryAfter: crowdedWait}
 	case errors.Is(reason, errSilent):
 		return &codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}
+	}
+	if denied := (*deniedError)(nil); errors.As(reason, &denied) {
+		return &codec.Goodbye{Code: denied.code, Text: denied.text, Retry: denied.retry}
 	}
 	if unreadable := (*unreadableError)(nil); errors.As(reason, &unreadable) {
 		return &codec.Goodbye{Code: codec.CodeInternal, Text: reason.Error(), Retry: true, RetryAfter: unreadableWait}

@@ -20,6 +20,9 @@
 // policy says what happens if it stays behind. Every start with a journal begins a child session, which subscribers of the
 // previous session follow. PROMISES.md lists all promises, each with its tests.
 //
+// Config.Authorize says who may connect, and what each user may see; package users makes one of a file. A living line follows when
+// that changes.
+//
 // With Config.TLS the connections are encrypted, and clients can be made to show a certificate; package certs makes such a
 // configuration of files that are renewed while in use.
 //

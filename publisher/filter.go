@@ -11,10 +11,11 @@ import (
 	"tickfeed/feed"
 )
 
-// wanted is the set of instruments that a filter matches. The name of an instrument id never changes within a
+// wanted is the set of instruments that a filter matches and a user may see. The name of an instrument id never changes within a
 // lineage, so definitions can only add to the set.
 type wanted struct {
 	filter  codec.Filter
+	permit  *Permission // of the user; nil for everything
 	matcher *codec.Matcher
 	steps   int                 // steps that the matcher took to make the set
 	bits    []uint64            // by instrument id
@@ -30,12 +31,12 @@ type definitions interface {
 	Definitions(want func(feed.InstrumentID) bool) iter.Seq[feed.Tick]
 }
 
-// newWanted returns the set of the instruments in known that filter matches, or nil if it matches all.
-func newWanted(filter codec.Filter, known definitions) *wanted {
-	if filter.All() {
+// newWanted returns the set of the instruments in known that filter matches and permit permits, or nil if that is everything.
+func newWanted(filter codec.Filter, permit *Permission, known definitions) *wanted {
+	if filter.All() && permit.whole() {
 		return nil
 	}
-	w := &wanted{filter: filter, matcher: codec.NewMatcher(filter)}
+	w := &wanted{filter: filter, permit: permit, matcher: codec.NewMatcher(filter)}
 	for t := range known.Definitions(nil) {
 		w.define(t.Instrument, t.Definition())
 	}
@@ -43,13 +44,13 @@ func newWanted(filter codec.Filter, known definitions) *wanted {
 }
 
 // wants is newWanted, run in a slot of server.work.
-func (p *Publisher) wants(filter codec.Filter, known definitions) *wanted {
-	if filter.All() {
+func (p *Publisher) wants(filter codec.Filter, permit *Permission, known definitions) *wanted {
+	if filter.All() && permit.whole() {
 		return nil
 	}
 	p.serving.work <- struct{}{}
 	defer func() { <-p.serving.work }()
-	return newWanted(filter, known)
+	return newWanted(filter, permit, known)
 }
 
 func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
@@ -57,7 +58,7 @@ func (w *wanted) define(id feed.InstrumentID, d *feed.Definition) {
 		return
 	}
 	match, steps := w.matcher.Count(d)
-	if w.steps += steps; !match {
+	if w.steps += steps; !match || !w.permit.sees(d) {
 		return
 	}
 	if w.n++; w.n <= maxListed {
@@ -105,6 +106,7 @@ type filtered struct {
 	lines []*line // the lines that share the output, all with the same filter and position
 	dst   []byte
 	seed  uint32
+	flat  bool   // the lines have no levels of the book
 	next  uint64 // number after the sealed packets in dst, or where dst begins
 
 	open  bool
@@ -209,7 +211,7 @@ var filterings = sync.Pool{New: func() any { return &filtering{equal: make(map[u
 // returns false if the pass has maxOuts outputs already.
 func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 	if i, shared := f.equal[l.seed]; shared {
-		if o := &f.outs[i]; o.next == l.next && slices.Equal(o.lines[0].filter, l.filter) {
+		if o := &f.outs[i]; o.next == l.next && slices.Equal(o.lines[0].filter, l.filter) && o.lines[0].permit.sameView(l.permit) {
 			o.lines = append(o.lines, l)
 			return i, true
 		}
@@ -224,7 +226,7 @@ func (f *filtering) add(l *line, ticks uint64) (out int, ok bool) {
 		f.outs = append(f.outs, filtered{})
 	}
 	o := &f.outs[i]
-	*o = filtered{lines: append(o.lines[:0], l), dst: o.dst[:0], seed: l.seed, next: l.next}
+	*o = filtered{lines: append(o.lines[:0], l), dst: o.dst[:0], seed: l.seed, next: l.next, flat: l.permit.shallow()}
 	f.equal[l.seed] = i
 	if uint64(l.wanted.n) > ticks || l.wanted.n > maxListed {
 		f.broad = append(f.broad, uint16(i))
@@ -291,7 +293,7 @@ func (f *filtering) packet(packets []byte) (size int) {
 			if e.Kind == feed.KindDefinition {
 				f.learn(body[:e.Size])
 			}
-			f.tick(&h, body[:e.Size], seq, e.Instrument)
+			f.tick(&h, body[:e.Size], seq, e.Instrument, isBook(e.Kind))
 		}
 		seq += e.Covers
 		body = body[e.Size:]
@@ -307,7 +309,7 @@ func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int)
 	ids, sizes, wanting := f.ids[:scanned], f.sizes[:scanned], f.wanting
 	if len(f.broad) > 0 {
 		for i, id := range ids {
-			f.tick(h, body[size:size+int(sizes[i])], seq+uint64(i), id)
+			f.tick(h, body[size:size+int(sizes[i])], seq+uint64(i), id, false)
 			size += int(sizes[i])
 		}
 		return size
@@ -324,33 +326,37 @@ func (f *filtering) fixed(h *codec.Packet, body []byte, seq uint64, scanned int)
 		size += int(sizes[i])
 	}
 	for _, hit := range f.hits[:hits] {
-		f.give(hit.out, h, body[hit.at:][:hit.size], seq+uint64(hit.n), ids[hit.n])
+		f.give(hit.out, h, body[hit.at:][:hit.size], seq+uint64(hit.n), ids[hit.n], false)
 	}
 	return size
 }
 
-// tick gives the tick numbered seq to the outputs that want it.
-func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
+// tick gives the tick numbered seq to the outputs that want it. book says that it changes the book only.
+func (f *filtering) tick(h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID, book bool) {
 	if int(id) < len(f.wanting) {
-		f.give(f.wanting[id], h, entry, seq, id)
+		f.give(f.wanting[id], h, entry, seq, id, book)
 	}
 	for _, i := range f.broad {
-		if o := &f.outs[i]; o.lines[0].wanted.has(id) {
+		if o := &f.outs[i]; o.lines[0].wanted.has(id) && !(book && o.flat) {
 			o.add(h, entry, seq)
 		}
 	}
 }
 
 // give gives a tick to out, the entry of wanting for its instrument.
-func (f *filtering) give(out uint16, h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID) {
+func (f *filtering) give(out uint16, h *codec.Packet, entry []byte, seq uint64, id feed.InstrumentID, book bool) {
 	switch out {
 	case 0:
 	case several:
 		for _, i := range f.several[id] {
-			f.outs[i].add(h, entry, seq)
+			if o := &f.outs[i]; !(book && o.flat) {
+				o.add(h, entry, seq)
+			}
 		}
 	default:
-		f.outs[out-1].add(h, entry, seq)
+		if o := &f.outs[out-1]; !(book && o.flat) {
+			o.add(h, entry, seq)
+		}
 	}
 }
 

@@ -142,7 +142,7 @@ func TestFilter(t *testing.T) {
 				if i%2 == 1 {
 					filter = lines[i-1].filter
 				}
-				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, p.seq.state)}
+				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, nil, p.seq.state)}
 				lines[i].in(p.session)
 				lines[i].begin(from)
 				at[i] = from
@@ -237,7 +237,7 @@ func BenchmarkFilter(b *testing.B) {
 						require.True(b, ok)
 						filter = append(filter, d.Symbol)
 					}
-					l := &line{p: p, filter: filter, wanted: newWanted(filter, p.seq.state)}
+					l := &line{p: p, filter: filter, wanted: newWanted(filter, nil, p.seq.state)}
 					l.in(p.session)
 					l.begin(p.seq.next)
 					lines = append(lines, l)

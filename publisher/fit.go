@@ -49,7 +49,7 @@ func (c *Config) Fit(n int) error {
 	wanted, first := cmp.Or(c.MaxConnections, DefaultConnections), c.handshakes()
 	handshakes := max(1, min(first, sockets/handshakeShare))
 	connections := sockets - handshakes
-	if c.Token != "" {
+	if c.authenticates() {
 		connections -= min(guessAnswers, handshakes)
 	}
 	if connections = min(wanted, connections); connections < wanted {

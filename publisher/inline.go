@@ -55,7 +55,7 @@ func (c *conn) take() bool {
 	if c.out.try == nil || !c.turn.TryLock() {
 		return false
 	}
-	if c.over || !c.out.drain() || c.out.failed != nil || !c.line.inMem || c.p.log.holed.Load() {
+	if c.over || !c.out.drain() || c.out.failed != nil || !c.line.inMem || c.line.read < c.line.floor || c.p.log.holed.Load() {
 		c.turn.Unlock()
 		return false
 	}
@@ -86,7 +86,7 @@ func (c *conn) stay() served {
 // together, and this connection would otherwise stay alone for as long as the log grows.
 func (c *conn) joins() bool {
 	l := &c.line
-	if l.wanted == nil || c.out.try == nil || !l.inMem || l.read < c.progress.position || c.line.covered() || l.session.ID != c.p.session.ID || c.p.log.holed.Load() {
+	if l.wanted == nil || c.out.try == nil || !l.inMem || l.read < max(c.progress.position, l.floor) || c.line.covered() || l.session.ID != c.p.session.ID || c.p.log.holed.Load() {
 		return false
 	}
 	v, ok := c.p.log.view(l.at)

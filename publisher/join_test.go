@@ -29,7 +29,7 @@ func TestSnapshotIsWrittenInPlace(t *testing.T) {
 		next, _ := p.log.end()
 		j, l := p.joinAt(next, 0), &line{p: p, filter: filter}
 		l.in(p.session)
-		l.wanted = newWanted(filter, j.state)
+		l.wanted = newWanted(filter, nil, j.state)
 		all, c := &p.serving.snapshots, &conn{p: p}
 		v := &stateView{seq: j.seq, line: l, scope: codec.ScopeAll}
 		held, _ := all.hold(c, v, j.state)

@@ -15,10 +15,13 @@ type line struct {
 	p       *Publisher
 	session feed.Session // session of the next packets
 	seed    uint32
-	next    uint64 // number after the last one sent to the client, or the start of the line
-	filter  codec.Filter
-	until   uint64  // number at which the line ends, as the client asked; 0 for no end
-	wanted  *wanted // nil for all instruments
+	next    uint64       // number after the last one sent to the client, or the start of the line
+	filter  codec.Filter // as the client asked
+	permit  *Permission  // nil for everything
+	grant   grant        // what permit leaves of filter
+	floor   uint64       // the numbers below are too old for permit, and are reported as gone; 0 for none
+	until   uint64       // number at which the line ends, as the client asked; 0 for no end
+	wanted  *wanted      // nil for all instruments
 
 	at     place
 	inMem  bool
@@ -140,12 +143,19 @@ func (l *line) reopen() {
 // in makes s the session of the line, and computes its seed.
 func (l *line) in(s feed.Session) {
 	l.session = s
-	l.seed = codec.LineSeed(s.ID, l.filter)
+	l.seed = codec.LineSeed(s.ID, l.grant.filter)
 }
 
 // advance returns the next chunk, without data if the line is caught up. Data that has to be encoded is written to
 // buf; the chunk refers to buf or to the log.
 func (l *line) advance(buf []byte) (chunk, error) {
+	if l.read < l.floor {
+		c, err := l.lost(feed.Range{From: l.read, To: l.floor}, codec.GoneExpired, buf)
+		if err == nil {
+			l.begin(l.next)
+		}
+		return c, err
+	}
 	if l.inMem {
 		v, ok := l.p.log.view(l.at)
 		if ok {

@@ -90,7 +90,7 @@ func TestTimeOfWhatIsNotSent(t *testing.T) {
 	}
 
 	out.Store(true)
-	l := &line{p: p, wanted: newWanted(codec.Filter{"B"}, p.seq.catalog()), next: 2, read: 50}
+	l := &line{p: p, wanted: newWanted(codec.Filter{"B"}, nil, p.seq.catalog()), next: 2, read: 50}
 	assert.Empty(t, l.skip(nil))
 	_, err = l.withhold(50, nil)
 	assert.ErrorIs(t, err, syscall.EMFILE)

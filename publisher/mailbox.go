@@ -20,7 +20,10 @@ type mailbox struct {
 	timed    bool           // a timer will call the writer when a filter change may be made
 	left     error          // errClientLeft or errLost: the client has left, so no goodbye is sent
 	leaving  *codec.Goodbye // goodbye with which the reader wants to end the connection
-	departed chan struct{}  // closed when the reader ends; set while the writer is in waitFor
+	permit   *Permission    // of the user, as of the last check; nil without Config.Authorize
+	changed  bool           // the line does not follow permit yet
+	denied   *deniedError   // the user may not connect any more; nil otherwise
+	departed chan struct{}  // closed when the reader ends or the user is denied; set while the writer is in waitFor
 }
 
 // A starter starts the writer of a connection.
@@ -64,10 +67,48 @@ func (m *mailbox) end(bye *codec.Goodbye, left error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.leaving, m.left = bye, left
+	m.departLocked()
+}
+
+func (m *mailbox) departLocked() {
 	if m.departed != nil {
 		close(m.departed)
 		m.departed = nil
 	}
+}
+
+// deny records that the user may not connect any more. It returns false if that is recorded already.
+func (m *mailbox) deny(why *deniedError) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.denied != nil {
+		return false
+	}
+	m.denied = why
+	m.departLocked()
+	return true
+}
+
+// allow records the permission of the user. It returns false if it is the one that is recorded already.
+func (m *mailbox) allow(p *Permission) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.permit == p {
+		return false
+	}
+	m.permit, m.changed = p, true
+	return true
+}
+
+// allowed returns the permission that the line must follow, or nil if it does.
+func (m *mailbox) allowed() *Permission {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.changed {
+		return nil
+	}
+	m.changed = false
+	return m.permit
 }
 
 // ending returns the reason for which the reader has ended, or nil.
@@ -81,6 +122,8 @@ func (m *mailbox) endingLocked() error {
 	switch {
 	case m.left != nil:
 		return m.left
+	case m.denied != nil:
+		return m.denied
 	case m.leaving != nil && m.leaving.Code == codec.CodeSilent:
 		return errSilent
 	case m.leaving != nil:
@@ -93,6 +136,16 @@ func (m *mailbox) endingLocked() error {
 func (m *mailbox) gone() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.left
+}
+
+// lost returns why what is being written is of no use: the client has left, or its user may not connect any more.
+func (m *mailbox) lost() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left == nil && m.denied != nil {
+		return m.denied
+	}
 	return m.left
 }
 
@@ -127,8 +180,8 @@ func (m *mailbox) next(now time.Duration) (r *codec.Subscribe, wait time.Duratio
 	return r, 0
 }
 
-// changed records a filter change that took the given number of steps.
-func (m *mailbox) changed(now time.Duration, steps int) {
+// made records a filter change that took the given number of steps.
+func (m *mailbox) made(now time.Duration, steps int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.timed = false

@@ -88,6 +88,9 @@ func open(cfg Config, origin Origin) (*Publisher, error) {
 	size := int(min(segmentSize, cfg.Memory/minSegments))
 	p.assemble(newMemlog(size, int(cfg.Memory/int64(size)), next, lastTime, state.Clone()), state, event)
 	p.done.Go(p.flusher.run)
+	if cfg.Authorize != nil {
+		p.done.Go(p.watch)
+	}
 	for i := range p.serving.pumps {
 		p.done.Go(func() { p.serving.pumps[i].run(p.flusher.closing, p.cfg.Sleep) })
 	}

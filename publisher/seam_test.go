@@ -61,7 +61,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	s.conn = &conn{p: p, mail: mailbox{writing: true}, line: line{p: p, filter: filter}}
 	l := &s.conn.line
 	l.in(p.session)
-	l.wanted = newWanted(filter, p.seq.state)
+	l.wanted = newWanted(filter, nil, p.seq.state)
 	s.at = 1
 	if inMemory {
 		s.at = p.log.tail()

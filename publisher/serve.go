@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +27,7 @@ type server struct {
 
 	mu         sync.Mutex
 	conns      map[*conn]struct{} // logged in
+	users      map[string]int     // their number, by user
 	handshakes *list.List         // of *entrant, not logged in, oldest first
 	opened     uint64             // connections so far
 	joined     uint64             // connections that logged in so far
@@ -84,7 +84,7 @@ func (s *server) init(cfg Config) {
 	if cfg.TLS != nil {
 		s.grace = secureGrace
 	}
-	s.conns = make(map[*conn]struct{})
+	s.conns, s.users = make(map[*conn]struct{}), make(map[string]int)
 	s.leftBy, s.refusedBy = make(map[Reason]uint64), make(map[codec.Code]uint64)
 	s.handshakes = list.New()
 	s.pulses = make(chan struct{}, 1)
@@ -269,14 +269,10 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	if err == nil && refusal == nil && stopped {
 		if leaving := s.dismissed.Load(); leaving != nil {
 			refusal = leaving.refusal(p.chance(e.number))
-		} else if len(s.conns) >= s.most {
-			refusal = &codec.Refusal{
-				Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second,
-				Text: fmt.Sprintf("%d subscribers are connected, which is the limit", len(s.conns)),
-			}
-		} else {
+		} else if refusal = s.roomForLocked(c); refusal == nil {
 			s.enteredLocked(e)
 			s.conns[c] = struct{}{}
+			s.users[c.client.user]++
 			s.joined++
 			if c.client.back {
 				s.returned++
@@ -314,6 +310,21 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	return c
 }
 
+// roomForLocked returns the refusal of c if there are too many connections, in all or of its user, or nil.
+func (s *server) roomForLocked(c *conn) *codec.Refusal {
+	busy := &codec.Refusal{Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second}
+	user := c.line.permit
+	switch {
+	case len(s.conns) >= s.most:
+		busy.Text = fmt.Sprintf("%d subscribers are connected, which is the limit", len(s.conns))
+	case user != nil && user.Connections > 0 && s.users[user.User] >= user.Connections:
+		busy.Text = fmt.Sprintf("user %s has %d connections, which is the limit", user.User, s.users[user.User])
+	default:
+		return nil
+	}
+	return busy
+}
+
 // leave closes c, which has ended, and removes it from the server.
 func (p *Publisher) leave(c *conn) {
 	c.nc.Close() // before its place is given to another connection
@@ -325,9 +336,14 @@ func (p *Publisher) leave(c *conn) {
 	}
 	s.mu.Lock()
 	delete(s.conns, c)
+	if s.users[c.client.user]--; s.users[c.client.user] == 0 {
+		delete(s.users, c.client.user)
+	}
 	s.leftBy[reasonOf(c.reason)]++
 	s.sentBefore += c.out.bytes.Load()
-	if !errors.Is(c.reason, errClientLeft) && !errors.Is(c.reason, errCovered) && c.progress.confirmed.Load() < next {
+	denied := (*deniedError)(nil)
+	done := errors.Is(c.reason, errClientLeft) || errors.Is(c.reason, errCovered) || errors.As(c.reason, &denied) && !denied.retry
+	if !done && c.progress.confirmed.Load() < next {
 		s.missing++
 		s.missed = time.Now()
 		s.absent = append(s.absent, c.stats())
@@ -417,17 +433,17 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if h.MinVersion > codec.Version || h.MaxVersion < codec.Version {
 		return refuse(codec.CodeVersion, "this publisher speaks version %d, the client %d to %d", codec.Version, h.MinVersion, h.MaxVersion)
 	}
-	if p.cfg.Token != "" && !p.serving.guesses.may(addressOf(nc.RemoteAddr())) {
+	if p.cfg.authenticates() && !p.serving.guesses.may(addressOf(nc.RemoteAddr())) {
 		return nil, &codec.Refusal{
-			Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second, Text: "too many wrong tokens came from this address",
+			Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second, Text: "too many wrong tokens or certificates came from this address",
 		}, nil
 	}
-	given := sha256.Sum256([]byte(h.Token))
-	if p.cfg.Token != "" && subtle.ConstantTimeCompare(given[:], p.serving.token[:]) != 1 {
-		return refuse(codec.CodeUnauthorized, "the token is missing or wrong")
-	}
 	c := newConn(p, nc, r, h)
-	if refusal := c.choose(h); refusal != nil {
+	refusal := c.login(h)
+	if refusal == nil {
+		refusal = c.choose(h)
+	}
+	if refusal != nil {
 		return nil, refusal, nil
 	}
 	return c, nil, nil
@@ -456,7 +472,7 @@ func (s *server) wake() {
 	clear(s.waking)
 }
 
-// wakeAll signals every connection, the oldest first, so that the same seed produces the same trace.
+// wakeAll signals every connection.
 func (s *server) wakeAll() {
 	for _, c := range s.all() {
 		c.signal()

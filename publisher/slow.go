@@ -49,14 +49,14 @@ func (c *conn) jump() error {
 	l.read = l.next // packets after l.next were read, but not sent
 	var j *join
 	var held *snapshot
-	as := &line{p: c.p, filter: l.filter} // the line after the jump
+	as := &line{p: c.p, filter: l.filter, permit: l.permit, grant: l.grant} // the line after the jump
 	as.in(c.p.session)
 	v := &stateView{line: as, scope: codec.ScopeAll}
 	for {
 		freed := all.vacancy(l.wanted)
 		if freed == nil {
 			j = c.p.joinAt(l.next+1, 0)
-			as.wanted = c.p.wants(l.filter, j.state)
+			as.wanted = c.p.wants(l.filter, l.permit, j.state)
 			v.seq = j.seq
 			if held, freed = all.hold(c, v, j.state); held != nil {
 				break

@@ -64,6 +64,9 @@ func (v *stateView) key() snapshotKey {
 	if v.added != nil {
 		of += fmt.Sprintf(" %q", v.added.filter)
 	}
+	if w := v.wanted(); w != nil {
+		of += " " + w.permit.view()
+	}
 	return snapshotKey{v.seq, sha256.Sum256([]byte(of))}
 }
 
@@ -242,6 +245,9 @@ func (v *stateView) encode(state *feed.State, room int) ([]byte, error) {
 	entries := state.Entries(see)
 	if v.scope == codec.ScopeDefinitions {
 		entries = state.Definitions(see)
+	}
+	if want != nil && want.permit.shallow() {
+		entries = withoutBook(entries)
 	}
 	return codec.AppendSnapshot(make([]byte, 0, room), begin, entries, v.line.seed)
 }

@@ -29,6 +29,13 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	at := places{p: p}
 	tail := p.tail() // read before the head, which it must not exceed
 	head, latest := p.log.end()
+	if oldest, limited := l.permit.oldest(p.cfg.Now()); limited {
+		l.floor = min(p.seqAt(oldest), head)
+		tail = max(tail, l.floor)
+	}
+	if l.grant.limited {
+		h.HasState = false // what the client may see may have changed since it got its state
+	}
 	a, refusal, err := (&start.Offer{
 		Lineage: p.lineage, Mode: p.cfg.Mode, Keeps: p.journal != nil, Head: head, Tail: tail, Memory: p.log.tail(), Now: max(p.cfg.Now(), latest),
 	}).Answer(h, &at)
@@ -39,18 +46,25 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	case refusal != nil:
 		return refusal
 	}
-	l.in(a.Owner)
-	l.wanted = p.wants(l.filter, p.seq.catalog())
-	welcome, err := codec.Append(nil, &codec.Welcome{
+	welcome := &codec.Welcome{
 		Version: codec.Version, Server: p.cfg.Server, Mode: p.cfg.Mode, Lineage: a.Lineage, Origin: p.origin,
-		Head: max(head, a.Position), Tail: tail, Heartbeat: c.alive.Interval, Seed: l.seed, Start: a.First, Reason: a.Reason, Now: p.cfg.Now(),
-		Features: grantedFeatures(h),
-	})
-	if err != nil {
-		panic("publisher: internal error: welcome: " + err.Error())
+		Head: max(head, a.Position), Tail: tail, Heartbeat: c.alive.Interval, Start: a.First, Reason: a.Reason, Now: p.cfg.Now(),
+		Features: c.features(h),
 	}
-	c.opening.welcome = welcome
-	if a.Snapshot && a.Position >= p.tail() {
+	for {
+		l.in(a.Owner)
+		welcome.Seed = l.seed
+		welcome.Granted, welcome.Limits = l.grant.told()
+		if c.opening.welcome, err = codec.Append(nil, welcome); err != nil {
+			panic("publisher: internal error: welcome: " + err.Error())
+		}
+		if len(c.opening.welcome) <= codec.MaxHello || welcome.Granted == nil {
+			break
+		}
+		l.grant = grant{everything, true, cutText(l.grant.limits)} // its patterns do not fit
+	}
+	l.wanted = p.wants(l.filter, l.permit, p.seq.catalog())
+	if a.Snapshot && a.Position >= max(p.tail(), l.floor) {
 		c.opening.due = &dueSnapshot{seq: a.Position, scope: a.Scope, join: at.join}
 	}
 	l.begin(a.First)
@@ -59,12 +73,15 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	return nil
 }
 
-// grantedFeatures returns the features of h that the publisher grants.
-func grantedFeatures(h *codec.Hello) []string {
+// features returns the features of h that the publisher grants.
+func (c *conn) features(h *codec.Hello) (granted []string) {
 	if slices.Contains(h.Features, codec.FeatureAck) { // the reader always accepts pulses
-		return []string{codec.FeatureAck}
+		granted = append(granted, codec.FeatureAck)
 	}
-	return nil
+	if c.client.narrow {
+		granted = append(granted, codec.FeatureNarrow)
+	}
+	return granted
 }
 
 // places finds places in the log for a start.Offer.
@@ -194,7 +211,7 @@ func (c *conn) sendSnapshot(held *snapshot) error {
 
 // restart sends a snapshot as of seq, after earlier numbers were lost.
 func (c *conn) restart(seq uint64) error {
-	c.line.wanted = c.p.wants(c.line.filter, c.p.seq.catalog())
+	c.line.wanted = c.p.wants(c.line.filter, c.line.permit, c.p.seq.catalog())
 	held, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {
 		return err

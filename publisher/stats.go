@@ -73,6 +73,7 @@ const (
 	LeftCovered  Reason = "covered"  // it had all that it asked for
 	LeftShutdown Reason = "shutdown" // the publisher stopped, or a replay moved
 	LeftKicked   Reason = "kicked"   // the operator ended it
+	LeftDenied   Reason = "denied"   // its user may not connect any more, or may not have what it asked for or had: see Config.Authorize
 	LeftOther    Reason = "other"    // a violation of the protocol, or a state that could not be read
 )
 
@@ -92,6 +93,8 @@ func reasonOf(err error) Reason {
 		return LeftShutdown
 	case errors.Is(err, errKicked):
 		return LeftKicked
+	case errors.As(err, new(*deniedError)):
+		return LeftDenied
 	case errors.Is(err, errLost), errors.As(err, &network), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe), errors.As(err, new(syscall.Errno)):
 		return LeftLost
 	}
@@ -189,6 +192,7 @@ type ConnStats struct {
 	Number uint64 // number of the connection, unique in the publisher
 	Remote string
 	Client string
+	User   string    // empty without Config.Authorize
 	Since  time.Time // when it was accepted
 	Filter []string  // as of the login
 	Start  uint64    // number at which its line began
@@ -230,7 +234,7 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 
 func (c *conn) stats() ConnStats {
 	return ConnStats{
-		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, Since: c.client.since, Filter: c.client.filter,
+		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Filter: c.client.filter,
 		Start: c.progress.position, ConnProgress: c.progress.sofar(), Confirmed: c.progress.confirmed.Load(),
 		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
 	}

@@ -35,6 +35,11 @@ func (c *conn) send() error {
 		if err := c.mail.ending(); err != nil {
 			return err
 		}
+		if changed, err := c.narrow(); err != nil {
+			return err
+		} else if changed {
+			continue
+		}
 		if request := c.request(); request != nil {
 			if err := c.subscribe(request); err != nil {
 				return err
@@ -147,7 +152,7 @@ func (c *conn) step() (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	if !ch.gone.Empty() {
+	if !ch.gone.Empty() && ch.gone.To >= l.floor {
 		return true, c.restart(ch.gone.To)
 	}
 	return true, nil
@@ -225,7 +230,7 @@ func (c *conn) block(b []byte, check func() error) error {
 				return err
 			}
 		}
-		return c.mail.gone()
+		return c.mail.lost()
 	})
 }
 
@@ -273,18 +278,39 @@ func (c *conn) heartbeat() error {
 	return c.block(b, nil)
 }
 
+// skipUnwanted sends the skip of the numbers that the filter left out, before the filter changes.
+func (c *conn) skipUnwanted() error {
+	l := &c.line
+	if l.read <= l.next {
+		return nil
+	}
+	b := l.skip(nil)
+	c.progress.tell(l.next, l.read)
+	return c.block(b, nil)
+}
+
+// refilter makes the line continue at its next number with another filter or permission, and returns how many steps that took.
+func (c *conn) refilter(filter codec.Filter, permit *Permission, g grant, known definitions) (steps int) {
+	l := &c.line
+	l.stop()
+	l.filter, l.permit, l.grant = filter, permit, g
+	l.in(l.session)
+	l.wanted = c.p.wants(filter, permit, known)
+	c.filtered.Store(l.wanted != nil)
+	l.begin(l.next)
+	return l.wanted.cost()
+}
+
 // subscribe changes the filter of the line as of its next number.
 func (c *conn) subscribe(r *codec.Subscribe) error {
 	l := &c.line
-	if l.read > l.next { // numbers that the old filter left out
-		b := l.skip(nil)
-		c.progress.tell(l.next, c.line.read)
-		if err := c.block(b, nil); err != nil {
-			return err
-		}
+	g, err := l.permit.grant(r.Filter)
+	if err != nil {
+		return err
 	}
-	l.stop()
-	known := c.p.seq.catalog()
+	if err := c.skipUnwanted(); err != nil {
+		return err
+	}
 	var added codec.Filter
 	for _, p := range r.Filter {
 		if _, had := slices.BinarySearch(l.filter, p); !l.filter.All() && !had {
@@ -292,23 +318,31 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 		}
 	}
 	all := r.Filter.All() && !l.filter.All()
-	l.filter = r.Filter
-	l.in(l.session)
-	l.wanted = c.p.wants(l.filter, known)
-	more := c.p.wants(added, known)
-	c.mail.changed(c.now(), l.wanted.cost()+more.cost())
-	c.filtered.Store(l.wanted != nil)
-	l.begin(l.next)
+	known := c.p.seq.catalog()
+	var more *wanted
+	if all || len(added) > 0 {
+		more = c.p.wants(added, l.permit, known)
+	}
+	steps := c.refilter(r.Filter, l.permit, g, known)
+	c.mail.made(c.now(), steps+more.cost())
 	var held *snapshot
 	if all || len(added) > 0 {
-		var err error
 		if held, err = c.snapshotAt(l.next, codec.ScopeAdded, more); err != nil {
 			return err
 		} else if held == nil { // retention removed it meanwhile; a client that reconnects is sent what is gone
 			return &unreadableError{l.next}
 		}
 	}
-	b, err := codec.Append(nil, &codec.Subscribed{Request: r.Request, From: l.next, Seed: l.seed})
+	return c.subscribed(r.Request, held)
+}
+
+// subscribed sends the answer to a request, or 0 for a change that the client did not ask for, and then a snapshot, which it
+// releases.
+func (c *conn) subscribed(request uint64, held *snapshot) error {
+	l := &c.line
+	m := &codec.Subscribed{Request: request, From: l.next, Seed: l.seed}
+	m.Granted, m.Limits = l.grant.told()
+	b, err := codec.Append(nil, m)
 	if err == nil {
 		err = c.block(b, nil)
 	}

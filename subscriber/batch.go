@@ -106,6 +106,7 @@ type Connected struct {
 // Filtered reports the filter that applies to the ticks delivered from number From on.
 type Filtered struct {
 	Filter codec.Filter
+	Limits string // what the ticks lack of Filter, because the publisher does not permit it, in its words; empty for nothing
 	From   uint64
 }
 

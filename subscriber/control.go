@@ -185,13 +185,19 @@ func (l *line) subscribe(f codec.Filter) (m *codec.Subscribe, ok bool) {
 }
 
 func (l *line) subscribed(m *codec.Subscribed) error {
+	unasked := m.Request == 0 && l.c.narrows // requests begin with 1
 	switch {
-	case !l.c.asked || m.Request != l.c.request.Request:
+	case !unasked && (!l.c.asked || m.Request != l.c.request.Request):
 		return violation("subscribed to request %d, which was not made", m.Request)
+	case unasked && (l.c.at < l.position.Next || l.need != needNothing):
+		return violation("subscribed without a request before the position, or where a snapshot is due")
 	case m.From != l.c.at:
 		return l.gap(m.From, "subscribed from")
 	}
 	f := l.c.request.Filter
+	if unasked {
+		f = l.filter
+	}
 	granted, err := grantedOf(f, m.Granted)
 	if err != nil {
 		return err
@@ -199,14 +205,21 @@ func (l *line) subscribed(m *codec.Subscribed) error {
 	if err := checkSeed(m.Seed, l.c.session, granted); err != nil {
 		return err
 	}
-	if adds(l.filter, f) && l.need == needNothing {
+	switch {
+	case unasked && m.From > 1:
+		l.need = needState
+	case !unasked && adds(l.filter, f) && l.need == needNothing:
 		l.need = needAdded
 	}
-	l.c.asked, l.c.narrow = false, nil
+	if !unasked {
+		l.c.asked, l.c.narrow = false, nil
+	}
 	l.c.seed, l.c.recorded = m.Seed, false
 	l.c.filtered, l.c.granted = !granted.All(), m.Granted
-	l.filter, l.of = f, granted
-	l.refilter(granted, m.From)
+	l.filter, l.of, l.limits = f, granted, m.Limits
+	if l.c.narrow == nil { // otherwise what is handed out is still less
+		l.refilter(granted, m.From)
+	}
 	return nil
 }
 

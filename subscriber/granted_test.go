@@ -69,7 +69,7 @@ func TestAck(t *testing.T) {
 			var after, much int
 			var next uint64
 			stop := publish(network, "pub:1", func(p *peer) {
-				assert.Equal(t, []string{codec.FeatureAck}, p.hello.Features)
+				assert.Equal(t, []string{codec.FeatureAck, codec.FeatureNarrow}, p.hello.Features)
 				w := welcomeA(1, 3, codec.StartedAsAsked)
 				if granted {
 					w.Features = []string{codec.FeatureAck, "of-another-time"}
@@ -148,5 +148,59 @@ func TestGranted(t *testing.T) {
 		assert.ErrorContains(t, errs[1], "before the snapshot that was due")
 		assert.ErrorContains(t, errs[2], "everything is granted, where 2 patterns were asked for")
 		assert.Equal(t, []uint64{1, 2}, seqs(a.ticks))
+	})
+}
+
+// With the feature narrow a publisher may send a subscribed that nobody asked for: the line then has what it grants, after a
+// snapshot. Without the feature, and without the snapshot, that is a violation. A state with limits is never offered again.
+func TestNarrowed(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		only := codec.Filter{"S0"}
+		seed := codec.LineSeed(sessionA, only)
+		var hellos []*codec.Hello
+		begin := func(p *peer, w *codec.Welcome) {
+			hellos = append(hellos, p.hello)
+			p.send(message(w))
+		}
+		narrowed := message(&codec.Subscribed{From: 3, Seed: seed, Granted: &only, Limits: "no S1"})
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(1, 3, codec.StartedAsAsked)
+			w.Features = p.hello.Features
+			begin(p, w)
+			p.send(packet(seedA(), 1, definition(0), quote(0, 2)), narrowed)
+			p.send(snapshot(seed, 3, codec.ScopeAll), packet(seed, 3, quote(0, 3)))
+			time.Sleep(interval / 4)
+		}, func(p *peer) {
+			w := welcomeA(4, 4, codec.StartedResumed)
+			w.Features = p.hello.Features
+			begin(p, w)
+			p.send(snapshot(seedA(), 4, codec.ScopeAll), message(&codec.Subscribed{From: 4, Seed: seed, Granted: &only}), packet(seed, 4, quote(0, 4)))
+			<-p.gone
+		}, func(p *peer) {
+			begin(p, welcomeA(4, 4, codec.StartedResumed))
+			p.send(snapshot(seedA(), 4, codec.ScopeAll), message(&codec.Subscribed{From: 4, Seed: seed, Granted: &only}))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		var filtered []Filtered
+		var errs []error
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.Filtered != nil {
+				filtered = append(filtered, *b.Change.Filtered)
+			}
+			if b.Change != nil && b.Change.State == Disconnected {
+				errs = append(errs, b.Change.Err)
+			}
+			return nil
+		}
+		require.Error(t, runFor(interval, s, a))
+		stop()
+		require.GreaterOrEqual(t, len(hellos), 3)
+		assert.False(t, hellos[1].HasState, "the state lacks what the publisher did not permit")
+		assert.Equal(t, []Filtered{{Filter: only, Limits: "no S1", From: 3}, {From: 4}, {Filter: only, From: 4}}, filtered[:3])
+		assert.Equal(t, []uint64{1, 2, 3}, seqs(a.ticks))
+		require.GreaterOrEqual(t, len(errs), 3)
+		assert.ErrorContains(t, errs[1], "before the snapshot that was due")
+		assert.ErrorContains(t, errs[2], "request 0, which was not made")
 	})
 }

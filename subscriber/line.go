@@ -25,7 +25,8 @@ type line struct {
 	had       uint64         // ticks before had were delivered when the line was in these sessions before: they only update state
 	filter    codec.Filter   // the filter of the line and the state, as requested
 	of        codec.Filter   // the granted part of filter
-	handed    codec.Filter   // the filter of the delivered ticks, as reported to the application
+	limits    string         // what the line lacks of it, in the words of the publisher; empty for nothing
+	handed    Filtered       // the filter of the delivered ticks, as reported to the application
 	until     uint64         // no tick from until on is delivered
 	ledger    feed.Ledger
 	head      uint64    // the next number of the position's last session, as far as known
@@ -79,6 +80,7 @@ type connected struct {
 	filtered bool          // numbers between ticks may be skipped
 	granted  *codec.Filter // the part of the filter that the publisher grants; nil for all of it
 	ack      bool          // the publisher accepts a sign of life at any time
+	narrows  bool          // the publisher may change what it grants, unasked
 
 	definitions bool // a snapshot of the definitions alone is sufficient
 	snapshot    *collecting
@@ -174,7 +176,7 @@ func (l *line) connect(addr string) {
 
 // hasState reports whether a line with filter f can continue at the position without a snapshot.
 func (l *line) hasState(f codec.Filter) bool {
-	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.of, f)
+	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.of, f) && l.limits == ""
 }
 
 // open begins a packet, which must continue the line. fill then decodes it.

@@ -118,7 +118,7 @@ func New(cfg Config) (*Subscriber, error) {
 	held := s.position.saved
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
-	s.line.handed = filter
+	s.line.handed.Filter = filter
 	if cfg.Until != 0 {
 		s.line.until = cfg.Until
 	}
@@ -215,9 +215,9 @@ func (c *Config) appendHello(f codec.Filter, held codec.Position, hasState func(
 const leastLineage = 8
 
 func (c *Config) hello(f codec.Filter, held codec.Position, hasState bool) *codec.Hello {
-	var features []string
+	features := []string{codec.FeatureNarrow}
 	if c.Ack {
-		features = []string{codec.FeatureAck}
+		features = []string{codec.FeatureAck, codec.FeatureNarrow}
 	}
 	return &codec.Hello{
 		MinVersion: codec.Version, MaxVersion: codec.Version, Client: c.Client, Token: c.Token, Filter: f,
@@ -320,6 +320,8 @@ type Status struct {
 	RoundTrip time.Duration `json:"round_trip_ns"` // from the last hello to its welcome
 	// Granted is the part of the filter that the publisher grants; nil if it grants all of it.
 	Granted []string `json:"granted,omitempty"`
+	// Limits says what the line lacks, because the publisher does not permit it, in the words of the publisher; empty for nothing.
+	Limits string `json:"limits,omitempty"`
 	// Reconnects counts welcomes after the first.
 	Reconnects int    `json:"reconnects"`
 	Unknown    uint64 `json:"unknown"` // ticks of kinds that this version does not know
@@ -353,6 +355,7 @@ func (s *Subscriber) noteLocked() {
 	s.status.Session, s.status.Mode = l.c.session, l.c.mode
 	s.status.Unknown, s.status.Undefined, s.status.publish = l.unknown, l.undefined, l.publish
 	s.status.echo = l.c.echo
+	s.status.Limits = l.limits
 	if s.status.Granted = nil; l.c.granted != nil {
 		s.status.Granted = *l.c.granted
 	}

@@ -42,11 +42,12 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
 	l.c.filtered, l.c.granted = !granted.All(), w.Granted
 	l.c.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
+	l.c.narrows = slices.Contains(h.Features, codec.FeatureNarrow) && slices.Contains(w.Features, codec.FeatureNarrow)
 	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind == codec.StartLive
-	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) {
+	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) || w.Limits != "" {
 		l.need = needState
 	}
-	l.filter, l.of = h.Filter, granted
+	l.filter, l.of, l.limits = h.Filter, granted, w.Limits
 	if !sameFilter(wanted, h.Filter) {
 		l.c.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
 	}
@@ -90,11 +91,12 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 	return nil
 }
 
-// refilter notes that filter f applies to the ticks delivered from number from on, and adds a change if f is new.
+// refilter notes that filter f, with the limits of the line, applies to the ticks delivered from number from on, and adds a change
+// if that is new.
 func (l *line) refilter(f codec.Filter, from uint64) {
-	if !sameFilter(l.handed, f) {
-		l.handed = f
-		l.tell(Change{Filtered: &Filtered{Filter: f, From: from}})
+	if !sameFilter(l.handed.Filter, f) || l.handed.Limits != l.limits {
+		l.handed = Filtered{Filter: f, Limits: l.limits, From: from}
+		l.tell(Change{Filtered: new(l.handed)})
 	}
 }
 

@@ -135,12 +135,13 @@ func (t *tap) hear(b *[]byte, p []byte, take func(raw []byte) error) {
 
 // client records a message of the client.
 func (t *tap) client(raw []byte) error {
-	if typ := raw[1]; typ != typeHello && typ != typeSubscribe {
-		return nil
-	}
 	v, _ := wireValue(raw)
 	m := wireMessage{fields: v.([]any)}
-	if m.uint(0) == typeSubscribe {
+	switch m.uint(0) {
+	case typeHello:
+	default:
+		return nil
+	case typeSubscribe:
 		t.requests[m.uint(1)] = m.texts(2)
 		return nil
 	}

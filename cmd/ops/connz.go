@@ -14,7 +14,8 @@ import (
 // A Conn is a connection of a command. Fields that a command does not know are empty.
 type Conn struct {
 	Number    uint64        `json:"connection"`
-	Name      string        `json:"name"`    // of the client, as it says
+	Name      string        `json:"name"` // of the client, as it says
+	User      string        `json:"user,omitempty"`
 	Address   string        `json:"address"` // of the peer
 	State     string        `json:"state,omitempty"`
 	Since     *time.Time    `json:"since,omitempty"`
@@ -51,6 +52,7 @@ var orders = map[string]func(a, b *Conn) int{
 	"position":   func(a, b *Conn) int { return cmp.Compare(a.Position, b.Position) },
 	"connection": func(a, b *Conn) int { return 0 },
 	"name":       func(a, b *Conn) int { return strings.Compare(a.Name, b.Name) },
+	"user":       func(a, b *Conn) int { return strings.Compare(a.User, b.User) },
 	"address":    func(a, b *Conn) int { return strings.Compare(a.Address, b.Address) },
 	"since": func(a, b *Conn) int {
 		if a.Since == nil || b.Since == nil {
@@ -105,7 +107,7 @@ func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connL
 		if c.lag != nil {
 			c.LagTime = c.lag()
 		}
-		c.Name, c.Address = nameOf(c.Name), nameOf(c.Address)
+		c.Name, c.User, c.Address = nameOf(c.Name), nameOf(c.User), nameOf(c.Address)
 		n := len(c.Filter)
 		c.Filter = slices.Clone(c.Filter[:min(n, mostPatterns)])
 		for i := range c.Filter {
@@ -126,7 +128,7 @@ func (l *connList) String() string {
 		return b.String()
 	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONN\tNAME\tADDRESS\tSTATE\tSINCE\tSTART\tPOSITION\tLAG\tTIME\tPOLICY\tBYTES\tFILTER")
+	fmt.Fprintln(w, "CONN\tNAME\tUSER\tADDRESS\tSTATE\tSINCE\tSTART\tPOSITION\tLAG\tTIME\tPOLICY\tBYTES\tFILTER")
 	for i := range l.Conns {
 		c := &l.Conns[i]
 		since, policy, filter, start, bytes := "", c.Policy, strings.Join(c.Filter, ","), "", ""
@@ -145,7 +147,7 @@ func (l *connList) String() string {
 		if c.Bytes != 0 {
 			bytes = strconv.FormatUint(c.Bytes, 10)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", c.Number, dash(c.Name), dash(c.Address), dash(c.State), dash(since), dash(start), c.Position,
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", c.Number, dash(c.Name), dash(c.User), dash(c.Address), dash(c.State), dash(since), dash(start), c.Position,
 			c.LagTicks, short(c.LagTime), dash(policy), dash(bytes), filter)
 	}
 	w.Flush()

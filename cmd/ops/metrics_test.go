@@ -290,6 +290,6 @@ func TestConnz(t *testing.T) {
 	b, err := io.ReadAll(w.ask("test", "GET", "/connz?format=text&limit=1&sort=name", "").Body)
 	require.NoError(t, err)
 	assert.Equal(t, "1 of 3 connections, by name\n"+
-		"CONN  NAME  ADDRESS  STATE  SINCE                 START  POSITION  LAG  TIME  POLICY     BYTES  FILTER\n"+
-		"2     a     x        -      1970-01-01T00:00:02Z  -      21        5    0s    latest 2s  9      *\n", string(b))
+		"CONN  NAME  USER  ADDRESS  STATE  SINCE                 START  POSITION  LAG  TIME  POLICY     BYTES  FILTER\n"+
+		"2     a     -     x        -      1970-01-01T00:00:02Z  -      21        5    0s    latest 2s  9      *\n", string(b))
 }

@@ -152,7 +152,7 @@ func (p *Publisher) Conns() []Conn {
 			c.MaxLag = 0 // it has none
 		}
 		conns[i] = Conn{
-			Number: c.Number, Name: c.Client, Address: c.Remote, Since: &c.Since, Filter: c.Filter, Start: c.Start, Position: c.Told,
+			Number: c.Number, Name: c.Client, User: c.User, Address: c.Remote, Since: &c.Since, Filter: c.Filter, Start: c.Start, Position: c.Told,
 			Confirmed: c.Confirmed, LagTicks: max(s.Committed, c.Passed) - c.Passed, Policy: c.Slow.String(), MaxLag: c.MaxLag,
 			Bytes: c.Sent, Echo: c.RoundTrip, lag: func() time.Duration { return pub.Lag(c.ConnProgress) },
 		}
@@ -194,7 +194,13 @@ var (
 
 // reasons are the values of the label reason, so that each has a series from the beginning.
 var reasons = []publisher.Reason{
-	publisher.LeftGoodbye, publisher.LeftLost, publisher.LeftSilent, publisher.LeftSlow, publisher.LeftCovered, publisher.LeftShutdown, publisher.LeftKicked, publisher.LeftOther,
+	publisher.LeftGoodbye, publisher.LeftLost, publisher.LeftSilent, publisher.LeftSlow, publisher.LeftCovered, publisher.LeftShutdown, publisher.LeftKicked,
+	publisher.LeftDenied, publisher.LeftOther,
+}
+
+// codes are the values of the label code that a refusal may have, for the same reason.
+var codes = []codec.Code{
+	codec.CodeBusy, codec.CodeVersion, codec.CodeUnauthorized, codec.CodeProtocol, codec.CodeBadRequest, codec.CodeInternal, codec.CodeDenied,
 }
 
 // Metrics adds the metrics of the publisher. Their number does not depend on that of its subscribers.
@@ -227,8 +233,8 @@ func (p *Publisher) Metrics(emit func(prometheus.Metric)) {
 	for _, r := range reasons {
 		emit(counter(descLeft, float64(s.Left[r]), string(r)))
 	}
-	for code, n := range s.Refused {
-		emit(counter(descRefused, float64(n), code.String()))
+	for _, code := range codes {
+		emit(counter(descRefused, float64(s.Refused[code]), code.String()))
 	}
 	emit(counter(descSkipped, float64(s.Skipped)))
 	emit(counter(descSent, float64(s.Sent)))

@@ -331,7 +331,7 @@ second later, ends the process at once, with a list of what was not saved.`,
 	root.AddCommand(p.publishCommand(), p.simCommand(), p.subscribeCommand(), p.recordCommand(), p.demoCommand(), p.importCommand(), p.exportCommand(), p.versionCommand())
 	root.AddCommand(p.inspectCommand(), p.cutCommand(), p.mergeCommand())
 	root.AddCommand(p.replayCommand(), p.controlCommand(), p.healthCommand(), p.topCommand())
-	root.AddCommand(p.benchCommand(), p.benchChildCommand(), p.examCommand(), p.labCommand(), p.ledgerCommand())
+	root.AddCommand(p.benchCommand(), p.benchChildCommand(), p.examCommand(), p.labCommand(), p.ledgerCommand(), p.userCommand())
 	root.AddCommand(p.formatsTopic(), p.scenariosTopic(), p.httpTopic())
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()

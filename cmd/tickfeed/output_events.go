@@ -53,7 +53,7 @@ func eventsOf(session feed.SessionID, c *subscriber.Change) (list []eventLine) {
 		}
 	}
 	if f := c.Filtered; f != nil {
-		list = append(list, eventLine{Event: "filtered", Session: session, From: f.From, Filter: f.Filter})
+		list = append(list, eventLine{Event: "filtered", Session: session, From: f.From, Filter: f.Filter, Detail: f.Limits})
 	}
 	if c.Snapshot != nil {
 		list = append(list, eventLine{Event: "snapshot", Session: session, Seq: c.Snapshot.Seq, Scope: c.Snapshot.Scope.String()})

@@ -39,6 +39,7 @@ type publishOptions struct {
 	imports importOptions
 
 	serviceOptions
+	users      string // file of --users; empty for none
 	http       httpOptions
 	staleAfter time.Duration
 
@@ -121,6 +122,7 @@ Type=notify and WatchdogSec are supported.`,
 	})
 	group(cmd, "Service", func(f *pflag.FlagSet) {
 		o.serviceOptions.define(f, "", "")
+		f.StringVar(&o.users, "users", "", "admit only the users in `FILE`, and send each what they may see; tickfeed user add adds one and describes the file; read again when it changes")
 	})
 	group(cmd, groupTLS, o.tls.define)
 	o.http.define(cmd, "")
@@ -202,12 +204,12 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 	}
-	credentials, err := token(cmd.Context(), o.tokenFile)
+	log := p.logger(zerolog.InfoLevel)
+	encryption, err := o.tls.config(log, certs.Protocol)
 	if err != nil {
 		return err
 	}
-	log := p.logger(zerolog.InfoLevel)
-	encryption, err := o.tls.config(log, certs.Protocol)
+	who, err := o.admission(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
@@ -239,13 +241,13 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		Journal: o.journal, Sync: policy, RetainBytes: o.retain.bytes, RetainAge: o.retain.age,
 		Memory: int64(o.memory), Heartbeat: o.heartbeat, Mode: input.mode(),
 		MaxConnections: o.connectionsAsked(), MaxLag: o.maxLag, RetryAfter: o.retryAfter, WaitFor: full,
-		Token: credentials, TLS: encryption, Server: software(), Source: input.String(), Logger: log,
+		Token: who.token, Authorize: who.authorize(), TLS: encryption, Server: software(), Source: input.String(), Logger: log,
 	})
 	if err != nil {
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan drainage, 1), reload: &reloader{log: log, files: o.tls.reloadables()}}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, log: log, drains: make(chan drainage, 1), reload: &reloader{log: log, files: append(o.tls.reloadables(), who.reloadables()...)}}
 	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime

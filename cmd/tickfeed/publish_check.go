@@ -54,19 +54,15 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 		text, err := o.checkTLS()
 		c.add("tls", text, err)
 	}
-	credentials, err := token(ctx, o.tokenFile)
-	admits := "any client"
-	if credentials != "" {
-		admits = "clients with the token"
-	}
-	cfg := publisher.Config{Journal: o.journal, MaxConnections: o.connectionsAsked(), Token: credentials, Logger: zerolog.Nop()}
+	who, err := o.admission(ctx, zerolog.Nop())
+	cfg := publisher.Config{Journal: o.journal, MaxConnections: o.connectionsAsked(), Token: who.token, Authorize: who.authorize(), Logger: zerolog.Nop()}
 	if err == nil {
 		err = cfg.Fit(1)
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = publisher.DefaultConnections
 	}
-	c.add("admit", fmt.Sprintf("%s, at most %s at a time", admits, formatThousands(uint64(cfg.MaxConnections))), err)
+	c.add("admit", fmt.Sprintf("%s, at most %s at a time", who, formatThousands(uint64(cfg.MaxConnections))), err)
 	text, err := o.describeJournal(paths)
 	c.add("journal", text, err)
 	if n := faultsIn(o.market.Scenario); n > 0 {

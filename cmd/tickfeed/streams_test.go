@@ -91,7 +91,7 @@ func playStreams(t *testing.T, name string, files []string, step int) []string {
 	require.NoError(t, <-served, told.String())
 	for i, want := range hellos {
 		got := <-said
-		got.Client, got.Token = want.Client, want.Token
+		got.Client, got.Token, got.Features = want.Client, want.Token, want.Features
 		assert.Equal(t, want, got, "hello of %s", files[i])
 	}
 	return byConnection(t, out.String(), len(files))

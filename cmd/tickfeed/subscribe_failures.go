@@ -57,6 +57,9 @@ func describe(c *subscriber.Change, before subscriber.ConnState, greeted bool) (
 	}
 	if f := c.Filtered; f != nil {
 		add("%s from number %d on", filterText(f.Filter), f.From)
+		if f.Limits != "" {
+			add("%s", f.Limits)
+		}
 	}
 	if c.End {
 		add("end of the source: the last number is %d", c.Final-1)

@@ -126,7 +126,7 @@ All commands:
 
 publish, replay, record, subscribe:
   GET  /connz     the connections; ?limit=100, ?sort=lag (the default), bytes,
-                  position, connection, name, address or since
+                  position, connection, name, user, address or since
 
 replay:
   POST /pause, /resume, /step {"n": 3}, /speed {"speed": "10x"},

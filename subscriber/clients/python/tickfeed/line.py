@@ -74,6 +74,7 @@ class Line:
         self.request, self.requested = 0, None  # of the last subscribe; requested is its filter until it is answered
         self.due = None  # the scope of the snapshot that must follow
         self.snapshot = None  # the one that is open
+        self.limited = False  # the line lacks something of its filter, or did when it got its state
         self.added = False  # a snapshot of scope 2 may follow, also after the end
         self.interval, self.echo, self.at = 0, 0, 0
 
@@ -171,7 +172,7 @@ class Line:
         features = Fields(f.list(13, 16) if len(f) > 13 else [], "feature")
         for i in range(len(features)):
             features.text(i, 1, 32)
-        granted = self._granted(f, 14, self.asked)
+        granted, self.limited = self._granted(f, 14, self.asked), len(f) > 15
         session = owner(lineage, start)
         require(session and start <= head and tail <= head, "start, tail and head contradict each other")
         require(granted or seed == wire.seed_of(session), "the seed is not that of the session")
@@ -250,7 +251,7 @@ class Line:
         m = self.memory
         m.next = position
         if position == 1:
-            m.state, m.whole, m.held_filter, self.due = State(), True, self.filter, None
+            m.state, m.whole, m.held_filter, self.due = State(), True, None if self.limited else self.filter, None
 
     def _announce(self, filter, start):
         if filter != self.memory.announced:
@@ -370,7 +371,7 @@ class Line:
             m.state.replace(s.state, matcher(s.filter))
         else:
             m.state = s.state
-        m.whole, m.held_filter = True, self.filter if self.requested is None else None
+        m.whole, m.held_filter = True, self.filter if self.requested is None and not self.limited else None
         self.snapshot, self.due, self.added, self.promised = None, None, False, False
         self._emit("snapshot", self.session, seq=s.seq, scope=SCOPES[s.scope])
         for id, instrument in s.state.instruments.items():
@@ -409,7 +410,7 @@ class Line:
         require(self.requested is not None and f.uint(1) == self.request, "an answer to a request that was not made")
         self._join(f.seq(2), "subscribed from")
         seed = f.uint(3, 0xFFFFFFFF)
-        granted = self._granted(f, 4, self.requested)
+        granted, self.limited = self._granted(f, 4, self.requested), len(f) > 5
         require(granted or seed == wire.seed_of(self.session), "the seed is not that of the session")
         added = self.asked and (not self.requested or not set(self.requested) <= set(self.asked))
         self.asked = self.wanted = self.requested
@@ -419,7 +420,7 @@ class Line:
             self.added = True
             self.due = ADDED if self.due is None else self.due
         else:
-            m.held_filter = granted
+            m.held_filter = None if self.limited else granted
         self._announce(granted, self.at)
 
     def _end(self, f, raw):

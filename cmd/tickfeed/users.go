@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tickfeed/codec"
+	"tickfeed/publisher"
+	"tickfeed/publisher/users"
+)
+
+// An admission is who may connect to a publisher.
+type admission struct {
+	token codec.Token // that all clients must present; empty for none
+	users *users.File // nil for none
+}
+
+// admission returns who may connect. Changes of the file of --users are logged.
+func (o *publishOptions) admission(ctx context.Context, log zerolog.Logger) (a admission, err error) {
+	if a.token, err = token(ctx, o.tokenFile); err != nil || o.users == "" {
+		return a, err
+	}
+	if a.token != "" {
+		return a, usage("--users and the one token of --token-file or TICKFEED_TOKEN exclude each other: remove that one")
+	}
+	file, err := users.Open(o.users, func(err error) {
+		if err != nil {
+			log.Error().Err(err).Msg("users")
+		} else {
+			log.Info().Str("file", o.users).Msg("new users are in force")
+		}
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return a, usage("--users: %w; tickfeed user add NAME --users %s creates it", err, o.users)
+	case err != nil:
+		return a, usage("--users: %w", err)
+	}
+	if name := file.NeedsCertificates(); name != "" && o.tls.clientCA == "" {
+		return a, usage("--users %s: user %s is known by a certificate: name the authorities whose clients are admitted with --tls-client-ca", o.users, name)
+	}
+	a.users = file
+	return a, nil
+}
+
+// authorize returns what publisher.Config takes.
+func (a admission) authorize() func(publisher.Login) (*publisher.Permission, error) {
+	if a.users == nil {
+		return nil
+	}
+	return a.users.Authorize
+}
+
+// String describes a for people.
+func (a admission) String() string {
+	switch {
+	case a.users != nil:
+		n, _ := a.users.Reload()
+		return plural(n, "user")
+	case a.token != "":
+		return "clients with the token"
+	}
+	return "any client"
+}
+
+// reloadables returns the file of users, as what reload reads again.
+func (a admission) reloadables() []reloadable {
+	if a.users == nil {
+		return nil
+	}
+	return []reloadable{{"users", func() (string, error) {
+		n, err := a.users.Reload()
+		return plural(n, "user"), err
+	}}}
+}
+
+// userOptions are the flags of user add.
+type userOptions struct {
+	file  string
+	entry users.Entry
+}
+
+func (p *program) userCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Say who may connect to a publisher, and see what",
+		Args:  cobra.NoArgs,
+		Long:  `Work with the file of publish --users.`,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(p.userAddCommand())
+	return cmd
+}
+
+func (p *program) userAddCommand() *cobra.Command {
+	var o userOptions
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Make a token for a new user, and add the user to the file of publish --users",
+		Long: `Append a user to a file for publish --users, which is created if it does not exist, and print the
+user's new token. It is printed once: the file has only its SHA-256. With --san the user has no token,
+and is known by the one name in the certificate that the client shows (publish --tls-client-ca).
+
+A running publisher reads the file again within a second. The file is a list in YAML, to be edited as
+well: a user who is removed, or has expired, is disconnected, and one who may see less than before is
+sent less from then on. If the file has a mistake, the users before stay in force, and the log says why.
+
+  - name: futures-desk
+    token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
+    allow: [ES*, "*@XCME"]        # patterns as of subscribe --symbols; everything if it is left out
+    deny: [ESZ*]                  # of those; nothing if it is left out
+    depth: l1                     # no levels of the book; l2, everything, if it is left out
+    history: 24h                  # nothing older at the login, or none; all if it is left out
+    policies: [all, latest]       # as of subscribe --slow; all of them if it is left out
+    connections: 5                # at the same time; any number if it is left out
+    expires: 2027-01-31           # or 2027-01-31T18:00:00Z; never if it is left out`,
+		Example: `  tickfeed user add futures-desk --users users.yml --allow 'ES*,NQ*' --expires 2027-01-31 > token
+  tickfeed publish --journal j --users users.yml
+  tickfeed subscribe --token-file token
+  tickfeed user add risk --users users.yml --san risk.example.com`,
+		Args: wantArgs(1, 1, "name"),
+		RunE: func(_ *cobra.Command, args []string) error { return p.userAdd(&o, args[0]) },
+	}
+	group(cmd, "User", func(f *pflag.FlagSet) {
+		e := &o.entry
+		f.StringVar(&o.file, "users", "", "the `FILE`")
+		f.StringSliceVar(&e.Allow, "allow", nil, "the instruments that the user may see: `PATTERNS` such as 'AAPL,ES*@XCME' (default: all)")
+		f.StringSliceVar(&e.Deny, "deny", nil, "the `PATTERNS` of those that the user may not see (default: none)")
+		f.StringVar(&e.Depth, "depth", "", "`LEVEL` l1, without the levels of the book, or l2, everything (default: l2)")
+		f.StringVar(&e.History, "history", "", "how far back the user may ask for ticks: `TIME` such as 24h, or none (default: all)")
+		f.StringSliceVar(&e.Policies, "policies", nil, "the `POLICIES` for slow subscribers that the user may choose: all, latest, disconnect (default: each)")
+		f.IntVar(&e.Connections, "connections", 0, "how many connections the user may have at the same time: `N` (default: any number)")
+		f.StringVar(&e.Expires, "expires", "", "when the user is disconnected for good: a `TIME` such as 2027-01-31 or 2027-01-31T18:00:00Z (default: never)")
+		f.StringVar(&e.SAN, "san", "", "the exact `NAME` in the certificate of the user, who then has no token")
+		f.Lookup("connections").DefValue = "0"
+	})
+	return cmd
+}
+
+func (p *program) userAdd(o *userOptions, name string) error {
+	switch {
+	case o.file == "":
+		return usage("user add: name the file with --users FILE")
+	case o.entry.Connections < 0:
+		return usage("--connections must be at least 1, got %d", o.entry.Connections)
+	}
+	o.entry.Name = name
+	token, err := users.Add(o.file, o.entry)
+	if mistake := (*users.Error)(nil); errors.As(err, &mistake) {
+		return usage("%w", err)
+	} else if err != nil {
+		return err
+	}
+	if token == "" {
+		p.notef("user %s is added to %s", name, o.file)
+		return nil
+	}
+	p.notef("user %s is added to %s; the token is printed only now", name, o.file)
+	_, err = fmt.Fprintln(p.stdout, string(token))
+	return output(err)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tickfeed/codec/certs/certstest"
+)
+
+// user add makes a token that publish --users admits. A subscriber is sent what its user may see, follows the file when it changes,
+// and ends for good when the user is removed.
+func TestUsers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "users.yml")
+	for _, args := range [][]string{{"desk", "--allow", "ES*,NQ*", "--depth", "l1"}, {"chief", "--connections", "1"}} {
+		add := startCommand(t, dir, append([]string{"user", "add", "--users", "users.yml"}, args...)...)
+		require.Zero(t, add.exit(t), add.err.String())
+		token := strings.TrimSpace(add.out.String())
+		assert.Len(t, token, 43)
+		assert.NotContains(t, add.err.String(), token)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, args[0]), []byte(token+"\n"), 0o600))
+	}
+	file, err := os.ReadFile(path)
+	require.NoError(t, err)
+	pub := startCommand(t, dir, "publish", "--users", "users.yml", "--listen", "unix:p.sock", "--http", "unix:h.sock", "--log-format", "json", "--heartbeat", "100ms")
+	pub.says(t, `"message":"listening"`)
+	refused := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "desk", "--symbols", "AAPL")
+	assert.Equal(t, exitRefused, refused.exit(t))
+	assert.Contains(t, refused.err.String(), "denied: user desk may not see AAPL, but ES*, NQ*")
+	nobody := startCommand(t, dir, "subscribe", "unix:p.sock")
+	assert.Equal(t, exitRefused, nobody.exit(t))
+	assert.Contains(t, nobody.err.String(), "unauthorized: the token or the certificate is missing, wrong, or no longer valid")
+
+	chief := startCommand(t, dir, "subscribe", "unix:p.sock", "--token-file", "chief", "--quiet")
+	chief.says(t, "live: receiving from")
+	conns := startCommand(t, dir, "control", "connections", "--addr", "unix:h.sock")
+	assert.Zero(t, conns.exit(t))
+	assert.Regexp(t, `(?m)^\d+ .* chief `, conns.out.String())
+	text := strings.Replace(string(file), "- name: chief\n", "- name: chief\n  deny: [AAPL]\n", 1)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	chief.says(t, "user chief may not see AAPL")
+	require.NoError(t, os.WriteFile(path, []byte("- name: chief\n"), 0o600))
+	pub.says(t, "users.yml:1: a user has either token_sha256")
+	reload := startCommand(t, dir, "control", "reload", "--addr", "unix:h.sock")
+	assert.Equal(t, exitFailure, reload.exit(t))
+	assert.Contains(t, reload.err.String(), "users: users.yml:1: a user has either")
+	before, _, _ := strings.Cut(text, "- name: chief")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	assert.Equal(t, exitRefused, chief.exit(t))
+	assert.Contains(t, chief.err.String(), "no longer valid")
+}
+
+// Wrong flags and files of users are usage errors.
+func TestWrongUsers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certstest.NewAuthority("here").Issue(certstest.Want{}).Write(dir, "a")
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	write("san.yml", "- {name: risk, san: risk.example}\n")
+	write("bad.yml", "- {name: risk, depth: l3}\n")
+	write("token", "x\n")
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"publish", "--users", "none.yml"}, "tickfeed user add NAME --users none.yml creates it"},
+		{[]string{"publish", "--users", "bad.yml"}, "bad.yml:1: depth: want l1 or l2"},
+		{[]string{"publish", "--users", "bad.yml", "--check"}, "bad.yml:1: depth: want l1 or l2"},
+		{[]string{"publish", "--users", "san.yml"}, "user risk is known by a certificate: name the authorities whose clients are admitted with --tls-client-ca"},
+		{[]string{"publish", "--users", "san.yml", "--tls-cert", "a.pem", "--tls-key", "a.key"}, "with --tls-client-ca"},
+		{[]string{"publish", "--users", "san.yml", "--token-file", "token"}, "exclude each other"},
+		{[]string{"user", "add", "a"}, "name the file with --users FILE"},
+		{[]string{"user", "add", "risk", "--users", "san.yml"}, "san.yml:2: the name is that of the user in line 1"},
+		{[]string{"user", "add", "a", "--users", "new.yml", "--history", "long"}, `history: want a duration such as 24h`},
+		{[]string{"user", "add", "--users", "new.yml"}, "name"},
+	} {
+		cmd := startCommand(t, dir, c.args...)
+		assert.Equal(t, exitUsage, cmd.exit(t), "%v", c.args)
+		assert.Contains(t, cmd.err.String(), c.says, "%v", c.args)
+	}
+	assert.NoFileExists(t, filepath.Join(dir, "new.yml"))
+}

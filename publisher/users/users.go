@@ -1,0 +1,191 @@
+// Package users reads a file that says who may connect to a publisher, and what each user may see.
+//
+//	file, err := users.Open("users.yml", func(err error) { logger.Error().Err(err).Msg("users") })
+//	pub, err := publisher.New(publisher.Config{Authorize: file.Authorize})
+//
+// The file is a list in YAML:
+//
+//   - name: futures-desk
+//     token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
+//     allow: [ES*, "*@XCME"]        # patterns; everything if it is left out
+//     deny: [ESZ*]                  # of those; nothing if it is left out
+//     depth: l1                     # no levels of the book; l2 (everything) if it is left out
+//     history: 24h                  # nothing older at the login, or none; all if it is left out
+//     policies: [all, latest]       # slow-consumer policies; all of them if it is left out
+//     connections: 5                # at the same time; any number if it is left out
+//     expires: 2027-01-31           # or 2027-01-31T18:00:00Z; never if it is left out
+//   - name: risk
+//     san: risk.example.com         # instead of a token: the one name in the certificate of the client
+//
+// A file that has changed is in force within about a second. If it cannot be used, the one before stays in force.
+package users
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"tickfeed/publisher"
+)
+
+// readInterval is how long what was read of a file is used before the file is read again.
+const readInterval = 500 * time.Millisecond
+
+// maxFile bounds a file, in bytes.
+const maxFile = 1 << 20
+
+// A File is a file of users that may change while it is in use. Its methods are safe for concurrent use.
+type File struct {
+	path    string
+	changed func(error)
+
+	mu    sync.Mutex
+	read  time.Time // when text was read
+	text  []byte    // what was read last, used or not
+	err   error     // of reading the file; nil if text was read
+	wrong error     // why text is not used; nil if it is
+	users *index
+}
+
+// An index is the users of a file by their credentials.
+type index struct {
+	tokens map[[sha256.Size]byte]*User
+	names  map[string]*User // by the name in the certificate
+}
+
+// Open reads the file at path. changed is called when the file has changed and is in use, with nil, and when it is not, with the
+// reason; it may be nil.
+func Open(path string, changed func(error)) (*File, error) {
+	f := &File{path: path, changed: changed, read: time.Now()}
+	if f.text, f.err = readFile(path); f.err != nil {
+		return nil, f.err
+	}
+	list, err := Parse(path, f.text)
+	if err != nil {
+		return nil, err
+	}
+	f.users = newIndex(list, nil)
+	return f, nil
+}
+
+// NeedsCertificates returns the name of a user who is known by a certificate, or "" if there is none.
+func (f *File) NeedsCertificates() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.users.names {
+		return u.Permission.User
+	}
+	return ""
+}
+
+// errUnknown is for clients, which are not told more.
+var errUnknown = errors.New("the token or the certificate is missing, wrong, or no longer valid")
+
+// Authorize is for publisher.Config. A client is known by its token or, if it sends none, by its certificate. Tokens are looked up
+// by their hash, so that the time that this takes says nothing of a token.
+func (f *File) Authorize(login publisher.Login) (*publisher.Permission, error) {
+	users := f.current()
+	var u *User
+	if login.Token != (publisher.Login{}).Token {
+		u = users.tokens[login.Token]
+	} else if login.Certificate != "" {
+		u = users.names[login.Certificate]
+	}
+	switch {
+	case u == nil:
+		return nil, errUnknown
+	case !u.Expires.IsZero() && !time.Now().Before(u.Expires):
+		return nil, fmt.Errorf("user %s expired at %s", u.Permission.User, u.Expires.UTC().Format(time.RFC3339))
+	}
+	return u.Permission, nil
+}
+
+// Reload reads the file now. It returns the number of users in force, and an error if those are not the users of the file.
+func (f *File) Reload() (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readLocked()
+	return len(f.users.tokens) + len(f.users.names), f.wrong
+}
+
+// current returns the users, and reads the file again if that is due.
+func (f *File) current() *index {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.read) >= readInterval {
+		f.readLocked()
+	}
+	return f.users
+}
+
+// readLocked reads the file.
+func (f *File) readLocked() {
+	text, err := readFile(f.path)
+	f.read = time.Now()
+	if same := err == nil && f.err == nil && bytes.Equal(text, f.text) || err != nil && f.err != nil && err.Error() == f.err.Error(); same {
+		return
+	}
+	f.text, f.err = text, err
+	var list []*User
+	if err == nil {
+		list, err = Parse(f.path, text)
+	}
+	if f.wrong = err; err != nil {
+		err = fmt.Errorf("%w; the users before stay in force", err)
+	} else {
+		f.users = newIndex(list, f.users)
+	}
+	if f.changed != nil {
+		f.changed(err)
+	}
+}
+
+// newIndex indexes list. Permissions that are as in the index before stay the same pointers.
+func newIndex(list []*User, before *index) *index {
+	x := &index{tokens: make(map[[sha256.Size]byte]*User), names: make(map[string]*User)}
+	old := make(map[string]*publisher.Permission)
+	if before != nil {
+		for _, u := range before.tokens {
+			old[u.key()] = u.Permission
+		}
+		for _, u := range before.names {
+			old[u.key()] = u.Permission
+		}
+	}
+	for _, u := range list {
+		if p := old[u.key()]; p != nil {
+			u.Permission = p
+		}
+		if u.SAN != "" {
+			x.names[u.SAN] = u
+		} else {
+			x.tokens[u.Token] = u
+		}
+	}
+	return x
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path) // before Open, which waits if it is a pipe
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: it is read again while it is in use", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s is longer than %d bytes: is it the right file?", path, maxFile)
+	}
+	return b, err
+}
