@@ -35,6 +35,7 @@ type childStatus struct {
 	Message   string    `json:"message"`
 	Listen    string    `json:"listen"`
 	EventTime int64     `json:"event_time"`
+	Rule      string    `json:"rule"`
 }
 
 // marketTime returns the market time at now, in nanoseconds since the Unix epoch, of a market in which speed seconds pass
@@ -53,8 +54,9 @@ const (
 	stopTime  = 10 * time.Second
 )
 
-// startChild starts "tickfeed publish" with args and waits until it listens.
-func startChild(ctx context.Context, args ...string) (*child, error) {
+// startChild starts "tickfeed publish" with args and waits until it listens. happens is called, by a goroutine of the child, with the
+// rule of each event in the market.
+func startChild(ctx context.Context, happens func(rule string), args ...string) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -77,7 +79,7 @@ func startChild(ctx context.Context, args ...string) (*child, error) {
 	if err := c.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go c.watch(stderr)
+	go c.watch(stderr, happens)
 	timeout := time.NewTimer(startTime)
 	defer timeout.Stop()
 	select {
@@ -95,7 +97,7 @@ func startChild(ctx context.Context, args ...string) (*child, error) {
 }
 
 // watch reads the child's log until it ends.
-func (c *child) watch(stderr io.Reader) {
+func (c *child) watch(stderr io.Reader, happens func(rule string)) {
 	defer close(c.done)
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
@@ -114,6 +116,9 @@ func (c *child) watch(stderr io.Reader) {
 			c.status = s
 		}
 		c.mu.Unlock()
+		if err == nil && s.Message == "market" {
+			happens(s.Rule)
+		}
 	}
 	_ = c.cmd.Wait() // the child may have been killed
 }

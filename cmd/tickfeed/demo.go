@@ -40,6 +40,7 @@ type demoOptions struct {
 	rate            rate
 	instruments     int
 	universe        universeOptions
+	scenario        scenarioOptions
 	symbols         []string
 	patterns        *pflag.Flag // the flag of symbols
 	listen          string
@@ -57,11 +58,13 @@ one of everything, one of a few symbols, and one that is deliberately slow. Ever
 fault: connections are cut or stall, or the publisher is killed and started again. At the end a table
 accounts for every tick, checked by an auditor that shares no code with the subscribers.
 
+With --scenario, events such as auctions, halts and a flash crash happen in the market, at times of its day.
+
 With --listen, subscribers of your own can join: they connect to ADDR and meet the same faults (tickfeed lab
 makes faults of your choice, and tickfeed exam judges a client). --http is that of the publisher.
 
 Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
-		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json\n  tickfeed demo --duration 5m --listen localhost:9000",
+		Example: "  tickfeed demo\n  tickfeed demo --duration 1m --seed 7\n  tickfeed demo --json > account.json\n  tickfeed demo --scenario flash-crash\n  tickfeed demo --duration 5m --listen localhost:9000",
 		Args:    wantArgs(0, 0, ""),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), &o) },
 	}
@@ -72,6 +75,7 @@ Exit codes: 0 all accounts agree; 3 they do not; 130 Ctrl-C, after the table.`,
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 20k")
 		countVar(f, &o.instruments, "instruments", 1000, "`N` instruments")
 		o.universe.define(f, "instruments")
+		o.scenario.define(f)
 		f.StringSliceVar(&o.symbols, "symbols", []string{"AAPL", "MSFT", "ES*"}, "`PATTERNS` of the filtered subscriber; with --universe its first three instruments, if not given")
 		o.patterns = f.Lookup("symbols")
 		f.StringVar(&o.listen, "listen", "", "let subscribers join on `ADDR`, HOST:PORT or unix:PATH, and meet the faults")
@@ -149,7 +153,8 @@ type demo struct {
 	crashed   chan error // holds one error
 	hurry     atomic.Bool
 	faults    map[string]int
-	head      uint64 // head at the last status line
+	happened  sync.Map // rules of the scenario that were shown
+	head      uint64   // head at the last status line
 	headAt    time.Time
 }
 
@@ -178,8 +183,16 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.universe.print != "" {
+	s, err := o.scenario.load(ctx)
+	switch {
+	case err != nil:
+		return err
+	case o.scenario.list:
+		return p.listScenarios(o.scenario.name)
+	case o.universe.print != "":
 		return p.printUniverse(&o.universe, u, o.instruments)
+	case faultsIn(s) > 0:
+		return usage("--scenario %s: the demo makes faults of its own; publish the scenario, or leave its %s out", o.scenario.name, plural(faultsIn(s), "fault"))
 	}
 	if u != nil && !o.patterns.Changed {
 		o.symbols = u.First(min(o.instruments, 3)).Symbols()
@@ -283,7 +296,13 @@ func (d *demo) startPublisher(ctx context.Context) error {
 	if d.o.universe.file != "" {
 		args = append(args, "--universe", d.o.universe.file)
 	}
-	c, err := startChild(ctx, args...)
+	if d.o.scenario.name != "" {
+		args = append(args, "--scenario", d.o.scenario.name)
+	}
+	for _, rule := range d.o.scenario.rules {
+		args = append(args, "--event", rule)
+	}
+	c, err := startChild(ctx, d.happens, args...)
 	if err != nil {
 		return err
 	}
@@ -607,6 +626,13 @@ func (d *demo) status() {
 
 // outcomeColours are the colours of ticks that were not delivered.
 var outcomeColours = map[outcome]colour{withheld: yellow, lost: red, disowned: red}
+
+// happens shows a rule of the scenario when it happens for the first time.
+func (d *demo) happens(rule string) {
+	if _, shown := d.happened.LoadOrStore(rule, true); !shown {
+		d.say(plain, "market: %s", rule)
+	}
+}
 
 // say prints an event, in colour c, after the time.
 func (d *demo) say(c colour, format string, args ...any) {

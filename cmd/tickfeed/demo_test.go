@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"tickfeed/subscriber"
 )
@@ -41,4 +45,19 @@ func TestDemoRecovery(t *testing.T) {
 	d.change(&party{name: "slow"}, &subscriber.Change{State: subscriber.Live, Report: &subscriber.Report{
 		Cause: subscriber.CauseCut, Live: 2950 * time.Millisecond, Attempts: 1, Resume: subscriber.ResumeReplay, Replayed: 18_296}})
 	assert.Regexp(t, `^ *\d+\.\ds   slow recovered by replay 2\.95s after it noticed: 18,296 ticks replayed,\s+1\s+attempt, cause cut\n$`, out.String())
+}
+
+// What happens in the market of a demo is that of its scenario, and each rule is shown once. Faults are the demo's own.
+func TestDemoScenario(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "f.market"), []byte("at 10:00: halt AAPL for 5m\nat seq 100: cut rst\n"), 0o644))
+	c := startCommand(t, dir, "demo", "--scenario", "f.market")
+	assert.Equal(t, exitUsage, c.exit(t))
+	assert.Contains(t, c.err.String(), "--scenario f.market: the demo makes faults of its own; publish the scenario, or leave its 1 fault out")
+
+	out := outputOf(t, dir, "demo", "--duration", "1s", "--rate", "5k", "--instruments", "20", "--event", "every 1h: halt AAPL for 5m", "--event", "at 15:00: calm")
+	assert.Equal(t, 1, strings.Count(out, "s market: every 1h: halt AAPL for 5m\n"), out)
+	assert.Equal(t, 1, strings.Count(out, "s market: at 15:00: calm\n"), out)
+	assert.Contains(t, out, "Every number is accounted for exactly once")
 }

@@ -62,18 +62,21 @@ func (p *program) publishCommand() *cobra.Command {
 		Short: "Publish a simulated market, files, or standard input",
 		Long: `Number ticks, journal them, and stream them to all subscribers.
 
-Without arguments, publish a simulated market until Ctrl-C. --scenario lets auctions, halts, news, a flash
-crash and more happen in it, at times of the market and the same each time; --list documents the events, and
---commands reads them from standard input while the market runs. --universe names a file with its instruments: their
-prices, tick sizes, habits and hours (tickfeed publish --print-universe describes the fields). If any of
-them has hours, a day is 24 hours, and --rate is the rate while all instruments trade. --profile names a file
-with the habits of a recorded market, which tickfeed sim fit measures: its rate and its day are the default
-then. Otherwise read the ticks from files, one
-after the other: CSV (with a header) or NDJSON, - for standard input; the formats of exchanges and
-vendors that "tickfeed import --help" lists; or recordings, whose ticks get new numbers (replay keeps
-the recorded numbers and pace). Files are published as fast as --rate allows (default: no limit). At the
-end of the files the publisher announces that the source has ended, and serves late joiners until
-Ctrl-C or, with --exit-at-end, until all subscribers have everything.
+Without arguments, publish a simulated market until Ctrl-C. --scenario lets auctions, halts, news, a
+flash crash and more happen in it, at times of the market and the same each time; --list documents the
+events, and --commands reads them from standard input while the market runs. Halts at random, two or
+three a day in a large market, happen only without a scenario, without --commands, without hours of
+one's own and without a profile. --universe names a file with its instruments: their prices, tick sizes,
+habits and hours (tickfeed publish --print-universe describes the fields). If any of them has hours, a
+day is 24 hours, and --rate is the rate while all instruments trade. --profile names a file with the
+habits of a recorded market, which tickfeed sim fit measures: its rate and its day are the default then.
+
+With arguments, read the ticks from files, one after the other: CSV (with a header) or NDJSON, - for
+standard input; the formats of exchanges and vendors that "tickfeed import --help" lists; or recordings,
+whose ticks get new numbers (replay keeps the recorded numbers and pace). Files are published as fast as
+--rate allows (default: no limit). At the end of the files the publisher announces that the source has
+ended, and serves late joiners until Ctrl-C or, with --exit-at-end, until all subscribers have
+everything.
 
 With --journal, every tick is written to disk before it is sent: a publisher that is killed and started
 again with the same directory continues the numbering, and its subscribers reconnect and continue. The
