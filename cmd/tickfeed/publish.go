@@ -313,6 +313,8 @@ func journalError(dir string, err error) error {
 		return nil
 	case errors.Is(err, journal.ErrLocked):
 		return fmt.Errorf("journal %s is in use by another publisher; stop that one, or name another directory with --journal", dir)
+	case errors.As(err, new(*recording.VersionError)):
+		return usage("%w; or name another directory with --journal", err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w; name a directory that you can write to with --journal", err)
 	case journal.OutOfDescriptors(err):
