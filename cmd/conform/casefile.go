@@ -178,6 +178,11 @@ func ParseCase(id, name string, text []byte) (*Case, error) {
 	if err := (&lab.Lab{Publisher: gate{}}).Check(rules.Rules...); err != nil {
 		return nil, err
 	}
+	for _, r := range rules.Rules {
+		if v := r.Fault.Verb; v == lab.RestartSession || v == lab.RewindSession || v == lab.ReplaceSession {
+			return wrong(r.Line, "%s: the exam runs the publisher itself: write restart, restart over copy or restart over none", lab.Verbs[v].Word)
+		}
+	}
 	c.Needs = needs(c)
 	return c, nil
 }

@@ -64,7 +64,7 @@ type Exam struct {
 
 // DefaultLimit is how long a case may take: every start of the program, what happens, and its end. The longest case, repeated
 // with rare heartbeats, takes a right client 8 s.
-const DefaultLimit = 15 * time.Second
+const DefaultLimit = 20 * time.Second
 
 // errLimit ends a case.
 var errLimit = errors.New("the time limit of the case")

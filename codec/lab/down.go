@@ -57,7 +57,7 @@ func (k *link) down(messages *codec.Reader) error {
 		}
 		hits := k.take(t)
 		if t == codec.TypePacket {
-			if err := k.packet(raw, hits); err != nil {
+			if err := k.across(raw, hits); err != nil {
 				return err
 			}
 			continue
@@ -86,6 +86,8 @@ func (k *link) down(messages *codec.Reader) error {
 func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 	if t == codec.TypeSnapshotPart && k.stale {
 		return nil, nil
+	} else if t == codec.TypeSnapshotPart {
+		return k.resealed(raw, k.role.seed), nil
 	}
 	m, err := codec.Decode(raw)
 	if err != nil {
@@ -93,19 +95,22 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 	}
 	switch m := m.(type) {
 	case *codec.Welcome:
-		owner, _, _ := m.Lineage.Owner(m.Start)
-		k.mu.Lock()
-		k.session, k.at = owner.ID, m.Start
-		k.mu.Unlock()
-		k.seed, k.interval, k.head, k.lineage = m.Seed, m.Heartbeat, m.Head, m.Lineage
+		if k.welcomed(m) {
+			if raw, err = codec.Append(nil, m); err != nil {
+				return nil, err
+			}
+		}
+		k.interval, k.head = m.Heartbeat, m.Head
 		return k.expired(m, raw)
 	case *codec.SessionChange:
-		k.mu.Lock()
-		k.session, k.at = m.Lineage.Current().ID, m.Next
-		k.mu.Unlock()
-		k.seed, k.lineage = m.Seed, m.Lineage
+		if raw, err = k.changed(m, raw); err != nil || k.ended {
+			return nil, err
+		}
+		return raw, nil
 	case *codec.Subscribed:
-		k.seed = m.Seed
+		if raw, err = k.subscribed(m, raw); err != nil {
+			return nil, err
+		}
 	case *codec.Heartbeat:
 		return k.heartbeat(m, raw)
 	case *codec.SnapshotBegin:
@@ -326,6 +331,9 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	}
 	if f.Verb != MuteHeartbeats && f.Verb != IgnorePulses { // which count when they drop something
 		k.happened(i, seq)
+	}
+	if f.Verb.ofSessions() {
+		return k.makeUp(i, seq)
 	}
 	k.mu.Lock()
 	switch f.Verb {

@@ -43,6 +43,7 @@ type Lab struct {
 	hung    time.Time                       // until when new connections hang
 	hanger  int                             // rule because of which they do
 	frozen  time.Time                       // until when the publisher is suspended
+	history history                         // sessions made up
 	hellos  map[int]uint64                  // rules triggered by hand that the next hellos meet, and how many
 	copied  bool                            // there is a copy of the publisher's journal, or there will be
 	down    int                             // faults for which the publisher is away; new connections are closed
@@ -239,6 +240,9 @@ func (l *Lab) inject(hits []int) {
 			l.mu.Unlock()
 		}
 		slices.SortFunc(links, func(a, b *link) int { return int(a.number) - int(b.number) })
+		if r.Fault.Verb.ofSessions() && len(links) > 1 {
+			links = links[:1] // which ends the others
+		}
 		for _, k := range links {
 			k.inject(i)
 		}

@@ -35,8 +35,9 @@ type trial struct {
 	hellos []uint64 // positions in the hellos
 }
 
-// try publishes n quotes, 10 a millisecond, to a subscriber behind a lab with the given script, and ends the session.
-func try(t *testing.T, script string, n int, change func(*subscriber.Config)) *trial {
+// try publishes n quotes, 10 a millisecond, to a subscriber behind a lab with the given script, and ends the session. Then it
+// calls each of then with the configuration of the subscriber.
+func try(t *testing.T, script string, n int, change func(*subscriber.Config), then ...func(*trial, subscriber.Config)) *trial {
 	t.Helper()
 	x := &trial{}
 	s, err := Parse("script", []byte(script))
@@ -108,6 +109,9 @@ func try(t *testing.T, script string, n int, change func(*subscriber.Config)) *t
 		<-ran
 	}
 	stop()
+	for _, f := range then {
+		f(x, cfg)
+	}
 	cancel()
 	<-served
 	<-served
@@ -132,7 +136,7 @@ func TestEveryFaultHappensAndIsSurvived(t *testing.T) {
 		"at login 2: expire 50":          "at seq 1000: cut\nat login 2: expire 50",
 	}
 	lines := []string{"with 1%: drop tick", "at seq 1005: repeat tick", "at seq 1005: swap tick", "at seq 1005: flip tick", "at seq 1005: forge tick", "with 1%: delay tick 5ms", "at seq 1000: end 3 times", "at snapshot 1: stale snapshot 1", "at seq 1000: cut inside", "at seq 700: half-open out", "at login 2: refuse shutdown retry 3s 3 times\nat seq 100: cut"}
-	for _, f := range slices.Concat(Verbs[:Kill], Triggers) { // faults of the publisher: see publisher/publishertest
+	for _, f := range slices.Concat(Verbs[:RestartSession], Verbs[RefuseDials:Kill], Triggers) { // sessions: see TestMadeUpSessions; faults of the publisher: see publisher/publishertest
 		script := f.Example
 		if s, ok := scripts[script]; ok {
 			script = s
@@ -330,7 +334,17 @@ func TestSplit(t *testing.T) {
 	}
 	gone := codec.AppendPacket(nil, &codec.Packet{First: 10, Count: 7, PublishTime: 99}, codec.AppendGone(nil, 7, codec.GoneExpired), seed)
 	_, _, ok := split(gone, 12, seed)
-	assert.False(t, ok, "numbers that are gone cannot be split")
+	assert.False(t, ok, "no rule applies inside numbers that are gone")
+	for name, hole := range map[string]func(dst []byte, n uint64) []byte{
+		"gone":     func(dst []byte, n uint64) []byte { return codec.AppendGone(dst, n, codec.GoneDamaged) },
+		"withheld": codec.AppendWithheld,
+	} { // but a session may begin there
+		raw := codec.AppendPacket(nil, &codec.Packet{First: 10, Count: 7, PublishTime: 99}, hole(nil, 7), seed)
+		left, right, ok := cleave(raw, 13, seed)
+		require.True(t, ok, name)
+		assert.Equal(t, codec.AppendPacket(nil, &codec.Packet{First: 10, Count: 3, PublishTime: 99}, hole(nil, 3), seed), left, name)
+		assert.Equal(t, codec.AppendPacket(nil, &codec.Packet{First: 13, Count: 4, PublishTime: 99}, hole(nil, 4), seed), right, name)
+	}
 }
 
 // While no rule holds bytes back, a link reads from the publisher only what its client takes, so that the publisher notices a

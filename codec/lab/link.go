@@ -45,7 +45,8 @@ type link struct {
 	swapped   bool   // the present packet is to be kept
 	dropping  uint64 // packets that are still to be dropped, because of rule dropper
 	dropper   int
-	hello     codec.Hello
+	hello     codec.Hello // to the publisher
+	role      role
 	lineage   feed.Lineage // of the publisher
 	expire    int          // rule by which the next numbers are gone after this login; -1 for none
 	from      uint64       // then the number from which on they are gone, and skip the number after them
@@ -144,7 +145,10 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	if !k.sleep(wait) || !k.unstalled() {
 		return
 	}
-	if hello, err = k.overtake(hello); err != nil {
+	if hello, err = k.translate(hello); err == nil {
+		hello, err = k.overtake(hello)
+	}
+	if err != nil {
 		l.say(Event{What: "the publisher: " + err.Error(), Client: k.name, Connection: k.number})
 		return
 	}
@@ -158,7 +162,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	k.server = server
 	l.mu.Lock()
-	if l.down > 0 { // since it was dialled
+	if l.down > 0 || k.isStale() { // since it was dialled
 		l.mu.Unlock()
 		k.reset()
 		return

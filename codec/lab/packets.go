@@ -2,6 +2,7 @@ package lab
 
 import (
 	"tickfeed/codec"
+	"tickfeed/feed"
 )
 
 // split splits a packet before number at, which it covers, and seals both parts. left is nil if at is its first number.
@@ -36,6 +37,29 @@ func split(raw []byte, at uint64, seed uint32) (left, right []byte, ok bool) {
 		return left, nil, true
 	}
 	return left, seal(&h, at, h.First+h.Count, body[offset:], seed), true
+}
+
+// cleave is split, also of a packet of numbers that are withheld or gone, which has no other entry.
+func cleave(raw []byte, at uint64, seed uint32) (left, right []byte, ok bool) {
+	if left, right, ok = split(raw, at, seed); ok {
+		return left, right, ok
+	}
+	h, body, err := codec.ParsePacket(raw)
+	if err != nil {
+		return nil, nil, false
+	}
+	b := codec.PacketBody(&h, body)
+	var none [1]feed.Tick
+	if n, err := b.Decode(none[:]); n > 0 || err != nil || at <= h.First || at >= h.First+h.Count {
+		return nil, nil, false
+	}
+	part := func(from, to uint64) []byte {
+		if _, reason := b.Gone(); reason != 0 {
+			return seal(&h, from, to, codec.AppendGone(nil, to-from, reason), seed)
+		}
+		return seal(&h, from, to, codec.AppendWithheld(nil, to-from), seed)
+	}
+	return part(h.First, at), part(at, h.First+h.Count), true
 }
 
 func seal(h *codec.Packet, from, to uint64, body []byte, seed uint32) []byte {

@@ -69,7 +69,7 @@ func (k *link) oldSnapshot(seq, back uint64) (b []byte, err error) {
 	if seq < back+2 {
 		return nil, fmt.Errorf("the state is empty %d numbers before %d", back, seq)
 	}
-	nc, r, _, err := k.another(codec.Position{Lineage: k.lineage, Next: seq - back})
+	nc, r, w, err := k.another(codec.Position{Lineage: k.lineage, Next: seq - back})
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,10 @@ func (k *link) oldSnapshot(seq, back uint64) (b []byte, err error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case t == codec.TypeSnapshotBegin, t == codec.TypeSnapshotPart:
+		case t == codec.TypeSnapshotBegin:
 			b = append(b, raw...)
+		case t == codec.TypeSnapshotPart:
+			b = append(b, k.resealed(raw, w.Seed)...)
 		case t == codec.TypeSnapshotEnd:
 			return append(b, raw...), nil
 		case t == codec.TypePacket:

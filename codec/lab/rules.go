@@ -114,7 +114,7 @@ func (x *rules) appliesLocked(i int, name string) bool {
 
 // reachedLocked returns the number up to which rule i has been decided for c.
 func (x *rules) reachedLocked(c *counts, i int) *uint64 {
-	if x.faults[i].Verb.ofPublisher() {
+	if v := x.faults[i].Verb; v.ofPublisher() || v.ofSessions() {
 		return &x.shared[i]
 	}
 	return &c.reached[i]
@@ -150,6 +150,15 @@ func (x *rules) chance(i int, text string, n uint64) float64 {
 	v *= 0xc4ceb9fe1a85ec53
 	v ^= v >> 33
 	return float64(v>>11) / (1 << 53)
+}
+
+// sessionID returns the id of the session that rule i makes up before number seq, after session in. It depends on the seed.
+func (x *rules) sessionID(i int, in, seq uint64) feed.SessionID {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	h := fnv.New64a()
+	_ = binary.Write(h, binary.BigEndian, []uint64{x.seed, uint64(i), in, seq, x.fired[i]})
+	return feed.SessionID(h.Sum64() | 1) // 0 is no session
 }
 
 // login returns the rules for the next hello of name, and the number of that hello.

@@ -89,6 +89,9 @@ const (
 	SayGoodbye
 	EndSession
 	Garbage
+	RestartSession
+	RewindSession
+	ReplaceSession
 	RefuseDials
 	HangDials
 	Kill
@@ -105,7 +108,7 @@ type Fault struct {
 	Verb     Verb
 	How      string        // of Cut: fin, rst or inside; of HalfOpen: in or out; of faults of packets: packet or tick; of Restart: what it is over
 	For      time.Duration // duration
-	N        uint64        // of Drop: packets, 0 for one; of Ahead, MoveSnapshot, StaleSnapshot and Expire: numbers; of Slow: bytes per second
+	N        uint64        // of Drop: packets, 0 for one; of Ahead, MoveSnapshot, StaleSnapshot, Expire and RewindSession: numbers; of Slow: bytes per second
 	Code     codec.Code    // of Refuse and SayGoodbye
 	Retry    bool          // of Refuse and SayGoodbye
 	RetryIn  time.Duration // of Refuse and SayGoodbye
@@ -139,6 +142,9 @@ var Verbs = [verbs]script.Form{
 	SayGoodbye:      {"goodbye", "goodbye CODE [retry DURATION|for good]", "sends a goodbye and ends the connection", "at seq 1000: goodbye shutdown retry 100ms"},
 	EndSession:      {"end", "end [N times]", "says that the session has ended, at the number that the line has reached, once or more often", "at seq 1000: end"},
 	Garbage:         {"garbage", "garbage", "sends bytes that are no message", "at seq 1000: garbage"},
+	RestartSession:  {"restart session", "restart session", "says that the publisher has started again: connections end, and from this number on another session follows; a client that was ahead of it disowns what it has beyond", "at seq 1000: restart session"},
+	RewindSession:   {"rewind session", "rewind session N", "says that the publisher has started again over an old copy: connections end, and another session begins N numbers before this one, which are disowned and come again", "at seq 1000: rewind session 50"},
+	ReplaceSession:  {"replace session", "replace session", "says that another publisher has taken the place of this one: connections end, and nothing is common with the session that follows, which has the same numbers from 1", "at seq 1000: replace session"},
 	RefuseDials:     {"refuse dials", "refuse dials DURATION", "closes new connections at once for so long", "at 5s: refuse dials 1s"},
 	HangDials:       {"hang dials", "hang dials DURATION", "accepts new connections for so long and does nothing with them", "at 5s: hang dials 1s"},
 	Kill:            {"kill", "kill [for DURATION]", "ends the publisher as kill -9 does, and starts it again over its journal, at once or after so long", "at seq 1000: kill for 200ms"},
@@ -152,6 +158,9 @@ var Verbs = [verbs]script.Form{
 // ofPublisher reports whether v happens to the publisher, which the lab must run itself. It then happens once for all
 // clients: when the first of them meets the trigger.
 func (v Verb) ofPublisher() bool { return v >= Kill && v <= FillDisk }
+
+// ofSessions reports whether v makes up a session, which happens once for all clients, for any publisher.
+func (v Verb) ofSessions() bool { return v >= RestartSession && v <= ReplaceSession }
 
 // ofPackets reports whether v happens to a packet; ofSnapshots, ofLogins and ofDials say the same of others.
 func (v Verb) ofPackets() bool {
@@ -278,7 +287,7 @@ func readFault(p *script.Parser, f *Fault) (err error) {
 		}
 	case Slow:
 		f.N, err = p.Number("slow", 1, 1<<40)
-	case Ahead, MoveSnapshot, StaleSnapshot, Expire:
+	case Ahead, MoveSnapshot, StaleSnapshot, Expire, RewindSession:
 		f.N, err = p.Number(Verbs[v].Word, 1, codec.MaxSeq)
 	case Refuse, SayGoodbye:
 		err = farewell(p, f)
