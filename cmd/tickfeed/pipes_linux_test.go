@@ -26,7 +26,7 @@ func TestNamedPipes(t *testing.T) {
 		out     string
 		code    int
 	}{
-		{[]string{"inspect", "--verify", "fifo"}, day, `^fifo: sound, .*7,836 numbers`, exitDone},
+		{[]string{"inspect", "--verify", "fifo"}, day, `^fifo: sound, .*7,848 numbers`, exitDone},
 		{[]string{"inspect", "--verify", "fifo"}, dbn, `^fifo: sound, closed in order; 3 numbers`, exitDone},
 		{[]string{"inspect", "fifo"}, day[:len(day)/2], `^fifo: .*not closed`, exitDone},
 		{[]string{"inspect", "fifo"}, []byte("a,b\n1,2\n"), `^$`, exitData},
@@ -64,7 +64,7 @@ func TestGzippedRecording(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
 	require.NoError(t, f.Close())
-	assert.Contains(t, outputOf(t, dir, "inspect", "--verify", "day.tick.gz"), "day.tick.gz: sound, closed in order; 7,836 numbers")
+	assert.Contains(t, outputOf(t, dir, "inspect", "--verify", "day.tick.gz"), "day.tick.gz: sound, closed in order; 7,848 numbers")
 
 	b, err := os.ReadFile(f.Name())
 	require.NoError(t, err)

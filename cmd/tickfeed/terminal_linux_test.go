@@ -209,7 +209,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed lab --list | head -n 3", shows: `at seq N`, exact: true},
 		{command: "./tickfeed exam --self --case 'account-*'", prepare: "kill -INT $(jobs -p); wait; true", shows: `all +(\d+) of (\d+) passed`},
 		{command: "./tickfeed exam --show recover-dropped-tick", shows: `at seq 500: drop tick`},
-		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7837\)`, exact: true},
+		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7849\)`, exact: true},
 		{command: "./tickfeed replay testdata/day.tick --speed 100x &", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --symbols AAPL &", prepare: "until ./tickfeed control status; do sleep 0.01; done; jobs", shows: `\[\d\] \d+`},
 		{command: "./tickfeed control pause", shows: `paused at 2026-`},

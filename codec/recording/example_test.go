@@ -29,5 +29,5 @@ func ExampleParts() {
 	}
 	fmt.Println(trades, "trades of", aapl.Size(volume), "at", aapl.Price(notional/volume), "on average")
 	// Output:
-	// 247 trades of 18114 at 271.15 on average
+	// 211 trades of 19976 at 270.89 on average
 }
