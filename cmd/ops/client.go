@@ -3,6 +3,7 @@ package ops
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +13,16 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"tickfeed/codec"
+	"tickfeed/codec/certs"
 )
 
-// maxAnswer bounds a response, in bytes.
-const maxAnswer = 16 << 20
+// Bounds of a response, in bytes: of a command, and of another server.
+const (
+	maxAnswer = 16 << 20
+	maxText   = 1 << 10
+)
 
 // An Answer is a response of a site.
 type Answer struct {
@@ -27,12 +34,30 @@ type Answer struct {
 // ErrForeign reports that a server responded that is not the HTTP server of a tickfeed command.
 var ErrForeign = errors.New("the server there is not that of a tickfeed command")
 
-// Ask sends one request to the server at addr, HOST:PORT or unix:PATH, and returns its response. path may have a query. If
-// body is not nil, the request is a POST of it as JSON, otherwise a GET. accept is a content type, empty for any.
+// ErrHTTPS reports that a server speaks HTTPS, and was asked without.
+var ErrHTTPS = errors.New("the server there speaks HTTPS")
+
+// A Client asks the server of a command.
+type Client struct {
+	Addr  string      // HOST:PORT or unix:PATH
+	TLS   *tls.Config // for HTTPS; nil for plain HTTP
+	Token codec.Token // sent with each request; empty for none
+}
+
+// Ask is Client.Ask without TLS and without a token.
 func Ask(ctx context.Context, addr, path string, body any, accept string, timeout time.Duration) (*Answer, error) {
-	transport := &http.Transport{DisableKeepAlives: true}
-	host := addr
-	if socket, ok := strings.CutPrefix(addr, "unix:"); ok {
+	return (&Client{Addr: addr}).Ask(ctx, path, body, accept, timeout)
+}
+
+// Ask sends one request and returns the response. path may have a query. If body is not nil, the request is a POST of it as JSON,
+// otherwise a GET. accept is a content type, empty for any.
+func (c *Client) Ask(ctx context.Context, path string, body any, accept string, timeout time.Duration) (*Answer, error) {
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS}
+	scheme, host := "http://", c.Addr
+	if c.TLS != nil {
+		scheme = "https://"
+	}
+	if socket, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
 		host = "localhost"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -50,7 +75,7 @@ func Ask(ctx context.Context, addr, path string, body any, accept string, timeou
 		}
 		method = http.MethodPost
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, bytes.NewReader(content))
+	r, err := http.NewRequestWithContext(ctx, method, scheme+host+path, bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}
@@ -61,17 +86,24 @@ func Ask(ctx context.Context, addr, path string, body any, accept string, timeou
 	if accept != "" {
 		r.Header.Set("Accept", accept)
 	}
+	if c.Token != "" {
+		r.Header.Set("Authorization", bearer+string(c.Token))
+	}
 	response, err := client.Do(r)
 	if err != nil {
 		var at *url.Error
 		if errors.As(err, &at) {
 			err = at.Err
 		}
-		return nil, err
+		return nil, certs.DialError(err)
 	}
 	defer response.Body.Close()
 	a := &Answer{Command: response.Header.Get(Header), Status: response.StatusCode}
 	if a.Command == "" {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxText))
+		if c.TLS == nil && bytes.Contains(text, []byte("HTTP request to an HTTPS server")) { // so says package net/http
+			return nil, ErrHTTPS
+		}
 		return nil, ErrForeign
 	}
 	a.Body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))

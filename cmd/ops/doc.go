@@ -16,6 +16,7 @@
 //
 // A response is JSON, or text for people if the request has ?format=text or accepts text/plain only.
 //
-// The server is for the machine it runs on: it listens on a loopback address or a unix socket, and requires no credentials.
-// It therefore refuses everything that a web page in a browser on this machine could send: see [Site.Handler].
+// The server is for the machine it runs on: it listens on a loopback address or a unix socket, and requires no credentials unless
+// it is given a token. A server that other machines can reach has a token, which effects and profiles require, and may speak HTTPS.
+// Both refuse everything that a web page in a browser could send: see [Site.Handler].
 package ops

@@ -3,6 +3,9 @@ package ops
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +22,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/net/netutil"
+
+	"tickfeed/codec"
 )
 
 // A Site is what a command serves. Set the fields before Handler.
@@ -36,6 +41,10 @@ type Site struct {
 	Routes           []Route
 	// Profiles adds the profiles of net/http/pprof below /debug/pprof/.
 	Profiles bool
+	// Token is what effects and profiles require; empty for nothing. It is required of a site that other machines can reach.
+	Token codec.Token
+	// Hosts are the names by which other machines reach the site, besides its addresses. Nil for a site of this machine.
+	Hosts []string
 }
 
 // A Route is what one command serves in addition to what all commands serve.
@@ -97,6 +106,11 @@ const (
 // Serve serves h on ln until ctx ends, and returns its cause, or until ln fails. It owns ln; when it returns, ln and the
 // connections are closed and no call of h runs.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, logger zerolog.Logger) error {
+	return ServeTLS(ctx, ln, nil, h, logger)
+}
+
+// ServeTLS is Serve over HTTPS, unless cfg is nil.
+func ServeTLS(ctx context.Context, ln net.Listener, cfg *tls.Config, h http.Handler, logger zerolog.Logger) error {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	server := &http.Server{
@@ -119,7 +133,11 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, logger zerolog.
 		server.Close()
 	})
 	defer stop()
-	err := server.Serve(netutil.LimitListener(ln, maxConns))
+	limited := netutil.LimitListener(ln, maxConns)
+	if cfg != nil {
+		limited = tls.NewListener(limited, cfg)
+	}
+	err := server.Serve(limited)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-closed
 		return context.Cause(ctx)
@@ -128,29 +146,38 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, logger zerolog.
 	return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 }
 
-// errorLog logs what net/http reports: a panic of a handler, or a connection that could not be accepted.
+// errorLog logs what net/http reports: a panic of a handler, or a connection that could not be accepted. A failed handshake is the
+// client's matter, and anyone can make many.
 type errorLog struct{ zerolog.Logger }
 
 func (l errorLog) Write(b []byte) (int, error) {
-	l.Warn().Str("error", strings.TrimSpace(string(b))).Msg("http")
+	level := zerolog.WarnLevel
+	if bytes.Contains(b, []byte("TLS handshake error")) {
+		level = zerolog.DebugLevel
+	}
+	l.WithLevel(level).Str("error", strings.TrimSpace(string(b))).Msg("http")
 	return len(b), nil
 }
 
 // A route is the handler of a path.
 type route struct {
 	effect bool
+	secret bool // it is no effect, and requires the token all the same
 	handle func(x *exchange)
 }
 
 // Handler serves the routes of the site. It refuses
 //
-//   - requests for a name that is not one of this machine (421): a web page may have its own name resolve to 127.0.0.1
+//   - requests for a name that is not one of this machine, or of Hosts (421): a web page may have its own name resolve to
+//     127.0.0.1
+//   - effects and profiles without the token, if there is one (401)
 //   - requests that a browser says another site or another port has made (403)
 //   - effects by another method than POST (405), and those with neither Header nor a JSON content type (403), which a form
 //     of another site cannot send
 //   - paths, queries and bodies that it does not know, and those beyond its bounds (404, 400, 413)
 func (s *Site) Handler() http.Handler {
 	routes := s.routes()
+	token := sha256.Sum256([]byte(s.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set(Header, s.Command)
@@ -158,7 +185,7 @@ func (s *Site) Handler() http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 		x := &exchange{w: w, r: r, text: wantsText(r)}
-		if err := guard(r); err != nil {
+		if err := s.guard(r); err != nil {
 			x.fail(err)
 			return
 		}
@@ -174,14 +201,47 @@ func (s *Site) Handler() http.Handler {
 			x.fail(err)
 			return
 		}
+		if s.Token != "" && (found.effect || found.secret) && !presents(r, token) {
+			w.Header().Set("WWW-Authenticate", strings.TrimSpace(bearer))
+			x.fail(refuseToken(r))
+			return
+		}
 		found.handle(x)
 	})
 }
 
-// guard refuses requests that do not come from a program or a user of this machine.
-func guard(r *http.Request) error {
-	if !isLocal(r.Host) {
+// bearer precedes the token in the header Authorization.
+const bearer = "Bearer "
+
+// presents reports whether r has the token with the given SHA-256.
+func presents(r *http.Request, token [sha256.Size]byte) bool {
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), bearer)
+	sum := sha256.Sum256([]byte(given))
+	return subtle.ConstantTimeCompare(sum[:], token[:]) == 1 && ok
+}
+
+// wrongWait delays the answer to a wrong token. With maxConns it bounds how fast tokens can be guessed.
+const wrongWait = 250 * time.Millisecond
+
+func refuseToken(r *http.Request) error {
+	if r.Header.Get("Authorization") == "" {
+		return &Error{http.StatusUnauthorized, errors.New("this needs the token of --http-token-file, in the header Authorization: Bearer TOKEN")}
+	}
+	select {
+	case <-time.After(wrongWait):
+	case <-r.Context().Done():
+	}
+	return &Error{http.StatusUnauthorized, errors.New("the token is wrong: this needs that of --http-token-file")}
+}
+
+// guard refuses requests that do not come from a program or a user, of this machine unless the site has Hosts.
+func (s *Site) guard(r *http.Request) error {
+	switch {
+	case isLocal(r.Host):
+	case s.Hosts == nil:
 		return &Error{http.StatusMisdirectedRequest, errors.New("this server is for programs on this machine; use the host name localhost")}
+	case !s.isHost(r.Host):
+		return &Error{http.StatusMisdirectedRequest, errors.New("this server does not have that host name: use its address, or give it the name with --http-host")}
 	}
 	switch site := r.Header.Get("Sec-Fetch-Site"); site {
 	case "", "same-origin", "none":
@@ -191,14 +251,24 @@ func guard(r *http.Request) error {
 	return nil
 }
 
-// isLocal reports whether host, with or without a port, is a name or an address of this machine.
-func isLocal(host string) bool {
+// isHost reports whether host, with or without a port, is one of Hosts or an address: no web page can have an address for its name.
+func (s *Site) isHost(host string) bool {
+	host = withoutPort(host)
+	return net.ParseIP(host) != nil || slices.ContainsFunc(s.Hosts, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
+func withoutPort(host string) string {
 	if name, port, err := net.SplitHostPort(host); err == nil {
 		if _, err := strconv.ParseUint(port, 10, 16); err == nil {
 			host = name
 		}
 	}
-	host = strings.Trim(host, "[]")
+	return strings.Trim(host, "[]")
+}
+
+// isLocal reports whether host, with or without a port, is a name or an address of this machine.
+func isLocal(host string) bool {
+	host = withoutPort(host)
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
@@ -254,7 +324,7 @@ func (s *Site) routes() map[string]*route {
 		all["/"+r.Name] = &route{effect: r.Effect, handle: func(x *exchange) { x.call(&r) }}
 	}
 	if s.Profiles {
-		all[profilePath] = &route{handle: func(x *exchange) { profile(x.w, x.r) }}
+		all[profilePath] = &route{secret: true, handle: func(x *exchange) { profile(x.w, x.r) }}
 	}
 	return all
 }

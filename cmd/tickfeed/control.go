@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,6 +19,7 @@ import (
 
 // controlOptions are the flags of control.
 type controlOptions struct {
+	askOptions
 	addr string
 	json bool
 	over time.Duration
@@ -54,10 +54,11 @@ The same is available over HTTP: "tickfeed help http" lists the paths.`,
 		RunE:      func(cmd *cobra.Command, args []string) error { return p.control(cmd.Context(), &o, args) },
 	}
 	group(cmd, "Control", func(f *pflag.FlagSet) {
-		f.StringVar(&o.addr, "addr", defaultHTTP, "`ADDR` of --http of the command: HOST[:PORT] or unix:PATH")
+		f.StringVar(&o.addr, "addr", defaultHTTP, "`ADDR` of --http of the command: HOST[:PORT], unix:PATH or https://HOST[:PORT]")
 		f.BoolVar(&o.json, "json", false, "print the answer as JSON")
 		f.DurationVar(&o.over, "over", defaultDrain, "for drain: the time over which the goodbyes are spread")
 	})
+	o.askOptions.define(cmd)
 	return cmd
 }
 
@@ -204,22 +205,23 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if o.addr == "" {
 		return usage("--addr names no address")
 	}
-	addr, err := readAddress("--addr", o.addr, httpPort)
+	client, err := o.client(ctx, p, "--addr", o.addr)
 	if err != nil {
 		return err
 	}
+	addr := client.Addr
 	accept := "text/plain"
 	if o.json {
 		accept = "application/json"
 	}
-	answer, err := ops.Ask(ctx, addr, path, body, accept, controlTimeout)
+	answer, err := client.Ask(ctx, path, body, accept, controlTimeout)
 	if err != nil {
 		return askError(ctx, addr, err)
 	}
 	if verb.of != "" && !slices.Contains(strings.Split(verb.of, ", "), answer.Command) {
 		return fmt.Errorf("%s is a tickfeed %s, but %s is for a %s; name another command with --addr", addr, answer.Command, verb.name, verb.of)
 	}
-	if err := answer.Err(); err != nil {
+	if err := answerError(answer); err != nil {
 		return err
 	}
 	text := bytes.TrimSpace(answer.Body)
@@ -227,7 +229,7 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 		if _, err := fmt.Fprintf(p.stdout, "%s\n", printableJSON(text)); err != nil || !verb.ends {
 			return output(err)
 		}
-		return awaitEnd(ctx, addr)
+		return awaitEnd(ctx, client)
 	}
 	shown := printable(string(text))
 	if !strings.Contains(shown, "\n") { // a table keeps its lines
@@ -236,13 +238,13 @@ func (p *program) control(ctx context.Context, o *controlOptions, args []string)
 	if _, err = fmt.Fprintln(p.stdout, shown); err != nil || !verb.ends {
 		return output(err)
 	}
-	return awaitEnd(ctx, addr)
+	return awaitEnd(ctx, client)
 }
 
-// awaitEnd waits until the command at addr does not respond any more.
-func awaitEnd(ctx context.Context, addr string) error {
+// awaitEnd waits until the command that client asks does not respond any more.
+func awaitEnd(ctx context.Context, client *ops.Client) error {
 	for poll := time.Tick(endPoll); ; {
-		if _, err := ops.Ask(ctx, addr, "/livez", nil, "", endPatience); err != nil && ctx.Err() == nil {
+		if _, err := client.Ask(ctx, "/livez", nil, "", endPatience); err != nil && ctx.Err() == nil {
 			return nil
 		}
 		select {
@@ -258,17 +260,6 @@ const (
 	endPoll     = 100 * time.Millisecond
 	endPatience = 5 * time.Second
 )
-
-// askError describes err of ops.Ask for people.
-func askError(ctx context.Context, addr string, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return errInterrupted
-	case errors.Is(err, ops.ErrForeign):
-		return fmt.Errorf("%s: %w; name the address of --http of a command with --addr", addr, err)
-	}
-	return fmt.Errorf("cannot reach a command at %s: %w; is one running on this machine, with this --http?", addr, cause(err))
-}
 
 // jumps rearranges args of control, so that a jump back such as -10s is not taken for a flag.
 func jumps(args []string) []string {

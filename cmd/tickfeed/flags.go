@@ -91,7 +91,7 @@ var inventedSuffixes = []string{"_PORT", "_SERVICE_HOST", "_HOST", "_ADDR", "_PR
 // strangers returns the variables of environ that begin with TICKFEED_ and are not settings of any command, each with a
 // suggestion if there is one.
 func strangers(root *cobra.Command, environ []string) (found []string) {
-	known := map[string]bool{envPrefix + "TOKEN": true, envPrefix + "DATA": true} // TICKFEED_DATA is for tests
+	known := map[string]bool{envPrefix + "TOKEN": true, httpTokenEnv: true, envPrefix + "DATA": true} // TICKFEED_DATA is for tests
 	var add func(cmd *cobra.Command)
 	add = func(cmd *cobra.Command) {
 		note := func(f *pflag.Flag) { known[envName(f.Name)] = true }
@@ -276,17 +276,28 @@ func waitFor[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
-// token reads the credentials from the file at path, or from TICKFEED_TOKEN if path is empty. There is no flag for the
-// value itself, because other users of the machine can read command lines.
+// token reads the credentials of the feed from the file at path, or from TICKFEED_TOKEN if path is empty.
 func token(ctx context.Context, path string) (codec.Token, error) {
-	text := os.Getenv(envPrefix + "TOKEN")
+	return secret(ctx, "--token-file", path, envPrefix+"TOKEN")
+}
+
+// The names of the token of HTTP, as errors and helps give them.
+const (
+	httpTokenFlag = "--http-token-file"
+	httpTokenEnv  = envPrefix + "HTTP_TOKEN"
+)
+
+// secret reads credentials from the file at path, the value of flag, or from the environment variable env if path is empty. There
+// is no flag for the value itself, because other users of the machine can read command lines.
+func secret(ctx context.Context, flag, path, env string) (codec.Token, error) {
+	text := os.Getenv(env)
 	if path != "" {
 		b, err := readSmall(ctx, path, maxTokenFile)
 		if err != nil {
-			return "", usage("--token-file: %w", err)
+			return "", usage("%s: %w", flag, err)
 		}
 		if text = strings.TrimRight(string(b), "\r\n"); text == "" {
-			return "", usage("--token-file %s: the file is empty", path)
+			return "", usage("%s %s: the file is empty", flag, path)
 		}
 	}
 	if len(text) > codec.MaxToken {

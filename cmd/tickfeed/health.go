@@ -16,6 +16,7 @@ import (
 
 // healthOptions are the flags of health.
 type healthOptions struct {
+	askOptions
 	live    bool
 	json    bool
 	timeout time.Duration
@@ -40,6 +41,7 @@ Exit codes, as container platforms want them: 0 it does; 1 it does not, or does 
 		f.DurationVar(&o.timeout, "timeout", 5*time.Second, "fail if there is no response within this time")
 		f.BoolVar(&o.json, "json", false, "print the answer as JSON")
 	})
+	o.askOptions.define(cmd)
 	return cmd
 }
 
@@ -51,15 +53,16 @@ func (p *program) health(ctx context.Context, o *healthOptions, args []string) e
 	if len(args) > 0 {
 		addr = args[0]
 	}
-	addr, err := readAddress("address", addr, httpPort)
+	client, err := o.client(ctx, p, "address", addr)
 	if err != nil {
 		return err
 	}
+	addr = client.Addr
 	path := "/readyz"
 	if o.live {
 		path = "/livez"
 	}
-	answer, err := ops.Ask(ctx, addr, path, nil, "application/json", o.timeout)
+	answer, err := client.Ask(ctx, path, nil, "application/json", o.timeout)
 	if err != nil {
 		return askError(ctx, addr, err)
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
@@ -19,8 +22,14 @@ import (
 
 // httpOptions are the flags of the HTTP server of the commands that run for long.
 type httpOptions struct {
-	addr  string // empty for none
-	pprof bool
+	addr      string // empty for none
+	pprof     bool
+	tokenFile string
+	hosts     []string
+	tls       *serveTLS // of the command, for HTTPS; nil if it has none
+
+	beyond bool        // other machines can reach addr
+	token  codec.Token // that effects require; empty for none
 }
 
 // defaultHTTP is the address at which "tickfeed control" and "tickfeed health" look for a command.
@@ -29,17 +38,20 @@ const defaultHTTP = "localhost:" + httpPort
 // define adds the flags; addr is the default of --http.
 func (o *httpOptions) define(cmd *cobra.Command, addr string) {
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
-		f.StringVar(&o.addr, "http", addr, "serve status, control, health, metrics and connections over HTTP on `ADDR` of this machine: localhost[:PORT] or unix:PATH; empty for none; \"tickfeed help http\" lists the paths")
+		f.StringVar(&o.addr, "http", addr, "serve status, control, health, metrics and connections over HTTP on `ADDR`: localhost[:PORT] or unix:PATH; one that other machines can reach, such as :8427, needs a token; empty for none; \"tickfeed help http\" lists the paths")
+		f.StringVar(&o.tokenFile, "http-token-file", "", "with --http: control needs the token in `FILE` (default: that in TICKFEED_HTTP_TOKEN, if set)")
+		f.StringSliceVar(&o.hosts, "http-host", nil, "with --http: a `NAME` by which other machines call this one, besides its host name and its addresses; repeatable")
 		f.BoolVar(&o.pprof, "pprof", false, "with --http: serve profiles of this process below /debug/pprof/")
 	})
 }
 
-// check completes the address. It refuses addresses that other machines can reach, because the server requires no
-// credentials.
+// check completes the address.
 func (o *httpOptions) check() error {
 	if o.addr == "" {
-		if o.pprof {
-			return usage("--pprof needs --http, the address at which profiles are served")
+		for flag, given := range map[string]bool{"--pprof": o.pprof, "--http-token-file": o.tokenFile != "", "--http-host": len(o.hosts) > 0} {
+			if given {
+				return usage("%s needs --http, the address to serve HTTP on", flag)
+			}
 		}
 		return nil
 	}
@@ -49,11 +61,25 @@ func (o *httpOptions) check() error {
 	}
 	if !strings.HasPrefix(addr, unixPrefix) {
 		host, _, _ := net.SplitHostPort(addr)
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return usage("--http %s: the server requires no credentials and must be on this machine; write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH", addr)
-		}
+		ip := net.ParseIP(host)
+		o.beyond = host != "localhost" && (ip == nil || !ip.IsLoopback())
 	}
 	o.addr = addr
+	return nil
+}
+
+// credentials reads the token. It is an error if there is none and other machines can reach the address.
+func (o *httpOptions) credentials(ctx context.Context) (err error) {
+	if o.addr == "" {
+		return nil
+	}
+	if o.token, err = secret(ctx, httpTokenFlag, o.tokenFile, httpTokenEnv); err != nil {
+		return err
+	}
+	if o.beyond && o.token == "" {
+		return usage("--http %s: other machines can reach this address: name a token with %s FILE or %s, which control then needs, or write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH",
+			o.addr, httpTokenFlag, httpTokenEnv)
+	}
 	return nil
 }
 
@@ -62,16 +88,36 @@ func (o *httpOptions) listen(ctx context.Context) (net.Listener, error) {
 	if o.addr == "" {
 		return nil, nil
 	}
+	if err := o.credentials(ctx); err != nil {
+		return nil, err
+	}
 	return listen(ctx, httpFlag, o.addr)
 }
+
+// secured reports whether HTTPS is served: to other machines, if the command has a certificate.
+func (o *httpOptions) secured() bool { return o.beyond && o.tls != nil && o.tls.cert != "" }
 
 // serve serves site on ln until ctx ends. It returns nil at once if ln is nil.
 func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) error {
 	if ln == nil {
 		return nil
 	}
-	site.Version, site.Profiles = thisBuild().Version, o.pprof
-	return ops.Serve(ctx, ln, site.Handler(), log)
+	site.Version, site.Profiles, site.Token = thisBuild().Version, o.pprof, o.token
+	var cfg *tls.Config
+	if o.beyond {
+		name, _ := os.Hostname()
+		host, _, _ := net.SplitHostPort(o.addr)
+		site.Hosts = append([]string{name, host}, o.hosts...)
+	}
+	if o.secured() {
+		var err error
+		if cfg, err = o.tls.config(log); err != nil {
+			return err
+		}
+	} else if o.beyond {
+		log.Warn().Str("http", listenName(ln)).Msg("HTTP without TLS: the token crosses the network in the clear, and anyone between can read it")
+	}
+	return ops.ServeTLS(ctx, ln, cfg, site.Handler(), log)
 }
 
 // serveBeside starts serve, unless ln is nil, and returns a function that ends it and waits.

@@ -117,6 +117,7 @@ rule, which is added. The lab reads them at its terminal, or with --commands fro
 		f.BoolVar(&o.list, "list", false, "list the triggers and the faults, with an example of each")
 	})
 	o.http.define(cmd, "")
+	o.http.tls = &o.tls
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print JSON lines: one for each fault and connection, then one for each rule")
 	})

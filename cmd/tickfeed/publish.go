@@ -129,6 +129,7 @@ Type=notify and WatchdogSec are supported.`,
 	})
 	group(cmd, groupTLS, o.tls.define)
 	o.http.define(cmd, "")
+	o.http.tls = &o.tls
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "with --http: not ready if an open market has no tick for this long; 0 for any time")
 	})

@@ -48,7 +48,7 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 		c.add("listen", addr, checkSocket(listenFlag, addr))
 	}
 	if o.http.addr != "" {
-		c.add("http", o.http.addr, checkSocket(httpFlag, o.http.addr))
+		c.add("http", o.http.addr, errors.Join(o.http.credentials(ctx), checkSocket(httpFlag, o.http.addr)))
 	}
 	if o.tls.cert != "" || o.tls.key != "" || o.tls.clientCA != "" {
 		text, err := o.checkTLS()

@@ -45,7 +45,7 @@ func TestPublishCheck(t *testing.T) {
 			"TLS: the certificate old.pem expired on 20", "feed.pem: not a directory"}},
 		{[]string{"--tls-cert", "feed.pem", "--tls-key", "old.key"}, exitUsage, []string{"the key old.key does not belong to the certificate feed.pem"}},
 		{append([]string{"--scenario", "cut.market"}, tls...), exitUsage, []string{"leave out TLS or the faults"}},
-		{[]string{"--http", "feed.example:80"}, exitUsage, []string{"the server requires no credentials"}},
+		{[]string{"--http", "feed.example:80"}, exitUsage, []string{"other machines can reach this address: name a token with --http-token-file FILE"}},
 		{[]string{"--listen", "unix:token"}, exitUsage, []string{"the file exists and is not a socket"}},
 	} {
 		c := startCommand(t, dir, append([]string{"publish", "--check"}, test.args...)...)

@@ -115,6 +115,7 @@ Exit codes: 0 done; 3 the recording is damaged, or holds nothing to play; 130 Ct
 	})
 	group(cmd, groupTLS, o.tls.define)
 	o.http.define(cmd, defaultHTTP)
+	o.http.tls = &o.tls
 	importFlags(cmd, &o.importOptions)
 	return cmd
 }

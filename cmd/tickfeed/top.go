@@ -22,6 +22,7 @@ import (
 
 // topOptions are the flags of top.
 type topOptions struct {
+	askOptions
 	interval time.Duration
 	order    string
 	filter   string
@@ -57,6 +58,7 @@ If standard output is not a terminal, or with --once, one frame is printed.`,
 		f.BoolVar(&o.once, "once", false, "print one frame, of two samples --interval apart")
 		f.BoolVar(&o.json, "json", false, "print one frame as JSON")
 	})
+	o.askOptions.define(cmd)
 	return cmd
 }
 
@@ -78,7 +80,7 @@ func (p *program) top(ctx context.Context, o *topOptions, args []string) error {
 	if len(args) > 0 {
 		addr = args[0]
 	}
-	addr, err := readAddress("address", addr, httpPort)
+	client, err := o.client(ctx, p, "address", addr)
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (p *program) top(ctx context.Context, o *topOptions, args []string) error {
 	case o.interval < leastInterval || o.interval > mostInterval:
 		return usage("--interval must be from %v to %v, got %v", leastInterval, mostInterval, o.interval)
 	}
-	w := &watching{p: p, addr: addr, interval: o.interval, view: view}
+	w := &watching{p: p, client: client, interval: o.interval, view: view}
 	if o.once || o.json || terminalOf(p.stdout) == nil {
 		return w.once(ctx, o.json)
 	}
@@ -106,7 +108,7 @@ func (p *program) top(ctx context.Context, o *topOptions, args []string) error {
 // A watching is a running top.
 type watching struct {
 	p        *program
-	addr     string
+	client   *ops.Client
 	interval time.Duration
 	screen   *console
 
@@ -127,19 +129,19 @@ func (w *watching) ask(ctx context.Context, order int) (*topSample, error) {
 		Conns []ops.Conn `json:"connections"`
 	}
 	for path, into := range map[string]any{"/overview": &s.overview, fmt.Sprintf("/connz?sort=%s&limit=%d", topOrders[order].server, topConns): &list} {
-		answer, err := ops.Ask(ctx, w.addr, path, nil, "application/json", topTimeout)
+		answer, err := w.client.Ask(ctx, path, nil, "application/json", topTimeout)
 		if err != nil {
-			return nil, askError(ctx, w.addr, err)
+			return nil, askError(ctx, w.client.Addr, err)
 		}
 		s.command = answer.Command
 		if answer.Command != "publish" && answer.Command != "replay" {
-			return nil, usage("%s is a tickfeed %s, and top shows a publish or a replay; name its --http", w.addr, answer.Command)
+			return nil, usage("%s is a tickfeed %s, and top shows a publish or a replay; name its --http", w.client.Addr, answer.Command)
 		}
 		if err := answer.Err(); err != nil {
-			return nil, fmt.Errorf("%s: %w", w.addr, err)
+			return nil, fmt.Errorf("%s: %w", w.client.Addr, err)
 		}
 		if err := json.Unmarshal(answer.Body, into); err != nil {
-			return nil, fmt.Errorf("%s: %w", w.addr, err)
+			return nil, fmt.Errorf("%s: %w", w.client.Addr, err)
 		}
 	}
 	s.conns = list.Conns
@@ -298,9 +300,9 @@ func (w *watching) draw() {
 
 // kick ends a connection, and says whether that worked.
 func (w *watching) kick(ctx context.Context, number uint64) string {
-	answer, err := ops.Ask(ctx, w.addr, "/kick", &ops.KickRequest{Connection: number}, "text/plain", topTimeout)
+	answer, err := w.client.Ask(ctx, "/kick", &ops.KickRequest{Connection: number}, "text/plain", topTimeout)
 	if err == nil {
-		err = answer.Err()
+		err = answerError(answer)
 	}
 	if err != nil {
 		return fmt.Sprintf("connection %d was not ended: %v", number, err)

@@ -106,8 +106,9 @@ func (p *program) httpTopic() *cobra.Command {
 		Use:   topicHTTP,
 		Short: "What a command serves over HTTP: status, health, metrics, control",
 		Long: `publish, replay, record, subscribe, lab and demo serve HTTP on the address of
---http, which must be on this machine: localhost:PORT (8427 if PORT is left out)
-or unix:PATH. A replay does so by default, the others if they are asked to.
+--http: localhost:PORT (8427 if PORT is left out), unix:PATH, or an address that
+other machines can reach. A replay does so by default, on localhost, the others
+if they are asked to.
 
   $ tickfeed publish --http localhost
   $ tickfeed health && tickfeed control status
@@ -157,7 +158,19 @@ nanoseconds, times of ticks in nanoseconds since the Unix epoch. A POST needs a
 JSON content type, or any value in the header X-Tickfeed. Requests of web pages
 are refused: for another host name than localhost, or from another site.
 
-To scrape a command from another machine, let a proxy or an agent there do it:
-the server requires no credentials, and so listens on this machine only.`,
+With --http-token-file FILE, or TICKFEED_HTTP_TOKEN, each POST and /debug/pprof/
+need the token in FILE, in the header "Authorization: Bearer TOKEN"; "tickfeed
+control" and "top" take the same flag and variable. The other paths need none.
+
+An address that other machines can reach, such as :8427, needs that token. It is
+served under the host name and the addresses of this machine; --http-host adds
+names. publish, replay and lab serve HTTPS there if they have --tls-cert, and with
+--tls-client-ca only to clients with a certificate; localhost and unix:PATH stay
+plain HTTP. Without TLS the token crosses the network in the clear.
+
+  $ tickfeed publish --tls-cert feed.pem --tls-key feed.key \
+      --http :8427 --http-token-file token
+  $ tickfeed control drain --addr https://feed.example.com \
+      --tls-ca ca.pem --http-token-file token`,
 	}
 }
