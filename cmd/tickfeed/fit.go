@@ -132,7 +132,10 @@ func fitRecording(ctx context.Context, f *openRecording, filter codec.Filter, re
 	if err != nil {
 		return nil, 0, err
 	}
-	result, err := fitter.Fit(f.title())
+	result, err := fitter.Fit(ctx, f.title())
+	if ctx.Err() != nil {
+		return nil, 0, ctx.Err()
+	}
 	if err != nil {
 		return nil, 0, wrong("%w", err)
 	}

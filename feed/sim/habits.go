@@ -47,7 +47,7 @@ var normals = func() (t [1024]float32) {
 	return t
 }()
 
-// normal returns the entry of a table for a standard normal value.
+// normalEntry returns the place in a table for a standard normal value.
 func normalEntry(z float32) int {
 	return int(min(max(z+normalRange, 0), 2*normalRange-1e-3) * (normalSteps / (2 * normalRange)))
 }
@@ -58,7 +58,7 @@ func newHabit(p *Profile, h *Habits, in *instrument, l *listing) habit {
 		orderHabit: newOrderHabit(p, h), deep: uint64(h.Deep * (1 << 16)), spread: float32(l.spread),
 		lean: float32(cmp.Or(h.Lean, UsualLean)), correlation: float32(h.Correlation), levels: h.Depth,
 	}
-	out.fresh = float32(math.Sqrt(1 - h.Correlation*h.Correlation))
+	out.fresh = float32(math.Sqrt(1 - float64(h.Correlation*h.Correlation)))
 	if len(out.levels) == 0 {
 		out.levels = depthShape[:]
 	}
@@ -93,7 +93,7 @@ var Percents = [...]float64{
 
 // quantile returns the value below which share p of a distribution lies, given its quantiles at Percents, which are positive.
 func quantile(at []float64, p float64) float64 {
-	p *= 100
+	p = float64(p * 100)
 	i := 1
 	for i < len(at)-1 && p > Percents[i] {
 		i++
@@ -102,10 +102,10 @@ func quantile(at []float64, p float64) float64 {
 	if from == to {
 		return from
 	}
-	return from * exp(math.Log(to/from)*(p-Percents[i-1])/(Percents[i]-Percents[i-1]))
+	return float64(from * exp(math.Log(to/from)*(p-Percents[i-1])/(Percents[i]-Percents[i-1])))
 }
 
-// UsualLean is the lean of instruments whose Habits have none.
+// UsualLean is the lean of an instrument whose Habits have none.
 const UsualLean = 1.4
 
 // habitual is an ordinary event of an instrument with a habit.
@@ -130,7 +130,7 @@ func (m *Market) quoteByHabit(out []feed.Tick, id uint32, in *instrument, h *hab
 	h.wide = float32(spreadKeep*h.wide) + float32(spreadRenew*normals[r>>32&1023])
 	warm := float32(3.5 * (in.heat - 1) / (in.heat + 1))
 	z := float32(spreadMarket*m.climate.swing()) + float32(spreadHeat*warm) + float32(spreadOwn*h.wide) + float32(spreadEvent*normals[r>>42&1023])
-	width := float64(h.spreads[normalEntry(z)]) * float64(in.spread/h.spread)
+	width := float64(float64(h.spreads[normalEntry(z)]) * float64(in.spread/h.spread))
 	wide := max(int64(width+0.5), 1)
 	bid := max(int64(math.Floor(in.fair-float64(wide)/2+0.5)), in.lowest)
 	ask := bid + wide
@@ -194,5 +194,5 @@ func (h *habit) size(in *instrument, bid bool, r uint64) int64 {
 // sizeAt returns a size of a level, 0 for the best one, chosen by the bits of r.
 func (h *habit) sizeAt(r uint64, level int) int64 {
 	size := h.queues[normalEntry(normals[r&1023])]
-	return max(int64(float64(size)*h.levels[min(level, len(h.levels)-1)]+0.5), 1)
+	return max(int64(float64(float64(size)*h.levels[min(level, len(h.levels)-1)])+0.5), 1)
 }

@@ -545,7 +545,12 @@ func (m *Market) exhaust(id uint32, in *instrument, ask bool, r uint64) {
 	if ask {
 		side = -1
 	}
-	size := in.displayed(r, side)
+	var size int64
+	if m.habits != nil {
+		size = m.habits[id].size(in, !ask, r)
+	} else {
+		size = in.displayed(r, side)
+	}
 	switch {
 	case ask && known:
 		in.ask, in.askSize = next.price, next.size

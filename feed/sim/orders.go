@@ -25,9 +25,10 @@ type orderHabit struct {
 // MostFlow is the part of an instrument's variance that the surprises of its orders bring at most.
 const MostFlow = 1
 
-// usualFlowVariance is the flowVariance of the usual flow.
+// usualFlowVariance is the variance of the usual flow's surprises.
 const usualFlowVariance = 1.2
 
+// newOrderHabit returns how the orders of h, of p, come.
 func newOrderHabit(p *Profile, h *Habits) orderHabit {
 	first, next := h.shares()
 	out := orderHabit{
@@ -54,7 +55,7 @@ func (h *habit) startDay(in *instrument, l *listing, orders float64) {
 	most := MostFlow * all / (h.variance * max(orders, 1))
 	push = min(push, math.Sqrt(most))
 	in.spread, in.push = h.spread, float32(push)
-	h.dayVariance = h.variance * float64(push*push) * orders
+	h.dayVariance = float64(h.variance * float64(push*push) * orders)
 	h.setScale(in, l, 1)
 }
 

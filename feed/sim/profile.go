@@ -277,7 +277,7 @@ func checkSteps(field string, values []float64) error {
 	return nil
 }
 
-// check returns the first *fieldError of the fields that a universe does not have.
+// check returns the first *fieldError, except of fields that a universe has and that cannot be out of bounds here.
 func (h *Habits) check() error {
 	for _, q := range []struct {
 		field  string
@@ -287,6 +287,12 @@ func (h *Habits) check() error {
 		if err := checkQuantiles(q.field, q.values, q.least); err != nil {
 			return err
 		}
+	}
+	if err := cmp.Or(
+		between("spread", h.Spread, 0.01, maxSpread), between("volatility", h.Volatility, 0, maxTickMoves), between("beta", h.Beta, -10, 10),
+		between("activity", h.Activity, math.SmallestNonzeroFloat64, 1e9),
+	); err != nil {
+		return err
 	}
 	if len(h.Depth) > MaxDepth {
 		return &fieldError{"depth", fmt.Sprintf("want at most %d levels, got %d", MaxDepth, len(h.Depth))}

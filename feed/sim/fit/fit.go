@@ -2,6 +2,7 @@ package fit
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -30,9 +31,9 @@ type Result struct {
 	Usual [][]string
 }
 
-// Fit returns a profile of what was measured; source says of what, for people. It must be called once, after the last tick.
-// The error says what is missing if the recording has too little for any profile.
-func (f *Fitter) Fit(source string) (*Result, error) {
+// Fit returns a profile of what was measured; source says of what, for people. It must be called once, after the last tick. It
+// takes about a second, and returns ctx.Err() if ctx ends. Any other error says what is missing for a profile.
+func (f *Fitter) Fit(ctx context.Context, source string) (*Result, error) {
 	report := f.exam.Report()
 	kept := f.all[:0]
 	for i, m := range f.all {
@@ -49,16 +50,19 @@ func (f *Fitter) Fit(source string) (*Result, error) {
 	p := &sim.Profile{Source: source, Clusters: sim.UsualClusters}
 	out := &Result{Profile: p}
 	f.fitDay(p)
-	f.fitTimes(p)
+	f.fitTimes(ctx, p)
 	loadings := f.loadings()
 	for i, m := range f.all {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		h := m.habits(p, loadings[i], f.seconds(p))
 		p.Instruments, out.Usual = append(p.Instruments, h), append(out.Usual, m.usual(p, &h))
 	}
-	if err := f.refine(p); err != nil {
+	if err := f.refine(ctx, p); err != nil {
 		return nil, err
 	}
-	market, err := simulate(p, lastTicks, lastDays)
+	market, err := simulate(ctx, p, lastTicks, lastDays)
 	if err != nil {
 		return nil, err
 	}

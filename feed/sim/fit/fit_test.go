@@ -78,7 +78,7 @@ func TestFitRecoversProfile(t *testing.T) {
 	require.NoError(t, err)
 	f := fit.New(1, 0) // the order of the ids does not matter
 	read(t, market, f.Add)
-	r, err := f.Fit("test")
+	r, err := f.Fit(t.Context(), "test")
 	require.NoError(t, err)
 	got := r.Profile
 	assert.Equal(t, want.Start, got.Start)
@@ -145,15 +145,23 @@ func TestFitNamesWhatIsMissing(t *testing.T) {
 				}
 			}
 		})
-		r, err := f.Fit("test")
+		r, err := f.Fit(t.Context(), "test")
 		require.NoError(t, err, name)
 		for _, text := range append(c.usual, "the shape of the day (the recording is short)", "depth") {
 			assert.Contains(t, r.Usual[0], text, name)
 		}
 		assert.Len(t, r.Usual[0], len(c.usual)+2, "%s: %q", name, r.Usual[0])
 	}
+	market, err := sim.New(sim.Config{Profile: p, Days: 1})
+	require.NoError(t, err)
 	f := fit.New(0)
-	_, err := f.Fit("test")
+	read(t, market, f.Add)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = f.Fit(ctx, "test")
+	require.ErrorIs(t, err, context.Canceled)
+	f = fit.New(0)
+	_, err = f.Fit(t.Context(), "test")
 	assert.EqualError(t, err, "no instrument has 100 quotes or trades with event times, the least from which a profile can be made")
 }
 
@@ -176,7 +184,7 @@ func TestFitOfRealDays(t *testing.T) {
 	read(t, src, exam.Add, f.Add)
 	real := exam.Report()
 	yardstick := facts.Distance(&real.Instruments[0], &real.Instruments[1]).Mean()
-	r, err := f.Fit("test")
+	r, err := f.Fit(t.Context(), "test")
 	require.NoError(t, err)
 	market, err := sim.New(sim.Config{Seed: 7, Profile: r.Profile, Days: 5})
 	require.NoError(t, err)

@@ -19,9 +19,9 @@ const (
 
 // refine corrects what a profile leads to in a simulated market, as far as it differs from what was measured: the spread that
 // quotes have is not quite the one that they aim at, and sizes lean more or less with the way in which the price moves.
-func (f *Fitter) refine(p *sim.Profile) error {
+func (f *Fitter) refine(ctx context.Context, p *sim.Profile) error {
 	for range refinements {
-		got, err := simulate(p, refineTicks, refineDays)
+		got, err := simulate(ctx, p, refineTicks, refineDays)
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (f *Fitter) refine(p *sim.Profile) error {
 }
 
 // simulate measures the first ticks of the market of p, at most those of some days.
-func simulate(p *sim.Profile, ticks, days int) (*Fitter, error) {
+func simulate(ctx context.Context, p *sim.Profile, ticks, days int) (*Fitter, error) {
 	market, err := sim.New(sim.Config{Seed: 1, Profile: p, Days: days})
 	if err != nil {
 		return nil, err
@@ -57,7 +57,10 @@ func simulate(p *sim.Profile, ticks, days int) (*Fitter, error) {
 	batch := make([]feed.Tick, 1024)
 	for ticks > 0 && err == nil {
 		var n int
-		n, err = market.Next(context.Background(), batch)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err = market.Next(ctx, batch)
 		got.Add(batch[:n])
 		ticks -= n
 	}

@@ -2,6 +2,7 @@ package fit
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"slices"
 	"time"
@@ -25,8 +26,8 @@ type times struct {
 	shares [gapBins]float64 // of all time, by the times between events
 }
 
-// fitTimes sets the clusters to those whose events are most like the measured ones.
-func (f *Fitter) fitTimes(p *sim.Profile) {
+// fitTimes sets the clusters to those whose events are most like the measured ones. It stops early if ctx ends.
+func (f *Fitter) fitTimes(ctx context.Context, p *sim.Profile) {
 	var wants []times
 	var busiest *measure
 	events, together := 0, 0
@@ -56,6 +57,9 @@ func (f *Fitter) fitTimes(p *sim.Profile) {
 	p.Together = round4(min(float64(together)/float64(events), 0.9))
 	buffer := make([]int64, drawn)
 	cost := func(c *sim.Profile) float64 {
+		if ctx.Err() != nil {
+			return 0
+		}
 		sum := 0.0
 		for i := range wants {
 			sum += wants[i].distance(c, buffer)
