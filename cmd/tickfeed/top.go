@@ -42,8 +42,8 @@ and how many clients came back, the busiest instruments, and the subscribers, th
 LOSS IN says when a subscriber that goes on falling behind like this will lose ticks, because memory or the retention
 of the journal no longer keeps them; or when its own policy will skip ticks or disconnect it.
 
-Keys: q quits, s sorts by something else (` + strings.Join(topOrderNames(), ", ") + `), / filters by a part of a name, an
-address or an instrument, the arrows choose a connection, Enter shows its details, k ends it. If the publisher is
+Keys: q quits, s sorts by something else (` + strings.Join(topOrderNames(), ", ") + `), / filters by a part of a name, a user,
+an address or an instrument, the arrows choose a connection, Enter shows its details, k ends it. If the publisher is
 gone, top waits for the next one.
 
 If standard output is not a terminal, or with --once, one frame is printed.`,
@@ -54,7 +54,7 @@ If standard output is not a terminal, or with --once, one frame is printed.`,
 	group(cmd, "View", func(f *pflag.FlagSet) {
 		f.DurationVar(&o.interval, "interval", time.Second, "ask the publisher this often")
 		f.StringVar(&o.order, "sort", topOrders[0].name, "the order of the connections: `ORDER` "+strings.Join(topOrderNames(), ", "))
-		f.StringVar(&o.filter, "filter", "", "show only connections with `TEXT` in their name, address or instruments")
+		f.StringVar(&o.filter, "filter", "", "show only connections with `TEXT` in their name, user, address or instruments")
 		f.BoolVar(&o.once, "once", false, "print one frame, of two samples --interval apart")
 		f.BoolVar(&o.json, "json", false, "print one frame as JSON")
 	})

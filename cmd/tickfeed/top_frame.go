@@ -21,7 +21,7 @@ type topSample struct {
 // A topView is what the person at the terminal has chosen to see.
 type topView struct {
 	order   int    // index of topOrders
-	filter  string // shows the connections with this text in their name, address or instruments
+	filter  string // shows the connections with this text in their name, user, address or instruments
 	typing  bool   // the filter is being typed
 	chosen  uint64 // number of a connection; 0 for none
 	details bool   // of the chosen connection
@@ -147,7 +147,7 @@ func compose(now, before *topSample, v *topView) *topFrame {
 
 // shows reports whether the filter of the view matches c.
 func (v *topView) shows(c *topConn) bool {
-	return v.filter == "" || strings.Contains(strings.ToLower(c.Name+" "+c.Address+" "+strings.Join(c.Filter, ",")), strings.ToLower(v.filter))
+	return v.filter == "" || strings.Contains(strings.ToLower(c.Name+" "+c.User+" "+c.Address+" "+strings.Join(c.Filter, ",")), strings.ToLower(v.filter))
 }
 
 // fate returns what awaits c, which elapsed seconds ago was as was says, and when.
@@ -433,6 +433,9 @@ func (f *topFrame) detail(v *topView, add func(colour, string, ...any)) {
 	add(bold, "connection %d of %s, from %s", c.Number, cmp.Or(c.Name, "a client without a name"), c.Address)
 	if c.Since != nil {
 		row("since", "%s (%s)", c.Since.UTC().Format(time.DateTime+"Z"), formatDuration(f.Overview.Now.Sub(*c.Since).Round(time.Second)))
+	}
+	if c.User != "" {
+		row("user", "%s", c.User)
 	}
 	row("instruments", "%s", cmp.Or(strings.Join(c.Filter, ","), "all"))
 	row("began at", "%s", formatThousands(c.Start))

@@ -48,7 +48,7 @@ func topSamples() (before, now *topSample) {
 		}
 		desk, risk := conn(1, "desk-1", 0, 0), conn(2, "risk-1", 100_000+5_000*n, 10*time.Second+time.Duration(second)*500*time.Millisecond)
 		screen, feeder := conn(3, "screen", 2_000+1_000*n, 2*time.Second+time.Duration(second)*time.Second), conn(4, "a client with a long name of its own", 30_000-10_000*n, 3*time.Second-time.Duration(second)*time.Second)
-		screen.Policy, screen.MaxLag, screen.Filter = "latest", 5*time.Second, []string{"AAPL", "ES*"}
+		screen.Policy, screen.MaxLag, screen.Filter, screen.User = "latest", 5*time.Second, []string{"AAPL", "ES*"}, "futures-desk"
 		evil := conn(5, "\x1b[31mevil\n", 1, time.Microsecond)
 		return &topSample{"publish", o, []ops.Conn{risk, feeder, screen, evil, desk}}
 	}
@@ -83,7 +83,7 @@ func TestTopFrames(t *testing.T) {
 		{"details", now, before, 80, 24, topView{chosen: 3, details: true}},
 		{"loses", now, before, 80, 24, topView{chosen: 2, details: true, kicking: true}},
 		{"ended", now, before, 80, 24, topView{chosen: 99, details: true}},
-		{"filter", now, before, 80, 24, topView{filter: "es*", order: 3}},
+		{"filter", now, before, 80, 24, topView{filter: "es-desk", order: 3}},
 		{"typing", now, before, 80, 24, topView{filter: "nobody", typing: true}},
 		{"quiet", quiet, before, 80, 24, topView{note: "connection 7 is ended, and its client asked to come back"}},
 		{"waits", waits, before, 80, 24, topView{}},
