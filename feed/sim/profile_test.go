@@ -177,6 +177,8 @@ func TestMarketWithProfile(t *testing.T) {
 		case feed.KindQuote:
 			q := tick.Quote()
 			require.Less(t, q.Bid, q.Ask)
+			most := p.Instruments[tick.Instrument].Queues[len(Percents)-1]
+			require.LessOrEqual(t, float64(max(q.BidSize, q.AskSize)), most, "tick %d", i)
 			books[tick.Instrument] = q
 		}
 		if tick.Kind == feed.KindQuote && tick.Instrument == 0 {
@@ -272,4 +274,24 @@ func TestForesightEndsTheResponse(t *testing.T) {
 	wise, some := m.Response([2]float64{0.6, 0.2}, sides, pauses, 1, 20)
 	assert.Less(t, wise[1], 2*wise[0])
 	assert.Less(t, some, 2.0)
+}
+
+// Events are together with an event, not with the beginning of an epoch, at which a quiet market draws anew.
+func TestTogetherIsWithAnEvent(t *testing.T) {
+	p := fullProfile()
+	p.Rate, p.Together, p.Shape = 2, 0.5, nil
+	m, err := New(Config{Seed: 1, Profile: p, Days: 1})
+	require.NoError(t, err)
+	last, together, events := int64(0), 0.0, 0.0
+	for _, tick := range drain(t, m, 1024) {
+		if tick.Kind != feed.KindQuote {
+			continue
+		}
+		require.NotZero(t, (tick.EventTime-p.Start.UnixNano())%int64(250*time.Millisecond))
+		if events++; tick.EventTime == last {
+			together++
+		}
+		last = tick.EventTime
+	}
+	assert.InDelta(t, 0.5, together/events, 0.03)
 }

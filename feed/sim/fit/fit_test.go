@@ -63,7 +63,7 @@ func profile() *sim.Profile {
 				Price:      50_000, Spread: 8, Volatility: 0.004, Beta: 0.4, Activity: float64(2 - i),
 			},
 			Spreads: quantiles(2, 8, 20), Queues: quantiles(10, 40, 900), Trades: quantiles(1, 25, 300),
-			Orders: 0.3, Fills: 1.25, Memory: sim.Memory{Exponent: 1.2, Longest: 50}, Foresight: [2]float64{0.3, 0.2},
+			Orders: 0.3, Fills: 2, Memory: sim.Memory{Exponent: 1.2, Longest: 50}, Foresight: [2]float64{0.3, 0.2},
 			Impact: 0.1,
 		})
 	}
