@@ -13,6 +13,7 @@ import (
 
 	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
+	"tickfeed/publisher"
 )
 
 // Whatever a request is, the response is one of those listed, and an effect happens only for a POST for this machine that no web
@@ -26,15 +27,22 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST /remove HTTP/1.1\r\nHost: localhost\r\nX-Tickfeed: 1\r\nOrigin: http://localhost:1\r\nContent-Length: 7\r\n\r\n{\"n\":1}")
 	f.Add("GET /trigger HTTP/1.1\r\nHost: evil.example\r\nSec-Fetch-Site: cross-site\r\n\r\n")
 	f.Add("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	f.Add("GET /overview HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	f.Add("POST /kick HTTP/1.1\r\nHost: localhost\r\nX-Tickfeed: 1\r\nContent-Length: 16\r\n\r\n{\"connection\":1}")
 	var effects atomic.Int64
 	script, err := lab.Parse("fuzz", []byte("on storm: cut rst"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	rules := ops.Rules{Lab: &lab.Lab{Script: script}}
+	pub, err := publisher.New(publisher.Config{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = pub.Close(context.Background()) })
 	site := ops.Site{
 		Command: "lab", Status: func() any { return rules.List() }, Conns: func() []ops.Conn { return []ops.Conn{{Name: hostile}, {Number: 2}} },
-		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: rules.Routes(),
+		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: append(rules.Routes(), ops.NewPublisher(pub, 0).Routes()...),
 	}
 	for i, r := range site.Routes {
 		if r.Effect {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"syscall"
@@ -73,4 +75,30 @@ func TestDrainRequests(t *testing.T) {
 		c := startCommand(t, ".", append([]string{"control"}, args...)...)
 		assert.Equal(t, exitUsage, c.exit(t), "%v", args)
 	}
+}
+
+// Whatever an order to drain holds, it is refused or accepted once, with a time within the bounds.
+func FuzzDrain(f *testing.F) {
+	for _, body := range []string{"", `{}`, `{"over": "10s"}`, `{"over": "1h"}`, `{"over": "1h1ns"}`, `{"over": "-1ns"}`, `{"over": 5}`, `{"over": "9999999h"}`, `{"over": "1s"} {}`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		pub, err := publisher.New(publisher.Config{Memory: publisher.MinMemory})
+		require.NoError(t, err)
+		defer pub.Close(t.Context())
+		s := service{pub: pub, drains: make(chan drainage, 1), reload: &reloader{}}
+		answer, err := s.drainRoute().Do(t.Context(), body)
+		require.Equal(t, err == nil, len(s.drains) == 1, "%q: %v", body, err)
+		require.Equal(t, err == nil, pub.Summary().Dismissing, "%q: %v", body, err)
+		if err == nil {
+			d := <-s.drains
+			require.Equal(t, drainAnswer{0, d.over}, answer, "%q", body)
+			require.True(t, d.over >= 0 && d.over <= publisher.MaxDismissal, "%q: %v", body, d.over)
+			_, err = s.drainRoute().Do(t.Context(), body)
+			require.Error(t, err, "%q was accepted twice", body)
+		}
+		if _, err := s.reload.route().Do(t.Context(), body); err == nil && len(bytes.TrimSpace(body)) > 0 {
+			require.True(t, json.Valid(body), "reload accepted %q", body)
+		}
+	})
 }
