@@ -147,7 +147,7 @@ const (
 	maxOutput = 64 << 20
 	maxLine   = 1 << 20
 	maxSaid   = 4 << 10
-	endTime   = 3 * time.Second // time that a program has to end after SIGTERM; then it is killed
+	endTime   = 5 * time.Second // time that a program has to end after SIGTERM; then it is killed
 )
 
 // Start implements Client.

@@ -170,6 +170,21 @@ func TestCaseErrors(t *testing.T) {
 	}
 }
 
+// Whatever a case of one's own says, it is read or refused with a place in it.
+func FuzzParseCase(f *testing.F) {
+	f.Add("rule: x\nhellos: 2 to 3\ncauses: cut, refused busy\nback-within: 1s\n---\nat seq 5: cut\n")
+	f.Add("# x\nrule: x\nfrom: live\nfilter: A*\nticks: 9\nkill-client: 3\n---\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := ParseCase("x", "x.case", []byte(text))
+		if err != nil {
+			require.IsType(t, &lab.ScriptError{}, err)
+			return
+		}
+		require.NotEmpty(t, c.Drive.Describe())
+		require.NotEmpty(t, c.Rule)
+	})
+}
+
 // find returns the case with the given id.
 func find(t *testing.T, id string) *Case {
 	t.Helper()
@@ -456,15 +471,15 @@ func TestLimitOfADrive(t *testing.T) {
 		t.Skip("the client is a shell script")
 	}
 	for _, test := range []struct{ name, id, script, fault string }{
-		{"hangs", "session-end", "sleep 60", "the client has not said hello: the time limit of the case, 500ms, is over; it has printed nothing"},
+		{"hangs", "session-end", "sleep 60", "the client has not said hello: the time limit of the case, 2s, is over; it has printed nothing"},
 		{"ends at once", "session-end", "exit 7", "the client has ended by itself: exit status 7; it has printed nothing"},
 		{"prints text", "session-end", "echo connected; sleep 60", "the line is not a JSON object (invalid character 'c' looking for beginning of value): a client prints one"},
-		{"hangs before it is killed", "recover-killed", `echo '{"event":"connected"}'; sleep 60`, `"position" is missing; the client has not said hello: the time limit of the case, 500ms, is over`},
+		{"hangs before it is killed", "recover-killed", `echo '{"event":"connected"}'; sleep 60`, `"position" is missing; the client has not said hello: the time limit of the case, 2s, is over`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := Command{Args: []string{"sh", "-c", "trap '' TERM; " + test.script, "{addr}"}}
-			x := Exam{Program: &c, Limit: 500 * time.Millisecond, Dir: t.TempDir()}
+			x := Exam{Program: &c, Limit: 2 * time.Second, Dir: t.TempDir()}
 			v := x.Run(t.Context(), find(t, test.id))
 			require.NotNil(t, v.Fault)
 			assert.Contains(t, v.Fault.Text, test.fault)

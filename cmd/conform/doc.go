@@ -4,7 +4,8 @@
 //
 //	Cases ──> Run: [publisher that plays the case] <── TCP ──> [client] ──> lines ──> judge ──> Verdict
 //
-// The cases of the golden streams need no time: each connection is a fixed sequence of bytes.
+// The cases of the golden streams need no time: each connection is a fixed sequence of bytes. Those that take time are
+// files of the directory cases, which [ParseCase] reads: what must happen, and a script of package lab.
 //
 // The same for publishers: [PublisherCases] start a publisher, give it ticks, and play the subscribers, which judge every
 // message by codec/PROTOCOL.md (codec/PUBLISHER.md, "The contract of the exam").

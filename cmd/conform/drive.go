@@ -237,7 +237,7 @@ func (v *driver) conduct(ctx context.Context, start func() (Process, error)) (be
 	select {
 	case err = <-published:
 	case <-ended:
-		err = endedError{p.Err()}
+		err = errEnded(ctx, p)
 	}
 	if err != nil {
 		return before, p, err
@@ -286,7 +286,7 @@ func await(ctx context.Context, p Process, done func([]string) bool) error {
 			if lines, _ := p.Lines(); done(lines) {
 				return nil
 			}
-			return endedError{p.Err()}
+			return errEnded(ctx, p)
 		default:
 		}
 		select {

@@ -237,16 +237,22 @@ func (x *Exam) sit(ctx context.Context, c *Case, dir string) (lines []string, sa
 
 // conduct waits until the streams were played and the client has said so, and makes it end.
 func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, connections int) error {
+	var err error
 	select {
-	case err := <-played:
-		if err != nil {
-			return err
-		}
+	case err = <-played:
 	case <-p.Done():
-		return errEnded(p)
+		if ctx.Err() == nil {
+			return errEnded(ctx, p)
+		}
+		err = <-played
 	case <-ctx.Done():
-		missing := <-played
-		return timedOut(ctx, missing, errors.Is(missing, errNotConnected))
+		err = <-played
+	}
+	switch {
+	case ctx.Err() != nil:
+		return timedOut(ctx, err, errors.Is(err, errNotConnected))
+	case err != nil:
+		return err
 	}
 	for {
 		lines, more := p.Lines()
@@ -256,7 +262,7 @@ func (x *Exam) conduct(ctx context.Context, p Process, played <-chan error, conn
 		select {
 		case <-more:
 		case <-p.Done():
-			return errEnded(p)
+			return errEnded(ctx, p)
 		case <-ctx.Done():
 			return fmt.Errorf("the client has not printed that it is disconnected: %w", context.Cause(ctx))
 		}
@@ -271,7 +277,7 @@ func end(ctx context.Context, p Process) error {
 	case <-p.Done():
 		return nil
 	case <-time.After(endTime):
-		return fmt.Errorf("the client has not ended %v after SIGTERM, and was killed", endTime)
+		return fmt.Errorf("the client has %w %v after SIGTERM, and was killed", errNotEnded, endTime)
 	case <-ctx.Done():
 		return fmt.Errorf("the client has not ended after SIGTERM: %w", context.Cause(ctx))
 	}
@@ -283,7 +289,9 @@ type idleError struct{ error }
 func (e idleError) Unwrap() error { return e.error }
 
 // ofTime reports whether err may be one of time alone.
-func ofTime(err error) bool { return errors.Is(err, errLimit) && !errors.As(err, new(idleError)) }
+func ofTime(err error) bool {
+	return errors.Is(err, errNotEnded) || errors.Is(err, errTooOften) || errors.Is(err, errLimit) && !errors.As(err, new(idleError))
+}
 
 // timedOut returns the error of a case whose time is over, where missing says what the client has not done. away says that it
 // has not connected at all.
@@ -297,6 +305,9 @@ func timedOut(ctx context.Context, missing error, away bool) error {
 	}
 	return err
 }
+
+// errNotEnded says that a client has not ended after SIGTERM.
+var errNotEnded = errors.New("not ended")
 
 // errNotConnected says that a client has not connected.
 var errNotConnected = errors.New("the client has not connected")
@@ -312,7 +323,13 @@ func (e endedError) Error() string {
 	return "the client has ended by itself: " + e.err.Error()
 }
 
-func errEnded(p Process) error { return endedError{p.Err()} }
+// errEnded returns why p has ended: by itself, or because the case was over.
+func errEnded(ctx context.Context, p Process) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return endedError{p.Err()}
+}
 
 // ended reports whether lines hold the end of each connection, or of the client.
 func ended(lines []string, connections int) bool {

@@ -351,6 +351,9 @@ func TestWrongClientsFail(t *testing.T) {
 				want := conform.Failed
 				if slices.Contains(l.passes, id) {
 					want = conform.Passed
+					if v.Late { // as the exam does
+						v = x.Again(t.Context(), all[i])
+					}
 				}
 				if v.Fault != nil {
 					t.Log(id, ": ", v.Fault.Text)
