@@ -204,3 +204,38 @@ func TestNarrowed(t *testing.T) {
 		assert.ErrorContains(t, errs[2], "request 0, which was not made")
 	})
 }
+
+// A client that has the state of all that it asked for needs another one if the next line is granted less.
+func TestGrantedLess(t *testing.T) {
+	inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+		cfg.Filter = []string{"S0", "S1"}
+		seed := codec.LineSeed(sessionA, cfg.Filter)
+		var had []bool
+		stop := publish(network, "pub:1", func(p *peer) {
+			w := welcomeA(1, 3, codec.StartedAsAsked)
+			w.Seed = seed
+			p.send(message(w), packet(seed, 1, definition(0), quote(0, 2)))
+			time.Sleep(interval / 4)
+		}, func(p *peer) {
+			had = append(had, p.hello.HasState)
+			w := welcomeA(3, 3, codec.StartedResumed)
+			w.Granted, w.Seed = &codec.Filter{"S0"}, seed
+			p.send(message(w), packet(seed, 3, quote(0, 3)))
+			<-p.gone
+		})
+		s, a := mustNew(t, cfg), &app{}
+		var errs []error
+		a.on = func(b *Batch) error {
+			if b.Change != nil && b.Change.State == Disconnected {
+				errs = append(errs, b.Change.Err)
+			}
+			return nil
+		}
+		require.Error(t, runFor(interval, s, a))
+		stop()
+		require.GreaterOrEqual(t, len(errs), 2)
+		assert.True(t, had[0])
+		assert.ErrorContains(t, errs[1], "before the snapshot that was due")
+		assert.Equal(t, []uint64{1, 2}, seqs(a.ticks))
+	})
+}
