@@ -58,19 +58,23 @@ instruments, and how. A and B are each one of
   lines           what subscribe --json [--events] printed, plain or compressed
   a ledger        of subscribe --ledger; it has numbers, but no ticks
 
-Times, prices and sizes are compared as values: --raw and --time of subscribe do not matter.
+Times, prices and sizes are compared as values: --raw and --time of subscribe do not matter. Publish times are
+not compared if one of them asked for some instruments only: there, several packets may be sent as one.
 
 They differ if one holds a tick and the other one says nothing about its number, says that it is lost, or
 withheld by its slow-consumer policy, or has another tick there. Numbers that a party did not ask for, and
 numbers that are disowned (a later session of the lineage begins before them), are listed, and are no
 difference. That includes what comes before a recording, what a journal does not keep any more, and what a
-ledger does not reach. Lines say what they did not ask for only with --events, and only if all of them are
-there; otherwise numbers without a line are missing, so use the --symbols and --kinds of subscribe here too.
+ledger does not reach. Lines say what they did not ask for only with --events: what lies below the position of
+the first "connected" and beyond the next number of "left", and what lies between if the counts of "left" add up
+with that many numbers not asked for. Otherwise numbers without a line are missing, so use the --symbols and
+--kinds of subscribe here too. A client without a "left" at its end asked for everything that follows.
 
 What is in order is compared in bounded memory. Lines in which numbers repeat or go back (of several runs, or of a
 wrong client) are sorted in memory, 40 bytes for each tick.
 
-Exit codes: 0 they hold the same ticks; 3 they differ; 1 one of them cannot be read.`,
+Exit codes: 0 they hold the same ticks; 3 they differ, or have nothing that could be compared; 1 one of them cannot
+be read.`,
 		Example: `  tickfeed ledger diff journal client.ndjson
   tickfeed ledger diff journal ledger.json
   tickfeed ledger diff monday.tick.zst monday-backup.tick --common
@@ -163,10 +167,22 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 	if err := out.flush(); err != nil {
 		return err
 	}
-	if r.Differs() {
+	switch {
+	case r.Differs():
 		return &exitError{code: exitData}
+	case !r.Compared():
+		return &exitError{exitData, nothingCompared(parties, cfg.Want != nil)}
 	}
 	return nil
+}
+
+// nothingCompared returns the error for parties without a number in common, of which neither lacks one of the other. chosen says
+// whether --symbols or --kinds chose among their ticks.
+func nothingCompared(parties [2]*diffParty, chosen bool) error {
+	if chosen {
+		return errors.New("nothing was compared: there is no tick in both that --symbols and --kinds choose")
+	}
+	return fmt.Errorf("nothing was compared: no number is both in %s and in %s", parties[0].title(), parties[1].title())
 }
 
 // unreadable returns err, of opening a party, with exit code 1.
@@ -308,6 +324,9 @@ func diffText(out *lines, parties [2]*diffParty, r *compare.Result) {
 		if s.Repeated > 0 {
 			notes = append(notes, countOf(s.Repeated, "tick")+" twice")
 		}
+		if s.Unexplained {
+			notes = append(notes, "its counts do not add up")
+		}
 		if s.Torn {
 			notes = append(notes, "its end is cut off")
 		}
@@ -414,7 +433,7 @@ func verdict(r *compare.Result) string {
 		return "they differ: they have no session in common; for a replay and its recording, --by-number compares the numbers alone"
 	case r.Differs():
 		return "they differ"
-	case r.Same == 0 && r.Contents:
+	case !r.Compared():
 		return "they hold nothing in common, and nothing that the other one should have"
 	}
 	return same + asked
@@ -462,6 +481,7 @@ type jsonParty struct {
 	Sessions     []feed.SessionID `json:"sessions"`
 	Repeated     uint64           `json:"repeated"`
 	Contradicted uint64           `json:"contradicted"`
+	Unexplained  bool             `json:"unexplained"` // its counts do not add up
 	Torn         bool             `json:"torn"`
 }
 
@@ -491,10 +511,10 @@ type jsonDiffTick struct {
 func diffJSON(parties [2]*diffParty, r *compare.Result) *jsonDiff {
 	party := func(i int) jsonParty {
 		s := r.Parties[i]
-		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Torn}
+		return jsonParty{parties[i].name, parties[i].kind, s.Ticks, append([]feed.SessionID{}, s.Sessions...), s.Repeated, s.Contradicted, s.Unexplained, s.Torn}
 	}
 	j := &jsonDiff{
-		Same: !r.Differs(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),
+		Same: !r.Differs() && r.Compared(), Contents: r.Contents, Ticks: r.Same, A: party(0), B: party(1),
 		Sessions: []jsonDiffSession{}, Instruments: []jsonDiffInstrument{}, First: []jsonDiffTick{},
 	}
 	for _, s := range r.Sessions {

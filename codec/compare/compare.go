@@ -115,6 +115,9 @@ type PartyResult struct {
 	// before them.
 	Repeated, Contradicted uint64
 	Sorted                 bool // the numbers were not in order
+	// Unexplained is true if the lines of a run of a subscriber, and the counts of its "left", do not say together which numbers
+	// it did not ask for.
+	Unexplained bool
 }
 
 // A Result is the outcome of Compare.
@@ -126,6 +129,7 @@ type Result struct {
 	Instruments []*InstrumentResult // with differences only, in order of first appearance; at most MaxInstruments
 	First       []Difference
 	common      bool
+	compared    bool
 }
 
 // Lacks returns how many ticks party i lacks in way a, over all sessions.
@@ -161,6 +165,10 @@ func (r *Result) Differs() bool {
 	return false
 }
 
+// Compared reports whether there was anything to compare: a number of which both parties were sent the tick, or may have been,
+// or a difference.
+func (r *Result) Compared() bool { return r.compared || r.Differs() }
+
 // IsDifference reports whether ticks that a party lacks in way a make the parties differ.
 func (r *Result) IsDifference(a Absence) bool {
 	return a <= WithheldThere && !(r.common && (a == Before || a == After))
@@ -194,6 +202,10 @@ func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
 		}
 		outlines[i] = o
 	}
+	for i, o := range outlines {
+		o.facts.explain(outlines[1-i].facts.Firsts)
+		c.merged = c.merged || o.skips || slices.ContainsFunc(o.facts.runs, func(r run) bool { return r.holes > 0 })
+	}
 	ranks := rank(outlines[0].sessions, outlines[1].sessions)
 	for i, p := range [2]Party{a, b} {
 		s, err := c.side(p, outlines[i], ranks)
@@ -216,6 +228,7 @@ func Compare(ctx context.Context, a, b Party, cfg Config) (*Result, error) {
 	for i, s := range c.sides {
 		r := &c.result.Parties[i]
 		r.Facts, r.Sessions = outlines[i].facts, outlines[i].sessions
+		r.Unexplained = slices.ContainsFunc(r.runs, func(r run) bool { return r.holes > 0 && !r.explained })
 		r.Sorted = s.sorted != nil
 		if s.sorted != nil {
 			r.Repeated, r.Contradicted = s.sorted.repeated, s.sorted.contradicted
@@ -248,6 +261,7 @@ type comparer struct {
 	sessions    map[feed.SessionID]*SessionResult
 	instruments map[string]*InstrumentResult
 	read        uint64
+	merged      bool // a party has a filtered line, where a tick may have a later publish time: they are not compared
 }
 
 // A side is one party while it is compared.
@@ -256,6 +270,9 @@ type side struct {
 	sorted *sorted // stream, if it is one
 	facts  Facts
 	ranks  map[feed.SessionID]int
+
+	byNumber bool
+	wanted   map[feed.SessionID]feed.RangeSet // what asked has returned
 
 	entry *Entry     // the present entry; nil at the end
 	rest  feed.Range // the part of it that is not compared yet
@@ -301,6 +318,9 @@ func (c *comparer) next(s Stream) (*Entry, error) {
 		}
 		if c.cfg.ByNumber {
 			e.Session = 0
+		}
+		if c.merged {
+			e.Text = withoutPublish(e.Text)
 		}
 		return e, nil
 	}
@@ -388,8 +408,18 @@ func (s *side) claim(n feed.Numbers, in bool) claimed {
 	case in:
 		absent := [numClaims]Absence{Held: Missing, Filtered: Undecided, Withheld: WithheldThere, NotAsked: NotAskedThere, Lost: LostThere, Disowned: DisownedThere}
 		return claimed{s.entry.Claim, absent[s.entry.Claim], upTo}
-	case s.facts.Explained, s.facts.Started && !s.begun, s.facts.Left && s.entry == nil:
+	case s.facts.Started && !s.begun, s.facts.Left && s.entry == nil:
 		return claimed{NotAsked, NotAskedThere, upTo}
+	}
+	if s.facts.runs != nil {
+		asked, to := inRanges(s.asked(n.Session), feed.Range{From: n.Range.From, To: upTo})
+		if upTo = to; !asked {
+			return claimed{NotAsked, NotAskedThere, upTo}
+		}
+	}
+	switch {
+	case !s.begun && s.entry == nil:
+		return claimed{numClaims, Missing, upTo}
 	case !s.begun:
 		return claimed{numClaims, Before, upTo}
 	case s.entry == nil:
@@ -412,6 +442,9 @@ func (c *comparer) judge(part feed.Numbers, claims [2]claimed) {
 		case Disowned:
 			s.span.maybe += part.Range.Len()
 		}
+	}
+	if claims[0].claim <= Filtered && claims[1].claim <= Filtered {
+		c.result.compared = true
 	}
 	a, b := claims[0].claim == Held, claims[1].claim == Held
 	switch {

@@ -15,8 +15,10 @@ import (
 type outline struct {
 	facts    Facts
 	sessions []feed.SessionID // in order of first appearance
-	segments []feed.SessionID // the session of each run of entries of one session; at most maxSegments
+	segments []feed.SessionID // the session of each sequence of entries of one session; at most maxSegments
+	entered  int              // how many sessions have entries
 	ascends  bool             // within each segment numbers ascend, and none is in two entries
+	skips    bool             // it did not ask for numbers between those that it has
 	bare     bool             // an entry has numbers without their ticks
 }
 
@@ -37,8 +39,15 @@ func (c *comparer) outline(p Party) (*outline, error) {
 		e, err := c.next(s)
 		if errors.Is(err, io.EOF) {
 			o.facts = s.Facts()
+			o.entered = len(seen)
 			if c.cfg.ByNumber {
-				o.facts.Ends, o.facts.Disowned = nil, nil
+				o.facts.Ends, o.facts.Disowned, o.facts.sessions, o.facts.Firsts = nil, nil, nil, nil
+				if len(o.facts.runs) > 0 {
+					o.sessions = []feed.SessionID{0}
+				}
+			}
+			if o.facts.sessions != nil { // also those without entries
+				o.sessions = o.facts.sessions
 			}
 			return o, nil
 		} else if err != nil {
@@ -57,6 +66,7 @@ func (c *comparer) outline(p Party) (*outline, error) {
 			next = 0
 		}
 		o.ascends = o.ascends && e.Range.From >= next
+		o.skips = o.skips || e.Claim == NotAsked
 		o.bare = o.bare || (e.Claim == Held || e.Claim == Filtered) && e.Definition == nil
 		next = e.Range.To
 	}
@@ -65,7 +75,7 @@ func (c *comparer) outline(p Party) (*outline, error) {
 // ordered reports whether the entries of o ascend by the ranks of their sessions.
 func (o *outline) ordered(ranks map[feed.SessionID]int) bool {
 	return o.ascends && slices.IsSortedFunc(o.segments, func(a, b feed.SessionID) int { return cmp.Compare(ranks[a], ranks[b]) }) &&
-		len(o.segments) == len(o.sessions)
+		len(o.segments) == o.entered
 }
 
 // rank gives each session of a and b a rank, in an order that agrees with that of a and, if possible, with that of b.
@@ -112,7 +122,7 @@ func (c *comparer) side(p Party, o *outline, ranks map[feed.SessionID]int) (*sid
 	if err != nil {
 		return nil, err
 	}
-	s := &side{stream: stream, facts: o.facts, ranks: ranks}
+	s := &side{stream: stream, facts: o.facts, ranks: ranks, byNumber: c.cfg.ByNumber}
 	if l, ok := stream.(*ledgerStream); ok {
 		l.inOrder(ranks)
 		return s, nil

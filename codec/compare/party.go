@@ -61,13 +61,15 @@ type Facts struct {
 	Started bool
 	// Left is true if the party says where it ended: it did not ask for the numbers after its last entry.
 	Left bool
-	// Explained is true if the party says how many numbers it was sent, and has so many ticks: it did not ask for all
-	// numbers about which it says nothing.
-	Explained bool
+	// Firsts has the first number of the lineage of a session, as far as the party knows it.
+	Firsts map[feed.SessionID]uint64
 	// Torn is true if the end of the party is incomplete.
 	Torn bool
 	// Ticks is how many ticks the party has, including repeated ones.
 	Ticks uint64
+
+	runs     []run            // of the subscribers whose lines the party has
+	sessions []feed.SessionID // that the lines of runs name, in order of first appearance
 }
 
 // end notes that session ends before the number first of its child.
@@ -84,6 +86,15 @@ func (f *Facts) end(session feed.SessionID, first uint64) {
 func (f *Facts) lineage(l feed.Lineage) {
 	for i := 1; i < len(l); i++ {
 		f.end(l[i-1].ID, l[i].First)
+	}
+	if len(l) == 0 || len(l) >= feed.MaxLineage { // older sessions may be left out
+		return
+	}
+	if f.Firsts == nil {
+		f.Firsts = make(map[feed.SessionID]uint64)
+	}
+	for _, s := range l {
+		f.Firsts[s.ID] = l[0].First
 	}
 }
 

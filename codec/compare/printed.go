@@ -45,7 +45,7 @@ func OfLines(open func() (Lines, error)) Party {
 		if err != nil {
 			return nil, err
 		}
-		return &printedStream{lines: lines, names: make(map[string]*feed.Definition)}, nil
+		return &printedStream{lines: lines, met: make(map[feed.SessionID]bool), names: make(map[string]*feed.Definition)}, nil
 	}}
 }
 
@@ -54,10 +54,8 @@ type printedStream struct {
 	lines Lines
 	line  int
 	facts Facts
-	sent  feed.Totals // the sum of the totals of all "left" events
-	left  int         // how many "left" events there were
-	told  feed.Totals // the sum of what the "lost" and "withheld" events said
-	any   bool        // there was an entry
+	open  bool // the last one of facts.runs has not ended
+	met   map[feed.SessionID]bool
 
 	fields []field
 	names  map[string]*feed.Definition // by symbol and venue
@@ -74,13 +72,7 @@ type field struct {
 
 func (s *printedStream) Close() error { return s.lines.Close() }
 
-func (s *printedStream) Facts() Facts {
-	f := s.facts
-	// Ticks that were disowned later are in the lines, but not in the totals.
-	f.Explained = s.left > 0 && f.Left && f.Ticks >= s.sent.Delivered && f.Ticks-s.sent.Delivered <= s.sent.Disowned &&
-		s.told.Lost == s.sent.Lost && s.told.Withheld == s.sent.Withheld
-	return f
-}
+func (s *printedStream) Facts() Facts { return s.facts }
 
 func (s *printedStream) Next() (*Entry, error) {
 	for {
@@ -94,7 +86,6 @@ func (s *printedStream) Next() (*Entry, error) {
 		}
 		e, err := s.read(line)
 		if err != nil || e != nil {
-			s.any = true
 			return e, err
 		}
 	}
@@ -123,47 +114,6 @@ func (s *printedStream) read(line []byte) (*Entry, error) {
 		return nil, s.bad(`has neither "event" nor "session" and "seq": it is not of "subscribe --json"`)
 	}
 	return s.tick()
-}
-
-// event returns the entry of an event: of numbers that are lost or withheld.
-func (s *printedStream) event(name string) (*Entry, error) {
-	s.facts.Left = name == "left"
-	switch name {
-	case "connected":
-		s.facts.Started = s.facts.Started || !s.any
-	case "left":
-		s.left++
-		t := feed.Totals{}
-		for _, x := range []struct {
-			name string
-			n    *uint64
-		}{{"delivered", &t.Delivered}, {"not_asked", &t.NotAsked}, {"withheld", &t.Withheld}, {"lost", &t.Lost}, {"disowned", &t.Disowned}} {
-			n, err := s.number(x.name)
-			if err != nil {
-				return nil, err
-			}
-			*x.n = n
-		}
-		s.sent.Add(t)
-	case "lost", "withheld", "disowned":
-		n, err := s.numbers()
-		if err != nil {
-			return nil, err
-		}
-		switch name {
-		case "disowned":
-			s.facts.disown(n)
-			return nil, nil
-		case "lost":
-			s.told.Lost += n.Range.Len()
-			s.entry = Entry{Numbers: n, Claim: Lost}
-		case "withheld":
-			s.told.Withheld += n.Range.Len()
-			s.entry = Entry{Numbers: n, Claim: Withheld}
-		}
-		return &s.entry, nil
-	}
-	return nil, nil
 }
 
 // numbers returns the numbers of an event.
@@ -201,7 +151,6 @@ func (s *printedStream) number(name string) (uint64, error) {
 
 // tick returns the entry of the tick in fields.
 func (s *printedStream) tick() (*Entry, error) {
-	s.facts.Left = false
 	session, err := s.session()
 	if err != nil {
 		return nil, err
@@ -216,6 +165,11 @@ func (s *printedStream) tick() (*Entry, error) {
 	if s.text, err = s.appendPrinted(s.text[:0]); err != nil {
 		return nil, err
 	}
+	if err := s.begun(point{session, seq}); err != nil {
+		return nil, err
+	}
+	s.run().tick(point{session, seq})
+	s.meet(session)
 	s.facts.Ticks++
 	s.entry = Entry{
 		Numbers: feed.Numbers{Session: session, Range: feed.Range{From: seq, To: seq + 1}}, Claim: Held,
@@ -282,7 +236,7 @@ var printedFields = timed([feed.KindAuction + 1][]printedField{
 // timed adds to each kind the times that every tick has.
 func timed(kinds [feed.KindAuction + 1][]printedField) [feed.KindAuction + 1][]printedField {
 	for k := range kinds {
-		kinds[k] = append(kinds[k], printedField{"ts_event", formRequiredTime}, printedField{"ts_publish", formTime})
+		kinds[k] = append(kinds[k], printedField{"ts_event", formRequiredTime}, printedField{publishKey, formTime})
 	}
 	return kinds
 }
@@ -467,7 +421,7 @@ var printedNames = func() map[string]string {
 	m := make(map[string]string)
 	for _, name := range []string{
 		"event", "session", "seq", "type", "symbol", "venue", "snapshot", "state", "sessions", "raw", "more", "from", "to", "ts_event", "ts_publish",
-		"price_exponent", "size_exponent", "delivered", "not_asked", "withheld", "lost", "disowned",
+		"price_exponent", "size_exponent", "reason", "position", "next", "delivered", "not_asked", "withheld", "lost", "disowned",
 	} {
 		m[name] = name
 	}

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"bytes"
 	"strconv"
 
 	"tickfeed/feed"
@@ -77,12 +78,27 @@ func appendTick(b []byte, publish int64, t *feed.Tick, d *feed.Definition) []byt
 	}
 	w.integer("ts_event", t.EventTime)
 	if publish != 0 {
-		w.integer("ts_publish", publish)
+		w.integer(publishKey, publish)
 	}
 	if t.Flags&feed.FlagMore != 0 {
 		w.text("more", "true")
 	}
 	return w.b
+}
+
+const publishKey = "ts_publish"
+
+// withoutPublish returns text without its publish time. It changes text.
+func withoutPublish(text []byte) []byte {
+	i := bytes.LastIndex(text, []byte(" "+publishKey+"="))
+	if i < 0 {
+		return text
+	}
+	end := i + 1
+	for end < len(text) && text[end] != ' ' {
+		end++
+	}
+	return append(text[:i], text[end:]...)
 }
 
 // A writer writes the fields of a tick.
