@@ -32,7 +32,11 @@ func (l RuleList) String() string {
 		if r.Times > 0 {
 			times = strconv.FormatUint(r.Times, 10) + "×"
 		}
-		fmt.Fprintf(w, "%d\t%s\t  %s\n", r.Index, times, Clean(r.Text))
+		why := ""
+		if r.Why != "" {
+			why = "  (" + Clean(r.Why) + ")"
+		}
+		fmt.Fprintf(w, "%d\t%s\t  %s%s\n", r.Index, times, Clean(r.Text), why)
 	}
 	w.Flush()
 	return b.String()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,11 +103,7 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 }
 
 func inUse(flag, addr string) error {
-	other := "command"
-	if flag == listenFlag {
-		other = "publisher"
-	}
-	return fmt.Errorf("listen on %s: address in use; stop the other %s or choose another with %s", addr, other, flag)
+	return fmt.Errorf("listen on %s: address in use; stop the process that listens there or choose another with %s", addr, flag)
 }
 
 func listenError(flag, addr string, err error) error {
@@ -137,6 +134,42 @@ func cause(err error) error {
 		err = sys.Err
 	}
 	return err
+}
+
+// isItself reports whether a connection to addr may end at ln.
+func isItself(ctx context.Context, ln net.Listener, addr string) bool {
+	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
+		there, err := os.Stat(path)
+		if err != nil || ln.Addr().Network() != "unix" {
+			return false
+		}
+		here, err := os.Stat(ln.Addr().String())
+		return err == nil && os.SameFile(here, there)
+	}
+	here, ok := ln.Addr().(*net.TCPAddr)
+	host, port, err := net.SplitHostPort(addr)
+	if n, numeric := strconv.Atoi(port); !ok || err != nil || numeric != nil || n != here.Port {
+		return false
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	bound, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	there, err := net.DefaultResolver.LookupIPAddr(bound, host)
+	if err != nil {
+		return false
+	}
+	local, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(there, func(a net.IPAddr) bool {
+		if !here.IP.IsUnspecified() {
+			return a.IP.Equal(here.IP) || a.IP.IsUnspecified() && here.IP.IsLoopback()
+		}
+		return a.IP.IsUnspecified() || a.IP.IsLoopback() || slices.ContainsFunc(local, func(l net.Addr) bool {
+			n, ok := l.(*net.IPNet)
+			return ok && n.IP.Equal(a.IP)
+		})
+	})
 }
 
 // listenName returns the address of ln in the form that subscribers use.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -132,11 +133,36 @@ func TestListenNamesTheFlag(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	for flag, want := range map[string]string{
-		listenFlag: "address in use; stop the other publisher or choose another with --listen",
-		httpFlag:   "address in use; stop the other command or choose another with --http (empty for none)",
-		serveFlag:  "address in use; stop the other command or choose another with --serve",
+		listenFlag: "address in use; stop the process that listens there or choose another with --listen",
+		httpFlag:   "address in use; stop the process that listens there or choose another with --http (empty for none)",
+		serveFlag:  "address in use; stop the process that listens there or choose another with --serve",
 	} {
 		_, err := listen(t.Context(), flag, ln.Addr().String())
 		assert.ErrorContains(t, err, want)
+	}
+}
+
+// A lab recognizes its own address, however it is written.
+func TestIsItself(t *testing.T) {
+	for _, test := range []struct {
+		listen, host string
+		want         bool
+	}{
+		{"127.0.0.1:0", "127.0.0.1", true},
+		{"127.0.0.1:0", "localhost", true},
+		{"127.0.0.1:0", "", true},
+		{"127.0.0.1:0", "0.0.0.0", true},
+		{":0", "127.0.0.1", true},
+		{":0", "localhost", true},
+		{":0", "192.0.2.1", false},
+		{"127.0.0.1:0", "127.0.0.2", false},
+	} {
+		ln, err := net.Listen("tcp", test.listen)
+		require.NoError(t, err)
+		port := ln.Addr().(*net.TCPAddr).Port
+		assert.Equal(t, test.want, isItself(t.Context(), ln, fmt.Sprintf("%s:%d", test.host, port)), "%+v", test)
+		assert.False(t, isItself(t.Context(), ln, fmt.Sprintf("%s:%d", test.host, port%65535+1)), "%+v: another port", test)
+		assert.False(t, isItself(t.Context(), ln, "unix:/none"))
+		require.NoError(t, ln.Close())
 	}
 }

@@ -61,6 +61,11 @@ SCRIPT is a file, or - for standard input. A line is a rule: a trigger, a colon 
   at login 2: refuse busy retry 200ms
   for 10% with 0.1%: drop packet         # of the clients, of the ticks
 
+Some faults spoil the stream (drop, repeat, swap, flip, forge, ahead, garbage, a wrong snapshot, a repeated end), and a right client
+ends the connection. Before the next rule for a number, or for a live line, applies there, the lab waits up to one second
+for that and sends heartbeats meanwhile: so the rules that follow are met in the same place each time. If the client goes on, the
+lab says that it has not noticed the fault, and the client meets the rules that follow all the same.
+
 "for PATTERN" or "for SHARE%" before a trigger chooses clients by the name in their hello. Rules with a trigger
 at a number, login, snapshot or count are kept for each client name: a client that reconnects does not
 meet them again. tickfeed lab --list documents every trigger and fault.
@@ -165,11 +170,15 @@ func (p *program) listLab(o *labOptions) error {
 			fmt.Fprintf(&b, "  %s\n%s\n      %s\n", w.Usage, s.fit("      "+does, "      "), w.Example)
 		}
 	}
+	if !o.json {
+		s := p.screen(p.stdout)
+		fmt.Fprintf(&b, "\n%s\n", s.fit("A client that does not end the connection within a second after a fault of the stream, such as drop or flip, has not noticed it: the lab says so, and the client meets the rules that follow all the same.", ""))
+	}
 	_, err := fmt.Fprint(p.stdout, b.String())
 	return output(err)
 }
 
-// script reads the script and the rules of the flags.
+// labScript reads the script and the rules of the flags.
 func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (*lab.Script, error) {
 	s := &lab.Script{Seed: 1}
 	if len(args) > 0 {
@@ -217,6 +226,9 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 		return usage("standard input cannot be both the script and --commands")
 	}
 	o.commands = o.commands || p.atTerminal() && !slices.Equal(args, []string{"-"})
+	if o.duration < 0 {
+		return usage("--duration must be positive, got %v", o.duration)
+	}
 	script, err := p.labScript(ctx, o, args)
 	if err != nil {
 		return err
@@ -264,6 +276,12 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	listeners, web, err := listenAll(ctx, o.listen, &o.http)
 	if err != nil {
 		return err
+	}
+	for _, ln := range listeners {
+		if o.upstream != "" && isItself(ctx, ln, o.upstream) {
+			closeListeners(append(listeners, web))
+			return usage("the lab would be its own publisher: --upstream %s and --listen %s are one address; name the publisher with --upstream", o.upstream, listenName(ln))
+		}
 	}
 	if o.duration > 0 {
 		var stop func()
@@ -384,7 +402,11 @@ func (p *program) printLabResults(o *labOptions, x *lab.Lab) (never int, err err
 		if r.Times == 0 {
 			times = s.paint(red, "  never")
 		}
-		fmt.Fprintf(&b, "%s  %s\n", times, printable(r.Text))
+		line := fmt.Sprintf("%s  %s", times, printable(r.Text))
+		if r.Why != "" {
+			line += s.paint(dim, "  ("+printable(r.Why)+")")
+		}
+		fmt.Fprintln(&b, s.fit(line, "         "))
 	}
 	_, err = fmt.Fprint(p.stdout, b.String())
 	return never, output(err)

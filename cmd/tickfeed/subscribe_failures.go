@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -118,6 +119,11 @@ func dialCause(addr string, err error) error {
 	}
 	if strings.HasPrefix(addr, unixPrefix) && errors.Is(err, fs.ErrNotExist) {
 		return errors.New("there is no such socket")
+	}
+	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
+		if info, failed := os.Stat(path); failed == nil && info.Mode()&fs.ModeSocket == 0 {
+			return errors.New("the file is not a socket")
+		}
 	}
 	return cause(err)
 }

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/feed"
 )
 
-// pass sends b, and after it the packet that was kept back.
+// pass sends b, and after it the packets that were kept back. Nothing follows nothing.
 func (k *link) pass(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
 	kept := k.kept
 	k.kept = nil
 	if err := k.write(b); err != nil {
@@ -55,12 +57,17 @@ func (k *link) down(messages *codec.Reader) error {
 		if err != nil {
 			return err
 		}
+		k.answered.Stop()
 		hits := k.take(t)
 		if t == codec.TypePacket {
 			if err := k.across(raw, hits); err != nil {
 				return err
 			}
 			continue
+		}
+		if k.isOver() {
+			k.keep(hits)
+			return errEnded
 		}
 		var ofSnapshot []int
 		for _, i := range hits {
@@ -73,7 +80,12 @@ func (k *link) down(messages *codec.Reader) error {
 		if raw, err = k.control(t, raw, ofSnapshot); err != nil {
 			return err
 		}
-		if err := k.pass(raw); err != nil {
+		if t == codec.TypeHeartbeat { // a packet that is kept back follows the next packet
+			err = k.write(raw)
+		} else {
+			err = k.pass(raw)
+		}
+		if err != nil {
 			return err
 		}
 		if k.cutting && t == codec.TypeSnapshotPart {
@@ -96,7 +108,7 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 	switch m := m.(type) {
 	case *codec.Welcome:
 		if k.welcomed(m) {
-			if raw, err = codec.Append(nil, m); err != nil {
+			if raw, err = encode(nil, m); err != nil {
 				return nil, err
 			}
 		}
@@ -121,18 +133,24 @@ func (k *link) control(t codec.Type, raw []byte, hits []int) ([]byte, error) {
 			case CutSnapshot:
 				k.cutting = true
 			case EndlessSnapshot:
-				k.endless, k.broken = true, true
+				k.endless = true
+				k.breaks(i)
 			case StaleSnapshot:
 				old, err := k.oldSnapshot(m.Seq, f.N)
 				if err != nil || m.Scope == codec.ScopeAdded {
-					k.lab.say(Event{What: fmt.Sprintf("%q: there is no older snapshot: %v", k.lab.rules.rule(i).Text, err), Client: k.name, Connection: k.number})
+					k.cannot(i, fmt.Sprintf("there is no older snapshot: %v", err))
 					continue
 				}
-				k.stale, k.broken, raw = true, true, old
+				k.stale, raw = true, old
+				k.breaks(i)
 			case MoveSnapshot:
-				m.Seq -= min(m.Seq, f.N)
-				k.broken = true
-				if raw, err = codec.Append(nil, m); err != nil {
+				if m.Seq <= f.N {
+					k.cannot(i, fmt.Sprintf("the snapshot is as of %d, and there is no number %d before it", m.Seq, f.N))
+					continue
+				}
+				m.Seq -= f.N
+				k.breaks(i)
+				if raw, err = encode(nil, m); err != nil {
 					return nil, err
 				}
 			default:
@@ -175,7 +193,7 @@ func (k *link) heartbeat(m *codec.Heartbeat, raw []byte) ([]byte, error) {
 		return nil, nil
 	case k.ended:
 		m.Covered, m.Head = k.at, k.at
-		return codec.Append(nil, m)
+		return encode(nil, m)
 	}
 	return raw, k.reached(m.Covered)
 }
@@ -183,15 +201,21 @@ func (k *link) heartbeat(m *codec.Heartbeat, raw []byte) ([]byte, error) {
 // reached notes that the line has reached number at, and applies what follows when it is live.
 func (k *link) reached(at uint64) error {
 	k.moved(at)
-	if k.head == 0 || at < k.head || k.broken {
+	if k.head == 0 || at < k.head {
 		return nil
+	}
+	if k.broken {
+		if !k.lab.rules.awaitLive(k.name) {
+			return nil
+		}
+		if err := k.goesOn(); err != nil {
+			return err
+		}
 	}
 	k.head = 0
 	for _, i := range k.lab.rules.live(k.name) {
 		if k.lab.rules.faultOf(i).Verb.ofPackets() {
-			k.mu.Lock()
-			k.pending = append(k.pending, i)
-			k.mu.Unlock()
+			k.keep([]int{i})
 		} else if err := k.do(i, at, nil); err != nil {
 			return err
 		}
@@ -199,129 +223,20 @@ func (k *link) reached(at uint64) error {
 	return nil
 }
 
-// packet passes a packet; pending are rules that apply to it besides those of the script's numbers.
-func (k *link) packet(raw []byte, pending []int) error {
-	if k.ended {
-		return nil
-	}
-	h, _, err := codec.ParsePacket(raw)
-	if err != nil {
-		return k.pass(raw)
-	}
-	end := h.First + h.Count
-	if h.First < k.skip {
-		if _, raw, _ = split(raw, min(end, k.skip), k.seed); end <= k.skip {
-			return nil
-		}
-		h.First = k.skip
-	}
-	if k.broken {
-		k.moved(end)
-		if k.dropping > 0 {
-			k.dropping--
-			k.happened(k.dropper, h.First)
-			return nil
-		}
-		return k.pass(raw)
-	}
-	raw = append([]byte(nil), raw...) // the reader reuses its memory
-	for n := k.lab.rules.packet(k.name); raw != nil && !k.broken; {
-		var x hit
-		given := true // by a number of the script
-		if len(pending) > 0 {
-			x, pending, given = hit{rule: pending[0], seq: k.at}, pending[1:], false
-		} else {
-			var ok bool
-			if x, ok = k.lab.rules.next(k.name, feed.Range{From: max(h.First, k.at), To: end}, n); !ok {
-				break
-			}
-		}
-		f := k.lab.rules.faultOf(x.rule)
-		left, right, ok := split(raw, x.seq, k.seed)
-		var rest []byte
-		one := ok && right != nil && f.Verb.ofPackets() && f.How == "tick"
-		if one {
-			right, rest, one = split(right, x.seq+1, k.seed)
-		}
-		if f.Verb.ofPackets() && !one {
-			if raw, err = k.spoil(x, raw); err != nil {
-				return err
-			}
-			continue
-		}
-		if !ok {
-			left, right = nil, raw // before the packet
-		}
-		if left != nil {
-			if err := k.pass(left); err != nil {
-				if given {
-					k.lab.rules.giveBack(k.name, x)
-				}
-				return err
-			}
-			k.moved(x.seq)
-		}
-		if raw = right; !one {
-			if err := k.do(x.rule, x.seq, raw); err != nil {
-				return err
-			}
-			if k.ended {
-				return nil
-			}
-			continue
-		}
-		if raw, err = k.spoil(x, raw); err != nil {
-			return err
-		}
-		if k.swapped {
-			k.swapped, k.kept = false, raw
-		} else if err := k.pass(raw); err != nil {
-			return err
-		}
-		k.moved(x.seq + 1)
-		raw = rest
-	}
-	if k.swapped {
-		k.swapped, k.kept = false, raw
-		return k.reached(end)
-	}
-	if err := k.pass(raw); err != nil {
-		return err
-	}
-	return k.reached(end)
-}
-
-// spoil applies a fault of a whole packet, and returns what is sent instead; nil for nothing.
-func (k *link) spoil(x hit, raw []byte) ([]byte, error) {
-	k.happened(x.rule, x.seq)
-	f := k.lab.rules.faultOf(x.rule)
-	k.broken = f.Verb != Delay
-	switch f.Verb {
-	case Drop:
-		if f.N > 1 {
-			k.dropping, k.dropper = f.N-1, x.rule
-		}
-		return nil, nil
-	case Repeat:
-		return append(raw, raw...), nil
-	case Swap:
-		k.swapped = true
-	case Flip:
-		return flip(raw), nil
-	case Forge:
-		return forge(raw, k.seed), nil
-	case Delay:
-		if !k.holdBack(func() bool { return k.sleep(f.For) }) {
-			return nil, k.ctx.Err()
-		}
-	}
-	return raw, nil
+// keep has the next message that they suit apply the rules hits.
+func (k *link) keep(hits []int) {
+	k.mu.Lock()
+	k.pending = append(k.pending, hits...)
+	k.mu.Unlock()
 }
 
 // do applies rule i, which is not about a packet or a snapshot, before next, the message that follows; nil if unknown.
 // It returns errEnded if the connection has ended.
 func (k *link) do(i int, seq uint64, next []byte) error {
 	f := k.lab.rules.faultOf(i)
+	if k.isOver() {
+		return errEnded
+	}
 	if f.Verb.ofPublisher() {
 		k.happenToPublisher(i, seq)
 		if f.Verb == Kill {
@@ -329,7 +244,16 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 		}
 		return k.ctx.Err()
 	}
-	if f.Verb != MuteHeartbeats && f.Verb != IgnorePulses { // which count when they drop something
+	if f.Verb == Ahead && f.N > codec.MaxSeq-seq {
+		k.cannot(i, fmt.Sprintf("no sequence number is %d beyond %d", f.N, seq))
+		return nil
+	}
+	switch f.Verb { // some count when they drop something
+	case MuteHeartbeats:
+		k.lab.rules.because(i, "no heartbeat was due while it lasted")
+	case IgnorePulses:
+		k.lab.rules.because(i, "the client sent no pulse while it lasted")
+	default:
 		k.happened(i, seq)
 	}
 	if f.Verb.ofSessions() {
@@ -353,29 +277,35 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	case MuteHeartbeats:
 		k.beatsDrop, k.beatsRule = time.Now().Add(f.For), i
 	case MuteData:
-		return k.muteData(f.For)
+		return k.beat(f.For)
+	case Delay:
+		if !k.holdBack(func() bool { return k.sleep(f.For) }) {
+			return k.ctx.Err()
+		}
 	case Ahead:
-		k.broken = true
-		b, err := codec.Append(nil, &codec.Heartbeat{Covered: seq + f.N, Head: max(seq+f.N, k.head), Now: time.Now().UnixNano()})
+		k.breaks(i)
+		b, err := encode(nil, &codec.Heartbeat{Covered: seq + f.N, Head: max(seq+f.N, k.head), Now: time.Now().UnixNano()})
 		if err != nil {
 			return err
 		}
 		return k.write(b)
 	case SayGoodbye:
-		b, err := codec.Append(nil, &codec.Goodbye{Code: f.Code, Text: "ended by the lab", Retry: f.Retry, RetryAfter: f.RetryIn})
+		b, err := encode(nil, &codec.Goodbye{Code: f.Code, Text: "ended by the lab", Retry: f.Retry, RetryAfter: f.RetryIn})
 		if err == nil {
 			err = k.write(b)
 		}
 		return errors.Join(err, errEnded)
 	case EndSession:
-		k.ended, k.broken = true, f.ForTimes > 1
-		b, err := codec.Append(nil, &codec.End{Final: seq})
+		if k.ended = true; f.ForTimes > 1 {
+			k.breaks(i)
+		}
+		b, err := encode(nil, &codec.End{Final: seq})
 		for n := f.ForTimes; n > 0 && err == nil; n-- {
 			err = k.write(b)
 		}
 		return err
 	case Garbage:
-		k.broken = true
+		k.breaks(i)
 		return k.write([]byte{0xc1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	}
 	return nil
@@ -413,7 +343,7 @@ func (k *link) cut(how string, next []byte) error {
 		return errEnded
 	case "inside":
 		if next == nil { // some message that would come next
-			next, _ = codec.Append(nil, &codec.Heartbeat{Covered: k.at, Head: k.at, Now: time.Now().UnixNano()})
+			next, _ = encode(nil, &codec.Heartbeat{Covered: k.at, Head: k.at, Now: time.Now().UnixNano()})
 		}
 		if err := k.write(next[:(len(next)+1)/2]); err != nil {
 			return err
@@ -422,23 +352,53 @@ func (k *link) cut(how string, next []byte) error {
 	return errEnded
 }
 
-// muteData holds back data for d, and sends heartbeats instead.
-func (k *link) muteData(d time.Duration) error {
+// beat holds back data for d, and sends heartbeats instead. It returns an error if the client ends the connection.
+func (k *link) beat(d time.Duration) error {
 	interval := k.interval
 	if interval <= 0 {
 		interval = time.Second
 	}
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		b, err := codec.Append(nil, &codec.Heartbeat{Covered: k.at, Head: max(k.at, k.head), Now: time.Now().UnixNano()})
-		if err == nil {
-			err = k.write(b)
+		if !time.Now().Before(k.beatsDrop) {
+			b, err := encode(nil, &codec.Heartbeat{Covered: k.at, Head: max(k.at, k.head), Now: time.Now().UnixNano()})
+			if err == nil {
+				err = k.write(b)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
+		wait := func() bool {
+			t := time.NewTimer(min(interval, time.Until(end)))
+			defer t.Stop()
+			select {
+			case <-t.C:
+				return true
+			case <-k.gone:
+			case <-k.ctx.Done():
+			}
+			return false
 		}
-		if !k.holdBack(func() bool { return k.sleep(min(interval, time.Until(end))) }) {
-			return k.ctx.Err()
+		if !k.holdBack(wait) {
+			return errors.Join(k.ctx.Err(), errGone)
 		}
 	}
 	return nil
+}
+
+// cannot reports why rule i does nothing.
+func (k *link) cannot(i int, why string) {
+	k.lab.rules.because(i, why)
+	if r := k.lab.rules.rule(i); r != nil {
+		k.lab.say(Event{What: fmt.Sprintf("%q: %s", r.Text, why), Client: k.name, Connection: k.number, Login: k.login})
+	}
+}
+
+// encode is codec.Append. A message that cannot be encoded is a mistake of the lab, not of the publisher.
+func encode(dst []byte, m codec.Message) ([]byte, error) {
+	b, err := codec.Append(dst, m)
+	if err != nil {
+		return nil, fmt.Errorf("the lab cannot make the message: %v", err)
+	}
+	return b, nil
 }

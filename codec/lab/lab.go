@@ -106,6 +106,7 @@ func (l *Lab) hear(connection uint64, m codec.Message) {
 const (
 	dialTime     = 5 * time.Second
 	handshakeFor = 10 * time.Second // time that a client has to say hello
+	answerFor    = 5 * time.Second  // time after which a publisher without an answer is reported (PROTOCOL.md, "A connection")
 	maxLinks     = 10_000           // connections at the same time; above it new ones are closed
 	acceptPause  = 50 * time.Millisecond
 )
@@ -217,6 +218,7 @@ func (l *Lab) inject(hits []int) {
 		}
 		if f := r.Fault; f.Verb.ofDials() {
 			until := time.Now().Add(f.For)
+			l.rules.because(i, "no client connected while it lasted")
 			l.mu.Lock()
 			if f.Verb == RefuseDials { // counts when it meets a connection
 				l.refused, l.refuser = until, i
@@ -234,17 +236,17 @@ func (l *Lab) inject(hits []int) {
 			}
 		}
 		l.mu.Unlock()
-		if len(links) == 0 && r.Trigger.When == AtTime { // nobody is connected: the next connection meets it
+		slices.SortFunc(links, func(a, b *link) int { return int(a.number) - int(b.number) })
+		met := false
+		for _, k := range links {
+			if met = k.inject(i) || met; met && r.Fault.Verb.ofSessions() {
+				break // it ends the others
+			}
+		}
+		if !met && r.Trigger.When == AtTime { // nobody is connected: the next connection meets it
 			l.mu.Lock()
 			l.waiting = append(l.waiting, i)
 			l.mu.Unlock()
-		}
-		slices.SortFunc(links, func(a, b *link) int { return int(a.number) - int(b.number) })
-		if r.Fault.Verb.ofSessions() && len(links) > 1 {
-			links = links[:1] // which ends the others
-		}
-		for _, k := range links {
-			k.inject(i)
 		}
 	}
 }
@@ -288,12 +290,40 @@ func (l *Lab) Add(r *Rule) (int, error) {
 		return 0, err
 	}
 	i := l.rules.add(r)
+	l.passed(i)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.spawn != nil && r.Trigger.Timed() {
 		l.clockLocked(i)
 	}
 	return i, nil
+}
+
+// passed reports that rule i, which was just added, is for a number that every line has passed.
+func (l *Lab) passed(i int) {
+	r := l.rules.rule(i)
+	if r == nil || r.Trigger.When != AtSeq {
+		return
+	}
+	l.mu.Lock()
+	lines, past := 0, 0
+	for k := range l.links {
+		if !l.rules.applies(i, k.name) {
+			continue
+		}
+		lines++
+		k.mu.Lock()
+		if k.at > r.Trigger.N {
+			past++
+		}
+		k.mu.Unlock()
+	}
+	l.mu.Unlock()
+	if lines > 0 && past == lines {
+		why := fmt.Sprintf("every line is beyond %d: only one that begins below it meets the rule", r.Trigger.N)
+		l.rules.because(i, why)
+		l.say(Event{What: fmt.Sprintf("%q: %s", r.Text, why)})
+	}
 }
 
 // Remove removes a rule. It returns false if there is none with that index.
@@ -309,6 +339,7 @@ type Result struct {
 	Line  int    `json:"line,omitempty"`
 	Text  string `json:"rule"`
 	Times uint64 `json:"times"`
+	Why   string `json:"why,omitempty"` // it has done nothing, if that is known
 }
 
 // Results returns what each rule did so far, without those that were removed.
@@ -317,7 +348,7 @@ func (l *Lab) Results() (all []Result) {
 	list, fired := l.rules.all()
 	for i, r := range list {
 		if r != nil {
-			all = append(all, Result{r, i, r.Line, r.Text, fired[i]})
+			all = append(all, Result{r, i, r.Line, r.Text, fired[i], l.rules.why(i)})
 		}
 	}
 	return all

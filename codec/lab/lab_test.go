@@ -27,12 +27,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type trial struct {
 	pub    *publisher.Publisher
 	lab    *Lab
-	events []Event // those of rules
+	events []Event  // those of rules
+	what   []string // the others
 	ticks  []uint64
 	sub    *subscriber.Subscriber
 	err    error    // of Run
 	ended  []error  // why each connection has ended, as the subscriber sees it
 	hellos []uint64 // positions in the hellos
+}
+
+// said returns what the lab said that contains text.
+func (x *trial) said(text string) (all []string) {
+	for _, what := range x.what {
+		if strings.Contains(what, text) {
+			all = append(all, what)
+		}
+	}
+	return all
 }
 
 // try publishes n quotes, 10 a millisecond, to a subscriber behind a lab with the given script, and ends the session. Then it
@@ -61,6 +72,8 @@ func try(t *testing.T, script string, n int, change func(*subscriber.Config), th
 		Event: func(e Event) {
 			if e.Line > 0 {
 				x.events = append(x.events, e)
+			} else {
+				x.what = append(x.what, e.What)
 			}
 		},
 	}
@@ -395,7 +408,7 @@ func TestOnceForAll(t *testing.T) {
 			seqs = append(seqs, fmt.Sprint(i))
 		}
 		for {
-			h, ok := x.next(name, feed.Range{From: 1, To: 10}, 1)
+			h, ok := x.next(name, 1, feed.Range{From: 1, To: 10}, 1)
 			if !ok {
 				return seqs
 			}
@@ -404,10 +417,10 @@ func TestOnceForAll(t *testing.T) {
 	}
 	assert.Equal(t, []string{"2", "3 at 3", "0 at 5", "1 at 5", "3 at 6", "3 at 9"}, hits("a"))
 	assert.Equal(t, []string{"1 at 5"}, hits("b"))
-	h, ok := x.next("c", feed.Range{From: 1, To: 10}, 1)
+	h, ok := x.next("c", 1, feed.Range{From: 1, To: 10}, 1)
 	require.True(t, ok)
 	x.giveBack("c", h)
-	again, ok := x.next("c", feed.Range{From: 1, To: 10}, 1)
+	again, ok := x.next("c", 1, feed.Range{From: 1, To: 10}, 1)
 	require.True(t, ok)
 	assert.Equal(t, h, again)
 }

@@ -3,11 +3,13 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,7 +26,9 @@ type link struct {
 	number uint64
 	name   string
 	login  uint64
-	why    string // the connection has ended
+	why    string        // the connection has ended
+	gone   chan struct{} // closed when the client has ended it
+	over   atomic.Bool   // a rule has ended it
 
 	mu      sync.Mutex
 	stalled time.Time // nothing passes until then
@@ -40,10 +44,13 @@ type link struct {
 	early     *readAhead
 	seed      uint32
 	interval  time.Duration
-	head      uint64 // of the welcome; 0 once the line has been live
-	broken    bool   // the client must end the connection, so no rule is spent on it any more
-	swapped   bool   // the present packet is to be kept
-	dropping  uint64 // packets that are still to be dropped, because of rule dropper
+	answered  *time.Timer // reports that the publisher does not answer
+	head      uint64      // of the welcome; 0 once the line has been live
+	decided   uint64      // the rules for the numbers below it have applied to this line or never will
+	broken    bool        // the client must end the connection because of rule breaker: before the next rule is spent, the link waits
+	breaker   int
+	blind     [verbs]bool // faults that the client has not noticed
+	dropping  uint64      // packets that are still to be dropped, because of rule dropper
 	dropper   int
 	hello     codec.Hello // to the publisher
 	role      role
@@ -52,7 +59,7 @@ type link struct {
 	from      uint64       // then the number from which on they are gone, and skip the number after them
 	skip      uint64
 	stale     bool   // a stale snapshot was sent instead of this one
-	kept      []byte // packet to send after the next message
+	kept      []byte // packets to send after the next one
 	beatsDrop time.Time
 	beatsRule int    // because of which heartbeats are dropped; -1 once that was counted
 	rate      uint64 // bytes per second; 0 for no bound
@@ -61,8 +68,11 @@ type link struct {
 	ended     bool   // an end message was made up
 }
 
-// errEnded ends a link on purpose.
-var errEnded = errors.New("ended by the script")
+// errEnded ends a link on purpose. errGone ends it because the client has.
+var (
+	errEnded = errors.New("ended by the script")
+	errGone  = errors.New("the client has closed")
+)
 
 func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -75,7 +85,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	refuser, hanger := l.refuser, l.hanger
 	down, full := l.down > 0, len(l.links) >= maxLinks
 	l.number++
-	k := &link{lab: l, ctx: ctx, client: nc, number: l.number, expire: -1}
+	k := &link{lab: l, ctx: ctx, client: nc, number: l.number, expire: -1, gone: make(chan struct{})}
 	l.mu.Unlock()
 	if refused {
 		k.happened(refuser, 0)
@@ -177,41 +187,55 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 	})
 	l.mu.Unlock()
 	defer func() {
+		k.mu.Lock()
+		k.over.Store(true)
+		pending := k.pending
+		k.mu.Unlock()
 		l.mu.Lock()
 		delete(l.links, k)
+		for _, i := range pending { // the next connection meets those that happen once
+			if r := l.rules.rule(i); r != nil && r.Trigger.When == AtTime {
+				l.waiting = append(l.waiting, i)
+			}
+		}
 		l.mu.Unlock()
 		l.say(Event{What: "disconnected: " + k.why, Client: k.name, Connection: k.number, Login: k.login, Session: k.session, Seq: k.at})
 	}()
 	l.say(Event{What: "connected", Client: k.name, Connection: k.number, Login: k.login})
 	defer server.Close()
 	if _, err := server.Write(hello); err != nil {
+		k.why = "the publisher: " + err.Error()
 		return
 	}
+	k.answered = time.AfterFunc(answerFor, func() {
+		l.say(Event{What: fmt.Sprintf("the publisher has not answered the hello for %v: is it one?", answerFor), Client: k.name, Connection: k.number, Login: k.login})
+	})
+	defer k.answered.Stop()
 	var up sync.WaitGroup
-	gone := make(chan struct{})
 	up.Go(func() {
-		defer close(gone)
+		defer close(k.gone)
 		k.up(messages)
 	})
 	k.early = newReadAhead(server)
 	defer k.early.wait() // after server.Close
 	err = k.down(codec.NewReader(k.early, codec.MaxMessage))
+	k.over.Store(true)
 	select {
-	case <-gone:
-		k.why = "the client has closed"
+	case <-k.gone:
+		k.why = errGone.Error()
 	default:
 		k.why = whyEnded(err)
 	}
 	switch {
 	case errors.Is(err, errEnded):
 		server.Close()
-		k.finish(gone)
+		k.finish()
 	case k.isDeaf():
-		<-gone // the client must find out by itself
+		<-k.gone // the client must find out by itself
 	case errors.Is(err, syscall.ECONNRESET):
 		k.reset()
 	default:
-		k.finish(gone)
+		k.finish()
 	}
 	nc.Close()
 	server.Close()
@@ -252,13 +276,13 @@ func whyEnded(err error) string {
 }
 
 // finish ends the connection for writing, and gives the client time to close.
-func (k *link) finish(gone <-chan struct{}) {
+func (k *link) finish() {
 	w, ok := k.client.(interface{ CloseWrite() error })
 	if !ok || w.CloseWrite() != nil {
 		return
 	}
 	select {
-	case <-gone:
+	case <-k.gone:
 	case <-time.After(dialTime):
 	case <-k.ctx.Done():
 	}
@@ -266,7 +290,7 @@ func (k *link) finish(gone <-chan struct{}) {
 
 // refuse sends a refusal to a client for which nobody was dialled, and waits until the client has closed.
 func (k *link) refuse(m *codec.Refusal) {
-	b, err := codec.Append(nil, m)
+	b, err := encode(nil, m)
 	if err != nil {
 		return
 	}
@@ -282,12 +306,23 @@ func (k *link) refuse(m *codec.Refusal) {
 
 // reset closes the connection so that the client sees a reset, where TCP allows it.
 func (k *link) reset() {
+	k.over.Store(true)
 	if tcp, ok := k.client.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0)
 	}
 	k.client.Close()
 	if k.server != nil {
 		k.server.Close()
+	}
+}
+
+// isOver reports whether the connection has ended, so that nothing can happen to it any more.
+func (k *link) isOver() bool {
+	select {
+	case <-k.gone:
+		return true
+	default:
+		return k.over.Load()
 	}
 }
 
@@ -310,21 +345,19 @@ func (k *link) happened(i int, seq uint64) {
 	k.lab.say(Event{Line: r.Line, Fault: r.Text, Client: k.name, Connection: k.number, Login: k.login, Session: session, Seq: seq})
 }
 
-// inject applies rule i now, from another goroutine, or has the next message that it suits apply it.
-func (k *link) inject(i int) {
+// inject applies rule i now, from another goroutine, or has the next message that it suits apply it. It returns false if the
+// connection has ended.
+func (k *link) inject(i int) bool {
 	f := k.lab.rules.faultOf(i)
+	ends := f.Verb == Cut && f.How != "inside"
 	k.mu.Lock()
+	if k.isOver() || ends && k.over.Swap(true) {
+		k.mu.Unlock()
+		return false
+	}
 	at := k.at
 	switch {
-	case f.Verb == Cut && f.How != "inside":
-		k.mu.Unlock()
-		k.happened(i, at)
-		if f.How == "rst" {
-			k.reset()
-		} else {
-			k.client.Close()
-		}
-		return
+	case ends:
 	case f.Verb == Stall:
 		k.stalled = time.Now().Add(f.For)
 	case f.Verb == HalfOpen:
@@ -332,14 +365,22 @@ func (k *link) inject(i int) {
 	case f.Verb == IgnorePulses:
 		k.ignored, k.ignorer = time.Now().Add(f.For), i
 		k.mu.Unlock()
-		return
+		k.lab.rules.because(i, "the client sent no pulse while it lasted")
+		return true
 	default:
 		k.pending = append(k.pending, i)
 		k.mu.Unlock()
-		return
+		return true
 	}
 	k.mu.Unlock()
 	k.happened(i, at)
+	switch {
+	case ends && f.How == "rst":
+		k.reset()
+	case ends:
+		k.client.Close()
+	}
+	return true
 }
 
 // sleep waits for d, and returns false if the link must end.

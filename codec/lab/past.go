@@ -18,7 +18,7 @@ const maxOld = 64 << 20
 func (k *link) another(p codec.Position) (net.Conn, *codec.Reader, *codec.Welcome, error) {
 	h := k.hello
 	h.Position, h.HasState = p, false
-	b, err := codec.Append(nil, &h)
+	b, err := encode(nil, &h)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -101,8 +101,13 @@ func (k *link) overtake(hello []byte) ([]byte, error) {
 	rule, p := k.expire, k.hello.Position
 	k.expire = -1
 	n := k.lab.rules.faultOf(rule).N
-	if len(p.Lineage) == 0 || p.Next > codec.MaxSeq-n {
-		return hello, nil // it has no position, and retention cannot overtake it
+	switch {
+	case len(p.Lineage) == 0:
+		k.cannot(rule, "the client has no position, so that retention cannot overtake it")
+		return hello, nil
+	case p.Next > codec.MaxSeq-n:
+		k.cannot(rule, fmt.Sprintf("no sequence number is %d beyond %d", n, p.Next))
+		return hello, nil
 	}
 	nc, r, w, err := k.another(p)
 	if err != nil {
@@ -111,12 +116,14 @@ func (k *link) overtake(hello []byte) ([]byte, error) {
 	defer nc.Close()
 	owner, owned, ok := w.Lineage.Owner(p.Next)
 	if w.Reason != codec.StartedResumed || !ok || owner.ID != p.Lineage.Current().ID || !owned.Contains(p.Next+n) {
+		k.cannot(rule, fmt.Sprintf("the client's session has no %d numbers from %d on", n, p.Next))
 		return hello, nil
 	}
 	for head := w.Head; head < p.Next+n; {
 		t, raw, err := r.Next()
 		if err != nil {
-			return hello, nil // too few numbers for too long
+			k.cannot(rule, fmt.Sprintf("the publisher is at %d, and had no %d numbers from %d on within %v", head, n, p.Next, dialTime))
+			return hello, nil
 		}
 		switch t {
 		case codec.TypePacket:
@@ -132,7 +139,7 @@ func (k *link) overtake(hello []byte) ([]byte, error) {
 	k.expire, k.from, k.skip = rule, p.Next, p.Next+n
 	h := k.hello
 	h.HasState, h.Position.Next = false, k.skip
-	return codec.Append(nil, &h)
+	return encode(nil, &h)
 }
 
 // expired returns the welcome of a line after whose position numbers are gone, and the packet that says so.
@@ -143,7 +150,7 @@ func (k *link) expired(m *codec.Welcome, raw []byte) ([]byte, error) {
 	k.happened(k.expire, k.from)
 	k.expire = -1
 	m.Start = k.from
-	b, err := codec.Append(nil, m)
+	b, err := encode(nil, m)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"math"
 	"path"
@@ -21,6 +22,7 @@ type rules struct {
 	clients map[string]*counts
 	fired   []uint64 // by rule
 	shared  []uint64 // by rule: as counts.reached, of rules that happen once for all clients
+	whys    []string // by rule: why it did nothing when it could have
 }
 
 // counts are what has happened to one client name.
@@ -43,6 +45,7 @@ func (x *rules) add(r *Rule) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.list, x.faults, x.fired, x.shared = append(x.list, r), append(x.faults, r.Fault), append(x.fired, 0), append(x.shared, 0)
+	x.whys = append(x.whys, "")
 	for _, c := range x.clients {
 		c.reached, c.refused = append(c.reached, 0), append(c.refused, 0)
 	}
@@ -229,13 +232,30 @@ func (x *rules) packet(name string) uint64 {
 	return c.packets
 }
 
-// next returns the rule that applies first to the numbers r of the n-th packet of name, and the number. Each rule is
-// returned once for each number. Of rules for the same number the first in the script is returned first.
-func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
+// next returns the rule that applies first to the numbers r of the n-th packet of name, and the number. from is the number
+// after the last one that the line has come to before: the line reaches those between from and r with r, if they come by no packet.
+// Each rule is returned once for each number. Of rules for the same number the first in the script is returned first.
+func (x *rules) next(name string, from uint64, r feed.Range, n uint64) (first hit, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	first, mark, ok := x.nextLocked(name, from, r, n)
+	if ok {
+		at := x.reachedLocked(x.clientLocked(name), first.rule)
+		first.before, *at = *at, mark
+	}
+	return first, ok
+}
+
+// peek returns what next will return.
+func (x *rules) peek(name string, from uint64, r feed.Range, n uint64) (first hit, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first, _, ok = x.nextLocked(name, from, r, n)
+	return first, ok
+}
+
+func (x *rules) nextLocked(name string, from uint64, r feed.Range, n uint64) (first hit, mark uint64, ok bool) {
 	c := x.clientLocked(name)
-	mark := uint64(0)
 	found := func(i int, seq, reached uint64) {
 		if !ok || seq < first.seq {
 			first, mark, ok = hit{rule: i, seq: seq}, reached, true
@@ -248,7 +268,7 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 		reached := *x.reachedLocked(c, i)
 		switch t := rule.Trigger; t.When {
 		case AtSeq:
-			if r.To > t.N && reached < t.N {
+			if from <= t.N && t.N < r.To && reached < t.N {
 				found(i, max(t.N, r.From), t.N)
 			}
 		case EverySeq:
@@ -268,11 +288,7 @@ func (x *rules) next(name string, r feed.Range, n uint64) (first hit, ok bool) {
 			}
 		}
 	}
-	if ok {
-		at := x.reachedLocked(c, first.rule)
-		first.before, *at = *at, mark
-	}
-	return first, ok
+	return first, mark, ok
 }
 
 // giveBack undoes next: the client has gone before the rule could do anything.
@@ -303,6 +319,46 @@ func (x *rules) byHand(name string) (hits []int) {
 		}
 	}
 	return hits
+}
+
+// because notes why rule i did nothing when it could have, and why returns that, unless the rule has done something.
+func (x *rules) because(i int, why string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.whys[i] = why
+}
+
+func (x *rules) why(i int) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.fired[i] > 0 {
+		return ""
+	}
+	return x.whys[i]
+}
+
+// begins notes that a line of name begins at number at: it does not meet rules for a number before.
+func (x *rules) begins(name string, at uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, r := range x.list {
+		if x.appliesLocked(i, name) && r.Trigger.When == AtSeq && r.Trigger.N < at && x.whys[i] == "" {
+			x.whys[i] = fmt.Sprintf("a line began at %d, beyond %d", at, r.Trigger.N)
+		}
+	}
+}
+
+// awaitLive reports whether a rule waits for name to be live again.
+func (x *rules) awaitLive(name string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := x.clientLocked(name).lives + 1
+	for i, r := range x.list {
+		if x.appliesLocked(i, name) && r.Trigger.When == AtLive && r.Trigger.N == n {
+			return true
+		}
+	}
+	return false
 }
 
 // happened counts that rule i did something.

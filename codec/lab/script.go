@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -171,6 +172,9 @@ func (v Verb) ofPackets() bool {
 	return false
 }
 
+// ofStream reports whether v spoils packets, so that a right client ends the connection.
+func (v Verb) ofStream() bool { return v.ofPackets() && v != Delay }
+
 func (v Verb) ofSnapshots() bool {
 	return v >= CutSnapshot && v <= StaleSnapshot
 }
@@ -227,7 +231,7 @@ func suits(r *script.Rule) error {
 	case v.ofPublisher() && r.Who != (Who{}) && (r.Trigger.Timed() || w == ByHand):
 		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", usage)
 	case v.ofPackets() && (w == AtLogin || w == AtSnapshot || w == AtEnd):
-		return fmt.Errorf("%s happens to a packet, and there is none at %s", usage, script.Triggers[w].Word)
+		return fmt.Errorf("%s happens to a packet, and there is none %s", usage, script.Triggers[w].Word)
 	}
 	return nil
 }
@@ -322,13 +326,19 @@ func farewell(p *script.Parser, f *Fault) (err error) {
 		f.Code = codec.Code(n)
 	}
 	f.Retry, f.ForTimes = true, 1
+	const both = "retry and for good exclude each other: after \"for good\" the client must not connect again"
 	switch {
 	case p.Accept("retry"):
-		f.RetryIn, err = p.Duration("retry")
+		if f.RetryIn, err = p.Duration("retry"); err == nil && p.Accept("for") {
+			return errors.New(both)
+		}
 	case p.Accept("for"):
 		f.Retry = false
 		if w := p.Next(); w != "good" {
 			return fmt.Errorf("want \"for good\", got %q", w)
+		}
+		if p.Accept("retry") {
+			return errors.New(both)
 		}
 	}
 	if err == nil && f.Verb == Refuse && p.Peek() != "" {

@@ -122,7 +122,7 @@ func (k *link) translate(hello []byte) ([]byte, error) {
 	if k.role.made == 0 {
 		return hello, nil
 	}
-	return codec.Append(nil, &k.hello)
+	return encode(nil, &k.hello)
 }
 
 // isStale reports whether a session was made up since the hello was translated.
@@ -138,6 +138,7 @@ func (k *link) welcomed(m *codec.Welcome) (changed bool) {
 	r.full, r.seed, r.mode, r.origin = m.Seed == codec.LineSeed(owner.ID, nil), m.Seed, m.Mode, m.Origin
 	k.lab.history.note(m.Lineage)
 	k.lineage = m.Lineage
+	k.lab.rules.begins(k.name, m.Start)
 	if r.made == 0 {
 		k.enter(owner.ID, m.Start, m.Seed)
 		return false
@@ -160,6 +161,9 @@ func (k *link) enter(session feed.SessionID, at uint64, seed uint32) {
 	k.mu.Lock()
 	k.session, k.at = session, at
 	k.mu.Unlock()
+	if k.decided == 0 || at < k.decided {
+		k.decided = at
+	}
 	k.role.session, k.seed = session, seed
 }
 
@@ -199,7 +203,7 @@ func (k *link) subscribed(m *codec.Subscribed, raw []byte) ([]byte, error) {
 		return raw, nil
 	}
 	m.Seed = k.seed
-	return codec.Append(nil, m)
+	return encode(nil, m)
 }
 
 // cross returns the session message that is due at number at, where another session that is presented owns it; nil for none.
@@ -212,7 +216,7 @@ func (k *link) cross(at uint64) ([]byte, error) {
 	until, _ := r.lineage.Until(owner.ID)
 	m := codec.SessionChange{Mode: r.mode, Lineage: until.Newest(), Origin: r.origin, Seed: k.seedOf(owner.ID, r.seed), Next: at}
 	k.enter(owner.ID, at, m.Seed)
-	return codec.Append(nil, &m)
+	return encode(nil, &m)
 }
 
 // across passes a packet of the publisher in the sessions that are presented: sealed with their seed, and split where one begins.
@@ -235,7 +239,7 @@ func (k *link) across(raw []byte, hits []int) error {
 		if rest == nil && k.seed != r.seed {
 			part = seal(&h, h.First, end, append([]byte(nil), body...), k.seed)
 		}
-		if err := k.packet(part, hits); err != nil || k.broken || k.ended {
+		if err := k.packet(part, hits); err != nil || k.ended {
 			return err
 		}
 		hits = nil
@@ -283,9 +287,10 @@ func (k *link) makeUp(i int, seq uint64) error {
 	}
 	k.lab.mu.Unlock()
 	for _, other := range others {
+		other.over.Store(true)
 		other.client.Close()
 	}
-	b, err := codec.Append(nil, &codec.Goodbye{Code: codec.CodeShutdown, Text: "another session begins", Retry: true})
+	b, err := encode(nil, &codec.Goodbye{Code: codec.CodeShutdown, Text: "another session begins", Retry: true})
 	if err == nil {
 		err = k.write(b)
 	}

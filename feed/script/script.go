@@ -88,8 +88,8 @@ type Form = struct {
 
 // Triggers documents the triggers, in the order of When.
 var Triggers = []Form{
-	AtSeq:      {"at seq", "at seq N", "when a line first reaches number N, once for each client name", "at seq 1000: cut rst"},
-	EverySeq:   {"every seq", "every seq N", "at each multiple of N, each once for each client name", "every seq 5000: cut"},
+	AtSeq:      {"at seq", "at seq N", "when a line first reaches number N, once for each client name; a line that begins beyond N does not", "at seq 1000: cut rst"},
+	EverySeq:   {"every seq", "every seq N", "when a line reaches a multiple of N, at each once for each client name", "every seq 5000: cut"},
 	AtLogin:    {"at login", "at login N", "at the N-th hello of a client name", "at login 2: refuse busy retry 200ms"},
 	AtPacket:   {"at packet", "at packet N", "at the N-th packet of a client name", "at packet 3: flip"},
 	AtSnapshot: {"at snapshot", "at snapshot N", "when the N-th snapshot of a client name begins", "at snapshot 1: cut snapshot"},
@@ -191,6 +191,9 @@ func ParseVerb(name, text string, languages ...*Language) (*Rule, error) {
 // line reads a rule, or a seed: then it returns nil.
 func (p *Parser) line(s *Script, languages []*Language) (*Rule, error) {
 	if p.Accept("seed") {
+		if s.Seeded {
+			return nil, fmt.Errorf("the script has two seeds: remove one")
+		}
 		n, err := p.Number("seed", 0, math.MaxUint64)
 		s.Seed, s.Seeded = n, true
 		if err == nil && p.Next() != "" {

@@ -64,6 +64,7 @@ func TestErrors(t *testing.T) {
 		{"at 10:00: break it", "x:1:11: not at a time of day"},
 		{"at 10:00: sleep", `x:1:11: there is no fault "sleep": break, break glass; there is no event "sleep": wait`},
 		{"at 5s: break", "x:1:13: break what?"},
+		{"seed 1\nseed 2", "x:2:1: the script has two seeds"},
 		{`at 5s: break "it`, "x:1:14: the quote has no end"},
 		{"at 5s: break it now", `x:1:17: "now" is too much: break TEXT`},
 		{"at sequ 5: break it", `x:1:4: at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got "sequ"`},

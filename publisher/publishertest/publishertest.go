@@ -106,7 +106,10 @@ func start(t testing.TB, network *netsim.Network, addr string, configs []publish
 		}
 		for _, r := range s.lab.Results() {
 			if r.Times == 0 && r.Rule.Trigger.When != lab.WithChance && !t.Failed() {
-				t.Errorf("publishertest: the rule %q never did anything", r.Text)
+				if r.Why != "" {
+					r.Why = ": " + r.Why
+				}
+				t.Errorf("publishertest: the rule %q never did anything%s", r.Text, r.Why)
 			}
 		}
 	})
