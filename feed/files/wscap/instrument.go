@@ -102,9 +102,10 @@ func (s *Source) resolve(in *instrument, at int64) string {
 				e, exponent = &def.SizeExponent, size
 			}
 			var err error
-			n.value, err = feed.ParseDecimal(cutZeros(n.text), exponent)
+			cut := cutZeros(n.text)
+			n.value, err = feed.ParseDecimal(cut, exponent)
 			if err == feed.ErrDecimalInexact {
-				if _, need, _ := feed.ScanDecimal(n.text); need >= feed.MinExponent {
+				if _, need, _ := feed.ScanDecimal(cut); need >= feed.MinExponent && need < int(exponent) {
 					*e, again = min(*e, int8(need)), true
 					continue
 				}
@@ -131,10 +132,12 @@ func (s *Source) resolve(in *instrument, at int64) string {
 	return ""
 }
 
-// cutZeros removes the trailing zeros after the point that exchanges print up to a fixed length.
+// cutZeros removes the trailing zeros after the point that exchanges print up to a fixed length. It returns what is no number
+// unchanged.
 func cutZeros(b []byte) []byte {
 	n := len(b)
-	if n == 0 || b[n-1] != '0' || bytes.IndexByte(b, '.') < 0 || bytes.IndexByte(b, 'e') >= 0 || bytes.IndexByte(b, 'E') >= 0 {
+	point := bytes.IndexByte(b, '.')
+	if n == 0 || b[n-1] != '0' || point < 0 || point != bytes.LastIndexByte(b, '.') || bytes.IndexByte(b, 'e') >= 0 || bytes.IndexByte(b, 'E') >= 0 {
 		return b
 	}
 	for b[n-1] == '0' {

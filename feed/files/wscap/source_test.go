@@ -246,6 +246,7 @@ func TestBadLines(t *testing.T) {
 		"cut short":        {good[:len(good)-5], "cut short"},
 		"stranger":         {`100.5: {"table":"trade"}`, "not a known exchange"},
 		"price":            {strings.Replace(good, `"price":"1"`, `"price":"1,5"`, 1), "not a decimal number"},
+		"two points":       {strings.Replace(good, `"price":"1"`, `"price":"0.0495.0000"`, 1), "not a decimal number"},
 		"no price":         {strings.Replace(good, `"price":"1"`, `"price":null`, 1), "not a decimal number"},
 		"too many digits":  {strings.Replace(good, `"price":"1"`, `"price":"1e-19"`, 1), "more decimals"},
 		"negative size":    {strings.Replace(good, `"size":"1"`, `"size":"-1"`, 1), "is negative"},
