@@ -2,6 +2,7 @@ package subscriber
 
 import (
 	"fmt"
+	"math"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
@@ -41,6 +42,9 @@ func (l *line) control(t codec.Type, raw []byte) (told *collecting, err error) {
 	case *codec.End:
 		return nil, l.sessionEnd(m)
 	case *codec.Goodbye:
+		if m.Code == codec.CodeDone && l.c.welcomed && l.until != math.MaxUint64 && l.c.at < l.until {
+			return nil, l.gap(l.until, "goodbye, as the line has covered everything asked for, and ends")
+		}
 		return nil, l.farewell(codec.Farewell(*m))
 	case *codec.Refusal:
 		if !l.c.welcomed {

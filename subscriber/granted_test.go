@@ -61,6 +61,44 @@ func TestUntil(t *testing.T) {
 	}
 }
 
+// A publisher that says that it has covered Config.Until, while numbers below have not arrived, has left a gap: they were dropped on
+// the way. Without Config.Until, the same goodbye ends the subscription.
+func TestUntilAfterAGap(t *testing.T) {
+	for _, until := range []uint64{0, 9} {
+		inBubble(t, func(t *testing.T, network *netsim.Network, cfg Config) {
+			cfg.Until = until
+			connections := 0
+			var said *codec.Goodbye
+			stop := publish(network, "pub:1", func(p *peer) {
+				if connections++; connections == 1 {
+					p.send(message(welcomeA(1, 200, codec.StartedAsAsked)), packet(seedA(), 1, definition(0), quote(0, 2)))
+					p.send(message(&codec.Goodbye{Code: codec.CodeDone, Text: "covered up to 9, as asked"}))
+					<-p.gone
+					said = p.goodbye()
+					return
+				}
+				assert.Equal(t, uint64(3), p.hello.Position.Next)
+				p.send(message(welcomeA(3, 200, codec.StartedResumed)), ticksA(3, 9))
+				<-p.gone
+			})
+			s, a := mustNew(t, cfg), &app{}
+			err := runFor(10*interval, s, a)
+			stop()
+			if until == 0 {
+				assert.ErrorAs(t, err, new(*RefusedError))
+				assert.Equal(t, 1, connections)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, 2, connections)
+			assert.Equal(t, until, s.Position().Next)
+			assert.Equal(t, feed.Totals{Delivered: 8}, s.Ledger().Totals())
+			assert.Equal(t, codec.CodeProtocol, said.Code)
+			assert.Contains(t, said.Text, "ends at 9, want 3")
+		})
+	}
+}
+
 // With Config.Ack, if the publisher grants it, a pulse reports delivered ticks at once, at most one per millisecond.
 func TestAck(t *testing.T) {
 	for _, granted := range []bool{false, true} {

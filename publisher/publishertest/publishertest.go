@@ -288,9 +288,14 @@ func after(retry time.Duration) string {
 	return ""
 }
 
-// Drop leaves out the tick with number seq, once for each client name: what follows does not join.
+// Drop leaves out the tick with number seq, once for each client name: what follows does not join. It must be called before number
+// seq is published, since a client that has it already would miss a later one. For clients that start later there is
+// Rule("at seq N: drop tick").
 func (s *Server) Drop(seq uint64) {
 	s.t.Helper()
+	if head := s.Head(); seq < head {
+		s.t.Fatalf("publishertest: number %d cannot be dropped: it was published already, and the next number is %d", seq, head)
+	}
 	s.Rule(fmt.Sprintf("at seq %d: drop tick", seq))
 }
 

@@ -2,6 +2,7 @@ package publishertest_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -98,14 +99,47 @@ func TestSessions(t *testing.T) {
 		s.Backup()
 		r.Wait(s.Quotes(aapl, 5))
 		s.Restore()
-		s.Quotes(aapl, 3)
+		r.Wait(s.Quotes(aapl, 3))
 		r.WaitFor("the numbers that are disowned", func() bool { return r.Subscriber.Ledger().Totals().Disowned == 5 })
 		assert.Equal(t, fork+3, s.Head())
+		r.Complete(1, fork+3)
 		s.Replace()
 		s.Define("MSFT")
 		r.WaitFor("the other session", func() bool {
-			return r.Subscriber.Position().Lineage.Current().ID == s.Publisher().Lineage().Current().ID
+			return r.Subscriber.Position().Lineage.Current().ID == s.Publisher().Lineage().Current().ID && r.Subscriber.Position().Next == s.Head()
 		})
+		r.Complete(1, s.Head())
+	})
+}
+
+// A trap is a test whose Fatalf panics with what it says, and ends nothing.
+type trap struct{ testing.TB }
+
+func (trap) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// What is asked for in the wrong way, and what is not complete, fails the test with words.
+func TestFatal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := publishertest.NewNetwork(trap{t}, netsim.New(1, netsim.Config{}), "feed:1")
+		aapl := s.Define("AAPL")
+		cfg := subscriber.Config{Addrs: []string{s.Addr}, Start: subscriber.At(3), Dial: s.Dial}
+		next := s.Quotes(aapl, 9)
+		r := subscribertest.Start(trap{t}, cfg)
+		r.Wait(next)
+		r.Complete(3, next)
+		for _, test := range []struct {
+			do   func()
+			want string
+		}{
+			{func() { r.Complete(1, next) }, "subscribertest: numbers from 1 to 2 were not delivered"},
+			{func() { r.Complete(3, next+2) }, "subscribertest: numbers from 11 to 12 were not delivered"},
+			{func() { r.Complete(next, 1) }, "subscribertest: Complete(11, 1): there is no number in that range"},
+			{func() { r.Complete(3, 3) }, "subscribertest: Complete(3, 3): there is no number in that range"},
+			{func() { r.Resumed(0) }, "subscribertest: Resumed(0): losses of the connection are counted from 1"},
+			{func() { s.Drop(5) }, "publishertest: number 5 cannot be dropped: it was published already, and the next number is 11"},
+		} {
+			assert.PanicsWithValue(t, test.want, test.do)
+		}
 	})
 }
 

@@ -3,7 +3,7 @@
 //
 //	r := subscribertest.Start(t, subscriber.Config{Addrs: []string{s.Addr}, Start: subscriber.Beginning})
 //	r.Wait(1001)                  // until every number below 1001 is accounted for
-//	r.Complete(1, 1001)           // each delivered once, in order
+//	r.Complete(1, 1001)           // each delivered once, in order; not counting what was disowned
 //	seq, after := r.Resumed(1)    // what came first after the first cut, and when
 //	r.Recoveries()[0].Live        // how long it took until everything missed was there
 //
@@ -34,6 +34,7 @@ type Recorder struct {
 	mu        sync.Mutex
 	changed   chan struct{} // closed and replaced with each batch
 	ticks     []feed.Tick
+	sessions  []feed.SessionID // of ticks
 	snapshots int
 	changes   []subscriber.Change
 	cut       time.Time // when the connection was lost; zero since the first tick after that
@@ -93,7 +94,7 @@ func (r *Recorder) handle(b *subscriber.Batch) error {
 				extra := *t.Extra
 				t.Extra = &extra
 			}
-			r.ticks = append(r.ticks, t)
+			r.ticks, r.sessions = append(r.ticks, t), append(r.sessions, b.Session)
 		}
 	}
 	if b.Change != nil {
@@ -135,6 +136,9 @@ func (r *Recorder) Recoveries() (reports []subscriber.Report) {
 // that tick, and how long after the loss was noticed the handler saw it.
 func (r *Recorder) Resumed(n int) (seq uint64, after time.Duration) {
 	r.t.Helper()
+	if n < 1 {
+		r.t.Fatalf("subscribertest: Resumed(%d): losses of the connection are counted from 1", n)
+	}
 	r.WaitFor(fmt.Sprintf("a tick after loss %d of the connection", n), func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -210,13 +214,22 @@ func (r *Recorder) WaitRecovered(n int) {
 	r.WaitFor(fmt.Sprintf("recovery %d", n), func() bool { return len(r.Recoveries()) >= n })
 }
 
-// Complete fails the test unless each number in [from, to) was delivered once, in order.
+// Complete fails the test unless each number in [from, to) of the sessions that the subscriber is in now was delivered once, in
+// order. Ticks that were disowned, and those of a publisher that was replaced, do not count. An empty range fails.
 func (r *Recorder) Complete(from, to uint64) {
 	r.t.Helper()
+	if from >= to {
+		r.t.Fatalf("subscribertest: Complete(%d, %d): there is no number in that range", from, to)
+	}
+	lineage := r.Subscriber.Position().Lineage
+	r.mu.Lock()
+	ticks, sessions := slices.Clone(r.ticks), slices.Clone(r.sessions)
+	r.mu.Unlock()
 	next := from
-	for i, t := range r.Ticks() {
+	for i, t := range ticks {
+		owner, _, ok := lineage.Owner(t.Seq)
 		switch {
-		case t.Seq < from, t.Seq >= to:
+		case t.Seq < from, t.Seq >= to, !ok, owner.ID != sessions[i]:
 			continue
 		case t.Seq < next:
 			r.t.Fatalf("subscribertest: tick %d of those delivered has number %d, which comes a second time or out of order: %d is next", i, t.Seq, next)
