@@ -47,11 +47,25 @@ type conn struct {
 	writers  sync.WaitGroup
 }
 
-// A visit is the time of a connection in a publisher: leave ends it before the door does.
+// A visit is the time of a connection in a publisher. It ends with the door, or before it.
 type visit struct {
 	*door
-	ctx   context.Context // ends the connection
-	leave context.CancelCauseFunc
+	left atomic.Pointer[error] // why it ends before the door does; nil if it does not
+}
+
+// leaving returns why the connection must end, or nil.
+func (v *visit) leaving() error {
+	if why := v.left.Load(); why != nil {
+		return *why
+	}
+	return context.Cause(v.ctx)
+}
+
+// leave ends the visit of c, for the given reason unless there is one already.
+func (c *conn) leave(why error) {
+	c.left.CompareAndSwap(nil, &why)
+	c.mail.wake()
+	c.signal()
 }
 
 // A client is what a hello, and a certificate, says about the client.
@@ -145,7 +159,7 @@ func (c *conn) run() {
 // signal makes the writer look at the connection, and starts a writer if none is running.
 func (c *conn) signal() {
 	c.mail.call(c)
-	if c.ending.Load() && c.ctx.Err() != nil {
+	if c.ending.Load() && c.leaving() != nil {
 		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the time that the client has to read the goodbye
 	}
 }
@@ -185,7 +199,7 @@ const partingTime = 30 * time.Second
 
 // end sends a goodbye for reason and makes the reader end. The caller must hold the turn.
 func (c *conn) end(reason error) {
-	if errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), errKicked) {
+	if errors.Is(reason, errShutdown) && errors.Is(c.leaving(), errKicked) {
 		reason = errKicked
 	}
 	c.over, c.reason = true, reason
@@ -201,7 +215,7 @@ func (c *conn) end(reason error) {
 		said = c.part(bye, until)
 	}
 	c.ending.Store(true)
-	if c.ctx.Err() != nil {
+	if c.leaving() != nil {
 		until = soonest(until, time.Now().Add(refusalWait))
 	}
 	_ = c.nc.SetReadDeadline(until) // the reader sees the client close, or gives up
@@ -214,7 +228,7 @@ func (c *conn) end(reason error) {
 // has left, or is silent. The reader continues until the client closes.
 func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 	return c.out.last(m, until, min(c.alive.Interval, refusalWait), func(until time.Time) (time.Time, bool) {
-		if c.ctx.Err() != nil { // the publisher stops, and waits no longer than for other connections
+		if c.leaving() != nil { // the publisher stops, and waits no longer than for other connections
 			until = soonest(until, time.Now().Add(refusalWait))
 		}
 		return until, c.mail.gone() == nil && !c.silent()
@@ -224,9 +238,9 @@ func (c *conn) part(m codec.Message, until time.Time) (said bool) {
 // goodbye returns the goodbye for a connection that ends for reason, or nil if none is sent.
 func (c *conn) goodbye(reason error) *codec.Goodbye {
 	switch {
-	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), ErrMoved):
+	case errors.Is(reason, errShutdown) && errors.Is(c.leaving(), ErrMoved):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: ErrMoved.Error(), Retry: true}
-	case errors.Is(reason, errShutdown) && errors.Is(context.Cause(c.ctx), errDismissed):
+	case errors.Is(reason, errShutdown) && errors.Is(c.leaving(), errDismissed):
 		return &codec.Goodbye{
 			Code: codec.CodeShutdown, Text: restartText, Retry: true,
 			RetryAfter: c.p.serving.dismissed.Load().retryAfter(c.p.chance(c.client.number)),

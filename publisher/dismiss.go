@@ -47,7 +47,6 @@ func leaveOver(ctx context.Context, all []*conn, over time.Duration) error {
 			return ctx.Err()
 		}
 		c.leave(errDismissed)
-		c.signal()
 	}
 	return nil
 }
@@ -61,7 +60,6 @@ func (p *Publisher) Kick(number uint64) bool {
 	for _, c := range p.serving.all() {
 		if c.client.number == number {
 			c.leave(errKicked)
-			c.signal()
 			return true
 		}
 	}

@@ -70,6 +70,13 @@ func (m *mailbox) end(bye *codec.Goodbye, left error) {
 	m.departLocked()
 }
 
+// wake closes the channel that watch has returned, as the end of the reader does.
+func (m *mailbox) wake() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.departLocked()
+}
+
 func (m *mailbox) departLocked() {
 	if m.departed != nil {
 		close(m.departed)
@@ -188,7 +195,7 @@ func (m *mailbox) made(now time.Duration, steps int) {
 	m.changes.made(now, steps)
 }
 
-// watch returns a channel that is closed when the reader ends. It returns nil if the reader has ended. The caller must
+// watch returns a channel that is closed when the reader ends, and by wake. It returns nil if the reader has ended. The caller must
 // call unwatch.
 func (m *mailbox) watch() <-chan struct{} {
 	m.mu.Lock()

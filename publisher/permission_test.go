@@ -86,10 +86,10 @@ var (
 
 func (m *market) list(symbol, venue string) {
 	d := feed.Definition{Symbol: symbol, Venue: venue}
+	m.mu.Lock() // also while it is published, so that nobody looks for it before it is recorded
+	defer m.mu.Unlock()
 	id, err := m.pub.Define(context.Background(), d)
 	require.NoError(m.t, err)
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if _, had := m.names[id]; !had {
 		m.names[id] = d
 		m.all[m.next] = printed{feed.Tick{Kind: feed.KindDefinition, Instrument: id}, time.Now()}

@@ -116,11 +116,6 @@ func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 
 	stop := context.AfterFunc(ctx, func() {
 		ln.Close() // unblocks Accept
-		for _, c := range p.serving.all() {
-			if c.door == d { // this function may run before the contexts of the connections have ended
-				c.leave(context.Cause(ctx))
-			}
-		}
 		p.serving.wakeAll()
 	})
 	defer func() {
@@ -240,12 +235,10 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	if c != nil {
 		c.client.number, c.client.since, c.pump = e.number, e.at, &s.pumps[e.number%uint64(len(s.pumps))]
 		c.door = d
-		c.ctx, c.leave = context.WithCancelCause(d.ctx)
 		c.hear()
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
 			if admitted == nil {
-				c.leave(nil)
 				c.line.stop()
 			}
 		}()
@@ -328,7 +321,6 @@ func (s *server) roomForLocked(c *conn) *codec.Refusal {
 // leave closes c, which has ended, and removes it from the server.
 func (p *Publisher) leave(c *conn) {
 	c.nc.Close() // before its place is given to another connection
-	c.leave(nil)
 	s := &p.serving
 	next, _ := p.log.end()
 	if errors.Is(c.mail.gone(), errClientLeft) { // the client closed after its goodbye, whatever error the writer saw

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -172,9 +173,12 @@ func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) (*sn
 func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 	departed := c.mail.watch()
 	if departed == nil {
-		return c.mail.ending()
+		return cmp.Or(c.mail.ending(), errShutdown)
 	}
 	defer c.mail.unwatch()
+	if c.leaving() != nil { // before the mail was watched
+		return errShutdown
+	}
 	beat := time.NewTimer(c.alive.BeatAt() - c.now())
 	defer beat.Stop()
 	for {
@@ -189,7 +193,7 @@ func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 			}
 			beat.Reset(c.alive.Interval)
 		case <-departed:
-			return c.mail.ending()
+			return cmp.Or(c.mail.ending(), errShutdown)
 		case <-c.ctx.Done():
 			return errShutdown
 		}

@@ -49,7 +49,7 @@ func (c *conn) send() error {
 		if c.line.covered() {
 			return c.cover()
 		}
-		if c.ctx.Err() == nil && c.joins() {
+		if c.leaving() == nil && c.joins() {
 			c.pumpOf().add([]*conn{c})
 			break
 		}
@@ -61,7 +61,7 @@ func (c *conn) send() error {
 		if err != nil {
 			return err
 		}
-		if c.ctx.Err() != nil {
+		if c.leaving() != nil {
 			if !more || c.drained() {
 				return errShutdown
 			}
@@ -81,7 +81,7 @@ func (c *conn) send() error {
 
 // drained reports whether the time to send the remaining data at shutdown is over.
 func (c *conn) drained() bool {
-	if c.ctx.Err() == nil {
+	if c.leaving() == nil {
 		return false
 	}
 	if c.stopping == 0 {
