@@ -159,50 +159,61 @@ func Scores(verdicts []Verdict) (scores []Score) {
 func WriteJUnit(w io.Writer, verdicts []Verdict) error {
 	type failure struct {
 		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr"`
 		Text    string `xml:",chardata"`
 	}
+	type skipped struct {
+		Message string `xml:"message,attr"`
+	}
 	type testcase struct {
-		Name      string    `xml:"name,attr"`
-		Classname string    `xml:"classname,attr"`
-		Time      string    `xml:"time,attr"`
-		Failure   *failure  `xml:"failure,omitempty"`
-		Skipped   *struct{} `xml:"skipped,omitempty"`
+		Name      string   `xml:"name,attr"`
+		Classname string   `xml:"classname,attr"`
+		Time      string   `xml:"time,attr"`
+		Failure   *failure `xml:"failure"`
+		Skipped   *skipped `xml:"skipped"`
+	}
+	type counts struct {
+		Name     string `xml:"name,attr"`
+		Tests    int    `xml:"tests,attr"`
+		Failures int    `xml:"failures,attr"`
+		Errors   int    `xml:"errors,attr"` // always 0
+		Skipped  int    `xml:"skipped,attr"`
+		Time     string `xml:"time,attr"`
 	}
 	type suite struct {
-		XMLName  xml.Name `xml:"testsuite"`
-		Name     string   `xml:"name,attr"`
-		Tests    int      `xml:"tests,attr"`
-		Failures int      `xml:"failures,attr"`
-		Skipped  int      `xml:"skipped,attr"`
-		Time     string   `xml:"time,attr"`
-		Cases    []testcase
+		counts
+		Cases []testcase `xml:"testcase"`
 	}
 	type suites struct {
 		XMLName xml.Name `xml:"testsuites"`
-		Suites  []suite
+		counts
+		Suites []suite `xml:"testsuite"`
 	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	var all suites
+	all := suites{counts: counts{Name: "tickfeed exam"}}
+	var total time.Duration
 	for _, s := range Scores(verdicts) {
-		out := suite{Name: "tickfeed exam: " + s.Chapter, Tests: s.Passed + s.Failed + s.NotApplicable, Failures: s.Failed, Skipped: s.NotApplicable}
+		out := suite{counts: counts{Name: "tickfeed exam: " + s.Chapter, Tests: s.Passed + s.Failed + s.NotApplicable, Failures: s.Failed, Skipped: s.NotApplicable}}
 		var took time.Duration
 		for _, v := range verdicts {
 			if v.Case.Chapter != s.Chapter {
 				continue
 			}
 			took += v.Took
-			c := testcase{Name: v.ID, Classname: s.Chapter, Time: seconds(v.Took)}
+			c := testcase{Name: v.ID, Classname: "tickfeed.exam." + s.Chapter, Time: seconds(v.Took)}
 			switch v.Outcome {
 			case Failed:
-				c.Failure = &failure{Message: v.Fault.Text, Text: v.Case.Rule + "\nPROTOCOL.md, \"" + v.Case.Section + "\"\nwant " + v.Fault.Want + "\ngot  " + v.Fault.Got + "\n" + v.Said}
+				c.Failure = &failure{Message: v.Fault.Text, Type: "fault", Text: v.Case.Rule + "\nPROTOCOL.md, \"" + v.Case.Section + "\"\nwant " + v.Fault.Want + "\ngot  " + v.Fault.Got + "\n" + v.Said}
 			case NotApplicable:
-				c.Skipped = &struct{}{}
+				c.Skipped = &skipped{Message: fmt.Sprintf("not applicable without %s", v.Lacks)}
 			}
 			out.Cases = append(out.Cases, c)
 		}
 		out.Time = seconds(took)
 		all.Suites = append(all.Suites, out)
+		all.Tests, all.Failures, all.Skipped, total = all.Tests+out.Tests, all.Failures+out.Failures, all.Skipped+out.Skipped, total+took
 	}
+	all.Time = seconds(total)
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}

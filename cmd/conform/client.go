@@ -1,14 +1,15 @@
 package conform
 
 import (
-	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -33,9 +34,10 @@ type Orders struct {
 	Slow      string // all, latest or disconnect
 	StateFile string // file that holds the position, and is kept up to date
 	Token     string
+	MaxOutput int // bytes that the client may print, lineCost more for each line; 0 for maxOutput
 
 	// For publishers.
-	Listen    string   // HOST:PORT
+	Listen    string   // HOST:PORT; a publisher may print any amount, which is thrown away
 	Journal   string   // directory
 	Retain    string   // bytes that the journal keeps; empty for all
 	TokenFile string   // file with the credentials that clients must have; empty for none
@@ -46,7 +48,8 @@ type Orders struct {
 type Process interface {
 	// Lines returns the lines printed so far, and a channel that is closed when there are more, or the process has ended.
 	Lines() (lines []string, more <-chan struct{})
-	// Done is closed when the process has ended and all its lines are there.
+	// Done is closed when the process has ended and all its lines are there. A process that has ended leaves what it has
+	// started some seconds to print the rest.
 	Done() <-chan struct{}
 	// Err returns how the process ended: nil for exit code 0.
 	Err() error
@@ -85,11 +88,32 @@ var PublisherPlaceholders = []Placeholder{
 type Command struct {
 	Args []string
 	Path string // of the program; if empty, Args[0] is looked up
+
+	linger time.Duration // 0 for lingerTime
 }
 
 // Has reports whether the command contains placeholder, for example "{addr}".
 func (c *Command) Has(placeholder string) bool {
 	return slices.ContainsFunc(c.Args, func(a string) bool { return strings.Contains(a, placeholder) })
+}
+
+// braces is the form of a placeholder. ${name} belongs to a shell.
+var braces = regexp.MustCompile(`\$?\{[A-Za-z][A-Za-z0-9_-]*\}`)
+
+// Unknown returns an error if args have something of the form of a placeholder that is not among known.
+func Unknown(args []string, known []Placeholder) error {
+	var names []string
+	for _, k := range known {
+		names = append(names, k.Name)
+	}
+	for _, arg := range args {
+		for _, found := range braces.FindAllString(arg, -1) {
+			if !strings.HasPrefix(found, "$") && !slices.Contains(names, found) {
+				return fmt.Errorf("there is no placeholder %s, only %s; braces that belong to the program need a space, as in { x }", found, strings.Join(names, ", "))
+			}
+		}
+	}
+	return nil
 }
 
 // ShownBy and PublisherShownBy say by which placeholder the command of a client, or of a publisher, shows that it has an ability.
@@ -144,13 +168,19 @@ func (c *Command) args(o Orders) []string {
 
 // Bounds of what a program may print in a case.
 const (
-	maxOutput = 64 << 20
-	maxLine   = 1 << 20
-	maxSaid   = 4 << 10
-	endTime   = 5 * time.Second // time that a program has to end after SIGTERM; then it is killed
+	maxOutput  = 16 << 20 // with lineCost for each line
+	maxPerTick = 1 << 10  // more for each tick of a case that takes time
+	lineCost   = 64       // about what a line takes in memory besides its text
+	maxLine    = 1 << 20
+	maxSaid    = 4 << 10
+	endTime    = 5 * time.Second // time that a program has to end after SIGTERM; then it is killed
 )
 
-// Start implements Client.
+// lingerTime is how long the output of a program that has ended may stay open, because the program has started another one
+// that holds it. It is longer than endTime, so that a client in a wrapper has its time to end.
+const lingerTime = endTime + time.Second
+
+// Start implements Program.
 func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	args := c.args(o)
 	if len(args) == 0 {
@@ -162,7 +192,7 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	}
 	ownGroup(p.cmd)
 	p.cmd.Cancel = func() error { return signalGroup(p.cmd, os.Kill) }
-	p.cmd.WaitDelay = time.Second
+	p.cmd.WaitDelay = cmp.Or(c.linger, lingerTime)
 	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
 	switch {
 	case o.Input != nil:
@@ -170,28 +200,36 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	case o.Stdin != nil:
 		p.cmd.Stdin = strings.NewReader(string(o.Stdin))
 	}
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
+	most := cmp.Or(o.MaxOutput, maxOutput)
+	lines := &lineWriter{out: p.Output, most: most, room: most, excess: p.Kill}
+	if o.Listen == "" {
+		p.cmd.Stdout = lines
 	}
 	p.cmd.Stderr = &p.said
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the program: %w", err)
+		return nil, err
 	}
 	go func() {
-		err := p.Output.read(stdout)
-		if err != nil {
-			p.Kill()
-			_, _ = io.Copy(io.Discard, stdout)
-		}
-		ended := p.cmd.Wait()
-		if err == nil { // otherwise it was killed for what it printed
-			err = ended
+		err := p.cmd.Wait()
+		lines.end()
+		switch {
+		case lines.err != nil:
+			err = lines.err
+		case errors.Is(err, exec.ErrWaitDelay):
+			err = errLeftBehind
 		}
 		p.Output.End(err)
 	}()
 	return p, nil
 }
+
+// errLeftBehind says how a program ended that is a wrapper of another one, and has not waited for it.
+var errLeftBehind = errors.New("exit status 0, and what it has started still holds its output open: a wrapper must wait for the program, or become it by exec")
+
+// An excessError says why the exam has ended a client.
+type excessError struct{ did string }
+
+func (e *excessError) Error() string { return "the exam has ended the client, which printed " + e.did }
 
 type process struct {
 	*Output
@@ -255,20 +293,44 @@ func (p *Output) End(err error) {
 	close(p.done)
 }
 
-func (p *Output) read(r io.Reader) error {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, maxLine)
-	size := 0
-	for s.Scan() {
-		if size += len(s.Bytes()); size > maxOutput {
-			return fmt.Errorf("the program printed more than %d MiB", maxOutput>>20)
+// A lineWriter adds what is written to it to an Output, line by line. Its error is an *excessError, after which nothing more
+// is added.
+type lineWriter struct {
+	out        *Output
+	most, room int    // what may be written, and what may still be
+	excess     func() // is called before the error is returned
+	part       []byte // of a line whose end has not come
+	err        error
+}
+
+// Write implements io.Writer.
+func (w *lineWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for w.err == nil {
+		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		switch cost := len(w.part) + len(line) + lineCost; {
+		case len(w.part)+len(line) > maxLine:
+			w.err = &excessError{fmt.Sprintf("a line of more than %d MiB", maxLine>>20)}
+		case cost > w.room:
+			w.err = &excessError{fmt.Sprintf("more than %d MiB, with %d bytes for the end of each line", w.most>>20, lineCost)}
+		case !whole:
+			w.part = append(w.part, line...)
+			return n, nil
+		default:
+			w.room -= cost
+			w.out.Add(string(bytes.TrimSuffix(append(w.part, line...), []byte("\r"))))
+			w.part, b = w.part[:0], rest
 		}
-		p.Add(s.Text())
 	}
-	if errors.Is(s.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("the program printed a line of more than %d MiB", maxLine>>20)
+	w.excess()
+	return 0, w.err
+}
+
+// end adds a last line without an end.
+func (w *lineWriter) end() {
+	if w.err == nil && len(w.part) > 0 {
+		_, _ = w.Write([]byte("\n"))
 	}
-	return nil
 }
 
 // A tail keeps the last maxSaid bytes written to it.

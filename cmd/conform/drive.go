@@ -169,7 +169,7 @@ func (x *Exam) drive(ctx context.Context, c *Case, dir string) (lines []string, 
 		cancel()
 		<-served
 	}()
-	o := Orders{Addr: ln.Addr().String(), Filter: d.Filter, From: fromOf(d.From), Slow: d.Slow.String(), Token: c.ID}
+	o := Orders{Addr: ln.Addr().String(), Filter: d.Filter, From: fromOf(d.From), Slow: d.Slow.String(), Token: c.ID, MaxOutput: maxOutput + d.Ticks*maxPerTick}
 	if d.KillAfter > 0 {
 		o.StateFile = filepath.Join(dir, "position.json")
 	}

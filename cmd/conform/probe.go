@@ -248,7 +248,11 @@ func (p *probe) start() {
 		}
 		select {
 		case <-p.proc.Done():
-			p.throwf("the publisher has ended by itself before it accepted a connection on %s: %v", addr, p.proc.Err())
+			how := p.proc.Err()
+			if how == nil {
+				how = errors.New("exit status 0")
+			}
+			p.throwf("the publisher has ended by itself before it accepted a connection on %s: %v", addr, how)
 		case <-p.ctx.Done():
 			p.ended("the publisher accepts no connection on "+addr, nil)
 		case <-time.After(dialPoll):

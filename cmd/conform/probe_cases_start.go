@@ -151,6 +151,9 @@ var welcomeCases = []Case{
 	},
 }
 
+// sharedTime is how long a publisher may give one snapshot to all who ask.
+const sharedTime = 300 * time.Millisecond
+
 // complete fills in what each hello has.
 func (p *probe) complete(h codec.Hello) codec.Hello {
 	h.MinVersion, h.MaxVersion, h.Client, h.Heartbeat, h.Token = codec.Version, codec.Version, "tickfeed exam "+p.c.ID, p.beat, p.token
@@ -163,6 +166,9 @@ var startCases = []Case{
 		Does: "It asks for start 0 after 100 ticks, when nothing is published; 50 more follow.",
 		probe: func(p *probe) {
 			p.begin(100)
+			if p.lacks(History) { // the witness was given a snapshot
+				p.pause(sharedTime)
+			}
 			next := p.all()
 			l := p.join(fromSnapshot)
 			p.position(l, next, next)

@@ -225,6 +225,9 @@ func (x *Exam) sit(ctx context.Context, c *Case, dir string) (lines []string, sa
 	if err == nil {
 		select {
 		case <-p.Done():
+			if ended := p.Err(); errors.As(ended, new(*excessError)) {
+				err = ended
+			}
 		case <-ctx.Done():
 			err = fmt.Errorf("the client has not ended: %w", context.Cause(ctx))
 		}
@@ -323,12 +326,16 @@ func (e endedError) Error() string {
 	return "the client has ended by itself: " + e.err.Error()
 }
 
-// errEnded returns why p has ended: by itself, or because the case was over.
+// errEnded returns why p has ended: by itself, or because of what it printed, or because the case was over.
 func errEnded(ctx context.Context, p Process) error {
-	if ctx.Err() != nil {
+	err := p.Err()
+	switch {
+	case errors.As(err, new(*excessError)):
+		return err
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	return endedError{p.Err()}
+	return endedError{err}
 }
 
 // ended reports whether lines hold the end of each connection, or of the client.

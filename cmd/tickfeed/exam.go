@@ -6,17 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/conform"
+	"tickfeed/codec/recording"
 )
 
 func abilityNames(abilities []conform.Ability) string {
@@ -49,10 +52,19 @@ var examFlags = []string{
 	"--symbols", "{filter}", "--from", "{from}", "--slow", "{slow}", "--state", "{state-file}",
 }
 
-// examPublishFlags is how exam --self --publisher starts the publisher of this program.
-var examPublishFlags = []string{
-	"publish", "-", "--listen", "{listen}", "--journal", "{journal}", "--append", "--retain", "{retain}", "--token-file", "{token-file}", "--memory", "1MiB",
-	"--log-level", "error", "--log-format", "console",
+// examPublishFlags returns how exam --self --publisher starts the publisher of this program, which lacks abilities. One with a
+// journal has little memory, so that it reads the journal.
+func examPublishFlags(lacks ...conform.Ability) []string {
+	flags := []string{"publish", "--listen", "{listen}", "--token-file", "{token-file}", "--log-level", "error", "--log-format", "console"}
+	if slices.Contains(lacks, conform.Input) {
+		flags = append(flags, "--instruments", "20")
+	} else {
+		flags = append(flags, "-")
+	}
+	if slices.Contains(lacks, conform.Journal) {
+		return flags
+	}
+	return append(flags, "--journal", "{journal}", "--append", "--retain", "{retain}", "--memory", "1MiB")
 }
 
 func (p *program) examCommand() *cobra.Command {
@@ -71,15 +83,17 @@ func (p *program) examCommand() *cobra.Command {
 for each case, reads the lines that the client prints (codec/CLIENT.md, "What a client prints") and compares
 them, field by field, with those of a right client. A case takes at most --limit, the end of the client
 included; the longest takes a right client about 8 s. One that failed on time alone is repeated once, alone,
-before it counts. The result is a score for each chapter; the exit code is 3 if a case failed.
+before it counts. A client that prints far more than any client would is ended. The result is a score for each
+chapter; the exit code is 3 if a case failed.
 
 The client prints prices and sizes as integers, and at its end the state and the ledger: what tickfeed
 subscribe prints with --json --events --raw --final-state --ledger -. When a case is over, the exam sends it
-SIGTERM; its exit code does not count. Begin with --case good-plain, which needs
+SIGTERM; its exit code does not count. A wrapper script must start it by exec: a client below the wrapper is not
+ended if the exam itself is killed. Begin with --case good-plain, which needs
 {addr} and {from}; CLIENT.md, "The exam", has what each ability of a client adds.
 
-These placeholders in ARG are replaced for each case. An argument that would be empty is left out, together
-with a flag before it:
+These placeholders in ARG are replaced for each case, and others are refused; { x } is none, and ${x} belongs to a
+shell. An argument that would be empty is left out, together with a flag before it:
 
 ` + places(conform.Placeholders) + `
 With --bytes nothing is connected: the client reads the bytes of a connection, hello first, from standard
@@ -93,8 +107,8 @@ prints is judged by --judge.
 
 With --publisher the program is a publisher: the exam plays its subscribers and judges every message that it
 sends (codec/PUBLISHER.md). It publishes the ticks that come on standard input, one JSON line each as a client
-prints them, or --lacks input and has a source of its own. The exam ends it with SIGTERM, kills it and starts
-it again:
+prints them, or --lacks input and has a source of its own. Its standard output is thrown away. The exam ends it
+with SIGTERM, kills it and starts it again:
 
 ` + places(conform.PublisherPlaceholders) + `
 Begin with --case welcome-fields.`,
@@ -132,7 +146,7 @@ Begin with --case welcome-fields.`,
 	})
 	group(cmd, "Output", func(f *pflag.FlagSet) {
 		f.BoolVar(&o.json, "json", false, "print JSON lines: one for each case, then one with the scores")
-		f.StringVar(&o.junit, "junit", "", "also write the result to `FILE` as JUnit XML")
+		f.StringVar(&o.junit, "junit", "", "also write the result to `FILE` as JUnit XML; after Ctrl-C, that of the cases judged so far")
 		f.BoolVar(&o.force, "force", false, "replace FILE of --junit")
 	})
 	return cmd
@@ -205,6 +219,13 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 		return usage("the client is given no address: write {addr} where it expects HOST:PORT, or use --bytes")
 	case !o.bytes && c.Has("{files}"):
 		return usage("{files} is for --bytes")
+	}
+	places := conform.Placeholders
+	if o.publisher {
+		places = conform.PublisherPlaceholders
+	}
+	if err := conform.Unknown(args, places); err != nil {
+		return usage("%w", err)
 	}
 	abilities, of := conform.Abilities, "a client"
 	if o.publisher {
@@ -319,7 +340,7 @@ func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
 	}
 	printed, err := waitFor(ctx, func() ([]byte, error) { return readUpTo(p.stdin, "standard input", maxJudged) })
 	if err != nil {
-		return wrong("--judge: %w", err)
+		return fmt.Errorf("--judge: %w", err)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(printed), "\n"), "\n")
 	x := conform.Exam{Lacks: o.lacking()}
@@ -386,6 +407,11 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*confo
 }
 
 func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.Case, args []string) error {
+	if o.junit != "" && o.junit != "-" {
+		if err := recording.Check(o.junit, o.force); err != nil {
+			return usage("--junit: %w", err)
+		}
+	}
 	x := conform.Exam{Lacks: o.lacking(), Limit: o.limit}
 	if o.self {
 		exe, err := os.Executable()
@@ -394,15 +420,17 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 		}
 		flags := examFlags
 		if o.publisher {
-			flags = examPublishFlags
+			flags = examPublishFlags(x.Lacks...)
 		}
 		args = append([]string{exe}, flags...)
 	}
 	command := &conform.Command{Args: args}
 	if _, err := exec.LookPath(args[0]); err != nil {
-		return usage("the program %s cannot be started: %w", args[0], err)
+		return unstartable(args[0], err)
 	}
-	x.Program = command
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	x.Program = startedOrEnd{command, func(err error) { cancel(unstartable(args[0], err)) }}
 	x.Way = conform.ByTCP
 	switch {
 	case o.publisher:
@@ -418,38 +446,35 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 	var doing string
 	stop := p.progress(func() string { return doing })
 	var failed error
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	verdicts := x.RunAll(ctx, cases, o.parallel, func(v conform.Verdict) {
 		done++
 		stop()
 		doing = fmt.Sprintf("%d of %d cases", done, len(cases))
 		if o.json || v.Outcome == conform.Failed {
 			if failed = errors.Join(failed, p.printVerdict(o, &v, len(o.cases) > 0)); failed != nil {
-				cancel()
+				cancel(failed)
 			}
 		}
 		stop = p.progress(func() string { return doing })
 	})
 	stop()
-	switch {
-	case failed != nil:
-		return failed
-	case ctx.Err() != nil:
-		p.notef("interrupted after %d of %d cases", len(verdicts), len(cases))
-		return errInterrupted
+	if ended := new(exitError); errors.As(context.Cause(ctx), &ended) {
+		return ended
 	}
-	if err := p.printScores(o, verdicts); err != nil {
-		return err
+	var err error
+	if ctx.Err() == nil {
+		err = p.printScores(o, verdicts)
 	}
 	if o.junit != "" {
 		var b bytes.Buffer
-		if err := conform.WriteJUnit(&b, verdicts); err != nil {
-			return err
-		}
-		if err := p.writeResult("--junit", o.junit, o.force, b.Bytes()); err != nil {
-			return err
-		}
+		err = errors.Join(err, conform.WriteJUnit(&b, verdicts), p.writeResult("--junit", o.junit, o.force, b.Bytes()))
+	}
+	switch {
+	case failed != nil || err != nil:
+		return errors.Join(failed, err)
+	case ctx.Err() != nil:
+		p.notef("interrupted after %d of %d cases", len(verdicts), len(cases))
+		return errInterrupted
 	}
 	failures, passes := 0, 0
 	for _, v := range verdicts {
@@ -470,6 +495,31 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 		return usage("no case was run: the program lacks what each of them needs")
 	}
 	return nil
+}
+
+// A startedOrEnd is a program that ends the exam if it cannot be started: it could not in any other case either.
+type startedOrEnd struct {
+	*conform.Command
+	end func(error)
+}
+
+// Start implements conform.Program.
+func (s startedOrEnd) Start(ctx context.Context, o conform.Orders) (conform.Process, error) {
+	p, err := s.Command.Start(ctx, o)
+	if err != nil && ctx.Err() == nil {
+		s.end(err)
+	}
+	return p, err
+}
+
+// unstartable returns the error of a program that cannot be started because of err. It is one of usage if there is no such
+// program, or the system cannot run it.
+func unstartable(program string, err error) error {
+	err = fmt.Errorf("the program %s cannot be started: %w", program, err)
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
+		return usage("%w", err)
+	}
+	return &exitError{exitFailure, err}
 }
 
 // lastSaid is how many of the last lines that a program said are printed in an exam of all cases.

@@ -49,3 +49,16 @@ func running(pid int) bool {
 	_, after, _ := bytes.Cut(b, []byte(") ")) // the name
 	return len(after) > 0 && after[0] != 'Z'
 }
+
+// After Ctrl-C the cases that were judged are written.
+func TestInterruptedExamWritesItsResult(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := startCommand(t, dir, "exam", "--json", "--parallel", "1", "--junit", "exam.xml", "--case", "good-plain,bad-gap", "--", "sh", "-c", `test "$2" = "$(cat first 2>/dev/null || echo "$2" | tee first)" || exec sleep 60`, "sh", "{addr}", "{token}", "{from}")
+	require.Eventually(t, func() bool { return strings.Contains(c.out.String(), "\n") }, patience, 5*time.Millisecond)
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	require.Equal(t, exitInterrupted, c.exit(t), &c.err)
+	b, err := os.ReadFile(filepath.Join(dir, "exam.xml"))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(b), "<testcase "), "%s", b)
+}

@@ -292,7 +292,7 @@ func (f *middle) Start(ctx context.Context, o conform.Orders) (conform.Process, 
 	}
 	o.Listen = inner.Addr().String()
 	inner.Close()
-	c := conform.Command{Args: append([]string{"tickfeed"}, examPublishFlags...), Path: exe}
+	c := conform.Command{Args: append([]string{"tickfeed"}, examPublishFlags()...), Path: exe}
 	p, err := c.Start(ctx, o)
 	if err != nil {
 		ln.Close()

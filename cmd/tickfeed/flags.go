@@ -372,6 +372,46 @@ func valueError(f *pflag.Flag, err error) error {
 	return err
 }
 
+// refuseEmpty makes an empty value of a flag of text an error, in cmd and its subcommands: most often it is a shell variable that
+// is not set, and the flag would silently count as not given.
+func refuseEmpty(cmd *cobra.Command) {
+	refuse := func(f *pflag.Flag) {
+		list, _ := f.Value.(pflag.SliceValue)
+		switch f.Value.Type() {
+		case "string":
+			if f.Name != "http" { // for which it means none
+				f.Value = filledText{f.Value}
+			}
+		case "stringSlice", "stringArray":
+			f.Value = filledList{filledText{f.Value}, list}
+			f.DefValue = strings.TrimPrefix(f.DefValue, "[]") // an empty list is no default for the help
+		}
+	}
+	cmd.LocalNonPersistentFlags().VisitAll(refuse)
+	cmd.PersistentFlags().VisitAll(refuse)
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			refuseEmpty(c)
+		}
+	}
+}
+
+// A filledText is the value of a flag that must not be empty.
+type filledText struct{ pflag.Value }
+
+func (v filledText) Set(s string) error {
+	if s == "" {
+		return errors.New("the value is empty (is a shell variable not set?); leave out the flag for its default")
+	}
+	return v.Value.Set(s)
+}
+
+// A filledList is a filledText for a list.
+type filledList struct {
+	filledText
+	pflag.SliceValue
+}
+
 // groupAnnotation is the annotation that holds the heading of a flag in the help.
 const groupAnnotation = "group"
 

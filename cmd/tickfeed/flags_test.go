@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -112,4 +113,37 @@ func TestStrangers(t *testing.T) {
 	c := startCommand(t, t.TempDir(), "version")
 	require.Equal(t, exitDone, c.exit(t))
 	assert.Equal(t, "environment: there is no setting TICKFEED_RATEE (TICKFEED_RATE?); settings are named like the flags\n", c.err.String())
+}
+
+// Every flag that takes text refuses an empty value, except --http; an empty list is no default that the help lists.
+func TestFlagsRefuseEmptyValues(t *testing.T) {
+	checked := map[string]bool{}
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		visit := func(f *pflag.Flag) {
+			switch f.Value.Type() {
+			case "string", "stringSlice", "stringArray":
+				assert.Equal(t, f.Name == "http", f.Value.Set("") == nil, "%s --%s", cmd.CommandPath(), f.Name)
+				checked[f.Name] = true
+			}
+		}
+		if cmd.Hidden {
+			return
+		}
+		cmd.Flags().VisitAll(visit)
+		cmd.PersistentFlags().VisitAll(visit)
+		assert.NotContains(t, cmd.Flags().FlagUsages(), "default []", cmd.CommandPath())
+		for _, c := range cmd.Commands() {
+			check(c)
+		}
+	}
+	p := &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	root := p.command()
+	check(root)
+	for _, name := range []string{"case", "symbols", "users", "allow", "token-file", "listen", "config", "http"} {
+		assert.True(t, checked[name], name)
+	}
+	var said strings.Builder
+	assert.Equal(t, exitUsage, run([]string{"publish", "--users", ""}, strings.NewReader(""), io.Discard, &said))
+	assert.Contains(t, said.String(), `--users "": the value is empty (is a shell variable not set?)`)
 }

@@ -72,7 +72,8 @@ meet them again. tickfeed lab --list documents every trigger and fault.
 
 With a COMMAND the lab starts the publisher itself, ends it with itself, and rules may kill, stop, freeze and restart it, or
 fill its disk. In its arguments {listen} stands for the address on which it must listen, and {journal} for
-the directory of its journal, which is a new one that is removed at the end unless --journal names it. A
+the directory of its journal, which is a new one that is removed at the end unless --journal names it. A wrapper script
+must start the publisher by exec: one below the wrapper is not ended if the lab itself is killed. A
 rule that needs what is not there is refused before anything starts. Faults of the publisher happen once for all clients,
 one after the other: a line that meets the next one waits for it.
 

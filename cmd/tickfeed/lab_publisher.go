@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"tickfeed/cmd/conform"
 	"tickfeed/codec/lab"
 )
 
@@ -61,8 +62,11 @@ func newLabPublisher(p *program, args []string, upstream, journal string, died f
 	case journal != "" && !has(journalPlaceholder):
 		return nil, usage("--journal is the directory that takes the place of %s in the command of the publisher, which lacks it", journalPlaceholder)
 	}
+	if err := conform.Unknown(args, []conform.Placeholder{{Name: listenPlaceholder}, {Name: journalPlaceholder}}); err != nil {
+		return nil, usage("%w", err)
+	}
 	if _, err := exec.LookPath(args[0]); err != nil {
-		return nil, usage("the publisher cannot be started: %w", err)
+		return nil, unstartable(args[0], err)
 	}
 	if upstream == "" {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -176,7 +180,7 @@ func (x *labPublisher) Start(ctx context.Context, over lab.Journal) error {
 	}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		return err
+		return unstartable(x.args[0], err)
 	}
 	ended := make(chan struct{})
 	x.mu.Lock()

@@ -333,6 +333,7 @@ second later, ends the process at once, with a list of what was not saved.`,
 	root.AddCommand(p.replayCommand(), p.controlCommand(), p.healthCommand(), p.topCommand())
 	root.AddCommand(p.benchCommand(), p.benchChildCommand(), p.examCommand(), p.labCommand(), p.ledgerCommand(), p.userCommand())
 	root.AddCommand(p.formatsTopic(), p.scenariosTopic(), p.httpTopic())
+	refuseEmpty(root)
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
