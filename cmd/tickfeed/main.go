@@ -49,6 +49,8 @@ func main() {
 		floor = make([]byte, heapFloor)
 	}
 	zerolog.TimeFieldFormat = time.RFC3339Nano
+	// A second signal that comes when run has returned must not change the exit code.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	code := run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	runtime.KeepAlive(floor)
 	os.Exit(code)
