@@ -291,7 +291,13 @@ func (d *demo) startPublisher(ctx context.Context) error {
 		"--rate", strconv.FormatFloat(float64(d.o.rate), 'f', -1, 64),
 		"--speed", strconv.FormatFloat(d.o.speed(), 'f', -1, 64),
 		"--heartbeat", demoHeartbeat.String(), "--max-lag", demoMaxLag.String(),
-		"--http", d.o.http.addr, "--http-token-file", d.o.http.tokenFile, "--http-host", strings.Join(d.o.http.hosts, ","), "--pprof=" + strconv.FormatBool(d.o.http.pprof),
+		"--http", d.o.http.addr, "--pprof=" + strconv.FormatBool(d.o.http.pprof),
+	}
+	if d.o.http.tokenFile != "" {
+		args = append(args, "--http-token-file", d.o.http.tokenFile)
+	}
+	if len(d.o.http.hosts) > 0 {
+		args = append(args, "--http-host", strings.Join(d.o.http.hosts, ","))
 	}
 	if d.o.universe.file != "" {
 		args = append(args, "--universe", d.o.universe.file)
