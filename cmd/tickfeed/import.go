@@ -118,7 +118,7 @@ func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths [
 	if err != nil {
 		return err
 	}
-	paths, spool, err := p.standardInput(cmd.Context(), paths, false)
+	paths, spool, err := p.standardInput(cmd.Context(), paths, false, acceptFiles(cmd.Context(), &o.importOptions))
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func (p *program) inspect(ctx context.Context, o *inspectOptions, paths []string
 	if err != nil {
 		return err
 	}
-	paths, spooled, err := p.spoolPipes(ctx, paths)
+	paths, spooled, err := p.spoolPipes(ctx, paths, acceptFiles(ctx, &o.importOptions))
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"tickfeed/codec/compare"
 	"tickfeed/codec/recording"
+	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
 )
@@ -117,7 +118,7 @@ func (p *program) ledgerDiff(ctx context.Context, o *diffOptions, args []string)
 			return filter.Match(e.Definition) && (kinds == nil || slices.Contains(kinds, e.Kind))
 		}
 	}
-	paths, spooled, err := p.spoolPipes(ctx, args)
+	paths, spooled, err := p.spoolPipes(ctx, args, acceptParty)
 	if err != nil {
 		return err
 	}
@@ -255,7 +256,32 @@ func (p *program) openParty(ctx context.Context, o *diffOptions, path string) (*
 			return partyLines{rawfile.NewLines(f, compare.MaxLine), f}, nil
 		}), kind: kindLines, close: func() {}}, nil
 	}
-	return nil, fmt.Errorf("%s is neither a journal, a recording, a ledger of subscribe --ledger, nor lines of subscribe --json", path)
+	return nil, notAParty(path)
+}
+
+// acceptParty is the accepter of ledger diff.
+func acceptParty(name string, head []byte) error {
+	head = bytes.TrimSpace(head)
+	switch {
+	case recording.Recognise(head), text.Recognise(head), isLedger(head):
+		return nil
+	case head[0] != '{':
+		return &exitError{exitFailure, notAParty(name)}
+	}
+	s, err := compare.OfLines(func() (compare.Lines, error) {
+		return partyLines{rawfile.NewLines(bytes.NewReader(head), compare.MaxLine), io.NopCloser(nil)}, nil
+	}).Open()
+	if err == nil {
+		_, err = s.Next()
+	}
+	if of := (*compare.LineError)(nil); errors.As(err, &of) && bytes.Count(head, []byte{'\n'}) >= of.Line { // not of a line that is cut off
+		return &exitError{exitFailure, fmt.Errorf("%s: %w", oneLine(name), err)}
+	}
+	return nil
+}
+
+func notAParty(name string) error {
+	return fmt.Errorf("%s is neither a journal, a recording, a ledger of subscribe --ledger, nor lines of subscribe --json", oneLine(name))
 }
 
 // partyLines are the lines of a file.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -11,14 +13,15 @@ import (
 
 	"tickfeed/codec/recording"
 	"tickfeed/codec/recording/text"
+	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
 )
 
 // spoolPipes copies the named pipes among paths to temporary files, and standard input too if it is a recording or one of
 // several files. In with, the temporary paths replace the pipes; spooled maps them to the names that the user gave. The
-// caller must remove the files. The error has its exit code.
-func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string, spooled map[string]string, err error) {
+// caller must remove the files. accept refuses a pipe by its beginning, before any of it is copied. The error has its exit code.
+func (p *program) spoolPipes(ctx context.Context, paths []string, accept accepter) (with []string, spooled map[string]string, err error) {
 	spooled = make(map[string]string)
 	defer func() {
 		if err != nil {
@@ -27,7 +30,7 @@ func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string
 			}
 		}
 	}()
-	with, spool, err := p.standardInput(ctx, paths, len(paths) > 1)
+	with, spool, err := p.standardInput(ctx, paths, len(paths) > 1, accept)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -39,7 +42,7 @@ func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string
 		if !isNamedPipe(path) {
 			continue
 		}
-		if with[i], err = p.spoolNamedPipe(ctx, path); err != nil {
+		if with[i], err = p.spoolNamedPipe(ctx, path, accept); err != nil {
 			return nil, nil, err
 		}
 		spooled[with[i]] = path
@@ -48,7 +51,7 @@ func (p *program) spoolPipes(ctx context.Context, paths []string) (with []string
 }
 
 // spoolNamedPipe copies the named pipe at path to a temporary file.
-func (p *program) spoolNamedPipe(ctx context.Context, path string) (string, error) {
+func (p *program) spoolNamedPipe(ctx context.Context, path string, accept accepter) (string, error) {
 	came := p.awaiting(oneLine(path))
 	defer came()
 	f, err := waitFor(ctx, func() (*os.File, error) { return os.Open(path) })
@@ -61,11 +64,54 @@ func (p *program) spoolNamedPipe(ctx context.Context, path string) (string, erro
 		return "", errInterrupted
 	}
 	came()
-	return spool(ctx, pipe, path)
+	return p.spool(ctx, pipe, path, accept)
 }
 
-// spool copies pipe to a temporary file. name is the pipe's name for people.
-func spool(ctx context.Context, pipe *files.Pipe, name string) (string, error) {
+// An accepter returns an error for a pipe whose unpacked data begins with head, if that cannot be read. The error has its exit
+// code, and names the pipe.
+type accepter func(name string, head []byte) error
+
+// acceptFiles returns an accepter of recordings and of the files that can be imported with o.
+func acceptFiles(ctx context.Context, o *importOptions) accepter {
+	return func(name string, head []byte) error {
+		if recording.Recognise(head) || text.Recognise(head) {
+			return nil
+		}
+		cfg, err := o.config()
+		if err != nil {
+			return err
+		}
+		if bytes.IndexByte(head, 0) >= 0 {
+			if f, reason := files.RecogniseHead(head); f == "" && cfg.Format == "" && !bytes.HasPrefix(head, []byte("PK\x03\x04")) {
+				return fileError(&rawfile.FormatError{File: name, Reason: reason}, true)
+			}
+			return nil
+		}
+		whole := bytes.LastIndexByte(head, '\n') + 1 // lines of a text
+		if whole == 0 {
+			return nil
+		}
+		src, err := files.Open([]string{rawfile.Stdin}, bytes.NewReader(head[:whole]), cfg)
+		if err == nil {
+			defer src.Close()
+			_, err = src.Next(ctx, make([]feed.Tick, 1))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return fileError(asGiven(err, rawfile.StdinName, name), true)
+	}
+}
+
+// spool copies pipe to a temporary file, with a progress line. name is the pipe's name for people.
+func (p *program) spool(ctx context.Context, pipe *files.Pipe, name string, accept accepter) (string, error) {
+	if len(bytes.TrimSpace(pipe.Head())) > 0 {
+		if err := accept(name, pipe.Head()); err != nil {
+			return "", err
+		}
+	}
+	stop := p.progress(func() string { return fmt.Sprintf("copying %s: %s", oneLine(name), formatBytes(pipe.Copied())) })
+	defer stop()
 	path, err := pipe.Spool(ctx)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -110,9 +156,9 @@ func asGiven(err error, spool, name string) error {
 }
 
 // standardInput inspects standard input if one of paths is "-". If the input is a recording, the text form of one, or
-// always is set, it is copied to the temporary file at path, which replaces "-" in with and which the caller must remove.
-// The error has its exit code.
-func (p *program) standardInput(ctx context.Context, paths []string, always bool) (with []string, path string, err error) {
+// always is set, it is copied to the temporary file at path, which replaces "-" in with and which the caller must remove,
+// unless accept refuses it. The error has its exit code.
+func (p *program) standardInput(ctx context.Context, paths []string, always bool, accept accepter) (with []string, path string, err error) {
 	i := slices.Index(paths, rawfile.Stdin)
 	if i < 0 {
 		return paths, "", nil
@@ -130,7 +176,7 @@ func (p *program) standardInput(ctx context.Context, paths []string, always bool
 	if !always && !recording.Recognise(pipe.Head()) && !text.Recognise(pipe.Head()) {
 		return paths, "", nil
 	}
-	if path, err = spool(ctx, pipe, "standard input"); err != nil {
+	if path, err = p.spool(ctx, pipe, rawfile.StdinName, accept); err != nil {
 		return nil, "", err
 	}
 	with = slices.Clone(paths)

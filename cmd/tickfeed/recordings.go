@@ -260,7 +260,7 @@ func (p *program) openRecordings(ctx context.Context, paths []string, o *importO
 	if paths, err = expandJournals(paths); err != nil {
 		return nil, err
 	}
-	paths, spooled, err := p.spoolPipes(ctx, paths)
+	paths, spooled, err := p.spoolPipes(ctx, paths, acceptFiles(ctx, o))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync/atomic"
@@ -18,6 +19,8 @@ type Pipe struct {
 	read []byte // bytes of the beginning that Read has not returned
 	head []byte // the beginning, unpacked
 	err  error  // the error of r while it was read for the beginning
+
+	copied atomic.Int64 // bytes that Spool has copied
 }
 
 // NewPipe reads as much of r as is needed to detect its format: a line of text, or otherwise up to rawfile.HeadSize bytes.
@@ -121,8 +124,15 @@ func (p *Pipe) Read(b []byte) (int, error) {
 	return p.r.Read(b)
 }
 
+// MaxSpool bounds the bytes that Spool copies: a pipe may have no end.
+const MaxSpool = 64 << 30
+
+// Copied returns how many bytes Spool has copied so far. Other goroutines may call it.
+func (p *Pipe) Copied() int64 { return p.copied.Load() }
+
 // Spool copies the pipe's data, without unpacking it, to a new temporary file, which the caller must
-// remove. The error is from reading, writing, or ctx.
+// remove. The error is from reading, writing, or ctx, or says that there are more than MaxSpool bytes. If ctx ends, at most one
+// read is still under way when Spool returns.
 func (p *Pipe) Spool(ctx context.Context) (path string, err error) {
 	f, err := os.CreateTemp("", "tickfeed-*.stdin")
 	if err != nil {
@@ -130,8 +140,7 @@ func (p *Pipe) Spool(ctx context.Context) (path string, err error) {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		_, copyErr := io.Copy(f, p)
-		ended <- errors.Join(copyErr, f.Close())
+		ended <- errors.Join(p.copyTo(ctx, f, MaxSpool), f.Close())
 	}()
 	select {
 	case err = <-ended:
@@ -143,6 +152,28 @@ func (p *Pipe) Spool(ctx context.Context) (path string, err error) {
 		return "", err
 	}
 	return f.Name(), nil
+}
+
+// copyTo copies the pipe's data to w until ctx ends.
+func (p *Pipe) copyTo(ctx context.Context, w io.Writer, most int64) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := p.Read(buf)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if p.copied.Add(int64(n)) > most {
+			return fmt.Errorf("more than %d GiB came, and there may be no end: write it to a file first", most>>30)
+		}
+		if _, err := w.Write(buf[:n]); err != nil {
+			return err
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
 
 // A piped is a source that reads standard input. Its format is detected once input arrives.

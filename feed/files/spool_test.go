@@ -1,0 +1,35 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A copy of a pipe has a bound, and ends with its context.
+func TestSpoolBound(t *testing.T) {
+	text := strings.Repeat("a,b\n", 5)
+	for most, want := range map[int64]string{int64(len(text)): "", int64(len(text)) - 1: "more than 0 GiB came, and there may be no end: write it to a file first"} {
+		p, err := NewPipe(t.Context(), strings.NewReader(text))
+		require.NoError(t, err)
+		var b bytes.Buffer
+		if err := p.copyTo(t.Context(), &b, most); want != "" {
+			assert.EqualError(t, err, want)
+			assert.Empty(t, b.String())
+			continue
+		}
+		assert.Equal(t, text, b.String())
+		assert.Equal(t, int64(len(text)), p.Copied())
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	p, err := NewPipe(ended, strings.NewReader(text))
+	require.NoError(t, err)
+	cancel()
+	var b bytes.Buffer
+	require.ErrorIs(t, p.copyTo(ended, &b, MaxSpool), context.Canceled)
+	assert.Empty(t, b.String())
+}
