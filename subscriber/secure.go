@@ -23,11 +23,7 @@ type secureConn struct {
 
 // secure makes the TLS handshake with the publisher at addr, within the deadline of ctx, and closes conn if that fails.
 func secure(ctx context.Context, conn net.Conn, addr string, cfg *tls.Config) (net.Conn, error) {
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName = hostOf(addr)
-	}
-	c := &secureConn{tls.Client(below{conn, readerOf(conn)}, cfg), conn}
+	c := &secureConn{tls.Client(below{conn, readerOf(conn)}, certs.ForHost(cfg, hostOf(addr))), conn}
 	if err := c.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {

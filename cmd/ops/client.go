@@ -52,10 +52,14 @@ func Ask(ctx context.Context, addr, path string, body any, accept string, timeou
 // Ask sends one request and returns the response. path may have a query. If body is not nil, the request is a POST of it as JSON,
 // otherwise a GET. accept is a content type, empty for any.
 func (c *Client) Ask(ctx context.Context, path string, body any, accept string, timeout time.Duration) (*Answer, error) {
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: c.TLS}
+	transport := &http.Transport{DisableKeepAlives: true}
 	scheme, host := "http://", c.Addr
 	if c.TLS != nil {
-		scheme = "https://"
+		name, _, err := net.SplitHostPort(host)
+		if err != nil {
+			name = "localhost" // a socket
+		}
+		scheme, transport.TLSClientConfig = "https://", certs.ForHost(c.TLS, name)
 	}
 	if socket, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
 		host = "localhost"

@@ -135,11 +135,7 @@ func dialSecure(ctx context.Context, addr string, cfg *tls.Config) (net.Conn, er
 	if err != nil || cfg == nil {
 		return nc, err
 	}
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName = serverName(addr)
-	}
-	return lab.Secure(ctx, nc, cfg)
+	return lab.Secure(ctx, nc, certs.ForHost(cfg, serverName(addr)))
 }
 
 // serverName returns the name that the certificate of a server at addr must be for, by default.

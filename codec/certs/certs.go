@@ -87,7 +87,7 @@ type Client struct {
 	Changed    func(error)
 }
 
-// Config returns the configuration, or an error if the files cannot be used.
+// Config returns the configuration, or an error if the files cannot be used. See ForHost.
 func (c Client) Config() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: c.ServerName, InsecureSkipVerify: true} // see VerifyConnection
 	if !c.Insecure {
@@ -125,10 +125,32 @@ func (c Client) Config() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// verify does what package tls does if InsecureSkipVerify is false, with the authorities of now.
+// ForHost returns the configuration for a connection to host, a name or an IP address: the certificate of the server must be for
+// it, or for cfg.ServerName if that is set. A client must use ForHost for each connection: package tls does not pass an IP address
+// on to the check that Client.Config makes.
+func ForHost(cfg *tls.Config, host string) *tls.Config {
+	cfg = cfg.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName = host
+	}
+	if check := cfg.VerifyConnection; check != nil {
+		name := cfg.ServerName
+		cfg.VerifyConnection = func(s tls.ConnectionState) error {
+			s.ServerName = name
+			return check(s)
+		}
+	}
+	return cfg
+}
+
+// verify does what package tls does if InsecureSkipVerify is false, with the authorities of now. It accepts no certificate if
+// the name of the server is not known.
 func verify(s tls.ConnectionState, roots *x509.CertPool) error {
-	if len(s.PeerCertificates) == 0 {
+	switch {
+	case len(s.PeerCertificates) == 0:
 		return errors.New("tls: the server sent no certificate")
+	case s.ServerName == "":
+		return errors.New("tls: the name of the server is not known")
 	}
 	o := x509.VerifyOptions{Roots: roots, DNSName: s.ServerName, Intermediates: x509.NewCertPool()}
 	for _, c := range s.PeerCertificates[1:] {

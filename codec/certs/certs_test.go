@@ -96,6 +96,48 @@ func TestFilesAreReadAgain(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+// The certificate of the server must be for the host, also if that is an IP address, which package tls does not pass on.
+func TestHostIsChecked(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("one")
+	ca := certstest.WriteFile(dir, "ca.pem", a.PEM)
+	for _, test := range []struct {
+		names []string // of the certificate
+		want  string   // the name asked for, if any
+		host  string
+		err   string
+	}{
+		{[]string{"feed", "127.0.0.1", "::1"}, "", "feed", ""},
+		{[]string{"feed", "127.0.0.1", "::1"}, "", "127.0.0.1", ""},
+		{[]string{"feed", "127.0.0.1", "::1"}, "", "::1", ""},
+		{[]string{"feed"}, "feed", "127.0.0.1", ""},
+		{[]string{"feed"}, "", "other", "is for feed, not for other"},
+		{[]string{"feed"}, "", "127.0.0.1", "is for feed, not for 127.0.0.1"},
+		{[]string{"feed"}, "", "::1", "is for feed, not for ::1"},
+		{[]string{"127.0.0.1"}, "", "127.0.0.2", "is for 127.0.0.1, not for 127.0.0.2"},
+		{[]string{"feed", "127.0.0.1"}, "8.8.8.8", "127.0.0.1", "not for 8.8.8.8"},
+		{[]string{"feed"}, "", "", "is not known"},
+	} {
+		cert, key := a.Issue(certstest.Want{Names: test.names}).Write(dir, "feed")
+		server, err := certs.Server{Cert: cert, Key: key}.Config()
+		require.NoError(t, err)
+		client, err := certs.Client{CA: ca, ServerName: test.want}.Config()
+		require.NoError(t, err)
+		_, err, _ = shake(t, server, certs.ForHost(client, test.host))
+		if test.err == "" {
+			assert.NoError(t, err, test.host)
+		} else {
+			assert.ErrorContains(t, certs.DialError(err), test.err, test.host)
+		}
+	}
+	cert, key := a.Issue(certstest.Want{Names: []string{"feed"}}).Write(dir, "feed")
+	server, err := certs.Server{Cert: cert, Key: key}.Config()
+	require.NoError(t, err)
+	client, err := certs.Client{CA: ca}.Config()
+	require.NoError(t, err)
+	_, err, _ = shake(t, server, client)
+	assert.Error(t, err, "without ForHost nothing is accepted")
+}
+
 // The authorities of clients and the client's own pair are read again.
 func TestClientFilesAreReadAgain(t *testing.T) {
 	dir, a, b := t.TempDir(), certstest.NewAuthority("one"), certstest.NewAuthority("two")
