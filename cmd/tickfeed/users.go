@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -110,6 +111,7 @@ and is known by the one name in the certificate that the client shows (publish -
 A running publisher reads the file again within a second. The file is a list in YAML, to be edited as
 well: a user who is removed, or has expired, is disconnected, and one who may see less than before is
 sent less from then on. If the file has a mistake, the users before stay in force, and the log says why.
+Write a new file beside it and rename it, so that no half of it is read.
 
   - name: futures-desk
     token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
@@ -149,6 +151,11 @@ func (p *program) userAdd(o *userOptions, name string) error {
 		return usage("user add: name the file with --users FILE")
 	case o.entry.Connections < 0:
 		return usage("--connections must be at least 1, got %d", o.entry.Connections)
+	}
+	for _, list := range [][]string{o.entry.Allow, o.entry.Deny, o.entry.Policies} {
+		for i, word := range list { // as subscribe does with its symbols
+			list[i] = strings.TrimSpace(word)
+		}
 	}
 	o.entry.Name = name
 	token, err := users.Add(o.file, o.entry)

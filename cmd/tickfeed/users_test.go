@@ -18,7 +18,7 @@ func TestUsers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "users.yml")
-	for _, args := range [][]string{{"desk", "--allow", "ES*,NQ*", "--depth", "l1"}, {"chief", "--connections", "1"}} {
+	for _, args := range [][]string{{"desk", "--allow", "ES*, NQ*", "--depth", "l1"}, {"chief", "--connections", "1"}} {
 		add := startCommand(t, dir, append([]string{"user", "add", "--users", "users.yml"}, args...)...)
 		require.Zero(t, add.exit(t), add.err.String())
 		token := strings.TrimSpace(add.out.String())

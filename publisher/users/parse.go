@@ -256,6 +256,9 @@ func list(v *yaml.Node) (words []string, err error) {
 		if err := scalar(e); err != nil {
 			return nil, err
 		}
+		if strings.TrimSpace(e.Value) != e.Value { // it would match nothing, and a user who is denied it would see everything
+			return nil, fmt.Errorf("%q begins or ends with a blank: remove it", e.Value)
+		}
 		words = append(words, e.Value)
 	}
 	return words, nil

@@ -74,6 +74,7 @@ func TestMistakes(t *testing.T) {
 		{"san twice", good + "- name: b\n  san: a.example\n", "u.yml:3: the san is that of the user in line 1"},
 		{"pattern", good + "  allow: ['@X']\n", `u.yml:3: allow: filter: pattern "@X" names no symbol`},
 		{"no list of patterns", good + "  deny: A\n", "u.yml:3: deny: want a list, such as [A, B]"},
+		{"blank before a pattern", good + "  deny: [A, ' B']\n", `u.yml:3: deny: " B" begins or ends with a blank: remove it`},
 		{"empty list of patterns", good + "  allow: []\n", "u.yml:3: allow: want a list"},
 		{"depth", good + "  depth: l3\n", `u.yml:3: depth: want l1 or l2, got "l3"`},
 		{"history", good + "  history: 7d\n", `u.yml:3: history: want a duration such as 24h or 30m, or none, got "7d"`},
