@@ -139,14 +139,11 @@ func (t *tap) client(raw []byte) error {
 	m := wireMessage{fields: v.([]any)}
 	switch m.uint(0) {
 	case typeHello:
-	default:
-		return nil
+		t.hello, t.filter, t.beat = true, m.texts(5), time.Duration(m.uint(10))
+		t.resuming, t.next = len(m.lineage(12)) > 0, m.uint(13)
 	case typeSubscribe:
 		t.requests[m.uint(1)] = m.texts(2)
-		return nil
 	}
-	t.hello, t.filter, t.beat = true, m.texts(5), time.Duration(m.uint(10))
-	t.resuming, t.next = len(m.lineage(12)) > 0, m.uint(13)
 	return nil
 }
 
