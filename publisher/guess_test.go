@@ -151,6 +151,22 @@ func (b *lockedBuffer) take(message string) (lines []map[string]any) {
 	return lines
 }
 
+// The log says which client was refused, as far as the client has said who it is.
+func TestLogNamesWhoIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(lockedBuffer)
+		w := &world{t: t, net: netsim.New(1, netsim.Config{})}
+		w.open(publisher.Config{Seed: 1, Token: "s3cret", Logger: zerolog.New(log)})
+		t.Cleanup(w.stop)
+		c := w.dial(codec.Hello{Client: "desk", Token: "wrong"})
+		c.message()
+		c.nc.Close()
+		lines := log.take("refused")
+		require.Len(t, lines, 1)
+		assert.Equal(t, "desk", lines[0]["client"])
+	})
+}
+
 // If there are many log lines of one kind, most are counted, and the count is logged when the period is over or the
 // publisher is closed. The filter of a client is shortened.
 func TestLogLinesAreCounted(t *testing.T) {

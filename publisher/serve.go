@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"tickfeed/codec"
+
+	"github.com/rs/zerolog"
 )
 
 // A server holds the connections of a publisher.
@@ -232,7 +234,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	if below := plain(err); below != nil {
 		nc, refusal, err = below, &codec.Refusal{Code: codec.CodeProtocol, Text: "this publisher speaks TLS: connect with --tls"}, nil
 	}
-	if c != nil {
+	if c != nil && refusal == nil {
 		c.client.number, c.client.since, c.pump = e.number, e.at, &s.pumps[e.number%uint64(len(s.pumps))]
 		c.door = d
 		c.hear()
@@ -289,7 +291,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		abandon(nc, err)
 		return nil
 	case refusal != nil:
-		s.tallies.refused.line(nc).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		s.tallies.refused.line(nc).Func(c.shown).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
 			leave() // from here it counts among the waiting answers
 			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { p.farewell(nc, refusal) })
@@ -301,6 +303,19 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		return nil
 	}
 	return c
+}
+
+// shown adds to a log line who c says it is. A nil c adds nothing.
+func (c *conn) shown(e *zerolog.Event) {
+	if c == nil {
+		return
+	}
+	if c.client.name != "" {
+		e.Str("client", c.client.name)
+	}
+	if c.client.cert != "" {
+		e.Str("certificate", c.client.cert)
+	}
 }
 
 // roomForLocked returns the refusal of c if there are too many connections, in all or of its user, or nil.
@@ -393,7 +408,8 @@ func drain(nc net.Conn) {
 	}
 }
 
-// handshake reads the hello and decides on it. It does not write to the connection.
+// handshake reads the hello and decides on it. It does not write to the connection. It returns the connection also if a hello that
+// could be read is refused.
 func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if err := nc.SetDeadline(time.Now().Add(p.cfg.HandshakeTimeout)); err != nil {
 		return nil, nil, err
@@ -435,10 +451,7 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if refusal == nil {
 		refusal = c.choose(h)
 	}
-	if refusal != nil {
-		return nil, refusal, nil
-	}
-	return c, nil, nil
+	return c, refusal, nil
 }
 
 // wake serves the parked connections after the log has grown: a few directly, which is fastest, many through the

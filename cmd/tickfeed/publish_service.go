@@ -30,6 +30,7 @@ type service struct {
 	listeners []net.Listener
 	web       net.Listener // of --http; nil for none
 	faults    *faultLab    // between the subscribers and the publisher; nil for none
+	who       admission
 	log       zerolog.Logger
 	ticks     atomic.Uint64
 	drains    chan drainage // 1 slot: the order to drain
@@ -64,6 +65,9 @@ func (s *service) run(ctx context.Context) error {
 		group.Go(func() error { return s.drain(running) })
 	}
 	group.Go(func() error { return s.guard(running) })
+	if s.who.users != nil {
+		group.Go(func() error { return s.who.follow(running) })
+	}
 	if hangups := s.p.hangups(); hangups != nil {
 		group.Go(func() error { return s.reload.follow(running, hangups) })
 	}

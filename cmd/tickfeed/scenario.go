@@ -156,7 +156,8 @@ func (p *program) listScenarios(name string) error {
 
 // A director makes what lines of standard input say happen in a market that runs.
 type director struct {
-	say func(format string, args ...any)
+	say    func(format string, args ...any)
+	faults *faultLab // those of the scenario; nil for none
 
 	mu     sync.Mutex
 	market *sim.Market
@@ -190,7 +191,7 @@ func (d *director) line(text string) {
 			d.say("commands: the scenario has no rule; a line is an event such as \"halt AAPL for 1m\", or a rule such as \"at 10:00: calm\"")
 		}
 	case words[0] == "trigger" && len(words) == 2:
-		if !d.market.Trigger(words[1]) {
+		if !d.trigger(words[1]) {
 			d.say("commands: no rule is \"on %s: …\"; \"list\" shows the rules", words[1])
 		}
 	default:
@@ -205,6 +206,13 @@ func (d *director) line(text string) {
 		}
 		d.market.Do(r)
 	}
+}
+
+// trigger makes what the rules "on NAME: …" say happen, events and faults. It returns false if there are none.
+func (d *director) trigger(name string) bool {
+	events := d.market.Trigger(name)
+	faults := d.faults != nil && d.faults.lab.Trigger(name)
+	return events || faults
 }
 
 // routes returns the routes of --http that make things happen: POST /add and /trigger, as those of a lab.
@@ -240,7 +248,7 @@ func (d *director) routes() []ops.Route {
 			return ops.RuleChange{Did: "added", Text: r.Text}, nil
 		}),
 		route("trigger", func(m *sim.Market, q *ops.RuleRequest) (any, error) {
-			if !m.Trigger(q.Name) {
+			if !d.trigger(q.Name) {
 				return nil, fmt.Errorf("no rule is \"on %s: …\"", q.Name)
 			}
 			return ops.RuleChange{Did: "triggered", Text: q.Name}, nil

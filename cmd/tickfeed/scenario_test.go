@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/lab"
 	"tickfeed/feed/sim"
 )
 
@@ -66,6 +67,21 @@ func TestDirector(t *testing.T) {
 	for i, want := range []string{"the scenario has no rule", `there is no event "hlat"`, "added rule 1: on x: halt MSFT", "added rule 2: at 10:00: calm", `"seed 3" is no rule`, `there is no event "cut"`, "1  on x: halt MSFT", "2  at 10:00: calm", `no rule is "on y: …"`} {
 		assert.Contains(t, said[i], want)
 	}
+}
+
+// A trigger makes the faults of a name happen too.
+func TestDirectorTriggersFaults(t *testing.T) {
+	var said []string
+	s, err := lab.Parse("faults", []byte("on storm: cut rst"))
+	require.NoError(t, err)
+	d := director{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }, faults: &faultLab{lab: &lab.Lab{Script: s}}}
+	m, err := sim.New(sim.Config{Instruments: 5, Commands: true})
+	require.NoError(t, err)
+	d.begin(m, nil)
+	d.line("trigger storm")
+	assert.Empty(t, said)
+	d.line("trigger calm")
+	assert.Len(t, said, 1)
 }
 
 // tickfeed control adds an event to a market that runs.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -70,6 +71,20 @@ func (a admission) String() string {
 	return "any client"
 }
 
+// follow looks each second whether the file of users has changed, until ctx ends.
+func (a admission) follow(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			a.users.Check()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // reloadables returns the file of users, as what reload reads again.
 func (a admission) reloadables() []reloadable {
 	if a.users == nil {
@@ -108,7 +123,7 @@ func (p *program) userAddCommand() *cobra.Command {
 user's new token. It is printed once: the file has only its SHA-256. With --san the user has no token,
 and is known by the one name in the certificate that the client shows (publish --tls-client-ca).
 
-A running publisher reads the file again within a second. The file is a list in YAML, to be edited as
+A running publisher reads the file again within two seconds. The file is a list in YAML, to be edited as
 well: a user who is removed, or has expired, is disconnected, and one who may see less than before is
 sent less from then on. If the file has a mistake, the users before stay in force, and the log says why.
 Write a new file beside it and rename it, so that no half of it is read.

@@ -184,9 +184,10 @@ type watched[T any] struct {
 	build   func(files [][]byte) (value T, warning, err error)
 	changed func(error)
 
-	mu    sync.Mutex
-	tried string // what was read last, used or not
-	value T
+	mu      sync.Mutex
+	tried   string // what was read last, used or not
+	value   T
+	doubted bool // there was a warning of value
 }
 
 // open reads the files for the first time.
@@ -199,7 +200,7 @@ func (w *watched[T]) open() error {
 	if err != nil {
 		return err
 	}
-	w.tried, w.value = digest(files, nil), value
+	w.tried, w.value, w.doubted = digest(files, nil), value, warning != nil
 	if warning != nil {
 		w.tell(warning)
 	}
@@ -221,11 +222,14 @@ func (w *watched[T]) current() T {
 	if err == nil {
 		value, warning, err = w.build(files)
 	}
+	if err == nil && warning != nil && !w.doubted {
+		err = warning // what is in use was right when it was read
+	}
 	if err != nil {
 		w.tell(fmt.Errorf("%w; the files before stay in use", err))
 		return w.value
 	}
-	w.value = value
+	w.value, w.doubted = value, warning != nil
 	w.tell(warning)
 	return w.value
 }

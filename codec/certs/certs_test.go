@@ -96,6 +96,25 @@ func TestFilesAreReadAgain(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+// A pair that peers would refuse leaves the one before in force.
+func TestExpiredPairIsNotTaken(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("one")
+	first := a.Issue(certstest.Want{Names: []string{"feed"}})
+	cert, key := first.Write(dir, "feed")
+	var told []error
+	server, err := certs.Server{Cert: cert, Key: key, Changed: func(err error) { told = append(told, err) }}.Config()
+	require.NoError(t, err)
+	client, err := certs.Client{CA: certstest.WriteFile(dir, "ca.pem", a.PEM), ServerName: "feed"}.Config()
+	require.NoError(t, err)
+	a.Issue(certstest.Want{Names: []string{"feed"}, NotAfter: time.Now().Add(-time.Minute)}).Write(dir, "feed")
+	serial, err, _ := shake(t, server, client)
+	require.NoError(t, err)
+	assert.Equal(t, first.TLS.Leaf.SerialNumber.String(), serial)
+	require.Len(t, told, 1)
+	assert.ErrorContains(t, told[0], "expired on")
+	assert.ErrorContains(t, told[0], "the files before stay in use")
+}
+
 // The certificate of the server must be for the host, also if that is an IP address, which package tls does not pass on.
 func TestHostIsChecked(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("one")

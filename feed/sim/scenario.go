@@ -56,10 +56,10 @@ var Verbs = [verbs]script.Form{
 	doDepth:      {"depth", "depth PATTERNS xN|/N [for DURATION]", "multiplies the sizes of quotes, levels and trades", "at 5m: depth * /10 for 2m"},
 	doVolatility: {"volatility", "volatility PATTERNS xN [for DURATION]", "multiplies the volatility", "at 5m: volatility TSLA x5 for 10m"},
 	doActivity:   {"activity", "activity PATTERNS xN [for DURATION]", "multiplies the events of some instruments", "at 5m: activity NVDA x20 for 1m"},
-	doQuiet:      {"quiet", "quiet PATTERNS [for DURATION]", "leaves out all events of some instruments, without a status that says so", "at 5m: quiet AAPL for 10m"},
+	doQuiet:      {"quiet", "quiet PATTERNS [for DURATION]", "leaves out all events of some instruments, without a status that says so; the market has so many ticks fewer", "at 5m: quiet AAPL for 10m"},
 	doRate:       {"rate", "rate xN [for D] | constant|poisson [xN] [for D] | burst xN for D [every D] | ramp xN xN in D | square xN xN every D [for D]", "multiplies the ticks per second of the whole market, instead of what an earlier rate did: evenly spaced (constant), without clusters (poisson), for a time again and again (burst), in a ramp, or changing between two factors (square). A ramp stays at its end", "at 14:00: rate burst x20 for 5s every 60s"},
 	doListing:    {"listing", "listing SYMBOL[@VENUE] price P [tick P] [lot N]", "adds an instrument, which trades at once", "at 10m: listing NEWCO price 25.00"},
-	doDelisting:  {"delisting", "delisting PATTERNS [reason TEXT]", "closes instruments for good", "at 20m: delisting NEWCO"},
+	doDelisting:  {"delisting", "delisting PATTERNS [reason TEXT]", "closes instruments for good; the market then has fewer ticks", "at 20m: delisting NEWCO"},
 	doSplit:      {"split", "split PATTERNS N:M", "makes N shares out of M: halts, begins the day anew without prices, and goes on at M/N of the price", "at 10m: split NVDA 10:1"},
 	doBust:       {"bust", "bust PATTERNS last N [correct P%]", "cancels the last N trades (at most 16), or corrects their prices by so much", "at 10m: bust AAPL last 5"},
 	doLock:       {"lock", "lock PATTERNS [for DURATION]", "quotes the bid at the price of the ask, and nothing trades", "at 10m: lock SPY for 5s"},
@@ -323,7 +323,7 @@ func (a *action) parseRate(p *script.Parser) (err error) {
 		}
 	}
 	if a.rate == rampRate || a.rate == squareRate {
-		if a.factor2, err = p.Factor("the second factor", maxFactor); err != nil {
+		if a.factor2, err = p.Factor("the first of two factors", maxFactor); err != nil {
 			return err
 		}
 	}

@@ -193,7 +193,7 @@ func TestScenarioErrors(t *testing.T) {
 		{"at 10:00: rate", "rate must be followed by a factor"},
 		{"at 10:00: rate burst x3", "a burst needs its length"},
 		{"at 10:00: rate burst x3 for 1ms every 10ms", "every must be followed by at least 100ms, got 10ms"},
-		{"at 10:00: rate ramp x1 for 5s", "the second factor must be followed by a factor"},
+		{"at 10:00: rate ramp x1 for 5s", "the first of two factors must be followed by a factor"},
 		{"at 10:00: rate ramp x1 x2", "a ramp needs its length"},
 		{"at 10:00: rate square x1 x2", "square needs the length of both"},
 		{"at 10:00: split AAPL 4", "split must be followed by a ratio"},

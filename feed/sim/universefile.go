@@ -414,7 +414,9 @@ func (r *row) listing(i int) (l listing, err error) {
 	case "yes", "true":
 		l.signed = true
 	case "", "no", "false":
-		l.signed = strings.HasPrefix(text("price", ""), "-")
+		if strings.HasPrefix(text("price", ""), "-") {
+			return l, r.wrong("price", "a negative price takes negative: yes")
+		}
 	default:
 		return l, r.wrong("negative", "want yes or no, got %q", negative)
 	}

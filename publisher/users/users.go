@@ -18,7 +18,7 @@
 //	- name: risk
 //	  san: risk.example.com         # instead of a token: the one name in the certificate of the client
 //
-// A file that has changed is in force within about a second. If it cannot be used, the one before stays in force.
+// A file that has changed is in force within two seconds. If it cannot be used, the one before stays in force.
 package users
 
 import (
@@ -118,11 +118,17 @@ func (f *File) Reload() (int, error) {
 func (f *File) current() *index {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if time.Since(f.read) >= readInterval {
+	if time.Since(f.read) >= readInterval && !changing(f.path) {
 		f.readLocked()
 	}
 	return f.users
 }
+
+// settleTime is how long a file must not have changed before it is read again by itself: half of it may be written.
+const settleTime = 300 * time.Millisecond
+
+// Check reads the file again if that is due. Authorize does that too; a caller of Check sees changes also while nobody connects.
+func (f *File) Check() { f.current() }
 
 // readLocked reads the file.
 func (f *File) readLocked() {
@@ -169,6 +175,16 @@ func newIndex(list []*User, before *index) *index {
 		}
 	}
 	return x
+}
+
+// changing reports whether the file has just been written.
+func changing(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	age := time.Since(info.ModTime())
+	return age >= 0 && age < settleTime
 }
 
 func readFile(path string) ([]byte, error) {
