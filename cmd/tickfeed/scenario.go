@@ -281,10 +281,16 @@ func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
 		switch {
 		case e.Nothing:
 			to = ": NO INSTRUMENT MATCHES"
+		case e.Late:
+			to = ": TOO LATE, its time is over today"
 		case e.Instruments > 0:
 			to = ": " + plural(e.Instruments, "instrument")
 		}
 		log.Info().Msg(printable(fmt.Sprintf("market at %s: %s%s", at.Format("15:04:05.000Z"), e.Rule.Text, to)))
+		return
+	}
+	if e.Late {
+		log.Warn().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Msg("market: the rule is too late, its time is over today")
 		return
 	}
 	log.Info().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments).Msg("market")

@@ -10,12 +10,13 @@ import (
 	"tickfeed/feed/script"
 )
 
-// An Event is something that a scenario or a command has made happen.
+// An Event is something that a scenario or a command has made happen, or that is too late.
 type Event struct {
 	Time        int64 // of the market, in ns since the Unix epoch
 	Rule        *script.Rule
 	Instruments int  // how many it happened to; 0 with an event of the whole market
 	Nothing     bool // it happened to nothing, because no instrument matches
+	Late        bool // it did not happen: its time was over when the rule was added. It happens on the next day, if there is one
 }
 
 // commands are what other goroutines want to happen.
@@ -66,8 +67,8 @@ func (m *Market) command() bool {
 			continue
 		}
 		s.rules = append(s.rules, r)
-		if at, ok := m.first(r); ok {
-			m.plan(r, at<<unitShift, now)
+		if at, ok := m.first(r); ok && !m.plan(r, at<<unitShift, now) && m.config.Happens != nil {
+			m.config.Happens(Event{Time: m.timeOf(now), Rule: r, Late: true})
 		}
 	}
 	for _, name := range m.commands.triggers {
@@ -81,16 +82,18 @@ func (m *Market) command() bool {
 	return s.due(now)
 }
 
-// plan adds a task for a rule that happens at a time, if that is not before now; one that happens again and again is next due after
-// now.
-func (m *Market) plan(r *script.Rule, at, now int64) {
+// plan adds a task for a rule that happens at a time, and returns false if that is before now; one that happens again and again is
+// next due after now.
+func (m *Market) plan(r *script.Rule, at, now int64) bool {
 	again := r.Trigger.When == script.EveryTime
 	if every := units(r.Trigger.After); again && at < now {
 		at += (now - at + every - 1) / every * every
 	}
-	if at >= now {
-		m.stage.add(at, &happening{rule: r, again: again})
+	if at < now {
+		return false
 	}
+	m.stage.add(at, &happening{rule: r, again: again})
+	return true
 }
 
 // setUp prepares for the scenario of the configuration, and for commands.
@@ -255,7 +258,7 @@ func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 		ids = m.matching(a.patterns)
 	}
 	if m.config.Happens != nil {
-		m.config.Happens(Event{m.timeOf(t.at), h.rule, len(ids), a.patterns != nil && len(ids) == 0})
+		m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Instruments: len(ids), Nothing: a.patterns != nil && len(ids) == 0})
 	}
 	if a.patterns == nil || len(ids) > 0 {
 		m.act(a, ids, t.at)

@@ -562,6 +562,11 @@ func TestCommands(t *testing.T) {
 		require.NoError(t, err)
 		m.Do(r)
 	}
+	late, err := script.Parse("late", []byte("at 1ms: calm\nat 6h: calm"), Language)
+	require.NoError(t, err)
+	for _, r := range late.Rules {
+		m.Do(r)
+	}
 	for range 10 {
 		next()
 	}
@@ -570,10 +575,12 @@ func TestCommands(t *testing.T) {
 	assert.Equal(t, feed.StatusHalted, in.Status)
 	assert.Equal(t, "by hand", in.StatusReason)
 	assert.Less(t, time.Duration(in.StatusTime-at), 600*time.Millisecond)
-	require.Len(t, happened, 3)
-	assert.Equal(t, 1, happened[0].Instruments)
-	assert.True(t, happened[1].Nothing)
-	assert.False(t, happened[2].Nothing)
+	require.Len(t, happened, 4)
+	assert.True(t, happened[0].Late)
+	assert.Equal(t, "at 1ms: calm", happened[0].Rule.Text)
+	assert.Equal(t, 1, happened[1].Instruments)
+	assert.True(t, happened[2].Nothing)
+	assert.False(t, happened[3].Nothing || happened[3].Late)
 }
 
 // Each scenario that ships runs, keeps the rules, and does what it says.
