@@ -30,7 +30,7 @@ func TestProgramsThatMisbehave(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			x := Exam{Program: &Command{Args: []string{"sh", "-c", test.script, "{addr}{listen}"}, linger: 200 * time.Millisecond}, Limit: 20 * time.Second, Dir: t.TempDir()}
-			cases, err := Select(append(Cases(), PublisherCases()...), []string{test.id})
+			cases, err := Select(slices.Concat(Cases(), PublisherCases()), []string{test.id})
 			require.NoError(t, err)
 			v := x.Run(t.Context(), cases[0])
 			require.NotNil(t, v.Fault)

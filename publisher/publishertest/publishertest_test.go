@@ -99,8 +99,9 @@ func TestSessions(t *testing.T) {
 		s.Backup()
 		r.Wait(s.Quotes(aapl, 5))
 		s.Restore()
-		r.Wait(s.Quotes(aapl, 3))
+		next := s.Quotes(aapl, 3)
 		r.WaitFor("the numbers that are disowned", func() bool { return r.Subscriber.Ledger().Totals().Disowned == 5 })
+		r.Wait(next) // its position is before that only now
 		assert.Equal(t, fork+3, s.Head())
 		r.Complete(1, fork+3)
 		s.Replace()
