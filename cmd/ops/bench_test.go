@@ -29,8 +29,11 @@ func BenchmarkScrape(b *testing.B) {
 	defer ln.Close()
 	hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version, Client: "bench", Start: codec.Start{Kind: codec.StartLive}})
 	require.NoError(b, err)
-	const subscribers = 10_000
-	for range subscribers {
+	const subscribers, atOnce = 10_000, 500 // of more handshakes than that the publisher may end the oldest
+	for i := range subscribers {
+		for pub.Summary().Subscribers <= i-atOnce {
+			time.Sleep(time.Millisecond)
+		}
 		nc := ln.dial()
 		defer nc.Close()
 		go func() {
