@@ -16,18 +16,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"tickfeed/codec/smallfile"
 )
 
 // Protocol is the ALPN name of the stream.
 const Protocol = "tickfeed/1"
-
-// maxFile bounds a file, in bytes.
-const maxFile = 1 << 20
 
 // A Server names the files of a listener.
 type Server struct {
@@ -243,7 +240,7 @@ func (w *watched[T]) tell(err error) {
 func (w *watched[T]) read() ([][]byte, error) {
 	var files [][]byte
 	for _, path := range w.paths {
-		b, err := read(path)
+		b, err := smallfile.Read(path, "at each handshake")
 		if err != nil {
 			return nil, err
 		}
@@ -255,26 +252,6 @@ func (w *watched[T]) read() ([][]byte, error) {
 // digest returns a string that differs if the files, or the error, do.
 func digest(files [][]byte, err error) string {
 	return fmt.Sprintf("%v\x00", err) + string(bytes.Join(files, []byte{0}))
-}
-
-func read(path string) ([]byte, error) {
-	info, err := os.Stat(path) // before Open, which waits if it is a pipe
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file: it is read again at each handshake", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(b) > maxFile {
-		err = fmt.Errorf("%s is longer than %d bytes: is it the right file?", path, maxFile)
-	}
-	return b, err
 }
 
 func keyPair(certPath, keyPath string, cert, key []byte) (tls.Certificate, error) {

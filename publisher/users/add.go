@@ -36,7 +36,7 @@ const tokenSize = 32
 // as it is. Unless e.SAN is set, Add makes a token, whose SHA-256 is all that is written, and returns it. If the file would not be
 // right, Add returns an error, and does not change it.
 func Add(path string, e Entry) (token codec.Token, err error) {
-	before, err := readFile(path)
+	before, err := read(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

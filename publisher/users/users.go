@@ -26,19 +26,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"time"
 
+	"tickfeed/codec/smallfile"
 	"tickfeed/publisher"
 )
 
 // readInterval is how long what was read of a file is used before the file is read again.
 const readInterval = 500 * time.Millisecond
-
-// maxFile bounds a file, in bytes.
-const maxFile = 1 << 20
 
 // A File is a file of users that may change while it is in use. Its methods are safe for concurrent use.
 type File struct {
@@ -63,7 +60,7 @@ type index struct {
 // reason; it may be nil.
 func Open(path string, changed func(error)) (*File, error) {
 	f := &File{path: path, changed: changed, read: time.Now()}
-	if f.text, f.err = readFile(path); f.err != nil {
+	if f.text, f.err = read(path); f.err != nil {
 		return nil, f.err
 	}
 	list, err := Parse(path, f.text)
@@ -132,7 +129,7 @@ func (f *File) Check() { f.current() }
 
 // readLocked reads the file.
 func (f *File) readLocked() {
-	text, err := readFile(f.path)
+	text, err := read(f.path)
 	f.read = time.Now()
 	if same := err == nil && f.err == nil && bytes.Equal(text, f.text) || err != nil && f.err != nil && err.Error() == f.err.Error(); same {
 		return
@@ -187,22 +184,4 @@ func changing(path string) bool {
 	return age >= 0 && age < settleTime
 }
 
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path) // before Open, which waits if it is a pipe
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file: it is read again while it is in use", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(b) > maxFile {
-		err = fmt.Errorf("%s is longer than %d bytes: is it the right file?", path, maxFile)
-	}
-	return b, err
-}
+func read(path string) ([]byte, error) { return smallfile.Read(path, "while it is in use") }
