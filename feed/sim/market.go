@@ -499,25 +499,37 @@ func (m *Market) quote(out []feed.Tick, id uint32, in *instrument, at int64, r u
 	return m.publish(out, 0, id, in, at)
 }
 
-// trade is the event of one order that meets the quote: its fills, all at the best price, and the remaining
-// quote.
+// trade is the event of one order that meets the quote.
 func (m *Market) trade(out []feed.Tick, id uint32, in *instrument, at int64, r uint64) int {
-	buy := in.order(r, m.pace, &usualFlow) > 0
+	return m.execute(out, id, in, nil, in.order(r, m.pace, &usualFlow) > 0, at)
+}
+
+// execute writes the fills of one order, all at the best price, and the remaining quote. With a habit a fill may be larger than the
+// displayed size: the rest of it was hidden.
+func (m *Market) execute(out []feed.Tick, id uint32, in *instrument, h *habit, buy bool, at int64) int {
 	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
 	left := &in.askSize
 	if !buy {
 		t.Side, t.Price = feed.SideSell, in.bid*in.tickSize
 		left = &in.bidSize
 	}
-	n := 0
+	fills := uint64(moreFills)
+	if h != nil {
+		fills = h.fills
+	}
+	n, r := 0, uint64(0)
 	for more := true; more; {
 		r = m.bits.Uint64()
-		t.Size = *left
-		if r>>40&15 != 0 {
+		switch {
+		case h != nil:
+			t.Size = h.trades[r&1023]
+		case r>>40&15 != 0:
 			t.Size = min(in.dealt(r), *left)
+		default:
+			t.Size = *left
 		}
-		*left -= t.Size
-		more = n+1 < maxFills && *left > 0 && r>>56 < moreFills
+		*left -= min(t.Size, *left)
+		more = n+1 < maxFills && *left > 0 && r>>56 < fills
 		in.tradeID++
 		t.ID = uint64(in.tradeID)
 		t.Conditions = conditions(n > 0 || more, t.Size < int64(in.lot))

@@ -66,34 +66,10 @@ func (h *habit) setScale(in *instrument, l *listing, k float64) {
 	in.marketScale, in.ownScale = float32(market*k), float32(math.Sqrt(max(float64(own*own)-h.dayVariance, 0.1*own*own))*k)
 }
 
-// tradeByHabit is the event of one order that meets the quote. A fill may be larger than the displayed size: the rest of it was
-// hidden.
+// tradeByHabit is the event of one order that meets the quote.
 func (m *Market) tradeByHabit(out []feed.Tick, id uint32, in *instrument, h *habit, at int64) int {
 	h.pause(in, m.arrivals.now, m.bits.Uint64())
-	r := m.bits.Uint64()
-	buy := in.order(r, m.pace, &h.flow) > 0
-	t := feed.Trade{Side: feed.SideBuy, Price: in.ask * in.tickSize}
-	left := &in.askSize
-	if !buy {
-		t.Side, t.Price = feed.SideSell, in.bid*in.tickSize
-		left = &in.bidSize
-	}
-	n := 0
-	for more := true; more; {
-		r = m.bits.Uint64()
-		t.Size = h.trades[r&1023]
-		*left -= min(t.Size, *left)
-		more = n+1 < maxFills && *left > 0 && r>>56 < h.fills
-		in.tradeID++
-		t.ID = uint64(in.tradeID)
-		t.Conditions = conditions(n > 0 || more, t.Size < int64(in.lot))
-		out[n] = t.Tick(feed.InstrumentID(id), at)
-		n++
-	}
-	if *left == 0 {
-		m.exhaust(id, in, buy, r>>36)
-	}
-	return m.publish(out, n, id, in, at)
+	return m.execute(out, id, in, h, in.order(m.bits.Uint64(), m.pace, &h.flow) > 0, at)
 }
 
 // flow returns the flow of parent orders with a memory; foresight is that of Habits.
