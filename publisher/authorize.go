@@ -75,7 +75,7 @@ func (p *Publisher) watch() {
 	}
 }
 
-// narrow makes the line follow the permission of its user, if that has changed, and tells the client. It returns false if it has
+// narrow makes the line follow the permission of its user, if that has changed, and reports it to the client. It returns false if it has
 // not, and an error if the connection must end.
 func (c *conn) narrow() (changed bool, err error) {
 	permit := c.mail.allowed()

@@ -145,6 +145,18 @@ type spy struct {
 // counts is what really happened in a run.
 type counts struct{ ticks, entries, narrowed, refused, goodbyes, denied, gone, jumps, resumed int }
 
+func (c *counts) add(o *counts) {
+	c.ticks += o.ticks
+	c.entries += o.entries
+	c.narrowed += o.narrowed
+	c.refused += o.refused
+	c.goodbyes += o.goodbyes
+	c.denied += o.denied
+	c.gone += o.gone
+	c.jumps += o.jumps
+	c.resumed += o.resumed
+}
+
 // Times within which what changes is in force.
 const (
 	followTime = 1100 * time.Millisecond // a new permission
@@ -494,15 +506,7 @@ func TestNothingForbiddenLeaves(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := spyOn(t, seed)
-				total.ticks += c.ticks
-				total.entries += c.entries
-				total.narrowed += c.narrowed
-				total.refused += c.refused
-				total.denied += c.denied
-				total.gone += c.gone
-				total.jumps += c.jumps
-				total.resumed += c.resumed
+				total.add(spyOn(t, seed))
 			})
 		})
 	}
@@ -567,14 +571,7 @@ func spyOn(t *testing.T, seed uint64) *counts {
 	}
 	sum := new(counts)
 	for _, c := range all {
-		sum.ticks += c.ticks
-		sum.entries += c.entries
-		sum.narrowed += c.narrowed
-		sum.refused += c.refused
-		sum.denied += c.denied
-		sum.gone += c.gone
-		sum.jumps += c.jumps
-		sum.resumed += c.resumed
+		sum.add(c)
 	}
 	return sum
 }

@@ -98,7 +98,7 @@ func TestMadeUpSessions(t *testing.T) {
 	}
 }
 
-// Wherever a client starts, and whoever else is connected, it accounts for every number of the sessions that are made up.
+// A client accounts for every number of the sessions that are made up, from each start, and beside other clients.
 func TestMadeUpSessionsForEveryStart(t *testing.T) {
 	for _, script := range []string{"at seq 1000: restart session", "for other at seq 1000: rewind session 50", "at 60ms: rewind session 300", "at seq 1000: replace session\nat seq 1200: rewind session 10"} {
 		for _, start := range []codec.Start{{}, {Kind: codec.StartLive}, {Kind: codec.StartBeginning}, {Kind: codec.StartSeq, Value: 3}} {
