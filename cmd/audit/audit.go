@@ -1,6 +1,6 @@
 // Package audit is what the three auditors of ticks have in common: the hash by which they recognise a tick. It shares no code
-// with what they judge. Their books differ: the demo's have an outcome for each subscriber and number, those of package exam the
-// times between which a number was published, and those of exam/processes the sessions to which a subscriber may jump.
+// with what they judge. Their books differ: the demo's have an outcome for each subscriber and number, those of package simulation the
+// times between which a number was published, and those of processes the sessions to which a subscriber may jump.
 package audit
 
 import "tickfeed/feed"

@@ -1,207 +1,354 @@
 package exam
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"maps"
 	"os"
-	"sync/atomic"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"tickfeed/codec"
-	"tickfeed/feed"
-	"tickfeed/subscriber"
 )
 
-// A client is a simulated application with a subscriber and a witness. It may be killed and restarted.
-type client struct {
-	w       *world
-	name    string
-	cfg     subscriber.Config
-	changes bool // its filter changes
-	rand    *rand.Rand
-
-	sub     *subscriber.Subscriber
-	witness *Witness
-	cancel  context.CancelFunc
-	done    chan struct{}
-	err     error // of Run, after done
-
-	nap        atomic.Int64 // how long the handler takes, ns
-	state      atomic.Pointer[feed.State]
-	connState  atomic.Int64 // the last subscriber.ConnState
-	ended      atomic.Uint64
-	undefined  atomic.Bool // a tick came whose definition is in the damaged part of the journal
-	delivered  uint64      // by subscribers that were killed; so are the next two
-	reconnects uint64
+// A Program is a client or a publisher under exam.
+type Program interface {
+	// Start starts the program.
+	Start(ctx context.Context, o Orders) (Process, error)
 }
 
-// newClient returns client i. Clients subscribe in several ways, in turn.
-func (w *world) newClient(i int) *client {
-	c := &client{w: w, name: fmt.Sprintf("client%d", i), rand: w.chance(100 + uint64(i))}
-	c.cfg = subscriber.Config{
-		Addrs: w.addrs, Client: c.name, Dial: w.net.From(c.name).Dial, Now: w.now, Seed: c.rand.Uint64(),
-		// Intervals differ so that no two timers ring at the same instant.
-		Heartbeat:  w.heartbeat + time.Duration(i)*1_000_037,
-		MaxBackoff: 3 * time.Second,
-		BatchSize:  1 + c.rand.IntN(300),
-		Start:      codec.Start{Kind: codec.StartBeginning},
-	}
-	switch i % 7 {
-	case 1:
-		c.cfg.Start = codec.Start{Kind: codec.StartKind(c.rand.IntN(2))} // snapshot or live
-	case 2:
-		c.cfg.Filter = []string{"A*", "B01"}
-	case 3:
-		c.cfg.Slow, c.cfg.MaxLag = codec.SlowLatest, 300*time.Millisecond
-		if c.rand.IntN(3) == 0 {
-			c.cfg.Filter = []string{"B*"}
-		}
-	case 4:
-		if w.plan.Dir != "" {
-			c.cfg.PositionFile = fmt.Sprintf("%s/%s-%d", w.plan.Dir, c.name, w.plan.Seed)
-		}
-	case 5:
-		c.cfg.Filter, c.changes = []string{"C0?"}, true
-	case 6:
-		c.cfg.Slow, c.cfg.MaxLag = codec.SlowDisconnect, 300*time.Millisecond
-		c.cfg.Start = codec.Start{Kind: codec.StartSeq, Value: 1}
-	}
-	return c
+// Orders say what one run of a program does. A Program passes on what it has abilities for.
+type Orders struct {
+	Addr      string   // address of the publisher, HOST:PORT
+	Stdin     []byte   // instead of Addr: the bytes of a connection, hello first
+	Files     []string // instead of Addr: files with the bytes of one connection each, hello first
+	Filter    codec.Filter
+	From      string // snapshot, live, beginning, seq:N or time:T
+	Slow      string // all, latest or disconnect
+	StateFile string // file that holds the position, and is kept up to date
+	Token     string
+	MaxOutput int // bytes that the client may print, lineCost more for each line; 0 for maxOutput
+
+	// For publishers.
+	Listen    string   // HOST:PORT; a publisher may print any amount, which is thrown away
+	Journal   string   // directory
+	Retain    string   // bytes that the journal keeps; empty for all
+	TokenFile string   // file with the credentials that clients must have; empty for none
+	Input     *os.File // standard input: ticks
 }
 
-func (c *client) start() error {
-	s, err := subscriber.New(c.cfg)
-	if err != nil {
-		return err
-	}
-	c.sub, c.witness = s, c.w.audit.Witness(c.name, s)
-	if c.changes || len(c.cfg.Filter) > 0 {
-		c.witness.Merged = mergedWithin
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel, c.done = cancel, make(chan struct{})
-	go func() {
-		defer close(c.done)
-		c.err = s.Run(ctx, c.handle)
-		if ctx.Err() == nil {
-			c.w.fail(fmt.Errorf("%s: Run returned: %w", c.name, c.err))
-		}
-	}()
-	return nil
+// A Process is a running program.
+type Process interface {
+	// Lines returns the lines printed so far, and a channel that is closed when there are more, or the process has ended.
+	Lines() (lines []string, more <-chan struct{})
+	// Done is closed when the process has ended and all its lines are there. A process that has ended leaves what it has
+	// started some seconds to print the rest.
+	Done() <-chan struct{}
+	// Err returns how the process ended: nil for exit code 0.
+	Err() error
+	// Stop asks the process to end, as SIGTERM does.
+	Stop()
+	// Kill ends the process at once.
+	Kill()
+	// Said returns the end of what the process printed for people.
+	Said() string
 }
 
-func (c *client) handle(b *subscriber.Batch) error {
-	if err := c.witness.Take(c.sub, b); err != nil {
-		c.w.fail(err)
-		return err
-	}
-	if b.Change != nil {
-		c.change(b.Change)
-	} else if d := c.nap.Load(); d > 0 {
-		c.w.happen(ClientNap)
-		time.Sleep(time.Duration(d))
-	}
-	if c.w.finishing.Load() {
-		c.state.Store(b.State.Clone())
-	}
-	return nil
+// A Placeholder may stand in a command; in each case something else takes its place.
+type Placeholder struct{ Name, Is string }
+
+// Placeholders lists what the command of a client may contain.
+var Placeholders = []Placeholder{
+	{"{addr}", "address of the publisher, HOST:PORT"},
+	{"{filter}", "patterns of symbols with commas between them; empty for everything"},
+	{"{from}", "where to start without a position: snapshot, live, beginning or seq:N"},
+	{"{slow}", "slow-consumer policy: all, latest or disconnect"},
+	{"{state-file}", `file with the position, {"lineage":[{"session":"…","first":N},…],"next":N}, read at the start and kept up to date; empty if the case needs none`},
+	{"{token}", "the id of the case, for the hello"},
+	{"{files}", "with --bytes: files with the bytes of one connection each, in this order"},
 }
 
-func (c *client) change(b *subscriber.Change) {
-	c.connState.Store(int64(b.State))
-	if len(b.Lost) > 0 && b.Reason == codec.GoneExpired {
-		c.w.happen(Expired)
+// PublisherPlaceholders lists what the command of a publisher may contain.
+var PublisherPlaceholders = []Placeholder{
+	{"{listen}", "address to listen on, HOST:PORT; another one for each start"},
+	{"{journal}", "directory, empty at the first start of a case, for what the publisher keeps between two starts"},
+	{"{retain}", "bytes of ticks that are kept in the journal; empty, except in the cases of retention, for all"},
+	{"{token-file}", "file with the credentials that a hello must have as its token; empty, except in the case of credentials, for none"},
+}
+
+// A Command is a program that is started as a process. Placeholders in its arguments are replaced. An argument in which
+// an empty value stands is left out, together with a flag before it that would then lack its value.
+type Command struct {
+	Args []string
+	Path string // of the program; if empty, Args[0] is looked up
+
+	linger time.Duration // 0 for lingerTime
+}
+
+// Has reports whether the command contains placeholder, for example "{addr}".
+func (c *Command) Has(placeholder string) bool {
+	return slices.ContainsFunc(c.Args, func(a string) bool { return strings.Contains(a, placeholder) })
+}
+
+// braces is the form of a placeholder. ${name} belongs to a shell.
+var braces = regexp.MustCompile(`\$?\{[A-Za-z][A-Za-z0-9_-]*\}`)
+
+// Unknown returns an error if args have something of the form of a placeholder that is not among known.
+func Unknown(args []string, known []Placeholder) error {
+	var names []string
+	for _, k := range known {
+		names = append(names, k.Name)
 	}
-	if len(b.Withheld) > 0 {
-		c.w.happen(Withheld)
-	}
-	var refused *subscriber.RefusedError
-	if errors.As(b.Err, &refused) && refused.Code == codec.CodeSlow {
-		c.w.happen(TooSlow)
-	}
-	if errors.As(b.Err, new(*feed.UndefinedError)) {
-		c.undefined.Store(true)
-	}
-	if b.End {
-		c.ended.Store(b.Final)
-	}
-	if c.w.plan.Log != nil {
-		what := fmt.Sprintf("%s: %v next %d", c.name, b.State, c.sub.Position().Next)
-		for _, ns := range []struct {
-			name string
-			n    []subscriber.Numbers
-		}{{"withheld", b.Withheld}, {"lost", b.Lost}, {"disowned", b.Disowned}} {
-			if len(ns.n) > 0 {
-				what += fmt.Sprintf(" %s %v", ns.name, ns.n)
+	for _, arg := range args {
+		for _, found := range braces.FindAllString(arg, -1) {
+			if !strings.HasPrefix(found, "$") && !slices.Contains(names, found) {
+				return fmt.Errorf("there is no placeholder %s, only %s; braces that belong to the program need a space, as in { x }", found, strings.Join(names, ", "))
 			}
 		}
-		if b.Err != nil {
-			what += ": " + b.Err.Error()
-		}
-		c.w.log("%s", what)
-	}
-}
-
-// stop ends the subscriber and judges it.
-func (c *client) stop() error {
-	c.cancel()
-	<-c.done
-	c.delivered += c.witness.Delivered
-	c.reconnects += uint64(c.sub.Status().Reconnects)
-	if !c.changes && len(c.cfg.Filter) > 0 && !c.w.damaged.Load() { // the symbols of damaged numbers are not known
-		c.witness.Wants = func(symbol string) bool { return matches(c.cfg.Filter, symbol) }
-	}
-	return c.witness.Judge(c.sub)
-}
-
-// kill ends the subscriber as if its process had been killed, and starts another with the position file as it
-// was at that time.
-func (c *client) kill() error {
-	file := c.cfg.PositionFile
-	saved, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := c.stop(); err != nil {
-		return err
-	}
-	was := c.sub.Position()
-	if saved == nil {
-		err = os.Remove(file)
-		if errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-	} else {
-		err = os.WriteFile(file, saved, 0o600)
-	}
-	if err != nil {
-		return err
-	}
-	c.w.happen(ClientKill)
-	c.reconnects++ // the next welcome is the new process's first
-	if err := c.start(); err != nil {
-		return err
-	}
-	if held := c.sub.Position(); held.Lineage.Current() == was.Lineage.Current() && held.Next > was.Next {
-		return fmt.Errorf("%s: started again at %d, the application had numbers up to %d", c.name, held.Next, was.Next)
 	}
 	return nil
 }
 
-// well returns an error unless the client has everything up to head, and reports so.
-func (c *client) well(head uint64) error {
-	s := c.sub.Status()
+// ShownBy and PublisherShownBy say by which placeholder the command of a client, or of a publisher, shows that it has an ability.
+// The other abilities are those of every program that does not lack them.
+var (
+	ShownBy          = map[Ability]string{Filters: "{filter}", Starts: "{from}", Policies: "{slow}", StateFile: "{state-file}"}
+	PublisherShownBy = map[Ability]string{Journal: "{journal}", Retention: "{retain}", Tokens: "{token-file}"}
+)
+
+// Lacks returns the abilities that the command of a client cannot use, because the placeholder that asks for them is missing.
+func (c *Command) Lacks() []Ability { return c.without(ShownBy) }
+
+// PublisherLacks is Lacks for the command of a publisher.
+func (c *Command) PublisherLacks() []Ability { return c.without(PublisherShownBy) }
+
+func (c *Command) without(shownBy map[Ability]string) (lacks []Ability) {
+	for _, a := range slices.Sorted(maps.Keys(shownBy)) {
+		if !c.Has(shownBy[a]) {
+			lacks = append(lacks, a)
+		}
+	}
+	return lacks
+}
+
+func (c *Command) args(o Orders) []string {
+	values := map[string]string{
+		"{addr}": o.Addr, "{filter}": strings.Join(o.Filter, ","), "{from}": o.From, "{slow}": o.Slow, "{state-file}": o.StateFile, "{token}": o.Token,
+		"{listen}": o.Listen, "{journal}": o.Journal, "{retain}": o.Retain, "{token-file}": o.TokenFile,
+	}
+	var out []string
+	for i, arg := range c.Args {
+		if arg == "{files}" {
+			out = append(out, o.Files...)
+			continue
+		}
+		filled, empty := arg, false
+		for name, value := range values {
+			if strings.Contains(arg, name) {
+				empty = empty || value == ""
+				filled = strings.ReplaceAll(filled, name, value)
+			}
+		}
+		switch {
+		case !empty:
+			out = append(out, filled)
+		case strings.HasPrefix(arg, "{") && i > 1 && len(out) > 1 && strings.HasPrefix(c.Args[i-1], "-") && out[len(out)-1] == c.Args[i-1] && !strings.Contains(c.Args[i-1], "="):
+			out = out[:len(out)-1]
+		}
+	}
+	return out
+}
+
+// Bounds of what a program may print in a case.
+const (
+	maxOutput  = 16 << 20 // with lineCost for each line
+	maxPerTick = 1 << 10  // more for each tick of a case that takes time
+	lineCost   = 64       // about what a line takes in memory besides its text
+	maxLine    = 1 << 20
+	maxSaid    = 4 << 10
+	endTime    = 5 * time.Second // time that a program has to end after SIGTERM; then it is killed
+)
+
+// lingerTime is how long the output of a program that has ended may stay open, because the program has started another one
+// that holds it. It is longer than endTime, so that a client in a wrapper has its time to end.
+const lingerTime = endTime + time.Second
+
+// Start implements Program.
+func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
+	args := c.args(o)
+	if len(args) == 0 {
+		return nil, errors.New("the command is empty")
+	}
+	p := &process{Output: NewOutput(), cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
+	if c.Path != "" {
+		p.cmd.Path, p.cmd.Err = c.Path, nil
+	}
+	ownGroup(p.cmd)
+	p.cmd.Cancel = func() error { return signalGroup(p.cmd, os.Kill) }
+	p.cmd.WaitDelay = cmp.Or(c.linger, lingerTime)
+	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
 	switch {
-	case s.Next != head:
-		return fmt.Errorf("%s: next is %d, want %d (%v, %s)", c.name, s.Next, head, s.State, c.sub.Position().Lineage.Current().ID)
-	case s.Mode != c.w.mode:
-		return fmt.Errorf("%s: the mode is %v, want %v", c.name, s.Mode, c.w.mode)
-	case s.Head != head || s.LagTicks != 0:
-		return fmt.Errorf("%s: the head is %d and the lag %d, want %d and 0", c.name, s.Head, s.LagTicks, head)
-	case s.State != subscriber.Live && s.State != subscriber.Ended:
-		return fmt.Errorf("%s: is %v at %d", c.name, s.State, s.Next)
+	case o.Input != nil:
+		p.cmd.Stdin = o.Input
+	case o.Stdin != nil:
+		p.cmd.Stdin = strings.NewReader(string(o.Stdin))
 	}
-	return nil
+	most := cmp.Or(o.MaxOutput, maxOutput)
+	lines := &lineWriter{out: p.Output, most: most, room: most, excess: p.Kill}
+	if o.Listen == "" {
+		p.cmd.Stdout = lines
+	}
+	p.cmd.Stderr = &p.said
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		err := p.cmd.Wait()
+		lines.end()
+		switch {
+		case lines.err != nil:
+			err = lines.err
+		case errors.Is(err, exec.ErrWaitDelay):
+			err = errLeftBehind
+		}
+		p.Output.End(err)
+	}()
+	return p, nil
+}
+
+// errLeftBehind says how a program ended that is a wrapper of another one, and has not waited for it.
+var errLeftBehind = errors.New("exit status 0, and what it has started still holds its output open: a wrapper must wait for the program, or become it by exec")
+
+// An excessError says why the exam has ended a client.
+type excessError struct{ did string }
+
+func (e *excessError) Error() string { return "the exam has ended the client, which printed " + e.did }
+
+type process struct {
+	*Output
+	cmd  *exec.Cmd
+	said tail
+}
+
+func (p *process) Stop() {
+	_ = signalGroup(p.cmd, stopSignal)
+}
+
+func (p *process) Kill() { _ = signalGroup(p.cmd, os.Kill) }
+
+func (p *process) Said() string { return p.said.String() }
+
+// An Output collects the lines of a client. Its methods are safe for concurrent use.
+type Output struct {
+	mu    sync.Mutex
+	lines []string
+	more  chan struct{}
+	done  chan struct{}
+	err   error
+}
+
+// NewOutput returns an output without lines.
+func NewOutput() *Output { return &Output{more: make(chan struct{}), done: make(chan struct{})} }
+
+// Lines and Done are those of Process.
+func (p *Output) Lines() ([]string, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lines[:len(p.lines):len(p.lines)], p.more
+}
+
+// Done is described with Lines.
+func (p *Output) Done() <-chan struct{} { return p.done }
+
+// Err returns the error of End.
+func (p *Output) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Add adds a line.
+func (p *Output) Add(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lines = append(p.lines, line)
+	close(p.more)
+	p.more = make(chan struct{})
+}
+
+// End notes that the client has ended; err says how. It is called once.
+func (p *Output) End(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+	close(p.more)
+	p.more = make(chan struct{})
+	close(p.done)
+}
+
+// A lineWriter adds what is written to it to an Output, line by line. Its error is an *excessError, after which nothing more
+// is added.
+type lineWriter struct {
+	out        *Output
+	most, room int    // what may be written, and what may still be
+	excess     func() // is called before the error is returned
+	part       []byte // of a line whose end has not come
+	err        error
+}
+
+// Write implements io.Writer.
+func (w *lineWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for w.err == nil {
+		line, rest, whole := bytes.Cut(b, []byte("\n"))
+		switch cost := len(w.part) + len(line) + lineCost; {
+		case len(w.part)+len(line) > maxLine:
+			w.err = &excessError{fmt.Sprintf("a line of more than %d MiB", maxLine>>20)}
+		case cost > w.room:
+			w.err = &excessError{fmt.Sprintf("more than %d MiB, with %d bytes for the end of each line", w.most>>20, lineCost)}
+		case !whole:
+			w.part = append(w.part, line...)
+			return n, nil
+		default:
+			w.room -= cost
+			w.out.Add(string(bytes.TrimSuffix(append(w.part, line...), []byte("\r"))))
+			w.part, b = w.part[:0], rest
+		}
+	}
+	w.excess()
+	return 0, w.err
+}
+
+// end adds a last line without an end.
+func (w *lineWriter) end() {
+	if w.err == nil && len(w.part) > 0 {
+		_, _ = w.Write([]byte("\n"))
+	}
+}
+
+// A tail keeps the last maxSaid bytes written to it.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	t.b = t.b[max(0, len(t.b)-maxSaid):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
 }

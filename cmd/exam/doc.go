@@ -1,12 +1,14 @@
-// Package exam examines the feed: it runs publishers and subscribers through everything that can go wrong, and judges
-// the result.
+// Package exam is the exam for subscribers and publishers in any language. A [Case] says what a publisher sends to a client and what
+// the client must print (codec/CLIENT.md, "What a client prints"), a [Program] is under exam, [Run] lets it sit
+// a case, and the judge compares what it printed, line by line and field by field.
 //
-//   - An [Auditor] receives every tick that was published, every tick that a subscriber received, and every publish time that was
-//     sent, and finds contradictions: two ticks or two times under one number, an order broken, a number in no account or in
-//     two.
-//   - [Simulate] is a small world in virtual time, with a network, disks and applications that fail by a seeded schedule, at the
-//     end of which everything must be well again. It counts the faults that happened and the [State]s that were seen. What the
-//     publisher sends is read by PROTOCOL.md alone, and so is one of the subscribers written.
+//	Cases ──> Run: [publisher that plays the case] <── TCP ──> [client] ──> lines ──> judge ──> Verdict
 //
-// Simulate is made for a testing/synctest bubble, where an hour takes a fraction of a second.
+// The cases of the golden streams need no time: each connection is a fixed sequence of bytes. Those that take time are
+// files of the directory cases, which [ParseCase] reads: what must happen, and a script of package lab.
+//
+// The same for publishers: [PublisherCases] start a publisher, give it ticks, and play the subscribers, which judge every
+// message by codec/PROTOCOL.md (codec/PUBLISHER.md, "The contract of the exam").
+//
+//	PublisherCases ──> Run: ticks ──> [publisher] <── TCP ──> [lines, which judge] ──> book of all that was sent ──> Verdict
 package exam

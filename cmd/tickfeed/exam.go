@@ -18,11 +18,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"tickfeed/cmd/conform"
+	"tickfeed/cmd/exam"
 	"tickfeed/codec/recording"
 )
 
-func abilityNames(abilities []conform.Ability) string {
+func abilityNames(abilities []exam.Ability) string {
 	var names []string
 	for _, a := range abilities {
 		names = append(names, string(a))
@@ -54,14 +54,14 @@ var examFlags = []string{
 
 // examPublishFlags returns how exam --self --publisher starts the publisher of this program, which lacks abilities. One with a
 // journal has little memory, so that it reads the journal.
-func examPublishFlags(lacks ...conform.Ability) []string {
+func examPublishFlags(lacks ...exam.Ability) []string {
 	flags := []string{"publish", "--listen", "{listen}", "--token-file", "{token-file}", "--log-level", "error", "--log-format", "console"}
-	if slices.Contains(lacks, conform.Input) {
+	if slices.Contains(lacks, exam.Input) {
 		flags = append(flags, "--instruments", "20")
 	} else {
 		flags = append(flags, "-")
 	}
-	if slices.Contains(lacks, conform.Journal) {
+	if slices.Contains(lacks, exam.Journal) {
 		return flags
 	}
 	return append(flags, "--journal", "{journal}", "--append", "--retain", "{retain}", "--memory", "1MiB")
@@ -69,7 +69,7 @@ func examPublishFlags(lacks ...conform.Ability) []string {
 
 func (p *program) examCommand() *cobra.Command {
 	var o examOptions
-	places := func(all []conform.Placeholder) string {
+	places := func(all []exam.Placeholder) string {
 		var b strings.Builder
 		for _, x := range all {
 			fmt.Fprintf(&b, "  %-12s  %s\n", x.Name, strings.Join(strings.Split(wrap(x.Is, columns-16, ""), "\n"), "\n"+strings.Repeat(" ", 16)))
@@ -95,7 +95,7 @@ ended if the exam itself is killed. Begin with --case good-plain, which needs
 These placeholders in ARG are replaced for each case, and others are refused; { x } is none, and ${x} belongs to a
 shell. An argument that would be empty is left out, together with a flag before it:
 
-` + places(conform.Placeholders) + `
+` + places(exam.Placeholders) + `
 With --bytes nothing is connected: the client reads the bytes of a connection, hello first, from standard
 input or, if {files} stands in ARG, from files, one connection each.
 
@@ -110,7 +110,7 @@ sends (codec/PUBLISHER.md). It publishes the ticks that come on standard input, 
 prints them, or --lacks input and has a source of its own. Its standard output is thrown away. The exam ends it
 with SIGTERM, kills it and starts it again:
 
-` + places(conform.PublisherPlaceholders) + `
+` + places(exam.PublisherPlaceholders) + `
 Begin with --case welcome-fields.`,
 		Example: `  tickfeed exam --self
   tickfeed exam --case good-plain -- ./my-client {addr} {from}
@@ -133,11 +133,11 @@ Begin with --case welcome-fields.`,
 		f.BoolVar(&o.publisher, "publisher", false, "examine a publisher")
 		f.BoolVar(&o.self, "self", false, "examine the subscribe command of this program, or with --publisher its publish command")
 		f.BoolVar(&o.bytes, "bytes", false, "give the client bytes on standard input or in {files}, not a connection")
-		f.StringSliceVar(&o.lacks, "lacks", nil, "the program lacks these `ABILITIES`; cases that need one do not count: "+abilityNames(conform.Abilities)+"; of a publisher: "+abilityNames(conform.PublisherAbilities))
+		f.StringSliceVar(&o.lacks, "lacks", nil, "the program lacks these `ABILITIES`; cases that need one do not count: "+abilityNames(exam.Abilities)+"; of a publisher: "+abilityNames(exam.PublisherAbilities))
 	})
 	group(cmd, "Cases", func(f *pflag.FlagSet) {
 		f.StringSliceVar(&o.cases, "case", nil, "run the cases whose id matches `PATTERN`, which may contain * and ?, or those of a file or a directory of your own; can be repeated")
-		f.DurationVar(&o.limit, "limit", conform.DefaultLimit, "longest time that a case may take, with every start and the end of the program")
+		f.DurationVar(&o.limit, "limit", exam.DefaultLimit, "longest time that a case may take, with every start and the end of the program")
 		countVar(f, &o.parallel, "parallel", 0, "run `N` cases at the same time (default: two for each processor)")
 		f.BoolVar(&o.list, "list", false, "list the cases")
 		f.StringVar(&o.show, "show", "", "print the hello and the lines that the case `ID` expects")
@@ -174,11 +174,11 @@ func (p *program) exam(cmd *cobra.Command, o *examOptions, args []string) error 
 }
 
 // all returns the cases for the kind of program.
-func (o *examOptions) all() []*conform.Case {
+func (o *examOptions) all() []*exam.Case {
 	if o.publisher {
-		return conform.PublisherCases()
+		return exam.PublisherCases()
 	}
-	return conform.Cases()
+	return exam.Cases()
 }
 
 // check refuses flags that contradict each other.
@@ -203,7 +203,7 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	case cmd.Flags().Changed("parallel") && o.parallel < 1:
 		return usage("--parallel must be at least 1")
 	}
-	c := conform.Command{Args: args}
+	c := exam.Command{Args: args}
 	switch {
 	case len(args) == 0:
 	case o.publisher && !c.Has("{listen}"):
@@ -220,19 +220,19 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 	case !o.bytes && c.Has("{files}"):
 		return usage("{files} is for --bytes")
 	}
-	places := conform.Placeholders
+	places := exam.Placeholders
 	if o.publisher {
-		places = conform.PublisherPlaceholders
+		places = exam.PublisherPlaceholders
 	}
-	if err := conform.Unknown(args, places); err != nil {
+	if err := exam.Unknown(args, places); err != nil {
 		return usage("%w", err)
 	}
-	abilities, of := conform.Abilities, "a client"
+	abilities, of := exam.Abilities, "a client"
 	if o.publisher {
-		abilities, of = conform.PublisherAbilities, "a publisher"
+		abilities, of = exam.PublisherAbilities, "a publisher"
 	}
 	for _, a := range o.lacks {
-		if !slices.Contains(abilities, conform.Ability(a)) {
+		if !slices.Contains(abilities, exam.Ability(a)) {
 			return usage("--lacks %s: the abilities of %s are %s", a, of, abilityNames(abilities))
 		}
 	}
@@ -240,7 +240,7 @@ func (o *examOptions) check(cmd *cobra.Command, args []string) error {
 }
 
 // byID returns the case named by flag.
-func (o *examOptions) byID(flag, id string) (*conform.Case, error) {
+func (o *examOptions) byID(flag, id string) (*exam.Case, error) {
 	for _, c := range o.all() {
 		if c.ID == id {
 			return c, nil
@@ -259,16 +259,16 @@ func (o *examOptions) command(args string) string {
 
 // A listedCase is a case in the list.
 type listedCase struct {
-	ID          string            `json:"case"`
-	Chapter     string            `json:"chapter"`
-	Rule        string            `json:"rule"`
-	Section     string            `json:"section"`
-	Connections int               `json:"connections,omitempty"` // 0: as many as it takes
-	Script      string            `json:"script,omitempty"`
-	Needs       []conform.Ability `json:"needs,omitempty"`
+	ID          string         `json:"case"`
+	Chapter     string         `json:"chapter"`
+	Rule        string         `json:"rule"`
+	Section     string         `json:"section"`
+	Connections int            `json:"connections,omitempty"` // 0: as many as it takes
+	Script      string         `json:"script,omitempty"`
+	Needs       []exam.Ability `json:"needs,omitempty"`
 }
 
-func (p *program) listCases(o *examOptions, cases []*conform.Case) error {
+func (p *program) listCases(o *examOptions, cases []*exam.Case) error {
 	var b bytes.Buffer
 	lines := json.NewEncoder(&b)
 	s := p.screen(p.stdout)
@@ -292,9 +292,9 @@ func (p *program) listCases(o *examOptions, cases []*conform.Case) error {
 	return output(err)
 }
 
-func (p *program) showCase(o *examOptions, cases []*conform.Case) error {
-	var c *conform.Case
-	if i := slices.IndexFunc(cases, func(c *conform.Case) bool { return c.ID == o.show }); i >= 0 {
+func (p *program) showCase(o *examOptions, cases []*exam.Case) error {
+	var c *exam.Case
+	if i := slices.IndexFunc(cases, func(c *exam.Case) bool { return c.ID == o.show }); i >= 0 {
 		c = cases[i]
 	} else {
 		var err error
@@ -343,10 +343,10 @@ func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
 		return fmt.Errorf("--judge: %w", err)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(printed), "\n"), "\n")
-	x := conform.Exam{Lacks: o.lacking()}
-	v := conform.Verdict{Case: c, ID: c.ID, Outcome: conform.Passed}
-	if v.Fault = conform.Judge(x.Wants(c), lines); v.Fault != nil {
-		v.Outcome = conform.Failed
+	x := exam.Exam{Lacks: o.lacking()}
+	v := exam.Verdict{Case: c, ID: c.ID, Outcome: exam.Passed}
+	if v.Fault = exam.Judge(x.Wants(c), lines); v.Fault != nil {
+		v.Outcome = exam.Failed
 	}
 	if err := p.printVerdict(o, &v, true); err != nil {
 		return err
@@ -360,16 +360,16 @@ func (p *program) judgeLines(ctx context.Context, o *examOptions) error {
 // maxJudged bounds the output of a client that --judge reads.
 const maxJudged = 64 << 20
 
-func (o *examOptions) lacking() (lacks []conform.Ability) {
+func (o *examOptions) lacking() (lacks []exam.Ability) {
 	for _, a := range o.lacks {
-		lacks = append(lacks, conform.Ability(a))
+		lacks = append(lacks, exam.Ability(a))
 	}
 	return lacks
 }
 
 // serveCases plays cases to clients until it is interrupted.
-func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*conform.Case) error {
-	cases = slices.DeleteFunc(slices.Clone(cases), func(c *conform.Case) bool { return c.Drive != nil })
+func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*exam.Case) error {
+	cases = slices.DeleteFunc(slices.Clone(cases), func(c *exam.Case) bool { return c.Drive != nil })
 	if len(cases) == 0 {
 		return usage("--serve plays the cases of bytes; those that were chosen need a client that the exam starts")
 	}
@@ -379,7 +379,7 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*confo
 	}
 	p.notef("playing the %d cases of bytes on %s: the token of a client names its case, without one they come in order", len(cases), listenName(ln))
 	var failed error
-	server := conform.Server{Cases: cases, Limit: o.limit, Played: func(played conform.Played) {
+	server := exam.Server{Cases: cases, Limit: o.limit, Played: func(played exam.Played) {
 		o.served++
 		line := "no case"
 		if played.Case != nil {
@@ -406,13 +406,13 @@ func (p *program) serveCases(ctx context.Context, o *examOptions, cases []*confo
 	return err
 }
 
-func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.Case, args []string) error {
+func (p *program) examine(ctx context.Context, o *examOptions, cases []*exam.Case, args []string) error {
 	if o.junit != "" && o.junit != "-" {
 		if err := recording.Check(o.junit, o.force); err != nil {
 			return usage("--junit: %w", err)
 		}
 	}
-	x := conform.Exam{Lacks: o.lacking(), Limit: o.limit}
+	x := exam.Exam{Lacks: o.lacking(), Limit: o.limit}
 	if o.self {
 		exe, err := os.Executable()
 		if err != nil {
@@ -424,33 +424,33 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 		}
 		args = append([]string{exe}, flags...)
 	}
-	command := &conform.Command{Args: args}
+	command := &exam.Command{Args: args}
 	if _, err := exec.LookPath(args[0]); err != nil {
 		return unstartable(args[0], err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	x.Program = startedOrEnd{command, func(err error) { cancel(unstartable(args[0], err)) }}
-	x.Way = conform.ByTCP
+	x.Way = exam.ByTCP
 	switch {
 	case o.publisher:
 		x.Lacks = append(x.Lacks, command.PublisherLacks()...)
 	case !o.bytes:
 		x.Lacks = append(x.Lacks, command.Lacks()...)
 	case o.bytes && command.Has("{files}"):
-		x.Way = conform.ByFiles
+		x.Way = exam.ByFiles
 	case o.bytes:
-		x.Way = conform.ByStdin
+		x.Way = exam.ByStdin
 	}
 	done := 0
 	var doing string
 	stop := p.progress(func() string { return doing })
 	var failed error
-	verdicts := x.RunAll(ctx, cases, o.parallel, func(v conform.Verdict) {
+	verdicts := x.RunAll(ctx, cases, o.parallel, func(v exam.Verdict) {
 		done++
 		stop()
 		doing = fmt.Sprintf("%d of %d cases", done, len(cases))
-		if o.json || v.Outcome == conform.Failed {
+		if o.json || v.Outcome == exam.Failed {
 			if failed = errors.Join(failed, p.printVerdict(o, &v, len(o.cases) > 0)); failed != nil {
 				cancel(failed)
 			}
@@ -467,7 +467,7 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 	}
 	if o.junit != "" {
 		var b bytes.Buffer
-		err = errors.Join(err, conform.WriteJUnit(&b, verdicts), p.writeResult("--junit", o.junit, o.force, b.Bytes()))
+		err = errors.Join(err, exam.WriteJUnit(&b, verdicts), p.writeResult("--junit", o.junit, o.force, b.Bytes()))
 	}
 	switch {
 	case failed != nil || err != nil:
@@ -479,9 +479,9 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 	failures, passes := 0, 0
 	for _, v := range verdicts {
 		switch v.Outcome {
-		case conform.Failed:
+		case exam.Failed:
 			failures++
-		case conform.Passed:
+		case exam.Passed:
 			passes++
 		}
 	}
@@ -499,12 +499,12 @@ func (p *program) examine(ctx context.Context, o *examOptions, cases []*conform.
 
 // A startedOrEnd is a program that ends the exam if it cannot be started: it could not in any other case either.
 type startedOrEnd struct {
-	*conform.Command
+	*exam.Command
 	end func(error)
 }
 
-// Start implements conform.Program.
-func (s startedOrEnd) Start(ctx context.Context, o conform.Orders) (conform.Process, error) {
+// Start implements exam.Program.
+func (s startedOrEnd) Start(ctx context.Context, o exam.Orders) (exam.Process, error) {
 	p, err := s.Command.Start(ctx, o)
 	if err != nil && ctx.Err() == nil {
 		s.end(err)
@@ -526,7 +526,7 @@ func unstartable(program string, err error) error {
 const lastSaid = 2
 
 // printVerdict prints the verdict of a case. With lines it also prints the lines around a fault, which are long.
-func (p *program) printVerdict(o *examOptions, v *conform.Verdict, lines bool) error {
+func (p *program) printVerdict(o *examOptions, v *exam.Verdict, lines bool) error {
 	if o.json {
 		return output(json.NewEncoder(p.stdout).Encode(v))
 	}
@@ -577,23 +577,23 @@ func shortened(line string) string {
 	return strings.ToValidUTF8(line[:most], "") + fmt.Sprintf("… (%d bytes)", len(line))
 }
 
-func (p *program) printScores(o *examOptions, verdicts []conform.Verdict) error {
-	scores := conform.Scores(verdicts)
+func (p *program) printScores(o *examOptions, verdicts []exam.Verdict) error {
+	scores := exam.Scores(verdicts)
 	if o.json {
-		return output(json.NewEncoder(p.stdout).Encode(map[string][]conform.Score{"scores": scores}))
+		return output(json.NewEncoder(p.stdout).Encode(map[string][]exam.Score{"scores": scores}))
 	}
 	s := p.screen(p.stdout)
 	var b strings.Builder
-	lacking := map[conform.Ability]int{}
+	lacking := map[exam.Ability]int{}
 	for _, v := range verdicts {
 		if v.Lacks != "" {
 			lacking[v.Lacks]++
 		}
 	}
 	for _, a := range slices.Sorted(maps.Keys(lacking)) {
-		shownBy, program := conform.ShownBy, "client"
+		shownBy, program := exam.ShownBy, "client"
 		if o.publisher {
-			shownBy, program = conform.PublisherShownBy, "publisher"
+			shownBy, program = exam.PublisherShownBy, "publisher"
 		}
 		how := ""
 		if placeholder := shownBy[a]; placeholder != "" {
@@ -601,8 +601,8 @@ func (p *program) printScores(o *examOptions, verdicts []conform.Verdict) error 
 		}
 		defer p.notef("not applicable without %s: %s%s", a, plural(lacking[a], "case"), how)
 	}
-	total := conform.Score{Chapter: "all"}
-	line := func(x conform.Score) {
+	total := exam.Score{Chapter: "all"}
+	line := func(x exam.Score) {
 		text := fmt.Sprintf("%-10s %3d of %d passed", x.Chapter, x.Passed, x.Passed+x.Failed)
 		if x.NotApplicable > 0 {
 			text += fmt.Sprintf(", %d not applicable", x.NotApplicable)

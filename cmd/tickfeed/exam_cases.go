@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"tickfeed/cmd/conform"
+	"tickfeed/cmd/exam"
 	"tickfeed/codec/lab"
 )
 
@@ -16,17 +16,17 @@ const maxOwnCases = 1000
 
 // selectCases returns the cases that the values of --case name: ids or patterns of them, files of cases, and directories
 // of such files. For no value it returns all.
-func (p *program) selectCases(ctx context.Context, o *examOptions) ([]*conform.Case, error) {
+func (p *program) selectCases(ctx context.Context, o *examOptions) ([]*exam.Case, error) {
 	var patterns, files []string
 	for _, v := range o.cases {
 		info, err := os.Stat(v)
 		switch {
-		case strings.HasSuffix(v, conform.CaseSuffix):
+		case strings.HasSuffix(v, exam.CaseSuffix):
 			files = append(files, v)
 		case err == nil && info.IsDir():
-			found, err := filepath.Glob(filepath.Join(v, "*"+conform.CaseSuffix))
+			found, err := filepath.Glob(filepath.Join(v, "*"+exam.CaseSuffix))
 			if err != nil || len(found) == 0 {
-				return nil, usage("--case %s: the directory has no file that ends in %s", v, conform.CaseSuffix)
+				return nil, usage("--case %s: the directory has no file that ends in %s", v, exam.CaseSuffix)
 			}
 			slices.Sort(found)
 			files = append(files, found...)
@@ -34,10 +34,10 @@ func (p *program) selectCases(ctx context.Context, o *examOptions) ([]*conform.C
 			patterns = append(patterns, v)
 		}
 	}
-	var cases []*conform.Case
+	var cases []*exam.Case
 	if len(patterns) > 0 || len(files) == 0 {
 		var err error
-		if cases, err = conform.Select(o.all(), patterns); err != nil {
+		if cases, err = exam.Select(o.all(), patterns); err != nil {
 			return nil, usage("--case: %w", err)
 		}
 	}
@@ -55,7 +55,7 @@ func (p *program) selectCases(ctx context.Context, o *examOptions) ([]*conform.C
 		if err != nil {
 			return nil, usage("--case: %w", err)
 		}
-		c, err := conform.ParseCase(strings.TrimSuffix(filepath.Base(f), conform.CaseSuffix), f, text)
+		c, err := exam.ParseCase(strings.TrimSuffix(filepath.Base(f), exam.CaseSuffix), f, text)
 		if err != nil {
 			return nil, usage("--case: %w", err)
 		}

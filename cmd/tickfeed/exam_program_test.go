@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/cmd/conform"
+	"tickfeed/cmd/exam"
 )
 
 // The subscriber and the publisher of this program pass without any one ability, too.
@@ -20,16 +20,16 @@ func TestExamWithoutAnAbility(t *testing.T) {
 	}
 	for _, kind := range []struct {
 		args      []string
-		abilities []conform.Ability
+		abilities []exam.Ability
 	}{
-		{[]string{"exam", "--self", "--case", "good-filtered,good-snapshot,recover-killed"}, conform.Abilities},
-		{[]string{"exam", "--publisher", "--self", "--case", "welcome-fields,start-snapshot"}, conform.PublisherAbilities},
+		{[]string{"exam", "--self", "--case", "good-filtered,good-snapshot,recover-killed"}, exam.Abilities},
+		{[]string{"exam", "--publisher", "--self", "--case", "welcome-fields,start-snapshot"}, exam.PublisherAbilities},
 	} {
 		for _, a := range kind.abilities {
 			t.Run(kind.args[1]+" "+string(a), func(t *testing.T) {
 				t.Parallel()
 				args := append(kind.args, "--lacks", string(a), "--limit", "50s")
-				if a == conform.Journal { // whose ticks fit into no little memory
+				if a == exam.Journal { // whose ticks fit into no little memory
 					args = append(args, "--case", "slow-all")
 				}
 				c := startCommand(t, t.TempDir(), args...)

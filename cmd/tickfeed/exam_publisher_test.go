@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/cmd/conform"
+	"tickfeed/cmd/exam"
 	"tickfeed/codec"
 	"tickfeed/codec/effort"
 	"tickfeed/feed"
@@ -33,7 +33,7 @@ type fraud struct {
 	// raw replaces the bytes of a packet or part.
 	raw func(c *frauded, typ codec.Type, raw []byte) []byte
 	// starts changes the arguments of the publisher before its nth start.
-	starts func(n int, o *conform.Orders)
+	starts func(n int, o *exam.Orders)
 	pulses bool // the middle sends pulses for the client
 	holds  bool // the middle does not close before a welcome
 	oneBy  bool // the middle writes to one client at a time
@@ -160,9 +160,9 @@ var frauds = []fraud{
 			h.Start.Kind = codec.StartBeginning
 		}
 	}), fails: []string{"start-live", "snapshot-definitions"}, passes: []string{"start-snapshot", "start-first"}},
-	{name: "forgets its journal", starts: func(_ int, o *conform.Orders) { empty(o.Journal) },
+	{name: "forgets its journal", starts: func(_ int, o *exam.Orders) { empty(o.Journal) },
 		fails: []string{"restart-orderly", "restart-killed"}, passes: []string{"restart-replaced", "numbers-join"}},
-	{name: "gives its numbers again", starts: func(n int, o *conform.Orders) { empty(o.Journal) }, says: fraudSession, ticks: func(c *frauded, _ *codec.Packet, ticks []feed.Tick, _ bool) []feed.Tick { return ticks },
+	{name: "gives its numbers again", starts: func(n int, o *exam.Orders) { empty(o.Journal) }, says: fraudSession, ticks: func(c *frauded, _ *codec.Packet, ticks []feed.Tick, _ bool) []feed.Tick { return ticks },
 		fails: []string{"restart-killed"}, passes: []string{"numbers-join"}},
 	{name: "does not say that numbers are disowned", says: func(_ *frauded, m codec.Message) codec.Message {
 		if w, ok := m.(*codec.Welcome); ok && w.Reason == codec.StartedRewound {
@@ -271,8 +271,8 @@ type middle struct {
 	writing sync.Mutex // of oneBy
 }
 
-// Start implements conform.Program.
-func (f *middle) Start(ctx context.Context, o conform.Orders) (conform.Process, error) {
+// Start implements exam.Program.
+func (f *middle) Start(ctx context.Context, o exam.Orders) (exam.Process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -292,7 +292,7 @@ func (f *middle) Start(ctx context.Context, o conform.Orders) (conform.Process, 
 	}
 	o.Listen = inner.Addr().String()
 	inner.Close()
-	c := conform.Command{Args: append([]string{"tickfeed"}, examPublishFlags()...), Path: exe}
+	c := exam.Command{Args: append([]string{"tickfeed"}, examPublishFlags()...), Path: exe}
 	p, err := c.Start(ctx, o)
 	if err != nil {
 		ln.Close()
@@ -321,7 +321,7 @@ func (f *middle) Start(ctx context.Context, o conform.Orders) (conform.Process, 
 
 // A middleProcess ends when its connections have.
 type middleProcess struct {
-	conform.Process
+	exam.Process
 	done chan struct{}
 }
 
@@ -555,20 +555,20 @@ func TestWrongPublishersFail(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the publishers are processes of their own: the race detector sees nothing of them, and makes them late")
 	}
-	all := conform.PublisherCases()
+	all := exam.PublisherCases()
 	require.GreaterOrEqual(t, len(frauds), 12)
 	for i := 0; i < len(frauds); i += effort.Stride(t, 17) {
 		f := &frauds[i]
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			for _, id := range slices.Concat(f.fails, f.passes) {
-				i := slices.IndexFunc(all, func(c *conform.Case) bool { return c.ID == id })
+				i := slices.IndexFunc(all, func(c *exam.Case) bool { return c.ID == id })
 				require.GreaterOrEqual(t, i, 0, id)
-				want := conform.Failed
+				want := exam.Failed
 				if slices.Contains(f.passes, id) {
-					want = conform.Passed
+					want = exam.Passed
 				}
-				x := conform.Exam{Program: &middle{fraud: f}, Limit: 4 * time.Second, Dir: t.TempDir()}
+				x := exam.Exam{Program: &middle{fraud: f}, Limit: 4 * time.Second, Dir: t.TempDir()}
 				v := x.Run(t.Context(), all[i])
 				if v.Late { // as the exam does
 					x.Program = &middle{fraud: f}

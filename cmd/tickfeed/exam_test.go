@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/cmd/conform"
+	"tickfeed/cmd/exam"
 	"tickfeed/codec"
 	"tickfeed/codec/effort"
 )
@@ -194,8 +194,8 @@ var (
 	})
 )
 
-// Start implements conform.Client.
-func (l *liar) Start(ctx context.Context, o conform.Orders) (conform.Process, error) {
+// Start implements exam.Client.
+func (l *liar) Start(ctx context.Context, o exam.Orders) (exam.Process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -206,13 +206,13 @@ func (l *liar) Start(ctx context.Context, o conform.Orders) (conform.Process, er
 			return nil, err
 		}
 	}
-	c := conform.Command{Args: append([]string{"tickfeed"}, examFlags...), Path: exe}
+	c := exam.Command{Args: append([]string{"tickfeed"}, examFlags...), Path: exe}
 	p, err := c.Start(ctx, o)
 	if err != nil {
 		closeGlasses()
 		return nil, err
 	}
-	m := &mouth{Process: p, liar: l, output: conform.NewOutput()}
+	m := &mouth{Process: p, liar: l, output: exam.NewOutput()}
 	go func() {
 		defer closeGlasses()
 		m.speak()
@@ -222,9 +222,9 @@ func (l *liar) Start(ctx context.Context, o conform.Orders) (conform.Process, er
 
 // A mouth prints what a liar prints.
 type mouth struct {
-	conform.Process
+	exam.Process
 	liar   *liar
-	output *conform.Output
+	output *exam.Output
 }
 
 var mouths struct {
@@ -337,20 +337,20 @@ func TestWrongClientsFail(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the clients are processes of their own: the race detector sees nothing of them, and makes them late")
 	}
-	all := conform.Cases()
+	all := exam.Cases()
 	require.GreaterOrEqual(t, len(liars), 30)
 	for i := 0; i < len(liars); i += effort.Stride(t, 14) {
 		l := &liars[i]
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			x := conform.Exam{Program: l, Limit: 6 * time.Second, Dir: t.TempDir()}
+			x := exam.Exam{Program: l, Limit: 6 * time.Second, Dir: t.TempDir()}
 			for _, id := range slices.Concat(l.fails, l.passes) {
-				i := slices.IndexFunc(all, func(c *conform.Case) bool { return c.ID == id })
+				i := slices.IndexFunc(all, func(c *exam.Case) bool { return c.ID == id })
 				require.GreaterOrEqual(t, i, 0, id)
 				v := x.Run(t.Context(), all[i])
-				want := conform.Failed
+				want := exam.Failed
 				if slices.Contains(l.passes, id) {
-					want = conform.Passed
+					want = exam.Passed
 					if v.Late { // as the exam does
 						v = x.Again(t.Context(), all[i])
 					}

@@ -34,12 +34,12 @@ func (p *program) measureFacts(ctx context.Context, o *inspectOptions, f *openRe
 	if err != nil {
 		return nil, err
 	}
-	exam := facts.New(chosen...)
+	m := facts.New(chosen...)
 	var names stableIDs
-	if err := names.each(ctx, f, o.filter, read, exam.Add, func(id feed.InstrumentID, d *feed.Definition) { exam.Define(id, *d) }); err != nil {
+	if err := names.each(ctx, f, o.filter, read, m.Add, func(id feed.InstrumentID, d *feed.Definition) { m.Define(id, *d) }); err != nil {
 		return nil, err
 	}
-	return &measuredFile{f.title(), exam.Report(), n - len(chosen)}, nil
+	return &measuredFile{f.title(), m.Report(), n - len(chosen)}, nil
 }
 
 // busiestOf returns the stable ids of the most instruments with the most ticks, and the number of all instruments.

@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"tickfeed/cmd/conform"
+	"tickfeed/cmd/exam"
 	"tickfeed/codec/lab"
 )
 
@@ -62,7 +62,7 @@ func newLabPublisher(p *program, args []string, upstream, journal string, died f
 	case journal != "" && !has(journalPlaceholder):
 		return nil, usage("--journal is the directory that takes the place of %s in the command of the publisher, which lacks it", journalPlaceholder)
 	}
-	if err := conform.Unknown(args, []conform.Placeholder{{Name: listenPlaceholder}, {Name: journalPlaceholder}}); err != nil {
+	if err := exam.Unknown(args, []exam.Placeholder{{Name: listenPlaceholder}, {Name: journalPlaceholder}}); err != nil {
 		return nil, usage("%w", err)
 	}
 	if _, err := exec.LookPath(args[0]); err != nil {

@@ -19,15 +19,15 @@ func Example() {
 		return
 	}
 	defer market.Close()
-	exam := facts.New(0, 1, 2, 3, 4)
+	m := facts.New(0, 1, 2, 3, 4)
 	for batch := make([]feed.Tick, 256); ; {
 		n, err := market.Next(context.Background(), batch)
-		exam.Add(batch[:n])
+		m.Add(batch[:n])
 		if errors.Is(err, io.EOF) {
 			break
 		}
 	}
-	report := exam.Report()
+	report := m.Report()
 	for _, row := range facts.Rows {
 		if v, n := report.Median(row.ID); row.ID == "7a" || row.ID == "7c" {
 			fmt.Printf("%s: %.3f, the median of %d, want %v\n", row.Name, v, n, row.Range)

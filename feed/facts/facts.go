@@ -1,9 +1,9 @@
 // Package facts measures what distinguishes a market from noise: the statistics that real markets share ("stylised facts"),
-// each beside the range in which real days lie. It is the exam of the simulated market, and describes any recording.
+// each beside the range in which real days lie. It judges the simulated market, and describes any recording.
 //
-//	exam := facts.New(0, 1)       // the ids of AAPL and MSFT
-//	exam.Add(batch)               // any number of times, in order
-//	report := exam.Report()
+//	m := facts.New(0, 1)       // the ids of AAPL and MSFT
+//	m.Add(batch)               // any number of times, in order
+//	report := m.Report()
 //	for _, row := range facts.Rows {
 //		fmt.Println(row.Name, row.Range, report.Instruments[0].Values[row.ID])
 //	}
@@ -18,23 +18,23 @@ import (
 	"tickfeed/feed"
 )
 
-// MaxInstruments bounds the instruments that one Exam measures.
+// MaxInstruments bounds the instruments that one Meter measures.
 const MaxInstruments = 64
 
 // maxGap is the longest time without a tick that is part of a trading day: returns do not reach across it.
 const maxGap = time.Hour
 
-// An Exam measures instruments. It reads no clock and is not safe for concurrent use.
-type Exam struct {
+// An Meter measures instruments. It reads no clock and is not safe for concurrent use.
+type Meter struct {
 	of          feed.Table[*instrument]
 	instruments []*instrument
 	second      int64 // the next to be sampled, since the Unix epoch; 0 before the first tick
 }
 
-// New returns an Exam of the instruments with the given ids, at most MaxInstruments, the most important one first: the others
+// New returns a Meter of the instruments with the given ids, at most MaxInstruments, the most important one first: the others
 // are correlated with it, and it with the second one.
-func New(ids ...feed.InstrumentID) *Exam {
-	e := &Exam{}
+func New(ids ...feed.InstrumentID) *Meter {
+	e := &Meter{}
 	for _, id := range ids[:min(len(ids), MaxInstruments)] {
 		if at := e.of.At(id); *at == nil {
 			*at = newInstrument()
@@ -52,7 +52,7 @@ func New(ids ...feed.InstrumentID) *Exam {
 }
 
 // Add measures the next ticks. Ticks of other instruments are passed over, and so are those of snapshots, except definitions.
-func (e *Exam) Add(ticks []feed.Tick) {
+func (e *Meter) Add(ticks []feed.Tick) {
 	for i := range ticks {
 		t := &ticks[i]
 		at := e.of.Lookup(t.Instrument)
@@ -67,14 +67,14 @@ func (e *Exam) Add(ticks []feed.Tick) {
 }
 
 // Define sets the definition of an instrument, as a definition tick does.
-func (e *Exam) Define(id feed.InstrumentID, d feed.Definition) {
+func (e *Meter) Define(id feed.InstrumentID, d feed.Definition) {
 	if at := e.of.Lookup(id); at != nil && *at != nil {
 		(*at).define(d)
 	}
 }
 
 // advance samples the seconds before second now, which begins.
-func (e *Exam) advance(now int64) {
+func (e *Meter) advance(now int64) {
 	if e.second == 0 || now-e.second > int64(maxGap/time.Second) {
 		if e.second != 0 {
 			for _, in := range e.instruments {

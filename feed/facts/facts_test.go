@@ -72,9 +72,9 @@ func TestCounts(t *testing.T) {
 	assert.Equal(t, 10.0, c.greatest)
 }
 
-// market feeds an exam with quotes and trades of one instrument.
+// market feeds a Meter with quotes and trades of one instrument.
 type market struct {
-	*Exam
+	*Meter
 	at int64
 }
 
@@ -96,8 +96,8 @@ func (m *market) trade(mid int64, side feed.Side) {
 	m.Add([]feed.Tick{feed.Trade{Price: price, Size: 100, Side: side}.Tick(0, m.at)})
 }
 
-// Independent normal returns and independent signs are no market: the exam must see it.
-func TestNoiseFailsTheExam(t *testing.T) {
+// Independent normal returns and independent signs are no market: the Meter must see it.
+func TestNoiseIsNoMarket(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m := newMarket(feed.Definition{Symbol: "N", PriceExponent: -2})
 	mid := int64(1e6)

@@ -7,7 +7,7 @@ import (
 	"tickfeed/feed"
 )
 
-// A Report is what an Exam has measured so far.
+// A Report is what a Meter has measured so far.
 type Report struct {
 	Instruments []Instrument
 }
@@ -62,7 +62,7 @@ func (in *Instrument) Holds(r *Row) (holds, ok bool) {
 }
 
 // Report returns what was measured. It must be called once, after the last tick.
-func (e *Exam) Report() *Report {
+func (e *Meter) Report() *Report {
 	r := &Report{}
 	for _, in := range e.instruments {
 		r.Instruments = append(r.Instruments, in.report())

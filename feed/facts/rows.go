@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// A Row is one statistic of the exam, with the range in which those of real days lie.
+// A Row is one statistic, with the range in which those of real days lie.
 type Row struct {
 	ID     string // such as 1a: the number of the statistic, and a letter if it has several values
 	Name   string

@@ -10,7 +10,7 @@
 //	batch := make([]feed.Tick, 256)
 //	n, err := market.Next(ctx, batch) // it never ends, unless Config.Days does
 //
-// The market passes the exam of package facts: what it has in common with real ones is measured, and a test holds it
+// The market is within the ranges of package facts: what it has in common with real ones is measured, and a test holds it
 // to the ranges in which real days lie.
 //
 //   - A few instruments are very active and many are quiet (Zipf's law). Events come in clusters, on time scales from

@@ -25,7 +25,7 @@ const (
 // A Result is a profile, and what is to be said of it.
 type Result struct {
 	Profile *sim.Profile
-	// Distances is row 19 of the exam between each instrument and a simulation of it. It is 2 where one of them has no such values.
+	// Distances is row 19 of package facts between each instrument and a simulation of it. It is 2 where one of them has no such values.
 	Distances []facts.Distances
 	// Usual lists what stays as it is without a profile, for want of data, by instrument.
 	Usual [][]string
@@ -34,7 +34,7 @@ type Result struct {
 // Fit returns a profile of what was measured; source says of what, for people. It must be called once, after the last tick. It
 // takes about a second, and returns ctx.Err() if ctx ends. Any other error says what is missing for a profile.
 func (f *Fitter) Fit(ctx context.Context, source string) (*Result, error) {
-	report := f.exam.Report()
+	report := f.meter.Report()
 	kept := f.all[:0]
 	for i, m := range f.all {
 		m.row = &report.Instruments[i] // they are in the same order
@@ -66,7 +66,7 @@ func (f *Fitter) Fit(ctx context.Context, source string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	simulated := market.exam.Report()
+	simulated := market.meter.Report()
 	for i, m := range f.all {
 		out.Distances = append(out.Distances, facts.Distance(&simulated.Instruments[i], m.row))
 	}

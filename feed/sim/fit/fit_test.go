@@ -165,7 +165,7 @@ func TestFitNamesWhatIsMissing(t *testing.T) {
 	assert.EqualError(t, err, "no instrument has 100 quotes or trades with event times, the least from which a profile can be made")
 }
 
-// Row 19 between a real day and its simulation is at most 1.5 times that between two real days. The simulation passes the exam in the
+// Row 19 between a real day and its simulation is at most 1.5 times that between two real days. The simulation is within the ranges of package facts in the
 // rows in which the real day does, or nearly: one simulated day has noise of its own.
 func TestFitOfRealDays(t *testing.T) {
 	t.Parallel()
@@ -180,17 +180,17 @@ func TestFitOfRealDays(t *testing.T) {
 	src, err := files.Open(paths, nil, files.Config{})
 	require.NoError(t, err)
 	defer src.Close()
-	exam, f := facts.New(0, 1), fit.New(0, 1)
-	read(t, src, exam.Add, f.Add)
-	real := exam.Report()
+	m, f := facts.New(0, 1), fit.New(0, 1)
+	read(t, src, m.Add, f.Add)
+	real := m.Report()
 	yardstick := facts.Distance(&real.Instruments[0], &real.Instruments[1]).Mean()
 	r, err := f.Fit(t.Context(), "test")
 	require.NoError(t, err)
 	market, err := sim.New(sim.Config{Seed: 7, Profile: r.Profile, Days: 5})
 	require.NoError(t, err)
-	exam = facts.New(0, 1)
-	read(t, market, exam.Add)
-	simulated := exam.Report()
+	m = facts.New(0, 1)
+	read(t, market, m.Add)
+	simulated := m.Report()
 	for i := range simulated.Instruments {
 		in := &simulated.Instruments[i]
 		k := slices.IndexFunc(real.Instruments, func(x facts.Instrument) bool { return x.Definition.Symbol == in.Definition.Symbol })

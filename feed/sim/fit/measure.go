@@ -50,7 +50,7 @@ type queues struct{ bid, ask float64 }
 
 // A measure is what was measured of one instrument. Prices are in its currency, and sizes in shares, contracts or coins.
 type measure struct {
-	row         *facts.Instrument // what the exam has measured, once it is done
+	row         *facts.Instrument // what package facts has measured, once it is done
 	definition  feed.Definition
 	defined     bool
 	price, size float64 // 10 to the power of the exponents
@@ -115,10 +115,10 @@ func (w *windowCount) add(window int64) {
 
 // A Fitter measures the instruments of a recording, and makes a sim.Profile of what it has measured.
 type Fitter struct {
-	of   feed.Table[*measure]
-	all  []*measure
-	exam *facts.Exam
-	days []span
+	of    feed.Table[*measure]
+	all   []*measure
+	meter *facts.Meter
+	days  []span
 }
 
 // A span is the first and the last event time of a day.
@@ -129,7 +129,7 @@ const MaxInstruments = facts.MaxInstruments
 
 // New returns a Fitter of the instruments with the given ids, the most active one first, at most MaxInstruments.
 func New(ids ...feed.InstrumentID) *Fitter {
-	f := &Fitter{exam: facts.New(ids...)}
+	f := &Fitter{meter: facts.New(ids...)}
 	for _, id := range ids[:min(len(ids), MaxInstruments)] {
 		if at := f.of.At(id); *at == nil {
 			*at = &measure{price: 1, size: 1, path: pathMeasure{least: math.Inf(1)}}
@@ -141,7 +141,7 @@ func New(ids ...feed.InstrumentID) *Fitter {
 
 // Define sets the definition of an instrument, as a definition tick does.
 func (f *Fitter) Define(id feed.InstrumentID, d feed.Definition) {
-	f.exam.Define(id, d)
+	f.meter.Define(id, d)
 	if at := f.of.Lookup(id); at != nil && *at != nil {
 		(*at).define(d)
 	}
@@ -149,7 +149,7 @@ func (f *Fitter) Define(id feed.InstrumentID, d feed.Definition) {
 
 // Add measures the next ticks, in order. Those of other instruments and of snapshots are passed over, except definitions.
 func (f *Fitter) Add(ticks []feed.Tick) {
-	f.exam.Add(ticks)
+	f.meter.Add(ticks)
 	for i := range ticks {
 		t := &ticks[i]
 		at := f.of.Lookup(t.Instrument)

@@ -25,7 +25,7 @@ func (f *Fitter) refine(ctx context.Context, p *sim.Profile) error {
 		if err != nil {
 			return err
 		}
-		report := got.exam.Report()
+		report := got.meter.Report()
 		for i := range p.Instruments {
 			h := &p.Instruments[i]
 			refineSpreads(h, f.all[i], got.all[i])

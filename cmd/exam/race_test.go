@@ -1,5 +1,0 @@
-//go:build race
-
-package exam_test
-
-const raceEnabled = true
