@@ -23,6 +23,7 @@ import (
 	"tickfeed/codec/recording/text"
 	"tickfeed/feed"
 	"tickfeed/feed/files/parquetfile"
+	"tickfeed/feed/files/textfile"
 )
 
 // exportOptions are the flags of export.
@@ -163,7 +164,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	if e.kinds, err = o.chooseKinds(e.format); err != nil {
 		return err
 	}
-	if e.times, err = parseTimeText(o.time); err != nil {
+	if e.times, err = parseTimes(o.time); err != nil {
 		return err
 	}
 	if e.raw = o.raw; e.raw && e.format != formatNDJSON {
@@ -220,7 +221,7 @@ type exporting struct {
 	all      []*openRecording
 	output   string
 	format   string
-	times    timeText
+	times    textfile.Times
 	raw      bool
 	kinds    []feed.Kind
 	wanted   [feed.MaxKind + 1]bool
@@ -286,9 +287,9 @@ func (e *exporting) write(out io.Writer, gz bool) (err error) {
 	var w tickWriter
 	switch e.format {
 	case formatCSV:
-		w = newTextRows(sink, csvFormat{e.times})
+		w = newTextRows(sink, textfile.CSVFormat{Times: e.times})
 	case formatNDJSON:
-		w = newTextRows(sink, jsonFormat{times: e.times, raw: e.raw})
+		w = newTextRows(sink, textfile.JSONFormat{Times: e.times, Raw: e.raw})
 	case formatText:
 		e.sum.Damages, err = text.Write(interruptible{sink, e.ctx}, e.all[0], e.all[0].Size())
 		if e.ctx.Err() != nil {
@@ -452,14 +453,14 @@ func (e *exporting) choose(part *recording.Part) []feed.Tick {
 // textRows writes ticks as lines of text.
 type textRows struct{ printer *printer }
 
-func newTextRows(out io.Writer, f format) *textRows {
+func newTextRows(out io.Writer, f textfile.Format) *textRows {
 	w := &textRows{newPrinter(out, f)}
 	w.printer.file = true
 	return w
 }
 
 func (w *textRows) write(part *recording.Part, ticks []feed.Tick, ts *recording.Ticks) error {
-	w.printer.definition = ts.Definition
+	w.printer.Definition = ts.Definition
 	return w.printer.append(part.Session, part.PublishTime, ticks, nil)
 }
 

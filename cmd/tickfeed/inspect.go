@@ -19,6 +19,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/files/textfile"
 )
 
 // inspectOptions are the flags of inspect.
@@ -32,7 +33,7 @@ type inspectOptions struct {
 	json, csv              bool
 	time                   string
 
-	times    timeText
+	times    textfile.Times
 	raw      bool
 	filter   codec.Filter
 	place    recording.Place
@@ -129,7 +130,7 @@ func (o *inspectOptions) check() (err error) {
 	if o.raw && !(o.ticks && o.json) {
 		return usage("--raw is for --ticks --json: add them")
 	}
-	if o.times, err = parseTimeText(o.time); err != nil {
+	if o.times, err = parseTimes(o.time); err != nil {
 		return err
 	}
 	if o.filter, err = symbolFilter(o.symbols); err != nil {
@@ -434,12 +435,12 @@ func (l *packetLine) print(asJSON bool, out *lines) {
 
 // printer returns a printer for the ticks of one file.
 func (o *inspectOptions) printer(p *program) *printer {
-	var f format = textFormat{p.screen(p.stdout).width}
+	var f textfile.Format = &textFormat{width: p.screen(p.stdout).width}
 	switch {
 	case o.json:
-		f = jsonFormat{times: o.times, raw: o.raw}
+		f = textfile.JSONFormat{Times: o.times, Raw: o.raw}
 	case o.csv:
-		f = csvFormat{o.times}
+		f = textfile.CSVFormat{Times: o.times}
 	}
 	to := newPrinter(p.stdout, f)
 	if o.begun {

@@ -6,15 +6,19 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/files/textfile"
 )
 
 // textFormat is for people and fits a terminal of 80 columns: number, time of day of the event in UTC, instrument, kind,
 // values. Ticks of a snapshot have no number.
 type textFormat struct {
-	width int // width of the terminal in columns, to which lines are wrapped; 0 if there is none
+	width  int   // width of the terminal in columns, to which lines are wrapped; 0 if there is none
+	second int64 // the second, since the epoch, that clock is the text of
+	clock  []byte
 }
 
-func (textFormat) header() string { return "" }
+// Header returns "".
+func (*textFormat) Header() string { return "" }
 
 const (
 	seqWidth  = 6
@@ -27,12 +31,14 @@ const (
 	sizeWidth  = 4
 )
 
-func (textFormat) names(d *feed.Definition) []byte {
+// Names implements [textfile.Format].
+func (*textFormat) Names(d *feed.Definition) []byte {
 	name := []byte(d.Name())
 	return append(padRight(name, 0, nameWidth+len(name)-cells(d.Name())), ' ')
 }
 
-func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
+// AppendTick implements [textfile.Format].
+func (f *textFormat) AppendTick(b []byte, _ *textfile.Stamp, in *textfile.Listing, t *feed.Tick) []byte {
 	begun := len(b)
 	if t.Flags&feed.FlagSnapshot == 0 {
 		b = strconv.AppendUint(b, t.Seq, 10)
@@ -41,9 +47,9 @@ func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 	if t.EventTime == 0 { // not known
 		b = append(b, "           - "...)
 	} else {
-		b = append(s.timeOfDay(b, t.EventTime), ' ')
+		b = append(f.timeOfDay(b, t.EventTime), ' ')
 	}
-	b = append(b, in.names...)
+	b = append(b, in.Names...)
 	start := len(b)
 	b = append(b, t.Kind.String()...)
 	b = append(padRight(b, start, kindWidth), ' ')
@@ -68,17 +74,17 @@ func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 			b = append(append(b, "  "...), reason...)
 		}
 		if end := t.StatusEnd(); end != 0 {
-			b = s.timeOfDay(append(b, "  until "...), end)
+			b = f.timeOfDay(append(b, "  until "...), end)
 		}
 	case feed.KindAuction:
 		a := t.Auction()
 		b = textSide(append(append(b, a.Kind.String()...), "  "...), in, priceWidth, a.Price, a.Size)
 		if a.Imbalance != 0 || a.Side != feed.SideNone {
-			b = in.size(append(b, "  imbalance "...), a.Imbalance)
+			b = in.AppendSize(append(b, "  imbalance "...), a.Imbalance)
 			b = append(append(b, ' '), a.Side.String()...)
 		}
 		if a.Time != 0 {
-			b = s.timeOfDay(append(b, "  at "...), a.Time)
+			b = f.timeOfDay(append(b, "  at "...), a.Time)
 		}
 	case feed.KindDefinition:
 		b = textDefinition(b, in, t.Definition())
@@ -101,41 +107,41 @@ func (f textFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 var valuesIndent = strings.Repeat(" ", valuesAt)
 
 // timeOfDay appends the time of day of ns since the Unix epoch, in UTC, with milliseconds.
-func (s *stamp) timeOfDay(b []byte, ns int64) []byte {
+func (f *textFormat) timeOfDay(b []byte, ns int64) []byte {
 	second, rest := ns/int64(time.Second), ns%int64(time.Second)
 	if rest < 0 {
 		second--
 		rest += int64(time.Second)
 	}
-	if second != s.started || s.clock == nil {
-		s.started = second
-		s.clock = time.Unix(second, 0).UTC().AppendFormat(s.clock[:0], "15:04:05.")
+	if second != f.second || f.clock == nil {
+		f.second = second
+		f.clock = time.Unix(second, 0).UTC().AppendFormat(f.clock[:0], "15:04:05.")
 	}
-	b = append(b, s.clock...)
+	b = append(b, f.clock...)
 	ms := rest / int64(time.Millisecond)
 	return append(b, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
 // textSide appends a price of at least width bytes and a size, aligned: "  187.25 x 300   ". A side that has neither is
 // "-".
-func textSide(b []byte, in *listing, width int, price, size int64) []byte {
+func textSide(b []byte, in *textfile.Listing, width int, price, size int64) []byte {
 	start := len(b)
 	b = padLeft(textPrice(b, in, price), start, width)
 	if price != feed.NoPrice || size != 0 {
-		b = in.size(append(b, " x "...), size)
+		b = in.AppendSize(append(b, " x "...), size)
 	}
 	return padRight(b, start, width+3+sizeWidth)
 }
 
 // textPrice appends a price, or "-" if there is none.
-func textPrice(b []byte, in *listing, price int64) []byte {
+func textPrice(b []byte, in *textfile.Listing, price int64) []byte {
 	if price == feed.NoPrice {
 		return append(b, '-')
 	}
-	return in.fixed(b, price)
+	return in.AppendAligned(b, price)
 }
 
-func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
+func textTrade(b []byte, in *textfile.Listing, t *feed.Tick) []byte {
 	tr := t.Trade()
 	b = textSide(b, in, priceWidth, tr.Price, tr.Size)
 	b = append(append(b, ' '), t.Side.String()...)
@@ -151,12 +157,12 @@ func textTrade(b []byte, in *listing, t *feed.Tick) []byte {
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
 		b = textPrice(append(b, "  was "...), in, c.OldPrice)
-		b = in.size(append(b, " x "...), c.OldSize)
+		b = in.AppendSize(append(b, " x "...), c.OldSize)
 	}
 	return b
 }
 
-func textDefinition(b []byte, in *listing, d *feed.Definition) []byte {
+func textDefinition(b []byte, in *textfile.Listing, d *feed.Definition) []byte {
 	if d == nil {
 		return b
 	}
@@ -166,15 +172,15 @@ func textDefinition(b []byte, in *listing, d *feed.Definition) []byte {
 		b = append(append(b, "  "...), d.Currency...)
 	}
 	if d.TickSize != 0 {
-		b = in.price(append(b, "  tick "...), d.TickSize)
+		b = in.AppendPrice(append(b, "  tick "...), d.TickSize)
 	}
 	if d.Lot != 0 {
-		b = in.size(append(b, "  lot "...), d.Lot)
+		b = in.AppendSize(append(b, "  lot "...), d.Lot)
 	}
 	return b
 }
 
-func textSummary(b []byte, in *listing, m *feed.Summary) []byte {
+func textSummary(b []byte, in *textfile.Listing, m *feed.Summary) []byte {
 	if m == nil {
 		return b
 	}
@@ -184,7 +190,7 @@ func textSummary(b []byte, in *listing, m *feed.Summary) []byte {
 	}{{"open ", m.Open}, {"  high ", m.High}, {"  low ", m.Low}, {"  last ", m.Last}} {
 		b = textPrice(append(b, v.name...), in, v.price)
 	}
-	return in.size(append(b, "  volume "...), m.Volume)
+	return in.AppendSize(append(b, "  volume "...), m.Volume)
 }
 
 func textNumber(b []byte, name string, v int64) []byte {

@@ -61,7 +61,7 @@ func TestCells(t *testing.T) {
 	var l statusLine
 	assert.Equal(t, "\r\x1b[K日", l.show("日経", 4))
 	assert.Equal(t, 2, l.cells)
-	wide, narrow := string(textFormat{}.names(&feed.Definition{Symbol: "日経", Venue: "XTKS"})), string(textFormat{}.names(&feed.Definition{Symbol: "N", Venue: "XTKS"}))
+	wide, narrow := string(new(textFormat).Names(&feed.Definition{Symbol: "日経", Venue: "XTKS"})), string(new(textFormat).Names(&feed.Definition{Symbol: "N", Venue: "XTKS"}))
 	assert.Equal(t, cells(narrow), cells(wide), "columns line up")
 }
 

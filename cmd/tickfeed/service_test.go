@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
 
@@ -60,17 +59,4 @@ func TestDemoLag(t *testing.T) {
 	} {
 		assert.Equal(t, want, lag(s, 41_500, 20_000))
 	}
-}
-
-// With --time rfc3339 times are text with nine decimals, and a time that is not known is nothing.
-func TestTimeText(t *testing.T) {
-	ticks := []feed.Tick{feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 1}.Tick(1, 1_767_623_400_000_000_001), feed.Quote{Bid: 1, BidSize: 1, Ask: 2, AskSize: 1}.Tick(1, 0)}
-	times, err := parseTimeText("rfc3339")
-	require.NoError(t, err)
-	lines := strings.Split(printed(t, jsonFormat{times: times}, ticks), "\n")
-	assert.Contains(t, lines[0], `"ts_event":"2026-01-05T14:30:00.000000001Z","ts_publish":"`)
-	assert.Contains(t, lines[1], `"ts_event":null,"ts_publish":"`)
-	lines = strings.Split(printed(t, csvFormat{times}, ticks), "\n")
-	assert.Contains(t, lines[1], `,2026-01-05T14:30:00.000000001Z,2`)
-	assert.Contains(t, lines[2], `,quote,,,,2`)
 }

@@ -16,6 +16,7 @@ import (
 	"tickfeed/cmd/ops"
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/subscriber"
 )
 
@@ -308,7 +309,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if err := o.checkFiles(); err != nil {
 		return err
 	}
-	times, err := parseTimeText(o.time)
+	times, err := parseTimes(o.time)
 	if err != nil {
 		return err
 	}
@@ -344,15 +345,15 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 		return p.measure(ctx, o, subs, r, times, steer)
 	}
 	s := subs[0]
-	format := jsonFormat{times: times, raw: o.raw}
+	format := textfile.JSONFormat{Times: times, Raw: o.raw}
 	switch {
 	case o.quiet && !o.events:
 	case o.json:
 		r.printer = newPrinter(p.stdout, format)
 	case o.csv:
-		r.printer = newPrinter(p.stdout, csvFormat{times})
+		r.printer = newPrinter(p.stdout, textfile.CSVFormat{Times: times})
 	default:
-		r.printer = newPrinter(p.stdout, textFormat{p.screen(p.stdout).width})
+		r.printer = newPrinter(p.stdout, &textFormat{width: p.screen(p.stdout).width})
 		r.brief = !o.snapshot && !o.noSnapshot
 	}
 	running, stop := context.WithCancelCause(ctx)

@@ -11,6 +11,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/feed"
 	"tickfeed/feed/files/parquetfile"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/subscriber"
 )
 
@@ -123,7 +124,7 @@ func (r *receiver) summarize(s *codec.SnapshotBegin, state *feed.State) error {
 }
 
 // printEnd writes what --events and --final-state print at the end.
-func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonFormat, s *subscriber.Subscriber) error {
+func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format textfile.JSONFormat, s *subscriber.Subscriber) error {
 	held := s.Position()
 	if o.events {
 		if o.state != "" && held.Next != r.savedNext && len(held.Lineage) > 0 {
@@ -134,7 +135,7 @@ func (r *receiver) printEnd(out io.Writer, o *subscribeOptions, format jsonForma
 		}
 	}
 	if o.finalState && r.last != nil && len(held.Lineage) > 0 {
-		format.state = true
+		format.State = true
 		if err := newPrinter(out, format).state(held.Lineage.Current().ID, r.last, r.filter); err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func TestTextOfASnapshot(t *testing.T) {
 			entries = append(entries, d)
 		}
 		var out bytes.Buffer
-		r := receiver{say: func(string, ...any) {}, printer: newPrinter(&out, textFormat{}), brief: brief, matched: true}
+		r := receiver{say: func(string, ...any) {}, printer: newPrinter(&out, new(textFormat)), brief: brief, matched: true}
 		quote := feed.Quote{Bid: 1, Ask: 2}.Tick(0, 2)
 		quote.Seq = 12_345
 		for _, b := range []subscriber.Batch{

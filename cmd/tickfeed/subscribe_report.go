@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/subscriber"
 )
 
@@ -65,7 +66,7 @@ func isLive(s subscriber.ConnState) bool { return s == subscriber.Live || s == s
 type report struct {
 	out   io.Writer
 	json  bool
-	times timeText
+	times textfile.Times
 	rows  int // rows of text written
 }
 
@@ -248,7 +249,7 @@ type percentileFigure struct {
 func (r *report) figures(kind string, m *moment) *figures {
 	t := m.tally
 	return &figures{
-		Type: kind, Time: r.times.json(nil, m.at.UnixNano()), Elapsed: m.since, Connections: m.lines, Live: m.live,
+		Type: kind, Time: r.times.AppendJSON(nil, m.at.UnixNano()), Elapsed: m.since, Connections: m.lines, Live: m.live,
 		Ticks: t.ticks, Rate: rounded(perSecond(t.ticks, m.span)), LagMax: m.lag.max, LagMedian: m.lag.median, LagSum: m.lag.sum,
 		Reconnects: m.reconnects, PublishLatency: latencyFiguresOf(&t.publish), EventLatency: latencyFiguresOf(&t.event),
 		History: t.history, Recorded: t.recorded, Foreign: t.foreign, Undated: t.undated,

@@ -11,6 +11,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/files/textfile"
 	"tickfeed/publisher/journal"
 	"tickfeed/subscriber"
 )
@@ -284,7 +285,7 @@ func (l *load) end(now time.Time) (m *moment, account feed.Totals) {
 }
 
 // measure runs subscribe with statistics. steer begins what works beside the subscriptions.
-func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, recv receiver, times timeText, steer func() (stop func())) error {
+func (p *program) measure(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, recv receiver, times textfile.Times, steer func() (stop func())) error {
 	l := p.newLoad(subs, recv, report{out: p.stdout, json: o.json, times: times})
 	defer p.owe(func() string { return o.unsaved(l.lines[0].sub.Position().Next) })()
 	stop := steer()

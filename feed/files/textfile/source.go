@@ -1,4 +1,5 @@
-// Package textfile reads quotes and trades from text files, CSV or NDJSON (one JSON object per line), as a [feed.Source].
+// Package textfile reads quotes and trades from text files, CSV or NDJSON (one JSON object per line), as a [feed.Source],
+// and writes them.
 //
 //	src, err := textfile.Open([]string{"quotes.csv.gz"}, os.Stdin, textfile.Config{Zone: "America/New_York"})
 //	if err != nil {
@@ -13,7 +14,8 @@
 //		}
 //	}
 //
-// [Source] documents files, columns, what a row is, prices, and times.
+// [Source] documents files, columns, what a row is, prices, and times. A [Formatter] writes ticks as CSV or NDJSON that a
+// Source reads back to the same ticks.
 package textfile
 
 import (

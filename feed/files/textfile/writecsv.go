@@ -1,4 +1,4 @@
-package main
+package textfile
 
 import (
 	"bytes"
@@ -6,13 +6,12 @@ import (
 	"strings"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/textfile"
 )
 
-// csvFormat is CSV with a header and fixed columns. Columns that a tick does not have are empty, and so is the number of
+// CSVFormat is CSV with a header and fixed columns. Columns that a tick does not have are empty, and so is the number of
 // a tick from a snapshot. Text that a spreadsheet would take for a formula is prefixed with an apostrophe; see
-// [textfile.Defuse]. Package textfile reads this format.
-type csvFormat struct{ times timeText }
+// [Defuse].
+type CSVFormat struct{ Times Times }
 
 // csvColumns are the columns, in order.
 const csvColumns = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish," +
@@ -23,16 +22,18 @@ const csvColumns = "session,seq,snapshot,type,symbol,venue,ts_event,ts_publish,"
 	"open,high,low,last,last_size,volume,trades,more," +
 	"reason,expected_end,auction,imbalance,expected_time"
 
-func (csvFormat) header() string { return csvColumns + "\n" }
+// Header returns the names of the columns.
+func (CSVFormat) Header() string { return csvColumns + "\n" }
 
-func (csvFormat) names(d *feed.Definition) []byte {
+// Names implements [Format].
+func (CSVFormat) Names(d *feed.Definition) []byte {
 	b := append(csvText(nil, d.Symbol), ',')
 	return append(csvText(b, d.Venue), ',')
 }
 
 // csvText appends a cell of text, in quotes if it needs them (RFC 4180), so that no spreadsheet takes it for a formula.
 func csvText(b []byte, s string) []byte {
-	if textfile.Defuse(s) {
+	if Defuse(s) {
 		s = "'" + s
 	}
 	if !strings.ContainsAny(s, "\",\r\n") && strings.TrimSpace(s) == s {
@@ -52,26 +53,27 @@ const (
 	csvAuction    = 3
 )
 
-func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
-	b = append(append(b, s.session...), ',')
+// AppendTick implements [Format].
+func (f CSVFormat) AppendTick(b []byte, s *Stamp, in *Listing, t *feed.Tick) []byte {
+	b = append(append(b, s.Session...), ',')
 	if t.Flags&feed.FlagSnapshot != 0 {
 		b = append(b, ",true,"...)
 	} else {
 		b = append(strconv.AppendUint(b, t.Seq, 10), ",,"...)
 	}
-	b = append(append(append(b, t.Kind.String()...), ','), in.names...)
-	b = append(f.times.csv(b, t.EventTime), ',')
-	if s.publishTime != 0 {
-		b = f.times.csv(b, s.publishTime)
+	b = append(append(append(b, t.Kind.String()...), ','), in.Names...)
+	b = append(f.Times.AppendCSV(b, t.EventTime), ',')
+	if s.PublishTime != 0 {
+		b = f.Times.AppendCSV(b, s.PublishTime)
 	}
 	b = append(b, ',')
 	switch t.Kind {
 	case feed.KindQuote:
 		q := t.Quote()
 		b = append(csvPrice(b, in, q.Bid), ',')
-		b = append(in.size(b, q.BidSize), ',')
+		b = append(in.AppendSize(b, q.BidSize), ',')
 		b = append(csvPrice(b, in, q.Ask), ',')
-		b = append(in.size(b, q.AskSize), ',')
+		b = append(in.AppendSize(b, q.AskSize), ',')
 		b = blankCells(b, csvTrade+csvStatus+csvDefinition+csvSummary)
 	case feed.KindTrade, feed.KindCorrection, feed.KindCancel, feed.KindLevel, feed.KindClear:
 		b = blankCells(b, csvQuote)
@@ -86,7 +88,7 @@ func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		a := t.Auction()
 		b = blankCells(b, csvQuote)
 		b = append(csvPrice(b, in, a.Price), ',')
-		b = append(in.size(b, a.Size), ',')
+		b = append(in.AppendSize(b, a.Size), ',')
 		b = append(append(b, t.SideName()...), ',')
 		b = blankCells(b, csvTrade-3+csvStatus+csvDefinition+csvSummary)
 	case feed.KindDefinition:
@@ -106,20 +108,20 @@ func (f csvFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 }
 
 // last fills the columns after more, the last of which ends without a comma.
-func (f csvFormat) last(b []byte, in *listing, t *feed.Tick) []byte {
+func (f CSVFormat) last(b []byte, in *Listing, t *feed.Tick) []byte {
 	switch t.Kind {
 	case feed.KindStatus:
 		b = append(csvText(b, t.StatusReason()), ',')
 		if end := t.StatusEnd(); end != 0 {
-			b = f.times.csv(b, end)
+			b = f.Times.AppendCSV(b, end)
 		}
 		return blankCells(b, csvAuction)
 	case feed.KindAuction:
 		a := t.Auction()
 		b = append(append(blankCells(b, csvReason), a.Kind.String()...), ',')
-		b = append(in.size(b, a.Imbalance), ',')
+		b = append(in.AppendSize(b, a.Imbalance), ',')
 		if a.Time != 0 {
-			b = f.times.csv(b, a.Time)
+			b = f.Times.AppendCSV(b, a.Time)
 		}
 		return b
 	}
@@ -130,11 +132,11 @@ var commas = bytes.Repeat([]byte{','}, csvQuote+csvTrade+csvStatus+csvDefinition
 
 func blankCells(b []byte, n int) []byte { return append(b, commas[:n]...) }
 
-func csvPrice(b []byte, in *listing, v int64) []byte {
+func csvPrice(b []byte, in *Listing, v int64) []byte {
 	if v == feed.NoPrice {
 		return b
 	}
-	return in.price(b, v)
+	return in.AppendPrice(b, v)
 }
 
 func csvDay(b []byte, day int32) []byte {
@@ -144,13 +146,13 @@ func csvDay(b []byte, day int32) []byte {
 	return append(b, ',')
 }
 
-func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
+func csvTradeCells(b []byte, in *Listing, t *feed.Tick) []byte {
 	tr := t.Trade()
 	if t.Kind == feed.KindClear {
 		b = append(b, ",,"...)
 	} else {
 		b = append(csvPrice(b, in, tr.Price), ',')
-		b = append(in.size(b, tr.Size), ',')
+		b = append(in.AppendSize(b, tr.Size), ',')
 	}
 	b = append(append(b, t.SideName()...), ',')
 	if t.Kind == feed.KindLevel || t.Kind == feed.KindClear {
@@ -164,7 +166,7 @@ func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
 	b = append(b, ',')
 	if t.Kind != feed.KindCancel && tr.Conditions != 0 {
 		b = append(b, '"')
-		if textfile.Defuse(tr.Conditions.String()) {
+		if Defuse(tr.Conditions.String()) {
 			b = append(b, '\'')
 		}
 		b = append(appendConditions(b, tr.Conditions, '"', '"'), '"')
@@ -175,10 +177,10 @@ func csvTradeCells(b []byte, in *listing, t *feed.Tick) []byte {
 	}
 	c := t.Correction()
 	b = append(csvPrice(b, in, c.OldPrice), ',')
-	return append(in.size(b, c.OldSize), ',')
+	return append(in.AppendSize(b, c.OldSize), ',')
 }
 
-func csvDefinitionCells(b []byte, in *listing, d *feed.Definition) []byte {
+func csvDefinitionCells(b []byte, in *Listing, d *feed.Definition) []byte {
 	if d == nil {
 		return blankCells(b, csvDefinition)
 	}
@@ -186,17 +188,17 @@ func csvDefinitionCells(b []byte, in *listing, d *feed.Definition) []byte {
 	b = append(strconv.AppendInt(b, int64(d.SizeExponent), 10), ',')
 	b = append(csvText(b, d.Currency), ',')
 	if d.TickSize != 0 {
-		b = in.price(b, d.TickSize)
+		b = in.AppendPrice(b, d.TickSize)
 	}
 	b = append(b, ',')
 	if d.Lot != 0 {
-		b = in.size(b, d.Lot)
+		b = in.AppendSize(b, d.Lot)
 	}
 	return append(b, ',')
 }
 
 // csvSummaryCells fills a whole line, because a summary has a trading day.
-func csvSummaryCells(b []byte, in *listing, m *feed.Summary) []byte {
+func csvSummaryCells(b []byte, in *Listing, m *feed.Summary) []byte {
 	if m == nil {
 		m = &feed.Summary{Open: feed.NoPrice, High: feed.NoPrice, Low: feed.NoPrice, Last: feed.NoPrice}
 	}
@@ -206,7 +208,7 @@ func csvSummaryCells(b []byte, in *listing, m *feed.Summary) []byte {
 	for _, v := range [...]int64{m.Open, m.High, m.Low, m.Last} {
 		b = append(csvPrice(b, in, v), ',')
 	}
-	b = append(in.size(b, m.LastSize), ',')
-	b = append(in.size(b, m.Volume), ',')
+	b = append(in.AppendSize(b, m.LastSize), ',')
+	b = append(in.AppendSize(b, m.Volume), ',')
 	return append(strconv.AppendInt(b, m.Trades, 10), ',')
 }

@@ -1,34 +1,29 @@
-package main
+package textfile
 
 import (
 	"encoding/json"
 	"strconv"
 
-	"github.com/spf13/pflag"
-
 	"tickfeed/feed"
 )
 
-// jsonFormat is one JSON object per line, with the fields that package textfile reads. Prices and sizes are numbers with
+// JSONFormat is one JSON object per line, with the fields that a [Source] reads. Prices and sizes are numbers with
 // all their decimals, or null if there is no price. A tick from a snapshot has "snapshot":true instead of its number.
-// CLIENT.md, "What a client prints", is the norm.
-type jsonFormat struct {
-	times timeText
-	raw   bool // prices and sizes are the integers on the wire, with their exponents
-	state bool // ticks are of the state at the end, and are marked as such instead of as "snapshot"
+// codec/CLIENT.md, "What a client prints", is the norm.
+type JSONFormat struct {
+	Times Times
+	Raw   bool // prices and sizes are the integers on the wire, with their exponents
+	State bool // ticks are of the state at the end, and are marked as such instead of as "snapshot"
 }
 
-// rawVar defines the flag --raw, which requires the flag or format named json.
-func rawVar(f *pflag.FlagSet, v *bool, json string) {
-	f.BoolVar(v, "raw", false, "with "+json+": print prices and sizes as the integers on the wire, with price_exponent and size_exponent")
-}
+// Header returns "".
+func (JSONFormat) Header() string { return "" }
 
-func (jsonFormat) header() string { return "" }
-
-func (f jsonFormat) names(d *feed.Definition) []byte {
+// Names implements [Format].
+func (f JSONFormat) Names(d *feed.Definition) []byte {
 	b := append([]byte(`,"symbol":`), quoted(d.Symbol)...)
 	b = append(append(b, `,"venue":`...), quoted(d.Venue)...)
-	if f.raw {
+	if f.Raw {
 		b = jsonExponents(append(b, `,"raw":true`...), d)
 	}
 	return append(b, `,"ts_event":`...)
@@ -38,19 +33,20 @@ func (f jsonFormat) names(d *feed.Definition) []byte {
 func quoted(s string) []byte {
 	b, err := json.Marshal(s)
 	if err != nil {
-		panic("tickfeed: internal error: " + err.Error()) // a string can always be marshalled
+		panic("textfile: internal error: " + err.Error()) // a string can always be marshalled
 	}
 	return b
 }
 
-func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
-	if f.raw {
+// AppendTick implements [Format].
+func (f JSONFormat) AppendTick(b []byte, s *Stamp, in *Listing, t *feed.Tick) []byte {
+	if f.Raw {
 		plain := *in
 		plain.priceExponent, plain.sizeExponent = 0, 0
 		in = &plain
 	}
-	b = append(append(b, `{"session":"`...), s.session...)
-	if f.state {
+	b = append(append(b, `{"session":"`...), s.Session...)
+	if f.State {
 		b = append(b, `","state":true,"type":"`...)
 	} else if t.Flags&feed.FlagSnapshot != 0 {
 		b = append(b, `","snapshot":true,"type":"`...)
@@ -58,25 +54,25 @@ func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 		b = strconv.AppendUint(append(b, `","seq":`...), t.Seq, 10)
 		b = append(b, `,"type":"`...)
 	}
-	b = append(append(append(b, t.Kind.String()...), '"'), in.names...)
-	b = f.times.json(b, t.EventTime)
-	if s.publishTime != 0 {
-		b = f.times.json(append(b, `,"ts_publish":`...), s.publishTime)
+	b = append(append(append(b, t.Kind.String()...), '"'), in.Names...)
+	b = f.Times.AppendJSON(b, t.EventTime)
+	if s.PublishTime != 0 {
+		b = f.Times.AppendJSON(append(b, `,"ts_publish":`...), s.PublishTime)
 	}
 	switch t.Kind {
 	case feed.KindQuote:
 		q := t.Quote()
 		b = jsonPrice(b, `,"bid":`, in, q.Bid)
-		b = in.size(append(b, `,"bid_size":`...), q.BidSize)
+		b = in.AppendSize(append(b, `,"bid_size":`...), q.BidSize)
 		b = jsonPrice(b, `,"ask":`, in, q.Ask)
-		b = in.size(append(b, `,"ask_size":`...), q.AskSize)
+		b = in.AppendSize(append(b, `,"ask_size":`...), q.AskSize)
 	case feed.KindTrade, feed.KindCorrection, feed.KindCancel:
 		b = jsonTrade(b, in, t)
 	case feed.KindLevel:
 		l := t.Level()
 		b = jsonSide(b, t)
 		b = jsonPrice(b, `,"price":`, in, l.Price)
-		b = in.size(append(b, `,"size":`...), l.Size)
+		b = in.AppendSize(append(b, `,"size":`...), l.Size)
 	case feed.KindClear:
 		b = jsonSide(b, t)
 	case feed.KindStatus:
@@ -88,17 +84,17 @@ func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 			b = append(append(b, `,"reason":`...), quoted(reason)...)
 		}
 		if end := t.StatusEnd(); end != 0 {
-			b = f.times.json(append(b, `,"expected_end":`...), end)
+			b = f.Times.AppendJSON(append(b, `,"expected_end":`...), end)
 		}
 	case feed.KindAuction:
 		a := t.Auction()
 		b = append(append(append(b, `,"auction":"`...), a.Kind.String()...), '"')
 		b = jsonPrice(b, `,"price":`, in, a.Price)
-		b = in.size(append(b, `,"size":`...), a.Size)
+		b = in.AppendSize(append(b, `,"size":`...), a.Size)
 		b = jsonSide(b, t)
-		b = in.size(append(b, `,"imbalance":`...), a.Imbalance)
+		b = in.AppendSize(append(b, `,"imbalance":`...), a.Imbalance)
 		if a.Time != 0 {
-			b = f.times.json(append(b, `,"expected_time":`...), a.Time)
+			b = f.Times.AppendJSON(append(b, `,"expected_time":`...), a.Time)
 		}
 	case feed.KindDefinition:
 		b = f.definition(b, in, t.Definition())
@@ -112,15 +108,15 @@ func (f jsonFormat) line(b []byte, s *stamp, in *listing, t *feed.Tick) []byte {
 }
 
 // jsonTrade appends the fields of trades, corrections and cancels.
-func jsonTrade(b []byte, in *listing, t *feed.Tick) []byte {
+func jsonTrade(b []byte, in *Listing, t *feed.Tick) []byte {
 	if t.Kind == feed.KindCorrection {
 		c := t.Correction()
 		b = jsonPrice(b, `,"old_price":`, in, c.OldPrice)
-		b = in.size(append(b, `,"old_size":`...), c.OldSize)
+		b = in.AppendSize(append(b, `,"old_size":`...), c.OldSize)
 	}
 	tr := t.Trade()
 	b = jsonPrice(b, `,"price":`, in, tr.Price)
-	b = in.size(append(b, `,"size":`...), tr.Size)
+	b = in.AppendSize(append(b, `,"size":`...), tr.Size)
 	b = jsonSide(b, t)
 	b = jsonTradeID(b, t.TradeRef(), tr.ID)
 	if t.Kind != feed.KindCancel && tr.Conditions != 0 {
@@ -153,12 +149,12 @@ func appendConditions(b []byte, c feed.Conditions, quote, escape byte) []byte {
 	return b
 }
 
-func jsonPrice(b []byte, key string, in *listing, v int64) []byte {
+func jsonPrice(b []byte, key string, in *Listing, v int64) []byte {
 	b = append(b, key...)
 	if v == feed.NoPrice {
 		return append(b, "null"...)
 	}
-	return in.price(b, v)
+	return in.AppendPrice(b, v)
 }
 
 func jsonSide(b []byte, t *feed.Tick) []byte {
@@ -173,26 +169,26 @@ func jsonExponents(b []byte, d *feed.Definition) []byte {
 	return strconv.AppendInt(append(b, `,"size_exponent":`...), int64(d.SizeExponent), 10)
 }
 
-func (f jsonFormat) definition(b []byte, in *listing, d *feed.Definition) []byte {
+func (f JSONFormat) definition(b []byte, in *Listing, d *feed.Definition) []byte {
 	if d == nil {
 		return b
 	}
-	if !f.raw { // with --raw every line has them
+	if !f.Raw { // with --raw every line has them
 		b = jsonExponents(b, d)
 	}
 	if d.Currency != "" {
 		b = append(append(b, `,"currency":`...), quoted(d.Currency)...)
 	}
 	if d.TickSize != 0 {
-		b = in.price(append(b, `,"tick_size":`...), d.TickSize)
+		b = in.AppendPrice(append(b, `,"tick_size":`...), d.TickSize)
 	}
 	if d.Lot != 0 {
-		b = in.size(append(b, `,"lot":`...), d.Lot)
+		b = in.AppendSize(append(b, `,"lot":`...), d.Lot)
 	}
 	return b
 }
 
-func (f jsonFormat) summary(b []byte, in *listing, m *feed.Summary) []byte {
+func (f JSONFormat) summary(b []byte, in *Listing, m *feed.Summary) []byte {
 	if m == nil {
 		return b
 	}
@@ -203,12 +199,12 @@ func (f jsonFormat) summary(b []byte, in *listing, m *feed.Summary) []byte {
 	b = jsonPrice(b, `,"high":`, in, m.High)
 	b = jsonPrice(b, `,"low":`, in, m.Low)
 	b = jsonPrice(b, `,"last":`, in, m.Last)
-	b = in.size(append(b, `,"last_size":`...), m.LastSize)
+	b = in.AppendSize(append(b, `,"last_size":`...), m.LastSize)
 	if m.LastSide != feed.SideNone {
 		b = append(append(append(b, `,"last_side":"`...), m.LastSide.String()...), '"')
 	}
-	b = f.times.json(append(b, `,"last_time":`...), m.LastTime)
+	b = f.Times.AppendJSON(append(b, `,"last_time":`...), m.LastTime)
 	b = jsonTradeID(b, m.LastRef, m.LastID)
-	b = in.size(append(b, `,"volume":`...), m.Volume)
+	b = in.AppendSize(append(b, `,"volume":`...), m.Volume)
 	return strconv.AppendInt(append(b, `,"trades":`...), m.Trades, 10)
 }
