@@ -32,7 +32,7 @@ type InstrumentActivity struct {
 // slots are shorter. It costs nothing unless it is called.
 func (p *Publisher) Activity(slots int, slot time.Duration, most int) Activity {
 	now := p.cfg.Now()
-	next, last := p.log.end()
+	next, last := p.log.head()
 	if p.cfg.Mode == codec.ModeReplay { // the publish times are recorded ones
 		now = last + 1
 	}

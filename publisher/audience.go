@@ -15,8 +15,8 @@ type audience struct {
 	logger  *zerolog.Logger
 }
 
-// lacks reports whether memory is full of numbers that must first be sent to subscribers.
-func (a *audience) lacks() bool {
+// mustWait reports whether memory is full of numbers that must first be sent to subscribers.
+func (a *audience) mustWait() bool {
 	if a.waitFor == 0 {
 		return false
 	}
@@ -27,12 +27,12 @@ func (a *audience) lacks() bool {
 	return full && !ok
 }
 
-// wait waits until lacks returns false.
+// wait waits until mustWait returns false.
 func (a *audience) wait(ctx context.Context, closing <-chan struct{}) error {
 	poll := time.NewTicker(waitPoll)
 	defer poll.Stop()
 	said := time.Now().Add(-waitSay)
-	for a.lacks() {
+	for a.mustWait() {
 		if _, _, joined := a.serving.sentTo(0); joined < uint64(a.waitFor) && time.Since(said) >= waitSay {
 			said = time.Now()
 			a.logger.Warn().Int("wait_for", a.waitFor).Uint64("connected", joined).

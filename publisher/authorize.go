@@ -11,8 +11,8 @@ import (
 // permissionInterval is how often the permission of each connection is checked.
 const permissionInterval = time.Second
 
-// login checks the credentials of the client, and what it may have of what it asks for. It returns a refusal if that is nothing.
-func (c *conn) login(h *codec.Hello) *codec.Refusal {
+// checkLogin checks the credentials of the client, and what it may have of what it asks for. It returns a refusal if that is nothing.
+func (c *conn) checkLogin(h *codec.Hello) *codec.Refusal {
 	cfg := &c.p.cfg
 	login := NewLogin(h.Token, c.client.cert)
 	if cfg.Authorize == nil {
@@ -54,8 +54,8 @@ func (p *Publisher) authorize(login Login) (*Permission, error) {
 	return permit, nil
 }
 
-// watch checks the permissions of all connections until the publisher closes.
-func (p *Publisher) watch() {
+// watchPermissions checks the permissions of all connections until the publisher closes.
+func (p *Publisher) watchPermissions() {
 	tick := time.NewTicker(permissionInterval)
 	defer tick.Stop()
 	for {
@@ -75,10 +75,10 @@ func (p *Publisher) watch() {
 	}
 }
 
-// narrow makes the line follow the permission of its user, if that has changed, and reports it to the client. It returns false if it has
+// followPermission makes the line follow the permission of its user, if that has changed, and reports it to the client. It returns false if it has
 // not, and an error if the connection must end.
-func (c *conn) narrow() (changed bool, err error) {
-	permit := c.mail.allowed()
+func (c *conn) followPermission() (changed bool, err error) {
+	permit := c.mail.newPermit()
 	if permit == nil {
 		return false, nil
 	}
@@ -91,7 +91,7 @@ func (c *conn) narrow() (changed bool, err error) {
 		return false, err
 	}
 	due := l.read < max(c.progress.position, l.floor) // the client waits for its position, or for a snapshot
-	next, _ := c.p.log.end()
+	next, _ := c.p.log.head()
 	if oldest, limited := permit.oldest(c.p.cfg.Now()); limited && permit.History != l.permit.History {
 		l.floor = max(l.floor, min(c.p.seqAt(oldest), next))
 	}
@@ -114,5 +114,5 @@ func (c *conn) narrow() (changed bool, err error) {
 			return false, &unreadableError{l.next}
 		}
 	}
-	return true, c.subscribed(0, held)
+	return true, c.sendSubscribed(0, held)
 }

@@ -65,20 +65,20 @@ func TestCostlyChangesWaitLonger(t *testing.T) {
 func TestOneTimerWaitsForAChange(t *testing.T) {
 	var m mailbox
 	for range changeBurst + 1 {
-		m.made(time.Minute, 0)
+		m.changeMade(time.Minute, 0)
 	}
-	require.True(t, m.ask(&codec.Subscribe{Request: 1}))
-	r, wait := m.next(time.Minute)
+	require.True(t, m.queueRequest(&codec.Subscribe{Request: 1}))
+	r, wait := m.nextRequest(time.Minute)
 	require.Nil(t, r)
 	require.Positive(t, wait)
-	r, again := m.next(time.Minute)
+	r, again := m.nextRequest(time.Minute)
 	require.Nil(t, r)
 	require.Zero(t, again, "a timer runs already")
-	r, again = m.next(time.Minute + wait)
+	r, again = m.nextRequest(time.Minute + wait)
 	require.Zero(t, again)
 	require.Equal(t, uint64(1), uint64(r.Request))
-	m.made(time.Minute+wait, 0)
-	require.True(t, m.ask(&codec.Subscribe{Request: 2}))
-	_, again = m.next(time.Minute + wait)
+	m.changeMade(time.Minute+wait, 0)
+	require.True(t, m.queueRequest(&codec.Subscribe{Request: 2}))
+	_, again = m.nextRequest(time.Minute + wait)
 	require.Positive(t, again)
 }

@@ -36,35 +36,35 @@ type conn struct {
 	line     line
 	slow     consumer
 	opening  opening
-	stopping time.Duration // when the writer first saw the shutdown, on the clock of the publisher; 0 before
+	stopSeen time.Duration // when the writer first saw the shutdown, on the clock of the publisher; 0 before
 	over     bool          // nothing more is written
 	endTold  bool
 	reason   error // why the connection ends
 
-	parked   bool        // protected by server.parking: waits in server.parked
-	filtered atomic.Bool // the line has a filter
-	ending   atomic.Bool // the writer has ended, or is about to end
-	writers  sync.WaitGroup
+	parked     bool        // protected by server.parking: waits in server.parked
+	filtered   atomic.Bool // the line has a filter
+	writerDone atomic.Bool // the writer has ended, or is about to end
+	writers    sync.WaitGroup
 }
 
 // A visit is the time of a connection in a publisher. It ends with the door, or before it.
 type visit struct {
 	*door
-	left atomic.Pointer[error] // why it ends before the door does; nil if it does not
+	stopped atomic.Pointer[error] // why it ends before the door does; nil if it does not
 }
 
-// leaving returns why the connection must end, or nil.
-func (v *visit) leaving() error {
-	if why := v.left.Load(); why != nil {
+// stopCause returns why the connection must end, or nil.
+func (v *visit) stopCause() error {
+	if why := v.stopped.Load(); why != nil {
 		return *why
 	}
 	return context.Cause(v.ctx)
 }
 
-// leave ends the visit of c, for the given reason unless there is one already.
-func (c *conn) leave(why error) {
-	c.left.CompareAndSwap(nil, &why)
-	c.mail.wake()
+// stop ends the visit of c for the given reason, unless it has ended already.
+func (c *conn) stop(why error) {
+	c.stopped.CompareAndSwap(nil, &why)
+	c.mail.interrupt()
 	c.signal()
 }
 
@@ -98,7 +98,7 @@ func (x *progress) tell(next, read uint64) {
 	x.passed.Store(max(next, read, x.position))
 }
 
-func (x *progress) sofar() ConnProgress {
+func (x *progress) connProgress() ConnProgress {
 	return ConnProgress{x.told.Load(), x.passed.Load(), x.read.Load()}
 }
 
@@ -128,12 +128,12 @@ func (c *conn) hear() {
 	c.alive.Listen(c.now())
 }
 
-// patience returns when the client counts as silent, if it sends nothing before.
-func (c *conn) patience() time.Duration { return c.alive.DeadAt(c.now()) }
+// silentAt returns when the client counts as silent, if it sends nothing before.
+func (c *conn) silentAt() time.Duration { return c.alive.DeadAt(c.now()) }
 
 func (c *conn) silent() bool { return c.alive.Dead(c.now()) }
 
-// run starts to serve the connection and returns. leave is called when the connection has ended.
+// run starts to serve the connection and returns. The reader calls Publisher.remove when the connection has ended.
 func (c *conn) run() {
 	filter, more := cut(c.client.filter)
 	e := c.p.serving.tallies.joined.line(c.nc).Str("client", cutText(c.client.name)).Strs("filter", filter)
@@ -151,21 +151,21 @@ func (c *conn) run() {
 	}
 	e.Uint64("start", c.progress.told.Load()).Msg("subscriber joined")
 	c.in.messages.SetLimit(codec.MaxMessage)
-	c.listen(c.patience())
+	c.listen(c.silentAt())
 	c.signal()
 	c.conns.Go(c.attend)
 }
 
 // signal makes the writer look at the connection, and starts a writer if none is running.
 func (c *conn) signal() {
-	c.mail.call(c)
-	if c.ending.Load() && c.leaving() != nil {
+	c.mail.callWriter(c)
+	if c.writerDone.Load() && c.stopCause() != nil {
 		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait)) // the time that the client has to read the goodbye
 	}
 }
 
 // startWriter implements starter.
-func (c *conn) startWriter() { c.writers.Go(c.write) }
+func (c *conn) startWriter() { c.writers.Go(c.runWriter) }
 
 // Reasons for which a connection ends, besides network errors.
 var (
@@ -197,13 +197,13 @@ func (e *unreadableError) Error() string {
 // is sent nothing more, so it costs no more memory than before.
 const partingTime = 30 * time.Second
 
-// end sends a goodbye for reason and makes the reader end. The caller must hold the turn.
-func (c *conn) end(reason error) {
-	if errors.Is(reason, errShutdown) && errors.Is(c.leaving(), errKicked) {
+// closeWith sends a goodbye for reason and makes the reader end. The caller must hold the turn.
+func (c *conn) closeWith(reason error) {
+	if errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), errKicked) {
 		reason = errKicked
 	}
 	c.over, c.reason = true, reason
-	c.line.stop()
+	c.line.closeCursor()
 	slow := errors.Is(reason, errSlow) || errors.Is(reason, errCrowded)
 	wait := refusalWait
 	if slow {
@@ -212,10 +212,10 @@ func (c *conn) end(reason error) {
 	until := time.Now().Add(wait)
 	said := false
 	if bye := c.goodbye(reason); bye != nil {
-		said = c.part(bye, until)
+		said = c.sayGoodbye(bye, until)
 	}
-	c.ending.Store(true)
-	if c.leaving() != nil {
+	c.writerDone.Store(true)
+	if c.stopCause() != nil {
 		until = soonest(until, time.Now().Add(refusalWait))
 	}
 	_ = c.nc.SetReadDeadline(until) // the reader sees the client close, or gives up
@@ -224,23 +224,23 @@ func (c *conn) end(reason error) {
 	}
 }
 
-// part sends m as the last message, as the client takes it. It returns false if the client has not taken it by until,
+// sayGoodbye sends m as the last message, as the client takes it. It returns false if the client has not taken it by until,
 // has left, or is silent. The reader continues until the client closes.
-func (c *conn) part(m codec.Message, until time.Time) (said bool) {
+func (c *conn) sayGoodbye(m codec.Message, until time.Time) (said bool) {
 	return c.out.last(m, until, min(c.alive.Interval, refusalWait), func(until time.Time) (time.Time, bool) {
-		if c.leaving() != nil { // the publisher stops, and waits no longer than for other connections
+		if c.stopCause() != nil { // the publisher stops, and waits no longer than for other connections
 			until = soonest(until, time.Now().Add(refusalWait))
 		}
-		return until, c.mail.gone() == nil && !c.silent()
+		return until, c.mail.clientGone() == nil && !c.silent()
 	})
 }
 
 // goodbye returns the goodbye for a connection that ends for reason, or nil if none is sent.
 func (c *conn) goodbye(reason error) *codec.Goodbye {
 	switch {
-	case errors.Is(reason, errShutdown) && errors.Is(c.leaving(), ErrMoved):
+	case errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), ErrMoved):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: ErrMoved.Error(), Retry: true}
-	case errors.Is(reason, errShutdown) && errors.Is(c.leaving(), errDismissed):
+	case errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), errDismissed):
 		return &codec.Goodbye{
 			Code: codec.CodeShutdown, Text: restartText, Retry: true,
 			RetryAfter: c.p.serving.dismissed.Load().retryAfter(c.p.chance(c.client.number)),
@@ -268,7 +268,7 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	if unreadable := (*unreadableError)(nil); errors.As(reason, &unreadable) {
 		return &codec.Goodbye{Code: codec.CodeInternal, Text: reason.Error(), Retry: true, RetryAfter: unreadableWait}
 	}
-	return c.mail.goodbye()
+	return c.mail.readerGoodbye()
 }
 
 // pumpOf returns the pump that serves the connection. All filtered lines share one pump, which filters them in one

@@ -31,11 +31,11 @@ func (p *Publisher) Dismiss(over time.Duration) (run func(ctx context.Context) e
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return leaveOver(ctx, all, over) }, nil
+	return func(ctx context.Context) error { return stopOver(ctx, all, over) }, nil
 }
 
-// leaveOver lets connections leave one after the other, evenly spread over a time.
-func leaveOver(ctx context.Context, all []*conn, over time.Duration) error {
+// stopOver lets connections leave one after the other, evenly spread over a time.
+func stopOver(ctx context.Context, all []*conn, over time.Duration) error {
 	began := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -46,7 +46,7 @@ func leaveOver(ctx context.Context, all []*conn, over time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		c.leave(errDismissed)
+		c.stop(errDismissed)
 	}
 	return nil
 }
@@ -59,7 +59,7 @@ var errDismissed = errors.New(restartText)
 func (p *Publisher) Kick(number uint64) bool {
 	for _, c := range p.serving.all() {
 		if c.client.number == number {
-			c.leave(errKicked)
+			c.stop(errKicked)
 			return true
 		}
 	}

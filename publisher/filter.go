@@ -264,8 +264,8 @@ func (f *filtering) reach(id feed.InstrumentID) {
 	}
 }
 
-// end resets f for another pass.
-func (f *filtering) end() {
+// reset resets f for another pass.
+func (f *filtering) reset() {
 	for _, id := range f.listed {
 		f.wanting[id], f.several[id] = 0, f.several[id][:0]
 	}
@@ -427,7 +427,7 @@ func (f *filtering) settle(o *filtered, at place) {
 func (l *line) filterPackets(packets, dst []byte) (out []byte, used int, next uint64) {
 	f := filterings.Get().(*filtering)
 	defer filterings.Put(f)
-	defer f.end()
+	defer f.reset()
 	f.add(l, 0)
 	o := &f.outs[0]
 	kept := o.dst

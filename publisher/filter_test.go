@@ -73,7 +73,7 @@ func TestFilter(t *testing.T) {
 			}
 			alone := func(i int) {
 				l := lines[i]
-				for end, _ := p.log.end(); l.read < end; {
+				for end, _ := p.log.head(); l.read < end; {
 					ch, err := l.advance(buf)
 					require.NoError(t, err)
 					hear(i, ch.data)
@@ -81,7 +81,7 @@ func TestFilter(t *testing.T) {
 			}
 			// joined reads some of the odd lines. If it reads only a part of them, the others stand elsewhere.
 			joined := func(some func(i int) bool) {
-				for end, _ := p.log.end(); ; {
+				for end, _ := p.log.head(); ; {
 					var (
 						f       = &filtering{equal: map[uint32]int{}}
 						to      = end
@@ -118,7 +118,7 @@ func TestFilter(t *testing.T) {
 					for j, i := range members {
 						hear(i, f.outs[outs[j]].dst)
 					}
-					f.end()
+					f.reset()
 					if len(members) > 1 {
 						together++
 					}
@@ -144,7 +144,7 @@ func TestFilter(t *testing.T) {
 				}
 				lines[i] = &line{p: p, filter: filter, wanted: newWanted(filter, nil, p.seq.state)}
 				lines[i].in(p.session)
-				lines[i].begin(from)
+				lines[i].seek(from)
 				at[i] = from
 			}
 			for range 150 {
@@ -239,7 +239,7 @@ func BenchmarkFilter(b *testing.B) {
 					}
 					l := &line{p: p, filter: filter, wanted: newWanted(filter, nil, p.seq.state)}
 					l.in(p.session)
-					l.begin(p.seq.next)
+					l.seek(p.seq.next)
 					lines = append(lines, l)
 				}
 				f := &filtering{equal: make(map[uint32]int)}
@@ -255,12 +255,12 @@ func BenchmarkFilter(b *testing.B) {
 					at += every
 					require.NoError(b, p.Flush(b.Context()))
 					b.StartTimer()
-					for end, _ := p.log.end(); lines[0].read < end; {
+					for end, _ := p.log.head(); lines[0].read < end; {
 						for _, l := range lines {
 							f.add(l, end-l.read)
 						}
 						f.pass(p.log, lines[0].at, end, spillAt, func(int) bool { return true })
-						f.end()
+						f.reset()
 					}
 					b.StopTimer()
 				}

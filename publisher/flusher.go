@@ -17,14 +17,14 @@ import (
 // A flusher writes sealed packets to the journal and commits them, so that they may be sent. It runs on its own
 // goroutine or, if the publisher was idle and does not sync each write, on that of the caller of Publish, which is fastest.
 type flusher struct {
-	journal *journal.Journal // nil: memory only
-	path    string           // of the journal
-	sync    journal.Sync
-	log     *memlog
-	seq     *sequencer
-	served  func() // serves subscribers after the log has grown
-	logger  *zerolog.Logger
-	clock   *clock
+	journal     *journal.Journal // nil: memory only
+	path        string           // of the journal
+	sync        journal.Sync
+	log         *memlog
+	seq         *sequencer
+	wakeReaders func() // serves subscribers after the log has grown
+	logger      *zerolog.Logger
+	clock       *clock
 
 	active   atomic.Bool   // a goroutine is flushing, and looks for more before it stops
 	flushing chan struct{} // 1 slot, held by the goroutine that flushes
@@ -58,10 +58,10 @@ func (f *flusher) usable() error {
 	}
 }
 
-// some gets appended ticks flushed: by this goroutine if the publisher was idle, which is fastest, otherwise
+// flushSome gets appended ticks flushed: by this goroutine if the publisher was idle, which is fastest, otherwise
 // by the flusher, which then sends more at once. A flush that syncs may wait for a disk longer than the context of the
 // caller of Publish allows, so it is the flusher's.
-func (f *flusher) some() {
+func (f *flusher) flushSome() {
 	if f.active.Load() || !f.active.CompareAndSwap(false, true) {
 		return
 	}
@@ -81,11 +81,11 @@ func (f *flusher) some() {
 		f.wake() // the flusher waits for room, or reports that the journal failed
 		return
 	}
-	f.rest()
+	f.goIdle()
 }
 
-// rest marks the publisher as idle after a flush, and kicks the flusher if there is more to flush.
-func (f *flusher) rest() {
+// goIdle marks the publisher as idle after a flush, and kicks the flusher if there is more to flush.
+func (f *flusher) goIdle() {
 	f.lastDone.Store(int64(f.clock.now()))
 	f.active.Store(false)
 	if f.seq.pending() && f.active.CompareAndSwap(false, true) {
@@ -116,7 +116,7 @@ func (f *flusher) run() {
 		<-f.flushing
 		switch {
 		case err == nil:
-			f.rest()
+			f.goIdle()
 		case errors.Is(err, journal.ErrFull):
 			retry.Reset(diskRetry)
 		default:
@@ -134,9 +134,9 @@ func (f *flusher) flush() error {
 			f.diskState(err)
 			return err
 		}
-		pieces := f.seq.take()
+		pieces := f.seq.takePieces()
 		if len(pieces) == 0 {
-			f.seq.progress(pieces)
+			f.seq.piecesDone(pieces)
 			f.diskState(nil)
 			return nil
 		}
@@ -149,8 +149,8 @@ func (f *flusher) flush() error {
 			}
 		}
 		f.diskState(nil)
-		f.seq.progress(pieces)
-		f.served()
+		f.seq.piecesDone(pieces)
+		f.wakeReaders()
 	}
 }
 
@@ -160,7 +160,7 @@ func (f *flusher) goHome() error {
 	if f.journal == nil || !f.journal.Missing() {
 		return nil
 	}
-	next, _ := f.log.end()
+	next, _ := f.log.head()
 	state, ok := f.log.stateAt(next)
 	if !ok {
 		panic(fmt.Sprintf("publisher: internal error: the state as of %d, the end of the log, is not in memory", next))
@@ -280,7 +280,7 @@ func (f *flusher) fail(err error) {
 		return
 	}
 	f.logger.Error().Err(err).Msg("journal failed: nothing more is published; restart to begin a child session")
-	f.seq.fail()
+	f.seq.wakeWaiters()
 }
 
 // failed returns the error that stopped the publisher from publishing for good, or nil.

@@ -62,16 +62,16 @@ func addressOf(a net.Addr) string {
 	return a.Network()
 }
 
-// may reports whether a token from address may be checked.
-func (g *guesses) may(address string) bool {
+// mayCheck reports whether a token from address may be checked.
+func (g *guesses) mayCheck(address string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	e, ok := g.by[address]
 	return !ok || e.Value.(*guesser).waiting < min(sideBySide, g.most)
 }
 
-// wrong calls answer after the delay for a wrong token from address, or when ctx ends.
-func (g *guesses) wrong(ctx context.Context, address string, answer func()) {
+// delayAnswer calls answer after the delay for a wrong token from address, or when ctx ends.
+func (g *guesses) delayAnswer(ctx context.Context, address string, answer func()) {
 	guess, delay, early := g.note(address)
 	timer := time.NewTimer(delay)
 	defer timer.Stop()

@@ -4,19 +4,19 @@ import (
 	"tickfeed/codec"
 )
 
-// served is the result of serving a connection inline.
-type served uint8
+// An outcome is the result of serving a connection inline.
+type outcome uint8
 
 const (
-	parkedAgain served = iota // the connection is caught up and parked
-	stillBehind               // there is more to send, and the connection took everything so far
-	needsWriter               // the writer must continue: it has to wait for the client, or read the journal
+	parkedAgain outcome = iota // the connection is caught up and parked
+	stillBehind                // there is more to send, and the connection took everything so far
+	needsWriter                // the writer must continue: it has to wait for the client, or read the journal
 )
 
-// inline sends what the log has now, on the goroutine of the caller, while the writer is idle. That saves one wake-up
+// serveInline sends what the log has now, on the goroutine of the caller, while the writer is idle. That saves one wake-up
 // between a tick and its subscriber. It never waits: what the connection does not take is left for the writer.
-func (c *conn) inline() served {
-	if !c.take() {
+func (c *conn) serveInline() outcome {
+	if !c.tryTurn() {
 		return needsWriter
 	}
 	defer c.turn.Unlock()
@@ -46,16 +46,16 @@ func (c *conn) inline() served {
 		}
 		ch.mem.release()
 	}
-	return c.stay()
+	return c.parkIfCaughtUp()
 }
 
-// take acquires the turn and reports whether it did. It returns false if the writer is busy, the client has not taken
+// tryTurn acquires the turn and reports whether it did. It returns false if the writer is busy, the client has not taken
 // everything written, or the line needs more than the memory log.
-func (c *conn) take() bool {
+func (c *conn) tryTurn() bool {
 	if c.out.try == nil || !c.turn.TryLock() {
 		return false
 	}
-	if c.over || !c.out.drain() || c.out.failed != nil || !c.line.inMem || c.line.read < c.line.floor || c.p.log.holed.Load() {
+	if c.over || !c.out.writeKept() || c.out.failed != nil || !c.line.inMem || c.line.read < c.line.floor || c.p.log.holed.Load() {
 		c.turn.Unlock()
 		return false
 	}
@@ -67,12 +67,12 @@ func (c *conn) late(v *view) bool {
 	if c.slow.policy == codec.SlowAll {
 		return false
 	}
-	_, latest := c.p.log.end()
+	_, latest := c.p.log.head()
 	return c.slow.late(codec.PacketAt(v.data).PublishTime, latest)
 }
 
-// stay parks the connection if it is caught up.
-func (c *conn) stay() served {
+// parkIfCaughtUp parks the connection if it is caught up.
+func (c *conn) parkIfCaughtUp() outcome {
 	switch {
 	case c.out.behind() || c.out.failed != nil || c.line.covered():
 		return needsWriter
@@ -82,9 +82,9 @@ func (c *conn) stay() served {
 	return stillBehind
 }
 
-// joins reports whether the filter pump should take over: filtering for one connection costs as much as for all
+// belongsToFilterPump reports whether the filter pump should take over: filtering for one connection costs as much as for all
 // together, and this connection would otherwise stay alone for as long as the log grows.
-func (c *conn) joins() bool {
+func (c *conn) belongsToFilterPump() bool {
 	l := &c.line
 	if l.wanted == nil || c.out.try == nil || !l.inMem || l.read < max(c.progress.position, l.floor) || c.line.covered() || l.session.ID != c.p.session.ID || c.p.log.holed.Load() {
 		return false

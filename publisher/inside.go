@@ -25,7 +25,7 @@
 //	caller of Serve the listener                           a client that connects
 //	login (1 each)  entrant: the connection before login   bytes from the client
 //	reader (1 each) receiver                               bytes from the client
-//	writer (1 each) the turn: sender, line, consumer       the mailbox: call
+//	writer (1 each) the turn: sender, line, consumer       the mailbox: callWriter
 //
 // The caller of Publish flushes itself if the publisher was idle. The flusher, a pump and the writer take the turn of a
 // connection, and only its holder advances the line and writes to the socket; the flusher and the pumps never wait for

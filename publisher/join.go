@@ -26,7 +26,7 @@ func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
 		}
 	}
 	for {
-		next, _ := p.log.end()
+		next, _ := p.log.head()
 		if s.join != nil && s.join.seq == next {
 			return s.join
 		}

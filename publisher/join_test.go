@@ -26,7 +26,7 @@ func TestSnapshotIsWrittenInPlace(t *testing.T) {
 		require.NoError(t, p.Flush(t.Context()))
 	}
 	snapshot := func(filter codec.Filter) []byte {
-		next, _ := p.log.end()
+		next, _ := p.log.head()
 		j, l := p.joinAt(next, 0), &line{p: p, filter: filter}
 		l.in(p.session)
 		l.wanted = newWanted(filter, nil, j.state)
@@ -82,7 +82,7 @@ func BenchmarkJoin(b *testing.B) {
 				b.StopTimer()
 				publish(bench.ticks)
 				b.StartTimer()
-				next, _ := p.log.end()
+				next, _ := p.log.head()
 				j := p.joinAt(next, 0)
 				v := &stateView{seq: j.seq, line: &c.line, scope: codec.ScopeAll}
 				held, _ := all.hold(c, v, j.state)

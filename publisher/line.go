@@ -43,9 +43,9 @@ type chunk struct {
 	gone feed.Range
 }
 
-// begin places the line at the packet that holds seq, which must not exceed the end of the log.
-func (l *line) begin(seq uint64) {
-	l.stop()
+// seek places the line at the packet that holds seq, which must not exceed the end of the log.
+func (l *line) seek(seq uint64) {
+	l.closeCursor()
 	l.next, l.read = seq, seq
 	if l.at, l.inMem = l.p.log.find(seq); !l.inMem {
 		l.openJournal()
@@ -111,7 +111,7 @@ func (l *line) packetFrom(seq uint64) (codec.Packet, bool, error) {
 // packet that follows, so that publish times of the line never decrease. It returns an error if the journal cannot be
 // read now: any other time could exceed the time of the packet that follows.
 func (l *line) timeAt(seq uint64) (int64, error) {
-	next, last := l.p.log.end()
+	next, last := l.p.log.head()
 	if seq < next {
 		if h, ok, err := l.packetFrom(seq); err != nil || ok {
 			return h.PublishTime, err
@@ -126,8 +126,8 @@ func (l *line) openJournal() {
 	}
 }
 
-// stop closes the cursor of the line, if it has one.
-func (l *line) stop() {
+// closeCursor closes the cursor of the line, if it has one.
+func (l *line) closeCursor() {
 	if l.cursor != nil {
 		l.cursor.Close()
 		l.cursor = nil
@@ -136,7 +136,7 @@ func (l *line) stop() {
 
 // reopen opens a new cursor at read. Data that advance returned from the old cursor is no longer valid.
 func (l *line) reopen() {
-	l.stop()
+	l.closeCursor()
 	l.openJournal()
 }
 
@@ -152,7 +152,7 @@ func (l *line) advance(buf []byte) (chunk, error) {
 	if l.read < l.floor {
 		c, err := l.lost(feed.Range{From: l.read, To: l.floor}, codec.GoneExpired, buf)
 		if err == nil {
-			l.begin(l.next)
+			l.seek(l.next)
 		}
 		return c, err
 	}
@@ -168,7 +168,7 @@ func (l *line) advance(buf []byte) (chunk, error) {
 		l.openJournal()
 	}
 	if at, ok := l.p.log.find(l.read); ok {
-		l.stop()
+		l.closeCursor()
 		l.at, l.inMem = at, true
 		return l.advance(buf)
 	}

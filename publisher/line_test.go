@@ -40,8 +40,8 @@ func TestChunkOfTheJournalStays(t *testing.T) {
 
 	l := &line{p: p}
 	l.in(p.session)
-	l.begin(1)
-	defer l.stop()
+	l.seek(1)
+	defer l.closeCursor()
 	var buf []byte
 	holes := 0
 	for !l.inMem {
@@ -102,7 +102,7 @@ func TestTimeOfWhatIsNotSent(t *testing.T) {
 	follows, ok, err := l.packetFrom(50)
 	require.NoError(t, err)
 	require.True(t, ok)
-	_, last := p.log.end()
+	_, last := p.log.head()
 	require.Less(t, follows.PublishTime, last)
 	h := codec.PacketAt(l.skip(nil))
 	assert.Equal(t, feed.Range{From: 2, To: 50}, h.Range())

@@ -169,8 +169,8 @@ func (l *memlog) commit(s *segment, end int, next uint64, time int64) {
 	l.mu.Unlock()
 }
 
-// end returns the number after the last one committed, and the publish time of the last packet.
-func (l *memlog) end() (next uint64, time int64) {
+// head returns the number after the last one committed, and the publish time of the last packet.
+func (l *memlog) head() (next uint64, time int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.next, l.time

@@ -54,7 +54,7 @@ func TestFind(t *testing.T) {
 			require.True(t, ok)
 		}
 	}
-	next, _ := l.end()
+	next, _ := l.head()
 	require.EqualValues(t, len(places)+1, next)
 	at, ok := l.find(next)
 	require.True(t, ok)

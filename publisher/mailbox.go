@@ -12,26 +12,26 @@ import (
 // A mailbox passes what the reader of a connection receives to the writer, and records whether a writer runs. The
 // zero mailbox is empty. Its methods are safe for concurrent use and never wait.
 type mailbox struct {
-	mu       sync.Mutex
-	writing  bool               // a writer is running
-	again    bool               // the writer must look at the connection again before it ends
-	requests []*codec.Subscribe // at most maxSubscribe
-	changes  changeRate
-	timed    bool           // a timer will call the writer when a filter change may be made
-	left     error          // errClientLeft or errLost: the client has left, so no goodbye is sent
-	leaving  *codec.Goodbye // goodbye with which the reader wants to end the connection
-	permit   *Permission    // of the user, as of the last check; nil without Config.Authorize
-	changed  bool           // the line does not follow permit yet
-	denied   *deniedError   // the user may not connect any more; nil otherwise
-	departed chan struct{}  // closed when the reader ends or the user is denied; set while the writer is in waitFor
+	mu          sync.Mutex
+	writing     bool               // a writer is running
+	again       bool               // the writer must look at the connection again before it ends
+	requests    []*codec.Subscribe // at most maxSubscribe
+	changes     changeRate
+	timed       bool           // a timer will call the writer when a filter change may be made
+	gone        error          // errClientLeft or errLost: the client has left, so no goodbye is sent
+	bye         *codec.Goodbye // goodbye with which the reader wants to end the connection
+	permit      *Permission    // of the user, as of the last check; nil without Config.Authorize
+	changed     bool           // the line does not follow permit yet
+	denied      *deniedError   // the user may not connect any more; nil otherwise
+	interrupted chan struct{}  // closed when the reader ends or the user is denied; set while the writer is in waitFor
 }
 
 // A starter starts the writer of a connection.
 type starter interface{ startWriter() }
 
-// call makes the writer look at the connection, and starts it if none is running. It starts the writer before it returns,
+// callWriter makes the writer look at the connection, and starts it if none is running. It starts the writer before it returns,
 // also for another goroutine that calls at the same time, so that the reader can wait for the writer after a call.
-func (m *mailbox) call(s starter) {
+func (m *mailbox) callWriter(s starter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.again = true
@@ -41,8 +41,8 @@ func (m *mailbox) call(s starter) {
 	}
 }
 
-// answer reports whether the writer must look at the connection, since it was called. If not, no writer runs any more.
-func (m *mailbox) answer() bool {
+// writerMustContinue reports whether the writer must look at the connection, since it was called. If not, no writer runs any more.
+func (m *mailbox) writerMustContinue() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.writing = m.again
@@ -50,8 +50,8 @@ func (m *mailbox) answer() bool {
 	return m.writing
 }
 
-// ask queues a filter change. It returns false if maxSubscribe changes are queued already.
-func (m *mailbox) ask(r *codec.Subscribe) bool {
+// queueRequest queues a filter change. It returns false if maxSubscribe changes are queued already.
+func (m *mailbox) queueRequest(r *codec.Subscribe) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.requests) == maxSubscribe {
@@ -61,26 +61,26 @@ func (m *mailbox) ask(r *codec.Subscribe) bool {
 	return true
 }
 
-// end records why the reader has ended: bye is sent to the client or, if bye is nil, the client has left for the reason
-// left.
-func (m *mailbox) end(bye *codec.Goodbye, left error) {
+// endReader records why the reader has ended: bye is sent to the client or, if bye is nil, the client has left for the reason
+// gone.
+func (m *mailbox) endReader(bye *codec.Goodbye, gone error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.leaving, m.left = bye, left
-	m.departLocked()
+	m.bye, m.gone = bye, gone
+	m.interruptLocked()
 }
 
-// wake closes the channel that watch has returned, as the end of the reader does.
-func (m *mailbox) wake() {
+// interrupt closes the channel that watchEnd has returned, as the end of the reader does.
+func (m *mailbox) interrupt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.departLocked()
+	m.interruptLocked()
 }
 
-func (m *mailbox) departLocked() {
-	if m.departed != nil {
-		close(m.departed)
-		m.departed = nil
+func (m *mailbox) interruptLocked() {
+	if m.interrupted != nil {
+		close(m.interrupted)
+		m.interrupted = nil
 	}
 }
 
@@ -92,7 +92,7 @@ func (m *mailbox) deny(why *deniedError) bool {
 		return false
 	}
 	m.denied = why
-	m.departLocked()
+	m.interruptLocked()
 	return true
 }
 
@@ -107,8 +107,8 @@ func (m *mailbox) allow(p *Permission) bool {
 	return true
 }
 
-// allowed returns the permission that the line must follow, or nil if it does.
-func (m *mailbox) allowed() *Permission {
+// newPermit returns the permission that the line must follow, or nil if it does.
+func (m *mailbox) newPermit() *Permission {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.changed {
@@ -118,58 +118,58 @@ func (m *mailbox) allowed() *Permission {
 	return m.permit
 }
 
-// ending returns the reason for which the reader has ended, or nil.
-func (m *mailbox) ending() error {
+// endCause returns the reason for which the reader has ended, or nil.
+func (m *mailbox) endCause() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.endingLocked()
+	return m.endCauseLocked()
 }
 
-func (m *mailbox) endingLocked() error {
+func (m *mailbox) endCauseLocked() error {
 	switch {
-	case m.left != nil:
-		return m.left
+	case m.gone != nil:
+		return m.gone
 	case m.denied != nil:
 		return m.denied
-	case m.leaving != nil && m.leaving.Code == codec.CodeSilent:
+	case m.bye != nil && m.bye.Code == codec.CodeSilent:
 		return errSilent
-	case m.leaving != nil:
-		return errors.New(m.leaving.Text)
+	case m.bye != nil:
+		return errors.New(m.bye.Text)
 	}
 	return nil
 }
 
-// gone returns errClientLeft or errLost if the client has left, or nil.
-func (m *mailbox) gone() error {
+// clientGone returns errClientLeft or errLost if the client has left, or nil.
+func (m *mailbox) clientGone() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.left
+	return m.gone
 }
 
-// lost returns why what is being written is of no use: the client has left, or its user may not connect any more.
-func (m *mailbox) lost() error {
+// abortCause returns why what is being written is of no use: the client has left, or its user may not connect any more.
+func (m *mailbox) abortCause() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.left == nil && m.denied != nil {
+	if m.gone == nil && m.denied != nil {
 		return m.denied
 	}
-	return m.left
+	return m.gone
 }
 
-// goodbye returns the goodbye with which the reader wants to end the connection, or nil if there is none or the client
+// readerGoodbye returns the goodbye with which the reader wants to end the connection, or nil if there is none or the client
 // has left.
-func (m *mailbox) goodbye() *codec.Goodbye {
+func (m *mailbox) readerGoodbye() *codec.Goodbye {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.left != nil {
+	if m.gone != nil {
 		return nil
 	}
-	return m.leaving
+	return m.bye
 }
 
-// next returns the next filter change that may be made now, or nil. If only the rate of changes keeps the next one
+// nextRequest returns the next filter change that may be made now, or nil. If only the rate of changes keeps the next one
 // back, wait is how long, once for each change: the caller must call the writer then.
-func (m *mailbox) next(now time.Duration) (r *codec.Subscribe, wait time.Duration) {
+func (m *mailbox) nextRequest(now time.Duration) (r *codec.Subscribe, wait time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.requests) == 0 {
@@ -187,30 +187,30 @@ func (m *mailbox) next(now time.Duration) (r *codec.Subscribe, wait time.Duratio
 	return r, 0
 }
 
-// made records a filter change that took the given number of steps.
-func (m *mailbox) made(now time.Duration, steps int) {
+// changeMade records a filter change that took the given number of steps.
+func (m *mailbox) changeMade(now time.Duration, steps int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.timed = false
 	m.changes.made(now, steps)
 }
 
-// watch returns a channel that is closed when the reader ends, and by wake. It returns nil if the reader has ended. The caller must
-// call unwatch.
-func (m *mailbox) watch() <-chan struct{} {
+// watchEnd returns a channel that is closed when the reader ends, and by interrupt. It returns nil if the reader has ended. The caller must
+// call unwatchEnd.
+func (m *mailbox) watchEnd() <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.endingLocked() != nil {
+	if m.endCauseLocked() != nil {
 		return nil
 	}
-	m.departed = make(chan struct{})
-	return m.departed
+	m.interrupted = make(chan struct{})
+	return m.interrupted
 }
 
-func (m *mailbox) unwatch() {
+func (m *mailbox) unwatchEnd() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.departed = nil
+	m.interrupted = nil
 }
 
 // Bounds on how often a client may change its filter. Changes above them wait, while the line continues.

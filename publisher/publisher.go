@@ -89,7 +89,7 @@ func open(cfg Config, origin Origin) (*Publisher, error) {
 	p.assemble(newMemlog(size, int(cfg.Memory/int64(size)), next, lastTime, state.Clone()), state, event)
 	p.done.Go(p.flusher.run)
 	if cfg.Authorize != nil {
-		p.done.Go(p.watch)
+		p.done.Go(p.watchPermissions)
 	}
 	for i := range p.serving.pumps {
 		p.done.Go(func() { p.serving.pumps[i].run(p.flusher.closing, p.cfg.Sleep) })
@@ -113,7 +113,7 @@ func (p *Publisher) assemble(log *memlog, state *feed.State, event int64) {
 	}
 	p.seq.begin(state, event)
 	p.flusher = flusher{
-		journal: p.journal, path: p.cfg.Journal, sync: p.cfg.Sync, log: log, seq: &p.seq, served: p.serving.wake,
+		journal: p.journal, path: p.cfg.Journal, sync: p.cfg.Sync, log: log, seq: &p.seq, wakeReaders: p.serving.wake,
 		logger: &p.cfg.Logger, clock: &p.clock,
 	}
 	p.flusher.init()
@@ -145,7 +145,7 @@ func (p *Publisher) Define(ctx context.Context, d feed.Definition) (feed.Instrum
 // reports whether a tick was published.
 func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int64) (_ feed.InstrumentID, published bool, _ error) {
 	id, published, err := p.seq.define(ctx, d, eventTime)
-	p.flusher.some()
+	p.flusher.flushSome()
 	return id, published, err
 }
 
@@ -158,7 +158,7 @@ func (p *Publisher) define(ctx context.Context, d feed.Definition, eventTime int
 // error of a failed journal, which is final.
 func (p *Publisher) Publish(ctx context.Context, ticks []feed.Tick) error {
 	err := p.seq.publish(ctx, ticks)
-	p.flusher.some()
+	p.flusher.flushSome()
 	return err
 }
 
@@ -185,7 +185,7 @@ func (p *Publisher) Failed() error { return p.flusher.failed() }
 func (p *Publisher) Flush(ctx context.Context) error {
 	for {
 		want, progress := p.seq.seal()
-		if next, _ := p.log.end(); next >= want {
+		if next, _ := p.log.head(); next >= want {
 			return nil
 		}
 		if err := p.flusher.usable(); err != nil {
@@ -206,7 +206,7 @@ func (p *Publisher) Flush(ctx context.Context) error {
 // End ends the session: no more ticks can be published, and each subscriber is sent the end once it has all ticks. The
 // publisher continues to serve subscribers. It returns the errors of Flush.
 func (p *Publisher) End(ctx context.Context) error {
-	final := p.seq.end()
+	final := p.seq.endSession()
 	if err := p.Flush(ctx); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	err := p.flusher.usable()
 	if err == nil {
 		err = p.Flush(ctx)
-		if next, _ := p.log.end(); err != nil && next < p.seq.appended() {
+		if next, _ := p.log.head(); err != nil && next < p.seq.appended() {
 			why := ""
 			if d := p.flusher.disk.Load(); d != nil {
 				why = ": " + *d
@@ -247,7 +247,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	closed := make(chan error, 1)
 	go func() {
 		p.done.Wait()
-		p.serving.tallies.end()
+		p.serving.tallies.endPeriods()
 		if p.journal == nil {
 			closed <- nil
 			return

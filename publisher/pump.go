@@ -78,11 +78,11 @@ func (w *pump) run(closing <-chan struct{}, sleep func(time.Duration)) {
 				w.filtered = append(w.filtered, c)
 			} else {
 				w.writes++
-				w.served(c, c.inline())
+				w.handle(c, c.serveInline())
 			}
 		}
 		if left := w.filtered; len(left) > 0 {
-			end, _ := left[0].p.log.end()
+			end, _ := left[0].p.log.head()
 			for len(left) > 0 {
 				left = w.together(left, end)
 			}
@@ -93,7 +93,7 @@ func (w *pump) run(closing <-chan struct{}, sleep func(time.Duration)) {
 	}
 }
 
-func (w *pump) served(c *conn, how served) {
+func (w *pump) handle(c *conn, how outcome) {
 	switch how {
 	case stillBehind:
 		w.behind = append(w.behind, c)
@@ -102,21 +102,21 @@ func (w *pump) served(c *conn, how served) {
 	}
 }
 
-// together does what inline does, for the connections among conns that have a filter and stand at the same position
+// together does what serveInline does, for the connections among conns that have a filter and stand at the same position
 // as the first one: it filters the log once for all of them, and once per distinct filter. It does not go beyond
 // number end, so that all connections stand at the same position after a round, unless a slow connection has ended a
 // pass early. It returns the connections that stand elsewhere, or exceed the size of a pass, in the memory of conns.
 func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	f := filterings.Get().(*filtering)
 	defer filterings.Put(f)
-	defer f.end()
+	defer f.reset()
 	var (
 		v  view
 		at place // position of v
 	)
 	others = conns[:0]
 	for _, c := range conns {
-		if !c.take() {
+		if !c.tryTurn() {
 			c.signal()
 			continue
 		}
@@ -127,9 +127,9 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 			continue
 		}
 		if l.read >= end {
-			how := c.stay()
+			how := c.parkIfCaughtUp()
 			c.turn.Unlock()
-			w.served(c, how)
+			w.handle(c, how)
 			continue
 		}
 		if v.seg == nil {
@@ -139,10 +139,10 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 			if !ok || len(v.data) == 0 {
 				how := needsWriter
 				if ok {
-					how = c.stay()
+					how = c.parkIfCaughtUp()
 				}
 				c.turn.Unlock()
-				w.served(c, how)
+				w.handle(c, how)
 				continue
 			}
 		}
@@ -169,12 +169,12 @@ func (w *pump) together(conns []*conn, end uint64) (others []*conn) {
 	}
 	for i, c := range w.members {
 		w.send(c, f.outs[w.outs[i]].dst)
-		how := c.stay()
+		how := c.parkIfCaughtUp()
 		if c.out.failed == nil && c.out.behind() && len(c.out.rest) <= maxRest {
 			how = stillBehind // it may take the rest in the next round
 		}
 		c.turn.Unlock()
-		w.served(c, how)
+		w.handle(c, how)
 	}
 	clear(w.members)
 	w.members, w.outs = w.members[:0], w.outs[:0]
@@ -205,7 +205,7 @@ func (w *pump) send(c *conn, data []byte) bool {
 	if len(data) > 0 {
 		w.writes++
 	}
-	if c.out.drain() {
+	if c.out.writeKept() {
 		if len(data) > 0 {
 			c.out.sent(codec.PacketAt(data).PublishTime)
 		}

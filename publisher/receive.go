@@ -20,16 +20,16 @@ type receiver struct {
 // reader accounts for most of the memory of an idle connection, so it waits without a buffer and on a fresh stack, on
 // which no message was decoded.
 func (c *conn) attend() {
-	err := c.await()
+	err := c.awaitMessage()
 	if err == nil {
-		err = c.message()
+		err = c.readMessage()
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && !c.ending.Load() && !c.silent() {
+	if errors.Is(err, os.ErrDeadlineExceeded) && !c.writerDone.Load() && !c.silent() {
 		// The read deadline replaces a timer for the next heartbeat, which would cost 128 bytes per connection.
-		if c.listen(c.patience()); c.now() >= c.alive.BeatAt() {
+		if c.listen(c.silentAt()); c.now() >= c.alive.BeatAt() {
 			c.signal() // the writer calls listen after the heartbeat
 		} else {
-			c.listen(min(c.alive.BeatAt(), c.patience()))
+			c.listen(min(c.alive.BeatAt(), c.silentAt()))
 		}
 		err = nil
 	}
@@ -37,21 +37,21 @@ func (c *conn) attend() {
 		c.conns.Go(c.attend)
 		return
 	}
-	c.gone(err)
+	c.endReading(err)
 }
 
 // listen sets the read deadline to until, a time since p.started or, if the connection is ending, to the time by
 // which the client must close.
 func (c *conn) listen(until time.Duration) {
 	_ = c.nc.SetReadDeadline(c.p.clock.started.Add(until))
-	if c.ending.Load() {
+	if c.writerDone.Load() {
 		_ = c.nc.SetReadDeadline(time.Now().Add(refusalWait))
 	}
 }
 
-// await waits, without a buffer, until there is something to read. It returns at once if nc has no raw socket or the
+// awaitMessage waits, without a buffer, until there is something to read. It returns at once if nc has no raw socket or the
 // reader holds unread bytes.
-func (c *conn) await() error {
+func (c *conn) awaitMessage() error {
 	if c.in.raw == nil || c.in.messages != nil && c.in.messages.Held() > 0 {
 		return nil
 	}
@@ -61,8 +61,8 @@ func (c *conn) await() error {
 	return awaitBytes(c.in.raw)
 }
 
-// message reads and handles the next message of the client.
-func (c *conn) message() error {
+// readMessage reads and handles the next message of the client.
+func (c *conn) readMessage() error {
 	if c.in.messages == nil {
 		c.in.messages = codec.NewReader(c.nc, codec.MaxMessage)
 		c.in.messages.Reset(c.nc, c.in.read)
@@ -99,7 +99,7 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 		}
 		c.p.serving.pulsed()
 	case *codec.Subscribe:
-		if !c.mail.ask(m) {
+		if !c.mail.queueRequest(m) {
 			return fmt.Errorf("%w: more than %d changes of instruments under way", errProtocol, maxSubscribe)
 		}
 		c.signal()
@@ -109,24 +109,24 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 	return nil
 }
 
-// gone ends the connection after err: the client has left, has fallen silent, or has violated the protocol.
-func (c *conn) gone(err error) {
+// endReading ends the connection after err: the client has left, has fallen silent, or has violated the protocol.
+func (c *conn) endReading(err error) {
 	var field *codec.FieldError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.mail.end(&codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}, nil)
+		c.mail.endReader(&codec.Goodbye{Code: codec.CodeSilent, Text: "no pulse for three intervals", Retry: true}, nil)
 	case errors.As(err, &field) && field.Message == codec.TypeSubscribe:
-		c.mail.end(&codec.Goodbye{Code: codec.CodeBadRequest, Text: err.Error()}, nil)
+		c.mail.endReader(&codec.Goodbye{Code: codec.CodeBadRequest, Text: err.Error()}, nil)
 	case errors.Is(err, codec.ErrMalformed), errors.Is(err, codec.ErrUnknownMessage), errors.Is(err, errProtocol):
-		c.mail.end(&codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}, nil)
+		c.mail.endReader(&codec.Goodbye{Code: codec.CodeProtocol, Text: err.Error()}, nil)
 	case errors.Is(err, errClientLeft):
-		c.mail.end(nil, errClientLeft)
+		c.mail.endReader(nil, errClientLeft)
 	default:
-		c.mail.end(nil, errLost)
+		c.mail.endReader(nil, errLost)
 	}
 	c.signal() // the writer reads why the reader has ended, unless the writer has ended already
 	c.writers.Wait()
-	drain(c.nc)
-	c.p.leave(c)
+	discardInput(c.nc)
+	c.p.remove(c)
 	c.nc.Close()
 }

@@ -48,7 +48,7 @@ func (r *Recorded) Republish(ctx context.Context, ticks []feed.Tick, end uint64)
 	s.recorded = true
 	err := s.appendNumberedLocked(ctx, ticks, end)
 	s.mu.Unlock()
-	r.flusher.some()
+	r.flusher.flushSome()
 	return err
 }
 
@@ -92,7 +92,7 @@ func (r *Recorded) Relay(ctx context.Context, packets []byte) (n, ticks int, err
 		n, ticks = n+size, ticks+k
 	}
 	s.mu.Unlock()
-	r.flusher.some()
+	r.flusher.flushSome()
 	return n, ticks, err
 }
 
@@ -181,7 +181,7 @@ func (r *Recorded) Skip(ctx context.Context, n uint64, why recording.SkipKind, s
 		err = s.holeLocked(ctx, n, why, state)
 	}
 	s.mu.Unlock()
-	r.flusher.some()
+	r.flusher.flushSome()
 	return err
 }
 

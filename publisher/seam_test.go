@@ -66,7 +66,7 @@ func newSeam(t *testing.T, filter codec.Filter, inMemory bool) *seam {
 	if inMemory {
 		s.at = p.log.tail()
 	}
-	l.begin(s.at)
+	l.seek(s.at)
 	s.from = s.at
 	require.Equal(t, inMemory, l.inMem)
 	require.NoError(t, s.err)
@@ -93,7 +93,7 @@ func (s *seam) step(what byte) {
 		p.seq.sealLocked()
 	case 'f':
 		parked, before := s.conn != nil && s.conn.parked, p.seq.next
-		if next, _ := p.log.end(); next == before {
+		if next, _ := p.log.head(); next == before {
 			parked = false
 		}
 		s.note(p.flusher.flush())
@@ -112,14 +112,14 @@ func (s *seam) step(what byte) {
 			p.seq.seg, p.seq.off = seg, 0
 		}
 	case 'r':
-		if next, _ := p.log.end(); next == p.seq.next {
+		if next, _ := p.log.head(); next == p.seq.next {
 			s.note(p.journal.Rotate(p.seq.state.Clone()))
 		}
 	case 'n':
 		s.read()
 	case 'p':
 		l := &s.conn.line
-		next, _ := p.log.end()
+		next, _ := p.log.head()
 		if did := p.serving.park(s.conn, p.log); did != (l.read >= next) {
 			s.note(fmt.Errorf("park says %v at %d, the log has numbers up to %d", did, l.read, next))
 		}
@@ -198,7 +198,7 @@ func (s *seam) end() error {
 	s.release()
 	l := &s.conn.line
 	s.take(l.skip(nil)) // as before a heartbeat
-	l.stop()
+	l.closeCursor()
 	want := int(s.p.seq.next - s.from)
 	if l.wanted != nil {
 		want /= 2 // one of two instruments

@@ -189,7 +189,7 @@ func abandon(nc net.Conn, err error) {
 	}
 	_ = c.SetDeadline(time.Now().Add(refusalWait))
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
-		drain(c.Conn)
+		discardInput(c.Conn)
 	}
 }
 

@@ -160,8 +160,8 @@ func (s *sender) keep(rest []byte, time int64) {
 	s.rest = s.buf
 }
 
-// drain writes kept bytes as far as the client takes them without waiting. It returns false if some are left.
-func (s *sender) drain() bool {
+// writeKept writes kept bytes as far as the client takes them without waiting. It returns false if some are left.
+func (s *sender) writeKept() bool {
 	if !s.behind() {
 		return true
 	}

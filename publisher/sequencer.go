@@ -37,7 +37,7 @@ type sequencer struct {
 	relayed  []feed.Tick   // buffer of Relay, reused by each call
 	room     chan struct{} // closed and replaced whenever the flusher makes progress
 	pieces   []piece       // sealed, not yet in the journal; in order
-	spare    []piece       // empty slice that take swaps with pieces
+	spare    []piece       // empty slice that takePieces swaps with pieces
 }
 
 // A piece is a run of sealed packets of one segment.
@@ -52,7 +52,7 @@ type piece struct {
 // begin continues at the end of the log with the given state; event is the event time of the last tick that had one.
 func (s *sequencer) begin(state *feed.State, event int64) {
 	s.seg, s.state, s.event, s.open = s.log.newest(), state, event, -1
-	s.next, s.lastTime = s.log.end()
+	s.next, s.lastTime = s.log.head()
 	s.room = make(chan struct{})
 	s.held = make([]feed.Tick, 0, mostHeld)
 }
@@ -240,7 +240,7 @@ func (s *sequencer) roomLocked(ctx context.Context, size int) error {
 			return err
 		}
 		var state *feed.State
-		if s.audience.lacks() {
+		if s.audience.mustWait() {
 			if err := s.waitForSubscribersLocked(ctx); err != nil {
 				return err
 			}
@@ -282,7 +282,7 @@ func (s *sequencer) waitForRoomLocked(ctx context.Context) error {
 	return nil
 }
 
-// waitForSubscribersLocked releases the lock and waits until the audience lacks nobody.
+// waitForSubscribersLocked releases the lock and waits for the audience.
 func (s *sequencer) waitForSubscribersLocked(ctx context.Context) error {
 	s.mu.Unlock()
 	defer s.lock()
@@ -312,9 +312,9 @@ func (s *sequencer) sealLocked() {
 	s.open = -1
 }
 
-// take seals the open packet and returns all pieces that are not in the journal. The flusher gives the slice back with
-// progress or putBack.
-func (s *sequencer) take() []piece {
+// takePieces seals the open packet and returns all pieces that are not in the journal. The flusher gives the slice back with
+// piecesDone or putBack.
+func (s *sequencer) takePieces() []piece {
 	s.lock()
 	defer s.mu.Unlock()
 	s.sealLocked()
@@ -344,8 +344,8 @@ func (s *sequencer) mergePiecesLocked() {
 	s.pieces = out
 }
 
-// progress notes that the flusher is done with pieces, which were taken, and wakes whoever waits for room.
-func (s *sequencer) progress(pieces []piece) {
+// piecesDone notes that the flusher is done with pieces, which were taken, and wakes the callers that wait for room.
+func (s *sequencer) piecesDone(pieces []piece) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spare = pieces
@@ -359,8 +359,8 @@ func (s *sequencer) wakeLocked() {
 	s.room = make(chan struct{})
 }
 
-// fail wakes whoever waits for room, after the journal has failed for good.
-func (s *sequencer) fail() {
+// wakeWaiters wakes the callers that wait for room, after the journal has failed for good.
+func (s *sequencer) wakeWaiters() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wakeLocked()
@@ -381,8 +381,8 @@ func (s *sequencer) seal() (next uint64, progress <-chan struct{}) {
 	return s.next, s.room
 }
 
-// end refuses ticks from now on, and returns the number after the last one.
-func (s *sequencer) end() (final uint64) {
+// endSession refuses ticks from now on, and returns the number after the last one.
+func (s *sequencer) endSession() (final uint64) {
 	s.lock()
 	defer s.mu.Unlock()
 	s.ended = true

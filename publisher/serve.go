@@ -241,7 +241,7 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		_ = nc.SetDeadline(time.Time{})
 		defer func() {
 			if admitted == nil {
-				c.line.stop()
+				c.line.closeCursor()
 			}
 		}()
 	}
@@ -291,10 +291,10 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 		abandon(nc, err)
 		return nil
 	case refusal != nil:
-		s.tallies.refused.line(nc).Func(c.shown).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
+		s.tallies.refused.line(nc).Func(c.logClient).Stringer("code", refusal.Code).Str("text", refusal.Text).Msg("refused")
 		if refusal.Code == codec.CodeUnauthorized {
 			leave() // from here it counts among the waiting answers
-			s.guesses.wrong(d.ctx, addressOf(nc.RemoteAddr()), func() { p.farewell(nc, refusal) })
+			s.guesses.delayAnswer(d.ctx, addressOf(nc.RemoteAddr()), func() { p.farewell(nc, refusal) })
 			return nil
 		}
 		p.farewell(nc, refusal)
@@ -305,8 +305,8 @@ func (p *Publisher) admit(d *door, e *entrant) (admitted *conn) {
 	return c
 }
 
-// shown adds to a log line who c says it is. A nil c adds nothing.
-func (c *conn) shown(e *zerolog.Event) {
+// logClient adds to a log line who c says it is. A nil c adds nothing.
+func (c *conn) logClient(e *zerolog.Event) {
 	if c == nil {
 		return
 	}
@@ -333,12 +333,12 @@ func (s *server) roomForLocked(c *conn) *codec.Refusal {
 	return busy
 }
 
-// leave closes c, which has ended, and removes it from the server.
-func (p *Publisher) leave(c *conn) {
+// remove closes c, which has ended, and removes it from the server.
+func (p *Publisher) remove(c *conn) {
 	c.nc.Close() // before its place is given to another connection
 	s := &p.serving
-	next, _ := p.log.end()
-	if errors.Is(c.mail.gone(), errClientLeft) { // the client closed after its goodbye, whatever error the writer saw
+	next, _ := p.log.head()
+	if errors.Is(c.mail.clientGone(), errClientLeft) { // the client closed after its goodbye, whatever error the writer saw
 		c.reason = errClientLeft
 	}
 	s.mu.Lock()
@@ -391,13 +391,13 @@ func (p *Publisher) farewell(nc net.Conn, m codec.Message) {
 	_ = nc.SetReadDeadline(until)
 	out := newSender(nc, nil, new(codec.Liveness), &p.clock)
 	if out.last(m, until, refusalWait, func(until time.Time) (time.Time, bool) { return until, false }) {
-		drain(nc)
+		discardInput(nc)
 	}
 }
 
-// drain reads and discards data from the peer until it closes, the deadline passes, or maxDrain bytes were read.
+// discardInput reads and discards data from the peer until it closes, the deadline passes, or maxDrain bytes were read.
 // Closing a socket with unread bytes would discard data that the peer has not read yet.
-func drain(nc net.Conn) {
+func discardInput(nc net.Conn) {
 	var b [512]byte
 	for left := maxDrain; left > 0; {
 		n, err := nc.Read(b[:])
@@ -441,15 +441,15 @@ func (p *Publisher) handshake(nc net.Conn) (*conn, *codec.Refusal, error) {
 	if h.MinVersion > codec.Version || h.MaxVersion < codec.Version {
 		return refuse(codec.CodeVersion, "this publisher speaks version %d, the client %d to %d", codec.Version, h.MinVersion, h.MaxVersion)
 	}
-	if p.cfg.authenticates() && !p.serving.guesses.may(addressOf(nc.RemoteAddr())) {
+	if p.cfg.authenticates() && !p.serving.guesses.mayCheck(addressOf(nc.RemoteAddr())) {
 		return nil, &codec.Refusal{
 			Code: codec.CodeBusy, Retry: true, RetryAfter: time.Second, Text: "too many wrong tokens or certificates came from this address",
 		}, nil
 	}
 	c := newConn(p, nc, r, h)
-	refusal := c.login(h)
+	refusal := c.checkLogin(h)
 	if refusal == nil {
-		refusal = c.choose(h)
+		refusal = c.chooseStart(h)
 	}
 	return c, refusal, nil
 }
@@ -469,7 +469,7 @@ func (s *server) wake() {
 		}
 	} else {
 		for _, c := range s.waking {
-			if c.inline() != parkedAgain {
+			if c.serveInline() != parkedAgain {
 				c.signal()
 			}
 		}
@@ -492,7 +492,7 @@ func (s *server) park(c *conn, log *memlog) bool {
 	if c.parked {
 		return true
 	}
-	if next, _ := log.end(); next > c.line.read {
+	if next, _ := log.head(); next > c.line.read {
 		return false
 	}
 	c.parked = true

@@ -33,7 +33,7 @@ func (c *conn) stillFast(at int64) func() error {
 		return nil
 	}
 	return func() error {
-		if _, latest := c.p.log.end(); c.slow.late(at, latest) {
+		if _, latest := c.p.log.head(); c.slow.late(at, latest) {
 			return errSlow
 		}
 		return nil
@@ -70,7 +70,7 @@ func (c *conn) jump() error {
 	if err := all.make(held, v, j.state); err != nil {
 		return err
 	}
-	l.stop()
+	l.closeCursor()
 	var b []byte
 	for { // each session needs a withheld packet of its own
 		owner, owned, ok := c.p.lineage.Owner(l.next)
@@ -89,11 +89,11 @@ func (c *conn) jump() error {
 	}
 	b = l.change(c.p.session, b)
 	l.wanted = as.wanted
-	l.begin(j.seq)
+	l.seek(j.seq)
 	c.progress.tell(j.seq, c.line.read)
 	c.p.serving.skips.Add(1)
 	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
-	if err := c.block(b, nil); err != nil {
+	if err := c.writeAll(b, nil); err != nil {
 		return err
 	}
 	snapshot := held

@@ -23,13 +23,13 @@ type dueSnapshot struct {
 	join  *join // a join at seq, or nil
 }
 
-// choose decides where the line starts, and prepares the welcome and the first snapshot. It returns a refusal if the
+// chooseStart decides where the line starts, and prepares the welcome and the first snapshot. It returns a refusal if the
 // line cannot start.
-func (c *conn) choose(h *codec.Hello) *codec.Refusal {
+func (c *conn) chooseStart(h *codec.Hello) *codec.Refusal {
 	p, l := c.p, &c.line
 	at := places{p: p}
 	tail := p.tail() // read before the head, which it must not exceed
-	head, latest := p.log.end()
+	head, latest := p.log.head()
 	if oldest, limited := l.permit.oldest(p.cfg.Now()); limited {
 		l.floor = min(p.seqAt(oldest), head)
 		tail = max(tail, l.floor)
@@ -68,7 +68,7 @@ func (c *conn) choose(h *codec.Hello) *codec.Refusal {
 	if a.Snapshot && a.Position >= max(p.tail(), l.floor) {
 		c.opening.due = &dueSnapshot{seq: a.Position, scope: a.Scope, join: at.join}
 	}
-	l.begin(a.First)
+	l.seek(a.First)
 	c.progress.position = a.Position
 	c.progress.tell(a.Position, c.line.read)
 	return nil
@@ -100,11 +100,11 @@ func (x *places) SeqAt(time int64) uint64 { return x.p.seqAt(time) }
 
 func (x *places) PacketOf(seq uint64) (uint64, error) { return (&line{p: x.p}).packetOf(seq) }
 
-// begin sends the welcome and then the first snapshot, which may have to be read from the journal.
-func (c *conn) begin() error {
+// sendOpening sends the welcome and then the first snapshot, which may have to be read from the journal.
+func (c *conn) sendOpening() error {
 	c.alive.Spoke(c.now())
 	c.filtered.Store(c.line.wanted != nil)
-	err := c.block(c.opening.welcome, nil)
+	err := c.writeAll(c.opening.welcome, nil)
 	c.opening.welcome = nil
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) (*sn
 	states := &c.p.serving.states
 	r := states.request(c, seq, scope, added)
 	defer states.drop(r)
-	if err := c.waitFor(r.served, nil); err != nil {
+	if err := c.waitFor(r.done, nil); err != nil {
 		return nil, err
 	}
 	if r.err != nil && seq < c.p.tail() {
@@ -165,18 +165,18 @@ func (c *conn) snapshotAt(seq uint64, scope codec.ScopeKind, added *wanted) (*sn
 	} else if r.err != nil {
 		return nil, &unreadableError{seq}
 	}
-	return states.take(r), nil
+	return states.takeSnapshot(r), nil
 }
 
 // waitFor waits until done is closed or due fires, and sends heartbeats meanwhile. It returns an error if the
 // connection must end.
 func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
-	departed := c.mail.watch()
+	departed := c.mail.watchEnd()
 	if departed == nil {
-		return cmp.Or(c.mail.ending(), errShutdown)
+		return cmp.Or(c.mail.endCause(), errShutdown)
 	}
-	defer c.mail.unwatch()
-	if c.leaving() != nil { // before the mail was watched
+	defer c.mail.unwatchEnd()
+	if c.stopCause() != nil { // before the mail was watched
 		return errShutdown
 	}
 	beat := time.NewTimer(c.alive.BeatAt() - c.now())
@@ -193,7 +193,7 @@ func (c *conn) waitFor(done <-chan struct{}, due <-chan time.Time) error {
 			}
 			beat.Reset(c.alive.Interval)
 		case <-departed:
-			return cmp.Or(c.mail.ending(), errShutdown)
+			return cmp.Or(c.mail.endCause(), errShutdown)
 		case <-c.ctx.Done():
 			return errShutdown
 		}
@@ -206,15 +206,15 @@ func (c *conn) sendSnapshot(held *snapshot) error {
 		return nil
 	}
 	defer c.p.serving.snapshots.release(c, held)
-	err := c.block(held.data, nil)
+	err := c.writeAll(held.data, nil)
 	if err != nil {
 		c.out.trim(held.data) // lets go of the snapshot
 	}
 	return err
 }
 
-// restart sends a snapshot as of seq, after earlier numbers were lost.
-func (c *conn) restart(seq uint64) error {
+// sendSnapshotAfterLoss sends a snapshot as of seq, after earlier numbers were lost.
+func (c *conn) sendSnapshotAfterLoss(seq uint64) error {
 	c.line.wanted = c.p.wants(c.line.filter, c.line.permit, c.p.seq.catalog())
 	held, err := c.snapshotAt(seq, codec.ScopeAll, nil)
 	if err != nil {

@@ -37,7 +37,7 @@ type stateRequest struct {
 	conn *conn // the holder of the snapshot
 
 	dropped bool          // protected by states.mu
-	served  chan struct{} // closed when held or err is set
+	done    chan struct{} // closed when held or err is set
 	held    *snapshot
 	err     error
 }
@@ -54,7 +54,7 @@ func (w *pass) covers(seq uint64) bool { return w.from <= seq && seq <= w.last }
 func (s *states) request(c *conn, seq uint64, scope codec.ScopeKind, added *wanted) *stateRequest {
 	l := &c.line
 	as := &line{p: l.p, seed: l.seed, filter: l.filter, wanted: l.wanted} // a copy: l may move on after the request is dropped
-	r := &stateRequest{stateView: stateView{seq, as, scope, added}, conn: c, served: make(chan struct{})}
+	r := &stateRequest{stateView: stateView{seq, as, scope, added}, conn: c, done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
@@ -81,8 +81,8 @@ func (s *states) drop(r *stateRequest) {
 	s.p.serving.snapshots.release(r.conn, held)
 }
 
-// take returns the snapshot of a served request. The caller must release it.
-func (s *states) take(r *stateRequest) *snapshot {
+// takeSnapshot returns the snapshot of a served request. The caller must release it.
+func (s *states) takeSnapshot(r *stateRequest) *snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := r.held
@@ -119,7 +119,7 @@ func (s *states) serve(r *stateRequest, state *feed.State) {
 	}
 	s.mu.Unlock()
 	all.release(r.conn, held)
-	close(r.served)
+	close(r.done)
 }
 
 func (s *states) coveredLocked(seq uint64) bool {
@@ -196,14 +196,14 @@ func (s *states) fail(w *pass, asked *stateRequest, err error) {
 	} else {
 		s.p.cfg.Logger.Error().Err(err).Uint64("seq", asked.seq).Msg("cannot read a state")
 	}
-	for _, r := range s.takeLocked(w, w.last) {
+	for _, r := range s.takeRequestsLocked(w, w.last) {
 		r.err = err
-		close(r.served)
+		close(r.done)
 	}
 }
 
-// takeLocked removes and returns the requests that w covers with numbers up to to.
-func (s *states) takeLocked(w *pass, to uint64) (taken []*stateRequest) {
+// takeRequestsLocked removes and returns the requests that w covers with numbers up to to.
+func (s *states) takeRequestsLocked(w *pass, to uint64) (taken []*stateRequest) {
 	s.requests = slices.DeleteFunc(s.requests, func(r *stateRequest) bool {
 		if !w.covers(r.seq) || r.seq > to {
 			return false
@@ -230,7 +230,7 @@ func (v *visitor) visit(state *feed.State, from, to uint64) (next uint64) {
 	}
 	v.s.mu.Lock()
 	v.w.from = max(v.w.from, from) // requests for earlier numbers are for another pass
-	asked := v.s.takeLocked(v.w, to)
+	asked := v.s.takeRequestsLocked(v.w, to)
 	v.s.mu.Unlock()
 	for _, r := range asked {
 		v.s.serve(r, state)

@@ -231,7 +231,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 		var requests []*stateRequest
 		for i := range uint64(40) {
 			seq := tail + (head-tail)*i/39
-			r := &stateRequest{stateView: stateView{seq: seq, line: l, scope: codec.ScopeAll}, conn: &conn{p: a.p}, served: make(chan struct{})}
+			r := &stateRequest{stateView: stateView{seq: seq, line: l, scope: codec.ScopeAll}, conn: &conn{p: a.p}, done: make(chan struct{})}
 			requests = append(requests, r)
 		}
 		s.requests = append(s.requests, requests...)
@@ -241,7 +241,7 @@ func TestOneFoldServesPositionsInMemory(t *testing.T) {
 		a.p.done.Go(func() { s.run(w) })
 		stretches := map[uint64]bool{}
 		for _, r := range requests {
-			<-r.served
+			<-r.done
 			require.NoError(t, r.err)
 			want, err := a.p.stateAt(r.seq)
 			require.NoError(t, err)
@@ -419,14 +419,14 @@ func TestALateRequestIsForAnotherPass(t *testing.T) {
 	s := &p.serving.states
 	s.passes = []*pass{w}
 	ask := func(seq uint64) *stateRequest {
-		r := &stateRequest{stateView: stateView{seq: seq, line: &line{p: p}}, conn: &conn{p: p}, served: make(chan struct{})}
+		r := &stateRequest{stateView: stateView{seq: seq, line: &line{p: p}}, conn: &conn{p: p}, done: make(chan struct{})}
 		s.requests = append(s.requests, r)
 		s.changes.Add(1)
 		return r
 	}
 	served := func(r *stateRequest) bool {
 		select {
-		case <-r.served:
+		case <-r.done:
 			return true
 		default:
 			return false

@@ -115,7 +115,7 @@ func (p *Publisher) Summary() Summary {
 	q.lock()
 	s := Summary{Session: p.session.ID, First: p.session.First, Head: q.next, LastEvent: q.event, Ended: q.ended}
 	q.mu.Unlock()
-	s.Committed, s.LastPublish = p.log.end()
+	s.Committed, s.LastPublish = p.log.head()
 	s.Tail, s.Memory = p.tail(), p.log.bytes()
 	if p.journal != nil {
 		s.Journal = p.journal.Bytes()
@@ -129,7 +129,7 @@ func (p *Publisher) Summary() Summary {
 	} else if err := p.flusher.behind(); err != nil {
 		s.Disk = err.Error()
 	}
-	s.Waits = p.audience.lacks()
+	s.Waits = p.audience.mustWait()
 	s.Dismissing = p.serving.dismissed.Load() != nil
 	p.serving.summarize(&s, p.delays())
 	return s
@@ -159,7 +159,7 @@ func (d *delays) behind(i int, c ConnProgress) bool {
 // Lag returns how long ago, by the publisher's clock, the first number that a subscriber was not sent was published; 0 if it
 // was sent everything that may be sent. For a subscriber that reads the journal it is the time of the last packet it was sent.
 func (p *Publisher) Lag(c ConnProgress) time.Duration {
-	next, time := p.log.end()
+	next, time := p.log.head()
 	if c.Passed >= next {
 		return 0
 	}
@@ -235,7 +235,7 @@ func Without(conns, others []ConnStats) (left []ConnStats) {
 func (c *conn) stats() ConnStats {
 	return ConnStats{
 		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Filter: c.client.filter,
-		Start: c.progress.position, ConnProgress: c.progress.sofar(), Confirmed: c.progress.confirmed.Load(),
+		Start: c.progress.position, ConnProgress: c.progress.connProgress(), Confirmed: c.progress.confirmed.Load(),
 		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
 	}
 }
@@ -261,7 +261,7 @@ func (s *server) summarize(sum *Summary, late delays) {
 	sum.Left, sum.Refused, sum.Sent = maps.Clone(s.leftBy), maps.Clone(s.refusedBy), s.sentBefore
 	sum.Skipped = s.skips.Load()
 	for c := range s.conns {
-		at := c.progress.sofar()
+		at := c.progress.connProgress()
 		if at.Passed < sum.Slowest.Passed {
 			sum.Slowest = at
 		}

@@ -17,10 +17,10 @@ type tally struct {
 	what string // message of its lines
 	most int    // lines written per period
 
-	mu      sync.Mutex
-	lines   int // in this period
-	left    int // lines of this period that were not written
-	waiting *time.Timer
+	mu        sync.Mutex
+	lines     int // in this period
+	unwritten int // lines of this period that were not written
+	waiting   *time.Timer
 }
 
 // Bounds of the log lines about clients.
@@ -38,44 +38,44 @@ func (t *tally) line(nc net.Conn) *zerolog.Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lines++; t.lines == 1 {
-		t.waiting = time.AfterFunc(tallyPeriod, t.end)
+		t.waiting = time.AfterFunc(tallyPeriod, t.endPeriod)
 	}
 	if t.lines > t.most {
-		t.left++
+		t.unwritten++
 		return nil
 	}
 	return t.log.Info().Str("remote", nc.RemoteAddr().String())
 }
 
-// end ends the period.
-func (t *tally) end() {
+// endPeriod ends the period.
+func (t *tally) endPeriod() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.waiting != nil {
 		t.waiting.Stop()
 	}
-	if t.left > 0 {
-		t.log.Info().Int("more", t.left).Str("of", t.what).Msg("lines of one kind were counted, not written")
+	if t.unwritten > 0 {
+		t.log.Info().Int("more", t.unwritten).Str("of", t.what).Msg("lines of one kind were counted, not written")
 	}
-	t.lines, t.left, t.waiting = 0, 0, nil
+	t.lines, t.unwritten, t.waiting = 0, 0, nil
 }
 
-// tallies are the tallies of a server. A client that leaves counts in goodbyes if it said goodbye, and in left otherwise.
-type tallies struct{ joined, goodbyes, left, skipped, refused, ended tally }
+// tallies are the tallies of a server. A client that leaves counts in goodbyes if it said goodbye, and in departures otherwise.
+type tallies struct{ joined, goodbyes, departures, skipped, refused, ended tally }
 
 func (t *tallies) init(log *zerolog.Logger) {
 	t.joined.init(log, "subscriber joined", mostMembers)
 	t.goodbyes.init(log, "subscriber left", mostMembers)
-	t.left.init(log, "subscriber left", mostDeparted)
+	t.departures.init(log, "subscriber left", mostDeparted)
 	t.skipped.init(log, "slow consumer skips to a snapshot", mostMembers)
 	t.refused.init(log, "refused", mostOthers)
 	t.ended.init(log, "connection ended before login", mostOthers)
 }
 
-// end ends the periods of all tallies.
-func (t *tallies) end() {
-	for _, t := range []*tally{&t.joined, &t.goodbyes, &t.left, &t.skipped, &t.refused, &t.ended} {
-		t.end()
+// endPeriods ends the periods of all tallies.
+func (t *tallies) endPeriods() {
+	for _, t := range []*tally{&t.joined, &t.goodbyes, &t.departures, &t.skipped, &t.refused, &t.ended} {
+		t.endPeriod()
 	}
 }
 
@@ -84,7 +84,7 @@ func (t *tallies) departed(reason error) *tally {
 	if errors.Is(reason, errClientLeft) {
 		return &t.goodbyes
 	}
-	return &t.left
+	return &t.departures
 }
 
 func (t *tally) init(log *zerolog.Logger, what string, most int) {

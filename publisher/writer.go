@@ -9,13 +9,13 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// write is the writer: it sends the line until the client is caught up or the connection ends.
-func (c *conn) write() {
+// runWriter is the writer: it sends the line until the client is caught up or the connection ends.
+func (c *conn) runWriter() {
 	c.turn.Lock()
 	defer c.turn.Unlock()
-	for !c.over && c.mail.answer() {
+	for !c.over && c.mail.writerMustContinue() {
 		if err := c.send(); err != nil {
-			c.end(err)
+			c.closeWith(err)
 		}
 	}
 }
@@ -24,32 +24,32 @@ func (c *conn) write() {
 // client is caught up.
 func (c *conn) send() error {
 	if c.opening.welcome != nil {
-		if err := c.begin(); err != nil {
+		if err := c.sendOpening(); err != nil {
 			return err
 		}
 	}
 	for {
-		if err := c.finish(); err != nil {
+		if err := c.writeRest(); err != nil {
 			return err
 		}
-		if err := c.mail.ending(); err != nil {
+		if err := c.mail.endCause(); err != nil {
 			return err
 		}
-		if changed, err := c.narrow(); err != nil {
+		if changed, err := c.followPermission(); err != nil {
 			return err
 		} else if changed {
 			continue
 		}
-		if request := c.request(); request != nil {
-			if err := c.subscribe(request); err != nil {
+		if request := c.nextRequest(); request != nil {
+			if err := c.changeFilter(request); err != nil {
 				return err
 			}
 			continue
 		}
 		if c.line.covered() {
-			return c.cover()
+			return c.sendLastSkip()
 		}
-		if c.leaving() == nil && c.joins() {
+		if c.stopCause() == nil && c.belongsToFilterPump() {
 			c.pumpOf().add([]*conn{c})
 			break
 		}
@@ -61,8 +61,8 @@ func (c *conn) send() error {
 		if err != nil {
 			return err
 		}
-		if c.leaving() != nil {
-			if !more || c.drained() {
+		if c.stopCause() != nil {
+			if !more || c.drainTimeOver() {
 				return errShutdown
 			}
 		}
@@ -75,41 +75,41 @@ func (c *conn) send() error {
 			return err
 		}
 	}
-	c.listen(min(c.alive.BeatAt(), c.patience()))
+	c.listen(min(c.alive.BeatAt(), c.silentAt()))
 	return nil
 }
 
-// drained reports whether the time to send the remaining data at shutdown is over.
-func (c *conn) drained() bool {
-	if c.leaving() == nil {
+// drainTimeOver reports whether the time to send the remaining data at shutdown is over.
+func (c *conn) drainTimeOver() bool {
+	if c.stopCause() == nil {
 		return false
 	}
-	if c.stopping == 0 {
-		c.stopping = c.now()
+	if c.stopSeen == 0 {
+		c.stopSeen = c.now()
 	}
-	return c.now()-c.stopping > drainTime
+	return c.now()-c.stopSeen > drainTime
 }
 
-// request returns the next filter change that is due, or nil.
-func (c *conn) request() *codec.Subscribe {
+// nextRequest returns the next filter change that is due, or nil.
+func (c *conn) nextRequest() *codec.Subscribe {
 	if c.line.read < c.progress.position { // the line must first reach the position of the client
 		return nil
 	}
-	r, wait := c.mail.next(c.now())
+	r, wait := c.mail.nextRequest(c.now())
 	if wait > 0 {
 		time.AfterFunc(wait, c.signal)
 	}
 	return r
 }
 
-// finish writes what was not taken at once.
-func (c *conn) finish() error {
+// writeRest writes what was not taken at once.
+func (c *conn) writeRest() error {
 	rest := c.out.rest
 	if c.out.failed != nil || !c.out.behind() {
 		return c.out.failed
 	}
 	c.out.rest = nil
-	return c.block(rest, c.stillFast(c.out.restTime))
+	return c.writeAll(rest, c.stillFast(c.out.restTime))
 }
 
 // step sends the next chunk of the line. It returns false if there is none.
@@ -131,13 +131,13 @@ func (c *conn) step() (bool, error) {
 	}
 	if len(ch.data) == 0 {
 		c.progress.tell(l.next, l.read)
-		if next, _ := c.p.log.end(); l.read < next {
+		if next, _ := c.p.log.head(); l.read < next {
 			return true, nil // the filter left out everything read
 		}
 		c.slow.live = true
 		return c.sessionEnd()
 	}
-	if _, latest := c.p.log.end(); ch.time != 0 && c.slow.mustJump(ch.time, latest, c.now()) {
+	if _, latest := c.p.log.head(); ch.time != 0 && c.slow.mustJump(ch.time, latest, c.now()) {
 		ch.mem.release()
 		l.next = before
 		return true, c.jump()
@@ -146,14 +146,14 @@ func (c *conn) step() (bool, error) {
 		return true, c.sendPackets(&ch)
 	}
 	c.progress.tell(ch.next, c.line.read)
-	if err := c.block(ch.data, c.stillFast(ch.time)); errors.Is(err, errSlow) {
+	if err := c.writeAll(ch.data, c.stillFast(ch.time)); errors.Is(err, errSlow) {
 		c.out.trim(ch.data)
 		return false, err
 	} else if err != nil {
 		return false, err
 	}
 	if !ch.gone.Empty() && ch.gone.To >= l.floor {
-		return true, c.restart(ch.gone.To)
+		return true, c.sendSnapshotAfterLoss(ch.gone.To)
 	}
 	return true, nil
 }
@@ -180,7 +180,7 @@ func (c *conn) sendPackets(ch *chunk) error {
 	}
 	rest := c.copyRest(ch, n)
 	ch.mem.release()
-	return c.block(rest, c.stillFast(ch.time))
+	return c.writeAll(rest, c.stillFast(ch.time))
 }
 
 // stallTime is how long a client may take for one buffer of the journal, at most 256 KiB; then the buffer is given to
@@ -212,17 +212,17 @@ func (c *conn) copyRest(ch *chunk, n int) []byte {
 	return rest
 }
 
-// block writes all of b, and waits for the client as long as it gives signs of life and check returns nil; check may be
+// writeAll writes all of b, and waits for the client as long as it gives signs of life and check returns nil; check may be
 // nil.
-func (c *conn) block(b []byte, check func() error) error {
-	c.drained() // the time at shutdown counts from here
+func (c *conn) writeAll(b []byte, check func() error) error {
+	c.drainTimeOver() // the time at shutdown counts from here
 	return c.out.wait(b, min(c.alive.Interval, drainTime), func() error {
 		switch {
 		case c.silent():
 			return errSilent
 		case c.out.isCrowded():
 			return errCrowded
-		case c.drained():
+		case c.drainTimeOver():
 			return errShutdown
 		}
 		if check != nil {
@@ -230,16 +230,16 @@ func (c *conn) block(b []byte, check func() error) error {
 				return err
 			}
 		}
-		return c.mail.lost()
+		return c.mail.abortCause()
 	})
 }
 
-// cover sends the last skip, up to the end that the client asked for, and returns the reason for which the connection
+// sendLastSkip sends the last skip, up to the end that the client asked for, and returns the reason for which the connection
 // ends.
-func (c *conn) cover() error {
+func (c *conn) sendLastSkip() error {
 	b := c.line.skip(nil)
 	c.progress.tell(c.line.next, c.line.read)
-	if err := c.block(b, nil); err != nil {
+	if err := c.writeAll(b, nil); err != nil {
 		return err
 	}
 	return errCovered
@@ -259,7 +259,7 @@ func (c *conn) sessionEnd() (bool, error) {
 		return false, err
 	}
 	c.progress.tell(c.line.next, c.line.read)
-	return true, c.block(b, nil)
+	return true, c.writeAll(b, nil)
 }
 
 // heartbeat sends a heartbeat, which covers the numbers that the filter left out so far. It returns errSilent if the
@@ -269,13 +269,13 @@ func (c *conn) heartbeat() error {
 		return errSilent
 	}
 	b := c.line.skip(nil)
-	head, _ := c.p.log.end()
+	head, _ := c.p.log.head()
 	b, err := codec.Append(b, &codec.Heartbeat{Covered: c.line.next, Head: head, Now: c.p.cfg.Now()})
 	if err != nil {
 		return err
 	}
 	c.progress.tell(c.line.next, c.line.read)
-	return c.block(b, nil)
+	return c.writeAll(b, nil)
 }
 
 // skipUnwanted sends the skip of the numbers that the filter left out, before the filter changes.
@@ -286,23 +286,23 @@ func (c *conn) skipUnwanted() error {
 	}
 	b := l.skip(nil)
 	c.progress.tell(l.next, l.read)
-	return c.block(b, nil)
+	return c.writeAll(b, nil)
 }
 
 // refilter makes the line continue at its next number with another filter or permission, and returns how many steps that took.
 func (c *conn) refilter(filter codec.Filter, permit *Permission, g grant, known definitions) (steps int) {
 	l := &c.line
-	l.stop()
+	l.closeCursor()
 	l.filter, l.permit, l.grant = filter, permit, g
 	l.in(l.session)
 	l.wanted = c.p.wants(filter, permit, known)
 	c.filtered.Store(l.wanted != nil)
-	l.begin(l.next)
+	l.seek(l.next)
 	return l.wanted.cost()
 }
 
-// subscribe changes the filter of the line as of its next number.
-func (c *conn) subscribe(r *codec.Subscribe) error {
+// changeFilter changes the filter of the line as of its next number.
+func (c *conn) changeFilter(r *codec.Subscribe) error {
 	l := &c.line
 	g, err := l.permit.grant(r.Filter)
 	if err != nil {
@@ -324,7 +324,7 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 		more = c.p.wants(added, l.permit, known)
 	}
 	steps := c.refilter(r.Filter, l.permit, g, known)
-	c.mail.made(c.now(), steps+more.cost())
+	c.mail.changeMade(c.now(), steps+more.cost())
 	var held *snapshot
 	if all || len(added) > 0 {
 		if held, err = c.snapshotAt(l.next, codec.ScopeAdded, more); err != nil {
@@ -333,18 +333,18 @@ func (c *conn) subscribe(r *codec.Subscribe) error {
 			return &unreadableError{l.next}
 		}
 	}
-	return c.subscribed(r.Request, held)
+	return c.sendSubscribed(r.Request, held)
 }
 
-// subscribed sends the answer to a request, or 0 for a change that the client did not ask for, and then a snapshot, which it
+// sendSubscribed sends the answer to a request, or 0 for a change that the client did not ask for, and then a snapshot, which it
 // releases.
-func (c *conn) subscribed(request uint64, held *snapshot) error {
+func (c *conn) sendSubscribed(request uint64, held *snapshot) error {
 	l := &c.line
 	m := &codec.Subscribed{Request: request, From: l.next, Seed: l.seed}
 	m.Granted, m.Limits = l.grant.told()
 	b, err := codec.Append(nil, m)
 	if err == nil {
-		err = c.block(b, nil)
+		err = c.writeAll(b, nil)
 	}
 	if err != nil {
 		c.p.serving.snapshots.release(c, held)
