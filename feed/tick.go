@@ -345,9 +345,11 @@ func (k AuctionKind) String() string {
 
 // An Auction is the outcome of a call auction if it were held now. It is not part of a State.
 type Auction struct {
-	Kind      AuctionKind
-	Price     int64 // indicative; NoPrice if there is none
-	Size      int64 // that would trade at that price
+	Kind AuctionKind
+	// Price is indicative: the price at which the auction would clear. If the venue states no such price, Price is the
+	// reference price for which it states Size and Imbalance, and NoPrice if there is neither.
+	Price     int64
+	Size      int64 // that would trade, at the price for which the venue states it: Price or its reference price
 	Side      Side  // of the imbalance; SideNone if there is none, or the venue does not say
 	Imbalance int64 // size that would be left on Side
 	Time      int64 // when the auction is expected to be held; 0 if the venue does not say

@@ -78,9 +78,15 @@ type Config struct {
 // Prices are exact, in units of 10^-9 (PriceExponent -9), or [feed.NoPrice] if they are
 // undefined. Event times are ts_event, or ts_recv if ts_event is undefined and in mbo
 // snapshots, whose records have the time at which each order was entered, days before. DBN
-// has no trade ids. An auction has the reference price, at which its records state the paired quantity (the size) and
-// the total imbalance; a quantity that is undefined is 0. Its kind is opening for the auction types O and M, closing for
-// C, P and R, halt for H and V, IPO for I, and unknown for others. The clearing prices and collars are not read. A tick has [feed.FlagMore] if more ticks of the same record follow.
+// has no trade ids. A tick has [feed.FlagMore] if more ticks of the same record follow.
+//
+// The reason for a status is the reason and the trading event of its record in words, such as "news pending", or their
+// numbers if this version does not know them. Records whose action changes no status are ignored.
+//
+// An auction has the indicative match price, or else the clearing price of the continuous book, or else the reference
+// price; a price that is undefined or 0 is none. The paired quantity (the size) and the total imbalance are those at the
+// reference price; a quantity that is undefined is 0. Its kind is opening for the auction types O and M, closing for C, P
+// and R, halt for H and V, IPO for I, and unknown for others. The other clearing prices and the collars are not read.
 //
 // An instrument is one instrument id at one publisher. Its venue is the publisher's, by
 // Databento's code. Its symbol comes from its definition record, or else from the mappings of the
@@ -509,52 +515,6 @@ func (d *decoder) level(out []feed.Tick, in *instrument, t int64, side feed.Side
 		return out
 	}
 	return append(out, feed.Level{Side: side, Price: price, Size: size}.Tick(in.id, t))
-}
-
-func (d *decoder) status(out []feed.Tick, in *instrument, t int64, b []byte) []feed.Tick {
-	s := feed.StatusUnknown
-	switch binary.LittleEndian.Uint16(b[24:]) { // enum StatusAction of the dbn crate
-	case 1, 3, 6, 11: // pre-open, quoting, new price indication, pre-close
-		s = feed.StatusPreOpen
-	case 2, 4, 5: // pre-cross, cross, rotation
-		s = feed.StatusAuction
-	case 7:
-		s = feed.StatusTrading
-	case 8, 9, 10: // halt, pause, suspend
-		s = feed.StatusHalted
-	case 12, 13, 15: // close, post-close, not available
-		s = feed.StatusClosed
-	default: // none, short sale restriction
-		d.count.Ignored++
-		return out
-	}
-	return append(out, feed.StatusTick(in.id, t, s, 0))
-}
-
-// auction returns the auction of an imbalance record.
-func auction(b []byte) feed.Auction {
-	le := binary.LittleEndian
-	quantity := func(b []byte) int64 {
-		if n := le.Uint32(b); n != undefQuantity {
-			return int64(n)
-		}
-		return 0
-	}
-	a := feed.Auction{Price: price(b[24:]), Size: quantity(b[88:]), Side: side(b[105]), Imbalance: quantity(b[92:])}
-	if at := le.Uint64(b[32:]); at < latestTime {
-		a.Time = int64(at)
-	}
-	switch b[104] { // the venue's letter
-	case 'O', 'M': // M: the core opening auction of NYSE, whose O is the early one
-		a.Kind = feed.AuctionOpening
-	case 'C', 'P', 'R': // P and R: closing imbalances of NYSE, extreme and regulatory
-		a.Kind = feed.AuctionClosing
-	case 'H', 'V':
-		a.Kind = feed.AuctionHalt
-	case 'I':
-		a.Kind = feed.AuctionIPO
-	}
-	return a
 }
 
 // doubt counts and notes the start of doubtful books of an instrument.

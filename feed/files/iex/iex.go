@@ -26,9 +26,13 @@
 // is IEXG. The first trading status of an instrument after the start of messages names the trading day (New
 // York).
 //
-// An auction has the reference price, at which the messages state the paired shares (the size) and the imbalance; it
-// has no price if that is 0. Its expected time is the scheduled auction time. After a halt and after a pause for
-// volatility it is of kind halt. The indicative clearing price and the collars are not read.
+// The reason for a status is the code of its message (T1 news pending, IPO1, MCB3, …), which IEX sends for halts and
+// order acceptance periods, or "operational halt".
+//
+// An auction has the indicative clearing price, or the reference price if that is 0, and no price if both are 0. The
+// paired shares (the size) and the imbalance are those at the reference price. Its expected time is the scheduled
+// auction time. After a halt and after a pause for volatility it is of kind halt. The clearing price of the auction book
+// alone and the collars are not read.
 //
 // Captures of both TOPS and DEEP, in one file or several, have each trade, auction and status twice: the first copy
 // counts, the other is a duplicate (the last two million reports of each protocol are remembered). The quotes
@@ -195,7 +199,8 @@ type instrument struct {
 	id     feed.InstrumentID
 	day    int32 // of the last status tick that named one
 	status feed.Status
-	halted bool // operationally
+	reason string // for status
+	halted bool   // operationally
 	book   book.Book
 	tops   bool // quotes come from TOPS, not from the book
 }

@@ -11,6 +11,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/internal/book"
 	"tickfeed/feed/files/internal/pcap"
+	"tickfeed/feed/files/rawfile"
 )
 
 // line returns the line of the channel on which a segment came.
@@ -134,6 +135,7 @@ func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Ti
 		default:
 			in.status = feed.StatusUnknown
 		}
+		in.reason = rawfile.Text(m[18:22])
 		out = d.tellStatus(out, in, t)
 	case 'O':
 		if halted := m[1] == 'O'; halted != in.halted {
@@ -146,17 +148,20 @@ func (d *decoder) message(out []feed.Tick, m []byte, protocol uint16) ([]feed.Ti
 	return out, nil
 }
 
+// operational is the reason for a status that an operational halt message halts: it has no code of its own.
+const operational = "operational halt"
+
 // tellStatus appends the status. The first status of a trading day also names the day.
 func (d *decoder) tellStatus(out []feed.Tick, in *instrument, t int64) []feed.Tick {
-	s := in.status
-	if in.halted {
-		s = feed.StatusHalted
+	s, reason := in.status, in.reason
+	if in.halted && s != feed.StatusHalted {
+		s, reason = feed.StatusHalted, operational
 	}
 	day := int32(0)
 	if in.day != d.day {
 		day, in.day = d.day, d.day
 	}
-	return append(out, feed.StatusTick(in.id, t, s, day))
+	return append(out, feed.StatusTick(in.id, t, s, day).Because(reason, 0))
 }
 
 // date returns the date of t in New York as yyyymmdd.
@@ -198,11 +203,13 @@ func (d *decoder) instrument(out []feed.Tick, m []byte, t int64) (*instrument, [
 func auction(m []byte) feed.Auction {
 	le := binary.LittleEndian
 	a := feed.Auction{
-		Size: int64(le.Uint32(m[18:])), Price: int64(le.Uint64(m[22:])), Imbalance: int64(le.Uint32(m[38:])),
+		Price: feed.NoPrice, Size: int64(le.Uint32(m[18:])), Imbalance: int64(le.Uint32(m[38:])),
 		Time: int64(le.Uint32(m[44:])) * int64(time.Second),
 	}
-	if a.Price == 0 {
-		a.Price = feed.NoPrice
+	if clearing, reference := int64(le.Uint64(m[30:])), int64(le.Uint64(m[22:])); clearing != 0 {
+		a.Price = clearing
+	} else if reference != 0 {
+		a.Price = reference
 	}
 	switch m[42] {
 	case 'B':

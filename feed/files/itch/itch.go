@@ -75,9 +75,13 @@ type Config struct {
 // order; P and Q do not state it. A trade's id is the match number; a cross has its type as condition: O
 // opening, C closing, H after a halt or IPO, I intraday.
 //
-// An auction has the current reference price, at which the messages state the paired shares (the size) and the
-// imbalance; it has no price if that is 0. Its kind is opening (O), closing (C), halt (H, also for an IPO), or unknown.
-// The far and near indicative prices are not read.
+// The reason for a status is the code of its trading action (T1 news pending, LUDP a pause for volatility, …), or
+// "operational halt".
+//
+// An auction has the near indicative price, at which it would clear with the orders of the book, or the current
+// reference price if that is 0 (the near price is sent in the last minutes only), and no price if both are 0. The
+// paired shares (the size) and the imbalance are those at the reference price. Its kind is opening (O), closing (C),
+// halt (H, also for an IPO), or unknown. The far indicative price, of the cross orders alone, is not read.
 //
 // Messages carry nanoseconds after midnight in New York and no date. The date is Config.Date, or that of the
 // capture, or the one in the file's name (01302020, 20200130, 2020-01-30, S013020). The first status of an

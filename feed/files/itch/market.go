@@ -30,7 +30,8 @@ type instrument struct {
 	id     feed.InstrumentID
 	day    int32 // of the last status that named one
 	status feed.Status
-	halted bool // operationally
+	reason string // for status
+	halted bool   // operationally
 	book   book.Book
 }
 
@@ -44,6 +45,8 @@ type match struct {
 const (
 	dollars    = -4      // exponent of prices
 	maxMatches = 1 << 18 // bounds the executions kept in case they are broken
+
+	operational = "operational halt" // reason for a status that an h message halts: it has no code of its own
 )
 
 // message reads one message whose frame is complete.
@@ -326,9 +329,11 @@ func (k *market) auction(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error
 	if err != nil {
 		return out, err
 	}
-	a := feed.Auction{Price: int64(be.Uint32(m[44:])), Size: int64(paired), Imbalance: int64(imbalance)}
-	if a.Price == 0 {
-		a.Price = feed.NoPrice
+	a := feed.Auction{Price: feed.NoPrice, Size: int64(paired), Imbalance: int64(imbalance)}
+	if near, reference := be.Uint32(m[40:]), be.Uint32(m[44:]); near != 0 {
+		a.Price = int64(near)
+	} else if reference != 0 {
+		a.Price = int64(reference)
 	}
 	switch m[27] {
 	case 'B':
@@ -365,16 +370,17 @@ func (k *market) status(out []feed.Tick, t int64, m []byte) ([]feed.Tick, error)
 		default:
 			in.status = feed.StatusUnknown
 		}
+		in.reason = rawfile.Text(m[21:25])
 	}
-	s := in.status
-	if in.halted {
-		s = feed.StatusHalted
+	s, reason := in.status, in.reason
+	if in.halted && s != feed.StatusHalted {
+		s, reason = feed.StatusHalted, operational
 	}
 	day := int32(0)
 	if in.day != k.date {
 		day, in.day = k.date, k.date
 	}
-	return append(out, feed.StatusTick(in.id, t, s, day)), nil
+	return append(out, feed.StatusTick(in.id, t, s, day).Because(reason, 0)), nil
 }
 
 // reset drops all orders: a new day has new references and locates.

@@ -1,6 +1,7 @@
 package rawfile
 
 import (
+	"bytes"
 	"fmt"
 	"hash/crc32"
 	"unicode/utf8"
@@ -69,6 +70,15 @@ func Short(text string) string {
 		cut--
 	}
 	return fmt.Sprintf("%s~%08x", text[:cut], crc32.ChecksumIEEE([]byte(text)))
+}
+
+// Text returns the text in a field of fixed width, without the blanks and zeros that pad it, or "" if a tick cannot hold it.
+func Text(field []byte) string {
+	text := string(bytes.Trim(field, " \x00"))
+	if feed.ValidateText(text) != nil {
+		return ""
+	}
+	return text
 }
 
 // Len returns the number of instruments.
