@@ -77,7 +77,8 @@ func sockets(p *process) (n int) {
 }
 
 const (
-	// handshakeEnd is how long a connection that does not log in may stay, and two seconds for a busy machine to accept and end a thousand.
+	// handshakeEnd is how long a connection that does not log in may stay, and two seconds for a busy machine to accept and end a
+	// thousand of them.
 	handshakeEnd = 5*time.Second + 2*time.Second
 	// passing is how many connections of honest clients come and go at one moment, at most.
 	passing = 10
