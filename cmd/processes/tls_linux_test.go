@@ -59,7 +59,7 @@ func TestHostileHandshakes(t *testing.T) {
 		}
 	}()
 	before := peak(t, p.process, after(2*warm)) // with honest logins, which make garbage of their own
-	connections := effort.Of(t, 1000, 400)
+	connections, own := effort.Of(t, 1000, 400), sockets(p.process)
 	var all sync.WaitGroup
 	var ended atomic.Int64
 	for i := range connections {
@@ -93,7 +93,9 @@ func TestHostileHandshakes(t *testing.T) {
 			}
 		})
 	}
+	gone := untilSockets(p.process, own+passing)
 	most := peak(t, p.process, after(6*time.Second)) // handshakes have 5 s
+	timers.Judge(t, "time until handshakes that do not end are ended", <-gone, handshakeEnd)
 	close(done)
 	<-logins
 	all.Wait()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,8 +80,10 @@ func attempt(t *testing.T, addr string, cfg *tls.Config) error {
 }
 
 // Each way in which TLS can be set up wrongly is an error that names it and says what to do, at the subscriber and, if the
-// publisher can know it, in the publisher's log (PROMISES.md, 25). The subscriber finds it by itself, not by a timeout.
+// publisher can know it, in the publisher's log (PROMISES.md, 25). The subscriber finds it by itself within a second, not by a
+// timeout.
 func TestTLSMisconfigurations(t *testing.T) {
+	timers := effort.WatchTimers(t)
 	ours, theirs := certstest.NewAuthority("ours"), certstest.NewAuthority("theirs")
 	host := []string{"127.0.0.1"}
 	good := ours.Issue(certstest.Want{Names: host})
@@ -145,7 +148,9 @@ func TestTLSMisconfigurations(t *testing.T) {
 			t.Parallel()
 			var log logged
 			addr := serving(t, publisher.Config{TLS: c.server, Logger: zerolog.New(&log)})
+			began := time.Now()
 			err := attempt(t, addr, c.client)
+			timers.Judge(t, "time until the error", time.Since(began), time.Second)
 			if c.says == "" {
 				assert.NoError(t, err)
 			} else if assert.ErrorContains(t, err, c.says) {
@@ -185,7 +190,7 @@ func TestTLSToOtherServers(t *testing.T) {
 }
 
 // Certificates and authorities are replaced, again and again, while subscribers come and go: none is refused that should not
-// be, and none that was revoked by taking away its authority is admitted (PROMISES.md, 24).
+// be, and none is admitted after its authority was taken away (PROMISES.md, 24).
 func TestRotationUnderLoad(t *testing.T) {
 	rotations, clients := effort.Of(t, 100, 20), 50
 	pace := effort.Of(t, 100*time.Millisecond, 10*time.Millisecond)
@@ -204,6 +209,17 @@ func TestRotationUnderLoad(t *testing.T) {
 	defer cancel()
 	var all sync.WaitGroup
 	defer all.Wait()
+	// phase says whether banned may be admitted: 0 modulo 4 for no, 2 for yes. It is odd while the file changes.
+	var phase atomic.Int64
+	admit := func(yes bool) {
+		phase.Add(1)
+		defer phase.Add(1)
+		if yes {
+			certstest.WriteFile(dir, "clients.pem", append(bytes.Clone(ca.PEM), banned.PEM...))
+		} else {
+			certstest.WriteFile(dir, "clients.pem", ca.PEM)
+		}
+	}
 	type count struct{ admitted, refused int }
 	counts := make([]count, clients)
 	for i := range clients {
@@ -224,13 +240,16 @@ func TestRotationUnderLoad(t *testing.T) {
 				if !assert.NoError(t, err) {
 					return
 				}
-				switch err := attempt(t, addr, cfg); {
-				case err == nil && outsider:
-					assert.Fail(t, "a client of an authority that was not named was admitted")
+				before := phase.Load()
+				err = attempt(t, addr, cfg)
+				switch now := phase.Load(); {
+				case outsider && now != before: // either is right
+				case outsider && now%4 == 0 && err == nil:
+					assert.Fail(t, "a client was admitted although its authority was taken away")
 					return
 				case err == nil:
 					counts[i].admitted++
-				case outsider:
+				case outsider && now%4 == 0:
 					counts[i].refused++
 				case ctx.Err() == nil:
 					assert.NoError(t, err, "a client was refused that should be admitted")
@@ -245,23 +264,24 @@ func TestRotationUnderLoad(t *testing.T) {
 			pair := issue()
 			certstest.WriteFile(dir, "feed.pem", pair.Cert) // for a moment it does not match, and the pair before is used
 			certstest.WriteFile(dir, "feed.key", pair.Key)
-			if n%2 == 0 {
-				certstest.WriteFile(dir, "clients.pem", append(bytes.Clone(ca.PEM), serverSide.PEM...))
-			} else {
-				certstest.WriteFile(dir, "clients.pem", ca.PEM)
-			}
+			admit(n%2 == 0)
 			time.Sleep(pace) // the pace of the rotation; nothing is waited for
 		}
 	}()
 	<-rotated
+	pair := banned.Issue(certstest.Want{Names: []string{"desk"}})
+	for _, yes := range []bool{true, false} { // under load, after phases that may have been too short for an attempt
+		admit(yes)
+		cfg := &tls.Config{RootCAs: serverSide.Pool(), Certificates: []tls.Certificate{pair.TLS}}
+		assert.Equal(t, yes, attempt(t, addr, cfg) == nil, "whether a client of the authority is admitted")
+	}
 	cancel()
 	all.Wait()
 	var total count
 	for i, c := range counts {
-		assert.True(t, c.admitted+c.refused > 0, "client %d made no attempt", i)
+		assert.True(t, c.admitted+c.refused > 0 || i%10 == 9, "client %d made no attempt", i)
 		total.admitted, total.refused = total.admitted+c.admitted, total.refused+c.refused
 	}
 	assert.Positive(t, total.admitted)
-	assert.Positive(t, total.refused)
 	t.Logf("%d rotations, %d logins, %d refusals", rotations, total.admitted, total.refused)
 }

@@ -174,6 +174,8 @@ func TestClientFilesAreReadAgain(t *testing.T) {
 	_, _, serverErr = shake(t, server, client)
 	assert.NoError(t, serverErr)
 	certstest.WriteFile(dir, "clients.pem", a.PEM)
+	_, _, serverErr = shake(t, server, client)
+	assert.ErrorContains(t, certs.AcceptError(serverErr), "was signed by CN=two, which is not in --tls-client-ca", "an authority that was taken away")
 	a.Issue(certstest.Want{Names: []string{"me"}}).Write(dir, "me")
 	_, _, serverErr = shake(t, server, client)
 	assert.NoError(t, serverErr)
