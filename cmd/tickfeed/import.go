@@ -55,18 +55,7 @@ are decompressed:
                             its suffix
                   tardis    trades, quotes, incremental_book_L2, book_snapshot
                   polygon (massive), kraken, histdata, truefx
-  parquet       tickfeed's own, and any with the column names of CSV
-  dbn           Databento: trades, mbp-1, mbp-10, tbbo, bbo, mbo, definitions,
-                statuses, imbalances (auctions)
-  itch          Nasdaq TotalView-ITCH 5.0, as BinaryFILE or as MoldUDP64 in
-                pcap; net order imbalances become auctions
-  iex           IEX TOPS 1.6 and DEEP 1.0 in pcap, with auction information
-  lobster       LOBSTER messages and order books; naming one file of a pair is
-                enough. A message file alone gives trades and statuses
-  websocket     captures of Binance (spot, USD-M, COIN-M), Coinbase, Kraken
-                (spot, futures)
-  lean          LEAN's zips of currency quotes
-
+` + contentOfFormats() + `
 and the text form of a recording (tickfeed export -o out.txt), which becomes that recording again.
 - is standard input, in any of these formats except lobster.
 
@@ -101,6 +90,17 @@ missing. The exit code is 3 if the data is wrong.`,
 	})
 	importFlags(cmd, &o.importOptions)
 	return cmd
+}
+
+// contentOfFormats returns a paragraph for each format of files that is not rows of text.
+func contentOfFormats() string {
+	var b strings.Builder
+	for _, f := range files.Formats() {
+		if content := f.Content(); content != "" {
+			fmt.Fprintln(&b, wrap(fmt.Sprintf("  %-13s %s", f, content), 80, strings.Repeat(" ", 16)))
+		}
+	}
+	return b.String()
 }
 
 func (p *program) runImport(cmd *cobra.Command, o *importCommandOptions, paths []string) error {

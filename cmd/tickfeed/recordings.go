@@ -43,12 +43,8 @@ const groupImport = "Files that are not recordings"
 // importFlags adds to cmd the flags that say how files that are not recordings are read.
 func importFlags(cmd *cobra.Command, o *importOptions) {
 	o.flags = cmd.Flags()
-	var names []string
-	for _, f := range files.Formats() {
-		names = append(names, string(f))
-	}
 	group(cmd, groupImport, func(f *pflag.FlagSet) {
-		f.StringVar(&o.format, "format", "", "`FORMAT` "+strings.Join(names, ", ")+" (default: detected from the content)")
+		f.StringVar(&o.format, "format", "", "`FORMAT` "+listOf(files.Formats())+" (default: detected from the content)")
 		f.StringVar(&o.preset, "preset", "", "columns and times of a `VENDOR`'s CSV files: "+strings.Join(textfile.PresetNames(), ", ")+"; massive is polygon, and binance-trades is binance")
 		f.StringSliceVar(&o.header, "header", nil, "`NAMES` of the columns of csv without a header line, such as time,symbol,price,size; leave the name of a column empty to ignore it")
 		f.StringArrayVar(&o.columns, "column", nil, "read FIELD from the column NAME: `FIELD=NAME` with FIELD time, symbol, bid, bid_size, price, ...; repeatable")
@@ -66,29 +62,37 @@ func importFlags(cmd *cobra.Command, o *importOptions) {
 		f.Int8Var(&o.files.Text.SizeExponent, "size-exponent", 0, "store sizes as multiples of 10^`N`, or finer if rows need it")
 		f.BoolVar(&o.files.Text.ZeroIsPrice, "zero-is-price", false, "read a bid or ask of 0 as a price, not as an empty side")
 		f.BoolVar(&o.files.NoBooks, "no-books", false, "read only the best bid and offer of books (dbn, itch, lobster, and rows of several levels)")
-		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "also read changes of books without a snapshot (websocket)")
-		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "use the recorder's times, not the exchange's (websocket)")
+		f.BoolVar(&o.files.PartialBooks, "partial-books", false, "also read changes of books without a snapshot ("+listOf(files.SettingPartialBooks.Formats())+")")
+		f.BoolVar(&o.files.ArrivalTimes, "arrival-times", false, "use the recorder's times, not the exchange's ("+listOf(files.SettingArrivalTimes.Formats())+")")
 		countVar(f, &o.files.SkipBad, "skip-bad", 0, "skip up to `N` bad lines, records or packets instead of stopping at the first")
 	})
 }
 
-// flagFormats lists the formats that a flag of importFlags applies to; other flags apply to all formats.
-var flagFormats = map[string][]files.Format{
-	"preset":         {files.CSV, files.NDJSON, files.Parquet},
-	"header":         {files.CSV},
-	"column":         {files.CSV, files.NDJSON, files.Parquet},
-	"rows":           {files.CSV, files.NDJSON, files.Parquet},
-	"symbol":         {files.CSV, files.NDJSON, files.Parquet},
-	"epoch-unit":     {files.CSV, files.NDJSON, files.Parquet},
-	"price-exponent": {files.CSV, files.NDJSON, files.Parquet},
-	"size-exponent":  {files.CSV, files.NDJSON, files.Parquet},
-	"zero-is-price":  {files.CSV, files.NDJSON, files.Parquet},
-	"venue":          {files.CSV, files.NDJSON, files.Parquet, files.ITCH, files.LOBSTER, files.LEAN},
-	"zone":           {files.CSV, files.NDJSON, files.Parquet, files.LEAN},
-	"date":           {files.ITCH}, // also text with times of day, see checkFormats
-	"no-books":       {files.DBN, files.ITCH, files.LOBSTER, files.CSV, files.NDJSON, files.Parquet},
-	"partial-books":  {files.Websocket},
-	"arrival-times":  {files.Websocket},
+func listOf(formats []files.Format) string {
+	var names []string
+	for _, f := range formats {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+// flagSettings lists the settings of the flags of importFlags that apply to some formats only.
+var flagSettings = map[string]files.Setting{
+	"preset":         files.SettingRows,
+	"header":         files.SettingHeader,
+	"column":         files.SettingRows,
+	"rows":           files.SettingRows,
+	"symbol":         files.SettingRows,
+	"epoch-unit":     files.SettingRows,
+	"price-exponent": files.SettingRows,
+	"size-exponent":  files.SettingRows,
+	"zero-is-price":  files.SettingRows,
+	"venue":          files.SettingVenue,
+	"zone":           files.SettingZone,
+	"date":           files.SettingDate, // also text with times of day, see checkFormats
+	"no-books":       files.SettingNoBooks,
+	"partial-books":  files.SettingPartialBooks,
+	"arrival-times":  files.SettingArrivalTimes,
 }
 
 // config returns the configuration from the flags. The error is a usage error.
@@ -145,9 +149,9 @@ func (o *importOptions) config() (files.Config, error) {
 func (o *importOptions) checkFormats(formats []files.Format) error {
 	var err error
 	o.flags.Visit(func(f *pflag.Flag) {
-		about := flagFormats[f.Name]
+		about := flagSettings[f.Name].Formats()
 		if f.Name == "date" && o.timesOfDay() {
-			about = append(slices.Clip(about), files.CSV, files.NDJSON)
+			about = append(about, files.CSV, files.NDJSON)
 		}
 		if about == nil || err != nil || o.places && f.Name == "zone" {
 			return

@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"strings"
+
+	"tickfeed/feed/files"
 
 	"github.com/spf13/cobra"
 )
@@ -20,10 +23,12 @@ func (p *program) formatsTopic() *cobra.Command {
 		Use:   topicFormats,
 		Short: "How files that are not recordings are read, and the flags for that",
 		Long: `publish, replay, import, inspect, cut, merge, export and bench read files of
-these formats, which they detect by content: CSV and NDJSON, Parquet, Databento
-DBN, Nasdaq ITCH, IEX, LOBSTER, websocket captures, LEAN. Files compressed with
-gzip or zstd are decompressed. "tickfeed import --help" describes each format.
-All these commands accept the flags below.`,
+these formats, which they detect by content:
+
+` + titlesOfFormats() + `
+
+Files compressed with gzip or zstd are decompressed. "tickfeed import --help"
+describes each format. All these commands accept the flags below.`,
 	}
 	importFlags(cmd, &o)
 	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { // cobra prints no flags of a topic
@@ -31,6 +36,15 @@ All these commands accept the flags below.`,
 		fmt.Fprint(cmd.OutOrStdout(), cmd.UsageString())
 	})
 	return cmd
+}
+
+// titlesOfFormats returns the names of all formats of files, wrapped.
+func titlesOfFormats() string {
+	var titles []string
+	for _, f := range files.Formats() {
+		titles = append(titles, f.Title())
+	}
+	return wrap("  "+strings.Join(titles, ", "), 80, "  ")
 }
 
 // scenariosTopic describes the two forms in which a person or a script writes ticks by hand.

@@ -42,41 +42,12 @@ import (
 	"strings"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/dbn"
 	"tickfeed/feed/files/iex"
 	"tickfeed/feed/files/internal/pcap"
 	"tickfeed/feed/files/itch"
-	"tickfeed/feed/files/leanfx"
-	"tickfeed/feed/files/lobster"
-	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/textfile"
-	"tickfeed/feed/files/wscap"
 )
-
-// A Format names a format that this package reads, as in the package comment.
-type Format string
-
-// The formats.
-const (
-	CSV       Format = "csv"
-	NDJSON    Format = "ndjson"
-	Parquet   Format = "parquet"
-	DBN       Format = "dbn"
-	ITCH      Format = "itch"
-	IEX       Format = "iex"
-	LOBSTER   Format = "lobster"
-	Websocket Format = "websocket"
-	LEAN      Format = "lean"
-)
-
-// Formats returns all formats.
-func Formats() []Format {
-	return []Format{CSV, NDJSON, Parquet, DBN, ITCH, IEX, LOBSTER, Websocket, LEAN}
-}
-
-// Text reports whether f is CSV or NDJSON, which package textfile reads.
-func (f Format) Text() bool { return f == CSV || f == NDJSON }
 
 // Config configures how files are read. The zero Config detects the format from the content.
 // Fields that do not apply to a format are ignored.
@@ -133,7 +104,7 @@ type importer interface {
 // cfg. The errors of Next come from the format's Source: see [Damaged].
 func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 	s := &Source{format: cfg.Format}
-	if cfg.Format != "" && !slices.Contains(Formats(), cfg.Format) {
+	if cfg.Format != "" && dialectOf(cfg.Format) == nil {
 		return nil, fmt.Errorf("there is no format %q, only %s", cfg.Format, names())
 	}
 	std := 0
@@ -160,8 +131,8 @@ func Open(paths []string, stdin io.Reader, cfg Config) (*Source, error) {
 			seen[real] = true
 		}
 	}
-	if cfg.Format == LOBSTER && std > 0 {
-		return nil, errNoPair
+	if d := dialectOf(cfg.Format); d != nil && d.notPiped != nil && std > 0 {
+		return nil, d.notPiped
 	}
 	if pipe, ok := stdin.(*Pipe); ok && len(paths) == 1 && std == 1 {
 		p := &piped{cfg: cfg, glance: &glance{pipe: pipe, done: closed}}
@@ -203,72 +174,16 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-func names() string {
-	var all []string
-	for _, f := range Formats() {
-		all = append(all, string(f))
-	}
-	return strings.Join(all, ", ")
-}
-
+// open opens paths, of the format s.format.
 func (s *Source) open(paths []string, stdin io.Reader, cfg *Config) (err error) {
-	switch s.format {
-	case DBN:
-		src, e := dbn.Open(paths, dbn.Config{QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		err = s.raw(src, e, "record", paths, stdin)
-	case ITCH:
-		src, e := itch.Open(paths, itch.Config{Date: cfg.Date, Venue: cfg.Venue, QuotesOnly: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		err = s.raw(src, e, "message", paths, stdin)
-	case IEX:
-		src, e := iex.Open(paths, iex.Config{SkipBad: cfg.SkipBad})
-		err = s.raw(src, e, "message", paths, stdin)
-	case LOBSTER:
-		src, e := lobster.Open(paths, lobster.Config{Venue: cfg.Venue, NoLevels: cfg.NoBooks, SkipBad: cfg.SkipBad})
-		s.importer, s.noun, err = src, "row", e
-		s.stats = func() Stats { return lobsterStats(src.Stats()) }
-	case LEAN:
-		src, e := leanfx.Open(paths, leanfx.Config{Market: strings.ToUpper(cfg.Venue), Zone: cfg.Zone, SkipBad: cfg.SkipBad})
-		s.importer, s.noun, err = src, "row", e
-		s.stats = func() Stats { return leanStats(src.Stats()) }
-	case Websocket:
-		w := wscap.Config{PartialBooks: cfg.PartialBooks, SkipBad: cfg.SkipBad}
-		if cfg.ArrivalTimes {
-			w.Clock = wscap.ClockArrival
-		}
-		src, e := wscap.Open(paths, w)
-		if e != nil {
-			return e
-		}
-		src.Stdin(stdin)
-		s.importer, s.noun = interruptible(src, paths), "line"
-		s.stats = func() Stats { return websocketStats(src.Stats()) }
-	case Parquet:
-		rows, e := parquetfile.OpenRows(paths, &s.meter)
-		if e != nil {
-			return e
-		}
-		t := cfg.text()
-		t.Format = string(CSV)
-		src, e := textfile.Open([]string{"-"}, rows, t)
-		if e != nil {
-			rows.Close()
-			return e
-		}
-		src.Parts(paths, rows.Where)
-		table := &table{src, rows}
-		s.importer, s.noun = table, "row"
-		s.stats = table.stats
-	default:
-		t := cfg.text()
-		if cfg.Format != "" {
-			t.Format = string(cfg.Format)
-		}
-		src, e := textfile.Open(paths, stdin, t)
-		s.importer, s.noun, err = src, "row", e
-		s.stats = func() Stats { return textStats(src.Stats()) }
-		if len(paths) == 1 && cfg.Format == "" {
-			s.text = src
-		}
+	d := dialectOf(s.format)
+	if d == nil {
+		d = dialectOf(CSV) // there are no paths, which its package refuses
+	}
+	s.noun = d.noun
+	s.importer, s.stats, err = d.open(&input{paths: paths, stdin: stdin, cfg: cfg, meter: &s.meter})
+	if text, ok := s.importer.(*textfile.Source); ok && len(paths) == 1 && cfg.Format == "" {
+		s.text = text
 	}
 	return err
 }
@@ -290,17 +205,6 @@ func (c *Config) text() textfile.Config {
 	}
 	t.QuotesOnly = t.QuotesOnly || c.NoBooks
 	return t
-}
-
-// raw makes s the source of a format that package rawfile reads.
-func (s *Source) raw(src *rawfile.Source, err error, noun string, paths []string, stdin io.Reader) error {
-	if err != nil {
-		return err
-	}
-	src.Stdin(stdin)
-	s.importer, s.noun = interruptible(src, paths), noun
-	s.stats = func() Stats { return rawStats(src.Stats()) }
-	return nil
 }
 
 // interruptible returns src, or if it reads standard input, a source whose Next returns when its context ends, even while no
@@ -372,7 +276,7 @@ func recognise(path string, stated Format) (Format, error) {
 		if stated == "" {
 			return CSV, nil
 		}
-		if stated == LOBSTER || stated == LEAN || stated == Parquet {
+		if d := dialectOf(stated); d.spooled || d.notPiped != nil {
 			return "", fmt.Errorf("standard input cannot be read as %s together with other files; save it to a file first", stated)
 		}
 		return stated, nil
@@ -399,8 +303,10 @@ func recognise(path string, stated Format) (Format, error) {
 	if stated != "" {
 		return stated, nil
 	}
-	if leanfx.RecogniseFile(path) {
-		return LEAN, nil
+	for _, d := range dialects {
+		if d.recogniseFile != nil && d.recogniseFile(path) {
+			return d.format, nil
+		}
 	}
 	head, err := rawfile.HeadInZip(path, rawfile.HeadSize)
 	if errors.As(err, new(*rawfile.FormatError)) {
@@ -423,17 +329,10 @@ func recognise(path string, stated Format) (Format, error) {
 // exceed rawfile.HeadSize bytes. If the format is unknown, f is empty, and reason describes the file, in words that
 // may follow its name.
 func RecogniseHead(head []byte) (f Format, reason string) {
+	if f := recognisedBy(head, false); f != "" {
+		return f, ""
+	}
 	switch {
-	case dbn.Recognise(head):
-		return DBN, ""
-	case iex.Recognise(head):
-		return IEX, ""
-	case itch.Recognise(head):
-		return ITCH, ""
-	case leanfx.Recognise(head):
-		return LEAN, ""
-	case parquetfile.Recognise(head):
-		return Parquet, ""
 	case pcap.Recognise(head) && iex.OtherProtocol(head) != 0:
 		return "", fmt.Sprintf("is a capture of IEX%s with message protocol %#04x; only TOPS 1.6 (0x8003) and DEEP 1.0 (0x8004) can be read: download the day as one of these, if IEX has it",
 			map[uint16]string{iex.ProtocolTOPS15: " TOPS 1.5"}[iex.OtherProtocol(head)], iex.OtherProtocol(head))
@@ -448,14 +347,11 @@ func RecogniseHead(head []byte) (f Format, reason string) {
 		return "", `is the text form of a recording, which is not read here; "tickfeed replay -" plays it from standard input`
 	case whatIs(head) != "":
 		return "", fmt.Sprintf("is %s; the known formats are %s", whatIs(head), names())
-	case wscap.Recognise(head):
-		return Websocket, ""
-	case lobster.Recognise(head):
-		return LOBSTER, ""
-	case bytes.TrimLeft(head, blank)[0] == '{':
-		return NDJSON, ""
 	}
-	return CSV, ""
+	if f := recognisedBy(head, true); f != "" {
+		return f, ""
+	}
+	return textOf(head), ""
 }
 
 // magics are the first bytes of files that people mistake for market data.

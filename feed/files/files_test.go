@@ -365,3 +365,14 @@ func FuzzRecogniseHead(f *testing.F) {
 		}
 	})
 }
+
+// The package comment and the table of formats describe each format.
+func TestEachFormatIsDescribed(t *testing.T) {
+	comment, err := os.ReadFile("files.go")
+	require.NoError(t, err)
+	for _, f := range files.Formats() {
+		assert.Regexp(t, `(?m)^//\t`+string(f)+` {2,}`, string(comment), f)
+		assert.NotEmpty(t, f.Title(), f)
+		assert.Equal(t, f.Text(), f.Content() == "", f)
+	}
+}

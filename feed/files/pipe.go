@@ -248,10 +248,10 @@ func (s *Source) openPipe(ctx context.Context, pipe *Pipe, cfg Config, spool *st
 		f = CSV // the input is empty
 	}
 	paths, stdin := []string{rawfile.Stdin}, io.Reader(pipe)
-	switch f {
-	case LOBSTER:
-		return errNoPair
-	case LEAN, Parquet:
+	switch d := dialectOf(f); {
+	case d.notPiped != nil:
+		return d.notPiped
+	case d.spooled:
 		if *spool, err = pipe.Spool(ctx); err != nil {
 			return err
 		}
