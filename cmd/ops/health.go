@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // A Check is a condition under which a command does its work.
@@ -45,6 +46,7 @@ func (s *Site) checks() Checks {
 	if s.Ready != nil {
 		c.Checks = s.Ready()
 	}
+	c.Checks = append(c.Checks, s.Files.ready(time.Now())...)
 	for _, k := range c.Checks {
 		c.Ok = c.Ok && k.Ok
 	}

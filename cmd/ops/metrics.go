@@ -77,6 +77,7 @@ func (s *Site) metrics() func(x *exchange) {
 		for _, c := range s.checks().Checks {
 			emit(gauge(descReady, yes(c.Ok), c.Name))
 		}
+		s.Files.metrics(emit)
 	})
 	registry := func(more ...Collector) http.Handler {
 		r := prometheus.NewPedanticRegistry()

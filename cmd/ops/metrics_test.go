@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	encoding "encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -18,9 +19,12 @@ import (
 
 	"tickfeed/cmd/ops"
 	"tickfeed/codec"
+	"tickfeed/codec/certs"
+	"tickfeed/codec/certs/certstest"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/publishertest"
+	"tickfeed/publisher/users"
 )
 
 // scrape returns what /metrics of a command responds.
@@ -79,6 +83,7 @@ func TestAlertsAndDashboard(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return strings.Contains(w.scrape(t, "subscribe", ""), "tickfeed_recoveries_total") }, patience, time.Millisecond)
 	refuse(t, w.server)
+	w.sites["publish"].Files, _ = newFiles(t)
 	known := make(map[string][]string)
 	for command := range routesOf {
 		for name, labels := range seriesOf(w.scrape(t, command, "")) {
@@ -257,6 +262,43 @@ func TestReadyz(t *testing.T) {
 	assert.Equal(t, "upstream: FAILED, connection refused\\n\nother: ok\nnot ready\n", string(b))
 	assert.Equal(t, 200, w.ask("lab", "GET", "/livez", "").StatusCode)
 	assert.Contains(t, w.scrape(t, "lab", ""), "tickfeed_ready{check=\"upstream\"} 0\n")
+}
+
+// newFiles returns the files of a publisher with TLS and users, and their directory.
+func newFiles(t *testing.T) (ops.Files, string) {
+	t.Helper()
+	dir := t.TempDir()
+	cert, key := certstest.NewAuthority("here").Issue(certstest.Want{Names: []string{"feed"}, NotAfter: time.Now().Add(time.Hour)}).Write(dir, "feed")
+	tls, err := certs.Server{Cert: cert, Key: key}.Open()
+	require.NoError(t, err)
+	list, err := users.Open(certstest.WriteFile(dir, "users.yml", []byte("- {name: a, san: a}\n")), nil)
+	require.NoError(t, err)
+	return ops.Files{TLS: tls, Users: list}, dir
+}
+
+// New files that cannot be used are in the metrics, and the command stays ready. Once the certificate in force has expired, it is not.
+func TestFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		files, dir := newFiles(t)
+		w := &world{sites: map[string]*ops.Site{"test": {Command: "test", Files: files}}}
+		expect := func(status, certificate, list int) {
+			t.Helper()
+			assert.Equal(t, status, w.ask("test", "GET", "/readyz", "").StatusCode)
+			text := w.scrape(t, "test", "")
+			assert.Contains(t, text, fmt.Sprintf("tickfeed_ready{check=\"certificate\"} %d\n", map[int]int{200: 1, 503: 0}[status]))
+			assert.Contains(t, text, fmt.Sprintf("tickfeed_files_usable{files=\"certificate\"} %d\n", certificate))
+			assert.Contains(t, text, fmt.Sprintf("tickfeed_files_usable{files=\"users\"} %d\n", list))
+			assert.Contains(t, text, fmt.Sprintf("tickfeed_certificate_expiry_time_seconds %v\n", float64(now.Add(time.Hour).Unix())))
+		}
+		expect(200, 1, 1)
+		certstest.WriteFile(dir, "feed.key", []byte("no key"))
+		certstest.WriteFile(dir, "users.yml", []byte("- name: a\n"))
+		time.Sleep(time.Second) // a file of users is not read again more often
+		expect(200, 0, 0)
+		time.Sleep(time.Hour)
+		expect(503, 0, 0)
+	})
 }
 
 // Connections are sorted and limited as the request says, those that are furthest behind first.

@@ -55,6 +55,7 @@ const (
 	checkUpstream = "upstream"
 	checkOutput   = "output"
 	checkAdmits   = "admits"
+	checkTLS      = "certificate"
 )
 
 // Ready returns the conditions of a publisher: it can write its journal, and its head moves, unless the market is closed, the

@@ -34,6 +34,8 @@ type Site struct {
 	Status func() any
 	// Ready returns the conditions under which the command does its work; nil for one that always does.
 	Ready func() []Check
+	// Files are those that decide who may connect; Ready and Metrics need not mention them.
+	Files Files
 	// Conns returns the connections; nil for a command that has none.
 	Conns func() []Conn
 	// Metrics are served at /metrics, and Details only if the request asks for them.

@@ -43,6 +43,7 @@ func (o *askOptions) client(ctx context.Context, p *program, flag, addr string) 
 	if c.TLS, err = on.config(p.notef); err != nil {
 		return nil, err
 	}
+	p.warnOfSecrets(o.tokenFile, o.tls.key)
 	c.Token, err = secret(ctx, httpTokenFlag, o.tokenFile, httpTokenEnv)
 	return c, err
 }

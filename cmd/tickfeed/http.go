@@ -109,6 +109,9 @@ func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site,
 		host, _, _ := net.SplitHostPort(o.addr)
 		site.Hosts = append([]string{name, host}, o.hosts...)
 	}
+	if o.tls != nil {
+		site.Files.TLS = o.tls.files
+	}
 	if o.secured() {
 		var err error
 		if cfg, err = o.tls.config(log); err != nil {

@@ -250,6 +250,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	if err != nil {
 		return err
 	}
+	p.warnOfSecrets(o.tls.key, o.upstreamTLS.key, o.http.tokenFile)
 	if err := readAddresses("--listen", o.listen, labPort); err != nil {
 		return err
 	}

@@ -241,7 +241,9 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		closeListeners(append(listeners, web))
 		return journalError(o.journal, err)
 	}
-	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, who: who, log: log, drains: make(chan drainage, 1), reload: &reloader{log: log, files: append(o.tls.reloadables(), who.reloadables()...)}}
+	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, who: who, log: log, drains: make(chan drainage, 1), reload: &reloader{
+		log: log, files: append(o.tls.reloadables(), who.reloadables()...), warnings: func() []string { return o.warnings(who) },
+	}}
 	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
 	err = s.run(ctx)
 	bound := closeTime

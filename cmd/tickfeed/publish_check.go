@@ -68,6 +68,9 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	if n := faultsIn(o.market.Scenario); n > 0 {
 		c.add("faults", plural(n, "rule")+" of the scenario, between the publisher and its subscribers", o.checkFaults())
 	}
+	for _, w := range o.warnings(who) {
+		c.add("warning", w, nil)
+	}
 	if _, err := fmt.Fprintln(p.stdout, strings.Join(c.lines, "\n")); err != nil {
 		return output(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -65,9 +66,7 @@ func (s *service) run(ctx context.Context) error {
 		group.Go(func() error { return s.drain(running) })
 	}
 	group.Go(func() error { return s.guard(running) })
-	if s.who.users != nil {
-		group.Go(func() error { return s.who.follow(running) })
-	}
+	group.Go(func() error { return s.followFiles(running) })
 	if hangups := s.p.hangups(); hangups != nil {
 		group.Go(func() error { return s.reload.follow(running, hangups) })
 	}
@@ -98,6 +97,36 @@ func (s *service) run(ctx context.Context) error {
 	return err
 }
 
+// warnings returns what is doubtful about the files that decide who may connect, although they can be used.
+func (o *publishOptions) warnings(who admission) []string {
+	return append(exposed(o.tls.key, o.tokenFile, o.users, o.http.tokenFile), who.warnings(time.Now())...)
+}
+
+// followFiles reads the file of users each second, if it has changed, and logs warnings about it and the files with secrets when
+// they arise, until ctx ends.
+func (s *service) followFiles(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var told []string
+	for {
+		warnings := s.o.warnings(s.who)
+		for _, w := range warnings {
+			if !slices.Contains(told, w) {
+				s.log.Warn().Msg(printable(w))
+			}
+		}
+		told = warnings
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if s.who.users != nil {
+			_ = s.who.users.Check() // it logs the error
+		}
+	}
+}
+
 // site returns what is served over HTTP.
 func (s *service) site() ops.Site {
 	started := time.Now()
@@ -110,6 +139,7 @@ func (s *service) site() ops.Site {
 		Command: "publish", Status: func() any { return newPublisherStatus(s.pub, s.input.String(), started) }, Ready: view.Ready, Conns: view.Conns,
 		Metrics: []ops.Collector{view.Metrics}, Details: []ops.Collector{view.Details},
 	}
+	site.Files.Users = s.who.users
 	site.Routes = append(view.Routes(), s.drainRoute(), s.reload.route())
 	if s.o.commands {
 		site.Routes = append(site.Routes, s.input.director.routes()...)

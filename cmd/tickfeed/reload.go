@@ -25,13 +25,16 @@ type reloadable struct {
 type reloader struct {
 	log   zerolog.Logger
 	files []reloadable
+	// warnings returns what is doubtful about what is in force, for people. It may be nil.
+	warnings func() []string
 
 	reading sync.Mutex
 }
 
 // A reloadAnswer is the response to POST /reload.
 type reloadAnswer struct {
-	Read []reloaded `json:"read"`
+	Read     []reloaded `json:"read"`
+	Warnings []string   `json:"warnings,omitempty"`
 }
 
 // A reloaded says what is in force of a reloadable.
@@ -49,7 +52,11 @@ func (a reloadAnswer) String() string {
 	for _, r := range a.Read {
 		lines = append(lines, fmt.Sprintf("%s: %s", r.Name, ops.Clean(r.Now)))
 	}
-	return "read again: " + strings.Join(lines, "; ")
+	text := "read again: " + strings.Join(lines, "; ")
+	for _, w := range a.Warnings {
+		text += "\nwarning: " + ops.Clean(w)
+	}
+	return text
 }
 
 // reload reads everything again. The error names all that could not be used; the rest is in force.
@@ -67,6 +74,12 @@ func (r *reloader) reload() (reloadAnswer, error) {
 			continue
 		}
 		a.Read = append(a.Read, reloaded{f.name, now})
+	}
+	if r.warnings != nil {
+		a.Warnings = r.warnings()
+	}
+	for _, w := range a.Warnings {
+		r.log.Warn().Msg(printable(w))
 	}
 	if len(failed) > 0 {
 		err := fmt.Errorf("%s; what was in force before stays in force", strings.Join(failed, "; "))

@@ -204,6 +204,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 	if err != nil {
 		return err
 	}
+	p.warnOfSecrets(o.tls.key, o.tokenFile, o.http.tokenFile)
 	ctx := cmd.Context()
 	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
 	if err != nil {

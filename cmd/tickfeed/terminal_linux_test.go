@@ -225,6 +225,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:`},
 		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
 		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},
+		{command: "umask 077", does: "umask 077; umask", shows: "0077"},
 		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
 		{command: "./tickfeed publish --journal j --users users.yml &", prepare: "kill -INT $(jobs -p); wait; true", shows: `\[\d\] \d+`},
 		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},

@@ -22,6 +22,8 @@ const groupTLS = "TLS"
 // serveTLS are the TLS flags of the commands that listen.
 type serveTLS struct {
 	cert, key, clientCA string
+
+	files *certs.Files // as config read them; nil for none
 }
 
 func (o *serveTLS) define(f *pflag.FlagSet) {
@@ -39,17 +41,20 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 	case o.cert == "" || o.key == "":
 		return nil, usage("--tls-cert and --tls-key belong together, and --tls-client-ca needs both")
 	}
-	cfg, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(err error) {
+	files, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(err error) {
 		if err != nil {
 			log.Error().Err(err).Msg("TLS files")
 		} else {
 			log.Info().Msg("new TLS files are in use")
 		}
-	}}.Config()
+	}}.Open()
 	if err != nil {
 		return nil, usage("TLS: %w", err)
 	}
-	return cfg, nil
+	if o.files == nil { // otherwise config was called for the feed, and this is HTTP
+		o.files = files
+	}
+	return files.Config(), nil
 }
 
 // reloadables returns the files of the flags, as what reload reads again. They are also read at each connection.
@@ -66,17 +71,13 @@ func (o *serveTLS) reloadables() []reloadable {
 	}}}
 }
 
-// describe reads the files and says which certificate is in them. The warning is why clients refuse it because of its dates.
+// describe reads the files again and says which certificate is in force. The warning is why clients refuse it because of its dates, and
+// err why the files are not in force. The caller must have called config.
 func (o *serveTLS) describe() (text string, warning, err error) {
-	cfg, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Changed: func(err error) { warning = err }}.Config()
+	leaf, err := o.files.Check()
 	if err != nil {
 		return "", nil, err
 	}
-	now, err := cfg.GetConfigForClient(nil)
-	if err != nil {
-		return "", nil, err
-	}
-	leaf := now.Certificates[0].Leaf
 	name, ok := certs.Identity(leaf)
 	if !ok {
 		name = cmp.Or(strings.Join(leaf.DNSNames, ", "), leaf.Subject.String())
@@ -85,7 +86,7 @@ func (o *serveTLS) describe() (text string, warning, err error) {
 	if o.clientCA != "" {
 		text += ", and clients of the authorities in " + o.clientCA
 	}
-	return text, warning, nil
+	return text, o.files.Validity(leaf, time.Now()), nil
 }
 
 // dialTLS are the TLS flags of the commands that connect.

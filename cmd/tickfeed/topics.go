@@ -134,7 +134,7 @@ All commands:
   GET  /readyz    200 if it does its work, 503 and the reasons if not: the journal
                   or the recording can be written, the head moves or the market
                   is closed (publish --stale-after), the publisher is joined,
-                  no drain is under way
+                  the certificate has not expired, no drain is under way
   GET  /metrics   for Prometheus; ?detail=1 adds those of each connection and of
                   the Go runtime. cmd/ops has alert rules and a dashboard
   GET  /debug/pprof/   profiles of the process, with --pprof

@@ -71,18 +71,22 @@ func (a admission) String() string {
 	return "any client"
 }
 
-// follow looks each second whether the file of users has changed, until ctx ends.
-func (a admission) follow(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			a.users.Check()
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+// shownExpired bounds the expired users that warnings name.
+const shownExpired = 8
+
+// warnings returns a warning for each user who has expired at the time now.
+func (a admission) warnings(now time.Time) (warnings []string) {
+	if a.users == nil {
+		return nil
 	}
+	for i, u := range a.users.Expired(now) {
+		if i == shownExpired {
+			return append(warnings, fmt.Sprintf("more than %d users have expired; remove them from the file of --users", shownExpired))
+		}
+		warnings = append(warnings, fmt.Sprintf("user %s expired at %s and is refused: write a later time, or remove the user from the file of --users",
+			u.Permission.User, u.Expires.UTC().Format(time.RFC3339)))
+	}
+	return warnings
 }
 
 // reloadables returns the file of users, as what reload reads again.
@@ -174,9 +178,13 @@ func (p *program) userAdd(o *userOptions, name string) error {
 	}
 	o.entry.Name = name
 	token, err := users.Add(o.file, o.entry)
-	if mistake := (*users.Error)(nil); errors.As(err, &mistake) {
+	switch mistake := (*users.Error)(nil); {
+	case errors.Is(err, users.ErrExpired):
+		return usage("--expires %s is in the past: write a time to come, such as %s, or leave the flag out for a user who never expires; nothing is written",
+			o.entry.Expires, time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly))
+	case errors.As(err, &mistake):
 		return usage("%w", err)
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	if token == "" {

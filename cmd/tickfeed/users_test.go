@@ -80,6 +80,7 @@ func TestWrongUsers(t *testing.T) {
 		{[]string{"user", "add", "a"}, "name the file with --users FILE"},
 		{[]string{"user", "add", "risk", "--users", "san.yml"}, "san.yml:2: the name is that of the user in line 1"},
 		{[]string{"user", "add", "a", "--users", "new.yml", "--history", "long"}, `history: want a duration such as 24h`},
+		{[]string{"user", "add", "a", "--users", "new.yml", "--expires", "2020-01-31"}, "--expires 2020-01-31 is in the past: write a time to come, such as 20"},
 		{[]string{"user", "add", "--users", "new.yml"}, "name"},
 	} {
 		cmd := startCommand(t, dir, c.args...)

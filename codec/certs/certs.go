@@ -43,6 +43,15 @@ type Server struct {
 
 // Config returns the configuration, or an error if the files cannot be used.
 func (s Server) Config() (*tls.Config, error) {
+	f, err := s.Open()
+	if err != nil {
+		return nil, err
+	}
+	return f.Config(), nil
+}
+
+// Open reads the files. It returns an error if they cannot be used.
+func (s Server) Open() (*Files, error) {
 	paths := []string{s.Cert, s.Key}
 	if s.ClientCA != "" {
 		paths = append(paths, s.ClientCA)
@@ -51,10 +60,32 @@ func (s Server) Config() (*tls.Config, error) {
 	if err := w.open(); err != nil {
 		return nil, err
 	}
+	return &Files{s.Cert, w}, nil
+}
+
+// Files are the files of a listener, which may change. Its methods are safe for concurrent use.
+type Files struct {
+	cert string
+	w    *watched[*tls.Config]
+}
+
+// Config returns the configuration of the listener.
+func (f *Files) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.current(), nil },
-	}, nil
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return f.w.current(), nil },
+	}
+}
+
+// Check reads the files again and returns the certificate in force. The error says why that is not the one in the files.
+func (f *Files) Check() (*x509.Certificate, error) {
+	cfg, wrong := f.w.check()
+	return cfg.Certificates[0].Leaf, wrong
+}
+
+// Validity returns an error if clients refuse leaf, a certificate that Check returned, at the time now because of its dates.
+func (f *Files) Validity(leaf *x509.Certificate, now time.Time) error {
+	return validity(f.cert, leaf, now)
 }
 
 // build makes the configuration of a handshake.
@@ -183,6 +214,7 @@ type watched[T any] struct {
 
 	mu      sync.Mutex
 	tried   string // what was read last, used or not
+	wrong   error  // why what was read last is not used; nil if it is
 	value   T
 	doubted bool // there was a warning of value
 }
@@ -206,14 +238,24 @@ func (w *watched[T]) open() error {
 
 // current reads the files, and returns the value made of them or, if they cannot be used, the one before.
 func (w *watched[T]) current() T {
+	value, _ := w.check()
+	return value
+}
+
+// check returns the value that current returns, and why it is not made of the files.
+func (w *watched[T]) check() (T, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	files, err := w.read()
-	d := digest(files, err)
-	if d == w.tried {
-		return w.value
+	if d := digest(files, err); d != w.tried {
+		w.tried = d
+		w.renewLocked(files, err)
 	}
-	w.tried = d
+	return w.value, w.wrong
+}
+
+// renewLocked puts files into use if it can; err is why they could not be read.
+func (w *watched[T]) renewLocked(files [][]byte, err error) {
 	var value T
 	var warning error
 	if err == nil {
@@ -222,13 +264,12 @@ func (w *watched[T]) current() T {
 	if err == nil && warning != nil && !w.doubted {
 		err = warning // what is in use was right when it was read
 	}
-	if err != nil {
+	if w.wrong = err; err != nil {
 		w.tell(fmt.Errorf("%w; the files before stay in use", err))
-		return w.value
+		return
 	}
 	w.value, w.doubted = value, warning != nil
 	w.tell(warning)
-	return w.value
 }
 
 func (w *watched[T]) tell(err error) {

@@ -115,6 +115,31 @@ func TestExpiredPairIsNotTaken(t *testing.T) {
 	assert.ErrorContains(t, told[0], "the files before stay in use")
 }
 
+// Check returns the certificate in force, why that is not the one in the files, and as often as it is asked. Clients refuse the
+// certificate in force once it has expired.
+func TestCheck(t *testing.T) {
+	dir, a := t.TempDir(), certstest.NewAuthority("one")
+	first, second := a.Issue(certstest.Want{Names: []string{"feed"}}), a.Issue(certstest.Want{Names: []string{"feed"}})
+	cert, key := first.Write(dir, "feed")
+	files, err := certs.Server{Cert: cert, Key: key}.Open()
+	require.NoError(t, err)
+	leaf, err := files.Check()
+	require.NoError(t, err)
+	assert.True(t, leaf.Equal(first.TLS.Leaf))
+	assert.NoError(t, files.Validity(leaf, time.Now()))
+	assert.ErrorContains(t, files.Validity(leaf, leaf.NotAfter.Add(time.Second)), "the certificate "+cert+" expired on ")
+	certstest.WriteFile(dir, "feed.key", second.Key)
+	for range 2 {
+		leaf, err = files.Check()
+		assert.EqualError(t, err, "the key "+key+" does not belong to the certificate "+cert)
+		assert.True(t, leaf.Equal(first.TLS.Leaf))
+	}
+	second.Write(dir, "feed")
+	leaf, err = files.Check()
+	require.NoError(t, err)
+	assert.True(t, leaf.Equal(second.TLS.Leaf))
+}
+
 // The certificate of the server must be for the host, also if that is an IP address, which package tls does not pass on.
 func TestHostIsChecked(t *testing.T) {
 	dir, a := t.TempDir(), certstest.NewAuthority("one")

@@ -1,5 +1,6 @@
 // Package filemode holds the mode of new files with ticks or positions: journals, recordings, exports, ledgers,
-// reports, position files. Like the umask, which still applies, the mode belongs to the process.
+// reports, position files. Like the umask, which still applies, the mode belongs to the process. Exposed warns about files with
+// secrets whose mode lets others read them.
 package filemode
 
 import (

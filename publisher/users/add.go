@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -31,6 +32,9 @@ type Entry struct {
 
 // tokenSize is the number of random bytes in a token.
 const tokenSize = 32
+
+// ErrExpired is the error of Add for a user who has expired already.
+var ErrExpired = errors.New("nothing is written: the user would have expired already")
 
 // Add appends a user to the file at path, which it creates, for its owner alone, if it does not exist. The rest of the file stays
 // as it is. Unless e.SAN is set, Add makes a token, whose SHA-256 is all that is written, and returns it. If the file would not be
@@ -66,6 +70,8 @@ func Add(path string, e Entry) (token codec.Token, err error) {
 		return "", fmt.Errorf("nothing is written: %w", err)
 	case len(list) != old+1:
 		return "", fmt.Errorf("%s: a user cannot be appended to this file, whose list is not written in lines that begin with \"- name\": rewrite it so", path)
+	case list[old].expired(time.Now()):
+		return "", ErrExpired
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {

@@ -25,6 +25,9 @@ type User struct {
 	Permission *publisher.Permission
 }
 
+// expired reports whether u has expired at the time now.
+func (u *User) expired(now time.Time) bool { return !u.Expires.IsZero() && !now.Before(u.Expires) }
+
 // key is the same for users with the same permission.
 func (u *User) key() string {
 	p := u.Permission

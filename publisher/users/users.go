@@ -26,7 +26,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +57,11 @@ type File struct {
 type index struct {
 	tokens map[[sha256.Size]byte]*User
 	names  map[string]*User // by the name in the certificate
+}
+
+// all returns the users, in no order.
+func (x *index) all() []*User {
+	return slices.AppendSeq(slices.Collect(maps.Values(x.tokens)), maps.Values(x.names))
 }
 
 // Open reads the file at path. changed is called when the file has changed and is in use, with nil, and when it is not, with the
@@ -97,7 +105,7 @@ func (f *File) Authorize(login publisher.Login) (*publisher.Permission, error) {
 	switch {
 	case u == nil:
 		return nil, errUnknown
-	case !u.Expires.IsZero() && !time.Now().Before(u.Expires):
+	case u.expired(time.Now()):
 		return nil, fmt.Errorf("user %s expired at %s", u.Permission.User, u.Expires.UTC().Format(time.RFC3339))
 	}
 	return u.Permission, nil
@@ -124,8 +132,27 @@ func (f *File) current() *index {
 // settleTime is how long a file must not have changed before it is read again by itself: half of it may be written.
 const settleTime = 300 * time.Millisecond
 
-// Check reads the file again if that is due. Authorize does that too; a caller of Check sees changes also while nobody connects.
-func (f *File) Check() { f.current() }
+// Check reads the file again if that is due, and returns why what was read last is not in force. Authorize reads it too; a caller of
+// Check sees changes also while nobody connects.
+func (f *File) Check() error {
+	f.current()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wrong
+}
+
+// Expired returns the users in force who have expired at the time now, by name. They are refused.
+func (f *File) Expired(now time.Time) (expired []*User) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, u := range f.users.all() {
+		if u.expired(now) {
+			expired = append(expired, u)
+		}
+	}
+	slices.SortFunc(expired, func(a, b *User) int { return strings.Compare(a.Permission.User, b.Permission.User) })
+	return expired
+}
 
 // readLocked reads the file.
 func (f *File) readLocked() {
@@ -154,10 +181,7 @@ func newIndex(list []*User, before *index) *index {
 	x := &index{tokens: make(map[[sha256.Size]byte]*User), names: make(map[string]*User)}
 	old := make(map[string]*publisher.Permission)
 	if before != nil {
-		for _, u := range before.tokens {
-			old[u.key()] = u.Permission
-		}
-		for _, u := range before.names {
+		for _, u := range before.all() {
 			old[u.key()] = u.Permission
 		}
 	}

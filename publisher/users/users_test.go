@@ -170,6 +170,30 @@ func TestChanges(t *testing.T) {
 	})
 }
 
+// Expired returns the users who have expired, and Check why the file is not in force.
+func TestExpiredAndCheck(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.yml")
+	text := "- {name: b, san: b, expires: 2026-01-02}\n- {name: a, token_sha256: " + hash("a") + ", expires: 2026-01-01}\n- {name: c, san: c}\n"
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	f, err := users.Open(path, nil)
+	require.NoError(t, err)
+	names := func(now time.Time) (names []string) {
+		for _, u := range f.Expired(now) {
+			names = append(names, u.Permission.User)
+		}
+		return names
+	}
+	first := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	assert.Empty(t, names(first.Add(-1)))
+	assert.Equal(t, []string{"a"}, names(first))
+	assert.Equal(t, []string{"a", "b"}, names(first.AddDate(0, 0, 1)))
+	assert.NoError(t, f.Check())
+	require.NoError(t, os.WriteFile(path, []byte("- name: c\n"), 0o600))
+	_, err = f.Reload()
+	require.Error(t, err)
+	assert.Equal(t, err, f.Check())
+}
+
 // Add keeps the file as it is, writes the SHA-256 of a new token, and refuses what would not be right.
 func TestAdd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.yml")
@@ -198,6 +222,8 @@ func TestAdd(t *testing.T) {
 	assert.ErrorContains(t, err, "nothing is written: "+path+":")
 	_, err = users.Add(path, users.Entry{Name: "three", Depth: "l9"})
 	assert.ErrorContains(t, err, "want l1 or l2")
+	_, err = users.Add(path, users.Entry{Name: "three", Expires: "2020-01-31"})
+	assert.ErrorIs(t, err, users.ErrExpired)
 	after, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, string(text), string(after))
