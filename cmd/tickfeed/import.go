@@ -41,8 +41,8 @@ func (p *program) importCommand() *cobra.Command {
 		Use:   "import FILE...|- -o OUT.tick",
 		Short: "Convert market data files of exchanges and vendors to a recording",
 		Long: `Read market data files and write their ticks as a recording, with their original times, exact
-prices and trade ids. The format is detected from the content; gzip, zstd and a zip with one CSV in it
-are decompressed:
+prices, trade ids, and the venue's reasons for statuses. The format is detected from the content; gzip,
+zstd and a zip with one CSV in it are decompressed:
 
   csv, ndjson   quotes, trades and levels. A column such as type, rtype, action
                 or is_snapshot decides what a row is; a row that is not read is

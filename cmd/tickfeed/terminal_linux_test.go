@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"os"
@@ -39,7 +38,7 @@ var prompt = regexp.MustCompile(`@(\d+)@ `)
 // terminalWait bounds how long something may take to appear.
 const terminalWait = 50 * time.Second
 
-// newShell starts a shell in dir, where ./tickfeed is this command, with its addresses on unix sockets in dir.
+// newShell starts a shell in dir, where ./tickfeed is this command, with unix sockets in dir instead of its default addresses.
 func newShell(t *testing.T, dir string) *shell {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
@@ -47,7 +46,18 @@ func newShell(t *testing.T, dir string) *shell {
 	}
 	tickfeed, err := exec.LookPath("tickfeed")
 	require.NoError(t, err)
-	shim := "#!" + bash + "\ncase $1 in subscribe) set -- \"$@\" unix:p.sock;; replay) set -- \"$@\" --http unix:c.sock;; health) set -- \"$@\" unix:c.sock;; esac\nexec -a tickfeed " + tickfeed + " \"$@\"\n"
+	shim := "#!" + bash + `
+args=()
+for a; do case $a in localhost) a=unix:c.sock;; localhost:8426) a=unix:l.sock;; esac; args+=("$a"); done
+set -- "${args[@]}"
+case $1 in
+lab) set -- lab --upstream unix:p.sock --listen unix:l.sock "${@:2}";;
+replay) set -- "$@" --http unix:c.sock;;
+health|top) set -- "$@" unix:c.sock;;
+subscribe|record) [[ $* = *unix:l.sock* ]] || set -- "$@" unix:p.sock;;
+esac
+exec -a tickfeed ` + tickfeed + ` "$@"
+`
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tickfeed"), []byte(shim), 0o755))
 
 	master, slave := newTerminal(t)
@@ -163,144 +173,6 @@ func (s *shell) prompted() (string, int) {
 	code, err := strconv.Atoi(prompt.FindStringSubmatch(text)[1])
 	require.NoError(s.t, err)
 	return strings.ReplaceAll(text, "\r", ""), code
-}
-
-// A step is one command of the README.
-type step struct {
-	command string
-	does    string // in its stead here, where it needs what this test does not have, or takes long
-	prepare string // a command that comes first
-	until   string // Ctrl-C is pressed when this appears
-	shows   string // what the terminal shows until the next prompt
-	code    int
-	exact   bool // the terminal shows the lines of the README, too
-}
-
-// What the README shows can be typed as it stands, in a terminal: nothing stops, nothing fails.
-func TestReadme(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	readme, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	var typed []string
-	for _, m := range regexp.MustCompile(`(?m)^    \$ (.*)$`).FindAllStringSubmatch(string(readme), -1) {
-		command, _, _ := strings.Cut(m[1], "  #")
-		typed = append(typed, strings.TrimSpace(command))
-	}
-	steps := []step{
-		{command: "go run ./cmd/tickfeed demo --duration 12s", does: "./tickfeed demo --duration 3s", shows: `delivered +[\d,]+ +[\d,]+ +[\d,]+\n +not asked`},
-		{command: "go build ./cmd/tickfeed", does: "true"},
-		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
-		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
-		{command: "./tickfeed subscribe --json --from beginning > ticks.ndjson", until: `live: receiving from`, shows: `account: [\d,]+ ticks?, 0 recoveries`, code: exitInterrupted},
-		{command: "./tickfeed subscribe --connections 500 --stats", until: `/500 `, shows: `500 connections in [\d.]+m?s: (?s:.*)account: [\d,]+ ticks?, (?s:.*);\s+500\s+connections`, code: exitInterrupted},
-		{command: "./tickfeed publish quotes.csv.gz --zone America/New_York --exit-at-end &", prepare: "kill -INT %1; wait %1; true", shows: `\[\d\] \d+`},
-		{command: "./tickfeed subscribe --from beginning --until-end --json", shows: `"bid":187.25,(?s:.*)account: 2 ticks`},
-		// The shell lets every command listen on p.sock and subscribe to it (newShell); the lab needs an address of its own.
-		{command: "./tickfeed lab --rule 'at seq 3000: cut rst' --rule 'at login 2: refuse busy retry 200ms' --rule 'with 0.1%: drop tick' &",
-			does:    "./tickfeed lab --upstream unix:p.sock --listen unix:l.sock --rule 'at seq 3000: cut rst' --rule 'at login 2: refuse busy retry 200ms' --rule 'with 0.1%: drop tick' &",
-			prepare: "wait; ./tickfeed publish --journal j2 2> p.log & until grep -q listening p.log; do sleep 0.01; done", shows: `\[\d\] \d+`},
-		{command: "./tickfeed subscribe localhost:8426 --json --events --from beginning --until seq:5000 > client.ndjson",
-			does:  "tickfeed subscribe unix:l.sock --json --events --from beginning --until seq:5000 > client.ndjson",
-			shows: `at seq 3000: cut rst(?s:.*)at login 2: refuse busy(?s:.*)account:\s+4,999\s+ticks,\s+\d+\s+recover(?:y|ies)(?:\s+\(\d+\s+not\s+over\))?,\s+0\s+withheld,\s+0\s+lost,\s+0\s+disowned`},
-		{command: "./tickfeed ledger diff j client.ndjson", does: "./tickfeed ledger diff j2 client.ndjson", shows: `the same +4,999\n(?s:.*)they hold the same ticks, as far as both asked for them`},
-		{command: "./tickfeed lab --list | head -n 3", shows: `at seq N`, exact: true},
-		{command: "./tickfeed exam --self --case 'account-*'", prepare: "kill -INT $(jobs -p); wait; true", shows: `all +(\d+) of (\d+) passed`},
-		{command: "./tickfeed exam --show recover-dropped-tick", shows: `at seq 500: drop tick`},
-		{command: "./tickfeed inspect testdata/day.tick", prepare: "wait", shows: `numbers \[1, 7849\)`, exact: true},
-		{command: "./tickfeed replay testdata/day.tick --speed 100x &", shows: `\[\d\] \d+`},
-		{command: "./tickfeed subscribe --symbols AAPL &", prepare: "until ./tickfeed control status; do sleep 0.01; done; jobs", shows: `\[\d\] \d+`},
-		{command: "./tickfeed control pause", shows: `paused at 2026-`},
-		{command: "./tickfeed control seek 14:30", shows: `paused at 2026-`},
-		{command: "./tickfeed control resume", shows: `playing at 2026-`},
-		{command: "./tickfeed record localhost:8425 -o day.tick.zst", does: "./tickfeed record unix:p.sock -o day.tick.zst", until: `live: receiving from`, shows: `recorded: [\d,]+ packets?`, code: exitInterrupted},
-		{command: "./tickfeed sim --instruments 12 -o sim.tick", shows: `written +sim.tick`},
-		{command: "./tickfeed import quotes.dbn.zst -o es.tick", shows: `written +es.tick`},
-		{command: "./tickfeed inspect --verify archive/*.tick", shows: `archive/feed-2.tick: sound`},
-		{command: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick.zst", does: "./tickfeed inspect --at 14:30 --symbols AAPL day.tick", shows: `AAPL`},
-		{command: "./tickfeed inspect --facts --html facts.html day.tick", shows: `medians lie in the range of real markets(?s:.*)facts.html: the page is written`},
-		{command: "./tickfeed sim fit day.tick -o profile.yaml", shows: `day.tick: \d+ instruments fitted in`},
-		{command: "./tickfeed cut day.tick --from 14:30 --to 14:45 --symbols 'AAPL,MSFT' -o open.tick", shows: `open.tick:`},
-		{command: "./tickfeed merge archive/feed-*.tick -o whole.tick", shows: `whole.tick:`},
-		{command: "./tickfeed export day.tick -o day.parquet", shows: `day.parquet:`},
-		{command: "umask 077", does: "umask 077; umask", shows: "0077"},
-		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
-		{command: "./tickfeed publish --journal j --users users.yml &", prepare: "kill -INT $(jobs -p); wait; true", shows: `\[\d\] \d+`},
-		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
-		{command: "./tickfeed publish --journal j --http localhost &", does: "./tickfeed publish --journal j --http unix:c.sock &", prepare: "kill -INT $(jobs -p); wait; true", shows: `\[\d\] \d+`},
-		{command: "./tickfeed health", prepare: "until ./tickfeed health; do sleep 0.01; done", shows: `journal: ok\nhead: ok\nok`},
-		{command: "./tickfeed control connections", shows: `0 of 0 connections`},
-		{command: "curl -s localhost:8427/metrics | grep '^tickfeed_subscribers '", does: "./tickfeed control status", shows: `publishing simulated market, seed 1 since (?s:.*)next\s+seq\s+\d+,\s+0\s+subscribers`},
-		{command: "./tickfeed top", does: "./tickfeed top --once unix:c.sock", shows: `(?s)publish  simulated market, seed 1.*nobody is connected.*AAPL@SIM`},
-		{command: "./tickfeed control reload", shows: `there is nothing to read again`},
-		{command: "./tickfeed control drain --over 30s", shows: `draining: there are no subscribers`},
-	}
-	var known []string
-	for _, s := range steps {
-		known = append(known, s.command)
-	}
-	require.Equal(t, typed, known, "the commands of the README, and those that this test types")
-
-	dir := t.TempDir()
-	for _, file := range [][2]string{{"../../testdata/day.tick", "testdata/day.tick"}, {"../../testdata/day.tick", "day.tick"},
-		{"../../feed/files/dbn/testdata/test_data.trades.v1.dbn.zst", "quotes.dbn.zst"}} {
-		b, err := os.ReadFile(file[0])
-		require.NoError(t, err)
-		path := filepath.Join(dir, file[1])
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		require.NoError(t, os.WriteFile(path, b, 0o644))
-	}
-	var quotes bytes.Buffer
-	z := gzip.NewWriter(&quotes)
-	fmt.Fprint(z, "time,symbol,bid,bid_size,ask,ask_size\n2026-03-02 09:30:00,AAPL,187.25,300,187.27,200\n")
-	require.NoError(t, z.Close())
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "quotes.csv.gz"), quotes.Bytes(), 0o644))
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "archive"), 0o755))
-
-	sh := newShell(t, dir)
-	for n, part := range []string{"--to seq:4000", "--from seq:4000"} {
-		_, code := sh.run(fmt.Sprintf("./tickfeed cut day.tick %s -o archive/feed-%d.tick", part, n+1))
-		require.Zero(t, code)
-	}
-	for _, st := range steps {
-		if st.prepare != "" {
-			text, code := sh.run(st.prepare)
-			require.Zero(t, code, "%s", st.prepare)
-			require.NotContains(t, text, "Stopped", "before %s", st.command)
-		}
-		command := st.command
-		if st.does != "" {
-			command = st.does
-		}
-		var text string
-		var code int
-		if st.until != "" {
-			sh.send(command + "\n")
-			before := sh.expect(regexp.MustCompile(st.until))
-			sh.send("\x03")
-			text, code = sh.prompted()
-			text = before + text
-		} else {
-			text, code = sh.run(command)
-		}
-		assert.Regexp(t, st.shows, text, "%s", command)
-		if st.exact {
-			_, shown, _ := strings.Cut(string(readme), "    $ "+st.command+"\n")
-			shown, _, _ = strings.Cut(shown, "    $ ")
-			for line := range strings.Lines(shown) {
-				if line = strings.TrimPrefix(line, "    "); line != "…\n" {
-					assert.Contains(t, text, line, "the README shows it")
-				}
-			}
-		}
-		assert.Equal(t, st.code, code, "%s", command)
-		assert.NotContains(t, text, "Stopped", "%s", command)
-	}
-	text, _ := sh.run("jobs; wait; ./tickfeed health || echo end''ed")
-	assert.NotContains(t, text, "Stopped")
-	assert.Contains(t, text, "ended", "the drained publisher")
 }
 
 // A replay is raw in the foreground only: Ctrl-Z stops it and gives the shell its terminal back, bg lets it go on without a

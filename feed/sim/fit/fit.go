@@ -1,3 +1,5 @@
+// Package fit measures the habits of a recorded market, and makes a profile of them with which package sim simulates a market
+// like it. A [Fitter] reads ticks; its method Fit returns the profile.
 package fit
 
 import (
