@@ -10,7 +10,8 @@ import (
 type book struct {
 	sides [2][]bookLevel // bids and asks, best first; at most feed.MaxLevels each
 	// dealt is what the trades of the event at hand took, by side of the book.
-	dealt [2]int64
+	dealt  [2]int64
+	events [2]bookEvent // by side of the book
 
 	profile    [profileDepth]moments // size by level, sampled once a second
 	arrived    [profileDepth]float64 // new orders by level
@@ -22,13 +23,35 @@ type book struct {
 
 type bookLevel struct{ price, size int64 }
 
+// A bookEvent is what one event did to one side of a book. Many feeds send a window of the best levels: a level that an event
+// pushes out of the window was not cancelled, and one that it lets in is no new order. Both are known at the end of the event.
+type bookEvent struct {
+	began   bool
+	full    bool      // the window was full before the event
+	last    int64     // price of the last level then
+	width   int       // most levels at the end of an event so far
+	arrived []levelAt // levels that grew or are new
+	gone    []int64   // prices of levels that shrank or went, beyond what trades took
+}
+
+// A levelAt is a level by its price and its index.
+type levelAt struct {
+	price int64
+	index int
+}
+
 func (b *book) clear(side feed.Side) {
 	if side != feed.SideSell {
-		b.sides[0] = b.sides[0][:0]
+		b.clearSide(0)
 	}
 	if side != feed.SideBuy {
-		b.sides[1] = b.sides[1][:0]
+		b.clearSide(1)
 	}
+}
+
+func (b *book) clearSide(side int) {
+	e := &b.events[side]
+	b.sides[side], e.began, e.arrived, e.gone = b.sides[side][:0], false, e.arrived[:0], e.gone[:0]
 }
 
 // traded notes a trade: what it took is no cancel.
@@ -42,7 +65,33 @@ func (b *book) traded(tr feed.Trade) {
 	}
 }
 
-func (b *book) endEvent() { b.dealt = [2]int64{} }
+// endEvent counts the new orders and the cancels of the event.
+func (b *book) endEvent() {
+	b.dealt = [2]int64{}
+	for side := range b.events {
+		e, levels := &b.events[side], b.sides[side]
+		if !e.began {
+			continue
+		}
+		beyond := func(price, last int64) bool { return price != last && (price < last) == (side == 0) }
+		for _, l := range e.arrived {
+			switch {
+			case e.full && beyond(l.price, e.last):
+			case l.index < profileDepth:
+				b.arrived[l.index]++
+			default:
+				b.far++
+			}
+		}
+		full := len(levels) > 0 && len(levels) >= e.width
+		for _, price := range e.gone {
+			if !full || !beyond(price, levels[len(levels)-1].price) {
+				b.cancels++
+			}
+		}
+		e.began, e.arrived, e.gone, e.width = false, e.arrived[:0], e.gone[:0], max(e.width, len(levels))
+	}
+}
 
 func (b *book) add(l feed.Level) {
 	b.used = true
@@ -50,7 +99,13 @@ func (b *book) add(l feed.Level) {
 	if side < 0 || side > 1 {
 		return
 	}
-	levels := b.sides[side]
+	levels, e := b.sides[side], &b.events[side]
+	if !e.began {
+		e.began, e.full = true, len(levels) > 0 && len(levels) >= e.width
+		if e.full {
+			e.last = levels[len(levels)-1].price
+		}
+	}
 	i, found := slices.BinarySearchFunc(levels, l.Price, func(x bookLevel, price int64) int {
 		if (x.price > price) == (side == 0) && x.price != price {
 			return -1
@@ -65,16 +120,12 @@ func (b *book) add(l feed.Level) {
 	}
 	switch {
 	case l.Size > before:
-		if i < profileDepth {
-			b.arrived[i]++
-		} else {
-			b.far++
-		}
+		e.arrived = append(e.arrived, levelAt{l.Price, i})
 	case l.Size < before:
 		if took := min(before-l.Size, b.dealt[side]); took > 0 {
 			b.dealt[side] -= took
 		} else {
-			b.cancels++
+			e.gone = append(e.gone, l.Price)
 		}
 	}
 	switch {

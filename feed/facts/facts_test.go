@@ -176,6 +176,8 @@ func TestBook(t *testing.T) {
 		b.add(feed.Level{Side: feed.SideBuy, Price: 100 - i, Size: 10 + i})
 		b.add(feed.Level{Side: feed.SideSell, Price: 101 + i, Size: 20 + i})
 	}
+	b.endEvent()
+	assert.Equal(t, [2]float64{2, 4}, [2]float64{b.arrived[0], b.arrived[1] + b.arrived[2]}, "the first levels are new")
 	assert.Equal(t, []bookLevel{{100, 10}, {99, 11}, {98, 12}, {97, 13}, {96, 14}}, b.sides[0])
 	assert.Equal(t, []bookLevel{{101, 20}, {102, 21}, {103, 22}, {104, 23}, {105, 24}}, b.sides[1])
 	b.sample()
@@ -187,11 +189,53 @@ func TestBook(t *testing.T) {
 	b.endEvent()
 	assert.Zero(t, b.cancels, "the trade took it")
 	b.add(feed.Level{Side: feed.SideSell, Price: 103})
+	b.endEvent()
 	assert.Equal(t, 1.0, b.cancels)
 	assert.Len(t, b.sides[1], 4)
 	b.clear(feed.SideSell)
 	assert.Empty(t, b.sides[1])
 	assert.Len(t, b.sides[0], 5)
+}
+
+// A feed of the three best levels of a side: what an event pushes out of them is no cancel, and what it lets in is no new order.
+func TestBookWindow(t *testing.T) {
+	for _, side := range []feed.Side{feed.SideBuy, feed.SideSell} {
+		away := int64(1) // direction of worse prices
+		if side == feed.SideBuy {
+			away = -1
+		}
+		level := func(n, size int64) feed.Level { return feed.Level{Side: side, Price: 100 + n*away, Size: size} }
+		for _, c := range []struct {
+			name    string
+			levels  []feed.Level
+			arrived [4]float64 // by level; the last is of all beyond
+			cancels float64
+		}{
+			{"an order inside pushes the last level out", []feed.Level{level(1, 5), level(6, 0)}, [4]float64{1, 0, 0, 0}, 0},
+			{"the same, the other way round", []feed.Level{level(6, 0), level(1, 5)}, [4]float64{1, 0, 0, 0}, 0},
+			{"a cancel of the best level lets one in", []feed.Level{level(2, 0), level(8, 7)}, [4]float64{}, 1},
+			{"a cancel of the last level lets one in", []feed.Level{level(6, 0), level(8, 7)}, [4]float64{}, 1},
+			{"a level inside the window", []feed.Level{level(5, 3), level(6, 0)}, [4]float64{0, 0, 1, 0}, 0},
+			{"a level that grows", []feed.Level{level(6, 11)}, [4]float64{0, 0, 1, 0}, 0},
+			{"a level that shrinks", []feed.Level{level(6, 9)}, [4]float64{}, 1},
+			{"the book gets shorter", []feed.Level{level(6, 0)}, [4]float64{}, 1},
+		} {
+			t.Run(side.String()+", "+c.name, func(t *testing.T) {
+				var b book
+				for _, l := range []feed.Level{level(2, 10), level(4, 10), level(6, 10)} {
+					b.add(l)
+				}
+				b.endEvent()
+				b.arrived, b.far = [profileDepth]float64{}, 0
+				for _, l := range c.levels {
+					b.add(l)
+				}
+				b.endEvent()
+				assert.Equal(t, c.arrived, [4]float64{b.arrived[0], b.arrived[1], b.arrived[2], b.far})
+				assert.Equal(t, c.cancels, b.cancels)
+			})
+		}
+	}
 }
 
 func TestRangesAsText(t *testing.T) {

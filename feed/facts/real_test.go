@@ -3,8 +3,6 @@ package facts_test
 import (
 	"context"
 	"io"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,23 +11,13 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
 	"tickfeed/feed/files"
+	"tickfeed/feed/internal/recorded"
 )
-
-// realData is where the recordings of real markets are, beside the repository. They are not part of it.
-const realData = "../../../shared/data"
 
 // examine measures the first instruments of files.
 func examine(t testing.TB, instruments int, names ...string) *facts.Report {
 	t.Helper()
-	var paths []string
-	for _, name := range names {
-		path := filepath.Join(realData, name)
-		if _, err := os.Stat(path); err != nil {
-			t.Skipf("the recordings of real markets are not here: %v", err)
-		}
-		paths = append(paths, path)
-	}
-	src, err := files.Open(paths, nil, files.Config{ArrivalTimes: true})
+	src, err := files.Open(recorded.Paths(t, names...), nil, files.Config{ArrivalTimes: true})
 	require.NoError(t, err)
 	defer src.Close()
 	var ids []feed.InstrumentID
@@ -47,14 +35,9 @@ func examine(t testing.TB, instruments int, names ...string) *facts.Report {
 	}
 }
 
-const (
-	amzn = "lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz"
-	goog = "lobster/GOOG_2012-06-21_34200000_57600000_message_1.csv.gz"
-)
-
 // An independent program measured the values that are expected here.
 func TestRealDays(t *testing.T) {
-	r := examine(t, 2, amzn, goog)
+	r := examine(t, 2, recorded.AMZN, recorded.GOOG)
 	bySymbol := map[string]facts.Instrument{}
 	for _, in := range r.Instruments {
 		bySymbol[in.Definition.Symbol] = in
@@ -104,7 +87,7 @@ func TestRealCoins(t *testing.T) {
 
 // Two real stocks of the same day are the yardstick of row 19.
 func TestDistanceOfRealDays(t *testing.T) {
-	r := examine(t, 2, amzn, goog)
+	r := examine(t, 2, recorded.AMZN, recorded.GOOG)
 	a, b := &r.Instruments[0], &r.Instruments[1]
 	assert.Equal(t, facts.Distances{}, facts.Distance(a, a))
 	d := facts.Distance(a, b)

@@ -11,9 +11,9 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 // Ticks that are exported as Parquet are read back unchanged, including events of several ticks.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
 	"tickfeed/feed/files"
+	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/sim"
 )
 
@@ -123,15 +122,7 @@ func TestBooksAreWithinTheRanges(t *testing.T) {
 // Row 19 is measured, not judged: distances of the simulated market to real days, and of these to one another.
 func TestDistanceToRealDays(t *testing.T) {
 	t.Parallel()
-	var paths []string
-	for _, symbol := range []string{"AMZN", "GOOG"} {
-		path := filepath.Join("../../../shared/data/lobster", symbol+"_2012-06-21_34200000_57600000_message_1.csv.gz")
-		if _, err := os.Stat(path); err != nil {
-			t.Skipf("the recordings of real markets are not here: %v", err)
-		}
-		paths = append(paths, path)
-	}
-	src, err := files.Open(paths, nil, files.Config{})
+	src, err := files.Open(recorded.Paths(t, recorded.AMZN, recorded.GOOG), nil, files.Config{})
 	require.NoError(t, err)
 	defer src.Close()
 	days := measure(t, src, facts.New(0, 1)).Instruments

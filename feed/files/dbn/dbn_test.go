@@ -13,8 +13,8 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/dbn"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 // expectation is the result of an independent decoder for a file.

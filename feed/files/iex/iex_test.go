@@ -11,8 +11,8 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/iex"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 type expectation struct {

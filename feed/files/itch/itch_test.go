@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/itch"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 type expectation struct {

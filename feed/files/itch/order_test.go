@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/itch"
+	"tickfeed/feed/internal/recorded"
 )
 
 // numbered returns a packet of one message with the given order, price and time.

@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/leanfx"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 func drain(t testing.TB, src *leanfx.Source, each func(*feed.Tick, *feed.State)) error {

@@ -19,9 +19,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/lobster"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 // An expectation is what an independent decoder found in a pair of files.

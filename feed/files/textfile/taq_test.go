@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/internal/recorded"
 )
 
 // expectation is the result of an independent decoder for a file.

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/feed"
-	"tickfeed/feed/files/internal/recorded"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/wscap"
+	"tickfeed/feed/internal/recorded"
 )
 
 // expected fills e with the result of an independent decoder for file.

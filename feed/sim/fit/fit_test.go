@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
 	"tickfeed/feed/files"
+	"tickfeed/feed/internal/recorded"
 	"tickfeed/feed/sim"
 	"tickfeed/feed/sim/fit"
 )
@@ -169,15 +168,7 @@ func TestFitNamesWhatIsMissing(t *testing.T) {
 // rows in which the real day does, or nearly: one simulated day has noise of its own.
 func TestFitOfRealDays(t *testing.T) {
 	t.Parallel()
-	var paths []string
-	for _, symbol := range []string{"AMZN", "GOOG"} {
-		path := filepath.Join("../../../../shared/data/lobster", symbol+"_2012-06-21_34200000_57600000_message_1.csv.gz")
-		if _, err := os.Stat(path); err != nil {
-			t.Skipf("the recordings of real markets are not here: %v", err)
-		}
-		paths = append(paths, path)
-	}
-	src, err := files.Open(paths, nil, files.Config{})
+	src, err := files.Open(recorded.Paths(t, recorded.AMZN, recorded.GOOG), nil, files.Config{})
 	require.NoError(t, err)
 	defer src.Close()
 	m, f := facts.New(0, 1), fit.New(0, 1)

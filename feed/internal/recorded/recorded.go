@@ -38,6 +38,23 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
+// Paths returns the paths of files of the recorded market data. It skips the test if there are none.
+func Paths(t testing.TB, files ...string) []string {
+	t.Helper()
+	dir := Dir(t)
+	paths := make([]string, len(files))
+	for i, file := range files {
+		paths[i] = filepath.Join(dir, file)
+	}
+	return paths
+}
+
+// Two days of recorded market data with trades and the best bid and offer, from the opening to the close.
+const (
+	AMZN = "lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz"
+	GOOG = "lobster/GOOG_2012-06-21_34200000_57600000_message_1.csv.gz"
+)
+
 // All returns the results of an independent decoder for each file of dir, by the file's path in dir.
 func All(t testing.TB, dir string) map[string]json.RawMessage {
 	t.Helper()
