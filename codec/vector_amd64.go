@@ -33,7 +33,7 @@ func encodeVector(dst []byte, ticks []feed.Tick, base, since int64, by *[4]vecto
 // A vectorPattern describes how an entry of one pattern is converted to a tick, or a tick to an entry. The source bytes
 // are checked, moved to their places in the result, and some of their bits inverted.
 type vectorPattern struct {
-	low, span [64]byte // each source byte must be in [low, low+span]
+	low, span [64]byte // each source byte must be from low to low+span
 	from      [64]byte // for each byte of the result, the index of its source byte
 	flip      [64]byte // for each byte of the result, the bits to invert
 	text      uint64   // a bit for each source byte of the conditions, which may also be 0 if only 0 follows
@@ -108,7 +108,7 @@ func vectorPatterns() (decoding, encoding *[4]vectorPattern) {
 	return decoding, encoding
 }
 
-// byteBounds returns the bounds of byte b of a field of n bytes: it must be in [low, low+span].
+// byteBounds returns the bounds of byte b of a field of n bytes: it must be from low to low+span.
 func byteBounds(letter byte, b, n int, trade bool) (low, span byte) {
 	switch top := b == 0 && n == 8; {
 	case letter == 'k':

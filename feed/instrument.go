@@ -45,11 +45,11 @@ func (d *Definition) Validate() error {
 		}
 	}
 	if d.PriceExponent < MinExponent || d.PriceExponent > MaxExponent {
-		return fmt.Errorf("definition of %q: PriceExponent must be in [%d, %d], got %d",
+		return fmt.Errorf("definition of %q: PriceExponent must be from %d to %d, got %d",
 			d.Symbol, MinExponent, MaxExponent, d.PriceExponent)
 	}
 	if d.SizeExponent < MinExponent || d.SizeExponent > MaxExponent {
-		return fmt.Errorf("definition of %q: SizeExponent must be in [%d, %d], got %d",
+		return fmt.Errorf("definition of %q: SizeExponent must be from %d to %d, got %d",
 			d.Symbol, MinExponent, MaxExponent, d.SizeExponent)
 	}
 	if d.TickSize < 0 || d.Lot < 0 {

@@ -28,8 +28,8 @@ func TestDefinitionValidate(t *testing.T) {
 		{"line break", feed.Definition{Symbol: "A", Venue: "\n"}, "has a control character at byte 0"},
 		{"text that turns around", feed.Definition{Symbol: "A\u202eB"}, "has a control character at byte 1"},
 		{"not UTF-8", feed.Definition{Symbol: "A\xff"}, "is not UTF-8"},
-		{"price exponent", feed.Definition{Symbol: "A", PriceExponent: -19}, `definition of "A": PriceExponent must be in [-18, 18], got -19`},
-		{"size exponent", feed.Definition{Symbol: "A", SizeExponent: 19}, `definition of "A": SizeExponent must be in [-18, 18], got 19`},
+		{"price exponent", feed.Definition{Symbol: "A", PriceExponent: -19}, `definition of "A": PriceExponent must be from -18 to 18, got -19`},
+		{"size exponent", feed.Definition{Symbol: "A", SizeExponent: 19}, `definition of "A": SizeExponent must be from -18 to 18, got 19`},
 		{"tick size", feed.Definition{Symbol: "A", TickSize: -1}, "TickSize and Lot must not be negative"},
 		{"lot", feed.Definition{Symbol: "A", Lot: -1}, "TickSize and Lot must not be negative"},
 	} {

@@ -11,7 +11,7 @@ import (
 type audience struct {
 	waitFor int // 0 for none
 	log     *memlog
-	serving *server
+	roster  *roster
 	logger  *zerolog.Logger
 }
 
@@ -21,7 +21,7 @@ func (a *audience) mustWait() bool {
 		return false
 	}
 	full, ok := a.log.mayDrop(func(next uint64) bool {
-		sent, connected, joined := a.serving.sentTo(next)
+		sent, connected, joined := a.roster.sentTo(next)
 		return joined >= uint64(a.waitFor) && sent >= min(a.waitFor, connected)
 	})
 	return full && !ok
@@ -33,7 +33,7 @@ func (a *audience) wait(ctx context.Context, closing <-chan struct{}) error {
 	defer poll.Stop()
 	said := time.Now().Add(-waitSay)
 	for a.mustWait() {
-		if _, _, joined := a.serving.sentTo(0); joined < uint64(a.waitFor) && time.Since(said) >= waitSay {
+		if _, _, joined := a.roster.sentTo(0); joined < uint64(a.waitFor) && time.Since(said) >= waitSay {
 			said = time.Now()
 			a.logger.Warn().Int("wait_for", a.waitFor).Uint64("connected", joined).
 				Msg("memory is full: publishing waits for subscribers before it drops the first number")

@@ -64,7 +64,7 @@ func (p *Publisher) watchPermissions() {
 		case <-p.flusher.closing:
 			return
 		}
-		for _, c := range p.serving.all() {
+		for _, c := range p.serving.roster.all() {
 			permit, err := p.authorize(*c.client.login)
 			denied := (*deniedError)(nil)
 			switch {

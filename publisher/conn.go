@@ -243,7 +243,7 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 	case errors.Is(reason, errShutdown) && errors.Is(c.stopCause(), errDismissed):
 		return &codec.Goodbye{
 			Code: codec.CodeShutdown, Text: restartText, Retry: true,
-			RetryAfter: c.p.serving.dismissed.Load().retryAfter(c.p.chance(c.client.number)),
+			RetryAfter: c.p.serving.roster.dismissed.Load().retryAfter(c.p.chance(c.client.number)),
 		}
 	case errors.Is(reason, errKicked):
 		return &codec.Goodbye{Code: codec.CodeShutdown, Text: errKicked.Error(), Retry: true, RetryAfter: kickedWait}
@@ -275,7 +275,7 @@ func (c *conn) goodbye(reason error) *codec.Goodbye {
 // pass over the log.
 func (c *conn) pumpOf() *pump {
 	if c.filtered.Load() {
-		return &c.p.serving.pumps[0]
+		return c.p.serving.parking.pumpFor(0)
 	}
 	return c.pump
 }

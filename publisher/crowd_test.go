@@ -63,7 +63,7 @@ func (c *inCrowd) Close() error {
 	return err
 }
 
-// However fast clients connect, no more connections are open than MaxConnections, MaxHandshakes and the connection
+// However fast clients connect, no more connections are open than MaxConnections, the handshakes and the connection
 // just accepted, so that file descriptors suffice (PROMISES.md, 32). Whether a client is silent, is served, is refused
 // or leaves, its place is free only once its connection is closed.
 func TestConnectionsStayWithinTheirBounds(t *testing.T) {
@@ -75,7 +75,7 @@ func TestConnectionsStayWithinTheirBounds(t *testing.T) {
 	for name, says := range map[string][]byte{"silent": nil, "stays": hello, "leaves": bye, "wrong": []byte("GET / HTTP/1.0\r\n\r\n")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				pub, err := publisher.New(publisher.Config{MaxConnections: most, MaxHandshakes: first, HandshakeTimeout: 200 * time.Millisecond})
+				pub, err := publisher.New(publisher.WithHandshakes(publisher.Config{MaxConnections: most}, first, 200*time.Millisecond))
 				require.NoError(t, err)
 				ln := newCrowd(clients)
 				var crowd sync.WaitGroup

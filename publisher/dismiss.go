@@ -1,12 +1,9 @@
 package publisher
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"tickfeed/codec"
@@ -27,7 +24,7 @@ var ErrDismissing = errors.New("publisher: the subscribers are being dismissed a
 // first. The error is ErrDismissing if Dismiss was called before: a publisher is dismissed once and for good.
 func (p *Publisher) Dismiss(over time.Duration) (run func(ctx context.Context) error, err error) {
 	over = min(max(over, 0), MaxDismissal)
-	all, err := p.serving.dismiss(&dismissal{over: over, spread: p.cfg.RetryAfter})
+	all, err := p.serving.roster.dismiss(&dismissal{over: over, spread: p.cfg.RetryAfter})
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +54,7 @@ var errDismissed = errors.New(restartText)
 // Kick ends the connection with that number (see ConnStats) like a shutdown, and asks the client to come back after a second. It
 // returns false if there is no such connection.
 func (p *Publisher) Kick(number uint64) bool {
-	for _, c := range p.serving.all() {
+	for _, c := range p.serving.roster.all() {
 		if c.client.number == number {
 			c.stop(errKicked)
 			return true
@@ -90,26 +87,3 @@ func (d *dismissal) refusal(chance *rand.Rand) *codec.Refusal {
 
 // restartText is the text of the goodbye to dismissed clients.
 const restartText = "the publisher restarts"
-
-// dismiss makes d the dismissal of the server, and returns the connections to be ended, oldest first.
-func (s *server) dismiss(d *dismissal) ([]*conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.dismissed.Load() != nil {
-		return nil, ErrDismissing
-	}
-	s.dismissed.Store(d)
-	return s.connsLocked(), nil
-}
-
-// all returns the connections that have logged in, oldest first.
-func (s *server) all() []*conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.connsLocked()
-}
-
-// connsLocked returns the connections that have logged in, oldest first.
-func (s *server) connsLocked() []*conn {
-	return slices.SortedFunc(maps.Keys(s.conns), func(a, b *conn) int { return cmp.Compare(a.client.number, b.client.number) })
-}

@@ -13,26 +13,11 @@
 //	err = pub.Close(context.Background())
 //
 // [Publisher.Feed] publishes all ticks of a [feed.Source], and package replay publishes recordings. Package subscriber is the
-// other end; codec/PROTOCOL.md says what passes between them.
+// other end; codec/PROTOCOL.md describes what passes between them.
 //
 // No tick is sent before it is in the journal. A subscriber can make neither another subscriber nor (unless Config.WaitFor is
 // set) the publisher wait or use more memory: a subscriber that falls out of memory reads the journal, and its slow-consumer
-// policy says what happens if it stays behind. Every start with a journal begins a child session, which subscribers of the
-// previous session follow. PROMISES.md lists all promises, each with its tests.
-//
-// Config.Authorize says who may connect, and what each user may see; package users makes one of a file. A living line follows when
-// that changes.
-//
-// With Config.TLS the connections are encrypted, and clients can be made to show a certificate; package certs makes such a
-// configuration of files that are renewed while in use.
-//
-// If the journal cannot be written, because the disk is full, no file descriptor is left or the directory is read-only,
-// publishing waits while subscribers are served and sent heartbeats, and resumes by itself. The start and the end of such a
-// period are each logged once. With journal.SyncInterval, publishing waits in the same way while something has not been
-// synced for 2 seconds, or 256 MiB have not been, so that a power cut never costs more.
-//
-// The journal's files are checked once a second: if the directory or the current file was removed or moved away, the journal
-// continues in a new file. The ticks of the missing files are then served from memory only, and not at all after a restart
-// (see package journal). The number of connections never exceeds the file descriptors of the process less those that the
-// journal needs.
+// policy decides what happens if it stays behind. Every start with a journal begins a child session, which subscribers of the
+// previous session follow. [Config] says what happens if the journal cannot be written, and who may connect. PROMISES.md
+// lists all promises, each with its tests; inside.go shows the goroutines and the order in which locks are acquired.
 package publisher

@@ -32,15 +32,15 @@ func (c *pausedConn) SetDeadline(t time.Time) error {
 // would count as a subscriber whose connection was lost, for which Drained and a replay wait.
 func TestAnEvictedConnectionDoesNotLogIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, err := New(Config{Memory: MinMemory, Seed: 1, MaxHandshakes: 1})
+		p, err := New(Config{Memory: MinMemory, Seed: 1, maxHandshakes: 1})
 		require.NoError(t, err)
 		defer p.Close(context.Background())
 		hello, err := codec.Append(nil, &codec.Hello{MinVersion: codec.Version, MaxVersion: codec.Version})
 		require.NoError(t, err)
 		d := &door{ctx: t.Context()}
 		nc := &pausedConn{Conn: netsim.Canned(bytes.NewReader(hello))}
-		nc.admitting = func() { p.serving.enter(d.ctx, netsim.Canned(bytes.NewReader(nil))) }
-		assert.False(t, p.admit(d, p.serving.enter(d.ctx, nc)) != nil, "it logs in")
+		nc.admitting = func() { p.serving.lobby.enter(d.ctx, netsim.Canned(bytes.NewReader(nil))) }
+		assert.False(t, p.admit(d, p.serving.lobby.enter(d.ctx, nc)) != nil, "it logs in")
 		st := p.Stats()
 		assert.Zero(t, st.Joined)
 		assert.Empty(t, st.Conns)

@@ -21,7 +21,7 @@ const (
 // ErrDescriptors reports that the process may not open enough file descriptors for a publisher.
 var ErrDescriptors = errors.New("too few file descriptors")
 
-// Fit lowers MaxConnections and MaxHandshakes so that the file descriptors of the process suffice for the connections
+// Fit lowers MaxConnections, and how many connections may log in at once, so that the file descriptors of the process suffice for the connections
 // and journals of n publishers with this configuration, and logs it if it did. New calls Fit(1), unless Fit was
 // called before. The error wraps ErrDescriptors if too few connections are left.
 func (c *Config) Fit(n int) error {
@@ -60,6 +60,6 @@ func (c *Config) Fit(n int) error {
 		c.Logger.WithLevel(level).Int("connections", connections).Int("wanted", wanted).Int("limit", limit).
 			Msg("fewer connections than wanted: the process may not have more file descriptors; raise the limit (ulimit -n)")
 	}
-	c.MaxConnections, c.MaxHandshakes = connections, handshakes
+	c.MaxConnections, c.maxHandshakes = connections, handshakes
 	return nil
 }

@@ -35,8 +35,8 @@ const (
 	maxGuess     = 4 * time.Second        // longest delay
 	guessMemory  = time.Minute            // time after which an address without new wrong tokens is forgotten
 	guessers     = 4096                   // addresses that are remembered; above it, the least recent one is forgotten
-	sideBySide   = 16                     // answers that may wait per address, at most MaxHandshakes; above it, no token from there is checked
-	guessAnswers = 256                    // answers that may wait in all, at most MaxHandshakes; above it, the oldest is sent at once
+	sideBySide   = 16                     // answers that may wait per address, at most maxHandshakes; above it, no token from there is checked
+	guessAnswers = 256                    // answers that may wait in all, at most maxHandshakes; above it, the oldest is sent at once
 )
 
 func (g *guesses) init(most int) {

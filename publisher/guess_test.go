@@ -51,7 +51,7 @@ func isRefused(m codec.Message, code codec.Code) bool {
 // handshakes.
 func TestGuessesAreSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, publisher.Config{Seed: 1, Token: "s3cret", MaxHandshakes: 2})
+		w := start(t, publisher.WithHandshakes(publisher.Config{Seed: 1, Token: "s3cret"}, 2, 0))
 		began, tried := time.Now(), 0
 		var first []time.Duration
 		for time.Since(began) < time.Minute {

@@ -75,11 +75,11 @@ func TestFloodAfterRefusal(t *testing.T) {
 	})
 }
 
-// Silent connections are ended after 5 s (PROMISES.md, 17). Above MaxHandshakes the oldest is closed, and a client that sends a
+// Silent connections are ended after 5 s (PROMISES.md, 17). If there are too many, the oldest is closed, and a client that sends a
 // hello is served at once.
 func TestSilentConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 100})
+		w := start(t, publisher.WithHandshakes(publisher.Config{Seed: 1}, 100, 0))
 		for range 300 {
 			nc, err := w.connect(t.Context(), "pub:1")
 			require.NoError(t, err)

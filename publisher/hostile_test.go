@@ -118,7 +118,7 @@ func TestHostileClient(t *testing.T) {
 	subscribe := func(filter any) []byte { return pack(11, 1, filter) }
 
 	silent := 3 * publisher.DefaultHeartbeat
-	patience := publisher.DefaultHandshakeTimeout
+	patience := publisher.HandshakeTimeout
 	for _, test := range []struct {
 		name  string
 		login bool // it sends a valid hello and is welcomed before the attack

@@ -76,7 +76,7 @@ func (c *conn) parkIfCaughtUp() outcome {
 	switch {
 	case c.out.behind() || c.out.failed != nil || c.line.covered():
 		return needsWriter
-	case c.p.serving.park(c, c.p.log):
+	case c.p.serving.parking.park(c, c.p.log):
 		return parkedAgain
 	}
 	return stillBehind

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"sync"
 	"time"
 
 	"tickfeed/feed"
@@ -14,26 +15,35 @@ type join struct {
 	at    time.Time
 }
 
+// joinAge is the maximum age of a join that another client shares.
+const joinAge = 100 * time.Millisecond
+
+// joins holds the last join.
+type joins struct {
+	mu   sync.Mutex
+	last *join
+}
+
 // joinAt returns a join at or after seq: the last join, if it is not older than age, or a new one at the end of the
 // log.
 func (p *Publisher) joinAt(seq uint64, age time.Duration) *join {
-	s := &p.serving
-	s.joining.Lock()
-	defer s.joining.Unlock()
-	if j := s.join; j != nil && j.seq >= seq && time.Since(j.at) <= age {
+	s := &p.serving.joins
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.last; j != nil && j.seq >= seq && time.Since(j.at) <= age {
 		if _, ok := p.log.find(j.seq); ok {
 			return j
 		}
 	}
 	for {
 		next, _ := p.log.head()
-		if s.join != nil && s.join.seq == next {
-			return s.join
+		if s.last != nil && s.last.seq == next {
+			return s.last
 		}
 		if state, ok := p.log.stateAt(next); ok {
-			s.join = &join{seq: next, state: state, at: time.Now()}
-			s.snapshots.keep(next)
-			return s.join
+			s.last = &join{seq: next, state: state, at: time.Now()}
+			p.serving.snapshots.keep(next)
+			return s.last
 		}
 	}
 }

@@ -91,8 +91,8 @@ func open(cfg Config, origin Origin) (*Publisher, error) {
 	if cfg.Authorize != nil {
 		p.done.Go(p.watchPermissions)
 	}
-	for i := range p.serving.pumps {
-		p.done.Go(func() { p.serving.pumps[i].run(p.flusher.closing, p.cfg.Sleep) })
+	for i := range p.serving.parking.pumps {
+		p.done.Go(func() { p.serving.parking.pumps[i].run(p.flusher.closing, p.cfg.Sleep) })
 	}
 	if p.journal != nil {
 		p.done.Go(func() { p.flusher.housekeep(cfg.RetainBytes > 0 || cfg.RetainAge > 0) })
@@ -104,7 +104,7 @@ func open(cfg Config, origin Origin) (*Publisher, error) {
 // the given state; event is the event time of the last tick that had one.
 func (p *Publisher) assemble(log *memlog, state *feed.State, event int64) {
 	p.session, p.log = p.lineage.Current(), log
-	p.audience = audience{log: log, serving: &p.serving, logger: &p.cfg.Logger}
+	p.audience = audience{log: log, roster: &p.serving.roster, logger: &p.cfg.Logger}
 	if p.journal == nil {
 		p.audience.waitFor = p.cfg.WaitFor
 	}
@@ -113,13 +113,11 @@ func (p *Publisher) assemble(log *memlog, state *feed.State, event int64) {
 	}
 	p.seq.begin(state, event)
 	p.flusher = flusher{
-		journal: p.journal, path: p.cfg.Journal, sync: p.cfg.Sync, log: log, seq: &p.seq, wakeReaders: p.serving.wake,
+		journal: p.journal, path: p.cfg.Journal, sync: p.cfg.Sync, log: log, seq: &p.seq, wakeReaders: p.serving.parking.wake,
 		logger: &p.cfg.Logger, clock: &p.clock,
 	}
 	p.flusher.init()
-	p.serving.init(p.cfg)
-	p.serving.states.p = p
-	p.serving.tallies.init(&p.cfg.Logger)
+	p.serving.init(p)
 }
 
 // Lineage returns the sessions that this publisher continues, oldest first; its own session is the last.
@@ -211,7 +209,7 @@ func (p *Publisher) End(ctx context.Context) error {
 		return err
 	}
 	p.serving.final.Store(final)
-	p.serving.wakeAll()
+	p.serving.roster.signalAll()
 	return nil
 }
 

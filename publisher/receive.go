@@ -97,7 +97,7 @@ func (c *conn) handle(t codec.Type, raw []byte) error {
 		if m.Echo != 0 {
 			c.progress.roundTrip.Store(max(0, c.p.cfg.Now()-m.Echo))
 		}
-		c.p.serving.pulsed()
+		c.p.serving.roster.pulse()
 	case *codec.Subscribe:
 		if !c.mail.queueRequest(m) {
 			return fmt.Errorf("%w: more than %d changes of instruments under way", errProtocol, maxSubscribe)

@@ -316,14 +316,14 @@ func TestSixteenFilterChangesWait(t *testing.T) {
 	}
 }
 
-// Above MaxHandshakes the oldest connection that has not logged in is closed, and no other one, and not before it has
+// If too many clients log in at once, the oldest connection that has not logged in is closed, and no other one, and not before it has
 // had 20 ms.
 func TestTheOldestHandshakeGoes(t *testing.T) {
 	if *overTLS {
 		t.Skip("handshakes have more time with TLS")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, publisher.Config{Seed: 1, MaxHandshakes: 3})
+		w := start(t, publisher.WithHandshakes(publisher.Config{Seed: 1}, 3, 0))
 		var silent []*client
 		for range 4 {
 			silent = append(silent, w.raw(nil))

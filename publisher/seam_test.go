@@ -120,7 +120,7 @@ func (s *seam) step(what byte) {
 	case 'p':
 		l := &s.conn.line
 		next, _ := p.log.head()
-		if did := p.serving.park(s.conn, p.log); did != (l.read >= next) {
+		if did := p.serving.parking.park(s.conn, p.log); did != (l.read >= next) {
 			s.note(fmt.Errorf("park says %v at %d, the log has numbers up to %d", did, l.read, next))
 		}
 	}

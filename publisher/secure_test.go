@@ -63,10 +63,10 @@ func TestTLSKeepsNothingBack(t *testing.T) {
 func TestHandshakeIsBounded(t *testing.T) {
 	a := certstest.NewAuthority("test")
 	var log lockedBuffer
-	pub, err := publisher.New(publisher.Config{
-		TLS:              &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"localhost"}}).TLS}},
-		HandshakeTimeout: 200 * time.Millisecond, Logger: zerolog.New(&log),
-	})
+	pub, err := publisher.New(publisher.WithHandshakes(publisher.Config{
+		TLS:    &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"localhost"}}).TLS}},
+		Logger: zerolog.New(&log),
+	}, 0, 200*time.Millisecond))
 	require.NoError(t, err)
 	addr := serveTCP(t, pub)
 	for name, c := range map[string]struct {

@@ -91,7 +91,7 @@ func (c *conn) jump() error {
 	l.wanted = as.wanted
 	l.seek(j.seq)
 	c.progress.tell(j.seq, c.line.read)
-	c.p.serving.skips.Add(1)
+	c.p.serving.roster.skips.Add(1)
 	c.p.serving.tallies.skipped.line(c.nc).Uint64("next", j.seq).Msg("slow consumer skips to a snapshot")
 	if err := c.writeAll(b, nil); err != nil {
 		return err

@@ -33,7 +33,7 @@ const (
 
 func newCrowd(t *testing.T) *crowd {
 	c := &crowd{t: t, net: netsim.New(1, netsim.Config{Conditions: netsim.Conditions{Buffer: 32 << 10}})}
-	p, err := New(Config{Seed: 1, Sleep: time.Sleep, MaxHandshakes: 2 * crowdSize})
+	p, err := New(Config{Seed: 1, Sleep: time.Sleep, maxHandshakes: 2 * crowdSize})
 	require.NoError(t, err)
 	p.serving.snapshots.room = crowdRoom
 	c.p = p

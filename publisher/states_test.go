@@ -360,7 +360,7 @@ func TestNothingIsFoldedForAClientThatHasItsState(t *testing.T) {
 			}
 		}
 		assert.Zero(t, a.p.serving.states.begun, "passes")
-		assert.Nil(t, a.p.serving.join, "states as of now")
+		assert.Nil(t, a.p.serving.joins.last, "states as of now")
 		assert.Equal(t, begins, a.fs.begins.Load(), "reads of the beginning of a file")
 	})
 }

@@ -3,7 +3,6 @@ package publisher
 import (
 	"errors"
 	"io"
-	"maps"
 	"net"
 	"slices"
 	"syscall"
@@ -104,7 +103,7 @@ func reasonOf(err error) Reason {
 // Stats returns the current state of the publisher.
 func (p *Publisher) Stats() Stats {
 	s := Stats{Summary: p.Summary()}
-	s.Conns, s.Absent = p.serving.stats()
+	s.Conns, s.Absent = p.serving.roster.stats()
 	s.Subscribers = len(s.Conns)
 	return s
 }
@@ -130,8 +129,8 @@ func (p *Publisher) Summary() Summary {
 		s.Disk = err.Error()
 	}
 	s.Waits = p.audience.mustWait()
-	s.Dismissing = p.serving.dismissed.Load() != nil
-	p.serving.summarize(&s, p.delays())
+	s.Handshakes = p.serving.lobby.len()
+	p.serving.roster.summarize(&s, p.delays())
 	return s
 }
 
@@ -237,39 +236,5 @@ func (c *conn) stats() ConnStats {
 		Number: c.client.number, Remote: c.nc.RemoteAddr().String(), Client: c.client.name, User: c.client.user, Since: c.client.since, Filter: c.client.filter,
 		Start: c.progress.position, ConnProgress: c.progress.connProgress(), Confirmed: c.progress.confirmed.Load(),
 		RoundTrip: time.Duration(c.progress.roundTrip.Load()), Slow: c.slow.policy, MaxLag: c.slow.maxLag, Sent: c.out.bytes.Load(),
-	}
-}
-
-// stats returns the connections, and those lost last.
-func (s *server) stats() (conns, absent []ConnStats) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	conns = make([]ConnStats, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c.stats())
-	}
-	return conns, slices.Clone(s.absent)
-}
-
-// summarize adds what the server knows to sum, in which Committed is set.
-func (s *server) summarize(sum *Summary, late delays) {
-	sum.Slowest.Passed = sum.Committed
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sum.Subscribers, sum.Handshakes, sum.Joined, sum.Returned = len(s.conns), s.handshakes.Len(), s.joined, s.returned
-	sum.Missing, sum.Missed = s.missing, s.missed
-	sum.Left, sum.Refused, sum.Sent = maps.Clone(s.leftBy), maps.Clone(s.refusedBy), s.sentBefore
-	sum.Skipped = s.skips.Load()
-	for c := range s.conns {
-		at := c.progress.connProgress()
-		if at.Passed < sum.Slowest.Passed {
-			sum.Slowest = at
-		}
-		for i := range sum.Behind {
-			if late.behind(i, at) {
-				sum.Behind[i]++
-			}
-		}
-		sum.Sent += c.out.bytes.Load()
 	}
 }

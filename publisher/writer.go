@@ -66,7 +66,7 @@ func (c *conn) send() error {
 				return errShutdown
 			}
 		}
-		if !more && c.p.serving.park(c, c.p.log) {
+		if !more && c.p.serving.parking.park(c, c.p.log) {
 			break
 		}
 	}

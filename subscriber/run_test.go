@@ -612,10 +612,10 @@ func TestConfig(t *testing.T) {
 	}{
 		{Config{}, "no address in Addrs"},
 		{Config{Addrs: []string{""}}, "an empty address in Addrs"},
-		{Config{Addrs: []string{"a"}, MaxLag: -1}, "MaxLag must be in [0, 24h0m0s], got -1ns"},
-		{Config{Addrs: []string{"a"}, Heartbeat: 25 * time.Hour}, "Heartbeat must be in"},
+		{Config{Addrs: []string{"a"}, MaxLag: -1}, "MaxLag must be from 0 to 24h0m0s, got -1ns"},
+		{Config{Addrs: []string{"a"}, Heartbeat: 25 * time.Hour}, "Heartbeat must be from 0"},
 		{Config{Addrs: []string{"a"}, MaxAttempts: -1}, "MaxAttempts must not be negative"},
-		{Config{Addrs: []string{"a"}, BatchSize: maxBatch + 1}, "BatchSize must be in"},
+		{Config{Addrs: []string{"a"}, BatchSize: maxBatch + 1}, "BatchSize must be from"},
 		{Config{Addrs: []string{"a"}, Filter: []string{"a\n"}}, "control character"},
 		{Config{Addrs: []string{"a"}, Filter: manyPatterns(9000)}, "filter has 9000 patterns, at most 4096"},
 		{Config{Addrs: []string{"a"}, Filter: longPatterns(1000)}, "1000 patterns do not fit"},

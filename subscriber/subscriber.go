@@ -149,7 +149,7 @@ func (c *Config) validate() (codec.Filter, error) {
 		d    time.Duration
 	}{{"MaxLag", c.MaxLag}, {"Heartbeat", c.Heartbeat}, {"MaxBackoff", c.MaxBackoff}} {
 		if d.d < 0 || d.d > codec.MaxDuration {
-			return nil, fmt.Errorf("%s must be in [0, %v], got %v", d.name, codec.MaxDuration, d.d)
+			return nil, fmt.Errorf("%s must be from 0 to %v, got %v", d.name, codec.MaxDuration, d.d)
 		}
 	}
 	if c.Until > codec.MaxSeq {
@@ -159,7 +159,7 @@ func (c *Config) validate() (codec.Filter, error) {
 		return nil, fmt.Errorf("MaxAttempts must not be negative, got %d", c.MaxAttempts)
 	}
 	if c.BatchSize < 0 || c.BatchSize > maxBatch {
-		return nil, fmt.Errorf("BatchSize must be in [0, %d], got %d", maxBatch, c.BatchSize)
+		return nil, fmt.Errorf("BatchSize must be from 0 to %d, got %d", maxBatch, c.BatchSize)
 	}
 	if err := c.checkRecorded(); err != nil {
 		return nil, err

@@ -228,7 +228,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	o.commands = o.commands || p.atTerminal() && !slices.Equal(args, []string{"-"})
 	if o.duration < 0 {
-		return usage("--duration must be positive, got %v", o.duration)
+		return usage("--duration must not be negative, got %v", o.duration)
 	}
 	script, err := p.labScript(ctx, o, args)
 	if err != nil {

@@ -91,9 +91,9 @@ func (o *recordOptions) check() error {
 	case o.from == "live":
 		return usage("--from live: a recording begins with a snapshot; leave the flag out")
 	case o.duration < 0:
-		return usage("--duration must be positive, got %v", o.duration)
+		return usage("--duration must not be negative, got %v", o.duration)
 	case o.rotateTime < 0:
-		return usage("--rotate-time must be positive, got %v", o.rotateTime)
+		return usage("--rotate-time must not be negative, got %v", o.rotateTime)
 	case o.rotateSize != 0 && o.rotateSize < recording.MarkInterval:
 		return usage("--rotate-size must be at least %d bytes, got %d", recording.MarkInterval, o.rotateSize)
 	}

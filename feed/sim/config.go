@@ -212,7 +212,7 @@ func (c *Config) listings() []listing {
 func (c *Config) validate() error {
 	switch {
 	case c.Instruments < 1 || c.Instruments > feed.MaxInstruments:
-		return fmt.Errorf("sim: Instruments must be in [1, %d], got %d", feed.MaxInstruments, c.Instruments)
+		return fmt.Errorf("sim: Instruments must be from 1 to %d, got %d", feed.MaxInstruments, c.Instruments)
 	case c.Universe != nil && c.Instruments > c.Universe.Len():
 		return fmt.Errorf("sim: Instruments must be at most %d, the length of the universe, got %d", c.Universe.Len(), c.Instruments)
 	case c.Profile != nil && c.Universe != nil:
@@ -220,17 +220,17 @@ func (c *Config) validate() error {
 	case c.Profile != nil && c.Instruments > len(c.Profile.Instruments):
 		return fmt.Errorf("sim: Instruments must be at most %d, the number in the profile, got %d", len(c.Profile.Instruments), c.Instruments)
 	case math.IsNaN(c.Rate) || c.Rate < MinRate || c.Rate > MaxRate:
-		return fmt.Errorf("sim: Rate must be in [%v, %.0f] ticks per second, got %v", MinRate, MaxRate, c.Rate)
+		return fmt.Errorf("sim: Rate must be from %v to %.0f ticks per second, got %v", MinRate, MaxRate, c.Rate)
 	case c.Shape > UShaped:
 		return fmt.Errorf("sim: Shape must be Flat or UShaped, got %d", c.Shape)
 	case c.Start.Year() < 1971 || c.Start.Year() > 2200:
 		return fmt.Errorf("sim: Start must be in the years [1971, 2200], got %v", c.Start)
 	case c.DayLength < MinDayLength || c.DayLength > MaxDayLength:
-		return fmt.Errorf("sim: DayLength must be in [%v, %v], got %v", MinDayLength, MaxDayLength, c.DayLength)
+		return fmt.Errorf("sim: DayLength must be from %v to %v, got %v", MinDayLength, MaxDayLength, c.DayLength)
 	case c.Days < 0:
 		return fmt.Errorf("sim: Days must not be negative, got %d", c.Days)
 	case c.Depth < 0 || c.Depth > MaxDepth:
-		return fmt.Errorf("sim: Depth must be in [0, %d], got %d", MaxDepth, c.Depth)
+		return fmt.Errorf("sim: Depth must be from 0 to %d, got %d", MaxDepth, c.Depth)
 	case c.Instruments*c.Depth > MaxLevels:
 		return fmt.Errorf("sim: Instruments × Depth must be at most %d, got %d × %d",
 			MaxLevels, c.Instruments, c.Depth)

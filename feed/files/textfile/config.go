@@ -93,10 +93,10 @@ func (c *Config) validate() (columns, *time.Location, error) {
 		c.PriceExponent = defaultPriceExponent
 	}
 	if c.PriceExponent < feed.MinExponent || c.PriceExponent > 0 {
-		return fail("PriceExponent must be in [%d, 0], got %d", feed.MinExponent, c.PriceExponent)
+		return fail("PriceExponent must be from %d to 0, got %d", feed.MinExponent, c.PriceExponent)
 	}
 	if c.SizeExponent < feed.MinExponent || c.SizeExponent > 0 {
-		return fail("SizeExponent must be in [%d, 0], got %d", feed.MinExponent, c.SizeExponent)
+		return fail("SizeExponent must be from %d to 0, got %d", feed.MinExponent, c.SizeExponent)
 	}
 	if c.Rows != "" && !slices.Contains(rowKinds, kindOf([]byte(c.Rows))) {
 		return fail("Rows must be trade, quote or level, got %q", c.Rows)
