@@ -55,9 +55,9 @@ var rules = []rule{
 	{"Where a line starts", "start; of start 3 the number asked for, if that is higher", "TestStarts", nil},
 	{"Where a line starts", "the fork of both lineages", "TestResume", nil},
 	{"Where a line starts", "or that is above the position", "", testLineStartsAtItsPacket},
-	{"Where a line starts", "The fork is the least of: the client's next; the first of the session that follows it in the client's lineage; the first of the session that follows it in the publisher's.", "", testFork},
+	{"Where a line starts", "The fork is the least of - the client's next; - the first of the session that follows it in the client's lineage; - the first of the session that follows it in the publisher's.", "", testFork},
 	{"Where a line starts", "Before its first packet a line is given a snapshot whose seq is the position: of scope 1 if the reason is 0 and the start 1, else of scope 0.", "TestStarts", nil},
-	{"Where a line starts", "There is none if the position is 1, where the state is empty; none if the line is resumed and the hello's has state was true", "TestStarts TestResume", nil},
+	{"Where a line starts", "No snapshot is sent if - the position is 1, where the state is empty; - the line is resumed and the hello's has state was true;", "TestStarts TestResume", nil},
 	{"Where a line starts", "then the line begins with gone, and the snapshot comes after it.", "TestMemoryOnlyPublisherForgets", nil},
 	{"Where a line starts", "beyond the head it is refused with code bad request", "TestHostileClient", nil},
 	{"Where a line starts", "the first packet with a publish time of at least value", "", testStartTime},
@@ -181,7 +181,9 @@ func protocolSections(t *testing.T) map[string]string {
 			continue
 		}
 		line = strings.NewReplacer("`", "", "*", "").Replace(line)
-		sections[heading] += strings.Join(strings.Fields(line), " ") + " "
+		if words := strings.Fields(line); len(words) > 0 {
+			sections[heading] += strings.Join(words, " ") + " "
+		}
 	}
 	return sections
 }

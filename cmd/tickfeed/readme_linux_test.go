@@ -42,7 +42,7 @@ func TestReadme(t *testing.T) {
 		{command: "./tickfeed publish --journal j &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --symbols 'AAPL,ES*' --count 5", shows: `account: 5 ticks, 0 recoveries, .* 0 lost`},
 		{command: "./tickfeed subscribe --json --from beginning --until seq:10000 > ticks.ndjson", shows: `account: 9,999 ticks, 0 recoveries`},
-		{command: "./tickfeed subscribe --connections 100 --stats --count 2k", shows: `100 connections in [\d.]+m?s: (?s:.*)account: 200,000 ticks, (?s:.*);\s+100\s+connections`},
+		{command: "./tickfeed subscribe --connections 20 --stats --count 2k", shows: `20 connections in [\d.]+m?s: (?s:.*)account: 40,000 ticks, (?s:.*);\s+20\s+connections`},
 		{command: "./tickfeed record --from beginning --count 20k -o session.tick", shows: `recorded: [\d,]+ packets?`},
 		{command: "kill %1; wait"},
 		{command: `printf 'time,symbol,bid,ask\n2026-03-02 09:30:00,AAPL,187.25,187.27\n' > quotes.csv`},
