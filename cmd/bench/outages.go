@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tickfeed/cmd/child"
 	"tickfeed/codec/lab"
 )
 
@@ -32,10 +33,10 @@ func outages(frozen time.Duration) []outage {
 		{name: "stalled", fault: "stall 1m"},
 		{name: "publisher killed", started: true, end: func(p *pair) error { p.pub.kill(); return nil }},
 	}
-	if canSignal {
+	if child.CanSignal() == nil {
 		list = append(list,
 			outage{name: "publisher stopped, goodbye", started: true, end: func(p *pair) error {
-				if err := p.pub.terminate(); err != nil {
+				if err := p.pub.Terminate(); err != nil {
 					return err
 				}
 				// Also in a child that does not heed the signal. The context of a child that does has ended.
@@ -43,7 +44,7 @@ func outages(frozen time.Duration) []outage {
 				p.pub.stop()
 				return nil
 			}},
-			outage{name: fmt.Sprintf("publisher frozen for %v", frozen), frozen: frozen, end: func(p *pair) error { return p.pub.freeze() }},
+			outage{name: fmt.Sprintf("publisher frozen for %v", frozen), frozen: frozen, end: func(p *pair) error { return p.pub.Freeze() }},
 		)
 	}
 	return list
@@ -182,7 +183,7 @@ func (b *bench) suffer(ctx context.Context, p *pair, o outage, n int, rate float
 			case <-thaw:
 			case <-ctx.Done():
 			}
-			if err := errors.Join(err, p.pub.thaw()); err != nil {
+			if err := errors.Join(err, p.pub.Thaw()); err != nil {
 				return t, err
 			}
 		}

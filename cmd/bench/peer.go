@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,16 +10,16 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+
+	"tickfeed/cmd/child"
 )
 
 // A peer is a child process that handles requests: a request is a line of JSON on its standard input, an answer
 // a line on its standard output. It ends when its standard input does, so that it never outlives this process.
 type peer struct {
-	role  string
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	said  tail          // its output to standard error
-	done  chan struct{} // closed when the process has ended
+	*child.Process
+	role string
+	said child.Tail // its output to standard error
 
 	mu      sync.Mutex
 	last    int
@@ -41,33 +40,22 @@ type answer struct {
 }
 
 // startPeer starts cmd, which runs Child.
-func startPeer(role string, cmd *exec.Cmd) (*peer, error) {
-	p := &peer{role: role, cmd: cmd, done: make(chan struct{}), waiting: make(map[int]chan answer)}
+func startPeer(role string, cmd *exec.Cmd) (p *peer, err error) {
+	p = &peer{role: role, waiting: make(map[int]chan answer)}
 	cmd.Stderr = &p.said
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
+	if p.Process, err = child.Start(cmd, child.Options{Stdin: true, Stdout: p.listen}); err != nil {
 		return nil, fmt.Errorf("start the %s: %w", role, err)
 	}
-	p.stdin = stdin
-	go p.listen(stdout)
 	return p, nil
 }
 
 // listen passes answers to their callers until the child ends.
 func (p *peer) listen(stdout io.Reader) {
-	defer close(p.done)
 	answers := json.NewDecoder(stdout)
 	for {
 		var a answer
 		if answers.Decode(&a) != nil {
-			break
+			return
 		}
 		p.mu.Lock()
 		if c := p.waiting[a.ID]; c != nil {
@@ -76,8 +64,6 @@ func (p *peer) listen(stdout io.Reader) {
 		}
 		p.mu.Unlock()
 	}
-	_, _ = io.Copy(io.Discard, stdout)
-	_ = p.cmd.Wait() // its exit status says no more than said
 }
 
 // call makes the child perform op, and waits for the result. Several calls may be in progress.
@@ -92,7 +78,7 @@ func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err er
 	id := p.last
 	p.waiting[id] = c
 	line, _ := json.Marshal(request{ID: id, Op: op, Args: raw})
-	_, err = p.stdin.Write(append(line, '\n'))
+	_, err = p.Stdin.Write(append(line, '\n'))
 	p.mu.Unlock()
 	if err != nil {
 		return r, p.gone(op)
@@ -103,7 +89,7 @@ func call[R any](ctx context.Context, p *peer, op string, args any) (r R, err er
 			return r, &childError{p.role, op, a}
 		}
 		return r, json.Unmarshal(a.Result, &r)
-	case <-p.done:
+	case <-p.Done():
 		return r, p.gone(op)
 	case <-ctx.Done():
 		return r, context.Cause(ctx)
@@ -132,39 +118,12 @@ func (p *peer) gone(op string) error {
 
 // stop ends the child and waits for it.
 func (p *peer) stop() {
-	p.stdin.Close()
-	<-p.done
+	p.Stdin.Close()
+	<-p.Done()
 }
 
 // kill kills the child and waits for it.
-func (p *peer) kill() {
-	_ = p.cmd.Process.Kill()
-	p.stop()
-}
-
-// A tail keeps the last tailSize bytes written to it.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-const tailSize = 4 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if n := len(t.buf) - tailSize; n > 0 {
-		t.buf = append(t.buf[:0], t.buf[n:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.buf))
-}
+func (p *peer) kill() { _ = p.Kill() } // it may have ended
 
 // An op is an operation of a child.
 type op func(ctx context.Context, args json.RawMessage) (any, error)

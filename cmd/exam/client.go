@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"tickfeed/cmd/child"
 	"tickfeed/codec"
 )
 
@@ -172,7 +173,6 @@ const (
 	maxPerTick = 1 << 10  // more for each tick of a case that takes time
 	lineCost   = 64       // about what a line takes in memory besides its text
 	maxLine    = 1 << 20
-	maxSaid    = 4 << 10
 	endTime    = 5 * time.Second // time that a program has to end after SIGTERM; then it is killed
 )
 
@@ -186,32 +186,36 @@ func (c *Command) Start(ctx context.Context, o Orders) (Process, error) {
 	if len(args) == 0 {
 		return nil, errors.New("the command is empty")
 	}
-	p := &process{Output: NewOutput(), cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
+	ctx, kill := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	if c.Path != "" {
-		p.cmd.Path, p.cmd.Err = c.Path, nil
+		cmd.Path, cmd.Err = c.Path, nil
 	}
-	ownGroup(p.cmd)
-	p.cmd.Cancel = func() error { return signalGroup(p.cmd, os.Kill) }
-	p.cmd.WaitDelay = cmp.Or(c.linger, lingerTime)
-	p.cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
+	cmd.WaitDelay = cmp.Or(c.linger, lingerTime)
+	cmd.Env = append(os.Environ(), "PYTHONUNBUFFERED=1")
 	switch {
 	case o.Input != nil:
-		p.cmd.Stdin = o.Input
+		cmd.Stdin = o.Input
 	case o.Stdin != nil:
-		p.cmd.Stdin = strings.NewReader(string(o.Stdin))
+		cmd.Stdin = strings.NewReader(string(o.Stdin))
 	}
+	p := &process{Output: NewOutput()}
 	most := cmp.Or(o.MaxOutput, maxOutput)
-	lines := &lineWriter{out: p.Output, most: most, room: most, excess: p.Kill}
+	lines := &lineWriter{out: p.Output, most: most, room: most, excess: kill}
 	if o.Listen == "" {
-		p.cmd.Stdout = lines
+		cmd.Stdout = lines
 	}
-	p.cmd.Stderr = &p.said
-	if err := p.cmd.Start(); err != nil {
+	cmd.Stderr = &p.said
+	var err error
+	if p.child, err = child.Start(cmd, child.Options{Group: true}); err != nil {
+		kill()
 		return nil, err
 	}
 	go func() {
-		err := p.cmd.Wait()
+		<-p.child.Done()
+		kill()
 		lines.end()
+		err := p.child.Err()
 		switch {
 		case lines.err != nil:
 			err = lines.err
@@ -233,15 +237,13 @@ func (e *excessError) Error() string { return "the exam has ended the client, wh
 
 type process struct {
 	*Output
-	cmd  *exec.Cmd
-	said tail
+	child *child.Process
+	said  child.Tail
 }
 
-func (p *process) Stop() {
-	_ = signalGroup(p.cmd, stopSignal)
-}
+func (p *process) Stop() { _ = p.child.Terminate() } // it may have ended
 
-func (p *process) Kill() { _ = signalGroup(p.cmd, os.Kill) }
+func (p *process) Kill() { _ = p.child.Signal(os.Kill) } // it may have ended
 
 func (p *process) Said() string { return p.said.String() }
 
@@ -331,24 +333,4 @@ func (w *lineWriter) end() {
 	if w.err == nil && len(w.part) > 0 {
 		_, _ = w.Write([]byte("\n"))
 	}
-}
-
-// A tail keeps the last maxSaid bytes written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p...)
-	t.b = t.b[max(0, len(t.b)-maxSaid):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.b))
 }

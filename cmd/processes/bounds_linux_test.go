@@ -28,7 +28,7 @@ import (
 // rss is the memory of a process, in bytes: VmRSS of /proc/PID/status.
 func rss(t *testing.T, p *process) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	require.NoError(t, err)
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
@@ -66,7 +66,7 @@ func after(d time.Duration) <-chan struct{} {
 
 // sockets returns how many sockets a process has open.
 func sockets(p *process) (n int) {
-	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	dir := fmt.Sprintf("/proc/%d/fd", p.Cmd.Process.Pid)
 	files, _ := os.ReadDir(dir)
 	for _, f := range files {
 		if target, err := os.Readlink(filepath.Join(dir, f.Name())); err == nil && strings.HasPrefix(target, "socket:") {
@@ -463,7 +463,7 @@ func limitFiles(t *testing.T, p *process, size uint64) {
 	const unlimited = ^uint64(0)
 	limit := syscall.Rlimit{Cur: size, Max: unlimited}
 	const fileSize = 1 // RLIMIT_FSIZE
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.cmd.Process.Pid), fileSize,
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.Cmd.Process.Pid), fileSize,
 		uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	require.Zero(t, errno, "prlimit: %v", errno)
 }

@@ -37,7 +37,7 @@ func publishWithin(t *testing.T, n int, args ...string) *publisher {
 func limitDescriptors(t *testing.T, p *process, n uint64) {
 	t.Helper()
 	limit := syscall.Rlimit{Cur: n, Max: 4096}
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.cmd.Process.Pid), syscall.RLIMIT_NOFILE,
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(p.Cmd.Process.Pid), syscall.RLIMIT_NOFILE,
 		uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	require.Zero(t, errno, "prlimit: %v", errno)
 }

@@ -35,7 +35,7 @@ func TestPowerCutsOfARecorder(t *testing.T) {
 			d.write()
 			time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond))))
 		} else {
-			require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+			require.NoError(t, r.Cmd.Process.Signal(os.Interrupt))
 			require.Contains(t, []int{0, 130}, r.wait(), "%v", r.said())
 		}
 		d.cutPower()

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"tickfeed/cmd/child"
 	"tickfeed/codec/effort"
 	"tickfeed/feed"
 )
@@ -96,12 +97,10 @@ func chance(t *testing.T) *rand.Rand {
 
 // A process is a tickfeed at work, or another program. It ends with the test at the latest.
 type process struct {
+	*child.Process
 	t      *testing.T
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	stdout bytes.Buffer  // to be read once exited is closed, unless the process was given another output
-	exited chan struct{} // closed when it has ended and all that it said is in lines
-	killed bool          // by the test
+	stdout bytes.Buffer // to be read once Done is closed, unless the process was given another output
+	killed bool         // by the test
 
 	mu    sync.Mutex
 	lines []string      // of standard error
@@ -111,22 +110,14 @@ type process struct {
 // start starts cmd. Its standard output is kept unless cmd names one.
 func start(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd, exited: make(chan struct{}), more: make(chan struct{})}
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "TICKFEED_") {
-			cmd.Env = append(cmd.Env, e)
-		}
-	}
+	p := &process{t: t, more: make(chan struct{})}
+	cmd.Env = append(cmd.Env, child.Environ()...)
 	if cmd.Stdout == nil {
 		cmd.Stdout = &p.stdout
 	}
 	var err error
-	p.stdin, err = cmd.StdinPipe()
+	p.Process, err = child.Start(cmd, child.Options{Stdin: true, Stderr: p.listen})
 	require.NoError(t, err)
-	stderr, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	go p.listen(stderr)
 	t.Cleanup(func() {
 		killed := p.killed
 		p.kill()
@@ -140,7 +131,6 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 }
 
 func (p *process) listen(stderr io.Reader) {
-	defer close(p.exited)
 	lines := bufio.NewScanner(stderr)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -150,25 +140,23 @@ func (p *process) listen(stderr io.Reader) {
 		p.more = make(chan struct{})
 		p.mu.Unlock()
 	}
-	_ = p.cmd.Wait() // how it ended is in ProcessState
 }
 
 // kill ends the process as a crash would, and waits for it.
 func (p *process) kill() {
 	p.killed = true
-	_ = p.cmd.Process.Kill()
-	<-p.exited
+	_ = p.Kill() // it may have ended
 }
 
 // wait waits until the process has ended by itself, and returns its exit code.
 func (p *process) wait() int {
 	p.t.Helper()
 	select {
-	case <-p.exited:
+	case <-p.Done():
 	case <-time.After(patience):
-		require.FailNow(p.t, "still running", "%s", strings.Join(p.cmd.Args, " "))
+		require.FailNow(p.t, "still running", "%s", strings.Join(p.Cmd.Args, " "))
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return p.Cmd.ProcessState.ExitCode()
 }
 
 // said is everything on standard error so far.
@@ -194,12 +182,12 @@ func (p *process) line(from int, want func(string) bool) (string, bool) {
 		}
 		select {
 		case <-more:
-		case <-p.exited:
+		case <-p.Done():
 			if from == len(p.said()) {
 				return "", false
 			}
 		case <-timeout:
-			require.FailNow(p.t, "not said in time", "%s", strings.Join(p.cmd.Args, " "))
+			require.FailNow(p.t, "not said in time", "%s", strings.Join(p.Cmd.Args, " "))
 		}
 	}
 }
@@ -301,14 +289,14 @@ func startPublisherBy(t *testing.T, by []string, args ...string) *publisher {
 // end orders the publisher to end its source.
 func (p *publisher) end() {
 	p.t.Helper()
-	_, err := io.WriteString(p.stdin, "end\n")
+	_, err := io.WriteString(p.Stdin, "end\n")
 	require.NoError(p.t, err)
 }
 
 // stop lets the publisher end in order, and returns the number after the last one.
 func (p *publisher) stop() (head uint64) {
 	p.t.Helper()
-	require.NoError(p.t, p.stdin.Close())
+	require.NoError(p.t, p.Stdin.Close())
 	require.Equal(p.t, 0, p.wait(), "exit code of a publisher that was stopped")
 	e, ok := p.event(0, "stopped")
 	require.True(p.t, ok)

@@ -57,7 +57,7 @@ func TestRecorderInterruptedWithoutRoom(t *testing.T) {
 			p := publish(t, lively("50k", "--listen", addr)...)
 			_, ok = r.line(0, func(s string) bool { return strings.Contains(s, "waiting for room") })
 			require.True(t, ok, "%v", r.said())
-			require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+			require.NoError(t, r.Cmd.Process.Signal(os.Interrupt))
 			code := r.wait()
 			p.stop()
 			assert.Equal(t, 1, code, "what could not be written comes before the signal: %v", r.said())
@@ -83,14 +83,14 @@ func TestRecorderTellsWhatIsGone(t *testing.T) {
 	p := publish(t, "--instruments", "20", "--rate", "100k", "--heartbeat", "100ms", "--memory", "1MiB", "--status", "50ms")
 	r := record(t, p.addr, path, "--until-end")
 	waitForBytes(t, path, 50_000)
-	require.NoError(t, r.cmd.Process.Signal(syscall.SIGSTOP))
+	require.NoError(t, r.Cmd.Process.Signal(syscall.SIGSTOP))
 	at := readRecording(t, path).next
 	_, ok := p.line(0, func(s string) bool { // 1 MiB is less than a third of that
 		e, _ := parse(s)
 		return e.Message == "status" && e.Head > at+200_000
 	})
 	require.True(t, ok, "the publisher ended: %v", p.said())
-	require.NoError(t, r.cmd.Process.Signal(syscall.SIGCONT))
+	require.NoError(t, r.Cmd.Process.Signal(syscall.SIGCONT))
 	_, ok = r.line(0, func(s string) bool { return strings.HasPrefix(s, "lost [") })
 	require.True(t, ok, "%v", r.said())
 	p.end()

@@ -30,13 +30,13 @@ func TestStoppedPublisherIsFound(t *testing.T) {
 		before := len(f.reports)
 		f.mu.Unlock()
 		stopped := time.Now()
-		require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+		require.NoError(t, p.Cmd.Process.Signal(syscall.SIGSTOP))
 		f.wait(t, "silence is noticed", func() bool { return f.down })
 		took := time.Since(stopped)
 		// The follower may have been waiting for the processor, and so for what had come, when the process stopped.
 		assert.Greater(t, took+timers.Latest(), 2*livelyHeartbeat, "less than three intervals of silence prove nothing")
 		timers.Judge(t, "until silence was noticed", took, 3*livelyHeartbeat+50*time.Millisecond)
-		require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
+		require.NoError(t, p.Cmd.Process.Signal(syscall.SIGCONT))
 		f.wait(t, "a recovery", func() bool { return len(f.reports) > before })
 		f.mu.Lock()
 		causes <- f.reports[before].Cause

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/bench"
+	"tickfeed/cmd/child"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 )
@@ -183,11 +184,7 @@ func (p *program) bench(cmd *cobra.Command, o *benchOptions, args []string) erro
 	cfg.Command = func(role string) *exec.Cmd {
 		c := exec.Command(exe)
 		c.Args = append([]string{"tickfeed", benchChild, role}, reading...)
-		for _, e := range os.Environ() {
-			if !strings.HasPrefix(e, envPrefix) {
-				c.Env = append(c.Env, e)
-			}
-		}
+		c.Env = child.Environ()
 		return c
 	}
 	ctx, cancel := context.WithCancel(cmd.Context())

@@ -145,7 +145,7 @@ type demo struct {
 
 	outMu     sync.Mutex
 	outErr    error // error of the first failed write
-	publisher atomic.Pointer[child]
+	publisher atomic.Pointer[demoPublisher]
 	books     *auditor
 	parties   []*party
 	guests    *lab.Lab // before subscribers that join; nil for none
@@ -308,7 +308,7 @@ func (d *demo) startPublisher(ctx context.Context) error {
 	for _, rule := range d.o.scenario.rules {
 		args = append(args, "--event", rule)
 	}
-	c, err := startChild(ctx, d.happens, args...)
+	c, err := startDemoPublisher(ctx, d.happens, args...)
 	if err != nil {
 		return err
 	}
@@ -548,7 +548,9 @@ var faults = []fault{
 	}},
 	{"kill", func(d *demo, ctx context.Context, _ *rand.Rand) error {
 		d.say(yellow, "FAULT: the publisher is killed (kill -9), and started again over its journal; its market opens on the next day")
-		d.publisher.Load().kill()
+		if err := d.publisher.Load().Kill(); err != nil {
+			return err
+		}
 		select {
 		case <-time.After(downTime):
 		case <-ctx.Done():

@@ -20,8 +20,8 @@ func TestDemoMarketTime(t *testing.T) {
 	const speed = 1170 // a day of 6.5 h in 20 s
 	open := time.Date(2026, 1, 5, 14, 30, 0, 0, time.UTC)
 	began := time.Unix(1000, 0)
-	told := func(after time.Duration) childStatus {
-		return childStatus{Time: began.Add(after), EventTime: open.Add(speed * after).UnixNano()}
+	told := func(after time.Duration) demoPublisherStatus {
+		return demoPublisherStatus{Time: began.Add(after), EventTime: open.Add(speed * after).UnixNano()}
 	}
 	for _, age := range []time.Duration{0, time.Millisecond, demoStatus - 1, demoStatus} {
 		for second := 1; second < 20; second++ {
@@ -34,7 +34,7 @@ func TestDemoMarketTime(t *testing.T) {
 	st := told(time.Second)
 	assert.Equal(t, st.EventTime, st.marketTime(began, speed), "a clock that was set back")
 	assert.Equal(t, st.marketTime(began.Add(time.Minute), speed), st.marketTime(began.Add(time.Hour), speed), "a publisher that hangs")
-	assert.Zero(t, (&childStatus{}).marketTime(began, speed), "no tick yet")
+	assert.Zero(t, (&demoPublisherStatus{}).marketTime(began, speed), "no tick yet")
 }
 
 // The time of a recovery begins when the subscriber notices the fault, and the demo says so: a slow subscriber first reads

@@ -17,10 +17,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/cmd/child"
 	"tickfeed/codec"
 )
 
-const envPrefix = "TICKFEED_"
+const envPrefix = child.EnvPrefix
 
 // envName returns the environment variable of a flag.
 func envName(flag string) string {

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"tickfeed/cmd/child"
 	"tickfeed/cmd/exam"
 	"tickfeed/codec/lab"
 )
@@ -38,8 +39,8 @@ type labPublisher struct {
 	died    func(error)
 
 	mu    sync.Mutex
-	cmd   *exec.Cmd     // nil if it does not run
-	ended chan struct{} // closed when cmd has ended
+	child *child.Process // nil if it does not run
+	ended chan struct{}  // closed when child has ended and child is nil
 }
 
 // Bounds of a lab's publisher.
@@ -141,10 +142,10 @@ func (x *labPublisher) Can(f lab.Fault) error {
 	case lab.CopyJournal, lab.FillDisk:
 	case lab.Restart:
 		if lab.Journal(f.How) == lab.SameJournal {
-			return canSignal()
+			return child.CanSignal()
 		}
 	case lab.Stop, lab.Freeze:
-		return canSignal()
+		return child.CanSignal()
 	default:
 		return nil
 	}
@@ -154,7 +155,7 @@ func (x *labPublisher) Can(f lab.Fault) error {
 	if f.Verb == lab.FillDisk {
 		return canFill()
 	}
-	return canSignal()
+	return child.CanSignal()
 }
 
 // Start implements lab.Publisher.
@@ -172,21 +173,15 @@ func (x *labPublisher) Start(ctx context.Context, over lab.Journal) error {
 			return err
 		}
 	}
-	cmd := exec.Command(x.args[0], x.args[1:]...)
-	runApart(cmd)
-	out, err := cmd.StdoutPipe()
+	ended := make(chan struct{})
+	c, err := child.Start(exec.Command(x.args[0], x.args[1:]...), child.Options{Group: true, Output: x.pass})
 	if err != nil {
-		return err
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
 		return unstartable(x.args[0], err)
 	}
-	ended := make(chan struct{})
 	x.mu.Lock()
-	x.cmd, x.ended = cmd, ended
+	x.child, x.ended = c, ended
 	x.mu.Unlock()
-	go x.watch(cmd, out, ended)
+	go x.watch(c, ended)
 	all := ctx // until the lab ends
 	ctx, cancel := context.WithTimeout(all, publisherStarts)
 	defer cancel()
@@ -214,8 +209,8 @@ func (x *labPublisher) Start(ctx context.Context, over lab.Journal) error {
 	}
 }
 
-// watch prints what the publisher prints until it has ended.
-func (x *labPublisher) watch(cmd *exec.Cmd, out io.Reader, ended chan struct{}) {
+// pass prints what the publisher prints until it has ended.
+func (x *labPublisher) pass(out io.Reader) {
 	lines := bufio.NewReader(out)
 	for {
 		line, err := lines.ReadSlice('\n') // a very long line comes in parts
@@ -223,36 +218,42 @@ func (x *labPublisher) watch(cmd *exec.Cmd, out io.Reader, ended chan struct{}) 
 			_, _ = x.p.stderr.Write(line)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			break
+			return
 		}
 	}
-	err := cmd.Wait()
+}
+
+// watch waits until c has ended, and calls died if it did so by itself.
+func (x *labPublisher) watch(c *child.Process, ended chan struct{}) {
+	<-c.Done()
 	x.mu.Lock()
-	itself := x.cmd == cmd
-	x.cmd = nil
+	itself := x.child == c
+	if itself {
+		x.child = nil
+	}
 	x.mu.Unlock()
 	close(ended)
 	if itself {
-		x.died(err)
+		x.died(c.Err())
 	}
 }
 
 // take takes the process away, so that its end is no surprise. It returns nil if there is none.
-func (x *labPublisher) take() (*exec.Cmd, chan struct{}) {
+func (x *labPublisher) take() (*child.Process, chan struct{}) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	cmd := x.cmd
-	x.cmd = nil
-	return cmd, x.ended
+	c := x.child
+	x.child = nil
+	return c, x.ended
 }
 
 // Kill implements lab.Publisher.
 func (x *labPublisher) Kill() error {
-	cmd, ended := x.take()
-	if cmd == nil {
+	c, ended := x.take()
+	if c == nil {
 		return nil
 	}
-	if err := signalApart(cmd, os.Kill); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := c.Kill(); err != nil {
 		return err
 	}
 	<-ended
@@ -261,36 +262,30 @@ func (x *labPublisher) Kill() error {
 
 // Stop implements lab.Publisher.
 func (x *labPublisher) Stop() error {
-	cmd, ended := x.take()
-	if cmd == nil {
+	c, ended := x.take()
+	if c == nil {
 		return nil
 	}
-	_ = signalApart(cmd, stopSignal)
-	select {
-	case <-ended:
-		return nil
-	case <-time.After(publisherStops):
-		_ = signalApart(cmd, os.Kill)
-		<-ended
-		return fmt.Errorf("it has not ended within %v after it was asked to", publisherStops)
-	}
+	err := c.Stop(publisherStops)
+	<-ended
+	return err
 }
 
 // running calls f with the process, if there is one.
-func (x *labPublisher) running(f func(cmd *exec.Cmd) error) error {
+func (x *labPublisher) running(f func(*child.Process) error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.cmd == nil {
+	if x.child == nil {
 		return nil
 	}
-	return f(x.cmd)
+	return f(x.child)
 }
 
 // Freeze implements lab.Publisher.
-func (x *labPublisher) Freeze() error { return x.running(freeze) }
+func (x *labPublisher) Freeze() error { return x.running((*child.Process).Freeze) }
 
 // Thaw implements lab.Publisher.
-func (x *labPublisher) Thaw() error { return x.running(thaw) }
+func (x *labPublisher) Thaw() error { return x.running((*child.Process).Thaw) }
 
 // Fill implements lab.Publisher.
 func (x *labPublisher) Fill() error { return x.running(fillDisk) }

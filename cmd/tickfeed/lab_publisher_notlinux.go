@@ -4,14 +4,15 @@ package main
 
 import (
 	"errors"
-	"os/exec"
 	"runtime"
+
+	"tickfeed/cmd/child"
 )
 
 func canFill() error {
 	return errors.New("only Linux can let the disk of one process fill up; this is " + runtime.GOOS)
 }
 
-func fillDisk(*exec.Cmd) error { return canFill() }
+func fillDisk(*child.Process) error { return canFill() }
 
-func emptyDisk(*exec.Cmd) error { return canFill() }
+func emptyDisk(*child.Process) error { return canFill() }

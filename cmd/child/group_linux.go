@@ -1,4 +1,4 @@
-package exam
+package child
 
 import (
 	"os/exec"
@@ -6,7 +6,7 @@ import (
 )
 
 // ownGroup gives the process of cmd a group of its own, with all that it starts. The kernel kills the process itself, though
-// not what it has started, if the exam dies without having ended it.
+// not what it has started, if this process dies without having ended it.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

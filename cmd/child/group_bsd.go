@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package exam
+package child
 
 import (
 	"os/exec"
