@@ -273,6 +273,17 @@ func parseEvent(text string) (*script.Rule, error) {
 	return script.ParseVerb("line", text, sim.Language)
 }
 
+// noteOf returns the note of e with the instruments that it is about.
+func noteOf(e *sim.Event) string {
+	switch {
+	case e.Symbol == "":
+		return e.Note
+	case e.Instruments > 1:
+		return fmt.Sprintf("%s and %s more: %s", e.Symbol, formatThousands(uint64(e.Instruments-1)), e.Note)
+	}
+	return e.Symbol + ": " + e.Note
+}
+
 // sayHappened logs what has happened in the market.
 func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
 	at := time.Unix(0, e.Time).UTC()
@@ -283,10 +294,16 @@ func sayHappened(log zerolog.Logger, people bool, e sim.Event) {
 			to = ": NO INSTRUMENT MATCHES"
 		case e.Late:
 			to = ": TOO LATE, its time is over today"
+		case e.Note != "":
+			to = ": " + noteOf(&e)
 		case e.Instruments > 0:
 			to = ": " + plural(e.Instruments, "instrument")
 		}
 		log.Info().Msg(printable(fmt.Sprintf("market at %s: %s%s", at.Format("15:04:05.000Z"), e.Rule.Text, to)))
+		return
+	}
+	if e.Note != "" {
+		log.Info().Str("rule", e.Rule.Text).Int64("event_time", e.Time).Int("instruments", e.Instruments).Msg("market: " + noteOf(&e))
 		return
 	}
 	if e.Late {

@@ -1,9 +1,9 @@
 package sim
 
 import (
+	"maps"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"tickfeed/feed"
@@ -17,69 +17,10 @@ type Event struct {
 	Instruments int  // how many it happened to; 0 with an event of the whole market
 	Nothing     bool // it happened to nothing, because no instrument matches
 	Late        bool // it did not happen: its time was over when the rule was added. It happens on the next day, if there is one
-}
-
-// commands are what other goroutines want to happen.
-type commands struct {
-	mu       sync.Mutex
-	rules    []*script.Rule
-	triggers []string
-	named    map[string]bool // the rules that wait for a name
-}
-
-// Do adds a rule to the scenario. If it has no trigger (see [script.ParseVerb]), it happens once, with the next epoch of the
-// market, which is at most a quarter of a second of its time away. Config.Commands must be set. Do may be called by any goroutine.
-func (m *Market) Do(r *script.Rule) {
-	m.commands.mu.Lock()
-	defer m.commands.mu.Unlock()
-	m.commands.rules = append(m.commands.rules, r)
-	m.commands.name(r)
-}
-
-func (c *commands) name(r *script.Rule) {
-	if name := r.Trigger.Name; r.Trigger.When == script.ByHand && name != "" {
-		if c.named == nil {
-			c.named = make(map[string]bool)
-		}
-		c.named[name] = true
-	}
-}
-
-// Trigger makes the rules "on NAME" happen. It returns false if there is none. Config.Commands must be set. Trigger may be called
-// by any goroutine.
-func (m *Market) Trigger(name string) bool {
-	m.commands.mu.Lock()
-	defer m.commands.mu.Unlock()
-	if m.commands.named[name] {
-		m.commands.triggers = append(m.commands.triggers, name)
-	}
-	return m.commands.named[name]
-}
-
-// command adds the tasks of the commands that have come, and reports whether there are any.
-func (m *Market) command() bool {
-	m.commands.mu.Lock()
-	defer m.commands.mu.Unlock()
-	s, now := &m.stage, m.arrivals.now
-	for _, r := range m.commands.rules {
-		if r.Trigger.When == script.ByHand && r.Trigger.Name == "" {
-			s.add(now, &happening{rule: r})
-			continue
-		}
-		s.rules = append(s.rules, r)
-		if at, ok := m.first(r); ok && !m.plan(r, at<<unitShift, now) && m.config.Happens != nil {
-			m.config.Happens(Event{Time: m.timeOf(now), Rule: r, Late: true})
-		}
-	}
-	for _, name := range m.commands.triggers {
-		for _, r := range s.rules {
-			if r.Trigger.When == script.ByHand && r.Trigger.Name == name {
-				s.add(now, &happening{rule: r})
-			}
-		}
-	}
-	m.commands.rules, m.commands.triggers = nil, nil
-	return s.due(now)
+	// Note is a sentence about what the rule does otherwise than it says, or does by itself, to some instruments: to as many as
+	// Instruments, of which Symbol is the first. Empty if the rule begins to happen.
+	Note, Symbol string
+	Bands        bool // Note lists bands of luld that have begun or moved, which happens again and again; Symbol is empty
 }
 
 // plan adds a task for a rule that happens at a time, and returns false if that is before now; one that happens again and again is
@@ -94,78 +35,6 @@ func (m *Market) plan(r *script.Rule, at, now int64) bool {
 	}
 	m.stage.add(at, &happening{rule: r, again: again})
 	return true
-}
-
-// setUp prepares for the scenario of the configuration, and for commands.
-func (m *Market) setUp() error {
-	c, s := &m.config, &m.stage
-	if c.Scenario != nil {
-		for _, r := range c.Scenario.Rules {
-			if _, ok := r.Does.(*action); ok {
-				s.rules = append(s.rules, r)
-			}
-		}
-	}
-	s.active = len(s.rules) > 0 || c.Commands
-	if !s.active {
-		return nil
-	}
-	s.overlays = make([]overlay, len(m.listings))
-	for i := range s.overlays {
-		o := &s.overlays[i]
-		o.activity, o.depth = 1, 1
-		if c.Commands {
-			m.instruments[i].special |= remembered
-		}
-	}
-	for _, r := range s.rules {
-		if err := m.check(r); err != nil {
-			return err
-		}
-		m.commands.name(r)
-	}
-	return nil
-}
-
-// check refuses a rule that can never do anything.
-func (m *Market) check(r *script.Rule) error {
-	a := r.Does.(*action)
-	known := a.patterns == nil || slices.ContainsFunc(m.listings, func(l listing) bool { return matches(a.patterns, &l.definition) })
-	for _, other := range m.stage.rules {
-		if o := other.Does.(*action); o.verb == doListing {
-			known = known || matches(a.patterns, &o.listing.definition)
-		}
-	}
-	if a.verb == doBust {
-		for _, id := range m.matching(a.patterns) {
-			m.instruments[id].special |= remembered
-		}
-	}
-	at, ok := m.first(r)
-	switch {
-	case !known:
-		return r.Wrong("no instrument of the market matches %s", joined(a.patterns))
-	case a.verb == doListing && m.known(&a.listing.definition):
-		return r.Wrong("there is an instrument %s already", a.listing.definition.Name())
-	case ok && m.calendar == nil && at >= int64(m.config.DayLength):
-		return r.Wrong("this is not within the market's day, which is %v long from %v", m.config.DayLength, m.config.Start.Format("15:04:05"))
-	}
-	return nil
-}
-
-func joined(patterns []string) string {
-	text := ""
-	for i, p := range patterns {
-		if i > 0 {
-			text += ","
-		}
-		text += p
-	}
-	return text
-}
-
-func (m *Market) known(d *feed.Definition) bool {
-	return slices.ContainsFunc(m.listings, func(l listing) bool { return l.definition.Name() == d.Name() })
 }
 
 // first returns when a rule happens first on a day, in ns since its beginning; ok is false if it happens by hand only.
@@ -200,9 +69,8 @@ func (m *Market) schedule() {
 		any := false
 		for i := range s.overlays {
 			o := &s.overlays[i]
-			o.held++
-			o.auction, o.shut, o.recent = nil, false, nil
-			m.instruments[i].special &^= halted
+			m.release(uint32(i))
+			o.shut, o.recent = false, nil
 			m.rebase(uint32(i))
 			if o.limits != nil {
 				any = true
@@ -244,11 +112,29 @@ func (m *Market) matching(patterns []string) (ids []uint32) {
 
 // A happening is a rule that happens.
 type happening struct {
-	rule  *script.Rule
-	again bool
+	rule    *script.Rule
+	again   bool
+	removed bool
 }
 
+// Bounds of what goes on at a time.
+const (
+	mostEffects = 1000
+	mostTasks   = 1 << 20
+)
+
 func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
+	switch {
+	case h.removed:
+		return 0, true
+	case len(m.stage.effects) >= mostEffects, len(m.stage.tasks) >= mostTasks:
+		if m.config.Happens != nil {
+			m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Note: "this does not happen, because too much goes on already; calm ends it"})
+		}
+		if h.rule.Does.(*action).verb != doCalm {
+			return 0, true
+		}
+	}
 	if h.again {
 		m.stage.add(t.at+int64(h.rule.Trigger.After)<<unitShift, h)
 	}
@@ -261,7 +147,7 @@ func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 		m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Instruments: len(ids), Nothing: a.patterns != nil && len(ids) == 0})
 	}
 	if a.patterns == nil || len(ids) > 0 {
-		m.act(a, ids, t.at)
+		m.act(h.rule, a, ids, t.at)
 	}
 	return 0, true
 }
@@ -299,30 +185,30 @@ func (f moment) do(_ *Market, t task, _ []feed.Tick) (int, bool) {
 // units returns a duration in units.
 func units(d time.Duration) int64 { return int64(d) << unitShift }
 
-// act makes a happen at a time, to the given instruments.
-func (m *Market) act(a *action, ids []uint32, at int64) {
+// act makes a, of rule r, happen at a time, to the given instruments.
+func (m *Market) act(r *script.Rule, a *action, ids []uint32, at int64) {
 	s := &m.stage
 	switch a.verb {
 	case doHalt:
 		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
-			return m.hold(out, id, at, a.reason, a.span, a.luld.auction)
+			return m.halt(out, id, at, &holdFor{r, toHalt, a.reason, a.span, a.luld.auction})
 		}})
 	case doResume:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.resume(out, id, at) }})
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.resume(out, id, at, r) }})
 	case doAuction:
-		for _, id := range ids {
-			m.addAuction(id, a.auction, at, a.span)
-		}
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
+			return m.beginAuction(out, id, at, &auctionFor{r, toAuction, a.auction, a.span})
+		}})
 	case doLULD:
-		m.setLimits(a, ids, at)
+		m.setLimits(r, a, ids, at)
 	case doNews:
-		m.tell(a, ids, at)
+		m.tell(r, a, ids, at)
 	case doCrash:
-		m.crash(a, ids, at)
+		m.crash(r, a, ids, at)
 	case doSpread, doDepth, doVolatility, doActivity, doQuiet, doLock, doCross:
-		m.beginEffect(a, ids, at)
+		m.beginEffect(r, a, ids, at)
 	case doRate:
-		e := &effect{vol: 1, spread: 1, depth: 1, factor: a.factor, factor2: a.factor2, rate: a.rate, every: units(a.every), begin: at, end: math.MaxInt64}
+		e := &effect{rule: r, vol: 1, spread: 1, depth: 1, factor: a.factor, factor2: a.factor2, rate: a.rate, every: units(a.every), begin: at, end: math.MaxInt64}
 		switch {
 		case a.rate == burstRate:
 			if e.span = units(a.span); a.every == 0 {
@@ -337,36 +223,30 @@ func (m *Market) act(a *action, ids []uint32, at int64) {
 			s.add(e.end, moment(func(int64) { m.finish(e) }))
 		}
 	case doListing:
-		if !m.known(&a.listing.definition) {
-			m.addListing(&a.listing, at)
-		}
+		m.addListing(r, &a.listing, at)
 	case doDelisting:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.delist(out, id, at, a.reason) },
-			after: func(int64) { m.reweigh() }})
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.delist(out, id, at, a.reason) }})
 	case doSplit:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.split(out, id, at, a) }})
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.split(out, id, at, r) }})
 	case doBust:
-		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.bust(out, id, at, a) }})
+		s.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int { return m.bust(out, id, at, r) }})
 	case doCalm:
-		effects := s.effects
-		s.effects = nil
-		s.calms++
-		requoted := make(map[uint32]bool)
-		for _, e := range effects {
-			m.retuneAll(e)
-			if e.locked || e.depth != 1 {
-				for _, id := range e.ids {
-					requoted[id] = true
-				}
+		m.endEffects(slices.Clone(s.effects), at)
+	}
+}
+
+// endEffects ends effects.
+func (m *Market) endEffects(effects []*effect, at int64) {
+	requoted := make(map[uint32]bool)
+	for _, e := range effects {
+		m.finish(e)
+		if e.locked || e.depth != 1 {
+			for _, id := range e.ids {
+				requoted[id] = true
 			}
 		}
-		var again []uint32
-		for id := range requoted {
-			again = append(again, id)
-		}
-		slices.Sort(again)
-		m.anew(again, at)
 	}
+	m.anew(slices.Sorted(maps.Keys(requoted)), at)
 }
 
 // anew clears the books of instruments, whose sizes or prices do not fit any more, and quotes them again.
@@ -387,8 +267,8 @@ func (m *Market) anew(ids []uint32, at int64) {
 }
 
 // beginEffect begins the effect of a on instruments, and plans its end.
-func (m *Market) beginEffect(a *action, ids []uint32, at int64) {
-	e := &effect{ids: ids, vol: a.vol, spread: a.spread, depth: a.depth, factor: a.factor, quiet: a.verb == doQuiet,
+func (m *Market) beginEffect(r *script.Rule, a *action, ids []uint32, at int64) {
+	e := &effect{rule: r, ids: ids, vol: a.vol, spread: a.spread, depth: a.depth, factor: a.factor, quiet: a.verb == doQuiet,
 		locked: a.verb == doLock || a.verb == doCross, begin: at, end: math.MaxInt64}
 	if a.verb == doCross {
 		e.crossed = a.n
@@ -412,73 +292,23 @@ func (m *Market) beginEffect(a *action, ids []uint32, at int64) {
 	}))
 }
 
-// hold halts an instrument for a time, or until it is resumed if span is 0. An auction ends the halt, if it has a length.
-func (m *Market) hold(out []feed.Tick, id uint32, at int64, reason string, span, auction time.Duration) int {
-	o, in := &m.stage.overlays[id], &m.instruments[id]
-	if in.special&closed != 0 || o.shut {
-		return 0
-	}
-	o.held++
-	o.auction = nil
-	held := o.held
-	in.special |= halted
-	end := int64(0)
-	if span > 0 {
-		due := at + units(span)
-		end = m.timeOf(due)
-		m.stage.add(due, &visit{ids: []uint32{id}, one: func(id uint32, at int64, out []feed.Tick) int {
-			if m.stage.overlays[id].held != held || m.instruments[id].special&halted == 0 {
-				return 0
-			}
-			if auction > 0 {
-				m.addAuction(id, feed.AuctionHalt, at, auction)
-				return 0
-			}
-			return m.resume(out, id, at)
-		}})
-	}
-	status := feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusHalted, 0).Because(reason, end)
-	return m.silence(out, id, status)
-}
-
-// resume ends a halt or an auction with a status and a quote.
-func (m *Market) resume(out []feed.Tick, id uint32, at int64) int {
-	o, in := &m.stage.overlays[id], &m.instruments[id]
-	if in.special&halted == 0 || in.special&closed != 0 || o.shut {
-		return 0
-	}
-	o.held++
-	o.auction = nil
-	in.special &^= halted
-	m.settle(in)
-	if o.limits != nil {
-		o.limits.restart(in.fair)
-	}
-	out[0] = feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusTrading, 0)
-	return 1 + m.requote(out[1:], id, m.timeOf(at))
-}
-
-// settle makes the price forget the moves of the market while the instrument did not trade: it reopens where it is.
-func (m *Market) settle(in *instrument) {
-	in.ret, in.variance = m.climate.at(m.arrivals.now)
-	if in.sector != 0 {
-		in.ret += m.climate.sector(in.sector, m.arrivals.now)
-	}
-}
-
 // setLimits switches the bands of instruments on or off.
-func (m *Market) setLimits(a *action, ids []uint32, at int64) {
+func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) {
 	s := &m.stage
 	for _, id := range ids {
 		o, in := &s.overlays[id], &m.instruments[id]
 		if !a.on || m.listings[id].signed {
+			if a.on {
+				m.remark(r, id, "its price may be negative, so it has no bands")
+			}
 			o.limits = nil
 			in.special &^= limited
 			continue
 		}
-		o.limits = newLimits(a.luld, in.fair, m.widthOf(id, at))
+		o.limits = newLimits(r, a.luld, in.fair, m.widthOf(id, at))
 		in.special |= limited
 	}
+	m.showBands(at)
 	if a.on && !s.limitClock {
 		s.limitClock = true
 		s.add(at+units(referenceTime/referenceParts), &limitClock{})
@@ -486,9 +316,11 @@ func (m *Market) setLimits(a *action, ids []uint32, at int64) {
 }
 
 // tell makes news of instruments.
-func (m *Market) tell(a *action, ids []uint32, at int64) {
-	e := &effect{ids: ids, vol: a.vol, spread: 1, depth: 1, factor: 1, begin: at, end: math.MaxInt64}
+func (m *Market) tell(r *script.Rule, a *action, ids []uint32, at int64) {
+	e := &effect{rule: r, ids: ids, vol: a.vol, spread: 1, depth: 1, factor: 1, begin: at, end: math.MaxInt64}
+	moved := ids // and then those that are correlated with them
 	if a.correlate != 0 {
+		moved = slices.Clone(ids)
 		sectors := make(map[uint16]bool)
 		for _, id := range ids {
 			if sector := m.instruments[id].sector; sector != 0 {
@@ -496,14 +328,18 @@ func (m *Market) tell(a *action, ids []uint32, at int64) {
 			}
 		}
 		for i := range m.instruments {
-			in, l := &m.instruments[i], &m.listings[i]
-			if !e.has(uint32(i)) && !l.signed && (len(sectors) == 0 || sectors[in.sector]) {
-				in.shift(l, max(a.move*a.correlate*l.beta, -0.99))
+			if !e.has(uint32(i)) && !m.isGone(uint32(i)) && !m.listings[i].signed && (len(sectors) == 0 || sectors[m.instruments[i].sector]) {
+				moved = append(moved, uint32(i))
 			}
 		}
 	}
-	m.stage.add(at, &visit{ids: ids, one: func(id uint32, at int64, out []feed.Tick) int {
-		m.instruments[id].shift(&m.listings[id], a.move)
+	m.stage.add(at, &visit{ids: moved, one: func(id uint32, at int64, out []feed.Tick) int {
+		in, l := &m.instruments[id], &m.listings[id]
+		move := a.move
+		if !e.has(id) {
+			move = max(a.move*a.correlate*l.beta, -0.99)
+		}
+		in.shift(l, move)
 		return m.requote(out, id, m.timeOf(at))
 	}})
 	if a.vol == 1 {
@@ -533,10 +369,9 @@ func (m *Market) tell(a *action, ids []uint32, at int64) {
 const crashStep = 250 * time.Millisecond
 
 // crash moves instruments by a share, and back by a share of that.
-func (m *Market) crash(a *action, ids []uint32, at int64) {
+func (m *Market) crash(r *script.Rule, a *action, ids []uint32, at int64) {
 	s := &m.stage
-	calms := s.calms
-	e := &effect{ids: ids, vol: a.vol, spread: a.spread, depth: a.depth, factor: 1, begin: at, end: math.MaxInt64}
+	e := &effect{rule: r, ids: ids, vol: a.vol, spread: a.spread, depth: a.depth, factor: 1, begin: at, end: math.MaxInt64}
 	m.begin(e)
 	if a.depth != 1 {
 		m.anew(ids, at)
@@ -548,7 +383,7 @@ func (m *Market) crash(a *action, ids []uint32, at int64) {
 		done := int64(0)
 		var move moment
 		move = func(now int64) {
-			if s.calms != calms {
+			if !slices.Contains(s.effects, e) { // calm, or the rule was removed
 				return
 			}
 			for _, id := range ids {
@@ -584,8 +419,12 @@ func (m *Market) crash(a *action, ids []uint32, at int64) {
 func itoa(n int64) string { return string(feed.AppendDecimal(nil, n, 0)) }
 
 // bust cancels or corrects the last trades of an instrument, the last one first.
-func (m *Market) bust(out []feed.Tick, id uint32, at int64, a *action) int {
+func (m *Market) bust(out []feed.Tick, id uint32, at int64, r *script.Rule) int {
+	a := r.Does.(*action)
 	o, in, l := &m.stage.overlays[id], &m.instruments[id], &m.listings[id]
+	if k := len(o.recent); k < int(a.n) {
+		m.remark(r, id, "it has only "+itoa(int64(k))+" trades to bust")
+	}
 	n := 0
 	for len(o.recent) > 0 && n < int(a.n) {
 		t := o.recent[len(o.recent)-1]

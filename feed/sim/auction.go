@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // An auction is a call auction of one instrument.
@@ -14,42 +15,40 @@ type auction struct {
 	step      int64 // between two indicative ticks
 	size      int64 // of the trade with which it ends
 	imbalance float64
-	held      uint32
 }
 
-// addAuction begins an auction of an instrument.
-func (m *Market) addAuction(id uint32, kind feed.AuctionKind, at int64, span time.Duration) {
-	m.stage.add(at, &visit{ids: []uint32{id}, one: func(id uint32, at int64, out []feed.Tick) int {
-		o, in := &m.stage.overlays[id], &m.instruments[id]
-		if in.special&closed != 0 || o.shut {
-			return 0
-		}
-		to := at + units(span)
-		if m.calendar == nil {
-			to = min(to, m.dayUnits)
-		}
-		if to <= at {
-			return 0
-		}
-		count := min(max((to-at)/units(auctionStep), leastIndices), mostIndices)
-		o.held++
-		o.auction = &auction{kind: kind, from: at, to: to, step: max((to-at)/count, 1), held: o.held,
-			size: m.size(id, in) * int64(20+m.rng.IntN(80)), imbalance: m.rng.NormFloat64()}
-		in.special |= halted
-		m.stage.add(at+o.auction.step, o.auction.of(m, id))
-		reason := kind.String() + " auction"
-		if kind == feed.AuctionHalt {
-			reason = "reopening auction"
-		}
-		return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusAuction, 0).Because(reason, m.timeOf(to)))
-	}})
+// auctionFor is an auction that a rule, or the end of a halt, causes.
+type auctionFor struct {
+	rule *script.Rule
+	what request
+	kind feed.AuctionKind
+	span time.Duration
+}
+
+// beginAuction begins an auction of an instrument.
+func (m *Market) beginAuction(out []feed.Tick, id uint32, at int64, f *auctionFor) int {
+	d := m.ask(f.rule, f.what, id, at, at+units(f.span))
+	if !d.granted {
+		return 0
+	}
+	o, in := &m.stage.overlays[id], &m.instruments[id]
+	count := min(max((d.end-at)/units(auctionStep), leastIndices), mostIndices)
+	m.stopTrading(id)
+	o.auction = &auction{kind: f.kind, from: at, to: d.end, step: max((d.end-at)/count, 1),
+		size: m.size(id, in) * int64(20+m.rng.IntN(80)), imbalance: m.rng.NormFloat64()}
+	m.stage.add(at+o.auction.step, o.auction.of(m, id))
+	reason := f.kind.String() + " auction"
+	if f.kind == feed.AuctionHalt {
+		reason = "reopening auction"
+	}
+	return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusAuction, 0).Because(reason, m.timeOf(d.end)))
 }
 
 // of returns the next task of the auction: an indicative tick, or the uncross.
 func (x *auction) of(m *Market, id uint32) doer {
 	return &visit{ids: []uint32{id}, one: func(id uint32, at int64, out []feed.Tick) int {
 		o := &m.stage.overlays[id]
-		if o.auction != x || o.held != x.held {
+		if o.auction != x {
 			return 0
 		}
 		in := &m.instruments[id]
@@ -95,14 +94,13 @@ func (m *Market) uncross(out []feed.Tick, id uint32, in *instrument, x *auction,
 	if in.special&remembered != 0 {
 		o.recent = append(o.recent[:min(len(o.recent), maxBust-1)], trade)
 	}
-	o.held++
-	o.auction = nil
 	if x.kind == feed.AuctionClosing {
+		m.stopTrading(id)
 		o.shut = true
 		out[2] = feed.StatusTick(name, when, feed.StatusClosed, 0)
 		return 3
 	}
-	in.special &^= halted
+	m.release(id)
 	if o.limits != nil {
 		o.limits.restart(in.fair)
 	}

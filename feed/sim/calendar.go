@@ -309,8 +309,23 @@ func (g *group) visit(m *Market, id uint32, at int64, out []feed.Tick) int {
 			in.ret += m.climate.sector(in.sector, m.arrivals.now)
 		}
 		g.scale(m, id)
-		out[0] = feed.StatusTick(name, when, feed.StatusTrading, day)
+		status := feed.StatusTrading
+		switch {
+		case m.stage.active && m.stage.overlays[id].auction != nil:
+			status = feed.StatusAuction
+		case in.special&halted != 0:
+			status = feed.StatusHalted
+		}
+		out[0] = feed.StatusTick(name, when, status, day)
 	case toClose:
+		if m.stage.active {
+			m.release(id)
+			if o := &m.stage.overlays[id]; o.shut { // its closing auction has said so
+				o.shut = false
+				in.special |= closed
+				return 0
+			}
+		}
 		in.special |= closed
 		out[0] = feed.StatusTick(name, when, feed.StatusClosed, 0)
 	}

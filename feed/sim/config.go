@@ -34,7 +34,7 @@ type Config struct {
 	// error of New is a *script.Error if a rule can never do anything.
 	Scenario *script.Script
 	// Commands allows Market.Do. Next then returns at the end of each epoch, so that a command waits for a quarter of a
-	// second of the market at most.
+	// second of the market at most. The ticks are the same until the first command; after it there are no random halts.
 	Commands bool
 	// Happens, if set, is called by Next for each rule that happens, before its ticks.
 	Happens func(Event)

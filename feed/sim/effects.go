@@ -5,10 +5,12 @@ import (
 	"slices"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // An effect changes how instruments behave, or the rate of the whole market, for a time.
 type effect struct {
+	rule       *script.Rule
 	ids        []uint32 // ascending; nil for the rate of the market
 	vol        float64
 	spread     float64
@@ -60,16 +62,16 @@ func (e *effect) rateAt(now int64) (factor float64, next int64) {
 
 // An overlay is what a scenario knows of an instrument beyond the market's own state.
 type overlay struct {
-	market, own, spread float64 // the scales of the instrument without effects
-	activity            float64 // factor of the effects
-	depth               float64 // factor of the effects
-	held                uint32  // counts halts, auctions and resumptions, so that the end of an earlier one does nothing
-	auction             *auction
-	limits              *limits // of luld; nil for none
-	crossed             int64
-	gone                bool // delisted
-	shut                bool // by a closing auction, until the day ends
-	recent              []feed.Trade
+	scales   scaling // of the instrument without effects
+	activity float64 // factor of the effects
+	depth    float64 // factor of the effects
+	hold     hold    // of a halt or an auction
+	auction  *auction
+	limits   *limits // of luld; nil for none
+	crossed  int64
+	gone     bool // delisted
+	shut     bool // by a closing auction, until the day ends
+	recent   []feed.Trade
 }
 
 // begin adds an effect.
@@ -123,7 +125,12 @@ func (m *Market) retune(id uint32) {
 	if o.depth != 1 {
 		in.special |= scaled
 	}
-	in.setScales(o.market*vol, o.own*vol, o.spread*spread)
+	s := o.scales
+	s.market, s.own, s.spread = s.market*vol, s.own*vol, s.spread*spread
+	if o.activity > 0 { // more events move the price no further: that is volatility's to do
+		s.push, s.perEvent = s.push/math.Sqrt(o.activity), s.perEvent/o.activity
+	}
+	in.setScales(s)
 }
 
 // rebase takes over the scales of an instrument that a new day or session has set.
@@ -131,8 +138,7 @@ func (m *Market) rebase(id uint32) {
 	if !m.stage.active {
 		return
 	}
-	o := &m.stage.overlays[id]
-	o.market, o.own, o.spread = m.instruments[id].scales()
+	m.stage.overlays[id].scales = m.instruments[id].scales()
 	m.retune(id)
 }
 

@@ -168,13 +168,18 @@ const flowPart = 1.2 * impact * impact * spreadPerTrade * spreadPerTrade
 // mostSpread bounds the spread that follows from the volatility, as a share of the price.
 const mostSpread = 0.002
 
-// scales returns what setScales sets: the moves of a day and the usual spread, in ticks.
-func (in *instrument) scales() (market, own, spread float64) {
-	return float64(in.marketScale), float64(in.ownScale), float64(in.spread)
+// A scaling is how far the price moves in a day, how wide the usual spread is, and what one order moves, in ticks; and the share of
+// one event in the day's variance.
+type scaling struct{ market, own, spread, push, perEvent float64 }
+
+// scales returns the scales at present.
+func (in *instrument) scales() scaling {
+	return scaling{float64(in.marketScale), float64(in.ownScale), float64(in.spread), float64(in.push), float64(in.perEvent)}
 }
 
-func (in *instrument) setScales(market, own, spread float64) {
-	in.marketScale, in.ownScale, in.spread = float32(market), float32(own), float32(spread)
+func (in *instrument) setScales(s scaling) {
+	in.marketScale, in.ownScale, in.spread = float32(s.market), float32(s.own), float32(s.spread)
+	in.push, in.perEvent = float32(s.push), float32(s.perEvent)
 }
 
 // shift multiplies the price by 1 + by. Of an instrument whose price may be negative, 1 % is the volatility of a day.

@@ -1,19 +1,23 @@
 package sim
 
 import (
+	"fmt"
 	"math"
 	"time"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
 // limits keep the trades of an instrument within a band around the mean price of its recent trades: limit up, limit down.
 type limits struct {
+	rule         *script.Rule
 	rules        luldRules
 	reference    float64 // ticks
 	lower, upper int64   // ticks: trades are within them, both included
 	wide         float64 // multiple of the band at this time of the day
 	limited      bool    // the price is outside the band
+	moved        bool    // the band has not been reported
 	episode      uint32  // counts the times that the price has left the band
 	// sums and counts are of the trades in each of the last parts of referenceTime; the first is going on.
 	sums   [referenceParts]float64
@@ -30,8 +34,8 @@ const (
 	closingWide = 25 * time.Minute
 )
 
-func newLimits(rules luldRules, reference, wide float64) *limits {
-	l := &limits{rules: rules, wide: wide}
+func newLimits(r *script.Rule, rules luldRules, reference, wide float64) *limits {
+	l := &limits{rule: r, rules: rules, wide: wide}
 	l.restart(reference)
 	return l
 }
@@ -48,6 +52,42 @@ func (l *limits) set(reference float64) {
 	band := min(l.rules.band*l.wide, 0.9)
 	l.lower = max(int64(math.Ceil(reference*(1-band))), 1)
 	l.upper = max(int64(math.Floor(reference*(1+band))), l.lower+1)
+	l.moved = true
+}
+
+// shownBands bounds the bands in one report.
+const shownBands = 5
+
+// showBands reports the bands that have begun or moved.
+func (m *Market) showBands(at int64) {
+	if m.config.Happens == nil {
+		return
+	}
+	var rule *script.Rule
+	text, n := "", 0
+	for i := range m.stage.overlays {
+		l := m.stage.overlays[i].limits
+		if l == nil || !l.moved {
+			continue
+		}
+		l.moved = false
+		if n++; n > shownBands {
+			continue
+		}
+		rule = l.rule
+		in, d := &m.instruments[i], &m.listings[i].definition
+		if n > 1 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s %s to %s", d.Symbol, fixedDecimal(l.lower*in.tickSize, d.PriceExponent), fixedDecimal(l.upper*in.tickSize, d.PriceExponent))
+	}
+	if n == 0 {
+		return
+	}
+	if n > shownBands {
+		text += fmt.Sprintf(" and %d more", n-shownBands)
+	}
+	m.config.Happens(Event{Time: m.timeOf(at), Rule: rule, Instruments: n, Note: "bands: " + text, Bands: true})
 }
 
 func (l *limits) trade(price float64) {
@@ -158,13 +198,13 @@ type limitCheck struct {
 }
 
 func (c *limitCheck) do(m *Market, t task, out []feed.Tick) (int, bool) {
-	o, in := &m.stage.overlays[c.id], &m.instruments[c.id]
-	if o.limits != c.limits || !c.limits.limited || c.limits.episode != c.episode || in.special&(halted|closed) != 0 {
+	o := &m.stage.overlays[c.id]
+	if o.limits != c.limits || !c.limits.limited || c.limits.episode != c.episode {
 		return 0, true
 	}
 	c.limits.limited = false
 	rules := c.limits.rules
-	return m.hold(out, c.id, t.at, "LULD pause", rules.pause, rules.auction), true
+	return m.halt(out, c.id, t.at, &holdFor{c.limits.rule, toPause, "LULD pause", rules.pause, rules.auction}), true
 }
 
 // A limitClock moves the reference prices of the instruments with limits.
@@ -178,6 +218,7 @@ func (c *limitClock) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 			l.shift(m.widthOf(uint32(i), t.at))
 		}
 	}
+	m.showBands(t.at)
 	if any {
 		m.stage.add(t.at+int64(referenceTime/referenceParts)<<unitShift, c)
 	} else {

@@ -4,21 +4,30 @@ import (
 	"math"
 
 	"tickfeed/feed"
+	"tickfeed/feed/script"
 )
 
-// addListing adds an instrument.
-func (m *Market) addListing(l *listing, at int64) {
+// addListing adds an instrument, unless there is one of its name or there are too many.
+func (m *Market) addListing(r *script.Rule, l *listing, at int64) {
+	for i := range m.listings {
+		if m.listings[i].definition.Name() == l.definition.Name() {
+			m.remark(r, uint32(i), "there is one of that name already, or was before it was delisted")
+			return
+		}
+	}
 	id := uint32(len(m.listings))
 	if id == feed.MaxInstruments {
+		m.remark(r, id-1, "there can be no more instruments after it")
 		return
 	}
 	m.listings = append(m.listings, *l)
 	definition := l.definition
 	m.extras = append(m.extras, feed.Extra{Definition: &definition})
+	m.commands.list(id, &definition)
 	in := newInstrument(l)
 	in.special |= remembered
 	m.instruments = append(m.instruments, in)
-	m.shares = append(m.shares, l.activity/totalActivity(m.listings))
+	m.shares = append(m.shares, l.activity/m.stage.all)
 	if x := m.calendar; x != nil {
 		g := x.groups[0]
 		g.ids = append(g.ids, id)
@@ -34,7 +43,7 @@ func (m *Market) addListing(l *listing, at int64) {
 		m.books.levels = append(m.books.levels, make([]level, 2*m.config.Depth)...)
 		m.books.counts = append(m.books.counts, 0, 0)
 	}
-	m.stage.overlays = append(m.stage.overlays, overlay{activity: 1, depth: 1})
+	m.stage.overlays = append(m.stage.overlays, overlay{activity: 1, depth: 1, hold: hold{end: never}})
 	m.rebase(id)
 	m.reweigh()
 	m.stage.add(at, &visit{ids: []uint32{id, id, id}, one: m.introduce(id)})
@@ -80,23 +89,25 @@ func (m *Market) delist(out []feed.Tick, id uint32, at int64, reason string) int
 	if o.gone {
 		return 0
 	}
-	o.held++
-	o.gone, o.auction = true, nil
+	m.release(id)
+	o.gone = true
+	m.commands.list(id, nil)
 	in.special |= closed
 	return m.silence(out, id, feed.StatusTick(feed.InstrumentID(id), m.timeOf(at), feed.StatusClosed, 0).Because(reason, 0))
 }
 
-// split makes a.n shares out of a.of. The trading day begins anew, so that no price of before is compared with one of after.
-func (m *Market) split(out []feed.Tick, id uint32, at int64, a *action) int {
-	o, in, l := &m.stage.overlays[id], &m.instruments[id], &m.listings[id]
-	if in.special&(closed|halted) != 0 {
+// split makes N shares out of M. The trading day begins anew, so that no price of before is compared with one of after.
+func (m *Market) split(out []feed.Tick, id uint32, at int64, r *script.Rule) int {
+	o, in, l, a := &m.stage.overlays[id], &m.instruments[id], &m.listings[id], r.Does.(*action)
+	if !m.ask(r, toSplit, id, at, never).granted {
 		return 0
 	}
 	k := float64(a.of) / float64(a.n)
 	in.fair = in.bounded(in.fair * k)
 	l.price = max(math.Round(l.price*k), 2)
-	o.market, o.own, o.spread = o.market*k, o.own*k, max(o.spread*k, min(o.spread, 1))
-	l.spread = o.spread
+	s := &o.scales
+	s.market, s.own, s.push, s.spread = s.market*k, s.own*k, s.push*k, max(s.spread*k, min(s.spread, 1))
+	l.spread = s.spread
 	if l.signed {
 		l.own *= k
 	}

@@ -216,31 +216,17 @@ func New(config Config) (*Market, error) {
 func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	n := copy(batch, m.pending)
 	m.pending = m.pending[n:]
-	if m.config.Commands {
-		return m.nextEpoch(batch, n)
-	}
+	m.stage.epochEnded = false
 	for n < len(batch) {
 		if m.phase == ended {
 			return n, io.EOF
 		}
+		if n > 0 && m.stage.epochEnded { // a command must not wait for a whole batch
+			return n, nil
+		}
 		if len(batch)-n >= len(m.scratch) {
 			n += m.step(batch[n:])
 			continue
-		}
-		made := m.step(m.scratch)
-		taken := copy(batch[n:], m.scratch[:made])
-		m.pending = m.scratch[taken:made]
-		n += taken
-	}
-	return n, nil
-}
-
-// nextEpoch goes on with Next, after its first n ticks, to the end of the epoch at most.
-func (m *Market) nextEpoch(batch []feed.Tick, n int) (int, error) {
-	m.stage.epochEnded = false
-	for n < len(batch) && !(m.stage.epochEnded && n > 0) {
-		if m.phase == ended {
-			return n, io.EOF
 		}
 		made := m.step(m.scratch)
 		taken := copy(batch[n:], m.scratch[:made])
@@ -620,7 +606,7 @@ func (m *Market) endEpoch(out []feed.Tick, at int64) int {
 // goOn begins the next epoch, or ends the day.
 func (m *Market) goOn() {
 	switch {
-	case m.stage.active && m.command():
+	case m.config.Commands && m.command():
 		m.phase = performing
 	case m.stage.active && m.calendar == nil && !m.stage.opened:
 		m.phase = opening
@@ -639,14 +625,17 @@ func (m *Market) goOn() {
 // difference between the day's ticks so far and the number that its shape demands.
 func (m *Market) startEpoch() {
 	now := m.arrivals.now
+	if m.stage.active && !m.stage.reweighed {
+		m.reweigh()
+	}
 	rate, planned := m.demand(now)
 	m.until = m.dayUnits
 	if m.control < len(m.controls) {
 		m.until = min(m.until, m.controls[m.control].at)
 	}
 	m.until = min(m.until, m.stage.next())
+	m.stage.epochEnded = m.config.Commands
 	if m.stage.active {
-		m.stage.epochEnded = m.config.Commands
 		m.until = min(m.until, m.stage.change)
 		m.arrivals.spacing = m.stage.spacing
 	}
@@ -664,6 +653,9 @@ func (m *Market) startEpoch() {
 	m.pace = m.climate.pace
 	if m.calendar == nil {
 		m.pace /= m.shape.at(float64(now) / float64(m.dayUnits))
+	}
+	if m.stage.active { // at a higher rate an event brings less: the market's day stays the same
+		m.pace /= m.stage.factor
 	}
 
 	behind := (planned - float64(m.dayTicks)) / rate

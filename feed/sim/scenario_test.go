@@ -557,15 +557,15 @@ func TestCommands(t *testing.T) {
 	for range 500 {
 		at = next()
 	}
-	for _, text := range []string{`halt MSFT for 10m reason "by hand"`, "halt NOPE", "calm"} {
+	for _, text := range []string{`halt MSFT for 10m reason "by hand"`, "halt MSFT for 1m", "calm"} {
 		r, err := script.ParseVerb("line", text, Language)
 		require.NoError(t, err)
-		m.Do(r)
+		require.NoError(t, m.Do(r))
 	}
 	late, err := script.Parse("late", []byte("at 1ms: calm\nat 6h: calm"), Language)
 	require.NoError(t, err)
 	for _, r := range late.Rules {
-		m.Do(r)
+		require.NoError(t, m.Do(r))
 	}
 	for range 10 {
 		next()
@@ -575,12 +575,13 @@ func TestCommands(t *testing.T) {
 	assert.Equal(t, feed.StatusHalted, in.Status)
 	assert.Equal(t, "by hand", in.StatusReason)
 	assert.Less(t, time.Duration(in.StatusTime-at), 600*time.Millisecond)
-	require.Len(t, happened, 4)
+	require.Len(t, happened, 5)
 	assert.True(t, happened[0].Late)
 	assert.Equal(t, "at 1ms: calm", happened[0].Rule.Text)
 	assert.Equal(t, 1, happened[1].Instruments)
-	assert.True(t, happened[2].Nothing)
 	assert.False(t, happened[3].Nothing || happened[3].Late)
+	assert.Equal(t, "it was halted already; the later end counts", happened[4].Note)
+	assert.Equal(t, "MSFT", happened[4].Symbol)
 }
 
 // Each scenario that ships runs, keeps the rules, and does what it says.

@@ -13,7 +13,9 @@ type stage struct {
 	tasks []task // a heap, the next one first
 	order uint64
 
-	share float64 // activity of the instruments that have events now, as a share of the activity of all
+	all       float64 // activity of the instruments that the market began with
+	share     float64 // activity of the instruments that have events now, as a share of all
+	reweighed bool    // share, and the table of the arrivals, are those of now
 
 	rate, planned float64 // ticks per second since at, and ticks that were asked for up to at
 	at            int64   // units since the opening
@@ -29,9 +31,10 @@ type stage struct {
 	opened     bool      // the instruments of a market without a calendar have opened today
 	limitClock bool      // a limitClock is among the tasks
 	spacing    spacing
-	change     int64  // when the factor of the rate changes next, in units
-	epochEnded bool   // Next is to return
-	calms      uint32 // counts calm events, after which earlier crashes go no further
+	factor     float64  // of the rate
+	change     int64    // when factor changes next, in units
+	epochEnded bool     // Next is to return
+	remarks    []remark // to be reported
 }
 
 // A task is something to do at a time.
@@ -103,6 +106,15 @@ func (s *stage) rebase(units int64) {
 			e.end -= units
 		}
 	}
+	for i := range s.overlays {
+		o := &s.overlays[i]
+		if o.hold.end != never {
+			o.hold.end -= units
+		}
+		if x := o.auction; x != nil {
+			x.from, x.to = x.from-units, x.to-units
+		}
+	}
 	s.at, s.planned = 0, 0
 }
 
@@ -111,14 +123,17 @@ func (s *stage) due(now int64) bool { return s.next() <= now }
 
 // perform continues the task that is due, and goes on with the market after the last one.
 func (m *Market) perform(out []feed.Tick) (n int) {
-	if m.stage.due(m.arrivals.now) {
-		t := m.stage.tasks[0]
+	s := &m.stage
+	if s.due(m.arrivals.now) {
+		t := s.tasks[0]
 		var done bool
 		if n, done = t.do.do(m, t, out); done {
-			m.stage.pop()
+			s.pop()
 		}
 	}
-	if m.phase == performing && !m.stage.due(m.arrivals.now) {
+	if m.phase == performing && !s.due(m.arrivals.now) {
+		m.report(m.arrivals.now)
+		m.commands.show(s.effects)
 		m.goOn()
 	}
 	return n
@@ -132,24 +147,27 @@ func (m *Market) timeOf(at int64) int64 { return m.open + at>>unitShift }
 func (s *stage) demand(full float64, now int64) (rate, planned float64) {
 	s.planned += s.rate * float64(now-s.at) / unitsPerSecond
 	factor, spacing, change := s.rates(now)
-	s.spacing, s.change = spacing, change
+	s.factor, s.spacing, s.change = factor, spacing, change
 	s.rate, s.at = full*s.share*factor, now
 	return s.rate, s.planned
 }
 
-// reweigh makes the events come from the instruments by their activity now.
+// reweigh makes the events come from the instruments by their activity now. An instrument that is closed, halted or quiet takes its
+// own events away with it, and one that is listed brings its own: the others go on at their rates.
 func (m *Market) reweigh() {
 	s := &m.stage
 	if len(s.weights) != len(m.listings) {
 		s.weights, s.room = make([]float64, len(m.listings)), make([]uint32, 2*len(m.listings))
 	}
-	all, now := 0.0, 0.0
+	now := 0.0
 	for i := range m.listings {
-		all += m.listings[i].activity
 		s.weights[i] = m.weight(i)
 		now += s.weights[i]
 	}
-	s.share = now / all
+	if s.all == 0 {
+		s.all = totalActivity(m.listings)
+	}
+	s.share, s.reweighed = now/s.all, true
 	if now > 0 {
 		fillAliasTable(m.arrivals.byActivity, s.weights, s.room)
 	}
@@ -157,7 +175,7 @@ func (m *Market) reweigh() {
 
 // weight returns the activity of instrument i now.
 func (m *Market) weight(i int) float64 {
-	if m.instruments[i].special&closed != 0 {
+	if m.instruments[i].special&(closed|halted) != 0 {
 		return 0
 	}
 	w := m.listings[i].activity
