@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
@@ -21,47 +22,66 @@ import (
 func access(site ops.Site) (h http.Handler, happened *int) {
 	happened = new(int)
 	site.Command, site.Status = "test", func() any { return struct{}{} }
+	site.Conns = func() []ops.Conn { return nil }
 	site.Routes = []ops.Route{{Name: "act", Effect: true, Do: func(context.Context, []byte) (any, error) { *happened++; return struct{}{}, nil }}}
 	site.Profiles = true
 	return site.Handler(), happened
 }
 
-// A site with a token lets nobody without it have an effect or take a profile; what only reads stays open (PROMISES.md, 26, 27).
-func TestToken(t *testing.T) {
-	h, happened := access(ops.Site{Token: "s3cret"})
+// A site with a token lets nobody without it have an effect or take a profile; what only reads stays open, unless the site is
+// guarded: then only what tells of the health without naming anyone does (PROMISES.md, 26, 27).
+func TestToken(t *testing.T) { synctest.Test(t, testToken) } // a wrong token is answered late
+
+func testToken(t *testing.T) {
+	open, opened := access(ops.Site{Token: "s3cret"})
+	guarded, let := access(ops.Site{Token: "s3cret", Guarded: true})
+	bare, done := access(ops.Site{Guarded: true})
+	names := []string{"open", "guarded", "without a token"}
 	for _, c := range []struct {
 		method, path, authorization string
-		status                      int
+		open, guarded, bare         int
 	}{
-		{"GET", "/status", "", 200},
-		{"GET", "/readyz", "", 200},
-		{"GET", "/metrics", "", 200},
-		{"POST", "/act", "", 401},
-		{"POST", "/act", "Bearer", 401},
-		{"POST", "/act", "Bearer wrong", 401},
-		{"POST", "/act", "Basic s3cret", 401},
-		{"POST", "/act", "s3cret", 401},
-		{"POST", "/act", "Bearer s3cret ", 401},
-		{"GET", "/act", "Bearer s3cret", 405},
-		{"POST", "/act", "Bearer s3cret", 200},
-		{"GET", "/debug/pprof/cmdline", "", 401},
-		{"GET", "/debug/pprof/cmdline", "Bearer s3cret", 200},
+		{"GET", "/livez", "", 200, 200, 200},
+		{"GET", "/readyz", "", 200, 200, 200},
+		{"GET", "/metrics", "", 200, 200, 200},
+		{"GET", "/metrics?detail=0", "", 200, 200, 200},
+		{"GET", "/metrics?detail=1", "", 200, 401, 403},
+		{"GET", "/metrics?detail=0&detail=1", "", 400, 401, 403},
+		{"GET", "/metrics?detail=1", "Bearer s3cret", 200, 200, 403},
+		{"GET", "/status", "", 200, 401, 403},
+		{"GET", "/status", "Bearer s3cret", 200, 200, 403},
+		{"GET", "/status", "Bearer ", 200, 401, 403},
+		{"GET", "/connz", "", 200, 401, 403},
+		{"POST", "/act", "", 401, 401, 403},
+		{"POST", "/act", "Bearer", 401, 401, 403},
+		{"POST", "/act", "Bearer wrong", 401, 401, 403},
+		{"POST", "/act", "Basic s3cret", 401, 401, 403},
+		{"POST", "/act", "s3cret", 401, 401, 403},
+		{"POST", "/act", "Bearer s3cret ", 401, 401, 403},
+		{"GET", "/act", "Bearer s3cret", 405, 405, 405},
+		{"POST", "/act", "Bearer s3cret", 200, 200, 403},
+		{"GET", "/debug/pprof/cmdline", "", 401, 401, 403},
+		{"GET", "/debug/pprof/cmdline", "Bearer s3cret", 200, 200, 403},
 	} {
-		r := httptest.NewRequest(c.method, "http://localhost"+c.path, nil)
-		r.Header.Set(ops.Header, "test")
-		if c.authorization != "" {
-			r.Header.Set("Authorization", c.authorization)
-		}
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		assert.Equal(t, c.status, w.Code, "%+v", c)
-		assert.NotContains(t, w.Body.String(), "s3cret")
-		if c.status == 401 {
-			assert.Equal(t, "Bearer", w.Header().Get("WWW-Authenticate"))
-			assert.Contains(t, w.Body.String(), "--http-token-file")
+		for i, h := range []http.Handler{open, guarded, bare} {
+			r := httptest.NewRequest(c.method, "http://localhost"+c.path, nil)
+			r.Header.Set(ops.Header, "test")
+			if c.authorization != "" {
+				r.Header.Set("Authorization", c.authorization)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			assert.Equal(t, []int{c.open, c.guarded, c.bare}[i], w.Code, "%s: %+v", names[i], c)
+			assert.NotContains(t, w.Body.String(), "s3cret")
+			if w.Code == 401 || w.Code == 403 {
+				assert.Contains(t, w.Body.String(), "--http-token-file")
+			}
+			if w.Code == 401 {
+				assert.Equal(t, "Bearer", w.Header().Get("WWW-Authenticate"))
+			}
 		}
 	}
-	assert.Equal(t, 1, *happened)
+	assert.Equal(t, []int{1, 1, 0}, []int{*opened, *let, *done})
 }
 
 // A site that other machines can reach is there under its names and its addresses, and not under a name that a web page could have

@@ -53,19 +53,18 @@ func Ask(ctx context.Context, addr, path string, body any, accept string, timeou
 // otherwise a GET. accept is a content type, empty for any.
 func (c *Client) Ask(ctx context.Context, path string, body any, accept string, timeout time.Duration) (*Answer, error) {
 	transport := &http.Transport{DisableKeepAlives: true}
-	scheme, host := "http://", c.Addr
-	if c.TLS != nil {
-		name, _, err := net.SplitHostPort(host)
-		if err != nil {
-			name = "localhost" // a socket
-		}
-		scheme, transport.TLSClientConfig = "https://", certs.ForHost(c.TLS, name)
-	}
+	scheme, host, name := "http://", c.Addr, "localhost"
 	if socket, ok := strings.CutPrefix(c.Addr, "unix:"); ok {
-		host = "localhost"
+		host = name
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}
+	}
+	if c.TLS != nil {
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			name = h
+		}
+		scheme, transport.TLSClientConfig = "https://", certs.ForHost(c.TLS, name)
 	}
 	client := &http.Client{
 		Transport: transport, Timeout: timeout,

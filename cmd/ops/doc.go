@@ -17,6 +17,7 @@
 // A response is JSON, or text for people if the request has ?format=text or accepts text/plain only.
 //
 // The server is for the machine it runs on: it listens on a loopback address or a unix socket, and requires no credentials unless
-// it is given a token. A server that other machines can reach has a token, which effects and profiles require, and may speak HTTPS.
-// Both refuse everything that a web page in a browser could send: see [Site.Handler].
+// it is given a token, which effects and profiles then require. A server that other machines can reach, or whose command asks its
+// clients for credentials, is guarded: it requires the token for all but its health and the few metrics. A server may speak HTTPS.
+// All refuse everything that a web page in a browser could send: see [Site.Handler].
 package ops

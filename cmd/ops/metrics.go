@@ -93,13 +93,19 @@ func (s *Site) metrics() func(x *exchange) {
 		if x.query("detail") != nil {
 			return
 		}
-		switch detail := x.r.URL.Query().Get("detail"); detail {
-		case "", "0":
+		switch detail := x.r.URL.Query().Get("detail"); {
+		case !wantsDetails(x.r):
 			few.ServeHTTP(x.w, x.r)
-		case "1":
+		case detail == "1":
 			all.ServeHTTP(x.w, x.r)
 		default:
 			x.fail(BadRequest("detail: want 1 or 0, got %q", detail))
 		}
 	}
+}
+
+// wantsDetails reports whether r asks for the metrics of each connection, which name clients.
+func wantsDetails(r *http.Request) bool {
+	detail := r.URL.Query()["detail"]
+	return len(detail) > 0 && !(len(detail) == 1 && (detail[0] == "" || detail[0] == "0"))
 }

@@ -43,8 +43,11 @@ type Site struct {
 	Routes           []Route
 	// Profiles adds the profiles of net/http/pprof below /debug/pprof/.
 	Profiles bool
-	// Token is what effects and profiles require; empty for nothing. It is required of a site that other machines can reach.
+	// Token is what effects and profiles require; empty for nothing.
 	Token codec.Token
+	// Guarded requires Token for whatever is not about health: for all but /livez, /readyz, and /metrics without details. If there
+	// is no Token, the rest is refused. A site that other machines can reach is guarded.
+	Guarded bool
 	// Hosts are the names by which other machines reach the site, besides its addresses. Nil for a site of this machine.
 	Hosts []string
 }
@@ -165,6 +168,7 @@ func (l errorLog) Write(b []byte) (int, error) {
 type route struct {
 	effect bool
 	secret bool // it is no effect, and requires the token all the same
+	health bool // it does not require the token on a guarded site, unless it is asked for details
 	handle func(x *exchange)
 }
 
@@ -172,7 +176,8 @@ type route struct {
 //
 //   - requests for a name that is not one of this machine, or of Hosts (421): a web page may have its own name resolve to
 //     127.0.0.1
-//   - effects and profiles without the token, if there is one (401)
+//   - effects and profiles without the token, if there is one, and on a guarded site whatever is not about health (401, or 403 if
+//     there is no token)
 //   - requests that a browser says another site or another port has made (403)
 //   - effects by another method than POST (405), and those with neither Header nor a JSON content type (403), which a form
 //     of another site cannot send
@@ -203,7 +208,11 @@ func (s *Site) Handler() http.Handler {
 			x.fail(err)
 			return
 		}
-		if s.Token != "" && (found.effect || found.secret) && !presents(r, token) {
+		switch guarded := s.Guarded && !(found.health && !wantsDetails(r)); {
+		case guarded && s.Token == "":
+			x.fail(errNoToken)
+			return
+		case s.Token != "" && (found.effect || found.secret || guarded) && !presents(r, token):
 			w.Header().Set("WWW-Authenticate", strings.TrimSpace(bearer))
 			x.fail(refuseToken(r))
 			return
@@ -221,6 +230,9 @@ func presents(r *http.Request, token [sha256.Size]byte) bool {
 	sum := sha256.Sum256([]byte(given))
 	return subtle.ConstantTimeCompare(sum[:], token[:]) == 1 && ok
 }
+
+// errNoToken refuses what needs a token that the site does not have.
+var errNoToken = &Error{http.StatusForbidden, errors.New("this command asks its clients for credentials, so this needs a token also on this machine: start it with --http-token-file FILE, or serve on --http unix:PATH, where the permissions of the file decide")}
 
 // wrongWait delays the answer to a wrong token. With maxConns it bounds how fast tokens can be guessed.
 const wrongWait = 250 * time.Millisecond
@@ -304,13 +316,13 @@ const profilePath = "/debug/pprof/"
 // routes returns the routes by their paths.
 func (s *Site) routes() map[string]*route {
 	all := map[string]*route{
-		"/livez": {handle: func(x *exchange) {
+		"/livez": {health: true, handle: func(x *exchange) {
 			if x.query() == nil {
 				x.send(http.StatusOK, Checks{Ok: true})
 			}
 		}},
-		"/readyz":  {handle: func(x *exchange) { s.ready(x) }},
-		"/metrics": {handle: s.metrics()},
+		"/readyz":  {health: true, handle: func(x *exchange) { s.ready(x) }},
+		"/metrics": {health: true, handle: s.metrics()},
 	}
 	if s.Status != nil {
 		all["/status"] = &route{handle: func(x *exchange) {

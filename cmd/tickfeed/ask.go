@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,8 +70,11 @@ func askError(ctx context.Context, addr string, err error) error {
 // answerError returns the error that the answer of the server reports, or nil.
 func answerError(a *ops.Answer) error {
 	err := a.Err()
-	if err != nil && a.Status == 401 {
+	switch {
+	case err != nil && a.Status == http.StatusUnauthorized:
 		return &exitError{exitRefused, fmt.Errorf("%w; name it with %s FILE, or in %s", err, httpTokenFlag, httpTokenEnv)}
+	case err != nil && a.Status == http.StatusForbidden:
+		return &exitError{exitRefused, err}
 	}
 	return err
 }

@@ -34,7 +34,11 @@ func TestHTTPAccess(t *testing.T) {
 		{[]string{"health", addr, "--tls-ca", "ca.pem"}, exitDone, "ok"},
 		{[]string{"health", "https://" + addr}, exitRefused, "--tls-ca"},
 		{[]string{"health", addr}, exitRefused, "the server there speaks HTTPS: write https://" + addr},
-		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitDone, "publishing simulated market"},
+		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "this needs the token"},
+		{[]string{"control", "connections", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "this needs the token"},
+		{[]string{"top", "--once", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name it with --http-token-file FILE"},
+		{[]string{"control", "status", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "token"}, exitDone, "publishing simulated market"},
+		{[]string{"top", "--once", "--interval", "100ms", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "token"}, exitDone, "simulated market"},
 		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem"}, exitRefused, "name it with --http-token-file FILE, or in TICKFEED_HTTP_TOKEN"},
 		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "wrong"}, exitRefused, "the token is wrong"},
 		{[]string{"control", "reload", "--addr", "https://" + addr, "--tls-ca", "ca.pem", "--http-token-file", "token"}, exitDone, "read again: TLS"},
@@ -53,8 +57,59 @@ func TestHTTPAccess(t *testing.T) {
 		says string
 	}{
 		{[]string{"control", "drain", "--addr", "unix:h.sock"}, exitRefused, "this needs the token"},
+		{[]string{"control", "status", "--addr", "unix:h.sock"}, exitDone, "publishing simulated market"},
 		{[]string{"health", "unix:h.sock", "--tls-ca", "ca.pem"}, exitRefused, "the server there speaks plain HTTP"},
 		{[]string{"control", "drain", "--addr", "unix:h.sock", "--http-token-file", "token"}, exitDone, "draining"},
+	} {
+		cmd := startCommand(t, dir, c.args...)
+		assert.Equal(t, c.code, cmd.exit(t), "%v: %s", c.args, cmd.err.String())
+		assert.Contains(t, cmd.out.String()+cmd.err.String(), c.says, "%v", c.args)
+	}
+}
+
+// A publisher that asks its clients for credentials does not trust every account of its machine: without a token of HTTP, a port
+// serves health and metrics only, and a unix socket everything.
+func TestHTTPOfAPublisherWithCredentials(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "token"), []byte("s3cret\n"), 0o600))
+	port := startCommand(t, dir, "publish", "--token-file", "token", "--listen", "unix:p.sock", "--http", "localhost:0", "--log-format", "json")
+	port.says(t, `HTTP serves health and metrics only, since this command asks its clients for credentials`)
+	addr := regexp.MustCompile(`"http":"([^"]*:\d+)"`).FindStringSubmatch(port.err.String())[1]
+	socket := startCommand(t, dir, "publish", "--token-file", "token", "--listen", "unix:q.sock", "--http", "unix:h.sock", "--log-format", "json")
+	socket.says(t, `"message":"http"`)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"health", addr}, exitDone, "ok"},
+		{[]string{"control", "status", "--addr", addr}, exitRefused, "start it with --http-token-file FILE, or serve on --http unix:PATH"},
+		{[]string{"control", "drain", "--addr", addr}, exitRefused, "start it with --http-token-file FILE"},
+		{[]string{"control", "drain", "--addr", addr, "--http-token-file", "token"}, exitRefused, "start it with --http-token-file FILE"},
+		{[]string{"control", "drain", "--addr", "unix:h.sock"}, exitDone, "draining"},
+	} {
+		cmd := startCommand(t, dir, c.args...)
+		assert.Equal(t, c.code, cmd.exit(t), "%v: %s", c.args, cmd.err.String())
+		assert.Contains(t, cmd.out.String()+cmd.err.String(), c.says, "%v", c.args)
+	}
+}
+
+// A subscriber serves HTTPS with a certificate of its own.
+func TestHTTPSOfASubscriber(t *testing.T) {
+	t.Parallel()
+	dir, a := t.TempDir(), certstest.NewAuthority("here")
+	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "web")
+	certstest.WriteFile(dir, "ca.pem", a.PEM)
+	sub := startCommand(t, dir, "subscribe", "unix:none.sock", "--http", "unix:s.sock", "--http-tls-cert", "web.pem", "--http-tls-key", "web.key")
+	sub.says(t, "none.sock")
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"health", "--live", "unix:s.sock", "--tls-ca", "ca.pem"}, exitDone, "ok"},
+		{[]string{"health", "--live", "unix:s.sock"}, exitRefused, "the server there speaks HTTPS"},
 	} {
 		cmd := startCommand(t, dir, c.args...)
 		assert.Equal(t, c.code, cmd.exit(t), "%v: %s", c.args, cmd.err.String())
@@ -75,6 +130,9 @@ func TestWrongHTTPFlags(t *testing.T) {
 		{[]string{"publish", "--http-host", "feed.example"}, "--http-host needs --http"},
 		{[]string{"publish", "--listen", "unix:p.sock", "--http", "localhost:0", "--http-token-file", "empty"}, "--http-token-file empty: the file is empty"},
 		{[]string{"publish", "--listen", "unix:p.sock", "--http", ":0"}, "name a token with --http-token-file FILE or TICKFEED_HTTP_TOKEN"},
+		{[]string{"record", "-o", "r.tick", "--http-tls-cert", "feed.pem"}, "--http-tls-cert needs --http"},
+		{[]string{"record", "-o", "r.tick", "--http", "localhost:0", "--http-tls-cert", "feed.pem"}, "--http-tls-cert and --http-tls-key belong together"},
+		{[]string{"subscribe", "--http", ":0", "--http-tls-cert", "none.pem", "--http-tls-key", "none.key"}, "name a token with --http-token-file FILE or TICKFEED_HTTP_TOKEN"},
 		{[]string{"control", "status", "--http-token-file", "none"}, "--http-token-file: open none: no such file"},
 		{[]string{"control", "status", "--addr", "https://"}, "--addr"},
 		{[]string{"health", "https://localhost:1/x"}, "is not a number"},

@@ -26,7 +26,8 @@ type httpOptions struct {
 	pprof     bool
 	tokenFile string
 	hosts     []string
-	tls       *serveTLS // of the command, for HTTPS; nil if it has none
+	tls       *serveTLS // for HTTPS
+	admits    bool      // the command asks its own clients for credentials
 
 	beyond bool        // other machines can reach addr
 	token  codec.Token // that effects require; empty for none
@@ -39,7 +40,7 @@ const defaultHTTP = "localhost:" + httpPort
 func (o *httpOptions) define(cmd *cobra.Command, addr string) {
 	group(cmd, "HTTP", func(f *pflag.FlagSet) {
 		f.StringVar(&o.addr, "http", addr, "serve status, control, health, metrics and connections over HTTP on `ADDR`: localhost[:PORT] or unix:PATH; one that other machines can reach, such as :8427, needs a token; empty for none; \"tickfeed help http\" lists the paths")
-		f.StringVar(&o.tokenFile, "http-token-file", "", "with --http: control needs the token in `FILE` (default: that in TICKFEED_HTTP_TOKEN, if set)")
+		f.StringVar(&o.tokenFile, "http-token-file", "", "with --http: control needs the token in `FILE` (default: that in TICKFEED_HTTP_TOKEN, if set), and so does all but health and metrics if other machines can reach ADDR")
 		f.StringSliceVar(&o.hosts, "http-host", nil, "with --http: a `NAME` by which other machines call this one, besides its host name and its addresses; repeatable")
 		f.BoolVar(&o.pprof, "pprof", false, "with --http: serve profiles of this process below /debug/pprof/")
 	})
@@ -48,7 +49,8 @@ func (o *httpOptions) define(cmd *cobra.Command, addr string) {
 // check completes the address.
 func (o *httpOptions) check() error {
 	if o.addr == "" {
-		for flag, given := range map[string]bool{"--pprof": o.pprof, "--http-token-file": o.tokenFile != "", "--http-host": len(o.hosts) > 0} {
+		own := o.tls != nil && o.tls.prefix != "" && *o.tls != serveTLS{prefix: o.tls.prefix}
+		for flag, given := range map[string]bool{"--pprof": o.pprof, "--http-token-file": o.tokenFile != "", "--http-host": len(o.hosts) > 0, "--http-tls-cert": own} {
 			if given {
 				return usage("%s needs --http, the address to serve HTTP on", flag)
 			}
@@ -80,7 +82,16 @@ func (o *httpOptions) credentials(ctx context.Context) (err error) {
 		return usage("--http %s: other machines can reach this address: name a token with %s FILE or %s, which control then needs, or write localhost:PORT, 127.0.0.1:PORT, [::1]:PORT or unix:PATH",
 			o.addr, httpTokenFlag, httpTokenEnv)
 	}
-	return nil
+	if o.tls.prefix != "" { // otherwise the command reads them for its feed
+		_, err = o.tls.config(zerolog.Nop())
+	}
+	return err
+}
+
+// guarded reports whether all but health and metrics needs the token. The permissions of a unix socket say who may use it; to use
+// a port of this machine it takes only an account, and a command that asks its clients for credentials does not trust every account.
+func (o *httpOptions) guarded() bool {
+	return o.beyond || o.admits && !strings.HasPrefix(o.addr, unixPrefix)
 }
 
 // listen returns the listener for --http, or nil if there is none.
@@ -94,15 +105,18 @@ func (o *httpOptions) listen(ctx context.Context) (net.Listener, error) {
 	return listen(ctx, httpFlag, o.addr)
 }
 
-// secured reports whether HTTPS is served: to other machines, if the command has a certificate.
-func (o *httpOptions) secured() bool { return o.beyond && o.tls != nil && o.tls.cert != "" }
+// healthOnly reports whether nothing but health and metrics is served, because the rest needs a token and there is none.
+func (o *httpOptions) healthOnly() bool { return o.guarded() && o.token == "" }
+
+// secured reports whether HTTPS is served: with a certificate of its own everywhere, with that of the feed to other machines.
+func (o *httpOptions) secured() bool { return o.tls.cert != "" && (o.beyond || o.tls.prefix != "") }
 
 // serve serves site on ln until ctx ends. It returns nil at once if ln is nil.
 func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) error {
 	if ln == nil {
 		return nil
 	}
-	site.Version, site.Profiles, site.Token = thisBuild().Version, o.pprof, o.token
+	site.Version, site.Profiles, site.Token, site.Guarded = thisBuild().Version, o.pprof, o.token, o.guarded()
 	var cfg *tls.Config
 	if o.beyond {
 		name, _ := os.Hostname()
@@ -117,6 +131,8 @@ func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site,
 		if cfg, err = o.tls.config(log); err != nil {
 			return err
 		}
+	} else if o.healthOnly() {
+		log.Warn().Str("http", listenName(ln)).Msg("HTTP serves health and metrics only, since this command asks its clients for credentials: for the rest name a token with " + httpTokenFlag + ", or serve on unix:PATH")
 	} else if o.beyond {
 		log.Warn().Str("http", listenName(ln)).Msg("HTTP without TLS: the token crosses the network in the clear, and anyone between can read it")
 	}

@@ -246,6 +246,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	if err != nil {
 		return err
 	}
+	o.http.admits = o.tls.clientCA != ""
 	upstream, err := o.upstreamTLS.config(p.notef)
 	if err != nil {
 		return err

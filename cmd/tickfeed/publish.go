@@ -206,6 +206,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if err != nil {
 		return err
 	}
+	o.http.admits = who.admits() || o.tls.clientCA != ""
 	input := input{o: o, paths: paths, director: &director{say: p.notef}}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err

@@ -47,14 +47,20 @@ func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []s
 	for _, addr := range o.listen {
 		c.add("listen", addr, checkSocket(listenFlag, addr))
 	}
+	who, err := o.admission(ctx, zerolog.Nop())
 	if o.http.addr != "" {
-		c.add("http", o.http.addr, errors.Join(o.http.credentials(ctx), checkSocket(httpFlag, o.http.addr)))
+		o.http.admits = who.admits() || o.tls.clientCA != ""
+		failed := errors.Join(o.http.credentials(ctx), checkSocket(httpFlag, o.http.addr))
+		text := o.http.addr
+		if o.http.healthOnly() {
+			text += ", for health and metrics only; the rest needs a token (" + httpTokenFlag + ") or unix:PATH, since clients need credentials"
+		}
+		c.add("http", text, failed)
 	}
 	if o.tls.cert != "" || o.tls.key != "" || o.tls.clientCA != "" {
 		text, err := o.checkTLS()
 		c.add("tls", text, err)
 	}
-	who, err := o.admission(ctx, zerolog.Nop())
 	cfg := publisher.Config{Journal: o.journal, MaxConnections: o.connectionsAsked(), Token: who.token, Authorize: who.authorize(), Logger: zerolog.Nop()}
 	if err == nil {
 		err = cfg.Fit(1)

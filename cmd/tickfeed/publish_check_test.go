@@ -31,7 +31,7 @@ func TestPublishCheck(t *testing.T) {
 	}{
 		{nil, exitDone, []string{"publish   simulated market, seed 1, 10k ticks/s", "listen    localhost:8425", "admit     any client, at most", "journal   none: what is not in memory", "ok: "}},
 		{append([]string{"--journal", "j", "--http", "localhost", "--token-file", "token"}, tls...), exitDone, []string{
-			"http      localhost:8427", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
+			"http      localhost:8427, for health and metrics only; the rest needs a token", "tls       the certificate feed.pem of localhost, until 20", "admit     clients with the token",
 			"journal   j holds 57 ticks of 2 sessions, the last of them 000000000000002b (live, ", "the next would continue at seq 58, after its torn end of 70 bytes is cut"}},
 		{[]string{"--journal", "new/j", "q.csv"}, exitDone, []string{"publish   q.csv", "new/j is empty, and a first session would begin in it"}},
 		{[]string{"-"}, exitDone, []string{"publish   stdin, which is not read now"}},

@@ -76,6 +76,7 @@ func TestReadme(t *testing.T) {
 
 		{command: "umask 077"},
 		{command: "./tickfeed user add desk --users users.yml --allow 'ES*,NQ*' --depth l1 > desk.token", shows: `user desk is added to users.yml`},
+		{command: "export TICKFEED_HTTP_TOKEN=$(head -c 32 /dev/urandom | base64)"},
 		{command: "./tickfeed publish --journal j3 --users users.yml --http localhost &", shows: `\[1\] \d+`},
 		{command: "./tickfeed subscribe --token-file desk.token --count 5", shows: `symbols ES\*, NQ\* from(?s:.*)user desk may not see more than(?s:.*)account: 5 ticks`},
 		{command: "./tickfeed health", shows: `journal: ok\nhead: ok\nok`},

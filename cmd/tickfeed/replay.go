@@ -205,6 +205,7 @@ func (p *program) replay(cmd *cobra.Command, o *replayOptions, paths []string) e
 		return err
 	}
 	p.warnOfSecrets(o.tls.key, o.tokenFile, o.http.tokenFile)
+	o.http.admits = credentials != "" || o.tls.clientCA != ""
 	ctx := cmd.Context()
 	recordings, err := p.openRecordings(ctx, paths, &o.importOptions)
 	if err != nil {

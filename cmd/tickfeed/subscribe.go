@@ -162,6 +162,8 @@ func (o *subscribeOptions) connectionFlags(cmd *cobra.Command) {
 	})
 	group(cmd, groupTLS, o.tls.define)
 	o.http.define(cmd, "")
+	o.http.tls = &serveTLS{prefix: "http-"}
+	group(cmd, "HTTP", o.http.tls.define)
 }
 
 // The default of --max-backoff, which is also the subscriber's, and its minimum.
@@ -303,7 +305,7 @@ func (p *program) subscribe(ctx context.Context, o *subscribeOptions, addrs []st
 	if cfg.TLS, err = o.tls.config(p.notef); err != nil {
 		return err
 	}
-	p.warnOfSecrets(o.tokenFile, o.tls.key, o.http.tokenFile)
+	p.warnOfSecrets(o.tokenFile, o.tls.key, o.http.tokenFile, o.http.tls.key)
 	if err := o.checkStats(); err != nil {
 		return err
 	}

@@ -21,15 +21,17 @@ const groupTLS = "TLS"
 
 // serveTLS are the TLS flags of the commands that listen.
 type serveTLS struct {
+	prefix              string // of the flags, such as http-
 	cert, key, clientCA string
 
 	files *certs.Files // as config read them; nil for none
 }
 
 func (o *serveTLS) define(f *pflag.FlagSet) {
-	f.StringVar(&o.cert, "tls-cert", "", "speak TLS 1.3 only, with the certificate in `FILE` (PEM, followed by those of its authorities); read again at each connection, so that a renewed one is used at once")
-	f.StringVar(&o.key, "tls-key", "", "the private key of --tls-cert, in `FILE`")
-	f.StringVar(&o.clientCA, "tls-client-ca", "", "admit only clients with a certificate of an authority in `FILE`")
+	name := func(flag string) string { return o.prefix + flag }
+	f.StringVar(&o.cert, name("tls-cert"), "", "speak TLS 1.3 only, with the certificate in `FILE` (PEM, followed by those of its authorities); read again at each connection, so that a renewed one is used at once")
+	f.StringVar(&o.key, name("tls-key"), "", "the private key of --"+name("tls-cert")+", in `FILE`")
+	f.StringVar(&o.clientCA, name("tls-client-ca"), "", "admit only clients with a certificate of an authority in `FILE`")
 }
 
 // config returns the configuration for listeners that speak one of protocols, or nil if the flags were not given. Changes of the
@@ -39,7 +41,7 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 	case o.cert == "" && o.key == "" && o.clientCA == "":
 		return nil, nil
 	case o.cert == "" || o.key == "":
-		return nil, usage("--tls-cert and --tls-key belong together, and --tls-client-ca needs both")
+		return nil, usage("--%stls-cert and --%[1]stls-key belong together, and --%[1]stls-client-ca needs both", o.prefix)
 	}
 	files, err := certs.Server{Cert: o.cert, Key: o.key, ClientCA: o.clientCA, Protocols: protocols, Changed: func(err error) {
 		if err != nil {

@@ -137,7 +137,7 @@ func (w *watching) ask(ctx context.Context, order int) (*topSample, error) {
 		if answer.Command != "publish" && answer.Command != "replay" {
 			return nil, usage("%s is a tickfeed %s, and top shows a publish or a replay; name its --http", w.client.Addr, answer.Command)
 		}
-		if err := answer.Err(); err != nil {
+		if err := answerError(answer); err != nil {
 			return nil, fmt.Errorf("%s: %w", w.client.Addr, err)
 		}
 		if err := json.Unmarshal(answer.Body, into); err != nil {

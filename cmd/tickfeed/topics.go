@@ -174,13 +174,20 @@ are refused: for another host name than localhost, or from another site.
 
 With --http-token-file FILE, or TICKFEED_HTTP_TOKEN, each POST and /debug/pprof/
 need the token in FILE, in the header "Authorization: Bearer TOKEN"; "tickfeed
-control" and "top" take the same flag and variable. The other paths need none.
+control" and "top" take the same flag and variable.
 
-An address that other machines can reach, such as :8427, needs that token. It is
-served under the host name and the addresses of this machine; --http-host adds
-names. publish, replay and lab serve HTTPS there if they have --tls-cert, and with
---tls-client-ca only to clients with a certificate; localhost and unix:PATH stay
-plain HTTP. Without TLS the token crosses the network in the clear.
+An address that other machines can reach, such as :8427, needs that token, and
+there every path needs it but /livez, /readyz, and /metrics without details, which
+name no client, user or instrument. The same holds for a port of this machine if
+the command asks its own clients for credentials (--users, --token-file,
+--tls-client-ca); without a token the rest is then refused. unix:PATH is for the
+accounts that may write to the file PATH, and needs a token only if there is one.
+
+Other machines reach the host name and the addresses of this machine; --http-host
+adds names. publish, replay and lab serve them HTTPS if they have --tls-cert, and
+with --tls-client-ca only to clients with a certificate; localhost and unix:PATH
+stay plain HTTP. subscribe and record serve HTTPS with --http-tls-cert. Without
+TLS the token crosses the network in the clear.
 
   $ tickfeed publish --tls-cert feed.pem --tls-key feed.key \
       --http :8427 --http-token-file token

@@ -59,6 +59,9 @@ func (a admission) authorize() func(publisher.Login) (*publisher.Permission, err
 	return a.users.Authorize
 }
 
+// admits reports whether clients need credentials.
+func (a admission) admits() bool { return a.token != "" || a.users != nil }
+
 // String describes a for people.
 func (a admission) String() string {
 	switch {
