@@ -495,7 +495,7 @@ func TestCloseOnADiskThatHangs(t *testing.T) {
 				at := time.Now()
 				err := w.pub.Close(ctx)
 				assert.LessOrEqual(t, time.Since(at), 4*time.Second)
-				assert.ErrorContains(t, err, fmt.Sprintf("the last 10 ticks, from number %d on, were neither written to the journal nor sent", head))
+				assert.ErrorContains(t, err, fmt.Sprintf("10 ticks, from number %d on, reached neither the journal nor the subscribers", head))
 				assert.ErrorContains(t, err, "journal j was not closed: the disk does not answer")
 				w.pub = nil
 				hangs.Store(false)

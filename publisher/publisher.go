@@ -11,6 +11,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher/journal"
 )
 
@@ -170,7 +171,7 @@ type PublishError struct {
 }
 
 func (e *PublishError) Error() string {
-	return fmt.Sprintf("publish, after %d ticks of the call: %v", e.Published, e.Err)
+	return fmt.Sprintf("publish, after %s of the call: %v", nouns.Count(e.Published, "tick"), e.Err)
 }
 
 func (e *PublishError) Unwrap() error { return e.Err }
@@ -232,8 +233,8 @@ func (p *Publisher) Close(ctx context.Context) error {
 			if d := p.flusher.disk.Load(); d != nil {
 				why = ": " + *d
 			}
-			err = fmt.Errorf("publisher: the last %d ticks, from number %d on, were neither written to the journal nor sent%s: %w",
-				p.seq.appended()-next, next, why, err)
+			err = fmt.Errorf("publisher: %s, from number %d on, reached neither the journal nor the subscribers%s: %w",
+				nouns.Count(p.seq.appended()-next, "tick"), next, why, err)
 		}
 	}
 	select {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/feed/nouns"
 )
 
 // A roster holds the connections that have logged in, and remembers those that have ended. Its methods are safe for
@@ -86,9 +87,9 @@ func (r *roster) roomForLocked(c *conn) *codec.Refusal {
 	user := c.line.permit
 	switch {
 	case len(r.conns) >= r.most:
-		busy.Text = fmt.Sprintf("%d subscribers are connected, which is the limit", len(r.conns))
+		busy.Text = nouns.Are(len(r.conns), "subscriber", "connected, which is the limit")
 	case user != nil && user.Connections > 0 && r.users[user.User] >= user.Connections:
-		busy.Text = fmt.Sprintf("user %s has %d connections, which is the limit", user.User, r.users[user.User])
+		busy.Text = fmt.Sprintf("user %s has %s, which is the limit", user.User, nouns.Count(r.users[user.User], "connection"))
 	default:
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/nouns"
 )
 
 // Errors that a *RefusedError matches with errors.Is.
@@ -65,11 +66,7 @@ type GiveUpError struct {
 }
 
 func (e *GiveUpError) Error() string {
-	attempts := "1 attempt"
-	if e.Attempts != 1 {
-		attempts = fmt.Sprintf("%d attempts", e.Attempts)
-	}
-	return fmt.Sprintf("gave up after %s: %v", attempts, e.Last)
+	return fmt.Sprintf("gave up after %s: %v", nouns.Count(e.Attempts, "attempt"), e.Last)
 }
 
 func (e *GiveUpError) Unwrap() error { return e.Last }

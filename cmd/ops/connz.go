@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"tickfeed/feed/nouns"
 )
 
 // A Conn is a connection of a command. Fields that a command does not know are empty.
@@ -123,7 +125,7 @@ func list(conns []Conn, by string, order func(a, b *Conn) int, limit int) *connL
 // String is the list as a table.
 func (l *connList) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of %d connections, by %s\n", len(l.Conns), l.Total, l.Sort)
+	fmt.Fprintf(&b, "%s of %s, by %s\n", nouns.Thousands(len(l.Conns)), nouns.Count(l.Total, "connection"), l.Sort)
 	if len(l.Conns) == 0 {
 		return b.String()
 	}

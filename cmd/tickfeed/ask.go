@@ -58,7 +58,7 @@ func askError(ctx context.Context, addr string, err error) error {
 	case errors.Is(err, ops.ErrHTTPS):
 		return &exitError{exitRefused, fmt.Errorf("%s: %w: write https://%[1]s", addr, err)}
 	case errors.Is(err, ops.ErrForeign):
-		return fmt.Errorf("%s: %w; name the address of --http of a command with --addr", addr, err)
+		return fmt.Errorf("%s: %w; name the address at which a command serves HTTP, the value of its --http", addr, err)
 	case errors.As(err, &secure):
 		return &exitError{exitRefused, fmt.Errorf("%s: %w", addr, secure)}
 	case strings.Contains(err.Error(), "HTTP response to HTTPS client"): // so says package net/http

@@ -136,6 +136,9 @@ func TestWrongHTTPFlags(t *testing.T) {
 		{[]string{"control", "status", "--http-token-file", "none"}, "--http-token-file: open none: no such file"},
 		{[]string{"control", "status", "--addr", "https://"}, "--addr"},
 		{[]string{"health", "https://localhost:1/x"}, "is not a number"},
+		{[]string{"health", "--addr", "localhost:1"}, "unknown flag: --addr; write the address without a flag: tickfeed health [ADDR]"},
+		{[]string{"top", "--addr", "localhost:1"}, "write the address without a flag: tickfeed top [ADDR]"},
+		{[]string{"lab", "localhost:8425", "--http", "unix:h"}, "localhost:8425 is no file with a SCRIPT; if it is the address of the publisher, use --upstream localhost:8425"},
 	} {
 		cmd := startCommand(t, dir, c.args...)
 		assert.Equal(t, exitUsage, cmd.exit(t), "%v", c.args)

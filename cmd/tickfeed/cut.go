@@ -344,7 +344,7 @@ func join(ctx context.Context, out recording.File, lineage feed.Lineage, readers
 		}
 	}
 	if more := len(st.Holes) + st.More - shownDamage; more > 0 {
-		m.note("             and %d more ranges", more)
+		m.note("             and %s more", plural(more, "range"))
 	}
 	if st.Damages > 0 {
 		m.note("damage       in %s of the recordings", plural(st.Damages, "place"))

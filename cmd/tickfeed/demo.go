@@ -469,7 +469,7 @@ func (d *demo) change(x *party, c *subscriber.Change) {
 	}{{c.Withheld, withheld}, {c.Lost, lost}, {c.Disowned, disowned}} {
 		for _, n := range told.numbers {
 			d.books.told(x.who, x.name, n.Session, n.Range, told.outcome)
-			d.say(outcomeColours[told.outcome], "  %s: %s ticks %s", x.name, formatThousands(n.Range.Len()), outcomeNames[told.outcome])
+			d.say(outcomeColours[told.outcome], "  %s: %s %s", x.name, countOf(n.Range.Len(), "tick"), outcomeNames[told.outcome])
 		}
 	}
 	if r := c.Report; r != nil {
@@ -737,7 +737,7 @@ func (d *demo) result() demoResult {
 		}
 		x.mu.Unlock()
 		if pr.Duplicated > 0 {
-			d.books.problem("%s: %d ticks came twice or out of order", x.name, pr.Duplicated)
+			d.books.problem("%s: %s came twice or out of order", x.name, countOf(pr.Duplicated, "tick"))
 		}
 		r.Parties = append(r.Parties, pr)
 	}
@@ -759,7 +759,7 @@ var lostRow = regexp.MustCompile(`(?m)^ +(lost|disowned|duplicated) .*[1-9].*$`)
 // show prints the table, and with --json also the JSON object.
 func (d *demo) show(stdout io.Writer, r demoResult) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s ticks published in %s\n\n", formatThousands(r.Published), plural(r.Sessions, "session"))
+	fmt.Fprintf(&b, "\n%s published in %s\n\n", countOf(r.Published, "tick"), plural(r.Sessions, "session"))
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', tabwriter.AlignRight)
 	row := func(name string, of func(x partyResult) string) {
 		fmt.Fprintf(w, "%s\t", name)

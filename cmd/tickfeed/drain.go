@@ -30,7 +30,7 @@ func (a drainAnswer) String() string {
 	if a.Subscribers == 0 {
 		return "draining: there are no subscribers, and the process ends now"
 	}
-	return fmt.Sprintf("draining: %s leave over %v, and the process then ends", plural(a.Subscribers, "subscriber"), a.Over)
+	return fmt.Sprintf("draining %s over %v; the process then ends", plural(a.Subscribers, "subscriber"), a.Over)
 }
 
 // drainRoute returns POST /drain. It does not wait for the end of the drain.

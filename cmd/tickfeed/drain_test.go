@@ -46,7 +46,7 @@ func TestDrainAndRestart(t *testing.T) {
 	assert.Equal(t, exitDone, c.exit(t), "%s", c.err.String())
 	assert.Contains(t, c.err.String(), "stopped")
 	assert.Equal(t, exitDone, drain.exit(t))
-	assert.Equal(t, "draining: 2 subscribers leave over 800ms, and the process then ends\n", drain.out.String())
+	assert.Equal(t, "draining 2 subscribers over 800ms; the process then ends\n", drain.out.String())
 
 	c = publish()
 	c.says(t, "(?s)joined.*joined")

@@ -199,7 +199,7 @@ func (p *program) export(ctx context.Context, o *exportOptions, paths []string) 
 	err = e.write(out, gz)
 	switch {
 	case errors.Is(err, errInterrupted):
-		p.notef("interrupted after %s ticks; %s was not written", formatThousands(e.sum.Ticks), o.output)
+		p.notef("interrupted after %s; %s was not written", countOf(e.sum.Ticks, "tick"), o.output)
 		return err
 	case err != nil:
 		return err

@@ -353,10 +353,13 @@ func flagError(cmd *cobra.Command, err error) error {
 			meant = f.Name
 		}
 	})
-	if meant == "" {
-		return err
+	switch use, _, _ := strings.Cut(cmd.UseLine(), " [flags]"); {
+	case meant != "":
+		return fmt.Errorf("%w (--%s?)", err, meant)
+	case slices.Contains([]string{"addr", "address", "host", "http", "upstream"}, name) && strings.Contains(use, "ADDR"):
+		return fmt.Errorf("%w; write the address without a flag: %s", err, use)
 	}
-	return fmt.Errorf("%w (--%s?)", err, meant)
+	return err
 }
 
 // flagValues describes the values of the flag types whose own errors are written for programmers.

@@ -112,7 +112,7 @@ func surveyText(out *lines, f *openRecording, s *recording.Survey) {
 func sessionRows(row func(string, string, ...any), s *recording.Survey) {
 	for i, l := range s.Lines {
 		if i == linesShown && len(s.Lines)+s.MoreLines > linesShown+1 {
-			row("", "and %d more sessions", len(s.Lines)+s.MoreLines-linesShown)
+			row("", "and %s more", plural(len(s.Lines)+s.MoreLines-linesShown, "session"))
 			break
 		}
 		h := l.Header
@@ -255,7 +255,7 @@ func damageRows(row func(string, string, ...any), s *recording.Survey) {
 	}
 	for i, d := range s.Damages {
 		if i == shownDamage && len(s.Damages)+s.MoreDamages > shownDamage+1 {
-			row("", "and %d more places", len(s.Damages)+s.MoreDamages-shownDamage)
+			row("", "and %s more", plural(len(s.Damages)+s.MoreDamages-shownDamage, "place"))
 			break
 		}
 		name := "damage"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"slices"
@@ -190,7 +191,10 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 		} else {
 			text, err = readSmall(ctx, args[0], lab.MaxScript)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && looksLikeAddress(args[0]):
+			return nil, usage("%s is no file with a SCRIPT; if it is the address of the publisher, use --upstream %[1]s", args[0])
+		case err != nil:
 			return nil, usage("script: %w", err)
 		}
 		all, err := script.Parse(args[0], text, labLanguages...)
@@ -217,6 +221,12 @@ func (p *program) labScript(ctx context.Context, o *labOptions, args []string) (
 		}
 	}
 	return s, nil
+}
+
+// looksLikeAddress reports whether name, which is no file, is HOST:PORT, a host that is known by heart, or unix:PATH.
+func looksLikeAddress(name string) bool {
+	host, port, err := net.SplitHostPort(name)
+	return err == nil && host != "" && port != "" || name == "localhost" || net.ParseIP(name) != nil || strings.HasPrefix(name, unixPrefix)
 }
 
 func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err error) {

@@ -260,7 +260,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if errors.Is(err, errHangs) { // the source has not returned its count
 		ticks = head - pub.Lineage().Current().First
 	}
-	s.say("stopped", fmt.Sprintf("stopped: %s ticks published, next seq %d", formatThousands(ticks), head), "ticks", ticks, "head", head)
+	s.say("stopped", fmt.Sprintf("stopped: %s published, next seq %d", countOf(ticks, "tick"), head), "ticks", ticks, "head", head)
 	if err == nil && ctx.Err() != nil && !o.stdinOrders {
 		return p.stopped()
 	}
@@ -297,7 +297,7 @@ func (o *publishOptions) checkJournal(paths []string) error {
 
 // errHoldsTicks reports that journal dir, whose next number is next, is not empty.
 func errHoldsTicks(dir string, next uint64) error {
-	return usage("journal %s holds %s ticks already; add --append to publish the files after them, or name another directory", dir, formatThousands(next-1))
+	return usage("journal %s holds %s already; add --append to publish the files after them, or name another directory", dir, countOf(next-1, "tick"))
 }
 
 // journalError adds to err what to do about it.

@@ -123,13 +123,13 @@ func (o *publishOptions) describeJournal(paths []string) (string, error) {
 	if found == nil || len(found.Lineage) == 0 {
 		return o.journal + " is empty, and a first session would begin in it", nil
 	}
-	text := fmt.Sprintf("%s holds %s ticks of %s, the last of them %s (%v, %s); the next would continue at seq %d", o.journal, formatThousands(found.Next-1),
+	text := fmt.Sprintf("%s holds %s of %s, the last of them %s (%v, %s); the next would continue at seq %d", o.journal, countOf(found.Next-1, "tick"),
 		plural(len(found.Lineage), "session"), found.Lineage.Current().ID, found.Mode, found.Source, found.Next)
 	switch {
 	case found.InUse:
 		text += ", once the publisher that writes to it now has ended"
 	case found.Torn > 0:
-		text += fmt.Sprintf(", after its torn end of %d bytes is cut and kept beside it", found.Torn)
+		text += fmt.Sprintf(", after its torn end of %s is cut and kept beside it", countOf(uint64(found.Torn), "byte"))
 	}
 	if n := len(found.Damage); n > 0 && !found.InUse {
 		text += fmt.Sprintf("; it is damaged in %s, and what is missing is reported to subscribers: %v", plural(n, "place"), found.Damage[0])

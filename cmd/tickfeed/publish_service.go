@@ -193,11 +193,11 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		return err
 	}
 	s.warnOfInput()
-	what := "end of the source: %s ticks published; serving late joiners until Ctrl-C"
+	what := "end of the source: %s published; serving late joiners until Ctrl-C"
 	if s.o.exitAtEnd {
-		what = "end of the source: %s ticks published; exiting once all subscribers have them"
+		what = "end of the source: %s published; exiting once all subscribers have them"
 	}
-	s.say("end of the source", fmt.Sprintf(what, formatThousands(ticks)), append(s.inputStats(), "ticks", ticks)...)
+	s.say("end of the source", fmt.Sprintf(what, countOf(ticks, "tick")), append(s.inputStats(), "ticks", ticks)...)
 	if !s.o.exitAtEnd {
 		<-ctx.Done()
 		return context.Cause(ctx)
@@ -344,8 +344,8 @@ func (s *service) sayStart() {
 	head := s.pub.Stats().Head
 	rec := s.pub.Recovered()
 	if rec != nil && len(rec.Lineage) > 0 {
-		s.say("recovered", fmt.Sprintf("journal %s: %s ticks of %s; continuing at seq %d",
-			s.o.journal, formatThousands(rec.Next-1), plural(len(rec.Lineage), "session"), rec.Next),
+		s.say("recovered", fmt.Sprintf("journal %s: %s of %s; continuing at seq %d",
+			s.o.journal, countOf(rec.Next-1, "tick"), plural(len(rec.Lineage), "session"), rec.Next),
 			"journal", s.o.journal, "next", rec.Next, "sessions", len(rec.Lineage), "torn_bytes", rec.Torn)
 	}
 	if rec != nil {

@@ -284,7 +284,7 @@ func (s *replaying) result(ctx context.Context, err error) error {
 	}
 	st := s.player.Status()
 	if st.Sessions > 0 {
-		s.say("stopped", fmt.Sprintf("stopped at %s: %s ticks played, next seq %d%s", s.clock(st.Recorded), formatThousands(st.Ticks), st.Seq, s.pacing(st)),
+		s.say("stopped", fmt.Sprintf("stopped at %s: %s played, next seq %d%s", s.clock(st.Recorded), countOf(st.Ticks, "tick"), st.Seq, s.pacing(st)),
 			"recorded_time", st.Recorded, "ticks", st.Ticks, "seq", st.Seq, "late_p50_ns", int64(st.LateP50), "late_p99_ns", int64(st.LateP99))
 	}
 	var bad *replay.DataError

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
+
+	"tickfeed/feed/nouns"
 )
 
 // rate is a flag: a number per second, with k, M or G; max is +Inf.
@@ -232,42 +234,16 @@ func formatDuration(d time.Duration) string {
 }
 
 // formatThousands formats n with commas: 1,234,567.
-func formatThousands(n uint64) string {
-	digits := strconv.FormatUint(n, 10)
-	var b strings.Builder
-	for i, c := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
+func formatThousands(n uint64) string { return nouns.Thousands(n) }
 
-// countOf formats n and the noun, which is given in the singular: 1 status, 12,000 statuses, 2 recoveries.
-func countOf(n uint64, noun string) string {
-	text := formatThousands(n) + " " + noun
-	switch stem, ends := strings.CutSuffix(text, "ry"); {
-	case n == 1:
-		return text
-	case ends:
-		return stem + "ries"
-	case strings.HasSuffix(noun, "s"):
-		return text + "es"
-	}
-	return text + "s"
-}
+// countOf formats n and the noun, which is given in the singular, as package counts does.
+func countOf(n uint64, noun string) string { return nouns.Count(n, noun) }
 
 // plural is countOf for an int.
-func plural(n int, noun string) string { return countOf(uint64(n), noun) }
+func plural(n int, noun string) string { return nouns.Count(n, noun) }
 
 // countAre formats a statement about n things: 1 number is gone, 2 numbers are gone.
-func countAre(n uint64, noun, what string) string {
-	if n == 1 {
-		return countOf(n, noun) + " is " + what
-	}
-	return countOf(n, noun) + " are " + what
-}
+func countAre(n uint64, noun, what string) string { return nouns.Are(n, noun, what) }
 
 // columns is the terminal width that all output fits.
 const columns = 80

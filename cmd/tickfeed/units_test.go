@@ -67,8 +67,6 @@ func TestForPeople(t *testing.T) {
 		assert.Equal(t, want, formatCount(v))
 	}
 	assert.Equal(t, "4.1 KB", formatBytes(4096))
-	assert.Equal(t, "1,234,567", formatThousands(1234567))
-	assert.Equal(t, "999", formatThousands(999))
 	for d, want := range map[time.Duration]string{
 		1234 * time.Microsecond: "1.2ms", 12345 * time.Millisecond: "12.3s", 250 * time.Second: "4m10s", 900: "1µs",
 	} {
@@ -99,12 +97,9 @@ func TestLaterDay(t *testing.T) {
 	assert.Equal(t, friday.AddDate(0, 0, 4), laterDay(friday, friday.AddDate(0, 0, 3).Add(-time.Second).UnixNano()))
 }
 
-// What is counted for people has thousands separators and the number of its noun.
-func TestCountOf(t *testing.T) {
+// The account has thousands separators, and each noun its number.
+func TestAccountText(t *testing.T) {
 	for want, got := range map[string]string{
-		"1 recovery": countOf(1, "recovery"), "2 recoveries": countOf(2, "recovery"), "0 ticks": countOf(0, "tick"), "12,345 ticks": countOf(12_345, "tick"),
-		"3 statuses": countOf(3, "status"), "10,000 connections": plural(10_000, "connection"), "1 number is gone": countAre(1, "number", "gone"),
-		"1,000 numbers are gone": countAre(1000, "number", "gone"),
 		"account: 1 tick, 1 recovery, 0 withheld, 1,000 lost (999 expired), 0 disowned, 0 duplicated; next seq 1002": accountText(1, 1, 0,
 			feed.Totals{Lost: 1000, Expired: 999}, 0, "next seq 1002"),
 		"account: 12,345,678 ticks, 0 recoveries, 1,234 withheld, 0 lost, 2,345 disowned, 3,456 duplicated; 2 connections": accountText(12_345_678, 0, 0,
