@@ -41,13 +41,13 @@ type conn struct {
 	endTold  bool
 	reason   error // why the connection ends
 
-	parked     bool        // protected by server.parking: waits in server.parked
+	parked     bool        // protected by parking.mu: waits in parking.parked
 	filtered   atomic.Bool // the line has a filter
 	writerDone atomic.Bool // the writer has ended, or is about to end
 	writers    sync.WaitGroup
 }
 
-// A visit is the time of a connection in a publisher. It ends with the door, or before it.
+// A visit is how long a connection may stay: until the door closes, or until stop is called.
 type visit struct {
 	*door
 	stopped atomic.Pointer[error] // why it ends before the door does; nil if it does not

@@ -16,7 +16,7 @@ import (
 
 // A filter passes the right ticks whether a line is filtered alone or with others at the same position: all the ticks
 // wanted, in packets that follow each other, merged from at most mergeTime.
-func TestFilter(t *testing.T) {
+func TestFilteringAloneAndTogether(t *testing.T) {
 	together, shared, spilled := 0, 0, 0
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

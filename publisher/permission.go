@@ -297,7 +297,7 @@ func patterns[F ~[]string](f F) string {
 	return strings.Join(f, ", ")
 }
 
-// oldest returns the publish time of the oldest tick that a user may see who logs in now. It returns false if there is no limit.
+// oldest returns the publish time of the oldest tick that a user who logs in now may see. It returns false if there is no limit.
 func (p *Permission) oldest(now int64) (time int64, limited bool) {
 	switch {
 	case p == nil || p.History == 0:

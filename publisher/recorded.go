@@ -111,7 +111,7 @@ func (s *sequencer) relayLocked(ctx context.Context, packet []byte) (ticks int, 
 	if !ok {
 		return 0, nil
 	}
-	_, _ = s.state.ApplyKnown(all) // it refuses only ticks whose definition was lost: decoding has checked the rest
+	_, _ = s.state.ApplyKnown(all) // no error: decodeLocked has left only ticks that are refused if their definition was lost
 	for i := range all {
 		s.event = max(s.event, all[i].EventTime)
 	}

@@ -70,6 +70,9 @@ type door struct {
 // Serve owns ln and every goroutine it starts: once it returns, ln and its connections are closed. When ctx ends,
 // each client is sent the remaining data, for a bounded time, and a goodbye that asks it to reconnect, at once if the
 // cause of ctx is ErrMoved. The error is never nil; after cancellation it is the cause of ctx.
+//
+// The connections of ln may be of any kind. Those of package net, and each TryWriter, have the shortest way from Publish
+// to the client.
 func (p *Publisher) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	d := &door{ctx: ctx}

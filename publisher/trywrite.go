@@ -5,6 +5,20 @@ import (
 	"syscall"
 )
 
+// A TryWriter is a connection that can write without waiting. Serve uses that to send ticks to a client that has everything
+// before them: directly from the goroutine that publishes, or from one goroutine for many such clients. A connection of
+// package net does not need to be one, because its socket can be used; any other connection that is not, such as a
+// WebSocket, is served by a goroutine of its own, which takes longer to wake. A connection that wraps another one and must
+// see what is written must not let the SyscallConn of that one through, but may be a TryWriter.
+type TryWriter interface {
+	net.Conn
+
+	// TryWrite writes as much of p as can be written without waiting, and returns how much that is, which may be 0. What it
+	// has taken is sent without another call. An error ends the connection. TryWrite is never called while Write or
+	// another TryWrite runs, nor with a write deadline.
+	TryWrite(p []byte) (n int, err error)
+}
+
 // A rawSocket is the socket below a connection.
 type rawSocket = syscall.RawConn
 
@@ -27,7 +41,7 @@ func tryWriter(nc net.Conn, raw rawSocket) func([]byte) (int, error) {
 			return nil
 		}
 		return t.TryWrite
-	case interface{ TryWrite([]byte) (int, error) }:
+	case TryWriter:
 		return t.TryWrite
 	}
 	if raw == nil {

@@ -140,9 +140,9 @@ func (r *Result) Lacks(i int, a Absence) (n uint64) {
 	return n
 }
 
-// Differs reports whether the parties do not hold the same ticks: a tick of one is not with the other one and that one asked
-// for it and does not say that it is disowned, or has other contents, or one party contradicts itself. Parties without a
-// session in common differ, too.
+// Differs reports whether the parties hold different ticks: one party lacks a tick that the other one holds, although it has
+// asked for the tick and does not report it as disowned; or a tick has other contents; or a party contradicts itself. Parties
+// without a common session differ as well.
 func (r *Result) Differs() bool {
 	if !r.Related() {
 		return true

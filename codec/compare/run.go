@@ -162,7 +162,8 @@ func (r *run) explains(first uint64) bool {
 		lost+withheld > r.disowned || r.ticks < r.sent.Delivered || r.ticks-r.sent.Delivered > r.disowned {
 		return false
 	}
-	// What was delivered and what was not asked for, and is not disowned, is the ticks, the holes, and the numbers below from.
+	// The numbers that were delivered or not asked for, less those that were disowned, must equal the ticks, the holes and
+	// the numbers below from.
 	inside := r.ticks + r.holes + lost + withheld
 	sent := r.sent.Delivered + r.sent.NotAsked + r.disowned
 	least, most := uint64(0), uint64(0)

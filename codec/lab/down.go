@@ -223,7 +223,7 @@ func (k *link) reached(at uint64) error {
 	return nil
 }
 
-// keep has the next message that they suit apply the rules hits.
+// keep lets the rules hits act on the next message that they can act on.
 func (k *link) keep(hits []int) {
 	k.mu.Lock()
 	k.pending = append(k.pending, hits...)

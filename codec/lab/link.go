@@ -56,16 +56,16 @@ type link struct {
 	role      role
 	lineage   feed.Lineage // of the publisher
 	expire    int          // rule by which the next numbers are gone after this login; -1 for none
-	from      uint64       // then the number from which on they are gone, and skip the number after them
-	skip      uint64
-	stale     bool   // a stale snapshot was sent instead of this one
-	kept      []byte // packets to send after the next one
-	beatsDrop time.Time
-	beatsRule int    // because of which heartbeats are dropped; -1 once that was counted
-	rate      uint64 // bytes per second; 0 for no bound
-	cutting   bool   // the snapshot is cut after its first part
-	endless   bool   // the snapshot's end is dropped
-	ended     bool   // an end message was made up
+	from      uint64       // first number that is gone then
+	skip      uint64       // number after the last one that is gone then
+	stale     bool         // a stale snapshot was sent instead of this one
+	kept      []byte       // packets to send after the next one
+	beatsDrop time.Time    // until when heartbeats are dropped
+	beatsRule int          // rule by which heartbeats are dropped; -1 once that was counted
+	rate      uint64       // bytes per second; 0 for no bound
+	cutting   bool         // the snapshot is cut after its first part
+	endless   bool         // the snapshot's end is dropped
+	ended     bool         // an end message was made up
 }
 
 // errEnded ends a link on purpose. errGone ends it because the client has.

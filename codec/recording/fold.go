@@ -120,7 +120,7 @@ func (f *fold) packet(h *codec.Packet, raw []byte, until Place) {
 	}
 	for {
 		n, err := body.Decode(f.batch)
-		f.state.ApplyKnown(fresh.Of(f.batch[:n]))
+		_, _ = f.state.ApplyKnown(fresh.Of(f.batch[:n])) // an error is a name that the recorded publisher gave to two instruments
 		if err != nil || n == 0 || f.batch[n-1].Seq >= fresh.To {
 			break
 		}

@@ -250,7 +250,7 @@ func (m *merger) append(f *merged, from, to int) error {
 // appendAt writes ticks of f. They are published at their event times if they were so in f, otherwise at the
 // given time.
 func (m *merger) appendAt(f *merged, at int64, ticks []feed.Tick) error {
-	m.state.ApplyKnown(ticks)
+	_, _ = m.state.ApplyKnown(ticks) // no error: the merger has given each name one instrument
 	if f.byEvent && !f.stating {
 		return m.b.Append(ticks)
 	}

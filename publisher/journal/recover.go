@@ -266,7 +266,7 @@ func (j *Journal) chain(all []*segment) ([]*segment, feed.Lineage) {
 		case !ok:
 			j.report(Damage{File: s.name, Size: s.size, Problem: "foreign: its session is not of the lineage"})
 		case s.first >= end || s.first >= all[last].first:
-			// What it held is nobody's.
+			// No session of the lineage has its numbers.
 		default:
 			chain = append(chain, s)
 			remember(s.lineage)

@@ -69,7 +69,7 @@ func (p *Player) locate(ctx context.Context, t Target) (first uint64, state *fee
 			return first, state, nil
 		}
 		i := sort.Search(len(u.ticks), func(i int) bool { return t.reached(u.ticks[i].Seq, u.dues[i]) })
-		state.ApplyKnown(u.ticks[:i])
+		_, _ = state.ApplyKnown(u.ticks[:i]) // an error is a name that the recorded publisher gave to two instruments
 		if i > 0 {
 			p.due = u.dues[i-1]
 		}
