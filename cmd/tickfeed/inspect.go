@@ -64,7 +64,10 @@ that the recorder's own slow-consumer policy withheld, are not faults; their cou
 With --facts, the statistics that real markets share (Cont 2001; Lillo and Farmer 2004; LOB-Bench 2025) are
 measured of the busiest instruments, at most 64, or of those that --symbols names. Each stands beside the
 range in which those of real days lie; a row without enough data is left out. Several recordings also get
-the distance of each to the one before it: row 19.
+the distance of each to the one before it: row 19. Above them stands the load of the whole feed, all
+instruments together: its rate, its busiest second and tenth of a second, and the variance of the counts
+in these over their mean, 1 for ticks that come independently. Rows 13 ask for a day that is busy at its
+opening and close: a simulated one is with --day-shape u.
 
 ` + placesHelp + ` A place after the end is refused.
 

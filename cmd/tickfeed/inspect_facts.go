@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
@@ -135,38 +136,46 @@ func factsText(out *lines, m *measuredFile) {
 	if len(all) == 0 {
 		return
 	}
+	wholeText(out, &m.report.Whole)
 	width := cmp.Or(out.screen.width, factsWidth)
 	shown := max(1, min(len(all), (width-factsNames)/factsValues-1))
-	head := fmt.Sprintf("%-3s %-39s%12s ", "", "statistic", "range")
+	row := func(id, name, within string) string {
+		return fmt.Sprintf("%-3s %s%*s ", id, name, factsNames-5-utf8.RuneCountInString(name), within)
+	}
+	head := row("", "statistic", "range")
 	for _, in := range all[:shown] {
 		head += fmt.Sprintf("%*.*s", factsValues, factsValues-1, oneLine(in.Definition.Symbol))
 	}
 	out.paintf(dim, "", "%s%*s\n", head, factsValues, "median")
-	outside, judged := 0, 0
+	outside, judged, flat := 0, 0, false
 	for i := range facts.Rows {
-		row := &facts.Rows[i]
-		median, n := m.report.Median(row.ID)
+		r := &facts.Rows[i]
+		median, n := m.report.Median(r.ID)
 		if n == 0 {
 			continue
 		}
-		text := fmt.Sprintf("%-3s %-39s%12s ", row.ID, row.Name, row.Range)
+		text := row(r.ID, r.Name, r.Range.String())
 		for k := range all[:shown] {
-			v, ok := all[k].Values[row.ID]
-			text += factCell(row, v, ok)
+			v, ok := all[k].Values[r.ID]
+			text += factCell(r, v, ok)
 		}
 		judged++
 		c := plain
-		if !row.Range.Holds(median) {
+		if !r.Range.Holds(median) {
 			c = yellow
 			outside++
+			flat = flat || strings.HasPrefix(r.ID, "13") && median < r.Range.Low
 		}
-		out.paintf(c, "", "%s%s\n", text, factCell(row, median, true))
+		out.paintf(c, "", "%s%s\n", text, factCell(r, median, true))
 	}
 	if judged == 0 {
 		out.printf("No statistic has enough ticks.\n")
 		return
 	}
 	out.printf("%d of %d medians lie in the range of real markets; * marks a value outside of it.\n", judged-outside, judged)
+	if flat {
+		out.printf("Rows 13 look for the shape of a trading day; a simulated market has it with --day-shape u.\n")
+	}
 	for k := range all[:min(len(all), factsCharts)] {
 		in := &all[k]
 		out.printf("\n%s: %s, %.3g a second\n", oneLine(in.Definition.Name()), countOf(in.Events, "event"), in.Rate)
@@ -176,6 +185,19 @@ func factsText(out *lines, m *measuredFile) {
 			}
 		}
 	}
+}
+
+// wholeText prints the load of the whole feed.
+func wholeText(out *lines, w *facts.Whole) {
+	if w.Ticks == 0 {
+		return
+	}
+	bursts := ""
+	if w.FanoSecond > 0 {
+		bursts = fmt.Sprintf("; variance / mean of counts %s in 1 s, %s in 0.1 s", shortNumber(w.FanoSecond), shortNumber(w.FanoTenth))
+	}
+	out.printf("  whole feed: %s, %.3g a second; busiest second %s (%s × the mean), busiest 0.1 s %s%s\n",
+		countOf(w.Ticks, "tick"), w.Rate, formatThousands(w.BusiestSecond), shortNumber(w.Peak()), formatThousands(w.BusiestTenth), bursts)
 }
 
 // factCell formats one value of the table.
@@ -274,9 +296,20 @@ func resample(values []float64, n int) []float64 {
 type jsonFacts struct {
 	File        string             `json:"file"`
 	Others      int                `json:"instruments_not_measured"`
+	Whole       jsonWhole          `json:"whole"`
 	Medians     []jsonFact         `json:"medians"`
 	Instruments []jsonMeasured     `json:"instruments"`
 	Distances   []jsonFactDistance `json:"distances,omitempty"`
+}
+
+// jsonWhole is the load of all instruments together, measured or not.
+type jsonWhole struct {
+	Ticks         uint64  `json:"ticks"`
+	PerSecond     float64 `json:"ticks_per_second"`
+	BusiestSecond uint64  `json:"busiest_second"`
+	BusiestTenth  uint64  `json:"busiest_tenth"`
+	FanoSecond    float64 `json:"fano_second"`
+	FanoTenth     float64 `json:"fano_tenth"`
 }
 
 type jsonFact struct {
@@ -325,7 +358,9 @@ func factJSON(row *facts.Row, v float64) jsonFact {
 }
 
 func factsJSON(m, before *measuredFile) *jsonFacts {
-	j := &jsonFacts{File: m.title, Others: m.others, Medians: []jsonFact{}, Instruments: []jsonMeasured{}}
+	w := &m.report.Whole
+	whole := jsonWhole{w.Ticks, w.Rate, w.BusiestSecond, w.BusiestTenth, w.FanoSecond, w.FanoTenth}
+	j := &jsonFacts{File: m.title, Others: m.others, Whole: whole, Medians: []jsonFact{}, Instruments: []jsonMeasured{}}
 	for i := range facts.Rows {
 		if v, n := m.report.Median(facts.Rows[i].ID); n > 0 {
 			j.Medians = append(j.Medians, factJSON(&facts.Rows[i], v))

@@ -76,6 +76,7 @@ func (b *book) endEvent() {
 		beyond := func(price, last int64) bool { return price != last && (price < last) == (side == 0) }
 		for _, l := range e.arrived {
 			switch {
+			case e.width == 0: // the book that the recording begins with
 			case e.full && beyond(l.price, e.last):
 			case l.index < profileDepth:
 				b.arrived[l.index]++

@@ -34,6 +34,6 @@ func Example() {
 		}
 	}
 	// Output:
-	// of trade signs, 1 trade later: 0.675, the median of 5, want 0.4 to 0.85
+	// of trade signs, 1 trade later: 0.675, the median of 5, want 0.55 to 0.85
 	// of trade signs, 10 trades later: 0.238, the median of 5, want 0.15 to 0.6
 }

@@ -24,11 +24,12 @@ const MaxInstruments = 64
 // maxGap is the longest time without a tick that is part of a trading day: returns do not reach across it.
 const maxGap = time.Hour
 
-// An Meter measures instruments. It reads no clock and is not safe for concurrent use.
+// A Meter measures instruments. It reads no clock and is not safe for concurrent use.
 type Meter struct {
 	of          feed.Table[*instrument]
 	instruments []*instrument
 	second      int64 // the next to be sampled, since the Unix epoch; 0 before the first tick
+	whole       load
 }
 
 // New returns a Meter of the instruments with the given ids, at most MaxInstruments, the most important one first: the others
@@ -51,10 +52,12 @@ func New(ids ...feed.InstrumentID) *Meter {
 	return e
 }
 
-// Add measures the next ticks. Ticks of other instruments are passed over, and so are those of snapshots, except definitions.
+// Add measures the next ticks. Ticks of other instruments count for the whole feed only, and those of snapshots not at all,
+// except definitions.
 func (e *Meter) Add(ticks []feed.Tick) {
 	for i := range ticks {
 		t := &ticks[i]
+		e.whole.add(t)
 		at := e.of.Lookup(t.Instrument)
 		if at == nil || *at == nil || t.Flags&feed.FlagSnapshot != 0 && t.Kind != feed.KindDefinition {
 			continue

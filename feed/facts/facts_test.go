@@ -123,6 +123,40 @@ func TestNoiseIsNoMarket(t *testing.T) {
 	assert.Equal(t, uint64(40_000), in.Events)
 }
 
+// The load of the whole feed counts the ticks of all instruments, measured or not, but no nights.
+func TestWhole(t *testing.T) {
+	m := New(0)
+	var ticks []feed.Tick
+	for day := range int64(2) {
+		for s := range int64(1000) {
+			n := int64(1)
+			if s%10 == 5 {
+				n = 21
+			}
+			for k := range n {
+				at := 1e18 + day*86400e9 + s*1e9 + k
+				ticks = append(ticks, feed.Quote{Bid: 1, Ask: 2}.Tick(feed.InstrumentID(k%3), at))
+			}
+		}
+	}
+	status := feed.StatusTick(0, 1e18+5e9, feed.StatusTrading, 0)
+	snapshot := feed.Quote{Bid: 1, Ask: 2}.Tick(0, 1e18+5e9)
+	snapshot.Flags = feed.FlagSnapshot
+	m.Add([]feed.Tick{status, snapshot})
+	m.Add(ticks)
+	w := m.Report().Whole
+	assert.Equal(t, uint64(2*(900+100*21)), w.Ticks)
+	assert.InDelta(t, 2000, w.Seconds, 3)
+	assert.InDelta(t, 3, w.Rate, 0.01)
+	assert.Equal(t, []uint64{21, 21}, []uint64{w.BusiestSecond, w.BusiestTenth})
+	assert.InDelta(t, 7, w.Peak(), 0.02)
+	assert.InDelta(t, (0.9+0.1*21*21-9)/3, w.FanoSecond, 0.1)
+	assert.InDelta(t, (0.9+0.1*21*21)/10/0.3-0.3, w.FanoTenth, 0.1)
+
+	assert.Zero(t, New(0).Report().Whole.Ticks)
+	assert.Zero(t, New(0).Report().Whole.Peak())
+}
+
 // What the queues promise comes true, each trade moves the mid price by half a spread for good, and signs come in pairs.
 func TestImbalanceAndImpact(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
@@ -177,7 +211,7 @@ func TestBook(t *testing.T) {
 		b.add(feed.Level{Side: feed.SideSell, Price: 101 + i, Size: 20 + i})
 	}
 	b.endEvent()
-	assert.Equal(t, [2]float64{2, 4}, [2]float64{b.arrived[0], b.arrived[1] + b.arrived[2]}, "the first levels are new")
+	assert.Zero(t, b.arrived, "the book was there before the recording")
 	assert.Equal(t, []bookLevel{{100, 10}, {99, 11}, {98, 12}, {97, 13}, {96, 14}}, b.sides[0])
 	assert.Equal(t, []bookLevel{{101, 20}, {102, 21}, {103, 22}, {104, 23}, {105, 24}}, b.sides[1])
 	b.sample()
@@ -226,7 +260,6 @@ func TestBookWindow(t *testing.T) {
 					b.add(l)
 				}
 				b.endEvent()
-				b.arrived, b.far = [profileDepth]float64{}, 0
 				for _, l := range c.levels {
 					b.add(l)
 				}

@@ -9,6 +9,7 @@ import (
 
 // A Report is what a Meter has measured so far.
 type Report struct {
+	Whole       Whole
 	Instruments []Instrument
 }
 
@@ -63,7 +64,7 @@ func (in *Instrument) Holds(r *Row) (holds, ok bool) {
 
 // Report returns what was measured. It must be called once, after the last tick.
 func (e *Meter) Report() *Report {
-	r := &Report{}
+	r := &Report{Whole: e.whole.report()}
 	for _, in := range e.instruments {
 		r.Instruments = append(r.Instruments, in.report())
 	}

@@ -59,7 +59,6 @@ func judge(t *testing.T, r *facts.Report, match func(number string) bool) {
 			}
 		}
 		switch {
-		case n == 0 && row.Only == facts.Quiet: // the instruments are busy
 		case n == 0:
 			t.Errorf("row %s, %s, has no value", row.ID, row.Name)
 		case !row.Range.Holds(median):
@@ -73,23 +72,37 @@ func rows(numbers ...string) func(string) bool {
 	return func(number string) bool { return slices.Contains(numbers, number) }
 }
 
+func except(numbers ...string) func(string) bool {
+	return func(number string) bool { return !slices.Contains(numbers, number) }
+}
+
 // The market is within the ranges of real days, whether it is quiet or busy. Quiet days are many, because one holds few
 // trades: the impact after 200 trades of a single day is noise. An hour of the busy market suffices for the rows that judge its
 // orders and the times of its events.
 func TestMarketIsWithinTheRanges(t *testing.T) {
-	// Events by the time of day are those of the shape, and levels are not published here.
-	all := func(number string) bool { return !rows("13", "18")(number) }
-	quiet := sim.Config{Instruments: 50, Rate: 20, Days: effort.Of(t, 20, 10)}
-	busy, judged := sim.Config{Instruments: 1000, Rate: 1000, Days: 1}, all
-	if !effort.Full() {
-		busy.DayLength, judged = time.Hour, rows("6", "7", "8", "10", "12", "15")
-	}
-	for seed := range effort.Of(t, 3, 1) {
-		for _, c := range []struct {
-			name string
-			sim.Config
-			rows func(string) bool
-		}{{"quiet", quiet, all}, {"busy", busy, judged}} {
+	t.Parallel()
+	const days = 10 // with more of them, the busiest second of a U-shaped day is beyond its range
+	quiet := sim.Config{Instruments: 50, Rate: 20, Days: days}
+	busy := sim.Config{Instruments: 1000, Rate: 1000, Days: 1}
+	shaped := func(c sim.Config) sim.Config { c.Shape = sim.UShaped; return c }
+	// Levels are not published here (18). The events of a flat day have no shape (13), and busy instruments have too many for
+	// the rows of quiet ones (11, 17).
+	for _, c := range []struct {
+		name string
+		sim.Config
+		rows func(string) bool
+		full bool
+	}{
+		{"quiet, U-shaped", shaped(quiet), except("18"), false},
+		{"quiet, flat", quiet, except("13", "18"), true},
+		{"busy, U-shaped", shaped(busy), except("11", "17", "18"), true},
+		{"busy, flat", busy, except("11", "13", "17", "18"), true},
+		{"busy, an hour", sim.Config{Instruments: 1000, Rate: 1000, Days: 1, DayLength: time.Hour}, rows("6", "7", "8", "10", "12", "15"), false},
+	} {
+		if c.full && !effort.Full() {
+			continue
+		}
+		for seed := range effort.Of(t, 3, 1) {
 			t.Run(fmt.Sprintf("%s, seed %d", c.name, seed+1), func(t *testing.T) {
 				t.Parallel()
 				c.Seed = uint64(seed) + 1
@@ -97,11 +110,6 @@ func TestMarketIsWithinTheRanges(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestShapedDayIsWithinTheRanges(t *testing.T) {
-	t.Parallel()
-	judge(t, examine(t, sim.Config{Seed: 1, Instruments: 50, Rate: 20, Days: 5, Shape: sim.UShaped}), rows("13"))
 }
 
 func TestBooksAreWithinTheRanges(t *testing.T) {

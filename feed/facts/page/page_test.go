@@ -22,7 +22,8 @@ func TestPage(t *testing.T) {
 		Definition: feed.Definition{Symbol: "<A>"}, Values: map[string]float64{"1a": 10, "2": 9},
 		Path: points, Shape: points, Returns: points, Gaps: points, Impact: points, Sizes: points,
 	}
-	r := &facts.Report{Instruments: []facts.Instrument{in, {}, {}, {}, {}}}
+	whole := facts.Whole{Ticks: 1000, Rate: 2, BusiestSecond: 30, BusiestTenth: 20, FanoSecond: 7.5, FanoTenth: 3.25}
+	r := &facts.Report{Whole: whole, Instruments: []facts.Instrument{in, {}, {}, {}, {}}}
 	var b strings.Builder
 	require.NoError(t, Write(&b, []Recording{{"a & b", r, nil}, {"c", r, []facts.Distances{{Spread: 1}}}}))
 	html := b.String()
@@ -34,6 +35,7 @@ func TestPage(t *testing.T) {
 	assert.Contains(t, html, `<td class="in">10</td>`)
 	assert.Contains(t, html, `<td class="out">9</td>`)
 	assert.Contains(t, html, "mean 0.25")
+	assert.Contains(t, html, "Whole feed: 1000 ticks, 2 a second; busiest second 30 (15 × the mean), busiest 0.1 s 20; variance / mean of counts 7.5 in 1 s, 3.25 in 0.1 s")
 	plots := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(html, -1)
 	assert.Len(t, plots, 2*maxShown*13)
 	for _, plot := range plots {
