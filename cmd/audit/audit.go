@@ -1,6 +1,8 @@
-// Package audit is what the three auditors of ticks have in common: the hash by which they recognise a tick. It shares no code
-// with what they judge. Their books differ: the demo's have an outcome for each subscriber and number, those of package simulation the
-// times between which a number was published, and those of processes the sessions to which a subscriber may jump.
+// Package audit is what the auditors of ticks have in common: the hash by which they recognise a tick, a book with an entry for
+// each number of each session, and the account of one reader. It shares no code with what it judges. What the auditors judge
+// differs: the demo's the outcome of each number for each of its subscribers, those of package simulation the times between
+// which a number was published and the lineage of each position, and those of processes the sessions to which a subscriber
+// may jump.
 package audit
 
 import "tickfeed/feed"

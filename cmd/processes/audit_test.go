@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,23 +22,13 @@ import (
 // shares nothing with the code that it judges but the form of a tick.
 type auditor struct {
 	mu     sync.Mutex
-	seen   map[block]*[blockSize]uint64 // hashes; 0: not seen
-	ticks  uint64                       // numbers seen
-	roots  map[feed.SessionID]bool      // sessions that are nobody's child
+	seen   audit.Book[uint64]      // hashes; 0: not seen
+	ticks  uint64                  // numbers seen
+	roots  map[feed.SessionID]bool // sessions that are nobody's child
 	wrongs []string
 }
 
-const blockSize = 1024
-
-// A block is numbers n*blockSize to (n+1)*blockSize of a session.
-type block struct {
-	session feed.SessionID
-	n       uint64
-}
-
-func newAuditor() *auditor {
-	return &auditor{seen: make(map[block]*[blockSize]uint64), roots: make(map[feed.SessionID]bool)}
-}
+func newAuditor() *auditor { return &auditor{roots: make(map[feed.SessionID]bool)} }
 
 // root notes that session begins anew: subscribers of others may jump to it.
 func (a *auditor) root(session feed.SessionID) {
@@ -58,17 +47,9 @@ func (a *auditor) isRoot(session feed.SessionID) bool {
 func (a *auditor) see(who string, session feed.SessionID, ticks []feed.Tick) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var at block
-	var b *[blockSize]uint64
 	for i := range ticks {
 		t := &ticks[i]
-		if key := (block{session, t.Seq / blockSize}); b == nil || key != at {
-			if at, b = key, a.seen[key]; b == nil {
-				b = new([blockSize]uint64)
-				a.seen[key] = b
-			}
-		}
-		h := &b[t.Seq%blockSize]
+		h := a.seen.At(session, t.Seq)
 		switch v := audit.Hash(t); *h {
 		case 0:
 			*h = v
@@ -112,14 +93,6 @@ func (a *auditor) judge(t *testing.T) {
 	}
 }
 
-// What became of a number.
-const (
-	delivered byte = 1 + iota
-	disowned
-	lost
-	withheld
-)
-
 // A follower is a subscriber in this process that takes everything, and keeps an account of
 // its own of what it was given and told.
 type follower struct {
@@ -136,9 +109,7 @@ type follower struct {
 	next     uint64 // number that must come next; 0 if any may
 	begun    uint64 // number of the first tick
 	got      uint64 // ticks
-	fates    map[block]*[blockSize]byte
-	paged    block // the one used last, and
-	page     *[blockSize]byte
+	account  audit.Account
 	disowned []subscriber.Numbers
 	lost     []subscriber.Numbers
 	reports  []subscriber.Report
@@ -157,7 +128,6 @@ func follow(t *testing.T, name string, a *auditor, addr *address, change func(*s
 	t.Helper()
 	f := &follower{
 		name: name, audit: a, done: make(chan error, 1), moved: make(chan struct{}, 1),
-		fates: make(map[block]*[blockSize]byte),
 	}
 	cfg := subscriber.Config{
 		Addrs: []string{"the publisher"}, Client: name, Start: codec.Start{Kind: codec.StartBeginning},
@@ -229,7 +199,7 @@ func (f *follower) take(b *subscriber.Batch) {
 			f.audit.wrong("%s: number %d of session %v comes, want %d", f.name, t.Seq, b.Session, f.next)
 		}
 		f.next = t.Seq + 1
-		f.fate(b.Session, t.Seq, delivered, 0)
+		f.note(b.Session, feed.Range{From: t.Seq, To: t.Seq + 1}, audit.Delivered, audit.Unaccounted)
 		if f.each != nil {
 			f.each(b.Session, t, b.State)
 		}
@@ -242,22 +212,17 @@ func (f *follower) change(c *subscriber.Change) {
 	f.down = c.State == subscriber.Disconnected || c.State == subscriber.Connecting
 	for _, n := range c.Disowned {
 		f.disowned = append(f.disowned, n)
-		for seq := n.Range.From; seq < n.Range.To; seq++ {
-			f.fate(n.Session, seq, disowned, delivered, lost) // lost: where a new journal was joined late, and then lost its end
-		}
+		// They were lost before if the follower joined a new journal late, which then lost its end.
+		f.note(n.Session, n.Range, audit.Disowned, audit.Delivered, audit.Lost)
 		f.next = min(f.next, n.Range.From)
 	}
 	for _, n := range c.Lost {
 		f.lost = append(f.lost, n)
-		for seq := n.Range.From; seq < n.Range.To; seq++ {
-			f.fate(n.Session, seq, lost, 0)
-		}
+		f.note(n.Session, n.Range, audit.Lost, audit.Unaccounted)
 		f.next = max(f.next, n.Range.To)
 	}
 	for _, n := range c.Withheld {
-		for seq := n.Range.From; seq < n.Range.To; seq++ {
-			f.fate(n.Session, seq, withheld, 0)
-		}
+		f.note(n.Session, n.Range, audit.Withheld, audit.Unaccounted)
 		f.next = max(f.next, n.Range.To)
 	}
 	if c.Report != nil {
@@ -268,19 +233,11 @@ func (f *follower) change(c *subscriber.Change) {
 	}
 }
 
-// fate notes what became of a number, of which one of before was known.
-func (f *follower) fate(session feed.SessionID, seq uint64, after byte, before ...byte) {
-	if key := (block{session, seq / blockSize}); f.page == nil || key != f.paged {
-		if f.paged, f.page = key, f.fates[key]; f.page == nil {
-			f.page = new([blockSize]byte)
-			f.fates[key] = f.page
-		}
+// note notes what became of numbers, each of which was one of before.
+func (f *follower) note(session feed.SessionID, r feed.Range, o audit.Outcome, before ...audit.Outcome) {
+	if err := f.account.Note(session, r, o, before...); err != nil {
+		f.audit.wrong("%s: %v", f.name, err)
 	}
-	at := &f.page[seq%blockSize]
-	if !slices.Contains(before, *at) {
-		f.audit.wrong("%s: number %d of session %v becomes %d, it was %d and none of %d", f.name, seq, session, after, *at, before)
-	}
-	*at = after
 }
 
 // wait waits until what holds of the follower, whose lock is held then.
@@ -309,42 +266,12 @@ func (f *follower) within(limit time.Duration, holds func() bool) bool {
 }
 
 // reconcile compares the follower's account with the subscriber's ledger: every number has
-// the same fate in both, and only one.
+// the same outcome in both, and only one.
 func (f *follower) reconcile() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ledger := f.sub.Ledger()
-	if err := ledger.Check(); err != nil {
+	if err := f.account.Compare(f.sub.Ledger()); err != nil {
 		f.audit.wrong("%s: %v", f.name, err)
-	}
-	left := make(map[byte]uint64)
-	for _, b := range f.fates {
-		for _, fate := range b {
-			if fate != 0 {
-				left[fate]++
-			}
-		}
-	}
-	for _, session := range ledger.Sessions() {
-		account := ledger.Account(session)
-		for fate, set := range map[byte]feed.RangeSet{
-			delivered: account.Delivered, disowned: account.Disowned, lost: account.Lost, withheld: account.Withheld,
-		} {
-			for _, r := range set.Ranges() {
-				for seq := r.From; seq < r.To; seq++ {
-					if b := f.fates[block{session, seq / blockSize}]; b == nil || b[seq%blockSize] != fate {
-						f.audit.wrong("%s: the ledger says %d of number %d of session %v", f.name, fate, seq, session)
-						return
-					}
-					left[fate]--
-				}
-			}
-		}
-	}
-	for fate, n := range left {
-		if n != 0 {
-			f.audit.wrong("%s: the ledger lacks %d numbers that became %d", f.name, n, fate)
-		}
 	}
 }
 
@@ -424,7 +351,7 @@ func TestAuditor(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			audit := newAuditor()
-			f := &follower{name: "f", audit: audit, fates: make(map[block]*[blockSize]byte)}
+			f := &follower{name: "f", audit: audit}
 			for _, batch := range c.batches {
 				require.NoError(t, f.handle(batch))
 			}

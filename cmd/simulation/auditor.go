@@ -22,19 +22,11 @@ type Auditor struct {
 	Complete bool
 
 	mu      sync.Mutex
-	pages   map[page]*[pageSize]number
+	book    audit.Book[number]
 	symbols []string          // index 0 means no symbol
 	numbers map[string]uint16 // indices of symbols
 	err     error
 }
-
-// A page is pageSize consecutive numbers of a session.
-type page struct {
-	session feed.SessionID
-	index   uint64
-}
-
-const pageSize = 512
 
 // A number holds what the auditor knows about one sequence number.
 type number struct {
@@ -59,7 +51,7 @@ func (a *Auditor) Publish(session feed.SessionID, first uint64, ticks []feed.Tic
 			d, _ = state.Definition(ticks[i].Instrument)
 		}
 		if d != nil {
-			a.at(session, seq).subject = a.symbol(d.Symbol)
+			a.book.At(session, seq).subject = a.symbol(d.Symbol)
 		}
 	}
 	return nil
@@ -82,11 +74,11 @@ func (a *Auditor) symbol(s string) uint16 {
 func (a *Auditor) Subject(session feed.SessionID, seq uint64) (symbol string, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := a.pages[page{session, seq / pageSize}]
-	if p == nil || p[seq%pageSize].subject == 0 {
+	n := a.book.Of(session, seq)
+	if n.subject == 0 {
 		return "", false
 	}
-	return a.symbols[p[seq%pageSize].subject], true
+	return a.symbols[n.subject], true
 }
 
 // Since records that Publish is called with numbers r of session at time now of the publisher's clock, which
@@ -95,7 +87,7 @@ func (a *Auditor) Since(session feed.SessionID, r feed.Range, now int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for seq := r.From; seq < r.To; seq++ {
-		a.at(session, seq).since = now
+		a.book.At(session, seq).since = now
 	}
 }
 
@@ -106,7 +98,7 @@ func (a *Auditor) Sealed(who string, session feed.SessionID, r feed.Range, publi
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for seq := r.From; seq < r.To; seq++ {
-		n := a.at(session, seq)
+		n := a.book.At(session, seq)
 		var err error
 		switch {
 		case publish < n.since:
@@ -127,28 +119,12 @@ func (a *Auditor) Sealed(who string, session feed.SessionID, r feed.Range, publi
 	return nil
 }
 
-// at returns the record of a number for the caller to change. The lock is held.
-func (a *Auditor) at(session feed.SessionID, seq uint64) *number {
-	k := page{session, seq / pageSize}
-	p := a.pages[k]
-	if p == nil {
-		if a.pages == nil {
-			a.pages = make(map[page]*[pageSize]number)
-		}
-		p = new([pageSize]number)
-		a.pages[k] = p
-	}
-	return &p[seq%pageSize]
-}
-
 // Forget removes numbers r of session, which Publish recorded and the publisher then did not publish.
 func (a *Auditor) Forget(session feed.SessionID, r feed.Range) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for seq := r.From; seq < r.To; seq++ {
-		if p := a.pages[page{session, seq / pageSize}]; p != nil {
-			p[seq%pageSize] = number{}
-		}
+		*a.book.At(session, seq) = number{}
 	}
 }
 
@@ -174,7 +150,7 @@ func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick
 
 // see records the hash of one number. The lock is held.
 func (a *Auditor) see(session feed.SessionID, seq, h uint64, who string) error {
-	known := &a.at(session, seq).hash
+	known := &a.book.At(session, seq).hash
 	var err error
 	switch {
 	case *known == h:

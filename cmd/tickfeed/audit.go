@@ -14,47 +14,25 @@ import (
 // for each.
 type auditor struct {
 	mu       sync.Mutex
-	pages    map[pageKey]*page
+	book     audit.Book[entry]
+	readers  [audience]audit.Account
 	problems []string
 	more     int // problems beyond maxProblems
 }
 
-// An outcome is the result of one number for one subscriber.
-type outcome uint8
-
 const (
-	unaccounted outcome = iota // at the end: not asked for
-	delivered
-	withheld
-	lost
-	disowned
-	outcomes
-)
-
-var outcomeNames = [outcomes]string{"unaccounted", "delivered", "withheld", "lost", "disowned"}
-
-const (
-	pageSize    = 4096
 	audience    = 3 // maximum number of subscribers
 	maxProblems = 20
 )
 
-type pageKey struct {
-	session feed.SessionID
-	index   uint64
+// An entry is what all subscribers must have received alike for a number.
+type entry struct {
+	hash uint64 // 0 if it is not known
+	// published is the publish time. It is negated while only the filtered subscriber has received the number; the
+	// publisher's own packet may then be up to mergeTime earlier.
+	published int64
+	wanted    bool // wanted by the filtered subscriber, going by the symbol that the full one saw
 }
-
-// A page holds the books for pageSize numbers of a session.
-type page struct {
-	hash [pageSize]uint64
-	// published is the publish time of each number. It is negated while only the filtered subscriber has received the
-	// number; the publisher's own packet may then be up to mergeTime earlier.
-	published [pageSize]int64
-	wanted    [pageSize]bool // wanted by the filtered subscriber, going by the symbol that the full one saw
-	outcomes  [audience][pageSize]outcome
-}
-
-func newAuditor() *auditor { return &auditor{pages: make(map[pageKey]*page)} }
 
 func (a *auditor) problem(format string, args ...any) {
 	if len(a.problems) == maxProblems {
@@ -64,35 +42,25 @@ func (a *auditor) problem(format string, args ...any) {
 	a.problems = append(a.problems, fmt.Sprintf(format, args...))
 }
 
-func (a *auditor) page(session feed.SessionID, seq uint64) (*page, uint64) {
-	k := pageKey{session, seq / pageSize}
-	p := a.pages[k]
-	if p == nil {
-		p = new(page)
-		a.pages[k] = p
-	}
-	return p, seq % pageSize
-}
-
 // mergeTime is the greatest delay of a publish time on a filtered line: the publisher joins packets that are published so
 // close together.
 const mergeTime = int64(time.Millisecond)
 
-// bookTime records the publish time of number n. It returns false if the time contradicts that of another subscriber.
+// bookTime records the publish time of a number. It returns false if the time contradicts that of another subscriber.
 // narrow is true for a filtered line.
-func (p *page) bookTime(n uint64, published int64, narrow bool) bool {
-	known := p.published[n]
+func (e *entry) bookTime(published int64, narrow bool) bool {
+	known := e.published
 	switch {
 	case known == 0 && narrow:
-		p.published[n] = -published
+		e.published = -published
 		return true
 	case known == 0:
-		p.published[n] = published
+		e.published = published
 		return true
 	case known < 0 && narrow:
 		return published == -known
 	case known < 0:
-		p.published[n] = published
+		e.published = published
 		return published <= -known && -known-published <= mergeTime
 	case narrow:
 		return known <= published && published-known <= mergeTime
@@ -107,48 +75,42 @@ func (a *auditor) ticks(who int, name string, session feed.SessionID, published 
 	defer a.mu.Unlock()
 	for i := range ticks {
 		t := &ticks[i]
-		p, n := a.page(session, t.Seq)
-		if h := audit.Hash(t); p.hash[n] == 0 {
-			p.hash[n] = h
-		} else if p.hash[n] != h {
+		e := a.book.At(session, t.Seq)
+		if h := audit.Hash(t); e.hash == 0 {
+			e.hash = h
+		} else if e.hash != h {
 			a.problem("%s: number %d of session %v differs from the tick that was received before", name, t.Seq, session)
 		}
-		if !p.bookTime(n, published, narrow) {
+		if !e.bookTime(published, narrow) {
 			a.problem("%s: number %d of session %v has publish time %d, which contradicts the one that was received before", name, t.Seq, session, published)
 		}
-		if o := p.outcomes[who][n]; o != unaccounted {
-			a.problem("%s: number %d of session %v was delivered, and was %s before", name, t.Seq, session, outcomeNames[o])
+		if err := a.readers[who].Note(session, feed.Range{From: t.Seq, To: t.Seq + 1}, audit.Delivered, audit.Unaccounted); err != nil {
+			a.problem("%s: %v", name, err)
 		}
-		p.outcomes[who][n] = delivered
 		if wanted != nil {
-			p.wanted[n] = wanted[i]
+			e.wanted = wanted[i]
 		}
 	}
 }
 
 // told records the outcome o, reported to subscriber who, for the numbers in r.
-func (a *auditor) told(who int, name string, session feed.SessionID, r feed.Range, o outcome) {
+func (a *auditor) told(who int, name string, session feed.SessionID, r feed.Range, o audit.Outcome) {
+	before := []audit.Outcome{audit.Unaccounted}
+	if o == audit.Disowned {
+		before = []audit.Outcome{audit.Unaccounted, audit.Delivered, audit.Withheld, audit.Lost, audit.Disowned}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for seq := r.From; seq < r.To; seq++ {
-		p, n := a.page(session, seq)
-		if before := p.outcomes[who][n]; before != unaccounted && o != disowned {
-			a.problem("%s: number %d of session %v was %s, and was %s before", name, seq, session, outcomeNames[o], outcomeNames[before])
-		}
-		p.outcomes[who][n] = o
+	if err := a.readers[who].Note(session, r, o, before...); err != nil {
+		a.problem("%s: %v", name, err)
 	}
 }
 
 // tally counts the outcomes of a subscriber over all sessions.
-func (a *auditor) tally(who int) (counts [outcomes]uint64) {
+func (a *auditor) tally(who int) [audit.Outcomes]uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, p := range a.pages {
-		for _, o := range p.outcomes[who] {
-			counts[o]++
-		}
-	}
-	return counts
+	return a.readers[who].Totals()
 }
 
 // A rule is what close requires of a subscriber's numbers.
@@ -170,35 +132,25 @@ func (a *auditor) close(who int, name string, l feed.Lineage, final uint64, must
 			a.problem("%s: number %d belongs to no session of the lineage", name, seq)
 			return
 		}
-		p, n := a.page(owner.ID, seq)
-		o := p.outcomes[who][n]
-		good := o == delivered
+		o := a.readers[who].Of(owner.ID, seq)
+		good := o == audit.Delivered
 		switch must {
 		case skipping:
-			good = good || o == withheld
+			good = good || o == audit.Withheld
 		case filtered:
-			good = good == p.wanted[n] && (good || o == unaccounted)
+			good = good == a.book.Of(owner.ID, seq).wanted && (good || o == audit.Unaccounted)
 		}
 		if !good {
-			a.problem("%s: number %d of session %v is %s", name, seq, owner.ID, outcomeNames[o])
+			a.problem("%s: number %d of session %v is %v", name, seq, owner.ID, o)
 		}
 	}
 }
 
 // compare checks a subscriber's own ledger against the books.
 func (a *auditor) compare(who int, name string, l *feed.Ledger) {
-	mine, theirs := a.tally(who), l.Totals()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := l.Check(); err != nil {
-		a.problem("%s: ledger: %v", name, err)
-	}
-	for _, c := range []struct {
-		outcome outcome
-		ledger  uint64
-	}{{delivered, theirs.Delivered}, {withheld, theirs.Withheld}, {lost, theirs.Lost}, {disowned, theirs.Disowned}} {
-		if mine[c.outcome] != c.ledger {
-			a.problem("%s: the ledger has %d numbers %s, the auditor counted %d", name, c.ledger, outcomeNames[c.outcome], mine[c.outcome])
-		}
+	if err := a.readers[who].Compare(l); err != nil {
+		a.problem("%s: %v", name, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/feed"
 )
 
@@ -42,15 +43,15 @@ func TestAuditor(t *testing.T) {
 		}, everything, "number 4 of session 000000000000000b differs from the tick that was received before"},
 		{"withheld where nothing may be", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, withheld)
+			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
 		}, everything, "is withheld"},
 		{"withheld where that may be", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, withheld)
+			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
 		}, skipping, ""},
 		{"withheld and delivered", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, withheld)
+			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Withheld)
 			deliver(x, 0, b, 4)
 		}, skipping, "was delivered, and was withheld before"},
 		{"another publish time", func(x *auditor) {
@@ -76,11 +77,11 @@ func TestAuditor(t *testing.T) {
 		}, everything, "has publish time"},
 		{"lost", func(x *auditor) {
 			deliver(x, 0, a, 1, 2)
-			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, lost)
+			x.told(0, "reader", b, feed.Range{From: 3, To: 5}, audit.Lost)
 		}, skipping, "is lost"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := newAuditor()
+			x := new(auditor)
 			c.do(x)
 			x.close(0, "reader", lineage, 5, c.must)
 			if c.want == "" {
@@ -93,7 +94,7 @@ func TestAuditor(t *testing.T) {
 	}
 
 	t.Run("filtered", func(t *testing.T) {
-		x := newAuditor()
+		x := new(auditor)
 		deliver(x, 0, a, 1, 2)
 		deliver(x, 0, b, 3, 4)
 		x.ticks(1, "some", a, noon+2, true, []feed.Tick{tick(2)}, nil)
@@ -108,7 +109,7 @@ func TestAuditor(t *testing.T) {
 	})
 
 	t.Run("ledger", func(t *testing.T) {
-		x := newAuditor()
+		x := new(auditor)
 		deliver(x, 0, a, 1, 2)
 		var l feed.Ledger
 		l.Deliver(a, feed.Range{From: 1, To: 3})
@@ -117,7 +118,7 @@ func TestAuditor(t *testing.T) {
 		l.Lose(b, feed.Range{From: 3, To: 4})
 		x.compare(0, "reader", &l)
 		require.Len(t, x.problems, 1)
-		assert.Contains(t, x.problems[0], "the ledger has 1 numbers lost, the auditor counted 0")
+		assert.Contains(t, x.problems[0], "by the ledger, number 3 of session 000000000000000b was lost, it was unaccounted")
 	})
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tickfeed/cmd/audit"
 	"tickfeed/codec"
 	"tickfeed/codec/lab"
 	"tickfeed/feed"
@@ -197,7 +198,7 @@ func (p *program) demo(ctx context.Context, o *demoOptions) (err error) {
 	if u != nil && !o.patterns.Changed {
 		o.symbols = u.First(min(o.instruments, 3)).Symbols()
 	}
-	d := &demo{p: p, o: o, out: p.stdout, began: time.Now(), books: newAuditor(), crashed: make(chan error, 1), faults: make(map[string]int)}
+	d := &demo{p: p, o: o, out: p.stdout, began: time.Now(), books: new(auditor), crashed: make(chan error, 1), faults: make(map[string]int)}
 	if o.json {
 		d.out = p.stderr
 	}
@@ -465,11 +466,11 @@ func (x *party) know(ticks []feed.Tick, patterns []string) []bool {
 func (d *demo) change(x *party, c *subscriber.Change) {
 	for _, told := range []struct {
 		numbers []subscriber.Numbers
-		outcome outcome
-	}{{c.Withheld, withheld}, {c.Lost, lost}, {c.Disowned, disowned}} {
+		outcome audit.Outcome
+	}{{c.Withheld, audit.Withheld}, {c.Lost, audit.Lost}, {c.Disowned, audit.Disowned}} {
 		for _, n := range told.numbers {
 			d.books.told(x.who, x.name, n.Session, n.Range, told.outcome)
-			d.say(outcomeColours[told.outcome], "  %s: %s %s", x.name, countOf(n.Range.Len(), "tick"), outcomeNames[told.outcome])
+			d.say(outcomeColours[told.outcome], "  %s: %s %v", x.name, countOf(n.Range.Len(), "tick"), told.outcome)
 		}
 	}
 	if r := c.Report; r != nil {
@@ -633,7 +634,7 @@ func (d *demo) status() {
 }
 
 // outcomeColours are the colours of ticks that were not delivered.
-var outcomeColours = map[outcome]colour{withheld: yellow, lost: red, disowned: red}
+var outcomeColours = map[audit.Outcome]colour{audit.Withheld: yellow, audit.Lost: red, audit.Disowned: red}
 
 // happens shows a rule of the scenario when it happens for the first time.
 func (d *demo) happens(rule string) {
@@ -722,7 +723,7 @@ func (d *demo) result() demoResult {
 		d.books.compare(x.who, x.name, x.sub.Ledger())
 		c := d.books.tally(x.who)
 		pr := partyResult{
-			Name: x.name, Delivered: c[delivered], Withheld: c[withheld], Lost: c[lost], Disowned: c[disowned],
+			Name: x.name, Delivered: c[audit.Delivered], Withheld: c[audit.Withheld], Lost: c[audit.Lost], Disowned: c[audit.Disowned],
 			NotAsked: x.sub.Ledger().Totals().NotAsked, Duplicated: x.order.repeated,
 		}
 		x.mu.Lock()
