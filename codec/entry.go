@@ -248,13 +248,14 @@ func AppendGone(dst []byte, n uint64, reason GoneReason) []byte {
 	return appendUint(appendUint(dst, n), uint64(reason))
 }
 
-// A GoneReason is why the publisher no longer has some numbers.
+// A GoneReason is why some numbers cannot be had any more.
 type GoneReason uint8
 
 // The reasons.
 const (
 	GoneExpired GoneReason = 1 + iota // retention dropped them
 	GoneDamaged                       // their part of the journal is damaged
+	GoneDenied                        // they are older than the client may see
 )
 
 func (r GoneReason) String() string {
@@ -263,6 +264,8 @@ func (r GoneReason) String() string {
 		return "expired"
 	case GoneDamaged:
 		return "damaged"
+	case GoneDenied:
+		return "denied"
 	}
 	return fmt.Sprintf("reason(%d)", uint8(r))
 }

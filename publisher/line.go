@@ -150,7 +150,7 @@ func (l *line) in(s feed.Session) {
 // buf; the chunk refers to buf or to the log.
 func (l *line) advance(buf []byte) (chunk, error) {
 	if l.read < l.floor {
-		c, err := l.lost(feed.Range{From: l.read, To: l.floor}, codec.GoneExpired, buf)
+		c, err := l.lost(feed.Range{From: l.read, To: l.floor}, codec.GoneDenied, buf)
 		if err == nil {
 			l.seek(l.next)
 		}

@@ -30,6 +30,10 @@ func (c *conn) chooseStart(h *codec.Hello) *codec.Refusal {
 	at := places{p: p}
 	tail := p.tail() // read before the head, which it must not exceed
 	head, latest := p.log.head()
+	kept := tail // a publisher without a journal is meant to keep what it has
+	if p.journal != nil {
+		kept = p.lineage[0].First
+	}
 	if oldest, limited := l.permit.oldest(p.cfg.Now()); limited {
 		l.floor = min(p.seqAt(oldest), head)
 		tail = max(tail, l.floor)
@@ -38,7 +42,7 @@ func (c *conn) chooseStart(h *codec.Hello) *codec.Refusal {
 		h.HasState = false // what the client may see may have changed since it got its state
 	}
 	a, refusal, err := (&start.Offer{
-		Lineage: p.lineage, Mode: p.cfg.Mode, Keeps: p.journal != nil, Head: head, Tail: tail, Memory: p.log.tail(), Now: max(p.cfg.Now(), latest),
+		Lineage: p.lineage, Mode: p.cfg.Mode, Head: head, Tail: tail, Oldest: kept, Memory: p.log.tail(), Now: max(p.cfg.Now(), latest),
 	}).Answer(h, &at)
 	switch {
 	case err != nil:

@@ -439,7 +439,7 @@ func (l *line) skip(r feed.Range) {
 			c.Withheld = append(c.Withheld, Numbers{Session: l.c.session, Range: added})
 		}
 	} else {
-		c.Lost, c.Reason = l.lose(ns, l.opening && l.c.reason == codec.GoneExpired), l.c.reason
+		c.Lost, c.Reason = l.lose(ns, l.opening && (l.c.reason == codec.GoneExpired || l.c.reason == codec.GoneDenied)), l.c.reason
 		if rec := l.recovery; rec != nil {
 			rec.report.Resume = ResumeSnapshot
 		}

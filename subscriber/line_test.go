@@ -105,6 +105,15 @@ packet 43 gone:2             -> snapshot, lost [43, 45)
 snapshot 45 all              -> snapshot as of 45; live`,
 			"A: delivered [41, 43) lost [1, 41) [43, 45) expired [1, 41)"},
 
+		{"the beginning asked for where the user may not see it", `
+ask beginning
+connect                      -> connecting
+welcome 1 45 asked A tail:41 -> replaying
+packet 1 denied:40           -> snapshot, lost [1, 41)
+snapshot 41 all              -> snapshot as of 41; replaying
+packet 41 4                  -> ticks 41 to 44; live`,
+			"A: delivered [41, 45) lost [1, 41) expired [1, 41)"},
+
 		{"the beginning asked for where memory drops more before the first packet", `
 ask beginning
 connect                      -> connecting
@@ -618,6 +627,8 @@ func (s *lineScript) do(words []string) string {
 				entries = append(entries, -int(number(n)))
 			case "gone":
 				entries = append(entries, gone{number(n), codec.GoneExpired})
+			case "denied":
+				entries = append(entries, gone{number(n), codec.GoneDenied})
 			case "damaged":
 				entries = append(entries, gone{number(n), codec.GoneDamaged})
 			default:

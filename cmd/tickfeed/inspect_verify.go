@@ -177,6 +177,8 @@ func goneReason(name string) string {
 	switch name {
 	case codec.GoneExpired.String():
 		return "the publisher no longer had them"
+	case codec.GoneDenied.String():
+		return "the recorder's user may not see the past that they are in"
 	case codec.GoneDamaged.String():
 		return "they were damaged before they were recorded"
 	}

@@ -75,7 +75,7 @@ func lostWord(r codec.GoneReason) string {
 	switch r {
 	case 0:
 		return ""
-	case codec.GoneExpired, codec.GoneDamaged:
+	case codec.GoneExpired, codec.GoneDamaged, codec.GoneDenied:
 		return r.String()
 	}
 	return "unknown"

@@ -72,7 +72,8 @@ before. Ticks of a snapshot are marked as such, have no number and are not count
 Every number that was requested and is not available is lost; with --from beginning that includes the
 numbers that the publisher no longer holds. One kind of loss is not an error: with --from beginning or
 time:T, the numbers that the publisher's retention (--retain) had removed before the first one that it
-still has was received. They are lost and expired, and the account counts them in both: "58 lost (50 expired)". Numbers that retention
+still has was received, and the numbers that are older than the user may see (history in the file of publish --users). They are
+lost and expired, and the account counts them in both: "58 lost (50 expired)". Numbers that retention
 removes later, while a subscriber is too slow or disconnected, and numbers that were requested exactly
 (seq:N, or the position in --state), are lost and not expired.
 

@@ -79,6 +79,8 @@ func lostReason(c *subscriber.Change, count uint64) string {
 		return "the publisher has no session in common with the position, and cannot send " + these
 	case c.Reason == codec.GoneExpired:
 		return "the publisher no longer keeps " + these
+	case c.Reason == codec.GoneDenied:
+		return "this user may not see " + these + ", which are older than its permission allows; whoever runs the publisher can allow more of the past (history)"
 	case c.Reason == codec.GoneDamaged:
 		return "the publisher's copy of " + these + " is damaged"
 	}

@@ -105,7 +105,7 @@ sessions. It is played at the pace of its publish times:
                 reason= end=+NS, after the event time
   auction       INSTRUMENT opening|closing|intraday|halt|ipo PRICE SIZE
                 [buy|sell] imbalance=SIZE at=+NS, after the event time
-  skip N, withheld N, gone N expired|damaged
+  skip N, withheld N, gone N expired|damaged|denied
                 N numbers without ticks; withheld and gone need a packet of
                 their own
 

@@ -206,7 +206,7 @@ func (s *Source) decode(batch []feed.Tick) int {
 			s.inBody = false
 			gone, reason := s.body.Gone()
 			s.stats.Lost += gone
-			if reason == codec.GoneExpired {
+			if reason != codec.GoneDamaged {
 				s.stats.Expired += gone
 			}
 			s.stats.Untold += s.body.NotAsked() + s.body.Withheld()

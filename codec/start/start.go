@@ -17,9 +17,9 @@ import (
 type Offer struct {
 	Lineage feed.Lineage // every session of the publisher, oldest first; not only those that a message can hold
 	Mode    codec.Mode
-	Keeps   bool   // the publisher was meant to keep every number of its lineage, so it reports what it removed as gone
 	Head    uint64 // number after the last one that may be sent
-	Tail    uint64 // oldest number that can be served, at most Head
+	Tail    uint64 // oldest number that can be served to this client, at most Head
+	Oldest  uint64 // oldest number that the client may expect, at most Tail: the numbers from there to Tail are reported as gone
 	Memory  uint64 // oldest number in memory
 	Now     int64  // the publisher's clock or, if that is later, the publish time of the last packet; ns since the Unix epoch
 }
@@ -106,26 +106,22 @@ func (o *Offer) hasFirst(next uint64) bool {
 // asAsked returns where a line begins for the requested start. It refuses a number beyond the head and a time in the
 // future.
 //
-// For the start "beginning" the line begins at the oldest number that the publisher was meant to keep, so that the
-// client is first sent what retention removed.
+// For the start "beginning" the line begins at the oldest number that the client may expect, so that the client is first
+// told which numbers are gone.
 func (o *Offer) asAsked(s codec.Start, log Log) (a Answer, refusal *codec.Refusal) {
-	oldest := o.Tail
-	if o.Keeps {
-		oldest = o.Lineage[0].First
-	}
 	switch s.Kind {
 	case codec.StartSnapshot:
 		return Answer{Position: log.Join(0), Joined: true}, nil
 	case codec.StartLive:
 		return Answer{Position: log.Join(o.Head), Scope: codec.ScopeDefinitions, Joined: true}, nil
 	case codec.StartBeginning:
-		return Answer{Position: oldest}, nil
+		return Answer{Position: o.Oldest}, nil
 	case codec.StartTime:
 		if s.Value > math.MaxInt64 || int64(s.Value) > o.Now {
 			return a, badRequest("time %d is later than the publisher's clock, which is at %d", s.Value, o.Now)
 		}
 		if a.Position = log.SeqAt(int64(s.Value)); a.Position == o.Tail { // removed packets may have this time too
-			a.Position = oldest
+			a.Position = o.Oldest
 		}
 		return a, nil
 	}

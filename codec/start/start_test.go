@@ -98,9 +98,9 @@ func TestWhereALineStarts(t *testing.T) {
 		return codec.Position{Lineage: sessions, Next: next}
 	}
 	inC := position(36, lineage...)
-	journal := Offer{Lineage: lineage, Keeps: true, Head: 40, Tail: 8, Memory: 24, Now: 45}
-	memory := Offer{Lineage: lineage, Head: 40, Tail: 24, Memory: 24, Now: 45}
-	whole := Offer{Lineage: lineage, Keeps: true, Head: 40, Tail: 1, Memory: 24, Now: 45}
+	journal := Offer{Lineage: lineage, Oldest: 1, Head: 40, Tail: 8, Memory: 24, Now: 45}
+	memory := Offer{Lineage: lineage, Oldest: 24, Head: 40, Tail: 24, Memory: 24, Now: 45}
+	whole := Offer{Lineage: lineage, Oldest: 1, Head: 40, Tail: 1, Memory: 24, Now: 45}
 	for _, test := range []struct {
 		rule  string
 		offer Offer
@@ -194,8 +194,11 @@ func TestBothSidesAgree(t *testing.T) {
 		}
 		bounds = append(bounds, head, head)
 		slices.Sort(bounds)
-		o := &Offer{Lineage: lineage, Mode: codec.Mode(chance.IntN(3)), Keeps: chance.IntN(2) == 0, Head: head, Now: int64(head)}
+		o := &Offer{Lineage: lineage, Mode: codec.Mode(chance.IntN(3)), Head: head, Now: int64(head)}
 		o.Tail = bounds[chance.IntN(len(bounds))]
+		if o.Oldest = o.Tail; chance.IntN(2) == 0 {
+			o.Oldest = lineage[0].First
+		}
 		o.Memory = max(o.Tail, bounds[chance.IntN(len(bounds))])
 		h := &codec.Hello{HasState: chance.IntN(2) == 0, Start: codec.Start{Kind: codec.StartKind(chance.IntN(5))}}
 		if h.Start.Kind >= codec.StartSeq {

@@ -438,9 +438,9 @@ func (t *tape) packet(u *unit, h *codec.Packet, body []byte) {
 		t.tell(feed.Range{From: h.First, To: end}, recording.SkipWithheld, t.at.due)
 		return
 	case gone > 0:
-		why := recording.SkipDamaged
-		if reason == codec.GoneExpired {
-			why = recording.SkipExpired
+		why := recording.SkipExpired
+		if reason == codec.GoneDamaged {
+			why = recording.SkipDamaged
 		}
 		t.at.due = t.quiet(h)
 		t.tell(feed.Range{From: h.First, To: end}, why, t.at.due)

@@ -81,7 +81,7 @@ func (e *LineError) Unwrap() error { return e.Err }
 //	           lastside=buy|sell lasttime=+NS volume=SIZE trades=N id=N ref=S
 //	skip N     N numbers that were not asked for
 //	withheld N N numbers that the slow-consumer policy withheld
-//	gone N expired|damaged|N   N numbers that are no longer available
+//	gone N expired|damaged|denied|N   N numbers that are no longer available
 //	raw N HEX  bytes of the body that cover N numbers, if no other line stands for exactly these bytes
 //
 // A tick's event time may follow its kind: +NS or -NS, the event time minus the base in nanoseconds, or @0 if

@@ -142,7 +142,7 @@ var tradeSides = []string{"", "buy", "sell"}
 
 var bookSides = []string{"", "bid", "ask", "both"}
 
-var reasons = []string{"", "expired", "damaged"}
+var reasons = []string{"", "expired", "damaged", "denied"}
 
 // An ending collects the index.
 type ending struct {
