@@ -80,7 +80,7 @@ func Scenarios() []Scenario {
 		{"idle", "cores used by a quiet feed: ticks one at a time to 1 subscriber", []string{"tls", "rate"}, (*bench).idle},
 		{"slow", "latency of healthy subscribers while as many others have stalled", []string{"tls", "subscribers", "rate"}, (*bench).slow},
 		{"connections", "cores used by very many connections", []string{"tls", "subscribers", "rate"}, (*bench).connections},
-		{"sim", "ticks/s of the simulated market on one core, nothing published", []string{"instruments"}, (*bench).sim},
+		{"sim", "ticks/s of the simulated market on one core, nothing published, without levels and with a depth of 5", []string{"instruments"}, (*bench).sim},
 		{"scale", "throughput against the number of instruments, and of subscribers", nil, (*bench).scale},
 		{"age", "throughput and memory after many ticks were published against before", []string{"count"}, (*bench).age},
 	}

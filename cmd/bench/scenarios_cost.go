@@ -394,7 +394,10 @@ func (b *bench) connections(ctx context.Context) error {
 	return nil
 }
 
-// sim measures the simulated market alone.
+// simDepth is the number of levels on each side of the books of the second figure of sim.
+const simDepth = 5
+
+// sim measures the simulated market alone, without levels and with them.
 func (b *bench) sim(ctx context.Context) error {
 	n := b.or(b.Instruments, 1000, 100)
 	p, err := b.start(rolePublisher)
@@ -406,21 +409,29 @@ func (b *bench) sim(ctx context.Context) error {
 		return err
 	}
 	b.tellMachine(info)
-	var rate []float64
-	name := plural(n, "instrument")
-	if err := b.profile(ctx, p, name); err != nil {
-		return err
+	for _, c := range []struct {
+		depth  int
+		name   string
+		target *Target
+	}{
+		{0, plural(n, "instrument"), atLeast(8e6)},
+		{simDepth, fmt.Sprintf("%s, depth %d", plural(n, "instrument"), simDepth), atLeast(4e6)},
+	} {
+		if err = b.profile(ctx, p, c.name); err != nil {
+			break
+		}
+		var rate []float64
+		err = b.each(c.name, func() error {
+			r, err := call[simulateResult](ctx, p, "simulate", simulateArgs{Duration: b.Duration, Instruments: n, Depth: c.depth})
+			rate = append(rate, float64(r.Ticks)/r.Elapsed.Seconds())
+			return err
+		})
+		if err != nil {
+			break
+		}
+		b.tell(&Figure{Name: c.name, Unit: TicksPerSecond, Measured: NewSpread(rate), Target: c.target})
 	}
-	err = b.each(name, func() error {
-		r, err := call[simulateResult](ctx, p, "simulate", simulateArgs{Duration: b.Duration, Instruments: n})
-		rate = append(rate, float64(r.Ticks)/r.Elapsed.Seconds())
-		return err
-	})
-	if err := errors.Join(err, b.end(ctx, p)); err != nil {
-		return err
-	}
-	b.tell(&Figure{Name: name, Unit: TicksPerSecond, Measured: NewSpread(rate), Target: atLeast(10e6)})
-	return nil
+	return errors.Join(err, b.end(ctx, p))
 }
 
 // scale shows that the cost grows only with the work.

@@ -303,6 +303,7 @@ func kernel(context.Context, nothing) (int64, error) { return kernelMemory() }
 type simulateArgs struct {
 	Duration    time.Duration
 	Instruments int
+	Depth       int
 }
 
 type simulateResult struct {
@@ -312,7 +313,7 @@ type simulateResult struct {
 
 // simulate makes ticks without publishing them.
 func (s *source) simulate(ctx context.Context, a simulateArgs) (r simulateResult, err error) {
-	m, err := sim.New(sim.Config{Seed: 1, Instruments: a.Instruments, Continuous: true})
+	m, err := sim.New(sim.Config{Seed: 1, Instruments: a.Instruments, Depth: a.Depth, Continuous: true})
 	if err != nil {
 		return r, err
 	}

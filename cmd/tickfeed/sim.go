@@ -49,7 +49,7 @@ Ctrl-C ends the recording at the tick it has reached and says where; the exit co
 recording is complete up to there. If the disk is full, nothing is written. A summary is printed to
 standard error at the end.`,
 		Example: `  tickfeed sim -o day.tick
-  tickfeed sim --day-shape u -o day.tick          # busy at the opening and the close
+  tickfeed sim --day-shape u -o day.tick   # busy at the opening and the close
   tickfeed sim --days 5 --rate 1000 --depth 5 -o week.tick.zst
   tickfeed sim --seed 7 --session 7 --created 2026-01-05 -o seven.tick
   tickfeed sim -o - --instruments 20 | tickfeed inspect -
