@@ -66,8 +66,8 @@ type sendResult struct {
 }
 
 // send writes to all sockets for a while, with the system's default socket buffers: the targets are ratios of
-// this limit. (The publisher's connections have a send buffer of 256 KiB, with which a single socket may be
-// faster.) The receiver acknowledges the end of each with a byte.
+// this limit. (The publisher's connections have a send buffer of their own size, with which a single socket may
+// be faster.) The receiver acknowledges the end of each with a byte.
 func (s *sender) send(ctx context.Context, a sendArgs) (r sendResult, err error) {
 	conns, done, err := s.accept(ctx, a.Sockets)
 	if err != nil {

@@ -20,4 +20,12 @@
 // it is given a token, which effects and profiles then require. A server that other machines can reach, or whose command asks its
 // clients for credentials, is guarded: it requires the token for all but its health and the few metrics. A server may speak HTTPS.
 // All refuse everything that a web page in a browser could send: see [Site.Handler].
+//
+// # Adding a metric
+//
+// A number of publisher.Summary becomes a metric in publisher.go: a desc beside the others, and a line of
+// [Publisher.Metrics], or of [Publisher.Details] if each connection has one. Subscriptions and recordings have theirs in
+// subscriber.go, a replay in replay.go and the rules of a lab in lab.go, in the same way. A new collector is added to
+// [Site].Metrics or Details where the command makes its Site (cmd/tickfeed). Label values
+// must be bounded in number. README.md explains metrics; dashboard.json and alerts.yml use some.
 package ops

@@ -38,9 +38,9 @@ import (
 )
 
 // heapFloor is the size, in bytes, of an allocation that main never touches. It takes no memory, but the garbage
-// collector counts it as live: the first collection comes at 32 MB instead of 4, and later ones are not triggered by a
-// few more megabytes. Without it, collections delay a late joiner, which allocates 3 MB for 10,000 instruments. A higher
-// GOGC would also do that, but would multiply large heaps. GOGC and GOMEMLIMIT, if set, are respected.
+// collector counts it as live, so that a small heap is not collected for each few megabytes. Without it, collections delay
+// a late joiner, which allocates the state of all instruments: see "tickfeed bench snapshot". A higher GOGC would also do
+// that, but would multiply large heaps. GOGC and GOMEMLIMIT, if set, are respected.
 const heapFloor = 16 << 20
 
 func main() {

@@ -9,6 +9,15 @@ import (
 	"tickfeed/publisher"
 )
 
+// A command that serves subscribers is put together as program.publish does it:
+//
+//   - serviceOptions.define and check are its flags, serveTLS.config makes a *tls.Config of the files of certificates, which
+//     are read at each connection, and httpOptions.listen opens the listener of --http.
+//   - The *tls.Config goes to publisher.Config.TLS, never to tls.NewListener: the publisher writes to the sockets of its
+//     connections directly, which a *tls.Conn that it did not make itself would hide.
+//   - An ops.Site says what the command shows over HTTP. serveBeside serves it until the stop that it returns is called.
+//   - publisher.Serve owns each listener of subscribers, and returns when the command's context ends.
+
 // serviceOptions are the flags of the commands that serve subscribers: publish and replay.
 type serviceOptions struct {
 	listen         []string

@@ -37,9 +37,9 @@ func (k *link) take(t codec.Type) (hits []int) {
 		v := k.lab.rules.faultOf(i).Verb
 		suits := t != codec.TypeWelcome
 		switch {
-		case v.ofPackets():
+		case v.is(ofPackets):
 			suits = t == codec.TypePacket
-		case v.ofSnapshots():
+		case v.is(ofSnapshots):
 			suits = t == codec.TypeSnapshotBegin
 		}
 		if suits {
@@ -71,7 +71,7 @@ func (k *link) down(messages *codec.Reader) error {
 		}
 		var ofSnapshot []int
 		for _, i := range hits {
-			if k.lab.rules.faultOf(i).Verb.ofSnapshots() {
+			if k.lab.rules.faultOf(i).Verb.is(ofSnapshots) {
 				ofSnapshot = append(ofSnapshot, i)
 			} else if err := k.do(i, k.at, raw); err != nil {
 				return err
@@ -214,7 +214,7 @@ func (k *link) reached(at uint64) error {
 	}
 	k.head = 0
 	for _, i := range k.lab.rules.live(k.name) {
-		if k.lab.rules.faultOf(i).Verb.ofPackets() {
+		if k.lab.rules.faultOf(i).Verb.is(ofPackets) {
 			k.keep([]int{i})
 		} else if err := k.do(i, at, nil); err != nil {
 			return err
@@ -237,7 +237,7 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	if k.isOver() {
 		return errEnded
 	}
-	if f.Verb.ofPublisher() {
+	if f.Verb.is(ofPublisher) {
 		k.happenToPublisher(i, seq)
 		if f.Verb == Kill {
 			return errEnded
@@ -256,7 +256,7 @@ func (k *link) do(i int, seq uint64, next []byte) error {
 	default:
 		k.happened(i, seq)
 	}
-	if f.Verb.ofSessions() {
+	if f.Verb.is(ofSessions) {
 		return k.makeUp(i, seq)
 	}
 	k.mu.Lock()

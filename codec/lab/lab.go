@@ -203,7 +203,7 @@ func (l *Lab) inject(hits []int) {
 		if r == nil {
 			continue
 		}
-		if r.Fault.Verb.ofLogins() {
+		if r.Fault.Verb.is(ofLogins) {
 			l.mu.Lock()
 			if l.hellos == nil {
 				l.hellos = make(map[int]uint64)
@@ -212,11 +212,11 @@ func (l *Lab) inject(hits []int) {
 			l.mu.Unlock()
 			continue
 		}
-		if r.Fault.Verb.ofPublisher() {
+		if r.Fault.Verb.is(ofPublisher) {
 			<-l.act(i, Event{})
 			continue
 		}
-		if f := r.Fault; f.Verb.ofDials() {
+		if f := r.Fault; f.Verb.is(ofDials) {
 			until := time.Now().Add(f.For)
 			l.rules.because(i, "no client connected while it lasted")
 			l.mu.Lock()
@@ -239,7 +239,7 @@ func (l *Lab) inject(hits []int) {
 		slices.SortFunc(links, func(a, b *link) int { return int(a.number) - int(b.number) })
 		met := false
 		for _, k := range links {
-			if met = k.inject(i) || met; met && r.Fault.Verb.ofSessions() {
+			if met = k.inject(i) || met; met && r.Fault.Verb.is(ofSessions) {
 				break // it ends the others
 			}
 		}
@@ -255,7 +255,7 @@ func (l *Lab) inject(hits []int) {
 // kind that the rule needs.
 func (l *Lab) Check(rules ...*Rule) error {
 	for _, r := range rules {
-		if !r.Fault.Verb.ofPublisher() {
+		if !r.Fault.Verb.is(ofPublisher) {
 			continue
 		}
 		word := Verbs[r.Fault.Verb].Word

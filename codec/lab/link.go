@@ -145,7 +145,7 @@ func (l *Lab) serve(ctx context.Context, nc net.Conn) {
 		case Expire:
 			k.expire = i
 		default:
-			if f.Verb.ofPublisher() {
+			if f.Verb.is(ofPublisher) {
 				k.happenToPublisher(i, 0)
 				continue
 			}

@@ -117,7 +117,7 @@ func (x *rules) appliesLocked(i int, name string) bool {
 
 // reachedLocked returns the number up to which rule i has been decided for c.
 func (x *rules) reachedLocked(c *counts, i int) *uint64 {
-	if v := x.faults[i].Verb; v.ofPublisher() || v.ofSessions() {
+	if v := x.faults[i].Verb; v.is(ofPublisher) || v.is(ofSessions) {
 		return &x.shared[i]
 	}
 	return &c.reached[i]

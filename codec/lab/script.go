@@ -116,72 +116,75 @@ type Fault struct {
 	ForTimes uint64        // of Refuse: how many logins in a row; of EndSession: how many ends; at least 1
 }
 
+// A class is what a fault happens to.
+type class uint8
+
+const (
+	ofConnections class = iota
+	ofPackets           // at a number, a packet or by chance
+	ofSnapshots
+	ofLogins
+	ofDials     // by the clock
+	ofSessions  // makes up a session, once for all clients, for any publisher
+	ofPublisher // which the lab must run itself; once for all clients, when the first of them meets the trigger
+)
+
+// faults has the class and the documentation of each verb. doc.go says what else to touch to add one.
+var faults = [verbs]struct {
+	class
+	script.Form
+}{
+	Cut:             {ofConnections, script.Form{"cut", "cut [fin|rst|inside]", "ends the connection: in order (fin, the default), by a reset, which also throws away what the client has not read yet, or in the middle of a message", "at seq 1000: cut rst"}},
+	Stall:           {ofConnections, script.Form{"stall", "stall DURATION", "passes nothing in either direction for so long", "at 5s: stall 2s"}},
+	HalfOpen:        {ofConnections, script.Form{"half-open", "half-open in|out", "from now on drops what the client should receive (in), or what it sends (out); TCP stays open", "at seq 500: half-open in"}},
+	Slow:            {ofConnections, script.Form{"slow", "slow RATE", "passes at most RATE bytes a second to the client from now on", "at login 1: slow 20000"}},
+	Drop:            {ofPackets, script.Form{"drop", "drop [packet|tick|N packets]", "leaves out a packet, one tick, or several packets in a row: what follows does not join", "with 0.1%: drop packet"}},
+	Repeat:          {ofPackets, script.Form{"repeat", "repeat [packet|tick]", "sends a packet, or one tick, twice", "at packet 4: repeat"}},
+	Swap:            {ofPackets, script.Form{"swap", "swap [packet|tick]", "sends a packet, or one tick, after the one that follows it", "at packet 4: swap"}},
+	Flip:            {ofPackets, script.Form{"flip", "flip [packet|tick]", "flips a bit of a packet, or of one tick: its checksum is wrong", "at packet 4: flip"}},
+	Forge:           {ofPackets, script.Form{"forge", "forge [packet|tick]", "moves a packet, or one tick, by one number and seals it again: only the sequence shows it", "at packet 4: forge"}},
+	Delay:           {ofPackets, script.Form{"delay", "delay [packet|tick] DURATION", "passes a packet, or one tick, so much later, and all that follow it", "with 1%: delay 5ms"}},
+	MuteHeartbeats:  {ofConnections, script.Form{"mute heartbeats", "mute heartbeats DURATION", "drops heartbeats for so long; data flows", "at seq 100: mute heartbeats 1s"}},
+	MuteData:        {ofConnections, script.Form{"mute data", "mute data DURATION", "holds back data for so long; heartbeats flow", "at seq 100: mute data 1s"}},
+	Ahead:           {ofConnections, script.Form{"ahead", "ahead N", "sends a heartbeat that covers N numbers that were not sent", "at seq 100: ahead 5"}},
+	IgnorePulses:    {ofConnections, script.Form{"ignore pulses", "ignore pulses DURATION", "drops the pulses of the client for so long", "at login 1: ignore pulses 5s"}},
+	Refuse:          {ofLogins, script.Form{"refuse", "refuse CODE [retry DURATION|for good] [N times]", "answers the hello with a refusal", "at login 2: refuse busy retry 200ms 3 times"}},
+	SlowLogin:       {ofLogins, script.Form{"slow login", "slow login DURATION", "passes the hello on, and so gets the welcome, so much later", "at login 1: slow login 2s"}},
+	NoWelcome:       {ofLogins, script.Form{"no welcome", "no welcome", "never answers the hello", "at login 1: no welcome"}},
+	CutSnapshot:     {ofSnapshots, script.Form{"cut snapshot", "cut snapshot", "cuts the connection after the first part of a snapshot", "at snapshot 1: cut snapshot"}},
+	EndlessSnapshot: {ofSnapshots, script.Form{"endless snapshot", "endless snapshot", "leaves out the end of a snapshot", "at snapshot 1: endless snapshot"}},
+	MoveSnapshot:    {ofSnapshots, script.Form{"move snapshot", "move snapshot N", "says that a snapshot is as of N numbers earlier", "at snapshot 1: move snapshot 1"}},
+	StaleSnapshot:   {ofSnapshots, script.Form{"stale snapshot", "stale snapshot N", "sends the snapshot of N numbers earlier, whole, instead of the one that is due", "at snapshot 1: stale snapshot 10"}},
+	Expire:          {ofLogins, script.Form{"expire", "expire N", "says that the publisher has removed the N numbers that follow the client's position: retention has overtaken the client", "at login 2: expire 50"}},
+	SayGoodbye:      {ofConnections, script.Form{"goodbye", "goodbye CODE [retry DURATION|for good]", "sends a goodbye and ends the connection", "at seq 1000: goodbye shutdown retry 100ms"}},
+	EndSession:      {ofConnections, script.Form{"end", "end [N times]", "says that the session has ended, at the number that the line has reached, once or more often", "at seq 1000: end"}},
+	Garbage:         {ofConnections, script.Form{"garbage", "garbage", "sends bytes that are no message", "at seq 1000: garbage"}},
+	RestartSession:  {ofSessions, script.Form{"restart session", "restart session", "says that the publisher has started again: connections end, and from this number on another session follows; a client that was ahead of it disowns what it has beyond", "at seq 1000: restart session"}},
+	RewindSession:   {ofSessions, script.Form{"rewind session", "rewind session N", "says that the publisher has started again over an old copy: connections end, and another session begins N numbers before this one, which are disowned and come again", "at seq 1000: rewind session 50"}},
+	ReplaceSession:  {ofSessions, script.Form{"replace session", "replace session", "says that another publisher has taken the place of this one: connections end, and nothing is common with the session that follows, which has the same numbers from 1", "at seq 1000: replace session"}},
+	RefuseDials:     {ofDials, script.Form{"refuse dials", "refuse dials DURATION", "closes new connections at once for so long", "at 5s: refuse dials 1s"}},
+	HangDials:       {ofDials, script.Form{"hang dials", "hang dials DURATION", "accepts new connections for so long and does nothing with them", "at 5s: hang dials 1s"}},
+	Kill:            {ofPublisher, script.Form{"kill", "kill [for DURATION]", "ends the publisher as kill -9 does, and starts it again over its journal, at once or after so long", "at seq 1000: kill for 200ms"}},
+	Stop:            {ofPublisher, script.Form{"stop", "stop [for DURATION]", "stops the publisher, which sends what it has published, says goodbye, and starts again over its journal, at once or after so long", "at seq 1000: stop for 200ms"}},
+	Restart:         {ofPublisher, script.Form{"restart", "restart [over journal|copy|none]", "stops the publisher as stop does, and starts it again over its journal (the default), over the copy that copy journal made (numbers after it are disowned), or over no journal (another session, with nothing in common)", "at seq 1000: restart"}},
+	CopyJournal:     {ofPublisher, script.Form{"copy journal", "copy journal", "keeps a copy of the publisher's journal for restart over copy", "at seq 500: copy journal"}},
+	Freeze:          {ofPublisher, script.Form{"freeze", "freeze for DURATION", "suspends the publisher, as SIGSTOP does; its connections stay open, and nothing passes", "at seq 1000: freeze for 2s"}},
+	FillDisk:        {ofPublisher, script.Form{"disk full", "disk full for DURATION", "leaves no room on the disk of the journal: publishing waits, and heartbeats go on", "at seq 1000: disk full for 1s"}},
+}
+
 // Verbs documents the faults, in the order of Verb.
-var Verbs = [verbs]script.Form{
-	Cut:             {"cut", "cut [fin|rst|inside]", "ends the connection: in order (fin, the default), by a reset, which also throws away what the client has not read yet, or in the middle of a message", "at seq 1000: cut rst"},
-	Stall:           {"stall", "stall DURATION", "passes nothing in either direction for so long", "at 5s: stall 2s"},
-	HalfOpen:        {"half-open", "half-open in|out", "from now on drops what the client should receive (in), or what it sends (out); TCP stays open", "at seq 500: half-open in"},
-	Slow:            {"slow", "slow RATE", "passes at most RATE bytes a second to the client from now on", "at login 1: slow 20000"},
-	Drop:            {"drop", "drop [packet|tick|N packets]", "leaves out a packet, one tick, or several packets in a row: what follows does not join", "with 0.1%: drop packet"},
-	Repeat:          {"repeat", "repeat [packet|tick]", "sends a packet, or one tick, twice", "at packet 4: repeat"},
-	Swap:            {"swap", "swap [packet|tick]", "sends a packet, or one tick, after the one that follows it", "at packet 4: swap"},
-	Flip:            {"flip", "flip [packet|tick]", "flips a bit of a packet, or of one tick: its checksum is wrong", "at packet 4: flip"},
-	Forge:           {"forge", "forge [packet|tick]", "moves a packet, or one tick, by one number and seals it again: only the sequence shows it", "at packet 4: forge"},
-	Delay:           {"delay", "delay [packet|tick] DURATION", "passes a packet, or one tick, so much later, and all that follow it", "with 1%: delay 5ms"},
-	MuteHeartbeats:  {"mute heartbeats", "mute heartbeats DURATION", "drops heartbeats for so long; data flows", "at seq 100: mute heartbeats 1s"},
-	MuteData:        {"mute data", "mute data DURATION", "holds back data for so long; heartbeats flow", "at seq 100: mute data 1s"},
-	Ahead:           {"ahead", "ahead N", "sends a heartbeat that covers N numbers that were not sent", "at seq 100: ahead 5"},
-	IgnorePulses:    {"ignore pulses", "ignore pulses DURATION", "drops the pulses of the client for so long", "at login 1: ignore pulses 5s"},
-	Refuse:          {"refuse", "refuse CODE [retry DURATION|for good] [N times]", "answers the hello with a refusal", "at login 2: refuse busy retry 200ms 3 times"},
-	SlowLogin:       {"slow login", "slow login DURATION", "passes the hello on, and so gets the welcome, so much later", "at login 1: slow login 2s"},
-	NoWelcome:       {"no welcome", "no welcome", "never answers the hello", "at login 1: no welcome"},
-	CutSnapshot:     {"cut snapshot", "cut snapshot", "cuts the connection after the first part of a snapshot", "at snapshot 1: cut snapshot"},
-	EndlessSnapshot: {"endless snapshot", "endless snapshot", "leaves out the end of a snapshot", "at snapshot 1: endless snapshot"},
-	MoveSnapshot:    {"move snapshot", "move snapshot N", "says that a snapshot is as of N numbers earlier", "at snapshot 1: move snapshot 1"},
-	StaleSnapshot:   {"stale snapshot", "stale snapshot N", "sends the snapshot of N numbers earlier, whole, instead of the one that is due", "at snapshot 1: stale snapshot 10"},
-	Expire:          {"expire", "expire N", "says that the publisher has removed the N numbers that follow the client's position: retention has overtaken the client", "at login 2: expire 50"},
-	SayGoodbye:      {"goodbye", "goodbye CODE [retry DURATION|for good]", "sends a goodbye and ends the connection", "at seq 1000: goodbye shutdown retry 100ms"},
-	EndSession:      {"end", "end [N times]", "says that the session has ended, at the number that the line has reached, once or more often", "at seq 1000: end"},
-	Garbage:         {"garbage", "garbage", "sends bytes that are no message", "at seq 1000: garbage"},
-	RestartSession:  {"restart session", "restart session", "says that the publisher has started again: connections end, and from this number on another session follows; a client that was ahead of it disowns what it has beyond", "at seq 1000: restart session"},
-	RewindSession:   {"rewind session", "rewind session N", "says that the publisher has started again over an old copy: connections end, and another session begins N numbers before this one, which are disowned and come again", "at seq 1000: rewind session 50"},
-	ReplaceSession:  {"replace session", "replace session", "says that another publisher has taken the place of this one: connections end, and nothing is common with the session that follows, which has the same numbers from 1", "at seq 1000: replace session"},
-	RefuseDials:     {"refuse dials", "refuse dials DURATION", "closes new connections at once for so long", "at 5s: refuse dials 1s"},
-	HangDials:       {"hang dials", "hang dials DURATION", "accepts new connections for so long and does nothing with them", "at 5s: hang dials 1s"},
-	Kill:            {"kill", "kill [for DURATION]", "ends the publisher as kill -9 does, and starts it again over its journal, at once or after so long", "at seq 1000: kill for 200ms"},
-	Stop:            {"stop", "stop [for DURATION]", "stops the publisher, which sends what it has published, says goodbye, and starts again over its journal, at once or after so long", "at seq 1000: stop for 200ms"},
-	Restart:         {"restart", "restart [over journal|copy|none]", "stops the publisher as stop does, and starts it again over its journal (the default), over the copy that copy journal made (numbers after it are disowned), or over no journal (another session, with nothing in common)", "at seq 1000: restart"},
-	CopyJournal:     {"copy journal", "copy journal", "keeps a copy of the publisher's journal for restart over copy", "at seq 500: copy journal"},
-	Freeze:          {"freeze", "freeze for DURATION", "suspends the publisher, as SIGSTOP does; its connections stay open, and nothing passes", "at seq 1000: freeze for 2s"},
-	FillDisk:        {"disk full", "disk full for DURATION", "leaves no room on the disk of the journal: publishing waits, and heartbeats go on", "at seq 1000: disk full for 1s"},
-}
-
-// ofPublisher reports whether v happens to the publisher, which the lab must run itself. It then happens once for all
-// clients: when the first of them meets the trigger.
-func (v Verb) ofPublisher() bool { return v >= Kill && v <= FillDisk }
-
-// ofSessions reports whether v makes up a session, which happens once for all clients, for any publisher.
-func (v Verb) ofSessions() bool { return v >= RestartSession && v <= ReplaceSession }
-
-// ofPackets reports whether v happens to a packet; ofSnapshots, ofLogins and ofDials say the same of others.
-func (v Verb) ofPackets() bool {
-	switch v {
-	case Drop, Repeat, Swap, Flip, Forge, Delay:
-		return true
+var Verbs = func() (list [verbs]script.Form) {
+	for v := range faults {
+		list[v] = faults[v].Form
 	}
-	return false
-}
+	return list
+}()
 
-// ofStream reports whether v spoils packets, so that a right client ends the connection.
-func (v Verb) ofStream() bool { return v.ofPackets() && v != Delay }
+// is reports whether v happens to c.
+func (v Verb) is(c class) bool { return faults[v].class == c }
 
-func (v Verb) ofSnapshots() bool {
-	return v >= CutSnapshot && v <= StaleSnapshot
-}
-
-func (v Verb) ofLogins() bool { return v == Refuse || v == SlowLogin || v == NoWelcome || v == Expire }
-
-func (v Verb) ofDials() bool { return v == RefuseDials || v == HangDials }
+// spoils reports whether v spoils packets, so that a right client ends the connection.
+func (v Verb) spoils() bool { return v.is(ofPackets) && v != Delay }
 
 // MaxScript bounds a script, in bytes.
 const MaxScript = script.MaxScript
@@ -222,15 +225,15 @@ func suits(r *script.Rule) error {
 	switch usage := Verbs[v].Word; {
 	case w == script.AtClock:
 		return fmt.Errorf("a time of day is one of the market, and %s happens to connections: write \"at 5s: %s\" or \"at seq N: %s\"", usage, usage, usage)
-	case v.ofLogins() && w != AtLogin && w != ByHand:
+	case v.is(ofLogins) && w != AtLogin && w != ByHand:
 		return fmt.Errorf("%s happens at a login: write \"at login N: %s\"", usage, usage)
-	case v.ofSnapshots() && w != AtSnapshot && w != ByHand:
+	case v.is(ofSnapshots) && w != AtSnapshot && w != ByHand:
 		return fmt.Errorf("%s happens at a snapshot: write \"at snapshot N: %s\"", usage, usage)
-	case v.ofDials() && w != AtTime && w != EveryTime && w != ByHand:
+	case v.is(ofDials) && w != AtTime && w != EveryTime && w != ByHand:
 		return fmt.Errorf("%s happens at a time: write \"at 5s: %s 1s\"", usage, usage)
-	case v.ofPublisher() && r.Who != (Who{}) && (r.Trigger.Timed() || w == ByHand):
+	case v.is(ofPublisher) && r.Who != (Who{}) && (r.Trigger.Timed() || w == ByHand):
 		return fmt.Errorf("%s happens to the publisher, and no client triggers it: leave out \"for\"", usage)
-	case v.ofPackets() && (w == AtLogin || w == AtSnapshot || w == AtEnd):
+	case v.is(ofPackets) && (w == AtLogin || w == AtSnapshot || w == AtEnd):
 		return fmt.Errorf("%s happens to a packet, and there is none %s", usage, script.Triggers[w].Word)
 	}
 	return nil

@@ -157,7 +157,7 @@ func FuzzParse(f *testing.F) {
 			require.Equal(t, r.Fault, again.Rules[0].Fault)
 			require.Equal(t, r.Trigger, again.Rules[0].Trigger)
 			require.Equal(t, r.Who, again.Rules[0].Who)
-			if r.Fault.Verb.ofPublisher() {
+			if r.Fault.Verb.is(ofPublisher) {
 				var refused *ScriptError
 				require.ErrorAs(t, new(Lab).Check(r), &refused)
 				require.Equal(t, r.Line, refused.Line)

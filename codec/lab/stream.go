@@ -52,7 +52,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 		}
 		var rest []byte // what follows the tick or the packet that is spoiled
 		to := end       // its first number
-		if f.Verb.ofStream() {
+		if f.Verb.spoils() {
 			tick, after, one := []byte(nil), []byte(nil), false
 			if ok && f.How == "tick" {
 				tick, after, one = split(right, x.seq+1, k.seed)
@@ -90,7 +90,7 @@ func (k *link) packet(raw []byte, pending []int) error {
 			}
 			return err
 		}
-		if !f.Verb.ofStream() {
+		if !f.Verb.spoils() {
 			raw = right
 			if err := k.do(x.rule, x.seq, raw); err != nil {
 				return err

@@ -6,12 +6,12 @@ import (
 	"tickfeed/codec/nap"
 )
 
-// coarse is how long before a tick the player stops using timers: a timer is up to a millisecond late in an idle
-// process, because the poller of the runtime waits in milliseconds.
+// coarse is how long before a tick the player stops using timers: in an idle process a timer is late by up to the unit in
+// which the poller of the runtime waits, a millisecond.
 const coarse = 3 * time.Millisecond
 
-// The kernel wakes up 50 to 200 µs late as well. For sleeps of at least spinFrom, sleep wakes up spinTime early and
-// spins for the rest, which uses a tenth of a core at most.
+// The kernel wakes up late as well. For sleeps of at least spinFrom, sleep wakes up spinTime early and spins for the rest,
+// which uses spinTime/spinFrom of a core at most. BenchmarkServe has how late ticks are then.
 const (
 	spinFrom = time.Millisecond
 	spinTime = 100 * time.Microsecond
