@@ -206,18 +206,6 @@ const (
 	CodeDenied                       // the client may not have what it asked for
 )
 
-var codeNames = [...]string{
-	"", "shutdown", "busy", "version", "unauthorized", "protocol", "bad request", "slow",
-	"silent", "internal", "done", "denied",
-}
-
-func (c Code) String() string {
-	if c != 0 && int(c) < len(codeNames) {
-		return codeNames[c]
-	}
-	return fmt.Sprintf("code %d", uint8(c))
-}
-
 // A Farewell is the content of a refusal or goodbye.
 type Farewell struct {
 	Code       Code          // may be a code that this version does not know

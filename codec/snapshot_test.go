@@ -170,10 +170,10 @@ func TestCompactEntries(t *testing.T) {
 		nil, true, "", "A", "XNAS", "ü", "a\tb", "\x7f", strings.Repeat("x", 31), strings.Repeat("x", 32), strings.Repeat("x", 64), strings.Repeat("x", 65), []any{1}, 1.5,
 	}
 	usual := [][]any{
-		{feed.KindDefinition << 1, 7, 0, "AAPL", "XNAS", -2, 0, "USD", 1, 100},
-		{feed.KindLevel<<1 | 1, 7, -5, 1, 100, 3},
-		{feed.KindStatus << 1, 7, 0, 2, 20261122},
-		{feed.KindSummary << 1, 7, 5, 20261122, 100, nil, 98, 102, 3, 1, -77, 9000, 12, 4711},
+		{uint8(feed.KindDefinition << 1), 7, 0, "AAPL", "XNAS", -2, 0, "USD", 1, 100},
+		{uint8(feed.KindLevel<<1 | 1), 7, -5, 1, 100, 3},
+		{uint8(feed.KindStatus << 1), 7, 0, 2, 20261122},
+		{uint8(feed.KindSummary << 1), 7, 5, 20261122, 100, nil, 98, 102, 3, 1, -77, 9000, 12, 4711},
 	}
 	quick := 0
 	for _, elements := range usual {

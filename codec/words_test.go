@@ -34,6 +34,14 @@ func TestEnumerationsAreWords(t *testing.T) {
 		require.NoError(t, json.Unmarshal(b, &back))
 		assert.Equal(t, c.v, back)
 	}
+	for code := CodeShutdown; code <= CodeDenied+1; code++ { // the last one is of a later version
+		var back Code
+		require.NoError(t, back.UnmarshalText([]byte(code.String())))
+		assert.Equal(t, code, back)
+	}
+	for _, s := range []string{"", "code 0", "code 256", "code", "gone"} {
+		assert.Error(t, new(Code).UnmarshalText([]byte(s)), s)
+	}
 	assert.Equal(t, "mode(3)", Mode(3).String())
 	assert.Equal(t, "time", StartTime.String())
 	assert.Equal(t, "snapshot", StartedBySnapshot.String())

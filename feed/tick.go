@@ -3,6 +3,8 @@ package feed
 import (
 	"fmt"
 	"math"
+
+	"tickfeed/feed/words"
 )
 
 // A Tick is one market event of one instrument. It is 64 bytes and holds every kind of tick, so that a batch of
@@ -80,19 +82,21 @@ const (
 // MaxKind bounds the kinds that later versions may add.
 const MaxKind Kind = 127
 
-var kindNames = [...]string{
-	"", "definition", "quote", "trade", "correction", "cancel", "level", "clear", "status", "summary", "gone", "auction",
-}
-
 // Known reports whether this package has a view for the kind.
 func (k Kind) Known() bool { return k >= KindDefinition && k <= KindAuction && k != kindGone }
 
-func (k Kind) String() string {
-	if k.Known() {
-		return kindNames[k]
-	}
-	return fmt.Sprintf("kind(%d)", uint8(k))
-}
+var kindWords = words.List{What: "kind", Words: []string{
+	"", "definition", "quote", "trade", "correction", "cancel", "level", "clear", "status", "summary", "", "auction",
+}}
+
+// String returns the word for k.
+func (k Kind) String() string { return kindWords.Word(int(k)) }
+
+// MarshalText writes the word that String returns.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (k *Kind) UnmarshalText(text []byte) error { return words.Parse(k, &kindWords, text) }
 
 // Flags are marks on a tick.
 type Flags uint8
@@ -116,13 +120,26 @@ const (
 	SideBoth
 )
 
-var sideNames = [...]string{"", "buy", "sell", "both"}
+var sideWords = words.List{What: "side", Words: []string{"", "buy", "sell", "both"}}
 
+// String returns the word for s, which is empty for SideNone.
 func (s Side) String() string {
-	if int(s) < len(sideNames) {
-		return sideNames[s]
+	if s == SideNone {
+		return ""
 	}
-	return fmt.Sprintf("side(%d)", uint8(s))
+	return sideWords.Word(int(s))
+}
+
+// MarshalText writes the word that String returns.
+func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (s *Side) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*s = SideNone
+		return nil
+	}
+	return words.Parse(s, &sideWords, text)
 }
 
 var bookSideNames = [...]string{"", "bid", "ask", "both"}
@@ -149,14 +166,16 @@ const (
 	StatusClosed         // the trading day is over
 )
 
-var statusNames = [...]string{"unknown", "pre-open", "trading", "halted", "auction", "closed"}
+var statusWords = words.List{What: "status", Words: []string{"unknown", "pre-open", "trading", "halted", "auction", "closed"}}
 
-func (s Status) String() string {
-	if int(s) < len(statusNames) {
-		return statusNames[s]
-	}
-	return fmt.Sprintf("status(%d)", uint8(s))
-}
+// String returns the word for s.
+func (s Status) String() string { return statusWords.Word(int(s)) }
+
+// MarshalText writes the word that String returns.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (s *Status) UnmarshalText(text []byte) error { return words.Parse(s, &statusWords, text) }
 
 // NoPrice is the price where there is none: the empty side of a quote, the high of a day without trades.
 const NoPrice = math.MinInt64
@@ -334,14 +353,16 @@ const (
 	AuctionIPO
 )
 
-var auctionNames = [...]string{"unknown", "opening", "closing", "intraday", "halt", "ipo"}
+var auctionWords = words.List{What: "auction", Words: []string{"unknown", "opening", "closing", "intraday", "halt", "ipo"}}
 
-func (k AuctionKind) String() string {
-	if int(k) < len(auctionNames) {
-		return auctionNames[k]
-	}
-	return fmt.Sprintf("auction(%d)", uint8(k))
-}
+// String returns the word for k.
+func (k AuctionKind) String() string { return auctionWords.Word(int(k)) }
+
+// MarshalText writes the word that String returns.
+func (k AuctionKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (k *AuctionKind) UnmarshalText(text []byte) error { return words.Parse(k, &auctionWords, text) }
 
 // An Auction is the outcome of a call auction if it were held now. It is not part of a State.
 type Auction struct {

@@ -1,6 +1,8 @@
 package feed_test
 
 import (
+	"encoding"
+	"fmt"
 	"math"
 	"testing"
 	"unsafe"
@@ -155,4 +157,33 @@ func TestConditions(t *testing.T) {
 	for _, c := range []feed.Conditions{1, 'A', 'A' << 48, ' ' << 56, 'A'<<56 | ' '<<48, 0x7f << 56, 0xff << 56, 'A'<<56 | 'B'<<40} {
 		assert.False(t, c.Valid(), "%x", uint64(c))
 	}
+}
+
+// Each value of an enumeration has a word, which reads back as the value.
+func TestEnumerationsAreWords(t *testing.T) {
+	type enum interface {
+		encoding.TextMarshaler
+		fmt.Stringer
+	}
+	for _, c := range []struct {
+		value enum
+		word  string
+		back  encoding.TextUnmarshaler
+	}{
+		{feed.KindDefinition, "definition", new(feed.Kind)},
+		{feed.KindAuction, "auction", new(feed.Kind)},
+		{feed.SideNone, "", new(feed.Side)},
+		{feed.SideBoth, "both", new(feed.Side)},
+		{feed.StatusPreOpen, "pre-open", new(feed.Status)},
+		{feed.AuctionIPO, "ipo", new(feed.AuctionKind)},
+	} {
+		text, err := c.value.MarshalText()
+		require.NoError(t, err)
+		assert.Equal(t, c.word, string(text))
+		assert.Equal(t, c.word, c.value.String())
+		require.NoError(t, c.back.UnmarshalText(text))
+		assert.Equal(t, fmt.Sprint(c.value), fmt.Sprint(c.back))
+	}
+	assert.Equal(t, "kind(10)", feed.Kind(10).String(), "a packet of numbers that are gone is no tick")
+	assert.EqualError(t, new(feed.Side).UnmarshalText([]byte("bid")), `side must be buy, sell or both, got "bid"`)
 }

@@ -12,6 +12,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/words"
 )
 
 // A Login is how a client shows who it is.
@@ -37,6 +38,17 @@ const (
 	DepthL2 Depth = iota // everything
 	DepthL1              // everything except the levels of the book, and the ticks that clear it
 )
+
+var depthWords = words.List{What: "depth", Words: []string{"l2", "l1"}}
+
+// String returns l2 or l1.
+func (d Depth) String() string { return depthWords.Word(int(d)) }
+
+// MarshalText writes the word that String returns.
+func (d Depth) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (d *Depth) UnmarshalText(text []byte) error { return words.Parse(d, &depthWords, text) }
 
 // NoHistory is a Permission.History that permits what is published from the login on.
 const NoHistory time.Duration = -1

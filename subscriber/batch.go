@@ -1,12 +1,12 @@
 package subscriber
 
 import (
-	"fmt"
 	"iter"
 	"sort"
 
 	"tickfeed/codec"
 	"tickfeed/feed"
+	"tickfeed/feed/words"
 )
 
 // A Batch holds ticks, a part of a snapshot, or a change. The batch and all it points to are valid until the handler
@@ -128,14 +128,15 @@ const (
 	Closed                        // Run returns
 )
 
-var stateNames = [...]string{"disconnected", "connecting", "snapshot", "replaying", "live", "stale", "ended", "closed"}
+var stateWords = words.List{What: "state", Words: []string{
+	"disconnected", "connecting", "snapshot", "replaying", "live", "stale", "ended", "closed",
+}}
 
-func (s ConnState) String() string {
-	if int(s) < len(stateNames) {
-		return stateNames[s]
-	}
-	return fmt.Sprintf("state(%d)", uint8(s))
-}
+// String returns the word for s.
+func (s ConnState) String() string { return stateWords.Word(int(s)) }
 
-// MarshalText writes the state as String does.
+// MarshalText writes the word that String returns.
 func (s ConnState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (s *ConnState) UnmarshalText(text []byte) error { return words.Parse(s, &stateWords, text) }

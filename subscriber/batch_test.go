@@ -179,3 +179,15 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 		})
 	}
 }
+
+// A state is a word, which reads back as the state.
+func TestConnStateIsAWord(t *testing.T) {
+	for s := Disconnected; s <= Closed; s++ {
+		var back ConnState
+		text, err := s.MarshalText()
+		require.NoError(t, err)
+		require.NoError(t, back.UnmarshalText(text))
+		assert.Equal(t, s, back)
+	}
+	assert.Equal(t, "state(8)", (Closed + 1).String())
+}

@@ -58,14 +58,13 @@ var CaseKeys = []CaseKey{
 	}},
 	{"section", "TEXT", "heading of PROTOCOL.md; A connection if left out", func(c *Case, v string) error { c.Section = v; return nil }},
 	{"from", "START", "where the client starts: beginning (if left out), snapshot or live", func(c *Case, v string) error {
-		c.Drive.From.Kind = map[string]codec.StartKind{"snapshot": codec.StartSnapshot, "live": codec.StartLive, "beginning": codec.StartBeginning}[v]
-		return oneOf(v, "beginning", "snapshot", "live")
+		if err := oneOf(v, "beginning", "snapshot", "live"); err != nil {
+			return err
+		}
+		return c.Drive.From.Kind.UnmarshalText([]byte(v))
 	}},
 	{"filter", "PATTERNS", "what the client asks for, of AAPL, AMZN and MSFT; everything if left out", func(c *Case, v string) error { c.Drive.Filter = listOf(v); return nil }},
-	{"slow", "POLICY", "the client's slow-consumer policy: all (if left out), latest or disconnect", func(c *Case, v string) error {
-		c.Drive.Slow = map[string]codec.SlowPolicy{"all": codec.SlowAll, "latest": codec.SlowLatest, "disconnect": codec.SlowDisconnect}[v]
-		return oneOf(v, "all", "latest", "disconnect")
-	}},
+	{"slow", "POLICY", "the client's slow-consumer policy: all (if left out), latest or disconnect", func(c *Case, v string) error { return c.Drive.Slow.UnmarshalText([]byte(v)) }},
 	{"ticks", "N", "quotes that are published, a thousand a second; 1200 if left out", func(c *Case, v string) (err error) { c.Drive.Ticks, err = count(v); return err }},
 	{"journal", "none", "the publisher keeps the last ticks in little memory, and no journal", func(c *Case, v string) error {
 		c.Drive.Memory = publisher.MinMemory

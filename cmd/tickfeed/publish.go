@@ -169,16 +169,11 @@ func (o *publishOptions) check(cmd *cobra.Command, paths []string) error {
 	return o.http.check()
 }
 
-func parseSync(s string) (journal.Sync, error) {
-	switch s {
-	case "none":
-		return journal.SyncNone, nil
-	case "1s":
-		return journal.SyncInterval, nil
-	case "always":
-		return journal.SyncAlways, nil
+func parseSync(s string) (sync journal.Sync, err error) {
+	if err := sync.UnmarshalText([]byte(s)); err != nil {
+		return 0, usage("--sync: %w", err)
 	}
-	return 0, usage("--sync must be none, 1s or always, got %q", s)
+	return sync, nil
 }
 
 func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string) error {

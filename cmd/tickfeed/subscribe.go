@@ -205,15 +205,8 @@ func (o *subscribeOptions) config(ctx context.Context, addrs []string) (subscrib
 			return cfg, usage("--until %s is not after --from %s: nothing lies between", o.until, o.from)
 		}
 	}
-	switch o.slow {
-	case "all":
-		cfg.Slow = codec.SlowAll
-	case "latest":
-		cfg.Slow = codec.SlowLatest
-	case "disconnect":
-		cfg.Slow = codec.SlowDisconnect
-	default:
-		return cfg, usage("--slow must be all, latest or disconnect, got %q", o.slow)
+	if err := cfg.Slow.UnmarshalText([]byte(o.slow)); err != nil {
+		return cfg, usage("--slow: %w", err)
 	}
 	if o.snapshot && o.noSnapshot {
 		return cfg, usage("--snapshot and --no-snapshot contradict each other; choose one")

@@ -316,17 +316,10 @@ func farewell(p *script.Parser, f *Fault) (err error) {
 	if name == "bad" && p.Accept("request") {
 		name = "bad request"
 	}
-	for c := codec.CodeShutdown; c <= codec.CodeDone; c++ {
-		if c.String() == name {
-			f.Code = c
-		}
-	}
-	if f.Code == 0 {
-		n, err := strconv.ParseUint(name, 10, 8)
-		if err != nil || n == 0 {
-			return fmt.Errorf("%q is no code: shutdown, busy, version, unauthorized, protocol, bad request, slow, silent, internal, done, or a number from 1 to 255", name)
-		}
+	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n > 0 {
 		f.Code = codec.Code(n)
+	} else if err := f.Code.UnmarshalText([]byte(name)); err != nil {
+		return fmt.Errorf("%w: want a code, or its number from 1 to 255", err)
 	}
 	f.Retry, f.ForTimes = true, 1
 	const both = "retry and for good exclude each other: after \"for good\" the client must not connect again"

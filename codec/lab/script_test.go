@@ -29,6 +29,19 @@ func TestEveryExampleIsARule(t *testing.T) {
 	}
 }
 
+// A refusal and a goodbye can have each code of the protocol, by its name and by its number.
+func TestEveryCode(t *testing.T) {
+	for code := codec.CodeShutdown; code <= codec.CodeDenied; code++ {
+		for _, name := range []string{code.String(), fmt.Sprint(uint8(code))} {
+			for _, script := range []string{"at login 1: refuse " + name + " for good", "at seq 5: goodbye " + name} {
+				s, err := Parse("x", []byte(script))
+				require.NoError(t, err, script)
+				assert.Equal(t, code, s.Rules[0].Fault.Code, script)
+			}
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	s, err := Parse("x", []byte(`
 # a bad day
@@ -85,7 +98,7 @@ func TestParseErrors(t *testing.T) {
 		{"at seq 5: restart over there", "bad.lab:1:24: \"there\" must be journal or copy or none"},
 		{"at seq 5: restart now", "bad.lab:1:19: want \"over\", got \"now\""},
 		{"for probe at 5s: stop", "stop happens to the publisher, and no client triggers it: leave out \"for\""},
-		{"at login 1: refuse nonsense", "bad.lab:1:20: \"nonsense\" is no code"},
+		{"at login 1: refuse nonsense", "bad.lab:1:20: code must be shutdown, busy, version"},
 		{"at login 1: refuse busy for bad", "want \"for good\", got \"bad\""},
 		{"at login 1: refuse busy retry 1h for good", "bad.lab:1:34: retry and for good exclude each other"},
 		{"at login 1: goodbye busy for good retry 1h", "bad.lab:1:35: retry and for good exclude each other"},

@@ -46,6 +46,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
+	"tickfeed/feed/words"
 )
 
 // A Journal is a directory of recordings that join.
@@ -143,6 +144,18 @@ const (
 	SyncAlways               // the owner calls Sync after Append and before it sends; cursors see synced data only
 )
 
+// The word for SyncInterval is the interval of a publisher.
+var syncWords = words.List{What: "sync", Words: []string{"none", "1s", "always"}}
+
+// String returns none, 1s or always.
+func (s Sync) String() string { return syncWords.Word(int(s)) }
+
+// MarshalText writes the word that String returns.
+func (s Sync) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the word that String returns.
+func (s *Sync) UnmarshalText(text []byte) error { return words.Parse(s, &syncWords, text) }
+
 // A Config says how a journal is kept.
 type Config struct {
 	Dir string // created if it does not exist
@@ -182,7 +195,7 @@ func (c *Config) validate() error {
 	case c.RetainAge < 0:
 		return fmt.Errorf("RetainAge must not be negative, got %v", c.RetainAge)
 	case c.Sync < SyncNone || c.Sync > SyncAlways:
-		return fmt.Errorf("Sync must be from %d to %d, got %d", SyncNone, SyncAlways, c.Sync)
+		return fmt.Errorf("Sync must be %v, got %v", &syncWords, c.Sync)
 	}
 	return nil
 }

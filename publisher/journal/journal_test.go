@@ -717,3 +717,15 @@ func files(t *testing.T, fs journal.FS, dir ...string) []string {
 	require.NoError(t, err)
 	return slices.DeleteFunc(names, func(s string) bool { return filepath.Ext(s) != ".tick" })
 }
+
+// A policy is a word, in flags and logs.
+func TestSyncIsAWord(t *testing.T) {
+	for sync, word := range map[journal.Sync]string{journal.SyncNone: "none", journal.SyncInterval: "1s", journal.SyncAlways: "always"} {
+		assert.Equal(t, word, sync.String())
+		var back journal.Sync
+		require.NoError(t, back.UnmarshalText([]byte(word)))
+		assert.Equal(t, sync, back)
+	}
+	_, err := journal.Open(journal.Config{Dir: t.TempDir(), Sync: 3})
+	assert.ErrorContains(t, err, "Sync must be none, 1s or always, got sync(3)")
+}

@@ -179,16 +179,7 @@ var setters = map[string]func(u *User, v *yaml.Node) error{
 		u.Permission.Deny, err = patterns(v)
 		return err
 	},
-	"depth": func(u *User, v *yaml.Node) error {
-		switch v.Value {
-		case "l1":
-			u.Permission.Depth = publisher.DepthL1
-		case "l2":
-		default:
-			return fmt.Errorf("want l1 or l2, got %q", v.Value)
-		}
-		return nil
-	},
+	"depth": func(u *User, v *yaml.Node) error { return u.Permission.Depth.UnmarshalText([]byte(v.Value)) },
 	"history": func(u *User, v *yaml.Node) error {
 		d, err := time.ParseDuration(v.Value)
 		switch {

@@ -76,7 +76,7 @@ func TestMistakes(t *testing.T) {
 		{"no list of patterns", good + "  deny: A\n", "u.yml:3: deny: want a list, such as [A, B]"},
 		{"blank before a pattern", good + "  deny: [A, ' B']\n", `u.yml:3: deny: " B" begins or ends with a blank: remove it`},
 		{"empty list of patterns", good + "  allow: []\n", "u.yml:3: allow: want a list"},
-		{"depth", good + "  depth: l3\n", `u.yml:3: depth: want l1 or l2, got "l3"`},
+		{"depth", good + "  depth: l3\n", `u.yml:3: depth: depth must be l2 or l1, got "l3"`},
 		{"history", good + "  history: 7d\n", `u.yml:3: history: want a duration such as 24h or 30m, or none, got "7d"`},
 		{"policy", good + "  policies: [fast]\n", `u.yml:3: policies: want a list of all, latest and disconnect, got "fast"`},
 		{"connections", good + "  connections: 0\n", `u.yml:3: connections: want a number from 1, got "0"`},
@@ -221,7 +221,7 @@ func TestAdd(t *testing.T) {
 	_, err = users.Add(path, users.Entry{Name: "one"})
 	assert.ErrorContains(t, err, "nothing is written: "+path+":")
 	_, err = users.Add(path, users.Entry{Name: "three", Depth: "l9"})
-	assert.ErrorContains(t, err, "want l1 or l2")
+	assert.ErrorContains(t, err, "depth must be l2 or l1")
 	_, err = users.Add(path, users.Entry{Name: "three", Expires: "2020-01-31"})
 	assert.ErrorIs(t, err, users.ErrExpired)
 	after, err := os.ReadFile(path)
