@@ -42,7 +42,7 @@ func FuzzRequest(f *testing.F) {
 	f.Cleanup(func() { _ = pub.Close(context.Background()) })
 	site := ops.Site{
 		Command: "lab", Status: func() any { return rules.List() }, Conns: func() []ops.Conn { return []ops.Conn{{Name: hostile}, {Number: 2}} },
-		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: append(rules.Routes(), ops.NewPublisher(pub, 0).Routes()...),
+		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: append(ops.RuleRoutes(rules), ops.NewPublisher(pub, 0).Routes()...),
 	}
 	for i, r := range site.Routes {
 		if r.Effect {

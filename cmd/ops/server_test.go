@@ -216,7 +216,7 @@ func TestLabRoutes(t *testing.T) {
 		return r.StatusCode, string(b)
 	}
 	line := func(text string) string {
-		answer, err := w.rules.Obey(text)
+		answer, err := ops.Obey(w.rules, text)
 		if err != nil {
 			return err.Error()
 		}

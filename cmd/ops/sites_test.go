@@ -131,7 +131,7 @@ func newWorld(t testing.TB) *world {
 		},
 		"lab": {
 			Status: func() any { return w.rules.List() }, Ready: upstream.Ready, Metrics: []ops.Collector{w.rules.Metrics},
-			Details: []ops.Collector{w.rules.Details}, Routes: w.rules.Routes(),
+			Details: []ops.Collector{w.rules.Details}, Routes: ops.RuleRoutes(w.rules),
 		},
 	}
 	for name, s := range w.sites {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tickfeed/cmd/ops"
+	"tickfeed/feed/script"
 	"tickfeed/publisher"
 	"tickfeed/publisher/replay"
 )
@@ -121,19 +122,21 @@ var controlVerbs = []controlVerb{
 		}
 		return &ops.ReplayRequest{To: value}, nil
 	}},
-	{name: "rules", of: "lab", does: "list the rules, with how often each did something", path: "rules"},
-	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or with publish --commands let an event happen, such as 'halt TSLA for 10m'", path: "add", body: func(_ *controlOptions, value string) (any, error) {
+	{name: "rules", of: "lab, publish", does: "list the rules, with how often each did something", path: "rules"},
+	{name: "add", value: "RULE", of: "lab, publish", does: "add a rule, such as 'every 10s: cut rst', or let an event happen in a simulated market, such as 'halt TSLA for 10m'", path: "add", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
-			return nil, usage("control add: the rule is missing; tickfeed lab --list documents the language")
+			return nil, usage("control add: the rule is missing; tickfeed lab --list documents faults, and tickfeed publish --list events")
 		}
 		return &ops.RuleRequest{Rule: value}, nil
 	}},
-	{name: "remove", value: "N", of: "lab", does: "remove rule N", path: "remove", body: func(_ *controlOptions, value string) (any, error) {
-		n, err := strconv.Atoi(value)
-		if err != nil {
-			return nil, usage("control remove: want the number of a rule, which rules shows, got %q", value)
+	{name: "remove", value: "N|NAME|all", of: "lab, publish", does: "remove rule N, the rules \"on NAME: …\", or all; what an event multiplies, quiets, locks or moves ends", path: "remove", body: func(_ *controlOptions, value string) (any, error) {
+		if value == "" {
+			return nil, usage("control remove: want the number of a rule, which rules shows, the name of rules \"on NAME: …\", or all")
 		}
-		return &ops.RuleRequest{N: &n}, nil
+		if n, err := strconv.Atoi(value); err == nil {
+			return &ops.RuleRequest{N: &n}, nil
+		}
+		return &ops.RuleRequest{Name: value}, nil
 	}},
 	{name: "trigger", value: "NAME", of: "lab, publish", does: "make the faults or events of the rules \"on NAME: …\" now", path: "trigger", body: func(_ *controlOptions, value string) (any, error) {
 		if value == "" {
@@ -175,7 +178,7 @@ func controlHelp() string {
 func controlRequest(o *controlOptions, args []string) (v *controlVerb, path string, body any, err error) {
 	i := slices.IndexFunc(controlVerbs, func(v controlVerb) bool { return v.name == args[0] })
 	if i < 0 {
-		return nil, "", nil, usage("control %s: want %s", args[0], strings.Join(controlNames(), ", "))
+		return nil, "", nil, usage("control %s: want %s%s", args[0], strings.Join(controlNames(), ", "), script.DidYouMean(args[0], controlNames()))
 	}
 	v = &controlVerbs[i]
 	value := strings.Join(args[1:], " ") // a rule may be given without quotes

@@ -78,8 +78,8 @@ must start the publisher by exec: one below the wrapper is not ended if the lab 
 rule that needs what is not there is refused before anything starts. Faults of the publisher happen once for all clients,
 one after the other: a line that meets the next one waits for it.
 
-While the lab runs, rules are listed, added, removed and triggered by lines: list, remove N, trigger NAME, or a
-rule, which is added. The lab reads them at its terminal, or with --commands from standard input; with --http,
+While the lab runs, rules are listed, added, removed and triggered by lines: list, remove N (or NAME, or all),
+trigger NAME, or a rule, which is added. The lab reads them at its terminal, or with --commands from standard input; with --http,
 "tickfeed control" does the same.`,
 		Example: `  tickfeed lab --upstream localhost:8425 --listen localhost:9000 faults.lab
   tickfeed lab --rule 'at seq 1000: cut rst' --rule 'every 10s: stall 2s'
@@ -175,6 +175,7 @@ func (p *program) listLab(o *labOptions) error {
 	if !o.json {
 		s := p.screen(p.stdout)
 		fmt.Fprintf(&b, "\n%s\n", s.fit("A client that does not end the connection within a second after a fault of the stream, such as drop or flip, has not noticed it: the lab says so, and the client meets the rules that follow all the same.", ""))
+		fmt.Fprintf(&b, "\n%s\n", s.fit("Events of a simulated market may stand in the same script, for tickfeed publish --scenario, which also makes the faults: tickfeed publish --list documents them.", ""))
 	}
 	_, err := fmt.Fprint(p.stdout, b.String())
 	return output(err)
@@ -318,7 +319,7 @@ func (p *program) lab(ctx context.Context, o *labOptions, args []string) (err er
 	}
 	stop := func() {}
 	if o.commands {
-		stop = p.readCommands(running, func(line string) { p.obeyLab(rules, line) })
+		stop = p.readCommands(running, func(line string) { p.obey(rules, line) })
 	}
 	if web != nil {
 		p.notef("control and status over HTTP on %s", listenName(web))
@@ -431,9 +432,9 @@ func (p *program) atTerminal() bool {
 	return ok && term.IsTerminal(int(in.Fd())) && isTerminal(p.stderr)
 }
 
-// obeyLab carries out a line of a person or of --commands.
-func (p *program) obeyLab(rules ops.Rules, line string) {
-	switch answer, err := rules.Obey(line); {
+// obey carries out a line of a person or of --commands.
+func (p *program) obey(rules ops.Rulebook, line string) {
+	switch answer, err := ops.Obey(rules, line); {
 	case err != nil:
 		p.notef("%v", err)
 	case answer != nil:
@@ -457,6 +458,6 @@ func (s labStatus) String() string {
 func labSite(rules ops.Rules, upstream string, reached *ops.Upstream) ops.Site {
 	return ops.Site{
 		Command: "lab", Status: func() any { return labStatus{upstream, rules.Lab.Connections(), rules.List()} }, Ready: reached.Ready,
-		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: rules.Routes(),
+		Metrics: []ops.Collector{rules.Metrics}, Details: []ops.Collector{rules.Details}, Routes: ops.RuleRoutes(rules),
 	}
 }

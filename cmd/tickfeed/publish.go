@@ -17,7 +17,6 @@ import (
 
 	"tickfeed/codec/certs"
 	"tickfeed/codec/recording"
-	"tickfeed/feed/sim"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
@@ -53,9 +52,11 @@ func (p *program) publishCommand() *cobra.Command {
 
 Without arguments, publish a simulated market until Ctrl-C. --scenario lets auctions, halts, news, a
 flash crash and more happen in it, at times of the market and the same each time; --list documents the
-events, and --commands reads them from standard input while the market runs. Halts at random, two or
-three a day in a large market, happen only without a scenario, without --commands, without hours of
-one's own and without a profile. --universe names a file with its instruments: their prices, tick sizes,
+events. While the market runs, type an event, such as halt TSLA for 10m, which happens at once, or a rule,
+such as at 10:00: calm; list, remove N (or NAME, or all) and trigger NAME are for the rules. publish reads
+such lines at its terminal, or with --commands from standard input; with --http, "tickfeed control" does
+the same. Halts at random, two or three a day in a large market, happen only without a scenario, before the
+first such line, without hours of one's own and without a profile. --universe names a file with its instruments: their prices, tick sizes,
 habits and hours (tickfeed publish --print-universe describes the fields). If any of them has hours, a
 day is 24 hours, and --rate is the rate while all instruments trade. --profile names a file with the
 habits of a recorded market, which tickfeed sim fit measures: its rate and its day are the default then.
@@ -95,7 +96,7 @@ Type=notify and WatchdogSec are supported.`,
 	}
 	group(cmd, groupMarket, func(f *pflag.FlagSet) { o.marketOptions.define(f, 0) })
 	group(cmd, groupMarket, func(f *pflag.FlagSet) {
-		f.BoolVar(&o.commands, "commands", false, "read events from standard input while the market runs, such as halt TSLA for 10m; list and trigger NAME. With --http also tickfeed control add and trigger")
+		f.BoolVar(&o.commands, "commands", false, "read lines such as halt TSLA for 10m from standard input while the market runs, also if it is not a terminal")
 	})
 	group(cmd, "Pace", func(f *pflag.FlagSet) {
 		f.Var(&o.rate, "rate", "ticks per second: `N` such as 500, 10k, 2.5M, or max; for the simulated market the rate of every minute, with bursts within it (see --day-shape) (default: 10k for the simulated market, no limit for files)")
@@ -192,6 +193,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	if o.stdinOrders {
 		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which decides
 	}
+	o.commands = o.commands || p.atTerminal() && !o.stdinOrders
 	log := p.logger(zerolog.InfoLevel)
 	encryption, err := o.tls.config(log, certs.Protocol)
 	if err != nil {
@@ -202,7 +204,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 		return err
 	}
 	o.http.admits = who.admits() || o.tls.clientCA != ""
-	input := input{o: o, paths: paths, director: &director{say: p.notef}}
+	input := input{o: o, paths: paths, director: &director{}}
 	if err := input.open(cmd.Context(), p.stdin); err != nil {
 		return err
 	}
@@ -240,7 +242,7 @@ func (p *program) publish(cmd *cobra.Command, o *publishOptions, paths []string)
 	s := service{p: p, o: o, pub: pub, input: &input, listeners: listeners, web: web, faults: faults, who: who, log: log, drains: make(chan drainage, 1), reload: &reloader{
 		log: log, files: append(o.tls.reloadables(), who.reloadables()...), warnings: func() []string { return o.warnings(who) },
 	}}
-	input.happens = func(e sim.Event) { sayHappened(log, p.consoleLog(), e) }
+	input.happens = p.reporter(log, input.director)
 	err = s.run(ctx)
 	bound := closeTime
 	if errors.Is(err, errHangs) {

@@ -37,7 +37,7 @@ func (c *checklist) add(name, text string, err error) {
 // listens nowhere. The error lists all that is wrong.
 func (p *program) checkPublish(ctx context.Context, o *publishOptions, paths []string) error {
 	var c checklist
-	in := input{o: o, paths: paths, director: &director{say: p.notef}}
+	in := input{o: o, paths: paths, director: &director{}}
 	defer in.close()
 	if slices.Contains(paths, rawfile.Stdin) {
 		c.add("publish", in.describe()+", which is not read now", nil)

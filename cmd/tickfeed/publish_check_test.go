@@ -38,7 +38,7 @@ func TestPublishCheck(t *testing.T) {
 		{[]string{"--scenario", "cut.market"}, exitDone, []string{"faults    1 rule of the scenario"}},
 
 		{[]string{"--journal", "j", "q.csv"}, exitUsage, []string{"journal j holds 57 ticks already; add --append"}},
-		{[]string{"--scenario", "wrong.market"}, exitUsage, []string{`there is no event "hlat"`}},
+		{[]string{"--scenario", "wrong.market"}, exitUsage, []string{`there is no event or fault "hlat"; did you mean "halt"?`}},
 		{[]string{"--universe", "none.csv"}, exitUsage, []string{"none.csv: no such file"}},
 		{[]string{"--listen", "unix:none/feed", "--tls-cert", "old.pem", "--tls-key", "old.key", "--journal", "feed.pem"}, exitUsage, []string{
 			"listen on unix:none/feed: write to none: no such file or directory; choose another path with --listen",

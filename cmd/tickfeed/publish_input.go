@@ -24,7 +24,7 @@ type input struct {
 	o     *publishOptions
 	paths []string // none: the simulated market
 	sim   *sim.Market
-	// director obeys --commands, and happens receives what happens in the market; it may be nil.
+	// director changes what happens in the market, and happens receives what happens; it may be nil.
 	director *director
 	happens  func(sim.Event)
 
@@ -178,7 +178,7 @@ func (in *input) ticks(rec *journal.Recovered) (feed.Source, publisher.Pace, err
 	case in.o.steady:
 		pace.Rate = in.o.ticksPerSecond()
 	}
-	cfg.Happens, cfg.Commands = in.happens, in.o.commands
+	cfg.Happens, cfg.Commands = in.happens, true
 	in.sim, err = sim.New(cfg)
 	if err != nil {
 		return nil, pace, usage("%w", err)

@@ -141,9 +141,7 @@ func (s *service) site() ops.Site {
 	}
 	site.Files.Users = s.who.users
 	site.Routes = append(view.Routes(), s.drainRoute(), s.reload.route())
-	if s.o.commands {
-		site.Routes = append(site.Routes, s.input.director.routes()...)
-	}
+	site.Routes = append(site.Routes, ops.RuleRoutes(s.input.director)...)
 	return site
 }
 
@@ -178,7 +176,7 @@ func (s *service) feed(ctx, feeding context.Context) error {
 		return err
 	}
 	if s.o.commands && s.input.sim != nil {
-		stop := s.p.readCommands(feeding, s.input.director.line)
+		stop := s.p.readCommands(feeding, func(line string) { s.p.obey(s.input.director, line) })
 		defer stop()
 	}
 	ticks, err := s.pub.Feed(feeding, stoppable{src}, pace)

@@ -7,14 +7,12 @@ import (
 	"io/fs"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
-	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
 	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
@@ -52,7 +50,7 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 			text, err = shipped, nil
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, usage("--scenario: there is no file %s, and no scenario of that name ships: %s", o.name, strings.Join(sim.Scenarios(), ", "))
+			return nil, usage("--scenario: there is no file %s, and no scenario of that name ships%s (%s)", o.name, script.DidYouMean(o.name, sim.Scenarios()), strings.Join(sim.Scenarios(), ", "))
 		} else if err != nil {
 			return nil, usage("--scenario: %w", err)
 		}
@@ -61,7 +59,7 @@ func (o *scenarioOptions) load(ctx context.Context) (*script.Script, error) {
 		}
 	}
 	for _, text := range o.rules {
-		r, err := script.Parse("--event", []byte(text), sim.Language)
+		r, err := script.Parse("--event", []byte(text), marketLanguages...)
 		if err != nil {
 			return nil, usage("%w", err)
 		}
@@ -144,6 +142,11 @@ func (p *program) listScenarios(name string) error {
 	}
 	section("Triggers", []script.Form{script.Triggers[script.AtClock], script.Triggers[script.AtTime], script.Triggers[script.EveryTime], script.Triggers[script.ByHand]})
 	section("\nEvents", sim.Verbs[:])
+	b.WriteString("\nEvents that overlap:\n")
+	for _, text := range sim.Overlaps {
+		fmt.Fprintf(&b, "%s\n", s.fit("  "+text, "    "))
+	}
+	fmt.Fprintf(&b, "\nFaults:\n%s\n", s.fit("  Faults of the network may stand in the same script, and be added while publish runs if it has one from the beginning: tickfeed lab --list documents them.", "  "))
 	b.WriteString("\nScenarios:\n")
 	for _, name := range sim.Scenarios() {
 		text, _ := sim.ScenarioText(name)
@@ -152,125 +155,6 @@ func (p *program) listScenarios(name string) error {
 	}
 	_, err := fmt.Fprint(p.stdout, b.String())
 	return output(err)
-}
-
-// A director makes what lines of standard input say happen in a market that runs.
-type director struct {
-	say    func(format string, args ...any)
-	faults *faultLab // those of the scenario; nil for none
-
-	mu     sync.Mutex
-	market *sim.Market
-	rules  []string
-}
-
-// begin gives the director its market, with the rules of its scenario.
-func (d *director) begin(m *sim.Market, s *script.Script) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.market = m
-	if s != nil {
-		for _, r := range s.Rules {
-			d.rules = append(d.rules, r.Text)
-		}
-	}
-}
-
-// line carries out one line: an event, which happens at once, a rule, "list" or "trigger NAME".
-func (d *director) line(text string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	words := strings.Fields(text)
-	switch {
-	case len(words) == 0:
-	case words[0] == "list" && len(words) == 1:
-		for i, rule := range d.rules {
-			d.say("%d  %s", i+1, rule)
-		}
-		if len(d.rules) == 0 {
-			d.say("commands: the scenario has no rule; a line is an event such as \"halt AAPL for 1m\", or a rule such as \"at 10:00: calm\"")
-		}
-	case words[0] == "trigger" && len(words) == 2:
-		if !d.trigger(words[1]) {
-			d.say("commands: no rule is \"on %s: …\"; \"list\" shows the rules", words[1])
-		}
-	default:
-		r, err := parseEvent(text)
-		if err != nil {
-			d.say("commands: %v; a line is an event, a rule, list or trigger NAME; tickfeed publish --list shows all", err)
-			return
-		}
-		if r.Trigger.When != script.ByHand || r.Trigger.Name != "" {
-			d.rules = append(d.rules, r.Text)
-			d.say("added rule %d: %s", len(d.rules), r.Text)
-		}
-		d.market.Do(r)
-	}
-}
-
-// trigger makes what the rules "on NAME: …" say happen, events and faults. It returns false if there are none.
-func (d *director) trigger(name string) bool {
-	events := d.market.Trigger(name)
-	faults := d.faults != nil && d.faults.lab.Trigger(name)
-	return events || faults
-}
-
-// routes returns the routes of --http that make things happen: POST /add and /trigger, as those of a lab.
-func (d *director) routes() []ops.Route {
-	route := func(name string, do func(m *sim.Market, q *ops.RuleRequest) (any, error)) ops.Route {
-		return ops.Route{Name: name, Effect: true, Do: func(_ context.Context, body []byte) (any, error) {
-			q, err := ops.Read[ops.RuleRequest](body)
-			if err != nil {
-				return nil, err
-			}
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if d.market == nil {
-				return nil, ops.BadRequest("the market has not opened yet")
-			}
-			answer, err := do(d.market, q)
-			if err != nil {
-				return nil, ops.BadRequest("%w", err)
-			}
-			return answer, nil
-		}}
-	}
-	return []ops.Route{
-		route("add", func(m *sim.Market, q *ops.RuleRequest) (any, error) {
-			r, err := parseEvent(q.Rule)
-			if err != nil {
-				return nil, err
-			}
-			if r.Trigger.When != script.ByHand || r.Trigger.Name != "" {
-				d.rules = append(d.rules, r.Text)
-			}
-			m.Do(r)
-			return ops.RuleChange{Did: "added", Text: r.Text}, nil
-		}),
-		route("trigger", func(m *sim.Market, q *ops.RuleRequest) (any, error) {
-			if !d.trigger(q.Name) {
-				return nil, fmt.Errorf("no rule is \"on %s: …\"", q.Name)
-			}
-			return ops.RuleChange{Did: "triggered", Text: q.Name}, nil
-		}),
-	}
-}
-
-// parseEvent parses an event, or a rule with a trigger.
-func parseEvent(text string) (*script.Rule, error) {
-	first, _, _ := strings.Cut(strings.TrimSpace(text), " ")
-	switch first {
-	case "at", "from", "every", "on", "for", "with", "seed":
-		s, err := script.Parse("line", []byte(text), sim.Language)
-		if err != nil {
-			return nil, err
-		}
-		if len(s.Rules) != 1 {
-			return nil, fmt.Errorf("line: %q is no rule", text)
-		}
-		return s.Rules[0], nil
-	}
-	return script.ParseVerb("line", text, sim.Language)
 }
 
 // noteOf returns the note of e with the instruments that it is about.
@@ -282,6 +166,26 @@ func noteOf(e *sim.Event) string {
 		return fmt.Sprintf("%s and %s more: %s", e.Symbol, formatThousands(uint64(e.Instruments-1)), e.Note)
 	}
 	return e.Symbol + ": " + e.Note
+}
+
+// bandsEvery is the time between two reports of LULD bands, which move all the time in a fast market.
+const bandsEvery = time.Second
+
+// reporter returns a function that logs what happens in the market, and counts it for d.
+func (p *program) reporter(log zerolog.Logger, d *director) func(sim.Event) {
+	people := p.consoleLog()
+	var bands time.Time // when they were reported last
+	return func(e sim.Event) {
+		d.happened(e)
+		if e.Bands {
+			now := time.Now()
+			if now.Sub(bands) < bandsEvery {
+				return
+			}
+			bands = now
+		}
+		sayHappened(log, people, e)
+	}
 }
 
 // sayHappened logs what has happened in the market.

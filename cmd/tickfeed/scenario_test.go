@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/cmd/ops"
 	"tickfeed/codec/lab"
+	"tickfeed/feed"
+	"tickfeed/feed/script"
 	"tickfeed/feed/sim"
 )
 
@@ -53,35 +56,89 @@ func withoutPublishing(csv string) []string {
 	return lines
 }
 
-// A line is an event, which happens at once, a rule, list or trigger NAME.
-func TestDirector(t *testing.T) {
-	var said []string
-	d := director{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
-	m, err := sim.New(sim.Config{Instruments: 5, Commands: true})
+// newDirector returns the director of a market with five instruments, and play, which plays the market for a while.
+func newDirector(t *testing.T, faults *faultLab) (d *director, play func()) {
+	d = &director{faults: faults}
+	m, err := sim.New(sim.Config{Instruments: 5, Rate: 20, Commands: true, Happens: d.happened})
 	require.NoError(t, err)
 	d.begin(m, nil)
-	for _, line := range []string{"", "list", "halt AAPL for 1m", "hlat AAPL", "on x: halt MSFT", "at 10:00: calm", "seed 3", "for x at seq 5: cut", "list", "trigger x", "trigger y"} {
-		d.line(line)
-	}
-	require.Len(t, said, 9)
-	for i, want := range []string{"the scenario has no rule", `there is no event "hlat"`, "added rule 1: on x: halt MSFT", "added rule 2: at 10:00: calm", `"seed 3" is no rule`, `there is no event "cut"`, "1  on x: halt MSFT", "2  at 10:00: calm", `no rule is "on y: …"`} {
-		assert.Contains(t, said[i], want)
+	batch := make([]feed.Tick, 20)
+	return d, func() {
+		for range 20 {
+			_, err := m.Next(t.Context(), batch)
+			require.NoError(t, err)
+		}
 	}
 }
 
-// A trigger makes the faults of a name happen too.
-func TestDirectorTriggersFaults(t *testing.T) {
-	var said []string
-	s, err := lab.Parse("faults", []byte("on storm: cut rst"))
+// A line is an event, which happens at once, a rule, list, remove or trigger.
+func TestDirector(t *testing.T) {
+	d, play := newDirector(t, nil)
+	for _, c := range []struct{ line, want string }{
+		{"", "<nil>"},
+		{"list", "there is no rule"},
+		{"halt AAPL for 1m", "added rule 1: halt AAPL for 1m"},
+		{"hlat AAPL", `line:1:1: there is no event or fault "hlat"; did you mean "halt"? --list shows all; want a rule`},
+		{"lsit", `did you mean "list"?`},
+		{"halt APPL", `no instrument of the market matches APPL; did you mean "AAPL"?`},
+		{"on x: halt MSFT", "added rule 2: on x: halt MSFT"},
+		{"at 10:00: calm", "added rule 3: at 10:00: calm"},
+		{"on x: spread * x3", "added rule 4: on x: spread * x3"},
+		{"seed 3", `"seed 3" is no rule`},
+		{"at seq 5: cut", "no lab stands between this publisher and its subscribers: start publish with a fault"},
+		{"trigger y", `no rule is "on y: …"`},
+		{"trigger x", "triggered: on x"},
+		{"depth AAPL /2", "added rule 5: depth AAPL /2"},
+	} {
+		assert.Contains(t, obeyed(d, c.line), c.want, c.line)
+	}
+	play()
+	assert.Equal(t, "  2     1×  on x: halt MSFT\n  3  never  at 10:00: calm\n  4     1×  on x: spread * x3  (it goes on)\n  5     1×  depth AAPL /2  (it goes on)\n", obeyed(d, "list"),
+		"what has happened at once and is over is not listed")
+	for _, c := range []struct{ line, want string }{
+		{"remove 3", "removed rule 3: at 10:00: calm"},
+		{"remove 3", "there is no such rule"},
+		{"remove x", "removed rule 2: on x: halt MSFT\nremoved rule 4: on x: spread * x3"},
+		{"trigger x", "no rule is"},
+		{"remove all", "removed rule 5"},
+		{"list", "there is no rule"},
+		{"remove all", "there is no rule"},
+	} {
+		assert.Contains(t, obeyed(d, c.line), c.want, c.line)
+	}
+}
+
+// obeyed returns what a person reads who types a line.
+func obeyed(d *director, line string) string {
+	answer, err := ops.Obey(d, line)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(answer)
+}
+
+// The faults of a scenario are triggered, listed, added and removed with the events.
+func TestDirectorOfFaults(t *testing.T) {
+	s, err := script.Parse("both", []byte("at 1m: calm\non storm: cut rst"), marketLanguages...)
 	require.NoError(t, err)
-	d := director{say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }, faults: &faultLab{lab: &lab.Lab{Script: s}}}
-	m, err := sim.New(sim.Config{Instruments: 5, Commands: true})
-	require.NoError(t, err)
-	d.begin(m, nil)
-	d.line("trigger storm")
-	assert.Empty(t, said)
-	d.line("trigger calm")
-	assert.Len(t, said, 1)
+	d, _ := newDirector(t, &faultLab{lab: &lab.Lab{Script: lab.FaultsOf(s)}})
+	d.begin(d.market, s)
+	for _, c := range []struct{ line, want string }{
+		{"trigger storm", "triggered"},
+		{"trigger calm", "no rule is"},
+		{"cut rst", `a fault needs a trigger, such as "at seq 1000: cut rst"`},
+		{"at seq 5: kill", "kill happens to a publisher that the lab runs itself"},
+		{"at seq 50: cut fin", "added rule 3: at seq 50: cut fin"},
+		{"remove 2", "removed rule 2: on storm: cut rst"},
+		{"trigger storm", "no rule is"},
+	} {
+		assert.Contains(t, obeyed(d, c.line), c.want, c.line)
+	}
+	var texts []string
+	for _, r := range d.List() {
+		texts = append(texts, fmt.Sprint(r.Index, r.Text))
+	}
+	assert.Equal(t, []string{"1at 1m: calm", "3at seq 50: cut fin"}, texts)
 }
 
 // tickfeed control adds an event to a market that runs.
@@ -89,10 +146,10 @@ func TestControlAddsEvents(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	web := "unix:" + filepath.Join(dir, "h.sock")
-	pub := startCommand(t, dir, "publish", "--commands", "--http", web, "--instruments", "5", "--rate", "100", "--listen", "unix:"+filepath.Join(dir, "p.sock"))
+	pub := startCommand(t, dir, "publish", "--http", web, "--instruments", "5", "--rate", "100", "--listen", "unix:"+filepath.Join(dir, "p.sock"))
 	require.Eventually(t, func() bool {
 		c := startCommand(t, dir, "control", "--addr", web, "add", "halt TSLA,AAPL for 10m")
-		return c.exit(t) == exitDone && strings.Contains(c.out.String(), "added: halt TSLA,AAPL for 10m")
+		return c.exit(t) == exitDone && strings.Contains(c.out.String(), "added rule 1: halt TSLA,AAPL for 10m")
 	}, patience, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return strings.Contains(pub.err.String(), `"rule":"halt TSLA,AAPL for 10m"`) }, patience, 10*time.Millisecond)
 }

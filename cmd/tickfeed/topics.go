@@ -147,10 +147,11 @@ replay:
   POST /pause, /resume, /step {"n": 3}, /speed {"speed": "10x"},
        /seek {"to": "09:45"}
 
-lab:
+lab, publish:
   GET  /rules     the rules, with how often each did something
-  POST /add {"rule": "every 10s: cut rst"}, /remove {"n": 3},
-       /trigger {"name": "storm"}
+  POST /add {"rule": "every 10s: cut rst"}, with publish
+       {"rule": "halt TSLA for 10m"}; /remove {"n": 3}, {"name": "storm"} or
+       {"name": "all"}; /trigger {"name": "storm"}
 
 publish, replay:
   GET  /overview  all that "tickfeed top" shows, but the connections
@@ -160,9 +161,6 @@ publish:
   POST /drain {"over": "30s"}   end the process without a storm: no client is
                   admitted any more, the goodbyes are spread over that time (10s)
   POST /reload    read files again; so does SIGHUP if there is no terminal
-
-publish --commands:
-  POST /add {"rule": "halt TSLA for 10m"}, /trigger {"name": "storm"}
 
 subscribe:
   POST /symbols {"patterns": "AAPL,ES*"}

@@ -25,7 +25,7 @@ func ExampleParse() {
 	// Output:
 	// 2 at seq 1000: cut rst true
 	// 3 for 10% with 0.1%: drop tick true
-	// faults:1:18: "rts" must be fin or rst or inside
+	// faults:1:18: "rts" must be fin or rst or inside; did you mean "rst"?
 }
 
 // A lab is a server like any other: it serves a listener, and dials the publisher for each of its clients.

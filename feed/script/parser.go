@@ -128,7 +128,7 @@ func (p *Parser) Choice(standard string, options ...string) (string, error) {
 	}
 	text := p.Next()
 	if !slices.Contains(options, text) {
-		return "", fmt.Errorf("%q must be %s", text, strings.Join(options, " or "))
+		return "", fmt.Errorf("%q must be %s%s", text, strings.Join(options, " or "), DidYouMean(text, options))
 	}
 	return text, nil
 }

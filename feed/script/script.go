@@ -255,16 +255,28 @@ func (p *Parser) verb(languages []*Language) (found *Language, verb int, err err
 		}
 	}
 	if found == nil {
-		var all []string
-		for _, l := range languages {
-			all = append(all, fmt.Sprintf("there is no %s %q: %s", l.Noun, first, strings.Join(l.Words(), ", ")))
-		}
-		return nil, 0, fmt.Errorf("%s", strings.Join(all, "; "))
+		return nil, 0, unknown(first, p.Peek(), languages)
 	}
 	if strings.Contains(found.Verbs[verb].Word, " ") {
 		p.Next()
 	}
 	return found, verb, nil
+}
+
+// unknown returns the error about a verb that no language has; next is the word after it.
+func unknown(first, next string, languages []*Language) error {
+	var nouns, verbs []string
+	for _, l := range languages {
+		nouns, verbs = append(nouns, l.Noun), append(verbs, l.Words()...)
+	}
+	near := DidYouMean(first+" "+next, verbs)
+	if !strings.Contains(near, " ") || near == "" {
+		near = DidYouMean(first, verbs)
+	}
+	if near == "" {
+		near = ";"
+	}
+	return fmt.Errorf("there is no %s %q%s --list shows all", strings.Join(nouns, " or "), first, near)
 }
 
 func (p *Parser) who(w *Who) error {
@@ -292,11 +304,14 @@ func article(noun string) string {
 	return "a"
 }
 
+// counted are the words of triggers by number, after "at".
+var counted = []string{"seq", "login", "packet", "snapshot", "live", "end"}
+
 func (p *Parser) trigger(t *Trigger) (err error) {
 	switch word := p.Next(); word {
 	case "at", "from":
 		switch what := p.Peek(); {
-		case word == "at" && slices.Contains([]string{"seq", "login", "packet", "snapshot", "live", "end"}, what):
+		case word == "at" && slices.Contains(counted, what):
 			p.Next()
 			t.When = map[string]When{"seq": AtSeq, "login": AtLogin, "packet": AtPacket, "snapshot": AtSnapshot, "live": AtLive, "end": AtEnd}[what]
 			t.N, err = p.Number("at "+what, 1, maxSeq)
@@ -308,7 +323,7 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 			p.Next()
 		case word == "at" && what != "" && !strings.ContainsRune("0123456789-+.", rune(what[0])):
 			p.Next()
-			return fmt.Errorf("at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got %q", what)
+			return fmt.Errorf("at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got %q%s", what, DidYouMean(what, counted))
 		default:
 			t.When = AtTime
 			t.After, err = p.Duration(word)
@@ -336,7 +351,7 @@ func (p *Parser) trigger(t *Trigger) (err error) {
 			return fmt.Errorf("on must be followed by a name")
 		}
 	default:
-		return fmt.Errorf("a rule begins with for, at, every, with or on, got %q", word)
+		return fmt.Errorf("a rule begins with for, at, every, with or on, got %q%s", word, DidYouMean(word, []string{"for", "at", "every", "with", "on", "seed"}))
 	}
 	return err
 }

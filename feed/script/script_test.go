@@ -62,12 +62,16 @@ func TestErrors(t *testing.T) {
 		{"at 10:00 wait 5s", `x:1:10: a colon and a fault must follow the trigger, got "wait"`},
 		{"\nat 10:61: wait 5s", `x:2:4: at must be followed by a time of day such as 09:30 or 15:59:30, got "10:61"`},
 		{"at 10:00: break it", "x:1:11: not at a time of day"},
-		{"at 10:00: sleep", `x:1:11: there is no fault "sleep": break, break glass; there is no event "sleep": wait`},
+		{"at 10:00: sleep", `x:1:11: there is no fault or event "sleep"; --list shows all`},
+		{"at 10:00: braek it", `x:1:11: there is no fault or event "braek"; did you mean "break"? --list shows all`},
+		{"at 10:00: break glas", `x:1:11: not at a time of day`},
+		{"at 10:00: brek glass", `x:1:11: there is no fault or event "brek"; did you mean "break glass"? --list shows all`},
+		{"ta 10:00: break it", `a rule begins with for, at, every, with or on, got "ta"; did you mean "at"?`},
 		{"at 5s: break", "x:1:13: break what?"},
 		{"seed 1\nseed 2", "x:2:1: the script has two seeds"},
 		{`at 5s: break "it`, "x:1:14: the quote has no end"},
 		{"at 5s: break it now", `x:1:17: "now" is too much: break TEXT`},
-		{"at sequ 5: break it", `x:1:4: at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got "sequ"`},
+		{"at sequ 5: break it", `x:1:4: at must be followed by seq N, login N, packet N, snapshot N, live N or end N, a duration such as 200ms, or a time of day such as 09:30; got "sequ"; did you mean "seq"?`},
 		{"at 5s: wait 1d", `x:1:13: wait must be followed by a duration`},
 	} {
 		_, err := Parse("x", []byte(test.script), faults, events)

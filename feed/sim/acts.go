@@ -143,11 +143,12 @@ func (h *happening) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 	if a.patterns != nil {
 		ids = m.matching(a.patterns)
 	}
-	if m.config.Happens != nil {
-		m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Instruments: len(ids), Nothing: a.patterns != nil && len(ids) == 0})
-	}
 	if a.patterns == nil || len(ids) > 0 {
 		m.act(h.rule, a, ids, t.at)
+		m.commands.show(m.stage.effects)
+	}
+	if m.config.Happens != nil { // after show, so that a rule that has happened is in force
+		m.config.Happens(Event{Time: m.timeOf(t.at), Rule: h.rule, Instruments: len(ids), Nothing: a.patterns != nil && len(ids) == 0})
 	}
 	return 0, true
 }
@@ -308,7 +309,7 @@ func (m *Market) setLimits(r *script.Rule, a *action, ids []uint32, at int64) {
 		o.limits = newLimits(r, a.luld, in.fair, m.widthOf(id, at))
 		in.special |= limited
 	}
-	m.showBands(at)
+	s.bands = true
 	if a.on && !s.limitClock {
 		s.limitClock = true
 		s.add(at+units(referenceTime/referenceParts), &limitClock{})

@@ -33,7 +33,7 @@ type Config struct {
 	// Scenario is what happens in the market: its rules in Language; others are ignored. There are no random halts then. The
 	// error of New is a *script.Error if a rule can never do anything.
 	Scenario *script.Script
-	// Commands allows Market.Do. Next then returns at the end of each epoch, so that a command waits for a quarter of a
+	// Commands allows Market.Do. Next then does not go on beyond the end of an epoch if it has taken long, so that a command waits for a quarter of a
 	// second of the market at most. The ticks are the same until the first command; after it there are no random halts.
 	Commands bool
 	// Happens, if set, is called by Next for each rule that happens, before its ticks.

@@ -180,12 +180,16 @@ func (m *Market) remark(r *script.Rule, id uint32, text string) {
 	s.remarks = append(s.remarks, remark{r, id, 1, text})
 }
 
-// report reports the remarks of a time.
+// report reports the remarks of a time, and the bands that have moved.
 func (m *Market) report(at int64) {
 	for _, x := range m.stage.remarks {
 		m.config.Happens(Event{Time: m.timeOf(at), Rule: x.rule, Instruments: x.n, Symbol: m.listings[x.first].definition.Symbol, Note: x.text})
 	}
 	m.stage.remarks = m.stage.remarks[:0]
+	if m.stage.bands {
+		m.stage.bands = false
+		m.showBands(at)
+	}
 }
 
 // holdFor is a halt that a rule or a limit state causes.

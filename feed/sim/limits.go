@@ -218,7 +218,7 @@ func (c *limitClock) do(m *Market, t task, _ []feed.Tick) (int, bool) {
 			l.shift(m.widthOf(uint32(i), t.at))
 		}
 	}
-	m.showBands(t.at)
+	m.stage.bands = true
 	if any {
 		m.stage.add(t.at+int64(referenceTime/referenceParts)<<unitShift, c)
 	} else {

@@ -122,6 +122,9 @@ const (
 	epochEvents = 256  // approximate number of events that share one state of the climate
 	maxEpoch    = 0.25 // seconds
 
+	// longBatch is the time in a batch, in units, after which a command must not wait for the rest of the batch.
+	longBatch = maxEpoch / 2 * unitsPerSecond
+
 	// These constants keep the rate. startEpoch makes up for a lag within catchUp, and for a lead within payBack,
 	// by background events that come at most maxPace times as fast as usual. A cluster ends early if the day's
 	// ticks are maxLead ahead. These are in seconds at the rate of the time of day, so that at 10 ticks a
@@ -217,11 +220,12 @@ func (m *Market) Next(_ context.Context, batch []feed.Tick) (int, error) {
 	n := copy(batch, m.pending)
 	m.pending = m.pending[n:]
 	m.stage.epochEnded = false
+	began := m.arrivals.now
 	for n < len(batch) {
 		if m.phase == ended {
 			return n, io.EOF
 		}
-		if n > 0 && m.stage.epochEnded { // a command must not wait for a whole batch
+		if n > 0 && m.stage.epochEnded && m.arrivals.now-began >= longBatch {
 			return n, nil
 		}
 		if len(batch)-n >= len(m.scratch) {

@@ -248,7 +248,7 @@ func (a *action) options(p *script.Parser, allowed ...string) (err error) {
 		word := p.Next()
 		switch {
 		case !slices.Contains(allowed, word):
-			return fmt.Errorf("%q is too much: %s", word, Verbs[a.verb].Usage)
+			return fmt.Errorf("%q is too much%s: %s", word, script.DidYouMean(word, allowed), Verbs[a.verb].Usage)
 		case slices.Contains(seen, word):
 			return fmt.Errorf("%s is there twice", word)
 		}

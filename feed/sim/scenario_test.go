@@ -177,7 +177,7 @@ func TestEveryExampleIsARule(t *testing.T) {
 func TestScenarioErrors(t *testing.T) {
 	for _, test := range []struct{ script, want string }{
 		{"at 10:00: halt", "x:1:15: halt must be followed by instruments, such as AAPL or *"},
-		{"at 10:00: hlat AAPL", `x:1:11: there is no event "hlat": auction, halt, resume,`},
+		{"at 10:00: hlat AAPL", `x:1:11: there is no event "hlat"; did you mean "halt"? --list shows all`},
 		{"at 10:00: halt AAPL for", "x:1:24: for must be followed by a duration"},
 		{"at 10:00: halt AAPL reason", "reason must be followed by a text"},
 		{"at 10:00: halt AAPL for 1m for 2m", "x:1:28: for is there twice"},

@@ -33,8 +33,9 @@ type stage struct {
 	spacing    spacing
 	factor     float64  // of the rate
 	change     int64    // when factor changes next, in units
-	epochEnded bool     // Next is to return
+	epochEnded bool     // Next may return
 	remarks    []remark // to be reported
+	bands      bool     // there are bands to be reported
 }
 
 // A task is something to do at a time.
