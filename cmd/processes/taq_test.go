@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/big"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,44 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec/effort"
+	"tickfeed/feed/recorded"
 )
-
-// recorded is the directory of recorded market data; the test is skipped where it is absent.
-func recorded(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "expected.json")); err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
-	return dir
-}
-
-// An expectation is what an independent decoder found in a file. Numbers with decimals are text.
-type expectation struct {
-	Rows      int64 `json:"rows"`
-	PerSymbol map[string]struct {
-		Trades   int64  `json:"trades"`
-		Volume   int64  `json:"volume"`
-		MinPrice string `json:"min_price"`
-		MaxPrice string `json:"max_price"`
-		Notional string `json:"notional"`
-		First    string `json:"first"`
-		Last     string `json:"last"`
-	} `json:"per_symbol"`
-	PerExchange map[string]int64 `json:"per_exchange"`
-
-	BidSizes int64  `json:"bidsiz_sum"`
-	AskSizes int64  `json:"ofrsiz_sum"`
-	BidZero  int64  `json:"bid_zero"`
-	AskZero  int64  `json:"ofr_zero"`
-	MinBid   string `json:"min_bid_nonzero"`
-	MaxBid   string `json:"max_bid"`
-	MinAsk   string `json:"min_ofr_nonzero"`
-	MaxAsk   string `json:"max_ofr"`
-}
 
 // A row is a line that subscribe prints with --json. Numbers keep every digit.
 type row struct {
@@ -115,11 +78,7 @@ func equals(t *testing.T, want string, got *big.Rat, what string) {
 // adds up to what an independent program found in the file.
 func TestRecordedDays(t *testing.T) {
 	t.Parallel()
-	dir := recorded(t)
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	require.NoError(t, err)
-	var all map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &all))
+	dir := recorded.Dir(t)
 	newYork, err := time.LoadLocation("America/New_York")
 	require.NoError(t, err)
 	files, err := filepath.Glob(filepath.Join(dir, "taq", "*.csv.gz"))
@@ -128,9 +87,7 @@ func TestRecordedDays(t *testing.T) {
 	for _, file := range files[:effort.Of(t, len(files), 1)] {
 		name := "taq/" + filepath.Base(file)
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			require.Contains(t, all, name)
-			var want expectation
-			require.NoError(t, json.Unmarshal(all[name], &want))
+			want := recorded.Expected[recorded.TAQ](t, dir, name)
 			p := publish(t, file, "--zone", "America/New_York", "--journal", filepath.Join(t.TempDir(), "journal"), "--exit-at-end", "--wait-for", "1")
 			s := start(t, exec.Command(tickfeed(t), "subscribe", p.addr, "--from", "beginning", "--until-end", "--json"))
 			require.Equal(t, 0, s.wait(), "%v", s.said())
@@ -166,7 +123,7 @@ func TestRecordedDays(t *testing.T) {
 	}
 }
 
-func checkTrades(t *testing.T, got []row, want *expectation, zone *time.Location) {
+func checkTrades(t *testing.T, got []row, want *recorded.TAQ, zone *time.Location) {
 	type sums struct {
 		trades           int64
 		volume, notional big.Rat
@@ -206,7 +163,7 @@ func checkTrades(t *testing.T, got []row, want *expectation, zone *time.Location
 	}
 }
 
-func checkQuotes(t *testing.T, got []row, want *expectation) {
+func checkQuotes(t *testing.T, got []row, want *recorded.TAQ) {
 	var bids, asks span
 	bidSizes, askSizes := new(big.Rat), new(big.Rat)
 	var noBid, noAsk int64

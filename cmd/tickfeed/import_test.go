@@ -22,26 +22,16 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/recorded"
 )
 
-// recordedData is the directory of recorded market data, and what an independent decoder found
-// in each of its files; the test is skipped where it is absent.
-func recordedData(t *testing.T) (string, map[string]foundInFile) {
+// recordedData returns the directory of recorded market data. It hides the variable that names it from the commands.
+func recordedData(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	dir, err := filepath.Abs(dir)
+	dir, err := filepath.Abs(recorded.Dir(t))
 	require.NoError(t, err)
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	if err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
 	t.Setenv("TICKFEED_DATA", "")
-	var all map[string]foundInFile
-	require.NoError(t, json.Unmarshal(b, &all))
-	return dir, all
+	return dir
 }
 
 // A foundInFile is what an independent decoder found in a file; which of it there is depends on
@@ -63,16 +53,19 @@ type foundInFile struct {
 // importer, whose own tests compare them with the file. What holds no ticks is refused and
 // says why.
 func TestImportRecordedData(t *testing.T) {
-	dir, all := recordedData(t)
+	dir := recordedData(t)
+	all := recorded.All(t, dir)
 	refused := map[string]string{"ohlcv-1s": "schema ohlcv-1s holds no ticks", "statistics": "schema statistics holds no ticks"}
 	t.Chdir(t.TempDir())
 	seen := make(map[string]int)
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		name, _ := filepath.Rel(dir, path)
-		want, ok := all[filepath.ToSlash(name)]
+		found, ok := all[filepath.ToSlash(name)]
 		if err != nil || d.IsDir() || !ok {
 			return err
 		}
+		var want foundInFile
+		require.NoError(t, json.Unmarshal(found, &want))
 		if info, err := d.Info(); err != nil || info.Size() > most {
 			seen["left out"]++
 			return err
@@ -171,7 +164,7 @@ func checkTrades(t *testing.T, name, path string, want foundInFile, got *importS
 // Of the quotes and trades of equities, futures and crypto, 95 in a hundred at least are written in a pattern of fixed width,
 // also where a recording is sent 100 ticks to a packet, so that their times are far from its base.
 func TestPatternsFitRecordedTicks(t *testing.T) {
-	dir, _ := recordedData(t)
+	dir := recordedData(t)
 	for _, name := range []string{
 		"lobster/AMZN_2012-06-21_34200000_57600000_message_1.csv.gz", "lobster/GOOG_2012-06-21_34200000_57600000_message_1.csv.gz",
 		"taq/XXX_quotes_2018-01-02.csv.gz", "taq/XXX_trades_2018-01-02.csv.gz",

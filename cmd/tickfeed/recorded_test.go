@@ -21,8 +21,8 @@ import (
 	"tickfeed/feed"
 )
 
-// A recorded recording is what recordEveryField has put into it.
-type recorded struct {
+// An everyRecord is what recordEveryField has put into a recording.
+type everyRecord struct {
 	ticks []journalled // without those of snapshots
 	all   []journalled // with those of snapshots
 	state *feed.State  // as of the end
@@ -35,14 +35,14 @@ const firstSession, secondSession feed.SessionID = 0x1a, 0x2b
 // recordEveryField makes a recording of two sessions in f: in each two instruments with ticks of every kind, each packet
 // published at a time of its own, and a snapshot where the second one begins. With holes, numbers that have no tick for each
 // reason that there is, and the snapshots after them, come in between.
-func recordEveryField(t *testing.T, f recording.File, holes bool) *recorded {
+func recordEveryField(t *testing.T, f recording.File, holes bool) *everyRecord {
 	t.Helper()
 	h := codec.FileHeader{
 		Mode: codec.ModeLive, Lineage: feed.Lineage{{ID: firstSession, First: 1}}, Next: 1, Source: "every field", Created: noon,
 	}
 	b, err := recording.NewBuilder(f, h, nil)
 	require.NoError(t, err)
-	out := &recorded{state: feed.NewState()}
+	out := &everyRecord{state: feed.NewState()}
 	session, publish := firstSession, int64(noon)+int64(time.Hour)
 	define := func(tick feed.Tick) *feed.Definition {
 		def, ok := out.state.Definition(tick.Instrument)

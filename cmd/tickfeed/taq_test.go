@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"io"
 	"math/big"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tickfeed/feed/recorded"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,30 +17,9 @@ import (
 // Recorded trades, published at full speed and received as JSON, add up to what an
 // independent decoder found in the file.
 func TestTAQ(t *testing.T) {
-	dir := os.Getenv("TICKFEED_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	dir, err := filepath.Abs(dir)
-	require.NoError(t, err)
-	b, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	if err != nil {
-		t.Skipf("no recorded market data: %v (TICKFEED_DATA names its directory)", err)
-	}
-	t.Setenv("TICKFEED_DATA", "")
 	const file = "taq/ETF_AAA_BBB_trades_2014-09-17.csv.gz"
-	var all map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &all))
-	var want struct {
-		Rows      int `json:"rows"`
-		PerSymbol map[string]struct {
-			Trades, Volume int64
-			Min            string `json:"min_price"`
-			Max            string `json:"max_price"`
-			Notional       string `json:"notional"`
-		} `json:"per_symbol"`
-	}
-	require.NoError(t, json.Unmarshal(all[file], &want))
+	dir := recordedData(t)
+	want := recorded.Expected[recorded.TAQ](t, dir, file)
 
 	t.Chdir(t.TempDir())           // a short path for the socket
 	published := make(chan int, 1) // heartbeats are few: a busy machine may give the test no time for seconds
@@ -103,7 +83,7 @@ func TestTAQ(t *testing.T) {
 		require.NotNil(t, s, symbol)
 		assert.Equal(t, x.Trades, s.trades, symbol)
 		assert.Equal(t, x.Volume, s.volume, symbol)
-		for text, v := range map[string]*big.Rat{x.Min: s.low, x.Max: s.high, x.Notional: s.nominal} {
+		for text, v := range map[string]*big.Rat{x.MinPrice: s.low, x.MaxPrice: s.high, x.Notional: s.nominal} {
 			w, ok := new(big.Rat).SetString(text)
 			require.True(t, ok)
 			assert.Zero(t, w.Cmp(v), "%s: want %s, got %v", symbol, text, v)

@@ -11,7 +11,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
 	"tickfeed/feed/files"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // examine measures the first instruments of files.

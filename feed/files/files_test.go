@@ -21,7 +21,7 @@ import (
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/textfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 const quotes = "ts_event,symbol,bid,ask\n2026-03-02T14:30:00Z,AAPL,101.25,101.5\n2026-03-02T14:30:01Z,MSFT,400,400.5\n"

@@ -13,7 +13,7 @@ import (
 	"tickfeed/feed/files"
 	"tickfeed/feed/files/parquetfile"
 	"tickfeed/feed/files/textfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // Ticks that are exported as Parquet are read back unchanged, including events of several ticks.

@@ -13,7 +13,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 const captured = `1735689600123456789 {"e":"trade","E":1735689600123,"s":"AB","t":1,"p":"1","q":"1","T":1735689600123,"m":true,"M":true}` + "\n"

@@ -16,7 +16,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/facts"
 	"tickfeed/feed/files"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 	"tickfeed/feed/sim"
 )
 

@@ -14,7 +14,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/dbn"
 	"tickfeed/feed/files/rawfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // expectation is the result of an independent decoder for a file.

@@ -12,7 +12,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/iex"
 	"tickfeed/feed/files/rawfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 type expectation struct {

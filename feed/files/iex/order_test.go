@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"tickfeed/feed"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // sent sets the send time of a packet and returns it.

@@ -15,7 +15,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/itch"
 	"tickfeed/feed/files/rawfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 type expectation struct {

@@ -10,7 +10,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // After the last message the number of live orders equals that of an independent decoder, and their sizes add

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"tickfeed/feed/files/itch"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // numbered returns a packet of one message with the given order, price and time.

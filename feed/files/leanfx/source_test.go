@@ -19,30 +19,8 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/leanfx"
 	"tickfeed/feed/files/rawfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
-
-func drain(t testing.TB, src *leanfx.Source, each func(*feed.Tick, *feed.State)) error {
-	t.Helper()
-	defer src.Close()
-	state := feed.NewState()
-	batch := make([]feed.Tick, 100)
-	for {
-		n, err := src.Next(context.Background(), batch)
-		for i := range batch[:n] {
-			if err := state.Apply(&batch[i]); err != nil {
-				require.NoError(t, err)
-			}
-			each(&batch[i], state)
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
 
 // An expectation is what an independent decoder found in a file.
 type expectation struct {
@@ -89,7 +67,7 @@ func TestRecorded(t *testing.T) {
 				q := tick.Quote()
 				return []string{strconv.FormatInt((tick.EventTime-c.midnight.UnixNano())/1e6, 10), price(q.Bid), price(q.Ask)}
 			}
-			require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.State) {
+			require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) {
 				switch tick.Kind {
 				case feed.KindDefinition:
 					assert.Equal(t, c.def, *tick.Definition())
@@ -124,7 +102,7 @@ func TestRecorded(t *testing.T) {
 	src, err := leanfx.Open(paths, leanfx.Config{})
 	require.NoError(t, err)
 	before := int64(0)
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.State) {
+	require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) {
 		if tick.EventTime < before {
 			require.Fail(t, "not merged by time")
 		}
@@ -177,7 +155,7 @@ func TestSample(t *testing.T) {
 	src, err := leanfx.Open([]string{path}, leanfx.Config{})
 	require.NoError(t, err)
 	var got []feed.Tick
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.State) { got = append(got, *tick) }))
+	require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) { got = append(got, *tick) }))
 	require.Len(t, got, 5)
 	at := time.Date(2024, 1, 2, 0, 0, 0, 0, time.UTC).UnixNano()
 	assert.Equal(t, feed.Definition{Symbol: "USDJPY", Venue: "OANDA", Currency: "JPY", PriceExponent: -5}, *got[0].Definition())
@@ -200,7 +178,7 @@ func TestBadRows(t *testing.T) {
 		path := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,1\n"+c.row+"\n2,1,1\n")
 		src, err := leanfx.Open([]string{path}, leanfx.Config{})
 		require.NoError(t, err)
-		err = drain(t, src, func(*feed.Tick, *feed.State) {})
+		err = recorded.Each(t, src, func(*feed.Tick, *feed.State) {})
 		var bad *rawfile.LineError
 		require.ErrorAs(t, err, &bad, name)
 		assert.ErrorContains(t, err, c.want, name)
@@ -208,7 +186,7 @@ func TestBadRows(t *testing.T) {
 		assert.Equal(t, int64(6), bad.Offset)
 		src, err = leanfx.Open([]string{path}, leanfx.Config{SkipBad: 1})
 		require.NoError(t, err)
-		require.NoError(t, drain(t, src, func(*feed.Tick, *feed.State) {}))
+		require.NoError(t, recorded.Each(t, src, func(*feed.Tick, *feed.State) {}))
 		assert.Equal(t, int64(3), src.Stats().Rows)
 		assert.Equal(t, int64(1), src.Stats().Skipped)
 	}
@@ -267,7 +245,7 @@ func FuzzSource(f *testing.F) {
 			return
 		}
 		ticks := int64(0)
-		_ = drain(t, src, func(*feed.Tick, *feed.State) { ticks++ })
+		_ = recorded.Each(t, src, func(*feed.Tick, *feed.State) { ticks++ })
 		require.Equal(t, ticks, src.Stats().Ticks)
 	})
 }
@@ -294,7 +272,7 @@ func TestRowsThatGoBack(t *testing.T) {
 	path := write(t, "fxcm_a.zip", "20240102_eurusd_tick_quote.csv", "1,1,1\n3,1,1\n3,1,1\n2,1,1\n4,1,1\n")
 	src, err := leanfx.Open([]string{path}, leanfx.Config{})
 	require.NoError(t, err)
-	require.NoError(t, drain(t, src, func(*feed.Tick, *feed.State) {}))
+	require.NoError(t, recorded.Each(t, src, func(*feed.Tick, *feed.State) {}))
 	assert.Equal(t, int64(1), src.Stats().Backward)
 }
 
@@ -305,7 +283,7 @@ func TestLockedAndCrossedRows(t *testing.T) {
 	src, err := leanfx.Open([]string{path}, leanfx.Config{})
 	require.NoError(t, err)
 	quotes := 0
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.State) {
+	require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) {
 		if tick.Kind == feed.KindQuote {
 			quotes++
 		}

@@ -21,7 +21,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/lobster"
 	"tickfeed/feed/files/rawfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // An expectation is what an independent decoder found in a pair of files.
@@ -59,30 +59,6 @@ func expected(t testing.TB, dir string, files ...string) (e expectation) {
 	return e
 }
 
-// drain reads a source to its end and applies the ticks to a state, which checks that each instrument is
-// defined before it is used.
-func drain(t testing.TB, src *lobster.Source, each func(*feed.Tick, *feed.State)) error {
-	t.Helper()
-	defer src.Close()
-	state := feed.NewState()
-	batch := make([]feed.Tick, 100)
-	for {
-		n, err := src.Next(context.Background(), batch)
-		for i := range batch[:n] {
-			if err := state.Apply(&batch[i]); err != nil {
-				require.NoError(t, err)
-			}
-			each(&batch[i], state)
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
 const midnight = 1340251200 * int64(time.Second) // of 2012-06-21 in New York, four hours behind UTC
 
 // The recorded pairs agree with the results of an independent decoder; after each event the book of the state
@@ -104,7 +80,7 @@ func TestRecorded(t *testing.T) {
 				ByType: want.ByType, FirstRow: want.FirstRow, LastRow: want.LastRow,
 				MinPrice: math.MaxInt64, MinAsk: math.MaxInt64, MinBid: math.MaxInt64,
 			}
-			err = drain(t, src, func(tick *feed.Tick, _ *feed.State) {
+			err = recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) {
 				switch tick.Kind {
 				case feed.KindTrade:
 					tr := tick.Trade()
@@ -152,7 +128,7 @@ func TestRecorded(t *testing.T) {
 			next()
 			first, last := int64(0), int64(0)
 			changed := false
-			err = drain(t, src, func(tick *feed.Tick, state *feed.State) {
+			err = recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) {
 				if first == 0 {
 					first = tick.EventTime
 				}
@@ -237,7 +213,7 @@ func TestMergedByTime(t *testing.T) {
 	trades := map[string]int64{}
 	last, event := int64(0), feed.InstrumentID(0)
 	more := false
-	err = drain(t, src, func(tick *feed.Tick, state *feed.State) {
+	err = recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) {
 		if tick.EventTime < last || more && event != tick.Instrument {
 			require.Fail(t, "out of order, or an event is torn apart", "%+v after %d", tick, last)
 		}

@@ -14,6 +14,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/lobster"
 	"tickfeed/feed/files/rawfile"
+	"tickfeed/feed/recorded"
 )
 
 // write makes a pair of files and returns the path of its message file.
@@ -31,7 +32,7 @@ func ticksOf(t testing.TB, cfg lobster.Config, paths ...string) ([]feed.Tick, lo
 	src, err := lobster.Open(paths, cfg)
 	require.NoError(t, err)
 	var ticks []feed.Tick
-	err = drain(t, src, func(tick *feed.Tick, _ *feed.State) { ticks = append(ticks, *tick) })
+	err = recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) { ticks = append(ticks, *tick) })
 	return ticks, src.Stats(), err
 }
 

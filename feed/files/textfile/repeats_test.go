@@ -85,7 +85,7 @@ func TestTradesOfSeveralFiles(t *testing.T) {
 			src, err := textfile.Open(paths, nil, textfile.Config{Symbol: "A"})
 			require.NoError(t, err)
 			var got []string
-			err = drain(t, src, func(tick *feed.Tick, def *feed.Definition) {
+			err = eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) {
 				if tick.Kind == feed.KindTrade {
 					tr := tick.Trade()
 					got = append(got, string(feed.AppendDecimal(nil, tr.Price, def.PriceExponent))+" x "+string(feed.AppendDecimal(nil, tr.Size, def.SizeExponent)))

@@ -21,6 +21,7 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
+	"tickfeed/feed/recorded"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +32,7 @@ func read(t testing.TB, text string, cfg textfile.Config) ([]string, textfile.St
 	src, err := textfile.Open([]string{"-"}, iotest.OneByteReader(strings.NewReader(text)), cfg)
 	require.NoError(t, err)
 	var got []string
-	err = drain(t, src, func(tick *feed.Tick, def *feed.Definition) { got = append(got, show(tick, def)) })
+	err = eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) { got = append(got, show(tick, def)) })
 	return got, src.Stats(), err
 }
 
@@ -145,7 +146,7 @@ func TestSamples(t *testing.T) {
 				src, err := textfile.Open([]string{path}, nil, textfile.Config{})
 				require.NoError(t, err)
 				var got []string
-				require.NoError(t, drain(t, src, func(tick *feed.Tick, def *feed.Definition) {
+				require.NoError(t, eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) {
 					got = append(got, show(tick, def))
 				}))
 				assert.Equal(t, want, got)
@@ -311,7 +312,7 @@ func TestSkipBad(t *testing.T) {
 		src, err := textfile.Open(paths, nil, textfile.Config{SkipBad: skip})
 		require.NoError(t, err)
 		trades, ids := 0, map[string]feed.InstrumentID{}
-		err = drain(t, src, func(tick *feed.Tick, def *feed.Definition) {
+		err = eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) {
 			ids[def.Symbol] = tick.Instrument
 			if tick.Kind == feed.KindTrade {
 				trades++
@@ -343,7 +344,7 @@ func TestLongLine(t *testing.T) {
 	src, err := textfile.Open([]string{"-"}, strings.NewReader(head+fit+"\n"+fit+" \n"+row+"\n"+fit+strings.Repeat(" ", 3<<20)), textfile.Config{SkipBad: 9})
 	require.NoError(t, err)
 	trades := 0
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.Definition) {
+	require.NoError(t, eachDefined(t, src, func(tick *feed.Tick, _ *feed.Definition) {
 		if tick.Kind == feed.KindTrade {
 			trades++
 		}
@@ -507,7 +508,7 @@ func TestHourThatComesTwice(t *testing.T) {
 	times := func(text string) (all []string) {
 		src, err := textfile.Open([]string{"-"}, strings.NewReader(head+strings.ReplaceAll(text, ";", ",A,1,1\n")), textfile.Config{Zone: "America/New_York"})
 		require.NoError(t, err)
-		require.NoError(t, drain(t, src, func(tick *feed.Tick, _ *feed.Definition) {
+		require.NoError(t, eachDefined(t, src, func(tick *feed.Tick, _ *feed.Definition) {
 			if tick.Kind == feed.KindTrade {
 				all = append(all, time.Unix(0, tick.EventTime).UTC().Format("15:04:05"))
 			}
@@ -536,7 +537,7 @@ func TestCarriageReturns(t *testing.T) {
 		src, err := textfile.Open([]string{path}, nil, textfile.Config{})
 		require.NoError(t, err)
 		n := 0
-		require.NoError(t, drain(t, src, func(*feed.Tick, *feed.Definition) { n++ }))
+		require.NoError(t, eachDefined(t, src, func(*feed.Tick, *feed.Definition) { n++ }))
 		assert.Equal(t, 3, n, "%q", text)
 	}
 }
@@ -586,7 +587,7 @@ func TestDamagedGzip(t *testing.T) {
 	src, err := textfile.Open([]string{path}, nil, textfile.Config{SkipBad: 5})
 	require.NoError(t, err)
 	n := 0
-	err = drain(t, src, func(*feed.Tick, *feed.Definition) { n++ })
+	err = eachDefined(t, src, func(*feed.Tick, *feed.Definition) { n++ })
 	assert.EqualError(t, err, path+": offset 17023: the compressed file is cut off")
 	assert.Greater(t, n, 900)
 	_, again := src.Next(context.Background(), make([]feed.Tick, 1))
@@ -755,4 +756,16 @@ func ExampleOpen() {
 	// definition 1772461800250000000 0
 	// trade 1772461800250000000 1872550
 	// EOF
+}
+
+// eachDefined reads src to its end and calls f with each tick and the definition of its instrument. The ids must be dense.
+func eachDefined(t testing.TB, src *textfile.Source, f func(*feed.Tick, *feed.Definition)) error {
+	t.Helper()
+	ids := feed.InstrumentID(0)
+	return recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) {
+		require.LessOrEqual(t, tick.Instrument, ids, "ids are dense")
+		ids = max(ids, tick.Instrument+1)
+		def, _ := state.Definition(tick.Instrument)
+		f(tick, def)
+	})
 }

@@ -14,65 +14,8 @@ import (
 
 	"tickfeed/feed"
 	"tickfeed/feed/files/textfile"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
-
-// expectation is the result of an independent decoder for a file.
-type expectation struct {
-	Rows      int64 `json:"rows"`
-	PerSymbol map[string]struct {
-		Trades   int64  `json:"trades"`
-		Volume   int64  `json:"volume"`
-		MinPrice string `json:"min_price"`
-		MaxPrice string `json:"max_price"`
-		Notional string `json:"notional"`
-		First    string `json:"first"`
-		Last     string `json:"last"`
-	} `json:"per_symbol"`
-	PerExchange map[string]int64 `json:"per_exchange"`
-
-	BidSizes  int64  `json:"bidsiz_sum"`
-	AskSizes  int64  `json:"ofrsiz_sum"`
-	BidZero   int64  `json:"bid_zero"`
-	AskZero   int64  `json:"ofr_zero"`
-	MinBid    string `json:"min_bid_nonzero"`
-	MaxBid    string `json:"max_bid"`
-	MinAsk    string `json:"min_ofr_nonzero"`
-	MaxAsk    string `json:"max_ofr"`
-	BidAbove  int64  `json:"rows_bid_above_ofr"`
-	BidEquals int64  `json:"rows_bid_equal_ofr"`
-	SameTime  int64  `json:"rows_with_timestamp_equal_to_previous"`
-}
-
-// drain reads all of a source, and checks that each instrument is defined before it is used.
-func drain(t testing.TB, src *textfile.Source, each func(*feed.Tick, *feed.Definition)) error {
-	t.Helper()
-	defer src.Close()
-	var defs []*feed.Definition
-	batch := make([]feed.Tick, 100)
-	for {
-		n, err := src.Next(context.Background(), batch)
-		for i := range batch[:n] {
-			tick := &batch[i]
-			require.LessOrEqual(t, int(tick.Instrument), len(defs), "ids are dense")
-			if d := tick.Definition(); d != nil {
-				require.NoError(t, d.Validate())
-				if int(tick.Instrument) == len(defs) {
-					defs = append(defs, d)
-				}
-				defs[tick.Instrument] = d
-			}
-			require.Less(t, int(tick.Instrument), len(defs), "defined before use")
-			each(tick, defs[tick.Instrument])
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
 
 // sums adds up the ticks of one instrument in a file.
 type sums struct {
@@ -91,7 +34,7 @@ func TestTAQTrades(t *testing.T) {
 		{"taq/ETF_AAA_BBB_trades_2014-09-17.csv.gz", "America/New_York"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			want := recorded.Expected[expectation](t, dir, c.file)
+			want := recorded.Expected[recorded.TAQ](t, dir, c.file)
 			zone, err := time.LoadLocation(c.zone)
 			require.NoError(t, err)
 			src, err := textfile.Open([]string{filepath.Join(dir, c.file)}, nil, textfile.Config{Zone: c.zone})
@@ -99,7 +42,7 @@ func TestTAQTrades(t *testing.T) {
 			got := map[string]*sums{}
 			perExchange := map[string]int64{}
 			var sameTime, before int64
-			err = drain(t, src, func(tick *feed.Tick, def *feed.Definition) {
+			err = eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) {
 				if tick.Kind == feed.KindDefinition {
 					return
 				}
@@ -153,13 +96,13 @@ func wallClock(ns int64, zone *time.Location) string {
 func TestTAQQuotes(t *testing.T) {
 	dir := recorded.Dir(t)
 	const file = "taq/XXX_quotes_2018-01-02.csv.gz"
-	want := recorded.Expected[expectation](t, dir, file)
+	want := recorded.Expected[recorded.TAQ](t, dir, file)
 	src, err := textfile.Open([]string{filepath.Join(dir, file)}, nil, textfile.Config{Zone: "-05:00"})
 	require.NoError(t, err)
-	got := expectation{PerExchange: map[string]int64{}}
+	got := recorded.TAQ{PerExchange: map[string]int64{}}
 	minBid, maxBid, minAsk, maxAsk := int64(math.MaxInt64), int64(0), int64(math.MaxInt64), int64(0)
 	var first, last feed.Tick
-	err = drain(t, src, func(tick *feed.Tick, def *feed.Definition) {
+	err = eachDefined(t, src, func(tick *feed.Tick, def *feed.Definition) {
 		if tick.Kind == feed.KindDefinition {
 			return
 		}

@@ -18,7 +18,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/wscap"
-	"tickfeed/feed/internal/recorded"
+	"tickfeed/feed/recorded"
 )
 
 // expected fills e with the result of an independent decoder for file.
@@ -27,30 +27,6 @@ func expected(t testing.TB, dir, file string, e any) {
 	all := recorded.All(t, dir)
 	require.Contains(t, all, file)
 	require.NoError(t, json.Unmarshal(all[file], e))
-}
-
-// drain reads all of a source; ticks are applied to a state, which says whether each
-// instrument is defined before it is used.
-func drain(t testing.TB, src *wscap.Source, each func(*feed.Tick, *feed.State)) error {
-	t.Helper()
-	defer src.Close()
-	state := feed.NewState()
-	batch := make([]feed.Tick, 100)
-	for {
-		n, err := src.Next(context.Background(), batch)
-		for i := range batch[:n] {
-			if err := state.Apply(&batch[i]); err != nil {
-				require.NoError(t, err)
-			}
-			each(&batch[i], state)
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // A tally is what the trades and quotes of one instrument add up to, in units of 10^-8.
@@ -84,7 +60,7 @@ func tallies(t testing.TB, src *wscap.Source) (map[string]*tally, *feed.State) {
 	t.Helper()
 	got := map[string]*tally{}
 	var last *feed.State
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, state *feed.State) {
+	require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) {
 		last = state
 		if tick.Kind != feed.KindTrade && tick.Kind != feed.KindQuote {
 			return
@@ -275,7 +251,7 @@ func TestBinanceAcrossMidnight(t *testing.T) {
 	require.NoError(t, err)
 	var at int64
 	crossed := 0
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, state *feed.State) {
+	require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) {
 		if tick.Kind == feed.KindLevel && tick.Flags&feed.FlagMore == 0 {
 			in, _ := state.Instrument(tick.Instrument)
 			if len(in.Bids) == 0 || len(in.Asks) == 0 || in.Bids[0].Price >= in.Asks[0].Price {
@@ -424,7 +400,7 @@ func TestKraken(t *testing.T) {
 	var got []string
 	quotes, levels := int64(0), 0
 	var last *feed.State
-	require.NoError(t, drain(t, src, func(tick *feed.Tick, state *feed.State) {
+	require.NoError(t, recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) {
 		last = state
 		d, _ := state.Definition(tick.Instrument)
 		switch tick.Kind {

@@ -12,6 +12,7 @@ import (
 	"tickfeed/feed"
 	"tickfeed/feed/files/rawfile"
 	"tickfeed/feed/files/wscap"
+	"tickfeed/feed/recorded"
 )
 
 func write(t testing.TB, lines ...string) string {
@@ -27,7 +28,7 @@ func ticksOf(t testing.TB, cfg wscap.Config, lines ...string) ([]feed.Tick, wsca
 	require.NoError(t, err)
 	var ticks []feed.Tick
 	var last *feed.State
-	err = drain(t, src, func(tick *feed.Tick, state *feed.State) { ticks, last = append(ticks, *tick), state })
+	err = recorded.Each(t, src, func(tick *feed.Tick, state *feed.State) { ticks, last = append(ticks, *tick), state })
 	return ticks, src.Stats(), last, err
 }
 
@@ -309,7 +310,7 @@ func FuzzSource(f *testing.F) {
 		src, err := wscap.Open([]string{path}, wscap.Config{SkipBad: 1 << 30, PartialBooks: partial})
 		require.NoError(t, err)
 		ticks := int64(0)
-		_ = drain(t, src, func(tick *feed.Tick, _ *feed.State) {
+		_ = recorded.Each(t, src, func(tick *feed.Tick, _ *feed.State) {
 			ticks++
 			if d := tick.Definition(); d != nil {
 				require.NoError(t, d.Validate())

@@ -1,4 +1,5 @@
-// Package recorded finds recorded market data for tests, and reads sources of it.
+// Package recorded finds recorded market data for tests, and what an independent decoder found in it, and reads sources of
+// it. Only tests import it.
 package recorded
 
 import (
@@ -75,6 +76,33 @@ func Expected[E any](t testing.TB, dir, file string) E {
 	return e
 }
 
+// A TAQ is what an independent decoder found in a file of NYSE TAQ. Numbers with decimals are text.
+type TAQ struct {
+	Rows      int64 `json:"rows"`
+	PerSymbol map[string]struct {
+		Trades   int64  `json:"trades"`
+		Volume   int64  `json:"volume"`
+		MinPrice string `json:"min_price"`
+		MaxPrice string `json:"max_price"`
+		Notional string `json:"notional"`
+		First    string `json:"first"`
+		Last     string `json:"last"`
+	} `json:"per_symbol"`
+	PerExchange map[string]int64 `json:"per_exchange"`
+
+	BidSizes  int64  `json:"bidsiz_sum"`
+	AskSizes  int64  `json:"ofrsiz_sum"`
+	BidZero   int64  `json:"bid_zero"`
+	AskZero   int64  `json:"ofr_zero"`
+	MinBid    string `json:"min_bid_nonzero"`
+	MaxBid    string `json:"max_bid"`
+	MinAsk    string `json:"min_ofr_nonzero"`
+	MaxAsk    string `json:"max_ofr"`
+	BidAbove  int64  `json:"rows_bid_above_ofr"`
+	BidEquals int64  `json:"rows_bid_equal_ofr"`
+	SameTime  int64  `json:"rows_with_timestamp_equal_to_previous"`
+}
+
 // ReadAll reads src to its end, closes it, and checks that every tick can be applied to a
 // state: its instrument was defined before.
 func ReadAll(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State) {
@@ -87,20 +115,34 @@ func ReadAll(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.Stat
 // Read is ReadAll for a source that may fail. It returns nil instead of io.EOF.
 func Read(t testing.TB, src feed.Source) (ticks []feed.Tick, state *feed.State, err error) {
 	t.Helper()
-	defer src.Close()
 	state = feed.NewState()
+	err = each(t, src, state, func(tick *feed.Tick, _ *feed.State) { ticks = append(ticks, *tick) })
+	return ticks, state, err
+}
+
+// Each is Read for many ticks: it calls f with each tick and the state as of it, instead of keeping them.
+func Each(t testing.TB, src feed.Source, f func(*feed.Tick, *feed.State)) error {
+	t.Helper()
+	return each(t, src, feed.NewState(), f)
+}
+
+func each(t testing.TB, src feed.Source, state *feed.State, f func(*feed.Tick, *feed.State)) error {
+	t.Helper()
+	defer src.Close()
 	batch := make([]feed.Tick, 100)
 	for {
 		n, err := src.Next(context.Background(), batch)
 		for i := range batch[:n] {
-			require.NoError(t, state.Apply(&batch[i]))
+			if err := state.Apply(&batch[i]); err != nil { // require for each tick would take most of the time
+				require.NoError(t, err)
+			}
+			f(&batch[i], state)
 		}
-		ticks = append(ticks, batch[:n]...)
 		if err == io.EOF {
-			return ticks, state, nil
+			return nil
 		}
 		if err != nil {
-			return ticks, state, err
+			return err
 		}
 		require.NotZero(t, n, "Next gave nothing and no error")
 	}
