@@ -62,7 +62,7 @@ func TestFailuresAreSaid(t *testing.T) {
 		"SSH":          {answering(t, hello("SSH-2.0-OpenSSH_9.6\r\n")), `protocol: ADDR does not speak tickfeed \(it is an SSH server\).*; trying again until`, exitFailure},
 		"HTTP":         {answering(t, hello("HTTP/1.1 400 Bad Request\r\n\r\n")), `protocol: ADDR does not speak tickfeed \(it is an HTTP server\).*; trying again until`, exitFailure},
 		"no welcome":   {nobody, `(ADDR closed the connection without a welcome|ADDR: no welcome: .*reset.*); trying again until`, exitFailure},
-		"busy":         {busy.addr, `ADDR refused: busy.*; trying again until`, exitRefused},
+		"busy":         {busy.addr, `ADDR refused: busy.*; trying again until`, exitFailure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pattern := "(?m)^" + strings.ReplaceAll(test.says, "ADDR", test.addr)

@@ -2,7 +2,7 @@
 // tick is accounted for.
 //
 // Data goes to standard output and everything else to standard error. The exit code is 0 if the work is done, 1 for a
-// failure, 2 for wrong usage or configuration, 3 if the data is wrong, 4 if the peer refused (credentials, version), and
+// failure, 2 for wrong usage or configuration, 3 if the data is wrong, 4 if the peer refused for good (credentials, version) or TLS found something wrong, and
 // 130 after Ctrl-C. It is also 0 if SIGTERM or SIGHUP stopped a service that saved everything; at SIGHUP a publisher without
 // a terminal reads its files again.
 //
@@ -32,6 +32,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"tickfeed/codec/certs"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
@@ -436,7 +437,7 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		code = exitUsage
 	case errors.As(err, &line):
 		code = exitData
-	case errors.As(err, &refused), errors.As(err, new(*subscriber.TLSError)):
+	case errors.As(err, &refused) && !refused.Retry, certs.IsMistake(err):
 		code = exitRefused
 	}
 	text := oncePerLine(err.Error())

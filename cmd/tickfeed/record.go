@@ -53,8 +53,9 @@ space; meanwhile the publisher keeps the ticks.
 With --rotate-size or --rotate-time the files are numbered FILE-0001.tick and so on, continuing after
 existing files; each file can be read alone.
 
-Exit codes: 0 --count, --duration or --until-end was reached; 1 the file could not be written; 3 ticks
-were lost that are not expired (see tickfeed subscribe --help); 4 refused by the publisher; 130 Ctrl-C.
+Exit codes: 0 --count, --duration or --until-end was reached; 1 the file could not be written, or
+--max-attempts was reached; 3 ticks were lost that are not expired; 4 refused for good, or --max-attempts was reached and TLS
+found something wrong (see tickfeed subscribe --help, also for what is tried again); 130 Ctrl-C.
 SIGTERM and SIGHUP end record as --count does.`,
 		Example: `  tickfeed record -o session.tick
   tickfeed record --from beginning --until-end -o all.tick.zst localhost:8425

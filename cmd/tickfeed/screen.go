@@ -114,7 +114,7 @@ var noteColours = []struct {
 	{"recovered ", green},
 	{"lost ", red}, {"disowned ", red},
 	{"withheld ", yellow}, {"disconnected ", yellow}, {"stale: ", yellow},
-	{"waiting for ", yellow}, {"not saved: ", red},
+	{"waiting for ", yellow}, {"not saved: ", red}, {notConnected, red},
 }
 
 // note returns the printable text as the screen shows it: the prefix of errors in red, losses and recoveries in their

@@ -102,8 +102,15 @@ taken for the end. Without the flag, standard input is not
 read, because its lines may be meant for another program: commands that were pasted into a shell, or the
 list of a "while read" loop. A background job of a terminal reads nothing.
 
-Exit codes: 0 --count, --until or --until-end was reached, or the output was closed; 3 the same, but ticks
-were lost that are not expired; 4 refused by the publisher; 130 Ctrl-C. SIGTERM and SIGHUP end subscribe
+A publisher that cannot be reached, or asks for another attempt because it is busy or stops, is tried again for ever, after waits
+that grow to --max-backoff. So is one where TLS finds something wrong, such as a certificate that has expired, because
+certificates are renewed: "NOT CONNECTED" says at once what is wrong and what to do, and again after 10 s, 20 s and so on.
+--max-attempts N gives up after N failures in a row. A refusal for good ends subscribe at once: wrong credentials, symbols or a
+policy that the user may not have, no common version, a start that does not exist, or no --tls where the publisher speaks TLS.
+
+Exit codes: 0 --count, --until or --until-end was reached, or the output was closed; 1 a failure, or
+--max-attempts was reached; 3 as 0, but ticks were lost that are not expired; 4 refused for good, or --max-attempts was
+reached and TLS found something wrong at the last attempt; 130 Ctrl-C. SIGTERM and SIGHUP end subscribe
 as --count does.`,
 		Example: `  tickfeed subscribe
   tickfeed subscribe --symbols 'AAPL,MSFT,ES*' --json localhost:8425

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tickfeed/codec"
+	"tickfeed/codec/certs"
 	"tickfeed/subscriber"
 )
 
@@ -137,6 +138,10 @@ const (
 	longestSilence = 10 * time.Minute
 )
 
+// notConnected begins the report of a failure that a person must mend: one that TLS has found. The subscriber tries again all the
+// same, because certificates are renewed while it runs.
+const notConnected = "NOT CONNECTED: "
+
 // maxReasons bounds the reasons that are remembered for one address; the peer chooses the text of some.
 const maxReasons = 16
 
@@ -201,6 +206,10 @@ func (f *failures) failed(r *receiver, addr string, err error, now time.Time) {
 	if f.maxAttempts == 0 {
 		advice = "trying again until it answers (--max-attempts N would give up)"
 	}
+	if certs.IsMistake(err) {
+		f.say("%s%s\n%s", notConnected, reason, advice)
+		return
+	}
 	f.say("%s; %s", reason, advice)
 }
 
@@ -234,6 +243,5 @@ func (o *outage) due(reason string, now time.Time) bool {
 // terminal reports whether err is a refusal that the subscriber does not retry.
 func terminal(err error) bool {
 	var refused *subscriber.RefusedError
-	return errors.As(err, &refused) && (!refused.Retry || refused.Code == codec.CodeVersion ||
-		refused.Code == codec.CodeUnauthorized || refused.Code == codec.CodeBadRequest)
+	return errors.As(err, &refused) && !refused.Retry
 }

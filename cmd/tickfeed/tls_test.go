@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -48,6 +50,38 @@ func TestTLSFlags(t *testing.T) {
 	plain := startCommand(t, dir, "subscribe", "unix:p.sock", "--quiet", "--count", "1")
 	assert.Equal(t, exitRefused, plain.exit(t))
 	assert.Contains(t, plain.err.String(), "this publisher speaks TLS: connect with --tls")
+}
+
+// What TLS finds wrong is said at once and prominently, and tried again: the certificate may be renewed. The exit code of
+// --max-attempts is 4 for that, and 1 for a connection that was cut during the handshake.
+func TestTLSMistakes(t *testing.T) {
+	t.Parallel()
+	dir, a, other := t.TempDir(), certstest.NewAuthority("here"), certstest.NewAuthority("there")
+	a.Issue(certstest.Want{Names: []string{"localhost"}}).Write(dir, "feed")
+	certstest.WriteFile(dir, "ca.pem", a.PEM)
+	certstest.WriteFile(dir, "other.pem", other.PEM)
+	pub := startCommand(t, dir, "publish", "--rate", "1k", "--listen", "unix:p.sock", "--tls-cert", "feed.pem", "--tls-key", "feed.key")
+	pub.says(t, "listening")
+	sub := startCommand(t, dir, "subscribe", "unix:p.sock", "--quiet", "--count", "1", "--tls-ca", "other.pem", "--max-backoff", "50ms")
+	sub.says(t, `(?m)^NOT CONNECTED: unix:p.sock: TLS: the server's certificate was signed by CN=here, which is not trusted; .*--tls-ca\ntrying again until it answers`)
+	certstest.WriteFile(dir, "other.pem", a.PEM)
+	assert.Equal(t, exitDone, sub.exit(t), sub.err.String())
+	assert.Equal(t, 1, strings.Count(sub.err.String(), "NOT CONNECTED"), "the same is not said again at once")
+
+	cut := answering(t, func(net.Conn) {})
+	for _, test := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"unix:p.sock", "--tls-server-name", "feed.example", "--tls-ca", "ca.pem"}, exitRefused, "gave up after 2 attempts: unix:p.sock: TLS: the server's certificate is for localhost, not for feed.example"},
+		{[]string{cut, "--tls"}, exitFailure, "gave up after 2 attempts: "},
+	} {
+		c := startCommand(t, dir, append([]string{"subscribe", "--quiet", "--max-attempts", "2"}, test.args...)...)
+		assert.Equal(t, test.code, c.exit(t), "%v", test.args)
+		assert.Contains(t, c.err.String(), test.says)
+		assert.Equal(t, test.code == exitRefused, strings.Contains(c.err.String(), "NOT CONNECTED"), c.err.String())
+	}
 }
 
 // Wrong TLS flags and files are usage errors, before anything is opened.

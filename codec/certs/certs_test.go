@@ -3,6 +3,8 @@ package certs_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -281,4 +283,18 @@ func TestOtherErrors(t *testing.T) {
 	err := errors.New("no route to host")
 	assert.Equal(t, err, certs.DialError(err))
 	assert.Equal(t, err, certs.AcceptError(err))
+}
+
+// A certificate that is not trusted is a mistake that a person must mend; a cut and a timeout are not.
+func TestIsMistake(t *testing.T) {
+	a := certstest.NewAuthority("one")
+	server := &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"feed"}}).TLS}}
+	_, err, _ := shake(t, server, &tls.Config{ServerName: "feed"})
+	assert.True(t, certs.IsMistake(fmt.Errorf("after 1 attempt: %w", certs.DialError(err))))
+	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded, errors.New("no route to host"), nil} {
+		if err != nil {
+			err = certs.DialError(err)
+		}
+		assert.False(t, certs.IsMistake(err), "%v", err)
+	}
 }

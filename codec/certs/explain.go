@@ -24,6 +24,13 @@ func (e *Error) Error() string { return "TLS: " + e.Text }
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// IsMistake reports whether err is an Error about something that a person must mend, such as a certificate or an authority, or TLS
+// on one side only. It returns false if the connection was cut, or was silent, during the handshake.
+func IsMistake(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && !errors.Is(e.Err, io.EOF) && !errors.Is(e.Err, io.ErrUnexpectedEOF) && !isTimeout(e.Err)
+}
+
 // Flags of command tickfeed that an Error names.
 const (
 	flagsOwn  = "--tls-cert and --tls-key"
