@@ -26,8 +26,7 @@ var update = flag.Bool("update", false, "write testdata/messages and the example
 
 const messagesDir = "../testdata/messages"
 
-// What the examples tell: session 20261122a was numbered from 1, its child 20261122b goes on
-// at 42. Times are from half past two on 22 November 2026, UTC, when New York opens.
+// The story of the examples: session 20261122a was numbered from 1, and its child 20261122b continues at 42. Times are from half past two on 22 November 2026, UTC, when New York opens.
 const (
 	sessionA = feed.SessionID(0x20261122a)
 	sessionB = feed.SessionID(0x20261122b)

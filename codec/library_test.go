@@ -84,8 +84,7 @@ func libraryFields(body []byte) ([]any, error) {
 	return dec.DecodeSlice()
 }
 
-// What we encode the library reads as the same values, and what it encodes, in compact
-// widths, we read as the same tick.
+// The library decodes our ticks to the same values, and we decode its ticks, which have compact widths, to the same ticks.
 func TestTickAgainstLibrary(t *testing.T) {
 	for name, tick := range exampleTicks() {
 		t.Run(name, func(t *testing.T) { compareWithLibrary(t, tick, noon) })

@@ -103,7 +103,8 @@ func TestVectors(t *testing.T) {
 	assert.Greater(t, byVector, alone)
 }
 
-// What vectors are for, they do: each pattern. (The last entry of a body they leave where a page ends with it.)
+// The vector code encodes and decodes ticks of each of the four patterns. (It leaves the last entry of a body to the scalar code if
+// the entry ends a page.)
 func TestVectorsDoAll(t *testing.T) {
 	requireVector(t)
 	for name, tick := range map[string]feed.Tick{

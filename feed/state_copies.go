@@ -30,7 +30,7 @@ func (s *State) Clone() *State {
 // definition, status with the trading day, summary, quote, bids and asks, each side best first. Applied to an
 // empty state they give an equal state.
 //
-// What Extra points to is never written again. The state must not change during the iteration.
+// The value that Extra points to is never written again. The state must not change during the iteration.
 func (s *State) Entries(want func(InstrumentID) bool) iter.Seq[Tick] {
 	return func(yield func(Tick) bool) {
 		var definitions []Extra

@@ -36,7 +36,7 @@ type Config struct {
 	RetainAge   time.Duration // age at which the journal removes ticks; 0 for no bound
 	Memory      int64         // size of the log in memory, in bytes, at least MinMemory; 0 for DefaultMemory
 
-	// Who may connect, and what each client may see. A line follows when that changes.
+	// Admission: which clients may connect, and what each may see. A line follows when that changes.
 
 	Token codec.Token // token that clients must present; empty to accept all clients, or those that Authorize does
 	// Authorize returns what the user of a login may see, or an error if the login is wrong or no longer valid; its text is sent
@@ -52,7 +52,7 @@ type Config struct {
 	// file descriptors for the connections, and for those that the journal needs: see Fit.
 	MaxConnections int
 
-	// What clients are sent.
+	// The welcome, the lag limits and the heartbeats of clients.
 
 	Mode      codec.Mode
 	Server    string        // name and version sent to clients; empty for "tickfeed"

@@ -15,8 +15,8 @@ import (
 	"tickfeed/feed"
 )
 
-// Whatever bytes a client sends, they cost a bounded multiple of their length, and nothing of the connection is left
-// when it has ended (PROMISES.md, 17, 18).
+// Any bytes that a client sends cost a bounded multiple of their length, and nothing of the connection is left when it has
+// ended (PROMISES.md, 17, 18).
 func FuzzClient(f *testing.F) {
 	p, err := New(Config{Memory: MinMemory, Seed: 1, Token: "s3cret"})
 	require.NoError(f, err)

@@ -60,7 +60,7 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// What a grant takes time to find out about is not looked at: then limits says what may be missing.
+// A grant does not compare patterns if that would take long: its limits then say what may be missing.
 func TestGrantsAreBounded(t *testing.T) {
 	var asked, allow codec.Filter
 	for i := range 300 {

@@ -39,7 +39,7 @@ func sealed(stream []byte) []byte {
 	}
 }
 
-// Whatever a publisher sends costs a bounded multiple of its length, no tick comes twice or out of order, and the
+// Any bytes that a publisher sends cost a bounded multiple of their length, no tick comes twice or out of order, and the
 // ledger adds up (PROMISES.md, 18, 20).
 func FuzzPublisher(f *testing.F) {
 	good := message(welcomeA(1, 1, codec.StartedAsAsked))

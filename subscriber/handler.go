@@ -1,6 +1,6 @@
 package subscriber
 
-// A Handler has a function for each thing that a subscriber is told, for programs that need some of them. Its Handle is a
+// A Handler has a function for each kind of batch, for programs that need some of them. Its Handle is a
 // handler for Run; it calls the function that a batch is for, unless that is nil. An error ends Run.
 type Handler struct {
 	// Ticks gets new ticks.

@@ -22,7 +22,7 @@ type Case struct {
 	Streams []Stream // one for each connection; none if Drive is set, or if the case is for publishers
 	Drive   *Drive
 
-	// Of a case for publishers.
+	// The fields of a case for publishers.
 	Does  string // what the exam does
 	probe func(*probe)
 }

@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a program prints is bounded, and the report says that the exam has ended it. A program that has ended has ended, also
-// if it has started another one.
+// The exam ends a program that prints too much, and reports that. A program that exits has ended, even if it leaves a child behind.
 func TestProgramsThatMisbehave(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the programs are shell scripts")

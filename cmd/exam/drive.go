@@ -29,7 +29,7 @@ type Drive struct {
 	Slow   codec.SlowPolicy
 	Memory int64 // of a publisher without a journal; 0 for one with a journal
 
-	// What the client may and must do, besides delivering each tick once, in order, with a right account.
+	// The client may and must do the following, besides delivering each tick once, in order, with a right account.
 	MayLose   bool          // numbers may be lost or withheld
 	Terminal  bool          // the client must end by itself, and may lack what follows
 	Causes    []string      // of its disconnects, in order, as "cause" or "cause code"; nil for any

@@ -120,7 +120,7 @@ func TestPagesForAuthors(t *testing.T) {
 	assert.Contains(t, exam, fmt.Sprintf("kills it %.0f s later", endTime.Seconds()))
 }
 
-// CLIENT.md lists what a case of one's own may say, and its example is one.
+// CLIENT.md lists every line that a case file may have, and its example is a valid case file.
 func TestPageOnOwnCases(t *testing.T) {
 	text, err := os.ReadFile("../../codec/CLIENT.md")
 	require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestCaseErrors(t *testing.T) {
 	}
 }
 
-// Whatever a case of one's own says, it is read or refused with a place in it.
+// A case file of any content is either parsed, or refused with the place of the mistake.
 func FuzzParseCase(f *testing.F) {
 	f.Add("rule: x\nhellos: 2 to 3\ncauses: cut, refused busy\nback-within: 1s\n---\nat seq 5: cut\n")
 	f.Add("# x\nrule: x\nfrom: live\nfilter: A*\nticks: 9\nkill-client: 3\n---\n")
@@ -359,7 +359,7 @@ func (f *forger) sit(ctx context.Context, o Orders) error {
 	return f.code
 }
 
-// What a client says is judged, too, and a client that does not end is a fault.
+// The exam also judges the messages that a client sends, and a client that does not end fails.
 func TestRun(t *testing.T) {
 	for _, test := range []struct {
 		name   string

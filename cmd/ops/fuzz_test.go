@@ -16,8 +16,7 @@ import (
 	"tickfeed/publisher"
 )
 
-// Whatever a request is, the response is one of those listed, and an effect happens only for a POST for this machine that no web
-// page sent.
+// Every request gets one of the listed responses, and has an effect only if it is a POST to this machine that no web page sent.
 func FuzzRequest(f *testing.F) {
 	f.Add("GET /status HTTP/1.1\r\nHost: localhost:8427\r\n\r\n")
 	f.Add("GET /connz?sort=lag&limit=5&format=text HTTP/1.1\r\nHost: [::1]\r\nAccept: text/plain\r\n\r\n")

@@ -244,7 +244,7 @@ func TestPublisherIsReadyWhileTheHeadMoves(t *testing.T) {
 	})
 }
 
-// What fails is said with the status 503, and in the metrics.
+// A failed check gives the status 503, and shows in the metrics.
 func TestReadyz(t *testing.T) {
 	w := newWorld(t)
 	for command := range routesOf {

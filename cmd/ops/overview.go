@@ -42,9 +42,10 @@ type Overview struct {
 	Activity    Recent            `json:"activity"`
 }
 
-// A Kept says how long the numbers are kept that subscribers who are behind are sent. If neither bound is set, it is for ever.
+// A Kept says how long the publisher keeps the ticks that a lagging subscriber is still to be sent. Without a bound it keeps them
+// for ever.
 type Kept struct {
-	Full float64       `json:"full,omitempty"`   // how full that is which has a bound of size: from 0 to 1; 0 if there is none
+	Full float64       `json:"full,omitempty"`   // how full the log is, from 0 to 1, if its size is bounded; otherwise 0
 	For  time.Duration `json:"for_ns,omitempty"` // 0 for no bound of age
 }
 

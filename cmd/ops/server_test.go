@@ -112,8 +112,8 @@ func TestLocalNames(t *testing.T) {
 	assert.Equal(t, "replay", w.ask("replay", "GET", "/livez", "").Header.Get(ops.Header))
 }
 
-// What a peer chooses, such as the name of a client or of a rule, is text wherever it is shown: no browser, terminal or
-// scraper takes it for anything else.
+// Text that a peer chooses, such as the name of a client or of a rule, stays text wherever it is shown: no browser, terminal
+// or scraper takes it for anything else.
 func TestMarkupOfPeersIsText(t *testing.T) {
 	w := newWorld(t)
 	_ = w.ask("lab", "POST", "/add", `{"rule":"for <b>\u001b[31m at seq 1000000: cut rst"}`, json...)

@@ -18,8 +18,8 @@ import (
 	"tickfeed/subscriber"
 )
 
-// An auditor holds what every number of every session stood for, whoever was given it. It
-// shares nothing with the code that it judges but the form of a tick.
+// An auditor holds the tick that was received under each number of each session, by any subscriber. It shares only the
+// form of a tick with the code that it judges.
 type auditor struct {
 	mu     sync.Mutex
 	seen   audit.Book[uint64]      // hashes; 0: not seen
@@ -43,7 +43,7 @@ func (a *auditor) isRoot(session feed.SessionID) bool {
 	return a.roots[session]
 }
 
-// see notes that ticks of session were given to who.
+// see records that the subscriber named who received ticks of session.
 func (a *auditor) see(who string, session feed.SessionID, ticks []feed.Tick) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,7 +67,7 @@ func (a *auditor) wrong(format string, args ...any) {
 	a.wrongLocked(format, args...)
 }
 
-// maxWrongs bounds what is told of a failure.
+// maxWrongs bounds the contradictions that a failed test reports.
 const maxWrongs = 10
 
 func (a *auditor) wrongLocked(format string, args ...any) {

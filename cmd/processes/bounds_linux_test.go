@@ -291,11 +291,11 @@ var hostiles = []struct {
 type reader struct {
 	name        string
 	first, next uint64 // the numbers that it was sent
-	final       uint64 // of the end that it was told; 0 if it was not
+	final       uint64 // number of the end message; 0 before it arrives
 	err         error
 }
 
-// read follows the publisher at addr until it is told the end.
+// read follows the publisher at addr until it receives the end of the session.
 func (r *reader) read(addr string) {
 	r.err = func() error {
 		nc, err := net.Dial("tcp", addr)

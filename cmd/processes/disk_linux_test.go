@@ -85,8 +85,8 @@ func (d *disk) again() {
 // After a failed fsync, here on a disk whose image has no room although its file system has, nothing
 // more is sent: the publisher says so and ends, with ticks that nobody was given. Over what the disk
 // holds when it is mounted again subscribers go on, and each number is accounted for (PROMISES.md, 5).
-// What they had been given may be more than that: of such a disk the kernel says nil to the fdatasync
-// before the one that fails, and has lost its bytes too.
+// The subscribers may hold more than the disk: the fdatasync before the failed one can succeed although the kernel has
+// lost the bytes that it was to write.
 func TestFailedSync(t *testing.T) {
 	t.Parallel()
 	small := t.TempDir()
@@ -135,8 +135,8 @@ func TestFailedSync(t *testing.T) {
 	audit.judge(t)
 }
 
-// What was sent under --sync always before the power was cut survives; under --sync 1s what does not
-// is reported as disowned, all of it, and subscribers go on in a child session (PROMISES.md, 2).
+// Ticks that were sent under --sync always survive a power cut. Under --sync 1s every tick that does not survive is reported
+// as disowned, and subscribers continue in a child session (PROMISES.md, 2).
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	cuts := times(t, cuts, 50, 10)

@@ -16,8 +16,8 @@ import (
 	"tickfeed/feed"
 )
 
-// What a recorder has closed is whole after a power cut, and what it has not is readable up to a torn tail: each packet is
-// that of the publisher's journal (PROMISES.md, 33).
+// After a power cut a file that the recorder had closed is whole, and one that it had not is readable up to a torn tail: each
+// packet equals that of the publisher's journal (PROMISES.md, 33).
 func TestPowerCutsOfARecorder(t *testing.T) {
 	t.Parallel()
 	random := chance(t)

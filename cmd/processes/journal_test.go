@@ -16,10 +16,9 @@ import (
 	"tickfeed/feed"
 )
 
-// Whatever happens to the journal between two lives of a publisher (it is deleted, it loses
-// its last file or some bytes of it, an old copy of it is restored), no two ticks ever have
-// the same number of the same session, and each subscriber is told exactly which of the
-// numbers that it was given belong to nobody any more. A second publisher is refused meanwhile.
+// If the journal changes between two lives of a publisher (it is deleted, it loses its last file or some bytes of that, an
+// old copy of it is restored), no two ticks ever have the same number of the same session, and each subscriber is told
+// exactly which of the numbers that it received are disowned. A second publisher is refused meanwhile.
 func TestTamperedJournals(t *testing.T) {
 	t.Parallel()
 	random := chance(t)
@@ -58,7 +57,7 @@ func TestTamperedJournals(t *testing.T) {
 			p.stop()
 		}
 		for _, f := range followers {
-			// What a publisher that ends still sends comes until the connection is closed.
+			// The last messages of a publisher arrive until the connection is closed.
 			f.wait(t, "the connection's end", func() bool { return f.down })
 			f.mu.Lock()
 			f.held, f.disownedBefore = f.next, len(f.disowned)

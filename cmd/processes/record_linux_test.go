@@ -30,7 +30,7 @@ func TestRecorderWaitsForRoom(t *testing.T) {
 		_, ok := r.line(before, func(s string) bool { return strings.Contains(s, "waiting for room") })
 		require.True(t, ok, "the recorder ended: %v", r.said())
 		limitFiles(t, r, ^uint64(0))
-		_, ok = r.line(before, func(s string) bool { return strings.Contains(s, "recording goes on") })
+		_, ok = r.line(before, func(s string) bool { return strings.Contains(s, "recording continues") })
 		require.True(t, ok, "the recorder ended: %v", r.said())
 	}
 	p.end()
@@ -74,8 +74,8 @@ func TestRecorderInterruptedWithoutRoom(t *testing.T) {
 	}
 }
 
-// What a recorder was too late for, because the publisher does not keep it, is told in the recording as gone, with the state after
-// it, and by the exit code.
+// Ticks that the publisher no longer keeps when the recorder asks for them are in the recording as gone, followed by the state
+// after them, and the exit code is 3.
 func TestRecorderTellsWhatIsGone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

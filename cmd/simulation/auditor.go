@@ -91,9 +91,9 @@ func (a *Auditor) Since(session feed.SessionID, r feed.Range, now int64) {
 	}
 }
 
-// Sealed records that the reader named who received publish as the publish time of numbers r of session. A number has one
-// publish time over all connections, restarts and files. A filtered line may receive ticks of several packets in one, with the
-// publish time of the last; then within is the longest time between the first and the last of them.
+// Sealed records the publish time that a reader received for numbers r of session; who names the reader in errors. A number
+// has one publish time over all connections, restarts and files. A filtered line may receive ticks of several packets in one,
+// with the publish time of the last; then within is the longest time between the first and the last of them.
 func (a *Auditor) Sealed(who string, session feed.SessionID, r feed.Range, publish int64, within time.Duration) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -135,8 +135,8 @@ func (a *Auditor) Err() error {
 	return a.err
 }
 
-// Received records that the reader named who received ticks, which are numbered and of one session. State is
-// the state as of their end.
+// Received records ticks that a reader received; who names the reader in errors. The ticks are numbered and of one session.
+// State is the state as of their end.
 func (a *Auditor) Received(who string, session feed.SessionID, ticks []feed.Tick, state *feed.State) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -32,7 +32,7 @@ func quotes(from uint64, bids ...int64) []feed.Tick {
 	return ticks
 }
 
-// No number of a session is ever given to two ticks, whoever says so.
+// Two ticks under one number of a session are a contradiction, whichever reader reports the second one.
 func TestAuditorFindsSecondValue(t *testing.T) {
 	s := state(t)
 	var a Auditor

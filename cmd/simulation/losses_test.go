@@ -183,7 +183,7 @@ func TestNumbersAreNeverReused(t *testing.T) {
 					v.publish(l)
 				}
 				time.Sleep(time.Duration(v.rand.IntN(int(20 * time.Millisecond))))
-				if i%50 == 49 { // whoever reads it all again finds the same
+				if i%50 == 49 { // a reader from the beginning finds the same
 					again := v.listen(fmt.Sprintf("reader%d", i), "pub:1")
 					time.Sleep(500 * time.Millisecond)
 					delivered += again()

@@ -14,7 +14,7 @@ import (
 	"tickfeed/feed"
 )
 
-// What the exam reads by itself of the examples in PROTOCOL.md is what package codec reads of them, whole and in parts.
+// The decoder of this package reads the examples of PROTOCOL.md as package codec does, whole and in parts.
 func TestWireReadsTheExamples(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/messages/*.msgpack")
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestWireReadsTheExamples(t *testing.T) {
 	assert.Greater(t, ticks, 10)
 }
 
-// What the exam says by itself package codec understands.
+// Package codec decodes the messages that this package encodes by itself.
 func TestWireSaysWhatIsMeant(t *testing.T) {
 	lineage := feed.Lineage{{ID: 1 << 63, First: 1}, {ID: 2, First: 300}}
 	raw := appendWire(nil, []any{1, 1, 1, "plain", "", []string{"A*", "B01"}, 2, 0, 0, 0, uint64(1_000_000_000), true, lineage, uint64(70_000)})

@@ -75,7 +75,7 @@ func TestWitnessHearsOrder(t *testing.T) {
 	}
 }
 
-// What a subscriber before this one had is not in this one's account; what comes after its position is.
+// The account of a restarted subscriber leaves out the numbers below the position that it resumes from, and has those after it.
 func TestWitnessOfARestartedSubscriber(t *testing.T) {
 	s := at(t, 41, feed.Session{ID: sessionA, First: 1})
 	var a Auditor

@@ -66,7 +66,8 @@ func assertAgrees(t *testing.T, c *command, name string, code int) feed.Totals {
 	return totals
 }
 
-// What a subscription says at its end, and its exit code, agree with its ledger, whatever ended it (PROMISES.md, 35).
+// The account that a subscription prints at its end, and its exit code, agree with its ledger, however it ended
+// (PROMISES.md, 35).
 func TestExitAgreesWithTheLedger(t *testing.T) {
 	dir := t.TempDir()
 	quotes := func(from, to int) (ticks []feed.Tick) {

@@ -68,8 +68,8 @@ func (e *entry) bookTime(published int64, narrow bool) bool {
 	return known == published
 }
 
-// ticks records ticks that subscriber who received, which were published together. wanted is whether the filter wants
-// each tick, nil if unknown. narrow is true if the line of who is filtered.
+// ticks records ticks that were published together and that the subscriber with number who received. wanted reports for each
+// tick whether the filter wants it, and is nil if that is unknown. narrow reports whether the line is filtered.
 func (a *auditor) ticks(who int, name string, session feed.SessionID, published int64, narrow bool, ticks []feed.Tick, wanted []bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -139,7 +139,7 @@ func (p *program) openConsole() (restore func(), keys <-chan keystroke) {
 }
 
 // openScreen makes a console of the terminal, if standard input and standard output are terminals, whose whole screen is drawn.
-// What the terminal showed before is back when it is reset. It returns nil if they are not.
+// Otherwise it returns nil. A reset restores the earlier contents of the terminal.
 func (p *program) openScreen() *console {
 	in, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) || !isTerminal(p.stdout) {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// What a terminal sends is keys: arrows in both of their forms, alone or among others, and nothing for what is not one.
+// The bytes of a terminal are read as keys: arrows in both of their forms, alone or among others. Bytes that are no key give none.
 func TestKeys(t *testing.T) {
 	for sent, want := range map[string][]keyPress{
 		" s+=-,.q\x03":       {pressPause, pressStep, pressFaster, pressFaster, pressSlower, pressBack, pressForward, pressQuit, pressInterrupt},

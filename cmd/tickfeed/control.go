@@ -96,9 +96,9 @@ var controlVerbs = []controlVerb{
 		}
 		return &ops.KickRequest{Connection: n}, nil
 	}},
-	{name: "reload", of: "publish", does: "read files that may have changed again, such as certificates; if one cannot be used, what was in force stays", path: "reload", body: noBody},
+	{name: "reload", of: "publish", does: "read certificates and other files again; if one cannot be used, the previous one stays in force", path: "reload", body: noBody},
 	{name: "pause", of: "replay", does: "stop the recorded time", path: "pause", body: noBody},
-	{name: "resume", of: "replay", does: "let it go on", path: "resume", body: noBody},
+	{name: "resume", of: "replay", does: "continue the recorded time", path: "resume", body: noBody},
 	{name: "step", value: "[N]", of: "replay", does: "pause, and play N ticks (1)", path: "step", body: func(_ *controlOptions, value string) (any, error) {
 		n, err := uint64(1), error(nil)
 		if value != "" {

@@ -47,7 +47,7 @@ func TestDemoRecovery(t *testing.T) {
 	assert.Regexp(t, `^ *\d+\.\ds   slow recovered by replay 2\.95s after it noticed: 18,296 ticks replayed,\s+1\s+attempt, cause cut\n$`, out.String())
 }
 
-// What happens in the market of a demo is that of its scenario, and each rule is shown once. Faults are the demo's own.
+// The market of a demo follows its scenario, and the demo shows each rule once. The faults are the demo's own.
 func TestDemoScenario(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -64,7 +64,7 @@ type drainage struct {
 	run         func(context.Context) error // see publisher.Publisher.Dismiss
 }
 
-// drain waits for an order to drain, dismisses the subscribers, and returns errOver. Publishing goes on meanwhile.
+// drain waits for an order to drain, dismisses the subscribers, and returns errOver. Publishing continues meanwhile.
 func (s *service) drain(ctx context.Context) error {
 	var d drainage
 	select {

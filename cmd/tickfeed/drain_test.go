@@ -77,7 +77,7 @@ func TestDrainRequests(t *testing.T) {
 	}
 }
 
-// Whatever an order to drain holds, it is refused or accepted once, with a time within the bounds.
+// An order to drain, with any content, is refused, or accepted once with a time within the bounds.
 func FuzzDrain(f *testing.F) {
 	for _, body := range []string{"", `{}`, `{"over": "10s"}`, `{"over": "1h"}`, `{"over": "1h1ns"}`, `{"over": "-1ns"}`, `{"over": 5}`, `{"over": "9999999h"}`, `{"over": "1s"} {}`} {
 		f.Add([]byte(body))

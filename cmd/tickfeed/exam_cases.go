@@ -11,7 +11,7 @@ import (
 	"tickfeed/codec/lab"
 )
 
-// maxOwnCases bounds the cases of one's own.
+// maxOwnCases bounds the cases that --case reads from files.
 const maxOwnCases = 1000
 
 // selectCases returns the cases that the values of --case name: ids or patterns of them, files of cases, and directories

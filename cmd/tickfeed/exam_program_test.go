@@ -39,7 +39,7 @@ func TestExamWithoutAnAbility(t *testing.T) {
 	}
 }
 
-// What cannot work is refused before the first case is run.
+// The exam refuses flags and arguments that cannot work before it runs the first case.
 func TestExamRefuses(t *testing.T) {
 	dir := t.TempDir()
 	exists, garbage := filepath.Join(dir, "exists.xml"), filepath.Join(dir, "garbage")

@@ -39,7 +39,7 @@ func answering(t *testing.T, answer func(net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// Whatever keeps a subscriber or a recorder from its first tick is said at once, with the address and what it is.
+// A failure that keeps a subscriber or a recorder from its first tick is reported at once, with the address and the cause.
 func TestFailuresAreSaid(t *testing.T) {
 	nobody := answering(t, func(net.Conn) {})
 	closed, err := net.Listen("tcp", "127.0.0.1:0")

@@ -49,9 +49,8 @@ type foundInFile struct {
 }
 
 // Every file of the recorded market data goes through "tickfeed import" by its content alone.
-// What becomes of it is what an independent decoder counted, and holds the very ticks of its
-// importer, whose own tests compare them with the file. What holds no ticks is refused and
-// says why.
+// The recording has as many ticks as an independent decoder counted, and the very ticks of the importer, whose own
+// tests compare them with the file. A file without ticks is refused with a reason.
 func TestImportRecordedData(t *testing.T) {
 	dir := recordedData(t)
 	all := recorded.All(t, dir)
@@ -161,8 +160,8 @@ func checkTrades(t *testing.T, name, path string, want foundInFile, got *importS
 	assert.Equal(t, recording.SourceStats{Ticks: got.Ticks}, st, name)
 }
 
-// Of the quotes and trades of equities, futures and crypto, 95 in a hundred at least are written in a pattern of fixed width,
-// also where a recording is sent 100 ticks to a packet, so that their times are far from its base.
+// At least 95 % of the quotes and trades of equities, futures and crypto fit a fixed-width pattern, also if a recording is
+// sent with 100 ticks to a packet, so that their times are far from its base.
 func TestPatternsFitRecordedTicks(t *testing.T) {
 	dir := recordedData(t)
 	for _, name := range []string{

@@ -88,15 +88,15 @@ type origin struct {
 	created time.Time
 }
 
-// complete returns as with a random session and the creation time now where it has none.
-func (as origin) complete(now time.Time) origin {
-	if as.session == 0 {
-		as.session = feed.NewSessionID()
+// complete returns o with a random session if it has none, and created now if it has no time.
+func (o origin) complete(now time.Time) origin {
+	if o.session == 0 {
+		o.session = feed.NewSessionID()
 	}
-	if as.created.IsZero() {
-		as.created = now
+	if o.created.IsZero() {
+		o.created = now
 	}
-	return as
+	return o
 }
 
 // originFlags adds --session and --created to f.

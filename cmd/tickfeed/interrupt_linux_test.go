@@ -298,7 +298,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// What goes wrong while a subscription ends is reported, and has its exit code, whatever ended it.
+// A failure to save while a subscription ends is reported and is exit code 1, however the subscription ended.
 func TestEndThatSavesNothing(t *testing.T) {
 	pub := servedQuotes(t, 10)
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM, nil} {
@@ -440,7 +440,7 @@ func TestStopSendsWhatWasPlayed(t *testing.T) {
 	}
 }
 
-// What does not end in time, because a disk hangs, is not waited for any longer.
+// waitBounded gives up a function that does not end in time, because a disk hangs.
 func TestWaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &program{}

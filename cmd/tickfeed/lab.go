@@ -53,7 +53,7 @@ func (p *program) labCommand() *cobra.Command {
 and more. The lab knows messages and sequence numbers, so that the same script, seed and session give the
 same faults at the same ticks. Each fault is printed with what it hit; at the end each rule is listed with
 how often it did something, and the exit code is 3 if one never did (130 after Ctrl-C). While the publisher
-cannot be reached the lab says so, goes on trying, and closes the connections of clients.
+cannot be reached the lab says so, keeps trying, and closes the connections of clients.
 
 SCRIPT is a file, or - for standard input. A line is a rule: a trigger, a colon and a fault, as in
 

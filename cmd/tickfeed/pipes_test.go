@@ -23,7 +23,7 @@ func (e *repeating) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What has no end and is nothing that a command reads is refused by its beginning, and not copied.
+// An endless pipe in no known format is refused by its beginning, and is not copied.
 func TestEndlessPipes(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)

@@ -113,7 +113,7 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 		_ = os.Remove(filepath.Join(dir, "c.sock"))
 	}
 
-	// What the part says again begins and ends there, too: the parts of a day are the day.
+	// The parts of a day, cut at a place, are the day again once they are merged.
 	outputOf(t, dir, "cut", day, "--to", "16:00", "-o", "a.tick")
 	outputOf(t, dir, "cut", day, "--from", "16:00", "-o", "b.tick")
 	outputOf(t, dir, "merge", "b.tick", "a.tick", "-o", "whole.tick")
@@ -135,8 +135,8 @@ func TestAPlaceIsTheSameInEveryCommand(t *testing.T) {
 	assert.Zero(t, bytes.Count([]byte(outputOf(t, dir, "inspect", "--at", "seq:7849", "--json", "--symbols", "NONE", day)), []byte("\n")), "the end is in the recording")
 }
 
-// What was recorded in two milliseconds replays at the pace of its market, and no tick early, also where the venue did not say, or
-// said late, when some ticks happened.
+// A market that was recorded within two milliseconds replays at the pace of its event times, and no tick early, also if some
+// ticks have no event time, or a late one.
 func TestAReplayGoesByMarketTime(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

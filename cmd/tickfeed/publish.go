@@ -50,16 +50,18 @@ func (p *program) publishCommand() *cobra.Command {
 		Short: "Publish a simulated market, files, or standard input",
 		Long: `Number ticks, journal them, and stream them to all subscribers.
 
-Without arguments, publish a simulated market until Ctrl-C. --scenario lets auctions, halts, news, a
-flash crash and more happen in it, at times of the market and the same each time; --list documents the
-events. While the market runs, type an event, such as halt TSLA for 10m, which happens at once, or a rule,
-such as at 10:00: calm; list, remove N (or NAME, or all) and trigger NAME are for the rules. publish reads
-such lines at its terminal, or with --commands from standard input; with --http, "tickfeed control" does
-the same. Halts at random, two or three a day in a large market, happen only without a scenario, before the
-first such line, without hours of one's own and without a profile. --universe names a file with its instruments: their prices, tick sizes,
-habits and hours (tickfeed publish --print-universe describes the fields). If any of them has hours, a
-day is 24 hours, and --rate is the rate while all instruments trade. --profile names a file with the
-habits of a recorded market, which tickfeed sim fit measures: its rate and its day are the default then.
+Without arguments, publish a simulated market until Ctrl-C. --scenario adds events such as auctions,
+halts, news and a flash crash, at times of the market and the same in each run; --list documents them.
+While the market runs, publish reads lines at its terminal, or with --commands from standard input: an
+event, such as halt TSLA for 10m, which happens at once; a rule, such as at 10:00: calm; and list, remove N
+(or NAME, or all) and trigger NAME for the rules. With --http, "tickfeed control" does the same.
+
+--universe names a file with the instruments: their prices, tick sizes, habits and hours (tickfeed publish
+--print-universe describes the fields). If any of them has hours, a day is 24 hours, and --rate is the rate
+while all instruments trade. --profile names a file with the habits of a recorded market, which tickfeed sim
+fit measures; its rate and its day are then the defaults. Instruments halt at random, two or three a day in
+a large market, only before the first of those lines, and if there is no scenario, no profile, and no hours
+in the universe.
 
 With arguments, read the ticks from files, one after the other: CSV (with a header) or NDJSON, - for
 standard input; the formats of exchanges and vendors that "tickfeed import --help" lists; or recordings,

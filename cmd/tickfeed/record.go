@@ -384,7 +384,7 @@ func (f *patientFile) Write(p []byte) (n int, err error) {
 		switch {
 		case err == nil:
 			if waits > 0 {
-				f.say("there is room again: recording goes on")
+				f.say("there is room again: recording continues")
 			}
 			return n, nil
 		case !recording.IsFull(err) || f.ctx.Err() != nil:

@@ -45,8 +45,8 @@ const (
 	sessionTxt = "tickfeed-text 1\nsession lineage=000000020261122a:1\npacket 2026-11-22T14:30:00Z\n  define #0 symbol=AAPL\nclosed\n"
 )
 
-// Whatever the files are, recordings of them are opened: those that are none are imported,
-// text each by itself, other formats together.
+// Files of any format are opened as recordings: those that are none are imported, text files each by itself, files of other
+// formats together.
 func TestOpenRecordings(t *testing.T) {
 	p, o, tmp := opener(t, quotesCSV)
 	out := filepath.Join(t.TempDir(), "a.tick.zst")
@@ -86,7 +86,7 @@ func TestOpenRecordings(t *testing.T) {
 	assert.Empty(t, left, "temporary files are gone")
 }
 
-// What cannot be opened has its exit code, and leaves nothing behind.
+// A file that cannot be opened gives the exit code of its fault, and leaves no temporary file behind.
 func TestOpenRecordingsRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -605,7 +605,7 @@ const keyHint = ", ? for keys"
 // keysHelp describes the keys.
 const keysHelp = `space  pause, resume        + -      double, halve the speed
 s      one tick             ← → , .  seek 10 seconds
-? h    these keys           Ctrl-Z   stop; fg goes on
+? h    these keys           Ctrl-Z   stop; fg resumes
 q      quit                 Ctrl-C   quit, exit code 130`
 
 // behindTold is the shortest delay that is reported.

@@ -18,8 +18,8 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// Whatever happens in the market and in the network at the same time, a subscriber accounts for every tick, and receives what sim
-// writes to a file. Events and faults stand in one script.
+// While events happen in the market and faults in the network, a subscriber accounts for every tick, and receives the ticks that
+// sim writes to a file. Events and faults stand in one script.
 func TestScenariosWithFaultsLoseNothing(t *testing.T) {
 	t.Parallel()
 	const faults = "\nat seq 2000: cut rst\nat seq 4000: drop tick\nat seq 6000: flip\nat seq 7000: cut inside\n"

@@ -202,7 +202,7 @@ func TestStatsOfConnectionsThatAreDown(t *testing.T) {
 	assert.Regexp(t, `; 3 connections, [123] of them not live at the end\n$`, c.err.String())
 }
 
-// What one connection lost is exit code 3, and a refusal of one ends all of them.
+// The exit code is 3 if one of the connections lost ticks, and a refusal of one ends all of them.
 func TestStatsExitCodes(t *testing.T) {
 	lossy := servedWithoutTail(t)
 	require.NoError(t, lossy.End(t.Context()))

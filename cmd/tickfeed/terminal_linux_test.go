@@ -53,7 +53,7 @@ set -- "${args[@]}"
 case $1 in
 lab) set -- lab --upstream unix:p.sock --listen unix:l.sock "${@:2}";;
 replay) set -- "$@" --http unix:c.sock;;
-health|top) set -- "$@" unix:c.sock;;
+health|top) [[ $* = *unix:* ]] || set -- "$@" unix:c.sock;;
 subscribe|record) [[ $* = *unix:l.sock* ]] || set -- "$@" unix:p.sock;;
 esac
 exec -a tickfeed ` + tickfeed + ` "$@"
@@ -237,7 +237,7 @@ func TestReplayJobControl(t *testing.T) {
 	assert.Equal(t, cooked, modes())
 }
 
-// What text does to a terminal without being shown: colours, and the clearing of a line, which then begins anew.
+// Parts of text that a terminal does not show: colours, and the clearing of a line, which then begins anew.
 var (
 	coloursSet  = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	lineEndings = regexp.MustCompile(`[\r\n]+|\x1b\[[0-9]*[AJK]`)
@@ -251,7 +251,7 @@ func assertFits(t *testing.T, text string, columns int, what string) {
 	}
 }
 
-// What is for people fits the terminal: nothing is broken within a word at 80, 100 and 132 columns.
+// Text for people fits the terminal: no word is broken at 80, 100 and 132 columns.
 func TestTerminalWidth(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
@@ -295,7 +295,7 @@ func TestTerminalWidth(t *testing.T) {
 		assert.Equal(t, exitInterrupted, code)
 		assertFits(t, text, columns, "what follows ^C")
 
-		// What changes while it is shown.
+		// Text that changes while it is shown.
 		sh.send("./tickfeed demo --duration 1s --every 300ms\n")
 		sh.expect(regexp.MustCompile(`\n`))
 		text, code = sh.prompted()

@@ -59,7 +59,7 @@ func (o *serveTLS) config(log zerolog.Logger, protocols ...string) (*tls.Config,
 	return files.Config(), nil
 }
 
-// reloadables returns the files of the flags, as what reload reads again. They are also read at each connection.
+// reloadables returns the certificate files, which reload reads again. They are also read at each connection.
 func (o *serveTLS) reloadables() []reloadable {
 	if o.cert == "" {
 		return nil

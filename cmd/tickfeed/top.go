@@ -39,7 +39,7 @@ func (p *program) topCommand() *cobra.Command {
 second: how many ticks it publishes, how far its head is, what its journal and its memory take, how connections ended
 and how many clients came back, the busiest instruments, and the subscribers, those furthest behind first.
 
-LOSS IN says when a subscriber that goes on falling behind like this will lose ticks, because memory or the retention
+LOSS IN says when a subscriber that keeps falling behind like this will lose ticks, because memory or the retention
 of the journal no longer keeps them; or when its own policy will skip ticks or disconnect it.
 
 Keys: q quits, s sorts by something else (` + strings.Join(topOrderNames(), ", ") + `), / filters by a part of a name, a user,

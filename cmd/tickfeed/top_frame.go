@@ -47,10 +47,10 @@ type topConn struct {
 	SentRate float64       `json:"sent_bytes_per_second"`
 	Growth   float64       `json:"lag_growth_per_second"` // of LagTicks; negative if it catches up
 	Fate     topFate       `json:"fate,omitempty"`
-	In       time.Duration `json:"fate_in_ns,omitempty"` // when, if it goes on falling behind like this
+	In       time.Duration `json:"fate_in_ns,omitempty"` // when, if it keeps falling behind like this
 }
 
-// A topFate is what awaits a subscriber that goes on falling behind.
+// A topFate is the fate of a subscriber that keeps falling behind.
 type topFate string
 
 const (

@@ -113,7 +113,7 @@ func TestTopFrames(t *testing.T) {
 	}
 }
 
-// What awaits a subscriber that goes on falling behind follows from what is kept and from its policy.
+// The fate of a subscriber that keeps falling behind follows from the ticks that are kept and from its policy.
 func TestTopFate(t *testing.T) {
 	now := ops.Conn{Policy: "all", LagTicks: 3000, LagTime: 3 * time.Second}
 	was := ops.Conn{Policy: "all", LagTicks: 1000, LagTime: time.Second}

@@ -92,7 +92,7 @@ func (a admission) warnings(now time.Time) (warnings []string) {
 	return warnings
 }
 
-// reloadables returns the file of users, as what reload reads again.
+// reloadables returns the file of users, which reload reads again.
 func (a admission) reloadables() []reloadable {
 	if a.users == nil {
 		return nil
@@ -112,7 +112,7 @@ type userOptions struct {
 func (p *program) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "Say who may connect to a publisher, and see what",
+		Short: "Say who may connect to a publisher, and what each user may see",
 		Args:  cobra.NoArgs,
 		Long:  `Work with the file of publish --users.`,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -137,13 +137,13 @@ Write a new file beside it and rename it, so that no half of it is read.
 
   - name: futures-desk
     token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
-    allow: [ES*, "*@XCME"]        # patterns as of subscribe --symbols; everything if it is left out
-    deny: [ESZ*]                  # of those; nothing if it is left out
-    depth: l1                     # no levels of the book; l2, everything, if it is left out
-    history: 24h                  # nothing older at the login, or none; all if it is left out
-    policies: [all, latest]       # as of subscribe --slow; all of them if it is left out
-    connections: 5                # at the same time; any number if it is left out
-    expires: 2027-01-31           # or 2027-01-31T18:00:00Z; never if it is left out`,
+    allow: [ES*, "*@XCME"]        # patterns, as in subscribe --symbols (default: all)
+    deny: [ESZ*]                  # except these patterns (default: none)
+    depth: l1                     # l1, without the levels of the book, or l2 (default)
+    history: 24h                  # how old ticks may be at the login, or none (default: all)
+    policies: [all, latest]       # as in subscribe --slow (default: each of them)
+    connections: 5                # at the same time (default: any number)
+    expires: 2027-01-31           # or 2027-01-31T18:00:00Z (default: never)`,
 		Example: `  tickfeed user add futures-desk --users users.yml --allow 'ES*,NQ*' --expires 2027-01-31 > token
   tickfeed publish --journal j --users users.yml
   tickfeed subscribe --token-file token

@@ -30,7 +30,7 @@ var updateV1 = flag.Bool("v1.update", false, "make the files of testdata/v1 agai
 // v1 is the directory of files that version 1 has written. Users have such files: every later version must read them.
 const v1 = "../../testdata/v1"
 
-// What the files of v1 hold. A change of these values says that files of users are read in another way than before.
+// The contents of the files of v1. A change of the code that changes these values reads users' files in another way than before.
 const (
 	v1Ticks        = 62
 	v1Numbers      = 88 // of the recording, from 1 on

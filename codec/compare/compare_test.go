@@ -377,7 +377,7 @@ func TestBadLines(t *testing.T) {
 	}
 }
 
-// Whatever the lines are, the comparison ends without a panic.
+// A comparison of any lines ends without a panic.
 func FuzzLines(f *testing.F) {
 	f.Add(fmt.Sprintf(trade, 1, "187.25") + `{"event":"left","delivered":1,"not_asked":0,"withheld":0,"lost":0,"disowned":0}`)
 	f.Add(`{"a":"\"","b":[{"c":"]"}],"session":"1","seq":5}`)

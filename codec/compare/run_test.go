@@ -116,7 +116,7 @@ func script(t *testing.T, words string) string {
 
 var differs = regexp.MustCompile("missing|before|after|lost|withheld|no session in common")
 
-// What a subscriber's lines say nothing about was not asked for only if the lines and their counts say so.
+// Numbers without a line count as not asked for only if the other lines and their totals say so.
 func TestRuns(t *testing.T) {
 	for _, test := range []struct{ name, a, b, want string }{
 		{"a right one", "1-10", "connected:1 1-10 left:10/9,0", "same 9"},
@@ -176,8 +176,8 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// Of each stream with the lines of a right client the counts add up, and no tick can be taken out unnoticed, whatever becomes of
-// the count of those that were delivered.
+// The totals of a right client add up for each stream, and no tick can be taken out of its lines unnoticed, whether or not the
+// count of the delivered ticks is reduced with it.
 func TestRightLines(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/streams/*.ndjson")
 	require.NoError(t, err)

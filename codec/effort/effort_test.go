@@ -124,7 +124,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// What keeps a timer from firing in time is measured.
+// WatchTimers measures how late timers fire.
 func TestWatchTimers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := WatchTimers(t)

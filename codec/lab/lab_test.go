@@ -131,8 +131,8 @@ func try(t *testing.T, script string, n int, change func(*subscriber.Config), th
 	return x
 }
 
-// Whatever a script does, it does it, and a right client delivers each number once, in order, and accounts for all of
-// them. Each example of the documentation is tried.
+// Each example of the documentation makes its fault, and a right client delivers each number once, in order, and accounts for
+// all of them.
 func TestEveryFaultHappensAndIsSurvived(t *testing.T) {
 	scripts := map[string]string{ // where the example alone would not meet anything
 		"at 5s: stall 2s":                "at 50ms: stall 2s",
@@ -403,8 +403,8 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// What happens to the publisher happens once for all clients, and what happens to a client once for each. A rule whose client
-// has gone before it could do anything is not spent.
+// A fault of the publisher happens once for all clients, and a fault of a client once for each client. A rule whose client left
+// before the fault could happen is not spent.
 func TestOnceForAll(t *testing.T) {
 	s, err := Parse("x", []byte("at seq 5: stop\nat seq 5: cut\nat login 1: kill\nevery seq 3: freeze for 1s"))
 	require.NoError(t, err)

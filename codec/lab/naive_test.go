@@ -234,7 +234,7 @@ func TestNumberThatIsPast(t *testing.T) {
 	assert.Empty(t, x.lab.Results()[2].Why)
 }
 
-// What is triggered by hand happens to a connection only until one of the rules ends it.
+// Faults that are triggered by hand happen to a connection only until one of the rules ends it.
 func TestNothingHappensToAConnectionThatHasEnded(t *testing.T) {
 	for script, want := range map[string][]uint64{
 		"on a: cut\non a: cut rst\non a: stall 10s\non a: half-open in\non a: flip":    {1, 0, 0, 0, 0},

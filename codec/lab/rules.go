@@ -84,7 +84,7 @@ func (x *rules) all() ([]*Rule, []uint64) {
 	return slices.Clone(x.list), slices.Clone(x.fired)
 }
 
-// maxClients bounds the client names that are told apart; others share one.
+// maxClients bounds the client names that have counts of their own; all further names share one.
 const maxClients = 100_000
 
 func (x *rules) clientLocked(name string) *counts {

@@ -408,7 +408,7 @@ packet 2026-03-02T14:30:03Z
 	assert.True(t, errors.Is(err, context.Canceled))
 }
 
-// Of ticks published at the same time, those of the first recording come first.
+// Ticks with equal publish times come in the order of the recordings.
 func TestMergeTies(t *testing.T) {
 	one := `session lineage=a1:1
 packet 2026-03-02T14:30:00Z

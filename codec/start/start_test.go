@@ -173,8 +173,8 @@ func TestWhereALineStarts(t *testing.T) {
 	require.Error(t, err, "a log that cannot be read is no reason to refuse")
 }
 
-// Whatever the lineages, positions and starts, the subscriber accepts what the publisher decides, both take the same
-// position from it, and each number below the position is accounted for at most once.
+// For any lineages, positions and starts, the subscriber accepts the decision of the publisher, both derive the same position
+// from it, and each number below the position is accounted for at most once.
 func TestBothSidesAgree(t *testing.T) {
 	for seed := range uint64(20_000) {
 		chance := rand.New(rand.NewPCG(seed, 1))

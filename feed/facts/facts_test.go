@@ -157,7 +157,8 @@ func TestWhole(t *testing.T) {
 	assert.Zero(t, New(0).Report().Whole.Peak())
 }
 
-// What the queues promise comes true, each trade moves the mid price by half a spread for good, and signs come in pairs.
+// In a market whose queues always predict the next move, whose trades each move the mid price by half a spread for good, and whose
+// signs come in pairs, these facts are measured.
 func TestImbalanceAndImpact(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	m := newMarket(feed.Definition{Symbol: "N", PriceExponent: -2})

@@ -352,7 +352,7 @@ func TestSelect(t *testing.T) {
 	assert.Len(t, given, n, "it goes on after that")
 }
 
-// Whatever a file begins with, its format or a reason is returned.
+// A file with any beginning is recognised, or refused with a reason.
 func FuzzRecogniseHead(f *testing.F) {
 	f.Add([]byte(quotes))
 	f.Add(capture([]byte("hello")))

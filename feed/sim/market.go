@@ -33,7 +33,7 @@
 // levels, a clear follows a pre-open or halted status in the same event.
 //
 // [Config].Scenario lets something happen at times of the market: see [Language] and [Verbs]. The rules above then hold, except for what
-// the scenario does. [Config].Universe has instruments of one's own, each in the hours of its venue. With [Config].Profile the market
+// the scenario does. [Config].Universe replaces the instruments, each with the hours of its venue. With [Config].Profile the market
 // has the habits of a recorded one, which package fit has measured: its rate, its clusters, the shape of its day, and the
 // distributions, the order flow and the prices of its instruments, instead of those that are the same for all markets here.
 //

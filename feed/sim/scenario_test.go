@@ -539,7 +539,7 @@ func TestScenarioWithACalendar(t *testing.T) {
 	assert.Equal(t, 3, halts)
 }
 
-// What happens is reported, and a command happens within a quarter of a second of the market.
+// Events are reported, and the event of a command happens within a quarter of a second of the market.
 func TestCommands(t *testing.T) {
 	var happened []Event
 	m, err := New(Config{Instruments: 5, Rate: 20, Days: 1, Commands: true, Happens: func(e Event) { happened = append(happened, e) }})

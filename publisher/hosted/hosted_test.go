@@ -50,8 +50,8 @@ func head(t *testing.T, p *hosted.Publisher) uint64 {
 	return pub.Stats().Head
 }
 
-// What was published survives a kill and a stop, numbers after a copy do not survive its restore, and nothing survives a
-// replacement, in which the instruments are defined again.
+// Published ticks survive a kill and a stop. Numbers after a copy do not survive its restore. Nothing survives a replacement,
+// which defines the instruments again.
 func TestJournals(t *testing.T) {
 	p := start(t)
 	publish := func(n int) { require.NoError(t, p.Publish(t.Context(), quotes(n))) }

@@ -193,9 +193,8 @@ func life(w *world, fs *memfs.FS, packets int) (lived bool, problem error) {
 	return j.Close() == nil, nil
 }
 
-// Whatever operation fails, once or from then on, in whatever way: what was synced is there at
-// the next start, every number is told once, with the bytes it was given, and what is missing
-// is said to be (PROMISES.md, 4, 5).
+// Each operation fails, once or for good, in each way. At the next start the synced ticks are there, every number is read
+// once, with the bytes it was given, and missing numbers are reported (PROMISES.md, 4, 5).
 func TestEveryOperationFails(t *testing.T) {
 	t.Run("synced always", func(t *testing.T) { everyOperationFails(t, false) })
 	t.Run("rotating, synced from time to time", func(t *testing.T) { everyOperationFails(t, true) })
@@ -274,7 +273,7 @@ func everyOperationFails(t *testing.T, rotates bool) {
 				if err := judge(w, fs.Killed(), w.acked, false); err != nil {
 					return fmt.Errorf("%s, forever %v: %w", kind.name, forever, err)
 				}
-				// What the kernel lost shows only without its cache.
+				// Bytes that the kernel lost are missed only without its cache.
 				if err := judge(w, fs.PowerCut(rand.New(rand.NewPCG(uint64(k), 1)), 0), w.synced, true); err != nil {
 					return fmt.Errorf("%s, forever %v, power cut: %w", kind.name, forever, err)
 				}

@@ -9,8 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is to be durable is synced, by the real system call: the bytes of a file, a file that was cut, at the length that it
-// has then, and the names in a directory.
+// The real file system syncs the bytes of a file, a file that was cut, at its new length, and the names in a directory.
 func TestRealSyncs(t *testing.T) {
 	dir := t.TempDir()
 	type synced struct {

@@ -546,8 +546,7 @@ func TestRotationIsDurable(t *testing.T) {
 	}
 }
 
-// What was synced before a power cut is there after it, with files that end and begin, under each policy: what
-// Synced says holds.
+// Ticks below Synced are there after a power cut, also over the end of a file and the beginning of the next, under each policy.
 func TestSyncedSurvivesRotation(t *testing.T) {
 	for _, sync := range []journal.Sync{journal.SyncInterval, journal.SyncAlways} {
 		for seed := range uint64(300) {

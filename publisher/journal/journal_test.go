@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// What was appended is read, over files and sessions, and a restart continues after it, with
-// the state and the definitions as they were.
+// Appended ticks are read over files and sessions, and a restart continues after them, with the state and the definitions as
+// they were.
 func TestAppendRestartRead(t *testing.T) {
 	cfg := journal.Config{Dir: filepath.Join(t.TempDir(), "a", "b"), SegmentSize: 8 << 10}
 	w := newWorld()

@@ -14,7 +14,7 @@ import (
 	"tickfeed/publisher/journal/memfs"
 )
 
-// What a journal lost while nobody had it is known when it is opened: exactly the numbers that a cursor reports as gone. That
+// Opening a journal finds the numbers that it lost while it was closed: exactly those that a cursor reports as gone. That
 // holds for files that are missing, empty, cut, or without a header, at the beginning and in the middle, also behind a file
 // that has no trailer because its process was killed.
 func TestOpenKnowsWhatIsMissing(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"tickfeed/publisher/journal"
 )
 
-// What a journal makes is its owner's alone, unless another mode is set.
+// Only the owner can read the files of a journal, unless another mode is set.
 func TestFileModes(t *testing.T) {
 	check := func(file, dir os.FileMode) {
 		t.Helper()

@@ -118,7 +118,7 @@ type trap struct{ testing.TB }
 
 func (trap) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
-// What is asked for in the wrong way, and what is not complete, fails the test with words.
+// Wrong arguments, and an account that is not complete, fail the test with a message.
 func TestFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := publishertest.NewNetwork(trap{t}, netsim.New(1, netsim.Config{}), "feed:1")

@@ -223,7 +223,7 @@ func TestMergeIsWhatAReplayPlays(t *testing.T) {
 	}
 }
 
-// Of ticks due at the same time, those of the first recording come first.
+// Ticks that are due at the same time come in the order of the recordings.
 func TestMergeOfTies(t *testing.T) {
 	at := func(id feed.SessionID, symbol string, times ...int64) Recording {
 		return record(t, id, 1, nil, func(b *recording.Builder) {

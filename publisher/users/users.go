@@ -8,13 +8,13 @@
 //	# users.yml
 //	- name: futures-desk
 //	  token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
-//	  allow: [ES*, "*@XCME"]        # patterns; everything if it is left out
-//	  deny: [ESZ*]                  # of those; nothing if it is left out
-//	  depth: l1                     # no levels of the book; l2 (everything) if it is left out
-//	  history: 24h                  # nothing older at the login, or none; all if it is left out
-//	  policies: [all, latest]       # slow-consumer policies; all of them if it is left out
-//	  connections: 5                # at the same time; any number if it is left out
-//	  expires: 2027-01-31           # or 2027-01-31T18:00:00Z; never if it is left out
+//	  allow: [ES*, "*@XCME"]        # patterns (default: all)
+//	  deny: [ESZ*]                  # except these patterns (default: none)
+//	  depth: l1                     # l1, without the levels of the book, or l2 (default)
+//	  history: 24h                  # how old ticks may be at the login, or none (default: all)
+//	  policies: [all, latest]       # slow-consumer policies (default: each of them)
+//	  connections: 5                # at the same time (default: any number)
+//	  expires: 2027-01-31           # or 2027-01-31T18:00:00Z (default: never)
 //	- name: risk
 //	  san: risk.example.com         # instead of a token: the one name in the certificate of the client
 //

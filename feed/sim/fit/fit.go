@@ -14,7 +14,7 @@ import (
 	"tickfeed/feed/sim"
 )
 
-// Least numbers of values from which a habit is measured. Below them it stays what is usual in a market without a profile.
+// Least numbers of values from which a habit is measured. With fewer, the habit keeps the value of a market without a profile.
 const (
 	leastEvents  = 100
 	leastSamples = 100
@@ -24,12 +24,13 @@ const (
 	leastCounted = 1000
 )
 
-// A Result is a profile, and what is to be said of it.
+// A Result is a profile, with how well it fits.
 type Result struct {
 	Profile *sim.Profile
-	// Distances is row 19 of package facts between each instrument and a simulation of it. It is 2 where one of them has no such values.
+	// Distances is row 19 of package facts between each instrument and a simulation of it. A distance is 2 if one of the two has no
+	// such values.
 	Distances []facts.Distances
-	// Usual lists what stays as it is without a profile, for want of data, by instrument.
+	// Usual lists by instrument the habits that keep their usual values, for want of data.
 	Usual [][]string
 }
 
@@ -75,7 +76,7 @@ func (f *Fitter) Fit(ctx context.Context, source string) (*Result, error) {
 	return out, nil
 }
 
-// usual lists what h has not got from m.
+// usual lists the habits of h that keep their usual values because m had no data for them.
 func (m *measure) usual(p *sim.Profile, h *sim.Habits) (out []string) {
 	for _, c := range []struct {
 		missing bool

@@ -122,7 +122,7 @@ func sum(values []float64) (s float64) {
 	return s
 }
 
-// What a recording does not have stays what is usual, and is listed.
+// Habits for which a recording has no data keep their usual values, and the result lists them.
 func TestFitNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	p := profile()

@@ -192,7 +192,7 @@ func (m *measure) define(d feed.Definition) {
 	m.price, m.size = math.Pow(10, float64(d.PriceExponent)), math.Pow(10, float64(d.SizeExponent))
 }
 
-// add measures a tick; the last of days is that of it.
+// add measures a tick. The last of days is the day of the tick.
 func (m *measure) add(t *feed.Tick, days []span) {
 	if !m.events.open {
 		m.begin(t.EventTime, days)

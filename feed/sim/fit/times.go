@@ -95,8 +95,9 @@ func (m *measure) scales() [3]sim.Cluster {
 	return c
 }
 
-// A point stands for clusters, any values of it for some that are allowed: the logarithm of the fastest time in seconds, those of
-// how many times slower the next ones are, less the least, and how many events each causes, on the scale of logits.
+// A point stands for three clusters, and every point for valid ones. Its first value is the logarithm of the fastest time in
+// seconds. The next two are the logarithms of how many times slower the others are, beyond the least factor. The last three are
+// how many events each cluster causes, on the scale of logits.
 type point [6]float64
 
 func pointOf(c [3]sim.Cluster) (x point) {
