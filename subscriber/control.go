@@ -8,7 +8,7 @@ import (
 	"tickfeed/feed"
 )
 
-// control handles every message except packets and the welcome. The caller must have delivered batch. If the message ends a
+// control handles every message except packets and the welcome. The caller must have delivered out. If the message ends a
 // snapshot, control returns it, and the caller must deliver its entries.
 func (l *line) control(t codec.Type, raw []byte) (told *collecting, err error) {
 	if t == codec.TypeSnapshotPart {
@@ -21,7 +21,7 @@ func (l *line) control(t codec.Type, raw []byte) (told *collecting, err error) {
 	if err != nil {
 		return nil, &ProtocolError{What: t.String(), Err: err}
 	}
-	if l.c.snapshot != nil {
+	if l.c.awaited.snapshot != nil {
 		switch t {
 		case codec.TypeHeartbeat, codec.TypeSnapshotEnd, codec.TypeGoodbye:
 		default:
@@ -83,21 +83,21 @@ func (l *line) begin(m *codec.SnapshotBegin) error {
 		return violation("snapshot of scope %v with a filter", m.Scope)
 	case l.c.ended && l.need == needNothing:
 		return violation("a snapshot after the end")
-	case l.need == needState && l.c.definitions && m.Scope == codec.ScopeAll:
+	case l.need == needState && l.c.awaited.definitions && m.Scope == codec.ScopeAll:
 		return violation("snapshot of scope all where definitions are due")
-	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.definitions:
+	case m.Scope == codec.ScopeAdded && l.need == needState, m.Scope == codec.ScopeDefinitions && !l.c.awaited.definitions:
 		return violation("snapshot of scope %v where the whole state is due", m.Scope)
 	}
-	l.c.snapshot = &collecting{begin: m, state: feed.NewState()}
+	l.c.awaited.snapshot = &collecting{begin: m, state: feed.NewState()}
 	return nil
 }
 
 func (l *line) part(raw []byte) error {
-	s := l.c.snapshot
+	s := l.c.awaited.snapshot
 	if s == nil {
 		return violation("snapshot part outside a snapshot")
 	}
-	p, err := codec.ParsePart(raw, l.c.seed)
+	p, err := codec.ParsePart(raw, l.c.from.seed)
 	if err != nil {
 		return &ProtocolError{What: "snapshot", Err: err}
 	}
@@ -115,15 +115,15 @@ func (l *line) part(raw []byte) error {
 }
 
 func (l *line) end(m *codec.SnapshotEnd) (*collecting, error) {
-	s := l.c.snapshot
+	s := l.c.awaited.snapshot
 	if s == nil {
 		return nil, violation("snapshot end outside a snapshot")
 	}
 	if m.Seq != s.begin.Seq || m.Parts != s.parts {
 		return nil, violation("snapshot end as of %d with %d parts, %d parts as of %d have come", m.Seq, m.Parts, s.parts, s.begin.Seq)
 	}
-	l.c.snapshot = nil
-	l.c.definitions, l.c.recorded = false, false
+	l.c.awaited.snapshot = nil
+	l.c.awaited.definitions, l.c.recorded = false, false
 	l.need = needNothing
 	if s.begin.Scope == codec.ScopeAdded {
 		l.state.Replace(func(_ feed.InstrumentID, d *feed.Definition) bool { return s.begin.Filter.Match(d) }, s.state)
@@ -141,7 +141,7 @@ func (l *line) session(m *codec.SessionChange) error {
 	if current := m.Lineage.Current(); !ok || owner != current {
 		return violation("session %v: the line goes on at %d, which it does not own", current.ID, m.Next)
 	}
-	if err := checkSeed(m.Seed, owner.ID, l.of); err != nil {
+	if err := checkSeed(m.Seed, owner.ID, l.scope.granted); err != nil {
 		return err
 	}
 	position, target := l.position.Next, l.c.target
@@ -165,7 +165,7 @@ func (l *line) session(m *codec.SessionChange) error {
 		l.need = needState
 	}
 	c := &l.c
-	c.session, c.mode, c.origin, c.owned, c.seed = owner.ID, m.Mode, m.Origin, owned, m.Seed
+	c.from.session, c.from.mode, c.from.origin, c.from.owned, c.from.seed = owner.ID, m.Mode, m.Origin, owned, m.Seed
 	c.recorded = false
 	l.head = max(m.Next, target)
 	c.at, c.target, c.ended = m.Next, target, false
@@ -179,49 +179,49 @@ func (l *line) session(m *codec.SessionChange) error {
 // subscribe returns a request for filter f. It returns false if f is the filter already, another request is open, or the line
 // is at a point where it could not place the answer.
 func (l *line) subscribe(f codec.Filter) (m *codec.Subscribe, ok bool) {
-	if !l.c.welcomed || l.c.asked || l.need != needNothing || l.c.snapshot != nil || l.c.at < l.position.Next || sameFilter(f, l.filter) {
+	if !l.c.welcomed || l.c.change.asked || l.need != needNothing || l.c.awaited.snapshot != nil || l.c.at < l.position.Next || sameFilter(f, l.scope.asked) {
 		return nil, false
 	}
-	l.c.asked = true
-	l.c.request = codec.Subscribe{Request: l.c.request.Request + 1, Filter: f}
-	m = &codec.Subscribe{Request: l.c.request.Request, Filter: f}
+	l.c.change.asked = true
+	l.c.change.request = codec.Subscribe{Request: l.c.change.request.Request + 1, Filter: f}
+	m = &codec.Subscribe{Request: l.c.change.request.Request, Filter: f}
 	return m, true
 }
 
 func (l *line) subscribed(m *codec.Subscribed) error {
-	unasked := m.Request == 0 && l.c.narrows // requests begin with 1
+	unasked := m.Request == 0 && l.c.terms.narrows // requests begin with 1
 	switch {
-	case !unasked && (!l.c.asked || m.Request != l.c.request.Request):
+	case !unasked && (!l.c.change.asked || m.Request != l.c.change.request.Request):
 		return violation("subscribed to request %d, which was not made", m.Request)
 	case unasked && (l.c.at < l.position.Next || l.need != needNothing):
 		return violation("subscribed without a request before the position, or where a snapshot is due")
 	case m.From != l.c.at:
 		return l.gap(m.From, "subscribed from")
 	}
-	f := l.c.request.Filter
+	f := l.c.change.request.Filter
 	if unasked {
-		f = l.filter
+		f = l.scope.asked
 	}
 	granted, err := grantedOf(f, m.Granted)
 	if err != nil {
 		return err
 	}
-	if err := checkSeed(m.Seed, l.c.session, granted); err != nil {
+	if err := checkSeed(m.Seed, l.c.from.session, granted); err != nil {
 		return err
 	}
 	switch {
 	case unasked && m.From > 1:
 		l.need = needState
-	case !unasked && adds(l.filter, f) && l.need == needNothing:
+	case !unasked && adds(l.scope.asked, f) && l.need == needNothing:
 		l.need = needAdded
 	}
 	if !unasked {
-		l.c.asked, l.c.narrow = false, nil
+		l.c.change.asked, l.c.change.narrow = false, nil
 	}
-	l.c.seed, l.c.recorded = m.Seed, false
-	l.c.filtered, l.c.granted = !granted.All(), m.Granted
-	l.filter, l.of, l.limits = f, granted, m.Limits
-	if l.c.narrow == nil { // otherwise what is handed out is still less
+	l.c.from.seed, l.c.recorded = m.Seed, false
+	l.c.terms.filtered, l.c.terms.granted = !granted.All(), m.Granted
+	l.scope.asked, l.scope.granted, l.scope.limits = f, granted, m.Limits
+	if l.c.change.narrow == nil { // otherwise what is handed out is still less
 		l.refilter(granted, m.From)
 	}
 	return nil
@@ -268,7 +268,7 @@ func (l *line) sessionEnd(m *codec.End) error {
 		return violation("the session ends at %d, below the position %d", m.Final, l.position.Next)
 	}
 	l.c.ended, l.head, l.c.flowed = true, m.Final, true
-	l.c.owned.To = m.Final
+	l.c.from.owned.To = m.Final
 	l.tell(Change{End: true, Final: m.Final})
 	return nil
 }

@@ -282,7 +282,7 @@ func TestSnapshotIsBounded(t *testing.T) {
 	sent := 0
 	for index := uint64(0); ; index++ {
 		raw := part(5, index, ticks...)
-		l.c.snapshot.size += 64 * len(raw) // as if 64 had come before it
+		l.c.awaited.snapshot.size += 64 * len(raw) // as if 64 had come before it
 		sent += 65 * len(raw)
 		if _, err = l.control(codec.TypeSnapshotPart, raw); err != nil {
 			break

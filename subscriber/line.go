@@ -11,23 +11,20 @@ import (
 )
 
 // A line is one subscription's view of its sessions, over all connections: the position, the state, the ledger, and what the
-// current connection may send next. Its methods take messages; ticks to deliver are added to batch, changes to changes. It
+// current connection may send next. Its methods take messages; ticks to deliver and changes are added to out. It
 // does no I/O and reads no clock. An error of any method is a *ProtocolError or a *RefusedError and ends the connection; the
-// ticks in batch are valid even then, and must still be delivered.
+// ticks in out are valid even then, and must still be delivered.
 //
 // For each connection, call connect, welcome, then open and fill for each packet (take after each batch was delivered) and
 // control for each other message, and lost at the end.
 type line struct {
 	position  codec.Position // after the ticks delivered so far; no lineage before the first welcome
 	begun     codec.Position // the position that the line was made with: an earlier process accounted for everything below it
-	state     *feed.State    // the state at the end of batch, if need is needNothing
+	state     *feed.State    // the state at the end of out.ticks, if need is needNothing
 	need      need           // the snapshot that must arrive before state is valid
 	had       uint64         // ticks before had were delivered when the line was in these sessions before: they only update state
-	filter    codec.Filter   // the filter of the line and the state, as requested
-	of        codec.Filter   // the granted part of filter
-	limits    string         // what the line lacks of it, in the words of the publisher; empty for nothing
-	handed    Filtered       // the filter of the delivered ticks, as reported to the application
-	until     uint64         // no tick from until on is delivered
+	scope     scope
+	until     uint64 // no tick from until on is delivered
 	ledger    feed.Ledger
 	head      uint64    // the next number of the position's last session, as far as known
 	opening   bool      // the line began at the oldest number or at a time, and only gone entries have arrived
@@ -35,16 +32,28 @@ type line struct {
 	unknown   uint64    // count of ticks of unknown kinds
 	undefined uint64    // count of ticks of instruments without a definition
 
-	c connected
+	c   connected
+	out delivery
+}
 
-	batch     []feed.Tick // its first n ticks are to be delivered
+// A scope is which instruments a line has.
+type scope struct {
+	asked   codec.Filter // the filter of the line and the state, as requested
+	granted codec.Filter // the granted part of asked
+	limits  string       // what the line lacks of it, in the words of the publisher; empty for nothing
+	handed  Filtered     // the filter of the delivered ticks, as reported to the application
+}
+
+// A delivery is what the line has for the application.
+type delivery struct {
+	ticks     []feed.Tick // the first n are to be delivered
 	n         int
-	size      int         // batch is delivered once it has size ticks
-	most      int         // batch is never delivered with more than most ticks
-	rest      []feed.Tick // ticks of a packet that batch has no room for; part of spare
+	size      int         // ticks are delivered once there are size of them
+	most      int         // no more than most are delivered at once
+	rest      []feed.Tick // ticks of a packet that ticks has no room for; part of spare
 	spare     []feed.Tick
-	published []Published // the publish times of the first n ticks of batch
-	upto      uint64      // the position once batch is delivered
+	published []Published // the publish times of the first n ticks
+	upto      uint64      // the position once ticks is delivered
 	publish   int64       // publish time of the last delivered tick; 0 before the first
 	changes   []Change
 	told      ConnState // the state of the last change
@@ -67,36 +76,60 @@ type connected struct {
 	fresh    bool // the line has covered a number at or above the position that it began with
 	anew     bool // the line began in sessions that have none in common with the position
 	stale    bool // the loop has not heard from the publisher for two intervals
-	session  feed.SessionID
-	mode     codec.Mode
-	origin   feed.SessionID
-	recorded bool       // Recorder.Begin was called for the line as it is now
-	owned    feed.Range // the numbers that session owns
-	seed     uint32
+	recorded bool // Recorder.Begin was called for the line as it is now
+	ended    bool
 	at       uint64 // the number after those that the line has covered
 	target   uint64 // the line is live once the position is at target
 	echo     int64  // the publisher's clock, as last received
-	ended    bool
+
+	from    source
+	terms   terms
+	awaited awaited
+	change  filterChange
+	packet  incoming
+
+	greeting *Connected // for the next change, which is the first one after the welcome
+}
+
+// A source is the session that the packets are from.
+type source struct {
+	session feed.SessionID
+	mode    codec.Mode
+	origin  feed.SessionID
+	owned   feed.Range // the numbers that session owns
+	seed    uint32
+}
+
+// terms are what the publisher grants.
+type terms struct {
 	filtered bool          // numbers between ticks may be skipped
 	granted  *codec.Filter // the part of the filter that the publisher grants; nil for all of it
 	ack      bool          // the publisher accepts a sign of life at any time
 	narrows  bool          // the publisher may change what it grants, unasked
+}
 
+// awaited is the snapshot that must arrive, or is under way.
+type awaited struct {
 	definitions bool // a snapshot of the definitions alone is sufficient
 	snapshot    *collecting
-	narrow      *narrow         // drops unwanted ticks if the line has more than is wanted; nil otherwise
-	request     codec.Subscribe // the last request; not answered yet if asked is set
-	asked       bool
+}
 
-	body    codec.Body // the body of the packet being read
-	decoded bool       // all of body is decoded
-	first   uint64     // first number of the packet
-	sealed  int64      // publish time of the packet
-	repeat  bool       // the packet begins before the position
+// A filterChange is a change of the filter that the publisher may not have answered.
+type filterChange struct {
+	narrow  *narrow         // drops unwanted ticks if the line has more than is wanted; nil otherwise
+	request codec.Subscribe // the last request; not answered yet if asked is set
+	asked   bool
+}
+
+// incoming is the packet that is being read.
+type incoming struct {
+	body    codec.Body
+	decoded bool   // all of body is decoded
+	first   uint64 // first number of the packet
+	sealed  int64  // publish time of the packet
+	repeat  bool   // the packet begins before the position
 	absent  absent
 	reason  codec.GoneReason
-
-	greeting *Connected // for the next change, which is the first one after the welcome
 }
 
 // absent is what the packet reports instead of ticks.
@@ -155,11 +188,12 @@ const maxSnapshot = 512 << 20
 // newLine returns a line that delivers batches of at most size ticks. If size is 0, batches hold whole packets and are
 // delivered from defaultBatch ticks on.
 func newLine(held codec.Position, size int) *line {
-	l := &line{position: held, begun: held, state: feed.NewState(), size: size, most: size, until: math.MaxUint64}
+	l := &line{position: held, begun: held, state: feed.NewState(), until: math.MaxUint64}
+	l.out.size, l.out.most = size, size
 	if size == 0 {
-		l.size, l.most = defaultBatch, math.MaxInt
+		l.out.size, l.out.most = defaultBatch, math.MaxInt
 	}
-	l.batch = make([]feed.Tick, l.size)
+	l.out.ticks = make([]feed.Tick, l.out.size)
 	if len(held.Lineage) > 0 {
 		l.need = needState
 	}
@@ -176,7 +210,7 @@ func (l *line) connect(addr string) {
 
 // hasState reports whether a line with filter f can continue at the position without a snapshot.
 func (l *line) hasState(f codec.Filter) bool {
-	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.of, f) && l.limits == ""
+	return len(l.position.Lineage) > 0 && l.need == needNothing && sameFilter(l.scope.granted, f) && l.scope.limits == ""
 }
 
 // open begins a packet, which must continue the line. fill then decodes it.
@@ -184,7 +218,7 @@ func (l *line) open(raw []byte) error {
 	switch c := &l.c; {
 	case !c.welcomed:
 		return violation("packet before the welcome")
-	case c.snapshot != nil:
+	case c.awaited.snapshot != nil:
 		return violation("packet inside a snapshot")
 	case c.ended:
 		return violation("packet after the end")
@@ -197,16 +231,16 @@ func (l *line) open(raw []byte) error {
 		return l.gap(h.First, "packet begins")
 	}
 	end := h.First + h.Count
-	if end > l.c.owned.To {
-		return violation("packet %v goes beyond session %v, which ends at %d", h.Range(), l.c.session, l.c.owned.To)
+	if end > l.c.from.owned.To {
+		return violation("packet %v goes beyond session %v, which ends at %d", h.Range(), l.c.from.session, l.c.from.owned.To)
 	}
-	if !codec.VerifyPacket(raw, l.c.seed) {
+	if !codec.VerifyPacket(raw, l.c.from.seed) {
 		return violation("packet %v: wrong checksum for this line", h.Range())
 	}
-	l.c.at, l.c.definitions, l.c.decoded = end, false, false
-	l.c.first, l.c.repeat = h.First, h.First < l.position.Next
-	l.c.body = codec.PacketBody(&h, body)
-	l.c.sealed = h.PublishTime
+	l.c.at, l.c.awaited.definitions, l.c.packet.decoded = end, false, false
+	l.c.packet.first, l.c.packet.repeat = h.First, h.First < l.position.Next
+	l.c.packet.body = codec.PacketBody(&h, body)
+	l.c.packet.sealed = h.PublishTime
 	return nil
 }
 
@@ -218,29 +252,29 @@ func (l *line) gap(seq uint64, what string) *ProtocolError {
 	return e
 }
 
-// fill decodes the open packet into batch and applies it to the state. If batch becomes full, fill returns more = true, and
-// must be called again after batch was delivered. A packet counts only as a whole: after an error, batch and the position are
+// fill decodes the open packet into out and applies it to the state. If out becomes full, fill returns more = true, and
+// must be called again after out was delivered. A packet counts only as a whole: after an error, out and the position are
 // as they were before the packet.
 func (l *line) fill() (more bool, err error) {
-	if !l.c.decoded {
+	if !l.c.packet.decoded {
 		return l.decode()
 	}
-	k := copy(l.batch[l.n:l.most], l.rest)
-	upto := l.c.body.Seq()
-	if l.rest = l.rest[k:]; len(l.rest) > 0 {
-		upto = l.rest[0].Seq
+	k := copy(l.out.ticks[l.out.n:l.out.most], l.out.rest)
+	upto := l.c.packet.body.Seq()
+	if l.out.rest = l.out.rest[k:]; len(l.out.rest) > 0 {
+		upto = l.out.rest[0].Seq
 	}
-	return len(l.rest) > 0, l.fold(k, upto)
+	return len(l.out.rest) > 0, l.fold(k, upto)
 }
 
 // decode is fill for a packet that is not decoded yet.
 func (l *line) decode() (more bool, err error) {
-	b, end := &l.c.body, l.n
+	b, end := &l.c.packet.body, l.out.n
 	for {
-		if end == len(l.batch) {
-			l.batch = append(l.batch, make([]feed.Tick, len(l.batch))...)
+		if end == len(l.out.ticks) {
+			l.out.ticks = append(l.out.ticks, make([]feed.Tick, len(l.out.ticks))...)
 		}
-		k, err := b.Decode(l.batch[end:])
+		k, err := b.Decode(l.out.ticks[end:])
 		if err != nil {
 			return false, &ProtocolError{What: "packet", Err: err}
 		}
@@ -249,11 +283,11 @@ func (l *line) decode() (more bool, err error) {
 		}
 		end += k
 	}
-	l.c.decoded = true
-	for end > l.n && l.batch[end-1].Seq >= l.until {
+	l.c.packet.decoded = true
+	for end > l.out.n && l.out.ticks[end-1].Seq >= l.until {
 		end--
 	}
-	ticks := l.batch[l.n:end]
+	ticks := l.out.ticks[l.out.n:end]
 	if l.need != needNothing {
 		for i := range ticks {
 			if ticks[i].Seq >= l.position.Next {
@@ -267,18 +301,18 @@ func (l *line) decode() (more bool, err error) {
 	l.unknown += b.Unknown()
 	l.head = max(l.head, b.Seq())
 	if b.Withheld() > 0 {
-		l.c.absent = absentWithheld
+		l.c.packet.absent = absentWithheld
 	} else if n, reason := b.Gone(); n > 0 {
-		l.c.absent, l.c.reason = absentGone, reason
+		l.c.packet.absent, l.c.packet.reason = absentGone, reason
 	}
-	if end <= l.most {
+	if end <= l.out.most {
 		return false, l.fold(len(ticks), b.Seq())
 	}
 	if err := l.tryDefinitions(ticks); err != nil {
 		return false, err
 	}
-	l.spare = append(l.spare[:0], ticks...)
-	l.rest = l.spare
+	l.out.spare = append(l.out.spare[:0], ticks...)
+	l.out.rest = l.out.spare
 	return l.fill()
 }
 
@@ -299,12 +333,12 @@ func (l *line) tryDefinitions(ticks []feed.Tick) error {
 	return nil
 }
 
-// fold applies the k ticks after the first n of batch to the state, and adds those to deliver to batch. Once they are
+// fold applies the k ticks after the first n of out to the state, and adds those to deliver to out. Once they are
 // delivered, the position is upto.
 func (l *line) fold(k int, upto uint64) error {
 	upto = min(upto, l.until)
-	ticks := l.batch[l.n : l.n+k]
-	if l.c.repeat {
+	ticks := l.out.ticks[l.out.n : l.out.n+k]
+	if l.c.packet.repeat {
 		ticks = l.dropRepeats(ticks, l.position.Next)
 	}
 	undefined, err := l.state.ApplyKnown(ticks)
@@ -316,28 +350,28 @@ func (l *line) fold(k int, upto uint64) error {
 	if len(ticks) > 0 && ticks[0].Seq < l.had {
 		ticks = l.dropRepeats(ticks, l.had)
 	}
-	if l.c.narrow != nil {
-		ticks = l.c.narrow.keep(l.state, ticks)
+	if l.c.change.narrow != nil {
+		ticks = l.c.change.narrow.keep(l.state, ticks)
 	}
 	if len(ticks) > 0 {
-		l.n += len(ticks)
+		l.out.n += len(ticks)
 		l.stamp()
 	}
-	l.c.flowed, l.c.fresh = true, l.c.fresh || upto > l.upto
-	l.upto = max(l.upto, upto)
-	if l.c.absent != absentGone {
+	l.c.flowed, l.c.fresh = true, l.c.fresh || upto > l.out.upto
+	l.out.upto = max(l.out.upto, upto)
+	if l.c.packet.absent != absentGone {
 		l.opening = false
 	}
 	return nil
 }
 
-// stamp records the publish time of the open packet for the ticks that were added to batch.
+// stamp records the publish time of the open packet for the ticks that were added to out.
 func (l *line) stamp() {
-	if k := len(l.published); k > 0 && l.published[k-1].Time == l.c.sealed {
-		l.published[k-1].End = l.n
+	if k := len(l.out.published); k > 0 && l.out.published[k-1].Time == l.c.packet.sealed {
+		l.out.published[k-1].End = l.out.n
 		return
 	}
-	l.published = append(l.published, Published{End: l.n, Time: l.c.sealed})
+	l.out.published = append(l.out.published, Published{End: l.out.n, Time: l.c.packet.sealed})
 }
 
 // dropRepeats moves the ticks from number next on to the front and returns them. Earlier ticks count as duplicates if they
@@ -348,7 +382,7 @@ func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 		k++
 	}
 	if r := l.recovery; r != nil && k > 0 {
-		a := l.ledger.Account(l.c.session)
+		a := l.ledger.Account(l.c.from.session)
 		for i := range ticks[:k] {
 			seq := ticks[i].Seq
 			if !a.Lost.Contains(seq) && !a.Withheld.Contains(seq) && !a.NotAsked.Contains(seq) && !a.Disowned.Contains(seq) {
@@ -359,87 +393,87 @@ func (l *line) dropRepeats(ticks []feed.Tick, next uint64) []feed.Tick {
 	return ticks[:copy(ticks, ticks[k:])]
 }
 
-// covered reports whether nothing below until is missing once batch is delivered.
+// covered reports whether nothing below until is missing once out is delivered.
 func (l *line) covered() bool {
-	return len(l.position.Lineage) > 0 && max(l.upto, l.position.Next) >= l.until
+	return len(l.position.Lineage) > 0 && max(l.out.upto, l.position.Next) >= l.until
 }
 
 // pending reports whether take has something to account for.
-func (l *line) pending() bool { return l.upto > l.position.Next || l.c.absent != absentNone }
+func (l *line) pending() bool { return l.out.upto > l.position.Next || l.c.packet.absent != absentNone }
 
-// handing records the time of the first tick of a recovery. It is called when batch is about to be delivered.
+// handing records the time of the first tick of a recovery. It is called when out is about to be delivered.
 func (l *line) handing(now time.Time) {
 	if rec := l.recovery; rec != nil && rec.report.FirstTick == 0 {
 		rec.report.FirstTick = max(1, now.Sub(rec.since))
 	}
 }
 
-// take accounts for batch after it was delivered, and for the numbers that the packet reported as withheld or gone.
+// take accounts for out after it was delivered, and for the numbers that the packet reported as withheld or gone.
 func (l *line) take() {
-	r := feed.Range{From: l.position.Next, To: l.upto}
-	if l.c.absent != absentNone {
-		r.To = max(r.From, l.c.first)
+	r := feed.Range{From: l.position.Next, To: l.out.upto}
+	if l.c.packet.absent != absentNone {
+		r.To = max(r.From, l.c.packet.first)
 	}
 	if had := min(l.had, r.To); had > r.From {
 		r.From, l.position.Next = had, had
 	}
-	n := uint64(l.n)
+	n := uint64(l.out.n)
 	if n > 0 {
-		l.publish = publishTime(l.published, l.n-1)
+		l.out.publish = publishTime(l.out.published, l.out.n-1)
 	}
 	if rec := l.recovery; rec != nil {
-		rec.report.Replayed += uint64(sort.Search(l.n, func(i int) bool { return l.batch[i].Seq >= l.c.target }))
+		rec.report.Replayed += uint64(sort.Search(l.out.n, func(i int) bool { return l.out.ticks[i].Seq >= l.c.target }))
 	}
-	l.n, l.published = 0, l.published[:0]
+	l.out.n, l.out.published = 0, l.out.published[:0]
 	if !r.Empty() {
-		l.c.filtered = l.c.filtered || n != r.Len()
-		if l.c.filtered {
-			l.ledger.DeliverFiltered(l.c.session, r, n)
+		l.c.terms.filtered = l.c.terms.filtered || n != r.Len()
+		if l.c.terms.filtered {
+			l.ledger.DeliverFiltered(l.c.from.session, r, n)
 		} else {
-			l.ledger.Deliver(l.c.session, r)
+			l.ledger.Deliver(l.c.from.session, r)
 		}
 		l.position.Next = r.To
 	}
-	if l.c.absent != absentNone {
-		l.skip(feed.Range{From: l.position.Next, To: l.upto})
+	if l.c.packet.absent != absentNone {
+		l.skip(feed.Range{From: l.position.Next, To: l.out.upto})
 	}
 }
 
-// takeSome is take if only the first k ticks of batch were used. The connection ends.
+// takeSome is take if only the first k ticks of out were used. The connection ends.
 func (l *line) takeSome(k int) {
-	if k < l.n {
-		l.upto, l.n = l.batch[k].Seq, k
-		l.c.absent = absentNone
+	if k < l.out.n {
+		l.out.upto, l.out.n = l.out.ticks[k].Seq, k
+		l.c.packet.absent = absentNone
 	}
 	l.need = needState
 	l.take()
 }
 
-// drop discards batch, which was not used. The connection ends.
+// drop discards out, which was not used. The connection ends.
 func (l *line) drop() {
-	l.n, l.published = 0, l.published[:0]
-	l.upto, l.c.absent, l.need = l.position.Next, absentNone, needState
-	l.changes = l.changes[:0]
+	l.out.n, l.out.published = 0, l.out.published[:0]
+	l.out.upto, l.c.packet.absent, l.need = l.position.Next, absentNone, needState
+	l.out.changes = l.out.changes[:0]
 }
 
 // skip accounts for r, which the packet reported as withheld or gone. A snapshot is due.
 func (l *line) skip(r feed.Range) {
-	withheld := l.c.absent == absentWithheld
-	l.c.absent = absentNone
+	withheld := l.c.packet.absent == absentWithheld
+	l.c.packet.absent = absentNone
 	if r.Empty() {
 		return // all of it was accounted for before
 	}
-	ns := []Numbers{{Session: l.c.session, Range: r}}
+	ns := []Numbers{{Session: l.c.from.session, Range: r}}
 	c := Change{}
 	if withheld {
-		before := l.ledger.Account(l.c.session).Withheld
-		l.ledger.Withhold(l.c.session, r)
+		before := l.ledger.Account(l.c.from.session).Withheld
+		l.ledger.Withhold(l.c.from.session, r)
 		// If the line was in this session before, numbers delivered then stay delivered; lost or disowned ones become withheld.
-		for _, added := range l.ledger.Account(l.c.session).Withheld.Minus(before).Ranges() {
-			c.Withheld = append(c.Withheld, Numbers{Session: l.c.session, Range: added})
+		for _, added := range l.ledger.Account(l.c.from.session).Withheld.Minus(before).Ranges() {
+			c.Withheld = append(c.Withheld, Numbers{Session: l.c.from.session, Range: added})
 		}
 	} else {
-		c.Lost, c.Reason = l.lose(ns, l.opening && (l.c.reason == codec.GoneExpired || l.c.reason == codec.GoneDenied)), l.c.reason
+		c.Lost, c.Reason = l.lose(ns, l.opening && (l.c.packet.reason == codec.GoneExpired || l.c.packet.reason == codec.GoneDenied)), l.c.packet.reason
 		if rec := l.recovery; rec != nil {
 			rec.report.Resume = ResumeSnapshot
 		}
@@ -456,7 +490,7 @@ func (l *line) phase() ConnState {
 		return Connecting
 	case c.stale:
 		return Stale
-	case l.need == needState || c.snapshot != nil && c.snapshot.begin.Scope != codec.ScopeAdded:
+	case l.need == needState || c.awaited.snapshot != nil && c.awaited.snapshot.begin.Scope != codec.ScopeAdded:
 		return Snapshotting
 	case c.ended:
 		return Ended
@@ -470,7 +504,7 @@ func (l *line) phase() ConnState {
 func (l *line) settle(now time.Time) {
 	p := l.phase()
 	over := l.recovery != nil && (p == Live || p == Ended)
-	if p == l.told && !over {
+	if p == l.out.told && !over {
 		return
 	}
 	c := Change{State: p}
@@ -494,9 +528,9 @@ func (l *line) change(c Change) {
 	if c.Addr == "" {
 		c.Addr = l.c.addr
 	}
-	l.told = c.State
+	l.out.told = c.State
 	c.Connected, l.c.greeting = l.c.greeting, nil
-	l.changes = append(l.changes, c)
+	l.out.changes = append(l.out.changes, c)
 }
 
 // lost ends the connection, or the attempt to make one, and begins a recovery if there was a welcome.
@@ -504,7 +538,7 @@ func (l *line) lost(err error, now time.Time) {
 	if l.c.welcomed && l.recovery == nil {
 		l.recovery = &recovery{since: now, report: Report{Cause: CauseOf(err), Detail: err.Error()}}
 	}
-	l.c.welcomed, l.c.snapshot, l.c.asked, l.c.absent = false, nil, false, absentNone
+	l.c.welcomed, l.c.awaited.snapshot, l.c.change.asked, l.c.packet.absent = false, nil, false, absentNone
 	if l.need == needAdded {
 		l.need = needState
 	}

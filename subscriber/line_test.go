@@ -687,17 +687,17 @@ func (s *lineScript) control(m codec.Message) error {
 
 func (s *lineScript) flush() {
 	l := s.line
-	if l.n > 0 {
-		s.out = append(s.out, fmt.Sprintf("ticks %d to %d", l.batch[0].Seq, l.batch[l.n-1].Seq))
+	if l.out.n > 0 {
+		s.out = append(s.out, fmt.Sprintf("ticks %d to %d", l.out.ticks[0].Seq, l.out.ticks[l.out.n-1].Seq))
 	}
 	if l.pending() {
 		l.take()
 		l.settle(s.now)
 	}
-	for _, c := range l.changes {
+	for _, c := range l.out.changes {
 		s.out = append(s.out, changeText(&c))
 	}
-	l.changes = nil
+	l.out.changes = nil
 }
 
 func changeText(c *Change) string {

@@ -28,9 +28,9 @@ type Recorder interface {
 
 // header returns the header of a recording that begins with the line as it is now.
 func (l *line) header() codec.FileHeader {
-	lineage, _ := l.position.Lineage.Until(l.c.session)
+	lineage, _ := l.position.Lineage.Until(l.c.from.session)
 	return codec.FileHeader{
-		Mode: l.c.mode, Lineage: lineage, Origin: l.c.origin, Seed: l.c.seed, Filter: l.of, Next: l.position.Next,
+		Mode: l.c.from.mode, Lineage: lineage, Origin: l.c.from.origin, Seed: l.c.from.seed, Filter: l.scope.granted, Next: l.position.Next,
 	}
 }
 

@@ -30,7 +30,7 @@ type runner struct {
 
 func (r *runner) run(ctx context.Context) error {
 	l := r.line
-	l.recovery, l.changes, l.told = nil, nil, Disconnected
+	l.recovery, l.out.changes, l.out.told = nil, nil, Disconnected
 	failed := 0
 	if l.covered() {
 		return r.closed(nil)
@@ -46,7 +46,7 @@ func (r *runner) run(ctx context.Context) error {
 		if errors.As(err, &handler) {
 			l.lost(err, time.Now())
 			if handler.err == errCovered {
-				l.changes = l.changes[:0]
+				l.out.changes = l.out.changes[:0]
 				return r.closed(nil)
 			}
 			return handler.err
@@ -55,7 +55,7 @@ func (r *runner) run(ctx context.Context) error {
 		slow := r.cfg.Slow == codec.SlowDisconnect && l.head > l.position.Next
 		l.lost(err, now)
 		if ctx.Err() != nil {
-			l.changes = l.changes[:0]
+			l.out.changes = l.out.changes[:0]
 			return r.closed(context.Cause(ctx))
 		}
 		worth := r.retry.ended(outcome{began, l.c.flowed, l.c.fresh || l.c.anew && l.c.flowed, slow}, now, err)
@@ -206,7 +206,7 @@ func (r *runner) handshake(ctx context.Context, conn net.Conn, addr string) erro
 	if err != nil {
 		return err
 	}
-	if r.settled = wanted; l.c.narrow != nil {
+	if r.settled = wanted; l.c.change.narrow != nil {
 		r.settled = nil // subscribe sends it later
 	}
 	r.reader.SetLimit(codec.MaxMessage)
@@ -255,7 +255,7 @@ func (r *runner) follow(ctx context.Context) error {
 				if more, err = l.fill(); !more && err == nil {
 					err = r.record(raw)
 				}
-				if more || l.n >= l.size || l.c.absent != absentNone {
+				if more || l.out.n >= l.out.size || l.c.packet.absent != absentNone {
 					if flushErr := r.flush(); flushErr != nil {
 						err = flushErr
 					}
@@ -303,7 +303,7 @@ func (r *runner) beforeWait() error {
 	if err := r.tellChanges(); err != nil {
 		return err
 	}
-	if l.need == needNothing && l.c.snapshot == nil { // a recording begins even if no packet arrives
+	if l.need == needNothing && l.c.awaited.snapshot == nil { // a recording begins even if no packet arrives
 		if err := r.begin(); err != nil {
 			return err
 		}
@@ -322,9 +322,9 @@ func (r *runner) beforeWait() error {
 	}
 	if m, ok := l.subscribe(*wanted); ok {
 		r.writer.send <- m // has room: one request is open at a time
-	} else if sameFilter(*wanted, l.filter) && !l.c.asked {
-		r.settled, l.c.narrow = wanted, nil
-		l.refilter(l.of, l.position.Next)
+	} else if sameFilter(*wanted, l.scope.asked) && !l.c.change.asked {
+		r.settled, l.c.change.narrow = wanted, nil
+		l.refilter(l.scope.granted, l.position.Next)
 		return r.tellChanges()
 	}
 	return nil
@@ -336,7 +336,7 @@ func (r *runner) next() (codec.Type, []byte, error) {
 	for {
 		t, raw, err := r.reader.Next()
 		if err == nil {
-			if t != codec.TypeHeartbeat || l.c.snapshot == nil { // a heartbeat does not keep a stalled snapshot alive
+			if t != codec.TypeHeartbeat || l.c.awaited.snapshot == nil { // a heartbeat does not keep a stalled snapshot alive
 				r.wire.alive.Heard()
 				l.c.stale = false
 			}
@@ -413,11 +413,11 @@ func (r *runner) message(t codec.Type, raw []byte) error {
 // flush delivers the batch, accounts for it, and delivers the resulting changes.
 func (r *runner) flush() error {
 	l := r.line
-	if l.n > 0 {
+	if l.out.n > 0 {
 		if l.recovery != nil {
 			l.handing(time.Now())
 		}
-		r.out = Batch{Session: l.c.session, Ticks: l.batch[:l.n], Published: l.published, State: l.state}
+		r.out = Batch{Session: l.c.from.session, Ticks: l.out.ticks[:l.out.n], Published: l.out.published, State: l.state}
 		if err := r.handle(&r.out); err != nil {
 			return r.stop(err)
 		}
@@ -433,7 +433,7 @@ func (r *runner) flush() error {
 	if err := r.save(now); err != nil {
 		return err
 	}
-	if l.c.ack {
+	if l.c.terms.ack {
 		r.writer.pulseNow()
 	}
 	l.settle(now)
@@ -445,7 +445,7 @@ func (r *runner) stop(err error) error {
 	l := r.line
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s, ok := err.(stopped); ok && l.n > 0 {
+	if s, ok := err.(stopped); ok && l.out.n > 0 {
 		l.takeSome(s.taken)
 	}
 	l.drop()
@@ -457,16 +457,16 @@ func (r *runner) tellSnapshot(s *collecting) error {
 	l := r.line
 	n := 0
 	hand := func() error {
-		r.out = Batch{Session: l.c.session, Ticks: l.batch[:n], Snapshot: true, State: l.state}
+		r.out = Batch{Session: l.c.from.session, Ticks: l.out.ticks[:n], Snapshot: true, State: l.state}
 		n = 0
 		if err := r.handle(&r.out); err != nil {
 			return r.stop(err)
 		}
 		return nil
 	}
-	for t := range s.entries(l.c.narrow) {
-		l.batch[n] = t
-		if n++; n == l.size {
+	for t := range s.entries(l.c.change.narrow) {
+		l.out.ticks[n] = t
+		if n++; n == l.out.size {
 			if err := hand(); err != nil {
 				return err
 			}
@@ -481,18 +481,18 @@ func (r *runner) tellSnapshot(s *collecting) error {
 // tellChanges logs the changes so far, and delivers them.
 func (r *runner) tellChanges() error {
 	l := r.line
-	if len(l.changes) == 0 {
+	if len(l.out.changes) == 0 {
 		return nil
 	}
-	changes := l.changes
-	l.changes = nil
+	changes := l.out.changes
+	l.out.changes = nil
 	for i := range changes {
 		c := &changes[i]
 		r.mu.Lock()
 		r.status.State = c.State
 		r.mu.Unlock()
 		r.logChange(c)
-		r.out = Batch{Session: l.c.session, State: l.state, Change: c}
+		r.out = Batch{Session: l.c.from.session, State: l.state, Change: c}
 		if err := r.handle(&r.out); err != nil {
 			return r.stop(err)
 		}
@@ -544,7 +544,7 @@ func (r *runner) save(now time.Time) error {
 	p.savedAt = time.Now() // not now: a slow disk must not take all the time
 	if changed && err == nil {
 		saved := p.saved
-		r.line.change(Change{State: r.line.told, Saved: &saved})
+		r.line.change(Change{State: r.line.out.told, Saved: &saved})
 	}
 	if output, ok := err.(*outputError); ok {
 		return &handlerError{output.err}

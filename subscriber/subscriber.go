@@ -118,7 +118,7 @@ func New(cfg Config) (*Subscriber, error) {
 	held := s.position.saved
 	s.held = held
 	s.line = newLine(held, s.cfg.BatchSize)
-	s.line.handed.Filter = filter
+	s.line.scope.handed.Filter = filter
 	if cfg.Until != 0 {
 		s.line.until = cfg.Until
 	}
@@ -352,11 +352,11 @@ func (s *Subscriber) noteLocked() {
 	l := s.line
 	s.held = l.position
 	s.status.Next, s.status.Head = l.position.Next, max(l.head, l.position.Next)
-	s.status.Session, s.status.Mode = l.c.session, l.c.mode
-	s.status.Unknown, s.status.Undefined, s.status.publish = l.unknown, l.undefined, l.publish
+	s.status.Session, s.status.Mode = l.c.from.session, l.c.from.mode
+	s.status.Unknown, s.status.Undefined, s.status.publish = l.unknown, l.undefined, l.out.publish
 	s.status.echo = l.c.echo
-	s.status.Limits = l.limits
-	if s.status.Granted = nil; l.c.granted != nil {
-		s.status.Granted = *l.c.granted
+	s.status.Limits = l.scope.limits
+	if s.status.Granted = nil; l.c.terms.granted != nil {
+		s.status.Granted = *l.c.terms.granted
 	}
 }

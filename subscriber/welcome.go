@@ -38,18 +38,18 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 		l.had = min(l.had, p.Position)
 	}
 	l.c.welcomed, l.c.anew = true, p.Unrelated
-	l.c.session, l.c.mode, l.c.origin, l.c.owned, l.c.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
+	l.c.from.session, l.c.from.mode, l.c.from.origin, l.c.from.owned, l.c.from.seed = owner.ID, w.Mode, w.Origin, owned, w.Seed
 	l.c.at, l.c.target, l.c.echo = w.Start, w.Head, w.Now
-	l.c.filtered, l.c.granted = !granted.All(), w.Granted
-	l.c.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
-	l.c.narrows = slices.Contains(h.Features, codec.FeatureNarrow) && slices.Contains(w.Features, codec.FeatureNarrow)
-	l.c.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind == codec.StartLive
-	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.of) || w.Limits != "" {
+	l.c.terms.filtered, l.c.terms.granted = !granted.All(), w.Granted
+	l.c.terms.ack = slices.Contains(h.Features, codec.FeatureAck) && slices.Contains(w.Features, codec.FeatureAck)
+	l.c.terms.narrows = slices.Contains(h.Features, codec.FeatureNarrow) && slices.Contains(w.Features, codec.FeatureNarrow)
+	l.c.awaited.definitions = w.Reason == codec.StartedAsAsked && h.Start.Kind == codec.StartLive
+	if !h.HasState || w.Reason != codec.StartedResumed || !sameFilter(granted, l.scope.granted) || w.Limits != "" {
 		l.need = needState
 	}
-	l.filter, l.of, l.limits = h.Filter, granted, w.Limits
+	l.scope.asked, l.scope.granted, l.scope.limits = h.Filter, granted, w.Limits
 	if !sameFilter(wanted, h.Filter) {
-		l.c.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
+		l.c.change.narrow = &narrow{filter: wanted, wanted: make(map[feed.InstrumentID]bool)}
 	}
 
 	disowned := l.disown(p.Disowned)
@@ -94,9 +94,9 @@ func (l *line) welcome(h *codec.Hello, w *codec.Welcome, wanted codec.Filter, no
 // refilter notes that filter f, with the limits of the line, applies to the ticks delivered from number from on, and adds a change
 // if that is new.
 func (l *line) refilter(f codec.Filter, from uint64) {
-	if !sameFilter(l.handed.Filter, f) || l.handed.Limits != l.limits {
-		l.handed = Filtered{Filter: f, Limits: l.limits, From: from}
-		l.tell(Change{Filtered: new(l.handed)})
+	if !sameFilter(l.scope.handed.Filter, f) || l.scope.handed.Limits != l.scope.limits {
+		l.scope.handed = Filtered{Filter: f, Limits: l.scope.limits, From: from}
+		l.tell(Change{Filtered: new(l.scope.handed)})
 	}
 }
 
@@ -195,7 +195,7 @@ func deliveredTo(a *feed.Account) uint64 {
 // goTo sets the position. At number 1 the state is empty, and no snapshot is needed.
 func (l *line) goTo(p codec.Position) {
 	l.position = p
-	l.upto = p.Next
+	l.out.upto = p.Next
 	if p.Next == 1 {
 		l.state, l.need = feed.NewState(), needNothing
 	}

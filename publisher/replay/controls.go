@@ -31,15 +31,15 @@ func (p *Player) call(ctx context.Context, do func(context.Context) error) error
 
 // recorded returns the recorded time at now.
 func (p *Player) recorded(now time.Time) int64 {
-	t := p.due
-	if p.clock.speed == Max || p.paused || p.over {
+	t := p.head.due
+	if p.clock.speed == Max || p.paused.on || p.over {
 		return t
 	}
 	next := t
-	if p.full && p.u.kind == unitTicks && p.at < len(p.u.ticks) {
-		next = p.u.dues[p.at]
-	} else if p.full {
-		next = p.u.due
+	if p.head.full && p.head.unit.kind == unitTicks && p.head.at < len(p.head.unit.ticks) {
+		next = p.head.unit.dues[p.head.at]
+	} else if p.head.full {
+		next = p.head.unit.due
 	}
 	return max(t, min(p.clock.now(now), next))
 }
@@ -50,25 +50,25 @@ func (p *Player) Pause(ctx context.Context) error {
 }
 
 func (p *Player) pause() {
-	if p.paused {
+	if p.paused.on {
 		return
 	}
-	p.due = p.recorded(time.Now())
-	p.paused = true
+	p.head.due = p.recorded(time.Now())
+	p.paused.on = true
 }
 
 // Resume continues a paused replay, and drops the rest of a step.
 func (p *Player) Resume(ctx context.Context) error {
 	return p.call(ctx, func(context.Context) error {
-		if !p.paused {
+		if !p.paused.on {
 			return nil
 		}
 		now := time.Now()
 		if p.cfg.StartAt.After(now) {
 			now = p.cfg.StartAt
 		}
-		p.paused, p.steps = false, 0
-		p.clock.anchor(now, p.due)
+		p.paused.on, p.paused.steps = false, 0
+		p.clock.anchor(now, p.head.due)
 		return nil
 	})
 }
@@ -94,16 +94,16 @@ func (e *StepError) Error() string {
 func (p *Player) Step(ctx context.Context, n uint64) error {
 	played := make(chan struct{})
 	if err := p.call(ctx, func(context.Context) error {
-		if n > MaxStep || p.steps+n > MaxStep {
-			return &StepError{n, p.steps}
+		if n > MaxStep || p.paused.steps+n > MaxStep {
+			return &StepError{n, p.paused.steps}
 		}
 		p.pause()
-		p.steps += n
+		p.paused.steps += n
 		if p.cut != nil { // the next round plays them, once its subscribers are ready
 			close(played)
 			return nil
 		}
-		p.stepped = append(p.stepped, played)
+		p.paused.stepped = append(p.paused.stepped, played)
 		return nil
 	}); err != nil {
 		return err
@@ -143,10 +143,10 @@ func (p *Player) Seek(ctx context.Context, t Target) error {
 		if p.cut != nil {
 			p.cut()
 		}
-		p.mu.Lock()
-		first := p.status.First
-		p.status.State = Seeking
-		p.mu.Unlock()
+		p.shown.mu.Lock()
+		first := p.shown.status.First
+		p.shown.status.State = Seeking
+		p.shown.mu.Unlock()
 		to := t.resolve(first, p.recorded(time.Now()))
 		if err := p.checkRange(to); err != nil {
 			if !errors.As(err, new(*RangeError)) {

@@ -33,9 +33,9 @@ func (p *Player) extent() (extent, error) {
 			x.next = min(x.next, p.until.seq)
 		}
 	}
-	p.mu.Lock()
-	p.status.Last = x.to
-	p.mu.Unlock()
+	p.shown.mu.Lock()
+	p.shown.status.Last = x.to
+	p.shown.mu.Unlock()
 	return x, nil
 }
 
@@ -44,7 +44,7 @@ func (p *Player) held() (extent, error) {
 	if p.span != nil {
 		return *p.span, nil
 	}
-	x := extent{from: p.status.First, to: p.status.First}
+	x := extent{from: p.shown.status.First, to: p.shown.status.First}
 	for _, rec := range p.cfg.Recordings {
 		to, first, next, err := end(rec, p.cfg.Clock)
 		if err != nil {

@@ -61,7 +61,7 @@ func TestMerge(t *testing.T) {
 		assert.EqualValues(t, 12_000, quotes)
 
 		// From any place, by way of the kept states, the same numbers are the same ticks.
-		require.Greater(t, len(p.kept), 3)
+		require.Greater(t, len(p.kept.all), 3)
 		for _, seq := range []uint64{1, 2, 900, 9999, uint64(len(whole.notes))} {
 			require.NoError(t, p.Seek(context.Background(), ToSeq(seq)))
 			<-s.ended

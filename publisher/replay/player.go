@@ -150,32 +150,56 @@ type Player struct {
 
 	// The fields below belong to Run.
 	clock   clock
-	started bool // the clock was set in this session, or a tick was published
-	whole   bool // the session began at Config.From
-	paused  bool
-	steps   uint64 // ticks still to be played while paused
-	over    bool
-	u       unit
-	at      int    // next tick of u
-	full    bool   // u has parts that were not played
-	last    bool   // u is the last unit to play
+	session session
+	paused  pausing
+	head    head
+	kept    keepsakes
+	over    bool   // everything was played
 	until   Target // end of the replay
 	ending  bool   // until is set
-	due     int64  // recorded time of the last thing played
-	part    int
-	shift   int64
-	skew    int64  // event time minus publish time, if they are of different clocks
-	played  uint64 // ticks in this session
-	seq     uint64 // next number of the session
-	broken  error  // makes Run return
 	span    *extent
-	stepped []chan struct{} // closed once no step is left to play
-	cut     func()          // ends the wait in drain before a seek; nil outside of drain
+	cut     func() // ends the wait in drain before a seek; nil outside of drain
+	broken  error  // makes Run return
 
-	kept     []keepsake // in order
+	shown shown
+}
+
+// A session is what a player knows about the session that it plays.
+type session struct {
+	started bool   // the clock was set in this session, or a tick was published
+	whole   bool   // it began at Config.From
+	played  uint64 // ticks in it
+	next    uint64 // next number of it
+	shift   int64  // what Config.ShiftToNow adds to event times
+	skew    int64  // event time minus publish time, if they are of different clocks
+}
+
+// pausing is whether a player is paused, and which steps it makes meanwhile.
+type pausing struct {
+	on      bool
+	steps   uint64          // ticks still to be played
+	stepped []chan struct{} // closed once no step is left to play
+}
+
+// A head is the place in the recordings at which a player is.
+type head struct {
+	unit unit
+	at   int   // next tick of unit
+	full bool  // unit has parts that were not played
+	last bool  // unit is the last one to play
+	due  int64 // recorded time of the last thing played
+	part int
+}
+
+// keepsakes are the states that a player keeps for seeking.
+type keepsakes struct {
+	all      []keepsake // in order
 	interval uint64     // ticks between them
 	since    uint64     // ticks since the last
+}
 
+// shown is what a player shows of itself to other goroutines.
+type shown struct {
 	mu     sync.Mutex
 	status Status
 	anchor clock // clock of status, which extrapolates the recorded time between two updates
@@ -197,11 +221,10 @@ func New(cfg Config, out Output) (*Player, error) {
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
 	}
-	p := &Player{
-		cfg: cfg, out: out, commands: make(chan func(context.Context)), done: make(chan struct{}),
-		paused: cfg.Paused, interval: stateInterval, part: -1,
-		late: hdrhistogram.New(1000, int64(maxLate), 3),
-	}
+	p := &Player{cfg: cfg, out: out, commands: make(chan func(context.Context)), done: make(chan struct{})}
+	p.paused.on, p.head.part = cfg.Paused, -1
+	p.kept.interval = stateInterval
+	p.shown.late = hdrhistogram.New(1000, int64(maxLate), 3)
 	p.clock.speed = cfg.Speed
 	switch len(cfg.Recordings) {
 	case 0:
@@ -219,7 +242,7 @@ func New(cfg Config, out Output) (*Player, error) {
 		}
 		p.reel = &ahead{r: m}
 	}
-	p.status = Status{State: Waiting, Speed: Speed(cfg.Speed)}
+	p.shown.status = Status{State: Waiting, Speed: Speed(cfg.Speed)}
 	if err := p.lookAhead(); err != nil {
 		return nil, err
 	}
@@ -230,18 +253,18 @@ func New(cfg Config, out Output) (*Player, error) {
 func (p *Player) lookAhead() error {
 	defer p.reel.stop()
 	for {
-		err := p.reel.read(&p.u, false)
+		err := p.reel.read(&p.head.unit, false)
 		if err == io.EOF {
 			return ErrEmpty
 		} else if err != nil {
 			return err
 		}
-		if p.u.kind == unitTicks && len(p.u.ticks) > 0 {
+		if p.head.unit.kind == unitTicks && len(p.head.unit.ticks) > 0 {
 			break
 		}
 	}
-	first := p.u.dues[0]
-	p.status.First = first
+	first := p.head.unit.dues[0]
+	p.shown.status.First = first
 	p.ending = !p.cfg.To.IsStart()
 	last := first
 	if p.cfg.From.place().Relative() || p.cfg.To.place().Relative() {
@@ -319,15 +342,15 @@ func (p *Player) wait(ctx context.Context, until time.Time) {
 
 // play plays one thing that is due at now, and returns when to continue.
 func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
-	if p.over || p.paused && p.steps == 0 {
+	if p.over || p.paused.on && p.paused.steps == 0 {
 		return forever, nil
 	}
-	if !p.full {
+	if !p.head.full {
 		return time.Time{}, p.load(ctx)
 	}
-	switch u := &p.u; {
+	switch u := &p.head.unit; {
 	case u.kind == unitLine:
-		p.full = false
+		p.head.full = false
 		if over, err := p.drain(ctx); !over {
 			return time.Time{}, err
 		}
@@ -335,17 +358,17 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 	case u.kind == unitPackets:
 		return time.Time{}, p.relay(ctx)
 	case u.kind == unitHole:
-		if due := p.clock.due(u.due); !p.paused && due.After(now) {
+		if due := p.clock.due(u.due); !p.paused.on && due.After(now) {
 			return due, nil
 		}
-		p.full = false
-		p.due, p.seq = max(p.due, u.due), u.end
-		if u.state != nil && p.shift != 0 {
-			u.state = restamp(u.state, p.shift)
+		p.head.full = false
+		p.head.due, p.session.next = max(p.head.due, u.due), u.end
+		if u.state != nil && p.session.shift != 0 {
+			u.state = restamp(u.state, p.session.shift)
 		}
 		return time.Time{}, p.out.Skip(ctx, u.end-u.first, u.why, u.state)
-	case p.at == len(u.ticks): // the end of the unit: numbers that were not asked for
-		if due := p.clock.due(u.due); len(u.ticks) == 0 && !p.paused && p.cfg.GapLimit == 0 && due.After(now) {
+	case p.head.at == len(u.ticks): // the end of the unit: numbers that were not asked for
+		if due := p.clock.due(u.due); len(u.ticks) == 0 && !p.paused.on && p.cfg.GapLimit == 0 && due.After(now) {
 			return due, nil
 		}
 		return time.Time{}, p.leave(ctx)
@@ -355,17 +378,17 @@ func (p *Player) play(ctx context.Context, now time.Time) (time.Time, error) {
 
 // asIs reports whether whole packets may be played unchanged: nothing has to be changed, left out or waited for.
 func (p *Player) asIs() bool {
-	return p.clock.speed == Max && !p.paused && p.cfg.GapLimit == 0 && !p.ending && !p.cfg.ShiftToNow
+	return p.clock.speed == Max && !p.paused.on && p.cfg.GapLimit == 0 && !p.ending && !p.cfg.ShiftToNow
 }
 
 // relay plays the packets of the unit, as far as the output takes them; the rest is then read as ticks. Relaying is
 // faster than decoding packets and encoding them again, see BenchmarkServe.
 func (p *Player) relay(ctx context.Context) error {
-	p.full = false
+	p.head.full = false
 	if !p.asIs() { // no longer
 		return nil
 	}
-	u := &p.u
+	u := &p.head.unit
 	n, ticks, err := p.out.Relay(ctx, u.packets)
 	if n == 0 {
 		return err
@@ -375,25 +398,25 @@ func (p *Player) relay(ctx context.Context) error {
 		u.before.next, u.before.due = h.First+h.Count, u.dues[i]
 	}
 	u.packets, u.offset = u.packets[n:], u.offset+int64(n)
-	p.started = true
-	p.due, p.seq = max(p.due, u.before.due), u.before.next
+	p.session.started = true
+	p.head.due, p.session.next = max(p.head.due, u.before.due), u.before.next
 	p.count(uint64(ticks))
 	return err
 }
 
 // ticks plays the ticks of the unit that are due.
 func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
-	u, limit := &p.u, int64(math.MaxInt64)
-	first := u.dues[p.at]
-	if gap := p.gap(p.due, first); gap > 0 {
+	u, limit := &p.head.unit, int64(math.MaxInt64)
+	first := u.dues[p.head.at]
+	if gap := p.gap(p.head.due, first); gap > 0 {
 		p.clock.at += gap
-		p.due += gap
+		p.head.due += gap
 	}
 	to := len(u.ticks)
 	switch due := p.clock.due(first); {
-	case p.paused:
-		to = p.at + int(min(p.steps, uint64(to-p.at)))
-		p.steps -= uint64(to - p.at)
+	case p.paused.on:
+		to = p.head.at + int(min(p.paused.steps, uint64(to-p.head.at)))
+		p.paused.steps -= uint64(to - p.head.at)
 		p.clock.anchor(now, u.dues[to-1])
 	case due.After(now):
 		return due, nil
@@ -402,28 +425,28 @@ func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
 		late := now.Sub(due)
 		if late > catchUp {
 			p.clock.anchor(now, first)
-		} else if p.started {
-			p.mu.Lock()
-			_ = p.late.RecordValue(int64(late))
-			p.mu.Unlock()
+		} else if p.session.started {
+			p.shown.mu.Lock()
+			_ = p.shown.late.RecordValue(int64(late))
+			p.shown.mu.Unlock()
 		}
 		limit = p.clock.now(now)
 	}
-	if !p.started {
+	if !p.session.started {
 		p.start(now, first)
 	}
-	n := p.at + 1
+	n := p.head.at + 1
 	if p.clock.speed == Max && p.cfg.GapLimit == 0 {
 		n = to
 	}
 	for n < to && u.dues[n] <= limit && p.gap(u.dues[n-1], u.dues[n]) == 0 {
 		n++
 	}
-	ticks := u.ticks[p.at:n]
-	if p.shift != 0 {
+	ticks := u.ticks[p.head.at:n]
+	if p.session.shift != 0 {
 		for i := range ticks {
 			if ticks[i].EventTime != 0 {
-				ticks[i].EventTime += p.shift
+				ticks[i].EventTime += p.session.shift
 			}
 		}
 	}
@@ -431,34 +454,34 @@ func (p *Player) ticks(ctx context.Context, now time.Time) (time.Time, error) {
 	if err := p.out.Republish(ctx, ticks, end); err != nil {
 		return time.Time{}, p.failed(err)
 	}
-	p.due, p.at, p.seq = u.dues[n-1], n, end
+	p.head.due, p.head.at, p.session.next = u.dues[n-1], n, end
 	p.count(uint64(len(ticks)))
 	return time.Time{}, nil
 }
 
 // start records that the time of a session begins to pass. With Config.ShiftToNow it sets the shift of event times.
 func (p *Player) start(now time.Time, first int64) {
-	p.started = true
+	p.session.started = true
 	if p.cfg.ShiftToNow {
 		p.look()
-		p.shift = now.UnixNano() - first - p.skew
+		p.session.shift = now.UnixNano() - first - p.session.skew
 	}
 }
 
 // look measures how far event times are from publish times, at the next event. In a simulated market, or an old file
 // that was published at its own pace, they differ by days or years.
 func (p *Player) look() {
-	if !p.full || p.u.kind != unitTicks {
+	if !p.head.full || p.head.unit.kind != unitTicks {
 		return
 	}
-	for i := p.at; i < len(p.u.ticks); i++ {
-		x := &p.u.ticks[i]
+	for i := p.head.at; i < len(p.head.unit.ticks); i++ {
+		x := &p.head.unit.ticks[i]
 		if x.EventTime == 0 || x.Kind == feed.KindDefinition || x.Kind == feed.KindStatus {
 			continue
 		}
-		p.skew = x.EventTime - p.u.dues[i]
-		if time.Duration(p.skew).Abs() < sameClock {
-			p.skew = 0
+		p.session.skew = x.EventTime - p.head.unit.dues[i]
+		if time.Duration(p.session.skew).Abs() < sameClock {
+			p.session.skew = 0
 		}
 		return
 	}
@@ -469,7 +492,7 @@ func (p *Player) failed(err error) error {
 	var partial *publisher.PublishError
 	if errors.As(err, &partial) && !errors.Is(err, publisher.ErrClosed) && !errors.Is(err, journal.ErrFailed) &&
 		!errors.Is(err, context.Canceled) {
-		return &DataError{Seq: p.u.ticks[p.at+partial.Published].Seq, Err: partial.Err}
+		return &DataError{Seq: p.head.unit.ticks[p.head.at+partial.Published].Seq, Err: partial.Err}
 	}
 	return err
 }
@@ -494,48 +517,48 @@ func (p *Player) gap(from, to int64) int64 {
 
 // load reads the next unit, or ends the replay if there is none.
 func (p *Player) load(ctx context.Context) error {
-	p.at = 0
-	if p.last {
+	p.head.at = 0
+	if p.head.last {
 		return p.end(ctx)
 	}
-	if len(p.u.packets) == 0 { // otherwise the reel is after packets that are still to be played
+	if len(p.head.unit.packets) == 0 { // otherwise the reel is after packets that are still to be played
 		p.keep()
 	}
-	err := p.reel.read(&p.u, p.asIs())
+	err := p.reel.read(&p.head.unit, p.asIs())
 	if err == io.EOF {
 		return p.end(ctx)
 	} else if err != nil {
 		return err
 	}
-	p.full = true
+	p.head.full = true
 	p.trim()
 	return nil
 }
 
 // trim removes from the unit everything from the end target onward.
 func (p *Player) trim() {
-	if !p.ending || p.u.kind == unitLine {
+	if !p.ending || p.head.unit.kind == unitLine {
 		return
 	}
-	u := &p.u
+	u := &p.head.unit
 	if u.kind == unitHole {
 		if p.until.reached(u.first, u.due) {
-			p.full, p.last = false, true
+			p.head.full, p.head.last = false, true
 		} else if p.until.kind == toSeq && p.until.seq < u.end {
-			u.end, u.state, p.last = p.until.seq, nil, true
+			u.end, u.state, p.head.last = p.until.seq, nil, true
 		}
 		return
 	}
 	for i := range u.ticks {
 		if p.until.reached(u.ticks[i].Seq, u.dues[i]) {
-			u.end, u.due, p.last = u.ticks[i].Seq, u.dues[i], true
+			u.end, u.due, p.head.last = u.ticks[i].Seq, u.dues[i], true
 			u.ticks, u.dues = u.ticks[:i], u.dues[:i]
 			break
 		}
 	}
 	if p.until.kind == toSeq && p.until.seq <= u.end {
-		u.end, p.last = p.until.seq, true
-		p.full = u.end > u.first
+		u.end, p.head.last = p.until.seq, true
+		p.head.full = u.end > u.first
 	}
 	if p.until.kind == toTime && u.due >= p.until.at {
 		u.due = p.until.at
@@ -544,20 +567,20 @@ func (p *Player) trim() {
 
 // leave ends the unit.
 func (p *Player) leave(ctx context.Context) error {
-	p.full = false
-	if len(p.u.ticks) > 0 || p.cfg.GapLimit == 0 {
-		p.due = max(p.due, p.u.due)
+	p.head.full = false
+	if len(p.head.unit.ticks) > 0 || p.cfg.GapLimit == 0 {
+		p.head.due = max(p.head.due, p.head.unit.due)
 	}
-	p.seq = max(p.seq, p.u.end)
-	return p.out.Republish(ctx, nil, p.u.end)
+	p.session.next = max(p.session.next, p.head.unit.end)
+	return p.out.Republish(ctx, nil, p.head.unit.end)
 }
 
 // end ends the session or, with Config.Loop, begins the next round. It returns an error wrapping ErrEmpty if there is
 // no tick between Config.From and Config.To; a seek to a part without ticks is no error.
 func (p *Player) end(ctx context.Context) error {
-	if p.played == 0 && p.whole {
+	if p.session.played == 0 && p.session.whole {
 		return fmt.Errorf("%w in that part; by its %s times the recording begins at %s", ErrEmpty, p.cfg.Clock,
-			time.Unix(0, p.status.First).UTC().Format(time.RFC3339Nano))
+			time.Unix(0, p.shown.status.First).UTC().Format(time.RFC3339Nano))
 	}
 	if !p.cfg.Loop {
 		p.over = true
@@ -597,11 +620,11 @@ func (p *Player) drain(ctx context.Context) (over bool, err error) {
 
 // round begins a session at Config.From.
 func (p *Player) round(ctx context.Context) error {
-	steps := p.steps // requested while the last round waited for subscribers
+	steps := p.paused.steps // requested while the last round waited for subscribers
 	if err := p.seek(ctx, p.cfg.From); err != nil {
 		return err
 	}
-	p.whole, p.steps = true, steps
+	p.session.whole, p.paused.steps = true, steps
 	return nil
 }
 
@@ -612,18 +635,18 @@ func (p *Player) begin(ctx context.Context, first uint64, state *feed.State, at 
 	if p.cfg.StartAt.After(now) {
 		wall = p.cfg.StartAt
 	}
-	p.part++
-	p.seq = first
+	p.head.part++
+	p.session.next = first
 	p.clock.anchor(wall, at)
-	p.due, p.started, p.played, p.shift, p.whole = at, false, 0, 0, false
+	p.head.due, p.session.started, p.session.played, p.session.shift, p.session.whole = at, false, 0, 0, false
 	if p.cfg.ShiftToNow {
 		p.look()
-		p.shift = wall.UnixNano() - at - p.skew
-		state = restamp(state, p.shift)
+		p.session.shift = wall.UnixNano() - at - p.session.skew
+		state = restamp(state, p.session.shift)
 	}
-	p.mu.Lock()
-	p.status.Sessions++
-	p.mu.Unlock()
+	p.shown.mu.Lock()
+	p.shown.status.Sessions++
+	p.shown.mu.Unlock()
 	return p.out.Begin(ctx, first, state)
 }
 
@@ -650,13 +673,13 @@ func restamp(state *feed.State, d int64) *feed.State {
 
 // note updates the fields behind Status.
 func (p *Player) note() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := &p.status
+	p.shown.mu.Lock()
+	defer p.shown.mu.Unlock()
+	s := &p.shown.status
 	switch {
 	case p.over:
 		s.State = Ended
-	case p.paused:
+	case p.paused.on:
 		s.State = Paused
 	case p.clock.wall.After(time.Now()):
 		s.State = Waiting
@@ -665,43 +688,43 @@ func (p *Player) note() {
 	}
 	s.Speed = Speed(p.clock.speed)
 	s.Damaged = p.tally.damaged.Load()
-	s.Seq = p.seq
-	p.anchor = p.clock
-	s.Recorded = p.due
-	p.next = p.due
-	if p.full && p.u.kind == unitTicks && p.at < len(p.u.ticks) {
-		p.next = p.u.dues[p.at]
-	} else if p.full {
-		p.next = p.u.due
+	s.Seq = p.session.next
+	p.shown.anchor = p.clock
+	s.Recorded = p.head.due
+	p.shown.next = p.head.due
+	if p.head.full && p.head.unit.kind == unitTicks && p.head.at < len(p.head.unit.ticks) {
+		p.shown.next = p.head.unit.dues[p.head.at]
+	} else if p.head.full {
+		p.shown.next = p.head.unit.due
 	}
-	if p.steps == 0 || p.over || !p.paused {
-		for _, c := range p.stepped {
+	if p.paused.steps == 0 || p.over || !p.paused.on {
+		for _, c := range p.paused.stepped {
 			close(c)
 		}
-		p.stepped = nil
+		p.paused.stepped = nil
 	}
 }
 
 // count counts played ticks.
 func (p *Player) count(n uint64) {
-	p.played += n
-	p.since += n
-	p.mu.Lock()
-	p.status.Ticks += n
-	p.mu.Unlock()
+	p.session.played += n
+	p.kept.since += n
+	p.shown.mu.Lock()
+	p.shown.status.Ticks += n
+	p.shown.mu.Unlock()
 }
 
 // Status returns the progress of the replay.
 func (p *Player) Status() Status {
 	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.status
+	p.shown.mu.Lock()
+	defer p.shown.mu.Unlock()
+	s := p.shown.status
 	s.Wall = now.UnixNano()
-	s.LateP50, s.LateP99 = time.Duration(p.late.ValueAtQuantile(50)), time.Duration(p.late.ValueAtQuantile(99))
-	if s.State == Playing && p.anchor.speed != Max {
-		s.Recorded = max(s.Recorded, min(p.anchor.now(now), p.next))
-		s.Behind = max(0, now.Sub(p.anchor.due(p.next)))
+	s.LateP50, s.LateP99 = time.Duration(p.shown.late.ValueAtQuantile(50)), time.Duration(p.shown.late.ValueAtQuantile(99))
+	if s.State == Playing && p.shown.anchor.speed != Max {
+		s.Recorded = max(s.Recorded, min(p.shown.anchor.now(now), p.shown.next))
+		s.Behind = max(0, now.Sub(p.shown.anchor.due(p.shown.next)))
 	}
 	return s
 }

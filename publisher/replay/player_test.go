@@ -322,8 +322,8 @@ func TestWholePackets(t *testing.T) {
 			p.out.(*score).refuse = func(first uint64) bool { return first%3 == 0 }
 		})
 		<-s.ended
-		require.Greater(t, len(p.kept), 5)
-		for _, k := range slices.Clone(p.kept) {
+		require.Greater(t, len(p.kept.all), 5)
+		for _, k := range slices.Clone(p.kept.all) {
 			seq := min(k.seq+50, want.next-1)
 			require.NoError(t, p.Seek(ctx, ToSeq(seq)))
 			<-s.ended

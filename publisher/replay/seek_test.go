@@ -18,7 +18,7 @@ func TestSeek(t *testing.T) {
 		ctx := context.Background()
 		p, s := play(t, Config{Recordings: []Recording{imported(t, 20_000, every)}, Speed: 8000}, oftenKept)
 		pass(2 * time.Second)
-		require.Greater(t, len(p.kept), 2)
+		require.Greater(t, len(p.kept.all), 2)
 		require.NoError(t, p.SetSpeed(ctx, 1))
 		for _, c := range []struct {
 			to   Target
@@ -69,7 +69,7 @@ func TestSeek(t *testing.T) {
 }
 
 // oftenKept makes a player keep states for seeking often.
-func oftenKept(p *Player) { p.interval = 100 }
+func oftenKept(p *Player) { p.kept.interval = 100 }
 
 // From and To bound what is played, as numbers, times, and times of day of the recording.
 func TestFromTo(t *testing.T) {
