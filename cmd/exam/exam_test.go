@@ -116,6 +116,7 @@ func TestPagesForAuthors(t *testing.T) {
 			assert.Zero(t, needed, a)
 		}
 	}
+	exam = strings.Join(strings.Fields(exam), " ")
 	assert.Contains(t, exam, fmt.Sprintf("takes at most %.0f s (`--limit`)", DefaultLimit.Seconds()))
 	assert.Contains(t, exam, fmt.Sprintf("kills it %.0f s later", endTime.Seconds()))
 }
