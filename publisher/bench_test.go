@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/usage"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
@@ -120,7 +121,7 @@ func BenchmarkServe(b *testing.B) {
 			ready.Wait()
 			b.ReportAllocs()
 			b.ResetTimer()
-			cpu := cpuTime()
+			cpu := usage.CPU()
 			n := 0
 			for i := 0; i < b.N; {
 				batch := min(100, b.N-i)
@@ -132,7 +133,7 @@ func BenchmarkServe(b *testing.B) {
 			}
 			readers.Wait()
 			b.StopTimer()
-			b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N)/float64(clients), "cpu-ns/tick")
+			b.ReportMetric(float64(usage.CPU()-cpu)/float64(b.N)/float64(clients), "cpu-ns/tick")
 			b.ReportMetric(float64(b.N)*float64(clients)/b.Elapsed().Seconds()/1e6, "Mticks/s")
 			cancel()
 			all.Wait()
@@ -170,7 +171,7 @@ func benchRaw(b *testing.B, clients int) {
 		})
 	}
 	b.ResetTimer()
-	cpu := cpuTime()
+	cpu := usage.CPU()
 	chunk := make([]byte, 256<<10)
 	for left := b.N * rawTick; left > 0; left -= len(chunk) {
 		for _, c := range conns {
@@ -183,6 +184,6 @@ func benchRaw(b *testing.B, clients int) {
 		c.Close()
 	}
 	all.Wait()
-	b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N)/float64(clients), "cpu-ns/tick")
+	b.ReportMetric(float64(usage.CPU()-cpu)/float64(b.N)/float64(clients), "cpu-ns/tick")
 	b.ReportMetric(float64(b.N)*float64(clients)/b.Elapsed().Seconds()/1e6, "Mticks/s")
 }

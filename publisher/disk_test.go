@@ -1,7 +1,6 @@
 package publisher_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,36 +21,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 	"tickfeed/publisher/journal/memfs"
 )
-
-// A logbook records what a publisher logs.
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// lines returns the lines so far that contain text.
-func (l *logbook) lines(text string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
-}
 
 // trades returns n trades of the first instrument.
 func (w *world) trades(n int) []feed.Tick {
@@ -68,7 +43,7 @@ func (w *world) trades(n int) []feed.Tick {
 // logged once, and everything resumes by itself (PROMISES.md, 32).
 func TestNoDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fs, log := &memfs.FS{}, &logbook{}
+		fs, log := &memfs.FS{}, &logtest.Buffer{}
 		w := start(t, publisher.Config{
 			Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory, SegmentSize: journal.MinSegmentSize, Logger: zerolog.New(log),
 		})
@@ -84,8 +59,8 @@ func TestNoDescriptors(t *testing.T) {
 			require.LessOrEqual(t, time.Since(at), publisher.DefaultHeartbeat)
 		}
 		assert.Contains(t, w.pub.Stats().Disk, "too many open files")
-		assert.Len(t, log.lines("no file descriptors left, publishing waits"), 1)
-		assert.Empty(t, log.lines("can be written again"))
+		assert.Len(t, log.Lines("no file descriptors left, publishing waits"), 1)
+		assert.Empty(t, log.Lines("can be written again"))
 		late := w.join(codec.Hello{})
 		late.snapshot()
 		late.nc.Close()
@@ -98,8 +73,8 @@ func TestNoDescriptors(t *testing.T) {
 		assert.LessOrEqual(t, time.Since(begun), time.Second)
 		require.NoError(t, w.pub.Flush(t.Context()))
 		assert.Empty(t, w.pub.Stats().Disk)
-		assert.Len(t, log.lines("publishing waits"), 1)
-		assert.Len(t, log.lines("can be written again"), 1)
+		assert.Len(t, log.Lines("publishing waits"), 1)
+		assert.Len(t, log.Lines("can be written again"), 1)
 		head := w.pub.Stats().Head
 		c.until(head)
 		c.consecutive(1, head)
@@ -117,7 +92,7 @@ func TestNoDescriptorToRead(t *testing.T) {
 				return 0, syscall.EMFILE
 			}
 			return 0, nil
-		}}, &logbook{}
+		}}, &logtest.Buffer{}
 		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Memory: publisher.MinMemory, Logger: zerolog.New(log)})
 		require.NoError(t, w.pub.Publish(t.Context(), w.trades(200_000)))
 		require.NoError(t, w.pub.Flush(t.Context()))
@@ -136,13 +111,13 @@ func TestNoDescriptorToRead(t *testing.T) {
 		assert.Equal(t, codec.CodeInternal, refusal.(*codec.Refusal).Code)
 		assert.True(t, refusal.(*codec.Refusal).Retry)
 		inside.nc.Close()
-		assert.Len(t, log.lines("subscribers that need it wait"), 1)
+		assert.Len(t, log.Lines("subscribers that need it wait"), 1)
 		out.Store(false)
 		at := time.Now()
 		c.until(w.pub.Stats().Head)
 		assert.Less(t, time.Since(at), 500*time.Millisecond, "not with the next heartbeat only")
 		c.consecutive(1, w.pub.Stats().Head)
-		assert.Len(t, log.lines("can be read again"), 1)
+		assert.Len(t, log.Lines("can be read again"), 1)
 		assert.Empty(t, c.gone.Ranges())
 		c.nc.Close()
 	})
@@ -164,7 +139,7 @@ func TestDiskHangs(t *testing.T) {
 						}
 						hung.Add(1)
 						return hang
-					}}, &logbook{}
+					}}, &logtest.Buffer{}
 					w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: sync, RetainBytes: 1 << 30, Logger: zerolog.New(log)})
 					w.quotes(10)
 					c := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
@@ -199,8 +174,8 @@ func TestDiskHangs(t *testing.T) {
 					if kind != memfs.ReadAt && !(kind == memfs.Sync && sync == journal.SyncNone) {
 						assert.Positive(t, hung.Load(), "operations that hung")
 					}
-					assert.Empty(t, log.lines(`"level":"error"`))
-					assert.Empty(t, log.lines("nothing heard"))
+					assert.Empty(t, log.Lines(`"level":"error"`))
+					assert.Empty(t, log.Lines("nothing heard"))
 					c.nc.Close()
 				})
 			})
@@ -246,7 +221,7 @@ func TestSyncDoesNotReturn(t *testing.T) {
 	for name, policy := range map[string]journal.Sync{"synced each second": journal.SyncInterval, "synced always": journal.SyncAlways} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				fs, log, gate := &stuck{FS: &memfs.FS{}}, &logbook{}, make(chan struct{})
+				fs, log, gate := &stuck{FS: &memfs.FS{}}, &logtest.Buffer{}, make(chan struct{})
 				w := start(t, publisher.Config{
 					Seed: 1, Journal: "j", FS: fs, Sync: policy, Memory: publisher.MinMemory, Logger: zerolog.New(log),
 				})
@@ -294,7 +269,7 @@ func TestSyncDoesNotReturn(t *testing.T) {
 				} else {
 					assert.GreaterOrEqual(t, stats.Committed, uint64(14+57), "sent in 2 seconds")
 					assert.LessOrEqual(t, stats.Committed, uint64(14+63), "sent in 2 seconds")
-					assert.Len(t, log.lines("the disk does not keep up, publishing waits"), 1)
+					assert.Len(t, log.Lines("the disk does not keep up, publishing waits"), 1)
 				}
 				late := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
 				late.until(stats.Committed)
@@ -319,8 +294,8 @@ func TestSyncDoesNotReturn(t *testing.T) {
 				c.consecutive(1, head)
 				assert.Empty(t, w.pub.Stats().Disk)
 				if policy == journal.SyncInterval {
-					assert.Len(t, log.lines("publishing waits"), 1)
-					assert.Len(t, log.lines("can be written again"), 1)
+					assert.Len(t, log.Lines("publishing waits"), 1)
+					assert.Len(t, log.Lines("can be written again"), 1)
 				}
 				c.nc.Close()
 			})
@@ -334,7 +309,7 @@ func TestSyncDoesNotReturn(t *testing.T) {
 func TestJournalIsRemoved(t *testing.T) {
 	for _, idle := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			fs, log := &memfs.FS{}, &logbook{}
+			fs, log := &memfs.FS{}, &logtest.Buffer{}
 			cfg := publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncInterval, Logger: zerolog.New(log)}
 			w := start(t, cfg)
 			w.quotes(10)
@@ -349,8 +324,8 @@ func TestJournalIsRemoved(t *testing.T) {
 			}
 			time.Sleep(time.Second + 10*time.Millisecond)
 			synctest.Wait()
-			assert.Len(t, log.lines("the directory is not as it was left"), 1)
-			assert.Len(t, log.lines("continues in a new file"), 1)
+			assert.Len(t, log.Lines("the directory is not as it was left"), 1)
+			assert.Len(t, log.Lines("continues in a new file"), 1)
 			head := w.pub.Stats().Head
 			left, err := journal.Open(journal.Config{Dir: "j", FS: fs.Killed()})
 			require.NoError(t, err)
@@ -360,7 +335,7 @@ func TestJournalIsRemoved(t *testing.T) {
 			require.ErrorIs(t, err, journal.ErrLocked)
 			w.quotes(10)
 			time.Sleep(time.Second)
-			assert.Len(t, log.lines("the directory is intact again"), 1)
+			assert.Len(t, log.Lines("the directory is intact again"), 1)
 			late := w.join(codec.Hello{Start: codec.Start{Kind: codec.StartBeginning}})
 			late.until(w.pub.Stats().Head)
 			late.consecutive(1, w.pub.Stats().Head)
@@ -423,7 +398,7 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				parent, log := filepath.Join(t.TempDir(), "parent"), &logbook{}
+				parent, log := filepath.Join(t.TempDir(), "parent"), &logtest.Buffer{}
 				dir := filepath.Join(parent, "journal")
 				p, err := publisher.New(publisher.Config{Journal: dir, Logger: zerolog.New(log)})
 				require.NoError(t, err)
@@ -431,7 +406,7 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, p.Flush(t.Context()))
 				test.spoil(t, parent, dir)
-				says := func(text string) func() bool { return func() bool { return len(log.lines(text)) > 0 } }
+				says := func(text string) func() bool { return func() bool { return len(log.Lines(text)) > 0 } }
 				require.Eventually(t, says("the directory is not as it was left"), 30*time.Second, 10*time.Millisecond)
 				if test.mend != nil {
 					require.Eventually(t, func() bool { return p.Stats().Disk != "" }, 30*time.Second, 10*time.Millisecond)
@@ -440,23 +415,23 @@ func TestJournalDirectoryIsRemoved(t *testing.T) {
 					defer cancel()
 					require.ErrorIs(t, p.Flush(ctx), context.DeadlineExceeded)
 					require.Equal(t, uint64(2), p.Stats().Committed, "only ticks in the journal are sent")
-					assert.Empty(t, log.lines("intact again"))
-					assert.Empty(t, log.lines("no room"))
+					assert.Empty(t, log.Lines("intact again"))
+					assert.Empty(t, log.Lines("no room"))
 					test.mend(t, parent, dir)
 				} else {
 					require.NoError(t, p.Publish(t.Context(), []feed.Tick{feed.Trade{Price: 1, Size: 1}.Tick(id, noon)}))
 				}
 				require.NoError(t, p.Flush(t.Context()))
 				require.Eventually(t, says("intact again"), 30*time.Second, 10*time.Millisecond)
-				assert.Len(t, log.lines("the directory is not as it was left"), 1)
-				assert.Len(t, log.lines("intact again"), 1)
+				assert.Len(t, log.Lines("the directory is not as it was left"), 1)
+				assert.Len(t, log.Lines("intact again"), 1)
 				times := 0
 				if test.mend != nil {
 					times = 1
 				}
-				assert.Len(t, log.lines("files cannot be created or written, publishing waits"), times)
-				assert.Len(t, log.lines("publishing resumes once "+moved), times)
-				assert.Len(t, log.lines("can be written again"), times)
+				assert.Len(t, log.Lines("files cannot be created or written, publishing waits"), times)
+				assert.Len(t, log.Lines("publishing resumes once "+moved), times)
+				assert.Len(t, log.Lines("can be written again"), times)
 				require.NoError(t, p.Close(t.Context()))
 				j, err := journal.Open(journal.Config{Dir: dir})
 				require.NoError(t, err)
@@ -515,14 +490,14 @@ func TestFailedSyncIsAnnouncedAtOnce(t *testing.T) {
 				return 0, syscall.EIO
 			}
 			return 0, nil
-		}}, &logbook{}
+		}}, &logtest.Buffer{}
 		w := start(t, publisher.Config{Seed: 1, Journal: "j", FS: fs, Sync: journal.SyncInterval, Logger: zerolog.New(log)})
 		broken.Store(true)
 		w.quotes(10)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		assert.ErrorIs(t, w.pub.Failed(), journal.ErrFailed)
-		assert.Len(t, log.lines("journal failed"), 1)
+		assert.Len(t, log.Lines("journal failed"), 1)
 		w.cancel()
 		<-w.serve
 		assert.ErrorIs(t, w.pub.Close(t.Context()), journal.ErrFailed)
@@ -578,7 +553,7 @@ func (f *flaky) Accept() (net.Conn, error) {
 // are each logged once. An error about the listener ends Serve.
 func TestAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &logbook{}
+		log := &logtest.Buffer{}
 		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
 		inner, err := w.net.Listen("pub:2")
 		require.NoError(t, err)
@@ -595,8 +570,8 @@ func TestAcceptFails(t *testing.T) {
 		_, err = nc.Read(make([]byte, 1))
 		require.NoError(t, err, "an answer")
 		nc.Close()
-		assert.Len(t, log.lines("cannot accept connections for now"), 1)
-		assert.Len(t, log.lines("accepting connections again"), 1)
+		assert.Len(t, log.Lines("cannot accept connections for now"), 1)
+		assert.Len(t, log.Lines("accepting connections again"), 1)
 		ln.errs <- syscall.EBADF
 		nc, err = w.connect(t.Context(), "pub:2") // makes Accept return once more
 		require.NoError(t, err)

@@ -1,9 +1,7 @@
 package publisher_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/netsim"
 	"tickfeed/publisher"
 )
@@ -120,48 +119,17 @@ func TestStopWhileGuessesWait(t *testing.T) {
 	})
 }
 
-// A lockedBuffer is a buffer that several goroutines may write to.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) text() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// take returns the lines so far with the given message.
-func (b *lockedBuffer) take(message string) (lines []map[string]any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for line := range strings.Lines(b.b.String()) {
-		var m map[string]any
-		if json.Unmarshal([]byte(line), &m) == nil && m["message"] == message {
-			lines = append(lines, m)
-		}
-	}
-	return lines
-}
-
 // The log says which client was refused, as far as the client has said who it is.
 func TestLogNamesWhoIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := new(lockedBuffer)
+		log := new(logtest.Buffer)
 		w := &world{t: t, net: netsim.New(1, netsim.Config{})}
 		w.open(publisher.Config{Seed: 1, Token: "s3cret", Logger: zerolog.New(log)})
 		t.Cleanup(w.stop)
 		c := w.dial(codec.Hello{Client: "desk", Token: "wrong"})
 		c.message()
 		c.nc.Close()
-		lines := log.take("refused")
+		lines := log.Events(`"message":"refused"`)
 		require.Len(t, lines, 1)
 		assert.Equal(t, "desk", lines[0]["client"])
 	})
@@ -171,7 +139,7 @@ func TestLogNamesWhoIsRefused(t *testing.T) {
 // publisher is closed. The filter of a client is shortened.
 func TestLogLinesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := new(lockedBuffer)
+		log := new(logtest.Buffer)
 		w := &world{t: t, net: netsim.New(1, netsim.Config{})}
 		w.open(publisher.Config{Seed: 1, Token: "s3cret", Logger: zerolog.New(log)})
 		refuse := func(n int) {
@@ -183,15 +151,15 @@ func TestLogLinesAreCounted(t *testing.T) {
 		}
 		const counted = "lines of one kind were counted, not written"
 		refuse(500)
-		assert.Len(t, log.take("refused"), 20)
-		assert.Empty(t, log.take(counted))
+		assert.Len(t, log.Events(`"message":"refused"`), 20)
+		assert.Empty(t, log.Events(counted))
 		time.Sleep(11 * time.Second)
-		lines := log.take(counted)
+		lines := log.Events(counted)
 		require.Len(t, lines, 1)
 		assert.Equal(t, "refused", lines[0]["of"])
 		assert.EqualValues(t, 480, lines[0]["more"])
 		refuse(30)
-		assert.Len(t, log.take("refused"), 40)
+		assert.Len(t, log.Events(`"message":"refused"`), 40)
 
 		var filter codec.Filter
 		for i := range 300 {
@@ -199,14 +167,14 @@ func TestLogLinesAreCounted(t *testing.T) {
 		}
 		c := w.join(codec.Hello{Token: "s3cret", Client: strings.Repeat("é", 1000/2), Filter: filter})
 		synctest.Wait()
-		joined := log.take("subscriber joined")
+		joined := log.Events(`"message":"subscriber joined"`)
 		require.Len(t, joined, 1)
 		assert.Len(t, joined[0]["filter"], 50)
 		assert.EqualValues(t, 250, joined[0]["more_patterns"])
 		assert.Equal(t, strings.Repeat("é", 200)+"…", joined[0]["client"])
 		c.nc.Close()
 		w.stop()
-		lines = log.take(counted)
+		lines = log.Events(counted)
 		require.Len(t, lines, 2)
 		assert.EqualValues(t, 10, lines[1]["more"], "lines counted when the publisher closed")
 	})
@@ -217,29 +185,29 @@ func TestLogLinesAreCounted(t *testing.T) {
 func TestLogOfACrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const crowd, cut = 500, 70
-		log := new(lockedBuffer)
+		log := new(logtest.Buffer)
 		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
 		clients := make([]*client, crowd)
 		for i := range clients {
 			clients[i] = w.join(codec.Hello{Start: fromBeginning})
 		}
 		synctest.Wait()
-		assert.Equal(t, 50, len(log.take("subscriber joined")))
+		assert.Equal(t, 50, len(log.Events(`"message":"subscriber joined"`)))
 		for _, c := range clients[:crowd-cut] {
 			c.send(&codec.Goodbye{Code: codec.CodeDone})
 			c.nc.Close()
 		}
 		synctest.Wait()
-		assert.Equal(t, 50, len(log.take("subscriber left")))
+		assert.Equal(t, 50, len(log.Events(`"message":"subscriber left"`)))
 		for _, c := range clients[crowd-cut:] {
 			c.nc.Close()
 		}
 		time.Sleep(11 * time.Second)
-		left := log.take("subscriber left")
+		left := log.Events(`"message":"subscriber left"`)
 		require.Equal(t, 50+cut, len(left))
 		assert.NotEqual(t, left[49]["reason"], left[50]["reason"])
 		counted := map[any]float64{}
-		for _, line := range log.take("lines of one kind were counted, not written") {
+		for _, line := range log.Events(`"message":"lines of one kind were counted, not written"`) {
 			counted[line["of"]] += line["more"].(float64)
 		}
 		assert.Equal(t, map[any]float64{"subscriber joined": crowd - 50, "subscriber left": crowd - cut - 50}, counted)

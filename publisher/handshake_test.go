@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/publisher"
 )
 
@@ -102,7 +103,7 @@ func TestSilentConnections(t *testing.T) {
 // inside its hello is logged.
 func TestProbesAreNotLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &lockedBuffer{}
+		log := &logtest.Buffer{}
 		w := start(t, publisher.Config{Seed: 1, Logger: zerolog.New(log)})
 		for _, sent := range [][]byte{nil, {0x9c}} {
 			nc, err := w.connect(t.Context(), "pub:1")
@@ -113,9 +114,9 @@ func TestProbesAreNotLogged(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second)
 		}
-		assert.Contains(t, log.text(), `{"level":"debug","remote":`)
-		assert.Equal(t, 1, strings.Count(log.text(), `"message":"connection ended before login: nothing was sent"`), log.text())
-		assert.Equal(t, 1, strings.Count(log.text(), `"message":"connection ended before login"`), log.text())
-		assert.Contains(t, log.text(), "unexpected EOF")
+		assert.Contains(t, log.String(), `{"level":"debug","remote":`)
+		assert.Equal(t, 1, strings.Count(log.String(), `"message":"connection ended before login: nothing was sent"`), log.String())
+		assert.Equal(t, 1, strings.Count(log.String(), `"message":"connection ended before login"`), log.String())
+		assert.Contains(t, log.String(), "unexpected EOF")
 	})
 }

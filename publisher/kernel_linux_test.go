@@ -7,13 +7,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"tickfeed/codec"
+	"tickfeed/codec/usage"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 )
@@ -103,14 +102,9 @@ func kernelMemory(t *testing.T, nc net.Conn) (sum int) {
 	raw, err := nc.(syscall.Conn).SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, raw.Control(func(fd uintptr) {
-		var info [9]uint32
-		size := uint32(unsafe.Sizeof(info))
-		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-		require.Zero(t, errno)
-		for _, i := range []int{0, 4, 5, 6, 7} {
-			sum += int(info[i])
-		}
+		memory, ok := usage.Socket(fd)
+		require.True(t, ok)
+		sum = int(memory)
 	}))
 	return sum
 }

@@ -17,6 +17,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/certs/certstest"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/publisher"
 )
 
@@ -62,7 +63,7 @@ func TestTLSKeepsNothingBack(t *testing.T) {
 // A handshake is bounded in bytes and in time, and its end is logged with the reason.
 func TestHandshakeIsBounded(t *testing.T) {
 	a := certstest.NewAuthority("test")
-	var log lockedBuffer
+	var log logtest.Buffer
 	pub, err := publisher.New(publisher.WithHandshakes(publisher.Config{
 		TLS:    &tls.Config{Certificates: []tls.Certificate{a.Issue(certstest.Want{Names: []string{"localhost"}}).TLS}},
 		Logger: zerolog.New(&log),
@@ -87,7 +88,7 @@ func TestHandshakeIsBounded(t *testing.T) {
 				_, err = nc.Read(make([]byte, 512))
 			}
 			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection was kept open")
-			require.Eventually(t, func() bool { return strings.Contains(log.text(), c.says) }, 10*time.Second, time.Millisecond, log.text())
+			require.Eventually(t, func() bool { return strings.Contains(log.String(), c.says) }, 10*time.Second, time.Millisecond, log.String())
 		})
 	}
 }

@@ -7,9 +7,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"tickfeed/codec/usage"
 )
 
 // resident returns the resident memory of this process in bytes, after returning garbage to the system.
@@ -39,16 +38,8 @@ func kernelMemory() (int64, error) {
 		if err != nil {
 			continue
 		}
-		var info [9]uint32
-		size := uint32(unsafe.Sizeof(info))
-		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, uintptr(fd), syscall.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-		if errno != 0 {
-			continue // not a socket, or closed meanwhile
-		}
-		const received, setAside, queued, options, backlog = 0, 4, 5, 6, 7 // SK_MEMINFO_ of linux/sock_diag.h
-		for _, i := range []int{received, setAside, queued, options, backlog} {
-			sum += int64(info[i])
+		if memory, ok := usage.Socket(uintptr(fd)); ok { // not ok if it is a file, or was closed meanwhile
+			sum += memory
 		}
 	}
 	return sum, nil

@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"tickfeed/codec/usage"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -79,7 +81,7 @@ func (s *sender) send(ctx context.Context, a sendArgs) (r sendResult, err error)
 		block[i] = byte(i * 7)
 	}
 	sent := make([]int64, len(conns))
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := usage.CPU(), time.Now()
 	var all errgroup.Group
 	for i, c := range conns {
 		all.Go(func() error {
@@ -94,7 +96,7 @@ func (s *sender) send(ctx context.Context, a sendArgs) (r sendResult, err error)
 		})
 	}
 	err = all.Wait()
-	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
+	r.Elapsed, r.CPU = time.Since(began), usage.CPU()-cpu
 	for _, n := range sent {
 		r.Bytes += n
 	}
@@ -118,7 +120,7 @@ func (s *sender) sendFiles(ctx context.Context, paths []string) (r sendResult, e
 		return r, err
 	}
 	defer done()
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := usage.CPU(), time.Now()
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
@@ -131,7 +133,7 @@ func (s *sender) sendFiles(ctx context.Context, paths []string) (r sendResult, e
 		}
 	}
 	err = finish(conns[0])
-	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
+	r.Elapsed, r.CPU = time.Since(began), usage.CPU()-cpu
 	return r, err
 }
 
@@ -147,14 +149,14 @@ func (s *sender) ping(ctx context.Context, a pacedArgs) (r pacedResult, err erro
 	defer done()
 	c := conns[0]
 	buf := make([]byte, pingSize)
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := usage.CPU(), time.Now()
 	r.Late, err = paced(ctx, a, func(due time.Time) error {
 		binary.LittleEndian.PutUint64(buf, uint64(due.UnixNano()))
 		r.Ticks++
 		_, err := c.Write(buf)
 		return err
 	})
-	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
+	r.Elapsed, r.CPU = time.Since(began), usage.CPU()-cpu
 	return r, errors.Join(err, finish(c))
 }
 
@@ -193,7 +195,7 @@ type receiveResult struct {
 }
 
 func (r *receiver) receive(ctx context.Context, a receiveArgs) (res receiveResult, err error) {
-	cpu := cpuTime()
+	cpu := usage.CPU()
 	got := make([]int64, a.Sockets)
 	all, ctx := errgroup.WithContext(ctx)
 	for i := range a.Sockets {
@@ -222,7 +224,7 @@ func (r *receiver) receive(ctx context.Context, a receiveArgs) (res receiveResul
 	for _, n := range got {
 		res.Bytes += n
 	}
-	res.CPU = cpuTime() - cpu
+	res.CPU = usage.CPU() - cpu
 	return res, err
 }
 
@@ -254,7 +256,7 @@ func (r *receiver) pong(ctx context.Context, addr string) (res pongResult, err e
 		in = f // its reads block
 	}
 	h := newHistogram()
-	cpu := cpuTime()
+	cpu := usage.CPU()
 	buf := make([]byte, 64<<10)
 	have := 0
 	for {
@@ -272,7 +274,7 @@ func (r *receiver) pong(ctx context.Context, addr string) (res pongResult, err e
 			return res, err
 		}
 	}
-	res.Latency, res.CPU = latencyOf(h), cpuTime()-cpu
+	res.Latency, res.CPU = latencyOf(h), usage.CPU()-cpu
 	_, err = c.Write([]byte{1})
 	return res, err
 }

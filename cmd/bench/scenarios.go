@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tickfeed/feed/nouns"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -93,15 +95,7 @@ func (b *bench) counts(asked int, normal []int, smoke int) []int {
 	return normal
 }
 
-func subscribers(n int) string { return plural(n, "subscriber") }
-
-// plural returns n with the noun: 1 subscriber, 2 subscribers.
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func subscribers(n int) string { return nouns.Count(n, "subscriber") }
 
 // journal compares a publisher with a journal to one without.
 func (b *bench) journal(ctx context.Context) error {

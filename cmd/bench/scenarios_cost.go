@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tickfeed/feed/nouns"
 	"tickfeed/publisher"
 )
 
@@ -29,7 +30,7 @@ func (b *bench) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%s, %s", plural(p.info.Instruments, "instrument"), (&Figure{Unit: Bytes}).value(float64(size)))
+	name := fmt.Sprintf("%s, %s", nouns.Count(p.info.Instruments, "instrument"), (&Figure{Unit: Bytes}).value(float64(size)))
 	if err := p.profile(ctx, "joins"); err != nil {
 		return err
 	}
@@ -414,8 +415,8 @@ func (b *bench) sim(ctx context.Context) error {
 		name   string
 		target *Target
 	}{
-		{0, plural(n, "instrument"), atLeast(8e6)},
-		{simDepth, fmt.Sprintf("%s, depth %d", plural(n, "instrument"), simDepth), atLeast(4e6)},
+		{0, nouns.Count(n, "instrument"), atLeast(8e6)},
+		{simDepth, fmt.Sprintf("%s, depth %d", nouns.Count(n, "instrument"), simDepth), atLeast(4e6)},
 	} {
 		if err = b.profile(ctx, p, c.name); err != nil {
 			break
@@ -442,7 +443,7 @@ func (b *bench) scale(ctx context.Context) error {
 	}
 	if len(b.Ticks) == 0 {
 		for _, n := range instruments {
-			if err := b.floods(ctx, plural(n, "instrument"), pairArgs{instruments: n}, 1, 100, nil); err != nil {
+			if err := b.floods(ctx, nouns.Count(n, "instrument"), pairArgs{instruments: n}, 1, 100, nil); err != nil {
 				return err
 			}
 		}

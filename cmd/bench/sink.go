@@ -14,6 +14,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"tickfeed/codec"
+	"tickfeed/codec/usage"
 	"tickfeed/feed"
 	"tickfeed/subscriber"
 )
@@ -288,7 +289,7 @@ func (s *sink) begin(context.Context, nothing) (nothing, error) {
 			r.mu.Unlock()
 		}
 	}
-	s.cpu = cpuTime()
+	s.cpu = usage.CPU()
 	return nothing{}, nil
 }
 
@@ -300,7 +301,7 @@ type collectResult struct {
 
 // collect ends a measurement.
 func (s *sink) collect(context.Context, nothing) (r collectResult, err error) {
-	r.CPU = cpuTime() - s.cpu
+	r.CPU = usage.CPU() - s.cpu
 	r.Delivered = total(s.subs)
 	all := newHistogram()
 	for _, x := range s.subs {
@@ -435,7 +436,7 @@ func (s *sink) catchUp(ctx context.Context, a catchUpArgs) (r catchUpResult, err
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout+time.Duration(a.Count)*time.Microsecond)
 	defer cancel()
 	had := uint64(0)
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := usage.CPU(), time.Now()
 	err = sub.Run(ctx, func(b *subscriber.Batch) error {
 		if b.Change == nil && !b.Snapshot {
 			if had += uint64(len(b.Ticks)); had >= a.Count {
@@ -444,7 +445,7 @@ func (s *sink) catchUp(ctx context.Context, a catchUpArgs) (r catchUpResult, err
 		}
 		return nil
 	})
-	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
+	r.Elapsed, r.CPU = time.Since(began), usage.CPU()-cpu
 	if !errors.Is(err, errEnough) {
 		return r, err
 	}

@@ -20,6 +20,7 @@ import (
 	"tickfeed/codec"
 	"tickfeed/codec/certs/certstest"
 	"tickfeed/codec/nap"
+	"tickfeed/codec/usage"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
 	"tickfeed/publisher"
@@ -195,7 +196,7 @@ func (s *source) flood(ctx context.Context, a floodArgs) (r floodResult, err err
 		wanted[s.set.ids[i]] = uint64(n)
 	}
 	before := s.acks.had.Load()
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := usage.CPU(), time.Now()
 	for look := 0; ; look++ {
 		if a.Count > 0 && r.Ticks >= a.Count {
 			break
@@ -232,7 +233,7 @@ func (s *source) flood(ctx context.Context, a floodArgs) (r floodResult, err err
 	if err := s.acks.wait(ctx, before+r.Deliveries); err != nil {
 		return r, err
 	}
-	r.Elapsed, r.CPU = time.Since(began), cpuTime()-cpu
+	r.Elapsed, r.CPU = time.Since(began), usage.CPU()-cpu
 	if had := s.acks.had.Load() - before; had > r.Deliveries {
 		return r, fmt.Errorf("%w: the subscribers received %d ticks, want %d", ErrAccount, had, r.Deliveries)
 	}
@@ -254,14 +255,14 @@ type pacedResult struct {
 // paced publishes one tick at a time on an absolute schedule. The event time of a tick is when it was due, by
 // the wall clock.
 func (s *source) paced(ctx context.Context, a pacedArgs) (r pacedResult, err error) {
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := usage.CPU(), time.Now()
 	late, err := paced(ctx, a, func(due time.Time) error {
 		batch := s.set.next(1)
 		batch[0].EventTime = due.UnixNano()
 		r.Ticks++
 		return s.pub.Publish(ctx, batch)
 	})
-	r.Elapsed, r.CPU, r.Late = time.Since(began), cpuTime()-cpu, late
+	r.Elapsed, r.CPU, r.Late = time.Since(began), usage.CPU()-cpu, late
 	return r, err
 }
 

@@ -19,28 +19,11 @@ import (
 	"tickfeed/codec/certs"
 	"tickfeed/codec/certs/certstest"
 	"tickfeed/codec/effort"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/subscriber"
 )
-
-// A logged is the log of a publisher.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // serving serves a publisher with one tick on loopback, until the test ends.
 func serving(t *testing.T, cfg publisher.Config) (addr string) {
@@ -146,7 +129,7 @@ func TestTLSMisconfigurations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var log logged
+			var log logtest.Buffer
 			addr := serving(t, publisher.Config{TLS: c.server, Logger: zerolog.New(&log)})
 			began := time.Now()
 			err := attempt(t, addr, c.client)

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 )
@@ -43,7 +44,7 @@ func TestInterrupts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var stderr lockedBuffer // the notice and the report come from goroutines of their own
+				var stderr logtest.Buffer // the notice and the report come from goroutines of their own
 				p := &program{stderr: &stderr}
 				p.owe(func() string { return "paid" })()
 				p.owe(func() string { return "the ledger" })

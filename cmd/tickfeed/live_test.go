@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -17,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,34 +23,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 	"tickfeed/publisher/journal"
 )
 
-// A lockedBuffer may be read while a process writes to it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // A command is a tickfeed process of its own.
 type command struct {
 	*exec.Cmd
-	out, err lockedBuffer
+	out, err logtest.Buffer
 	done     chan struct{}
 }
 

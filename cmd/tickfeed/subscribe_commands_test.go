@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/logto/logtest"
 )
 
 // A line of --commands names its patterns as --symbols does.
@@ -80,7 +81,7 @@ func TestCommands(t *testing.T) {
 
 // A line without an end is not read for ever.
 func TestCommandWithoutEnd(t *testing.T) {
-	var stderr lockedBuffer
+	var stderr logtest.Buffer
 	p := &program{stdin: io.MultiReader(strings.NewReader("symbols A\n"), endless{}), stderr: &stderr}
 	lines := make(chan string, 10)
 	stop := p.readCommands(t.Context(), func(line string) { lines <- line })

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tickfeed/codec"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/feed"
 	"tickfeed/publisher"
 )
@@ -98,7 +99,7 @@ func TestOutputIsDurableBeforeThePosition(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			out := &outputFile{t: t, mode: test.mode, state: filepath.Join(t.TempDir(), "position"), fail: test.fail}
-			var stderr lockedBuffer
+			var stderr logtest.Buffer
 			code := run(append([]string{"subscribe", pub.addr, "--from", "beginning", "--until-end", "--json", "--state", out.state}, test.args...), nil, out, &stderr)
 			require.Equal(t, test.code, code, stderr.String())
 			out.look()

@@ -89,7 +89,7 @@ func TestLostAgainAndAgain(t *testing.T) {
 		}
 		return st.Sessions > 1
 	})
-	assert.NotEmpty(t, s.log.events(t, "it did not come back in time"))
+	assert.NotEmpty(t, s.log.Events("it did not come back in time"))
 }
 
 // A client that confirms one number at a time, each before it counts as stalled, does not delay the next round
@@ -108,7 +108,7 @@ func TestConfirmsTooLittle(t *testing.T) {
 	})
 	for _, text := range []string{"the replay waits for subscribers", "continues without a subscriber"} {
 		n := 0
-		for _, e := range s.log.events(t, text) {
+		for _, e := range s.log.Events(text) {
 			if e["session"] != first.String() {
 				continue
 			}

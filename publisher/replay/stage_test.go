@@ -3,11 +3,9 @@ package replay_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ import (
 
 	"tickfeed/codec"
 	"tickfeed/codec/effort"
+	"tickfeed/codec/logto/logtest"
 	"tickfeed/codec/recording"
 	"tickfeed/feed"
 	"tickfeed/feed/sim"
@@ -95,34 +94,7 @@ type show struct {
 	stage  *replay.Stage
 	player *replay.Player
 	dir    string // of the stage, which has a directory in it with a log for each session
-	log    *logbook
-}
-
-// A logbook records what a stage logs, a line for each event.
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// events returns the events so far that contain text.
-func (l *logbook) events(t *testing.T, text string) (events []map[string]any) {
-	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
-		if strings.Contains(line, text) {
-			var event map[string]any
-			require.NoError(t, json.Unmarshal([]byte(line), &event))
-			events = append(events, event)
-		}
-	}
-	return events
+	log    *logtest.Buffer
 }
 
 // beat is the heartbeat interval of the publishers.
@@ -133,7 +105,7 @@ func perform(t *testing.T, cfg replay.Config, memory int64) *show {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	log := &logbook{}
+	log := &logtest.Buffer{}
 	stage, err := replay.NewStage(publisher.Config{
 		Memory: memory, Heartbeat: beat, Logger: zerolog.New(log).Level(zerolog.WarnLevel),
 	}, 0xabc, dir, []net.Listener{ln})

@@ -28,14 +28,7 @@ func (x *extents) see(exponent int8, v int64) {
 	}
 	e := &x[int(exponent)-feed.MinExponent]
 	e.used = true
-	e.most = max(e.most, magnitude(v))
-}
-
-func magnitude(v int64) uint64 {
-	if v < 0 {
-		return -uint64(v)
-	}
-	return uint64(v)
+	e.most = max(e.most, uint64(max(v, -v)))
 }
 
 // Add adds a tick of an instrument with the definition d, which may be nil, to the survey.

@@ -409,7 +409,7 @@ func (w *Writer) decimal(i int, f form, exponent int8, v int64) {
 		shift := min(max(0, shortScale+int(exponent)), shortPrecision) // beyond these, v is 0
 		w.put(i, parquet.Int64Value(v*int64(powers[shift])))
 	default:
-		hi, lo, _ := scale(magnitude(v), longScale+int(exponent))
+		hi, lo, _ := scale(uint64(max(v, -v)), longScale+int(exponent))
 		if v < 0 {
 			lo = -lo
 			hi = ^hi

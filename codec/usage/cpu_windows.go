@@ -1,12 +1,13 @@
-package bench
+package usage
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpuTime returns the processor time that this process has used, in user and system mode.
-func cpuTime() time.Duration {
+// CPU returns the processor time that this process has used on all cores, in user and system mode; 0 if it is not known. Unlike
+// a rate, it hardly depends on what else runs.
+func CPU() time.Duration {
 	var created, exited, kernel, user syscall.Filetime
 	self, err := syscall.GetCurrentProcess()
 	if err != nil || syscall.GetProcessTimes(self, &created, &exited, &kernel, &user) != nil {
