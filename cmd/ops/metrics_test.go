@@ -50,7 +50,7 @@ func seriesOf(text string) map[string][]string {
 // label that a peer chooses.
 func TestMetrics(t *testing.T) {
 	w := newWorld(t)
-	for command := range routesOf {
+	for command := range w.sites {
 		few, all := w.scrape(t, command, ""), w.scrape(t, command, "?detail=1")
 		problems, err := promlint.New(strings.NewReader(all)).Lint()
 		require.NoError(t, err)
@@ -85,7 +85,7 @@ func TestAlertsAndDashboard(t *testing.T) {
 	refuse(t, w.server)
 	w.sites["publish"].Files, _ = newFiles(t)
 	known := make(map[string][]string)
-	for command := range routesOf {
+	for command := range w.sites {
 		for name, labels := range seriesOf(w.scrape(t, command, "")) {
 			known[name] = append(known[name], labels...)
 		}
@@ -247,7 +247,7 @@ func TestPublisherIsReadyWhileTheHeadMoves(t *testing.T) {
 // A failed check gives the status 503, and shows in the metrics.
 func TestReadyz(t *testing.T) {
 	w := newWorld(t)
-	for command := range routesOf {
+	for command := range w.sites {
 		r := w.ask(command, "GET", "/readyz", "")
 		b, _ := io.ReadAll(r.Body)
 		assert.Equal(t, 200, r.StatusCode, "%s: %s", command, b)

@@ -22,82 +22,6 @@ import (
 	"tickfeed/cmd/ops"
 )
 
-// routesOf are the routes of each command: true if they have an effect.
-var routesOf = map[string]map[string]bool{
-	"publish":   {"status": false, "connz": false, "overview": false, "kick": true},
-	"replay":    {"status": false, "connz": false, "overview": false, "kick": true, "pause": true, "resume": true, "step": true, "speed": true, "seek": true},
-	"subscribe": {"status": false, "connz": false},
-	"record":    {"status": false, "connz": false},
-	"lab":       {"status": false, "rules": false, "add": true, "remove": true, "trigger": true},
-}
-
-// common are the routes of every command.
-var common = []string{"livez", "readyz", "metrics", "debug/pprof/", "debug/pprof/cmdline", "debug/pprof/heap"}
-
-// Every route of every command refuses what a web page could send, and an effect that is refused does not happen
-// (PROMISES.md, 27).
-func TestRoutesRefuseTheWeb(t *testing.T) {
-	w := newWorld(t)
-	for command, routes := range routesOf {
-		for _, name := range common {
-			routes[name] = false
-		}
-		for name, effect := range routes {
-			path, method, other := "/"+name, "GET", "POST"
-			var program []string
-			if effect {
-				method, other, program = "POST", "GET", json
-			}
-			with := func(header ...string) []string { return append(append([]string{}, program...), header...) }
-			for what, c := range map[string]struct {
-				method string
-				header []string
-				status int
-			}{
-				"a name that was rebound":      {method, with("Host", "evil.example:8427"), 421},
-				"a name that begins as ours":   {method, with("Host", "localhost.evil.example"), 421},
-				"an address of the network":    {method, with("Host", "192.168.1.1:8427"), 421},
-				"any address":                  {method, with("Host", "0.0.0.0"), 421},
-				"no name":                      {method, with("Host", ""), 421},
-				"a script of another site":     {method, with("Sec-Fetch-Site", "cross-site"), 403},
-				"a page of another port":       {method, with("Sec-Fetch-Site", "same-site"), 403},
-				"another method":               {other, with(), 405},
-				"PUT":                          {"PUT", with(), 405},
-				"a preflight of another site":  {"OPTIONS", with("Origin", "https://evil.example", "Access-Control-Request-Method", "POST"), 405},
-				"a preflight that says it all": {"OPTIONS", with("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), 403},
-			} {
-				r := w.ask(command, c.method, path, "", c.header...)
-				assert.Equal(t, c.status, r.StatusCode, "%s %s: %s", command, path, what)
-				assert.Empty(t, r.Header.Get("Access-Control-Allow-Origin"))
-				assert.Equal(t, "nosniff", r.Header.Get("X-Content-Type-Options"))
-			}
-			if !effect {
-				continue
-			}
-			for what, header := range map[string][]string{
-				"no header":                 nil,
-				"a form of another site":    {"Content-Type", "application/x-www-form-urlencoded"},
-				"a file of a form":          {"Content-Type", "multipart/form-data; boundary=application/json"},
-				"a plain text form":         {"Content-Type", "text/plain"},
-				"another origin":            with("Origin", "https://evil.example"),
-				"another port of localhost": with("Origin", "http://localhost:3000"),
-				"a sandboxed page":          with("Origin", "null"),
-			} {
-				assert.Equal(t, 403, w.ask(command, "POST", path, "{}", header...).StatusCode, "%s %s: %s", command, path, what)
-			}
-			assert.Equal(t, 413, w.ask(command, "POST", path, strings.Repeat(" ", ops.MaxBody+1), json...).StatusCode, path)
-			assert.EqualValues(t, 0, w.effects.Load(), "%s %s: an effect that was refused has happened", command, path)
-			assert.Equal(t, 400, w.ask(command, "POST", path, `{"nonsense": 1}`, json...).StatusCode, path)
-			assert.Equal(t, 400, w.ask(command, "POST", path, `{} {}`, json...).StatusCode, path)
-			assert.Equal(t, 400, w.ask(command, "POST", path+"?x=1", `{}`, json...).StatusCode, path)
-			w.effects.Store(0)
-		}
-		for _, name := range []string{"", "/", "//status", "/status/", "/../status", "/debug/pprof", "/nonsense"} {
-			assert.Equal(t, 404, w.ask(command, "GET", "/"+name, "").StatusCode, name)
-		}
-	}
-}
-
 // The names by which a program on this machine asks are those of this machine.
 func TestLocalNames(t *testing.T) {
 	w := newWorld(t)
@@ -118,7 +42,7 @@ func TestMarkupOfPeersIsText(t *testing.T) {
 	w := newWorld(t)
 	_ = w.ask("lab", "POST", "/add", `{"rule":"for <b>\u001b[31m at seq 1000000: cut rst"}`, json...)
 	shown := 0
-	for command := range routesOf {
+	for command := range w.sites {
 		for _, path := range []string{"/status", "/status?format=text", "/connz", "/connz?format=text", "/overview", "/rules", "/rules?format=text", "/metrics?detail=1", "/readyz?format=text", "/%1b%5b31m"} {
 			r := w.ask(command, "GET", path, "")
 			b, err := io.ReadAll(r.Body)

@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,15 +25,14 @@ import (
 // A world has a site of each command, whose parts are connected: the subscriber reads through the lab what the publisher
 // publishes.
 type world struct {
-	sites   map[string]*ops.Site
-	server  *publishertest.Server
-	aapl    feed.InstrumentID
-	view    *ops.Publisher
-	sub     *subscriber.Subscriber
-	subs    *ops.Subscriptions
-	rules   ops.Rules
-	player  *replay.Player
-	effects atomic.Int64 // calls of a route with an effect
+	sites  map[string]*ops.Site
+	server *publishertest.Server
+	aapl   feed.InstrumentID
+	view   *ops.Publisher
+	sub    *subscriber.Subscriber
+	subs   *ops.Subscriptions
+	rules  ops.Rules
+	player *replay.Player
 }
 
 // hostile is a name that a page, a terminal or a scraper might take for something else.
@@ -136,14 +134,6 @@ func newWorld(t testing.TB) *world {
 	}
 	for name, s := range w.sites {
 		s.Command, s.Version, s.Profiles = name, "test", true
-		for i, r := range s.Routes {
-			if r.Effect {
-				s.Routes[i].Do = func(ctx context.Context, body []byte) (any, error) {
-					w.effects.Add(1)
-					return r.Do(ctx, body)
-				}
-			}
-		}
 	}
 	return w
 }

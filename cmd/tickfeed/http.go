@@ -111,13 +111,9 @@ func (o *httpOptions) healthOnly() bool { return o.guarded() && o.token == "" }
 // secured reports whether HTTPS is served: with a certificate of its own everywhere, with that of the feed to other machines.
 func (o *httpOptions) secured() bool { return o.tls.cert != "" && (o.beyond || o.tls.prefix != "") }
 
-// serve serves site on ln until ctx ends. It returns nil at once if ln is nil.
-func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) error {
-	if ln == nil {
-		return nil
-	}
+// complete returns site with what the flags say.
+func (o *httpOptions) complete(site ops.Site) ops.Site {
 	site.Version, site.Profiles, site.Token, site.Guarded = thisBuild().Version, o.pprof, o.token, o.guarded()
-	var cfg *tls.Config
 	if o.beyond {
 		name, _ := os.Hostname()
 		host, _, _ := net.SplitHostPort(o.addr)
@@ -126,6 +122,16 @@ func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site,
 	if o.tls != nil {
 		site.Files.TLS = o.tls.files
 	}
+	return site
+}
+
+// serve serves site on ln until ctx ends. It returns nil at once if ln is nil.
+func (o *httpOptions) serve(ctx context.Context, ln net.Listener, site ops.Site, log zerolog.Logger) error {
+	if ln == nil {
+		return nil
+	}
+	site = o.complete(site)
+	var cfg *tls.Config
 	if o.secured() {
 		var err error
 		if cfg, err = o.tls.config(log); err != nil {

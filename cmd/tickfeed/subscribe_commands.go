@@ -33,6 +33,18 @@ type commander struct {
 	filter codec.Filter // the current filter of the subscriptions
 }
 
+// newCommander returns a commander of subs, whose filter is filter.
+func newCommander(say func(format string, args ...any), filter codec.Filter, subs []*subscriber.Subscriber) *commander {
+	return &commander{say: say, filter: filter, set: func(patterns []string) error {
+		for _, s := range subs {
+			if err := s.SetFilter(patterns); err != nil {
+				return err // the patterns are invalid: the first one refuses them
+			}
+		}
+		return nil
+	}}
+}
+
 // symbolsCommand is the only command.
 const symbolsCommand = "symbols"
 
@@ -114,14 +126,7 @@ func firstPatterns(patterns []string) string {
 // steer lets the filter of subs, which is filter, be changed by --commands and over HTTP on web, nil for none, and serves the
 // rest of site there, until stop is called. When stop returns, no change is under way and none will follow.
 func (p *program) steer(ctx context.Context, o *subscribeOptions, subs []*subscriber.Subscriber, filter codec.Filter, web net.Listener, site ops.Site) (stop func()) {
-	c := &commander{say: p.notef, filter: filter, set: func(patterns []string) error {
-		for _, s := range subs {
-			if err := s.SetFilter(patterns); err != nil {
-				return err // the patterns are invalid: the first one refuses them
-			}
-		}
-		return nil
-	}}
+	c := newCommander(p.notef, filter, subs)
 	stopCommands := func() {}
 	if o.commands {
 		stopCommands = p.readCommands(ctx, c.line)
