@@ -607,6 +607,9 @@ func TestShippedScenarios(t *testing.T) {
 			case "open":
 				assert.Equal(t, 40, reasons["opening auction"])
 				assert.Greater(t, kinds[feed.KindAuction], 40*50)
+				assert.Zero(t, reasons["closing auction"], "it is on demand")
+			case "burst":
+				assertBursts(t, j)
 			case "flash-crash":
 				for _, symbol := range []string{"AAPL", "MSFT", "SPY"} {
 					before := j.mid(symbol, 30*time.Second)
