@@ -201,7 +201,10 @@ func (p *Permission) grant(asked codec.Filter) (grant, error) {
 	}
 	if p.deny != nil {
 		kept, denied := without(g.filter, p.Deny)
-		if kept == nil {
+		switch {
+		case kept == nil && asked.All():
+			return g, p.denied("see any instrument")
+		case kept == nil:
 			return g, p.denied("see %s", patterns(asked))
 		}
 		if len(denied) > 0 {

@@ -41,7 +41,7 @@ func TestGrants(t *testing.T) {
 		{"denied", few, codec.Filter{"TSLA@XNAS"}, nil, "", "user desk may not see TSLA@XNAS"},
 		{"permitted and denied", both, nil, codec.Filter{"ES*"}, "user desk may not see more than ES*, nor ESZ6", ""},
 		{"denied within permitted", both, codec.Filter{"ESZ6"}, nil, "", "user desk may not see ESZ6"},
-		{"everything denied", &Permission{User: "desk", Deny: codec.Filter{"*"}}, nil, nil, "", "user desk may not see everything"},
+		{"everything denied", &Permission{User: "desk", Deny: codec.Filter{"*"}}, nil, nil, "", "user desk may not see any instrument"},
 		{"no book", &Permission{User: "desk", Depth: DepthL1}, nil, codec.Filter{"?*"}, "user desk may not see the levels of the book", ""},
 		{"no book of some", &Permission{User: "desk", Depth: DepthL1}, codec.Filter{"ES*"}, codec.Filter{"ES*"}, "user desk may not see the levels of the book", ""},
 	} {

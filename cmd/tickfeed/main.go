@@ -32,6 +32,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"tickfeed/codec"
 	"tickfeed/codec/certs"
 	"tickfeed/feed/files/textfile"
 	"tickfeed/publisher"
@@ -441,6 +442,9 @@ func (p *program) exit(cmd *cobra.Command, err error) int {
 		code = exitRefused
 	}
 	text := oncePerLine(err.Error())
+	if code == exitRefused && refused != nil && refused.Goodbye && (refused.Code == codec.CodeDenied || refused.Code == codec.CodeUnauthorized) {
+		text += "; this is for good: start again once the user is permitted again, with the same --state to miss nothing"
+	}
 	if code == exitUsage {
 		text = strings.ReplaceAll(text, "\t", "  ") // cobra puts a tab before a suggestion
 	}

@@ -131,7 +131,8 @@ user's new token. It is printed once: the file has only its SHA-256. With --san 
 and is known by the one name in the certificate that the client shows (publish --tls-client-ca).
 
 A running publisher reads the file again within two seconds. The file is a list in YAML, to be edited as
-well: a user who is removed, or has expired, is disconnected, and one who may see less than before is
+well: a user who is removed, or has expired, or may see nothing any more of what it asked for, is
+disconnected for good, and must be started again once it is permitted again; one who may see less than before is
 sent less from then on. If the file has a mistake, the users before stay in force, and the log says why.
 Write a new file beside it and rename it, so that no half of it is read.
 

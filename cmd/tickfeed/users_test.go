@@ -1,8 +1,12 @@
 package main
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,6 +58,41 @@ func TestUsers(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
 	assert.Equal(t, exitRefused, chief.exit(t))
 	assert.Contains(t, chief.err.String(), "no longer valid")
+}
+
+// A subscriber whose user may see nothing any more ends for good, and says so. Once the user is permitted again, it is started again and
+// misses nothing.
+func TestPermissionComesBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certstest.WriteFile(dir, "desk", []byte("secret"))
+	permit := func(rest string) {
+		certstest.WriteFile(dir, "users.yml", fmt.Appendf(nil, "- {name: desk, token_sha256: %x%s}\n", sha256.Sum256([]byte("secret")), rest))
+	}
+	permit("")
+	pub := startCommand(t, dir, "publish", "--journal", "j", "--rate", "1k", "--users", "users.yml", "--listen", "unix:p.sock", "--http", "unix:h.sock")
+	pub.says(t, "(?s)listening.*http")
+	permitNow := func(rest string) {
+		permit(rest)
+		c := startCommand(t, dir, "control", "reload", "--addr", "unix:h.sock")
+		require.Zero(t, c.exit(t), c.err.String())
+	}
+	subscribe := func(more ...string) *command {
+		return startCommand(t, dir, append([]string{"subscribe", "unix:p.sock", "--token-file", "desk", "--state", "state", "--from", "beginning", "--quiet"}, more...)...)
+	}
+	sub := subscribe()
+	sub.says(t, "live: receiving from")
+	permitNow(", deny: ['*']")
+	assert.Equal(t, exitRefused, sub.exit(t), sub.err.String())
+	assert.Contains(t, sub.err.String(), "said goodbye: denied: user desk may not see any instrument; this is for good: start again once the user is permitted again")
+	next := regexp.MustCompile(`next seq (\d+)\n`).FindStringSubmatch(sub.err.String())
+	require.NotNil(t, next, sub.err.String())
+	permitNow("")
+	n, err := strconv.Atoi(next[1])
+	require.NoError(t, err)
+	again := subscribe("--until", fmt.Sprintf("seq:%d", n+100))
+	assert.Zero(t, again.exit(t), again.err.String())
+	assert.Contains(t, again.err.String(), "account: 100 ticks, 0 recoveries, 0 withheld, 0 lost, 0 disowned")
 }
 
 // Wrong flags and files of users are usage errors.
